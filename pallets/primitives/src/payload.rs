@@ -1,0 +1,247 @@
+//! The compressed update, bit by bit.
+//!
+//! Parameters are taken as one vector in canonical order and cut into chunks of [`CHUNK`]. Of each chunk the payload
+//! holds `top_k` values: a 12-bit index and a 2-bit code, sign and one of two magnitudes, which are bfloat16 and stored
+//! once a chunk. There is one encoding of a payload: decoding refuses any other bytes.
+//!
+//! ```text
+//! "POLU" 0x01 | top_k: u16 | values: u64 | per chunk: low: u16, high: u16, top_k × 14 bits, zero padding to a byte
+//! ```
+//! Integers are little-endian, bits fill bytes from the lowest. An entry is `index | code << 12`; code bit 0 is the
+//! sign (1 is negative), bit 1 the magnitude (1 is high). Indices ascend.
+
+use alloc::vec::Vec;
+
+/// Values in a chunk; the last one may be shorter.
+pub const CHUNK: usize = 4_096;
+const MAGIC: [u8; 5] = *b"POLU\x01";
+const HEADER: usize = 15;
+const ENTRY_BITS: usize = 14;
+
+/// One value kept of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Position in the chunk.
+    pub index: u16,
+    /// Whether the value is negative.
+    pub negative: bool,
+    /// Whether it has the chunk's high magnitude.
+    pub high: bool,
+}
+
+/// What is kept of one chunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// The low magnitude, bits of a finite non-negative bfloat16.
+    pub low: u16,
+    /// The high magnitude.
+    pub high: u16,
+    /// The kept values by ascending index: `top_k`, or the whole chunk where it is shorter.
+    pub entries: Vec<Entry>,
+}
+
+/// A compressed update of `values` parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Values kept of each chunk.
+    pub top_k: u16,
+    /// Number of parameters.
+    pub values: u64,
+    /// One for every [`CHUNK`] parameters.
+    pub chunks: Vec<Chunk>,
+}
+
+/// Why bytes are not a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidPayload {
+    /// It does not begin like one.
+    Magic,
+    /// It is for another model or recipe.
+    Shape,
+    /// It is too short or too long.
+    Length,
+    /// Indices out of range or order, a magnitude that is not a finite positive number, or padding that is not zero.
+    Content,
+}
+
+impl core::fmt::Display for InvalidPayload {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Magic => "not a payload, or one of a later version",
+            Self::Shape => "the payload is for another model or recipe",
+            Self::Length => "the payload has the wrong length",
+            Self::Content => "the payload holds an index, magnitude or padding that no trainer writes",
+        })
+    }
+}
+
+impl core::error::Error for InvalidPayload {}
+
+/// Entries of a chunk of `len` values.
+fn kept(top_k: u16, len: usize) -> usize {
+    usize::from(top_k).min(len)
+}
+
+fn chunk_bytes(top_k: u16, len: usize) -> usize {
+    kept(top_k, len).saturating_mul(ENTRY_BITS).div_ceil(8).saturating_add(4)
+}
+
+/// Lengths of the chunks of `values` parameters.
+pub fn chunk_lengths(values: u64) -> impl Iterator<Item = usize> {
+    let chunk = CHUNK as u64;
+    (0..values.div_ceil(chunk)).map(move |i| values.saturating_sub(i.saturating_mul(chunk)).min(chunk) as usize)
+}
+
+/// Bytes of a payload for `values` parameters.
+pub fn encoded_size(top_k: u16, values: u64) -> u64 {
+    let whole = values.checked_div(CHUNK as u64).unwrap_or(0);
+    let rest = values.checked_rem(CHUNK as u64).unwrap_or(0) as usize;
+    let tail = if rest == 0 { 0 } else { chunk_bytes(top_k, rest) as u64 };
+    (HEADER as u64).saturating_add(whole.saturating_mul(chunk_bytes(top_k, CHUNK) as u64)).saturating_add(tail)
+}
+
+fn is_magnitude(bits: u16) -> bool {
+    // Sign clear, exponent not all ones.
+    bits & 0x8000 == 0 && bits & 0x7f80 != 0x7f80
+}
+
+impl Payload {
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(encoded_size(self.top_k, self.values) as usize);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&self.top_k.to_le_bytes());
+        bytes.extend_from_slice(&self.values.to_le_bytes());
+        for chunk in &self.chunks {
+            bytes.extend_from_slice(&chunk.low.to_le_bytes());
+            bytes.extend_from_slice(&chunk.high.to_le_bytes());
+            let (mut pending, mut bits) = (0u32, 0u32);
+            for entry in &chunk.entries {
+                let code = u32::from(entry.index) | u32::from(entry.negative) << 12 | u32::from(entry.high) << 13;
+                pending |= code << bits;
+                bits = bits.saturating_add(ENTRY_BITS as u32);
+                while bits >= 8 {
+                    bytes.push(pending as u8);
+                    pending >>= 8;
+                    bits = bits.saturating_sub(8);
+                }
+            }
+            if bits > 0 {
+                bytes.push(pending as u8);
+            }
+        }
+        bytes
+    }
+
+    /// Reads a payload for a model of `values` parameters under a recipe that keeps `top_k`. Memory is bounded by the
+    /// caller's expectation, never by what the bytes say.
+    pub fn decode(bytes: &[u8], top_k: u16, values: u64) -> Result<Self, InvalidPayload> {
+        let (header, mut body) = bytes.split_at_checked(HEADER).ok_or(InvalidPayload::Length)?;
+        if !header.starts_with(&MAGIC) {
+            return Err(InvalidPayload::Magic);
+        }
+        let expected = top_k.to_le_bytes().into_iter().chain(values.to_le_bytes());
+        if !header.iter().copied().skip(MAGIC.len()).eq(expected) {
+            return Err(InvalidPayload::Shape);
+        }
+        if bytes.len() as u64 != encoded_size(top_k, values) {
+            return Err(InvalidPayload::Length);
+        }
+        let mut chunks = Vec::with_capacity(values.div_ceil(CHUNK as u64) as usize);
+        for len in chunk_lengths(values) {
+            let (chunk, rest) = body.split_at_checked(chunk_bytes(top_k, len)).ok_or(InvalidPayload::Length)?;
+            chunks.push(decode_chunk(chunk, kept(top_k, len), len)?);
+            body = rest;
+        }
+        Ok(Self { top_k, values, chunks })
+    }
+}
+
+fn decode_chunk(bytes: &[u8], count: usize, len: usize) -> Result<Chunk, InvalidPayload> {
+    let &[low0, low1, high0, high1, ref packed @ ..] = bytes else { return Err(InvalidPayload::Length) };
+    let (low, high) = (u16::from_le_bytes([low0, low1]), u16::from_le_bytes([high0, high1]));
+    if !is_magnitude(low) || !is_magnitude(high) || low > high {
+        return Err(InvalidPayload::Content);
+    }
+    let mut entries = Vec::with_capacity(count);
+    let (mut pending, mut bits, mut packed) = (0u32, 0u32, packed.iter());
+    let mut next = 0u16;
+    for _ in 0..count {
+        while bits < ENTRY_BITS as u32 {
+            pending |= u32::from(*packed.next().ok_or(InvalidPayload::Length)?) << bits;
+            bits = bits.saturating_add(8);
+        }
+        let index = (pending & 0xfff) as u16;
+        if index < next || usize::from(index) >= len {
+            return Err(InvalidPayload::Content);
+        }
+        next = index.saturating_add(1);
+        entries.push(Entry { index, negative: pending & 1 << 12 != 0, high: pending & 1 << 13 != 0 });
+        pending >>= ENTRY_BITS;
+        bits = bits.saturating_sub(ENTRY_BITS as u32);
+    }
+    if pending != 0 || packed.next().is_some() {
+        return Err(InvalidPayload::Content);
+    }
+    Ok(Chunk { low, high, entries })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prf::Prf;
+    use proptest::prelude::*;
+
+    fn payload(top_k: u16, values: u64, seed: u8) -> Payload {
+        let mut prf = Prf::new("payload", &[seed; 32], &[]);
+        let chunks = chunk_lengths(values)
+            .map(|len| {
+                let mut indices = prf.permutation(len as u32);
+                indices.truncate(kept(top_k, len));
+                indices.sort_unstable();
+                let entries =
+                    indices.into_iter().map(|i| Entry { index: i as u16, negative: prf.below(2) == 1, high: prf.below(2) == 1 }).collect();
+                let low = prf.below(0x7f80) as u16;
+                Chunk { low, high: low + prf.below(0x7f80 - u32::from(low)) as u16, entries }
+            })
+            .collect();
+        Payload { top_k, values, chunks }
+    }
+
+    #[test]
+    fn fourteen_bits_a_value() {
+        assert_eq!(encoded_size(64, 4_096), 15 + 4 + 112);
+    }
+
+    #[test]
+    fn misplaced_payloads_are_refused() {
+        let bytes = payload(64, 5_000, 1).encode();
+        assert_eq!(Payload::decode(&bytes, 65, 5_000), Err(InvalidPayload::Shape));
+        assert_eq!(Payload::decode(&bytes, 64, 5_001), Err(InvalidPayload::Shape));
+        assert_eq!(Payload::decode(&bytes[..bytes.len() - 1], 64, 5_000), Err(InvalidPayload::Length));
+        assert_eq!(Payload::decode(&[0; 40], 64, 5_000), Err(InvalidPayload::Magic));
+        assert_eq!(Payload::decode(&[], 64, 5_000), Err(InvalidPayload::Length));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_encoded_is_decoded(top_k in 1u16..300, values in 1u64..20_000, seed: u8) {
+            let payload = payload(top_k, values, seed);
+            let bytes = payload.encode();
+            prop_assert_eq!(bytes.len() as u64, encoded_size(top_k, values));
+            prop_assert_eq!(Payload::decode(&bytes, top_k, values).unwrap(), payload);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_refused_or_decodes_to_itself(seed: u8, at: prop::sample::Index, bit in 0u8..8) {
+            let mut bytes = payload(32, 9_000, seed).encode();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(decoded) = Payload::decode(&bytes, 32, 9_000) {
+                prop_assert_eq!(decoded.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The pseudo-random function behind every draw of the protocol.
+//!
+//! BLAKE3 in extendable-output mode, keyed by context: the same integers on any machine, with no state to keep.
+
+use crate::Hash;
+use alloc::vec::Vec;
+
+/// A stream of pseudo-random integers fixed by a domain, a seed and any number of inputs.
+#[derive(Clone, Debug)]
+pub struct Prf {
+    reader: blake3::OutputReader,
+}
+
+impl Prf {
+    /// The stream of `domain` keyed by `seed` over `inputs`; each input is length-prefixed, so no two lists collide.
+    pub fn new(domain: &str, seed: &Hash, inputs: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(seed);
+        for input in core::iter::once(&domain.as_bytes()).chain(inputs) {
+            hasher.update(&(input.len() as u64).to_le_bytes());
+            hasher.update(input);
+        }
+        Self { reader: hasher.finalize_xof() }
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        let mut bytes = [0u8; 8];
+        self.reader.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A number in `0..bound`, without modulo bias; zero when `bound` is zero.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        let bound = u64::from(bound);
+        if bound <= 1 {
+            return 0;
+        }
+        // Reject the incomplete last interval: at most one try in 2^32 on average.
+        let limit = u64::MAX.saturating_sub(u64::MAX.checked_rem(bound).unwrap_or(0));
+        loop {
+            let value = self.next_u64();
+            if value < limit {
+                return u32::try_from(value.checked_rem(bound).unwrap_or(0)).unwrap_or(0);
+            }
+        }
+    }
+
+    /// A uniformly drawn permutation of `0..n` (Fisher and Yates).
+    pub fn permutation(&mut self, n: u32) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..n).collect();
+        for last in (1..n).rev() {
+            let other = self.below(last.saturating_add(1));
+            order.swap(last as usize, other as usize);
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn inputs_are_kept_apart() {
+        let first = Prf::new("a", &[1; 32], &[b"bc", b"d"]).next_u64();
+        assert_ne!(first, Prf::new("a", &[1; 32], &[b"b", b"cd"]).next_u64());
+        assert_ne!(first, Prf::new("ab", &[1; 32], &[b"c", b"d"]).next_u64());
+        assert_ne!(first, Prf::new("a", &[2; 32], &[b"bc", b"d"]).next_u64());
+        assert_eq!(first, Prf::new("a", &[1; 32], &[b"bc", b"d"]).next_u64());
+    }
+
+    #[test]
+    fn draws_are_uniform() {
+        // Chi-squared with 9 degrees of freedom; 27.9 is its 0.999 quantile, and the stream is fixed.
+        let mut prf = Prf::new("uniform", &[7; 32], &[]);
+        let mut counts = [0u32; 10];
+        for _ in 0..10_000 {
+            counts[prf.below(10) as usize] += 1;
+        }
+        let chi: f64 = counts.iter().map(|&c| (f64::from(c) - 1000.0).powi(2) / 1000.0).sum();
+        assert!(chi < 27.9, "chi-squared {chi}");
+    }
+
+    proptest! {
+        #[test]
+        fn below_stays_below(seed: [u8; 32], bound in 1u32..) {
+            prop_assert!(Prf::new("t", &seed, &[]).below(bound) < bound);
+        }
+
+        #[test]
+        fn permutations_hold_every_index_once(seed: [u8; 32], n in 0u32..500) {
+            let mut order = Prf::new("t", &seed, &[]).permutation(n);
+            order.sort_unstable();
+            prop_assert_eq!(order, (0..n).collect::<Vec<_>>());
+        }
+    }
+}

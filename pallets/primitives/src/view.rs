@@ -1,0 +1,65 @@
+//! What the runtime tells a trainer: one answer for one decision.
+
+use crate::{
+    Balance, Hash,
+    head::Head,
+    peer::{Endpoint, Role},
+    round::{Round, RoundConfig},
+};
+use codec::{Decode, Encode};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+/// The network at a block.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct Overview<AccountId> {
+    /// The round under way.
+    pub round: Round,
+    /// Lengths of its phases.
+    pub config: RoundConfig,
+    /// The global model; none before round zero is attested.
+    pub head: Option<Head>,
+    /// Hash of the recipe in force; none before governance set one.
+    pub recipe_hash: Option<Hash>,
+    /// The validator whose turn it is to propose an included set.
+    pub lead: Option<AccountId>,
+    /// Shards nobody has.
+    pub free_shards: u32,
+    /// Stake taking part in attesting.
+    pub validator_stake: Balance,
+}
+
+/// An account's part in the network.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Member<AccountId> {
+    /// Who.
+    pub account: AccountId,
+    /// What it is bonded as.
+    pub role: Role,
+    /// Its active bond.
+    pub bond: Balance,
+    /// Whether it was set aside for missing too many attest phases.
+    pub chilled: bool,
+    /// Where it serves blobs.
+    pub endpoint: Option<Endpoint>,
+}
+
+/// What an account brings into its next lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Standing {
+    /// Leases it has had.
+    pub nonce: u32,
+    /// Carry of its last included submission; zero for none.
+    pub carry: Hash,
+}
+
+/// An attestation of the next head.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Attestation<AccountId> {
+    /// The validator.
+    pub account: AccountId,
+    /// Root of the head it computed.
+    pub root: Hash,
+    /// The updates it was computed from.
+    pub included: crate::submission::Included,
+}
