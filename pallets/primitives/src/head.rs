@@ -13,12 +13,15 @@ pub struct Head {
     /// The round that made it.
     pub round: RoundNumber,
     /// BLAKE3 of its parameters: little-endian float32 in canonical order. Also their address among peers.
+    #[serde(with = "crate::hex_hash")]
     pub root: Hash,
     /// The recipe it was made by.
+    #[serde(with = "crate::hex_hash")]
     pub recipe_hash: Hash,
     /// Tokens trained on since genesis.
     pub tokens: u64,
     /// Commits to every head, update and shard before it.
+    #[serde(with = "crate::hex_hash")]
     pub lineage_hash: Hash,
 }
 
@@ -47,7 +50,8 @@ impl Head {
         updates: &[Update<AccountId>],
     ) -> Self {
         let aggregate_root = crate::digest(b"pol/aggregate/1", updates);
-        let data_root = crate::digest(b"pol/data/1", &updates.iter().map(|update| update.data_hash).collect::<alloc::vec::Vec<_>>());
+        let data_root =
+            crate::digest(b"pol/data/1", &updates.iter().map(|update| update.data_hash).collect::<alloc::vec::Vec<_>>());
         let parent = previous.map_or([0; 32], |head| head.lineage_hash);
         let tokens = updates.iter().fold(previous.map_or(0, |head| head.tokens), |sum, update| sum.saturating_add(update.tokens));
         let lineage_hash = crate::digest(b"pol/lineage/1", &(parent, root, aggregate_root, data_root, recipe_hash));

@@ -1,6 +1,11 @@
 //! Which data a trainer gets, and in which order it is read.
 
-use crate::{BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, RoundNumber, data::ShardId, prf::Prf, recipe::{Recipe, Tier}};
+use crate::{
+    BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, RoundNumber,
+    data::ShardId,
+    prf::Prf,
+    recipe::{Recipe, Tier},
+};
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;

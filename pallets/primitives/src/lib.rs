@@ -14,6 +14,7 @@
 //! | [`payload`] | the compressed update, bit by bit |
 //! | [`submission`] | commitments, reveals and what is kept of them |
 //! | [`head`] | the model's hash chain |
+//! | [`hex_hash`] | hashes in JSON |
 //! | [`data`] | sources, manifests and shards |
 //! | [`peer`] | roles, and where a peer is reached |
 //! | [`rewards`] | emission and its fixed shares |
@@ -28,6 +29,7 @@ extern crate alloc;
 
 pub mod data;
 pub mod head;
+pub mod hex_hash;
 pub mod lease;
 pub mod model;
 pub mod payload;

@@ -7,7 +7,9 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 /// A model's architecture. Its SCALE encoding is canonical; [`ModelSpec::hash`] names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelSpec {
     /// The GPT-2 shape: learned positions, pre-norm LayerNorm, GELU (tanh form), tied embeddings
@@ -17,7 +19,9 @@ pub enum ModelSpec {
 }
 
 /// Sizes of a GPT-2 shaped decoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct Gpt2Spec {
     /// Entries of the vocabulary.
     pub vocabulary: u32,
@@ -49,7 +53,9 @@ impl core::fmt::Display for InvalidSpec {
         f.write_str(match self {
             Self::Zero => "every size of a model must be at least 1",
             Self::Heads => "the width must be a multiple of the number of heads",
-            Self::TooLarge => "a size is beyond the protocol's limits (65,536 wide, 512 layers, 2^20 vocabulary, 2^34 parameters)",
+            Self::TooLarge => {
+                "a size is beyond the protocol's limits (65,536 wide, 512 layers, 2^20 vocabulary, 2^34 parameters)"
+            }
         })
     }
 }
@@ -108,7 +114,13 @@ impl ModelSpec {
         if width.checked_rem(u32::from(heads)) != Some(0) {
             return Err(InvalidSpec::Heads);
         }
-        if width > 1 << 16 || layers > 512 || vocabulary > 1 << 20 || feed_forward > 1 << 18 || context > 1 << 20 || self.size() > 1 << 34 {
+        if width > 1 << 16
+            || layers > 512
+            || vocabulary > 1 << 20
+            || feed_forward > 1 << 18
+            || context > 1 << 20
+            || self.size() > 1 << 34
+        {
             return Err(InvalidSpec::TooLarge);
         }
         Ok(())
@@ -117,7 +129,8 @@ impl ModelSpec {
     /// Number of parameters.
     pub fn size(&self) -> u64 {
         let Self::Gpt2(spec) = self;
-        let [v, d, l, f, c] = [spec.vocabulary, spec.width, u32::from(spec.layers), spec.feed_forward, spec.context].map(u64::from);
+        let [v, d, l, f, c] =
+            [spec.vocabulary, spec.width, u32::from(spec.layers), spec.feed_forward, spec.context].map(u64::from);
         // Attention 4d² + 4d, feed-forward 2df + f + d, two norms 4d.
         let block = d
             .saturating_mul(d)
@@ -125,10 +138,7 @@ impl ModelSpec {
             .saturating_add(d.saturating_mul(9))
             .saturating_add(d.saturating_mul(f).saturating_mul(2))
             .saturating_add(f);
-        v.saturating_add(c)
-            .saturating_mul(d)
-            .saturating_add(l.saturating_mul(block))
-            .saturating_add(d.saturating_mul(2))
+        v.saturating_add(c).saturating_mul(d).saturating_add(l.saturating_mul(block)).saturating_add(d.saturating_mul(2))
     }
 
     /// Longest sequence, in tokens.
@@ -156,10 +166,8 @@ impl ModelSpec {
             decays: true,
         };
         let vector = |name: String, size: u32, init: Init| Parameter { name, shape: vec![size], init, decays: false };
-        let mut all = vec![
-            matrix("wte.weight".into(), vocabulary, width, 20_000),
-            matrix("wpe.weight".into(), context, width, 10_000),
-        ];
+        let mut all =
+            vec![matrix("wte.weight".into(), vocabulary, width, 20_000), matrix("wpe.weight".into(), context, width, 10_000)];
         for i in 0..layers {
             let name = |part: &str| format!("h.{i}.{part}");
             all.extend([

@@ -199,8 +199,10 @@ mod tests {
                 let mut indices = prf.permutation(len as u32);
                 indices.truncate(kept(top_k, len));
                 indices.sort_unstable();
-                let entries =
-                    indices.into_iter().map(|i| Entry { index: i as u16, negative: prf.below(2) == 1, high: prf.below(2) == 1 }).collect();
+                let entries = indices
+                    .into_iter()
+                    .map(|i| Entry { index: i as u16, negative: prf.below(2) == 1, high: prf.below(2) == 1 })
+                    .collect();
                 let low = prf.below(0x7f80) as u16;
                 Chunk { low, high: low + prf.below(0x7f80 - u32::from(low)) as u16, entries }
             })

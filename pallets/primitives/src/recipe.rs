@@ -12,7 +12,21 @@ pub const BILLION: Nano = 1_000_000_000;
 
 /// The class of a trainer's machine. Every tier trains the same model; only batch parameters differ.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
@@ -37,7 +51,9 @@ impl Tier {
 }
 
 /// Batch parameters of one tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct TierParameters {
     /// Sequences in a micro-batch.
     pub micro_batch: u16,
@@ -62,7 +78,9 @@ impl TierParameters {
 }
 
 /// AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct AdamW {
     /// Decay of the first moment.
     pub beta1: Ppm,
@@ -75,7 +93,9 @@ pub struct AdamW {
 }
 
 /// The inner learning rate: linear warm-up over a trainer's own steps, then linear decay over the model's tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct Schedule {
     /// The largest rate.
     pub peak: Nano,
@@ -90,11 +110,8 @@ pub struct Schedule {
 impl Schedule {
     /// The rate of a trainer's step `step` (from 0, over all its leases) on a head of `head_tokens` tokens.
     pub fn rate(&self, step: u64, head_tokens: u64) -> Nano {
-        let warm = if self.warmup_steps == 0 {
-            u64::from(MILLION)
-        } else {
-            ratio(step.saturating_add(1), u64::from(self.warmup_steps))
-        };
+        let warm =
+            if self.warmup_steps == 0 { u64::from(MILLION) } else { ratio(step.saturating_add(1), u64::from(self.warmup_steps)) };
         let decayed = if self.decay_tokens == 0 {
             u64::from(MILLION)
         } else {
@@ -119,7 +136,9 @@ fn ppm_of(value: u64, share: u64) -> u64 {
 
 /// How an update is compressed: per chunk, the largest values by magnitude, two bits each, the rest fed back
 /// (error feedback: Karimireddy et al. 2019, arXiv 1901.09847).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct Compression {
     /// Values kept of each chunk of [`crate::payload::CHUNK`].
     pub top_k: u16,
@@ -128,7 +147,9 @@ pub struct Compression {
 }
 
 /// Which replays count as equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Numerics {
     /// Bit for bit.
@@ -142,8 +163,10 @@ pub struct Recipe {
     /// The architecture.
     pub model: ModelSpec,
     /// BLAKE3 of the tokenizer's JSON file.
+    #[serde(with = "crate::hex_hash")]
     pub tokenizer: Hash,
     /// Seed of the initial parameters.
+    #[serde(with = "crate::hex_hash")]
     pub seed: Hash,
     /// Tokens of a training sequence.
     pub sequence: u16,
@@ -282,7 +305,14 @@ pub(crate) mod tests {
     pub(crate) fn recipe() -> Recipe {
         let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 20, cadence: 1 };
         Recipe {
-            model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 8_192, width: 128, layers: 4, heads: 4, feed_forward: 512, context: 128 }),
+            model: ModelSpec::Gpt2(Gpt2Spec {
+                vocabulary: 8_192,
+                width: 128,
+                layers: 4,
+                heads: 4,
+                feed_forward: 512,
+                context: 128,
+            }),
             tokenizer: [1; 32],
             seed: [2; 32],
             sequence: 128,
@@ -338,7 +368,8 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn the_rate_never_passes_its_peak(step: u64, tokens: u64, peak in 0..BILLION, warmup_steps: u32, decay_tokens: u64, floor: u32) {
-            prop_assert!(Schedule { peak, warmup_steps, decay_tokens, floor }.rate(step, tokens) <= peak);
+            let schedule = Schedule { peak, warmup_steps, decay_tokens, floor };
+            prop_assert!(schedule.rate(step, tokens) <= peak);
         }
     }
 }

@@ -6,7 +6,9 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 /// How much a round that moved the head emits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct Emission {
     /// Of the first rounds.
     pub initial: Balance,
@@ -49,7 +51,8 @@ impl Shares {
 impl Emission {
     /// Whether the shares are at most the whole.
     pub fn is_valid(&self) -> bool {
-        self.trainers.saturating_add(self.validators).saturating_add(self.providers) <= MILLION && self.initial < Balance::MAX / 2_000_000
+        self.trainers.saturating_add(self.validators).saturating_add(self.providers) <= MILLION
+            && self.initial < Balance::MAX / 2_000_000
     }
 
     /// What `round` emits. The shares add up to it to the last unit.

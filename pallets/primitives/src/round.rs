@@ -13,7 +13,19 @@ pub type BlockNumber = u32;
 
 /// What the network does in a round, in this order.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -33,7 +45,9 @@ pub enum Phase {
 }
 
 /// Lengths in blocks. They are limits: a phase ends as soon as everybody it waits for is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct RoundConfig {
     /// From the first lease of a round until joining closes.
     pub join: BlockNumber,
@@ -66,15 +80,19 @@ impl Default for RoundConfig {
 }
 
 /// The round under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
 pub struct Round {
     /// Its number. Void rounds have one too.
     pub number: RoundNumber,
     /// What the network does now.
     pub phase: Phase,
     /// Randomness fixed after the previous head.
+    #[serde(with = "crate::hex_hash")]
     pub seed: Hash,
     /// Root of the head that this round trains.
+    #[serde(with = "crate::hex_hash")]
     pub base_root: Hash,
     /// Block in which it opened.
     pub opened_at: BlockNumber,
@@ -127,10 +145,18 @@ impl Round {
         match self.phase {
             Phase::Idle => Step::Stay,
             Phase::Train if over || (joined && self.committed >= self.due) => {
-                if self.committed == 0 { Step::Void } else { Step::Enter(Phase::Reveal, now.saturating_add(config.reveal)) }
+                if self.committed == 0 {
+                    Step::Void
+                } else {
+                    Step::Enter(Phase::Reveal, now.saturating_add(config.reveal))
+                }
             }
             Phase::Reveal if over || self.revealed >= self.committed => {
-                if self.revealed == 0 { Step::Void } else { Step::Enter(Phase::Attest, now.saturating_add(config.attest)) }
+                if self.revealed == 0 {
+                    Step::Void
+                } else {
+                    Step::Enter(Phase::Attest, now.saturating_add(config.attest))
+                }
             }
             Phase::Attest if over => Step::Void,
             Phase::Train | Phase::Reveal | Phase::Attest => Step::Stay,

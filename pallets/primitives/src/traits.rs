@@ -48,3 +48,9 @@ pub trait Payouts {
     /// Emits what `round` earned into escrow.
     fn round_concluded(round: RoundNumber);
 }
+
+/// What data must look like to be trained on.
+pub trait DataFormat {
+    /// Tokens of a shard and the tokenizer they were made with; none before there is a recipe.
+    fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)>;
+}

@@ -20,6 +20,7 @@ pub struct Overview<AccountId> {
     /// The global model; none before round zero is attested.
     pub head: Option<Head>,
     /// Hash of the recipe in force; none before governance set one.
+    #[serde(with = "crate::hex_hash::option")]
     pub recipe_hash: Option<Hash>,
     /// The validator whose turn it is to propose an included set.
     pub lead: Option<AccountId>,
