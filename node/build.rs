@@ -1,1 +1,7 @@
-fn main() {}
+//! Puts version and commit into the binary.
+use polkadot_sdk::substrate_build_script_utils::{generate_cargo_keys, rerun_if_git_head_changed};
+
+fn main() {
+    generate_cargo_keys();
+    rerun_if_git_head_changed();
+}

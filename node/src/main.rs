@@ -1,1 +1,24 @@
-fn main() {}
+//! A node of the POL chain: block production, finality, networking and JSON-RPC.
+
+mod chain_spec;
+mod cli;
+mod command;
+mod rpc;
+mod service;
+
+use std::{error::Error, process::ExitCode};
+
+fn main() -> ExitCode {
+    match command::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -22,10 +22,15 @@ impl Prf {
         Self { reader: hasher.finalize_xof() }
     }
 
+    /// Fills `bytes` with the next bytes of the stream: the way to draw many at once.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        self.reader.fill(bytes);
+    }
+
     /// The next 64 bits.
     pub fn next_u64(&mut self) -> u64 {
         let mut bytes = [0u8; 8];
-        self.reader.fill(&mut bytes);
+        self.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 

@@ -100,7 +100,7 @@ pub struct Round {
     pub phase_since: BlockNumber,
     /// Last block of joining, once somebody has joined.
     pub join_until: Option<BlockNumber>,
-    /// First block after the phase; none while the round waits for its first trainer.
+    /// First block after the phase; none while the round waits for its first lease.
     pub deadline: Option<BlockNumber>,
     /// Leases due in this round.
     pub due: u32,
@@ -129,11 +129,18 @@ impl Round {
         self.phase == Phase::Train && self.join_until.is_none_or(|last| now <= last)
     }
 
-    /// Starts the clock of the train phase at the first lease that is due in this round.
+    /// Counts a lease that is due in this round; the first one starts the clock of the train phase.
     pub fn lease_due(&mut self, config: &RoundConfig, now: BlockNumber) {
         self.due = self.due.saturating_add(1);
-        if self.deadline.is_none() {
+        if self.join_until.is_none() {
             self.join_until = Some(now.saturating_add(config.join));
+            self.deadline = Some(now.saturating_add(config.train));
+        }
+    }
+
+    /// Notes a lease that is due in a later round: this one must then end even if nobody works for it.
+    pub fn lease_later(&mut self, config: &RoundConfig, now: BlockNumber) {
+        if self.deadline.is_none() {
             self.deadline = Some(now.saturating_add(config.train));
         }
     }
@@ -192,6 +199,20 @@ mod tests {
         round.lease_due(&config, 50);
         assert_eq!((round.join_until, round.deadline), (Some(53), Some(150)));
         assert!(round.joinable(53) && !round.joinable(54));
+    }
+
+    #[test]
+    fn a_round_without_work_of_its_own_ends_for_the_next_ones() {
+        let config = RoundConfig::default();
+        let mut round = Round { phase: Phase::Train, ..Default::default() };
+        round.lease_later(&config, 50);
+        round.lease_later(&config, 90);
+        assert_eq!((round.join_until, round.deadline, round.due), (None, Some(150), 0));
+        assert!(round.joinable(149));
+        assert_eq!(round.step(&config, 149), Step::Stay);
+        assert_eq!(round.step(&config, 150), Step::Void);
+        round.lease_due(&config, 149);
+        assert_eq!((round.join_until, round.deadline, round.due), (Some(152), Some(249), 1));
     }
 
     #[test]

@@ -4,15 +4,17 @@ use crate::{
     Balance, Hash,
     head::Head,
     peer::{Endpoint, Role},
-    round::{Round, RoundConfig},
+    round::{BlockNumber, Round, RoundConfig},
 };
-use codec::{Decode, Encode};
+use codec::{Decode, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 /// The network at a block.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct Overview<AccountId> {
+    /// Height of this block.
+    pub now: BlockNumber,
     /// The round under way.
     pub round: Round,
     /// Lengths of its phases.
@@ -46,7 +48,7 @@ pub struct Member<AccountId> {
 }
 
 /// What an account brings into its next lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, TypeInfo)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Standing {
     /// Leases it has had.
     pub nonce: u32,

@@ -1,1 +1,641 @@
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
+#![deny(missing_docs)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+extern crate alloc;
+
+mod impls;
+#[cfg(any())]
+mod mock;
+#[cfg(any())]
+mod tests;
+#[cfg(any(feature = "try-runtime", test))]
+mod try_state;
+pub mod types;
+pub mod weights;
+
+pub use pallet::*;
+pub use weights::WeightInfo;
+
+use polkadot_sdk::{frame_support, frame_system};
+
+/// Rounds, leases, commitments and the head.
+#[allow(clippy::expect_used, reason = "in what the storage macro generates")]
+#[frame_support::pallet]
+pub mod pallet {
+    use super::*;
+    use crate::types::Attested;
+    use codec::Encode;
+    use frame_support::{pallet_prelude::*, traits::Randomness};
+    use frame_system::pallet_prelude::*;
+    use pol_primitives::{
+        Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
+        head::{Head, RoundRecord},
+        lease::Lease,
+        recipe::{self, InvalidRecipe, Tier},
+        round::{BlockNumber, Phase, Round, RoundConfig, is_quorum},
+        submission::{Claims, Included, Opened, Reveal, Status, Submission},
+        trace::{merkle_verify, state_leaf},
+        traits::{self, Bonds as _, ShardPool as _},
+        view::Standing,
+    };
+
+    /// Version of the storage below.
+    pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+    /// Attestations and tallies of a past phase that one block clears.
+    pub const SWEEP: u32 = 32;
+
+    /// The pallet.
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    /// What the pallet needs of the runtime.
+    #[pallet::config]
+    pub trait Config:
+        polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>, Hash: Into<pol_primitives::Hash>>
+    {
+        /// Where a round's seed comes from. It should not be known before the round opens.
+        type Randomness: Randomness<Self::Hash, BlockNumberFor<Self>>;
+        /// Bonded trainers and validators.
+        type Bonds: traits::Bonds<Self::AccountId>;
+        /// The shards to train on.
+        type Pool: traits::ShardPool;
+        /// What a new head earns.
+        type Payouts: traits::Payouts;
+        /// Who sets the recipe and the lengths of rounds.
+        type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+        /// What a trainer loses for not opening its commitment, in the smallest unit of the token.
+        #[pallet::constant]
+        type NoShowPenalty: Get<Balance>;
+        /// What calls and hooks cost.
+        type WeightInfo: WeightInfo;
+    }
+
+    // ---------------------------------------------------------------- storage
+
+    /// The recipe in force; none before governance set one. One value.
+    #[pallet::storage]
+    pub type Recipe<T> = StorageValue<_, recipe::Recipe>;
+
+    /// The recipe that the next opening puts in force. One value.
+    #[pallet::storage]
+    pub type PendingRecipe<T> = StorageValue<_, recipe::Recipe>;
+
+    /// Lengths of the phases, in blocks. One value.
+    #[pallet::storage]
+    pub type Lengths<T> = StorageValue<_, RoundConfig, ValueQuery>;
+
+    /// The round under way. One value.
+    #[pallet::storage]
+    pub type CurrentRound<T> = StorageValue<_, Round, ValueQuery>;
+
+    /// The global model; none before round zero's quorum. One value.
+    #[pallet::storage]
+    pub type CurrentHead<T> = StorageValue<_, Head>;
+
+    /// Open leases by account, until they are concluded. Anybody can own an account, hence the keyed hasher; bounded by the
+    /// bonded trainers, each of which has at most one.
+    #[pallet::storage]
+    pub type Leases<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Lease>;
+
+    /// Leases due in a round that has not opened yet, by its number. The chain counts the keys, so the hasher is a fast one;
+    /// bounded by the longest cadence, at most 255 rounds ahead.
+    #[pallet::storage]
+    pub type Due<T> = StorageMap<_, Twox64Concat, RoundNumber, u32, ValueQuery>;
+
+    /// The last round that a lease of an earlier one was or is due in. One value.
+    #[pallet::storage]
+    pub type LastDue<T> = StorageValue<_, RoundNumber, ValueQuery>;
+
+    /// What accounts bring into their next lease. Keyed as the leases; one entry of 36 bytes for every account that ever had one.
+    #[pallet::storage]
+    pub type Standings<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Standing, ValueQuery>;
+
+    /// Submissions by round, which the chain counts, and account. At most 64 a round, kept as the model's history.
+    #[pallet::storage]
+    pub type Submissions<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
+
+    /// Accounts whose commitments of this round are open, by [`Opened::index`]. One value of at most 64 accounts, cleared when
+    /// the round ends.
+    #[pallet::storage]
+    pub type Revealed<T: Config> = StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_SUBMISSIONS>>, ValueQuery>;
+
+    /// Hashes of all payloads ever revealed. Trainers choose them, hence the keyed hasher; at most 64 more a round, kept so that
+    /// none is accepted twice.
+    #[pallet::storage]
+    pub type SeenPayloads<T> = StorageMap<_, Blake2_128Concat, Hash, ()>;
+
+    /// Attestations by attest phase, counted by the chain, and validator. Bounded by the bonded validators; those of past
+    /// phases no longer count and are cleared [`SWEEP`] a block.
+    #[pallet::storage]
+    pub type Attestations<T: Config> = StorageDoubleMap<_, Twox64Concat, u32, Blake2_128Concat, T::AccountId, Attested>;
+
+    /// Stake for a head by attest phase and [`Attested::digest`], a cryptographic hash that needs no other. At most as many as
+    /// attestations; cleared with them.
+    #[pallet::storage]
+    pub type Tallies<T> = StorageDoubleMap<_, Twox64Concat, u32, Identity, Hash, Balance, ValueQuery>;
+
+    /// Attest phases that have ended, with or without a head; also the key of the one under way. One value.
+    #[pallet::storage]
+    pub type AttestPhases<T> = StorageValue<_, u32, ValueQuery>;
+
+    /// Attest phases whose attestations have been cleared. One value, at most [`AttestPhases`].
+    #[pallet::storage]
+    pub type SweptPhases<T> = StorageValue<_, u32, ValueQuery>;
+
+    /// What is kept of each concluded round, by number, which the chain counts. One entry a round, kept as the model's history.
+    #[pallet::storage]
+    pub type Records<T: Config> = StorageMap<_, Twox64Concat, RoundNumber, RoundRecord<T::AccountId>>;
+
+    // ---------------------------------------------------------------- genesis
+
+    /// The state to start from.
+    #[pallet::genesis_config]
+    #[derive(frame_support::DefaultNoBound)]
+    pub struct GenesisConfig<T: Config> {
+        /// Lengths of the phases.
+        pub lengths: RoundConfig,
+        /// The first recipe; governance can set it later.
+        pub recipe: Option<recipe::Recipe>,
+        #[doc(hidden)]
+        #[serde(skip)]
+        pub _config: PhantomData<T>,
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        fn build(&self) {
+            assert!(self.lengths.is_valid(), "lengths of phases must be positive, join < train and lead <= attest");
+            Lengths::<T>::put(self.lengths);
+            if let Some(recipe) = &self.recipe {
+                if let Err(invalid) = recipe.validate() {
+                    panic!("the recipe of the genesis state is invalid: {invalid}");
+                }
+                Recipe::<T>::put(recipe);
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- events and errors
+
+    /// What happened.
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(crate) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// Governance set a recipe; the next opening puts it in force.
+        RecipeSet {
+            /// The recipe's name.
+            hash: Hash,
+        },
+        /// A recipe is in force.
+        RecipeAdopted {
+            /// The recipe's name.
+            hash: Hash,
+        },
+        /// Governance set the lengths of phases.
+        LengthsSet {
+            /// The lengths, in blocks.
+            lengths: RoundConfig,
+        },
+        /// A round opened.
+        RoundOpened {
+            /// Its number.
+            number: RoundNumber,
+            /// Its randomness.
+            seed: Hash,
+        },
+        /// A phase began, or its deadline moved.
+        PhaseEntered {
+            /// The round.
+            number: RoundNumber,
+            /// The phase.
+            phase: Phase,
+            /// First block after it; none while the round waits for its first lease.
+            deadline: Option<BlockNumber>,
+        },
+        /// A trainer leased data.
+        Leased {
+            /// The trainer.
+            account: T::AccountId,
+            /// The round its update is for.
+            due_round: RoundNumber,
+            /// Number of shards.
+            shards: u32,
+        },
+        /// A trainer committed to an update.
+        Committed {
+            /// The trainer.
+            account: T::AccountId,
+            /// The round.
+            round: RoundNumber,
+        },
+        /// A trainer opened its commitment.
+        Revealed {
+            /// The trainer.
+            account: T::AccountId,
+            /// The round.
+            round: RoundNumber,
+            /// The payload's address among peers.
+            payload_hash: Hash,
+            /// Its place among the round's reveals.
+            index: u8,
+        },
+        /// A validator attested the next head.
+        Attested {
+            /// The validator.
+            account: T::AccountId,
+            /// The round.
+            round: RoundNumber,
+            /// Root of the head it computed.
+            root: Hash,
+        },
+        /// The model moved on.
+        HeadAdvanced {
+            /// The new head.
+            head: Head,
+        },
+        /// A round ended without a head.
+        RoundVoid {
+            /// Its number.
+            number: RoundNumber,
+        },
+        /// A lease ended.
+        Concluded {
+            /// The trainer.
+            account: T::AccountId,
+            /// The round it was due in.
+            round: RoundNumber,
+            /// What became of the submission; none when there was none.
+            status: Option<Status>,
+        },
+        /// A trainer forgot its optimiser state.
+        CarryReset {
+            /// The trainer.
+            account: T::AccountId,
+        },
+    }
+
+    /// Why a call was refused.
+    #[pallet::error]
+    pub enum Error<T> {
+        /// The recipe's model is invalid: sizes of at least 1, a width of whole heads, within the protocol's limits.
+        RecipeModelInvalid,
+        /// A recipe's sequence must fit the model's context, and a shard must be a whole number of sequences.
+        RecipeSequenceInvalid,
+        /// A recipe's tiers need sizes of at least 1, steps of whole segments and data of at most 64 shards.
+        RecipeTierInvalid,
+        /// A constant of the recipe's optimiser, schedule or compression is out of its range.
+        RecipeConstantInvalid,
+        /// A recipe needs 1 to 64 segments.
+        RecipeSegmentsInvalid,
+        /// There is a head: keep the model, the tokenizer and the seed of the recipe in force.
+        ModelIsFixed,
+        /// Lengths must be positive, `join` below `train` and `lead` at most `attest`.
+        InvalidLengths,
+        /// Only bonded trainers lease data: bond as a trainer first.
+        NotATrainer,
+        /// Joining is closed: wait for the next round to open.
+        NotJoining,
+        /// The account has a lease whose round is not over: finish it, or wait for its round to end.
+        AlreadyLeased,
+        /// The round the lease would be due in has 64 leases: join a later one.
+        RoundIsFull,
+        /// The pool has no free shard: wait for leases to return theirs or for new data.
+        NoData,
+        /// This is not the number of the round under way: read it again.
+        WrongRound,
+        /// Commitments are taken in the train phase only.
+        NotTraining,
+        /// The account has no lease: join a round first.
+        NoLease,
+        /// The lease is due in another round: commit in that one.
+        NotDue,
+        /// The recipe changed since the lease was given: wait for the round to end and lease again.
+        RecipeChanged,
+        /// The account has committed in this round.
+        AlreadyCommitted,
+        /// Commitments are opened in the reveal phase only.
+        NotRevealing,
+        /// The account did not commit in this round.
+        NotCommitted,
+        /// The commitment is open.
+        AlreadyRevealed,
+        /// The reveal is not what was committed to, by this account, on this chain, for this round.
+        WrongOpening,
+        /// Steps must be whole segments, at least one and at most the tier's.
+        WrongSteps,
+        /// Leaf 0 of the trace must be the lease's base under the lease's carry, and the trace must have one leaf more than
+        /// segments.
+        WrongFirstLeaf,
+        /// This payload was revealed before, by this account or another.
+        PayloadSeen,
+        /// Heads are attested in the attest phase only.
+        NotAttesting,
+        /// Only bonded validators that are not set aside attest.
+        NotAValidator,
+        /// The set must name reveals of the round in its one encoding: at least one, and none in round zero.
+        BadIncluded,
+        /// The validator attested exactly this already.
+        AlreadyAttested,
+        /// The account has no lease, or its round is not over.
+        NothingToConclude,
+    }
+
+    impl<T> From<InvalidRecipe> for Error<T> {
+        fn from(invalid: InvalidRecipe) -> Self {
+            match invalid {
+                InvalidRecipe::Model(_) => Self::RecipeModelInvalid,
+                InvalidRecipe::Sequence => Self::RecipeSequenceInvalid,
+                InvalidRecipe::Tier => Self::RecipeTierInvalid,
+                InvalidRecipe::Constant => Self::RecipeConstantInvalid,
+                InvalidRecipe::Segments => Self::RecipeSegmentsInvalid,
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- hooks
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+            Self::advance().saturating_add(Self::sweep())
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+            Self::do_try_state()
+        }
+    }
+
+    // ---------------------------------------------------------------- calls
+
+    #[pallet::call]
+    impl<T: Config> Pallet<T> {
+        /// Sets the recipe of the rounds that open from now on.
+        ///
+        /// Origin: `GovernanceOrigin`. Emits [`Event::RecipeSet`], and [`Event::RecipeAdopted`] when it comes into force. A
+        /// recipe set while another one waits replaces that one. Round zero starts over, with its attestations void.
+        ///
+        /// Errors: `Recipe…Invalid` unless [`recipe::Recipe::validate`] accepts it; [`Error::ModelIsFixed`].
+        #[pallet::call_index(0)]
+        #[pallet::weight(T::WeightInfo::set_recipe())]
+        pub fn set_recipe(origin: OriginFor<T>, recipe: recipe::Recipe) -> DispatchResult {
+            T::GovernanceOrigin::ensure_origin(origin)?;
+            recipe.validate().map_err(Error::<T>::from)?;
+            if CurrentHead::<T>::exists() {
+                let fixed = Recipe::<T>::get()
+                    .is_some_and(|r| (r.model, r.tokenizer, r.seed) == (recipe.model, recipe.tokenizer, recipe.seed));
+                ensure!(fixed, Error::<T>::ModelIsFixed);
+            } else if CurrentRound::<T>::get().phase == Phase::Attest {
+                // What was attested so far is the model of another recipe.
+                Self::end_attest_phase();
+                CurrentRound::<T>::kill();
+            }
+            Self::deposit_event(Event::RecipeSet { hash: recipe.hash() });
+            PendingRecipe::<T>::put(recipe);
+            Ok(())
+        }
+
+        /// Sets the lengths of phases. Deadlines already set stay.
+        ///
+        /// Origin: `GovernanceOrigin`. Emits [`Event::LengthsSet`]. Errors: [`Error::InvalidLengths`].
+        #[pallet::call_index(1)]
+        #[pallet::weight(T::WeightInfo::set_lengths())]
+        pub fn set_lengths(origin: OriginFor<T>, lengths: RoundConfig) -> DispatchResult {
+            T::GovernanceOrigin::ensure_origin(origin)?;
+            ensure!(lengths.is_valid(), Error::<T>::InvalidLengths);
+            Lengths::<T>::put(lengths);
+            Self::deposit_event(Event::LengthsSet { lengths });
+            Ok(())
+        }
+
+        /// Leases data for one update, to be committed in round `number + cadence - 1`. A lease of a past round is concluded
+        /// first.
+        ///
+        /// Origin: signed by a bonded trainer. Emits [`Event::Leased`], and [`Event::Concluded`] for the past lease.
+        ///
+        /// Errors: [`Error::NotATrainer`]; [`Error::NotJoining`] outside the train phase or after joining closed;
+        /// [`Error::AlreadyLeased`]; [`Error::RoundIsFull`]; [`Error::NoData`].
+        #[pallet::call_index(2)]
+        #[pallet::weight(
+            T::WeightInfo::join_round(MAX_LEASE_SHARDS).saturating_add(T::WeightInfo::conclude(MAX_LEASE_SHARDS))
+        )]
+        pub fn join_round(origin: OriginFor<T>, tier: Tier) -> DispatchResultWithPostInfo {
+            let who = ensure_signed(origin)?;
+            ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
+            let (now, lengths, mut round) = (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
+            ensure!(round.joinable(now), Error::<T>::NotJoining);
+            let concluded = Self::conclude_past(&who, round.number)?;
+
+            // A train phase has both.
+            let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
+            let head = CurrentHead::<T>::get().ok_or(DispatchError::Corruption)?;
+            let later = u32::from(recipe.tier(tier).cadence).saturating_sub(1);
+            let due_round = round.number.saturating_add(later);
+            let due = if later == 0 { round.due } else { Due::<T>::get(due_round) };
+            ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
+
+            let mut standing = Standings::<T>::get(&who);
+            let mut prf = Lease::draw(&round.seed, &who.encode(), standing.nonce);
+            let shards = T::Pool::lease(recipe.shards_per_lease(tier), &mut prf);
+            let shards = BoundedVec::try_from(shards).map_err(|_| DispatchError::Corruption)?;
+            ensure!(!shards.is_empty(), Error::<T>::NoData);
+
+            if later == 0 {
+                round.lease_due(&lengths, now);
+            } else {
+                Due::<T>::insert(due_round, due.saturating_add(1));
+                LastDue::<T>::mutate(|last| *last = due_round.max(*last));
+                round.lease_later(&lengths, now);
+            }
+            CurrentRound::<T>::put(&round);
+            let leased = shards.len() as u32;
+            let lease = Lease {
+                nonce: standing.nonce,
+                tier,
+                round: round.number,
+                due_round,
+                seed: round.seed,
+                base_root: round.base_root,
+                head_tokens: head.tokens,
+                recipe: recipe.hash(),
+                carry: standing.carry,
+                shards,
+            };
+            Leases::<T>::insert(&who, lease);
+            standing.nonce = standing.nonce.saturating_add(1);
+            Standings::<T>::insert(&who, standing);
+            Self::deposit_event(Event::Leased { account: who, due_round, shards: leased });
+            Ok(Some(T::WeightInfo::join_round(leased).saturating_add(concluded)).into())
+        }
+
+        /// Commits the trainer to its update for `round` without showing it: `commitment` is [`Reveal::commitment`]. `claims`
+        /// are kept as information.
+        ///
+        /// Origin: signed, with a lease due in `round`. Emits [`Event::Committed`].
+        ///
+        /// Errors: [`Error::WrongRound`]; [`Error::NotTraining`] after the deadline; [`Error::NoLease`]; [`Error::NotDue`];
+        /// [`Error::RecipeChanged`]; [`Error::AlreadyCommitted`].
+        #[pallet::call_index(3)]
+        #[pallet::weight(T::WeightInfo::commit())]
+        pub fn commit(origin: OriginFor<T>, round: RoundNumber, commitment: Hash, claims: Claims) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            let mut current = CurrentRound::<T>::get();
+            ensure!(round == current.number, Error::<T>::WrongRound);
+            ensure!(current.phase == Phase::Train, Error::<T>::NotTraining);
+            let lease = Leases::<T>::get(&who).ok_or(Error::<T>::NoLease)?;
+            ensure!(lease.due_round == round, Error::<T>::NotDue);
+            ensure!(Self::recipe_hash() == Some(lease.recipe), Error::<T>::RecipeChanged);
+            ensure!(!Submissions::<T>::contains_key(round, &who), Error::<T>::AlreadyCommitted);
+
+            let submission = Submission {
+                commitment,
+                tier: lease.tier,
+                staleness: Self::staleness(&lease, &current),
+                claims,
+                data_hash: lease.data_hash(),
+                status: Status::Committed,
+                opened: None,
+            };
+            Submissions::<T>::insert(round, &who, submission);
+            current.committed = current.committed.saturating_add(1);
+            CurrentRound::<T>::put(current);
+            Self::deposit_event(Event::Committed { account: who, round });
+            Ok(())
+        }
+
+        /// Opens the trainer's commitment. From now on validators fetch the payload by its hash.
+        ///
+        /// Origin: signed, with a commitment in `round`. Emits [`Event::Revealed`].
+        ///
+        /// Errors: [`Error::WrongRound`]; [`Error::NotRevealing`]; [`Error::NotCommitted`]; [`Error::AlreadyRevealed`];
+        /// [`Error::WrongOpening`]; [`Error::WrongSteps`]; [`Error::WrongFirstLeaf`]; [`Error::PayloadSeen`].
+        #[pallet::call_index(4)]
+        #[pallet::weight(T::WeightInfo::reveal())]
+        pub fn reveal(origin: OriginFor<T>, round: RoundNumber, reveal: Reveal) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            let mut current = CurrentRound::<T>::get();
+            ensure!(round == current.number, Error::<T>::WrongRound);
+            ensure!(current.phase == Phase::Reveal, Error::<T>::NotRevealing);
+            let mut submission = Submissions::<T>::get(round, &who).ok_or(Error::<T>::NotCommitted)?;
+            ensure!(submission.status == Status::Committed, Error::<T>::AlreadyRevealed);
+            let commitment = reveal.commitment(&who.encode(), &Self::genesis_hash(), round);
+            ensure!(commitment == submission.commitment, Error::<T>::WrongOpening);
+
+            // A commitment has a lease, and its round a recipe, until the round is over.
+            let lease = Leases::<T>::get(&who).ok_or(DispatchError::Corruption)?;
+            let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
+            let segment = recipe.steps_per_segment(lease.tier);
+            let whole = reveal.steps.checked_rem(segment) == Some(0);
+            ensure!(whole && (1..=recipe.tier(lease.tier).inner_steps).contains(&reveal.steps), Error::<T>::WrongSteps);
+            let segments = u32::from(reveal.steps.checked_div(segment).unwrap_or(0));
+            let first = state_leaf(&lease.base_root, &lease.carry);
+            let proved = merkle_verify(&reveal.trace_root, segments.saturating_add(1), 0, &first, &reveal.first_leaf);
+            ensure!(proved, Error::<T>::WrongFirstLeaf);
+            ensure!(!SeenPayloads::<T>::contains_key(reveal.payload_hash), Error::<T>::PayloadSeen);
+
+            let mut revealed = Revealed::<T>::get();
+            let index = u8::try_from(revealed.len()).map_err(|_| DispatchError::Corruption)?;
+            revealed.try_push(who.clone()).map_err(|_| DispatchError::Corruption)?;
+            Revealed::<T>::put(revealed);
+            SeenPayloads::<T>::insert(reveal.payload_hash, ());
+            let Reveal { payload_hash, trace_root, carry_hash, steps, .. } = reveal;
+            let tokens = lease.tokens(&recipe, steps);
+            submission.opened = Some(Opened { index, payload_hash, trace_root, carry_hash, steps, tokens });
+            submission.status = Status::Revealed;
+            Submissions::<T>::insert(round, &who, submission);
+            current.revealed = current.revealed.saturating_add(1);
+            CurrentRound::<T>::put(current);
+            Self::deposit_event(Event::Revealed { account: who, round, payload_hash, index });
+            Ok(())
+        }
+
+        /// Counts the validator's stake for the head with parameters `root`, made of the round's reveals in `included`; in round
+        /// zero, for the initial model. An attestation replaces the validator's earlier one. The quorum adopts the head.
+        ///
+        /// Origin: signed by a validator that takes part in attesting. Emits [`Event::Attested`], and [`Event::HeadAdvanced`]
+        /// with the quorum.
+        ///
+        /// Errors: [`Error::WrongRound`]; [`Error::NotAttesting`]; [`Error::NotAValidator`]; [`Error::BadIncluded`];
+        /// [`Error::AlreadyAttested`].
+        #[pallet::call_index(5)]
+        #[pallet::weight(T::WeightInfo::attest_head().saturating_add(T::WeightInfo::adopt(MAX_SUBMISSIONS)))]
+        pub fn attest_head(
+            origin: OriginFor<T>,
+            round: RoundNumber,
+            root: Hash,
+            included: Included,
+        ) -> DispatchResultWithPostInfo {
+            let who = ensure_signed(origin)?;
+            let current = CurrentRound::<T>::get();
+            ensure!(round == current.number, Error::<T>::WrongRound);
+            ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
+            let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
+            let head = CurrentHead::<T>::get();
+            let fits = included.is_canonical(current.revealed) && included.is_empty() == head.is_none();
+            ensure!(fits, Error::<T>::BadIncluded);
+
+            let phase = AttestPhases::<T>::get();
+            let attested = Attested { root, included, stake };
+            let digest = attested.digest();
+            if let Some(earlier) = Attestations::<T>::get(phase, &who) {
+                let other = earlier.digest();
+                ensure!(other != digest, Error::<T>::AlreadyAttested);
+                let rest = Tallies::<T>::get(phase, other).saturating_sub(earlier.stake);
+                if rest == 0 {
+                    Tallies::<T>::remove(phase, other);
+                } else {
+                    Tallies::<T>::insert(phase, other, rest);
+                }
+            }
+            let tally = Tallies::<T>::get(phase, digest).saturating_add(stake);
+            Tallies::<T>::insert(phase, digest, tally);
+            Attestations::<T>::insert(phase, &who, &attested);
+            T::Bonds::note_attested(&who);
+            Self::deposit_event(Event::Attested { account: who, round, root });
+
+            let mut weight = T::WeightInfo::attest_head();
+            if is_quorum(tally, current.stake) {
+                weight = weight.saturating_add(T::WeightInfo::adopt(attested.included.len()));
+                Self::adopt(current, head, root, attested.included)?;
+            }
+            Ok(Some(weight).into())
+        }
+
+        /// Ends `account`'s lease once the round it is due in is over: an included update consumes its shards and becomes the
+        /// account's carry; any other returns them; an unopened commitment costs `NoShowPenalty`.
+        ///
+        /// Origin: signed by anybody. Emits [`Event::Concluded`]. Errors: [`Error::NothingToConclude`].
+        #[pallet::call_index(6)]
+        #[pallet::weight(T::WeightInfo::conclude(MAX_LEASE_SHARDS))]
+        pub fn conclude(origin: OriginFor<T>, account: T::AccountId) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            let over = |lease: &Lease| lease.due_round < CurrentRound::<T>::get().number;
+            let lease = Leases::<T>::get(&account).filter(over).ok_or(Error::<T>::NothingToConclude)?;
+            Ok(Some(Self::conclude_lease(&account, lease)).into())
+        }
+
+        /// Forgets the carry: the next lease starts with a fresh optimiser. For a trainer that lost its state. A lease of a past
+        /// round is concluded first.
+        ///
+        /// Origin: signed. Emits [`Event::CarryReset`], and [`Event::Concluded`] for the past lease. Errors:
+        /// [`Error::AlreadyLeased`].
+        #[pallet::call_index(7)]
+        #[pallet::weight(T::WeightInfo::reset_carry().saturating_add(T::WeightInfo::conclude(MAX_LEASE_SHARDS)))]
+        pub fn reset_carry(origin: OriginFor<T>) -> DispatchResultWithPostInfo {
+            let who = ensure_signed(origin)?;
+            let concluded = Self::conclude_past(&who, CurrentRound::<T>::get().number)?;
+            Standings::<T>::mutate_exists(&who, |standing| {
+                if let Some(standing) = standing {
+                    standing.carry = Hash::default();
+                }
+            });
+            Self::deposit_event(Event::CarryReset { account: who });
+            Ok(Some(T::WeightInfo::reset_carry().saturating_add(concluded)).into())
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What each command does.
+
+use crate::{
+    chain_spec,
+    cli::{ABOUT, Cli, EXAMPLES, LONG_ABOUT, Subcommand},
+    service,
+};
+use pol_runtime::opaque::Block;
+use polkadot_sdk::{
+    sc_cli::{self, SubstrateCli},
+    sc_consensus_babe, sc_consensus_grandpa,
+    sc_network::{Litep2pNetworkBackend, NetworkWorker, config::NetworkBackendType},
+    sc_service::{ChainSpec, Configuration, PartialComponents},
+    sp_runtime::traits::Block as BlockT,
+};
+use std::net::TcpListener;
+
+impl SubstrateCli for Cli {
+    fn impl_name() -> String {
+        "POL Node".into()
+    }
+
+    fn impl_version() -> String {
+        env!("SUBSTRATE_CLI_IMPL_VERSION").into()
+    }
+
+    fn description() -> String {
+        ABOUT.into()
+    }
+
+    fn author() -> String {
+        "the POL developers".into()
+    }
+
+    fn support_url() -> String {
+        concat!(env!("CARGO_PKG_REPOSITORY"), "/issues").into()
+    }
+
+    fn copyright_start_year() -> i32 {
+        2026
+    }
+
+    fn load_spec(&self, id: &str) -> Result<Box<dyn ChainSpec>, String> {
+        Ok(Box::new(chain_spec::load(id)?))
+    }
+
+    fn setup_command(command: clap::Command) -> clap::Command {
+        command
+            .name(Self::executable_name())
+            .version(Self::impl_version())
+            .author(Self::author())
+            .about(ABOUT)
+            .long_about(LONG_ABOUT)
+            .after_help(format!("Support: {}", Self::support_url()))
+            .after_long_help(format!("{EXAMPLES}\n\nSupport: {}", Self::support_url()))
+            .propagate_version(true)
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .mut_arg("chain", |chain| {
+                chain.long_help(
+                    "The chain: `dev`, `local`, or the path of a specification.\n\nWith `dev` the node is its one authority, \
+                     as with `--dev`, and keeps its state only under an explicit `--base-path`. [default: local]",
+                )
+            })
+            // Keys and peers are changed by methods that no web page should reach, even from this machine.
+            .mut_arg("rpc_methods", |methods| methods.default_value("safe"))
+    }
+}
+
+/// Does what the command line says.
+pub fn run() -> sc_cli::Result<()> {
+    let cli = Cli::from_args().with_dev_defaults();
+    match &cli.subcommand {
+        None => run_node(&cli),
+        Some(Subcommand::Key(command)) => command.run(&cli),
+        Some(Subcommand::BuildSpec(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run(config.chain_spec, config.network))
+        }
+        Some(Subcommand::ExportChainSpec(command)) => command.run(cli.load_spec(&command.chain)?),
+        Some(Subcommand::CheckBlock(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, import_queue), task_manager))
+        }),
+        Some(Subcommand::ExportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, config.database), task_manager))
+        }),
+        Some(Subcommand::ExportState(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, config.chain_spec), task_manager))
+        }),
+        Some(Subcommand::ImportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
+            Ok((command.run(client, import_queue), task_manager))
+        }),
+        Some(Subcommand::PurgeChain(command)) => cli.create_runner(command)?.sync_run(|config| command.run(config.database)),
+        Some(Subcommand::Revert(command)) => cli.create_runner(command)?.async_run(|config| {
+            let PartialComponents { client, task_manager, backend, .. } = service::new_partial(&config)?;
+            let revert_consensus = Box::new(|client, backend, blocks| {
+                sc_consensus_babe::revert(std::sync::Arc::clone(&client), backend, blocks)?;
+                sc_consensus_grandpa::revert(client, blocks)?;
+                Ok(())
+            });
+            Ok((command.run(client, backend, Some(revert_consensus)), task_manager))
+        }),
+        Some(Subcommand::ChainInfo(command)) => cli.create_runner(command)?.sync_run(|config| command.run::<Block>(&config)),
+        Some(Subcommand::Sign(command)) => command.run(),
+        Some(Subcommand::Verify(command)) => command.run(),
+        Some(Subcommand::Vanity(command)) => command.run(),
+    }
+}
+
+fn run_node(cli: &Cli) -> sc_cli::Result<()> {
+    let mut runner = cli.create_runner(&cli.run)?;
+    insist_on_rpc_port(runner.config_mut())?;
+    runner.run_node_until_exit(|config| async move {
+        let started = match config.network.network_backend {
+            NetworkBackendType::Libp2p => service::new_full::<NetworkWorker<Block, <Block as BlockT>::Hash>>(config),
+            NetworkBackendType::Litep2p => service::new_full::<Litep2pNetworkBackend>(config),
+        };
+        started.map_err(sc_cli::Error::Service)
+    })
+}
+
+/// Fails where the RPC port is taken, instead of listening on another one that nobody knows.
+fn insist_on_rpc_port(config: &mut Configuration) -> sc_cli::Result<()> {
+    for endpoint in config.rpc.addr.iter_mut().flatten() {
+        endpoint.retry_random_port = false;
+        let address = endpoint.listen_addr;
+        match TcpListener::bind(address) {
+            Err(error) if !endpoint.is_optional => {
+                return Err(sc_cli::Error::Input(format!(
+                    "cannot serve JSON-RPC on {address}: {error}; stop what uses port {port}, or choose another with \
+                     --rpc-port",
+                    port = address.port()
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

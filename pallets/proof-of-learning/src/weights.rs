@@ -1,0 +1,121 @@
+//! What calls and hooks cost.
+//!
+//! Estimates, each above the worst case: every storage item is counted as read and written from the database, at four
+//! kilobytes of proof, and what other pallets do behind the traits of `pol-primitives` is included.
+
+use core::marker::PhantomData;
+use polkadot_sdk::frame_support::weights::{RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS};
+use polkadot_sdk::sp_runtime::traits::Get;
+
+/// Weights of the pallet's calls and of the parts of its hook.
+pub trait WeightInfo {
+    /// `set_recipe`.
+    fn set_recipe() -> Weight;
+    /// `set_lengths`.
+    fn set_lengths() -> Weight;
+    /// `join_round` that leases `shards` shards, without concluding an earlier lease.
+    fn join_round(shards: u32) -> Weight;
+    /// `commit`.
+    fn commit() -> Weight;
+    /// `reveal`.
+    fn reveal() -> Weight;
+    /// `attest_head` that makes no quorum.
+    fn attest_head() -> Weight;
+    /// Adopting a head of `updates` updates, on top of `attest_head`.
+    fn adopt(updates: u32) -> Weight;
+    /// `conclude` of a lease of `shards` shards.
+    fn conclude(shards: u32) -> Weight;
+    /// `reset_carry`, without concluding an earlier lease.
+    fn reset_carry() -> Weight;
+    /// A block that changes nothing of the round.
+    fn stay() -> Weight;
+    /// A block that finds the network idle, whether or not it opens a round.
+    fn open() -> Weight;
+    /// A block that ends a phase.
+    fn step() -> Weight;
+    /// Clearing up to `items` attestations and as many tallies of a past phase.
+    fn sweep(items: u32) -> Weight;
+}
+
+/// Estimates for a database with costs `Db`.
+pub struct Estimates<Db>(PhantomData<Db>);
+
+/// Estimates for the runtime `T`.
+pub type SubstrateWeight<T> = Estimates<<T as polkadot_sdk::frame_system::Config>::DbWeight>;
+
+/// Bytes of proof for one read.
+const PROOF: u64 = 4_096;
+
+impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
+    fn cost(micros: u64, reads: u64, writes: u64) -> Weight {
+        Weight::from_parts(micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS), reads.saturating_mul(PROOF))
+            .saturating_add(Db::get().reads_writes(reads, writes))
+    }
+
+    fn times(each: Weight, count: u32) -> Weight {
+        each.saturating_mul(u64::from(count))
+    }
+}
+
+impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
+    fn set_recipe() -> Weight {
+        // Round, head, recipe, pending recipe, attest phases.
+        Self::cost(40, 5, 4)
+    }
+
+    fn set_lengths() -> Weight {
+        Self::cost(15, 1, 2)
+    }
+
+    fn join_round(shards: u32) -> Weight {
+        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing. The pool's queue: five more.
+        // Each shard: its manifest, a part of its bitmap, and the next manifest of the queue.
+        Self::cost(80, 15, 11).saturating_add(Self::times(Self::cost(15, 3, 3), shards))
+    }
+
+    fn commit() -> Weight {
+        Self::cost(50, 5, 4)
+    }
+
+    fn reveal() -> Weight {
+        // A commitment, one leaf and a path of at most 24 nodes are hashed.
+        Self::cost(120, 8, 6)
+    }
+
+    fn attest_head() -> Weight {
+        // Round, stake, head, attest phases, own attestation, two tallies; staking notes the validator.
+        Self::cost(60, 10, 6)
+    }
+
+    fn adopt(updates: u32) -> Weight {
+        // Recipe, reveals, record, head, round, phases; the payouts of the round.
+        Self::cost(150, 16, 16).saturating_add(Self::times(Self::cost(10, 1, 0), updates))
+    }
+
+    fn conclude(shards: u32) -> Weight {
+        // Own: lease, round, submission, record, standing. A slash: bond, balances, totals. The pool as above.
+        Self::cost(100, 20, 16).saturating_add(Self::times(Self::cost(15, 3, 3), shards))
+    }
+
+    fn reset_carry() -> Weight {
+        Self::cost(20, 3, 2)
+    }
+
+    fn stay() -> Weight {
+        Self::cost(5, 2, 0)
+    }
+
+    fn open() -> Weight {
+        // Round, lengths, both recipes, head, randomness, free shards, total stake, due, last due.
+        Self::cost(50, 14, 5)
+    }
+
+    fn step() -> Weight {
+        // Round, lengths, head, total stake, reveals, record, phases.
+        Self::cost(50, 9, 5)
+    }
+
+    fn sweep(items: u32) -> Weight {
+        Self::cost(5, 2, 1).saturating_add(Self::times(Self::cost(10, 2, 2), items))
+    }
+}

@@ -1,0 +1,122 @@
+//! A runtime of this pallet, balances and sessions.
+
+use crate as pallet_pol_staking;
+use pol_primitives::{Balance, POL, RoundNumber, peer::Role, traits::Rounds};
+use polkadot_sdk::{
+    frame_support::{derive_impl, parameter_types, traits::ConstU32},
+    frame_system, pallet_balances, pallet_session,
+    sp_core::crypto::key_types::DUMMY,
+    sp_io::TestExternalities,
+    sp_runtime::{BuildStorage, impl_opaque_keys, testing::UintAuthorityId, traits::ConvertInto},
+};
+
+pub type AccountId = u64;
+
+/// What every account of the tests owns at first.
+pub const WEALTH: Balance = 100_000 * POL;
+/// Blocks.
+pub const UNBONDING: u32 = 10;
+
+polkadot_sdk::frame_support::construct_runtime!(
+    pub enum Test {
+        System: frame_system = 0,
+        Balances: pallet_balances = 1,
+        Staking: pallet_pol_staking = 2,
+        Session: pallet_session = 3,
+    }
+);
+
+parameter_types! {
+    pub static Attesting: bool = false;
+    pub static AttestPhases: u32 = 0;
+}
+
+/// The round, as the test says it is.
+pub struct TestRounds;
+
+impl Rounds for TestRounds {
+    fn number() -> RoundNumber {
+        0
+    }
+    fn attesting() -> bool {
+        Attesting::get()
+    }
+    fn attest_phases() -> u32 {
+        AttestPhases::get()
+    }
+    fn missable() -> u32 {
+        3
+    }
+}
+
+impl_opaque_keys! {
+    pub struct SessionKeys {
+        pub dummy: UintAuthorityId,
+    }
+}
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = frame_system::mocking::MockBlockU32<Test>;
+    type AccountData = pallet_balances::AccountData<Balance>;
+}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Test {
+    type Balance = Balance;
+    type ExistentialDeposit = polkadot_sdk::frame_support::traits::ConstU128<POL>;
+    type AccountStore = System;
+}
+
+impl pallet_session::Config for Test {
+    type RuntimeEvent = RuntimeEvent;
+    type ValidatorId = AccountId;
+    type ValidatorIdOf = ConvertInto;
+    type ShouldEndSession = pallet_session::PeriodicSessions<ConstU32<5>, ConstU32<0>>;
+    type NextSessionRotation = ();
+    type SessionManager = Staking;
+    type SessionHandler = pallet_session::TestSessionHandler;
+    type Keys = SessionKeys;
+    type DisablingStrategy = ();
+    type WeightInfo = ();
+    type Currency = Balances;
+    type KeyDeposit = ();
+}
+
+impl crate::Config for Test {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type Rounds = TestRounds;
+    type SessionKeys = Session;
+    type UnbondingPeriod = ConstU32<UNBONDING>;
+    type MaxValidators = ConstU32<3>;
+    type MaxAuthorities = ConstU32<2>;
+    type WeightInfo = ();
+}
+
+fn keys(of: AccountId) -> (AccountId, AccountId, SessionKeys) {
+    (of, of, SessionKeys { dummy: UintAuthorityId(of) })
+}
+
+/// Runs `test` on a chain where accounts 1 to 200 are wealthy, `members` are bonded and `authorities` have session keys,
+/// and checks the pallet's equations afterwards.
+pub fn with_genesis(members: &[(AccountId, Role, Balance)], authorities: &[AccountId], test: impl FnOnce()) {
+    assert_eq!(<SessionKeys as polkadot_sdk::sp_runtime::traits::OpaqueKeys>::key_ids(), &[DUMMY]);
+    let genesis = RuntimeGenesisConfig {
+        balances: pallet_balances::GenesisConfig { balances: (1..=200).map(|who| (who, WEALTH)).collect(), ..Default::default() },
+        staking: crate::GenesisConfig { members: members.to_vec() },
+        session: pallet_session::GenesisConfig { keys: authorities.iter().copied().map(keys).collect(), ..Default::default() },
+        ..Default::default()
+    };
+    let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
+    chain.execute_with(|| {
+        System::set_block_number(1);
+        test();
+        Staking::do_try_state().unwrap();
+    });
+}
+
+/// Runs `test` on a chain where nobody is bonded.
+pub fn run(test: impl FnOnce()) {
+    with_genesis(&[], &[], test);
+}

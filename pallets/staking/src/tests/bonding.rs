@@ -1,0 +1,136 @@
+//! Roles and the money behind them.
+
+use super::*;
+
+#[test]
+fn a_bond_is_held_and_comes_back() {
+    run(|| {
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_500 * POL));
+        assert!(Staking::is_trainer(&1));
+        assert_eq!((held(1), Balances::balance(&1)), (1_500 * POL, WEALTH - 1_500 * POL));
+        assert_eq!(events(), [Event::Bonded { who: 1, role: Role::Trainer, amount: 1_500 * POL }]);
+
+        assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::RoleNotEnded);
+        assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        assert!(!Staking::is_trainer(&1));
+        assert_eq!(held(1), 1_500 * POL);
+        assert_eq!(events(), [Event::EndpointSet { who: 1 }, Event::Unbonded { who: 1, free_at: 11 }]);
+        assert_noop!(Staking::unbond(Origin::signed(1)), Refusal::RoleEnded);
+        assert_noop!(Staking::bond_extra(Origin::signed(1), POL), Refusal::RoleEnded);
+        assert_noop!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL), Refusal::AlreadyBonded);
+
+        System::set_block_number(10);
+        assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::StillUnbonding);
+        System::set_block_number(11);
+        assert_ok!(Staking::withdraw(Origin::signed(1)));
+        assert_eq!((held(1), Balances::balance(&1)), (0, WEALTH));
+        assert_eq!(events(), [Event::Withdrawn { who: 1, amount: 1_500 * POL }]);
+        assert!(Ledgers::<Test>::get(1).is_none() && Endpoints::<Test>::get(1).is_none());
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Validator, 5_000 * POL));
+    });
+}
+
+#[test]
+fn each_role_has_its_minimum() {
+    run(|| {
+        for (who, role) in [(1, Role::Trainer), (2, Role::Validator), (3, Role::Authority)] {
+            let minimum = role.minimum_bond();
+            assert_noop!(Staking::bond(Origin::signed(who), role, minimum - 1), Refusal::BondTooSmall);
+            assert_ok!(Staking::bond(Origin::signed(who), role, minimum));
+            assert_noop!(Staking::bond(Origin::signed(who), role, minimum), Refusal::AlreadyBonded);
+        }
+    });
+}
+
+#[test]
+fn a_bond_needs_the_funds() {
+    run(|| {
+        // The existential deposit, one POL, stays free.
+        assert_noop!(Staking::bond(Origin::signed(1), Role::Trainer, WEALTH), Refusal::InsufficientFunds);
+        assert_noop!(Staking::bond(Origin::signed(999), Role::Trainer, 1_000 * POL), Refusal::InsufficientFunds);
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, WEALTH - POL));
+        assert_noop!(Staking::bond_extra(Origin::signed(1), 1), Refusal::InsufficientFunds);
+    });
+}
+
+#[test]
+fn calls_without_a_bond_are_refused() {
+    run(|| {
+        assert_noop!(Staking::bond_extra(Origin::signed(1), 1), Refusal::NotBonded);
+        assert_noop!(Staking::unbond(Origin::signed(1)), Refusal::NotBonded);
+        assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::NotBonded);
+        assert_noop!(Staking::set_endpoint(Origin::signed(1), endpoint(1)), Refusal::NotBonded);
+        assert_noop!(Staking::chill(Origin::signed(1), 2), Refusal::NotBonded);
+        assert_noop!(Staking::unchill(Origin::signed(1)), Refusal::NotBonded);
+        assert!(!Staking::is_trainer(&1));
+        assert_eq!(Staking::slash(&1, POL), 0);
+    });
+}
+
+#[test]
+fn a_slashed_trainer_is_out_until_its_bond_is_whole_again() {
+    run(|| {
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_200 * POL));
+        let issuance = Balances::total_issuance();
+        events();
+        assert_eq!(Staking::slash(&1, 100 * POL), 100 * POL);
+        assert!(Staking::is_trainer(&1));
+        assert_eq!(Staking::slash(&1, 300 * POL), 300 * POL);
+        assert!(!Staking::is_trainer(&1));
+        assert_eq!((held(1), issuance - Balances::total_issuance()), (800 * POL, 400 * POL));
+        assert_eq!(events(), [Event::Slashed { who: 1, amount: 100 * POL }, Event::Slashed { who: 1, amount: 300 * POL }]);
+        assert_ok!(Staking::bond_extra(Origin::signed(1), 200 * POL));
+        assert!(Staking::is_trainer(&1));
+        assert_eq!(events(), [Event::BondRaised { who: 1, amount: 200 * POL }]);
+    });
+}
+
+#[test]
+fn who_unbonds_can_still_be_slashed() {
+    run(|| {
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        assert_eq!(Staking::slash(&1, 2_000 * POL), 1_000 * POL);
+        assert_eq!(Staking::slash(&1, POL), 0);
+        System::set_block_number(1 + UNBONDING);
+        assert_ok!(Staking::withdraw(Origin::signed(1)));
+        assert_eq!(Balances::total_balance(&1), WEALTH - 1_000 * POL);
+    });
+}
+
+#[test]
+fn members_come_in_pages() {
+    run(|| {
+        for who in 1..=130 {
+            assert_ok!(Staking::bond(Origin::signed(who), Role::Trainer, 1_000 * POL));
+        }
+        assert_ok!(Staking::set_endpoint(Origin::signed(7), endpoint(7)));
+        assert_ok!(Staking::unbond(Origin::signed(8)));
+        let first = Staking::members(None);
+        let second = Staking::members(first.last().map(|member| member.account));
+        assert_eq!((first.len(), second.len()), (100, 30));
+        let mut accounts: Vec<_> = first.iter().chain(&second).map(|member| member.account).collect();
+        accounts.sort_unstable();
+        assert_eq!(accounts, (1..=130).collect::<Vec<_>>());
+
+        let member = Staking::member(7).unwrap();
+        assert_eq!((member.role, member.bond, member.chilled), (Role::Trainer, 1_000 * POL, false));
+        assert_eq!(member.endpoint, Some(endpoint(7)));
+        assert_eq!(Staking::member(8).unwrap().bond, 0, "the bond of an ended role backs nothing");
+        assert_eq!(Staking::member(131), None);
+    });
+}
+
+#[test]
+fn calls_keep_their_indices() {
+    use codec::Encode;
+    let index = |call: Call<Test>| call.encode()[0];
+    assert_eq!(index(Call::bond { role: Role::Trainer, amount: 0 }), 0);
+    assert_eq!(index(Call::bond_extra { amount: 0 }), 1);
+    assert_eq!(index(Call::unbond {}), 2);
+    assert_eq!(index(Call::withdraw {}), 3);
+    assert_eq!(index(Call::set_endpoint { endpoint: endpoint(1) }), 4);
+    assert_eq!(index(Call::chill { validator: 1 }), 5);
+    assert_eq!(index(Call::unchill {}), 6);
+}

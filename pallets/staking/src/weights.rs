@@ -1,0 +1,66 @@
+//! Weights of the calls.
+//!
+//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace them.
+
+use polkadot_sdk::frame_support::weights::{Weight, constants::RocksDbWeight};
+
+/// What each call costs.
+pub trait WeightInfo {
+    /// Weight of `bond`.
+    fn bond() -> Weight;
+    /// Weight of `bond_extra`.
+    fn bond_extra() -> Weight;
+    /// Weight of `unbond`.
+    fn unbond() -> Weight;
+    /// Weight of `withdraw`.
+    fn withdraw() -> Weight;
+    /// Weight of `set_endpoint`.
+    fn set_endpoint() -> Weight;
+    /// Weight of `chill`.
+    fn chill() -> Weight;
+    /// Weight of `unchill`.
+    fn unchill() -> Weight;
+}
+
+/// 100 µs of computing, 16 KiB of proof (two full lists of 128 accounts and the single entries), and the storage.
+fn weight(reads: u64, writes: u64) -> Weight {
+    let storage = RocksDbWeight::get();
+    Weight::from_parts(100_000_000, 16_384).saturating_add(storage.reads_writes(reads, writes))
+}
+
+impl WeightInfo for () {
+    // Ledger, account, holds, candidates.
+    fn bond() -> Weight {
+        weight(5, 5)
+    }
+
+    // Ledger, endpoint, account, holds, validators, total stake, candidates, round.
+    fn bond_extra() -> Weight {
+        weight(9, 7)
+    }
+
+    // Ledger, endpoint, validators, total stake, candidates, round.
+    fn unbond() -> Weight {
+        weight(7, 4)
+    }
+
+    // Ledger, endpoint, account, holds.
+    fn withdraw() -> Weight {
+        weight(4, 4)
+    }
+
+    // Ledger, endpoint, validators, total stake, round.
+    fn set_endpoint() -> Weight {
+        weight(7, 4)
+    }
+
+    // Ledger, endpoint, validators, total stake, round and its configuration.
+    fn chill() -> Weight {
+        weight(8, 3)
+    }
+
+    // As for setting an endpoint.
+    fn unchill() -> Weight {
+        weight(7, 3)
+    }
+}

@@ -1,0 +1,58 @@
+//! Parameters of the learning protocol's pallets.
+
+use super::*;
+use frame_support::traits::Randomness;
+use frame_system::EnsureRoot;
+
+/// Randomness of the parent block's VRF, known to nobody but its author before that block.
+///
+/// Every slot of this chain has a VRF. The parent's hash stands in before block 2, where there is none yet.
+pub struct BlockRandomness;
+
+impl Randomness<Hash, BlockNumber> for BlockRandomness {
+    fn random(subject: &[u8]) -> (Hash, BlockNumber) {
+        use sp_runtime::traits::Hash as _;
+        let (random, since) = pallet_babe::ParentBlockRandomness::<Runtime>::random(subject);
+        (random.unwrap_or_else(|| BlakeTwo256::hash_of(&(System::parent_hash(), subject))), since)
+    }
+}
+
+parameter_types! {
+    pub const RewardsPot: PalletId = PalletId(*b"pol/pots");
+}
+
+impl pallet_proof_of_learning::Config for Runtime {
+    type Randomness = BlockRandomness;
+    type Bonds = Staking;
+    type Pool = Lineage;
+    type Payouts = Rewards;
+    type GovernanceOrigin = EnsureRoot<AccountId>;
+    type NoShowPenalty = ConstU128<{ 10 * POL }>;
+    type WeightInfo = pallet_proof_of_learning::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_pol_staking::Config for Runtime {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type Rounds = ProofOfLearning;
+    type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
+    type MaxValidators = ConstU32<1_000>;
+    type MaxAuthorities = MaxAuthorities;
+    type WeightInfo = pallet_pol_staking::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_pol_lineage::Config for Runtime {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type ManifestDeposit = ConstU128<{ 100 * POL }>;
+    type Rounds = ProofOfLearning;
+    type Recipe = ProofOfLearning;
+    type WeightInfo = pallet_pol_lineage::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_pol_rewards::Config for Runtime {
+    type Currency = Balances;
+    type PotId = RewardsPot;
+    type GovernanceOrigin = EnsureRoot<AccountId>;
+    type WeightInfo = pallet_pol_rewards::weights::SubstrateWeight<Runtime>;
+}

@@ -1,0 +1,293 @@
+//! The pallets' parameters.
+
+mod learning;
+
+use crate::*;
+use frame_support::{
+    PalletId, derive_impl,
+    dispatch::DispatchClass,
+    parameter_types,
+    traits::{ConstU8, ConstU32, ConstU64, ConstU128, InstanceFilter, OnUnbalanced, fungible::Balanced, fungible::Credit},
+    weights::{
+        ConstantMultiplier, IdentityFee, Weight,
+        constants::{ParityDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
+    },
+};
+use frame_system::limits::{BlockLength, BlockWeights};
+use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
+use pol_primitives::traits::Bonds;
+use sp_runtime::{
+    FixedPointNumber, Perbill, Perquintill,
+    traits::{AccountIdLookup, Bounded, ConvertInto, Get, OpaqueKeys},
+};
+use sp_staking::offence::{OffenceDetails, OffenceSeverity, OnOffenceHandler};
+
+pub use learning::BlockRandomness;
+
+/// Share of a block that is for signed calls; the rest is kept for what the chain itself must do.
+const NORMAL_SHARE: Perbill = Perbill::from_percent(75);
+/// A third of a slot: the rest is for propagation, and for machines slower than the one weights were measured on.
+const BLOCK_COMPUTE: Weight = Weight::from_parts(SLOT_DURATION / 3 * WEIGHT_REF_TIME_PER_MILLIS, u64::MAX);
+/// Bytes of a block.
+const BLOCK_BYTES: u32 = 5 * 1024 * 1024;
+
+parameter_types! {
+    pub const BlockHashCount: BlockNumber = 2_400;
+    pub const Version: RuntimeVersion = VERSION;
+    pub RuntimeBlockWeights: BlockWeights = BlockWeights::with_sensible_defaults(BLOCK_COMPUTE, NORMAL_SHARE);
+    pub RuntimeBlockLength: BlockLength = BlockLength::builder()
+        .max_length(BLOCK_BYTES)
+        .modify_max_length_for_class(DispatchClass::Normal, |bytes| *bytes = NORMAL_SHARE * *bytes)
+        .build();
+}
+
+#[derive_impl(frame_system::config_preludes::SolochainDefaultConfig)]
+impl frame_system::Config for Runtime {
+    type Block = Block;
+    type BlockWeights = RuntimeBlockWeights;
+    type BlockLength = RuntimeBlockLength;
+    type AccountId = AccountId;
+    type Nonce = Nonce;
+    type Hash = Hash;
+    type Lookup = AccountIdLookup<AccountId, ()>;
+    type BlockHashCount = BlockHashCount;
+    type DbWeight = ParityDbWeight;
+    type Version = Version;
+    type AccountData = pallet_balances::AccountData<Balance>;
+    type SystemWeightInfo = frame_system::weights::SubstrateWeight<Runtime>;
+    type ExtensionsWeightInfo = frame_system::SubstrateExtensionsWeight<Runtime>;
+    type SS58Prefix = frame_support::traits::ConstU16<SS58_PREFIX>;
+    type SingleBlockMigrations = migrations::SingleBlockMigrations;
+}
+
+impl pallet_timestamp::Config for Runtime {
+    type Moment = u64;
+    type OnTimestampSet = Babe;
+    type MinimumPeriod = ConstU64<{ SLOT_DURATION / 2 }>;
+    type WeightInfo = pallet_timestamp::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_balances::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type RuntimeFreezeReason = RuntimeFreezeReason;
+    type WeightInfo = pallet_balances::weights::SubstrateWeight<Runtime>;
+    type Balance = Balance;
+    type DustRemoval = ();
+    type ExistentialDeposit = ConstU128<EXISTENTIAL_DEPOSIT>;
+    type AccountStore = System;
+    type ReserveIdentifier = [u8; 8];
+    type FreezeIdentifier = RuntimeFreezeReason;
+    type MaxLocks = ConstU32<50>;
+    type MaxReserves = ConstU32<50>;
+    type MaxFreezes = frame_support::traits::VariantCountOf<RuntimeFreezeReason>;
+    type DoneSlashHandler = ();
+}
+
+/// Gives fees to the author of the block; they are burned where there is none.
+pub struct ToAuthor;
+
+impl OnUnbalanced<Credit<AccountId, Balances>> for ToAuthor {
+    fn on_nonzero_unbalanced(fees: Credit<AccountId, Balances>) {
+        if let Some(author) = Authorship::author() {
+            // What the author's account cannot take, such as less than the existential deposit, is burned.
+            drop(Balances::resolve(&author, fees));
+        }
+    }
+}
+
+parameter_types! {
+    pub const TargetBlockFullness: Perquintill = Perquintill::from_percent(25);
+    // At most 30 % a day in full blocks.
+    pub AdjustmentVariable: Multiplier = Multiplier::saturating_from_rational(1, 100_000);
+    // Fees rise under load and never fall below what the weights say.
+    pub MinimumMultiplier: Multiplier = Multiplier::saturating_from_integer(1);
+    pub MaximumMultiplier: Multiplier = Bounded::max_value();
+}
+
+impl pallet_transaction_payment::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type OnChargeTransaction = FungibleAdapter<Balances, ToAuthor>;
+    // A second of compute costs one POL.
+    type WeightToFee = IdentityFee<Balance>;
+    // A megabyte costs one POL.
+    type LengthToFee = ConstantMultiplier<Balance, ConstU128<1_000_000>>;
+    type FeeMultiplierUpdate =
+        TargetedFeeAdjustment<Runtime, TargetBlockFullness, AdjustmentVariable, MinimumMultiplier, MaximumMultiplier>;
+    type OperationalFeeMultiplier = ConstU8<5>;
+    type WeightInfo = pallet_transaction_payment::weights::SubstrateWeight<Runtime>;
+}
+
+/// How long an equivocation can be reported, in blocks: no longer than its author's bond stays slashable.
+type ReportLongevity = ConstU64<{ UNBONDING_PERIOD as u64 }>;
+/// Blocks between asking for a bond and getting it.
+pub const UNBONDING_PERIOD: BlockNumber = 7 * DAYS;
+/// Most authorities of a session.
+pub type MaxAuthorities = ConstU32<100>;
+
+impl pallet_babe::Config for Runtime {
+    type EpochDuration = ConstU64<{ EPOCH_DURATION as u64 }>;
+    type ExpectedBlockTime = ConstU64<SLOT_DURATION>;
+    type EpochChangeTrigger = pallet_babe::ExternalTrigger;
+    type DisabledValidators = Session;
+    type WeightInfo = ();
+    type MaxAuthorities = MaxAuthorities;
+    type MaxNominators = ConstU32<0>;
+    type KeyOwnerProof = sp_session::MembershipProof;
+    type EquivocationReportSystem = pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+}
+
+impl pallet_grandpa::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = ();
+    type MaxAuthorities = MaxAuthorities;
+    type MaxNominators = ConstU32<0>;
+    type MaxSetIdSessionEntries = ConstU64<{ (UNBONDING_PERIOD / EPOCH_DURATION) as u64 }>;
+    type KeyOwnerProof = sp_session::MembershipProof;
+    type EquivocationReportSystem = pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+}
+
+impl pallet_authorship::Config for Runtime {
+    type FindAuthor = pallet_session::FindAccountFromAuthorIndex<Self, Babe>;
+    type EventHandler = ();
+}
+
+impl pallet_session::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type ValidatorId = AccountId;
+    type ValidatorIdOf = ConvertInto;
+    type ShouldEndSession = Babe;
+    type NextSessionRotation = Babe;
+    type SessionManager = pallet_session::historical::NoteHistoricalRoot<Self, Staking>;
+    type SessionHandler = <SessionKeys as OpaqueKeys>::KeyTypeIdProviders;
+    type Keys = SessionKeys;
+    type DisablingStrategy = pallet_session::disabling::UpToLimitWithReEnablingDisablingStrategy;
+    type WeightInfo = pallet_session::weights::SubstrateWeight<Runtime>;
+    type Currency = Balances;
+    type KeyDeposit = ConstU128<{ deposit(3, 128) }>;
+}
+
+impl pallet_session::historical::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type FullIdentification = ();
+    type FullIdentificationOf = pallet_session::historical::UnitIdentificationOf<Self>;
+}
+
+type Offender = pallet_session::historical::IdentificationTuple<Runtime>;
+
+/// Takes the share of an authority's bond that its equivocation costs, and keeps it from signing for the session.
+pub struct SlashEquivocation;
+
+impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
+    fn on_offence(offenders: &[OffenceDetails<AccountId, Offender>], shares: &[Perbill], _: sp_staking::SessionIndex) -> Weight {
+        for (offence, share) in offenders.iter().zip(shares) {
+            let (account, ()) = &offence.offender;
+            let bond = Staking::member(account.clone()).map_or(0, |member| member.bond);
+            <Staking as Bonds<AccountId>>::slash(account, share.mul_ceil(bond));
+            Session::report_offence(account.clone(), OffenceSeverity(*share));
+        }
+        <Runtime as frame_system::Config>::DbWeight::get().reads_writes(6, 6).saturating_mul(offenders.len() as u64)
+    }
+}
+
+impl pallet_offences::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type IdentificationTuple = Offender;
+    type OnOffenceHandler = SlashEquivocation;
+}
+
+impl<C> frame_system::offchain::CreateTransactionBase<C> for Runtime
+where
+    RuntimeCall: From<C>,
+{
+    type Extrinsic = UncheckedExtrinsic;
+    type RuntimeCall = RuntimeCall;
+}
+
+impl<C> frame_system::offchain::CreateBare<C> for Runtime
+where
+    RuntimeCall: From<C>,
+{
+    fn create_bare(call: RuntimeCall) -> UncheckedExtrinsic {
+        UncheckedExtrinsic::new_bare(call)
+    }
+}
+
+impl pallet_utility::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type PalletsOrigin = OriginCaller;
+    type WeightInfo = pallet_utility::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_multisig::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type Currency = Balances;
+    type DepositBase = ConstU128<{ deposit(1, 88) }>;
+    type DepositFactor = ConstU128<{ deposit(0, 32) }>;
+    type MaxSignatories = ConstU32<100>;
+    type WeightInfo = pallet_multisig::weights::SubstrateWeight<Runtime>;
+    type BlockNumberProvider = System;
+}
+
+/// What a proxy may do for its principal.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    codec::Encode,
+    codec::Decode,
+    codec::DecodeWithMemTracking,
+    codec::MaxEncodedLen,
+    scale_info::TypeInfo,
+)]
+pub enum ProxyType {
+    /// Everything.
+    #[default]
+    #[codec(index = 0)]
+    Any,
+    /// Take part in rounds, so that the key on a training machine cannot move funds.
+    #[codec(index = 1)]
+    Learning,
+}
+
+impl InstanceFilter<RuntimeCall> for ProxyType {
+    fn filter(&self, call: &RuntimeCall) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Learning => matches!(call, RuntimeCall::ProofOfLearning(..) | RuntimeCall::Utility(..)),
+        }
+    }
+
+    fn is_superset(&self, other: &Self) -> bool {
+        self == other || *self == Self::Any
+    }
+}
+
+impl pallet_proxy::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type Currency = Balances;
+    type ProxyType = ProxyType;
+    type ProxyDepositBase = ConstU128<{ deposit(1, 8) }>;
+    type ProxyDepositFactor = ConstU128<{ deposit(0, 33) }>;
+    type MaxProxies = ConstU32<32>;
+    type WeightInfo = pallet_proxy::weights::SubstrateWeight<Runtime>;
+    type MaxPending = ConstU32<32>;
+    type CallHasher = BlakeTwo256;
+    type AnnouncementDepositBase = ConstU128<{ deposit(1, 8) }>;
+    type AnnouncementDepositFactor = ConstU128<{ deposit(0, 66) }>;
+    type BlockNumberProvider = System;
+}
+
+impl pallet_sudo::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeCall = RuntimeCall;
+    type WeightInfo = pallet_sudo::weights::SubstrateWeight<Runtime>;
+}

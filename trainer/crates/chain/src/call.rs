@@ -1,0 +1,423 @@
+//! The calls a participant makes, and how they are encoded.
+
+use crate::{AccountId, ChainError};
+use codec::{Compact, Encode};
+use pol_primitives::{
+    Balance, Hash, RoundNumber,
+    data::{ManifestInfo, SourceKind, Text},
+    peer::{Endpoint, Role},
+    recipe::{Recipe, Tier},
+    round::RoundConfig,
+    submission::{Claims, Included, Reveal},
+};
+use subxt::{
+    Metadata, SubstrateConfig,
+    client::{ClientAtBlock, OfflineClientAtBlockT},
+    error::ExtrinsicError,
+    ext::scale_encode::{self, EncodeAsFields, FieldIter, TypeResolver},
+    tx::StaticPayload,
+};
+
+/// An extrinsic. Pallets and calls are known by name; their indices come from the node's metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// `ProofOfLearning.join_round`: leases data for a trainer.
+    JoinRound {
+        /// The class of the trainer's machine.
+        tier: Tier,
+    },
+    /// `ProofOfLearning.commit`: binds the trainer's work before it is shown.
+    Commit {
+        /// The round the work is for.
+        round: RoundNumber,
+        /// [`Reveal::commitment`].
+        commitment: Hash,
+        /// The trainer's own figures.
+        claims: Claims,
+    },
+    /// `ProofOfLearning.reveal`: opens a commitment.
+    Reveal {
+        /// The round the work is for.
+        round: RoundNumber,
+        /// What the commitment binds.
+        reveal: Reveal,
+    },
+    /// `ProofOfLearning.attest_head`: a validator's word for the next head.
+    AttestHead {
+        /// The round that makes the head.
+        round: RoundNumber,
+        /// Root of the head computed.
+        root: Hash,
+        /// The updates it was computed from.
+        included: Included,
+    },
+    /// `ProofOfLearning.conclude`: takes back the shards of an account's lease that came to nothing.
+    Conclude {
+        /// The account.
+        account: AccountId,
+    },
+    /// `ProofOfLearning.reset_carry`: the trainer starts its next lease with a fresh carry.
+    ResetCarry,
+    /// `ProofOfLearning.set_recipe`, by governance.
+    SetRecipe(Recipe),
+    /// `ProofOfLearning.set_lengths`, by governance.
+    SetLengths(RoundConfig),
+    /// `Staking.bond`: takes a role.
+    Bond {
+        /// The role.
+        role: Role,
+        /// The bond.
+        amount: Balance,
+    },
+    /// `Staking.bond_extra`: adds to the bond.
+    BondExtra {
+        /// What is added.
+        amount: Balance,
+    },
+    /// `Staking.unbond`: gives up the role; the bond stays locked for a while.
+    Unbond,
+    /// `Staking.withdraw`: takes the unlocked bond back.
+    Withdraw,
+    /// `Staking.set_endpoint`: where the account serves blobs.
+    SetEndpoint {
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// `Staking.chill`: sets a validator aside that missed too many attest phases.
+    Chill {
+        /// The validator.
+        validator: AccountId,
+    },
+    /// `Staking.unchill`: the validator takes part again.
+    Unchill,
+    /// `Lineage.register_source`: says where text comes from.
+    RegisterSource {
+        /// What kind of text.
+        kind: SourceKind,
+        /// Where it was found.
+        address: Text,
+        /// SPDX identifier of its licence.
+        licence: Text,
+    },
+    /// `Lineage.register_manifest`: adds shards to the pool.
+    RegisterManifest(ManifestInfo),
+    /// `Balances.transfer_keep_alive`.
+    Transfer {
+        /// Who receives.
+        to: AccountId,
+        /// How much.
+        amount: Balance,
+    },
+    /// `Sudo.sudo`: a call as root, on chains that have a sudo key.
+    Sudo(Box<Call>),
+}
+
+/// Index of `MultiAddress::Id`.
+const ADDRESS_ID: u8 = 0;
+
+impl Call {
+    /// This call as root.
+    pub fn sudo(self) -> Self {
+        Self::Sudo(Box::new(self))
+    }
+
+    /// The names of its pallet and call.
+    pub fn name(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::JoinRound { .. } => ("ProofOfLearning", "join_round"),
+            Self::Commit { .. } => ("ProofOfLearning", "commit"),
+            Self::Reveal { .. } => ("ProofOfLearning", "reveal"),
+            Self::AttestHead { .. } => ("ProofOfLearning", "attest_head"),
+            Self::Conclude { .. } => ("ProofOfLearning", "conclude"),
+            Self::ResetCarry => ("ProofOfLearning", "reset_carry"),
+            Self::SetRecipe(_) => ("ProofOfLearning", "set_recipe"),
+            Self::SetLengths(_) => ("ProofOfLearning", "set_lengths"),
+            Self::Bond { .. } => ("Staking", "bond"),
+            Self::BondExtra { .. } => ("Staking", "bond_extra"),
+            Self::Unbond => ("Staking", "unbond"),
+            Self::Withdraw => ("Staking", "withdraw"),
+            Self::SetEndpoint { .. } => ("Staking", "set_endpoint"),
+            Self::Chill { .. } => ("Staking", "chill"),
+            Self::Unchill => ("Staking", "unchill"),
+            Self::RegisterSource { .. } => ("Lineage", "register_source"),
+            Self::RegisterManifest(_) => ("Lineage", "register_manifest"),
+            Self::Transfer { .. } => ("Balances", "transfer_keep_alive"),
+            Self::Sudo(_) => ("Sudo", "sudo"),
+        }
+    }
+
+    /// Its arguments, one after the other.
+    fn arguments(&self, metadata: &Metadata) -> Result<Vec<u8>, ChainError> {
+        Ok(match self {
+            Self::JoinRound { tier } => tier.encode(),
+            Self::Commit { round, commitment, claims } => (round, commitment, claims).encode(),
+            Self::Reveal { round, reveal } => (round, reveal).encode(),
+            Self::AttestHead { round, root, included } => (round, root, included).encode(),
+            Self::Conclude { account } => account.encode(),
+            Self::SetRecipe(recipe) => recipe.encode(),
+            Self::SetLengths(config) => config.encode(),
+            Self::Bond { role, amount } => (role, amount).encode(),
+            Self::BondExtra { amount } => amount.encode(),
+            Self::SetEndpoint { endpoint } => endpoint.encode(),
+            Self::Chill { validator } => validator.encode(),
+            Self::RegisterSource { kind, address, licence } => (kind, address, licence).encode(),
+            Self::RegisterManifest(info) => info.encode(),
+            Self::Transfer { to, amount } => (ADDRESS_ID, to, Compact(*amount)).encode(),
+            Self::Sudo(call) => call.encode(metadata)?,
+            Self::ResetCarry | Self::Unbond | Self::Withdraw | Self::Unchill => Vec::new(),
+        })
+    }
+
+    /// The call as the runtime of `metadata` reads it: pallet index, call index, arguments.
+    fn encode(&self, metadata: &Metadata) -> Result<Vec<u8>, ChainError> {
+        let (pallet, call) = self.name();
+        let found =
+            metadata.pallet_by_name(pallet).and_then(|pallet| Some((pallet.call_index(), pallet.call_variant_by_name(call)?)));
+        let (pallet_index, variant) = found.ok_or(ChainError::OldNode { pallet, call })?;
+        let mut bytes = vec![pallet_index, variant.index];
+        bytes.extend(self.arguments(metadata)?);
+        Ok(bytes)
+    }
+
+    /// The call as the runtime of `client` reads it, checked to have the arguments that its metadata describes.
+    pub(crate) fn encode_at<C>(&self, client: &ClientAtBlock<SubstrateConfig, C>) -> Result<Vec<u8>, ChainError>
+    where
+        C: OfflineClientAtBlockT<SubstrateConfig>,
+    {
+        let bytes = self.encode(client.metadata_ref())?;
+        let (pallet, call) = self.name();
+        let differ = |error: ExtrinsicError| ChainError::OtherArguments { pallet, call, reason: error.to_string() };
+        client.tx().from_call_data_bytes(&bytes).map_err(differ)?;
+        Ok(bytes)
+    }
+
+    /// The call for `subxt` to sign.
+    pub(crate) fn payload(&self, metadata: &Metadata) -> Result<StaticPayload<Arguments>, ChainError> {
+        let (pallet, call) = self.name();
+        Ok(StaticPayload::new(pallet, call, Arguments(self.arguments(metadata)?)))
+    }
+}
+
+/// Arguments that are SCALE-encoded already, whatever fields the metadata describes.
+pub(crate) struct Arguments(Vec<u8>);
+
+impl EncodeAsFields for Arguments {
+    fn encode_as_fields_to<R: TypeResolver>(
+        &self,
+        _fields: &mut dyn FieldIter<'_, R::TypeId>,
+        _types: &R,
+        out: &mut Vec<u8>,
+    ) -> Result<(), scale_encode::Error> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_primitives::{peer::Address, trace::Proof};
+    use proptest::prelude::*;
+    use scale_info::{TypeInfo, meta_type};
+    use std::sync::Arc;
+    use subxt::{
+        OfflineClient, OfflineClientAtBlock,
+        config::substrate::SpecVersionForRange,
+        ext::frame_metadata::v16::{
+            CustomMetadata, EnumDeprecationInfo, ExtrinsicMetadata, ItemDeprecationInfo, OuterEnums, PalletCallMetadata,
+            PalletMetadata, RuntimeMetadataV16,
+        },
+    };
+
+    /// Calls of a runtime whose indices are none of the usual ones.
+    #[allow(dead_code, non_camel_case_types)]
+    #[derive(TypeInfo)]
+    enum Learning {
+        #[codec(index = 7)]
+        commit { round: RoundNumber, commitment: Hash, claims: Claims },
+        #[codec(index = 9)]
+        reveal { round: RoundNumber, reveal: Reveal },
+        #[codec(index = 11)]
+        attest_head { round: RoundNumber, root: Hash, included: Included },
+        #[codec(index = 13)]
+        set_lengths { lengths: RoundConfig },
+        /// With another argument than this program's.
+        #[codec(index = 15)]
+        join_round { tier: u32 },
+    }
+
+    #[allow(dead_code, non_camel_case_types)]
+    #[derive(TypeInfo)]
+    enum Staking {
+        #[codec(index = 0)]
+        bond { role: Role, amount: Balance },
+        #[codec(index = 4)]
+        set_endpoint { endpoint: Endpoint },
+        #[codec(index = 6)]
+        unchill,
+    }
+
+    #[allow(dead_code)]
+    #[derive(TypeInfo)]
+    enum MultiAddress {
+        Id(AccountId),
+        Raw(Vec<u8>),
+    }
+
+    #[allow(dead_code, non_camel_case_types)]
+    #[derive(TypeInfo)]
+    enum Balances {
+        #[codec(index = 3)]
+        transfer_keep_alive {
+            dest: MultiAddress,
+            #[codec(compact)]
+            value: Balance,
+        },
+    }
+
+    #[allow(dead_code, non_camel_case_types)]
+    #[derive(TypeInfo)]
+    enum Sudo {
+        #[codec(index = 1)]
+        sudo { call: RuntimeCall },
+    }
+
+    #[allow(dead_code)]
+    #[derive(TypeInfo)]
+    enum RuntimeCall {
+        #[codec(index = 40)]
+        ProofOfLearning(Learning),
+        #[codec(index = 41)]
+        Staking(Staking),
+        #[codec(index = 5)]
+        Balances(Balances),
+    }
+
+    fn runtime() -> OfflineClientAtBlock<SubstrateConfig> {
+        let pallet = |name, index, calls| PalletMetadata {
+            name,
+            index,
+            calls: Some(PalletCallMetadata { ty: calls, deprecation_info: EnumDeprecationInfo::nothing_deprecated() }),
+            storage: None,
+            event: None,
+            constants: Vec::new(),
+            error: None,
+            associated_types: Vec::new(),
+            view_functions: Vec::new(),
+            docs: Vec::new(),
+            deprecation_info: ItemDeprecationInfo::NotDeprecated,
+        };
+        let metadata = RuntimeMetadataV16::new(
+            vec![
+                pallet("ProofOfLearning", 40, meta_type::<Learning>()),
+                pallet("Staking", 41, meta_type::<Staking>()),
+                pallet("Balances", 5, meta_type::<Balances>()),
+                pallet("Sudo", 255, meta_type::<Sudo>()),
+            ],
+            ExtrinsicMetadata {
+                versions: vec![4],
+                address_ty: meta_type::<MultiAddress>(),
+                call_ty: meta_type::<RuntimeCall>(),
+                signature_ty: meta_type::<()>(),
+                transaction_extensions_by_version: Default::default(),
+                transaction_extensions: Vec::new(),
+            },
+            Vec::new(),
+            OuterEnums {
+                call_enum_ty: meta_type::<RuntimeCall>(),
+                event_enum_ty: meta_type::<()>(),
+                error_enum_ty: meta_type::<()>(),
+            },
+            CustomMetadata { map: Default::default() },
+        );
+        let config = SubstrateConfig::builder()
+            .set_metadata_for_spec_versions([(1, Arc::new(Metadata::from_v16(metadata).unwrap()))])
+            .set_spec_version_for_block_ranges([SpecVersionForRange {
+                block_range: 0..1,
+                spec_version: 1,
+                transaction_version: 1,
+            }])
+            .build();
+        OfflineClient::new_with_config(config).at_block(0u64).unwrap()
+    }
+
+    #[track_caller]
+    fn check(call: Call, parts: &[&[u8]]) {
+        assert_eq!(hex::encode(call.encode_at(&runtime()).unwrap()), hex::encode(parts.concat()));
+    }
+
+    #[test]
+    fn arguments_follow_each_other_in_the_order_of_the_call() {
+        let claims = Claims { first_loss: 1, last_loss: 2, tokens_per_second: 0x0102_0304 };
+        check(
+            Call::Commit { round: 6, commitment: [9; 32], claims },
+            &[&[40, 7], &[6, 0, 0, 0], &[9; 32], &[1, 0, 0, 0, 2, 0, 0, 0, 4, 3, 2, 1]],
+        );
+        let included = Included::from_indices([0, 9]);
+        check(
+            Call::AttestHead { round: 1, root: [8; 32], included },
+            &[&[40, 11], &[1, 0, 0, 0], &[8; 32], &[2 << 2, 0b1, 0b10]],
+        );
+        let reveal = Reveal {
+            payload_hash: [1; 32],
+            trace_root: [2; 32],
+            carry_hash: [3; 32],
+            steps: 20,
+            first_leaf: Proof::truncate_from(vec![[4; 32]]),
+            salt: [5; 32],
+        };
+        check(
+            Call::Reveal { round: 2, reveal },
+            &[&[40, 9], &[2, 0, 0, 0], &[1; 32], &[2; 32], &[3; 32], &[20, 0], &[1 << 2], &[4; 32], &[5; 32]],
+        );
+        let endpoint = Endpoint { id: [7; 32], addresses: vec![Address::V4([127, 0, 0, 1], 0x1234)].try_into().unwrap() };
+        check(Call::SetEndpoint { endpoint }, &[&[41, 4], &[7; 32], &[1 << 2, 0, 127, 0, 0, 1, 0x34, 0x12]]);
+        check(
+            Call::Bond { role: Role::Validator, amount: 5 },
+            &[&[41, 0], &[1], &[5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
+        );
+        check(Call::Unchill, &[&[41, 6]]);
+    }
+
+    #[test]
+    fn a_transfer_is_compact_and_sudo_wraps_a_whole_call() {
+        let transfer = Call::Transfer { to: [6; 32], amount: 1_000 };
+        // 1,000 in SCALE's two-byte mode: 1,000 · 4 + 1.
+        let bytes: [&[u8]; 4] = [&[5, 3], &[0], &[6; 32], &[0xa1, 0x0f]];
+        check(transfer.clone(), &bytes);
+        check(transfer.sudo(), &[&[255, 1], &bytes.concat()]);
+    }
+
+    #[test]
+    fn calls_the_runtime_lacks_are_named() {
+        let runtime = runtime();
+        let old = |call: Call| match call.encode_at(&runtime) {
+            Err(ChainError::OldNode { pallet, call }) => (pallet, call),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(old(Call::Unbond), ("Staking", "unbond"));
+        assert_eq!(old(Call::RegisterSource { kind: SourceKind::Web, address: Text::new(), licence: Text::new() }).0, "Lineage");
+        assert_eq!(old(Call::ResetCarry.sudo()), ("ProofOfLearning", "reset_carry"));
+    }
+
+    #[test]
+    fn other_arguments_are_noticed_before_anything_is_signed() {
+        let error = Call::JoinRound { tier: Tier::Whale }.encode_at(&runtime()).unwrap_err();
+        assert!(matches!(error, ChainError::OtherArguments { pallet: "ProofOfLearning", call: "join_round", .. }), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_amount_fits_the_runtime(to: AccountId, amount: Balance) {
+            let call = Call::Transfer { to, amount };
+            let bytes = call.encode_at(&runtime()).unwrap();
+            prop_assert_eq!(&bytes[2..], &(ADDRESS_ID, to, Compact(amount)).encode()[..]);
+        }
+
+        #[test]
+        fn every_set_fits_the_runtime(round: RoundNumber, root: Hash, indices: Vec<u8>) {
+            let included = Included::from_indices(indices);
+            prop_assert!(Call::AttestHead { round, root, included }.encode_at(&runtime()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! What can be asked for on the command line.
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pol_chain::Signer;
+use pol_primitives::{data::SourceKind, recipe::Tier};
+use std::{net::SocketAddr, path::PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  pol-trainer --tier auto --dev-account trainer-1        join a local dev chain as a trainer
+  pol-trainer --role validator --dev-account alice       check and attest the work of trainers
+  pol-trainer data ingest --input texts --out data       turn a folder of texts into shards
+  pol-trainer status --watch                             follow rounds and the model
+  pol-trainer verify-head                                replay the model's history and compare its hash";
+
+/// Trains one global language model together with people you need not trust.
+///
+/// Without a subcommand it joins the network: it leases data from the chain, trains, commits and reveals its update, and
+/// computes the next model from everybody's. With `--role validator` it checks payloads and attests the model instead.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: RunOptions,
+    #[command(flatten)]
+    pub log: LogOptions,
+}
+
+impl Options {
+    /// Whether the process computes anything that others must be able to repeat.
+    pub fn needs_exact_numerics(&self) -> bool {
+        match &self.command {
+            None | Some(Command::VerifyHead(_) | Command::Observe(_)) => true,
+            Some(Command::Bench(bench)) => bench.measure == Some(Numerics::Exact),
+            Some(_) => false,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Prepare text for training and put it on the chain.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Make, read or set the recipe that everybody trains by.
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+    /// Show the round, the model and the members.
+    Status(StatusOptions),
+    /// Make or show the key of an account.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Measure training speed and payload size on this machine.
+    Bench(BenchOptions),
+    /// Replay every included update since genesis and compare the result with the head on chain.
+    VerifyHead(VerifyOptions),
+    /// Watch rounds, measure each new model on held-out text, and write a summary.
+    Observe(ObserveOptions),
+}
+
+#[derive(Args, Clone)]
+pub struct NodeOptions {
+    /// WebSocket address of a node.
+    #[arg(long = "node", value_name = "URL", default_value = "ws://127.0.0.1:9944", global = true, env = "POL_NODE")]
+    pub url: String,
+}
+
+/// Which account signs. Secrets come from a file or the environment, never from an argument.
+#[derive(Args, Clone)]
+pub struct KeyOptions {
+    /// Key file made by `pol-trainer keys generate`.
+    #[arg(long, value_name = "FILE", env = "POL_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Well-known development account: alice, bob, …, trainer-1, validator-1. Everybody knows its key.
+    #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
+    pub dev_account: Option<String>,
+}
+
+/// Holds the secret URI of the account when neither a file nor a development account is named.
+pub const KEY_VARIABLE: &str = "POL_KEY";
+
+impl KeyOptions {
+    pub fn signer(&self) -> Result<Signer> {
+        if let Some(name) = &self.dev_account {
+            return Signer::from_uri(&dev_uri(name)?).context("development account");
+        }
+        if let Some(path) = &self.key_file {
+            return Ok(Signer::from_keystore(path)?);
+        }
+        if std::env::var_os(KEY_VARIABLE).is_some() {
+            return Ok(Signer::from_env(KEY_VARIABLE)?);
+        }
+        bail!(
+            "no key. Make one with `pol-trainer keys generate --out key.json` and pass --key-file key.json, set {KEY_VARIABLE} to a secret \
+             phrase, or on a development chain use --dev-account trainer-1"
+        )
+    }
+}
+
+/// `trainer-3` is `//Trainer//3`, `alice` is `//Alice`.
+fn dev_uri(name: &str) -> Result<String> {
+    let mut uri = String::new();
+    for part in name.split('-') {
+        let mut letters = part.chars();
+        let Some(first) = letters.next().filter(char::is_ascii_alphanumeric) else {
+            bail!("'{name}' is not a development account; use alice, bob, charlie, dave, eve, ferdie, trainer-1 … or validator-1 …")
+        };
+        uri.push_str("//");
+        uri.push(first.to_ascii_uppercase());
+        uri.extend(letters);
+    }
+    Ok(uri)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleOption {
+    Trainer,
+    Validator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TierOption {
+    Whale,
+    Miner,
+    Participant,
+    Mobile,
+    /// The largest that this machine has the memory and cores for.
+    Auto,
+}
+
+impl TierOption {
+    /// The tier asked for; none for the one that fits.
+    pub fn tier(self) -> Option<Tier> {
+        match self {
+            Self::Whale => Some(Tier::Whale),
+            Self::Miner => Some(Tier::Miner),
+            Self::Participant => Some(Tier::Participant),
+            Self::Mobile => Some(Tier::Mobile),
+            Self::Auto => None,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct RunOptions {
+    #[command(flatten)]
+    pub node: NodeOptions,
+    #[command(flatten)]
+    pub key: KeyOptions,
+    /// What to do in the network.
+    #[arg(long, value_enum, default_value = "trainer")]
+    pub role: RoleOption,
+    /// Size of a lease; a larger tier trains on more data in a round.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub tier: TierOption,
+    /// Folder of state: blobs, optimiser moments, progress. [default: ~/.local/share/pol-trainer/ACCOUNT]
+    #[arg(long, value_name = "DIR", env = "POL_BASE_PATH")]
+    pub base_path: Option<PathBuf>,
+    /// Threads that train. [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    #[command(flatten)]
+    pub swarm: SwarmOptions,
+    /// Folder made by `data ingest` whose shards to serve to others.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args, Clone)]
+pub struct SwarmOptions {
+    /// UDP address on which blobs are served to peers; port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Addresses that peers reach this machine at, where they differ from --listen. Can be repeated, four at most.
+    #[arg(long, value_name = "IP:PORT")]
+    pub advertise: Vec<SocketAddr>,
+}
+
+impl SwarmOptions {
+    /// A peer that only fetches.
+    pub fn fetching() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 0)), advertise: Vec::new() }
+    }
+}
+
+#[derive(Args, Clone)]
+pub struct LogOptions {
+    /// What to log, such as `info` or `pol_trainer=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "POL_LOG", global = true)]
+    pub log: String,
+    /// Log one JSON object a line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+impl LogOptions {
+    pub fn start(&self) {
+        // Libraries speak up only when something is wrong, unless asked for by name.
+        let directives = if self.log.contains('=') || self.log.contains(',') {
+            self.log.clone()
+        } else {
+            format!("warn,pol_trainer={level},pol_chain={level},pol_swarm={level},pol_engine={level},pol_data={level}", level = self.log)
+        };
+        let filter = tracing_subscriber::EnvFilter::try_new(&directives).unwrap_or_else(|error| {
+            eprintln!("pol-trainer: --log {}: {error}; logging at info", self.log);
+            tracing_subscriber::EnvFilter::new("info")
+        });
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        if self.log_json { subscriber.json().init() } else { subscriber.init() }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
+    Ingest(IngestOptions),
+    /// Register an ingested folder on the chain: one source, a manifest to train on and a held-out one.
+    Register(RegisterOptions),
+}
+
+#[derive(Args)]
+pub struct IngestOptions {
+    /// Files or folders of .txt; can be repeated.
+    #[arg(long, value_name = "PATH", required = true)]
+    pub input: Vec<PathBuf>,
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Entries of the vocabulary.
+    #[arg(long, default_value_t = 8_192)]
+    pub vocabulary: u32,
+    /// Tokens of a training sequence.
+    #[arg(long, default_value_t = 128)]
+    pub sequence: u16,
+    /// Tokens of a shard, a multiple of the sequence.
+    #[arg(long, default_value_t = 4_096)]
+    pub shard_tokens: u32,
+    /// Share of the text that is never trained on, in percent.
+    #[arg(long, default_value_t = 2.0)]
+    pub held_out: f64,
+    /// Tokenizer to use instead of training one.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// Replace a folder made with other texts or options.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct RegisterOptions {
+    #[command(flatten)]
+    pub node: NodeOptions,
+    #[command(flatten)]
+    pub key: KeyOptions,
+    /// Folder made by `data ingest`.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// What kind of text it is.
+    #[arg(long, value_enum, default_value = "dataset")]
+    pub kind: KindOption,
+    /// Where the text comes from.
+    #[arg(long, value_name = "TEXT", default_value = "local")]
+    pub address: String,
+    /// SPDX identifier of its licence.
+    #[arg(long, value_name = "SPDX", default_value = "LicenseRef-Public-Domain")]
+    pub licence: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KindOption {
+    Pretrained,
+    Dataset,
+    Web,
+    Synthetic,
+}
+
+impl From<KindOption> for SourceKind {
+    fn from(kind: KindOption) -> Self {
+        match kind {
+            KindOption::Pretrained => Self::Pretrained,
+            KindOption::Dataset => Self::Dataset,
+            KindOption::Web => Self::Web,
+            KindOption::Synthetic => Self::Synthetic,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum RecipeCommand {
+    /// Write a recipe for an ingested folder.
+    New {
+        /// Folder made by `data ingest`.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Size of the model.
+        #[arg(long, value_enum, default_value = "demo")]
+        preset: crate::commands::recipe::Preset,
+        /// File to write; standard output when missing.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print the recipe in force.
+    Show {
+        #[command(flatten)]
+        node: NodeOptions,
+    },
+    /// Set the recipe with the key of governance (on a dev chain: alice).
+    Set {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// File made by `recipe new`.
+        file: PathBuf,
+    },
+    /// Set the lengths of a round's phases, in blocks, with the key of governance.
+    Lengths {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// JSON object with join, train, reveal, attest, lead and missed.
+        json: String,
+    },
+}
+
+#[derive(Args)]
+pub struct StatusOptions {
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print again with every block.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and write it to a file that only you can read.
+    Generate {
+        /// File to make; an existing one is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Print the address of an account, never its secret.
+    Show {
+        #[command(flatten)]
+        key: KeyOptions,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Numerics {
+    Exact,
+    Stock,
+}
+
+#[derive(Args)]
+pub struct BenchOptions {
+    /// Width of the model.
+    #[arg(long, default_value_t = 128)]
+    pub width: u32,
+    /// Blocks of the model.
+    #[arg(long, default_value_t = 4)]
+    pub layers: u16,
+    /// Attention heads.
+    #[arg(long, default_value_t = 4)]
+    pub heads: u16,
+    /// Entries of the vocabulary.
+    #[arg(long, default_value_t = 8_192)]
+    pub vocabulary: u32,
+    /// Tokens of a sequence.
+    #[arg(long, default_value_t = 128)]
+    pub sequence: u16,
+    /// Sequences of a micro-batch.
+    #[arg(long, default_value_t = 8)]
+    pub micro_batch: u16,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Measure one setting in this process; used by the command itself.
+    #[arg(long, value_enum, hide = true)]
+    pub measure: Option<Numerics>,
+    /// Threads of that measurement.
+    #[arg(long, hide = true, default_value_t = 1)]
+    pub threads: usize,
+}
+
+#[derive(Args)]
+pub struct VerifyOptions {
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ObserveOptions {
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Stop after this many new heads; without it, watch until interrupted.
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+    /// Write the summary here after every round.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Give up when no head moved for this long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    pub patience: u64,
+    /// Print one JSON object a round instead of a progress display.
+    #[arg(long)]
+    pub json: bool,
+    /// Held-out sequences measured for each model.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub sequences: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn development_accounts_have_uris() {
+        assert_eq!(dev_uri("alice").unwrap(), "//Alice");
+        assert_eq!(dev_uri("trainer-12").unwrap(), "//Trainer//12");
+        assert!(dev_uri("").is_err());
+        assert!(dev_uri("trainer-").is_err());
+    }
+}

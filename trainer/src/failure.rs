@@ -1,0 +1,64 @@
+//! What can go wrong while taking part, by what to do about it.
+
+use pol_chain::ChainError;
+use pol_swarm::SwarmError;
+
+/// A failure of one step of a role.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The network's fault or a matter of time: logged, and tried again with the next block.
+    #[error("{0:#}")]
+    Passing(anyhow::Error),
+    /// Only a person can help: the process stops, and its state stays.
+    #[error("{0:#}")]
+    Fatal(anyhow::Error),
+}
+
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    pub fn passing(error: impl Into<anyhow::Error>) -> Self {
+        Self::Passing(error.into())
+    }
+
+    pub fn fatal(error: impl Into<anyhow::Error>) -> Self {
+        Self::Fatal(error.into())
+    }
+
+    /// The error, for commands that have no next block to wait for.
+    pub fn into_inner(self) -> anyhow::Error {
+        let (Self::Passing(error) | Self::Fatal(error)) = self;
+        error
+    }
+}
+
+impl From<ChainError> for Failure {
+    fn from(error: ChainError) -> Self {
+        if matches!(error, ChainError::Unfunded { .. }) { Self::fatal(error) } else { Self::passing(error) }
+    }
+}
+
+impl From<SwarmError> for Failure {
+    fn from(error: SwarmError) -> Self {
+        Self::passing(error)
+    }
+}
+
+// What this machine computes and keeps does not get better by trying again.
+impl From<pol_engine::EngineError> for Failure {
+    fn from(error: pol_engine::EngineError) -> Self {
+        Self::fatal(error)
+    }
+}
+
+impl From<crate::state::StateError> for Failure {
+    fn from(error: crate::state::StateError) -> Self {
+        Self::fatal(error)
+    }
+}
+
+impl From<tokio::task::JoinError> for Failure {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::fatal(anyhow::Error::new(error).context("a worker thread failed"))
+    }
+}

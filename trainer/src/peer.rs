@@ -1,0 +1,152 @@
+//! One process in the network: its account, its view of the chain and its place in the swarm.
+
+use crate::{
+    cli::{NodeOptions, SwarmOptions},
+    failure::{Failure, Result},
+    state::StateFolder,
+};
+use anyhow::{Context, anyhow};
+use pol_chain::{AccountId, Call, Chain, ChainError, Signer, format_account};
+use pol_primitives::{
+    Balance, Hash, POL,
+    payload::{Payload, encoded_size},
+    peer::{Endpoint, Role},
+    recipe::Recipe,
+    view::Member,
+};
+use pol_swarm::{Swarm, SwarmConfig};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::Mutex;
+
+/// Kept besides the bond, for fees.
+const FEE_RESERVE: Balance = POL;
+
+/// Everything a role acts through.
+#[derive(Clone)]
+pub struct Peer {
+    pub chain: Chain,
+    pub swarm: Swarm,
+    pub state: Arc<StateFolder>,
+    /// Known members; refreshed when a blob is looked for.
+    members: Arc<Mutex<Vec<Member<AccountId>>>>,
+}
+
+impl Peer {
+    /// Connects to the node and starts serving blobs from `base_path`.
+    pub async fn start(node: &NodeOptions, swarm: &SwarmOptions, base_path: PathBuf) -> anyhow::Result<Self> {
+        let state = StateFolder::open(&base_path)?;
+        let chain = Chain::connect(&node.url).await?;
+        let config = SwarmConfig {
+            directory: state.path().join("swarm"),
+            secret: state.peer_secret()?,
+            bind: swarm.listen,
+            advertise: swarm.advertise.clone(),
+        };
+        let swarm = Swarm::start(config).await?;
+        Ok(Self { chain, swarm, state: Arc::new(state), members: Arc::default() })
+    }
+
+    /// Bonds the account for `role` and registers where it is reached, unless that is so already.
+    pub async fn ensure_member(&self, signer: &Signer, role: Role) -> Result<Member<AccountId>> {
+        let account = signer.account();
+        let member = self.chain.member(&account).await?;
+        match &member {
+            None => {
+                let (bond, free) = (role.minimum_bond(), self.chain.free_balance(&account).await?);
+                if free < bond.saturating_add(FEE_RESERVE) {
+                    return Err(Failure::fatal(anyhow!(
+                        "{} has {} POL and needs a bond of {} POL plus fees to be a {}; send it some, or use another account",
+                        signer.ss58(),
+                        free / POL,
+                        bond / POL,
+                        name(role)
+                    )));
+                }
+                self.chain.submit(signer, Call::Bond { role, amount: bond }).await?;
+                tracing::info!("bonded {} POL as a {}", bond / POL, name(role));
+            }
+            // An authority does all that a validator does.
+            Some(member) if member.role == role || (role.attests() && member.role.attests()) => {
+                if member.chilled {
+                    self.chain.submit(signer, Call::Unchill).await?;
+                    tracing::info!("back among the validators");
+                }
+            }
+            Some(member) => {
+                return Err(Failure::fatal(anyhow!(
+                    "{} is bonded as a {}; an account has one role, so use another account for a {}",
+                    signer.ss58(),
+                    name(member.role),
+                    name(role)
+                )));
+            }
+        }
+        let endpoint = self.swarm.endpoint();
+        if member.and_then(|member| member.endpoint).as_ref() != Some(&endpoint) {
+            self.chain.submit(signer, Call::SetEndpoint { endpoint }).await?;
+            tracing::info!("registered where peers find this machine");
+        }
+        let member = self.chain.member(&account).await?;
+        member.ok_or_else(|| Failure::passing(anyhow!("the bond is not on the best chain yet")))
+    }
+
+    /// Endpoints of all members, those of `first` before the others.
+    pub async fn endpoints(&self, first: &[AccountId]) -> Result<Vec<Endpoint>> {
+        let mut members = self.chain.members().await?;
+        // The likeliest first: who is named, then validators, which keep everything, then trainers.
+        members.sort_by_key(|member| (!first.contains(&member.account), !member.role.attests()));
+        let own = self.swarm.endpoint().id;
+        let endpoints = members.iter().filter_map(|member| member.endpoint.clone()).filter(|endpoint| endpoint.id != own).collect();
+        *self.members.lock().await = members;
+        Ok(endpoints)
+    }
+
+    /// A blob of at most `max_bytes`, from this machine or a peer.
+    pub async fn blob(&self, hash: &Hash, max_bytes: u64, first: &[AccountId], keep: &str) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.swarm.get(*hash, max_bytes).await? {
+            return Ok(bytes.to_vec());
+        }
+        let peers = self.endpoints(first).await?;
+        Ok(self.swarm.fetch(*hash, max_bytes, &peers, keep).await?.to_vec())
+    }
+
+    /// The update that `account` revealed as `hash`, checked to fit the recipe.
+    pub async fn payload(&self, recipe: &Recipe, account: &AccountId, hash: &Hash) -> Result<Payload> {
+        let (top_k, values) = (recipe.compression.top_k, recipe.model.size());
+        let bytes = self.blob(hash, encoded_size(top_k, values), &[*account], &payload_tag(hash)).await?;
+        Payload::decode(&bytes, top_k, values)
+            .with_context(|| format!("payload {} of {}", short(hash), format_account(account)))
+            .map_err(Failure::Passing)
+    }
+}
+
+/// Payloads are kept for as long as the folder: together they are the model's history.
+pub fn payload_tag(hash: &Hash) -> String {
+    format!("payload/{}", hex::encode(hash))
+}
+
+/// The first digits of a hash, for people.
+pub fn short(hash: &Hash) -> String {
+    format!("0x{}…", hex::encode(hash.first_chunk::<4>().copied().unwrap_or_default()))
+}
+
+/// What a role is called.
+pub fn name(role: Role) -> &'static str {
+    match role {
+        Role::Trainer => "trainer",
+        Role::Validator => "validator",
+        Role::Authority => "authority",
+    }
+}
+
+/// Submits a call that others may have made unnecessary: being refused is reported at debug level only.
+pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> Result<bool> {
+    match chain.submit(signer, call).await {
+        Ok(_) => Ok(true),
+        Err(error @ ChainError::Refused { .. }) => {
+            tracing::debug!("{error}");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,322 @@
+//! Leases data, trains, commits and reveals.
+
+use super::{Follower, Role};
+use crate::{
+    data::{LEASE_TAG, ShardReader},
+    failure::{Failure, Result},
+    model::Model,
+    peer::{Peer, payload_tag, short},
+    state::{Journal, StateFolder},
+};
+use anyhow::anyhow;
+use pol_chain::{AccountId, Call, Signer};
+use pol_engine::{EngineError, Job, LeaseData, TrainingState};
+use pol_primitives::{
+    Hash, MILLION,
+    lease::Lease,
+    recipe::{Recipe, Tier},
+    round::Phase,
+    submission::{Claims, Reveal, Status, Submission},
+    trace,
+    view::Overview,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+use tokio::task::JoinHandle;
+
+/// A trainer's state between blocks.
+pub struct Trainer {
+    peer: Peer,
+    signer: Signer,
+    tier: Tier,
+    workers: usize,
+    follower: Follower,
+    shards: ShardReader,
+    training: Option<Training>,
+}
+
+/// Training in the background. Dropping it asks it to stop.
+struct Training {
+    nonce: u32,
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Result<Option<Packed>>>,
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The update of a lease, ready to be sent.
+struct Packed {
+    journal: Journal,
+    payload: Vec<u8>,
+}
+
+impl Trainer {
+    pub fn new(peer: Peer, signer: Signer, tier: Tier, workers: usize) -> Self {
+        let (follower, shards) = (Follower::new(peer.clone()), ShardReader::new(peer.clone()));
+        Self { peer, signer, tier, workers, follower, shards, training: None }
+    }
+
+    fn account(&self) -> AccountId {
+        self.signer.account()
+    }
+
+    /// Ends what the chain no longer waits for, and learns how it ended.
+    async fn conclude(&mut self, lease: &Lease) -> Result<()> {
+        self.training = None;
+        self.peer.chain.submit(&self.signer, Call::Conclude { account: self.account() }).await?;
+        let status = self.submission(lease).await?.map(|submission| submission.status);
+        match status {
+            Some(Status::Included) => tracing::info!("round {}: the update is part of the model", lease.due_round),
+            Some(Status::NoShow) => tracing::warn!("round {}: the commitment was never opened; a penalty was taken", lease.due_round),
+            Some(_) => tracing::warn!("round {}: the update was not included; its data returns to the pool", lease.due_round),
+            None => tracing::warn!("round {}: the lease ran out; its data returns to the pool", lease.due_round),
+        }
+        let standing = self.peer.chain.standing(&self.account()).await?;
+        self.peer.state.conclude(&standing.carry)?;
+        self.peer.swarm.release(LEASE_TAG).await?;
+        Ok(())
+    }
+
+    async fn submission(&self, lease: &Lease) -> Result<Option<Submission>> {
+        let submissions = self.peer.chain.submissions(lease.due_round).await?;
+        Ok(submissions.into_iter().find(|(account, _)| *account == self.account()).map(|(_, submission)| submission))
+    }
+
+    async fn join(&mut self, recipe: &Recipe) -> Result<()> {
+        let standing = self.peer.chain.standing(&self.account()).await?;
+        if standing.carry != [0; 32] && !self.peer.state.has_carry(&standing.carry) {
+            tracing::warn!("the optimiser state {} is not on this machine; starting with a fresh one", short(&standing.carry));
+            self.peer.chain.submit(&self.signer, Call::ResetCarry).await?;
+        }
+        self.peer.chain.submit(&self.signer, Call::JoinRound { tier: self.tier }).await?;
+        if let Some(lease) = self.peer.chain.lease(&self.account()).await? {
+            let tokens = lease.tokens(recipe, recipe.tier(self.tier).inner_steps);
+            tracing::info!("round {}: leased {} shards, {tokens} tokens", lease.round, lease.shards.len());
+        }
+        Ok(())
+    }
+
+    /// Starts training the lease, or goes on with it.
+    async fn train(&mut self, recipe: &Recipe, lease: &Lease, model: &Model) -> Result<()> {
+        let data = self.shards.lease_data(recipe, &lease.shards).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let inputs = Inputs {
+            recipe: recipe.clone(),
+            lease: lease.clone(),
+            account: self.account(),
+            base: model.parameters.clone(),
+            data,
+            workers: self.workers,
+            salt_secret: self.peer.state.peer_secret()?,
+            state: self.peer.state.clone(),
+            stop: stop.clone(),
+        };
+        let task = tokio::task::spawn_blocking(move || inputs.train());
+        self.training = Some(Training { nonce: lease.nonce, stop, task });
+        Ok(())
+    }
+
+    /// The finished update of the lease, if there is one; starts or follows the training when there is not.
+    async fn packed(&mut self, recipe: &Recipe, lease: &Lease, model: &Model) -> Result<Option<Journal>> {
+        if let Some(journal) = self.peer.state.journal()?
+            && journal.nonce == lease.nonce
+            && let Some(reveal) = &journal.reveal
+        {
+            if self.peer.swarm.has(reveal.payload_hash).await? {
+                return Ok(Some(journal));
+            }
+            return Err(Failure::fatal(anyhow!(
+                "the payload {} of round {} is missing from {}; the round is lost, start again to take part in the next",
+                short(&reveal.payload_hash),
+                lease.due_round,
+                self.peer.state.path().display()
+            )));
+        }
+        match &self.training {
+            Some(training) if training.nonce == lease.nonce => {
+                if !training.task.is_finished() {
+                    return Ok(None);
+                }
+            }
+            _ => {
+                // A lease of several rounds starts from a head that is not the newest any more.
+                let base = if model.root == lease.base_root { model.clone() } else { self.follower.model_by_root(&lease.base_root, recipe).await? };
+                self.train(recipe, lease, &base).await?;
+                return Ok(None);
+            }
+        }
+        let Some(mut training) = self.training.take() else { return Ok(None) };
+        let Some(Packed { journal, payload }) = (&mut training.task).await?? else { return Ok(None) };
+        let Some(reveal) = &journal.reveal else { return Ok(None) };
+        let bytes = payload.len();
+        self.peer.swarm.add(payload.into(), &payload_tag(&reveal.payload_hash)).await?;
+        self.peer.state.write_journal(&journal)?;
+        tracing::info!(
+            "round {}: trained {} steps at {:.0} tokens/s, loss {:.3} to {:.3}, payload {bytes} bytes",
+            lease.due_round,
+            reveal.steps,
+            journal.speed,
+            journal.losses.first().copied().unwrap_or_default(),
+            journal.losses.last().copied().unwrap_or_default(),
+        );
+        Ok(Some(journal))
+    }
+}
+
+impl Role for Trainer {
+    async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
+        // While training, the lease's own base is all that is needed.
+        let Some(model) = self.follower.model(overview, &recipe).await? else { return Ok(()) };
+        let round = &overview.round;
+        let Some(lease) = self.peer.chain.lease(&self.account()).await? else {
+            // The call takes effect in the next block at the earliest.
+            return if round.joinable(overview.now + 1) { self.join(&recipe).await } else { Ok(()) };
+        };
+        if lease.due_round < round.number {
+            return self.conclude(&lease).await;
+        }
+        if lease.recipe != recipe.hash() {
+            // Its work cannot be committed any more.
+            self.training = None;
+            return Ok(());
+        }
+        let submission = self.submission(&lease).await?;
+        match submission.map(|submission| submission.status) {
+            None => {
+                let Some(journal) = self.packed(&recipe, &lease, &model).await? else { return Ok(()) };
+                let Some(reveal) = &journal.reveal else { return Ok(()) };
+                if lease.due_round != round.number || round.phase != Phase::Train {
+                    return Ok(());
+                }
+                let commitment = reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
+                let call = Call::Commit { round: lease.due_round, commitment, claims: claims(&journal) };
+                self.peer.chain.submit(&self.signer, call).await?;
+                tracing::info!("round {}: committed", lease.due_round);
+            }
+            Some(Status::Committed) if round.phase == Phase::Reveal && lease.due_round == round.number => {
+                let Some(reveal) = self.peer.state.journal()?.filter(|journal| journal.nonce == lease.nonce).and_then(|journal| journal.reveal)
+                else {
+                    return Err(Failure::fatal(anyhow!("what was committed in round {} is not in this folder", lease.due_round)));
+                };
+                self.peer.chain.submit(&self.signer, Call::Reveal { round: lease.due_round, reveal }).await?;
+                tracing::info!("round {}: revealed", lease.due_round);
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Everything a lease's training is made of.
+struct Inputs {
+    recipe: Recipe,
+    lease: Lease,
+    account: AccountId,
+    base: Arc<Vec<f32>>,
+    data: LeaseData,
+    workers: usize,
+    salt_secret: [u8; 32],
+    state: Arc<StateFolder>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Inputs {
+    /// Trains what is left of the lease and packs the update; none when asked to stop.
+    fn train(&self) -> Result<Option<Packed>> {
+        let Self { recipe, lease, base, .. } = self;
+        let (mut journal, mut state) = self.resume()?;
+        let job = Job { recipe, lease, account: &self.account, data: &self.data, workers: self.workers };
+        let steps_per_segment = recipe.steps_per_segment(lease.tier);
+        let started = Instant::now();
+        let mut tokens = 0;
+        for segment in journal.losses.len()..usize::from(recipe.segments) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let report = pol_engine::train_segment(&job, &mut state, segment as u16)?;
+            tokens += report.tokens;
+            journal.leaves.push(report.leaf);
+            journal.losses.push(report.loss);
+            journal.speed = tokens as f64 / started.elapsed().as_secs_f64().max(f64::EPSILON);
+            self.state.save_lease(lease.nonce, journal.leaves.len(), &state)?;
+            self.state.write_journal(&journal)?;
+            tracing::info!(
+                "round {}: segment {}/{}, loss {:.3}, {:.0} tokens/s",
+                lease.due_round,
+                segment + 1,
+                recipe.segments,
+                report.loss,
+                journal.speed
+            );
+        }
+        let payload = pol_engine::pack(recipe, base, &mut state).encode();
+        self.state.save_carry(&state)?;
+        let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
+        // Derived, so that a restart opens the same commitment; secret until then.
+        let salt = *blake3::Hasher::new_keyed(&self.salt_secret)
+            .update(&lease.nonce.to_le_bytes())
+            .update(&payload_hash)
+            .finalize()
+            .as_bytes();
+        let first_leaf = trace::merkle_proof(&journal.leaves, 0).ok_or_else(|| Failure::fatal(anyhow!("a lease without segments")))?;
+        journal.reveal = Some(Reveal {
+            payload_hash,
+            trace_root: trace::merkle_root(&journal.leaves),
+            carry_hash: state.carry().hash(),
+            steps: recipe.segments * steps_per_segment,
+            first_leaf,
+            salt,
+        });
+        Ok(Some(Packed { journal, payload }))
+    }
+
+    /// Where the training stands: what the journal says, or the lease's start.
+    fn resume(&self) -> Result<(Journal, TrainingState)> {
+        let Self { lease, base, .. } = self;
+        if let Some(journal) = self.state.journal()?
+            && journal.nonce == lease.nonce
+            && !journal.losses.is_empty()
+            && self.state.has_lease(&journal)
+        {
+            let state = self.state.load_lease(&journal, base.len()).map_err(|error| self.damaged(error))?;
+            tracing::info!("round {}: going on after segment {}", lease.due_round, journal.losses.len());
+            return Ok((journal, state));
+        }
+        let mut state = TrainingState::fresh(base.to_vec());
+        if lease.carry != [0; 32] {
+            let carry = self.state.load_carry(&lease.carry, base.len()).map_err(|error| self.damaged(error))?;
+            state = TrainingState { parameters: state.parameters, ..carry };
+        }
+        let expected = trace::state_leaf(&lease.base_root, &lease.carry);
+        if state.leaf() != expected {
+            return Err(Failure::fatal(anyhow!("the state in {} is not the one the lease starts from", self.state.path().display())));
+        }
+        let mut journal = Journal::new(lease.nonce);
+        journal.leaves.push(expected);
+        Ok((journal, state))
+    }
+
+    fn damaged(&self, error: EngineError) -> Failure {
+        Failure::Fatal(anyhow::Error::new(error).context("move the named file away to go on without it: the lease is trained from its start, or runs out"))
+    }
+}
+
+/// The journal's figures, as the trainer's own claims.
+fn claims(journal: &Journal) -> Claims {
+    let micro = |loss: Option<&f64>| loss.map_or(0, |loss| (loss * f64::from(MILLION)) as u32);
+    Claims {
+        first_loss: micro(journal.losses.first()),
+        last_loss: micro(journal.losses.last()),
+        tokens_per_second: journal.speed as u32,
+    }
+}

@@ -1,0 +1,194 @@
+//! Checks payloads and attests the next model.
+
+use super::{Follower, Role};
+use crate::{
+    data::ShardReader,
+    failure::{Failure, Result},
+    heldout::HeldOut,
+    model::{Model, apply, initial_model, updates_of},
+    peer::{Peer, short, submit_housekeeping},
+};
+use pol_chain::{AccountId, Call, Signer};
+use pol_primitives::{
+    Hash, RoundNumber,
+    peer::Role as PeerRole,
+    recipe::Recipe,
+    round::Phase,
+    submission::{Included, Status, Submission},
+    view::Overview,
+};
+use std::collections::BTreeSet;
+
+/// A validator's state between blocks.
+pub struct Validator {
+    peer: Peer,
+    signer: Signer,
+    follower: Follower,
+    shards: ShardReader,
+    held_out: HeldOut,
+    workers: usize,
+    /// Round whose model was last measured on held-out text.
+    measured: Option<RoundNumber>,
+    /// Round in which leases of the absent were last concluded.
+    tidied: RoundNumber,
+    /// Validators that had not attested when the phase was last looked at, and the phase's round.
+    silent: Option<(RoundNumber, BTreeSet<AccountId>)>,
+    /// Payloads that were fetched and found well formed in this round.
+    held: (RoundNumber, BTreeSet<Hash>),
+}
+
+/// Held-out sequences a validator measures each model on.
+const HELD_OUT_SEQUENCES: usize = 64;
+
+impl Validator {
+    pub fn new(peer: Peer, signer: Signer, workers: usize) -> Self {
+        Self {
+            follower: Follower::new(peer.clone()),
+            shards: ShardReader::new(peer.clone()),
+            held_out: HeldOut::new(HELD_OUT_SEQUENCES),
+            peer,
+            signer,
+            workers,
+            measured: None,
+            tidied: 0,
+            silent: None,
+            held: (0, BTreeSet::new()),
+        }
+    }
+
+    /// Fetches every revealed payload; returns the indices of those that are here and well formed.
+    async fn hold_payloads(&mut self, recipe: &Recipe, round: RoundNumber, submissions: &[(AccountId, Submission)]) -> Result<Vec<u8>> {
+        if self.held.0 != round {
+            self.held = (round, BTreeSet::new());
+        }
+        let mut indices = Vec::new();
+        for (account, submission) in submissions {
+            let Some(opened) = submission.opened.filter(|_| submission.status == Status::Revealed) else { continue };
+            if !self.held.1.contains(&opened.payload_hash) {
+                match self.peer.payload(recipe, account, &opened.payload_hash).await {
+                    Ok(_) => {
+                        self.held.1.insert(opened.payload_hash);
+                    }
+                    Err(Failure::Passing(error)) => {
+                        tracing::warn!("round {round}: {error:#}");
+                        continue;
+                    }
+                    Err(fatal) => return Err(fatal),
+                }
+            }
+            indices.push(opened.index);
+        }
+        Ok(indices)
+    }
+
+    /// Attests the next head: the lead proposes what it holds, the others sign what they can repeat.
+    async fn attest(
+        &mut self,
+        overview: &Overview<AccountId>,
+        recipe: &Recipe,
+        model: Option<&Model>,
+        submissions: &[(AccountId, Submission)],
+        held: &[u8],
+    ) -> Result<()> {
+        let (round, account) = (overview.round.number, self.signer.account());
+        let attestations = self.peer.chain.attestations().await?;
+        self.silent = Some((round, self.silent_validators(&attestations.iter().map(|a| a.account).collect()).await?));
+        if attestations.iter().any(|attestation| attestation.account == account) {
+            return Ok(());
+        }
+        let Some(model) = model else {
+            let root = initial_model(recipe).await?.root;
+            return self.send(round, root, Included::default()).await;
+        };
+        let proposal = attestations.iter().find(|attestation| Some(attestation.account) == overview.lead).or(attestations.first());
+        let included = match proposal {
+            Some(proposal) => proposal.included.clone(),
+            None if overview.lead == Some(account) && !held.is_empty() => Included::from_indices(held.iter().copied()),
+            None => return Ok(()),
+        };
+        if !included.indices().all(|index| held.contains(&index)) {
+            tracing::warn!("round {round}: the proposal includes payloads that are not here yet");
+            return Ok(());
+        }
+        let updates = updates_of(&self.peer, recipe, submissions, &included).await?;
+        let next = apply(recipe, model, updates).await?;
+        if let Some(proposal) = proposal.filter(|proposal| proposal.root != next.root) {
+            tracing::error!("round {round}: {} was proposed and {} is right; not signing", short(&proposal.root), short(&next.root));
+            return Ok(());
+        }
+        self.send(round, next.root, included).await
+    }
+
+    async fn send(&self, round: RoundNumber, root: Hash, included: Included) -> Result<()> {
+        let count = included.len();
+        self.peer.chain.submit(&self.signer, Call::AttestHead { round, root, included }).await?;
+        tracing::info!("round {round}: attested {} with {count} updates", short(&root));
+        Ok(())
+    }
+
+    async fn silent_validators(&self, attested: &BTreeSet<AccountId>) -> Result<BTreeSet<AccountId>> {
+        let members = self.peer.chain.members().await?;
+        Ok(members
+            .into_iter()
+            .filter(|member| member.role.attests() && !member.chilled && member.endpoint.is_some() && !attested.contains(&member.account))
+            .map(|member| member.account)
+            .collect())
+    }
+
+    /// Sets aside validators that stopped taking part, and returns the data of trainers that vanished.
+    async fn tidy(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        let round = &overview.round;
+        if round.phase == Phase::Attest {
+            return Ok(());
+        }
+        if let Some((_, silent)) = self.silent.take_if(|(number, _)| *number < round.number) {
+            for validator in silent.into_iter().filter(|account| *account != self.signer.account()) {
+                // The chain refuses while the validator may still miss a phase.
+                if submit_housekeeping(&self.peer.chain, &self.signer, Call::Chill { validator }).await? {
+                    tracing::info!("set aside the silent validator {}", pol_chain::format_account(&validator));
+                }
+            }
+        }
+        // A trainer that is there concludes its own lease within the first blocks of a round.
+        if round.phase == Phase::Reveal && self.tidied < round.number {
+            self.tidied = round.number;
+            for member in self.peer.chain.members().await?.into_iter().filter(|member| member.role == PeerRole::Trainer) {
+                let lease = self.peer.chain.lease(&member.account).await?;
+                if lease.is_some_and(|lease| lease.due_round < round.number) {
+                    submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account: member.account }).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn measure(&mut self, recipe: &Recipe, round: RoundNumber, model: &Model) -> Result<()> {
+        if self.measured.replace(round) == Some(round) {
+            return Ok(());
+        }
+        if let Some(loss) = self.held_out.loss(&mut self.shards, recipe, model.parameters.clone(), self.workers).await? {
+            tracing::info!("model of round {round}: held-out loss {loss:.4} nats a token");
+        }
+        Ok(())
+    }
+}
+
+impl Role for Validator {
+    async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
+        let model = self.follower.model(overview, &recipe).await?;
+        let round = &overview.round;
+        if matches!(round.phase, Phase::Reveal | Phase::Attest) {
+            let submissions = self.peer.chain.submissions(round.number).await?;
+            let held = self.hold_payloads(&recipe, round.number, &submissions).await?;
+            if round.phase == Phase::Attest {
+                self.attest(overview, &recipe, model.as_ref(), &submissions, &held).await?;
+            }
+        }
+        self.tidy(overview).await?;
+        if let (Some(model), Some(head), Phase::Train) = (model, &overview.head, round.phase) {
+            self.measure(&recipe, head.round, &model).await?;
+        }
+        Ok(())
+    }
+}
