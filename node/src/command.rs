@@ -127,15 +127,13 @@ fn insist_on_rpc_port(config: &mut Configuration) -> sc_cli::Result<()> {
     for endpoint in config.rpc.addr.iter_mut().flatten() {
         endpoint.retry_random_port = false;
         let address = endpoint.listen_addr;
-        match TcpListener::bind(address) {
-            Err(error) if !endpoint.is_optional => {
-                return Err(sc_cli::Error::Input(format!(
-                    "cannot serve JSON-RPC on {address}: {error}; stop what uses port {port}, or choose another with \
-                     --rpc-port",
-                    port = address.port()
-                )));
-            }
-            _ => {}
+        if !endpoint.is_optional
+            && let Err(error) = TcpListener::bind(address)
+        {
+            return Err(sc_cli::Error::Input(format!(
+                "cannot serve JSON-RPC on {address}: {error}; stop what uses port {port}, or choose another with --rpc-port",
+                port = address.port()
+            )));
         }
     }
     Ok(())

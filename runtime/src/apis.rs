@@ -4,7 +4,7 @@ use crate::*;
 use alloc::string::String;
 use codec::Encode;
 use frame_support::genesis_builder_helper::{build_state, get_preset};
-use frame_support::weights::Weight;
+use frame_support::{traits::KeyOwnerProofSystem, weights::Weight};
 use pol_primitives::{
     RoundNumber,
     data::{Manifest, ManifestId, Source, SourceId},
@@ -253,7 +253,7 @@ sp_api::impl_runtime_apis! {
         }
 
         fn member(account: AccountId) -> Option<Member<AccountId>> {
-            Staking::member(&account)
+            Staking::member(account)
         }
 
         fn members(start: Option<AccountId>) -> Vec<Member<AccountId>> {

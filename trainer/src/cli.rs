@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pol_chain::Signer;
+use pol_engine::determinism::Mode;
 use pol_primitives::{data::SourceKind, recipe::Tier};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,12 +31,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Whether the process computes anything that others must be able to repeat.
-    pub fn needs_exact_numerics(&self) -> bool {
+    /// How the process computes, if it computes anything with a model.
+    pub fn numerics(&self) -> Option<Mode> {
         match &self.command {
-            None | Some(Command::VerifyHead(_) | Command::Observe(_)) => true,
-            Some(Command::Bench(bench)) => bench.measure == Some(Numerics::Exact),
-            Some(_) => false,
+            None | Some(Command::VerifyHead(_) | Command::Observe(_)) => Some(Mode::Exact),
+            Some(Command::Bench(bench)) => bench.measure.map(Mode::from),
+            Some(_) => None,
         }
     }
 }
@@ -208,7 +209,7 @@ impl LogOptions {
             eprintln!("pol-trainer: --log {}: {error}; logging at info", self.log);
             tracing_subscriber::EnvFilter::new("info")
         });
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
         if self.log_json { subscriber.json().init() } else { subscriber.init() }
     }
 }
@@ -363,6 +364,15 @@ pub enum Numerics {
     Stock,
 }
 
+impl From<Numerics> for Mode {
+    fn from(numerics: Numerics) -> Self {
+        match numerics {
+            Numerics::Exact => Self::Exact,
+            Numerics::Stock => Self::Stock,
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct BenchOptions {
     /// Width of the model.
@@ -380,7 +390,7 @@ pub struct BenchOptions {
     /// Tokens of a sequence.
     #[arg(long, default_value_t = 128)]
     pub sequence: u16,
-    /// Sequences of a micro-batch.
+    /// Sequences of a micro-batch; each thread trains one at a time.
     #[arg(long, default_value_t = 8)]
     pub micro_batch: u16,
     /// Seconds of each measurement.
@@ -394,7 +404,7 @@ pub struct BenchOptions {
     pub measure: Option<Numerics>,
     /// Threads of that measurement.
     #[arg(long, hide = true, default_value_t = 1)]
-    pub threads: usize,
+    pub threads: u16,
 }
 
 #[derive(Args)]

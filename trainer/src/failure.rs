@@ -40,13 +40,16 @@ impl From<ChainError> for Failure {
 
 impl From<SwarmError> for Failure {
     fn from(error: SwarmError) -> Self {
-        Self::passing(error)
+        match error {
+            SwarmError::DiskFull(_) | SwarmError::Damaged { .. } => Self::fatal(error),
+            _ => Self::passing(error),
+        }
     }
 }
 
 // What this machine computes and keeps does not get better by trying again.
-impl From<pol_engine::EngineError> for Failure {
-    fn from(error: pol_engine::EngineError) -> Self {
+impl From<pol_engine::Error> for Failure {
+    fn from(error: pol_engine::Error) -> Self {
         Self::fatal(error)
     }
 }

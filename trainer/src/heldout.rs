@@ -23,10 +23,11 @@ impl HeldOut {
             self.data = shards.held_out(recipe, self.sequences).await?.map(Arc::new);
         }
         let Some(data) = self.data.clone() else { return Ok(None) };
-        let (spec, count) = (recipe.model, self.sequences.min(data.len()));
+        let (spec, held) = (recipe.model, data.sequences());
+        let count = held.min(u32::try_from(self.sequences).unwrap_or(u32::MAX));
         let loss = tokio::task::spawn_blocking(move || {
             // Evenly spaced sequences of what was fetched.
-            let chosen: Vec<&[u32]> = (0..count).map(|i| data.sequence(i * data.len() / count)).collect();
+            let chosen: Vec<&[u32]> = (0..count).filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32)).collect();
             pol_engine::evaluate(&spec, &parameters, &chosen, workers)
         })
         .await??;

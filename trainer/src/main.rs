@@ -16,8 +16,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let options = cli::Options::parse();
     // Before anything loads a kernel: the exact profile is chosen by the environment the process starts with.
-    if options.needs_exact_numerics()
-        && let Err(error) = pol_engine::determinism::ensure()
+    if let Some(mode) = options.numerics()
+        && let Err(error) = pol_engine::determinism::ensure(mode)
     {
         eprintln!("pol-trainer: {error}");
         return ExitCode::FAILURE;

@@ -115,12 +115,17 @@ fn model_tag(round: RoundNumber) -> String {
     format!("model/{}", round % KEPT_MODELS)
 }
 
+/// The hash that names a model.
+fn root_of(parameters: &[f32]) -> Hash {
+    *blake3::hash(&parameters_to_bytes(parameters)).as_bytes()
+}
+
 /// The model that a recipe begins with.
 pub async fn initial_model(recipe: &Recipe) -> Result<Model> {
     let (spec, seed) = (recipe.model, recipe.seed);
     let (parameters, root) = tokio::task::spawn_blocking(move || {
         let parameters = pol_model::initial_parameters(&spec, &seed);
-        let root = pol_engine::parameters_root(&parameters);
+        let root = root_of(&parameters);
         (parameters, root)
     })
     .await?;
@@ -133,8 +138,8 @@ pub async fn apply(recipe: &Recipe, base: &Model, updates: Vec<IncludedUpdate>) 
     let (parameters, root) = tokio::task::spawn_blocking(move || {
         let updates: Vec<_> = updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect();
         let next = pol_engine::aggregate(&recipe, &parameters, &updates)?;
-        let root = pol_engine::parameters_root(&next);
-        Ok::<_, pol_engine::EngineError>((next, root))
+        let root = root_of(&next);
+        Ok::<_, pol_engine::Error>((next, root))
     })
     .await??;
     Ok(Model { root, parameters: Arc::new(parameters) })

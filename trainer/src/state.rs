@@ -12,7 +12,7 @@
 //! readable whenever the process ends.
 
 use codec::{Decode, Encode};
-use pol_engine::{EngineError, TrainingState};
+use pol_engine::TrainingState;
 use pol_primitives::{Hash, submission::Reveal};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,7 +34,7 @@ pub enum StateError {
 }
 
 /// How far the open lease has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     /// The lease, by its nonce.
     pub nonce: u32,
@@ -154,12 +154,12 @@ impl StateFolder {
     }
 
     /// Saves the state after `segments` segments of lease `nonce`.
-    pub fn save_lease(&self, nonce: u32, segments: usize, state: &TrainingState) -> Result<(), EngineError> {
+    pub fn save_lease(&self, nonce: u32, segments: usize, state: &TrainingState) -> Result<(), pol_engine::Error> {
         state.save(&self.path.join(lease_name(nonce, segments)))
     }
 
     /// The state that `journal` speaks of, for a model of `parameters` values.
-    pub fn load_lease(&self, journal: &Journal, parameters: usize) -> Result<TrainingState, EngineError> {
+    pub fn load_lease(&self, journal: &Journal, parameters: usize) -> Result<TrainingState, pol_engine::Error> {
         TrainingState::load(&self.path.join(lease_name(journal.nonce, journal.leaves.len())), parameters)
     }
 
@@ -169,7 +169,7 @@ impl StateFolder {
     }
 
     /// Saves a state under the hash of its carry.
-    pub fn save_carry(&self, state: &TrainingState) -> Result<(), EngineError> {
+    pub fn save_carry(&self, state: &TrainingState) -> Result<(), pol_engine::Error> {
         state.save(&self.path.join(carry_name(&state.carry().hash())))
     }
 
@@ -178,7 +178,7 @@ impl StateFolder {
     }
 
     /// The state whose carry hashes to `carry`.
-    pub fn load_carry(&self, carry: &Hash, parameters: usize) -> Result<TrainingState, EngineError> {
+    pub fn load_carry(&self, carry: &Hash, parameters: usize) -> Result<TrainingState, pol_engine::Error> {
         TrainingState::load(&self.path.join(carry_name(carry)), parameters)
     }
 

@@ -10,7 +10,7 @@ use pol_primitives::{
     recipe,
     round::{BlockNumber, Phase, Round, RoundConfig, Step},
     submission::{Included, Status, Submission},
-    traits::{Bonds, Payouts, Rounds, ShardPool},
+    traits::{Bonds, DataFormat, Payouts, Rounds, ShardPool},
     view::{Attestation, Overview, Standing},
 };
 use polkadot_sdk::{
@@ -55,7 +55,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    fn enter(round: Round) {
+    /// Stores the round with its new phase or deadline.
+    pub(crate) fn enter(round: Round) {
         Self::deposit_event(Event::PhaseEntered { number: round.number, phase: round.phase, deadline: round.deadline });
         CurrentRound::<T>::put(round);
     }
@@ -114,11 +115,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The `included` ones of a round's reveals, in account order.
-    pub(crate) fn updates(
-        round: RoundNumber,
-        revealed: &[T::AccountId],
-        included: &Included,
-    ) -> Vec<Update<T::AccountId>> {
+    pub(crate) fn updates(round: RoundNumber, revealed: &[T::AccountId], included: &Included) -> Vec<Update<T::AccountId>> {
         let update = |index: u8| {
             let account = revealed.get(usize::from(index))?;
             let Submission { data_hash, staleness, opened, .. } = Submissions::<T>::get(round, account)?;
@@ -211,7 +208,7 @@ impl<T: Config> Pallet<T> {
         }
         Leases::<T>::remove(account);
         Self::deposit_event(Event::Concluded { account: account.clone(), round, status });
-        T::WeightInfo::conclude(lease.shards.len() as u32)
+        T::WeightInfo::conclude(lease.shards.len().saturated_into())
     }
 
     /// Rounds the lease's base is behind the head that `round` trains: none if rounds since were void.
@@ -250,6 +247,12 @@ impl<T: Config> Rounds for Pallet<T> {
 
     fn missable() -> u32 {
         Lengths::<T>::get().missed
+    }
+}
+
+impl<T: Config> DataFormat for Pallet<T> {
+    fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)> {
+        Recipe::<T>::get().map(|recipe| (recipe.shard_tokens, recipe.tokenizer))
     }
 }
 

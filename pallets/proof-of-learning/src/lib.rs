@@ -7,11 +7,11 @@
 extern crate alloc;
 
 mod impls;
-#[cfg(any())]
+#[cfg(test)]
 mod mock;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
-#[cfg(any(feature = "try-runtime", test))]
+#[cfg(any(feature = "std", feature = "try-runtime"))]
 mod try_state;
 pub mod types;
 pub mod weights;
@@ -41,6 +41,7 @@ pub mod pallet {
         traits::{self, Bonds as _, ShardPool as _},
         view::Standing,
     };
+    use polkadot_sdk::sp_runtime::SaturatedConversion;
 
     /// Version of the storage below.
     pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
@@ -116,8 +117,7 @@ pub mod pallet {
 
     /// Submissions by round, which the chain counts, and account. At most 64 a round, kept as the model's history.
     #[pallet::storage]
-    pub type Submissions<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
+    pub type Submissions<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
 
     /// Accounts whose commitments of this round are open, by [`Opened::index`]. One value of at most 64 accounts, cleared when
     /// the round ends.
@@ -292,7 +292,8 @@ pub mod pallet {
         RecipeConstantInvalid,
         /// A recipe needs 1 to 64 segments.
         RecipeSegmentsInvalid,
-        /// There is a head: keep the model, the tokenizer and the seed of the recipe in force.
+        /// There is a head: keep the model, the tokenizer, the seed and, since data is cut to it, the shard size of the recipe in
+        /// force.
         ModelIsFixed,
         /// Lengths must be positive, `join` below `train` and `lead` at most `attest`.
         InvalidLengths,
@@ -387,9 +388,8 @@ pub mod pallet {
             T::GovernanceOrigin::ensure_origin(origin)?;
             recipe.validate().map_err(Error::<T>::from)?;
             if CurrentHead::<T>::exists() {
-                let fixed = Recipe::<T>::get()
-                    .is_some_and(|r| (r.model, r.tokenizer, r.seed) == (recipe.model, recipe.tokenizer, recipe.seed));
-                ensure!(fixed, Error::<T>::ModelIsFixed);
+                let fixed = |r: &recipe::Recipe| (r.model, r.tokenizer, r.seed, r.shard_tokens);
+                ensure!(Recipe::<T>::get().as_ref().map(fixed) == Some(fixed(&recipe)), Error::<T>::ModelIsFixed);
             } else if CurrentRound::<T>::get().phase == Phase::Attest {
                 // What was attested so far is the model of another recipe.
                 Self::end_attest_phase();
@@ -416,7 +416,8 @@ pub mod pallet {
         /// Leases data for one update, to be committed in round `number + cadence - 1`. A lease of a past round is concluded
         /// first.
         ///
-        /// Origin: signed by a bonded trainer. Emits [`Event::Leased`], and [`Event::Concluded`] for the past lease.
+        /// Origin: signed by a bonded trainer. Emits [`Event::Leased`], [`Event::PhaseEntered`] when it starts the round's clock,
+        /// and [`Event::Concluded`] for the past lease.
         ///
         /// Errors: [`Error::NotATrainer`]; [`Error::NotJoining`] outside the train phase or after joining closed;
         /// [`Error::AlreadyLeased`]; [`Error::RoundIsFull`]; [`Error::NoData`].
@@ -445,6 +446,7 @@ pub mod pallet {
             let shards = BoundedVec::try_from(shards).map_err(|_| DispatchError::Corruption)?;
             ensure!(!shards.is_empty(), Error::<T>::NoData);
 
+            let clock = round.deadline;
             if later == 0 {
                 round.lease_due(&lengths, now);
             } else {
@@ -452,8 +454,12 @@ pub mod pallet {
                 LastDue::<T>::mutate(|last| *last = due_round.max(*last));
                 round.lease_later(&lengths, now);
             }
-            CurrentRound::<T>::put(&round);
-            let leased = shards.len() as u32;
+            if round.deadline == clock {
+                CurrentRound::<T>::put(&round);
+            } else {
+                Self::enter(round.clone());
+            }
+            let leased = shards.len().saturated_into();
             let lease = Lease {
                 nonce: standing.nonce,
                 tier,

@@ -19,7 +19,10 @@ use pol_primitives::{
 
 polkadot_sdk::sp_api::decl_runtime_apis! {
     /// State of the learning network.
-    pub trait PolApi<AccountId: Codec> {
+    pub trait PolApi<AccountId>
+    where
+        AccountId: Codec,
+    {
         /// The network at this block.
         fn overview() -> Overview<AccountId>;
         /// The recipe in force.

@@ -109,12 +109,6 @@ pub mod pallet {
     #[pallet::storage]
     pub type Candidates<T: Config> = StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_CANDIDATES>>, ValueQuery>;
 
-    /// Those elected last, sorted, so that an election without a change costs no hand-over.
-    ///
-    /// One value, read and written whole; bounded by [`MAX_CANDIDATES`].
-    #[pallet::storage]
-    pub type Elected<T: Config> = StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_CANDIDATES>>, ValueQuery>;
-
     /// Who is bonded from the start.
     #[pallet::genesis_config]
     #[derive(frame_support::DefaultNoBound)]
@@ -196,11 +190,6 @@ pub mod pallet {
             who: T::AccountId,
             /// How much.
             amount: Balance,
-        },
-        /// Other authorities than before were elected.
-        AuthoritiesElected {
-            /// How many.
-            count: u32,
         },
     }
 

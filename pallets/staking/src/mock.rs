@@ -108,6 +108,8 @@ pub fn with_genesis(members: &[(AccountId, Role, Balance)], authorities: &[Accou
         session: pallet_session::GenesisConfig { keys: authorities.iter().copied().map(keys).collect(), ..Default::default() },
         ..Default::default()
     };
+    Attesting::set(false);
+    AttestPhases::set(0);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {
         System::set_block_number(1);

@@ -22,10 +22,11 @@ pub trait WeightInfo {
     fn unchill() -> Weight;
 }
 
-/// 100 µs of computing, 16 KiB of proof (two full lists of 128 accounts and the single entries), and the storage.
+/// 100 µs of computing, 64 KiB of proof (full lists of 1,000 validators and 128 candidates, and the single entries), and the
+/// storage.
 fn weight(reads: u64, writes: u64) -> Weight {
     let storage = RocksDbWeight::get();
-    Weight::from_parts(100_000_000, 16_384).saturating_add(storage.reads_writes(reads, writes))
+    Weight::from_parts(100_000_000, 65_536).saturating_add(storage.reads_writes(reads, writes))
 }
 
 impl WeightInfo for () {

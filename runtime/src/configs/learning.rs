@@ -35,10 +35,11 @@ impl pallet_pol_staking::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type Rounds = ProofOfLearning;
+    type SessionKeys = Session;
     type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
     type MaxValidators = ConstU32<1_000>;
     type MaxAuthorities = MaxAuthorities;
-    type WeightInfo = pallet_pol_staking::weights::SubstrateWeight<Runtime>;
+    type WeightInfo = ();
 }
 
 impl pallet_pol_lineage::Config for Runtime {
@@ -47,12 +48,12 @@ impl pallet_pol_lineage::Config for Runtime {
     type ManifestDeposit = ConstU128<{ 100 * POL }>;
     type Rounds = ProofOfLearning;
     type Recipe = ProofOfLearning;
-    type WeightInfo = pallet_pol_lineage::weights::SubstrateWeight<Runtime>;
+    type WeightInfo = ();
 }
 
 impl pallet_pol_rewards::Config for Runtime {
     type Currency = Balances;
     type PotId = RewardsPot;
     type GovernanceOrigin = EnsureRoot<AccountId>;
-    type WeightInfo = pallet_pol_rewards::weights::SubstrateWeight<Runtime>;
+    type WeightInfo = ();
 }

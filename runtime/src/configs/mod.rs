@@ -15,12 +15,16 @@ use frame_support::{
 };
 use frame_system::limits::{BlockLength, BlockWeights};
 use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
+use pallet_session::{SessionManager, historical};
 use pol_primitives::traits::Bonds;
 use sp_runtime::{
     FixedPointNumber, Perbill, Perquintill,
-    traits::{AccountIdLookup, Bounded, ConvertInto, Get, OpaqueKeys},
+    traits::{AccountIdLookup, Bounded, Convert, ConvertInto, OpaqueKeys},
 };
-use sp_staking::offence::{OffenceDetails, OffenceSeverity, OnOffenceHandler};
+use sp_staking::{
+    SessionIndex,
+    offence::{OffenceDetails, OffenceSeverity, OnOffenceHandler},
+};
 
 pub use learning::BlockRandomness;
 
@@ -122,6 +126,8 @@ impl pallet_transaction_payment::Config for Runtime {
 type ReportLongevity = ConstU64<{ UNBONDING_PERIOD as u64 }>;
 /// Blocks between asking for a bond and getting it.
 pub const UNBONDING_PERIOD: BlockNumber = 7 * DAYS;
+/// Sessions for which an equivocation can be proved.
+const SLASHABLE_SESSIONS: SessionIndex = UNBONDING_PERIOD / EPOCH_DURATION + 1;
 /// Most authorities of a session.
 pub type MaxAuthorities = ConstU32<100>;
 
@@ -142,7 +148,7 @@ impl pallet_grandpa::Config for Runtime {
     type WeightInfo = ();
     type MaxAuthorities = MaxAuthorities;
     type MaxNominators = ConstU32<0>;
-    type MaxSetIdSessionEntries = ConstU64<{ (UNBONDING_PERIOD / EPOCH_DURATION) as u64 }>;
+    type MaxSetIdSessionEntries = ConstU64<{ SLASHABLE_SESSIONS as u64 }>;
     type KeyOwnerProof = sp_session::MembershipProof;
     type EquivocationReportSystem = pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
 }
@@ -158,7 +164,7 @@ impl pallet_session::Config for Runtime {
     type ValidatorIdOf = ConvertInto;
     type ShouldEndSession = Babe;
     type NextSessionRotation = Babe;
-    type SessionManager = pallet_session::historical::NoteHistoricalRoot<Self, Staking>;
+    type SessionManager = historical::NoteHistoricalRoot<Self, Elections>;
     type SessionHandler = <SessionKeys as OpaqueKeys>::KeyTypeIdProviders;
     type Keys = SessionKeys;
     type DisablingStrategy = pallet_session::disabling::UpToLimitWithReEnablingDisablingStrategy;
@@ -167,19 +173,72 @@ impl pallet_session::Config for Runtime {
     type KeyDeposit = ConstU128<{ deposit(3, 128) }>;
 }
 
-impl pallet_session::historical::Config for Runtime {
-    type RuntimeEvent = RuntimeEvent;
-    type FullIdentification = ();
-    type FullIdentificationOf = pallet_session::historical::UnitIdentificationOf<Self>;
+/// Elections as proofs of past sessions want them: an authority is identified by its account alone. What is too old to be
+/// slashed for is forgotten.
+pub struct Elections;
+
+impl Convert<AccountId, Option<()>> for Elections {
+    fn convert(_: AccountId) -> Option<()> {
+        Some(())
+    }
 }
 
-type Offender = pallet_session::historical::IdentificationTuple<Runtime>;
+impl SessionManager<AccountId> for Elections {
+    fn new_session(index: SessionIndex) -> Option<Vec<AccountId>> {
+        Staking::new_session(index)
+    }
+
+    fn new_session_genesis(index: SessionIndex) -> Option<Vec<AccountId>> {
+        Staking::new_session_genesis(index)
+    }
+
+    fn start_session(index: SessionIndex) {
+        Staking::start_session(index);
+    }
+
+    fn end_session(index: SessionIndex) {
+        Staking::end_session(index);
+    }
+}
+
+impl historical::SessionManager<AccountId, ()> for Elections {
+    fn new_session(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
+        Staking::new_session(index).map(identified)
+    }
+
+    fn new_session_genesis(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
+        Staking::new_session_genesis(index).map(identified)
+    }
+
+    fn start_session(index: SessionIndex) {
+        Staking::start_session(index);
+    }
+
+    fn end_session(index: SessionIndex) {
+        Staking::end_session(index);
+        if let Some(first) = index.checked_sub(SLASHABLE_SESSIONS) {
+            Historical::prune_up_to(first);
+        }
+    }
+}
+
+fn identified(authorities: Vec<AccountId>) -> Vec<(AccountId, ())> {
+    authorities.into_iter().map(|account| (account, ())).collect()
+}
+
+impl historical::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
+    type FullIdentification = ();
+    type FullIdentificationOf = Elections;
+}
+
+type Offender = historical::IdentificationTuple<Runtime>;
 
 /// Takes the share of an authority's bond that its equivocation costs, and keeps it from signing for the session.
 pub struct SlashEquivocation;
 
 impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
-    fn on_offence(offenders: &[OffenceDetails<AccountId, Offender>], shares: &[Perbill], _: sp_staking::SessionIndex) -> Weight {
+    fn on_offence(offenders: &[OffenceDetails<AccountId, Offender>], shares: &[Perbill], _: SessionIndex) -> Weight {
         for (offence, share) in offenders.iter().zip(shares) {
             let (account, ()) = &offence.offender;
             let bond = Staking::member(account.clone()).map_or(0, |member| member.bond);

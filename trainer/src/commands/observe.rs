@@ -60,7 +60,7 @@ pub async fn run(options: ObserveOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("a temporary folder for blobs")?;
     let peer = Peer::start(&options.node, &SwarmOptions::fetching(), scratch.path().into()).await?;
     let outcome = observe(&peer, &options).await;
-    peer.swarm.clone().shutdown().await;
+    peer.swarm.clone().shutdown().await?;
     outcome
 }
 

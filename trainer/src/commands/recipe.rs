@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use pol_chain::{Call, Chain};
 use pol_data::Ingested;
 use pol_primitives::{
-    MILLION,
+    Hash, MILLION,
     model::{Gpt2Spec, ModelSpec},
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
     round::RoundConfig,
@@ -24,7 +24,8 @@ pub enum Preset {
 pub async fn run(command: RecipeCommand) -> Result<()> {
     match command {
         RecipeCommand::New { data, preset, out } => {
-            let recipe = recipe(preset, &Ingested::read(&data)?);
+            let data = Ingested::read(&data)?;
+            let recipe = recipe(preset.sizes(&data), data.tokenizer);
             recipe.validate()?;
             let json = serde_json::to_string_pretty(&recipe)?;
             match out {
@@ -55,30 +56,52 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
     Ok(())
 }
 
-fn recipe(preset: Preset, data: &Ingested) -> Recipe {
-    let (width, layers, heads, tiers) = match preset {
-        Preset::Tiny => (32, 1, 2, [(4, 1, 8, 1); 4]),
-        // From a phone that trains an eighth of a whale's data over four rounds, up.
-        Preset::Demo => (128, 4, 4, [(8, 1, 10, 4), (8, 1, 20, 1), (8, 2, 20, 1), (8, 4, 20, 1)]),
-    };
-    let segments = match preset {
-        Preset::Tiny => 4,
-        Preset::Demo => 10,
-    };
+/// What presets and benchmarks choose; everything else of a recipe is the same for all.
+pub struct Sizes {
+    pub vocabulary: u32,
+    pub width: u32,
+    pub layers: u16,
+    pub heads: u16,
+    pub sequence: u16,
+    pub shard_tokens: u32,
+    /// Micro-batch, accumulation, inner steps and cadence by tier, smallest tier first.
+    pub tiers: [(u16, u16, u16, u8); 4],
+    pub segments: u16,
+}
+
+impl Preset {
+    fn sizes(self, data: &Ingested) -> Sizes {
+        let Ingested { vocabulary, sequence, shard_tokens, .. } = *data;
+        match self {
+            Self::Tiny => {
+                Sizes { vocabulary, width: 32, layers: 1, heads: 2, sequence, shard_tokens, tiers: [(4, 1, 8, 1); 4], segments: 4 }
+            }
+            Self::Demo => Sizes {
+                vocabulary,
+                width: 128,
+                layers: 4,
+                heads: 4,
+                sequence,
+                shard_tokens,
+                // From a phone that trains half a laptop's data over four rounds, up.
+                tiers: [(8, 1, 10, 4), (8, 1, 20, 1), (8, 2, 20, 1), (8, 4, 20, 1)],
+                segments: 10,
+            },
+        }
+    }
+}
+
+/// The recipe of these sizes.
+pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
+    let Sizes { vocabulary, width, layers, heads, sequence, shard_tokens, tiers, segments } = sizes;
+    let feed_forward = width.saturating_mul(4);
     Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec {
-            vocabulary: data.vocabulary,
-            width,
-            layers,
-            heads,
-            feed_forward: 4 * width,
-            context: data.sequence.into(),
-        }),
-        tokenizer: data.tokenizer,
+        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary, width, layers, heads, feed_forward, context: sequence.into() }),
+        tokenizer,
         // Everybody may know where the model starts; what must not be known in advance is the data.
         seed: *blake3::hash(b"pol initial model").as_bytes(),
-        sequence: data.sequence,
-        shard_tokens: data.shard_tokens,
+        sequence,
+        shard_tokens,
         tiers: tiers.map(|(micro_batch, accumulation, inner_steps, cadence)| TierParameters { micro_batch, accumulation, inner_steps, cadence }),
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
         schedule: Schedule { peak: 2_000_000, warmup_steps: 20, decay_tokens: 0, floor: MILLION },
@@ -98,7 +121,7 @@ mod tests {
     fn presets_are_valid() {
         for preset in [Preset::Tiny, Preset::Demo] {
             let data = Ingested { vocabulary: 8_192, sequence: 128, shard_tokens: 4_096, ..Default::default() };
-            assert_eq!(recipe(preset, &data).validate(), Ok(()), "{preset:?}");
+            assert_eq!(recipe(preset.sizes(&data), [0; 32]).validate(), Ok(()), "{preset:?}");
         }
     }
 }

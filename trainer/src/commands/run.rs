@@ -27,7 +27,9 @@ pub async fn run(options: RunOptions) -> Result<()> {
         serve(&peer, folder).await?;
     }
     let outcome = take_part(&peer, &signer, role, &options).await;
-    peer.swarm.clone().shutdown().await;
+    if let Err(error) = peer.swarm.clone().shutdown().await {
+        tracing::warn!("{error}");
+    }
     outcome
 }
 
@@ -66,11 +68,13 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
     for part in pol_data::PARTS {
         let shards = ShardFolder::open(&folder.join(part))?;
         let tag = format!("served/{part}");
-        peer.swarm.add(shards.body().to_vec().into(), &format!("{tag}/body")).await?;
-        for i in 0..shards.len() {
-            peer.swarm.add(shards.read(i)?.into(), &format!("{tag}/{i}")).await?;
-            count += 1;
+        if shards.is_empty() {
+            continue;
         }
+        peer.swarm.add(shards.body().to_vec().into(), &format!("{tag}/body")).await?;
+        let blobs = (0..shards.len()).map(|index| shards.read(index).map(Into::into)).collect::<Result<Vec<_>, _>>()?;
+        count += blobs.len();
+        peer.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
     }
     let tokenizer = folder.join(pol_data::TOKENIZER_FILE);
     let bytes = std::fs::read(&tokenizer).with_context(|| tokenizer.display().to_string())?;

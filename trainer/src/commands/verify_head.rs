@@ -15,7 +15,7 @@ pub async fn run(options: VerifyOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("a temporary folder for payloads")?;
     let peer = Peer::start(&options.node, &SwarmOptions::fetching(), scratch.path().into()).await?;
     let outcome = verify(&peer, options.json).await;
-    peer.swarm.clone().shutdown().await;
+    peer.swarm.clone().shutdown().await?;
     outcome
 }
 

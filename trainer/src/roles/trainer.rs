@@ -10,14 +10,14 @@ use crate::{
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
-use pol_engine::{EngineError, Job, LeaseData, TrainingState};
+use pol_engine::{Job, LeaseData, Trace, TrainingState};
 use pol_primitives::{
     Hash, MILLION,
     lease::Lease,
     recipe::{Recipe, Tier},
     round::Phase,
     submission::{Claims, Reveal, Status, Submission},
-    trace,
+    trace::state_leaf,
     view::Overview,
 };
 use std::{
@@ -259,7 +259,7 @@ impl Inputs {
                 journal.speed
             );
         }
-        let payload = pol_engine::pack(recipe, base, &mut state).encode();
+        let payload = pol_engine::pack(recipe, base, &mut state)?.encode();
         self.state.save_carry(&state)?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
         // Derived, so that a restart opens the same commitment; secret until then.
@@ -268,13 +268,14 @@ impl Inputs {
             .update(&payload_hash)
             .finalize()
             .as_bytes();
-        let first_leaf = trace::merkle_proof(&journal.leaves, 0).ok_or_else(|| Failure::fatal(anyhow!("a lease without segments")))?;
+        let no_trace = || Failure::fatal(anyhow!("a lease without segments"));
+        let trace = Trace::from_leaves(journal.leaves.clone()).ok_or_else(no_trace)?;
         journal.reveal = Some(Reveal {
             payload_hash,
-            trace_root: trace::merkle_root(&journal.leaves),
+            trace_root: trace.root(),
             carry_hash: state.carry().hash(),
             steps: recipe.segments * steps_per_segment,
-            first_leaf,
+            first_leaf: trace.proof(0).ok_or_else(no_trace)?,
             salt,
         });
         Ok(Some(Packed { journal, payload }))
@@ -297,7 +298,7 @@ impl Inputs {
             let carry = self.state.load_carry(&lease.carry, base.len()).map_err(|error| self.damaged(error))?;
             state = TrainingState { parameters: state.parameters, ..carry };
         }
-        let expected = trace::state_leaf(&lease.base_root, &lease.carry);
+        let expected = state_leaf(&lease.base_root, &lease.carry);
         if state.leaf() != expected {
             return Err(Failure::fatal(anyhow!("the state in {} is not the one the lease starts from", self.state.path().display())));
         }
@@ -306,7 +307,7 @@ impl Inputs {
         Ok((journal, state))
     }
 
-    fn damaged(&self, error: EngineError) -> Failure {
+    fn damaged(&self, error: pol_engine::Error) -> Failure {
         Failure::Fatal(anyhow::Error::new(error).context("move the named file away to go on without it: the lease is trained from its start, or runs out"))
     }
 }

@@ -91,7 +91,9 @@ fn who_unbonds_can_still_be_slashed() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
         assert_ok!(Staking::unbond(Origin::signed(1)));
+        assert_eq!(Staking::slashable(&1), 1_000 * POL);
         assert_eq!(Staking::slash(&1, 2_000 * POL), 1_000 * POL);
+        assert_eq!(Staking::slashable(&1), 0);
         assert_eq!(Staking::slash(&1, POL), 0);
         System::set_block_number(1 + UNBONDING);
         assert_ok!(Staking::withdraw(Origin::signed(1)));

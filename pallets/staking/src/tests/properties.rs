@@ -41,8 +41,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn the_accounting_holds(actions in prop::collection::vec((1u64..7, action()), 1..60)) {
-        Attesting::set(false);
-        AttestPhases::set(0);
         run(|| {
             let mut slashed = 0;
             for (who, action) in actions {

@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest pause between two attempts to reconnect; the first is a fifth of a second, and they double.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Blocks a transaction can wait for its inclusion; a power of two, as eras are.
-const LIFETIME: u64 = 64;
+const LIFETIME: BlockNumber = 64;
 /// Blocks after which a transaction that none of them includes is handed to the node again.
 const RESEND: u32 = 2;
 /// Times a transaction is signed when other processes of the same account take its nonce.
@@ -127,7 +127,6 @@ struct Heads {
 
 impl Heads {
     async fn next(&mut self) -> BlockInfo {
-        let url = self.chain.node.url.as_str();
         loop {
             let reason = match self.subscription.next().await {
                 Some(Ok(header)) => {
@@ -141,11 +140,28 @@ impl Heads {
                 Some(Err(error)) => error.to_string(),
                 None => "the subscription ended".to_owned(),
             };
-            tracing::warn!(url, reason, "lost the node; reconnecting");
-            self.subscription = self.chain.subscribe().await;
-            tracing::info!(url, "following the node again");
+            tracing::warn!(url = self.chain.node.url, reason, "lost the node; reconnecting");
+            self.resubscribe().await;
+            tracing::info!(url = self.chain.node.url, "following the node again");
         }
     }
+
+    /// Takes as long as the node is away.
+    async fn resubscribe(&mut self) {
+        let mut pause = pauses();
+        loop {
+            match self.chain.heads().await {
+                Ok(heads) => break self.subscription = heads.subscription,
+                Err(error) => tracing::debug!(%error, "cannot follow the node yet"),
+            }
+            time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
+        }
+    }
+}
+
+/// Pauses between attempts to reach a node that is away.
+fn pauses() -> ExponentialBackoff {
+    ExponentialBackoff::from_millis(2).factor(100).max_delay(LONGEST_PAUSE)
 }
 
 impl fmt::Debug for Chain {
@@ -163,9 +179,7 @@ impl Chain {
         if !(url.starts_with("ws://") || url.starts_with("wss://")) {
             return Err(unreachable("the address does not begin with ws:// or wss://".to_owned()));
         }
-        let connecting = reconnecting_rpc_client::RpcClient::builder()
-            .retry_policy(ExponentialBackoff::from_millis(2).factor(100).max_delay(LONGEST_PAUSE))
-            .build(url);
+        let connecting = reconnecting_rpc_client::RpcClient::builder().retry_policy(pauses()).build(url);
         let connection = time::timeout(PATIENCE, connecting)
             .await
             .map_err(|_| unreachable(format!("tried for {} seconds", PATIENCE.as_secs())))?
@@ -276,6 +290,11 @@ impl Chain {
         Ok(free)
     }
 
+    /// How many transactions of the account the chain includes.
+    pub async fn nonce(&self, account: &AccountId) -> Result<u32, ChainError> {
+        self.call("AccountNonceApi_account_nonce", account).await
+    }
+
     /// The best block.
     pub async fn best(&self) -> Result<BlockInfo, ChainError> {
         self.block(None).await
@@ -288,11 +307,12 @@ impl Chain {
     }
 
     /// The best block, and each block that becomes the best one, in order; blocks may be skipped and, in a
-    /// reorganisation, numbers repeated. Never ends: when the connection is lost the stream says so in the log, once,
-    /// subscribes again and goes on.
-    pub async fn blocks(&self) -> BoxStream<'static, BlockInfo> {
-        let heads = self.heads().await;
-        Box::pin(stream::unfold(heads, |mut heads| async { Some((heads.next().await, heads)) }))
+    /// reorganisation, numbers repeated. Fails only where the node refuses one more subscription.
+    ///
+    /// The stream never ends: when the connection is lost it says so in the log, once, subscribes again and goes on.
+    pub async fn blocks(&self) -> Result<BoxStream<'static, BlockInfo>, ChainError> {
+        let heads = self.heads().await?;
+        Ok(Box::pin(stream::unfold(heads, |mut heads| async { Some((heads.next().await, heads)) })))
     }
 
     /// Signs `call`, submits it, and waits until a block of the best chain includes it.
@@ -301,8 +321,10 @@ impl Chain {
     /// same signed transaction, whose nonce the chain accepts once. Waits for as long as the node is away; a transaction
     /// that no block includes in its lifetime of 64 blocks is given up with [`ChainError::Expired`].
     pub async fn submit(&self, signer: &Signer, call: Call) -> Result<Submitted, ChainError> {
+        // Whatever can fail does so before anything is sent.
+        let heads = self.heads().await?;
         let signed = self.send(signer, &call).await?;
-        let submitted = self.follow(&signed).await?;
+        let submitted = self.follow(&signed, heads).await?;
         tracing::debug!(call = call.name().1, block = submitted.block.number, "call included");
         Ok(submitted)
     }
@@ -326,7 +348,11 @@ impl Chain {
                     // The other transaction is this account's, sent by another process. The pool never had this one.
                     DISPLACED => time::sleep(TAKE_TURNS).await,
                     _ => {
-                        let reason = refusal.data.as_ref().map_or(refusal.message.as_str(), |data| data.get()).to_owned();
+                        let reason = refusal
+                            .data
+                            .as_ref()
+                            .map_or(refusal.message.as_str(), |data| data.get().trim_matches('"'))
+                            .to_owned();
                         return Err(ChainError::Invalid { account: signed.account, reason });
                     }
                 },
@@ -344,11 +370,11 @@ impl Chain {
         let nonce = self.ask(|| self.node.rpc.system_account_next_index(&named)).await?;
         // An era that begins with a block which is still replaced would end with it.
         let finalised = self.finalised().await?;
-        let young = client.block_number().saturating_sub(LIFETIME / 2);
+        let young = client.block_number().saturating_sub(u64::from(LIFETIME) / 2);
         let birth = if u64::from(finalised.number) >= young { finalised } else { self.block_at(young).await? };
         let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
             .nonce(nonce)
-            .mortal_from_unchecked(LIFETIME, birth.number.into(), H256(birth.hash))
+            .mortal_from_unchecked(LIFETIME.into(), birth.number.into(), H256(birth.hash))
             .build();
         let transaction = client
             .tx()
@@ -363,9 +389,8 @@ impl Chain {
     }
 
     /// Waits until a block includes the transaction, and tells whether it took effect there.
-    async fn follow(&self, signed: &Signed) -> Result<Submitted, ChainError> {
-        let until = signed.birth.saturating_add(LIFETIME as BlockNumber - 1);
-        let mut heads = self.heads().await;
+    async fn follow(&self, signed: &Signed, mut heads: Heads) -> Result<Submitted, ChainError> {
+        let until = signed.birth.saturating_add(LIFETIME - 1);
         let mut waited = 0;
         loop {
             let block = heads.next().await;
@@ -390,8 +415,7 @@ impl Chain {
 
     /// What became of the transaction up to `block`; none while it waits.
     async fn look(&self, signed: &Signed, block: BlockInfo) -> Result<Option<Submitted>, ChainError> {
-        let nonce: u32 = self.at(block.hash).call("AccountNonceApi_account_nonce", signed.account).await?;
-        if u64::from(nonce) <= signed.nonce {
+        if u64::from(self.at(block.hash).nonce(&signed.account).await?) <= signed.nonce {
             return Ok(None);
         }
         let found = self.find(signed, block).await?;
@@ -475,25 +499,14 @@ impl Chain {
         self.block(Some(hash.ok_or_else(|| missing(number.to_string()))?)).await
     }
 
-    async fn heads(&self) -> Heads {
-        Heads { subscription: self.subscribe().await, chain: self.clone(), last: None }
+    async fn heads(&self) -> Result<Heads, ChainError> {
+        let subscription = self.ask(|| self.node.rpc.chain_subscribe_new_heads()).await?;
+        Ok(Heads { chain: self.clone(), subscription, last: None })
     }
 
     async fn client_at_best(&self) -> Result<OnlineClientAtBlock<Config>, ChainError> {
         let best = self.best().await?;
         self.node.client.at_block(H256(best.hash)).await.map_err(ChainError::node)
-    }
-
-    /// Subscribes to the best chain's heads, for as long as it takes.
-    async fn subscribe(&self) -> RpcSubscription<Header> {
-        let mut pause = ExponentialBackoff::from_millis(2).factor(100).max_delay(LONGEST_PAUSE);
-        loop {
-            match self.node.rpc.chain_subscribe_new_heads().await {
-                Ok(heads) => return heads,
-                Err(error) => tracing::debug!(%error, "cannot subscribe to blocks yet"),
-            }
-            time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
-        }
     }
 
     /// Asks the node, again whenever the connection is lost before the answer.

@@ -147,7 +147,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("b")).unwrap();
-        for (name, text) in [("c.TXT", "third"), ("b/x.txt", "second"), ("a.txt", "first"), ("d.txt", "\n first\n"), ("e.md", "no")] {
+        for (name, text) in
+            [("c.TXT", "third"), ("b/x.txt", "second"), ("a.txt", "first"), ("d.txt", "\n first\n"), ("e.md", "no")]
+        {
             fs::write(path(name), text).unwrap();
         }
         #[cfg(unix)]

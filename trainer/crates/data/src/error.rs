@@ -64,6 +64,14 @@ pub enum DataError {
         /// Why it does not serve.
         reason: String,
     },
+    /// A folder without the record of an ingestion.
+    #[error("{} is not an ingested folder: {reason}; make one with `pol-trainer data ingest`", path.display())]
+    Record {
+        /// The folder.
+        path: PathBuf,
+        /// Why its record cannot be read.
+        reason: String,
+    },
     /// A tokenizer that cannot be used.
     #[error("the tokenizer {from} cannot be used: {reason}")]
     Tokenizer {

@@ -27,7 +27,7 @@ pub use tokenizer::{END_OF_TEXT, SMALLEST_VOCABULARY, Tokenizer};
 
 use corpus::{Block, Corpus, Counts};
 use error::At;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use pol_primitives::{Hash, MILLION, Ppm, data::MAX_SHARD_TOKENS};
 use serde::{Deserialize, Serialize};
 use shards::ShardWriter;
@@ -41,10 +41,12 @@ use tokenizer::Learner;
 pub const TRAIN: &str = "train";
 /// The folder of the held-out manifest.
 pub const HELD_OUT: &str = "held-out";
+/// The folders of both manifests.
+pub const PARTS: [&str; 2] = [TRAIN, HELD_OUT];
 /// The tokenizer's file.
-pub const TOKENIZER: &str = "tokenizer.json";
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The file that says what was ingested.
-pub const RECORD: &str = "ingest.json";
+pub const RECORD_FILE: &str = "ingest.json";
 
 /// Blocks tokenised at once.
 const BATCH: usize = 256;
@@ -62,7 +64,7 @@ pub struct IngestOptions {
     pub sequence: u16,
     /// Tokens a shard trains on; a multiple of `sequence`.
     pub shard_tokens: u32,
-    /// Share of the text that is held out.
+    /// Share of the text that is held out; zero for none.
     pub held_out: Ppm,
     /// A `tokenizer.json` to use instead of learning one.
     pub tokenizer: Option<PathBuf>,
@@ -71,12 +73,6 @@ pub struct IngestOptions {
 }
 
 impl IngestOptions {
-    /// Ingests `inputs` into `out` with the sizes of the demonstration network.
-    pub fn new(inputs: Vec<PathBuf>, out: PathBuf) -> Self {
-        let (vocabulary, sequence, shard_tokens, held_out) = (8_192, 128, 4_096, 20_000);
-        Self { inputs, out, vocabulary, sequence, shard_tokens, held_out, tokenizer: None, force: false }
-    }
-
     fn validate(&self) -> Result<(), DataError> {
         let Self { sequence, shard_tokens, held_out, .. } = *self;
         if sequence == 0 || shard_tokens == 0 || shard_tokens > MAX_SHARD_TOKENS || shard_tokens % u32::from(sequence) != 0 {
@@ -84,8 +80,8 @@ impl IngestOptions {
                 "a shard of {shard_tokens} tokens must be a multiple of the sequence of {sequence}, and at most {MAX_SHARD_TOKENS}"
             )));
         }
-        if held_out == 0 || held_out >= MILLION {
-            return Err(DataError::Option(format!("the held-out share must be above 0 and below {MILLION} millionths, not {held_out}")));
+        if held_out >= MILLION {
+            return Err(DataError::Option("the held-out share must leave something to train on".into()));
         }
         Ok(())
     }
@@ -107,21 +103,23 @@ impl IngestOptions {
 }
 
 /// What was ingested. Written to `ingest.json`, hashes in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ingested {
     /// Digest of the inputs and options.
-    #[serde(with = "hexadecimal")]
+    #[serde(with = "pol_primitives::hex_hash")]
     pub request: Hash,
     /// BLAKE3 of `tokenizer.json`.
-    #[serde(with = "hexadecimal")]
+    #[serde(with = "pol_primitives::hex_hash")]
     pub tokenizer: Hash,
     /// Entries of its vocabulary.
     pub vocabulary: u32,
     /// Tokens of a training sequence.
     pub sequence: u16,
+    /// Tokens each shard trains on.
+    pub shard_tokens: u32,
     /// The training manifest.
     pub train: ManifestSummary,
-    /// The held-out manifest.
+    /// The held-out manifest; without shards where nothing was held out.
     pub held_out: ManifestSummary,
     /// Input files.
     pub documents: u32,
@@ -137,11 +135,28 @@ pub struct Ingested {
     pub tokens: u64,
 }
 
+impl Ingested {
+    /// Reads the record in an ingestion's folder.
+    pub fn read(folder: &Path) -> Result<Self, DataError> {
+        let path = folder.join(RECORD_FILE);
+        let unreadable = |reason: String| DataError::Record { path: folder.to_owned(), reason };
+        let json = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))
+    }
+}
+
 /// Turns text files into shards and manifests. Returns at once when `out` holds just that already.
 ///
-/// `out` appears as a whole or not at all. `progress` gets the bytes to read as its length, advances with them, and shows
-/// what is done; [`ProgressBar::hidden`] shows nothing.
-pub fn ingest(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingested, DataError> {
+/// `out` appears as a whole or not at all. Where standard error is a terminal, a bar on it shows the bytes read.
+pub fn ingest(options: &IngestOptions) -> Result<Ingested, DataError> {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes}");
+    let progress = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let ingested = run(options, &progress);
+    progress.finish_and_clear();
+    ingested
+}
+
+fn run(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingested, DataError> {
     options.validate()?;
     let given = options.tokenizer.as_deref().map(Tokenizer::load).transpose()?;
     progress.set_message("reading");
@@ -162,11 +177,11 @@ pub fn ingest(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingeste
         Some(tokenizer) => tokenizer,
         None => learn(&corpus, options, progress)?,
     };
-    shards::write(&folder.join(TOKENIZER), tokenizer.json())?;
+    shards::write(&folder.join(TOKENIZER_FILE), tokenizer.json())?;
     progress.set_message("tokenising");
     let ingested = tokenise(&corpus, &tokenizer, options, request, &folder, progress)?;
-    let record = serde_json::to_vec_pretty(&ingested).map_err(io::Error::from).at("write", &folder.join(RECORD))?;
-    shards::write(&folder.join(RECORD), &record)?;
+    let record = serde_json::to_vec_pretty(&ingested).map_err(io::Error::from).at("write", &folder.join(RECORD_FILE))?;
+    shards::write(&folder.join(RECORD_FILE), &record)?;
     put(&folder, &options.out, &scratch.path().join("old"))?;
     if ingested.invalid > 0 {
         tracing::warn!(sequences = ingested.invalid, "some bytes were not UTF-8 and were replaced by U+FFFD");
@@ -180,7 +195,7 @@ fn earlier(options: &IngestOptions, request: &Hash) -> Result<Option<Ingested>, 
     let out = &options.out;
     match fs::read_dir(out) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(DataError::Foreign(out.clone())),
+        Err(_) if out.is_file() => return Err(DataError::Foreign(out.clone())),
         Err(error) => return Err(error).at("read", out),
         Ok(mut entries) => {
             if entries.next().is_none() {
@@ -188,8 +203,7 @@ fn earlier(options: &IngestOptions, request: &Hash) -> Result<Option<Ingested>, 
             }
         }
     }
-    let record = fs::read(out.join(RECORD)).ok().and_then(|bytes| serde_json::from_slice::<Ingested>(&bytes).ok());
-    let Some(ingested) = record else { return Err(DataError::Foreign(out.clone())) };
+    let Ok(ingested) = Ingested::read(out) else { return Err(DataError::Foreign(out.clone())) };
     let reason = if ingested.request != *request {
         "has other inputs or options".to_owned()
     } else {
@@ -203,7 +217,7 @@ fn earlier(options: &IngestOptions, request: &Hash) -> Result<Option<Ingested>, 
 }
 
 fn intact(out: &Path, ingested: &Ingested) -> Result<bool, DataError> {
-    Ok(Tokenizer::load(&out.join(TOKENIZER))?.hash() == ingested.tokenizer
+    Ok(Tokenizer::load(&out.join(TOKENIZER_FILE))?.hash() == ingested.tokenizer
         && ShardFolder::open(&out.join(TRAIN))?.summary() == &ingested.train
         && ShardFolder::open(&out.join(HELD_OUT))?.summary() == &ingested.held_out)
 }
@@ -230,7 +244,13 @@ struct Part {
 
 impl Part {
     fn create(path: PathBuf, shard_tokens: u32) -> Result<Self, DataError> {
-        Ok(Self { shards: ShardWriter::create(path, shard_tokens)?, last: None, waiting: Vec::new(), fresh: Vec::new(), tokens: 0 })
+        Ok(Self {
+            shards: ShardWriter::create(path, shard_tokens)?,
+            last: None,
+            waiting: Vec::new(),
+            fresh: Vec::new(),
+            tokens: 0,
+        })
     }
 
     fn add(&mut self, block: &Block<'_>, tokenizer: &Tokenizer) -> Result<(), DataError> {
@@ -274,9 +294,14 @@ fn tokenise(
         tokenizer: tokenizer.hash(),
         vocabulary: tokenizer.vocabulary(),
         sequence: options.sequence,
+        shard_tokens: options.shard_tokens,
         tokens: train.tokens + held_out.tokens,
         train: train.shards.finish("training", "or hold out a smaller share")?,
-        held_out: held_out.shards.finish("held-out", "or hold out a larger share")?,
+        held_out: if options.held_out == 0 {
+            held_out.shards.close()?
+        } else {
+            held_out.shards.finish("held-out", "or hold out a larger share")?
+        },
         documents,
         blocks,
         duplicate_blocks,
@@ -298,23 +323,6 @@ fn put(new: &Path, out: &Path, old: &Path) -> Result<(), DataError> {
     moved
 }
 
-/// Hashes in files people read: 64 hexadecimal digits after `0x`, as wallets and block explorers write them.
-mod hexadecimal {
-    use pol_primitives::Hash;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("0x{}", hex::encode(hash)))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut hash = Hash::default();
-        hex::decode_to_slice(text.trim_start_matches("0x"), &mut hash).map_err(D::Error::custom)?;
-        Ok(hash)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,17 +339,20 @@ mod tests {
             fs::write(input.join(name), &text[i * third..(i + 1) * third]).unwrap();
         }
         let options = IngestOptions {
+            inputs: vec![input],
+            out: folder.path().join("deep/out"),
             vocabulary: 400,
             sequence: 16,
             shard_tokens: 64,
             held_out: 100_000,
-            ..IngestOptions::new(vec![input], folder.path().join("deep/out"))
+            tokenizer: None,
+            force: false,
         };
         (folder, options)
     }
 
     fn run(options: &IngestOptions) -> Result<Ingested, DataError> {
-        ingest(options, &ProgressBar::hidden())
+        super::run(options, &ProgressBar::hidden())
     }
 
     /// Every file below a folder, by name.
@@ -365,7 +376,7 @@ mod tests {
         for index in 0..shards.len() {
             tokens.pop();
             let shard = shards.read(index).unwrap();
-            tokens.extend(decode_shard(&shard, shards.summary().shard_tokens, vocabulary).unwrap());
+            tokens.extend(decode_shard(&shard, shards.shard_tokens(), vocabulary).unwrap());
         }
         tokens
     }
@@ -376,7 +387,7 @@ mod tests {
         let ingested = run(&options).unwrap();
         let out = &options.out;
         assert_eq!((ingested.documents, ingested.duplicate_blocks, ingested.vocabulary), (3, 0, 400));
-        let tokenizer = Tokenizer::load(&out.join(TOKENIZER)).unwrap();
+        let tokenizer = Tokenizer::load(&out.join(TOKENIZER_FILE)).unwrap();
         assert_eq!(tokenizer.hash(), ingested.tokenizer);
 
         let mut blocks = [Vec::new(), Vec::new()];
@@ -412,14 +423,14 @@ mod tests {
         let first = run(&options).unwrap();
         let files = contents(&options.out);
         assert_eq!(files.len(), 6);
-        assert_eq!(serde_json::from_slice::<Ingested>(&fs::read(options.out.join(RECORD)).unwrap()).unwrap(), first);
+        assert_eq!(Ingested::read(&options.out).unwrap(), first);
         // Nothing is left beside it.
         assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
 
         // Run again it changes nothing, not even a file's time.
-        let time = fs::metadata(options.out.join(RECORD)).unwrap().modified().unwrap();
+        let time = fs::metadata(options.out.join(RECORD_FILE)).unwrap().modified().unwrap();
         assert_eq!(run(&options).unwrap(), first);
-        assert_eq!(fs::metadata(options.out.join(RECORD)).unwrap().modified().unwrap(), time);
+        assert_eq!(fs::metadata(options.out.join(RECORD_FILE)).unwrap().modified().unwrap(), time);
 
         // Elsewhere, from a moved corpus, it is the same.
         let moved = folder.path().join("moved");
@@ -435,12 +446,27 @@ mod tests {
     fn a_given_tokenizer_is_used_as_it_is() {
         let (folder, mut options) = corpus();
         let first = run(&options).unwrap();
-        let path = options.out.join(TOKENIZER);
+        let path = options.out.join(TOKENIZER_FILE);
         options = IngestOptions { tokenizer: Some(path.clone()), vocabulary: 0, out: folder.path().join("second"), ..options };
         let second = run(&options).unwrap();
         assert_eq!((second.tokenizer, second.train, second.held_out), (first.tokenizer, first.train, first.held_out));
         assert_ne!(second.request, first.request);
-        assert_eq!(fs::read(options.out.join(TOKENIZER)).unwrap(), fs::read(path).unwrap());
+        assert_eq!(fs::read(options.out.join(TOKENIZER_FILE)).unwrap(), fs::read(path).unwrap());
+    }
+
+    #[test]
+    fn nothing_need_be_held_out() {
+        let (_folder, mut options) = corpus();
+        options.held_out = 0;
+        let ingested = run(&options).unwrap();
+        assert!(ingested.held_out.shards == 0 && ingested.train.shards > 0);
+        for (part, summary) in PARTS.into_iter().zip([ingested.train, ingested.held_out]) {
+            let shards = ShardFolder::open(&options.out.join(part)).unwrap();
+            assert_eq!((shards.summary(), shards.len(), shards.is_empty()), (&summary, summary.shards, summary.shards == 0));
+        }
+        assert_eq!(run(&options).unwrap(), ingested);
+        let Err(error) = Ingested::read(&options.inputs[0]) else { panic!("read") };
+        assert!(error.to_string().contains("data ingest"), "{error}");
     }
 
     #[test]
@@ -457,7 +483,7 @@ mod tests {
         options.force = true;
         let second = run(&options).unwrap();
         assert_eq!(ShardFolder::open(&options.out.join(TRAIN)).unwrap().summary(), &second.train);
-        assert_eq!(second.train.shard_tokens, 32);
+        assert_eq!((second.shard_tokens, second.train.shards / first.train.shards), (32, 2));
 
         // A damaged one is noticed, and made good by force.
         options.force = false;
@@ -469,7 +495,7 @@ mod tests {
         // What ingestion did not write is never touched.
         for foreign in ["folder", "file"] {
             options.out = options.out.with_file_name(foreign);
-            let kept = if foreign == "folder" { options.out.join(RECORD) } else { options.out.clone() };
+            let kept = if foreign == "folder" { options.out.join(RECORD_FILE) } else { options.out.clone() };
             fs::create_dir_all(kept.parent().unwrap()).unwrap();
             fs::write(&kept, "mine").unwrap();
             assert!(matches!(run(&options), Err(DataError::Foreign(path)) if path == options.out));
@@ -490,7 +516,6 @@ mod tests {
         assert!(matches!(fails(&|o| o.sequence = 0), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.sequence = 24), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.shard_tokens = MAX_SHARD_TOKENS + 16), DataError::Option(_)));
-        assert!(matches!(fails(&|o| o.held_out = 0), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.held_out = MILLION), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.vocabulary = 256), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.vocabulary = 1 << 20), DataError::Vocabulary { asked: 1_048_576, .. }));

@@ -21,18 +21,16 @@ const SHARDS: &str = "shards.bin";
 const TOKEN: usize = size_of::<u32>();
 
 /// What is registered of a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestSummary {
     /// BLAKE3 of the body.
-    #[serde(with = "crate::hexadecimal")]
+    #[serde(with = "pol_primitives::hex_hash")]
     pub content_hash: Hash,
     /// Merkle root over the shard hashes.
-    #[serde(with = "crate::hexadecimal")]
+    #[serde(with = "pol_primitives::hex_hash")]
     pub merkle_root: Hash,
     /// Number of shards.
     pub shards: u32,
-    /// Tokens each shard trains on.
-    pub shard_tokens: u32,
 }
 
 /// The shard hashes in a manifest's body.
@@ -70,6 +68,7 @@ pub struct ShardFolder {
     body: Vec<u8>,
     hashes: Vec<Hash>,
     summary: ManifestSummary,
+    shard_tokens: u32,
 }
 
 impl ShardFolder {
@@ -79,21 +78,22 @@ impl ShardFolder {
         let file = path.join(BODY);
         let body = fs::read(&file).at("read", &file)?;
         let shards = u32::try_from(body.len() / size_of::<Hash>()).unwrap_or(u32::MAX);
-        if shards == 0 || shards > MAX_SHARDS {
-            return Err(damaged("the manifest is empty or too long"));
+        if shards > MAX_SHARDS {
+            return Err(damaged("the manifest is too long"));
         }
         let hashes = body_hashes(&body, shards).map_err(|_| damaged("the manifest is not a whole number of hashes"))?;
 
         let file = path.join(SHARDS);
         let bytes = fs::metadata(&file).at("read", &file)?.len();
+        // The length of the stream gives that of a shard.
         let tokens = (bytes / TOKEN as u64).saturating_sub(1);
-        let shard_tokens = u32::try_from(tokens / u64::from(shards)).unwrap_or(u32::MAX);
-        if shard_tokens == 0 || shard_tokens > MAX_SHARD_TOKENS || bytes != stream_bytes(shards, shard_tokens) {
+        let shard_tokens = tokens.checked_div(shards.into()).and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or(0);
+        if shard_tokens > MAX_SHARD_TOKENS || (shard_tokens == 0 && shards > 0) || bytes != stream_bytes(shards, shard_tokens) {
             return Err(damaged("the shards are not as many as the manifest says"));
         }
         let summary =
-            ManifestSummary { content_hash: *blake3::hash(&body).as_bytes(), merkle_root: merkle_root(&hashes), shards, shard_tokens };
-        Ok(Self { path: path.to_owned(), body, hashes, summary })
+            ManifestSummary { content_hash: *blake3::hash(&body).as_bytes(), merkle_root: merkle_root(&hashes), shards };
+        Ok(Self { path: path.to_owned(), body, hashes, summary, shard_tokens })
     }
 
     /// Number of shards.
@@ -101,9 +101,14 @@ impl ShardFolder {
         self.summary.shards
     }
 
-    /// Never: a manifest has at least one shard.
+    /// Whether there are no shards, as where nothing was held out.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
+    }
+
+    /// Tokens each shard trains on; zero where there are none.
+    pub fn shard_tokens(&self) -> u32 {
+        self.shard_tokens
     }
 
     /// What is registered of the manifest.
@@ -129,15 +134,18 @@ impl ShardFolder {
         };
         let path = self.path.join(SHARDS);
         let mut file = File::open(&path).at("open", &path)?;
-        let start = u64::from(index) * u64::from(self.summary.shard_tokens) * TOKEN as u64;
+        let start = u64::from(index) * u64::from(self.shard_tokens) * TOKEN as u64;
         file.seek(SeekFrom::Start(start)).at("read", &path)?;
-        let mut bytes = vec![0; shard_bytes(self.summary.shard_tokens) as usize];
+        let mut bytes = vec![0; shard_bytes(self.shard_tokens) as usize];
         file.read_exact(&mut bytes).at("read", &path)?;
         if *blake3::hash(&bytes).as_bytes() == hash { Ok(bytes) } else { Err(damaged(format!("shard {index} has another hash"))) }
     }
 }
 
 fn stream_bytes(shards: u32, shard_tokens: u32) -> u64 {
+    if shards == 0 {
+        return 0;
+    }
     (u64::from(shards) * u64::from(shard_tokens) + 1) * TOKEN as u64
 }
 
@@ -191,8 +199,13 @@ impl ShardWriter {
         if self.body.is_empty() {
             return Err(DataError::TooLittle { part, tokens: self.tokens, needed: u64::from(self.shard_tokens) + 1, advice });
         }
+        self.file.write_all(&self.pending[..TOKEN]).at("write", &self.path.join(SHARDS))?;
+        self.close()
+    }
+
+    /// Ends the manifest as it is, even without shards.
+    pub fn close(self) -> Result<ManifestSummary, DataError> {
         let file = self.path.join(SHARDS);
-        self.file.write_all(&self.pending[..TOKEN]).at("write", &file)?;
         let handle = self.file.into_inner().map_err(|error| error.into_error()).at("write", &file)?;
         handle.sync_all().at("write", &file)?;
         write(&self.path.join(BODY), &self.body)?;
@@ -232,9 +245,9 @@ mod tests {
                 return Ok(());
             }
             let summary = summary.unwrap();
-            prop_assert_eq!((summary.shards, summary.shard_tokens), (shards, shard_tokens));
+            prop_assert_eq!(summary.shards, shards);
             let opened = ShardFolder::open(&folder.path().join("train")).unwrap();
-            prop_assert_eq!(opened.summary(), &summary);
+            prop_assert_eq!((opened.summary(), opened.shard_tokens()), (&summary, shard_tokens));
             prop_assert_eq!(summary.content_hash, *blake3::hash(opened.body()).as_bytes());
             let hashes = body_hashes(opened.body(), shards).unwrap();
             prop_assert_eq!(summary.merkle_root, merkle_root(&hashes));

@@ -60,8 +60,7 @@ mod tests {
 
     #[test]
     fn tensors_lie_one_after_the_other() {
-        let spec =
-            ModelSpec::Gpt2(Gpt2Spec { vocabulary: 11, width: 6, layers: 2, heads: 3, feed_forward: 5, context: 7 });
+        let spec = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 11, width: 6, layers: 2, heads: 3, feed_forward: 5, context: 7 });
         let layout = Layout::new(&spec).unwrap();
         let mut next = 0;
         for slot in layout.tensors() {

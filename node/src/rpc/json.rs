@@ -1,0 +1,271 @@
+//! Answers of the runtime as JSON that people read.
+
+use pol_primitives::{
+    Balance, Hash,
+    data::Manifest,
+    head::{Head, RoundRecord},
+    lease::Lease,
+    model::ModelSpec,
+    peer::{Address, Endpoint},
+    recipe::{Recipe, Tier},
+    round::{Round, RoundConfig},
+    submission::{Status, Submission},
+    view::{Member, Overview},
+};
+use pol_runtime::AccountId;
+use polkadot_sdk::sp_core::bytes::to_hex;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+fn hash(hash: &Hash) -> Value {
+    to_hex(hash, false).into()
+}
+
+/// A number too large for JavaScript's.
+fn balance(balance: Balance) -> Value {
+    balance.to_string().into()
+}
+
+
+/// The network.
+pub fn overview(overview: &Overview<AccountId>) -> Value {
+    json!({
+        "now": overview.now,
+        "round": round(&overview.round),
+        "config": config(&overview.config),
+        "head": overview.head.as_ref().map(head),
+        "recipeHash": overview.recipe_hash.as_ref().map(hash),
+        "lead": overview.lead,
+        "freeShards": overview.free_shards,
+        "validatorStake": balance(overview.validator_stake),
+    })
+}
+
+fn round(round: &Round) -> Value {
+    json!({
+        "number": round.number,
+        "phase": round.phase,
+        "seed": hash(&round.seed),
+        "baseRoot": hash(&round.base_root),
+        "openedAt": round.opened_at,
+        "phaseSince": round.phase_since,
+        "joinUntil": round.join_until,
+        "deadline": round.deadline,
+        "due": round.due,
+        "committed": round.committed,
+        "revealed": round.revealed,
+        "stake": balance(round.stake),
+    })
+}
+
+fn config(config: &RoundConfig) -> Value {
+    json!({
+        "join": config.join,
+        "train": config.train,
+        "reveal": config.reveal,
+        "attest": config.attest,
+        "lead": config.lead,
+        "missed": config.missed,
+    })
+}
+
+/// The global model.
+pub fn head(head: &Head) -> Value {
+    json!({
+        "round": head.round,
+        "root": hash(&head.root),
+        "recipeHash": hash(&head.recipe_hash),
+        "tokens": head.tokens,
+        "lineageHash": hash(&head.lineage_hash),
+    })
+}
+
+/// The recipe, with the hash that names it.
+pub fn recipe(recipe: &Recipe) -> Value {
+    let ModelSpec::Gpt2(model) = recipe.model;
+    let tiers: serde_json::Map<_, _> = Tier::ALL
+        .into_iter()
+        .map(|tier| {
+            let sizes = recipe.tier(tier);
+            let name = format!("{tier:?}").to_lowercase();
+            let value = json!({
+                "microBatch": sizes.micro_batch,
+                "accumulation": sizes.accumulation,
+                "innerSteps": sizes.inner_steps,
+                "cadence": sizes.cadence,
+            });
+            (name, value)
+        })
+        .collect();
+    json!({
+        "hash": hash(&recipe.hash()),
+        "model": {
+            "gpt2": {
+                "vocabulary": model.vocabulary,
+                "width": model.width,
+                "layers": model.layers,
+                "heads": model.heads,
+                "feedForward": model.feed_forward,
+                "context": model.context,
+            },
+        },
+        "parameters": recipe.model.size(),
+        "tokenizer": hash(&recipe.tokenizer),
+        "seed": hash(&recipe.seed),
+        "sequence": recipe.sequence,
+        "shardTokens": recipe.shard_tokens,
+        "tiers": tiers,
+        "optimiser": {
+            "beta1": recipe.optimiser.beta1,
+            "beta2": recipe.optimiser.beta2,
+            "epsilon": recipe.optimiser.epsilon,
+            "weightDecay": recipe.optimiser.weight_decay,
+        },
+        "schedule": {
+            "peak": recipe.schedule.peak,
+            "warmupSteps": recipe.schedule.warmup_steps,
+            "decayTokens": recipe.schedule.decay_tokens,
+            "floor": recipe.schedule.floor,
+        },
+        "gradientClip": recipe.gradient_clip,
+        "outerRate": recipe.outer_rate,
+        "compression": { "topK": recipe.compression.top_k, "feedback": recipe.compression.feedback },
+        "segments": recipe.segments,
+        "numerics": recipe.numerics,
+    })
+}
+
+/// What is kept of a round.
+pub fn round_record(record: &RoundRecord<AccountId>) -> Value {
+    json!({
+        "head": record.head.as_ref().map(head),
+        "included": record.included.indices().collect::<Vec<_>>(),
+        "revealed": record.revealed.as_slice(),
+        "openedAt": record.opened_at,
+        "concludedAt": record.concluded_at,
+    })
+}
+
+/// A lease.
+pub fn lease(lease: &Lease) -> Value {
+    json!({
+        "nonce": lease.nonce,
+        "tier": lease.tier,
+        "round": lease.round,
+        "dueRound": lease.due_round,
+        "seed": hash(&lease.seed),
+        "baseRoot": hash(&lease.base_root),
+        "headTokens": lease.head_tokens,
+        "recipe": hash(&lease.recipe),
+        "carry": hash(&lease.carry),
+        "shards": lease.shards.as_slice(),
+    })
+}
+
+/// A submission and whose it is.
+pub fn submission((account, submission): &(AccountId, Submission)) -> Value {
+    json!({
+        "account": account,
+        "commitment": hash(&submission.commitment),
+        "tier": submission.tier,
+        "staleness": submission.staleness,
+        "claims": {
+            "firstLoss": submission.claims.first_loss,
+            "lastLoss": submission.claims.last_loss,
+            "tokensPerSecond": submission.claims.tokens_per_second,
+        },
+        "dataHash": hash(&submission.data_hash),
+        "status": match submission.status {
+            Status::Committed => "committed",
+            Status::Revealed => "revealed",
+            Status::Included => "included",
+            Status::Excluded => "excluded",
+            Status::NoShow => "noShow",
+        },
+        "opened": submission.opened.as_ref().map(|opened| json!({
+            "index": opened.index,
+            "payloadHash": hash(&opened.payload_hash),
+            "traceRoot": hash(&opened.trace_root),
+            "carryHash": hash(&opened.carry_hash),
+            "steps": opened.steps,
+            "tokens": opened.tokens,
+        })),
+    })
+}
+
+/// A bonded account.
+pub fn member(member: &Member<AccountId>) -> Value {
+    json!({
+        "account": member.account,
+        "role": member.role,
+        "bond": balance(member.bond),
+        "chilled": member.chilled,
+        "endpoint": member.endpoint.as_ref().map(endpoint),
+    })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    let addresses: Vec<_> = endpoint.addresses.iter().copied().map(address).collect();
+    json!({ "id": hash(&endpoint.id), "addresses": addresses })
+}
+
+fn address(address: Address) -> String {
+    SocketAddr::from(address).to_string()
+}
+
+/// A manifest and the state of its shards.
+pub fn manifest(manifest: &Manifest<AccountId>) -> Value {
+    let info = &manifest.info;
+    json!({
+        "owner": manifest.owner,
+        "source": info.source,
+        "merkleRoot": hash(&info.merkle_root),
+        "contentHash": hash(&info.content_hash),
+        "tokenizer": hash(&info.tokenizer),
+        "shards": info.shards,
+        "shardTokens": info.shard_tokens,
+        "parents": info.parents.as_slice(),
+        "quality": info.quality,
+        "heldOut": info.held_out,
+        "free": manifest.free,
+        "leased": manifest.leased,
+        "consumed": manifest.consumed,
+        "registered": manifest.registered,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_primitives::POL;
+
+    #[test]
+    fn answers_are_camel_case_with_exact_balances() {
+        let lead = AccountId::new([7; 32]);
+        let answer = overview(&Overview {
+            now: 9,
+            round: Round { number: 3, stake: 33_000 * POL, ..Default::default() },
+            config: RoundConfig::default(),
+            head: Some(Head { round: 2, root: [0xab; 32], recipe_hash: [1; 32], tokens: 5, lineage_hash: [2; 32] }),
+            recipe_hash: None,
+            lead: Some(lead.clone()),
+            free_shards: 4,
+            validator_stake: 33_000 * POL,
+        });
+        assert_eq!(answer["validatorStake"], "33000000000000000");
+        assert_eq!(answer["round"]["phase"], "idle");
+        assert_eq!(answer["round"]["joinUntil"], Value::Null);
+        assert_eq!(answer["head"]["root"], format!("0x{}", "ab".repeat(32)));
+        assert_eq!(answer["recipeHash"], Value::Null);
+        assert_eq!(answer["lead"], lead.to_string());
+        let snake = |value: &Value| value.as_object().unwrap().keys().any(|key| key.contains('_'));
+        assert!(!snake(&answer) && !snake(&answer["round"]) && !snake(&answer["head"]));
+    }
+
+    #[test]
+    fn an_endpoint_shows_where_to_connect() {
+        let socket: SocketAddr = "[::1]:4433".parse().unwrap();
+        let answer = endpoint(&Endpoint { id: [9; 32], addresses: vec![socket.into()].try_into().unwrap() });
+        assert_eq!(answer["addresses"][0], "[::1]:4433");
+    }
+}

@@ -1,0 +1,91 @@
+// Connects to the node at the address given, checks its metadata, transfers from //Alice to //Bob, and asks for the
+// learning network. Fails with an assertion.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+const require = createRequire(path.join(process.env.POL_NODE_MODULES, "package.json"));
+const { ApiPromise, Keyring, WsProvider } = require("@polkadot/api");
+const { cryptoWaitReady } = require("@polkadot/util-crypto");
+
+const POL = 1_000_000_000_000n;
+const AMOUNT = 42n * POL;
+const LIMIT_MS = 120_000;
+
+const limit = setTimeout(() => {
+  console.error(`no answer within ${LIMIT_MS / 1000} s`);
+  process.exit(1);
+}, LIMIT_MS);
+
+await cryptoWaitReady();
+const parameter = (name, type, isOptional = false) => ({ name, type, isOptional });
+const rpc = {
+  pol: {
+    overview: { description: "The network", params: [], type: "Json" },
+    head: { description: "The model", params: [], type: "Json" },
+    members: { description: "Who is bonded", params: [parameter("start", "AccountId", true)], type: "Json" },
+    roundRecord: { description: "A past round", params: [parameter("number", "u32")], type: "Json" },
+    lease: { description: "A lease", params: [parameter("account", "AccountId")], type: "Json" },
+  },
+};
+const api = await ApiPromise.create({ provider: new WsProvider(process.argv[2]), rpc });
+
+for (const pallet of ["proofOfLearning", "staking", "lineage", "rewards"]) {
+  assert.ok(api.tx[pallet], `metadata should have calls of ${pallet}`);
+  assert.ok(api.query[pallet], `metadata should have storage of ${pallet}`);
+}
+assert.deepEqual(api.registry.chainTokens, ["POL"]);
+assert.deepEqual(api.registry.chainDecimals, [12]);
+assert.equal(api.registry.chainSS58, 42);
+
+const keyring = new Keyring({ type: "sr25519" });
+const [alice, bob] = ["//Alice", "//Bob"].map((uri) => keyring.addFromUri(uri));
+const free = async (account) => (await api.query.system.account(account.address)).data.free.toBigInt();
+const [aliceBefore, bobBefore] = [await free(alice), await free(bob)];
+
+const transfer = api.tx.balances.transferKeepAlive(bob.address, AMOUNT);
+const { partialFee } = await transfer.paymentInfo(alice);
+assert.ok(partialFee.toBigInt() > 0n, "a transfer should cost something");
+const events = await new Promise((resolve, reject) => {
+  transfer
+    .signAndSend(alice, ({ status, events, dispatchError }) => {
+      if (dispatchError) reject(new Error(`the transfer failed: ${dispatchError}`));
+      if (status.isInvalid || status.isDropped || status.isUsurped) reject(new Error(`the transfer is ${status.type}`));
+      if (status.isFinalized) resolve(events.map(({ event }) => event));
+    })
+    .catch(reject);
+});
+const transferred = events.find((event) => api.events.balances.Transfer.is(event));
+assert.ok(transferred, "there should be a Transfer event");
+assert.equal(transferred.data.to.toString(), bob.address);
+assert.equal(transferred.data.amount.toBigInt(), AMOUNT);
+assert.equal((await free(bob)) - bobBefore, AMOUNT);
+// Alice is the only author, so the fee comes back to her.
+assert.equal(aliceBefore - (await free(alice)), AMOUNT);
+
+const overview = (await api.rpc.pol.overview()).toJSON();
+assert.equal(overview.round.number, 0);
+assert.equal(overview.round.phase, "idle");
+assert.equal(overview.head, null);
+assert.equal(overview.recipeHash, null);
+assert.equal(overview.validatorStake, "0");
+assert.ok(overview.now > 0 && overview.config.train > overview.config.join);
+
+const members = (await api.rpc.pol.members()).toJSON();
+assert.deepEqual(
+  members.map(({ account, role, bond }) => ({ account, role, bond })),
+  [{ account: alice.address, role: "authority", bond: (10_000n * POL).toString() }],
+);
+assert.equal((await api.rpc.pol.head()).toJSON(), null);
+assert.equal((await api.rpc.pol.roundRecord(7)).toJSON(), null);
+assert.equal((await api.rpc.pol.lease(alice.address)).toJSON(), null);
+
+const raw = new WsProvider(process.argv[2]);
+await raw.isReady;
+await assert.rejects(raw.send("pol_roundRecord", ["seven"]), /-32602/, "a wrong parameter should be named as such");
+await assert.rejects(raw.send("pol_overview", [`0x${"11".repeat(32)}`]), /7001/, "an unknown block should be named as such");
+await assert.rejects(raw.send("author_rotateKeys", []), /unsafe/i, "unsafe methods should be refused");
+
+clearTimeout(limit);
+await raw.disconnect();
+await api.disconnect();

@@ -1,0 +1,99 @@
+//! A runtime of this pallet and balances.
+
+use crate as pallet_pol_lineage;
+use pol_primitives::{
+    Balance, Hash, POL, RoundNumber,
+    traits::{DataFormat, Rounds},
+};
+use polkadot_sdk::{
+    frame_support::{derive_impl, parameter_types, traits::ConstU128},
+    frame_system, pallet_balances,
+    sp_io::TestExternalities,
+    sp_runtime::BuildStorage,
+};
+
+pub type AccountId = u64;
+
+/// What every account of the tests owns at first.
+pub const WEALTH: Balance = 10_000 * POL;
+pub const DEPOSIT: Balance = 10 * POL;
+/// Tokens of a shard, and the tokenizer.
+pub const FORMAT: (u32, Hash) = (4_096, [1; 32]);
+
+polkadot_sdk::frame_support::construct_runtime!(
+    pub enum Test {
+        System: frame_system = 0,
+        Balances: pallet_balances = 1,
+        Lineage: pallet_pol_lineage = 2,
+    }
+);
+
+parameter_types! {
+    pub static Round: RoundNumber = 0;
+    pub static RecipeFormat: Option<(u32, Hash)> = None;
+}
+
+/// The round, as the test says it is.
+pub struct TestRounds;
+
+impl Rounds for TestRounds {
+    fn number() -> RoundNumber {
+        Round::get()
+    }
+    fn attesting() -> bool {
+        false
+    }
+    fn attest_phases() -> u32 {
+        0
+    }
+    fn missable() -> u32 {
+        0
+    }
+}
+
+/// The recipe's format, as the test says it is.
+pub struct TestFormat;
+
+impl DataFormat for TestFormat {
+    fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)> {
+        RecipeFormat::get()
+    }
+}
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = frame_system::mocking::MockBlockU32<Test>;
+    type AccountData = pallet_balances::AccountData<Balance>;
+}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Test {
+    type Balance = Balance;
+    type ExistentialDeposit = ConstU128<POL>;
+    type AccountStore = System;
+}
+
+impl crate::Config for Test {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type ManifestDeposit = ConstU128<DEPOSIT>;
+    type Rounds = TestRounds;
+    type Recipe = TestFormat;
+    type WeightInfo = ();
+}
+
+/// Runs `test` on a chain where accounts 1 to 3 are wealthy, and checks the pallet's equations afterwards.
+pub fn run(test: impl FnOnce()) {
+    let genesis = RuntimeGenesisConfig {
+        balances: pallet_balances::GenesisConfig { balances: (1..=3).map(|who| (who, WEALTH)).collect(), ..Default::default() },
+        ..Default::default()
+    };
+    Round::set(0);
+    RecipeFormat::set(Some(FORMAT));
+    let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
+    chain.execute_with(|| {
+        System::set_block_number(1);
+        test();
+        Lineage::do_try_state().unwrap();
+    });
+}

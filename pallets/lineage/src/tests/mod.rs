@@ -1,0 +1,80 @@
+mod pool;
+mod properties;
+mod registry;
+
+use crate::{
+    Call, Consumed, Consumption, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED, Manifests, Pool,
+    PoolEntry, Slots, Sources,
+    mock::{RuntimeOrigin as Origin, *},
+};
+use pol_primitives::{
+    BoundedVec, Hash, MILLION, POL,
+    data::{MAX_SHARDS, ManifestId, ManifestInfo, ShardId, SourceId, SourceKind, Text},
+    prf::Prf,
+    traits::ShardPool,
+};
+use polkadot_sdk::frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold};
+
+type Refusal = Error<Test>;
+
+fn text(text: &str) -> Text {
+    text.as_bytes().to_vec().try_into().unwrap()
+}
+
+/// A content hash that no other number gives.
+fn content(number: u32) -> Hash {
+    let mut hash = [7; 32];
+    hash[..4].copy_from_slice(&number.to_le_bytes());
+    hash
+}
+
+/// What account 1 can register from `source`.
+fn info(source: SourceId, shards: u32) -> ManifestInfo {
+    ManifestInfo {
+        source,
+        merkle_root: [5; 32],
+        content_hash: content(Lineage::manifest_count()),
+        tokenizer: FORMAT.1,
+        shards,
+        shard_tokens: FORMAT.0,
+        parents: BoundedVec::new(),
+        quality: MILLION / 2,
+        held_out: false,
+    }
+}
+
+/// Registers a source of account 1.
+fn source(kind: SourceKind) -> SourceId {
+    let id = crate::NextSource::<Test>::get();
+    assert_ok!(Lineage::register_source(Origin::signed(1), kind, text("https://example.org"), text("CC0-1.0")));
+    id
+}
+
+/// Registers a source of account 1 and a manifest of `shards` shards from it.
+fn manifest(kind: SourceKind, shards: u32) -> ManifestId {
+    let id = Lineage::manifest_count();
+    let info = info(source(kind), shards);
+    assert_ok!(Lineage::register_manifest(Origin::signed(1), info));
+    id
+}
+
+fn prf(seed: u8) -> Prf {
+    Prf::new("test", &[seed; 32], &[])
+}
+
+fn held(who: AccountId) -> u128 {
+    Balances::balance_on_hold(&HoldReason::Deposit.into(), &who)
+}
+
+/// Free, leased and consumed shards of a manifest.
+fn counts(id: ManifestId) -> (u32, u32, u32) {
+    let record = Lineage::manifest(id).unwrap();
+    (record.free, record.leased, record.consumed)
+}
+
+/// The pallet's events so far, which are then forgotten.
+fn events() -> Vec<Event<Test>> {
+    let events = System::read_events_for_pallet::<Event<Test>>();
+    System::reset_events();
+    events
+}

@@ -1,0 +1,145 @@
+//! Leasing, releasing and consuming shards.
+
+use super::*;
+use std::collections::BTreeSet;
+
+#[test]
+fn every_shard_is_leased_once() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 100);
+        let mut prf = prf(1);
+        let mut all = BTreeSet::new();
+        for expected in [64, 36, 0] {
+            let shards = Lineage::lease(1_000, &mut prf);
+            assert_eq!(shards.len(), expected, "a lease is limited to 64 shards");
+            assert!(shards.iter().all(|shard| shard.manifest == id && all.insert(shard.index)));
+        }
+        assert_eq!((all.first(), all.last(), all.len()), (Some(&0), Some(&99), 100));
+        assert_eq!((Lineage::free(), counts(id)), (0, (0, 100, 0)));
+        assert_eq!(Slots::<Test>::iter().count(), 0);
+        assert_eq!(Pool::<Test>::get(SourceKind::Web).len(), 1, "leased shards may come back");
+    });
+}
+
+#[test]
+fn the_seed_decides_which() {
+    run(|| {
+        manifest(SourceKind::Web, 1_000);
+        let draw = |seed| {
+            let shards = Lineage::lease(5, &mut prf(seed));
+            Lineage::do_try_state().unwrap();
+            shards.iter().map(|shard| shard.index).collect::<Vec<_>>()
+        };
+        assert_ne!(draw(1), draw(2));
+    });
+}
+
+#[test]
+fn all_shards_are_equally_likely() {
+    // Chi-squared with 9 degrees of freedom; 27.9 is its 0.999 quantile, and the draws are fixed.
+    let mut drawn = [0u32; 10];
+    run(|| {
+        let (first, second) = (manifest(SourceKind::Web, 3), manifest(SourceKind::Web, 7));
+        let mut prf = prf(3);
+        for _ in 0..1_000 {
+            let shards = Lineage::lease(2, &mut prf);
+            for shard in &shards {
+                drawn[shard.index as usize + if shard.manifest == second { 3 } else { 0 }] += 1;
+            }
+            Lineage::release(&shards);
+        }
+        assert_eq!((counts(first), counts(second)), ((3, 0, 0), (7, 0, 0)));
+    });
+    let chi: f64 = drawn.iter().map(|&count| (f64::from(count) - 200.0).powi(2) / 200.0).sum();
+    assert!(chi < 27.9, "chi-squared {chi} of {drawn:?}");
+}
+
+#[test]
+fn kinds_are_leased_in_order() {
+    run(|| {
+        let synthetic = manifest(SourceKind::Synthetic, 4);
+        let web = manifest(SourceKind::Web, 4);
+        let dataset = manifest(SourceKind::Dataset, 4);
+        let pretrained = manifest(SourceKind::Pretrained, 4);
+        let leased: Vec<_> = Lineage::lease(14, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
+        let expected: Vec<_> = [pretrained, dataset, web].into_iter().flat_map(|id| [id; 4]).chain([synthetic; 2]).collect();
+        assert_eq!(leased, expected);
+        assert_eq!(FreeShards::<Test>::get(), 2);
+    });
+}
+
+#[test]
+fn released_shards_are_leased_again() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 10);
+        let shards = Lineage::lease(10, &mut prf(1));
+        Lineage::release(&shards[..4]);
+        assert_eq!((Lineage::free(), counts(id)), (4, (4, 6, 0)));
+        let again: BTreeSet<_> = Lineage::lease(10, &mut prf(2)).iter().map(|shard| shard.index).collect();
+        assert_eq!(again, shards[..4].iter().map(|shard| shard.index).collect());
+    });
+}
+
+#[test]
+fn consumption_is_recorded_and_final() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 4_100);
+        let mut prf = prf(1);
+        let first = Lineage::lease(60, &mut prf);
+        let second = Lineage::lease(3, &mut prf);
+        Lineage::consume(&first, 7);
+        Lineage::consume(&second, 9);
+        assert_eq!(counts(id), (4_037, 0, 63));
+        assert_eq!((Consumption::<Test>::get(id, 7), Consumption::<Test>::get(id, 9)), (60, 3));
+        assert_eq!(Leased::<Test>::iter_prefix(id).count(), 0);
+        assert!(Consumed::<Test>::iter_prefix(id).count() <= 3);
+        assert_eq!(Pool::<Test>::get(SourceKind::Web)[0].free, 4_037);
+        assert_eq!(Sources::<Test>::iter().count(), 1);
+    });
+}
+
+#[test]
+fn a_consumed_manifest_leaves_the_pool() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 4);
+        let other = manifest(SourceKind::Web, 60);
+        let shards = Lineage::lease(64, &mut prf(1));
+        let of = |id| shards.iter().copied().filter(|shard| shard.manifest == id).collect::<Vec<_>>();
+        events();
+        Lineage::consume(&of(id)[..3], 1);
+        assert_eq!(events(), []);
+        Lineage::consume(&of(id)[3..], 2);
+        assert_eq!(events(), [Event::ManifestConsumed { manifest: id }]);
+        Lineage::release(&of(other));
+        assert_eq!(*Pool::<Test>::get(SourceKind::Web), [PoolEntry { manifest: other, free: 60 }]);
+        assert_eq!(counts(id), (0, 0, 4));
+        assert!(Manifests::<Test>::contains_key(id), "what the model is made of is never forgotten");
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), id), Refusal::InUse);
+    });
+}
+
+#[test]
+fn what_is_not_leased_cannot_be_counted() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 10);
+        let shards = Lineage::lease(4, &mut prf(1));
+        Lineage::consume(&shards[..2], 1);
+        let before = (counts(id), Lineage::free());
+        let free = (0..10).find(|&index| shards.iter().all(|shard| shard.index != index)).unwrap();
+        let wrong = [
+            shards[0],
+            ShardId { manifest: id, index: free },
+            ShardId { manifest: id, index: 10 },
+            ShardId { manifest: id, index: u32::MAX },
+            ShardId { manifest: 9, index: 0 },
+        ];
+        Lineage::release(&wrong);
+        Lineage::consume(&wrong, 2);
+        assert_eq!((counts(id), Lineage::free()), before);
+        assert_eq!(Consumption::<Test>::get(id, 2), 0);
+        // A shard named twice counts once.
+        Lineage::release(&[shards[2], shards[2]]);
+        Lineage::consume(&[shards[3], shards[3]], 2);
+        assert_eq!(counts(id), (7, 0, 3));
+    });
+}

@@ -1,0 +1,78 @@
+//! The equations hold whatever is leased, released and consumed, in whatever order.
+
+use super::*;
+use proptest::{prelude::*, sample::Index};
+use std::collections::BTreeSet;
+
+#[derive(Clone, Debug)]
+enum Action {
+    Lease(u32, u8),
+    Release(Index),
+    Consume(Index),
+    Register(SourceKind, u32),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => (0u32..20, any::<u8>()).prop_map(|(count, seed)| Action::Lease(count, seed)),
+        2 => any::<Index>().prop_map(Action::Release),
+        2 => any::<Index>().prop_map(Action::Consume),
+        1 => (prop::sample::select(&SourceKind::ALL[..]), 1u32..30).prop_map(|(kind, shards)| Action::Register(kind, shards)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn each_shard_is_in_one_place(actions in prop::collection::vec(action(), 1..50)) {
+        run(|| {
+            let mut total = 0;
+            let mut out = BTreeSet::new();
+            let mut consumed = BTreeSet::new();
+            let mut leases: Vec<Vec<ShardId>> = Vec::new();
+            for (round, action) in (0..).zip(actions) {
+                match action {
+                    Action::Register(kind, shards) => {
+                        manifest(kind, shards);
+                        total += shards;
+                    }
+                    Action::Lease(count, seed) => {
+                        let free = Lineage::free();
+                        let lease = Lineage::lease(count, &mut prf(seed));
+                        assert_eq!(lease.len() as u32, count.min(free));
+                        for shard in &lease {
+                            let key = (shard.manifest, shard.index);
+                            assert!(!consumed.contains(&key) && out.insert(key), "leased twice: {shard:?}");
+                        }
+                        leases.push(lease);
+                    }
+                    Action::Release(which) if !leases.is_empty() => {
+                        let lease = leases.swap_remove(which.index(leases.len()));
+                        Lineage::release(&lease);
+                        lease.iter().for_each(|shard| assert!(out.remove(&(shard.manifest, shard.index))));
+                    }
+                    Action::Consume(which) if !leases.is_empty() => {
+                        let lease = leases.swap_remove(which.index(leases.len()));
+                        Lineage::consume(&lease, round);
+                        for shard in &lease {
+                            let key = (shard.manifest, shard.index);
+                            assert!(out.remove(&key) && consumed.insert(key));
+                        }
+                    }
+                    Action::Release(_) | Action::Consume(_) => (),
+                }
+                assert_eq!(Lineage::free() as usize, total as usize - out.len() - consumed.len());
+                Lineage::do_try_state().unwrap();
+            }
+            // Whatever happened, the rest can still be leased, each shard once.
+            loop {
+                let rest = Lineage::lease(64, &mut prf(0));
+                if rest.is_empty() {
+                    break;
+                }
+                rest.iter().for_each(|shard| assert!(out.insert((shard.manifest, shard.index))));
+            }
+            assert_eq!(out.len() + consumed.len(), total as usize);
+        });
+    }
+}

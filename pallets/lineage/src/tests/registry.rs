@@ -1,0 +1,148 @@
+//! Sources and manifests.
+
+use super::*;
+
+#[test]
+fn a_source_is_registered_and_withdrawn() {
+    run(|| {
+        assert_eq!(source(SourceKind::Web), 0);
+        assert_eq!(source(SourceKind::Dataset), 1);
+        assert_eq!(held(1), 2 * DEPOSIT);
+        let stored = Lineage::source(0).unwrap();
+        assert_eq!((stored.owner, stored.kind, stored.licence), (1, SourceKind::Web, text("CC0-1.0")));
+        assert_eq!(stored.address, text("https://example.org"));
+        assert_eq!(
+            events(),
+            [
+                Event::SourceRegistered { source: 0, owner: 1, kind: SourceKind::Web },
+                Event::SourceRegistered { source: 1, owner: 1, kind: SourceKind::Dataset },
+            ]
+        );
+        assert_noop!(Lineage::withdraw_source(Origin::signed(2), 0), Refusal::NotOwner);
+        assert_noop!(Lineage::withdraw_source(Origin::signed(1), 9), Refusal::UnknownSource);
+        assert_ok!(Lineage::register_manifest(Origin::signed(1), info(0, 4)));
+        assert_noop!(Lineage::withdraw_source(Origin::signed(1), 0), Refusal::HasManifests);
+        assert_ok!(Lineage::withdraw_manifest(Origin::signed(1), 0));
+        events();
+        assert_ok!(Lineage::withdraw_source(Origin::signed(1), 0));
+        assert_eq!(events(), [Event::SourceWithdrawn { source: 0 }]);
+        assert_eq!((held(1), Lineage::source(0)), (DEPOSIT, None));
+        assert_eq!(source(SourceKind::Web), 2, "numbers are not given again");
+    });
+}
+
+#[test]
+fn a_deposit_needs_the_funds() {
+    run(|| {
+        let register = |who| Lineage::register_source(Origin::signed(who), SourceKind::Web, text("here"), text("CC0-1.0"));
+        assert_noop!(register(9), Refusal::InsufficientFunds);
+        assert_ok!(register(2));
+        assert_ok!(Balances::transfer_allow_death(Origin::signed(2), 1, WEALTH - DEPOSIT - POL));
+        assert_noop!(Lineage::register_manifest(Origin::signed(2), info(0, 4)), Refusal::InsufficientFunds);
+    });
+}
+
+#[test]
+fn a_manifest_enters_the_pool() {
+    run(|| {
+        Round::set(12);
+        let source = source(SourceKind::Dataset);
+        events();
+        assert_ok!(Lineage::register_manifest(Origin::signed(1), info(source, 40)));
+        assert_eq!(events(), [Event::ManifestRegistered { manifest: 0, source, shards: 40, held_out: false }]);
+        let record = Lineage::manifest(0).unwrap();
+        assert_eq!((record.owner, record.registered, counts(0)), (1, 12, (40, 0, 0)));
+        assert_eq!((Lineage::free(), Lineage::manifest_count(), held(1)), (40, 1, 2 * DEPOSIT));
+        assert_eq!(*Pool::<Test>::get(SourceKind::Dataset), [PoolEntry { manifest: 0, free: 40 }]);
+        assert_eq!(ContentSeen::<Test>::get(record.info.content_hash), Some(0));
+    });
+}
+
+#[test]
+fn held_out_data_is_never_leased() {
+    run(|| {
+        let source = source(SourceKind::Dataset);
+        assert_ok!(Lineage::register_manifest(Origin::signed(1), ManifestInfo { held_out: true, ..info(source, 40) }));
+        assert_eq!((Lineage::free(), counts(0)), (0, (0, 0, 0)));
+        assert!(Lineage::lease(5, &mut prf(1)).is_empty());
+        assert_ok!(Lineage::withdraw_manifest(Origin::signed(1), 0));
+        assert_eq!(held(1), DEPOSIT);
+    });
+}
+
+#[test]
+fn bad_manifests_are_refused() {
+    run(|| {
+        let source = source(SourceKind::Web);
+        let refuse = |info: ManifestInfo, error: Refusal| {
+            assert_noop!(Lineage::register_manifest(Origin::signed(1), info), error);
+        };
+        let good = || info(source, 4);
+        refuse(info(9, 4), Refusal::UnknownSource);
+        assert_noop!(Lineage::register_manifest(Origin::signed(2), good()), Refusal::NotOwner);
+        refuse(info(source, 0), Refusal::InvalidShards);
+        refuse(info(source, MAX_SHARDS + 1), Refusal::InvalidShards);
+        refuse(ManifestInfo { quality: MILLION + 1, ..good() }, Refusal::InvalidQuality);
+        refuse(ManifestInfo { shard_tokens: 2_048, ..good() }, Refusal::WrongFormat);
+        refuse(ManifestInfo { tokenizer: [2; 32], held_out: true, ..good() }, Refusal::WrongFormat);
+        refuse(ManifestInfo { parents: BoundedVec::truncate_from(vec![0]), ..good() }, Refusal::UnknownParent);
+        RecipeFormat::set(None);
+        refuse(good(), Refusal::NoRecipe);
+        RecipeFormat::set(Some(FORMAT));
+        assert_ok!(Lineage::register_manifest(Origin::signed(1), good()));
+        refuse(ManifestInfo { content_hash: content(0), ..good() }, Refusal::AlreadyRegistered);
+        assert_ok!(Lineage::register_manifest(
+            Origin::signed(1),
+            ManifestInfo { parents: BoundedVec::truncate_from(vec![0]), ..info(source, MAX_SHARDS) }
+        ));
+    });
+}
+
+#[test]
+fn the_pool_is_limited_by_kind() {
+    run(|| {
+        let source = source(SourceKind::Web);
+        for _ in 0..MAX_POOLED {
+            assert_ok!(Lineage::register_manifest(Origin::signed(1), info(source, 1)));
+        }
+        assert_noop!(Lineage::register_manifest(Origin::signed(1), info(source, 1)), Refusal::PoolIsFull);
+        assert_ok!(Lineage::register_manifest(Origin::signed(1), ManifestInfo { held_out: true, ..info(source, 1) }));
+        manifest(SourceKind::Dataset, 1);
+        assert_eq!(Lineage::free(), MAX_POOLED + 1);
+    });
+}
+
+#[test]
+fn only_an_untouched_manifest_can_be_withdrawn() {
+    run(|| {
+        let first = manifest(SourceKind::Web, 8);
+        let second = manifest(SourceKind::Synthetic, 8);
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(2), first), Refusal::NotOwner);
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), 9), Refusal::UnknownManifest);
+        let shards = Lineage::lease(3, &mut prf(1));
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), first), Refusal::InUse);
+        Lineage::release(&shards);
+        assert_eq!(counts(first), (8, 0, 0));
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), first), Refusal::InUse);
+
+        let info = Lineage::manifest(second).unwrap().info;
+        events();
+        assert_ok!(Lineage::withdraw_manifest(Origin::signed(1), second));
+        assert_eq!(events(), [Event::ManifestWithdrawn { manifest: second }]);
+        assert_eq!((Lineage::free(), held(1), Lineage::manifest(second)), (8, 3 * DEPOSIT, None));
+        assert!(Pool::<Test>::get(SourceKind::Synthetic).is_empty());
+        // What was withdrawn can be registered again, under a new number.
+        assert_ok!(Lineage::register_manifest(Origin::signed(1), info));
+        assert_eq!(Lineage::manifest_count(), 3);
+    });
+}
+
+#[test]
+fn calls_keep_their_indices() {
+    use codec::Encode;
+    let index = |call: Call<Test>| call.encode()[0];
+    assert_eq!(index(Call::register_source { kind: SourceKind::Web, address: text(""), licence: text("") }), 0);
+    run(|| assert_eq!(index(Call::register_manifest { info: info(0, 1) }), 1));
+    assert_eq!(index(Call::withdraw_manifest { manifest: 0 }), 2);
+    assert_eq!(index(Call::withdraw_source { source: 0 }), 3);
+}

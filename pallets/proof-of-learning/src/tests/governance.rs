@@ -1,0 +1,155 @@
+//! Recipes and lengths.
+
+use crate::{mock::*, pallet::*};
+use pol_primitives::{
+    model::{Gpt2Spec, ModelSpec},
+    recipe::{Recipe as Spec, Tier},
+    round::{Phase, RoundConfig},
+    submission::{Claims, Included, Status},
+};
+use polkadot_sdk::frame_support::{assert_noop, assert_ok};
+use polkadot_sdk::sp_runtime::DispatchError::BadOrigin;
+
+fn set(recipe: Spec) {
+    assert_ok!(Learning::set_recipe(RuntimeOrigin::root(), recipe));
+}
+
+/// One that trains the same model differently.
+fn other() -> Spec {
+    Spec { gradient_clip: 2, ..recipe() }
+}
+
+#[test]
+fn only_governance_governs() {
+    in_round_one(|| {
+        assert_noop!(Learning::set_recipe(signed(1), recipe()), BadOrigin);
+        assert_noop!(Learning::set_lengths(signed(1), LENGTHS), BadOrigin);
+    });
+}
+
+#[test]
+fn the_first_recipe_opens_round_zero() {
+    on_chain(None, || {
+        run(5);
+        assert_eq!(round().phase, Phase::Idle);
+        set(recipe());
+        assert_event(Event::RecipeSet { hash: recipe().hash() });
+        run(1);
+        assert_event(Event::RecipeAdopted { hash: recipe().hash() });
+        assert_eq!((round().number, round().phase, Recipe::<Test>::get()), (0, Phase::Attest, Some(recipe())));
+    });
+}
+
+#[test]
+fn each_kind_of_invalid_recipe_has_its_error() {
+    in_round_one(|| {
+        let refused = |change: fn(&mut Spec), error: Error<Test>| {
+            let mut recipe = recipe();
+            change(&mut recipe);
+            assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), error);
+        };
+        let model = |r: &mut Spec| {
+            r.model = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 0, width: 64, layers: 2, heads: 2, feed_forward: 256, context: 64 });
+        };
+        refused(model, Error::RecipeModelInvalid);
+        refused(|r| r.sequence = 0, Error::RecipeSequenceInvalid);
+        refused(|r| r.tiers[1].cadence = 0, Error::RecipeTierInvalid);
+        refused(|r| r.compression.top_k = 0, Error::RecipeConstantInvalid);
+        refused(|r| r.segments = 0, Error::RecipeSegmentsInvalid);
+    });
+}
+
+#[test]
+fn the_model_is_fixed_once_there_is_a_head() {
+    in_round_one(|| {
+        let refused = |recipe| {
+            assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), Error::<Test>::ModelIsFixed);
+        };
+        let ModelSpec::Gpt2(spec) = recipe().model;
+        refused(Spec { model: ModelSpec::Gpt2(Gpt2Spec { layers: 3, ..spec }), ..recipe() });
+        refused(Spec { tokenizer: [9; 32], ..recipe() });
+        refused(Spec { seed: [9; 32], ..recipe() });
+        refused(Spec { shard_tokens: 2_048, ..recipe() });
+        set(other());
+    });
+}
+
+#[test]
+fn a_recipe_takes_effect_with_the_next_round() {
+    in_round_one(|| {
+        set(other());
+        train(&[1]);
+        assert_eq!(lease_of(1).recipe, recipe().hash());
+        adopt([5; 32], &[0]);
+        assert_eq!((head().recipe_hash, Recipe::<Test>::get()), (recipe().hash(), Some(recipe())));
+        run(1);
+        assert_event(Event::RecipeAdopted { hash: other().hash() });
+        assert_eq!((Recipe::<Test>::get(), PendingRecipe::<Test>::get()), (Some(other()), None));
+        join(1);
+        assert_eq!(lease_of(1).recipe, other().hash());
+    });
+}
+
+#[test]
+fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
+    in_round_one(|| {
+        assert_ok!(Learning::join_round(signed(1), Tier::Mobile));
+        set(other());
+        train(&[2]);
+        adopt([5; 32], &[0]);
+        run(1);
+        let free = FreeShards::get().len();
+        let refused = Learning::commit(signed(1), 2, [0; 32], Claims::default());
+        assert_noop!(refused, Error::<Test>::RecipeChanged);
+        run(LENGTHS.train);
+        assert_eq!(round().number, 3);
+        assert_ok!(Learning::conclude(signed(9), 1));
+        assert_event(Event::Concluded { account: 1, round: 2, status: None });
+        assert_eq!(FreeShards::get().len(), free + 4);
+    });
+}
+
+#[test]
+fn another_recipe_starts_round_zero_over() {
+    on_chain(Some(recipe()), || {
+        run(1);
+        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
+        let other_model = Spec { seed: [9; 32], ..recipe() };
+        set(other_model.clone());
+        assert_eq!((round().phase, AttestPhases::<Test>::get()), (Phase::Idle, 1));
+        run(1);
+        assert_eq!((round().number, round().phase, Learning::attestations()), (0, Phase::Attest, vec![]));
+        // The stake of the validator that attested the other model counts no more.
+        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], Included::default()));
+        assert_eq!(CurrentHead::<Test>::get(), None);
+        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
+        assert_eq!(head().recipe_hash, other_model.hash());
+    });
+}
+
+#[test]
+fn lengths_apply_to_later_phases() {
+    in_round_one(|| {
+        let invalid = RoundConfig { join: 30, ..LENGTHS };
+        assert_noop!(Learning::set_lengths(RuntimeOrigin::root(), invalid), Error::<Test>::InvalidLengths);
+        join(1);
+        let deadline = round().deadline;
+        let lengths = RoundConfig { reveal: 2, ..LENGTHS };
+        assert_ok!(Learning::set_lengths(RuntimeOrigin::root(), lengths));
+        assert_event(Event::LengthsSet { lengths });
+        assert_eq!(round().deadline, deadline);
+        commit(1);
+        run_until(Phase::Reveal);
+        assert_eq!(round().deadline, Some(System::block_number() + 2));
+        run(2);
+        assert_eq!(round().number, 2);
+        assert_ok!(Learning::conclude(signed(9), 1));
+        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::NoShow) });
+    });
+}
+
+#[test]
+#[should_panic(expected = "the recipe of the genesis state is invalid")]
+fn an_invalid_genesis_recipe_is_refused() {
+    chain(Some(Spec { segments: 0, ..recipe() }));
+}

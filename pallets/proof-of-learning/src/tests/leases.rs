@@ -1,0 +1,238 @@
+//! Joining, the data a lease gets, and how leases end.
+
+use crate::{mock::*, pallet::*};
+use codec::Encode;
+use pol_primitives::{
+    BoundedVec, MAX_SUBMISSIONS, lease::Lease, recipe::Tier, round::Phase, submission::Status, traits::ShardPool, view::Standing,
+};
+use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
+
+fn joins(account: AccountId, tier: Tier, error: Error<Test>) {
+    assert_noop!(Learning::join_round(signed(account), tier), error);
+}
+
+#[test]
+fn a_lease_holds_what_the_seed_draws_for_the_account() {
+    in_round_one(|| {
+        let mut prf = Lease::draw(&round().seed, &1u64.encode(), 0);
+        let before = FreeShards::get();
+        let drawn = Shards::lease(8, &mut prf);
+        FreeShards::put(before);
+        join(1);
+        assert_event(Event::Leased { account: 1, due_round: 1, shards: 8 });
+        let expected = Lease {
+            nonce: 0,
+            tier: Tier::Participant,
+            round: 1,
+            due_round: 1,
+            seed: round().seed,
+            base_root: [3; 32],
+            head_tokens: 0,
+            recipe: recipe().hash(),
+            carry: [0; 32],
+            shards: BoundedVec::try_from(drawn).unwrap(),
+        };
+        assert_eq!(lease_of(1), expected);
+        assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry: [0; 32] });
+        assert_eq!(Shards::free(), SHARDS - 8);
+        join(2);
+        assert!(lease_of(2).shards.iter().all(|shard| !expected.shards.contains(shard)));
+        assert_eq!((round().due, round().deadline), (2, Some(22)), "the clock started with the first");
+    });
+}
+
+#[test]
+fn only_bonded_trainers_join() {
+    in_round_one(|| {
+        joins(10, Tier::Whale, Error::NotATrainer);
+        joins(11, Tier::Whale, Error::NotATrainer);
+    });
+}
+
+#[test]
+fn joining_closes() {
+    on_chain(Some(recipe()), || {
+        run(1);
+        joins(1, Tier::Miner, Error::NotJoining);
+        attest_initial();
+        joins(1, Tier::Miner, Error::NotJoining);
+        run(1);
+        join(1);
+        run(3);
+        join(2);
+        run(1);
+        joins(3, Tier::Miner, Error::NotJoining);
+        assert_eq!(round().phase, Phase::Train);
+    });
+}
+
+#[test]
+fn one_lease_at_a_time() {
+    in_round_one(|| {
+        join(1);
+        joins(1, Tier::Mobile, Error::AlreadyLeased);
+        assert_ok!(Learning::join_round(signed(2), Tier::Mobile));
+        train(&[3]);
+        adopt([5; 32], &[0]);
+        run(1);
+        // The slow lease lives on, the other one's round is over.
+        joins(2, Tier::Mobile, Error::AlreadyLeased);
+        join(1);
+        assert_event(Event::Concluded { account: 1, round: 1, status: None });
+        assert_eq!((lease_of(1).round, lease_of(1).nonce), (2, 1));
+    });
+}
+
+#[test]
+fn a_round_takes_sixty_four_leases() {
+    in_round_one(|| {
+        (100..100 + u64::from(MAX_SUBMISSIONS)).for_each(|account| {
+            Trainers::insert(account, 10);
+            join(account);
+        });
+        joins(1, Tier::Participant, Error::RoundIsFull);
+        // The next round has places, until they are taken as well.
+        for account in 200..200 + u64::from(MAX_SUBMISSIONS) {
+            Trainers::insert(account, 10);
+            FreeShards::mutate(|free| free.push(pol_primitives::data::ShardId { manifest: 1, index: account as u32 }));
+            assert_ok!(Learning::join_round(signed(account), Tier::Mobile));
+        }
+        joins(1, Tier::Mobile, Error::RoundIsFull);
+        assert_eq!((round().due, Due::<Test>::get(2)), (64, 64));
+    });
+}
+
+#[test]
+fn a_pool_that_runs_out_gives_less_and_then_nothing() {
+    in_round_one(|| {
+        FreeShards::mutate(|free| free.truncate(11));
+        join(1);
+        join(2);
+        assert_eq!(lease_of(2).shards.len(), 3);
+        joins(3, Tier::Participant, Error::NoData);
+        assert_eq!(Learning::standing(&3).nonce, 0);
+    });
+}
+
+#[test]
+fn a_slow_lease_is_due_a_round_later_and_discounted() {
+    in_round_one(|| {
+        assert_ok!(Learning::join_round(signed(1), Tier::Mobile));
+        assert_event(Event::Leased { account: 1, due_round: 2, shards: 4 });
+        let refused = Learning::commit(signed(1), 1, [0; 32], Default::default());
+        assert_noop!(refused, Error::<Test>::NotDue);
+        run(2);
+        train(&[2]);
+        adopt([5; 32], &[0]);
+        run(1);
+        assert_eq!((round().due, round().join_until), (1, Some(System::block_number() + 3)));
+        join(3);
+        let reveals = [(1, commit(1)), (3, commit(3))];
+        run_until(Phase::Reveal);
+        for (account, reveal) in reveals {
+            assert_ok!(Learning::reveal(signed(account), 2, reveal));
+        }
+        run_until(Phase::Attest);
+        adopt([6; 32], &[0, 1]);
+        let staleness: Vec<_> = Learning::submissions(2).into_iter().map(|(account, s)| (account, s.staleness)).collect();
+        assert_eq!(staleness, [(1, 1), (3, 0)]);
+    });
+}
+
+#[test]
+fn an_included_update_consumes_its_shards_and_becomes_the_carry() {
+    in_round_one(|| {
+        train(&[1, 2]);
+        let (shards, carry) = (lease_of(1).shards, work(1, 4).carry_hash);
+        assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
+        adopt([5; 32], &[0]);
+        assert_ok!(Learning::conclude(signed(9), 1));
+        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
+        assert_eq!(Consumed::get(), shards.iter().map(|&shard| (shard, 1)).collect::<Vec<_>>());
+        assert_eq!((Learning::standing(&1), Learning::lease(&1)), (Standing { nonce: 1, carry }, None));
+        assert_eq!(Learning::submissions(1)[0].1.status, Status::Included);
+        assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
+
+        let (free, shards) = (Shards::free(), lease_of(2).shards.len() as u32);
+        assert_ok!(Learning::conclude(signed(2), 2));
+        assert_event(Event::Concluded { account: 2, round: 1, status: Some(Status::Excluded) });
+        assert_eq!((Shards::free(), Learning::standing(&2).carry), (free + shards, [0; 32]));
+        assert_eq!(Trainers::get(2), Some(10), "being left out costs nothing");
+    });
+}
+
+#[test]
+fn a_void_round_returns_the_shards_of_all() {
+    in_round_one(|| {
+        train(&[1, 2]);
+        run(LENGTHS.attest);
+        for account in [1, 2] {
+            assert_ok!(Learning::conclude(signed(9), account));
+            assert_event(Event::Concluded { account, round: 1, status: Some(Status::Excluded) });
+        }
+        assert_eq!((Shards::free(), Consumed::get()), (SHARDS, vec![]));
+    });
+}
+
+#[test]
+fn an_unopened_commitment_costs_the_penalty() {
+    in_round_one(|| {
+        join(1);
+        join(2);
+        commit(1);
+        let reveal = commit(2);
+        run_until(Phase::Reveal);
+        assert_ok!(Learning::reveal(signed(2), 1, reveal));
+        run_until(Phase::Attest);
+        adopt([5; 32], &[0]);
+        assert_ok!(Learning::conclude(signed(9), 1));
+        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::NoShow) });
+        assert_eq!((Trainers::get(1), Learning::submissions(1)[0].1.status), (Some(3), Status::NoShow));
+        assert_eq!(Shards::free(), SHARDS - 8);
+    });
+}
+
+#[test]
+fn the_carry_follows_included_work_only() {
+    in_round_one(|| {
+        train(&[1]);
+        let first = work(1, 4).carry_hash;
+        adopt([5; 32], &[0]);
+        run(1);
+        train(&[1, 2]);
+        assert_eq!((lease_of(1).carry, lease_of(1).head_tokens), (first, head().tokens));
+        adopt([6; 32], &[1]);
+        run(1);
+        // Left out of round two: the next lease starts from the carry of round one.
+        join(1);
+        assert_eq!((lease_of(1).carry, lease_of(1).base_root), (first, [6; 32]));
+    });
+}
+
+#[test]
+fn a_trainer_can_forget_its_carry() {
+    in_round_one(|| {
+        train(&[1]);
+        assert_noop!(Learning::reset_carry(signed(1)), Error::<Test>::AlreadyLeased);
+        adopt([5; 32], &[0]);
+        // The lease that would set the carry is concluded first.
+        assert_ok!(Learning::reset_carry(signed(1)));
+        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
+        assert_event(Event::CarryReset { account: 1 });
+        assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry: [0; 32] });
+        run(1);
+        join(1);
+        assert_eq!(lease_of(1).carry, [0; 32]);
+        assert_ok!(Learning::reset_carry(signed(10)));
+        assert!(!Standings::<Test>::contains_key(10), "who has nothing to forget leaves nothing behind");
+    });
+}
+
+#[test]
+fn calls_pay_for_what_they_did() {
+    in_round_one(|| {
+        let most = Call::<Test>::join_round { tier: Tier::Participant }.get_dispatch_info().call_weight;
+        let actual = Learning::join_round(signed(1), Tier::Participant).unwrap().actual_weight.unwrap();
+        assert!(actual.all_gt(0.into()) && actual.all_lt(most));
+    });
+}

@@ -1,0 +1,291 @@
+//! Phases, their deadlines, and rounds that come to nothing.
+
+use crate::{mock::*, pallet::*, types::Attested, weights::WeightInfo};
+use pol_primitives::{
+    recipe::Tier,
+    round::{Phase, Round},
+    submission::{Included, Status},
+    traits::Rounds,
+};
+use polkadot_sdk::frame_support::{
+    assert_ok,
+    traits::{GetStorageVersion, OnInitialize},
+};
+
+#[test]
+fn round_zero_opens_with_the_first_block_and_makes_the_first_head() {
+    on_chain(Some(recipe()), || {
+        run(1);
+        let opened = round();
+        assert_eq!((opened.number, opened.phase, opened.deadline, opened.stake), (0, Phase::Attest, Some(11), 100));
+        assert_eq!((opened.base_root, opened.opened_at, opened.phase_since), ([0; 32], 1, 1));
+        assert_event(Event::RoundOpened { number: 0, seed: opened.seed });
+        assert_event(Event::PhaseEntered { number: 0, phase: Phase::Attest, deadline: Some(11) });
+        attest_initial();
+        assert_event(Event::HeadAdvanced { head: head() });
+        assert_eq!((head().round, head().root, head().tokens), (0, [3; 32], 0));
+        assert_eq!(head().recipe_hash, recipe().hash());
+        assert_eq!(round(), Round { number: 1, ..Default::default() });
+        let record = Learning::round_record(0).unwrap();
+        assert_eq!((record.head, record.opened_at, record.concluded_at), (Some(head()), 1, 1));
+        assert!(record.included.is_empty() && record.revealed.is_empty());
+        assert_eq!(Paid::get(), Vec::<u32>::new(), "the initial model is nobody's work");
+    });
+}
+
+#[test]
+fn round_zero_out_of_time_keeps_its_attestations() {
+    on_chain(Some(recipe()), || {
+        run(1);
+        let attested = Learning::attest_head(signed(11), 0, [3; 32], Included::default());
+        assert_ok!(attested);
+        run(10);
+        let extended = round();
+        assert_eq!((extended.number, extended.phase, extended.deadline), (0, Phase::Attest, Some(21)));
+        assert_eq!((AttestPhases::<Test>::get(), Learning::attestations().len()), (0, 1));
+        assert_event(Event::PhaseEntered { number: 0, phase: Phase::Attest, deadline: Some(21) });
+        assert_ok!(Learning::attest_head(signed(13), 0, [3; 32], Included::default()));
+        assert_eq!(head().root, [3; 32]);
+    });
+}
+
+#[test]
+fn round_zero_waits_for_validators() {
+    on_chain(Some(recipe()), || {
+        VALIDATORS.iter().for_each(|(account, _)| Validators::remove(account));
+        run(3);
+        assert_eq!(round().phase, Phase::Idle);
+        Validators::insert(11, 1);
+        run(1);
+        assert_eq!((round().phase, round().stake), (Phase::Attest, 1));
+        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
+        assert_eq!(head().root, [3; 32]);
+    });
+}
+
+#[test]
+fn a_round_opens_on_the_head_with_a_seed_of_its_own() {
+    in_round_one(|| {
+        let first = round();
+        assert_eq!((first.base_root, first.opened_at, first.deadline, first.join_until), ([3; 32], 2, None, None));
+        assert_event(Event::RoundOpened { number: 1, seed: first.seed });
+        assert_event(Event::PhaseEntered { number: 1, phase: Phase::Train, deadline: None });
+        run(1_000);
+        assert_eq!(round(), first, "it waits for its first lease");
+        train(&[1]);
+        adopt([5; 32], &[0]);
+        run(1);
+        let second = round();
+        assert_eq!((second.number, second.base_root), (2, [5; 32]));
+        assert_ne!(second.seed, first.seed);
+    });
+}
+
+#[test]
+fn no_round_opens_without_data() {
+    on_chain(Some(recipe()), || {
+        let shards = FreeShards::take();
+        run(1);
+        attest_initial();
+        run(3);
+        assert_eq!((round().number, round().phase), (1, Phase::Idle));
+        FreeShards::put(shards);
+        run(1);
+        assert_eq!((round().number, round().phase), (1, Phase::Train));
+    });
+}
+
+#[test]
+fn phases_end_as_soon_as_everybody_is_done() {
+    in_round_one(|| {
+        join(1);
+        assert_eq!((round().join_until, round().deadline, round().due), (Some(5), Some(22), 1));
+        assert_event(Event::PhaseEntered { number: 1, phase: Phase::Train, deadline: Some(22) });
+        let reveal = commit(1);
+        run(3);
+        assert_eq!(round().phase, Phase::Train, "somebody may still join");
+        run(1);
+        assert_eq!((round().phase, round().deadline, round().phase_since), (Phase::Reveal, Some(11), 6));
+        assert_event(Event::PhaseEntered { number: 1, phase: Phase::Reveal, deadline: Some(11) });
+        assert_ok!(Learning::reveal(signed(1), 1, reveal));
+        run(1);
+        assert_eq!((round().phase, round().deadline, round().stake), (Phase::Attest, Some(17), 100));
+        assert!(Learning::attesting());
+        adopt([5; 32], &[0]);
+        assert!(!Learning::attesting());
+        assert_eq!(Learning::number(), 2);
+    });
+}
+
+#[test]
+fn phases_end_at_their_deadlines_without_the_missing() {
+    in_round_one(|| {
+        join(1);
+        join(2);
+        join(3);
+        let reveal = commit(1);
+        commit(2);
+        run(19);
+        assert_eq!(round().phase, Phase::Train);
+        run(1);
+        assert_eq!((round().phase, round().committed), (Phase::Reveal, 2));
+        assert_ok!(Learning::reveal(signed(1), 1, reveal));
+        run(4);
+        assert_eq!(round().phase, Phase::Reveal);
+        run(1);
+        assert_eq!((round().phase, round().revealed), (Phase::Attest, 1));
+        adopt([5; 32], &[0]);
+        for (account, status) in [(1, Some(Status::Included)), (2, Some(Status::NoShow)), (3, None)] {
+            assert_ok!(Learning::conclude(signed(9), account));
+            assert_event(Event::Concluded { account, round: 1, status });
+        }
+    });
+}
+
+#[track_caller]
+fn assert_void(number: u32, phases: u32) {
+    assert_event(Event::RoundVoid { number });
+    assert_eq!(round(), Round { number: number + 1, ..Default::default() });
+    assert_eq!((head().round, Learning::attest_phases()), (0, phases));
+    let record = Learning::round_record(number).unwrap();
+    assert!(record.head.is_none() && record.included.is_empty());
+    assert_eq!(record.concluded_at, System::block_number());
+    assert_eq!(Paid::get(), Vec::<u32>::new());
+}
+
+#[test]
+fn a_round_nobody_commits_in_is_void() {
+    in_round_one(|| {
+        join(1);
+        run(20);
+        assert_void(1, 1);
+    });
+}
+
+#[test]
+fn a_round_nobody_opens_in_is_void() {
+    in_round_one(|| {
+        join(1);
+        commit(1);
+        run_until(Phase::Reveal);
+        run(5);
+        assert_void(1, 1);
+    });
+}
+
+#[test]
+fn a_round_without_a_quorum_is_void_and_counts_as_an_attest_phase() {
+    in_round_one(|| {
+        train(&[1, 2]);
+        assert_ok!(Learning::attest_head(signed(12), 1, [5; 32], included(&[0, 1])));
+        run(10);
+        assert_void(1, 2);
+        assert_eq!(Learning::round_record(1).unwrap().revealed.to_vec(), vec![1, 2]);
+        // The base is the same, the seed and the shards are not.
+        let shards = lease_of(1).shards;
+        run(1);
+        assert_eq!((round().base_root, Learning::attestations()), ([3; 32], vec![]));
+        train(&[1]);
+        assert_ne!(lease_of(1).shards, shards);
+        assert_event(Event::PhaseEntered { number: 2, phase: Phase::Attest, deadline: round().deadline });
+        adopt([6; 32], &[0]);
+    });
+}
+
+#[test]
+fn a_round_of_slow_leases_only_gives_way_to_the_round_they_are_due_in() {
+    in_round_one(|| {
+        FreeShards::mutate(|free| free.truncate(4));
+        assert_ok!(Learning::join_round(signed(1), Tier::Mobile));
+        assert_eq!((round().due, round().deadline, round().join_until), (0, Some(22), None));
+        assert_eq!((FreeShards::get().len(), Due::<Test>::get(2)), (0, 1));
+        run(20);
+        assert_void(1, 1);
+        // There is no free shard, but a lease to wait for.
+        run(1);
+        assert_eq!((round().number, round().phase, round().due), (2, Phase::Train, 1));
+        assert_eq!((round().join_until, round().deadline), (Some(26), Some(43)));
+        assert!(!Due::<Test>::contains_key(2));
+        let reveal = commit(1);
+        run_until(Phase::Reveal);
+        assert_ok!(Learning::reveal(signed(1), 2, reveal));
+        run_until(Phase::Attest);
+        adopt([5; 32], &[0]);
+        // Round one was void, so the update was for the very head it was trained from.
+        assert_eq!(Learning::submissions(2)[0].1.staleness, 0);
+    });
+}
+
+#[test]
+fn a_long_cadence_is_reached_over_rounds_without_data() {
+    let mut slow = recipe();
+    slow.tiers[0].cadence = 4;
+    on_chain(Some(slow), || {
+        run(1);
+        attest_initial();
+        FreeShards::mutate(|free| free.truncate(4));
+        run(1);
+        assert_ok!(Learning::join_round(signed(1), Tier::Mobile));
+        for number in 2..=4 {
+            run(LENGTHS.train + 1);
+            assert_eq!((round().number, round().phase), (number, Phase::Train));
+        }
+        assert_eq!(round().due, 1);
+    });
+}
+
+#[test]
+fn what_past_phases_left_is_cleared_a_bounded_number_at_a_time() {
+    let mut chain = chain(Some(recipe()));
+    chain.execute_with(|| {
+        run(1);
+        attest_initial();
+        // As a phase of a hundred validators that never agreed would leave behind.
+        for account in 100..200u64 {
+            let attested = Attested { root: [account as u8; 32], included: Included::default(), stake: 1 };
+            Tallies::<Test>::insert(0, attested.digest(), 1);
+            Attestations::<Test>::insert(0, account, attested);
+        }
+    });
+    let mut left = Vec::new();
+    for _ in 0..6 {
+        chain.commit_all().unwrap();
+        chain.execute_with(|| {
+            run(1);
+            left.push(Attestations::<Test>::iter_prefix(0).count());
+        });
+    }
+    assert_eq!(left, [70, 38, 6, 0, 0, 0]);
+    chain.execute_with(|| {
+        assert_eq!((Tallies::<Test>::iter_prefix(0).count(), SweptPhases::<Test>::get()), (0, 1));
+        assert_ok!(Learning::do_try_state());
+    });
+}
+
+#[test]
+fn every_block_weighs_something() {
+    type Weights = <Test as Config>::WeightInfo;
+    on_chain(None, || {
+        let block = |now| {
+            System::set_block_number(now);
+            Learning::on_initialize(now)
+        };
+        assert_eq!(block(1), Weights::open() + Weights::sweep(0));
+        assert_ok!(Learning::set_recipe(RuntimeOrigin::root(), recipe()));
+        assert_eq!(block(2), Weights::open() + Weights::sweep(0));
+        assert_eq!(block(3), Weights::stay() + Weights::sweep(0));
+        attest_initial();
+        assert_eq!(block(4), Weights::open() + Weights::sweep(SWEEP));
+        join(1);
+        assert_eq!(block(24), Weights::step() + Weights::sweep(0));
+        assert!(Weights::stay().all_gt(0.into()));
+    });
+}
+
+#[test]
+fn the_storage_has_its_version() {
+    on_chain(None, || {
+        assert_eq!(Learning::on_chain_storage_version(), STORAGE_VERSION);
+        assert_eq!(Learning::in_code_storage_version(), STORAGE_VERSION);
+    });
+}

@@ -1,0 +1,294 @@
+//! The client against a real node, `pol-node`, which must be built beforehand in the same profile:
+//! `cargo build --release -p pol-node`. Takes about a minute, most of it waiting for blocks.
+
+use futures::StreamExt;
+use pol_chain::{Call, Chain, ChainError, Signer};
+use pol_primitives::{
+    POL,
+    data::{ManifestInfo, SourceKind, Text},
+    model::{Gpt2Spec, ModelSpec},
+    peer::{Endpoint, Role},
+    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
+    round::RoundConfig,
+    submission::{Claims, Included, Reveal},
+    trace::Proof,
+};
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tokio::time::{sleep, timeout};
+
+/// Far beyond what any step takes, so that a step that hangs fails with the node's log.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A development node with one authority, killed when dropped. Its chain outlives the process.
+struct Node {
+    folder: tempfile::TempDir,
+    rpc: u16,
+    peers: u16,
+    process: Child,
+}
+
+impl Node {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (rpc, peers) = (free_port(), free_port());
+        let process = launch(&folder, rpc, peers);
+        Self { folder, rpc, peers, process }
+    }
+
+    fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.rpc)
+    }
+
+    /// `kill -9`: the node has no chance to say goodbye or to save anything.
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.process = launch(&self.folder, self.rpc, self.peers);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the node's log\n{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+        }
+    }
+}
+
+fn launch(folder: &tempfile::TempDir, rpc: u16, peers: u16) -> Child {
+    let binary = binary();
+    let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+    Command::new(&binary)
+        .args(["--dev", "--no-telemetry", "--no-prometheus", "--no-mdns"])
+        .arg("--base-path")
+        .arg(folder.path().join("data"))
+        .args(["--rpc-port", &rpc.to_string(), "--port", &peers.to_string()])
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", binary.display()))
+}
+
+/// `pol-node` next to this test's own `deps` folder.
+fn binary() -> PathBuf {
+    let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let binary = profile.join("pol-node");
+    assert!(binary.exists(), "{} is missing: run cargo build --release -p pol-node first", binary.display());
+    binary
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn in_time<T>(what: &str, step: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, step).await.unwrap_or_else(|_| panic!("{what} takes longer than {PATIENCE:?}"))
+}
+
+fn alice() -> Signer {
+    Signer::from_uri("//Alice").unwrap()
+}
+
+/// An account nobody has used.
+fn fresh(name: &str) -> Signer {
+    Signer::from_uri(&format!("//test//{name}")).unwrap()
+}
+
+/// The name of the error that the call was refused with.
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(result: Result<T, ChainError>) -> (String, String, String) {
+    match result {
+        Err(ChainError::Refused { pallet, error, documentation }) => (pallet, error, documentation),
+        other => panic!("expected a refusal, not {other:?}"),
+    }
+}
+
+fn every_call() -> Vec<Call> {
+    let tier = TierParameters { micro_batch: 1, accumulation: 1, inner_steps: 2, cadence: 1 };
+    let recipe = Recipe {
+        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 256, width: 32, layers: 1, heads: 1, feed_forward: 64, context: 64 }),
+        tokenizer: [1; 32],
+        seed: [2; 32],
+        sequence: 64,
+        shard_tokens: 64,
+        tiers: [tier; 4],
+        optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
+        schedule: Schedule { peak: 1_000_000, warmup_steps: 20, decay_tokens: 0, floor: 100_000 },
+        gradient_clip: 1_000_000,
+        outer_rate: 1_000_000,
+        compression: Compression { top_k: 256, feedback: 950_000 },
+        segments: 2,
+        numerics: Numerics::Exact,
+    };
+    let reveal = Reveal {
+        payload_hash: [1; 32],
+        trace_root: [2; 32],
+        carry_hash: [3; 32],
+        steps: 2,
+        first_leaf: Proof::truncate_from(vec![[4; 32]; 3]),
+        salt: [5; 32],
+    };
+    let endpoint = Endpoint {
+        id: [1; 32],
+        addresses: vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap().into()].try_into().unwrap(),
+    };
+    let text = |text: &str| Text::truncate_from(text.as_bytes().to_vec());
+    let manifest = ManifestInfo {
+        source: 0,
+        merkle_root: [1; 32],
+        content_hash: [2; 32],
+        tokenizer: [3; 32],
+        shards: 4,
+        shard_tokens: 64,
+        parents: vec![1, 2].try_into().unwrap(),
+        quality: 1_000_000,
+        held_out: true,
+    };
+    vec![
+        Call::JoinRound { tier: Tier::Miner },
+        Call::Commit { round: 1, commitment: [1; 32], claims: Claims::default() },
+        Call::Reveal { round: 1, reveal },
+        Call::AttestHead { round: 1, root: [1; 32], included: Included::from_indices([3]) },
+        Call::Conclude { account: [1; 32] },
+        Call::ResetCarry,
+        Call::SetRecipe(recipe).sudo(),
+        Call::SetLengths(RoundConfig::default()).sudo(),
+        Call::Bond { role: Role::Trainer, amount: POL },
+        Call::BondExtra { amount: POL },
+        Call::Unbond,
+        Call::Withdraw,
+        Call::SetEndpoint { endpoint },
+        Call::Chill { validator: [1; 32] },
+        Call::Unchill,
+        Call::RegisterSource { kind: SourceKind::Dataset, address: text("https://example.org"), licence: text("CC0-1.0") },
+        Call::RegisterManifest(manifest),
+        Call::Transfer { to: [1; 32], amount: POL },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_participant_reads_and_writes() {
+    let node = Node::start();
+    let chain = in_time("connecting", Chain::connect(&node.url())).await.unwrap();
+
+    // What the runtime tells agrees with itself.
+    let (overview, best) = (chain.overview().await.unwrap(), chain.best().await.unwrap());
+    assert_eq!(chain.at(best.hash).overview().await.unwrap().config, overview.config);
+    assert_eq!(chain.recipe().await.unwrap().map(|recipe| recipe.hash()), overview.recipe_hash);
+    assert_eq!(chain.round_record(1_000_000).await.unwrap(), None);
+    assert_eq!(chain.submissions(1_000_000).await.unwrap(), Vec::new());
+    assert_eq!(chain.manifest(chain.manifest_count().await.unwrap()).await.unwrap(), None);
+    assert_eq!(chain.source(1_000_000).await.unwrap(), None);
+    for member in chain.members().await.unwrap() {
+        assert_eq!(chain.member(&member.account).await.unwrap(), Some(member));
+    }
+    let (alice, someone) = (alice(), fresh("someone"));
+    assert_eq!(chain.member(&someone.account()).await.unwrap(), None);
+    assert_eq!(chain.lease(&someone.account()).await.unwrap(), None);
+    assert_eq!(chain.standing(&someone.account()).await.unwrap(), Default::default());
+    chain.attestations().await.unwrap();
+    assert!(chain.finalised().await.unwrap().number <= chain.best().await.unwrap().number);
+    for call in every_call() {
+        chain.encode(&call).await.unwrap();
+    }
+
+    // An account with nothing cannot pay, and is named.
+    let error = chain.submit(&someone, Call::Unbond).await.unwrap_err();
+    assert!(matches!(error, ChainError::Unfunded { account } if account == someone.account()), "{error}");
+    assert!(error.to_string().contains(&someone.ss58()), "{error}");
+
+    // Two calls at once take two nonces.
+    let nonce = chain.nonce(&alice.account()).await.unwrap();
+    let other = fresh("other");
+    let (one, two) = in_time(
+        "two transfers",
+        futures::future::join(
+            chain.submit(&alice, Call::Transfer { to: someone.account(), amount: 10 * POL }),
+            chain.submit(&alice, Call::Transfer { to: other.account(), amount: 20 * POL }),
+        ),
+    )
+    .await;
+    assert_ne!(one.unwrap().extrinsic, two.unwrap().extrinsic);
+    assert_eq!(chain.nonce(&alice.account()).await.unwrap(), nonce + 2);
+    assert_eq!(chain.free_balance(&someone.account()).await.unwrap(), 10 * POL);
+    assert_eq!(chain.free_balance(&other.account()).await.unwrap(), 20 * POL);
+
+    // Refusals have the names and the advice of their pallet.
+    let (pallet, error, advice) = refusal(chain.submit(&someone, Call::JoinRound { tier: Tier::Participant }).await);
+    assert_eq!((pallet.as_str(), error.as_str()), ("ProofOfLearning", "NotATrainer"));
+    assert!(advice.contains("bond"), "{advice}");
+    let (pallet, ..) = refusal(chain.submit(&someone, Call::Transfer { to: other.account(), amount: 1_000 * POL }).await);
+    assert_eq!(pallet, "Token");
+    let (pallet, error, _) = refusal(chain.submit(&someone, Call::SetLengths(RoundConfig::default()).sudo()).await);
+    assert_eq!((pallet.as_str(), error.as_str()), ("Sudo", "RequireSudo"));
+
+    // A call of the sudo key takes effect, or is refused though its extrinsic is not.
+    let lengths = RoundConfig { train: 77, ..RoundConfig::default() };
+    let done = chain.submit(&alice, Call::SetLengths(lengths).sudo()).await.unwrap();
+    assert_eq!(chain.at(done.block.hash).overview().await.unwrap().config, lengths);
+    let invalid = RoundConfig { join: 0, ..lengths };
+    let (_, error, _) = refusal(chain.submit(&alice, Call::SetLengths(invalid).sudo()).await);
+    assert_eq!(error, "InvalidLengths");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
+    let mut node = Node::start();
+    let chain = in_time("connecting", Chain::connect(&node.url())).await.unwrap();
+    let mut blocks = chain.blocks().await.unwrap();
+    let before =
+        in_time("a block", blocks.by_ref().skip_while(|block| std::future::ready(block.number == 0)).next()).await.unwrap();
+
+    // The node dies with the transaction in its pool, which it forgets.
+    let (alice, receiver) = (alice(), fresh("receiver"));
+    let nonce = chain.nonce(&alice.account()).await.unwrap();
+    let transfer = Call::Transfer { to: receiver.account(), amount: 3 * POL };
+    let sending = {
+        let (chain, alice, transfer) = (chain.clone(), alice.clone(), transfer.clone());
+        tokio::spawn(async move { chain.submit(&alice, transfer).await })
+    };
+    sleep(Duration::from_millis(200)).await;
+    node.kill();
+    node.restart();
+    in_time("the interrupted transfer", sending).await.unwrap().unwrap();
+    assert_eq!(chain.free_balance(&receiver.account()).await.unwrap(), 3 * POL);
+    assert_eq!(chain.nonce(&alice.account()).await.unwrap(), nonce + 1);
+
+    // The stream of blocks goes on.
+    in_time("a later block", blocks.by_ref().skip_while(|block| std::future::ready(block.number <= before.number + 1)).next())
+        .await
+        .unwrap();
+
+    // What is asked while the node is away waits for it.
+    node.kill();
+    let (overview, sent, ()) = in_time(
+        "a transfer begun without a node",
+        futures::future::join3(chain.overview(), chain.submit(&alice, transfer), async {
+            sleep(Duration::from_millis(500)).await;
+            node.restart();
+        }),
+    )
+    .await;
+    overview.unwrap();
+    sent.unwrap();
+    assert_eq!(chain.free_balance(&receiver.account()).await.unwrap(), 6 * POL);
+    assert_eq!(chain.nonce(&alice.account()).await.unwrap(), nonce + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_without_a_node_is_reported() {
+    let url = format!("ws://127.0.0.1:{}", free_port());
+    let error = in_time("giving up", Chain::connect(&url)).await.unwrap_err();
+    assert!(matches!(&error, ChainError::Unreachable { url: named, .. } if *named == url), "{error}");
+}

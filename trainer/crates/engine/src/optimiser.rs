@@ -1,0 +1,126 @@
+//! AdamW on flat vectors: float32 values, float64 constants rounded once, every operation IEEE-754.
+
+use pol_model::Layout;
+use pol_primitives::recipe::AdamW;
+
+/// The constants of one step.
+pub struct Step {
+    beta1: f32,
+    one_less_beta1: f32,
+    beta2: f32,
+    one_less_beta2: f32,
+    epsilon: f32,
+    /// Learning rate over the first moment's bias correction.
+    rate: f32,
+    /// One over the root of the second moment's bias correction.
+    unbias2: f32,
+    /// What decaying parameters are multiplied by.
+    shrink: f32,
+}
+
+/// The vectors that a step changes, and the gradient that it follows after multiplication by `scale`.
+pub struct Vectors<'a> {
+    pub parameters: &'a mut [f32],
+    pub first_moment: &'a mut [f32],
+    pub second_moment: &'a mut [f32],
+    pub gradient: &'a [f32],
+    pub scale: f32,
+}
+
+impl Step {
+    /// Constants of the optimiser's step `step`, counted from 1, at learning rate `rate`.
+    pub fn new(adamw: &AdamW, rate: f64, step: u64) -> Self {
+        let share = |millionths: u32| f64::from(millionths) / 1e6;
+        let (beta1, beta2) = (share(adamw.beta1), share(adamw.beta2));
+        Self {
+            beta1: beta1 as f32,
+            one_less_beta1: share(1_000_000 - adamw.beta1) as f32,
+            beta2: beta2 as f32,
+            one_less_beta2: share(1_000_000 - adamw.beta2) as f32,
+            epsilon: (adamw.epsilon as f64 / 1e9) as f32,
+            rate: (rate / (1.0 - power(beta1, step))) as f32,
+            unbias2: (1.0 / (1.0 - power(beta2, step)).sqrt()) as f32,
+            shrink: (1.0 - rate * share(adamw.weight_decay)) as f32,
+        }
+    }
+
+    /// Takes the step. All vectors are `layout.len()` long.
+    pub fn apply(&self, layout: &Layout, vectors: Vectors<'_>) {
+        let Vectors { parameters, first_moment, second_moment, gradient, scale } = vectors;
+        for slot in layout.tensors() {
+            let range = slot.range();
+            let shrink = if slot.parameter.decays { self.shrink } else { 1.0 };
+            let moments = first_moment[range.clone()].iter_mut().zip(&mut second_moment[range.clone()]);
+            let values = parameters[range.clone()].iter_mut().zip(&gradient[range]);
+            for ((parameter, &gradient), (first, second)) in values.zip(moments) {
+                let gradient = gradient * scale;
+                *first = self.beta1 * *first + self.one_less_beta1 * gradient;
+                *second = self.beta2 * *second + self.one_less_beta2 * (gradient * gradient);
+                let deviation = second.sqrt() * self.unbias2 + self.epsilon;
+                *parameter = *parameter * shrink - self.rate * (*first / deviation);
+            }
+        }
+    }
+}
+
+/// `base` to the power `exponent` by squaring, in this order of products on every machine.
+fn power(mut base: f64, mut exponent: u64) -> f64 {
+    let mut product = 1.0;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            product *= base;
+        }
+        base *= base;
+        exponent >>= 1;
+    }
+    product
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_primitives::model::{Gpt2Spec, ModelSpec};
+
+    #[test]
+    fn powers_are_powers() {
+        for exponent in [0, 1, 2, 3, 10, 1_000] {
+            let expected = 0.999f64.powi(exponent);
+            assert!((power(0.999, exponent as u64) - expected).abs() < 1e-12);
+        }
+        assert_eq!(power(0.999_999, u64::MAX), 0.0);
+    }
+
+    #[test]
+    fn steps_follow_the_definition() {
+        let spec = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 3, width: 2, layers: 1, heads: 1, feed_forward: 2, context: 2 });
+        let layout = Layout::new(&spec).unwrap();
+        let adamw = AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 };
+        let mut parameters = vec![0.5f32; layout.len()];
+        let (mut first, mut second) = (vec![0.0; layout.len()], vec![0.0; layout.len()]);
+        let (mut expected, mut m, mut v) = ([0.5f64; 2], 0.0, 0.0);
+        for (step, raw) in (1u64..).zip([0.3f32, -0.2, 0.05]) {
+            let gradient = vec![raw * 2.0; layout.len()];
+            let vectors = Vectors {
+                parameters: &mut parameters,
+                first_moment: &mut first,
+                second_moment: &mut second,
+                gradient: &gradient,
+                scale: 0.5,
+            };
+            Step::new(&adamw, 1e-2, step).apply(&layout, vectors);
+            let g = f64::from(raw);
+            m = 0.9 * m + 0.1 * g;
+            v = 0.95 * v + 0.05 * g * g;
+            let (m_hat, v_hat) = (m / (1.0 - 0.9f64.powi(step as i32)), v / (1.0 - 0.95f64.powi(step as i32)));
+            for (value, decay) in expected.iter_mut().zip([0.1, 0.0]) {
+                *value -= 1e-2 * (m_hat / (v_hat.sqrt() + 1e-8) + decay * *value);
+            }
+        }
+        for slot in layout.tensors() {
+            let expected = if slot.parameter.decays { expected[0] } else { expected[1] };
+            for &value in &parameters[slot.range()] {
+                assert!((f64::from(value) - expected).abs() < 1e-6, "{}: {value} {expected}", slot.parameter.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! A recipe small enough for tests: 5,760 parameters in two chunks, a lease of 4 segments of 2 steps of 3 micro-batches.
+
+use pol_primitives::{
+    MILLION,
+    model::{Gpt2Spec, ModelSpec},
+    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
+};
+
+pub fn recipe() -> Recipe {
+    let tier = TierParameters { micro_batch: 2, accumulation: 3, inner_steps: 8, cadence: 1 };
+    Recipe {
+        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 16, layers: 2, heads: 2, feed_forward: 32, context: 16 }),
+        tokenizer: [1; 32],
+        seed: [2; 32],
+        sequence: 16,
+        shard_tokens: 128,
+        tiers: [tier; 4],
+        optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
+        schedule: Schedule { peak: 10_000_000, warmup_steps: 4, decay_tokens: 0, floor: 100_000 },
+        gradient_clip: MILLION,
+        outer_rate: MILLION,
+        compression: Compression { top_k: 512, feedback: 950_000 },
+        segments: 4,
+        numerics: Numerics::Exact,
+    }
+}

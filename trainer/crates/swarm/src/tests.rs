@@ -1,0 +1,453 @@
+//! Real peers on the loopback interface.
+
+use std::{
+    collections::HashSet,
+    future::Future,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use iroh::{Endpoint as Socket, PublicKey, SecretKey, endpoint::presets, protocol::Router};
+use iroh_blobs::{
+    ALPN, BlobsProtocol, HashAndFormat,
+    api::blobs::BlobStatus,
+    provider::events::{AbortReason, EventMask, EventSender, ProviderMessage, ThrottleMode},
+    store::mem::MemStore,
+};
+use pol_primitives::{Hash, peer::Endpoint};
+use tempfile::TempDir;
+use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
+
+use crate::{
+    Bytes, PeerFailure, Swarm, SwarmConfig, SwarmError,
+    error::{is_disk_full, is_io},
+    limits::{Limits, SPREAD},
+    order, reachable,
+};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Above every blob of these tests.
+const LIMIT: u64 = 16 << 20;
+
+fn config(directory: &Path, secret: u8) -> SwarmConfig {
+    SwarmConfig { directory: directory.into(), secret: [secret; 32], bind: LOOPBACK, advertise: Vec::new() }
+}
+
+async fn peer(secret: u8) -> (Swarm, TempDir) {
+    peer_with(secret, Limits::default()).await
+}
+
+async fn peer_with(secret: u8, limits: Limits) -> (Swarm, TempDir) {
+    let directory = TempDir::new().unwrap();
+    let swarm = Swarm::start_with(config(directory.path(), secret), limits).await.unwrap();
+    (swarm, directory)
+}
+
+/// Bytes that do not compress or repeat.
+fn noise(seed: u8, length: usize) -> Bytes {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    blake3::hash(bytes).into()
+}
+
+/// Fails instead of hanging.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), future).await.expect("the call hangs")
+}
+
+fn failures(error: SwarmError) -> Vec<([u8; 32], PeerFailure)> {
+    match error {
+        SwarmError::Unavailable { failures, .. } => failures.0,
+        other => panic!("{other}"),
+    }
+}
+
+fn registration(socket: &Socket) -> Endpoint {
+    let addresses: Vec<_> = socket.bound_sockets().into_iter().map(Into::into).collect();
+    Endpoint { id: *socket.id().as_bytes(), addresses: addresses.try_into().unwrap() }
+}
+
+async fn socket() -> Socket {
+    let builder = Socket::builder(presets::Minimal).alpns(vec![ALPN.to_vec()]);
+    builder.clear_ip_transports().bind_addr(LOOPBACK).unwrap().bind().await.unwrap()
+}
+
+/// A peer that breaks off after `groups` times 16 KiB, when `arrived` is over.
+async fn faltering(bytes: Bytes, groups: usize, arrived: impl Future<Output = ()> + Send + 'static) -> (Router, Endpoint) {
+    let store = MemStore::new();
+    store.add_bytes(bytes).with_named_tag("kept").await.unwrap();
+    let mask = EventMask { throttle: ThrottleMode::Intercept, ..EventMask::DEFAULT };
+    let (events, mut messages) = EventSender::channel(32, mask);
+    tokio::spawn(async move {
+        let (mut sent, mut arrived) = (0, Some(arrived));
+        while let Some(message) = messages.recv().await {
+            let ProviderMessage::Throttle(message) = message else { continue };
+            sent += 1;
+            let answer = if sent <= groups {
+                Ok(())
+            } else {
+                // A reset discards what is on its way.
+                if let Some(arrived) = arrived.take() {
+                    arrived.await;
+                }
+                Err(AbortReason::RateLimited)
+            };
+            message.tx.send(answer).await.ok();
+        }
+    });
+    let socket = socket().await;
+    let endpoint = registration(&socket);
+    (Router::builder(socket).accept(ALPN, BlobsProtocol::new(&store, Some(events))).spawn(), endpoint)
+}
+
+/// A peer that answers every request with `answer`, or never.
+async fn scripted(answer: Option<Vec<u8>>) -> (JoinHandle<()>, Endpoint) {
+    let socket = socket().await;
+    let endpoint = registration(&socket);
+    let task = tokio::spawn(async move {
+        while let Some(incoming) = socket.accept().await {
+            let Ok(connection) = incoming.await else { continue };
+            while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+                receive.read_to_end(4096).await.unwrap();
+                match &answer {
+                    Some(answer) => {
+                        send.write_all(answer).await.ok();
+                        send.finish().ok();
+                    }
+                    None => std::future::pending().await,
+                }
+            }
+        }
+    });
+    (task, endpoint)
+}
+
+#[tokio::test]
+async fn blobs_travel_from_peer_to_peer() {
+    let ((a, _a), (b, _b), (c, _c)) = (peer(1).await, peer(2).await, peer(3).await);
+    let bytes = noise(0, 5_000_000);
+    let name = a.add(bytes.clone(), "kept").await.unwrap();
+    assert_eq!(name, hash(&bytes));
+    assert!(!b.has(name).await.unwrap());
+    assert_eq!(b.get(name, LIMIT).await.unwrap(), None);
+
+    // In a task of its own, as roles do.
+    let fetched = tokio::spawn({
+        let (b, peers) = (b.clone(), [a.endpoint()]);
+        async move { b.fetch(name, LIMIT, &peers, "kept").await }
+    });
+    assert_eq!(soon(fetched).await.unwrap().unwrap(), bytes);
+    assert!(b.has(name).await.unwrap());
+
+    a.shutdown().await.unwrap();
+    assert_eq!(soon(c.fetch(name, LIMIT, &[b.endpoint()], "kept")).await.unwrap(), bytes);
+    // Now from the store, with nobody to ask.
+    b.shutdown().await.unwrap();
+    assert_eq!(c.fetch(name, LIMIT, &[], "kept").await.unwrap(), bytes);
+    c.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_small_blobs_and_the_empty_one() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let shards: Vec<_> = (0..100).map(|seed| noise(seed, 16 * 1024)).chain([Bytes::new()]).collect();
+    let names = a.add_all(shards.clone(), "manifest").await.unwrap();
+    assert_eq!(names, shards.iter().map(|shard| hash(shard)).collect::<Vec<_>>());
+    let peers = [a.endpoint()];
+    let fetches = names.iter().map(|name| b.fetch(*name, 16 * 1024, &peers, "lease"));
+    assert_eq!(soon(futures::future::try_join_all(fetches)).await.unwrap(), shards);
+}
+
+#[tokio::test]
+async fn too_large_is_refused_before_it_is_downloaded() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let name = a.add(noise(0, 1_000_000), "kept").await.unwrap();
+    let too_large = |error| matches!(error, SwarmError::TooLarge { size: 1_000_000, limit: 999_999, .. });
+    assert!(too_large(soon(b.fetch(name, 999_999, &[a.endpoint()], "kept")).await.unwrap_err()));
+    assert!(matches!(b.0.store.status(name).await.unwrap(), BlobStatus::NotFound));
+    assert!(too_large(a.get(name, 999_999).await.unwrap_err()));
+    assert_eq!(soon(b.fetch(name, 1_000_000, &[a.endpoint()], "kept")).await.unwrap().len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn an_unknown_blob_names_who_was_asked() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let nowhere = Endpoint { id: *SecretKey::from_bytes(&[9; 32]).public().as_bytes(), addresses: Default::default() };
+    let off_curve = (0..).map(|byte| [byte; 32]).find(|id| PublicKey::from_bytes(id).is_err()).unwrap();
+    let no_key = Endpoint { id: off_curve, ..a.endpoint() };
+    let peers = [b.endpoint(), a.endpoint(), nowhere, no_key];
+    let error = soon(b.fetch(hash(b"nobody has this"), LIMIT, &peers, "kept")).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&hex::encode(a.endpoint().id)), "{text}");
+    assert!(text.contains("does not have it"), "{text}");
+    assert!(!text.contains(&hex::encode(b.endpoint().id)), "{text}");
+    let failures = failures(error);
+    assert_eq!(failures.len(), 3);
+    assert!(failures.contains(&(a.endpoint().id, PeerFailure::NotServed)));
+    assert!(failures.iter().filter(|(_, failure)| matches!(failure, PeerFailure::Registration(_))).count() == 2);
+
+    let error = b.fetch([1; 32], LIMIT, &[], "kept").await.unwrap_err();
+    assert!(error.to_string().contains("none is registered"), "{error}");
+}
+
+#[tokio::test]
+async fn after_a_dead_peer_comes_a_live_one() {
+    let limits = Limits { connect: Duration::from_secs(2), ..Limits::default() };
+    let ((a, _a), (b, _b)) = (peer(1).await, peer_with(2, limits).await);
+    let names = a.add_all(vec![noise(0, 100_000), noise(1, 100_000)], "kept").await.unwrap();
+    let (dead, _dead) = peer(3).await;
+    let peers = [dead.endpoint(), a.endpoint()];
+    dead.shutdown().await.unwrap();
+    let mut dead_ones = HashSet::new();
+    // They take turns, so one of two fetches meets the dead one first.
+    for name in names {
+        assert_eq!(soon(b.fetch(name, LIMIT, &peers, "kept")).await.unwrap().len(), 100_000);
+        dead_ones.extend(b.unreachable().drain());
+    }
+    assert_eq!(dead_ones, HashSet::from([peers[0].id]));
+}
+
+#[tokio::test]
+async fn a_broken_transfer_is_resumed() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let bytes = noise(0, 5_000_000);
+    let name = a.add(bytes.clone(), "kept").await.unwrap();
+    let store = b.0.store.clone();
+    let arrived = async move {
+        while store.remote().local(HashAndFormat::raw(name.into())).await.unwrap().local_bytes() < 2_000_000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (router, faltering) = faltering(bytes.clone(), 200, arrived).await;
+    let error = soon(b.fetch(name, LIMIT, std::slice::from_ref(&faltering), "kept")).await.unwrap_err();
+    assert!(matches!(failures(error).as_slice(), [(id, PeerFailure::Broken(_))] if *id == faltering.id));
+    router.shutdown().await.unwrap();
+    assert!(!b.has(name).await.unwrap());
+
+    let Ok(received) = soon(b.download(name, LIMIT, &a.endpoint())).await else { panic!("not resumed") };
+    assert!(received > 0 && received <= 3_000_000, "{received}");
+    assert_eq!(b.get(name, LIMIT).await.unwrap().unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_refused_and_the_next_peer_asked() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let bytes = noise(0, 10_000);
+    let name = a.add(bytes.clone(), "kept").await.unwrap();
+    // The right size and other bytes; no header; an absurd size.
+    let forged = [10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat();
+    for answer in [forged, vec![1, 2, 3], [u64::MAX.to_le_bytes().as_slice(), &noise(2, 100_000)].concat()] {
+        let (task, liar) = scripted(Some(answer)).await;
+        let error = soon(b.fetch(name, LIMIT, std::slice::from_ref(&liar), "kept")).await.unwrap_err();
+        assert_eq!(failures(error).len(), 1);
+        assert!(!b.has(name).await.unwrap());
+        task.abort();
+    }
+    let (task, liar) = scripted(Some([10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat())).await;
+    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &liar)).await else { panic!("took wrong bytes") };
+    assert_eq!(failure, PeerFailure::WrongBytes);
+    assert_eq!(soon(b.fetch(name, LIMIT, &[liar, a.endpoint()], "kept")).await.unwrap(), bytes);
+    task.abort();
+}
+
+#[tokio::test]
+async fn silent_and_noisy_peers_do_not_hold_a_fetch() {
+    let (b, _b) = peer_with(2, Limits { stall: Duration::from_secs(1), ..Limits::default() }).await;
+    let (task, silent) = scripted(None).await;
+    let failed = soon(b.download([1; 32], LIMIT, &silent)).await;
+    assert!(matches!(failed, Err(crate::Failed::Peer(PeerFailure::Stalled))));
+    task.abort();
+
+    let garbage = UdpSocket::bind(LOOPBACK).await.unwrap();
+    let noisy = Endpoint { id: silent.id, addresses: vec![garbage.local_addr().unwrap().into()].try_into().unwrap() };
+    let task = tokio::spawn(async move {
+        let (mut buffer, mut seed) = ([0; 2048], 0u8);
+        while let Ok((_, from)) = garbage.recv_from(&mut buffer).await {
+            seed = seed.wrapping_add(1);
+            garbage.send_to(&noise(seed, 1200), from).await.ok();
+        }
+    });
+    // A peer that never knew the right address of this key.
+    let (c, _c) = peer_with(3, Limits { connect: Duration::from_secs(1), ..Limits::default() }).await;
+    let error = soon(c.fetch([1; 32], LIMIT, &[noisy], "kept")).await.unwrap_err();
+    assert!(matches!(failures(error).as_slice(), [(_, PeerFailure::Unreachable | PeerFailure::Connection(_))]));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_full_peer_refuses_and_serves_again_later() {
+    let limits = Limits { connections: 2, stall: Duration::from_secs(3), ..Limits::default() };
+    let ((a, _a), (b, _b)) = (peer_with(1, limits).await, peer(2).await);
+    let name = a.add(noise(0, 1000), "kept").await.unwrap();
+    // The second one has to prove its address first.
+    let endpoint = a.endpoint();
+    let (Ok(first), Ok(second)) = (soon(b.connect(&endpoint)).await, soon(b.connect(&endpoint)).await) else {
+        panic!("not connected")
+    };
+    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &endpoint)).await else { panic!("not refused") };
+    assert!(matches!(failure, PeerFailure::Connection(_)), "{failure}");
+    // Idle connections lose their place.
+    soon(first.closed()).await;
+    soon(second.closed()).await;
+    assert_eq!(soon(b.fetch(name, LIMIT, &[endpoint], "kept")).await.unwrap().len(), 1000);
+}
+
+#[tokio::test]
+async fn only_single_blobs_are_served() {
+    use iroh_blobs::protocol::{ChunkRanges, GetManyRequest, GetRequest, ObserveRequest, PushRequest};
+
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let name = a.add(noise(0, 1000), "kept").await.unwrap();
+    let pushed = b.add(noise(1, 1000), "kept").await.unwrap();
+    let Ok(connection) = soon(b.connect(&a.endpoint())).await else { panic!("not connected") };
+    let remote = b.0.store.remote();
+
+    let push = PushRequest::new(pushed.into(), GetRequest::blob(pushed).ranges);
+    soon(remote.execute_push(connection.clone(), push).complete()).await.ok();
+    let many = GetManyRequest::builder().hash(name, ChunkRanges::all()).build();
+    assert!(soon(remote.execute_get_many(connection.clone(), many).complete()).await.is_err());
+    assert!(soon(remote.execute_get(connection.clone(), GetRequest::all(name)).complete()).await.is_err());
+    let mut observed = std::pin::pin!(remote.observe(connection.clone(), ObserveRequest::new(name.into())));
+    assert!(soon(futures::StreamExt::next(&mut observed)).await.unwrap().is_err());
+    // A request beyond its bound.
+    let (mut send, mut receive) = connection.open_bi().await.unwrap();
+    send.write_all(&[0; 10_000]).await.ok();
+    send.finish().ok();
+    assert!(soon(receive.read_to_end(1)).await.unwrap_or_default().is_empty());
+
+    assert!(!b.has(name).await.unwrap() && !a.has(pushed).await.unwrap());
+    // And the connection is still good for what is served.
+    soon(remote.execute_get(connection, GetRequest::blob(name)).complete()).await.unwrap();
+    assert!(b.has(name).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_restart_keeps_blobs() {
+    let (directory, bytes) = (TempDir::new().unwrap(), noise(0, 100_000));
+    let swarm = Swarm::start(config(directory.path(), 1)).await.unwrap();
+    let name = swarm.add(bytes.clone(), "kept").await.unwrap();
+    let id = swarm.endpoint().id;
+    assert!(matches!(Swarm::start(config(directory.path(), 1)).await, Err(SwarmError::DirectoryInUse(_))));
+    swarm.shutdown().await.unwrap();
+
+    let swarm = Swarm::start(config(directory.path(), 1)).await.unwrap();
+    assert_eq!(swarm.endpoint().id, id);
+    let (other, _other) = peer(2).await;
+    assert_eq!(soon(other.fetch(name, LIMIT, &[swarm.endpoint()], "kept")).await.unwrap(), bytes);
+    let left = swarm.clone();
+    swarm.shutdown().await.unwrap();
+    assert!(matches!(left.add(Bytes::new(), "late").await, Err(SwarmError::Store(_))));
+    assert!(matches!(left.fetch([5; 32], LIMIT, &[], "late").await, Err(SwarmError::Store(_))));
+}
+
+#[tokio::test]
+async fn released_blobs_are_collected_and_others_are_not() {
+    let (a, _a) = peer_with(1, Limits { collect: Duration::from_millis(50), ..Limits::default() }).await;
+    let [first, second, third, shared] = [1, 2, 3, 4].map(|seed| noise(seed, 40_000));
+    let first = a.add(first, "round/1").await.unwrap();
+    let second = a.add(second, "round/1/update").await.unwrap();
+    let third = a.add(third, "round/10").await.unwrap();
+    a.add(shared.clone(), "round/1").await.unwrap();
+    let shared = a.add(shared, "model").await.unwrap();
+    assert_eq!(a.release("round/1").await.unwrap(), 3);
+    assert_eq!(a.release("round/1").await.unwrap(), 0);
+    let gone = async {
+        while a.has(first).await.unwrap() || a.has(second).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(gone).await;
+    assert_eq!(a.get(first, LIMIT).await.unwrap(), None);
+    assert!(a.has(third).await.unwrap() && a.has(shared).await.unwrap());
+    a.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let (a, _a) = peer(1).await;
+    let directory = TempDir::new().unwrap();
+    let taken: SocketAddr = a.endpoint().addresses[0].into();
+    let result = Swarm::start(SwarmConfig { bind: taken, ..config(directory.path(), 2) }).await;
+    assert!(matches!(result, Err(SwarmError::PortInUse(address)) if address == taken));
+
+    let elsewhere = SocketAddr::from(([192, 0, 2, 1], 0));
+    let result = Swarm::start(SwarmConfig { bind: elsewhere, ..config(directory.path(), 2) }).await;
+    assert!(matches!(result, Err(SwarmError::Bind { address, .. }) if address == elsewhere));
+
+    let result = Swarm::start(SwarmConfig { advertise: vec![LOOPBACK; 5], ..config(directory.path(), 2) }).await;
+    assert!(matches!(result, Err(SwarmError::TooManyAddresses(5))));
+
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"in the way").unwrap();
+    assert!(matches!(Swarm::start(config(&file, 2)).await, Err(SwarmError::Directory { .. })));
+
+    let damaged = TempDir::new().unwrap();
+    std::fs::write(damaged.path().join("blobs.db"), noise(0, 10_000)).unwrap();
+    let error = Swarm::start(config(damaged.path(), 2)).await.err().unwrap();
+    assert!(matches!(error, SwarmError::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_blob_is_not_handed_out() {
+    let (a, directory) = peer(1).await;
+    let name = a.add(noise(0, 100_000), "kept").await.unwrap();
+    a.shutdown().await.unwrap();
+    let file = directory.path().join("data").join(format!("{}.data", hex::encode(name)));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[50_000] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let a = Swarm::start(config(directory.path(), 1)).await.unwrap();
+    assert!(matches!(a.get(name, LIMIT).await, Err(SwarmError::Damaged { hash, .. }) if hash == name));
+    // Nor to others.
+    let (b, _b) = peer(2).await;
+    assert_eq!(failures(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap_err()).len(), 1);
+    // Adding it again repairs it.
+    a.add(noise(0, 100_000), "kept").await.unwrap();
+    assert_eq!(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap(), noise(0, 100_000));
+}
+
+#[tokio::test]
+async fn addresses_are_completed() {
+    let directory = TempDir::new().unwrap();
+    let advertise = vec!["203.0.113.7:0".parse().unwrap(), "[2001:db8::7]:4000".parse().unwrap()];
+    let swarm = Swarm::start(SwarmConfig { advertise, ..config(directory.path(), 1) }).await.unwrap();
+    let bound = swarm.0.socket.bound_sockets()[0].port();
+    let addresses: Vec<SocketAddr> = swarm.endpoint().addresses.into_iter().map(Into::into).collect();
+    assert_eq!(addresses, [SocketAddr::from(([203, 0, 113, 7], bound)), "[2001:db8::7]:4000".parse().unwrap()]);
+
+    assert_eq!(reachable(Ipv4Addr::LOCALHOST.into()), Ipv4Addr::LOCALHOST);
+    let derived = reachable(Ipv4Addr::UNSPECIFIED.into());
+    assert!(derived.is_ipv4() && !derived.is_unspecified());
+}
+
+#[test]
+fn the_first_few_take_turns_and_the_unreachable_come_last() {
+    let peer = |id| Endpoint { id: [id; 32], addresses: Default::default() };
+    let peers: Vec<_> = (0..8).map(peer).collect();
+    let ids = |turn, unreachable: &[u8]| {
+        let unreachable = unreachable.iter().map(|id| [*id; 32]).collect();
+        order(&peers, &[2; 32], turn, &unreachable).iter().map(|peer| peer.id[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(0, &[]), [0, 1, 3, 4, 5, 6, 7]);
+    assert_eq!(ids(1, &[]), [1, 3, 4, 0, 5, 6, 7]);
+    assert_eq!(ids(usize::MAX, &[]), ids(usize::MAX % SPREAD, &[]));
+    assert_eq!(ids(0, &[0, 5]), [1, 3, 4, 6, 7, 0, 5]);
+    assert!(order(&peers[..1], &[0; 32], 3, &HashSet::new()).is_empty());
+}
+
+#[test]
+fn causes_are_found_in_depth() {
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    assert!(is_disk_full(&full()));
+    assert!(is_disk_full(&io::Error::other(io::Error::other(full()))));
+    let wrapped = SwarmError::Directory { directory: "a".into(), source: full() };
+    assert!(is_disk_full(&wrapped));
+    assert!(!is_disk_full(&io::Error::from(io::ErrorKind::NotFound)));
+    assert!(is_io(&io::Error::from(io::ErrorKind::NotFound), &[io::ErrorKind::NotFound]));
+}
