@@ -1,4 +1,5 @@
 //! What each command does.
+#![allow(clippy::result_large_err, reason = "the errors are those of sc-cli")]
 
 use crate::{
     chain_spec,

@@ -13,8 +13,7 @@ use pol_primitives::{
 /// update is summed in float32 in the given order; without updates the head stays.
 ///
 /// Fails on payloads of another model or recipe, and when a parameter would not stay finite. Since clipping and averaging only
-/// shrink, an
-/// update that aggregates alone also does in company, so one payload at a time can be checked before it is included.
+/// shrink, an update that aggregates alone also does in company: payloads can be checked one by one before inclusion.
 pub fn aggregate(recipe: &Recipe, base: &[f32], updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
     let layout = Layout::new(&recipe.model)?;
     check_len(layout.len(), base.len())?;
