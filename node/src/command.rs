@@ -1,5 +1,4 @@
 //! What each command does.
-#![allow(clippy::result_large_err, reason = "the errors are those of sc-cli")]
 
 use crate::{
     chain_spec,

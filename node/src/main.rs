@@ -1,4 +1,5 @@
 //! A node of the POL chain: block production, finality, networking and JSON-RPC.
+#![allow(clippy::result_large_err, reason = "the errors are those of the SDK")]
 
 mod chain_spec;
 mod cli;

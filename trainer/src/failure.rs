@@ -50,7 +50,8 @@ impl From<SwarmError> for Failure {
 // What this machine computes and keeps does not get better by trying again.
 impl From<pol_engine::Error> for Failure {
     fn from(error: pol_engine::Error) -> Self {
-        Self::fatal(error)
+        // Except for what somebody else's update did.
+        if matches!(error, pol_engine::Error::NotFinite { .. }) { Self::passing(error) } else { Self::fatal(error) }
     }
 }
 

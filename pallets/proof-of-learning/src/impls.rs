@@ -61,6 +61,12 @@ impl<T: Config> Pallet<T> {
         CurrentRound::<T>::put(round);
     }
 
+    /// Whether `head` was made by `round` and is the model with parameters `root` made of `included`.
+    pub(crate) fn is_newest_head(head: Option<Head>, round: RoundNumber, root: Hash, included: &Included) -> bool {
+        head.is_some_and(|head| (head.round, head.root) == (round, root))
+            && Records::<T>::get(round).is_some_and(|record| record.included == *included)
+    }
+
     /// Opens round `number` if there is something to do in it.
     fn open(number: RoundNumber, lengths: &RoundConfig, now: BlockNumber) {
         if let Some(recipe) = PendingRecipe::<T>::take() {

@@ -562,6 +562,7 @@ pub mod pallet {
 
         /// Counts the validator's stake for the head with parameters `root`, made of the round's reveals in `included`; in round
         /// zero, for the initial model. An attestation replaces the validator's earlier one. The quorum adopts the head.
+        /// A validator that comes after the quorum may attest the newest head too: it counts as taking part, and no stake moves.
         ///
         /// Origin: signed by a validator that takes part in attesting. Emits [`Event::Attested`], and [`Event::HeadAdvanced`]
         /// with the quorum.
@@ -578,10 +579,16 @@ pub mod pallet {
         ) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
             let current = CurrentRound::<T>::get();
+            let head = CurrentHead::<T>::get();
+            if round < current.number && Self::is_newest_head(head, round, root, &included) {
+                ensure!(T::Bonds::validator_stake(&who).is_some(), Error::<T>::NotAValidator);
+                T::Bonds::note_attested(&who);
+                Self::deposit_event(Event::Attested { account: who, round, root });
+                return Ok(Some(T::WeightInfo::attest_head()).into());
+            }
             ensure!(round == current.number, Error::<T>::WrongRound);
             ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
             let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
-            let head = CurrentHead::<T>::get();
             let fits = included.is_canonical(current.revealed) && included.is_empty() == head.is_none();
             ensure!(fits, Error::<T>::BadIncluded);
 

@@ -33,7 +33,9 @@ pub struct Validator {
     tidied: RoundNumber,
     /// Validators that had not attested when the phase was last looked at, and the phase's round.
     silent: Option<(RoundNumber, BTreeSet<AccountId>)>,
-    /// Payloads that were fetched and found well formed in this round.
+    /// Newest head this validator attested or found when it started.
+    attested: Option<RoundNumber>,
+    /// Payloads that were fetched and found sound in this round.
     held: (RoundNumber, BTreeSet<Hash>),
 }
 
@@ -52,12 +54,20 @@ impl Validator {
             measured: None,
             tidied: 0,
             silent: None,
+            attested: None,
             held: (0, BTreeSet::new()),
         }
     }
 
-    /// Fetches every revealed payload; returns the indices of those that are here and well formed.
-    async fn hold_payloads(&mut self, recipe: &Recipe, round: RoundNumber, submissions: &[(AccountId, Submission)]) -> Result<Vec<u8>> {
+    /// Fetches every revealed payload; returns the indices of those that are here and give finite parameters.
+    async fn hold_payloads(
+        &mut self,
+        recipe: &Recipe,
+        round: RoundNumber,
+        model: Option<&Model>,
+        submissions: &[(AccountId, Submission)],
+    ) -> Result<Vec<u8>> {
+        let Some(model) = model else { return Ok(Vec::new()) };
         if self.held.0 != round {
             self.held = (round, BTreeSet::new());
         }
@@ -65,12 +75,14 @@ impl Validator {
         for (account, submission) in submissions {
             let Some(opened) = submission.opened.filter(|_| submission.status == Status::Revealed) else { continue };
             if !self.held.1.contains(&opened.payload_hash) {
-                match self.peer.payload(recipe, account, &opened.payload_hash).await {
+                let alone = Included::from_indices([opened.index]);
+                let sound = async { apply(recipe, model, updates_of(&self.peer, recipe, submissions, &alone).await?).await };
+                match sound.await {
                     Ok(_) => {
                         self.held.1.insert(opened.payload_hash);
                     }
                     Err(Failure::Passing(error)) => {
-                        tracing::warn!("round {round}: {error:#}");
+                        tracing::warn!("round {round}: leaving out {}: {error:#}", pol_chain::format_account(account));
                         continue;
                     }
                     Err(fatal) => return Err(fatal),
@@ -119,10 +131,26 @@ impl Validator {
         self.send(round, next.root, included).await
     }
 
-    async fn send(&self, round: RoundNumber, root: Hash, included: Included) -> Result<()> {
+    async fn send(&mut self, round: RoundNumber, root: Hash, included: Included) -> Result<()> {
         let count = included.len();
+        self.attested = Some(round);
         self.peer.chain.submit(&self.signer, Call::AttestHead { round, root, included }).await?;
         tracing::info!("round {round}: attested {} with {count} updates", short(&root));
+        Ok(())
+    }
+
+    /// Attests a head that the others agreed on before this validator could, so that it counts as taking part.
+    async fn attest_late(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        let Some(head) = overview.head else { return Ok(()) };
+        let known = *self.attested.get_or_insert(head.round);
+        if head.round <= known || overview.round.phase == Phase::Attest {
+            return Ok(());
+        }
+        // The follower has rebuilt this head from its updates by now.
+        self.attested = Some(head.round);
+        let Some(record) = self.peer.chain.round_record(head.round).await? else { return Ok(()) };
+        let call = Call::AttestHead { round: head.round, root: head.root, included: record.included };
+        submit_housekeeping(&self.peer.chain, &self.signer, call).await?;
         Ok(())
     }
 
@@ -180,11 +208,12 @@ impl Role for Validator {
         let round = &overview.round;
         if matches!(round.phase, Phase::Reveal | Phase::Attest) {
             let submissions = self.peer.chain.submissions(round.number).await?;
-            let held = self.hold_payloads(&recipe, round.number, &submissions).await?;
+            let held = self.hold_payloads(&recipe, round.number, model.as_ref(), &submissions).await?;
             if round.phase == Phase::Attest {
                 self.attest(overview, &recipe, model.as_ref(), &submissions, &held).await?;
             }
         }
+        self.attest_late(overview).await?;
         self.tidy(overview).await?;
         if let (Some(model), Some(head), Phase::Train) = (model, &overview.head, round.phase) {
             self.measure(&recipe, head.round, &model).await?;

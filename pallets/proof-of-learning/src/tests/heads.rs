@@ -55,6 +55,26 @@ fn sixty_seven_percent_make_a_head() {
 }
 
 #[test]
+fn who_comes_after_the_quorum_counts_as_taking_part() {
+    in_round_one(|| {
+        train(&[1, 2]);
+        attests(11, [5; 32], &[0, 1]);
+        attests(12, [5; 32], &[0, 1]);
+        let (newest, noted) = (head(), Noted::get(13));
+        refused(13, 1, included(&[0]), Error::WrongRound);
+        assert_noop!(Learning::attest_head(signed(13), 1, [6; 32], included(&[0, 1])), Error::<Test>::WrongRound);
+        assert_noop!(Learning::attest_head(signed(1), 1, [5; 32], included(&[0, 1])), Error::<Test>::NotAValidator);
+        assert_ok!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])));
+        assert_event(Event::Attested { account: 13, round: 1, root: [5; 32] });
+        assert_eq!((head(), Noted::get(13), tallies()), (newest, noted + 1, vec![]));
+        // Only the newest head can be attested late.
+        train(&[1]);
+        adopt([7; 32], &[0]);
+        assert_noop!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])), Error::<Test>::WrongRound);
+    });
+}
+
+#[test]
 fn the_same_root_of_another_set_is_another_head() {
     in_round_one(|| {
         train(&[1, 2]);

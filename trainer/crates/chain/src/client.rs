@@ -43,11 +43,11 @@ const API: &str = "PolApi";
 /// How long a first connection is tried, so that a node started at the same time is found.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest pause between two attempts to reconnect; the first is a fifth of a second, and they double.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Blocks a transaction can wait for its inclusion; a power of two, as eras are.
 const LIFETIME: BlockNumber = 64;
 /// Blocks after which a transaction that none of them includes is handed to the node again.
-const RESEND: u32 = 2;
+const RESEND: u32 = 2_000;
 /// Times a transaction is signed when other processes of the same account take its nonce.
 const ATTEMPTS: u32 = 3;
 /// Pause between two of them.

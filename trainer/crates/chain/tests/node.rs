@@ -1,5 +1,5 @@
 //! The client against a real node, `pol-node`, which must be built beforehand in the same profile:
-//! `cargo build --release -p pol-node`. Takes about a minute, most of it waiting for blocks.
+//! `cargo build --release -p pol-node`. Takes up to a minute, most of it waiting for nodes to start and for blocks.
 
 use futures::StreamExt;
 use pol_chain::{Call, Chain, ChainError, Signer};
@@ -15,6 +15,7 @@ use pol_primitives::{
 };
 use std::{
     fs::{self, File},
+    future::ready,
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -96,13 +97,13 @@ async fn in_time<T>(what: &str, step: impl Future<Output = T>) -> T {
     timeout(PATIENCE, step).await.unwrap_or_else(|_| panic!("{what} takes longer than {PATIENCE:?}"))
 }
 
-fn alice() -> Signer {
-    Signer::from_uri("//Alice").unwrap()
+fn signer(path: &str) -> Signer {
+    Signer::from_uri(path).unwrap()
 }
 
 /// An account nobody has used.
 fn fresh(name: &str) -> Signer {
-    Signer::from_uri(&format!("//test//{name}")).unwrap()
+    signer(&format!("//test//{name}"))
 }
 
 /// The name of the error that the call was refused with.
@@ -193,7 +194,7 @@ async fn a_participant_reads_and_writes() {
     for member in chain.members().await.unwrap() {
         assert_eq!(chain.member(&member.account).await.unwrap(), Some(member));
     }
-    let (alice, someone) = (alice(), fresh("someone"));
+    let (alice, someone) = (signer("//Alice"), fresh("someone"));
     assert_eq!(chain.member(&someone.account()).await.unwrap(), None);
     assert_eq!(chain.lease(&someone.account()).await.unwrap(), None);
     assert_eq!(chain.standing(&someone.account()).await.unwrap(), Default::default());
@@ -247,43 +248,37 @@ async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
     let mut node = Node::start();
     let chain = in_time("connecting", Chain::connect(&node.url())).await.unwrap();
     let mut blocks = chain.blocks().await.unwrap();
-    let before =
-        in_time("a block", blocks.by_ref().skip_while(|block| std::future::ready(block.number == 0)).next()).await.unwrap();
-
-    // The node dies with the transaction in its pool, which it forgets.
-    let (alice, receiver) = (alice(), fresh("receiver"));
-    let nonce = chain.nonce(&alice.account()).await.unwrap();
-    let transfer = Call::Transfer { to: receiver.account(), amount: 3 * POL };
-    let sending = {
-        let (chain, alice, transfer) = (chain.clone(), alice.clone(), transfer.clone());
-        tokio::spawn(async move { chain.submit(&alice, transfer).await })
+    let first = in_time("a block", blocks.next()).await.unwrap();
+    let receiver = fresh("receiver").account();
+    let send = |sender: Signer| {
+        let chain = chain.clone();
+        tokio::spawn(async move { chain.submit(&sender, Call::Transfer { to: receiver, amount: 3 * POL }).await })
     };
+    let (alice, bob) = (signer("//Alice"), signer("//Bob"));
+
+    // The node dies with one transaction in its pool, which it forgets, and is asked for more while it is away.
+    let interrupted = send(alice.clone());
     sleep(Duration::from_millis(200)).await;
     node.kill();
+    let begun_without_node = send(bob.clone());
+    let overview = {
+        let chain = chain.clone();
+        tokio::spawn(async move { chain.overview().await })
+    };
+    sleep(Duration::from_millis(200)).await;
     node.restart();
-    in_time("the interrupted transfer", sending).await.unwrap().unwrap();
-    assert_eq!(chain.free_balance(&receiver.account()).await.unwrap(), 3 * POL);
-    assert_eq!(chain.nonce(&alice.account()).await.unwrap(), nonce + 1);
 
-    // The stream of blocks goes on.
-    in_time("a later block", blocks.by_ref().skip_while(|block| std::future::ready(block.number <= before.number + 1)).next())
-        .await
-        .unwrap();
+    in_time("a read while the node restarts", overview).await.unwrap().unwrap();
+    let begun = in_time("a transfer begun while the node restarts", begun_without_node).await.unwrap().unwrap();
+    let interrupted = in_time("a transfer whose node was killed", interrupted).await.unwrap().unwrap();
 
-    // What is asked while the node is away waits for it.
-    node.kill();
-    let (overview, sent, ()) = in_time(
-        "a transfer begun without a node",
-        futures::future::join3(chain.overview(), chain.submit(&alice, transfer), async {
-            sleep(Duration::from_millis(500)).await;
-            node.restart();
-        }),
-    )
-    .await;
-    overview.unwrap();
-    sent.unwrap();
-    assert_eq!(chain.free_balance(&receiver.account()).await.unwrap(), 6 * POL);
-    assert_eq!(chain.nonce(&alice.account()).await.unwrap(), nonce + 2);
+    // The stream of blocks goes on, to where a second copy would have been included too.
+    let both = begun.block.number.max(interrupted.block.number).max(first.number);
+    let later = in_time("later blocks", blocks.skip_while(|block| ready(block.number < both + 2)).next()).await.unwrap();
+    let settled = chain.at(later.hash);
+    assert_eq!(settled.free_balance(&receiver).await.unwrap(), 6 * POL);
+    assert_eq!(settled.nonce(&alice.account()).await.unwrap(), 1);
+    assert_eq!(settled.nonce(&bob.account()).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
