@@ -107,7 +107,7 @@ done
 
 limit=()
 [ "$rounds" = 0 ] || limit=(--rounds "$rounds")
-"$trainer" observe "${limit[@]}" --out "$out/summary.json" "${json[@]}" &
+"$trainer" observe --log warn "${limit[@]}" --out "$out/summary.json" "${json[@]}" &
 observer=$!
 started+=("$observer")
 while kill -0 "$observer" 2>/dev/null; do

@@ -55,9 +55,7 @@ pub fn create(deps: &Deps, executor: SubscriptionTaskExecutor) -> Result<RpcModu
     let mut module = RpcModule::new(());
     module.merge(System::new(client(), deps.pool.clone()).into_rpc())?;
     module.merge(TransactionPayment::new(client()).into_rpc())?;
-    module.merge(
-        Babe::new(client(), deps.babe_worker.clone(), deps.keystore.clone(), deps.select_chain.clone()).into_rpc(),
-    )?;
+    module.merge(Babe::new(client(), deps.babe_worker.clone(), deps.keystore.clone(), deps.select_chain.clone()).into_rpc())?;
     module.merge(
         Grandpa::new(
             executor,

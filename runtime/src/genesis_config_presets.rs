@@ -63,10 +63,9 @@ pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
     use sp_keyring::{Ed25519Keyring as Grandpa, Sr25519Keyring as Babe};
     let preset = match id.as_str() {
         DEV_RUNTIME_PRESET => genesis(&[(Babe::Alice, Grandpa::Alice)], Some(Babe::Alice.to_account_id())),
-        LOCAL_TESTNET_RUNTIME_PRESET => genesis(
-            &[(Babe::Alice, Grandpa::Alice), (Babe::Bob, Grandpa::Bob), (Babe::Charlie, Grandpa::Charlie)],
-            None,
-        ),
+        LOCAL_TESTNET_RUNTIME_PRESET => {
+            genesis(&[(Babe::Alice, Grandpa::Alice), (Babe::Bob, Grandpa::Bob), (Babe::Charlie, Grandpa::Charlie)], None)
+        }
         _ => return None,
     };
     Some(preset.to_string().into_bytes())

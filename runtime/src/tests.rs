@@ -2,7 +2,10 @@
 
 use crate::{configs::ProxyType, genesis_config_presets as presets, *};
 use codec::Encode;
-use frame_support::{dispatch::GetDispatchInfo, traits::{InstanceFilter, fungible::Inspect}};
+use frame_support::{
+    dispatch::GetDispatchInfo,
+    traits::{InstanceFilter, fungible::Inspect},
+};
 use pol_primitives::{
     MILLION,
     data::{ManifestInfo, SourceKind},
@@ -86,9 +89,10 @@ impl Chain {
     fn block(&mut self, calls: impl IntoIterator<Item = (sr25519::Pair, RuntimeCall)>) {
         let number = System::block_number() + 1;
         let slot = sp_consensus_babe::Slot::from(1_000 + u64::from(number));
-        let author = sp_consensus_babe::digests::PreDigest::SecondaryPlain(
-            sp_consensus_babe::digests::SecondaryPlainPreDigest { authority_index: 0, slot },
-        );
+        let author = sp_consensus_babe::digests::PreDigest::SecondaryPlain(sp_consensus_babe::digests::SecondaryPlainPreDigest {
+            authority_index: 0,
+            slot,
+        });
         let digest = Digest { logs: vec![DigestItem::PreRuntime(sp_consensus_babe::BABE_ENGINE_ID, author.encode())] };
         let header = Header::new(number, Hash::zero(), Hash::zero(), self.parent, digest);
         Executive::initialize_block(&header);
@@ -117,14 +121,7 @@ impl Chain {
 fn recipe() -> Recipe {
     let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 20, cadence: 1 };
     Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec {
-            vocabulary: 8_192,
-            width: 128,
-            layers: 4,
-            heads: 4,
-            feed_forward: 512,
-            context: 128,
-        }),
+        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 8_192, width: 128, layers: 4, heads: 4, feed_forward: 512, context: 128 }),
         tokenizer: [1; 32],
         seed: [2; 32],
         sequence: 128,

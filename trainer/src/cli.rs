@@ -106,7 +106,7 @@ fn dev_uri(name: &str) -> Result<String> {
     let mut uri = String::new();
     for part in name.split('-') {
         let mut letters = part.chars();
-        let Some(first) = letters.next().filter(char::is_ascii_alphanumeric) else {
+        let Some(first) = letters.next().filter(|_| part.chars().all(|letter| letter.is_ascii_alphanumeric())) else {
             bail!("'{name}' is not a development account; use alice, bob, charlie, dave, eve, ferdie, trainer-1 … or validator-1 …")
         };
         uri.push_str("//");
@@ -453,5 +453,6 @@ mod tests {
         assert_eq!(dev_uri("trainer-12").unwrap(), "//Trainer//12");
         assert!(dev_uri("").is_err());
         assert!(dev_uri("trainer-").is_err());
+        assert!(dev_uri("a//b").is_err());
     }
 }

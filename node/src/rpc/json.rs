@@ -26,7 +26,6 @@ fn balance(balance: Balance) -> Value {
     balance.to_string().into()
 }
 
-
 /// The network.
 pub fn overview(overview: &Overview<AccountId>) -> Value {
     json!({

@@ -106,8 +106,7 @@ impl PolServer for Pol {
     }
 
     fn round_record(&self, number: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.round_record(at, number))
-            .map(|record| record.as_ref().map_or(Value::Null, json::round_record))
+        self.ask(at, |api, at| api.round_record(at, number)).map(|record| record.as_ref().map_or(Value::Null, json::round_record))
     }
 
     fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {

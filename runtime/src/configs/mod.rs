@@ -14,8 +14,8 @@ use frame_support::{
     },
 };
 use frame_system::limits::{BlockLength, BlockWeights};
-use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
 use pallet_session::{SessionManager, historical};
+use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
 use pol_primitives::traits::Bonds;
 use sp_runtime::{
     FixedPointNumber, Perbill, Perquintill,

@@ -45,7 +45,7 @@ async fn take_part(peer: &Peer, signer: &Signer, role: Role, options: &RunOption
             () = roles::interruption() => return Ok(()),
         }
     };
-    tracing::info!("{} takes part as a {}", signer.ss58(), name(member.role));
+    tracing::info!("{} takes part with the role {}", signer.ss58(), name(member.role));
     let machine = pol_hardware::detect(peer.state.path())?;
     let workers = options.workers.map_or(machine.cores, usize::from);
     match role {

@@ -47,7 +47,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Blocks a transaction can wait for its inclusion; a power of two, as eras are.
 const LIFETIME: BlockNumber = 64;
 /// Blocks after which a transaction that none of them includes is handed to the node again.
-const RESEND: u32 = 2_000;
+const RESEND: u32 = 2;
 /// Times a transaction is signed when other processes of the same account take its nonce.
 const ATTEMPTS: u32 = 3;
 /// Pause between two of them.
