@@ -5,6 +5,9 @@
 export POL_CACHE="${POL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pol}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$POL_CACHE/target}"
 export CARGO_INCREMENTAL=0
+# The WASM build takes its dependencies' versions from this workspace's lock file, wherever the target folder is.
+WASM_BUILD_WORKSPACE_HINT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export WASM_BUILD_WORKSPACE_HINT
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 
 # libtorch: the version that the `tch` crate is written for.
@@ -18,6 +21,8 @@ export POL_NODE_MODULES="$POL_CACHE/js"
 # Members are compiled by clippy, so that linting and building share one set of dependency artifacts.
 if command -v clippy-driver >/dev/null 2>&1; then
     export RUSTC_WORKSPACE_WRAPPER=clippy-driver
+    # Warnings are errors; the odd spelling is how arguments are kept apart.
+    export CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings
 fi
 
 # The toolchain that has the WASM target: setup.sh records which one that is when it is not the default.

@@ -1,6 +1,9 @@
 //! The presets, fees, and one round of learning through the real runtime, by signed extrinsics in real blocks.
 
-use crate::{configs::ProxyType, genesis_config_presets as presets, *};
+use crate::{
+    configs::{ProxyType, SlashEquivocation},
+    genesis_config_presets as presets, *,
+};
 use codec::Encode;
 use frame_support::{
     dispatch::GetDispatchInfo,
@@ -21,7 +24,8 @@ use pol_primitives::{
 use sp_core::{Pair, sr25519};
 use sp_io::TestExternalities;
 use sp_keyring::Sr25519Keyring;
-use sp_runtime::{BuildStorage, Digest, DigestItem, generic::Era, traits::Header as _};
+use sp_runtime::{BuildStorage, Digest, DigestItem, Perbill, generic::Era, traits::Header as _};
+use sp_staking::offence::{OffenceDetails, OnOffenceHandler};
 
 const DEV: &str = sp_genesis_builder::DEV_RUNTIME_PRESET;
 const LOCAL: &str = sp_genesis_builder::LOCAL_TESTNET_RUNTIME_PRESET;
@@ -363,4 +367,21 @@ fn a_learning_proxy_cannot_move_funds() {
     assert!(!ProxyType::Learning.filter(&pallet_pol_staking::Call::unbond {}.into()));
     assert!(ProxyType::Any.filter(&transfer) && ProxyType::Any.is_superset(&ProxyType::Learning));
     assert!(!ProxyType::Learning.is_superset(&ProxyType::Any));
+}
+
+#[test]
+fn an_equivocation_costs_the_bond_and_the_seat() {
+    genesis(LOCAL).execute_with(|| {
+        System::set_block_number(1);
+        let bob = Sr25519Keyring::Bob.to_account_id();
+        let issued = Balances::total_issuance();
+        let offence = OffenceDetails { offender: (bob.clone(), ()), reporters: vec![] };
+        SlashEquivocation::on_offence(&[offence], &[Perbill::from_percent(50)], 0);
+        let half = Role::Authority.minimum_bond() / 2;
+        assert_eq!(Staking::member(bob.clone()).unwrap().bond, half);
+        assert_eq!(Balances::total_issuance(), issued - half);
+        let seat = Session::validators().iter().position(|validator| *validator == bob).unwrap();
+        assert_eq!(Session::disabled_validators(), vec![seat as u32]);
+        try_state();
+    });
 }

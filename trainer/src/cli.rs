@@ -157,7 +157,7 @@ pub struct RunOptions {
     /// Size of a lease; a larger tier trains on more data in a round.
     #[arg(long, value_enum, default_value = "auto")]
     pub tier: TierOption,
-    /// Folder of state: blobs, optimiser moments, progress. [default: ~/.local/share/pol-trainer/ACCOUNT]
+    /// Folder of state: blobs, optimiser moments, progress. [default: ~/.local/share/pol-trainer/CHAIN/ACCOUNT]
     #[arg(long, value_name = "DIR", env = "POL_BASE_PATH")]
     pub base_path: Option<PathBuf>,
     /// Threads that train. [default: all cores]

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 const HASH_BYTES: u64 = 32;
 /// Tag of blobs that only the open lease needs.
-pub const LEASE_TAG: &str = "lease/";
+pub const LEASE_TAG: &str = "lease";
 
 /// Fetches shards, remembering each manifest's list of hashes.
 pub struct ShardReader {
@@ -59,7 +59,7 @@ impl ShardReader {
     pub async fn lease_data(&mut self, recipe: &Recipe, shards: &[ShardId]) -> Result<LeaseData> {
         let mut tokens = Vec::with_capacity(shards.len());
         for id in shards {
-            tokens.push(self.shard(recipe, *id, &format!("{LEASE_TAG}{}-{}", id.manifest, id.index)).await?);
+            tokens.push(self.shard(recipe, *id, &format!("{LEASE_TAG}/{}-{}", id.manifest, id.index)).await?);
         }
         Ok(LeaseData::new(recipe, tokens)?)
     }

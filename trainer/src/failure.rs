@@ -32,6 +32,17 @@ impl Failure {
     }
 }
 
+/// The error and its causes, leaving out a cause that is named already.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 impl From<ChainError> for Failure {
     fn from(error: ChainError) -> Self {
         if matches!(error, ChainError::Unfunded { .. }) { Self::fatal(error) } else { Self::passing(error) }
@@ -41,7 +52,8 @@ impl From<ChainError> for Failure {
 impl From<SwarmError> for Failure {
     fn from(error: SwarmError) -> Self {
         match error {
-            SwarmError::DiskFull(_) | SwarmError::Damaged { .. } => Self::fatal(error),
+            // A store that failed once fails until it is opened again.
+            SwarmError::DiskFull(_) | SwarmError::Damaged { .. } | SwarmError::Store(_) => Self::fatal(error),
             _ => Self::passing(error),
         }
     }
@@ -64,5 +76,19 @@ impl From<crate::state::StateError> for Failure {
 impl From<tokio::task::JoinError> for Failure {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::fatal(anyhow::Error::new(error).context("a worker thread failed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_named_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("file: {0}")]
+        struct Named(#[source] std::io::Error);
+        let error = anyhow::Error::new(Named(std::io::Error::other("lost"))).context("cannot go on");
+        assert_eq!(explain(&error), "cannot go on: file: lost");
     }
 }

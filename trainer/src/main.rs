@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pol-trainer: {error:#}");
+            eprintln!("pol-trainer: {}", failure::explain(&error));
             ExitCode::FAILURE
         }
     }

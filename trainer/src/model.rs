@@ -68,7 +68,8 @@ impl ModelKeeper {
             Some(model) => model,
             None => {
                 tracing::info!("fetching the model of round {} from peers", head.round);
-                self.fetch(&head.root, recipe).await?
+                self.peer.swarm.release(FETCHED_TAG).await?;
+                self.fetch(&head.root, recipe, FETCHED_TAG).await?
             }
         };
         let tag = model_tag(head.round);
@@ -101,10 +102,10 @@ impl ModelKeeper {
         Ok((model.root == head.root).then_some(model))
     }
 
-    /// The model whose parameters hash to `root`, from this machine or a peer.
-    pub async fn fetch(&self, root: &Hash, recipe: &Recipe) -> Result<Model> {
+    /// The model whose parameters hash to `root`, from this machine or a peer, kept under the label `keep`.
+    pub async fn fetch(&self, root: &Hash, recipe: &Recipe, keep: &str) -> Result<Model> {
         let size = recipe.model.size();
-        let bytes = self.peer.blob(root, size * VALUE_BYTES, &[], FETCHED_TAG).await?;
+        let bytes = self.peer.blob(root, size * VALUE_BYTES, &[], keep).await?;
         let parameters = parameters_from_bytes(&bytes, size as usize).map_err(Failure::passing)?;
         Ok(Model { root: *root, parameters: Arc::new(parameters) })
     }

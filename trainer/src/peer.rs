@@ -1,7 +1,7 @@
 //! One process in the network: its account, its view of the chain and its place in the swarm.
 
 use crate::{
-    cli::{NodeOptions, SwarmOptions},
+    cli::SwarmOptions,
     failure::{Failure, Result},
     state::StateFolder,
 };
@@ -15,8 +15,7 @@ use pol_primitives::{
     view::Member,
 };
 use pol_swarm::{Swarm, SwarmConfig};
-use std::{path::PathBuf, sync::Arc};
-use tokio::sync::Mutex;
+use std::sync::Arc;
 
 /// Kept besides the bond, for fees.
 const FEE_RESERVE: Balance = POL;
@@ -27,15 +26,11 @@ pub struct Peer {
     pub chain: Chain,
     pub swarm: Swarm,
     pub state: Arc<StateFolder>,
-    /// Known members; refreshed when a blob is looked for.
-    members: Arc<Mutex<Vec<Member<AccountId>>>>,
 }
 
 impl Peer {
-    /// Connects to the node and starts serving blobs from `base_path`.
-    pub async fn start(node: &NodeOptions, swarm: &SwarmOptions, base_path: PathBuf) -> anyhow::Result<Self> {
-        let state = StateFolder::open(&base_path)?;
-        let chain = Chain::connect(&node.url).await?;
+    /// Starts serving blobs from `state`.
+    pub async fn start(chain: Chain, swarm: &SwarmOptions, state: StateFolder) -> anyhow::Result<Self> {
         let config = SwarmConfig {
             directory: state.path().join("swarm"),
             secret: state.peer_secret()?,
@@ -43,7 +38,7 @@ impl Peer {
             advertise: swarm.advertise.clone(),
         };
         let swarm = Swarm::start(config).await?;
-        Ok(Self { chain, swarm, state: Arc::new(state), members: Arc::default() })
+        Ok(Self { chain, swarm, state: Arc::new(state) })
     }
 
     /// Bonds the account for `role` and registers where it is reached, unless that is so already.
@@ -96,17 +91,12 @@ impl Peer {
         // The likeliest first: who is named, then validators, which keep everything, then trainers.
         members.sort_by_key(|member| (!first.contains(&member.account), !member.role.attests()));
         let own = self.swarm.endpoint().id;
-        let endpoints = members.iter().filter_map(|member| member.endpoint.clone()).filter(|endpoint| endpoint.id != own).collect();
-        *self.members.lock().await = members;
-        Ok(endpoints)
+        Ok(members.into_iter().filter_map(|member| member.endpoint).filter(|endpoint| endpoint.id != own).collect())
     }
 
-    /// A blob of at most `max_bytes`, from this machine or a peer.
+    /// A blob of at most `max_bytes`, from this machine or a peer, kept under the label `keep`.
     pub async fn blob(&self, hash: &Hash, max_bytes: u64, first: &[AccountId], keep: &str) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.swarm.get(*hash, max_bytes).await? {
-            return Ok(bytes.to_vec());
-        }
-        let peers = self.endpoints(first).await?;
+        let peers = if self.swarm.has(*hash).await? { Vec::new() } else { self.endpoints(first).await? };
         Ok(self.swarm.fetch(*hash, max_bytes, &peers, keep).await?.to_vec())
     }
 

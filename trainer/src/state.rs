@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! BASE/lock             held while a process uses the folder
+//! BASE/chain            the chain it belongs to, by the hash of its first block
 //! BASE/peer.key         secret of this peer in the swarm
 //! BASE/swarm/           blobs: models, payloads, shards
 //! BASE/journal.json     how far the open lease has come
@@ -29,6 +30,11 @@ pub enum StateError {
     Io { path: PathBuf, source: io::Error },
     #[error("{0} is in use by another pol-trainer; give each its own --base-path")]
     InUse(PathBuf),
+    #[error(
+        "{path} belongs to a chain whose first block is 0x{known}, and the node's is 0x{found}. If the chain was started anew, \
+         remove the folder; to keep it, name another with --base-path"
+    )]
+    OtherChain { path: PathBuf, known: String, found: String },
     #[error("{path} is damaged ({why}). Move it away to go on without it: {consequence}")]
     Damaged { path: PathBuf, why: String, consequence: &'static str },
 }
@@ -104,7 +110,23 @@ impl StateFolder {
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(path.into())),
             Err(TryLockError::Error(source)) => return Err(StateError::Io { path: lock_path, source }),
         }
-        Ok(Self { path: path.into(), _lock: lock })
+        let folder = Self { path: path.into(), _lock: lock };
+        // What was being written when a process was killed.
+        folder.remove_where(|name| name.starts_with(".tmp") || name.ends_with(".next"))?;
+        Ok(folder)
+    }
+
+    /// Makes the folder that of the chain whose first block is `first_block`; refuses one of another chain, whose leases and
+    /// moments mean nothing here.
+    pub fn claim(&self, first_block: &Hash) -> Result<(), StateError> {
+        let path = self.path.join("chain");
+        let found = hex::encode(first_block);
+        match fs::read_to_string(&path) {
+            Ok(known) if known.trim() == found => Ok(()),
+            Ok(known) => Err(StateError::OtherChain { path: self.path.clone(), known: known.trim().into(), found }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(&path, found.as_bytes()),
+            Err(source) => Err(StateError::Io { path, source }),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -275,6 +297,29 @@ mod tests {
         assert!(!state_folder.has_carry(&old.carry().hash()));
         assert_eq!(state_folder.load_carry(&new.carry().hash(), 10).unwrap().steps, 2);
         assert_eq!(state_folder.journal().unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_chain() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        state_folder.claim(&[1; 32]).unwrap();
+        state_folder.claim(&[1; 32]).unwrap();
+        let message = state_folder.claim(&[2; 32]).unwrap_err().to_string();
+        assert!(message.contains("--base-path") && message.contains(&hex::encode([1; 32])), "{message}");
+        fs::write(folder.path().join("chain"), [0xff, 0xfe]).unwrap();
+        assert!(state_folder.claim(&[1; 32]).is_err());
+    }
+
+    #[test]
+    fn what_was_half_written_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".tmpAbCdEf", "journal.next", "peer.key"] {
+            fs::write(folder.path().join(name), [7; 32]).unwrap();
+        }
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        assert!(!folder.path().join(".tmpAbCdEf").exists() && !folder.path().join("journal.next").exists());
+        assert_eq!(state_folder.peer_secret().unwrap(), [7; 32]);
     }
 
     #[test]

@@ -3,16 +3,17 @@
 use crate::{
     cli::{ObserveOptions, SwarmOptions},
     data::ShardReader,
-    failure::Failure,
+    failure::{Failure, explain},
     heldout::HeldOut,
     model::ModelKeeper,
     peer::{Peer, short},
     roles,
+    state::StateFolder,
 };
 use anyhow::{Context, Result, bail};
 use futures::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
-use pol_chain::{AccountId, format_account};
+use pol_chain::{AccountId, Chain, format_account};
 use pol_primitives::{RoundNumber, head::Head, round::Phase, view::Overview};
 use serde::Serialize;
 use std::{
@@ -58,7 +59,8 @@ struct Measured {
 
 pub async fn run(options: ObserveOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("a temporary folder for blobs")?;
-    let peer = Peer::start(&options.node, &SwarmOptions::fetching(), scratch.path().into()).await?;
+    let chain = Chain::connect(&options.node.url).await?;
+    let peer = Peer::start(chain, &SwarmOptions::fetching(), StateFolder::open(scratch.path())?).await?;
     let outcome = observe(&peer, &options).await;
     peer.swarm.clone().shutdown().await?;
     outcome
@@ -151,7 +153,7 @@ async fn measure_heads(peer: Peer, sequences: usize, sender: mpsc::UnboundedSend
         };
         match step.await {
             Ok(()) => {}
-            Err(Failure::Passing(error)) => tracing::debug!("{error:#}"),
+            Err(Failure::Passing(error)) => tracing::debug!("{}", explain(&error)),
             Err(Failure::Fatal(error)) => return Err(error),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

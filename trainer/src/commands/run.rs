@@ -2,48 +2,92 @@
 
 use crate::{
     cli::{RoleOption, RunOptions},
-    failure::Failure,
+    failure::{Failure, explain},
     peer::{Peer, name},
     roles::{self, trainer::Trainer, validator::Validator},
+    state::StateFolder,
 };
 use anyhow::{Context, Result, anyhow};
-use pol_chain::Signer;
+use pol_chain::{Chain, Signer};
 use pol_data::ShardFolder;
-use pol_primitives::peer::Role;
-use std::path::{Path, PathBuf};
+use pol_primitives::{Hash, peer::Role};
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
+
+/// Blocks come every three seconds.
+const BLOCK: Duration = Duration::from_secs(3);
+/// Most time to say goodbye to peers.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 pub async fn run(options: RunOptions) -> Result<()> {
+    let mut interrupted = pin!(roles::interruption());
     let signer = options.key.signer()?;
-    let base_path = match &options.base_path {
-        Some(path) => path.clone(),
-        None => default_base_path(&signer)?,
+    let (peer, first_block) = tokio::select! {
+        started = start(&signer, &options) => started?,
+        () = &mut interrupted => return Ok(()),
     };
-    let peer = Peer::start(&options.node, &options.swarm, base_path).await?;
-    let role = match options.role {
-        RoleOption::Trainer => Role::Trainer,
-        RoleOption::Validator => Role::Validator,
+    let outcome = tokio::select! {
+        outcome = take_part(&peer, &first_block, &signer, &options) => outcome,
+        () = &mut interrupted => {
+            tracing::info!("stopping");
+            Ok(())
+        }
     };
-    if let Some(folder) = &options.data {
-        serve(&peer, folder).await?;
-    }
-    let outcome = take_part(&peer, &signer, role, &options).await;
-    if let Err(error) = peer.swarm.clone().shutdown().await {
-        tracing::warn!("{error}");
+    // What was stored is safe already.
+    match tokio::time::timeout(GOODBYE, peer.swarm.clone().shutdown()).await {
+        Ok(Err(error)) => tracing::debug!("{error}"),
+        Ok(Ok(())) | Err(_) => {}
     }
     outcome
 }
 
-async fn take_part(peer: &Peer, signer: &Signer, role: Role, options: &RunOptions) -> Result<()> {
+/// Opens this account's state for the chain that the node serves.
+async fn start(signer: &Signer, options: &RunOptions) -> Result<(Peer, Hash)> {
+    let chain = Chain::connect(&options.node.url).await?;
+    let first_block = first_block(&chain).await?;
+    let base_path = match &options.base_path {
+        Some(path) => path.clone(),
+        None => default_base_path(&first_block, signer)?,
+    };
+    let state = StateFolder::open(&base_path)?;
+    state.claim(&first_block)?;
+    Ok((Peer::start(chain, &options.swarm, state).await?, first_block))
+}
+
+/// The block that names the chain, once it can't change any more.
+async fn first_block(chain: &Chain) -> Result<Hash> {
+    let mut waited = false;
+    loop {
+        if chain.finalised().await?.number > 0
+            && let Some(first) = chain.first_block().await?
+        {
+            return Ok(first);
+        }
+        if !std::mem::replace(&mut waited, true) {
+            tracing::info!("waiting for the chain's first block to be finalised");
+        }
+        tokio::time::sleep(BLOCK).await;
+    }
+}
+
+async fn take_part(peer: &Peer, first_block: &Hash, signer: &Signer, options: &RunOptions) -> Result<()> {
+    if let Some(folder) = &options.data {
+        serve(peer, folder).await?;
+    }
+    let role = match options.role {
+        RoleOption::Trainer => Role::Trainer,
+        RoleOption::Validator => Role::Validator,
+    };
     let member = loop {
         match peer.ensure_member(signer, role).await {
             Ok(member) => break member,
-            Err(Failure::Passing(error)) => tracing::warn!("{error:#}; trying again with the next block"),
+            Err(Failure::Passing(error)) => tracing::warn!("{}; trying again with the next block", explain(&error)),
             Err(Failure::Fatal(error)) => return Err(error),
         }
-        tokio::select! {
-            () = tokio::time::sleep(std::time::Duration::from_secs(3)) => {}
-            () = roles::interruption() => return Ok(()),
-        }
+        tokio::time::sleep(BLOCK).await;
     };
     tracing::info!("{} takes part with the role {}", signer.ss58(), name(member.role));
     let machine = pol_hardware::detect(peer.state.path())?;
@@ -56,9 +100,9 @@ async fn take_part(peer: &Peer, signer: &Signer, role: Role, options: &RunOption
                 (None, None) => return Err(anyhow!("the chain has no recipe yet, so no tier can be chosen for this machine; name one with --tier")),
             };
             tracing::info!("tier {tier:?} with {workers} worker threads");
-            roles::run(peer, &mut Trainer::new(peer.clone(), signer.clone(), tier, workers)).await
+            roles::run(peer, first_block, &mut Trainer::new(peer.clone(), signer.clone(), tier, workers)).await
         }
-        Role::Validator | Role::Authority => roles::run(peer, &mut Validator::new(peer.clone(), signer.clone(), workers)).await,
+        Role::Validator | Role::Authority => roles::run(peer, first_block, &mut Validator::new(peer.clone(), signer.clone(), workers)).await,
     }
 }
 
@@ -83,10 +127,11 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn default_base_path(signer: &Signer) -> Result<PathBuf> {
+/// Every chain has folders of its own, so that a development chain can be started anew.
+fn default_base_path(first_block: &Hash, signer: &Signer) -> Result<PathBuf> {
     let data = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
         .context("neither HOME nor XDG_DATA_HOME is set; name a folder with --base-path")?;
-    Ok(data.join("pol-trainer").join(signer.ss58()))
+    Ok(data.join("pol-trainer").join(hex::encode(&first_block[..8])).join(signer.ss58()))
 }

@@ -5,15 +5,18 @@ use crate::{
     failure::Failure,
     model::{apply, included_updates, initial_model},
     peer::{Peer, short},
+    state::StateFolder,
 };
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use pol_chain::Chain;
 use pol_primitives::head::Head;
 use serde_json::json;
 
 pub async fn run(options: VerifyOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("a temporary folder for payloads")?;
-    let peer = Peer::start(&options.node, &SwarmOptions::fetching(), scratch.path().into()).await?;
+    let chain = Chain::connect(&options.node.url).await?;
+    let peer = Peer::start(chain, &SwarmOptions::fetching(), StateFolder::open(scratch.path())?).await?;
     let outcome = verify(&peer, options.json).await;
     peer.swarm.clone().shutdown().await?;
     outcome

@@ -7,11 +7,12 @@ pub mod trainer;
 pub mod validator;
 
 use crate::{
-    failure::{Failure, Result},
+    data::LEASE_TAG,
+    failure::{Failure, Result, explain},
     model::{Model, ModelKeeper},
-    peer::Peer,
+    peer::{Peer, short},
 };
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use futures::{FutureExt, StreamExt};
 use pol_chain::AccountId;
 use pol_primitives::{Hash, recipe::Recipe, view::Overview};
@@ -23,40 +24,36 @@ pub trait Role {
     fn step(&mut self, overview: &Overview<AccountId>) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Takes steps until interrupted or until only a person can help.
-pub async fn run(peer: &Peer, role: &mut impl Role) -> anyhow::Result<()> {
+/// Takes steps until only a person can help. `first_block` is that of the chain this process belongs to.
+pub async fn run(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> anyhow::Result<()> {
     let mut blocks = pin!(peer.chain.blocks().await?);
-    let mut interrupted = pin!(interruption());
-    loop {
-        tokio::select! {
-            block = blocks.next() => {
-                if block.is_none() {
-                    anyhow::bail!("the node ended the stream of blocks; start this process again");
-                }
-                // Of the blocks that came during the last step, only the newest matters.
-                while let Some(Some(_)) = blocks.next().now_or_never() {}
-            }
-            () = &mut interrupted => {
-                tracing::info!("stopping");
-                return Ok(());
-            }
-        }
-        let step = async {
-            let overview = peer.chain.overview().await?;
-            role.step(&overview).await
-        };
-        tokio::select! {
-            outcome = step => match outcome {
-                Ok(()) => {}
-                Err(Failure::Passing(error)) => tracing::warn!("{error:#}; trying again with the next block"),
-                Err(Failure::Fatal(error)) => return Err(error).context("cannot go on"),
-            },
-            () = &mut interrupted => {
-                tracing::info!("stopping");
-                return Ok(());
-            }
+    while blocks.next().await.is_some() {
+        // Of the blocks that came during the last step, only the newest matters.
+        while let Some(Some(_)) = blocks.next().now_or_never() {}
+        match step(peer, first_block, role).await {
+            Ok(()) => {}
+            Err(Failure::Passing(error)) => tracing::warn!("{}; trying again with the next block", explain(&error)),
+            Err(Failure::Fatal(error)) => return Err(error).context("cannot go on"),
         }
     }
+    Err(anyhow!("the node ended the stream of blocks; start this process again"))
+}
+
+async fn step(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> Result<()> {
+    // The node may be gone and another in its place.
+    match peer.chain.first_block().await? {
+        Some(found) if found == *first_block => {}
+        Some(found) => {
+            return Err(Failure::fatal(anyhow!(
+                "the node serves another chain now: its first block was {} and is {}. Start again to take part in that one",
+                short(first_block),
+                short(&found)
+            )));
+        }
+        None => return Err(Failure::passing(anyhow!("the node has lost its chain or is still loading it"))),
+    }
+    let overview = peer.chain.overview().await?;
+    role.step(&overview).await
 }
 
 /// Ends on Ctrl-C or a request to terminate.
@@ -103,8 +100,8 @@ impl Follower {
         }
     }
 
-    /// An earlier model, from this machine or a peer that still has it.
-    pub async fn model_by_root(&self, root: &Hash, recipe: &Recipe) -> Result<Model> {
-        self.keeper.fetch(root, recipe).await
+    /// The model that a lease starts from, kept for as long as the lease: its heirs may be all that peers keep.
+    pub async fn lease_base(&self, root: &Hash, recipe: &Recipe) -> Result<Model> {
+        self.keeper.fetch(root, recipe, &format!("{LEASE_TAG}/base")).await
     }
 }

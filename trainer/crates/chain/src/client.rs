@@ -205,6 +205,13 @@ impl Chain {
         self.node.client.genesis_hash().0
     }
 
+    /// Hash of the block after genesis; none while the node has none. It tells chains apart that have the same genesis, as a
+    /// development chain has whenever it is started anew.
+    pub async fn first_block(&self) -> Result<Option<Hash>, ChainError> {
+        let hash = self.ask(|| self.node.rpc.chain_get_block_hash(Some(1u32.into()))).await?;
+        Ok(hash.map(|hash| hash.0))
+    }
+
     /// The network now.
     pub async fn overview(&self) -> Result<Overview<AccountId>, ChainError> {
         self.read("overview", ()).await
