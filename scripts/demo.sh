@@ -2,7 +2,6 @@
 # A whole network on this machine: a node, trainers and validators that train one model, watched until it has moved N times.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/env.sh
 
 rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944
 usage() {
@@ -40,6 +39,7 @@ done
 
 say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
 ./scripts/setup.sh --no-tests
+. scripts/env.sh
 say "building (the first time takes some 25 minutes on two cores, later seconds)"
 cargo build --release --locked --quiet -p pol-node -p pol-trainer
 

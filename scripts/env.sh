@@ -21,8 +21,6 @@ export POL_NODE_MODULES="$POL_CACHE/js"
 # Members are compiled by clippy, so that linting and building share one set of dependency artifacts.
 if command -v clippy-driver >/dev/null 2>&1; then
     export RUSTC_WORKSPACE_WRAPPER=clippy-driver
-    # Warnings are errors; the odd spelling is how arguments are kept apart.
-    export CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings
 fi
 
 # The toolchain that has the WASM target: setup.sh records which one that is when it is not the default.

@@ -21,7 +21,7 @@ await cryptoWaitReady();
 const rpc = { pol: { overview: { description: "The network", params: [], type: "Json" } } };
 const api = await ApiPromise.create({ provider: new WsProvider(process.argv[2]), rpc });
 
-for (const pallet of ["proofOfLearning", "staking", "lineage", "rewards"]) {
+for (const pallet of ["proofOfLearning", "polStaking", "lineage", "rewards"]) {
   assert.ok(api.tx[pallet], `metadata should have calls of ${pallet}`);
   assert.ok(api.query[pallet], `metadata should have storage of ${pallet}`);
 }
@@ -61,6 +61,11 @@ assert.equal(overview.head, null);
 assert.equal(overview.recipeHash, null);
 assert.equal(overview.validatorStake, "0");
 assert.ok(overview.now > 0 && overview.config.train > overview.config.join);
+
+// What the explorer of the Apps UI shows: derived data that assumes Polkadot's pallets wherever it finds their names.
+const { currentIndex } = await api.derive.session.progress();
+assert.ok(currentIndex.toNumber() >= 0);
+assert.equal((await api.derive.chain.getHeader(await api.rpc.chain.getFinalizedHead())).author.toString(), alice.address);
 
 const raw = new WsProvider(process.argv[2]);
 await raw.isReady;

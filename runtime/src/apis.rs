@@ -253,11 +253,11 @@ sp_api::impl_runtime_apis! {
         }
 
         fn member(account: AccountId) -> Option<Member<AccountId>> {
-            Staking::member(account)
+            PolStaking::member(account)
         }
 
         fn members(start: Option<AccountId>) -> Vec<Member<AccountId>> {
-            Staking::members(start)
+            PolStaking::members(start)
         }
 
         fn source(id: SourceId) -> Option<Source<AccountId>> {

@@ -47,7 +47,7 @@ fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<Accoun
     });
     build_struct_json_patch!(RuntimeGenesisConfig {
         balances: BalancesConfig { balances: endowed().into_iter().map(|account| (account, ENDOWMENT)).collect() },
-        staking: StakingConfig {
+        pol_staking: PolStakingConfig {
             members: authorities
                 .iter()
                 .map(|(babe, _)| (babe.to_account_id(), Role::Authority, Role::Authority.minimum_bond()))

@@ -154,8 +154,9 @@ mod runtime {
     pub type Babe = pallet_babe::Pallet<Runtime>;
     #[runtime::pallet_index(11)]
     pub type Authorship = pallet_authorship::Pallet<Runtime>;
+    // Not `Staking`: wallets take a pallet of that name for Polkadot's, and ask it for eras.
     #[runtime::pallet_index(12)]
-    pub type Staking = pallet_pol_staking::Pallet<Runtime>;
+    pub type PolStaking = pallet_pol_staking::Pallet<Runtime>;
     #[runtime::pallet_index(13)]
     pub type Session = pallet_session::Pallet<Runtime>;
     #[runtime::pallet_index(14)]

@@ -170,10 +170,14 @@ fn reveal(lease: &Lease, tag: u8) -> Reveal {
 }
 
 fn try_state() {
-    Staking::do_try_state().unwrap();
+    PolStaking::do_try_state().unwrap();
     Lineage::do_try_state().unwrap();
     Rewards::do_try_state().unwrap();
     ProofOfLearning::do_try_state().unwrap();
+    // What the pool has lent is what the leases hold.
+    let lent: u32 = pallet_pol_lineage::Manifests::<Runtime>::iter_values().map(|manifest| manifest.leased).sum();
+    let leased: usize = pallet_proof_of_learning::Leases::<Runtime>::iter_values().map(|lease| lease.shards.len()).sum();
+    assert_eq!(lent as usize, leased);
 }
 
 fn bond(role: Role) -> RuntimeCall {
@@ -281,7 +285,7 @@ fn the_dev_preset_has_one_authority_and_sudo() {
         assert_eq!(pallet_sudo::Key::<Runtime>::get(), Some(alice.clone()));
         assert_eq!(Session::validators(), vec![alice.clone()]);
         assert_eq!((Babe::authorities().len(), Grandpa::grandpa_authorities().len()), (1, 1));
-        let member = Staking::member(alice.clone()).unwrap();
+        let member = PolStaking::member(alice.clone()).unwrap();
         assert_eq!((member.role, member.bond), (Role::Authority, 10_000 * POL));
         assert_eq!(Balances::total_balance(&alice), presets::ENDOWMENT);
         assert_eq!(Balances::total_issuance(), 44 * presets::ENDOWMENT);
@@ -373,15 +377,23 @@ fn a_learning_proxy_cannot_move_funds() {
 fn an_equivocation_costs_the_bond_and_the_seat() {
     genesis(LOCAL).execute_with(|| {
         System::set_block_number(1);
+        // Of three authorities none can be spared, since two finalise nothing.
+        pallet_session::Validators::<Runtime>::append(Sr25519Keyring::Dave.to_account_id());
         let bob = Sr25519Keyring::Bob.to_account_id();
         let issued = Balances::total_issuance();
         let offence = OffenceDetails { offender: (bob.clone(), ()), reporters: vec![] };
         SlashEquivocation::on_offence(&[offence], &[Perbill::from_percent(50)], 0);
         let half = Role::Authority.minimum_bond() / 2;
-        assert_eq!(Staking::member(bob.clone()).unwrap().bond, half);
+        assert_eq!(PolStaking::member(bob.clone()).unwrap().bond, half);
         assert_eq!(Balances::total_issuance(), issued - half);
         let seat = Session::validators().iter().position(|validator| *validator == bob).unwrap();
         assert_eq!(Session::disabled_validators(), vec![seat as u32]);
+        // Who asked for the bond back still signs, and still answers.
+        let charlie = Sr25519Keyring::Charlie.to_account_id();
+        PolStaking::unbond(RuntimeOrigin::signed(charlie.clone())).unwrap();
+        let offence = OffenceDetails { offender: (charlie.clone(), ()), reporters: vec![] };
+        SlashEquivocation::on_offence(&[offence], &[Perbill::from_percent(50)], 0);
+        assert_eq!(PolStaking::slashable(&charlie), half);
         try_state();
     });
 }

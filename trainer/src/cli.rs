@@ -203,7 +203,9 @@ impl LogOptions {
         let directives = if self.log.contains('=') || self.log.contains(',') {
             self.log.clone()
         } else {
-            format!("warn,pol_trainer={level},pol_chain={level},pol_swarm={level},pol_engine={level},pol_data={level}", level = self.log)
+            // What becomes of a connection is told by the swarm's own errors.
+            let ours = ["trainer", "chain", "swarm", "engine", "data"].map(|part| format!("pol_{part}={}", self.log));
+            format!("warn,iroh=off,{}", ours.join(","))
         };
         let filter = tracing_subscriber::EnvFilter::try_new(&directives).unwrap_or_else(|error| {
             eprintln!("pol-trainer: --log {}: {error}; logging at info", self.log);

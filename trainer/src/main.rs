@@ -11,7 +11,12 @@ mod roles;
 mod state;
 
 use clap::Parser;
-use std::process::ExitCode;
+use std::{ffi::c_int, io::Write, process::ExitCode};
+
+unsafe extern "C" {
+    /// Ends the process at once (POSIX).
+    safe fn _exit(status: c_int) -> !;
+}
 
 fn main() -> ExitCode {
     let options = cli::Options::parse();
@@ -29,15 +34,14 @@ fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
             let outcome = runtime.block_on(commands::run(options));
-            // Blocking work that is still running has nothing left to tell anybody.
             runtime.shutdown_background();
             outcome
         });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pol-trainer: {}", failure::explain(&error));
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &outcome {
+        eprintln!("pol-trainer: {}", failure::explain(error));
     }
+    // A thread may still be training, and would crash if libtorch were taken down under it by an orderly exit. What it
+    // leaves on disk is whole at any moment.
+    let _ = std::io::stdout().flush();
+    _exit(outcome.is_err().into())
 }

@@ -5,7 +5,7 @@
 //! BASE/chain            the chain it belongs to, by the hash of its first block
 //! BASE/peer.key         secret of this peer in the swarm
 //! BASE/swarm/           blobs: models, payloads, shards
-//! BASE/journal.json     how far the open lease has come
+//! BASE/journal.json     how far the open lease has come, and a checksum
 //! BASE/lease-*.state    training state at a segment boundary of the open lease
 //! BASE/carry-*.state    optimiser state after a lease, by carry hash
 //! ```
@@ -156,20 +156,25 @@ impl StateFolder {
     /// The journal of the open lease, if there is one.
     pub fn journal(&self) -> Result<Option<Journal>, StateError> {
         let path = self.path.join("journal.json");
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| StateError::Damaged {
-                path,
-                why: error.to_string(),
-                consequence: "an open lease is trained from its start again",
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StateError::Io { path, source }),
-        }
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        let checked = bytes.split_last_chunk().filter(|(json, sum)| checksum(json) == **sum);
+        let journal = match checked {
+            Some((json, _)) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+            None => Err("its checksum does not match its contents".into()),
+        };
+        let consequence = "an open lease is trained from its start again";
+        journal.map(Some).map_err(|why| StateError::Damaged { path, why, consequence })
     }
 
     /// Writes the journal. States that it does not speak of are removed.
     pub fn write_journal(&self, journal: &Journal) -> Result<(), StateError> {
-        let bytes = serde_json::to_vec(journal).expect("a journal has string keys only");
+        let mut bytes = serde_json::to_vec(journal).expect("a journal has string keys only");
+        bytes.push(b'\n');
+        bytes.extend(checksum(&bytes));
         self.replace(&self.path.join("journal.json"), &bytes)?;
         let current = lease_name(journal.nonce, journal.leaves.len());
         self.remove_where(|name| name.starts_with("lease-") && (name != current || journal.reveal.is_some()))
@@ -228,6 +233,13 @@ impl StateFolder {
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
         fs::rename(&next, path).map_err(io)
     }
+}
+
+/// The journal's last line: BLAKE3 of what is before it, in hexadecimal.
+fn checksum(json: &[u8]) -> [u8; 64] {
+    let mut line = [0; 64];
+    line.copy_from_slice(blake3::hash(json).to_hex().as_bytes());
+    line
 }
 
 fn lease_name(nonce: u32, segments: usize) -> String {
@@ -329,6 +341,10 @@ mod tests {
         fs::write(folder.path().join("journal.json"), "{").unwrap();
         let message = state_folder.journal().unwrap_err().to_string();
         assert!(message.contains("journal.json is damaged"), "{message}");
+        state_folder.write_journal(&Journal { losses: vec![1.25], ..Journal::new(3) }).unwrap();
+        let text = fs::read_to_string(folder.path().join("journal.json")).unwrap();
+        fs::write(folder.path().join("journal.json"), text.replace("1.25", "1.26")).unwrap();
+        assert!(state_folder.journal().unwrap_err().to_string().contains("checksum"));
         fs::write(folder.path().join("peer.key"), "short").unwrap();
         assert!(state_folder.peer_secret().is_err());
     }

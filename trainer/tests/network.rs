@@ -1,5 +1,16 @@
 //! The real node and real trainers, as separate processes, over several rounds: about four minutes.
 
+use pol_chain::{Call, Chain, Signer};
+use pol_engine::Trace;
+use pol_primitives::{
+    Hash, RoundNumber,
+    peer::{Endpoint, Role},
+    recipe::Tier,
+    round::Phase,
+    submission::{Claims, Reveal},
+    trace::state_leaf,
+};
+use pol_swarm::{Swarm, SwarmConfig};
 use serde_json::Value;
 use std::{
     fs,
@@ -32,6 +43,29 @@ impl Process {
 
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until the log has `text` more than `before` times.
+    fn wait_for(&self, text: &str, before: usize, seconds: u64) {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while self.log().matches(text).count() <= before {
+            assert!(Instant::now() < end, "waited {seconds} s for '{text}'\n{}", self.log());
+            sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Waits until the process gives up and returns its last line.
+    fn wait_failure(mut self, seconds: u64) -> String {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "waited {seconds} s for the end of the process\n{}", self.log());
+            sleep(Duration::from_millis(500));
+        };
+        assert_eq!(status.code(), Some(1), "{}", self.log());
+        self.log().lines().next_back().unwrap_or_default().to_owned()
     }
 }
 
@@ -125,20 +159,22 @@ impl Network {
         texts
     }
 
-    fn prepare(&self) -> PathBuf {
+    fn prepare(&self, join: u32) -> PathBuf {
         let (texts, data, recipe) = (self.texts(), self.path("data"), self.path("recipe.json"));
         let [texts, data_text, recipe] = [&texts, &data, &recipe].map(|path| path.to_str().unwrap());
         self.run(&[
             "data", "ingest", "--input", texts, "--out", data_text, "--vocabulary", "512", "--sequence", "32", "--shard-tokens", "512",
         ]);
         self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
-        let lengths = r#"{"join":2,"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}"#;
-        self.run(&["recipe", "lengths", "--dev-account", "alice", lengths]);
+        let lengths = format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
+        self.run(&["recipe", "lengths", "--dev-account", "alice", &lengths]);
         self.run(&["recipe", "set", "--dev-account", "alice", recipe]);
         self.run(&["data", "register", "--dev-account", "alice", "--data", data_text]);
         data
     }
 }
+
+const INCLUDED: &str = "the update is part of the model";
 
 fn head_round(status: &Value) -> u64 {
     status["head"]["round"].as_u64().unwrap_or(0)
@@ -153,7 +189,7 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let network = Network::new();
     let node = network.node();
     network.wait("the node answers", 60, &[&node], |_| true);
-    let data = network.prepare();
+    let data = network.prepare(2);
     let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
     network.wait("round zero is attested", 90, &[&node, &validator], has_model);
 
@@ -196,20 +232,137 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let processes = [&node, &validator, &first, &second];
     network.wait("the head moves after the node was killed", 200, &processes, |status| head_round(status) > before + 1);
     validator.kill();
-    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let _validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
 
     // Who comes late fetches the model from its peers and takes part.
     let late = network.member("trainer-3", &["--tier", "participant"]);
-    let end = Instant::now() + Duration::from_secs(200);
-    while !late.log().contains("the update is part of the model") {
-        assert!(Instant::now() < end, "a late trainer is not included\n{}\n{}\n{}", late.log(), validator.log(), first.log());
-        sleep(Duration::from_secs(1));
-    }
+    late.wait_for(INCLUDED, 0, 200);
 
     // Anybody can replay the history.
     let verified: Value = serde_json::from_str(&network.run(&["verify-head", "--json"])).unwrap();
     assert!(verified["round"].as_u64().unwrap() > before);
     assert!(verified["updates"].as_u64().unwrap() >= 2 * before);
+}
+
+/// Takes part as a trainer that trains nothing, up to the reveal of a payload with this hash; returns the round.
+async fn deceive(chain: &Chain, uri: &str, endpoint: Endpoint, payload_hash: Hash) -> RoundNumber {
+    let signer = Signer::from_uri(uri).unwrap();
+    let (account, role) = (signer.account(), Role::Trainer);
+    chain.submit(&signer, Call::Bond { role, amount: role.minimum_bond() }).await.unwrap();
+    chain.submit(&signer, Call::SetEndpoint { endpoint }).await.unwrap();
+    let pause = || tokio::time::sleep(Duration::from_secs(1));
+    // Refused while joining is closed.
+    while chain.submit(&signer, Call::JoinRound { tier: Tier::Whale }).await.is_err() {
+        pause().await;
+    }
+    let (lease, recipe) = (chain.lease(&account).await.unwrap().unwrap(), chain.recipe().await.unwrap().unwrap());
+    let mut leaves = vec![state_leaf(&lease.base_root, &lease.carry)];
+    leaves.extend((0..recipe.segments).map(|segment| [segment as u8; 32]));
+    let trace = Trace::from_leaves(leaves).unwrap();
+    let steps = recipe.tier(Tier::Whale).inner_steps;
+    let (trace_root, first_leaf) = (trace.root(), trace.proof(0).unwrap());
+    let reveal = Reveal { payload_hash, trace_root, carry_hash: [9; 32], steps, first_leaf, salt: [1; 32] };
+    let round = lease.due_round;
+    let claims = Claims { first_loss: 0, last_loss: 0, tokens_per_second: 0 };
+    let commitment = reveal.commitment(&account, &chain.genesis(), round);
+    chain.submit(&signer, Call::Commit { round, commitment, claims }).await.unwrap();
+    while chain.overview().await.unwrap().round.phase != Phase::Reveal {
+        pause().await;
+    }
+    chain.submit(&signer, Call::Reveal { round, reveal }).await.unwrap();
+    round
+}
+
+/// A member whose payload nobody has and whose address answers noise, and one that serves bytes which are no payload.
+async fn deceivers(network: &Network) {
+    let chain = Chain::connect(&format!("ws://127.0.0.1:{}", network.rpc_port)).await.unwrap();
+    let swarm = |secret: u8| {
+        let directory = network.path(&format!("deceiver-{secret}"));
+        Swarm::start(SwarmConfig { directory, secret: [secret; 32], bind: ([127, 0, 0, 1], 0).into(), advertise: Vec::new() })
+    };
+    let (gone, liar) = (swarm(1).await.unwrap(), swarm(2).await.unwrap());
+    let noise = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut endpoint = gone.endpoint();
+    endpoint.addresses = vec![noise.local_addr().unwrap().into()].try_into().unwrap();
+    gone.shutdown().await.unwrap();
+    std::thread::spawn(move || {
+        let mut datagram = [0; 2048];
+        while let Ok((_, sender)) = noise.recv_from(&mut datagram) {
+            let _ = noise.send_to(&[0xa5; 1200], sender);
+        }
+    });
+    let garbage = liar.add(vec![7; 5_000].into(), "garbage").await.unwrap();
+    let (first, second) = tokio::join!(
+        deceive(&chain, "//Trainer//8", endpoint, [8; 32]),
+        deceive(&chain, "//Trainer//9", liar.endpoint(), garbage),
+    );
+    let honest = Signer::from_uri("//Trainer//1").unwrap().account();
+    for round in [first, second] {
+        let record = loop {
+            match chain.round_record(round).await.unwrap() {
+                Some(record) => break record,
+                None => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        };
+        let included: Vec<_> = record.included.indices().map(|index| record.revealed[usize::from(index)]).collect();
+        assert!(record.head.is_some() && record.revealed.len() > 1, "round {round} moves the model: {record:?}");
+        assert_eq!(included, [honest], "and only what was served and is a payload is part of it");
+    }
+}
+
+#[test]
+fn liars_damage_and_another_chain_are_survived() {
+    let network = Network::new();
+    let node = network.node();
+    network.wait("the node answers", 60, &[&node], |_| true);
+    // Joining stays open long enough for the deceivers to share a round with the honest trainer.
+    let data = network.prepare(5);
+    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let second = network.member("validator-1", &["--role", "validator"]);
+    network.wait("round zero is attested", 90, &[&node, &validator, &second], has_model);
+    let trainer = network.member("trainer-1", &["--tier", "whale"]);
+    trainer.wait_for("leased", 0, 60);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        tokio::time::timeout(Duration::from_secs(180), deceivers(&network)).await.expect("rounds go on in spite of deceivers")
+    });
+
+    // A state that the disk damaged is named, and once it is out of the way the trainer is included again.
+    trainer.wait_for("segment 4/4", trainer.log().matches("segment 4/4").count(), 90);
+    trainer.kill();
+    let carries: Vec<_> = fs::read_dir(network.path("trainer-1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("carry-"))
+        .collect();
+    assert!(!carries.is_empty());
+    for path in &carries {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let message = network.member("trainer-1", &["--tier", "whale"]).wait_failure(180);
+    assert!(carries.iter().any(|path| message.contains(path.to_str().unwrap())), "{message}");
+    for path in carries {
+        let _ = fs::remove_file(path);
+    }
+    let trainer = network.member("trainer-1", &["--tier", "whale"]);
+    trainer.wait_for(INCLUDED, trainer.log().matches(INCLUDED).count(), 200);
+
+    // A chain that starts anew is another one, though its genesis is the same.
+    node.kill();
+    fs::remove_dir_all(network.path("node")).unwrap();
+    let _node = network.node();
+    for process in [trainer, validator, second] {
+        let message = process.wait_failure(90);
+        assert!(message.contains("another chain"), "{message}");
+    }
+    let message = network.member("trainer-1", &["--tier", "whale"]).wait_failure(60);
+    assert!(message.contains("--base-path"), "{message}");
+    for name in ["alice", "validator-1", "trainer-1", "node"] {
+        let log = fs::read_to_string(network.path(&format!("{name}.log"))).unwrap();
+        assert!(!log.contains("panicked"), "{log}");
+    }
 }
 
 #[test]
@@ -254,11 +407,7 @@ fn mistakes_are_explained() {
 
     // Two processes, one folder.
     let held = network.member("trainer-1", &["--tier", "mobile"]);
-    let end = Instant::now() + Duration::from_secs(30);
-    while !held.log().contains("takes part") {
-        assert!(Instant::now() < end, "{}", held.log());
-        sleep(Duration::from_millis(200));
-    }
+    held.wait_for("takes part", 0, 30);
     let folder = network.path("trainer-1");
     explain(&["--dev-account", "trainer-1", "--tier", "mobile", "--base-path", folder.to_str().unwrap()], "in use by another pol-trainer");
 }

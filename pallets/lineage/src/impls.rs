@@ -23,7 +23,7 @@ const LOG_TARGET: &str = "runtime::pol-lineage";
 enum Misplaced {
     NoManifest,
     NotLeased,
-    NotPooled,
+    NoSource,
 }
 
 impl<T: Config> Pallet<T> {
@@ -44,11 +44,14 @@ impl<T: Config> Pallet<T> {
         Sources::<T>::get(info.source).map(|source| source.kind)
     }
 
-    /// Takes a manifest out of the pool.
-    pub(crate) fn unpool(info: &ManifestInfo, manifest: ManifestId) {
-        if let Some(kind) = Self::kind(info) {
-            Pool::<T>::mutate(kind, |entries| entries.retain(|entry| entry.manifest != manifest));
-        }
+    /// Takes a manifest out of the pool; whether it was there.
+    pub(crate) fn unpool(info: &ManifestInfo, manifest: ManifestId) -> bool {
+        Self::kind(info).is_some_and(|kind| {
+            Pool::<T>::mutate(kind, |entries| {
+                let place = entries.iter().position(|entry| entry.manifest == manifest);
+                place.map(|at| entries.remove(at)).is_some()
+            })
+        })
     }
 
     /// Draws the free shard at `position`: the last free shard moves there, so each is drawn once (Fisher and Yates).
@@ -99,15 +102,17 @@ impl<T: Config> Pallet<T> {
 
     fn release_one(shard: &ShardId) -> Result<(), Misplaced> {
         Self::end_lease(shard, |record| {
-            let kind = Self::kind(&record.info).ok_or(Misplaced::NotPooled)?;
-            Pool::<T>::try_mutate(kind, |entries| {
-                let entry = entries.iter_mut().find(|entry| entry.manifest == shard.manifest).ok_or(Misplaced::NotPooled)?;
-                Self::put_slot(shard.manifest, entry.free, shard.index);
-                entry.free = entry.free.saturating_add(1);
-                record.free = entry.free;
-                FreeShards::<T>::mutate(|total| *total = total.saturating_add(1));
-                Ok(())
-            })
+            let kind = Self::kind(&record.info).ok_or(Misplaced::NoSource)?;
+            Self::put_slot(shard.manifest, record.free, shard.index);
+            record.free = record.free.saturating_add(1);
+            Pool::<T>::mutate(kind, |entries| {
+                // A retired manifest is not in the pool.
+                if let Some(entry) = entries.iter_mut().find(|entry| entry.manifest == shard.manifest) {
+                    entry.free = record.free;
+                    FreeShards::<T>::mutate(|total| *total = total.saturating_add(1));
+                }
+            });
+            Ok(())
         })
     }
 
@@ -143,7 +148,7 @@ impl<T: Config> Pallet<T> {
     /// The pallet's accounting as equations.
     #[cfg(any(feature = "try-runtime", feature = "std"))]
     pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
-        use crate::{ContentSeen, ManifestDeposits, ManifestsOf, NextSource, SourceDeposits};
+        use crate::{ContentSeen, ManifestDeposits, ManifestsOf, NextSource, Retired, SourceDeposits};
         use alloc::collections::{BTreeMap, BTreeSet};
         use polkadot_sdk::frame_support::{ensure, traits::fungible::InspectHold};
 
@@ -177,7 +182,8 @@ impl<T: Config> Pallet<T> {
             }
             let sum = record.free.saturating_add(record.leased).saturating_add(record.consumed);
             ensure!(sum == info.shards, "free, leased and consumed do not add up to the shards");
-            let expected = (record.consumed < info.shards).then_some((source.kind, record.free));
+            let in_pool = record.consumed < info.shards && !Retired::<T>::contains_key(id);
+            let expected = in_pool.then_some((source.kind, record.free));
             ensure!(pooled == expected, "the pool does not hold exactly the manifests with shards left, as they are");
             let bits = |chunks: &BTreeMap<u32, crate::Bitmap>| chunks.values().map(|bitmap| bitmap.len()).sum::<u32>();
             let leased: BTreeMap<_, _> = Leased::<T>::iter_prefix(id).collect();
@@ -199,6 +205,7 @@ impl<T: Config> Pallet<T> {
             ensure!(!shards.into_iter().any(taken), "a free shard is leased or consumed");
         }
         ensure!(pool.is_empty(), "the pool holds a manifest that is not registered");
+        ensure!(Retired::<T>::iter_keys().all(Manifests::<T>::contains_key), "a retired manifest is not registered");
         ensure!(per_source == ManifestsOf::<T>::iter().collect(), "the sources' manifests are miscounted");
         for (id, source) in Sources::<T>::iter() {
             ensure!(id < NextSource::<T>::get(), "a source is beyond the count");

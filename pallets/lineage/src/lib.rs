@@ -55,8 +55,10 @@ pub mod pallet {
         type ManifestDeposit: Get<Balance>;
         /// The round under way.
         type Rounds: Rounds;
-        /// The data that the recipe in force can be trained on.
+        /// The data that the recipe can be trained on.
         type Recipe: DataFormat;
+        /// Who may retire manifests.
+        type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
@@ -114,11 +116,17 @@ pub mod pallet {
     pub type SourceDeposits<T: Config> = StorageMap<_, Twox64Concat, SourceId, Balance, ValueQuery>;
 
     /// The manifests that shards are leased from, by kind. A manifest is here from its registration until its last shard
-    /// is consumed, unless it is held out.
+    /// is consumed or it is retired, unless it is held out.
     ///
     /// Four keys, so a fast hash does; each list is read whole to draw from it and bounded by [`MAX_POOLED`].
     #[pallet::storage]
     pub type Pool<T: Config> = StorageMap<_, Twox64Concat, SourceKind, BoundedVec<PoolEntry, ConstU32<MAX_POOLED>>, ValueQuery>;
+
+    /// Manifests that governance took out of the pool: shards of them that are free stay so.
+    ///
+    /// Hashed like [`Manifests`], of whose keys these are a part.
+    #[pallet::storage]
+    pub type Retired<T: Config> = StorageMap<_, Twox64Concat, ManifestId, ()>;
 
     /// Shards nobody has, over the whole pool. One number.
     #[pallet::storage]
@@ -184,6 +192,11 @@ pub mod pallet {
             /// Its number.
             manifest: ManifestId,
         },
+        /// Governance took a manifest out of the pool.
+        ManifestRetired {
+            /// Its number.
+            manifest: ManifestId,
+        },
         /// The last shard of a manifest became part of the model.
         ManifestConsumed {
             /// Its number.
@@ -216,8 +229,10 @@ pub mod pallet {
         AlreadyRegistered,
         /// The pool holds as many manifests of this kind as it can. Try again when one is consumed, or join small ones into one.
         PoolIsFull,
-        /// Shards of the manifest were leased, so it can no longer be withdrawn.
+        /// Shards of the manifest were leased, or it was retired, so it can no longer be withdrawn.
         InUse,
+        /// The manifest is not in the pool: it is held out, consumed or retired.
+        NotPooled,
         /// The source has manifests. Withdraw them first.
         HasManifests,
     }
@@ -310,8 +325,7 @@ pub mod pallet {
             if !record.info.held_out {
                 // Shards that came back from a lease may lie in another order, which is as good a trace of the lease.
                 let untouched = record.free == record.info.shards && Slots::<T>::iter_key_prefix(manifest).next().is_none();
-                ensure!(untouched, Error::<T>::InUse);
-                Self::unpool(&record.info, manifest);
+                ensure!(untouched && Self::unpool(&record.info, manifest), Error::<T>::InUse);
                 FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
             }
             ContentSeen::<T>::remove(record.info.content_hash);
@@ -338,6 +352,25 @@ pub mod pallet {
             ensure!(ManifestsOf::<T>::get(source) == 0, Error::<T>::HasManifests);
             Self::release_deposit(&who, SourceDeposits::<T>::take(source))?;
             Self::deposit_event(Event::SourceWithdrawn { source });
+            Ok(())
+        }
+
+        /// Takes a manifest out of the pool for good: data that nobody serves, or that should not be learned.
+        ///
+        /// - Origin: governance.
+        /// - Effect: no more of its shards are leased. Leases that are out end as usual; what is part of the model stays. The
+        ///   record and its deposit are kept, so the same content cannot be registered again.
+        /// - Events: [`Event::ManifestRetired`].
+        /// - Errors: [`Error::UnknownManifest`]; [`Error::NotPooled`].
+        #[pallet::call_index(4)]
+        #[pallet::weight(T::WeightInfo::retire_manifest())]
+        pub fn retire_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
+            T::GovernanceOrigin::ensure_origin(origin)?;
+            let record = Manifests::<T>::get(manifest).ok_or(Error::<T>::UnknownManifest)?;
+            ensure!(Self::unpool(&record.info, manifest), Error::<T>::NotPooled);
+            FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
+            Retired::<T>::insert(manifest, ());
+            Self::deposit_event(Event::ManifestRetired { manifest });
             Ok(())
         }
     }

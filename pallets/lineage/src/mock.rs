@@ -79,6 +79,7 @@ impl crate::Config for Test {
     type ManifestDeposit = ConstU128<DEPOSIT>;
     type Rounds = TestRounds;
     type Recipe = TestFormat;
+    type GovernanceOrigin = frame_system::EnsureRoot<AccountId>;
     type WeightInfo = ();
 }
 

@@ -14,6 +14,8 @@ pub trait WeightInfo {
     fn withdraw_manifest() -> Weight;
     /// Weight of `withdraw_source`.
     fn withdraw_source() -> Weight;
+    /// Weight of `retire_manifest`.
+    fn retire_manifest() -> Weight;
 }
 
 /// 100 µs of computing, 16 KiB of proof (one list of the pool and the single entries), and the storage.
@@ -42,5 +44,10 @@ impl WeightInfo for () {
     // Source, manifests of the source, deposit, account, holds.
     fn withdraw_source() -> Weight {
         weight(5, 4)
+    }
+
+    // Manifest, source, pool, free shards, the mark.
+    fn retire_manifest() -> Weight {
+        weight(5, 3)
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Emission {
     /// Of the first rounds.
     pub initial: Balance,
-    /// Rounds after which it halves; zero for never.
+    /// Rounds after which it halves, void ones counted; zero for never.
     pub halving: RoundNumber,
     /// Share of the trainers.
     pub trainers: Ppm,

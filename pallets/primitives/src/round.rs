@@ -29,7 +29,7 @@ pub type BlockNumber = u32;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// No recipe, no data to lease, or the next round opens with the next block.
+    /// No recipe, no data to lease, or a pause until the next round opens: usually a block.
     #[default]
     #[codec(index = 0)]
     Idle,
@@ -57,7 +57,7 @@ pub struct RoundConfig {
     pub reveal: BlockNumber,
     /// Time to agree on the next head.
     pub attest: BlockNumber,
-    /// Time the lead validator has before the next one may propose.
+    /// Time the lead validator has before the next one may propose; also the pause before round zero opens again.
     pub lead: BlockNumber,
     /// Attest phases a validator may miss in a row before anybody may chill it.
     pub missed: u32,

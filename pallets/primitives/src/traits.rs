@@ -13,8 +13,8 @@ pub trait Bonds<AccountId> {
     fn total_validator_stake() -> Balance;
     /// The validator whose turn it is to propose, rotating from one that `seed` names.
     fn lead(seed: &Hash, turn: u32) -> Option<AccountId>;
-    /// Notes that the account attested, so that it counts as alive.
-    fn note_attested(account: &AccountId);
+    /// Notes that the account took part in attest phase `phase`, counted from zero, so that it counts as alive.
+    fn note_attested(account: &AccountId, phase: u32);
     /// Takes up to `amount` of the account's bond; returns what was taken.
     fn slash(account: &AccountId, amount: Balance) -> Balance;
 }
@@ -51,6 +51,7 @@ pub trait Payouts {
 
 /// What data must look like to be trained on.
 pub trait DataFormat {
-    /// Tokens of a shard and the tokenizer they were made with; none before there is a recipe.
+    /// Tokens of a shard and the tokenizer they were made with, of the recipe that will be in force when the next round opens;
+    /// none before there is a recipe.
     fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)>;
 }

@@ -31,7 +31,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn advance() -> Weight {
         let (now, lengths, round) = (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
         match round.step(&lengths, now) {
-            Step::Stay if round.phase == Phase::Idle => {
+            Step::Stay if round.phase == Phase::Idle && round.deadline.is_none_or(|over| now >= over) => {
                 Self::open(round.number, &lengths, now);
                 T::WeightInfo::open()
             }
@@ -46,9 +46,11 @@ impl<T: Config> Pallet<T> {
                     Self::deposit_event(Event::RoundVoid { number: round.number });
                     Self::close(round, None, Included::default());
                 } else {
-                    // There is no model to go on with: round zero keeps its attestations and waits for more.
-                    let deadline = Some(now.saturating_add(lengths.attest));
-                    Self::enter(Round { deadline, stake: T::Bonds::total_validator_stake(), ..round });
+                    // There is no model to go on with, so round zero opens again. In between stakes can change: validators can
+                    // come and absent ones be set aside, or whoever was bonded first could hold up the chain for good.
+                    Self::end_attest_phase();
+                    let deadline = Some(now.saturating_add(lengths.lead));
+                    Self::enter(Round { phase_since: now, deadline, ..Default::default() });
                 }
                 T::WeightInfo::step()
             }
@@ -206,6 +208,9 @@ impl<T: Config> Pallet<T> {
             };
             status = Some(submission.status);
             Submissions::<T>::insert(round, account, submission);
+        } else if Self::recipe_hash() == Some(lease.recipe) {
+            // Nothing can be committed to a lease whose recipe has changed, which is no fault of the trainer's.
+            T::Bonds::slash(account, T::LapsePenalty::get());
         }
         if status == Some(Status::Included) {
             T::Pool::consume(&lease.shards, round);
@@ -258,7 +263,7 @@ impl<T: Config> Rounds for Pallet<T> {
 
 impl<T: Config> DataFormat for Pallet<T> {
     fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)> {
-        Recipe::<T>::get().map(|recipe| (recipe.shard_tokens, recipe.tokenizer))
+        PendingRecipe::<T>::get().or_else(Recipe::<T>::get).map(|recipe| (recipe.shard_tokens, recipe.tokenizer))
     }
 }
 

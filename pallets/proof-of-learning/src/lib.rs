@@ -71,6 +71,10 @@ pub mod pallet {
         /// What a trainer loses for not opening its commitment, in the smallest unit of the token.
         #[pallet::constant]
         type NoShowPenalty: Get<Balance>;
+        /// What a trainer loses for a lease that it committed nothing to, in the smallest unit of the token. It should be more
+        /// than the fees of holding up a round, and less than an honest trainer minds that was too slow or was cut off.
+        #[pallet::constant]
+        type LapsePenalty: Get<Balance>;
         /// What calls and hooks cost.
         type WeightInfo: WeightInfo;
     }
@@ -295,9 +299,11 @@ pub mod pallet {
         /// There is a head: keep the model, the tokenizer, the seed and, since data is cut to it, the shard size of the recipe in
         /// force.
         ModelIsFixed,
+        /// The pool has shards of another length or tokenizer: keep those, or have the manifests withdrawn first.
+        DataOfAnotherFormat,
         /// Lengths must be positive, `join` below `train` and `lead` at most `attest`.
         InvalidLengths,
-        /// Only bonded trainers lease data: bond as a trainer first.
+        /// Only bonded trainers lease data: bond as a trainer first, or raise a bond that penalties have used up.
         NotATrainer,
         /// Joining is closed: wait for the next round to open.
         NotJoining,
@@ -381,7 +387,8 @@ pub mod pallet {
         /// Origin: `GovernanceOrigin`. Emits [`Event::RecipeSet`], and [`Event::RecipeAdopted`] when it comes into force. A
         /// recipe set while another one waits replaces that one. Round zero starts over, with its attestations void.
         ///
-        /// Errors: `Recipe…Invalid` unless [`recipe::Recipe::validate`] accepts it; [`Error::ModelIsFixed`].
+        /// Errors: `Recipe…Invalid` unless [`recipe::Recipe::validate`] accepts it; [`Error::ModelIsFixed`];
+        /// [`Error::DataOfAnotherFormat`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::set_recipe())]
         pub fn set_recipe(origin: OriginFor<T>, recipe: recipe::Recipe) -> DispatchResult {
@@ -390,10 +397,15 @@ pub mod pallet {
             if CurrentHead::<T>::exists() {
                 let fixed = |r: &recipe::Recipe| (r.model, r.tokenizer, r.seed, r.shard_tokens);
                 ensure!(Recipe::<T>::get().as_ref().map(fixed) == Some(fixed(&recipe)), Error::<T>::ModelIsFixed);
-            } else if CurrentRound::<T>::get().phase == Phase::Attest {
-                // What was attested so far is the model of another recipe.
-                Self::end_attest_phase();
-                CurrentRound::<T>::kill();
+            } else {
+                let format = (recipe.shard_tokens, recipe.tokenizer);
+                let fits = <Self as traits::DataFormat>::shard_tokens_and_tokenizer().is_none_or(|other| other == format);
+                ensure!(fits || T::Pool::free() == 0, Error::<T>::DataOfAnotherFormat);
+                if CurrentRound::<T>::get().phase == Phase::Attest {
+                    // What was attested so far is the model of another recipe.
+                    Self::end_attest_phase();
+                    CurrentRound::<T>::kill();
+                }
             }
             Self::deposit_event(Event::RecipeSet { hash: recipe.hash() });
             PendingRecipe::<T>::put(recipe);
@@ -427,10 +439,11 @@ pub mod pallet {
         )]
         pub fn join_round(origin: OriginFor<T>, tier: Tier) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
-            ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
             let (now, lengths, mut round) = (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
             ensure!(round.joinable(now), Error::<T>::NotJoining);
             let concluded = Self::conclude_past(&who, round.number)?;
+            // Only now, since the past lease may have cost part of the bond.
+            ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
 
             // A train phase has both.
             let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
@@ -562,7 +575,8 @@ pub mod pallet {
 
         /// Counts the validator's stake for the head with parameters `root`, made of the round's reveals in `included`; in round
         /// zero, for the initial model. An attestation replaces the validator's earlier one. The quorum adopts the head.
-        /// A validator that comes after the quorum may attest the newest head too: it counts as taking part, and no stake moves.
+        /// A validator that comes after the quorum may attest the new head until the next round ends: it counts as having taken
+        /// part in the phase that made it, and no stake moves.
         ///
         /// Origin: signed by a validator that takes part in attesting. Emits [`Event::Attested`], and [`Event::HeadAdvanced`]
         /// with the quorum.
@@ -578,11 +592,13 @@ pub mod pallet {
             included: Included,
         ) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
-            let current = CurrentRound::<T>::get();
-            let head = CurrentHead::<T>::get();
-            if round < current.number && Self::is_newest_head(head, round, root, &included) {
+            let (current, head, phase) = (CurrentRound::<T>::get(), CurrentHead::<T>::get(), AttestPhases::<T>::get());
+            // Until the round after it ends, the phase that made a head is the last one that ended. To count for a later one would
+            // let somebody who never helps a quorum pass for alive.
+            let late = round.checked_add(1) == Some(current.number) && Self::is_newest_head(head, round, root, &included);
+            if late {
                 ensure!(T::Bonds::validator_stake(&who).is_some(), Error::<T>::NotAValidator);
-                T::Bonds::note_attested(&who);
+                T::Bonds::note_attested(&who, phase.saturating_sub(1));
                 Self::deposit_event(Event::Attested { account: who, round, root });
                 return Ok(Some(T::WeightInfo::attest_head()).into());
             }
@@ -592,7 +608,6 @@ pub mod pallet {
             let fits = included.is_canonical(current.revealed) && included.is_empty() == head.is_none();
             ensure!(fits, Error::<T>::BadIncluded);
 
-            let phase = AttestPhases::<T>::get();
             let attested = Attested { root, included, stake };
             let digest = attested.digest();
             if let Some(earlier) = Attestations::<T>::get(phase, &who) {
@@ -608,7 +623,7 @@ pub mod pallet {
             let tally = Tallies::<T>::get(phase, digest).saturating_add(stake);
             Tallies::<T>::insert(phase, digest, tally);
             Attestations::<T>::insert(phase, &who, &attested);
-            T::Bonds::note_attested(&who);
+            T::Bonds::note_attested(&who, phase);
             Self::deposit_event(Event::Attested { account: who, round, root });
 
             let mut weight = T::WeightInfo::attest_head();
@@ -620,7 +635,8 @@ pub mod pallet {
         }
 
         /// Ends `account`'s lease once the round it is due in is over: an included update consumes its shards and becomes the
-        /// account's carry; any other returns them; an unopened commitment costs `NoShowPenalty`.
+        /// account's carry; any other returns them; an unopened commitment costs `NoShowPenalty`, and none at all
+        /// `LapsePenalty`, unless the recipe changed meanwhile.
         ///
         /// Origin: signed by anybody. Emits [`Event::Concluded`]. Errors: [`Error::NothingToConclude`].
         #[pallet::call_index(6)]

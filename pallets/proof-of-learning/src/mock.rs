@@ -43,6 +43,7 @@ construct_runtime!(
 parameter_types! {
     pub const DbWeight: RuntimeDbWeight = RuntimeDbWeight { read: 25, write: 100 };
     pub const NoShowPenalty: Balance = 7;
+    pub const LapsePenalty: Balance = 2;
 }
 
 #[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
@@ -58,6 +59,7 @@ impl Config for Test {
     type Payouts = Payments;
     type GovernanceOrigin = frame_system::EnsureRoot<AccountId>;
     type NoShowPenalty = NoShowPenalty;
+    type LapsePenalty = LapsePenalty;
     type WeightInfo = SubstrateWeight<Test>;
 }
 
@@ -75,16 +77,16 @@ impl Randomness<H256, u32> for BlockRandomness {
 pub type Trainers = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
 #[storage_alias]
 pub type Validators = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
-/// How often a validator attested.
+/// The attest phases a validator took part in, in the order of its attestations.
 #[storage_alias]
-pub type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
+pub type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, Vec<u32>, ValueQuery>;
 
 /// Bonds as the tests set them.
 pub struct Stakes;
 
 impl traits::Bonds<AccountId> for Stakes {
     fn is_trainer(account: &AccountId) -> bool {
-        Trainers::contains_key(account)
+        Trainers::get(account).is_some_and(|bond| bond > 0)
     }
 
     fn validator_stake(account: &AccountId) -> Option<Balance> {
@@ -102,8 +104,8 @@ impl traits::Bonds<AccountId> for Stakes {
         validators.get((first + turn as usize) % validators.len().max(1)).copied()
     }
 
-    fn note_attested(account: &AccountId) {
-        Noted::mutate(account, |times| *times += 1);
+    fn note_attested(account: &AccountId, phase: u32) {
+        Noted::mutate(account, |phases| phases.push(phase));
     }
 
     fn slash(account: &AccountId, amount: Balance) -> Balance {

@@ -1,7 +1,8 @@
 //! What calls and hooks cost.
 //!
-//! Estimates, each above the worst case: every storage item is counted as read and written from the database, at four
-//! kilobytes of proof, and what other pallets do behind the traits of `pol-primitives` is included.
+//! Estimates, each above the worst case: every storage item is counted as read and written from the database, at two
+//! kilobytes of proof, and what other pallets do behind the traits of `pol-primitives` is included, since those carry no
+//! weights of their own.
 
 use core::marker::PhantomData;
 use polkadot_sdk::frame_support::weights::{RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS};
@@ -44,7 +45,9 @@ pub struct Estimates<Db>(PhantomData<Db>);
 pub type SubstrateWeight<T> = Estimates<<T as polkadot_sdk::frame_system::Config>::DbWeight>;
 
 /// Bytes of proof for one read.
-const PROOF: u64 = 4_096;
+const PROOF: u64 = 2_048;
+/// Storage items that the pool touches for every shard: manifest, bitmaps, two places in the drawing order, source, history.
+const PER_SHARD: u64 = 7;
 
 impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
     fn cost(micros: u64, reads: u64, writes: u64) -> Weight {
@@ -59,8 +62,8 @@ impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
 
 impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn set_recipe() -> Weight {
-        // Round, head, recipe, pending recipe, attest phases.
-        Self::cost(40, 5, 4)
+        // Round, head, recipe, pending recipe, attest phases, free shards.
+        Self::cost(40, 6, 4)
     }
 
     fn set_lengths() -> Weight {
@@ -68,9 +71,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn join_round(shards: u32) -> Weight {
-        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing. The pool's queue: five more.
-        // Each shard: its manifest, a part of its bitmap, and the next manifest of the queue.
-        Self::cost(80, 15, 11).saturating_add(Self::times(Self::cost(15, 3, 3), shards))
+        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing. The pool: four lists and the count of the
+        // free.
+        Self::cost(80, 15, 11).saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
 
     fn commit() -> Weight {
@@ -83,18 +86,19 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn attest_head() -> Weight {
-        // Round, stake, head, attest phases, own attestation, two tallies; staking notes the validator.
+        // Round, ledger, endpoint, head, attest phases, own attestation, two tallies, the newest round's record.
         Self::cost(60, 10, 6)
     }
 
     fn adopt(updates: u32) -> Weight {
-        // Recipe, reveals, record, head, round, phases; the payouts of the round.
+        // Recipe, reveals, record, head, round, phases; the payouts: emission, escrow and its total, pot, issuance.
         Self::cost(150, 16, 16).saturating_add(Self::times(Self::cost(10, 1, 0), updates))
     }
 
     fn conclude(shards: u32) -> Weight {
-        // Own: lease, round, submission, record, standing. A slash: bond, balances, totals. The pool as above.
-        Self::cost(100, 20, 16).saturating_add(Self::times(Self::cost(15, 3, 3), shards))
+        // Own: lease, round, submission, record, standing, recipe. A slash: ledger, endpoint, hold, account, issuance,
+        // validators, candidates, total stake, phases. The pool as above.
+        Self::cost(150, 20, 16).saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
 
     fn reset_carry() -> Weight {
@@ -117,5 +121,33 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 
     fn sweep(items: u32) -> Weight {
         Self::cost(5, 2, 1).saturating_add(Self::times(Self::cost(10, 2, 2), items))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_primitives::{MAX_LEASE_SHARDS, MAX_SUBMISSIONS};
+    use polkadot_sdk::frame_support::weights::constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND};
+
+    #[test]
+    fn the_worst_cases_are_a_small_part_of_a_block() {
+        type Slow = Estimates<RocksDbWeight>;
+        // A block of two seconds and five megabytes.
+        let tenth = Weight::from_parts(WEIGHT_REF_TIME_PER_SECOND / 5, 512 * 1_024);
+        for weight in [
+            Slow::set_recipe(),
+            Slow::set_lengths(),
+            Slow::commit(),
+            Slow::reveal(),
+            Slow::attest_head() + Slow::adopt(MAX_SUBMISSIONS),
+            Slow::stay().max(Slow::open()).max(Slow::step()) + Slow::sweep(crate::SWEEP),
+        ] {
+            assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
+        }
+        // The most that one lease can hold, of manifests that are all different.
+        let (join, conclude) = (Slow::join_round(MAX_LEASE_SHARDS), Slow::conclude(MAX_LEASE_SHARDS));
+        let weight = join + conclude + Slow::reset_carry();
+        assert!(weight.all_lt(tenth.saturating_mul(4)) && weight.ref_time() < tenth.ref_time(), "{weight}");
     }
 }

@@ -197,10 +197,9 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
         validators.get(usize::try_from(at).ok()?).cloned()
     }
 
-    fn note_attested(account: &T::AccountId) {
-        // The phase under way counts as attended, though it has not ended yet.
-        let attested = T::Rounds::attest_phases().saturating_add(1);
-        Ledgers::<T>::mutate_extant(account, |ledger| ledger.attested = attested);
+    fn note_attested(account: &T::AccountId, phase: u32) {
+        // A phase under way counts as attended, though it has not ended yet.
+        Ledgers::<T>::mutate_extant(account, |ledger| ledger.attested = ledger.attested.max(phase.saturating_add(1)));
     }
 
     fn slash(account: &T::AccountId, amount: Balance) -> Balance {

@@ -33,9 +33,12 @@ impl Ledger {
         if self.free_at.is_none() { self.bond } else { 0 }
     }
 
-    /// Whether the role may be exercised: it lasts, and slashes have left at least its minimum bond.
+    /// Whether the role may be exercised: it lasts, and slashes have left enough of its bond. For trainers that is nine tenths
+    /// of the smallest bond, so that the small penalties of a slow or interrupted machine do not put it out at once.
     pub fn is_bonded(&self) -> bool {
-        self.active_bond() >= self.role.minimum_bond()
+        let minimum = self.role.minimum_bond();
+        let spare = if self.role == Role::Trainer { minimum.checked_div(10).unwrap_or(0) } else { 0 };
+        self.active_bond() >= minimum.saturating_sub(spare)
     }
 
     /// Whether it stands for election.
@@ -63,6 +66,14 @@ mod tests {
         assert_eq!(Ledger { reputation: MILLION / 2, ..ledger }.election_weight(), 15_000 * POL);
         assert_eq!(Ledger { reputation: MILLION, ..ledger }.election_weight(), 20_000 * POL);
         assert_eq!(Ledger { reputation: u32::MAX, ..ledger }.election_weight(), 20_000 * POL);
+    }
+
+    #[test]
+    fn trainers_have_a_tenth_to_lose() {
+        let bonded = |role, bond| Ledger { bond, ..Ledger::new(role) }.is_bonded();
+        assert!(bonded(Role::Trainer, 900 * POL) && !bonded(Role::Trainer, 900 * POL - 1));
+        assert!(bonded(Role::Validator, 5_000 * POL) && !bonded(Role::Validator, 5_000 * POL - 1));
+        assert!(!Ledger { bond: 1_000 * POL, free_at: Some(9), ..Ledger::new(Role::Trainer) }.is_bonded());
     }
 
     proptest! {

@@ -23,11 +23,13 @@ parameter_types! {
 
 impl pallet_proof_of_learning::Config for Runtime {
     type Randomness = BlockRandomness;
-    type Bonds = Staking;
+    type Bonds = PolStaking;
     type Pool = Lineage;
     type Payouts = Rewards;
     type GovernanceOrigin = EnsureRoot<AccountId>;
     type NoShowPenalty = ConstU128<{ 10 * POL }>;
+    // About ten times the fees of a lease of ten shards. Of a bond of 1,000 POL, a trainer can lose a thousand of these before it is out.
+    type LapsePenalty = ConstU128<{ POL / 10 }>;
     type WeightInfo = pallet_proof_of_learning::weights::SubstrateWeight<Runtime>;
 }
 
@@ -48,6 +50,7 @@ impl pallet_pol_lineage::Config for Runtime {
     type ManifestDeposit = ConstU128<{ 100 * POL }>;
     type Rounds = ProofOfLearning;
     type Recipe = ProofOfLearning;
+    type GovernanceOrigin = EnsureRoot<AccountId>;
     type WeightInfo = ();
 }
 

@@ -185,37 +185,37 @@ impl Convert<AccountId, Option<()>> for Elections {
 
 impl SessionManager<AccountId> for Elections {
     fn new_session(index: SessionIndex) -> Option<Vec<AccountId>> {
-        Staking::new_session(index)
+        PolStaking::new_session(index)
     }
 
     fn new_session_genesis(index: SessionIndex) -> Option<Vec<AccountId>> {
-        Staking::new_session_genesis(index)
+        PolStaking::new_session_genesis(index)
     }
 
     fn start_session(index: SessionIndex) {
-        Staking::start_session(index);
+        PolStaking::start_session(index);
     }
 
     fn end_session(index: SessionIndex) {
-        Staking::end_session(index);
+        PolStaking::end_session(index);
     }
 }
 
 impl historical::SessionManager<AccountId, ()> for Elections {
     fn new_session(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
-        Staking::new_session(index).map(identified)
+        PolStaking::new_session(index).map(identified)
     }
 
     fn new_session_genesis(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
-        Staking::new_session_genesis(index).map(identified)
+        PolStaking::new_session_genesis(index).map(identified)
     }
 
     fn start_session(index: SessionIndex) {
-        Staking::start_session(index);
+        PolStaking::start_session(index);
     }
 
     fn end_session(index: SessionIndex) {
-        Staking::end_session(index);
+        PolStaking::end_session(index);
         if let Some(first) = index.checked_sub(SLASHABLE_SESSIONS) {
             Historical::prune_up_to(first);
         }
@@ -241,11 +241,12 @@ impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
     fn on_offence(offenders: &[OffenceDetails<AccountId, Offender>], shares: &[Perbill], _: SessionIndex) -> Weight {
         for (offence, share) in offenders.iter().zip(shares) {
             let (account, ()) = &offence.offender;
-            let bond = Staking::member(account.clone()).map_or(0, |member| member.bond);
-            <Staking as Bonds<AccountId>>::slash(account, share.mul_ceil(bond));
+            // Who unbonds still signs for the sessions it was elected for, and answers for it.
+            let bond = PolStaking::slashable(account);
+            <PolStaking as Bonds<AccountId>>::slash(account, share.mul_ceil(bond));
             Session::report_offence(account.clone(), OffenceSeverity(*share));
         }
-        <Runtime as frame_system::Config>::DbWeight::get().reads_writes(6, 6).saturating_mul(offenders.len() as u64)
+        <Runtime as frame_system::Config>::DbWeight::get().reads_writes(12, 12).saturating_mul(offenders.len() as u64)
     }
 }
 

@@ -37,9 +37,8 @@ pub async fn run(options: RunOptions) -> Result<()> {
         }
     };
     // What was stored is safe already.
-    match tokio::time::timeout(GOODBYE, peer.swarm.clone().shutdown()).await {
-        Ok(Err(error)) => tracing::debug!("{error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, peer.swarm.clone().shutdown()).await {
+        tracing::debug!("{error}");
     }
     outcome
 }
@@ -121,7 +120,7 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
         peer.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
     }
     let tokenizer = folder.join(pol_data::TOKENIZER_FILE);
-    let bytes = std::fs::read(&tokenizer).with_context(|| tokenizer.display().to_string())?;
+    let bytes = std::fs::read(&tokenizer).with_context(|| format!("cannot read {}; make the folder again with `pol-trainer data ingest`", tokenizer.display()))?;
     peer.swarm.add(bytes.into(), "served/tokenizer").await?;
     tracing::info!("serving {count} shards of {}", folder.display());
     Ok(())

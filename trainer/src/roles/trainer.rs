@@ -4,8 +4,7 @@ use super::{Follower, Role};
 use crate::{
     data::{LEASE_TAG, ShardReader},
     failure::{Failure, Result},
-    model::Model,
-    peer::{Peer, payload_tag, short},
+    peer::{Peer, payload_tag, short, submit_housekeeping},
     state::{Journal, StateFolder},
 };
 use anyhow::anyhow;
@@ -38,6 +37,8 @@ pub struct Trainer {
     follower: Follower,
     shards: ShardReader,
     training: Option<Training>,
+    /// The lease, by its nonce, that this folder cannot finish.
+    given_up: Option<u32>,
 }
 
 /// Training in the background. Dropping it asks it to stop.
@@ -62,7 +63,7 @@ struct Packed {
 impl Trainer {
     pub fn new(peer: Peer, signer: Signer, tier: Tier, workers: usize) -> Self {
         let (follower, shards) = (Follower::new(peer.clone()), ShardReader::new(peer.clone()));
-        Self { peer, signer, tier, workers, follower, shards, training: None }
+        Self { peer, signer, tier, workers, follower, shards, training: None, given_up: None }
     }
 
     fn account(&self) -> AccountId {
@@ -72,7 +73,8 @@ impl Trainer {
     /// Ends what the chain no longer waits for, and learns how it ended.
     async fn conclude(&mut self, lease: &Lease) -> Result<()> {
         self.training = None;
-        self.peer.chain.submit(&self.signer, Call::Conclude { account: self.account() }).await?;
+        // A validator that takes this trainer for gone may have been faster.
+        submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account: self.account() }).await?;
         let status = self.submission(lease).await?.map(|submission| submission.status);
         match status {
             Some(Status::Included) => tracing::info!("round {}: the update is part of the model", lease.due_round),
@@ -105,15 +107,27 @@ impl Trainer {
         Ok(())
     }
 
+    /// Waits for the lease's round to end without working for it.
+    fn give_up(&mut self, lease: &Lease, why: &str) {
+        tracing::warn!("round {}: {why}; this lease is lost, and the next one starts without it", lease.due_round);
+        self.given_up = Some(lease.nonce);
+    }
+
     /// Starts training the lease, or goes on with it.
-    async fn train(&mut self, recipe: &Recipe, lease: &Lease, model: &Model) -> Result<()> {
+    async fn train(&mut self, recipe: &Recipe, lease: &Lease) -> Result<()> {
+        let begun = self.peer.state.journal()?.is_some_and(|journal| journal.nonce == lease.nonce && self.peer.state.has_lease(&journal));
+        if lease.carry != [0; 32] && !begun && !self.peer.state.has_carry(&lease.carry) {
+            self.give_up(lease, "the optimiser state that it starts from is not on this machine");
+            return Ok(());
+        }
+        let model = self.follower.lease_base(&lease.base_root, recipe).await?;
         let data = self.shards.lease_data(recipe, &lease.shards).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let inputs = Inputs {
             recipe: recipe.clone(),
             lease: lease.clone(),
             account: self.account(),
-            base: model.parameters.clone(),
+            base: model.parameters,
             data,
             workers: self.workers,
             salt_secret: self.peer.state.peer_secret()?,
@@ -126,20 +140,15 @@ impl Trainer {
     }
 
     /// The finished update of the lease, if there is one; starts or follows the training when there is not.
-    async fn packed(&mut self, recipe: &Recipe, lease: &Lease, model: &Model) -> Result<Option<Journal>> {
+    ///
+    /// Training the same lease again gives the same update, so a folder that lost one may still open its commitment.
+    async fn packed(&mut self, recipe: &Recipe, lease: &Lease) -> Result<Option<Journal>> {
         if let Some(journal) = self.peer.state.journal()?
             && journal.nonce == lease.nonce
             && let Some(reveal) = &journal.reveal
+            && self.peer.swarm.has(reveal.payload_hash).await?
         {
-            if self.peer.swarm.has(reveal.payload_hash).await? {
-                return Ok(Some(journal));
-            }
-            return Err(Failure::fatal(anyhow!(
-                "the payload {} of round {} is missing from {}; the round is lost, start again to take part in the next",
-                short(&reveal.payload_hash),
-                lease.due_round,
-                self.peer.state.path().display()
-            )));
+            return Ok(Some(journal));
         }
         match &self.training {
             Some(training) if training.nonce == lease.nonce => {
@@ -148,9 +157,7 @@ impl Trainer {
                 }
             }
             _ => {
-                // A lease of several rounds starts from a head that is not the newest any more.
-                let base = if model.root == lease.base_root { model.clone() } else { self.follower.model_by_root(&lease.base_root, recipe).await? };
-                self.train(recipe, lease, &base).await?;
+                self.train(recipe, lease).await?;
                 return Ok(None);
             }
         }
@@ -175,8 +182,10 @@ impl Trainer {
 impl Role for Trainer {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
-        // While training, the lease's own base is all that is needed.
-        let Some(model) = self.follower.model(overview, &recipe).await? else { return Ok(()) };
+        // Kept up to date for the next lease and for peers.
+        if self.follower.model(overview, &recipe).await?.is_none() {
+            return Ok(());
+        }
         let round = &overview.round;
         let Some(lease) = self.peer.chain.lease(&self.account()).await? else {
             // The call takes effect in the next block at the earliest.
@@ -190,28 +199,30 @@ impl Role for Trainer {
             self.training = None;
             return Ok(());
         }
+        if self.given_up == Some(lease.nonce) {
+            return Ok(());
+        }
         let submission = self.submission(&lease).await?;
-        match submission.map(|submission| submission.status) {
-            None => {
-                let Some(journal) = self.packed(&recipe, &lease, &model).await? else { return Ok(()) };
-                let Some(reveal) = &journal.reveal else { return Ok(()) };
-                if lease.due_round != round.number || round.phase != Phase::Train {
-                    return Ok(());
-                }
-                let commitment = reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
+        if submission.as_ref().is_some_and(|submission| submission.status != Status::Committed) {
+            return Ok(());
+        }
+        let Some(journal) = self.packed(&recipe, &lease).await? else { return Ok(()) };
+        let Some(reveal) = journal.reveal.clone().filter(|_| lease.due_round == round.number) else { return Ok(()) };
+        let commitment = reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
+        match (submission, round.phase) {
+            (None, Phase::Train) => {
                 let call = Call::Commit { round: lease.due_round, commitment, claims: claims(&journal) };
                 self.peer.chain.submit(&self.signer, call).await?;
                 tracing::info!("round {}: committed", lease.due_round);
             }
-            Some(Status::Committed) if round.phase == Phase::Reveal && lease.due_round == round.number => {
-                let Some(reveal) = self.peer.state.journal()?.filter(|journal| journal.nonce == lease.nonce).and_then(|journal| journal.reveal)
-                else {
-                    return Err(Failure::fatal(anyhow!("what was committed in round {} is not in this folder", lease.due_round)));
-                };
+            (Some(submission), _) if submission.commitment != commitment => {
+                self.give_up(&lease, "it was committed with another folder or another peer.key");
+            }
+            (Some(_), Phase::Reveal) => {
                 self.peer.chain.submit(&self.signer, Call::Reveal { round: lease.due_round, reveal }).await?;
                 tracing::info!("round {}: revealed", lease.due_round);
             }
-            Some(_) => {}
+            _ => {}
         }
         Ok(())
     }
@@ -289,13 +300,13 @@ impl Inputs {
             && !journal.losses.is_empty()
             && self.state.has_lease(&journal)
         {
-            let state = self.state.load_lease(&journal, base.len()).map_err(|error| self.damaged(error))?;
+            let state = self.state.load_lease(&journal, base.len())?;
             tracing::info!("round {}: going on after segment {}", lease.due_round, journal.losses.len());
             return Ok((journal, state));
         }
         let mut state = TrainingState::fresh(base.to_vec());
         if lease.carry != [0; 32] {
-            let carry = self.state.load_carry(&lease.carry, base.len()).map_err(|error| self.damaged(error))?;
+            let carry = self.state.load_carry(&lease.carry, base.len())?;
             state = TrainingState { parameters: state.parameters, ..carry };
         }
         let expected = state_leaf(&lease.base_root, &lease.carry);
@@ -305,10 +316,6 @@ impl Inputs {
         let mut journal = Journal::new(lease.nonce);
         journal.leaves.push(expected);
         Ok((journal, state))
-    }
-
-    fn damaged(&self, error: pol_engine::Error) -> Failure {
-        Failure::Fatal(anyhow::Error::new(error).context("move the named file away to go on without it: the lease is trained from its start, or runs out"))
     }
 }
 

@@ -3,17 +3,18 @@
 use super::{Follower, Role};
 use crate::{
     data::ShardReader,
-    failure::{Failure, Result},
+    failure::{Failure, Result, explain},
     heldout::HeldOut,
     model::{Model, apply, initial_model, updates_of},
     peer::{Peer, short, submit_housekeeping},
 };
+use futures::{StreamExt, stream};
 use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{
     Hash, RoundNumber,
     peer::Role as PeerRole,
     recipe::Recipe,
-    round::Phase,
+    round::{Phase, Round},
     submission::{Included, Status, Submission},
     view::Overview,
 };
@@ -29,8 +30,10 @@ pub struct Validator {
     workers: usize,
     /// Round whose model was last measured on held-out text.
     measured: Option<RoundNumber>,
-    /// Round in which leases of the absent were last concluded.
+    /// Round in which trainers were last looked through for absent ones.
     tidied: RoundNumber,
+    /// Trainers that left a lease of a past round behind.
+    absent: Vec<AccountId>,
     /// Validators that had not attested when the phase was last looked at, and the phase's round.
     silent: Option<(RoundNumber, BTreeSet<AccountId>)>,
     /// Newest head this validator attested or found when it started.
@@ -39,6 +42,10 @@ pub struct Validator {
     held: (RoundNumber, BTreeSet<Hash>),
 }
 
+/// Blocks of a round after which a trainer that is there has concluded its past lease.
+const TRAINER_RETURNS: u32 = 5;
+/// Payloads fetched and checked at a time: one that nobody serves does not hold up the others.
+const CHECKS_AT_ONCE: usize = 8;
 /// Held-out sequences a validator measures each model on.
 const HELD_OUT_SEQUENCES: usize = 64;
 
@@ -53,6 +60,7 @@ impl Validator {
             workers,
             measured: None,
             tidied: 0,
+            absent: Vec::new(),
             silent: None,
             attested: None,
             held: (0, BTreeSet::new()),
@@ -71,26 +79,33 @@ impl Validator {
         if self.held.0 != round {
             self.held = (round, BTreeSet::new());
         }
-        let mut indices = Vec::new();
-        for (account, submission) in submissions {
-            let Some(opened) = submission.opened.filter(|_| submission.status == Status::Revealed) else { continue };
-            if !self.held.1.contains(&opened.payload_hash) {
+        let opened: Vec<_> = submissions
+            .iter()
+            .filter(|(_, submission)| submission.status == Status::Revealed)
+            .filter_map(|(account, submission)| Some((account, submission.opened?)))
+            .collect();
+        let mut checks = Vec::new();
+        for (account, opened) in opened.iter().filter(|(_, opened)| !self.held.1.contains(&opened.payload_hash)) {
+            let peer = &self.peer;
+            checks.push(async move {
                 let alone = Included::from_indices([opened.index]);
-                let sound = async { apply(recipe, model, updates_of(&self.peer, recipe, submissions, &alone).await?).await };
-                match sound.await {
-                    Ok(_) => {
-                        self.held.1.insert(opened.payload_hash);
-                    }
-                    Err(Failure::Passing(error)) => {
-                        tracing::warn!("round {round}: leaving out {}: {error:#}", pol_chain::format_account(account));
-                        continue;
-                    }
-                    Err(fatal) => return Err(fatal),
-                }
-            }
-            indices.push(opened.index);
+                let sound = async { apply(recipe, model, updates_of(peer, recipe, submissions, &alone).await?).await };
+                (account, opened.payload_hash, sound.await)
+            });
         }
-        Ok(indices)
+        let mut checks = stream::iter(checks).buffer_unordered(CHECKS_AT_ONCE);
+        while let Some((account, payload, sound)) = checks.next().await {
+            match sound {
+                Ok(_) => {
+                    self.held.1.insert(payload);
+                }
+                Err(Failure::Passing(error)) => {
+                    tracing::warn!("round {round}: leaving out {}: {}", pol_chain::format_account(account), explain(&error));
+                }
+                Err(fatal) => return Err(fatal),
+            }
+        }
+        Ok(opened.iter().filter(|(_, opened)| self.held.1.contains(&opened.payload_hash)).map(|(_, opened)| opened.index).collect())
     }
 
     /// Attests the next head: the lead proposes what it holds, the others sign what they can repeat.
@@ -177,15 +192,32 @@ impl Validator {
                 }
             }
         }
-        // A trainer that is there concludes its own lease within the first blocks of a round.
-        if round.phase == Phase::Reveal && self.tidied < round.number {
-            self.tidied = round.number;
+        // An idle network may be waiting for just the data that the absent hold.
+        let due = if round.phase == Phase::Idle { overview.free_shards == 0 } else { overview.now >= round.opened_at + TRAINER_RETURNS };
+        if due && self.tidied < round.number {
             for member in self.peer.chain.members().await?.into_iter().filter(|member| member.role == PeerRole::Trainer) {
                 let lease = self.peer.chain.lease(&member.account).await?;
                 if lease.is_some_and(|lease| lease.due_round < round.number) {
-                    submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account: member.account }).await?;
+                    self.absent.push(member.account);
                 }
             }
+            self.tidied = round.number;
+        }
+        // One a block, so that attesting never waits for it.
+        if let Some(account) = self.absent.pop() {
+            submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account }).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns after the others took this validator for dead.
+    async fn come_back(&self, round: &Round) -> Result<()> {
+        if round.phase == Phase::Attest {
+            return Ok(());
+        }
+        let member = self.peer.chain.member(&self.signer.account()).await?;
+        if member.is_some_and(|member| member.chilled) && submit_housekeeping(&self.peer.chain, &self.signer, Call::Unchill).await? {
+            tracing::info!("back among the validators after being set aside");
         }
         Ok(())
     }
@@ -214,6 +246,7 @@ impl Role for Validator {
             }
         }
         self.attest_late(overview).await?;
+        self.come_back(round).await?;
         self.tidy(overview).await?;
         if let (Some(model), Some(head), Phase::Train) = (model, &overview.head, round.phase) {
             self.measure(&recipe, head.round, &model).await?;

@@ -4,7 +4,7 @@ mod registry;
 
 use crate::{
     Call, Consumed, Consumption, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED, Manifests, Pool,
-    PoolEntry, Slots, Sources,
+    PoolEntry, Retired, Slots, Sources,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{

@@ -10,6 +10,7 @@ enum Action {
     Release(Index),
     Consume(Index),
     Register(SourceKind, u32),
+    Retire(Index),
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -18,7 +19,13 @@ fn action() -> impl Strategy<Value = Action> {
         2 => any::<Index>().prop_map(Action::Release),
         2 => any::<Index>().prop_map(Action::Consume),
         1 => (prop::sample::select(&SourceKind::ALL[..]), 1u32..30).prop_map(|(kind, shards)| Action::Register(kind, shards)),
+        1 => any::<Index>().prop_map(Action::Retire),
     ]
+}
+
+/// Free shards of retired manifests.
+fn retired() -> usize {
+    Retired::<Test>::iter_keys().map(|id| counts(id).0 as usize).sum()
 }
 
 proptest! {
@@ -59,12 +66,17 @@ proptest! {
                             assert!(out.remove(&key) && consumed.insert(key));
                         }
                     }
-                    Action::Release(_) | Action::Consume(_) => (),
+                    Action::Retire(which) if Lineage::manifest_count() > 4 => {
+                        let id = which.index(Lineage::manifest_count() as usize) as ManifestId;
+                        // Refused where it is consumed or retired.
+                        let _ = Lineage::retire_manifest(Origin::root(), id);
+                    }
+                    Action::Release(_) | Action::Consume(_) | Action::Retire(_) => (),
                 }
-                assert_eq!(Lineage::free() as usize, total as usize - out.len() - consumed.len());
+                assert_eq!(Lineage::free() as usize, total as usize - out.len() - consumed.len() - retired());
                 Lineage::do_try_state().unwrap();
             }
-            // Whatever happened, the rest can still be leased, each shard once.
+            // Whatever happened, the rest can still be leased, each shard once, except what was retired.
             loop {
                 let rest = Lineage::lease(64, &mut prf(0));
                 if rest.is_empty() {
@@ -72,7 +84,7 @@ proptest! {
                 }
                 rest.iter().for_each(|shard| assert!(out.insert((shard.manifest, shard.index))));
             }
-            assert_eq!(out.len() + consumed.len(), total as usize);
+            assert_eq!(out.len() + consumed.len() + retired(), total as usize);
         });
     }
 }

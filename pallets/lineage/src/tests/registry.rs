@@ -138,6 +138,35 @@ fn only_an_untouched_manifest_can_be_withdrawn() {
 }
 
 #[test]
+fn a_retired_manifest_is_leased_no_more() {
+    run(|| {
+        let retire = |id| Lineage::retire_manifest(Origin::root(), id);
+        let bad = manifest(SourceKind::Pretrained, 8);
+        let good = manifest(SourceKind::Web, 8);
+        let shards = Lineage::lease(5, &mut prf(1));
+        assert!(shards.iter().all(|shard| shard.manifest == bad));
+        assert_noop!(Lineage::retire_manifest(Origin::signed(1), bad), polkadot_sdk::sp_runtime::DispatchError::BadOrigin);
+        assert_noop!(retire(9), Refusal::UnknownManifest);
+        events();
+        assert_ok!(retire(bad));
+        assert_eq!(events(), [Event::ManifestRetired { manifest: bad }]);
+        assert_noop!(retire(bad), Refusal::NotPooled);
+        assert_eq!((Lineage::free(), counts(bad)), (8, (3, 5, 0)));
+        // Leases that are out end as usual, and what comes back stays.
+        Lineage::release(&shards[..3]);
+        Lineage::consume(&shards[3..], 1);
+        assert_eq!((Lineage::free(), counts(bad)), (8, (6, 0, 2)));
+        assert!(Lineage::lease(9, &mut prf(2)).iter().all(|shard| shard.manifest == good));
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), bad), Refusal::InUse);
+        // Nor is an untouched one withdrawn, to be registered again.
+        let untouched = manifest(SourceKind::Dataset, 8);
+        assert_ok!(retire(untouched));
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), untouched), Refusal::InUse);
+        assert_eq!(Lineage::free(), 0);
+    });
+}
+
+#[test]
 fn calls_keep_their_indices() {
     use codec::Encode;
     let index = |call: Call<Test>| call.encode()[0];
@@ -145,4 +174,5 @@ fn calls_keep_their_indices() {
     run(|| assert_eq!(index(Call::register_manifest { info: info(0, 1) }), 1));
     assert_eq!(index(Call::withdraw_manifest { manifest: 0 }), 2);
     assert_eq!(index(Call::withdraw_source { source: 0 }), 3);
+    assert_eq!(index(Call::retire_manifest { manifest: 0 }), 4);
 }

@@ -6,6 +6,7 @@ use pol_primitives::{
     recipe::{Recipe as Spec, Tier},
     round::{Phase, RoundConfig},
     submission::{Claims, Included, Status},
+    traits::DataFormat,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 use polkadot_sdk::sp_runtime::DispatchError::BadOrigin;
@@ -105,7 +106,7 @@ fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
         assert_eq!(round().number, 3);
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded { account: 1, round: 2, status: None });
-        assert_eq!(FreeShards::get().len(), free + 4);
+        assert_eq!((FreeShards::get().len(), Trainers::get(1)), (free + 4, Some(10)), "it is not the trainer's fault");
     });
 }
 
@@ -124,6 +125,21 @@ fn another_recipe_starts_round_zero_over() {
         assert_eq!(CurrentHead::<Test>::get(), None);
         assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
         assert_eq!(head().recipe_hash, other_model.hash());
+    });
+}
+
+#[test]
+fn the_format_is_fixed_while_the_pool_has_data() {
+    on_chain(Some(recipe()), || {
+        run(1);
+        for changed in [Spec { shard_tokens: 2_048, ..recipe() }, Spec { tokenizer: [9; 32], ..recipe() }] {
+            assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), changed), Error::<Test>::DataOfAnotherFormat);
+        }
+        FreeShards::kill();
+        set(Spec { shard_tokens: 2_048, ..recipe() });
+        // Data that comes before the recipe is in force must fit it already.
+        assert_eq!(Learning::shard_tokens_and_tokenizer(), Some((2_048, [1; 32])));
+        assert_eq!(Recipe::<Test>::get(), Some(recipe()));
     });
 }
 

@@ -193,6 +193,26 @@ fn an_unopened_commitment_costs_the_penalty() {
 }
 
 #[test]
+fn a_lease_without_a_commitment_costs_a_little() {
+    in_round_one(|| {
+        join(1);
+        join(2);
+        Trainers::insert(2, 2);
+        train(&[3]);
+        adopt([5; 32], &[0]);
+        assert_ok!(Learning::conclude(signed(9), 1));
+        assert_event(Event::Concluded { account: 1, round: 1, status: None });
+        assert_eq!((Trainers::get(1), Trainers::get(3)), (Some(8), Some(10)));
+        // What the past lease costs counts before the next one is given.
+        run(1);
+        joins(2, Tier::Participant, Error::NotATrainer);
+        assert_ok!(Learning::conclude(signed(9), 2));
+        assert_eq!(Trainers::get(2), Some(0));
+        assert_eq!(Shards::free(), SHARDS - 8);
+    });
+}
+
+#[test]
 fn the_carry_follows_included_work_only() {
     in_round_one(|| {
         train(&[1]);

@@ -57,6 +57,8 @@ proptest! {
     #[test]
     fn the_accounting_holds_on_every_walk(steps in prop::collection::vec((0..50u8, any::<u8>(), any::<u8>()), 300)) {
         on_chain(Some(recipe()), || {
+            // Enough for all penalties of a walk.
+            TRAINERS.for_each(|account| Trainers::insert(account, 10_000));
             let mut committed = BTreeMap::new();
             for (kind, who, choice) in steps {
                 act(kind, who, choice, &mut committed);

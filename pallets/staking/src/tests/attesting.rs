@@ -83,7 +83,10 @@ fn the_silent_are_chilled_and_the_living_are_not() {
         AttestPhases::set(12);
         assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::IsAlive);
         // Account 2 attests in the phase under way, which ends as the thirteenth.
-        Staking::note_attested(&2);
+        Staking::note_attested(&2, 12);
+        // To come late to an earlier one takes nothing away, and gives account 1 that one only.
+        Staking::note_attested(&2, 10);
+        Staking::note_attested(&1, 9);
         AttestPhases::set(13);
         events();
         assert_ok!(Staking::chill(Origin::signed(9), 1));

@@ -55,7 +55,7 @@ proptest! {
                     Action::SetEndpoint => Staking::set_endpoint(origin, endpoint(who as u8)),
                     Action::Chill => Staking::chill(Origin::signed(9), who),
                     Action::Unchill => Staking::unchill(origin),
-                    Action::Attest => { Staking::note_attested(&who); Ok(()) }
+                    Action::Attest => { Staking::note_attested(&who, AttestPhases::get()); Ok(()) }
                     Action::Slash(amount) => { slashed += Staking::slash(&who, amount * POL); Ok(()) }
                     Action::EndPhase => { AttestPhases::mutate(|phases| *phases += 1); Ok(()) }
                     Action::Freeze(on) => { Attesting::set(on); Ok(()) }

@@ -62,33 +62,33 @@ pub enum Call {
     SetRecipe(Recipe),
     /// `ProofOfLearning.set_lengths`, by governance.
     SetLengths(RoundConfig),
-    /// `Staking.bond`: takes a role.
+    /// `PolStaking.bond`: takes a role.
     Bond {
         /// The role.
         role: Role,
         /// The bond.
         amount: Balance,
     },
-    /// `Staking.bond_extra`: adds to the bond.
+    /// `PolStaking.bond_extra`: adds to the bond.
     BondExtra {
         /// What is added.
         amount: Balance,
     },
-    /// `Staking.unbond`: gives up the role; the bond stays locked for a while.
+    /// `PolStaking.unbond`: gives up the role; the bond stays locked for a while.
     Unbond,
-    /// `Staking.withdraw`: takes the unlocked bond back.
+    /// `PolStaking.withdraw`: takes the unlocked bond back.
     Withdraw,
-    /// `Staking.set_endpoint`: where the account serves blobs.
+    /// `PolStaking.set_endpoint`: where the account serves blobs.
     SetEndpoint {
         /// The endpoint.
         endpoint: Endpoint,
     },
-    /// `Staking.chill`: sets a validator aside that missed too many attest phases.
+    /// `PolStaking.chill`: sets a validator aside that missed too many attest phases.
     Chill {
         /// The validator.
         validator: AccountId,
     },
-    /// `Staking.unchill`: the validator takes part again.
+    /// `PolStaking.unchill`: the validator takes part again.
     Unchill,
     /// `Lineage.register_source`: says where text comes from.
     RegisterSource {
@@ -132,13 +132,13 @@ impl Call {
             Self::ResetCarry => ("ProofOfLearning", "reset_carry"),
             Self::SetRecipe(_) => ("ProofOfLearning", "set_recipe"),
             Self::SetLengths(_) => ("ProofOfLearning", "set_lengths"),
-            Self::Bond { .. } => ("Staking", "bond"),
-            Self::BondExtra { .. } => ("Staking", "bond_extra"),
-            Self::Unbond => ("Staking", "unbond"),
-            Self::Withdraw => ("Staking", "withdraw"),
-            Self::SetEndpoint { .. } => ("Staking", "set_endpoint"),
-            Self::Chill { .. } => ("Staking", "chill"),
-            Self::Unchill => ("Staking", "unchill"),
+            Self::Bond { .. } => ("PolStaking", "bond"),
+            Self::BondExtra { .. } => ("PolStaking", "bond_extra"),
+            Self::Unbond => ("PolStaking", "unbond"),
+            Self::Withdraw => ("PolStaking", "withdraw"),
+            Self::SetEndpoint { .. } => ("PolStaking", "set_endpoint"),
+            Self::Chill { .. } => ("PolStaking", "chill"),
+            Self::Unchill => ("PolStaking", "unchill"),
             Self::RegisterSource { .. } => ("Lineage", "register_source"),
             Self::RegisterManifest(_) => ("Lineage", "register_manifest"),
             Self::Transfer { .. } => ("Balances", "transfer_keep_alive"),
@@ -310,7 +310,7 @@ mod tests {
         let metadata = RuntimeMetadataV16::new(
             vec![
                 pallet("ProofOfLearning", 40, meta_type::<Learning>()),
-                pallet("Staking", 41, meta_type::<Staking>()),
+                pallet("PolStaking", 41, meta_type::<Staking>()),
                 pallet("Balances", 5, meta_type::<Balances>()),
                 pallet("Sudo", 255, meta_type::<Sudo>()),
             ],
@@ -395,7 +395,7 @@ mod tests {
             Err(ChainError::OldNode { pallet, call }) => (pallet, call),
             other => panic!("{other:?}"),
         };
-        assert_eq!(old(Call::Unbond), ("Staking", "unbond"));
+        assert_eq!(old(Call::Unbond), ("PolStaking", "unbond"));
         assert_eq!(old(Call::RegisterSource { kind: SourceKind::Web, address: Text::new(), licence: Text::new() }).0, "Lineage");
         assert_eq!(old(Call::ResetCarry.sudo()), ("ProofOfLearning", "reset_carry"));
     }

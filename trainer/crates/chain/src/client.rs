@@ -179,11 +179,15 @@ impl Chain {
         if !(url.starts_with("ws://") || url.starts_with("wss://")) {
             return Err(unreachable("the address does not begin with ws:// or wss://".to_owned()));
         }
+        // Whoever else listens at the address may accept a connection and then say nothing.
+        let opened = time::timeout(PATIENCE, Self::open(url)).await;
+        let reason = || format!("for {} seconds nothing there spoke like one", PATIENCE.as_secs());
+        opened.map_err(|_| unreachable(reason()))?
+    }
+
+    async fn open(url: &str) -> Result<Self, ChainError> {
         let connecting = reconnecting_rpc_client::RpcClient::builder().retry_policy(pauses()).build(url);
-        let connection = time::timeout(PATIENCE, connecting)
-            .await
-            .map_err(|_| unreachable(format!("tried for {} seconds", PATIENCE.as_secs())))?
-            .map_err(|error| unreachable(error.to_string()))?;
+        let connection = connecting.await.map_err(|error| ChainError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
         let connection = RpcClient::new(connection);
         let backend = LegacyBackend::builder().build(connection.clone());
         let client = OnlineClient::from_backend_with_config(Config::new(), Arc::new(backend)).await.map_err(ChainError::node)?;
