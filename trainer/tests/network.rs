@@ -327,7 +327,8 @@ fn liars_damage_and_another_chain_are_survived() {
     });
 
     // A state that the disk damaged is named, and once it is out of the way the trainer is included again.
-    trainer.wait_for("segment 4/4", trainer.log().matches("segment 4/4").count(), 90);
+    // The state that its next lease starts from is on disk once it has committed.
+    trainer.wait_for("committed", trainer.log().matches("committed").count(), 90);
     trainer.kill();
     let carries: Vec<_> = fs::read_dir(network.path("trainer-1"))
         .unwrap()
