@@ -107,7 +107,9 @@ fn dev_uri(name: &str) -> Result<String> {
     for part in name.split('-') {
         let mut letters = part.chars();
         let Some(first) = letters.next().filter(|_| part.chars().all(|letter| letter.is_ascii_alphanumeric())) else {
-            bail!("'{name}' is not a development account; use alice, bob, charlie, dave, eve, ferdie, trainer-1 … or validator-1 …")
+            bail!(
+                "'{name}' is not a development account; use alice, bob, charlie, dave, eve, ferdie, trainer-1 … or validator-1 …"
+            )
         };
         uri.push_str("//");
         uri.push(first.to_ascii_uppercase());
@@ -211,7 +213,11 @@ impl LogOptions {
             eprintln!("pol-trainer: --log {}: {error}; logging at info", self.log);
             tracing_subscriber::EnvFilter::new("info")
         });
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false);
         if self.log_json { subscriber.json().init() } else { subscriber.init() }
     }
 }

@@ -32,13 +32,16 @@ impl ShardReader {
     /// A manifest with the hashes of its shards, checked against the chain.
     async fn manifest(&mut self, id: ManifestId) -> Result<&(Manifest<AccountId>, Vec<Hash>)> {
         if !self.manifests.contains_key(&id) {
-            let manifest = self.peer.chain.manifest(id).await?.ok_or_else(|| Failure::passing(anyhow!("manifest {id} was withdrawn")))?;
+            let manifest =
+                self.peer.chain.manifest(id).await?.ok_or_else(|| Failure::passing(anyhow!("manifest {id} was withdrawn")))?;
             let info = &manifest.info;
             let bytes = u64::from(info.shards).saturating_mul(HASH_BYTES);
             let body = self.peer.blob(&info.content_hash, bytes, &[manifest.owner], &format!("manifest/{id}")).await?;
             let hashes = pol_data::body_hashes(&body, info.shards).map_err(Failure::passing)?;
             if pol_primitives::trace::merkle_root(&hashes) != info.merkle_root {
-                return Err(Failure::passing(anyhow!("the shards of manifest {id} are not the registered ones; its owner must withdraw it")));
+                return Err(Failure::passing(anyhow!(
+                    "the shards of manifest {id} are not the registered ones; its owner must withdraw it"
+                )));
             }
             self.manifests.insert(id, (manifest, hashes));
         }
@@ -49,7 +52,9 @@ impl ShardReader {
     async fn shard(&mut self, recipe: &Recipe, id: ShardId, keep: &str) -> Result<Vec<u32>> {
         let (manifest, hashes) = self.manifest(id.manifest).await?;
         let owner = manifest.owner;
-        let hash = *hashes.get(id.index as usize).ok_or_else(|| Failure::passing(anyhow!("manifest {} has no shard {}", id.manifest, id.index)))?;
+        let hash = *hashes
+            .get(id.index as usize)
+            .ok_or_else(|| Failure::passing(anyhow!("manifest {} has no shard {}", id.manifest, id.index)))?;
         let bytes = (u64::from(recipe.shard_tokens) + 1) * 4;
         let shard = self.peer.blob(&hash, bytes, &[owner], keep).await?;
         pol_data::decode_shard(&shard, recipe.shard_tokens, recipe.model.vocabulary()).map_err(Failure::passing)

@@ -18,7 +18,13 @@ impl HeldOut {
     }
 
     /// Mean loss of the model in nats a token; none while no held-out text is registered.
-    pub async fn loss(&mut self, shards: &mut ShardReader, recipe: &Recipe, parameters: Arc<Vec<f32>>, workers: usize) -> Result<Option<f64>> {
+    pub async fn loss(
+        &mut self,
+        shards: &mut ShardReader,
+        recipe: &Recipe,
+        parameters: Arc<Vec<f32>>,
+        workers: usize,
+    ) -> Result<Option<f64>> {
         if self.data.is_none() {
             self.data = shards.held_out(recipe, self.sequences).await?.map(Arc::new);
         }
@@ -27,7 +33,8 @@ impl HeldOut {
         let count = held.min(u32::try_from(self.sequences).unwrap_or(u32::MAX));
         let loss = tokio::task::spawn_blocking(move || {
             // Evenly spaced sequences of what was fetched.
-            let chosen: Vec<&[u32]> = (0..count).filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32)).collect();
+            let chosen: Vec<&[u32]> =
+                (0..count).filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32)).collect();
             pol_engine::evaluate(&spec, &parameters, &chosen, workers)
         })
         .await??;

@@ -28,11 +28,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     options.log.start();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| {
+    let outcome =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from).and_then(|runtime| {
             let outcome = runtime.block_on(commands::run(options));
             runtime.shutdown_background();
             outcome

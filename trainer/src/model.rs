@@ -96,7 +96,11 @@ impl ModelKeeper {
             let updates = included_updates(&self.peer, recipe, round, &record).await?;
             model = apply(recipe, &model, updates).await?;
             if model.root != made.root {
-                return Err(Failure::passing(anyhow!("round {round} gives {} here and {} on chain", short(&model.root), short(&made.root))));
+                return Err(Failure::passing(anyhow!(
+                    "round {round} gives {} here and {} on chain",
+                    short(&model.root),
+                    short(&made.root)
+                )));
             }
         }
         Ok((model.root == head.root).then_some(model))

@@ -212,7 +212,9 @@ impl StateFolder {
     /// Forgets the finished lease and every carry but `carry`.
     pub fn conclude(&self, carry: &Hash) -> Result<(), StateError> {
         let kept = carry_name(carry);
-        self.remove_where(|name| name == "journal.json" || name.starts_with("lease-") || (name.starts_with("carry-") && name != kept))
+        self.remove_where(|name| {
+            name == "journal.json" || name.starts_with("lease-") || (name.starts_with("carry-") && name != kept)
+        })
     }
 
     fn remove_where(&self, unwanted: impl Fn(&str) -> bool) -> Result<(), StateError> {

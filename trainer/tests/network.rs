@@ -1,4 +1,4 @@
-//! The real node and real trainers, as separate processes, over several rounds: about four minutes.
+//! The real node and real trainers, as separate processes, over several rounds: about five minutes.
 
 use pol_chain::{Call, Chain, Signer};
 use pol_engine::Trace;
@@ -147,7 +147,8 @@ impl Network {
 
     /// Texts to learn from: a few plays of the demo's corpus.
     fn texts(&self) -> PathBuf {
-        let corpus = std::env::var_os("POL_CORPUS").expect("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`");
+        let corpus =
+            std::env::var_os("POL_CORPUS").expect("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`");
         let texts = self.path("texts");
         fs::create_dir(&texts).unwrap();
         let mut names: Vec<_> = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -163,7 +164,18 @@ impl Network {
         let (texts, data, recipe) = (self.texts(), self.path("data"), self.path("recipe.json"));
         let [texts, data_text, recipe] = [&texts, &data, &recipe].map(|path| path.to_str().unwrap());
         self.run(&[
-            "data", "ingest", "--input", texts, "--out", data_text, "--vocabulary", "512", "--sequence", "32", "--shard-tokens", "512",
+            "data",
+            "ingest",
+            "--input",
+            texts,
+            "--out",
+            data_text,
+            "--vocabulary",
+            "512",
+            "--sequence",
+            "32",
+            "--shard-tokens",
+            "512",
         ]);
         self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
         let lengths = format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
@@ -215,10 +227,14 @@ fn a_network_trains_one_model_and_survives_its_members() {
     assert_eq!(roots.len(), 3, "every round has a model of its own");
     let loss = |round: usize, name: &str| rounds[round][name].as_f64().unwrap();
     assert!(loss(2, "heldout_loss_after") < loss(0, "heldout_loss_before") - 0.1, "the model learns: {rounds:#?}");
-    assert!(rounds.iter().any(|round| round["included"].as_array().unwrap().len() == 2), "both trainers are included: {rounds:#?}");
+    assert!(
+        rounds.iter().any(|round| round["included"].as_array().unwrap().len() == 2),
+        "both trainers are included: {rounds:#?}"
+    );
 
     // A trainer that loses power while it has a lease goes on where it was.
-    let before = head_round(&network.wait("somebody leases", 60, &[&node, &first, &second], |status| status["due"].as_u64() >= Some(1)));
+    let before =
+        head_round(&network.wait("somebody leases", 60, &[&node, &first, &second], |status| status["due"].as_u64() >= Some(1)));
     first.kill();
     let first = network.member("trainer-1", &["--tier", "whale"]);
     let processes = [&node, &validator, &first, &second];
@@ -410,5 +426,8 @@ fn mistakes_are_explained() {
     let held = network.member("trainer-1", &["--tier", "mobile"]);
     held.wait_for("takes part", 0, 30);
     let folder = network.path("trainer-1");
-    explain(&["--dev-account", "trainer-1", "--tier", "mobile", "--base-path", folder.to_str().unwrap()], "in use by another pol-trainer");
+    explain(
+        &["--dev-account", "trainer-1", "--tier", "mobile", "--base-path", folder.to_str().unwrap()],
+        "in use by another pol-trainer",
+    );
 }

@@ -6,7 +6,10 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use pol_engine::{bench::measure, determinism};
-use pol_primitives::{payload::encoded_size, recipe::{Recipe, Tier}};
+use pol_primitives::{
+    payload::encoded_size,
+    recipe::{Recipe, Tier},
+};
 use serde_json::json;
 use std::{process::Command, time::Duration};
 
@@ -45,17 +48,22 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     for (threads, exact, stock) in rows {
         println!("{threads:>7}  {exact:>14.0}  {stock:>14.0}  {:>11.2}", exact / stock);
     }
-    println!("payload {payload} bytes with {top_k} of 4096 values kept, {ratio:.1} times smaller than the {dense} bytes of dense float32");
+    println!(
+        "payload {payload} bytes with {top_k} of 4096 values kept, {ratio:.1} times smaller than the {dense} bytes of dense float32"
+    );
     Ok(())
 }
 
 /// Each setting has a process of its own, since libtorch chooses its kernels when it is loaded.
 fn tokens_per_second(numerics: Numerics, threads: u16, options: &BenchOptions) -> Result<f64> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("bench").args(["--measure", match numerics {
-        Numerics::Exact => "exact",
-        Numerics::Stock => "stock",
-    }]);
+    command.arg("bench").args([
+        "--measure",
+        match numerics {
+            Numerics::Exact => "exact",
+            Numerics::Stock => "stock",
+        },
+    ]);
     for (flag, value) in [
         ("--threads", u64::from(threads)),
         ("--width", options.width.into()),

@@ -49,7 +49,9 @@ async fn register(options: RegisterOptions) -> Result<()> {
     let signer = options.key.signer()?;
     let ingested = Ingested::read(&options.data)?;
     let chain = Chain::connect(&options.node.url).await?;
-    let text = |text: &str, flag: &str| Text::try_from(text.as_bytes().to_vec()).ok().with_context(|| format!("{flag} is longer than 256 bytes"));
+    let text = |text: &str, flag: &str| {
+        Text::try_from(text.as_bytes().to_vec()).ok().with_context(|| format!("{flag} is longer than 256 bytes"))
+    };
     let call = Call::RegisterSource {
         kind: options.kind.into(),
         address: text(&options.address, "--address")?,
@@ -68,7 +70,12 @@ async fn register(options: RegisterOptions) -> Result<()> {
     for (part, held_out) in [(&ingested.train, false), (&ingested.held_out, true)] {
         if part.shards > 0 {
             chain.submit(&signer, Call::RegisterManifest(manifest(&ingested, part, source, held_out))).await?;
-            println!("registered {} shards of {}{}", part.shards, options.data.display(), if held_out { ", held out" } else { "" });
+            println!(
+                "registered {} shards of {}{}",
+                part.shards,
+                options.data.display(),
+                if held_out { ", held out" } else { "" }
+            );
         }
     }
     Ok(())

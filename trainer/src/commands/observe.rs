@@ -135,14 +135,17 @@ async fn measure_heads(peer: Peer, sequences: usize, sender: mpsc::UnboundedSend
     let mut next: Option<RoundNumber> = None;
     loop {
         let step = async {
-            let (Some(head), Some(recipe)) = (peer.chain.overview().await?.head, peer.chain.recipe().await?) else { return Ok(()) };
+            let (Some(head), Some(recipe)) = (peer.chain.overview().await?.head, peer.chain.recipe().await?) else {
+                return Ok(());
+            };
             for round in next.unwrap_or(head.round)..=head.round {
                 if let Some(record) = peer.chain.round_record(round).await?
                     && let Some(head) = record.head
                 {
                     let model = keeper.at(&head, &recipe).await?;
                     let loss = held_out.loss(&mut shards, &recipe, model.parameters, 1).await?;
-                    let included = record.included.indices().filter_map(|index| record.revealed.get(usize::from(index)).copied()).collect();
+                    let included =
+                        record.included.indices().filter_map(|index| record.revealed.get(usize::from(index)).copied()).collect();
                     if sender.send(Measured { head, included, loss }).is_err() {
                         return Ok(());
                     }
@@ -202,7 +205,9 @@ impl PhaseClock {
 fn progress_bar(options: &ObserveOptions) -> Result<ProgressBar> {
     let bar = match options.rounds {
         _ if options.json => ProgressBar::hidden(),
-        Some(rounds) => ProgressBar::new(rounds.into()).with_style(ProgressStyle::with_template("{bar:20} {pos}/{len} rounds | {msg}")?),
+        Some(rounds) => {
+            ProgressBar::new(rounds.into()).with_style(ProgressStyle::with_template("{bar:20} {pos}/{len} rounds | {msg}")?)
+        }
         None => ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {pos} rounds | {msg}")?),
     };
     bar.enable_steady_tick(Duration::from_millis(500));

@@ -46,8 +46,8 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
             println!("recipe 0x{} is set", hex::encode(recipe.hash()));
         }
         RecipeCommand::Lengths { node, key, json } => {
-            let lengths: RoundConfig =
-                serde_json::from_str(&json).context("lengths are a JSON object with join, train, reveal, attest, lead and missed, in blocks")?;
+            let lengths: RoundConfig = serde_json::from_str(&json)
+                .context("lengths are a JSON object with join, train, reveal, attest, lead and missed, in blocks")?;
             let signer = key.signer()?;
             Chain::connect(&node.url).await?.submit(&signer, Call::SetLengths(lengths).sudo()).await?;
             println!("lengths are set");
@@ -73,9 +73,16 @@ impl Preset {
     fn sizes(self, data: &Ingested) -> Sizes {
         let Ingested { vocabulary, sequence, shard_tokens, .. } = *data;
         match self {
-            Self::Tiny => {
-                Sizes { vocabulary, width: 32, layers: 1, heads: 2, sequence, shard_tokens, tiers: [(4, 1, 8, 1); 4], segments: 4 }
-            }
+            Self::Tiny => Sizes {
+                vocabulary,
+                width: 32,
+                layers: 1,
+                heads: 2,
+                sequence,
+                shard_tokens,
+                tiers: [(4, 1, 8, 1); 4],
+                segments: 4,
+            },
             Self::Demo => Sizes {
                 vocabulary,
                 width: 128,
@@ -102,7 +109,12 @@ pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
         seed: *blake3::hash(b"pol initial model").as_bytes(),
         sequence,
         shard_tokens,
-        tiers: tiers.map(|(micro_batch, accumulation, inner_steps, cadence)| TierParameters { micro_batch, accumulation, inner_steps, cadence }),
+        tiers: tiers.map(|(micro_batch, accumulation, inner_steps, cadence)| TierParameters {
+            micro_batch,
+            accumulation,
+            inner_steps,
+            cadence,
+        }),
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
         schedule: Schedule { peak: 2_000_000, warmup_steps: 20, decay_tokens: 0, floor: MILLION },
         gradient_clip: MILLION,

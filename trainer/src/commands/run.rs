@@ -96,12 +96,18 @@ async fn take_part(peer: &Peer, first_block: &Hash, signer: &Signer, options: &R
             let tier = match (options.tier.tier(), peer.chain.recipe().await?) {
                 (Some(tier), _) => tier,
                 (None, Some(recipe)) => pol_hardware::fitting_tier(&machine, &recipe)?,
-                (None, None) => return Err(anyhow!("the chain has no recipe yet, so no tier can be chosen for this machine; name one with --tier")),
+                (None, None) => {
+                    return Err(anyhow!(
+                        "the chain has no recipe yet, so no tier can be chosen for this machine; name one with --tier"
+                    ));
+                }
             };
             tracing::info!("tier {tier:?} with {workers} worker threads");
             roles::run(peer, first_block, &mut Trainer::new(peer.clone(), signer.clone(), tier, workers)).await
         }
-        Role::Validator | Role::Authority => roles::run(peer, first_block, &mut Validator::new(peer.clone(), signer.clone(), workers)).await,
+        Role::Validator | Role::Authority => {
+            roles::run(peer, first_block, &mut Validator::new(peer.clone(), signer.clone(), workers)).await
+        }
     }
 }
 
@@ -120,7 +126,8 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
         peer.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
     }
     let tokenizer = folder.join(pol_data::TOKENIZER_FILE);
-    let bytes = std::fs::read(&tokenizer).with_context(|| format!("cannot read {}; make the folder again with `pol-trainer data ingest`", tokenizer.display()))?;
+    let bytes = std::fs::read(&tokenizer)
+        .with_context(|| format!("cannot read {}; make the folder again with `pol-trainer data ingest`", tokenizer.display()))?;
     peer.swarm.add(bytes.into(), "served/tokenizer").await?;
     tracing::info!("serving {count} shards of {}", folder.display());
     Ok(())

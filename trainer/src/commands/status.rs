@@ -50,14 +50,29 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
         );
         return Ok(());
     }
-    let model = head.as_ref().map_or("no model yet".into(), |head| format!("model {} of round {}, {} tokens", short(&head.root), head.round, head.tokens));
+    let model = head.as_ref().map_or("no model yet".into(), |head| {
+        format!("model {} of round {}, {} tokens", short(&head.root), head.round, head.tokens)
+    });
     println!(
         "block {} (finalised {}) | round {} {:?}: {} due, {} committed, {} revealed | {model} | {} free shards",
-        overview.now, finalised.number, round.number, round.phase, round.due, round.committed, round.revealed, overview.free_shards
+        overview.now,
+        finalised.number,
+        round.number,
+        round.phase,
+        round.due,
+        round.committed,
+        round.revealed,
+        overview.free_shards
     );
     for member in &members {
         let bond = member.bond / POL;
-        let note = if member.chilled { ", set aside" } else if member.endpoint.is_none() { ", not reachable" } else { "" };
+        let note = if member.chilled {
+            ", set aside"
+        } else if member.endpoint.is_none() {
+            ", not reachable"
+        } else {
+            ""
+        };
         println!("  {} {} with {bond} POL{note}", format_account(&member.account), name(member.role));
     }
     Ok(())

@@ -35,7 +35,10 @@ async fn verify(peer: &Peer, as_json: bool) -> Result<()> {
         let Some(record) = peer.chain.round_record(round).await? else { bail!("the chain has no record of round {round}") };
         let Some(made) = record.head else { continue };
         if made.recipe_hash != recipe.hash() {
-            bail!("round {round} was trained by recipe {}, which is not the one in force; it cannot be replayed from here", short(&made.recipe_hash));
+            bail!(
+                "round {round} was trained by recipe {}, which is not the one in force; it cannot be replayed from here",
+                short(&made.recipe_hash)
+            );
         }
         let mut parts = Vec::new();
         if rebuilt.is_some() {
@@ -55,7 +58,10 @@ async fn verify(peer: &Peer, as_json: bool) -> Result<()> {
         bail!("the records of rounds do not lead to the head");
     }
     if as_json {
-        println!("{}", json!({ "round": head.round, "root": format!("0x{}", hex::encode(head.root)), "updates": updates, "tokens": head.tokens }));
+        println!(
+            "{}",
+            json!({ "round": head.round, "root": format!("0x{}", hex::encode(head.root)), "updates": updates, "tokens": head.tokens })
+        );
     } else {
         println!("replayed {updates} updates over {} rounds: root 0x{}, as on chain", head.round, hex::encode(head.root));
     }

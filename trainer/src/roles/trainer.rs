@@ -78,7 +78,9 @@ impl Trainer {
         let status = self.submission(lease).await?.map(|submission| submission.status);
         match status {
             Some(Status::Included) => tracing::info!("round {}: the update is part of the model", lease.due_round),
-            Some(Status::NoShow) => tracing::warn!("round {}: the commitment was never opened; a penalty was taken", lease.due_round),
+            Some(Status::NoShow) => {
+                tracing::warn!("round {}: the commitment was never opened; a penalty was taken", lease.due_round)
+            }
             Some(_) => tracing::warn!("round {}: the update was not included; its data returns to the pool", lease.due_round),
             None => tracing::warn!("round {}: the lease ran out; its data returns to the pool", lease.due_round),
         }
@@ -115,7 +117,8 @@ impl Trainer {
 
     /// Starts training the lease, or goes on with it.
     async fn train(&mut self, recipe: &Recipe, lease: &Lease) -> Result<()> {
-        let begun = self.peer.state.journal()?.is_some_and(|journal| journal.nonce == lease.nonce && self.peer.state.has_lease(&journal));
+        let begun =
+            self.peer.state.journal()?.is_some_and(|journal| journal.nonce == lease.nonce && self.peer.state.has_lease(&journal));
         if lease.carry != [0; 32] && !begun && !self.peer.state.has_carry(&lease.carry) {
             self.give_up(lease, "the optimiser state that it starts from is not on this machine");
             return Ok(());
@@ -311,7 +314,10 @@ impl Inputs {
         }
         let expected = state_leaf(&lease.base_root, &lease.carry);
         if state.leaf() != expected {
-            return Err(Failure::fatal(anyhow!("the state in {} is not the one the lease starts from", self.state.path().display())));
+            return Err(Failure::fatal(anyhow!(
+                "the state in {} is not the one the lease starts from",
+                self.state.path().display()
+            )));
         }
         let mut journal = Journal::new(lease.nonce);
         journal.leaves.push(expected);

@@ -105,7 +105,11 @@ impl Validator {
                 Err(fatal) => return Err(fatal),
             }
         }
-        Ok(opened.iter().filter(|(_, opened)| self.held.1.contains(&opened.payload_hash)).map(|(_, opened)| opened.index).collect())
+        Ok(opened
+            .iter()
+            .filter(|(_, opened)| self.held.1.contains(&opened.payload_hash))
+            .map(|(_, opened)| opened.index)
+            .collect())
     }
 
     /// Attests the next head: the lead proposes what it holds, the others sign what they can repeat.
@@ -127,7 +131,8 @@ impl Validator {
             let root = initial_model(recipe).await?.root;
             return self.send(round, root, Included::default()).await;
         };
-        let proposal = attestations.iter().find(|attestation| Some(attestation.account) == overview.lead).or(attestations.first());
+        let proposal =
+            attestations.iter().find(|attestation| Some(attestation.account) == overview.lead).or(attestations.first());
         let included = match proposal {
             Some(proposal) => proposal.included.clone(),
             None if overview.lead == Some(account) && !held.is_empty() => Included::from_indices(held.iter().copied()),
@@ -140,7 +145,11 @@ impl Validator {
         let updates = updates_of(&self.peer, recipe, submissions, &included).await?;
         let next = apply(recipe, model, updates).await?;
         if let Some(proposal) = proposal.filter(|proposal| proposal.root != next.root) {
-            tracing::error!("round {round}: {} was proposed and {} is right; not signing", short(&proposal.root), short(&next.root));
+            tracing::error!(
+                "round {round}: {} was proposed and {} is right; not signing",
+                short(&proposal.root),
+                short(&next.root)
+            );
             return Ok(());
         }
         self.send(round, next.root, included).await
@@ -173,7 +182,9 @@ impl Validator {
         let members = self.peer.chain.members().await?;
         Ok(members
             .into_iter()
-            .filter(|member| member.role.attests() && !member.chilled && member.endpoint.is_some() && !attested.contains(&member.account))
+            .filter(|member| {
+                member.role.attests() && !member.chilled && member.endpoint.is_some() && !attested.contains(&member.account)
+            })
             .map(|member| member.account)
             .collect())
     }
@@ -193,7 +204,11 @@ impl Validator {
             }
         }
         // An idle network may be waiting for just the data that the absent hold.
-        let due = if round.phase == Phase::Idle { overview.free_shards == 0 } else { overview.now >= round.opened_at + TRAINER_RETURNS };
+        let due = if round.phase == Phase::Idle {
+            overview.free_shards == 0
+        } else {
+            overview.now >= round.opened_at + TRAINER_RETURNS
+        };
         if due && self.tidied < round.number {
             for member in self.peer.chain.members().await?.into_iter().filter(|member| member.role == PeerRole::Trainer) {
                 let lease = self.peer.chain.lease(&member.account).await?;
@@ -216,7 +231,9 @@ impl Validator {
             return Ok(());
         }
         let member = self.peer.chain.member(&self.signer.account()).await?;
-        if member.is_some_and(|member| member.chilled) && submit_housekeeping(&self.peer.chain, &self.signer, Call::Unchill).await? {
+        if member.is_some_and(|member| member.chilled)
+            && submit_housekeeping(&self.peer.chain, &self.signer, Call::Unchill).await?
+        {
             tracing::info!("back among the validators after being set aside");
         }
         Ok(())

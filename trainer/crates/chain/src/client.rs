@@ -187,7 +187,8 @@ impl Chain {
 
     async fn open(url: &str) -> Result<Self, ChainError> {
         let connecting = reconnecting_rpc_client::RpcClient::builder().retry_policy(pauses()).build(url);
-        let connection = connecting.await.map_err(|error| ChainError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
+        let connection =
+            connecting.await.map_err(|error| ChainError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
         let connection = RpcClient::new(connection);
         let backend = LegacyBackend::builder().build(connection.clone());
         let client = OnlineClient::from_backend_with_config(Config::new(), Arc::new(backend)).await.map_err(ChainError::node)?;
