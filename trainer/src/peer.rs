@@ -62,6 +62,12 @@ impl Peer {
             }
             // An authority does all that a validator does.
             Some(member) if member.role == role || (role.attests() && member.role.attests()) => {
+                // Penalties use a bond up; below its minimum it stops counting sooner or later.
+                let missing = role.minimum_bond().saturating_sub(member.bond);
+                if missing > 0 {
+                    self.chain.submit(signer, Call::BondExtra { amount: missing }).await?;
+                    tracing::info!("filled up the bond, which penalties had used {missing} units of");
+                }
                 if member.chilled {
                     self.chain.submit(signer, Call::Unchill).await?;
                     tracing::info!("back among the validators");

@@ -227,8 +227,8 @@ async fn a_participant_reads_and_writes() {
 
     // Refusals have the names and the advice of their pallet.
     let (pallet, error, advice) = refusal(chain.submit(&someone, Call::JoinRound { tier: Tier::Participant }).await);
-    assert_eq!((pallet.as_str(), error.as_str()), ("ProofOfLearning", "NotATrainer"));
-    assert!(advice.contains("bond"), "{advice}");
+    assert_eq!((pallet.as_str(), error.as_str()), ("ProofOfLearning", "NotJoining"));
+    assert!(advice.contains("next round"), "{advice}");
     let (pallet, ..) = refusal(chain.submit(&someone, Call::Transfer { to: other.account(), amount: 1_000 * POL }).await);
     assert_eq!(pallet, "Token");
     let (pallet, error, _) = refusal(chain.submit(&someone, Call::SetLengths(RoundConfig::default()).sudo()).await);
