@@ -62,15 +62,13 @@ impl Peer {
             }
             // An authority does all that a validator does.
             Some(member) if member.role == role || (role.attests() && member.role.attests()) => {
-                // Penalties use a bond up; below its minimum it stops counting sooner or later.
-                let missing = role.minimum_bond().saturating_sub(member.bond);
-                if missing > 0 {
-                    self.chain.submit(signer, Call::BondExtra { amount: missing }).await?;
-                    tracing::info!("filled up the bond, which penalties had used {missing} units of");
-                }
-                if member.chilled {
-                    self.chain.submit(signer, Call::Unchill).await?;
-                    tracing::info!("back among the validators");
+                // Penalties use a bond up; below its minimum it stops counting sooner or later. Until then it serves as it is.
+                let amount = member.role.minimum_bond().saturating_sub(member.bond);
+                if amount > 0 {
+                    match submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await? {
+                        true => tracing::info!("filled the bond up to its minimum"),
+                        false => tracing::warn!("the bond is below its minimum and could not be filled up; see to the balance"),
+                    }
                 }
             }
             Some(member) => {
