@@ -4,7 +4,7 @@
 //! BLAKE3 hashes of its shards, one after the other; its own BLAKE3 hash is the manifest's `content_hash`, and the Merkle
 //! root over the same hashes its `merkle_root`.
 
-use crate::{BoundedVec, ConstU32, Hash, Ppm, RoundNumber};
+use crate::{BoundedVec, ConstU32, Hash, MILLION, Ppm, RoundNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,15 @@ pub enum SourceKind {
 impl SourceKind {
     /// All kinds, in pool order.
     pub const ALL: [Self; 4] = [Self::Pretrained, Self::Dataset, Self::Web, Self::Synthetic];
+
+    /// How much training on it is worth: text that people chose counts in full.
+    pub const fn bonus(self) -> Ppm {
+        match self {
+            Self::Pretrained | Self::Dataset => MILLION,
+            Self::Web => 900_000,
+            Self::Synthetic => 600_000,
+        }
+    }
 }
 
 /// Where text comes from.
@@ -116,6 +125,31 @@ pub struct Manifest<AccountId> {
     pub registered: RoundNumber,
 }
 
+/// What became of a shard that is part of the model.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
+pub struct ShardRecord {
+    /// The round that made it part of the model.
+    pub round: RoundNumber,
+    /// The update that did, by its index among the round's reveals.
+    pub index: u8,
+    /// How much the update improved the model on this shard, in millionths of a nat a token.
+    pub delta: i32,
+}
+
+/// How little text repeats itself: the share of different ones among its runs of eight tokens. Repeated n-grams mark text of low
+/// quality (Rae et al. 2021, "Scaling Language Models", arXiv 2112.11446, appendix A1.1).
+pub fn quality<'a>(sequences: impl Iterator<Item = &'a [u32]>) -> Ppm {
+    let (mut all, mut different) = (0u64, alloc::collections::BTreeSet::new());
+    for run in sequences.flat_map(|sequence| sequence.windows(8)) {
+        all = all.saturating_add(1);
+        different.insert(run);
+    }
+    let share = (different.len() as u64).saturating_mul(MILLION.into()).checked_div(all).unwrap_or(0);
+    u32::try_from(share).unwrap_or(MILLION)
+}
+
 /// One shard.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
@@ -125,4 +159,52 @@ pub struct ShardId {
     pub manifest: ManifestId,
     /// Its place in the manifest.
     pub index: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn quality_of(sequences: &[Vec<u32>]) -> Ppm {
+        quality(sequences.iter().map(Vec::as_slice))
+    }
+
+    #[test]
+    fn text_that_repeats_itself_is_worth_less() {
+        let fresh: Vec<u32> = (0..107).collect();
+        assert_eq!(quality_of(std::slice::from_ref(&fresh)), MILLION);
+        assert_eq!(quality_of(&[fresh.clone(), fresh.clone()]), MILLION / 2);
+        assert_eq!(quality_of(&[fresh.clone(), fresh.clone(), fresh.clone(), fresh]), MILLION / 4);
+        assert_eq!(quality_of(&[vec![5; 107]]), MILLION / 100);
+        assert_eq!(quality_of(&[(0..64).map(|at| at % 16).collect()]), 16 * MILLION / 57);
+    }
+
+    #[test]
+    fn runs_do_not_reach_from_one_sequence_into_the_next() {
+        assert_eq!(quality_of(&[(0..8).collect(), (8..16).collect()]), MILLION);
+        assert_eq!(quality_of(&[(0..7).collect()]), 0, "there is no run of eight");
+        assert_eq!(quality_of(&[]), 0);
+    }
+
+    #[test]
+    fn kinds_are_worth_no_more_than_those_before() {
+        assert!(SourceKind::ALL.windows(2).all(|two| two[0] < two[1] && two[0].bonus() >= two[1].bonus()));
+        assert!(SourceKind::ALL.iter().all(|kind| (1..=MILLION).contains(&kind.bonus())));
+    }
+
+    #[test]
+    fn records_of_shards_are_small() {
+        assert!(ShardRecord::max_encoded_len() <= 9 && ShardId::max_encoded_len() <= 8);
+    }
+
+    proptest! {
+        #[test]
+        fn repeating_a_sequence_never_helps(sequences in prop::collection::vec(prop::collection::vec(0u32..6, 0..40), 0..8)) {
+            let once = quality_of(&sequences);
+            prop_assert!(once <= MILLION);
+            let twice: Vec<_> = sequences.iter().chain(&sequences).cloned().collect();
+            prop_assert_eq!(quality_of(&twice), once / 2);
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! The model's hash chain.
 
-use crate::{BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, submission::Included};
+use crate::{BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, audit::Excision, submission::Included};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
+
+/// Most updates that one head takes out.
+pub const MAX_EXCISIONS: u32 = MAX_SUBMISSIONS;
 
 /// The one global model.
 #[derive(
@@ -41,15 +44,16 @@ pub struct Update<AccountId> {
 }
 
 impl Head {
-    /// The head after `round`, made of `updates` in account order.
+    /// The head after `round`, made of `updates` in account order and without those `excised` from earlier ones, ascending.
     pub fn next<AccountId: Encode>(
         previous: Option<&Self>,
         round: RoundNumber,
         root: Hash,
         recipe_hash: Hash,
         updates: &[Update<AccountId>],
+        excised: &[Excision],
     ) -> Self {
-        let aggregate_root = crate::digest(b"pol/aggregate/1", updates);
+        let aggregate_root = crate::digest(b"pol/aggregate/2", &(updates, excised));
         let data_root =
             crate::digest(b"pol/data/1", &updates.iter().map(|update| update.data_hash).collect::<alloc::vec::Vec<_>>());
         let parent = previous.map_or([0; 32], |head| head.lineage_hash);
@@ -66,6 +70,8 @@ pub struct RoundRecord<AccountId> {
     pub head: Option<Head>,
     /// Which of its reveals the head includes.
     pub included: Included,
+    /// Updates of earlier heads that this one takes out, ascending.
+    pub excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>,
     /// The trainers that revealed, by index.
     pub revealed: BoundedVec<AccountId, ConstU32<MAX_SUBMISSIONS>>,
     /// Block in which it opened.
@@ -81,14 +87,17 @@ mod tests {
     #[test]
     fn lineage_commits_to_every_part() {
         let update = Update { account: 1u64, payload_hash: [1; 32], data_hash: [2; 32], tokens: 10, staleness: 0 };
-        let first = Head::next::<u64>(None, 0, [3; 32], [4; 32], &[]);
-        let next = |previous, root, recipe, updates: &[Update<u64>]| Head::next(previous, 1, root, recipe, updates).lineage_hash;
+        let first = Head::next::<u64>(None, 0, [3; 32], [4; 32], &[], &[]);
+        let next =
+            |previous, root, recipe, updates: &[Update<u64>]| Head::next(previous, 1, root, recipe, updates, &[]).lineage_hash;
         let lineage = next(Some(&first), [5; 32], [4; 32], &[update]);
         assert_ne!(lineage, next(None, [5; 32], [4; 32], &[update]));
         assert_ne!(lineage, next(Some(&first), [6; 32], [4; 32], &[update]));
         assert_ne!(lineage, next(Some(&first), [5; 32], [5; 32], &[update]));
         assert_ne!(lineage, next(Some(&first), [5; 32], [4; 32], &[]));
         assert_ne!(lineage, next(Some(&first), [5; 32], [4; 32], &[Update { data_hash: [9; 32], ..update }]));
-        assert_eq!(Head::next(Some(&first), 1, [5; 32], [4; 32], &[update, update]).tokens, 20);
+        let excised = Head::next(Some(&first), 1, [5; 32], [4; 32], &[update], &[Excision { round: 0, index: 0 }]);
+        assert_ne!(lineage, excised.lineage_hash);
+        assert_eq!(Head::next(Some(&first), 1, [5; 32], [4; 32], &[update, update], &[]).tokens, 20);
     }
 }

@@ -32,6 +32,8 @@ pub struct Lease {
     pub recipe: Hash,
     /// Carry of the trainer's last included submission; zero for none.
     pub carry: Hash,
+    /// The round that included that submission; of no meaning without a carry.
+    pub carry_round: RoundNumber,
     /// The data.
     pub shards: BoundedVec<ShardId, ConstU32<MAX_LEASE_SHARDS>>,
 }
@@ -88,6 +90,7 @@ mod tests {
             head_tokens: 0,
             recipe: [0; 32],
             carry: [0; 32],
+            carry_round: 0,
             shards: (0..shards).map(|index| ShardId { manifest: 0, index }).collect::<Vec<_>>().try_into().unwrap(),
         }
     }

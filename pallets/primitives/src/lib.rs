@@ -13,6 +13,8 @@
 //! | [`trace`] | hashes of training states and the Merkle tree above them |
 //! | [`payload`] | the compressed update, bit by bit |
 //! | [`submission`] | commitments, reveals and what is kept of them |
+//! | [`audit`] | who re-executes what, what they find and what follows |
+//! | [`sketch`] | the same for replays that need not agree in every bit |
 //! | [`head`] | the model's hash chain |
 //! | [`hex_hash`] | hashes in JSON |
 //! | [`data`] | sources, manifests and shards |
@@ -27,6 +29,7 @@
 
 extern crate alloc;
 
+pub mod audit;
 pub mod data;
 pub mod head;
 pub mod hex_hash;
@@ -38,6 +41,7 @@ pub mod prf;
 pub mod recipe;
 pub mod rewards;
 pub mod round;
+pub mod sketch;
 pub mod submission;
 pub mod trace;
 pub mod traits;

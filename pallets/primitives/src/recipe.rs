@@ -155,7 +155,19 @@ pub enum Numerics {
     /// Bit for bit.
     #[codec(index = 0)]
     Exact,
+    /// Within a distance, so that any fast kernel may be used: [`crate::sketch`].
+    #[codec(index = 1)]
+    Native {
+        /// How far the claimed end of a segment may lie from the replayed one, in every group of values: the L2 norm of the
+        /// difference over that of the replayed change. [`MIN_TOLERANCE`] to [`MAX_TOLERANCE`].
+        tolerance: Ppm,
+    },
 }
+
+/// The smallest tolerance: well above what the rounding of a [sketch](crate::sketch::Sketch) can cause.
+pub const MIN_TOLERANCE: Ppm = 1_000;
+/// The largest tolerance: a segment must at least point where its replay does.
+pub const MAX_TOLERANCE: Ppm = 100_000;
 
 /// Everything needed to replay a training step. Changed only by governance, effective at the next round.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
@@ -203,6 +215,10 @@ pub enum InvalidRecipe {
     Constant,
     /// No segments, or more than a trace can have.
     Segments,
+    /// A tolerance out of its range.
+    Tolerance,
+    /// The native profile, which audits do not decide about yet.
+    Native,
 }
 
 impl core::fmt::Display for InvalidRecipe {
@@ -213,6 +229,8 @@ impl core::fmt::Display for InvalidRecipe {
             Self::Tier => f.write_str("a tier's sizes must be at least 1, its steps whole segments, its data at most 64 shards"),
             Self::Constant => f.write_str("a constant of the optimiser, schedule or compression is out of range"),
             Self::Segments => f.write_str("a lease has 1 to 64 segments"),
+            Self::Tolerance => f.write_str("the tolerance of the native profile is 1,000 to 100,000 millionths"),
+            Self::Native => f.write_str("the chain does not accept the native numerics profile yet: its audits compare bits"),
         }
     }
 }
@@ -257,8 +275,18 @@ impl Recipe {
         u64::from(self.tier(tier).sequences_per_step()).saturating_mul(u64::from(steps)).saturating_mul(u64::from(self.sequence))
     }
 
-    /// Checks every constant against its range and the others.
+    /// Whether a network can train by it: [`Self::check`], and audits can decide about what it gives.
     pub fn validate(&self) -> Result<(), InvalidRecipe> {
+        self.check()?;
+        match self.numerics {
+            Numerics::Exact => Ok(()),
+            // Honest replays of this profile differ in bits, and `audit::judge` would take that for fraud.
+            Numerics::Native { .. } => Err(InvalidRecipe::Native),
+        }
+    }
+
+    /// Checks every constant against its range and the others: whether it can be trained by at all.
+    pub fn check(&self) -> Result<(), InvalidRecipe> {
         self.model.validate().map_err(InvalidRecipe::Model)?;
         let sequence = u32::from(self.sequence);
         let whole = self.shard_tokens.checked_rem(sequence) == Some(0) && self.shard_tokens > 0;
@@ -292,7 +320,15 @@ impl Recipe {
             && self.compression.top_k > 0
             && usize::from(self.compression.top_k) <= crate::payload::CHUNK
             && self.compression.feedback <= MILLION;
-        if in_range { Ok(()) } else { Err(InvalidRecipe::Constant) }
+        if !in_range {
+            return Err(InvalidRecipe::Constant);
+        }
+        match self.numerics {
+            Numerics::Native { tolerance } if !(MIN_TOLERANCE..=MAX_TOLERANCE).contains(&tolerance) => {
+                Err(InvalidRecipe::Tolerance)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -354,6 +390,16 @@ pub(crate) mod tests {
         check(|r| r.optimiser.beta2 = MILLION, InvalidRecipe::Constant);
         check(|r| r.compression.top_k = 4_097, InvalidRecipe::Constant);
         check(|r| r.schedule.peak = BILLION, InvalidRecipe::Constant);
+        check(|r| r.numerics = Numerics::Native { tolerance: MIN_TOLERANCE - 1 }, InvalidRecipe::Tolerance);
+        check(|r| r.numerics = Numerics::Native { tolerance: MAX_TOLERANCE + 1 }, InvalidRecipe::Tolerance);
+    }
+
+    #[test]
+    fn the_native_profile_is_computed_but_not_accepted_yet() {
+        let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..recipe() };
+        assert_eq!((recipe.check(), recipe.validate()), (Ok(()), Err(InvalidRecipe::Native)));
+        assert_eq!(recipe.numerics.encode(), [1, 0xe8, 3, 0, 0]);
+        assert_eq!(Numerics::Exact.encode(), [0], "what was encoded before there was another profile stays readable");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Emission of a round, and its fixed shares.
+//! Emission of a round, its fixed shares, and how each is shared out to the last unit.
 
 use crate::{Balance, MILLION, POL, Ppm, RoundNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
+use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
 
 /// How much a round that moved the head emits.
 #[derive(
@@ -48,6 +49,161 @@ impl Shares {
     }
 }
 
+/// A sum that many share by weight. Whoever comes takes its share of what is left, so that nothing remains in the end and
+/// nobody has to be counted up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Pot {
+    /// What has not been taken.
+    pub left: Balance,
+    /// Sum of the weights that have not taken theirs.
+    pub weight: u128,
+}
+
+impl Pot {
+    /// What `weight` would get now.
+    pub fn share(&self, weight: u128) -> Balance {
+        let weight = weight.min(self.weight);
+        if weight == 0 {
+            return 0;
+        }
+        multiply_by_rational_with_rounding(self.left, weight, self.weight, Rounding::Down).unwrap_or(0)
+    }
+
+    /// Takes the share of `weight`.
+    pub fn take(&mut self, weight: u128) -> Balance {
+        let share = self.share(weight);
+        self.left = self.left.saturating_sub(share);
+        self.weight = self.weight.saturating_sub(weight);
+        share
+    }
+}
+
+/// A round's emission while it waits for its updates to be settled, and then for those who earned it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct RoundPool {
+    /// Updates of the round that are not settled. Nothing is paid before all are.
+    pub unsettled: u32,
+    /// For trainers, by [`crate::audit::weight`].
+    pub trainers: Pot,
+    /// For validators, by seats that were right.
+    pub validators: Pot,
+    /// For data providers, by shards that became part of the model.
+    pub providers: Pot,
+}
+
+/// What an account earned in a round: its weights in the pots of [`RoundPool`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Earned {
+    /// As a trainer.
+    pub training: u128,
+    /// Seats that were right.
+    pub seats: u32,
+    /// Shards provided.
+    pub shards: u32,
+}
+
+impl Earned {
+    /// This and `more`.
+    pub fn plus(&self, more: &Self) -> Self {
+        Self {
+            training: self.training.saturating_add(more.training),
+            seats: self.seats.saturating_add(more.seats),
+            shards: self.shards.saturating_add(more.shards),
+        }
+    }
+}
+
+impl RoundPool {
+    /// A pool of `shares` for `updates` updates; the treasury's part is not in it.
+    pub fn new(shares: &Shares, updates: u32) -> Self {
+        let pot = |left| Pot { left, weight: 0 };
+        Self {
+            unsettled: updates,
+            trainers: pot(shares.trainers),
+            validators: pot(shares.validators),
+            providers: pot(shares.providers),
+        }
+    }
+
+    /// What nobody has taken.
+    pub fn left(&self) -> Balance {
+        self.trainers.left.saturating_add(self.validators.left).saturating_add(self.providers.left)
+    }
+
+    /// Counts what somebody earned.
+    pub fn add(&mut self, earned: &Earned) {
+        self.trainers.weight = self.trainers.weight.saturating_add(earned.training);
+        self.validators.weight = self.validators.weight.saturating_add(earned.seats.into());
+        self.providers.weight = self.providers.weight.saturating_add(earned.shards.into());
+    }
+
+    /// Counts it no more: its share falls to the others.
+    pub fn remove(&mut self, earned: &Earned) {
+        self.trainers.weight = self.trainers.weight.saturating_sub(earned.training);
+        self.validators.weight = self.validators.weight.saturating_sub(earned.seats.into());
+        self.providers.weight = self.providers.weight.saturating_sub(earned.shards.into());
+    }
+
+    /// Whether every update is settled and nobody has a share left to take.
+    pub fn is_done(&self) -> bool {
+        self.unsettled == 0 && [self.trainers, self.validators, self.providers].iter().all(|pot| pot.weight == 0)
+    }
+
+    /// What `earned` would get now.
+    pub fn share(&self, earned: &Earned) -> Balance {
+        let Earned { training, seats, shards } = *earned;
+        let (training, seats) = (self.trainers.share(training), self.validators.share(seats.into()));
+        training.saturating_add(seats).saturating_add(self.providers.share(shards.into()))
+    }
+
+    /// Takes the share of `earned`.
+    pub fn take(&mut self, earned: &Earned) -> Balance {
+        let Earned { training, seats, shards } = *earned;
+        let (training, seats) = (self.trainers.take(training), self.validators.take(seats.into()));
+        training.saturating_add(seats).saturating_add(self.providers.take(shards.into()))
+    }
+
+    /// Takes what nobody earned, once every update is settled: the pots without a weight.
+    pub fn take_unearned(&mut self) -> Balance {
+        let mut sum: Balance = 0;
+        for pot in [&mut self.trainers, &mut self.validators, &mut self.providers] {
+            if pot.weight == 0 {
+                sum = sum.saturating_add(core::mem::take(&mut pot.left));
+            }
+        }
+        sum
+    }
+}
+
+/// Where all money of learning went: `emitted + seized = paid + burned + waiting`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+pub struct Books {
+    /// Minted for rounds that moved the head.
+    pub emitted: Balance,
+    /// Taken from the bonds of cheats.
+    pub seized: Balance,
+    /// Claimed by those who earned it, and paid to the treasury.
+    pub paid: Balance,
+    /// Burned: what nobody earned, and half of what was forfeited.
+    pub burned: Balance,
+    /// In the pot, for claims to come.
+    pub waiting: Balance,
+}
+
 impl Emission {
     /// Whether the shares are at most the whole.
     pub fn is_valid(&self) -> bool {
@@ -87,5 +243,111 @@ mod tests {
             prop_assert!(emission.is_valid());
             prop_assert_eq!(emission.of(round).total(), initial.checked_shr(round / 10).unwrap_or(0));
         }
+
+        #[test]
+        fn a_pot_empties_to_the_last_unit(left in 0..Balance::MAX / 2, weights in prop::collection::vec(1u128..1 << 120, 1..40), order: u64) {
+            let mut pot = Pot { left, weight: weights.iter().sum() };
+            let mut paid: Balance = 0;
+            for at in shuffled(weights.len(), order) {
+                let due = pot.share(weights[at]);
+                prop_assert_eq!(pot.take(weights[at]), due);
+                paid += due;
+                prop_assert_eq!(pot.left + paid, left);
+            }
+            prop_assert_eq!(pot, Pot { left: 0, weight: 0 });
+        }
+
+        #[test]
+        fn the_order_of_claims_is_worth_no_more_than_a_unit_each(left in 0u128..1 << 64, weights in prop::collection::vec(1u128..1 << 40, 1..40), order: u64) {
+            let whole: u128 = weights.iter().sum();
+            let mut pot = Pot { left, weight: whole };
+            for at in shuffled(weights.len(), order) {
+                let fair = left * weights[at] / whole;
+                prop_assert!(pot.take(weights[at]).abs_diff(fair) <= weights.len() as u128);
+            }
+        }
+
+        #[test]
+        fn nothing_of_a_round_is_lost(
+            trainers in 0..1u128 << 70, validators in 0..1u128 << 70, providers in 0..1u128 << 70,
+            earned in prop::collection::vec((0u128..3, any::<u64>(), 0u32..4, 0u32..40), 0..40),
+            forfeited in prop::collection::vec(any::<bool>(), 40), order: u64,
+        ) {
+            let shares = Shares { trainers, validators, providers, treasury: 7 };
+            let earned: Vec<Earned> = earned.into_iter()
+                .map(|(some, training, seats, shards)| Earned { training: some.min(1) * u128::from(training), seats, shards })
+                .collect();
+            let mut pool = RoundPool::new(&shares, earned.len() as u32);
+            let whole = shares.total() - shares.treasury;
+            prop_assert_eq!(pool.left(), whole);
+            earned.iter().for_each(|earned| {
+                pool.add(earned);
+                pool.unsettled -= 1;
+            });
+            earned.iter().zip(&forfeited).filter(|(_, forfeited)| **forfeited).for_each(|(earned, _)| pool.remove(earned));
+            let burned = pool.take_unearned();
+            let mut paid = 0;
+            for at in shuffled(earned.len(), order).into_iter().filter(|&at| !forfeited[at]) {
+                prop_assert!(!pool.is_done() || earned[at] == Earned::default());
+                let due = pool.share(&earned[at]);
+                prop_assert_eq!(pool.take(&earned[at]), due);
+                paid += due;
+                prop_assert_eq!(pool.left() + paid + burned, whole);
+            }
+            prop_assert!(pool.is_done());
+            prop_assert_eq!(paid + burned, whole, "nothing is left when all have taken theirs");
+        }
+
+        #[test]
+        fn nobody_takes_more_than_there_is(left: Balance, weight: u128, asked: u128) {
+            let mut pot = Pot { left, weight };
+            let taken = pot.take(asked);
+            prop_assert!(taken <= left);
+            prop_assert_eq!(pot.left, left - taken);
+            prop_assert!(asked < weight || weight == 0 || pot.left == 0);
+        }
+    }
+
+    /// The numbers below `count` in an order fixed by `seed`.
+    fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+        let order = crate::prf::Prf::new("order", &[0; 32], &[&seed.to_le_bytes()]).permutation(count as u32);
+        order.into_iter().map(|at| at as usize).collect()
+    }
+
+    #[test]
+    fn shares_are_by_weight_and_without_weight_there_is_none() {
+        let mut pot = Pot { left: 100, weight: 4 };
+        assert_eq!((pot.share(0), pot.share(1), pot.share(4), pot.share(9)), (0, 25, 100, 100));
+        assert_eq!((pot.take(1), pot.take(1), pot.take(2)), (25, 25, 50));
+        assert_eq!(Pot { left: 100, weight: 0 }.take(1), 0);
+        let largest = Pot { left: Balance::MAX, weight: u128::MAX };
+        assert_eq!(largest.share(u128::MAX / 2), Balance::MAX / 2, "products of large numbers do not overflow");
+    }
+
+    #[test]
+    fn each_kind_of_work_has_a_pot_of_its_own() {
+        let shares = Shares { trainers: 700, validators: 180, providers: 70, treasury: 50 };
+        let mut pool = RoundPool::new(&shares, 2);
+        let (trainer, validator, provider) = (
+            Earned { training: 9, ..Default::default() },
+            Earned { seats: 2, ..Default::default() },
+            Earned { shards: 5, ..Default::default() },
+        );
+        [trainer, validator, validator, provider].iter().for_each(|earned| pool.add(earned));
+        assert_eq!((pool.share(&trainer), pool.share(&validator), pool.share(&provider)), (700, 90, 70));
+        assert_eq!(trainer.plus(&validator).plus(&provider), Earned { training: 9, seats: 2, shards: 5 });
+        assert_eq!(pool.share(&trainer.plus(&validator).plus(&provider)), 860);
+        pool.unsettled = 0;
+        pool.remove(&trainer);
+        assert_eq!(pool.take_unearned(), 700, "nobody earned the trainers' part any more");
+        assert_eq!((pool.left(), pool.is_done()), (250, false));
+        assert_eq!((pool.take(&validator), pool.take(&provider), pool.take(&validator)), (90, 70, 90));
+        assert!(pool.is_done());
+        assert!(!RoundPool::new(&shares, 1).is_done(), "an update is not settled");
+    }
+
+    #[test]
+    fn a_pool_is_small() {
+        assert!(RoundPool::max_encoded_len() <= 128 && Earned::max_encoded_len() <= 32 && Books::max_encoded_len() <= 80);
     }
 }

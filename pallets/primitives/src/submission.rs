@@ -4,6 +4,7 @@ use crate::{BoundedVec, ConstU32, Hash, RoundNumber, recipe::Tier, trace::Proof}
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
 
 /// What a trainer says about its own work. Information only: nothing is ever paid or punished by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -41,7 +42,7 @@ impl Reveal {
     }
 }
 
-/// Where a submission stands.
+/// Where a submission stands until it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub enum Status {
     /// Committed, not opened.
@@ -50,15 +51,68 @@ pub enum Status {
     /// Opened; may be included.
     #[codec(index = 1)]
     Revealed,
-    /// Part of the head.
+    /// Part of a head; its audit is under way.
     #[codec(index = 2)]
     Included,
-    /// Opened in time and left out of the head, or its round was void.
-    #[codec(index = 3)]
-    Excluded,
+}
+
+/// How a submission ended.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
     /// Never opened.
-    #[codec(index = 4)]
+    #[codec(index = 0)]
     NoShow,
+    /// Opened in time and left out of the head, or its round was void.
+    #[codec(index = 1)]
+    Excluded,
+    /// Included, and found to be what its lease gives.
+    #[codec(index = 2)]
+    Valid,
+    /// Included, found to be something else, and taken out of the model again.
+    #[codec(index = 3)]
+    Invalid,
+    /// Included, and taken out since its trainer did not show what an audit asked for.
+    #[codec(index = 4)]
+    Withheld,
+    /// Included, and taken out since no quorum found anything.
+    #[codec(index = 5)]
+    Unresolved,
+    /// Included, and taken out since it went on from an update that was taken out.
+    #[codec(index = 6)]
+    Tainted,
+}
+
+impl Outcome {
+    /// Whether it is part of the model.
+    pub fn stays(self) -> bool {
+        self == Self::Valid
+    }
+}
+
+/// What is kept of a submission forever: what the model's history is replayed from, and what its audit found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Settled {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The tier it was trained as.
+    pub tier: Tier,
+    /// Rounds it was late.
+    pub staleness: u8,
+    /// Position among the round's reveals.
+    pub index: u8,
+    /// BLAKE3 of the payload; zeros when it was never opened.
+    pub payload_hash: Hash,
+    /// Digest of the leased data.
+    pub data_hash: Hash,
+    /// Tokens it was credited with.
+    pub tokens: u64,
+    /// Improvement on text nobody was assigned, in millionths of a nat a token.
+    pub gain: i32,
+    /// Standard error of that.
+    pub error: u32,
 }
 
 /// One trainer's work in one round.
@@ -172,6 +226,32 @@ mod tests {
         ] {
             assert_ne!(commitment, changed.commitment(&[6; 32], &[7; 32], 8));
         }
+    }
+
+    #[test]
+    fn what_is_kept_forever_is_small() {
+        assert!(Settled::max_encoded_len() < 128, "{}", Settled::max_encoded_len());
+        let settled = Settled {
+            outcome: Outcome::Tainted,
+            tier: Tier::Whale,
+            staleness: u8::MAX,
+            index: u8::MAX,
+            payload_hash: [1; 32],
+            data_hash: [2; 32],
+            tokens: u64::MAX,
+            gain: i32::MIN,
+            error: u32::MAX,
+        };
+        assert!(settled.encode().len() <= Settled::max_encoded_len());
+        assert_eq!(Settled::decode(&mut &settled.encode()[..]), Ok(settled));
+        assert!(Submission::max_encoded_len() <= 256, "{}", Submission::max_encoded_len());
+    }
+
+    #[test]
+    fn only_valid_updates_stay() {
+        use Outcome::*;
+        let all = [NoShow, Excluded, Valid, Invalid, Withheld, Unresolved, Tainted];
+        assert_eq!(all.into_iter().filter(|outcome| outcome.stays()).collect::<Vec<_>>(), [Valid]);
     }
 
     proptest! {

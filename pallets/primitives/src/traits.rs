@@ -1,6 +1,6 @@
 //! What the pallets know of each other.
 
-use crate::{Balance, Hash, RoundNumber, data::ShardId, prf::Prf};
+use crate::{Balance, Hash, Ppm, RoundNumber, data::ShardId, prf::Prf, rewards::Earned};
 use alloc::vec::Vec;
 
 /// Bonded roles, as the learning pallet sees them.
@@ -15,8 +15,16 @@ pub trait Bonds<AccountId> {
     fn lead(seed: &Hash, turn: u32) -> Option<AccountId>;
     /// Notes that the account took part in attest phase `phase`, counted from zero, so that it counts as alive.
     fn note_attested(account: &AccountId, phase: u32);
-    /// Takes up to `amount` of the account's bond; returns what was taken.
+    /// Burns up to `amount` of the account's bond; returns what was burned.
     fn slash(account: &AccountId, amount: Balance) -> Balance;
+    /// Moves up to `amount` of the account's bond to `to`; returns what was moved.
+    fn seize(account: &AccountId, amount: Balance, to: &AccountId) -> Balance;
+    /// Everybody taking part in attesting with its stake, in account order.
+    fn stakes() -> Vec<(AccountId, Balance)>;
+    /// Notes how a trainer's update ended, in its reputation.
+    fn note_training(account: &AccountId, accepted: bool);
+    /// Notes whether a validator was right in a seat, in its reputation; returns how often in a row it has not been.
+    fn note_seat(account: &AccountId, right: bool) -> u32;
 }
 
 /// The round under way, as staking and rewards see it.
@@ -29,24 +37,42 @@ pub trait Rounds {
     fn attest_phases() -> u32;
     /// Attest phases a validator may miss in a row.
     fn missable() -> u32;
+    /// Rounds a reward waits before it can be claimed.
+    fn escrow() -> RoundNumber;
 }
 
 /// The pool of shards, as the learning pallet sees it.
-pub trait ShardPool {
+pub trait ShardPool<AccountId> {
     /// Shards nobody has.
     fn free() -> u32;
     /// Leases up to `count` shards at positions drawn from `prf`; fewer when the pool runs out.
     fn lease(count: u32, prf: &mut Prf) -> Vec<ShardId>;
     /// Takes shards back whose lease came to nothing.
     fn release(shards: &[ShardId]);
-    /// Marks shards as part of the model, once and for all.
-    fn consume(shards: &[ShardId], round: RoundNumber);
+    /// Marks shards as part of the model, once and for all, with what each did to it: by the update that was `index` among the
+    /// round's reveals, in millionths of a nat a token. A delta that is missing counts as zero.
+    fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]);
+    /// Draws up to `count` different shards that nobody has, and leaves them where they are.
+    fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId>;
+    /// Who provided the shards, with how many are theirs.
+    fn owners(shards: &[ShardId]) -> Vec<(AccountId, u32)>;
+    /// How much the kinds of these shards are worth, on average.
+    fn bonus(shards: &[ShardId]) -> Ppm;
 }
 
 /// Money for learning, as the learning pallet sees it.
-pub trait Payouts {
-    /// Emits what `round` earned into escrow.
-    fn round_concluded(round: RoundNumber);
+pub trait Payouts<AccountId> {
+    /// Emits what `round` earned into escrow, for its `updates` included updates.
+    fn round_concluded(round: RoundNumber, updates: u32);
+    /// Notes that one more update of `round` is settled, and what everybody earned by it.
+    fn settled(round: RoundNumber, earned: &[(AccountId, Earned)]);
+    /// Where fines are moved to before they are shared out.
+    fn pot() -> AccountId;
+    /// Shares out a fine that has arrived in the pot: half is burned, a quarter goes to those who proved it, the rest to the
+    /// treasury.
+    fn fined(amount: Balance, provers: &[AccountId]);
+    /// Takes everything that waits in escrow for the account, as a fine.
+    fn forfeit(account: &AccountId, provers: &[AccountId]);
 }
 
 /// What data must look like to be trained on.

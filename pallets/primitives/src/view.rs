@@ -54,6 +54,45 @@ pub struct Standing {
     pub nonce: u32,
     /// Carry of its last included submission; zero for none.
     pub carry: Hash,
+    /// The round that included that submission; of no meaning without a carry.
+    pub carry_round: crate::RoundNumber,
+    /// Its updates that were found valid.
+    pub valid: u32,
+    /// Moving average of how much more its updates improve on their own text than on text nobody was assigned, in millionths of a
+    /// nat a token, in doubt in its favour.
+    pub advantage: i32,
+}
+
+impl Standing {
+    /// Valid updates from which on the average says something.
+    const SETTLING_IN: u32 = 8;
+
+    /// Counts a valid update.
+    pub fn note_valid(&mut self, measure: &crate::audit::Measure) {
+        let lead = i64::from(measure.own)
+            .saturating_add(i64::from(measure.error).saturating_mul(2))
+            .saturating_sub(i64::from(measure.gain));
+        let moved = i64::from(self.advantage).saturating_mul(7).saturating_add(lead).checked_div(8).unwrap_or(0);
+        self.advantage = i32::try_from(moved).unwrap_or(if moved < 0 { i32::MIN } else { i32::MAX });
+        self.valid = self.valid.saturating_add(1);
+    }
+
+    /// Whether its updates improve no more on their own text than on any other, which those trained on it would: it is not
+    /// paid. Nobody is slashed on statistics.
+    pub fn is_flagged(&self) -> bool {
+        self.valid >= Self::SETTLING_IN && self.advantage <= 0
+    }
+}
+
+/// A share of a round's emission that waits for its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
+pub struct Reward {
+    /// The round.
+    pub round: crate::RoundNumber,
+    /// What a claim would pay; none until every update of the round is settled.
+    pub amount: Option<Balance>,
+    /// The round from which on it can be claimed.
+    pub from: crate::RoundNumber,
 }
 
 /// An attestation of the next head.
@@ -65,4 +104,78 @@ pub struct Attestation<AccountId> {
     pub root: Hash,
     /// The updates it was computed from.
     pub included: crate::submission::Included,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Measure;
+    use proptest::prelude::*;
+
+    fn measure(own: i32, gain: i32, error: u32) -> Measure {
+        Measure { own, gain, error, ..Default::default() }
+    }
+
+    fn after(updates: u32, measure: &Measure) -> Standing {
+        let mut standing = Standing::default();
+        (0..updates).for_each(|_| standing.note_valid(measure));
+        standing
+    }
+
+    #[test]
+    fn nobody_is_flagged_before_the_average_says_something() {
+        assert!(!Standing::default().is_flagged());
+        let other_text = measure(100, 1_000, 50);
+        assert!(!after(7, &other_text).is_flagged());
+        assert!(after(8, &other_text).is_flagged());
+        assert_eq!(after(8, &other_text).valid, 8);
+    }
+
+    #[test]
+    fn training_on_the_lease_is_not_flagged_and_doubt_counts_for_the_trainer() {
+        assert!(!after(50, &measure(1_200, 1_000, 10)).is_flagged());
+        assert!(!after(50, &measure(1_000, 1_050, 30)).is_flagged(), "within two standard errors");
+        assert!(after(50, &measure(1_000, 1_070, 30)).is_flagged());
+        assert!(after(50, &measure(0, 0, 0)).is_flagged(), "no lead at all");
+    }
+
+    #[test]
+    fn a_flag_is_lost_by_training_on_the_lease() {
+        let mut standing = after(20, &measure(100, 1_000, 50));
+        assert!(standing.is_flagged());
+        let honest = measure(1_500, 1_000, 50);
+        let needed = (1..).find(|_| {
+            standing.note_valid(&honest);
+            !standing.is_flagged()
+        });
+        assert!(needed.is_some_and(|updates| updates < 20), "{needed:?}");
+    }
+
+    #[test]
+    fn a_standing_is_small() {
+        assert!(Standing::max_encoded_len() <= 48);
+    }
+
+    proptest! {
+        #[test]
+        fn the_average_stays_between_what_it_is_of(own: i32, gain: i32, error: u32, before: i32) {
+            let mut standing = Standing { advantage: before, valid: u32::MAX, ..Default::default() };
+            standing.note_valid(&measure(own, gain, error));
+            let lead = i64::from(own) + 2 * i64::from(error) - i64::from(gain);
+            let now = i64::from(standing.advantage);
+            prop_assert!(now >= lead.min(before.into()).max(i32::MIN.into()));
+            prop_assert!(now <= lead.max(before.into()).min(i32::MAX.into()));
+            prop_assert_eq!(standing.valid, u32::MAX);
+        }
+
+        #[test]
+        fn doing_better_on_the_own_text_never_hurts(own in -1_000_000i32..1_000_000, gain in -1_000_000i32..1_000_000, error in 0u32..100_000, more in 0i32..1_000_000, before in -1_000_000i32..1_000_000) {
+            let of = |own| {
+                let mut standing = Standing { advantage: before, ..Default::default() };
+                standing.note_valid(&measure(own, gain, error));
+                standing.advantage
+            };
+            prop_assert!(of(own + more) >= of(own));
+        }
+    }
 }
