@@ -1,13 +1,13 @@
 //! Drawing shards, taking them back and using them up, and what the other pallets call.
 
 use crate::{
-    Config, Consumed, Consumption, Error, Event, FreeShards, HoldReason, Leased, ManifestCount, Manifests, Pallet, Pool,
-    PoolEntry, Slots, Sources, types::locate,
+    Config, Consumed, Error, Event, FreeShards, HoldReason, Leased, ManifestCount, Manifests, Pallet, Pool, PoolEntry, Records,
+    Slots, Sources, types::locate,
 };
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{
-    Balance, MAX_LEASE_SHARDS, RoundNumber,
-    data::{Manifest, ManifestId, ManifestInfo, ShardId, Source, SourceId, SourceKind},
+    Balance, MAX_LEASE_SHARDS, Ppm, RoundNumber,
+    data::{Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, Source, SourceId, SourceKind},
     prf::Prf,
     traits::ShardPool,
 };
@@ -24,6 +24,34 @@ enum Misplaced {
     NoManifest,
     NotLeased,
     NoSource,
+}
+
+/// Shards of one kind that nobody has.
+fn free_of(entries: &[PoolEntry]) -> u32 {
+    entries.iter().fold(0, |sum: u32, entry| sum.saturating_add(entry.free))
+}
+
+/// The entry that the free shard number `position` over all `entries` is in, and its position there.
+fn find<'a>(mut entries: impl Iterator<Item = &'a mut PoolEntry>, mut position: u32) -> Option<(&'a mut PoolEntry, u32)> {
+    let entry = entries.find(|entry| {
+        let here = position < entry.free;
+        if !here {
+            position = position.saturating_sub(entry.free);
+        }
+        here
+    })?;
+    Some((entry, position))
+}
+
+/// Draws up to `count` different numbers below `bound`, every set of them as likely as any other (Robert Floyd; Bentley 1987,
+/// "Programming Pearls: A Sample of Brilliance").
+fn draw_different(count: u32, bound: u32, prf: &mut Prf) -> Vec<u32> {
+    let mut drawn = Vec::new();
+    for last in bound.saturating_sub(count)..bound {
+        let number = prf.below(last.saturating_add(1));
+        drawn.push(if drawn.contains(&number) { last } else { number });
+    }
+    drawn
 }
 
 impl<T: Config> Pallet<T> {
@@ -116,11 +144,10 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    fn consume_one(shard: &ShardId, round: RoundNumber) -> Result<(), Misplaced> {
+    fn consume_one(shard: &ShardId, became: ShardRecord) -> Result<(), Misplaced> {
         Self::end_lease(shard, |record| {
-            let (chunk, bit) = locate(shard.index);
-            Consumed::<T>::mutate(shard.manifest, chunk, |bitmap| bitmap.get_or_insert_default().insert(bit));
-            Consumption::<T>::mutate(shard.manifest, round, |count| *count = count.saturating_add(1));
+            let (chunk, place) = Records::locate(shard.index);
+            Consumed::<T>::mutate(shard.manifest, chunk, |records| records.get_or_insert_default().insert(place, became));
             record.consumed = record.consumed.saturating_add(1);
             if record.consumed == record.info.shards {
                 Self::unpool(&record.info, shard.manifest);
@@ -128,6 +155,22 @@ impl<T: Config> Pallet<T> {
             }
             Ok(())
         })
+    }
+
+    /// The manifests that the shards are in, each with how many of them.
+    fn manifests_of(shards: &[ShardId]) -> impl Iterator<Item = (Manifest<T::AccountId>, u32)> {
+        let mut counts: BTreeMap<ManifestId, u32> = BTreeMap::new();
+        for shard in shards {
+            let count = counts.entry(shard.manifest).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts.into_iter().filter_map(|(id, count)| Manifests::<T>::get(id).map(|record| (record, count)))
+    }
+
+    /// What became of a shard; none while it is not part of the model.
+    pub fn shard(id: ShardId) -> Option<ShardRecord> {
+        let (chunk, place) = Records::locate(id.index);
+        Consumed::<T>::get(id.manifest, chunk)?.get(place)
     }
 
     /// A source.
@@ -149,7 +192,7 @@ impl<T: Config> Pallet<T> {
     #[cfg(any(feature = "try-runtime", feature = "std"))]
     pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
         use crate::{ContentSeen, ManifestDeposits, ManifestsOf, NextSource, Retired, SourceDeposits};
-        use alloc::collections::{BTreeMap, BTreeSet};
+        use alloc::collections::BTreeSet;
         use polkadot_sdk::frame_support::{ensure, traits::fungible::InspectHold};
 
         let mut deposits: BTreeMap<T::AccountId, Balance> = BTreeMap::new();
@@ -185,13 +228,18 @@ impl<T: Config> Pallet<T> {
             let in_pool = record.consumed < info.shards && !Retired::<T>::contains_key(id);
             let expected = in_pool.then_some((source.kind, record.free));
             ensure!(pooled == expected, "the pool does not hold exactly the manifests with shards left, as they are");
-            let bits = |chunks: &BTreeMap<u32, crate::Bitmap>| chunks.values().map(|bitmap| bitmap.len()).sum::<u32>();
             let leased: BTreeMap<_, _> = Leased::<T>::iter_prefix(id).collect();
-            let consumed: BTreeMap<_, _> = Consumed::<T>::iter_prefix(id).collect();
-            ensure!(bits(&leased) == record.leased, "the bitmaps do not hold the leased shards");
-            ensure!(bits(&consumed) == record.consumed, "the bitmaps do not hold the consumed shards");
-            let rounds = Consumption::<T>::iter_prefix_values(id).fold(0u32, |sum, count| sum.saturating_add(count));
-            ensure!(rounds == record.consumed, "the rounds' consumption is not the consumed shards");
+            let bits = leased.values().fold(0u32, |sum, bitmap| sum.saturating_add(bitmap.len()));
+            ensure!(bits == record.leased, "the bitmaps do not hold the leased shards");
+            let consumed: BTreeSet<_> = Consumed::<T>::iter_prefix(id)
+                .flat_map(|(chunk, records)| records.places().map(|place| (chunk, place)).collect::<Vec<_>>())
+                .collect();
+            ensure!(Ok(record.consumed) == consumed.len().try_into(), "the records are not those of the consumed shards");
+            let in_lease = |&(chunk, place): &(u32, u8)| {
+                let (chunk, bit) = locate((chunk << 7) | u32::from(place));
+                leased.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit))
+            };
+            ensure!(!consumed.iter().any(in_lease), "a leased shard is consumed");
 
             let slots: BTreeMap<_, _> = Slots::<T>::iter_prefix(id).collect();
             ensure!(slots.keys().all(|&position| position < record.free), "a slot is beyond the free shards");
@@ -200,7 +248,7 @@ impl<T: Config> Pallet<T> {
             ensure!(shards.last().is_none_or(|&last| last < info.shards), "a slot holds no shard");
             let taken = |index| {
                 let (chunk, bit) = locate(index);
-                [&leased, &consumed].into_iter().any(|map| map.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit)))
+                leased.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit)) || consumed.contains(&Records::locate(index))
             };
             ensure!(!shards.into_iter().any(taken), "a free shard is leased or consumed");
         }
@@ -219,7 +267,7 @@ impl<T: Config> Pallet<T> {
     }
 }
 
-impl<T: Config> ShardPool for Pallet<T> {
+impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
     fn free() -> u32 {
         FreeShards::<T>::get()
     }
@@ -233,17 +281,9 @@ impl<T: Config> ShardPool for Pallet<T> {
             }
             Pool::<T>::mutate(kind, |entries| {
                 while shards.len() < count {
-                    let free = entries.iter().fold(0u32, |sum, entry| sum.saturating_add(entry.free));
                     // One draw over all entries finds both the manifest, by its free shards, and the position in it.
-                    let mut position = prf.below(free);
-                    let drawn = entries.iter_mut().find(|entry| {
-                        let here = position < entry.free;
-                        if !here {
-                            position = position.saturating_sub(entry.free);
-                        }
-                        here
-                    });
-                    let Some(entry) = drawn else { break };
+                    let drawn = prf.below(free_of(entries));
+                    let Some((entry, position)) = find(entries.iter_mut(), drawn) else { break };
                     shards.push(Self::draw(entry, position));
                 }
             });
@@ -259,11 +299,50 @@ impl<T: Config> ShardPool for Pallet<T> {
         }
     }
 
-    fn consume(shards: &[ShardId], round: RoundNumber) {
-        for shard in shards {
-            if let Err(error) = Self::consume_one(shard, round) {
+    fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]) {
+        let deltas = deltas.iter().copied().chain(core::iter::repeat(0));
+        for (shard, delta) in shards.iter().zip(deltas) {
+            if let Err(error) = Self::consume_one(shard, ShardRecord { round, index, delta }) {
                 log::error!(target: LOG_TARGET, "cannot consume {shard:?}: {error:?}");
             }
         }
+    }
+
+    /// In the order of leases, so that what is measured on is what comes next.
+    fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId> {
+        let mut shards = Vec::new();
+        let mut left = count.min(MAX_LEASE_SHARDS);
+        for kind in SourceKind::ALL {
+            if left == 0 {
+                break;
+            }
+            let mut entries = Pool::<T>::get(kind);
+            for drawn in draw_different(left, free_of(&entries), prf) {
+                let Some((entry, position)) = find(entries.iter_mut(), drawn) else { continue };
+                let index = Slots::<T>::get(entry.manifest, position).unwrap_or(position);
+                shards.push(ShardId { manifest: entry.manifest, index });
+                left = left.saturating_sub(1);
+            }
+        }
+        shards
+    }
+
+    fn owners(shards: &[ShardId]) -> Vec<(T::AccountId, u32)> {
+        let mut owners: BTreeMap<T::AccountId, u32> = BTreeMap::new();
+        for (record, count) in Self::manifests_of(shards) {
+            let sum = owners.entry(record.owner).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        owners.into_iter().collect()
+    }
+
+    fn bonus(shards: &[ShardId]) -> Ppm {
+        let (mut worth, mut counted): (u64, u64) = (0, 0);
+        for (record, count) in Self::manifests_of(shards) {
+            let bonus = Self::kind(&record.info).map_or(0, SourceKind::bonus);
+            worth = worth.saturating_add(u64::from(bonus).saturating_mul(count.into()));
+            counted = counted.saturating_add(count.into());
+        }
+        worth.checked_div(counted).and_then(|mean| Ppm::try_from(mean).ok()).unwrap_or(0)
     }
 }

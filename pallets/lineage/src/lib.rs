@@ -15,7 +15,7 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{Bitmap, PoolEntry};
+pub use types::{Bitmap, PoolEntry, RECORDS, Records};
 pub use weights::WeightInfo;
 
 /// Most manifests of one kind in the pool.
@@ -25,9 +25,9 @@ pub const MAX_POOLED: u32 = 64;
 #[allow(clippy::expect_used)] // What the macro writes uses it.
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{Bitmap, MAX_POOLED, PoolEntry, WeightInfo};
+    use super::{Bitmap, MAX_POOLED, PoolEntry, Records, WeightInfo};
     use pol_primitives::{
-        Balance, Hash, MILLION, RoundNumber,
+        Balance, Hash, MILLION,
         data::{MAX_SHARDS, Manifest, ManifestId, ManifestInfo, Source, SourceId, SourceKind, Text},
         traits::{DataFormat, Rounds},
     };
@@ -146,17 +146,12 @@ pub mod pallet {
     #[pallet::storage]
     pub type Leased<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Bitmap>;
 
-    /// Which shards of a manifest are part of the model: manifest and chunk to a bitmap; absent for none.
+    /// What became of the shards of a manifest that are part of the model: manifest and chunk to records; absent for none.
     ///
-    /// As for [`Leased`]; kept forever.
+    /// Numbers, so fast hashes do; at most 8,192 chunks of 128 shards each, at most 1.3 kB long. Kept forever: this is where
+    /// the model's data came from.
     #[pallet::storage]
-    pub type Consumed<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Bitmap>;
-
-    /// Where the model's data came from: manifest and round to the count of shards that the round made part of the model.
-    ///
-    /// Numbers, so fast hashes do; at most as many entries as the manifest has shards. Kept forever.
-    #[pallet::storage]
-    pub type Consumption<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, RoundNumber, u32, ValueQuery>;
+    pub type Consumed<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Records>;
 
     /// What happened.
     #[pallet::event]

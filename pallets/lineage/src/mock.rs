@@ -49,6 +49,9 @@ impl Rounds for TestRounds {
     fn missable() -> u32 {
         0
     }
+    fn escrow() -> RoundNumber {
+        0
+    }
 }
 
 /// The recipe's format, as the test says it is.

@@ -1,13 +1,20 @@
 //! A runtime of this pallet and balances.
 
 use crate as pallet_pol_rewards;
-use pol_primitives::{Balance, POL, rewards::Emission};
+use pol_primitives::{Balance, POL, RoundNumber, rewards::Emission, traits::Rounds};
 use polkadot_sdk::{
     frame_support::{PalletId, derive_impl, parameter_types, traits::ConstU128},
     frame_system, pallet_balances,
     sp_io::TestExternalities,
     sp_runtime::BuildStorage,
 };
+
+pub type AccountId = u64;
+
+/// The existential deposit.
+pub const DEPOSIT: Balance = POL;
+/// Rounds a reward waits at first.
+pub const ESCROW: RoundNumber = 2;
 
 polkadot_sdk::frame_support::construct_runtime!(
     pub enum Test {
@@ -18,7 +25,32 @@ polkadot_sdk::frame_support::construct_runtime!(
 );
 
 parameter_types! {
-    pub const PotId: PalletId = PalletId(*b"pol/pot_");
+    // Accounts of the tests are short: the first four letters tell them apart.
+    pub const PotId: PalletId = PalletId(*b"pots/pol");
+    pub const TreasuryId: PalletId = PalletId(*b"trsy/pol");
+    pub static Round: RoundNumber = 0;
+    pub static EscrowRounds: RoundNumber = ESCROW;
+}
+
+/// The round, as the test says it is.
+pub struct TestRounds;
+
+impl Rounds for TestRounds {
+    fn number() -> RoundNumber {
+        Round::get()
+    }
+    fn attesting() -> bool {
+        false
+    }
+    fn attest_phases() -> u32 {
+        0
+    }
+    fn missable() -> u32 {
+        0
+    }
+    fn escrow() -> RoundNumber {
+        EscrowRounds::get()
+    }
 }
 
 #[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
@@ -30,28 +62,38 @@ impl frame_system::Config for Test {
 #[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
 impl pallet_balances::Config for Test {
     type Balance = Balance;
-    type ExistentialDeposit = ConstU128<POL>;
+    type ExistentialDeposit = ConstU128<DEPOSIT>;
     type AccountStore = System;
 }
 
 impl crate::Config for Test {
     type Currency = Balances;
     type PotId = PotId;
-    type GovernanceOrigin = frame_system::EnsureRoot<u64>;
+    type TreasuryId = TreasuryId;
+    type Rounds = TestRounds;
+    type GovernanceOrigin = frame_system::EnsureRoot<AccountId>;
     type WeightInfo = ();
 }
 
-/// Runs `test` on a chain with this emission where account 1 owns `wealth`, and checks the pallet's equations afterwards.
-pub fn run(emission: Emission, wealth: Balance, test: impl FnOnce()) {
+/// Runs `test` on a chain with this emission where accounts 1 to 9 own `wealth` each, and checks the pallet's equations
+/// afterwards.
+pub fn run_with(emission: Emission, wealth: Balance, test: impl FnOnce()) {
     let genesis = RuntimeGenesisConfig {
-        balances: pallet_balances::GenesisConfig { balances: vec![(1, wealth)], ..Default::default() },
+        balances: pallet_balances::GenesisConfig { balances: (1..=9).map(|who| (who, wealth)).collect(), ..Default::default() },
         rewards: crate::GenesisConfig { emission, ..Default::default() },
         ..Default::default()
     };
+    Round::set(0);
+    EscrowRounds::set(ESCROW);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {
         System::set_block_number(1);
         test();
         Rewards::do_try_state().unwrap();
     });
+}
+
+/// Runs `test` with the emission of the network: 70, 18, 7 and 5 POL for trainers, validators, providers and the treasury.
+pub fn run(test: impl FnOnce()) {
+    run_with(Emission::default(), 1_000 * POL, test);
 }

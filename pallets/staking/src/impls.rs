@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use pol_primitives::{
     Balance, Hash,
+    audit::move_reputation,
     peer::Role,
     traits::{Bonds, Rounds},
     view::Member,
@@ -17,12 +18,12 @@ use polkadot_sdk::{
         traits::{
             Get, ValidatorRegistration,
             fungible::MutateHold,
-            tokens::{Fortitude, Precision},
+            tokens::{Fortitude, Precision, Restriction},
         },
     },
     frame_system,
     pallet_session::SessionManager,
-    sp_runtime::{SaturatedConversion, TokenError},
+    sp_runtime::{DispatchError, SaturatedConversion, TokenError},
     sp_staking::SessionIndex,
 };
 
@@ -40,6 +41,24 @@ fn set_listed<A: Ord + Clone, S: Get<u32>>(list: &mut BoundedVec<A, S>, who: &A,
             true
         }
         _ => true,
+    }
+}
+
+/// Notes the stake of `who` in the list, sorted by account, or takes it out; whether there was room.
+fn set_stake<A: Ord + Clone, S: Get<u32>>(list: &mut BoundedVec<(A, Balance), S>, who: &A, stake: Option<Balance>) -> bool {
+    match (list.binary_search_by(|(other, _)| other.cmp(who)), stake) {
+        (Err(at), Some(stake)) => list.try_insert(at, (who.clone(), stake)).is_ok(),
+        (Ok(at), Some(stake)) => {
+            if let Some((_, listed)) = list.get_mut(at) {
+                *listed = stake;
+            }
+            true
+        }
+        (Ok(at), None) => {
+            list.remove(at);
+            true
+        }
+        (Err(_), None) => true,
     }
 }
 
@@ -75,10 +94,7 @@ impl<T: Config> Pallet<T> {
 
     /// Changes an account's ledger, and brings validators, total stake and candidates in line with it; whether the stake
     /// changed. This is the only way in which any of them changes.
-    fn update(
-        who: &T::AccountId,
-        change: impl FnOnce(&mut Ledger) -> DispatchResult,
-    ) -> Result<bool, polkadot_sdk::sp_runtime::DispatchError> {
+    fn update(who: &T::AccountId, change: impl FnOnce(&mut Ledger) -> DispatchResult) -> Result<bool, DispatchError> {
         Ledgers::<T>::try_mutate(who, |ledger| {
             let ledger = ledger.as_mut().ok_or(Error::<T>::NotBonded)?;
             let (stake, candidate) = (Self::stake(who, ledger), ledger.is_candidate());
@@ -89,11 +105,11 @@ impl<T: Config> Pallet<T> {
                 ensure!(room, Error::<T>::TooManyCandidates);
             }
             if new_stake.is_some() != stake.is_some() {
-                let room = Validators::<T>::mutate(|list| set_listed(list, who, new_stake.is_some()));
-                ensure!(room, Error::<T>::TooManyValidators);
                 ledger.attested = T::Rounds::attest_phases();
             }
             if new_stake != stake {
+                let room = Validators::<T>::mutate(|list| set_stake(list, who, new_stake));
+                ensure!(room, Error::<T>::TooManyValidators);
                 TotalStake::<T>::mutate(|total| {
                     *total = total.saturating_sub(stake.unwrap_or(0)).saturating_add(new_stake.unwrap_or(0));
                 });
@@ -108,6 +124,29 @@ impl<T: Config> Pallet<T> {
         let changed = Self::update(who, change)?;
         ensure!(!(changed && T::Rounds::attesting()), Error::<T>::StakeIsFrozen);
         Ok(())
+    }
+
+    /// Takes up to `amount` of an account's bond, also of a role that has ended: `take` takes as much off the hold as it is
+    /// told to and can, and returns how much that was.
+    fn penalise(
+        who: &T::AccountId,
+        amount: Balance,
+        take: impl FnOnce(&T::RuntimeHoldReason, Balance) -> Result<Balance, DispatchError>,
+    ) -> Balance {
+        let amount = amount.min(Self::slashable(who));
+        if amount == 0 {
+            return 0;
+        }
+        let mut taken = 0;
+        let penalised = Self::update(who, |ledger| {
+            taken = take(&HoldReason::Bond.into(), amount)?;
+            ledger.bond = ledger.bond.saturating_sub(taken);
+            Ok(())
+        });
+        if let Err(error) = penalised {
+            log::error!(target: LOG_TARGET, "cannot take {amount} of the bond of {who:?}: {error:?}");
+        }
+        taken
     }
 
     /// The account's part in the network.
@@ -151,14 +190,16 @@ impl<T: Config> Pallet<T> {
     /// The pallet's accounting as equations.
     #[cfg(any(feature = "try-runtime", feature = "std"))]
     pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        use pol_primitives::MILLION;
         use polkadot_sdk::frame_support::traits::fungible::InspectHold;
         let (mut validators, mut candidates, mut total) = (Vec::new(), Vec::new(), 0u128);
         for (who, ledger) in Ledgers::<T>::iter() {
+            ensure!(ledger.reputation <= MILLION, "a reputation is more than one");
             let held = T::Currency::balance_on_hold(&HoldReason::Bond.into(), &who);
             ensure!(ledger.bond == held, "a bond is not what is on hold for it");
             if let Some(stake) = Self::stake(&who, &ledger) {
                 total = total.saturating_add(stake);
-                validators.push(who.clone());
+                validators.push((who.clone(), stake));
             }
             if ledger.is_candidate() {
                 candidates.push(who);
@@ -166,7 +207,10 @@ impl<T: Config> Pallet<T> {
         }
         validators.sort_unstable();
         candidates.sort_unstable();
-        ensure!(validators == Validators::<T>::get().into_inner(), "the validators are not exactly the active ones, sorted");
+        ensure!(
+            validators == Validators::<T>::get().into_inner(),
+            "the validators are not exactly the active ones with their bonds, sorted"
+        );
         ensure!(total == TotalStake::<T>::get(), "the total stake is not the sum of the validators' bonds");
         ensure!(
             candidates == Candidates::<T>::get().into_inner(),
@@ -194,7 +238,7 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
         let validators = Validators::<T>::get();
         let first = seed.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let at = first.wrapping_add(turn.into()).checked_rem(validators.len() as u64)?;
-        validators.get(usize::try_from(at).ok()?).cloned()
+        validators.into_iter().nth(usize::try_from(at).ok()?).map(|(account, _)| account)
     }
 
     fn note_attested(account: &T::AccountId, phase: u32) {
@@ -203,23 +247,40 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
     }
 
     fn slash(account: &T::AccountId, amount: Balance) -> Balance {
-        if !Ledgers::<T>::contains_key(account) {
-            return 0;
-        }
-        let mut taken = 0;
-        let slashed = Self::update(account, |ledger| {
-            let amount = amount.min(ledger.bond);
-            taken = T::Currency::burn_held(&HoldReason::Bond.into(), account, amount, Precision::BestEffort, Fortitude::Force)?;
-            ledger.bond = ledger.bond.saturating_sub(taken);
-            Ok(())
+        let taken = Self::penalise(account, amount, |reason, amount| {
+            T::Currency::burn_held(reason, account, amount, Precision::BestEffort, Fortitude::Force)
         });
-        if let Err(error) = slashed {
-            log::error!(target: LOG_TARGET, "cannot slash {account:?}: {error:?}");
-        }
         if taken > 0 {
             Self::deposit_event(Event::Slashed { who: account.clone(), amount: taken });
         }
         taken
+    }
+
+    fn seize(account: &T::AccountId, amount: Balance, to: &T::AccountId) -> Balance {
+        let taken = Self::penalise(account, amount, |reason, amount| {
+            let (precision, force) = (Precision::BestEffort, Fortitude::Force);
+            T::Currency::transfer_on_hold(reason, account, to, amount, precision, Restriction::Free, force)
+        });
+        if taken > 0 {
+            Self::deposit_event(Event::Seized { who: account.clone(), amount: taken, to: to.clone() });
+        }
+        taken
+    }
+
+    fn stakes() -> Vec<(T::AccountId, Balance)> {
+        Validators::<T>::get().into_inner()
+    }
+
+    fn note_training(account: &T::AccountId, accepted: bool) {
+        Ledgers::<T>::mutate_extant(account, |ledger| ledger.reputation = move_reputation(ledger.reputation, accepted));
+    }
+
+    fn note_seat(account: &T::AccountId, right: bool) -> u32 {
+        Ledgers::<T>::mutate_extant(account, |ledger| {
+            ledger.reputation = move_reputation(ledger.reputation, right);
+            ledger.strikes = if right { 0 } else { ledger.strikes.saturating_add(1) };
+            ledger.strikes
+        })
     }
 }
 

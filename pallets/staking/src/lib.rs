@@ -93,11 +93,12 @@ pub mod pallet {
     #[pallet::storage]
     pub type Endpoints<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Endpoint>;
 
-    /// Those who take part in attesting, sorted: bonded enough in a role that attests, reachable and not chilled.
+    /// Those who take part in attesting with their bonds, sorted by account: bonded enough in a role that attests, reachable
+    /// and not chilled.
     ///
-    /// One value, since it is read whole to rotate the lead; bounded by `MaxValidators`.
+    /// One value, since it is read whole to rotate the lead and to draw seats; bounded by `MaxValidators`.
     #[pallet::storage]
-    pub type Validators<T: Config> = StorageValue<_, BoundedVec<T::AccountId, T::MaxValidators>, ValueQuery>;
+    pub type Validators<T: Config> = StorageValue<_, BoundedVec<(T::AccountId, Balance), T::MaxValidators>, ValueQuery>;
 
     /// Sum of the bonds of exactly the [`Validators`]. One number.
     #[pallet::storage]
@@ -190,6 +191,15 @@ pub mod pallet {
             who: T::AccountId,
             /// How much.
             amount: Balance,
+        },
+        /// Part of a bond was taken, to be shared out.
+        Seized {
+            /// Whose.
+            who: T::AccountId,
+            /// How much.
+            amount: Balance,
+            /// Where it went.
+            to: T::AccountId,
         },
     }
 

@@ -47,6 +47,9 @@ impl Rounds for TestRounds {
     fn missable() -> u32 {
         3
     }
+    fn escrow() -> RoundNumber {
+        0
+    }
 }
 
 impl_opaque_keys! {

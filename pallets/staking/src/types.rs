@@ -20,12 +20,14 @@ pub struct Ledger {
     /// Moving average of verified contribution, at most a million. Everybody starts with nothing, so a new identity gains
     /// nothing; it grows only by settled audits.
     pub reputation: Ppm,
+    /// Seats in a row in which it was not right.
+    pub strikes: u32,
 }
 
 impl Ledger {
     /// A role without a bond yet.
     pub(crate) const fn new(role: Role) -> Self {
-        Self { role, bond: 0, free_at: None, chilled: false, attested: 0, reputation: 0 }
+        Self { role, bond: 0, free_at: None, chilled: false, attested: 0, reputation: 0, strikes: 0 }
     }
 
     /// The bond behind a role that lasts; zero once it has ended.

@@ -1,15 +1,16 @@
 mod pool;
 mod properties;
 mod registry;
+mod value;
 
 use crate::{
-    Call, Consumed, Consumption, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED, Manifests, Pool,
-    PoolEntry, Retired, Slots, Sources,
+    Call, Consumed, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED, Manifests, Pool, PoolEntry, Retired,
+    Slots,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
     BoundedVec, Hash, MILLION, POL,
-    data::{MAX_SHARDS, ManifestId, ManifestInfo, ShardId, SourceId, SourceKind, Text},
+    data::{MAX_SHARDS, ManifestId, ManifestInfo, ShardId, ShardRecord, SourceId, SourceKind, Text},
     prf::Prf,
     traits::ShardPool,
 };

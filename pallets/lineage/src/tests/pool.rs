@@ -87,14 +87,23 @@ fn consumption_is_recorded_and_final() {
         let mut prf = prf(1);
         let first = Lineage::lease(60, &mut prf);
         let second = Lineage::lease(3, &mut prf);
-        Lineage::consume(&first, 7);
-        Lineage::consume(&second, 9);
+        let deltas: Vec<i32> = (-30..30).collect();
+        Lineage::consume(&first, 7, 4, &deltas);
+        // A delta that nobody measured is none.
+        Lineage::consume(&second, 9, 0, &[i32::MIN]);
         assert_eq!(counts(id), (4_037, 0, 63));
-        assert_eq!((Consumption::<Test>::get(id, 7), Consumption::<Test>::get(id, 9)), (60, 3));
+        for (shard, delta) in first.iter().zip(deltas) {
+            assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round: 7, index: 4, delta }));
+        }
+        let deltas: Vec<_> = second.iter().map(|shard| Lineage::shard(*shard).unwrap().delta).collect();
+        assert_eq!(deltas, [i32::MIN, 0, 0]);
         assert_eq!(Leased::<Test>::iter_prefix(id).count(), 0);
-        assert!(Consumed::<Test>::iter_prefix(id).count() <= 3);
+        assert!(Consumed::<Test>::iter_prefix(id).count() <= 33);
         assert_eq!(Pool::<Test>::get(SourceKind::Web)[0].free, 4_037);
-        assert_eq!(Sources::<Test>::iter().count(), 1);
+        let free = (0..4_100).map(|index| ShardId { manifest: id, index }).filter(|shard| Lineage::shard(*shard).is_none());
+        assert_eq!(free.count(), 4_037);
+        assert_eq!(Lineage::shard(ShardId { manifest: 9, index: 0 }), None);
+        assert_eq!(Lineage::shard(ShardId { manifest: id, index: u32::MAX }), None);
     });
 }
 
@@ -106,9 +115,9 @@ fn a_consumed_manifest_leaves_the_pool() {
         let shards = Lineage::lease(64, &mut prf(1));
         let of = |id| shards.iter().copied().filter(|shard| shard.manifest == id).collect::<Vec<_>>();
         events();
-        Lineage::consume(&of(id)[..3], 1);
+        Lineage::consume(&of(id)[..3], 1, 0, &[]);
         assert_eq!(events(), []);
-        Lineage::consume(&of(id)[3..], 2);
+        Lineage::consume(&of(id)[3..], 2, 0, &[]);
         assert_eq!(events(), [Event::ManifestConsumed { manifest: id }]);
         Lineage::release(&of(other));
         assert_eq!(*Pool::<Test>::get(SourceKind::Web), [PoolEntry { manifest: other, free: 60 }]);
@@ -123,7 +132,7 @@ fn what_is_not_leased_cannot_be_counted() {
     run(|| {
         let id = manifest(SourceKind::Web, 10);
         let shards = Lineage::lease(4, &mut prf(1));
-        Lineage::consume(&shards[..2], 1);
+        Lineage::consume(&shards[..2], 1, 5, &[10, 20]);
         let before = (counts(id), Lineage::free());
         let free = (0..10).find(|&index| shards.iter().all(|shard| shard.index != index)).unwrap();
         let wrong = [
@@ -134,12 +143,62 @@ fn what_is_not_leased_cannot_be_counted() {
             ShardId { manifest: 9, index: 0 },
         ];
         Lineage::release(&wrong);
-        Lineage::consume(&wrong, 2);
+        Lineage::consume(&wrong, 2, 6, &[30; 5]);
         assert_eq!((counts(id), Lineage::free()), before);
-        assert_eq!(Consumption::<Test>::get(id, 2), 0);
+        assert_eq!(Lineage::shard(shards[0]), Some(ShardRecord { round: 1, index: 5, delta: 10 }));
+        assert!(wrong[1..].iter().all(|shard| Lineage::shard(*shard).is_none()));
         // A shard named twice counts once.
         Lineage::release(&[shards[2], shards[2]]);
-        Lineage::consume(&[shards[3], shards[3]], 2);
-        assert_eq!(counts(id), (7, 0, 3));
+        Lineage::consume(&[shards[3], shards[3]], 2, 0, &[40, 50]);
+        assert_eq!((counts(id), Lineage::shard(shards[3]).unwrap().delta), ((7, 0, 3), 40));
     });
+}
+
+#[test]
+fn a_sample_is_left_where_it_is() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 20);
+        let leased = Lineage::lease(6, &mut prf(1));
+        Lineage::release(&leased[..2]);
+        Lineage::consume(&leased[2..4], 1, 0, &[]);
+        let before = (counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect::<BTreeSet<_>>());
+        let sample: BTreeSet<_> = Lineage::sample(16, &mut prf(2)).iter().map(|shard| shard.index).collect();
+        let free: BTreeSet<_> = (0..20).filter(|index| leased[2..].iter().all(|shard| shard.index != *index)).collect();
+        assert_eq!(sample, free, "16 different ones of the 16 that nobody has");
+        assert_eq!((counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect()), before);
+        assert_eq!(Lineage::sample(100, &mut prf(3)).len(), 16);
+        assert_eq!(Lineage::sample(0, &mut prf(3)), []);
+        assert_eq!(Lineage::sample(5, &mut prf(4)), Lineage::sample(5, &mut prf(4)));
+        assert_ne!(Lineage::sample(5, &mut prf(4)), Lineage::sample(5, &mut prf(5)));
+    });
+}
+
+#[test]
+fn samples_go_through_the_kinds_in_order() {
+    run(|| {
+        assert_eq!(Lineage::sample(4, &mut prf(1)), []);
+        let synthetic = manifest(SourceKind::Synthetic, 4);
+        let web = manifest(SourceKind::Web, 3);
+        let dataset = manifest(SourceKind::Dataset, 4);
+        assert_ok!(Lineage::retire_manifest(Origin::root(), dataset));
+        let sampled: Vec<_> = Lineage::sample(5, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
+        assert_eq!(sampled, [web, web, web, synthetic, synthetic]);
+    });
+}
+
+#[test]
+fn every_free_shard_is_equally_likely_in_a_sample() {
+    // Chi-squared with 9 degrees of freedom; 27.9 is its 0.999 quantile, and the draws are fixed.
+    let mut drawn = [0u32; 10];
+    run(|| {
+        let (_, second) = (manifest(SourceKind::Web, 3), manifest(SourceKind::Web, 7));
+        let mut prf = prf(9);
+        for _ in 0..500 {
+            for shard in Lineage::sample(4, &mut prf) {
+                drawn[shard.index as usize + if shard.manifest == second { 3 } else { 0 }] += 1;
+            }
+        }
+    });
+    let chi: f64 = drawn.iter().map(|&count| (f64::from(count) - 200.0).powi(2) / 200.0).sum();
+    assert!(chi < 27.9, "chi-squared {chi} of {drawn:?}");
 }

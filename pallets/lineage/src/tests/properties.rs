@@ -9,6 +9,7 @@ enum Action {
     Lease(u32, u8),
     Release(Index),
     Consume(Index),
+    Sample(u32, u8),
     Register(SourceKind, u32),
     Retire(Index),
 }
@@ -18,6 +19,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => (0u32..20, any::<u8>()).prop_map(|(count, seed)| Action::Lease(count, seed)),
         2 => any::<Index>().prop_map(Action::Release),
         2 => any::<Index>().prop_map(Action::Consume),
+        2 => (0u32..20, any::<u8>()).prop_map(|(count, seed)| Action::Sample(count, seed)),
         1 => (prop::sample::select(&SourceKind::ALL[..]), 1u32..30).prop_map(|(kind, shards)| Action::Register(kind, shards)),
         1 => any::<Index>().prop_map(Action::Retire),
     ]
@@ -60,10 +62,22 @@ proptest! {
                     }
                     Action::Consume(which) if !leases.is_empty() => {
                         let lease = leases.swap_remove(which.index(leases.len()));
-                        Lineage::consume(&lease, round);
-                        for shard in &lease {
+                        let deltas: Vec<_> = lease.iter().map(|shard| shard.index as i32 - 7).collect();
+                        Lineage::consume(&lease, round, round as u8, &deltas);
+                        for (shard, delta) in lease.iter().zip(deltas) {
                             let key = (shard.manifest, shard.index);
                             assert!(out.remove(&key) && consumed.insert(key));
+                            assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round, index: round as u8, delta }));
+                        }
+                    }
+                    Action::Sample(count, seed) => {
+                        let (free, mut seen) = (Lineage::free(), BTreeSet::new());
+                        let sample = Lineage::sample(count, &mut prf(seed));
+                        assert_eq!((sample.len() as u32, Lineage::free()), (count.min(free), free));
+                        for shard in sample {
+                            let key = (shard.manifest, shard.index);
+                            assert!(!out.contains(&key) && !consumed.contains(&key), "somebody has {shard:?}");
+                            assert!(!Retired::<Test>::contains_key(shard.manifest) && seen.insert(key));
                         }
                     }
                     Action::Retire(which) if Lineage::manifest_count() > 4 => {

@@ -154,7 +154,7 @@ fn a_retired_manifest_is_leased_no_more() {
         assert_eq!((Lineage::free(), counts(bad)), (8, (3, 5, 0)));
         // Leases that are out end as usual, and what comes back stays.
         Lineage::release(&shards[..3]);
-        Lineage::consume(&shards[3..], 1);
+        Lineage::consume(&shards[3..], 1, 0, &[]);
         assert_eq!((Lineage::free(), counts(bad)), (8, (6, 0, 2)));
         assert!(Lineage::lease(9, &mut prf(2)).iter().all(|shard| shard.manifest == good));
         assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), bad), Refusal::InUse);

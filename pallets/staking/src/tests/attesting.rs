@@ -27,7 +27,7 @@ fn trainers_take_no_part() {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 6_000 * POL));
         assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
         assert_eq!(Staking::validator_stake(&1), None);
-        assert!(Validators::<Test>::get().is_empty());
+        assert!(validators().is_empty());
         assert_noop!(Staking::chill(Origin::signed(2), 1), Refusal::NotActive);
     });
 }
@@ -38,12 +38,12 @@ fn places_are_limited() {
         for who in [3, 1, 2] {
             activate(who, 5_000);
         }
-        assert_eq!(*Validators::<Test>::get(), [1, 2, 3]);
+        assert_eq!(validators(), [1, 2, 3]);
         assert_ok!(Staking::bond(Origin::signed(4), Role::Validator, 5_000 * POL));
         assert_noop!(Staking::set_endpoint(Origin::signed(4), endpoint(4)), Refusal::TooManyValidators);
         assert_ok!(Staking::unbond(Origin::signed(2)));
         assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(4)));
-        assert_eq!(*Validators::<Test>::get(), [1, 3, 4]);
+        assert_eq!(validators(), [1, 3, 4]);
     });
 }
 
@@ -119,13 +119,32 @@ fn a_slashed_validator_leaves_and_can_come_back() {
         assert_eq!(Staking::slash(&2, 1_000 * POL), 1_000 * POL);
         assert_eq!(TotalStake::<Test>::get(), 11_000 * POL);
         assert_eq!(Staking::slash(&2, 1_500 * POL), 1_500 * POL);
-        assert_eq!(*Validators::<Test>::get(), [1]);
+        assert_eq!(validators(), [1]);
         assert_eq!(TotalStake::<Test>::get(), 5_000 * POL);
         Attesting::set(false);
         AttestPhases::set(7);
         assert_ok!(Staking::bond_extra(Origin::signed(2), 500 * POL));
         assert_eq!(Staking::validator_stake(&2), Some(5_000 * POL));
         assert_noop!(Staking::chill(Origin::signed(9), 2), Refusal::IsAlive);
+    });
+}
+
+#[test]
+fn seats_are_drawn_by_the_stakes_as_they_are() {
+    run(|| {
+        assert_eq!(Staking::stakes(), []);
+        activate(3, 5_000);
+        activate(1, 6_000);
+        assert_ok!(Staking::bond(Origin::signed(2), Role::Validator, 5_000 * POL));
+        assert_eq!(Staking::stakes(), [(1, 6_000 * POL), (3, 5_000 * POL)]);
+        assert_ok!(Staking::bond_extra(Origin::signed(3), 2_000 * POL));
+        assert_eq!(Staking::seize(&1, 500 * POL, &9), 500 * POL);
+        assert_eq!(Staking::slash(&3, 1_000 * POL), 1_000 * POL);
+        assert_eq!(Staking::stakes(), [(1, 5_500 * POL), (3, 6_000 * POL)]);
+        assert_eq!(Staking::total_validator_stake(), 11_500 * POL);
+        // Who has too little left is drawn no more.
+        assert_eq!(Staking::seize(&1, 501 * POL, &9), 501 * POL);
+        assert_eq!(Staking::stakes(), [(3, 6_000 * POL)]);
     });
 }
 

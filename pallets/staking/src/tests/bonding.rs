@@ -64,7 +64,7 @@ fn calls_without_a_bond_are_refused() {
         assert_noop!(Staking::chill(Origin::signed(1), 2), Refusal::NotBonded);
         assert_noop!(Staking::unchill(Origin::signed(1)), Refusal::NotBonded);
         assert!(!Staking::is_trainer(&1));
-        assert_eq!(Staking::slash(&1, POL), 0);
+        assert_eq!((Staking::slash(&1, POL), Staking::seize(&1, POL, &2)), (0, 0));
     });
 }
 
@@ -98,6 +98,47 @@ fn who_unbonds_can_still_be_slashed() {
         System::set_block_number(1 + UNBONDING);
         assert_ok!(Staking::withdraw(Origin::signed(1)));
         assert_eq!(Balances::total_balance(&1), WEALTH - 1_000 * POL);
+    });
+}
+
+#[test]
+fn what_is_seized_arrives() {
+    run(|| {
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_200 * POL));
+        let issuance = Balances::total_issuance();
+        events();
+        assert_eq!(Staking::seize(&1, 200 * POL, &2), 200 * POL);
+        assert!(Staking::is_trainer(&1));
+        assert_eq!((held(1), Balances::balance(&2)), (1_000 * POL, WEALTH + 200 * POL));
+        // The rest of the bond, also of a role that has ended, and no more than that.
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        assert_eq!(Staking::seize(&1, Balance::MAX, &2), 1_000 * POL);
+        assert_eq!(Staking::seize(&1, POL, &2), 0);
+        assert_eq!((held(1), Balances::balance(&2), Staking::slashable(&1)), (0, WEALTH + 1_200 * POL, 0));
+        assert_eq!(Balances::total_issuance(), issuance);
+        assert_eq!(
+            events(),
+            [
+                Event::Seized { who: 1, amount: 200 * POL, to: 2 },
+                Event::Unbonded { who: 1, free_at: 11 },
+                Event::Seized { who: 1, amount: 1_000 * POL, to: 2 },
+            ]
+        );
+        System::set_block_number(1 + UNBONDING);
+        assert_ok!(Staking::withdraw(Origin::signed(1)));
+        assert_eq!(Balances::total_balance(&1), WEALTH - 1_200 * POL);
+    });
+}
+
+#[test]
+fn nothing_is_lost_on_the_way_to_an_account_that_cannot_take_it() {
+    run(|| {
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
+        // Less than the existential deposit, to an account that does not exist.
+        assert_eq!(Staking::seize(&1, POL - 1, &999), 0);
+        assert_eq!((held(1), Balances::total_balance(&999)), (1_000 * POL, 0));
+        assert_eq!(Staking::seize(&1, POL, &999), POL);
+        assert_eq!(Balances::balance(&999), POL);
     });
 }
 

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::Candidates;
-use pol_primitives::MILLION;
 use polkadot_sdk::{frame_support::traits::Hooks, pallet_session::SessionManager, sp_runtime::testing::UintAuthorityId};
 
 fn set_keys(who: AccountId, key: u64) {
@@ -74,6 +73,19 @@ fn the_heaviest_are_elected_and_ties_go_by_account() {
         assert_eq!(two_sessions(), [1, 2]);
         assert_ok!(Staking::bond_extra(Origin::signed(3), 5_000 * POL));
         assert_eq!(two_sessions(), [1, 3]);
+    });
+}
+
+#[test]
+fn verified_work_is_elected() {
+    with_genesis(&[(1, Role::Authority, 10_000 * POL), (2, Role::Authority, 10_000 * POL)], &[1, 2], || {
+        stand(3, 10_000);
+        set_keys(3, 3);
+        assert_eq!(two_sessions(), [1, 2]);
+        Staking::note_seat(&3, true);
+        Staking::note_seat(&2, true);
+        Staking::note_seat(&2, false);
+        assert_eq!(two_sessions(), [2, 3]);
     });
 }
 

@@ -2,13 +2,14 @@ mod attesting;
 mod bonding;
 mod election;
 mod properties;
+mod reputation;
 
 use crate::{
     Call, Endpoints, Error, Event, GenesisConfig, HoldReason, Ledgers, TotalStake, Validators,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
-    BoundedVec, POL,
+    Balance, BoundedVec, MILLION, POL,
     peer::{Address, Endpoint, Role},
     traits::Bonds,
 };
@@ -32,6 +33,11 @@ fn held(who: AccountId) -> u128 {
 fn activate(who: AccountId, bond: u128) {
     assert_ok!(Staking::bond(Origin::signed(who), Role::Validator, bond * POL));
     assert_ok!(Staking::set_endpoint(Origin::signed(who), endpoint(1)));
+}
+
+/// Those who take part in attesting, in the order in which they are kept.
+fn validators() -> Vec<AccountId> {
+    Validators::<Test>::get().into_iter().map(|(who, _)| who).collect()
 }
 
 /// The pallet's events so far, which are then forgotten.

@@ -1,0 +1,53 @@
+//! What settled audits leave in the ledgers.
+
+use super::*;
+
+fn reputation(who: AccountId) -> u32 {
+    Ledgers::<Test>::get(who).unwrap().reputation
+}
+
+#[test]
+fn verified_updates_raise_reputation_and_others_lower_it() {
+    run(|| {
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
+        assert_eq!(reputation(1), 0);
+        Staking::note_training(&1, false);
+        assert_eq!(reputation(1), 0);
+        Staking::note_training(&1, true);
+        assert_eq!(reputation(1), MILLION / 16);
+        for _ in 0..400 {
+            Staking::note_training(&1, true);
+        }
+        assert_eq!(reputation(1), MILLION);
+        Staking::note_training(&1, false);
+        assert_eq!(reputation(1), MILLION - MILLION / 16);
+    });
+}
+
+#[test]
+fn strikes_are_counted_in_a_row() {
+    run(|| {
+        activate(1, 5_000);
+        let strikes = [false, false, true, false, false, false, false].map(|right| Staking::note_seat(&1, right));
+        assert_eq!(strikes, [1, 2, 0, 1, 2, 3, 4]);
+        assert_eq!(Staking::note_seat(&1, true), 0);
+        assert!(reputation(1) > 0);
+    });
+}
+
+#[test]
+fn who_has_left_has_no_reputation() {
+    run(|| {
+        Staking::note_training(&1, true);
+        assert_eq!(Staking::note_seat(&1, false), 0);
+        assert_eq!(Ledgers::<Test>::get(1), None);
+        // Nor does who comes back keep any of it.
+        activate(1, 5_000);
+        Staking::note_seat(&1, true);
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        System::set_block_number(1 + UNBONDING);
+        assert_ok!(Staking::withdraw(Origin::signed(1)));
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
+        assert_eq!(reputation(1), 0);
+    });
+}
