@@ -4,12 +4,14 @@ use crate::{pallet::*, weights::WeightInfo};
 use alloc::vec::Vec;
 use codec::Encode;
 use pol_primitives::{
-    Hash, RoundNumber, digest,
-    head::{Head, RoundRecord, Update},
+    BoundedVec, ConstU32, Hash, RoundNumber,
+    audit::Excision,
+    digest,
+    head::{Head, MAX_EXCISIONS, RoundRecord, Update},
     lease::Lease,
     recipe,
     round::{BlockNumber, Phase, Round, RoundConfig, Step},
-    submission::{Included, Status, Submission},
+    submission::{Included, Outcome, Settled, Status, Submission},
     traits::{Bonds, DataFormat, Payouts, Rounds, ShardPool},
     view::{Attestation, Overview, Standing},
 };
@@ -44,7 +46,7 @@ impl<T: Config> Pallet<T> {
             Step::Void => {
                 if CurrentHead::<T>::exists() {
                     Self::deposit_event(Event::RoundVoid { number: round.number });
-                    Self::close(round, None, Included::default());
+                    Self::close(round, None, Included::default(), BoundedVec::new());
                 } else {
                     // There is no model to go on with, so round zero opens again. In between stakes can change: validators can
                     // come and absent ones be set aside, or whoever was bonded first could hold up the chain for good.
@@ -73,7 +75,7 @@ impl<T: Config> Pallet<T> {
     fn open(number: RoundNumber, lengths: &RoundConfig, now: BlockNumber) {
         if let Some(recipe) = PendingRecipe::<T>::take() {
             Self::deposit_event(Event::RecipeAdopted { hash: recipe.hash() });
-            Recipe::<T>::put(recipe);
+            Self::put_in_force(&recipe);
         }
         if !Recipe::<T>::exists() {
             return;
@@ -83,7 +85,8 @@ impl<T: Config> Pallet<T> {
         let mut round = Round { number, seed, opened_at: now, phase_since: now, ..Default::default() };
         if let Some(head) = CurrentHead::<T>::get() {
             let last_due = LastDue::<T>::get();
-            if T::Pool::free() == 0 && last_due < number {
+            // Learning waits for data, and for audits that are too far behind.
+            if (T::Pool::free() == 0 && last_due < number) || Self::is_behind() {
                 return;
             }
             round.phase = Phase::Train;
@@ -109,32 +112,37 @@ impl<T: Config> Pallet<T> {
 
     /// Makes the model with parameters `root` the head after `round`.
     pub(crate) fn adopt(round: Round, previous: Option<Head>, root: Hash, included: Included) -> DispatchResult {
-        let recipe_hash = Self::recipe_hash().ok_or(DispatchError::Corruption)?;
-        let updates = Self::updates(round.number, &Revealed::<T>::get(), &included);
-        let head = Head::next(previous.as_ref(), round.number, root, recipe_hash, &updates);
+        let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         let number = round.number;
+        let excised = Self::take_excisions(&round);
+        let revealed = Revealed::<T>::get();
+        Self::include(number, &recipe, &revealed, &included)?;
+        let updates = Self::updates_of(number, &revealed, &included);
+        let head = Head::next(previous.as_ref(), number, root, recipe.hash(), &updates, &excised);
         CurrentHead::<T>::put(head);
-        Self::close(round, Some(head), included);
+        Self::close(round, Some(head), included, excised);
         if previous.is_some() {
-            T::Payouts::round_concluded(number);
+            T::Payouts::round_concluded(number, updates.len().saturated_into());
         }
         Self::deposit_event(Event::HeadAdvanced { head });
         Ok(())
     }
 
     /// The `included` ones of a round's reveals, in account order.
-    pub(crate) fn updates(round: RoundNumber, revealed: &[T::AccountId], included: &Included) -> Vec<Update<T::AccountId>> {
+    pub(crate) fn updates_of(round: RoundNumber, revealed: &[T::AccountId], included: &Included) -> Vec<Update<T::AccountId>> {
         let update = |index: u8| {
             let account = revealed.get(usize::from(index))?;
-            let Submission { data_hash, staleness, opened, .. } = Submissions::<T>::get(round, account)?;
-            let opened = opened?;
-            Some(Update {
-                account: account.clone(),
-                payload_hash: opened.payload_hash,
-                data_hash,
-                tokens: opened.tokens,
-                staleness,
-            })
+            let (payload_hash, data_hash, tokens, staleness) = match Submissions::<T>::get(round, account) {
+                Some(Submission { data_hash, staleness, opened, .. }) => {
+                    let opened = opened?;
+                    (opened.payload_hash, data_hash, opened.tokens, staleness)
+                }
+                None => {
+                    let settled = History::<T>::get(round, account)?;
+                    (settled.payload_hash, settled.data_hash, settled.tokens, settled.staleness)
+                }
+            };
+            Some(Update { account: account.clone(), payload_hash, data_hash, tokens, staleness })
         };
         let mut updates: Vec<_> = included.indices().filter_map(update).collect();
         updates.sort_by_cached_key(|update| update.account.encode());
@@ -142,13 +150,14 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Records `round`; the next one opens with the next block.
-    fn close(round: Round, head: Option<Head>, included: Included) {
+    fn close(round: Round, head: Option<Head>, included: Included, excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>) {
         if round.phase == Phase::Attest {
             Self::end_attest_phase();
         }
         let record = RoundRecord {
             head,
             included,
+            excised,
             revealed: Revealed::<T>::take(),
             opened_at: round.opened_at,
             concluded_at: Self::now(),
@@ -193,33 +202,47 @@ impl<T: Config> Pallet<T> {
     /// Ends `account`'s `lease`, the round of which is over.
     pub(crate) fn conclude_lease(account: &T::AccountId, lease: Lease) -> Weight {
         let round = lease.due_round;
-        let mut status = None;
-        if let Some(mut submission) = Submissions::<T>::get(round, account) {
-            submission.status = match submission.opened {
-                None => {
-                    T::Bonds::slash(account, T::NoShowPenalty::get());
-                    Status::NoShow
-                }
-                Some(opened) if Records::<T>::get(round).is_some_and(|record| record.included.contains(opened.index)) => {
-                    Standings::<T>::mutate(account, |standing| standing.carry = opened.carry_hash);
-                    Status::Included
-                }
-                Some(_) => Status::Excluded,
-            };
-            status = Some(submission.status);
-            Submissions::<T>::insert(round, account, submission);
-        } else if Self::recipe_hash() == Some(lease.recipe) {
-            // Nothing can be committed to a lease whose recipe has changed, which is no fault of the trainer's.
-            T::Bonds::slash(account, T::LapsePenalty::get());
-        }
-        if status == Some(Status::Included) {
-            T::Pool::consume(&lease.shards, round);
-        } else {
-            T::Pool::release(&lease.shards);
-        }
+        let submission = Submissions::<T>::get(round, account);
+        let status = submission.as_ref().map(|submission| submission.status);
+        let shards = lease.shards.len().saturated_into();
         Leases::<T>::remove(account);
+        match submission {
+            Some(Submission { status: Status::Included, opened, .. }) => {
+                Standings::<T>::mutate(account, |standing| {
+                    standing.carry = opened.map(|opened| opened.carry_hash).unwrap_or_default();
+                    standing.carry_round = round;
+                });
+                AuditedLeases::<T>::insert(round, account, lease);
+            }
+            Some(submission) => {
+                let outcome = if submission.opened.is_some() {
+                    Outcome::Excluded
+                } else {
+                    T::Bonds::slash(account, T::NoShowPenalty::get());
+                    Outcome::NoShow
+                };
+                T::Pool::release(&lease.shards);
+                Submissions::<T>::remove(round, account);
+                History::<T>::insert(round, account, Self::settled(&submission, outcome));
+            }
+            None => {
+                // Nothing can be committed to a lease whose recipe has changed, which is no fault of the trainer's.
+                if Self::recipe_hash() == Some(lease.recipe) {
+                    T::Bonds::slash(account, T::LapsePenalty::get());
+                }
+                T::Pool::release(&lease.shards);
+            }
+        }
         Self::deposit_event(Event::Concluded { account: account.clone(), round, status });
-        T::WeightInfo::conclude(lease.shards.len().saturated_into())
+        T::WeightInfo::conclude(shards)
+    }
+
+    /// What is kept of a submission that nothing was measured of.
+    pub(crate) fn settled(submission: &Submission, outcome: Outcome) -> Settled {
+        let Submission { tier, staleness, data_hash, opened, .. } = *submission;
+        let (index, payload_hash, tokens) =
+            opened.map_or((0, Hash::default(), 0), |opened| (opened.index, opened.payload_hash, opened.tokens));
+        Settled { outcome, tier, staleness, index, payload_hash, data_hash, tokens, gain: 0, error: 0 }
     }
 
     /// Rounds the lease's base is behind the head that `round` trains: none if rounds since were void.
@@ -233,10 +256,23 @@ impl<T: Config> Pallet<T> {
         frame_system::BlockHash::<T>::get(BlockNumberFor::<T>::zero()).into()
     }
 
+    /// Puts a recipe in force, and keeps it for all that will name it.
+    pub(crate) fn put_in_force(recipe: &recipe::Recipe) {
+        Recipes::<T>::insert(recipe.hash(), recipe);
+        Recipe::<T>::put(recipe);
+    }
+
     /// Name of the recipe in force.
     pub(crate) fn recipe_hash() -> Option<Hash> {
         Recipe::<T>::get().map(|recipe| recipe.hash())
     }
+}
+
+/// The order in which peers go through accounts.
+fn by_account<A: Encode, V>(entries: impl Iterator<Item = (A, V)>) -> Vec<(A, V)> {
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by_cached_key(|(account, _)| account.encode());
+    entries
 }
 
 // ---------------------------------------------------------------- what others read
@@ -258,6 +294,10 @@ impl<T: Config> Rounds for Pallet<T> {
 
     fn missable() -> u32 {
         Lengths::<T>::get().missed
+    }
+
+    fn escrow() -> RoundNumber {
+        AuditSettings::<T>::get().escrow
     }
 }
 
@@ -298,16 +338,29 @@ impl<T: Config> Pallet<T> {
         Leases::<T>::get(account)
     }
 
+    /// A recipe that is or was in force.
+    pub fn recipe_by_hash(hash: Hash) -> Option<recipe::Recipe> {
+        Recipes::<T>::get(hash)
+    }
+
     /// What the account brings into its next lease.
     pub fn standing(account: &T::AccountId) -> Standing {
         Standings::<T>::get(account)
     }
 
-    /// Submissions to `round`, by account; at most 64.
+    /// Submissions to `round` that are not settled, by account; at most 64.
     pub fn submissions(round: RoundNumber) -> Vec<(T::AccountId, Submission)> {
-        let mut submissions: Vec<_> = Submissions::<T>::iter_prefix(round).collect();
-        submissions.sort_by_cached_key(|(account, _)| account.encode());
-        submissions
+        by_account(Submissions::<T>::iter_prefix(round))
+    }
+
+    /// Settled submissions to `round`, by account; at most 64.
+    pub fn history(round: RoundNumber) -> Vec<(T::AccountId, Settled)> {
+        by_account(History::<T>::iter_prefix(round))
+    }
+
+    /// The updates that the head of `round` was made of, by account, whatever became of them; none of a round without one.
+    pub fn updates(round: RoundNumber) -> Vec<Update<T::AccountId>> {
+        Records::<T>::get(round).map_or_else(Vec::new, |record| Self::updates_of(round, &record.revealed, &record.included))
     }
 
     /// What is kept of a concluded round.

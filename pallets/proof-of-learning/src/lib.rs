@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod audits;
 mod impls;
 #[cfg(test)]
 mod mock;
@@ -21,7 +22,7 @@ pub use weights::WeightInfo;
 
 use polkadot_sdk::{frame_support, frame_system};
 
-/// Rounds, leases, commitments and the head.
+/// Rounds, leases, commitments, audits and the head.
 #[allow(clippy::expect_used, reason = "in what the storage macro generates")]
 #[frame_support::pallet]
 pub mod pallet {
@@ -32,11 +33,14 @@ pub mod pallet {
     use frame_system::pallet_prelude::*;
     use pol_primitives::{
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
+        audit::{
+            self, Audit, AuditConfig, AuditId, Evidence, Excision, Finding, MAX_AUDITED, MAX_SEATS, MAX_SERVED, OpenedEnd, Served,
+        },
         head::{Head, RoundRecord},
         lease::Lease,
         recipe::{self, InvalidRecipe, Tier},
         round::{BlockNumber, Phase, Round, RoundConfig, is_quorum},
-        submission::{Claims, Included, Opened, Reveal, Status, Submission},
+        submission::{Claims, Included, Opened, Outcome, Reveal, Settled, Status, Submission},
         trace::{merkle_verify, state_leaf},
         traits::{self, Bonds as _, ShardPool as _},
         view::Standing,
@@ -47,6 +51,14 @@ pub mod pallet {
     pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
     /// Attestations and tallies of a past phase that one block clears.
     pub const SWEEP: u32 = 32;
+    /// Open audits from which on no round opens: learning waits for what it has not checked.
+    pub const MAX_BEHIND: u32 = 32;
+    /// Updates that wait for a draw: those of a head, and as many that a first draw left undecided.
+    pub const MAX_UNDRAWN: u32 = 2 * MAX_SUBMISSIONS;
+    /// Updates that wait to be taken out of the model. Where a round opens, at most `MAX_BEHIND - 1` audits and half of
+    /// [`MAX_UNDRAWN`] are not settled, of 64 updates each. A head adds 64, and takes out as many as wait, up to 64. So the
+    /// unsettled ones and those that wait are never more than this.
+    pub const MAX_EXCISABLE: u32 = (MAX_BEHIND + 2) * MAX_SUBMISSIONS;
 
     /// The pallet.
     #[pallet::pallet]
@@ -63,10 +75,10 @@ pub mod pallet {
         /// Bonded trainers and validators.
         type Bonds: traits::Bonds<Self::AccountId>;
         /// The shards to train on.
-        type Pool: traits::ShardPool;
-        /// What a new head earns.
-        type Payouts: traits::Payouts;
-        /// Who sets the recipe and the lengths of rounds.
+        type Pool: traits::ShardPool<Self::AccountId>;
+        /// Where heads, audits and fines are settled in money.
+        type Payouts: traits::Payouts<Self::AccountId>;
+        /// Who sets the recipe, the lengths of rounds and how much is audited.
         type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// What a trainer loses for not opening its commitment, in the smallest unit of the token.
         #[pallet::constant]
@@ -75,6 +87,19 @@ pub mod pallet {
         /// than the fees of holding up a round, and less than an honest trainer minds that was too slow or was cut off.
         #[pallet::constant]
         type LapsePenalty: Get<Balance>;
+        /// What a trainer loses for an update that replays to something else, besides all that waits in escrow for it.
+        #[pallet::constant]
+        type InvalidPenalty: Get<Balance>;
+        /// What a trainer loses for not showing what an audit asks for. It must be more than what is gained by aborting once it
+        /// is known which segments are drawn.
+        #[pallet::constant]
+        type WithheldPenalty: Get<Balance>;
+        /// What a validator loses for a seat in which it was silent or wrong, from the [`Config::SeatStrikes`]th in a row on.
+        #[pallet::constant]
+        type SeatPenalty: Get<Balance>;
+        /// Seats in a row in which a validator is silent or wrong, before it loses more than their pay.
+        #[pallet::constant]
+        type SeatStrikes: Get<u32>;
         /// What calls and hooks cost.
         type WeightInfo: WeightInfo;
     }
@@ -88,6 +113,11 @@ pub mod pallet {
     /// The recipe that the next opening puts in force. One value.
     #[pallet::storage]
     pub type PendingRecipe<T> = StorageValue<_, recipe::Recipe>;
+
+    /// Every recipe that was ever in force, by [`recipe::Recipe::hash`], a cryptographic hash that needs no other: leases, audits
+    /// and the model's history name them. One entry of about 200 bytes for every recipe that governance set.
+    #[pallet::storage]
+    pub type Recipes<T> = StorageMap<_, Identity, Hash, recipe::Recipe>;
 
     /// Lengths of the phases, in blocks. One value.
     #[pallet::storage]
@@ -115,11 +145,12 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastDue<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
-    /// What accounts bring into their next lease. Keyed as the leases; one entry of 36 bytes for every account that ever had one.
+    /// What accounts bring into their next lease. Keyed as the leases; one entry of 48 bytes for every account that ever had one.
     #[pallet::storage]
     pub type Standings<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Standing, ValueQuery>;
 
-    /// Submissions by round, which the chain counts, and account. At most 64 a round, kept as the model's history.
+    /// Submissions by round, which the chain counts, and account: at most 64 a round, each until its lease is concluded without
+    /// it, or its audit settled.
     #[pallet::storage]
     pub type Submissions<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
 
@@ -155,6 +186,56 @@ pub mod pallet {
     #[pallet::storage]
     pub type Records<T: Config> = StorageMap<_, Twox64Concat, RoundNumber, RoundRecord<T::AccountId>>;
 
+    /// How much is audited, and how long it may take. One value.
+    #[pallet::storage]
+    pub type AuditSettings<T> = StorageValue<_, AuditConfig, ValueQuery>;
+
+    /// Included updates that wait for their seats to be drawn, with the block since which they do. One value of at most
+    /// [`MAX_UNDRAWN`] entries, which later blocks take out, those of one round and draw at a time.
+    #[pallet::storage]
+    pub type Undrawn<T: Config> =
+        StorageValue<_, BoundedVec<(audit::Undrawn<T::AccountId>, BlockNumber), ConstU32<MAX_UNDRAWN>>, ValueQuery>;
+
+    /// Randomness of all blocks in which an update waited for its draw, mixed. One hash.
+    #[pallet::storage]
+    pub type Mixed<T> = StorageValue<_, Hash, ValueQuery>;
+
+    /// Number of the next audit. One value.
+    #[pallet::storage]
+    pub type NextAudit<T> = StorageValue<_, AuditId, ValueQuery>;
+
+    /// Open audits, by number, which the chain counts; removed with the last case. No round opens while there are
+    /// [`MAX_BEHIND`]; each can lead to one more for every update that it leaves undecided. Their stage is that of the last call.
+    #[pallet::storage]
+    pub type Audits<T: Config> = CountedStorageMap<_, Twox64Concat, AuditId, Audit<T::AccountId>>;
+
+    /// What trainers have shown, by audit and account; at most one entry for each case, until it is settled.
+    #[pallet::storage]
+    pub type Shown<T: Config> = StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, audit::Shown>;
+
+    /// Hidden evidence by audit and validator; at most one entry for each holder of seats, until it is revealed or one of its cases
+    /// is settled without.
+    #[pallet::storage]
+    pub type Commits<T: Config> = StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, Hash>;
+
+    /// What seats found, by audit and by the places of case and holder in it, all counted by the chain; at most one entry for
+    /// each seat of an open case, until it is settled.
+    #[pallet::storage]
+    pub type Findings<T> = StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), Finding>;
+
+    /// Concluded leases of included updates, keyed as the submissions, until they are settled.
+    #[pallet::storage]
+    pub type AuditedLeases<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Lease>;
+
+    /// What is kept of each submission, keyed as they are: under 128 bytes, at most 64 times a round, kept as the model's history.
+    #[pallet::storage]
+    pub type History<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Settled>;
+
+    /// Updates to be taken out of the model, with the block that settled them, oldest first, until a head did. One value of at
+    /// most [`MAX_EXCISABLE`] entries of 9 bytes.
+    #[pallet::storage]
+    pub type Excisions<T> = StorageValue<_, BoundedVec<(Excision, BlockNumber), ConstU32<MAX_EXCISABLE>>, ValueQuery>;
+
     // ---------------------------------------------------------------- genesis
 
     /// The state to start from.
@@ -163,6 +244,8 @@ pub mod pallet {
     pub struct GenesisConfig<T: Config> {
         /// Lengths of the phases.
         pub lengths: RoundConfig,
+        /// How much is audited, and how long it may take.
+        pub audits: AuditConfig,
         /// The first recipe; governance can set it later.
         pub recipe: Option<recipe::Recipe>,
         #[doc(hidden)]
@@ -175,11 +258,13 @@ pub mod pallet {
         fn build(&self) {
             assert!(self.lengths.is_valid(), "lengths of phases must be positive, join < train and lead <= attest");
             Lengths::<T>::put(self.lengths);
+            assert!(self.audits.is_valid(), "numbers of audits must be positive and within limits, with more_seats above seats");
+            AuditSettings::<T>::put(self.audits);
             if let Some(recipe) = &self.recipe {
                 if let Err(invalid) = recipe.validate() {
                     panic!("the recipe of the genesis state is invalid: {invalid}");
                 }
-                Recipe::<T>::put(recipe);
+                Pallet::<T>::put_in_force(recipe);
             }
         }
     }
@@ -273,13 +358,103 @@ pub mod pallet {
             account: T::AccountId,
             /// The round it was due in.
             round: RoundNumber,
-            /// What became of the submission; none when there was none.
+            /// How far the submission had come, which decides its outcome: [`Outcome::NoShow`] if it was committed only, and
+            /// [`Outcome::Excluded`] if opened only; an included one is audited. None when there was none.
             status: Option<Status>,
         },
         /// A trainer forgot its optimiser state.
         CarryReset {
             /// The trainer.
             account: T::AccountId,
+        },
+        /// Governance set how much is audited.
+        AuditsSet {
+            /// The numbers.
+            config: AuditConfig,
+        },
+        /// Seats and segments were drawn.
+        AuditDrawn {
+            /// The audit.
+            audit: AuditId,
+            /// The round that included its updates.
+            round: RoundNumber,
+            /// 0 for the first draw, 1 for the second.
+            draw: u8,
+            /// Number of updates.
+            cases: u32,
+        },
+        /// A trainer showed the states that its drawn segments start from.
+        StatesServed {
+            /// The audit.
+            audit: AuditId,
+            /// The trainer.
+            account: T::AccountId,
+        },
+        /// A validator committed to what it found in its seats.
+        AuditCommitted {
+            /// The audit.
+            audit: AuditId,
+            /// The validator.
+            account: T::AccountId,
+        },
+        /// A trainer opened the ends of its drawn segments.
+        SegmentsOpened {
+            /// The audit.
+            audit: AuditId,
+            /// The trainer.
+            account: T::AccountId,
+        },
+        /// A validator revealed what it found in its seats.
+        AuditRevealed {
+            /// The audit.
+            audit: AuditId,
+            /// The validator.
+            account: T::AccountId,
+        },
+        /// No quorum of an update's seats found the same: it waits for a second, larger draw.
+        Undecided {
+            /// The audit.
+            audit: AuditId,
+            /// The trainer.
+            account: T::AccountId,
+            /// The round that included the update.
+            round: RoundNumber,
+        },
+        /// It is decided what became of an included update.
+        Settled {
+            /// The audit.
+            audit: AuditId,
+            /// The trainer.
+            account: T::AccountId,
+            /// The round that included the update.
+            round: RoundNumber,
+            /// What became of it.
+            outcome: Outcome,
+            /// What is paid for, in millionths of a nat a token.
+            score: u32,
+        },
+        /// A validator was silent or wrong in a seat on an update that is decided.
+        SeatFailed {
+            /// The audit.
+            audit: AuditId,
+            /// The validator.
+            account: T::AccountId,
+            /// The trainer of the update.
+            trainer: T::AccountId,
+        },
+        /// Part of a bond was seized.
+        Fined {
+            /// The audit.
+            audit: AuditId,
+            /// The trainer or validator.
+            account: T::AccountId,
+            /// What was taken, in the smallest unit of the token; less than the penalty if the bond was.
+            amount: Balance,
+        },
+        /// All cases of an audit are settled.
+        AuditEnded {
+            /// The audit.
+            audit: AuditId,
         },
     }
 
@@ -296,6 +471,10 @@ pub mod pallet {
         RecipeConstantInvalid,
         /// A recipe needs 1 to 64 segments.
         RecipeSegmentsInvalid,
+        /// The tolerance of a recipe's native numerics is 1,000 to 100,000 millionths.
+        RecipeToleranceInvalid,
+        /// Audits compare bits, so a recipe's numerics must be exact.
+        RecipeNotExact,
         /// There is a head: keep the model, the tokenizer, the seed and, since data is cut to it, the shard size of the recipe in
         /// force.
         ModelIsFixed,
@@ -350,6 +529,45 @@ pub mod pallet {
         AlreadyAttested,
         /// The account has no lease, or its round is not over.
         NothingToConclude,
+        /// Numbers of audits must be positive, within the protocol's limits, and `more_seats` above `seats`.
+        InvalidAudits,
+        /// There is no such audit, or it has ended: read the open ones again.
+        NoSuchAudit,
+        /// The audit is in another stage: read it again, and wait if it comes later.
+        WrongStage,
+        /// The account has no update in this audit.
+        NotUnderAudit,
+        /// The trainer has shown its states.
+        AlreadyServed,
+        /// The states must be those of exactly the leaves that the case asks for, in its order.
+        WrongStates,
+        /// A proof does not show the state or end to be where it must be on the trace.
+        WrongProof,
+        /// The validator has no seat in this audit on an update whose trainer showed its states.
+        NoSeat,
+        /// The validator has committed to its evidence, which is once only.
+        SeatCommitted,
+        /// The trainer did not show its states in time, so there are no ends to open.
+        NotServed,
+        /// The trainer has opened its ends.
+        AlreadyOpened,
+        /// The ends must be those of exactly the drawn segments, in their order.
+        WrongEnds,
+        /// The validator did not commit to evidence in time.
+        SeatNotCommitted,
+        /// The validator has revealed its evidence.
+        SeatRevealed,
+        /// The evidence is not what was committed to, by this account, on this chain, for this audit.
+        WrongEvidence,
+        /// Evidence has one finding, in order, for each seat on an update whose trainer showed its states; one that replayed has an
+        /// end for each drawn segment and a figure for each leased shard.
+        BadEvidence,
+        /// The case is settled.
+        AlreadySettled,
+        /// The update goes on from the state of an earlier one that is not settled: settle that one first.
+        EarlierUnsettled,
+        /// Too many updates wait for a draw: settle again some blocks later.
+        TooManyUndrawn,
     }
 
     impl<T> From<InvalidRecipe> for Error<T> {
@@ -360,6 +578,8 @@ pub mod pallet {
                 InvalidRecipe::Tier => Self::RecipeTierInvalid,
                 InvalidRecipe::Constant => Self::RecipeConstantInvalid,
                 InvalidRecipe::Segments => Self::RecipeSegmentsInvalid,
+                InvalidRecipe::Tolerance => Self::RecipeToleranceInvalid,
+                InvalidRecipe::Native => Self::RecipeNotExact,
             }
         }
     }
@@ -369,7 +589,7 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(_: BlockNumberFor<T>) -> Weight {
-            Self::advance().saturating_add(Self::sweep())
+            Self::draw().saturating_add(Self::advance()).saturating_add(Self::sweep())
         }
 
         #[cfg(feature = "try-runtime")]
@@ -483,6 +703,7 @@ pub mod pallet {
                 head_tokens: head.tokens,
                 recipe: recipe.hash(),
                 carry: standing.carry,
+                carry_round: standing.carry_round,
                 shards,
             };
             Leases::<T>::insert(&who, lease);
@@ -634,9 +855,9 @@ pub mod pallet {
             Ok(Some(weight).into())
         }
 
-        /// Ends `account`'s lease once the round it is due in is over: an included update consumes its shards and becomes the
-        /// account's carry; any other returns them; an unopened commitment costs `NoShowPenalty`, and none at all
-        /// `LapsePenalty`, unless the recipe changed meanwhile.
+        /// Ends `account`'s lease once the round it is due in is over: an included update becomes the account's carry, and its
+        /// shards stay with it until it is settled; any other returns them and is settled with that; an unopened commitment costs
+        /// `NoShowPenalty`, and none at all `LapsePenalty`, unless the recipe changed meanwhile.
         ///
         /// Origin: signed by anybody. Emits [`Event::Concluded`]. Errors: [`Error::NothingToConclude`].
         #[pallet::call_index(6)]
@@ -665,6 +886,105 @@ pub mod pallet {
             });
             Self::deposit_event(Event::CarryReset { account: who });
             Ok(Some(T::WeightInfo::reset_carry().saturating_add(concluded)).into())
+        }
+
+        /// Sets how much is audited and how long it may take. Seats and segments drawn stay; the lengths of stages hold at once.
+        ///
+        /// Origin: `GovernanceOrigin`. Emits [`Event::AuditsSet`]. Errors: [`Error::InvalidAudits`].
+        #[pallet::call_index(8)]
+        #[pallet::weight(T::WeightInfo::set_audits())]
+        pub fn set_audits(origin: OriginFor<T>, config: AuditConfig) -> DispatchResult {
+            T::GovernanceOrigin::ensure_origin(origin)?;
+            ensure!(config.is_valid(), Error::<T>::InvalidAudits);
+            AuditSettings::<T>::put(config);
+            Self::deposit_event(Event::AuditsSet { config });
+            Ok(())
+        }
+
+        /// Shows the states of [`audit::Case::served_leaves`], in that order, by hashes and proofs: seats fetch the states themselves
+        /// from peers by these hashes.
+        ///
+        /// Origin: signed by the trainer of an update under audit, in stage [`audit::Stage::Serve`]. Emits [`Event::StatesServed`].
+        ///
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::AlreadyServed`];
+        /// [`Error::WrongStates`]; [`Error::WrongProof`].
+        #[pallet::call_index(9)]
+        #[pallet::weight(T::WeightInfo::serve_states())]
+        pub fn serve_states(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            states: BoundedVec<Served, ConstU32<MAX_SERVED>>,
+        ) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::serve(audit, &who, &states)?;
+            Self::deposit_event(Event::StatesServed { audit, account: who });
+            Ok(())
+        }
+
+        /// Commits the validator to what it found in all its seats of the audit: `commitment` is [`audit::evidence_commitment`].
+        ///
+        /// Origin: signed by a validator with a seat on an update whose trainer showed its states, in stage [`audit::Stage::Replay`]. Emits
+        /// [`Event::AuditCommitted`].
+        ///
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`]; [`Error::SeatCommitted`].
+        #[pallet::call_index(10)]
+        #[pallet::weight(T::WeightInfo::commit_audit())]
+        pub fn commit_audit(origin: OriginFor<T>, audit: AuditId, commitment: Hash) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::commit_evidence(audit, &who, commitment)?;
+            Self::deposit_event(Event::AuditCommitted { audit, account: who });
+            Ok(())
+        }
+
+        /// Opens the ends of the drawn segments, [`audit::Case::opened_leaves`], in that order.
+        ///
+        /// Origin: signed by the trainer of an update under audit that has shown its states, in stage [`audit::Stage::Open`]. Emits
+        /// [`Event::SegmentsOpened`].
+        ///
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::NotServed`];
+        /// [`Error::AlreadyOpened`]; [`Error::WrongEnds`]; [`Error::WrongProof`].
+        #[pallet::call_index(11)]
+        #[pallet::weight(T::WeightInfo::open_segments())]
+        pub fn open_segments(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            ends: BoundedVec<OpenedEnd, ConstU32<MAX_AUDITED>>,
+        ) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::open_ends(audit, &who, &ends)?;
+            Self::deposit_event(Event::SegmentsOpened { audit, account: who });
+            Ok(())
+        }
+
+        /// Reveals what the validator found in its seats: a finding for each case whose trainer showed its states, ascending.
+        ///
+        /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits [`Event::AuditRevealed`].
+        ///
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`]; [`Error::SeatNotCommitted`];
+        /// [`Error::SeatRevealed`]; [`Error::WrongEvidence`]; [`Error::BadEvidence`].
+        #[pallet::call_index(12)]
+        #[pallet::weight(T::WeightInfo::reveal_audit(evidence.len().saturated_into()))]
+        pub fn reveal_audit(origin: OriginFor<T>, audit: AuditId, evidence: Evidence, salt: Hash) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::reveal_evidence(audit, &who, evidence, salt)?;
+            Self::deposit_event(Event::AuditRevealed { audit, account: who });
+            Ok(())
+        }
+
+        /// Compares what the seats on `trainer`'s update found with what it opened, and lets follow what follows: shards, score,
+        /// fines, excision. What no quorum found the same about in the first draw waits for a second one. A lease of the update that
+        /// is not concluded is so first.
+        ///
+        /// Origin: signed by anybody, in stage [`audit::Stage::Settle`]. Emits [`Event::Settled`] or [`Event::Undecided`];
+        /// [`Event::SeatFailed`] and [`Event::Fined`] for each that was; [`Event::AuditEnded`] with the last case.
+        ///
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::AlreadySettled`];
+        /// [`Error::EarlierUnsettled`]; [`Error::TooManyUndrawn`].
+        #[pallet::call_index(13)]
+        #[pallet::weight(T::WeightInfo::settle(MAX_LEASE_SHARDS, MAX_SEATS))]
+        pub fn settle(origin: OriginFor<T>, audit: AuditId, trainer: T::AccountId) -> DispatchResultWithPostInfo {
+            ensure_signed(origin)?;
+            Ok(Some(Self::settle_case(audit, &trainer)?).into())
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The pallet's accounting, as equations.
 
 use crate::pallet::*;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use codec::Encode;
 use pol_primitives::{
     RoundNumber,
+    audit::{Excision, Stage},
     head::Head,
     round::{Phase, Round},
-    submission::Status,
+    submission::{Outcome, Status},
 };
 use polkadot_sdk::{frame_support::ensure, sp_runtime::TryRuntimeError};
 
@@ -17,7 +19,10 @@ impl<T: Config> Pallet<T> {
         Self::check_round(&round)?;
         Self::check_leases(&round)?;
         Self::check_attestations(&round)?;
-        Self::check_lineage(&round)
+        Self::check_lineage(&round)?;
+        Self::check_submissions(&round)?;
+        Self::check_audits()?;
+        Self::check_excisions()
     }
 
     /// Counters of the round = what they count.
@@ -44,6 +49,7 @@ impl<T: Config> Pallet<T> {
             ensure!(!lease.shards.is_empty(), "a lease holds data");
             ensure!(lease.nonce < Standings::<T>::get(&account).nonce, "a lease was counted");
             ensure!(lease.round <= lease.due_round && lease.round <= round.number, "a lease is of a round that was");
+            ensure!(Recipes::<T>::contains_key(lease.recipe), "the recipe of a lease is kept");
             if lease.due_round >= round.number {
                 let count = due.entry(lease.due_round).or_default();
                 *count = count.saturating_add(1);
@@ -78,15 +84,108 @@ impl<T: Config> Pallet<T> {
         for number in 0..round.number {
             let record = Records::<T>::get(number).ok_or("every concluded round has a record")?;
             if let Some(made) = record.head {
-                let updates = Self::updates(number, &record.revealed, &record.included);
+                let updates = Self::updates(number);
                 ensure!(updates.len() == record.included.len() as usize, "everything included was revealed");
-                let expected = Head::next(head.as_ref(), number, made.root, made.recipe_hash, &updates);
+                let expected = Head::next(head.as_ref(), number, made.root, made.recipe_hash, &updates, &record.excised);
                 ensure!(made == expected, "the lineage continues");
+                ensure!(Recipes::<T>::contains_key(made.recipe_hash), "the recipe of a head is kept");
                 head = Some(made);
+            } else {
+                ensure!(record.included.is_empty() && record.excised.is_empty(), "a void round changes nothing");
             }
         }
         ensure!(head == CurrentHead::<T>::get(), "the head is the last one recorded");
         ensure!(Records::<T>::iter_keys().all(|number| number < round.number), "only concluded rounds have records");
+        ensure!(Self::recipe_hash().is_none_or(Recipes::<T>::contains_key), "the recipe in force is kept");
+        Ok(())
+    }
+
+    /// Submissions of past rounds = those whose lease is not concluded + those that wait for a draw or a settlement, and the
+    /// latter are the included ones.
+    fn check_submissions(round: &Round) -> Result<(), TryRuntimeError> {
+        let mut unsettled = BTreeSet::new();
+        for (number, account, submission) in Submissions::<T>::iter() {
+            ensure!(number <= round.number && !History::<T>::contains_key(number, &account), "settled once, or not yet");
+            let included = submission.status == Status::Included;
+            let opened = submission.opened.filter(|_| number < round.number);
+            let record = Records::<T>::get(number);
+            let is_in = opened.is_some_and(|opened| record.is_some_and(|record| record.included.contains(opened.index)));
+            ensure!(included == is_in, "included = part of the record");
+            let lease = Self::audited_lease(number, &account).ok_or("a submission has a lease")?;
+            ensure!(lease.due_round == number && lease.data_hash() == submission.data_hash, "a submission has its lease");
+            ensure!(included || !AuditedLeases::<T>::contains_key(number, &account), "what is audited is included");
+            if included {
+                ensure!(unsettled.insert((number, account.encode())), "one submission a round and account");
+            }
+        }
+        let leases = AuditedLeases::<T>::iter_keys().all(|(number, account)| unsettled.contains(&(number, account.encode())));
+        ensure!(leases, "a lease is kept until its update is settled");
+        let undrawn = Undrawn::<T>::get().into_iter().map(|(update, _)| (update.round, update.trainer.encode()));
+        let cases = Audits::<T>::iter_values().flat_map(|audit| {
+            let round = audit.round;
+            audit.cases.into_iter().filter(|case| !case.settled).map(move |case| (round, case.trainer.encode()))
+        });
+        for update in undrawn.chain(cases) {
+            ensure!(unsettled.remove(&update), "an update waits in one place");
+        }
+        ensure!(unsettled.is_empty(), "every included update waits for a draw or a settlement");
+        Ok(())
+    }
+
+    /// Audits hold what their cases still need, and nothing else is left of any.
+    fn check_audits() -> Result<(), TryRuntimeError> {
+        ensure!(Audits::<T>::count() as usize == Audits::<T>::iter_keys().count(), "audits are counted");
+        for (id, audit) in Audits::<T>::iter() {
+            ensure!(id < NextAudit::<T>::get(), "audits were numbered");
+            ensure!(audit.cases.iter().any(|case| !case.settled), "an audit has something to settle");
+            ensure!(audit.stage == Stage::Settle || audit.cases.iter().all(|case| !case.settled), "settling comes last");
+            for case in audit.cases.iter() {
+                let shown = Shown::<T>::get(id, &case.trainer);
+                ensure!(shown.is_some() == (case.served && !case.settled), "shown = served and not settled");
+                let Some(shown) = shown else { continue };
+                ensure!(shown.states.len() == case.served_leaves().len(), "all states asked for are shown");
+                ensure!(shown.ends.len() == if case.opened { case.segments.len() } else { 0 }, "all ends drawn are opened");
+            }
+        }
+        for (id, account) in Shown::<T>::iter_keys() {
+            let audit = Audits::<T>::get(id).ok_or("states are shown in open audits")?;
+            ensure!(audit.case(&account).is_some(), "states are shown by trainers of cases");
+        }
+        for (id, account) in Commits::<T>::iter_keys() {
+            let audit = Audits::<T>::get(id).ok_or("commitments are in open audits")?;
+            let holder = audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place)));
+            ensure!(holder.is_some_and(|holder| holder.committed && !holder.revealed), "commitments are of those yet to reveal");
+        }
+        for (id, (case, place)) in Findings::<T>::iter_keys() {
+            let audit = Audits::<T>::get(id).ok_or("findings are in open audits")?;
+            let case = audit.cases.get(usize::from(case)).ok_or("findings are about cases")?;
+            ensure!(case.served && !case.settled && case.seats.contains(&place), "findings are of seats on open cases");
+            ensure!(audit.holders.get(usize::from(place)).is_some_and(|holder| holder.revealed), "findings were revealed");
+        }
+        Ok(())
+    }
+
+    /// Updates that did not stay = those taken out + those that wait for it.
+    fn check_excisions() -> Result<(), TryRuntimeError> {
+        let mut out = BTreeSet::new();
+        for (round, account, settled) in History::<T>::iter() {
+            let record = Records::<T>::get(round).ok_or("only submissions of concluded rounds are settled")?;
+            let included = record.included.contains(settled.index) && settled.outcome != Outcome::NoShow;
+            ensure!(included != matches!(settled.outcome, Outcome::NoShow | Outcome::Excluded), "what was included is audited");
+            if included {
+                ensure!(record.revealed.get(usize::from(settled.index)) == Some(&account), "the index is the one revealed");
+                if !settled.outcome.stays() {
+                    out.insert(Excision { round, index: settled.index });
+                }
+            }
+        }
+        let waiting = Excisions::<T>::get();
+        ensure!(waiting.is_sorted_by_key(|(_, settled_at)| *settled_at), "excisions wait in the order of their settlement");
+        let done = Records::<T>::iter_values().flat_map(|record| record.excised);
+        for excision in done.chain(waiting.iter().map(|(excision, _)| *excision)) {
+            ensure!(out.remove(&excision), "what is taken out did not stay, and is taken out once");
+        }
+        ensure!(out.is_empty(), "what did not stay is taken out, or waits for it");
         Ok(())
     }
 }

@@ -28,6 +28,20 @@ pub trait WeightInfo {
     fn conclude(shards: u32) -> Weight;
     /// `reset_carry`, without concluding an earlier lease.
     fn reset_carry() -> Weight;
+    /// `set_audits`.
+    fn set_audits() -> Weight;
+    /// `serve_states`.
+    fn serve_states() -> Weight;
+    /// `commit_audit`.
+    fn commit_audit() -> Weight;
+    /// `open_segments`.
+    fn open_segments() -> Weight;
+    /// `reveal_audit` of `findings` findings.
+    fn reveal_audit(findings: u32) -> Weight;
+    /// `settle` of an update made from `shards` shards, with `seats` seats on it.
+    fn settle(shards: u32, seats: u32) -> Weight;
+    /// A block that draws seats for `updates` updates.
+    fn draw(updates: u32) -> Weight;
     /// A block that changes nothing of the round.
     fn stay() -> Weight;
     /// A block that finds the network idle, whether or not it opens a round.
@@ -48,11 +62,18 @@ pub type SubstrateWeight<T> = Estimates<<T as polkadot_sdk::frame_system::Config
 const PROOF: u64 = 2_048;
 /// Storage items that the pool touches for every shard: manifest, bitmaps, two places in the drawing order, source, history.
 const PER_SHARD: u64 = 7;
+/// Storage items of the largest audit's size: a thousand holders of 50 bytes, 64 cases of 100, a probe.
+const AUDIT: u64 = 60_000 / PROOF + 1;
 
 impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
     fn cost(micros: u64, reads: u64, writes: u64) -> Weight {
         Weight::from_parts(micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS), reads.saturating_mul(PROOF))
             .saturating_add(Db::get().reads_writes(reads, writes))
+    }
+
+    /// Reading, decoding, encoding and writing the largest audit, once.
+    fn audit() -> Weight {
+        Self::cost(300, 0, 0).saturating_add(Weight::from_parts(0, AUDIT.saturating_mul(PROOF)))
     }
 
     fn times(each: Weight, count: u32) -> Weight {
@@ -91,18 +112,64 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn adopt(updates: u32) -> Weight {
-        // Recipe, reveals, record, head, round, phases; the payouts: emission, escrow and its total, pot, issuance.
-        Self::cost(150, 16, 16).saturating_add(Self::times(Self::cost(10, 1, 0), updates))
+        // Recipe, reveals, record, head, round, phases, undrawn, excisions of ten items' size; the payouts: emission, escrow and
+        // its total, pot, issuance. For each update its submission, and five items' worth of waiting for its seats.
+        Self::cost(200, 29, 20).saturating_add(Self::times(Self::cost(15, 1, 1), updates))
     }
 
     fn conclude(shards: u32) -> Weight {
-        // Own: lease, round, submission, record, standing, recipe. A slash: ledger, endpoint, hold, account, issuance,
+        // Own: lease, round, submission, history, audited lease, standing, recipe. A slash: ledger, endpoint, hold, account, issuance,
         // validators, candidates, total stake, phases. The pool as above.
         Self::cost(150, 20, 16).saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
 
     fn reset_carry() -> Weight {
         Self::cost(20, 3, 2)
+    }
+
+    fn set_audits() -> Weight {
+        Self::cost(15, 1, 2)
+    }
+
+    fn serve_states() -> Weight {
+        // Settings, audit, submission, what is shown. Up to five states are hashed, with a path of at most 24 nodes each.
+        Self::cost(600, 4, 3).saturating_add(Self::audit())
+    }
+
+    fn commit_audit() -> Weight {
+        Self::cost(60, 3, 3).saturating_add(Self::audit())
+    }
+
+    fn open_segments() -> Weight {
+        Self::cost(500, 5, 3).saturating_add(Self::audit())
+    }
+
+    fn reveal_audit(findings: u32) -> Weight {
+        // Settings, audit, commitment; for each finding the lease, open or moved, and itself.
+        Self::cost(100, 4, 3).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(30, 3, 1), findings))
+    }
+
+    fn settle(shards: u32, seats: u32) -> Weight {
+        // Own: settings, audit, submission, lease in both places, what was shown, history, standing, round, recipe, undrawn,
+        // excisions. The trainer: ledger, reputation, hold, two accounts, issuance, validators, candidates, total stake. The
+        // payouts: pool, books, what everybody earned in escrow.
+        let own = Self::cost(400, 50, 30).saturating_add(Self::audit());
+        // The pool as above, with the provider of each and what it earned.
+        let pool = Self::times(Self::cost(30, PER_SHARD.saturating_add(3), PER_SHARD.saturating_add(3)), shards);
+        // Finding, commitment, ledger and reputation, what it earned, its part of fines. Of those fined, which are half of the seats at
+        // most: hold, two accounts, validators, candidates, total stake.
+        let seats = Self::times(Self::cost(80, 14, 16), seats);
+        own.saturating_add(pool).saturating_add(seats)
+    }
+
+    fn draw(updates: u32) -> Weight {
+        if updates == 0 {
+            // Undrawn; where some wait also settings, randomness and the mixture.
+            return Self::cost(10, 4, 1);
+        }
+        // Undrawn, settings, counters, randomness, the mixture; a thousand stakes in one value; a probe of sixteen shards. For each update the
+        // stakes are gone through once for every seat.
+        Self::cost(300, 81, 6).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(400, 0, 0), updates))
     }
 
     fn stay() -> Weight {
@@ -127,7 +194,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::{MAX_LEASE_SHARDS, MAX_SUBMISSIONS};
+    use pol_primitives::{MAX_LEASE_SHARDS, MAX_SUBMISSIONS, audit::MAX_SEATS};
     use polkadot_sdk::frame_support::weights::constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND};
 
     #[test]
@@ -141,13 +208,20 @@ mod tests {
             Slow::commit(),
             Slow::reveal(),
             Slow::attest_head() + Slow::adopt(MAX_SUBMISSIONS),
+            Slow::set_audits(),
+            Slow::serve_states(),
+            Slow::commit_audit(),
+            Slow::open_segments(),
+            Slow::reveal_audit(MAX_SUBMISSIONS),
             Slow::stay().max(Slow::open()).max(Slow::step()) + Slow::sweep(crate::SWEEP),
+            Slow::draw(MAX_SUBMISSIONS),
         ] {
             assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
         }
         // The most that one lease can hold, of manifests that are all different.
         let (join, conclude) = (Slow::join_round(MAX_LEASE_SHARDS), Slow::conclude(MAX_LEASE_SHARDS));
-        let weight = join + conclude + Slow::reset_carry();
+        let settle = Slow::settle(MAX_LEASE_SHARDS, MAX_SEATS);
+        let weight = (join + conclude + Slow::reset_carry()).max(settle);
         assert!(weight.all_lt(tenth.saturating_mul(4)) && weight.ref_time() < tenth.ref_time(), "{weight}");
     }
 }

@@ -8,13 +8,15 @@ extern crate alloc;
 use alloc::vec::Vec;
 use codec::Codec;
 use pol_primitives::{
-    RoundNumber,
-    data::{Manifest, ManifestId, Source, SourceId},
-    head::RoundRecord,
+    Hash, RoundNumber,
+    audit::{Audit, AuditConfig, AuditId, Excision, Shown},
+    data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    head::{RoundRecord, Update},
     lease::Lease,
     recipe::Recipe,
-    submission::Submission,
-    view::{Attestation, Member, Overview, Standing},
+    rewards::Books,
+    submission::{Settled, Submission},
+    view::{Attestation, Member, Overview, Reward, Standing},
 };
 
 polkadot_sdk::sp_api::decl_runtime_apis! {
@@ -27,16 +29,36 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn overview() -> Overview<AccountId>;
         /// The recipe in force.
         fn recipe() -> Option<Recipe>;
+        /// A recipe that is or was in force.
+        fn recipe_by_hash(hash: Hash) -> Option<Recipe>;
         /// The account's open lease.
         fn lease(account: AccountId) -> Option<Lease>;
         /// What the account brings into its next lease.
         fn standing(account: AccountId) -> Standing;
-        /// Submissions to a round, by account; at most 64.
+        /// Submissions to a round that are not settled, by account; at most 64.
         fn submissions(round: RoundNumber) -> Vec<(AccountId, Submission)>;
+        /// Settled submissions to a round, by account; at most 64.
+        fn history(round: RoundNumber) -> Vec<(AccountId, Settled)>;
+        /// The updates that a round's head was made of, by account, whatever became of them; none of a round without one.
+        fn updates(round: RoundNumber) -> Vec<Update<AccountId>>;
         /// What is kept of a concluded round.
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>>;
         /// Attestations of the round under way.
         fn attestations() -> Vec<Attestation<AccountId>>;
+        /// The updates of earlier rounds that the head being attested takes out, ascending; none outside of the attest phase.
+        fn excisions() -> Vec<Excision>;
+        /// How much is audited, and how long it may take.
+        fn audit_config() -> AuditConfig;
+        /// Open audits in the stage that they are in by now, oldest first; at most 64.
+        fn audits() -> Vec<(AuditId, Audit<AccountId>)>;
+        /// What a trainer has shown of its update in an open audit.
+        fn shown(audit: AuditId, trainer: AccountId) -> Option<Shown>;
+        /// The lease of an account's update to a round, whether or not it is concluded, until the update is settled.
+        fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease>;
+        /// What waits in escrow for the account, from the newest round to the oldest; at most 1,024.
+        fn rewards(account: AccountId) -> Vec<Reward>;
+        /// Where all money of learning went.
+        fn books() -> Books;
         /// The account's part in the network.
         fn member(account: AccountId) -> Option<Member<AccountId>>;
         /// Up to 100 members in storage order after `start`.
@@ -47,5 +69,7 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn manifest(id: ManifestId) -> Option<Manifest<AccountId>>;
         /// Number of manifests; their identifiers count from zero.
         fn manifest_count() -> u32;
+        /// What became of a shard; none unless it is part of the model.
+        fn shard(shard: ShardId) -> Option<ShardRecord>;
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
+    audit::AuditConfig,
     model::{Gpt2Spec, ModelSpec},
-    recipe::{Recipe as Spec, Tier},
+    recipe::{Numerics, Recipe as Spec, Tier},
     round::{Phase, RoundConfig},
-    submission::{Claims, Included, Status},
-    traits::DataFormat,
+    submission::{Claims, Included, Outcome, Status},
+    traits::{DataFormat, Rounds},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 use polkadot_sdk::sp_runtime::DispatchError::BadOrigin;
@@ -25,6 +26,7 @@ fn only_governance_governs() {
     in_round_one(|| {
         assert_noop!(Learning::set_recipe(signed(1), recipe()), BadOrigin);
         assert_noop!(Learning::set_lengths(signed(1), LENGTHS), BadOrigin);
+        assert_noop!(Learning::set_audits(signed(1), AUDITS), BadOrigin);
     });
 }
 
@@ -57,6 +59,8 @@ fn each_kind_of_invalid_recipe_has_its_error() {
         refused(|r| r.tiers[1].cadence = 0, Error::RecipeTierInvalid);
         refused(|r| r.compression.top_k = 0, Error::RecipeConstantInvalid);
         refused(|r| r.segments = 0, Error::RecipeSegmentsInvalid);
+        refused(|r| r.numerics = Numerics::Native { tolerance: 0 }, Error::RecipeToleranceInvalid);
+        refused(|r| r.numerics = Numerics::Native { tolerance: 10_000 }, Error::RecipeNotExact);
     });
 }
 
@@ -86,6 +90,10 @@ fn a_recipe_takes_effect_with_the_next_round() {
         run(1);
         assert_event(Event::RecipeAdopted { hash: other().hash() });
         assert_eq!((Recipe::<Test>::get(), PendingRecipe::<Test>::get()), (Some(other()), None));
+        for kept in [recipe(), other()] {
+            assert_eq!(Learning::recipe_by_hash(kept.hash()), Some(kept));
+        }
+        assert_eq!(Learning::recipe_by_hash([0; 32]), None);
         join(1);
         assert_eq!(lease_of(1).recipe, other().hash());
     });
@@ -160,7 +168,24 @@ fn lengths_apply_to_later_phases() {
         run(2);
         assert_eq!(round().number, 2);
         assert_ok!(Learning::conclude(signed(9), 1));
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::NoShow) });
+        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Committed) });
+        assert_eq!(kept(1, 1).outcome, Outcome::NoShow);
+    });
+}
+
+#[test]
+fn audits_are_set_within_limits() {
+    in_round_one(|| {
+        assert_eq!((Learning::audit_config(), Learning::escrow()), (AUDITS, 2));
+        for invalid in
+            [AuditConfig { seats: 3, ..AUDITS }, AuditConfig { segments: 5, ..AUDITS }, AuditConfig { open: 0, ..AUDITS }]
+        {
+            assert_noop!(Learning::set_audits(RuntimeOrigin::root(), invalid), Error::<Test>::InvalidAudits);
+        }
+        let config = AuditConfig { escrow: 9, ..AUDITS };
+        assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));
+        assert_event(Event::AuditsSet { config });
+        assert_eq!((Learning::audit_config(), Learning::escrow()), (config, 9));
     });
 }
 

@@ -42,14 +42,14 @@ fn sixty_seven_percent_make_a_head() {
         attests(12, [6; 32], &[0, 1]);
         let update = |account, payload_hash, data_hash| Update { account, payload_hash, data_hash, tokens: 8_192, staleness: 0 };
         let updates = [update(1u64, payloads.1, second), update(2, payloads.0, first)];
-        let expected = Head::next(Some(&before), 1, [6; 32], recipe().hash(), &updates);
+        let expected = Head::next(Some(&before), 1, [6; 32], recipe().hash(), &updates, &[]);
         assert_eq!((head(), head().tokens), (expected, 16_384));
         assert_event(Event::Attested { account: 12, round: 1, root: [6; 32] });
         assert_event(Event::HeadAdvanced { head: expected });
         let record = Learning::round_record(1).unwrap();
         assert_eq!((record.head, record.included), (Some(expected), included(&[0, 1])));
         assert_eq!((record.revealed.to_vec(), record.opened_at), (vec![2, 1], opened_at));
-        assert_eq!((Paid::get(), Learning::attest_phases(), Learning::number()), (vec![1], 2, 2));
+        assert_eq!((Paid::get(), Learning::attest_phases(), Learning::number()), (vec![(1, 2)], 2, 2));
         assert_eq!((Revealed::<Test>::get().len(), Learning::attestations()), (0, vec![]));
     });
 }
@@ -195,10 +195,11 @@ fn the_lineage_continues_over_void_rounds() {
             run(1);
         }
         assert_eq!((head().round, head().tokens, round().number), (5, 4 * 8_192, 7));
-        assert_eq!(Paid::get(), [1, 2, 4, 5]);
-        // One trainer in each head, and data is consumed as the leases are concluded.
+        assert_eq!(Paid::get(), [1, 2, 4, 5].map(|round| (round, 1)));
+        // One trainer in each head: its lease is kept for the audit.
         (1..=3).for_each(join);
-        assert_eq!(Consumed::get().len(), 4 * 8);
+        assert_eq!(AuditedLeases::<Test>::iter().count(), 4);
+        assert_eq!(Learning::updates(5).len(), 1);
     });
 }
 

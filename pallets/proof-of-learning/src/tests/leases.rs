@@ -3,7 +3,13 @@
 use crate::{mock::*, pallet::*};
 use codec::Encode;
 use pol_primitives::{
-    BoundedVec, MAX_SUBMISSIONS, lease::Lease, recipe::Tier, round::Phase, submission::Status, traits::ShardPool, view::Standing,
+    BoundedVec, MAX_SUBMISSIONS,
+    lease::Lease,
+    recipe::Tier,
+    round::Phase,
+    submission::{Outcome, Settled, Status},
+    traits::ShardPool,
+    view::Standing,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
 
@@ -30,10 +36,11 @@ fn a_lease_holds_what_the_seed_draws_for_the_account() {
             head_tokens: 0,
             recipe: recipe().hash(),
             carry: [0; 32],
+            carry_round: 0,
             shards: BoundedVec::try_from(drawn).unwrap(),
         };
         assert_eq!(lease_of(1), expected);
-        assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry: [0; 32] });
+        assert_eq!(Learning::standing(&1), Standing { nonce: 1, ..Default::default() });
         assert_eq!(Shards::free(), SHARDS - 8);
         join(2);
         assert!(lease_of(2).shards.iter().all(|shard| !expected.shards.contains(shard)));
@@ -140,23 +147,30 @@ fn a_slow_lease_is_due_a_round_later_and_discounted() {
 }
 
 #[test]
-fn an_included_update_consumes_its_shards_and_becomes_the_carry() {
+fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled() {
     in_round_one(|| {
         train(&[1, 2]);
-        let (shards, carry) = (lease_of(1).shards, work(1, 4).carry_hash);
+        let (lease, carry) = (lease_of(1), work(1, 4).carry_hash);
         assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
         adopt([5; 32], &[0]);
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
-        assert_eq!(Consumed::get(), shards.iter().map(|&shard| (shard, 1)).collect::<Vec<_>>());
-        assert_eq!((Learning::standing(&1), Learning::lease(&1)), (Standing { nonce: 1, carry }, None));
+        let standing = Standing { nonce: 1, carry, carry_round: 1, ..Default::default() };
+        assert_eq!((Learning::standing(&1), Learning::lease(&1)), (standing, None));
+        assert_eq!((Learning::audited_lease(1, &1), Learning::audited_lease(2, &1)), (Some(lease), None));
+        assert!(Consumed::get().is_empty());
         assert_eq!(Learning::submissions(1)[0].1.status, Status::Included);
         assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
 
         let (free, shards) = (Shards::free(), lease_of(2).shards.len() as u32);
         assert_ok!(Learning::conclude(signed(2), 2));
-        assert_event(Event::Concluded { account: 2, round: 1, status: Some(Status::Excluded) });
+        assert_event(Event::Concluded { account: 2, round: 1, status: Some(Status::Revealed) });
         assert_eq!((Shards::free(), Learning::standing(&2).carry), (free + shards, [0; 32]));
+        let settled = kept(1, 2);
+        assert_eq!((settled.outcome, settled.index, settled.tokens), (Outcome::Excluded, 1, 8_192));
+        assert_eq!((settled.tier, settled.gain, settled.error), (Tier::Participant, 0, 0));
+        assert_eq!(Learning::history(1), [(2, settled)]);
+        assert_eq!(Learning::submissions(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(), [1]);
         assert_eq!(Trainers::get(2), Some(10), "being left out costs nothing");
     });
 }
@@ -168,7 +182,8 @@ fn a_void_round_returns_the_shards_of_all() {
         run(LENGTHS.attest);
         for account in [1, 2] {
             assert_ok!(Learning::conclude(signed(9), account));
-            assert_event(Event::Concluded { account, round: 1, status: Some(Status::Excluded) });
+            assert_event(Event::Concluded { account, round: 1, status: Some(Status::Revealed) });
+            assert_eq!(kept(1, account).outcome, Outcome::Excluded);
         }
         assert_eq!((Shards::free(), Consumed::get()), (SHARDS, vec![]));
     });
@@ -180,14 +195,26 @@ fn an_unopened_commitment_costs_the_penalty() {
         join(1);
         join(2);
         commit(1);
+        let data_hash = lease_of(1).data_hash();
         let reveal = commit(2);
         run_until(Phase::Reveal);
         assert_ok!(Learning::reveal(signed(2), 1, reveal));
         run_until(Phase::Attest);
         adopt([5; 32], &[0]);
         assert_ok!(Learning::conclude(signed(9), 1));
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::NoShow) });
-        assert_eq!((Trainers::get(1), Learning::submissions(1)[0].1.status), (Some(3), Status::NoShow));
+        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Committed) });
+        let expected = Settled {
+            outcome: Outcome::NoShow,
+            tier: Tier::Participant,
+            staleness: 0,
+            index: 0,
+            payload_hash: [0; 32],
+            data_hash,
+            tokens: 0,
+            gain: 0,
+            error: 0,
+        };
+        assert_eq!((Trainers::get(1), kept(1, 1), Submissions::<Test>::get(1, 1)), (Some(3), expected, None));
         assert_eq!(Shards::free(), SHARDS - 8);
     });
 }
@@ -239,7 +266,7 @@ fn a_trainer_can_forget_its_carry() {
         assert_ok!(Learning::reset_carry(signed(1)));
         assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
         assert_event(Event::CarryReset { account: 1 });
-        assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry: [0; 32] });
+        assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry_round: 1, ..Default::default() });
         run(1);
         join(1);
         assert_eq!(lease_of(1).carry, [0; 32]);

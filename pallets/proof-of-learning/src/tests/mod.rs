@@ -1,9 +1,11 @@
 //! By topic. Every test ends with the pallet's accounting.
 
+mod audits;
 mod commitments;
 mod governance;
 mod heads;
 mod leases;
 mod rounds;
+mod settling;
 mod views;
 mod walks;

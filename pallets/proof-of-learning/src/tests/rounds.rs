@@ -4,7 +4,7 @@ use crate::{mock::*, pallet::*, types::Attested, weights::WeightInfo};
 use pol_primitives::{
     recipe::Tier,
     round::{Phase, Round},
-    submission::{Included, Status},
+    submission::{Included, Outcome, Status},
     traits::Rounds,
 };
 use polkadot_sdk::frame_support::{
@@ -29,7 +29,7 @@ fn round_zero_opens_with_the_first_block_and_makes_the_first_head() {
         let record = Learning::round_record(0).unwrap();
         assert_eq!((record.head, record.opened_at, record.concluded_at), (Some(head()), 1, 1));
         assert!(record.included.is_empty() && record.revealed.is_empty());
-        assert_eq!(Paid::get(), Vec::<u32>::new(), "the initial model is nobody's work");
+        assert!(Paid::get().is_empty(), "the initial model is nobody's work");
     });
 }
 
@@ -141,10 +141,11 @@ fn phases_end_at_their_deadlines_without_the_missing() {
         run(1);
         assert_eq!((round().phase, round().revealed), (Phase::Attest, 1));
         adopt([5; 32], &[0]);
-        for (account, status) in [(1, Some(Status::Included)), (2, Some(Status::NoShow)), (3, None)] {
+        for (account, status) in [(1, Some(Status::Included)), (2, Some(Status::Committed)), (3, None)] {
             assert_ok!(Learning::conclude(signed(9), account));
             assert_event(Event::Concluded { account, round: 1, status });
         }
+        assert_eq!(kept(1, 2).outcome, Outcome::NoShow);
     });
 }
 
@@ -156,7 +157,7 @@ fn assert_void(number: u32, phases: u32) {
     let record = Learning::round_record(number).unwrap();
     assert!(record.head.is_none() && record.included.is_empty());
     assert_eq!(record.concluded_at, System::block_number());
-    assert_eq!(Paid::get(), Vec::<u32>::new());
+    assert!(Paid::get().is_empty());
 }
 
 #[test]
@@ -276,14 +277,18 @@ fn every_block_weighs_something() {
             System::set_block_number(now);
             Learning::on_initialize(now)
         };
-        assert_eq!(block(1), Weights::open() + Weights::sweep(0));
+        assert_eq!(block(1), Weights::draw(0) + Weights::open() + Weights::sweep(0));
         assert_ok!(Learning::set_recipe(RuntimeOrigin::root(), recipe()));
-        assert_eq!(block(2), Weights::open() + Weights::sweep(0));
-        assert_eq!(block(3), Weights::stay() + Weights::sweep(0));
+        assert_eq!(block(2), Weights::draw(0) + Weights::open() + Weights::sweep(0));
+        assert_eq!(block(3), Weights::draw(0) + Weights::stay() + Weights::sweep(0));
         attest_initial();
-        assert_eq!(block(4), Weights::open() + Weights::sweep(SWEEP));
+        assert_eq!(block(4), Weights::draw(0) + Weights::open() + Weights::sweep(SWEEP));
+        train(&[1, 2]);
+        adopt([5; 32], &[0, 1]);
+        let next = System::block_number() + 1;
+        assert_eq!(block(next), Weights::draw(2) + Weights::open() + Weights::sweep(SWEEP));
         join(1);
-        assert_eq!(block(24), Weights::step() + Weights::sweep(0));
+        assert_eq!(block(next + 20), Weights::draw(0) + Weights::step() + Weights::sweep(0));
         assert!(Weights::stay().all_gt(0.into()));
     });
 }

@@ -2,6 +2,8 @@
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
+    BoundedVec, Hash,
+    audit::{Finding, Stage},
     recipe::{Recipe as Spec, Tier},
     round::Phase,
     submission::{Claims, Reveal},
@@ -10,6 +12,46 @@ use polkadot_sdk::{frame_support::assert_ok, sp_runtime::traits::Dispatchable};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+/// What somebody does next in an audit: mostly what its stage is for.
+fn examine(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)> {
+    let audits = Learning::audits();
+    let (id, audit) = audits.get(usize::from(choice) % audits.len().max(1))?;
+    let case = &audit.cases[usize::from(who) % audit.cases.len()];
+    let (id, trainer) = (*id, case.trainer);
+    // The same whenever it is asked for: some updates are bad, and some seats say what nobody else does.
+    let find = |validator: AccountId, trainer: AccountId| match (trainer + u64::from(id), validator + trainer + u64::from(id)) {
+        (_, odd) if odd % 7 == 0 => Some(Finding::Unavailable),
+        (_, odd) if odd % 7 == 1 => Some(other(id, trainer)),
+        (bad, _) if bad % 3 == 0 => Some(Finding::Impossible),
+        _ => None,
+    };
+    let holder = audit.holders.get(usize::from(who) % audit.holders.len().max(1)).map(|holder| holder.account);
+    let unsettled = Submissions::<Test>::contains_key(audit.round, trainer);
+    let stage = if kind.is_multiple_of(8) { Stage::Settle } else { audit.stage };
+    Some(match stage {
+        Stage::Serve => {
+            let mut states = served(id, trainer);
+            if choice > 250 {
+                states.pop();
+            }
+            (signed(trainer), Call::serve_states { audit: id, states: BoundedVec::try_from(states).unwrap() })
+        }
+        Stage::Replay => {
+            let evidence = evidence(id, holder?, &find);
+            (signed(holder?), Call::commit_audit { audit: id, commitment: hide(id, holder?, &evidence) })
+        }
+        Stage::Open => {
+            (signed(trainer), Call::open_segments { audit: id, ends: BoundedVec::try_from(ends(id, trainer)).unwrap() })
+        }
+        Stage::Reveal => {
+            let salt = if choice > 250 { Hash::default() } else { SALT };
+            (signed(holder?), Call::reveal_audit { audit: id, evidence: evidence(id, holder?, &find), salt })
+        }
+        Stage::Settle if unsettled || choice > 200 => (signed(9), Call::settle { audit: id, trainer }),
+        Stage::Settle => return None,
+    })
+}
+
 /// What somebody does next; `choice` is read as each needs it.
 fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal>) {
     let (trainer, validator) = (1 + u64::from(who % 6), 11 + u64::from(who % 3));
@@ -17,16 +59,16 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
     let leased = Leases::<Test>::contains_key(trainer);
     // Half of the steps are what the phase is for, so that walks get somewhere.
     let kind = match round().phase {
-        _ if kind < 25 => kind,
+        _ if kind < 25 || (kind >= 60 && Audits::<Test>::count() > 0) => kind,
         Phase::Idle => 0,
         Phase::Train if leased => 8,
-        Phase::Train => 4,
+        Phase::Train => 6,
         Phase::Reveal => 12,
         Phase::Attest => 16,
     };
     let (origin, call) = match kind {
-        0..=3 => return run(1 + u32::from(choice % 4)),
-        4..=7 => (signed(trainer), Call::join_round { tier: Tier::ALL[usize::from(choice % 4)] }),
+        0..=5 => return run(1 + u32::from(choice % 2)),
+        6..=7 => (signed(trainer), Call::join_round { tier: Tier::ALL[usize::from(choice % 4)] }),
         8..=11 if leased => {
             let reveal = work(trainer, 1 + u16::from(choice % 4));
             let commitment = commitment(trainer, &reveal);
@@ -38,13 +80,18 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
         }
         16..=21 => {
             // Few choices, so that they often agree.
-            let set = if number == 0 { vec![] } else { (0..=choice % 3).collect() };
-            let root = [number as u8 + choice % 2; 32];
+            let revealed = round().revealed as u8;
+            let set: Vec<u8> = if choice < 40 { (0..choice % 3).collect() } else { (0..revealed).collect() };
+            let root = [number as u8 + u8::from(choice < 20); 32];
             (signed(validator), Call::attest_head { round: number, root, included: included(&set) })
         }
         22 => (signed(trainer), Call::conclude { account: 1 + u64::from(choice % 6) }),
         23 => (signed(trainer), Call::reset_carry {}),
         24 => (RuntimeOrigin::root(), Call::set_recipe { recipe: Spec { gradient_clip: 1 + u32::from(choice), ..recipe() } }),
+        60.. => match examine(kind, who, choice) {
+            Some(call) => call,
+            None => return,
+        },
         _ => return,
     };
     // Through the dispatcher, which undoes what a refused call did.
@@ -55,7 +102,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn the_accounting_holds_on_every_walk(steps in prop::collection::vec((0..50u8, any::<u8>(), any::<u8>()), 300)) {
+    fn the_accounting_holds_on_every_walk(steps in prop::collection::vec((0..90u8, any::<u8>(), any::<u8>()), 600)) {
         on_chain(Some(recipe()), || {
             // Enough for all penalties of a walk.
             TRAINERS.for_each(|account| Trainers::insert(account, 10_000));
@@ -64,9 +111,22 @@ proptest! {
                 act(kind, who, choice, &mut committed);
                 assert_ok!(Learning::do_try_state());
                 let leased: usize = Leases::<Test>::iter_values().map(|lease| lease.shards.len()).sum();
-                assert_eq!(FreeShards::get().len() + leased + Consumed::get().len(), SHARDS as usize);
+                let audited: usize = AuditedLeases::<Test>::iter_values().map(|lease| lease.shards.len()).sum();
+                assert_eq!(FreeShards::get().len() + leased + audited + Consumed::get().len(), SHARDS as usize);
                 assert!(round().due <= 64);
             }
+            // Whatever happened, all of it can be settled, oldest first, and nothing stays of it.
+            for _ in 0..200 {
+                run(1);
+                for (id, audit) in Learning::audits() {
+                    for case in audit.cases {
+                        let _ = Learning::settle(signed(9), id, case.trainer);
+                    }
+                }
+            }
+            assert_eq!((Audits::<Test>::count(), Undrawn::<Test>::exists(), AuditedLeases::<Test>::iter().count()), (0, false, 0));
+            assert_eq!((Shown::<Test>::iter().count(), Commits::<Test>::iter().count(), Findings::<Test>::iter().count()), (0, 0, 0));
+            assert_eq!(Earnings::get().len(), Paid::get().iter().map(|(_, updates)| *updates as usize).sum::<usize>());
         });
     }
 }
