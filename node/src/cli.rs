@@ -1,5 +1,6 @@
 //! What the command line looks like.
 
+use crate::check_state::{self, CheckStateCmd};
 use polkadot_sdk::sc_cli::{self, RunCmd};
 
 /// What the node is, for `--help`.
@@ -24,6 +25,8 @@ Examples:
       One of the three authorities of a local network; the others are --bob and --charlie.
   pol-node --chain network.json --validator --base-path data
       An authority of another network. Its session keys come from the keystore in `data`; see `key insert --help`.
+  pol-node check-state --chain dev --base-path data
+      Checks that the state which a node kept in `data` adds up, once the node has ended.
 
 Every option has a default; nothing is sent to anybody but the peers of the chain.";
 
@@ -62,6 +65,10 @@ pub enum Subcommand {
 
     /// Import a stored block again, to check it.
     CheckBlock(sc_cli::CheckBlockCmd),
+
+    /// Check that the state of a block adds up.
+    #[command(long_about = check_state::LONG_ABOUT)]
+    CheckState(CheckStateCmd),
 
     /// Write blocks to a file.
     ExportBlocks(sc_cli::ExportBlocksCmd),

@@ -81,6 +81,7 @@ pub fn run() -> sc_cli::Result<()> {
             let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
             Ok((command.run(client, import_queue), task_manager))
         }),
+        Some(Subcommand::CheckState(command)) => cli.create_runner(command)?.sync_run(|config| command.run(&config)),
         Some(Subcommand::ExportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
             let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
             Ok((command.run(client, config.database), task_manager))

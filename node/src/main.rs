@@ -2,6 +2,7 @@
 #![allow(clippy::result_large_err, reason = "the errors are those of the SDK")]
 
 mod chain_spec;
+mod check_state;
 mod cli;
 mod command;
 mod rpc;

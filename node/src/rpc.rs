@@ -8,7 +8,7 @@
 //! | `payment_…` | fees |
 //! | `babe_…`, `grandpa_…` | block production and finality |
 
-mod json;
+pub mod json;
 mod pol;
 
 use crate::service::{FullBackend, FullClient, FullPool, FullSelectChain};

@@ -1,9 +1,10 @@
-//! What the command line answers, by exit status and message. Takes some seconds.
+//! What the command line answers, by exit status and message. Takes half a minute: one test waits for three blocks.
 
 mod common;
 
-use common::run;
-use std::{fs, net::TcpListener, process::Output};
+use common::{Node, run};
+use polkadot_sdk::sp_io::hashing::twox_128;
+use std::{fs, net::TcpListener, path::Path, process::Output};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -18,7 +19,7 @@ fn help_explains_itself() {
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let help = stdout(&help);
-    for part in ["Examples:", "pol-node --chain dev", "--base-path", "--rpc-port", "build-spec", "key"] {
+    for part in ["check-state", "Examples:", "pol-node --chain dev", "--base-path", "--rpc-port", "build-spec", "key"] {
         assert!(help.contains(part), "--help should mention {part}:\n{help}");
     }
     assert!(help.contains("[default: safe]"), "unsafe methods should be off:\n{help}");
@@ -103,4 +104,73 @@ fn a_taken_port_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);
     assert!(message.contains(&port) && message.contains("--rpc-port"), "{message}");
+}
+
+/// The arguments of `check-state` for a chain that is kept in `base_path`, and more.
+fn check_state(chain: &str, base_path: &Path, more: &[&str]) -> Output {
+    let base_path = base_path.to_str().expect("temporary folders have plain names");
+    run(&[&["check-state", "--chain", chain, "--base-path", base_path], more].concat())
+}
+
+#[test]
+fn the_state_of_a_fresh_chain_adds_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let nothing = check_state("dev", folder.path(), &[]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(stderr(&nothing).contains("--base-path"), "{}", stderr(&nothing));
+    assert!(!folder.path().join("chains/pol_dev/paritydb").exists(), "a check makes no chain");
+
+    let node = Node::dev(folder.path());
+    node.wait_for("Imported #3");
+    let running = check_state("dev", folder.path(), &[]);
+    assert_eq!(running.status.code(), Some(1));
+    assert!(stderr(&running).contains("still running"), "{}", stderr(&running));
+    drop(node);
+
+    let output = check_state("dev", folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line = stdout(&output);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    for part in ["adds up", "round 0 (idle)", "10000 POL on hold", "emitted 0 + seized 0 = paid 0 + burned 0 + waiting 0 POL"] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    let output = check_state("dev", folder.path(), &["--json", "--at", "finalised"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!((&answer["addsUp"], &answer["books"]["waiting"]), (&true.into(), &"0".into()));
+    assert_eq!(answer["held"], "10000000000000000");
+
+    let unknown = check_state("dev", folder.path(), &["--at", &format!("0x{}", "11".repeat(32))]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(stderr(&unknown).contains("0x1111"), "{}", stderr(&unknown));
+    let wrong = check_state("dev", folder.path(), &["--at", "yesterday"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("finalised"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn a_state_that_does_not_add_up_is_refused_with_the_equation() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.json");
+    let output = run(&["build-spec", "--chain", "dev", "--raw", "--disable-default-bootnode"]);
+    let mut spec: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a specification is JSON");
+    // One unit more is said to be emitted than anybody has.
+    let key = [twox_128(b"Rewards"), twox_128(b"Books")].concat();
+    let hex = |bytes: &[u8]| polkadot_sdk::sp_core::bytes::to_hex(bytes, false);
+    let mut books = [0; 5 * 16];
+    books[0] = 1;
+    spec["genesis"]["raw"]["top"][hex(&key)] = hex(&books).into();
+    fs::write(&file, spec.to_string()).unwrap();
+    let chain = file.to_str().unwrap();
+
+    let base_path = folder.path().join("data");
+    let made = run(&["export-state", "--chain", chain, "--base-path", base_path.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let output = check_state(chain, &base_path, &[]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
+    assert!(stderr(&output).contains("(Rewards)") && stderr(&output).contains("emitted"), "{}", stderr(&output));
+    let output = check_state(chain, &base_path, &["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(answer["addsUp"], false);
 }

@@ -80,7 +80,21 @@ assert.equal(await raw.send("pol_recipe", []), null);
 assert.equal(await raw.send("pol_roundRecord", [7]), null);
 assert.equal(await raw.send("pol_lease", [alice.address]), null);
 assert.equal(await raw.send("pol_manifest", [0]), null);
-assert.deepEqual(await raw.send("pol_submissions", [0]), []);
+for (const method of ["pol_submissions", "pol_history", "pol_updates"]) {
+  assert.deepEqual(await raw.send(method, [0]), [], method);
+}
+assert.equal(await raw.send("pol_recipeByHash", [`0x${"11".repeat(32)}`]), null);
+assert.deepEqual(await raw.send("pol_excisions", []), []);
+assert.deepEqual(await raw.send("pol_audits", []), []);
+assert.equal(await raw.send("pol_shown", [0, alice.address]), null);
+assert.equal(await raw.send("pol_auditedLease", [0, alice.address]), null);
+assert.deepEqual(await raw.send("pol_rewards", [alice.address]), []);
+assert.equal(await raw.send("pol_shard", [0, 0]), null);
+assert.deepEqual(await raw.send("pol_books", []), { emitted: "0", seized: "0", paid: "0", burned: "0", waiting: "0" });
+const standing = await raw.send("pol_standing", [alice.address]);
+assert.deepEqual([standing.nonce, standing.carry, standing.flagged], [0, `0x${"00".repeat(32)}`, false]);
+const audits = await raw.send("pol_auditConfig", []);
+assert.ok(audits.moreSeats > audits.seats && audits.escrow > 0);
 
 await assert.rejects(raw.send("pol_roundRecord", ["seven"]), /-32602/, "a wrong parameter should be named as such");
 await assert.rejects(raw.send("pol_overview", [`0x${"11".repeat(32)}`]), /7001/, "an unknown block should be named as such");

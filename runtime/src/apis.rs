@@ -7,12 +7,14 @@ use frame_support::genesis_builder_helper::{build_state, get_preset};
 use frame_support::{traits::KeyOwnerProofSystem, weights::Weight};
 use pol_primitives::{
     RoundNumber,
-    data::{Manifest, ManifestId, Source, SourceId},
-    head::RoundRecord,
+    audit::{Audit, AuditConfig, AuditId, Excision, Shown},
+    data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    head::{RoundRecord, Update},
     lease::Lease,
     recipe::Recipe,
-    submission::Submission,
-    view::{Attestation, Member, Overview, Standing},
+    rewards::Books,
+    submission::{Settled, Submission},
+    view::{Attestation, Member, Overview, Reward, Standing},
 };
 use sp_core::{OpaqueMetadata, crypto::KeyTypeId};
 use sp_runtime::{
@@ -232,6 +234,10 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::recipe()
         }
 
+        fn recipe_by_hash(hash: pol_primitives::Hash) -> Option<Recipe> {
+            ProofOfLearning::recipe_by_hash(hash)
+        }
+
         fn lease(account: AccountId) -> Option<Lease> {
             ProofOfLearning::lease(&account)
         }
@@ -244,12 +250,48 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::submissions(round)
         }
 
+        fn history(round: RoundNumber) -> Vec<(AccountId, Settled)> {
+            ProofOfLearning::history(round)
+        }
+
+        fn updates(round: RoundNumber) -> Vec<Update<AccountId>> {
+            ProofOfLearning::updates(round)
+        }
+
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>> {
             ProofOfLearning::round_record(round)
         }
 
         fn attestations() -> Vec<Attestation<AccountId>> {
             ProofOfLearning::attestations()
+        }
+
+        fn excisions() -> Vec<Excision> {
+            ProofOfLearning::excisions()
+        }
+
+        fn audit_config() -> AuditConfig {
+            ProofOfLearning::audit_config()
+        }
+
+        fn audits() -> Vec<(AuditId, Audit<AccountId>)> {
+            ProofOfLearning::audits()
+        }
+
+        fn shown(audit: AuditId, trainer: AccountId) -> Option<Shown> {
+            ProofOfLearning::shown(audit, &trainer)
+        }
+
+        fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease> {
+            ProofOfLearning::audited_lease(round, &account)
+        }
+
+        fn rewards(account: AccountId) -> Vec<Reward> {
+            Rewards::rewards(account)
+        }
+
+        fn books() -> Books {
+            Rewards::books()
         }
 
         fn member(account: AccountId) -> Option<Member<AccountId>> {
@@ -270,6 +312,10 @@ sp_api::impl_runtime_apis! {
 
         fn manifest_count() -> u32 {
             Lineage::manifest_count()
+        }
+
+        fn shard(shard: ShardId) -> Option<ShardRecord> {
+            Lineage::shard(shard)
         }
     }
 }

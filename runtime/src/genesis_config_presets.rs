@@ -3,7 +3,7 @@
 use crate::*;
 use alloc::{format, string::ToString, vec, vec::Vec};
 use frame_support::build_struct_json_patch;
-use pol_primitives::peer::Role;
+use pol_primitives::{audit::AuditConfig, peer::Role, round::RoundConfig};
 use serde_json::Value;
 use sp_core::{DeriveJunction, Pair, sr25519};
 use sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, PresetId};
@@ -13,6 +13,21 @@ use sp_keyring::{Ed25519Keyring, Sr25519Keyring};
 pub const ENDOWMENT: Balance = 1_000_000 * POL;
 /// Trainers and validators that are funded, each: `//Trainer//1` to `//Trainer//16`, and so on.
 pub const FUNDED: u64 = 16;
+
+/// Limits for machines of one household: each stage of an audit ends earlier, as soon as everybody is done. Five minutes are
+/// enough for a laptop to replay a segment of each of its seats besides training, and a minute to show and fetch states.
+pub const AUDITS: AuditConfig = AuditConfig {
+    seats: 3,
+    more_seats: 7,
+    segments: 1,
+    probe: 4,
+    mix: 8,
+    serve: 20,
+    replay: 100,
+    open: 20,
+    reveal: 20,
+    escrow: 2,
+};
 
 /// The account of `//{family}//{number}` under the well-known development phrase.
 ///
@@ -53,6 +68,7 @@ fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<Accoun
                 .map(|(babe, _)| (babe.to_account_id(), Role::Authority, Role::Authority.minimum_bond()))
                 .collect(),
         },
+        proof_of_learning: ProofOfLearningConfig { lengths: RoundConfig::default(), audits: AUDITS },
         session: SessionConfig { keys: keys.collect() },
         sudo: SudoConfig { key: sudo },
     })

@@ -2,27 +2,30 @@
 
 use pol_primitives::{
     Balance, Hash,
-    data::Manifest,
-    head::{Head, RoundRecord},
+    audit::{Audit, AuditConfig, AuditId, Case, Excision, Holder, ServedState, Shown},
+    data::{Manifest, ShardRecord},
+    head::{Head, RoundRecord, Update},
     lease::Lease,
     model::ModelSpec,
     peer::{Address, Endpoint},
     recipe::{Recipe, Tier},
+    rewards::Books,
     round::{Round, RoundConfig},
-    submission::{Status, Submission},
-    view::{Member, Overview},
+    submission::{Outcome, Settled, Status, Submission},
+    view::{Member, Overview, Reward, Standing},
 };
 use pol_runtime::AccountId;
 use polkadot_sdk::sp_core::bytes::to_hex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-fn hash(hash: &Hash) -> Value {
+/// A hash.
+pub fn hash(hash: &Hash) -> Value {
     to_hex(hash, false).into()
 }
 
 /// A number too large for JavaScript's.
-fn balance(balance: Balance) -> Value {
+pub fn balance(balance: Balance) -> Value {
     balance.to_string().into()
 }
 
@@ -139,6 +142,7 @@ pub fn round_record(record: &RoundRecord<AccountId>) -> Value {
     json!({
         "head": record.head.as_ref().map(head),
         "included": record.included.indices().collect::<Vec<_>>(),
+        "excised": record.excised.iter().map(excision).collect::<Vec<_>>(),
         "revealed": record.revealed.as_slice(),
         "openedAt": record.opened_at,
         "concludedAt": record.concluded_at,
@@ -157,6 +161,7 @@ pub fn lease(lease: &Lease) -> Value {
         "headTokens": lease.head_tokens,
         "recipe": hash(&lease.recipe),
         "carry": hash(&lease.carry),
+        "carryRound": lease.carry_round,
         "shards": lease.shards.as_slice(),
     })
 }
@@ -178,8 +183,6 @@ pub fn submission((account, submission): &(AccountId, Submission)) -> Value {
             Status::Committed => "committed",
             Status::Revealed => "revealed",
             Status::Included => "included",
-            Status::Excluded => "excluded",
-            Status::NoShow => "noShow",
         },
         "opened": submission.opened.as_ref().map(|opened| json!({
             "index": opened.index,
@@ -190,6 +193,153 @@ pub fn submission((account, submission): &(AccountId, Submission)) -> Value {
             "tokens": opened.tokens,
         })),
     })
+}
+
+/// How a submission ended, and whose it was.
+pub fn settled((account, settled): &(AccountId, Settled)) -> Value {
+    json!({
+        "account": account,
+        "outcome": match settled.outcome {
+            Outcome::NoShow => "noShow",
+            Outcome::Excluded => "excluded",
+            Outcome::Valid => "valid",
+            Outcome::Invalid => "invalid",
+            Outcome::Withheld => "withheld",
+            Outcome::Unresolved => "unresolved",
+            Outcome::Tainted => "tainted",
+        },
+        "tier": settled.tier,
+        "staleness": settled.staleness,
+        "index": settled.index,
+        "payloadHash": hash(&settled.payload_hash),
+        "dataHash": hash(&settled.data_hash),
+        "tokens": settled.tokens,
+        "gain": settled.gain,
+        "error": settled.error,
+    })
+}
+
+/// An update that a head was made of.
+pub fn update(update: &Update<AccountId>) -> Value {
+    json!({
+        "account": update.account,
+        "payloadHash": hash(&update.payload_hash),
+        "dataHash": hash(&update.data_hash),
+        "tokens": update.tokens,
+        "staleness": update.staleness,
+    })
+}
+
+/// An update that is taken out of the model.
+pub fn excision(excision: &Excision) -> Value {
+    json!({ "round": excision.round, "index": excision.index })
+}
+
+/// What an account brings into its next lease.
+pub fn standing(standing: &Standing) -> Value {
+    json!({
+        "nonce": standing.nonce,
+        "carry": hash(&standing.carry),
+        "carryRound": standing.carry_round,
+        "valid": standing.valid,
+        "advantage": standing.advantage,
+        "flagged": standing.is_flagged(),
+    })
+}
+
+/// How much is audited, and how long it may take.
+pub fn audit_config(config: &AuditConfig) -> Value {
+    json!({
+        "seats": config.seats,
+        "moreSeats": config.more_seats,
+        "segments": config.segments,
+        "probe": config.probe,
+        "mix": config.mix,
+        "serve": config.serve,
+        "replay": config.replay,
+        "open": config.open,
+        "reveal": config.reveal,
+        "escrow": config.escrow,
+    })
+}
+
+/// An audit, with the block in which its stage ends at the latest.
+pub fn audit((id, audit): &(AuditId, Audit<AccountId>), config: &AuditConfig) -> Value {
+    json!({
+        "id": id,
+        "round": audit.round,
+        "draw": audit.draw,
+        "seed": hash(&audit.seed),
+        "stage": audit.stage,
+        "since": audit.since,
+        "deadline": audit.deadline(config),
+        "probe": audit.probe.as_slice(),
+        "holders": audit.holders.iter().map(holder).collect::<Vec<_>>(),
+        "cases": audit.cases.iter().map(case).collect::<Vec<_>>(),
+    })
+}
+
+fn holder(holder: &Holder<AccountId>) -> Value {
+    json!({
+        "account": holder.account,
+        "stake": balance(holder.stake),
+        "committed": holder.committed,
+        "revealed": holder.revealed,
+    })
+}
+
+fn case(case: &Case<AccountId>) -> Value {
+    json!({
+        "trainer": case.trainer,
+        "index": case.index,
+        "segments": case.segments.as_slice(),
+        "of": case.of,
+        "seats": case.seats.as_slice(),
+        "served": case.served,
+        "opened": case.opened,
+        "settled": case.settled,
+    })
+}
+
+/// What a trainer has shown of an update under audit.
+pub fn shown(shown: &Shown) -> Value {
+    let state = |state: &ServedState| {
+        json!({
+            "leaf": state.leaf,
+            "root": hash(&state.root),
+            "carry": {
+                "firstMoment": hash(&state.carry.first_moment),
+                "secondMoment": hash(&state.carry.second_moment),
+                "feedback": hash(&state.carry.feedback),
+                "steps": state.carry.steps,
+            },
+        })
+    };
+    json!({
+        "states": shown.states.iter().map(state).collect::<Vec<_>>(),
+        "ends": shown.ends.iter().map(hash).collect::<Vec<_>>(),
+    })
+}
+
+/// A share of a round's emission that waits for its owner.
+pub fn reward(reward: &Reward) -> Value {
+    json!({ "round": reward.round, "amount": reward.amount.map(balance), "from": reward.from })
+}
+
+/// Where all money of learning went.
+pub fn books(books: &Books) -> Value {
+    json!({
+        "emitted": balance(books.emitted),
+        "seized": balance(books.seized),
+        "paid": balance(books.paid),
+        "burned": balance(books.burned),
+        "waiting": balance(books.waiting),
+    })
+}
+
+/// What became of a shard.
+pub fn shard(record: &ShardRecord) -> Value {
+    json!({ "round": record.round, "index": record.index, "delta": record.delta })
 }
 
 /// A bonded account.
@@ -259,6 +409,37 @@ mod tests {
         assert_eq!(answer["lead"], lead.to_string());
         let snake = |value: &Value| value.as_object().unwrap().keys().any(|key| key.contains('_'));
         assert!(!snake(&answer) && !snake(&answer["round"]) && !snake(&answer["head"]));
+    }
+
+    #[test]
+    fn an_audit_shows_who_is_waited_for() {
+        let (trainer, validator) = (AccountId::new([1; 32]), AccountId::new([2; 32]));
+        let waiting = pol_primitives::audit::Undrawn {
+            round: 5,
+            draw: 0,
+            trainer: trainer.clone(),
+            index: 3,
+            segments: 10,
+            known: Default::default(),
+        };
+        let config = AuditConfig::default();
+        let drawn = Audit::draw(&config, [9; 32], 100, &[waiting], &[(validator.clone(), 5_000 * POL)], Vec::new());
+        let answer = audit(&(7, drawn), &config);
+        assert_eq!((&answer["id"], &answer["stage"]), (&json!(7), &json!("serve")));
+        assert_eq!(answer["deadline"], 100 + config.serve);
+        assert_eq!(
+            answer["holders"][0],
+            json!({ "account": validator, "stake": "5000000000000000", "committed": false, "revealed": false })
+        );
+        assert_eq!(answer["cases"][0]["trainer"], trainer.to_string());
+        assert_eq!(answer["cases"][0]["segments"].as_array().map(Vec::len), Some(usize::from(config.segments)));
+        assert_eq!(answer["cases"][0]["seats"], json!([0]));
+    }
+
+    #[test]
+    fn an_unsettled_reward_has_no_amount_yet() {
+        assert_eq!(reward(&Reward { round: 3, amount: None, from: 5 }), json!({ "round": 3, "amount": null, "from": 5 }));
+        assert_eq!(reward(&Reward { round: 3, amount: Some(u128::MAX), from: 5 })["amount"], u128::MAX.to_string());
     }
 
     #[test]

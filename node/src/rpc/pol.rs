@@ -11,7 +11,11 @@ use jsonrpsee::{
     proc_macros::rpc,
     types::{ErrorObject, ErrorObjectOwned},
 };
-use pol_primitives::{RoundNumber, data::ManifestId};
+use pol_primitives::{
+    RoundNumber,
+    audit::AuditId,
+    data::{ManifestId, ShardId},
+};
 use pol_runtime::{AccountId, Hash, opaque::Block};
 use pol_runtime_api::PolApi;
 use polkadot_sdk::{
@@ -37,6 +41,10 @@ pub trait Pol {
     #[method(name = "pol_recipe", blocking)]
     fn recipe(&self, at: Option<Hash>) -> RpcResult<Value>;
 
+    /// A recipe that is or was in force.
+    #[method(name = "pol_recipeByHash", blocking)]
+    fn recipe_by_hash(&self, hash: Hash, at: Option<Hash>) -> RpcResult<Value>;
+
     /// The global model; `null` before round zero is attested.
     #[method(name = "pol_head", blocking)]
     fn head(&self, at: Option<Hash>) -> RpcResult<Value>;
@@ -49,9 +57,49 @@ pub trait Pol {
     #[method(name = "pol_lease", blocking)]
     fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// The submissions to a round.
+    /// What an account brings into its next lease.
+    #[method(name = "pol_standing", blocking)]
+    fn standing(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The submissions to a round that are not settled.
     #[method(name = "pol_submissions", blocking)]
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The settled submissions to a round, with their outcomes.
+    #[method(name = "pol_history", blocking)]
+    fn history(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The updates that a round's head was made of, whatever became of them.
+    #[method(name = "pol_updates", blocking)]
+    fn updates(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The updates of earlier rounds that the head being attested takes out.
+    #[method(name = "pol_excisions", blocking)]
+    fn excisions(&self, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// How much is audited, and how long it may take, in blocks.
+    #[method(name = "pol_auditConfig", blocking)]
+    fn audit_config(&self, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The open audits, in the stage that they are in. The seats of a case are places in `holders`.
+    #[method(name = "pol_audits", blocking)]
+    fn audits(&self, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// What a trainer has shown of its update in an open audit.
+    #[method(name = "pol_shown", blocking)]
+    fn shown(&self, audit: AuditId, trainer: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The lease of an account's update to a round, until the update is settled.
+    #[method(name = "pol_auditedLease", blocking)]
+    fn audited_lease(&self, round: RoundNumber, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// What waits in escrow for an account. An amount is `null` until every update of its round is settled.
+    #[method(name = "pol_rewards", blocking)]
+    fn rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// Where all money of learning went: `emitted + seized = paid + burned + waiting`.
+    #[method(name = "pol_books", blocking)]
+    fn books(&self, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Up to 100 bonded accounts after `start`, in storage order.
     #[method(name = "pol_members", blocking)]
@@ -60,6 +108,10 @@ pub trait Pol {
     /// A manifest.
     #[method(name = "pol_manifest", blocking)]
     fn manifest(&self, id: ManifestId, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// What became of a shard: the round and the update that made it part of the model, and what it did; `null` unless it is.
+    #[method(name = "pol_shard", blocking)]
+    fn shard(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value>;
 }
 
 /// Answers from the runtime.
@@ -88,6 +140,11 @@ impl Pol {
     }
 }
 
+/// What exists as JSON, and `null` for what does not.
+fn or_null<T>(found: Option<T>, json: impl FnOnce(&T) -> Value) -> Value {
+    found.as_ref().map_or(Value::Null, json)
+}
+
 fn failure(code: i32, message: &str) -> ErrorObjectOwned {
     ErrorObject::owned(code, message, None::<()>)
 }
@@ -98,23 +155,68 @@ impl PolServer for Pol {
     }
 
     fn recipe(&self, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.recipe(at)).map(|recipe| recipe.as_ref().map_or(Value::Null, json::recipe))
+        self.ask(at, |api, at| api.recipe(at)).map(|recipe| or_null(recipe, json::recipe))
+    }
+
+    fn recipe_by_hash(&self, hash: Hash, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.recipe_by_hash(at, hash.0)).map(|recipe| or_null(recipe, json::recipe))
     }
 
     fn head(&self, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.overview(at)).map(|overview| overview.head.as_ref().map_or(Value::Null, json::head))
+        self.ask(at, |api, at| api.overview(at)).map(|overview| or_null(overview.head, json::head))
     }
 
     fn round_record(&self, number: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.round_record(at, number)).map(|record| record.as_ref().map_or(Value::Null, json::round_record))
+        self.ask(at, |api, at| api.round_record(at, number)).map(|record| or_null(record, json::round_record))
     }
 
     fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.lease(at, account)).map(|lease| lease.as_ref().map_or(Value::Null, json::lease))
+        self.ask(at, |api, at| api.lease(at, account)).map(|lease| or_null(lease, json::lease))
+    }
+
+    fn standing(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.standing(at, account)).map(|standing| json::standing(&standing))
     }
 
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
         self.ask(at, |api, at| api.submissions(at, round)).map(|all| all.iter().map(json::submission).collect())
+    }
+
+    fn history(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.history(at, round)).map(|all| all.iter().map(json::settled).collect())
+    }
+
+    fn updates(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.updates(at, round)).map(|all| all.iter().map(json::update).collect())
+    }
+
+    fn excisions(&self, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.excisions(at)).map(|all| all.iter().map(json::excision).collect())
+    }
+
+    fn audit_config(&self, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.audit_config(at)).map(|config| json::audit_config(&config))
+    }
+
+    fn audits(&self, at: Option<Hash>) -> RpcResult<Value> {
+        let (config, audits) = self.ask(at, |api, at| Ok((api.audit_config(at)?, api.audits(at)?)))?;
+        Ok(audits.iter().map(|audit| json::audit(audit, &config)).collect())
+    }
+
+    fn shown(&self, audit: AuditId, trainer: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.shown(at, audit, trainer)).map(|shown| or_null(shown, json::shown))
+    }
+
+    fn audited_lease(&self, round: RoundNumber, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.audited_lease(at, round, account)).map(|lease| or_null(lease, json::lease))
+    }
+
+    fn rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.rewards(at, account)).map(|all| all.iter().map(json::reward).collect())
+    }
+
+    fn books(&self, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.books(at)).map(|books| json::books(&books))
     }
 
     fn members(&self, start: Option<AccountId>, at: Option<Hash>) -> RpcResult<Value> {
@@ -122,6 +224,10 @@ impl PolServer for Pol {
     }
 
     fn manifest(&self, id: ManifestId, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.manifest(at, id)).map(|manifest| manifest.as_ref().map_or(Value::Null, json::manifest))
+        self.ask(at, |api, at| api.manifest(at, id)).map(|manifest| or_null(manifest, json::manifest))
+    }
+
+    fn shard(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.shard(at, ShardId { manifest, index })).map(|record| or_null(record, json::shard))
     }
 }

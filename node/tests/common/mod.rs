@@ -33,6 +33,7 @@ pub fn free_port() -> u16 {
 /// A running node, which dies with the test.
 pub struct Node {
     child: Child,
+    log: mpsc::Receiver<String>,
     /// Where it serves JSON-RPC.
     pub port: u16,
 }
@@ -56,17 +57,29 @@ impl Node {
                 let _ = lines.send(line);
             }
         });
-        let mut node = Self { child, port };
+        let mut node = Self { child, log: log_lines, port };
         let since = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = node.child.try_wait().expect("a child can be waited for");
             if ended.is_some() || since.elapsed() > START {
-                let log: Vec<_> = log_lines.try_iter().collect();
+                let log: Vec<_> = node.log.try_iter().collect();
                 panic!("the node did not start ({ended:?}):\n{}", log.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
         node
+    }
+
+    /// Waits until the node logs a line with `text`.
+    pub fn wait_for(&self, text: &str) {
+        let until = Instant::now() + START;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("the node did not log '{text}'"));
+            if line.contains(text) {
+                return;
+            }
+        }
     }
 }
 

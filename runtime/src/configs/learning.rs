@@ -3,6 +3,7 @@
 use super::*;
 use frame_support::traits::Randomness;
 use frame_system::EnsureRoot;
+use pol_primitives::peer::Role;
 
 /// Randomness of the parent block's VRF, known to nobody but its author before that block.
 ///
@@ -19,6 +20,7 @@ impl Randomness<Hash, BlockNumber> for BlockRandomness {
 
 parameter_types! {
     pub const RewardsPot: PalletId = PalletId(*b"pol/pots");
+    pub const Treasury: PalletId = PalletId(*b"pol/trsy");
 }
 
 impl pallet_proof_of_learning::Config for Runtime {
@@ -30,6 +32,11 @@ impl pallet_proof_of_learning::Config for Runtime {
     type NoShowPenalty = ConstU128<{ 10 * POL }>;
     // About ten times the fees of a lease of ten shards. Of a bond of 1,000 POL, a trainer can lose a thousand of these before it is out.
     type LapsePenalty = ConstU128<{ POL / 10 }>;
+    // The smallest bond of a trainer: whoever cheats starts again, if at all.
+    type InvalidPenalty = ConstU128<{ Role::Trainer.minimum_bond() }>;
+    type WithheldPenalty = ConstU128<{ 200 * POL }>;
+    type SeatPenalty = ConstU128<{ 50 * POL }>;
+    type SeatStrikes = ConstU32<3>;
     type WeightInfo = pallet_proof_of_learning::weights::SubstrateWeight<Runtime>;
 }
 
@@ -57,6 +64,8 @@ impl pallet_pol_lineage::Config for Runtime {
 impl pallet_pol_rewards::Config for Runtime {
     type Currency = Balances;
     type PotId = RewardsPot;
+    type TreasuryId = Treasury;
+    type Rounds = ProofOfLearning;
     type GovernanceOrigin = EnsureRoot<AccountId>;
     type WeightInfo = ();
 }

@@ -312,7 +312,8 @@ pub enum ProxyType {
     #[default]
     #[codec(index = 0)]
     Any,
-    /// Take part in rounds, so that the key on a training machine cannot move funds.
+    /// Take part in rounds and audits, and claim what the principal earned: the key on a training machine cannot move funds
+    /// anywhere else.
     #[codec(index = 1)]
     Learning,
 }
@@ -321,7 +322,12 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
     fn filter(&self, call: &RuntimeCall) -> bool {
         match self {
             Self::Any => true,
-            Self::Learning => matches!(call, RuntimeCall::ProofOfLearning(..) | RuntimeCall::Utility(..)),
+            Self::Learning => matches!(
+                call,
+                RuntimeCall::ProofOfLearning(..)
+                    | RuntimeCall::Rewards(pallet_pol_rewards::Call::claim { .. })
+                    | RuntimeCall::Utility(..)
+            ),
         }
     }
 

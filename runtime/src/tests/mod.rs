@@ -1,0 +1,160 @@
+//! The real runtime, by signed extrinsics in real blocks.
+
+mod check;
+mod learning;
+mod presets;
+mod weights;
+
+use crate::{check::check_state, genesis_config_presets as presets_of, *};
+use codec::Encode;
+use pol_primitives::{
+    MILLION,
+    data::ManifestInfo,
+    model::{Gpt2Spec, ModelSpec},
+    peer::Role,
+    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
+    round::Phase,
+};
+use sp_core::{Pair, sr25519};
+use sp_io::TestExternalities;
+use sp_runtime::{BuildStorage, Digest, DigestItem, DispatchError, generic::Era, traits::Header as _};
+
+const DEV: &str = sp_genesis_builder::DEV_RUNTIME_PRESET;
+const LOCAL: &str = sp_genesis_builder::LOCAL_TESTNET_RUNTIME_PRESET;
+const SEGMENTS: u16 = 10;
+const SHARDS: u32 = 60;
+
+/// The state that a preset starts with.
+fn genesis(preset: &str) -> TestExternalities {
+    let mut config = serde_json::to_value(RuntimeGenesisConfig::default()).unwrap();
+    let patch = serde_json::from_slice(&presets_of::get_preset(&preset.into()).unwrap()).unwrap();
+    merge(&mut config, patch);
+    let config: RuntimeGenesisConfig = serde_json::from_value(config).unwrap();
+    config.build_storage().unwrap().into()
+}
+
+fn merge(config: &mut serde_json::Value, patch: serde_json::Value) {
+    match (config, patch) {
+        (serde_json::Value::Object(config), serde_json::Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(config.entry(key).or_insert_with(Default::default), value);
+            }
+        }
+        (config, patch) => *config = patch,
+    }
+}
+
+fn pair(uri: &str) -> sr25519::Pair {
+    sr25519::Pair::from_string(uri, None).unwrap()
+}
+
+fn account(pair: &sr25519::Pair) -> AccountId {
+    pair.public().into()
+}
+
+fn signed(pair: &sr25519::Pair, call: RuntimeCall) -> UncheckedExtrinsic {
+    let nonce = System::account_nonce(account(pair));
+    let extension: TxExtension = (
+        frame_system::CheckNonZeroSender::new(),
+        frame_system::CheckSpecVersion::new(),
+        frame_system::CheckTxVersion::new(),
+        frame_system::CheckGenesis::new(),
+        frame_system::CheckEra::from(Era::Immortal),
+        frame_system::CheckNonce::from(nonce),
+        frame_system::CheckWeight::new(),
+        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        frame_metadata_hash_extension::CheckMetadataHash::new(false),
+        frame_system::WeightReclaim::new(),
+    );
+    let payload = SignedPayload::new(call.clone(), extension.clone()).unwrap();
+    let signature = payload.using_encoded(|bytes| pair.sign(bytes));
+    UncheckedExtrinsic::new_signed(call, account(pair).into(), signature.into(), extension)
+}
+
+/// Makes blocks, one a slot, by the first authority.
+struct Chain {
+    parent: Hash,
+}
+
+impl Chain {
+    fn new() -> Self {
+        Self { parent: System::block_hash(0) }
+    }
+
+    /// Makes the next block, in which all of `calls` must succeed and after which the state must add up.
+    fn block(&mut self, calls: impl IntoIterator<Item = (sr25519::Pair, RuntimeCall)>) {
+        let calls: Vec<_> = calls.into_iter().collect();
+        let what: Vec<_> = calls.iter().map(|(_, call)| format!("{call:?}")).collect();
+        for (result, what) in self.try_block(calls).into_iter().zip(what) {
+            assert_eq!(result, Ok(()), "{what}");
+        }
+    }
+
+    /// Makes the next block of `calls`, after which the state must add up; returns how each of them ended.
+    fn try_block(&mut self, calls: Vec<(sr25519::Pair, RuntimeCall)>) -> Vec<Result<(), DispatchError>> {
+        let number = System::block_number() + 1;
+        let slot = sp_consensus_babe::Slot::from(1_000 + u64::from(number));
+        let author = sp_consensus_babe::digests::PreDigest::SecondaryPlain(sp_consensus_babe::digests::SecondaryPlainPreDigest {
+            authority_index: 0,
+            slot,
+        });
+        let digest = Digest { logs: vec![DigestItem::PreRuntime(sp_consensus_babe::BABE_ENGINE_ID, author.encode())] };
+        let header = Header::new(number, Hash::zero(), Hash::zero(), self.parent, digest);
+        Executive::initialize_block(&header);
+        let now = RuntimeCall::Timestamp(pallet_timestamp::Call::set { now: *slot * SLOT_DURATION });
+        Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(now)).unwrap().unwrap();
+        let apply = |(pair, call)| Executive::apply_extrinsic(signed(&pair, call)).expect("calls are signed as they should be");
+        let results = calls.into_iter().map(apply).collect();
+        self.parent = Executive::finalize_block().hash();
+        assert_eq!(check_state().err(), None);
+        results
+    }
+
+    /// Makes empty blocks until the round is in `phase`.
+    fn until(&mut self, phase: Phase) {
+        for _ in 0..50 {
+            if ProofOfLearning::overview().round.phase == phase {
+                return;
+            }
+            self.block([]);
+        }
+        panic!("no {phase:?} phase within 50 blocks: {:?}", ProofOfLearning::overview());
+    }
+}
+
+fn recipe() -> Recipe {
+    let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 20, cadence: 1 };
+    Recipe {
+        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 8_192, width: 128, layers: 4, heads: 4, feed_forward: 512, context: 128 }),
+        tokenizer: [1; 32],
+        seed: [2; 32],
+        sequence: 128,
+        shard_tokens: 4_096,
+        tiers: [tier; 4],
+        optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
+        schedule: Schedule { peak: 1_000_000, warmup_steps: 20, decay_tokens: 0, floor: 100_000 },
+        gradient_clip: MILLION,
+        outer_rate: MILLION,
+        compression: Compression { top_k: 256, feedback: 950_000 },
+        segments: SEGMENTS,
+        numerics: Numerics::Exact,
+    }
+}
+
+fn manifest() -> ManifestInfo {
+    ManifestInfo {
+        source: 0,
+        merkle_root: [3; 32],
+        content_hash: [4; 32],
+        tokenizer: recipe().tokenizer,
+        shards: SHARDS,
+        shard_tokens: recipe().shard_tokens,
+        parents: Default::default(),
+        quality: MILLION,
+        held_out: false,
+    }
+}
+
+fn bond(role: Role) -> RuntimeCall {
+    pallet_pol_staking::Call::bond { role, amount: role.minimum_bond() }.into()
+}

@@ -1,0 +1,110 @@
+//! The presets, fees, proxies and equivocation.
+
+use super::*;
+use crate::configs::{ProxyType, SlashEquivocation};
+use frame_support::traits::{InstanceFilter, fungible::Inspect};
+use pol_primitives::{recipe::Tier, round::RoundConfig};
+use sp_keyring::Sr25519Keyring;
+use sp_runtime::Perbill;
+use sp_staking::offence::{OffenceDetails, OnOffenceHandler};
+
+#[test]
+fn the_dev_preset_has_one_authority_and_sudo() {
+    genesis(DEV).execute_with(|| {
+        let alice = Sr25519Keyring::Alice.to_account_id();
+        assert_eq!(pallet_sudo::Key::<Runtime>::get(), Some(alice.clone()));
+        assert_eq!(Session::validators(), vec![alice.clone()]);
+        assert_eq!((Babe::authorities().len(), Grandpa::grandpa_authorities().len()), (1, 1));
+        let member = PolStaking::member(alice.clone()).unwrap();
+        assert_eq!((member.role, member.bond), (Role::Authority, 10_000 * POL));
+        assert_eq!(Balances::total_balance(&alice), presets_of::ENDOWMENT);
+        // Pot and treasury live from the start.
+        assert_eq!(Balances::total_issuance(), 44 * presets_of::ENDOWMENT + 2 * EXISTENTIAL_DEPOSIT);
+        assert_eq!(ProofOfLearning::audit_config(), presets_of::AUDITS);
+        assert_eq!(ProofOfLearning::overview().config, RoundConfig::default());
+        check_state().unwrap();
+    });
+}
+
+#[test]
+fn the_local_preset_has_three_authorities_and_no_sudo() {
+    genesis(LOCAL).execute_with(|| {
+        assert_eq!(pallet_sudo::Key::<Runtime>::get(), None);
+        let mut expected =
+            [Sr25519Keyring::Alice, Sr25519Keyring::Bob, Sr25519Keyring::Charlie].map(Sr25519Keyring::to_account_id).to_vec();
+        expected.sort();
+        let mut validators = Session::validators();
+        validators.sort();
+        assert_eq!(validators, expected);
+        assert_eq!((Babe::authorities().len(), Grandpa::grandpa_authorities().len()), (3, 3));
+        check_state().unwrap();
+    });
+}
+
+#[test]
+fn presets_are_named_and_others_unknown() {
+    assert!(presets_of::preset_names().iter().all(|name| presets_of::get_preset(name).is_some()));
+    assert_eq!(presets_of::get_preset(&"mainnet".into()), None);
+}
+
+#[test]
+fn funded_accounts_are_those_of_the_usual_paths() {
+    genesis(LOCAL).execute_with(|| {
+        for uri in ["//Alice", "//Ferdie//stash", "//Trainer//1", "//Trainer//16", "//Validator//1", "//Validator//16"] {
+            assert_eq!(Balances::total_balance(&account(&pair(uri))), presets_of::ENDOWMENT, "{uri}");
+        }
+        assert_eq!(Balances::total_balance(&account(&pair("//Trainer//17"))), 0);
+    });
+}
+
+#[test]
+fn a_transfer_costs_its_sender_and_pays_the_author() {
+    genesis(DEV).execute_with(|| {
+        let (alice, bob, dave) = (pair("//Alice"), pair("//Bob"), pair("//Dave"));
+        let before = [&alice, &bob, &dave].map(|pair| Balances::free_balance(account(pair)));
+        let transfer = pallet_balances::Call::transfer_keep_alive { dest: account(&dave).into(), value: POL };
+        Chain::new().block([(bob.clone(), transfer.into())]);
+        let after = [&alice, &bob, &dave].map(|pair| Balances::free_balance(account(pair)));
+        assert_eq!(after[2], before[2] + POL);
+        let fee = before[1] - POL - after[1];
+        assert!(fee > POL / 100_000 && fee < POL / 100, "a transfer cost {fee}");
+        assert_eq!(after[0], before[0] + fee, "Alice made the block");
+    });
+}
+
+#[test]
+fn a_learning_proxy_cannot_move_funds() {
+    let join = pallet_proof_of_learning::Call::join_round { tier: Tier::Mobile }.into();
+    let transfer =
+        pallet_balances::Call::transfer_keep_alive { dest: Sr25519Keyring::Bob.to_account_id().into(), value: 1 }.into();
+    assert!(ProxyType::Learning.filter(&join) && !ProxyType::Learning.filter(&transfer));
+    assert!(!ProxyType::Learning.filter(&pallet_pol_staking::Call::unbond {}.into()));
+    assert!(ProxyType::Learning.filter(&pallet_pol_rewards::Call::claim { round: 1 }.into()));
+    assert!(ProxyType::Any.filter(&transfer) && ProxyType::Any.is_superset(&ProxyType::Learning));
+    assert!(!ProxyType::Learning.is_superset(&ProxyType::Any));
+}
+
+#[test]
+fn an_equivocation_costs_the_bond_and_the_seat() {
+    genesis(LOCAL).execute_with(|| {
+        System::set_block_number(1);
+        // Of three authorities none can be spared, since two finalise nothing.
+        pallet_session::Validators::<Runtime>::append(Sr25519Keyring::Dave.to_account_id());
+        let bob = Sr25519Keyring::Bob.to_account_id();
+        let issued = Balances::total_issuance();
+        let offence = OffenceDetails { offender: (bob.clone(), ()), reporters: vec![] };
+        SlashEquivocation::on_offence(&[offence], &[Perbill::from_percent(50)], 0);
+        let half = Role::Authority.minimum_bond() / 2;
+        assert_eq!(PolStaking::member(bob.clone()).unwrap().bond, half);
+        assert_eq!(Balances::total_issuance(), issued - half);
+        let seat = Session::validators().iter().position(|validator| *validator == bob).unwrap();
+        assert_eq!(Session::disabled_validators(), vec![seat as u32]);
+        // Who asked for the bond back still signs, and still answers.
+        let charlie = Sr25519Keyring::Charlie.to_account_id();
+        PolStaking::unbond(RuntimeOrigin::signed(charlie.clone())).unwrap();
+        let offence = OffenceDetails { offender: (charlie.clone(), ()), reporters: vec![] };
+        SlashEquivocation::on_offence(&[offence], &[Perbill::from_percent(50)], 0);
+        assert_eq!(PolStaking::slashable(&charlie), half);
+        check_state().unwrap();
+    });
+}

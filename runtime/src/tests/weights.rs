@@ -1,0 +1,101 @@
+//! What calls and hooks cost.
+
+use super::*;
+use frame_support::{
+    dispatch::{DispatchClass, GetDispatchInfo, Pays},
+    traits::{Get, Hooks, fungible::Mutate},
+    weights::Weight,
+};
+use pol_primitives::{
+    MAX_SUBMISSIONS,
+    audit::{AuditConfig, MAX_AUDITED, MAX_PROBE, MAX_SEATS, Undrawn},
+    peer::{Address, Endpoint},
+    recipe::Tier,
+    rewards::Emission,
+    submission::{Claims, Included},
+};
+
+fn limits() -> frame_system::limits::BlockWeights {
+    <Runtime as frame_system::Config>::BlockWeights::get()
+}
+
+#[test]
+fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
+    use pallet_proof_of_learning::Call;
+    let calls: Vec<RuntimeCall> = vec![
+        bond(Role::Trainer),
+        pallet_pol_staking::Call::unbond {}.into(),
+        pallet_pol_lineage::Call::register_manifest { info: manifest() }.into(),
+        Call::join_round { tier: Tier::Mobile }.into(),
+        Call::commit { round: 0, commitment: [0; 32], claims: Claims::default() }.into(),
+        Call::attest_head { round: 0, root: [0; 32], included: Included::default() }.into(),
+        Call::set_audits { config: AuditConfig::default() }.into(),
+        Call::serve_states { audit: 0, states: Default::default() }.into(),
+        Call::commit_audit { audit: 0, commitment: [0; 32] }.into(),
+        Call::open_segments { audit: 0, ends: Default::default() }.into(),
+        Call::reveal_audit { audit: 0, evidence: Default::default(), salt: [0; 32] }.into(),
+        Call::settle { audit: 0, trainer: AccountId::new([0; 32]) }.into(),
+        pallet_pol_rewards::Call::set_emission { emission: Emission::default() }.into(),
+        pallet_pol_rewards::Call::claim { round: 1 }.into(),
+    ];
+    let most = limits().get(DispatchClass::Normal).max_extrinsic.unwrap();
+    genesis(DEV).execute_with(|| {
+        for call in calls {
+            let info = call.get_dispatch_info();
+            assert!(info.call_weight.ref_time() > 0, "{call:?}");
+            assert!(info.call_weight.all_lte(most), "{call:?} does not fit a block");
+            assert_eq!(info.pays_fee, Pays::Yes, "{call:?}");
+            let length = call.encoded_size() as u32;
+            let fee = TransactionPayment::query_call_info(call, length).partial_fee;
+            assert!(fee > TransactionPayment::length_to_fee(length), "{fee} is for more than the bytes");
+        }
+    });
+}
+
+/// As many validators as there can be, with an endpoint each, so that they are drawn.
+fn bond_validators() {
+    let endpoint = Endpoint { id: [5; 32], addresses: vec![Address::V4([127, 0, 0, 1], 4_433)].try_into().unwrap() };
+    for number in 0..<Runtime as pallet_pol_staking::Config>::MaxValidators::get() {
+        let account = AccountId::new(pol_primitives::digest(b"validator", &number));
+        let amount = Role::Validator.minimum_bond() + u128::from(number) * POL;
+        Balances::mint_into(&account, 2 * amount).unwrap();
+        PolStaking::bond(RuntimeOrigin::signed(account.clone()), Role::Validator, amount).unwrap();
+        PolStaking::set_endpoint(RuntimeOrigin::signed(account), endpoint.clone()).unwrap();
+    }
+}
+
+#[test]
+fn the_largest_draw_is_a_small_part_of_a_block() {
+    genesis(DEV).execute_with(|| {
+        bond_validators();
+        assert_eq!(<PolStaking as pol_primitives::traits::Bonds<AccountId>>::stakes().len(), 1_000);
+        pallet_proof_of_learning::AuditSettings::<Runtime>::put(AuditConfig {
+            seats: MAX_SEATS as u8 - 1,
+            more_seats: MAX_SEATS as u8,
+            segments: MAX_AUDITED as u8,
+            probe: MAX_PROBE as u8,
+            mix: 0,
+            ..presets_of::AUDITS
+        });
+        let update = |index: u8| Undrawn {
+            round: 1,
+            draw: 1,
+            trainer: AccountId::new([index; 32]),
+            index,
+            segments: pol_primitives::MAX_SEGMENTS as u16,
+            known: Default::default(),
+        };
+        let undrawn: Vec<_> = (0..MAX_SUBMISSIONS as u8).map(|index| (update(index), 0)).collect();
+        pallet_proof_of_learning::Undrawn::<Runtime>::put(pol_primitives::BoundedVec::truncate_from(undrawn));
+
+        System::set_block_number(1);
+        let weight = ProofOfLearning::on_initialize(1);
+        let (_, audit) = ProofOfLearning::audits().remove(0);
+        assert_eq!(audit.cases.len(), MAX_SUBMISSIONS as usize);
+        assert!(audit.cases.iter().all(|case| case.seats.len() == MAX_SEATS as usize));
+        assert!(!pallet_proof_of_learning::Undrawn::<Runtime>::exists());
+        // Next to all other hooks of the block, and to a full load of signed calls.
+        let left = limits().max_block.saturating_sub(limits().get(DispatchClass::Normal).max_total.unwrap());
+        assert!(weight.all_gt(Weight::zero()) && weight.ref_time() < left.ref_time() / 2, "{weight} of {left}");
+    });
+}
