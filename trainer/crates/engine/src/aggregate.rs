@@ -1,50 +1,83 @@
 use crate::{Error, check_len, pack::decode};
-use pol_model::Layout;
+use pol_model::{Layout, Slot};
 use pol_primitives::{
     payload::{CHUNK, Payload},
     recipe::Recipe,
 };
 
-/// The next head's parameters: `base − outer_rate · mean(updates)`, from payloads with their staleness in account order.
+/// An earlier round that updates are taken out of.
 ///
-/// Tensor by tensor, an update whose L2 norm is above the median of the round's is scaled down to it, so that no single
-/// one prevails. The median is the lower of two middle norms, of the updates that say anything about the tensor at all.
-/// An update weighs `1 / (1 + staleness)`, normalised by the sum of the weights. Norms and factors are float64, the
-/// update is summed in float32 in the given order; without updates the head stays.
+/// An update may be excised from a round that lost another one to an earlier head. Then [`Self::before`] lacks that one already:
+/// what counts is the round as the model has it, and as it is to have it.
+#[derive(Clone, Debug)]
+pub struct Excised {
+    /// The recipe of the round.
+    pub recipe: Recipe,
+    /// Its updates that are still part of the model, with their staleness in account order.
+    pub before: Vec<(Payload, u8)>,
+    /// Those of them that stay; there may be none.
+    pub after: Vec<(Payload, u8)>,
+}
+
+/// The next head's parameters: `base − movement(updates)`, and for each excised round, in the given order (ascending by
+/// round), `+ (movement(before) − movement(after))`.
+///
+/// Since a head is its base less its movement, that undoes an earlier round's movement and does it again as if the excised
+/// updates had never been in it, medians and weights included. The model afterwards is the one that never had them, up to the
+/// rounding of the float32 sums. Without updates and excisions the head stays.
 ///
 /// Fails on payloads of another model or recipe, and when a parameter would not stay finite. Since clipping and averaging only
 /// shrink, an update that aggregates alone also does in company: payloads can be checked one by one before inclusion.
-pub fn aggregate(recipe: &Recipe, base: &[f32], updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
+pub fn aggregate(recipe: &Recipe, base: &[f32], updates: &[(Payload, u8)], excisions: &[Excised]) -> Result<Vec<f32>, Error> {
+    let mut next = movement(recipe, updates)?;
+    check_len(next.len(), base.len())?;
+    next.iter_mut().zip(base).for_each(|(next, &base)| *next = base - *next);
+    for Excised { recipe, before, after } in excisions {
+        let (before, after) = (movement(recipe, before)?, movement(recipe, after)?);
+        check_len(base.len(), before.len())?;
+        next.iter_mut().zip(before).zip(after).for_each(|((next, before), after)| *next += before - after);
+    }
+    match next.iter().position(|value| !value.is_finite()) {
+        None => Ok(next),
+        Some(index) => Err(Error::NotFinite { index }),
+    }
+}
+
+/// What a round takes away from the parameters: `outer_rate · mean(updates)`, from payloads with their staleness in account
+/// order; zeros without updates.
+///
+/// Tensor by tensor, an update whose L2 norm is above the median of the round's is scaled down to it, so that no single
+/// one prevails. The median is the lower of two middle norms, of the updates that say anything about the tensor at all.
+/// Nor may one go beyond the reach of honest training, though it be alone in its round: what is added to the parameters and
+/// taken away again later must not be so large that float32 forgets them. An update weighs `1 / (1 + staleness)`, normalised by the sum of the weights. Norms and factors are float64, the
+/// update is summed in float32 in the given order.
+pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
     let layout = Layout::new(&recipe.model)?;
-    check_len(layout.len(), base.len())?;
     for (payload, _) in updates {
-        let fits = payload.values == base.len() as u64 && payload.chunks.len() == base.len().div_ceil(CHUNK);
+        let fits = payload.values == layout.len() as u64 && payload.chunks.len() == layout.len().div_ceil(CHUNK);
         if !fits || payload.top_k != recipe.compression.top_k {
-            return Err(Error::WrongModel { expected: base.len() as u64, found: payload.values });
+            return Err(Error::WrongModel { expected: layout.len() as u64, found: payload.values });
         }
     }
     let norms: Vec<Vec<f64>> = updates.iter().map(|(payload, _)| norms(&layout, payload)).collect();
-    let medians: Vec<f64> = (0..layout.tensors().len()).map(|tensor| median(norms.iter().map(|norms| norms[tensor]))).collect();
+    let limit = |(tensor, slot): (usize, &Slot)| median(norms.iter().map(|norms| norms[tensor])).min(reach(recipe, slot));
+    let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
     let weight = |staleness: u8| 1.0 / (1.0 + f64::from(staleness));
     let total_weight: f64 = updates.iter().map(|&(_, staleness)| weight(staleness)).sum();
     let outer_rate = f64::from(recipe.outer_rate) / 1e6;
 
-    let mut movement = vec![0f32; base.len()];
+    let mut movement = vec![0f32; layout.len()];
     for ((payload, staleness), norms) in updates.iter().zip(&norms) {
         let share = outer_rate * weight(*staleness) / total_weight;
-        let clip = |(&norm, &median): (&f64, &f64)| if norm > median { median / norm } else { 1.0 };
-        let factors: Vec<f32> = norms.iter().zip(&medians).map(|pair| (share * clip(pair)) as f32).collect();
+        let clip = |(&norm, &limit): (&f64, &f64)| if norm > limit { limit / norm } else { 1.0 };
+        let factors: Vec<f32> = norms.iter().zip(&limits).map(|pair| (share * clip(pair)) as f32).collect();
         for_each_value(&layout, payload, |tensor, index, value| {
             if let Some(movement) = movement.get_mut(index) {
                 *movement += factors[tensor] * value;
             }
         });
     }
-    let next: Vec<f32> = base.iter().zip(movement).map(|(&value, movement)| value - movement).collect();
-    match next.iter().position(|value| !value.is_finite()) {
-        None => Ok(next),
-        Some(index) => Err(Error::NotFinite { index }),
-    }
+    Ok(movement)
 }
 
 /// L2 norm of each tensor's part of the update, squares summed in index order.
@@ -52,6 +85,13 @@ fn norms(layout: &Layout, payload: &Payload) -> Vec<f64> {
     let mut squares = vec![0.0; layout.tensors().len()];
     for_each_value(layout, payload, |tensor, _, value| squares[tensor] += f64::from(value) * f64::from(value));
     squares.into_iter().map(f64::sqrt).collect()
+}
+
+/// The largest L2 norm that an update of a tensor keeps: twice that of a lease all of whose steps go one way, each by the peak
+/// rate, which is as far as Adam's steps go. Twice, for what error feedback may have saved up.
+fn reach(recipe: &Recipe, slot: &Slot) -> f64 {
+    let steps = recipe.tiers.iter().map(|tier| tier.inner_steps).max().unwrap_or(0);
+    2.0 * f64::from(steps) * (recipe.schedule.peak as f64 / 1e9) * (slot.parameter.len() as f64).sqrt()
 }
 
 /// The lower median of the norms above zero; zero when there are none.
@@ -79,6 +119,8 @@ fn for_each_value(layout: &Layout, payload: &Payload, mut visit: impl FnMut(usiz
 mod tests {
     use super::*;
     use crate::{TrainingState, dequantise, pack, test_recipe::recipe};
+    use pol_primitives::model::{Gpt2Spec, ModelSpec};
+    use proptest::prelude::*;
 
     /// The payload of an update that is `value` everywhere, times `boost` in the first tensor.
     fn update(value: f32, boost: f32) -> Payload {
@@ -93,24 +135,32 @@ mod tests {
         vec![1.0; recipe().model.size() as usize]
     }
 
+    /// Equal but for a few roundings of parameters around one.
+    fn assert_near(left: &[f32], right: &[f32]) {
+        assert_eq!(left.len(), right.len());
+        for (index, (left, right)) in left.iter().zip(right).enumerate() {
+            assert!((left - right).abs() < 2e-6, "parameter {index}: {left} and {right}");
+        }
+    }
+
     #[test]
     fn a_lone_update_is_subtracted_whole() {
-        let payload = update(0.25, 1.0);
+        let payload = update(0.125, 1.0);
         let sent = dequantise(&payload);
-        assert!(sent.contains(&0.25));
-        let next = aggregate(&recipe(), &base(), &[(payload, 3)]).unwrap();
+        assert!(sent.contains(&0.125));
+        let next = aggregate(&recipe(), &base(), &[(payload, 3)], &[]).unwrap();
         assert!(next.iter().zip(sent).all(|(&next, sent)| next == 1.0 - sent));
-        assert_eq!(aggregate(&recipe(), &base(), &[]).unwrap(), base());
+        assert_eq!(aggregate(&recipe(), &base(), &[], &[]).unwrap(), base());
     }
 
     #[test]
     fn stale_updates_weigh_less() {
-        let updates = [(update(0.3, 1.0), 0), (update(0.3, 1.0), 1)];
-        let next = aggregate(&recipe(), &base(), &updates).unwrap();
+        let updates = [(update(0.1, 1.0), 0), (update(0.1, 1.0), 1)];
+        let next = aggregate(&recipe(), &base(), &updates, &[]).unwrap();
         let both = dequantise(&updates[0].0);
         assert!(next.iter().zip(both).all(|(&next, sent)| (next - (1.0 - sent)).abs() < 1e-6));
-        let opposed = [(update(0.3, 1.0), 0), (update(-0.3, 1.0), 1)];
-        let next = aggregate(&recipe(), &base(), &opposed).unwrap();
+        let opposed = [(update(0.1, 1.0), 0), (update(-0.1, 1.0), 1)];
+        let next = aggregate(&recipe(), &base(), &opposed, &[]).unwrap();
         let sent = dequantise(&opposed[0].0);
         assert!(next.iter().zip(sent).all(|(&next, sent)| (next - (1.0 - sent / 3.0)).abs() < 1e-6));
     }
@@ -118,9 +168,23 @@ mod tests {
     #[test]
     fn a_giant_is_clipped_to_the_median_of_each_tensor() {
         let updates = [(update(0.01, 1.0), 0), (update(0.02, 1.0), 0), (update(0.01, 1e6), 0)];
-        let next = aggregate(&recipe(), &base(), &updates).unwrap();
+        let next = aggregate(&recipe(), &base(), &updates, &[]).unwrap();
         assert!(next.iter().all(|value| (value - 1.0).abs() < 0.05));
         assert_ne!(next, base());
+    }
+
+    #[test]
+    fn a_giant_alone_is_cut_to_what_training_can_reach_and_leaves_no_trace() {
+        let mut giant = update(0.02, 1.0);
+        giant.chunks.iter_mut().for_each(|chunk| (chunk.low, chunk.high) = (0x7f7f, 0x7f7f));
+        let tainted = aggregate(&recipe(), &base(), &[(giant.clone(), 0)], &[]).unwrap();
+        for slot in Layout::new(&recipe().model).unwrap().tensors() {
+            let moved: f64 = tainted[slot.range()].iter().map(|&value| f64::from(value - 1.0).powi(2)).sum();
+            // Twice eight steps of a hundredth.
+            assert!((moved / slot.parameter.len() as f64).sqrt() < 0.1601, "{}", slot.parameter.name);
+        }
+        let excised = Excised { recipe: recipe(), before: vec![(giant, 0)], after: Vec::new() };
+        assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
     }
 
     #[test]
@@ -131,17 +195,79 @@ mod tests {
     }
 
     #[test]
+    fn an_excised_update_was_never_there() {
+        // The one in the middle is the median: without it the largest is clipped to the smallest.
+        let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
+        let (kept, next) = ([round[0].clone(), round[2].clone()], [(update(0.005, 1.0), 0)]);
+        let tainted = aggregate(&recipe(), &base(), &round, &[]).unwrap();
+        let excised = Excised { recipe: recipe(), before: round.to_vec(), after: kept.to_vec() };
+        let healed = aggregate(&recipe(), &tainted, &next, &[excised]).unwrap();
+        let clean = aggregate(&recipe(), &base(), &kept, &[]).unwrap();
+        assert_near(&healed, &aggregate(&recipe(), &clean, &next, &[]).unwrap());
+        assert_ne!(tainted, clean);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_round_whose_updates_are_all_excised() {
+        let round = vec![(update(0.02, 1.0), 0), (update(-0.3, 2.0), 0)];
+        let tainted = aggregate(&recipe(), &base(), &round, &[]).unwrap();
+        let excised = Excised { recipe: recipe(), before: round, after: Vec::new() };
+        assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
+    }
+
+    #[test]
+    fn an_excision_of_another_model_is_refused() {
+        let mut other = recipe();
+        other.model = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 8, layers: 1, heads: 1, feed_forward: 8, context: 16 });
+        let excised = Excised { recipe: other, before: Vec::new(), after: Vec::new() };
+        assert!(matches!(aggregate(&recipe(), &base(), &[], &[excised]), Err(Error::WrongModel { .. })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Two rounds, whose updates are taken out by three later heads, in any order and together with new updates.
+        #[test]
+        fn whatever_is_excised_was_never_there(
+            values in prop::collection::vec((-0.05f32..0.05, 0.1f32..20.0, 0u8..3, 0usize..4), 6),
+        ) {
+            let updates: Vec<_> = values.iter().map(|&(value, boost, staleness, _)| (update(value, boost), staleness)).collect();
+            let rounds = [0..3, 3..6];
+            // Those of a round that heads up to `head` leave in; head 3 is never.
+            let left = |round: &std::ops::Range<usize>, head: usize| {
+                round.clone().filter(|&at| values[at].3 == 3 || values[at].3 > head).map(|at| updates[at].clone()).collect::<Vec<_>>()
+            };
+            let all = |round: &std::ops::Range<usize>| updates[round.clone()].to_vec();
+            let (mut healed, mut clean) = (base(), base());
+            for round in &rounds {
+                healed = aggregate(&recipe(), &healed, &all(round), &[]).unwrap();
+                clean = aggregate(&recipe(), &clean, &left(round, 2), &[]).unwrap();
+            }
+            for head in 0..3 {
+                let before = |round| if head == 0 { all(round) } else { left(round, head - 1) };
+                let excisions: Vec<Excised> = rounds
+                    .iter()
+                    .map(|round| Excised { recipe: recipe(), before: before(round), after: left(round, head) })
+                    .filter(|excised| excised.before.len() > excised.after.len())
+                    .collect();
+                let next = [(update(0.01, 1.0), 0)];
+                healed = aggregate(&recipe(), &healed, &next, &excisions).unwrap();
+                clean = aggregate(&recipe(), &clean, &next, &[]).unwrap();
+            }
+            assert_near(&healed, &clean);
+        }
+    }
+
+    #[test]
     fn payloads_of_another_recipe_are_refused() {
         let (payload, mut other) = (update(0.1, 1.0), recipe());
         other.compression.top_k += 1;
-        assert!(matches!(aggregate(&other, &base(), &[(payload.clone(), 0)]), Err(Error::WrongModel { .. })));
-        assert!(matches!(aggregate(&recipe(), &base()[1..], &[(payload.clone(), 0)]), Err(Error::WrongModel { .. })));
-        let mut huge = payload.clone();
-        (huge.chunks[0].low, huge.chunks[0].high) = (0x7f7f, 0x7f7f);
-        let mut fast = recipe();
-        fast.outer_rate *= 4;
-        assert!(matches!(aggregate(&fast, &base(), &[(huge, 0)]), Err(Error::NotFinite { .. })));
+        assert!(matches!(aggregate(&other, &base(), &[(payload.clone(), 0)], &[]), Err(Error::WrongModel { .. })));
+        assert!(matches!(aggregate(&recipe(), &base()[1..], &[(payload.clone(), 0)], &[]), Err(Error::WrongModel { .. })));
+        let mut infinite = base();
+        infinite[7] = f32::INFINITY;
+        assert!(matches!(aggregate(&recipe(), &infinite, &[], &[]), Err(Error::NotFinite { index: 7 })));
         let short = Payload { chunks: Vec::new(), ..payload };
-        assert!(matches!(aggregate(&recipe(), &base(), &[(short, 0)]), Err(Error::WrongModel { .. })));
+        assert!(matches!(aggregate(&recipe(), &base(), &[(short, 0)], &[]), Err(Error::WrongModel { .. })));
     }
 }

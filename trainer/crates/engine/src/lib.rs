@@ -10,7 +10,11 @@
 //! lease, account, data and start state, every machine of the exact profile arrives at the same bits, with any number of
 //! workers. What is computed outside libtorch is plain IEEE-754 arithmetic in a fixed order.
 //!
-//! A process sets the profile up with [`determinism::ensure`] before it does anything else.
+//! [`audit()`] is what a seat makes of the states that a trainer shows, [`score()`] what the update is worth. An update that an
+//! audit finds to be something else is taken out of the model by [`aggregate()`].
+//!
+//! A process sets the profile up with [`determinism::ensure`] before it does anything else. Recipes of the [native](native) profile
+//! are trained with whatever kernels the process was started with, and replays are compared by distance.
 #![deny(missing_docs)]
 
 #[cfg(target_endian = "big")]
@@ -18,12 +22,16 @@ compile_error!("states and parameters are hashed as little-endian bytes, taken f
 
 pub mod bench;
 pub mod determinism;
+pub mod native;
 
 mod aggregate;
+mod audit;
+mod blobs;
 mod data;
 mod evaluate;
 mod optimiser;
 mod pack;
+mod score;
 mod state;
 mod trace;
 mod train;
@@ -31,10 +39,13 @@ mod train;
 #[cfg(test)]
 mod test_recipe;
 
-pub use aggregate::aggregate;
+pub use aggregate::{Excised, aggregate, movement};
+pub use audit::{Replayed, audit};
+pub use blobs::{audited_blobs, state_blobs};
 pub use data::LeaseData;
 pub use evaluate::{evaluate, losses};
 pub use pack::{dequantise, pack};
+pub use score::{OWN_SEQUENCES, PROBE_SEQUENCES, Probe, score};
 pub use state::{TrainingState, parameters_from_bytes, parameters_to_bytes};
 pub use trace::Trace;
 pub use train::{Job, SegmentReport, replay, train_segment};
@@ -61,6 +72,31 @@ pub enum Error {
         lease: Hash,
         /// Hash of the recipe given.
         given: Hash,
+    },
+    /// The parameters are not those the lease starts from.
+    #[error("the lease starts from the model {}, not from the given {}", hex(.lease), hex(.given))]
+    OtherBase {
+        /// Root in the lease.
+        lease: Hash,
+        /// Root of the parameters given.
+        given: Hash,
+    },
+    /// The states given are not those that the audit is about.
+    #[error("an audit needs the states of the case's served leaves, in that order")]
+    States,
+    /// A blob's content does not hash to its address.
+    #[error("blob {} has other content than its address says; delete it and fetch it again", hex(.hash))]
+    Blob {
+        /// Its address.
+        hash: Hash,
+    },
+    /// A blob could not be read.
+    #[error("cannot read blob {}: {source}", hex(.hash))]
+    Fetch {
+        /// Its address.
+        hash: Hash,
+        /// The cause.
+        source: std::io::Error,
     },
     /// A parameter vector, state or payload of another model.
     #[error("expected {expected} values, got {found}: this belongs to another model or recipe")]
@@ -121,6 +157,12 @@ pub enum Error {
     /// A value that is not a finite number, where only finite ones make sense.
     #[error("value {index} is not a finite number")]
     NotFinite {
+        /// Its index.
+        index: usize,
+    },
+    /// A second moment below zero, which no training leads to.
+    #[error("second moment {index} is negative")]
+    Negative {
         /// Its index.
         index: usize,
     },

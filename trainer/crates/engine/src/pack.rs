@@ -11,12 +11,17 @@ use pol_primitives::{
 /// lower index first among equals) as a sign and one of two magnitudes: the mean magnitude of those kept that are not
 /// above the mean of all kept, and the mean of those above it. Means are float64 sums in index order, rounded to bfloat16.
 pub fn pack(recipe: &Recipe, base: &[f32], state: &mut TrainingState) -> Result<Payload, Error> {
-    check_len(base.len(), state.parameters.len())?;
-    check_len(base.len(), state.feedback.len())?;
+    compress(recipe, base, &state.parameters, &mut state.feedback)
+}
+
+/// [`pack`] on the two parts of a state that it is about.
+pub(crate) fn compress(recipe: &Recipe, base: &[f32], parameters: &[f32], feedback: &mut [f32]) -> Result<Payload, Error> {
+    check_len(base.len(), parameters.len())?;
+    check_len(base.len(), feedback.len())?;
     check_len(recipe.model.size() as usize, base.len())?;
     let decay = (f64::from(recipe.compression.feedback) / 1e6) as f32;
-    let total = &mut state.feedback;
-    for ((total, &base), &parameter) in total.iter_mut().zip(base).zip(&state.parameters) {
+    let total = feedback;
+    for ((total, &base), &parameter) in total.iter_mut().zip(base).zip(parameters) {
         *total = decay * *total + (base - parameter);
     }
     if let Some(index) = total.iter().position(|value| !value.is_finite()) {

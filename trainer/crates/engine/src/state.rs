@@ -168,7 +168,8 @@ impl Refusal {
     }
 }
 
-fn hash(values: &[f32]) -> Hash {
+/// The address of an array's blob.
+pub(crate) fn hash(values: &[f32]) -> Hash {
     *blake3::hash(bytemuck::cast_slice(values)).as_bytes()
 }
 

@@ -1,5 +1,5 @@
 use crate::{
-    Error, LeaseData, TrainingState, determinism,
+    Error, LeaseData, TrainingState, native,
     optimiser::{Step, Vectors},
     sum_of_squares,
 };
@@ -9,7 +9,7 @@ use pol_primitives::{
     lease::{Lease, micro_batch},
     recipe::Recipe,
 };
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Everything that fixes a lease's training but the state it starts from.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +39,10 @@ pub struct SegmentReport {
 
 /// Trains segment `segment` (from 0) of the lease, from the state after the segment before it.
 ///
-/// On an error the state is somewhere within the segment and good for nothing. Fails outside the exact profile, when job
-/// and state do not fit together, and when training diverges.
+/// On an error the state is somewhere within the segment and good for nothing. Fails where the process does not compute under
+/// the recipe's numerics profile, when job and state do not fit together, and when training diverges.
 pub fn train_segment(job: &Job<'_>, state: &mut TrainingState, segment: u16) -> Result<SegmentReport, Error> {
-    determinism::check()?;
+    native::check(job.recipe.numerics)?;
     let (segments, steps) = (job.recipe.segments, job.recipe.steps_per_segment(job.lease.tier));
     if segment >= segments {
         return Err(Error::Segment { segment, segments });
@@ -58,12 +58,12 @@ pub fn train_segment(job: &Job<'_>, state: &mut TrainingState, segment: u16) -> 
     Ok(report)
 }
 
-/// Trains segment `segment` again from a state served by its trainer; an auditor compares the
-/// [leaf](TrainingState::leaf) of what it returns with the one opened. The very function the trainer called.
-pub fn replay(job: &Job<'_>, start: TrainingState, segment: u16) -> Result<TrainingState, Error> {
+/// Trains segment `segment` again from a state served by its trainer; returns the state it ends in and that state's leaf, which
+/// an auditor compares with the one opened. The very function the trainer called.
+pub fn replay(job: &Job<'_>, start: TrainingState, segment: u16) -> Result<(TrainingState, Hash), Error> {
     let mut state = start;
-    train_segment(job, &mut state, segment)?;
-    Ok(state)
+    let report = train_segment(job, &mut state, segment)?;
+    Ok((state, report.leaf))
 }
 
 /// A lease under way: what its steps share.
@@ -71,11 +71,12 @@ pub(crate) struct Run<'a> {
     job: &'a Job<'a>,
     layout: Layout,
     decoder: Decoder,
+    device: Device,
     /// Sequences of the lease in reading order.
-    order: Vec<u32>,
+    pub(crate) order: Vec<u32>,
     workers: Vec<Worker>,
     /// Sum of a step's gradients, in micro-batch order.
-    sum: Vec<f32>,
+    pub(crate) sum: Vec<f32>,
 }
 
 /// Where one thread leaves the gradient and the loss of a micro-batch.
@@ -87,7 +88,7 @@ struct Worker {
 impl<'a> Run<'a> {
     pub(crate) fn new(job: &'a Job<'a>, state: &TrainingState) -> Result<Self, Error> {
         let Job { recipe, lease, account, data, .. } = *job;
-        recipe.validate().map_err(Error::Recipe)?;
+        recipe.check().map_err(Error::Recipe)?;
         let given = recipe.hash();
         if lease.recipe != given {
             return Err(Error::OtherRecipe { lease: lease.recipe, given });
@@ -97,13 +98,13 @@ impl<'a> Run<'a> {
         }
         let layout = Layout::new(&recipe.model)?;
         state.check(layout.len())?;
-        // The number of intra-op threads changes bits; workers use the cores.
-        tch::set_num_threads(1);
+        let device = native::prepare(recipe.numerics);
         let workers = job.workers.clamp(1, recipe.tier(lease.tier).accumulation.into());
         let worker = || Worker { gradient: vec![0.0; layout.len()], loss: 0.0 };
         Ok(Self {
             job,
             decoder: Decoder::new(&recipe.model)?,
+            device,
             order: lease.order(account, recipe),
             workers: (0..workers).map(|_| worker()).collect(),
             sum: vec![0.0; layout.len()],
@@ -113,9 +114,15 @@ impl<'a> Run<'a> {
 
     /// One optimiser step, the lease's `step`-th from 0. Returns the mean loss in nats per token.
     pub(crate) fn step(&mut self, state: &mut TrainingState, step: u16) -> Result<f64, Error> {
+        let loss = self.accumulate(&state.parameters, step)?;
+        self.follow(state, step, loss)
+    }
+
+    /// Takes the step along the gradients in `sum`, whose micro-batches had losses of this `sum_of_losses`. Returns the mean loss.
+    pub(crate) fn follow(&mut self, state: &mut TrainingState, step: u16, sum_of_losses: f64) -> Result<f64, Error> {
         let Job { recipe, lease, .. } = *self.job;
         let accumulation = recipe.tier(lease.tier).accumulation;
-        let loss = self.accumulate(state, step)? / f64::from(accumulation);
+        let loss = sum_of_losses / f64::from(accumulation);
         // `sum` is `accumulation` times the gradient; averaging and clipping are one product.
         let norm = sum_of_squares(&self.sum).sqrt() / f64::from(accumulation);
         if !norm.is_finite() || !loss.is_finite() {
@@ -136,13 +143,13 @@ impl<'a> Run<'a> {
         Ok(loss)
     }
 
-    /// Sums the gradients of the step's micro-batches into `sum`, in their order; returns the sum of their losses.
+    /// Sums the gradients of the step's micro-batches at `parameters` into `sum`, in their order; returns the sum of their losses.
     ///
     /// Workers take one micro-batch each, then their gradients are added; so the order of additions, and with it every
     /// bit, is the same for any number of workers.
-    fn accumulate(&mut self, state: &TrainingState, step: u16) -> Result<f64, Error> {
-        let Self { job, layout, decoder, order, workers, sum } = self;
-        let (decoder, weights) = (&*decoder, Weights::new(layout, &state.parameters)?);
+    pub(crate) fn accumulate(&mut self, parameters: &[f32], step: u16) -> Result<f64, Error> {
+        let Self { job, layout, decoder, device, order, workers, sum } = self;
+        let (decoder, weights) = (&*decoder, Weights::on(layout, parameters, *device)?);
         let mut micros = 0..job.recipe.tier(job.lease.tier).accumulation;
         let (mut total, mut first) = (0.0, true);
         while !micros.is_empty() {
@@ -150,7 +157,8 @@ impl<'a> Run<'a> {
             let trained = std::thread::scope(|scope| {
                 let mut tasks = Vec::with_capacity(wave.len());
                 for (worker, micro) in wave {
-                    let (weights, tokens) = (weights.share(true)?, batch(job, order, step, micro)?);
+                    let (weights, tokens) =
+                        (weights.share(true)?, batch(job, order, step, micro)?.f_to(*device).map_err(pol_model::Error::from)?);
                     tasks.push(move || worker.train(decoder, &weights, &tokens).map(|()| worker));
                 }
                 // The last one needs no thread of its own.

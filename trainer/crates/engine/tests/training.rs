@@ -10,6 +10,7 @@ use pol_engine::{
 };
 use pol_model::initial_parameters;
 use pol_primitives::{
+    audit::AuditConfig,
     data::ShardId,
     lease::Lease,
     payload::Payload,
@@ -57,6 +58,7 @@ impl Work {
             head_tokens: 1_000,
             recipe: recipe.hash(),
             carry: [0; 32],
+            carry_round: 0,
             shards: ids.try_into().unwrap(),
         };
         Self { recipe, lease, shards }
@@ -102,8 +104,8 @@ fn every_segment_replays_to_its_leaf() {
     let work = Work::new();
     let (states, _) = work.train(work.initial(), 1);
     for (segment, pair) in (0..).zip(states.windows(2)) {
-        let end = work.with(2, |job| replay(job, pair[0].clone(), segment)).unwrap();
-        assert_eq!(end.leaf(), pair[1].leaf());
+        let (end, leaf) = work.with(2, |job| replay(job, pair[0].clone(), segment)).unwrap();
+        assert_eq!(leaf, pair[1].leaf());
         assert_eq!(end, pair[1]);
     }
     let mut trace = Trace::new(states[0].leaf());
@@ -117,8 +119,7 @@ fn every_segment_replays_to_its_leaf() {
 fn every_input_is_in_the_leaf() {
     let work = Work::new();
     let start = work.train(work.initial(), 1).0.swap_remove(1);
-    let leaf =
-        |work: &Work, start: &TrainingState, segment| work.with(1, |job| replay(job, start.clone(), segment)).unwrap().leaf();
+    let leaf = |work: &Work, start: &TrainingState, segment| work.with(1, |job| replay(job, start.clone(), segment)).unwrap().1;
     let honest = leaf(&work, &start, 1);
     assert_eq!(honest, leaf(&work, &start, 1));
     assert_ne!(honest, leaf(&work, &start, 2));
@@ -173,7 +174,7 @@ fn the_bits_are_those_of_the_network() {
     let payload = pack(&work.recipe, &work.initial().parameters, &mut end).unwrap();
     let update = blake3::hash(&payload.encode()).to_hex();
     let carry = blake3::Hash::from_bytes(end.carry().hash()).to_hex();
-    let next = aggregate(&work.recipe, &work.initial().parameters, &[(payload.clone(), 0), (payload, 2)]).unwrap();
+    let next = aggregate(&work.recipe, &work.initial().parameters, &[(payload.clone(), 0), (payload, 2)], &[]).unwrap();
     let root = blake3::Hash::from_bytes(TrainingState::fresh(next).root()).to_hex();
     assert_eq!(
         [&leaf[..16], &update[..16], &carry[..16], &root[..16]],
@@ -196,10 +197,10 @@ fn a_lease_learns_and_its_update_carries_it_to_the_head() {
     assert_ne!(end.leaf(), before, "the feedback is part of what a lease leaves behind");
     let bytes = payload.encode();
     let payload = Payload::decode(&bytes, work.recipe.compression.top_k, work.recipe.model.size()).unwrap();
-    let head = aggregate(&work.recipe, &base, &[(payload.clone(), 0)]).unwrap();
+    let head = aggregate(&work.recipe, &base, &[(payload.clone(), 0)], &[]).unwrap();
     let learnt = work.held_out(&head);
     assert!(learnt < fresh - 0.1, "head {learnt}, before {fresh}");
-    assert_eq!(head, aggregate(&work.recipe, &base, &[(payload, 0)]).unwrap());
+    assert_eq!(head, aggregate(&work.recipe, &base, &[(payload, 0)], &[]).unwrap());
 
     // The next lease starts from the head with the moments and the feedback of this one, and learns on.
     let next = TrainingState { parameters: head, ..end };
@@ -267,4 +268,15 @@ fn speed_is_measured_over_whole_steps() {
     let speed = bench::measure(&work.recipe, Tier::Miner, 2, Duration::ZERO).unwrap();
     assert_eq!((speed.mode, speed.workers, speed.steps, speed.tokens), (Some(Mode::Exact), 2, 1, 96));
     assert!(speed.tokens_per_second() > 0.0);
+}
+
+#[test]
+fn an_audit_s_cost_is_measured_part_by_part() {
+    let (work, config) = (Work::new(), AuditConfig { seats: 3, segments: 2, probe: 2, ..AuditConfig::default() });
+    let cost = bench::audit_cost(&work.recipe, Tier::Miner, 2, &config).unwrap();
+    assert_eq!((cost.tier, cost.segments, cost.drawn, cost.seats), (Tier::Miner, 4, 2, 3));
+    let parts = [cost.train, cost.trace, cost.pack, cost.replay, cost.states, cost.packing, cost.score, cost.probe];
+    assert!(parts.into_iter().all(|seconds| seconds.is_finite()) && cost.ratio() > 0.0, "{cost:?}");
+    // Eight arrays of 5,760 values, two chunks of 512 values of 14 bits, six shards of 129 tokens.
+    assert_eq!(cost.bytes, 8 * 4 * 5_760 + 15 + 2 * (4 + 896) + 6 * 4 * 129);
 }

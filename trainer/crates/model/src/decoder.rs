@@ -24,7 +24,7 @@ impl Decoder {
     }
 
     /// Mean cross-entropy of each sequence in nats per token, float32 `[batch]`, of predicting every token of `tokens`
-    /// (int64 `[batch, length + 1]`) but the first from those before it.
+    /// (int64 `[batch, length + 1]`, on the device of the weights) but the first from those before it.
     pub fn loss(&self, weights: &Weights, tokens: &Tensor) -> Result<Tensor, Error> {
         let (batch, longer) = tokens.size2()?;
         let length = longer - 1;
@@ -44,7 +44,7 @@ impl Decoder {
         let [embedding, positions, blocks @ .., norm, norm_bias] = weights.tensors() else {
             return Err(Error::Length { expected: BLOCK, found: weights.tensors().len() });
         };
-        let mask = causal_mask(length)?;
+        let mask = causal_mask(length, tokens.device())?;
         let mut x = Tensor::f_embedding(embedding, tokens, -1, false, false)?
             .f_add(&positions.f_narrow(0, 0, length)?)?
             .f_view([batch * length, self.width])?;
@@ -84,8 +84,8 @@ impl Decoder {
 }
 
 /// What is added to the scores, `[1, length, length]`: minus infinity where a key comes after the query.
-fn causal_mask(length: i64) -> Result<Tensor, Error> {
-    Ok(Tensor::f_full([1, length, length], f64::NEG_INFINITY, (Kind::Float, Device::Cpu))?.f_triu(1)?)
+fn causal_mask(length: i64, device: Device) -> Result<Tensor, Error> {
+    Ok(Tensor::f_full([1, length, length], f64::NEG_INFINITY, (Kind::Float, device))?.f_triu(1)?)
 }
 
 #[cfg(test)]

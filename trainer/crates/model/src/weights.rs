@@ -1,5 +1,5 @@
 use crate::{Error, Layout};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// A model's parameters as tensors, for one thread.
 #[derive(Debug)]
@@ -10,12 +10,17 @@ pub struct Weights {
 impl Weights {
     /// Cuts the tensors of `layout` out of `flat`, copying it once.
     pub fn new(layout: &Layout, flat: &[f32]) -> Result<Self, Error> {
+        Self::on(layout, flat, Device::Cpu)
+    }
+
+    /// The same in the memory of `device`, where whatever uses these weights is computed.
+    pub fn on(layout: &Layout, flat: &[f32], device: Device) -> Result<Self, Error> {
         if flat.len() != layout.len() {
             return Err(Error::Length { expected: layout.len(), found: flat.len() });
         }
         let tensors = layout.tensors().iter().map(|slot| {
             let shape: Vec<i64> = slot.parameter.shape.iter().copied().map(i64::from).collect();
-            Ok(Tensor::f_from_slice(&flat[slot.range()])?.f_view(shape.as_slice())?)
+            Ok(Tensor::f_from_slice(&flat[slot.range()])?.f_view(shape.as_slice())?.f_to(device)?)
         });
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }

@@ -1,0 +1,134 @@
+//! Audits honest leases until ten thousand segments have been replayed, or as many as the first argument says, and counts those
+//! that are taken for a cheat's. Ends with status 1 when there is one.
+//!
+//! A fleet of trainers of all tiers trains one head after the other, from fresh and carried states, whole leases and leases
+//! stopped early, some late for their round, with one to four workers; every segment of every lease is audited, alone or in a
+//! draw of up to four, by a seat with another number of workers. As many fleets as there are cores run side by side.
+
+#[path = "../tests/work/mod.rs"]
+mod work;
+
+use pol_engine::{
+    TrainingState, aggregate,
+    determinism::{self, Mode},
+};
+use pol_model::initial_parameters;
+use pol_primitives::{
+    MILLION,
+    audit::Verdict,
+    model::{Gpt2Spec, ModelSpec},
+    payload::Payload,
+    prf::Prf,
+    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
+};
+use std::{
+    env,
+    error::Error,
+    process::ExitCode,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Instant,
+};
+use work::Work;
+
+/// Trainers of a fleet: two of each tier.
+const TRAINERS: u8 = 8;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    determinism::ensure(Mode::Exact)?;
+    let target: u32 = env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
+    let fleets = thread::available_parallelism()?.get();
+    let (count, start) = (Counts::default(), Instant::now());
+    thread::scope(|scope| {
+        for fleet in 0..fleets {
+            let count = &count;
+            scope.spawn(move || run_fleet(fleet as u8, target, count));
+        }
+    });
+    let [segments, leases, wrong] = [&count.segments, &count.leases, &count.wrong].map(|count| count.load(Ordering::Relaxed));
+    // With none in n, fewer than 3/n with 95 % confidence: (1 - 3/n)^n is about 1/20.
+    println!(
+        "{segments} honest segments of {leases} leases audited in {:.0} s on {fleets} cores: {wrong} false positives (95 % bound {:.1e})",
+        start.elapsed().as_secs_f64(),
+        (f64::from(wrong) + 3.0) / f64::from(segments.max(1)),
+    );
+    Ok(if wrong == 0 && segments >= target { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[derive(Default)]
+struct Counts {
+    segments: AtomicU32,
+    leases: AtomicU32,
+    wrong: AtomicU32,
+}
+
+fn run_fleet(fleet: u8, target: u32, count: &Counts) {
+    let recipe = recipe();
+    let mut prf = Prf::new("honest segments", &[fleet; 32], &[]);
+    let mut carried: Vec<TrainingState> =
+        (0..TRAINERS).map(|_| TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed))).collect();
+    let mut heads = [carried[0].parameters.clone(), carried[0].parameters.clone()];
+    for round in 0.. {
+        let mut updates = Vec::new();
+        for (place, carried) in carried.iter_mut().enumerate() {
+            if count.segments.load(Ordering::Relaxed) >= target {
+                return;
+            }
+            let staleness = u8::from(prf.below(8) == 0);
+            let start = TrainingState { parameters: heads[usize::from(1 - staleness)].clone(), ..carried.clone() };
+            let tier = Tier::ALL[place % Tier::ALL.len()];
+            let work = Work::new(&recipe, tier, [place as u8; 32], &start, round);
+            let stop = if prf.below(4) == 0 { 1 + prf.below(recipe.segments.into()) as u16 } else { recipe.segments };
+            let submitted = work.honest(start, stop, 1 + prf.below(4) as usize);
+            let mut order: Vec<u16> = prf.permutation(stop.into()).into_iter().map(|segment| segment as u16).collect();
+            while !order.is_empty() {
+                let mut drawn = order.split_off(order.len().saturating_sub(1 + prf.below(4) as usize));
+                drawn.sort_unstable();
+                let workers = 1 + prf.below(4) as usize;
+                let verdict = submitted.verdict(&work, &drawn, workers);
+                if verdict != Verdict::Valid {
+                    count.wrong.fetch_add(drawn.len() as u32, Ordering::Relaxed);
+                    eprintln!(
+                        "fleet {fleet}, round {round}, {tier:?}, segments {drawn:?} of {stop}, {workers} workers: {verdict:?}"
+                    );
+                }
+                report(count.segments.fetch_add(drawn.len() as u32, Ordering::Relaxed), drawn.len() as u32, target);
+            }
+            count.leases.fetch_add(1, Ordering::Relaxed);
+            let payload = Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size());
+            updates.push((payload.expect("what was encoded is decoded"), staleness));
+            *carried = submitted.left;
+        }
+        let next = aggregate(&recipe, &heads[1], &updates, &[]).expect("honest updates");
+        heads = [std::mem::take(&mut heads[1]), next];
+    }
+}
+
+/// Says so at every twentieth of the way.
+fn report(before: u32, more: u32, target: u32) {
+    let twentieths = |segments: u32| u64::from(segments) * 20 / u64::from(target.max(1));
+    if twentieths(before + more) > twentieths(before) {
+        eprintln!("{} of {target} segments", before + more);
+    }
+}
+
+/// 4,672 parameters, leases of 6 segments of one to three steps.
+fn recipe() -> Recipe {
+    let tier =
+        |micro_batch, accumulation, inner_steps, cadence| TierParameters { micro_batch, accumulation, inner_steps, cadence };
+    Recipe {
+        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 16, layers: 1, heads: 2, feed_forward: 32, context: 16 }),
+        tokenizer: [1; 32],
+        seed: [2; 32],
+        sequence: 16,
+        shard_tokens: 64,
+        tiers: [tier(1, 1, 6, 2), tier(2, 1, 12, 1), tier(2, 2, 6, 1), tier(2, 3, 18, 1)],
+        optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
+        schedule: Schedule { peak: 5_000_000, warmup_steps: 4, decay_tokens: 0, floor: MILLION },
+        gradient_clip: MILLION,
+        outer_rate: MILLION,
+        compression: Compression { top_k: 512, feedback: 950_000 },
+        segments: 6,
+        numerics: Numerics::Exact,
+    }
+}
