@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A whole network on this machine: a node, trainers and validators that train one model, watched until it has moved N times.
+# A whole network on this machine: a node, trainers and validators that train one model and audit each other, watched until the
+# model has moved N times and the rewards for that are claimed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,9 @@ usage() {
 usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--rpc-port PORT]
 
 Sets up what is missing, builds, then runs one pol-node and separate pol-trainer processes until the model has moved N
-times or you press Ctrl-C. It stops everything it started. The exit code is 0 only if every asked-for round moved the head.
+times or you press Ctrl-C. Then it waits until the updates of those rounds are audited and settled and what can be claimed
+is claimed (ten minutes at most), stops everything it started, and checks the whole state of the stopped chain. The exit code
+is 0 only if every asked-for round moved the head, all of them were settled, and all money adds up.
 
   --rounds N      stop after N rounds; without it, run until Ctrl-C
   --trainers N    trainers, 1 to 16 (2)
@@ -48,16 +51,21 @@ if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$wo
 logs="$out/logs"
 mkdir -p "$logs"
 started=()
-stop() {
-    trap - EXIT INT TERM
+halt() {
+    [ ${#started[@]} -gt 0 ] || return 0
     # Trainers first, so that they can say goodbye to the node; what does not listen is killed.
     for ((i = ${#started[@]} - 1; i >= 0; i--)); do kill -TERM "${started[i]}" 2>/dev/null || true; done
     for ((i = 0; i < 50; i++)); do
         kill -0 "${started[@]}" 2>/dev/null || break
         sleep 0.1
     done
-    [ ${#started[@]} = 0 ] || kill -KILL "${started[@]}" 2>/dev/null || true
+    kill -KILL "${started[@]}" 2>/dev/null || true
     wait 2>/dev/null || true
+    started=()
+}
+stop() {
+    trap - EXIT INT TERM
+    halt
     rm -rf "$work"
 }
 trap stop EXIT
@@ -102,11 +110,12 @@ for ((i = 2; i <= validators; i++)); do
     start "validator-$i" "$trainer" --role validator --dev-account "validator-$i" --base-path "$work/validator-$i" --workers 1
 done
 for ((i = 1; i <= trainers; i++)); do
-    start "trainer-$i" "$trainer" --tier miner --dev-account "trainer-$i" --base-path "$work/trainer-$i" --workers "$workers"
+    start "trainer-$i" "$trainer" --tier miner --dev-account "trainer-$i" --base-path "$work/trainer-$i" --workers "$workers" \
+        --state-budget 1
 done
 
 limit=()
-[ "$rounds" = 0 ] || limit=(--rounds "$rounds")
+[ "$rounds" = 0 ] || limit=(--rounds "$rounds" --settle 600)
 "$trainer" observe --log warn "${limit[@]}" --out "$out/summary.json" "${json[@]}" &
 observer=$!
 started+=("$observer")
@@ -116,4 +125,8 @@ while kill -0 "$observer" 2>/dev/null; do
 done
 wait "$observer"
 [ "$rounds" = 0 ] || say "the model moved $rounds times"
+halt
+say "checking the state of the stopped chain"
+"$POL_BIN/pol-node" check-state --chain dev --base-path "$work/node" "${json[@]}" 2>"$logs/check-state.log" ||
+    { cat "$logs/check-state.log" >&2; exit 1; }
 [ "$out" = "$work" ] || say "summary: $out/summary.json"

@@ -4,7 +4,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pol_chain::Signer;
 use pol_engine::determinism::Mode;
-use pol_primitives::{data::SourceKind, recipe::Tier};
+use pol_primitives::{
+    data::{ShardId, SourceKind},
+    recipe::Tier,
+};
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
 const EXAMPLES: &str = "\
@@ -13,6 +16,7 @@ Examples:
   pol-trainer --role validator --dev-account alice       check and attest the work of trainers
   pol-trainer data ingest --input texts --out data       turn a folder of texts into shards
   pol-trainer status --watch                             follow rounds and the model
+  pol-trainer data trace 0/17                            where a shard comes from and what it did to the model
   pol-trainer verify-head                                replay the model's history and compare its hash";
 
 /// Trains one global language model together with people you need not trust.
@@ -54,8 +58,10 @@ pub enum Command {
     /// Make or show the key of an account.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Measure training speed and payload size on this machine.
+    /// Measure training speed, payload size and what audits cost on this machine.
     Bench(BenchOptions),
+    /// Measure how far apart honest replays end with fast kernels, and how near cheats come: the tolerance between them.
+    Calibrate(crate::commands::calibrate::CalibrateOptions),
     /// Replay every included update since genesis and compare the result with the head on chain.
     VerifyHead(VerifyOptions),
     /// Watch rounds, measure each new model on held-out text, and write a summary.
@@ -165,11 +171,20 @@ pub struct RunOptions {
     /// Threads that train. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
+    /// Disk space for the training states of updates that are not settled yet, in GiB. Where it is short, some are kept and the
+    /// others trained again when an audit asks for them.
+    #[arg(long, value_name = "GIB", default_value_t = 20.0, value_parser = gibibytes)]
+    pub state_budget: f64,
     #[command(flatten)]
     pub swarm: SwarmOptions,
     /// Folder made by `data ingest` whose shards to serve to others.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+fn gibibytes(text: &str) -> Result<f64, String> {
+    let size = text.parse().ok().filter(|size: &f64| size.is_finite() && *size >= 0.0);
+    size.ok_or_else(|| "a size is a number of GiB, such as 20 or 0.5".into())
 }
 
 #[derive(Args, Clone)]
@@ -228,6 +243,8 @@ pub enum DataCommand {
     Ingest(IngestOptions),
     /// Register an ingested folder on the chain: one source, a manifest to train on and a held-out one.
     Register(RegisterOptions),
+    /// Tell where a shard comes from and what it did to the model: source, manifest, round, trainer, improvement.
+    Trace(TraceOptions),
 }
 
 #[derive(Args)]
@@ -279,6 +296,23 @@ pub struct RegisterOptions {
     /// SPDX identifier of its licence.
     #[arg(long, value_name = "SPDX", default_value = "LicenseRef-Public-Domain")]
     pub licence: String,
+}
+
+#[derive(Args)]
+pub struct TraceOptions {
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// The shard, by its manifest and its place there.
+    #[arg(value_name = "MANIFEST/INDEX", value_parser = shard_id)]
+    pub shard: ShardId,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn shard_id(text: &str) -> Result<ShardId, String> {
+    let parts = text.split_once('/').and_then(|(manifest, index)| Some((manifest.parse().ok()?, index.parse().ok()?)));
+    parts.map(|(manifest, index)| ShardId { manifest, index }).ok_or_else(|| "a shard is MANIFEST/INDEX, such as 0/17".into())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -335,6 +369,15 @@ pub enum RecipeCommand {
         #[command(flatten)]
         key: KeyOptions,
         /// JSON object with join, train, reveal, attest, lead and missed.
+        json: String,
+    },
+    /// Set how much is audited and how long it may take, with the key of governance.
+    Audits {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// JSON object with seats, more_seats, segments, probe, and mix, serve, replay, open, reveal in blocks, escrow in rounds.
         json: String,
     },
 }
@@ -413,6 +456,9 @@ pub struct BenchOptions {
     /// Threads of that measurement.
     #[arg(long, hide = true, default_value_t = 1)]
     pub threads: u16,
+    /// Measure what an audit costs; used by the command itself.
+    #[arg(long, hide = true)]
+    pub audit: bool,
 }
 
 #[derive(Args)]
@@ -443,6 +489,9 @@ pub struct ObserveOptions {
     /// Held-out sequences measured for each model.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub sequences: usize,
+    /// After the last round, wait at most this long until its updates are settled and what can be claimed is claimed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub settle: u64,
 }
 
 #[cfg(test)]
@@ -462,5 +511,17 @@ mod tests {
         assert!(dev_uri("").is_err());
         assert!(dev_uri("trainer-").is_err());
         assert!(dev_uri("a//b").is_err());
+    }
+
+    #[test]
+    fn shards_and_sizes_are_read() {
+        assert_eq!(shard_id("3/17"), Ok(ShardId { manifest: 3, index: 17 }));
+        for text in ["", "3", "3/", "/3", "3/x", "3/1/2", "-1/2"] {
+            assert!(shard_id(text).is_err(), "{text}");
+        }
+        assert_eq!(gibibytes("0.5"), Ok(0.5));
+        for text in ["", "x", "-1", "inf", "NaN"] {
+            assert!(gibibytes(text).is_err(), "{text}");
+        }
     }
 }

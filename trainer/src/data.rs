@@ -15,8 +15,10 @@ use pol_primitives::{
 use std::collections::HashMap;
 
 const HASH_BYTES: u64 = 32;
-/// Tag of blobs that only the open lease needs.
-pub const LEASE_TAG: &str = "lease";
+/// Label of the blobs that lease `nonce` needs until its update is settled.
+pub fn lease_tag(nonce: u32) -> String {
+    format!("lease/{nonce}")
+}
 
 /// Fetches shards, remembering each manifest's list of hashes.
 pub struct ShardReader {
@@ -25,6 +27,7 @@ pub struct ShardReader {
 }
 
 impl ShardReader {
+    /// Knows no manifest yet.
     pub fn new(peer: Peer) -> Self {
         Self { peer, manifests: HashMap::new() }
     }
@@ -48,23 +51,30 @@ impl ShardReader {
         self.manifests.get(&id).ok_or_else(|| Failure::passing(anyhow!("manifest {id} is gone")))
     }
 
-    /// The tokens of one shard, checked against its manifest and the recipe.
-    async fn shard(&mut self, recipe: &Recipe, id: ShardId, keep: &str) -> Result<Vec<u32>> {
+    /// The tokens of one shard, checked against its manifest and the recipe. Its owner and then `first` are asked before others;
+    /// it is kept under the label `keep`.
+    pub async fn shard(&mut self, recipe: &Recipe, id: ShardId, first: &[AccountId], keep: &str) -> Result<Vec<u32>> {
         let (manifest, hashes) = self.manifest(id.manifest).await?;
-        let owner = manifest.owner;
+        let first = [&[manifest.owner], first].concat();
         let hash = *hashes
             .get(id.index as usize)
             .ok_or_else(|| Failure::passing(anyhow!("manifest {} has no shard {}", id.manifest, id.index)))?;
         let bytes = (u64::from(recipe.shard_tokens) + 1) * 4;
-        let shard = self.peer.blob(&hash, bytes, &[owner], keep).await?;
+        let shard = self.peer.blob(&hash, bytes, &first, keep).await?;
         pol_data::decode_shard(&shard, recipe.shard_tokens, recipe.model.vocabulary()).map_err(Failure::passing)
     }
 
-    /// The data of a lease.
-    pub async fn lease_data(&mut self, recipe: &Recipe, shards: &[ShardId]) -> Result<LeaseData> {
+    /// The data of a lease, kept under the label `keep`; `first` as in [`Self::shard`].
+    pub async fn lease_data(
+        &mut self,
+        recipe: &Recipe,
+        shards: &[ShardId],
+        first: &[AccountId],
+        keep: &str,
+    ) -> Result<LeaseData> {
         let mut tokens = Vec::with_capacity(shards.len());
         for id in shards {
-            tokens.push(self.shard(recipe, *id, &format!("{LEASE_TAG}/{}-{}", id.manifest, id.index)).await?);
+            tokens.push(self.shard(recipe, *id, first, keep).await?);
         }
         Ok(LeaseData::new(recipe, tokens)?)
     }
@@ -82,7 +92,7 @@ impl ShardReader {
             // Spread over the whole text, so that no one document decides.
             for i in 0..needed {
                 let index = (u64::from(i) * u64::from(manifest.info.shards) / u64::from(needed)) as u32;
-                tokens.push(self.shard(recipe, ShardId { manifest: id, index }, &format!("held-out/{id}-{index}")).await?);
+                tokens.push(self.shard(recipe, ShardId { manifest: id, index }, &[], &format!("held-out/{id}-{index}")).await?);
             }
             return Ok(Some(LeaseData::new(recipe, tokens)?));
         }

@@ -14,15 +14,29 @@ pub enum Failure {
     Fatal(anyhow::Error),
 }
 
+/// What a step of a role comes to.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
+    /// One that time may mend.
     pub fn passing(error: impl Into<anyhow::Error>) -> Self {
         Self::Passing(error.into())
     }
 
+    /// One that only a person can mend.
     pub fn fatal(error: impl Into<anyhow::Error>) -> Self {
         Self::Fatal(error.into())
+    }
+
+    /// Logs what is passing, so that what comes next is done all the same.
+    pub fn pass(self) -> Result<()> {
+        match self {
+            Self::Passing(error) => {
+                tracing::warn!("{}; trying again with the next block", explain(&error));
+                Ok(())
+            }
+            fatal => Err(fatal),
+        }
     }
 
     /// The error, for commands that have no next block to wait for.

@@ -6,18 +6,22 @@ use crate::{
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
-use pol_engine::{parameters_from_bytes, parameters_to_bytes};
+use pol_engine::{Excised, parameters_from_bytes, parameters_to_bytes};
 use pol_primitives::{
     Hash, RoundNumber,
+    audit::Excision,
     head::{Head, RoundRecord, Update},
     payload::Payload,
     recipe::Recipe,
     submission::{Included, Submission},
 };
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// Heads whose parameters are kept for peers that lag behind.
-const KEPT_MODELS: u32 = 2;
+/// Heads whose parameters are kept for peers that lag behind, and for audits of the updates made from them.
+const KEPT_MODELS: u32 = 4;
 /// Rounds a peer catches up by applying updates; further back, fetching the parameters is cheaper.
 const MAX_CATCH_UP: u32 = 4;
 const VALUE_BYTES: u64 = 4;
@@ -27,13 +31,17 @@ const FETCHED_TAG: &str = "model/fetched";
 /// The parameters of one head.
 #[derive(Clone)]
 pub struct Model {
+    /// The head's root.
     pub root: Hash,
+    /// In canonical order.
     pub parameters: Arc<Vec<f32>>,
 }
 
 /// One included update with its payload.
 pub struct IncludedUpdate {
+    /// As the chain knows it.
     pub update: Update<AccountId>,
+    /// What it does to the parameters.
     pub payload: Payload,
 }
 
@@ -45,6 +53,7 @@ pub struct ModelKeeper {
 }
 
 impl ModelKeeper {
+    /// Knows no model yet.
     pub fn new(peer: Peer) -> Self {
         Self { peer, current: None }
     }
@@ -69,7 +78,7 @@ impl ModelKeeper {
             None => {
                 tracing::info!("fetching the model of round {} from peers", head.round);
                 self.peer.swarm.release(FETCHED_TAG).await?;
-                self.fetch(&head.root, recipe, FETCHED_TAG).await?
+                fetch(&self.peer, &head.root, recipe, &[], FETCHED_TAG).await?
             }
         };
         let tag = model_tag(head.round);
@@ -82,9 +91,6 @@ impl ModelKeeper {
 
     /// The model from what this process has; none when the result is not the head or the way there is too long.
     async fn compute(&self, head: &Head, recipe: &Recipe) -> Result<Option<Model>> {
-        if recipe.hash() != head.recipe_hash {
-            return Ok(None);
-        }
         let (start, mut model) = match &self.current {
             Some((round, current)) if head.round > *round && head.round - round <= MAX_CATCH_UP => (*round, current.clone()),
             _ if head.round <= MAX_CATCH_UP => (0, initial_model(recipe).await?),
@@ -93,8 +99,7 @@ impl ModelKeeper {
         for round in start + 1..=head.round {
             let Some(record) = self.peer.chain.round_record(round).await? else { continue };
             let Some(made) = record.head else { continue };
-            let updates = included_updates(&self.peer, recipe, round, &record).await?;
-            model = apply(recipe, &model, updates).await?;
+            model = replay_round(&self.peer, &model, &record, &made).await?.0;
             if model.root != made.root {
                 return Err(Failure::passing(anyhow!(
                     "round {round} gives {} here and {} on chain",
@@ -105,14 +110,24 @@ impl ModelKeeper {
         }
         Ok((model.root == head.root).then_some(model))
     }
+}
 
-    /// The model whose parameters hash to `root`, from this machine or a peer, kept under the label `keep`.
-    pub async fn fetch(&self, root: &Hash, recipe: &Recipe, keep: &str) -> Result<Model> {
-        let size = recipe.model.size();
-        let bytes = self.peer.blob(root, size * VALUE_BYTES, &[], keep).await?;
-        let parameters = parameters_from_bytes(&bytes, size as usize).map_err(Failure::passing)?;
-        Ok(Model { root: *root, parameters: Arc::new(parameters) })
+/// The model whose parameters hash to `root`, from this machine or a peer, `first` before others, kept under the label `keep`.
+pub async fn fetch(peer: &Peer, root: &Hash, recipe: &Recipe, first: &[AccountId], keep: &str) -> Result<Model> {
+    let size = recipe.model.size();
+    let bytes = peer.blob(root, size * VALUE_BYTES, first, keep).await?;
+    let parameters = parameters_from_bytes(&bytes, size as usize).map_err(Failure::passing)?;
+    Ok(Model { root: *root, parameters: Arc::new(parameters) })
+}
+
+/// The head that `round` moved or tried to move; none for round zero.
+pub async fn head_before(peer: &Peer, round: RoundNumber) -> Result<Option<Head>> {
+    for earlier in (0..round).rev() {
+        if let Some(head) = peer.chain.round_record(earlier).await?.and_then(|record| record.head) {
+            return Ok(Some(head));
+        }
     }
+    Ok(None)
 }
 
 /// Models take turns under a few names, so that a newer one lets go of an older one.
@@ -137,12 +152,12 @@ pub async fn initial_model(recipe: &Recipe) -> Result<Model> {
     Ok(Model { root, parameters: Arc::new(parameters) })
 }
 
-/// The model after `updates`, which are in account order.
-pub async fn apply(recipe: &Recipe, base: &Model, updates: Vec<IncludedUpdate>) -> Result<Model> {
+/// The model after `updates`, which are in account order, and without what is `excised` from earlier rounds.
+pub async fn apply(recipe: &Recipe, base: &Model, updates: Vec<IncludedUpdate>, excised: Vec<Excised>) -> Result<Model> {
     let (recipe, parameters) = (recipe.clone(), base.parameters.clone());
     let (parameters, root) = tokio::task::spawn_blocking(move || {
-        let updates: Vec<_> = updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect();
-        let next = pol_engine::aggregate(&recipe, &parameters, &updates)?;
+        let updates = payloads(updates);
+        let next = pol_engine::aggregate(&recipe, &parameters, &updates, &excised)?;
         let root = root_of(&next);
         Ok::<_, pol_engine::Error>((next, root))
     })
@@ -150,40 +165,103 @@ pub async fn apply(recipe: &Recipe, base: &Model, updates: Vec<IncludedUpdate>) 
     Ok(Model { root, parameters: Arc::new(parameters) })
 }
 
-/// The updates that `record` says its head was made of, with their payloads, in account order.
-pub async fn included_updates(
+/// What aggregating takes of updates.
+fn payloads(updates: impl IntoIterator<Item = IncludedUpdate>) -> Vec<(Payload, u8)> {
+    updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect()
+}
+
+/// The model that the head `made` is, computed from `base`, the model before it, by everything that `record` says of its
+/// round; and the updates it was made of.
+pub async fn replay_round(
+    peer: &Peer,
+    base: &Model,
+    record: &RoundRecord<AccountId>,
+    made: &Head,
+) -> Result<(Model, Vec<Update<AccountId>>)> {
+    let recipe = peer.recipe(&made.recipe_hash).await?;
+    let included = included_updates(peer, &recipe, made.round, record).await?;
+    let updates = included.iter().map(|included| included.update).collect();
+    let excised = excised(peer, made.round, &record.excised).await?;
+    Ok((apply(&recipe, base, included, excised).await?, updates))
+}
+
+/// What the head of `round` takes out of earlier rounds when it takes out `excisions`: each of those rounds as the heads since
+/// then left it, and as it is to be.
+pub async fn excised(peer: &Peer, round: RoundNumber, excisions: &[Excision]) -> Result<Vec<Excised>> {
+    let mut by_round = BTreeMap::<RoundNumber, BTreeSet<u8>>::new();
+    for excision in excisions {
+        by_round.entry(excision.round).or_default().insert(excision.index);
+    }
+    let mut excised = Vec::new();
+    for (earlier, taken_out) in by_round {
+        let missing = || Failure::passing(anyhow!("the node has no record of the head of round {earlier}"));
+        let record = peer.chain.round_record(earlier).await?.ok_or_else(missing)?;
+        let recipe = peer.recipe(&record.head.ok_or_else(missing)?.recipe_hash).await?;
+        let mut gone = BTreeSet::new();
+        for since in earlier + 1..round {
+            let heads = peer.chain.round_record(since).await?.map_or_else(Vec::new, |record| record.excised.into_inner());
+            gone.extend(heads.into_iter().filter(|excision| excision.round == earlier).map(|excision| excision.index));
+        }
+        let index = |account: &AccountId| record.revealed.iter().position(|revealed| revealed == account);
+        let is_among = |update: &IncludedUpdate, set: &BTreeSet<u8>| {
+            index(&update.update.account).is_some_and(|index| set.iter().any(|&other| usize::from(other) == index))
+        };
+        let mut included = included_updates(peer, &recipe, earlier, &record).await?;
+        included.retain(|update| !is_among(update, &gone));
+        let stays: Vec<bool> = included.iter().map(|update| !is_among(update, &taken_out)).collect();
+        let before = payloads(included);
+        let after = before.iter().zip(stays).filter(|(_, stays)| *stays).map(|(update, _)| update.clone()).collect();
+        excised.push(Excised { recipe, before, after });
+    }
+    Ok(excised)
+}
+
+/// The updates that the head of the concluded `round` was made of, with their payloads, in account order.
+async fn included_updates(
     peer: &Peer,
     recipe: &Recipe,
     round: RoundNumber,
     record: &RoundRecord<AccountId>,
 ) -> Result<Vec<IncludedUpdate>> {
-    let submissions = peer.chain.submissions(round).await?;
-    updates_of(peer, recipe, &submissions, &record.included).await
+    with_payloads(peer, recipe, peer.chain.updates(round).await?, record.included.len()).await
 }
 
-/// The updates of `included` among a round's submissions, with their payloads, in account order.
+/// The updates of `included` among the reveals of the round under way, with their payloads, in account order.
 pub async fn updates_of(
     peer: &Peer,
     recipe: &Recipe,
     submissions: &[(AccountId, Submission)],
     included: &Included,
 ) -> Result<Vec<IncludedUpdate>> {
-    let mut updates = Vec::new();
-    for (account, submission) in submissions {
-        let Some(opened) = submission.opened.filter(|opened| included.contains(opened.index)) else { continue };
-        let payload = peer.payload(recipe, account, &opened.payload_hash).await?;
-        let update = Update {
+    let update = |(account, submission): &(AccountId, Submission)| {
+        let opened = submission.opened.filter(|opened| included.contains(opened.index))?;
+        Some(Update {
             account: *account,
             payload_hash: opened.payload_hash,
             data_hash: submission.data_hash,
             tokens: opened.tokens,
             staleness: submission.staleness,
-        };
-        updates.push(IncludedUpdate { update, payload });
+        })
+    };
+    let mut updates: Vec<_> = submissions.iter().filter_map(update).collect();
+    updates.sort_by_key(|update| update.account);
+    with_payloads(peer, recipe, updates, included.len()).await
+}
+
+/// Fetches the payloads of `updates`, of which there should be `expected`.
+async fn with_payloads(
+    peer: &Peer,
+    recipe: &Recipe,
+    updates: Vec<Update<AccountId>>,
+    expected: u32,
+) -> Result<Vec<IncludedUpdate>> {
+    if updates.len() as u32 != expected {
+        return Err(Failure::passing(anyhow!("the node knows {} of {expected} included updates", updates.len())));
     }
-    if updates.len() as u32 != included.len() {
-        return Err(Failure::passing(anyhow!("the node knows {} of {} included submissions", updates.len(), included.len())));
+    let mut included = Vec::with_capacity(updates.len());
+    for update in updates {
+        let payload = peer.payload(recipe, &update.account, &update.payload_hash).await?;
+        included.push(IncludedUpdate { update, payload });
     }
-    updates.sort_by_key(|included| included.update.account);
-    Ok(updates)
+    Ok(included)
 }

@@ -23,8 +23,11 @@ const FEE_RESERVE: Balance = POL;
 /// Everything a role acts through.
 #[derive(Clone)]
 pub struct Peer {
+    /// The chain.
     pub chain: Chain,
+    /// Blobs, its own and others'.
     pub swarm: Swarm,
+    /// What outlives the process.
     pub state: Arc<StateFolder>,
 }
 
@@ -98,6 +101,12 @@ impl Peer {
         Ok(members.into_iter().filter_map(|member| member.endpoint).filter(|endpoint| endpoint.id != own).collect())
     }
 
+    /// The recipe with this hash, whether it is in force or was.
+    pub async fn recipe(&self, hash: &Hash) -> Result<Recipe> {
+        let found = self.chain.recipe_by_hash(hash).await?;
+        found.ok_or_else(|| Failure::passing(anyhow!("the node does not know the recipe {}", short(hash))))
+    }
+
     /// A blob of at most `max_bytes`, from this machine or a peer, kept under the label `keep`.
     pub async fn blob(&self, hash: &Hash, max_bytes: u64, first: &[AccountId], keep: &str) -> Result<Vec<u8>> {
         let peers = if self.swarm.has(*hash).await? { Vec::new() } else { self.endpoints(first).await? };
@@ -124,6 +133,13 @@ pub fn short(hash: &Hash) -> String {
     format!("0x{}…", hex::encode(hash.first_chunk::<4>().copied().unwrap_or_default()))
 }
 
+/// An amount, for people.
+pub fn amount(balance: Balance) -> String {
+    let (whole, rest) = (balance / POL, balance % POL);
+    let text = format!("{whole}.{:06}", rest / (POL / 1_000_000));
+    format!("{} POL", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// What a role is called.
 pub fn name(role: Role) -> &'static str {
     match role {
@@ -142,5 +158,18 @@ pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> 
             Ok(false)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_short() {
+        assert_eq!(amount(0), "0 POL");
+        assert_eq!(amount(1_000 * POL), "1000 POL");
+        assert_eq!(amount(POL / 2 + 3 * POL), "3.5 POL");
+        assert_eq!(amount(POL / 1_000_000 + 7), "0.000001 POL");
     }
 }

@@ -1,22 +1,28 @@
-//! The folder a trainer keeps its state in.
+//! The folder a member keeps its state in.
 //!
 //! ```text
-//! BASE/lock             held while a process uses the folder
-//! BASE/chain            the chain it belongs to, by the hash of its first block
-//! BASE/peer.key         secret of this peer in the swarm
-//! BASE/swarm/           blobs: models, payloads, shards
-//! BASE/journal.json     how far the open lease has come, and a checksum
-//! BASE/lease-*.state    training state at a segment boundary of the open lease
-//! BASE/carry-*.state    optimiser state after a lease, by carry hash
+//! BASE/lock                      held while a process uses the folder
+//! BASE/chain                     the chain it belongs to, by the hash of its first block
+//! BASE/peer.key                  secret of this peer in the swarm
+//! BASE/swarm/                    blobs: models, payloads, shards
+//! BASE/carry-*.state             optimiser state after a lease, by carry hash
+//! BASE/states/NONCE.json         how far a lease has come, and a checksum; kept until its update is settled
+//! BASE/states/NONCE-LEAF.state   training state at a segment boundary of it
+//! BASE/audits/ID                 what this validator found in an audit and what hides it, and a checksum
 //! ```
 //! Every file is replaced atomically and a state is on disk before the journal speaks of it, so the folder is
 //! readable whenever the process ends.
 
-use codec::{Decode, Encode};
+use codec::{Decode, DecodeAll, Encode};
 use pol_engine::TrainingState;
-use pol_primitives::{Hash, submission::Reveal};
+use pol_primitives::{
+    Hash, RoundNumber,
+    audit::{AuditId, Evidence},
+    submission::Reveal,
+};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -26,25 +32,50 @@ use std::{
 /// Why the state folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
+    /// Reading or writing failed.
     #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// What was read or written.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Another process holds it.
     #[error("{0} is in use by another pol-trainer; give each its own --base-path")]
     InUse(PathBuf),
+    /// Its leases are of another chain.
     #[error(
         "{path} belongs to a chain whose first block is 0x{known}, and the node's is 0x{found}. If the chain was started anew, \
          remove the folder; to keep it, name another with --base-path"
     )]
-    OtherChain { path: PathBuf, known: String, found: String },
+    OtherChain {
+        /// The folder.
+        path: PathBuf,
+        /// First block of the chain it belongs to.
+        known: String,
+        /// First block of the node's chain.
+        found: String,
+    },
+    /// A file is not what was written.
     #[error("{path} is damaged ({why}). Move it away to go on without it: {consequence}")]
-    Damaged { path: PathBuf, why: String, consequence: &'static str },
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// What going on without it costs.
+        consequence: &'static str,
+    },
 }
 
-/// How far the open lease has come.
+/// How far a lease has come, and what answers for its update until that is settled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
     /// The lease, by its nonce.
     pub nonce: u32,
-    /// Hashes of the states at segment boundaries so far.
+    /// The round that its update is for.
+    pub round: RoundNumber,
+    /// Hashes of the states at segment boundaries so far, the start first.
     #[serde(with = "hashes")]
     pub leaves: Vec<Hash>,
     /// Mean loss of each segment so far, in nats a token.
@@ -57,8 +88,14 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn new(nonce: u32) -> Self {
-        Self { nonce, leaves: Vec::new(), losses: Vec::new(), speed: 0.0, reveal: None }
+    /// The journal of lease `nonce`, due in `round`, which starts from the state with leaf `start`.
+    pub fn new(nonce: u32, round: RoundNumber, start: Hash) -> Self {
+        Self { nonce, round, leaves: vec![start], losses: Vec::new(), speed: 0.0, reveal: None }
+    }
+
+    /// Segments trained, which is also the number of the newest leaf.
+    pub fn segments(&self) -> u16 {
+        u16::try_from(self.losses.len()).unwrap_or(u16::MAX)
     }
 }
 
@@ -111,8 +148,13 @@ impl StateFolder {
             Err(TryLockError::Error(source)) => return Err(StateError::Io { path: lock_path, source }),
         }
         let folder = Self { path: path.into(), _lock: lock };
+        for part in [folder.states(), folder.audits()] {
+            fs::create_dir_all(&part).map_err(|source| StateError::Io { path: part, source })?;
+        }
         // What was being written when a process was killed.
-        folder.remove_where(|name| name.starts_with(".tmp") || name.ends_with(".next"))?;
+        for part in [folder.path.clone(), folder.states(), folder.audits()] {
+            remove_where(&part, |name| name.starts_with(".tmp") || name.ends_with(".next"))?;
+        }
         Ok(folder)
     }
 
@@ -153,46 +195,86 @@ impl StateFolder {
         }
     }
 
-    /// The journal of the open lease, if there is one.
-    pub fn journal(&self) -> Result<Option<Journal>, StateError> {
-        let path = self.path.join("journal.json");
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError::Io { path, source }),
-        };
-        let checked = bytes.split_last_chunk().filter(|(json, sum)| checksum(json) == **sum);
-        let journal = match checked {
-            Some((json, _)) => serde_json::from_slice(json).map_err(|error| error.to_string()),
-            None => Err("its checksum does not match its contents".into()),
-        };
-        let consequence = "an open lease is trained from its start again";
-        journal.map(Some).map_err(|why| StateError::Damaged { path, why, consequence })
+    fn states(&self) -> PathBuf {
+        self.path.join("states")
     }
 
-    /// Writes the journal. States that it does not speak of are removed.
+    fn audits(&self) -> PathBuf {
+        self.path.join("audits")
+    }
+
+    fn journal_path(&self, nonce: u32) -> PathBuf {
+        self.states().join(format!("{nonce}.json"))
+    }
+
+    /// The journal of lease `nonce`, if there is one.
+    pub fn journal(&self, nonce: u32) -> Result<Option<Journal>, StateError> {
+        let path = self.journal_path(nonce);
+        let read = |json: &[u8]| serde_json::from_slice(json).map_err(|error| error.to_string());
+        read_checked(path, "the lease is trained from its start again, or lost where its update was revealed", read)
+    }
+
+    /// Leases that have a journal, by nonce.
+    pub fn leases(&self) -> Result<Vec<u32>, StateError> {
+        let mut leases: Vec<u32> =
+            names(&self.states())?.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        leases.sort_unstable();
+        Ok(leases)
+    }
+
+    /// Writes the journal.
     pub fn write_journal(&self, journal: &Journal) -> Result<(), StateError> {
         let mut bytes = serde_json::to_vec(journal).expect("a journal has string keys only");
         bytes.push(b'\n');
-        bytes.extend(checksum(&bytes));
-        self.replace(&self.path.join("journal.json"), &bytes)?;
-        let current = lease_name(journal.nonce, journal.leaves.len());
-        self.remove_where(|name| name.starts_with("lease-") && (name != current || journal.reveal.is_some()))
+        self.replace_checked(&self.journal_path(journal.nonce), bytes)
     }
 
-    /// Saves the state after `segments` segments of lease `nonce`.
-    pub fn save_lease(&self, nonce: u32, segments: usize, state: &TrainingState) -> Result<(), pol_engine::Error> {
-        state.save(&self.path.join(lease_name(nonce, segments)))
+    /// Saves the state at leaf `leaf` of lease `nonce`: after that many segments.
+    pub fn save_state(&self, nonce: u32, leaf: u16, state: &TrainingState) -> Result<(), pol_engine::Error> {
+        state.save(&self.states().join(state_name(nonce, leaf)))
     }
 
-    /// The state that `journal` speaks of, for a model of `parameters` values.
-    pub fn load_lease(&self, journal: &Journal, parameters: usize) -> Result<TrainingState, pol_engine::Error> {
-        TrainingState::load(&self.path.join(lease_name(journal.nonce, journal.leaves.len())), parameters)
+    /// The state at leaf `leaf` of lease `nonce`, for a model of `parameters` values.
+    pub fn load_state(&self, nonce: u32, leaf: u16, parameters: usize) -> Result<TrainingState, pol_engine::Error> {
+        TrainingState::load(&self.states().join(state_name(nonce, leaf)), parameters)
     }
 
-    /// Whether the state that `journal` speaks of is there.
-    pub fn has_lease(&self, journal: &Journal) -> bool {
-        self.path.join(lease_name(journal.nonce, journal.leaves.len())).exists()
+    /// The leaves of lease `nonce` whose states are here, ascending.
+    pub fn kept(&self, nonce: u32) -> Result<Vec<u16>, StateError> {
+        let mut kept: Vec<u16> = names(&self.states())?
+            .iter()
+            .filter_map(|name| parse_state_name(name))
+            .filter_map(|(lease, leaf)| (lease == nonce).then_some(leaf))
+            .collect();
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
+    /// Removes states until at most `budget` bytes of them are left: of every lease, the oldest first, each second one, then
+    /// of those left each second one, and so on. Its first state always stays, and its last: the one it goes on from, or ends
+    /// with.
+    pub fn thin(&self, budget: u64) -> Result<(), StateError> {
+        let folder = self.states();
+        let mut sizes = BTreeMap::new();
+        for name in names(&folder)? {
+            if let Some(state) = parse_state_name(&name) {
+                let path = folder.join(name);
+                match fs::metadata(&path) {
+                    Ok(found) => drop(sizes.insert(state, found.len())),
+                    // Its lease was forgotten a moment ago.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(StateError::Io { path, source }),
+                }
+            }
+        }
+        surplus(&sizes, budget).into_iter().try_for_each(|(nonce, leaf)| remove(&folder.join(state_name(nonce, leaf))))
+    }
+
+    /// Forgets lease `nonce`.
+    pub fn forget(&self, nonce: u32) -> Result<(), StateError> {
+        // The journal last: while it is there, this is done again.
+        remove_where(&self.states(), |name| parse_state_name(name).is_some_and(|(lease, _)| lease == nonce))?;
+        remove_where(&self.states(), |name| name == format!("{nonce}.json"))
     }
 
     /// Saves a state under the hash of its carry.
@@ -200,6 +282,7 @@ impl StateFolder {
         state.save(&self.path.join(carry_name(&state.carry().hash())))
     }
 
+    /// Whether the state with this carry is here.
     pub fn has_carry(&self, carry: &Hash) -> bool {
         self.path.join(carry_name(carry)).exists()
     }
@@ -209,23 +292,34 @@ impl StateFolder {
         TrainingState::load(&self.path.join(carry_name(carry)), parameters)
     }
 
-    /// Forgets the finished lease and every carry but `carry`.
-    pub fn conclude(&self, carry: &Hash) -> Result<(), StateError> {
+    /// Forgets every carry but `carry`.
+    pub fn keep_carry(&self, carry: &Hash) -> Result<(), StateError> {
         let kept = carry_name(carry);
-        self.remove_where(|name| {
-            name == "journal.json" || name.starts_with("lease-") || (name.starts_with("carry-") && name != kept)
-        })
+        remove_where(&self.path, |name| name.starts_with("carry-") && name != kept)
     }
 
-    fn remove_where(&self, unwanted: impl Fn(&str) -> bool) -> Result<(), StateError> {
-        let io = |source| StateError::Io { path: self.path.clone(), source };
-        for entry in fs::read_dir(&self.path).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            if entry.file_name().to_str().is_some_and(&unwanted) {
-                fs::remove_file(entry.path()).map_err(|source| StateError::Io { path: entry.path(), source })?;
-            }
-        }
-        Ok(())
+    /// Writes what this validator found in an audit, and the salt that hides it.
+    pub fn write_evidence(&self, audit: AuditId, evidence: &Evidence, salt: &Hash) -> Result<(), StateError> {
+        self.replace_checked(&self.audits().join(audit.to_string()), (evidence, salt).encode())
+    }
+
+    /// What this validator found in an audit, and the salt that hides it.
+    pub fn evidence(&self, audit: AuditId) -> Result<Option<(Evidence, Hash)>, StateError> {
+        let read = |bytes: &[u8]| DecodeAll::decode_all(&mut &bytes[..]).map_err(|error| error.to_string());
+        read_checked(self.audits().join(audit.to_string()), "the seats of that audit are lost", read)
+    }
+
+    /// Forgets what was found in audits other than these; returns which.
+    pub fn keep_evidence(&self, audits: &BTreeSet<AuditId>) -> Result<Vec<AuditId>, StateError> {
+        let ids = names(&self.audits())?;
+        let over: Vec<AuditId> = ids.iter().filter_map(|name| name.parse().ok()).filter(|id| !audits.contains(id)).collect();
+        remove_where(&self.audits(), |name| name.parse().is_ok_and(|id| over.contains(&id)))?;
+        Ok(over)
+    }
+
+    fn replace_checked(&self, path: &Path, mut bytes: Vec<u8>) -> Result<(), StateError> {
+        bytes.extend(checksum(&bytes));
+        self.replace(path, &bytes)
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
@@ -237,15 +331,81 @@ impl StateFolder {
     }
 }
 
-/// The journal's last line: BLAKE3 of what is before it, in hexadecimal.
-fn checksum(json: &[u8]) -> [u8; 64] {
+/// What a checked file ends with: BLAKE3 of what is before it, in hexadecimal.
+fn checksum(bytes: &[u8]) -> [u8; 64] {
     let mut line = [0; 64];
-    line.copy_from_slice(blake3::hash(json).to_hex().as_bytes());
+    line.copy_from_slice(blake3::hash(bytes).to_hex().as_bytes());
     line
 }
 
-fn lease_name(nonce: u32, segments: usize) -> String {
-    format!("lease-{nonce}-{segments}.state")
+/// What `read` makes of a checked file, if there is one.
+fn read_checked<T>(
+    path: PathBuf,
+    consequence: &'static str,
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>, StateError> {
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StateError::Io { path, source }),
+    };
+    let checked = bytes.split_last_chunk().filter(|(contents, sum)| checksum(contents) == **sum);
+    let checked = checked.ok_or_else(|| "its checksum does not match its contents".to_owned());
+    let contents = checked.and_then(|(contents, _)| read(contents));
+    contents.map(Some).map_err(|why| StateError::Damaged { path, why, consequence })
+}
+
+/// Names of the files in a folder.
+fn names(folder: &Path) -> Result<Vec<String>, StateError> {
+    let io = |source| StateError::Io { path: folder.into(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        names.extend(entry.map_err(io)?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+fn remove_where(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), StateError> {
+    names(folder)?.iter().filter(|name| unwanted(name)).try_for_each(|name| remove(&folder.join(name)))
+}
+
+/// Removes a file, unless another thread just did.
+fn remove(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(|source| StateError::Io { path: path.into(), source }),
+    }
+}
+
+/// A state by its lease's nonce and its leaf.
+type StateKey = (u32, u16);
+
+fn state_name(nonce: u32, leaf: u16) -> String {
+    format!("{nonce}-{leaf}.state")
+}
+
+fn parse_state_name(name: &str) -> Option<StateKey> {
+    let (nonce, leaf) = name.strip_suffix(".state")?.split_once('-')?;
+    Some((nonce.parse().ok()?, leaf.parse().ok()?))
+}
+
+/// The states to remove so that at most `budget` of the bytes in `sizes` are left, or as near to it as can be.
+fn surplus(sizes: &BTreeMap<StateKey, u64>, budget: u64) -> Vec<StateKey> {
+    let mut total: u64 = sizes.values().sum();
+    let mut last = BTreeMap::new();
+    for (nonce, leaf) in sizes.keys() {
+        last.insert(*nonce, *leaf);
+    }
+    let (mut removed, mut stride) = (BTreeSet::new(), 2u16);
+    while total > budget && stride < 1 << 15 {
+        for (&(nonce, leaf), size) in sizes {
+            if total > budget && leaf % stride != 0 && last.get(&nonce) != Some(&leaf) && removed.insert((nonce, leaf)) {
+                total -= size;
+            }
+        }
+        stride *= 2;
+    }
+    removed.into_iter().collect()
 }
 
 fn carry_name(carry: &Hash) -> String {
@@ -255,6 +415,7 @@ fn carry_name(carry: &Hash) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pol_primitives::audit::Finding;
 
     fn state(steps: u64) -> TrainingState {
         let mut state = TrainingState::fresh(vec![0.5; 10]);
@@ -272,20 +433,18 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_survives_and_drops_what_it_passed() {
+    fn a_journal_and_its_states_survive_until_the_lease_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let state_folder = StateFolder::open(folder.path()).unwrap();
-        assert_eq!(state_folder.journal().unwrap(), None);
-        let mut journal = Journal::new(3);
-        for segments in 1..=2 {
-            state_folder.save_lease(3, segments, &state(1)).unwrap();
-            journal.leaves.push([segments as u8; 32]);
+        assert_eq!(state_folder.journal(3).unwrap(), None);
+        let mut journal = Journal::new(3, 5, [0; 32]);
+        state_folder.save_state(3, 0, &state(0)).unwrap();
+        for segment in 1..=2u16 {
+            state_folder.save_state(3, segment, &state(segment.into())).unwrap();
+            journal.leaves.push([segment as u8; 32]);
             journal.losses.push(1.5);
             state_folder.write_journal(&journal).unwrap();
         }
-        assert_eq!(state_folder.journal().unwrap(), Some(journal.clone()));
-        assert!(state_folder.has_lease(&journal));
-        assert!(!folder.path().join("lease-3-1.state").exists());
         journal.reveal = Some(Reveal {
             payload_hash: [1; 32],
             trace_root: [2; 32],
@@ -295,8 +454,59 @@ mod tests {
             salt: [5; 32],
         });
         state_folder.write_journal(&journal).unwrap();
-        assert_eq!(state_folder.journal().unwrap(), Some(journal));
-        assert!(!folder.path().join("lease-3-2.state").exists());
+        state_folder.write_journal(&Journal::new(12, 6, [0; 32])).unwrap();
+        drop(state_folder);
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        assert_eq!(state_folder.journal(3).unwrap(), Some(journal));
+        assert_eq!(state_folder.leases().unwrap(), [3, 12]);
+        assert_eq!(state_folder.kept(3).unwrap(), [0, 1, 2]);
+        assert_eq!(state_folder.load_state(3, 2, 10).unwrap(), state(2));
+        state_folder.forget(3).unwrap();
+        assert_eq!(state_folder.leases().unwrap(), [12]);
+        assert_eq!(state_folder.kept(3).unwrap(), [0u16; 0]);
+        assert!(state_folder.load_state(3, 2, 10).is_err());
+    }
+
+    #[test]
+    fn states_are_thinned_to_their_budget_the_oldest_lease_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        for leaf in 0..=5 {
+            state_folder.save_state(9, leaf, &state(leaf.into())).unwrap();
+            state_folder.save_state(10, leaf, &state(leaf.into())).unwrap();
+        }
+        let size = fs::metadata(folder.path().join("states/9-0.state")).unwrap().len();
+        let kept = |budget: u64| {
+            state_folder.thin(budget).unwrap();
+            [9, 10].map(|nonce| state_folder.kept(nonce).unwrap())
+        };
+        let all: Vec<u16> = (0..=5).collect();
+        assert_eq!(kept(12 * size), [all.clone(), all.clone()]);
+        assert_eq!(kept(10 * size), [vec![0, 2, 4, 5], all]);
+        assert_eq!(kept(8 * size), [vec![0, 2, 4, 5], vec![0, 2, 4, 5]]);
+        assert_eq!(kept(6 * size), [vec![0, 4, 5], vec![0, 4, 5]]);
+        assert_eq!(kept(0), [vec![0, 5], vec![0, 5]]);
+    }
+
+    #[test]
+    fn evidence_is_read_as_written_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        let evidence = Evidence::truncate_from(vec![(0, Finding::Impossible), (2, Finding::Unavailable)]);
+        for audit in [4, 40] {
+            state_folder.write_evidence(audit, &evidence, &[7; 32]).unwrap();
+        }
+        drop(state_folder);
+        let state_folder = StateFolder::open(folder.path()).unwrap();
+        assert_eq!(state_folder.evidence(4).unwrap(), Some((evidence, [7; 32])));
+        assert_eq!(state_folder.evidence(5).unwrap(), None);
+        assert_eq!(state_folder.keep_evidence(&[40].into()).unwrap(), [4]);
+        assert_eq!(state_folder.evidence(4).unwrap(), None);
+        let path = folder.path().join("audits/40");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[3] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(state_folder.evidence(40).unwrap_err().to_string().contains("seats"));
     }
 
     #[test]
@@ -306,11 +516,9 @@ mod tests {
         let (old, new) = (state(1), state(2));
         state_folder.save_carry(&old).unwrap();
         state_folder.save_carry(&new).unwrap();
-        state_folder.write_journal(&Journal::new(1)).unwrap();
-        state_folder.conclude(&new.carry().hash()).unwrap();
+        state_folder.keep_carry(&new.carry().hash()).unwrap();
         assert!(!state_folder.has_carry(&old.carry().hash()));
         assert_eq!(state_folder.load_carry(&new.carry().hash(), 10).unwrap().steps, 2);
-        assert_eq!(state_folder.journal().unwrap(), None);
     }
 
     #[test]
@@ -328,11 +536,13 @@ mod tests {
     #[test]
     fn what_was_half_written_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [".tmpAbCdEf", "journal.next", "peer.key"] {
-            fs::write(folder.path().join(name), [7; 32]).unwrap();
+        fs::create_dir(folder.path().join("states")).unwrap();
+        let torn = [".tmpAbCdEf", "chain.next", "states/.tmpAbCdEf", "states/3.next"].map(|name| folder.path().join(name));
+        for path in torn.iter().chain(&[folder.path().join("peer.key")]) {
+            fs::write(path, [7; 32]).unwrap();
         }
         let state_folder = StateFolder::open(folder.path()).unwrap();
-        assert!(!folder.path().join(".tmpAbCdEf").exists() && !folder.path().join("journal.next").exists());
+        assert!(!torn.iter().any(|path| path.exists()));
         assert_eq!(state_folder.peer_secret().unwrap(), [7; 32]);
     }
 
@@ -340,13 +550,14 @@ mod tests {
     fn damage_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let state_folder = StateFolder::open(folder.path()).unwrap();
-        fs::write(folder.path().join("journal.json"), "{").unwrap();
-        let message = state_folder.journal().unwrap_err().to_string();
-        assert!(message.contains("journal.json is damaged"), "{message}");
-        state_folder.write_journal(&Journal { losses: vec![1.25], ..Journal::new(3) }).unwrap();
-        let text = fs::read_to_string(folder.path().join("journal.json")).unwrap();
-        fs::write(folder.path().join("journal.json"), text.replace("1.25", "1.26")).unwrap();
-        assert!(state_folder.journal().unwrap_err().to_string().contains("checksum"));
+        let path = folder.path().join("states/3.json");
+        fs::write(&path, "{").unwrap();
+        let message = state_folder.journal(3).unwrap_err().to_string();
+        assert!(message.contains("3.json is damaged"), "{message}");
+        state_folder.write_journal(&Journal { losses: vec![1.25], ..Journal::new(3, 4, [0; 32]) }).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("1.25", "1.26")).unwrap();
+        assert!(state_folder.journal(3).unwrap_err().to_string().contains("checksum"));
         fs::write(folder.path().join("peer.key"), "short").unwrap();
         assert!(state_folder.peer_secret().is_err());
     }

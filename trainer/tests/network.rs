@@ -1,4 +1,4 @@
-//! The real node and real trainers, as separate processes, over several rounds: about five minutes.
+//! The real node and real trainers, as separate processes, over several rounds: about six minutes.
 
 use pol_chain::{Call, Chain, Signer};
 use pol_engine::Trace;
@@ -39,6 +39,13 @@ impl Process {
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The address that the process says it takes part with.
+    fn account(&self) -> String {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("takes part with")).unwrap();
+        line.split_whitespace().find(|word| word.starts_with('5') && word.len() == 48).unwrap().to_owned()
     }
 
     fn log(&self) -> String {
@@ -92,10 +99,14 @@ impl Network {
         self.folder.path().join(name)
     }
 
-    fn node(&self) -> Process {
+    fn node_binary(&self) -> PathBuf {
         let binary = Path::new(env!("CARGO_BIN_EXE_pol-trainer")).with_file_name("pol-node");
         assert!(binary.exists(), "{} is missing; build the workspace first: cargo build --release", binary.display());
-        let mut command = Command::new(binary);
+        binary
+    }
+
+    fn node(&self) -> Process {
+        let mut command = Command::new(self.node_binary());
         command.args(["--chain", "dev", "--no-prometheus", "--base-path"]).arg(self.path("node"));
         command.args(["--rpc-port", &self.rpc_port.to_string(), "--port", &self.p2p_port.to_string()]);
         Process::start(&mut command, self.path("node.log"))
@@ -180,6 +191,9 @@ impl Network {
         self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
         let lengths = format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
         self.run(&["recipe", "lengths", "--dev-account", "alice", &lengths]);
+        // Whoever is killed in the middle of an audit has the time to come back.
+        let audits = r#"{"seats":2,"more_seats":3,"segments":2,"probe":2,"mix":1,"serve":20,"replay":20,"open":20,"reveal":20,"escrow":1}"#;
+        self.run(&["recipe", "audits", "--dev-account", "alice", audits]);
         self.run(&["recipe", "set", "--dev-account", "alice", recipe]);
         self.run(&["data", "register", "--dev-account", "alice", "--data", data_text]);
         data
@@ -205,11 +219,13 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
     network.wait("round zero is attested", 90, &[&node, &validator], has_model);
 
-    // Two trainers move the head, and somebody who only watches measures each model.
+    // Two trainers move the head, and somebody who only watches measures each model. One of them keeps no more of its training
+    // than its start and its end, and trains again what audits ask for.
     let first = network.member("trainer-1", &["--tier", "whale"]);
-    let second = network.member("trainer-2", &["--tier", "miner"]);
+    let second = network.member("trainer-2", &["--tier", "miner", "--state-budget", "0"]);
     let summary_path = network.path("summary.json");
-    let observer = network.try_run(&["observe", "--rounds", "3", "--patience", "150", "--out", summary_path.to_str().unwrap()]);
+    let watch = ["observe", "--rounds", "3", "--patience", "150", "--settle", "150", "--out", summary_path.to_str().unwrap()];
+    let observer = network.try_run(&watch);
     assert!(
         observer.status.success(),
         "{}\n{}\n{}\n{}",
@@ -232,11 +248,35 @@ fn a_network_trains_one_model_and_survives_its_members() {
         "both trainers are included: {rounds:#?}"
     );
 
-    // A trainer that loses power while it has a lease goes on where it was.
-    let before =
-        head_round(&network.wait("somebody leases", 60, &[&node, &first, &second], |status| status["due"].as_u64() >= Some(1)));
+    // All of it was replayed, found to be what it claims to be, and paid for.
+    for round in rounds {
+        let audits = round["audits"].as_array().unwrap();
+        assert_eq!(audits.len(), round["included"].as_array().unwrap().len(), "{round:#}");
+        assert!(audits.iter().all(|audit| audit["outcome"] == "valid"), "{round:#}");
+    }
+    let scored = |round: &Value| round["audits"].as_array().unwrap().iter().any(|audit| audit["score"].as_f64() > Some(0.0));
+    assert!(rounds.iter().any(scored), "what learns is worth something: {rounds:#?}");
+    let money = |name: &str| summary["rewards"][name].as_str().unwrap().parse::<u128>().unwrap();
+    assert_eq!(money("emitted") + money("seized"), money("paid") + money("burned") + money("waiting"));
+    assert_eq!(money("seized"), 0);
+    for process in [&validator, &first, &second] {
+        process.wait_for("claimed", 0, 60);
+    }
+    let consumed = |index: u32| {
+        let traced: Value = serde_json::from_str(&network.run(&["data", "trace", &format!("0/{index}"), "--json"])).unwrap();
+        traced["consumed"].is_object().then_some(traced)
+    };
+    let traced = (0..).find_map(consumed).unwrap();
+    let trainers = [&first, &second].map(|process| process.account());
+    assert!(trainers.iter().any(|trainer| traced["consumed"]["trainer"] == **trainer), "{traced:#}");
+    assert_eq!(traced["source"]["address"], "local");
+
+    // A trainer that loses power while one of its updates is audited, most likely with a lease, goes on where it was.
+    first.wait_for("shows audit", first.log().matches("shows audit").count(), 90);
+    let (opened, before) = (first.log().matches("opened the ends").count(), head_round(&network.status().unwrap()));
     first.kill();
     let first = network.member("trainer-1", &["--tier", "whale"]);
+    first.wait_for("opened the ends", opened, 90);
     let processes = [&node, &validator, &first, &second];
     network.wait("the head moves after a trainer was killed", 150, &processes, |status| head_round(status) > before + 1);
 
@@ -247,17 +287,44 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let before = head_round(&network.wait("the node answers again", 60, &[&node], has_model));
     let processes = [&node, &validator, &first, &second];
     network.wait("the head moves after the node was killed", 200, &processes, |status| head_round(status) > before + 1);
+
+    // A validator that loses power between its word and the proof of it keeps its word.
+    validator.wait_for("committed to what audit", validator.log().matches("committed to what audit").count(), 90);
+    let revealed = validator.log().matches("revealed what audit").count();
     validator.kill();
-    let _validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    validator.wait_for("revealed what audit", revealed, 90);
 
     // Who comes late fetches the model from its peers and takes part.
     let late = network.member("trainer-3", &["--tier", "participant"]);
     late.wait_for(INCLUDED, 0, 200);
+    late.wait_for("found the update valid", 0, 120);
 
     // Anybody can replay the history.
     let verified: Value = serde_json::from_str(&network.run(&["verify-head", "--json"])).unwrap();
     assert!(verified["round"].as_u64().unwrap() > before);
     assert!(verified["updates"].as_u64().unwrap() >= 2 * before);
+
+    // Whatever was killed, every update was valid, and the chain adds up to the last unit.
+    for process in [&first, &second, &late, &validator] {
+        let log = process.log();
+        assert!(log.contains("found the update valid") || log.contains("settled: Valid"), "{log}");
+        assert!(
+            !["is not what its lease gives", "did not get to see", "no result"].iter().any(|sign| log.contains(sign)),
+            "{log}"
+        );
+    }
+    for process in [first, second, late, validator, node] {
+        process.kill();
+    }
+    let checked = Command::new(network.node_binary())
+        .args(["check-state", "--chain", "dev", "--json", "--base-path"])
+        .arg(network.path("node"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(checked["addsUp"], true);
 }
 
 /// Takes part as a trainer that trains nothing, up to the reveal of a payload with this hash; returns the round.

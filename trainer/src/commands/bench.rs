@@ -1,12 +1,16 @@
-//! Training speed and payload size on this machine.
+//! Training speed, payload size and the cost of audits on this machine.
 
 use crate::{
     cli::{BenchOptions, Numerics},
     commands::recipe::{Sizes, recipe},
 };
 use anyhow::{Context, Result, ensure};
-use pol_engine::{bench::measure, determinism};
+use pol_engine::{
+    bench::{AuditCost, audit_cost, measure},
+    determinism,
+};
 use pol_primitives::{
+    audit::AuditConfig,
     payload::encoded_size,
     recipe::{Recipe, Tier},
 };
@@ -14,6 +18,11 @@ use serde_json::json;
 use std::{process::Command, time::Duration};
 
 pub fn run(options: &BenchOptions) -> Result<()> {
+    if options.audit {
+        let cost = audit_cost(&audit_recipe(options), Tier::Miner, options.threads.into(), &AuditConfig::default())?;
+        println!("{}", serde_json::to_string(&cost)?);
+        return Ok(());
+    }
     let recipe = bench_recipe(options);
     recipe.validate()?;
     if options.measure.is_some() {
@@ -32,6 +41,7 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     let (top_k, parameters) = (recipe.compression.top_k, recipe.model.size());
     let (payload, dense) = (encoded_size(top_k, parameters), parameters * 4);
     let ratio = dense as f64 / payload as f64;
+    let cost: AuditCost = serde_json::from_str(&child(Numerics::Exact, cores, &["--audit"], options)?)?;
     if options.json {
         let rows: Vec<_> = rows
             .iter()
@@ -39,7 +49,10 @@ pub fn run(options: &BenchOptions) -> Result<()> {
             .collect();
         println!(
             "{}",
-            json!({ "parameters": parameters, "tokens_per_second": rows, "payload_bytes": payload, "dense_bytes": dense, "dense_over_payload": ratio })
+            json!({
+                "parameters": parameters, "tokens_per_second": rows, "payload_bytes": payload, "dense_bytes": dense,
+                "dense_over_payload": ratio, "audit": cost, "audit_over_training": cost.ratio(),
+            })
         );
         return Ok(());
     }
@@ -51,11 +64,37 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     println!(
         "payload {payload} bytes with {top_k} of 4096 values kept, {ratio:.1} times smaller than the {dense} bytes of dense float32"
     );
+    println!(
+        "an update of {} segments costs its trainer {:.2} s ({:.2} s training, {:.2} s hashing states, {:.2} s packing)",
+        cost.segments,
+        cost.trainer(),
+        cost.train,
+        cost.trace,
+        cost.pack
+    );
+    println!(
+        "a seat costs {:.2} s ({:.2} s replaying {} of them, {:.2} s checking states, {:.2} s packing, {:.2} s scoring) and {:.1} MB; \
+         {} seats cost {:.2} of the training",
+        cost.seat(),
+        cost.replay,
+        cost.drawn,
+        cost.states,
+        cost.packing,
+        cost.score,
+        cost.bytes as f64 / 1e6,
+        cost.seats,
+        cost.ratio()
+    );
     Ok(())
 }
 
-/// Each setting has a process of its own, since libtorch chooses its kernels when it is loaded.
 fn tokens_per_second(numerics: Numerics, threads: u16, options: &BenchOptions) -> Result<f64> {
+    child(numerics, threads, &[], options)?.trim().parse().context("a measurement printed no figure")
+}
+
+/// What this program prints when it measures one setting. Each has a process of its own, since libtorch chooses its kernels when
+/// it is loaded.
+fn child(numerics: Numerics, threads: u16, flags: &[&str], options: &BenchOptions) -> Result<String> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("bench").args([
         "--measure",
@@ -64,6 +103,7 @@ fn tokens_per_second(numerics: Numerics, threads: u16, options: &BenchOptions) -
             Numerics::Stock => "stock",
         },
     ]);
+    command.args(flags);
     for (flag, value) in [
         ("--threads", u64::from(threads)),
         ("--width", options.width.into()),
@@ -79,20 +119,28 @@ fn tokens_per_second(numerics: Numerics, threads: u16, options: &BenchOptions) -
     determinism::configure(&mut command, numerics.into());
     let output = command.output()?;
     ensure!(output.status.success(), "a measurement failed: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().parse().context("a measurement printed no figure")
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The demo's recipe for the model asked for, with a micro-batch for every thread.
 fn bench_recipe(options: &BenchOptions) -> Recipe {
-    let sizes = Sizes {
+    recipe(sizes(options, (options.micro_batch, options.threads, 1, 1), 1), [0; 32])
+}
+
+/// The same with the demo's leases: 20 steps of two micro-batches in 20 segments.
+fn audit_recipe(options: &BenchOptions) -> Recipe {
+    recipe(sizes(options, (options.micro_batch, 2, 20, 1), 20), [0; 32])
+}
+
+fn sizes(options: &BenchOptions, tier: (u16, u16, u16, u8), segments: u16) -> Sizes {
+    Sizes {
         vocabulary: options.vocabulary,
         width: options.width,
         layers: options.layers,
         heads: options.heads,
         sequence: options.sequence,
         shard_tokens: u32::from(options.sequence).saturating_mul(32),
-        tiers: [(options.micro_batch, options.threads, 1, 1); 4],
-        segments: 1,
-    };
-    recipe(sizes, [0; 32])
+        tiers: [tier; 4],
+        segments,
+    }
 }

@@ -1,18 +1,23 @@
 //! From texts to manifests on chain.
 
-use crate::cli::{DataCommand, IngestOptions, RegisterOptions};
+use crate::{
+    cli::{DataCommand, IngestOptions, RegisterOptions, TraceOptions},
+    peer::short,
+};
 use anyhow::{Context, Result, ensure};
-use pol_chain::{Call, Chain};
+use pol_chain::{Call, Chain, format_account};
 use pol_data::{IngestOptions as Ingest, Ingested, ManifestSummary};
 use pol_primitives::{
     MILLION, Ppm,
-    data::{ManifestInfo, SourceId, Text},
+    data::{ManifestInfo, ShardId, SourceId, Text},
 };
+use serde_json::json;
 
 pub async fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || ingest(options)).await?,
         DataCommand::Register(options) => register(options).await,
+        DataCommand::Trace(options) => trace(options).await,
     }
 }
 
@@ -77,6 +82,58 @@ async fn register(options: RegisterOptions) -> Result<()> {
                 if held_out { ", held out" } else { "" }
             );
         }
+    }
+    Ok(())
+}
+
+/// Follows a shard from where its text was found to what it did to the model.
+async fn trace(options: TraceOptions) -> Result<()> {
+    let chain = Chain::connect(&options.node.url).await?;
+    let ShardId { manifest: id, index } = options.shard;
+    let manifest = chain.manifest(id).await?.with_context(|| format!("the chain has no manifest {id}"))?;
+    let info = &manifest.info;
+    ensure!(index < info.shards, "manifest {id} has shards 0 to {}", info.shards.saturating_sub(1));
+    let source = chain.source(info.source).await?.with_context(|| format!("the chain has no source {}", info.source))?;
+    let [address, licence] = [&source.address, &source.licence].map(|text| String::from_utf8_lossy(text).into_owned());
+    let consumed = match chain.shard(options.shard).await? {
+        Some(shard) => {
+            let record = chain.round_record(shard.round).await?.with_context(|| format!("no record of round {}", shard.round))?;
+            let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
+            Some((shard, trainer.context("the round has no such update")?, record.head))
+        }
+        None => None,
+    };
+    let kind = source.kind;
+    if options.json {
+        let consumed = consumed.map(|(shard, trainer, head)| {
+            let delta = f64::from(shard.delta) / 1e6;
+            json!({ "round": shard.round, "trainer": trainer, "delta": delta, "head": head })
+        });
+        println!(
+            "{}",
+            json!({
+                "shard": options.shard,
+                "source": { "id": info.source, "kind": kind, "address": address, "licence": licence, "owner": format_account(&source.owner) },
+                "manifest": {
+                    "id": id, "owner": format_account(&manifest.owner), "parents": info.parents.as_slice(), "registered": manifest.registered,
+                    "contentHash": format!("0x{}", hex::encode(info.content_hash)), "heldOut": info.held_out,
+                },
+                "consumed": consumed,
+            })
+        );
+        return Ok(());
+    }
+    println!("source {}: {address} ({kind:?}, {licence}), registered by {}", info.source, format_account(&source.owner));
+    let parents = if info.parents.is_empty() { String::new() } else { format!(", made from manifests {:?}", info.parents) };
+    println!("manifest {id}: {} shards, content {}{parents}", info.shards, short(&info.content_hash));
+    match consumed {
+        Some((shard, trainer, head)) => {
+            let head = head.map_or(String::new(), |head| format!(", which is part of the model {}", short(&head.root)));
+            println!("shard {index}: trained on by {trainer} in round {}{head}", shard.round);
+            println!("improvement on it: {:+.6} nats a token", f64::from(shard.delta) / 1e6);
+        }
+        None if info.held_out => println!("shard {index}: held out, never trained on"),
+        None => println!("shard {index}: not part of the model"),
     }
     Ok(())
 }

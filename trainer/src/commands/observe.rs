@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{ObserveOptions, SwarmOptions},
+    commands::money::Money,
     data::ShardReader,
     failure::{Failure, explain},
     heldout::HeldOut,
@@ -10,11 +11,17 @@ use crate::{
     roles,
     state::StateFolder,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use pol_chain::{AccountId, Chain, format_account};
-use pol_primitives::{RoundNumber, head::Head, round::Phase, view::Overview};
+use pol_primitives::{
+    RoundNumber,
+    head::Head,
+    round::Phase,
+    submission::{Outcome, Settled},
+    view::Overview,
+};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -28,6 +35,8 @@ use tokio::sync::mpsc;
 #[derive(Default, Serialize)]
 struct Summary {
     rounds: Vec<RoundSummary>,
+    /// Where all money of learning went so far, checked to add up.
+    rewards: Option<Money>,
     chain: ChainSummary,
 }
 
@@ -48,6 +57,34 @@ struct RoundSummary {
     heldout_loss_after: Option<f64>,
     /// Wall-clock seconds of each phase, as seen from here.
     seconds: BTreeMap<&'static str, f64>,
+    /// What became of the included updates, of those that are settled.
+    audits: Vec<AuditSummary>,
+}
+
+/// What became of one update.
+#[derive(Serialize)]
+struct AuditSummary {
+    trainer: String,
+    outcome: Outcome,
+    /// Improvement on text nobody was assigned, and its standard error, in nats a token.
+    gain: f64,
+    error: f64,
+    /// The part of it that is beyond doubt.
+    score: f64,
+}
+
+impl AuditSummary {
+    fn new(trainer: &AccountId, settled: &Settled) -> Self {
+        let [gain, error] = [f64::from(settled.gain), f64::from(settled.error)].map(|micro| micro / 1e6);
+        let score = if settled.outcome.stays() { (gain - 2.0 * error).max(0.0) } else { 0.0 };
+        Self { trainer: format_account(trainer), outcome: settled.outcome, gain, error, score }
+    }
+}
+
+impl RoundSummary {
+    fn is_settled(&self) -> bool {
+        self.audits.len() >= self.included.len()
+    }
 }
 
 /// A head that was rebuilt and measured.
@@ -75,6 +112,7 @@ async fn observe(peer: &Peer, options: &ObserveOptions) -> Result<()> {
     let (mut clock, mut summary) = (PhaseClock::default(), Summary::default());
     let (mut previous, mut moved): (Option<Measured>, _) = (None, Instant::now());
     let patience = Duration::from_secs(options.patience);
+    let (mut settling, settle): (Option<Settling>, _) = (None, Duration::from_secs(options.settle));
     loop {
         tokio::select! {
             block = blocks.next() => {
@@ -88,9 +126,20 @@ async fn observe(peer: &Peer, options: &ObserveOptions) -> Result<()> {
                     let finalised = peer.chain.finalised().await.map_or(summary.chain.finalised, |block| block.number);
                     summary.chain = ChainSummary { best: overview.now, finalised };
                     bar.set_message(describe(&overview, previous.as_ref(), finalised));
+                    match learn_outcomes(peer, &mut summary, &bar, options.json).await {
+                        Ok(()) => {}
+                        Err(Failure::Passing(error)) => tracing::debug!("{}", explain(&error)),
+                        Err(Failure::Fatal(error)) => return Err(error),
+                    }
+                    if let Some(settling) = &mut settling
+                        && settling.is_over(peer, &summary, &overview).await.unwrap_or(false)
+                    {
+                        break;
+                    }
                 }
             }
-            Some(next) = measured.recv() => {
+            // Models that are not asked for are not waited for either.
+            Some(next) = measured.recv(), if settling.is_none() => {
                 moved = Instant::now();
                 if let Some(before) = &previous {
                     let round = clock.summarise(before, &next);
@@ -105,12 +154,19 @@ async fn observe(peer: &Peer, options: &ObserveOptions) -> Result<()> {
                 }
                 previous = Some(next);
                 if options.rounds.is_some_and(|rounds| summary.rounds.len() >= rounds as usize) {
-                    break;
+                    if settle.is_zero() {
+                        break;
+                    }
+                    settling = Some(Settling { until: Instant::now() + settle, settled_in: None });
                 }
             }
             outcome = &mut measuring => outcome??,
-            () = tokio::time::sleep_until((moved + patience).into()) => {
-                bail!("no new model for {} seconds: see the logs of the validators, and `pol-trainer status`", options.patience);
+            () = tokio::time::sleep_until(settling.as_ref().map_or(moved + patience, |settling| settling.until).into()) => {
+                if settling.is_none() {
+                    bail!("no new model for {} seconds: see the logs of the validators, and `pol-trainer status`", options.patience);
+                }
+                let open: Vec<_> = summary.rounds.iter().filter(|round| !round.is_settled()).map(|round| round.number).collect();
+                bail!("after {} seconds rewards still wait to be claimed, and updates of rounds {open:?} are not settled", options.settle);
             }
             () = &mut interrupted => {
                 if let Some(rounds) = options.rounds {
@@ -122,8 +178,62 @@ async fn observe(peer: &Peer, options: &ObserveOptions) -> Result<()> {
     }
     measuring.abort();
     bar.finish_and_clear();
+    let money = Money::of(&peer.chain).await?;
+    if options.json {
+        println!("{}", serde_json::json!({ "rewards": money }));
+    } else {
+        println!("{money}");
+    }
+    let balanced = money.balanced();
+    summary.rewards = Some(money);
     if let Some(path) = &options.out {
         write(path, &summary)?;
+    }
+    ensure!(balanced, "the books of the chain do not add up: what came in is not what was paid, burned and still waits");
+    Ok(())
+}
+
+/// The wait for what can be settled and claimed, once the rounds asked for are over.
+struct Settling {
+    until: Instant,
+    /// The round in which the last of their updates was settled: what could be claimed by then is waited for.
+    settled_in: Option<RoundNumber>,
+}
+
+impl Settling {
+    async fn is_over(&mut self, peer: &Peer, summary: &Summary, overview: &Overview<AccountId>) -> Result<bool> {
+        if !summary.rounds.iter().all(RoundSummary::is_settled) {
+            return Ok(false);
+        }
+        let due = *self.settled_in.get_or_insert(overview.round.number);
+        for member in peer.chain.members().await? {
+            let rewards = peer.chain.rewards(&member.account).await?;
+            if rewards.iter().any(|reward| reward.amount.is_some_and(|sum| sum > 0) && reward.from <= due) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Notes what became of included updates since the last look.
+async fn learn_outcomes(peer: &Peer, summary: &mut Summary, bar: &ProgressBar, as_json: bool) -> Result<(), Failure> {
+    for round in summary.rounds.iter_mut().filter(|round| !round.is_settled()) {
+        let history = peer.chain.history(round.number).await?;
+        let audits = history.iter().map(|(account, settled)| AuditSummary::new(account, settled));
+        round.audits = audits.filter(|audit| round.included.contains(&audit.trainer)).collect();
+        if !round.is_settled() {
+            continue;
+        }
+        if as_json {
+            println!("{}", serde_json::json!({ "round": round.number, "audits": round.audits }));
+        } else {
+            let count = |outcome| round.audits.iter().filter(|audit| audit.outcome == outcome).count();
+            let other = round.audits.len() - count(Outcome::Valid) - count(Outcome::Invalid);
+            let scores: Vec<_> = round.audits.iter().map(|audit| format!("{:.4}", audit.score)).collect();
+            let counts = format!("{} valid, {} invalid, {other} other", count(Outcome::Valid), count(Outcome::Invalid));
+            print_line(bar, &format!("round {:>3}: audited: {counts}; scores {}", round.number, scores.join(" ")));
+        }
     }
     Ok(())
 }
@@ -198,6 +308,7 @@ impl PhaseClock {
             heldout_loss_before: before.loss,
             heldout_loss_after: after.loss,
             seconds,
+            audits: Vec::new(),
         }
     }
 }

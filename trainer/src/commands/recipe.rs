@@ -7,6 +7,7 @@ use pol_chain::{Call, Chain};
 use pol_data::Ingested;
 use pol_primitives::{
     Hash, MILLION,
+    audit::AuditConfig,
     model::{Gpt2Spec, ModelSpec},
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
     round::RoundConfig,
@@ -52,6 +53,15 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
             Chain::connect(&node.url).await?.submit(&signer, Call::SetLengths(lengths).sudo()).await?;
             println!("lengths are set");
         }
+        RecipeCommand::Audits { node, key, json } => {
+            let config: AuditConfig = serde_json::from_str(&json).context(
+                "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, open, reveal in blocks, escrow in \
+                 rounds",
+            )?;
+            let signer = key.signer()?;
+            Chain::connect(&node.url).await?.submit(&signer, Call::SetAudits(config).sudo()).await?;
+            println!("audits are set");
+        }
     }
     Ok(())
 }
@@ -81,7 +91,7 @@ impl Preset {
                 sequence,
                 shard_tokens,
                 tiers: [(4, 1, 8, 1); 4],
-                segments: 4,
+                segments: 8,
             },
             Self::Demo => Sizes {
                 vocabulary,
@@ -91,8 +101,9 @@ impl Preset {
                 sequence,
                 shard_tokens,
                 // From a phone that trains half a laptop's data over four rounds, up.
-                tiers: [(8, 1, 10, 4), (8, 1, 20, 1), (8, 2, 20, 1), (8, 4, 20, 1)],
-                segments: 10,
+                tiers: [(4, 1, 20, 4), (8, 1, 20, 1), (8, 2, 20, 1), (8, 4, 20, 1)],
+                // A step each: an audit of one is the least that can be asked of a seat.
+                segments: 20,
             },
         }
     }

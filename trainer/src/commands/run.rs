@@ -2,9 +2,14 @@
 
 use crate::{
     cli::{RoleOption, RunOptions},
+    conduct::Conduct,
     failure::{Failure, explain},
     peer::{Peer, name},
-    roles::{self, trainer::Trainer, validator::Validator},
+    roles::{
+        self,
+        trainer::{Trainer, Work},
+        validator::Validator,
+    },
     state::StateFolder,
 };
 use anyhow::{Context, Result, anyhow};
@@ -19,10 +24,13 @@ use std::{
 
 /// Blocks come every three seconds.
 const BLOCK: Duration = Duration::from_secs(3);
+/// Bytes of a GiB.
+const GIB: f64 = (1u64 << 30) as f64;
 /// Most time to say goodbye to peers.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub async fn run(options: RunOptions) -> Result<()> {
+/// Takes part as `options` say, until interrupted or until only a person can help.
+pub async fn run<C: Conduct>(options: RunOptions, conduct: C) -> Result<()> {
     let mut interrupted = pin!(roles::interruption());
     let signer = options.key.signer()?;
     let (peer, first_block) = tokio::select! {
@@ -30,7 +38,7 @@ pub async fn run(options: RunOptions) -> Result<()> {
         () = &mut interrupted => return Ok(()),
     };
     let outcome = tokio::select! {
-        outcome = take_part(&peer, &first_block, &signer, &options) => outcome,
+        outcome = take_part(&peer, &first_block, &signer, &options, conduct) => outcome,
         () = &mut interrupted => {
             tracing::info!("stopping");
             Ok(())
@@ -72,7 +80,7 @@ async fn first_block(chain: &Chain) -> Result<Hash> {
     }
 }
 
-async fn take_part(peer: &Peer, first_block: &Hash, signer: &Signer, options: &RunOptions) -> Result<()> {
+async fn take_part<C: Conduct>(peer: &Peer, first_block: &Hash, signer: &Signer, options: &RunOptions, conduct: C) -> Result<()> {
     if let Some(folder) = &options.data {
         serve(peer, folder).await?;
     }
@@ -103,10 +111,11 @@ async fn take_part(peer: &Peer, first_block: &Hash, signer: &Signer, options: &R
                 }
             };
             tracing::info!("tier {tier:?} with {workers} worker threads");
-            roles::run(peer, first_block, &mut Trainer::new(peer.clone(), signer.clone(), tier, workers)).await
+            let work = Work { tier, workers, state_budget: (options.state_budget * GIB) as u64 };
+            roles::run(peer, first_block, &mut Trainer::new(peer.clone(), signer.clone(), work, conduct)).await
         }
         Role::Validator | Role::Authority => {
-            roles::run(peer, first_block, &mut Validator::new(peer.clone(), signer.clone(), workers)).await
+            roles::run(peer, first_block, &mut Validator::new(peer.clone(), signer.clone(), workers, conduct)).await
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::StatusOptions,
+    commands::money::Money,
     peer::{name, short},
 };
 use anyhow::Result;
@@ -27,6 +28,7 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
     let (overview, members) = (chain.overview().await?, chain.members().await?);
     let finalised = chain.finalised().await?;
     let (round, head) = (&overview.round, &overview.head);
+    let (audits, money) = (chain.audits().await?, Money::of(chain).await?);
     if as_json {
         let members: Vec<_> = members
             .iter()
@@ -45,7 +47,17 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
             json!({
                 "best": overview.now, "finalised": finalised.number, "round": round.number, "phase": round.phase, "due": round.due,
                 "committed": round.committed, "revealed": round.revealed, "deadline": round.deadline, "head": head,
-                "freeShards": overview.free_shards, "members": members,
+                "freeShards": overview.free_shards, "members": members, "rewards": money,
+                "audits": audits
+                    .iter()
+                    .map(|(id, audit)| {
+                        let settled = audit.cases.iter().filter(|case| case.settled).count();
+                        json!({
+                            "id": id, "round": audit.round, "draw": audit.draw, "stage": audit.stage, "updates": audit.cases.len(),
+                            "settled": settled,
+                        })
+                    })
+                    .collect::<Vec<_>>(),
             })
         );
         return Ok(());
@@ -64,6 +76,17 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
         round.revealed,
         overview.free_shards
     );
+    for (id, audit) in &audits {
+        let settled = audit.cases.iter().filter(|case| case.settled).count();
+        let draw = if audit.draw > 0 { ", second draw" } else { "" };
+        println!(
+            "audit {id} of round {}{draw}: {:?}, {settled} of {} updates settled",
+            audit.round,
+            audit.stage,
+            audit.cases.len()
+        );
+    }
+    println!("{money}");
     for member in &members {
         let bond = member.bond / POL;
         let note = if member.chilled {

@@ -3,7 +3,7 @@
 use crate::{
     cli::{SwarmOptions, VerifyOptions},
     failure::Failure,
-    model::{apply, included_updates, initial_model},
+    model::{Model, initial_model, replay_round},
     peer::{Peer, short},
     state::StateFolder,
 };
@@ -25,45 +25,48 @@ pub async fn run(options: VerifyOptions) -> Result<()> {
 async fn verify(peer: &Peer, as_json: bool) -> Result<()> {
     let overview = peer.chain.overview().await?;
     let head = overview.head.context("the chain has no model yet")?;
-    let recipe = peer.chain.recipe().await?.context("the chain has no recipe")?;
     let bar = ProgressBar::new(head.round.into()).with_style(ProgressStyle::with_template("{bar:40} round {pos}/{len} {msg}")?);
-    let mut model = initial_model(&recipe).await?;
-    let mut rebuilt: Option<Head> = None;
-    let mut updates = 0;
+    let mut rebuilt: Option<(Head, Model)> = None;
+    let (mut updates, mut excised) = (0, 0);
     for round in 0..=head.round {
         bar.set_position(round.into());
         let Some(record) = peer.chain.round_record(round).await? else { bail!("the chain has no record of round {round}") };
         let Some(made) = record.head else { continue };
-        if made.recipe_hash != recipe.hash() {
-            bail!(
-                "round {round} was trained by recipe {}, which is not the one in force; it cannot be replayed from here",
-                short(&made.recipe_hash)
-            );
-        }
-        let mut parts = Vec::new();
-        if rebuilt.is_some() {
-            let included = included_updates(peer, &recipe, round, &record).await.map_err(Failure::into_inner)?;
-            parts = included.iter().map(|included| included.update).collect();
-            updates += included.len();
-            model = apply(&recipe, &model, included).await.map_err(Failure::into_inner)?;
-        }
-        let next = Head::next(rebuilt.as_ref(), round, model.root, recipe.hash(), &parts);
+        let (previous, model, parts) = match rebuilt {
+            None => {
+                let recipe = peer.recipe(&made.recipe_hash).await.map_err(Failure::into_inner)?;
+                (None, initial_model(&recipe).await.map_err(Failure::into_inner)?, Vec::new())
+            }
+            Some((previous, model)) => {
+                let (model, parts) = replay_round(peer, &model, &record, &made).await.map_err(Failure::into_inner)?;
+                (Some(previous), model, parts)
+            }
+        };
+        (updates, excised) = (updates + parts.len(), excised + record.excised.len());
+        let next = Head::next(previous.as_ref(), round, model.root, made.recipe_hash, &parts, &record.excised);
         if next != made {
             bail!("round {round}: the replay gives {} and the chain says {}", describe(&next), describe(&made));
         }
-        rebuilt = Some(next);
+        rebuilt = Some((next, model));
     }
     bar.finish_and_clear();
-    if rebuilt != Some(head) {
+    if rebuilt.map(|(rebuilt, _)| rebuilt) != Some(head) {
         bail!("the records of rounds do not lead to the head");
     }
     if as_json {
         println!(
             "{}",
-            json!({ "round": head.round, "root": format!("0x{}", hex::encode(head.root)), "updates": updates, "tokens": head.tokens })
+            json!({
+                "round": head.round, "root": format!("0x{}", hex::encode(head.root)), "updates": updates, "excised": excised,
+                "tokens": head.tokens,
+            })
         );
     } else {
-        println!("replayed {updates} updates over {} rounds: root 0x{}, as on chain", head.round, hex::encode(head.root));
+        println!(
+            "replayed {updates} updates over {} rounds, {excised} taken out again: root 0x{}, as on chain",
+            head.round,
+            hex::encode(head.root)
+        );
     }
     Ok(())
 }

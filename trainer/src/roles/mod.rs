@@ -3,20 +3,25 @@
 //! A role looks at the chain at every block and does the one next thing. Nothing is remembered that the chain or the
 //! state folder could not tell, so a process may be killed and started again at any moment.
 
+pub mod answers;
+pub mod auditor;
+mod evidence;
+mod rewards;
 pub mod trainer;
 pub mod validator;
 
 use crate::{
-    data::LEASE_TAG,
-    failure::{Failure, Result, explain},
-    model::{Model, ModelKeeper},
+    data::lease_tag,
+    failure::{Failure, Result},
+    model::{self, Model, ModelKeeper},
     peer::{Peer, short},
 };
 use anyhow::{Context, anyhow};
 use futures::{FutureExt, StreamExt};
 use pol_chain::AccountId;
-use pol_primitives::{Hash, recipe::Recipe, view::Overview};
+use pol_primitives::{Hash, lease::Lease, recipe::Recipe, view::Overview};
 use std::{future::Future, pin::pin};
+use tokio::{sync::watch, task::JoinHandle};
 
 /// One step of a role, taken at every block.
 pub trait Role {
@@ -30,11 +35,7 @@ pub async fn run(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> anyho
     while blocks.next().await.is_some() {
         // Of the blocks that came during the last step, only the newest matters.
         while let Some(Some(_)) = blocks.next().now_or_never() {}
-        match step(peer, first_block, role).await {
-            Ok(()) => {}
-            Err(Failure::Passing(error)) => tracing::warn!("{}; trying again with the next block", explain(&error)),
-            Err(Failure::Fatal(error)) => return Err(error).context("cannot go on"),
-        }
+        step(peer, first_block, role).await.or_else(Failure::pass).map_err(Failure::into_inner).context("cannot go on")?;
     }
     Err(anyhow!("the node ended the stream of blocks; start this process again"))
 }
@@ -54,6 +55,47 @@ async fn step(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> Result<(
     }
     let overview = peer.chain.overview().await?;
     role.step(&overview).await
+}
+
+/// A role beside another one of the same process: its steps are taken in a task of their own, so that neither waits for the
+/// other. It ends when this is dropped.
+pub struct Beside {
+    blocks: watch::Sender<Option<Overview<AccountId>>>,
+    task: JoinHandle<Failure>,
+}
+
+impl Beside {
+    /// Starts taking the steps of `role`.
+    pub fn new(mut role: impl Role + Send + 'static) -> Self {
+        let (blocks, mut newest) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            while newest.changed().await.is_ok() {
+                let overview = newest.borrow_and_update().clone();
+                let Some(overview) = overview else { continue };
+                if let Err(fatal) = role.step(&overview).await.or_else(Failure::pass) {
+                    return fatal;
+                }
+            }
+            Failure::passing(anyhow!("nobody asks for steps any more"))
+        });
+        Self { blocks, task }
+    }
+
+    /// Has the step for `overview` taken, once the one before it ends. Fails as the role does where only a person can help.
+    pub async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        if self.task.is_finished() {
+            return Err((&mut self.task).await?);
+        }
+        // Of blocks that come during a step, only the newest matters.
+        self.blocks.send_replace(Some(overview.clone()));
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Ends on Ctrl-C or a request to terminate.
@@ -79,6 +121,7 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// Knows nothing yet.
     pub fn new(peer: Peer) -> Self {
         Self { keeper: ModelKeeper::new(peer.clone()), peer, recipe: None }
     }
@@ -100,8 +143,8 @@ impl Follower {
         }
     }
 
-    /// The model that a lease starts from, kept for as long as the lease: its heirs may be all that peers keep.
-    pub async fn lease_base(&self, root: &Hash, recipe: &Recipe) -> Result<Model> {
-        self.keeper.fetch(root, recipe, &format!("{LEASE_TAG}/base")).await
+    /// The model that `lease` starts from, kept until its update is settled: its heirs may be all that peers keep.
+    pub async fn lease_base(&self, lease: &Lease, recipe: &Recipe) -> Result<Model> {
+        model::fetch(&self.peer, &lease.base_root, recipe, &[], &lease_tag(lease.nonce)).await
     }
 }

@@ -1,8 +1,9 @@
 //! Leases data, trains, commits and reveals.
 
-use super::{Follower, Role};
+use super::{Beside, Follower, Role, answers::Answers};
 use crate::{
-    data::{LEASE_TAG, ShardReader},
+    conduct::Conduct,
+    data::{ShardReader, lease_tag},
     failure::{Failure, Result},
     peer::{Peer, payload_tag, short, submit_housekeeping},
     state::{Journal, StateFolder},
@@ -15,7 +16,7 @@ use pol_primitives::{
     lease::Lease,
     recipe::{Recipe, Tier},
     round::Phase,
-    submission::{Claims, Reveal, Status, Submission},
+    submission::{Claims, Outcome, Reveal, Status, Submission},
     trace::state_leaf,
     view::Overview,
 };
@@ -28,17 +29,30 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
+/// What a trainer's machine gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// Size of a lease.
+    pub tier: Tier,
+    /// Threads that train.
+    pub workers: usize,
+    /// Bytes of training states kept for updates that are not settled.
+    pub state_budget: u64,
+}
+
 /// A trainer's state between blocks.
-pub struct Trainer {
+pub struct Trainer<C> {
     peer: Peer,
     signer: Signer,
-    tier: Tier,
-    workers: usize,
+    work: Work,
+    conduct: C,
     follower: Follower,
     shards: ShardReader,
     training: Option<Training>,
     /// The lease, by its nonce, that this folder cannot finish.
     given_up: Option<u32>,
+    /// Answers for updates that are not settled.
+    answers: Beside,
 }
 
 /// Training in the background. Dropping it asks it to stop.
@@ -60,10 +74,12 @@ struct Packed {
     payload: Vec<u8>,
 }
 
-impl Trainer {
-    pub fn new(peer: Peer, signer: Signer, tier: Tier, workers: usize) -> Self {
+impl<C: Conduct> Trainer<C> {
+    /// A trainer for the account of `signer`. Called within a runtime: audits of its updates are answered in a task.
+    pub fn new(peer: Peer, signer: Signer, work: Work, conduct: C) -> Self {
         let (follower, shards) = (Follower::new(peer.clone()), ShardReader::new(peer.clone()));
-        Self { peer, signer, tier, workers, follower, shards, training: None, given_up: None }
+        let answers = Beside::new(Answers::new(peer.clone(), signer.clone(), work.workers, conduct.clone()));
+        Self { peer, signer, work, conduct, follower, shards, training: None, given_up: None, answers }
     }
 
     fn account(&self) -> AccountId {
@@ -75,18 +91,21 @@ impl Trainer {
         self.training = None;
         // A validator that takes this trainer for gone may have been faster.
         submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account: self.account() }).await?;
-        let status = self.submission(lease).await?.map(|submission| submission.status);
-        match status {
-            Some(Status::Included) => tracing::info!("round {}: the update is part of the model", lease.due_round),
-            Some(Status::NoShow) => {
-                tracing::warn!("round {}: the commitment was never opened; a penalty was taken", lease.due_round)
+        let round = lease.due_round;
+        let history = self.peer.chain.history(round).await?;
+        let settled = history.into_iter().find(|(account, _)| *account == self.account());
+        match settled.map(|(_, settled)| settled.outcome) {
+            Some(Outcome::NoShow) => tracing::warn!("round {round}: the commitment was never opened; a penalty was taken"),
+            Some(Outcome::Excluded) => {
+                tracing::warn!("round {round}: the update was not included; its data returns to the pool")
             }
-            Some(_) => tracing::warn!("round {}: the update was not included; its data returns to the pool", lease.due_round),
-            None => tracing::warn!("round {}: the lease ran out; its data returns to the pool", lease.due_round),
+            None if self.submission(lease).await?.is_none() => {
+                tracing::warn!("round {round}: the lease ran out; its data returns to the pool")
+            }
+            _ => tracing::info!("round {round}: the update is part of the model, and will be audited"),
         }
         let standing = self.peer.chain.standing(&self.account()).await?;
-        self.peer.state.conclude(&standing.carry)?;
-        self.peer.swarm.release(LEASE_TAG).await?;
+        self.peer.state.keep_carry(&standing.carry)?;
         Ok(())
     }
 
@@ -101,9 +120,9 @@ impl Trainer {
             tracing::warn!("the optimiser state {} is not on this machine; starting with a fresh one", short(&standing.carry));
             self.peer.chain.submit(&self.signer, Call::ResetCarry).await?;
         }
-        self.peer.chain.submit(&self.signer, Call::JoinRound { tier: self.tier }).await?;
+        self.peer.chain.submit(&self.signer, Call::JoinRound { tier: self.work.tier }).await?;
         if let Some(lease) = self.peer.chain.lease(&self.account()).await? {
-            let tokens = lease.tokens(recipe, recipe.tier(self.tier).inner_steps);
+            let tokens = lease.tokens(recipe, recipe.tier(self.work.tier).inner_steps);
             tracing::info!("round {}: leased {} shards, {tokens} tokens", lease.round, lease.shards.len());
         }
         Ok(())
@@ -117,22 +136,22 @@ impl Trainer {
 
     /// Starts training the lease, or goes on with it.
     async fn train(&mut self, recipe: &Recipe, lease: &Lease) -> Result<()> {
-        let begun =
-            self.peer.state.journal()?.is_some_and(|journal| journal.nonce == lease.nonce && self.peer.state.has_lease(&journal));
+        let begun = self.peer.state.journal(lease.nonce)?.is_some();
         if lease.carry != [0; 32] && !begun && !self.peer.state.has_carry(&lease.carry) {
             self.give_up(lease, "the optimiser state that it starts from is not on this machine");
             return Ok(());
         }
-        let model = self.follower.lease_base(&lease.base_root, recipe).await?;
-        let data = self.shards.lease_data(recipe, &lease.shards).await?;
+        let model = self.follower.lease_base(lease, recipe).await?;
+        let data = self.shards.lease_data(recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let inputs = Inputs {
             recipe: recipe.clone(),
             lease: lease.clone(),
             account: self.account(),
             base: model.parameters,
-            data,
-            workers: self.workers,
+            data: self.conduct.data(recipe, data),
+            work: self.work,
+            conduct: self.conduct.clone(),
             salt_secret: self.peer.state.peer_secret()?,
             state: self.peer.state.clone(),
             stop: stop.clone(),
@@ -146,8 +165,7 @@ impl Trainer {
     ///
     /// Training the same lease again gives the same update, so a folder that lost one may still open its commitment.
     async fn packed(&mut self, recipe: &Recipe, lease: &Lease) -> Result<Option<Journal>> {
-        if let Some(journal) = self.peer.state.journal()?
-            && journal.nonce == lease.nonce
+        if let Some(journal) = self.peer.state.journal(lease.nonce)?
             && let Some(reveal) = &journal.reveal
             && self.peer.swarm.has(reveal.payload_hash).await?
         {
@@ -182,8 +200,9 @@ impl Trainer {
     }
 }
 
-impl Role for Trainer {
+impl<C: Conduct> Role for Trainer<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        self.answers.step(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         // Kept up to date for the next lease and for peers.
         if self.follower.model(overview, &recipe).await?.is_none() {
@@ -214,7 +233,8 @@ impl Role for Trainer {
         let commitment = reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
         match (submission, round.phase) {
             (None, Phase::Train) => {
-                let call = Call::Commit { round: lease.due_round, commitment, claims: claims(&journal) };
+                let claims = self.conduct.claims(claims(&journal));
+                let call = Call::Commit { round: lease.due_round, commitment, claims };
                 self.peer.chain.submit(&self.signer, call).await?;
                 tracing::info!("round {}: committed", lease.due_round);
             }
@@ -232,38 +252,40 @@ impl Role for Trainer {
 }
 
 /// Everything a lease's training is made of.
-struct Inputs {
+struct Inputs<C> {
     recipe: Recipe,
     lease: Lease,
     account: AccountId,
     base: Arc<Vec<f32>>,
     data: LeaseData,
-    workers: usize,
+    work: Work,
+    conduct: C,
     salt_secret: [u8; 32],
     state: Arc<StateFolder>,
     stop: Arc<AtomicBool>,
 }
 
-impl Inputs {
+impl<C: Conduct> Inputs<C> {
     /// Trains what is left of the lease and packs the update; none when asked to stop.
     fn train(&self) -> Result<Option<Packed>> {
         let Self { recipe, lease, base, .. } = self;
         let (mut journal, mut state) = self.resume()?;
-        let job = Job { recipe, lease, account: &self.account, data: &self.data, workers: self.workers };
+        let job = Job { recipe, lease, account: &self.account, data: &self.data, workers: self.work.workers };
         let steps_per_segment = recipe.steps_per_segment(lease.tier);
         let started = Instant::now();
         let mut tokens = 0;
-        for segment in journal.losses.len()..usize::from(recipe.segments) {
+        for segment in journal.segments()..recipe.segments {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let report = pol_engine::train_segment(&job, &mut state, segment as u16)?;
+            let report = self.conduct.train_segment(&job, &mut state, segment)?;
             tokens += report.tokens;
             journal.leaves.push(report.leaf);
             journal.losses.push(report.loss);
             journal.speed = tokens as f64 / started.elapsed().as_secs_f64().max(f64::EPSILON);
-            self.state.save_lease(lease.nonce, journal.leaves.len(), &state)?;
+            self.state.save_state(lease.nonce, journal.segments(), &state)?;
             self.state.write_journal(&journal)?;
+            self.state.thin(self.work.state_budget)?;
             tracing::info!(
                 "round {}: segment {}/{}, loss {:.3}, {:.0} tokens/s",
                 lease.due_round,
@@ -273,7 +295,7 @@ impl Inputs {
                 journal.speed
             );
         }
-        let payload = pol_engine::pack(recipe, base, &mut state)?.encode();
+        let payload = self.conduct.pack(recipe, base, &mut state)?;
         self.state.save_carry(&state)?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
         // Derived, so that a restart opens the same commitment; secret until then.
@@ -284,27 +306,25 @@ impl Inputs {
             .as_bytes();
         let no_trace = || Failure::fatal(anyhow!("a lease without segments"));
         let trace = Trace::from_leaves(journal.leaves.clone()).ok_or_else(no_trace)?;
-        journal.reveal = Some(Reveal {
+        journal.reveal = Some(self.conduct.reveal(Reveal {
             payload_hash,
             trace_root: trace.root(),
             carry_hash: state.carry().hash(),
             steps: recipe.segments * steps_per_segment,
             first_leaf: trace.proof(0).ok_or_else(no_trace)?,
             salt,
-        });
+        }));
         Ok(Some(Packed { journal, payload }))
     }
 
     /// Where the training stands: what the journal says, or the lease's start.
     fn resume(&self) -> Result<(Journal, TrainingState)> {
         let Self { lease, base, .. } = self;
-        if let Some(journal) = self.state.journal()?
-            && journal.nonce == lease.nonce
-            && !journal.losses.is_empty()
-            && self.state.has_lease(&journal)
-        {
-            let state = self.state.load_lease(&journal, base.len())?;
-            tracing::info!("round {}: going on after segment {}", lease.due_round, journal.losses.len());
+        if let Some(journal) = self.state.journal(lease.nonce)? {
+            let state = self.state.load_state(lease.nonce, journal.segments(), base.len())?;
+            if journal.segments() > 0 {
+                tracing::info!("round {}: going on after segment {}", lease.due_round, journal.segments());
+            }
             return Ok((journal, state));
         }
         let mut state = TrainingState::fresh(base.to_vec());
@@ -319,8 +339,9 @@ impl Inputs {
                 self.state.path().display()
             )));
         }
-        let mut journal = Journal::new(lease.nonce);
-        journal.leaves.push(expected);
+        let journal = Journal::new(lease.nonce, lease.due_round, expected);
+        self.state.save_state(lease.nonce, 0, &state)?;
+        self.state.write_journal(&journal)?;
         Ok((journal, state))
     }
 }

@@ -1,11 +1,12 @@
-//! Checks payloads and attests the next model.
+//! Checks payloads and attests the next model; audits what models were made of beside that.
 
-use super::{Follower, Role};
+use super::{Beside, Follower, Role, auditor::Auditor};
 use crate::{
+    conduct::Conduct,
     data::ShardReader,
     failure::{Failure, Result, explain},
     heldout::HeldOut,
-    model::{Model, apply, initial_model, updates_of},
+    model::{Model, apply, excised, initial_model, updates_of},
     peer::{Peer, short, submit_housekeeping},
 };
 use futures::{StreamExt, stream};
@@ -40,6 +41,8 @@ pub struct Validator {
     attested: Option<RoundNumber>,
     /// Payloads that were fetched and found sound in this round.
     held: (RoundNumber, BTreeSet<Hash>),
+    /// Audits by replay.
+    auditor: Beside,
 }
 
 /// Blocks of a round after which a trainer that is there has concluded its past lease.
@@ -50,8 +53,10 @@ const CHECKS_AT_ONCE: usize = 8;
 const HELD_OUT_SEQUENCES: usize = 64;
 
 impl Validator {
-    pub fn new(peer: Peer, signer: Signer, workers: usize) -> Self {
+    /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it audits in a task.
+    pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: impl Conduct) -> Self {
         Self {
+            auditor: Beside::new(Auditor::new(peer.clone(), signer.clone(), workers, conduct)),
             follower: Follower::new(peer.clone()),
             shards: ShardReader::new(peer.clone()),
             held_out: HeldOut::new(HELD_OUT_SEQUENCES),
@@ -89,7 +94,8 @@ impl Validator {
             let peer = &self.peer;
             checks.push(async move {
                 let alone = Included::from_indices([opened.index]);
-                let sound = async { apply(recipe, model, updates_of(peer, recipe, submissions, &alone).await?).await };
+                let sound =
+                    async { apply(recipe, model, updates_of(peer, recipe, submissions, &alone).await?, Vec::new()).await };
                 (account, opened.payload_hash, sound.await)
             });
         }
@@ -143,7 +149,8 @@ impl Validator {
             return Ok(());
         }
         let updates = updates_of(&self.peer, recipe, submissions, &included).await?;
-        let next = apply(recipe, model, updates).await?;
+        let excised = excised(&self.peer, round, &self.peer.chain.excisions().await?).await?;
+        let next = apply(recipe, model, updates, excised).await?;
         if let Some(proposal) = proposal.filter(|proposal| proposal.root != next.root) {
             tracing::error!(
                 "round {round}: {} was proposed and {} is right; not signing",
@@ -252,6 +259,7 @@ impl Validator {
 
 impl Role for Validator {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        self.auditor.step(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         let model = self.follower.model(overview, &recipe).await?;
         let round = &overview.round;

@@ -3,7 +3,8 @@
 use crate::{AccountId, ChainError};
 use codec::{Compact, Encode};
 use pol_primitives::{
-    Balance, Hash, RoundNumber,
+    Balance, BoundedVec, ConstU32, Hash, RoundNumber,
+    audit::{AuditConfig, AuditId, Evidence, MAX_AUDITED, MAX_SERVED, OpenedEnd, Served},
     data::{ManifestInfo, SourceKind, Text},
     peer::{Endpoint, Role},
     recipe::{Recipe, Tier},
@@ -58,10 +59,54 @@ pub enum Call {
     },
     /// `ProofOfLearning.reset_carry`: the trainer starts its next lease with a fresh carry.
     ResetCarry,
+    /// `ProofOfLearning.serve_states`: shows the states that the audit of a trainer's update starts from.
+    ServeStates {
+        /// The audit.
+        audit: AuditId,
+        /// The states of [`Case::served_leaves`](pol_primitives::audit::Case::served_leaves), in that order.
+        states: BoundedVec<Served, ConstU32<MAX_SERVED>>,
+    },
+    /// `ProofOfLearning.commit_audit`: binds what a validator found in its seats before it is shown.
+    CommitAudit {
+        /// The audit.
+        audit: AuditId,
+        /// [`evidence_commitment`](pol_primitives::audit::evidence_commitment).
+        commitment: Hash,
+    },
+    /// `ProofOfLearning.open_segments`: opens the ends of the drawn segments of a trainer's update.
+    OpenSegments {
+        /// The audit.
+        audit: AuditId,
+        /// The ends of [`Case::opened_leaves`](pol_primitives::audit::Case::opened_leaves), in that order.
+        ends: BoundedVec<OpenedEnd, ConstU32<MAX_AUDITED>>,
+    },
+    /// `ProofOfLearning.reveal_audit`: opens what a validator committed to.
+    RevealAudit {
+        /// The audit.
+        audit: AuditId,
+        /// What it found.
+        evidence: Evidence,
+        /// What hid it.
+        salt: Hash,
+    },
+    /// `ProofOfLearning.settle`: lets the chain compare what was found of an update.
+    Settle {
+        /// The audit.
+        audit: AuditId,
+        /// Whose update it is.
+        trainer: AccountId,
+    },
+    /// `Rewards.claim`: pays out what the account earned in a round.
+    Claim {
+        /// The round.
+        round: RoundNumber,
+    },
     /// `ProofOfLearning.set_recipe`, by governance.
     SetRecipe(Recipe),
     /// `ProofOfLearning.set_lengths`, by governance.
     SetLengths(RoundConfig),
+    /// `ProofOfLearning.set_audits`, by governance.
+    SetAudits(AuditConfig),
     /// `PolStaking.bond`: takes a role.
     Bond {
         /// The role.
@@ -130,8 +175,15 @@ impl Call {
             Self::AttestHead { .. } => ("ProofOfLearning", "attest_head"),
             Self::Conclude { .. } => ("ProofOfLearning", "conclude"),
             Self::ResetCarry => ("ProofOfLearning", "reset_carry"),
+            Self::ServeStates { .. } => ("ProofOfLearning", "serve_states"),
+            Self::CommitAudit { .. } => ("ProofOfLearning", "commit_audit"),
+            Self::OpenSegments { .. } => ("ProofOfLearning", "open_segments"),
+            Self::RevealAudit { .. } => ("ProofOfLearning", "reveal_audit"),
+            Self::Settle { .. } => ("ProofOfLearning", "settle"),
+            Self::Claim { .. } => ("Rewards", "claim"),
             Self::SetRecipe(_) => ("ProofOfLearning", "set_recipe"),
             Self::SetLengths(_) => ("ProofOfLearning", "set_lengths"),
+            Self::SetAudits(_) => ("ProofOfLearning", "set_audits"),
             Self::Bond { .. } => ("PolStaking", "bond"),
             Self::BondExtra { .. } => ("PolStaking", "bond_extra"),
             Self::Unbond => ("PolStaking", "unbond"),
@@ -154,8 +206,15 @@ impl Call {
             Self::Reveal { round, reveal } => (round, reveal).encode(),
             Self::AttestHead { round, root, included } => (round, root, included).encode(),
             Self::Conclude { account } => account.encode(),
+            Self::ServeStates { audit, states } => (audit, states).encode(),
+            Self::CommitAudit { audit, commitment } => (audit, commitment).encode(),
+            Self::OpenSegments { audit, ends } => (audit, ends).encode(),
+            Self::RevealAudit { audit, evidence, salt } => (audit, evidence, salt).encode(),
+            Self::Settle { audit, trainer } => (audit, trainer).encode(),
+            Self::Claim { round } => round.encode(),
             Self::SetRecipe(recipe) => recipe.encode(),
             Self::SetLengths(config) => config.encode(),
+            Self::SetAudits(config) => config.encode(),
             Self::Bond { role, amount } => (role, amount).encode(),
             Self::BondExtra { amount } => amount.encode(),
             Self::SetEndpoint { endpoint } => endpoint.encode(),
@@ -216,7 +275,11 @@ impl EncodeAsFields for Arguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::{peer::Address, trace::Proof};
+    use pol_primitives::{
+        audit::{Finding, Measure, ServedState},
+        peer::Address,
+        trace::{Carry, Proof},
+    };
     use proptest::prelude::*;
     use scale_info::{TypeInfo, meta_type};
     use std::sync::Arc;
@@ -241,6 +304,18 @@ mod tests {
         attest_head { round: RoundNumber, root: Hash, included: Included },
         #[codec(index = 13)]
         set_lengths { lengths: RoundConfig },
+        #[codec(index = 17)]
+        serve_states { audit: AuditId, states: BoundedVec<Served, ConstU32<MAX_SERVED>> },
+        #[codec(index = 19)]
+        commit_audit { audit: AuditId, commitment: Hash },
+        #[codec(index = 21)]
+        open_segments { audit: AuditId, ends: BoundedVec<OpenedEnd, ConstU32<MAX_AUDITED>> },
+        #[codec(index = 23)]
+        reveal_audit { audit: AuditId, evidence: Evidence, salt: Hash },
+        #[codec(index = 25)]
+        settle { audit: AuditId, trainer: AccountId },
+        #[codec(index = 27)]
+        set_audits { config: AuditConfig },
         /// With another argument than this program's.
         #[codec(index = 15)]
         join_round { tier: u32 },
@@ -255,6 +330,13 @@ mod tests {
         set_endpoint { endpoint: Endpoint },
         #[codec(index = 6)]
         unchill,
+    }
+
+    #[allow(dead_code, non_camel_case_types)]
+    #[derive(TypeInfo)]
+    enum Rewards {
+        #[codec(index = 3)]
+        claim { round: RoundNumber },
     }
 
     #[allow(dead_code)]
@@ -289,6 +371,8 @@ mod tests {
         ProofOfLearning(Learning),
         #[codec(index = 41)]
         Staking(Staking),
+        #[codec(index = 42)]
+        Rewards(Rewards),
         #[codec(index = 5)]
         Balances(Balances),
     }
@@ -311,6 +395,7 @@ mod tests {
             vec![
                 pallet("ProofOfLearning", 40, meta_type::<Learning>()),
                 pallet("PolStaking", 41, meta_type::<Staking>()),
+                pallet("Rewards", 42, meta_type::<Rewards>()),
                 pallet("Balances", 5, meta_type::<Balances>()),
                 pallet("Sudo", 255, meta_type::<Sudo>()),
             ],
@@ -377,6 +462,51 @@ mod tests {
             &[&[41, 0], &[1], &[5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
         );
         check(Call::Unchill, &[&[41, 6]]);
+    }
+
+    #[test]
+    fn what_an_audit_asks_for_is_encoded_as_the_chain_reads_it() {
+        let proof = Proof::truncate_from(vec![[4; 32]]);
+        let carry = Carry { first_moment: [1; 32], second_moment: [2; 32], feedback: [3; 32], steps: 7 };
+        let state = ServedState { leaf: 5, root: [9; 32], carry };
+        let states = BoundedVec::truncate_from(vec![Served { state, proof: proof.clone() }]);
+        check(
+            Call::ServeStates { audit: 6, states },
+            &[
+                &[40, 17, 6, 0, 0, 0, 1 << 2, 5, 0],
+                &[9; 32],
+                &[1; 32],
+                &[2; 32],
+                &[3; 32],
+                &[7, 0, 0, 0, 0, 0, 0, 0],
+                &[1 << 2],
+                &[4; 32],
+            ],
+        );
+        check(Call::CommitAudit { audit: 6, commitment: [8; 32] }, &[&[40, 19, 6, 0, 0, 0], &[8; 32]]);
+        let ends = BoundedVec::truncate_from(vec![OpenedEnd { digest: [2; 32], proof }]);
+        check(Call::OpenSegments { audit: 6, ends }, &[&[40, 21, 6, 0, 0, 0, 1 << 2], &[2; 32], &[1 << 2], &[4; 32]]);
+        let measure = Measure { gain: -1, error: 2, own: 3, quality: 4, shards: BoundedVec::truncate_from(vec![5]) };
+        let replayed = Finding::Replayed { ends: BoundedVec::truncate_from(vec![[7; 32]]), packed: true, measure };
+        let evidence = Evidence::truncate_from(vec![(0, replayed), (3, Finding::Unavailable)]);
+        check(
+            Call::RevealAudit { audit: 6, evidence, salt: [8; 32] },
+            &[
+                &[40, 23, 6, 0, 0, 0, 2 << 2],
+                &[0, 0, 1 << 2],
+                &[7; 32],
+                &[1, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 1 << 2, 5, 0, 0, 0],
+                &[3, 2],
+                &[8; 32],
+            ],
+        );
+        check(Call::Settle { audit: 6, trainer: [5; 32] }, &[&[40, 25, 6, 0, 0, 0], &[5; 32]]);
+        check(Call::Claim { round: 9 }, &[&[42, 3, 9, 0, 0, 0]]);
+        let config = AuditConfig { mix: 5, escrow: 0x0102, ..AuditConfig::default() };
+        check(
+            Call::SetAudits(config),
+            &[&[40, 27], &[3, 7, 1, 4], &[5, 0, 0, 0], &[20, 0, 0, 0, 100, 0, 0, 0, 20, 0, 0, 0, 20, 0, 0, 0, 2, 1, 0, 0]],
+        );
     }
 
     #[test]

@@ -8,13 +8,15 @@ use futures::{
 };
 use pol_primitives::{
     Balance, Hash, RoundNumber,
-    data::{Manifest, ManifestId, Source, SourceId},
-    head::RoundRecord,
+    audit::{Audit, AuditConfig, AuditId, Excision, Shown},
+    data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    head::{RoundRecord, Update},
     lease::Lease,
     recipe::Recipe,
+    rewards::Books,
     round::BlockNumber,
-    submission::Submission,
-    view::{Attestation, Member, Overview, Standing},
+    submission::{Settled, Submission},
+    view::{Attestation, Member, Overview, Reward, Standing},
 };
 use sp_crypto_hashing::{blake2_128, blake2_256, twox_128};
 use std::{fmt, sync::Arc, time::Duration};
@@ -237,7 +239,12 @@ impl Chain {
         self.read("standing", account).await
     }
 
-    /// Submissions to a round, by account; at most 64.
+    /// The recipe with this hash, whether it is in force or was.
+    pub async fn recipe_by_hash(&self, hash: &Hash) -> Result<Option<Recipe>, ChainError> {
+        self.read("recipe_by_hash", hash).await
+    }
+
+    /// Submissions to a round that are not settled, by account; at most 64.
     pub async fn submissions(&self, round: RoundNumber) -> Result<Vec<(AccountId, Submission)>, ChainError> {
         self.read("submissions", round).await
     }
@@ -245,6 +252,56 @@ impl Chain {
     /// What is kept of a concluded round.
     pub async fn round_record(&self, round: RoundNumber) -> Result<Option<RoundRecord<AccountId>>, ChainError> {
         self.read("round_record", round).await
+    }
+
+    /// The updates that a concluded round included, in account order, also those that were taken out later.
+    pub async fn updates(&self, round: RoundNumber) -> Result<Vec<Update<AccountId>>, ChainError> {
+        self.read("updates", round).await
+    }
+
+    /// How submissions to a round ended, by account.
+    pub async fn history(&self, round: RoundNumber) -> Result<Vec<(AccountId, Settled)>, ChainError> {
+        self.read("history", round).await
+    }
+
+    /// The updates that the next head takes out, ascending.
+    pub async fn excisions(&self) -> Result<Vec<Excision>, ChainError> {
+        self.read("excisions", ()).await
+    }
+
+    /// How much is audited, and how long it may take.
+    pub async fn audit_config(&self) -> Result<AuditConfig, ChainError> {
+        self.read("audit_config", ()).await
+    }
+
+    /// The audits under way, as they stand at this block, by number.
+    pub async fn audits(&self) -> Result<Vec<(AuditId, Audit<AccountId>)>, ChainError> {
+        self.read("audits", ()).await
+    }
+
+    /// What a trainer has shown of its update under audit.
+    pub async fn shown(&self, audit: AuditId, trainer: &AccountId) -> Result<Option<Shown>, ChainError> {
+        self.read("shown", (audit, trainer)).await
+    }
+
+    /// The lease that the account's update for `round` was trained under, until it is settled.
+    pub async fn audited_lease(&self, round: RoundNumber, account: &AccountId) -> Result<Option<Lease>, ChainError> {
+        self.read("audited_lease", (round, account)).await
+    }
+
+    /// What waits for the account to claim it.
+    pub async fn rewards(&self, account: &AccountId) -> Result<Vec<Reward>, ChainError> {
+        self.read("rewards", account).await
+    }
+
+    /// Where all money of learning went.
+    pub async fn books(&self) -> Result<Books, ChainError> {
+        self.read("books", ()).await
+    }
+
+    /// What became of a shard that is part of the model; none for others.
+    pub async fn shard(&self, id: ShardId) -> Result<Option<ShardRecord>, ChainError> {
+        self.read("shard", id).await
     }
 
     /// Attestations of the round under way.

@@ -4,14 +4,16 @@
 use futures::StreamExt;
 use pol_chain::{Call, Chain, ChainError, Signer};
 use pol_primitives::{
-    POL,
-    data::{ManifestInfo, SourceKind, Text},
+    BoundedVec, POL,
+    audit::{AuditConfig, Evidence, Finding, Measure, OpenedEnd, Served, ServedState},
+    data::{ManifestInfo, ShardId, SourceKind, Text},
     model::{Gpt2Spec, ModelSpec},
     peer::{Endpoint, Role},
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
+    rewards::Books,
     round::RoundConfig,
     submission::{Claims, Included, Reveal},
-    trace::Proof,
+    trace::{Carry, Proof},
 };
 use std::{
     fs::{self, File},
@@ -97,6 +99,16 @@ async fn in_time<T>(what: &str, step: impl Future<Output = T>) -> T {
     timeout(PATIENCE, step).await.unwrap_or_else(|_| panic!("{what} takes longer than {PATIENCE:?}"))
 }
 
+/// Connects to a node that starts on a machine which may be busy with other things.
+async fn connect(node: &Node) -> Chain {
+    for _ in 0..5 {
+        if let Ok(chain) = Chain::connect(&node.url()).await {
+            return chain;
+        }
+    }
+    Chain::connect(&node.url()).await.unwrap()
+}
+
 fn signer(path: &str) -> Signer {
     Signer::from_uri(path).unwrap()
 }
@@ -140,6 +152,11 @@ fn every_call() -> Vec<Call> {
         first_leaf: Proof::truncate_from(vec![[4; 32]; 3]),
         salt: [5; 32],
     };
+    let proof = Proof::truncate_from(vec![[4; 32]; 3]);
+    let served = Served { state: ServedState { leaf: 1, root: [1; 32], carry: Carry::default() }, proof: proof.clone() };
+    let end = OpenedEnd { digest: [1; 32], proof };
+    let replayed =
+        Finding::Replayed { ends: BoundedVec::truncate_from(vec![[1; 32]]), packed: true, measure: Measure::default() };
     let endpoint = Endpoint {
         id: [1; 32],
         addresses: vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap().into()].try_into().unwrap(),
@@ -163,8 +180,19 @@ fn every_call() -> Vec<Call> {
         Call::AttestHead { round: 1, root: [1; 32], included: Included::from_indices([3]) },
         Call::Conclude { account: [1; 32] },
         Call::ResetCarry,
+        Call::ServeStates { audit: 1, states: BoundedVec::truncate_from(vec![served]) },
+        Call::CommitAudit { audit: 1, commitment: [1; 32] },
+        Call::OpenSegments { audit: 1, ends: BoundedVec::truncate_from(vec![end]) },
+        Call::RevealAudit {
+            audit: 1,
+            evidence: Evidence::truncate_from(vec![(0, replayed), (1, Finding::Impossible)]),
+            salt: [1; 32],
+        },
+        Call::Settle { audit: 1, trainer: [1; 32] },
+        Call::Claim { round: 1 },
         Call::SetRecipe(recipe).sudo(),
         Call::SetLengths(RoundConfig::default()).sudo(),
+        Call::SetAudits(AuditConfig::default()).sudo(),
         Call::Bond { role: Role::Trainer, amount: POL },
         Call::BondExtra { amount: POL },
         Call::Unbond,
@@ -181,7 +209,7 @@ fn every_call() -> Vec<Call> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_participant_reads_and_writes() {
     let node = Node::start();
-    let chain = in_time("connecting", Chain::connect(&node.url())).await.unwrap();
+    let chain = connect(&node).await;
 
     // What the runtime tells agrees with itself.
     let (overview, best) = (chain.overview().await.unwrap(), chain.best().await.unwrap());
@@ -191,6 +219,14 @@ async fn a_participant_reads_and_writes() {
     assert_eq!(chain.submissions(1_000_000).await.unwrap(), Vec::new());
     assert_eq!(chain.manifest(chain.manifest_count().await.unwrap()).await.unwrap(), None);
     assert_eq!(chain.source(1_000_000).await.unwrap(), None);
+    assert_eq!(chain.recipe_by_hash(&[0; 32]).await.unwrap(), None);
+    assert_eq!(chain.updates(1_000_000).await.unwrap(), Vec::new());
+    assert_eq!(chain.history(1_000_000).await.unwrap(), Vec::new());
+    assert_eq!(chain.excisions().await.unwrap(), Vec::new());
+    assert!(chain.audit_config().await.unwrap().is_valid());
+    assert_eq!(chain.audits().await.unwrap(), Vec::new());
+    assert_eq!(chain.shard(ShardId { manifest: 1_000_000, index: 0 }).await.unwrap(), None);
+    assert_eq!(chain.books().await.unwrap(), Books::default());
     for member in chain.members().await.unwrap() {
         assert_eq!(chain.member(&member.account).await.unwrap(), Some(member));
     }
@@ -198,6 +234,9 @@ async fn a_participant_reads_and_writes() {
     assert_eq!(chain.member(&someone.account()).await.unwrap(), None);
     assert_eq!(chain.lease(&someone.account()).await.unwrap(), None);
     assert_eq!(chain.standing(&someone.account()).await.unwrap(), Default::default());
+    assert_eq!(chain.shown(1_000_000, &someone.account()).await.unwrap(), None);
+    assert_eq!(chain.audited_lease(1_000_000, &someone.account()).await.unwrap(), None);
+    assert_eq!(chain.rewards(&someone.account()).await.unwrap(), Vec::new());
     chain.attestations().await.unwrap();
     assert!(chain.finalised().await.unwrap().number <= chain.best().await.unwrap().number);
     for call in every_call() {
@@ -238,6 +277,9 @@ async fn a_participant_reads_and_writes() {
     let lengths = RoundConfig { train: 77, ..RoundConfig::default() };
     let done = chain.submit(&alice, Call::SetLengths(lengths).sudo()).await.unwrap();
     assert_eq!(chain.at(done.block.hash).overview().await.unwrap().config, lengths);
+    let audits = AuditConfig { replay: 77, ..AuditConfig::default() };
+    let done = chain.submit(&alice, Call::SetAudits(audits).sudo()).await.unwrap();
+    assert_eq!(chain.at(done.block.hash).audit_config().await.unwrap(), audits);
     let invalid = RoundConfig { join: 0, ..lengths };
     let (_, error, _) = refusal(chain.submit(&alice, Call::SetLengths(invalid).sudo()).await);
     assert_eq!(error, "InvalidLengths");
@@ -246,7 +288,7 @@ async fn a_participant_reads_and_writes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
     let mut node = Node::start();
-    let chain = in_time("connecting", Chain::connect(&node.url())).await.unwrap();
+    let chain = connect(&node).await;
     let mut blocks = chain.blocks().await.unwrap();
     let first = in_time("a block", blocks.next()).await.unwrap();
     let receiver = fresh("receiver").account();

@@ -1,0 +1,272 @@
+//! What a validator's seats in an audit find.
+
+use crate::{
+    conduct::Conduct,
+    data::ShardReader,
+    failure::{Failure, Result, explain},
+    model,
+    peer::Peer,
+};
+use anyhow::anyhow;
+use futures::future::try_join_all;
+use pol_chain::{AccountId, format_account};
+use pol_engine::{Job, LeaseData, Probe};
+use pol_primitives::{
+    BoundedVec, Hash,
+    audit::{Audit, AuditId, Case, Evidence, Finding, Measure, ServedState},
+    lease::Lease,
+    payload::Payload,
+    recipe::Recipe,
+    round::BlockNumber,
+    submission::Opened,
+};
+use pol_swarm::SwarmError;
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+
+/// Blocks come every three seconds.
+const BLOCK: Duration = Duration::from_secs(3);
+/// Pause before what could not be fetched is tried again.
+const PAUSE: Duration = BLOCK;
+/// Longest try to fetch what a replay needs, before others get their turn; what has arrived is kept.
+const TRY: Duration = Duration::from_secs(15);
+/// Cases whose material is fetched and held in memory at a time.
+const AT_ONCE: usize = 8;
+/// Held-out sequences to draw from where the audit names no text.
+const HELD_OUT_SEQUENCES: usize = 64;
+
+/// The seats of one validator in one audit.
+#[derive(Clone)]
+pub struct Seats<C> {
+    /// Blobs, and the chain they are named on.
+    pub peer: Peer,
+    /// The validator.
+    pub account: AccountId,
+    /// Threads that replay.
+    pub workers: usize,
+    /// How it behaves.
+    pub conduct: C,
+    /// Number of the audit.
+    pub id: AuditId,
+    /// The audit.
+    pub audit: Audit<AccountId>,
+}
+
+/// Everything that a replay needs.
+struct Material {
+    recipe: Arc<Recipe>,
+    case: Case<AccountId>,
+    lease: Lease,
+    opened: Opened,
+    states: Vec<ServedState>,
+    blobs: HashMap<Hash, Vec<u8>>,
+    data: LeaseData,
+    base: Arc<Vec<f32>>,
+    payload: Payload,
+}
+
+/// In which the cases of an audit take turns.
+struct Turns {
+    fetching: Semaphore,
+    replaying: Mutex<()>,
+}
+
+/// What there is of an update under audit.
+enum Gathered {
+    /// All of it.
+    All(Box<Material>),
+    /// A blob that was shown as part of a state is too large to be one.
+    NoState,
+    /// A blob that nobody serves, not even the trainer, who needed it to train.
+    Missing,
+}
+
+/// Label of the blobs that an audit needs.
+pub fn audit_tag(id: AuditId) -> String {
+    format!("audit/{id}")
+}
+
+impl<C: Conduct> Seats<C> {
+    /// The cases to replay, with their places in the audit.
+    fn cases(&self) -> Vec<(u8, Case<AccountId>)> {
+        let place = self.audit.holder(&self.account);
+        let seated = |case: &Case<AccountId>| case.served && place.is_some_and(|place| case.seats.contains(&place));
+        (0..).zip(&self.audit.cases).filter(|(_, case)| seated(case)).map(|(at, case)| (at, case.clone())).collect()
+    }
+
+    /// Fetches the models that the audit needs while peers still keep them.
+    pub async fn keep_models(&self) -> Result<()> {
+        let recipe = self.recipe().await?;
+        self.head(&recipe).await?;
+        let place = self.audit.holder(&self.account);
+        for case in self.audit.cases.iter().filter(|case| place.is_some_and(|place| case.seats.contains(&place))) {
+            if let Some(lease) = self.peer.chain.audited_lease(self.audit.round, &case.trainer).await? {
+                model::fetch(&self.peer, &lease.base_root, &recipe, &[case.trainer], &audit_tag(self.id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the seats find. What can't be fetched is tried again until block `give_up`, and then found to be unavailable.
+    pub async fn examine(self, give_up: BlockNumber) -> Result<Evidence> {
+        let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
+        let probe = self.measure_on(&recipe, give_up).await?;
+        let turns = Turns { fetching: Semaphore::new(AT_ONCE), replaying: Mutex::default() };
+        let found = cases.iter().map(|(at, case)| {
+            let (seats, recipe, probe, turns) = (&self, &recipe, &probe, &turns);
+            async move { seats.find(recipe, case, probe, turns, give_up).await.map(|finding| (*at, finding)) }
+        });
+        let found = try_join_all(found).await?;
+        Evidence::try_from(found).map_err(|_| Failure::fatal(anyhow!("an audit has more cases than it may")))
+    }
+
+    /// What the round's updates are measured on; nothing where it can't be had until block `give_up`: replays are compared all
+    /// the same.
+    async fn measure_on(&self, recipe: &Arc<Recipe>, give_up: BlockNumber) -> Result<Option<Arc<Probe>>> {
+        let mut shards = ShardReader::new(self.peer.clone());
+        loop {
+            let last = self.peer.chain.best().await?.number >= give_up;
+            match self.probe(&mut shards, recipe, last).await {
+                Ok(probe) => return Ok(Some(Arc::new(probe))),
+                Err(Failure::Passing(error)) => {
+                    tracing::warn!("round {}: cannot measure updates yet: {}", self.audit.round, explain(&error))
+                }
+                Err(fatal) => return Err(fatal),
+            }
+            if last {
+                return Ok(None);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What the seat on `case` finds. The cases take turns, so that one whose states nobody serves holds up none of the others.
+    async fn find(
+        &self,
+        recipe: &Arc<Recipe>,
+        case: &Case<AccountId>,
+        probe: &Option<Arc<Probe>>,
+        turns: &Turns,
+        give_up: BlockNumber,
+    ) -> Result<Finding> {
+        let mut shards = ShardReader::new(self.peer.clone());
+        loop {
+            let turn = turns.fetching.acquire().await.map_err(Failure::fatal)?;
+            let left = give_up.saturating_sub(self.peer.chain.best().await?.number);
+            let patience = (BLOCK * left).clamp(BLOCK, TRY);
+            let gathered = match timeout(patience, self.gather(&mut shards, recipe, case)).await {
+                Ok(Err(Failure::Passing(error))) => {
+                    tracing::warn!(
+                        "round {}: cannot replay {} yet: {}",
+                        self.audit.round,
+                        format_account(&case.trainer),
+                        explain(&error)
+                    );
+                    // Blame only for what its trainer has to serve.
+                    let missing = matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. }));
+                    match left {
+                        0 if missing => Some(Gathered::Missing),
+                        0 => return Err(Failure::Passing(error)),
+                        _ => None,
+                    }
+                }
+                Ok(gathered) => Some(gathered?),
+                // Peers that do not answer are asked last: its trainer was among the first.
+                Err(_) => (left == 0).then_some(Gathered::Missing),
+            };
+            if let Some(gathered) = gathered {
+                let _alone = turns.replaying.lock().await;
+                let (conduct, case, probe, workers) = (self.conduct.clone(), case.clone(), probe.clone(), self.workers);
+                let finding =
+                    tokio::task::spawn_blocking(move || conduct.finding(&case, || gathered.finding(probe.as_deref(), workers)));
+                return finding.await?;
+            }
+            drop(turn);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The recipe of the round.
+    async fn recipe(&self) -> Result<Recipe> {
+        let record = self.peer.chain.round_record(self.audit.round).await?.and_then(|record| record.head);
+        let head = record.ok_or_else(|| Failure::passing(anyhow!("the node has no head of round {}", self.audit.round)))?;
+        self.peer.recipe(&head.recipe_hash).await
+    }
+
+    /// The model that the round moved.
+    async fn head(&self, recipe: &Recipe) -> Result<Arc<Vec<f32>>> {
+        let head = model::head_before(&self.peer, self.audit.round).await?;
+        let head = head.ok_or_else(|| Failure::passing(anyhow!("there is no model before round {}", self.audit.round)))?;
+        Ok(model::fetch(&self.peer, &head.root, recipe, &[], &audit_tag(self.id)).await?.parameters)
+    }
+
+    /// What the round's updates are measured on: the text that the audit names, as much of it as can be had when this is the
+    /// last try, or else held-out text.
+    async fn probe(&self, shards: &mut ShardReader, recipe: &Arc<Recipe>, last: bool) -> Result<Probe> {
+        let head = self.head(recipe).await?;
+        let mut tokens = Vec::new();
+        for id in &self.audit.probe {
+            match shards.shard(recipe, *id, &[], &audit_tag(self.id)).await {
+                Ok(shard) => tokens.push(shard),
+                Err(Failure::Passing(error)) if last => tracing::debug!("measuring without a shard: {}", explain(&error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let text = match tokens.is_empty() {
+            true => shards.held_out(recipe, HELD_OUT_SEQUENCES).await?,
+            false => None,
+        };
+        let text = text.map_or_else(|| LeaseData::new(recipe, tokens), Ok)?;
+        let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
+        Ok(tokio::task::spawn_blocking(move || Probe::new(&recipe, head, &seed, &text, workers)).await??)
+    }
+
+    /// Fetches everything that the replay of `case` needs, its trainer first: it has to serve all of it.
+    async fn gather(&self, shards: &mut ShardReader, recipe: &Arc<Recipe>, case: &Case<AccountId>) -> Result<Gathered> {
+        let (round, trainer, tag) = (self.audit.round, case.trainer, audit_tag(self.id));
+        let gone = || Failure::passing(anyhow!("the node does not know the audit's lease or what was shown of it"));
+        let chain = &self.peer.chain;
+        let lease = chain.audited_lease(round, &trainer).await?.ok_or_else(gone)?;
+        let states = chain.shown(self.id, &trainer).await?.ok_or_else(gone)?.states.into_inner();
+        let submissions = chain.submissions(round).await?;
+        let opened =
+            submissions.into_iter().find(|(account, _)| *account == trainer).and_then(|(_, submission)| submission.opened);
+        let opened = opened.ok_or_else(gone)?;
+        let bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
+        let mut blobs = HashMap::new();
+        for hash in pol_engine::audited_blobs(case, &states) {
+            let blob = match self.peer.blob(&hash, bytes, &[trainer], &tag).await {
+                Err(Failure::Passing(error)) if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) => {
+                    return Ok(Gathered::NoState);
+                }
+                blob => blob?,
+            };
+            blobs.insert(hash, blob);
+        }
+        let data = shards.lease_data(recipe, &lease.shards, &[trainer], &tag).await?;
+        let base = model::fetch(&self.peer, &lease.base_root, recipe, &[trainer], &tag).await?.parameters;
+        let payload = self.peer.payload(recipe, &trainer, &opened.payload_hash).await?;
+        let (recipe, case) = (recipe.clone(), case.clone());
+        Ok(Gathered::All(Box::new(Material { recipe, case, lease, opened, states, blobs, data, base, payload })))
+    }
+}
+
+impl Gathered {
+    /// Replays and measures.
+    fn finding(&self, probe: Option<&Probe>, workers: usize) -> Result<Finding> {
+        let material = match self {
+            Self::All(material) => material,
+            Self::NoState => return Ok(Finding::Impossible),
+            Self::Missing => return Ok(Finding::Unavailable),
+        };
+        let Material { recipe, case, lease, opened, states, blobs, data, base, payload } = &**material;
+        let job = Job { recipe, lease, account: &case.trainer, data, workers };
+        let open = |hash: &Hash| blobs.get(hash).map(Vec::as_slice).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let replayed = pol_engine::audit(&job, base, case, opened, states, open)?;
+        let nothing = || Measure { shards: BoundedVec::truncate_from(vec![0; lease.shards.len()]), ..Measure::default() };
+        Ok(replayed.finding(|| probe.map_or_else(|| Ok(nothing()), |probe| pol_engine::score(probe, &job, payload)))?)
+    }
+}
