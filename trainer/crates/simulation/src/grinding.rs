@@ -1,0 +1,242 @@
+//! What block authors can make of knowing the randomness of their own blocks.
+//!
+//! The seed of an audit mixes the VRF outputs of the block that adopted the head and of `mix` more. An author cannot choose its output,
+//! but knows it, and can withhold its block: another slot's block is then mixed in its place. What it publishes or withholds matters only as
+//! long as no other's block is mixed after it, so what counts are runs of own slots at the end.
+
+use crate::{
+    Settings,
+    collusion::{Estimate, Seats},
+    detection::{chance, forge},
+    network::{Conduct, FIRST_VALIDATOR, Validators, seed},
+    statistics::choose,
+};
+use pol_primitives::{
+    Balance, Hash,
+    audit::{draw_seats, draw_segments},
+    prf::Prf,
+    round::RoundConfig,
+};
+use serde::Serialize;
+
+/// Shares of slots that are tried, in percent.
+pub const SHARES: [u32; 5] = [5, 10, 20, 33, 50];
+/// Shares of stake without which there is no quorum, in percent.
+const BLOCKING: [u32; 4] = [34, 40, 50, 60];
+/// Slots that are looked at beyond those in which a head can come about.
+const BEYOND: usize = 100;
+
+/// An accomplice with a share of the slots, and no say in when there is a quorum.
+#[derive(Clone, Debug, Serialize)]
+pub struct Author {
+    /// Its share of the slots.
+    pub share: f64,
+    /// Segments that the cheat skips.
+    pub skipped: u16,
+    /// The chance of being caught without an accomplice.
+    pub alone: f64,
+    /// With one that withholds the last block where that helps: `p · (1 − a) / (1 − a · p)`.
+    pub caught: Estimate,
+    /// With one that knows all its slots in advance and plays them in the best way.
+    pub best: f64,
+}
+
+/// A group that holds so much stake that there is no quorum without it, and the same share of the slots: it chooses the block in
+/// which the head comes about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Blocking {
+    /// Its share of stake and slots.
+    pub share: f64,
+    /// Segments that the cheat skips.
+    pub skipped: u16,
+    /// Caught where it may choose the block of one attest phase, knows all its slots in advance and plays them in the best way.
+    pub best: f64,
+    /// Caught if the seed were the output of that block alone.
+    pub unmixed: f64,
+}
+
+/// Both kinds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Grinding {
+    /// Without a say in the quorum.
+    pub author: Vec<Author>,
+    /// With it.
+    pub blocking: Vec<Blocking>,
+}
+
+/// Tries every share.
+pub fn run(settings: &Settings) -> Grinding {
+    let skips = [settings.segments.div_ceil(10), settings.segments.div_ceil(2), settings.segments];
+    let drawn = settings.audit.segments;
+    let mixed = settings.audit.mix as usize + 1;
+    let author = SHARES.into_iter().flat_map(|percent| skips.map(|skipped| (percent, skipped))).map(|(percent, skipped)| {
+        let (a, p) = (f64::from(percent) / 100.0, chance(settings.segments, skipped, drawn));
+        let mut caught = Estimate { expected: p * (1.0 - a) / (1.0 - a * p), ..Default::default() };
+        let mut random = Prf::new("author", &seed(settings.seed, "author", percent.into()), &[&skipped.to_le_bytes()]);
+        for trainer in 0..settings.trials {
+            caught.rate.count(is_caught(settings, &mut random, trainer, skipped, percent));
+        }
+        Author { share: a, skipped, alone: p, caught, best: best(settings, percent, p, mixed, 1) }
+    });
+    let blocking = BLOCKING.into_iter().flat_map(|percent| skips.map(|skipped| (percent, skipped))).map(|(percent, skipped)| {
+        let colluding = settings.validators.saturating_mul(percent).div_ceil(100);
+        let seats = Seats::new(settings.validators, colluding, settings.audit.seats.into());
+        let found = chance(settings.segments, skipped, drawn) * (1.0 - seats.captured);
+        let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
+        let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
+        Blocking { share, skipped, best: best(settings, percent, found, mixed, slots as usize), unmixed }
+    });
+    Grinding { author: author.collect(), blocking: blocking.collect() }
+}
+
+/// A uniform choice that is true with the chance `percent`.
+fn happens(random: &mut Prf, percent: u32) -> bool {
+    random.below(100) < percent
+}
+
+/// Whether a cheat that skips `skipped` segments is caught, with an accomplice that authors `percent` of the blocks and withholds the
+/// last one that is mixed where it would catch it. Draws as the chain does.
+fn is_caught(settings: &Settings, random: &mut Prf, trainer: u32, skipped: u16, percent: u32) -> bool {
+    let forged = forge(random.clone(), settings.segments, skipped);
+    loop {
+        let mut block = Hash::default();
+        random.fill(&mut block);
+        let drawn = draw_segments(&block, &trainer, settings.segments, settings.audit.segments.into(), &[]);
+        let is_clean = drawn.iter().all(|segment| forged >> segment & 1 == 0);
+        if is_clean || !happens(random, percent) {
+            return !is_clean;
+        }
+    }
+}
+
+/// The chance of being caught, of `found` in a draw that nobody chose, for a group that authors `percent` of the slots, knows which,
+/// and may have the first of the `mixed` blocks in any of `starts` slots: the mean over random slots.
+pub fn best(settings: &Settings, percent: u32, found: f64, mixed: usize, starts: usize) -> f64 {
+    let trials = settings.trials.min(1_000);
+    let mut random = Prf::new("slots", &seed(settings.seed, "slots", percent.into()), &[]);
+    let sum: f64 = (0..trials)
+        .map(|_| {
+            let own: Vec<bool> = (0..starts + BEYOND).map(|_| happens(&mut random, percent)).collect();
+            caught(&own, found, mixed, starts)
+        })
+        .sum();
+    sum / f64::from(trials)
+}
+
+/// The chance of being caught for a group with the slots `own`, all known to it, with the first of the `mixed` blocks in any of the
+/// first `starts` slots.
+///
+/// Of the `k` own slots before the next one of somebody else it may publish any `t`. With fewer than the `m` that are missing, the
+/// other's block makes all that was mixed so far unpredictable again. With `m` the draw is known beforehand: there are `C(k, m)` of
+/// them to choose from, and if all are bad, it can still leave the last block to the other.
+fn caught(own: &[bool], found: f64, mixed: usize, starts: usize) -> f64 {
+    // By slot and number of missing blocks.
+    let mut from = vec![vec![found; mixed + 1]; own.len() + 2];
+    let (mut run, mut draws, mut at_best) = (0, 0.0, found);
+    for at in (0..own.len()).rev() {
+        run = if own[at] { run + 1 } else { 0 };
+        let after = (at + run + 1).min(own.len() + 1);
+        for missing in 1..=mixed {
+            let left = |published: usize| from[after][missing - published - 1];
+            let leaving = (0..=run.min(missing - 1)).map(left).fold(1.0, f64::min);
+            let known = choose(run as u32, missing as u32);
+            from[at][missing] = found.powf(known) * leaving;
+            if missing == mixed && at < starts {
+                at_best = f64::min(at_best, leaving);
+                // Runs are counted where they begin.
+                let begins = at == 0 || !own[at - 1];
+                draws += if begins { known } else { 0.0 };
+            }
+        }
+    }
+    found.powf(draws) * at_best
+}
+
+/// Seats of a validator that holds its stake in one account, or in as many as the smallest bond allows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Split {
+    /// Its share of the stake.
+    pub share: f64,
+    /// Seats on an update with one account.
+    pub one: f64,
+    /// Seats on an update with many: of all these, one replay is enough.
+    pub many: f64,
+    /// Replays for an update with many accounts.
+    pub replays: f64,
+}
+
+/// Tries some shares.
+pub fn split(settings: &Settings) -> Vec<Split> {
+    let trials = settings.trials.min(4_000);
+    [1, 10, 20, 30]
+        .into_iter()
+        .filter(|percent| settings.validators * percent >= 100)
+        .map(|percent| {
+            let whole = Validators::equal(settings.validators, 0, Conduct::Honest).stakes;
+            let own = settings.validators * percent / 100;
+            let (mine, others) = whole.split_at(own as usize);
+            let mut merged = others.to_vec();
+            merged.insert(0, (FIRST_VALIDATOR, mine.iter().map(|(_, stake)| stake).sum()));
+            let held = |trial: u32, stakes: &[(u32, Balance)], own: usize| {
+                let block = seed(settings.seed, "split", trial.into());
+                draw_seats(&block, &trial, stakes, settings.audit.seats.into()).into_iter().filter(|&at| at < own).count()
+            };
+            let (mut one, mut many, mut replays) = (0, 0, 0);
+            for trial in 0..trials {
+                one += held(trial, &merged, 1);
+                let seats = held(trial, &whole, own as usize);
+                many += seats;
+                replays += usize::from(seats > 0);
+            }
+            let mean = |sum: usize| sum as f64 / f64::from(trials);
+            Split {
+                share: f64::from(own) / f64::from(settings.validators),
+                one: mean(one),
+                many: mean(many),
+                replays: mean(replays),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn playing_one_block_in_the_best_way_is_the_formula() {
+        let settings = Settings { trials: 1_000, ..Settings::quick(2) };
+        for (percent, found) in [(10, 0.5), (33, 0.1), (50, 0.5)] {
+            let a = f64::from(percent) / 100.0;
+            let (formula, best) = (found * (1.0 - a) / (1.0 - a * found), best(&settings, percent, found, 1, 1));
+            assert!((best - formula).abs() < 0.1 * formula, "{percent} %: {best}, not {formula}");
+        }
+    }
+
+    #[test]
+    fn known_patterns_have_known_chances() {
+        // An own slot, then others': one block can be withheld, or published and followed by another's.
+        let mut own = vec![false; 20];
+        let from = |own: &[bool], mixed| caught(own, 0.5, mixed, 1);
+        assert_eq!(from(&own, 3), 0.5, "without own slots there is no choice");
+        own[0] = true;
+        assert_eq!(from(&own, 1), 0.25, "two draws to choose from");
+        assert_eq!(from(&own, 2), 0.5, "another's block comes last");
+        own[1] = true;
+        assert_eq!(from(&own, 2), 0.25, "both published, or a block of another's");
+        own[2] = true;
+        assert_eq!(from(&own, 2), 0.0625, "three pairs of own blocks, or another's");
+        assert_eq!(caught(&own, 1.0, 2, 1), 1.0, "where every draw is bad, choice is worth nothing");
+        own[5] = true;
+        own[6] = true;
+        // A fourth pair to choose from, and another's block if all four are bad.
+        assert!(caught(&own, 0.5, 2, 10) <= 0.5f64.powi(5), "{}", caught(&own, 0.5, 2, 10));
+    }
+
+    #[test]
+    fn mixing_more_blocks_leaves_less_choice() {
+        let settings = Settings { trials: 300, ..Settings::quick(2) };
+        let caught: Vec<f64> = [1, 3, 9].iter().map(|&mixed| best(&settings, 40, 0.5, mixed, 60)).collect();
+        assert!(caught[0] < 1e-3 && caught[0] < caught[1] && caught[1] < caught[2], "{caught:?}");
+    }
+}

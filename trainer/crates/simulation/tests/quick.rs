@@ -1,0 +1,103 @@
+//! The quick simulation must agree with the formulas, within what chance allows. Its seed is fixed, so it always says the same.
+
+use pol_simulation::{Report, Settings, collusion::Estimate, plot, run, statistics::Rate};
+use std::sync::OnceLock;
+
+/// Standard deviations of a confidence of 99.99 %: there are hundreds of comparisons.
+const Z: f64 = 3.9;
+
+fn report() -> &'static Report {
+    static REPORT: OnceLock<Report> = OnceLock::new();
+    REPORT.get_or_init(|| run(&Settings::quick(7)))
+}
+
+fn assert_agrees(rate: Rate, expected: f64, what: &str) {
+    let (low, high) = rate.interval(Z);
+    assert!((low..=high).contains(&expected), "{what}: {rate:?} is {low} to {high}, and should be {expected}");
+}
+
+#[test]
+fn cheats_are_caught_as_the_formula_says() {
+    assert_eq!(report().detection.len(), 32);
+    for found in &report().detection {
+        let share = f64::from(found.skipped) / 10.0;
+        assert!((found.expected - (1.0 - (1.0 - share).powi(found.updates as i32))).abs() < 1e-12);
+        assert_agrees(found.caught, found.expected, &format!("{} skipped, {} updates", found.skipped, found.updates));
+    }
+}
+
+#[test]
+fn collusion_decides_as_often_as_counting_says() {
+    for found in &report().collusion {
+        let figures = [
+            &found.passes_first,
+            &found.passes,
+            &found.caught,
+            &found.convicted_first,
+            &found.convicted,
+            &found.delayed,
+            &found.stalled,
+            &found.score_set,
+        ];
+        for (at, Estimate { rate, expected }) in figures.into_iter().enumerate() {
+            assert_agrees(*rate, *expected, &format!("figure {at} at {}", found.stake));
+        }
+    }
+}
+
+#[test]
+fn grinding_is_worth_what_the_formula_says() {
+    for found in &report().grinding.author {
+        assert_agrees(
+            found.caught.rate,
+            found.caught.expected,
+            &format!("{} of the blocks, {} skipped", found.share, found.skipped),
+        );
+    }
+    for found in &report().grinding.author {
+        assert!(found.best <= found.alone && found.best > 0.0, "{found:?}");
+    }
+    for found in &report().grinding.blocking {
+        assert!(found.unmixed < found.best && found.best < 1.0, "mixing must leave less choice: {found:?}");
+    }
+}
+
+#[test]
+fn honesty_pays_best_under_the_shipped_parameters() {
+    let (honest, cheats): (Vec<_>, Vec<_>) = report().trainers.iter().partition(|found| found.name == "honest");
+    assert_eq!(honest[0].caught.hits, 0, "no honest trainer is found out");
+    for found in cheats {
+        assert!(found.profit < found.honest, "{found:?}");
+        assert!(found.margin.is_none_or(|margin| margin > 1.0), "{found:?}");
+    }
+    for found in report().validators.iter().filter(|found| found.name != "honest") {
+        assert!(found.profit < found.honest, "{found:?}");
+    }
+}
+
+#[test]
+fn one_validator_alone_decides_everything() {
+    let alone = &report().few[0];
+    assert_eq!((alone.validators, alone.passes.share(), alone.convicted.share()), (1, 1.0, 1.0));
+    let two = &report().few[1];
+    assert_eq!((two.passes.share(), two.convicted.share(), two.stalled.share()), (0.0, 0.0, 1.0));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_report() {
+    let small = |seed| Settings { trials: 128, rounds: 4, trainers: 256, validators: 20, ..Settings::quick(seed) };
+    let json = |seed| serde_json::to_string(&run(&small(seed))).unwrap();
+    assert_eq!(json(1), json(1));
+    assert_ne!(json(1), json(2));
+}
+
+#[test]
+fn the_plots_are_one_well_formed_document() {
+    let svg = plot::svg(report());
+    assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
+    assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    for label in ["updates", "trainers caught, %", "stake that colludes, %", "wrong verdict", "skip 10 %"] {
+        assert!(svg.contains(label), "{label}");
+    }
+    assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+}
