@@ -44,7 +44,8 @@ say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
 ./scripts/setup.sh --no-tests
 . scripts/env.sh
 say "building (the first time takes some 25 minutes on two cores, later seconds)"
-cargo build --release --locked --quiet -p pol-node -p pol-trainer
+# The whole workspace: tests then find their crates built with the same features.
+cargo build --release --locked --quiet --workspace
 
 work="$(mktemp -d)"
 if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$work"; fi

@@ -57,7 +57,7 @@ pub enum Kind {
     Boasts,
     /// A validator that guesses ends.
     Guesses,
-    /// A validator that calls every update impossible.
+    /// A validator that says that every update was packed from something else, and trained to another end.
     Accuses,
     /// A validator that finds what it agreed on with others like it.
     Colludes,
@@ -231,16 +231,16 @@ impl Conduct for Cheat {
     }
 
     fn finding(&self, case: &Case<AccountId>, honest: impl FnOnce() -> Result<Finding>) -> Result<Finding> {
-        let invented = |domain: &[u8]| {
+        let invented = |domain: &[u8], packed: bool| {
             let end = |segment: &u16| pol_primitives::digest(domain, &(case.trainer, segment));
             let shards = BoundedVec::truncate_from(vec![0; self.shards]);
             let ends = BoundedVec::truncate_from(case.segments.iter().map(end).collect());
-            Finding::Replayed { ends, packed: true, measure: Measure { gain: 1_000, shards, ..Measure::default() } }
+            Finding::Replayed { ends, packed, measure: Measure { gain: 1_000, shards, ..Measure::default() } }
         };
         match self.kind {
-            Kind::Guesses => Ok(invented(b"pol/attacks/guess")),
-            Kind::Colludes => Ok(invented(b"pol/attacks/agreed")),
-            Kind::Accuses => Ok(Finding::Impossible),
+            Kind::Guesses => Ok(invented(b"pol/attacks/guess", true)),
+            Kind::Colludes => Ok(invented(b"pol/attacks/agreed", true)),
+            Kind::Accuses => Ok(invented(b"pol/attacks/accused", false)),
             _ => honest(),
         }
     }
