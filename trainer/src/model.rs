@@ -27,6 +27,8 @@ const MAX_CATCH_UP: u32 = 4;
 const VALUE_BYTES: u64 = 4;
 /// Tag of the last model that came from a peer.
 const FETCHED_TAG: &str = "model/fetched";
+/// Tag of a model that was not drawn from a seed: the only start of the history, so it is kept.
+const PRETRAINED_TAG: &str = "model/pretrained";
 
 /// The parameters of one head.
 #[derive(Clone)]
@@ -93,7 +95,7 @@ impl ModelKeeper {
     async fn compute(&self, head: &Head, recipe: &Recipe) -> Result<Option<Model>> {
         let (start, mut model) = match &self.current {
             Some((round, current)) if head.round > *round && head.round - round <= MAX_CATCH_UP => (*round, current.clone()),
-            _ if head.round <= MAX_CATCH_UP => (0, initial_model(recipe).await?),
+            _ if head.round <= MAX_CATCH_UP => (0, initial_model(&self.peer, recipe).await?),
             _ => return Ok(None),
         };
         for round in start + 1..=head.round {
@@ -140,8 +142,11 @@ fn root_of(parameters: &[f32]) -> Hash {
     *blake3::hash(&parameters_to_bytes(parameters)).as_bytes()
 }
 
-/// The model that a recipe begins with.
-pub async fn initial_model(recipe: &Recipe) -> Result<Model> {
+/// The model that a recipe begins with: fetched where it comes from elsewhere, drawn where not.
+pub async fn initial_model(peer: &Peer, recipe: &Recipe) -> Result<Model> {
+    if let Some(root) = &recipe.pretrained {
+        return fetch(peer, root, recipe, &[], PRETRAINED_TAG).await;
+    }
     let (spec, seed) = (recipe.model, recipe.seed);
     let (parameters, root) = tokio::task::spawn_blocking(move || {
         let parameters = pol_model::initial_parameters(&spec, &seed);

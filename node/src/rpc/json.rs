@@ -114,6 +114,7 @@ pub fn recipe(recipe: &Recipe) -> Value {
         "parameters": recipe.model.size(),
         "tokenizer": hash(&recipe.tokenizer),
         "seed": hash(&recipe.seed),
+        "pretrained": recipe.pretrained.as_ref().map(hash),
         "sequence": recipe.sequence,
         "shardTokens": recipe.shard_tokens,
         "tiers": tiers,

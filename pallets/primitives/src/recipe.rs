@@ -180,6 +180,9 @@ pub struct Recipe {
     /// Seed of the initial parameters.
     #[serde(with = "crate::hex_hash")]
     pub seed: Hash,
+    /// BLAKE3 of the parameters that training starts from instead, where they come from elsewhere; members send them to each other.
+    #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<Hash>,
     /// Tokens of a training sequence.
     pub sequence: u16,
     /// Tokens a shard trains on; a multiple of `sequence`.
@@ -351,6 +354,7 @@ pub(crate) mod tests {
             }),
             tokenizer: [1; 32],
             seed: [2; 32],
+            pretrained: None,
             sequence: 128,
             shard_tokens: 4_096,
             tiers: [tier; 4],

@@ -615,7 +615,7 @@ pub mod pallet {
             T::GovernanceOrigin::ensure_origin(origin)?;
             recipe.validate().map_err(Error::<T>::from)?;
             if CurrentHead::<T>::exists() {
-                let fixed = |r: &recipe::Recipe| (r.model, r.tokenizer, r.seed, r.shard_tokens);
+                let fixed = |r: &recipe::Recipe| (r.model, r.tokenizer, r.seed, r.pretrained, r.shard_tokens);
                 ensure!(Recipe::<T>::get().as_ref().map(fixed) == Some(fixed(&recipe)), Error::<T>::ModelIsFixed);
             } else {
                 let format = (recipe.shard_tokens, recipe.tokenizer);

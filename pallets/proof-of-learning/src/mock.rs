@@ -279,6 +279,7 @@ pub fn recipe() -> pol_primitives::recipe::Recipe {
         model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 512, width: 64, layers: 2, heads: 2, feed_forward: 256, context: 64 }),
         tokenizer: [1; 32],
         seed: [2; 32],
+        pretrained: None,
         sequence: 64,
         shard_tokens: 1_024,
         tiers: [TierParameters { micro_batch: 4, cadence: 2, ..tier }, tier, tier, tier],

@@ -128,6 +128,7 @@ fn recipe() -> Recipe {
         model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 8_192, width: 128, layers: 4, heads: 4, feed_forward: 512, context: 128 }),
         tokenizer: [1; 32],
         seed: [2; 32],
+        pretrained: None,
         sequence: 128,
         shard_tokens: 4_096,
         tiers: [tier; 4],

@@ -178,7 +178,7 @@ pub async fn harm(network: &Network) -> Result<Row> {
     let outcome = async {
         let head = network.chain.overview().await?.head.context("the chain has no model")?;
         let recipe = &network.recipe;
-        let mut clean = initial_model(recipe).await.map_err(Failure::into_inner)?.parameters.to_vec();
+        let mut clean = initial_model(&peer, recipe).await.map_err(Failure::into_inner)?.parameters.to_vec();
         let (mut kept, mut taken_out) = (0u64, 0u64);
         for round in 1..=head.round {
             let history = network.chain.history(round).await?;
@@ -201,7 +201,7 @@ pub async fn harm(network: &Network) -> Result<Row> {
         let sequences: Vec<&[u32]> = (0..held_out.sequences()).filter_map(|at| held_out.sequence(at)).collect();
         let loss = |parameters: &[f32]| evaluate(&recipe.model, parameters, &sequences, 2);
         let (start, without, with) = (
-            loss(&initial_model(recipe).await.map_err(Failure::into_inner)?.parameters)?,
+            loss(&initial_model(&peer, recipe).await.map_err(Failure::into_inner)?.parameters)?,
             loss(&clean)?,
             loss(&model.parameters)?,
         );

@@ -5,7 +5,11 @@ use crate::{
     report::{Row, wilson},
 };
 use anyhow::{Context, Result, ensure};
-use pol_engine::{Excised, Job, LeaseData, TrainingState, aggregate, evaluate, pack, replay};
+use pol_engine::{
+    Excised, Job, LeaseData, TrainingState, aggregate, evaluate,
+    native::{self, Deviation},
+    pack, replay, train_segment,
+};
 use pol_primitives::{
     Hash,
     audit::draw_segments,
@@ -13,7 +17,7 @@ use pol_primitives::{
     lease::Lease,
     payload::Payload,
     prf::Prf,
-    recipe::{Recipe, Tier},
+    recipe::{MIN_TOLERANCE, Numerics, Recipe, Tier},
 };
 use pol_trainer::Conduct;
 use std::sync::Arc;
@@ -27,6 +31,10 @@ const ATTACKERS: u32 = 2;
 const ROUNDS: u32 = 8;
 /// Rounds after which an attack is taken out, as audits do.
 const LAG: u32 = 2;
+/// Share of a lease's improvement that a drift may cost which no audit can tell from rounding.
+const DRIFT_HARM: f64 = 0.01;
+/// Times the tolerance: a drift that every audit has to find.
+const PLAIN_DRIFT: u32 = 4;
 
 /// Payloads with their staleness.
 type Updates = Vec<(Payload, u8)>;
@@ -91,7 +99,7 @@ impl Lab {
                     // Claimed as if it had been trained.
                     state.steps += u64::from(recipe.steps_per_segment(TIER));
                 } else {
-                    pol_engine::train_segment(&job, &mut state, segment)?;
+                    train_segment(&job, &mut state, segment)?;
                 }
                 states.push(state);
             }
@@ -144,7 +152,7 @@ impl Lab {
                 carried.parameters.copy_from_slice(&parameters);
                 let job = Job { recipe: &self.recipe, lease: &lease, account: &[trainer as u8; 32], data: &data, workers: 1 };
                 for segment in 0..self.recipe.segments {
-                    pol_engine::train_segment(&job, carried, segment)?;
+                    train_segment(&job, carried, segment)?;
                 }
                 let payload = match &cheat {
                     Some(cheat) => {
@@ -188,6 +196,46 @@ impl Lab {
         Ok(Row::new(10, "a fifth poisons, excised", "loss within 2 %")
             .tried(tries, tries)
             .held(held, format!("held-out loss of {TRAINERS} trainers after {} rounds: {}", ROUNDS + LAG, notes.join(", "))))
+    }
+
+    /// 11: drifts as far as the native profile's tolerance lets it in every segment of a lease, the way the loss grows fastest; and
+    /// [`PLAIN_DRIFT`] times as far.
+    pub fn drift(&self) -> Result<Row> {
+        let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..self.recipe.clone() };
+        let (account, (lease, data)) = ([11u8; 32], self.lease(&recipe, 0)?);
+        let job = Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 1 };
+        let held_out = LeaseData::new(&recipe, self.held_out.clone())?;
+        let sequences: Vec<&[u32]> = (0..held_out.sequences()).filter_map(|at| held_out.sequence(at)).take(128).collect();
+        let loss = |state: &TrainingState| evaluate(&recipe.model, &state.parameters, &sequences, 2);
+        // The end of a lease that drifts in each segment by this share of what it changes, and the segments that sketches find it in.
+        let trained = |share: u32| -> Result<(TrainingState, u64)> {
+            let (mut state, mut found) = (TrainingState::fresh(self.base()), 0);
+            for segment in 0..recipe.segments {
+                let start = state.clone();
+                native::deviate(&job, &mut state, segment, Deviation::Drift(share))?;
+                let replayed = replay(&job, start.clone(), segment)?.0;
+                let [claimed, replayed] =
+                    [&state, &replayed].map(|end| native::sketch(&recipe.model, &[11; 32], &account, segment, &start, end));
+                found += u64::from(claimed?.distance(&replayed?).into_iter().any(|distance| distance > MIN_TOLERANCE));
+            }
+            Ok((state, found))
+        };
+        let before = loss(&TrainingState::fresh(self.base()))?;
+        let [honest, hidden, plain] = [0, MIN_TOLERANCE, MIN_TOLERANCE * PLAIN_DRIFT].map(trained);
+        let ((honest, wrongly), (hidden, _), (_, found)) = (honest?, hidden?, plain?);
+        let harm = (loss(&hidden)? - loss(&honest)?) / (before - loss(&honest)?);
+        let segments = u64::from(recipe.segments);
+        let held = found == segments && wrongly == 0 && harm < DRIFT_HARM;
+        let row = Row::new(11, "drift inside a tolerance", "measured harm < 1 %").tried(segments, found);
+        Ok(Row { false_positives: wrongly, ..row }.held(
+            held,
+            format!(
+                "native profile: {} millionths in every segment cost {:+.2} % of the lease's improvement; \
+                 {PLAIN_DRIFT} times that is found in {found} of {segments} segments",
+                MIN_TOLERANCE,
+                harm * 100.0
+            ),
+        ))
     }
 
     /// 21: payloads, parameters and states of bytes that nobody meant.

@@ -119,7 +119,7 @@ impl Selection {
 
     /// Whether anything needs a network.
     pub fn is_live(&self) -> bool {
-        self.0.iter().any(|class| ![5, 11, 15].contains(class))
+        self.0.iter().any(|class| ![5, 15].contains(class))
     }
 }
 
@@ -285,7 +285,7 @@ async fn start_honest(network: &Network, open: &watch::Sender<bool>) -> Result<(
 fn experiments(network: &Network, selection: &Selection) -> Result<JoinHandle<Vec<Row>>> {
     let shards = network.shards(pol_data::TRAIN, 0, u32::MAX)?;
     let lab = Lab { recipe: network.recipe.clone(), shards, held_out: network.shards(pol_data::HELD_OUT, 0, 4)? };
-    let (skips, poison, decoders) = (selection.has(6), selection.has(10), selection.has(21));
+    let [skips, poison, drift, decoders] = [6, 10, 11, 21].map(|class| selection.has(class));
     Ok(tokio::task::spawn_blocking(move || {
         let tried = |row: Row, outcome: Result<Row>| outcome.unwrap_or_else(|error| row.failed(&error));
         let mut rows = Vec::new();
@@ -294,6 +294,9 @@ fn experiments(network: &Network, selection: &Selection) -> Result<JoinHandle<Ve
         }
         if poison {
             rows.push(tried(Row::new(10, "a fifth poisons, excised", "loss within 2 %"), lab.poison()));
+        }
+        if drift {
+            rows.push(tried(Row::new(11, "drift inside a tolerance", "measured harm < 1 %"), lab.drift()));
         }
         if decoders {
             rows.push(tried(Row::new(21, "payload and state bytes", "no panic, typed errors"), lab.decoders()));

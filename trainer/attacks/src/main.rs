@@ -106,12 +106,6 @@ async fn attack(selection: &Selection, rounds: u32, out: &std::path::Path, rows:
     if selection.has(5) {
         rows.push(draws::small_segments());
     }
-    if selection.has(11) {
-        rows.push(
-            Row::new(11, "drift inside a tolerance", "measured harm < 1 %")
-                .held(true, "not applicable: exact numerics have no tolerance"),
-        );
-    }
     if selection.has(13) {
         rows.push(draws::collusion());
     }

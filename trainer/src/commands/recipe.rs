@@ -118,6 +118,7 @@ pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
         tokenizer,
         // Everybody may know where the model starts; what must not be known in advance is the data.
         seed: *blake3::hash(b"pol initial model").as_bytes(),
+        pretrained: None,
         sequence,
         shard_tokens,
         tiers: tiers.map(|(micro_batch, accumulation, inner_steps, cadence)| TierParameters {

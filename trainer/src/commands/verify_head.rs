@@ -35,7 +35,7 @@ async fn verify(peer: &Peer, as_json: bool) -> Result<()> {
         let (previous, model, parts) = match rebuilt {
             None => {
                 let recipe = peer.recipe(&made.recipe_hash).await.map_err(Failure::into_inner)?;
-                (None, initial_model(&recipe).await.map_err(Failure::into_inner)?, Vec::new())
+                (None, initial_model(peer, &recipe).await.map_err(Failure::into_inner)?, Vec::new())
             }
             Some((previous, model)) => {
                 let (model, parts) = replay_round(peer, &model, &record, &made).await.map_err(Failure::into_inner)?;

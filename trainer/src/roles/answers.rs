@@ -1,7 +1,7 @@
 //! Answers for a trainer's updates until they are settled: shows the states that audits start from, opens ends, and learns what
 //! became of them.
 
-use super::{Role, auditor::settle, rewards::Rewards};
+use super::{Background, Role, auditor::settle, rewards::Rewards};
 use crate::{
     conduct::Conduct,
     data::{ShardReader, lease_tag},
@@ -10,9 +10,11 @@ use crate::{
     state::{Journal, StateFolder},
 };
 use anyhow::anyhow;
+use futures::future::join_all;
 use pol_chain::{AccountId, Call, Signer};
 use pol_engine::{Job, LeaseData, Trace, TrainingState};
 use pol_primitives::{
+    RoundNumber,
     audit::{Audit, AuditId, Case, OpenedEnd, Served, Stage},
     lease::Lease,
     recipe::Recipe,
@@ -20,11 +22,12 @@ use pol_primitives::{
     submission::{Outcome, Settled},
     view::Overview,
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::task::JoinHandle;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::sync::Mutex;
 
-/// Longest that a step waits for states to be ready: about as long as a block takes.
-const MOMENT: Duration = Duration::from_secs(2);
 /// Blocks after which a trainer has its own update settled, if no validator did.
 const PATIENCE: BlockNumber = 10;
 
@@ -34,53 +37,77 @@ pub struct Answers<C> {
     signer: Signer,
     workers: usize,
     conduct: C,
-    shards: ShardReader,
     rewards: Rewards,
-    showing: Option<Showing>,
+    /// States being made ready.
+    showing: BTreeMap<AuditId, Background<Vec<Served>>>,
+    /// Held by whoever trains to make them: one at a time is enough for a machine.
+    alone: Arc<Mutex<()>>,
     /// Audits that cannot be answered from this folder.
     lost: BTreeSet<AuditId>,
 }
 
-/// States being made ready in the background.
-struct Showing {
-    audit: AuditId,
-    task: JoinHandle<Result<Vec<Served>>>,
-}
-
-impl Drop for Showing {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// What an audit waits for from the trainer.
+enum Due {
+    Show(Background<Vec<Served>>),
+    Open(Box<Journal>),
+    Settle,
 }
 
 impl<C: Conduct> Answers<C> {
     /// Answers for the account of `signer`; states that are not kept are trained again with `workers` threads.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
-        let shards = ShardReader::new(peer.clone());
-        Self { peer, signer, workers, conduct, shards, rewards, showing: None, lost: BTreeSet::new() }
+        let (showing, alone) = (BTreeMap::new(), Arc::default());
+        Self { peer, signer, workers, conduct, rewards, showing, alone, lost: BTreeSet::new() }
     }
 
     fn account(&self) -> AccountId {
         self.signer.account()
     }
 
-    async fn act(
+    /// What `audit` waits for. Starts what takes long.
+    fn due(
         &mut self,
         id: AuditId,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
-        overview: &Overview<AccountId>,
-    ) -> Result<()> {
-        match audit.stage {
-            Stage::Serve if !case.served && self.conduct.shows(case) => self.show(id, audit, case).await,
-            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => self.open(id, audit, case).await,
-            Stage::Settle if !case.settled && overview.now >= audit.since.saturating_add(PATIENCE) => {
-                let again = overview.now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0);
-                if again { settle(&self.peer, &self.signer, id, audit, self.account()).await } else { Ok(()) }
+        now: BlockNumber,
+    ) -> Result<Option<Due>> {
+        Ok(match audit.stage {
+            Stage::Serve if !case.served && self.conduct.shows(case) => match self.showing.remove(&id) {
+                Some(showing) => Some(Due::Show(showing)),
+                None => self.journal(id, audit)?.map(|journal| {
+                    Due::Show(Background::start(self.make(audit.round, case.served_leaves(), journal)))
+                }),
+            },
+            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => self.journal(id, audit)?.map(|journal| Due::Open(Box::new(journal))),
+            Stage::Settle if !case.settled && now >= audit.since.saturating_add(PATIENCE) => {
+                (now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0)).then_some(Due::Settle)
             }
-            _ => Ok(()),
+            _ => None,
+        })
+    }
+
+    /// Does what is due; gives states back that are not ready.
+    async fn act(
+        &self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        case: &Case<AccountId>,
+        due: Due,
+    ) -> Result<Option<Background<Vec<Served>>>> {
+        match due {
+            Due::Show(mut showing) => {
+                let Some(states) = showing.wait().await else { return Ok(Some(showing)) };
+                let states = states?.try_into();
+                let states = states.map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more states than it may")))?;
+                self.peer.chain.submit(&self.signer, Call::ServeStates { audit: id, states }).await?;
+                tracing::info!("round {}: shows audit {id} the states of segments {:?}", audit.round, &case.segments[..]);
+            }
+            Due::Open(journal) => self.open(id, audit, case, *journal).await?,
+            Due::Settle => settle(&self.peer, &self.signer, id, audit, self.account()).await?,
         }
+        Ok(None)
     }
 
     /// The journal of the update that `audit` is about.
@@ -101,38 +128,23 @@ impl<C: Conduct> Answers<C> {
         Ok(None)
     }
 
-    /// Shows the states that the drawn segments start from, once peers can fetch them.
-    async fn show(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>) -> Result<()> {
-        if self.showing.is_none() {
-            let Some(journal) = self.journal(id, audit)? else { return Ok(()) };
-            let lease = self.peer.chain.audited_lease(audit.round, &self.account()).await?;
-            let lease = lease.ok_or_else(|| Failure::passing(anyhow!("the node does not know the lease of audit {id}")))?;
-            let recipe = self.peer.recipe(&lease.recipe).await?;
-            let data = self.shards.lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
-            let states = States {
-                account: self.account(),
-                workers: self.workers,
-                state: self.peer.state.clone(),
-                conduct: self.conduct.clone(),
-                data: self.conduct.data(&recipe, data),
-                recipe,
-                lease,
-                journal,
-            };
-            let task = tokio::spawn(states.serve(self.peer.clone(), case.served_leaves()));
-            self.showing = Some(Showing { audit: id, task });
+    /// Makes the states at `leaves` of the update of `round` available to peers.
+    fn make(&self, round: RoundNumber, leaves: Vec<u16>, journal: Journal) -> impl Future<Output = Result<Vec<Served>>> + use<C> {
+        let (peer, account, workers) = (self.peer.clone(), self.account(), self.workers);
+        let (conduct, alone) = (self.conduct.clone(), self.alone.clone());
+        async move {
+            let lease = peer.chain.audited_lease(round, &account).await?;
+            let lease = lease.ok_or_else(|| Failure::passing(anyhow!("the node does not know the audited lease of round {round}")))?;
+            let recipe = peer.recipe(&lease.recipe).await?;
+            let data = ShardReader::new(peer.clone()).lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
+            let (state, data) = (peer.state.clone(), conduct.data(&recipe, data));
+            let states = States { account, workers, state, conduct, recipe, lease, data, journal };
+            let _alone = alone.lock().await;
+            states.serve(peer, leaves).await
         }
-        let Some(showing) = self.showing.as_mut().filter(|showing| showing.audit == id) else { return Ok(()) };
-        let Ok(done) = tokio::time::timeout(MOMENT, &mut showing.task).await else { return Ok(()) };
-        self.showing = None;
-        let states = done??.try_into().map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more states than it may")))?;
-        self.peer.chain.submit(&self.signer, Call::ServeStates { audit: id, states }).await?;
-        tracing::info!("round {}: shows audit {id} the states of segments {:?}", audit.round, case.segments);
-        Ok(())
     }
 
-    async fn open(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>) -> Result<()> {
-        let Some(journal) = self.journal(id, audit)? else { return Ok(()) };
+    async fn open(&self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>, journal: Journal) -> Result<()> {
         let leaves = Trace::from_leaves(journal.leaves).ok_or_else(|| Failure::fatal(anyhow!("a lease without a start")))?;
         let end = |leaf: u16| {
             let digest = leaves.leaves().get(usize::from(leaf)).copied();
@@ -142,7 +154,7 @@ impl<C: Conduct> Answers<C> {
         let ends = ends.and_then(|ends| ends.try_into().ok());
         let ends = ends.ok_or_else(|| Failure::passing(anyhow!("audit {id} asks for a segment that was not trained")))?;
         self.peer.chain.submit(&self.signer, Call::OpenSegments { audit: id, ends }).await?;
-        tracing::info!("round {}: opened the ends of segments {:?} to audit {id}", audit.round, case.segments);
+        tracing::info!("round {}: opened the ends of segments {:?} to audit {id}", audit.round, &case.segments[..]);
         Ok(())
     }
 
@@ -209,12 +221,24 @@ impl<C: Conduct> Role for Answers<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let (audits, account) = (self.peer.chain.audits().await?, self.account());
         let serves = |id| audits.iter().any(|(open, audit)| *open == id && audit.stage == Stage::Serve);
-        self.showing.take_if(|showing| !serves(showing.audit));
+        self.showing.retain(|id, _| serves(*id));
         self.lost.retain(|lost| audits.iter().any(|(id, _)| id == lost));
+        let mut due = Vec::new();
         for (id, audit) in &audits {
             if let Some(case) = audit.case(&account) {
+                match self.due(*id, audit, case, overview.now) {
+                    Ok(now) => due.extend(now.map(|now| (*id, audit, case, now))),
+                    Err(failure) => failure.pass()?,
+                }
+            }
+        }
+        // At the same time: each submission waits for a block.
+        let act = async |(id, audit, case, due)| (id, self.act(id, audit, case, due).await);
+        for (id, done) in join_all(due.into_iter().map(act)).await {
+            match done {
+                Ok(showing) => self.showing.extend(showing.map(|showing| (id, showing))),
                 // One that cannot go on now does not hold up the others.
-                self.act(*id, audit, case, overview).await.or_else(Failure::pass)?;
+                Err(failure) => failure.pass()?,
             }
         }
         self.learn(&audits, overview).await?;

@@ -4,8 +4,8 @@
 //! it committed to.
 
 use super::{
-    Role,
-    evidence::{Seats, audit_tag},
+    Background, Role,
+    evidence::{Seats, Turns, audit_tag},
     rewards::Rewards,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     peer::{Peer, submit_housekeeping},
 };
 use anyhow::anyhow;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_primitives::{
     Hash,
@@ -24,12 +24,10 @@ use pol_primitives::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    sync::Arc,
 };
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
-/// Longest that a step waits for a replay: about as long as a block takes.
-const MOMENT: Duration = Duration::from_secs(2);
 /// Blocks that a validator leaves to the one before it to settle a case.
 const TURN: BlockNumber = 2;
 /// Blocks before a case is tried again that could not be settled: that of the trainer's update before it may come first.
@@ -44,31 +42,29 @@ pub struct Auditor<C> {
     workers: usize,
     conduct: C,
     rewards: Rewards,
-    /// The replay under way.
-    replaying: Option<Replaying>,
+    turns: Arc<Turns>,
+    /// The replays under way.
+    replaying: BTreeMap<AuditId, Background<Evidence>>,
     /// Audits with seats of this validator, and the task that fetches their models.
     held: BTreeMap<AuditId, AbortHandle>,
     /// When the settling of a case was last tried.
     tried: BTreeMap<(AuditId, AccountId), BlockNumber>,
 }
 
-/// A replay in the background.
-struct Replaying {
-    audit: AuditId,
-    task: JoinHandle<Result<Evidence>>,
-}
-
-impl Drop for Replaying {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// What an audit waits for from this validator.
+enum Due {
+    Replay(Background<Evidence>),
+    Commit(Evidence, Hash),
+    Reveal,
+    Settle(Vec<AccountId>),
 }
 
 impl<C: Conduct> Auditor<C> {
     /// Audits for the account of `signer`, with `workers` threads.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
-        Self { peer, signer, workers, conduct, rewards, replaying: None, held: BTreeMap::new(), tried: BTreeMap::new() }
+        let (turns, replaying) = (Arc::new(Turns::new()), BTreeMap::new());
+        Self { peer, signer, workers, conduct, rewards, turns, replaying, held: BTreeMap::new(), tried: BTreeMap::new() }
     }
 
     fn seats(&self, id: AuditId, audit: &Audit<AccountId>) -> Seats<C> {
@@ -82,19 +78,19 @@ impl<C: Conduct> Auditor<C> {
         }
     }
 
-    /// Does what `audit` waits for.
-    async fn act(
+    /// What `audit` waits for. Starts what takes long.
+    fn due(
         &mut self,
         id: AuditId,
         audit: &Audit<AccountId>,
         config: &AuditConfig,
-        overview: &Overview<AccountId>,
-    ) -> Result<()> {
+        now: BlockNumber,
+    ) -> Result<Option<Due>> {
         let account = self.signer.account();
         if audit.stage == Stage::Settle {
-            return self.settle(id, audit, overview.now).await;
+            return Ok(Some(Due::Settle(self.unsettled(id, audit, now))));
         }
-        let Some(holder) = audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place))) else { return Ok(()) };
+        let Some(holder) = audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place))) else { return Ok(None) };
         if !self.held.contains_key(&id) {
             let seats = self.seats(id, audit);
             let fetching = tokio::spawn(async move {
@@ -104,42 +100,48 @@ impl<C: Conduct> Auditor<C> {
             });
             self.held.insert(id, fetching.abort_handle());
         }
-        match audit.stage {
+        Ok(match audit.stage {
             Stage::Replay if !holder.committed && audit.seats_of(&account).next().is_some() => {
-                self.replay(id, audit, config).await
+                Some(match (self.peer.state.evidence(id)?, self.replaying.remove(&id)) {
+                    (Some((evidence, salt)), _) => Due::Commit(evidence, salt),
+                    (None, Some(replaying)) => Due::Replay(replaying),
+                    (None, None) => {
+                        let until = audit.deadline(config).unwrap_or_default();
+                        let give_up = until.saturating_sub((config.replay / RESERVE).max(RESERVE));
+                        Due::Replay(Background::start(self.seats(id, audit).examine(self.turns.clone(), give_up)))
+                    }
+                })
             }
-            Stage::Reveal if holder.committed && !holder.revealed && self.conduct.reveals_audit() => {
+            Stage::Reveal if holder.committed && !holder.revealed && self.conduct.reveals_audit() => Some(Due::Reveal),
+            _ => None,
+        })
+    }
+
+    /// Does what is due; gives a replay back that has not ended.
+    async fn act(&self, id: AuditId, audit: &Audit<AccountId>, due: Due) -> Result<Option<Background<Evidence>>> {
+        match due {
+            Due::Replay(mut replaying) => {
+                let Some(evidence) = replaying.wait().await else { return Ok(Some(replaying)) };
+                let (evidence, mut salt) = (evidence?, Hash::default());
+                getrandom::fill(&mut salt)
+                    .map_err(|error| Failure::fatal(anyhow!("the system gives no randomness: {error}")))?;
+                self.peer.state.write_evidence(id, &evidence, &salt)?;
+                self.commit(id, audit, &evidence, &salt).await?;
+            }
+            Due::Commit(evidence, salt) => self.commit(id, audit, &evidence, &salt).await?,
+            Due::Reveal => {
                 let found = self.peer.state.evidence(id)?;
                 let (evidence, salt) = found.ok_or_else(|| {
                     Failure::passing(anyhow!("audit {id}: what was found is not in this folder; its seats are lost"))
                 })?;
                 self.peer.chain.submit(&self.signer, Call::RevealAudit { audit: id, evidence, salt }).await?;
                 tracing::info!("round {}: revealed what audit {id} found", audit.round);
-                Ok(())
             }
-            _ => Ok(()),
+            Due::Settle(trainers) => {
+                try_join_all(trainers.into_iter().map(|trainer| settle(&self.peer, &self.signer, id, audit, trainer))).await?;
+            }
         }
-    }
-
-    /// Commits to what the seats found, or goes on finding out.
-    async fn replay(&mut self, id: AuditId, audit: &Audit<AccountId>, config: &AuditConfig) -> Result<()> {
-        if let Some((evidence, salt)) = self.peer.state.evidence(id)? {
-            return self.commit(id, audit, &evidence, &salt).await;
-        }
-        if self.replaying.is_none() {
-            let until = audit.deadline(config).unwrap_or_default();
-            let give_up = until.saturating_sub((config.replay / RESERVE).max(RESERVE));
-            let task = tokio::spawn(self.seats(id, audit).examine(give_up));
-            self.replaying = Some(Replaying { audit: id, task });
-        }
-        let Some(replaying) = self.replaying.as_mut().filter(|replaying| replaying.audit == id) else { return Ok(()) };
-        let Ok(done) = tokio::time::timeout(MOMENT, &mut replaying.task).await else { return Ok(()) };
-        self.replaying = None;
-        let evidence = done??;
-        let mut salt = Hash::default();
-        getrandom::fill(&mut salt).map_err(|error| Failure::fatal(anyhow!("the system gives no randomness: {error}")))?;
-        self.peer.state.write_evidence(id, &evidence, &salt)?;
-        self.commit(id, audit, &evidence, &salt).await
+        Ok(None)
     }
 
     async fn commit(&self, id: AuditId, audit: &Audit<AccountId>, evidence: &Evidence, salt: &Hash) -> Result<()> {
@@ -149,8 +151,8 @@ impl<C: Conduct> Auditor<C> {
         Ok(())
     }
 
-    /// Has the chain settle the cases whose turn it is: validators take turns, so that not all of them try at once.
-    async fn settle(&mut self, id: AuditId, audit: &Audit<AccountId>, now: BlockNumber) -> Result<()> {
+    /// Trainers of the cases to settle: validators take turns, so that not all of them try at once.
+    fn unsettled(&mut self, id: AuditId, audit: &Audit<AccountId>, now: BlockNumber) -> Vec<AccountId> {
         let holders = u32::try_from(audit.holders.len()).unwrap_or(u32::MAX);
         let place = audit.holder(&self.signer.account()).map(u32::from);
         let mut due = Vec::new();
@@ -162,8 +164,7 @@ impl<C: Conduct> Auditor<C> {
                 due.push(case.trainer);
             }
         }
-        try_join_all(due.into_iter().map(|trainer| settle(&self.peer, &self.signer, id, audit, trainer))).await?;
-        Ok(())
+        due
     }
 
     /// Forgets audits that have ended.
@@ -204,10 +205,22 @@ impl<C: Conduct> Role for Auditor<C> {
         if !audits.is_empty() {
             let config = self.peer.chain.audit_config().await?;
             let replays = |id| audits.iter().any(|(open, audit)| *open == id && audit.stage == Stage::Replay);
-            self.replaying.take_if(|replaying| !replays(replaying.audit));
+            self.replaying.retain(|id, _| replays(*id));
+            let mut due = Vec::new();
             for (id, audit) in &audits {
-                // One that cannot go on now does not hold up the others.
-                self.act(*id, audit, &config, overview).await.or_else(Failure::pass)?;
+                match self.due(*id, audit, &config, overview.now) {
+                    Ok(now) => due.extend(now.map(|now| (*id, audit, now))),
+                    Err(failure) => failure.pass()?,
+                }
+            }
+            // At the same time: each submission waits for a block.
+            let act = async |(id, audit, due)| (id, self.act(id, audit, due).await);
+            for (id, done) in join_all(due.into_iter().map(act)).await {
+                match done {
+                    Ok(replaying) => self.replaying.extend(replaying.map(|replaying| (id, replaying))),
+                    // One that cannot go on now does not hold up the others.
+                    Err(failure) => failure.pass()?,
+                }
             }
         }
         self.forget(&audits.iter().map(|(id, _)| *id).collect()).await?;

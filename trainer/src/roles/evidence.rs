@@ -68,10 +68,17 @@ struct Material {
     payload: Payload,
 }
 
-/// In which the cases of an audit take turns.
-struct Turns {
+/// In which the cases of all audits take turns.
+pub struct Turns {
     fetching: Semaphore,
     replaying: Mutex<()>,
+}
+
+impl Turns {
+    /// Nobody's.
+    pub fn new() -> Self {
+        Self { fetching: Semaphore::new(AT_ONCE), replaying: Mutex::default() }
+    }
 }
 
 /// What there is of an update under audit.
@@ -111,12 +118,11 @@ impl<C: Conduct> Seats<C> {
     }
 
     /// What the seats find. What can't be fetched is tried again until block `give_up`, and then found to be unavailable.
-    pub async fn examine(self, give_up: BlockNumber) -> Result<Evidence> {
+    pub async fn examine(self, turns: Arc<Turns>, give_up: BlockNumber) -> Result<Evidence> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         let probe = self.measure_on(&recipe, give_up).await?;
-        let turns = Turns { fetching: Semaphore::new(AT_ONCE), replaying: Mutex::default() };
         let found = cases.iter().map(|(at, case)| {
-            let (seats, recipe, probe, turns) = (&self, &recipe, &probe, &turns);
+            let (seats, recipe, probe, turns) = (&self, &recipe, &probe, &*turns);
             async move { seats.find(recipe, case, probe, turns, give_up).await.map(|finding| (*at, finding)) }
         });
         let found = try_join_all(found).await?;

@@ -20,8 +20,11 @@ use anyhow::{Context, anyhow};
 use futures::{FutureExt, StreamExt};
 use pol_chain::AccountId;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, view::Overview};
-use std::{future::Future, pin::pin};
+use std::{future::Future, pin::pin, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
+
+/// Longest that a step waits for work in the background: about as long as a block takes.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// One step of a role, taken at every block.
 pub trait Role {
@@ -95,6 +98,27 @@ impl Beside {
 impl Drop for Beside {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Work that goes on between steps. It ends when this is dropped.
+struct Background<T>(JoinHandle<Result<T>>);
+
+impl<T: Send + 'static> Background<T> {
+    fn start(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    /// What the work gave; nothing where that takes longer than a step may wait.
+    async fn wait(&mut self) -> Option<Result<T>> {
+        let done = tokio::time::timeout(MOMENT, &mut self.0).await.ok()?;
+        Some(done.unwrap_or_else(|error| Err(error.into())))
+    }
+}
+
+impl<T> Drop for Background<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -134,7 +134,7 @@ impl Validator {
             return Ok(());
         }
         let Some(model) = model else {
-            let root = initial_model(recipe).await?.root;
+            let root = initial_model(&self.peer, recipe).await?.root;
             return self.send(round, root, Included::default()).await;
         };
         let proposal =

@@ -133,6 +133,7 @@ fn every_call() -> Vec<Call> {
         model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 256, width: 32, layers: 1, heads: 1, feed_forward: 64, context: 64 }),
         tokenizer: [1; 32],
         seed: [2; 32],
+        pretrained: None,
         sequence: 64,
         shard_tokens: 64,
         tiers: [tier; 4],

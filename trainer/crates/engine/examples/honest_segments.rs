@@ -120,6 +120,7 @@ fn recipe() -> Recipe {
         model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 16, layers: 1, heads: 2, feed_forward: 32, context: 16 }),
         tokenizer: [1; 32],
         seed: [2; 32],
+        pretrained: None,
         sequence: 16,
         shard_tokens: 64,
         tiers: [tier(1, 1, 6, 2), tier(2, 1, 12, 1), tier(2, 2, 6, 1), tier(2, 3, 18, 1)],

@@ -12,6 +12,7 @@ pub fn recipe() -> Recipe {
         model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 16, layers: 2, heads: 2, feed_forward: 32, context: 16 }),
         tokenizer: [1; 32],
         seed: [2; 32],
+        pretrained: None,
         sequence: 16,
         shard_tokens: 128,
         tiers: [tier; 4],

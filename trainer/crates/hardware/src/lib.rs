@@ -240,6 +240,7 @@ mod tests {
             model: ModelSpec::Gpt2(spec),
             tokenizer: [1; 32],
             seed: [2; 32],
+            pretrained: None,
             sequence: 1_024,
             shard_tokens: 1 << 20,
             tiers: [tier(1, 2), tier(4, 8), tier(8, 16), tier(16, 32)],
