@@ -17,6 +17,7 @@ use crate::{
     data::ShardId,
     prf::Prf,
     round::{BlockNumber, is_quorum},
+    sketch::{MAX_SKETCHED, Sketch, SketchedEnd},
     trace::{Carry, Proof, state_leaf},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -311,9 +312,7 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         match self.stage {
             Stage::Serve => self.cases.iter().any(|case| !case.served),
             Stage::Replay => {
-                let seated =
-                    |at: usize| self.cases.iter().any(|case| case.served && case.seats.iter().any(|&s| usize::from(s) == at));
-                self.holders.iter().enumerate().any(|(at, holder)| !holder.committed && seated(at))
+                self.holders.iter().zip(0..).any(|(holder, place)| !holder.committed && self.seats_at(place).next().is_some())
             }
             Stage::Open => self.cases.iter().any(|case| case.served && !case.opened),
             Stage::Reveal => self.holders.iter().any(|holder| holder.committed && !holder.revealed),
@@ -326,10 +325,14 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         self.holders.binary_search_by(|holder| holder.account.cmp(account)).ok().and_then(|at| u16::try_from(at).ok())
     }
 
-    /// The cases that `account` has a seat in and has to replay: those whose trainer showed the starts.
-    pub fn seats_of<'a>(&'a self, account: &AccountId) -> impl Iterator<Item = &'a Case<AccountId>> + use<'a, AccountId> {
-        let place = self.holder(account);
-        self.cases.iter().filter(move |case| case.served && place.is_some_and(|place| case.seats.contains(&place)))
+    /// The cases that `account` has a seat in and has to replay, those whose trainer showed the starts, each after its place in
+    /// [`Audit::cases`].
+    pub fn seats_of<'a>(&'a self, account: &AccountId) -> impl Iterator<Item = (u8, &'a Case<AccountId>)> + use<'a, AccountId> {
+        self.holder(account).into_iter().flat_map(|place| self.seats_at(place))
+    }
+
+    fn seats_at(&self, place: u16) -> impl Iterator<Item = (u8, &Case<AccountId>)> {
+        (0..).zip(&self.cases).filter(move |(_, case)| case.served && case.seats.contains(&place))
     }
 
     /// The case of `trainer`.
@@ -433,6 +436,8 @@ pub struct Shown {
     pub states: BoundedVec<ServedState, ConstU32<MAX_SERVED>>,
     /// The digests of [`Case::opened_leaves`], in that order; empty until opened.
     pub ends: BoundedVec<Hash, ConstU32<MAX_AUDITED>>,
+    /// Under the native profile, the states of these ends, with what the segments before them changed.
+    pub sketched: BoundedVec<SketchedEnd, ConstU32<MAX_SKETCHED>>,
 }
 
 /// What an update did to the model, measured by a seat: differences of mean loss without and with the update alone,
@@ -478,6 +483,15 @@ pub enum Finding {
     /// A state that was named could not be fetched.
     #[codec(index = 2)]
     Unavailable,
+    /// It replayed the drawn segments under the native profile. Whether payload and carry are what packing gives is part of its
+    /// [`Binding`](crate::sketch::Binding).
+    #[codec(index = 3)]
+    Sketched {
+        /// Sketches of what its own replay of each drawn segment changed.
+        ends: BoundedVec<Sketch, ConstU32<MAX_SKETCHED>>,
+        /// What the update did.
+        measure: Measure,
+    },
 }
 
 /// What a validator found in all its seats of an audit: case, by its place in [`Audit::cases`], and finding; ascending.
@@ -527,13 +541,15 @@ pub type Seat<'a> = (Balance, Option<&'a Finding>);
 /// What a finding says of the replay: a verdict, and for an invalid one what was found instead.
 type Said<'a> = (Verdict, Option<(&'a [Hash], bool)>);
 
-fn said<'a>(opened: &[Hash], finding: &'a Finding) -> Said<'a> {
-    match finding {
+/// What `finding` says; nothing where it is of the other profile.
+fn said<'a>(opened: &[Hash], finding: &'a Finding) -> Option<Said<'a>> {
+    Some(match finding {
         Finding::Unavailable => (Verdict::Withheld, None),
         Finding::Replayed { ends, packed, .. } if agrees(opened, ends, *packed) => (Verdict::Valid, None),
         Finding::Replayed { ends, packed, .. } => (Verdict::Invalid, Some((ends.as_slice(), *packed))),
         Finding::Impossible => (Verdict::Invalid, None),
-    }
+        Finding::Sketched { .. } => return None,
+    })
 }
 
 /// What a quorum of the seats' stake says, also of those that said nothing.
@@ -541,8 +557,8 @@ fn decided<'a>(opened: &[Hash], seats: &[Seat<'a>]) -> Option<Said<'a>> {
     let whole = seats.iter().fold(0, |sum: Balance, (stake, _)| sum.saturating_add(*stake));
     let mut groups = BTreeMap::<_, Balance>::new();
     for (stake, finding) in seats {
-        let Some(finding) = finding else { continue };
-        let sum = groups.entry(said(opened, finding)).or_default();
+        let Some(said) = finding.and_then(|finding| said(opened, finding)) else { continue };
+        let sum = groups.entry(said).or_default();
         *sum = sum.saturating_add(*stake);
     }
     groups.into_iter().find(|(_, stake)| whole > 0 && is_quorum(*stake, whole)).map(|(said, _)| said)
@@ -561,7 +577,7 @@ pub fn judge(opened: Option<&[Hash]>, seats: &[Seat<'_>]) -> Verdict {
 /// is not enough: whoever did not replay it cannot know what its segments end in.
 pub fn right_seats(opened: Option<&[Hash]>, seats: &[Seat<'_>]) -> Vec<bool> {
     let decided = opened.and_then(|opened| Some((opened, decided(opened, seats)?)));
-    let right = |finding: &Finding| decided.is_some_and(|(opened, decided)| said(opened, finding) == decided);
+    let right = |finding: &Finding| decided.is_some_and(|(opened, decided)| said(opened, finding) == Some(decided));
     seats.iter().map(|(_, finding)| finding.is_some_and(right)).collect()
 }
 
@@ -569,25 +585,17 @@ fn agrees(opened: &[Hash], ends: &[Hash], packed: bool) -> bool {
     packed && opened == ends
 }
 
-/// Whether a seat's finding is what the verdict says; it is paid for nothing else. Nobody is right about what was not decided.
-pub fn is_right(verdict: Verdict, opened: Option<&[Hash]>, finding: Option<&Finding>) -> bool {
-    match (verdict, opened, finding) {
-        (Verdict::Valid, Some(opened), Some(Finding::Replayed { ends, packed, .. })) => agrees(opened, ends, *packed),
-        (Verdict::Invalid, Some(opened), Some(Finding::Replayed { ends, packed, .. })) => !agrees(opened, ends, *packed),
-        (Verdict::Invalid, _, Some(Finding::Impossible)) | (Verdict::Withheld, _, Some(Finding::Unavailable)) => true,
-        _ => false,
-    }
-}
-
 /// The stake-weighted median of each figure over the seats that are right about a valid update.
 pub fn consensus(opened: &[Hash], seats: &[Seat<'_>]) -> Measure {
-    let right: Vec<(&Measure, Balance)> = seats
-        .iter()
-        .filter_map(|(stake, finding)| match finding {
-            Some(Finding::Replayed { ends, packed, measure }) if agrees(opened, ends, *packed) => Some((measure, *stake)),
-            _ => None,
-        })
-        .collect();
+    let right = seats.iter().filter_map(|(stake, finding)| match finding {
+        Some(Finding::Replayed { ends, packed, measure }) if agrees(opened, ends, *packed) => Some((measure, *stake)),
+        _ => None,
+    });
+    median(&right.collect::<Vec<_>>())
+}
+
+/// The median of each figure, by stake.
+pub(crate) fn median(right: &[(&Measure, Balance)]) -> Measure {
     let median =
         |figure: &dyn Fn(&Measure) -> i64| weighted_median(right.iter().map(|(measure, stake)| (figure(measure), *stake)));
     let signed = |value: i64| i32::try_from(value).unwrap_or(0);

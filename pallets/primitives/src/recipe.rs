@@ -220,7 +220,7 @@ pub enum InvalidRecipe {
     Segments,
     /// A tolerance out of its range.
     Tolerance,
-    /// The native profile, which audits do not decide about yet.
+    /// The native profile, whose audits trainers do not answer yet.
     Native,
 }
 
@@ -233,7 +233,9 @@ impl core::fmt::Display for InvalidRecipe {
             Self::Constant => f.write_str("a constant of the optimiser, schedule or compression is out of range"),
             Self::Segments => f.write_str("a lease has 1 to 64 segments"),
             Self::Tolerance => f.write_str("the tolerance of the native profile is 1,000 to 100,000 millionths"),
-            Self::Native => f.write_str("the chain does not accept the native numerics profile yet: its audits compare bits"),
+            Self::Native => {
+                f.write_str("the chain does not accept the native numerics profile yet: trainers do not answer its audits")
+            }
         }
     }
 }
@@ -278,12 +280,12 @@ impl Recipe {
         u64::from(self.tier(tier).sequences_per_step()).saturating_mul(u64::from(steps)).saturating_mul(u64::from(self.sequence))
     }
 
-    /// Whether a network can train by it: [`Self::check`], and audits can decide about what it gives.
+    /// Whether a network can train by it: [`Self::check`], and members answer audits of what it gives.
     pub fn validate(&self) -> Result<(), InvalidRecipe> {
         self.check()?;
         match self.numerics {
             Numerics::Exact => Ok(()),
-            // Honest replays of this profile differ in bits, and `audit::judge` would take that for fraud.
+            // Trainers would be taken to withhold what they do not know how to open.
             Numerics::Native { .. } => Err(InvalidRecipe::Native),
         }
     }

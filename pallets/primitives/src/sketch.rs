@@ -22,8 +22,8 @@
 //!   needs no secrecy: anybody can compute it, bit for bit, from the state that the leaf names.
 
 use crate::{
-    Balance, BoundedVec, ConstU32, Hash, MILLION, Ppm,
-    audit::{MAX_AUDITED, Measure, Verdict},
+    Balance, Hash, MILLION, Ppm,
+    audit::{Finding, Measure, ServedState, Verdict, median},
     model::{ModelSpec, Parameter},
     prf::Prf,
     round::is_quorum,
@@ -39,6 +39,9 @@ pub const SUMS: usize = 64;
 pub const PARTS: usize = Array::ALL.len() * Group::ALL.len();
 /// What a value that no output depends on is divided by before it is compared: see [`runs`].
 pub const DAMPING: u8 = 64;
+/// Segments of one update that one draw audits. Those of one draw must not touch, since a replay that goes on from its own end adds up
+/// what is apart, and evidence about 64 updates must fit an extrinsic.
+pub const MAX_SKETCHED: u32 = 1;
 
 /// Tensors of a kind, which are compared together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -246,23 +249,25 @@ impl Sketch {
     }
 }
 
-/// What a seat found under the native profile, which it commits to before any end is opened.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub enum Finding {
-    /// It replayed the drawn segments.
-    #[codec(index = 0)]
-    Replayed {
-        /// Sketches of what its own replay of each drawn segment changed.
-        ends: BoundedVec<Sketch, ConstU32<MAX_AUDITED>>,
-        /// What the update did.
-        measure: Measure,
-    },
-    /// The states shown cannot be trained from.
-    #[codec(index = 1)]
-    Impossible,
-    /// A state that was named could not be fetched.
-    #[codec(index = 2)]
-    Unavailable,
+/// A state at the end of a drawn segment, as its trainer opens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct SketchedEnd {
+    /// The state, whose digest is the leaf.
+    pub state: ServedState,
+    /// The sketch of what the segment changed.
+    pub sketch: Sketch,
+}
+
+impl SketchedEnd {
+    /// Whether the state can be the one after `segment` of `steps` steps that began in `start`: steps are counted on, and the error
+    /// feedback stays the same. That of a fresh start has no name yet: its zeros are compared by whoever has the state.
+    pub fn follows(&self, start: &ServedState, segment: u16, steps: u16) -> bool {
+        let carry = &self.state.carry;
+        start.leaf == segment
+            && Some(self.state.leaf) == segment.checked_add(1)
+            && Some(carry.steps) == start.carry.steps.checked_add(steps.into())
+            && (start.carry.steps == 0 || carry.feedback == start.carry.feedback)
+    }
 }
 
 /// What a seat found when it fetched the ends that were opened.
@@ -308,16 +313,16 @@ fn within(claimed: &[Sketch], replayed: &[Sketch], tolerance: Ppm) -> bool {
 }
 
 impl<'a> Word<'a> {
-    /// What `seat` says; nothing as long as half of it is missing.
+    /// What `seat` says; nothing as long as half of it is missing, or where it is of the other profile.
     fn of(seat: &Seat<'a>, opened: &[Sketch], tolerance: Ppm) -> Option<Self> {
         Some(match (seat.finding?, seat.binding) {
             (Finding::Unavailable, _) => Self::Withheld,
             (Finding::Impossible, _) => Self::Impossible,
-            (Finding::Replayed { .. }, Some(Binding::Unavailable)) => Self::Withheld,
-            (Finding::Replayed { .. }, Some(Binding::Other)) => Self::Other,
-            (Finding::Replayed { ends, .. }, Some(Binding::Bound)) if within(opened, ends, tolerance) => Self::Valid,
-            (Finding::Replayed { ends, .. }, Some(Binding::Bound)) => Self::Beyond(ends),
-            (Finding::Replayed { .. }, None) => return None,
+            (Finding::Sketched { .. }, Some(Binding::Unavailable)) => Self::Withheld,
+            (Finding::Sketched { .. }, Some(Binding::Other)) => Self::Other,
+            (Finding::Sketched { ends, .. }, Some(Binding::Bound)) if within(opened, ends, tolerance) => Self::Valid,
+            (Finding::Sketched { ends, .. }, Some(Binding::Bound)) => Self::Beyond(ends),
+            (Finding::Sketched { .. }, None) | (Finding::Replayed { .. }, _) => return None,
         })
     }
 
@@ -346,6 +351,11 @@ impl<'a> Word<'a> {
 /// stake of all seats counts, also of those that said nothing, and what contradicts the trainer must agree with itself.
 pub fn judge(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Verdict {
     let Some(opened) = opened else { return Verdict::Withheld };
+    decided(opened, tolerance, seats).map_or(Verdict::Unresolved, Word::verdict)
+}
+
+/// What a quorum of the seats' stake says, also of those that said nothing.
+fn decided<'a>(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'a>]) -> Option<Word<'a>> {
     let whole = seats.iter().fold(0, |sum: Balance, seat| sum.saturating_add(seat.stake));
     let words: Vec<(Word<'_>, Balance)> =
         seats.iter().filter_map(|seat| Some((Word::of(seat, opened, tolerance)?, seat.stake))).collect();
@@ -353,21 +363,31 @@ pub fn judge(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> V
         let same = words.iter().filter(|(other, _)| word.same(*other, tolerance));
         same.fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake))
     };
-    let decided = words.iter().find(|(word, _)| is_quorum(saying(*word), whole));
-    decided.map_or(Verdict::Unresolved, |(word, _)| word.verdict())
+    words.iter().find(|(word, _)| whole > 0 && is_quorum(saying(*word), whole)).map(|(word, _)| *word)
 }
 
-/// Whether a seat says what the verdict is; it is paid for nothing else. Nobody is right about what was not decided.
-pub fn is_right(verdict: Verdict, opened: Option<&[Sketch]>, tolerance: Ppm, seat: &Seat<'_>) -> bool {
-    opened
-        .and_then(|opened| Word::of(seat, opened, tolerance))
-        .is_some_and(|word| verdict != Verdict::Unresolved && word.verdict() == verdict)
+/// Which of the seats say what the quorum says; nobody where there was none.
+pub fn right_seats(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Vec<bool> {
+    let word = opened.and_then(|opened| Some((opened, decided(opened, tolerance, seats)?)));
+    let right = |seat: &Seat<'_>| {
+        word.is_some_and(|(opened, word)| Word::of(seat, opened, tolerance).is_some_and(|said| word.same(said, tolerance)))
+    };
+    seats.iter().map(right).collect()
+}
+
+/// The stake-weighted median of each figure over the seats that are right about a valid update.
+pub fn consensus(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'_>]) -> Measure {
+    let right = seats.iter().filter_map(|seat| match (Word::of(seat, opened, tolerance)?, seat.finding?) {
+        (Word::Valid, Finding::Sketched { measure, .. }) => Some((measure, seat.stake)),
+        _ => None,
+    });
+    median(&right.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::tests::recipe;
+    use crate::{BoundedVec, audit::Evidence, recipe::tests::recipe, trace::Carry};
     use proptest::prelude::*;
 
     const TOLERANCE: Ppm = 10_000;
@@ -483,8 +503,12 @@ mod tests {
         Sketch { parts: [PartSketch { exponent: 0, sums: [size; SUMS] }; PARTS] }
     }
 
+    fn sketched(ends: &[Sketch], gain: i32) -> Finding {
+        Finding::Sketched { ends: ends.to_vec().try_into().unwrap(), measure: Measure { gain, ..Measure::default() } }
+    }
+
     fn replayed(size: i16) -> Finding {
-        Finding::Replayed { ends: vec![flat(size)].try_into().unwrap(), measure: Measure::default() }
+        sketched(&[flat(size)], 0)
     }
 
     fn verdict(seats: &[(Balance, Option<&Finding>, Option<Binding>)]) -> Verdict {
@@ -516,16 +540,59 @@ mod tests {
 
     #[test]
     fn seats_are_right_about_what_they_said() {
-        let (near, far) = (replayed(20_100), replayed(21_000));
-        let right = |verdict, finding, binding| {
-            is_right(verdict, Some(&[flat(20_000)]), TOLERANCE, &Seat { stake: 1, finding: Some(finding), binding })
+        let (near, far, further) = (replayed(20_100), replayed(21_000), replayed(25_000));
+        let (bound, other, lost) = (Some(Binding::Bound), Some(Binding::Other), Some(Binding::Unavailable));
+        // The first of the seats makes a quorum.
+        let right = |seats: &[(&Finding, Option<Binding>)]| {
+            let seats = seats.iter().zip(0..).map(|(&(finding, binding), at)| Seat {
+                stake: if at == 0 { 90 } else { 2 },
+                finding: Some(finding),
+                binding,
+            });
+            let seats: Vec<_> = seats.collect();
+            assert!(right_seats(None, TOLERANCE, &seats).iter().all(|right| !right));
+            right_seats(Some(&[flat(20_000)]), TOLERANCE, &seats)
         };
-        let bound = Some(Binding::Bound);
-        assert!(right(Verdict::Valid, &near, bound) && !right(Verdict::Invalid, &near, bound));
-        assert!(right(Verdict::Invalid, &far, bound) && !right(Verdict::Valid, &far, bound));
-        assert!(right(Verdict::Invalid, &near, Some(Binding::Other)) && !right(Verdict::Valid, &near, None));
-        assert!(right(Verdict::Withheld, &near, Some(Binding::Unavailable)) && !right(Verdict::Unresolved, &near, bound));
-        assert!(!is_right(Verdict::Withheld, None, TOLERANCE, &Seat { stake: 1, finding: Some(&near), binding: bound }));
+        let exact = Finding::Replayed { ends: BoundedVec::new(), packed: true, measure: Measure::default() };
+        assert_eq!(
+            right(&[(&near, bound), (&far, bound), (&near, None), (&near, other), (&exact, bound)]),
+            [true, false, false, false, false]
+        );
+        assert_eq!(
+            right(&[(&far, bound), (&near, bound), (&further, bound), (&Finding::Impossible, None), (&far, bound)]),
+            [true, false, false, false, true]
+        );
+        assert_eq!(right(&[(&near, other), (&far, other), (&near, bound)]), [true, true, false]);
+        assert_eq!(right(&[(&near, lost), (&Finding::Unavailable, None), (&near, other)]), [true, true, false]);
+        let seat = |finding| Seat { stake: 1, finding: Some(finding), binding: bound };
+        assert_eq!(right_seats(Some(&[flat(20_000)]), TOLERANCE, &[seat(&near), seat(&far)]), [false; 2], "no quorum");
+        assert_eq!(right_seats(Some(&[flat(20_000)]), TOLERANCE, &[Seat { stake: 0, ..seat(&near) }]), [false]);
+    }
+
+    #[test]
+    fn only_seats_within_the_tolerance_measure() {
+        let findings = [(20_000, 5), (20_100, 7), (19_900, 6), (25_000, 900)].map(|(size, gain)| sketched(&[flat(size)], gain));
+        let seat = |finding| Seat { stake: 1, finding: Some(finding), binding: Some(Binding::Bound) };
+        let mut seats: Vec<_> = findings.iter().map(seat).collect();
+        assert_eq!(consensus(&[flat(20_000)], TOLERANCE, &seats).gain, 6);
+        seats[0].binding = None;
+        seats[2].binding = Some(Binding::Other);
+        assert_eq!(consensus(&[flat(20_000)], TOLERANCE, &seats).gain, 7);
+        assert_eq!(consensus(&[flat(1)], TOLERANCE, &seats), Measure::default());
+    }
+
+    #[test]
+    fn an_end_follows_its_start() {
+        let carry = |steps, feedback| Carry { first_moment: [1; 32], second_moment: [2; 32], feedback: [feedback; 32], steps };
+        let start = ServedState { leaf: 3, root: [1; 32], carry: carry(10, 7) };
+        let end = |leaf, carry| SketchedEnd { state: ServedState { leaf, root: [2; 32], carry }, sketch: flat(1) };
+        let follows = |end: SketchedEnd| end.follows(&start, 3, 2);
+        assert!(follows(end(4, carry(12, 7))));
+        assert!(!follows(end(5, carry(12, 7))) && !follows(end(4, carry(11, 7))) && !follows(end(4, carry(12, 8))));
+        assert!(!end(4, carry(12, 7)).follows(&ServedState { leaf: 2, ..start }, 3, 2));
+        let fresh = ServedState { leaf: 0, root: [1; 32], carry: Carry::default() };
+        assert!(end(1, carry(2, 7)).follows(&fresh, 0, 2) && !end(1, carry(3, 7)).follows(&fresh, 0, 2));
+        assert!(!end(0, carry(12, 7)).follows(&ServedState { leaf: u16::MAX, ..start }, u16::MAX, 2));
     }
 
     proptest! {
@@ -543,6 +610,19 @@ mod tests {
             // What fifteen bits cannot show, and up to half a millionth of the last digit.
             let floor = 3e-4;
             prop_assert!(estimate <= 3.0 * exact + floor && estimate + floor >= exact / 3.0, "{estimate} for {exact}");
+        }
+
+        #[test]
+        fn what_is_opened_and_found_reads_back(root: Hash, steps: u64, leaf: u16, at: u8, gain: i32, seed: Hash) {
+            let values = values(&mut Prf::new("part", &seed, &[]), 50, 1_000_000, true);
+            let sketch = Sketch { parts: [sketch(&values, &seed); PARTS] };
+            let carry = Carry { first_moment: seed, second_moment: root, feedback: seed, steps };
+            let end = SketchedEnd { state: ServedState { leaf, root, carry }, sketch };
+            prop_assert_eq!(SketchedEnd::decode(&mut &end.encode()[..]), Ok(end));
+            prop_assert!(end.encode().len() <= SketchedEnd::max_encoded_len());
+            let evidence = Evidence::truncate_from(vec![(at, sketched(&[sketch], gain))]);
+            prop_assert_eq!(Evidence::decode(&mut &evidence.encode()[..]), Ok(evidence.clone()));
+            prop_assert!(Evidence::decode(&mut &evidence.encode()[1..evidence.encode().len() - 1]).is_err());
         }
 
         #[test]

@@ -1,21 +1,22 @@
 //! How audits are drawn and go on, and what follows from them.
 
-use crate::{pallet::*, weights::WeightInfo};
+use crate::{pallet::*, types::Found, weights::WeightInfo};
 use alloc::{collections::BTreeMap, vec::Vec};
 use codec::Encode;
 use pol_primitives::{
     Balance, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{
-        self, Audit, AuditConfig, AuditId, Case, Evidence, Excision, Finding, Measure, OpenedEnd, Seat, Served, Stage, Verdict,
-        consensus, evidence_commitment, judge, right_seats, weight,
+        self, Audit, AuditConfig, AuditId, Case, Evidence, Excision, Finding, Measure, OpenedEnd, Served, Shown as Shows, Stage,
+        Verdict, evidence_commitment, weight,
     },
     digest,
     head::MAX_EXCISIONS,
     lease::Lease,
     prf::Prf,
-    recipe,
+    recipe::{Numerics, Recipe as Spec},
     rewards::Earned,
     round::{BlockNumber, Phase, Round},
+    sketch::{self, Binding, MAX_SKETCHED, Sketch, SketchedEnd},
     submission::{Included, Opened, Outcome, Settled, Status},
     trace::merkle_verify,
     traits::{Bonds, Payouts, ShardPool},
@@ -29,7 +30,45 @@ use polkadot_sdk::{
 const AUDITS_PAGE: usize = 64;
 
 /// A seat on a case: who, with which stake, and what it found if it said so.
-type Panel<AccountId> = Vec<(AccountId, Balance, Option<Finding>)>;
+type Panel<AccountId> = Vec<(AccountId, Balance, Option<Found>)>;
+
+/// What a panel found together.
+struct Ruling {
+    verdict: Verdict,
+    /// Whether each of the seats found just that.
+    right: Vec<bool>,
+    /// What a valid update did.
+    measure: Measure,
+}
+
+impl Ruling {
+    /// Compares what the seats found with what the trainer opened, which is none if it did not.
+    fn new<AccountId>(numerics: Numerics, shown: Option<&Shows>, panel: &Panel<AccountId>) -> Self {
+        let (verdict, right, measure) = match numerics {
+            Numerics::Exact => {
+                let ends = shown.map(|shown| shown.ends.as_slice());
+                let seats: Vec<audit::Seat> =
+                    panel.iter().map(|(_, stake, found)| (*stake, found.as_ref().map(|(finding, _)| finding))).collect();
+                let measure = ends.map(|ends| audit::consensus(ends, &seats));
+                (audit::judge(ends, &seats), audit::right_seats(ends, &seats), measure)
+            }
+            Numerics::Native { tolerance } => {
+                let ends = shown.map(|shown| shown.sketched.iter().map(|end| end.sketch).collect::<Vec<Sketch>>());
+                let (ends, seats): (_, Vec<_>) = (ends.as_deref(), panel.iter().map(sketched_seat).collect());
+                let measure = ends.map(|ends| sketch::consensus(ends, tolerance, &seats));
+                (sketch::judge(ends, tolerance, &seats), sketch::right_seats(ends, tolerance, &seats), measure)
+            }
+        };
+        let measure = measure.filter(|_| verdict == Verdict::Valid).unwrap_or_default();
+        Self { verdict, right, measure }
+    }
+}
+
+/// A seat of the native profile.
+fn sketched_seat<AccountId>((_, stake, found): &(AccountId, Balance, Option<Found>)) -> sketch::Seat<'_> {
+    let finding = found.as_ref().map(|(finding, _)| finding);
+    sketch::Seat { stake: *stake, finding, binding: found.as_ref().and_then(|(_, binding)| *binding) }
+}
 
 /// What everybody earned by an update.
 type Earnings<AccountId> = BTreeMap<AccountId, Earned>;
@@ -43,12 +82,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Marks the `included` ones of a round's reveals as part of the head: they wait for their seats from here on.
-    pub(crate) fn include(
-        round: RoundNumber,
-        recipe: &recipe::Recipe,
-        revealed: &[T::AccountId],
-        included: &Included,
-    ) -> DispatchResult {
+    pub(crate) fn include(round: RoundNumber, recipe: &Spec, revealed: &[T::AccountId], included: &Included) -> DispatchResult {
         if included.is_empty() {
             return Ok(());
         }
@@ -92,6 +126,12 @@ impl<T: Config> Pallet<T> {
         }
         let seed = digest(b"pol/audit-seed/1", &(mixed, round, draw));
         let probe = T::Pool::sample(config.probe.into(), &mut Prf::new("pol/probe/1", &seed, &[]));
+        let native = group.first().and_then(|update| Self::audited_recipe(round, &update.trainer).ok());
+        let segments = match native.map(|recipe| recipe.numerics) {
+            Some(Numerics::Native { .. }) => config.segments.min(MAX_SKETCHED as u8),
+            _ => config.segments,
+        };
+        let config = AuditConfig { segments, ..config };
         let audit = Audit::draw(&config, seed, Self::now(), &group, &T::Bonds::stakes(), probe);
         let id = NextAudit::<T>::get();
         NextAudit::<T>::put(id.saturating_add(1));
@@ -130,6 +170,11 @@ impl<T: Config> Pallet<T> {
         Submissions::<T>::get(round, trainer).and_then(|submission| submission.opened).ok_or(DispatchError::Corruption)
     }
 
+    /// The recipe of the update of `trainer` that is under audit.
+    fn audited_recipe(round: RoundNumber, trainer: &T::AccountId) -> Result<Spec, DispatchError> {
+        Self::audited_lease(round, trainer).and_then(|lease| Recipes::<T>::get(lease.recipe)).ok_or(DispatchError::Corruption)
+    }
+
     /// Takes down the states that `who` shows.
     pub(crate) fn serve(id: AuditId, who: &T::AccountId, states: &[Served]) -> DispatchResult {
         let (mut audit, config) = Self::audit_in(id, Stage::Serve)?;
@@ -142,7 +187,7 @@ impl<T: Config> Pallet<T> {
         ensure!(states.iter().all(proved), Error::<T>::WrongProof);
         case.served = true;
         let states = BoundedVec::truncate_from(states.iter().map(|served| served.state).collect());
-        Shown::<T>::insert(id, who, audit::Shown { states, ends: BoundedVec::new() });
+        Shown::<T>::insert(id, who, Shows { states, ..Shows::default() });
         Self::store(id, audit, &config);
         Ok(())
     }
@@ -150,8 +195,7 @@ impl<T: Config> Pallet<T> {
     /// Takes down the hidden evidence of `who`.
     pub(crate) fn commit_evidence(id: AuditId, who: &T::AccountId, commitment: Hash) -> DispatchResult {
         let (mut audit, config) = Self::audit_in(id, Stage::Replay)?;
-        ensure!(audit.seats_of(who).next().is_some(), Error::<T>::NoSeat);
-        let place = audit.holder(who).ok_or(Error::<T>::NoSeat)?;
+        let place = audit.holder(who).filter(|_| audit.seats_of(who).next().is_some()).ok_or(Error::<T>::NoSeat)?;
         let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
         ensure!(!holder.committed, Error::<T>::SeatCommitted);
         holder.committed = true;
@@ -160,8 +204,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Takes down the ends that `who` opens.
-    pub(crate) fn open_ends(id: AuditId, who: &T::AccountId, ends: &[OpenedEnd]) -> DispatchResult {
+    /// Takes down the ends that `who` opens, with their states and sketches where the recipe is native.
+    pub(crate) fn open_ends(id: AuditId, who: &T::AccountId, ends: &[OpenedEnd], sketched: &[SketchedEnd]) -> DispatchResult {
         let (mut audit, config) = Self::audit_in(id, Stage::Open)?;
         let round = audit.round;
         let case = audit.cases.iter_mut().find(|case| case.trainer == *who).ok_or(Error::<T>::NotUnderAudit)?;
@@ -173,48 +217,83 @@ impl<T: Config> Pallet<T> {
         let proved = |(end, at): (&OpenedEnd, &u16)| merkle_verify(&root, leaves, (*at).into(), &end.digest, &end.proof);
         ensure!(ends.iter().zip(&at).all(proved), Error::<T>::WrongProof);
         let mut shown = Shown::<T>::get(id, who).ok_or(DispatchError::Corruption)?;
+        let lease = Self::audited_lease(round, who).ok_or(DispatchError::Corruption)?;
+        let recipe = Recipes::<T>::get(lease.recipe).ok_or(DispatchError::Corruption)?;
+        if recipe.numerics == Numerics::Exact {
+            ensure!(sketched.is_empty(), Error::<T>::OtherProfile);
+        } else {
+            ensure!(sketched.len() == at.len(), Error::<T>::OtherProfile);
+            let steps = recipe.steps_per_segment(lease.tier);
+            // No two drawn segments touch, so each has a start that was shown.
+            let starts = case.segments.iter().map(|&segment| (segment, shown.states.iter().find(|state| state.leaf == segment)));
+            let follow = sketched
+                .iter()
+                .zip(starts)
+                .all(|(end, (segment, start))| start.is_some_and(|start| end.follows(start, segment, steps)));
+            ensure!(follow, Error::<T>::DoesNotFollow);
+        }
         case.opened = true;
         shown.ends = BoundedVec::truncate_from(ends.iter().map(|end| end.digest).collect());
+        shown.sketched = BoundedVec::truncate_from(sketched.to_vec());
         Shown::<T>::insert(id, who, shown);
         Self::store(id, audit, &config);
         Ok(())
     }
 
-    /// Takes down what `who` found.
-    pub(crate) fn reveal_evidence(id: AuditId, who: &T::AccountId, evidence: Evidence, salt: Hash) -> DispatchResult {
+    /// Takes down what `who` found; where the recipe is native, with one of the `bindings` for each finding.
+    pub(crate) fn reveal_evidence(
+        id: AuditId,
+        who: &T::AccountId,
+        evidence: Evidence,
+        bindings: &[Binding],
+        salt: Hash,
+    ) -> DispatchResult {
         let (mut audit, config) = Self::audit_in(id, Stage::Reveal)?;
         let place = audit.holder(who).ok_or(Error::<T>::NoSeat)?;
-        let fits = Self::fits(&audit, place, &evidence);
+        let fits = Self::fits(&audit, who, &evidence)?;
+        let is_exact = Self::is_exact(&audit)?;
         let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
         ensure!(holder.committed, Error::<T>::SeatNotCommitted);
         ensure!(!holder.revealed, Error::<T>::SeatRevealed);
         let commitment = evidence_commitment(&who.encode(), &Self::genesis_hash(), id, &evidence, &salt);
         ensure!(Commits::<T>::get(id, who) == Some(commitment), Error::<T>::WrongEvidence);
         ensure!(fits, Error::<T>::BadEvidence);
+        ensure!(bindings.len() == if is_exact { 0 } else { evidence.len() }, Error::<T>::OtherProfile);
         holder.revealed = true;
         Commits::<T>::remove(id, who);
-        for (case, finding) in evidence {
-            Findings::<T>::insert(id, (case, place), finding);
+        let bindings = bindings.iter().map(Some).chain(core::iter::repeat(None));
+        for ((case, finding), binding) in evidence.into_iter().zip(bindings) {
+            Findings::<T>::insert(id, (case, place), (finding, binding.copied()));
         }
         Self::store(id, audit, &config);
         Ok(())
     }
 
-    /// Whether `evidence` is of exactly the cases that the holder at `place` has to replay, each with as many ends and figures
-    /// as the case asks for.
-    fn fits(audit: &Audit<T::AccountId>, place: u16, evidence: &Evidence) -> bool {
-        let seats = audit.cases.iter().zip(0u8..).filter(|(case, _)| case.served && case.seats.contains(&place));
+    /// Whether the audit, all of whose cases are of one round and so of one recipe, compares bits.
+    fn is_exact(audit: &Audit<T::AccountId>) -> Result<bool, DispatchError> {
+        let case = audit.cases.first().ok_or(DispatchError::Corruption)?;
+        Ok(Self::audited_recipe(audit.round, &case.trainer)?.numerics == Numerics::Exact)
+    }
+
+    /// Whether `evidence` is of exactly the cases that `who` has to replay, each of the recipe's profile and with as many ends and
+    /// figures as the case asks for.
+    fn fits(audit: &Audit<T::AccountId>, who: &T::AccountId, evidence: &Evidence) -> Result<bool, DispatchError> {
+        let is_exact = Self::is_exact(audit)?;
         let mut evidence = evidence.iter();
-        for (case, at) in seats {
-            let Some((_, finding)) = evidence.next().filter(|(of, _)| *of == at) else { return false };
-            if let Finding::Replayed { ends, measure, .. } = finding {
-                let shards = Self::audited_lease(audit.round, &case.trainer).map(|lease| lease.shards.len());
-                if ends.len() != case.segments.len() || shards != Some(measure.shards.len()) {
-                    return false;
-                }
+        for (at, case) in audit.seats_of(who) {
+            let Some((_, finding)) = evidence.next().filter(|(of, _)| *of == at) else { return Ok(false) };
+            let (ends, measure) = match finding {
+                Finding::Replayed { ends, measure, .. } if is_exact => (ends.len(), measure),
+                Finding::Sketched { ends, measure } if !is_exact => (ends.len(), measure),
+                Finding::Impossible | Finding::Unavailable => continue,
+                Finding::Replayed { .. } | Finding::Sketched { .. } => return Ok(false),
+            };
+            let shards = Self::audited_lease(audit.round, &case.trainer).map(|lease| lease.shards.len());
+            if ends != case.segments.len() || shards != Some(measure.shards.len()) {
+                return Ok(false);
             }
         }
-        evidence.next().is_none()
+        Ok(evidence.next().is_none())
     }
 }
 
@@ -232,11 +311,10 @@ impl<T: Config> Pallet<T> {
         let opened = submission.opened.ok_or(DispatchError::Corruption)?;
         let lease = Self::audited_lease(round, trainer).ok_or(DispatchError::Corruption)?;
 
-        let ends = Shown::<T>::get(id, trainer).filter(|_| case.opened).map(|shown| shown.ends);
-        let ends = ends.as_ref().map(|ends| ends.as_slice());
+        let shown = Shown::<T>::get(id, trainer).filter(|_| case.opened);
+        let recipe = Recipes::<T>::get(lease.recipe).ok_or(DispatchError::Corruption)?;
         let panel = Self::panel(id, at, &audit, &case);
-        let seats: Vec<Seat> = panel.iter().map(|(_, stake, finding)| (*stake, finding.as_ref())).collect();
-        let verdict = judge(ends, &seats);
+        let Ruling { verdict, right, measure } = Ruling::new(recipe.numerics, shown.as_ref(), &panel);
         let outcome = Self::outcome(verdict, audit.draw, trainer, &lease)?;
         let cost = T::WeightInfo::settle(lease.shards.len().saturated_into(), panel.len().saturated_into());
 
@@ -258,10 +336,6 @@ impl<T: Config> Pallet<T> {
         }
         AuditedLeases::<T>::remove(round, trainer);
         Submissions::<T>::remove(round, trainer);
-        let measure = match (verdict, ends) {
-            (Verdict::Valid, Some(ends)) => consensus(ends, &seats),
-            _ => Measure::default(),
-        };
         let settled = Settled { gain: measure.gain, error: measure.error, ..Self::settled(&submission, outcome) };
         History::<T>::insert(round, trainer, settled);
 
@@ -269,7 +343,7 @@ impl<T: Config> Pallet<T> {
         // Nobody is right or wrong in a seat about what was not replayed: not even those that could not fetch it, who might as
         // well not have tried.
         let decided = matches!(verdict, Verdict::Valid | Verdict::Invalid);
-        let found = panel.iter().zip(right_seats(ends, &seats));
+        let found = panel.iter().zip(right);
         let right: Vec<T::AccountId> =
             found.filter(|(_, right)| decided && *right).map(|((account, ..), _)| account.clone()).collect();
         if decided {
@@ -461,7 +535,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// What the trainer has shown of its update in an open audit.
-    pub fn shown(id: AuditId, trainer: &T::AccountId) -> Option<audit::Shown> {
+    pub fn shown(id: AuditId, trainer: &T::AccountId) -> Option<Shows> {
         Shown::<T>::get(id, trainer)
     }
 

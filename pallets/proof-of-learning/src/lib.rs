@@ -27,21 +27,20 @@ use polkadot_sdk::{frame_support, frame_system};
 #[frame_support::pallet]
 pub mod pallet {
     use super::*;
-    use crate::types::Attested;
+    use crate::types::{Attested, Found};
     use codec::Encode;
     use frame_support::{pallet_prelude::*, traits::Randomness};
     use frame_system::pallet_prelude::*;
     use pol_primitives::{
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
-        audit::{
-            self, Audit, AuditConfig, AuditId, Evidence, Excision, Finding, MAX_AUDITED, MAX_SEATS, MAX_SERVED, OpenedEnd, Served,
-        },
+        audit::{self, Audit, AuditConfig, AuditId, Evidence, Excision, MAX_AUDITED, MAX_SEATS, MAX_SERVED, OpenedEnd, Served},
         head::{Head, RoundRecord},
         lease::Lease,
         recipe::{self, InvalidRecipe, Tier},
         round::{BlockNumber, Phase, Round, RoundConfig, is_quorum},
+        sketch::{Binding, MAX_SKETCHED, SketchedEnd},
         submission::{Claims, Included, Opened, Outcome, Reveal, Settled, Status, Submission},
-        trace::{merkle_verify, state_leaf},
+        trace::{Proof, merkle_verify, state_leaf},
         traits::{self, Bonds as _, ShardPool as _},
         view::Standing,
     };
@@ -221,7 +220,7 @@ pub mod pallet {
     /// What seats found, by audit and by the places of case and holder in it, all counted by the chain; at most one entry for
     /// each seat of an open case, until it is settled.
     #[pallet::storage]
-    pub type Findings<T> = StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), Finding>;
+    pub type Findings<T> = StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), Found>;
 
     /// Concluded leases of included updates, keyed as the submissions, until they are settled.
     #[pallet::storage]
@@ -473,7 +472,7 @@ pub mod pallet {
         RecipeSegmentsInvalid,
         /// The tolerance of a recipe's native numerics is 1,000 to 100,000 millionths.
         RecipeToleranceInvalid,
-        /// Audits compare bits, so a recipe's numerics must be exact.
+        /// Trainers do not answer audits of the native profile yet, so a recipe's numerics must be exact.
         RecipeNotExact,
         /// There is a head: keep the model, the tokenizer, the seed and, since data is cut to it, the shard size of the recipe in
         /// force.
@@ -562,6 +561,11 @@ pub mod pallet {
         /// Evidence has one finding, in order, for each seat on an update whose trainer showed its states; one that replayed has an
         /// end for each drawn segment and a figure for each leased shard.
         BadEvidence,
+        /// The recipe is of the other numerics profile, whose ends are opened and whose evidence is revealed by calls of their own,
+        /// with a sketch for each drawn segment and a binding for each finding.
+        OtherProfile,
+        /// An opened state must have the steps of its segment more than the start that was shown, and the same error feedback.
+        DoesNotFollow,
         /// The case is settled.
         AlreadySettled,
         /// The update goes on from the state of an earlier one that is not settled: settle that one first.
@@ -942,7 +946,7 @@ pub mod pallet {
         /// [`Event::SegmentsOpened`].
         ///
         /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::NotServed`];
-        /// [`Error::AlreadyOpened`]; [`Error::WrongEnds`]; [`Error::WrongProof`].
+        /// [`Error::AlreadyOpened`]; [`Error::WrongEnds`]; [`Error::WrongProof`]; [`Error::OtherProfile`].
         #[pallet::call_index(11)]
         #[pallet::weight(T::WeightInfo::open_segments())]
         pub fn open_segments(
@@ -951,7 +955,7 @@ pub mod pallet {
             ends: BoundedVec<OpenedEnd, ConstU32<MAX_AUDITED>>,
         ) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::open_ends(audit, &who, &ends)?;
+            Self::open_ends(audit, &who, &ends, &[])?;
             Self::deposit_event(Event::SegmentsOpened { audit, account: who });
             Ok(())
         }
@@ -961,12 +965,12 @@ pub mod pallet {
         /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits [`Event::AuditRevealed`].
         ///
         /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`]; [`Error::SeatNotCommitted`];
-        /// [`Error::SeatRevealed`]; [`Error::WrongEvidence`]; [`Error::BadEvidence`].
+        /// [`Error::SeatRevealed`]; [`Error::WrongEvidence`]; [`Error::BadEvidence`]; [`Error::OtherProfile`].
         #[pallet::call_index(12)]
         #[pallet::weight(T::WeightInfo::reveal_audit(evidence.len().saturated_into()))]
         pub fn reveal_audit(origin: OriginFor<T>, audit: AuditId, evidence: Evidence, salt: Hash) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::reveal_evidence(audit, &who, evidence, salt)?;
+            Self::reveal_evidence(audit, &who, evidence, &[], salt)?;
             Self::deposit_event(Event::AuditRevealed { audit, account: who });
             Ok(())
         }
@@ -985,6 +989,49 @@ pub mod pallet {
         pub fn settle(origin: OriginFor<T>, audit: AuditId, trainer: T::AccountId) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
             Ok(Some(Self::settle_case(audit, &trainer)?).into())
+        }
+
+        /// Opens the ends of the drawn segments under the native profile: the states at [`audit::Case::opened_leaves`], in that
+        /// order, with what the segments changed. Seats fetch the states themselves from peers.
+        ///
+        /// Origin: signed by the trainer of an update under audit that has shown its states, in stage [`audit::Stage::Open`]. Emits
+        /// [`Event::SegmentsOpened`].
+        ///
+        /// Errors: those of [`Pallet::open_segments`]; [`Error::DoesNotFollow`].
+        #[pallet::call_index(14)]
+        #[pallet::weight(T::WeightInfo::open_sketches())]
+        pub fn open_sketches(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            ends: BoundedVec<(SketchedEnd, Proof), ConstU32<MAX_SKETCHED>>,
+        ) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            let (sketched, ends): (alloc::vec::Vec<_>, alloc::vec::Vec<_>) =
+                ends.into_iter().map(|(end, proof)| (end, OpenedEnd { digest: end.state.digest(), proof })).unzip();
+            Self::open_ends(audit, &who, &ends, &sketched)?;
+            Self::deposit_event(Event::SegmentsOpened { audit, account: who });
+            Ok(())
+        }
+
+        /// Reveals what the validator found in its seats under the native profile, as [`Pallet::reveal_audit`] does, and for each finding
+        /// what it says of the ends that were opened since; where none were, that does not matter.
+        ///
+        /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits [`Event::AuditRevealed`].
+        ///
+        /// Errors: those of [`Pallet::reveal_audit`].
+        #[pallet::call_index(15)]
+        #[pallet::weight(T::WeightInfo::reveal_sketches(evidence.len().saturated_into()))]
+        pub fn reveal_sketches(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            evidence: Evidence,
+            bindings: BoundedVec<Binding, ConstU32<MAX_SUBMISSIONS>>,
+            salt: Hash,
+        ) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::reveal_evidence(audit, &who, evidence, &bindings, salt)?;
+            Self::deposit_event(Event::AuditRevealed { audit, account: who });
+            Ok(())
         }
     }
 }

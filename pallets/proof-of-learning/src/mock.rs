@@ -253,6 +253,10 @@ fn sorted(accounts: &[AccountId]) -> Vec<AccountId> {
     accounts
 }
 
+/// What a trainer does to the states it commits to: steps more in every segment, and what its error feedback changes by in each.
+#[storage_alias]
+pub type Forged = StorageMap<Mock, Blake2_128Concat, AccountId, (u64, u8), ValueQuery>;
+
 /// Where fines go.
 pub const POT: AccountId = 99;
 /// Providers of even and odd shards.
@@ -293,6 +297,11 @@ pub fn recipe() -> pol_primitives::recipe::Recipe {
     }
 }
 
+/// The same recipe under the native profile, with a tolerance of 1 %.
+pub fn native_recipe() -> pol_primitives::recipe::Recipe {
+    pol_primitives::recipe::Recipe { numerics: Numerics::Native { tolerance: 10_000 }, ..recipe() }
+}
+
 /// A chain before its first block, with this genesis recipe.
 pub fn chain(recipe: Option<pol_primitives::recipe::Recipe>) -> TestExternalities {
     let genesis = RuntimeGenesisConfig {
@@ -319,12 +328,26 @@ pub fn on_chain(recipe: Option<pol_primitives::recipe::Recipe>, test: impl FnOnc
 /// Runs `test` in the first block of round one.
 pub fn in_round_one(test: impl FnOnce()) {
     on_chain(Some(recipe()), || {
-        run(1);
-        attest_initial();
-        run(1);
-        assert_eq!((round().number, round().phase), (1, Phase::Train));
+        to_round_one();
         test();
     });
+}
+
+/// The same, under [`native_recipe`].
+pub fn natively(test: impl FnOnce()) {
+    on_chain(None, || {
+        // As long as governance cannot.
+        Learning::put_in_force(&native_recipe());
+        to_round_one();
+        test();
+    });
+}
+
+fn to_round_one() {
+    run(1);
+    attest_initial();
+    run(1);
+    assert_eq!((round().number, round().phase), (1, Phase::Train));
 }
 
 /// Produces `blocks` blocks.
@@ -388,7 +411,11 @@ pub fn states(account: AccountId, lease: &Lease, segments: u16) -> Vec<ServedSta
     let base = ServedState { leaf: 0, root: lease.base_root, carry: earlier.unwrap_or_default() };
     let after = |leaf: u16| {
         let root = pol_primitives::digest(b"parameters", &(account, lease.nonce, leaf));
-        ServedState { leaf, root, carry: Carry { steps: u64::from(leaf), ..carry_after(account, lease.nonce) } }
+        let (extra, turned) = Forged::get(account);
+        let mut carry = carry_after(account, lease.nonce);
+        carry.steps = u64::from(leaf) * (u64::from(recipe().steps_per_segment(lease.tier)) + extra);
+        carry.feedback[0] ^= turned * leaf as u8;
+        ServedState { leaf, root, carry }
     };
     core::iter::once(base).chain((1..=segments).map(after)).collect()
 }
@@ -513,9 +540,9 @@ pub fn other(id: AuditId, trainer: AccountId) -> Finding {
 /// The evidence of `validator`, with `find` saying what it found about each trainer's update.
 pub fn evidence(id: AuditId, validator: AccountId, find: Find) -> Evidence {
     let audit = audit(id);
-    let place = audit.holder(&validator).unwrap();
-    let seats = audit.cases.iter().zip(0u8..).filter(|(case, _)| case.served && case.seats.contains(&place));
-    let findings = seats.map(|(case, at)| (at, find(validator, case.trainer).unwrap_or_else(|| finding(id, case.trainer))));
+    let findings = audit
+        .seats_of(&validator)
+        .map(|(at, case)| (at, find(validator, case.trainer).unwrap_or_else(|| finding(id, case.trainer))));
     BoundedVec::try_from(findings.collect::<Vec<_>>()).unwrap()
 }
 

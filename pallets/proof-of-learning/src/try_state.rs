@@ -7,6 +7,7 @@ use pol_primitives::{
     RoundNumber,
     audit::{Excision, Stage},
     head::Head,
+    recipe::Numerics,
     round::{Phase, Round},
     submission::{Outcome, Status},
 };
@@ -144,7 +145,14 @@ impl<T: Config> Pallet<T> {
                 ensure!(shown.is_some() == (case.served && !case.settled), "shown = served and not settled");
                 let Some(shown) = shown else { continue };
                 ensure!(shown.states.len() == case.served_leaves().len(), "all states asked for are shown");
-                ensure!(shown.ends.len() == if case.opened { case.segments.len() } else { 0 }, "all ends drawn are opened");
+                let ends = if case.opened { case.segments.len() } else { 0 };
+                ensure!(shown.ends.len() == ends, "all ends drawn are opened");
+                let lease = Self::audited_lease(audit.round, &case.trainer).ok_or("a case has a lease")?;
+                let recipe = Recipes::<T>::get(lease.recipe).ok_or("the recipe of a case is kept")?;
+                let sketched = if recipe.numerics == Numerics::Exact { 0 } else { ends };
+                ensure!(shown.sketched.len() == sketched, "ends are sketched where the recipe is native");
+                let named = shown.sketched.iter().zip(&shown.ends).all(|(end, leaf)| end.state.digest() == *leaf);
+                ensure!(named, "an opened state is its leaf's");
             }
         }
         for (id, account) in Shown::<T>::iter_keys() {

@@ -1,8 +1,11 @@
 //! What only this pallet stores.
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use pol_primitives::{Balance, Hash, submission::Included};
+use pol_primitives::{Balance, Hash, audit::Finding, sketch::Binding, submission::Included};
 use scale_info::TypeInfo;
+
+/// What a seat revealed: what it found, and where the recipe is native, what it says of the opened ends.
+pub type Found = (Finding, Option<Binding>);
 
 /// A validator's attestation of the next head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, MaxEncodedLen, TypeInfo)]

@@ -38,6 +38,10 @@ pub trait WeightInfo {
     fn open_segments() -> Weight;
     /// `reveal_audit` of `findings` findings.
     fn reveal_audit(findings: u32) -> Weight;
+    /// `open_sketches`.
+    fn open_sketches() -> Weight;
+    /// `reveal_sketches` of `findings` findings.
+    fn reveal_sketches(findings: u32) -> Weight;
     /// `settle` of an update made from `shards` shards, with `seats` seats on it.
     fn settle(shards: u32, seats: u32) -> Weight;
     /// A block that draws seats for `updates` updates.
@@ -141,24 +145,36 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn open_segments() -> Weight {
-        Self::cost(500, 5, 3).saturating_add(Self::audit())
+        // Settings, audit, submission, what is shown, lease in both places, recipe.
+        Self::cost(500, 8, 3).saturating_add(Self::audit())
+    }
+
+    fn open_sketches() -> Weight {
+        // The same, with one sketch.
+        Self::cost(600, 9, 3).saturating_add(Self::audit())
     }
 
     fn reveal_audit(findings: u32) -> Weight {
-        // Settings, audit, commitment; for each finding the lease, open or moved, and itself.
-        Self::cost(100, 4, 3).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(30, 3, 1), findings))
+        // Settings, audit, commitment, a lease and its recipe; for each finding the lease, open or moved, and itself.
+        Self::cost(100, 10, 3).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(30, 3, 1), findings))
+    }
+
+    fn reveal_sketches(findings: u32) -> Weight {
+        // The same, with a sketch for each finding: ten times the bytes to hash and store.
+        Self::reveal_audit(findings).saturating_add(Self::times(Self::cost(60, 0, 0), findings))
     }
 
     fn settle(shards: u32, seats: u32) -> Weight {
         // Own: settings, audit, submission, lease in both places, what was shown, history, standing, round, recipe, undrawn,
         // excisions. The trainer: ledger, reputation, hold, two accounts, issuance, validators, candidates, total stake. The
         // payouts: pool, books, what everybody earned in escrow.
-        let own = Self::cost(400, 50, 30).saturating_add(Self::audit());
+        let own = Self::cost(400, 51, 30).saturating_add(Self::audit());
         // The pool as above, with the provider of each and what it earned.
         let pool = Self::times(Self::cost(30, PER_SHARD.saturating_add(3), PER_SHARD.saturating_add(3)), shards);
-        // Finding, commitment, ledger and reputation, what it earned, its part of fines. Of those fined, which are half of the seats at
+        // Finding, commitment, ledger and reputation, what it earned, its part of fines; under the native profile, its sketch is compared
+        // with all others. Of those fined, which are half of the seats at
         // most: hold, two accounts, validators, candidates, total stake.
-        let seats = Self::times(Self::cost(80, 14, 16), seats);
+        let seats = Self::times(Self::cost(800, 14, 16), seats);
         own.saturating_add(pool).saturating_add(seats)
     }
 
@@ -167,9 +183,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
             // Undrawn; where some wait also settings, randomness and the mixture.
             return Self::cost(10, 4, 1);
         }
-        // Undrawn, settings, counters, randomness, the mixture; a thousand stakes in one value; a probe of sixteen shards. For each update the
+        // Undrawn, settings, counters, randomness, the mixture, a lease and its recipe; a thousand stakes in one value; a probe of sixteen shards. For each update the
         // stakes are gone through once for every seat.
-        Self::cost(300, 81, 6).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(400, 0, 0), updates))
+        Self::cost(300, 84, 6).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(400, 0, 0), updates))
     }
 
     fn stay() -> Weight {
@@ -212,7 +228,9 @@ mod tests {
             Slow::serve_states(),
             Slow::commit_audit(),
             Slow::open_segments(),
+            Slow::open_sketches(),
             Slow::reveal_audit(MAX_SUBMISSIONS),
+            Slow::reveal_sketches(MAX_SUBMISSIONS),
             Slow::stay().max(Slow::open()).max(Slow::step()) + Slow::sweep(crate::SWEEP),
             Slow::draw(MAX_SUBMISSIONS),
         ] {

@@ -34,6 +34,8 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         Call::commit_audit { audit: 0, commitment: [0; 32] }.into(),
         Call::open_segments { audit: 0, ends: Default::default() }.into(),
         Call::reveal_audit { audit: 0, evidence: Default::default(), salt: [0; 32] }.into(),
+        Call::open_sketches { audit: 0, ends: Default::default() }.into(),
+        Call::reveal_sketches { audit: 0, evidence: Default::default(), bindings: Default::default(), salt: [0; 32] }.into(),
         Call::settle { audit: 0, trainer: AccountId::new([0; 32]) }.into(),
         pallet_pol_rewards::Call::set_emission { emission: Emission::default() }.into(),
         pallet_pol_rewards::Call::claim { round: 1 }.into(),

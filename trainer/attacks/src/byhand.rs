@@ -301,9 +301,8 @@ pub async fn copies_evidence(network: &Network, mut gate: Gate) -> Vec<Row> {
         };
         let (id, audit) = network.until("the copier has a seat", 150, seated).await?;
         let shards = network.recipe.shards_per_lease(pol_primitives::recipe::Tier::Whale) as usize;
-        let found: Vec<(u8, Finding)> = (0..)
-            .zip(&audit.cases)
-            .filter(|(_, case)| audit.seats_of(&account).any(|mine| mine.trainer == case.trainer))
+        let found: Vec<(u8, Finding)> = audit
+            .seats_of(&account)
             .map(|(at, case)| {
                 let end = |segment: &u16| pol_primitives::digest(b"pol/attacks/other", &(case.trainer, segment));
                 let ends = BoundedVec::truncate_from(case.segments.iter().map(end).collect());

@@ -66,21 +66,17 @@ impl<C: Conduct> Answers<C> {
     }
 
     /// What `audit` waits for. Starts what takes long.
-    fn due(
-        &mut self,
-        id: AuditId,
-        audit: &Audit<AccountId>,
-        case: &Case<AccountId>,
-        now: BlockNumber,
-    ) -> Result<Option<Due>> {
+    fn due(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>, now: BlockNumber) -> Result<Option<Due>> {
         Ok(match audit.stage {
             Stage::Serve if !case.served && self.conduct.shows(case) => match self.showing.remove(&id) {
                 Some(showing) => Some(Due::Show(showing)),
-                None => self.journal(id, audit)?.map(|journal| {
-                    Due::Show(Background::start(self.make(audit.round, case.served_leaves(), journal)))
-                }),
+                None => self
+                    .journal(id, audit)?
+                    .map(|journal| Due::Show(Background::start(self.make(audit.round, case.served_leaves(), journal)))),
             },
-            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => self.journal(id, audit)?.map(|journal| Due::Open(Box::new(journal))),
+            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => {
+                self.journal(id, audit)?.map(|journal| Due::Open(Box::new(journal)))
+            }
             Stage::Settle if !case.settled && now >= audit.since.saturating_add(PATIENCE) => {
                 (now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0)).then_some(Due::Settle)
             }
@@ -134,7 +130,8 @@ impl<C: Conduct> Answers<C> {
         let (conduct, alone) = (self.conduct.clone(), self.alone.clone());
         async move {
             let lease = peer.chain.audited_lease(round, &account).await?;
-            let lease = lease.ok_or_else(|| Failure::passing(anyhow!("the node does not know the audited lease of round {round}")))?;
+            let lease =
+                lease.ok_or_else(|| Failure::passing(anyhow!("the node does not know the audited lease of round {round}")))?;
             let recipe = peer.recipe(&lease.recipe).await?;
             let data = ShardReader::new(peer.clone()).lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
             let (state, data) = (peer.state.clone(), conduct.data(&recipe, data));

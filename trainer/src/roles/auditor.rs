@@ -79,18 +79,14 @@ impl<C: Conduct> Auditor<C> {
     }
 
     /// What `audit` waits for. Starts what takes long.
-    fn due(
-        &mut self,
-        id: AuditId,
-        audit: &Audit<AccountId>,
-        config: &AuditConfig,
-        now: BlockNumber,
-    ) -> Result<Option<Due>> {
+    fn due(&mut self, id: AuditId, audit: &Audit<AccountId>, config: &AuditConfig, now: BlockNumber) -> Result<Option<Due>> {
         let account = self.signer.account();
         if audit.stage == Stage::Settle {
             return Ok(Some(Due::Settle(self.unsettled(id, audit, now))));
         }
-        let Some(holder) = audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place))) else { return Ok(None) };
+        let Some(holder) = audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place))) else {
+            return Ok(None);
+        };
         if !self.held.contains_key(&id) {
             let seats = self.seats(id, audit);
             let fetching = tokio::spawn(async move {
@@ -123,8 +119,7 @@ impl<C: Conduct> Auditor<C> {
             Due::Replay(mut replaying) => {
                 let Some(evidence) = replaying.wait().await else { return Ok(Some(replaying)) };
                 let (evidence, mut salt) = (evidence?, Hash::default());
-                getrandom::fill(&mut salt)
-                    .map_err(|error| Failure::fatal(anyhow!("the system gives no randomness: {error}")))?;
+                getrandom::fill(&mut salt).map_err(|error| Failure::fatal(anyhow!("the system gives no randomness: {error}")))?;
                 self.peer.state.write_evidence(id, &evidence, &salt)?;
                 self.commit(id, audit, &evidence, &salt).await?;
             }

@@ -99,9 +99,7 @@ pub fn audit_tag(id: AuditId) -> String {
 impl<C: Conduct> Seats<C> {
     /// The cases to replay, with their places in the audit.
     fn cases(&self) -> Vec<(u8, Case<AccountId>)> {
-        let place = self.audit.holder(&self.account);
-        let seated = |case: &Case<AccountId>| case.served && place.is_some_and(|place| case.seats.contains(&place));
-        (0..).zip(&self.audit.cases).filter(|(_, case)| seated(case)).map(|(at, case)| (at, case.clone())).collect()
+        self.audit.seats_of(&self.account).map(|(at, case)| (at, case.clone())).collect()
     }
 
     /// Fetches the models that the audit needs while peers still keep them.

@@ -152,7 +152,7 @@ mod draws {
         assert_eq!(audit.holder(&seated), Some(0));
         assert_eq!(audit.seats_of(&seated).count(), 0);
         audit.cases[0].served = true;
-        assert_eq!(audit.seats_of(&seated).map(|case| case.trainer).collect::<Vec<_>>(), [9]);
+        assert_eq!(audit.seats_of(&seated).map(|(at, case)| (at, case.trainer)).collect::<Vec<_>>(), [(0, 9)]);
         assert_eq!(audit.seats_of(&9).count(), 0);
     }
 
@@ -443,16 +443,30 @@ mod verdicts {
     #[test]
     fn being_right_is_saying_what_the_verdict_says() {
         let (right, wrong, unpacked) = (replayed(&[7], true), replayed(&[8], true), replayed(&[7], false));
-        let (impossible, unavailable) = (Finding::Impossible, Finding::Unavailable);
-        let right_about = |verdict| {
-            [Some(&right), Some(&wrong), Some(&unpacked), Some(&impossible), Some(&unavailable), None]
-                .map(|finding| is_right(verdict, Some(&OPENED), finding))
-        };
-        assert_eq!(right_about(Verdict::Valid), [true, false, false, false, false, false]);
-        assert_eq!(right_about(Verdict::Invalid), [false, true, true, true, false, false]);
-        assert_eq!(right_about(Verdict::Withheld), [false, false, false, false, true, false]);
-        assert_eq!(right_about(Verdict::Unresolved), [false; 6]);
-        assert!(!is_right(Verdict::Valid, None, Some(&right)));
+        let findings = [right, wrong, unpacked, Finding::Impossible, Finding::Unavailable];
+        // Each in turn with nearly all the stake, beside one seat for every finding, and a silent one.
+        for (at, verdict) in
+            [Verdict::Valid, Verdict::Invalid, Verdict::Invalid, Verdict::Invalid, Verdict::Withheld].into_iter().enumerate()
+        {
+            let stake = |other| if other == at { 100 } else { 1 };
+            let mut seats: Vec<Seat> = findings.iter().enumerate().map(|(other, found)| (stake(other), Some(found))).collect();
+            seats.push((1, None));
+            assert_eq!(judge(Some(&OPENED), &seats), verdict);
+            let right: Vec<bool> = (0..6).map(|other| other == at).collect();
+            assert_eq!(right_seats(Some(&OPENED), &seats), right);
+            assert_eq!(right_seats(None, &seats), [false; 6]);
+        }
+        let undecided: Vec<Seat> = findings.iter().map(|found| (1, Some(found))).collect();
+        assert_eq!(right_seats(Some(&OPENED), &undecided), [false; 5]);
+    }
+
+    #[test]
+    fn a_sketch_says_nothing_of_bits() {
+        let sketched = Finding::Sketched { ends: BoundedVec::new(), measure: Measure::default() };
+        let right = replayed(&[7], true);
+        assert_eq!(verdict(&[(1, &sketched), (1, &sketched)]), Verdict::Unresolved);
+        let seats = [(70, Some(&right)), (30, Some(&sketched))];
+        assert_eq!((judge(Some(&OPENED), &seats), right_seats(Some(&OPENED), &seats)), (Verdict::Valid, vec![true, false]));
     }
 
     #[test]
@@ -483,11 +497,13 @@ mod verdicts {
             let seats: Vec<Seat> = panel.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
             let whole: Balance = panel.iter().map(|(stake, _)| stake).sum();
             let verdict = judge(Some(&OPENED), &seats);
-            let said = |wanted: &Finding| panel.iter().filter(|(_, finding)| finding.as_ref() == Some(wanted)).map(|(stake, _)| stake).sum();
-            let decided = panel.iter().filter_map(|(_, finding)| finding.as_ref()).find(|finding| is_quorum(said(finding), whole));
+            let stake = |wanted: &Finding| panel.iter().filter(|(_, finding)| finding.as_ref() == Some(wanted)).map(|(stake, _)| stake).sum();
+            let decided = panel.iter().filter_map(|(_, finding)| finding.as_ref()).find(|finding| is_quorum(stake(finding), whole));
             prop_assert_eq!(verdict == Verdict::Unresolved, decided.is_none());
             if let Some(decided) = decided {
-                prop_assert!(is_right(verdict, Some(&OPENED), Some(decided)));
+                prop_assert_eq!(said(&OPENED, decided).map(|(verdict, _)| verdict), Some(verdict));
+                let right: Vec<bool> = panel.iter().map(|(_, finding)| finding.as_ref() == Some(decided)).collect();
+                prop_assert_eq!(right_seats(Some(&OPENED), &seats), right);
             }
             let mut turned = seats.clone();
             turned.reverse();
@@ -695,9 +711,9 @@ mod encodings {
         assert!(Case::<Account>::max_encoded_len() <= 96, "{}", Case::<Account>::max_encoded_len());
         assert!(Audit::<Account>::max_encoded_len() <= 64 * 1_024, "{}", Audit::<Account>::max_encoded_len());
         assert!(Undrawn::<Account>::max_encoded_len() <= 96, "{}", Undrawn::<Account>::max_encoded_len());
-        assert!(Shown::max_encoded_len() <= 1_024, "{}", Shown::max_encoded_len());
-        assert!(Finding::max_encoded_len() <= 512, "{}", Finding::max_encoded_len());
-        assert!(Evidence::max_encoded_len() <= 32 * 1_024, "{}", Evidence::max_encoded_len());
+        assert!(Shown::max_encoded_len() <= 3 * 1_024, "{}", Shown::max_encoded_len());
+        assert!(Finding::max_encoded_len() <= 2 * 1_024, "{}", Finding::max_encoded_len());
+        assert!(Evidence::max_encoded_len() <= 128 * 1_024, "{}", Evidence::max_encoded_len());
     }
 
     #[test]

@@ -301,7 +301,7 @@ fn evidence_is_what_was_committed_to() {
         reveals(first, id, evidence(id, first, &|_, _| Some(Finding::Impossible)), SALT, Error::WrongEvidence);
         reveals(second, id, honest.clone(), SALT, Error::WrongEvidence);
         assert_ok!(Learning::reveal_audit(signed(first), id, honest.clone(), SALT));
-        assert_eq!(Findings::<Test>::iter_prefix(id).map(|(_, finding)| finding).collect::<Vec<_>>(), [finding(id, 1)]);
+        assert_eq!(Findings::<Test>::iter_prefix(id).map(|(_, finding)| finding).collect::<Vec<_>>(), [(finding(id, 1), None)]);
         reveals(first, id, honest, SALT, Error::SeatRevealed);
     });
 }
@@ -382,6 +382,8 @@ fn every_call_is_signed() {
             Call::commit_audit { audit: id, commitment: [0; 32] },
             Call::open_segments { audit: id, ends: BoundedVec::new() },
             Call::reveal_audit { audit: id, evidence: BoundedVec::new(), salt: SALT },
+            Call::open_sketches { audit: id, ends: BoundedVec::new() },
+            Call::reveal_sketches { audit: id, evidence: BoundedVec::new(), bindings: BoundedVec::new(), salt: SALT },
             Call::settle { audit: id, trainer: 1 },
         ];
         for call in calls {

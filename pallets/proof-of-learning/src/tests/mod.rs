@@ -5,6 +5,7 @@ mod commitments;
 mod governance;
 mod heads;
 mod leases;
+mod native;
 mod rounds;
 mod settling;
 mod views;

@@ -293,7 +293,7 @@ mod tests {
     };
 
     /// Calls of a runtime whose indices are none of the usual ones.
-    #[allow(dead_code, non_camel_case_types)]
+    #[expect(dead_code, non_camel_case_types, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum Learning {
         #[codec(index = 7)]
@@ -321,7 +321,7 @@ mod tests {
         join_round { tier: u32 },
     }
 
-    #[allow(dead_code, non_camel_case_types)]
+    #[expect(dead_code, non_camel_case_types, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum Staking {
         #[codec(index = 0)]
@@ -332,21 +332,21 @@ mod tests {
         unchill,
     }
 
-    #[allow(dead_code, non_camel_case_types)]
+    #[expect(dead_code, non_camel_case_types, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum Rewards {
         #[codec(index = 3)]
         claim { round: RoundNumber },
     }
 
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum MultiAddress {
         Id(AccountId),
         Raw(Vec<u8>),
     }
 
-    #[allow(dead_code, non_camel_case_types)]
+    #[expect(dead_code, non_camel_case_types, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum Balances {
         #[codec(index = 3)]
@@ -357,14 +357,14 @@ mod tests {
         },
     }
 
-    #[allow(dead_code, non_camel_case_types)]
+    #[expect(dead_code, non_camel_case_types, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum Sudo {
         #[codec(index = 1)]
         sudo { call: RuntimeCall },
     }
 
-    #[allow(dead_code)]
+    #[expect(dead_code, reason = "metadata is made of the names alone")]
     #[derive(TypeInfo)]
     enum RuntimeCall {
         #[codec(index = 40)]

@@ -12,9 +12,9 @@ use pol_engine::{
 use pol_model::initial_parameters;
 use pol_primitives::{
     BoundedVec, Ppm,
-    audit::{Measure, Verdict},
+    audit::{Finding, Measure, Verdict},
     recipe::{Numerics, Recipe, Tier},
-    sketch::{Binding, Finding, Seat, Sketch, judge},
+    sketch::{Binding, Seat, Sketch, judge},
 };
 use work::Work;
 
@@ -36,7 +36,7 @@ fn sketched(work: &Work, start: &TrainingState, end: &TrainingState) -> Sketch {
 }
 
 fn finding(end: Sketch) -> Finding {
-    Finding::Replayed { ends: BoundedVec::truncate_from(vec![end]), measure: Measure::default() }
+    Finding::Sketched { ends: BoundedVec::truncate_from(vec![end]), measure: Measure::default() }
 }
 
 #[test]
