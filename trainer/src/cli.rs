@@ -344,6 +344,10 @@ pub enum RecipeCommand {
         /// Size of the model.
         #[arg(long, value_enum, default_value = "demo")]
         preset: crate::commands::recipe::Preset,
+        /// Replays may differ by this many millionths of what a segment changes, so that everybody may train with the fastest kernels:
+        /// the native profile. `pol-trainer calibrate` measures which. Without it, replays have to be equal to the bit.
+        #[arg(long, value_name = "MILLIONTHS")]
+        tolerance: Option<u32>,
         /// File to write; standard output when missing.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,

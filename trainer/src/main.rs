@@ -6,5 +6,6 @@ use pol_trainer::{cli::Options, commands, process};
 fn main() {
     let options = Options::parse();
     let log = options.log.clone();
-    process::run("pol-trainer", options.numerics(), &log, commands::run(options))
+    let numerics = process::numerics(&options);
+    process::run("pol-trainer", numerics, &log, commands::run(options))
 }

@@ -1,12 +1,36 @@
 //! A program from its start to its end.
 
-use crate::{cli::LogOptions, failure};
+use crate::{
+    cli::{LogOptions, Options},
+    failure,
+};
+use pol_chain::Chain;
 use pol_engine::determinism::{self, Mode};
-use std::{ffi::c_int, future::Future, io::Write};
+use pol_primitives::recipe::Numerics;
+use std::{ffi::c_int, future::Future, io::Write, time::Duration};
+
+/// Longest that a node is asked which profile its network computes by.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 unsafe extern "C" {
     /// Ends the process at once (POSIX).
     safe fn _exit(status: c_int) -> !;
+}
+
+/// How a process with these `options` computes: a member by the profile of its network's recipe, which is the exact one as long as
+/// no node says otherwise. Under the native one it takes what the processor and the environment give it.
+pub fn numerics(options: &Options) -> Option<Mode> {
+    if options.command.is_some() {
+        return options.numerics();
+    }
+    let asked = async { Chain::connect(&options.run.node.url).await?.recipe().await };
+    let asked = async { tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()? };
+    // A runtime of its own: the process may be started again after this.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    match runtime.block_on(asked).map(|recipe| recipe.numerics) {
+        Some(Numerics::Native { .. }) => None,
+        Some(Numerics::Exact) | None => Some(Mode::Exact),
+    }
 }
 
 /// Runs `work` as everything that the program `name` does, and ends the process: with 1 and the error on standard error

@@ -220,8 +220,6 @@ pub enum InvalidRecipe {
     Segments,
     /// A tolerance out of its range.
     Tolerance,
-    /// The native profile, whose audits trainers do not answer yet.
-    Native,
 }
 
 impl core::fmt::Display for InvalidRecipe {
@@ -233,9 +231,6 @@ impl core::fmt::Display for InvalidRecipe {
             Self::Constant => f.write_str("a constant of the optimiser, schedule or compression is out of range"),
             Self::Segments => f.write_str("a lease has 1 to 64 segments"),
             Self::Tolerance => f.write_str("the tolerance of the native profile is 1,000 to 100,000 millionths"),
-            Self::Native => {
-                f.write_str("the chain does not accept the native numerics profile yet: trainers do not answer its audits")
-            }
         }
     }
 }
@@ -280,18 +275,8 @@ impl Recipe {
         u64::from(self.tier(tier).sequences_per_step()).saturating_mul(u64::from(steps)).saturating_mul(u64::from(self.sequence))
     }
 
-    /// Whether a network can train by it: [`Self::check`], and members answer audits of what it gives.
+    /// Checks every constant against its range and the others: whether a network can train by it.
     pub fn validate(&self) -> Result<(), InvalidRecipe> {
-        self.check()?;
-        match self.numerics {
-            Numerics::Exact => Ok(()),
-            // Trainers would be taken to withhold what they do not know how to open.
-            Numerics::Native { .. } => Err(InvalidRecipe::Native),
-        }
-    }
-
-    /// Checks every constant against its range and the others: whether it can be trained by at all.
-    pub fn check(&self) -> Result<(), InvalidRecipe> {
         self.model.validate().map_err(InvalidRecipe::Model)?;
         let sequence = u32::from(self.sequence);
         let whole = self.shard_tokens.checked_rem(sequence) == Some(0) && self.shard_tokens > 0;
@@ -401,9 +386,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_native_profile_is_computed_but_not_accepted_yet() {
+    fn both_profiles_are_accepted() {
         let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..recipe() };
-        assert_eq!((recipe.check(), recipe.validate()), (Ok(()), Err(InvalidRecipe::Native)));
+        assert_eq!(recipe.validate(), Ok(()));
         assert_eq!(recipe.numerics.encode(), [1, 0xe8, 3, 0, 0]);
         assert_eq!(Numerics::Exact.encode(), [0], "what was encoded before there was another profile stays readable");
     }

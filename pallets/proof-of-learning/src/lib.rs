@@ -472,8 +472,6 @@ pub mod pallet {
         RecipeSegmentsInvalid,
         /// The tolerance of a recipe's native numerics is 1,000 to 100,000 millionths.
         RecipeToleranceInvalid,
-        /// Trainers do not answer audits of the native profile yet, so a recipe's numerics must be exact.
-        RecipeNotExact,
         /// There is a head: keep the model, the tokenizer, the seed and, since data is cut to it, the shard size of the recipe in
         /// force.
         ModelIsFixed,
@@ -583,7 +581,6 @@ pub mod pallet {
                 InvalidRecipe::Constant => Self::RecipeConstantInvalid,
                 InvalidRecipe::Segments => Self::RecipeSegmentsInvalid,
                 InvalidRecipe::Tolerance => Self::RecipeToleranceInvalid,
-                InvalidRecipe::Native => Self::RecipeNotExact,
             }
         }
     }

@@ -335,9 +335,7 @@ pub fn in_round_one(test: impl FnOnce()) {
 
 /// The same, under [`native_recipe`].
 pub fn natively(test: impl FnOnce()) {
-    on_chain(None, || {
-        // As long as governance cannot.
-        Learning::put_in_force(&native_recipe());
+    on_chain(Some(native_recipe()), || {
         to_round_one();
         test();
     });

@@ -18,6 +18,7 @@ use pol_primitives::{
     Balance, MILLION, POL, RoundNumber,
     audit::{AuditConfig, Measure, weight},
     peer::{Address, Endpoint, Role},
+    recipe::Numerics,
     submission::Outcome,
 };
 use pol_trainer::{cli, commands};
@@ -38,8 +39,8 @@ const INVALID_PENALTY: Balance = 1_000 * POL;
 const WITHHELD_PENALTY: Balance = 200 * POL;
 const SEAT_PENALTY: Balance = 50 * POL;
 /// What an attacker gets, and what of it it bonds: enough to be caught several times.
-const FUNDS: Balance = 12_000 * POL;
-const BOND: Balance = 10_000 * POL;
+pub(crate) const FUNDS: Balance = 12_000 * POL;
+pub(crate) const BOND: Balance = 10_000 * POL;
 /// Bonds of a minority of liars, and of colluders before and after they have a majority.
 const LIAR: Balance = 5_000 * POL;
 const HALF: Balance = 45_000 * POL;
@@ -124,7 +125,7 @@ impl Selection {
 }
 
 /// A role of an attacker, run as the released program runs it.
-type Roles = JoinSet<(&'static str, Result<()>)>;
+pub(crate) type Roles = JoinSet<(&'static str, Result<()>)>;
 
 /// Tells what is going on.
 pub type Say = fn(&str);
@@ -132,7 +133,7 @@ pub type Say = fn(&str);
 /// Everything that needs the network; `rounds` leases for each attacker. Rows are pushed as they are found.
 pub async fn run(selection: &Selection, rounds: u32, logs: &Path, rows: &mut Vec<Row>, say: Say) -> Result<()> {
     say("starting the node and preparing data");
-    let network = Network::start(logs).await?;
+    let network = Network::start(logs, Numerics::Exact).await?;
     let watch = Watch::default();
     let following = tokio::spawn(watch.clone().follow(network.chain.clone(), network.rpc));
     let outcome = attack(&network, &watch, selection, rounds, rows, say).await;
@@ -356,7 +357,7 @@ fn sequences<'a>(network: &'a Network, selection: &Selection, gate: &Gate) -> Ve
 }
 
 /// Runs an attacker as the released program would, but for its conduct.
-fn enlist(network: &Network, roles: &mut Roles, name: &'static str, role: &str, kind: Kind) -> Result<()> {
+pub(crate) fn enlist(network: &Network, roles: &mut Roles, name: &'static str, role: &str, kind: Kind) -> Result<()> {
     let (url, path) = (network.rpc.url(), network.path(name));
     let path = path.to_str().context("the temporary folder's name is no text")?;
     let arguments = [

@@ -7,6 +7,7 @@
 //! | [`cheat`] | roles of the released program with some of their choices made otherwise |
 //! | [`hand`], [`byhand`] | a trainer led call by call, and attacks made of such calls |
 //! | [`live`], [`floods`] | attacks on the network, many in the same rounds |
+//! | [`mixed`] | attacks on a network of the native profile |
 //! | [`draws`], [`lab`] | attacks on draws, arithmetic and training, in this process, with fixed seeds |
 //! | [`report`] | the table and `attacks.json` |
 
@@ -17,6 +18,7 @@ mod floods;
 mod hand;
 mod lab;
 mod live;
+mod mixed;
 mod network;
 mod report;
 mod rpc;
@@ -111,6 +113,11 @@ async fn attack(selection: &Selection, rounds: u32, out: &std::path::Path, rows:
     }
     if selection.has(15) {
         rows.push(draws::sybils());
+    }
+    if selection.has(11) {
+        say("a network of the native profile, on machines that differ");
+        let row = Row::new(11, "cheats among mixed machines", "100 %, no honest one");
+        rows.push(mixed::machines(&out.join("logs-native")).await.unwrap_or_else(|error| row.failed(&error)));
     }
     if selection.is_live() { live::run(selection, rounds, &out.join("logs"), rows, say).await } else { Ok(()) }
 }

@@ -10,7 +10,7 @@ use pol_primitives::{
     Balance, POL,
     audit::AuditConfig,
     peer::Role,
-    recipe::Recipe,
+    recipe::{Numerics, Recipe},
     round::{BlockNumber, RoundConfig},
 };
 use std::{
@@ -38,6 +38,16 @@ const LENGTHS: RoundConfig = RoundConfig { join: 4, train: 14, reveal: 6, attest
 /// Five of the six validators sit on every update, so that each of them has seats in every audit.
 pub const AUDITS: AuditConfig =
     AuditConfig { seats: 5, more_seats: 9, segments: 1, probe: 2, mix: 1, serve: 6, replay: 24, open: 6, reveal: 6, escrow: 1 };
+
+/// What chooses libtorch's kernels and threads.
+const KERNELS: [&str; 5] = ["ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
+/// Settings that stand for different machines, where a recipe lets members compute as they like.
+const MACHINES: [&[(&str, &str)]; 4] = [
+    &[],
+    &[("OMP_NUM_THREADS", "2"), ("MKL_NUM_THREADS", "2")],
+    &[("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "AVX2"), ("ONEDNN_MAX_CPU_ISA", "AVX2"), ("OMP_NUM_THREADS", "1")],
+    &[("ATEN_CPU_CAPABILITY", "default"), ("MKL_CBWR", "COMPATIBLE"), ("ONEDNN_MAX_CPU_ISA", "SSE41"), ("OMP_NUM_THREADS", "1")],
+];
 
 /// The key of a development account, as `--dev-account` names it.
 pub fn signer(name: &str) -> Result<Signer> {
@@ -78,8 +88,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the node and governs it: data, recipe, lengths, audits, and bonds of the honest validators.
-    pub async fn start(logs: &Path) -> Result<Self> {
+    /// Starts the node and governs it: data, a recipe of this profile, lengths, audits, and bonds of the honest validators.
+    pub async fn start(logs: &Path, numerics: Numerics) -> Result<Self> {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
@@ -90,6 +100,7 @@ impl Network {
         node.args(["--rpc-port", &rpc.port.to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
         let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs), connect(rpc))?;
+        let recipe = Recipe { numerics, ..recipe };
         let network = Self { chain, rpc, recipe, processes: vec![node].into(), folder, logs: logs.to_owned() };
         network.govern([Call::SetRecipe(network.recipe.clone()), Call::SetLengths(LENGTHS), Call::SetAudits(AUDITS)]).await?;
         network.register().await?;
@@ -139,6 +150,13 @@ impl Network {
     fn member(&self, name: &str, arguments: &[&str]) -> Result<()> {
         let mut command = self.trainer()?;
         command.args(["--dev-account", name, "--workers", "1", "--base-path"]).arg(self.path(name)).args(arguments);
+        if matches!(self.recipe.numerics, Numerics::Native { .. }) {
+            // Each member computes as another machine would.
+            for variable in KERNELS {
+                command.env_remove(variable);
+            }
+            command.envs(MACHINES[self.processes().len() % MACHINES.len()].iter().copied());
+        }
         self.processes().push(launch(name, &mut command, &self.logs)?);
         Ok(())
     }

@@ -314,7 +314,7 @@ impl Work {
             segments,
         };
         let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..recipe(sizes, [0; 32]) };
-        recipe.check()?;
+        recipe.validate()?;
         let count = recipe.shards_per_lease(TIER);
         let mut text = Text::new(vocabulary);
         let data = LeaseData::new(&recipe, (0..count).map(|_| text.tokens(recipe.shard_tokens + 1)).collect())?;

@@ -24,9 +24,12 @@ pub enum Preset {
 
 pub async fn run(command: RecipeCommand) -> Result<()> {
     match command {
-        RecipeCommand::New { data, preset, out } => {
+        RecipeCommand::New { data, preset, tolerance, out } => {
             let data = Ingested::read(&data)?;
-            let recipe = recipe(preset.sizes(&data), data.tokenizer);
+            let mut recipe = recipe(preset.sizes(&data), data.tokenizer);
+            if let Some(tolerance) = tolerance {
+                recipe.numerics = Numerics::Native { tolerance };
+            }
             recipe.validate()?;
             let json = serde_json::to_string_pretty(&recipe)?;
             match out {

@@ -12,13 +12,14 @@ use crate::{
 use anyhow::anyhow;
 use futures::future::join_all;
 use pol_chain::{AccountId, Call, Signer};
-use pol_engine::{Job, LeaseData, Trace, TrainingState};
+use pol_engine::{Job, LeaseData, Trace, TrainingState, native};
 use pol_primitives::{
-    RoundNumber,
+    Hash,
     audit::{Audit, AuditId, Case, OpenedEnd, Served, Stage},
     lease::Lease,
-    recipe::Recipe,
+    recipe::{Numerics, Recipe},
     round::BlockNumber,
+    sketch::SketchedEnd,
     submission::{Outcome, Settled},
     view::Overview,
 };
@@ -38,8 +39,8 @@ pub struct Answers<C> {
     workers: usize,
     conduct: C,
     rewards: Rewards,
-    /// States being made ready.
-    showing: BTreeMap<AuditId, Background<Vec<Served>>>,
+    /// Answers being made ready, and the stage that waits for them.
+    making: BTreeMap<AuditId, (Stage, Background<Call>)>,
     /// Held by whoever trains to make them: one at a time is enough for a machine.
     alone: Arc<Mutex<()>>,
     /// Audits that cannot be answered from this folder.
@@ -48,8 +49,7 @@ pub struct Answers<C> {
 
 /// What an audit waits for from the trainer.
 enum Due {
-    Show(Background<Vec<Served>>),
-    Open(Box<Journal>),
+    Answer(Background<Call>),
     Settle,
 }
 
@@ -57,8 +57,8 @@ impl<C: Conduct> Answers<C> {
     /// Answers for the account of `signer`; states that are not kept are trained again with `workers` threads.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
-        let (showing, alone) = (BTreeMap::new(), Arc::default());
-        Self { peer, signer, workers, conduct, rewards, showing, alone, lost: BTreeSet::new() }
+        let (making, alone) = (BTreeMap::new(), Arc::default());
+        Self { peer, signer, workers, conduct, rewards, making, alone, lost: BTreeSet::new() }
     }
 
     fn account(&self) -> AccountId {
@@ -68,15 +68,8 @@ impl<C: Conduct> Answers<C> {
     /// What `audit` waits for. Starts what takes long.
     fn due(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>, now: BlockNumber) -> Result<Option<Due>> {
         Ok(match audit.stage {
-            Stage::Serve if !case.served && self.conduct.shows(case) => match self.showing.remove(&id) {
-                Some(showing) => Some(Due::Show(showing)),
-                None => self
-                    .journal(id, audit)?
-                    .map(|journal| Due::Show(Background::start(self.make(audit.round, case.served_leaves(), journal)))),
-            },
-            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => {
-                self.journal(id, audit)?.map(|journal| Due::Open(Box::new(journal)))
-            }
+            Stage::Serve if !case.served && self.conduct.shows(case) => self.answer(id, audit, case)?,
+            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => self.answer(id, audit, case)?,
             Stage::Settle if !case.settled && now >= audit.since.saturating_add(PATIENCE) => {
                 (now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0)).then_some(Due::Settle)
             }
@@ -84,23 +77,21 @@ impl<C: Conduct> Answers<C> {
         })
     }
 
-    /// Does what is due; gives states back that are not ready.
+    /// Does what is due; gives an answer back that is not ready.
     async fn act(
         &self,
         id: AuditId,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
         due: Due,
-    ) -> Result<Option<Background<Vec<Served>>>> {
+    ) -> Result<Option<Background<Call>>> {
         match due {
-            Due::Show(mut showing) => {
-                let Some(states) = showing.wait().await else { return Ok(Some(showing)) };
-                let states = states?.try_into();
-                let states = states.map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more states than it may")))?;
-                self.peer.chain.submit(&self.signer, Call::ServeStates { audit: id, states }).await?;
-                tracing::info!("round {}: shows audit {id} the states of segments {:?}", audit.round, &case.segments[..]);
+            Due::Answer(mut making) => {
+                let Some(call) = making.wait().await else { return Ok(Some(making)) };
+                self.peer.chain.submit(&self.signer, call?).await?;
+                let what = if audit.stage == Stage::Serve { "starts" } else { "ends" };
+                tracing::info!("round {}: showed audit {id} the {what} of segments {:?}", audit.round, &case.segments[..]);
             }
-            Due::Open(journal) => self.open(id, audit, case, *journal).await?,
             Due::Settle => settle(&self.peer, &self.signer, id, audit, self.account()).await?,
         }
         Ok(None)
@@ -124,35 +115,34 @@ impl<C: Conduct> Answers<C> {
         Ok(None)
     }
 
-    /// Makes the states at `leaves` of the update of `round` available to peers.
-    fn make(&self, round: RoundNumber, leaves: Vec<u16>, journal: Journal) -> impl Future<Output = Result<Vec<Served>>> + use<C> {
-        let (peer, account, workers) = (self.peer.clone(), self.account(), self.workers);
-        let (conduct, alone) = (self.conduct.clone(), self.alone.clone());
-        async move {
+    /// The answer to what `audit` asks at this stage, being made ready; none where the update's training is lost.
+    fn answer(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>) -> Result<Option<Due>> {
+        if let Some((_, making)) = self.making.remove(&id) {
+            return Ok(Some(Due::Answer(making)));
+        }
+        let Some(journal) = self.journal(id, audit)? else { return Ok(None) };
+        let (peer, account, workers, round) = (self.peer.clone(), self.account(), self.workers, audit.round);
+        let (conduct, alone, stage) = (self.conduct.clone(), self.alone.clone(), audit.stage);
+        let (case, seed) = (case.clone(), audit.seed);
+        Ok(Some(Due::Answer(Background::start(async move {
             let lease = peer.chain.audited_lease(round, &account).await?;
             let lease =
                 lease.ok_or_else(|| Failure::passing(anyhow!("the node does not know the audited lease of round {round}")))?;
             let recipe = peer.recipe(&lease.recipe).await?;
+            if stage == Stage::Open && recipe.numerics == Numerics::Exact {
+                return open(id, &case, journal.leaves);
+            }
             let data = ShardReader::new(peer.clone()).lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
             let (state, data) = (peer.state.clone(), conduct.data(&recipe, data));
-            let states = States { account, workers, state, conduct, recipe, lease, data, journal };
+            let states = Arc::new(States { account, workers, state, conduct, recipe, lease, data, journal });
             let _alone = alone.lock().await;
-            states.serve(peer, leaves).await
-        }
-    }
-
-    async fn open(&self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>, journal: Journal) -> Result<()> {
-        let leaves = Trace::from_leaves(journal.leaves).ok_or_else(|| Failure::fatal(anyhow!("a lease without a start")))?;
-        let end = |leaf: u16| {
-            let digest = leaves.leaves().get(usize::from(leaf)).copied();
-            digest.zip(leaves.proof(leaf.into())).map(|(digest, proof)| OpenedEnd { digest, proof })
-        };
-        let ends: Option<Vec<OpenedEnd>> = case.opened_leaves().into_iter().map(end).collect();
-        let ends = ends.and_then(|ends| ends.try_into().ok());
-        let ends = ends.ok_or_else(|| Failure::passing(anyhow!("audit {id} asks for a segment that was not trained")))?;
-        self.peer.chain.submit(&self.signer, Call::OpenSegments { audit: id, ends }).await?;
-        tracing::info!("round {}: opened the ends of segments {:?} to audit {id}", audit.round, &case.segments[..]);
-        Ok(())
+            if stage == Stage::Open {
+                return states.open(peer, id, &case, seed).await;
+            }
+            let states = states.serve(&peer, case.served_leaves()).await?.try_into();
+            let states = states.map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more states than it may")))?;
+            Ok(Call::ServeStates { audit: id, states })
+        }))))
     }
 
     /// Learns what became of updates, and forgets those that are settled.
@@ -217,8 +207,7 @@ impl<C: Conduct> Answers<C> {
 impl<C: Conduct> Role for Answers<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let (audits, account) = (self.peer.chain.audits().await?, self.account());
-        let serves = |id| audits.iter().any(|(open, audit)| *open == id && audit.stage == Stage::Serve);
-        self.showing.retain(|id, _| serves(*id));
+        self.making.retain(|id, (stage, _)| audits.iter().any(|(open, audit)| open == id && audit.stage == *stage));
         self.lost.retain(|lost| audits.iter().any(|(id, _)| id == lost));
         let mut due = Vec::new();
         for (id, audit) in &audits {
@@ -230,10 +219,10 @@ impl<C: Conduct> Role for Answers<C> {
             }
         }
         // At the same time: each submission waits for a block.
-        let act = async |(id, audit, case, due)| (id, self.act(id, audit, case, due).await);
-        for (id, done) in join_all(due.into_iter().map(act)).await {
+        let act = async |(id, audit, case, due): (_, &Audit<_>, _, _)| (id, audit.stage, self.act(id, audit, case, due).await);
+        for (id, stage, done) in join_all(due.into_iter().map(act)).await {
             match done {
-                Ok(showing) => self.showing.extend(showing.map(|showing| (id, showing))),
+                Ok(making) => self.making.extend(making.map(|making| (id, (stage, making)))),
                 // One that cannot go on now does not hold up the others.
                 Err(failure) => failure.pass()?,
             }
@@ -241,6 +230,23 @@ impl<C: Conduct> Role for Answers<C> {
         self.learn(&audits, overview).await?;
         self.rewards.step(overview).await
     }
+}
+
+/// What opens the ends of the drawn segments where bits are compared.
+fn open(id: AuditId, case: &Case<AccountId>, leaves: Vec<Hash>) -> Result<Call> {
+    let trace = Trace::from_leaves(leaves).ok_or_else(no_start)?;
+    let end = |leaf: u16| {
+        let digest = trace.leaves().get(usize::from(leaf)).copied();
+        digest.zip(trace.proof(leaf.into())).map(|(digest, proof)| OpenedEnd { digest, proof })
+    };
+    let ends: Option<Vec<OpenedEnd>> = case.opened_leaves().into_iter().map(end).collect();
+    let ends = ends.and_then(|ends| ends.try_into().ok());
+    let ends = ends.ok_or_else(|| Failure::passing(anyhow!("audit {id} asks for a segment that was not trained")))?;
+    Ok(Call::OpenSegments { audit: id, ends })
+}
+
+fn no_start() -> Failure {
+    Failure::fatal(anyhow!("a lease without a start"))
 }
 
 /// The states of a lease that is trained: those kept, and from them all others.
@@ -257,12 +263,11 @@ struct States<C> {
 
 impl<C: Conduct> States<C> {
     /// Makes the states at `leaves` available to peers.
-    async fn serve(self, peer: Peer, leaves: Vec<u16>) -> Result<Vec<Served>> {
-        let no_trace = || Failure::fatal(anyhow!("a lease without a start"));
-        let trace = Trace::from_leaves(self.journal.leaves.clone()).ok_or_else(no_trace)?;
-        let (mut served, states) = (Vec::with_capacity(leaves.len()), Arc::new(self));
+    async fn serve(self: &Arc<Self>, peer: &Peer, leaves: Vec<u16>) -> Result<Vec<Served>> {
+        let trace = Trace::from_leaves(self.journal.leaves.clone()).ok_or_else(no_start)?;
+        let mut served = Vec::with_capacity(leaves.len());
         for leaf in leaves {
-            let this = states.clone();
+            let this = self.clone();
             let (state, blobs) = tokio::task::spawn_blocking(move || {
                 let state = this.at(leaf)?;
                 let blobs = state.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
@@ -275,10 +280,27 @@ impl<C: Conduct> States<C> {
                     "the state after {leaf} segments is not the one that was committed to, and cannot be shown"
                 ))
             })?;
-            peer.swarm.add_all(blobs, &lease_tag(states.lease.nonce)).await?;
+            peer.swarm.add_all(blobs, &lease_tag(self.lease.nonce)).await?;
             served.push(Served { state, proof });
         }
         Ok(served)
+    }
+
+    /// What opens the ends of the drawn segments under the native profile, once peers can fetch their states.
+    async fn open(self: Arc<Self>, peer: Peer, id: AuditId, case: &Case<AccountId>, seed: Hash) -> Result<Call> {
+        let mut ends = Vec::new();
+        for (Served { state, proof }, segment) in
+            self.serve(&peer, case.opened_leaves()).await?.into_iter().zip(case.segments.iter().copied())
+        {
+            let this = self.clone();
+            let sketch = tokio::task::spawn_blocking(move || {
+                let (start, end) = (this.at(segment)?, this.at(state.leaf)?);
+                Ok::<_, Failure>(native::sketch(&this.recipe.model, &seed, &this.account, segment, &start, &end)?)
+            });
+            ends.push((SketchedEnd { state, sketch: sketch.await?? }, proof));
+        }
+        let ends = ends.try_into().map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more ends than it may")))?;
+        Ok(Call::OpenSketches { audit: id, ends })
     }
 
     /// The state after `leaf` segments: loaded, or trained again from the one before it that is kept.

@@ -17,7 +17,7 @@ use anyhow::anyhow;
 use futures::future::{join_all, try_join_all};
 use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_primitives::{
-    Hash,
+    BoundedVec, Hash,
     audit::{Audit, AuditConfig, AuditId, Evidence, Stage, evidence_commitment},
     round::BlockNumber,
     view::Overview,
@@ -32,6 +32,8 @@ use tokio::task::AbortHandle;
 const TURN: BlockNumber = 2;
 /// Blocks before a case is tried again that could not be settled: that of the trainer's update before it may come first.
 const AGAIN: BlockNumber = 5;
+/// Blocks that are kept for revealing.
+const LAST: BlockNumber = 2;
 /// Share of the replay stage that is kept for committing.
 const RESERVE: BlockNumber = 4;
 
@@ -43,8 +45,8 @@ pub struct Auditor<C> {
     conduct: C,
     rewards: Rewards,
     turns: Arc<Turns>,
-    /// The replays under way.
-    replaying: BTreeMap<AuditId, Background<Evidence>>,
+    /// What has been begun and not ended.
+    begun: BTreeMap<AuditId, Due>,
     /// Audits with seats of this validator, and the task that fetches their models.
     held: BTreeMap<AuditId, AbortHandle>,
     /// When the settling of a case was last tried.
@@ -55,7 +57,7 @@ pub struct Auditor<C> {
 enum Due {
     Replay(Background<Evidence>),
     Commit(Evidence, Hash),
-    Reveal,
+    Reveal(Background<Call>),
     Settle(Vec<AccountId>),
 }
 
@@ -63,8 +65,8 @@ impl<C: Conduct> Auditor<C> {
     /// Audits for the account of `signer`, with `workers` threads.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
-        let (turns, replaying) = (Arc::new(Turns::new()), BTreeMap::new());
-        Self { peer, signer, workers, conduct, rewards, turns, replaying, held: BTreeMap::new(), tried: BTreeMap::new() }
+        let (turns, begun) = (Arc::new(Turns::new()), BTreeMap::new());
+        Self { peer, signer, workers, conduct, rewards, turns, begun, held: BTreeMap::new(), tried: BTreeMap::new() }
     }
 
     fn seats(&self, id: AuditId, audit: &Audit<AccountId>) -> Seats<C> {
@@ -96,40 +98,57 @@ impl<C: Conduct> Auditor<C> {
             });
             self.held.insert(id, fetching.abort_handle());
         }
+        let until = audit.deadline(config).unwrap_or_default();
         Ok(match audit.stage {
             Stage::Replay if !holder.committed && audit.seats_of(&account).next().is_some() => {
-                Some(match (self.peer.state.evidence(id)?, self.replaying.remove(&id)) {
+                Some(match (self.peer.state.evidence(id)?, self.begun.remove(&id)) {
                     (Some((evidence, salt)), _) => Due::Commit(evidence, salt),
-                    (None, Some(replaying)) => Due::Replay(replaying),
+                    (None, Some(replaying)) => replaying,
                     (None, None) => {
-                        let until = audit.deadline(config).unwrap_or_default();
                         let give_up = until.saturating_sub((config.replay / RESERVE).max(RESERVE));
                         Due::Replay(Background::start(self.seats(id, audit).examine(self.turns.clone(), give_up)))
                     }
                 })
             }
-            Stage::Reveal if holder.committed && !holder.revealed && self.conduct.reveals_audit() => Some(Due::Reveal),
+            Stage::Reveal if holder.committed && !holder.revealed && self.conduct.reveals_audit() => {
+                Some(match self.begun.remove(&id) {
+                    Some(revealing) => revealing,
+                    None => {
+                        let found = self.peer.state.evidence(id)?;
+                        let (evidence, salt) = found.ok_or_else(|| {
+                            Failure::passing(anyhow!("audit {id}: what was found is not in this folder; its seats are lost"))
+                        })?;
+                        let bind = self.seats(id, audit).bind(self.turns.clone(), until.saturating_sub(LAST));
+                        Due::Reveal(Background::start(async move {
+                            Ok(match bind.await? {
+                                None => Call::RevealAudit { audit: id, evidence, salt },
+                                Some(bindings) => {
+                                    let bindings = BoundedVec::truncate_from(bindings);
+                                    Call::RevealSketches { audit: id, evidence, bindings, salt }
+                                }
+                            })
+                        }))
+                    }
+                })
+            }
             _ => None,
         })
     }
 
-    /// Does what is due; gives a replay back that has not ended.
-    async fn act(&self, id: AuditId, audit: &Audit<AccountId>, due: Due) -> Result<Option<Background<Evidence>>> {
+    /// Does what is due; gives back what has not ended.
+    async fn act(&self, id: AuditId, audit: &Audit<AccountId>, due: Due) -> Result<Option<Due>> {
         match due {
             Due::Replay(mut replaying) => {
-                let Some(evidence) = replaying.wait().await else { return Ok(Some(replaying)) };
+                let Some(evidence) = replaying.wait().await else { return Ok(Some(Due::Replay(replaying))) };
                 let (evidence, mut salt) = (evidence?, Hash::default());
                 getrandom::fill(&mut salt).map_err(|error| Failure::fatal(anyhow!("the system gives no randomness: {error}")))?;
                 self.peer.state.write_evidence(id, &evidence, &salt)?;
                 self.commit(id, audit, &evidence, &salt).await?;
             }
             Due::Commit(evidence, salt) => self.commit(id, audit, &evidence, &salt).await?,
-            Due::Reveal => {
-                let found = self.peer.state.evidence(id)?;
-                let (evidence, salt) = found.ok_or_else(|| {
-                    Failure::passing(anyhow!("audit {id}: what was found is not in this folder; its seats are lost"))
-                })?;
-                self.peer.chain.submit(&self.signer, Call::RevealAudit { audit: id, evidence, salt }).await?;
+            Due::Reveal(mut revealing) => {
+                let Some(call) = revealing.wait().await else { return Ok(Some(Due::Reveal(revealing))) };
+                self.peer.chain.submit(&self.signer, call?).await?;
                 tracing::info!("round {}: revealed what audit {id} found", audit.round);
             }
             Due::Settle(trainers) => {
@@ -199,8 +218,10 @@ impl<C: Conduct> Role for Auditor<C> {
         let audits = self.peer.chain.audits().await?;
         if !audits.is_empty() {
             let config = self.peer.chain.audit_config().await?;
-            let replays = |id| audits.iter().any(|(open, audit)| *open == id && audit.stage == Stage::Replay);
-            self.replaying.retain(|id, _| replays(*id));
+            self.begun.retain(|id, due| {
+                let stage = audits.iter().find(|(open, _)| open == id).map(|(_, audit)| audit.stage);
+                matches!((due, stage), (Due::Replay(_), Some(Stage::Replay)) | (Due::Reveal(_), Some(Stage::Reveal)))
+            });
             let mut due = Vec::new();
             for (id, audit) in &audits {
                 match self.due(*id, audit, &config, overview.now) {
@@ -212,7 +233,7 @@ impl<C: Conduct> Role for Auditor<C> {
             let act = async |(id, audit, due)| (id, self.act(id, audit, due).await);
             for (id, done) in join_all(due.into_iter().map(act)).await {
                 match done {
-                    Ok(replaying) => self.replaying.extend(replaying.map(|replaying| (id, replaying))),
+                    Ok(begun) => self.begun.extend(begun.map(|begun| (id, begun))),
                     // One that cannot go on now does not hold up the others.
                     Err(failure) => failure.pass()?,
                 }

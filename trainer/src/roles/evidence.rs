@@ -13,11 +13,12 @@ use pol_chain::{AccountId, format_account};
 use pol_engine::{Job, LeaseData, Probe};
 use pol_primitives::{
     BoundedVec, Hash,
-    audit::{Audit, AuditId, Case, Evidence, Finding, Measure, ServedState},
+    audit::{Audit, AuditId, Case, Evidence, Finding, Measure, Shown},
     lease::Lease,
     payload::Payload,
-    recipe::Recipe,
+    recipe::{Numerics, Recipe},
     round::BlockNumber,
+    sketch::Binding,
     submission::Opened,
 };
 use pol_swarm::SwarmError;
@@ -61,7 +62,7 @@ struct Material {
     case: Case<AccountId>,
     lease: Lease,
     opened: Opened,
-    states: Vec<ServedState>,
+    shown: Shown,
     blobs: HashMap<Hash, Vec<u8>>,
     data: LeaseData,
     base: Arc<Vec<f32>>,
@@ -120,8 +121,11 @@ impl<C: Conduct> Seats<C> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         let probe = self.measure_on(&recipe, give_up).await?;
         let found = cases.iter().map(|(at, case)| {
-            let (seats, recipe, probe, turns) = (&self, &recipe, &probe, &*turns);
-            async move { seats.find(recipe, case, probe, turns, give_up).await.map(|finding| (*at, finding)) }
+            let (conduct, judged, probe, seed, workers) =
+                (self.conduct.clone(), case.clone(), probe.clone(), self.audit.seed, self.workers);
+            let find = move |gathered: Gathered| conduct.finding(&judged, || gathered.finding(probe.as_deref(), &seed, workers));
+            let finding = self.when_gathered(&recipe, case, &turns, give_up, find);
+            async move { finding.await.map(|finding| (*at, finding)) }
         });
         let found = try_join_all(found).await?;
         Evidence::try_from(found).map_err(|_| Failure::fatal(anyhow!("an audit has more cases than it may")))
@@ -147,15 +151,34 @@ impl<C: Conduct> Seats<C> {
         }
     }
 
-    /// What the seat on `case` finds. The cases take turns, so that one whose states nobody serves holds up none of the others.
-    async fn find(
+    /// What the seats say, in the order of the cases, of the ends that were opened since they committed; nothing where the recipe
+    /// compares bits. What can't be fetched is tried again until block `give_up`.
+    pub async fn bind(self, turns: Arc<Turns>, give_up: BlockNumber) -> Result<Option<Vec<Binding>>> {
+        let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
+        if recipe.numerics == Numerics::Exact {
+            return Ok(None);
+        }
+        let bound = cases.iter().map(async |(_, case)| {
+            if !case.opened {
+                // Nobody asks what was bound to nothing.
+                return Ok(Binding::Unavailable);
+            }
+            let (seed, workers) = (self.audit.seed, self.workers);
+            self.when_gathered(&recipe, case, &turns, give_up, move |gathered| gathered.binding(&seed, workers)).await
+        });
+        try_join_all(bound).await.map(Some)
+    }
+
+    /// What `work` makes of what there is of `case`, on a thread that may compute. The cases take turns, so that one whose states
+    /// nobody serves holds up none of the others.
+    async fn when_gathered<T: Send + 'static>(
         &self,
         recipe: &Arc<Recipe>,
         case: &Case<AccountId>,
-        probe: &Option<Arc<Probe>>,
         turns: &Turns,
         give_up: BlockNumber,
-    ) -> Result<Finding> {
+        work: impl FnOnce(Gathered) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let mut shards = ShardReader::new(self.peer.clone());
         loop {
             let turn = turns.fetching.acquire().await.map_err(Failure::fatal)?;
@@ -183,10 +206,7 @@ impl<C: Conduct> Seats<C> {
             };
             if let Some(gathered) = gathered {
                 let _alone = turns.replaying.lock().await;
-                let (conduct, case, probe, workers) = (self.conduct.clone(), case.clone(), probe.clone(), self.workers);
-                let finding =
-                    tokio::task::spawn_blocking(move || conduct.finding(&case, || gathered.finding(probe.as_deref(), workers)));
-                return finding.await?;
+                return tokio::task::spawn_blocking(move || work(gathered)).await?;
             }
             drop(turn);
             tokio::time::sleep(PAUSE).await;
@@ -234,14 +254,14 @@ impl<C: Conduct> Seats<C> {
         let gone = || Failure::passing(anyhow!("the node does not know the audit's lease or what was shown of it"));
         let chain = &self.peer.chain;
         let lease = chain.audited_lease(round, &trainer).await?.ok_or_else(gone)?;
-        let states = chain.shown(self.id, &trainer).await?.ok_or_else(gone)?.states.into_inner();
+        let shown = chain.shown(self.id, &trainer).await?.ok_or_else(gone)?;
         let submissions = chain.submissions(round).await?;
         let opened =
             submissions.into_iter().find(|(account, _)| *account == trainer).and_then(|(_, submission)| submission.opened);
         let opened = opened.ok_or_else(gone)?;
         let bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
         let mut blobs = HashMap::new();
-        for hash in pol_engine::audited_blobs(case, &states) {
+        for hash in pol_engine::bound_blobs(case, &shown) {
             let blob = match self.peer.blob(&hash, bytes, &[trainer], &tag).await {
                 Err(Failure::Passing(error)) if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) => {
                     return Ok(Gathered::NoState);
@@ -254,23 +274,40 @@ impl<C: Conduct> Seats<C> {
         let base = model::fetch(&self.peer, &lease.base_root, recipe, &[trainer], &tag).await?.parameters;
         let payload = self.peer.payload(recipe, &trainer, &opened.payload_hash).await?;
         let (recipe, case) = (recipe.clone(), case.clone());
-        Ok(Gathered::All(Box::new(Material { recipe, case, lease, opened, states, blobs, data, base, payload })))
+        Ok(Gathered::All(Box::new(Material { recipe, case, lease, opened, shown, blobs, data, base, payload })))
     }
 }
 
 impl Gathered {
     /// Replays and measures.
-    fn finding(&self, probe: Option<&Probe>, workers: usize) -> Result<Finding> {
+    fn finding(&self, probe: Option<&Probe>, seed: &Hash, workers: usize) -> Result<Finding> {
         let material = match self {
             Self::All(material) => material,
             Self::NoState => return Ok(Finding::Impossible),
             Self::Missing => return Ok(Finding::Unavailable),
         };
-        let Material { recipe, case, lease, opened, states, blobs, data, base, payload } = &**material;
+        let Material { recipe, case, lease, opened, shown, data, base, payload, .. } = &**material;
         let job = Job { recipe, lease, account: &case.trainer, data, workers };
-        let open = |hash: &Hash| blobs.get(hash).map(Vec::as_slice).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        let replayed = pol_engine::audit(&job, base, case, opened, states, open)?;
+        let replayed = pol_engine::audit(&job, base, case, opened, &shown.states, seed, |hash| material.open(hash))?;
         let nothing = || Measure { shards: BoundedVec::truncate_from(vec![0; lease.shards.len()]), ..Measure::default() };
         Ok(replayed.finding(|| probe.map_or_else(|| Ok(nothing()), |probe| pol_engine::score(probe, &job, payload)))?)
+    }
+
+    /// Compares what was opened with the states it is of.
+    fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
+        let material = match self {
+            Self::All(material) => material,
+            Self::NoState => return Ok(Binding::Other),
+            Self::Missing => return Ok(Binding::Unavailable),
+        };
+        let Material { recipe, case, lease, opened, shown, data, base, .. } = &**material;
+        let job = Job { recipe, lease, account: &case.trainer, data, workers };
+        Ok(pol_engine::bind(&job, base, case, opened, shown, seed, |hash| material.open(hash))?)
+    }
+}
+
+impl Material {
+    fn open(&self, hash: &Hash) -> io::Result<&[u8]> {
+        self.blobs.get(hash).map(Vec::as_slice).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

@@ -19,7 +19,13 @@ use crate::{
 use anyhow::{Context, anyhow};
 use futures::{FutureExt, StreamExt};
 use pol_chain::AccountId;
-use pol_primitives::{Hash, lease::Lease, recipe::Recipe, view::Overview};
+use pol_engine::determinism::{self, Mode};
+use pol_primitives::{
+    Hash,
+    lease::Lease,
+    recipe::{Numerics, Recipe},
+    view::Overview,
+};
 use std::{future::Future, pin::pin, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -154,7 +160,13 @@ impl Follower {
     pub async fn recipe(&mut self, overview: &Overview<AccountId>) -> Result<Option<Recipe>> {
         let known = self.recipe.as_ref().map(Recipe::hash);
         if overview.recipe_hash != known {
-            self.recipe = self.peer.chain.recipe().await?;
+            let recipe = self.peer.chain.recipe().await?;
+            if recipe.as_ref().is_some_and(|recipe| recipe.numerics == Numerics::Exact) && !determinism::applied(Mode::Exact) {
+                return Err(Failure::fatal(anyhow!(
+                    "the network computes exactly now, and this process was started for the native profile: start it again"
+                )));
+            }
+            self.recipe = recipe;
         }
         Ok(self.recipe.clone())
     }

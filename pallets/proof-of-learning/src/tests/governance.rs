@@ -60,7 +60,6 @@ fn each_kind_of_invalid_recipe_has_its_error() {
         refused(|r| r.compression.top_k = 0, Error::RecipeConstantInvalid);
         refused(|r| r.segments = 0, Error::RecipeSegmentsInvalid);
         refused(|r| r.numerics = Numerics::Native { tolerance: 0 }, Error::RecipeToleranceInvalid);
-        refused(|r| r.numerics = Numerics::Native { tolerance: 10_000 }, Error::RecipeNotExact);
     });
 }
 

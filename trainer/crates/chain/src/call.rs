@@ -3,13 +3,15 @@
 use crate::{AccountId, ChainError};
 use codec::{Compact, Encode};
 use pol_primitives::{
-    Balance, BoundedVec, ConstU32, Hash, RoundNumber,
+    Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{AuditConfig, AuditId, Evidence, MAX_AUDITED, MAX_SERVED, OpenedEnd, Served},
     data::{ManifestInfo, SourceKind, Text},
     peer::{Endpoint, Role},
     recipe::{Recipe, Tier},
     round::RoundConfig,
+    sketch::{Binding, MAX_SKETCHED, SketchedEnd},
     submission::{Claims, Included, Reveal},
+    trace::Proof,
 };
 use subxt::{
     Metadata, SubstrateConfig,
@@ -86,6 +88,24 @@ pub enum Call {
         audit: AuditId,
         /// What it found.
         evidence: Evidence,
+        /// What hid it.
+        salt: Hash,
+    },
+    /// `ProofOfLearning.open_sketches`: opens the ends of the drawn segments of a trainer's update under the native profile.
+    OpenSketches {
+        /// The audit.
+        audit: AuditId,
+        /// The ends of [`Case::opened_leaves`](pol_primitives::audit::Case::opened_leaves), in that order.
+        ends: BoundedVec<(SketchedEnd, Proof), ConstU32<MAX_SKETCHED>>,
+    },
+    /// `ProofOfLearning.reveal_sketches`: opens what a validator committed to under the native profile.
+    RevealSketches {
+        /// The audit.
+        audit: AuditId,
+        /// What it found.
+        evidence: Evidence,
+        /// For each finding, what it says of the ends that were opened since.
+        bindings: BoundedVec<Binding, ConstU32<MAX_SUBMISSIONS>>,
         /// What hid it.
         salt: Hash,
     },
@@ -179,6 +199,8 @@ impl Call {
             Self::CommitAudit { .. } => ("ProofOfLearning", "commit_audit"),
             Self::OpenSegments { .. } => ("ProofOfLearning", "open_segments"),
             Self::RevealAudit { .. } => ("ProofOfLearning", "reveal_audit"),
+            Self::OpenSketches { .. } => ("ProofOfLearning", "open_sketches"),
+            Self::RevealSketches { .. } => ("ProofOfLearning", "reveal_sketches"),
             Self::Settle { .. } => ("ProofOfLearning", "settle"),
             Self::Claim { .. } => ("Rewards", "claim"),
             Self::SetRecipe(_) => ("ProofOfLearning", "set_recipe"),
@@ -210,6 +232,8 @@ impl Call {
             Self::CommitAudit { audit, commitment } => (audit, commitment).encode(),
             Self::OpenSegments { audit, ends } => (audit, ends).encode(),
             Self::RevealAudit { audit, evidence, salt } => (audit, evidence, salt).encode(),
+            Self::OpenSketches { audit, ends } => (audit, ends).encode(),
+            Self::RevealSketches { audit, evidence, bindings, salt } => (audit, evidence, bindings, salt).encode(),
             Self::Settle { audit, trainer } => (audit, trainer).encode(),
             Self::Claim { round } => round.encode(),
             Self::SetRecipe(recipe) => recipe.encode(),

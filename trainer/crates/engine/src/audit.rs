@@ -3,15 +3,17 @@
 use crate::{
     Error, Job, TrainingState,
     blobs::read_blob,
-    check_len,
+    check_len, native,
     pack::{compress, pack},
     state::hash,
     train::replay,
 };
 use pol_primitives::{
     Hash,
-    audit::{Case, Finding, Measure, ServedState},
+    audit::{Case, Finding, Measure, ServedState, Shown},
     payload::Payload,
+    recipe::Numerics,
+    sketch::{Binding, Sketch, SketchedEnd},
     submission::Opened,
     trace::Carry,
 };
@@ -27,6 +29,11 @@ pub enum Replayed {
         /// Whether payload and carry are what packing the final state gives.
         packed: bool,
     },
+    /// Every drawn segment was trained again under the native profile.
+    Sketched {
+        /// What the replay of each drawn segment changed.
+        ends: Vec<Sketch>,
+    },
     /// The states shown cannot be those of this lease, or cannot be trained from: every honest seat finds so.
     Impossible,
 }
@@ -37,6 +44,9 @@ impl Replayed {
         Ok(match self {
             Self::Ends { ends, packed } => {
                 Finding::Replayed { ends: pol_primitives::BoundedVec::truncate_from(ends), packed, measure: measure()? }
+            }
+            Self::Sketched { ends } => {
+                Finding::Sketched { ends: pol_primitives::BoundedVec::truncate_from(ends), measure: measure()? }
             }
             Self::Impossible => Finding::Impossible,
         })
@@ -49,6 +59,8 @@ impl Replayed {
 /// * `opened` is the trainer's reveal: what the packed state has to give.
 /// * `states` are those of [`Case::served_leaves`], in that order, whose proofs the chain has checked. `open` gives the blob with
 ///   the hash it is asked for; those that [`audited_blobs`](crate::audited_blobs) lists are asked for.
+///
+/// * `seed` is the audit's: under the native profile it draws the sketches, and packing is left to [`bind`], which sees the ends.
 ///
 /// Adjacent drawn segments are one run: the second starts from where the replay of the first ended. Packing is checked on the
 /// final state, which is the replay's own where the last segment is drawn. Of a final state that is shown, only parameters and
@@ -66,6 +78,7 @@ pub fn audit<A, R: Read>(
     case: &Case<A>,
     opened: &Opened,
     states: &[ServedState],
+    seed: &Hash,
     mut open: impl FnMut(&Hash) -> IoResult<R>,
 ) -> Result<Replayed, Error> {
     check_len(job.recipe.model.size() as usize, base.len())?;
@@ -79,13 +92,99 @@ pub fn audit<A, R: Read>(
     if !agree(job, base.len(), states) {
         return Ok(Replayed::Impossible);
     }
-    match replay_case(job, base, case, opened, states, &mut open) {
-        // Blobs that are no state of the model, and training or packing that leaves the finite numbers.
-        Err(Error::WrongModel { .. } | Error::NotFinite { .. } | Error::Negative { .. } | Error::Diverged { .. }) => {
-            Ok(Replayed::Impossible)
-        }
+    let replayed = match job.recipe.numerics {
+        Numerics::Exact => replay_case(job, base, case, opened, states, &mut open),
+        Numerics::Native { .. } => sketch_case(job, base, case, states, seed, &mut open),
+    };
+    match replayed {
+        Err(error) if is_impossible(&error) => Ok(Replayed::Impossible),
         done => done,
     }
+}
+
+/// Whether blobs are no state of the model, or training or packing leaves the finite numbers.
+fn is_impossible(error: &Error) -> bool {
+    matches!(error, Error::WrongModel { .. } | Error::NotFinite { .. } | Error::Negative { .. } | Error::Diverged { .. })
+}
+
+/// What a seat makes of the ends that a trainer opened under the native profile: whether each opened sketch is that of the opened
+/// leaf, bit for bit, and whether packing the final state gives payload and carry. Arguments are those of [`audit()`]; `open` is
+/// asked for the blobs that [`bound_blobs`](crate::bound_blobs) lists.
+pub fn bind<A, R: Read>(
+    job: &Job<'_>,
+    base: &[f32],
+    case: &Case<A>,
+    opened: &Opened,
+    shown: &Shown,
+    seed: &Hash,
+    mut open: impl FnMut(&Hash) -> IoResult<R>,
+) -> Result<Binding, Error> {
+    match is_bound(job, base, case, opened, shown, seed, &mut open) {
+        Ok(true) => Ok(Binding::Bound),
+        Ok(false) => Ok(Binding::Other),
+        Err(error) if is_impossible(&error) => Ok(Binding::Other),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_bound<A, R: Read>(
+    job: &Job<'_>,
+    base: &[f32],
+    case: &Case<A>,
+    opened: &Opened,
+    shown: &Shown,
+    seed: &Hash,
+    open: &mut impl FnMut(&Hash) -> IoResult<R>,
+) -> Result<bool, Error> {
+    for (SketchedEnd { state, sketch }, segment) in shown.sketched.iter().zip(&case.segments) {
+        let start = shown.states.iter().find(|state| state.leaf == *segment).ok_or(Error::States)?;
+        // The chain compares all but the feedback of a fresh start, which has no name.
+        if start.carry.steps == 0 && state.carry.feedback != hash(&vec![0.0; base.len()]) {
+            return Ok(false);
+        }
+        let start = TrainingState::from_blobs(start, base.len(), open)?;
+        let end = TrainingState::from_blobs(state, base.len(), open)?;
+        if native::sketch(&job.recipe.model, seed, job.account, *segment, &start, &end)? != *sketch {
+            return Ok(false);
+        }
+    }
+    let mut states = shown.sketched.iter().map(|end| &end.state).chain(&shown.states);
+    packs(job, base, opened, states.find(|state| state.leaf == case.of).ok_or(Error::States)?, open)
+}
+
+fn sketch_case<A, R: Read>(
+    job: &Job<'_>,
+    base: &[f32],
+    case: &Case<A>,
+    states: &[ServedState],
+    seed: &Hash,
+    open: &mut impl FnMut(&Hash) -> IoResult<R>,
+) -> Result<Replayed, Error> {
+    let mut ends = Vec::with_capacity(case.segments.len());
+    for &segment in &case.segments {
+        let start = states.iter().find(|state| state.leaf == segment).ok_or(Error::States)?;
+        let start = TrainingState::from_blobs(start, base.len(), open)?;
+        let (end, _) = replay(job, start.clone(), segment)?;
+        ends.push(native::sketch(&job.recipe.model, seed, job.account, segment, &start, &end)?);
+    }
+    Ok(Replayed::Sketched { ends })
+}
+
+/// Whether packing the final state `last` gives what was revealed.
+fn packs<R: Read>(
+    job: &Job<'_>,
+    base: &[f32],
+    opened: &Opened,
+    last: &ServedState,
+    open: &mut impl FnMut(&Hash) -> IoResult<R>,
+) -> Result<bool, Error> {
+    let parameters = read_blob(&last.root, base.len(), open)?;
+    let mut feedback = match last.carry.steps {
+        0 => vec![0.0; base.len()],
+        _ => read_blob(&last.carry.feedback, base.len(), open)?,
+    };
+    let payload = compress(job.recipe, base, &parameters, &mut feedback)?;
+    Ok(is_packed(opened, &payload, || Carry { feedback: hash(&feedback), ..last.carry }))
 }
 
 /// Whether states can be of one lease, as far as their names tell.
@@ -133,15 +232,7 @@ fn replay_case<A, R: Read>(
             let payload = pack(job.recipe, base, &mut state)?;
             is_packed(opened, &payload, || state.carry())
         }
-        (_, Some(last)) => {
-            let parameters = read_blob(&last.root, base.len(), open)?;
-            let mut feedback = match last.carry.steps {
-                0 => vec![0.0; base.len()],
-                _ => read_blob(&last.carry.feedback, base.len(), open)?,
-            };
-            let payload = compress(job.recipe, base, &parameters, &mut feedback)?;
-            is_packed(opened, &payload, || Carry { feedback: hash(&feedback), ..last.carry })
-        }
+        (_, Some(last)) => packs(job, base, opened, last, open)?,
         _ => return Err(Error::States),
     };
     Ok(Replayed::Ends { ends, packed })

@@ -6,7 +6,7 @@
 use crate::{Error, TrainingState};
 use pol_primitives::{
     Hash,
-    audit::{Case, ServedState},
+    audit::{Case, ServedState, Shown},
     trace::Carry,
 };
 use std::io::{ErrorKind, Read, Result as IoResult};
@@ -70,6 +70,17 @@ pub fn audited_blobs<A>(case: &Case<A>, states: &[ServedState]) -> Vec<Hash> {
             if !hashes.contains(&hash) {
                 hashes.push(hash);
             }
+        }
+    }
+    hashes
+}
+
+/// The hashes of the blobs that binding what a trainer opened reads: those of [`audited_blobs`], and the opened ends'.
+pub fn bound_blobs<A>(case: &Case<A>, shown: &Shown) -> Vec<Hash> {
+    let mut hashes = audited_blobs(case, &shown.states);
+    for hash in shown.sketched.iter().flat_map(|end| state_blobs(&end.state)) {
+        if !hashes.contains(&hash) {
+            hashes.push(hash);
         }
     }
     hashes

@@ -12,7 +12,7 @@ pub struct LeaseData {
 impl LeaseData {
     /// Takes shards of `shard_tokens + 1` tokens each and checks them against `recipe`.
     pub fn new(recipe: &Recipe, shards: Vec<Vec<u32>>) -> Result<Self, Error> {
-        recipe.check().map_err(Error::Recipe)?;
+        recipe.validate().map_err(Error::Recipe)?;
         let (expected, vocabulary) = (recipe.shard_tokens as usize + 1, recipe.model.vocabulary());
         for (shard, tokens) in shards.iter().enumerate() {
             if tokens.len() != expected {

@@ -40,8 +40,8 @@ mod train;
 mod test_recipe;
 
 pub use aggregate::{Excised, aggregate, movement};
-pub use audit::{Replayed, audit};
-pub use blobs::{audited_blobs, state_blobs};
+pub use audit::{Replayed, audit, bind};
+pub use blobs::{audited_blobs, bound_blobs, state_blobs};
 pub use data::LeaseData;
 pub use evaluate::{evaluate, losses};
 pub use pack::{dequantise, pack};

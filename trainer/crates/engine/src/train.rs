@@ -88,7 +88,7 @@ struct Worker {
 impl<'a> Run<'a> {
     pub(crate) fn new(job: &'a Job<'a>, state: &TrainingState) -> Result<Self, Error> {
         let Job { recipe, lease, account, data, .. } = *job;
-        recipe.check().map_err(Error::Recipe)?;
+        recipe.validate().map_err(Error::Recipe)?;
         let given = recipe.hash();
         if lease.recipe != given {
             return Err(Error::OtherRecipe { lease: lease.recipe, given });

@@ -286,7 +286,9 @@ fn what_is_the_auditor_s_own_fault_is_an_error() {
         let blob = blobs.iter().find(|blob| blake3::hash(blob) == *hash);
         blob.copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     };
-    let run = |work: &Work, base: &[f32], shown: &[ServedState]| audit(&work.job(1), base, &case, &submitted.opened, shown, find);
+    let run = |work: &Work, base: &[f32], shown: &[ServedState]| {
+        audit(&work.job(1), base, &case, &submitted.opened, shown, &[0; 32], find)
+    };
     assert!(matches!(run(&work, &work.base, &shown), Ok(Replayed::Ends { packed: true, .. })));
     assert!(matches!(run(&work, &work.base, &shown[..1]), Err(Error::States)));
     assert!(matches!(run(&work, &work.base[1..], &shown), Err(Error::WrongModel { .. })));
@@ -300,10 +302,10 @@ fn what_is_the_auditor_s_own_fault_is_an_error() {
     let nothing = |hash: &Hash| {
         if *hash == shown[1].root { Err(io::Error::from(io::ErrorKind::NotFound)) } else { find(hash) }
     };
-    let missing = audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, nothing);
+    let missing = audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, &[0; 32], nothing);
     assert!(matches!(missing, Err(Error::Fetch { hash, .. }) if hash == shown[1].root));
     let damaged = |_: &Hash| Ok::<&[u8], io::Error>(&[1, 2, 3, 4]);
-    let damaged = audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, damaged);
+    let damaged = audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, &[0; 32], damaged);
     assert!(matches!(damaged, Err(Error::Blob { hash }) if hash == shown[0].root));
 }
 
