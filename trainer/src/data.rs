@@ -61,7 +61,7 @@ impl ShardReader {
             .ok_or_else(|| Failure::passing(anyhow!("manifest {} has no shard {}", id.manifest, id.index)))?;
         let bytes = (u64::from(recipe.shard_tokens) + 1) * 4;
         let shard = self.peer.blob(&hash, bytes, &first, keep).await?;
-        pol_data::decode_shard(&shard, recipe.shard_tokens, recipe.model.vocabulary()).map_err(Failure::passing)
+        pol_data::decode_shard(&shard, recipe.shard_tokens, recipe.model.vocabulary).map_err(Failure::passing)
     }
 
     /// The data of a lease, kept under the label `keep`; `first` as in [`Self::shard`].

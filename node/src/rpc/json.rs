@@ -6,7 +6,7 @@ use pol_primitives::{
     data::{Manifest, ShardRecord},
     head::{Head, RoundRecord, Update},
     lease::Lease,
-    model::ModelSpec,
+    model::{Activation, ModelSpec, Norm, Positions},
     peer::{Address, Endpoint},
     recipe::{Recipe, Tier},
     rewards::Books,
@@ -82,9 +82,62 @@ pub fn head(head: &Head) -> Value {
     })
 }
 
+/// An architecture. What it has not is null.
+fn model(model: &ModelSpec) -> Value {
+    let norm = match model.norm {
+        Norm::Layer { epsilon } => json!({ "layer": { "epsilon": epsilon } }),
+        Norm::Rms { epsilon } => json!({ "rms": { "epsilon": epsilon } }),
+    };
+    let positions = match model.positions {
+        Positions::Learned => json!("learned"),
+        Positions::Rotary { dimensions, base, interleaved } => {
+            json!({ "rotary": { "dimensions": dimensions, "base": base, "interleaved": interleaved } })
+        }
+    };
+    let activation = match model.activation {
+        Activation::GeluTanh => "geluTanh",
+        Activation::Gelu => "gelu",
+        Activation::Silu => "silu",
+    };
+    // The pattern has up to 64 bits, more than a number in JavaScript.
+    let local = model.local.map(|local| {
+        let layers: Vec<bool> = (0..local.period.min(64)).map(|bit| local.layers >> bit & 1 == 1).collect();
+        json!({ "window": local.window, "layers": layers })
+    });
+    json!({
+        "vocabulary": model.vocabulary,
+        "width": model.width,
+        "layers": model.layers,
+        "heads": model.heads,
+        "keyValueHeads": model.key_value_heads,
+        "headSize": model.head_size,
+        "feedForward": model.feed_forward,
+        "context": model.context,
+        "activation": activation,
+        "gated": model.gated,
+        "norm": norm,
+        "positions": positions,
+        "local": local,
+        "scaled": model.scaled,
+        "parallel": model.parallel,
+        "biases": {
+            "queryKeyValue": model.biases.query_key_value,
+            "attentionOutput": model.biases.attention_output,
+            "feedForward": model.biases.feed_forward,
+            "head": model.biases.head,
+        },
+        "tied": model.tied,
+        "experts": model.experts.map(|experts| json!({ "count": experts.count, "active": experts.active, "balance": experts.balance, "z": experts.z })),
+        "mind": {
+            "superposition": model.mind.superposition.map(|sizes| json!({ "branches": sizes.branches, "rank": sizes.rank })),
+            "introspection": model.mind.introspection,
+            "secondPass": model.mind.second_pass,
+        },
+    })
+}
+
 /// The recipe, with the hash that names it.
 pub fn recipe(recipe: &Recipe) -> Value {
-    let ModelSpec::Gpt2(model) = recipe.model;
     let tiers: serde_json::Map<_, _> = Tier::ALL
         .into_iter()
         .map(|tier| {
@@ -101,16 +154,7 @@ pub fn recipe(recipe: &Recipe) -> Value {
         .collect();
     json!({
         "hash": hash(&recipe.hash()),
-        "model": {
-            "gpt2": {
-                "vocabulary": model.vocabulary,
-                "width": model.width,
-                "layers": model.layers,
-                "heads": model.heads,
-                "feedForward": model.feed_forward,
-                "context": model.context,
-            },
-        },
+        "model": model(&recipe.model),
         "parameters": recipe.model.size(),
         "tokenizer": hash(&recipe.tokenizer),
         "seed": hash(&recipe.seed),

@@ -20,6 +20,7 @@
 //! | [`data`] | sources, manifests and shards |
 //! | [`peer`] | roles, and where a peer is reached |
 //! | [`rewards`] | emission and its fixed shares |
+//! | [`rewrite`] | changes of an architecture that keep what a model computes |
 //! | [`traits`] | what the pallets know of each other |
 //! | [`view`] | what the runtime tells a trainer |
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -40,6 +41,7 @@ pub mod peer;
 pub mod prf;
 pub mod recipe;
 pub mod rewards;
+pub mod rewrite;
 pub mod round;
 pub mod sketch;
 pub mod submission;

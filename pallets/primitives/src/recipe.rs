@@ -280,7 +280,7 @@ impl Recipe {
         self.model.validate().map_err(InvalidRecipe::Model)?;
         let sequence = u32::from(self.sequence);
         let whole = self.shard_tokens.checked_rem(sequence) == Some(0) && self.shard_tokens > 0;
-        if sequence > self.model.context() || !whole || self.shard_tokens > crate::data::MAX_SHARD_TOKENS {
+        if sequence > self.model.context || !whole || self.shard_tokens > crate::data::MAX_SHARD_TOKENS {
             return Err(InvalidRecipe::Sequence);
         }
         if self.segments == 0 || u32::from(self.segments) > crate::MAX_SEGMENTS {
@@ -325,20 +325,12 @@ impl Recipe {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::Gpt2Spec;
     use proptest::prelude::*;
 
     pub(crate) fn recipe() -> Recipe {
         let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 20, cadence: 1 };
         Recipe {
-            model: ModelSpec::Gpt2(Gpt2Spec {
-                vocabulary: 8_192,
-                width: 128,
-                layers: 4,
-                heads: 4,
-                feed_forward: 512,
-                context: 128,
-            }),
+            model: ModelSpec::gpt2(8_192, 128, 4, 4, 512, 128),
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,

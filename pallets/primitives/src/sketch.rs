@@ -24,7 +24,7 @@
 use crate::{
     Balance, Hash, MILLION, Ppm,
     audit::{Finding, Measure, ServedState, Verdict, median},
-    model::{ModelSpec, Parameter},
+    model::{ModelSpec, Parameter, Positions},
     prf::Prf,
     round::is_quorum,
 };
@@ -51,7 +51,7 @@ pub enum Group {
     Embedding,
     /// Matrices of attention.
     Attention,
-    /// Matrices of the feed-forward parts.
+    /// Matrices of the feed-forward parts and of superpositions.
     FeedForward,
     /// Norms and biases.
     Vectors,
@@ -67,7 +67,7 @@ impl Group {
             Self::Vectors
         } else if parameter.name.contains(".attn.") {
             Self::Attention
-        } else if parameter.name.contains(".mlp.") {
+        } else if parameter.name.contains(".mlp.") || parameter.name.contains("mind.") {
             Self::FeedForward
         } else {
             Self::Embedding
@@ -110,9 +110,10 @@ pub struct Run {
 
 /// How each value of the model's arrays is compared, in canonical order.
 ///
-/// No output of the model depends on the biases of attention's keys: they add the same to all scores of a query, and softmax
-/// takes that away. What gradient they have is rounding error, and Adam makes steps of it that differ from machine to machine.
-/// They are damped, not left out, so that nobody can put there what overflows.
+/// No output of a model with learned positions depends on the biases of attention's keys: they add the same to all scores of a
+/// query, and softmax takes that away. What gradient they have is rounding error, and Adam makes steps of it that differ from
+/// machine to machine. They are damped, not left out, so that nobody can put there what overflows. Where positions are rotary, keys
+/// are turned after the bias is added, and outputs depend on it.
 pub fn runs(model: &ModelSpec) -> Vec<Run> {
     let plain = |len, group| Run { len, group, damped: false };
     model
@@ -120,10 +121,9 @@ pub fn runs(model: &ModelSpec) -> Vec<Run> {
         .iter()
         .flat_map(|parameter| {
             let (len, group) = (parameter.len(), Group::of(parameter));
-            if parameter.name.ends_with("attn.c_attn.bias") {
-                // Queries, keys, values.
-                let third = len.checked_div(3).unwrap_or(0);
-                [plain(third, group), Run { len: third, group, damped: true }, plain(third, group)]
+            if model.positions == Positions::Learned && parameter.name.ends_with("attn.c_attn.bias") {
+                let [queries, keys] = [model.attention_width(), model.key_value_width()].map(|width| width as usize);
+                [plain(queries, group), Run { len: keys, group, damped: true }, plain(keys, group)]
             } else {
                 [plain(len, group), plain(0, group), plain(0, group)]
             }
@@ -418,6 +418,20 @@ mod tests {
     fn a_sketch_is_small() {
         assert_eq!(Sketch::max_encoded_len(), 1_560);
         assert_eq!(Sketch::default().encode().len(), 1_560);
+    }
+
+    #[test]
+    fn biases_of_keys_are_damped_where_outputs_do_not_depend_on_them() {
+        // Four heads of size 2 that share two of keys and values.
+        let shared = ModelSpec { key_value_heads: 2, ..ModelSpec::gpt2(5, 8, 3, 4, 9, 7) };
+        let damped = |model: &ModelSpec| runs(model).into_iter().filter(|run| run.damped).map(|run| run.len).collect::<Vec<_>>();
+        assert_eq!(damped(&shared), [4; 3]);
+        let positions = Positions::Rotary { dimensions: 2, base: 10_000, interleaved: false };
+        let rotary = ModelSpec { positions, ..shared };
+        assert_eq!(damped(&rotary), [0; 0]);
+        for model in [shared, rotary] {
+            assert_eq!(runs(&model).iter().map(|run| run.len as u64).sum::<u64>(), model.size());
+        }
     }
 
     #[test]

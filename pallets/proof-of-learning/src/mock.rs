@@ -12,7 +12,7 @@ use pol_primitives::{
     },
     data::ShardId,
     lease::Lease,
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     prf::Prf,
     recipe::{AdamW, Compression, Numerics, Schedule, Tier, TierParameters},
     rewards::Earned,
@@ -280,7 +280,7 @@ pub const AUDITS: AuditConfig =
 pub fn recipe() -> pol_primitives::recipe::Recipe {
     let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 8, cadence: 1 };
     pol_primitives::recipe::Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 512, width: 64, layers: 2, heads: 2, feed_forward: 256, context: 64 }),
+        model: ModelSpec::gpt2(512, 64, 2, 2, 256, 64),
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,

@@ -10,7 +10,7 @@ use codec::Encode;
 use pol_primitives::{
     MILLION,
     data::ManifestInfo,
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     peer::Role,
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
     round::Phase,
@@ -125,7 +125,7 @@ impl Chain {
 fn recipe() -> Recipe {
     let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 20, cadence: 1 };
     Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 8_192, width: 128, layers: 4, heads: 4, feed_forward: 512, context: 128 }),
+        model: ModelSpec::gpt2(8_192, 128, 4, 4, 512, 128),
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,

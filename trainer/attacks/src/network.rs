@@ -191,7 +191,7 @@ impl Network {
         let folder = ShardFolder::open(&self.data().join(part))?;
         let decode = |index| -> Result<Vec<u32>> {
             let bytes = folder.read(index)?;
-            Ok(pol_data::decode_shard(&bytes, self.recipe.shard_tokens, self.recipe.model.vocabulary())?)
+            Ok(pol_data::decode_shard(&bytes, self.recipe.shard_tokens, self.recipe.model.vocabulary)?)
         };
         (first..folder.len().min(first.saturating_add(count))).map(decode).collect()
     }

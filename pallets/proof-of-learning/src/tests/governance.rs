@@ -3,7 +3,7 @@
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
     audit::AuditConfig,
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     recipe::{Numerics, Recipe as Spec, Tier},
     round::{Phase, RoundConfig},
     submission::{Claims, Included, Outcome, Status},
@@ -52,7 +52,7 @@ fn each_kind_of_invalid_recipe_has_its_error() {
             assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), error);
         };
         let model = |r: &mut Spec| {
-            r.model = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 0, width: 64, layers: 2, heads: 2, feed_forward: 256, context: 64 });
+            r.model = ModelSpec::gpt2(0, 64, 2, 2, 256, 64);
         };
         refused(model, Error::RecipeModelInvalid);
         refused(|r| r.sequence = 0, Error::RecipeSequenceInvalid);
@@ -69,8 +69,7 @@ fn the_model_is_fixed_once_there_is_a_head() {
         let refused = |recipe| {
             assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), Error::<Test>::ModelIsFixed);
         };
-        let ModelSpec::Gpt2(spec) = recipe().model;
-        refused(Spec { model: ModelSpec::Gpt2(Gpt2Spec { layers: 3, ..spec }), ..recipe() });
+        refused(Spec { model: ModelSpec { layers: 3, ..recipe().model }, ..recipe() });
         refused(Spec { tokenizer: [9; 32], ..recipe() });
         refused(Spec { seed: [9; 32], ..recipe() });
         refused(Spec { shard_tokens: 2_048, ..recipe() });

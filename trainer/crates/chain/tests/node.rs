@@ -7,7 +7,7 @@ use pol_primitives::{
     BoundedVec, POL,
     audit::{AuditConfig, Evidence, Finding, Measure, OpenedEnd, Served, ServedState},
     data::{ManifestInfo, ShardId, SourceKind, Text},
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     peer::{Endpoint, Role},
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
     rewards::Books,
@@ -130,7 +130,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, ChainError>) -> (String, String
 fn every_call() -> Vec<Call> {
     let tier = TierParameters { micro_batch: 1, accumulation: 1, inner_steps: 2, cadence: 1 };
     let recipe = Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 256, width: 32, layers: 1, heads: 1, feed_forward: 64, context: 64 }),
+        model: ModelSpec::gpt2(256, 32, 1, 1, 64, 64),
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,

@@ -16,7 +16,7 @@ use pol_model::initial_parameters;
 use pol_primitives::{
     MILLION,
     audit::Verdict,
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     payload::Payload,
     prf::Prf,
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
@@ -117,7 +117,7 @@ fn recipe() -> Recipe {
     let tier =
         |micro_batch, accumulation, inner_steps, cadence| TierParameters { micro_batch, accumulation, inner_steps, cadence };
     Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 16, layers: 1, heads: 2, feed_forward: 32, context: 16 }),
+        model: ModelSpec::gpt2(64, 16, 1, 2, 32, 16),
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,

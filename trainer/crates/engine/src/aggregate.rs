@@ -119,7 +119,7 @@ fn for_each_value(layout: &Layout, payload: &Payload, mut visit: impl FnMut(usiz
 mod tests {
     use super::*;
     use crate::{TrainingState, dequantise, pack, test_recipe::recipe};
-    use pol_primitives::model::{Gpt2Spec, ModelSpec};
+    use pol_primitives::model::ModelSpec;
     use proptest::prelude::*;
 
     /// The payload of an update that is `value` everywhere, times `boost` in the first tensor.
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn an_excision_of_another_model_is_refused() {
         let mut other = recipe();
-        other.model = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 8, layers: 1, heads: 1, feed_forward: 8, context: 16 });
+        other.model = ModelSpec::gpt2(64, 8, 1, 1, 8, 16);
         let excised = Excised { recipe: other, before: Vec::new(), after: Vec::new() };
         assert!(matches!(aggregate(&recipe(), &base(), &[], &[excised]), Err(Error::WrongModel { .. })));
     }

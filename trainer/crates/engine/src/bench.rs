@@ -211,7 +211,7 @@ impl Work {
 
     fn text(recipe: &Recipe, shards: u32, seed: u8) -> Result<LeaseData, Error> {
         let mut prf = Prf::new("pol/bench/1", &[seed; 32], &[]);
-        let mut shard = || (0..=recipe.shard_tokens).map(|_| prf.below(recipe.model.vocabulary())).collect();
+        let mut shard = || (0..=recipe.shard_tokens).map(|_| prf.below(recipe.model.vocabulary)).collect();
         LeaseData::new(recipe, (0..shards).map(|_| shard()).collect())
     }
 

@@ -13,7 +13,7 @@ impl LeaseData {
     /// Takes shards of `shard_tokens + 1` tokens each and checks them against `recipe`.
     pub fn new(recipe: &Recipe, shards: Vec<Vec<u32>>) -> Result<Self, Error> {
         recipe.validate().map_err(Error::Recipe)?;
-        let (expected, vocabulary) = (recipe.shard_tokens as usize + 1, recipe.model.vocabulary());
+        let (expected, vocabulary) = (recipe.shard_tokens as usize + 1, recipe.model.vocabulary);
         for (shard, tokens) in shards.iter().enumerate() {
             if tokens.len() != expected {
                 return Err(Error::ShardLength { shard, expected, found: tokens.len() });

@@ -79,7 +79,7 @@ fn power(mut base: f64, mut exponent: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::model::{Gpt2Spec, ModelSpec};
+    use pol_primitives::model::ModelSpec;
 
     #[test]
     fn powers_are_powers() {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn steps_follow_the_definition() {
-        let spec = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 3, width: 2, layers: 1, heads: 1, feed_forward: 2, context: 2 });
+        let spec = ModelSpec::gpt2(3, 2, 1, 1, 2, 2);
         let layout = Layout::new(&spec).unwrap();
         let adamw = AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 };
         let mut parameters = vec![0.5f32; layout.len()];

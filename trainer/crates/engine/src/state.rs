@@ -1,4 +1,5 @@
 use crate::{Error, check_len};
+use pol_model::Rewriting;
 use pol_primitives::{
     Hash,
     trace::{Carry, state_leaf},
@@ -29,6 +30,18 @@ impl TrainingState {
     pub fn fresh(parameters: Vec<f32>) -> Self {
         let zeros = vec![0.0; parameters.len()];
         Self { parameters, first_moment: zeros.clone(), second_moment: zeros.clone(), feedback: zeros, steps: 0 }
+    }
+
+    /// The state after a rewrite of the model: what is carried goes along where parameters are copied, and starts from zero where they are
+    /// new. Steps stay.
+    pub fn rewritten(&self, rewriting: &Rewriting) -> Result<Self, Error> {
+        Ok(Self {
+            parameters: rewriting.parameters(&self.parameters)?,
+            first_moment: rewriting.carried(&self.first_moment)?,
+            second_moment: rewriting.carried(&self.second_moment)?,
+            feedback: rewriting.carried(&self.feedback)?,
+            steps: self.steps,
+        })
     }
 
     /// BLAKE3 of the parameters, as in [`Head::root`](pol_primitives::head::Head::root).

@@ -2,14 +2,14 @@
 
 use pol_primitives::{
     MILLION,
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
 };
 
 pub fn recipe() -> Recipe {
     let tier = TierParameters { micro_batch: 2, accumulation: 3, inner_steps: 8, cadence: 1 };
     Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary: 64, width: 16, layers: 2, heads: 2, feed_forward: 32, context: 16 }),
+        model: ModelSpec::gpt2(64, 16, 2, 2, 32, 16),
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,

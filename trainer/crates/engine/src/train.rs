@@ -183,9 +183,10 @@ impl<'a> Run<'a> {
 
 impl Worker {
     fn train(&mut self, decoder: &Decoder, weights: &Weights, tokens: &Tensor) -> Result<(), Error> {
-        let loss = decoder.loss(weights, tokens)?.f_mean(Kind::Float).map_err(pol_model::Error::from)?;
-        weights.gradient(&loss, &mut self.gradient)?;
-        self.loss = loss.f_double_value(&[]).map_err(pol_model::Error::from)?;
+        let outcome = decoder.outcome(weights, tokens)?;
+        let loss = outcome.losses.f_detach().and_then(|losses| losses.f_mean(Kind::Float));
+        self.loss = loss.and_then(|loss| loss.f_double_value(&[])).map_err(pol_model::Error::from)?;
+        weights.gradient(&outcome.objective, &mut self.gradient)?;
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use pol_primitives::{
     audit::AuditConfig,
     data::ShardId,
     lease::Lease,
+    model::{Activation, Biases, Experts, Local, Mind, ModelSpec, Norm, Positions, Superposition},
     payload::Payload,
     prf::Prf,
     recipe::{Recipe, Tier},
@@ -179,6 +180,56 @@ fn the_bits_are_those_of_the_network() {
     assert_eq!(
         [&leaf[..16], &update[..16], &carry[..16], &root[..16]],
         ["27782e9f3794215e", "2b8139b3eff8cd1e", "54e62418d7497569", "eda6eb318ff4da5a"]
+    );
+}
+
+/// Small models of every family, one with all parts of the mind and one with experts: between them they use every operation of the
+/// decoder.
+fn families() -> [ModelSpec; 6] {
+    let gpt2 = recipe().model;
+    let rotary = |dimensions, interleaved| Positions::Rotary { dimensions, base: 10_000, interleaved };
+    let llama = ModelSpec {
+        heads: 4,
+        key_value_heads: 2,
+        head_size: 6,
+        activation: Activation::Silu,
+        gated: true,
+        norm: Norm::Rms { epsilon: 10_000 },
+        positions: rotary(6, false),
+        biases: Biases::default(),
+        tied: false,
+        ..gpt2
+    };
+    let biases = Biases { query_key_value: false, attention_output: false, feed_forward: true, head: true };
+    let superposition = Some(Superposition { branches: 3, rank: 4 });
+    [
+        ModelSpec {
+            local: Some(Local { window: 5, period: 2, layers: 0b10 }),
+            scaled: false,
+            biases: Biases { attention_output: true, head: false, ..biases },
+            ..gpt2
+        },
+        ModelSpec { positions: rotary(4, true), parallel: true, tied: false, biases, ..gpt2 },
+        llama,
+        ModelSpec { activation: Activation::Gelu, biases: Biases { query_key_value: true, ..biases }, tied: true, ..llama },
+        ModelSpec { mind: Mind { superposition, introspection: true, second_pass: 1 }, ..llama },
+        ModelSpec { experts: Some(Experts::new(4, 2)), ..llama },
+    ]
+}
+
+/// Pins the bits of a lease of each family. A failure means what it does above.
+#[test]
+fn every_family_has_the_bits_of_the_network() {
+    let leaves = families().map(|model| {
+        let mut work = Work::new();
+        work.recipe.model = model;
+        work.lease.recipe = work.recipe.hash();
+        let leaf = work.train(work.initial(), 2).0.pop().unwrap().leaf();
+        blake3::Hash::from_bytes(leaf).to_hex()[..16].to_owned()
+    });
+    assert_eq!(
+        leaves,
+        ["8119bd4525abd151", "a3e4c7fd7e237ff9", "aa08304d039b8a7f", "a8efe4c9baf813ac", "f11994d80ffff9b6", "82333f8182aba3d2"]
     );
 }
 

@@ -5,7 +5,7 @@
 #![deny(missing_docs)]
 
 use pol_primitives::{
-    model::{Gpt2Spec, ModelSpec},
+    model::{Norm, Positions},
     recipe::{Recipe, Tier},
 };
 use std::{
@@ -149,23 +149,30 @@ pub fn require_disk(path: &Path, bytes: u64) -> Result<(), HardwareError> {
 
 /// Estimate, in bytes, of what training as `tier` with `workers` micro-batches at a time takes, in float32.
 ///
-/// With `P` parameters, `T` tokens in a micro-batch, `s` in a sequence, `l` layers, width `d`, `h` heads, feed-forward
-/// width `f` and vocabulary `V`:
+/// With `P` parameters, `T` tokens in a micro-batch, `s` in a sequence, `l` layers, width `d`, `h` heads of together width `a`,
+/// queries, keys and values of together width `q`, feed-forward width `f` and vocabulary `V`:
 ///
 /// ```text
-/// 512 MiB + 4 · (7·P + workers · (2·P + T · (l · (14·d + 2·f + 3·h·s) + 2·d + 3·V)))
+/// 512 MiB + 4 · (7·P + workers · (2·P + T · (l · (n·d + r·q + 3·h·s + 2·a + 2·d + g·f) + 2·d + 3·V)))
 /// ```
 ///
-/// Of each layer the backward pass needs the inputs and outputs of the norms (4·d), queries, keys and values as computed and
-/// as laid out by head (6·d), the attention's scores before, under and after the mask and softmax (3·h·s), its output twice
-/// and both projections (4·d), and the feed-forward part before and after its activation (2·f). Of the output it needs the
-/// final norm's input and output, and the logits, their logarithms of probabilities and gradients.
+/// Of each layer the backward pass needs the inputs and outputs of the norms (`n` is 2 a LayerNorm and 4 an RMSNorm, which is
+/// written out), queries, keys and values as computed, as turned and as laid out by head (`r` is 2, with rotary positions 5), the
+/// attention's scores before, under and after the mask and softmax (3·h·s), its output twice and both projections, and the
+/// feed-forward part before and after its activation (`g` is 2, gated 4, and that for each active expert). Of the output it needs
+/// the final norm's input and output, and the logits, their logarithms of probabilities and gradients.
 pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
-    let ModelSpec::Gpt2(Gpt2Spec { vocabulary, width, layers, heads, feed_forward, .. }) = recipe.model;
-    let [v, d, l, h, f] = [vocabulary, width, u32::from(layers), u32::from(heads), feed_forward].map(u64::from);
+    let spec = &recipe.model;
+    let [v, d, l, h, f] = [spec.vocabulary, spec.width, spec.layers.into(), spec.heads.into(), spec.feed_forward].map(u64::from);
+    let [attention, projected] = [spec.attention_width(), spec.query_key_value_width()].map(u64::from);
+    let norms = if spec.parallel { 1 } else { 2 } * if matches!(spec.norm, Norm::Layer { .. }) { 2 } else { 4 };
+    let copies = if spec.positions == Positions::Learned { 2 } else { 5 };
+    let active = spec.experts.map_or(1, |experts| experts.active.into());
+    let inner = if spec.gated { 4 } else { 2 } * active;
     let sequence = u64::from(recipe.sequence);
     let tokens = u64::from(recipe.tier(tier).micro_batch) * sequence;
-    let activations = tokens.saturating_mul(l * (14 * d + 2 * f + 3 * h * sequence) + 2 * d + 3 * v);
+    let layer = (norms + 2) * d + copies * projected + 3 * h * sequence + 2 * attention + inner * f;
+    let activations = tokens.saturating_mul(l * layer + 2 * d + 3 * v);
     let parameters = recipe.model.size();
     let worker = parameters.saturating_mul(WORKER_VECTORS).saturating_add(activations);
     parameters
@@ -222,6 +229,7 @@ mod tests {
     use super::*;
     use pol_primitives::{
         MILLION,
+        model::ModelSpec,
         recipe::{AdamW, Compression, Numerics, Schedule, TierParameters},
     };
 
@@ -235,9 +243,8 @@ mod tests {
     /// GPT-2 of 124 million parameters, with micro-batches of 1, 4, 8 and 16 sequences.
     fn recipe() -> Recipe {
         let tier = |micro_batch, accumulation| TierParameters { micro_batch, accumulation, inner_steps: 10, cadence: 1 };
-        let spec = Gpt2Spec { vocabulary: 50_257, width: 768, layers: 12, heads: 12, feed_forward: 3_072, context: 1_024 };
         Recipe {
-            model: ModelSpec::Gpt2(spec),
+            model: ModelSpec::gpt2(50_257, 768, 12, 12, 3_072, 1_024),
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,
@@ -269,15 +276,8 @@ mod tests {
     #[test]
     fn the_largest_models_do_not_overflow() {
         let mut recipe = recipe();
-        let spec = Gpt2Spec {
-            vocabulary: 1 << 20,
-            width: 1 << 16,
-            layers: 512,
-            heads: 1 << 15,
-            feed_forward: 1 << 18,
-            context: 1 << 20,
-        };
-        (recipe.model, recipe.sequence, recipe.tiers[3].micro_batch) = (ModelSpec::Gpt2(spec), u16::MAX, u16::MAX);
+        let largest = ModelSpec::gpt2(1 << 20, 1 << 16, 512, 1 << 15, 1 << 18, 1 << 20);
+        (recipe.model, recipe.sequence, recipe.tiers[3].micro_batch) = (largest, u16::MAX, u16::MAX);
         assert!(memory_needed(&recipe, Tier::Whale, 64) > 1 << 60);
     }
 

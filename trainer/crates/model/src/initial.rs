@@ -1,6 +1,6 @@
 use pol_primitives::{
     Hash,
-    model::{Init, ModelSpec},
+    model::{Init, ModelSpec, Parameter},
     prf::Prf,
 };
 
@@ -19,25 +19,30 @@ const BATCH: usize = 4_096;
 pub fn initial_parameters(spec: &ModelSpec, seed: &Hash) -> Vec<f32> {
     let mut flat = Vec::with_capacity(usize::try_from(spec.size()).unwrap_or(0));
     for parameter in spec.parameters() {
-        let end = flat.len() + parameter.len();
-        match parameter.init {
-            Init::Zeros => flat.resize(end, 0.0),
-            Init::Ones => flat.resize(end, 1.0),
-            Init::Normal(millionths) => {
-                let mut prf = Prf::new("pol/initial/1", seed, &[parameter.name.as_bytes()]);
-                let scale = f64::from(millionths) / (1_000_000.0 * 1_024.0);
-                let mut bytes = [0; DRAW * BATCH];
-                while flat.len() < end {
-                    let batch = (end - flat.len()).min(BATCH);
-                    let bytes = &mut bytes[..DRAW * batch];
-                    prf.fill(bytes);
-                    let draws = bytes.as_chunks::<DRAW>().0;
-                    flat.extend(draws.iter().map(|&draw| (f64::from(centred_sum(draw)) * scale) as f32));
-                }
+        draw(&parameter, seed, &mut flat);
+    }
+    flat
+}
+
+/// Adds the values that `parameter` starts from to `flat`.
+pub(crate) fn draw(parameter: &Parameter, seed: &Hash, flat: &mut Vec<f32>) {
+    let end = flat.len() + parameter.len();
+    match parameter.init {
+        Init::Zeros => flat.resize(end, 0.0),
+        Init::Ones => flat.resize(end, 1.0),
+        Init::Normal(millionths) => {
+            let mut prf = Prf::new("pol/initial/1", seed, &[parameter.name.as_bytes()]);
+            let scale = f64::from(millionths) / (1_000_000.0 * 1_024.0);
+            let mut bytes = [0; DRAW * BATCH];
+            while flat.len() < end {
+                let batch = (end - flat.len()).min(BATCH);
+                let bytes = &mut bytes[..DRAW * batch];
+                prf.fill(bytes);
+                let draws = bytes.as_chunks::<DRAW>().0;
+                flat.extend(draws.iter().map(|&draw| (f64::from(centred_sum(draw)) * scale) as f32));
             }
         }
     }
-    flat
 }
 
 /// Sum of twelve 10-bit integers less its mean: six from the low 60 bits of either half of `draw`.
@@ -54,10 +59,9 @@ fn centred_sum(draw: [u8; DRAW]) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::model::Gpt2Spec;
 
     fn spec(width: u32) -> ModelSpec {
-        ModelSpec::Gpt2(Gpt2Spec { vocabulary: 500, width, layers: 2, heads: 2, feed_forward: 4 * width, context: 32 })
+        ModelSpec::gpt2(500, width, 2, 2, 4 * width, 32)
     }
 
     #[test]

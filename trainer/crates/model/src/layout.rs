@@ -56,11 +56,10 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::model::Gpt2Spec;
 
     #[test]
     fn tensors_lie_one_after_the_other() {
-        let spec = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 11, width: 6, layers: 2, heads: 3, feed_forward: 5, context: 7 });
+        let spec = ModelSpec::gpt2(11, 6, 2, 3, 5, 7);
         let layout = Layout::new(&spec).unwrap();
         let mut next = 0;
         for slot in layout.tensors() {
@@ -72,7 +71,7 @@ mod tests {
 
     #[test]
     fn an_invalid_specification_is_refused() {
-        let spec = ModelSpec::Gpt2(Gpt2Spec { vocabulary: 11, width: 6, layers: 2, heads: 4, feed_forward: 5, context: 7 });
+        let spec = ModelSpec::gpt2(11, 6, 2, 4, 5, 7);
         assert_eq!(Layout::new(&spec).err(), Some(InvalidSpec::Heads));
     }
 }

@@ -5,18 +5,35 @@
 //! [`initial_parameters`] makes the vector that training starts from.
 //!
 //! Only operations whose bits are the same on every CPU of the exact profile are used: attention is written out as two
-//! matrix products around a softmax, nothing calls torch's square root or random generator, and everything runs on one
-//! intra-op thread. Setting the profile up is the engine's business.
+//! matrix products around a softmax, angles of rotary positions are computed without the platform's mathematics, nothing calls
+//! torch's square root or random generator, and everything runs on one intra-op thread. Setting the profile up is the engine's
+//! business.
 #![deny(missing_docs)]
 
+pub mod adapt;
+mod attention;
+mod cache;
 mod decoder;
+mod experts;
+mod feed_forward;
+pub mod generate;
+pub mod import;
 mod initial;
 mod layout;
+pub mod mind;
+mod parts;
+mod rewrite;
 mod weights;
 
-pub use decoder::Decoder;
+#[cfg(test)]
+mod families;
+
+pub use cache::Cache;
+pub use decoder::{Decoder, Outcome};
+pub use experts::{Routing, Utilisation};
 pub use initial::initial_parameters;
 pub use layout::{Layout, Slot};
+pub use rewrite::{LEAST_LOSSES, Proposal, Reason, Rewriting, expert_names, propose};
 pub use weights::Weights;
 
 use pol_primitives::model::InvalidSpec;
@@ -43,6 +60,18 @@ pub enum Error {
         context: i64,
         /// Tokens a sequence in the batch.
         found: i64,
+    },
+    /// Tokens or rows that a cache has no place for.
+    #[error(
+        "a cache for {capacity} tokens cannot serve {needed} tokens in {rows} rows; make one that is large enough, of this model"
+    )]
+    Cache {
+        /// Tokens that it would hold.
+        needed: i64,
+        /// Tokens that it has place for.
+        capacity: i64,
+        /// Rows asked for.
+        rows: i64,
     },
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]

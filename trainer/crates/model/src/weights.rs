@@ -32,15 +32,19 @@ impl Weights {
     }
 
     /// Writes the gradient of the scalar `loss`, which these weights (trainable) led to, into `flat` in canonical order.
-    /// The graph behind `loss` is freed.
+    /// It is zero where `loss` does not depend on a tensor, such as one of an expert without tokens. The graph behind `loss` is freed.
     pub fn gradient(&self, loss: &Tensor, flat: &mut [f32]) -> Result<(), Error> {
         let gradients = Tensor::f_run_backward(&[loss], &self.tensors, false, false)?;
         let (expected, mut found, mut rest) = (flat.len(), 0, flat);
-        for gradient in gradients {
-            let len = gradient.numel();
+        for (tensor, gradient) in self.tensors.iter().zip(gradients) {
+            let len = tensor.numel();
             found += len;
             let (slot, after) = rest.split_at_mut_checked(len).ok_or(Error::Length { expected, found })?;
-            gradient.f_copy_data(slot, len)?;
+            if gradient.defined() {
+                gradient.f_copy_data(slot, len)?;
+            } else {
+                slot.fill(0.0);
+            }
             rest = after;
         }
         if rest.is_empty() { Ok(()) } else { Err(Error::Length { expected, found }) }

@@ -88,7 +88,7 @@ impl Work {
 /// Text with a rule to learn: three in four tokens follow from the one before.
 pub fn text(recipe: &Recipe, shards: u32, seed: u32) -> LeaseData {
     let mut prf = Prf::new("text", &[1; 32], &[&seed.to_le_bytes()]);
-    let vocabulary = recipe.model.vocabulary();
+    let vocabulary = recipe.model.vocabulary;
     let mut shard = || {
         let mut token = 0;
         let mut next = || {

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Writes the golden fixtures: tiny checkpoints of every family that can be imported, with the reference's logits.
+
+usage: "$(scripts/reference/setup.sh)" scripts/reference/fixtures.py trainer/crates/model/tests/fixtures
+
+Every folder gets config.json and model.safetensors as transformers writes them (llama: in shards), and reference.safetensors with
+`tokens` (int64 [batch, length]) and `logits` (float32 [batch, length, vocabulary]) in float32 arithmetic. Seeded: the same versions
+write the same bytes. Checkpoints found on the hub differ in details, so the fixtures do too:
+
+gpt2          no prefix, causal masks among the tensors, as in the first GPT-2 checkpoint
+dialogpt      prefix and a copy of the tied head
+gpt-neo       global and local attention by turns, unscaled scores
+gpt-j         interleaved rotary positions over part of a head, one norm a block, bias in the head
+llama         grouped keys and values, heads wider than the model, untied, two shards
+llama-tied    grouped keys and values, tied, bfloat16, the older spelling of rotary settings
+llama-biased  biases in attention and feed-forward parts
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPTJConfig, GPTNeoConfig, LlamaConfig, AutoModelForCausalLM
+
+VOCABULARY, CONTEXT, LENGTH, BATCH = 61, 32, 24, 2
+
+GPT2 = dict(vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=16, n_layer=2, n_head=4)
+LLAMA = dict(
+    vocab_size=VOCABULARY,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=CONTEXT,
+    rms_norm_eps=1e-6,
+)
+SPECIAL = dict(bos_token_id=0, eos_token_id=0)
+FIXTURES = {
+    "gpt2": GPT2Config(**GPT2, **SPECIAL),
+    "dialogpt": GPT2Config(**GPT2, n_inner=40, **SPECIAL),
+    "gpt-neo": GPTNeoConfig(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=CONTEXT,
+        hidden_size=16,
+        num_layers=4,
+        num_heads=4,
+        intermediate_size=32,
+        window_size=5,
+        attention_types=[[["global", "local"], 2]],
+        **SPECIAL,
+    ),
+    "gpt-j": GPTJConfig(**{**GPT2, "n_head": 2}, rotary_dim=4, tie_word_embeddings=False, **SPECIAL),
+    "llama": LlamaConfig(**LLAMA, head_dim=6, tie_word_embeddings=False, **SPECIAL),
+    "llama-tied": LlamaConfig(
+        **LLAMA, rope_parameters={"rope_type": "default", "rope_theta": 100_000.0}, tie_word_embeddings=True, **SPECIAL
+    ),
+    "llama-biased": LlamaConfig(**LLAMA, attention_bias=True, mlp_bias=True, tie_word_embeddings=False, **SPECIAL),
+}
+
+
+def lively(model):
+    """Draws parameters large enough that every path through the model matters."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape)
+            is_norm = "ln_" in name or "norm" in name
+            if is_norm and name.endswith("weight"):
+                parameter.copy_(1 + 0.2 * noise)
+            else:
+                parameter.copy_((0.3 if parameter.dim() == 2 else 0.1) * noise)
+
+
+def rewrite(folder, change):
+    """Applies `change` to the tensors of the only file in `folder`."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    save_file({name: tensor.contiguous() for name, tensor in change(tensors).items()}, path, metadata={"format": "pt"})
+
+
+def like_the_first_gpt2(tensors):
+    bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
+    mask = torch.tril(torch.ones(CONTEXT, CONTEXT)).view(1, 1, CONTEXT, CONTEXT)
+    return bare | {f"h.{layer}.attn.bias": mask.clone() for layer in range(GPT2["n_layer"])}
+
+
+def with_a_copy_of_the_head(tensors):
+    return tensors | {"lm_head.weight": tensors["transformer.wte.weight"].clone()}
+
+
+def spelt_the_older_way(path):
+    config = json.loads(path.read_text())
+    rotary = config.pop("rope_parameters")
+    del config["head_dim"]
+    config |= {"rope_theta": rotary["rope_theta"], "rope_scaling": None, "torch_dtype": config.pop("dtype")}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def write(folder, name, config, seed):
+    torch.manual_seed(seed)
+    config._attn_implementation = "eager"
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    lively(model)
+    if name == "llama-tied":
+        model = model.bfloat16()
+    model.save_pretrained(folder, **({"max_shard_size": "12KB"} if name == "llama" else {}))
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if name == "gpt2":
+        rewrite(folder, like_the_first_gpt2)
+    elif name == "dialogpt":
+        rewrite(folder, with_a_copy_of_the_head)
+    elif name == "llama-tied":
+        spelt_the_older_way(folder / "config.json")
+    # The reference is the checkpoint as transformers reads it.
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    tokens = torch.randint(0, VOCABULARY, (BATCH, LENGTH))
+    with torch.no_grad():
+        logits = model(tokens).logits
+    save_file({"tokens": tokens, "logits": logits.contiguous()}, folder / "reference.safetensors")
+    print(f"{name}: {sum(file.stat().st_size for file in folder.iterdir())} bytes, logits within ±{logits.abs().max():.1f}")
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    for seed, (name, config) in enumerate(FIXTURES.items()):
+        write(Path(sys.argv[1]) / name, name, config, seed)
+
+
+main()

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Writes the GGUF fixtures, with the `gguf` package of llama.cpp: what reading them must give is written beside them.
+
+usage: PYTHON scripts/reference/gguf_fixtures.py trainer/crates/model/tests/fixtures
+
+PYTHON is any with: pip install gguf==0.19.0 safetensors
+
+llama.gguf          the checkpoint in llama/, converted as llama.cpp does: rows of queries and keys interleaved, names its own; with
+                    a byte-pair tokenizer
+gpt2.gguf           the checkpoint in gpt2/, likewise: projections transposed, a copy of the tied head
+encodings.gguf      a tensor of each encoding, and encodings.safetensors with their values by the package's own decoder
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Type
+from safetensors.numpy import load_file, save_file
+
+
+def floats(folder):
+    return {name: tensor for path in folder.glob("model*.safetensors") for name, tensor in load_file(path).items()}
+
+
+def interleaved(rows, heads):
+    """The order that llama.cpp wants: the two of each rotated pair side by side."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def tokenizer(writer, size):
+    letters = [chr(ord("a") + i) for i in range(26)] + ["Ġ", "Ċ", ".", "1", "2"]
+    merges = ["t h", "th e", "Ġ the", "i n", "a n", "Ġ a"]
+    tokens = ["<|endoftext|>", *letters, *(merge.replace(" ", "") for merge in merges)]
+    types = [gguf.TokenType.CONTROL] + [gguf.TokenType.NORMAL] * (len(tokens) - 1)
+    unused = [f"[PAD{i}]" for i in range(len(tokens), size)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens + unused)
+    writer.add_token_types(types + [gguf.TokenType.UNUSED] * len(unused))
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+
+
+def finish(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama(fixtures):
+    config, tensors = json.loads((fixtures / "llama/config.json").read_text()), floats(fixtures / "llama")
+    writer = gguf.GGUFWriter(fixtures / "llama.gguf", "llama")
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(groups)
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    tokenizer(writer, config["vocab_size"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for name, tensor in sorted(tensors.items()):
+        if ".q_proj." in name or ".k_proj." in name:
+            tensor = interleaved(tensor, heads if ".q_proj." in name else groups)
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), np.ascontiguousarray(tensor))
+    finish(writer)
+
+
+def gpt2(fixtures):
+    config, tensors = json.loads((fixtures / "gpt2/config.json").read_text()), floats(fixtures / "gpt2")
+    writer = gguf.GGUFWriter(fixtures / "gpt2.gguf", "gpt2")
+    writer.add_block_count(config["n_layer"])
+    writer.add_context_length(config["n_positions"])
+    writer.add_embedding_length(config["n_embd"])
+    writer.add_feed_forward_length(4 * config["n_embd"])
+    writer.add_head_count(config["n_head"])
+    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config["n_layer"])
+    for name, tensor in sorted(tensors.items()):
+        if name.endswith(".attn.bias"):
+            continue
+        if name.endswith((".c_attn.weight", ".c_proj.weight", ".c_fc.weight")):
+            tensor = tensor.T
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), np.ascontiguousarray(tensor))
+    writer.add_tensor("output.weight", tensors["wte.weight"])
+    finish(writer)
+
+
+def encodings(fixtures):
+    random = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(fixtures / "encodings.gguf", "encodings")
+    values = {}
+    for kind in [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q4_K, Type.Q5_K, Type.Q6_K]:
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        if kind in (Type.Q4_K, Type.Q5_K, Type.Q6_K):
+            # The package decodes these only: any bytes are a block, whose scales are made reasonable.
+            data = random.integers(0, 256, (2, 2 * size), dtype=np.uint8)
+            scale = np.frombuffer(np.array([0.01, 0.02], np.float16).tobytes(), np.uint8)
+            for start in (0, size):
+                if kind == Type.Q6_K:
+                    data[:, start + size - 2 : start + size] = scale[:2]
+                else:
+                    data[:, start : start + 4] = scale
+        else:
+            data = gguf.quants.quantize(random.standard_normal((2, 64), np.float32), kind)
+        if kind in (Type.F32, Type.F16):
+            writer.add_tensor(kind.name, data)
+        else:
+            writer.add_tensor(kind.name, data, raw_dtype=kind)
+        values[kind.name] = np.ascontiguousarray(gguf.quants.dequantize(data, kind), np.float32)
+    finish(writer)
+    save_file(values, fixtures / "encodings.safetensors")
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    for write in (llama, gpt2, encodings):
+        write(Path(sys.argv[1]))
+
+
+main()
