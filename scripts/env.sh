@@ -17,6 +17,8 @@ export LIBTORCH="$POL_CACHE/libtorch-$POL_TORCH_VERSION"
 # English text that the demo network learns from, and the clients the tests connect with.
 export POL_CORPUS="$POL_CACHE/corpus"
 export POL_NODE_MODULES="$POL_CACHE/js"
+# A pretrained model that setup.sh --model fetches.
+export POL_MODEL="$POL_CACHE/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Members are compiled by clippy, so that linting and building share one set of dependency artifacts.
 if command -v clippy-driver >/dev/null 2>&1; then

