@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944
+rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944 import="" preset=demo
 usage() {
     cat <<'USAGE'
-usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--rpc-port PORT]
+usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--import MODEL]
+                       [--rpc-port PORT]
 
 Sets up what is missing, builds, then runs one pol-node and separate pol-trainer processes until the model has moved N
 times or you press Ctrl-C. Then it waits until the updates of those rounds are audited and settled and what can be claimed
@@ -19,6 +20,8 @@ is 0 only if every asked-for round moved the head, all of them were settled, and
   --validators N  validators, 1 to 16 (1)
   --out DIR       write DIR/summary.json and the logs of every process there
   --json          print one JSON object a round
+  --import MODEL  start from this model instead of from noise: a Hugging Face folder, a GGUF file, or a hub's ORGANISATION/NAME.
+                  Text is cut by its tokenizer, and leases are small
   --rpc-port PORT port of the node's JSON-RPC (9944), for the Polkadot.js Apps UI: ws://127.0.0.1:PORT
 USAGE
 }
@@ -35,6 +38,7 @@ while [ $# -gt 0 ]; do
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --rpc-port) rpc_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
         --json) json=(--json); shift ;;
+        --import) import="${2:?--import takes a folder, a .gguf file or a name}"; preset=tiny; shift 2 ;;
         -h | --help) usage; exit 0 ;;
         *) echo "demo: unknown option '$1'" >&2; usage >&2; exit 2 ;;
     esac
@@ -87,9 +91,16 @@ alive() { # name, process
 export POL_NODE="ws://127.0.0.1:$rpc_port"
 trainer="$POL_BIN/pol-trainer"
 data="$POL_CACHE/demo-data"
+tokenizer=() model=()
+if [ -n "$import" ]; then
+    say "importing $import"
+    "$trainer" model import "$import" --out "$work/model" "${json[@]}" >"$logs/import.log"
+    data="$work/data"
+    tokenizer=(--tokenizer "$work/model/tokenizer.json") model=(--model "$work/model")
+fi
 say "preparing the corpus: cleaning, tokenizer, shards (under a minute, once)"
-"$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${json[@]}" >"$logs/ingest.log"
-"$trainer" recipe new --data "$data" --preset demo --out "$work/recipe.json"
+"$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${tokenizer[@]}" "${json[@]}" >"$logs/ingest.log"
+"$trainer" recipe new --data "$data" --preset "$preset" "${model[@]}" --out "$work/recipe.json"
 
 say "starting the node: watch it at https://polkadot.js.org/apps/?rpc=ws://127.0.0.1:$rpc_port"
 start node "$POL_BIN/pol-node" --chain dev --base-path "$work/node" --rpc-port "$rpc_port" --port 0 --no-prometheus
@@ -106,7 +117,8 @@ done
 workers=$(($(nproc) / trainers))
 [ "$workers" -ge 1 ] || workers=1
 say "starting $validators validator(s) and $trainers trainer(s); logs are in $logs"
-start validator-1 "$trainer" --role validator --dev-account alice --base-path "$work/validator-1" --workers 1 --data "$data"
+start validator-1 "$trainer" --role validator --dev-account alice --base-path "$work/validator-1" --workers 1 --data "$data" \
+    "${model[@]}"
 for ((i = 2; i <= validators; i++)); do
     start "validator-$i" "$trainer" --role validator --dev-account "validator-$i" --base-path "$work/validator-$i" --workers 1
 done

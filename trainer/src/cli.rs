@@ -15,6 +15,8 @@ Examples:
   pol-trainer --tier auto --dev-account trainer-1        join a local dev chain as a trainer
   pol-trainer --role validator --dev-account alice       check and attest the work of trainers
   pol-trainer data ingest --input texts --out data       turn a folder of texts into shards
+  pol-trainer model import org/name --out model          start from a pretrained model
+  pol-trainer generate --model model 'Once upon'         continue a text with it
   pol-trainer status --watch                             follow rounds and the model
   pol-trainer data trace 0/17                            where a shard comes from and what it did to the model
   pol-trainer verify-head                                replay the model's history and compare its hash";
@@ -53,6 +55,11 @@ pub enum Command {
     /// Make, read or set the recipe that everybody trains by.
     #[command(subcommand)]
     Recipe(RecipeCommand),
+    /// Import a pretrained model, or show one that was imported.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Write text with a model.
+    Generate(crate::commands::generate::GenerateOptions),
     /// Show the round, the model and the members.
     Status(StatusOptions),
     /// Make or show the key of an account.
@@ -180,6 +187,9 @@ pub struct RunOptions {
     /// Folder made by `data ingest` whose shards to serve to others.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Folder made by `model import` whose parameters to serve to others. One member has to, where the recipe starts from them.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
 }
 
 fn gibibytes(text: &str) -> Result<f64, String> {
@@ -335,15 +345,88 @@ impl From<KindOption> for SourceKind {
 }
 
 #[derive(Subcommand)]
+pub enum ModelCommand {
+    /// Turn a pretrained checkpoint into a model that training can start from and text be generated with.
+    Import(ImportOptions),
+    /// Show an imported model: its architecture, tokenizer, root, and what became of each tensor.
+    Show(ShowOptions),
+}
+
+const IMPORTS: &str = "\
+The families that can be imported are GPT-2 (DialoGPT too), GPT-Neo, GPT-J and LLaMA; from GGUF, LLaMA and GPT-2. The \
+architecture is read from the checkpoint. What a checkpoint asks for and the model cannot do is named and refused, never \
+approximated.
+
+Examples:
+  pol-trainer model import ~/models/gpt2 --out gpt2
+      a folder with config.json and model.safetensors
+  pol-trainer model import SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
+      a GGUF file, its tokenizer inside
+  pol-trainer model import openai-community/gpt2 --out gpt2
+      a model on the hub
+  pol-trainer model import org/name@v1.0 --file model.Q8_0.gguf --out m
+      one file of a model on the hub at a revision
+
+The folder holds model.safetensors (canonical names and order), spec.json, tokenizer.json and report.json, which lists what \
+became of every tensor. The root that is printed is the BLAKE3 of the parameters, the name that a chain knows the model by.
+
+Environment:
+  HF_ENDPOINT   hub to fetch from [default: https://huggingface.co]
+  HF_TOKEN      access token for models that are not public
+  POL_CACHE     fetched files are kept in its folder hub [default: ~/.cache/pol]";
+
+#[derive(Args)]
+#[command(after_help = IMPORTS)]
+pub struct ImportOptions {
+    /// Hugging Face folder, .gguf file, or the name of a model on the hub.
+    #[arg(value_name = "DIR|FILE.gguf|ORG/NAME[@REVISION]")]
+    pub source: String,
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// On the hub, the GGUF file to take.
+    #[arg(long, value_name = "NAME.gguf")]
+    pub file: Option<String>,
+    /// A tokenizer.json to take in place of the checkpoint's own tokenizer.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// Replace a model that was imported into the folder before.
+    #[arg(long)]
+    pub force: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ShowOptions {
+    /// Folder made by `model import`.
+    #[arg(value_name = "DIR")]
+    pub model: PathBuf,
+    /// List what became of each tensor.
+    #[arg(long)]
+    pub tensors: bool,
+    /// Read the weights too, and check them and the tokenizer against the report.
+    #[arg(long)]
+    pub verify: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
 pub enum RecipeCommand {
     /// Write a recipe for an ingested folder.
     New {
         /// Folder made by `data ingest`.
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
-        /// Size of the model.
+        /// Size of the model and of leases.
         #[arg(long, value_enum, default_value = "demo")]
         preset: crate::commands::recipe::Preset,
+        /// Folder made by `model import`: start from its parameters instead of from noise. The preset then decides about leases only.
+        #[arg(long, value_name = "DIR")]
+        model: Option<PathBuf>,
         /// Replays may differ by this many millionths of what a segment changes, so that everybody may train with the fastest kernels:
         /// the native profile. `pol-trainer calibrate` measures which. Without it, replays have to be equal to the bit.
         #[arg(long, value_name = "MILLIONTHS")]
@@ -430,6 +513,9 @@ impl From<Numerics> for Mode {
 
 #[derive(Args)]
 pub struct BenchOptions {
+    /// Folder made by `model import`: measure how fast this model trains and writes, in place of one of the sizes given.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
     /// Width of the model.
     #[arg(long, default_value_t = 128)]
     pub width: u32,
@@ -460,6 +546,9 @@ pub struct BenchOptions {
     /// Threads of that measurement.
     #[arg(long, hide = true, default_value_t = 1)]
     pub threads: u16,
+    /// Measure how fast a model writes; used by the command itself.
+    #[arg(long, hide = true, requires = "model")]
+    pub write: bool,
     /// Measure what an audit costs; used by the command itself.
     #[arg(long, hide = true)]
     pub audit: bool,

@@ -28,7 +28,7 @@ const VALUE_BYTES: u64 = 4;
 /// Tag of the last model that came from a peer.
 const FETCHED_TAG: &str = "model/fetched";
 /// Tag of a model that was not drawn from a seed: the only start of the history, so it is kept.
-const PRETRAINED_TAG: &str = "model/pretrained";
+pub const PRETRAINED_TAG: &str = "model/pretrained";
 
 /// The parameters of one head.
 #[derive(Clone)]

@@ -3,7 +3,9 @@
 mod bench;
 pub mod calibrate;
 mod data;
+pub mod generate;
 mod keys;
+mod model;
 mod money;
 mod observe;
 pub mod recipe;
@@ -23,6 +25,8 @@ pub async fn run(options: Options) -> Result<()> {
         None => run::run(options.run, Honest).await,
         Some(Command::Data(command)) => data::run(command).await,
         Some(Command::Recipe(command)) => recipe::run(command).await,
+        Some(Command::Model(command)) => model::run(command).await,
+        Some(Command::Generate(options)) => generate::run(options).await,
         Some(Command::Status(options)) => status::run(options).await,
         Some(Command::Keys(command)) => keys::run(command),
         Some(Command::Bench(options)) => bench::run(&options),

@@ -1,17 +1,22 @@
 //! Recipes: made for a folder of data, shown, and set by governance.
 
 use crate::cli::RecipeCommand;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use pol_chain::{Call, Chain};
 use pol_data::Ingested;
+use pol_model::import::describe;
 use pol_primitives::{
     Hash, MILLION,
     audit::AuditConfig,
-    model::{Gpt2Spec, ModelSpec},
+    model::ModelSpec,
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
     round::RoundConfig,
 };
+use std::path::Path;
+
+/// How many times smaller the learning rate of a model is that starts from an imported one.
+const FINE_TUNING: u64 = 10;
 
 /// Sizes of a model and of the work of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,9 +29,12 @@ pub enum Preset {
 
 pub async fn run(command: RecipeCommand) -> Result<()> {
     match command {
-        RecipeCommand::New { data, preset, tolerance, out } => {
+        RecipeCommand::New { data, preset, model, tolerance, out } => {
             let data = Ingested::read(&data)?;
             let mut recipe = recipe(preset.sizes(&data), data.tokenizer);
+            if let Some(folder) = &model {
+                start_from(&mut recipe, &data, folder)?;
+            }
             if let Some(tolerance) = tolerance {
                 recipe.numerics = Numerics::Native { tolerance };
             }
@@ -117,7 +125,7 @@ pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
     let Sizes { vocabulary, width, layers, heads, sequence, shard_tokens, tiers, segments } = sizes;
     let feed_forward = width.saturating_mul(4);
     Recipe {
-        model: ModelSpec::Gpt2(Gpt2Spec { vocabulary, width, layers, heads, feed_forward, context: sequence.into() }),
+        model: ModelSpec::gpt2(vocabulary, width, layers, heads, feed_forward, sequence.into()),
         tokenizer,
         // Everybody may know where the model starts; what must not be known in advance is the data.
         seed: *blake3::hash(b"pol initial model").as_bytes(),
@@ -138,6 +146,30 @@ pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
         segments,
         numerics: Numerics::Exact,
     }
+}
+
+/// Has `recipe` start from the imported model in `folder` instead of from noise.
+fn start_from(recipe: &mut Recipe, data: &Ingested, folder: &Path) -> Result<()> {
+    let (spec, report) = describe(folder)?;
+    let own = report
+        .tokenizer
+        .as_ref()
+        .with_context(|| format!("{} has no tokenizer, so no text can be made for it", folder.display()))?;
+    ensure!(
+        own.hash == data.tokenizer,
+        "the data was cut by another tokenizer than the model's: ingest it again with --tokenizer {}",
+        folder.join(pol_data::TOKENIZER_FILE).display()
+    );
+    ensure!(
+        u32::from(data.sequence) <= spec.context,
+        "sequences of {} tokens are longer than the model's context of {}: ingest the data again with a smaller --sequence",
+        data.sequence,
+        spec.context
+    );
+    (recipe.model, recipe.pretrained) = (spec, Some(report.root));
+    // What is known already is lost at the rate that noise is trained at.
+    recipe.schedule.peak /= FINE_TUNING;
+    Ok(())
 }
 
 #[cfg(test)]

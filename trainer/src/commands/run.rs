@@ -4,7 +4,8 @@ use crate::{
     cli::{RoleOption, RunOptions},
     conduct::Conduct,
     failure::{Failure, explain},
-    peer::{Peer, name},
+    model::PRETRAINED_TAG,
+    peer::{Peer, name, short},
     roles::{
         self,
         trainer::{Trainer, Work},
@@ -15,6 +16,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow};
 use pol_chain::{Chain, Signer};
 use pol_data::ShardFolder;
+use pol_engine::parameters_to_bytes;
 use pol_primitives::{Hash, peer::Role};
 use std::{
     path::{Path, PathBuf},
@@ -84,6 +86,9 @@ async fn take_part<C: Conduct>(peer: &Peer, first_block: &Hash, signer: &Signer,
     if let Some(folder) = &options.data {
         serve(peer, folder).await?;
     }
+    if let Some(folder) = &options.model {
+        serve_model(peer, folder.clone()).await?;
+    }
     let role = match options.role {
         RoleOption::Trainer => Role::Trainer,
         RoleOption::Validator => Role::Validator,
@@ -139,6 +144,14 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
         .with_context(|| format!("cannot read {}; make the folder again with `pol-trainer data ingest`", tokenizer.display()))?;
     peer.swarm.add(bytes.into(), "served/tokenizer").await?;
     tracing::info!("serving {count} shards of {}", folder.display());
+    Ok(())
+}
+
+/// Makes the parameters of an imported model available to peers.
+async fn serve_model(peer: &Peer, folder: PathBuf) -> Result<()> {
+    let model = tokio::task::spawn_blocking(move || pol_model::import::load(&folder)).await??;
+    peer.swarm.add(parameters_to_bytes(&model.parameters).into(), PRETRAINED_TAG).await?;
+    tracing::info!("serving the imported model {}", short(&model.root));
     Ok(())
 }
 
