@@ -272,11 +272,11 @@ fn a_network_trains_one_model_and_survives_its_members() {
     assert_eq!(traced["source"]["address"], "local");
 
     // A trainer that loses power while one of its updates is audited, most likely with a lease, goes on where it was.
-    first.wait_for("shows audit", first.log().matches("shows audit").count(), 90);
-    let (opened, before) = (first.log().matches("opened the ends").count(), head_round(&network.status().unwrap()));
+    first.wait_for("the starts of segments", first.log().matches("the starts of segments").count(), 90);
+    let (opened, before) = (first.log().matches("the ends of segments").count(), head_round(&network.status().unwrap()));
     first.kill();
     let first = network.member("trainer-1", &["--tier", "whale"]);
-    first.wait_for("opened the ends", opened, 90);
+    first.wait_for("the ends of segments", opened, 90);
     let processes = [&node, &validator, &first, &second];
     network.wait("the head moves after a trainer was killed", 150, &processes, |status| head_round(status) > before + 1);
 
