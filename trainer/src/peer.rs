@@ -65,14 +65,7 @@ impl Peer {
             }
             // An authority does all that a validator does.
             Some(member) if member.role == role || (role.attests() && member.role.attests()) => {
-                // Penalties use a bond up; below its minimum it stops counting sooner or later. Until then it serves as it is.
-                let amount = member.role.minimum_bond().saturating_sub(member.bond);
-                if amount > 0 {
-                    match submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await? {
-                        true => tracing::info!("filled the bond up to its minimum"),
-                        false => tracing::warn!("the bond is below its minimum and could not be filled up; see to the balance"),
-                    }
-                }
+                self.fill_bond(signer, member).await?;
             }
             Some(member) => {
                 return Err(Failure::fatal(anyhow!(
@@ -90,6 +83,19 @@ impl Peer {
         }
         let member = self.chain.member(&account).await?;
         member.ok_or_else(|| Failure::passing(anyhow!("the bond is not on the best chain yet")))
+    }
+
+    /// Fills the bond of `member`, the signer's, up to its minimum. Penalties use it up, and below the minimum it stops counting sooner or
+    /// later; until then it serves as it is.
+    pub async fn fill_bond(&self, signer: &Signer, member: &Member<AccountId>) -> Result<()> {
+        let amount = member.role.minimum_bond().saturating_sub(member.bond);
+        if amount > 0 {
+            match submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await? {
+                true => tracing::info!("filled the bond up to its minimum"),
+                false => tracing::warn!("the bond is below its minimum and could not be filled up; see to the balance"),
+            }
+        }
+        Ok(())
     }
 
     /// Endpoints of all members, those of `first` before the others.

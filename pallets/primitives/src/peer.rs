@@ -46,6 +46,14 @@ impl Role {
         }
     }
 
+    /// Whether a bond of this size still lets it be exercised. For trainers that is nine tenths of the smallest bond, so that the small
+    /// penalties of a slow or interrupted machine do not put them out at once.
+    pub const fn is_backed_by(self, bond: Balance) -> bool {
+        let minimum = self.minimum_bond();
+        let spare = if matches!(self, Self::Trainer) { minimum / 10 } else { 0 };
+        bond >= minimum.saturating_sub(spare)
+    }
+
     /// Whether it attests heads.
     pub const fn attests(self) -> bool {
         matches!(self, Self::Validator | Self::Authority)

@@ -35,12 +35,9 @@ impl Ledger {
         if self.free_at.is_none() { self.bond } else { 0 }
     }
 
-    /// Whether the role may be exercised: it lasts, and slashes have left enough of its bond. For trainers that is nine tenths
-    /// of the smallest bond, so that the small penalties of a slow or interrupted machine do not put it out at once.
+    /// Whether the role may be exercised: it lasts, and slashes have left enough of its bond.
     pub fn is_bonded(&self) -> bool {
-        let minimum = self.role.minimum_bond();
-        let spare = if self.role == Role::Trainer { minimum.checked_div(10).unwrap_or(0) } else { 0 };
-        self.active_bond() >= minimum.saturating_sub(spare)
+        self.role.is_backed_by(self.active_bond())
     }
 
     /// Whether it stands for election.

@@ -1,7 +1,7 @@
 //! Answers for a trainer's updates until they are settled: shows the states that audits start from, opens ends, and learns what
 //! became of them.
 
-use super::{Background, Role, auditor::settle, rewards::Rewards};
+use super::{Background, Role, all_at_once, auditor::settle, rewards::Rewards};
 use crate::{
     conduct::Conduct,
     data::{ShardReader, lease_tag},
@@ -10,11 +10,10 @@ use crate::{
     state::{Journal, StateFolder},
 };
 use anyhow::anyhow;
-use futures::future::join_all;
 use pol_chain::{AccountId, Call, Signer};
 use pol_engine::{Job, LeaseData, Trace, TrainingState, native};
 use pol_primitives::{
-    Hash,
+    Balance, Hash,
     audit::{Audit, AuditId, Case, OpenedEnd, Served, Stage},
     lease::Lease,
     recipe::{Numerics, Recipe},
@@ -134,7 +133,8 @@ impl<C: Conduct> Answers<C> {
             }
             let data = ShardReader::new(peer.clone()).lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
             let (state, data) = (peer.state.clone(), conduct.data(&recipe, data));
-            let states = Arc::new(States { account, workers, state, conduct, recipe, lease, data, journal });
+            let trace = Trace::from_leaves(journal.leaves).ok_or_else(no_start)?;
+            let states = Arc::new(States { account, workers, state, conduct, recipe, lease, data, trace });
             let _alone = alone.lock().await;
             if stage == Stage::Open {
                 return states.open(peer, id, &case, seed).await;
@@ -163,8 +163,16 @@ impl<C: Conduct> Answers<C> {
                 continue;
             }
             let history = chain.history(round).await?;
-            if let Some((_, settled)) = history.iter().find(|(trainer, _)| *trainer == account) {
-                self.tell(round, settled).await?;
+            let settled = history.iter().find(|(trainer, _)| *trainer == account).map(|(_, settled)| settled);
+            let member = self.peer.chain.member(&account).await?;
+            if let Some(settled) = settled {
+                Self::tell(round, settled, member.as_ref().map_or(0, |member| member.bond));
+            }
+            // What may happen to anybody is made good. Whoever is taken for a cheat should find out why first.
+            if settled.is_none_or(|settled| settled.outcome != Outcome::Invalid)
+                && let Some(member) = member
+            {
+                self.peer.fill_bond(&self.signer, &member).await?;
             }
             self.peer.swarm.release(&lease_tag(nonce)).await?;
             self.peer.state.forget(nonce)?;
@@ -172,8 +180,7 @@ impl<C: Conduct> Answers<C> {
         Ok(())
     }
 
-    async fn tell(&self, round: u32, settled: &Settled) -> Result<()> {
-        let bond = self.peer.chain.member(&self.account()).await?.map_or(0, |member| member.bond);
+    fn tell(round: u32, settled: &Settled, bond: Balance) {
         match settled.outcome {
             Outcome::Valid => tracing::info!(
                 "round {round}: the audit found the update valid: it improves text that nobody was assigned by {:.6} ± {:.6} nats \
@@ -200,7 +207,6 @@ impl<C: Conduct> Answers<C> {
             // Told when the lease was concluded.
             Outcome::NoShow | Outcome::Excluded => {}
         }
-        Ok(())
     }
 }
 
@@ -218,15 +224,11 @@ impl<C: Conduct> Role for Answers<C> {
                 }
             }
         }
-        // At the same time: each submission waits for a block.
-        let act = async |(id, audit, case, due): (_, &Audit<_>, _, _)| (id, audit.stage, self.act(id, audit, case, due).await);
-        for (id, stage, done) in join_all(due.into_iter().map(act)).await {
-            match done {
-                Ok(making) => self.making.extend(making.map(|making| (id, (stage, making)))),
-                // One that cannot go on now does not hold up the others.
-                Err(failure) => failure.pass()?,
-            }
-        }
+        let act = async |(id, audit, case, due): (_, &Audit<_>, _, _)| {
+            Ok(self.act(id, audit, case, due).await?.map(|making| (id, (audit.stage, making))))
+        };
+        let making = all_at_once(due.into_iter().map(act)).await?;
+        self.making.extend(making.into_iter().flatten());
         self.learn(&audits, overview).await?;
         self.rewards.step(overview).await
     }
@@ -258,43 +260,44 @@ struct States<C> {
     recipe: Recipe,
     lease: Lease,
     data: LeaseData,
-    journal: Journal,
+    trace: Trace,
 }
 
 impl<C: Conduct> States<C> {
     /// Makes the states at `leaves` available to peers.
     async fn serve(self: &Arc<Self>, peer: &Peer, leaves: Vec<u16>) -> Result<Vec<Served>> {
-        let trace = Trace::from_leaves(self.journal.leaves.clone()).ok_or_else(no_start)?;
         let mut served = Vec::with_capacity(leaves.len());
         for leaf in leaves {
-            let this = self.clone();
-            let (state, blobs) = tokio::task::spawn_blocking(move || {
-                let state = this.at(leaf)?;
-                let blobs = state.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
-                Ok::<_, Failure>((state.served(leaf), blobs))
-            })
-            .await??;
-            let proof = trace.proof(leaf.into()).filter(|_| trace.leaves().get(usize::from(leaf)) == Some(&state.digest()));
-            let proof = proof.ok_or_else(|| {
-                Failure::passing(anyhow!(
-                    "the state after {leaf} segments is not the one that was committed to, and cannot be shown"
-                ))
-            })?;
-            peer.swarm.add_all(blobs, &lease_tag(self.lease.nonce)).await?;
-            served.push(Served { state, proof });
+            served.push(self.show(peer, leaf).await?.1);
         }
         Ok(served)
+    }
+
+    /// Makes the state at `leaf` available to peers.
+    async fn show(self: &Arc<Self>, peer: &Peer, leaf: u16) -> Result<(TrainingState, Served)> {
+        let this = self.clone();
+        let (full, state, blobs) = tokio::task::spawn_blocking(move || {
+            let full = this.at(leaf)?;
+            let (state, blobs) = (full.served(leaf), full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect());
+            Ok::<_, Failure>((full, state, blobs))
+        })
+        .await??;
+        let committed = self.trace.leaves().get(usize::from(leaf)) == Some(&state.digest());
+        let proof = self.trace.proof(leaf.into()).filter(|_| committed).ok_or_else(|| {
+            Failure::passing(anyhow!("the state after {leaf} segments is not the one that was committed to, and cannot be shown"))
+        })?;
+        peer.swarm.add_all(blobs, &lease_tag(self.lease.nonce)).await?;
+        Ok((full, Served { state, proof }))
     }
 
     /// What opens the ends of the drawn segments under the native profile, once peers can fetch their states.
     async fn open(self: Arc<Self>, peer: Peer, id: AuditId, case: &Case<AccountId>, seed: Hash) -> Result<Call> {
         let mut ends = Vec::new();
-        for (Served { state, proof }, segment) in
-            self.serve(&peer, case.opened_leaves()).await?.into_iter().zip(case.segments.iter().copied())
-        {
+        for (leaf, segment) in case.opened_leaves().into_iter().zip(case.segments.iter().copied()) {
+            let (end, Served { state, proof }) = self.show(&peer, leaf).await?;
             let this = self.clone();
             let sketch = tokio::task::spawn_blocking(move || {
-                let (start, end) = (this.at(segment)?, this.at(state.leaf)?);
+                let start = this.at(segment)?;
                 Ok::<_, Failure>(native::sketch(&this.recipe.model, &seed, &this.account, segment, &start, &end)?)
             });
             ends.push((SketchedEnd { state, sketch: sketch.await?? }, proof));

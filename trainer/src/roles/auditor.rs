@@ -4,7 +4,7 @@
 //! it committed to.
 
 use super::{
-    Background, Role,
+    Background, Role, all_at_once,
     evidence::{Seats, Turns, audit_tag},
     rewards::Rewards,
 };
@@ -14,7 +14,7 @@ use crate::{
     peer::{Peer, submit_housekeeping},
 };
 use anyhow::anyhow;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_primitives::{
     BoundedVec, Hash,
@@ -229,15 +229,9 @@ impl<C: Conduct> Role for Auditor<C> {
                     Err(failure) => failure.pass()?,
                 }
             }
-            // At the same time: each submission waits for a block.
-            let act = async |(id, audit, due)| (id, self.act(id, audit, due).await);
-            for (id, done) in join_all(due.into_iter().map(act)).await {
-                match done {
-                    Ok(begun) => self.begun.extend(begun.map(|begun| (id, begun))),
-                    // One that cannot go on now does not hold up the others.
-                    Err(failure) => failure.pass()?,
-                }
-            }
+            let act = async |(id, audit, due)| Ok(self.act(id, audit, due).await?.map(|begun| (id, begun)));
+            let begun = all_at_once(due.into_iter().map(act)).await?;
+            self.begun.extend(begun.into_iter().flatten());
         }
         self.forget(&audits.iter().map(|(id, _)| *id).collect()).await?;
         self.rewards.step(overview).await

@@ -22,8 +22,9 @@ use pol_primitives::{
     submission::Opened,
 };
 use pol_swarm::SwarmError;
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
+    runtime::Handle,
     sync::{Mutex, Semaphore},
     time::timeout,
 };
@@ -63,7 +64,7 @@ struct Material {
     lease: Lease,
     opened: Opened,
     shown: Shown,
-    blobs: HashMap<Hash, Vec<u8>>,
+    blobs: Blobs,
     data: LeaseData,
     base: Arc<Vec<f32>>,
     payload: Payload,
@@ -260,15 +261,14 @@ impl<C: Conduct> Seats<C> {
             submissions.into_iter().find(|(account, _)| *account == trainer).and_then(|(_, submission)| submission.opened);
         let opened = opened.ok_or_else(gone)?;
         let bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
-        let mut blobs = HashMap::new();
+        let blobs = Blobs { peer: self.peer.clone(), trainer, bytes, tag: tag.clone() };
         for hash in pol_engine::bound_blobs(case, &shown) {
-            let blob = match self.peer.blob(&hash, bytes, &[trainer], &tag).await {
+            match blobs.fetch(&hash).await {
                 Err(Failure::Passing(error)) if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) => {
                     return Ok(Gathered::NoState);
                 }
-                blob => blob?,
-            };
-            blobs.insert(hash, blob);
+                fetched => drop(fetched?),
+            }
         }
         let data = shards.lease_data(recipe, &lease.shards, &[trainer], &tag).await?;
         let base = model::fetch(&self.peer, &lease.base_root, recipe, &[trainer], &tag).await?.parameters;
@@ -281,33 +281,55 @@ impl<C: Conduct> Seats<C> {
 impl Gathered {
     /// Replays and measures.
     fn finding(&self, probe: Option<&Probe>, seed: &Hash, workers: usize) -> Result<Finding> {
-        let material = match self {
-            Self::All(material) => material,
-            Self::NoState => return Ok(Finding::Impossible),
-            Self::Missing => return Ok(Finding::Unavailable),
-        };
-        let Material { recipe, case, lease, opened, shown, data, base, payload, .. } = &**material;
-        let job = Job { recipe, lease, account: &case.trainer, data, workers };
-        let replayed = pol_engine::audit(&job, base, case, opened, &shown.states, seed, |hash| material.open(hash))?;
-        let nothing = || Measure { shards: BoundedVec::truncate_from(vec![0; lease.shards.len()]), ..Measure::default() };
-        Ok(replayed.finding(|| probe.map_or_else(|| Ok(nothing()), |probe| pol_engine::score(probe, &job, payload)))?)
+        self.judged(Finding::Impossible, Finding::Unavailable, |material| {
+            let Material { case, opened, shown, base, payload, .. } = material;
+            let job = material.job(workers);
+            let replayed = pol_engine::audit(&job, base, case, opened, &shown.states, seed, |hash| material.open(hash))?;
+            let shards = || BoundedVec::truncate_from(vec![0; job.lease.shards.len()]);
+            let nothing = || Ok(Measure { shards: shards(), ..Measure::default() });
+            Ok(replayed.finding(|| probe.map_or_else(nothing, |probe| pol_engine::score(probe, &job, payload)))?)
+        })
     }
 
     /// Compares what was opened with the states it is of.
     fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
-        let material = match self {
-            Self::All(material) => material,
-            Self::NoState => return Ok(Binding::Other),
-            Self::Missing => return Ok(Binding::Unavailable),
-        };
-        let Material { recipe, case, lease, opened, shown, data, base, .. } = &**material;
-        let job = Job { recipe, lease, account: &case.trainer, data, workers };
-        Ok(pol_engine::bind(&job, base, case, opened, shown, seed, |hash| material.open(hash))?)
+        self.judged(Binding::Other, Binding::Unavailable, |material| {
+            let Material { case, opened, shown, base, .. } = material;
+            Ok(pol_engine::bind(&material.job(workers), base, case, opened, shown, seed, |hash| material.open(hash))?)
+        })
+    }
+
+    fn judged<T>(&self, no_state: T, missing: T, judge: impl FnOnce(&Material) -> Result<T>) -> Result<T> {
+        match self {
+            Self::All(material) => judge(material),
+            Self::NoState => Ok(no_state),
+            Self::Missing => Ok(missing),
+        }
     }
 }
 
 impl Material {
-    fn open(&self, hash: &Hash) -> io::Result<&[u8]> {
-        self.blobs.get(hash).map(Vec::as_slice).ok_or_else(|| io::ErrorKind::NotFound.into())
+    fn job(&self, workers: usize) -> Job<'_> {
+        Job { recipe: &self.recipe, lease: &self.lease, account: &self.case.trainer, data: &self.data, workers }
+    }
+
+    /// The blob with this hash, which is on this machine by now. Called where blocking is no harm.
+    fn open(&self, hash: &Hash) -> io::Result<io::Cursor<Vec<u8>>> {
+        let blob = Handle::current().block_on(self.blobs.fetch(hash));
+        blob.map(io::Cursor::new).map_err(|failure| io::Error::other(failure.to_string()))
+    }
+}
+
+/// The blobs of the states that a trainer shows. Whoever needs one reads it then: all of them are gigabytes where the model is large.
+struct Blobs {
+    peer: Peer,
+    trainer: AccountId,
+    bytes: u64,
+    tag: String,
+}
+
+impl Blobs {
+    async fn fetch(&self, hash: &Hash) -> Result<Vec<u8>> {
+        self.peer.blob(hash, self.bytes, &[self.trainer], &self.tag).await
     }
 }

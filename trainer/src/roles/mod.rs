@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod auditor;
 mod evidence;
+pub mod measurer;
 mod rewards;
 pub mod trainer;
 pub mod validator;
@@ -17,7 +18,7 @@ use crate::{
     peer::{Peer, short},
 };
 use anyhow::{Context, anyhow};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::join_all};
 use pol_chain::AccountId;
 use pol_engine::determinism::{self, Mode};
 use pol_primitives::{
@@ -128,6 +129,19 @@ impl<T> Drop for Background<T> {
     }
 }
 
+/// What each of `work` gives, all at the same time, since every submission waits for a block. Work that cannot go on now holds up
+/// none of the others.
+async fn all_at_once<T>(work: impl IntoIterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    let mut done = Vec::new();
+    for result in join_all(work).await {
+        match result {
+            Ok(result) => done.push(result),
+            Err(failure) => failure.pass()?,
+        }
+    }
+    Ok(done)
+}
+
 /// Ends on Ctrl-C or a request to terminate.
 pub async fn interruption() {
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
@@ -171,10 +185,11 @@ impl Follower {
         Ok(self.recipe.clone())
     }
 
-    /// The model at the head; none before round zero is attested.
+    /// The model at the head, which `recipe` in force may be about to rewrite; none before round zero is attested.
     pub async fn model(&mut self, overview: &Overview<AccountId>, recipe: &Recipe) -> Result<Option<Model>> {
         match &overview.head {
-            Some(head) => self.keeper.at(head, recipe).await.map(Some),
+            Some(head) if head.recipe_hash == recipe.hash() => self.keeper.at(head, recipe).await.map(Some),
+            Some(head) => self.keeper.at(head, &self.peer.recipe(&head.recipe_hash).await?).await.map(Some),
             None => Ok(None),
         }
     }

@@ -137,7 +137,7 @@ fn is_bound<A, R: Read>(
     open: &mut impl FnMut(&Hash) -> IoResult<R>,
 ) -> Result<bool, Error> {
     for (SketchedEnd { state, sketch }, segment) in shown.sketched.iter().zip(&case.segments) {
-        let start = shown.states.iter().find(|state| state.leaf == *segment).ok_or(Error::States)?;
+        let start = at(&shown.states, *segment)?;
         // The chain compares all but the feedback of a fresh start, which has no name.
         if start.carry.steps == 0 && state.carry.feedback != hash(&vec![0.0; base.len()]) {
             return Ok(false);
@@ -152,6 +152,11 @@ fn is_bound<A, R: Read>(
     packs(job, base, opened, states.find(|state| state.leaf == case.of).ok_or(Error::States)?, open)
 }
 
+/// The state among `states` that is leaf `leaf`.
+fn at(states: &[ServedState], leaf: u16) -> Result<&ServedState, Error> {
+    states.iter().find(|state| state.leaf == leaf).ok_or(Error::States)
+}
+
 fn sketch_case<A, R: Read>(
     job: &Job<'_>,
     base: &[f32],
@@ -162,8 +167,7 @@ fn sketch_case<A, R: Read>(
 ) -> Result<Replayed, Error> {
     let mut ends = Vec::with_capacity(case.segments.len());
     for &segment in &case.segments {
-        let start = states.iter().find(|state| state.leaf == segment).ok_or(Error::States)?;
-        let start = TrainingState::from_blobs(start, base.len(), open)?;
+        let start = TrainingState::from_blobs(at(states, segment)?, base.len(), open)?;
         let (end, _) = replay(job, start.clone(), segment)?;
         ends.push(native::sketch(&job.recipe.model, seed, job.account, segment, &start, &end)?);
     }

@@ -9,7 +9,10 @@ use pol_primitives::{
     audit::{Case, ServedState, Shown},
     trace::Carry,
 };
-use std::io::{ErrorKind, Read, Result as IoResult};
+use std::{
+    collections::BTreeSet,
+    io::{ErrorKind, Read, Result as IoResult},
+};
 
 impl TrainingState {
     /// What a trainer shows of this state, which is leaf `leaf` of its trace.
@@ -62,28 +65,21 @@ pub fn state_blobs(served: &ServedState) -> Vec<Hash> {
 /// Hashes of the blobs that [`audit`](crate::audit) opens, each once: whole states where a run of drawn segments starts, and of
 /// the final state what packing reads, parameters and error feedback.
 pub fn audited_blobs<A>(case: &Case<A>, states: &[ServedState]) -> Vec<Hash> {
-    let mut hashes = Vec::new();
-    for state in states {
+    distinct(states.iter().flat_map(|state| {
         let all = state_blobs(state);
-        let read = if state.leaf < case.of { all } else { all.first().into_iter().chain(all.get(3)).copied().collect() };
-        for hash in read {
-            if !hashes.contains(&hash) {
-                hashes.push(hash);
-            }
-        }
-    }
-    hashes
+        if state.leaf < case.of { all } else { all.first().into_iter().chain(all.get(3)).copied().collect() }
+    }))
 }
 
 /// The hashes of the blobs that binding what a trainer opened reads: those of [`audited_blobs`], and the opened ends'.
 pub fn bound_blobs<A>(case: &Case<A>, shown: &Shown) -> Vec<Hash> {
-    let mut hashes = audited_blobs(case, &shown.states);
-    for hash in shown.sketched.iter().flat_map(|end| state_blobs(&end.state)) {
-        if !hashes.contains(&hash) {
-            hashes.push(hash);
-        }
-    }
-    hashes
+    let ends = shown.sketched.iter().flat_map(|end| state_blobs(&end.state));
+    distinct(audited_blobs(case, &shown.states).into_iter().chain(ends))
+}
+
+fn distinct(hashes: impl Iterator<Item = Hash>) -> Vec<Hash> {
+    let mut seen = BTreeSet::new();
+    hashes.filter(|hash| seen.insert(*hash)).collect()
 }
 
 /// The array with this hash, of `expected_len` finite values.
