@@ -6,12 +6,14 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use pol_chain::{Call, Chain, format_account};
-use pol_data::{IngestOptions as Ingest, Ingested, ManifestSummary};
+use pol_data::{EndOfText, IngestOptions as Ingest, Ingested, ManifestSummary};
+use pol_model::import::describe;
 use pol_primitives::{
     MILLION, Ppm,
     data::{ManifestInfo, ShardId, SourceId, Text},
 };
 use serde_json::json;
+use std::path::Path;
 
 pub async fn run(command: DataCommand) -> Result<()> {
     match command {
@@ -25,6 +27,11 @@ fn ingest(options: IngestOptions) -> Result<()> {
     ensure!((0.0..=50.0).contains(&options.held_out), "--held-out is a share in percent, 0 to 50");
     let json = options.json;
     let out = options.out.clone();
+    let end_of_text = match (options.end_of_text, &options.tokenizer) {
+        (Some(name), _) => EndOfText::Named(name),
+        (None, Some(tokenizer)) => ends_beside(tokenizer),
+        (None, None) => EndOfText::Known,
+    };
     let ingested = pol_data::ingest(&Ingest {
         inputs: options.input,
         out: options.out,
@@ -33,21 +40,29 @@ fn ingest(options: IngestOptions) -> Result<()> {
         shard_tokens: options.shard_tokens,
         held_out: (options.held_out / 100.0 * f64::from(MILLION)) as Ppm,
         tokenizer: options.tokenizer,
+        end_of_text,
         force: options.force,
     })?;
     if json {
         println!("{}", serde_json::to_string(&ingested)?);
     } else {
         println!(
-            "{}: {} shards to train on, {} held out, {} tokens each, vocabulary {}",
+            "{}: {} shards to train on, {} held out, {} tokens each, vocabulary {}, {} between texts",
             out.display(),
             ingested.train.shards,
             ingested.held_out.shards,
             ingested.shard_tokens,
-            ingested.vocabulary
+            ingested.vocabulary,
+            ingested.end_of_text
         );
     }
     Ok(())
+}
+
+/// What the model whose folder a tokenizer is in ends its texts with, if it is an imported one.
+fn ends_beside(tokenizer: &Path) -> EndOfText {
+    let model = tokenizer.parent().and_then(|folder| describe(folder).ok());
+    model.map_or(EndOfText::Known, |(_, report)| EndOfText::Model(report.special.end))
 }
 
 async fn register(options: RegisterOptions) -> Result<()> {

@@ -49,22 +49,22 @@ pub struct GenerateOptions {
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
     /// Scores are divided by this; at 0 the best token is taken every time.
-    #[arg(long, default_value_t = 0.7)]
+    #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
     temperature: f32,
     /// Draw from so many of the best tokens; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     top_k: usize,
     /// Draw from the fewest best tokens whose probabilities sum to this.
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     top_p: f32,
     /// Draw from tokens with at least this share of the best one's probability.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
     /// Divide scores of tokens that occurred by this; 1 for no penalty.
-    #[arg(long, default_value_t = 1.1)]
+    #[arg(long, default_value_t = 1.1, allow_negative_numbers = true)]
     repetition_penalty: f32,
     /// Let surprise at its own text lower the temperature, from 0 for not at all to 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     sensitivity: f64,
     /// Fixes every draw. [default: a new one every time]
     #[arg(long, value_name = "N")]
@@ -125,13 +125,38 @@ pub enum DecoderOption {
 
 pub async fn run(options: GenerateOptions) -> Result<()> {
     tokio::task::spawn_blocking(move || {
+        // What is wrong with these is said before a large model is read.
+        let sampling = sampling(&options)?;
+        ensure!((0.0..=1.0).contains(&options.sensitivity), "sensitivity must be from 0 to 1, not {}", options.sensitivity);
         let (model, text, begin) = open(&options)?;
         match model {
-            Either::Native(model) => write(&*model, &text, begin, &options),
-            Either::Torch(model) => write(&*model, &text, begin, &options),
+            Either::Native(model) => write(&*model, &text, begin, sampling, &options),
+            Either::Torch(model) => write(&*model, &text, begin, sampling, &options),
         }
     })
     .await?
+}
+
+/// How tokens are drawn.
+fn sampling(options: &GenerateOptions) -> Result<Sampling> {
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => {
+            let mut bytes = [0; 4];
+            getrandom::fill(&mut bytes)?;
+            u32::from_le_bytes(bytes).into()
+        }
+    };
+    let sampling = Sampling {
+        temperature: options.temperature,
+        top_k: options.top_k,
+        top_p: options.top_p,
+        min_p: options.min_p,
+        repetition_penalty: options.repetition_penalty,
+        seed,
+    };
+    sampling.validate()?;
+    Ok(sampling)
 }
 
 /// A model, by what reads it.
@@ -181,25 +206,10 @@ pub fn threads(asked: Option<u16>) -> Result<usize> {
     })
 }
 
-fn write<M: Model>(model: &M, text: &Text, begin: Option<u32>, options: &GenerateOptions) -> Result<()> {
-    let seed = match options.seed {
-        Some(seed) => seed,
-        None => {
-            let mut bytes = [0; 4];
-            getrandom::fill(&mut bytes)?;
-            u32::from_le_bytes(bytes).into()
-        }
-    };
+fn write<M: Model>(model: &M, text: &Text, begin: Option<u32>, sampling: Sampling, options: &GenerateOptions) -> Result<()> {
     let request = Request {
         max_tokens: options.max_tokens,
-        sampling: Sampling {
-            temperature: options.temperature,
-            top_k: options.top_k,
-            top_p: options.top_p,
-            min_p: options.min_p,
-            repetition_penalty: options.repetition_penalty,
-            seed,
-        },
+        sampling,
         stop: options.stop.iter().map(|stop| stop.replace("\\n", "\n")).collect(),
         tools: options.tools,
         ignore_end: options.ignore_end,

@@ -1,10 +1,14 @@
 //! Pretrained models: imported from other formats and families, and shown.
 
+use super::{adapt, propose};
 use crate::cli::{ImportOptions, ModelCommand, ShowOptions};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use pol_model::import::{Checkpoint, Fate, Hub, HubId, Report, describe, load, may_write};
-use pol_primitives::model::{ModelSpec, Norm, Positions};
+use pol_model::{
+    expert_names,
+    import::{Adaptation, Checkpoint, Fate, Hub, HubId, Report, describe, load, may_write},
+};
+use pol_primitives::model::{Experts, Mind, ModelSpec, Norm, Positions, Superposition};
 use serde_json::json;
 use std::{
     io::IsTerminal,
@@ -16,6 +20,8 @@ pub async fn run(command: ModelCommand) -> Result<()> {
     let work = move || match command {
         ModelCommand::Import(options) => import(&options),
         ModelCommand::Show(options) => show(&options),
+        ModelCommand::Adapt(options) => adapt::run(&options),
+        ModelCommand::Propose(options) => propose::run(&options),
     };
     tokio::task::spawn_blocking(work).await?
 }
@@ -53,7 +59,7 @@ fn fetch(id: &HubId, options: &ImportOptions) -> Result<PathBuf> {
 }
 
 /// Progress for people who watch.
-fn bar(json: bool, template: &str) -> ProgressBar {
+pub(super) fn bar(json: bool, template: &str) -> ProgressBar {
     if json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -77,7 +83,9 @@ fn show(options: &ShowOptions) -> Result<()> {
     }
     print(&spec, &report);
     if options.tensors {
-        let width = report.tensors.iter().map(|tensor| tensor.name.len()).max().context("the report lists no tensors")?;
+        let width = report.tensors.iter().map(|tensor| tensor.name.len()).max();
+        let width = width
+            .context("what became of a checkpoint's tensors is told by the model that was imported, not by one adapted since")?;
         for tensor in &report.tensors {
             let fate = match tensor.fate {
                 Fate::Mapped => "mapped to",
@@ -91,13 +99,55 @@ fn show(options: &ShowOptions) -> Result<()> {
             println!("{:width$} {:?} {} {fate} {to}{note}", tensor.name, tensor.shape, tensor.encoding);
         }
     }
+    report.adapted.iter().for_each(print_adaptation);
     if options.verify {
-        println!("the weights and the tokenizer are as they were imported");
+        println!("the weights and the tokenizer are as they were written");
     }
     Ok(())
 }
 
-fn print(spec: &ModelSpec, report: &Report) {
+/// Names of a model's experts: those that it was given with them, or else numbers.
+pub(super) fn experts(spec: &ModelSpec, report: &Report) -> Vec<String> {
+    let rewrites: Vec<_> = report.adapted.iter().flat_map(|adaptation| adaptation.rewrites.iter().copied()).collect();
+    let count = usize::from(spec.experts.map_or(0, |experts| experts.count));
+    Some(expert_names(&rewrites))
+        .filter(|names| names.len() == count)
+        .unwrap_or_else(|| (0..count).map(|index| index.to_string()).collect())
+}
+
+/// What was done to a model.
+pub(super) fn print_adaptation(adaptation: &Adaptation) {
+    let sizes = &adaptation.sizes;
+    println!("adapted from the model 0x{}", hex::encode(adaptation.from));
+    for change in &sizes.changes {
+        println!("  {} from {} to {}: {}", change.of, change.from, change.to, change.rule);
+    }
+    if sizes.changes.iter().any(|change| change.of == "layers") {
+        let blocks = sizes.blocks.iter().map(|(index, silent)| format!("{index}{}", if *silent { " (silent)" } else { "" }));
+        println!("  blocks are made of {}", blocks.collect::<Vec<_>>().join(", "));
+    }
+    if !sizes.added.is_empty() {
+        println!("  added {} tensors: {}", sizes.added.len(), shortened(&sizes.added));
+    }
+    println!(
+        "  {} values are kept, {} start fresh, {} are zero",
+        HumanCount(sizes.kept),
+        HumanCount(sizes.fresh),
+        HumanCount(sizes.zero)
+    );
+    for rewrite in &adaptation.rewrites {
+        println!("  rewritten: {}", json!(rewrite));
+    }
+}
+
+/// The first few of `names`.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
+}
+
+pub(super) fn print(spec: &ModelSpec, report: &Report) {
     let norm = match spec.norm {
         Norm::Layer { .. } => "LayerNorm",
         Norm::Rms { .. } => "RMSNorm",
@@ -125,16 +175,31 @@ fn print(spec: &ModelSpec, report: &Report) {
         spec.vocabulary,
         if spec.tied { "tied to the embedding" } else { "of its own" }
     );
+    if let Some(Experts { count, active, .. }) = spec.experts {
+        println!("  {count} experts in each block, {active} of them active: {}", experts(spec, report).join(", "));
+    }
+    let Mind { superposition, introspection, second_pass } = spec.mind;
+    if let Some(Superposition { branches, rank }) = superposition {
+        println!("  superposition of {branches} branches of rank {rank}");
+    }
+    if introspection {
+        println!(
+            "  introspection, {}",
+            if second_pass > 0 { format!("second pass of the last {second_pass} blocks") } else { "no second pass".into() }
+        );
+    }
     let count = |fates: &[Fate]| report.tensors.iter().filter(|tensor| fates.contains(&tensor.fate)).count();
-    println!(
-        "  {} tensors: {} mapped, {} transposed, {} fused, {} left; {} were quantised",
-        report.tensors.len(),
-        count(&[Fate::Mapped]),
-        count(&[Fate::Transposed]),
-        count(&[Fate::Fused, Fate::FusedTransposed]),
-        count(&[Fate::Left]),
-        report.tensors.iter().filter(|tensor| tensor.dequantised).count()
-    );
+    if !report.tensors.is_empty() {
+        println!(
+            "  {} tensors: {} mapped, {} transposed, {} fused, {} left; {} were quantised",
+            report.tensors.len(),
+            count(&[Fate::Mapped]),
+            count(&[Fate::Transposed]),
+            count(&[Fate::Fused, Fate::FusedTransposed]),
+            count(&[Fate::Left]),
+            report.tensors.iter().filter(|tensor| tensor.dequantised).count()
+        );
+    }
     match &report.tokenizer {
         Some(tokenizer) => println!("  tokenizer of {} entries, 0x{}", tokenizer.entries, hex::encode(tokenizer.hash)),
         None => println!("  no tokenizer"),

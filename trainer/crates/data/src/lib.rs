@@ -23,7 +23,7 @@ mod tokenizer;
 
 pub use error::DataError;
 pub use shards::{ManifestSummary, ShardFolder, body_hashes, decode_shard};
-pub use tokenizer::{END_OF_TEXT, SMALLEST_VOCABULARY, Tokenizer};
+pub use tokenizer::{END_OF_TEXT, EndOfText, SMALLEST_VOCABULARY, Tokenizer};
 
 use corpus::{Block, Corpus, Counts};
 use error::At;
@@ -68,6 +68,8 @@ pub struct IngestOptions {
     pub held_out: Ppm,
     /// A `tokenizer.json` to use instead of learning one.
     pub tokenizer: Option<PathBuf>,
+    /// Which of its tokens to put between texts; one that is learned has [`END_OF_TEXT`].
+    pub end_of_text: EndOfText,
     /// Replace an earlier ingestion in `out` that had other inputs or options.
     pub force: bool,
 }
@@ -94,6 +96,10 @@ impl IngestOptions {
             Some(tokenizer) => hasher.update(&[1]).update(&tokenizer.hash()),
             None => hasher.update(&[0]).update(&self.vocabulary.to_le_bytes()),
         };
+        // The usual end goes without saying, as it did before there were others.
+        if let Some(end) = tokenizer.map(Tokenizer::end_of_text_name).filter(|&end| end != END_OF_TEXT) {
+            hasher.update(&[2]).update(&(end.len() as u64).to_le_bytes()).update(end.as_bytes());
+        }
         hasher.update(&self.sequence.to_le_bytes()).update(&self.shard_tokens.to_le_bytes()).update(&self.held_out.to_le_bytes());
         for hash in corpus.hashes() {
             hasher.update(hash);
@@ -113,6 +119,9 @@ pub struct Ingested {
     pub tokenizer: Hash,
     /// Entries of its vocabulary.
     pub vocabulary: u32,
+    /// The token that stands between texts.
+    #[serde(default = "usual_end")]
+    pub end_of_text: String,
     /// Tokens of a training sequence.
     pub sequence: u16,
     /// Tokens each shard trains on.
@@ -133,6 +142,11 @@ pub struct Ingested {
     pub invalid: u64,
     /// Tokens of the text, with those that filled no shard.
     pub tokens: u64,
+}
+
+/// The end of text of records that do not name one.
+fn usual_end() -> String {
+    END_OF_TEXT.into()
 }
 
 impl Ingested {
@@ -158,7 +172,7 @@ pub fn ingest(options: &IngestOptions) -> Result<Ingested, DataError> {
 
 fn run(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingested, DataError> {
     options.validate()?;
-    let given = options.tokenizer.as_deref().map(Tokenizer::load).transpose()?;
+    let given = options.tokenizer.as_deref().map(|path| Tokenizer::load(path, &options.end_of_text)).transpose()?;
     progress.set_message("reading");
     let corpus = Corpus::open(&options.inputs)?;
     let request = options.digest(&corpus, given.as_ref());
@@ -217,7 +231,8 @@ fn earlier(options: &IngestOptions, request: &Hash) -> Result<Option<Ingested>, 
 }
 
 fn intact(out: &Path, ingested: &Ingested) -> Result<bool, DataError> {
-    Ok(Tokenizer::load(&out.join(TOKENIZER_FILE))?.hash() == ingested.tokenizer
+    let tokenizer = out.join(TOKENIZER_FILE);
+    Ok(blake3::hash(&fs::read(&tokenizer).at("read the tokenizer", &tokenizer)?) == ingested.tokenizer
         && ShardFolder::open(&out.join(TRAIN))?.summary() == &ingested.train
         && ShardFolder::open(&out.join(HELD_OUT))?.summary() == &ingested.held_out)
 }
@@ -293,6 +308,7 @@ fn tokenise(
         request,
         tokenizer: tokenizer.hash(),
         vocabulary: tokenizer.vocabulary(),
+        end_of_text: tokenizer.end_of_text_name().into(),
         sequence: options.sequence,
         shard_tokens: options.shard_tokens,
         tokens: train.tokens + held_out.tokens,
@@ -346,6 +362,7 @@ mod tests {
             shard_tokens: 64,
             held_out: 100_000,
             tokenizer: None,
+            end_of_text: EndOfText::Known,
             force: false,
         };
         (folder, options)
@@ -387,7 +404,7 @@ mod tests {
         let ingested = run(&options).unwrap();
         let out = &options.out;
         assert_eq!((ingested.documents, ingested.duplicate_blocks, ingested.vocabulary), (3, 0, 400));
-        let tokenizer = Tokenizer::load(&out.join(TOKENIZER_FILE)).unwrap();
+        let tokenizer = Tokenizer::load(&out.join(TOKENIZER_FILE), &EndOfText::Known).unwrap();
         assert_eq!(tokenizer.hash(), ingested.tokenizer);
 
         let mut blocks = [Vec::new(), Vec::new()];
@@ -452,6 +469,40 @@ mod tests {
         assert_eq!((second.tokenizer, second.train, second.held_out), (first.tokenizer, first.train, first.held_out));
         assert_ne!(second.request, first.request);
         assert_eq!(fs::read(options.out.join(TOKENIZER_FILE)).unwrap(), fs::read(path).unwrap());
+    }
+
+    #[test]
+    fn a_given_tokenizer_may_end_texts_in_its_own_way() {
+        let (folder, mut options) = corpus();
+        let first = run(&options).unwrap();
+        let json = fs::read_to_string(options.out.join(TOKENIZER_FILE)).unwrap();
+        let path = folder.path().join("other.json");
+        let given = |options: &IngestOptions, end: &str, out: &str| IngestOptions {
+            tokenizer: Some(path.clone()),
+            end_of_text: EndOfText::Named(end.into()),
+            out: folder.path().join(out),
+            ..options.clone()
+        };
+        // Not a name that is known: it has to be given, and is then as good as any.
+        fs::write(&path, json.replace(END_OF_TEXT, "[DONE]")).unwrap();
+        let named = given(&options, "[DONE]", "named");
+        let unnamed = IngestOptions { end_of_text: EndOfText::Known, ..named.clone() };
+        assert!(run(&unnamed).unwrap_err().to_string().contains("--end-of-text"));
+        let second = run(&named).unwrap();
+        assert_eq!((second.end_of_text.as_str(), second.train), ("[DONE]", first.train));
+        assert_eq!(run(&named).unwrap(), second);
+
+        // The usual end needs no name, and records that name none had it.
+        fs::write(&path, json).unwrap();
+        options = given(&options, END_OF_TEXT, "usual");
+        let usual = run(&options).unwrap();
+        assert_eq!(usual.train, first.train);
+        let record = options.out.join(RECORD_FILE);
+        let before = fs::read_to_string(&record).unwrap().replace("  \"end_of_text\": \"<|endoftext|>\",\n", "");
+        assert!(!before.contains("end_of_text"));
+        fs::write(&record, before).unwrap();
+        assert_eq!(run(&options).unwrap(), usual);
+        assert_eq!(run(&IngestOptions { end_of_text: EndOfText::Known, ..options.clone() }).unwrap(), usual);
     }
 
     #[test]

@@ -9,8 +9,12 @@ use tokenizers::{
     pre_tokenizers::byte_level::ByteLevel,
 };
 
-/// The token between texts that have nothing to do with each other.
+/// The token between texts that have nothing to do with each other, of tokenizers that are learned.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// What other tokenizers call it, those of GPT-2, LLaMA 3, LLaMA 2 and Gemma first.
+const TEXT_ENDS: [&str; 4] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>"];
+/// What the end of a turn in a conversation is called, which has to do where nothing ends a text.
+const TURN_ENDS: [&str; 5] = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>", "<|eom_id|>"];
 /// Fewest entries of a vocabulary: the bytes and [`END_OF_TEXT`].
 pub const SMALLEST_VOCABULARY: u32 = 257;
 /// Most entries of a model's vocabulary.
@@ -27,21 +31,34 @@ pub struct Tokenizer {
     json: Vec<u8>,
     hash: Hash,
     vocabulary: u32,
-    end_of_text: u32,
+    end_of_text: (String, u32),
+}
+
+/// Which token of a tokenizer to put between texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EndOfText {
+    /// By its names: that of a token which ends texts, or else turns of a conversation.
+    #[default]
+    Known,
+    /// The tokens by which a model says that it has ended its text, if they do not end a turn; else as [`Known`](Self::Known), and a token
+    /// that ends turns only where there is nothing better.
+    Model(Vec<u32>),
+    /// This one.
+    Named(String),
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`.
-    pub fn load(path: &Path) -> Result<Self, DataError> {
-        Self::parse(fs::read(path).at("read the tokenizer", path)?, &path.display().to_string())
+    /// Reads a `tokenizer.json`, and chooses what is put between texts.
+    pub fn load(path: &Path, end: &EndOfText) -> Result<Self, DataError> {
+        Self::parse(fs::read(path).at("read the tokenizer", path)?, &path.display().to_string(), end)
     }
 
     /// Reads the contents of a `tokenizer.json`.
     pub fn from_bytes(json: Vec<u8>) -> Result<Self, DataError> {
-        Self::parse(json, "that was received")
+        Self::parse(json, "that was received", &EndOfText::Known)
     }
 
-    fn parse(json: Vec<u8>, from: &str) -> Result<Self, DataError> {
+    fn parse(json: Vec<u8>, from: &str, end: &EndOfText) -> Result<Self, DataError> {
         let refuse = |reason: String| DataError::Tokenizer { from: from.to_owned(), reason };
         // The parser panics on merges that make a longer token than any in the vocabulary.
         let mut inner = catch_unwind(|| tokenizers::Tokenizer::from_bytes(&json))
@@ -52,12 +69,12 @@ impl Tokenizer {
         {
             return Err(refuse("it has dropout, and the same text must always make the same tokens".into()));
         }
-        let end_of_text = inner.token_to_id(END_OF_TEXT).ok_or_else(|| refuse(format!("it has no {END_OF_TEXT} token")))?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
         // Text that spells a special token is text, and texts are neither cut nor filled up.
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| refuse(error.to_string()))?;
+        let end_of_text = choose(&inner, end).map_err(refuse)?;
         let hash = *blake3::hash(&json).as_bytes();
         Ok(Self { inner, json, hash, vocabulary: largest.saturating_add(1), end_of_text })
     }
@@ -77,9 +94,14 @@ impl Tokenizer {
         self.vocabulary
     }
 
-    /// The number of [`END_OF_TEXT`], which no encoded text contains.
+    /// The token between texts, which no encoded text contains.
     pub fn end_of_text(&self) -> u32 {
-        self.end_of_text
+        self.end_of_text.1
+    }
+
+    /// What that token is called.
+    pub fn end_of_text_name(&self) -> &str {
+        &self.end_of_text.0
     }
 
     /// The tokens of `text`.
@@ -103,6 +125,40 @@ impl Tokenizer {
     fn failed(&self, error: &tokenizers::Error) -> DataError {
         DataError::Tokenizer { from: hex::encode(self.hash), reason: error.to_string() }
     }
+}
+
+/// Name and number of the token to put between texts, or why there is none.
+fn choose(inner: &tokenizers::Tokenizer, end: &EndOfText) -> Result<(String, u32), String> {
+    // Only what no text is turned into tells texts apart.
+    let usable = |name: &str| {
+        let token = inner.token_to_id(name)?;
+        let spelled = inner.encode_fast(name, false).ok()?;
+        (!spelled.get_ids().contains(&token)).then(|| (name.to_owned(), token))
+    };
+    let special = || {
+        let mut special: Vec<_> = inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special).collect();
+        special.sort_unstable_by_key(|(id, _)| *id);
+        let names: Vec<_> = special.into_iter().take(12).map(|(_, token)| token.content).collect();
+        if names.is_empty() { "it has no special tokens".into() } else { format!("its special tokens are {}", names.join(" ")) }
+    };
+    if let EndOfText::Named(name) = end {
+        return usable(name).ok_or_else(|| match inner.token_to_id(name) {
+            None => format!("it has no token {name}; {}", special()),
+            Some(_) => format!("{name} occurs in texts, so it cannot stand between them; {}", special()),
+        });
+    }
+    let model: Vec<String> = match end {
+        EndOfText::Model(tokens) => tokens.iter().filter_map(|&token| inner.id_to_token(token)).collect(),
+        _ => Vec::new(),
+    };
+    let is_turn = |name: &str| TURN_ENDS.contains(&name);
+    // Of several ends of a model the best known.
+    let known = TEXT_ENDS.into_iter().filter(|&name| model.iter().any(|end| end == name));
+    let own = model.iter().map(String::as_str).filter(|name| !is_turn(name));
+    let turns = model.iter().map(String::as_str).filter(|name| is_turn(name));
+    let mut names = known.chain(own).chain(TEXT_ENDS).chain(turns).chain(TURN_ENDS);
+    let unknown = || format!("it has no token that is known to end a text; name one with --end-of-text: {}", special());
+    names.find_map(usable).ok_or_else(unknown)
 }
 
 /// Learns byte-pair merges (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with Subword
@@ -217,10 +273,62 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         fs::write(&path, TOKENIZER.json()).unwrap();
-        let loaded = Tokenizer::load(&path).unwrap();
+        let loaded = Tokenizer::load(&path, &EndOfText::Known).unwrap();
         assert_eq!((loaded.hash(), loaded.vocabulary()), (TOKENIZER.hash(), 600));
         assert_eq!(loaded.hash(), *blake3::hash(&fs::read(&path).unwrap()).as_bytes());
-        assert!(matches!(Tokenizer::load(&folder.path().join("none")), Err(DataError::Io { .. })));
+        assert!(matches!(Tokenizer::load(&folder.path().join("none"), &EndOfText::Known), Err(DataError::Io { .. })));
+    }
+
+    /// The tokenizer with special tokens of these names in place of its own, numbered on from 0 and then 600.
+    fn with_special(names: &[&str]) -> Vec<u8> {
+        let mut json: serde_json::Value = serde_json::from_slice(TOKENIZER.json()).unwrap();
+        let own = json["added_tokens"][0].clone();
+        let added: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let mut token = own.clone();
+                token["content"] = (*name).into();
+                token["id"] = (index + 599 * usize::from(index > 0)).into();
+                token
+            })
+            .collect();
+        json["added_tokens"] = added.into();
+        let vocabulary = json["model"]["vocab"].as_object_mut().unwrap();
+        vocabulary.remove(END_OF_TEXT);
+        vocabulary.insert(names[0].into(), 0.into());
+        json.to_string().into_bytes()
+    }
+
+    #[test]
+    fn other_tokenizers_have_other_ends() {
+        let chosen = |names: &[&str], end: EndOfText| {
+            Tokenizer::parse(with_special(names), "a test", &end).map(|tokenizer| {
+                assert!(!tokenizer.encode(&names.concat()).unwrap().contains(&tokenizer.end_of_text()));
+                (tokenizer.end_of_text_name().to_owned(), tokenizer.end_of_text())
+            })
+        };
+        let known = |names: &[&str]| chosen(names, EndOfText::Known).unwrap();
+        assert_eq!(known(&["<|endoftext|>"]), ("<|endoftext|>".into(), 0));
+        assert_eq!(known(&["</s>"]), ("</s>".into(), 0));
+        assert_eq!(known(&["<s>", "</s>"]), ("</s>".into(), 600));
+        assert_eq!(known(&["<|eot_id|>", "<|end_of_text|>"]), ("<|end_of_text|>".into(), 600));
+        assert_eq!(known(&["<pad>", "<|eot_id|>"]), ("<|eot_id|>".into(), 600));
+        // What a model ends its text with goes first, unless it only ends a turn.
+        let model = |names: &[&str], ends: &[u32]| chosen(names, EndOfText::Model(ends.into())).unwrap().0;
+        assert_eq!(model(&["<|endoftext|>", "[DONE]"], &[600]), "[DONE]");
+        assert_eq!(model(&["<|endoftext|>", "<|im_end|>"], &[600]), "<|endoftext|>");
+        assert_eq!(model(&["<|eot_id|>", "[DONE]", "<|end_of_text|>"], &[0, 600, 601]), "<|end_of_text|>");
+        assert_eq!(model(&["<pad>", "<|im_end|>"], &[600]), "<|im_end|>");
+        assert_eq!(model(&["</s>"], &[9_999]), "</s>");
+        // A name decides.
+        let named = |names: &[&str], end: &str| chosen(names, EndOfText::Named(end.into()));
+        assert_eq!(named(&["</s>", "[SEP]"], "[SEP]").unwrap(), ("[SEP]".into(), 600));
+        let refused = |names: &[&str], end: &str| named(names, end).unwrap_err().to_string();
+        assert!(refused(&["</s>", "[SEP]"], "[CLS]").contains("has no token [CLS]; its special tokens are </s> [SEP]"));
+        assert!(refused(&["</s>"], "w").contains("w occurs in texts"));
+        let unknown = chosen(&["<pad>", "[SEP]"], EndOfText::Known).unwrap_err().to_string();
+        assert!(unknown.contains("--end-of-text: its special tokens are <pad> [SEP]"), "{unknown}");
     }
 
     #[test]
@@ -231,7 +339,7 @@ pub(crate) mod tests {
         };
         let json = std::str::from_utf8(TOKENIZER.json()).unwrap();
         assert!(reason("{}").contains("not a tokenizer.json"));
-        assert!(reason(&json.replace(END_OF_TEXT, "<|end|>")).contains("has no <|endoftext|>"));
+        assert!(reason(&json.replace(END_OF_TEXT, "[UNUSED]")).contains("no token that is known to end a text"));
         assert!(reason(&json.replacen("\"dropout\": null", "\"dropout\": 0.5", 1)).contains("dropout"));
         let merges = r#"{"version":"1.0","added_tokens":[],"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}}"#;
         assert!(!reason(merges).is_empty());

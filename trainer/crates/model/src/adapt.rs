@@ -10,25 +10,31 @@
 //! | feed-forward | new neurons start fresh and their outgoing weights are zero |
 //! | heads | new heads start fresh and their outgoing weights are zero; as many share keys and values as before |
 //! | width, to a multiple `k` | every channel is there `k` times; its incoming weights are copied, its outgoing ones split into `k` unequal parts, and the final norm divided by `k` |
-//! | width, otherwise | RMSNorm only: new channels are zero, their outgoing weights fresh; norms are scaled by `√(d/D)`, and epsilon by `d/D` |
+//! | width, otherwise, RMSNorm | new channels are zero, their outgoing weights fresh; norms are scaled by `√(d/D)`, and epsilon by `d/D` |
+//! | width, otherwise, LayerNorm | the same, but new channels hold the mean of the others |
 //! | vocabulary, context | new rows start fresh; scores of the old tokens are unchanged |
 //! | biases, untied head, mind | biases are zero, the head is a copy of the embedding, the mind's parts are closed by their gates |
 //!
-//! Duplicated channels keep mean and variance, so LayerNorm stays exact; zero ones would not, which is why a LayerNorm model grows to
-//! multiples of its width. Outgoing weights are split unequally, by fresh values that add up to zero, since equal copies would have
-//! equal gradients for ever.
+//! Duplicated channels keep mean and variance. Channels of zeros would change the mean, but channels that hold the mean of the others keep
+//! it: they do so from the embedding to the last block, since what is written to the stream is only added up; the variance becomes
+//! `d/D` of what it was, and the norm makes zero of them. The scaled epsilon is rounded to a billionth.
+//!
+//! Outgoing weights of duplicates are split unequally, by fresh values that add up to zero, since equal copies would have equal gradients
+//! for ever.
 //!
 //! **Shrinking keeps what matters most**, by a rule and not the function: blocks evenly spaced from the first to the last; neurons and
 //! heads of each block, and channels of the model, with the largest product of squared incoming and outgoing weights (channels: sum of
 //! squares of all that is written to them), in their order; the first tokens and positions.
 
-use crate::{Layout, Slot, initial_parameters};
+use crate::{Decoder, Error, Layout, Rewriting, Slot, Weights, initial_parameters};
 use pol_primitives::{
     Hash,
-    model::{InvalidSpec, ModelSpec, Norm},
+    model::{InvalidSpec, ModelSpec, Norm, Positions},
+    rewrite::{InvalidRewrite, Rewrite},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use tch::Tensor;
 
 /// What a source became.
 #[derive(Clone, Debug)]
@@ -40,7 +46,7 @@ pub struct Adapted {
 }
 
 /// What of a source was kept, and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdaptReport {
     /// Whether the function of the source is kept.
     pub preserved: bool,
@@ -50,7 +56,7 @@ pub struct AdaptReport {
     pub blocks: Vec<(u16, bool)>,
     /// Tensors that the source has not, by name.
     pub added: Vec<String>,
-    /// Values of the target that come from values of the source.
+    /// Values of the target that come from values of the source: copies, and means of them.
     pub kept: u64,
     /// Values that start as a new model's do.
     pub fresh: u64,
@@ -59,16 +65,16 @@ pub struct AdaptReport {
 }
 
 /// A size that changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// What it is the size of.
-    pub of: &'static str,
+    pub of: String,
     /// In the source.
     pub from: u64,
     /// In the target.
     pub to: u64,
     /// What was done.
-    pub rule: &'static str,
+    pub rule: String,
 }
 
 /// Why a model cannot be adapted.
@@ -88,14 +94,6 @@ pub enum AdaptError {
     /// The models differ in more than sizes.
     #[error("the models differ in {0}, which adapting cannot change; choose a target of the source's kind")]
     Kind(&'static str),
-    /// A LayerNorm model to a width that is no multiple.
-    #[error("a model with LayerNorm grows to multiples of its width ({from}) only, not to {to}")]
-    Width {
-        /// Width of the source.
-        from: u32,
-        /// Width of the target.
-        to: u32,
-    },
     /// An epsilon that changes the function.
     #[error("the target's norm needs an epsilon of {expected} billionths, not {found}")]
     Epsilon {
@@ -103,6 +101,14 @@ pub enum AdaptError {
         expected: u32,
         /// The target's.
         found: u32,
+    },
+    /// A rewrite that does not fit what the model is by then.
+    #[error("the rewrite {rewrite:?} does not fit: {invalid}")]
+    Rewrite {
+        /// The rewrite.
+        rewrite: Rewrite,
+        /// Why not.
+        invalid: InvalidRewrite,
     },
 }
 
@@ -112,16 +118,54 @@ impl From<InvalidSpec> for AdaptError {
     }
 }
 
-/// The epsilon, in billionths, that a model made of `source` needs at `width`.
-pub fn epsilon(source: &ModelSpec, width: u32) -> u32 {
-    let epsilon = source.norm.epsilon();
-    match source.norm {
-        Norm::Rms { .. } if width > source.width && !width.is_multiple_of(source.width) => {
-            let scaled = (u64::from(epsilon) * u64::from(source.width) + u64::from(width) / 2) / u64::from(width);
-            u32::try_from(scaled.max(1)).unwrap_or(epsilon)
-        }
-        _ => epsilon,
+/// The norm that a model made of `source` needs at `width`: the same, with an epsilon that is scaled where the variance is.
+pub fn norm(source: &ModelSpec, width: u32) -> Norm {
+    let mut epsilon = source.norm.epsilon();
+    if width > source.width && !width.is_multiple_of(source.width) {
+        let scaled = (u64::from(epsilon) * u64::from(source.width) + u64::from(width) / 2) / u64::from(width);
+        epsilon = u32::try_from(scaled.max(1)).unwrap_or(epsilon);
     }
+    match source.norm {
+        Norm::Layer { .. } => Norm::Layer { epsilon },
+        Norm::Rms { .. } => Norm::Rms { epsilon },
+    }
+}
+
+/// What a model of `spec` with `parameters` becomes by `rewrites`, one after the other: its specification and parameters.
+pub fn rewrite(spec: &ModelSpec, parameters: Vec<f32>, rewrites: &[Rewrite]) -> Result<(ModelSpec, Vec<f32>), AdaptError> {
+    rewrites.iter().try_fold((*spec, parameters), |(spec, parameters), rewrite| {
+        let refused = |invalid| AdaptError::Rewrite { rewrite: *rewrite, invalid };
+        let rewriting = Rewriting::new(&spec, rewrite).map_err(refused)?;
+        let length = |_| AdaptError::Length { expected: spec.size() as usize, found: parameters.len() };
+        Ok((*rewriting.spec(), rewriting.parameters(&parameters).map_err(length)?))
+    })
+}
+
+/// How far the scores of two models are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The largest difference between them.
+    pub largest: f64,
+    /// The largest magnitude of the first model's.
+    pub scale: f64,
+}
+
+/// How far two models, each a specification and its parameters, are apart in the scores that they give after each of `tokens`: of as many
+/// tokens as their contexts allow, and for the part of the vocabulary that both have.
+pub fn difference(models: [(&ModelSpec, &[f32]); 2], tokens: &[u32]) -> Result<Difference, Error> {
+    let _no_grad = tch::no_grad_guard();
+    let least = |size: fn(&ModelSpec) -> u32| models.iter().map(|(spec, _)| size(spec)).min().unwrap_or(0);
+    let (context, vocabulary) = (least(|spec| spec.context), least(|spec| spec.vocabulary));
+    let known = tokens.iter().filter(|&&token| token < vocabulary).take(context as usize);
+    let known: Vec<i64> = known.copied().map(i64::from).collect();
+    let known = Tensor::f_from_slice(&known)?.f_unsqueeze(0)?;
+    let [before, after] = models.map(|(spec, parameters)| {
+        let weights = Weights::new(&Layout::new(spec)?, parameters)?;
+        Ok::<_, Error>(Decoder::new(spec)?.logits(&weights, &known)?.f_narrow(1, 0, vocabulary.into())?)
+    });
+    let before = before?;
+    let far = |scores: Tensor| -> Result<f64, Error> { Ok(scores.f_abs()?.f_max()?.f_double_value(&[])?) };
+    Ok(Difference { largest: far(before.f_sub(&after?)?)?, scale: far(before)? })
 }
 
 /// The parameters of `target` made of the `parameters` of `source`, by the rules of this [module](self); `seed` draws what starts
@@ -210,12 +254,9 @@ fn check(source: &ModelSpec, target: &ModelSpec) -> Result<(), AdaptError> {
             return Err(AdaptError::Kind(what));
         }
     }
-    if norms(source) && target.width > source.width && !target.width.is_multiple_of(source.width) {
-        return Err(AdaptError::Width { from: source.width, to: target.width });
-    }
-    let expected = epsilon(source, target.width);
-    if target.norm.epsilon() != expected {
-        return Err(AdaptError::Epsilon { expected, found: target.norm.epsilon() });
+    let [expected, found] = [norm(source, target.width), target.norm].map(|norm| norm.epsilon());
+    if found != expected {
+        return Err(AdaptError::Epsilon { expected, found });
     }
     Ok(())
 }
@@ -232,7 +273,15 @@ fn origin(index: u16, source: u16, target: u16) -> (u16, bool) {
 }
 
 fn changes(source: &ModelSpec, target: &ModelSpec) -> Vec<Change> {
-    let widening = if target.width.is_multiple_of(source.width) { "channels duplicated" } else { "zero channels added" };
+    let widening = match source.norm {
+        _ if target.width.is_multiple_of(source.width) => "channels duplicated",
+        Norm::Rms { .. } => "zero channels added",
+        Norm::Layer { .. } => "channels that hold the mean added",
+    };
+    let (more, fewer) = match source.positions {
+        Positions::Learned => ("fresh positions added", "first positions kept"),
+        Positions::Rotary { .. } => ("angles are computed further", "angles are computed less far"),
+    };
     let grown_and_shrunk = [
         ("vocabulary", source.vocabulary, target.vocabulary, "fresh rows added", "first tokens kept"),
         ("width", source.width, target.width, widening, "strongest channels kept"),
@@ -245,15 +294,15 @@ fn changes(source: &ModelSpec, target: &ModelSpec) -> Vec<Change> {
         ),
         ("heads", source.heads.into(), target.heads.into(), "silent heads added", "strongest heads kept"),
         ("feed_forward", source.feed_forward, target.feed_forward, "silent neurons added", "strongest neurons kept"),
-        ("context", source.context, target.context, "fresh positions added", "first positions kept"),
+        ("context", source.context, target.context, more, fewer),
     ];
     let changed = grown_and_shrunk.into_iter().filter(|(_, from, to, ..)| from != to);
     changed
         .map(|(of, from, to, grown, shrunk)| Change {
-            of,
+            of: of.into(),
             from: from.into(),
             to: to.into(),
-            rule: if to > from { grown } else { shrunk },
+            rule: if to > from { grown } else { shrunk }.into(),
         })
         .collect()
 }
@@ -342,12 +391,23 @@ fn strongest(strength: &[f64], count: usize) -> Vec<Option<usize>> {
     places.into_iter().map(Some).collect()
 }
 
+/// How a place that the source has not is filled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum New {
+    /// As in a new model.
+    Fresh,
+    /// With zero.
+    Zero,
+    /// With the mean of its row in the source; along columns only.
+    Mean,
+}
+
 /// How the places along one dimension of a tensor are filled.
 struct Axis {
     /// The place in the source.
     from: Vec<Option<usize>>,
-    /// Whether places without one are zero; they start fresh otherwise.
-    silent: bool,
+    /// How places without one are filled.
+    new: New,
     /// What is taken from the source is multiplied by this.
     scale: f32,
     /// How often each place of the source is there, where their values are to differ and add up.
@@ -355,8 +415,8 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(from: Vec<Option<usize>>, silent: bool) -> Self {
-        Self { from, silent, scale: 1.0, split: 1 }
+    fn new(from: Vec<Option<usize>>, new: New) -> Self {
+        Self { from, new, scale: 1.0, split: 1 }
     }
 
     fn scaled(self, scale: f32) -> Self {
@@ -378,34 +438,36 @@ impl Sizes<'_> {
         let copies = (self.target.width / self.source.width).max(1) as usize;
         let duplicated = self.target.width.is_multiple_of(self.source.width) && copies > 1;
         let padded = self.target.width > self.source.width && !duplicated;
-        let channels = |silent| Axis::new(self.channels.to_vec(), silent);
-        let read = || Axis { split: if duplicated { copies } else { 1 }, ..channels(false) };
-        let norm = |last: bool| {
-            channels(false).scaled(match (padded, duplicated && last) {
-                (true, _) => (f64::from(self.source.width) / f64::from(self.target.width)).sqrt() as f32,
-                (_, true) => 1.0 / copies as f32,
-                _ => 1.0,
-            })
-        };
-        let vocabulary = || Axis::new(first(self.source.vocabulary as usize, self.target.vocabulary as usize), false);
-        let neurons = |silent| Axis::new(self.block.map(|block| block.neurons.clone()).unwrap_or_default(), silent);
+        let channels = |new| Axis::new(self.channels.to_vec(), new);
+        let written = || channels(if matches!(self.source.norm, Norm::Layer { .. }) { New::Mean } else { New::Zero });
+        let read = || Axis { split: if duplicated { copies } else { 1 }, ..channels(New::Fresh) };
+        // The variance of the stream is smaller by as much; a norm's bias is added after that.
+        let narrowed = if padded { (f64::from(self.source.width) / f64::from(self.target.width)).sqrt() as f32 } else { 1.0 };
+        // What reads the last norm is not split.
+        let last = if duplicated { 1.0 / copies as f32 } else { 1.0 };
+        let norm = |scale: f32| vec![channels(New::Fresh).scaled(scale)];
+        let sizes = |from: u32, to: u32| Axis::new(first(from as usize, to as usize), New::Fresh);
+        let vocabulary = || sizes(self.source.vocabulary, self.target.vocabulary);
+        let neurons = |new| Axis::new(self.block.map(|block| block.neurons.clone()).unwrap_or_default(), new);
+        let experts = || sizes(64, self.target.experts.map_or(0, |experts| experts.count.into()));
         match part {
-            "wte.weight" => vec![vocabulary(), channels(true)],
-            "lm_head.weight" => vec![vocabulary(), channels(false)],
+            "wte.weight" => vec![vocabulary(), written()],
+            "lm_head.weight" => vec![vocabulary(), channels(New::Fresh)],
             "lm_head.bias" => vec![vocabulary()],
-            "wpe.weight" => {
-                vec![Axis::new(first(self.source.context as usize, self.target.context as usize), false), channels(true)]
-            }
-            "ln_1.weight" | "ln_1.bias" | "ln_2.weight" | "ln_2.bias" => vec![norm(false)],
-            "ln_f.weight" | "ln_f.bias" => vec![norm(true)],
-            "attn.c_attn.weight" => vec![read(), Axis::new(self.projected(), false)],
-            "attn.c_attn.bias" => vec![Axis::new(self.projected(), false)],
-            "attn.c_proj.weight" => vec![Axis::new(self.queries(), true), channels(true)],
-            "mlp.c_gate.weight" | "mlp.c_fc.weight" => vec![read(), neurons(false)],
-            "mlp.c_gate.bias" | "mlp.c_fc.bias" => vec![neurons(false)],
-            "mlp.c_proj.weight" => vec![neurons(true), channels(true)],
-            "attn.c_proj.bias" | "mlp.c_proj.bias" | "mind.introspection.weight" => vec![channels(true)],
-            "mlp.router.weight" => vec![read(), Axis::new(first(64, self.target.experts.map_or(0, |of| of.count.into())), false)],
+            "wpe.weight" => vec![sizes(self.source.context, self.target.context), written()],
+            "ln_1.weight" | "ln_2.weight" => norm(narrowed),
+            "ln_1.bias" | "ln_2.bias" => norm(1.0),
+            "ln_f.weight" => norm(narrowed * last),
+            "ln_f.bias" => norm(last),
+            "attn.c_attn.weight" => vec![read(), Axis::new(self.projected(), New::Fresh)],
+            "attn.c_attn.bias" => vec![Axis::new(self.projected(), New::Fresh)],
+            "attn.c_proj.weight" => vec![Axis::new(self.queries(), New::Zero), written()],
+            "mlp.c_gate.weight" | "mlp.c_fc.weight" => vec![read(), neurons(New::Fresh)],
+            "mlp.c_gate.bias" | "mlp.c_fc.bias" => vec![neurons(New::Fresh)],
+            "mlp.c_proj.weight" => vec![neurons(New::Zero), written()],
+            "attn.c_proj.bias" | "mlp.c_proj.bias" => vec![written()],
+            "mind.introspection.weight" => vec![channels(New::Zero)],
+            "mlp.router.weight" => vec![read(), experts()],
             // The mind's, whose sizes are the source's.
             _ => Vec::new(),
         }
@@ -440,7 +502,7 @@ fn outer_rows_columns(shape: &[u32]) -> [usize; 3] {
 fn fill(values: &mut [f32], slot: &Slot, source: &[f32], old: &Slot, axes: &[Axis], report: &mut AdaptReport) {
     let [outer, rows, columns] = outer_rows_columns(&slot.parameter.shape);
     let [_, old_rows, old_columns] = outer_rows_columns(&old.parameter.shape);
-    let same = |size: usize| Axis::new(first(size, size), false);
+    let same = |size: usize| Axis::new(first(size, size), New::Fresh);
     let (whole_rows, whole_columns) = (same(rows), same(columns));
     let column_axis = axes.last().unwrap_or(&whole_columns);
     let row_axis = axes.len().checked_sub(2).and_then(|at| axes.get(at)).unwrap_or(&whole_rows);
@@ -460,19 +522,24 @@ fn fill(values: &mut [f32], slot: &Slot, source: &[f32], old: &Slot, axes: &[Axi
             }
         }
         for (row, from_row) in row_axis.from.iter().enumerate() {
+            let old = from_row.map(|from_row| &source[(matrix * old_rows + from_row) * old_columns..][..old_columns]);
+            let mean = old.filter(|_| column_axis.new == New::Mean).map(mean);
             for (column, from_column) in column_axis.from.iter().enumerate() {
                 let value = &mut values[row * columns + column];
-                match (from_row, from_column) {
-                    (Some(from_row), Some(from_column)) => {
-                        let old = source[(matrix * old_rows + from_row) * old_columns + from_column];
-                        *value = if row_axis.split > 1 { old * scale / parts + *value } else { old * scale };
+                match (old, from_column) {
+                    (Some(old), &Some(from_column)) => {
+                        let old = old[from_column] * scale;
+                        *value = if row_axis.split > 1 { old / parts + *value } else { old };
                         report.kept += 1;
                     }
-                    (from_row, from_column) => {
-                        let silent = from_row.is_none() && row_axis.silent || from_column.is_none() && column_axis.silent;
-                        if silent {
+                    (old, from_column) => {
+                        let is_zero = |axis: &Axis, is_new: bool| is_new && axis.new == New::Zero;
+                        if is_zero(row_axis, old.is_none()) || is_zero(column_axis, from_column.is_none()) {
                             *value = 0.0;
                             report.zero += 1;
+                        } else if let Some(mean) = mean {
+                            *value = mean;
+                            report.kept += 1;
                         } else {
                             report.fresh += 1;
                         }
@@ -483,15 +550,15 @@ fn fill(values: &mut [f32], slot: &Slot, source: &[f32], old: &Slot, axes: &[Axi
     }
 }
 
+fn mean(values: &[f32]) -> f32 {
+    (values.iter().copied().map(f64::from).sum::<f64>() / values.len() as f64) as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Decoder, Weights,
-        families::{families, lively},
-    };
+    use crate::families::{families, lively};
     use pol_primitives::model::{Biases, Experts, Mind, Superposition};
-    use tch::Tensor;
 
     const SEED: Hash = [7; 32];
     const TOKENS: [i64; 12] = [1, 2, 3, 4, 5, 6, 12, 0, 12, 3, 3, 9];
@@ -553,21 +620,80 @@ mod tests {
         }
     }
 
+    /// `spec` at another width, with the epsilon for it.
+    fn wide(spec: &ModelSpec, width: u32) -> ModelSpec {
+        ModelSpec { width, norm: norm(spec, width), ..*spec }
+    }
+
     #[test]
-    fn rms_norms_grow_to_any_width() {
-        for (name, spec) in dense_families().filter(|(_, spec)| matches!(spec.norm, Norm::Rms { .. })) {
+    fn models_grow_to_any_width() {
+        for (name, spec) in dense_families() {
+            let (rule, had) = match spec.norm {
+                Norm::Rms { epsilon } => ("zero channels added", epsilon),
+                Norm::Layer { epsilon } => ("channels that hold the mean added", epsilon),
+            };
             for width in [9, 10, 13, 20] {
-                let target = ModelSpec { width, norm: Norm::Rms { epsilon: epsilon(&spec, width) }, ..spec };
-                let report = grown(&spec, &target);
-                assert_eq!(report.changes[0].rule, "zero channels added", "{name}");
+                let target = wide(&spec, width);
+                assert_eq!(grown(&spec, &target).changes[0].rule, rule, "{name}");
+                let all = ModelSpec { vocabulary: 17, layers: 4, feed_forward: 15, tied: false, context: 9, ..target };
+                grown(&spec, &all);
                 let kept = ModelSpec { width, ..spec };
-                let expected = epsilon(&spec, width);
                 assert_eq!(
                     adapt(&spec, &lively(&spec), &kept, &SEED).err(),
-                    Some(AdaptError::Epsilon { expected, found: 1_000 })
+                    Some(AdaptError::Epsilon { expected: norm(&spec, width).epsilon(), found: had })
                 );
             }
         }
+    }
+
+    #[test]
+    fn experts_compute_the_same_too() {
+        for (_, dense) in dense_families() {
+            let spec = ModelSpec { experts: Some(Experts::new(3, 2)), ..dense };
+            for width in [8, 13, 16] {
+                grown(&spec, &ModelSpec { layers: 3, feed_forward: 20, ..wide(&spec, width) });
+            }
+        }
+    }
+
+    #[test]
+    fn new_channels_hold_the_mean() {
+        let spec = families()[0].1;
+        let target = wide(&spec, 11);
+        let adapted = adapt(&spec, &lively(&spec), &target, &SEED).unwrap();
+        let layout = Layout::new(&target).unwrap();
+        for name in ["wte.weight", "wpe.weight", "h.1.attn.c_proj.weight", "h.1.mlp.c_proj.bias"] {
+            let slot = layout.tensors().iter().find(|slot| slot.parameter.name == name).unwrap();
+            for row in adapted.parameters[slot.range()].chunks(11) {
+                assert!(row[8..].iter().all(|value| *value == mean(&row[..8])), "{name}: {row:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rewrites_follow_one_another() {
+        let (name, spec) = families()[3];
+        let experts = Experts::new(4, 2);
+        let rewrites = [
+            Rewrite::Upcycle { experts },
+            Rewrite::SplitExpert { expert: 1 },
+            Rewrite::InsertBlock { at: 1 },
+            Rewrite::Widen { feed_forward: 20 },
+        ];
+        let flat = lively(&spec);
+        let (became, parameters) = rewrite(&spec, flat.clone(), &rewrites).unwrap();
+        let expected = ModelSpec { experts: Some(Experts { count: 5, ..experts }), layers: 3, feed_forward: 20, ..spec };
+        assert_eq!(became, expected);
+        let tokens: Vec<u32> = (0..9).collect();
+        let Difference { largest, scale } = difference([(&spec, &flat), (&became, &parameters)], &tokens).unwrap();
+        assert!(largest < 1e-5 && scale > 0.5, "{name}: {largest} of {scale}");
+        // Another model is far away.
+        let other: Vec<f32> = flat.iter().map(|value| value * 1.1).collect();
+        assert!(difference([(&spec, &flat), (&spec, &other)], &tokens).unwrap().largest > 1e-2);
+
+        let refused = rewrite(&spec, flat.clone(), &rewrites[1..]).err().unwrap();
+        assert_eq!(refused, AdaptError::Rewrite { rewrite: rewrites[1], invalid: InvalidRewrite::NoExperts });
+        assert!(matches!(rewrite(&spec, flat[1..].to_vec(), &rewrites), Err(AdaptError::Length { .. })));
     }
 
     #[test]
@@ -661,7 +787,6 @@ mod tests {
     fn other_kinds_are_refused() {
         let [(_, gpt2), _, _, (_, llama), ..] = families();
         let refused = |source: &ModelSpec, target: &ModelSpec| adapt(source, &lively(source), target, &SEED).err().unwrap();
-        assert_eq!(refused(&gpt2, &ModelSpec { width: 12, ..gpt2 }), AdaptError::Width { from: 8, to: 12 });
         assert_eq!(refused(&gpt2, &ModelSpec { norm: llama.norm, ..gpt2 }), AdaptError::Kind("norm"));
         assert_eq!(
             refused(&llama, &ModelSpec { tied: true, ..llama }),

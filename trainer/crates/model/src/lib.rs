@@ -14,6 +14,7 @@ pub mod adapt;
 mod attention;
 mod cache;
 mod decoder;
+mod examine;
 mod experts;
 mod feed_forward;
 pub mod generate;
@@ -30,10 +31,11 @@ mod families;
 
 pub use cache::Cache;
 pub use decoder::{Decoder, Outcome};
+pub use examine::{Domain, Examined, examine};
 pub use experts::{Routing, Utilisation};
 pub use initial::initial_parameters;
 pub use layout::{Layout, Slot};
-pub use rewrite::{LEAST_LOSSES, Proposal, Reason, Rewriting, expert_names, propose};
+pub use rewrite::{LEAST_LOSSES, Proposal, Reason, Rewriting, expert_names, loss_fall, propose};
 pub use weights::Weights;
 
 use pol_primitives::model::InvalidSpec;

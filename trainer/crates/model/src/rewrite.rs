@@ -246,7 +246,7 @@ pub fn propose(spec: &ModelSpec, utilisation: Option<&Utilisation>, losses: &[f6
         }
     }
     proposals.retain(|proposal| proposal.rewrite.apply(spec).is_ok());
-    if let Some(fall) = fall(losses).filter(|fall| proposals.is_empty() && *fall < 0.005) {
+    if let Some(fall) = loss_fall(losses).filter(|fall| proposals.is_empty() && *fall < 0.005) {
         let expert = match spec.experts {
             Some(_) => Rewrite::AddExpert { like: most_used.unwrap_or(0) },
             None => Rewrite::Upcycle { experts: Experts::new(EXPERT_NAMES.len() as u8, 2) },
@@ -259,8 +259,8 @@ pub fn propose(spec: &ModelSpec, utilisation: Option<&Utilisation>, losses: &[f6
     proposals
 }
 
-/// By which part the mean of the last quarter of `losses` is below that of the quarter before.
-fn fall(losses: &[f64]) -> Option<f64> {
+/// By which part the mean of the last quarter of `losses` is below that of the quarter before; None for fewer than [`LEAST_LOSSES`].
+pub fn loss_fall(losses: &[f64]) -> Option<f64> {
     let quarter = losses.len() / 4;
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     let (before, last) = losses[losses.len() - 2 * quarter..].split_at(quarter);

@@ -6,6 +6,7 @@
 //!
 //! The formats are trusted with nothing: see [`files`].
 
+mod adapted;
 mod config;
 mod error;
 pub mod files;
@@ -15,6 +16,7 @@ mod mapping;
 mod metadata;
 mod tokenizer;
 
+pub use adapted::Adaptation;
 pub use config::SpecialTokens;
 pub use error::ImportError;
 pub use folder::{Model, REPORT_FILE, SPEC_FILE, TOKENIZER_FILE, WEIGHTS_FILE, describe, load};
@@ -51,9 +53,12 @@ pub struct Report {
     /// What to know before using it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What became of each tensor of the source, by name.
+    /// What became of each tensor of the source, by name; empty for a model that was adapted since.
     #[serde(default)]
     pub tensors: Vec<TensorReport>,
+    /// How it was changed since it was imported, the first change first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapted: Vec<Adaptation>,
 }
 
 /// A checkpoint that was read, understood and checked, but not decoded.
@@ -124,11 +129,7 @@ impl Checkpoint {
         let mut notes = Vec::new();
         match &tokenizer {
             None => notes.push("it came without a tokenizer; texts cannot be encoded for it".to_owned()),
-            Some(tokenizer) if tokenizer.report.entries < spec.vocabulary => notes.push(format!(
-                "the last {} rows of the embedding stand for no token",
-                spec.vocabulary - tokenizer.report.entries
-            )),
-            Some(_) => {}
+            Some(tokenizer) => notes.extend(unused_rows(tokenizer.report.entries, spec.vocabulary)),
         }
         if plan.reports().iter().any(|tensor| tensor.dequantised) {
             notes.push("quantised weights were made float32; what quantising lost stays lost".to_owned());
@@ -143,6 +144,7 @@ impl Checkpoint {
             special,
             notes,
             tensors: plan.reports().to_vec(),
+            adapted: Vec::new(),
         };
         Ok(Self { spec, plan, tokenizer: tokenizer.map(|tokenizer| tokenizer.json), report })
     }
@@ -190,6 +192,12 @@ impl Model {
         });
         folder::write(out, force, &self.spec, self.tokenizer.as_deref(), tensors, self.report.clone())
     }
+}
+
+/// What to know of a vocabulary that is larger than the tokenizer's.
+fn unused_rows(entries: u32, vocabulary: u32) -> Option<String> {
+    let unused = vocabulary.checked_sub(entries).filter(|&unused| unused > 0)?;
+    Some(format!("the last {unused} rows of the embedding stand for no token"))
 }
 
 /// Whether the folder `out` may be written, which is better known before a download.
