@@ -19,7 +19,7 @@ use pol_model::{
 use pol_primitives::{
     audit::AuditConfig,
     payload::encoded_size,
-    recipe::{Recipe, Tier},
+    recipe::{MIN_TOLERANCE, Recipe, Tier},
 };
 use serde_json::json;
 use std::{
@@ -220,7 +220,11 @@ fn child(numerics: Numerics, threads: u16, flags: &[&str], options: &BenchOption
 
 /// The demo's recipe for the model asked for, with a micro-batch for every thread.
 fn bench_recipe(options: &BenchOptions) -> Result<Recipe> {
-    let recipe = recipe(sizes(options, (options.micro_batch, options.threads, 1, 1), 1), [0; 32]);
+    let mut recipe = recipe(sizes(options, (options.micro_batch, options.threads, 1, 1), 1), [0; 32]);
+    if options.measure == Some(Numerics::Stock) {
+        // The profile that may be computed by any kernels.
+        recipe.numerics = pol_primitives::recipe::Numerics::Native { tolerance: MIN_TOLERANCE };
+    }
     Ok(match &options.model {
         Some(folder) => Recipe { model: describe(folder)?.0, ..recipe },
         None => recipe,

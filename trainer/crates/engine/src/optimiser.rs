@@ -27,6 +27,19 @@ pub struct Vectors<'a> {
     pub scale: f32,
 }
 
+impl<'a> Vectors<'a> {
+    /// The first `count` values of each, or all where there are fewer, and the rest.
+    fn split_at(self, count: usize) -> (Self, Self) {
+        let Self { parameters, first_moment, second_moment, gradient, scale } = self;
+        let count = count.min(parameters.len());
+        let [(parameters, p), (first_moment, f), (second_moment, s)] =
+            [parameters, first_moment, second_moment].map(|values: &'a mut [f32]| values.split_at_mut(count));
+        let (gradient, g) = gradient.split_at(count);
+        let rest = Self { parameters: p, first_moment: f, second_moment: s, gradient: g, scale };
+        (Self { parameters, first_moment, second_moment, gradient, scale }, rest)
+    }
+}
+
 impl Step {
     /// Constants of the optimiser's step `step`, counted from 1, at learning rate `rate`.
     pub fn new(adamw: &AdamW, rate: f64, step: u64) -> Self {
@@ -44,11 +57,28 @@ impl Step {
         }
     }
 
-    /// Takes the step. All vectors are `layout.len()` long.
-    pub fn apply(&self, layout: &Layout, vectors: Vectors<'_>) {
+    /// Takes the step on `threads` threads, whose number changes nothing. All vectors are `layout.len()` long.
+    pub fn apply(&self, layout: &Layout, vectors: Vectors<'_>, threads: usize) {
+        let share = layout.len().div_ceil(threads.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let (mut start, mut rest) = (0, vectors);
+            loop {
+                let (part, after) = rest.split_at(share);
+                if after.parameters.is_empty() {
+                    return self.apply_from(layout, start, part);
+                }
+                scope.spawn(move || self.apply_from(layout, start, part));
+                (start, rest) = (start + share, after);
+            }
+        });
+    }
+
+    /// Takes the step for the parameters from `start` on that `vectors` has.
+    fn apply_from(&self, layout: &Layout, start: usize, vectors: Vectors<'_>) {
         let Vectors { parameters, first_moment, second_moment, gradient, scale } = vectors;
+        let end = start + parameters.len();
         for slot in layout.tensors() {
-            let range = slot.range();
+            let range = slot.range().start.clamp(start, end) - start..slot.range().end.clamp(start, end) - start;
             let shrink = if slot.parameter.decays { self.shrink } else { 1.0 };
             let moments = first_moment[range.clone()].iter_mut().zip(&mut second_moment[range.clone()]);
             let values = parameters[range.clone()].iter_mut().zip(&gradient[range]);
@@ -98,7 +128,7 @@ mod tests {
         let mut parameters = vec![0.5f32; layout.len()];
         let (mut first, mut second) = (vec![0.0; layout.len()], vec![0.0; layout.len()]);
         let (mut expected, mut m, mut v) = ([0.5f64; 2], 0.0, 0.0);
-        for (step, raw) in (1u64..).zip([0.3f32, -0.2, 0.05]) {
+        for (step, (raw, threads)) in (1u64..).zip([(0.3f32, 1), (-0.2, 3), (0.05, 1_000)]) {
             let gradient = vec![raw * 2.0; layout.len()];
             let vectors = Vectors {
                 parameters: &mut parameters,
@@ -107,7 +137,7 @@ mod tests {
                 gradient: &gradient,
                 scale: 0.5,
             };
-            Step::new(&adamw, 1e-2, step).apply(&layout, vectors);
+            Step::new(&adamw, 1e-2, step).apply(&layout, vectors, threads);
             let g = f64::from(raw);
             m = 0.9 * m + 0.1 * g;
             v = 0.95 * v + 0.05 * g * g;

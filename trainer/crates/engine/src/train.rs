@@ -7,8 +7,9 @@ use pol_model::{Decoder, Layout, Weights};
 use pol_primitives::{
     Hash,
     lease::{Lease, micro_batch},
-    recipe::Recipe,
+    recipe::{Numerics, Recipe},
 };
+use std::ops::Range;
 use tch::{Device, Kind, Tensor};
 
 /// Everything that fixes a lease's training but the state it starts from.
@@ -71,7 +72,10 @@ pub(crate) struct Run<'a> {
     job: &'a Job<'a>,
     layout: Layout,
     decoder: Decoder,
+    weights: Weights,
     device: Device,
+    /// Threads of each operation, and micro-batches that are one batch; none where both are one, or libtorch's own affair.
+    threads: Option<u16>,
     /// Sequences of the lease in reading order.
     pub(crate) order: Vec<u32>,
     workers: Vec<Worker>,
@@ -99,12 +103,20 @@ impl<'a> Run<'a> {
         let layout = Layout::new(&recipe.model)?;
         state.check(layout.len())?;
         let device = native::prepare(recipe.numerics);
-        let workers = job.workers.clamp(1, recipe.tier(lease.tier).accumulation.into());
+        let mut workers = job.workers.clamp(1, recipe.tier(lease.tier).accumulation.into());
+        let native = device == Device::Cpu && recipe.numerics != Numerics::Exact;
+        let threads = (native && workers > 1).then(|| {
+            // One batch on all threads makes each gradient once, not once a worker. What experts are trained for beside the loss
+            // is not a mean over sequences, so each of their micro-batches stays by itself.
+            if recipe.model.experts.is_none() { std::mem::replace(&mut workers, 1) as u16 } else { 1 }
+        });
         let worker = || Worker { gradient: vec![0.0; layout.len()], loss: 0.0 };
         Ok(Self {
             job,
-            decoder: Decoder::new(&recipe.model)?,
+            decoder: Decoder::new(&recipe.model)?.with_fused_attention(native),
+            weights: Weights::on(&layout, &state.parameters, device)?,
             device,
+            threads,
             order: lease.order(account, recipe),
             workers: (0..workers).map(|_| worker()).collect(),
             sum: vec![0.0; layout.len()],
@@ -124,7 +136,7 @@ impl<'a> Run<'a> {
         let accumulation = recipe.tier(lease.tier).accumulation;
         let loss = sum_of_losses / f64::from(accumulation);
         // `sum` is `accumulation` times the gradient; averaging and clipping are one product.
-        let norm = sum_of_squares(&self.sum).sqrt() / f64::from(accumulation);
+        let norm = self.sum_of_squares().sqrt() / f64::from(accumulation);
         if !norm.is_finite() || !loss.is_finite() {
             return Err(Error::Diverged { step });
         }
@@ -139,27 +151,43 @@ impl<'a> Run<'a> {
             gradient: &self.sum,
             scale: scale as f32,
         };
-        Step::new(&recipe.optimiser, rate, state.steps).apply(&self.layout, vectors);
+        Step::new(&recipe.optimiser, rate, state.steps).apply(&self.layout, vectors, self.job.workers);
         Ok(loss)
+    }
+
+    /// The squared norm of `sum`: by one thread unless micro-batches are taken together, since the order of additions counts.
+    fn sum_of_squares(&self) -> f64 {
+        let mut parts = self.sum.chunks(self.sum.len().div_ceil(self.threads.unwrap_or(1).into()).max(1));
+        std::thread::scope(|scope| {
+            let first = parts.next().unwrap_or_default();
+            let others: Vec<_> = parts.map(|part| scope.spawn(|| sum_of_squares(part))).collect();
+            let first = sum_of_squares(first);
+            others.into_iter().fold(first, |sum, thread| sum + thread.join().unwrap_or(f64::NAN))
+        })
     }
 
     /// Sums the gradients of the step's micro-batches at `parameters` into `sum`, in their order; returns the sum of their losses.
     ///
     /// Workers take one micro-batch each, then their gradients are added; so the order of additions, and with it every
-    /// bit, is the same for any number of workers.
+    /// bit, is the same for any number of workers. Only under the native profile may micro-batches be one batch.
     pub(crate) fn accumulate(&mut self, parameters: &[f32], step: u16) -> Result<f64, Error> {
-        let Self { job, layout, decoder, device, order, workers, sum } = self;
-        let (decoder, weights) = (&*decoder, Weights::on(layout, parameters, *device)?);
-        let mut micros = 0..job.recipe.tier(job.lease.tier).accumulation;
+        let Self { job, decoder, weights, device, threads, order, workers, sum, .. } = self;
+        if let Some(threads) = *threads {
+            // Whoever measures models in this process sets this too.
+            tch::set_num_threads(threads.into());
+        }
+        weights.refresh(parameters)?;
+        let (decoder, together, all) = (&*decoder, threads.unwrap_or(1), job.recipe.tier(job.lease.tier).accumulation);
+        let mut groups = (0..all).step_by(together.into()).map(|first| first..all.min(first + together));
         let (mut total, mut first) = (0.0, true);
-        while !micros.is_empty() {
-            let wave: Vec<_> = workers.iter_mut().zip(&mut micros).collect();
+        while groups.len() > 0 {
+            let wave: Vec<_> = workers.iter_mut().zip(&mut groups).collect();
             let trained = std::thread::scope(|scope| {
                 let mut tasks = Vec::with_capacity(wave.len());
-                for (worker, micro) in wave {
-                    let (weights, tokens) =
-                        (weights.share(true)?, batch(job, order, step, micro)?.f_to(*device).map_err(pol_model::Error::from)?);
-                    tasks.push(move || worker.train(decoder, &weights, &tokens).map(|()| worker));
+                for (worker, micros) in wave {
+                    let (weights, count) = (weights.share(true)?, micros.len());
+                    let tokens = batch(job, order, step, micros)?.f_to(*device).map_err(pol_model::Error::from)?;
+                    tasks.push(move || worker.train(decoder, &weights, &tokens, count).map(|()| worker));
                 }
                 // The last one needs no thread of its own.
                 let own = tasks.pop();
@@ -171,7 +199,7 @@ impl<'a> Run<'a> {
             for worker in trained {
                 total += worker.loss;
                 if std::mem::take(&mut first) {
-                    sum.copy_from_slice(&worker.gradient);
+                    std::mem::swap(sum, &mut worker.gradient);
                 } else {
                     sum.iter_mut().zip(&worker.gradient).for_each(|(sum, &gradient)| *sum += gradient);
                 }
@@ -182,19 +210,25 @@ impl<'a> Run<'a> {
 }
 
 impl Worker {
-    fn train(&mut self, decoder: &Decoder, weights: &Weights, tokens: &Tensor) -> Result<(), Error> {
+    /// Leaves the sums over `count` micro-batches of equal size, which `tokens` holds.
+    fn train(&mut self, decoder: &Decoder, weights: &Weights, tokens: &Tensor, count: usize) -> Result<(), Error> {
         let outcome = decoder.outcome(weights, tokens)?;
         let loss = outcome.losses.f_detach().and_then(|losses| losses.f_mean(Kind::Float));
-        self.loss = loss.and_then(|loss| loss.f_double_value(&[])).map_err(pol_model::Error::from)?;
-        weights.gradient(&outcome.objective, &mut self.gradient)?;
+        self.loss = loss.and_then(|loss| loss.f_double_value(&[])).map_err(pol_model::Error::from)? * count as f64;
+        let objective = match count {
+            1 => outcome.objective,
+            // The gradient of the mean over all of them, as many times.
+            _ => outcome.objective.f_mul_scalar(count as f64).map_err(pol_model::Error::from)?,
+        };
+        weights.gradient(&objective, &mut self.gradient)?;
         Ok(())
     }
 }
 
-/// The tokens of one micro-batch, int64 `[micro_batch, sequence + 1]`.
-fn batch(job: &Job<'_>, order: &[u32], step: u16, micro: u16) -> Result<Tensor, Error> {
+/// The tokens of some micro-batches of a step, int64 `[micros · micro_batch, sequence + 1]`.
+fn batch(job: &Job<'_>, order: &[u32], step: u16, micros: Range<u16>) -> Result<Tensor, Error> {
     let Job { recipe, lease, data, .. } = *job;
-    let rows = micro_batch(recipe, lease.tier, step, micro, data.sequences());
+    let rows = micros.flat_map(|micro| micro_batch(recipe, lease.tier, step, micro, data.sequences()));
     let sequences = rows.filter_map(|position| data.sequence(*order.get(position as usize)?));
     let length = i64::from(recipe.sequence) + 1;
     tokens(sequences, length)

@@ -1,5 +1,5 @@
 use crate::{Error, Layout};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A model's parameters as tensors, for one thread.
 #[derive(Debug)]
@@ -25,6 +25,24 @@ impl Weights {
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 
+    /// Puts the values of `flat`, of the layout that these were cut by, in the place of these. All that [share](Self::share) their
+    /// memory change too.
+    pub fn refresh(&mut self, flat: &[f32]) -> Result<(), Error> {
+        let expected = self.tensors.iter().map(Tensor::numel).sum();
+        if flat.len() != expected {
+            return Err(Error::Length { expected, found: flat.len() });
+        }
+        let mut rest = flat;
+        for tensor in &mut self.tensors {
+            let (values, after) = rest.split_at(tensor.numel());
+            // SAFETY: the view of `values` is read while they are borrowed, and dropped at once.
+            let values = unsafe { view(values.as_ptr(), &tensor.size()) }?;
+            tensor.f_copy_(&values)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// The same values in the same memory for another thread, with a gradient of their own when they are `trainable`.
     pub fn share(&self, trainable: bool) -> Result<Self, Error> {
         let tensors = self.tensors.iter().map(|tensor| Ok(tensor.f_detach()?.f_set_requires_grad(trainable)?));
@@ -41,7 +59,8 @@ impl Weights {
             found += len;
             let (slot, after) = rest.split_at_mut_checked(len).ok_or(Error::Length { expected, found })?;
             if gradient.defined() {
-                gradient.f_copy_data(slot, len)?;
+                // SAFETY: the view of `slot` is written to while it is borrowed for that, and dropped at once.
+                unsafe { view(slot.as_mut_ptr(), &tensor.size()) }?.f_copy_(&gradient)?;
             } else {
                 slot.fill(0.0);
             }
@@ -54,4 +73,15 @@ impl Weights {
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
+}
+
+/// A tensor of `shape` in memory that it does not own, which libtorch copies from and to with all its threads.
+///
+/// # Safety
+///
+/// From `values` on there must be as many as the shape has for as long as the tensor is used, borrowed for what it is used for.
+unsafe fn view(values: *const f32, shape: &[i64]) -> Result<Tensor, Error> {
+    let strides: Vec<i64> = (1..=shape.len()).map(|next| shape[next..].iter().product()).collect();
+    // SAFETY: as the caller promises; the strides are those of values that lie one after the other.
+    Ok(unsafe { Tensor::f_from_blob(values.cast(), shape, &strides, Kind::Float, Device::Cpu) }?)
 }

@@ -4,12 +4,19 @@
 //! memory from one end to the other. Each output sums its products in the order of the inputs, by fused multiply-add, whatever
 //! the instruction set, the number of threads or of rows: bits depend on the matrix and the row only.
 
+use pol_primitives::model::Activation;
 use std::arch::x86_64::*;
 
 /// Outputs of a panel.
 pub(super) const TILE: usize = 64;
 /// Rows that one pass over a panel serves.
 pub(super) const ROWS: usize = 4;
+/// Rows that one pass over a strip of a panel serves, where there are many: as many sums as registers hold.
+pub(super) const WIDE_AVX512: usize = 12;
+/// The same with half as many registers.
+pub(super) const WIDE_AVX2: usize = 6;
+/// Bytes ahead of a product's that are called from memory, across the ends of pages that the processor does not look beyond.
+const AHEAD: usize = 4_096;
 /// Inputs of a group whose weights share a scale.
 pub(super) const GROUP: usize = 32;
 
@@ -28,6 +35,14 @@ impl Isa {
         }
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
         avx2.then_some(Self::Avx2)
+    }
+
+    /// Rows of a [`multiply_wide`].
+    pub(super) fn wide(self) -> usize {
+        match self {
+            Self::Avx512 => WIDE_AVX512,
+            Self::Avx2 => WIDE_AVX2,
+        }
     }
 }
 
@@ -50,6 +65,16 @@ pub(super) struct Nibbles {
 pub(super) struct Bytes {
     pub(super) scale: [u16; TILE],
     pub(super) levels: [[i8; TILE]; GROUP],
+}
+
+impl Nibbles {
+    /// Weights of zero.
+    pub(super) const ZERO: Self = Self { scale: [0; TILE], offset: [0; TILE], levels: [[0; TILE / 2]; GROUP] };
+}
+
+impl Bytes {
+    /// Weights of zero.
+    pub(super) const ZERO: Self = Self { scale: [0; TILE], levels: [[0; TILE]; GROUP] };
 }
 
 /// A panel's groups, in one of the ways they are kept.
@@ -97,6 +122,25 @@ pub(super) fn multiply<const R: usize>(isa: Isa, x: &[[f32; R]], panel: Panel<'_
     }
 }
 
+/// The same for as many rows as [`Isa::wide`] says of `x` and `out`, strip by strip of the panel, which has to lie in a near cache.
+pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[Full], out: &mut [Full]) {
+    // SAFETY: as above.
+    unsafe {
+        match isa {
+            Isa::Avx512 => {
+                if let Some(out) = out.as_chunks_mut::<WIDE_AVX512>().0.first_mut() {
+                    avx512::wide(x.as_chunks().0, panel, out);
+                }
+            }
+            Isa::Avx2 => {
+                if let Some(out) = out.as_chunks_mut::<WIDE_AVX2>().0.first_mut() {
+                    avx2::wide(x.as_chunks().0, panel, out);
+                }
+            }
+        }
+    }
+}
+
 /// What one query reads from the keys and values of the past: `softmax(scale · query · keysᵀ) · values`. All have heads of
 /// `query.len()`; `weights` is scratch memory.
 pub(super) fn attend(isa: Isa, query: &[f32], keys: &[f32], values: &[f32], scale: f32, weights: &mut Vec<f32>, out: &mut [f32]) {
@@ -131,7 +175,39 @@ fn attend_body(query: &[f32], keys: &[f32], values: &[f32], scale: f32, weights:
     }
 }
 
-/// Sixteen partial sums, so that the order of additions is the same for every width of vector.
+/// The non-linearity of each of `x`, times what is at its place in `gated` if that is given.
+pub(super) fn activate(isa: Isa, activation: Activation, x: &[f32], gated: Option<&[f32]>, out: &mut [f32]) {
+    // SAFETY: as above.
+    unsafe {
+        match isa {
+            Isa::Avx512 => avx512::activate(activation, x, gated, out),
+            Isa::Avx2 => avx2::activate(activation, x, gated, out),
+        }
+    }
+}
+
+#[inline(always)]
+fn activate_body(activation: Activation, x: &[f32], gated: Option<&[f32]>, out: &mut [f32]) {
+    match activation {
+        Activation::Silu => each_of(x, out, |x| x / (1.0 + exp(-x))),
+        Activation::Gelu => each_of(x, out, |x| 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))),
+        Activation::GeluTanh => each_of(x, out, |x| {
+            // (1 + tanh u) / 2 = 1 / (1 + e^(-2u)).
+            let inner = 2.0 * 0.797_884_6 * (x + 0.044_715 * x * x * x);
+            x / (1.0 + exp(-inner))
+        }),
+    }
+    if let Some(gated) = gated {
+        out.iter_mut().zip(gated).for_each(|(out, gated)| *out *= gated);
+    }
+}
+
+#[inline(always)]
+fn each_of(x: &[f32], out: &mut [f32], of: impl Fn(f32) -> f32) {
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out = of(x));
+}
+
+/// Sixteen partial sums, added in pairs, so that the order of additions is the same for every width of vector.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
@@ -142,7 +218,12 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+    }
+    sums[0] + rest
 }
 
 /// `e^x` to within 2e-7 of itself; the same bits everywhere. Below -87 and above 88 that of the bound.
@@ -168,6 +249,7 @@ macro_rules! kernel {
         pub(super) fn $name<const R: usize>(x: &[[f32; R]], panel: &[$group], out: &mut [Full; R]) {
             let mut sums = [[zero(); $vectors]; R];
             for (x, group) in x.as_chunks::<{ $inputs }>().0.iter().zip(panel) {
+                prefetch(group);
                 let shared = $prepare(group);
                 for (input, x) in x.iter().enumerate() {
                     let weights: [_; $vectors] = $load(group, &shared, input);
@@ -201,6 +283,45 @@ macro_rules! kernel {
     };
 }
 
+/// A kernel for many rows: two vectors of each row's sums at a time.
+macro_rules! wide {
+    ($feature:literal, $rows:expr, $lanes:literal, $get:ident, $store:ident) => {
+        #[target_feature(enable = $feature)]
+        pub(super) fn wide(x: &[[f32; $rows]], panel: &[Full], out: &mut [Full; $rows]) {
+            for strip in 0..TILE / (2 * $lanes) {
+                let mut sums = [[zero(); 2]; $rows];
+                for (x, group) in x.iter().zip(panel) {
+                    let parts = group.as_chunks::<$lanes>().0;
+                    // SAFETY: a part is as long as a vector.
+                    let weights = unsafe { [$get(parts[2 * strip].as_ptr()), $get(parts[2 * strip + 1].as_ptr())] };
+                    for row in 0..$rows {
+                        let x = splat(x[row]);
+                        sums[row][0] = fma(weights[0], x, sums[row][0]);
+                        sums[row][1] = fma(weights[1], x, sums[row][1]);
+                    }
+                }
+                for (out, sums) in out.iter_mut().zip(sums) {
+                    let parts = out.as_chunks_mut::<$lanes>().0;
+                    for (vector, sum) in sums.into_iter().enumerate() {
+                        // SAFETY: as above.
+                        unsafe { $store(parts[2 * strip + vector].as_mut_ptr(), sum) }
+                    }
+                }
+            }
+        }
+    };
+}
+
+/// Calls what lies [`AHEAD`] of `group` from memory.
+#[inline(always)]
+fn prefetch<G>(group: &G) {
+    let ahead = std::ptr::from_ref(group).cast::<i8>().wrapping_add(AHEAD);
+    for line in (0..size_of::<G>()).step_by(64) {
+        // SAFETY: a hint, which accesses nothing; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line)) }
+    }
+}
+
 /// An array of what `$of` is for each index. A closure would not have the instruction set, and so not be inlined for certain.
 macro_rules! each {
     ($zero:expr, $i:ident, $of:expr) => {{
@@ -217,10 +338,16 @@ macro_rules! each {
 mod avx512 {
     use super::*;
 
+    wide!("avx512f", WIDE_AVX512, 16, _mm512_loadu_ps, _mm512_storeu_ps);
     kernel!(full, "avx512f", 4, Full, 1, nothing_full, load_full);
     kernel!(half, "avx512f", 4, Half, 1, nothing_half, load_half, half_decoded);
     kernel!(nibbles, "avx512f", 4, Nibbles, GROUP, scales_nibbles, load_nibbles, nibbles_decoded);
     kernel!(bytes, "avx512f", 4, Bytes, GROUP, scales_bytes, load_bytes, bytes_decoded);
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn activate(activation: Activation, x: &[f32], gated: Option<&[f32]>, out: &mut [f32]) {
+        activate_body(activation, x, gated, out);
+    }
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn attend(query: &[f32], keys: &[f32], values: &[f32], scale: f32, weights: &mut Vec<f32>, out: &mut [f32]) {
@@ -332,10 +459,16 @@ mod avx512 {
 mod avx2 {
     use super::*;
 
+    wide!("avx2,fma,f16c", WIDE_AVX2, 8, _mm256_loadu_ps, _mm256_storeu_ps);
     kernel!(full, "avx2,fma,f16c", 8, Full, 1, nothing_full, load_full);
     kernel!(half, "avx2,fma,f16c", 8, Half, 1, nothing_half, load_half, half_decoded);
     kernel!(nibbles, "avx2,fma,f16c", 8, Nibbles, GROUP, nothing_nibbles, load_nibbles, nibbles_decoded);
     kernel!(bytes, "avx2,fma,f16c", 8, Bytes, GROUP, nothing_bytes, load_bytes, bytes_decoded);
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn activate(activation: Activation, x: &[f32], gated: Option<&[f32]>, out: &mut [f32]) {
+        activate_body(activation, x, gated, out);
+    }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn attend(query: &[f32], keys: &[f32], values: &[f32], scale: f32, weights: &mut Vec<f32>, out: &mut [f32]) {

@@ -1,6 +1,9 @@
 //! A matrix in the smallest form that loses nothing.
 
-use super::kernels::{Bytes, Full, GROUP, Half, Isa, Nibbles, Panel, ROWS, TILE, multiply};
+use super::{
+    kernels::{Bytes, Full, GROUP, Half, Isa, Nibbles, Panel, ROWS, TILE, multiply, multiply_wide},
+    pages::in_large_pages,
+};
 use half::f16;
 use rayon::prelude::*;
 
@@ -86,15 +89,15 @@ impl Matrix {
     pub(super) fn new(values: &impl Values, bias: Vec<f32>) -> Self {
         let (inputs, outputs) = (values.inputs(), values.outputs());
         let store = None
-            .or_else(|| groups(values, nibbles).map(Store::Nibbles))
-            .or_else(|| groups(values, bytes).map(Store::Bytes))
+            .or_else(|| groups(values, Nibbles::ZERO, nibbles).map(Store::Nibbles))
+            .or_else(|| groups(values, Bytes::ZERO, bytes).map(Store::Bytes))
             .or_else(|| {
-                panels(values, |weights| {
+                panels(values, [0; TILE], |weights| {
                     weights.iter().all(|w| w.to_bits() & 0xffff == 0).then(|| weights.map(|w| (w.to_bits() >> 16) as u16))
                 })
                 .map(Store::Half)
             })
-            .or_else(|| panels(values, Some).map(Store::Full))
+            .or_else(|| panels(values, [0.0; TILE], Some).map(Store::Full))
             .unwrap_or(Store::Full(Vec::new()));
         Self { store, inputs, outputs, bias }
     }
@@ -131,7 +134,7 @@ impl Matrix {
         }
         let panels = self.outputs.div_ceil(TILE);
         let Scratch { interleaved, sums } = scratch;
-        interleave(x, self.inputs, interleaved);
+        interleave(isa, x, self.inputs, interleaved);
         sums.resize(panels * rows, [0.0; TILE]);
         let per_task = panels.div_ceil(rayon::current_num_threads() * TASKS);
         let interleaved = interleaved.as_slice();
@@ -144,48 +147,79 @@ impl Matrix {
                 }
                 let (mut x, mut sums) = (interleaved, sums);
                 while !sums.is_empty() {
-                    let count = sums.len().min(ROWS);
+                    let count = together(isa, rows, sums.len());
                     let (head, rest) = std::mem::take(&mut sums).split_at_mut(count);
                     let (group, after) = x.split_at(count * self.inputs);
-                    match count {
-                        1 => pass::<1>(isa, group, panel, head),
-                        2 => pass::<2>(isa, group, panel, head),
-                        3 => pass::<3>(isa, group, panel, head),
-                        _ => pass::<ROWS>(isa, group, panel, head),
+                    match (count, panel) {
+                        (1, _) => pass::<1>(isa, group, panel, head),
+                        (2, _) => pass::<2>(isa, group, panel, head),
+                        (3, _) => pass::<3>(isa, group, panel, head),
+                        (ROWS, _) => pass::<ROWS>(isa, group, panel, head),
+                        (_, Panel::Full(panel)) => multiply_wide(isa, group, panel, head),
+                        // Not reached: so many rows are served by decoded panels only.
+                        _ => {}
                     }
                     (x, sums) = (after, rest);
                 }
             }
         });
-        for (row, out) in out.chunks_exact_mut(self.outputs).enumerate().take(rows) {
+        let sums = &*sums;
+        let each = |(row, out): (usize, &mut [f32])| {
             for (panel, out) in out.chunks_mut(TILE).enumerate() {
                 out.copy_from_slice(&sums[panel * rows + row][..out.len()]);
             }
             for (out, bias) in out.iter_mut().zip(&self.bias) {
                 *out += bias;
             }
-        }
+        };
+        for_rows(&mut out[..rows * self.outputs], self.outputs, each);
+    }
+}
+
+/// Rows that the next pass serves, of `left` of `rows`.
+fn together(isa: Isa, rows: usize, left: usize) -> usize {
+    if rows >= WORTH_DECODING && left >= isa.wide() { isa.wide() } else { left.min(ROWS) }
+}
+
+/// Runs `each` for every row of `out`, by its number; where there are many, on all threads of the current pool.
+pub(super) fn for_rows(out: &mut [f32], width: usize, each: impl Fn((usize, &mut [f32])) + Send + Sync) {
+    if out.len() / width >= WORTH_DECODING {
+        out.par_chunks_exact_mut(width).enumerate().for_each(each);
+    } else {
+        out.chunks_exact_mut(width).enumerate().for_each(each);
     }
 }
 
 /// Memory that products use again and again.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Rows in groups of [`ROWS`], each group input by input.
+    /// Rows in groups that are served [`together`], each group input by input.
     interleaved: Vec<f32>,
     /// Panel by panel, in each row by row.
     sums: Vec<Full>,
 }
 
-fn interleave(x: &[f32], inputs: usize, out: &mut Vec<f32>) {
+fn interleave(isa: Isa, x: &[f32], inputs: usize, out: &mut Vec<f32>) {
     out.clear();
-    for group in x.chunks(ROWS * inputs) {
-        if group.len() == inputs {
-            out.extend_from_slice(group);
-        } else {
-            out.extend((0..inputs).flat_map(|input| group.chunks_exact(inputs).map(move |row| row[input])));
-        }
+    out.resize(x.len(), 0.0);
+    let rows = x.len() / inputs;
+    let (mut x, mut rest, mut groups) = (x, out.as_mut_slice(), Vec::new());
+    while !x.is_empty() {
+        let count = together(isa, rows, x.len() / inputs);
+        let (group, after) = x.split_at(count * inputs);
+        let (into, more) = rest.split_at_mut(count * inputs);
+        groups.push((group, into));
+        (x, rest) = (after, more);
     }
+    let each = |(group, into): (&[f32], &mut [f32])| {
+        let count = group.len() / inputs;
+        for (row, values) in group.chunks_exact(inputs).enumerate() {
+            for (into, &value) in into[row..].iter_mut().step_by(count).zip(values) {
+                *into = value;
+            }
+        }
+    };
+    if rows >= WORTH_DECODING { groups.into_par_iter().for_each(each) } else { groups.into_iter().for_each(each) }
 }
 
 fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [Full]) {
@@ -195,38 +229,40 @@ fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [Full]
 }
 
 /// Panels whose groups are one input each, if `keep` can keep all weights.
-fn panels<G: Send>(values: &impl Values, keep: impl Fn(Full) -> Option<G> + Sync) -> Option<Vec<G>> {
+fn panels<G: Clone + Send + Sync>(values: &impl Values, zero: G, keep: impl Fn(Full) -> Option<G> + Sync) -> Option<Vec<G>> {
     let (inputs, outputs) = (values.inputs(), values.outputs());
-    let all = (0..outputs.div_ceil(TILE) * inputs).into_par_iter().map(|index| {
+    in_large_pages(outputs.div_ceil(TILE) * inputs, zero, |index| {
         let (panel, input) = (index / inputs, index % inputs);
         let weight = |lane: usize| {
             Some(panel * TILE + lane).filter(|&output| output < outputs).map_or(0.0, |output| values.at(input, output))
         };
         keep(std::array::from_fn(weight))
-    });
-    all.collect()
+    })
 }
 
 /// Panels whose groups are [`GROUP`] inputs each, if `keep` can keep all weights.
-fn groups<G: Send>(values: &impl Values, keep: impl Fn(&dyn Fn(usize) -> [f32; GROUP]) -> Option<G> + Sync) -> Option<Vec<G>> {
+fn groups<G: Clone + Send + Sync>(
+    values: &impl Values,
+    zero: G,
+    keep: impl Fn(&dyn Fn(usize) -> [f32; GROUP]) -> Option<G> + Sync,
+) -> Option<Vec<G>> {
     let (inputs, outputs) = (values.inputs(), values.outputs());
     if !inputs.is_multiple_of(GROUP) {
         return None;
     }
     let groups = inputs / GROUP;
-    let all = (0..outputs.div_ceil(TILE) * groups).into_par_iter().map(|index| {
+    in_large_pages(outputs.div_ceil(TILE) * groups, zero, |index| {
         let (panel, group) = (index / groups, index % groups);
         keep(&|lane| {
             let output = panel * TILE + lane;
             std::array::from_fn(|input| if output < outputs { values.at(group * GROUP + input, output) } else { 0.0 })
         })
-    });
-    all.collect()
+    })
 }
 
 /// Weights of a group by output, as levels of 4 bits: what Q4_0 and Q4_1 of GGUF are.
 fn nibbles(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Nibbles> {
-    let mut group = Nibbles { scale: [0; TILE], offset: [0; TILE], levels: [[0; TILE / 2]; GROUP] };
+    let mut group = Nibbles::ZERO;
     for lane in 0..TILE {
         let weights = weights(lane);
         let low = weights.iter().copied().fold(f32::INFINITY, f32::min);
@@ -263,7 +299,7 @@ fn levels(weights: &[f32; GROUP], scale: f32, offset: f32) -> Option<[u8; GROUP]
 
 /// Weights of a group by output, as levels of 8 bits: what Q8_0 of GGUF is.
 fn bytes(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Bytes> {
-    let mut group = Bytes { scale: [0; TILE], levels: [[0; TILE]; GROUP] };
+    let mut group = Bytes::ZERO;
     for lane in 0..TILE {
         let weights = weights(lane);
         let largest = weights.iter().copied().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
@@ -368,6 +404,7 @@ mod tests {
         let half: Vec<f32> = full.iter().map(|v| f32::from_bits(v.to_bits() & 0xffff_0000)).collect();
         assert!(matches!(check(&half, inputs, 3).store, Store::Half(_)));
         check(&half, inputs, 15);
+        check(&half, inputs, 41);
         // As the quantisers of GGUF do it: a scale and an offset for 32 inputs of an output.
         let quantised = |make: &dyn Fn([f32; GROUP]) -> [f32; GROUP]| {
             let mut out = full.clone();
@@ -407,7 +444,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_shape_multiplies(inputs in 1usize..80, outputs in 1usize..140, rows in 1usize..10) {
+        fn every_shape_multiplies(inputs in 1usize..80, outputs in 1usize..140, rows in 1usize..40) {
             let values: Vec<f32> = (0..inputs * outputs).map(value).collect();
             check(&values, inputs, rows);
         }

@@ -2,20 +2,21 @@
 
 mod kernels;
 mod matrix;
+mod pages;
 
 use super::{
     Error,
     model::{Job, Model, Past, check},
 };
 use crate::Layout;
-use kernels::{Isa, attend, exp};
-use matrix::{Beside, Matrix, Scratch, Transposed};
-use pol_primitives::model::{Activation, ModelSpec, Norm, Positions};
+use kernels::{Isa, activate, attend};
+use matrix::{Beside, Matrix, Scratch, Transposed, for_rows};
+use pol_primitives::model::{ModelSpec, Norm, Positions};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
 /// Rows that are read at once; a longer prompt is read piece by piece.
-const ROWS: usize = 64;
+const ROWS: usize = 512;
 /// Multiplications of an attention that are worth other threads' help.
 const WORTH_SHARING: usize = 1 << 16;
 
@@ -277,16 +278,13 @@ impl Native {
         let (outputs, width) = (block.up.outputs(), self.spec.feed_forward as usize);
         inner.resize(x.len() / self.spec.width as usize * outputs, 0.0);
         block.up.apply(self.isa, x, inner, scratch);
-        hidden.clear();
-        for row in inner.chunks_exact(outputs) {
-            let (first, second) = row.split_at(width);
-            let active = first.iter().map(|&x| activate(self.spec.activation, x));
-            if self.spec.gated {
-                hidden.extend(active.zip(second).map(|(gate, x)| gate * x));
-            } else {
-                hidden.extend(active);
-            }
-        }
+        hidden.resize(x.len() / self.spec.width as usize * width, 0.0);
+        let inner = inner.as_slice();
+        let each = |(row, hidden): (usize, &mut [f32])| {
+            let (first, second) = inner[row * outputs..][..outputs].split_at(width);
+            activate(self.isa, self.spec.activation, first, self.spec.gated.then_some(second), hidden);
+        };
+        for_rows(hidden, width, each);
         block.down.apply(self.isa, hidden, out, scratch);
     }
 }
@@ -396,24 +394,11 @@ fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
-#[inline(always)]
-fn activate(activation: Activation, x: f32) -> f32 {
-    match activation {
-        Activation::Silu => x / (1.0 + exp(-x)),
-        Activation::Gelu => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
-        Activation::GeluTanh => {
-            // (1 + tanh u) / 2 = 1 / (1 + e^(-2u)).
-            let inner = 2.0 * 0.797_884_6 * (x + 0.044_715 * x * x * x);
-            x / (1.0 + exp(-inner))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Decoder, Weights, generate::Reading, initial_parameters};
-    use pol_primitives::model::{Biases, Local};
+    use pol_primitives::model::{Activation, Biases, Local};
     use tch::Tensor;
 
     fn gpt2() -> ModelSpec {
