@@ -11,6 +11,7 @@ use pol_primitives::{
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{RoundRecord, Update},
     lease::Lease,
+    metrics::{MeasuredHead, Measuring},
     recipe::Recipe,
     rewards::Books,
     submission::{Settled, Submission},
@@ -260,6 +261,14 @@ sp_api::impl_runtime_apis! {
 
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>> {
             ProofOfLearning::round_record(round)
+        }
+
+        fn measured(round: RoundNumber) -> Option<MeasuredHead> {
+            ProofOfLearning::measured(round)
+        }
+
+        fn measuring() -> Option<Measuring<AccountId>> {
+            ProofOfLearning::measuring()
         }
 
         fn attestations() -> Vec<Attestation<AccountId>> {

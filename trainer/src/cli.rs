@@ -7,6 +7,7 @@ use pol_engine::determinism::Mode;
 use pol_primitives::{
     data::{ShardId, SourceKind},
     recipe::Tier,
+    rewrite::Rewrite,
 };
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
@@ -55,7 +56,7 @@ pub enum Command {
     /// Make, read or set the recipe that everybody trains by.
     #[command(subcommand)]
     Recipe(RecipeCommand),
-    /// Import a pretrained model, or show one that was imported.
+    /// Import a pretrained model; show, adapt or measure one that was imported.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Write text with a model.
@@ -280,6 +281,10 @@ pub struct IngestOptions {
     /// Tokenizer to use instead of training one.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
+    /// Its token that stands between texts. [default: what the imported model in the tokenizer's folder ends texts with; else the first that
+    /// the tokenizer has of those that usually end texts, or else turns of conversations]
+    #[arg(long, value_name = "TOKEN", requires = "tokenizer")]
+    pub end_of_text: Option<String>,
     /// Replace a folder made with other texts or options.
     #[arg(long)]
     pub force: bool,
@@ -350,6 +355,10 @@ pub enum ModelCommand {
     Import(ImportOptions),
     /// Show an imported model: its architecture, tokenizer, root, and what became of each tensor.
     Show(ShowOptions),
+    /// Make an imported model deeper, wider or smaller, or give it experts or parts of the mind.
+    Adapt(crate::commands::adapt::AdaptOptions),
+    /// Measure a model on texts, and propose rewrites of it that the measures speak for.
+    Propose(crate::commands::propose::ProposeOptions),
 }
 
 const IMPORTS: &str = "\
@@ -414,6 +423,26 @@ pub struct ShowOptions {
     pub json: bool,
 }
 
+const REWRITES: &str = r#"A rewrite is one change, the same in every block, that keeps what the model computes:
+  '{"upcycle":{"experts":{"count":5,"active":2,"balance":10000,"z":1000}}}'
+      feed-forward parts become experts, of which a token goes to two; balance and z weigh two terms of the loss, in millionths
+  '{"add_expert":{"like":0}}'      one more expert, a copy of another with a router of its own
+  '{"split_expert":{"expert":0}}'  one more expert, a copy of another with a copy of its router
+  '{"prune_expert":{"expert":4}}'  an expert less; what the model computes stays for tokens that did not go to it
+  '{"insert_block":{"at":1}}'      one more block, after so many others
+  '{"widen":{"feed_forward":640}}' wider feed-forward parts
+
+Once it is set, the next round trains nothing: each member rewrites the model for itself, and validators attest what they arrive at. Leases that were
+given before end without a penalty, and trainers go on with a fresh optimiser. Until then, another recipe takes the rewrite back.
+
+Examples:
+  pol-trainer recipe rewrite '{"insert_block":{"at":1}}'
+      show what it would change
+  pol-trainer recipe rewrite '{"insert_block":{"at":1}}' --set --dev-account alice
+      have the network carry it out
+  pol-trainer recipe rewrite '{"insert_block":{"at":1}}' --out next.json && pol-trainer recipe set next.json --key-file key.json
+      the same, with a look at the recipe in between"#;
+
 #[derive(Subcommand)]
 pub enum RecipeCommand {
     /// Write a recipe for an ingested folder.
@@ -449,6 +478,26 @@ pub enum RecipeCommand {
         /// File made by `recipe new`.
         file: PathBuf,
     },
+    /// Make the recipe in force one that rewrites the network's model, and show what changes.
+    #[command(after_help = REWRITES)]
+    Rewrite {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// The rewrite.
+        #[arg(value_name = "JSON", value_parser = rewrite)]
+        rewrite: Rewrite,
+        /// File to write the recipe to.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Set the recipe, with the key of governance.
+        #[arg(long)]
+        set: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Set the lengths of a round's phases, in blocks, with the key of governance.
     Lengths {
         #[command(flatten)]
@@ -467,6 +516,10 @@ pub enum RecipeCommand {
         /// JSON object with seats, more_seats, segments, probe, and mix, serve, replay, open, reveal in blocks, escrow in rounds.
         json: String,
     },
+}
+
+pub fn rewrite(text: &str) -> Result<Rewrite, String> {
+    serde_json::from_str(text).map_err(|error| format!(r#"a rewrite is JSON such as {{"insert_block":{{"at":1}}}}: {error}"#))
 }
 
 #[derive(Args)]
@@ -604,6 +657,17 @@ mod tests {
         assert!(dev_uri("").is_err());
         assert!(dev_uri("trainer-").is_err());
         assert!(dev_uri("a//b").is_err());
+    }
+
+    #[test]
+    fn rewrites_are_read_as_they_are_printed() {
+        let printed = REWRITES.lines().filter_map(|line| line.trim().strip_prefix('\'')?.split_once('\''));
+        let read: Vec<_> = printed.map(|(json, _)| rewrite(json).unwrap()).collect();
+        assert_eq!((read.len(), read[4]), (6, Rewrite::InsertBlock { at: 1 }));
+        assert_eq!(read[0], Rewrite::Upcycle { experts: pol_primitives::model::Experts::new(5, 2) });
+        for text in ["", "insert_block", "{\"insert_block\":1}", "{\"shrink\":{}}"] {
+            assert!(rewrite(text).unwrap_err().contains("such as"), "{text}");
+        }
     }
 
     #[test]

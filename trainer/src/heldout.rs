@@ -2,12 +2,13 @@
 
 use crate::{data::ShardReader, failure::Result};
 use pol_engine::LeaseData;
-use pol_primitives::recipe::Recipe;
+use pol_primitives::{Hash, recipe::Recipe};
 use std::sync::Arc;
 
 /// Measures models on the network's held-out text.
 pub struct HeldOut {
-    data: Option<Arc<LeaseData>>,
+    /// The text, and the recipe that it was cut for.
+    data: Option<(Hash, Arc<LeaseData>)>,
     sequences: usize,
 }
 
@@ -15,6 +16,15 @@ impl HeldOut {
     /// A measure over `sequences` sequences.
     pub fn new(sequences: usize) -> Self {
         Self { data: None, sequences }
+    }
+
+    /// The held-out text, cut for `recipe`; none while none is registered.
+    pub async fn data(&mut self, shards: &mut ShardReader, recipe: &Recipe) -> Result<Option<Arc<LeaseData>>> {
+        let hash = recipe.hash();
+        if self.data.as_ref().is_none_or(|(cut_for, _)| *cut_for != hash) {
+            self.data = shards.held_out(recipe, self.sequences).await?.map(|data| (hash, Arc::new(data)));
+        }
+        Ok(self.data.as_ref().map(|(_, data)| data.clone()))
     }
 
     /// Mean loss of the model in nats a token; none while no held-out text is registered.
@@ -25,19 +35,17 @@ impl HeldOut {
         parameters: Arc<Vec<f32>>,
         workers: usize,
     ) -> Result<Option<f64>> {
-        if self.data.is_none() {
-            self.data = shards.held_out(recipe, self.sequences).await?.map(Arc::new);
-        }
-        let Some(data) = self.data.clone() else { return Ok(None) };
-        let (spec, held) = (recipe.model, data.sequences());
-        let count = held.min(u32::try_from(self.sequences).unwrap_or(u32::MAX));
-        let loss = tokio::task::spawn_blocking(move || {
-            // Evenly spaced sequences of what was fetched.
-            let chosen: Vec<&[u32]> =
-                (0..count).filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32)).collect();
-            pol_engine::evaluate(&spec, &parameters, &chosen, workers)
-        })
-        .await??;
+        let Some(data) = self.data(shards, recipe).await? else { return Ok(None) };
+        let (spec, count) = (recipe.model, self.sequences);
+        let loss = tokio::task::spawn_blocking(move || pol_engine::evaluate(&spec, &parameters, &spaced(&data, count), workers))
+            .await??;
         Ok(Some(loss))
     }
+}
+
+/// Evenly spaced sequences of `data`: `count`, or as many as there are.
+pub fn spaced(data: &LeaseData, count: usize) -> Vec<&[u32]> {
+    let held = data.sequences();
+    let count = held.min(u32::try_from(count).unwrap_or(u32::MAX));
+    (0..count).filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32)).collect()
 }

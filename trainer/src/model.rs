@@ -7,6 +7,7 @@ use crate::{
 use anyhow::anyhow;
 use pol_chain::AccountId;
 use pol_engine::{Excised, parameters_from_bytes, parameters_to_bytes};
+use pol_model::Rewriting;
 use pol_primitives::{
     Hash, RoundNumber,
     audit::Excision,
@@ -50,8 +51,8 @@ pub struct IncludedUpdate {
 /// Follows the head.
 pub struct ModelKeeper {
     peer: Peer,
-    /// The model at the head that was last followed, and that head's round.
-    current: Option<(RoundNumber, Model)>,
+    /// The head that was last followed, and its model.
+    current: Option<(Head, Model)>,
 }
 
 impl ModelKeeper {
@@ -60,14 +61,14 @@ impl ModelKeeper {
         Self { peer, current: None }
     }
 
-    /// The model of `head`, computed from updates where that is possible and fetched from peers where not.
+    /// The model of `head`, which was made by `recipe`: computed from updates where that is possible and fetched from peers where not.
     pub async fn at(&mut self, head: &Head, recipe: &Recipe) -> Result<Model> {
         if let Some((_, current)) = &self.current
             && current.root == head.root
         {
             return Ok(current.clone());
         }
-        let computed = match self.compute(head, recipe).await {
+        let computed = match self.compute(head).await {
             Ok(model) => model,
             Err(Failure::Passing(error)) => {
                 tracing::debug!("cannot compute the model of round {}: {error:#}", head.round);
@@ -87,21 +88,28 @@ impl ModelKeeper {
         self.peer.swarm.release(&tag).await?;
         self.peer.swarm.add(parameters_to_bytes(&model.parameters).into(), &tag).await?;
         tracing::info!("model of round {} is {} ({} tokens)", head.round, short(&head.root), head.tokens);
-        self.current = Some((head.round, model.clone()));
+        self.current = Some((*head, model.clone()));
         Ok(model)
     }
 
     /// The model from what this process has; none when the result is not the head or the way there is too long.
-    async fn compute(&self, head: &Head, recipe: &Recipe) -> Result<Option<Model>> {
-        let (start, mut model) = match &self.current {
-            Some((round, current)) if head.round > *round && head.round - round <= MAX_CATCH_UP => (*round, current.clone()),
-            _ if head.round <= MAX_CATCH_UP => (0, initial_model(&self.peer, recipe).await?),
+    async fn compute(&self, head: &Head) -> Result<Option<Model>> {
+        let (mut before, mut model) = match &self.current {
+            Some((known, model)) if head.round > known.round && head.round - known.round <= MAX_CATCH_UP => {
+                (*known, model.clone())
+            }
+            _ if head.round <= MAX_CATCH_UP => {
+                let Some(first) = self.peer.chain.round_record(0).await?.and_then(|record| record.head) else { return Ok(None) };
+                let recipe = self.peer.recipe(&first.recipe_hash).await?;
+                (first, initial_model(&self.peer, &recipe).await?)
+            }
             _ => return Ok(None),
         };
-        for round in start + 1..=head.round {
+        for round in before.round + 1..=head.round {
             let Some(record) = self.peer.chain.round_record(round).await? else { continue };
             let Some(made) = record.head else { continue };
-            model = replay_round(&self.peer, &model, &record, &made).await?.0;
+            model = replay_round(&self.peer, &before, &model, &record, &made).await?.0;
+            before = made;
             if model.root != made.root {
                 return Err(Failure::passing(anyhow!(
                     "round {round} gives {} here and {} on chain",
@@ -175,15 +183,42 @@ fn payloads(updates: impl IntoIterator<Item = IncludedUpdate>) -> Vec<(Payload, 
     updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect()
 }
 
-/// The model that the head `made` is, computed from `base`, the model before it, by everything that `record` says of its
+/// The rewrite that a head made by `recipe` makes of `head`; none where the architecture stays.
+pub async fn rewriting(peer: &Peer, head: &Head, recipe: &Recipe) -> Result<Option<Rewriting>> {
+    if head.recipe_hash == recipe.hash() {
+        return Ok(None);
+    }
+    let before = peer.recipe(&head.recipe_hash).await?;
+    let rewrite = recipe.rewrite_from(&before).map_err(Failure::passing)?;
+    rewrite.map(|rewrite| Rewriting::new(&before.model, &rewrite)).transpose().map_err(Failure::passing)
+}
+
+/// The model that `base` becomes by `rewriting`.
+pub async fn rewritten(base: &Model, rewriting: Rewriting) -> Result<Model> {
+    let parameters = base.parameters.clone();
+    let (parameters, root) = tokio::task::spawn_blocking(move || {
+        let next = rewriting.parameters(&parameters)?;
+        let root = root_of(&next);
+        Ok::<_, pol_engine::Error>((next, root))
+    })
+    .await??;
+    Ok(Model { root, parameters: Arc::new(parameters) })
+}
+
+/// The model that the head `made` is, computed from `base`, the model of the head `before` it, by everything that `record` says of its
 /// round; and the updates it was made of.
 pub async fn replay_round(
     peer: &Peer,
+    before: &Head,
     base: &Model,
     record: &RoundRecord<AccountId>,
     made: &Head,
 ) -> Result<(Model, Vec<Update<AccountId>>)> {
     let recipe = peer.recipe(&made.recipe_hash).await?;
+    if let Some(rewriting) = rewriting(peer, before, &recipe).await? {
+        // Nothing was trained, and nothing taken out.
+        return Ok((rewritten(base, rewriting).await?, Vec::new()));
+    }
     let included = included_updates(peer, &recipe, made.round, record).await?;
     let updates = included.iter().map(|included| included.update).collect();
     let excised = excised(peer, made.round, &record.excised).await?;
@@ -201,11 +236,17 @@ pub async fn excised(peer: &Peer, round: RoundNumber, excisions: &[Excision]) ->
     for (earlier, taken_out) in by_round {
         let missing = || Failure::passing(anyhow!("the node has no record of the head of round {earlier}"));
         let record = peer.chain.round_record(earlier).await?.ok_or_else(missing)?;
-        let recipe = peer.recipe(&record.head.ok_or_else(missing)?.recipe_hash).await?;
-        let mut gone = BTreeSet::new();
+        let mut head = record.head.ok_or_else(missing)?;
+        let recipe = peer.recipe(&head.recipe_hash).await?;
+        let (mut gone, mut rewritings) = (BTreeSet::new(), Vec::new());
         for since in earlier + 1..round {
-            let heads = peer.chain.round_record(since).await?.map_or_else(Vec::new, |record| record.excised.into_inner());
-            gone.extend(heads.into_iter().filter(|excision| excision.round == earlier).map(|excision| excision.index));
+            let Some(record) = peer.chain.round_record(since).await? else { continue };
+            gone.extend(record.excised.iter().filter(|excision| excision.round == earlier).map(|excision| excision.index));
+            let Some(made) = record.head else { continue };
+            if made.recipe_hash != head.recipe_hash {
+                rewritings.extend(rewriting(peer, &head, &peer.recipe(&made.recipe_hash).await?).await?);
+            }
+            head = made;
         }
         let index = |account: &AccountId| record.revealed.iter().position(|revealed| revealed == account);
         let is_among = |update: &IncludedUpdate, set: &BTreeSet<u8>| {
@@ -216,7 +257,7 @@ pub async fn excised(peer: &Peer, round: RoundNumber, excisions: &[Excision]) ->
         let stays: Vec<bool> = included.iter().map(|update| !is_among(update, &taken_out)).collect();
         let before = payloads(included);
         let after = before.iter().zip(stays).filter(|(_, stays)| *stays).map(|(update, _)| update.clone()).collect();
-        excised.push(Excised { recipe, before, after });
+        excised.push(Excised { recipe, before, after, rewritings });
     }
     Ok(excised)
 }

@@ -1,7 +1,7 @@
 //! The real node and real trainers, as separate processes, over several rounds: about six minutes.
 
 use pol_chain::{Call, Chain, Signer};
-use pol_engine::Trace;
+use pol_engine::{Trace, TrainingState};
 use pol_primitives::{
     Hash, RoundNumber,
     peer::{Endpoint, Role},
@@ -248,6 +248,24 @@ fn a_network_trains_one_model_and_survives_its_members() {
         "both trainers are included: {rounds:#?}"
     );
 
+    // Validators measured the models as well, and found what the observer did; so do trainers, who only claim it.
+    let measured: Vec<_> = rounds.iter().filter(|round| round["measured"].is_object()).collect();
+    assert!(!measured.is_empty(), "{rounds:#?}\n{}", validator.log());
+    for round in measured {
+        let (found, loss) = (&round["measured"], round["heldout_loss_after"].as_f64().unwrap());
+        assert!((found["loss"].as_f64().unwrap() - loss * 1e6).abs() < 2.0, "{round:#}");
+        assert!(found["calibrationError"].as_u64().is_some_and(|error| error < 1_000_000), "{round:#}");
+        assert_eq!(
+            (&found["selfAwareness"], &found["level"]),
+            (&Value::Null, &0.into()),
+            "the model predicts no losses of its own"
+        );
+    }
+    let claimed = |status: &Value| status["claims"].as_array().is_some_and(|all| all.iter().any(|claim| claim["off"] == false));
+    let status = network.wait("claims are what validators found", 90, &[&node, &validator, &first, &second], claimed);
+    assert!(status["claims"].as_array().unwrap().iter().all(|claim| claim["off"] != true), "{status:#}");
+    assert!(status["measured"]["share"].as_u64() >= Some(670_000), "{status:#}");
+
     // All of it was replayed, found to be what it claims to be, and paid for.
     for round in rounds {
         let audits = round["audits"].as_array().unwrap();
@@ -346,7 +364,7 @@ async fn deceive(chain: &Chain, uri: &str, endpoint: Endpoint, payload_hash: Has
     let (trace_root, first_leaf) = (trace.root(), trace.proof(0).unwrap());
     let reveal = Reveal { payload_hash, trace_root, carry_hash: [9; 32], steps, first_leaf, salt: [1; 32] };
     let round = lease.due_round;
-    let claims = Claims { first_loss: 0, last_loss: 0, tokens_per_second: 0 };
+    let claims = Claims::default();
     let commitment = reveal.commitment(&account, &chain.genesis(), round);
     chain.submit(&signer, Call::Commit { round, commitment, claims }).await.unwrap();
     while chain.overview().await.unwrap().round.phase != Phase::Reveal {
@@ -497,4 +515,111 @@ fn mistakes_are_explained() {
         &["--dev-account", "trainer-1", "--tier", "mobile", "--base-path", folder.to_str().unwrap()],
         "in use by another pol-trainer",
     );
+}
+
+#[test]
+fn a_network_rewrites_its_model_and_trains_on() {
+    let network = Network::new();
+    let node = network.node();
+    network.wait("the node answers", 60, &[&node], |_| true);
+    let data = network.prepare(5);
+    // Whoever does not show its training is found out soon.
+    let audits =
+        r#"{"seats":2,"more_seats":3,"segments":2,"probe":2,"mix":1,"serve":8,"replay":20,"open":20,"reveal":20,"escrow":1}"#;
+    network.run(&["recipe", "audits", "--dev-account", "alice", audits]);
+    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    network.wait("round zero is attested", 90, &[&node, &validator], has_model);
+
+    // An update that was never trained gets into the model of the first architecture.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let chain = runtime.block_on(Chain::connect(&format!("ws://127.0.0.1:{}", network.rpc_port))).unwrap();
+    let recipe = runtime.block_on(chain.recipe()).unwrap().unwrap();
+    let base = pol_model::initial_parameters(&recipe.model, &recipe.seed);
+    let mut moved = TrainingState::fresh(base.iter().map(|value| value - 0.002).collect());
+    let payload = pol_engine::pack(&recipe, &base, &mut moved).unwrap().encode();
+    let directory = network.path("deceiver");
+    let swarm = SwarmConfig { directory, secret: [3; 32], bind: ([127, 0, 0, 1], 0).into(), advertise: Vec::new() };
+    let swarm = runtime.block_on(Swarm::start(swarm)).unwrap();
+    let payload = runtime.block_on(swarm.add(payload.into(), "payload")).unwrap();
+    let deceiver = runtime.spawn({
+        let (chain, endpoint) = (chain.clone(), swarm.endpoint());
+        async move { deceive(&chain, "//Trainer//9", endpoint, payload).await }
+    });
+    let first = network.member("trainer-1", &["--tier", "whale"]);
+    let second = network.member("trainer-2", &["--tier", "miner"]);
+    first.wait_for("leased", 0, 90);
+
+    // While the first round trains, governance has the model rewritten: one feed-forward part becomes four experts.
+    let rewrite = r#"{"upcycle":{"experts":{"count":4,"active":2,"balance":10000,"z":1000}}}"#;
+    let mut arguments = vec!["recipe", "rewrite", rewrite, "--json"];
+    let shown: Value = serde_json::from_str(&network.run(&arguments)).unwrap();
+    assert_eq!((&shown["set"], &shown["changes"]["experts"][1]["count"]), (&Value::Bool(false), &4.into()));
+    assert_eq!(shown["changes"].as_object().unwrap().len(), 1);
+    arguments.extend(["--set", "--dev-account", "alice"]);
+    let set: Value = serde_json::from_str(&network.run(&arguments)).unwrap();
+    assert_eq!((&set["set"], &set["hash"]), (&Value::Bool(true), &shown["hash"]));
+
+    let summary_path = network.path("summary.json");
+    let watch = ["observe", "--rounds", "3", "--patience", "150", "--settle", "180", "--out", summary_path.to_str().unwrap()];
+    let observer = network.try_run(&watch);
+    let logs = [&validator, &first, &second].map(Process::log).join("\n---\n");
+    assert!(observer.status.success(), "{}\n{logs}", String::from_utf8_lossy(&observer.stderr));
+    let summary: Value = serde_json::from_slice(&fs::read(&summary_path).unwrap()).unwrap();
+    let rounds = summary["rounds"].as_array().unwrap();
+    let at = rounds.iter().position(|round| round["rewrite"].is_object()).unwrap();
+    assert!(0 < at && at + 1 < rounds.len(), "it trained before and after: {rounds:#?}");
+    assert_eq!(rounds.iter().filter(|round| round["rewrite"].is_object()).count(), 1);
+    assert_eq!(rounds[at]["rewrite"], serde_json::from_str::<Value>(rewrite).unwrap());
+    assert!(rounds[at]["included"].as_array().unwrap().is_empty() && rounds[at]["tokens"] == 0, "{rounds:#?}");
+    let loss = |round: usize, name: &str| rounds[round][name].as_f64().unwrap();
+    let [start, before, after, end] = [
+        loss(0, "heldout_loss_before"),
+        loss(at, "heldout_loss_before"),
+        loss(at, "heldout_loss_after"),
+        loss(rounds.len() - 1, "heldout_loss_after"),
+    ];
+    assert!((before - after).abs() < 1e-4, "what the model computes stays: {rounds:#?}");
+    assert!(before < start && end < after - 0.005, "the loss goes on falling: {rounds:#?}");
+    let rewritten = rounds[at]["number"].as_u64().unwrap() as RoundNumber;
+    let line = format!("model of round {rewritten} is {}", &rounds[at]["root"].as_str().unwrap()[..10]);
+    for process in [&validator, &first, &second] {
+        process.wait_for(&line, 0, 60);
+    }
+
+    // Only what was never trained is taken out, of a model of another architecture than that it got into.
+    let lied = runtime.block_on(deceiver).unwrap();
+    assert!(lied < rewritten);
+    let outcomes = |honest: bool| {
+        let all = rounds.iter().flat_map(|round| round["audits"].as_array().unwrap());
+        let liar = pol_chain::format_account(&Signer::from_uri("//Trainer//9").unwrap().account());
+        all.filter(|audit| (audit["trainer"] != *liar) == honest).map(|audit| audit["outcome"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes(false), ["withheld"]);
+    assert!(outcomes(true).len() >= 3 && outcomes(true).iter().all(|outcome| outcome == "valid"), "{rounds:#?}");
+    let taken_out = async {
+        let mut round = rewritten;
+        loop {
+            match chain.round_record(round).await.unwrap().map(|record| record.excised) {
+                Some(excised) if excised.is_empty() => round += 1,
+                Some(excised) => return excised[0].round,
+                None => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    };
+    let taken_out = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), taken_out).await });
+    assert_eq!(taken_out.expect("a later head takes the update out"), lied);
+    let verified: Value = serde_json::from_str(&network.run(&["verify-head", "--json"])).unwrap();
+    assert!(verified["round"].as_u64().unwrap() > rewritten.into());
+    assert_eq!(verified["excised"], 1);
+
+    for process in [first, second, validator, node] {
+        assert!(!process.log().contains("panicked"), "{}", process.log());
+        process.kill();
+    }
+    let checked = Command::new(network.node_binary())
+        .args(["check-state", "--chain", "dev", "--base-path"])
+        .arg(network.path("node"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

@@ -6,6 +6,7 @@ use pol_primitives::{
     data::{Manifest, ShardRecord},
     head::{Head, RoundRecord, Update},
     lease::Lease,
+    metrics::{MeasuredHead, Measuring, Report},
     model::{Activation, ModelSpec, Norm, Positions},
     peer::{Address, Endpoint},
     recipe::{Recipe, Tier},
@@ -159,6 +160,8 @@ pub fn recipe(recipe: &Recipe) -> Value {
         "tokenizer": hash(&recipe.tokenizer),
         "seed": hash(&recipe.seed),
         "pretrained": recipe.pretrained.as_ref().map(hash),
+        // As the trainer's command line takes it.
+        "rewrite": recipe.rewrite,
         "sequence": recipe.sequence,
         "shardTokens": recipe.shard_tokens,
         "tiers": tiers,
@@ -211,8 +214,26 @@ pub fn lease(lease: &Lease) -> Value {
     })
 }
 
-/// A submission and whose it is.
-pub fn submission((account, submission): &(AccountId, Submission)) -> Value {
+/// What validators found of a head.
+pub fn measured(measured: &MeasuredHead) -> Value {
+    json!({ "metrics": measured.metrics.shown(), "share": measured.share })
+}
+
+/// How the newest head is measured.
+pub fn measuring(measuring: &Measuring<AccountId>) -> Value {
+    let report = |report: &Report<AccountId>| {
+        let (account, stake, metrics) = (&report.account, balance(report.stake), report.metrics.shown());
+        json!({ "account": account, "stake": stake, "metrics": metrics })
+    };
+    json!({
+        "round": measuring.round,
+        "seed": hash(&measuring.seed),
+        "reports": measuring.reports.iter().map(report).collect::<Vec<_>>(),
+    })
+}
+
+/// A submission and whose it is; and whether what it claims of the head is not what validators found, where that can be told.
+pub fn submission((account, submission): &(AccountId, Submission), off: Option<bool>) -> Value {
     json!({
         "account": account,
         "commitment": hash(&submission.commitment),
@@ -222,6 +243,11 @@ pub fn submission((account, submission): &(AccountId, Submission)) -> Value {
             "firstLoss": submission.claims.first_loss,
             "lastLoss": submission.claims.last_loss,
             "tokensPerSecond": submission.claims.tokens_per_second,
+            "metrics": submission.claims.metrics.map(|claimed| json!({
+                "round": claimed.round,
+                "metrics": claimed.metrics.shown(),
+                "off": off,
+            })),
         },
         "dataHash": hash(&submission.data_hash),
         "status": match submission.status {
@@ -479,6 +505,33 @@ mod tests {
         assert_eq!(answer["cases"][0]["trainer"], trainer.to_string());
         assert_eq!(answer["cases"][0]["segments"].as_array().map(Vec::len), Some(usize::from(config.segments)));
         assert_eq!(answer["cases"][0]["seats"], json!([0]));
+    }
+
+    #[test]
+    fn a_claim_is_shown_beside_what_was_found() {
+        use pol_primitives::{
+            metrics::{ClaimedMetrics, ModelMetrics},
+            submission::Claims,
+        };
+        let metrics = ModelMetrics { loss: 7, auroc: Some(750_000), calibration_error: Some(100_000), ..Default::default() };
+        let shown = measured(&MeasuredHead { metrics, share: 670_000 });
+        assert_eq!((&shown["share"], &shown["metrics"]["loss"]), (&json!(670_000), &json!(7)));
+        assert_eq!((&shown["metrics"]["level"], &shown["metrics"]["selfAwareness"]), (&json!(210_000), &json!(700_000)));
+        assert_eq!(shown["metrics"]["reasoning"], Value::Null);
+        let mut work = Submission {
+            commitment: [1; 32],
+            tier: Tier::Miner,
+            staleness: 0,
+            claims: Claims { metrics: Some(ClaimedMetrics { round: 4, metrics }), ..Default::default() },
+            data_hash: [2; 32],
+            status: Status::Committed,
+            opened: None,
+        };
+        let account = AccountId::new([3; 32]);
+        let claims = submission(&(account.clone(), work.clone()), Some(true))["claims"]["metrics"].clone();
+        assert_eq!(claims, json!({ "round": 4, "metrics": metrics.shown(), "off": true }));
+        work.claims.metrics = None;
+        assert_eq!(submission(&(account, work), None)["claims"]["metrics"], Value::Null);
     }
 
     #[test]

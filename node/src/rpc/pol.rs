@@ -15,6 +15,8 @@ use pol_primitives::{
     RoundNumber,
     audit::AuditId,
     data::{ManifestId, ShardId},
+    metrics::ClaimedMetrics,
+    submission::Submission,
 };
 use pol_runtime::{AccountId, Hash, opaque::Block};
 use pol_runtime_api::PolApi;
@@ -61,7 +63,17 @@ pub trait Pol {
     #[method(name = "pol_standing", blocking)]
     fn standing(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// The submissions to a round that are not settled.
+    /// What validators found of the head of a round: all figures in millionths, with the share of the stake that reported; `null` until
+    /// it is decided, and where nobody reported.
+    #[method(name = "pol_measured", blocking)]
+    fn measured(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// How the newest head is measured, and the reports on it that wait for a quorum; `null` before the block after it.
+    #[method(name = "pol_measuring", blocking)]
+    fn measuring(&self, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// The submissions to a round that are not settled. `claims.metrics.off` says whether what the trainer says of the head is not what
+    /// validators found of it; `null` until they have.
     #[method(name = "pol_submissions", blocking)]
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
 
@@ -170,6 +182,14 @@ impl PolServer for Pol {
         self.ask(at, |api, at| api.round_record(at, number)).map(|record| or_null(record, json::round_record))
     }
 
+    fn measured(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.measured(at, round)).map(|measured| or_null(measured, json::measured))
+    }
+
+    fn measuring(&self, at: Option<Hash>) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.measuring(at)).map(|measuring| or_null(measuring, json::measuring))
+    }
+
     fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
         self.ask(at, |api, at| api.lease(at, account)).map(|lease| or_null(lease, json::lease))
     }
@@ -179,7 +199,23 @@ impl PolServer for Pol {
     }
 
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.submissions(at, round)).map(|all| all.iter().map(json::submission).collect())
+        self.ask(at, |api, at| {
+            let all = api.submissions(at, round)?;
+            let is_off = |claimed: ClaimedMetrics| -> Result<Option<bool>, ApiError> {
+                let (Some(measured), Some(record)) = (api.measured(at, claimed.round)?, api.round_record(at, claimed.round)?)
+                else {
+                    return Ok(None);
+                };
+                let Some(head) = record.head else { return Ok(None) };
+                let recipe = api.recipe_by_hash(at, head.recipe_hash)?;
+                Ok(recipe.map(|recipe| claimed.metrics.is_off(&measured.metrics, recipe.numerics)))
+            };
+            let shown = |entry: &(AccountId, Submission)| -> Result<Value, ApiError> {
+                let off = entry.1.claims.metrics.map(is_off).transpose()?.flatten();
+                Ok(json::submission(entry, off))
+            };
+            all.iter().map(shown).collect()
+        })
     }
 
     fn history(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {

@@ -16,6 +16,7 @@
 //! | [`audit`] | who re-executes what, what they find and what follows |
 //! | [`sketch`] | the same for replays that need not agree in every bit |
 //! | [`head`] | the model's hash chain |
+//! | [`metrics`] | what is measured of a model, and what follows from several measurements |
 //! | [`hex_hash`] | hashes in JSON |
 //! | [`data`] | sources, manifests and shards |
 //! | [`peer`] | roles, and where a peer is reached |
@@ -35,6 +36,7 @@ pub mod data;
 pub mod head;
 pub mod hex_hash;
 pub mod lease;
+pub mod metrics;
 pub mod model;
 pub mod payload;
 pub mod peer;

@@ -1,6 +1,10 @@
 //! Everything needed to replay a training step, in integers.
 
-use crate::{Hash, MILLION, Ppm, model::ModelSpec};
+use crate::{
+    Hash, MILLION, Ppm,
+    model::ModelSpec,
+    rewrite::{InvalidRewrite, Rewrite},
+};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -183,6 +187,10 @@ pub struct Recipe {
     /// BLAKE3 of the parameters that training starts from instead, where they come from elsewhere; members send them to each other.
     #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<Hash>,
+    /// The rewrite that leads to the architecture from that of the recipe before; none for a network's first. It is carried out once, by
+    /// the first head of this architecture: see [`Self::rewrite_from`]. Later recipes may keep it or leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
     /// Tokens of a training sequence.
     pub sequence: u16,
     /// Tokens a shard trains on; a multiple of `sequence`.
@@ -237,7 +245,51 @@ impl core::fmt::Display for InvalidRecipe {
 
 impl core::error::Error for InvalidRecipe {}
 
+/// Why a recipe cannot go on from the model of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidSuccessor {
+    /// The tokenizer, the seed, the parameters to start from or the size of shards differ, or the architecture without a rewrite.
+    Fixed,
+    /// The rewrite does not fit the architecture before.
+    Rewrite(InvalidRewrite),
+    /// The rewrite leads to another architecture than the recipe's.
+    OtherModel,
+}
+
+impl core::fmt::Display for InvalidSuccessor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Fixed => {
+                f.write_str("a model keeps its tokenizer, seed, first parameters and shard size, and changes by rewrites only")
+            }
+            Self::Rewrite(invalid) => write!(f, "the rewrite does not fit the model: {invalid}"),
+            Self::OtherModel => f.write_str("the rewrite leads to another model than the recipe's"),
+        }
+    }
+}
+
+impl core::error::Error for InvalidSuccessor {}
+
 impl Recipe {
+    /// The rewrite by which a head of this recipe comes about from one of the recipe `before`; none where the architecture stays, whatever
+    /// rewrite the recipe names then. Since every rewrite changes the architecture, none is carried out twice, and two recipes in a
+    /// row always tell whether one is.
+    pub fn rewrite_from(&self, before: &Self) -> Result<Option<Rewrite>, InvalidSuccessor> {
+        let fixed = |recipe: &Self| (recipe.tokenizer, recipe.seed, recipe.pretrained, recipe.shard_tokens);
+        if fixed(self) != fixed(before) {
+            return Err(InvalidSuccessor::Fixed);
+        }
+        if self.model == before.model {
+            return Ok(None);
+        }
+        let rewrite = self.rewrite.ok_or(InvalidSuccessor::Fixed)?;
+        match rewrite.apply(&before.model) {
+            Ok(model) if model == self.model => Ok(Some(rewrite)),
+            Ok(_) => Err(InvalidSuccessor::OtherModel),
+            Err(invalid) => Err(InvalidSuccessor::Rewrite(invalid)),
+        }
+    }
+
     /// The name of this recipe.
     pub fn hash(&self) -> Hash {
         crate::digest(b"pol/recipe/1", self)
@@ -334,6 +386,7 @@ pub(crate) mod tests {
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,
+            rewrite: None,
             sequence: 128,
             shard_tokens: 4_096,
             tiers: [tier; 4],
@@ -383,6 +436,49 @@ pub(crate) mod tests {
         assert_eq!(recipe.validate(), Ok(()));
         assert_eq!(recipe.numerics.encode(), [1, 0xe8, 3, 0, 0]);
         assert_eq!(Numerics::Exact.encode(), [0], "what was encoded before there was another profile stays readable");
+    }
+
+    #[test]
+    fn a_rewrite_is_carried_out_where_the_architecture_changes_and_nowhere_else() {
+        let (before, insert) = (recipe(), Rewrite::InsertBlock { at: 1 });
+        let after = Recipe { model: insert.apply(&before.model).unwrap(), rewrite: Some(insert), ..before.clone() };
+        assert_eq!(after.rewrite_from(&before), Ok(Some(insert)));
+        assert_eq!(after.rewrite_from(&after), Ok(None));
+        // Kept or left out, it is not carried out again; a second block of the same place is another model.
+        let tuned = Recipe { outer_rate: 5, ..after.clone() };
+        let dropped = Recipe { rewrite: None, ..after.clone() };
+        for (recipe, before) in [(&tuned, &after), (&dropped, &after), (&tuned, &dropped)] {
+            assert_eq!(recipe.rewrite_from(before), Ok(None));
+        }
+        let again = Recipe { model: insert.apply(&after.model).unwrap(), ..after.clone() };
+        assert_eq!(again.rewrite_from(&after), Ok(Some(insert)));
+
+        assert_eq!(dropped.rewrite_from(&before), Err(InvalidSuccessor::Fixed));
+        assert_eq!(again.rewrite_from(&before), Err(InvalidSuccessor::OtherModel));
+        assert_eq!(before.rewrite_from(&after), Err(InvalidSuccessor::Fixed));
+        let misfit = Recipe { rewrite: Some(Rewrite::SplitExpert { expert: 0 }), ..after.clone() };
+        assert_eq!(misfit.rewrite_from(&before), Err(InvalidSuccessor::Rewrite(InvalidRewrite::NoExperts)));
+        for other in [
+            Recipe { tokenizer: [9; 32], ..after.clone() },
+            Recipe { seed: [9; 32], ..after.clone() },
+            Recipe { pretrained: Some([9; 32]), ..after.clone() },
+            Recipe { shard_tokens: 8_192, ..after },
+        ] {
+            assert_eq!(other.rewrite_from(&before), Err(InvalidSuccessor::Fixed));
+        }
+    }
+
+    #[test]
+    fn recipes_from_before_there_were_rewrites_read_on() {
+        let json = serde_json::to_value(recipe()).unwrap();
+        assert!(json.get("rewrite").is_none());
+        assert_eq!(serde_json::from_value::<Recipe>(json).unwrap(), recipe());
+        let rewritten = Recipe { rewrite: Some(Rewrite::Widen { feed_forward: 640 }), ..recipe() };
+        let json = serde_json::to_value(&rewritten).unwrap();
+        assert_eq!(json["rewrite"], serde_json::json!({ "widen": { "feed_forward": 640 } }));
+        assert_eq!(serde_json::from_value::<Recipe>(json).unwrap(), rewritten);
+        assert_ne!(rewritten.hash(), recipe().hash());
+        assert!(rewritten.encoded_size() <= Recipe::max_encoded_len());
     }
 
     #[test]

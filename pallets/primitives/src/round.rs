@@ -170,6 +170,11 @@ impl Round {
         }
     }
 
+    /// Whether it attests a model that nothing was trained for: a network's first, or a rewritten one.
+    pub fn attests_only(&self) -> bool {
+        self.phase == Phase::Attest && self.revealed == 0
+    }
+
     /// How many leads have had their turn by block `now`.
     pub fn turn(&self, config: &RoundConfig, now: BlockNumber) -> u32 {
         now.saturating_sub(self.phase_since).checked_div(config.lead).unwrap_or(0)
@@ -235,6 +240,15 @@ mod tests {
         assert_eq!(reveal.step(&config, 12), Step::Enter(Phase::Attest, 72));
         assert_eq!(round(Phase::Attest).step(&config, 99), Step::Stay);
         assert_eq!(round(Phase::Attest).step(&config, 100), Step::Void);
+    }
+
+    #[test]
+    fn a_round_that_trains_attests_what_was_revealed() {
+        for (phase, revealed, only) in
+            [(Phase::Attest, 0, true), (Phase::Attest, 1, false), (Phase::Train, 0, false), (Phase::Idle, 0, false)]
+        {
+            assert_eq!(Round { revealed, ..round(phase) }.attests_only(), only);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Commitments, reveals, and what is kept of them.
 
-use crate::{BoundedVec, ConstU32, Hash, RoundNumber, recipe::Tier, trace::Proof};
+use crate::{BoundedVec, ConstU32, Hash, RoundNumber, metrics::ClaimedMetrics, recipe::Tier, trace::Proof};
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -15,6 +15,8 @@ pub struct Claims {
     pub last_loss: u32,
     /// Tokens trained on per second.
     pub tokens_per_second: u32,
+    /// What it measured of the head that it trained from, which validators measure too; none where it did not.
+    pub metrics: Option<ClaimedMetrics>,
 }
 
 /// What a commitment binds, opened by `reveal`.

@@ -351,7 +351,7 @@ impl<T: Config> Pallet<T> {
         }
         match outcome {
             Outcome::Valid => Self::accept(round, trainer, &opened, &lease, &measure, &mut earned),
-            _ => Self::take_out(round, trainer, opened.index, &lease)?,
+            _ => Self::take_out(round, opened.index, &lease)?,
         }
         match outcome {
             Outcome::Invalid => {
@@ -471,14 +471,9 @@ impl<T: Config> Pallet<T> {
         T::Bonds::note_training(trainer, true);
     }
 
-    /// Has a later head take the update out of the model, with the optimiser state that it left; its data can be leased again.
-    fn take_out(round: RoundNumber, trainer: &T::AccountId, index: u8, lease: &Lease) -> DispatchResult {
+    /// Has a later head take the update out of the model; its data can be leased again.
+    fn take_out(round: RoundNumber, index: u8, lease: &Lease) -> DispatchResult {
         T::Pool::release(&lease.shards);
-        Standings::<T>::mutate(trainer, |standing| {
-            if standing.carry_round == round {
-                standing.carry = Hash::default();
-            }
-        });
         let excision = (Excision { round, index }, Self::now());
         Excisions::<T>::try_append(excision).map_err(|()| DispatchError::Corruption)
     }
@@ -488,8 +483,11 @@ impl<T: Config> Pallet<T> {
 
 impl<T: Config> Pallet<T> {
     /// The updates that the head of `round` takes out, ascending: those settled before its attest phase began, so that all who
-    /// compute the head know them, oldest first.
+    /// compute the head know them, oldest first. One that rewrites takes nothing out.
     fn excisable(round: &Round) -> BoundedVec<Excision, ConstU32<MAX_EXCISIONS>> {
+        if round.attests_only() {
+            return BoundedVec::new();
+        }
         let waiting = Excisions::<T>::get();
         let before = waiting.iter().take_while(|(_, settled_at)| *settled_at < round.phase_since).map(|(excision, _)| *excision);
         let mut excisable: Vec<_> = before.take(MAX_EXCISIONS as usize).collect();

@@ -44,18 +44,27 @@ impl<T: Config> Pallet<T> {
                 T::WeightInfo::step()
             }
             Step::Void => {
-                if CurrentHead::<T>::exists() {
-                    Self::deposit_event(Event::RoundVoid { number: round.number });
-                    Self::close(round, None, Included::default(), BoundedVec::new());
-                } else {
-                    // There is no model to go on with, so round zero opens again. In between stakes can change: validators can
-                    // come and absent ones be set aside, or whoever was bonded first could hold up the chain for good.
-                    Self::end_attest_phase();
+                let pauses = round.attests_only();
+                Self::end_without_head(round);
+                if pauses {
+                    // The next round attests the same again. In between stakes can change: validators can come and absent ones be
+                    // set aside, or whoever was bonded first could hold up the chain for good.
                     let deadline = Some(now.saturating_add(lengths.lead));
-                    Self::enter(Round { phase_since: now, deadline, ..Default::default() });
+                    Self::enter(Round { phase_since: now, deadline, ..CurrentRound::<T>::get() });
                 }
                 T::WeightInfo::step()
             }
+        }
+    }
+
+    /// Ends the round, which is void; before there is a model to go on with, round zero starts over.
+    pub(crate) fn end_without_head(round: Round) {
+        if CurrentHead::<T>::exists() {
+            Self::deposit_event(Event::RoundVoid { number: round.number });
+            Self::close(round, None, Included::default(), BoundedVec::new());
+        } else {
+            Self::end_attest_phase();
+            CurrentRound::<T>::kill();
         }
     }
 
@@ -73,24 +82,27 @@ impl<T: Config> Pallet<T> {
 
     /// Opens round `number` if there is something to do in it.
     fn open(number: RoundNumber, lengths: &RoundConfig, now: BlockNumber) {
+        Self::seed_probes();
         if let Some(recipe) = PendingRecipe::<T>::take() {
             Self::deposit_event(Event::RecipeAdopted { hash: recipe.hash() });
+            if Self::recipe_hash() != Some(recipe.hash()) {
+                RecipeSince::<T>::put(number);
+            }
             Self::put_in_force(&recipe);
         }
-        if !Recipe::<T>::exists() {
-            return;
-        }
+        let Some(recipe) = Recipe::<T>::get() else { return };
         let (randomness, _) = T::Randomness::random(b"pol/round");
         let seed = digest(b"pol/round-seed/1", &(randomness, number));
-        let mut round = Round { number, seed, opened_at: now, phase_since: now, ..Default::default() };
-        if let Some(head) = CurrentHead::<T>::get() {
+        let head = CurrentHead::<T>::get();
+        let base_root = head.map(|head| head.root).unwrap_or_default();
+        let mut round = Round { number, seed, base_root, opened_at: now, phase_since: now, ..Default::default() };
+        if head.is_some_and(|head| Self::keeps_model(&recipe, &head)) {
             let last_due = LastDue::<T>::get();
             // Learning waits for data, and for audits that are too far behind.
             if (T::Pool::free() == 0 && last_due < number) || Self::is_behind() {
                 return;
             }
             round.phase = Phase::Train;
-            round.base_root = head.root;
             let due = Due::<T>::take(number);
             if due > 0 {
                 round.lease_due(lengths, now);
@@ -105,15 +117,29 @@ impl<T: Config> Pallet<T> {
             }
             round.phase = Phase::Attest;
             round.deadline = Some(now.saturating_add(lengths.attest));
+            // Nothing is waited for: these leases ended with the recipe before.
+            round.due = Due::<T>::take(number);
         }
         Self::deposit_event(Event::RoundOpened { number, seed });
         Self::enter(round);
+    }
+
+    /// Whether `recipe` goes on with the architecture of `head`, and does not rewrite it.
+    fn keeps_model(recipe: &recipe::Recipe, head: &Head) -> bool {
+        Recipes::<T>::get(head.recipe_hash).is_none_or(|before| before.model == recipe.model)
     }
 
     /// Makes the model with parameters `root` the head after `round`.
     pub(crate) fn adopt(round: Round, previous: Option<Head>, root: Hash, included: Included) -> DispatchResult {
         let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         let number = round.number;
+        if let Some(rewrite) = recipe.rewrite.filter(|_| previous.is_some() && round.attests_only()) {
+            ModelSince::<T>::put(number);
+            Self::deposit_event(Event::ModelRewritten { round: number, rewrite });
+        }
+        if let Some(previous) = &previous {
+            Self::decide_metrics(previous.round);
+        }
         let excised = Self::take_excisions(&round);
         let revealed = Revealed::<T>::get();
         Self::include(number, &recipe, &revealed, &included)?;
@@ -227,7 +253,7 @@ impl<T: Config> Pallet<T> {
             }
             None => {
                 // Nothing can be committed to a lease whose recipe has changed, which is no fault of the trainer's.
-                if Self::recipe_hash() == Some(lease.recipe) {
+                if lease.round >= RecipeSince::<T>::get() {
                     T::Bonds::slash(account, T::LapsePenalty::get());
                 }
                 T::Pool::release(&lease.shards);
@@ -343,9 +369,26 @@ impl<T: Config> Pallet<T> {
         Recipes::<T>::get(hash)
     }
 
-    /// What the account brings into its next lease.
+    /// What the account brings into its next lease: no carry of a model that has been rewritten since, and none that goes on from an
+    /// update that was taken out.
     pub fn standing(account: &T::AccountId) -> Standing {
-        Standings::<T>::get(account)
+        let mut standing = Standings::<T>::get(account);
+        if standing.carry_round <= ModelSince::<T>::get() || Self::goes_on_from_taken_out(account, standing.carry_round) {
+            standing.carry = Hash::default();
+        }
+        standing
+    }
+
+    /// Whether the account's update of `round`, or one that it goes on from, was taken out. Asks about no more updates than wait to be
+    /// settled: the last that is settled tells for all before it.
+    fn goes_on_from_taken_out(account: &T::AccountId, mut round: RoundNumber) -> bool {
+        while let Some(lease) = AuditedLeases::<T>::get(round, account) {
+            if lease.carry == Hash::default() {
+                return false;
+            }
+            round = lease.carry_round;
+        }
+        History::<T>::get(round, account).is_some_and(|settled| !settled.outcome.stays())
     }
 
     /// Submissions to `round` that are not settled, by account; at most 64.

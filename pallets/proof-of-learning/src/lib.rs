@@ -8,6 +8,7 @@ extern crate alloc;
 
 mod audits;
 mod impls;
+mod metrics;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
@@ -36,7 +37,9 @@ pub mod pallet {
         audit::{self, Audit, AuditConfig, AuditId, Evidence, Excision, MAX_AUDITED, MAX_SEATS, MAX_SERVED, OpenedEnd, Served},
         head::{Head, RoundRecord},
         lease::Lease,
-        recipe::{self, InvalidRecipe, Tier},
+        metrics::{MAX_REPORTS, MeasuredHead, ModelMetrics, Report},
+        recipe::{self, InvalidRecipe, InvalidSuccessor, Tier},
+        rewrite::Rewrite,
         round::{BlockNumber, Phase, Round, RoundConfig, is_quorum},
         sketch::{Binding, MAX_SKETCHED, SketchedEnd},
         submission::{Claims, Included, Opened, Outcome, Reveal, Settled, Status, Submission},
@@ -117,6 +120,15 @@ pub mod pallet {
     /// and the model's history name them. One entry of about 200 bytes for every recipe that governance set.
     #[pallet::storage]
     pub type Recipes<T> = StorageMap<_, Identity, Hash, recipe::Recipe>;
+
+    /// The first round of the recipe in force: leases that earlier rounds gave ended with the recipe before. One value.
+    #[pallet::storage]
+    pub type RecipeSince<T> = StorageValue<_, RoundNumber, ValueQuery>;
+
+    /// The round whose head was the first of the present architecture. Carries of this round or earlier ones are of another, and count
+    /// as none. One value.
+    #[pallet::storage]
+    pub type ModelSince<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
     /// Lengths of the phases, in blocks. One value.
     #[pallet::storage]
@@ -235,6 +247,19 @@ pub mod pallet {
     #[pallet::storage]
     pub type Excisions<T> = StorageValue<_, BoundedVec<(Excision, BlockNumber), ConstU32<MAX_EXCISABLE>>, ValueQuery>;
 
+    /// What the reasoning probes of the newest head are drawn by, with the round that made it: fixed in the block after it. One value.
+    #[pallet::storage]
+    pub type ProbeSeed<T> = StorageValue<_, (RoundNumber, Hash)>;
+
+    /// What validators report of the newest head, until holders of 67 % of the stake have, or there is a newer one. One value of at
+    /// most [`MAX_REPORTS`] entries of 87 bytes, those with the most stake.
+    #[pallet::storage]
+    pub type HeadReports<T: Config> = StorageValue<_, BoundedVec<Report<T::AccountId>, ConstU32<MAX_REPORTS>>, ValueQuery>;
+
+    /// What validators found of each head, by its round, which the chain counts: at most 43 bytes a round, kept as the model's history.
+    #[pallet::storage]
+    pub type HeadMetrics<T> = StorageMap<_, Twox64Concat, RoundNumber, MeasuredHead>;
+
     // ---------------------------------------------------------------- genesis
 
     /// The state to start from.
@@ -263,6 +288,7 @@ pub mod pallet {
                 if let Err(invalid) = recipe.validate() {
                     panic!("the recipe of the genesis state is invalid: {invalid}");
                 }
+                assert!(recipe.rewrite.is_none(), "the recipe of the genesis state has no model to rewrite");
                 Pallet::<T>::put_in_force(recipe);
             }
         }
@@ -455,6 +481,34 @@ pub mod pallet {
             /// The audit.
             audit: AuditId,
         },
+        /// The head is the one before it, rewritten. Carries of earlier rounds are forgotten.
+        ModelRewritten {
+            /// The round that made it.
+            round: RoundNumber,
+            /// What was rewritten.
+            rewrite: Rewrite,
+        },
+        /// It is fixed what the newest head's reasoning probes are drawn by.
+        ProbesDrawn {
+            /// The round that made the head.
+            round: RoundNumber,
+            /// What they are drawn by.
+            seed: Hash,
+        },
+        /// A validator reported what it measured of the head.
+        HeadReported {
+            /// The validator.
+            account: T::AccountId,
+            /// The round that made the head.
+            round: RoundNumber,
+        },
+        /// It is decided what was measured of a head.
+        HeadMeasured {
+            /// The round that made it.
+            round: RoundNumber,
+            /// What was found, and by how much of the stake.
+            measured: MeasuredHead,
+        },
     }
 
     /// Why a call was refused.
@@ -472,8 +526,8 @@ pub mod pallet {
         RecipeSegmentsInvalid,
         /// The tolerance of a recipe's native numerics is 1,000 to 100,000 millionths.
         RecipeToleranceInvalid,
-        /// There is a head: keep the model, the tokenizer, the seed and, since data is cut to it, the shard size of the recipe in
-        /// force.
+        /// There is a head: keep the tokenizer, the seed and, since data is cut to it, the shard size of its recipe, and change the
+        /// model by a rewrite only.
         ModelIsFixed,
         /// The pool has shards of another length or tokenizer: keep those, or have the manifests withdrawn first.
         DataOfAnotherFormat,
@@ -497,7 +551,7 @@ pub mod pallet {
         NoLease,
         /// The lease is due in another round: commit in that one.
         NotDue,
-        /// The recipe changed since the lease was given: wait for the round to end and lease again.
+        /// The recipe changed since the lease was given: wait for the round that it is due in to end, and lease again.
         RecipeChanged,
         /// The account has committed in this round.
         AlreadyCommitted,
@@ -520,7 +574,8 @@ pub mod pallet {
         NotAttesting,
         /// Only bonded validators that are not set aside attest.
         NotAValidator,
-        /// The set must name reveals of the round in its one encoding: at least one, and none in round zero.
+        /// The set must name reveals of the round in its one encoding: at least one, and none in round zero or where the model is
+        /// rewritten.
         BadIncluded,
         /// The validator attested exactly this already.
         AlreadyAttested,
@@ -570,6 +625,23 @@ pub mod pallet {
         EarlierUnsettled,
         /// Too many updates wait for a draw: settle again some blocks later.
         TooManyUndrawn,
+        /// The recipe's rewrite cannot be made of the head's model: read its recipe, and choose one that can.
+        RewriteDoesNotFit,
+        /// The recipe's rewrite leads from the head's model to another than the recipe's.
+        RewriteOfAnotherModel,
+        /// The recipe names a rewrite and keeps the model, or there is none yet: leave the rewrite out, or give the recipe the model
+        /// that it leads to.
+        RewriteUnused,
+        /// This round did not make the newest head, or that was made in this very block: read what is to be measured again.
+        NotTheHead,
+        /// Holders of 67 % of the stake have reported on this head: it is measured, and nothing is left to report.
+        HeadIsMeasured,
+        /// The validator has reported on this head, which is once only.
+        HeadReported,
+        /// A share is more than a million millionths.
+        MetricsOutOfRange,
+        /// 128 validators with at least this stake have reported on the head.
+        TooManyReports,
     }
 
     impl<T> From<InvalidRecipe> for Error<T> {
@@ -581,6 +653,16 @@ pub mod pallet {
                 InvalidRecipe::Constant => Self::RecipeConstantInvalid,
                 InvalidRecipe::Segments => Self::RecipeSegmentsInvalid,
                 InvalidRecipe::Tolerance => Self::RecipeToleranceInvalid,
+            }
+        }
+    }
+
+    impl<T> From<InvalidSuccessor> for Error<T> {
+        fn from(invalid: InvalidSuccessor) -> Self {
+            match invalid {
+                InvalidSuccessor::Fixed => Self::ModelIsFixed,
+                InvalidSuccessor::Rewrite(_) => Self::RewriteDoesNotFit,
+                InvalidSuccessor::OtherModel => Self::RewriteOfAnotherModel,
             }
         }
     }
@@ -605,28 +687,37 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Sets the recipe of the rounds that open from now on.
         ///
+        /// With a head, the model changes by a rewrite only: a recipe of another model than the head's names the rewrite that leads to
+        /// it, and its first round trains nothing but makes the head's model that one. Until that round has a head, another recipe
+        /// takes the rewrite back.
+        ///
         /// Origin: `GovernanceOrigin`. Emits [`Event::RecipeSet`], and [`Event::RecipeAdopted`] when it comes into force. A
-        /// recipe set while another one waits replaces that one. Round zero starts over, with its attestations void.
+        /// recipe set while another one waits replaces that one. Round zero starts over, and a round that rewrites is void, each with
+        /// its attestations.
         ///
         /// Errors: `Recipe…Invalid` unless [`recipe::Recipe::validate`] accepts it; [`Error::ModelIsFixed`];
+        /// [`Error::RewriteDoesNotFit`]; [`Error::RewriteOfAnotherModel`]; [`Error::RewriteUnused`];
         /// [`Error::DataOfAnotherFormat`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::set_recipe())]
         pub fn set_recipe(origin: OriginFor<T>, recipe: recipe::Recipe) -> DispatchResult {
             T::GovernanceOrigin::ensure_origin(origin)?;
             recipe.validate().map_err(Error::<T>::from)?;
-            if CurrentHead::<T>::exists() {
-                let fixed = |r: &recipe::Recipe| (r.model, r.tokenizer, r.seed, r.pretrained, r.shard_tokens);
-                ensure!(Recipe::<T>::get().as_ref().map(fixed) == Some(fixed(&recipe)), Error::<T>::ModelIsFixed);
+            if let Some(head) = CurrentHead::<T>::get() {
+                let before = Recipes::<T>::get(head.recipe_hash).ok_or(DispatchError::Corruption)?;
+                let rewrites = recipe.rewrite_from(&before).map_err(Error::<T>::from)?.is_some();
+                let kept = recipe.rewrite.is_none() || recipe.rewrite == before.rewrite;
+                ensure!(rewrites || kept, Error::<T>::RewriteUnused);
             } else {
+                ensure!(recipe.rewrite.is_none(), Error::<T>::RewriteUnused);
                 let format = (recipe.shard_tokens, recipe.tokenizer);
                 let fits = <Self as traits::DataFormat>::shard_tokens_and_tokenizer().is_none_or(|other| other == format);
                 ensure!(fits || T::Pool::free() == 0, Error::<T>::DataOfAnotherFormat);
-                if CurrentRound::<T>::get().phase == Phase::Attest {
-                    // What was attested so far is the model of another recipe.
-                    Self::end_attest_phase();
-                    CurrentRound::<T>::kill();
-                }
+            }
+            let round = CurrentRound::<T>::get();
+            if round.attests_only() {
+                // What was attested so far is the model of another recipe.
+                Self::end_without_head(round);
             }
             Self::deposit_event(Event::RecipeSet { hash: recipe.hash() });
             PendingRecipe::<T>::put(recipe);
@@ -674,7 +765,7 @@ pub mod pallet {
             let due = if later == 0 { round.due } else { Due::<T>::get(due_round) };
             ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
 
-            let mut standing = Standings::<T>::get(&who);
+            let mut standing = Self::standing(&who);
             let mut prf = Lease::draw(&round.seed, &who.encode(), standing.nonce);
             let shards = T::Pool::lease(recipe.shards_per_lease(tier), &mut prf);
             let shards = BoundedVec::try_from(shards).map_err(|_| DispatchError::Corruption)?;
@@ -730,7 +821,7 @@ pub mod pallet {
             ensure!(current.phase == Phase::Train, Error::<T>::NotTraining);
             let lease = Leases::<T>::get(&who).ok_or(Error::<T>::NoLease)?;
             ensure!(lease.due_round == round, Error::<T>::NotDue);
-            ensure!(Self::recipe_hash() == Some(lease.recipe), Error::<T>::RecipeChanged);
+            ensure!(lease.round >= RecipeSince::<T>::get(), Error::<T>::RecipeChanged);
             ensure!(!Submissions::<T>::contains_key(round, &who), Error::<T>::AlreadyCommitted);
 
             let submission = Submission {
@@ -796,9 +887,9 @@ pub mod pallet {
         }
 
         /// Counts the validator's stake for the head with parameters `root`, made of the round's reveals in `included`; in round
-        /// zero, for the initial model. An attestation replaces the validator's earlier one. The quorum adopts the head.
-        /// A validator that comes after the quorum may attest the new head until the next round ends: it counts as having taken
-        /// part in the phase that made it, and no stake moves.
+        /// zero, for the initial model, and where the recipe rewrites the model, for the rewritten one. An attestation replaces the
+        /// validator's earlier one. The quorum adopts the head. A validator that comes after the quorum may attest the new head until
+        /// the next round ends: it counts as having taken part in the phase that made it, and no stake moves.
         ///
         /// Origin: signed by a validator that takes part in attesting. Emits [`Event::Attested`], and [`Event::HeadAdvanced`]
         /// with the quorum.
@@ -827,7 +918,7 @@ pub mod pallet {
             ensure!(round == current.number, Error::<T>::WrongRound);
             ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
             let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
-            let fits = included.is_canonical(current.revealed) && included.is_empty() == head.is_none();
+            let fits = included.is_canonical(current.revealed) && included.is_empty() == current.attests_only();
             ensure!(fits, Error::<T>::BadIncluded);
 
             let attested = Attested { root, included, stake };
@@ -1029,6 +1120,22 @@ pub mod pallet {
             Self::reveal_evidence(audit, &who, evidence, &bindings, salt)?;
             Self::deposit_event(Event::AuditRevealed { audit, account: who });
             Ok(())
+        }
+
+        /// Reports what the validator measured of the newest head, which `round` made. Once holders of 67 % of the stake have
+        /// reported, or there is a newer head, the median by stake is kept as what was found of it. Nothing is paid or decided by
+        /// it.
+        ///
+        /// Origin: signed by a validator that takes part in attesting. Emits [`Event::HeadReported`], and [`Event::HeadMeasured`]
+        /// with the quorum.
+        ///
+        /// Errors: [`Error::NotAValidator`]; [`Error::NotTheHead`]; [`Error::HeadIsMeasured`]; [`Error::MetricsOutOfRange`];
+        /// [`Error::HeadReported`]; [`Error::TooManyReports`].
+        #[pallet::call_index(16)]
+        #[pallet::weight(T::WeightInfo::measure_head())]
+        pub fn measure_head(origin: OriginFor<T>, round: RoundNumber, metrics: ModelMetrics) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::report_metrics(who, round, metrics)
         }
     }
 }

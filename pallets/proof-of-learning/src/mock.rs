@@ -284,6 +284,7 @@ pub fn recipe() -> pol_primitives::recipe::Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        rewrite: None,
         sequence: 64,
         shard_tokens: 1_024,
         tiers: [TierParameters { micro_batch: 4, cadence: 2, ..tier }, tier, tier, tier],

@@ -4,10 +4,10 @@ use crate::pallet::*;
 use alloc::collections::{BTreeMap, BTreeSet};
 use codec::Encode;
 use pol_primitives::{
-    RoundNumber,
+    Hash, RoundNumber,
     audit::{Excision, Stage},
     head::Head,
-    recipe::Numerics,
+    recipe::{Numerics, Recipe as Spec},
     round::{Phase, Round},
     submission::{Outcome, Status},
 };
@@ -23,6 +23,7 @@ impl<T: Config> Pallet<T> {
         Self::check_lineage(&round)?;
         Self::check_submissions(&round)?;
         Self::check_audits()?;
+        Self::check_metrics()?;
         Self::check_excisions()
     }
 
@@ -51,6 +52,10 @@ impl<T: Config> Pallet<T> {
             ensure!(lease.nonce < Standings::<T>::get(&account).nonce, "a lease was counted");
             ensure!(lease.round <= lease.due_round && lease.round <= round.number, "a lease is of a round that was");
             ensure!(Recipes::<T>::contains_key(lease.recipe), "the recipe of a lease is kept");
+            let is_current = lease.round >= RecipeSince::<T>::get();
+            ensure!(!is_current || Self::recipe_hash() == Some(lease.recipe), "a lease of the recipe's time is of the recipe");
+            let (since, fresh) = (ModelSince::<T>::get(), lease.carry == Hash::default());
+            ensure!(fresh || lease.carry_round > since || lease.round <= since, "a lease goes on from a carry of its model");
             if lease.due_round >= round.number {
                 let count = due.entry(lease.due_round).or_default();
                 *count = count.saturating_add(1);
@@ -82,6 +87,7 @@ impl<T: Config> Pallet<T> {
     /// Every round before this one has a record, and each head follows from the one before it.
     fn check_lineage(round: &Round) -> Result<(), TryRuntimeError> {
         let mut head: Option<Head> = None;
+        let (mut since, mut before) = (0, None::<Spec>);
         for number in 0..round.number {
             let record = Records::<T>::get(number).ok_or("every concluded round has a record")?;
             if let Some(made) = record.head {
@@ -89,7 +95,12 @@ impl<T: Config> Pallet<T> {
                 ensure!(updates.len() == record.included.len() as usize, "everything included was revealed");
                 let expected = Head::next(head.as_ref(), number, made.root, made.recipe_hash, &updates, &record.excised);
                 ensure!(made == expected, "the lineage continues");
-                ensure!(Recipes::<T>::contains_key(made.recipe_hash), "the recipe of a head is kept");
+                let recipe = Recipes::<T>::get(made.recipe_hash).ok_or("the recipe of a head is kept")?;
+                let is_first = Self::rewrites(before.as_ref(), &recipe)?;
+                ensure!(updates.is_empty() == is_first, "a head is trained, or the first of its architecture");
+                ensure!(!is_first || record.excised.is_empty(), "the first head of an architecture takes nothing out");
+                since = if is_first { number } else { since };
+                before = Some(recipe);
                 head = Some(made);
             } else {
                 ensure!(record.included.is_empty() && record.excised.is_empty(), "a void round changes nothing");
@@ -98,7 +109,23 @@ impl<T: Config> Pallet<T> {
         ensure!(head == CurrentHead::<T>::get(), "the head is the last one recorded");
         ensure!(Records::<T>::iter_keys().all(|number| number < round.number), "only concluded rounds have records");
         ensure!(Self::recipe_hash().is_none_or(Recipes::<T>::contains_key), "the recipe in force is kept");
+        ensure!(since == ModelSince::<T>::get(), "the model has been of its architecture since the last rewrite");
+        if let Some(recipe) = Recipe::<T>::get() {
+            let rewrites = Self::rewrites(before.as_ref(), &recipe)?;
+            let fits = round.phase == Phase::Idle || round.attests_only() == rewrites;
+            ensure!(fits, "a round trains, or makes the first model of an architecture");
+        }
+        if let Some(pending) = PendingRecipe::<T>::get() {
+            Self::rewrites(before.as_ref(), &pending)?;
+        }
+        ensure!(RecipeSince::<T>::get() <= round.number, "the recipe in force is of a round that was");
         Ok(())
+    }
+
+    /// Whether a head of `recipe` is the first of its architecture: the model's first, or one that rewrites the one of `before`.
+    fn rewrites(before: Option<&Spec>, recipe: &Spec) -> Result<bool, TryRuntimeError> {
+        let rewrite = before.map(|before| recipe.rewrite_from(before)).transpose();
+        Ok(rewrite.map_err(|_| "a recipe goes on from the model of the head")?.is_none_or(|rewrite| rewrite.is_some()))
     }
 
     /// Submissions of past rounds = those whose lease is not concluded + those that wait for a draw or a settlement, and the

@@ -4,6 +4,7 @@
 //! kilobytes of proof, and what other pallets do behind the traits of `pol-primitives` is included, since those carry no
 //! weights of their own.
 
+use crate::MAX_BEHIND;
 use core::marker::PhantomData;
 use polkadot_sdk::frame_support::weights::{RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS};
 use polkadot_sdk::sp_runtime::traits::Get;
@@ -44,6 +45,8 @@ pub trait WeightInfo {
     fn reveal_sketches(findings: u32) -> Weight;
     /// `settle` of an update made from `shards` shards, with `seats` seats on it.
     fn settle(shards: u32, seats: u32) -> Weight;
+    /// `measure_head`, whether or not it makes the quorum.
+    fn measure_head() -> Weight;
     /// A block that draws seats for `updates` updates.
     fn draw(updates: u32) -> Weight;
     /// A block that changes nothing of the round.
@@ -87,8 +90,8 @@ impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
 
 impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn set_recipe() -> Weight {
-        // Round, head, recipe, pending recipe, attest phases, free shards.
-        Self::cost(40, 6, 4)
+        // Round, head and its recipe, recipe, pending recipe, attest phases, free shards, reveals, the record of a void round.
+        Self::cost(60, 9, 6)
     }
 
     fn set_lengths() -> Weight {
@@ -96,9 +99,10 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn join_round(shards: u32) -> Weight {
-        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing. The pool: four lists and the count of the
-        // free.
-        Self::cost(80, 15, 11).saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
+        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing, the model's first round, and for the carry as many
+        // earlier updates as can wait for their settlement. The pool: four lists and the count of the free.
+        Self::cost(80, u64::from(MAX_BEHIND).saturating_add(18), 11)
+            .saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
 
     fn commit() -> Weight {
@@ -116,14 +120,15 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn adopt(updates: u32) -> Weight {
-        // Recipe, reveals, record, head, round, phases, undrawn, excisions of ten items' size; the payouts: emission, escrow and
-        // its total, pot, issuance. For each update its submission, and five items' worth of waiting for its seats.
-        Self::cost(200, 29, 20).saturating_add(Self::times(Self::cost(15, 1, 1), updates))
+        // Recipe, reveals, record, head, round, phases, the model's first round, undrawn, excisions of ten items' size; the payouts:
+        // emission, escrow and its total, pot, issuance; reports on the head before, of six items' size, their total stake and what was found. For each
+        // update its submission, and five items' worth of waiting for its seats.
+        Self::cost(700, 37, 23).saturating_add(Self::times(Self::cost(15, 1, 1), updates))
     }
 
     fn conclude(shards: u32) -> Weight {
-        // Own: lease, round, submission, history, audited lease, standing, recipe. A slash: ledger, endpoint, hold, account, issuance,
-        // validators, candidates, total stake, phases. The pool as above.
+        // Own: lease, round, submission, history, audited lease, standing, the recipe's first round. A slash: ledger, endpoint, hold,
+        // account, issuance, validators, candidates, total stake, phases. The pool as above.
         Self::cost(150, 20, 16).saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
 
@@ -178,6 +183,12 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         own.saturating_add(pool).saturating_add(seats)
     }
 
+    fn measure_head() -> Weight {
+        // Ledger, endpoint, total stake, head, the probes' seed, what was found, reports of six items' size, of which eight medians are
+        // taken.
+        Self::cost(600, 12, 3)
+    }
+
     fn draw(updates: u32) -> Weight {
         if updates == 0 {
             // Undrawn; where some wait also settings, randomness and the mixture.
@@ -193,8 +204,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn open() -> Weight {
-        // Round, lengths, both recipes, head, randomness, free shards, total stake, due, last due.
-        Self::cost(50, 14, 5)
+        // Round, lengths, both recipes and the first round of the one in force, head and its recipe, randomness, free shards, total
+        // stake, due, last due, the probes' seed.
+        Self::cost(60, 18, 7)
     }
 
     fn step() -> Weight {
@@ -233,6 +245,7 @@ mod tests {
             Slow::reveal_sketches(MAX_SUBMISSIONS),
             Slow::stay().max(Slow::open()).max(Slow::step()) + Slow::sweep(crate::SWEEP),
             Slow::draw(MAX_SUBMISSIONS),
+            Slow::measure_head(),
         ] {
             assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
         }

@@ -13,6 +13,7 @@ use pol_primitives::{
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{RoundRecord, Update},
     lease::Lease,
+    metrics::{MeasuredHead, Measuring},
     recipe::Recipe,
     rewards::Books,
     submission::{Settled, Submission},
@@ -43,6 +44,10 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn updates(round: RoundNumber) -> Vec<Update<AccountId>>;
         /// What is kept of a concluded round.
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>>;
+        /// What validators found of the head of a round beside its loss, once that is decided.
+        fn measured(round: RoundNumber) -> Option<MeasuredHead>;
+        /// How the newest head is measured, with the reports on it that wait for a quorum; none before the block after it.
+        fn measuring() -> Option<Measuring<AccountId>>;
         /// Attestations of the round under way.
         fn attestations() -> Vec<Attestation<AccountId>>;
         /// The updates of earlier rounds that the head being attested takes out, ascending; none outside of the attest phase.

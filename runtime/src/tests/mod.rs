@@ -129,6 +129,7 @@ fn recipe() -> Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        rewrite: None,
         sequence: 128,
         shard_tokens: 4_096,
         tiers: [tier; 4],

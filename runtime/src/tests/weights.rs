@@ -9,6 +9,7 @@ use frame_support::{
 use pol_primitives::{
     MAX_SUBMISSIONS,
     audit::{AuditConfig, MAX_AUDITED, MAX_PROBE, MAX_SEATS, Undrawn},
+    metrics::ModelMetrics,
     peer::{Address, Endpoint},
     recipe::Tier,
     rewards::Emission,
@@ -37,6 +38,7 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         Call::open_sketches { audit: 0, ends: Default::default() }.into(),
         Call::reveal_sketches { audit: 0, evidence: Default::default(), bindings: Default::default(), salt: [0; 32] }.into(),
         Call::settle { audit: 0, trainer: AccountId::new([0; 32]) }.into(),
+        Call::measure_head { round: 0, metrics: ModelMetrics::default() }.into(),
         pallet_pol_rewards::Call::set_emission { emission: Emission::default() }.into(),
         pallet_pol_rewards::Call::claim { round: 1 }.into(),
     ];

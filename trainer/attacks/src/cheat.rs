@@ -3,9 +3,10 @@
 use pol_chain::AccountId;
 use pol_engine::{Error, Job, LeaseData, SegmentReport, TrainingState};
 use pol_primitives::{
-    BoundedVec,
+    BoundedVec, MILLION,
     audit::{Case, Finding, Measure},
     lease::Lease,
+    metrics::{ClaimedMetrics, ModelMetrics},
     payload::{Chunk, Entry, Payload, chunk_lengths},
     prf::Prf,
     recipe::Recipe,
@@ -217,7 +218,13 @@ impl Conduct for Cheat {
 
     fn claims(&self, claims: Claims) -> Claims {
         match self.kind {
-            Kind::Boasts => Claims { first_loss: u32::MAX, last_loss: 0, tokens_per_second: u32::MAX },
+            Kind::Boasts => {
+                let whole = Some(MILLION);
+                let metrics =
+                    ModelMetrics { auroc: whole, calibration_error: Some(0), reasoning: whole, ..ModelMetrics::default() };
+                let metrics = claims.metrics.map(|claimed| ClaimedMetrics { metrics, ..claimed });
+                Claims { first_loss: u32::MAX, last_loss: 0, tokens_per_second: u32::MAX, metrics }
+            }
             _ => claims,
         }
     }

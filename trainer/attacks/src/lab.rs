@@ -171,7 +171,12 @@ impl Lab {
                 .and_then(|past| history.get(past as usize))
                 .filter(|(all, honest)| all.len() > honest.len());
             let excised: Vec<Excised> = due
-                .map(|(before, after)| Excised { recipe: self.recipe.clone(), before: before.clone(), after: after.clone() })
+                .map(|(before, after)| Excised {
+                    recipe: self.recipe.clone(),
+                    before: before.clone(),
+                    after: after.clone(),
+                    rewritings: Vec::new(),
+                })
                 .into_iter()
                 .collect();
             parameters = aggregate(&self.recipe, &parameters, &all, &excised)?;

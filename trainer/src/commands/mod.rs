@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod adapt;
 mod bench;
 pub mod calibrate;
 mod data;
@@ -8,6 +9,7 @@ mod keys;
 mod model;
 mod money;
 mod observe;
+pub mod propose;
 pub mod recipe;
 pub mod run;
 mod status;

@@ -8,7 +8,7 @@ use crate::{
     heldout::HeldOut,
     model::ModelKeeper,
     peer::{Peer, short},
-    roles,
+    roles::{self, measurer::describe as describe_metrics},
     state::StateFolder,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +18,9 @@ use pol_chain::{AccountId, Chain, format_account};
 use pol_primitives::{
     RoundNumber,
     head::Head,
+    metrics::Shown,
+    recipe::Recipe,
+    rewrite::Rewrite,
     round::Phase,
     submission::{Outcome, Settled},
     view::Overview,
@@ -30,6 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
+
+/// Models whose measurement by validators is waited for: the newest ones.
+const WAITED_FOR: usize = 4;
 
 /// What was seen of the network.
 #[derive(Default, Serialize)]
@@ -52,11 +58,16 @@ struct RoundSummary {
     number: RoundNumber,
     root: String,
     included: Vec<String>,
+    /// What the round made of the model in place of training it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rewrite: Option<Rewrite>,
     tokens: u64,
     heldout_loss_before: Option<f64>,
     heldout_loss_after: Option<f64>,
     /// Wall-clock seconds of each phase, as seen from here.
     seconds: BTreeMap<&'static str, f64>,
+    /// What validators found of the model beside its loss, in millionths; none until they have.
+    measured: Option<Shown>,
     /// What became of the included updates, of those that are settled.
     audits: Vec<AuditSummary>,
 }
@@ -90,6 +101,7 @@ impl RoundSummary {
 /// A head that was rebuilt and measured.
 struct Measured {
     head: Head,
+    recipe: Recipe,
     included: Vec<AccountId>,
     loss: Option<f64>,
 }
@@ -216,8 +228,18 @@ impl Settling {
     }
 }
 
-/// Notes what became of included updates since the last look.
+/// Notes what was measured of models, and what became of included updates, since the last look.
 async fn learn_outcomes(peer: &Peer, summary: &mut Summary, bar: &ProgressBar, as_json: bool) -> Result<(), Failure> {
+    // What validators have not found of a model by the time of the next ones, they never will.
+    for round in summary.rounds.iter_mut().rev().take(WAITED_FOR).filter(|round| round.measured.is_none()) {
+        let Some(found) = peer.chain.measured(round.number).await? else { continue };
+        round.measured = Some(found.metrics.shown());
+        if as_json {
+            println!("{}", serde_json::json!({ "round": round.number, "measured": round.measured }));
+        } else {
+            print_line(bar, &format!("round {:>3}: measured: {}", round.number, describe_metrics(&found.metrics)));
+        }
+    }
     for round in summary.rounds.iter_mut().filter(|round| !round.is_settled()) {
         let history = peer.chain.history(round.number).await?;
         let audits = history.iter().map(|(account, settled)| AuditSummary::new(account, settled));
@@ -245,18 +267,17 @@ async fn measure_heads(peer: Peer, sequences: usize, sender: mpsc::UnboundedSend
     let mut next: Option<RoundNumber> = None;
     loop {
         let step = async {
-            let (Some(head), Some(recipe)) = (peer.chain.overview().await?.head, peer.chain.recipe().await?) else {
-                return Ok(());
-            };
+            let Some(head) = peer.chain.overview().await?.head else { return Ok(()) };
             for round in next.unwrap_or(head.round)..=head.round {
                 if let Some(record) = peer.chain.round_record(round).await?
                     && let Some(head) = record.head
                 {
+                    let recipe = peer.recipe(&head.recipe_hash).await?;
                     let model = keeper.at(&head, &recipe).await?;
                     let loss = held_out.loss(&mut shards, &recipe, model.parameters, 1).await?;
                     let included =
                         record.included.indices().filter_map(|index| record.revealed.get(usize::from(index)).copied()).collect();
-                    if sender.send(Measured { head, included, loss }).is_err() {
+                    if sender.send(Measured { head, recipe, included, loss }).is_err() {
                         return Ok(());
                     }
                 }
@@ -304,10 +325,12 @@ impl PhaseClock {
             number: after.head.round,
             root: format!("0x{}", hex::encode(after.head.root)),
             included: after.included.iter().map(format_account).collect(),
+            rewrite: after.recipe.rewrite_from(&before.recipe).ok().flatten(),
             tokens: after.head.tokens - before.head.tokens,
             heldout_loss_before: before.loss,
             heldout_loss_after: after.loss,
             seconds,
+            measured: None,
             audits: Vec::new(),
         }
     }
@@ -344,6 +367,11 @@ fn report(bar: &ProgressBar, as_json: bool, round: &RoundSummary) -> Result<()> 
         (Some(before), Some(after)) => format!("held-out loss {before:.4} to {after:.4}"),
         _ => "no held-out text".into(),
     };
+    if let Some(rewrite) = round.rewrite {
+        let (round, rewrite) = (round.number, serde_json::to_string(&rewrite)?);
+        print_line(bar, &format!("round {round:>3}: {change}, rewritten by {rewrite}"));
+        return Ok(());
+    }
     let speed = round.seconds.get("train").filter(|&&seconds| seconds > 0.0).map_or(0.0, |seconds| round.tokens as f64 / seconds);
     let total: f64 = round.seconds.values().sum();
     print_line(

@@ -11,9 +11,11 @@ use pol_primitives::{
     audit::AuditConfig,
     model::ModelSpec,
     recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
+    rewrite::Rewrite,
     round::RoundConfig,
 };
-use std::path::Path;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, path::Path};
 
 /// How many times smaller the learning rate of a model is that starts from an imported one.
 const FINE_TUNING: u64 = 10;
@@ -25,6 +27,8 @@ pub enum Preset {
     Tiny,
     /// 1.9 million parameters at a vocabulary of 8,192: learns visibly on a laptop within minutes.
     Demo,
+    /// Leases of eight steps of one sequence or a few, in four segments: for imported models that a laptop can only just train.
+    FineTune,
 }
 
 pub async fn run(command: RecipeCommand) -> Result<()> {
@@ -56,6 +60,19 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
             let signer = key.signer()?;
             Chain::connect(&node.url).await?.submit(&signer, Call::SetRecipe(recipe.clone()).sudo()).await?;
             println!("recipe 0x{} is set", hex::encode(recipe.hash()));
+        }
+        RecipeCommand::Rewrite { node, key, rewrite, out, set, json } => {
+            let chain = Chain::connect(&node.url).await?;
+            let signer = set.then(|| key.signer()).transpose()?;
+            let (before, recipe) = rewritten(&chain, rewrite).await?;
+            let pretty = serde_json::to_string_pretty(&recipe)?;
+            if let Some(path) = &out {
+                std::fs::write(path, pretty + "\n").with_context(|| path.display().to_string())?;
+            }
+            if let Some(signer) = &signer {
+                chain.submit(signer, Call::SetRecipe(recipe.clone()).sudo()).await?;
+            }
+            tell(&before, &recipe, set, json)?;
         }
         RecipeCommand::Lengths { node, key, json } => {
             let lengths: RoundConfig = serde_json::from_str(&json)
@@ -104,6 +121,12 @@ impl Preset {
                 tiers: [(4, 1, 8, 1); 4],
                 segments: 8,
             },
+            Self::FineTune => Sizes {
+                tiers: [(1, 1, 8, 4), (1, 1, 8, 1), (1, 2, 8, 1), (1, 4, 8, 1)],
+                // A state of a large model takes gigabytes, and each segment ends in one.
+                segments: 4,
+                ..Self::Tiny.sizes(data)
+            },
             Self::Demo => Sizes {
                 vocabulary,
                 width: 128,
@@ -130,6 +153,7 @@ pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
         // Everybody may know where the model starts; what must not be known in advance is the data.
         seed: *blake3::hash(b"pol initial model").as_bytes(),
         pretrained: None,
+        rewrite: None,
         sequence,
         shard_tokens,
         tiers: tiers.map(|(micro_batch, accumulation, inner_steps, cadence)| TierParameters {
@@ -172,13 +196,62 @@ fn start_from(recipe: &mut Recipe, data: &Ingested, folder: &Path) -> Result<()>
     Ok(())
 }
 
+/// The recipe that the network's model was made by, and the one in force with `rewrite` of that model.
+async fn rewritten(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Recipe)> {
+    let head = chain.overview().await?.head.context("the chain has no model yet: set a recipe of the architecture you want")?;
+    let before = chain.recipe_by_hash(&head.recipe_hash).await?.context("the node does not know the recipe of the model")?;
+    let in_force = chain.recipe().await?.context("the chain has no recipe yet")?;
+    let recipe = Recipe { model: rewrite.apply(&before.model)?, rewrite: Some(rewrite), ..in_force };
+    recipe.validate()?;
+    Ok((before, recipe))
+}
+
+/// Prints what `recipe` changes of the model that `before` made.
+fn tell(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> Result<()> {
+    let changes = changes(&before.model, &recipe.model)?;
+    let (hash, parameters) = (format!("0x{}", hex::encode(recipe.hash())), [before.model.size(), recipe.model.size()]);
+    if as_json {
+        println!("{}", json!({ "hash": hash, "set": set, "changes": changes, "parameters": parameters, "recipe": recipe }));
+        return Ok(());
+    }
+    for (name, [from, to]) in &changes {
+        println!("{name}: {from} to {to}");
+    }
+    let [from, to] = parameters;
+    println!("parameters: {from} to {to}");
+    match set {
+        true => println!("recipe {hash} is set: the next round rewrites the model"),
+        false => println!("recipe {hash} is not set; --set does that"),
+    }
+    Ok(())
+}
+
+/// What differs between two architectures.
+fn changes(before: &ModelSpec, after: &ModelSpec) -> Result<BTreeMap<String, [Value; 2]>> {
+    let [before, after] = [before, after].map(serde_json::to_value);
+    let (before, after) = (before?, after?);
+    let fields = after.as_object().into_iter().flatten();
+    let both = fields.map(|(name, to)| (name.clone(), [before[name].clone(), to.clone()]));
+    Ok(both.filter(|(_, [from, to])| from != to).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pol_primitives::model::Experts;
+
+    #[test]
+    fn what_a_rewrite_changes_is_shown() {
+        let before = ModelSpec::gpt2(99, 12, 3, 3, 24, 8);
+        let changed = |rewrite: Rewrite| changes(&before, &rewrite.apply(&before).unwrap()).unwrap();
+        assert_eq!(changed(Rewrite::InsertBlock { at: 1 }), BTreeMap::from([("layers".into(), [json!(3), json!(4)])]));
+        let upcycled = changed(Rewrite::Upcycle { experts: Experts::new(5, 2) });
+        assert_eq!((upcycled.len(), &upcycled["experts"][1]["count"]), (1, &json!(5)));
+    }
 
     #[test]
     fn presets_are_valid() {
-        for preset in [Preset::Tiny, Preset::Demo] {
+        for preset in [Preset::Tiny, Preset::Demo, Preset::FineTune] {
             let data = Ingested { vocabulary: 8_192, sequence: 128, shard_tokens: 4_096, ..Default::default() };
             assert_eq!(recipe(preset.sizes(&data), [0; 32]).validate(), Ok(()), "{preset:?}");
         }

@@ -38,7 +38,7 @@ async fn verify(peer: &Peer, as_json: bool) -> Result<()> {
                 (None, initial_model(peer, &recipe).await.map_err(Failure::into_inner)?, Vec::new())
             }
             Some((previous, model)) => {
-                let (model, parts) = replay_round(peer, &model, &record, &made).await.map_err(Failure::into_inner)?;
+                let (model, parts) = replay_round(peer, &previous, &model, &record, &made).await.map_err(Failure::into_inner)?;
                 (Some(previous), model, parts)
             }
         };

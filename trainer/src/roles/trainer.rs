@@ -1,6 +1,10 @@
 //! Leases data, trains, commits and reveals.
 
-use super::{Beside, Follower, Role, answers::Answers};
+use super::{
+    Beside, Follower, Role,
+    answers::Answers,
+    measurer::{Found, Measurer},
+};
 use crate::{
     conduct::Conduct,
     data::{ShardReader, lease_tag},
@@ -14,6 +18,8 @@ use pol_engine::{Job, LeaseData, Trace, TrainingState};
 use pol_primitives::{
     Hash, MILLION,
     lease::Lease,
+    metrics::ClaimedMetrics,
+    peer::Role as PeerRole,
     recipe::{Recipe, Tier},
     round::Phase,
     submission::{Claims, Outcome, Reveal, Status, Submission},
@@ -51,8 +57,13 @@ pub struct Trainer<C> {
     training: Option<Training>,
     /// The lease, by its nonce, that this folder cannot finish.
     given_up: Option<u32>,
+    /// Whether leases are out of reach, which was said.
+    barred: bool,
     /// Answers for updates that are not settled.
     answers: Beside,
+    /// Measures of new heads, and what they found.
+    measurer: Beside,
+    found: Found,
 }
 
 /// Training in the background. Dropping it asks it to stop.
@@ -75,11 +86,26 @@ struct Packed {
 }
 
 impl<C: Conduct> Trainer<C> {
-    /// A trainer for the account of `signer`. Called within a runtime: audits of its updates are answered in a task.
+    /// A trainer for the account of `signer`. Called within a runtime: audits of its updates are answered, and heads measured, in tasks.
     pub fn new(peer: Peer, signer: Signer, work: Work, conduct: C) -> Self {
         let (follower, shards) = (Follower::new(peer.clone()), ShardReader::new(peer.clone()));
         let answers = Beside::new(Answers::new(peer.clone(), signer.clone(), work.workers, conduct.clone()));
-        Self { peer, signer, work, conduct, follower, shards, training: None, given_up: None, answers }
+        let measurer = Measurer::new(peer.clone(), None);
+        let found = measurer.found();
+        Self {
+            peer,
+            signer,
+            work,
+            conduct,
+            follower,
+            shards,
+            training: None,
+            given_up: None,
+            barred: false,
+            answers,
+            measurer: Beside::new(measurer),
+            found,
+        }
     }
 
     fn account(&self) -> AccountId {
@@ -114,8 +140,25 @@ impl<C: Conduct> Trainer<C> {
         Ok(submissions.into_iter().find(|(account, _)| *account == self.account()).map(|(_, submission)| submission))
     }
 
+    /// Whether the chain would lease to this account. A call that it refuses costs its fee and takes the place of another in the block.
+    async fn may_join(&mut self) -> Result<bool> {
+        let member = self.peer.chain.member(&self.account()).await?;
+        let may = member.is_some_and(|member| member.role == PeerRole::Trainer && member.role.is_backed_by(member.bond));
+        if !may && !std::mem::replace(&mut self.barred, true) {
+            tracing::error!(
+                "{} is not bonded as a trainer any more: the bond was withdrawn, or penalties have used it up. Start this process again to bond \
+                 anew",
+                self.signer.ss58()
+            );
+        }
+        self.barred = !may;
+        Ok(may)
+    }
+
     async fn join(&mut self, recipe: &Recipe) -> Result<()> {
         let standing = self.peer.chain.standing(&self.account()).await?;
+        // Others may have concluded the last lease, and a rewrite of the model forgets what was carried.
+        self.peer.state.keep_carry(&standing.carry)?;
         if standing.carry != [0; 32] && !self.peer.state.has_carry(&standing.carry) {
             tracing::warn!("the optimiser state {} is not on this machine; starting with a fresh one", short(&standing.carry));
             self.peer.chain.submit(&self.signer, Call::ResetCarry).await?;
@@ -208,10 +251,11 @@ impl<C: Conduct> Role for Trainer<C> {
         if self.follower.model(overview, &recipe).await?.is_none() {
             return Ok(());
         }
+        self.measurer.step(overview).await?;
         let round = &overview.round;
         let Some(lease) = self.peer.chain.lease(&self.account()).await? else {
             // The call takes effect in the next block at the earliest.
-            return if round.joinable(overview.now + 1) { self.join(&recipe).await } else { Ok(()) };
+            return if round.joinable(overview.now + 1) && self.may_join().await? { self.join(&recipe).await } else { Ok(()) };
         };
         if lease.due_round < round.number {
             return self.conclude(&lease).await;
@@ -233,7 +277,9 @@ impl<C: Conduct> Role for Trainer<C> {
         let commitment = reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
         match (submission, round.phase) {
             (None, Phase::Train) => {
-                let claims = self.conduct.claims(claims(&journal));
+                // Committing does not wait for what is not found yet.
+                let metrics = self.found.borrow().iter().find(|(root, _)| *root == lease.base_root).map(|(_, found)| *found);
+                let claims = self.conduct.claims(claims(&journal, metrics));
                 let call = Call::Commit { round: lease.due_round, commitment, claims };
                 self.peer.chain.submit(&self.signer, call).await?;
                 tracing::info!("round {}: committed", lease.due_round);
@@ -346,12 +392,13 @@ impl<C: Conduct> Inputs<C> {
     }
 }
 
-/// The journal's figures, as the trainer's own claims.
-fn claims(journal: &Journal) -> Claims {
+/// The journal's figures, and what was found of the head before, as the trainer's own claims.
+fn claims(journal: &Journal, metrics: Option<ClaimedMetrics>) -> Claims {
     let micro = |loss: Option<&f64>| loss.map_or(0, |loss| (loss * f64::from(MILLION)) as u32);
     Claims {
         first_loss: micro(journal.losses.first()),
         last_loss: micro(journal.losses.last()),
         tokens_per_second: journal.speed as u32,
+        metrics,
     }
 }

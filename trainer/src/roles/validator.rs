@@ -1,12 +1,10 @@
 //! Checks payloads and attests the next model; audits what models were made of beside that.
 
-use super::{Beside, Follower, Role, auditor::Auditor};
+use super::{Beside, Follower, Role, auditor::Auditor, measurer::Measurer};
 use crate::{
     conduct::Conduct,
-    data::ShardReader,
     failure::{Failure, Result, explain},
-    heldout::HeldOut,
-    model::{Model, apply, excised, initial_model, updates_of},
+    model::{Model, apply, excised, initial_model, rewriting, rewritten, updates_of},
     peer::{Peer, short, submit_housekeeping},
 };
 use futures::{StreamExt, stream};
@@ -26,11 +24,6 @@ pub struct Validator {
     peer: Peer,
     signer: Signer,
     follower: Follower,
-    shards: ShardReader,
-    held_out: HeldOut,
-    workers: usize,
-    /// Round whose model was last measured on held-out text.
-    measured: Option<RoundNumber>,
     /// Round in which trainers were last looked through for absent ones.
     tidied: RoundNumber,
     /// Trainers that left a lease of a past round behind.
@@ -43,27 +36,24 @@ pub struct Validator {
     held: (RoundNumber, BTreeSet<Hash>),
     /// Audits by replay.
     auditor: Beside,
+    /// Measures of new heads.
+    measurer: Beside,
 }
 
 /// Blocks of a round after which a trainer that is there has concluded its past lease.
 const TRAINER_RETURNS: u32 = 5;
 /// Payloads fetched and checked at a time: one that nobody serves does not hold up the others.
 const CHECKS_AT_ONCE: usize = 8;
-/// Held-out sequences a validator measures each model on.
-const HELD_OUT_SEQUENCES: usize = 64;
 
 impl Validator {
-    /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it audits in a task.
+    /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it audits and measures in tasks.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: impl Conduct) -> Self {
         Self {
             auditor: Beside::new(Auditor::new(peer.clone(), signer.clone(), workers, conduct)),
+            measurer: Beside::new(Measurer::new(peer.clone(), Some(signer.clone()))),
             follower: Follower::new(peer.clone()),
-            shards: ShardReader::new(peer.clone()),
-            held_out: HeldOut::new(HELD_OUT_SEQUENCES),
             peer,
             signer,
-            workers,
-            measured: None,
             tidied: 0,
             absent: Vec::new(),
             silent: None,
@@ -133,10 +123,15 @@ impl Validator {
         if attestations.iter().any(|attestation| attestation.account == account) {
             return Ok(());
         }
-        let Some(model) = model else {
+        let (Some(model), Some(head)) = (model, &overview.head) else {
             let root = initial_model(&self.peer, recipe).await?.root;
             return self.send(round, root, Included::default()).await;
         };
+        // What nothing was trained for needs no proposal.
+        if let Some(rewriting) = rewriting(&self.peer, head, recipe).await? {
+            let root = rewritten(model, rewriting).await?.root;
+            return self.send(round, root, Included::default()).await;
+        }
         let proposal =
             attestations.iter().find(|attestation| Some(attestation.account) == overview.lead).or(attestations.first());
         let included = match proposal {
@@ -245,16 +240,6 @@ impl Validator {
         }
         Ok(())
     }
-
-    async fn measure(&mut self, recipe: &Recipe, round: RoundNumber, model: &Model) -> Result<()> {
-        if self.measured.replace(round) == Some(round) {
-            return Ok(());
-        }
-        if let Some(loss) = self.held_out.loss(&mut self.shards, recipe, model.parameters.clone(), self.workers).await? {
-            tracing::info!("model of round {round}: held-out loss {loss:.4} nats a token");
-        }
-        Ok(())
-    }
 }
 
 impl Role for Validator {
@@ -262,6 +247,8 @@ impl Role for Validator {
         self.auditor.step(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         let model = self.follower.model(overview, &recipe).await?;
+        // From here on, the newest head is on this machine.
+        self.measurer.step(overview).await?;
         let round = &overview.round;
         if matches!(round.phase, Phase::Reveal | Phase::Attest) {
             let submissions = self.peer.chain.submissions(round.number).await?;
@@ -272,10 +259,6 @@ impl Role for Validator {
         }
         self.attest_late(overview).await?;
         self.come_back(round).await?;
-        self.tidy(overview).await?;
-        if let (Some(model), Some(head), Phase::Train) = (model, &overview.head, round.phase) {
-            self.measure(&recipe, head.round, &model).await?;
-        }
-        Ok(())
+        self.tidy(overview).await
     }
 }

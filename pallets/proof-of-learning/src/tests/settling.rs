@@ -537,16 +537,23 @@ fn an_earlier_update_is_settled_first() {
 }
 
 #[test]
-fn a_later_carry_is_not_reset_by_an_earlier_update() {
+fn a_carry_that_goes_on_from_what_was_taken_out_is_forgotten() {
     in_round_one(|| {
-        let id = audited(&[1]);
+        let withheld = audited(&[1]);
         audited(&[1]);
         assert_ok!(Learning::conclude(signed(1), 1));
         let later = Learning::standing(&1);
-        assert_eq!(later.carry_round, 2);
+        assert!(later.carry_round == 2 && later.carry != [0; 32]);
         run(AUDITS.serve);
+        settle(withheld, 1);
+        assert_eq!(Learning::standing(&1), Standing { carry: [0; 32], ..later }, "though the update between is not settled");
+        // So the next one stands on its own.
+        let id = audited(&[1]);
+        assert_eq!(case(id, 1).2.carry, [0; 32]);
+        examine(id, HONEST);
         settle(id, 1);
-        assert_eq!(Learning::standing(&1), later, "the later update is judged by itself");
+        assert_eq!(kept(3, 1).outcome, Outcome::Valid);
+        assert_ne!(Learning::standing(&1).carry, [0; 32]);
     });
 }
 

@@ -4,7 +4,9 @@ use crate::{mock::*, pallet::*};
 use pol_primitives::{
     BoundedVec, Hash,
     audit::{Finding, Stage},
+    metrics::ModelMetrics,
     recipe::{Recipe as Spec, Tier},
+    rewrite::Rewrite,
     round::Phase,
     submission::{Claims, Reveal},
 };
@@ -52,6 +54,18 @@ fn examine(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)>
     })
 }
 
+/// One that trains the head's model differently, or rewrites it.
+fn next_recipe(choice: u8) -> Spec {
+    let made_by = CurrentHead::<Test>::get().and_then(|head| Learning::recipe_by_hash(head.recipe_hash));
+    let Spec { model, rewrite, .. } = made_by.unwrap_or_else(recipe);
+    let tuned = Spec { model, rewrite, gradient_clip: 1 + u32::from(choice), ..recipe() };
+    let rewrite = Rewrite::Widen { feed_forward: model.feed_forward + 1 };
+    match rewrite.apply(&model) {
+        Ok(model) if choice.is_multiple_of(3) => Spec { model, rewrite: Some(rewrite), ..tuned },
+        _ => tuned,
+    }
+}
+
 /// What somebody does next; `choice` is read as each needs it.
 fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal>) {
     let (trainer, validator) = (1 + u64::from(who % 6), 11 + u64::from(who % 3));
@@ -59,7 +73,7 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
     let leased = Leases::<Test>::contains_key(trainer);
     // Half of the steps are what the phase is for, so that walks get somewhere.
     let kind = match round().phase {
-        _ if kind < 25 || (kind >= 60 && Audits::<Test>::count() > 0) => kind,
+        _ if kind < 26 || (kind >= 60 && Audits::<Test>::count() > 0) => kind,
         Phase::Idle => 0,
         Phase::Train if leased => 8,
         Phase::Train => 6,
@@ -87,7 +101,15 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
         }
         22 => (signed(trainer), Call::conclude { account: 1 + u64::from(choice % 6) }),
         23 => (signed(trainer), Call::reset_carry {}),
-        24 => (RuntimeOrigin::root(), Call::set_recipe { recipe: Spec { gradient_clip: 1 + u32::from(choice), ..recipe() } }),
+        24 => (RuntimeOrigin::root(), Call::set_recipe { recipe: next_recipe(choice) }),
+        25 => {
+            let metrics = ModelMetrics {
+                loss: choice.into(),
+                coherence: choice.is_multiple_of(2).then_some(u32::from(choice) * 5_000),
+                ..Default::default()
+            };
+            (signed(validator), Call::measure_head { round: number.saturating_sub(1), metrics })
+        }
         60.. => match examine(kind, who, choice) {
             Some(call) => call,
             None => return,

@@ -6,6 +6,7 @@ use pol_primitives::{
     Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{AuditConfig, AuditId, Evidence, MAX_AUDITED, MAX_SERVED, OpenedEnd, Served},
     data::{ManifestInfo, SourceKind, Text},
+    metrics::ModelMetrics,
     peer::{Endpoint, Role},
     recipe::{Recipe, Tier},
     round::RoundConfig,
@@ -109,6 +110,13 @@ pub enum Call {
         /// What hid it.
         salt: Hash,
     },
+    /// `ProofOfLearning.measure_head`: says what a validator measured of the newest head.
+    MeasureHead {
+        /// The round that made the head.
+        round: RoundNumber,
+        /// What it measured.
+        metrics: ModelMetrics,
+    },
     /// `ProofOfLearning.settle`: lets the chain compare what was found of an update.
     Settle {
         /// The audit.
@@ -201,6 +209,7 @@ impl Call {
             Self::RevealAudit { .. } => ("ProofOfLearning", "reveal_audit"),
             Self::OpenSketches { .. } => ("ProofOfLearning", "open_sketches"),
             Self::RevealSketches { .. } => ("ProofOfLearning", "reveal_sketches"),
+            Self::MeasureHead { .. } => ("ProofOfLearning", "measure_head"),
             Self::Settle { .. } => ("ProofOfLearning", "settle"),
             Self::Claim { .. } => ("Rewards", "claim"),
             Self::SetRecipe(_) => ("ProofOfLearning", "set_recipe"),
@@ -234,6 +243,7 @@ impl Call {
             Self::RevealAudit { audit, evidence, salt } => (audit, evidence, salt).encode(),
             Self::OpenSketches { audit, ends } => (audit, ends).encode(),
             Self::RevealSketches { audit, evidence, bindings, salt } => (audit, evidence, bindings, salt).encode(),
+            Self::MeasureHead { round, metrics } => (round, metrics).encode(),
             Self::Settle { audit, trainer } => (audit, trainer).encode(),
             Self::Claim { round } => round.encode(),
             Self::SetRecipe(recipe) => recipe.encode(),
@@ -301,6 +311,7 @@ mod tests {
     use super::*;
     use pol_primitives::{
         audit::{Finding, Measure, ServedState},
+        metrics::ClaimedMetrics,
         peer::Address,
         trace::{Carry, Proof},
     };
@@ -340,6 +351,8 @@ mod tests {
         settle { audit: AuditId, trainer: AccountId },
         #[codec(index = 27)]
         set_audits { config: AuditConfig },
+        #[codec(index = 29)]
+        measure_head { round: RoundNumber, metrics: ModelMetrics },
         /// With another argument than this program's.
         #[codec(index = 15)]
         join_round { tier: u32 },
@@ -457,10 +470,15 @@ mod tests {
 
     #[test]
     fn arguments_follow_each_other_in_the_order_of_the_call() {
-        let claims = Claims { first_loss: 1, last_loss: 2, tokens_per_second: 0x0102_0304 };
+        let measured = ModelMetrics { loss: 5, coherence: Some(0x0203), ..ModelMetrics::default() };
+        // A loss, then seven shares of which the fourth is there.
+        let bytes: &[u8] = &[5, 0, 0, 0, 0, 0, 0, 1, 3, 2, 0, 0, 0, 0, 0];
+        check(Call::MeasureHead { round: 8, metrics: measured }, &[&[40, 29], &[8, 0, 0, 0], bytes]);
+        let metrics = Some(ClaimedMetrics { round: 7, metrics: measured });
+        let claims = Claims { first_loss: 1, last_loss: 2, tokens_per_second: 0x0102_0304, metrics };
         check(
             Call::Commit { round: 6, commitment: [9; 32], claims },
-            &[&[40, 7], &[6, 0, 0, 0], &[9; 32], &[1, 0, 0, 0, 2, 0, 0, 0, 4, 3, 2, 1]],
+            &[&[40, 7], &[6, 0, 0, 0], &[9; 32], &[1, 0, 0, 0, 2, 0, 0, 0, 4, 3, 2, 1], &[1, 7, 0, 0, 0], bytes],
         );
         let included = Included::from_indices([0, 9]);
         check(

@@ -12,6 +12,7 @@ use pol_primitives::{
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{RoundRecord, Update},
     lease::Lease,
+    metrics::{MeasuredHead, Measuring},
     recipe::Recipe,
     rewards::Books,
     round::BlockNumber,
@@ -302,6 +303,16 @@ impl Chain {
     /// What became of a shard that is part of the model; none for others.
     pub async fn shard(&self, id: ShardId) -> Result<Option<ShardRecord>, ChainError> {
         self.read("shard", id).await
+    }
+
+    /// What validators found of the head of a round beside its loss; none where they did not, or have not yet.
+    pub async fn measured(&self, round: RoundNumber) -> Result<Option<MeasuredHead>, ChainError> {
+        self.read("measured", round).await
+    }
+
+    /// How the newest head is measured, with the reports on it that wait for a quorum; none before the block after it.
+    pub async fn measuring(&self) -> Result<Option<Measuring<AccountId>>, ChainError> {
+        self.read("measuring", ()).await
     }
 
     /// Attestations of the round under way.

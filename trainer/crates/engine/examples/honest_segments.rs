@@ -121,6 +121,7 @@ fn recipe() -> Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        rewrite: None,
         sequence: 16,
         shard_tokens: 64,
         tiers: [tier(1, 1, 6, 2), tier(2, 1, 12, 1), tier(2, 2, 6, 1), tier(2, 3, 18, 1)],

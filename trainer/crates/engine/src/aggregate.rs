@@ -1,5 +1,5 @@
 use crate::{Error, check_len, pack::decode};
-use pol_model::{Layout, Slot};
+use pol_model::{Layout, Rewriting, Slot};
 use pol_primitives::{
     payload::{CHUNK, Payload},
     recipe::Recipe,
@@ -17,6 +17,19 @@ pub struct Excised {
     pub before: Vec<(Payload, u8)>,
     /// Those of them that stay; there may be none.
     pub after: Vec<(Payload, u8)>,
+    /// Rewrites of the model since that round, oldest first.
+    pub rewritings: Vec<Rewriting>,
+}
+
+impl Excised {
+    /// What the round with these `updates` takes away from the parameters as they are by now.
+    fn movement(&self, updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
+        let mut movement = movement(&self.recipe, updates)?;
+        for rewriting in &self.rewritings {
+            movement = rewriting.carried(&movement)?;
+        }
+        Ok(movement)
+    }
 }
 
 /// The next head's parameters: `base − movement(updates)`, and for each excised round, in the given order (ascending by
@@ -26,14 +39,17 @@ pub struct Excised {
 /// updates had never been in it, medians and weights included. The model afterwards is the one that never had them, up to the
 /// rounding of the float32 sums. Without updates and excisions the head stays.
 ///
+/// Where the model was rewritten since, a movement goes through the rewrites as [`Rewriting::carried`] says. Since that is linear, and
+/// parameters are rewritten by the same copies, the same holds, but for the biases of experts that were new.
+///
 /// Fails on payloads of another model or recipe, and when a parameter would not stay finite. Since clipping and averaging only
 /// shrink, an update that aggregates alone also does in company: payloads can be checked one by one before inclusion.
 pub fn aggregate(recipe: &Recipe, base: &[f32], updates: &[(Payload, u8)], excisions: &[Excised]) -> Result<Vec<f32>, Error> {
     let mut next = movement(recipe, updates)?;
     check_len(next.len(), base.len())?;
     next.iter_mut().zip(base).for_each(|(next, &base)| *next = base - *next);
-    for Excised { recipe, before, after } in excisions {
-        let (before, after) = (movement(recipe, before)?, movement(recipe, after)?);
+    for excised in excisions {
+        let (before, after) = (excised.movement(&excised.before)?, excised.movement(&excised.after)?);
         check_len(base.len(), before.len())?;
         next.iter_mut().zip(before).zip(after).for_each(|((next, before), after)| *next += before - after);
     }
@@ -119,7 +135,10 @@ fn for_each_value(layout: &Layout, payload: &Payload, mut visit: impl FnMut(usiz
 mod tests {
     use super::*;
     use crate::{TrainingState, dequantise, pack, test_recipe::recipe};
-    use pol_primitives::model::ModelSpec;
+    use pol_primitives::{
+        model::{Experts, ModelSpec},
+        rewrite::Rewrite,
+    };
     use proptest::prelude::*;
 
     /// The payload of an update that is `value` everywhere, times `boost` in the first tensor.
@@ -129,6 +148,10 @@ mod tests {
         let first = layout.tensors()[0].range();
         let parameters = (0..layout.len()).map(|i| -value * if first.contains(&i) { boost } else { 1.0 });
         pack(&recipe, &vec![0.0; layout.len()], &mut TrainingState::fresh(parameters.collect())).unwrap()
+    }
+
+    fn excised(before: Vec<(Payload, u8)>, after: Vec<(Payload, u8)>) -> Excised {
+        Excised { recipe: recipe(), before, after, rewritings: Vec::new() }
     }
 
     fn base() -> Vec<f32> {
@@ -183,7 +206,7 @@ mod tests {
             // Twice eight steps of a hundredth.
             assert!((moved / slot.parameter.len() as f64).sqrt() < 0.1601, "{}", slot.parameter.name);
         }
-        let excised = Excised { recipe: recipe(), before: vec![(giant, 0)], after: Vec::new() };
+        let excised = excised(vec![(giant, 0)], Vec::new());
         assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
     }
 
@@ -200,7 +223,7 @@ mod tests {
         let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
         let (kept, next) = ([round[0].clone(), round[2].clone()], [(update(0.005, 1.0), 0)]);
         let tainted = aggregate(&recipe(), &base(), &round, &[]).unwrap();
-        let excised = Excised { recipe: recipe(), before: round.to_vec(), after: kept.to_vec() };
+        let excised = excised(round.to_vec(), kept.to_vec());
         let healed = aggregate(&recipe(), &tainted, &next, &[excised]).unwrap();
         let clean = aggregate(&recipe(), &base(), &kept, &[]).unwrap();
         assert_near(&healed, &aggregate(&recipe(), &clean, &next, &[]).unwrap());
@@ -208,10 +231,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_excised_after_rewrites_was_never_there() {
+        let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
+        let kept = [round[0].clone(), round[2].clone()];
+        let (mut tainted, mut clean) =
+            (aggregate(&recipe(), &base(), &round, &[]).unwrap(), aggregate(&recipe(), &base(), &kept, &[]).unwrap());
+        let mut after = recipe();
+        let mut rewritings = Vec::new();
+        let rewrites = [
+            Rewrite::InsertBlock { at: 1 },
+            Rewrite::Upcycle { experts: Experts::new(3, 2) },
+            Rewrite::Widen { feed_forward: 40 },
+            Rewrite::PruneExpert { expert: 1 },
+        ];
+        for rewrite in rewrites {
+            let rewriting = Rewriting::new(&after.model, &rewrite).unwrap();
+            (tainted, clean) = (rewriting.parameters(&tainted).unwrap(), rewriting.parameters(&clean).unwrap());
+            after.model = *rewriting.spec();
+            rewritings.push(rewriting);
+        }
+        let furthest = |healed: &[f32]| healed.iter().zip(&clean).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(furthest(&tainted) > 1e-3);
+        let excised = Excised { rewritings, ..excised(round.to_vec(), kept.to_vec()) };
+        let healed = aggregate(&after, &tainted, &[], std::slice::from_ref(&excised)).unwrap();
+        assert_near(&healed, &clean);
+        // Without them it is of another model.
+        let unaware = Excised { rewritings: Vec::new(), ..excised };
+        assert!(matches!(aggregate(&after, &tainted, &[], &[unaware]), Err(Error::WrongModel { .. })));
+    }
+
+    #[test]
     fn nothing_is_left_of_a_round_whose_updates_are_all_excised() {
         let round = vec![(update(0.02, 1.0), 0), (update(-0.3, 2.0), 0)];
         let tainted = aggregate(&recipe(), &base(), &round, &[]).unwrap();
-        let excised = Excised { recipe: recipe(), before: round, after: Vec::new() };
+        let excised = excised(round, Vec::new());
         assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
     }
 
@@ -219,7 +272,7 @@ mod tests {
     fn an_excision_of_another_model_is_refused() {
         let mut other = recipe();
         other.model = ModelSpec::gpt2(64, 8, 1, 1, 8, 16);
-        let excised = Excised { recipe: other, before: Vec::new(), after: Vec::new() };
+        let excised = Excised { recipe: other, ..excised(Vec::new(), Vec::new()) };
         assert!(matches!(aggregate(&recipe(), &base(), &[], &[excised]), Err(Error::WrongModel { .. })));
     }
 
@@ -247,7 +300,7 @@ mod tests {
                 let before = |round| if head == 0 { all(round) } else { left(round, head - 1) };
                 let excisions: Vec<Excised> = rounds
                     .iter()
-                    .map(|round| Excised { recipe: recipe(), before: before(round), after: left(round, head) })
+                    .map(|round| excised(before(round), left(round, head)))
                     .filter(|excised| excised.before.len() > excised.after.len())
                     .collect();
                 let next = [(update(0.01, 1.0), 0)];

@@ -13,6 +13,7 @@ pub fn recipe() -> Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        rewrite: None,
         sequence: 16,
         shard_tokens: 128,
         tiers: [tier; 4],

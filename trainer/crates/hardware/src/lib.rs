@@ -248,6 +248,7 @@ mod tests {
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,
+            rewrite: None,
             sequence: 1_024,
             shard_tokens: 1 << 20,
             tiers: [tier(1, 2), tier(4, 8), tier(8, 16), tier(16, 32)],

@@ -129,8 +129,9 @@ pub fn measure(spec: &ModelSpec, parameters: &[f32], batches: &[Tensor]) -> Resu
     })
 }
 
-/// Puts the `count` probes of `seed` and `round` to a model, each after as many worked examples as `shots`; the model always writes its
-/// likeliest token. Says of each whether it was answered, for [`reasoning_quality`](metrics::reasoning_quality).
+/// Puts the `count` probes of `seed` and `round` to a model, each after as many worked examples as `shots`, or fewer where its context has
+/// no room for them; the model always writes its likeliest token. Says of each whether it was answered, for
+/// [`reasoning_quality`](metrics::reasoning_quality). A probe for which there is no room at all is not put.
 pub fn ask<M: Model>(
     model: &M,
     text: &Text,
@@ -140,8 +141,13 @@ pub fn ask<M: Model>(
 ) -> Result<Vec<(Task, bool)>, generate::Error> {
     let mut answers = Vec::new();
     for probe in probes(seed, round, count) {
+        let worked = examples(probe.task, seed, round, shots);
+        let room = model.context().saturating_sub(text.encode(&format!(" {}", probe.answer))?.len());
+        let prompts = (0..=worked.len()).rev().map(|shown| text.encode(&probe.prompt(&worked[..shown])));
+        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+        let Some(prompt) = prompts.into_iter().find(|prompt| prompt.len() <= room) else { continue };
         let request = Request {
-            prompt: text.encode(&probe.prompt(&examples(probe.task, seed, round, shots)))?,
+            prompt,
             max_tokens: LONGEST_ANSWER,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             stop: vec!["\n".into()],

@@ -1,0 +1,358 @@
+//! What is measured of a model beside its loss: how well it knows itself, reasons, and uses its parts.
+//!
+//! Validators measure every head, report what they find, and the chain keeps the median by stake. Everything is fixed point, and what is
+//! derived is computed by pure integer functions here, so that chain, RPC and trainer show the same. Definitions and sources of the
+//! figures are in `docs/mind.md`: they are metrics, and none is evidence of sentience.
+
+use crate::{Balance, MILLION, Ppm, RoundNumber, audit::weighted_median, recipe::Numerics};
+use alloc::vec::Vec;
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+use serde::Serialize;
+
+/// Most reports on one head that are counted: those with the most stake.
+pub const MAX_REPORTS: u32 = 128;
+/// Figures that an honest measurement under the exact profile may differ by, in millionths: logarithms are the platform's.
+const EXACT_TOLERANCE: u32 = 10;
+/// The same under the native profile, where each machine computes as it does best.
+const NATIVE_TOLERANCE: u32 = 20_000;
+
+/// What was measured of a model. A part is absent where the model lacks it, or where it cannot be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct ModelMetrics {
+    /// Mean cross-entropy on held-out text, in millionths of a nat a token.
+    pub loss: u32,
+    /// Type-2 AUROC of the loss that introspection predicts.
+    pub auroc: Option<Ppm>,
+    /// Expected calibration error of the likeliest token's probability.
+    pub calibration_error: Option<Ppm>,
+    /// Share of the variance of losses that introspection explains.
+    pub introspection: Option<Ppm>,
+    /// Coherence of the superposed branches.
+    pub coherence: Option<Ppm>,
+    /// Share of the loss of the tokens which take the second pass that is gone after it.
+    pub meta_cognition: Option<Ppm>,
+    /// Evenness of the use of experts.
+    pub utilisation: Option<Ppm>,
+    /// Share of the reasoning probes answered, as the mean over the kinds of them.
+    pub reasoning: Option<Ppm>,
+}
+
+impl ModelMetrics {
+    /// The figures that can be absent, in the order of their encoding.
+    fn shares(&self) -> [Option<Ppm>; 7] {
+        let Self { loss: _, auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning } = *self;
+        [auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning]
+    }
+
+    /// Whether every share is one: at most a million millionths.
+    pub fn is_valid(&self) -> bool {
+        self.shares().into_iter().flatten().all(|share| share <= MILLION)
+    }
+
+    /// How well the model knows when it is right: the mean of `2 · AUROC − 1`, cut at 0, and `1 − calibration error`.
+    pub fn self_awareness(&self) -> Option<Ppm> {
+        let (auroc, error) = self.auroc.zip(self.calibration_error)?;
+        let knows = auroc.min(MILLION).saturating_mul(2).saturating_sub(MILLION);
+        knows.saturating_add(MILLION.saturating_sub(error)).checked_div(2)
+    }
+
+    /// What the consciousness level is made of: names, weights in hundredths, and values.
+    pub fn parts(&self) -> [(&'static str, u32, Option<Ppm>); 6] {
+        [
+            ("self-awareness", 30, self.self_awareness()),
+            ("reasoning", 30, self.reasoning),
+            ("introspection", 10, self.introspection),
+            ("coherence", 10, self.coherence),
+            ("meta-cognition", 10, self.meta_cognition),
+            ("expert utilisation", 10, self.utilisation),
+        ]
+    }
+
+    /// The consciousness level: the weighted mean of [its parts](Self::parts), of which an absent one counts as zero, so that leaving parts
+    /// out cannot raise it. It is shown beside them only.
+    pub fn level(&self) -> Ppm {
+        let weighted =
+            self.parts().map(|(_, weight, value)| u64::from(value.unwrap_or(0).min(MILLION)).saturating_mul(weight.into()));
+        let sum = weighted.into_iter().fold(0, u64::saturating_add);
+        sum.checked_div(100).and_then(|level| Ppm::try_from(level).ok()).unwrap_or(0)
+    }
+
+    /// Whether this is not what an honest measurement that found `measured` could have found of the same model under `numerics`.
+    ///
+    /// Under the native profile, answers to probes are compared in being there only: one token chosen otherwise changes all that follow.
+    pub fn is_off(&self, measured: &Self, numerics: Numerics) -> bool {
+        let tolerance = if numerics == Numerics::Exact { EXACT_TOLERANCE } else { NATIVE_TOLERANCE };
+        let differ = |a: Option<u32>, b: Option<u32>| match (a, b) {
+            (Some(a), Some(b)) => a.abs_diff(b) > tolerance,
+            (None, None) => false,
+            _ => true,
+        };
+        let comparable = |metrics: &Self| Self {
+            reasoning: metrics.reasoning.map(|share| if numerics == Numerics::Exact { share } else { 0 }),
+            ..*metrics
+        };
+        let (own, other) = (comparable(self), comparable(measured));
+        differ(Some(own.loss), Some(other.loss))
+            || own.shares().into_iter().zip(other.shares()).any(|(own, other)| differ(own, other))
+    }
+
+    /// The median of each figure by stake. A figure is there if holders of more than half of the stake of `reports` report it, and is the
+    /// median of theirs. None of no stake.
+    pub fn median(reports: &[(Balance, Self)]) -> Option<Self> {
+        let stake = |of: &dyn Fn(&Self) -> bool| {
+            let stakes = reports.iter().filter(|(_, metrics)| of(metrics)).map(|(stake, _)| *stake);
+            stakes.fold(0, Balance::saturating_add)
+        };
+        let whole = stake(&|_| true);
+        if whole == 0 {
+            return None;
+        }
+        let median = |figure: &dyn Fn(&Self) -> Option<u32>| {
+            let present = stake(&|metrics| figure(metrics).is_some());
+            if present <= whole.saturating_sub(present) {
+                return None;
+            }
+            let values = reports.iter().filter_map(|(stake, metrics)| Some((i64::from(figure(metrics)?), *stake)));
+            u32::try_from(weighted_median(values)).ok()
+        };
+        Some(Self {
+            loss: median(&|metrics| Some(metrics.loss))?,
+            auroc: median(&|metrics| metrics.auroc),
+            calibration_error: median(&|metrics| metrics.calibration_error),
+            introspection: median(&|metrics| metrics.introspection),
+            coherence: median(&|metrics| metrics.coherence),
+            meta_cognition: median(&|metrics| metrics.meta_cognition),
+            utilisation: median(&|metrics| metrics.utilisation),
+            reasoning: median(&|metrics| metrics.reasoning),
+        })
+    }
+
+    /// All figures with what is derived from them, as they are shown.
+    pub fn shown(&self) -> Shown {
+        let Self { loss, auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning } = *self;
+        let (self_awareness, level) = (self.self_awareness(), self.level());
+        Shown {
+            loss,
+            level,
+            self_awareness,
+            auroc,
+            calibration_error,
+            reasoning,
+            introspection,
+            coherence,
+            meta_cognition,
+            utilisation,
+        }
+    }
+}
+
+/// [`ModelMetrics`] as people read them in JSON: millionths, `null` where a part is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// [`ModelMetrics::loss`].
+    pub loss: u32,
+    /// [`ModelMetrics::level`].
+    pub level: Ppm,
+    /// [`ModelMetrics::self_awareness`].
+    pub self_awareness: Option<Ppm>,
+    /// [`ModelMetrics::auroc`].
+    pub auroc: Option<Ppm>,
+    /// [`ModelMetrics::calibration_error`].
+    pub calibration_error: Option<Ppm>,
+    /// [`ModelMetrics::reasoning`].
+    pub reasoning: Option<Ppm>,
+    /// [`ModelMetrics::introspection`].
+    pub introspection: Option<Ppm>,
+    /// [`ModelMetrics::coherence`].
+    pub coherence: Option<Ppm>,
+    /// [`ModelMetrics::meta_cognition`].
+    pub meta_cognition: Option<Ppm>,
+    /// [`ModelMetrics::utilisation`].
+    pub utilisation: Option<Ppm>,
+}
+
+/// What a trainer says it measured of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct ClaimedMetrics {
+    /// The round that made the head.
+    pub round: RoundNumber,
+    /// What it says of it.
+    pub metrics: ModelMetrics,
+}
+
+/// What validators found of a round's head: kept forever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct MeasuredHead {
+    /// The median of what they reported, by stake.
+    pub metrics: ModelMetrics,
+    /// Share of the validators' stake that had reported.
+    pub share: Ppm,
+}
+
+impl MeasuredHead {
+    /// What follows from `reports` of validators with their stakes, where all validators have `whole`; none of no stake.
+    pub fn new(reports: &[(Balance, ModelMetrics)], whole: Balance) -> Option<Self> {
+        let metrics = ModelMetrics::median(reports)?;
+        let reported = reports.iter().fold(0, |sum: Balance, (stake, _)| sum.saturating_add(*stake));
+        // Stakes may have changed since they were reported.
+        let share = reported.min(whole).saturating_mul(MILLION.into()).checked_div(whole).unwrap_or(0);
+        Some(Self { metrics, share: Ppm::try_from(share).unwrap_or(MILLION) })
+    }
+}
+
+/// A validator's report on the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Report<AccountId> {
+    /// The validator.
+    pub account: AccountId,
+    /// Its stake, as it was when it reported.
+    pub stake: Balance,
+    /// What it found.
+    pub metrics: ModelMetrics,
+}
+
+/// How the head is measured, and what was reported of it so far.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Measuring<AccountId> {
+    /// The round that made the head.
+    pub round: RoundNumber,
+    /// What the reasoning probes are drawn by: randomness fixed after the head.
+    pub seed: crate::Hash,
+    /// Reports that wait to be decided upon; none any more once they were.
+    pub reports: Vec<Report<AccountId>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all() -> ModelMetrics {
+        ModelMetrics {
+            loss: 3_000_000,
+            auroc: Some(750_000),
+            calibration_error: Some(100_000),
+            introspection: Some(200_000),
+            coherence: Some(300_000),
+            meta_cognition: Some(40_000),
+            utilisation: Some(900_000),
+            reasoning: Some(400_000),
+        }
+    }
+
+    #[test]
+    fn the_level_by_hand() {
+        // Half of 2 · 0.75 − 1 and of 0.9; 0.3 · 0.7 + 0.3 · 0.4 + 0.1 · (0.2 + 0.3 + 0.04 + 0.9).
+        assert_eq!((all().self_awareness(), all().level()), (Some(700_000), 474_000));
+        assert_eq!(all().parts().iter().map(|(_, weight, _)| weight).sum::<u32>(), 100);
+        assert_eq!((ModelMetrics::default().self_awareness(), ModelMetrics::default().level()), (None, 0));
+        assert_eq!(ModelMetrics { auroc: None, ..all() }.level(), 264_000);
+        assert_eq!(ModelMetrics { auroc: Some(400_000), ..all() }.self_awareness(), Some(450_000), "less than chance is chance");
+        let shown = all().shown();
+        assert_eq!((shown.level, shown.self_awareness), (474_000, Some(700_000)));
+    }
+
+    #[test]
+    fn what_is_shown_names_every_part() {
+        let json = serde_json::to_value(ModelMetrics { coherence: None, ..all() }.shown()).unwrap();
+        assert_eq!(json["coherence"], serde_json::Value::Null);
+        assert_eq!(
+            (&json["level"], &json["selfAwareness"], &json["calibrationError"]),
+            (&444_000.into(), &700_000.into(), &100_000.into())
+        );
+        assert_eq!(json.as_object().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_round_is_small() {
+        assert!(MeasuredHead::max_encoded_len() < 64, "{}", MeasuredHead::max_encoded_len());
+        assert_eq!(ClaimedMetrics { round: 1, metrics: all() }.encode().len(), ClaimedMetrics::max_encoded_len());
+    }
+
+    #[test]
+    fn figures_are_compared_as_closely_as_the_profile_allows() {
+        let native = Numerics::Native { tolerance: 10_000 };
+        assert!(!all().is_off(&all(), Numerics::Exact));
+        for (changed, exact, natively) in [
+            (ModelMetrics { loss: 3_000_010, ..all() }, false, false),
+            (ModelMetrics { loss: 3_000_011, ..all() }, true, false),
+            (ModelMetrics { coherence: Some(320_001), ..all() }, true, true),
+            (ModelMetrics { utilisation: None, ..all() }, true, true),
+            (ModelMetrics { reasoning: Some(1), ..all() }, true, false),
+            (ModelMetrics { reasoning: None, ..all() }, true, true),
+        ] {
+            assert_eq!(
+                (changed.is_off(&all(), Numerics::Exact), changed.is_off(&all(), native)),
+                (exact, natively),
+                "{changed:?}"
+            );
+            assert_eq!(all().is_off(&changed, native), natively);
+        }
+    }
+
+    #[test]
+    fn the_median_goes_by_stake() {
+        let of = |loss, auroc| ModelMetrics { loss, auroc, ..Default::default() };
+        assert_eq!(ModelMetrics::median(&[]), None);
+        assert_eq!(ModelMetrics::median(&[(0, all())]), None);
+        // Two small honest ones and a large liar with less than half of the stake.
+        let reports = [(30, of(5, Some(6))), (49, of(0, Some(MILLION))), (21, of(5, Some(6)))];
+        assert_eq!(ModelMetrics::median(&reports), Some(of(5, Some(6))));
+        // Half of the stake is not more than half.
+        assert_eq!(ModelMetrics::median(&[(5, of(1, Some(7))), (5, of(1, None))]), Some(of(1, None)));
+        assert_eq!(ModelMetrics::median(&[(6, of(1, Some(7))), (5, of(1, None))]), Some(of(1, Some(7))));
+        let measured = MeasuredHead::new(&reports, 200).unwrap();
+        assert_eq!((measured.share, measured.metrics.loss), (500_000, 5));
+        assert_eq!(MeasuredHead::new(&reports, 50).map(|measured| measured.share), Some(MILLION), "stakes were withdrawn");
+    }
+
+    fn metrics() -> impl Strategy<Value = ModelMetrics> {
+        (any::<u32>(), any::<[Option<u32>; 7]>()).prop_map(|(loss, shares)| {
+            let [auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning] = shares;
+            ModelMetrics { loss, auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_claimed_the_level_is_a_share(metrics in metrics()) {
+            prop_assert!(metrics.level() <= MILLION);
+            prop_assert!(metrics.self_awareness().is_none_or(|share| share <= MILLION));
+            // An absent part counts as zero, and none raises the level by being left out.
+            for without in [
+                ModelMetrics { auroc: None, ..metrics },
+                ModelMetrics { reasoning: None, ..metrics },
+                ModelMetrics { utilisation: None, ..metrics },
+            ] {
+                prop_assert!(without.level() <= metrics.level());
+            }
+            let zero = ModelMetrics { coherence: Some(0), ..metrics };
+            prop_assert_eq!(zero.level(), ModelMetrics { coherence: None, ..metrics }.level());
+        }
+
+        #[test]
+        fn metrics_are_what_they_were_written_as(metrics in metrics(), round: u32) {
+            let claimed = ClaimedMetrics { round, metrics };
+            let bytes = claimed.encode();
+            prop_assert!(bytes.len() <= ClaimedMetrics::max_encoded_len());
+            prop_assert_eq!(ClaimedMetrics::decode(&mut &bytes[..]), Ok(claimed));
+            prop_assert_eq!(metrics.is_valid(), metrics.shares().into_iter().flatten().all(|share| share <= MILLION));
+        }
+
+        #[test]
+        fn more_than_half_of_the_stake_decides(
+            mut reports in proptest::collection::vec((1u128..1 << 90, metrics()), 1..12), honest in metrics(),
+        ) {
+            let found = ModelMetrics::median(&reports).unwrap();
+            let losses = || reports.iter().map(|(_, metrics)| metrics.loss);
+            prop_assert!(losses().any(|loss| loss == found.loss), "a median is somebody's figure");
+            let others: u128 = reports.iter().map(|(stake, _)| stake).sum();
+            reports.push((others + 1, honest));
+            prop_assert_eq!(ModelMetrics::median(&reports), Some(honest));
+            reports.reverse();
+            prop_assert_eq!(ModelMetrics::median(&reports), Some(honest));
+        }
+    }
+}
