@@ -4,8 +4,8 @@
 usage: "$(scripts/reference/setup.sh)" scripts/reference/bench.py MODEL [--trainer BINARY] [--rounds N] ...
 
 MODEL is a folder made by `pol-trainer model import`, of the GPT-2 or LLaMA family. The reference gets exactly its weights, in float32,
-as many threads, and its fastest attention; it is measured once more in bfloat16, which rounds weights and results. The two take
-turns, and the best of all rounds counts for each, so that what else the machine does matters less. Ratios are ours over theirs:
+as many threads, its fastest attention, and threads that spin while they wait or do not; it is measured once more in bfloat16, which
+rounds weights and results. The two take turns, and the best of all rounds counts for each, so that what else the machine does matters less. Ratios are ours over theirs:
 above 1 is better for speeds, below 1 for seconds and bytes.
 """
 
@@ -151,9 +151,8 @@ def measure_reference(options):
     print(json.dumps(figures))
 
 
-def child(command):
-    # Threads that spin while they wait make both slower on a machine that does anything else.
-    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+def child(command, wait="passive"):
+    environment = os.environ | {"OMP_WAIT_POLICY": wait}
     result = subprocess.run(command, stdout=subprocess.PIPE, env=environment)
     if result.returncode:
         sys.exit(f"bench.py: {' '.join(map(str, command))} failed")
@@ -177,8 +176,10 @@ def main():
     for _ in range(options.rounds):
         ours.append(child([options.trainer, "bench", "--json", "--model", str(options.model), *common]))
         again = [sys.executable, __file__, str(options.model), *common, "--reference"]
-        theirs.append(child([*again, "float32"]))
-        half.append(child([*again, "bfloat16"]))
+        # Threads that spin while they wait are faster on an idle machine, and slower on any other.
+        for wait in ("active", "passive"):
+            theirs.append(child([*again, "float32"], wait))
+            half.append(child([*again, "bfloat16"], wait))
     ours, theirs, half = best(ours, max), best(theirs, max), best(half, max)
     writing, ratios = ours["writing"], {}
     for rows in ("single", "eight"):

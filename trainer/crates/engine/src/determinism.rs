@@ -30,12 +30,14 @@ pub enum Error {
     Exec(#[from] std::io::Error),
 }
 
-/// One intra-op thread, since the number of threads changes bits and workers use the cores; threads that wait must not
-/// spin; and freed memory is kept, since training allocates the same large buffers over and over.
-const COMMON: [(&str, &str); 6] = [
+/// One intra-op thread, since the number of threads changes bits and workers use the cores; threads that wait spin for some
+/// microseconds, as long as from one operation to the next, and then sleep; and freed memory is kept, since training allocates the
+/// same large buffers over and over.
+const COMMON: [(&str, &str); 7] = [
     ("OMP_NUM_THREADS", "1"),
     ("MKL_NUM_THREADS", "1"),
     ("OMP_WAIT_POLICY", "passive"),
+    ("GOMP_SPINCOUNT", "20000"),
     ("MALLOC_MMAP_THRESHOLD_", "2147483647"),
     ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
     ("MALLOC_TOP_PAD_", "268435456"),
