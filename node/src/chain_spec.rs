@@ -31,7 +31,8 @@ pub fn load(id: &str) -> Result<ChainSpec, String> {
 }
 
 fn preset(name: &str, id: &str, kind: ChainType, preset: &str) -> Result<ChainSpec, String> {
-    let runtime = WASM_BINARY.ok_or("this binary was built without a runtime: build it with SKIP_WASM_BUILD unset")?;
+    let runtime = WASM_BINARY
+        .ok_or("this binary was built without a runtime: build it with SKIP_WASM_BUILD unset")?;
     let mut properties = Properties::new();
     properties.insert("tokenSymbol".into(), "POL".into());
     properties.insert("tokenDecimals".into(), 12.into());

@@ -49,7 +49,9 @@ impl FromStr for At {
                 .strip_prefix("0x")
                 .and_then(|digits| digits.parse().ok())
                 .map(Self::Block)
-                .ok_or_else(|| "give best, finalised, or a block's hash: 0x and 64 hexadecimal digits".into()),
+                .ok_or_else(|| {
+                    "give best, finalised, or a block's hash: 0x and 64 hexadecimal digits".into()
+                }),
         }
     }
 }
@@ -93,43 +95,58 @@ impl CliConfiguration for CheckStateCmd {
 }
 
 impl CheckStateCmd {
-    /// Checks the state and says what was found. Reads the database alone: no runtime is compiled for it.
+    /// Checks the state and says what was found. Reads the database alone: no runtime is compiled
+    /// for it.
     pub fn run(&self, config: &Configuration) -> sc_cli::Result<()> {
         if let Some(path) = config.database.path().filter(|path| !path.exists()) {
             // Opening it would make an empty one.
-            let message = format!("there is no chain in {}: give the --chain and --base-path of a node", path.display());
+            let message = format!(
+                "there is no chain in {}: give the --chain and --base-path of a node",
+                path.display()
+            );
             return Err(message.into());
         }
-        let backend = new_db_backend::<Block>(config.db_config())
-            .map_err(|error| format!("cannot open the chain, is its node still running? {error}"))?;
+        let backend = new_db_backend::<Block>(config.db_config()).map_err(|error| {
+            format!("cannot open the chain, is its node still running? {error}")
+        })?;
         let info = backend.blockchain().info();
         let hash = match self.at {
             At::Best => info.best_hash,
             At::Finalised => info.finalized_hash,
             At::Block(hash) => hash,
         };
-        let number = backend.blockchain().number(hash)?.ok_or_else(|| format!("the node does not have the block {hash:?}"))?;
+        let number = backend
+            .blockchain()
+            .number(hash)?
+            .ok_or_else(|| format!("the node does not have the block {hash:?}"))?;
         let unread = |error: &dyn Display| {
-            format!("the node does not have the state of block {number}, {hash:?}; it may be pruned: {error}")
+            format!(
+                "the node does not have the state of block {number}, {hash:?}; it may be pruned: {error}"
+            )
         };
-        let state = backend.state_at(hash, TrieCacheContext::Untrusted).map_err(|error| unread(&error))?;
+        let state =
+            backend.state_at(hash, TrieCacheContext::Untrusted).map_err(|error| unread(&error))?;
         let pairs = state.pairs(Default::default()).map_err(|error| unread(&error))?;
         let top = pairs.collect::<Result<_, _>>().map_err(|error| unread(&error))?;
 
-        let checked = TestExternalities::from(Storage { top, ..Default::default() }).execute_with(check_state);
+        let checked = TestExternalities::from(Storage { top, ..Default::default() })
+            .execute_with(check_state);
         if self.json {
             println!("{}", in_json(number, hash, &checked));
         } else if let Ok(summary) = &checked {
             println!("{}", in_words(hash, summary));
         }
-        checked.map(|_| ()).map_err(|broken| sc_cli::Error::Application(format!("block {number}, {hash:?}: {broken}").into()))
+        checked.map(|_| ()).map_err(|broken| {
+            sc_cli::Error::Application(format!("block {number}, {hash:?}: {broken}").into())
+        })
     }
 }
 
 fn in_words(hash: Hash, summary: &Summary) -> String {
     let Summary { block, round, phase, leased, audits, issuance, held, books, .. } = summary;
     let [issuance, held, emitted, seized, paid, burned, waiting] =
-        [*issuance, *held, books.emitted, books.seized, books.paid, books.burned, books.waiting].map(pol);
+        [*issuance, *held, books.emitted, books.seized, books.paid, books.burned, books.waiting]
+            .map(pol);
     let phase = format!("{phase:?}").to_lowercase();
     format!(
         "block {block}, {hash:?}, adds up: round {round} ({phase}), {leased} shards leased, {audits} open audits, {issuance} POL issued, \
@@ -183,7 +200,10 @@ mod tests {
     fn blocks_are_named_in_three_ways() {
         assert_eq!("best".parse(), Ok(At::Best));
         assert_eq!("finalised".parse(), Ok(At::Finalised));
-        assert_eq!(format!("0x{}", "ab".repeat(32)).parse(), Ok(At::Block(Hash::repeat_byte(0xab))));
+        assert_eq!(
+            format!("0x{}", "ab".repeat(32)).parse(),
+            Ok(At::Block(Hash::repeat_byte(0xab)))
+        );
         for other in ["", "7", "0x", "0x12", &"ab".repeat(32)] {
             assert!(other.parse::<At>().is_err_and(|error| error.contains("finalised")), "{other}");
         }
@@ -191,9 +211,15 @@ mod tests {
 
     #[test]
     fn what_does_not_add_up_is_named() {
-        let broken = Broken::Equation { part: "Balances", equation: "what accounts own (1) = what is issued (2)".into() };
+        let broken = Broken::Equation {
+            part: "Balances",
+            equation: "what accounts own (1) = what is issued (2)".into(),
+        };
         let answer = in_json(7, Hash::zero(), &Err(broken));
         assert_eq!((&answer["block"], &answer["addsUp"]), (&json!(7), &json!(false)));
-        assert!(answer["error"].as_str().is_some_and(|error| error.contains("what is issued (2)")), "{answer}");
+        assert!(
+            answer["error"].as_str().is_some_and(|error| error.contains("what is issued (2)")),
+            "{answer}"
+        );
     }
 }

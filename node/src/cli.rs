@@ -4,7 +4,8 @@ use crate::check_state::{self, CheckStateCmd};
 use polkadot_sdk::sc_cli::{self, RunCmd};
 
 /// What the node is, for `--help`.
-pub const ABOUT: &str = "A node of the POL chain, a network that trains one language model together.";
+pub const ABOUT: &str =
+    "A node of the POL chain, a network that trains one language model together.";
 
 /// More of it, for `--help` only.
 pub const LONG_ABOUT: &str = "\
@@ -41,8 +42,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Lets `--chain dev` mean what `--dev` does: the node is Alice, produces blocks without peers, and keeps its state
-    /// only where a base path is given.
+    /// Lets `--chain dev` mean what `--dev` does: the node is Alice, produces blocks without peers,
+    /// and keeps its state only where a base path is given.
     pub fn with_dev_defaults(mut self) -> Self {
         let shared = &mut self.run.shared_params;
         shared.dev |= shared.chain.as_deref() == Some(crate::chain_spec::DEV);

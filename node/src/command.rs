@@ -62,7 +62,8 @@ impl SubstrateCli for Cli {
                      as with `--dev`, and keeps its state only under an explicit `--base-path`. [default: local]",
                 )
             })
-            // Keys and peers are changed by methods that no web page should reach, even from this machine.
+            // Keys and peers are changed by methods that no web page should reach, even from this
+            // machine.
             .mut_arg("rpc_methods", |methods| methods.default_value("safe"))
     }
 }
@@ -73,30 +74,41 @@ pub fn run() -> sc_cli::Result<()> {
     match &cli.subcommand {
         None => run_node(&cli),
         Some(Subcommand::Key(command)) => command.run(&cli),
-        Some(Subcommand::BuildSpec(command)) => {
-            cli.create_runner(command)?.sync_run(|config| command.run(config.chain_spec, config.network))
-        }
+        Some(Subcommand::BuildSpec(command)) => cli
+            .create_runner(command)?
+            .sync_run(|config| command.run(config.chain_spec, config.network)),
         Some(Subcommand::ExportChainSpec(command)) => command.run(cli.load_spec(&command.chain)?),
         Some(Subcommand::CheckBlock(command)) => cli.create_runner(command)?.async_run(|config| {
-            let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
+            let PartialComponents { client, task_manager, import_queue, .. } =
+                service::new_partial(&config)?;
             Ok((command.run(client, import_queue), task_manager))
         }),
-        Some(Subcommand::CheckState(command)) => cli.create_runner(command)?.sync_run(|config| command.run(&config)),
-        Some(Subcommand::ExportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
-            let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
-            Ok((command.run(client, config.database), task_manager))
-        }),
+        Some(Subcommand::CheckState(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run(&config))
+        }
+        Some(Subcommand::ExportBlocks(command)) => {
+            cli.create_runner(command)?.async_run(|config| {
+                let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
+                Ok((command.run(client, config.database), task_manager))
+            })
+        }
         Some(Subcommand::ExportState(command)) => cli.create_runner(command)?.async_run(|config| {
             let PartialComponents { client, task_manager, .. } = service::new_partial(&config)?;
             Ok((command.run(client, config.chain_spec), task_manager))
         }),
-        Some(Subcommand::ImportBlocks(command)) => cli.create_runner(command)?.async_run(|config| {
-            let PartialComponents { client, task_manager, import_queue, .. } = service::new_partial(&config)?;
-            Ok((command.run(client, import_queue), task_manager))
-        }),
-        Some(Subcommand::PurgeChain(command)) => cli.create_runner(command)?.sync_run(|config| command.run(config.database)),
+        Some(Subcommand::ImportBlocks(command)) => {
+            cli.create_runner(command)?.async_run(|config| {
+                let PartialComponents { client, task_manager, import_queue, .. } =
+                    service::new_partial(&config)?;
+                Ok((command.run(client, import_queue), task_manager))
+            })
+        }
+        Some(Subcommand::PurgeChain(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run(config.database))
+        }
         Some(Subcommand::Revert(command)) => cli.create_runner(command)?.async_run(|config| {
-            let PartialComponents { client, task_manager, backend, .. } = service::new_partial(&config)?;
+            let PartialComponents { client, task_manager, backend, .. } =
+                service::new_partial(&config)?;
             let revert_consensus = Box::new(|client, backend, blocks| {
                 sc_consensus_babe::revert(std::sync::Arc::clone(&client), backend, blocks)?;
                 sc_consensus_grandpa::revert(client, blocks)?;
@@ -104,7 +116,9 @@ pub fn run() -> sc_cli::Result<()> {
             });
             Ok((command.run(client, backend, Some(revert_consensus)), task_manager))
         }),
-        Some(Subcommand::ChainInfo(command)) => cli.create_runner(command)?.sync_run(|config| command.run::<Block>(&config)),
+        Some(Subcommand::ChainInfo(command)) => {
+            cli.create_runner(command)?.sync_run(|config| command.run::<Block>(&config))
+        }
         Some(Subcommand::Sign(command)) => command.run(),
         Some(Subcommand::Verify(command)) => command.run(),
         Some(Subcommand::Vanity(command)) => command.run(),
@@ -116,7 +130,9 @@ fn run_node(cli: &Cli) -> sc_cli::Result<()> {
     insist_on_rpc_port(runner.config_mut())?;
     runner.run_node_until_exit(|config| async move {
         let started = match config.network.network_backend {
-            NetworkBackendType::Libp2p => service::new_full::<NetworkWorker<Block, <Block as BlockT>::Hash>>(config),
+            NetworkBackendType::Libp2p => {
+                service::new_full::<NetworkWorker<Block, <Block as BlockT>::Hash>>(config)
+            }
             NetworkBackendType::Litep2p => service::new_full::<Litep2pNetworkBackend>(config),
         };
         started.map_err(sc_cli::Error::Service)

@@ -1,5 +1,5 @@
-//! What the node serves over JSON-RPC, besides what every Substrate node does (`system`, `chain`, `state`, `author`, and the
-//! methods of the JSON-RPC specification for Polkadot).
+//! What the node serves over JSON-RPC, besides what every Substrate node does (`system`, `chain`,
+//! `state`, `author`, and the methods of the JSON-RPC specification for Polkadot).
 //!
 //! | methods | what for |
 //! |---|---|
@@ -19,7 +19,9 @@ use polkadot_sdk::{
     pallet_transaction_payment_rpc::{TransactionPayment, TransactionPaymentApiServer},
     sc_consensus_babe::BabeWorkerHandle,
     sc_consensus_babe_rpc::{Babe, BabeApiServer},
-    sc_consensus_grandpa::{FinalityProofProvider, GrandpaJustificationStream, SharedAuthoritySet, SharedVoterState},
+    sc_consensus_grandpa::{
+        FinalityProofProvider, GrandpaJustificationStream, SharedAuthoritySet, SharedVoterState,
+    },
     sc_consensus_grandpa_rpc::{Grandpa, GrandpaApiServer},
     sc_rpc::SubscriptionTaskExecutor,
     sp_keystore::KeystorePtr,
@@ -50,12 +52,23 @@ pub struct Deps {
 }
 
 /// All methods; `executor` runs their subscriptions.
-pub fn create(deps: &Deps, executor: SubscriptionTaskExecutor) -> Result<RpcModule<()>, Box<dyn Error + Send + Sync>> {
+pub fn create(
+    deps: &Deps,
+    executor: SubscriptionTaskExecutor,
+) -> Result<RpcModule<()>, Box<dyn Error + Send + Sync>> {
     let client = || deps.client.clone();
     let mut module = RpcModule::new(());
     module.merge(System::new(client(), deps.pool.clone()).into_rpc())?;
     module.merge(TransactionPayment::new(client()).into_rpc())?;
-    module.merge(Babe::new(client(), deps.babe_worker.clone(), deps.keystore.clone(), deps.select_chain.clone()).into_rpc())?;
+    module.merge(
+        Babe::new(
+            client(),
+            deps.babe_worker.clone(),
+            deps.keystore.clone(),
+            deps.select_chain.clone(),
+        )
+        .into_rpc(),
+    )?;
     module.merge(
         Grandpa::new(
             executor,

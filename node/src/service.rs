@@ -7,16 +7,24 @@ use polkadot_sdk::{
     sc_basic_authorship::ProposerFactory,
     sc_client_api::{Backend, BlockBackend},
     sc_consensus::{DefaultImportQueue, LongestChain},
-    sc_consensus_babe::{self as babe, BabeBlockImport, BabeLink, BabeWorkerHandle, SlotProportion},
-    sc_consensus_grandpa::{self as grandpa, FinalityProofProvider, GrandpaBlockImport, LinkHalf, SharedVoterState},
+    sc_consensus_babe::{
+        self as babe, BabeBlockImport, BabeLink, BabeWorkerHandle, SlotProportion,
+    },
+    sc_consensus_grandpa::{
+        self as grandpa, FinalityProofProvider, GrandpaBlockImport, LinkHalf, SharedVoterState,
+    },
     sc_executor::WasmExecutor,
     sc_network::{NetworkBackend, config::FullNetworkConfiguration},
     sc_offchain::{OffchainWorkerOptions, OffchainWorkers},
-    sc_service::{self, Configuration, PartialComponents, TaskManager, WarpSyncConfig, error::Error},
+    sc_service::{
+        self, Configuration, PartialComponents, TaskManager, WarpSyncConfig, error::Error,
+    },
     sc_telemetry::{self, Telemetry, TelemetryWorker},
     sc_transaction_pool::{self, TransactionPoolHandle},
     sc_transaction_pool_api::OffchainTransactionPoolFactory,
-    sp_consensus_babe::inherents::{BabeCreateInherentDataProviders, InherentDataProvider as SlotProvider},
+    sp_consensus_babe::inherents::{
+        BabeCreateInherentDataProviders, InherentDataProvider as SlotProvider,
+    },
     sp_io,
     sp_runtime::traits::Block as BlockT,
     sp_timestamp::InherentDataProvider as TimestampProvider,
@@ -24,7 +32,8 @@ use polkadot_sdk::{
 use std::{sync::Arc, time::Duration};
 
 /// The client: database, state and runtime.
-pub type FullClient = sc_service::TFullClient<Block, RuntimeApi, WasmExecutor<sp_io::SubstrateHostFunctions>>;
+pub type FullClient =
+    sc_service::TFullClient<Block, RuntimeApi, WasmExecutor<sp_io::SubstrateHostFunctions>>;
 /// Where blocks and states are stored.
 pub type FullBackend = sc_service::TFullBackend<Block>;
 /// Which fork is the best: the longest.
@@ -34,7 +43,8 @@ pub type FullPool = TransactionPoolHandle<Block, FullClient>;
 
 type FullGrandpaImport = GrandpaBlockImport<FullBackend, Block, FullClient, FullSelectChain>;
 type Inherents = BabeCreateInherentDataProviders<Block>;
-type FullBlockImport = BabeBlockImport<Block, FullClient, FullGrandpaImport, Inherents, FullSelectChain>;
+type FullBlockImport =
+    BabeBlockImport<Block, FullClient, FullGrandpaImport, Inherents, FullSelectChain>;
 
 /// What consensus needs of the parts that every command builds.
 pub struct Consensus {
@@ -47,7 +57,14 @@ pub struct Consensus {
 }
 
 /// The parts that every command builds.
-pub type Service = PartialComponents<FullClient, FullBackend, FullSelectChain, DefaultImportQueue<Block>, FullPool, Consensus>;
+pub type Service = PartialComponents<
+    FullClient,
+    FullBackend,
+    FullSelectChain,
+    DefaultImportQueue<Block>,
+    FullPool,
+    Consensus,
+>;
 
 /// Blocks after which finality is proved at the latest, for those who sync from proofs.
 const JUSTIFICATION_PERIOD: u32 = 512;
@@ -68,13 +85,14 @@ pub fn new_partial(config: &Configuration) -> Result<Service, Error> {
         .transpose()?;
 
     let executor = sc_service::new_wasm_executor(&config.executor);
-    let (client, backend, keystore_container, task_manager) = sc_service::new_full_parts::<Block, RuntimeApi, _>(
-        config,
-        telemetry.as_ref().map(|(_, telemetry)| telemetry.handle()),
-        executor,
-        // Blocks with finality proofs outlive pruning, so that others can sync from them.
-        vec![Arc::new(grandpa::GrandpaPruningFilter)],
-    )?;
+    let (client, backend, keystore_container, task_manager) =
+        sc_service::new_full_parts::<Block, RuntimeApi, _>(
+            config,
+            telemetry.as_ref().map(|(_, telemetry)| telemetry.handle()),
+            executor,
+            // Blocks with finality proofs outlive pruning, so that others can sync from them.
+            vec![Arc::new(grandpa::GrandpaPruningFilter)],
+        )?;
     let client = Arc::new(client);
 
     let telemetry = telemetry.map(|(worker, telemetry)| {
@@ -95,8 +113,13 @@ pub fn new_partial(config: &Configuration) -> Result<Service, Error> {
         .build(),
     );
 
-    let (grandpa_import, grandpa_link) =
-        grandpa::block_import(client.clone(), JUSTIFICATION_PERIOD, &client, select_chain.clone(), telemetry_handle())?;
+    let (grandpa_import, grandpa_link) = grandpa::block_import(
+        client.clone(),
+        JUSTIFICATION_PERIOD,
+        &client,
+        select_chain.clone(),
+        telemetry_handle(),
+    )?;
 
     let babe_config = babe::configuration(&*client)?;
     let slot_duration = babe_config.slot_duration();
@@ -131,12 +154,21 @@ pub fn new_partial(config: &Configuration) -> Result<Service, Error> {
         keystore_container,
         select_chain,
         transaction_pool,
-        other: Consensus { block_import, inherents, babe_link, babe_worker, grandpa_link, telemetry },
+        other: Consensus {
+            block_import,
+            inherents,
+            babe_link,
+            babe_worker,
+            grandpa_link,
+            telemetry,
+        },
     })
 }
 
 /// Builds and starts a node.
-pub fn new_full<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(config: Configuration) -> Result<TaskManager, Error> {
+pub fn new_full<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(
+    config: Configuration,
+) -> Result<TaskManager, Error> {
     let PartialComponents {
         client,
         backend,
@@ -145,15 +177,24 @@ pub fn new_full<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(config: Confi
         keystore_container,
         select_chain,
         transaction_pool,
-        other: Consensus { block_import, inherents, babe_link, babe_worker, grandpa_link, mut telemetry },
+        other:
+            Consensus { block_import, inherents, babe_link, babe_worker, grandpa_link, mut telemetry },
     } = new_partial(&config)?;
 
     let metrics = N::register_notification_metrics(config.prometheus_registry());
-    let mut net_config = FullNetworkConfiguration::<Block, _, N>::new(&config.network, config.prometheus_registry().cloned());
-    let genesis = client.block_hash(0)?.ok_or_else(|| Error::Other("the database has no genesis block".into()))?;
+    let mut net_config = FullNetworkConfiguration::<Block, _, N>::new(
+        &config.network,
+        config.prometheus_registry().cloned(),
+    );
+    let genesis = client
+        .block_hash(0)?
+        .ok_or_else(|| Error::Other("the database has no genesis block".into()))?;
     let grandpa_protocol = grandpa::protocol_standard_name(&genesis, &config.chain_spec);
-    let (grandpa_peers, grandpa_notifications) =
-        grandpa::grandpa_peers_set_config::<_, N>(grandpa_protocol.clone(), metrics.clone(), net_config.peer_store_handle());
+    let (grandpa_peers, grandpa_notifications) = grandpa::grandpa_peers_set_config::<_, N>(
+        grandpa_protocol.clone(),
+        metrics.clone(),
+        net_config.peer_store_handle(),
+    );
     net_config.add_notification_protocol(grandpa_peers);
     let warp_sync = Arc::new(grandpa::warp_proof::NetworkProvider::new(
         backend.clone(),
@@ -260,7 +301,11 @@ pub fn new_full<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(config: Confi
             max_block_proposal_slot_portion: None,
             telemetry: telemetry.as_ref().map(Telemetry::handle),
         })?;
-        task_manager.spawn_essential_handle().spawn_blocking("babe-proposer", Some("block-authoring"), worker);
+        task_manager.spawn_essential_handle().spawn_blocking(
+            "babe-proposer",
+            Some("block-authoring"),
+            worker,
+        );
     }
 
     if enable_grandpa {

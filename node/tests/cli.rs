@@ -1,4 +1,5 @@
-//! What the command line answers, by exit status and message. Takes half a minute: one test waits for three blocks.
+//! What the command line answers, by exit status and message. Takes half a minute: one test waits
+//! for three blocks.
 
 mod common;
 
@@ -19,7 +20,15 @@ fn help_explains_itself() {
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let help = stdout(&help);
-    for part in ["check-state", "Examples:", "pol-node --chain dev", "--base-path", "--rpc-port", "build-spec", "key"] {
+    for part in [
+        "check-state",
+        "Examples:",
+        "pol-node --chain dev",
+        "--base-path",
+        "--rpc-port",
+        "build-spec",
+        "key",
+    ] {
         assert!(help.contains(part), "--help should mention {part}:\n{help}");
     }
     assert!(help.contains("[default: safe]"), "unsafe methods should be off:\n{help}");
@@ -54,10 +63,15 @@ fn specifications_are_json_and_name_the_preset() {
     for (chain, authorities, sudo) in [("dev", 1, true), ("local", 3, false)] {
         let output = run(&["build-spec", "--chain", chain, "--disable-default-bootnode"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let spec: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a specification is JSON");
+        let spec: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("a specification is JSON");
         assert_eq!(spec["properties"]["tokenSymbol"], "POL");
         assert_eq!(spec["bootNodes"].as_array().map(Vec::len), Some(0));
-        assert_eq!(spec["telemetryEndpoints"], serde_json::Value::Null, "nothing is sent to anybody");
+        assert_eq!(
+            spec["telemetryEndpoints"],
+            serde_json::Value::Null,
+            "nothing is sent to anybody"
+        );
         let genesis = &spec["genesis"]["runtimeGenesis"]["patch"];
         assert_eq!(genesis["session"]["keys"].as_array().map(Vec::len), Some(authorities));
         assert_eq!(genesis["sudo"]["key"].is_string(), sudo);
@@ -68,9 +82,22 @@ fn specifications_are_json_and_name_the_preset() {
 fn a_raw_specification_can_be_run_from() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("local.json");
-    let output = run(&["export-chain-spec", "--chain", "local", "--raw", "--output", file.to_str().unwrap()]);
+    let output = run(&[
+        "export-chain-spec",
+        "--chain",
+        "local",
+        "--raw",
+        "--output",
+        file.to_str().unwrap(),
+    ]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let again = run(&["build-spec", "--chain", file.to_str().unwrap(), "--raw", "--disable-default-bootnode"]);
+    let again = run(&[
+        "build-spec",
+        "--chain",
+        file.to_str().unwrap(),
+        "--raw",
+        "--disable-default-bootnode",
+    ]);
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
     let read = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
     assert_eq!(read(&again.stdout)["genesis"], read(&fs::read(&file).unwrap())["genesis"]);
@@ -131,7 +158,12 @@ fn the_state_of_a_fresh_chain_adds_up() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let line = stdout(&output);
     assert_eq!(line.lines().count(), 1, "{line}");
-    for part in ["adds up", "round 0 (idle)", "10000 POL on hold", "emitted 0 + seized 0 = paid 0 + burned 0 + waiting 0 POL"] {
+    for part in [
+        "adds up",
+        "round 0 (idle)",
+        "10000 POL on hold",
+        "emitted 0 + seized 0 = paid 0 + burned 0 + waiting 0 POL",
+    ] {
         assert!(line.contains(part), "{part} is not in {line}");
     }
     let output = check_state("dev", folder.path(), &["--json", "--at", "finalised"]);
@@ -153,7 +185,8 @@ fn a_state_that_does_not_add_up_is_refused_with_the_equation() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broken.json");
     let output = run(&["build-spec", "--chain", "dev", "--raw", "--disable-default-bootnode"]);
-    let mut spec: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a specification is JSON");
+    let mut spec: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("a specification is JSON");
     // One unit more is said to be emitted than anybody has.
     let key = [twox_128(b"Rewards"), twox_128(b"Books")].concat();
     let hex = |bytes: &[u8]| polkadot_sdk::sp_core::bytes::to_hex(bytes, false);
@@ -168,7 +201,11 @@ fn a_state_that_does_not_add_up_is_refused_with_the_equation() {
     assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
     let output = check_state(chain, &base_path, &[]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
-    assert!(stderr(&output).contains("(Rewards)") && stderr(&output).contains("emitted"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("(Rewards)") && stderr(&output).contains("emitted"),
+        "{}",
+        stderr(&output)
+    );
     let output = check_state(chain, &base_path, &["--json"]);
     assert_eq!(output.status.code(), Some(1));
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");

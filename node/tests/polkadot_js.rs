@@ -1,4 +1,5 @@
-//! The standard client of wallets and explorers against a real node. Takes about half a minute: two blocks and a finality.
+//! The standard client of wallets and explorers against a real node. Takes about half a minute: two
+//! blocks and a finality.
 
 mod common;
 
@@ -7,10 +8,13 @@ use std::{env, path::PathBuf, process::Command};
 
 #[test]
 fn the_standard_client_reads_and_signs() {
-    let modules =
-        env::var_os("POL_NODE_MODULES").map(PathBuf::from).filter(|path| path.join("node_modules/@polkadot/api").is_dir());
+    let modules = env::var_os("POL_NODE_MODULES")
+        .map(PathBuf::from)
+        .filter(|path| path.join("node_modules/@polkadot/api").is_dir());
     let Some(modules) = modules else {
-        panic!("@polkadot/api is not installed: run scripts/setup.sh, then `. scripts/env.sh`, which sets POL_NODE_MODULES");
+        panic!(
+            "@polkadot/api is not installed: run scripts/setup.sh, then `. scripts/env.sh`, which sets POL_NODE_MODULES"
+        );
     };
     let base_path = tempfile::tempdir().expect("temporary folders can be made");
     let node = Node::dev(base_path.path());
@@ -21,5 +25,10 @@ fn the_standard_client_reads_and_signs() {
         .env("POL_NODE_MODULES", modules)
         .output()
         .expect("Node.js 18 or later is installed, as scripts/setup.sh does");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

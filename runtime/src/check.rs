@@ -71,7 +71,8 @@ pub fn check_state() -> Result<Summary, Broken> {
     if version != VERSION.spec_version {
         return Err(Broken::OtherVersion(version));
     }
-    let of_pallet = |tried: Result<(), TryRuntimeError>| tried.map_err(|error| <&str>::from(error).into());
+    let of_pallet =
+        |tried: Result<(), TryRuntimeError>| tried.map_err(|error| <&str>::from(error).into());
     let pallets = [
         ("PolStaking", of_pallet(PolStaking::do_try_state())),
         ("Lineage", of_pallet(Lineage::do_try_state())),
@@ -85,7 +86,8 @@ pub fn check_state() -> Result<Summary, Broken> {
         ("Lineage and ProofOfLearning", check_consumption),
         ("Rewards and ProofOfLearning", check_settlements),
     ];
-    let checks = pallets.into_iter().chain(between.into_iter().map(|(part, check)| (part, check())));
+    let checks =
+        pallets.into_iter().chain(between.into_iter().map(|(part, check)| (part, check())));
     for (part, checked) in checks {
         checked.map_err(|equation| Broken::Equation { part, equation })?;
     }
@@ -95,7 +97,9 @@ pub fn check_state() -> Result<Summary, Broken> {
         round: round.number,
         phase: round.phase,
         head,
-        leased: pallet_pol_lineage::Manifests::<Runtime>::iter_values().map(|manifest| manifest.leased).sum(),
+        leased: pallet_pol_lineage::Manifests::<Runtime>::iter_values()
+            .map(|manifest| manifest.leased)
+            .sum(),
         audits: pallet_proof_of_learning::Audits::<Runtime>::count(),
         issuance: Balances::total_issuance(),
         held: bonds().saturating_add(deposits()),
@@ -113,13 +117,16 @@ fn ensure(holds: bool, equation: impl FnOnce() -> String) -> Result<(), String> 
 
 /// All money is in accounts, and what is on hold in one is reserved there.
 fn check_issuance() -> Result<(), String> {
-    let owned =
-        sum(frame_system::Account::<Runtime>::iter_values().map(|info| info.data.free.saturating_add(info.data.reserved)));
+    let owned = sum(frame_system::Account::<Runtime>::iter_values()
+        .map(|info| info.data.free.saturating_add(info.data.reserved)));
     let issued = Balances::total_issuance();
     ensure(owned == issued, || format!("what accounts own ({owned}) = what is issued ({issued})"))?;
     for (account, holds) in pallet_balances::Holds::<Runtime>::iter() {
-        let (held, reserved) = (sum(holds.iter().map(|hold| hold.amount)), Balances::reserved_balance(&account));
-        ensure(held <= reserved, || format!("of {account}: on hold ({held}) <= reserved ({reserved})"))?;
+        let (held, reserved) =
+            (sum(holds.iter().map(|hold| hold.amount)), Balances::reserved_balance(&account));
+        ensure(held <= reserved, || {
+            format!("of {account}: on hold ({held}) <= reserved ({reserved})")
+        })?;
     }
     Ok(())
 }
@@ -137,12 +144,18 @@ fn deposits() -> Balance {
 
 /// Bonds and deposits are all that is on hold for them: no hold has lost its reason.
 fn check_holds() -> Result<(), String> {
-    let reasons: [(RuntimeHoldReason, Balance); 2] =
-        [(pallet_pol_staking::HoldReason::Bond.into(), bonds()), (pallet_pol_lineage::HoldReason::Deposit.into(), deposits())];
+    let reasons: [(RuntimeHoldReason, Balance); 2] = [
+        (pallet_pol_staking::HoldReason::Bond.into(), bonds()),
+        (pallet_pol_lineage::HoldReason::Deposit.into(), deposits()),
+    ];
     for (reason, stated) in reasons {
-        let holds = pallet_balances::Holds::<Runtime>::iter_values().flatten().filter(|hold| hold.id == reason);
+        let holds = pallet_balances::Holds::<Runtime>::iter_values()
+            .flatten()
+            .filter(|hold| hold.id == reason);
         let held = sum(holds.map(|hold| hold.amount));
-        ensure(held == stated, || format!("on hold for {reason:?} ({held}) = what its pallet knows of ({stated})"))?;
+        ensure(held == stated, || {
+            format!("on hold for {reason:?} ({held}) = what its pallet knows of ({stated})")
+        })?;
     }
     Ok(())
 }
@@ -152,29 +165,47 @@ fn check_leases() -> Result<(), String> {
     use pallet_proof_of_learning::{AuditedLeases, Leases};
     let mut seen = BTreeSet::new();
     let mut held: BTreeMap<ManifestId, u32> = BTreeMap::new();
-    for shard in Leases::<Runtime>::iter_values().chain(AuditedLeases::<Runtime>::iter_values()).flat_map(|lease| lease.shards) {
-        ensure(seen.insert((shard.manifest, shard.index)), || format!("{shard:?} is in one lease only"))?;
+    for shard in Leases::<Runtime>::iter_values()
+        .chain(AuditedLeases::<Runtime>::iter_values())
+        .flat_map(|lease| lease.shards)
+    {
+        ensure(seen.insert((shard.manifest, shard.index)), || {
+            format!("{shard:?} is in one lease only")
+        })?;
         let count = held.entry(shard.manifest).or_default();
         *count = count.saturating_add(1);
     }
     for (id, manifest) in pallet_pol_lineage::Manifests::<Runtime>::iter() {
         let (held, lent) = (held.remove(&id).unwrap_or(0), manifest.leased);
-        ensure(held == lent, || format!("shards of manifest {id} in leases ({held}) = lent ({lent})"))?;
+        ensure(held == lent, || {
+            format!("shards of manifest {id} in leases ({held}) = lent ({lent})")
+        })?;
     }
-    ensure(held.is_empty(), || format!("leases hold shards of registered manifests only, not of {:?}", held.keys()))
+    ensure(held.is_empty(), || {
+        format!("leases hold shards of registered manifests only, not of {:?}", held.keys())
+    })
 }
 
 /// Every shard that is part of the model was made so by an update that stayed in it.
 fn check_consumption() -> Result<(), String> {
     let mut updates = BTreeSet::new();
     for records in pallet_pol_lineage::Consumed::<Runtime>::iter_values() {
-        updates.extend(records.places().filter_map(|place| records.get(place)).map(|record| (record.round, record.index)));
+        updates.extend(
+            records
+                .places()
+                .filter_map(|place| records.get(place))
+                .map(|record| (record.round, record.index)),
+        );
     }
     for (round, index) in updates {
-        let trainer = ProofOfLearning::round_record(round).and_then(|record| record.revealed.get(usize::from(index)).cloned());
-        let settled = trainer.and_then(|trainer| pallet_proof_of_learning::History::<Runtime>::get(round, trainer));
+        let trainer = ProofOfLearning::round_record(round)
+            .and_then(|record| record.revealed.get(usize::from(index)).cloned());
+        let settled = trainer
+            .and_then(|trainer| pallet_proof_of_learning::History::<Runtime>::get(round, trainer));
         let stays = settled.is_some_and(|Settled { outcome, .. }| outcome.stays());
-        ensure(stays, || format!("update {index} of round {round} stayed in the model, as its shards did"))?;
+        ensure(stays, || {
+            format!("update {index} of round {round} stayed in the model, as its shards did")
+        })?;
     }
     Ok(())
 }
@@ -182,11 +213,14 @@ fn check_consumption() -> Result<(), String> {
 /// What a round's rewards wait for are the updates that are not settled.
 fn check_settlements() -> Result<(), String> {
     for (round, pool) in pallet_pol_rewards::Pools::<Runtime>::iter() {
-        let submissions = pallet_proof_of_learning::Submissions::<Runtime>::iter_prefix_values(round);
+        let submissions =
+            pallet_proof_of_learning::Submissions::<Runtime>::iter_prefix_values(round);
         let open = submissions.filter(|submission| submission.status == Status::Included).count();
         let unsettled = pool.unsettled;
         ensure(open == unsettled as usize, || {
-            format!("updates that the rewards of round {round} wait for ({unsettled}) = updates not settled ({open})")
+            format!(
+                "updates that the rewards of round {round} wait for ({unsettled}) = updates not settled ({open})"
+            )
         })?;
     }
     Ok(())

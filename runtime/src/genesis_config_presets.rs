@@ -1,4 +1,5 @@
-//! The chain's beginnings: `development` with one authority and sudo, `local_testnet` with three authorities and none.
+//! The chain's beginnings: `development` with one authority and sudo, `local_testnet` with three
+//! authorities and none.
 
 use crate::*;
 use alloc::{format, string::ToString, vec, vec::Vec};
@@ -14,8 +15,9 @@ pub const ENDOWMENT: Balance = 1_000_000 * POL;
 /// Trainers and validators that are funded, each: `//Trainer//1` to `//Trainer//16`, and so on.
 pub const FUNDED: u64 = 16;
 
-/// Limits for machines of one household: each stage of an audit ends earlier, as soon as everybody is done. Five minutes are
-/// enough for a laptop to replay a segment of each of its seats besides training, and a minute to show and fetch states.
+/// Limits for machines of one household: each stage of an audit ends earlier, as soon as everybody
+/// is done. Five minutes are enough for a laptop to replay a segment of each of its seats besides
+/// training, and a minute to show and fetch states.
 pub const AUDITS: AuditConfig = AuditConfig {
     seats: 3,
     more_seats: 7,
@@ -34,7 +36,9 @@ pub const AUDITS: AuditConfig = AuditConfig {
 /// # Panics
 /// Never: only a malformed path has no key, and these are hard junctions.
 pub fn numbered(family: &sr25519::Pair, number: u64) -> AccountId {
-    let (pair, _) = family.derive([DeriveJunction::hard(number)].into_iter(), None).expect("a hard junction always derives");
+    let (pair, _) = family
+        .derive([DeriveJunction::hard(number)].into_iter(), None)
+        .expect("a hard junction always derives");
     pair.public().into()
 }
 
@@ -58,17 +62,30 @@ fn endowed() -> Vec<AccountId> {
 fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<AccountId>) -> Value {
     let keys = authorities.iter().map(|(babe, grandpa)| {
         let account = babe.to_account_id();
-        (account.clone(), account, SessionKeys { babe: babe.public().into(), grandpa: grandpa.public().into() })
+        (
+            account.clone(),
+            account,
+            SessionKeys { babe: babe.public().into(), grandpa: grandpa.public().into() },
+        )
     });
     build_struct_json_patch!(RuntimeGenesisConfig {
-        balances: BalancesConfig { balances: endowed().into_iter().map(|account| (account, ENDOWMENT)).collect() },
+        balances: BalancesConfig {
+            balances: endowed().into_iter().map(|account| (account, ENDOWMENT)).collect()
+        },
         pol_staking: PolStakingConfig {
             members: authorities
                 .iter()
-                .map(|(babe, _)| (babe.to_account_id(), Role::Authority, Role::Authority.minimum_bond()))
+                .map(|(babe, _)| (
+                    babe.to_account_id(),
+                    Role::Authority,
+                    Role::Authority.minimum_bond()
+                ))
                 .collect(),
         },
-        proof_of_learning: ProofOfLearningConfig { lengths: RoundConfig::default(), audits: AUDITS },
+        proof_of_learning: ProofOfLearningConfig {
+            lengths: RoundConfig::default(),
+            audits: AUDITS
+        },
         session: SessionConfig { keys: keys.collect() },
         sudo: SudoConfig { key: sudo },
     })
@@ -78,10 +95,17 @@ fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<Accoun
 pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
     use sp_keyring::{Ed25519Keyring as Grandpa, Sr25519Keyring as Babe};
     let preset = match id.as_str() {
-        DEV_RUNTIME_PRESET => genesis(&[(Babe::Alice, Grandpa::Alice)], Some(Babe::Alice.to_account_id())),
-        LOCAL_TESTNET_RUNTIME_PRESET => {
-            genesis(&[(Babe::Alice, Grandpa::Alice), (Babe::Bob, Grandpa::Bob), (Babe::Charlie, Grandpa::Charlie)], None)
+        DEV_RUNTIME_PRESET => {
+            genesis(&[(Babe::Alice, Grandpa::Alice)], Some(Babe::Alice.to_account_id()))
         }
+        LOCAL_TESTNET_RUNTIME_PRESET => genesis(
+            &[
+                (Babe::Alice, Grandpa::Alice),
+                (Babe::Bob, Grandpa::Bob),
+                (Babe::Charlie, Grandpa::Charlie),
+            ],
+            None,
+        ),
         _ => return None,
     };
     Some(preset.to_string().into_bytes())

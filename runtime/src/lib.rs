@@ -1,5 +1,5 @@
-//! The state transition function of the POL chain: BABE and GRANDPA under an elected set of authorities, the usual
-//! account pallets, and the four pallets of the learning protocol.
+//! The state transition function of the POL chain: BABE and GRANDPA under an elected set of
+//! authorities, the usual account pallets, and the four pallets of the learning protocol.
 #![cfg_attr(not(feature = "std"), no_std)]
 // `#[runtime]` and the tuples of pallets behind it recurse deeply.
 #![recursion_limit = "512"]
@@ -57,14 +57,20 @@ pub type TxExtension = (
     frame_system::WeightReclaim<Runtime>,
 );
 /// An extrinsic.
-pub type UncheckedExtrinsic = generic::UncheckedExtrinsic<Address, RuntimeCall, Signature, TxExtension>;
+pub type UncheckedExtrinsic =
+    generic::UncheckedExtrinsic<Address, RuntimeCall, Signature, TxExtension>;
 /// What is signed.
 pub type SignedPayload = generic::SignedPayload<RuntimeCall, TxExtension>;
 /// A block.
 pub type Block = generic::Block<Header, UncheckedExtrinsic>;
 /// Runs blocks.
-pub type Executive =
-    frame_executive::Executive<Runtime, Block, frame_system::ChainContext<Runtime>, Runtime, AllPalletsWithSystem>;
+pub type Executive = frame_executive::Executive<
+    Runtime,
+    Block,
+    frame_system::ChainContext<Runtime>,
+    Runtime,
+    AllPalletsWithSystem,
+>;
 
 /// Types a node handles without knowing this runtime's calls, so that it survives upgrades.
 pub mod opaque {
@@ -84,8 +90,8 @@ impl_opaque_keys! {
     }
 }
 
-/// Raise `spec_version` with every change of behaviour, `transaction_version` with every change of how calls or
-/// signatures are encoded.
+/// Raise `spec_version` with every change of behaviour, `transaction_version` with every change of
+/// how calls or signatures are encoded.
 #[sp_version::runtime_version]
 pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: Cow::Borrowed("pol"),
@@ -151,7 +157,8 @@ mod runtime {
     #[runtime::pallet_index(3)]
     pub type TransactionPayment = pallet_transaction_payment::Pallet<Runtime>;
 
-    // Consensus. Bonds are known before the session asks who the authorities are, the author before a session ends.
+    // Consensus. Bonds are known before the session asks who the authorities are, the author before
+    // a session ends.
     #[runtime::pallet_index(10)]
     pub type Babe = pallet_babe::Pallet<Runtime>;
     #[runtime::pallet_index(11)]

@@ -24,8 +24,9 @@ Examples:
 
 /// Trains one global language model together with people you need not trust.
 ///
-/// Without a subcommand it joins the network: it leases data from the chain, trains, commits and reveals its update, and
-/// computes the next model from everybody's. With `--role validator` it checks payloads and attests the model instead.
+/// Without a subcommand it joins the network: it leases data from the chain, trains, commits and
+/// reveals its update, and computes the next model from everybody's. With `--role validator` it
+/// checks payloads and attests the model instead.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Options {
@@ -68,7 +69,8 @@ pub enum Command {
     Keys(KeysCommand),
     /// Measure training speed, payload size and what audits cost on this machine.
     Bench(BenchOptions),
-    /// Measure how far apart honest replays end with fast kernels, and how near cheats come: the tolerance between them.
+    /// Measure how far apart honest replays end with fast kernels, and how near cheats come: the
+    /// tolerance between them.
     Calibrate(crate::commands::calibrate::CalibrateOptions),
     /// Replay every included update since genesis and compare the result with the head on chain.
     VerifyHead(VerifyOptions),
@@ -79,7 +81,13 @@ pub enum Command {
 #[derive(Args, Clone)]
 pub struct NodeOptions {
     /// WebSocket address of a node.
-    #[arg(long = "node", value_name = "URL", default_value = "ws://127.0.0.1:9944", global = true, env = "POL_NODE")]
+    #[arg(
+        long = "node",
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:9944",
+        global = true,
+        env = "POL_NODE"
+    )]
     pub url: String,
 }
 
@@ -89,7 +97,8 @@ pub struct KeyOptions {
     /// Key file made by `pol-trainer keys generate`.
     #[arg(long, value_name = "FILE", env = "POL_KEY_FILE")]
     pub key_file: Option<PathBuf>,
-    /// Well-known development account: alice, bob, …, trainer-1, validator-1. Everybody knows its key.
+    /// Well-known development account: alice, bob, …, trainer-1, validator-1. Everybody knows its
+    /// key.
     #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
     pub dev_account: Option<String>,
 }
@@ -120,7 +129,9 @@ fn dev_uri(name: &str) -> Result<String> {
     let mut uri = String::new();
     for part in name.split('-') {
         let mut letters = part.chars();
-        let Some(first) = letters.next().filter(|_| part.chars().all(|letter| letter.is_ascii_alphanumeric())) else {
+        let Some(first) =
+            letters.next().filter(|_| part.chars().all(|letter| letter.is_ascii_alphanumeric()))
+        else {
             bail!(
                 "'{name}' is not a development account; use alice, bob, charlie, dave, eve, ferdie, trainer-1 … or validator-1 …"
             )
@@ -173,14 +184,15 @@ pub struct RunOptions {
     /// Size of a lease; a larger tier trains on more data in a round.
     #[arg(long, value_enum, default_value = "auto")]
     pub tier: TierOption,
-    /// Folder of state: blobs, optimiser moments, progress. [default: ~/.local/share/pol-trainer/CHAIN/ACCOUNT]
+    /// Folder of state: blobs, optimiser moments, progress.
+    /// [default: ~/.local/share/pol-trainer/CHAIN/ACCOUNT]
     #[arg(long, value_name = "DIR", env = "POL_BASE_PATH")]
     pub base_path: Option<PathBuf>,
     /// Threads that train. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Disk space for the training states of updates that are not settled yet, in GiB. Where it is short, some are kept and the
-    /// others trained again when an audit asks for them.
+    /// Disk space for the training states of updates that are not settled yet, in GiB. Where it is
+    /// short, some are kept and the others trained again when an audit asks for them.
     #[arg(long, value_name = "GIB", default_value_t = 20.0, value_parser = gibibytes)]
     pub state_budget: f64,
     #[command(flatten)]
@@ -188,7 +200,8 @@ pub struct RunOptions {
     /// Folder made by `data ingest` whose shards to serve to others.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Folder made by `model import` whose parameters to serve to others. One member has to, where the recipe starts from them.
+    /// Folder made by `model import` whose parameters to serve to others. One member has to, where
+    /// the recipe starts from them.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
 }
@@ -203,7 +216,8 @@ pub struct SwarmOptions {
     /// UDP address on which blobs are served to peers; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// Addresses that peers reach this machine at, where they differ from --listen. Can be repeated, four at most.
+    /// Addresses that peers reach this machine at, where they differ from --listen. Can be
+    /// repeated, four at most.
     #[arg(long, value_name = "IP:PORT")]
     pub advertise: Vec<SocketAddr>,
 }
@@ -232,7 +246,8 @@ impl LogOptions {
             self.log.clone()
         } else {
             // What becomes of a connection is told by the swarm's own errors.
-            let ours = ["trainer", "chain", "swarm", "engine", "data"].map(|part| format!("pol_{part}={}", self.log));
+            let ours = ["trainer", "chain", "swarm", "engine", "data"]
+                .map(|part| format!("pol_{part}={}", self.log));
             format!("warn,iroh=off,{}", ours.join(","))
         };
         let filter = tracing_subscriber::EnvFilter::try_new(&directives).unwrap_or_else(|error| {
@@ -252,9 +267,11 @@ impl LogOptions {
 pub enum DataCommand {
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
-    /// Register an ingested folder on the chain: one source, a manifest to train on and a held-out one.
+    /// Register an ingested folder on the chain: one source, a manifest to train on and a held-out
+    /// one.
     Register(RegisterOptions),
-    /// Tell where a shard comes from and what it did to the model: source, manifest, round, trainer, improvement.
+    /// Tell where a shard comes from and what it did to the model: source, manifest, round,
+    /// trainer, improvement.
     Trace(TraceOptions),
 }
 
@@ -281,8 +298,8 @@ pub struct IngestOptions {
     /// Tokenizer to use instead of training one.
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// Its token that stands between texts. [default: what the imported model in the tokenizer's folder ends texts with; else the first that
-    /// the tokenizer has of those that usually end texts, or else turns of conversations]
+    /// Its token that stands between texts.
+    /// [default: what the imported model in the tokenizer's folder ends texts with; else the first that the tokenizer has of those that usually end texts, or else turns of conversations]
     #[arg(long, value_name = "TOKEN", requires = "tokenizer")]
     pub end_of_text: Option<String>,
     /// Replace a folder made with other texts or options.
@@ -326,8 +343,12 @@ pub struct TraceOptions {
 }
 
 fn shard_id(text: &str) -> Result<ShardId, String> {
-    let parts = text.split_once('/').and_then(|(manifest, index)| Some((manifest.parse().ok()?, index.parse().ok()?)));
-    parts.map(|(manifest, index)| ShardId { manifest, index }).ok_or_else(|| "a shard is MANIFEST/INDEX, such as 0/17".into())
+    let parts = text
+        .split_once('/')
+        .and_then(|(manifest, index)| Some((manifest.parse().ok()?, index.parse().ok()?)));
+    parts
+        .map(|(manifest, index)| ShardId { manifest, index })
+        .ok_or_else(|| "a shard is MANIFEST/INDEX, such as 0/17".into())
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -351,7 +372,8 @@ impl From<KindOption> for SourceKind {
 
 #[derive(Subcommand)]
 pub enum ModelCommand {
-    /// Turn a pretrained checkpoint into a model that training can start from and text be generated with.
+    /// Turn a pretrained checkpoint into a model that training can start from and text be generated
+    /// with.
     Import(ImportOptions),
     /// Show an imported model: its architecture, tokenizer, root, and what became of each tensor.
     Show(ShowOptions),
@@ -453,11 +475,13 @@ pub enum RecipeCommand {
         /// Size of the model and of leases.
         #[arg(long, value_enum, default_value = "demo")]
         preset: crate::commands::recipe::Preset,
-        /// Folder made by `model import`: start from its parameters instead of from noise. The preset then decides about leases only.
+        /// Folder made by `model import`: start from its parameters instead of from noise. The
+        /// preset then decides about leases only.
         #[arg(long, value_name = "DIR")]
         model: Option<PathBuf>,
-        /// Replays may differ by this many millionths of what a segment changes, so that everybody may train with the fastest kernels:
-        /// the native profile. `pol-trainer calibrate` measures which. Without it, replays have to be equal to the bit.
+        /// Replays may differ by this many millionths of what a segment changes, so that everybody
+        /// may train with the fastest kernels: the native profile. `pol-trainer calibrate` measures
+        /// which. Without it, replays have to be equal to the bit.
         #[arg(long, value_name = "MILLIONTHS")]
         tolerance: Option<u32>,
         /// File to write; standard output when missing.
@@ -513,13 +537,16 @@ pub enum RecipeCommand {
         node: NodeOptions,
         #[command(flatten)]
         key: KeyOptions,
-        /// JSON object with seats, more_seats, segments, probe, and mix, serve, replay, open, reveal in blocks, escrow in rounds.
+        /// JSON object with seats, more_seats, segments, probe, and mix, serve, replay, open,
+        /// reveal in blocks, escrow in rounds.
         json: String,
     },
 }
 
 pub fn rewrite(text: &str) -> Result<Rewrite, String> {
-    serde_json::from_str(text).map_err(|error| format!(r#"a rewrite is JSON such as {{"insert_block":{{"at":1}}}}: {error}"#))
+    serde_json::from_str(text).map_err(|error| {
+        format!(r#"a rewrite is JSON such as {{"insert_block":{{"at":1}}}}: {error}"#)
+    })
 }
 
 #[derive(Args)]
@@ -566,7 +593,8 @@ impl From<Numerics> for Mode {
 
 #[derive(Args)]
 pub struct BenchOptions {
-    /// Folder made by `model import`: measure how fast this model trains and writes, in place of one of the sizes given.
+    /// Folder made by `model import`: measure how fast this model trains and writes, in place of
+    /// one of the sizes given.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Width of the model.
@@ -635,7 +663,8 @@ pub struct ObserveOptions {
     /// Held-out sequences measured for each model.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub sequences: usize,
-    /// After the last round, wait at most this long until its updates are settled and what can be claimed is claimed.
+    /// After the last round, wait at most this long until its updates are settled and what can be
+    /// claimed is claimed.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub settle: u64,
 }
@@ -661,10 +690,14 @@ mod tests {
 
     #[test]
     fn rewrites_are_read_as_they_are_printed() {
-        let printed = REWRITES.lines().filter_map(|line| line.trim().strip_prefix('\'')?.split_once('\''));
+        let printed =
+            REWRITES.lines().filter_map(|line| line.trim().strip_prefix('\'')?.split_once('\''));
         let read: Vec<_> = printed.map(|(json, _)| rewrite(json).unwrap()).collect();
         assert_eq!((read.len(), read[4]), (6, Rewrite::InsertBlock { at: 1 }));
-        assert_eq!(read[0], Rewrite::Upcycle { experts: pol_primitives::model::Experts::new(5, 2) });
+        assert_eq!(
+            read[0],
+            Rewrite::Upcycle { experts: pol_primitives::model::Experts::new(5, 2) }
+        );
         for text in ["", "insert_block", "{\"insert_block\":1}", "{\"shrink\":{}}"] {
             assert!(rewrite(text).unwrap_err().contains("such as"), "{text}");
         }

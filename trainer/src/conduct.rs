@@ -1,7 +1,7 @@
 //! How a member behaves where the protocol can only ask it to.
 //!
-//! Roles call a [`Conduct`] at every point at which a member could do something else than its duty. Whatever is not
-//! overridden is honest, and [`Honest`] overrides nothing.
+//! Roles call a [`Conduct`] at every point at which a member could do something else than its duty.
+//! Whatever is not overridden is honest, and [`Honest`] overrides nothing.
 
 use crate::failure::Result;
 use pol_chain::AccountId;
@@ -20,12 +20,22 @@ pub trait Conduct: Clone + Send + Sync + 'static {
     }
 
     /// Trains segment `segment` of the lease, from 0: brings `state` from its start to its end.
-    fn train_segment(&self, job: &Job<'_>, state: &mut TrainingState, segment: u16) -> Result<SegmentReport, Error> {
+    fn train_segment(
+        &self,
+        job: &Job<'_>,
+        state: &mut TrainingState,
+        segment: u16,
+    ) -> Result<SegmentReport, Error> {
         pol_engine::train_segment(job, state, segment)
     }
 
     /// Packs the finished lease: the encoded payload, with what was left unsent in `state`.
-    fn pack(&self, recipe: &Recipe, base: &[f32], state: &mut TrainingState) -> Result<Vec<u8>, Error> {
+    fn pack(
+        &self,
+        recipe: &Recipe,
+        base: &[f32],
+        state: &mut TrainingState,
+    ) -> Result<Vec<u8>, Error> {
         Ok(pol_engine::pack(recipe, base, state)?.encode())
     }
 
@@ -49,9 +59,13 @@ pub trait Conduct: Clone + Send + Sync + 'static {
         true
     }
 
-    /// What a validator says it found in its seat on `case`. `honest` does the work of finding out: it is called on a thread
-    /// that may compute, and need not be called at all.
-    fn finding(&self, _case: &Case<AccountId>, honest: impl FnOnce() -> Result<Finding>) -> Result<Finding> {
+    /// What a validator says it found in its seat on `case`. `honest` does the work of finding out:
+    /// it is called on a thread that may compute, and need not be called at all.
+    fn finding(
+        &self,
+        _case: &Case<AccountId>,
+        honest: impl FnOnce() -> Result<Finding>,
+    ) -> Result<Finding> {
         honest()
     }
 

@@ -59,7 +59,11 @@ pub fn explain(error: &anyhow::Error) -> String {
 
 impl From<ChainError> for Failure {
     fn from(error: ChainError) -> Self {
-        if matches!(error, ChainError::Unfunded { .. }) { Self::fatal(error) } else { Self::passing(error) }
+        if matches!(error, ChainError::Unfunded { .. }) {
+            Self::fatal(error)
+        } else {
+            Self::passing(error)
+        }
     }
 }
 
@@ -67,7 +71,9 @@ impl From<SwarmError> for Failure {
     fn from(error: SwarmError) -> Self {
         match error {
             // A store that failed once fails until it is opened again.
-            SwarmError::DiskFull(_) | SwarmError::Damaged { .. } | SwarmError::Store(_) => Self::fatal(error),
+            SwarmError::DiskFull(_) | SwarmError::Damaged { .. } | SwarmError::Store(_) => {
+                Self::fatal(error)
+            }
             _ => Self::passing(error),
         }
     }
@@ -77,7 +83,11 @@ impl From<SwarmError> for Failure {
 impl From<pol_engine::Error> for Failure {
     fn from(error: pol_engine::Error) -> Self {
         // Except for what somebody else's update did.
-        if matches!(error, pol_engine::Error::NotFinite { .. }) { Self::passing(error) } else { Self::fatal(error) }
+        if matches!(error, pol_engine::Error::NotFinite { .. }) {
+            Self::passing(error)
+        } else {
+            Self::fatal(error)
+        }
     }
 }
 
@@ -102,7 +112,8 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("file: {0}")]
         struct Named(#[source] std::io::Error);
-        let error = anyhow::Error::new(Named(std::io::Error::other("lost"))).context("cannot go on");
+        let error =
+            anyhow::Error::new(Named(std::io::Error::other("lost"))).context("cannot go on");
         assert_eq!(explain(&error), "cannot go on: file: lost");
     }
 }

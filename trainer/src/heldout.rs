@@ -19,10 +19,15 @@ impl HeldOut {
     }
 
     /// The held-out text, cut for `recipe`; none while none is registered.
-    pub async fn data(&mut self, shards: &mut ShardReader, recipe: &Recipe) -> Result<Option<Arc<LeaseData>>> {
+    pub async fn data(
+        &mut self,
+        shards: &mut ShardReader,
+        recipe: &Recipe,
+    ) -> Result<Option<Arc<LeaseData>>> {
         let hash = recipe.hash();
         if self.data.as_ref().is_none_or(|(cut_for, _)| *cut_for != hash) {
-            self.data = shards.held_out(recipe, self.sequences).await?.map(|data| (hash, Arc::new(data)));
+            self.data =
+                shards.held_out(recipe, self.sequences).await?.map(|data| (hash, Arc::new(data)));
         }
         Ok(self.data.as_ref().map(|(_, data)| data.clone()))
     }
@@ -37,8 +42,10 @@ impl HeldOut {
     ) -> Result<Option<f64>> {
         let Some(data) = self.data(shards, recipe).await? else { return Ok(None) };
         let (spec, count) = (recipe.model, self.sequences);
-        let loss = tokio::task::spawn_blocking(move || pol_engine::evaluate(&spec, &parameters, &spaced(&data, count), workers))
-            .await??;
+        let loss = tokio::task::spawn_blocking(move || {
+            pol_engine::evaluate(&spec, &parameters, &spaced(&data, count), workers)
+        })
+        .await??;
         Ok(Some(loss))
     }
 }
@@ -47,5 +54,7 @@ impl HeldOut {
 pub fn spaced(data: &LeaseData, count: usize) -> Vec<&[u32]> {
     let held = data.sequences();
     let count = held.min(u32::try_from(count).unwrap_or(u32::MAX));
-    (0..count).filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32)).collect()
+    (0..count)
+        .filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Everything `pol-trainer` does: the roles of a network that trains one model, and the commands around them.
+//! Everything `pol-trainer` does: the roles of a network that trains one model, and the commands
+//! around them.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -21,7 +21,8 @@ use std::{
     sync::Arc,
 };
 
-/// Heads whose parameters are kept for peers that lag behind, and for audits of the updates made from them.
+/// Heads whose parameters are kept for peers that lag behind, and for audits of the updates made
+/// from them.
 const KEPT_MODELS: u32 = 4;
 /// Rounds a peer catches up by applying updates; further back, fetching the parameters is cheaper.
 const MAX_CATCH_UP: u32 = 4;
@@ -61,7 +62,8 @@ impl ModelKeeper {
         Self { peer, current: None }
     }
 
-    /// The model of `head`, which was made by `recipe`: computed from updates where that is possible and fetched from peers where not.
+    /// The model of `head`, which was made by `recipe`: computed from updates where that is
+    /// possible and fetched from peers where not.
     pub async fn at(&mut self, head: &Head, recipe: &Recipe) -> Result<Model> {
         if let Some((_, current)) = &self.current
             && current.root == head.root
@@ -87,19 +89,31 @@ impl ModelKeeper {
         let tag = model_tag(head.round);
         self.peer.swarm.release(&tag).await?;
         self.peer.swarm.add(parameters_to_bytes(&model.parameters).into(), &tag).await?;
-        tracing::info!("model of round {} is {} ({} tokens)", head.round, short(&head.root), head.tokens);
+        tracing::info!(
+            "model of round {} is {} ({} tokens)",
+            head.round,
+            short(&head.root),
+            head.tokens
+        );
         self.current = Some((*head, model.clone()));
         Ok(model)
     }
 
-    /// The model from what this process has; none when the result is not the head or the way there is too long.
+    /// The model from what this process has; none when the result is not the head or the way there
+    /// is too long.
     async fn compute(&self, head: &Head) -> Result<Option<Model>> {
         let (mut before, mut model) = match &self.current {
-            Some((known, model)) if head.round > known.round && head.round - known.round <= MAX_CATCH_UP => {
+            Some((known, model))
+                if head.round > known.round && head.round - known.round <= MAX_CATCH_UP =>
+            {
                 (*known, model.clone())
             }
             _ if head.round <= MAX_CATCH_UP => {
-                let Some(first) = self.peer.chain.round_record(0).await?.and_then(|record| record.head) else { return Ok(None) };
+                let Some(first) =
+                    self.peer.chain.round_record(0).await?.and_then(|record| record.head)
+                else {
+                    return Ok(None);
+                };
                 let recipe = self.peer.recipe(&first.recipe_hash).await?;
                 (first, initial_model(&self.peer, &recipe).await?)
             }
@@ -122,8 +136,15 @@ impl ModelKeeper {
     }
 }
 
-/// The model whose parameters hash to `root`, from this machine or a peer, `first` before others, kept under the label `keep`.
-pub async fn fetch(peer: &Peer, root: &Hash, recipe: &Recipe, first: &[AccountId], keep: &str) -> Result<Model> {
+/// The model whose parameters hash to `root`, from this machine or a peer, `first` before others,
+/// kept under the label `keep`.
+pub async fn fetch(
+    peer: &Peer,
+    root: &Hash,
+    recipe: &Recipe,
+    first: &[AccountId],
+    keep: &str,
+) -> Result<Model> {
     let size = recipe.model.size();
     let bytes = peer.blob(root, size * VALUE_BYTES, first, keep).await?;
     let parameters = parameters_from_bytes(&bytes, size as usize).map_err(Failure::passing)?;
@@ -165,8 +186,14 @@ pub async fn initial_model(peer: &Peer, recipe: &Recipe) -> Result<Model> {
     Ok(Model { root, parameters: Arc::new(parameters) })
 }
 
-/// The model after `updates`, which are in account order, and without what is `excised` from earlier rounds.
-pub async fn apply(recipe: &Recipe, base: &Model, updates: Vec<IncludedUpdate>, excised: Vec<Excised>) -> Result<Model> {
+/// The model after `updates`, which are in account order, and without what is `excised` from
+/// earlier rounds.
+pub async fn apply(
+    recipe: &Recipe,
+    base: &Model,
+    updates: Vec<IncludedUpdate>,
+    excised: Vec<Excised>,
+) -> Result<Model> {
     let (recipe, parameters) = (recipe.clone(), base.parameters.clone());
     let (parameters, root) = tokio::task::spawn_blocking(move || {
         let updates = payloads(updates);
@@ -190,7 +217,10 @@ pub async fn rewriting(peer: &Peer, head: &Head, recipe: &Recipe) -> Result<Opti
     }
     let before = peer.recipe(&head.recipe_hash).await?;
     let rewrite = recipe.rewrite_from(&before).map_err(Failure::passing)?;
-    rewrite.map(|rewrite| Rewriting::new(&before.model, &rewrite)).transpose().map_err(Failure::passing)
+    rewrite
+        .map(|rewrite| Rewriting::new(&before.model, &rewrite))
+        .transpose()
+        .map_err(Failure::passing)
 }
 
 /// The model that `base` becomes by `rewriting`.
@@ -205,8 +235,8 @@ pub async fn rewritten(base: &Model, rewriting: Rewriting) -> Result<Model> {
     Ok(Model { root, parameters: Arc::new(parameters) })
 }
 
-/// The model that the head `made` is, computed from `base`, the model of the head `before` it, by everything that `record` says of its
-/// round; and the updates it was made of.
+/// The model that the head `made` is, computed from `base`, the model of the head `before` it, by
+/// everything that `record` says of its round; and the updates it was made of.
 pub async fn replay_round(
     peer: &Peer,
     before: &Head,
@@ -225,44 +255,65 @@ pub async fn replay_round(
     Ok((apply(&recipe, base, included, excised).await?, updates))
 }
 
-/// What the head of `round` takes out of earlier rounds when it takes out `excisions`: each of those rounds as the heads since
-/// then left it, and as it is to be.
-pub async fn excised(peer: &Peer, round: RoundNumber, excisions: &[Excision]) -> Result<Vec<Excised>> {
+/// What the head of `round` takes out of earlier rounds when it takes out `excisions`: each of
+/// those rounds as the heads since then left it, and as it is to be.
+pub async fn excised(
+    peer: &Peer,
+    round: RoundNumber,
+    excisions: &[Excision],
+) -> Result<Vec<Excised>> {
     let mut by_round = BTreeMap::<RoundNumber, BTreeSet<u8>>::new();
     for excision in excisions {
         by_round.entry(excision.round).or_default().insert(excision.index);
     }
     let mut excised = Vec::new();
     for (earlier, taken_out) in by_round {
-        let missing = || Failure::passing(anyhow!("the node has no record of the head of round {earlier}"));
+        let missing =
+            || Failure::passing(anyhow!("the node has no record of the head of round {earlier}"));
         let record = peer.chain.round_record(earlier).await?.ok_or_else(missing)?;
         let mut head = record.head.ok_or_else(missing)?;
         let recipe = peer.recipe(&head.recipe_hash).await?;
         let (mut gone, mut rewritings) = (BTreeSet::new(), Vec::new());
         for since in earlier + 1..round {
             let Some(record) = peer.chain.round_record(since).await? else { continue };
-            gone.extend(record.excised.iter().filter(|excision| excision.round == earlier).map(|excision| excision.index));
+            gone.extend(
+                record
+                    .excised
+                    .iter()
+                    .filter(|excision| excision.round == earlier)
+                    .map(|excision| excision.index),
+            );
             let Some(made) = record.head else { continue };
             if made.recipe_hash != head.recipe_hash {
-                rewritings.extend(rewriting(peer, &head, &peer.recipe(&made.recipe_hash).await?).await?);
+                rewritings
+                    .extend(rewriting(peer, &head, &peer.recipe(&made.recipe_hash).await?).await?);
             }
             head = made;
         }
-        let index = |account: &AccountId| record.revealed.iter().position(|revealed| revealed == account);
+        let index =
+            |account: &AccountId| record.revealed.iter().position(|revealed| revealed == account);
         let is_among = |update: &IncludedUpdate, set: &BTreeSet<u8>| {
-            index(&update.update.account).is_some_and(|index| set.iter().any(|&other| usize::from(other) == index))
+            index(&update.update.account)
+                .is_some_and(|index| set.iter().any(|&other| usize::from(other) == index))
         };
         let mut included = included_updates(peer, &recipe, earlier, &record).await?;
         included.retain(|update| !is_among(update, &gone));
-        let stays: Vec<bool> = included.iter().map(|update| !is_among(update, &taken_out)).collect();
+        let stays: Vec<bool> =
+            included.iter().map(|update| !is_among(update, &taken_out)).collect();
         let before = payloads(included);
-        let after = before.iter().zip(stays).filter(|(_, stays)| *stays).map(|(update, _)| update.clone()).collect();
+        let after = before
+            .iter()
+            .zip(stays)
+            .filter(|(_, stays)| *stays)
+            .map(|(update, _)| update.clone())
+            .collect();
         excised.push(Excised { recipe, before, after, rewritings });
     }
     Ok(excised)
 }
 
-/// The updates that the head of the concluded `round` was made of, with their payloads, in account order.
+/// The updates that the head of the concluded `round` was made of, with their payloads, in account
+/// order.
 async fn included_updates(
     peer: &Peer,
     recipe: &Recipe,
@@ -272,7 +323,8 @@ async fn included_updates(
     with_payloads(peer, recipe, peer.chain.updates(round).await?, record.included.len()).await
 }
 
-/// The updates of `included` among the reveals of the round under way, with their payloads, in account order.
+/// The updates of `included` among the reveals of the round under way, with their payloads, in
+/// account order.
 pub async fn updates_of(
     peer: &Peer,
     recipe: &Recipe,
@@ -302,7 +354,10 @@ async fn with_payloads(
     expected: u32,
 ) -> Result<Vec<IncludedUpdate>> {
     if updates.len() as u32 != expected {
-        return Err(Failure::passing(anyhow!("the node knows {} of {expected} included updates", updates.len())));
+        return Err(Failure::passing(anyhow!(
+            "the node knows {} of {expected} included updates",
+            updates.len()
+        )));
     }
     let mut included = Vec::with_capacity(updates.len());
     for update in updates {

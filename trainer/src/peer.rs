@@ -33,7 +33,11 @@ pub struct Peer {
 
 impl Peer {
     /// Starts serving blobs from `state`.
-    pub async fn start(chain: Chain, swarm: &SwarmOptions, state: StateFolder) -> anyhow::Result<Self> {
+    pub async fn start(
+        chain: Chain,
+        swarm: &SwarmOptions,
+        state: StateFolder,
+    ) -> anyhow::Result<Self> {
         let config = SwarmConfig {
             directory: state.path().join("swarm"),
             secret: state.peer_secret()?,
@@ -85,14 +89,16 @@ impl Peer {
         member.ok_or_else(|| Failure::passing(anyhow!("the bond is not on the best chain yet")))
     }
 
-    /// Fills the bond of `member`, the signer's, up to its minimum. Penalties use it up, and below the minimum it stops counting sooner or
-    /// later; until then it serves as it is.
+    /// Fills the bond of `member`, the signer's, up to its minimum. Penalties use it up, and below
+    /// the minimum it stops counting sooner or later; until then it serves as it is.
     pub async fn fill_bond(&self, signer: &Signer, member: &Member<AccountId>) -> Result<()> {
         let amount = member.role.minimum_bond().saturating_sub(member.bond);
         if amount > 0 {
             match submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await? {
                 true => tracing::info!("filled the bond up to its minimum"),
-                false => tracing::warn!("the bond is below its minimum and could not be filled up; see to the balance"),
+                false => tracing::warn!(
+                    "the bond is below its minimum and could not be filled up; see to the balance"
+                ),
             }
         }
         Ok(())
@@ -104,25 +110,44 @@ impl Peer {
         // The likeliest first: who is named, then validators, which keep everything, then trainers.
         members.sort_by_key(|member| (!first.contains(&member.account), !member.role.attests()));
         let own = self.swarm.endpoint().id;
-        Ok(members.into_iter().filter_map(|member| member.endpoint).filter(|endpoint| endpoint.id != own).collect())
+        Ok(members
+            .into_iter()
+            .filter_map(|member| member.endpoint)
+            .filter(|endpoint| endpoint.id != own)
+            .collect())
     }
 
     /// The recipe with this hash, whether it is in force or was.
     pub async fn recipe(&self, hash: &Hash) -> Result<Recipe> {
         let found = self.chain.recipe_by_hash(hash).await?;
-        found.ok_or_else(|| Failure::passing(anyhow!("the node does not know the recipe {}", short(hash))))
+        found.ok_or_else(|| {
+            Failure::passing(anyhow!("the node does not know the recipe {}", short(hash)))
+        })
     }
 
     /// A blob of at most `max_bytes`, from this machine or a peer, kept under the label `keep`.
-    pub async fn blob(&self, hash: &Hash, max_bytes: u64, first: &[AccountId], keep: &str) -> Result<Vec<u8>> {
-        let peers = if self.swarm.has(*hash).await? { Vec::new() } else { self.endpoints(first).await? };
+    pub async fn blob(
+        &self,
+        hash: &Hash,
+        max_bytes: u64,
+        first: &[AccountId],
+        keep: &str,
+    ) -> Result<Vec<u8>> {
+        let peers =
+            if self.swarm.has(*hash).await? { Vec::new() } else { self.endpoints(first).await? };
         Ok(self.swarm.fetch(*hash, max_bytes, &peers, keep).await?.to_vec())
     }
 
     /// The update that `account` revealed as `hash`, checked to fit the recipe.
-    pub async fn payload(&self, recipe: &Recipe, account: &AccountId, hash: &Hash) -> Result<Payload> {
+    pub async fn payload(
+        &self,
+        recipe: &Recipe,
+        account: &AccountId,
+        hash: &Hash,
+    ) -> Result<Payload> {
         let (top_k, values) = (recipe.compression.top_k, recipe.model.size());
-        let bytes = self.blob(hash, encoded_size(top_k, values), &[*account], &payload_tag(hash)).await?;
+        let bytes =
+            self.blob(hash, encoded_size(top_k, values), &[*account], &payload_tag(hash)).await?;
         Payload::decode(&bytes, top_k, values)
             .with_context(|| format!("payload {} of {}", short(hash), format_account(account)))
             .map_err(Failure::Passing)
@@ -155,7 +180,8 @@ pub fn name(role: Role) -> &'static str {
     }
 }
 
-/// Submits a call that others may have made unnecessary: being refused is reported at debug level only.
+/// Submits a call that others may have made unnecessary: being refused is reported at debug level
+/// only.
 pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> Result<bool> {
     match chain.submit(signer, call).await {
         Ok(_) => Ok(true),

@@ -17,8 +17,9 @@ unsafe extern "C" {
     safe fn _exit(status: c_int) -> !;
 }
 
-/// How a process with these `options` computes: a member by the profile of its network's recipe, which is the exact one as long as
-/// no node says otherwise. Under the native one it takes what the processor and the environment give it.
+/// How a process with these `options` computes: a member by the profile of its network's recipe,
+/// which is the exact one as long as no node says otherwise. Under the native one it takes what the
+/// processor and the environment give it.
 pub fn numerics(options: &Options) -> Option<Mode> {
     if options.command.is_some() {
         return options.numerics();
@@ -33,10 +34,17 @@ pub fn numerics(options: &Options) -> Option<Mode> {
     }
 }
 
-/// Runs `work` as everything that the program `name` does, and ends the process: with 1 and the error on standard error
-/// where it fails. `numerics` is how it computes, if it computes anything with a model.
-pub fn run(name: &str, numerics: Option<Mode>, log: &LogOptions, work: impl Future<Output = anyhow::Result<()>>) -> ! {
-    // Before anything loads a kernel: the exact profile is chosen by the environment the process starts with.
+/// Runs `work` as everything that the program `name` does, and ends the process: with 1 and the
+/// error on standard error where it fails. `numerics` is how it computes, if it computes anything
+/// with a model.
+pub fn run(
+    name: &str,
+    numerics: Option<Mode>,
+    log: &LogOptions,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> ! {
+    // Before anything loads a kernel: the exact profile is chosen by the environment the process
+    // starts with.
     if let Some(mode) = numerics
         && let Err(error) = determinism::ensure(mode)
     {
@@ -44,8 +52,11 @@ pub fn run(name: &str, numerics: Option<Mode>, log: &LogOptions, work: impl Futu
         _exit(1);
     }
     log.start();
-    let outcome =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from).and_then(|runtime| {
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
             let outcome = runtime.block_on(work);
             runtime.shutdown_background();
             outcome
@@ -53,8 +64,8 @@ pub fn run(name: &str, numerics: Option<Mode>, log: &LogOptions, work: impl Futu
     if let Err(error) = &outcome {
         eprintln!("{name}: {}", failure::explain(error));
     }
-    // A thread may still be training, and would crash if libtorch were taken down under it by an orderly exit. What it
-    // leaves on disk is whole at any moment.
+    // A thread may still be training, and would crash if libtorch were taken down under it by an
+    // orderly exit. What it leaves on disk is whole at any moment.
     let _ = std::io::stdout().flush();
     _exit(outcome.is_err().into())
 }

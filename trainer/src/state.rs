@@ -10,8 +10,8 @@
 //! BASE/states/NONCE-LEAF.state   training state at a segment boundary of it
 //! BASE/audits/ID                 what this validator found in an audit and what hides it, and a checksum
 //! ```
-//! Every file is replaced atomically and a state is on disk before the journal speaks of it, so the folder is
-//! readable whenever the process ends.
+//! Every file is replaced atomically and a state is on disk before the journal speaks of it, so the
+//! folder is readable whenever the process ends.
 
 use codec::{Decode, DecodeAll, Encode};
 use pol_engine::TrainingState;
@@ -82,7 +82,8 @@ pub struct Journal {
     pub losses: Vec<f64>,
     /// Tokens per second of the training so far.
     pub speed: f64,
-    /// What will be revealed, once the update is packed. From then on the lease is never trained again.
+    /// What will be revealed, once the update is packed. From then on the lease is never trained
+    /// again.
     #[serde(with = "reveal")]
     pub reveal: Option<Reveal>,
 }
@@ -110,7 +111,9 @@ mod hashes {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hash>, D::Error> {
         Vec::<String>::deserialize(deserializer)?
             .iter()
-            .map(|text| pol_primitives::hex_hash::parse(text).ok_or_else(|| D::Error::custom("not a hash")))
+            .map(|text| {
+                pol_primitives::hex_hash::parse(text).ok_or_else(|| D::Error::custom("not a hash"))
+            })
             .collect()
     }
 }
@@ -119,11 +122,16 @@ mod reveal {
     use super::*;
     use serde::{Deserializer, Serializer, de::Error};
 
-    pub fn serialize<S: Serializer>(reveal: &Option<Reveal>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        reveal: &Option<Reveal>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         reveal.as_ref().map(|reveal| hex::encode(reveal.encode())).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reveal>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Reveal>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
         let bytes = hex::decode(text).map_err(D::Error::custom)?;
         Reveal::decode(&mut &bytes[..]).map(Some).map_err(D::Error::custom)
@@ -141,11 +149,14 @@ impl StateFolder {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(|source| StateError::Io { path: path.into(), source })?;
         let lock_path = path.join("lock");
-        let lock = File::create(&lock_path).map_err(|source| StateError::Io { path: lock_path.clone(), source })?;
+        let lock = File::create(&lock_path)
+            .map_err(|source| StateError::Io { path: lock_path.clone(), source })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StateError::InUse(path.into())),
-            Err(TryLockError::Error(source)) => return Err(StateError::Io { path: lock_path, source }),
+            Err(TryLockError::Error(source)) => {
+                return Err(StateError::Io { path: lock_path, source });
+            }
         }
         let folder = Self { path: path.into(), _lock: lock };
         for part in [folder.states(), folder.audits()] {
@@ -158,15 +169,21 @@ impl StateFolder {
         Ok(folder)
     }
 
-    /// Makes the folder that of the chain whose first block is `first_block`; refuses one of another chain, whose leases and
-    /// moments mean nothing here.
+    /// Makes the folder that of the chain whose first block is `first_block`; refuses one of
+    /// another chain, whose leases and moments mean nothing here.
     pub fn claim(&self, first_block: &Hash) -> Result<(), StateError> {
         let path = self.path.join("chain");
         let found = hex::encode(first_block);
         match fs::read_to_string(&path) {
             Ok(known) if known.trim() == found => Ok(()),
-            Ok(known) => Err(StateError::OtherChain { path: self.path.clone(), known: known.trim().into(), found }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.replace(&path, found.as_bytes()),
+            Ok(known) => Err(StateError::OtherChain {
+                path: self.path.clone(),
+                known: known.trim().into(),
+                found,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.replace(&path, found.as_bytes())
+            }
             Err(source) => Err(StateError::Io { path, source }),
         }
     }
@@ -211,13 +228,19 @@ impl StateFolder {
     pub fn journal(&self, nonce: u32) -> Result<Option<Journal>, StateError> {
         let path = self.journal_path(nonce);
         let read = |json: &[u8]| serde_json::from_slice(json).map_err(|error| error.to_string());
-        read_checked(path, "the lease is trained from its start again, or lost where its update was revealed", read)
+        read_checked(
+            path,
+            "the lease is trained from its start again, or lost where its update was revealed",
+            read,
+        )
     }
 
     /// Leases that have a journal, by nonce.
     pub fn leases(&self) -> Result<Vec<u32>, StateError> {
-        let mut leases: Vec<u32> =
-            names(&self.states())?.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        let mut leases: Vec<u32> = names(&self.states())?
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+            .collect();
         leases.sort_unstable();
         Ok(leases)
     }
@@ -230,12 +253,22 @@ impl StateFolder {
     }
 
     /// Saves the state at leaf `leaf` of lease `nonce`: after that many segments.
-    pub fn save_state(&self, nonce: u32, leaf: u16, state: &TrainingState) -> Result<(), pol_engine::Error> {
+    pub fn save_state(
+        &self,
+        nonce: u32,
+        leaf: u16,
+        state: &TrainingState,
+    ) -> Result<(), pol_engine::Error> {
         state.save(&self.states().join(state_name(nonce, leaf)))
     }
 
     /// The state at leaf `leaf` of lease `nonce`, for a model of `parameters` values.
-    pub fn load_state(&self, nonce: u32, leaf: u16, parameters: usize) -> Result<TrainingState, pol_engine::Error> {
+    pub fn load_state(
+        &self,
+        nonce: u32,
+        leaf: u16,
+        parameters: usize,
+    ) -> Result<TrainingState, pol_engine::Error> {
         TrainingState::load(&self.states().join(state_name(nonce, leaf)), parameters)
     }
 
@@ -250,9 +283,9 @@ impl StateFolder {
         Ok(kept)
     }
 
-    /// Removes states until at most `budget` bytes of them are left: of every lease, the oldest first, each second one, then
-    /// of those left each second one, and so on. Its first state always stays, and its last: the one it goes on from, or ends
-    /// with.
+    /// Removes states until at most `budget` bytes of them are left: of every lease, the oldest
+    /// first, each second one, then of those left each second one, and so on. Its first state
+    /// always stays, and its last: the one it goes on from, or ends with.
     pub fn thin(&self, budget: u64) -> Result<(), StateError> {
         let folder = self.states();
         let mut sizes = BTreeMap::new();
@@ -267,13 +300,17 @@ impl StateFolder {
                 }
             }
         }
-        surplus(&sizes, budget).into_iter().try_for_each(|(nonce, leaf)| remove(&folder.join(state_name(nonce, leaf))))
+        surplus(&sizes, budget)
+            .into_iter()
+            .try_for_each(|(nonce, leaf)| remove(&folder.join(state_name(nonce, leaf))))
     }
 
     /// Forgets lease `nonce`.
     pub fn forget(&self, nonce: u32) -> Result<(), StateError> {
         // The journal last: while it is there, this is done again.
-        remove_where(&self.states(), |name| parse_state_name(name).is_some_and(|(lease, _)| lease == nonce))?;
+        remove_where(&self.states(), |name| {
+            parse_state_name(name).is_some_and(|(lease, _)| lease == nonce)
+        })?;
         remove_where(&self.states(), |name| name == format!("{nonce}.json"))
     }
 
@@ -288,7 +325,11 @@ impl StateFolder {
     }
 
     /// The state whose carry hashes to `carry`.
-    pub fn load_carry(&self, carry: &Hash, parameters: usize) -> Result<TrainingState, pol_engine::Error> {
+    pub fn load_carry(
+        &self,
+        carry: &Hash,
+        parameters: usize,
+    ) -> Result<TrainingState, pol_engine::Error> {
         TrainingState::load(&self.path.join(carry_name(carry)), parameters)
     }
 
@@ -299,20 +340,35 @@ impl StateFolder {
     }
 
     /// Writes what this validator found in an audit, and the salt that hides it.
-    pub fn write_evidence(&self, audit: AuditId, evidence: &Evidence, salt: &Hash) -> Result<(), StateError> {
+    pub fn write_evidence(
+        &self,
+        audit: AuditId,
+        evidence: &Evidence,
+        salt: &Hash,
+    ) -> Result<(), StateError> {
         self.replace_checked(&self.audits().join(audit.to_string()), (evidence, salt).encode())
     }
 
     /// What this validator found in an audit, and the salt that hides it.
     pub fn evidence(&self, audit: AuditId) -> Result<Option<(Evidence, Hash)>, StateError> {
-        let read = |bytes: &[u8]| DecodeAll::decode_all(&mut &bytes[..]).map_err(|error| error.to_string());
-        read_checked(self.audits().join(audit.to_string()), "the seats of that audit are lost", read)
+        let read = |bytes: &[u8]| {
+            DecodeAll::decode_all(&mut &bytes[..]).map_err(|error| error.to_string())
+        };
+        read_checked(
+            self.audits().join(audit.to_string()),
+            "the seats of that audit are lost",
+            read,
+        )
     }
 
     /// Forgets what was found in audits other than these; returns which.
     pub fn keep_evidence(&self, audits: &BTreeSet<AuditId>) -> Result<Vec<AuditId>, StateError> {
         let ids = names(&self.audits())?;
-        let over: Vec<AuditId> = ids.iter().filter_map(|name| name.parse().ok()).filter(|id| !audits.contains(id)).collect();
+        let over: Vec<AuditId> = ids
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .filter(|id| !audits.contains(id))
+            .collect();
         remove_where(&self.audits(), |name| name.parse().is_ok_and(|id| over.contains(&id)))?;
         Ok(over)
     }
@@ -325,7 +381,13 @@ impl StateFolder {
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
         let io = |source| StateError::Io { path: path.into(), source };
         let next = path.with_extension("next");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next).map_err(io)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&next)
+            .map_err(io)?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
         fs::rename(&next, path).map_err(io)
     }
@@ -366,7 +428,10 @@ fn names(folder: &Path) -> Result<Vec<String>, StateError> {
 }
 
 fn remove_where(folder: &Path, unwanted: impl Fn(&str) -> bool) -> Result<(), StateError> {
-    names(folder)?.iter().filter(|name| unwanted(name)).try_for_each(|name| remove(&folder.join(name)))
+    names(folder)?
+        .iter()
+        .filter(|name| unwanted(name))
+        .try_for_each(|name| remove(&folder.join(name)))
 }
 
 /// Removes a file, unless another thread just did.
@@ -389,7 +454,8 @@ fn parse_state_name(name: &str) -> Option<StateKey> {
     Some((nonce.parse().ok()?, leaf.parse().ok()?))
 }
 
-/// The states to remove so that at most `budget` of the bytes in `sizes` are left, or as near to it as can be.
+/// The states to remove so that at most `budget` of the bytes in `sizes` are left, or as near to it
+/// as can be.
 fn surplus(sizes: &BTreeMap<StateKey, u64>, budget: u64) -> Vec<StateKey> {
     let mut total: u64 = sizes.values().sum();
     let mut last = BTreeMap::new();
@@ -399,7 +465,11 @@ fn surplus(sizes: &BTreeMap<StateKey, u64>, budget: u64) -> Vec<StateKey> {
     let (mut removed, mut stride) = (BTreeSet::new(), 2u16);
     while total > budget && stride < 1 << 15 {
         for (&(nonce, leaf), size) in sizes {
-            if total > budget && leaf % stride != 0 && last.get(&nonce) != Some(&leaf) && removed.insert((nonce, leaf)) {
+            if total > budget
+                && leaf % stride != 0
+                && last.get(&nonce) != Some(&leaf)
+                && removed.insert((nonce, leaf))
+            {
                 total -= size;
             }
         }
@@ -492,7 +562,8 @@ mod tests {
     fn evidence_is_read_as_written_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let state_folder = StateFolder::open(folder.path()).unwrap();
-        let evidence = Evidence::truncate_from(vec![(0, Finding::Impossible), (2, Finding::Unavailable)]);
+        let evidence =
+            Evidence::truncate_from(vec![(0, Finding::Impossible), (2, Finding::Unavailable)]);
         for audit in [4, 40] {
             state_folder.write_evidence(audit, &evidence, &[7; 32]).unwrap();
         }
@@ -528,7 +599,10 @@ mod tests {
         state_folder.claim(&[1; 32]).unwrap();
         state_folder.claim(&[1; 32]).unwrap();
         let message = state_folder.claim(&[2; 32]).unwrap_err().to_string();
-        assert!(message.contains("--base-path") && message.contains(&hex::encode([1; 32])), "{message}");
+        assert!(
+            message.contains("--base-path") && message.contains(&hex::encode([1; 32])),
+            "{message}"
+        );
         fs::write(folder.path().join("chain"), [0xff, 0xfe]).unwrap();
         assert!(state_folder.claim(&[1; 32]).is_err());
     }
@@ -537,7 +611,8 @@ mod tests {
     fn what_was_half_written_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("states")).unwrap();
-        let torn = [".tmpAbCdEf", "chain.next", "states/.tmpAbCdEf", "states/3.next"].map(|name| folder.path().join(name));
+        let torn = [".tmpAbCdEf", "chain.next", "states/.tmpAbCdEf", "states/3.next"]
+            .map(|name| folder.path().join(name));
         for path in torn.iter().chain(&[folder.path().join("peer.key")]) {
             fs::write(path, [7; 32]).unwrap();
         }
@@ -554,7 +629,9 @@ mod tests {
         fs::write(&path, "{").unwrap();
         let message = state_folder.journal(3).unwrap_err().to_string();
         assert!(message.contains("3.json is damaged"), "{message}");
-        state_folder.write_journal(&Journal { losses: vec![1.25], ..Journal::new(3, 4, [0; 32]) }).unwrap();
+        state_folder
+            .write_journal(&Journal { losses: vec![1.25], ..Journal::new(3, 4, [0; 32]) })
+            .unwrap();
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace("1.25", "1.26")).unwrap();
         assert!(state_folder.journal(3).unwrap_err().to_string().contains("checksum"));

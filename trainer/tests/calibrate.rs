@@ -4,8 +4,12 @@ use serde_json::Value;
 use std::process::Command;
 
 fn largest(distance: &Value) -> (f64, u64) {
-    let exact = distance["exact"].as_array().unwrap().iter().filter_map(Value::as_f64).fold(0.0, f64::max);
-    (exact, distance["sketched"].as_array().unwrap().iter().filter_map(Value::as_u64).max().unwrap())
+    let exact =
+        distance["exact"].as_array().unwrap().iter().filter_map(Value::as_f64).fold(0.0, f64::max);
+    (
+        exact,
+        distance["sketched"].as_array().unwrap().iter().filter_map(Value::as_u64).max().unwrap(),
+    )
 }
 
 fn distances(row: &Value) -> impl Iterator<Item = &Value> {
@@ -14,11 +18,31 @@ fn distances(row: &Value) -> impl Iterator<Item = &Value> {
 
 #[test]
 fn honest_machines_are_told_from_cheats() {
-    let sizes = ["--vocabulary", "512", "--width", "32", "--layers", "2", "--heads", "2", "--sequence", "32", "--segments", "6"];
-    let output = Command::new(env!("CARGO_BIN_EXE_pol-trainer")).arg("calibrate").args(sizes).arg("--json").output().unwrap();
+    let sizes = [
+        "--vocabulary",
+        "512",
+        "--width",
+        "32",
+        "--layers",
+        "2",
+        "--heads",
+        "2",
+        "--sequence",
+        "32",
+        "--segments",
+        "6",
+    ];
+    let output = Command::new(env!("CARGO_BIN_EXE_pol-trainer"))
+        .arg("calibrate")
+        .args(sizes)
+        .arg("--json")
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let calibration: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let tolerance = calibration["tolerance"].as_u64().unwrap_or_else(|| panic!("there is no tolerance: {calibration:#}"));
+    let tolerance = calibration["tolerance"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("there is no tolerance: {calibration:#}"));
 
     let honest = calibration["honest"].as_array().unwrap();
     assert!(honest.len() >= 6);
@@ -26,7 +50,11 @@ fn honest_machines_are_told_from_cheats() {
         assert_eq!(distances(row).count(), 3);
         for distance in distances(row) {
             let (exact, sketched) = largest(distance);
-            assert!(exact * 3e6 <= tolerance as f64 && sketched <= tolerance, "{}: {exact} {sketched}", row["name"]);
+            assert!(
+                exact * 3e6 <= tolerance as f64 && sketched <= tolerance,
+                "{}: {exact} {sketched}",
+                row["name"]
+            );
         }
     }
     // The same settings give the same bits; other instructions do not, or nothing was measured.
@@ -39,15 +67,28 @@ fn honest_machines_are_told_from_cheats() {
     for row in must {
         for distance in distances(row) {
             let (exact, sketched) = largest(distance);
-            assert!(exact * 1e6 >= 2.0 * tolerance as f64 && sketched > tolerance, "{}: {exact} {sketched}", row["name"]);
+            assert!(
+                exact * 1e6 >= 2.0 * tolerance as f64 && sketched > tolerance,
+                "{}: {exact} {sketched}",
+                row["name"]
+            );
         }
     }
     for distance in honest.iter().chain(cheats).flat_map(distances) {
-        let parts = distance["exact"].as_array().unwrap().iter().zip(distance["sketched"].as_array().unwrap());
+        let parts = distance["exact"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(distance["sketched"].as_array().unwrap());
         for (exact, sketched) in parts {
-            let (Some(exact), Some(sketched)) = (exact.as_f64(), sketched.as_u64()) else { continue };
+            let (Some(exact), Some(sketched)) = (exact.as_f64(), sketched.as_u64()) else {
+                continue;
+            };
             let sketched = sketched as f64 / 1e6;
-            assert!(sketched < 3.0 * exact + 3e-4 && sketched + 3e-4 > exact / 3.0, "{sketched} for {exact}");
+            assert!(
+                sketched < 3.0 * exact + 3e-4 && sketched + 3e-4 > exact / 3.0,
+                "{sketched} for {exact}"
+            );
         }
     }
 }

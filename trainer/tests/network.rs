@@ -31,7 +31,12 @@ impl Process {
     fn start(command: &mut Command, log: PathBuf) -> Self {
         // A process that is started again continues its log.
         let file = fs::File::options().create(true).append(true).open(&log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
         Self { child, log }
     }
 
@@ -45,7 +50,10 @@ impl Process {
     fn account(&self) -> String {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("takes part with")).unwrap();
-        line.split_whitespace().find(|word| word.starts_with('5') && word.len() == 48).unwrap().to_owned()
+        line.split_whitespace()
+            .find(|word| word.starts_with('5') && word.len() == 48)
+            .unwrap()
+            .to_owned()
     }
 
     fn log(&self) -> String {
@@ -68,7 +76,11 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < end, "waited {seconds} s for the end of the process\n{}", self.log());
+            assert!(
+                Instant::now() < end,
+                "waited {seconds} s for the end of the process\n{}",
+                self.log()
+            );
             sleep(Duration::from_millis(500));
         };
         assert_eq!(status.code(), Some(1), "{}", self.log());
@@ -101,14 +113,23 @@ impl Network {
 
     fn node_binary(&self) -> PathBuf {
         let binary = Path::new(env!("CARGO_BIN_EXE_pol-trainer")).with_file_name("pol-node");
-        assert!(binary.exists(), "{} is missing; build the workspace first: cargo build --release", binary.display());
+        assert!(
+            binary.exists(),
+            "{} is missing; build the workspace first: cargo build --release",
+            binary.display()
+        );
         binary
     }
 
     fn node(&self) -> Process {
         let mut command = Command::new(self.node_binary());
         command.args(["--chain", "dev", "--no-prometheus", "--base-path"]).arg(self.path("node"));
-        command.args(["--rpc-port", &self.rpc_port.to_string(), "--port", &self.p2p_port.to_string()]);
+        command.args([
+            "--rpc-port",
+            &self.rpc_port.to_string(),
+            "--port",
+            &self.p2p_port.to_string(),
+        ]);
         Process::start(&mut command, self.path("node.log"))
     }
 
@@ -120,13 +141,20 @@ impl Network {
 
     fn member(&self, account: &str, arguments: &[&str]) -> Process {
         let mut command = self.trainer();
-        command.args(["--dev-account", account, "--workers", "1", "--base-path"]).arg(self.path(account)).args(arguments);
+        command
+            .args(["--dev-account", account, "--workers", "1", "--base-path"])
+            .arg(self.path(account))
+            .args(arguments);
         Process::start(&mut command, self.path(&format!("{account}.log")))
     }
 
     fn run(&self, arguments: &[&str]) -> String {
         let output = self.try_run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -140,7 +168,13 @@ impl Network {
     }
 
     /// Waits until `condition` holds of the network's status.
-    fn wait(&self, what: &str, seconds: u64, processes: &[&Process], condition: impl Fn(&Value) -> bool) -> Value {
+    fn wait(
+        &self,
+        what: &str,
+        seconds: u64,
+        processes: &[&Process],
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut last = None;
         while Instant::now() < end {
@@ -152,17 +186,21 @@ impl Network {
             }
             sleep(Duration::from_millis(500));
         }
-        let logs: String = processes.iter().map(|process| format!("--- {}\n{}", process.log.display(), process.log())).collect();
+        let logs: String = processes
+            .iter()
+            .map(|process| format!("--- {}\n{}", process.log.display(), process.log()))
+            .collect();
         panic!("waited {seconds} s until {what}; last status {last:?}\n{logs}")
     }
 
     /// Texts to learn from: a few plays of the demo's corpus.
     fn texts(&self) -> PathBuf {
-        let corpus =
-            std::env::var_os("POL_CORPUS").expect("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`");
+        let corpus = std::env::var_os("POL_CORPUS")
+            .expect("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`");
         let texts = self.path("texts");
         fs::create_dir(&texts).unwrap();
-        let mut names: Vec<_> = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
         names.sort();
         for path in names.iter().take(4) {
@@ -173,7 +211,8 @@ impl Network {
 
     fn prepare(&self, join: u32) -> PathBuf {
         let (texts, data, recipe) = (self.texts(), self.path("data"), self.path("recipe.json"));
-        let [texts, data_text, recipe] = [&texts, &data, &recipe].map(|path| path.to_str().unwrap());
+        let [texts, data_text, recipe] =
+            [&texts, &data, &recipe].map(|path| path.to_str().unwrap());
         self.run(&[
             "data",
             "ingest",
@@ -189,7 +228,8 @@ impl Network {
             "512",
         ]);
         self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
-        let lengths = format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
+        let lengths =
+            format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
         self.run(&["recipe", "lengths", "--dev-account", "alice", &lengths]);
         // Whoever is killed in the middle of an audit has the time to come back.
         let audits = r#"{"seats":2,"more_seats":3,"segments":2,"probe":2,"mix":1,"serve":20,"replay":20,"open":20,"reveal":20,"escrow":1}"#;
@@ -216,15 +256,27 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let node = network.node();
     network.wait("the node answers", 60, &[&node], |_| true);
     let data = network.prepare(2);
-    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let validator =
+        network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
     network.wait("round zero is attested", 90, &[&node, &validator], has_model);
 
-    // Two trainers move the head, and somebody who only watches measures each model. One of them keeps no more of its training
-    // than its start and its end, and trains again what audits ask for.
+    // Two trainers move the head, and somebody who only watches measures each model. One of them
+    // keeps no more of its training than its start and its end, and trains again what audits ask
+    // for.
     let first = network.member("trainer-1", &["--tier", "whale"]);
     let second = network.member("trainer-2", &["--tier", "miner", "--state-budget", "0"]);
     let summary_path = network.path("summary.json");
-    let watch = ["observe", "--rounds", "3", "--patience", "150", "--settle", "150", "--out", summary_path.to_str().unwrap()];
+    let watch = [
+        "observe",
+        "--rounds",
+        "3",
+        "--patience",
+        "150",
+        "--settle",
+        "150",
+        "--out",
+        summary_path.to_str().unwrap(),
+    ];
     let observer = network.try_run(&watch);
     assert!(
         observer.status.success(),
@@ -242,28 +294,45 @@ fn a_network_trains_one_model_and_survives_its_members() {
     roots.dedup();
     assert_eq!(roots.len(), 3, "every round has a model of its own");
     let loss = |round: usize, name: &str| rounds[round][name].as_f64().unwrap();
-    assert!(loss(2, "heldout_loss_after") < loss(0, "heldout_loss_before") - 0.1, "the model learns: {rounds:#?}");
+    assert!(
+        loss(2, "heldout_loss_after") < loss(0, "heldout_loss_before") - 0.1,
+        "the model learns: {rounds:#?}"
+    );
     assert!(
         rounds.iter().any(|round| round["included"].as_array().unwrap().len() == 2),
         "both trainers are included: {rounds:#?}"
     );
 
-    // Validators measured the models as well, and found what the observer did; so do trainers, who only claim it.
+    // Validators measured the models as well, and found what the observer did; so do trainers, who
+    // only claim it.
     let measured: Vec<_> = rounds.iter().filter(|round| round["measured"].is_object()).collect();
     assert!(!measured.is_empty(), "{rounds:#?}\n{}", validator.log());
     for round in measured {
         let (found, loss) = (&round["measured"], round["heldout_loss_after"].as_f64().unwrap());
         assert!((found["loss"].as_f64().unwrap() - loss * 1e6).abs() < 2.0, "{round:#}");
-        assert!(found["calibrationError"].as_u64().is_some_and(|error| error < 1_000_000), "{round:#}");
+        assert!(
+            found["calibrationError"].as_u64().is_some_and(|error| error < 1_000_000),
+            "{round:#}"
+        );
         assert_eq!(
             (&found["selfAwareness"], &found["level"]),
             (&Value::Null, &0.into()),
             "the model predicts no losses of its own"
         );
     }
-    let claimed = |status: &Value| status["claims"].as_array().is_some_and(|all| all.iter().any(|claim| claim["off"] == false));
-    let status = network.wait("claims are what validators found", 90, &[&node, &validator, &first, &second], claimed);
-    assert!(status["claims"].as_array().unwrap().iter().all(|claim| claim["off"] != true), "{status:#}");
+    let claimed = |status: &Value| {
+        status["claims"].as_array().is_some_and(|all| all.iter().any(|claim| claim["off"] == false))
+    };
+    let status = network.wait(
+        "claims are what validators found",
+        90,
+        &[&node, &validator, &first, &second],
+        claimed,
+    );
+    assert!(
+        status["claims"].as_array().unwrap().iter().all(|claim| claim["off"] != true),
+        "{status:#}"
+    );
     assert!(status["measured"]["share"].as_u64() >= Some(670_000), "{status:#}");
 
     // All of it was replayed, found to be what it claims to be, and paid for.
@@ -272,31 +341,51 @@ fn a_network_trains_one_model_and_survives_its_members() {
         assert_eq!(audits.len(), round["included"].as_array().unwrap().len(), "{round:#}");
         assert!(audits.iter().all(|audit| audit["outcome"] == "valid"), "{round:#}");
     }
-    let scored = |round: &Value| round["audits"].as_array().unwrap().iter().any(|audit| audit["score"].as_f64() > Some(0.0));
+    let scored = |round: &Value| {
+        round["audits"].as_array().unwrap().iter().any(|audit| audit["score"].as_f64() > Some(0.0))
+    };
     assert!(rounds.iter().any(scored), "what learns is worth something: {rounds:#?}");
     let money = |name: &str| summary["rewards"][name].as_str().unwrap().parse::<u128>().unwrap();
-    assert_eq!(money("emitted") + money("seized"), money("paid") + money("burned") + money("waiting"));
+    assert_eq!(
+        money("emitted") + money("seized"),
+        money("paid") + money("burned") + money("waiting")
+    );
     assert_eq!(money("seized"), 0);
     for process in [&validator, &first, &second] {
         process.wait_for("claimed", 0, 60);
     }
     let consumed = |index: u32| {
-        let traced: Value = serde_json::from_str(&network.run(&["data", "trace", &format!("0/{index}"), "--json"])).unwrap();
+        let traced: Value =
+            serde_json::from_str(&network.run(&["data", "trace", &format!("0/{index}"), "--json"]))
+                .unwrap();
         traced["consumed"].is_object().then_some(traced)
     };
     let traced = (0..).find_map(consumed).unwrap();
     let trainers = [&first, &second].map(|process| process.account());
-    assert!(trainers.iter().any(|trainer| traced["consumed"]["trainer"] == **trainer), "{traced:#}");
+    assert!(
+        trainers.iter().any(|trainer| traced["consumed"]["trainer"] == **trainer),
+        "{traced:#}"
+    );
     assert_eq!(traced["source"]["address"], "local");
 
-    // A trainer that loses power while one of its updates is audited, most likely with a lease, goes on where it was.
-    first.wait_for("the starts of segments", first.log().matches("the starts of segments").count(), 90);
-    let (opened, before) = (first.log().matches("the ends of segments").count(), head_round(&network.status().unwrap()));
+    // A trainer that loses power while one of its updates is audited, most likely with a lease,
+    // goes on where it was.
+    first.wait_for(
+        "the starts of segments",
+        first.log().matches("the starts of segments").count(),
+        90,
+    );
+    let (opened, before) = (
+        first.log().matches("the ends of segments").count(),
+        head_round(&network.status().unwrap()),
+    );
     first.kill();
     let first = network.member("trainer-1", &["--tier", "whale"]);
     first.wait_for("the ends of segments", opened, 90);
     let processes = [&node, &validator, &first, &second];
-    network.wait("the head moves after a trainer was killed", 150, &processes, |status| head_round(status) > before + 1);
+    network.wait("the head moves after a trainer was killed", 150, &processes, |status| {
+        head_round(status) > before + 1
+    });
 
     // So does everybody when the node is gone for a while.
     node.kill();
@@ -304,13 +393,20 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let node = network.node();
     let before = head_round(&network.wait("the node answers again", 60, &[&node], has_model));
     let processes = [&node, &validator, &first, &second];
-    network.wait("the head moves after the node was killed", 200, &processes, |status| head_round(status) > before + 1);
+    network.wait("the head moves after the node was killed", 200, &processes, |status| {
+        head_round(status) > before + 1
+    });
 
     // A validator that loses power between its word and the proof of it keeps its word.
-    validator.wait_for("committed to what audit", validator.log().matches("committed to what audit").count(), 90);
+    validator.wait_for(
+        "committed to what audit",
+        validator.log().matches("committed to what audit").count(),
+        90,
+    );
     let revealed = validator.log().matches("revealed what audit").count();
     validator.kill();
-    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let validator =
+        network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
     validator.wait_for("revealed what audit", revealed, 90);
 
     // Who comes late fetches the model from its peers and takes part.
@@ -328,7 +424,9 @@ fn a_network_trains_one_model_and_survives_its_members() {
         let log = process.log();
         assert!(log.contains("found the update valid") || log.contains("settled: Valid"), "{log}");
         assert!(
-            !["is not what its lease gives", "did not get to see", "no result"].iter().any(|sign| log.contains(sign)),
+            !["is not what its lease gives", "did not get to see", "no result"]
+                .iter()
+                .any(|sign| log.contains(sign)),
             "{log}"
         );
     }
@@ -345,7 +443,8 @@ fn a_network_trains_one_model_and_survives_its_members() {
     assert_eq!(checked["addsUp"], true);
 }
 
-/// Takes part as a trainer that trains nothing, up to the reveal of a payload with this hash; returns the round.
+/// Takes part as a trainer that trains nothing, up to the reveal of a payload with this hash;
+/// returns the round.
 async fn deceive(chain: &Chain, uri: &str, endpoint: Endpoint, payload_hash: Hash) -> RoundNumber {
     let signer = Signer::from_uri(uri).unwrap();
     let (account, role) = (signer.account(), Role::Trainer);
@@ -356,13 +455,15 @@ async fn deceive(chain: &Chain, uri: &str, endpoint: Endpoint, payload_hash: Has
     while chain.submit(&signer, Call::JoinRound { tier: Tier::Whale }).await.is_err() {
         pause().await;
     }
-    let (lease, recipe) = (chain.lease(&account).await.unwrap().unwrap(), chain.recipe().await.unwrap().unwrap());
+    let (lease, recipe) =
+        (chain.lease(&account).await.unwrap().unwrap(), chain.recipe().await.unwrap().unwrap());
     let mut leaves = vec![state_leaf(&lease.base_root, &lease.carry)];
     leaves.extend((0..recipe.segments).map(|segment| [segment as u8; 32]));
     let trace = Trace::from_leaves(leaves).unwrap();
     let steps = recipe.tier(Tier::Whale).inner_steps;
     let (trace_root, first_leaf) = (trace.root(), trace.proof(0).unwrap());
-    let reveal = Reveal { payload_hash, trace_root, carry_hash: [9; 32], steps, first_leaf, salt: [1; 32] };
+    let reveal =
+        Reveal { payload_hash, trace_root, carry_hash: [9; 32], steps, first_leaf, salt: [1; 32] };
     let round = lease.due_round;
     let claims = Claims::default();
     let commitment = reveal.commitment(&account, &chain.genesis(), round);
@@ -374,12 +475,18 @@ async fn deceive(chain: &Chain, uri: &str, endpoint: Endpoint, payload_hash: Has
     round
 }
 
-/// A member whose payload nobody has and whose address answers noise, and one that serves bytes which are no payload.
+/// A member whose payload nobody has and whose address answers noise, and one that serves bytes
+/// which are no payload.
 async fn deceivers(network: &Network) {
     let chain = Chain::connect(&format!("ws://127.0.0.1:{}", network.rpc_port)).await.unwrap();
     let swarm = |secret: u8| {
         let directory = network.path(&format!("deceiver-{secret}"));
-        Swarm::start(SwarmConfig { directory, secret: [secret; 32], bind: ([127, 0, 0, 1], 0).into(), advertise: Vec::new() })
+        Swarm::start(SwarmConfig {
+            directory,
+            secret: [secret; 32],
+            bind: ([127, 0, 0, 1], 0).into(),
+            advertise: Vec::new(),
+        })
     };
     let (gone, liar) = (swarm(1).await.unwrap(), swarm(2).await.unwrap());
     let noise = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -405,8 +512,12 @@ async fn deceivers(network: &Network) {
                 None => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         };
-        let included: Vec<_> = record.included.indices().map(|index| record.revealed[usize::from(index)]).collect();
-        assert!(record.head.is_some() && record.revealed.len() > 1, "round {round} moves the model: {record:?}");
+        let included: Vec<_> =
+            record.included.indices().map(|index| record.revealed[usize::from(index)]).collect();
+        assert!(
+            record.head.is_some() && record.revealed.len() > 1,
+            "round {round} moves the model: {record:?}"
+        );
         assert_eq!(included, [honest], "and only what was served and is a payload is part of it");
     }
 }
@@ -418,17 +529,20 @@ fn liars_damage_and_another_chain_are_survived() {
     network.wait("the node answers", 60, &[&node], |_| true);
     // Joining stays open long enough for the deceivers to share a round with the honest trainer.
     let data = network.prepare(5);
-    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let validator =
+        network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
     let second = network.member("validator-1", &["--role", "validator"]);
     network.wait("round zero is attested", 90, &[&node, &validator, &second], has_model);
     let trainer = network.member("trainer-1", &["--tier", "whale"]);
     trainer.wait_for("leased", 0, 60);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        tokio::time::timeout(Duration::from_secs(180), deceivers(&network)).await.expect("rounds go on in spite of deceivers")
+        tokio::time::timeout(Duration::from_secs(180), deceivers(&network))
+            .await
+            .expect("rounds go on in spite of deceivers")
     });
 
-    // A state that the disk damaged is named, and once it is out of the way the trainer is included again.
-    // The state that its next lease starts from is on disk once it has committed.
+    // A state that the disk damaged is named, and once it is out of the way the trainer is included
+    // again. The state that its next lease starts from is on disk once it has committed.
     trainer.wait_for("committed", trainer.log().matches("committed").count(), 90);
     trainer.kill();
     let carries: Vec<_> = fs::read_dir(network.path("trainer-1"))
@@ -493,26 +607,51 @@ fn mistakes_are_explained() {
     explain(&["keys", "generate", "--out", key], "key.json");
     let base = network.path("base");
     let base = base.to_str().unwrap();
-    explain(&["--key-file", key, "--tier", "mobile", "--base-path", base], "needs a bond of 1000 POL");
+    explain(
+        &["--key-file", key, "--tier", "mobile", "--base-path", base],
+        "needs a bond of 1000 POL",
+    );
     explain(&["recipe", "show"], "no recipe");
     explain(&["verify-head"], "no model");
 
     // A UDP port that somebody else has.
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    explain(&["--dev-account", "trainer-1", "--tier", "mobile", "--base-path", base, "--listen", &address], &address);
+    explain(
+        &[
+            "--dev-account",
+            "trainer-1",
+            "--tier",
+            "mobile",
+            "--base-path",
+            base,
+            "--listen",
+            &address,
+        ],
+        &address,
+    );
 
     // Not a recipe, and one that contradicts itself.
     let recipe = network.path("recipe.json");
     fs::write(&recipe, "{}").unwrap();
-    explain(&["recipe", "set", "--dev-account", "alice", recipe.to_str().unwrap()], "is not a recipe");
+    explain(
+        &["recipe", "set", "--dev-account", "alice", recipe.to_str().unwrap()],
+        "is not a recipe",
+    );
 
     // Two processes, one folder.
     let held = network.member("trainer-1", &["--tier", "mobile"]);
     held.wait_for("takes part", 0, 30);
     let folder = network.path("trainer-1");
     explain(
-        &["--dev-account", "trainer-1", "--tier", "mobile", "--base-path", folder.to_str().unwrap()],
+        &[
+            "--dev-account",
+            "trainer-1",
+            "--tier",
+            "mobile",
+            "--base-path",
+            folder.to_str().unwrap(),
+        ],
         "in use by another pol-trainer",
     );
 }
@@ -524,21 +663,27 @@ fn a_network_rewrites_its_model_and_trains_on() {
     network.wait("the node answers", 60, &[&node], |_| true);
     let data = network.prepare(5);
     // Whoever does not show its training is found out soon.
-    let audits =
-        r#"{"seats":2,"more_seats":3,"segments":2,"probe":2,"mix":1,"serve":8,"replay":20,"open":20,"reveal":20,"escrow":1}"#;
+    let audits = r#"{"seats":2,"more_seats":3,"segments":2,"probe":2,"mix":1,"serve":8,"replay":20,"open":20,"reveal":20,"escrow":1}"#;
     network.run(&["recipe", "audits", "--dev-account", "alice", audits]);
-    let validator = network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
+    let validator =
+        network.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()]);
     network.wait("round zero is attested", 90, &[&node, &validator], has_model);
 
     // An update that was never trained gets into the model of the first architecture.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let chain = runtime.block_on(Chain::connect(&format!("ws://127.0.0.1:{}", network.rpc_port))).unwrap();
+    let chain =
+        runtime.block_on(Chain::connect(&format!("ws://127.0.0.1:{}", network.rpc_port))).unwrap();
     let recipe = runtime.block_on(chain.recipe()).unwrap().unwrap();
     let base = pol_model::initial_parameters(&recipe.model, &recipe.seed);
     let mut moved = TrainingState::fresh(base.iter().map(|value| value - 0.002).collect());
     let payload = pol_engine::pack(&recipe, &base, &mut moved).unwrap().encode();
     let directory = network.path("deceiver");
-    let swarm = SwarmConfig { directory, secret: [3; 32], bind: ([127, 0, 0, 1], 0).into(), advertise: Vec::new() };
+    let swarm = SwarmConfig {
+        directory,
+        secret: [3; 32],
+        bind: ([127, 0, 0, 1], 0).into(),
+        advertise: Vec::new(),
+    };
     let swarm = runtime.block_on(Swarm::start(swarm)).unwrap();
     let payload = runtime.block_on(swarm.add(payload.into(), "payload")).unwrap();
     let deceiver = runtime.spawn({
@@ -549,18 +694,32 @@ fn a_network_rewrites_its_model_and_trains_on() {
     let second = network.member("trainer-2", &["--tier", "miner"]);
     first.wait_for("leased", 0, 90);
 
-    // While the first round trains, governance has the model rewritten: one feed-forward part becomes four experts.
+    // While the first round trains, governance has the model rewritten: one feed-forward part
+    // becomes four experts.
     let rewrite = r#"{"upcycle":{"experts":{"count":4,"active":2,"balance":10000,"z":1000}}}"#;
     let mut arguments = vec!["recipe", "rewrite", rewrite, "--json"];
     let shown: Value = serde_json::from_str(&network.run(&arguments)).unwrap();
-    assert_eq!((&shown["set"], &shown["changes"]["experts"][1]["count"]), (&Value::Bool(false), &4.into()));
+    assert_eq!(
+        (&shown["set"], &shown["changes"]["experts"][1]["count"]),
+        (&Value::Bool(false), &4.into())
+    );
     assert_eq!(shown["changes"].as_object().unwrap().len(), 1);
     arguments.extend(["--set", "--dev-account", "alice"]);
     let set: Value = serde_json::from_str(&network.run(&arguments)).unwrap();
     assert_eq!((&set["set"], &set["hash"]), (&Value::Bool(true), &shown["hash"]));
 
     let summary_path = network.path("summary.json");
-    let watch = ["observe", "--rounds", "3", "--patience", "150", "--settle", "180", "--out", summary_path.to_str().unwrap()];
+    let watch = [
+        "observe",
+        "--rounds",
+        "3",
+        "--patience",
+        "150",
+        "--settle",
+        "180",
+        "--out",
+        summary_path.to_str().unwrap(),
+    ];
     let observer = network.try_run(&watch);
     let logs = [&validator, &first, &second].map(Process::log).join("\n---\n");
     assert!(observer.status.success(), "{}\n{logs}", String::from_utf8_lossy(&observer.stderr));
@@ -570,7 +729,10 @@ fn a_network_rewrites_its_model_and_trains_on() {
     assert!(0 < at && at + 1 < rounds.len(), "it trained before and after: {rounds:#?}");
     assert_eq!(rounds.iter().filter(|round| round["rewrite"].is_object()).count(), 1);
     assert_eq!(rounds[at]["rewrite"], serde_json::from_str::<Value>(rewrite).unwrap());
-    assert!(rounds[at]["included"].as_array().unwrap().is_empty() && rounds[at]["tokens"] == 0, "{rounds:#?}");
+    assert!(
+        rounds[at]["included"].as_array().unwrap().is_empty() && rounds[at]["tokens"] == 0,
+        "{rounds:#?}"
+    );
     let loss = |round: usize, name: &str| rounds[round][name].as_f64().unwrap();
     let [start, before, after, end] = [
         loss(0, "heldout_loss_before"),
@@ -581,21 +743,28 @@ fn a_network_rewrites_its_model_and_trains_on() {
     assert!((before - after).abs() < 1e-4, "what the model computes stays: {rounds:#?}");
     assert!(before < start && end < after - 0.005, "the loss goes on falling: {rounds:#?}");
     let rewritten = rounds[at]["number"].as_u64().unwrap() as RoundNumber;
-    let line = format!("model of round {rewritten} is {}", &rounds[at]["root"].as_str().unwrap()[..10]);
+    let line =
+        format!("model of round {rewritten} is {}", &rounds[at]["root"].as_str().unwrap()[..10]);
     for process in [&validator, &first, &second] {
         process.wait_for(&line, 0, 60);
     }
 
-    // Only what was never trained is taken out, of a model of another architecture than that it got into.
+    // Only what was never trained is taken out, of a model of another architecture than that it got
+    // into.
     let lied = runtime.block_on(deceiver).unwrap();
     assert!(lied < rewritten);
     let outcomes = |honest: bool| {
         let all = rounds.iter().flat_map(|round| round["audits"].as_array().unwrap());
         let liar = pol_chain::format_account(&Signer::from_uri("//Trainer//9").unwrap().account());
-        all.filter(|audit| (audit["trainer"] != *liar) == honest).map(|audit| audit["outcome"].clone()).collect::<Vec<_>>()
+        all.filter(|audit| (audit["trainer"] != *liar) == honest)
+            .map(|audit| audit["outcome"].clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(outcomes(false), ["withheld"]);
-    assert!(outcomes(true).len() >= 3 && outcomes(true).iter().all(|outcome| outcome == "valid"), "{rounds:#?}");
+    assert!(
+        outcomes(true).len() >= 3 && outcomes(true).iter().all(|outcome| outcome == "valid"),
+        "{rounds:#?}"
+    );
     let taken_out = async {
         let mut round = rewritten;
         loop {
@@ -606,7 +775,8 @@ fn a_network_rewrites_its_model_and_trains_on() {
             }
         }
     };
-    let taken_out = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), taken_out).await });
+    let taken_out =
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), taken_out).await });
     assert_eq!(taken_out.expect("a later head takes the update out"), lied);
     let verified: Value = serde_json::from_str(&network.run(&["verify-head", "--json"])).unwrap();
     assert!(verified["round"].as_u64().unwrap() > rewritten.into());

@@ -102,7 +102,8 @@ fn model(model: &ModelSpec) -> Value {
     };
     // The pattern has up to 64 bits, more than a number in JavaScript.
     let local = model.local.map(|local| {
-        let layers: Vec<bool> = (0..local.period.min(64)).map(|bit| local.layers >> bit & 1 == 1).collect();
+        let layers: Vec<bool> =
+            (0..local.period.min(64)).map(|bit| local.layers >> bit & 1 == 1).collect();
         json!({ "window": local.window, "layers": layers })
     });
     json!({
@@ -222,7 +223,8 @@ pub fn measured(measured: &MeasuredHead) -> Value {
 /// How the newest head is measured.
 pub fn measuring(measuring: &Measuring<AccountId>) -> Value {
     let report = |report: &Report<AccountId>| {
-        let (account, stake, metrics) = (&report.account, balance(report.stake), report.metrics.shown());
+        let (account, stake, metrics) =
+            (&report.account, balance(report.stake), report.metrics.shown());
         json!({ "account": account, "stake": stake, "metrics": metrics })
     };
     json!({
@@ -232,7 +234,8 @@ pub fn measuring(measuring: &Measuring<AccountId>) -> Value {
     })
 }
 
-/// A submission and whose it is; and whether what it claims of the head is not what validators found, where that can be told.
+/// A submission and whose it is; and whether what it claims of the head is not what validators
+/// found, where that can be told.
 pub fn submission((account, submission): &(AccountId, Submission), off: Option<bool>) -> Value {
     json!({
         "account": account,
@@ -466,7 +469,13 @@ mod tests {
             now: 9,
             round: Round { number: 3, stake: 33_000 * POL, ..Default::default() },
             config: RoundConfig::default(),
-            head: Some(Head { round: 2, root: [0xab; 32], recipe_hash: [1; 32], tokens: 5, lineage_hash: [2; 32] }),
+            head: Some(Head {
+                round: 2,
+                root: [0xab; 32],
+                recipe_hash: [1; 32],
+                tokens: 5,
+                lineage_hash: [2; 32],
+            }),
             recipe_hash: None,
             lead: Some(lead.clone()),
             free_shards: 4,
@@ -494,7 +503,14 @@ mod tests {
             known: Default::default(),
         };
         let config = AuditConfig::default();
-        let drawn = Audit::draw(&config, [9; 32], 100, &[waiting], &[(validator.clone(), 5_000 * POL)], Vec::new());
+        let drawn = Audit::draw(
+            &config,
+            [9; 32],
+            100,
+            &[waiting],
+            &[(validator.clone(), 5_000 * POL)],
+            Vec::new(),
+        );
         let answer = audit(&(7, drawn), &config);
         assert_eq!((&answer["id"], &answer["stage"]), (&json!(7), &json!("serve")));
         assert_eq!(answer["deadline"], 100 + config.serve);
@@ -503,7 +519,10 @@ mod tests {
             json!({ "account": validator, "stake": "5000000000000000", "committed": false, "revealed": false })
         );
         assert_eq!(answer["cases"][0]["trainer"], trainer.to_string());
-        assert_eq!(answer["cases"][0]["segments"].as_array().map(Vec::len), Some(usize::from(config.segments)));
+        assert_eq!(
+            answer["cases"][0]["segments"].as_array().map(Vec::len),
+            Some(usize::from(config.segments))
+        );
         assert_eq!(answer["cases"][0]["seats"], json!([0]));
     }
 
@@ -513,22 +532,34 @@ mod tests {
             metrics::{ClaimedMetrics, ModelMetrics},
             submission::Claims,
         };
-        let metrics = ModelMetrics { loss: 7, auroc: Some(750_000), calibration_error: Some(100_000), ..Default::default() };
+        let metrics = ModelMetrics {
+            loss: 7,
+            auroc: Some(750_000),
+            calibration_error: Some(100_000),
+            ..Default::default()
+        };
         let shown = measured(&MeasuredHead { metrics, share: 670_000 });
         assert_eq!((&shown["share"], &shown["metrics"]["loss"]), (&json!(670_000), &json!(7)));
-        assert_eq!((&shown["metrics"]["level"], &shown["metrics"]["selfAwareness"]), (&json!(210_000), &json!(700_000)));
+        assert_eq!(
+            (&shown["metrics"]["level"], &shown["metrics"]["selfAwareness"]),
+            (&json!(210_000), &json!(700_000))
+        );
         assert_eq!(shown["metrics"]["reasoning"], Value::Null);
         let mut work = Submission {
             commitment: [1; 32],
             tier: Tier::Miner,
             staleness: 0,
-            claims: Claims { metrics: Some(ClaimedMetrics { round: 4, metrics }), ..Default::default() },
+            claims: Claims {
+                metrics: Some(ClaimedMetrics { round: 4, metrics }),
+                ..Default::default()
+            },
             data_hash: [2; 32],
             status: Status::Committed,
             opened: None,
         };
         let account = AccountId::new([3; 32]);
-        let claims = submission(&(account.clone(), work.clone()), Some(true))["claims"]["metrics"].clone();
+        let claims =
+            submission(&(account.clone(), work.clone()), Some(true))["claims"]["metrics"].clone();
         assert_eq!(claims, json!({ "round": 4, "metrics": metrics.shown(), "off": true }));
         work.claims.metrics = None;
         assert_eq!(submission(&(account, work), None)["claims"]["metrics"], Value::Null);
@@ -536,14 +567,21 @@ mod tests {
 
     #[test]
     fn an_unsettled_reward_has_no_amount_yet() {
-        assert_eq!(reward(&Reward { round: 3, amount: None, from: 5 }), json!({ "round": 3, "amount": null, "from": 5 }));
-        assert_eq!(reward(&Reward { round: 3, amount: Some(u128::MAX), from: 5 })["amount"], u128::MAX.to_string());
+        assert_eq!(
+            reward(&Reward { round: 3, amount: None, from: 5 }),
+            json!({ "round": 3, "amount": null, "from": 5 })
+        );
+        assert_eq!(
+            reward(&Reward { round: 3, amount: Some(u128::MAX), from: 5 })["amount"],
+            u128::MAX.to_string()
+        );
     }
 
     #[test]
     fn an_endpoint_shows_where_to_connect() {
         let socket: SocketAddr = "[::1]:4433".parse().unwrap();
-        let answer = endpoint(&Endpoint { id: [9; 32], addresses: vec![socket.into()].try_into().unwrap() });
+        let answer =
+            endpoint(&Endpoint { id: [9; 32], addresses: vec![socket.into()].try_into().unwrap() });
         assert_eq!(answer["addresses"][0], "[::1]:4433");
     }
 }

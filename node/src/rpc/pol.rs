@@ -1,8 +1,9 @@
 //! The learning network for people and scripts: `pol_…`.
 //!
-//! Every method takes a block's hash as its last, optional parameter, and answers for the best block without it. Keys are in
-//! camelCase, hashes are `0x` and 64 digits, accounts SS58, and balances strings of the smallest unit, since they exceed
-//! what JavaScript's numbers hold. What does not exist is `null`.
+//! Every method takes a block's hash as its last, optional parameter, and answers for the best
+//! block without it. Keys are in camelCase, hashes are `0x` and 64 digits, accounts SS58, and
+//! balances strings of the smallest unit, since they exceed what JavaScript's numbers hold. What
+//! does not exist is `null`.
 
 use super::json;
 use crate::service::FullClient;
@@ -63,17 +64,18 @@ pub trait Pol {
     #[method(name = "pol_standing", blocking)]
     fn standing(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// What validators found of the head of a round: all figures in millionths, with the share of the stake that reported; `null` until
-    /// it is decided, and where nobody reported.
+    /// What validators found of the head of a round: all figures in millionths, with the share of
+    /// the stake that reported; `null` until it is decided, and where nobody reported.
     #[method(name = "pol_measured", blocking)]
     fn measured(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// How the newest head is measured, and the reports on it that wait for a quorum; `null` before the block after it.
+    /// How the newest head is measured, and the reports on it that wait for a quorum; `null` before
+    /// the block after it.
     #[method(name = "pol_measuring", blocking)]
     fn measuring(&self, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// The submissions to a round that are not settled. `claims.metrics.off` says whether what the trainer says of the head is not what
-    /// validators found of it; `null` until they have.
+    /// The submissions to a round that are not settled. `claims.metrics.off` says whether what the
+    /// trainer says of the head is not what validators found of it; `null` until they have.
     #[method(name = "pol_submissions", blocking)]
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
 
@@ -103,9 +105,15 @@ pub trait Pol {
 
     /// The lease of an account's update to a round, until the update is settled.
     #[method(name = "pol_auditedLease", blocking)]
-    fn audited_lease(&self, round: RoundNumber, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+    fn audited_lease(
+        &self,
+        round: RoundNumber,
+        account: AccountId,
+        at: Option<Hash>,
+    ) -> RpcResult<Value>;
 
-    /// What waits in escrow for an account. An amount is `null` until every update of its round is settled.
+    /// What waits in escrow for an account. An amount is `null` until every update of its round is
+    /// settled.
     #[method(name = "pol_rewards", blocking)]
     fn rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
 
@@ -121,7 +129,8 @@ pub trait Pol {
     #[method(name = "pol_manifest", blocking)]
     fn manifest(&self, id: ManifestId, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// What became of a shard: the round and the update that made it part of the model, and what it did; `null` unless it is.
+    /// What became of a shard: the round and the update that made it part of the model, and what it
+    /// did; `null` unless it is.
     #[method(name = "pol_shard", blocking)]
     fn shard(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value>;
 }
@@ -141,13 +150,23 @@ impl Pol {
     fn ask<T>(
         &self,
         at: Option<Hash>,
-        question: impl FnOnce(&<FullClient as ProvideRuntimeApi<Block>>::Api, Hash) -> Result<T, ApiError>,
+        question: impl FnOnce(
+            &<FullClient as ProvideRuntimeApi<Block>>::Api,
+            Hash,
+        ) -> Result<T, ApiError>,
     ) -> RpcResult<T> {
         let at = at.unwrap_or_else(|| self.client.info().best_hash);
         question(&self.client.runtime_api(), at).map_err(|error| match error {
-            ApiError::UnknownBlock(message) => failure(UNKNOWN_BLOCK, &format!("no state of block {at:?}: {message}")),
-            ApiError::StateBackendIsNotTrie => failure(UNKNOWN_BLOCK, &format!("no state of block {at:?}")),
-            error => failure(RUNTIME_FAILED, &format!("the runtime did not answer at block {at:?}: {error}")),
+            ApiError::UnknownBlock(message) => {
+                failure(UNKNOWN_BLOCK, &format!("no state of block {at:?}: {message}"))
+            }
+            ApiError::StateBackendIsNotTrie => {
+                failure(UNKNOWN_BLOCK, &format!("no state of block {at:?}"))
+            }
+            error => failure(
+                RUNTIME_FAILED,
+                &format!("the runtime did not answer at block {at:?}: {error}"),
+            ),
         })
     }
 }
@@ -171,7 +190,8 @@ impl PolServer for Pol {
     }
 
     fn recipe_by_hash(&self, hash: Hash, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.recipe_by_hash(at, hash.0)).map(|recipe| or_null(recipe, json::recipe))
+        self.ask(at, |api, at| api.recipe_by_hash(at, hash.0))
+            .map(|recipe| or_null(recipe, json::recipe))
     }
 
     fn head(&self, at: Option<Hash>) -> RpcResult<Value> {
@@ -179,15 +199,18 @@ impl PolServer for Pol {
     }
 
     fn round_record(&self, number: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.round_record(at, number)).map(|record| or_null(record, json::round_record))
+        self.ask(at, |api, at| api.round_record(at, number))
+            .map(|record| or_null(record, json::round_record))
     }
 
     fn measured(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.measured(at, round)).map(|measured| or_null(measured, json::measured))
+        self.ask(at, |api, at| api.measured(at, round))
+            .map(|measured| or_null(measured, json::measured))
     }
 
     fn measuring(&self, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.measuring(at)).map(|measuring| or_null(measuring, json::measuring))
+        self.ask(at, |api, at| api.measuring(at))
+            .map(|measuring| or_null(measuring, json::measuring))
     }
 
     fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
@@ -202,7 +225,8 @@ impl PolServer for Pol {
         self.ask(at, |api, at| {
             let all = api.submissions(at, round)?;
             let is_off = |claimed: ClaimedMetrics| -> Result<Option<bool>, ApiError> {
-                let (Some(measured), Some(record)) = (api.measured(at, claimed.round)?, api.round_record(at, claimed.round)?)
+                let (Some(measured), Some(record)) =
+                    (api.measured(at, claimed.round)?, api.round_record(at, claimed.round)?)
                 else {
                     return Ok(None);
                 };
@@ -219,15 +243,18 @@ impl PolServer for Pol {
     }
 
     fn history(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.history(at, round)).map(|all| all.iter().map(json::settled).collect())
+        self.ask(at, |api, at| api.history(at, round))
+            .map(|all| all.iter().map(json::settled).collect())
     }
 
     fn updates(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.updates(at, round)).map(|all| all.iter().map(json::update).collect())
+        self.ask(at, |api, at| api.updates(at, round))
+            .map(|all| all.iter().map(json::update).collect())
     }
 
     fn excisions(&self, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.excisions(at)).map(|all| all.iter().map(json::excision).collect())
+        self.ask(at, |api, at| api.excisions(at))
+            .map(|all| all.iter().map(json::excision).collect())
     }
 
     fn audit_config(&self, at: Option<Hash>) -> RpcResult<Value> {
@@ -235,20 +262,29 @@ impl PolServer for Pol {
     }
 
     fn audits(&self, at: Option<Hash>) -> RpcResult<Value> {
-        let (config, audits) = self.ask(at, |api, at| Ok((api.audit_config(at)?, api.audits(at)?)))?;
+        let (config, audits) =
+            self.ask(at, |api, at| Ok((api.audit_config(at)?, api.audits(at)?)))?;
         Ok(audits.iter().map(|audit| json::audit(audit, &config)).collect())
     }
 
     fn shown(&self, audit: AuditId, trainer: AccountId, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.shown(at, audit, trainer)).map(|shown| or_null(shown, json::shown))
+        self.ask(at, |api, at| api.shown(at, audit, trainer))
+            .map(|shown| or_null(shown, json::shown))
     }
 
-    fn audited_lease(&self, round: RoundNumber, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.audited_lease(at, round, account)).map(|lease| or_null(lease, json::lease))
+    fn audited_lease(
+        &self,
+        round: RoundNumber,
+        account: AccountId,
+        at: Option<Hash>,
+    ) -> RpcResult<Value> {
+        self.ask(at, |api, at| api.audited_lease(at, round, account))
+            .map(|lease| or_null(lease, json::lease))
     }
 
     fn rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.rewards(at, account)).map(|all| all.iter().map(json::reward).collect())
+        self.ask(at, |api, at| api.rewards(at, account))
+            .map(|all| all.iter().map(json::reward).collect())
     }
 
     fn books(&self, at: Option<Hash>) -> RpcResult<Value> {
@@ -256,14 +292,17 @@ impl PolServer for Pol {
     }
 
     fn members(&self, start: Option<AccountId>, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.members(at, start)).map(|members| members.iter().map(json::member).collect())
+        self.ask(at, |api, at| api.members(at, start))
+            .map(|members| members.iter().map(json::member).collect())
     }
 
     fn manifest(&self, id: ManifestId, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.manifest(at, id)).map(|manifest| or_null(manifest, json::manifest))
+        self.ask(at, |api, at| api.manifest(at, id))
+            .map(|manifest| or_null(manifest, json::manifest))
     }
 
     fn shard(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value> {
-        self.ask(at, |api, at| api.shard(at, ShardId { manifest, index })).map(|record| or_null(record, json::shard))
+        self.ask(at, |api, at| api.shard(at, ShardId { manifest, index }))
+            .map(|record| or_null(record, json::shard))
     }
 }

@@ -27,7 +27,10 @@ pub fn run(arguments: &[&str]) -> Output {
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("some port is free").port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| socket.local_addr())
+        .expect("some port is free")
+        .port()
 }
 
 /// A running node, which dies with the test.
@@ -43,12 +46,13 @@ impl Node {
     pub fn dev(base_path: &Path) -> Self {
         let port = free_port();
         let base_path = base_path.to_str().expect("temporary folders have plain names");
-        let mut child = node(&["--chain", "dev", "--base-path", base_path, "--no-prometheus", "--port", "0"])
-            .args(["--rpc-port", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the node was built for this test");
+        let mut child =
+            node(&["--chain", "dev", "--base-path", base_path, "--no-prometheus", "--port", "0"])
+                .args(["--rpc-port", &port.to_string()])
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the node was built for this test");
         let log = child.stderr.take().expect("it is piped");
         let (lines, log_lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -75,7 +79,10 @@ impl Node {
         let until = Instant::now() + START;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("the node did not log '{text}'"));
+            let line = self
+                .log
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("the node did not log '{text}'"));
             if line.contains(text) {
                 return;
             }

@@ -1,13 +1,15 @@
 //! Drawing shards, taking them back and using them up, and what the other pallets call.
 
 use crate::{
-    Config, Consumed, Error, Event, FreeShards, HoldReason, Leased, ManifestCount, Manifests, Pallet, Pool, PoolEntry, Records,
-    Slots, Sources, types::locate,
+    Config, Consumed, Error, Event, FreeShards, HoldReason, Leased, ManifestCount, Manifests,
+    Pallet, Pool, PoolEntry, Records, Slots, Sources, types::locate,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{
     Balance, MAX_LEASE_SHARDS, Ppm, RoundNumber,
-    data::{Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, Source, SourceId, SourceKind},
+    data::{
+        Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, Source, SourceId, SourceKind,
+    },
     prf::Prf,
     traits::ShardPool,
 };
@@ -31,8 +33,12 @@ fn free_of(entries: &[PoolEntry]) -> u32 {
     entries.iter().fold(0, |sum: u32, entry| sum.saturating_add(entry.free))
 }
 
-/// The entry that the free shard number `position` over all `entries` is in, and its position there.
-fn find<'a>(mut entries: impl Iterator<Item = &'a mut PoolEntry>, mut position: u32) -> Option<(&'a mut PoolEntry, u32)> {
+/// The entry that the free shard number `position` over all `entries` is in, and its position
+/// there.
+fn find<'a>(
+    mut entries: impl Iterator<Item = &'a mut PoolEntry>,
+    mut position: u32,
+) -> Option<(&'a mut PoolEntry, u32)> {
     let entry = entries.find(|entry| {
         let here = position < entry.free;
         if !here {
@@ -43,8 +49,8 @@ fn find<'a>(mut entries: impl Iterator<Item = &'a mut PoolEntry>, mut position: 
     Some((entry, position))
 }
 
-/// Draws up to `count` different numbers below `bound`, every set of them as likely as any other (Robert Floyd; Bentley 1987,
-/// "Programming Pearls: A Sample of Brilliance").
+/// Draws up to `count` different numbers below `bound`, every set of them as likely as any other
+/// (Robert Floyd; Bentley 1987, "Programming Pearls: A Sample of Brilliance").
 fn draw_different(count: u32, bound: u32, prf: &mut Prf) -> Vec<u32> {
     let mut drawn = Vec::new();
     for last in bound.saturating_sub(count)..bound {
@@ -59,13 +65,18 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn hold(who: &T::AccountId) -> Result<Balance, DispatchError> {
         let deposit = T::ManifestDeposit::get();
         T::Currency::hold(&HoldReason::Deposit.into(), who, deposit).map_err(|error| {
-            if error == TokenError::FundsUnavailable.into() { Error::<T>::InsufficientFunds.into() } else { error }
+            if error == TokenError::FundsUnavailable.into() {
+                Error::<T>::InsufficientFunds.into()
+            } else {
+                error
+            }
         })?;
         Ok(deposit)
     }
 
     pub(crate) fn release_deposit(who: &T::AccountId, deposit: Balance) -> DispatchResult {
-        T::Currency::release(&HoldReason::Deposit.into(), who, deposit, Precision::Exact).map(|_| ())
+        T::Currency::release(&HoldReason::Deposit.into(), who, deposit, Precision::Exact)
+            .map(|_| ())
     }
 
     fn kind(info: &ManifestInfo) -> Option<SourceKind> {
@@ -82,7 +93,8 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// Draws the free shard at `position`: the last free shard moves there, so each is drawn once (Fisher and Yates).
+    /// Draws the free shard at `position`: the last free shard moves there, so each is drawn once
+    /// (Fisher and Yates).
     fn draw(entry: &mut PoolEntry, position: u32) -> ShardId {
         let (manifest, last) = (entry.manifest, entry.free.saturating_sub(1));
         let index = Slots::<T>::take(manifest, position).unwrap_or(position);
@@ -135,7 +147,9 @@ impl<T: Config> Pallet<T> {
             record.free = record.free.saturating_add(1);
             Pool::<T>::mutate(kind, |entries| {
                 // A retired manifest is not in the pool.
-                if let Some(entry) = entries.iter_mut().find(|entry| entry.manifest == shard.manifest) {
+                if let Some(entry) =
+                    entries.iter_mut().find(|entry| entry.manifest == shard.manifest)
+                {
                     entry.free = record.free;
                     FreeShards::<T>::mutate(|total| *total = total.saturating_add(1));
                 }
@@ -147,7 +161,9 @@ impl<T: Config> Pallet<T> {
     fn consume_one(shard: &ShardId, became: ShardRecord) -> Result<(), Misplaced> {
         Self::end_lease(shard, |record| {
             let (chunk, place) = Records::locate(shard.index);
-            Consumed::<T>::mutate(shard.manifest, chunk, |records| records.get_or_insert_default().insert(place, became));
+            Consumed::<T>::mutate(shard.manifest, chunk, |records| {
+                records.get_or_insert_default().insert(place, became)
+            });
             record.consumed = record.consumed.saturating_add(1);
             if record.consumed == record.info.shards {
                 Self::unpool(&record.info, shard.manifest);
@@ -164,7 +180,9 @@ impl<T: Config> Pallet<T> {
             let count = counts.entry(shard.manifest).or_default();
             *count = count.saturating_add(1);
         }
-        counts.into_iter().filter_map(|(id, count)| Manifests::<T>::get(id).map(|record| (record, count)))
+        counts
+            .into_iter()
+            .filter_map(|(id, count)| Manifests::<T>::get(id).map(|record| (record, count)))
     }
 
     /// What became of a shard; none while it is not part of the model.
@@ -183,7 +201,8 @@ impl<T: Config> Pallet<T> {
         Manifests::<T>::get(id)
     }
 
-    /// Manifests ever registered; their numbers count from zero, and those of withdrawn ones stay empty.
+    /// Manifests ever registered; their numbers count from zero, and those of withdrawn ones stay
+    /// empty.
     pub fn manifest_count() -> u32 {
         ManifestCount::<T>::get()
     }
@@ -191,7 +210,9 @@ impl<T: Config> Pallet<T> {
     /// The pallet's accounting as equations.
     #[cfg(any(feature = "try-runtime", feature = "std"))]
     pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
-        use crate::{ContentSeen, ManifestDeposits, ManifestsOf, NextSource, Retired, SourceDeposits};
+        use crate::{
+            ContentSeen, ManifestDeposits, ManifestsOf, NextSource, Retired, SourceDeposits,
+        };
         use alloc::collections::BTreeSet;
         use polkadot_sdk::frame_support::{ensure, traits::fungible::InspectHold};
 
@@ -203,7 +224,10 @@ impl<T: Config> Pallet<T> {
         let mut pool = BTreeMap::new();
         for (kind, entries) in Pool::<T>::iter() {
             for entry in entries {
-                ensure!(pool.insert(entry.manifest, (kind, entry.free)).is_none(), "a manifest is in the pool twice");
+                ensure!(
+                    pool.insert(entry.manifest, (kind, entry.free)).is_none(),
+                    "a manifest is in the pool twice"
+                );
             }
         }
         let free = pool.values().fold(0u32, |sum, (_, free)| sum.saturating_add(*free));
@@ -213,13 +237,19 @@ impl<T: Config> Pallet<T> {
         for (id, record) in Manifests::<T>::iter() {
             let (info, pooled) = (&record.info, pool.remove(&id));
             ensure!(id < ManifestCount::<T>::get(), "a manifest is beyond the count");
-            ensure!(ContentSeen::<T>::get(info.content_hash) == Some(id), "a manifest's content is not known");
+            ensure!(
+                ContentSeen::<T>::get(info.content_hash) == Some(id),
+                "a manifest's content is not known"
+            );
             let source = Sources::<T>::get(info.source).ok_or("a manifest has no source")?;
             let count = per_source.entry(info.source).or_default();
             *count = count.saturating_add(1);
             add(record.owner.clone(), ManifestDeposits::<T>::get(id));
             if info.held_out {
-                ensure!((record.free, record.leased, record.consumed) == (0, 0, 0), "a held-out manifest is counted");
+                ensure!(
+                    (record.free, record.leased, record.consumed) == (0, 0, 0),
+                    "a held-out manifest is counted"
+                );
                 ensure!(pooled.is_none(), "a held-out manifest is in the pool");
                 continue;
             }
@@ -227,14 +257,22 @@ impl<T: Config> Pallet<T> {
             ensure!(sum == info.shards, "free, leased and consumed do not add up to the shards");
             let in_pool = record.consumed < info.shards && !Retired::<T>::contains_key(id);
             let expected = in_pool.then_some((source.kind, record.free));
-            ensure!(pooled == expected, "the pool does not hold exactly the manifests with shards left, as they are");
+            ensure!(
+                pooled == expected,
+                "the pool does not hold exactly the manifests with shards left, as they are"
+            );
             let leased: BTreeMap<_, _> = Leased::<T>::iter_prefix(id).collect();
             let bits = leased.values().fold(0u32, |sum, bitmap| sum.saturating_add(bitmap.len()));
             ensure!(bits == record.leased, "the bitmaps do not hold the leased shards");
             let consumed: BTreeSet<_> = Consumed::<T>::iter_prefix(id)
-                .flat_map(|(chunk, records)| records.places().map(|place| (chunk, place)).collect::<Vec<_>>())
+                .flat_map(|(chunk, records)| {
+                    records.places().map(|place| (chunk, place)).collect::<Vec<_>>()
+                })
                 .collect();
-            ensure!(Ok(record.consumed) == consumed.len().try_into(), "the records are not those of the consumed shards");
+            ensure!(
+                Ok(record.consumed) == consumed.len().try_into(),
+                "the records are not those of the consumed shards"
+            );
             let in_lease = |&(chunk, place): &(u32, u8)| {
                 let (chunk, bit) = locate((chunk << 7) | u32::from(place));
                 leased.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit))
@@ -242,19 +280,30 @@ impl<T: Config> Pallet<T> {
             ensure!(!consumed.iter().any(in_lease), "a leased shard is consumed");
 
             let slots: BTreeMap<_, _> = Slots::<T>::iter_prefix(id).collect();
-            ensure!(slots.keys().all(|&position| position < record.free), "a slot is beyond the free shards");
-            let shards: BTreeSet<_> = (0..record.free).map(|at| slots.get(&at).copied().unwrap_or(at)).collect();
+            ensure!(
+                slots.keys().all(|&position| position < record.free),
+                "a slot is beyond the free shards"
+            );
+            let shards: BTreeSet<_> =
+                (0..record.free).map(|at| slots.get(&at).copied().unwrap_or(at)).collect();
             ensure!(shards.len() == record.free as usize, "a free shard is in two slots");
             ensure!(shards.last().is_none_or(|&last| last < info.shards), "a slot holds no shard");
             let taken = |index| {
                 let (chunk, bit) = locate(index);
-                leased.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit)) || consumed.contains(&Records::locate(index))
+                leased.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit))
+                    || consumed.contains(&Records::locate(index))
             };
             ensure!(!shards.into_iter().any(taken), "a free shard is leased or consumed");
         }
         ensure!(pool.is_empty(), "the pool holds a manifest that is not registered");
-        ensure!(Retired::<T>::iter_keys().all(Manifests::<T>::contains_key), "a retired manifest is not registered");
-        ensure!(per_source == ManifestsOf::<T>::iter().collect(), "the sources' manifests are miscounted");
+        ensure!(
+            Retired::<T>::iter_keys().all(Manifests::<T>::contains_key),
+            "a retired manifest is not registered"
+        );
+        ensure!(
+            per_source == ManifestsOf::<T>::iter().collect(),
+            "the sources' manifests are miscounted"
+        );
         for (id, source) in Sources::<T>::iter() {
             ensure!(id < NextSource::<T>::get(), "a source is beyond the count");
             add(source.owner, SourceDeposits::<T>::get(id));
@@ -281,7 +330,8 @@ impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
             }
             Pool::<T>::mutate(kind, |entries| {
                 while shards.len() < count {
-                    // One draw over all entries finds both the manifest, by its free shards, and the position in it.
+                    // One draw over all entries finds both the manifest, by its free shards, and
+                    // the position in it.
                     let drawn = prf.below(free_of(entries));
                     let Some((entry, position)) = find(entries.iter_mut(), drawn) else { break };
                     shards.push(Self::draw(entry, position));

@@ -1,8 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 
@@ -28,7 +41,9 @@ pub mod pallet {
     use super::{Bitmap, MAX_POOLED, PoolEntry, Records, WeightInfo};
     use pol_primitives::{
         Balance, Hash, MILLION,
-        data::{MAX_SHARDS, Manifest, ManifestId, ManifestInfo, Source, SourceId, SourceKind, Text},
+        data::{
+            MAX_SHARDS, Manifest, ManifestId, ManifestInfo, Source, SourceId, SourceKind, Text,
+        },
         traits::{DataFormat, Rounds},
     };
     use polkadot_sdk::{
@@ -47,7 +62,11 @@ pub mod pallet {
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config {
         /// What deposits are held in.
-        type Currency: fungible::MutateHold<Self::AccountId, Reason = Self::RuntimeHoldReason, Balance = Balance>;
+        type Currency: fungible::MutateHold<
+                Self::AccountId,
+                Reason = Self::RuntimeHoldReason,
+                Balance = Balance,
+            >;
         /// The runtime's reasons for holds.
         type RuntimeHoldReason: From<HoldReason>;
         /// Deposit for a source, and for a manifest.
@@ -73,7 +92,8 @@ pub mod pallet {
 
     /// Where text comes from: number to source.
     ///
-    /// Nobody chooses the numbers, they count up, so a fast hash does. Bounded by a deposit per source.
+    /// Nobody chooses the numbers, they count up, so a fast hash does. Bounded by a deposit per
+    /// source.
     #[pallet::storage]
     pub type Sources<T: Config> = StorageMap<_, Twox64Concat, SourceId, Source<T::AccountId>>;
 
@@ -97,17 +117,21 @@ pub mod pallet {
     #[pallet::storage]
     pub type ManifestCount<T: Config> = StorageValue<_, u32, ValueQuery>;
 
-    /// Who is known by its content: a manifest's content hash to its number, so that no data is registered twice.
+    /// Who is known by its content: a manifest's content hash to its number, so that no data is
+    /// registered twice.
     ///
-    /// Providers choose the hashes, hence the hash against grinding of trie paths. One entry per manifest.
+    /// Providers choose the hashes, hence the hash against grinding of trie paths. One entry per
+    /// manifest.
     #[pallet::storage]
     pub type ContentSeen<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
 
-    /// What is on hold for a manifest: its number to the deposit, which a runtime upgrade may change for later ones.
+    /// What is on hold for a manifest: its number to the deposit, which a runtime upgrade may
+    /// change for later ones.
     ///
     /// Hashed like [`Manifests`]; one entry per manifest.
     #[pallet::storage]
-    pub type ManifestDeposits<T: Config> = StorageMap<_, Twox64Concat, ManifestId, Balance, ValueQuery>;
+    pub type ManifestDeposits<T: Config> =
+        StorageMap<_, Twox64Concat, ManifestId, Balance, ValueQuery>;
 
     /// What is on hold for a source: its number to the deposit.
     ///
@@ -115,12 +139,19 @@ pub mod pallet {
     #[pallet::storage]
     pub type SourceDeposits<T: Config> = StorageMap<_, Twox64Concat, SourceId, Balance, ValueQuery>;
 
-    /// The manifests that shards are leased from, by kind. A manifest is here from its registration until its last shard
-    /// is consumed or it is retired, unless it is held out.
+    /// The manifests that shards are leased from, by kind. A manifest is here from its registration
+    /// until its last shard is consumed or it is retired, unless it is held out.
     ///
-    /// Four keys, so a fast hash does; each list is read whole to draw from it and bounded by [`MAX_POOLED`].
+    /// Four keys, so a fast hash does; each list is read whole to draw from it and bounded by
+    /// [`MAX_POOLED`].
     #[pallet::storage]
-    pub type Pool<T: Config> = StorageMap<_, Twox64Concat, SourceKind, BoundedVec<PoolEntry, ConstU32<MAX_POOLED>>, ValueQuery>;
+    pub type Pool<T: Config> = StorageMap<
+        _,
+        Twox64Concat,
+        SourceKind,
+        BoundedVec<PoolEntry, ConstU32<MAX_POOLED>>,
+        ValueQuery,
+    >;
 
     /// Manifests that governance took out of the pool: shards of them that are free stay so.
     ///
@@ -134,24 +165,29 @@ pub mod pallet {
 
     /// The free shards of a manifest in drawing order: manifest and position to shard.
     ///
-    /// A position below the manifest's count of free shards that has no entry holds the shard of the same number, so a fresh
-    /// manifest has none. Numbers, so fast hashes do; a lease or release adds at most one entry, of which there are at most
-    /// as many as free shards.
+    /// A position below the manifest's count of free shards that has no entry holds the shard of
+    /// the same number, so a fresh manifest has none. Numbers, so fast hashes do; a lease or
+    /// release adds at most one entry, of which there are at most as many as free shards.
     #[pallet::storage]
-    pub type Slots<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, u32>;
+    pub type Slots<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, u32>;
 
-    /// Which shards of a manifest are under a lease: manifest and chunk to a bitmap; absent for none.
+    /// Which shards of a manifest are under a lease: manifest and chunk to a bitmap; absent for
+    /// none.
     ///
     /// Numbers, so fast hashes do; at most 512 chunks of 2,048 shards each, 256 bytes long.
     #[pallet::storage]
-    pub type Leased<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Bitmap>;
+    pub type Leased<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Bitmap>;
 
-    /// What became of the shards of a manifest that are part of the model: manifest and chunk to records; absent for none.
+    /// What became of the shards of a manifest that are part of the model: manifest and chunk to
+    /// records; absent for none.
     ///
-    /// Numbers, so fast hashes do; at most 8,192 chunks of 128 shards each, at most 1.3 kB long. Kept forever: this is where
-    /// the model's data came from.
+    /// Numbers, so fast hashes do; at most 8,192 chunks of 128 shards each, at most 1.3 kB long.
+    /// Kept forever: this is where the model's data came from.
     #[pallet::storage]
-    pub type Consumed<T: Config> = StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Records>;
+    pub type Consumed<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Records>;
 
     /// What happened.
     #[pallet::event]
@@ -218,11 +254,13 @@ pub mod pallet {
         InvalidQuality,
         /// No recipe is in force yet, so no data can be said to fit it.
         NoRecipe,
-        /// The shards' length or tokenizer is not the recipe's. Prepare the data anew with those of the recipe.
+        /// The shards' length or tokenizer is not the recipe's. Prepare the data anew with those of
+        /// the recipe.
         WrongFormat,
         /// A manifest with this content is registered already.
         AlreadyRegistered,
-        /// The pool holds as many manifests of this kind as it can. Try again when one is consumed, or join small ones into one.
+        /// The pool holds as many manifests of this kind as it can. Try again when one is consumed,
+        /// or join small ones into one.
         PoolIsFull,
         /// Shards of the manifest were leased, or it was retired, so it can no longer be withdrawn.
         InUse,
@@ -235,7 +273,9 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         #[cfg(feature = "try-runtime")]
-        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        fn try_state(
+            _: BlockNumberFor<T>,
+        ) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
         }
     }
@@ -250,7 +290,12 @@ pub mod pallet {
         /// - Errors: [`Error::InsufficientFunds`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::register_source())]
-        pub fn register_source(origin: OriginFor<T>, kind: SourceKind, address: Text, licence: Text) -> DispatchResult {
+        pub fn register_source(
+            origin: OriginFor<T>,
+            kind: SourceKind,
+            address: Text,
+            licence: Text,
+        ) -> DispatchResult {
             let owner = ensure_signed(origin)?;
             let source = NextSource::<T>::get();
             NextSource::<T>::put(source.checked_add(1).ok_or(ArithmeticError::Overflow)?);
@@ -263,12 +308,13 @@ pub mod pallet {
         /// Registers a manifest made from one of the caller's sources.
         ///
         /// - Origin: signed, by the owner of the source.
-        /// - Effect: the manifest gets the next number and the deposit is put on hold. Unless it is held out, its shards can be
-        ///   leased from now on.
+        /// - Effect: the manifest gets the next number and the deposit is put on hold. Unless it is
+        ///   held out, its shards can be leased from now on.
         /// - Events: [`Event::ManifestRegistered`].
-        /// - Errors: [`Error::UnknownSource`]; [`Error::NotOwner`]; [`Error::InvalidShards`]; [`Error::InvalidQuality`];
-        ///   [`Error::NoRecipe`]; [`Error::WrongFormat`]; [`Error::UnknownParent`]; [`Error::AlreadyRegistered`];
-        ///   [`Error::InsufficientFunds`]; [`Error::PoolIsFull`].
+        /// - Errors: [`Error::UnknownSource`]; [`Error::NotOwner`]; [`Error::InvalidShards`];
+        ///   [`Error::InvalidQuality`]; [`Error::NoRecipe`]; [`Error::WrongFormat`];
+        ///   [`Error::UnknownParent`]; [`Error::AlreadyRegistered`]; [`Error::InsufficientFunds`];
+        ///   [`Error::PoolIsFull`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::register_manifest())]
         pub fn register_manifest(origin: OriginFor<T>, info: ManifestInfo) -> DispatchResult {
@@ -279,8 +325,14 @@ pub mod pallet {
             ensure!(info.quality <= MILLION, Error::<T>::InvalidQuality);
             let format = T::Recipe::shard_tokens_and_tokenizer().ok_or(Error::<T>::NoRecipe)?;
             ensure!(format == (info.shard_tokens, info.tokenizer), Error::<T>::WrongFormat);
-            ensure!(info.parents.iter().all(Manifests::<T>::contains_key), Error::<T>::UnknownParent);
-            ensure!(!ContentSeen::<T>::contains_key(info.content_hash), Error::<T>::AlreadyRegistered);
+            ensure!(
+                info.parents.iter().all(Manifests::<T>::contains_key),
+                Error::<T>::UnknownParent
+            );
+            ensure!(
+                !ContentSeen::<T>::contains_key(info.content_hash),
+                Error::<T>::AlreadyRegistered
+            );
 
             let manifest = ManifestCount::<T>::get();
             ManifestCount::<T>::put(manifest.checked_add(1).ok_or(ArithmeticError::Overflow)?);
@@ -289,8 +341,10 @@ pub mod pallet {
             ContentSeen::<T>::insert(info.content_hash, manifest);
             let free = if info.held_out { 0 } else { info.shards };
             if !info.held_out {
-                Pool::<T>::try_mutate(source.kind, |entries| entries.try_push(PoolEntry { manifest, free }))
-                    .map_err(|_| Error::<T>::PoolIsFull)?;
+                Pool::<T>::try_mutate(source.kind, |entries| {
+                    entries.try_push(PoolEntry { manifest, free })
+                })
+                .map_err(|_| Error::<T>::PoolIsFull)?;
                 FreeShards::<T>::mutate(|total| *total = total.saturating_add(free));
             }
             Self::deposit_event(Event::ManifestRegistered {
@@ -300,15 +354,19 @@ pub mod pallet {
                 held_out: info.held_out,
             });
             let registered = T::Rounds::number();
-            Manifests::<T>::insert(manifest, Manifest { owner, info, free, leased: 0, consumed: 0, registered });
+            Manifests::<T>::insert(
+                manifest,
+                Manifest { owner, info, free, leased: 0, consumed: 0, registered },
+            );
             Ok(())
         }
 
         /// Withdraws a manifest of which nothing was ever leased.
         ///
         /// - Origin: signed, by its owner.
-        /// - Effect: manifest and content are forgotten, the pool loses its shards, the deposit is released. Its number is not
-        ///   given again, so manifests that name it as a parent still name nothing else.
+        /// - Effect: manifest and content are forgotten, the pool loses its shards, the deposit is
+        ///   released. Its number is not given again, so manifests that name it as a parent still
+        ///   name nothing else.
         /// - Events: [`Event::ManifestWithdrawn`].
         /// - Errors: [`Error::UnknownManifest`]; [`Error::NotOwner`]; [`Error::InUse`].
         #[pallet::call_index(2)]
@@ -318,8 +376,10 @@ pub mod pallet {
             let record = Manifests::<T>::take(manifest).ok_or(Error::<T>::UnknownManifest)?;
             ensure!(record.owner == who, Error::<T>::NotOwner);
             if !record.info.held_out {
-                // Shards that came back from a lease may lie in another order, which is as good a trace of the lease.
-                let untouched = record.free == record.info.shards && Slots::<T>::iter_key_prefix(manifest).next().is_none();
+                // Shards that came back from a lease may lie in another order, which is as good a
+                // trace of the lease.
+                let untouched = record.free == record.info.shards
+                    && Slots::<T>::iter_key_prefix(manifest).next().is_none();
                 ensure!(untouched && Self::unpool(&record.info, manifest), Error::<T>::InUse);
                 FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
             }
@@ -350,11 +410,13 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Takes a manifest out of the pool for good: data that nobody serves, or that should not be learned.
+        /// Takes a manifest out of the pool for good: data that nobody serves, or that should not
+        /// be learned.
         ///
         /// - Origin: governance.
-        /// - Effect: no more of its shards are leased. Leases that are out end as usual; what is part of the model stays. The
-        ///   record and its deposit are kept, so the same content cannot be registered again.
+        /// - Effect: no more of its shards are leased. Leases that are out end as usual; what is
+        ///   part of the model stays. The record and its deposit are kept, so the same content
+        ///   cannot be registered again.
         /// - Events: [`Event::ManifestRetired`].
         /// - Errors: [`Error::UnknownManifest`]; [`Error::NotPooled`].
         #[pallet::call_index(4)]

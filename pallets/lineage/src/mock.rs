@@ -86,10 +86,14 @@ impl crate::Config for Test {
     type WeightInfo = ();
 }
 
-/// Runs `test` on a chain where accounts 1 to 3 are wealthy, and checks the pallet's equations afterwards.
+/// Runs `test` on a chain where accounts 1 to 3 are wealthy, and checks the pallet's equations
+/// afterwards.
 pub fn run(test: impl FnOnce()) {
     let genesis = RuntimeGenesisConfig {
-        balances: pallet_balances::GenesisConfig { balances: (1..=3).map(|who| (who, WEALTH)).collect(), ..Default::default() },
+        balances: pallet_balances::GenesisConfig {
+            balances: (1..=3).map(|who| (who, WEALTH)).collect(),
+            ..Default::default()
+        },
         ..Default::default()
     };
     Round::set(0);

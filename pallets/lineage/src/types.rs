@@ -8,7 +8,18 @@ use pol_primitives::{
 use scale_info::TypeInfo;
 
 /// A manifest in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct PoolEntry {
     /// Its number.
     pub manifest: ManifestId,
@@ -24,8 +35,20 @@ pub(crate) fn locate(index: u32) -> (u32, u32) {
     (index >> 11, index & 2_047)
 }
 
-/// A set of up to 2,048 shards: bit `i` stands for the chunk's shard `i`, least significant first, without trailing zero bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// A set of up to 2,048 shards: bit `i` stands for the chunk's shard `i`, least significant first,
+/// without trailing zero bytes.
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Bitmap(BoundedVec<u8, ConstU32<BITMAP_BYTES>>);
 
 impl Bitmap {
@@ -57,7 +80,8 @@ impl Bitmap {
         if let Some(byte) = self.0.get_mut((bit >> 3) as usize) {
             *byte &= !(1 << (bit & 7));
         }
-        let used = self.0.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+        let used =
+            self.0.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
         self.0.truncate(used);
         true
     }
@@ -73,11 +97,23 @@ impl Bitmap {
     }
 }
 
-/// Shards whose records are stored together: a shard costs ten bytes, and reading one at most 1.3 kB.
+/// Shards whose records are stored together: a shard costs ten bytes, and reading one at most 1.3
+/// kB.
 pub const RECORDS: u32 = 128;
 
 /// What became of up to 128 shards: place in the chunk and record, by place.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Records(BoundedVec<(u8, ShardRecord), ConstU32<RECORDS>>);
 
 impl Records {

@@ -1,6 +1,7 @@
 //! Weights of the calls.
 //!
-//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace them.
+//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace
+//! them.
 
 use polkadot_sdk::frame_support::weights::{Weight, constants::RocksDbWeight};
 
@@ -18,7 +19,8 @@ pub trait WeightInfo {
     fn retire_manifest() -> Weight;
 }
 
-/// 100 µs of computing, 16 KiB of proof (one list of the pool and the single entries), and the storage.
+/// 100 µs of computing, 16 KiB of proof (one list of the pool and the single entries), and the
+/// storage.
 fn weight(reads: u64, writes: u64) -> Weight {
     let storage = RocksDbWeight::get();
     Weight::from_parts(100_000_000, 16_384).saturating_add(storage.reads_writes(reads, writes))
@@ -30,13 +32,14 @@ impl WeightInfo for () {
         weight(4, 5)
     }
 
-    // Source, recipe, eight parents, content, count, deposit, account, holds, manifests of the source, pool, free shards, round,
-    // manifest.
+    // Source, recipe, eight parents, content, count, deposit, account, holds, manifests of the
+    // source, pool, free shards, round, manifest.
     fn register_manifest() -> Weight {
         weight(20, 10)
     }
 
-    // Manifest, first slot, source, pool, free shards, content, manifests of the source, deposit, account, holds.
+    // Manifest, first slot, source, pool, free shards, content, manifests of the source, deposit,
+    // account, holds.
     fn withdraw_manifest() -> Weight {
         weight(10, 9)
     }

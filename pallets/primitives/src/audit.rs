@@ -1,7 +1,8 @@
 //! Audits: who re-executes which part of an update, what they find, and what follows from it.
 //!
-//! One [`Audit`] covers the included updates of a round, each as a [`Case`] with some seats. A second, larger draw covers
-//! those that the first left undecided. It goes through five stages; each ends as soon as everybody it waits for is done:
+//! One [`Audit`] covers the included updates of a round, each as a [`Case`] with some seats. A
+//! second, larger draw covers those that the first left undecided. It goes through five stages;
+//! each ends as soon as everybody it waits for is done:
 //!
 //! ```text
 //! Serve ──► Replay ──► Open ──► Reveal ──► Settle
@@ -9,11 +10,12 @@
 //! show the  re-execute open the open what  lets the chain
 //! start     and commit end      they found compare
 //! ```
-//! An end of a drawn segment is not shown before every seat has committed to what its own replay gave, so the only way
-//! to know the right answer in time is to do the work.
+//! An end of a drawn segment is not shown before every seat has committed to what its own replay
+//! gave, so the only way to know the right answer in time is to do the work.
 
 use crate::{
-    Balance, BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, MILLION, Ppm, RoundNumber,
+    Balance, BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, MILLION, Ppm,
+    RoundNumber,
     data::ShardId,
     prf::Prf,
     round::{BlockNumber, is_quorum},
@@ -35,14 +37,26 @@ pub const MAX_AUDITED: u32 = 4;
 pub const MAX_HOLDERS: u32 = MAX_SEATS * MAX_SUBMISSIONS;
 /// Most shards that scores are measured on.
 pub const MAX_PROBE: u32 = 16;
-/// Most states a trainer has to show for one update: a start for each drawn segment, and the final one.
+/// Most states a trainer has to show for one update: a start for each drawn segment, and the final
+/// one.
 pub const MAX_SERVED: u32 = MAX_AUDITED + 1;
 /// Most leaves of a trace that two draws can make known.
 pub const MAX_KNOWN: u32 = 2 * (MAX_SERVED + MAX_AUDITED);
 
 /// How much is audited, and how long it may take.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct AuditConfig {
     /// Seats on every included update.
@@ -53,8 +67,9 @@ pub struct AuditConfig {
     pub segments: u8,
     /// Shards that scores are measured on.
     pub probe: u8,
-    /// Blocks after the one that included an update whose randomness its draw is made of, besides that one's. Whoever decides
-    /// when a head comes about then does not know the draw, unless all these blocks are its own.
+    /// Blocks after the one that included an update whose randomness its draw is made of, besides
+    /// that one's. Whoever decides when a head comes about then does not know the draw, unless all
+    /// these blocks are its own.
     pub mix: BlockNumber,
     /// Blocks in which trainers show the states that drawn segments start from.
     pub serve: BlockNumber,
@@ -70,7 +85,18 @@ pub struct AuditConfig {
 
 impl Default for AuditConfig {
     fn default() -> Self {
-        Self { seats: 3, more_seats: 7, segments: 1, probe: 4, mix: 8, serve: 20, replay: 100, open: 20, reveal: 20, escrow: 2 }
+        Self {
+            seats: 3,
+            more_seats: 7,
+            segments: 1,
+            probe: 4,
+            mix: 8,
+            serve: 20,
+            replay: 100,
+            open: 20,
+            reveal: 20,
+            escrow: 2,
+        }
     }
 }
 
@@ -148,7 +174,9 @@ impl Stage {
 }
 
 /// A validator with seats in an audit.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Holder<AccountId> {
     /// Who.
     pub account: AccountId,
@@ -161,7 +189,9 @@ pub struct Holder<AccountId> {
 }
 
 /// One update under audit.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Case<AccountId> {
     /// Who trained it.
     pub trainer: AccountId,
@@ -182,11 +212,15 @@ pub struct Case<AccountId> {
 }
 
 impl<AccountId> Case<AccountId> {
-    /// The leaves of the trace whose states the trainer shows: the start of every run of drawn segments, and the final
-    /// state unless the last segment is drawn.
+    /// The leaves of the trace whose states the trainer shows: the start of every run of drawn
+    /// segments, and the final state unless the last segment is drawn.
     pub fn served_leaves(&self) -> Vec<u16> {
         let drawn = |segment: u16| self.segments.contains(&segment);
-        let starts = self.segments.iter().copied().filter(|&segment| segment.checked_sub(1).is_none_or(|before| !drawn(before)));
+        let starts = self
+            .segments
+            .iter()
+            .copied()
+            .filter(|&segment| segment.checked_sub(1).is_none_or(|before| !drawn(before)));
         let last = self.of.checked_sub(1).is_some_and(drawn);
         starts.chain((!last).then_some(self.of)).collect()
     }
@@ -198,7 +232,9 @@ impl<AccountId> Case<AccountId> {
 }
 
 /// An update that waits for its seats to be drawn.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Undrawn<AccountId> {
     /// The round that included it.
     pub round: RoundNumber,
@@ -210,12 +246,15 @@ pub struct Undrawn<AccountId> {
     pub index: u8,
     /// Segments of its trace.
     pub segments: u16,
-    /// Leaves of its trace that an earlier draw made known: their segments would not be audited blindly.
+    /// Leaves of its trace that an earlier draw made known: their segments would not be audited
+    /// blindly.
     pub known: BoundedVec<u16, ConstU32<MAX_KNOWN>>,
 }
 
 /// The audit of a round's updates, or of those that the first draw left undecided.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Audit<AccountId> {
     /// The round that included the updates.
     pub round: RoundNumber,
@@ -227,7 +266,8 @@ pub struct Audit<AccountId> {
     pub stage: Stage,
     /// Block in which the stage began.
     pub since: BlockNumber,
-    /// Shards nobody was assigned, which scores are measured on; none when the pool was empty, then held-out text is.
+    /// Shards nobody was assigned, which scores are measured on; none when the pool was empty, then
+    /// held-out text is.
     pub probe: BoundedVec<ShardId, ConstU32<MAX_PROBE>>,
     /// The validators with seats, in account order.
     pub holders: BoundedVec<Holder<AccountId>, ConstU32<MAX_HOLDERS>>,
@@ -236,7 +276,8 @@ pub struct Audit<AccountId> {
 }
 
 impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
-    /// Draws seats and segments for `updates`, all of one round and draw, among validators with these `stakes`.
+    /// Draws seats and segments for `updates`, all of one round and draw, among validators with
+    /// these `stakes`.
     pub fn draw(
         config: &AuditConfig,
         seed: Hash,
@@ -247,15 +288,28 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
     ) -> Self {
         let (round, draw) = updates.first().map_or((0, 0), |first| (first.round, first.draw));
         let count = if draw == 0 { config.seats } else { config.more_seats };
-        let drawn: Vec<Vec<usize>> =
-            updates.iter().map(|update| draw_seats(&seed, &update.trainer, stakes, count.into())).collect();
+        let drawn: Vec<Vec<usize>> = updates
+            .iter()
+            .map(|update| draw_seats(&seed, &update.trainer, stakes, count.into()))
+            .collect();
         let mut order: Vec<usize> = drawn.iter().flatten().copied().collect();
-        order.sort_by(|a, b| stakes.get(*a).map(|(account, _)| account).cmp(&stakes.get(*b).map(|(account, _)| account)));
+        order.sort_by(|a, b| {
+            stakes
+                .get(*a)
+                .map(|(account, _)| account)
+                .cmp(&stakes.get(*b).map(|(account, _)| account))
+        });
         order.dedup();
         let holders = order.iter().filter_map(|&at| stakes.get(at));
-        let holders =
-            holders.map(|(account, stake)| Holder { account: account.clone(), stake: *stake, committed: false, revealed: false });
-        let place = |at: &usize| order.iter().position(|other| other == at).and_then(|place| u16::try_from(place).ok());
+        let holders = holders.map(|(account, stake)| Holder {
+            account: account.clone(),
+            stake: *stake,
+            committed: false,
+            revealed: false,
+        });
+        let place = |at: &usize| {
+            order.iter().position(|other| other == at).and_then(|place| u16::try_from(place).ok())
+        };
         let cases = updates.iter().zip(&drawn).map(|(update, seats)| Case {
             trainer: update.trainer.clone(),
             index: update.index,
@@ -284,9 +338,11 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         }
     }
 
-    /// Brings the stage up to block `now`. A stage ends when everybody it waits for is done, or when its blocks are over.
+    /// Brings the stage up to block `now`. A stage ends when everybody it waits for is done, or
+    /// when its blocks are over.
     ///
-    /// Whoever acts calls it in that block, before and after; so it does not matter when, or whether, others call it.
+    /// Whoever acts calls it in that block, before and after; so it does not matter when, or
+    /// whether, others call it.
     pub fn advance(&mut self, config: &AuditConfig, now: BlockNumber) {
         let mut reached = now;
         while let Some(blocks) = config.blocks(self.stage) {
@@ -295,7 +351,8 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
             if waits && now < deadline {
                 return;
             }
-            // The last act was in this block, but a later stage that waits for nobody ends where it begins.
+            // The last act was in this block, but a later stage that waits for nobody ends where it
+            // begins.
             reached = if waits { deadline } else { reached.min(deadline) };
             self.since = reached;
             self.stage = self.stage.next();
@@ -312,7 +369,9 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         match self.stage {
             Stage::Serve => self.cases.iter().any(|case| !case.served),
             Stage::Replay => {
-                self.holders.iter().zip(0..).any(|(holder, place)| !holder.committed && self.seats_at(place).next().is_some())
+                self.holders.iter().zip(0..).any(|(holder, place)| {
+                    !holder.committed && self.seats_at(place).next().is_some()
+                })
             }
             Stage::Open => self.cases.iter().any(|case| case.served && !case.opened),
             Stage::Reveal => self.holders.iter().any(|holder| holder.committed && !holder.revealed),
@@ -322,12 +381,18 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
 
     /// The place of `account` among the holders.
     pub fn holder(&self, account: &AccountId) -> Option<u16> {
-        self.holders.binary_search_by(|holder| holder.account.cmp(account)).ok().and_then(|at| u16::try_from(at).ok())
+        self.holders
+            .binary_search_by(|holder| holder.account.cmp(account))
+            .ok()
+            .and_then(|at| u16::try_from(at).ok())
     }
 
-    /// The cases that `account` has a seat in and has to replay, those whose trainer showed the starts, each after its place in
-    /// [`Audit::cases`].
-    pub fn seats_of<'a>(&'a self, account: &AccountId) -> impl Iterator<Item = (u8, &'a Case<AccountId>)> + use<'a, AccountId> {
+    /// The cases that `account` has a seat in and has to replay, those whose trainer showed the
+    /// starts, each after its place in [`Audit::cases`].
+    pub fn seats_of<'a>(
+        &'a self,
+        account: &AccountId,
+    ) -> impl Iterator<Item = (u8, &'a Case<AccountId>)> + use<'a, AccountId> {
         self.holder(account).into_iter().flat_map(|place| self.seats_at(place))
     }
 
@@ -341,8 +406,9 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
     }
 }
 
-/// Draws `count` different validators for `trainer`'s update, each with a chance in proportion to its stake among those
-/// left; all of them when there are no more. Never the trainer itself. Returns places in `stakes`.
+/// Draws `count` different validators for `trainer`'s update, each with a chance in proportion to
+/// its stake among those left; all of them when there are no more. Never the trainer itself.
+/// Returns places in `stakes`.
 pub fn draw_seats<AccountId: Encode + PartialEq>(
     seed: &Hash,
     trainer: &AccountId,
@@ -376,8 +442,9 @@ pub fn draw_seats<AccountId: Encode + PartialEq>(
     seats
 }
 
-/// Draws up to `count` of `trainer`'s `segments` segments, uniformly among those whose end is not one of the `known`
-/// leaves, in ascending order. Where all ends are known, it draws among all: a replay that can be copied is better than none.
+/// Draws up to `count` of `trainer`'s `segments` segments, uniformly among those whose end is not
+/// one of the `known` leaves, in ascending order. Where all ends are known, it draws among all: a
+/// replay that can be copied is better than none.
 pub fn draw_segments<AccountId: Encode>(
     seed: &Hash,
     trainer: &AccountId,
@@ -385,16 +452,30 @@ pub fn draw_segments<AccountId: Encode>(
     count: usize,
     known: &[u16],
 ) -> Vec<u16> {
-    let blind: Vec<u16> = (0..segments).filter(|segment| !known.contains(&segment.saturating_add(1))).collect();
+    let blind: Vec<u16> =
+        (0..segments).filter(|segment| !known.contains(&segment.saturating_add(1))).collect();
     let eligible = if blind.is_empty() { (0..segments).collect() } else { blind };
-    let order = Prf::new("pol/segments/1", seed, &[&trainer.encode()]).permutation(eligible.len() as u32);
-    let mut drawn: Vec<u16> = order.into_iter().take(count).filter_map(|at| eligible.get(at as usize).copied()).collect();
+    let order =
+        Prf::new("pol/segments/1", seed, &[&trainer.encode()]).permutation(eligible.len() as u32);
+    let mut drawn: Vec<u16> =
+        order.into_iter().take(count).filter_map(|at| eligible.get(at as usize).copied()).collect();
     drawn.sort_unstable();
     drawn
 }
 
 /// A state on a trace, by the hashes of its parts, which are also their addresses among peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct ServedState {
     /// Its leaf in the trace.
     pub leaf: u16,
@@ -412,7 +493,9 @@ impl ServedState {
 }
 
 /// A state, and the proof that it is on the trace.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Served {
     /// The state.
     pub state: ServedState,
@@ -421,7 +504,9 @@ pub struct Served {
 }
 
 /// The end of a drawn segment, and the proof that it is on the trace.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct OpenedEnd {
     /// Digest of the leaf.
     pub digest: Hash,
@@ -430,19 +515,42 @@ pub struct OpenedEnd {
 }
 
 /// What a trainer has shown of an update under audit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Shown {
     /// The states of [`Case::served_leaves`], in that order; empty until shown.
     pub states: BoundedVec<ServedState, ConstU32<MAX_SERVED>>,
     /// The digests of [`Case::opened_leaves`], in that order; empty until opened.
     pub ends: BoundedVec<Hash, ConstU32<MAX_AUDITED>>,
-    /// Under the native profile, the states of these ends, with what the segments before them changed.
+    /// Under the native profile, the states of these ends, with what the segments before them
+    /// changed.
     pub sketched: BoundedVec<SketchedEnd, ConstU32<MAX_SKETCHED>>,
 }
 
-/// What an update did to the model, measured by a seat: differences of mean loss without and with the update alone,
-/// positive where it helps, in millionths of a nat a token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// What an update did to the model, measured by a seat: differences of mean loss without and with
+/// the update alone, positive where it helps, in millionths of a nat a token.
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Measure {
     /// On text nobody was assigned.
     pub gain: i32,
@@ -465,7 +573,9 @@ impl Measure {
 }
 
 /// What a seat found.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub enum Finding {
     /// It replayed the drawn segments.
     #[codec(index = 0)]
@@ -477,14 +587,15 @@ pub enum Finding {
         /// What the update did.
         measure: Measure,
     },
-    /// The states shown cannot be trained from: they are not states of the model, or training them diverges.
+    /// The states shown cannot be trained from: they are not states of the model, or training them
+    /// diverges.
     #[codec(index = 1)]
     Impossible,
     /// A state that was named could not be fetched.
     #[codec(index = 2)]
     Unavailable,
-    /// It replayed the drawn segments under the native profile. Whether payload and carry are what packing gives is part of its
-    /// [`Binding`](crate::sketch::Binding).
+    /// It replayed the drawn segments under the native profile. Whether payload and carry are what
+    /// packing gives is part of its [`Binding`](crate::sketch::Binding).
     #[codec(index = 3)]
     Sketched {
         /// Sketches of what its own replay of each drawn segment changed.
@@ -494,11 +605,19 @@ pub enum Finding {
     },
 }
 
-/// What a validator found in all its seats of an audit: case, by its place in [`Audit::cases`], and finding; ascending.
+/// What a validator found in all its seats of an audit: case, by its place in [`Audit::cases`], and
+/// finding; ascending.
 pub type Evidence = BoundedVec<(u8, Finding), ConstU32<MAX_SUBMISSIONS>>;
 
-/// What hides `evidence` until it is revealed: bound to validator, chain and audit, so a copied one is worthless.
-pub fn evidence_commitment(account: &[u8], genesis: &Hash, audit: AuditId, evidence: &Evidence, salt: &Hash) -> Hash {
+/// What hides `evidence` until it is revealed: bound to validator, chain and audit, so a copied one
+/// is worthless.
+pub fn evidence_commitment(
+    account: &[u8],
+    genesis: &Hash,
+    audit: AuditId,
+    evidence: &Evidence,
+    salt: &Hash,
+) -> Hash {
     crate::digest(b"pol/evidence/1", &(account, genesis, audit, evidence, salt))
 }
 
@@ -545,8 +664,12 @@ type Said<'a> = (Verdict, Option<(&'a [Hash], bool)>);
 fn said<'a>(opened: &[Hash], finding: &'a Finding) -> Option<Said<'a>> {
     Some(match finding {
         Finding::Unavailable => (Verdict::Withheld, None),
-        Finding::Replayed { ends, packed, .. } if agrees(opened, ends, *packed) => (Verdict::Valid, None),
-        Finding::Replayed { ends, packed, .. } => (Verdict::Invalid, Some((ends.as_slice(), *packed))),
+        Finding::Replayed { ends, packed, .. } if agrees(opened, ends, *packed) => {
+            (Verdict::Valid, None)
+        }
+        Finding::Replayed { ends, packed, .. } => {
+            (Verdict::Invalid, Some((ends.as_slice(), *packed)))
+        }
         Finding::Impossible => (Verdict::Invalid, None),
         Finding::Sketched { .. } => return None,
     })
@@ -561,23 +684,29 @@ fn decided<'a>(opened: &[Hash], seats: &[Seat<'a>]) -> Option<Said<'a>> {
         let sum = groups.entry(said).or_default();
         *sum = sum.saturating_add(*stake);
     }
-    groups.into_iter().find(|(_, stake)| whole > 0 && is_quorum(*stake, whole)).map(|(said, _)| said)
+    groups
+        .into_iter()
+        .find(|(_, stake)| whole > 0 && is_quorum(*stake, whole))
+        .map(|(said, _)| said)
 }
 
 /// Compares what the seats found with the ends that were opened; no opening is no defence.
 ///
-/// Findings are grouped by what they say of the replay: measures are not compared. The stake of all seats counts, also
-/// of those that said nothing.
+/// Findings are grouped by what they say of the replay: measures are not compared. The stake of all
+/// seats counts, also of those that said nothing.
 pub fn judge(opened: Option<&[Hash]>, seats: &[Seat<'_>]) -> Verdict {
     let Some(opened) = opened else { return Verdict::Withheld };
     decided(opened, seats).map_or(Verdict::Unresolved, |(verdict, _)| verdict)
 }
 
-/// Which of the seats found just what the quorum found; nobody where there was none. To have guessed that an update is invalid
-/// is not enough: whoever did not replay it cannot know what its segments end in.
+/// Which of the seats found just what the quorum found; nobody where there was none. To have
+/// guessed that an update is invalid is not enough: whoever did not replay it cannot know what its
+/// segments end in.
 pub fn right_seats(opened: Option<&[Hash]>, seats: &[Seat<'_>]) -> Vec<bool> {
     let decided = opened.and_then(|opened| Some((opened, decided(opened, seats)?)));
-    let right = |finding: &Finding| decided.is_some_and(|(opened, decided)| said(opened, finding) == Some(decided));
+    let right = |finding: &Finding| {
+        decided.is_some_and(|(opened, decided)| said(opened, finding) == Some(decided))
+    };
     seats.iter().map(|(_, finding)| finding.is_some_and(right)).collect()
 }
 
@@ -588,7 +717,9 @@ fn agrees(opened: &[Hash], ends: &[Hash], packed: bool) -> bool {
 /// The stake-weighted median of each figure over the seats that are right about a valid update.
 pub fn consensus(opened: &[Hash], seats: &[Seat<'_>]) -> Measure {
     let right = seats.iter().filter_map(|(stake, finding)| match finding {
-        Some(Finding::Replayed { ends, packed, measure }) if agrees(opened, ends, *packed) => Some((measure, *stake)),
+        Some(Finding::Replayed { ends, packed, measure }) if agrees(opened, ends, *packed) => {
+            Some((measure, *stake))
+        }
         _ => None,
     });
     median(&right.collect::<Vec<_>>())
@@ -596,12 +727,14 @@ pub fn consensus(opened: &[Hash], seats: &[Seat<'_>]) -> Measure {
 
 /// The median of each figure, by stake.
 pub(crate) fn median(right: &[(&Measure, Balance)]) -> Measure {
-    let median =
-        |figure: &dyn Fn(&Measure) -> i64| weighted_median(right.iter().map(|(measure, stake)| (figure(measure), *stake)));
+    let median = |figure: &dyn Fn(&Measure) -> i64| {
+        weighted_median(right.iter().map(|(measure, stake)| (figure(measure), *stake)))
+    };
     let signed = |value: i64| i32::try_from(value).unwrap_or(0);
     let unsigned = |value: i64| u32::try_from(value).unwrap_or(0);
     let shards = right.iter().map(|(measure, _)| measure.shards.len()).max().unwrap_or(0);
-    let shards = (0..shards).map(|at| signed(median(&|measure| measure.shards.get(at).copied().unwrap_or(0).into())));
+    let shards = (0..shards)
+        .map(|at| signed(median(&|measure| measure.shards.get(at).copied().unwrap_or(0).into())));
     Measure {
         gain: signed(median(&|measure| measure.gain.into())),
         error: unsigned(median(&|measure| measure.error.into())),
@@ -626,14 +759,18 @@ pub fn weighted_median(values: impl Iterator<Item = (i64, Balance)>) -> i64 {
     0
 }
 
-/// What an update's share of the trainers' part is measured by: proven improvement, times the tokens it was made of, times
-/// how much the kind and the quality of the data are worth.
+/// What an update's share of the trainers' part is measured by: proven improvement, times the
+/// tokens it was made of, times how much the kind and the quality of the data are worth.
 pub fn weight(score: u32, tokens: u64, bonus: Ppm, quality: Ppm) -> u128 {
-    let worth = u128::from(bonus).saturating_mul(u128::from(quality.min(MILLION))).checked_div(u128::from(MILLION)).unwrap_or(0);
+    let worth = u128::from(bonus)
+        .saturating_mul(u128::from(quality.min(MILLION)))
+        .checked_div(u128::from(MILLION))
+        .unwrap_or(0);
     u128::from(score).saturating_mul(u128::from(tokens)).saturating_mul(worth)
 }
 
-/// An update that is taken out of the model: the next head is computed as if its round had never included it.
+/// An update that is taken out of the model: the next head is computed as if its round had never
+/// included it.
 #[derive(
     Clone,
     Copy,

@@ -1,8 +1,8 @@
 //! Sources, manifests and shards: where text comes from and how it is counted.
 //!
-//! A shard is `shard_tokens + 1` tokens as little-endian `u32` (the last one is only a target). A manifest's body is the
-//! BLAKE3 hashes of its shards, one after the other; its own BLAKE3 hash is the manifest's `content_hash`, and the Merkle
-//! root over the same hashes its `merkle_root`.
+//! A shard is `shard_tokens + 1` tokens as little-endian `u32` (the last one is only a target). A
+//! manifest's body is the BLAKE3 hashes of its shards, one after the other; its own BLAKE3 hash is
+//! the manifest's `content_hash`, and the Merkle root over the same hashes its `merkle_root`.
 
 use crate::{BoundedVec, ConstU32, Hash, MILLION, Ppm, RoundNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -73,7 +73,9 @@ impl SourceKind {
 }
 
 /// Where text comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Source<AccountId> {
     /// Who registered it.
     pub owner: AccountId,
@@ -86,7 +88,9 @@ pub struct Source<AccountId> {
 }
 
 /// What a provider says of a manifest when registering it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct ManifestInfo {
     /// The source it was made from.
     pub source: SourceId,
@@ -108,8 +112,11 @@ pub struct ManifestInfo {
     pub held_out: bool,
 }
 
-/// A registered manifest and the state of its shards: `free + leased + consumed = shards` unless it is held out.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// A registered manifest and the state of its shards: `free + leased + consumed = shards` unless it
+/// is held out.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Manifest<AccountId> {
     /// Who registered it.
     pub owner: AccountId,
@@ -127,7 +134,18 @@ pub struct Manifest<AccountId> {
 
 /// What became of a shard that is part of the model.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct ShardRecord {
     /// The round that made it part of the model.
@@ -138,21 +156,34 @@ pub struct ShardRecord {
     pub delta: i32,
 }
 
-/// How little text repeats itself: the share of different ones among its runs of eight tokens. Repeated n-grams mark text of low
-/// quality (Rae et al. 2021, "Scaling Language Models", arXiv 2112.11446, appendix A1.1).
+/// How little text repeats itself: the share of different ones among its runs of eight tokens.
+/// Repeated n-grams mark text of low quality (Rae et al. 2021, "Scaling Language Models", arXiv
+/// 2112.11446, appendix A1.1).
 pub fn quality<'a>(sequences: impl Iterator<Item = &'a [u32]>) -> Ppm {
     let (mut all, mut different) = (0u64, alloc::collections::BTreeSet::new());
     for run in sequences.flat_map(|sequence| sequence.windows(8)) {
         all = all.saturating_add(1);
         different.insert(run);
     }
-    let share = (different.len() as u64).saturating_mul(MILLION.into()).checked_div(all).unwrap_or(0);
+    let share =
+        (different.len() as u64).saturating_mul(MILLION.into()).checked_div(all).unwrap_or(0);
     u32::try_from(share).unwrap_or(MILLION)
 }
 
 /// One shard.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct ShardId {
     /// Its manifest.
@@ -189,7 +220,11 @@ mod tests {
 
     #[test]
     fn kinds_are_worth_no_more_than_those_before() {
-        assert!(SourceKind::ALL.windows(2).all(|two| two[0] < two[1] && two[0].bonus() >= two[1].bonus()));
+        assert!(
+            SourceKind::ALL
+                .windows(2)
+                .all(|two| two[0] < two[1] && two[0].bonus() >= two[1].bonus())
+        );
         assert!(SourceKind::ALL.iter().all(|kind| (1..=MILLION).contains(&kind.bonus())));
     }
 

@@ -1,6 +1,8 @@
 //! The model's hash chain.
 
-use crate::{BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, audit::Excision, submission::Included};
+use crate::{
+    BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, audit::Excision, submission::Included,
+};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -10,12 +12,24 @@ pub const MAX_EXCISIONS: u32 = MAX_SUBMISSIONS;
 
 /// The one global model.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Head {
     /// The round that made it.
     pub round: RoundNumber,
-    /// BLAKE3 of its parameters: little-endian float32 in canonical order. Also their address among peers.
+    /// BLAKE3 of its parameters: little-endian float32 in canonical order. Also their address among
+    /// peers.
     #[serde(with = "crate::hex_hash")]
     pub root: Hash,
     /// The recipe it was made by.
@@ -29,7 +43,18 @@ pub struct Head {
 }
 
 /// One included update, as the aggregate and the lineage see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Update<AccountId> {
     /// Who trained it.
     pub account: AccountId,
@@ -44,7 +69,8 @@ pub struct Update<AccountId> {
 }
 
 impl Head {
-    /// The head after `round`, made of `updates` in account order and without those `excised` from earlier ones, ascending.
+    /// The head after `round`, made of `updates` in account order and without those `excised` from
+    /// earlier ones, ascending.
     pub fn next<AccountId: Encode>(
         previous: Option<&Self>,
         round: RoundNumber,
@@ -54,17 +80,26 @@ impl Head {
         excised: &[Excision],
     ) -> Self {
         let aggregate_root = crate::digest(b"pol/aggregate/2", &(updates, excised));
-        let data_root =
-            crate::digest(b"pol/data/1", &updates.iter().map(|update| update.data_hash).collect::<alloc::vec::Vec<_>>());
+        let data_root = crate::digest(
+            b"pol/data/1",
+            &updates.iter().map(|update| update.data_hash).collect::<alloc::vec::Vec<_>>(),
+        );
         let parent = previous.map_or([0; 32], |head| head.lineage_hash);
-        let tokens = updates.iter().fold(previous.map_or(0, |head| head.tokens), |sum, update| sum.saturating_add(update.tokens));
-        let lineage_hash = crate::digest(b"pol/lineage/1", &(parent, root, aggregate_root, data_root, recipe_hash));
+        let tokens = updates.iter().fold(previous.map_or(0, |head| head.tokens), |sum, update| {
+            sum.saturating_add(update.tokens)
+        });
+        let lineage_hash = crate::digest(
+            b"pol/lineage/1",
+            &(parent, root, aggregate_root, data_root, recipe_hash),
+        );
         Self { round, root, recipe_hash, tokens, lineage_hash }
     }
 }
 
 /// What is kept of a concluded round forever.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct RoundRecord<AccountId> {
     /// The head it made; none when it was void.
     pub head: Option<Head>,
@@ -86,18 +121,38 @@ mod tests {
 
     #[test]
     fn lineage_commits_to_every_part() {
-        let update = Update { account: 1u64, payload_hash: [1; 32], data_hash: [2; 32], tokens: 10, staleness: 0 };
+        let update = Update {
+            account: 1u64,
+            payload_hash: [1; 32],
+            data_hash: [2; 32],
+            tokens: 10,
+            staleness: 0,
+        };
         let first = Head::next::<u64>(None, 0, [3; 32], [4; 32], &[], &[]);
-        let next =
-            |previous, root, recipe, updates: &[Update<u64>]| Head::next(previous, 1, root, recipe, updates, &[]).lineage_hash;
+        let next = |previous, root, recipe, updates: &[Update<u64>]| {
+            Head::next(previous, 1, root, recipe, updates, &[]).lineage_hash
+        };
         let lineage = next(Some(&first), [5; 32], [4; 32], &[update]);
         assert_ne!(lineage, next(None, [5; 32], [4; 32], &[update]));
         assert_ne!(lineage, next(Some(&first), [6; 32], [4; 32], &[update]));
         assert_ne!(lineage, next(Some(&first), [5; 32], [5; 32], &[update]));
         assert_ne!(lineage, next(Some(&first), [5; 32], [4; 32], &[]));
-        assert_ne!(lineage, next(Some(&first), [5; 32], [4; 32], &[Update { data_hash: [9; 32], ..update }]));
-        let excised = Head::next(Some(&first), 1, [5; 32], [4; 32], &[update], &[Excision { round: 0, index: 0 }]);
+        assert_ne!(
+            lineage,
+            next(Some(&first), [5; 32], [4; 32], &[Update { data_hash: [9; 32], ..update }])
+        );
+        let excised = Head::next(
+            Some(&first),
+            1,
+            [5; 32],
+            [4; 32],
+            &[update],
+            &[Excision { round: 0, index: 0 }],
+        );
         assert_ne!(lineage, excised.lineage_hash);
-        assert_eq!(Head::next(Some(&first), 1, [5; 32], [4; 32], &[update, update], &[]).tokens, 20);
+        assert_eq!(
+            Head::next(Some(&first), 1, [5; 32], [4; 32], &[update, update], &[]).tokens,
+            20
+        );
     }
 }

@@ -50,9 +50,14 @@ pub mod option {
     }
 
     /// Reads what [`serialize`] writes.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hash>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Hash>, D::Error> {
         Option::<String>::deserialize(deserializer)?
-            .map(|text| parse(&text).ok_or_else(|| D::Error::custom("a hash is 0x and 64 hexadecimal digits")))
+            .map(|text| {
+                parse(&text)
+                    .ok_or_else(|| D::Error::custom("a hash is 0x and 64 hexadecimal digits"))
+            })
             .transpose()
     }
 }

@@ -10,9 +10,11 @@ use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-/// A trainer's right and duty to train on some shards. Together with the recipe and the trainer's account it fixes
-/// every input of the training, so anyone can replay it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// A trainer's right and duty to train on some shards. Together with the recipe and the trainer's
+/// account it fixes every input of the training, so anyone can replay it.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Lease {
     /// How many leases the account had before.
     pub nonce: u32,
@@ -62,16 +64,27 @@ impl Lease {
 
     /// The order in which the lease's sequences are read: a permutation nobody could choose.
     pub fn order(&self, account: &[u8], recipe: &Recipe) -> Vec<u32> {
-        Prf::new("pol/order/1", &self.seed, &[account, &self.nonce.to_le_bytes()]).permutation(self.sequences(recipe))
+        Prf::new("pol/order/1", &self.seed, &[account, &self.nonce.to_le_bytes()])
+            .permutation(self.sequences(recipe))
     }
 }
 
-/// Indices into [`Lease::order`] of the sequences of one micro-batch. A lease short of data is read again from the start.
-pub fn micro_batch(recipe: &Recipe, tier: Tier, step: u16, micro: u16, sequences: u32) -> impl Iterator<Item = u32> + use<> {
+/// Indices into [`Lease::order`] of the sequences of one micro-batch. A lease short of data is read
+/// again from the start.
+pub fn micro_batch(
+    recipe: &Recipe,
+    tier: Tier,
+    step: u16,
+    micro: u16,
+    sequences: u32,
+) -> impl Iterator<Item = u32> + use<> {
     let sizes = recipe.tier(tier);
     let rows = u32::from(sizes.micro_batch);
-    let first = u32::from(step).saturating_mul(sizes.sequences_per_step()).saturating_add(u32::from(micro).saturating_mul(rows));
-    (first..first.saturating_add(rows)).map(move |position| position.checked_rem(sequences).unwrap_or(0))
+    let first = u32::from(step)
+        .saturating_mul(sizes.sequences_per_step())
+        .saturating_add(u32::from(micro).saturating_mul(rows));
+    (first..first.saturating_add(rows))
+        .map(move |position| position.checked_rem(sequences).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -91,7 +104,11 @@ mod tests {
             recipe: [0; 32],
             carry: [0; 32],
             carry_round: 0,
-            shards: (0..shards).map(|index| ShardId { manifest: 0, index }).collect::<Vec<_>>().try_into().unwrap(),
+            shards: (0..shards)
+                .map(|index| ShardId { manifest: 0, index })
+                .collect::<Vec<_>>()
+                .try_into()
+                .unwrap(),
         }
     }
 
@@ -102,7 +119,9 @@ mod tests {
         let order = lease.order(&[9; 32], &recipe);
         let mut read: Vec<u32> = (0..sizes.inner_steps)
             .flat_map(|step| (0..sizes.accumulation).map(move |micro| (step, micro)))
-            .flat_map(|(step, micro)| micro_batch(&recipe, lease.tier, step, micro, lease.sequences(&recipe)))
+            .flat_map(|(step, micro)| {
+                micro_batch(&recipe, lease.tier, step, micro, lease.sequences(&recipe))
+            })
             .map(|position| order[position as usize])
             .collect();
         read.sort_unstable();
@@ -114,7 +133,10 @@ mod tests {
     fn a_short_lease_earns_each_token_once() {
         let (recipe, lease) = (recipe(), lease(1));
         assert_eq!(lease.tokens(&recipe, 20), 4_096);
-        assert!(micro_batch(&recipe, lease.tier, 19, 1, lease.sequences(&recipe)).all(|position| position < 32));
+        assert!(
+            micro_batch(&recipe, lease.tier, 19, 1, lease.sequences(&recipe))
+                .all(|position| position < 32)
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The learning protocol as plain types and pure functions.
 //!
-//! The chain, the trainers and the tests all call what is here, so nothing is computed by two pieces of code.
-//! Nothing depends on FRAME, and nothing here computes in floating point: what the chain decides, it decides in
-//! integers.
+//! The chain, the trainers and the tests all call what is here, so nothing is computed by two
+//! pieces of code. Nothing depends on FRAME, and nothing here computes in floating point: what the
+//! chain decides, it decides in integers.
 //!
 //! | module | what it defines |
 //! |---|---|
@@ -26,8 +26,21 @@
 //! | [`view`] | what the runtime tells a trainer |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 
@@ -53,7 +66,8 @@ pub mod view;
 
 pub use bounded_collections::{BoundedVec, ConstU32};
 
-/// A 32-byte digest: BLAKE3 for content and training states, BLAKE2b-256 for everything only the chain hashes.
+/// A 32-byte digest: BLAKE3 for content and training states, BLAKE2b-256 for everything only the
+/// chain hashes.
 pub type Hash = [u8; 32];
 /// A round's number; round zero attests the initial model.
 pub type RoundNumber = u32;

@@ -1,8 +1,10 @@
-//! What is measured of a model beside its loss: how well it knows itself, reasons, and uses its parts.
+//! What is measured of a model beside its loss: how well it knows itself, reasons, and uses its
+//! parts.
 //!
-//! Validators measure every head, report what they find, and the chain keeps the median by stake. Everything is fixed point, and what is
-//! derived is computed by pure integer functions here, so that chain, RPC and trainer show the same. Definitions and sources of the
-//! figures are in `docs/mind.md`: they are metrics, and none is evidence of sentience.
+//! Validators measure every head, report what they find, and the chain keeps the median by stake.
+//! Everything is fixed point, and what is derived is computed by pure integer functions here, so
+//! that chain, RPC and trainer show the same. Definitions and sources of the figures are in
+//! `docs/mind.md`: they are metrics, and none is evidence of sentience.
 
 use crate::{Balance, MILLION, Ppm, RoundNumber, audit::weighted_median, recipe::Numerics};
 use alloc::vec::Vec;
@@ -12,13 +14,27 @@ use serde::Serialize;
 
 /// Most reports on one head that are counted: those with the most stake.
 pub const MAX_REPORTS: u32 = 128;
-/// Figures that an honest measurement under the exact profile may differ by, in millionths: logarithms are the platform's.
+/// Figures that an honest measurement under the exact profile may differ by, in millionths:
+/// logarithms are the platform's.
 const EXACT_TOLERANCE: u32 = 10;
 /// The same under the native profile, where each machine computes as it does best.
 const NATIVE_TOLERANCE: u32 = 20_000;
 
-/// What was measured of a model. A part is absent where the model lacks it, or where it cannot be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// What was measured of a model. A part is absent where the model lacks it, or where it cannot be
+/// told.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct ModelMetrics {
     /// Mean cross-entropy on held-out text, in millionths of a nat a token.
     pub loss: u32,
@@ -41,7 +57,16 @@ pub struct ModelMetrics {
 impl ModelMetrics {
     /// The figures that can be absent, in the order of their encoding.
     fn shares(&self) -> [Option<Ppm>; 7] {
-        let Self { loss: _, auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning } = *self;
+        let Self {
+            loss: _,
+            auroc,
+            calibration_error,
+            introspection,
+            coherence,
+            meta_cognition,
+            utilisation,
+            reasoning,
+        } = *self;
         [auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning]
     }
 
@@ -50,7 +75,8 @@ impl ModelMetrics {
         self.shares().into_iter().flatten().all(|share| share <= MILLION)
     }
 
-    /// How well the model knows when it is right: the mean of `2 · AUROC − 1`, cut at 0, and `1 − calibration error`.
+    /// How well the model knows when it is right: the mean of `2 · AUROC − 1`, cut at 0, and
+    /// `1 − calibration error`.
     pub fn self_awareness(&self) -> Option<Ppm> {
         let (auroc, error) = self.auroc.zip(self.calibration_error)?;
         let knows = auroc.min(MILLION).saturating_mul(2).saturating_sub(MILLION);
@@ -69,27 +95,33 @@ impl ModelMetrics {
         ]
     }
 
-    /// The consciousness level: the weighted mean of [its parts](Self::parts), of which an absent one counts as zero, so that leaving parts
-    /// out cannot raise it. It is shown beside them only.
+    /// The consciousness level: the weighted mean of [its parts](Self::parts), of which an absent
+    /// one counts as zero, so that leaving parts out cannot raise it. It is shown beside them only.
     pub fn level(&self) -> Ppm {
-        let weighted =
-            self.parts().map(|(_, weight, value)| u64::from(value.unwrap_or(0).min(MILLION)).saturating_mul(weight.into()));
+        let weighted = self.parts().map(|(_, weight, value)| {
+            u64::from(value.unwrap_or(0).min(MILLION)).saturating_mul(weight.into())
+        });
         let sum = weighted.into_iter().fold(0, u64::saturating_add);
         sum.checked_div(100).and_then(|level| Ppm::try_from(level).ok()).unwrap_or(0)
     }
 
-    /// Whether this is not what an honest measurement that found `measured` could have found of the same model under `numerics`.
+    /// Whether this is not what an honest measurement that found `measured` could have found of the
+    /// same model under `numerics`.
     ///
-    /// Under the native profile, answers to probes are compared in being there only: one token chosen otherwise changes all that follow.
+    /// Under the native profile, answers to probes are compared in being there only: one token
+    /// chosen otherwise changes all that follow.
     pub fn is_off(&self, measured: &Self, numerics: Numerics) -> bool {
-        let tolerance = if numerics == Numerics::Exact { EXACT_TOLERANCE } else { NATIVE_TOLERANCE };
+        let tolerance =
+            if numerics == Numerics::Exact { EXACT_TOLERANCE } else { NATIVE_TOLERANCE };
         let differ = |a: Option<u32>, b: Option<u32>| match (a, b) {
             (Some(a), Some(b)) => a.abs_diff(b) > tolerance,
             (None, None) => false,
             _ => true,
         };
         let comparable = |metrics: &Self| Self {
-            reasoning: metrics.reasoning.map(|share| if numerics == Numerics::Exact { share } else { 0 }),
+            reasoning: metrics
+                .reasoning
+                .map(|share| if numerics == Numerics::Exact { share } else { 0 }),
             ..*metrics
         };
         let (own, other) = (comparable(self), comparable(measured));
@@ -97,8 +129,8 @@ impl ModelMetrics {
             || own.shares().into_iter().zip(other.shares()).any(|(own, other)| differ(own, other))
     }
 
-    /// The median of each figure by stake. A figure is there if holders of more than half of the stake of `reports` report it, and is the
-    /// median of theirs. None of no stake.
+    /// The median of each figure by stake. A figure is there if holders of more than half of the
+    /// stake of `reports` report it, and is the median of theirs. None of no stake.
     pub fn median(reports: &[(Balance, Self)]) -> Option<Self> {
         let stake = |of: &dyn Fn(&Self) -> bool| {
             let stakes = reports.iter().filter(|(_, metrics)| of(metrics)).map(|(stake, _)| *stake);
@@ -113,7 +145,9 @@ impl ModelMetrics {
             if present <= whole.saturating_sub(present) {
                 return None;
             }
-            let values = reports.iter().filter_map(|(stake, metrics)| Some((i64::from(figure(metrics)?), *stake)));
+            let values = reports
+                .iter()
+                .filter_map(|(stake, metrics)| Some((i64::from(figure(metrics)?), *stake)));
             u32::try_from(weighted_median(values)).ok()
         };
         Some(Self {
@@ -130,7 +164,16 @@ impl ModelMetrics {
 
     /// All figures with what is derived from them, as they are shown.
     pub fn shown(&self) -> Shown {
-        let Self { loss, auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning } = *self;
+        let Self {
+            loss,
+            auroc,
+            calibration_error,
+            introspection,
+            coherence,
+            meta_cognition,
+            utilisation,
+            reasoning,
+        } = *self;
         let (self_awareness, level) = (self.self_awareness(), self.level());
         Shown {
             loss,
@@ -174,7 +217,18 @@ pub struct Shown {
 }
 
 /// What a trainer says it measured of a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct ClaimedMetrics {
     /// The round that made the head.
     pub round: RoundNumber,
@@ -183,7 +237,18 @@ pub struct ClaimedMetrics {
 }
 
 /// What validators found of a round's head: kept forever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct MeasuredHead {
     /// The median of what they reported, by stake.
     pub metrics: ModelMetrics,
@@ -192,18 +257,32 @@ pub struct MeasuredHead {
 }
 
 impl MeasuredHead {
-    /// What follows from `reports` of validators with their stakes, where all validators have `whole`; none of no stake.
+    /// What follows from `reports` of validators with their stakes, where all validators have
+    /// `whole`; none of no stake.
     pub fn new(reports: &[(Balance, ModelMetrics)], whole: Balance) -> Option<Self> {
         let metrics = ModelMetrics::median(reports)?;
-        let reported = reports.iter().fold(0, |sum: Balance, (stake, _)| sum.saturating_add(*stake));
+        let reported =
+            reports.iter().fold(0, |sum: Balance, (stake, _)| sum.saturating_add(*stake));
         // Stakes may have changed since they were reported.
-        let share = reported.min(whole).saturating_mul(MILLION.into()).checked_div(whole).unwrap_or(0);
+        let share =
+            reported.min(whole).saturating_mul(MILLION.into()).checked_div(whole).unwrap_or(0);
         Some(Self { metrics, share: Ppm::try_from(share).unwrap_or(MILLION) })
     }
 }
 
 /// A validator's report on the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Report<AccountId> {
     /// The validator.
     pub account: AccountId,
@@ -247,9 +326,16 @@ mod tests {
         // Half of 2 · 0.75 − 1 and of 0.9; 0.3 · 0.7 + 0.3 · 0.4 + 0.1 · (0.2 + 0.3 + 0.04 + 0.9).
         assert_eq!((all().self_awareness(), all().level()), (Some(700_000), 474_000));
         assert_eq!(all().parts().iter().map(|(_, weight, _)| weight).sum::<u32>(), 100);
-        assert_eq!((ModelMetrics::default().self_awareness(), ModelMetrics::default().level()), (None, 0));
+        assert_eq!(
+            (ModelMetrics::default().self_awareness(), ModelMetrics::default().level()),
+            (None, 0)
+        );
         assert_eq!(ModelMetrics { auroc: None, ..all() }.level(), 264_000);
-        assert_eq!(ModelMetrics { auroc: Some(400_000), ..all() }.self_awareness(), Some(450_000), "less than chance is chance");
+        assert_eq!(
+            ModelMetrics { auroc: Some(400_000), ..all() }.self_awareness(),
+            Some(450_000),
+            "less than chance is chance"
+        );
         let shown = all().shown();
         assert_eq!((shown.level, shown.self_awareness), (474_000, Some(700_000)));
     }
@@ -268,7 +354,10 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_round_is_small() {
         assert!(MeasuredHead::max_encoded_len() < 64, "{}", MeasuredHead::max_encoded_len());
-        assert_eq!(ClaimedMetrics { round: 1, metrics: all() }.encode().len(), ClaimedMetrics::max_encoded_len());
+        assert_eq!(
+            ClaimedMetrics { round: 1, metrics: all() }.encode().len(),
+            ClaimedMetrics::max_encoded_len()
+        );
     }
 
     #[test]
@@ -301,17 +390,44 @@ mod tests {
         let reports = [(30, of(5, Some(6))), (49, of(0, Some(MILLION))), (21, of(5, Some(6)))];
         assert_eq!(ModelMetrics::median(&reports), Some(of(5, Some(6))));
         // Half of the stake is not more than half.
-        assert_eq!(ModelMetrics::median(&[(5, of(1, Some(7))), (5, of(1, None))]), Some(of(1, None)));
-        assert_eq!(ModelMetrics::median(&[(6, of(1, Some(7))), (5, of(1, None))]), Some(of(1, Some(7))));
+        assert_eq!(
+            ModelMetrics::median(&[(5, of(1, Some(7))), (5, of(1, None))]),
+            Some(of(1, None))
+        );
+        assert_eq!(
+            ModelMetrics::median(&[(6, of(1, Some(7))), (5, of(1, None))]),
+            Some(of(1, Some(7)))
+        );
         let measured = MeasuredHead::new(&reports, 200).unwrap();
         assert_eq!((measured.share, measured.metrics.loss), (500_000, 5));
-        assert_eq!(MeasuredHead::new(&reports, 50).map(|measured| measured.share), Some(MILLION), "stakes were withdrawn");
+        assert_eq!(
+            MeasuredHead::new(&reports, 50).map(|measured| measured.share),
+            Some(MILLION),
+            "stakes were withdrawn"
+        );
     }
 
     fn metrics() -> impl Strategy<Value = ModelMetrics> {
         (any::<u32>(), any::<[Option<u32>; 7]>()).prop_map(|(loss, shares)| {
-            let [auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning] = shares;
-            ModelMetrics { loss, auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning }
+            let [
+                auroc,
+                calibration_error,
+                introspection,
+                coherence,
+                meta_cognition,
+                utilisation,
+                reasoning,
+            ] = shares;
+            ModelMetrics {
+                loss,
+                auroc,
+                calibration_error,
+                introspection,
+                coherence,
+                meta_cognition,
+                utilisation,
+                reasoning,
+            }
         })
     }
 

@@ -1,4 +1,5 @@
-//! The architecture every peer builds, described so that two peers with the same description hold the same parameters.
+//! The architecture every peer builds, described so that two peers with the same description hold
+//! the same parameters.
 
 use crate::{Hash, MILLION, Ppm};
 use alloc::{format, string::String, vec::Vec};
@@ -8,10 +9,22 @@ use serde::{Deserialize, Serialize};
 
 /// A model's architecture. Its SCALE encoding is canonical; [`ModelSpec::hash`] names it.
 ///
-/// One description covers decoders of the GPT-2, GPT-Neo, GPT-J and LLaMA families. [`ModelSpec::validate`] bounds every field;
-/// everything else here gives an answer, if a useless one, for hostile values too.
+/// One description covers decoders of the GPT-2, GPT-Neo, GPT-J and LLaMA families.
+/// [`ModelSpec::validate`] bounds every field; everything else here gives an answer, if a useless
+/// one, for hostile values too.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct ModelSpec {
     /// Entries of the vocabulary.
@@ -22,7 +35,8 @@ pub struct ModelSpec {
     pub layers: u16,
     /// Attention heads of a block.
     pub heads: u16,
-    /// Heads of keys and values; divides `heads`. Each serves that many neighbouring heads of queries (Ainslie et al. 2023, "GQA").
+    /// Heads of keys and values; divides `heads`. Each serves that many neighbouring heads of
+    /// queries (Ainslie et al. 2023, "GQA").
     pub key_value_heads: u16,
     /// Size of a head; heads need not add up to the width.
     pub head_size: u16,
@@ -32,8 +46,8 @@ pub struct ModelSpec {
     pub context: u32,
     /// Non-linearity of the feed-forward parts.
     pub activation: Activation,
-    /// Feed-forward parts are `down(activation(gate(x)) · up(x))` in place of `down(activation(up(x)))` (Shazeer 2020, "GLU
-    /// Variants Improve Transformer").
+    /// Feed-forward parts are `down(activation(gate(x)) · up(x))` in place of
+    /// `down(activation(up(x)))` (Shazeer 2020, "GLU Variants Improve Transformer").
     pub gated: bool,
     /// Norm before each part of a block and after the last block.
     pub norm: Norm,
@@ -43,7 +57,8 @@ pub struct ModelSpec {
     pub local: Option<Local>,
     /// Attention scores are divided by the square root of the head size.
     pub scaled: bool,
-    /// Blocks are `x + attention(n(x)) + feed_forward(n(x))`, with one norm, in place of one part after the other.
+    /// Blocks are `x + attention(n(x)) + feed_forward(n(x))`, with one norm, in place of one part
+    /// after the other.
     pub parallel: bool,
     /// Which projections add a bias.
     pub biases: Biases,
@@ -57,7 +72,18 @@ pub struct ModelSpec {
 
 /// Non-linearity of a feed-forward part.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -72,9 +98,21 @@ pub enum Activation {
     Silu,
 }
 
-/// A norm over the width. `epsilon`, in billionths, is added to the mean square before its root is taken.
+/// A norm over the width. `epsilon`, in billionths, is added to the mean square before its root is
+/// taken.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Norm {
@@ -84,7 +122,8 @@ pub enum Norm {
         /// In billionths.
         epsilon: u32,
     },
-    /// Mean square 1, then a weight (Zhang and Sennrich 2019, "Root Mean Square Layer Normalization").
+    /// Mean square 1, then a weight (Zhang and Sennrich 2019, "Root Mean Square Layer
+    /// Normalization").
     #[codec(index = 1)]
     Rms {
         /// In billionths.
@@ -111,15 +150,26 @@ impl Norm {
 
 /// How a token's place in the sequence is told.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Positions {
     /// A learned vector for each place is added to the token's.
     #[codec(index = 0)]
     Learned,
-    /// Queries and keys are turned by angles that grow with the place: pair `i` of `dimensions / 2` by `base^(−2i / dimensions)` a
-    /// token (Su et al. 2021, "RoFormer").
+    /// Queries and keys are turned by angles that grow with the place: pair `i` of `dimensions / 2`
+    /// by `base^(−2i / dimensions)` a token (Su et al. 2021, "RoFormer").
     #[codec(index = 1)]
     Rotary {
         /// Leading dimensions of a head that are turned; even.
@@ -133,7 +183,18 @@ pub enum Positions {
 
 /// Attention to the latest tokens only, in some blocks.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Local {
     /// Tokens that a token sees, itself among them.
@@ -171,19 +232,32 @@ pub struct Biases {
     pub head: bool,
 }
 
-/// Experts: each feed-forward part is `count` of them, and a router sends a token to the `active` that fit it best (Shazeer et al.
-/// 2017, "Outrageously Large Neural Networks").
+/// Experts: each feed-forward part is `count` of them, and a router sends a token to the `active`
+/// that fit it best (Shazeer et al. 2017, "Outrageously Large Neural Networks").
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Experts {
     /// Experts of a block, 2 to 64.
     pub count: u8,
     /// Experts that a token goes to, 1 to `count`.
     pub active: u8,
-    /// Weight, in training, of the loss that asks for equal use of experts (Fedus et al. 2021, "Switch Transformers"); at most 1.
+    /// Weight, in training, of the loss that asks for equal use of experts (Fedus et al. 2021,
+    /// "Switch Transformers"); at most 1.
     pub balance: Ppm,
-    /// Weight, in training, of the square of the router's log-partition function (Zoph et al. 2022, "ST-MoE"); at most 1.
+    /// Weight, in training, of the square of the router's log-partition function (Zoph et al. 2022,
+    /// "ST-MoE"); at most 1.
     pub z: Ppm,
 }
 
@@ -197,7 +271,8 @@ impl Experts {
     }
 }
 
-/// Parts by which the model observes and corrects itself. None of them changes a model's output at the moment it is added.
+/// Parts by which the model observes and corrects itself. None of them changes a model's output at
+/// the moment it is added.
 #[derive(
     Clone,
     Copy,
@@ -218,13 +293,25 @@ pub struct Mind {
     pub superposition: Option<Superposition>,
     /// A head that predicts the loss of each token.
     pub introspection: bool,
-    /// So many of the last blocks run again for tokens whose predicted loss is high; needs introspection, 0 is none.
+    /// So many of the last blocks run again for tokens whose predicted loss is high; needs
+    /// introspection, 0 is none.
     pub second_pass: u16,
 }
 
 /// Sizes of the superposition of a block.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Superposition {
     /// Branch states, 2 to 16.
@@ -314,9 +401,17 @@ impl Parameter {
 }
 
 impl ModelSpec {
-    /// The GPT-2 shape: learned positions, LayerNorm, GELU (tanh form), biases everywhere but in the head, tied embeddings (Radford
-    /// et al. 2019, "Language Models are Unsupervised Multitask Learners"). Invalid unless the heads divide the width.
-    pub const fn gpt2(vocabulary: u32, width: u32, layers: u16, heads: u16, feed_forward: u32, context: u32) -> Self {
+    /// The GPT-2 shape: learned positions, LayerNorm, GELU (tanh form), biases everywhere but in
+    /// the head, tied embeddings (Radford et al. 2019, "Language Models are Unsupervised Multitask
+    /// Learners"). Invalid unless the heads divide the width.
+    pub const fn gpt2(
+        vocabulary: u32,
+        width: u32,
+        layers: u16,
+        heads: u16,
+        feed_forward: u32,
+        context: u32,
+    ) -> Self {
         let head_size = match (width.checked_rem(heads as u32), width.checked_div(heads as u32)) {
             (Some(0), Some(size)) if size <= u16::MAX as u32 => size as u16,
             _ => 0,
@@ -337,7 +432,12 @@ impl ModelSpec {
             local: None,
             scaled: true,
             parallel: false,
-            biases: Biases { query_key_value: true, attention_output: true, feed_forward: true, head: false },
+            biases: Biases {
+                query_key_value: true,
+                attention_output: true,
+                feed_forward: true,
+                head: false,
+            },
             tied: true,
             experts: None,
             mind: Mind { superposition: None, introspection: false, second_pass: 0 },
@@ -351,8 +451,26 @@ impl ModelSpec {
 
     /// Checks sizes against each other and the protocol's limits.
     pub fn validate(&self) -> Result<(), InvalidSpec> {
-        let Self { vocabulary, width, layers, heads, key_value_heads, head_size, feed_forward, context, .. } = *self;
-        let sizes = [vocabulary, width, u32::from(layers), u32::from(heads), u32::from(key_value_heads), feed_forward, context];
+        let Self {
+            vocabulary,
+            width,
+            layers,
+            heads,
+            key_value_heads,
+            head_size,
+            feed_forward,
+            context,
+            ..
+        } = *self;
+        let sizes = [
+            vocabulary,
+            width,
+            u32::from(layers),
+            u32::from(heads),
+            u32::from(key_value_heads),
+            feed_forward,
+            context,
+        ];
         if sizes.contains(&0) {
             return Err(InvalidSpec::Zero);
         }
@@ -360,12 +478,18 @@ impl ModelSpec {
             return Err(InvalidSpec::Heads);
         }
         if let Positions::Rotary { dimensions, base, .. } = self.positions
-            && (dimensions == 0 || !dimensions.is_multiple_of(2) || dimensions > head_size || base < 2)
+            && (dimensions == 0
+                || !dimensions.is_multiple_of(2)
+                || dimensions > head_size
+                || base < 2)
         {
             return Err(InvalidSpec::Rotary);
         }
         if let Some(Local { window, period, layers }) = self.local
-            && (window == 0 || layers == 0 || !(1..=64).contains(&period) || layers.checked_shr(period.into()).unwrap_or(0) > 0)
+            && (window == 0
+                || layers == 0
+                || !(1..=64).contains(&period)
+                || layers.checked_shr(period.into()).unwrap_or(0) > 0)
         {
             return Err(InvalidSpec::Local);
         }
@@ -373,14 +497,18 @@ impl ModelSpec {
             return Err(InvalidSpec::Epsilon);
         }
         if self.experts.is_some_and(|Experts { count, active, balance, z }| {
-            !(2..=Experts::MOST).contains(&count) || active == 0 || active > count || balance > MILLION || z > MILLION
+            !(2..=Experts::MOST).contains(&count)
+                || active == 0
+                || active > count
+                || balance > MILLION
+                || z > MILLION
         }) {
             return Err(InvalidSpec::Experts);
         }
         let Mind { superposition, introspection, second_pass } = self.mind;
-        if superposition
-            .is_some_and(|Superposition { branches, rank }| !(2..=16).contains(&branches) || rank == 0 || u32::from(rank) > width)
-            || second_pass > layers
+        if superposition.is_some_and(|Superposition { branches, rank }| {
+            !(2..=16).contains(&branches) || rank == 0 || u32::from(rank) > width
+        }) || second_pass > layers
             || (second_pass > 0 && !introspection)
         {
             return Err(InvalidSpec::Mind);
@@ -422,19 +550,32 @@ impl ModelSpec {
 
     /// Number of parameters.
     pub fn size(&self) -> u64 {
-        let [v, d, f, c] = [self.vocabulary, self.width, self.feed_forward, self.context].map(u64::from);
-        let [attention, projected] = [self.attention_width(), self.query_key_value_width()].map(u64::from);
+        let [v, d, f, c] =
+            [self.vocabulary, self.width, self.feed_forward, self.context].map(u64::from);
+        let [attention, projected] =
+            [self.attention_width(), self.query_key_value_width()].map(u64::from);
         let sum = |terms: &[u64]| terms.iter().fold(0u64, |sum, &term| sum.saturating_add(term));
         let when = |condition: bool, size: u64| if condition { size } else { 0 };
         let norm = d.saturating_mul(self.norm.vectors());
         let inputs = f.saturating_mul(if self.gated { 2 } else { 1 });
-        let expert = sum(&[d.saturating_mul(inputs.saturating_add(f)), when(self.biases.feed_forward, inputs.saturating_add(d))]);
-        let feed_forward = self.experts.map_or(expert, |Experts { count, .. }| sum(&[expert, d, 1]).saturating_mul(count.into()));
-        let superposition = self.mind.superposition.map_or(0, |Superposition { branches, rank }| {
-            let [branches, rank] = [branches.into(), rank.into()].map(|size: u64| size);
-            let columns = sum(&[branches.saturating_mul(2), branches.saturating_mul(rank), rank.saturating_mul(3), 1]);
-            d.saturating_mul(columns)
+        let expert = sum(&[
+            d.saturating_mul(inputs.saturating_add(f)),
+            when(self.biases.feed_forward, inputs.saturating_add(d)),
+        ]);
+        let feed_forward = self.experts.map_or(expert, |Experts { count, .. }| {
+            sum(&[expert, d, 1]).saturating_mul(count.into())
         });
+        let superposition =
+            self.mind.superposition.map_or(0, |Superposition { branches, rank }| {
+                let [branches, rank] = [branches.into(), rank.into()].map(|size: u64| size);
+                let columns = sum(&[
+                    branches.saturating_mul(2),
+                    branches.saturating_mul(rank),
+                    rank.saturating_mul(3),
+                    1,
+                ]);
+                d.saturating_mul(columns)
+            });
         let block = sum(&[
             norm.saturating_mul(if self.parallel { 1 } else { 2 }),
             d.saturating_mul(projected),
@@ -456,10 +597,12 @@ impl ModelSpec {
         ])
     }
 
-    /// Every parameter tensor in canonical order: the order of the parameter blob whose BLAKE3 hash is a head's root.
+    /// Every parameter tensor in canonical order: the order of the parameter blob whose BLAKE3 hash
+    /// is a head's root.
     ///
-    /// Names are GPT-2's. Matrices are `[in, out]`, but those of the vocabulary `[vocabulary, width]`; with experts, those of the
-    /// feed-forward parts are `[count, in, out]` and their biases `[count, out]`.
+    /// Names are GPT-2's. Matrices are `[in, out]`, but those of the vocabulary
+    /// `[vocabulary, width]`; with experts, those of the feed-forward parts are `[count, in, out]`
+    /// and their biases `[count, out]`.
     pub fn parameters(&self) -> Vec<Parameter> {
         let Self { vocabulary, width, layers, feed_forward, context, biases, .. } = *self;
         let [attention, projected] = [self.attention_width(), self.query_key_value_width()];
@@ -485,10 +628,20 @@ impl ModelSpec {
                 all.vector(name("mlp.router.bias"), &[count.into()], Init::Zeros);
             }
             let count = self.experts.map(|experts| experts.count.into());
-            let stacked = |shape: &[u32]| count.into_iter().chain(shape.iter().copied()).collect::<Vec<u32>>();
+            let stacked = |shape: &[u32]| {
+                count.into_iter().chain(shape.iter().copied()).collect::<Vec<u32>>()
+            };
             let mut projection = |part: &str, rows: u32, columns: u32, deviation: u32| {
-                all.matrix(name(&format!("mlp.{part}.weight")), &stacked(&[rows, columns]), deviation);
-                all.bias(biases.feed_forward, name(&format!("mlp.{part}.bias")), &stacked(&[columns]));
+                all.matrix(
+                    name(&format!("mlp.{part}.weight")),
+                    &stacked(&[rows, columns]),
+                    deviation,
+                );
+                all.bias(
+                    biases.feed_forward,
+                    name(&format!("mlp.{part}.bias")),
+                    &stacked(&[columns]),
+                );
             };
             if self.gated {
                 projection("c_gate", width, feed_forward, 20_000);
@@ -497,8 +650,16 @@ impl ModelSpec {
             projection("c_proj", feed_forward, width, residual);
             if let Some(Superposition { branches, rank }) = self.mind.superposition {
                 let [branches, rank] = [u32::from(branches), u32::from(rank)];
-                all.matrix(name("mind.amplitudes.weight"), &[width, branches.saturating_mul(2)], 20_000);
-                all.matrix(name("mind.branches.weight"), &[width, branches.saturating_mul(rank)], 20_000);
+                all.matrix(
+                    name("mind.amplitudes.weight"),
+                    &[width, branches.saturating_mul(2)],
+                    20_000,
+                );
+                all.matrix(
+                    name("mind.branches.weight"),
+                    &[width, branches.saturating_mul(rank)],
+                    20_000,
+                );
                 all.matrix(name("mind.query.weight"), &[width, rank], 20_000);
                 all.matrix(name("mind.key.weight"), &[width, rank], 20_000);
                 all.matrix(name("mind.out.weight"), &[rank, width], 20_000);
@@ -526,7 +687,12 @@ struct Parameters(Vec<Parameter>);
 
 impl Parameters {
     fn matrix(&mut self, name: String, shape: &[u32], deviation: u32) {
-        self.0.push(Parameter { name, shape: shape.to_vec(), init: Init::Normal(deviation), decays: true });
+        self.0.push(Parameter {
+            name,
+            shape: shape.to_vec(),
+            init: Init::Normal(deviation),
+            decays: true,
+        });
     }
 
     fn vector(&mut self, name: String, shape: &[u32], init: Init) {
@@ -577,7 +743,12 @@ mod tests {
         let gpt_j = ModelSpec {
             positions: Positions::Rotary { dimensions: 64, base: 10_000, interleaved: true },
             parallel: true,
-            biases: Biases { query_key_value: false, attention_output: false, feed_forward: true, head: true },
+            biases: Biases {
+                query_key_value: false,
+                attention_output: false,
+                feed_forward: true,
+                head: true,
+            },
             tied: false,
             ..ModelSpec::gpt2(50_400, 4_096, 28, 16, 16_384, 2_048)
         };
@@ -585,17 +756,26 @@ mod tests {
         let gpt_neo = ModelSpec {
             local: Some(Local { window: 256, period: 2, layers: 0b10 }),
             scaled: false,
-            biases: Biases { query_key_value: false, attention_output: true, feed_forward: true, head: false },
+            biases: Biases {
+                query_key_value: false,
+                attention_output: true,
+                feed_forward: true,
+                head: false,
+            },
             ..ModelSpec::gpt2(50_257, 768, 12, 12, 3_072, 2_048)
         };
         assert_eq!((gpt_neo.size(), gpt_neo.validate()), (125_198_592, Ok(())));
-        assert_eq!([0, 1, 2, 11].map(|block| gpt_neo.window(block)), [None, Some(256), None, Some(256)]);
+        assert_eq!(
+            [0, 1, 2, 11].map(|block| gpt_neo.window(block)),
+            [None, Some(256), None, Some(256)]
+        );
     }
 
     #[test]
     fn a_gpt2_shape_has_gpt2s_parameters() {
         let spec = ModelSpec::gpt2(11, 6, 1, 3, 5, 7);
-        let listed: Vec<_> = spec.parameters().into_iter().map(|p| (p.name, p.shape, p.init, p.decays)).collect();
+        let listed: Vec<_> =
+            spec.parameters().into_iter().map(|p| (p.name, p.shape, p.init, p.decays)).collect();
         let (normal, residual) = (Init::Normal(20_000), Init::Normal(14_142));
         let expected: [(&str, &[u32], Init, bool); 16] = [
             ("wte.weight", &[11, 6], normal, true),
@@ -615,7 +795,10 @@ mod tests {
             ("ln_f.weight", &[6], Init::Ones, false),
             ("ln_f.bias", &[6], Init::Zeros, false),
         ];
-        assert_eq!(listed, expected.map(|(name, shape, init, decays)| (name.into(), shape.to_vec(), init, decays)));
+        assert_eq!(
+            listed,
+            expected.map(|(name, shape, init, decays)| (name.into(), shape.to_vec(), init, decays))
+        );
     }
 
     #[test]
@@ -624,7 +807,10 @@ mod tests {
         assert_eq!(spec(0, 8, 1, 1, 8, 8).validate(), Err(InvalidSpec::Zero));
         assert_eq!(spec(8, 8, 1, 3, 8, 8).validate(), Err(InvalidSpec::Heads));
         assert_eq!(spec(u32::MAX, 8, 1, 1, 8, 8).validate(), Err(InvalidSpec::TooLarge));
-        assert_eq!(spec(1 << 20, 1 << 16, 512, 2, 1 << 18, 1 << 20).validate(), Err(InvalidSpec::TooLarge));
+        assert_eq!(
+            spec(1 << 20, 1 << 16, 512, 2, 1 << 18, 1 << 20).validate(),
+            Err(InvalidSpec::TooLarge)
+        );
         let refused = |change: &dyn Fn(&mut ModelSpec)| {
             let mut spec = llama();
             change(&mut spec);
@@ -632,32 +818,52 @@ mod tests {
         };
         let rotary = |dimensions, base| Positions::Rotary { dimensions, base, interleaved: false };
         let local = |window, period, layers| Some(Local { window, period, layers });
-        let mind = |branches, rank| Mind { superposition: Some(Superposition { branches, rank }), ..Mind::default() };
+        let mind = |branches, rank| Mind {
+            superposition: Some(Superposition { branches, rank }),
+            ..Mind::default()
+        };
         assert_eq!(refused(&|spec| spec.key_value_heads = 2), Some(InvalidSpec::Heads));
         assert_eq!(refused(&|spec| spec.head_size = u16::MAX), Some(InvalidSpec::TooLarge));
         for positions in [rotary(0, 9), rotary(7, 9), rotary(66, 9), rotary(8, 1)] {
             assert_eq!(refused(&|spec| spec.positions = positions), Some(InvalidSpec::Rotary));
         }
-        for pattern in [local(0, 1, 1), local(1, 0, 1), local(1, 65, 1), local(1, 2, 0), local(1, 2, 4)] {
+        for pattern in
+            [local(0, 1, 1), local(1, 0, 1), local(1, 65, 1), local(1, 2, 0), local(1, 2, 4)]
+        {
             assert_eq!(refused(&|spec| spec.local = pattern), Some(InvalidSpec::Local));
         }
         assert_eq!(refused(&|spec| spec.local = local(1, 64, u64::MAX)), None);
         for epsilon in [0, 10_000_001] {
-            assert_eq!(refused(&|spec| spec.norm = Norm::Layer { epsilon }), Some(InvalidSpec::Epsilon));
+            assert_eq!(
+                refused(&|spec| spec.norm = Norm::Layer { epsilon }),
+                Some(InvalidSpec::Epsilon)
+            );
         }
         for (count, active) in [(1, 1), (65, 1), (4, 0), (4, 5)] {
-            assert_eq!(refused(&|spec| spec.experts = Some(Experts::new(count, active))), Some(InvalidSpec::Experts));
+            assert_eq!(
+                refused(&|spec| spec.experts = Some(Experts::new(count, active))),
+                Some(InvalidSpec::Experts)
+            );
         }
         let weighed = |balance, z| Some(Experts { balance, z, ..Experts::new(5, 2) });
         assert_eq!(refused(&|spec| spec.experts = weighed(MILLION, MILLION)), None);
         for experts in [weighed(MILLION + 1, 0), weighed(0, MILLION + 1)] {
             assert_eq!(refused(&|spec| spec.experts = experts), Some(InvalidSpec::Experts));
         }
-        for mind in [mind(1, 1), mind(17, 1), mind(2, 0), mind(2, 577), Mind { second_pass: 1, ..Mind::default() }] {
+        for mind in [
+            mind(1, 1),
+            mind(17, 1),
+            mind(2, 0),
+            mind(2, 577),
+            Mind { second_pass: 1, ..Mind::default() },
+        ] {
             assert_eq!(refused(&|spec| spec.mind = mind), Some(InvalidSpec::Mind));
         }
         let again = |second_pass| Mind { introspection: true, second_pass, ..Mind::default() };
-        assert_eq!([30, 31].map(|n| refused(&|spec| spec.mind = again(n))), [None, Some(InvalidSpec::Mind)]);
+        assert_eq!(
+            [30, 31].map(|n| refused(&|spec| spec.mind = again(n))),
+            [None, Some(InvalidSpec::Mind)]
+        );
     }
 
     prop_compose! {

@@ -1,14 +1,15 @@
 //! The compressed update, bit by bit.
 //!
-//! Parameters are taken as one vector in canonical order and cut into chunks of [`CHUNK`]. Of each chunk the payload
-//! holds `top_k` values: a 12-bit index and a 2-bit code, sign and one of two magnitudes, which are bfloat16 and stored
-//! once a chunk. There is one encoding of a payload: decoding refuses any other bytes.
+//! Parameters are taken as one vector in canonical order and cut into chunks of [`CHUNK`]. Of each
+//! chunk the payload holds `top_k` values: a 12-bit index and a 2-bit code, sign and one of two
+//! magnitudes, which are bfloat16 and stored once a chunk. There is one encoding of a payload:
+//! decoding refuses any other bytes.
 //!
 //! ```text
 //! "POLU" 0x01 | top_k: u16 | values: u64 | per chunk: low: u16, high: u16, top_k × 14 bits, zero padding to a byte
 //! ```
-//! Integers are little-endian, bits fill bytes from the lowest. An entry is `index | code << 12`; code bit 0 is the
-//! sign (1 is negative), bit 1 the magnitude (1 is high). Indices ascend.
+//! Integers are little-endian, bits fill bytes from the lowest. An entry is `index | code << 12`;
+//! code bit 0 is the sign (1 is negative), bit 1 the magnitude (1 is high). Indices ascend.
 
 use alloc::vec::Vec;
 
@@ -60,7 +61,8 @@ pub enum InvalidPayload {
     Shape,
     /// It is too short or too long.
     Length,
-    /// Indices out of range or order, a magnitude that is not a finite positive number, or padding that is not zero.
+    /// Indices out of range or order, a magnitude that is not a finite positive number, or padding
+    /// that is not zero.
     Content,
 }
 
@@ -70,7 +72,9 @@ impl core::fmt::Display for InvalidPayload {
             Self::Magic => "not a payload, or one of a later version",
             Self::Shape => "the payload is for another model or recipe",
             Self::Length => "the payload has the wrong length",
-            Self::Content => "the payload holds an index, magnitude or padding that no trainer writes",
+            Self::Content => {
+                "the payload holds an index, magnitude or padding that no trainer writes"
+            }
         })
     }
 }
@@ -89,7 +93,8 @@ fn chunk_bytes(top_k: u16, len: usize) -> usize {
 /// Lengths of the chunks of `values` parameters.
 pub fn chunk_lengths(values: u64) -> impl Iterator<Item = usize> {
     let chunk = CHUNK as u64;
-    (0..values.div_ceil(chunk)).map(move |i| values.saturating_sub(i.saturating_mul(chunk)).min(chunk) as usize)
+    (0..values.div_ceil(chunk))
+        .map(move |i| values.saturating_sub(i.saturating_mul(chunk)).min(chunk) as usize)
 }
 
 /// Bytes of a payload for `values` parameters.
@@ -97,7 +102,9 @@ pub fn encoded_size(top_k: u16, values: u64) -> u64 {
     let whole = values.checked_div(CHUNK as u64).unwrap_or(0);
     let rest = values.checked_rem(CHUNK as u64).unwrap_or(0) as usize;
     let tail = if rest == 0 { 0 } else { chunk_bytes(top_k, rest) as u64 };
-    (HEADER as u64).saturating_add(whole.saturating_mul(chunk_bytes(top_k, CHUNK) as u64)).saturating_add(tail)
+    (HEADER as u64)
+        .saturating_add(whole.saturating_mul(chunk_bytes(top_k, CHUNK) as u64))
+        .saturating_add(tail)
 }
 
 fn is_magnitude(bits: u16) -> bool {
@@ -117,7 +124,9 @@ impl Payload {
             bytes.extend_from_slice(&chunk.high.to_le_bytes());
             let (mut pending, mut bits) = (0u32, 0u32);
             for entry in &chunk.entries {
-                let code = u32::from(entry.index) | u32::from(entry.negative) << 12 | u32::from(entry.high) << 13;
+                let code = u32::from(entry.index)
+                    | u32::from(entry.negative) << 12
+                    | u32::from(entry.high) << 13;
                 pending |= code << bits;
                 bits = bits.saturating_add(ENTRY_BITS as u32);
                 while bits >= 8 {
@@ -133,8 +142,8 @@ impl Payload {
         bytes
     }
 
-    /// Reads a payload for a model of `values` parameters under a recipe that keeps `top_k`. Memory is bounded by the
-    /// caller's expectation, never by what the bytes say.
+    /// Reads a payload for a model of `values` parameters under a recipe that keeps `top_k`. Memory
+    /// is bounded by the caller's expectation, never by what the bytes say.
     pub fn decode(bytes: &[u8], top_k: u16, values: u64) -> Result<Self, InvalidPayload> {
         let (header, mut body) = bytes.split_at_checked(HEADER).ok_or(InvalidPayload::Length)?;
         if !header.starts_with(&MAGIC) {
@@ -149,7 +158,8 @@ impl Payload {
         }
         let mut chunks = Vec::with_capacity(values.div_ceil(CHUNK as u64) as usize);
         for len in chunk_lengths(values) {
-            let (chunk, rest) = body.split_at_checked(chunk_bytes(top_k, len)).ok_or(InvalidPayload::Length)?;
+            let (chunk, rest) =
+                body.split_at_checked(chunk_bytes(top_k, len)).ok_or(InvalidPayload::Length)?;
             chunks.push(decode_chunk(chunk, kept(top_k, len), len)?);
             body = rest;
         }
@@ -158,7 +168,9 @@ impl Payload {
 }
 
 fn decode_chunk(bytes: &[u8], count: usize, len: usize) -> Result<Chunk, InvalidPayload> {
-    let &[low0, low1, high0, high1, ref packed @ ..] = bytes else { return Err(InvalidPayload::Length) };
+    let &[low0, low1, high0, high1, ref packed @ ..] = bytes else {
+        return Err(InvalidPayload::Length);
+    };
     let (low, high) = (u16::from_le_bytes([low0, low1]), u16::from_le_bytes([high0, high1]));
     if !is_magnitude(low) || !is_magnitude(high) || low > high {
         return Err(InvalidPayload::Content);
@@ -176,7 +188,11 @@ fn decode_chunk(bytes: &[u8], count: usize, len: usize) -> Result<Chunk, Invalid
             return Err(InvalidPayload::Content);
         }
         next = index.saturating_add(1);
-        entries.push(Entry { index, negative: pending & 1 << 12 != 0, high: pending & 1 << 13 != 0 });
+        entries.push(Entry {
+            index,
+            negative: pending & 1 << 12 != 0,
+            high: pending & 1 << 13 != 0,
+        });
         pending >>= ENTRY_BITS;
         bits = bits.saturating_sub(ENTRY_BITS as u32);
     }
@@ -201,7 +217,11 @@ mod tests {
                 indices.sort_unstable();
                 let entries = indices
                     .into_iter()
-                    .map(|i| Entry { index: i as u16, negative: prf.below(2) == 1, high: prf.below(2) == 1 })
+                    .map(|i| Entry {
+                        index: i as u16,
+                        negative: prf.below(2) == 1,
+                        high: prf.below(2) == 1,
+                    })
                     .collect();
                 let low = prf.below(0x7f80) as u16;
                 Chunk { low, high: low + prf.below(0x7f80 - u32::from(low)) as u16, entries }
@@ -220,7 +240,10 @@ mod tests {
         let bytes = payload(64, 5_000, 1).encode();
         assert_eq!(Payload::decode(&bytes, 65, 5_000), Err(InvalidPayload::Shape));
         assert_eq!(Payload::decode(&bytes, 64, 5_001), Err(InvalidPayload::Shape));
-        assert_eq!(Payload::decode(&bytes[..bytes.len() - 1], 64, 5_000), Err(InvalidPayload::Length));
+        assert_eq!(
+            Payload::decode(&bytes[..bytes.len() - 1], 64, 5_000),
+            Err(InvalidPayload::Length)
+        );
         assert_eq!(Payload::decode(&[0; 40], 64, 5_000), Err(InvalidPayload::Magic));
         assert_eq!(Payload::decode(&[], 64, 5_000), Err(InvalidPayload::Length));
     }

@@ -46,8 +46,9 @@ impl Role {
         }
     }
 
-    /// Whether a bond of this size still lets it be exercised. For trainers that is nine tenths of the smallest bond, so that the small
-    /// penalties of a slow or interrupted machine do not put them out at once.
+    /// Whether a bond of this size still lets it be exercised. For trainers that is nine tenths of
+    /// the smallest bond, so that the small penalties of a slow or interrupted machine do not put
+    /// them out at once.
     pub const fn is_backed_by(self, bond: Balance) -> bool {
         let minimum = self.minimum_bond();
         let spare = if matches!(self, Self::Trainer) { minimum / 10 } else { 0 };
@@ -61,7 +62,18 @@ impl Role {
 }
 
 /// An internet address and port, in the peer's own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub enum Address {
     /// IPv4.
     #[codec(index = 0)]
@@ -93,7 +105,9 @@ impl From<Address> for SocketAddr {
 pub const MAX_ADDRESSES: u32 = 4;
 
 /// Where a peer serves blobs.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Endpoint {
     /// Its Ed25519 public key, which connections are authenticated by.
     pub id: [u8; 32],

@@ -1,6 +1,7 @@
 //! The pseudo-random function behind every draw of the protocol.
 //!
-//! BLAKE3 in extendable-output mode, keyed by context: the same integers on any machine, with no state to keep.
+//! BLAKE3 in extendable-output mode, keyed by context: the same integers on any machine, with no
+//! state to keep.
 
 use crate::Hash;
 use alloc::vec::Vec;
@@ -12,7 +13,8 @@ pub struct Prf {
 }
 
 impl Prf {
-    /// The stream of `domain` keyed by `seed` over `inputs`; each input is length-prefixed, so no two lists collide.
+    /// The stream of `domain` keyed by `seed` over `inputs`; each input is length-prefixed, so no
+    /// two lists collide.
     pub fn new(domain: &str, seed: &Hash, inputs: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(seed);
         for input in core::iter::once(&domain.as_bytes()).chain(inputs) {
@@ -93,7 +95,8 @@ mod tests {
 
     #[test]
     fn draws_are_uniform() {
-        // Chi-squared with 9 degrees of freedom; 27.9 is its 0.999 quantile, and the stream is fixed.
+        // Chi-squared with 9 degrees of freedom; 27.9 is its 0.999 quantile, and the stream is
+        // fixed.
         let mut prf = Prf::new("uniform", &[7; 32], &[]);
         let mut counts = [0u32; 10];
         for _ in 0..10_000 {
@@ -105,8 +108,9 @@ mod tests {
 
     #[test]
     fn wide_draws_are_uniform_too() {
-        // Three quarters of the range: taking the remainder without rejection would draw the lowest third twice as often as it
-        // should be. Chi-squared with 2 degrees of freedom; 13.8 is its 0.999 quantile.
+        // Three quarters of the range: taking the remainder without rejection would draw the lowest
+        // third twice as often as it should be. Chi-squared with 2 degrees of freedom; 13.8 is its
+        // 0.999 quantile.
         let third = 1u128 << 126;
         let mut prf = Prf::new("uniform", &[8; 32], &[]);
         let mut counts = [0u32; 3];
@@ -120,7 +124,10 @@ mod tests {
     #[test]
     fn there_is_one_number_below_one() {
         let mut prf = Prf::new("t", &[0; 32], &[]);
-        assert_eq!((prf.below(0), prf.below(1), prf.below_u128(0), prf.below_u128(1)), (0, 0, 0, 0));
+        assert_eq!(
+            (prf.below(0), prf.below(1), prf.below_u128(0), prf.below_u128(1)),
+            (0, 0, 0, 0)
+        );
         let reached: std::collections::BTreeSet<_> = (0..100).map(|_| prf.below_u128(3)).collect();
         assert_eq!(reached.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }

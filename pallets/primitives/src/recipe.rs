@@ -14,7 +14,8 @@ pub type Nano = u64;
 /// One, as [`Nano`].
 pub const BILLION: Nano = 1_000_000_000;
 
-/// The class of a trainer's machine. Every tier trains the same model; only batch parameters differ.
+/// The class of a trainer's machine. Every tier trains the same model; only batch parameters
+/// differ.
 #[derive(
     Clone,
     Copy,
@@ -56,7 +57,18 @@ impl Tier {
 
 /// Batch parameters of one tier.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct TierParameters {
     /// Sequences in a micro-batch.
@@ -83,7 +95,18 @@ impl TierParameters {
 
 /// AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct AdamW {
     /// Decay of the first moment.
@@ -96,9 +119,21 @@ pub struct AdamW {
     pub weight_decay: Ppm,
 }
 
-/// The inner learning rate: linear warm-up over a trainer's own steps, then linear decay over the model's tokens.
+/// The inner learning rate: linear warm-up over a trainer's own steps, then linear decay over the
+/// model's tokens.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Schedule {
     /// The largest rate.
@@ -112,10 +147,14 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The rate of a trainer's step `step` (from 0, over all its leases) on a head of `head_tokens` tokens.
+    /// The rate of a trainer's step `step` (from 0, over all its leases) on a head of `head_tokens`
+    /// tokens.
     pub fn rate(&self, step: u64, head_tokens: u64) -> Nano {
-        let warm =
-            if self.warmup_steps == 0 { u64::from(MILLION) } else { ratio(step.saturating_add(1), u64::from(self.warmup_steps)) };
+        let warm = if self.warmup_steps == 0 {
+            u64::from(MILLION)
+        } else {
+            ratio(step.saturating_add(1), u64::from(self.warmup_steps))
+        };
         let decayed = if self.decay_tokens == 0 {
             u64::from(MILLION)
         } else {
@@ -128,20 +167,37 @@ impl Schedule {
 
 /// `part / whole` in millionths, at most one.
 fn ratio(part: u64, whole: u64) -> u64 {
-    let scaled = u128::from(part).saturating_mul(u128::from(MILLION)).checked_div(u128::from(whole)).unwrap_or(0);
+    let scaled = u128::from(part)
+        .saturating_mul(u128::from(MILLION))
+        .checked_div(u128::from(whole))
+        .unwrap_or(0);
     u64::try_from(scaled).unwrap_or(u64::MAX).min(u64::from(MILLION))
 }
 
 /// `value · share` for a share in millionths.
 fn ppm_of(value: u64, share: u64) -> u64 {
-    let product = u128::from(value).saturating_mul(u128::from(share)).checked_div(u128::from(MILLION)).unwrap_or(0);
+    let product = u128::from(value)
+        .saturating_mul(u128::from(share))
+        .checked_div(u128::from(MILLION))
+        .unwrap_or(0);
     u64::try_from(product).unwrap_or(u64::MAX)
 }
 
-/// How an update is compressed: per chunk, the largest values by magnitude, two bits each, the rest fed back
-/// (error feedback: Karimireddy et al. 2019, arXiv 1901.09847).
+/// How an update is compressed: per chunk, the largest values by magnitude, two bits each, the rest
+/// fed back (error feedback: Karimireddy et al. 2019, arXiv 1901.09847).
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Compression {
     /// Values kept of each chunk of [`crate::payload::CHUNK`].
@@ -152,7 +208,18 @@ pub struct Compression {
 
 /// Which replays count as equal.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Numerics {
@@ -162,19 +229,34 @@ pub enum Numerics {
     /// Within a distance, so that any fast kernel may be used: [`crate::sketch`].
     #[codec(index = 1)]
     Native {
-        /// How far the claimed end of a segment may lie from the replayed one, in every group of values: the L2 norm of the
-        /// difference over that of the replayed change. [`MIN_TOLERANCE`] to [`MAX_TOLERANCE`].
+        /// How far the claimed end of a segment may lie from the replayed one, in every group of
+        /// values: the L2 norm of the difference over that of the replayed change.
+        /// [`MIN_TOLERANCE`] to [`MAX_TOLERANCE`].
         tolerance: Ppm,
     },
 }
 
-/// The smallest tolerance: well above what the rounding of a [sketch](crate::sketch::Sketch) can cause.
+/// The smallest tolerance: well above what the rounding of a [sketch](crate::sketch::Sketch) can
+/// cause.
 pub const MIN_TOLERANCE: Ppm = 1_000;
 /// The largest tolerance: a segment must at least point where its replay does.
 pub const MAX_TOLERANCE: Ppm = 100_000;
 
-/// Everything needed to replay a training step. Changed only by governance, effective at the next round.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize)]
+/// Everything needed to replay a training step. Changed only by governance, effective at the next
+/// round.
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
 pub struct Recipe {
     /// The architecture.
     pub model: ModelSpec,
@@ -184,11 +266,13 @@ pub struct Recipe {
     /// Seed of the initial parameters.
     #[serde(with = "crate::hex_hash")]
     pub seed: Hash,
-    /// BLAKE3 of the parameters that training starts from instead, where they come from elsewhere; members send them to each other.
+    /// BLAKE3 of the parameters that training starts from instead, where they come from elsewhere;
+    /// members send them to each other.
     #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<Hash>,
-    /// The rewrite that leads to the architecture from that of the recipe before; none for a network's first. It is carried out once, by
-    /// the first head of this architecture: see [`Self::rewrite_from`]. Later recipes may keep it or leave it out.
+    /// The rewrite that leads to the architecture from that of the recipe before; none for a
+    /// network's first. It is carried out once, by the first head of this architecture: see
+    /// [`Self::rewrite_from`]. Later recipes may keep it or leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
     /// Tokens of a training sequence.
@@ -218,9 +302,11 @@ pub struct Recipe {
 pub enum InvalidRecipe {
     /// The model's specification.
     Model(crate::model::InvalidSpec),
-    /// Sequence length zero, longer than the context, or a shard that is not a whole number of sequences.
+    /// Sequence length zero, longer than the context, or a shard that is not a whole number of
+    /// sequences.
     Sequence,
-    /// A tier with a size of zero, steps that are not whole segments, or more data than a lease can hold.
+    /// A tier with a size of zero, steps that are not whole segments, or more data than a lease can
+    /// hold.
     Tier,
     /// A constant of the optimiser, the schedule or the compression out of its range.
     Constant,
@@ -248,7 +334,8 @@ impl core::error::Error for InvalidRecipe {}
 /// Why a recipe cannot go on from the model of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidSuccessor {
-    /// The tokenizer, the seed, the parameters to start from or the size of shards differ, or the architecture without a rewrite.
+    /// The tokenizer, the seed, the parameters to start from or the size of shards differ, or the
+    /// architecture without a rewrite.
     Fixed,
     /// The rewrite does not fit the architecture before.
     Rewrite(InvalidRewrite),
@@ -271,11 +358,13 @@ impl core::fmt::Display for InvalidSuccessor {
 impl core::error::Error for InvalidSuccessor {}
 
 impl Recipe {
-    /// The rewrite by which a head of this recipe comes about from one of the recipe `before`; none where the architecture stays, whatever
-    /// rewrite the recipe names then. Since every rewrite changes the architecture, none is carried out twice, and two recipes in a
-    /// row always tell whether one is.
+    /// The rewrite by which a head of this recipe comes about from one of the recipe `before`; none
+    /// where the architecture stays, whatever rewrite the recipe names then. Since every rewrite
+    /// changes the architecture, none is carried out twice, and two recipes in a row always tell
+    /// whether one is.
     pub fn rewrite_from(&self, before: &Self) -> Result<Option<Rewrite>, InvalidSuccessor> {
-        let fixed = |recipe: &Self| (recipe.tokenizer, recipe.seed, recipe.pretrained, recipe.shard_tokens);
+        let fixed =
+            |recipe: &Self| (recipe.tokenizer, recipe.seed, recipe.pretrained, recipe.shard_tokens);
         if fixed(self) != fixed(before) {
             return Err(InvalidSuccessor::Fixed);
         }
@@ -324,7 +413,9 @@ impl Recipe {
 
     /// Tokens trained on by `steps` steps of `tier`.
     pub fn tokens(&self, tier: Tier, steps: u16) -> u64 {
-        u64::from(self.tier(tier).sequences_per_step()).saturating_mul(u64::from(steps)).saturating_mul(u64::from(self.sequence))
+        u64::from(self.tier(tier).sequences_per_step())
+            .saturating_mul(u64::from(steps))
+            .saturating_mul(u64::from(self.sequence))
     }
 
     /// Checks every constant against its range and the others: whether a network can train by it.
@@ -332,7 +423,10 @@ impl Recipe {
         self.model.validate().map_err(InvalidRecipe::Model)?;
         let sequence = u32::from(self.sequence);
         let whole = self.shard_tokens.checked_rem(sequence) == Some(0) && self.shard_tokens > 0;
-        if sequence > self.model.context || !whole || self.shard_tokens > crate::data::MAX_SHARD_TOKENS {
+        if sequence > self.model.context
+            || !whole
+            || self.shard_tokens > crate::data::MAX_SHARD_TOKENS
+        {
             return Err(InvalidRecipe::Sequence);
         }
         if self.segments == 0 || u32::from(self.segments) > crate::MAX_SEGMENTS {
@@ -340,7 +434,10 @@ impl Recipe {
         }
         for tier in Tier::ALL {
             let sizes = self.tier(tier);
-            let positive = sizes.micro_batch > 0 && sizes.accumulation > 0 && sizes.inner_steps > 0 && sizes.cadence > 0;
+            let positive = sizes.micro_batch > 0
+                && sizes.accumulation > 0
+                && sizes.inner_steps > 0
+                && sizes.cadence > 0;
             let segmented = sizes.inner_steps.checked_rem(self.segments) == Some(0);
             let shards = self.shards_per_lease(tier);
             if !positive || !segmented || shards == 0 || shards > crate::MAX_LEASE_SHARDS {
@@ -366,7 +463,9 @@ impl Recipe {
             return Err(InvalidRecipe::Constant);
         }
         match self.numerics {
-            Numerics::Native { tolerance } if !(MIN_TOLERANCE..=MAX_TOLERANCE).contains(&tolerance) => {
+            Numerics::Native { tolerance }
+                if !(MIN_TOLERANCE..=MAX_TOLERANCE).contains(&tolerance) =>
+            {
                 Err(InvalidRecipe::Tolerance)
             }
             _ => Ok(()),
@@ -391,7 +490,12 @@ pub(crate) mod tests {
             shard_tokens: 4_096,
             tiers: [tier; 4],
             optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-            schedule: Schedule { peak: 1_000_000, warmup_steps: 20, decay_tokens: 0, floor: 100_000 },
+            schedule: Schedule {
+                peak: 1_000_000,
+                warmup_steps: 20,
+                decay_tokens: 0,
+                floor: 100_000,
+            },
             gradient_clip: MILLION,
             outer_rate: MILLION,
             compression: Compression { top_k: 256, feedback: 950_000 },
@@ -426,8 +530,14 @@ pub(crate) mod tests {
         check(|r| r.optimiser.beta2 = MILLION, InvalidRecipe::Constant);
         check(|r| r.compression.top_k = 4_097, InvalidRecipe::Constant);
         check(|r| r.schedule.peak = BILLION, InvalidRecipe::Constant);
-        check(|r| r.numerics = Numerics::Native { tolerance: MIN_TOLERANCE - 1 }, InvalidRecipe::Tolerance);
-        check(|r| r.numerics = Numerics::Native { tolerance: MAX_TOLERANCE + 1 }, InvalidRecipe::Tolerance);
+        check(
+            |r| r.numerics = Numerics::Native { tolerance: MIN_TOLERANCE - 1 },
+            InvalidRecipe::Tolerance,
+        );
+        check(
+            |r| r.numerics = Numerics::Native { tolerance: MAX_TOLERANCE + 1 },
+            InvalidRecipe::Tolerance,
+        );
     }
 
     #[test]
@@ -435,16 +545,25 @@ pub(crate) mod tests {
         let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..recipe() };
         assert_eq!(recipe.validate(), Ok(()));
         assert_eq!(recipe.numerics.encode(), [1, 0xe8, 3, 0, 0]);
-        assert_eq!(Numerics::Exact.encode(), [0], "what was encoded before there was another profile stays readable");
+        assert_eq!(
+            Numerics::Exact.encode(),
+            [0],
+            "what was encoded before there was another profile stays readable"
+        );
     }
 
     #[test]
     fn a_rewrite_is_carried_out_where_the_architecture_changes_and_nowhere_else() {
         let (before, insert) = (recipe(), Rewrite::InsertBlock { at: 1 });
-        let after = Recipe { model: insert.apply(&before.model).unwrap(), rewrite: Some(insert), ..before.clone() };
+        let after = Recipe {
+            model: insert.apply(&before.model).unwrap(),
+            rewrite: Some(insert),
+            ..before.clone()
+        };
         assert_eq!(after.rewrite_from(&before), Ok(Some(insert)));
         assert_eq!(after.rewrite_from(&after), Ok(None));
-        // Kept or left out, it is not carried out again; a second block of the same place is another model.
+        // Kept or left out, it is not carried out again; a second block of the same place is
+        // another model.
         let tuned = Recipe { outer_rate: 5, ..after.clone() };
         let dropped = Recipe { rewrite: None, ..after.clone() };
         for (recipe, before) in [(&tuned, &after), (&dropped, &after), (&tuned, &dropped)] {
@@ -457,7 +576,10 @@ pub(crate) mod tests {
         assert_eq!(again.rewrite_from(&before), Err(InvalidSuccessor::OtherModel));
         assert_eq!(before.rewrite_from(&after), Err(InvalidSuccessor::Fixed));
         let misfit = Recipe { rewrite: Some(Rewrite::SplitExpert { expert: 0 }), ..after.clone() };
-        assert_eq!(misfit.rewrite_from(&before), Err(InvalidSuccessor::Rewrite(InvalidRewrite::NoExperts)));
+        assert_eq!(
+            misfit.rewrite_from(&before),
+            Err(InvalidSuccessor::Rewrite(InvalidRewrite::NoExperts))
+        );
         for other in [
             Recipe { tokenizer: [9; 32], ..after.clone() },
             Recipe { seed: [9; 32], ..after.clone() },
@@ -483,7 +605,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_rate_warms_up_and_decays() {
-        let schedule = Schedule { peak: 1_000_000, warmup_steps: 10, decay_tokens: 1_000, floor: 100_000 };
+        let schedule =
+            Schedule { peak: 1_000_000, warmup_steps: 10, decay_tokens: 1_000, floor: 100_000 };
         assert_eq!(schedule.rate(0, 0), 100_000);
         assert_eq!(schedule.rate(9, 0), 1_000_000);
         assert_eq!(schedule.rate(99, 500), 550_000);

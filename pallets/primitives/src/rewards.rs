@@ -8,7 +8,18 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
 
 /// How much a round that moved the head emits.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Emission {
     /// Of the first rounds.
@@ -25,12 +36,30 @@ pub struct Emission {
 
 impl Default for Emission {
     fn default() -> Self {
-        Self { initial: 100 * POL, halving: 100_000, trainers: 700_000, validators: 180_000, providers: 70_000 }
+        Self {
+            initial: 100 * POL,
+            halving: 100_000,
+            trainers: 700_000,
+            validators: 180_000,
+            providers: 70_000,
+        }
     }
 }
 
 /// One round's emission, split.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Shares {
     /// For trainers, by score.
     pub trainers: Balance,
@@ -45,13 +74,28 @@ pub struct Shares {
 impl Shares {
     /// Their sum.
     pub fn total(&self) -> Balance {
-        self.trainers.saturating_add(self.validators).saturating_add(self.providers).saturating_add(self.treasury)
+        self.trainers
+            .saturating_add(self.validators)
+            .saturating_add(self.providers)
+            .saturating_add(self.treasury)
     }
 }
 
-/// A sum that many share by weight. Whoever comes takes its share of what is left, so that nothing remains in the end and
-/// nobody has to be counted up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// A sum that many share by weight. Whoever comes takes its share of what is left, so that nothing
+/// remains in the end and nobody has to be counted up.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Pot {
     /// What has not been taken.
     pub left: Balance,
@@ -66,7 +110,8 @@ impl Pot {
         if weight == 0 {
             return 0;
         }
-        multiply_by_rational_with_rounding(self.left, weight, self.weight, Rounding::Down).unwrap_or(0)
+        multiply_by_rational_with_rounding(self.left, weight, self.weight, Rounding::Down)
+            .unwrap_or(0)
     }
 
     /// Takes the share of `weight`.
@@ -78,8 +123,21 @@ impl Pot {
     }
 }
 
-/// A round's emission while it waits for its updates to be settled, and then for those who earned it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// A round's emission while it waits for its updates to be settled, and then for those who earned
+/// it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct RoundPool {
     /// Updates of the round that are not settled. Nothing is paid before all are.
     pub unsettled: u32,
@@ -92,7 +150,19 @@ pub struct RoundPool {
 }
 
 /// What an account earned in a round: its weights in the pots of [`RoundPool`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Earned {
     /// As a trainer.
     pub training: u128,
@@ -146,13 +216,15 @@ impl RoundPool {
 
     /// Whether every update is settled and nobody has a share left to take.
     pub fn is_done(&self) -> bool {
-        self.unsettled == 0 && [self.trainers, self.validators, self.providers].iter().all(|pot| pot.weight == 0)
+        self.unsettled == 0
+            && [self.trainers, self.validators, self.providers].iter().all(|pot| pot.weight == 0)
     }
 
     /// What `earned` would get now.
     pub fn share(&self, earned: &Earned) -> Balance {
         let Earned { training, seats, shards } = *earned;
-        let (training, seats) = (self.trainers.share(training), self.validators.share(seats.into()));
+        let (training, seats) =
+            (self.trainers.share(training), self.validators.share(seats.into()));
         training.saturating_add(seats).saturating_add(self.providers.share(shards.into()))
     }
 
@@ -215,9 +287,13 @@ impl Emission {
     pub fn of(&self, round: RoundNumber) -> Shares {
         let halvings = round.checked_div(self.halving).unwrap_or(0);
         let total = self.initial.checked_shr(halvings).unwrap_or(0);
-        let part = |share: Ppm| total.saturating_mul(share.into()).checked_div(MILLION.into()).unwrap_or(0);
-        let (trainers, validators, providers) = (part(self.trainers), part(self.validators), part(self.providers));
-        let treasury = total.saturating_sub(trainers).saturating_sub(validators).saturating_sub(providers);
+        let part = |share: Ppm| {
+            total.saturating_mul(share.into()).checked_div(MILLION.into()).unwrap_or(0)
+        };
+        let (trainers, validators, providers) =
+            (part(self.trainers), part(self.validators), part(self.providers));
+        let treasury =
+            total.saturating_sub(trainers).saturating_sub(validators).saturating_sub(providers);
         Shares { trainers, validators, providers, treasury }
     }
 }
@@ -310,7 +386,8 @@ mod tests {
 
     /// The numbers below `count` in an order fixed by `seed`.
     fn shuffled(count: usize, seed: u64) -> Vec<usize> {
-        let order = crate::prf::Prf::new("order", &[0; 32], &[&seed.to_le_bytes()]).permutation(count as u32);
+        let order = crate::prf::Prf::new("order", &[0; 32], &[&seed.to_le_bytes()])
+            .permutation(count as u32);
         order.into_iter().map(|at| at as usize).collect()
     }
 
@@ -321,7 +398,11 @@ mod tests {
         assert_eq!((pot.take(1), pot.take(1), pot.take(2)), (25, 25, 50));
         assert_eq!(Pot { left: 100, weight: 0 }.take(1), 0);
         let largest = Pot { left: Balance::MAX, weight: u128::MAX };
-        assert_eq!(largest.share(u128::MAX / 2), Balance::MAX / 2, "products of large numbers do not overflow");
+        assert_eq!(
+            largest.share(u128::MAX / 2),
+            Balance::MAX / 2,
+            "products of large numbers do not overflow"
+        );
     }
 
     #[test]
@@ -334,20 +415,33 @@ mod tests {
             Earned { shards: 5, ..Default::default() },
         );
         [trainer, validator, validator, provider].iter().for_each(|earned| pool.add(earned));
-        assert_eq!((pool.share(&trainer), pool.share(&validator), pool.share(&provider)), (700, 90, 70));
-        assert_eq!(trainer.plus(&validator).plus(&provider), Earned { training: 9, seats: 2, shards: 5 });
+        assert_eq!(
+            (pool.share(&trainer), pool.share(&validator), pool.share(&provider)),
+            (700, 90, 70)
+        );
+        assert_eq!(
+            trainer.plus(&validator).plus(&provider),
+            Earned { training: 9, seats: 2, shards: 5 }
+        );
         assert_eq!(pool.share(&trainer.plus(&validator).plus(&provider)), 860);
         pool.unsettled = 0;
         pool.remove(&trainer);
         assert_eq!(pool.take_unearned(), 700, "nobody earned the trainers' part any more");
         assert_eq!((pool.left(), pool.is_done()), (250, false));
-        assert_eq!((pool.take(&validator), pool.take(&provider), pool.take(&validator)), (90, 70, 90));
+        assert_eq!(
+            (pool.take(&validator), pool.take(&provider), pool.take(&validator)),
+            (90, 70, 90)
+        );
         assert!(pool.is_done());
         assert!(!RoundPool::new(&shares, 1).is_done(), "an update is not settled");
     }
 
     #[test]
     fn a_pool_is_small() {
-        assert!(RoundPool::max_encoded_len() <= 128 && Earned::max_encoded_len() <= 32 && Books::max_encoded_len() <= 80);
+        assert!(
+            RoundPool::max_encoded_len() <= 128
+                && Earned::max_encoded_len() <= 32
+                && Books::max_encoded_len() <= 80
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Changes of an architecture that keep what a model computes.
 //!
-//! A [`Rewrite`] says what becomes of the [`ModelSpec`]; what becomes of the parameters follows from it alone, so that every peer
-//! that knows the rewrite arrives at the same model. What is new draws its values from a stream keyed by [`Rewrite::key`].
+//! A [`Rewrite`] says what becomes of the [`ModelSpec`]; what becomes of the parameters follows
+//! from it alone, so that every peer that knows the rewrite arrives at the same model. What is new
+//! draws its values from a stream keyed by [`Rewrite::key`].
 
 use crate::{
     Hash,
@@ -16,29 +17,40 @@ pub const EXPERT_NAMES: [&str; 5] = ["language", "mathematics", "code", "reasoni
 
 /// A change of a model, the same in every block.
 ///
-/// After each, a model computes what it computed before, but for rounding; [`PruneExpert`](Self::PruneExpert) does so for tokens that
-/// did not go to the expert.
+/// After each, a model computes what it computed before, but for rounding;
+/// [`PruneExpert`](Self::PruneExpert) does so for tokens that did not go to the expert.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Rewrite {
-    /// Makes equal copies of each feed-forward part experts, with a router that starts small (Komatsuzaki et al. 2022, "Sparse
-    /// Upcycling").
+    /// Makes equal copies of each feed-forward part experts, with a router that starts small
+    /// (Komatsuzaki et al. 2022, "Sparse Upcycling").
     #[codec(index = 0)]
     Upcycle {
         /// The experts.
         experts: Experts,
     },
-    /// Adds a copy of an expert whose router starts anew, so that it attracts tokens of its own. No token goes to it at first; its
-    /// bias grows with training until some do.
+    /// Adds a copy of an expert whose router starts anew, so that it attracts tokens of its own. No
+    /// token goes to it at first; its bias grows with training until some do.
     #[codec(index = 1)]
     AddExpert {
         /// The expert to copy.
         like: u8,
     },
-    /// Adds a copy of an expert with a copy of its router, so that the two share what the one attracted. No token goes to the copy at
-    /// first; its bias grows with training until some do.
+    /// Adds a copy of an expert with a copy of its router, so that the two share what the one
+    /// attracted. No token goes to the copy at first; its bias grows with training until some do.
     #[codec(index = 2)]
     SplitExpert {
         /// The expert to split.
@@ -50,14 +62,15 @@ pub enum Rewrite {
         /// The expert.
         expert: u8,
     },
-    /// Inserts a block that adds nothing to the residual stream until it learns to: its output projections are zero.
+    /// Inserts a block that adds nothing to the residual stream until it learns to: its output
+    /// projections are zero.
     #[codec(index = 4)]
     InsertBlock {
         /// Blocks before it.
         at: u16,
     },
-    /// Widens the hidden layer of each feed-forward part by units that add nothing until they learn to: their rows of the output
-    /// projection are zero (after Chen et al. 2015, "Net2Net").
+    /// Widens the hidden layer of each feed-forward part by units that add nothing until they learn
+    /// to: their rows of the output projection are zero (after Chen et al. 2015, "Net2Net").
     #[codec(index = 5)]
     Widen {
         /// The width it grows to.
@@ -116,10 +129,15 @@ impl Rewrite {
             if present >= experts.count {
                 return Err(InvalidRewrite::NoSuchExpert);
             }
-            Ok(ModelSpec { experts: Some(Experts { count: experts.count.saturating_add(1), ..experts }), ..*spec })
+            Ok(ModelSpec {
+                experts: Some(Experts { count: experts.count.saturating_add(1), ..experts }),
+                ..*spec
+            })
         };
         let next = match *self {
-            Self::Upcycle { .. } if spec.experts.is_some() => return Err(InvalidRewrite::HasExperts),
+            Self::Upcycle { .. } if spec.experts.is_some() => {
+                return Err(InvalidRewrite::HasExperts);
+            }
             Self::Upcycle { experts } => ModelSpec { experts: Some(experts), ..*spec },
             Self::AddExpert { like } => one_more(like)?,
             Self::SplitExpert { expert } => one_more(expert)?,
@@ -128,10 +146,15 @@ impl Rewrite {
                 if expert >= experts.count {
                     return Err(InvalidRewrite::NoSuchExpert);
                 }
-                ModelSpec { experts: Some(Experts { count: experts.count.saturating_sub(1), ..experts }), ..*spec }
+                ModelSpec {
+                    experts: Some(Experts { count: experts.count.saturating_sub(1), ..experts }),
+                    ..*spec
+                }
             }
             Self::InsertBlock { at } => with_block(spec, at)?,
-            Self::Widen { feed_forward } if feed_forward <= spec.feed_forward => return Err(InvalidRewrite::NotWider),
+            Self::Widen { feed_forward } if feed_forward <= spec.feed_forward => {
+                return Err(InvalidRewrite::NotWider);
+            }
             Self::Widen { feed_forward } => ModelSpec { feed_forward, ..*spec },
         };
         next.validate()?;
@@ -156,11 +179,16 @@ fn with_block(spec: &ModelSpec, at: u16) -> Result<ModelSpec, InvalidRewrite> {
     let mind = Mind { second_pass: mind.second_pass.saturating_add(runs_again.into()), ..mind };
     let local = match spec.local {
         Some(local) if at < spec.layers => {
-            // All other blocks keep their windows, and the new one has that of the block whose place it takes.
-            let period = u8::try_from(layers).ok().filter(|&period| period <= 64).ok_or(InvalidRewrite::Pattern)?;
+            // All other blocks keep their windows, and the new one has that of the block whose
+            // place it takes.
+            let period = u8::try_from(layers)
+                .ok()
+                .filter(|&period| period <= 64)
+                .ok_or(InvalidRewrite::Pattern)?;
             let before = |block: u16| if block > at { block.saturating_sub(1) } else { block };
             let bits = (0..layers).filter(|&block| spec.window(before(block)).is_some());
-            let layers = bits.fold(0u64, |bits, block| bits | 1u64.checked_shl(block.into()).unwrap_or(0));
+            let layers =
+                bits.fold(0u64, |bits, block| bits | 1u64.checked_shl(block.into()).unwrap_or(0));
             // A pattern that touches none of the blocks is no pattern.
             (layers > 0).then_some(Local { period, layers, ..local })
         }
@@ -186,13 +214,22 @@ mod tests {
     fn each_rewrite_changes_what_it_says() {
         let upcycled = Rewrite::Upcycle { experts: Experts::new(5, 2) }.apply(&dense());
         assert_eq!(upcycled, Ok(experts()));
-        let count =
-            |rewrite: Rewrite| rewrite.apply(&experts()).map(|spec| (spec.experts.unwrap().count, spec.experts.unwrap().active));
+        let count = |rewrite: Rewrite| {
+            rewrite
+                .apply(&experts())
+                .map(|spec| (spec.experts.unwrap().count, spec.experts.unwrap().active))
+        };
         assert_eq!(count(Rewrite::AddExpert { like: 4 }), Ok((6, 2)));
         assert_eq!(count(Rewrite::SplitExpert { expert: 0 }), Ok((6, 2)));
         assert_eq!(count(Rewrite::PruneExpert { expert: 4 }), Ok((4, 2)));
-        assert_eq!(Rewrite::InsertBlock { at: 3 }.apply(&dense()), Ok(ModelSpec { layers: 4, ..dense() }));
-        assert_eq!(Rewrite::Widen { feed_forward: 25 }.apply(&dense()), Ok(ModelSpec { feed_forward: 25, ..dense() }));
+        assert_eq!(
+            Rewrite::InsertBlock { at: 3 }.apply(&dense()),
+            Ok(ModelSpec { layers: 4, ..dense() })
+        );
+        assert_eq!(
+            Rewrite::Widen { feed_forward: 25 }.apply(&dense()),
+            Ok(ModelSpec { feed_forward: 25, ..dense() })
+        );
     }
 
     #[test]
@@ -200,26 +237,47 @@ mod tests {
         use InvalidRewrite::*;
         let upcycle = Rewrite::Upcycle { experts: Experts::new(5, 2) };
         assert_eq!(upcycle.apply(&experts()), Err(HasExperts));
-        assert_eq!(Rewrite::Upcycle { experts: Experts::new(1, 1) }.apply(&dense()), Err(Spec(InvalidSpec::Experts)));
-        for rewrite in [Rewrite::AddExpert { like: 5 }, Rewrite::SplitExpert { expert: 5 }, Rewrite::PruneExpert { expert: 5 }] {
+        assert_eq!(
+            Rewrite::Upcycle { experts: Experts::new(1, 1) }.apply(&dense()),
+            Err(Spec(InvalidSpec::Experts))
+        );
+        for rewrite in [
+            Rewrite::AddExpert { like: 5 },
+            Rewrite::SplitExpert { expert: 5 },
+            Rewrite::PruneExpert { expert: 5 },
+        ] {
             assert_eq!(rewrite.apply(&experts()), Err(NoSuchExpert));
             assert_eq!(rewrite.apply(&dense()), Err(NoExperts));
         }
         let all_active = ModelSpec { experts: Some(Experts::new(3, 3)), ..dense() };
-        assert_eq!(Rewrite::PruneExpert { expert: 0 }.apply(&all_active), Err(Spec(InvalidSpec::Experts)));
+        assert_eq!(
+            Rewrite::PruneExpert { expert: 0 }.apply(&all_active),
+            Err(Spec(InvalidSpec::Experts))
+        );
         let full = ModelSpec { experts: Some(Experts::new(Experts::MOST, 2)), ..dense() };
         assert_eq!(Rewrite::AddExpert { like: 0 }.apply(&full), Err(Spec(InvalidSpec::Experts)));
         assert_eq!(Rewrite::InsertBlock { at: 4 }.apply(&dense()), Err(NoSuchPlace));
         assert_eq!(Rewrite::Widen { feed_forward: 24 }.apply(&dense()), Err(NotWider));
-        assert_eq!(Rewrite::Widen { feed_forward: u32::MAX }.apply(&dense()), Err(Spec(InvalidSpec::TooLarge)));
-        assert_eq!(Rewrite::InsertBlock { at: 0 }.apply(&ModelSpec { width: 0, ..dense() }), Err(Spec(InvalidSpec::Zero)));
+        assert_eq!(
+            Rewrite::Widen { feed_forward: u32::MAX }.apply(&dense()),
+            Err(Spec(InvalidSpec::TooLarge))
+        );
+        assert_eq!(
+            Rewrite::InsertBlock { at: 0 }.apply(&ModelSpec { width: 0, ..dense() }),
+            Err(Spec(InvalidSpec::Zero))
+        );
     }
 
     #[test]
     fn draws_differ_between_rewrites_and_models() {
         let (add, widen) = (Rewrite::AddExpert { like: 0 }, Rewrite::Widen { feed_forward: 30 });
         let grown = add.apply(&experts()).unwrap();
-        let keys = [add.key(&experts()), widen.key(&experts()), add.key(&grown), Rewrite::AddExpert { like: 1 }.key(&experts())];
+        let keys = [
+            add.key(&experts()),
+            widen.key(&experts()),
+            add.key(&grown),
+            Rewrite::AddExpert { like: 1 }.key(&experts()),
+        ];
         assert_eq!(keys.into_iter().collect::<alloc::collections::BTreeSet<_>>().len(), 4);
     }
 

@@ -1,7 +1,7 @@
 //! Phases of a round, and when they end.
 //!
-//! The chain calls [`Round::step`] once a block; everything it decides from is in the two arguments, so the same
-//! function drives simulations of thousands of trainers.
+//! The chain calls [`Round::step`] once a block; everything it decides from is in the two
+//! arguments, so the same function drives simulations of thousands of trainers.
 
 use crate::{Balance, Hash, RoundNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -46,7 +46,18 @@ pub enum Phase {
 
 /// Lengths in blocks. They are limits: a phase ends as soon as everybody it waits for is done.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct RoundConfig {
     /// From the first lease of a round until joining closes.
@@ -57,7 +68,8 @@ pub struct RoundConfig {
     pub reveal: BlockNumber,
     /// Time to agree on the next head.
     pub attest: BlockNumber,
-    /// Time the lead validator has before the next one may propose; also the pause before round zero opens again.
+    /// Time the lead validator has before the next one may propose; also the pause before round
+    /// zero opens again.
     pub lead: BlockNumber,
     /// Attest phases a validator may miss in a row before anybody may chill it.
     pub missed: u32,
@@ -81,7 +93,18 @@ impl Default for RoundConfig {
 
 /// The round under way.
 #[derive(
-    Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Round {
     /// Its number. Void rounds have one too.
@@ -113,7 +136,18 @@ pub struct Round {
 }
 
 /// What a block changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub enum Step {
     /// Nothing.
     Stay,
@@ -138,7 +172,8 @@ impl Round {
         }
     }
 
-    /// Notes a lease that is due in a later round: this one must then end even if nobody works for it.
+    /// Notes a lease that is due in a later round: this one must then end even if nobody works for
+    /// it.
     pub fn lease_later(&mut self, config: &RoundConfig, now: BlockNumber) {
         if self.deadline.is_none() {
             self.deadline = Some(now.saturating_add(config.train));
@@ -170,7 +205,8 @@ impl Round {
         }
     }
 
-    /// Whether it attests a model that nothing was trained for: a network's first, or a rewritten one.
+    /// Whether it attests a model that nothing was trained for: a network's first, or a rewritten
+    /// one.
     pub fn attests_only(&self) -> bool {
         self.phase == Phase::Attest && self.revealed == 0
     }
@@ -244,9 +280,12 @@ mod tests {
 
     #[test]
     fn a_round_that_trains_attests_what_was_revealed() {
-        for (phase, revealed, only) in
-            [(Phase::Attest, 0, true), (Phase::Attest, 1, false), (Phase::Train, 0, false), (Phase::Idle, 0, false)]
-        {
+        for (phase, revealed, only) in [
+            (Phase::Attest, 0, true),
+            (Phase::Attest, 1, false),
+            (Phase::Train, 0, false),
+            (Phase::Idle, 0, false),
+        ] {
             assert_eq!(Round { revealed, ..round(phase) }.attests_only(), only);
         }
     }

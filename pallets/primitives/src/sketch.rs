@@ -1,25 +1,32 @@
 //! Replays that need not agree in every bit: the native numerics profile.
 //!
-//! Fast kernels add in other orders on other machines, so honest replays of a segment end near each other, not in the same
-//! bits. They are compared by how far apart they are, in the L2 norm and relative to what the segment changed, in each of
-//! [`PARTS`] parts of the state: parameters and both moments, by kind of tensor. Moments are compared since the next segment
-//! starts from them: forged ones would steer a replay that is itself honest.
+//! Fast kernels add in other orders on other machines, so honest replays of a segment end near each
+//! other, not in the same bits. They are compared by how far apart they are, in the L2 norm and
+//! relative to what the segment changed, in each of [`PARTS`] parts of the state: parameters and
+//! both moments, by kind of tensor. Moments are compared since the next segment starts from them:
+//! forged ones would steer a replay that is itself honest.
 //!
-//! States are large, so what is compared on chain are [`Sketch`]es: of each part, every value of the change is added, with a random
-//! sign, to one of [`SUMS`] sums drawn at random (Charikar, Chen and Farach-Colton 2002, "Finding frequent items in data streams";
-//! Thorup and Zhang 2004). The sketch of a difference is the difference of the sketches, and its sum of squares is the squared norm
-//! on average, with a relative standard deviation of at most `√(2 / SUMS)`, 18 %. A ratio of two norms, which [`Sketch::distance`]
-//! is, has one of about 12.5 %: a distance of half the tolerance is taken for one beyond it, or the other way round one of twice
-//! the tolerance for one within, about once in 20 million parts; at a third or three times, never.
+//! States are large, so what is compared on chain are [`Sketch`]es: of each part, every value of
+//! the change is added, with a random sign, to one of [`SUMS`] sums drawn at random (Charikar, Chen
+//! and Farach-Colton 2002, "Finding frequent items in data streams"; Thorup and Zhang 2004). The
+//! sketch of a difference is the difference of the sketches, and its sum of squares is the squared
+//! norm on average, with a relative standard deviation of at most `√(2 / SUMS)`, 18 %. A ratio of
+//! two norms, which [`Sketch::distance`] is, has one of about 12.5 %: a distance of half the
+//! tolerance is taken for one beyond it, or the other way round one of twice the tolerance for one
+//! within, about once in 20 million parts; at a third or three times, never.
 //!
-//! The draw is keyed by a seed fixed after the trace was committed to, so nobody can train in the directions it does not see.
+//! The draw is keyed by a seed fixed after the trace was committed to, so nobody can train in the
+//! directions it does not see.
 //!
-//! What seats find is judged by [`judge`], in the stages of [`audit`](crate::audit), with two differences:
+//! What seats find is judged by [`judge`], in the stages of [`audit`](crate::audit), with two
+//! differences:
 //!
-//! * In stage Open, the trainer opens the end's state with its sketch, and shows the state itself to peers. A sketch alone would
-//!   prove nothing about the leaf: an honest replay made after the draw has one too.
-//! * In stage Reveal, a seat adds to what it committed to whether the opened sketch [is that of the opened leaf](Binding). That
-//!   needs no secrecy: anybody can compute it, bit for bit, from the state that the leaf names.
+//! * In stage Open, the trainer opens the end's state with its sketch, and shows the state itself
+//!   to peers. A sketch alone would prove nothing about the leaf: an honest replay made after the
+//!   draw has one too.
+//! * In stage Reveal, a seat adds to what it committed to whether the opened sketch
+//!   [is that of the opened leaf](Binding). That needs no secrecy: anybody can compute it, bit for
+//!   bit, from the state that the leaf names.
 
 use crate::{
     Balance, Hash, MILLION, Ppm,
@@ -39,8 +46,9 @@ pub const SUMS: usize = 64;
 pub const PARTS: usize = Array::ALL.len() * Group::ALL.len();
 /// What a value that no output depends on is divided by before it is compared: see [`runs`].
 pub const DAMPING: u8 = 64;
-/// Segments of one update that one draw audits. Those of one draw must not touch, since a replay that goes on from its own end adds up
-/// what is apart, and evidence about 64 updates must fit an extrinsic.
+/// Segments of one update that one draw audits. Those of one draw must not touch, since a replay
+/// that goes on from its own end adds up what is apart, and evidence about 64 updates must fit an
+/// extrinsic.
 pub const MAX_SKETCHED: u32 = 1;
 
 /// Tensors of a kind, which are compared together.
@@ -110,10 +118,11 @@ pub struct Run {
 
 /// How each value of the model's arrays is compared, in canonical order.
 ///
-/// No output of a model with learned positions depends on the biases of attention's keys: they add the same to all scores of a
-/// query, and softmax takes that away. What gradient they have is rounding error, and Adam makes steps of it that differ from
-/// machine to machine. They are damped, not left out, so that nobody can put there what overflows. Where positions are rotary, keys
-/// are turned after the bias is added, and outputs depend on it.
+/// No output of a model with learned positions depends on the biases of attention's keys: they add
+/// the same to all scores of a query, and softmax takes that away. What gradient they have is
+/// rounding error, and Adam makes steps of it that differ from machine to machine. They are damped,
+/// not left out, so that nobody can put there what overflows. Where positions are rotary, keys are
+/// turned after the bias is added, and outputs depend on it.
 pub fn runs(model: &ModelSpec) -> Vec<Run> {
     let plain = |len, group| Run { len, group, damped: false };
     model
@@ -121,8 +130,10 @@ pub fn runs(model: &ModelSpec) -> Vec<Run> {
         .iter()
         .flat_map(|parameter| {
             let (len, group) = (parameter.len(), Group::of(parameter));
-            if model.positions == Positions::Learned && parameter.name.ends_with("attn.c_attn.bias") {
-                let [queries, keys] = [model.attention_width(), model.key_value_width()].map(|width| width as usize);
+            if model.positions == Positions::Learned && parameter.name.ends_with("attn.c_attn.bias")
+            {
+                let [queries, keys] =
+                    [model.attention_width(), model.key_value_width()].map(|width| width as usize);
                 [plain(queries, group), Run { len: keys, group, damped: true }, plain(keys, group)]
             } else {
                 [plain(len, group), plain(0, group), plain(0, group)]
@@ -132,7 +143,8 @@ pub fn runs(model: &ModelSpec) -> Vec<Run> {
         .collect()
 }
 
-/// Where the values of one array go, in canonical order: one byte of a pseudo-random stream says it for each.
+/// Where the values of one array go, in canonical order: one byte of a pseudo-random stream says it
+/// for each.
 #[derive(Clone, Debug)]
 pub struct Places {
     prf: Prf,
@@ -141,22 +153,37 @@ pub struct Places {
 impl Places {
     /// The places drawn by an audit's `seed` for `array` after `segment` of `trainer`'s update.
     pub fn new(seed: &Hash, trainer: &[u8], segment: u16, array: Array) -> Self {
-        Self { prf: Prf::new("pol/sketch/1", seed, &[trainer, &segment.to_le_bytes(), &[array as u8]]) }
+        Self {
+            prf: Prf::new("pol/sketch/1", seed, &[trainer, &segment.to_le_bytes(), &[array as u8]]),
+        }
     }
 
-    /// Draws the places of the next values, one for each byte of `places`; [`place`] reads them. Drawing many at a time is fast.
+    /// Draws the places of the next values, one for each byte of `places`; [`place`] reads them.
+    /// Drawing many at a time is fast.
     pub fn draw(&mut self, places: &mut [u8]) {
         self.prf.fill(places);
     }
 }
 
-/// The sum, below [`SUMS`], that a value with this byte is added to, and whether with its sign turned.
+/// The sum, below [`SUMS`], that a value with this byte is added to, and whether with its sign
+/// turned.
 pub const fn place(byte: u8) -> (usize, bool) {
     ((byte & 63) as usize, byte & 64 != 0)
 }
 
 /// The sketch of one part: [`SUMS`] fixed-point numbers `sum · 2^exponent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct PartSketch {
     exponent: i16,
     sums: [i16; SUMS],
@@ -178,21 +205,25 @@ impl PartSketch {
         let bits = u64::BITS.saturating_sub(largest.leading_zeros());
         let mut drop = bits.saturating_sub(15);
         // To the nearest, halves away from zero; that may carry into a sixteenth bit.
-        let round = |sum: u64, drop: u32| sum.saturating_add(1u64.checked_shl(drop).unwrap_or(0) >> 1) >> drop;
+        let round = |sum: u64, drop: u32| {
+            sum.saturating_add(1u64.checked_shl(drop).unwrap_or(0) >> 1) >> drop
+        };
         if round(largest, drop) >> 15 != 0 {
             drop = drop.saturating_add(1);
         }
         let lift = 15u32.saturating_sub(bits);
         let sums = sums.map(|sum| {
-            let magnitude = i16::try_from(round(sum.unsigned_abs(), drop) << lift).unwrap_or(i16::MAX);
+            let magnitude =
+                i16::try_from(round(sum.unsigned_abs(), drop) << lift).unwrap_or(i16::MAX);
             if sum < 0 { magnitude.saturating_neg() } else { magnitude }
         });
-        let moved = i16::try_from(drop).unwrap_or(0).saturating_sub(i16::try_from(lift).unwrap_or(0));
+        let moved =
+            i16::try_from(drop).unwrap_or(0).saturating_sub(i16::try_from(lift).unwrap_or(0));
         Self { exponent: exponent.saturating_add(moved), sums }
     }
 
-    /// How far this is from `replayed`: the L2 norm of the difference over that of `replayed`, as their sketches estimate it;
-    /// [`Ppm::MAX`] where it is beyond everything.
+    /// How far this is from `replayed`: the L2 norm of the difference over that of `replayed`, as
+    /// their sketches estimate it; [`Ppm::MAX`] where it is beyond everything.
     pub fn distance(&self, replayed: &Self) -> Ppm {
         // Further apart in size than this, one of them is nothing beside the other.
         const GAP: u32 = 16;
@@ -211,23 +242,41 @@ impl PartSketch {
         if lift_replayed > GAP {
             return MILLION;
         }
-        // 32-bit numbers at most, so 70 bits in the sums of squares, and 110 in parts per million squared.
+        // 32-bit numbers at most, so 70 bits in the sums of squares, and 110 in parts per million
+        // squared.
         let at = |sum: i16, lift: u32| i64::from(sum) << lift;
-        let square = |value: i64| u128::from(value.unsigned_abs()).saturating_mul(u128::from(value.unsigned_abs()));
+        let square = |value: i64| {
+            u128::from(value.unsigned_abs()).saturating_mul(u128::from(value.unsigned_abs()))
+        };
         let (mut difference, mut norm) = (0u128, 0u128);
         for (&claimed, &replayed) in self.sums.iter().zip(&replayed.sums) {
             let replayed = at(replayed, lift_replayed);
-            difference = difference.saturating_add(square(at(claimed, lift).saturating_sub(replayed)));
+            difference =
+                difference.saturating_add(square(at(claimed, lift).saturating_sub(replayed)));
             norm = norm.saturating_add(square(replayed));
         }
         let millionths = u128::from(MILLION);
-        let squared = difference.saturating_mul(millionths.saturating_mul(millionths)).checked_div(norm);
+        let squared =
+            difference.saturating_mul(millionths.saturating_mul(millionths)).checked_div(norm);
         squared.and_then(|squared| Ppm::try_from(squared.isqrt()).ok()).unwrap_or(Ppm::MAX)
     }
 }
 
-/// What a segment changed, in 1,560 bytes: random projections of the change of every [part](part) of the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// What a segment changed, in 1,560 bytes: random projections of the change of every [part](part)
+/// of the state.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Sketch {
     /// By array, then by group: [`part`].
     pub parts: [PartSketch; PARTS],
@@ -237,7 +286,9 @@ impl Sketch {
     /// How far each part of this is from `replayed`, in millionths of what that changed.
     pub fn distance(&self, replayed: &Self) -> [Ppm; PARTS] {
         let mut distances = [0; PARTS];
-        for ((distance, claimed), replayed) in distances.iter_mut().zip(&self.parts).zip(&replayed.parts) {
+        for ((distance, claimed), replayed) in
+            distances.iter_mut().zip(&self.parts).zip(&replayed.parts)
+        {
             *distance = claimed.distance(replayed);
         }
         distances
@@ -250,7 +301,18 @@ impl Sketch {
 }
 
 /// A state at the end of a drawn segment, as its trainer opens it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct SketchedEnd {
     /// The state, whose digest is the leaf.
     pub state: ServedState,
@@ -259,8 +321,9 @@ pub struct SketchedEnd {
 }
 
 impl SketchedEnd {
-    /// Whether the state can be the one after `segment` of `steps` steps that began in `start`: steps are counted on, and the error
-    /// feedback stays the same. That of a fresh start has no name yet: its zeros are compared by whoever has the state.
+    /// Whether the state can be the one after `segment` of `steps` steps that began in `start`:
+    /// steps are counted on, and the error feedback stays the same. That of a fresh start has no
+    /// name yet: its zeros are compared by whoever has the state.
     pub fn follows(&self, start: &ServedState, segment: u16, steps: u16) -> bool {
         let carry = &self.state.carry;
         start.leaf == segment
@@ -271,9 +334,21 @@ impl SketchedEnd {
 }
 
 /// What a seat found when it fetched the ends that were opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub enum Binding {
-    /// The opened sketches are those of the opened leaves, and packing the final state gives payload and carry.
+    /// The opened sketches are those of the opened leaves, and packing the final state gives
+    /// payload and carry.
     #[codec(index = 0)]
     Bound,
     /// They are not, or it does not.
@@ -309,18 +384,26 @@ enum Word<'a> {
 
 fn within(claimed: &[Sketch], replayed: &[Sketch], tolerance: Ppm) -> bool {
     claimed.len() == replayed.len()
-        && claimed.iter().zip(replayed).all(|(claimed, replayed)| claimed.distance_within(replayed, tolerance))
+        && claimed
+            .iter()
+            .zip(replayed)
+            .all(|(claimed, replayed)| claimed.distance_within(replayed, tolerance))
 }
 
 impl<'a> Word<'a> {
-    /// What `seat` says; nothing as long as half of it is missing, or where it is of the other profile.
+    /// What `seat` says; nothing as long as half of it is missing, or where it is of the other
+    /// profile.
     fn of(seat: &Seat<'a>, opened: &[Sketch], tolerance: Ppm) -> Option<Self> {
         Some(match (seat.finding?, seat.binding) {
             (Finding::Unavailable, _) => Self::Withheld,
             (Finding::Impossible, _) => Self::Impossible,
             (Finding::Sketched { .. }, Some(Binding::Unavailable)) => Self::Withheld,
             (Finding::Sketched { .. }, Some(Binding::Other)) => Self::Other,
-            (Finding::Sketched { ends, .. }, Some(Binding::Bound)) if within(opened, ends, tolerance) => Self::Valid,
+            (Finding::Sketched { ends, .. }, Some(Binding::Bound))
+                if within(opened, ends, tolerance) =>
+            {
+                Self::Valid
+            }
             (Finding::Sketched { ends, .. }, Some(Binding::Bound)) => Self::Beyond(ends),
             (Finding::Sketched { .. }, None) | (Finding::Replayed { .. }, _) => return None,
         })
@@ -334,7 +417,8 @@ impl<'a> Word<'a> {
         }
     }
 
-    /// Whether `other` says the same: replays that contradict what was opened must also be replays of one thing.
+    /// Whether `other` says the same: replays that contradict what was opened must also be replays
+    /// of one thing.
     fn same(self, other: Self, tolerance: Ppm) -> bool {
         match (self, other) {
             (Self::Beyond(ends), Self::Beyond(others)) => within(others, ends, tolerance),
@@ -347,8 +431,9 @@ impl<'a> Word<'a> {
     }
 }
 
-/// Compares what the seats found with the sketches that were opened; no opening is no defence. As in [`crate::audit::judge`], the
-/// stake of all seats counts, also of those that said nothing, and what contradicts the trainer must agree with itself.
+/// Compares what the seats found with the sketches that were opened; no opening is no defence. As
+/// in [`crate::audit::judge`], the stake of all seats counts, also of those that said nothing, and
+/// what contradicts the trainer must agree with itself.
 pub fn judge(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Verdict {
     let Some(opened) = opened else { return Verdict::Withheld };
     decided(opened, tolerance, seats).map_or(Verdict::Unresolved, Word::verdict)
@@ -357,30 +442,38 @@ pub fn judge(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> V
 /// What a quorum of the seats' stake says, also of those that said nothing.
 fn decided<'a>(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'a>]) -> Option<Word<'a>> {
     let whole = seats.iter().fold(0, |sum: Balance, seat| sum.saturating_add(seat.stake));
-    let words: Vec<(Word<'_>, Balance)> =
-        seats.iter().filter_map(|seat| Some((Word::of(seat, opened, tolerance)?, seat.stake))).collect();
+    let words: Vec<(Word<'_>, Balance)> = seats
+        .iter()
+        .filter_map(|seat| Some((Word::of(seat, opened, tolerance)?, seat.stake)))
+        .collect();
     let saying = |word: Word<'_>| {
         let same = words.iter().filter(|(other, _)| word.same(*other, tolerance));
         same.fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake))
     };
-    words.iter().find(|(word, _)| whole > 0 && is_quorum(saying(*word), whole)).map(|(word, _)| *word)
+    words
+        .iter()
+        .find(|(word, _)| whole > 0 && is_quorum(saying(*word), whole))
+        .map(|(word, _)| *word)
 }
 
 /// Which of the seats say what the quorum says; nobody where there was none.
 pub fn right_seats(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Vec<bool> {
     let word = opened.and_then(|opened| Some((opened, decided(opened, tolerance, seats)?)));
     let right = |seat: &Seat<'_>| {
-        word.is_some_and(|(opened, word)| Word::of(seat, opened, tolerance).is_some_and(|said| word.same(said, tolerance)))
+        word.is_some_and(|(opened, word)| {
+            Word::of(seat, opened, tolerance).is_some_and(|said| word.same(said, tolerance))
+        })
     };
     seats.iter().map(right).collect()
 }
 
 /// The stake-weighted median of each figure over the seats that are right about a valid update.
 pub fn consensus(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'_>]) -> Measure {
-    let right = seats.iter().filter_map(|seat| match (Word::of(seat, opened, tolerance)?, seat.finding?) {
-        (Word::Valid, Finding::Sketched { measure, .. }) => Some((measure, seat.stake)),
-        _ => None,
-    });
+    let right =
+        seats.iter().filter_map(|seat| match (Word::of(seat, opened, tolerance)?, seat.finding?) {
+            (Word::Valid, Finding::Sketched { measure, .. }) => Some((measure, seat.stake)),
+            _ => None,
+        });
     median(&right.collect::<Vec<_>>())
 }
 
@@ -410,7 +503,13 @@ mod tests {
     /// Values within ±`most`; where `dense` is no, all but one in fifty are zero.
     fn values(prf: &mut Prf, count: usize, most: u32, dense: bool) -> Vec<i64> {
         (0..count)
-            .map(|_| if dense || prf.below(50) == 0 { i64::from(prf.below(2 * most + 1)) - i64::from(most) } else { 0 })
+            .map(|_| {
+                if dense || prf.below(50) == 0 {
+                    i64::from(prf.below(2 * most + 1)) - i64::from(most)
+                } else {
+                    0
+                }
+            })
             .collect()
     }
 
@@ -424,7 +523,9 @@ mod tests {
     fn biases_of_keys_are_damped_where_outputs_do_not_depend_on_them() {
         // Four heads of size 2 that share two of keys and values.
         let shared = ModelSpec { key_value_heads: 2, ..ModelSpec::gpt2(5, 8, 3, 4, 9, 7) };
-        let damped = |model: &ModelSpec| runs(model).into_iter().filter(|run| run.damped).map(|run| run.len).collect::<Vec<_>>();
+        let damped = |model: &ModelSpec| {
+            runs(model).into_iter().filter(|run| run.damped).map(|run| run.len).collect::<Vec<_>>()
+        };
         assert_eq!(damped(&shared), [4; 3]);
         let positions = Positions::Rotary { dimensions: 2, base: 10_000, interleaved: false };
         let rotary = ModelSpec { positions, ..shared };
@@ -438,17 +539,25 @@ mod tests {
     fn parts_and_runs_cover_the_state() {
         assert_eq!(part(0), Some((Array::Parameters, Group::Embedding)));
         assert_eq!(part(7), Some((Array::FirstMoment, Group::Vectors)));
-        assert_eq!((part(PARTS - 1), part(PARTS)), (Some((Array::SecondMoment, Group::Vectors)), None));
+        assert_eq!(
+            (part(PARTS - 1), part(PARTS)),
+            (Some((Array::SecondMoment, Group::Vectors)), None)
+        );
         let model = recipe().model;
         let runs = runs(&model);
-        let count = |group| runs.iter().filter(|run| run.group == group).map(|run| run.len as u64).sum::<u64>();
+        let count = |group| {
+            runs.iter().filter(|run| run.group == group).map(|run| run.len as u64).sum::<u64>()
+        };
         // Sizes by hand: vocabulary 8,192, context 128, width 128, feed-forward 512, four blocks.
         assert_eq!(count(Group::Embedding), (8_192 + 128) * 128);
         assert_eq!(count(Group::Attention), 4 * (128 * 384 + 128 * 128));
         assert_eq!(count(Group::FeedForward), 4 * 2 * 128 * 512);
         assert_eq!(count(Group::Vectors), 4 * (4 * 128 + 384 + 128 + 512 + 128) + 2 * 128);
         assert_eq!(Group::ALL.map(count).iter().sum::<u64>(), model.size());
-        assert_eq!(runs.iter().filter(|run| run.damped).map(|run| run.len).collect::<Vec<_>>(), [128; 4]);
+        assert_eq!(
+            runs.iter().filter(|run| run.damped).map(|run| run.len).collect::<Vec<_>>(),
+            [128; 4]
+        );
     }
 
     #[test]
@@ -458,13 +567,16 @@ mod tests {
             let exact = norm(&values).powi(2);
             let draws = 400;
             let errors = (0..draws).map(|draw: u16| {
-                let PartSketch { exponent, sums } = sketch(&values, &blake3::hash(&draw.to_le_bytes()).into());
+                let PartSketch { exponent, sums } =
+                    sketch(&values, &blake3::hash(&draw.to_le_bytes()).into());
                 let unit = 2f64.powi(i32::from(exponent) + 20);
                 sums.iter().map(|&sum| (f64::from(sum) * unit).powi(2)).sum::<f64>() / exact - 1.0
             });
-            let (sum, squares) = errors.fold((0.0, 0.0), |(sum, squares), error| (sum + error, squares + error * error));
+            let (sum, squares) = errors
+                .fold((0.0, 0.0), |(sum, squares), error| (sum + error, squares + error * error));
             let (mean, deviation) = (sum / f64::from(draws), (squares / f64::from(draws)).sqrt());
-            // √(2/64) = 0.177; of 400 draws, its own standard error is 0.006 and that of the mean 0.009.
+            // √(2/64) = 0.177; of 400 draws, its own standard error is 0.006 and that of the mean
+            // 0.009.
             assert!(mean.abs() < 0.035, "mean {mean}");
             assert!((0.14..0.205).contains(&deviation), "deviation {deviation}");
         }
@@ -508,7 +620,11 @@ mod tests {
         for at in 0..PARTS {
             let mut claimed = replayed;
             claimed.parts[at].sums = [20_200; SUMS];
-            assert!(claimed.distance_within(&replayed, 10_000) && !claimed.distance_within(&replayed, 9_999), "part {at}");
+            assert!(
+                claimed.distance_within(&replayed, 10_000)
+                    && !claimed.distance_within(&replayed, 9_999),
+                "part {at}"
+            );
         }
     }
 
@@ -518,7 +634,10 @@ mod tests {
     }
 
     fn sketched(ends: &[Sketch], gain: i32) -> Finding {
-        Finding::Sketched { ends: ends.to_vec().try_into().unwrap(), measure: Measure { gain, ..Measure::default() } }
+        Finding::Sketched {
+            ends: ends.to_vec().try_into().unwrap(),
+            measure: Measure { gain, ..Measure::default() },
+        }
     }
 
     fn replayed(size: i16) -> Finding {
@@ -526,36 +645,70 @@ mod tests {
     }
 
     fn verdict(seats: &[(Balance, Option<&Finding>, Option<Binding>)]) -> Verdict {
-        let seats: Vec<_> = seats.iter().map(|&(stake, finding, binding)| Seat { stake, finding, binding }).collect();
+        let seats: Vec<_> = seats
+            .iter()
+            .map(|&(stake, finding, binding)| Seat { stake, finding, binding })
+            .collect();
         judge(Some(&[flat(20_000)]), TOLERANCE, &seats)
     }
 
     #[test]
     fn a_quorum_decides() {
         let (near, far, further) = (replayed(20_100), replayed(21_000), replayed(25_000));
-        let (bound, other, lost) = (Some(Binding::Bound), Some(Binding::Other), Some(Binding::Unavailable));
+        let (bound, other, lost) =
+            (Some(Binding::Bound), Some(Binding::Other), Some(Binding::Unavailable));
         assert_eq!(verdict(&[(67, Some(&near), bound), (33, Some(&far), bound)]), Verdict::Valid);
         assert_eq!(verdict(&[(33, Some(&near), bound), (67, Some(&far), bound)]), Verdict::Invalid);
-        assert_eq!(verdict(&[(66, Some(&near), bound), (34, None, None)]), Verdict::Unresolved, "silence counts");
-        assert_eq!(verdict(&[(66, Some(&near), bound), (34, Some(&near), None)]), Verdict::Unresolved, "so does half of a word");
-        assert_eq!(verdict(&[(50, Some(&far), bound), (50, Some(&further), bound)]), Verdict::Unresolved, "of one thing");
-        assert_eq!(verdict(&[(67, Some(&near), other), (33, Some(&near), bound)]), Verdict::Invalid);
-        assert_eq!(verdict(&[(67, Some(&near), lost), (33, Some(&near), bound)]), Verdict::Withheld);
         assert_eq!(
-            verdict(&[(40, Some(&near), lost), (27, Some(&Finding::Unavailable), None), (33, None, None)]),
+            verdict(&[(66, Some(&near), bound), (34, None, None)]),
+            Verdict::Unresolved,
+            "silence counts"
+        );
+        assert_eq!(
+            verdict(&[(66, Some(&near), bound), (34, Some(&near), None)]),
+            Verdict::Unresolved,
+            "so does half of a word"
+        );
+        assert_eq!(
+            verdict(&[(50, Some(&far), bound), (50, Some(&further), bound)]),
+            Verdict::Unresolved,
+            "of one thing"
+        );
+        assert_eq!(
+            verdict(&[(67, Some(&near), other), (33, Some(&near), bound)]),
+            Verdict::Invalid
+        );
+        assert_eq!(
+            verdict(&[(67, Some(&near), lost), (33, Some(&near), bound)]),
             Verdict::Withheld
         );
-        assert_eq!(verdict(&[(67, Some(&Finding::Impossible), None), (33, Some(&near), bound)]), Verdict::Invalid);
+        assert_eq!(
+            verdict(&[
+                (40, Some(&near), lost),
+                (27, Some(&Finding::Unavailable), None),
+                (33, None, None)
+            ]),
+            Verdict::Withheld
+        );
+        assert_eq!(
+            verdict(&[(67, Some(&Finding::Impossible), None), (33, Some(&near), bound)]),
+            Verdict::Invalid
+        );
         assert_eq!(verdict(&[]), Verdict::Unresolved);
         let seat = Seat { stake: 1, finding: Some(&near), binding: bound };
         assert_eq!(judge(None, TOLERANCE, &[seat]), Verdict::Withheld);
-        assert_eq!(judge(Some(&[]), TOLERANCE, &[seat]), Verdict::Invalid, "another number of ends");
+        assert_eq!(
+            judge(Some(&[]), TOLERANCE, &[seat]),
+            Verdict::Invalid,
+            "another number of ends"
+        );
     }
 
     #[test]
     fn seats_are_right_about_what_they_said() {
         let (near, far, further) = (replayed(20_100), replayed(21_000), replayed(25_000));
-        let (bound, other, lost) = (Some(Binding::Bound), Some(Binding::Other), Some(Binding::Unavailable));
+        let (bound, other, lost) =
+            (Some(Binding::Bound), Some(Binding::Other), Some(Binding::Unavailable));
         // The first of the seats makes a quorum.
         let right = |seats: &[(&Finding, Option<Binding>)]| {
             let seats = seats.iter().zip(0..).map(|(&(finding, binding), at)| Seat {
@@ -567,26 +720,48 @@ mod tests {
             assert!(right_seats(None, TOLERANCE, &seats).iter().all(|right| !right));
             right_seats(Some(&[flat(20_000)]), TOLERANCE, &seats)
         };
-        let exact = Finding::Replayed { ends: BoundedVec::new(), packed: true, measure: Measure::default() };
+        let exact = Finding::Replayed {
+            ends: BoundedVec::new(),
+            packed: true,
+            measure: Measure::default(),
+        };
         assert_eq!(
             right(&[(&near, bound), (&far, bound), (&near, None), (&near, other), (&exact, bound)]),
             [true, false, false, false, false]
         );
         assert_eq!(
-            right(&[(&far, bound), (&near, bound), (&further, bound), (&Finding::Impossible, None), (&far, bound)]),
+            right(&[
+                (&far, bound),
+                (&near, bound),
+                (&further, bound),
+                (&Finding::Impossible, None),
+                (&far, bound)
+            ]),
             [true, false, false, false, true]
         );
         assert_eq!(right(&[(&near, other), (&far, other), (&near, bound)]), [true, true, false]);
-        assert_eq!(right(&[(&near, lost), (&Finding::Unavailable, None), (&near, other)]), [true, true, false]);
+        assert_eq!(
+            right(&[(&near, lost), (&Finding::Unavailable, None), (&near, other)]),
+            [true, true, false]
+        );
         let seat = |finding| Seat { stake: 1, finding: Some(finding), binding: bound };
-        assert_eq!(right_seats(Some(&[flat(20_000)]), TOLERANCE, &[seat(&near), seat(&far)]), [false; 2], "no quorum");
-        assert_eq!(right_seats(Some(&[flat(20_000)]), TOLERANCE, &[Seat { stake: 0, ..seat(&near) }]), [false]);
+        assert_eq!(
+            right_seats(Some(&[flat(20_000)]), TOLERANCE, &[seat(&near), seat(&far)]),
+            [false; 2],
+            "no quorum"
+        );
+        assert_eq!(
+            right_seats(Some(&[flat(20_000)]), TOLERANCE, &[Seat { stake: 0, ..seat(&near) }]),
+            [false]
+        );
     }
 
     #[test]
     fn only_seats_within_the_tolerance_measure() {
-        let findings = [(20_000, 5), (20_100, 7), (19_900, 6), (25_000, 900)].map(|(size, gain)| sketched(&[flat(size)], gain));
-        let seat = |finding| Seat { stake: 1, finding: Some(finding), binding: Some(Binding::Bound) };
+        let findings = [(20_000, 5), (20_100, 7), (19_900, 6), (25_000, 900)]
+            .map(|(size, gain)| sketched(&[flat(size)], gain));
+        let seat =
+            |finding| Seat { stake: 1, finding: Some(finding), binding: Some(Binding::Bound) };
         let mut seats: Vec<_> = findings.iter().map(seat).collect();
         assert_eq!(consensus(&[flat(20_000)], TOLERANCE, &seats).gain, 6);
         seats[0].binding = None;
@@ -597,16 +772,34 @@ mod tests {
 
     #[test]
     fn an_end_follows_its_start() {
-        let carry = |steps, feedback| Carry { first_moment: [1; 32], second_moment: [2; 32], feedback: [feedback; 32], steps };
+        let carry = |steps, feedback| Carry {
+            first_moment: [1; 32],
+            second_moment: [2; 32],
+            feedback: [feedback; 32],
+            steps,
+        };
         let start = ServedState { leaf: 3, root: [1; 32], carry: carry(10, 7) };
-        let end = |leaf, carry| SketchedEnd { state: ServedState { leaf, root: [2; 32], carry }, sketch: flat(1) };
+        let end = |leaf, carry| SketchedEnd {
+            state: ServedState { leaf, root: [2; 32], carry },
+            sketch: flat(1),
+        };
         let follows = |end: SketchedEnd| end.follows(&start, 3, 2);
         assert!(follows(end(4, carry(12, 7))));
-        assert!(!follows(end(5, carry(12, 7))) && !follows(end(4, carry(11, 7))) && !follows(end(4, carry(12, 8))));
+        assert!(
+            !follows(end(5, carry(12, 7)))
+                && !follows(end(4, carry(11, 7)))
+                && !follows(end(4, carry(12, 8)))
+        );
         assert!(!end(4, carry(12, 7)).follows(&ServedState { leaf: 2, ..start }, 3, 2));
         let fresh = ServedState { leaf: 0, root: [1; 32], carry: Carry::default() };
-        assert!(end(1, carry(2, 7)).follows(&fresh, 0, 2) && !end(1, carry(3, 7)).follows(&fresh, 0, 2));
-        assert!(!end(0, carry(12, 7)).follows(&ServedState { leaf: u16::MAX, ..start }, u16::MAX, 2));
+        assert!(
+            end(1, carry(2, 7)).follows(&fresh, 0, 2) && !end(1, carry(3, 7)).follows(&fresh, 0, 2)
+        );
+        assert!(!end(0, carry(12, 7)).follows(
+            &ServedState { leaf: u16::MAX, ..start },
+            u16::MAX,
+            2
+        ));
     }
 
     proptest! {

@@ -1,13 +1,28 @@
 //! Commitments, reveals, and what is kept of them.
 
-use crate::{BoundedVec, ConstU32, Hash, RoundNumber, metrics::ClaimedMetrics, recipe::Tier, trace::Proof};
+use crate::{
+    BoundedVec, ConstU32, Hash, RoundNumber, metrics::ClaimedMetrics, recipe::Tier, trace::Proof,
+};
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// What a trainer says about its own work. Information only: nothing is ever paid or punished by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// What a trainer says about its own work. Information only: nothing is ever paid or punished by
+/// it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Claims {
     /// Mean training loss of the first segment, in millionths of a nat.
     pub first_loss: u32,
@@ -15,12 +30,15 @@ pub struct Claims {
     pub last_loss: u32,
     /// Tokens trained on per second.
     pub tokens_per_second: u32,
-    /// What it measured of the head that it trained from, which validators measure too; none where it did not.
+    /// What it measured of the head that it trained from, which validators measure too; none where
+    /// it did not.
     pub metrics: Option<ClaimedMetrics>,
 }
 
 /// What a commitment binds, opened by `reveal`.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Reveal {
     /// BLAKE3 of the payload, its address among peers.
     pub payload_hash: Hash,
@@ -37,15 +55,30 @@ pub struct Reveal {
 }
 
 impl Reveal {
-    /// The commitment of `account` on chain `genesis` for `round`. Binding the account makes a copied one worthless.
+    /// The commitment of `account` on chain `genesis` for `round`. Binding the account makes a
+    /// copied one worthless.
     pub fn commitment(&self, account: &[u8], genesis: &Hash, round: RoundNumber) -> Hash {
         let Self { payload_hash, trace_root, carry_hash, steps, salt, .. } = self;
-        crate::digest(b"pol/commit/1", &(account, genesis, round, payload_hash, trace_root, carry_hash, steps, salt))
+        crate::digest(
+            b"pol/commit/1",
+            &(account, genesis, round, payload_hash, trace_root, carry_hash, steps, salt),
+        )
     }
 }
 
 /// Where a submission stands until it is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub enum Status {
     /// Committed, not opened.
     #[codec(index = 0)]
@@ -60,7 +93,18 @@ pub enum Status {
 
 /// How a submission ended.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -94,8 +138,20 @@ impl Outcome {
     }
 }
 
-/// What is kept of a submission forever: what the model's history is replayed from, and what its audit found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// What is kept of a submission forever: what the model's history is replayed from, and what its
+/// audit found.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Settled {
     /// How it ended.
     pub outcome: Outcome,
@@ -118,7 +174,9 @@ pub struct Settled {
 }
 
 /// One trainer's work in one round.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct Submission {
     /// Hash of everything in the reveal.
     pub commitment: Hash,
@@ -137,7 +195,18 @@ pub struct Submission {
 }
 
 /// The opened part of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Opened {
     /// Position among the round's reveals, which the included set refers to.
     pub index: u8,
@@ -154,14 +223,26 @@ pub struct Opened {
 }
 
 /// A set of a round's reveals, by index.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Included(BoundedVec<u8, ConstU32<{ crate::MAX_SUBMISSIONS.div_ceil(8) }>>);
 
 impl Included {
     /// The set of `indices`; those beyond the protocol's limit are left out.
     pub fn from_indices(indices: impl IntoIterator<Item = u8>) -> Self {
         let mut bits = Vec::new();
-        for index in indices.into_iter().filter(|&index| u32::from(index) < crate::MAX_SUBMISSIONS) {
+        for index in indices.into_iter().filter(|&index| u32::from(index) < crate::MAX_SUBMISSIONS)
+        {
             let at = usize::from(index >> 3);
             if bits.len() <= at {
                 bits.resize(at.saturating_add(1), 0u8);
@@ -193,7 +274,8 @@ impl Included {
         self.len() == 0
     }
 
-    /// Whether it has its one encoding (no trailing zero bytes) and holds only indices below `count`.
+    /// Whether it has its one encoding (no trailing zero bytes) and holds only indices below
+    /// `count`.
     pub fn is_canonical(&self, count: u32) -> bool {
         self.0.last() != Some(&0) && self.indices().all(|index| u32::from(index) < count)
     }

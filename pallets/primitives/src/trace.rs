@@ -1,8 +1,8 @@
 //! Hashes of training states, and the Merkle tree above them.
 //!
-//! Leaves are BLAKE3 digests, since states are large and only peers hash them. The tree above uses BLAKE2b-256, which
-//! the chain computes fast. Leaf, node and root are hashed under different domains, and the root binds the number of
-//! leaves, so that no proof of one can pass for another.
+//! Leaves are BLAKE3 digests, since states are large and only peers hash them. The tree above uses
+//! BLAKE2b-256, which the chain computes fast. Leaf, node and root are hashed under different
+//! domains, and the root binds the number of leaves, so that no proof of one can pass for another.
 
 use crate::{BoundedVec, ConstU32, Hash};
 use alloc::vec::Vec;
@@ -15,8 +15,21 @@ pub const MAX_PROOF: u32 = 24;
 /// A Merkle proof: siblings from the leaf upwards.
 pub type Proof = BoundedVec<Hash, ConstU32<MAX_PROOF>>;
 
-/// What a trainer carries from one lease to the next besides the model. The fresh carry, all zeros, hashes to zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+/// What a trainer carries from one lease to the next besides the model. The fresh carry, all zeros,
+/// hashes to zero.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Carry {
     /// BLAKE3 of Adam's first moments, as little-endian float32 in canonical parameter order.
     pub first_moment: Hash,
@@ -47,7 +60,12 @@ impl Carry {
 
 /// A leaf of the trace: the state with these parameters and this carry.
 pub fn state_leaf(parameters: &Hash, carry: &Hash) -> Hash {
-    *blake3::Hasher::new().update(b"pol/state/1").update(parameters).update(carry).finalize().as_bytes()
+    *blake3::Hasher::new()
+        .update(b"pol/state/1")
+        .update(parameters)
+        .update(carry)
+        .finalize()
+        .as_bytes()
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {
@@ -95,7 +113,8 @@ pub fn merkle_root(leaves: &[Hash]) -> Hash {
     root_of(&level.first().copied().unwrap_or_default(), leaves.len() as u32)
 }
 
-/// Proof that `leaves[index]` is where it is; none when there is no such leaf or the tree is too deep.
+/// Proof that `leaves[index]` is where it is; none when there is no such leaf or the tree is too
+/// deep.
 pub fn merkle_proof(leaves: &[Hash], index: u32) -> Option<Proof> {
     let mut position = index as usize;
     if position >= leaves.len() {

@@ -13,7 +13,8 @@ pub trait Bonds<AccountId> {
     fn total_validator_stake() -> Balance;
     /// The validator whose turn it is to propose, rotating from one that `seed` names.
     fn lead(seed: &Hash, turn: u32) -> Option<AccountId>;
-    /// Notes that the account took part in attest phase `phase`, counted from zero, so that it counts as alive.
+    /// Notes that the account took part in attest phase `phase`, counted from zero, so that it
+    /// counts as alive.
     fn note_attested(account: &AccountId, phase: u32);
     /// Burns up to `amount` of the account's bond; returns what was burned.
     fn slash(account: &AccountId, amount: Balance) -> Balance;
@@ -23,7 +24,8 @@ pub trait Bonds<AccountId> {
     fn stakes() -> Vec<(AccountId, Balance)>;
     /// Notes how a trainer's update ended, in its reputation.
     fn note_training(account: &AccountId, accepted: bool);
-    /// Notes whether a validator was right in a seat, in its reputation; returns how often in a row it has not been.
+    /// Notes whether a validator was right in a seat, in its reputation; returns how often in a row
+    /// it has not been.
     fn note_seat(account: &AccountId, right: bool) -> u32;
 }
 
@@ -49,8 +51,9 @@ pub trait ShardPool<AccountId> {
     fn lease(count: u32, prf: &mut Prf) -> Vec<ShardId>;
     /// Takes shards back whose lease came to nothing.
     fn release(shards: &[ShardId]);
-    /// Marks shards as part of the model, once and for all, with what each did to it: by the update that was `index` among the
-    /// round's reveals, in millionths of a nat a token. A delta that is missing counts as zero.
+    /// Marks shards as part of the model, once and for all, with what each did to it: by the update
+    /// that was `index` among the round's reveals, in millionths of a nat a token. A delta that is
+    /// missing counts as zero.
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]);
     /// Draws up to `count` different shards that nobody has, and leaves them where they are.
     fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId>;
@@ -68,8 +71,8 @@ pub trait Payouts<AccountId> {
     fn settled(round: RoundNumber, earned: &[(AccountId, Earned)]);
     /// Where fines are moved to before they are shared out.
     fn pot() -> AccountId;
-    /// Shares out a fine that has arrived in the pot: half is burned, a quarter goes to those who proved it, the rest to the
-    /// treasury.
+    /// Shares out a fine that has arrived in the pot: half is burned, a quarter goes to those who
+    /// proved it, the rest to the treasury.
     fn fined(amount: Balance, provers: &[AccountId]);
     /// Takes everything that waits in escrow for the account, as a fine.
     fn forfeit(account: &AccountId, provers: &[AccountId]);
@@ -77,7 +80,7 @@ pub trait Payouts<AccountId> {
 
 /// What data must look like to be trained on.
 pub trait DataFormat {
-    /// Tokens of a shard and the tokenizer they were made with, of the recipe that will be in force when the next round opens;
-    /// none before there is a recipe.
+    /// Tokens of a shard and the tokenizer they were made with, of the recipe that will be in force
+    /// when the next round opens; none before there is a recipe.
     fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)>;
 }

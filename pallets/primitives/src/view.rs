@@ -58,8 +58,8 @@ pub struct Standing {
     pub carry_round: crate::RoundNumber,
     /// Its updates that were found valid.
     pub valid: u32,
-    /// Moving average of how much more its updates improve on their own text than on text nobody was assigned, in millionths of a
-    /// nat a token, in doubt in its favour.
+    /// Moving average of how much more its updates improve on their own text than on text nobody
+    /// was assigned, in millionths of a nat a token, in doubt in its favour.
     pub advantage: i32,
 }
 
@@ -72,13 +72,18 @@ impl Standing {
         let lead = i64::from(measure.own)
             .saturating_add(i64::from(measure.error).saturating_mul(2))
             .saturating_sub(i64::from(measure.gain));
-        let moved = i64::from(self.advantage).saturating_mul(7).saturating_add(lead).checked_div(8).unwrap_or(0);
-        self.advantage = i32::try_from(moved).unwrap_or(if moved < 0 { i32::MIN } else { i32::MAX });
+        let moved = i64::from(self.advantage)
+            .saturating_mul(7)
+            .saturating_add(lead)
+            .checked_div(8)
+            .unwrap_or(0);
+        self.advantage =
+            i32::try_from(moved).unwrap_or(if moved < 0 { i32::MIN } else { i32::MAX });
         self.valid = self.valid.saturating_add(1);
     }
 
-    /// Whether its updates improve no more on their own text than on any other, which those trained on it would: it is not
-    /// paid. Nobody is slashed on statistics.
+    /// Whether its updates improve no more on their own text than on any other, which those trained
+    /// on it would: it is not paid. Nobody is slashed on statistics.
     pub fn is_flagged(&self) -> bool {
         self.valid >= Self::SETTLING_IN && self.advantage <= 0
     }

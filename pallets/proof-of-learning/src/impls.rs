@@ -33,22 +33,32 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn advance() -> Weight {
         let (now, lengths, round) = (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
         match round.step(&lengths, now) {
-            Step::Stay if round.phase == Phase::Idle && round.deadline.is_none_or(|over| now >= over) => {
+            Step::Stay
+                if round.phase == Phase::Idle && round.deadline.is_none_or(|over| now >= over) =>
+            {
                 Self::open(round.number, &lengths, now);
                 T::WeightInfo::open()
             }
             Step::Stay => T::WeightInfo::stay(),
             Step::Enter(phase, deadline) => {
-                let stake = if phase == Phase::Attest { T::Bonds::total_validator_stake() } else { 0 };
-                Self::enter(Round { phase, phase_since: now, deadline: Some(deadline), stake, ..round });
+                let stake =
+                    if phase == Phase::Attest { T::Bonds::total_validator_stake() } else { 0 };
+                Self::enter(Round {
+                    phase,
+                    phase_since: now,
+                    deadline: Some(deadline),
+                    stake,
+                    ..round
+                });
                 T::WeightInfo::step()
             }
             Step::Void => {
                 let pauses = round.attests_only();
                 Self::end_without_head(round);
                 if pauses {
-                    // The next round attests the same again. In between stakes can change: validators can come and absent ones be
-                    // set aside, or whoever was bonded first could hold up the chain for good.
+                    // The next round attests the same again. In between stakes can change:
+                    // validators can come and absent ones be set aside, or whoever was bonded first
+                    // could hold up the chain for good.
                     let deadline = Some(now.saturating_add(lengths.lead));
                     Self::enter(Round { phase_since: now, deadline, ..CurrentRound::<T>::get() });
                 }
@@ -57,7 +67,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Ends the round, which is void; before there is a model to go on with, round zero starts over.
+    /// Ends the round, which is void; before there is a model to go on with, round zero starts
+    /// over.
     pub(crate) fn end_without_head(round: Round) {
         if CurrentHead::<T>::exists() {
             Self::deposit_event(Event::RoundVoid { number: round.number });
@@ -70,12 +81,22 @@ impl<T: Config> Pallet<T> {
 
     /// Stores the round with its new phase or deadline.
     pub(crate) fn enter(round: Round) {
-        Self::deposit_event(Event::PhaseEntered { number: round.number, phase: round.phase, deadline: round.deadline });
+        Self::deposit_event(Event::PhaseEntered {
+            number: round.number,
+            phase: round.phase,
+            deadline: round.deadline,
+        });
         CurrentRound::<T>::put(round);
     }
 
-    /// Whether `head` was made by `round` and is the model with parameters `root` made of `included`.
-    pub(crate) fn is_newest_head(head: Option<Head>, round: RoundNumber, root: Hash, included: &Included) -> bool {
+    /// Whether `head` was made by `round` and is the model with parameters `root` made of
+    /// `included`.
+    pub(crate) fn is_newest_head(
+        head: Option<Head>,
+        round: RoundNumber,
+        root: Hash,
+        included: &Included,
+    ) -> bool {
         head.is_some_and(|head| (head.round, head.root) == (round, root))
             && Records::<T>::get(round).is_some_and(|record| record.included == *included)
     }
@@ -95,7 +116,14 @@ impl<T: Config> Pallet<T> {
         let seed = digest(b"pol/round-seed/1", &(randomness, number));
         let head = CurrentHead::<T>::get();
         let base_root = head.map(|head| head.root).unwrap_or_default();
-        let mut round = Round { number, seed, base_root, opened_at: now, phase_since: now, ..Default::default() };
+        let mut round = Round {
+            number,
+            seed,
+            base_root,
+            opened_at: now,
+            phase_since: now,
+            ..Default::default()
+        };
         if head.is_some_and(|head| Self::keeps_model(&recipe, &head)) {
             let last_due = LastDue::<T>::get();
             // Learning waits for data, and for audits that are too far behind.
@@ -130,10 +158,16 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Makes the model with parameters `root` the head after `round`.
-    pub(crate) fn adopt(round: Round, previous: Option<Head>, root: Hash, included: Included) -> DispatchResult {
+    pub(crate) fn adopt(
+        round: Round,
+        previous: Option<Head>,
+        root: Hash,
+        included: Included,
+    ) -> DispatchResult {
         let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         let number = round.number;
-        if let Some(rewrite) = recipe.rewrite.filter(|_| previous.is_some() && round.attests_only()) {
+        if let Some(rewrite) = recipe.rewrite.filter(|_| previous.is_some() && round.attests_only())
+        {
             ModelSince::<T>::put(number);
             Self::deposit_event(Event::ModelRewritten { round: number, rewrite });
         }
@@ -155,19 +189,24 @@ impl<T: Config> Pallet<T> {
     }
 
     /// The `included` ones of a round's reveals, in account order.
-    pub(crate) fn updates_of(round: RoundNumber, revealed: &[T::AccountId], included: &Included) -> Vec<Update<T::AccountId>> {
+    pub(crate) fn updates_of(
+        round: RoundNumber,
+        revealed: &[T::AccountId],
+        included: &Included,
+    ) -> Vec<Update<T::AccountId>> {
         let update = |index: u8| {
             let account = revealed.get(usize::from(index))?;
-            let (payload_hash, data_hash, tokens, staleness) = match Submissions::<T>::get(round, account) {
-                Some(Submission { data_hash, staleness, opened, .. }) => {
-                    let opened = opened?;
-                    (opened.payload_hash, data_hash, opened.tokens, staleness)
-                }
-                None => {
-                    let settled = History::<T>::get(round, account)?;
-                    (settled.payload_hash, settled.data_hash, settled.tokens, settled.staleness)
-                }
-            };
+            let (payload_hash, data_hash, tokens, staleness) =
+                match Submissions::<T>::get(round, account) {
+                    Some(Submission { data_hash, staleness, opened, .. }) => {
+                        let opened = opened?;
+                        (opened.payload_hash, data_hash, opened.tokens, staleness)
+                    }
+                    None => {
+                        let settled = History::<T>::get(round, account)?;
+                        (settled.payload_hash, settled.data_hash, settled.tokens, settled.staleness)
+                    }
+                };
             Some(Update { account: account.clone(), payload_hash, data_hash, tokens, staleness })
         };
         let mut updates: Vec<_> = included.indices().filter_map(update).collect();
@@ -176,7 +215,12 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Records `round`; the next one opens with the next block.
-    fn close(round: Round, head: Option<Head>, included: Included, excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>) {
+    fn close(
+        round: Round,
+        head: Option<Head>,
+        included: Included,
+        excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>,
+    ) {
         if round.phase == Phase::Attest {
             Self::end_attest_phase();
         }
@@ -189,7 +233,10 @@ impl<T: Config> Pallet<T> {
             concluded_at: Self::now(),
         };
         Records::<T>::insert(round.number, record);
-        CurrentRound::<T>::put(Round { number: round.number.saturating_add(1), ..Default::default() });
+        CurrentRound::<T>::put(Round {
+            number: round.number.saturating_add(1),
+            ..Default::default()
+        });
     }
 
     /// From here on the attestations so far belong to the past.
@@ -203,7 +250,8 @@ impl<T: Config> Pallet<T> {
         if phase >= AttestPhases::<T>::get() {
             return T::WeightInfo::sweep(0);
         }
-        // Without a cursor each call starts over, which is right from block to block: what was cleared is gone.
+        // Without a cursor each call starts over, which is right from block to block: what was
+        // cleared is gone.
         let attestations = Attestations::<T>::clear_prefix(phase, SWEEP, None);
         let tallies = Tallies::<T>::clear_prefix(phase, SWEEP, None);
         if attestations.maybe_cursor.is_none() && tallies.maybe_cursor.is_none() {
@@ -216,8 +264,12 @@ impl<T: Config> Pallet<T> {
 // ---------------------------------------------------------------- leases
 
 impl<T: Config> Pallet<T> {
-    /// Concludes `account`'s lease if it has one of a round before `number`; refuses if it has a later one.
-    pub(crate) fn conclude_past(account: &T::AccountId, number: RoundNumber) -> Result<Weight, Error<T>> {
+    /// Concludes `account`'s lease if it has one of a round before `number`; refuses if it has a
+    /// later one.
+    pub(crate) fn conclude_past(
+        account: &T::AccountId,
+        number: RoundNumber,
+    ) -> Result<Weight, Error<T>> {
         match Leases::<T>::get(account) {
             None => Ok(Weight::zero()),
             Some(lease) if lease.due_round < number => Ok(Self::conclude_lease(account, lease)),
@@ -252,7 +304,8 @@ impl<T: Config> Pallet<T> {
                 History::<T>::insert(round, account, Self::settled(&submission, outcome));
             }
             None => {
-                // Nothing can be committed to a lease whose recipe has changed, which is no fault of the trainer's.
+                // Nothing can be committed to a lease whose recipe has changed, which is no fault
+                // of the trainer's.
                 if lease.round >= RecipeSince::<T>::get() {
                     T::Bonds::slash(account, T::LapsePenalty::get());
                 }
@@ -266,14 +319,30 @@ impl<T: Config> Pallet<T> {
     /// What is kept of a submission that nothing was measured of.
     pub(crate) fn settled(submission: &Submission, outcome: Outcome) -> Settled {
         let Submission { tier, staleness, data_hash, opened, .. } = *submission;
-        let (index, payload_hash, tokens) =
-            opened.map_or((0, Hash::default(), 0), |opened| (opened.index, opened.payload_hash, opened.tokens));
-        Settled { outcome, tier, staleness, index, payload_hash, data_hash, tokens, gain: 0, error: 0 }
+        let (index, payload_hash, tokens) = opened.map_or((0, Hash::default(), 0), |opened| {
+            (opened.index, opened.payload_hash, opened.tokens)
+        });
+        Settled {
+            outcome,
+            tier,
+            staleness,
+            index,
+            payload_hash,
+            data_hash,
+            tokens,
+            gain: 0,
+            error: 0,
+        }
     }
 
-    /// Rounds the lease's base is behind the head that `round` trains: none if rounds since were void.
+    /// Rounds the lease's base is behind the head that `round` trains: none if rounds since were
+    /// void.
     pub(crate) fn staleness(lease: &Lease, round: &Round) -> u8 {
-        if lease.base_root == round.base_root { 0 } else { round.number.saturating_sub(lease.round).saturated_into() }
+        if lease.base_root == round.base_root {
+            0
+        } else {
+            round.number.saturating_sub(lease.round).saturated_into()
+        }
     }
 
     /// Name of this chain, which commitments bind.
@@ -329,7 +398,9 @@ impl<T: Config> Rounds for Pallet<T> {
 
 impl<T: Config> DataFormat for Pallet<T> {
     fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)> {
-        PendingRecipe::<T>::get().or_else(Recipe::<T>::get).map(|recipe| (recipe.shard_tokens, recipe.tokenizer))
+        PendingRecipe::<T>::get()
+            .or_else(Recipe::<T>::get)
+            .map(|recipe| (recipe.shard_tokens, recipe.tokenizer))
     }
 }
 
@@ -369,18 +440,21 @@ impl<T: Config> Pallet<T> {
         Recipes::<T>::get(hash)
     }
 
-    /// What the account brings into its next lease: no carry of a model that has been rewritten since, and none that goes on from an
-    /// update that was taken out.
+    /// What the account brings into its next lease: no carry of a model that has been rewritten
+    /// since, and none that goes on from an update that was taken out.
     pub fn standing(account: &T::AccountId) -> Standing {
         let mut standing = Standings::<T>::get(account);
-        if standing.carry_round <= ModelSince::<T>::get() || Self::goes_on_from_taken_out(account, standing.carry_round) {
+        if standing.carry_round <= ModelSince::<T>::get()
+            || Self::goes_on_from_taken_out(account, standing.carry_round)
+        {
             standing.carry = Hash::default();
         }
         standing
     }
 
-    /// Whether the account's update of `round`, or one that it goes on from, was taken out. Asks about no more updates than wait to be
-    /// settled: the last that is settled tells for all before it.
+    /// Whether the account's update of `round`, or one that it goes on from, was taken out. Asks
+    /// about no more updates than wait to be settled: the last that is settled tells for all before
+    /// it.
     fn goes_on_from_taken_out(account: &T::AccountId, mut round: RoundNumber) -> bool {
         while let Some(lease) = AuditedLeases::<T>::get(round, account) {
             if lease.carry == Hash::default() {
@@ -401,9 +475,12 @@ impl<T: Config> Pallet<T> {
         by_account(History::<T>::iter_prefix(round))
     }
 
-    /// The updates that the head of `round` was made of, by account, whatever became of them; none of a round without one.
+    /// The updates that the head of `round` was made of, by account, whatever became of them; none
+    /// of a round without one.
     pub fn updates(round: RoundNumber) -> Vec<Update<T::AccountId>> {
-        Records::<T>::get(round).map_or_else(Vec::new, |record| Self::updates_of(round, &record.revealed, &record.included))
+        Records::<T>::get(round).map_or_else(Vec::new, |record| {
+            Self::updates_of(round, &record.revealed, &record.included)
+        })
     }
 
     /// What is kept of a concluded round.
@@ -414,7 +491,11 @@ impl<T: Config> Pallet<T> {
     /// Attestations of the attest phase under way.
     pub fn attestations() -> Vec<Attestation<T::AccountId>> {
         Attestations::<T>::iter_prefix(AttestPhases::<T>::get())
-            .map(|(account, attested)| Attestation { account, root: attested.root, included: attested.included })
+            .map(|(account, attested)| Attestation {
+                account,
+                root: attested.root,
+                included: attested.included,
+            })
             .collect()
     }
 }

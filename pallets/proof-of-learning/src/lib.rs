@@ -1,8 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 
@@ -34,7 +47,10 @@ pub mod pallet {
     use frame_system::pallet_prelude::*;
     use pol_primitives::{
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
-        audit::{self, Audit, AuditConfig, AuditId, Evidence, Excision, MAX_AUDITED, MAX_SEATS, MAX_SERVED, OpenedEnd, Served},
+        audit::{
+            self, Audit, AuditConfig, AuditId, Evidence, Excision, MAX_AUDITED, MAX_SEATS,
+            MAX_SERVED, OpenedEnd, Served,
+        },
         head::{Head, RoundRecord},
         lease::Lease,
         metrics::{MAX_REPORTS, MeasuredHead, ModelMetrics, Report},
@@ -57,9 +73,10 @@ pub mod pallet {
     pub const MAX_BEHIND: u32 = 32;
     /// Updates that wait for a draw: those of a head, and as many that a first draw left undecided.
     pub const MAX_UNDRAWN: u32 = 2 * MAX_SUBMISSIONS;
-    /// Updates that wait to be taken out of the model. Where a round opens, at most `MAX_BEHIND - 1` audits and half of
-    /// [`MAX_UNDRAWN`] are not settled, of 64 updates each. A head adds 64, and takes out as many as wait, up to 64. So the
-    /// unsettled ones and those that wait are never more than this.
+    /// Updates that wait to be taken out of the model. Where a round opens, at most
+    /// `MAX_BEHIND - 1` audits and half of [`MAX_UNDRAWN`] are not settled, of 64 updates each. A
+    /// head adds 64, and takes out as many as wait, up to 64. So the unsettled ones and those that
+    /// wait are never more than this.
     pub const MAX_EXCISABLE: u32 = (MAX_BEHIND + 2) * MAX_SUBMISSIONS;
 
     /// The pallet.
@@ -70,7 +87,10 @@ pub mod pallet {
     /// What the pallet needs of the runtime.
     #[pallet::config]
     pub trait Config:
-        polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>, Hash: Into<pol_primitives::Hash>>
+        polkadot_sdk::frame_system::Config<
+            RuntimeEvent: From<Event<Self>>,
+            Hash: Into<pol_primitives::Hash>,
+        >
     {
         /// Where a round's seed comes from. It should not be known before the round opens.
         type Randomness: Randomness<Self::Hash, BlockNumberFor<Self>>;
@@ -85,21 +105,25 @@ pub mod pallet {
         /// What a trainer loses for not opening its commitment, in the smallest unit of the token.
         #[pallet::constant]
         type NoShowPenalty: Get<Balance>;
-        /// What a trainer loses for a lease that it committed nothing to, in the smallest unit of the token. It should be more
-        /// than the fees of holding up a round, and less than an honest trainer minds that was too slow or was cut off.
+        /// What a trainer loses for a lease that it committed nothing to, in the smallest unit of
+        /// the token. It should be more than the fees of holding up a round, and less than an
+        /// honest trainer minds that was too slow or was cut off.
         #[pallet::constant]
         type LapsePenalty: Get<Balance>;
-        /// What a trainer loses for an update that replays to something else, besides all that waits in escrow for it.
+        /// What a trainer loses for an update that replays to something else, besides all that
+        /// waits in escrow for it.
         #[pallet::constant]
         type InvalidPenalty: Get<Balance>;
-        /// What a trainer loses for not showing what an audit asks for. It must be more than what is gained by aborting once it
-        /// is known which segments are drawn.
+        /// What a trainer loses for not showing what an audit asks for. It must be more than what
+        /// is gained by aborting once it is known which segments are drawn.
         #[pallet::constant]
         type WithheldPenalty: Get<Balance>;
-        /// What a validator loses for a seat in which it was silent or wrong, from the [`Config::SeatStrikes`]th in a row on.
+        /// What a validator loses for a seat in which it was silent or wrong, from the
+        /// [`Config::SeatStrikes`]th in a row on.
         #[pallet::constant]
         type SeatPenalty: Get<Balance>;
-        /// Seats in a row in which a validator is silent or wrong, before it loses more than their pay.
+        /// Seats in a row in which a validator is silent or wrong, before it loses more than their
+        /// pay.
         #[pallet::constant]
         type SeatStrikes: Get<u32>;
         /// What calls and hooks cost.
@@ -116,17 +140,19 @@ pub mod pallet {
     #[pallet::storage]
     pub type PendingRecipe<T> = StorageValue<_, recipe::Recipe>;
 
-    /// Every recipe that was ever in force, by [`recipe::Recipe::hash`], a cryptographic hash that needs no other: leases, audits
-    /// and the model's history name them. One entry of about 200 bytes for every recipe that governance set.
+    /// Every recipe that was ever in force, by [`recipe::Recipe::hash`], a cryptographic hash that
+    /// needs no other: leases, audits and the model's history name them. One entry of about 200
+    /// bytes for every recipe that governance set.
     #[pallet::storage]
     pub type Recipes<T> = StorageMap<_, Identity, Hash, recipe::Recipe>;
 
-    /// The first round of the recipe in force: leases that earlier rounds gave ended with the recipe before. One value.
+    /// The first round of the recipe in force: leases that earlier rounds gave ended with the
+    /// recipe before. One value.
     #[pallet::storage]
     pub type RecipeSince<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
-    /// The round whose head was the first of the present architecture. Carries of this round or earlier ones are of another, and count
-    /// as none. One value.
+    /// The round whose head was the first of the present architecture. Carries of this round or
+    /// earlier ones are of another, and count as none. One value.
     #[pallet::storage]
     pub type ModelSince<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
@@ -142,13 +168,13 @@ pub mod pallet {
     #[pallet::storage]
     pub type CurrentHead<T> = StorageValue<_, Head>;
 
-    /// Open leases by account, until they are concluded. Anybody can own an account, hence the keyed hasher; bounded by the
-    /// bonded trainers, each of which has at most one.
+    /// Open leases by account, until they are concluded. Anybody can own an account, hence the
+    /// keyed hasher; bounded by the bonded trainers, each of which has at most one.
     #[pallet::storage]
     pub type Leases<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Lease>;
 
-    /// Leases due in a round that has not opened yet, by its number. The chain counts the keys, so the hasher is a fast one;
-    /// bounded by the longest cadence, at most 255 rounds ahead.
+    /// Leases due in a round that has not opened yet, by its number. The chain counts the keys, so
+    /// the hasher is a fast one; bounded by the longest cadence, at most 255 rounds ahead.
     #[pallet::storage]
     pub type Due<T> = StorageMap<_, Twox64Concat, RoundNumber, u32, ValueQuery>;
 
@@ -156,36 +182,43 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastDue<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
-    /// What accounts bring into their next lease. Keyed as the leases; one entry of 48 bytes for every account that ever had one.
+    /// What accounts bring into their next lease. Keyed as the leases; one entry of 48 bytes for
+    /// every account that ever had one.
     #[pallet::storage]
-    pub type Standings<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Standing, ValueQuery>;
+    pub type Standings<T: Config> =
+        StorageMap<_, Blake2_128Concat, T::AccountId, Standing, ValueQuery>;
 
-    /// Submissions by round, which the chain counts, and account: at most 64 a round, each until its lease is concluded without
-    /// it, or its audit settled.
+    /// Submissions by round, which the chain counts, and account: at most 64 a round, each until
+    /// its lease is concluded without it, or its audit settled.
     #[pallet::storage]
-    pub type Submissions<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
+    pub type Submissions<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
 
-    /// Accounts whose commitments of this round are open, by [`Opened::index`]. One value of at most 64 accounts, cleared when
-    /// the round ends.
+    /// Accounts whose commitments of this round are open, by [`Opened::index`]. One value of at
+    /// most 64 accounts, cleared when the round ends.
     #[pallet::storage]
-    pub type Revealed<T: Config> = StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_SUBMISSIONS>>, ValueQuery>;
+    pub type Revealed<T: Config> =
+        StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_SUBMISSIONS>>, ValueQuery>;
 
-    /// Hashes of all payloads ever revealed. Trainers choose them, hence the keyed hasher; at most 64 more a round, kept so that
-    /// none is accepted twice.
+    /// Hashes of all payloads ever revealed. Trainers choose them, hence the keyed hasher; at most
+    /// 64 more a round, kept so that none is accepted twice.
     #[pallet::storage]
     pub type SeenPayloads<T> = StorageMap<_, Blake2_128Concat, Hash, ()>;
 
-    /// Attestations by attest phase, counted by the chain, and validator. Bounded by the bonded validators; those of past
-    /// phases no longer count and are cleared [`SWEEP`] a block.
+    /// Attestations by attest phase, counted by the chain, and validator. Bounded by the bonded
+    /// validators; those of past phases no longer count and are cleared [`SWEEP`] a block.
     #[pallet::storage]
-    pub type Attestations<T: Config> = StorageDoubleMap<_, Twox64Concat, u32, Blake2_128Concat, T::AccountId, Attested>;
+    pub type Attestations<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, u32, Blake2_128Concat, T::AccountId, Attested>;
 
-    /// Stake for a head by attest phase and [`Attested::digest`], a cryptographic hash that needs no other. At most as many as
-    /// attestations; cleared with them.
+    /// Stake for a head by attest phase and [`Attested::digest`], a cryptographic hash that needs
+    /// no other. At most as many as attestations; cleared with them.
     #[pallet::storage]
-    pub type Tallies<T> = StorageDoubleMap<_, Twox64Concat, u32, Identity, Hash, Balance, ValueQuery>;
+    pub type Tallies<T> =
+        StorageDoubleMap<_, Twox64Concat, u32, Identity, Hash, Balance, ValueQuery>;
 
-    /// Attest phases that have ended, with or without a head; also the key of the one under way. One value.
+    /// Attest phases that have ended, with or without a head; also the key of the one under way.
+    /// One value.
     #[pallet::storage]
     pub type AttestPhases<T> = StorageValue<_, u32, ValueQuery>;
 
@@ -193,19 +226,25 @@ pub mod pallet {
     #[pallet::storage]
     pub type SweptPhases<T> = StorageValue<_, u32, ValueQuery>;
 
-    /// What is kept of each concluded round, by number, which the chain counts. One entry a round, kept as the model's history.
+    /// What is kept of each concluded round, by number, which the chain counts. One entry a round,
+    /// kept as the model's history.
     #[pallet::storage]
-    pub type Records<T: Config> = StorageMap<_, Twox64Concat, RoundNumber, RoundRecord<T::AccountId>>;
+    pub type Records<T: Config> =
+        StorageMap<_, Twox64Concat, RoundNumber, RoundRecord<T::AccountId>>;
 
     /// How much is audited, and how long it may take. One value.
     #[pallet::storage]
     pub type AuditSettings<T> = StorageValue<_, AuditConfig, ValueQuery>;
 
-    /// Included updates that wait for their seats to be drawn, with the block since which they do. One value of at most
-    /// [`MAX_UNDRAWN`] entries, which later blocks take out, those of one round and draw at a time.
+    /// Included updates that wait for their seats to be drawn, with the block since which they do.
+    /// One value of at most [`MAX_UNDRAWN`] entries, which later blocks take out, those of one
+    /// round and draw at a time.
     #[pallet::storage]
-    pub type Undrawn<T: Config> =
-        StorageValue<_, BoundedVec<(audit::Undrawn<T::AccountId>, BlockNumber), ConstU32<MAX_UNDRAWN>>, ValueQuery>;
+    pub type Undrawn<T: Config> = StorageValue<
+        _,
+        BoundedVec<(audit::Undrawn<T::AccountId>, BlockNumber), ConstU32<MAX_UNDRAWN>>,
+        ValueQuery,
+    >;
 
     /// Randomness of all blocks in which an update waited for its draw, mixed. One hash.
     #[pallet::storage]
@@ -215,48 +254,61 @@ pub mod pallet {
     #[pallet::storage]
     pub type NextAudit<T> = StorageValue<_, AuditId, ValueQuery>;
 
-    /// Open audits, by number, which the chain counts; removed with the last case. No round opens while there are
-    /// [`MAX_BEHIND`]; each can lead to one more for every update that it leaves undecided. Their stage is that of the last call.
+    /// Open audits, by number, which the chain counts; removed with the last case. No round opens
+    /// while there are [`MAX_BEHIND`]; each can lead to one more for every update that it leaves
+    /// undecided. Their stage is that of the last call.
     #[pallet::storage]
     pub type Audits<T: Config> = CountedStorageMap<_, Twox64Concat, AuditId, Audit<T::AccountId>>;
 
-    /// What trainers have shown, by audit and account; at most one entry for each case, until it is settled.
+    /// What trainers have shown, by audit and account; at most one entry for each case, until it is
+    /// settled.
     #[pallet::storage]
-    pub type Shown<T: Config> = StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, audit::Shown>;
+    pub type Shown<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, audit::Shown>;
 
-    /// Hidden evidence by audit and validator; at most one entry for each holder of seats, until it is revealed or one of its cases
-    /// is settled without.
+    /// Hidden evidence by audit and validator; at most one entry for each holder of seats, until it
+    /// is revealed or one of its cases is settled without.
     #[pallet::storage]
-    pub type Commits<T: Config> = StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, Hash>;
+    pub type Commits<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, Hash>;
 
-    /// What seats found, by audit and by the places of case and holder in it, all counted by the chain; at most one entry for
-    /// each seat of an open case, until it is settled.
+    /// What seats found, by audit and by the places of case and holder in it, all counted by the
+    /// chain; at most one entry for each seat of an open case, until it is settled.
     #[pallet::storage]
-    pub type Findings<T> = StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), Found>;
+    pub type Findings<T> =
+        StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), Found>;
 
     /// Concluded leases of included updates, keyed as the submissions, until they are settled.
     #[pallet::storage]
-    pub type AuditedLeases<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Lease>;
+    pub type AuditedLeases<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Lease>;
 
-    /// What is kept of each submission, keyed as they are: under 128 bytes, at most 64 times a round, kept as the model's history.
+    /// What is kept of each submission, keyed as they are: under 128 bytes, at most 64 times a
+    /// round, kept as the model's history.
     #[pallet::storage]
-    pub type History<T: Config> = StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Settled>;
+    pub type History<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Settled>;
 
-    /// Updates to be taken out of the model, with the block that settled them, oldest first, until a head did. One value of at
-    /// most [`MAX_EXCISABLE`] entries of 9 bytes.
+    /// Updates to be taken out of the model, with the block that settled them, oldest first, until
+    /// a head did. One value of at most [`MAX_EXCISABLE`] entries of 9 bytes.
     #[pallet::storage]
-    pub type Excisions<T> = StorageValue<_, BoundedVec<(Excision, BlockNumber), ConstU32<MAX_EXCISABLE>>, ValueQuery>;
+    pub type Excisions<T> =
+        StorageValue<_, BoundedVec<(Excision, BlockNumber), ConstU32<MAX_EXCISABLE>>, ValueQuery>;
 
-    /// What the reasoning probes of the newest head are drawn by, with the round that made it: fixed in the block after it. One value.
+    /// What the reasoning probes of the newest head are drawn by, with the round that made it:
+    /// fixed in the block after it. One value.
     #[pallet::storage]
     pub type ProbeSeed<T> = StorageValue<_, (RoundNumber, Hash)>;
 
-    /// What validators report of the newest head, until holders of 67 % of the stake have, or there is a newer one. One value of at
-    /// most [`MAX_REPORTS`] entries of 87 bytes, those with the most stake.
+    /// What validators report of the newest head, until holders of 67 % of the stake have, or there
+    /// is a newer one. One value of at most [`MAX_REPORTS`] entries of 87 bytes, those with the
+    /// most stake.
     #[pallet::storage]
-    pub type HeadReports<T: Config> = StorageValue<_, BoundedVec<Report<T::AccountId>, ConstU32<MAX_REPORTS>>, ValueQuery>;
+    pub type HeadReports<T: Config> =
+        StorageValue<_, BoundedVec<Report<T::AccountId>, ConstU32<MAX_REPORTS>>, ValueQuery>;
 
-    /// What validators found of each head, by its round, which the chain counts: at most 43 bytes a round, kept as the model's history.
+    /// What validators found of each head, by its round, which the chain counts: at most 43 bytes a
+    /// round, kept as the model's history.
     #[pallet::storage]
     pub type HeadMetrics<T> = StorageMap<_, Twox64Concat, RoundNumber, MeasuredHead>;
 
@@ -280,15 +332,24 @@ pub mod pallet {
     #[pallet::genesis_build]
     impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
         fn build(&self) {
-            assert!(self.lengths.is_valid(), "lengths of phases must be positive, join < train and lead <= attest");
+            assert!(
+                self.lengths.is_valid(),
+                "lengths of phases must be positive, join < train and lead <= attest"
+            );
             Lengths::<T>::put(self.lengths);
-            assert!(self.audits.is_valid(), "numbers of audits must be positive and within limits, with more_seats above seats");
+            assert!(
+                self.audits.is_valid(),
+                "numbers of audits must be positive and within limits, with more_seats above seats"
+            );
             AuditSettings::<T>::put(self.audits);
             if let Some(recipe) = &self.recipe {
                 if let Err(invalid) = recipe.validate() {
                     panic!("the recipe of the genesis state is invalid: {invalid}");
                 }
-                assert!(recipe.rewrite.is_none(), "the recipe of the genesis state has no model to rewrite");
+                assert!(
+                    recipe.rewrite.is_none(),
+                    "the recipe of the genesis state has no model to rewrite"
+                );
                 Pallet::<T>::put_in_force(recipe);
             }
         }
@@ -383,8 +444,9 @@ pub mod pallet {
             account: T::AccountId,
             /// The round it was due in.
             round: RoundNumber,
-            /// How far the submission had come, which decides its outcome: [`Outcome::NoShow`] if it was committed only, and
-            /// [`Outcome::Excluded`] if opened only; an included one is audited. None when there was none.
+            /// How far the submission had come, which decides its outcome: [`Outcome::NoShow`] if
+            /// it was committed only, and [`Outcome::Excluded`] if opened only; an included one is
+            /// audited. None when there was none.
             status: Option<Status>,
         },
         /// A trainer forgot its optimiser state.
@@ -473,7 +535,8 @@ pub mod pallet {
             audit: AuditId,
             /// The trainer or validator.
             account: T::AccountId,
-            /// What was taken, in the smallest unit of the token; less than the penalty if the bond was.
+            /// What was taken, in the smallest unit of the token; less than the penalty if the bond
+            /// was.
             amount: Balance,
         },
         /// All cases of an audit are settled.
@@ -514,11 +577,14 @@ pub mod pallet {
     /// Why a call was refused.
     #[pallet::error]
     pub enum Error<T> {
-        /// The recipe's model is invalid: sizes of at least 1, a width of whole heads, within the protocol's limits.
+        /// The recipe's model is invalid: sizes of at least 1, a width of whole heads, within the
+        /// protocol's limits.
         RecipeModelInvalid,
-        /// A recipe's sequence must fit the model's context, and a shard must be a whole number of sequences.
+        /// A recipe's sequence must fit the model's context, and a shard must be a whole number of
+        /// sequences.
         RecipeSequenceInvalid,
-        /// A recipe's tiers need sizes of at least 1, steps of whole segments and data of at most 64 shards.
+        /// A recipe's tiers need sizes of at least 1, steps of whole segments and data of at most
+        /// 64 shards.
         RecipeTierInvalid,
         /// A constant of the recipe's optimiser, schedule or compression is out of its range.
         RecipeConstantInvalid,
@@ -526,18 +592,21 @@ pub mod pallet {
         RecipeSegmentsInvalid,
         /// The tolerance of a recipe's native numerics is 1,000 to 100,000 millionths.
         RecipeToleranceInvalid,
-        /// There is a head: keep the tokenizer, the seed and, since data is cut to it, the shard size of its recipe, and change the
-        /// model by a rewrite only.
+        /// There is a head: keep the tokenizer, the seed and, since data is cut to it, the shard
+        /// size of its recipe, and change the model by a rewrite only.
         ModelIsFixed,
-        /// The pool has shards of another length or tokenizer: keep those, or have the manifests withdrawn first.
+        /// The pool has shards of another length or tokenizer: keep those, or have the manifests
+        /// withdrawn first.
         DataOfAnotherFormat,
         /// Lengths must be positive, `join` below `train` and `lead` at most `attest`.
         InvalidLengths,
-        /// Only bonded trainers lease data: bond as a trainer first, or raise a bond that penalties have used up.
+        /// Only bonded trainers lease data: bond as a trainer first, or raise a bond that penalties
+        /// have used up.
         NotATrainer,
         /// Joining is closed: wait for the next round to open.
         NotJoining,
-        /// The account has a lease whose round is not over: finish it, or wait for its round to end.
+        /// The account has a lease whose round is not over: finish it, or wait for its round to
+        /// end.
         AlreadyLeased,
         /// The round the lease would be due in has 64 leases: join a later one.
         RoundIsFull,
@@ -551,7 +620,8 @@ pub mod pallet {
         NoLease,
         /// The lease is due in another round: commit in that one.
         NotDue,
-        /// The recipe changed since the lease was given: wait for the round that it is due in to end, and lease again.
+        /// The recipe changed since the lease was given: wait for the round that it is due in to
+        /// end, and lease again.
         RecipeChanged,
         /// The account has committed in this round.
         AlreadyCommitted,
@@ -565,8 +635,8 @@ pub mod pallet {
         WrongOpening,
         /// Steps must be whole segments, at least one and at most the tier's.
         WrongSteps,
-        /// Leaf 0 of the trace must be the lease's base under the lease's carry, and the trace must have one leaf more than
-        /// segments.
+        /// Leaf 0 of the trace must be the lease's base under the lease's carry, and the trace must
+        /// have one leaf more than segments.
         WrongFirstLeaf,
         /// This payload was revealed before, by this account or another.
         PayloadSeen,
@@ -574,14 +644,15 @@ pub mod pallet {
         NotAttesting,
         /// Only bonded validators that are not set aside attest.
         NotAValidator,
-        /// The set must name reveals of the round in its one encoding: at least one, and none in round zero or where the model is
-        /// rewritten.
+        /// The set must name reveals of the round in its one encoding: at least one, and none in
+        /// round zero or where the model is rewritten.
         BadIncluded,
         /// The validator attested exactly this already.
         AlreadyAttested,
         /// The account has no lease, or its round is not over.
         NothingToConclude,
-        /// Numbers of audits must be positive, within the protocol's limits, and `more_seats` above `seats`.
+        /// Numbers of audits must be positive, within the protocol's limits, and `more_seats` above
+        /// `seats`.
         InvalidAudits,
         /// There is no such audit, or it has ended: read the open ones again.
         NoSuchAudit,
@@ -609,32 +680,40 @@ pub mod pallet {
         SeatNotCommitted,
         /// The validator has revealed its evidence.
         SeatRevealed,
-        /// The evidence is not what was committed to, by this account, on this chain, for this audit.
+        /// The evidence is not what was committed to, by this account, on this chain, for this
+        /// audit.
         WrongEvidence,
-        /// Evidence has one finding, in order, for each seat on an update whose trainer showed its states; one that replayed has an
-        /// end for each drawn segment and a figure for each leased shard.
+        /// Evidence has one finding, in order, for each seat on an update whose trainer showed its
+        /// states; one that replayed has an end for each drawn segment and a figure for each leased
+        /// shard.
         BadEvidence,
-        /// The recipe is of the other numerics profile, whose ends are opened and whose evidence is revealed by calls of their own,
-        /// with a sketch for each drawn segment and a binding for each finding.
+        /// The recipe is of the other numerics profile, whose ends are opened and whose evidence is
+        /// revealed by calls of their own, with a sketch for each drawn segment and a binding for
+        /// each finding.
         OtherProfile,
-        /// An opened state must have the steps of its segment more than the start that was shown, and the same error feedback.
+        /// An opened state must have the steps of its segment more than the start that was shown,
+        /// and the same error feedback.
         DoesNotFollow,
         /// The case is settled.
         AlreadySettled,
-        /// The update goes on from the state of an earlier one that is not settled: settle that one first.
+        /// The update goes on from the state of an earlier one that is not settled: settle that one
+        /// first.
         EarlierUnsettled,
         /// Too many updates wait for a draw: settle again some blocks later.
         TooManyUndrawn,
-        /// The recipe's rewrite cannot be made of the head's model: read its recipe, and choose one that can.
+        /// The recipe's rewrite cannot be made of the head's model: read its recipe, and choose one
+        /// that can.
         RewriteDoesNotFit,
         /// The recipe's rewrite leads from the head's model to another than the recipe's.
         RewriteOfAnotherModel,
-        /// The recipe names a rewrite and keeps the model, or there is none yet: leave the rewrite out, or give the recipe the model
-        /// that it leads to.
+        /// The recipe names a rewrite and keeps the model, or there is none yet: leave the rewrite
+        /// out, or give the recipe the model that it leads to.
         RewriteUnused,
-        /// This round did not make the newest head, or that was made in this very block: read what is to be measured again.
+        /// This round did not make the newest head, or that was made in this very block: read what
+        /// is to be measured again.
         NotTheHead,
-        /// Holders of 67 % of the stake have reported on this head: it is measured, and nothing is left to report.
+        /// Holders of 67 % of the stake have reported on this head: it is measured, and nothing is
+        /// left to report.
         HeadIsMeasured,
         /// The validator has reported on this head, which is once only.
         HeadReported,
@@ -676,7 +755,9 @@ pub mod pallet {
         }
 
         #[cfg(feature = "try-runtime")]
-        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        fn try_state(
+            _: BlockNumberFor<T>,
+        ) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
         }
     }
@@ -687,31 +768,34 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Sets the recipe of the rounds that open from now on.
         ///
-        /// With a head, the model changes by a rewrite only: a recipe of another model than the head's names the rewrite that leads to
-        /// it, and its first round trains nothing but makes the head's model that one. Until that round has a head, another recipe
-        /// takes the rewrite back.
+        /// With a head, the model changes by a rewrite only: a recipe of another model than the
+        /// head's names the rewrite that leads to it, and its first round trains nothing but makes
+        /// the head's model that one. Until that round has a head, another recipe takes the rewrite
+        /// back.
         ///
-        /// Origin: `GovernanceOrigin`. Emits [`Event::RecipeSet`], and [`Event::RecipeAdopted`] when it comes into force. A
-        /// recipe set while another one waits replaces that one. Round zero starts over, and a round that rewrites is void, each with
-        /// its attestations.
+        /// Origin: `GovernanceOrigin`. Emits [`Event::RecipeSet`], and [`Event::RecipeAdopted`]
+        /// when it comes into force. A recipe set while another one waits replaces that one. Round
+        /// zero starts over, and a round that rewrites is void, each with its attestations.
         ///
-        /// Errors: `Recipe…Invalid` unless [`recipe::Recipe::validate`] accepts it; [`Error::ModelIsFixed`];
-        /// [`Error::RewriteDoesNotFit`]; [`Error::RewriteOfAnotherModel`]; [`Error::RewriteUnused`];
-        /// [`Error::DataOfAnotherFormat`].
+        /// Errors: `Recipe…Invalid` unless [`recipe::Recipe::validate`] accepts it;
+        /// [`Error::ModelIsFixed`]; [`Error::RewriteDoesNotFit`]; [`Error::RewriteOfAnotherModel`];
+        /// [`Error::RewriteUnused`]; [`Error::DataOfAnotherFormat`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::set_recipe())]
         pub fn set_recipe(origin: OriginFor<T>, recipe: recipe::Recipe) -> DispatchResult {
             T::GovernanceOrigin::ensure_origin(origin)?;
             recipe.validate().map_err(Error::<T>::from)?;
             if let Some(head) = CurrentHead::<T>::get() {
-                let before = Recipes::<T>::get(head.recipe_hash).ok_or(DispatchError::Corruption)?;
+                let before =
+                    Recipes::<T>::get(head.recipe_hash).ok_or(DispatchError::Corruption)?;
                 let rewrites = recipe.rewrite_from(&before).map_err(Error::<T>::from)?.is_some();
                 let kept = recipe.rewrite.is_none() || recipe.rewrite == before.rewrite;
                 ensure!(rewrites || kept, Error::<T>::RewriteUnused);
             } else {
                 ensure!(recipe.rewrite.is_none(), Error::<T>::RewriteUnused);
                 let format = (recipe.shard_tokens, recipe.tokenizer);
-                let fits = <Self as traits::DataFormat>::shard_tokens_and_tokenizer().is_none_or(|other| other == format);
+                let fits = <Self as traits::DataFormat>::shard_tokens_and_tokenizer()
+                    .is_none_or(|other| other == format);
                 ensure!(fits || T::Pool::free() == 0, Error::<T>::DataOfAnotherFormat);
             }
             let round = CurrentRound::<T>::get();
@@ -726,7 +810,8 @@ pub mod pallet {
 
         /// Sets the lengths of phases. Deadlines already set stay.
         ///
-        /// Origin: `GovernanceOrigin`. Emits [`Event::LengthsSet`]. Errors: [`Error::InvalidLengths`].
+        /// Origin: `GovernanceOrigin`. Emits [`Event::LengthsSet`]. Errors:
+        /// [`Error::InvalidLengths`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::set_lengths())]
         pub fn set_lengths(origin: OriginFor<T>, lengths: RoundConfig) -> DispatchResult {
@@ -737,21 +822,22 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Leases data for one update, to be committed in round `number + cadence - 1`. A lease of a past round is concluded
-        /// first.
+        /// Leases data for one update, to be committed in round `number + cadence - 1`. A lease of
+        /// a past round is concluded first.
         ///
-        /// Origin: signed by a bonded trainer. Emits [`Event::Leased`], [`Event::PhaseEntered`] when it starts the round's clock,
-        /// and [`Event::Concluded`] for the past lease.
+        /// Origin: signed by a bonded trainer. Emits [`Event::Leased`], [`Event::PhaseEntered`]
+        /// when it starts the round's clock, and [`Event::Concluded`] for the past lease.
         ///
-        /// Errors: [`Error::NotATrainer`]; [`Error::NotJoining`] outside the train phase or after joining closed;
-        /// [`Error::AlreadyLeased`]; [`Error::RoundIsFull`]; [`Error::NoData`].
+        /// Errors: [`Error::NotATrainer`]; [`Error::NotJoining`] outside the train phase or after
+        /// joining closed; [`Error::AlreadyLeased`]; [`Error::RoundIsFull`]; [`Error::NoData`].
         #[pallet::call_index(2)]
         #[pallet::weight(
             T::WeightInfo::join_round(MAX_LEASE_SHARDS).saturating_add(T::WeightInfo::conclude(MAX_LEASE_SHARDS))
         )]
         pub fn join_round(origin: OriginFor<T>, tier: Tier) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
-            let (now, lengths, mut round) = (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
+            let (now, lengths, mut round) =
+                (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
             ensure!(round.joinable(now), Error::<T>::NotJoining);
             let concluded = Self::conclude_past(&who, round.number)?;
             // Only now, since the past lease may have cost part of the bond.
@@ -805,16 +891,22 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::join_round(leased).saturating_add(concluded)).into())
         }
 
-        /// Commits the trainer to its update for `round` without showing it: `commitment` is [`Reveal::commitment`]. `claims`
-        /// are kept as information.
+        /// Commits the trainer to its update for `round` without showing it: `commitment` is
+        /// [`Reveal::commitment`]. `claims` are kept as information.
         ///
         /// Origin: signed, with a lease due in `round`. Emits [`Event::Committed`].
         ///
-        /// Errors: [`Error::WrongRound`]; [`Error::NotTraining`] after the deadline; [`Error::NoLease`]; [`Error::NotDue`];
-        /// [`Error::RecipeChanged`]; [`Error::AlreadyCommitted`].
+        /// Errors: [`Error::WrongRound`]; [`Error::NotTraining`] after the deadline;
+        /// [`Error::NoLease`]; [`Error::NotDue`]; [`Error::RecipeChanged`];
+        /// [`Error::AlreadyCommitted`].
         #[pallet::call_index(3)]
         #[pallet::weight(T::WeightInfo::commit())]
-        pub fn commit(origin: OriginFor<T>, round: RoundNumber, commitment: Hash, claims: Claims) -> DispatchResult {
+        pub fn commit(
+            origin: OriginFor<T>,
+            round: RoundNumber,
+            commitment: Hash,
+            claims: Claims,
+        ) -> DispatchResult {
             let who = ensure_signed(origin)?;
             let mut current = CurrentRound::<T>::get();
             ensure!(round == current.number, Error::<T>::WrongRound);
@@ -844,8 +936,9 @@ pub mod pallet {
         ///
         /// Origin: signed, with a commitment in `round`. Emits [`Event::Revealed`].
         ///
-        /// Errors: [`Error::WrongRound`]; [`Error::NotRevealing`]; [`Error::NotCommitted`]; [`Error::AlreadyRevealed`];
-        /// [`Error::WrongOpening`]; [`Error::WrongSteps`]; [`Error::WrongFirstLeaf`]; [`Error::PayloadSeen`].
+        /// Errors: [`Error::WrongRound`]; [`Error::NotRevealing`]; [`Error::NotCommitted`];
+        /// [`Error::AlreadyRevealed`]; [`Error::WrongOpening`]; [`Error::WrongSteps`];
+        /// [`Error::WrongFirstLeaf`]; [`Error::PayloadSeen`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::reveal())]
         pub fn reveal(origin: OriginFor<T>, round: RoundNumber, reveal: Reveal) -> DispatchResult {
@@ -853,7 +946,8 @@ pub mod pallet {
             let mut current = CurrentRound::<T>::get();
             ensure!(round == current.number, Error::<T>::WrongRound);
             ensure!(current.phase == Phase::Reveal, Error::<T>::NotRevealing);
-            let mut submission = Submissions::<T>::get(round, &who).ok_or(Error::<T>::NotCommitted)?;
+            let mut submission =
+                Submissions::<T>::get(round, &who).ok_or(Error::<T>::NotCommitted)?;
             ensure!(submission.status == Status::Committed, Error::<T>::AlreadyRevealed);
             let commitment = reveal.commitment(&who.encode(), &Self::genesis_hash(), round);
             ensure!(commitment == submission.commitment, Error::<T>::WrongOpening);
@@ -863,10 +957,19 @@ pub mod pallet {
             let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
             let segment = recipe.steps_per_segment(lease.tier);
             let whole = reveal.steps.checked_rem(segment) == Some(0);
-            ensure!(whole && (1..=recipe.tier(lease.tier).inner_steps).contains(&reveal.steps), Error::<T>::WrongSteps);
+            ensure!(
+                whole && (1..=recipe.tier(lease.tier).inner_steps).contains(&reveal.steps),
+                Error::<T>::WrongSteps
+            );
             let segments = u32::from(reveal.steps.checked_div(segment).unwrap_or(0));
             let first = state_leaf(&lease.base_root, &lease.carry);
-            let proved = merkle_verify(&reveal.trace_root, segments.saturating_add(1), 0, &first, &reveal.first_leaf);
+            let proved = merkle_verify(
+                &reveal.trace_root,
+                segments.saturating_add(1),
+                0,
+                &first,
+                &reveal.first_leaf,
+            );
             ensure!(proved, Error::<T>::WrongFirstLeaf);
             ensure!(!SeenPayloads::<T>::contains_key(reveal.payload_hash), Error::<T>::PayloadSeen);
 
@@ -877,7 +980,8 @@ pub mod pallet {
             SeenPayloads::<T>::insert(reveal.payload_hash, ());
             let Reveal { payload_hash, trace_root, carry_hash, steps, .. } = reveal;
             let tokens = lease.tokens(&recipe, steps);
-            submission.opened = Some(Opened { index, payload_hash, trace_root, carry_hash, steps, tokens });
+            submission.opened =
+                Some(Opened { index, payload_hash, trace_root, carry_hash, steps, tokens });
             submission.status = Status::Revealed;
             Submissions::<T>::insert(round, &who, submission);
             current.revealed = current.revealed.saturating_add(1);
@@ -886,16 +990,18 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Counts the validator's stake for the head with parameters `root`, made of the round's reveals in `included`; in round
-        /// zero, for the initial model, and where the recipe rewrites the model, for the rewritten one. An attestation replaces the
-        /// validator's earlier one. The quorum adopts the head. A validator that comes after the quorum may attest the new head until
-        /// the next round ends: it counts as having taken part in the phase that made it, and no stake moves.
+        /// Counts the validator's stake for the head with parameters `root`, made of the round's
+        /// reveals in `included`; in round zero, for the initial model, and where the recipe
+        /// rewrites the model, for the rewritten one. An attestation replaces the validator's
+        /// earlier one. The quorum adopts the head. A validator that comes after the quorum may
+        /// attest the new head until the next round ends: it counts as having taken part in the
+        /// phase that made it, and no stake moves.
         ///
-        /// Origin: signed by a validator that takes part in attesting. Emits [`Event::Attested`], and [`Event::HeadAdvanced`]
-        /// with the quorum.
+        /// Origin: signed by a validator that takes part in attesting. Emits [`Event::Attested`],
+        /// and [`Event::HeadAdvanced`] with the quorum.
         ///
-        /// Errors: [`Error::WrongRound`]; [`Error::NotAttesting`]; [`Error::NotAValidator`]; [`Error::BadIncluded`];
-        /// [`Error::AlreadyAttested`].
+        /// Errors: [`Error::WrongRound`]; [`Error::NotAttesting`]; [`Error::NotAValidator`];
+        /// [`Error::BadIncluded`]; [`Error::AlreadyAttested`].
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::attest_head().saturating_add(T::WeightInfo::adopt(MAX_SUBMISSIONS)))]
         pub fn attest_head(
@@ -905,10 +1011,12 @@ pub mod pallet {
             included: Included,
         ) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
-            let (current, head, phase) = (CurrentRound::<T>::get(), CurrentHead::<T>::get(), AttestPhases::<T>::get());
-            // Until the round after it ends, the phase that made a head is the last one that ended. To count for a later one would
-            // let somebody who never helps a quorum pass for alive.
-            let late = round.checked_add(1) == Some(current.number) && Self::is_newest_head(head, round, root, &included);
+            let (current, head, phase) =
+                (CurrentRound::<T>::get(), CurrentHead::<T>::get(), AttestPhases::<T>::get());
+            // Until the round after it ends, the phase that made a head is the last one that ended.
+            // To count for a later one would let somebody who never helps a quorum pass for alive.
+            let late = round.checked_add(1) == Some(current.number)
+                && Self::is_newest_head(head, round, root, &included);
             if late {
                 ensure!(T::Bonds::validator_stake(&who).is_some(), Error::<T>::NotAValidator);
                 T::Bonds::note_attested(&who, phase.saturating_sub(1));
@@ -918,7 +1026,8 @@ pub mod pallet {
             ensure!(round == current.number, Error::<T>::WrongRound);
             ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
             let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
-            let fits = included.is_canonical(current.revealed) && included.is_empty() == current.attests_only();
+            let fits = included.is_canonical(current.revealed)
+                && included.is_empty() == current.attests_only();
             ensure!(fits, Error::<T>::BadIncluded);
 
             let attested = Attested { root, included, stake };
@@ -947,25 +1056,28 @@ pub mod pallet {
             Ok(Some(weight).into())
         }
 
-        /// Ends `account`'s lease once the round it is due in is over: an included update becomes the account's carry, and its
-        /// shards stay with it until it is settled; any other returns them and is settled with that; an unopened commitment costs
-        /// `NoShowPenalty`, and none at all `LapsePenalty`, unless the recipe changed meanwhile.
+        /// Ends `account`'s lease once the round it is due in is over: an included update becomes
+        /// the account's carry, and its shards stay with it until it is settled; any other returns
+        /// them and is settled with that; an unopened commitment costs `NoShowPenalty`, and none at
+        /// all `LapsePenalty`, unless the recipe changed meanwhile.
         ///
-        /// Origin: signed by anybody. Emits [`Event::Concluded`]. Errors: [`Error::NothingToConclude`].
+        /// Origin: signed by anybody. Emits [`Event::Concluded`]. Errors:
+        /// [`Error::NothingToConclude`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::conclude(MAX_LEASE_SHARDS))]
         pub fn conclude(origin: OriginFor<T>, account: T::AccountId) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
             let over = |lease: &Lease| lease.due_round < CurrentRound::<T>::get().number;
-            let lease = Leases::<T>::get(&account).filter(over).ok_or(Error::<T>::NothingToConclude)?;
+            let lease =
+                Leases::<T>::get(&account).filter(over).ok_or(Error::<T>::NothingToConclude)?;
             Ok(Some(Self::conclude_lease(&account, lease)).into())
         }
 
-        /// Forgets the carry: the next lease starts with a fresh optimiser. For a trainer that lost its state. A lease of a past
-        /// round is concluded first.
+        /// Forgets the carry: the next lease starts with a fresh optimiser. For a trainer that lost
+        /// its state. A lease of a past round is concluded first.
         ///
-        /// Origin: signed. Emits [`Event::CarryReset`], and [`Event::Concluded`] for the past lease. Errors:
-        /// [`Error::AlreadyLeased`].
+        /// Origin: signed. Emits [`Event::CarryReset`], and [`Event::Concluded`] for the past
+        /// lease. Errors: [`Error::AlreadyLeased`].
         #[pallet::call_index(7)]
         #[pallet::weight(T::WeightInfo::reset_carry().saturating_add(T::WeightInfo::conclude(MAX_LEASE_SHARDS)))]
         pub fn reset_carry(origin: OriginFor<T>) -> DispatchResultWithPostInfo {
@@ -980,9 +1092,11 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::reset_carry().saturating_add(concluded)).into())
         }
 
-        /// Sets how much is audited and how long it may take. Seats and segments drawn stay; the lengths of stages hold at once.
+        /// Sets how much is audited and how long it may take. Seats and segments drawn stay; the
+        /// lengths of stages hold at once.
         ///
-        /// Origin: `GovernanceOrigin`. Emits [`Event::AuditsSet`]. Errors: [`Error::InvalidAudits`].
+        /// Origin: `GovernanceOrigin`. Emits [`Event::AuditsSet`]. Errors:
+        /// [`Error::InvalidAudits`].
         #[pallet::call_index(8)]
         #[pallet::weight(T::WeightInfo::set_audits())]
         pub fn set_audits(origin: OriginFor<T>, config: AuditConfig) -> DispatchResult {
@@ -993,13 +1107,14 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Shows the states of [`audit::Case::served_leaves`], in that order, by hashes and proofs: seats fetch the states themselves
-        /// from peers by these hashes.
+        /// Shows the states of [`audit::Case::served_leaves`], in that order, by hashes and proofs:
+        /// seats fetch the states themselves from peers by these hashes.
         ///
-        /// Origin: signed by the trainer of an update under audit, in stage [`audit::Stage::Serve`]. Emits [`Event::StatesServed`].
+        /// Origin: signed by the trainer of an update under audit, in stage
+        /// [`audit::Stage::Serve`]. Emits [`Event::StatesServed`].
         ///
-        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::AlreadyServed`];
-        /// [`Error::WrongStates`]; [`Error::WrongProof`].
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
+        /// [`Error::AlreadyServed`]; [`Error::WrongStates`]; [`Error::WrongProof`].
         #[pallet::call_index(9)]
         #[pallet::weight(T::WeightInfo::serve_states())]
         pub fn serve_states(
@@ -1013,15 +1128,21 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Commits the validator to what it found in all its seats of the audit: `commitment` is [`audit::evidence_commitment`].
+        /// Commits the validator to what it found in all its seats of the audit: `commitment` is
+        /// [`audit::evidence_commitment`].
         ///
-        /// Origin: signed by a validator with a seat on an update whose trainer showed its states, in stage [`audit::Stage::Replay`]. Emits
-        /// [`Event::AuditCommitted`].
+        /// Origin: signed by a validator with a seat on an update whose trainer showed its states,
+        /// in stage [`audit::Stage::Replay`]. Emits [`Event::AuditCommitted`].
         ///
-        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`]; [`Error::SeatCommitted`].
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`];
+        /// [`Error::SeatCommitted`].
         #[pallet::call_index(10)]
         #[pallet::weight(T::WeightInfo::commit_audit())]
-        pub fn commit_audit(origin: OriginFor<T>, audit: AuditId, commitment: Hash) -> DispatchResult {
+        pub fn commit_audit(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            commitment: Hash,
+        ) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::commit_evidence(audit, &who, commitment)?;
             Self::deposit_event(Event::AuditCommitted { audit, account: who });
@@ -1030,11 +1151,12 @@ pub mod pallet {
 
         /// Opens the ends of the drawn segments, [`audit::Case::opened_leaves`], in that order.
         ///
-        /// Origin: signed by the trainer of an update under audit that has shown its states, in stage [`audit::Stage::Open`]. Emits
-        /// [`Event::SegmentsOpened`].
+        /// Origin: signed by the trainer of an update under audit that has shown its states, in
+        /// stage [`audit::Stage::Open`]. Emits [`Event::SegmentsOpened`].
         ///
-        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::NotServed`];
-        /// [`Error::AlreadyOpened`]; [`Error::WrongEnds`]; [`Error::WrongProof`]; [`Error::OtherProfile`].
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
+        /// [`Error::NotServed`]; [`Error::AlreadyOpened`]; [`Error::WrongEnds`];
+        /// [`Error::WrongProof`]; [`Error::OtherProfile`].
         #[pallet::call_index(11)]
         #[pallet::weight(T::WeightInfo::open_segments())]
         pub fn open_segments(
@@ -1048,42 +1170,57 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Reveals what the validator found in its seats: a finding for each case whose trainer showed its states, ascending.
+        /// Reveals what the validator found in its seats: a finding for each case whose trainer
+        /// showed its states, ascending.
         ///
-        /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits [`Event::AuditRevealed`].
+        /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits
+        /// [`Event::AuditRevealed`].
         ///
-        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`]; [`Error::SeatNotCommitted`];
-        /// [`Error::SeatRevealed`]; [`Error::WrongEvidence`]; [`Error::BadEvidence`]; [`Error::OtherProfile`].
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`];
+        /// [`Error::SeatNotCommitted`]; [`Error::SeatRevealed`]; [`Error::WrongEvidence`];
+        /// [`Error::BadEvidence`]; [`Error::OtherProfile`].
         #[pallet::call_index(12)]
         #[pallet::weight(T::WeightInfo::reveal_audit(evidence.len().saturated_into()))]
-        pub fn reveal_audit(origin: OriginFor<T>, audit: AuditId, evidence: Evidence, salt: Hash) -> DispatchResult {
+        pub fn reveal_audit(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            evidence: Evidence,
+            salt: Hash,
+        ) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::reveal_evidence(audit, &who, evidence, &[], salt)?;
             Self::deposit_event(Event::AuditRevealed { audit, account: who });
             Ok(())
         }
 
-        /// Compares what the seats on `trainer`'s update found with what it opened, and lets follow what follows: shards, score,
-        /// fines, excision. What no quorum found the same about in the first draw waits for a second one. A lease of the update that
-        /// is not concluded is so first.
+        /// Compares what the seats on `trainer`'s update found with what it opened, and lets follow
+        /// what follows: shards, score, fines, excision. What no quorum found the same about in the
+        /// first draw waits for a second one. A lease of the update that is not concluded is so
+        /// first.
         ///
-        /// Origin: signed by anybody, in stage [`audit::Stage::Settle`]. Emits [`Event::Settled`] or [`Event::Undecided`];
-        /// [`Event::SeatFailed`] and [`Event::Fined`] for each that was; [`Event::AuditEnded`] with the last case.
+        /// Origin: signed by anybody, in stage [`audit::Stage::Settle`]. Emits [`Event::Settled`]
+        /// or [`Event::Undecided`]; [`Event::SeatFailed`] and [`Event::Fined`] for each that was;
+        /// [`Event::AuditEnded`] with the last case.
         ///
-        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`]; [`Error::AlreadySettled`];
-        /// [`Error::EarlierUnsettled`]; [`Error::TooManyUndrawn`].
+        /// Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
+        /// [`Error::AlreadySettled`]; [`Error::EarlierUnsettled`]; [`Error::TooManyUndrawn`].
         #[pallet::call_index(13)]
         #[pallet::weight(T::WeightInfo::settle(MAX_LEASE_SHARDS, MAX_SEATS))]
-        pub fn settle(origin: OriginFor<T>, audit: AuditId, trainer: T::AccountId) -> DispatchResultWithPostInfo {
+        pub fn settle(
+            origin: OriginFor<T>,
+            audit: AuditId,
+            trainer: T::AccountId,
+        ) -> DispatchResultWithPostInfo {
             ensure_signed(origin)?;
             Ok(Some(Self::settle_case(audit, &trainer)?).into())
         }
 
-        /// Opens the ends of the drawn segments under the native profile: the states at [`audit::Case::opened_leaves`], in that
-        /// order, with what the segments changed. Seats fetch the states themselves from peers.
+        /// Opens the ends of the drawn segments under the native profile: the states at
+        /// [`audit::Case::opened_leaves`], in that order, with what the segments changed. Seats
+        /// fetch the states themselves from peers.
         ///
-        /// Origin: signed by the trainer of an update under audit that has shown its states, in stage [`audit::Stage::Open`]. Emits
-        /// [`Event::SegmentsOpened`].
+        /// Origin: signed by the trainer of an update under audit that has shown its states, in
+        /// stage [`audit::Stage::Open`]. Emits [`Event::SegmentsOpened`].
         ///
         /// Errors: those of [`Pallet::open_segments`]; [`Error::DoesNotFollow`].
         #[pallet::call_index(14)]
@@ -1094,17 +1231,21 @@ pub mod pallet {
             ends: BoundedVec<(SketchedEnd, Proof), ConstU32<MAX_SKETCHED>>,
         ) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            let (sketched, ends): (alloc::vec::Vec<_>, alloc::vec::Vec<_>) =
-                ends.into_iter().map(|(end, proof)| (end, OpenedEnd { digest: end.state.digest(), proof })).unzip();
+            let (sketched, ends): (alloc::vec::Vec<_>, alloc::vec::Vec<_>) = ends
+                .into_iter()
+                .map(|(end, proof)| (end, OpenedEnd { digest: end.state.digest(), proof }))
+                .unzip();
             Self::open_ends(audit, &who, &ends, &sketched)?;
             Self::deposit_event(Event::SegmentsOpened { audit, account: who });
             Ok(())
         }
 
-        /// Reveals what the validator found in its seats under the native profile, as [`Pallet::reveal_audit`] does, and for each finding
-        /// what it says of the ends that were opened since; where none were, that does not matter.
+        /// Reveals what the validator found in its seats under the native profile, as
+        /// [`Pallet::reveal_audit`] does, and for each finding what it says of the ends that were
+        /// opened since; where none were, that does not matter.
         ///
-        /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits [`Event::AuditRevealed`].
+        /// Origin: signed by a validator that committed, in stage [`audit::Stage::Reveal`]. Emits
+        /// [`Event::AuditRevealed`].
         ///
         /// Errors: those of [`Pallet::reveal_audit`].
         #[pallet::call_index(15)]
@@ -1122,18 +1263,22 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Reports what the validator measured of the newest head, which `round` made. Once holders of 67 % of the stake have
-        /// reported, or there is a newer head, the median by stake is kept as what was found of it. Nothing is paid or decided by
-        /// it.
+        /// Reports what the validator measured of the newest head, which `round` made. Once holders
+        /// of 67 % of the stake have reported, or there is a newer head, the median by stake is
+        /// kept as what was found of it. Nothing is paid or decided by it.
         ///
-        /// Origin: signed by a validator that takes part in attesting. Emits [`Event::HeadReported`], and [`Event::HeadMeasured`]
-        /// with the quorum.
+        /// Origin: signed by a validator that takes part in attesting. Emits
+        /// [`Event::HeadReported`], and [`Event::HeadMeasured`] with the quorum.
         ///
-        /// Errors: [`Error::NotAValidator`]; [`Error::NotTheHead`]; [`Error::HeadIsMeasured`]; [`Error::MetricsOutOfRange`];
-        /// [`Error::HeadReported`]; [`Error::TooManyReports`].
+        /// Errors: [`Error::NotAValidator`]; [`Error::NotTheHead`]; [`Error::HeadIsMeasured`];
+        /// [`Error::MetricsOutOfRange`]; [`Error::HeadReported`]; [`Error::TooManyReports`].
         #[pallet::call_index(16)]
         #[pallet::weight(T::WeightInfo::measure_head())]
-        pub fn measure_head(origin: OriginFor<T>, round: RoundNumber, metrics: ModelMetrics) -> DispatchResult {
+        pub fn measure_head(
+            origin: OriginFor<T>,
+            round: RoundNumber,
+            metrics: ModelMetrics,
+        ) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::report_metrics(who, round, metrics)
         }

@@ -15,7 +15,8 @@ use polkadot_sdk::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Fixes what the newest head is measured by, in the first block after it: earlier, whoever trained it could have trained for it.
+    /// Fixes what the newest head is measured by, in the first block after it: earlier, whoever
+    /// trained it could have trained for it.
     pub(crate) fn seed_probes() {
         let Some(round) = CurrentHead::<T>::get().map(|head| head.round) else { return };
         if ProbeSeed::<T>::get().is_none_or(|(seeded, _)| seeded != round) {
@@ -27,7 +28,11 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Counts `who`'s report on the head of `round`; the quorum decides it.
-    pub(crate) fn report_metrics(who: T::AccountId, round: RoundNumber, metrics: ModelMetrics) -> DispatchResult {
+    pub(crate) fn report_metrics(
+        who: T::AccountId,
+        round: RoundNumber,
+        metrics: ModelMetrics,
+    ) -> DispatchResult {
         let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
         let newest = ProbeSeed::<T>::get().is_some_and(|(seeded, _)| seeded == round)
             && CurrentHead::<T>::get().is_some_and(|head| head.round == round);
@@ -39,8 +44,12 @@ impl<T: Config> Pallet<T> {
         ensure!(reports.iter().all(|report| report.account != who), Error::<T>::HeadReported);
         let report = Report { account: who.clone(), stake, metrics };
         if let Err(report) = reports.try_push(report) {
-            // Places are for those with the most stake: nobody keeps others out with many small bonds.
-            let least = reports.iter_mut().min_by_key(|other| other.stake).filter(|other| other.stake < report.stake);
+            // Places are for those with the most stake: nobody keeps others out with many small
+            // bonds.
+            let least = reports
+                .iter_mut()
+                .min_by_key(|other| other.stake)
+                .filter(|other| other.stake < report.stake);
             *least.ok_or(Error::<T>::TooManyReports)? = report;
         }
         Self::deposit_event(Event::HeadReported { account: who, round });
@@ -52,9 +61,13 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Makes the median of what was reported of the head of `round` its measurement, and forgets the reports.
+    /// Makes the median of what was reported of the head of `round` its measurement, and forgets
+    /// the reports.
     pub(crate) fn decide_metrics(round: RoundNumber) {
-        let reports: Vec<_> = HeadReports::<T>::take().into_iter().map(|report| (report.stake, report.metrics)).collect();
+        let reports: Vec<_> = HeadReports::<T>::take()
+            .into_iter()
+            .map(|report| (report.stake, report.metrics))
+            .collect();
         if let Some(measured) = MeasuredHead::new(&reports, T::Bonds::total_validator_stake()) {
             HeadMetrics::<T>::insert(round, measured);
             Self::deposit_event(Event::HeadMeasured { round, measured });
@@ -73,21 +86,31 @@ impl<T: Config> Pallet<T> {
         newest.then(|| Measuring { round, seed, reports: HeadReports::<T>::get().into_inner() })
     }
 
-    /// Reports are on the head, one of each validator, and wait for a quorum; only heads are measured.
+    /// Reports are on the head, one of each validator, and wait for a quorum; only heads are
+    /// measured.
     pub(crate) fn check_metrics() -> Result<(), TryRuntimeError> {
         let (reports, head) = (HeadReports::<T>::get(), CurrentHead::<T>::get());
         ensure!(reports.iter().all(|report| report.metrics.is_valid()), "shares are at most one");
         let accounts: BTreeSet<_> = reports.iter().map(|report| report.account.encode()).collect();
         ensure!(accounts.len() == reports.len(), "one report of each validator");
         let seeded = ProbeSeed::<T>::get().map(|(round, _)| round);
-        ensure!(seeded.is_none_or(|seeded| head.is_some_and(|head| seeded <= head.round)), "probes are drawn for heads");
+        ensure!(
+            seeded.is_none_or(|seeded| head.is_some_and(|head| seeded <= head.round)),
+            "probes are drawn for heads"
+        );
         if !reports.is_empty() {
             let round = seeded.filter(|&seeded| head.is_some_and(|head| head.round == seeded));
             let round = round.ok_or("reports are on the head, whose probes are drawn")?;
-            ensure!(!HeadMetrics::<T>::contains_key(round), "a head is reported on until it is measured");
+            ensure!(
+                !HeadMetrics::<T>::contains_key(round),
+                "a head is reported on until it is measured"
+            );
         }
         for (round, measured) in HeadMetrics::<T>::iter() {
-            ensure!(measured.metrics.is_valid() && measured.share <= pol_primitives::MILLION, "shares are at most one");
+            ensure!(
+                measured.metrics.is_valid() && measured.share <= pol_primitives::MILLION,
+                "shares are at most one"
+            );
             let made = Records::<T>::get(round).is_some_and(|record| record.head.is_some());
             ensure!(made, "only heads are measured");
         }

@@ -8,7 +8,8 @@ use codec::Encode;
 use pol_primitives::{
     Balance, BoundedVec, Hash, MILLION, Ppm, RoundNumber,
     audit::{
-        Audit, AuditConfig, AuditId, Evidence, Finding, Measure, OpenedEnd, Served, ServedState, Stage, evidence_commitment,
+        Audit, AuditConfig, AuditId, Evidence, Finding, Measure, OpenedEnd, Served, ServedState,
+        Stage, evidence_commitment,
     },
     data::ShardId,
     lease::Lease,
@@ -141,7 +142,11 @@ impl traits::Bonds<AccountId> for Stakes {
             *bond = bond.map(|bond| bond - taken);
             taken
         };
-        if Validators::contains_key(account) { Validators::mutate(account, bond) } else { Trainers::mutate(account, bond) }
+        if Validators::contains_key(account) {
+            Validators::mutate(account, bond)
+        } else {
+            Trainers::mutate(account, bond)
+        }
     }
 
     fn stakes() -> Vec<(AccountId, Balance)> {
@@ -178,7 +183,9 @@ impl traits::ShardPool<AccountId> for Shards {
 
     fn lease(count: u32, prf: &mut Prf) -> Vec<ShardId> {
         FreeShards::mutate(|free| {
-            (0..count.min(free.len() as u32)).map(|_| free.remove(prf.below(free.len() as u32) as usize)).collect()
+            (0..count.min(free.len() as u32))
+                .map(|_| free.remove(prf.below(free.len() as u32) as usize))
+                .collect()
         })
     }
 
@@ -189,13 +196,17 @@ impl traits::ShardPool<AccountId> for Shards {
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]) {
         let deltas = deltas.iter().copied().chain(core::iter::repeat(0));
         Consumed::mutate(|consumed| {
-            consumed.extend(shards.iter().zip(deltas).map(|(&shard, delta)| (shard, round, index, delta)))
+            consumed.extend(
+                shards.iter().zip(deltas).map(|(&shard, delta)| (shard, round, index, delta)),
+            )
         });
     }
 
     fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId> {
         let mut free = FreeShards::get();
-        (0..count.min(free.len() as u32)).map(|_| free.remove(prf.below(free.len() as u32) as usize)).collect()
+        (0..count.min(free.len() as u32))
+            .map(|_| free.remove(prf.below(free.len() as u32) as usize))
+            .collect()
     }
 
     /// Even ones are one provider's, odd ones the other's.
@@ -253,7 +264,8 @@ fn sorted(accounts: &[AccountId]) -> Vec<AccountId> {
     accounts
 }
 
-/// What a trainer does to the states it commits to: steps more in every segment, and what its error feedback changes by in each.
+/// What a trainer does to the states it commits to: steps more in every segment, and what its error
+/// feedback changes by in each.
 #[storage_alias]
 pub type Forged = StorageMap<Mock, Blake2_128Concat, AccountId, (u64, u8), ValueQuery>;
 
@@ -265,18 +277,31 @@ pub const PROVIDERS: [AccountId; 2] = [21, 22];
 pub const BONUS: Ppm = 900_000;
 /// Trainers are 1 to 9, with a bond of 10.
 pub const TRAINERS: core::ops::RangeInclusive<AccountId> = 1..=9;
-/// Validators with 34, 33 and 33 of 100: the first is needed for a quorum, and any other makes one with it.
+/// Validators with 34, 33 and 33 of 100: the first is needed for a quorum, and any other makes one
+/// with it.
 pub const VALIDATORS: [(AccountId, Balance); 3] = [(11, 34), (12, 33), (13, 33)];
 /// Shards in the pool.
 pub const SHARDS: u32 = 1_000;
 
-pub const LENGTHS: RoundConfig = RoundConfig { join: 3, train: 20, reveal: 5, attest: 10, lead: 5, missed: 3 };
+pub const LENGTHS: RoundConfig =
+    RoundConfig { join: 3, train: 20, reveal: 5, attest: 10, lead: 5, missed: 3 };
 
 /// Two seats, both of which a quorum needs; in the second draw all three validators.
-pub const AUDITS: AuditConfig =
-    AuditConfig { seats: 2, more_seats: 3, segments: 1, probe: 3, mix: 0, serve: 5, replay: 10, open: 4, reveal: 6, escrow: 2 };
+pub const AUDITS: AuditConfig = AuditConfig {
+    seats: 2,
+    more_seats: 3,
+    segments: 1,
+    probe: 3,
+    mix: 0,
+    serve: 5,
+    replay: 10,
+    open: 4,
+    reveal: 6,
+    escrow: 2,
+};
 
-/// A recipe of four segments of two steps and ten shards a lease; a mobile's lease lives two rounds.
+/// A recipe of four segments of two steps and ten shards a lease; a mobile's lease lives two
+/// rounds.
 pub fn recipe() -> pol_primitives::recipe::Recipe {
     let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 8, cadence: 1 };
     pol_primitives::recipe::Recipe {
@@ -313,7 +338,9 @@ pub fn chain(recipe: Option<pol_primitives::recipe::Recipe>) -> TestExternalitie
     chain.execute_with(|| {
         TRAINERS.for_each(|account| Trainers::insert(account, 10));
         VALIDATORS.into_iter().for_each(|(account, stake)| Validators::insert(account, stake));
-        FreeShards::put((0..SHARDS).map(|index| ShardId { manifest: 0, index }).collect::<Vec<_>>());
+        FreeShards::put(
+            (0..SHARDS).map(|index| ShardId { manifest: 0, index }).collect::<Vec<_>>(),
+        );
     });
     chain
 }
@@ -401,12 +428,20 @@ pub fn attest_initial() {
 /// What `account` carries after its lease number `nonce`.
 fn carry_after(account: AccountId, nonce: u32) -> Carry {
     let of = |part: &[u8]| pol_primitives::digest(part, &(account, nonce));
-    Carry { first_moment: of(b"first"), second_moment: of(b"second"), feedback: of(b"feedback"), steps: u64::from(nonce) + 1 }
+    Carry {
+        first_moment: of(b"first"),
+        second_moment: of(b"second"),
+        feedback: of(b"feedback"),
+        steps: u64::from(nonce) + 1,
+    }
 }
 
-/// The states at the boundaries of the segments that `account` trains of `lease`, from its base to the last.
+/// The states at the boundaries of the segments that `account` trains of `lease`, from its base to
+/// the last.
 pub fn states(account: AccountId, lease: &Lease, segments: u16) -> Vec<ServedState> {
-    let earlier = (0..lease.nonce).map(|nonce| carry_after(account, nonce)).find(|carry| carry.hash() == lease.carry);
+    let earlier = (0..lease.nonce)
+        .map(|nonce| carry_after(account, nonce))
+        .find(|carry| carry.hash() == lease.carry);
     let base = ServedState { leaf: 0, root: lease.base_root, carry: earlier.unwrap_or_default() };
     let after = |leaf: u16| {
         let root = pol_primitives::digest(b"parameters", &(account, lease.nonce, leaf));
@@ -423,7 +458,8 @@ pub fn states(account: AccountId, lease: &Lease, segments: u16) -> Vec<ServedSta
 pub fn work(account: AccountId, segments: u16) -> Reveal {
     let lease = lease_of(account);
     let of = |part: &str| pol_primitives::digest(part.as_bytes(), &(account, lease.nonce));
-    let leaves: Vec<Hash> = states(account, &lease, segments).iter().map(ServedState::digest).collect();
+    let leaves: Vec<Hash> =
+        states(account, &lease, segments).iter().map(ServedState::digest).collect();
     Reveal {
         payload_hash: of("payload"),
         trace_root: merkle_root(&leaves),
@@ -447,11 +483,17 @@ pub fn join(account: AccountId) {
 /// Commits `account` to a full lease.
 pub fn commit(account: AccountId) -> Reveal {
     let reveal = work(account, 4);
-    assert_ok!(Learning::commit(signed(account), round().number, commitment(account, &reveal), Claims::default()));
+    assert_ok!(Learning::commit(
+        signed(account),
+        round().number,
+        commitment(account, &reveal),
+        Claims::default()
+    ));
     reveal
 }
 
-/// Takes the round under way from joining to attesting, with full leases of `accounts`; each is index i of the reveals.
+/// Takes the round under way from joining to attesting, with full leases of `accounts`; each is
+/// index i of the reveals.
 pub fn train(accounts: &[AccountId]) {
     accounts.iter().for_each(|&account| join(account));
     let reveals: Vec<_> = accounts.iter().map(|&account| (account, commit(account))).collect();
@@ -482,7 +524,10 @@ pub fn audit(id: AuditId) -> Audit<AccountId> {
 }
 
 /// The case of `trainer`, its place, and the lease that it is about.
-pub fn case(id: AuditId, trainer: AccountId) -> (pol_primitives::audit::Case<AccountId>, u8, Lease) {
+pub fn case(
+    id: AuditId,
+    trainer: AccountId,
+) -> (pol_primitives::audit::Case<AccountId>, u8, Lease) {
     let audit = audit(id);
     let at = audit.cases.iter().position(|case| case.trainer == trainer).unwrap();
     (audit.cases[at].clone(), at as u8, Learning::audited_lease(audit.round, &trainer).unwrap())
@@ -500,29 +545,46 @@ pub fn served(id: AuditId, trainer: AccountId) -> Vec<Served> {
     let (case, _, lease) = case(id, trainer);
     let states = states(trainer, &lease, case.of);
     let leaves: Vec<Hash> = states.iter().map(ServedState::digest).collect();
-    let serve = |leaf: u16| Served { state: states[usize::from(leaf)], proof: merkle_proof(&leaves, leaf.into()).unwrap() };
+    let serve = |leaf: u16| Served {
+        state: states[usize::from(leaf)],
+        proof: merkle_proof(&leaves, leaf.into()).unwrap(),
+    };
     case.served_leaves().into_iter().map(serve).collect()
 }
 
 /// The ends that an honest `trainer` opens.
 pub fn ends(id: AuditId, trainer: AccountId) -> Vec<OpenedEnd> {
     let (case, _, lease) = case(id, trainer);
-    let leaves: Vec<Hash> = states(trainer, &lease, case.of).iter().map(ServedState::digest).collect();
-    let open = |leaf: u16| OpenedEnd { digest: leaves[usize::from(leaf)], proof: merkle_proof(&leaves, leaf.into()).unwrap() };
+    let leaves: Vec<Hash> =
+        states(trainer, &lease, case.of).iter().map(ServedState::digest).collect();
+    let open = |leaf: u16| OpenedEnd {
+        digest: leaves[usize::from(leaf)],
+        proof: merkle_proof(&leaves, leaf.into()).unwrap(),
+    };
     case.opened_leaves().into_iter().map(open).collect()
 }
 
 /// What a seat measures of an honest update.
 pub fn measure(shards: usize) -> Measure {
     let shards = (0..shards).map(|at| 100 + at as i32).collect::<Vec<_>>();
-    Measure { gain: 1_000, error: 200, own: 1_500, quality: 800_000, shards: BoundedVec::try_from(shards).unwrap() }
+    Measure {
+        gain: 1_000,
+        error: 200,
+        own: 1_500,
+        quality: 800_000,
+        shards: BoundedVec::try_from(shards).unwrap(),
+    }
 }
 
 /// What an honest seat finds about an honest update.
 pub fn finding(id: AuditId, trainer: AccountId) -> Finding {
     let shards = case(id, trainer).2.shards.len();
     let ends = ends(id, trainer).into_iter().map(|end| end.digest).collect::<Vec<_>>();
-    Finding::Replayed { ends: BoundedVec::try_from(ends).unwrap(), packed: true, measure: measure(shards) }
+    Finding::Replayed {
+        ends: BoundedVec::try_from(ends).unwrap(),
+        packed: true,
+        measure: measure(shards),
+    }
 }
 
 /// What everybody who replays a dishonest update finds.
@@ -539,9 +601,9 @@ pub fn other(id: AuditId, trainer: AccountId) -> Finding {
 /// The evidence of `validator`, with `find` saying what it found about each trainer's update.
 pub fn evidence(id: AuditId, validator: AccountId, find: Find) -> Evidence {
     let audit = audit(id);
-    let findings = audit
-        .seats_of(&validator)
-        .map(|(at, case)| (at, find(validator, case.trainer).unwrap_or_else(|| finding(id, case.trainer))));
+    let findings = audit.seats_of(&validator).map(|(at, case)| {
+        (at, find(validator, case.trainer).unwrap_or_else(|| finding(id, case.trainer)))
+    });
     BoundedVec::try_from(findings.collect::<Vec<_>>()).unwrap()
 }
 
@@ -575,7 +637,8 @@ pub type Find<'a> = &'a dyn Fn(AccountId, AccountId) -> Option<Finding>;
 /// Everybody finds what an honest trainer did.
 pub const HONEST: Find<'static> = &|_, _| None;
 
-/// Takes an audit from its draw to settling: trainers do all that is asked, and validators find what `find` says.
+/// Takes an audit from its draw to settling: trainers do all that is asked, and validators find
+/// what `find` says.
 pub fn examine(id: AuditId, find: Find) {
     let trainers: Vec<_> = audit(id).cases.iter().map(|case| case.trainer).collect();
     let holders: Vec<_> = audit(id).holders.iter().map(|holder| holder.account).collect();
@@ -591,7 +654,8 @@ pub fn examine(id: AuditId, find: Find) {
     assert_eq!(audit(id).stage, Stage::Settle);
 }
 
-/// Trains a round of `accounts`, includes all, and lets the next block draw their audit; returns its number.
+/// Trains a round of `accounts`, includes all, and lets the next block draw their audit; returns
+/// its number.
 pub fn audited(accounts: &[AccountId]) -> AuditId {
     train(accounts);
     let root = [round().number as u8 + 10; 32];

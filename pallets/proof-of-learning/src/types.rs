@@ -4,7 +4,8 @@ use codec::{Decode, Encode, MaxEncodedLen};
 use pol_primitives::{Balance, Hash, audit::Finding, sketch::Binding, submission::Included};
 use scale_info::TypeInfo;
 
-/// What a seat revealed: what it found, and where the recipe is native, what it says of the opened ends.
+/// What a seat revealed: what it found, and where the recipe is native, what it says of the opened
+/// ends.
 pub type Found = (Finding, Option<Binding>);
 
 /// A validator's attestation of the next head.

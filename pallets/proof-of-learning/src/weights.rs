@@ -1,12 +1,14 @@
 //! What calls and hooks cost.
 //!
-//! Estimates, each above the worst case: every storage item is counted as read and written from the database, at two
-//! kilobytes of proof, and what other pallets do behind the traits of `pol-primitives` is included, since those carry no
-//! weights of their own.
+//! Estimates, each above the worst case: every storage item is counted as read and written from the
+//! database, at two kilobytes of proof, and what other pallets do behind the traits of
+//! `pol-primitives` is included, since those carry no weights of their own.
 
 use crate::MAX_BEHIND;
 use core::marker::PhantomData;
-use polkadot_sdk::frame_support::weights::{RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS};
+use polkadot_sdk::frame_support::weights::{
+    RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS,
+};
 use polkadot_sdk::sp_runtime::traits::Get;
 
 /// Weights of the pallet's calls and of the parts of its hook.
@@ -67,15 +69,20 @@ pub type SubstrateWeight<T> = Estimates<<T as polkadot_sdk::frame_system::Config
 
 /// Bytes of proof for one read.
 const PROOF: u64 = 2_048;
-/// Storage items that the pool touches for every shard: manifest, bitmaps, two places in the drawing order, source, history.
+/// Storage items that the pool touches for every shard: manifest, bitmaps, two places in the
+/// drawing order, source, history.
 const PER_SHARD: u64 = 7;
-/// Storage items of the largest audit's size: a thousand holders of 50 bytes, 64 cases of 100, a probe.
+/// Storage items of the largest audit's size: a thousand holders of 50 bytes, 64 cases of 100, a
+/// probe.
 const AUDIT: u64 = 60_000 / PROOF + 1;
 
 impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
     fn cost(micros: u64, reads: u64, writes: u64) -> Weight {
-        Weight::from_parts(micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS), reads.saturating_mul(PROOF))
-            .saturating_add(Db::get().reads_writes(reads, writes))
+        Weight::from_parts(
+            micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS),
+            reads.saturating_mul(PROOF),
+        )
+        .saturating_add(Db::get().reads_writes(reads, writes))
     }
 
     /// Reading, decoding, encoding and writing the largest audit, once.
@@ -90,7 +97,8 @@ impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
 
 impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn set_recipe() -> Weight {
-        // Round, head and its recipe, recipe, pending recipe, attest phases, free shards, reveals, the record of a void round.
+        // Round, head and its recipe, recipe, pending recipe, attest phases, free shards, reveals,
+        // the record of a void round.
         Self::cost(60, 9, 6)
     }
 
@@ -99,8 +107,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn join_round(shards: u32) -> Weight {
-        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing, the model's first round, and for the carry as many
-        // earlier updates as can wait for their settlement. The pool: four lists and the count of the free.
+        // Own: bond, round, lengths, lease, recipe, head, due, last due, standing, the model's
+        // first round, and for the carry as many earlier updates as can wait for their settlement.
+        // The pool: four lists and the count of the free.
         Self::cost(80, u64::from(MAX_BEHIND).saturating_add(18), 11)
             .saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
@@ -115,21 +124,25 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn attest_head() -> Weight {
-        // Round, ledger, endpoint, head, attest phases, own attestation, two tallies, the newest round's record.
+        // Round, ledger, endpoint, head, attest phases, own attestation, two tallies, the newest
+        // round's record.
         Self::cost(60, 10, 6)
     }
 
     fn adopt(updates: u32) -> Weight {
-        // Recipe, reveals, record, head, round, phases, the model's first round, undrawn, excisions of ten items' size; the payouts:
-        // emission, escrow and its total, pot, issuance; reports on the head before, of six items' size, their total stake and what was found. For each
+        // Recipe, reveals, record, head, round, phases, the model's first round, undrawn, excisions
+        // of ten items' size; the payouts: emission, escrow and its total, pot, issuance; reports
+        // on the head before, of six items' size, their total stake and what was found. For each
         // update its submission, and five items' worth of waiting for its seats.
         Self::cost(700, 37, 23).saturating_add(Self::times(Self::cost(15, 1, 1), updates))
     }
 
     fn conclude(shards: u32) -> Weight {
-        // Own: lease, round, submission, history, audited lease, standing, the recipe's first round. A slash: ledger, endpoint, hold,
-        // account, issuance, validators, candidates, total stake, phases. The pool as above.
-        Self::cost(150, 20, 16).saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
+        // Own: lease, round, submission, history, audited lease, standing, the recipe's first
+        // round. A slash: ledger, endpoint, hold, account, issuance, validators, candidates, total
+        // stake, phases. The pool as above.
+        Self::cost(150, 20, 16)
+            .saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
     }
 
     fn reset_carry() -> Weight {
@@ -141,7 +154,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn serve_states() -> Weight {
-        // Settings, audit, submission, what is shown. Up to five states are hashed, with a path of at most 24 nodes each.
+        // Settings, audit, submission, what is shown. Up to five states are hashed, with a path of
+        // at most 24 nodes each.
         Self::cost(600, 4, 3).saturating_add(Self::audit())
     }
 
@@ -160,8 +174,11 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn reveal_audit(findings: u32) -> Weight {
-        // Settings, audit, commitment, a lease and its recipe; for each finding the lease, open or moved, and itself.
-        Self::cost(100, 10, 3).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(30, 3, 1), findings))
+        // Settings, audit, commitment, a lease and its recipe; for each finding the lease, open or
+        // moved, and itself.
+        Self::cost(100, 10, 3)
+            .saturating_add(Self::audit())
+            .saturating_add(Self::times(Self::cost(30, 3, 1), findings))
     }
 
     fn reveal_sketches(findings: u32) -> Weight {
@@ -170,22 +187,26 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn settle(shards: u32, seats: u32) -> Weight {
-        // Own: settings, audit, submission, lease in both places, what was shown, history, standing, round, recipe, undrawn,
-        // excisions. The trainer: ledger, reputation, hold, two accounts, issuance, validators, candidates, total stake. The
-        // payouts: pool, books, what everybody earned in escrow.
+        // Own: settings, audit, submission, lease in both places, what was shown, history,
+        // standing, round, recipe, undrawn, excisions. The trainer: ledger, reputation, hold, two
+        // accounts, issuance, validators, candidates, total stake. The payouts: pool, books, what
+        // everybody earned in escrow.
         let own = Self::cost(400, 51, 30).saturating_add(Self::audit());
         // The pool as above, with the provider of each and what it earned.
-        let pool = Self::times(Self::cost(30, PER_SHARD.saturating_add(3), PER_SHARD.saturating_add(3)), shards);
-        // Finding, commitment, ledger and reputation, what it earned, its part of fines; under the native profile, its sketch is compared
-        // with all others. Of those fined, which are half of the seats at
-        // most: hold, two accounts, validators, candidates, total stake.
+        let pool = Self::times(
+            Self::cost(30, PER_SHARD.saturating_add(3), PER_SHARD.saturating_add(3)),
+            shards,
+        );
+        // Finding, commitment, ledger and reputation, what it earned, its part of fines; under the
+        // native profile, its sketch is compared with all others. Of those fined, which are half of
+        // the seats at most: hold, two accounts, validators, candidates, total stake.
         let seats = Self::times(Self::cost(800, 14, 16), seats);
         own.saturating_add(pool).saturating_add(seats)
     }
 
     fn measure_head() -> Weight {
-        // Ledger, endpoint, total stake, head, the probes' seed, what was found, reports of six items' size, of which eight medians are
-        // taken.
+        // Ledger, endpoint, total stake, head, the probes' seed, what was found, reports of six
+        // items' size, of which eight medians are taken.
         Self::cost(600, 12, 3)
     }
 
@@ -194,9 +215,12 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
             // Undrawn; where some wait also settings, randomness and the mixture.
             return Self::cost(10, 4, 1);
         }
-        // Undrawn, settings, counters, randomness, the mixture, a lease and its recipe; a thousand stakes in one value; a probe of sixteen shards. For each update the
-        // stakes are gone through once for every seat.
-        Self::cost(300, 84, 6).saturating_add(Self::audit()).saturating_add(Self::times(Self::cost(400, 0, 0), updates))
+        // Undrawn, settings, counters, randomness, the mixture, a lease and its recipe; a thousand
+        // stakes in one value; a probe of sixteen shards. For each update the stakes are gone
+        // through once for every seat.
+        Self::cost(300, 84, 6)
+            .saturating_add(Self::audit())
+            .saturating_add(Self::times(Self::cost(400, 0, 0), updates))
     }
 
     fn stay() -> Weight {
@@ -204,8 +228,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn open() -> Weight {
-        // Round, lengths, both recipes and the first round of the one in force, head and its recipe, randomness, free shards, total
-        // stake, due, last due, the probes' seed.
+        // Round, lengths, both recipes and the first round of the one in force, head and its
+        // recipe, randomness, free shards, total stake, due, last due, the probes' seed.
         Self::cost(60, 18, 7)
     }
 
@@ -223,7 +247,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 mod tests {
     use super::*;
     use pol_primitives::{MAX_LEASE_SHARDS, MAX_SUBMISSIONS, audit::MAX_SEATS};
-    use polkadot_sdk::frame_support::weights::constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND};
+    use polkadot_sdk::frame_support::weights::constants::{
+        RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND,
+    };
 
     #[test]
     fn the_worst_cases_are_a_small_part_of_a_block() {
@@ -250,9 +276,13 @@ mod tests {
             assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
         }
         // The most that one lease can hold, of manifests that are all different.
-        let (join, conclude) = (Slow::join_round(MAX_LEASE_SHARDS), Slow::conclude(MAX_LEASE_SHARDS));
+        let (join, conclude) =
+            (Slow::join_round(MAX_LEASE_SHARDS), Slow::conclude(MAX_LEASE_SHARDS));
         let settle = Slow::settle(MAX_LEASE_SHARDS, MAX_SEATS);
         let weight = (join + conclude + Slow::reset_carry()).max(settle);
-        assert!(weight.all_lt(tenth.saturating_mul(4)) && weight.ref_time() < tenth.ref_time(), "{weight}");
+        assert!(
+            weight.all_lt(tenth.saturating_mul(4)) && weight.ref_time() < tenth.ref_time(),
+            "{weight}"
+        );
     }
 }

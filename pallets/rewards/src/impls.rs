@@ -1,6 +1,9 @@
 //! Emission, shares and fines, and what the learning pallet calls.
 
-use crate::{Books, Config, Earnings, Emission, Event, LastEmitted, MAX_FORFEITED, MAX_REWARDS, Pallet, Pools};
+use crate::{
+    Books, Config, Earnings, Emission, Event, LastEmitted, MAX_FORFEITED, MAX_REWARDS, Pallet,
+    Pools,
+};
 use alloc::vec::Vec;
 use pol_primitives::{
     Balance, RoundNumber,
@@ -66,7 +69,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Pays what waits in the pot. The pot's own existential deposit is never touched, so it lives on.
+    /// Pays what waits in the pot. The pot's own existential deposit is never touched, so it lives
+    /// on.
     pub(crate) fn pay(to: &T::AccountId, amount: Balance) -> DispatchResult {
         if amount > 0 {
             T::Currency::transfer(&Self::pot(), to, amount, Preservation::Preserve)?;
@@ -78,7 +82,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Pays the treasury; burns what its account cannot take, which is less than the existential deposit.
+    /// Pays the treasury; burns what its account cannot take, which is less than the existential
+    /// deposit.
     fn pay_treasury(amount: Balance) {
         if Self::pay(&Self::treasury(), amount).is_err() {
             Self::burn(amount);
@@ -90,20 +95,31 @@ impl<T: Config> Pallet<T> {
         if amount == 0 {
             return;
         }
-        match T::Currency::burn_from(&Self::pot(), amount, Preservation::Preserve, Precision::Exact, Fortitude::Force) {
+        match T::Currency::burn_from(
+            &Self::pot(),
+            amount,
+            Preservation::Preserve,
+            Precision::Exact,
+            Fortitude::Force,
+        ) {
             Ok(_) => Books::<T>::mutate(|books| {
                 books.waiting = books.waiting.saturating_sub(amount);
                 books.burned = books.burned.saturating_add(amount);
             }),
-            Err(error) => log::error!(target: LOG_TARGET, "cannot burn {amount}, which stays in the pot: {error:?}"),
+            Err(error) => {
+                log::error!(target: LOG_TARGET, "cannot burn {amount}, which stays in the pot: {error:?}")
+            }
         }
     }
 
-    /// Shares out what a cheat lost, which waits in the pot. A prover whose account cannot take its part leaves it to the
-    /// treasury.
+    /// Shares out what a cheat lost, which waits in the pot. A prover whose account cannot take its
+    /// part leaves it to the treasury.
     fn share_out(amount: Balance, provers: &[T::AccountId]) {
         let half = amount / 2;
-        let each = Balance::try_from(provers.len()).ok().and_then(|count| (amount / 4).checked_div(count)).unwrap_or(0);
+        let each = Balance::try_from(provers.len())
+            .ok()
+            .and_then(|count| (amount / 4).checked_div(count))
+            .unwrap_or(0);
         let paid = provers.iter().filter(|prover| Self::pay(prover, each).is_ok());
         let to_provers = paid.fold(0, |sum: Balance, _| sum.saturating_add(each));
         Self::burn(half);
@@ -118,13 +134,23 @@ impl<T: Config> Pallet<T> {
         use polkadot_sdk::frame_support::{ensure, traits::fungible::Inspect};
 
         let rewards::Books { emitted, seized, paid, burned, waiting } = Books::<T>::get();
-        let (came, went) = (emitted.checked_add(seized), paid.checked_add(burned).and_then(|sum| sum.checked_add(waiting)));
-        ensure!(came.is_some() && came == went, "what was emitted and seized is not what was paid, burned and waits");
-        let left = Pools::<T>::iter_values().fold(0, |sum: Balance, pool| sum.saturating_add(pool.left()));
+        let (came, went) = (
+            emitted.checked_add(seized),
+            paid.checked_add(burned).and_then(|sum| sum.checked_add(waiting)),
+        );
+        ensure!(
+            came.is_some() && came == went,
+            "what was emitted and seized is not what was paid, burned and waits"
+        );
+        let left =
+            Pools::<T>::iter_values().fold(0, |sum: Balance, pool| sum.saturating_add(pool.left()));
         ensure!(left == waiting, "what waits is not what the pools have left");
         // Anybody may send the pot more.
         let covered = waiting.saturating_add(T::Currency::minimum_balance());
-        ensure!(T::Currency::balance(&Self::pot()) >= covered, "the pot does not cover what waits and its own deposit");
+        ensure!(
+            T::Currency::balance(&Self::pot()) >= covered,
+            "the pot does not cover what waits and its own deposit"
+        );
 
         let mut sums: BTreeMap<RoundNumber, Earned> = BTreeMap::new();
         for (_, key, earned) in Earnings::<T>::iter() {
@@ -134,12 +160,25 @@ impl<T: Config> Pallet<T> {
         }
         for (round, pool) in Pools::<T>::iter() {
             let Earned { training, seats, shards } = sums.remove(&round).unwrap_or_default();
-            let pots = [(pool.trainers, training), (pool.validators, seats.into()), (pool.providers, shards.into())];
-            ensure!(pots.iter().all(|(pot, earned)| pot.weight == *earned), "a pot's weight is not what was earned");
+            let pots = [
+                (pool.trainers, training),
+                (pool.validators, seats.into()),
+                (pool.providers, shards.into()),
+            ];
+            ensure!(
+                pots.iter().all(|(pot, earned)| pot.weight == *earned),
+                "a pot's weight is not what was earned"
+            );
             let unearned = pots.iter().any(|(pot, _)| pot.weight == 0 && pot.left > 0);
-            ensure!(pool.unsettled > 0 || !unearned, "a settled round has a pot that nobody earned");
+            ensure!(
+                pool.unsettled > 0 || !unearned,
+                "a settled round has a pot that nobody earned"
+            );
             ensure!(!pool.is_done(), "a round that nobody has a share of is still there");
-            ensure!(LastEmitted::<T>::get().is_some_and(|last| round <= last), "a round is newer than the last one");
+            ensure!(
+                LastEmitted::<T>::get().is_some_and(|last| round <= last),
+                "a round is newer than the last one"
+            );
         }
         ensure!(sums.is_empty(), "somebody earned in a round without a pool");
         ensure!(Emission::<T>::get().is_valid(), "the emission is invalid");

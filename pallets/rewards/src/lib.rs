@@ -1,8 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 
@@ -18,7 +31,8 @@ pub use pallet::*;
 pub use types::NewestFirst;
 pub use weights::WeightInfo;
 
-/// Most rounds whose rewards one finding takes: the newest ones. Rewards wait for few rounds, so there are hardly ever more.
+/// Most rounds whose rewards one finding takes: the newest ones. Rewards wait for few rounds, so
+/// there are hardly ever more.
 pub const MAX_FORFEITED: usize = 32;
 /// Most rewards that one query returns.
 pub const MAX_REWARDS: usize = 1_024;
@@ -73,18 +87,20 @@ pub mod pallet {
 
     /// What is left of the emission of each round, and the weights it is shared by: round to pool.
     ///
-    /// Rounds count up and nobody chooses them, so a fast hash does. One entry of at most 100 bytes for each round that made
-    /// a head, until its last share is claimed.
+    /// Rounds count up and nobody chooses them, so a fast hash does. One entry of at most 100 bytes
+    /// for each round that made a head, until its last share is claimed.
     #[pallet::storage]
     pub type Pools<T: Config> = StorageMap<_, Twox64Concat, RoundNumber, RoundPool>;
 
     /// What everybody earned and has not claimed: account and round to weights in the round's pool.
     ///
-    /// Accounts are chosen by their owners, hence the hash against grinding of trie paths. Rounds count up and are stored as
-    /// they are, so that those of an account iterate from the newest on, which bounds what a finding has to read. At most as many
-    /// entries for a round as seats, trainers and owners of its shards.
+    /// Accounts are chosen by their owners, hence the hash against grinding of trie paths. Rounds
+    /// count up and are stored as they are, so that those of an account iterate from the newest on,
+    /// which bounds what a finding has to read. At most as many entries for a round as seats,
+    /// trainers and owners of its shards.
     #[pallet::storage]
-    pub type Earnings<T: Config> = StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Identity, NewestFirst, Earned>;
+    pub type Earnings<T: Config> =
+        StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Identity, NewestFirst, Earned>;
 
     /// Where all money of learning went. One value.
     #[pallet::storage]
@@ -108,13 +124,21 @@ pub mod pallet {
     #[pallet::genesis_build]
     impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
         fn build(&self) {
-            assert!(self.emission.is_valid(), "the shares of the genesis emission are more than the whole, or it is too large");
+            assert!(
+                self.emission.is_valid(),
+                "the shares of the genesis emission are more than the whole, or it is too large"
+            );
             Emission::<T>::put(self.emission);
-            // Both accounts live from the start, so that neither the first nor the last unit gets lost on the way.
+            // Both accounts live from the start, so that neither the first nor the last unit gets
+            // lost on the way.
             for account in [Pallet::<T>::pot(), Pallet::<T>::treasury()] {
-                let missing = T::Currency::minimum_balance().saturating_sub(T::Currency::balance(&account));
+                let missing =
+                    T::Currency::minimum_balance().saturating_sub(T::Currency::balance(&account));
                 let minted = T::Currency::mint_into(&account, missing);
-                assert!(minted.is_ok(), "the existential deposits of pot and treasury cannot be minted: {minted:?}");
+                assert!(
+                    minted.is_ok(),
+                    "the existential deposits of pot and treasury cannot be minted: {minted:?}"
+                );
             }
         }
     }
@@ -146,7 +170,8 @@ pub mod pallet {
             /// How much.
             amount: Balance,
         },
-        /// What a cheat lost was shared out: half was burned, the rest went to those who proved it and to the treasury.
+        /// What a cheat lost was shared out: half was burned, the rest went to those who proved it
+        /// and to the treasury.
         Fined {
             /// All of it.
             amount: Balance,
@@ -159,7 +184,8 @@ pub mod pallet {
             who: T::AccountId,
             /// Of how many rounds.
             rounds: u32,
-            /// What they were worth, without those of rounds that are not settled, which fall to others.
+            /// What they were worth, without those of rounds that are not settled, which fall to
+            /// others.
             amount: Balance,
         },
         /// The emission of rounds to come changed.
@@ -172,7 +198,8 @@ pub mod pallet {
     /// Why a call was refused.
     #[pallet::error]
     pub enum Error<T> {
-        /// The shares add up to more than a million parts, or the emission is too large to be split.
+        /// The shares add up to more than a million parts, or the emission is too large to be
+        /// split.
         InvalidEmission,
         /// The account earned nothing in that round, or has claimed it or lost it.
         NothingToClaim,
@@ -185,11 +212,16 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn integrity_test() {
-            assert!(Self::pot() != Self::treasury(), "pot and treasury are one account, so nothing paid would leave the pot");
+            assert!(
+                Self::pot() != Self::treasury(),
+                "pot and treasury are one account, so nothing paid would leave the pot"
+            );
         }
 
         #[cfg(feature = "try-runtime")]
-        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        fn try_state(
+            _: BlockNumberFor<T>,
+        ) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
         }
     }
@@ -215,16 +247,18 @@ pub mod pallet {
         /// Pays the caller what it earned in a round.
         ///
         /// - Origin: signed, by whoever earned it.
-        /// - Effect: the caller's share of what is left of the round's emission moves from the pot to its account.
+        /// - Effect: the caller's share of what is left of the round's emission moves from the pot
+        ///   to its account.
         /// - Events: [`Event::Claimed`].
-        /// - Errors: [`Error::NothingToClaim`]; [`Error::TooEarly`] before `escrow` rounds have passed; [`Error::Unsettled`];
-        ///   `Token::BelowMinimum` when the caller's account is gone and the reward below the existential deposit: the
-        ///   reward goes on waiting.
+        /// - Errors: [`Error::NothingToClaim`]; [`Error::TooEarly`] before `escrow` rounds have
+        ///   passed; [`Error::Unsettled`]; `Token::BelowMinimum` when the caller's account is gone
+        ///   and the reward below the existential deposit: the reward goes on waiting.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::claim())]
         pub fn claim(origin: OriginFor<T>, round: RoundNumber) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            let earned = Earnings::<T>::take(&who, NewestFirst::from(round)).ok_or(Error::<T>::NothingToClaim)?;
+            let earned = Earnings::<T>::take(&who, NewestFirst::from(round))
+                .ok_or(Error::<T>::NothingToClaim)?;
             let mut pool = Pools::<T>::get(round).ok_or(Error::<T>::NothingToClaim)?;
             ensure!(T::Rounds::number() >= Self::matures(round), Error::<T>::TooEarly);
             ensure!(pool.unsettled == 0, Error::<T>::Unsettled);

@@ -75,11 +75,14 @@ impl crate::Config for Test {
     type WeightInfo = ();
 }
 
-/// Runs `test` on a chain with this emission where accounts 1 to 9 own `wealth` each, and checks the pallet's equations
-/// afterwards.
+/// Runs `test` on a chain with this emission where accounts 1 to 9 own `wealth` each, and checks
+/// the pallet's equations afterwards.
 pub fn run_with(emission: Emission, wealth: Balance, test: impl FnOnce()) {
     let genesis = RuntimeGenesisConfig {
-        balances: pallet_balances::GenesisConfig { balances: (1..=9).map(|who| (who, wealth)).collect(), ..Default::default() },
+        balances: pallet_balances::GenesisConfig {
+            balances: (1..=9).map(|who| (who, wealth)).collect(),
+            ..Default::default()
+        },
         rewards: crate::GenesisConfig { emission, ..Default::default() },
         ..Default::default()
     };
@@ -93,7 +96,8 @@ pub fn run_with(emission: Emission, wealth: Balance, test: impl FnOnce()) {
     });
 }
 
-/// Runs `test` with the emission of the network: 70, 18, 7 and 5 POL for trainers, validators, providers and the treasury.
+/// Runs `test` with the emission of the network: 70, 18, 7 and 5 POL for trainers, validators,
+/// providers and the treasury.
 pub fn run(test: impl FnOnce()) {
     run_with(Emission::default(), 1_000 * POL, test);
 }

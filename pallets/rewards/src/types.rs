@@ -5,7 +5,18 @@ use pol_primitives::RoundNumber;
 use scale_info::TypeInfo;
 
 /// A round as a key: stored as it is, keys iterate from the newest round to the oldest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct NewestFirst([u8; 4]);
 
 impl From<RoundNumber> for NewestFirst {

@@ -40,17 +40,20 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn submissions(round: RoundNumber) -> Vec<(AccountId, Submission)>;
         /// Settled submissions to a round, by account; at most 64.
         fn history(round: RoundNumber) -> Vec<(AccountId, Settled)>;
-        /// The updates that a round's head was made of, by account, whatever became of them; none of a round without one.
+        /// The updates that a round's head was made of, by account, whatever became of them; none
+        /// of a round without one.
         fn updates(round: RoundNumber) -> Vec<Update<AccountId>>;
         /// What is kept of a concluded round.
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>>;
         /// What validators found of the head of a round beside its loss, once that is decided.
         fn measured(round: RoundNumber) -> Option<MeasuredHead>;
-        /// How the newest head is measured, with the reports on it that wait for a quorum; none before the block after it.
+        /// How the newest head is measured, with the reports on it that wait for a quorum; none
+        /// before the block after it.
         fn measuring() -> Option<Measuring<AccountId>>;
         /// Attestations of the round under way.
         fn attestations() -> Vec<Attestation<AccountId>>;
-        /// The updates of earlier rounds that the head being attested takes out, ascending; none outside of the attest phase.
+        /// The updates of earlier rounds that the head being attested takes out, ascending; none
+        /// outside of the attest phase.
         fn excisions() -> Vec<Excision>;
         /// How much is audited, and how long it may take.
         fn audit_config() -> AuditConfig;
@@ -58,9 +61,11 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn audits() -> Vec<(AuditId, Audit<AccountId>)>;
         /// What a trainer has shown of its update in an open audit.
         fn shown(audit: AuditId, trainer: AccountId) -> Option<Shown>;
-        /// The lease of an account's update to a round, whether or not it is concluded, until the update is settled.
+        /// The lease of an account's update to a round, whether or not it is concluded, until the
+        /// update is settled.
         fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease>;
-        /// What waits in escrow for the account, from the newest round to the oldest; at most 1,024.
+        /// What waits in escrow for the account, from the newest round to the oldest; at most
+        /// 1,024.
         fn rewards(account: AccountId) -> Vec<Reward>;
         /// Where all money of learning went.
         fn books() -> Books;

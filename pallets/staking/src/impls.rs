@@ -1,6 +1,9 @@
 //! What the calls are made of, and what the other pallets call.
 
-use crate::{Candidates, Config, Endpoints, Error, Event, HoldReason, Ledger, Ledgers, Pallet, TotalStake, Validators};
+use crate::{
+    Candidates, Config, Endpoints, Error, Event, HoldReason, Ledger, Ledgers, Pallet, TotalStake,
+    Validators,
+};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use pol_primitives::{
@@ -33,7 +36,11 @@ const MEMBERS_PAGE: usize = 100;
 const LOG_TARGET: &str = "runtime::pol-staking";
 
 /// Puts `who` into the sorted list or takes it out; whether there was room.
-fn set_listed<A: Ord + Clone, S: Get<u32>>(list: &mut BoundedVec<A, S>, who: &A, listed: bool) -> bool {
+fn set_listed<A: Ord + Clone, S: Get<u32>>(
+    list: &mut BoundedVec<A, S>,
+    who: &A,
+    listed: bool,
+) -> bool {
     match list.binary_search(who) {
         Err(at) if listed => list.try_insert(at, who.clone()).is_ok(),
         Ok(at) if !listed => {
@@ -44,8 +51,13 @@ fn set_listed<A: Ord + Clone, S: Get<u32>>(list: &mut BoundedVec<A, S>, who: &A,
     }
 }
 
-/// Notes the stake of `who` in the list, sorted by account, or takes it out; whether there was room.
-fn set_stake<A: Ord + Clone, S: Get<u32>>(list: &mut BoundedVec<(A, Balance), S>, who: &A, stake: Option<Balance>) -> bool {
+/// Notes the stake of `who` in the list, sorted by account, or takes it out; whether there was
+/// room.
+fn set_stake<A: Ord + Clone, S: Get<u32>>(
+    list: &mut BoundedVec<(A, Balance), S>,
+    who: &A,
+    stake: Option<Balance>,
+) -> bool {
     match (list.binary_search_by(|(other, _)| other.cmp(who)), stake) {
         (Err(at), Some(stake)) => list.try_insert(at, (who.clone(), stake)).is_ok(),
         (Ok(at), Some(stake)) => {
@@ -69,7 +81,10 @@ impl<T: Config> Pallet<T> {
 
     /// What the account weighs in a quorum; none when it takes no part.
     pub(crate) fn stake(who: &T::AccountId, ledger: &Ledger) -> Option<Balance> {
-        let active = ledger.role.attests() && ledger.is_bonded() && !ledger.chilled && Endpoints::<T>::contains_key(who);
+        let active = ledger.role.attests()
+            && ledger.is_bonded()
+            && !ledger.chilled
+            && Endpoints::<T>::contains_key(who);
         active.then_some(ledger.bond)
     }
 
@@ -86,15 +101,22 @@ impl<T: Config> Pallet<T> {
     /// Adds to a bond.
     pub(crate) fn hold(who: &T::AccountId, ledger: &mut Ledger, amount: Balance) -> DispatchResult {
         T::Currency::hold(&HoldReason::Bond.into(), who, amount).map_err(|error| {
-            if error == TokenError::FundsUnavailable.into() { Error::<T>::InsufficientFunds.into() } else { error }
+            if error == TokenError::FundsUnavailable.into() {
+                Error::<T>::InsufficientFunds.into()
+            } else {
+                error
+            }
         })?;
         ledger.bond = ledger.bond.saturating_add(amount);
         Ok(())
     }
 
-    /// Changes an account's ledger, and brings validators, total stake and candidates in line with it; whether the stake
-    /// changed. This is the only way in which any of them changes.
-    fn update(who: &T::AccountId, change: impl FnOnce(&mut Ledger) -> DispatchResult) -> Result<bool, DispatchError> {
+    /// Changes an account's ledger, and brings validators, total stake and candidates in line with
+    /// it; whether the stake changed. This is the only way in which any of them changes.
+    fn update(
+        who: &T::AccountId,
+        change: impl FnOnce(&mut Ledger) -> DispatchResult,
+    ) -> Result<bool, DispatchError> {
         Ledgers::<T>::try_mutate(who, |ledger| {
             let ledger = ledger.as_mut().ok_or(Error::<T>::NotBonded)?;
             let (stake, candidate) = (Self::stake(who, ledger), ledger.is_candidate());
@@ -111,7 +133,9 @@ impl<T: Config> Pallet<T> {
                 let room = Validators::<T>::mutate(|list| set_stake(list, who, new_stake));
                 ensure!(room, Error::<T>::TooManyValidators);
                 TotalStake::<T>::mutate(|total| {
-                    *total = total.saturating_sub(stake.unwrap_or(0)).saturating_add(new_stake.unwrap_or(0));
+                    *total = total
+                        .saturating_sub(stake.unwrap_or(0))
+                        .saturating_add(new_stake.unwrap_or(0));
                 });
                 Self::deposit_event(Event::StakeChanged { who: who.clone(), stake: new_stake });
             }
@@ -120,14 +144,17 @@ impl<T: Config> Pallet<T> {
     }
 
     /// [`Self::update`], refused when it would change the stake while a quorum is being counted.
-    pub(crate) fn update_unless_frozen(who: &T::AccountId, change: impl FnOnce(&mut Ledger) -> DispatchResult) -> DispatchResult {
+    pub(crate) fn update_unless_frozen(
+        who: &T::AccountId,
+        change: impl FnOnce(&mut Ledger) -> DispatchResult,
+    ) -> DispatchResult {
         let changed = Self::update(who, change)?;
         ensure!(!(changed && T::Rounds::attesting()), Error::<T>::StakeIsFrozen);
         Ok(())
     }
 
-    /// Takes up to `amount` of an account's bond, also of a role that has ended: `take` takes as much off the hold as it is
-    /// told to and can, and returns how much that was.
+    /// Takes up to `amount` of an account's bond, also of a role that has ended: `take` takes as
+    /// much off the hold as it is told to and can, and returns how much that was.
     fn penalise(
         who: &T::AccountId,
         amount: Balance,
@@ -171,7 +198,13 @@ impl<T: Config> Pallet<T> {
 
     fn view(account: T::AccountId, ledger: Ledger) -> Member<T::AccountId> {
         let endpoint = Endpoints::<T>::get(&account);
-        Member { account, role: ledger.role, bond: ledger.active_bond(), chilled: ledger.chilled, endpoint }
+        Member {
+            account,
+            role: ledger.role,
+            bond: ledger.active_bond(),
+            chilled: ledger.chilled,
+            endpoint,
+        }
     }
 
     /// The candidates of most weight that have session keys, sorted by account.
@@ -179,10 +212,16 @@ impl<T: Config> Pallet<T> {
         let mut ranked: Vec<_> = Candidates::<T>::get()
             .into_iter()
             .filter(T::SessionKeys::is_registered)
-            .filter_map(|who| Ledgers::<T>::get(&who).map(|ledger| (Reverse(ledger.election_weight()), who)))
+            .filter_map(|who| {
+                Ledgers::<T>::get(&who).map(|ledger| (Reverse(ledger.election_weight()), who))
+            })
             .collect();
         ranked.sort_unstable();
-        let mut elected: Vec<_> = ranked.into_iter().take(T::MaxAuthorities::get() as usize).map(|(_, who)| who).collect();
+        let mut elected: Vec<_> = ranked
+            .into_iter()
+            .take(T::MaxAuthorities::get() as usize)
+            .map(|(_, who)| who)
+            .collect();
         elected.sort_unstable();
         elected
     }
@@ -211,19 +250,26 @@ impl<T: Config> Pallet<T> {
             validators == Validators::<T>::get().into_inner(),
             "the validators are not exactly the active ones with their bonds, sorted"
         );
-        ensure!(total == TotalStake::<T>::get(), "the total stake is not the sum of the validators' bonds");
+        ensure!(
+            total == TotalStake::<T>::get(),
+            "the total stake is not the sum of the validators' bonds"
+        );
         ensure!(
             candidates == Candidates::<T>::get().into_inner(),
             "the candidates are not exactly the bonded authorities, sorted"
         );
-        ensure!(Endpoints::<T>::iter_keys().all(Ledgers::<T>::contains_key), "an endpoint has no bond");
+        ensure!(
+            Endpoints::<T>::iter_keys().all(Ledgers::<T>::contains_key),
+            "an endpoint has no bond"
+        );
         Ok(())
     }
 }
 
 impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
     fn is_trainer(account: &T::AccountId) -> bool {
-        Ledgers::<T>::get(account).is_some_and(|ledger| ledger.role == Role::Trainer && ledger.is_bonded())
+        Ledgers::<T>::get(account)
+            .is_some_and(|ledger| ledger.role == Role::Trainer && ledger.is_bonded())
     }
 
     fn validator_stake(account: &T::AccountId) -> Option<Balance> {
@@ -243,7 +289,9 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
 
     fn note_attested(account: &T::AccountId, phase: u32) {
         // A phase under way counts as attended, though it has not ended yet.
-        Ledgers::<T>::mutate_extant(account, |ledger| ledger.attested = ledger.attested.max(phase.saturating_add(1)));
+        Ledgers::<T>::mutate_extant(account, |ledger| {
+            ledger.attested = ledger.attested.max(phase.saturating_add(1))
+        });
     }
 
     fn slash(account: &T::AccountId, amount: Balance) -> Balance {
@@ -259,10 +307,22 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
     fn seize(account: &T::AccountId, amount: Balance, to: &T::AccountId) -> Balance {
         let taken = Self::penalise(account, amount, |reason, amount| {
             let (precision, force) = (Precision::BestEffort, Fortitude::Force);
-            T::Currency::transfer_on_hold(reason, account, to, amount, precision, Restriction::Free, force)
+            T::Currency::transfer_on_hold(
+                reason,
+                account,
+                to,
+                amount,
+                precision,
+                Restriction::Free,
+                force,
+            )
         });
         if taken > 0 {
-            Self::deposit_event(Event::Seized { who: account.clone(), amount: taken, to: to.clone() });
+            Self::deposit_event(Event::Seized {
+                who: account.clone(),
+                amount: taken,
+                to: to.clone(),
+            });
         }
         taken
     }
@@ -272,7 +332,9 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
     }
 
     fn note_training(account: &T::AccountId, accepted: bool) {
-        Ledgers::<T>::mutate_extant(account, |ledger| ledger.reputation = move_reputation(ledger.reputation, accepted));
+        Ledgers::<T>::mutate_extant(account, |ledger| {
+            ledger.reputation = move_reputation(ledger.reputation, accepted)
+        });
     }
 
     fn note_seat(account: &T::AccountId, right: bool) -> u32 {
@@ -285,9 +347,10 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
 }
 
 impl<T: Config> SessionManager<T::AccountId> for Pallet<T> {
-    /// The authorities of a session; also when they are the same again, so that the session's record holds the keys they now
-    /// have, and what they sign with them can be held against them. None keeps those before when nobody can be elected, since
-    /// a chain without authorities stands still for good.
+    /// The authorities of a session; also when they are the same again, so that the session's
+    /// record holds the keys they now have, and what they sign with them can be held against them.
+    /// None keeps those before when nobody can be elected, since a chain without authorities stands
+    /// still for good.
     fn new_session(_: SessionIndex) -> Option<Vec<T::AccountId>> {
         Some(Self::elect()).filter(|elected| !elected.is_empty())
     }

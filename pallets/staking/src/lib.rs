@@ -1,8 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(missing_docs)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 
@@ -51,15 +64,19 @@ pub mod pallet {
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config {
         /// What bonds are held in.
-        type Currency: fungible::MutateHold<Self::AccountId, Reason = Self::RuntimeHoldReason, Balance = Balance>;
+        type Currency: fungible::MutateHold<
+                Self::AccountId,
+                Reason = Self::RuntimeHoldReason,
+                Balance = Balance,
+            >;
         /// The runtime's reasons for holds.
         type RuntimeHoldReason: From<HoldReason>;
         /// The round under way.
         type Rounds: Rounds;
         /// Who has set session keys: the session pallet. Nobody else is elected.
         type SessionKeys: ValidatorRegistration<Self::AccountId>;
-        /// Blocks between the end of a role and the release of its bond. Longer than two sessions and than any submission
-        /// can wait for its audit, or cheats leave unpunished.
+        /// Blocks between the end of a role and the release of its bond. Longer than two sessions
+        /// and than any submission can wait for its audit, or cheats leave unpunished.
         #[pallet::constant]
         type UnbondingPeriod: Get<u32>;
         /// Most accounts that take part in attesting.
@@ -82,23 +99,26 @@ pub mod pallet {
 
     /// Everybody bonded, or waiting for the bond: account to ledger.
     ///
-    /// Accounts are chosen by their owners, hence the hash against grinding of trie paths. Bounded by deposit: each entry
-    /// was opened with at least the smallest bond.
+    /// Accounts are chosen by their owners, hence the hash against grinding of trie paths. Bounded
+    /// by deposit: each entry was opened with at least the smallest bond.
     #[pallet::storage]
     pub type Ledgers<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Ledger>;
 
     /// Where bonded accounts serve blobs: account to endpoint.
     ///
-    /// Hashed like [`Ledgers`], of whose keys these are a part; one endpoint per account, of at most four addresses.
+    /// Hashed like [`Ledgers`], of whose keys these are a part; one endpoint per account, of at
+    /// most four addresses.
     #[pallet::storage]
     pub type Endpoints<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Endpoint>;
 
-    /// Those who take part in attesting with their bonds, sorted by account: bonded enough in a role that attests, reachable
-    /// and not chilled.
+    /// Those who take part in attesting with their bonds, sorted by account: bonded enough in a
+    /// role that attests, reachable and not chilled.
     ///
-    /// One value, since it is read whole to rotate the lead and to draw seats; bounded by `MaxValidators`.
+    /// One value, since it is read whole to rotate the lead and to draw seats; bounded by
+    /// `MaxValidators`.
     #[pallet::storage]
-    pub type Validators<T: Config> = StorageValue<_, BoundedVec<(T::AccountId, Balance), T::MaxValidators>, ValueQuery>;
+    pub type Validators<T: Config> =
+        StorageValue<_, BoundedVec<(T::AccountId, Balance), T::MaxValidators>, ValueQuery>;
 
     /// Sum of the bonds of exactly the [`Validators`]. One number.
     #[pallet::storage]
@@ -108,13 +128,15 @@ pub mod pallet {
     ///
     /// One value, since an election reads it whole; bounded by [`MAX_CANDIDATES`].
     #[pallet::storage]
-    pub type Candidates<T: Config> = StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_CANDIDATES>>, ValueQuery>;
+    pub type Candidates<T: Config> =
+        StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_CANDIDATES>>, ValueQuery>;
 
     /// Who is bonded from the start.
     #[pallet::genesis_config]
     #[derive(frame_support::DefaultNoBound)]
     pub struct GenesisConfig<T: Config> {
-        /// Account, role and bond. The accounts must own more than their bonds: balances come before this pallet.
+        /// Account, role and bond. The accounts must own more than their bonds: balances come
+        /// before this pallet.
         pub members: Vec<(T::AccountId, Role, Balance)>,
     }
 
@@ -206,8 +228,8 @@ pub mod pallet {
     /// Why a call was refused.
     #[pallet::error]
     pub enum Error<T> {
-        /// The account has a role already, or waits for its bond. Unbond and withdraw first; to raise a bond call
-        /// `bond_extra`.
+        /// The account has a role already, or waits for its bond. Unbond and withdraw first; to
+        /// raise a bond call `bond_extra`.
         AlreadyBonded,
         /// The account has no bond. Call `bond` first.
         NotBonded,
@@ -223,7 +245,8 @@ pub mod pallet {
         StillUnbonding,
         /// An endpoint needs at least one address.
         NoAddress,
-        /// A quorum is being counted, while which stakes may not change. Try again after the attest phase.
+        /// A quorum is being counted, while which stakes may not change. Try again after the attest
+        /// phase.
         StakeIsFrozen,
         /// The account does not take part in attesting.
         NotActive,
@@ -241,11 +264,16 @@ pub mod pallet {
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn integrity_test() {
             assert!(T::MaxValidators::get() > 0, "MaxValidators is zero, so nobody could attest");
-            assert!((1..=MAX_CANDIDATES).contains(&T::MaxAuthorities::get()), "MaxAuthorities must be in 1..={MAX_CANDIDATES}");
+            assert!(
+                (1..=MAX_CANDIDATES).contains(&T::MaxAuthorities::get()),
+                "MaxAuthorities must be in 1..={MAX_CANDIDATES}"
+            );
         }
 
         #[cfg(feature = "try-runtime")]
-        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        fn try_state(
+            _: BlockNumberFor<T>,
+        ) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
         }
     }
@@ -255,12 +283,12 @@ pub mod pallet {
         /// Takes `role` and puts `amount` on hold for it.
         ///
         /// - Origin: signed, by an account without a role.
-        /// - Effect: a ledger is opened. A trainer can join rounds at once; a validator or authority takes part in attesting
-        ///   once it has called [`Pallet::set_endpoint`]; an authority stands for election, in which it counts once it
-        ///   has set session keys.
+        /// - Effect: a ledger is opened. A trainer can join rounds at once; a validator or
+        ///   authority takes part in attesting once it has called [`Pallet::set_endpoint`]; an
+        ///   authority stands for election, in which it counts once it has set session keys.
         /// - Events: [`Event::Bonded`].
-        /// - Errors: [`Error::AlreadyBonded`]; [`Error::BondTooSmall`] below [`Role::minimum_bond`];
-        ///   [`Error::InsufficientFunds`]; [`Error::TooManyCandidates`].
+        /// - Errors: [`Error::AlreadyBonded`]; [`Error::BondTooSmall`] below
+        ///   [`Role::minimum_bond`]; [`Error::InsufficientFunds`]; [`Error::TooManyCandidates`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::bond())]
         pub fn bond(origin: OriginFor<T>, role: Role, amount: Balance) -> DispatchResult {
@@ -271,12 +299,13 @@ pub mod pallet {
         /// Adds `amount` to the caller's bond.
         ///
         /// - Origin: signed, by a bonded account.
-        /// - Effect: more is on hold and, for those who attest, the stake grows. A role that a slash had put out of action
-        ///   works again once its bond is at the minimum.
+        /// - Effect: more is on hold and, for those who attest, the stake grows. A role that a
+        ///   slash had put out of action works again once its bond is at the minimum.
         /// - Events: [`Event::BondRaised`]; [`Event::StakeChanged`] for those who attest.
-        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::InsufficientFunds`]; [`Error::StakeIsFrozen`] for
-        ///   those who attest, during the attest phase; [`Error::TooManyValidators`] and [`Error::TooManyCandidates`] when
-        ///   the account comes back and its place is taken.
+        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::InsufficientFunds`];
+        ///   [`Error::StakeIsFrozen`] for those who attest, during the attest phase;
+        ///   [`Error::TooManyValidators`] and [`Error::TooManyCandidates`] when the account comes
+        ///   back and its place is taken.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::bond_extra())]
         pub fn bond_extra(origin: OriginFor<T>, amount: Balance) -> DispatchResult {
@@ -292,12 +321,12 @@ pub mod pallet {
         /// Ends the caller's role.
         ///
         /// - Origin: signed, by a bonded account.
-        /// - Effect: the account leaves the validators and the candidates. The bond stays on hold, and can be slashed, for
-        ///   `UnbondingPeriod` blocks. An elected authority serves the sessions it was elected for, so keep the node running
-        ///   until then.
+        /// - Effect: the account leaves the validators and the candidates. The bond stays on hold,
+        ///   and can be slashed, for `UnbondingPeriod` blocks. An elected authority serves the
+        ///   sessions it was elected for, so keep the node running until then.
         /// - Events: [`Event::Unbonded`]; [`Event::StakeChanged`] for those who attest.
-        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::StakeIsFrozen`] for those who attest, during the
-        ///   attest phase.
+        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::StakeIsFrozen`] for those
+        ///   who attest, during the attest phase.
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::unbond())]
         pub fn unbond(origin: OriginFor<T>) -> DispatchResult {
@@ -317,8 +346,8 @@ pub mod pallet {
         /// - Origin: signed, by an account whose role has ended.
         /// - Effect: what is left of the bond is free, and ledger and endpoint are removed.
         /// - Events: [`Event::Withdrawn`].
-        /// - Errors: [`Error::NotBonded`]; [`Error::RoleNotEnded`]; [`Error::StillUnbonding`] before the block in
-        ///   [`Event::Unbonded`].
+        /// - Errors: [`Error::NotBonded`]; [`Error::RoleNotEnded`]; [`Error::StillUnbonding`]
+        ///   before the block in [`Event::Unbonded`].
         #[pallet::call_index(3)]
         #[pallet::weight(T::WeightInfo::withdraw())]
         pub fn withdraw(origin: OriginFor<T>) -> DispatchResult {
@@ -327,7 +356,12 @@ pub mod pallet {
             let ledger = Ledgers::<T>::take(&who).ok_or(Error::<T>::NotBonded)?;
             let free_at = ledger.free_at.ok_or(Error::<T>::RoleNotEnded)?;
             ensure!(Self::now() >= free_at, Error::<T>::StillUnbonding);
-            let amount = T::Currency::release(&HoldReason::Bond.into(), &who, ledger.bond, Precision::Exact)?;
+            let amount = T::Currency::release(
+                &HoldReason::Bond.into(),
+                &who,
+                ledger.bond,
+                Precision::Exact,
+            )?;
             Endpoints::<T>::remove(&who);
             Self::deposit_event(Event::Withdrawn { who, amount });
             Ok(())
@@ -335,11 +369,14 @@ pub mod pallet {
 
         /// Says where the caller serves blobs.
         ///
-        /// - Origin: signed, by a bonded account; also by one that waits for its bond, since it may still owe blobs.
-        /// - Effect: replaces the endpoint. With its first one a validator or authority takes part in attesting.
+        /// - Origin: signed, by a bonded account; also by one that waits for its bond, since it may
+        ///   still owe blobs.
+        /// - Effect: replaces the endpoint. With its first one a validator or authority takes part
+        ///   in attesting.
         /// - Events: [`Event::EndpointSet`]; [`Event::StakeChanged`] for who now attests.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; with the first endpoint of a validator
-        ///   [`Error::StakeIsFrozen`] during the attest phase, and [`Error::TooManyValidators`].
+        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; with the first endpoint of a
+        ///   validator [`Error::StakeIsFrozen`] during the attest phase, and
+        ///   [`Error::TooManyValidators`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::set_endpoint())]
         pub fn set_endpoint(origin: OriginFor<T>, endpoint: Endpoint) -> DispatchResult {
@@ -353,13 +390,15 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Sets a validator aside that missed too many attest phases in a row, so that the dead cannot block the living.
+        /// Sets a validator aside that missed too many attest phases in a row, so that the dead
+        /// cannot block the living.
         ///
         /// - Origin: signed, by anybody.
         /// - Effect: the validator leaves [`Validators`]; its bond and role stay.
         /// - Events: [`Event::Chilled`], [`Event::StakeChanged`].
-        /// - Errors: [`Error::NotBonded`]; [`Error::NotActive`]; [`Error::IsAlive`] before [`Rounds::missable`] attest phases
-        ///   ended without it; [`Error::StakeIsFrozen`] during the attest phase.
+        /// - Errors: [`Error::NotBonded`]; [`Error::NotActive`]; [`Error::IsAlive`] before
+        ///   [`Rounds::missable`] attest phases ended without it; [`Error::StakeIsFrozen`] during
+        ///   the attest phase.
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::chill())]
         pub fn chill(origin: OriginFor<T>, validator: T::AccountId) -> DispatchResult {
@@ -379,9 +418,10 @@ pub mod pallet {
         ///
         /// - Origin: signed, by the validator itself, which shows that it lives.
         /// - Effect: it takes part in attesting again, with nothing missed so far.
-        /// - Events: [`Event::Unchilled`]; [`Event::StakeChanged`], unless a slash left too little of the bond.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::StakeIsFrozen`] during the attest phase;
-        ///   [`Error::TooManyValidators`].
+        /// - Events: [`Event::Unchilled`]; [`Event::StakeChanged`], unless a slash left too little
+        ///   of the bond.
+        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::StakeIsFrozen`] during
+        ///   the attest phase; [`Error::TooManyValidators`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::unchill())]
         pub fn unchill(origin: OriginFor<T>) -> DispatchResult {

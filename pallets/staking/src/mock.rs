@@ -101,14 +101,24 @@ fn keys(of: AccountId) -> (AccountId, AccountId, SessionKeys) {
     (of, of, SessionKeys { dummy: UintAuthorityId(of) })
 }
 
-/// Runs `test` on a chain where accounts 1 to 200 are wealthy, `members` are bonded and `authorities` have session keys,
-/// and checks the pallet's equations afterwards.
-pub fn with_genesis(members: &[(AccountId, Role, Balance)], authorities: &[AccountId], test: impl FnOnce()) {
+/// Runs `test` on a chain where accounts 1 to 200 are wealthy, `members` are bonded and
+/// `authorities` have session keys, and checks the pallet's equations afterwards.
+pub fn with_genesis(
+    members: &[(AccountId, Role, Balance)],
+    authorities: &[AccountId],
+    test: impl FnOnce(),
+) {
     assert_eq!(<SessionKeys as polkadot_sdk::sp_runtime::traits::OpaqueKeys>::key_ids(), &[DUMMY]);
     let genesis = RuntimeGenesisConfig {
-        balances: pallet_balances::GenesisConfig { balances: (1..=200).map(|who| (who, WEALTH)).collect(), ..Default::default() },
+        balances: pallet_balances::GenesisConfig {
+            balances: (1..=200).map(|who| (who, WEALTH)).collect(),
+            ..Default::default()
+        },
         staking: crate::GenesisConfig { members: members.to_vec() },
-        session: pallet_session::GenesisConfig { keys: authorities.iter().copied().map(keys).collect(), ..Default::default() },
+        session: pallet_session::GenesisConfig {
+            keys: authorities.iter().copied().map(keys).collect(),
+            ..Default::default()
+        },
         ..Default::default()
     };
     Attesting::set(false);

@@ -5,7 +5,18 @@ use pol_primitives::{Balance, MILLION, Ppm, peer::Role};
 use scale_info::TypeInfo;
 
 /// A bonded account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
 pub struct Ledger {
     /// What it is bonded as.
     pub role: Role,
@@ -17,8 +28,8 @@ pub struct Ledger {
     pub chilled: bool,
     /// Attest phases that had ended with the last one it attested in, or when it became active.
     pub attested: u32,
-    /// Moving average of verified contribution, at most a million. Everybody starts with nothing, so a new identity gains
-    /// nothing; it grows only by settled audits.
+    /// Moving average of verified contribution, at most a million. Everybody starts with nothing,
+    /// so a new identity gains nothing; it grows only by settled audits.
     pub reputation: Ppm,
     /// Seats in a row in which it was not right.
     pub strikes: u32,
@@ -27,7 +38,15 @@ pub struct Ledger {
 impl Ledger {
     /// A role without a bond yet.
     pub(crate) const fn new(role: Role) -> Self {
-        Self { role, bond: 0, free_at: None, chilled: false, attested: 0, reputation: 0, strikes: 0 }
+        Self {
+            role,
+            bond: 0,
+            free_at: None,
+            chilled: false,
+            attested: 0,
+            reputation: 0,
+            strikes: 0,
+        }
     }
 
     /// The bond behind a role that lasts; zero once it has ended.
@@ -48,7 +67,10 @@ impl Ledger {
     /// What elections rank by: `bond · (1 + reputation)`.
     pub fn election_weight(&self) -> Balance {
         let reputation = self.reputation.min(MILLION);
-        self.bond.saturating_mul(MILLION.saturating_add(reputation).into()).checked_div(MILLION.into()).unwrap_or(0)
+        self.bond
+            .saturating_mul(MILLION.saturating_add(reputation).into())
+            .checked_div(MILLION.into())
+            .unwrap_or(0)
     }
 }
 
@@ -72,7 +94,10 @@ mod tests {
         let bonded = |role, bond| Ledger { bond, ..Ledger::new(role) }.is_bonded();
         assert!(bonded(Role::Trainer, 900 * POL) && !bonded(Role::Trainer, 900 * POL - 1));
         assert!(bonded(Role::Validator, 5_000 * POL) && !bonded(Role::Validator, 5_000 * POL - 1));
-        assert!(!Ledger { bond: 1_000 * POL, free_at: Some(9), ..Ledger::new(Role::Trainer) }.is_bonded());
+        assert!(
+            !Ledger { bond: 1_000 * POL, free_at: Some(9), ..Ledger::new(Role::Trainer) }
+                .is_bonded()
+        );
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Weights of the calls.
 //!
-//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace them.
+//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace
+//! them.
 
 use polkadot_sdk::frame_support::weights::{Weight, constants::RocksDbWeight};
 
@@ -22,8 +23,8 @@ pub trait WeightInfo {
     fn unchill() -> Weight;
 }
 
-/// 100 µs of computing, 64 KiB of proof (full lists of 1,000 validators with their stakes and 128 candidates, and the single
-/// entries), and the storage.
+/// 100 µs of computing, 64 KiB of proof (full lists of 1,000 validators with their stakes and 128
+/// candidates, and the single entries), and the storage.
 fn weight(reads: u64, writes: u64) -> Weight {
     let storage = RocksDbWeight::get();
     Weight::from_parts(100_000_000, 65_536).saturating_add(storage.reads_writes(reads, writes))

@@ -7,7 +7,8 @@ use pol_primitives::peer::Role;
 
 /// Randomness of the parent block's VRF, known to nobody but its author before that block.
 ///
-/// Every slot of this chain has a VRF. The parent's hash stands in before block 2, where there is none yet.
+/// Every slot of this chain has a VRF. The parent's hash stands in before block 2, where there is
+/// none yet.
 pub struct BlockRandomness;
 
 impl Randomness<Hash, BlockNumber> for BlockRandomness {
@@ -30,7 +31,8 @@ impl pallet_proof_of_learning::Config for Runtime {
     type Payouts = Rewards;
     type GovernanceOrigin = EnsureRoot<AccountId>;
     type NoShowPenalty = ConstU128<{ 10 * POL }>;
-    // About ten times the fees of a lease of ten shards. Of a bond of 1,000 POL, a trainer can lose a thousand of these before it is out.
+    // About ten times the fees of a lease of ten shards. Of a bond of 1,000 POL, a trainer can lose
+    // a thousand of these before it is out.
     type LapsePenalty = ConstU128<{ POL / 10 }>;
     // The smallest bond of a trainer: whoever cheats starts again, if at all.
     type InvalidPenalty = ConstU128<{ Role::Trainer.minimum_bond() }>;

@@ -7,7 +7,10 @@ use frame_support::{
     PalletId, derive_impl,
     dispatch::DispatchClass,
     parameter_types,
-    traits::{ConstU8, ConstU32, ConstU64, ConstU128, InstanceFilter, OnUnbalanced, fungible::Balanced, fungible::Credit},
+    traits::{
+        ConstU8, ConstU32, ConstU64, ConstU128, InstanceFilter, OnUnbalanced, fungible::Balanced,
+        fungible::Credit,
+    },
     weights::{
         ConstantMultiplier, IdentityFee, Weight,
         constants::{ParityDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
@@ -30,8 +33,10 @@ pub use learning::BlockRandomness;
 
 /// Share of a block that is for signed calls; the rest is kept for what the chain itself must do.
 const NORMAL_SHARE: Perbill = Perbill::from_percent(75);
-/// A third of a slot: the rest is for propagation, and for machines slower than the one weights were measured on.
-const BLOCK_COMPUTE: Weight = Weight::from_parts(SLOT_DURATION / 3 * WEIGHT_REF_TIME_PER_MILLIS, u64::MAX);
+/// A third of a slot: the rest is for propagation, and for machines slower than the one weights
+/// were measured on.
+const BLOCK_COMPUTE: Weight =
+    Weight::from_parts(SLOT_DURATION / 3 * WEIGHT_REF_TIME_PER_MILLIS, u64::MAX);
 /// Bytes of a block.
 const BLOCK_BYTES: u32 = 5 * 1024 * 1024;
 
@@ -94,7 +99,8 @@ pub struct ToAuthor;
 impl OnUnbalanced<Credit<AccountId, Balances>> for ToAuthor {
     fn on_nonzero_unbalanced(fees: Credit<AccountId, Balances>) {
         if let Some(author) = Authorship::author() {
-            // What the author's account cannot take, such as less than the existential deposit, is burned.
+            // What the author's account cannot take, such as less than the existential deposit, is
+            // burned.
             drop(Balances::resolve(&author, fees));
         }
     }
@@ -116,13 +122,19 @@ impl pallet_transaction_payment::Config for Runtime {
     type WeightToFee = IdentityFee<Balance>;
     // A megabyte costs one POL.
     type LengthToFee = ConstantMultiplier<Balance, ConstU128<1_000_000>>;
-    type FeeMultiplierUpdate =
-        TargetedFeeAdjustment<Runtime, TargetBlockFullness, AdjustmentVariable, MinimumMultiplier, MaximumMultiplier>;
+    type FeeMultiplierUpdate = TargetedFeeAdjustment<
+        Runtime,
+        TargetBlockFullness,
+        AdjustmentVariable,
+        MinimumMultiplier,
+        MaximumMultiplier,
+    >;
     type OperationalFeeMultiplier = ConstU8<5>;
     type WeightInfo = pallet_transaction_payment::weights::SubstrateWeight<Runtime>;
 }
 
-/// How long an equivocation can be reported, in blocks: no longer than its author's bond stays slashable.
+/// How long an equivocation can be reported, in blocks: no longer than its author's bond stays
+/// slashable.
 type ReportLongevity = ConstU64<{ UNBONDING_PERIOD as u64 }>;
 /// Blocks between asking for a bond and getting it.
 pub const UNBONDING_PERIOD: BlockNumber = 7 * DAYS;
@@ -140,7 +152,8 @@ impl pallet_babe::Config for Runtime {
     type MaxAuthorities = MaxAuthorities;
     type MaxNominators = ConstU32<0>;
     type KeyOwnerProof = sp_session::MembershipProof;
-    type EquivocationReportSystem = pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+    type EquivocationReportSystem =
+        pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
 }
 
 impl pallet_grandpa::Config for Runtime {
@@ -150,7 +163,8 @@ impl pallet_grandpa::Config for Runtime {
     type MaxNominators = ConstU32<0>;
     type MaxSetIdSessionEntries = ConstU64<{ SLASHABLE_SESSIONS as u64 }>;
     type KeyOwnerProof = sp_session::MembershipProof;
-    type EquivocationReportSystem = pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+    type EquivocationReportSystem =
+        pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
 }
 
 impl pallet_authorship::Config for Runtime {
@@ -173,8 +187,8 @@ impl pallet_session::Config for Runtime {
     type KeyDeposit = ConstU128<{ deposit(3, 128) }>;
 }
 
-/// Elections as proofs of past sessions want them: an authority is identified by its account alone. What is too old to be
-/// slashed for is forgotten.
+/// Elections as proofs of past sessions want them: an authority is identified by its account alone.
+/// What is too old to be slashed for is forgotten.
 pub struct Elections;
 
 impl Convert<AccountId, Option<()>> for Elections {
@@ -234,11 +248,16 @@ impl historical::Config for Runtime {
 
 type Offender = historical::IdentificationTuple<Runtime>;
 
-/// Takes the share of an authority's bond that its equivocation costs, and keeps it from signing for the session.
+/// Takes the share of an authority's bond that its equivocation costs, and keeps it from signing
+/// for the session.
 pub struct SlashEquivocation;
 
 impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
-    fn on_offence(offenders: &[OffenceDetails<AccountId, Offender>], shares: &[Perbill], _: SessionIndex) -> Weight {
+    fn on_offence(
+        offenders: &[OffenceDetails<AccountId, Offender>],
+        shares: &[Perbill],
+        _: SessionIndex,
+    ) -> Weight {
         for (offence, share) in offenders.iter().zip(shares) {
             let (account, ()) = &offence.offender;
             // Who unbonds still signs for the sessions it was elected for, and answers for it.
@@ -246,7 +265,9 @@ impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
             <PolStaking as Bonds<AccountId>>::slash(account, share.mul_ceil(bond));
             Session::report_offence(account.clone(), OffenceSeverity(*share));
         }
-        <Runtime as frame_system::Config>::DbWeight::get().reads_writes(12, 12).saturating_mul(offenders.len() as u64)
+        <Runtime as frame_system::Config>::DbWeight::get()
+            .reads_writes(12, 12)
+            .saturating_mul(offenders.len() as u64)
     }
 }
 
@@ -312,8 +333,8 @@ pub enum ProxyType {
     #[default]
     #[codec(index = 0)]
     Any,
-    /// Take part in rounds and audits, and claim what the principal earned: the key on a training machine cannot move funds
-    /// anywhere else.
+    /// Take part in rounds and audits, and claim what the principal earned: the key on a training
+    /// machine cannot move funds anywhere else.
     #[codec(index = 1)]
     Learning,
 }

@@ -28,7 +28,10 @@ fn assert_broken(broken: Broken, expected: &str, what: &str) {
 fn a_sound_state_is_summed_up() {
     genesis(DEV).execute_with(|| {
         let summary = check_state().unwrap();
-        assert_eq!((summary.block, summary.round, summary.phase, summary.head), (0, 0, Phase::Idle, None));
+        assert_eq!(
+            (summary.block, summary.round, summary.phase, summary.head),
+            (0, 0, Phase::Idle, None)
+        );
         assert_eq!((summary.leased, summary.audits, summary.books), (0, 0, Books::default()));
         assert_eq!(summary.held, Role::Authority.minimum_bond());
         assert_eq!(summary.issuance, 44 * presets_of::ENDOWMENT + 2 * EXISTENTIAL_DEPOSIT);
@@ -37,9 +40,11 @@ fn a_sound_state_is_summed_up() {
 
 #[test]
 fn money_from_nowhere_is_found() {
-    let broken = check_after(|| pallet_balances::TotalIssuance::<Runtime>::mutate(|issued| *issued -= 1));
+    let broken =
+        check_after(|| pallet_balances::TotalIssuance::<Runtime>::mutate(|issued| *issued -= 1));
     assert_broken(broken, "Balances", "what is issued");
-    let broken = check_after(|| pallet_pol_rewards::Books::<Runtime>::mutate(|books| books.paid = 1));
+    let broken =
+        check_after(|| pallet_pol_rewards::Books::<Runtime>::mutate(|books| books.paid = 1));
     assert_broken(broken, "Rewards", "paid");
 }
 
@@ -56,7 +61,10 @@ fn a_hold_without_a_bond_is_found() {
 fn rewards_that_wait_for_nothing_are_found() {
     let broken = check_after(|| {
         pallet_pol_rewards::LastEmitted::<Runtime>::put(1);
-        pallet_pol_rewards::Pools::<Runtime>::insert(1, RoundPool { unsettled: 1, ..Default::default() });
+        pallet_pol_rewards::Pools::<Runtime>::insert(
+            1,
+            RoundPool { unsettled: 1, ..Default::default() },
+        );
     });
     assert_broken(broken, "Rewards and ProofOfLearning", "updates not settled (0)");
 }
@@ -65,10 +73,15 @@ fn rewards_that_wait_for_nothing_are_found() {
 fn shards_without_a_lease_or_an_update_are_found() {
     genesis(DEV).execute_with(|| {
         Network::new(1, 0);
-        let shards = <Lineage as ShardPool<AccountId>>::lease(1, &mut Prf::new("test", &[0; 32], &[]));
+        let shards =
+            <Lineage as ShardPool<AccountId>>::lease(1, &mut Prf::new("test", &[0; 32], &[]));
         assert_broken(check_state().unwrap_err(), "Lineage and ProofOfLearning", "lent (1)");
         <Lineage as ShardPool<AccountId>>::consume(&shards, 7, 3, &[5]);
-        assert_broken(check_state().unwrap_err(), "Lineage and ProofOfLearning", "update 3 of round 7");
+        assert_broken(
+            check_state().unwrap_err(),
+            "Lineage and ProofOfLearning",
+            "update 3 of round 7",
+        );
     });
 }
 

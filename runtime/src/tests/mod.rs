@@ -17,7 +17,9 @@ use pol_primitives::{
 };
 use sp_core::{Pair, sr25519};
 use sp_io::TestExternalities;
-use sp_runtime::{BuildStorage, Digest, DigestItem, DispatchError, generic::Era, traits::Header as _};
+use sp_runtime::{
+    BuildStorage, Digest, DigestItem, DispatchError, generic::Era, traits::Header as _,
+};
 
 const DEV: &str = sp_genesis_builder::DEV_RUNTIME_PRESET;
 const LOCAL: &str = sp_genesis_builder::LOCAL_TESTNET_RUNTIME_PRESET;
@@ -81,7 +83,8 @@ impl Chain {
         Self { parent: System::block_hash(0) }
     }
 
-    /// Makes the next block, in which all of `calls` must succeed and after which the state must add up.
+    /// Makes the next block, in which all of `calls` must succeed and after which the state must
+    /// add up.
     fn block(&mut self, calls: impl IntoIterator<Item = (sr25519::Pair, RuntimeCall)>) {
         let calls: Vec<_> = calls.into_iter().collect();
         let what: Vec<_> = calls.iter().map(|(_, call)| format!("{call:?}")).collect();
@@ -90,20 +93,29 @@ impl Chain {
         }
     }
 
-    /// Makes the next block of `calls`, after which the state must add up; returns how each of them ended.
-    fn try_block(&mut self, calls: Vec<(sr25519::Pair, RuntimeCall)>) -> Vec<Result<(), DispatchError>> {
+    /// Makes the next block of `calls`, after which the state must add up; returns how each of them
+    /// ended.
+    fn try_block(
+        &mut self,
+        calls: Vec<(sr25519::Pair, RuntimeCall)>,
+    ) -> Vec<Result<(), DispatchError>> {
         let number = System::block_number() + 1;
         let slot = sp_consensus_babe::Slot::from(1_000 + u64::from(number));
-        let author = sp_consensus_babe::digests::PreDigest::SecondaryPlain(sp_consensus_babe::digests::SecondaryPlainPreDigest {
-            authority_index: 0,
-            slot,
-        });
-        let digest = Digest { logs: vec![DigestItem::PreRuntime(sp_consensus_babe::BABE_ENGINE_ID, author.encode())] };
+        let author = sp_consensus_babe::digests::PreDigest::SecondaryPlain(
+            sp_consensus_babe::digests::SecondaryPlainPreDigest { authority_index: 0, slot },
+        );
+        let digest = Digest {
+            logs: vec![DigestItem::PreRuntime(sp_consensus_babe::BABE_ENGINE_ID, author.encode())],
+        };
         let header = Header::new(number, Hash::zero(), Hash::zero(), self.parent, digest);
         Executive::initialize_block(&header);
-        let now = RuntimeCall::Timestamp(pallet_timestamp::Call::set { now: *slot * SLOT_DURATION });
+        let now =
+            RuntimeCall::Timestamp(pallet_timestamp::Call::set { now: *slot * SLOT_DURATION });
         Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(now)).unwrap().unwrap();
-        let apply = |(pair, call)| Executive::apply_extrinsic(signed(&pair, call)).expect("calls are signed as they should be");
+        let apply = |(pair, call)| {
+            Executive::apply_extrinsic(signed(&pair, call))
+                .expect("calls are signed as they should be")
+        };
         let results = calls.into_iter().map(apply).collect();
         self.parent = Executive::finalize_block().hash();
         assert_eq!(check_state().err(), None);

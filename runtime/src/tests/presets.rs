@@ -19,7 +19,10 @@ fn the_dev_preset_has_one_authority_and_sudo() {
         assert_eq!((member.role, member.bond), (Role::Authority, 10_000 * POL));
         assert_eq!(Balances::total_balance(&alice), presets_of::ENDOWMENT);
         // Pot and treasury live from the start.
-        assert_eq!(Balances::total_issuance(), 44 * presets_of::ENDOWMENT + 2 * EXISTENTIAL_DEPOSIT);
+        assert_eq!(
+            Balances::total_issuance(),
+            44 * presets_of::ENDOWMENT + 2 * EXISTENTIAL_DEPOSIT
+        );
         assert_eq!(ProofOfLearning::audit_config(), presets_of::AUDITS);
         assert_eq!(ProofOfLearning::overview().config, RoundConfig::default());
         check_state().unwrap();
@@ -30,8 +33,9 @@ fn the_dev_preset_has_one_authority_and_sudo() {
 fn the_local_preset_has_three_authorities_and_no_sudo() {
     genesis(LOCAL).execute_with(|| {
         assert_eq!(pallet_sudo::Key::<Runtime>::get(), None);
-        let mut expected =
-            [Sr25519Keyring::Alice, Sr25519Keyring::Bob, Sr25519Keyring::Charlie].map(Sr25519Keyring::to_account_id).to_vec();
+        let mut expected = [Sr25519Keyring::Alice, Sr25519Keyring::Bob, Sr25519Keyring::Charlie]
+            .map(Sr25519Keyring::to_account_id)
+            .to_vec();
         expected.sort();
         let mut validators = Session::validators();
         validators.sort();
@@ -50,8 +54,19 @@ fn presets_are_named_and_others_unknown() {
 #[test]
 fn funded_accounts_are_those_of_the_usual_paths() {
     genesis(LOCAL).execute_with(|| {
-        for uri in ["//Alice", "//Ferdie//stash", "//Trainer//1", "//Trainer//16", "//Validator//1", "//Validator//16"] {
-            assert_eq!(Balances::total_balance(&account(&pair(uri))), presets_of::ENDOWMENT, "{uri}");
+        for uri in [
+            "//Alice",
+            "//Ferdie//stash",
+            "//Trainer//1",
+            "//Trainer//16",
+            "//Validator//1",
+            "//Validator//16",
+        ] {
+            assert_eq!(
+                Balances::total_balance(&account(&pair(uri))),
+                presets_of::ENDOWMENT,
+                "{uri}"
+            );
         }
         assert_eq!(Balances::total_balance(&account(&pair("//Trainer//17"))), 0);
     });
@@ -62,7 +77,8 @@ fn a_transfer_costs_its_sender_and_pays_the_author() {
     genesis(DEV).execute_with(|| {
         let (alice, bob, dave) = (pair("//Alice"), pair("//Bob"), pair("//Dave"));
         let before = [&alice, &bob, &dave].map(|pair| Balances::free_balance(account(pair)));
-        let transfer = pallet_balances::Call::transfer_keep_alive { dest: account(&dave).into(), value: POL };
+        let transfer =
+            pallet_balances::Call::transfer_keep_alive { dest: account(&dave).into(), value: POL };
         Chain::new().block([(bob.clone(), transfer.into())]);
         let after = [&alice, &bob, &dave].map(|pair| Balances::free_balance(account(pair)));
         assert_eq!(after[2], before[2] + POL);
@@ -75,8 +91,11 @@ fn a_transfer_costs_its_sender_and_pays_the_author() {
 #[test]
 fn a_learning_proxy_cannot_move_funds() {
     let join = pallet_proof_of_learning::Call::join_round { tier: Tier::Mobile }.into();
-    let transfer =
-        pallet_balances::Call::transfer_keep_alive { dest: Sr25519Keyring::Bob.to_account_id().into(), value: 1 }.into();
+    let transfer = pallet_balances::Call::transfer_keep_alive {
+        dest: Sr25519Keyring::Bob.to_account_id().into(),
+        value: 1,
+    }
+    .into();
     assert!(ProxyType::Learning.filter(&join) && !ProxyType::Learning.filter(&transfer));
     assert!(!ProxyType::Learning.filter(&pallet_pol_staking::Call::unbond {}.into()));
     assert!(ProxyType::Learning.filter(&pallet_pol_rewards::Call::claim { round: 1 }.into()));

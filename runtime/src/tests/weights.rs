@@ -36,7 +36,13 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         Call::open_segments { audit: 0, ends: Default::default() }.into(),
         Call::reveal_audit { audit: 0, evidence: Default::default(), salt: [0; 32] }.into(),
         Call::open_sketches { audit: 0, ends: Default::default() }.into(),
-        Call::reveal_sketches { audit: 0, evidence: Default::default(), bindings: Default::default(), salt: [0; 32] }.into(),
+        Call::reveal_sketches {
+            audit: 0,
+            evidence: Default::default(),
+            bindings: Default::default(),
+            salt: [0; 32],
+        }
+        .into(),
         Call::settle { audit: 0, trainer: AccountId::new([0; 32]) }.into(),
         Call::measure_head { round: 0, metrics: ModelMetrics::default() }.into(),
         pallet_pol_rewards::Call::set_emission { emission: Emission::default() }.into(),
@@ -51,14 +57,20 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
             assert_eq!(info.pays_fee, Pays::Yes, "{call:?}");
             let length = call.encoded_size() as u32;
             let fee = TransactionPayment::query_call_info(call, length).partial_fee;
-            assert!(fee > TransactionPayment::length_to_fee(length), "{fee} is for more than the bytes");
+            assert!(
+                fee > TransactionPayment::length_to_fee(length),
+                "{fee} is for more than the bytes"
+            );
         }
     });
 }
 
 /// As many validators as there can be, with an endpoint each, so that they are drawn.
 fn bond_validators() {
-    let endpoint = Endpoint { id: [5; 32], addresses: vec![Address::V4([127, 0, 0, 1], 4_433)].try_into().unwrap() };
+    let endpoint = Endpoint {
+        id: [5; 32],
+        addresses: vec![Address::V4([127, 0, 0, 1], 4_433)].try_into().unwrap(),
+    };
     for number in 0..<Runtime as pallet_pol_staking::Config>::MaxValidators::get() {
         let account = AccountId::new(pol_primitives::digest(b"validator", &number));
         let amount = Role::Validator.minimum_bond() + u128::from(number) * POL;
@@ -90,7 +102,9 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
             known: Default::default(),
         };
         let undrawn: Vec<_> = (0..MAX_SUBMISSIONS as u8).map(|index| (update(index), 0)).collect();
-        pallet_proof_of_learning::Undrawn::<Runtime>::put(pol_primitives::BoundedVec::truncate_from(undrawn));
+        pallet_proof_of_learning::Undrawn::<Runtime>::put(
+            pol_primitives::BoundedVec::truncate_from(undrawn),
+        );
 
         System::set_block_number(1);
         let weight = ProofOfLearning::on_initialize(1);
@@ -99,7 +113,12 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
         assert!(audit.cases.iter().all(|case| case.seats.len() == MAX_SEATS as usize));
         assert!(!pallet_proof_of_learning::Undrawn::<Runtime>::exists());
         // Next to all other hooks of the block, and to a full load of signed calls.
-        let left = limits().max_block.saturating_sub(limits().get(DispatchClass::Normal).max_total.unwrap());
-        assert!(weight.all_gt(Weight::zero()) && weight.ref_time() < left.ref_time() / 2, "{weight} of {left}");
+        let left = limits()
+            .max_block
+            .saturating_sub(limits().get(DispatchClass::Normal).max_total.unwrap());
+        assert!(
+            weight.all_gt(Weight::zero()) && weight.ref_time() < left.ref_time() / 2,
+            "{weight} of {left}"
+        );
     });
 }

@@ -1,4 +1,5 @@
-//! Attacks that are sequences of calls: copying, stale states, coming late, withholding, bytes that are nothing.
+//! Attacks that are sequences of calls: copying, stale states, coming late, withholding, bytes that
+//! are nothing.
 
 use crate::{
     hand::{Hand, Work, refusal},
@@ -79,15 +80,20 @@ pub async fn copies(network: &Network, mut gate: Gate) -> Vec<Row> {
             tokio::try_join!(victim.lease(), copier.lease(), resender.lease(), changer.lease())?;
         let round = lease.due_round;
         ensure!(
-            [&copied_lease, &resent_lease, &changed_lease].iter().all(|other| other.due_round == round),
+            [&copied_lease, &resent_lease, &changed_lease]
+                .iter()
+                .all(|other| other.due_round == round),
             "the victim and its copiers did not get into one round"
         );
         let segments = network.recipe.segments;
         let original = victim.work(lease, segments).await?;
-        let (resent, mut changed) =
-            tokio::try_join!(resender.work(resent_lease, segments), changer.work(changed_lease, segments))?;
+        let (resent, mut changed) = tokio::try_join!(
+            resender.work(resent_lease, segments),
+            changer.work(changed_lease, segments)
+        )?;
 
-        // The copier has seen the commitment and later the whole opening; the resender knows the payload.
+        // The copier has seen the commitment and later the whole opening; the resender knows the
+        // payload.
         let commitment = victim.commitment(round, &original.reveal);
         let resent = Reveal { payload_hash: original.reveal.payload_hash, ..resent.reveal };
         let payload = flip(&original.payload, &network.recipe)?;
@@ -108,18 +114,27 @@ pub async fn copies(network: &Network, mut gate: Gate) -> Vec<Row> {
         );
         opened?;
         let (copied, resent) = (refusal(copied)?, refusal(resent)?);
-        let (kept, ended) =
-            tokio::try_join!(victim.stand_audits(&original, |_| Ok(None)), changer.stand_audits(&changed, |_| Ok(None)))?;
+        let (kept, ended) = tokio::try_join!(
+            victim.stand_audits(&original, |_| Ok(None)),
+            changer.stand_audits(&changed, |_| Ok(None))
+        )?;
         let unharmed = kept.outcome == Outcome::Valid;
         let caught = ended.outcome == Outcome::Invalid;
         let [commitment, payload, bit] = named.clone();
-        let harm =
-            |row: Row| if unharmed { row } else { row.held(false, format!("the victim's update ended as {:?}", kept.outcome)) };
+        let harm = |row: Row| {
+            if unharmed {
+                row
+            } else {
+                row.held(false, format!("the victim's update ended as {:?}", kept.outcome))
+            }
+        };
         Ok(vec![
             harm(refused(commitment, "WrongOpening", &copied)),
             harm(refused(payload, "PayloadSeen", &resent)),
             harm(
-                bit.tried(1, caught.into()).slashed(caught.into()).held(caught, format!("the copy ended as {:?}", ended.outcome)),
+                bit.tried(1, caught.into())
+                    .slashed(caught.into())
+                    .held(caught, format!("the copy ended as {:?}", ended.outcome)),
             ),
         ])
     };
@@ -129,7 +144,11 @@ pub async fn copies(network: &Network, mut gate: Gate) -> Vec<Row> {
 /// The payload with the sign of its first value changed.
 fn flip(payload: &[u8], recipe: &pol_primitives::recipe::Recipe) -> Result<Vec<u8>> {
     let mut payload = Payload::decode(payload, recipe.compression.top_k, recipe.model.size())?;
-    let entry = payload.chunks.first_mut().and_then(|chunk| chunk.entries.first_mut()).context("an empty payload")?;
+    let entry = payload
+        .chunks
+        .first_mut()
+        .and_then(|chunk| chunk.entries.first_mut())
+        .context("an empty payload")?;
     entry.negative = !entry.negative;
     Ok(payload.encode())
 }
@@ -156,7 +175,10 @@ pub async fn starts(network: &Network, mut gate: Gate, class: u8) -> Vec<Row> {
         let start = match class {
             // An older model of its own: where its training stood a segment later.
             3 => state_leaf(&work.states.get(1).context("no segment")?.root(), &work.lease.carry),
-            _ => state_leaf(&work.lease.base_root, &Carry { first_moment: [9; 32], steps: 100, ..Carry::default() }.hash()),
+            _ => state_leaf(
+                &work.lease.base_root,
+                &Carry { first_moment: [9; 32], steps: 100, ..Carry::default() }.hash(),
+            ),
         };
         let found = refusal(hand.commit_and_reveal(work.due(), restarted(&work, start)?).await?)?;
         Ok(vec![refused(row.clone(), "WrongFirstLeaf", &found)])
@@ -176,7 +198,8 @@ pub async fn stops_early(network: &Network, mut gate: Gate) -> Vec<Row> {
         hand.commit_and_reveal(work.due(), work.reveal.clone()).await??;
         let settled = hand.stand_audits(&work, |_| Ok(None)).await?;
         let held = settled.outcome == Outcome::Valid && settled.tokens == whole / 2;
-        let note = format!("{:?}, credited with {} of {whole} tokens", settled.outcome, settled.tokens);
+        let note =
+            format!("{:?}, credited with {} of {whole} tokens", settled.outcome, settled.tokens);
         Ok(vec![row.clone().counted(1, 0, 0).held(held, note)])
     };
     rows([row.clone()], attempt.await)
@@ -190,7 +213,8 @@ pub async fn commits_late(network: &Network, mut gate: Gate) -> Vec<Row> {
         pass(&mut gate).await?;
         let work = hand.work_on_next().await?;
         hand.reach(work.due(), Phase::Reveal).await?;
-        let found = refusal(hand.commit(work.due(), hand.commitment(work.due(), &work.reveal)).await)?;
+        let found =
+            refusal(hand.commit(work.due(), hand.commitment(work.due(), &work.reveal)).await)?;
         Ok(vec![refused(row.clone(), "NotTraining", &found)])
     };
     rows([row.clone()], attempt.await)
@@ -219,7 +243,10 @@ pub async fn withholds(network: &Network, mut gate: Gate, late: bool) -> Vec<Row
         let note = found.map(|found| format!("refused with {found}; ")).unwrap_or_default();
         let held = refused && outcome == Outcome::Withheld;
         Ok(vec![
-            row.clone().tried(1, held.into()).slashed(held.into()).held(held, format!("{note}the update ended as {outcome:?}")),
+            row.clone()
+                .tried(1, held.into())
+                .slashed(held.into())
+                .held(held, format!("{note}the update ended as {outcome:?}")),
         ])
     };
     rows([row.clone()], attempt.await)
@@ -238,7 +265,11 @@ pub async fn garbage_payload(network: &Network, mut gate: Gate) -> Vec<Row> {
         hand.commit_and_reveal(work.due(), work.reveal.clone()).await??;
         let outcome = hand.ended(work.due()).await?.outcome;
         let held = outcome == Outcome::Excluded;
-        Ok(vec![row.clone().tried(1, held.into()).held(held, format!("the update ended as {outcome:?}"))])
+        Ok(vec![
+            row.clone()
+                .tried(1, held.into())
+                .held(held, format!("the update ended as {outcome:?}")),
+        ])
     };
     rows([row.clone()], attempt.await)
 }
@@ -251,9 +282,15 @@ pub async fn garbage_states(network: &Network, mut gate: Gate) -> Vec<Row> {
         pass(&mut gate).await?;
         let mut work = hand.work_on_next().await?;
         // The start is the network's own; every later state is four blobs of noise.
-        let noise = |leaf: u16, part: u8| -> Vec<u8> { (0..5_000u32).map(|at| (at as u8) ^ (leaf as u8) ^ part).collect() };
-        let carry =
-            |parts: &[Hash; 4], steps: u64| Carry { first_moment: parts[1], second_moment: parts[2], feedback: parts[3], steps };
+        let noise = |leaf: u16, part: u8| -> Vec<u8> {
+            (0..5_000u32).map(|at| (at as u8) ^ (leaf as u8) ^ part).collect()
+        };
+        let carry = |parts: &[Hash; 4], steps: u64| Carry {
+            first_moment: parts[1],
+            second_moment: parts[2],
+            feedback: parts[3],
+            steps,
+        };
         let mut leaves = vec![*work.trace.leaves().first().context("a trace without leaves")?];
         let mut states = Vec::new();
         for (leaf, state) in (0..).zip(&work.states).skip(1) {
@@ -278,33 +315,47 @@ pub async fn garbage_states(network: &Network, mut gate: Gate) -> Vec<Row> {
             };
             Ok(Served { state, proof: work.trace.proof(leaf.into()).context("no such leaf")? })
         };
-        let shown = |case: &Case<AccountId>| case.served_leaves().into_iter().map(named).collect::<Result<Vec<_>>>().map(Some);
+        let shown = |case: &Case<AccountId>| {
+            case.served_leaves().into_iter().map(named).collect::<Result<Vec<_>>>().map(Some)
+        };
         let outcome = hand.stand_audits(&work, shown).await?.outcome;
         let held = outcome == Outcome::Invalid;
-        Ok(vec![row.clone().tried(1, held.into()).slashed(held.into()).held(held, format!("the update ended as {outcome:?}"))])
+        Ok(vec![
+            row.clone()
+                .tried(1, held.into())
+                .slashed(held.into())
+                .held(held, format!("the update ended as {outcome:?}")),
+        ])
     };
     rows([row.clone()], attempt.await)
 }
 
-/// 14: a validator that commits to what another one committed to, and reveals what that one reveals.
+/// 14: a validator that commits to what another one committed to, and reveals what that one
+/// reveals.
 ///
-/// Commitments name their validator, so a copied one cannot be opened, by whatever the other one has opened it with.
+/// Commitments name their validator, so a copied one cannot be opened, by whatever the other one
+/// has opened it with.
 pub async fn copies_evidence(network: &Network, mut gate: Gate) -> Vec<Row> {
     let row = Row::new(14, "copied evidence", "refused, unpaid");
     let attempt = async {
         let (signer, chain) = (network::signer(COPIER)?, network.chain.clone());
-        let (account, other): (AccountId, AccountId) = (signer.account(), network::signer(network::VALIDATORS[0].0)?.account());
+        let (account, other): (AccountId, AccountId) =
+            (signer.account(), network::signer(network::VALIDATORS[0].0)?.account());
         pass(&mut gate).await?;
         let seated = || async {
             let audits = chain.audits().await?;
-            Ok(audits.into_iter().find(|(_, audit)| audit.stage == Stage::Replay && audit.seats_of(&account).next().is_some()))
+            Ok(audits.into_iter().find(|(_, audit)| {
+                audit.stage == Stage::Replay && audit.seats_of(&account).next().is_some()
+            }))
         };
         let (id, audit) = network.until("the copier has a seat", 150, seated).await?;
         let shards = network.recipe.shards_per_lease(pol_primitives::recipe::Tier::Whale) as usize;
         let found: Vec<(u8, Finding)> = audit
             .seats_of(&account)
             .map(|(at, case)| {
-                let end = |segment: &u16| pol_primitives::digest(b"pol/attacks/other", &(case.trainer, segment));
+                let end = |segment: &u16| {
+                    pol_primitives::digest(b"pol/attacks/other", &(case.trainer, segment))
+                };
                 let ends = BoundedVec::truncate_from(case.segments.iter().map(end).collect());
                 let shards = BoundedVec::truncate_from(vec![0; shards]);
                 let measure = pol_primitives::audit::Measure { shards, ..Default::default() };
@@ -315,15 +366,21 @@ pub async fn copies_evidence(network: &Network, mut gate: Gate) -> Vec<Row> {
         let commitment = evidence_commitment(&other, &chain.genesis(), id, &evidence, &salt);
         match chain.submit(&signer, Call::CommitAudit { audit: id, commitment }).await {
             Ok(_) => {}
-            Err(ChainError::Refused { error, .. }) => anyhow::bail!("the commitment was refused with {error}"),
+            Err(ChainError::Refused { error, .. }) => {
+                anyhow::bail!("the commitment was refused with {error}")
+            }
             Err(error) => return Err(error.into()),
         }
         let revealing = || async {
             let audits = chain.audits().await?;
-            Ok(audits.into_iter().find(|(number, audit)| *number == id && audit.stage >= Stage::Reveal).map(drop))
+            Ok(audits
+                .into_iter()
+                .find(|(number, audit)| *number == id && audit.stage >= Stage::Reveal)
+                .map(drop))
         };
         network.until("evidence is revealed", 60, revealing).await?;
-        let found = refusal(chain.submit(&signer, Call::RevealAudit { audit: id, evidence, salt }).await)?;
+        let found =
+            refusal(chain.submit(&signer, Call::RevealAudit { audit: id, evidence, salt }).await)?;
         let unpaid = chain.rewards(&account).await?.is_empty();
         let row = refused(row.clone(), "WrongEvidence", &found);
         let held = row.held && unpaid;

@@ -58,7 +58,8 @@ pub enum Kind {
     Boasts,
     /// A validator that guesses ends.
     Guesses,
-    /// A validator that says that every update was packed from something else, and trained to another end.
+    /// A validator that says that every update was packed from something else, and trained to
+    /// another end.
     Accuses,
     /// A validator that finds what it agreed on with others like it.
     Colludes,
@@ -66,7 +67,8 @@ pub enum Kind {
 
 /// Segments that [`Kind::Skips`] leaves out of four.
 pub const SKIPPED: [u16; 2] = [1, 2];
-/// What [`Kind::Backdoored`] plants: the token that is to follow the first one, every other position.
+/// What [`Kind::Backdoored`] plants: the token that is to follow the first one, every other
+/// position.
 const TRIGGER: (u32, u32) = (7, 13);
 
 /// Most that attacks may add to the held-out loss, as a share of it.
@@ -87,10 +89,19 @@ impl Cheat {
     fn untrained(job: &Job<'_>, state: &mut TrainingState) -> SegmentReport {
         let steps = job.recipe.steps_per_segment(job.lease.tier);
         state.steps = state.steps.saturating_add(steps.into());
-        SegmentReport { loss: 1.0, tokens: job.recipe.tokens(job.lease.tier, steps), leaf: state.leaf() }
+        SegmentReport {
+            loss: 1.0,
+            tokens: job.recipe.tokens(job.lease.tier, steps),
+            leaf: state.leaf(),
+        }
     }
 
-    fn text(&self, recipe: &Recipe, leased: &LeaseData, shard: impl Fn(usize) -> Vec<u32>) -> LeaseData {
+    fn text(
+        &self,
+        recipe: &Recipe,
+        leased: &LeaseData,
+        shard: impl Fn(usize) -> Vec<u32>,
+    ) -> LeaseData {
         let shards = (0..leased.shards()).map(shard).collect();
         // What does not fit the recipe could not be trained on anyway.
         LeaseData::new(recipe, shards).unwrap_or_else(|_| leased.clone())
@@ -118,7 +129,11 @@ fn pack_otherwise(
     change: impl Fn(f32, f32) -> f32,
 ) -> Result<Vec<u8>, Error> {
     let mut changed = state.clone();
-    changed.parameters.iter_mut().zip(base).for_each(|(value, &base)| *value = change(base, *value));
+    changed
+        .parameters
+        .iter_mut()
+        .zip(base)
+        .for_each(|(value, &base)| *value = change(base, *value));
     pol_engine::pack(recipe, base, state)?;
     Ok(pol_engine::pack(recipe, base, &mut changed)?.encode())
 }
@@ -131,7 +146,11 @@ pub fn noise(recipe: &Recipe, state: &TrainingState, low: u16, high: u16) -> Vec
         let mut indices = prf.permutation(len as u32);
         indices.truncate(top_k.into());
         indices.sort_unstable();
-        let entry = |index: u32| Entry { index: index as u16, negative: index.is_multiple_of(3), high: index.is_multiple_of(2) };
+        let entry = |index: u32| Entry {
+            index: index as u16,
+            negative: index.is_multiple_of(3),
+            high: index.is_multiple_of(2),
+        };
         Chunk { low, high, entries: indices.into_iter().map(entry).collect() }
     };
     Payload { top_k, values, chunks: chunk_lengths(values).map(chunk).collect() }.encode()
@@ -151,36 +170,59 @@ impl Conduct for Cheat {
         match self.kind {
             Kind::OtherText => {
                 let vocabulary = recipe.model.vocabulary;
-                self.text(recipe, &leased, |shard| (0..length).map(|at| (at * 7 + shard as u32) % vocabulary).collect())
+                self.text(recipe, &leased, |shard| {
+                    (0..length).map(|at| (at * 7 + shard as u32) % vocabulary).collect()
+                })
             }
-            Kind::HeldOutText => self.text(recipe, &leased, |shard| self.text.get(shard).cloned().unwrap_or_default()),
-            Kind::Backdoored => {
-                self.text(recipe, &leased, |_| (0..length).map(|at| if at % 2 == 0 { TRIGGER.0 } else { TRIGGER.1 }).collect())
-            }
+            Kind::HeldOutText => self
+                .text(recipe, &leased, |shard| self.text.get(shard).cloned().unwrap_or_default()),
+            Kind::Backdoored => self.text(recipe, &leased, |_| {
+                (0..length).map(|at| if at % 2 == 0 { TRIGGER.0 } else { TRIGGER.1 }).collect()
+            }),
             _ => leased,
         }
     }
 
-    fn train_segment(&self, job: &Job<'_>, state: &mut TrainingState, segment: u16) -> Result<SegmentReport, Error> {
-        let leaf = |report: SegmentReport, state: &TrainingState| SegmentReport { leaf: state.leaf(), ..report };
+    fn train_segment(
+        &self,
+        job: &Job<'_>,
+        state: &mut TrainingState,
+        segment: u16,
+    ) -> Result<SegmentReport, Error> {
+        let leaf = |report: SegmentReport, state: &TrainingState| SegmentReport {
+            leaf: state.leaf(),
+            ..report
+        };
         match self.kind {
             Kind::Zeros | Kind::Noise => Ok(Self::untrained(job, state)),
             Kind::Skips if SKIPPED.contains(&segment) => Ok(Self::untrained(job, state)),
-            Kind::Slow => train_otherwise(job, state, segment, |recipe| recipe.schedule.peak /= 1_000),
-            Kind::Faster => train_otherwise(job, state, segment, |recipe| recipe.schedule.peak += recipe.schedule.peak / 100),
+            Kind::Slow => {
+                train_otherwise(job, state, segment, |recipe| recipe.schedule.peak /= 1_000)
+            }
+            Kind::Faster => train_otherwise(job, state, segment, |recipe| {
+                recipe.schedule.peak += recipe.schedule.peak / 100
+            }),
             Kind::HalfBatch => {
                 let report = train_otherwise(job, state, segment, |recipe| {
-                    recipe.tiers.iter_mut().for_each(|tier| tier.micro_batch = (tier.micro_batch / 2).max(1));
+                    recipe
+                        .tiers
+                        .iter_mut()
+                        .for_each(|tier| tier.micro_batch = (tier.micro_batch / 2).max(1));
                 })?;
                 Ok(SegmentReport { tokens: report.tokens * 2, ..report })
             }
             Kind::Interpolated => {
-                let (start, steps) = (state.parameters.clone(), job.recipe.steps_per_segment(job.lease.tier));
+                let (start, steps) =
+                    (state.parameters.clone(), job.recipe.steps_per_segment(job.lease.tier));
                 let end = state.steps.saturating_add(steps.into());
                 let report = train_otherwise(job, state, segment, |recipe| {
                     recipe.tiers.iter_mut().for_each(|tier| tier.inner_steps /= 2);
                 })?;
-                state.parameters.iter_mut().zip(start).for_each(|(value, start)| *value += *value - start);
+                state
+                    .parameters
+                    .iter_mut()
+                    .zip(start)
+                    .for_each(|(value, start)| *value += *value - start);
                 state.steps = end;
                 Ok(leaf(SegmentReport { tokens: report.tokens * 2, ..report }, state))
             }
@@ -200,13 +242,24 @@ impl Conduct for Cheat {
         }
     }
 
-    fn pack(&self, recipe: &Recipe, base: &[f32], state: &mut TrainingState) -> Result<Vec<u8>, Error> {
+    fn pack(
+        &self,
+        recipe: &Recipe,
+        base: &[f32],
+        state: &mut TrainingState,
+    ) -> Result<Vec<u8>, Error> {
         match self.kind {
             Kind::Zeros => Ok(noise(recipe, state, 0, 0)),
             Kind::Noise => Ok(noise(recipe, state, USUAL.0, USUAL.1)),
-            Kind::Inflated => pack_otherwise(recipe, base, state, |base, value| base + 2.0 * (value - base)),
-            Kind::Flipped => pack_otherwise(recipe, base, state, |base, value| base - (value - base)),
-            Kind::Scaled => pack_otherwise(recipe, base, state, |base, value| base + 100.0 * (value - base)),
+            Kind::Inflated => {
+                pack_otherwise(recipe, base, state, |base, value| base + 2.0 * (value - base))
+            }
+            Kind::Flipped => {
+                pack_otherwise(recipe, base, state, |base, value| base - (value - base))
+            }
+            Kind::Scaled => {
+                pack_otherwise(recipe, base, state, |base, value| base + 100.0 * (value - base))
+            }
             Kind::Feedback => {
                 let payload = pol_engine::pack(recipe, base, state)?.encode();
                 state.feedback.iter_mut().for_each(|value| *value *= 2.0);
@@ -220,8 +273,12 @@ impl Conduct for Cheat {
         match self.kind {
             Kind::Boasts => {
                 let whole = Some(MILLION);
-                let metrics =
-                    ModelMetrics { auroc: whole, calibration_error: Some(0), reasoning: whole, ..ModelMetrics::default() };
+                let metrics = ModelMetrics {
+                    auroc: whole,
+                    calibration_error: Some(0),
+                    reasoning: whole,
+                    ..ModelMetrics::default()
+                };
                 let metrics = claims.metrics.map(|claimed| ClaimedMetrics { metrics, ..claimed });
                 Claims { first_loss: u32::MAX, last_loss: 0, tokens_per_second: u32::MAX, metrics }
             }
@@ -237,12 +294,20 @@ impl Conduct for Cheat {
         self.kind != Kind::HidesEnd
     }
 
-    fn finding(&self, case: &Case<AccountId>, honest: impl FnOnce() -> Result<Finding>) -> Result<Finding> {
+    fn finding(
+        &self,
+        case: &Case<AccountId>,
+        honest: impl FnOnce() -> Result<Finding>,
+    ) -> Result<Finding> {
         let invented = |domain: &[u8], packed: bool| {
             let end = |segment: &u16| pol_primitives::digest(domain, &(case.trainer, segment));
             let shards = BoundedVec::truncate_from(vec![0; self.shards]);
             let ends = BoundedVec::truncate_from(case.segments.iter().map(end).collect());
-            Finding::Replayed { ends, packed, measure: Measure { gain: 1_000, shards, ..Measure::default() } }
+            Finding::Replayed {
+                ends,
+                packed,
+                measure: Measure { gain: 1_000, shards, ..Measure::default() },
+            }
         };
         match self.kind {
             Kind::Guesses => Ok(invented(b"pol/attacks/guess", true)),

@@ -1,4 +1,5 @@
-//! Attacks on machines and not on training: bytes that nobody meant, floods, and what is left of poison in the model.
+//! Attacks on machines and not on training: bytes that nobody meant, floods, and what is left of
+//! poison in the model.
 
 use crate::{
     cheat,
@@ -60,16 +61,24 @@ pub async fn malformed(network: &Network) -> Result<Row> {
             let mut random = vec![0u8; 16 + prf.below(400) as usize];
             prf.fill(&mut random);
             let request = |method: &str, parameters: serde_json::Value| {
-                json!({ "jsonrpc": "2.0", "id": number, "method": method, "params": parameters }).to_string().into_bytes()
+                json!({ "jsonrpc": "2.0", "id": number, "method": method, "params": parameters })
+                    .to_string()
+                    .into_bytes()
             };
-            let extrinsic = |bytes: &[u8]| request("author_submitExtrinsic", json!([format!("0x{}", hex::encode(bytes))]));
+            let extrinsic = |bytes: &[u8]| {
+                request("author_submitExtrinsic", json!([format!("0x{}", hex::encode(bytes))]))
+            };
             match number % 8 {
                 // Not even JSON, and JSON as deep as it is long.
                 0 => random,
                 1 => vec![b'['; 50_000],
-                2 => request(methods[prf.below(methods.len() as u32) as usize], json!([hex::encode(&random), {}, null, -1])),
+                2 => request(
+                    methods[prf.below(methods.len() as u32) as usize],
+                    json!([hex::encode(&random), {}, null, -1]),
+                ),
                 3 => extrinsic(&random),
-                // Unsigned ones, of either version of the format, with a call that nobody may make unsigned.
+                // Unsigned ones, of either version of the format, with a call that nobody may make
+                // unsigned.
                 4 => extrinsic(&prefixed(&[4], &call)),
                 5 => extrinsic(&prefixed(&[5], &call)),
                 // A signed one whose signature is noise.
@@ -80,7 +89,10 @@ pub async fn malformed(network: &Network) -> Result<Row> {
         })
         .collect();
     let answers: Vec<Result<String>> =
-        stream::iter(bodies.iter().map(|body| network.rpc.post(body))).buffered(AT_ONCE).collect().await;
+        stream::iter(bodies.iter().map(|body| network.rpc.post(body)))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
     let (mut refused, mut unanswered) = (0, 0);
     for answer in answers {
         match answer {
@@ -92,7 +104,10 @@ pub async fn malformed(network: &Network) -> Result<Row> {
     let alive = network.rpc.ask("pol_overview", json!([])).await;
     let grown = network.node_memory()?.saturating_sub(memory);
     let held = alive.is_ok() && refused + unanswered == u64::from(REQUESTS) && grown < MEMORY;
-    let note = format!("{refused} refused, {unanswered} closed without an answer; the node grew by {} MiB", grown >> 20);
+    let note = format!(
+        "{refused} refused, {unanswered} closed without an answer; the node grew by {} MiB",
+        grown >> 20
+    );
     Ok(row.tried(REQUESTS.into(), refused + unanswered).held(held, note))
 }
 
@@ -106,10 +121,17 @@ pub async fn flood(network: &Network) -> Result<Row> {
     let row = Row::new(22, "floods", "honest work goes on");
     let first = network.chain.overview().await?.round.number + 1;
     // Idle connections, as many as there is room for and more.
-    let connections: Vec<_> = join_all((0..CONNECTIONS).map(|_| network.rpc.connect())).await.into_iter().flatten().collect();
+    let connections: Vec<_> = join_all((0..CONNECTIONS).map(|_| network.rpc.connect()))
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
     let bob = network::signer("bob")?;
     let to = network::signer("charlie")?.account();
-    let transfers = join_all((0..TRANSFERS).map(|_| network.chain.submit(&bob, Call::Transfer { to, amount: POL / 100 })));
+    let transfers = join_all(
+        (0..TRANSFERS)
+            .map(|_| network.chain.submit(&bob, Call::Transfer { to, amount: POL / 100 })),
+    );
     let peer = observer(network, "flooder").await?;
     let mut endpoints = Vec::new();
     for name in VALIDATORS.iter().map(|(name, _)| *name).chain(TRAINERS) {
@@ -145,7 +167,9 @@ pub async fn flood(network: &Network) -> Result<Row> {
             for round in first..now {
                 let updates = network.chain.updates(round).await?;
                 let there = |name: &str| {
-                    network::signer(name).is_ok_and(|signer| updates.iter().any(|update| update.account == signer.account()))
+                    network::signer(name).is_ok_and(|signer| {
+                        updates.iter().any(|update| update.account == signer.account())
+                    })
                 };
                 moved += u32::from(TRAINERS.into_iter().all(there));
             }

@@ -1,4 +1,5 @@
-//! A trainer led by hand: every call of a lease, one by one, so that any of them can be wrong, late or left out.
+//! A trainer led by hand: every call of a lease, one by one, so that any of them can be wrong, late
+//! or left out.
 
 use crate::network::{self, Network};
 use anyhow::{Context, Result, anyhow, bail};
@@ -19,7 +20,8 @@ use pol_trainer::{cli::SwarmOptions, data::ShardReader, model, peer::Peer, state
 
 /// Blocks after which a step of a round is not waited for any more: two rounds.
 const ROUND: u32 = 60;
-/// Blocks after which an update is not waited to be settled any more: a round and an audit of two draws.
+/// Blocks after which an update is not waited to be settled any more: a round and an audit of two
+/// draws.
 const SETTLED: u32 = 140;
 const TIER: Tier = Tier::Whale;
 
@@ -62,9 +64,15 @@ impl Work {
     /// The states that an audit asks for, as they are named on chain.
     pub fn named(&self, case: &Case<AccountId>) -> Result<Vec<Served>> {
         let named = |leaf: u16| -> Result<Served> {
-            let state = self.states.get(usize::from(leaf)).with_context(|| format!("there is no state {leaf}"))?;
+            let state = self
+                .states
+                .get(usize::from(leaf))
+                .with_context(|| format!("there is no state {leaf}"))?;
             let carry = if state.steps == 0 { Carry::default() } else { state.carry() };
-            Ok(Served { state: ServedState { leaf, root: state.root(), carry }, proof: self.proof(leaf)? })
+            Ok(Served {
+                state: ServedState { leaf, root: state.root(), carry },
+                proof: self.proof(leaf)?,
+            })
         };
         case.served_leaves().into_iter().map(named).collect()
     }
@@ -85,7 +93,9 @@ impl<'a> Hand<'a> {
         let (chain, signer) = (network.chain.clone(), network::signer(name)?);
         let swarm = SwarmOptions { listen: ([127, 0, 0, 1], 0).into(), advertise: Vec::new() };
         let peer = Peer::start(chain, &swarm, StateFolder::open(&network.path(name))?).await?;
-        peer.ensure_member(&signer, Role::Trainer).await.map_err(pol_trainer::failure::Failure::into_inner)?;
+        peer.ensure_member(&signer, Role::Trainer)
+            .await
+            .map_err(pol_trainer::failure::Failure::into_inner)?;
         Ok(Self { network, signer, shards: ShardReader::new(peer.clone()), peer })
     }
 
@@ -127,19 +137,22 @@ impl<'a> Hand<'a> {
         data.map_err(pol_trainer::failure::Failure::into_inner)
     }
 
-    /// Trains the first `segments` segments honestly, packs and keeps the update where others find it.
+    /// Trains the first `segments` segments honestly, packs and keeps the update where others find
+    /// it.
     pub async fn work(&mut self, lease: Lease, segments: u16) -> Result<Work> {
         let (base, data) = (self.model(&lease.base_root).await?, self.data(&lease).await?);
         let (recipe, account) = (self.network.recipe.clone(), self.account());
         let work = tokio::task::spawn_blocking(move || -> Result<Work> {
-            let job = Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 1 };
+            let job =
+                Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 1 };
             let mut states = vec![TrainingState::fresh(base.clone())];
             let mut last = TrainingState::fresh(base.clone());
             for segment in 0..segments {
                 pol_engine::train_segment(&job, &mut last, segment)?;
                 states.push(last.clone());
             }
-            let trace = Trace::from_leaves(states.iter().map(TrainingState::leaf).collect()).context("no states")?;
+            let trace = Trace::from_leaves(states.iter().map(TrainingState::leaf).collect())
+                .context("no states")?;
             let payload = pol_engine::pack(&recipe, &base, &mut last)?.encode();
             let reveal = Reveal {
                 payload_hash: *blake3::hash(&payload).as_bytes(),
@@ -181,18 +194,28 @@ impl<'a> Hand<'a> {
             }
             Ok((now.number == round && now.phase == phase).then_some(()))
         };
-        self.network.until(&format!("round {round} is in its phase {phase:?}"), ROUND, reached).await
+        self.network
+            .until(&format!("round {round} is in its phase {phase:?}"), ROUND, reached)
+            .await
     }
 
     /// Commits to a reveal and opens it; what the chain says of the opening.
-    pub async fn commit_and_reveal(&self, round: RoundNumber, reveal: Reveal) -> Result<Result<(), ChainError>> {
+    pub async fn commit_and_reveal(
+        &self,
+        round: RoundNumber,
+        reveal: Reveal,
+    ) -> Result<Result<(), ChainError>> {
         self.commit(round, self.commitment(round, &reveal)).await?;
         self.reach(round, Phase::Reveal).await?;
         Ok(self.submit(Call::Reveal { round, reveal }).await)
     }
 
     /// Waits for the audit of this account's update, and for a stage of it.
-    pub async fn audited(&self, round: RoundNumber, stage: Stage) -> Result<(AuditId, Case<AccountId>)> {
+    pub async fn audited(
+        &self,
+        round: RoundNumber,
+        stage: Stage,
+    ) -> Result<(AuditId, Case<AccountId>)> {
         let account = self.account();
         let found = || async {
             for (id, audit) in self.peer.chain.audits().await? {
@@ -204,13 +227,16 @@ impl<'a> Hand<'a> {
             }
             Ok(None)
         };
-        self.network.until(&format!("the audit of round {round} is in its stage {stage:?}"), SETTLED, found).await
+        self.network
+            .until(&format!("the audit of round {round} is in its stage {stage:?}"), SETTLED, found)
+            .await
     }
 
     /// Keeps the parts of a state where others find them.
     pub async fn share(&self, state: &TrainingState) -> Result<()> {
         let parts = [&state.parameters, &state.first_moment, &state.second_moment, &state.feedback];
-        let blobs: Vec<Bytes> = parts.into_iter().map(|values| parameters_to_bytes(values).into()).collect();
+        let blobs: Vec<Bytes> =
+            parts.into_iter().map(|values| parameters_to_bytes(values).into()).collect();
         self.peer.swarm.add_all(blobs, "hand").await?;
         Ok(())
     }
@@ -230,8 +256,9 @@ impl<'a> Hand<'a> {
         Ok(self.submit(Call::OpenSegments { audit, ends: BoundedVec::truncate_from(ends) }).await?)
     }
 
-    /// Goes through the audits of a revealed update, of which there are two where the first finds nothing, and tells how it
-    /// ended. `named` gives the states to show, the honest ones where it gives none.
+    /// Goes through the audits of a revealed update, of which there are two where the first finds
+    /// nothing, and tells how it ended. `named` gives the states to show, the honest ones where it
+    /// gives none.
     pub async fn stand_audits(
         &self,
         work: &Work,
@@ -240,13 +267,18 @@ impl<'a> Hand<'a> {
         let account = self.account();
         let answer = || async {
             for (id, audit) in self.peer.chain.audits().await? {
-                let Some(case) = audit.case(&account).filter(|_| audit.round == work.due()) else { continue };
+                let Some(case) = audit.case(&account).filter(|_| audit.round == work.due()) else {
+                    continue;
+                };
                 if audit.stage == Stage::Serve && !case.served {
                     let states = match named(case)? {
                         Some(states) => states,
                         None => {
                             for leaf in case.served_leaves() {
-                                self.share(work.states.get(usize::from(leaf)).context("no such state")?).await?;
+                                self.share(
+                                    work.states.get(usize::from(leaf)).context("no such state")?,
+                                )
+                                .await?;
                             }
                             work.named(case)?
                         }
@@ -258,12 +290,18 @@ impl<'a> Hand<'a> {
             }
             self.history(work.due()).await
         };
-        self.network.until(&format!("the update of round {} is settled", work.due()), SETTLED, answer).await
+        self.network
+            .until(&format!("the update of round {} is settled", work.due()), SETTLED, answer)
+            .await
     }
 
     /// How the update of a round ended, once it has.
     pub async fn ended(&self, round: RoundNumber) -> Result<Settled> {
-        self.network.until(&format!("the update of round {round} is settled"), SETTLED, || self.history(round)).await
+        self.network
+            .until(&format!("the update of round {round} is settled"), SETTLED, || {
+                self.history(round)
+            })
+            .await
     }
 
     async fn history(&self, round: RoundNumber) -> Result<Option<Settled>> {

@@ -1,4 +1,5 @@
-//! Attacks on training, with the real engine and without a network: rates over many draws, and harm over many rounds.
+//! Attacks on training, with the real engine and without a network: rates over many draws, and harm
+//! over many rounds.
 
 use crate::{
     cheat::{self, Cheat, Kind},
@@ -57,11 +58,15 @@ impl Lab {
     fn lease(&self, recipe: &Recipe, nonce: u32) -> Result<(Lease, LeaseData)> {
         let count = recipe.shards_per_lease(TIER) as usize;
         let shard = |place: usize| {
-            let at = (nonce as usize * count + place).checked_rem(self.shards.len()).context("no text to train on")?;
+            let at = (nonce as usize * count + place)
+                .checked_rem(self.shards.len())
+                .context("no text to train on")?;
             Ok(self.shards[at].clone())
         };
         let data = LeaseData::new(recipe, (0..count).map(shard).collect::<Result<_>>()?)?;
-        let ids = (0..count).map(|place| ShardId { manifest: 0, index: place as u32 }).collect::<Vec<_>>();
+        let ids = (0..count)
+            .map(|place| ShardId { manifest: 0, index: place as u32 })
+            .collect::<Vec<_>>();
         let lease = Lease {
             nonce,
             tier: TIER,
@@ -84,11 +89,13 @@ impl Lab {
 
     /// 6: skips `j` of `M` segments; each audit replays one, drawn as the chain draws it.
     pub fn skips(&self) -> Result<Row> {
-        // Twice as many segments as the network's recipe has, so that there are more shares to skip.
+        // Twice as many segments as the network's recipe has, so that there are more shares to
+        // skip.
         let recipe = Recipe { segments: self.recipe.segments * 2, ..self.recipe.clone() };
         let (account, segments) = ([6u8; 32], recipe.segments);
         let (lease, data) = self.lease(&recipe, 0)?;
-        let job = Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 2 };
+        let job =
+            Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 2 };
         let (mut drawn, mut caught, mut held, mut notes) = (0u64, 0u64, true, Vec::new());
         let mut last = [0.0, 1.0];
         for skipped in [1u16, 2, 4] {
@@ -110,29 +117,40 @@ impl Lab {
                     false_ends.push(segment);
                 }
             }
-            ensure!(false_ends == (0..skipped).collect::<Vec<_>>(), "replay finds {false_ends:?} of {skipped} skipped segments");
+            ensure!(
+                false_ends == (0..skipped).collect::<Vec<_>>(),
+                "replay finds {false_ends:?} of {skipped} skipped segments"
+            );
             let caught_in = |audit: &u32| {
                 let seed: Hash = pol_primitives::digest(b"pol/attacks/skips", &(skipped, audit));
-                draw_segments(&seed, &account, segments, 1, &[]).iter().any(|segment| false_ends.contains(segment))
+                draw_segments(&seed, &account, segments, 1, &[])
+                    .iter()
+                    .any(|segment| false_ends.contains(segment))
             };
             let hits = (0..AUDITS).filter(caught_in).count() as u64;
-            let (share, interval) = (f64::from(skipped) / f64::from(segments), wilson(hits, AUDITS.into()));
+            let (share, interval) =
+                (f64::from(skipped) / f64::from(segments), wilson(hits, AUDITS.into()));
             held &= interval[0] <= share && share <= interval[1];
             notes.push(format!("{skipped}/{segments}: {:.4}", hits as f64 / f64::from(AUDITS)));
             (drawn, caught, last) = (drawn + u64::from(AUDITS), caught + hits, interval);
         }
         let row = Row::new(6, "skips j of M, drawn", "p = j/M ± CI").counted(drawn, caught, caught);
-        Ok(Row { interval: last, ..row }
-            .held(held, format!("caught per audit {}; the interval is that of the last", notes.join(", "))))
+        Ok(Row { interval: last, ..row }.held(
+            held,
+            format!("caught per audit {}; the interval is that of the last", notes.join(", ")),
+        ))
     }
 
-    /// The held-out loss of a model of ten trainers. With a `kind` of attack, two of them attack in every round but the last
-    /// ones, and are taken out two rounds later; without, only the others take part. Also the worst loss on the way.
+    /// The held-out loss of a model of ten trainers. With a `kind` of attack, two of them attack in
+    /// every round but the last ones, and are taken out two rounds later; without, only the others
+    /// take part. Also the worst loss on the way.
     fn grow(&self, kind: Option<Kind>) -> Result<(f64, f64)> {
         let held_out = LeaseData::new(&self.recipe, self.held_out.clone())?;
-        let sequences: Vec<&[u32]> = (0..held_out.sequences()).filter_map(|at| held_out.sequence(at)).take(128).collect();
+        let sequences: Vec<&[u32]> =
+            (0..held_out.sequences()).filter_map(|at| held_out.sequence(at)).take(128).collect();
         let mut parameters = self.base();
-        let mut states: Vec<TrainingState> = (0..TRAINERS).map(|_| TrainingState::fresh(parameters.clone())).collect();
+        let mut states: Vec<TrainingState> =
+            (0..TRAINERS).map(|_| TrainingState::fresh(parameters.clone())).collect();
         let mut history: Vec<(Updates, Updates)> = Vec::new();
         let mut worst = 0f64;
         for round in 0..ROUNDS + LAG {
@@ -150,14 +168,24 @@ impl Lab {
                     None => leased,
                 };
                 carried.parameters.copy_from_slice(&parameters);
-                let job = Job { recipe: &self.recipe, lease: &lease, account: &[trainer as u8; 32], data: &data, workers: 1 };
+                let job = Job {
+                    recipe: &self.recipe,
+                    lease: &lease,
+                    account: &[trainer as u8; 32],
+                    data: &data,
+                    workers: 1,
+                };
                 for segment in 0..self.recipe.segments {
                     train_segment(&job, carried, segment)?;
                 }
                 let payload = match &cheat {
                     Some(cheat) => {
                         let bytes = cheat.pack(&self.recipe, &parameters, carried)?;
-                        Payload::decode(&bytes, self.recipe.compression.top_k, self.recipe.model.size())?
+                        Payload::decode(
+                            &bytes,
+                            self.recipe.compression.top_k,
+                            self.recipe.model.size(),
+                        )?
                     }
                     None => pack(&self.recipe, &parameters, carried)?,
                 };
@@ -191,37 +219,59 @@ impl Lab {
         let (clean, _) = self.grow(None)?;
         let mut held = true;
         let mut notes = vec![format!("clean {clean:.4}")];
-        let attacks = [(Kind::Flipped, "flipped"), (Kind::Scaled, "scaled"), (Kind::Backdoored, "backdoored")];
+        let attacks = [
+            (Kind::Flipped, "flipped"),
+            (Kind::Scaled, "scaled"),
+            (Kind::Backdoored, "backdoored"),
+        ];
         for (kind, name) in attacks {
             let (loss, _) = self.grow(Some(kind))?;
             held &= (loss - clean) / clean < cheat::HARM;
             notes.push(format!("{name} {loss:.4} ({:+.2} %)", (loss - clean) / clean * 100.0));
         }
         let tries = (attacks.len() as u32 * ROUNDS * ATTACKERS).into();
-        Ok(Row::new(10, "a fifth poisons, excised", "loss within 2 %")
-            .tried(tries, tries)
-            .held(held, format!("held-out loss of {TRAINERS} trainers after {} rounds: {}", ROUNDS + LAG, notes.join(", "))))
+        Ok(Row::new(10, "a fifth poisons, excised", "loss within 2 %").tried(tries, tries).held(
+            held,
+            format!(
+                "held-out loss of {TRAINERS} trainers after {} rounds: {}",
+                ROUNDS + LAG,
+                notes.join(", ")
+            ),
+        ))
     }
 
-    /// 11: drifts as far as the native profile's tolerance lets it in every segment of a lease, the way the loss grows fastest; and
-    /// [`PLAIN_DRIFT`] times as far.
+    /// 11: drifts as far as the native profile's tolerance lets it in every segment of a lease, the
+    /// way the loss grows fastest; and [`PLAIN_DRIFT`] times as far.
     pub fn drift(&self) -> Result<Row> {
-        let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..self.recipe.clone() };
+        let recipe = Recipe {
+            numerics: Numerics::Native { tolerance: MIN_TOLERANCE },
+            ..self.recipe.clone()
+        };
         let (account, (lease, data)) = ([11u8; 32], self.lease(&recipe, 0)?);
-        let job = Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 1 };
+        let job =
+            Job { recipe: &recipe, lease: &lease, account: &account, data: &data, workers: 1 };
         let held_out = LeaseData::new(&recipe, self.held_out.clone())?;
-        let sequences: Vec<&[u32]> = (0..held_out.sequences()).filter_map(|at| held_out.sequence(at)).take(128).collect();
-        let loss = |state: &TrainingState| evaluate(&recipe.model, &state.parameters, &sequences, 2);
-        // The end of a lease that drifts in each segment by this share of what it changes, and the segments that sketches find it in.
+        let sequences: Vec<&[u32]> =
+            (0..held_out.sequences()).filter_map(|at| held_out.sequence(at)).take(128).collect();
+        let loss =
+            |state: &TrainingState| evaluate(&recipe.model, &state.parameters, &sequences, 2);
+        // The end of a lease that drifts in each segment by this share of what it changes, and the
+        // segments that sketches find it in.
         let trained = |share: u32| -> Result<(TrainingState, u64)> {
             let (mut state, mut found) = (TrainingState::fresh(self.base()), 0);
             for segment in 0..recipe.segments {
                 let start = state.clone();
                 native::deviate(&job, &mut state, segment, Deviation::Drift(share))?;
                 let replayed = replay(&job, start.clone(), segment)?.0;
-                let [claimed, replayed] =
-                    [&state, &replayed].map(|end| native::sketch(&recipe.model, &[11; 32], &account, segment, &start, end));
-                found += u64::from(claimed?.distance(&replayed?).into_iter().any(|distance| distance > MIN_TOLERANCE));
+                let [claimed, replayed] = [&state, &replayed].map(|end| {
+                    native::sketch(&recipe.model, &[11; 32], &account, segment, &start, end)
+                });
+                found += u64::from(
+                    claimed?
+                        .distance(&replayed?)
+                        .into_iter()
+                        .any(|distance| distance > MIN_TOLERANCE),
+                );
             }
             Ok((state, found))
         };
@@ -231,7 +281,8 @@ impl Lab {
         let harm = (loss(&hidden)? - loss(&honest)?) / (before - loss(&honest)?);
         let segments = u64::from(recipe.segments);
         let held = found == segments && wrongly == 0 && harm < DRIFT_HARM;
-        let row = Row::new(11, "drift inside a tolerance", "measured harm < 1 %").tried(segments, found);
+        let row =
+            Row::new(11, "drift inside a tolerance", "measured harm < 1 %").tried(segments, found);
         Ok(Row { false_positives: wrongly, ..row }.held(
             held,
             format!(
@@ -272,7 +323,8 @@ impl Lab {
             }
             let random: Vec<u8> = (0..prf.below(256)).map(|_| prf.below(256) as u8).collect();
             refused += u64::from(Payload::decode(&random, top_k, values).is_err());
-            refused += u64::from(pol_engine::parameters_from_bytes(&random, values as usize).is_err());
+            refused +=
+                u64::from(pol_engine::parameters_from_bytes(&random, values as usize).is_err());
         }
         for _ in 0..40 {
             let mut bytes = saved.clone();

@@ -1,4 +1,5 @@
-//! Attacks on the running network, many of them in the same rounds, judged by what the chain says afterwards.
+//! Attacks on the running network, many of them in the same rounds, judged by what the chain says
+//! afterwards.
 
 use crate::{
     byhand::{self, Gate},
@@ -101,7 +102,11 @@ const PLANS: [Plan; 19] = [
         expected: Expected::Withheld,
         ..plan(16, Kind::HidesEnd, "attacker-hidesend", "opens no end")
     },
-    Plan { required: "no effect", expected: Expected::Valid, ..plan(18, Kind::Boasts, "attacker-boasts", "false claims") },
+    Plan {
+        required: "no effect",
+        expected: Expected::Valid,
+        ..plan(18, Kind::Boasts, "attacker-boasts", "false claims")
+    },
 ];
 
 /// Validators that lie: alone, and two together.
@@ -130,8 +135,15 @@ pub(crate) type Roles = JoinSet<(&'static str, Result<()>)>;
 /// Tells what is going on.
 pub type Say = fn(&str);
 
-/// Everything that needs the network; `rounds` leases for each attacker. Rows are pushed as they are found.
-pub async fn run(selection: &Selection, rounds: u32, logs: &Path, rows: &mut Vec<Row>, say: Say) -> Result<()> {
+/// Everything that needs the network; `rounds` leases for each attacker. Rows are pushed as they
+/// are found.
+pub async fn run(
+    selection: &Selection,
+    rounds: u32,
+    logs: &Path,
+    rows: &mut Vec<Row>,
+    say: Say,
+) -> Result<()> {
     say("starting the node and preparing data");
     let network = Network::start(logs, Numerics::Exact).await?;
     let watch = Watch::default();
@@ -155,7 +167,11 @@ async fn attack(
     say: Say,
 ) -> Result<()> {
     let plans: Vec<&Plan> = PLANS.iter().filter(|plan| selection.has(plan.class)).collect();
-    let by_hand: Vec<&str> = byhand::ACCOUNTS.iter().filter(|(class, _)| selection.has(*class)).map(|(_, name)| *name).collect();
+    let by_hand: Vec<&str> = byhand::ACCOUNTS
+        .iter()
+        .filter(|(class, _)| selection.has(*class))
+        .map(|(_, name)| *name)
+        .collect();
     let liars: Vec<&str> = [(14, GUESSER), (19, ACCUSER), (14, byhand::COPIER)]
         .into_iter()
         .filter(|(class, _)| selection.has(*class))
@@ -163,19 +179,36 @@ async fn attack(
         .collect();
     let planned = plans.iter().map(|plan| plan.account);
     let everybody: Vec<&str> = planned.clone().chain(by_hand.iter().copied()).collect();
-    say(&format!("{} attacking trainers and {} lying validators get their bonds", everybody.len(), liars.len()));
+    say(&format!(
+        "{} attacking trainers and {} lying validators get their bonds",
+        everybody.len(),
+        liars.len()
+    ));
     network.fund(everybody.iter().copied(), FUNDS).await?;
     join_all(planned.clone().map(|name| network.bond(name, Role::Trainer, BOND)))
         .await
         .into_iter()
         .collect::<Result<Vec<_>>>()?;
-    join_all(liars.iter().map(|name| network.bond(name, Role::Validator, LIAR))).await.into_iter().collect::<Result<Vec<_>>>()?;
-    let watched =
-        everybody.iter().chain(&liars).chain(&TRAINERS).chain(VALIDATORS.iter().map(|(name, _)| name)).chain(&COLLUDERS);
-    watch.add(watched.map(|name| Ok(network::signer(name)?.account())).collect::<Result<Vec<_>>>()?);
+    join_all(liars.iter().map(|name| network.bond(name, Role::Validator, LIAR)))
+        .await
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    let watched = everybody
+        .iter()
+        .chain(&liars)
+        .chain(&TRAINERS)
+        .chain(VALIDATORS.iter().map(|(name, _)| name))
+        .chain(&COLLUDERS);
+    watch
+        .add(watched.map(|name| Ok(network::signer(name)?.account())).collect::<Result<Vec<_>>>()?);
     let honest = honest_accounts(selection)?;
     watch.add_paid(honest.iter().copied());
-    watch.add_paid(liars.iter().map(|name| Ok(network::signer(name)?.account())).collect::<Result<Vec<_>>>()?);
+    watch.add_paid(
+        liars
+            .iter()
+            .map(|name| Ok(network::signer(name)?.account()))
+            .collect::<Result<Vec<_>>>()?,
+    );
     let experiments = experiments(network, selection)?;
     network.start_validators().await?;
     say("round zero is attested; the attackers come in");
@@ -195,8 +228,9 @@ async fn attack(
         let ready = || async {
             let members = network.chain.members().await?;
             let there = |name: &&str| {
-                network::signer(name)
-                    .is_ok_and(|signer| members.iter().any(|m| m.account == signer.account() && m.endpoint.is_some()))
+                network::signer(name).is_ok_and(|signer| {
+                    members.iter().any(|m| m.account == signer.account() && m.endpoint.is_some())
+                })
             };
             Ok(by_hand.iter().all(there).then_some(()))
         };
@@ -232,33 +266,41 @@ async fn attack(
         let seen = watch.seen();
         found.extend(plans.iter().map(|plan| judge(plan, &seen, &honest, network)));
         if selection.has(14) {
-            found.push(liar(&seen, GUESSER, Row::new(14, "guessed evidence", "unpaid, then slashed"))?);
+            found.push(liar(
+                &seen,
+                GUESSER,
+                Row::new(14, "guessed evidence", "unpaid, then slashed"),
+            )?);
         }
         if selection.has(19) {
-            found.push(liar(&seen, ACCUSER, Row::new(19, "false accusations", "accuser pays, then slashed"))?);
+            found.push(liar(
+                &seen,
+                ACCUSER,
+                Row::new(19, "false accusations", "accuser pays, then slashed"),
+            )?);
         }
     }
     if selection.has(21) {
         say("malformed bytes at the node's RPC");
         found.push(
-            floods::malformed(network)
-                .await
-                .unwrap_or_else(|error| Row::new(21, "extrinsics and RPC", "no panic").failed(&error)),
+            floods::malformed(network).await.unwrap_or_else(|error| {
+                Row::new(21, "extrinsics and RPC", "no panic").failed(&error)
+            }),
         );
     }
     if selection.has(22) {
         say("floods of extrinsics, connections and requests while the others work");
         found.push(
-            floods::flood(network).await.unwrap_or_else(|error| Row::new(22, "floods", "honest work goes on").failed(&error)),
+            floods::flood(network).await.unwrap_or_else(|error| {
+                Row::new(22, "floods", "honest work goes on").failed(&error)
+            }),
         );
     }
     if selection.has(10) {
         say("replaying the model without what was found");
-        found.push(
-            floods::harm(network)
-                .await
-                .unwrap_or_else(|error| Row::new(10, "model after excision", "loss within 2 %").failed(&error)),
-        );
+        found.push(floods::harm(network).await.unwrap_or_else(|error| {
+            Row::new(10, "model after excision", "loss within 2 %").failed(&error)
+        }));
     }
     found.extend(experiments.await?);
     let wrongs = false_positives(&watch.seen(), &honest);
@@ -285,22 +327,36 @@ async fn start_honest(network: &Network, open: &watch::Sender<bool>) -> Result<(
 /// Attacks on training that need no network, on a thread of their own.
 fn experiments(network: &Network, selection: &Selection) -> Result<JoinHandle<Vec<Row>>> {
     let shards = network.shards(pol_data::TRAIN, 0, u32::MAX)?;
-    let lab = Lab { recipe: network.recipe.clone(), shards, held_out: network.shards(pol_data::HELD_OUT, 0, 4)? };
+    let lab = Lab {
+        recipe: network.recipe.clone(),
+        shards,
+        held_out: network.shards(pol_data::HELD_OUT, 0, 4)?,
+    };
     let [skips, poison, drift, decoders] = [6, 10, 11, 21].map(|class| selection.has(class));
     Ok(tokio::task::spawn_blocking(move || {
-        let tried = |row: Row, outcome: Result<Row>| outcome.unwrap_or_else(|error| row.failed(&error));
+        let tried =
+            |row: Row, outcome: Result<Row>| outcome.unwrap_or_else(|error| row.failed(&error));
         let mut rows = Vec::new();
         if skips {
             rows.push(tried(Row::new(6, "skips j of M, drawn", "p = j/M ± CI"), lab.skips()));
         }
         if poison {
-            rows.push(tried(Row::new(10, "a fifth poisons, excised", "loss within 2 %"), lab.poison()));
+            rows.push(tried(
+                Row::new(10, "a fifth poisons, excised", "loss within 2 %"),
+                lab.poison(),
+            ));
         }
         if drift {
-            rows.push(tried(Row::new(11, "drift inside a tolerance", "measured harm < 1 %"), lab.drift()));
+            rows.push(tried(
+                Row::new(11, "drift inside a tolerance", "measured harm < 1 %"),
+                lab.drift(),
+            ));
         }
         if decoders {
-            rows.push(tried(Row::new(21, "payload and state bytes", "no panic, typed errors"), lab.decoders()));
+            rows.push(tried(
+                Row::new(21, "payload and state bytes", "no panic, typed errors"),
+                lab.decoders(),
+            ));
         }
         rows
     }))
@@ -312,9 +368,16 @@ fn honest_accounts(selection: &Selection) -> Result<Vec<AccountId>> {
         .iter()
         .filter(|(class, name)| selection.has(*class) && byhand::HONEST.contains(name))
         .map(|(_, name)| *name);
-    let boasting =
-        PLANS.iter().filter(|plan| selection.has(plan.class) && plan.expected == Expected::Valid).map(|plan| plan.account);
-    TRAINERS.into_iter().chain(by_hand).chain(boasting).map(|name| Ok(network::signer(name)?.account())).collect()
+    let boasting = PLANS
+        .iter()
+        .filter(|plan| selection.has(plan.class) && plan.expected == Expected::Valid)
+        .map(|plan| plan.account);
+    TRAINERS
+        .into_iter()
+        .chain(by_hand)
+        .chain(boasting)
+        .map(|name| Ok(network::signer(name)?.account()))
+        .collect()
 }
 
 /// An attack that is led by hand.
@@ -357,7 +420,13 @@ fn sequences<'a>(network: &'a Network, selection: &Selection, gate: &Gate) -> Ve
 }
 
 /// Runs an attacker as the released program would, but for its conduct.
-pub(crate) fn enlist(network: &Network, roles: &mut Roles, name: &'static str, role: &str, kind: Kind) -> Result<()> {
+pub(crate) fn enlist(
+    network: &Network,
+    roles: &mut Roles,
+    name: &'static str,
+    role: &str,
+    kind: Kind,
+) -> Result<()> {
     let (url, path) = (network.rpc.url(), network.path(name));
     let path = path.to_str().context("the temporary folder's name is no text")?;
     let arguments = [
@@ -385,12 +454,25 @@ pub(crate) fn enlist(network: &Network, roles: &mut Roles, name: &'static str, r
 
 /// Makes a validator of the account that does nothing by itself.
 async fn sit_down(network: &Network, name: &str) -> Result<()> {
-    let addresses = [Address::V4([127, 0, 0, 1], 9)].to_vec().try_into().ok().context("one address is not too many")?;
-    network.insist(name, Call::SetEndpoint { endpoint: Endpoint { id: [8; 32], addresses } }, 40).await
+    let addresses = [Address::V4([127, 0, 0, 1], 9)]
+        .to_vec()
+        .try_into()
+        .ok()
+        .context("one address is not too many")?;
+    network
+        .insist(name, Call::SetEndpoint { endpoint: Endpoint { id: [8; 32], addresses } }, 40)
+        .await
 }
 
-/// Lets every attacker lease `rounds` times, takes its role away then, and waits until all it did is settled.
-async fn leave_after(network: &Network, watch: &Watch, plans: &[&Plan], rounds: u32, say: Say) -> Result<()> {
+/// Lets every attacker lease `rounds` times, takes its role away then, and waits until all it did
+/// is settled.
+async fn leave_after(
+    network: &Network,
+    watch: &Watch,
+    plans: &[&Plan],
+    rounds: u32,
+    say: Say,
+) -> Result<()> {
     let blocks = 120 + 60 * rounds;
     let mut accounts: BTreeMap<&str, (AccountId, bool)> = BTreeMap::new();
     for plan in plans {
@@ -431,7 +513,9 @@ async fn leave_after(network: &Network, watch: &Watch, plans: &[&Plan], rounds: 
             say(&format!("block {}, {phase}", overview.now));
             *said = phase;
         }
-        let honest_settled = watch.seen().ended.keys().map(|(round, _)| *round).collect::<BTreeSet<_>>().len() as u32;
+        let honest_settled =
+            watch.seen().ended.keys().map(|(round, _)| *round).collect::<BTreeSet<_>>().len()
+                as u32;
         Ok((open == 0 && pending == 0 && honest_settled >= wanted).then_some(()))
     };
     network.until("all attacks are settled", blocks, done).await
@@ -440,7 +524,12 @@ async fn leave_after(network: &Network, watch: &Watch, plans: &[&Plan], rounds: 
 /// Honest updates that did not stay in the model.
 pub fn false_positives(seen: &Seen, honest: &[AccountId]) -> u64 {
     let wronged = [Outcome::Invalid, Outcome::Withheld, Outcome::Unresolved, Outcome::Tainted];
-    honest.iter().map(|account| wronged.into_iter().map(|outcome| seen.ended_as(account, outcome)).sum::<u64>()).sum()
+    honest
+        .iter()
+        .map(|account| {
+            wronged.into_iter().map(|outcome| seen.ended_as(account, outcome)).sum::<u64>()
+        })
+        .sum()
 }
 
 /// What the chain said of an attacker's updates.
@@ -455,8 +544,9 @@ fn judge(plan: &Plan, seen: &Seen, honest: &[AccountId], network: &Network) -> R
             continue;
         }
         attempts += 1;
-        let drawn =
-            seen.last_draw(round, &account).is_some_and(|case| case.segments.iter().any(|segment| SKIPPED.contains(segment)));
+        let drawn = seen
+            .last_draw(round, &account)
+            .is_some_and(|case| case.segments.iter().any(|segment| SKIPPED.contains(segment)));
         let expected = match plan.expected {
             Expected::Invalid => Outcome::Invalid,
             Expected::Withheld => Outcome::Withheld,
@@ -464,25 +554,34 @@ fn judge(plan: &Plan, seen: &Seen, honest: &[AccountId], network: &Network) -> R
             Expected::InvalidIfDrawn | Expected::Valid => Outcome::Valid,
         };
         // An update that goes on from one that was taken out is so too.
-        let follows =
-            expected == Outcome::Valid && plan.expected == Expected::InvalidIfDrawn && settled.outcome == Outcome::Tainted;
+        let follows = expected == Outcome::Valid
+            && plan.expected == Expected::InvalidIfDrawn
+            && settled.outcome == Outcome::Tainted;
         if expected != Outcome::Valid {
             sampled += 1;
             detected += u64::from(settled.outcome == expected);
         }
         if settled.outcome != expected && !follows {
-            wrong.push(format!("round {round} ended as {:?} and not as {expected:?}", settled.outcome));
+            wrong.push(format!(
+                "round {round} ended as {:?} and not as {expected:?}",
+                settled.outcome
+            ));
         }
     }
-    let penalty = if plan.expected == Expected::Withheld { WITHHELD_PENALTY } else { INVALID_PENALTY };
+    let penalty =
+        if plan.expected == Expected::Withheld { WITHHELD_PENALTY } else { INVALID_PENALTY };
     let slashed = u64::try_from(seen.lost(&account) / penalty).unwrap_or(u64::MAX);
     let row = row.counted(attempts, sampled, detected).slashed(slashed);
     let held = attempts > 0 && wrong.is_empty() && slashed == detected;
     if plan.expected == Expected::Valid {
         return match proportional(seen, &account, honest, network) {
-            Ok(compared) => {
-                row.held(held, format!("{compared} rounds paid in proportion to what others measured; {}", wrong.join("; ")))
-            }
+            Ok(compared) => row.held(
+                held,
+                format!(
+                    "{compared} rounds paid in proportion to what others measured; {}",
+                    wrong.join("; ")
+                ),
+            ),
             Err(error) => row.failed(&error),
         };
     }
@@ -492,22 +591,37 @@ fn judge(plan: &Plan, seen: &Seen, honest: &[AccountId], network: &Network) -> R
     row.held(held, wrong.join("; "))
 }
 
-/// Checks that the account was paid, like everybody honest in the same rounds, in proportion to measured improvement, tokens
-/// and quality; in how many rounds.
-fn proportional(seen: &Seen, account: &AccountId, honest: &[AccountId], network: &Network) -> Result<u64> {
+/// Checks that the account was paid, like everybody honest in the same rounds, in proportion to
+/// measured improvement, tokens and quality; in how many rounds.
+fn proportional(
+    seen: &Seen,
+    account: &AccountId,
+    honest: &[AccountId],
+    network: &Network,
+) -> Result<u64> {
     let weight_of = |round: RoundNumber, who: &AccountId| -> Result<Option<u128>> {
-        let (Some(settled), Some(lease)) = (seen.ended.get(&(round, *who)), seen.leases.get(&(round, *who))) else {
+        let (Some(settled), Some(lease)) =
+            (seen.ended.get(&(round, *who)), seen.leases.get(&(round, *who)))
+        else {
             return Ok(None);
         };
         if settled.outcome != Outcome::Valid {
             return Ok(None);
         }
-        let score = Measure { gain: settled.gain, error: settled.error, ..Measure::default() }.score();
+        let score =
+            Measure { gain: settled.gain, error: settled.error, ..Measure::default() }.score();
         let shard = |id: &pol_primitives::data::ShardId| -> Result<Vec<u32>> {
-            network.shards(pol_data::TRAIN, id.index, 1)?.pop().context("the lease's shard is not in the folder")
+            network
+                .shards(pol_data::TRAIN, id.index, 1)?
+                .pop()
+                .context("the lease's shard is not in the folder")
         };
-        let data = LeaseData::new(&network.recipe, lease.shards.iter().map(shard).collect::<Result<_>>()?)?;
-        let quality = pol_primitives::data::quality((0..data.sequences()).filter_map(|at| data.sequence(at)));
+        let data = LeaseData::new(
+            &network.recipe,
+            lease.shards.iter().map(shard).collect::<Result<_>>()?,
+        )?;
+        let quality =
+            pol_primitives::data::quality((0..data.sequences()).filter_map(|at| data.sequence(at)));
         Ok(Some(weight(score, settled.tokens, MILLION, quality)))
     };
     let mut compared = 0;
@@ -516,9 +630,15 @@ fn proportional(seen: &Seen, account: &AccountId, honest: &[AccountId], network:
         for other in honest.iter().filter(|other| *other != account) {
             let Some(theirs) = weight_of(round, other)? else { continue };
             let pay = |who: &AccountId| seen.pay.get(&(round, *who)).copied().unwrap_or(0);
-            let (paid, paid_other) = (pay(account) as f64 * theirs as f64, pay(other) as f64 * own as f64);
+            let (paid, paid_other) =
+                (pay(account) as f64 * theirs as f64, pay(other) as f64 * own as f64);
             let even = (paid - paid_other).abs() <= 0.005 * paid.max(paid_other);
-            anyhow::ensure!(even, "round {round} paid {} for a weight of {own} and {} for {theirs}", pay(account), pay(other));
+            anyhow::ensure!(
+                even,
+                "round {round} paid {} for a weight of {own} and {} for {theirs}",
+                pay(account),
+                pay(other)
+            );
             compared += 1;
         }
     }
@@ -530,9 +650,14 @@ fn liar(seen: &Seen, name: &str, row: Row) -> Result<Row> {
     let account = network::signer(name)?.account();
     let seats = seen.seats.get(&account).copied().unwrap_or(0);
     let slashed = u64::try_from(seen.lost(&account) / SEAT_PENALTY).unwrap_or(u64::MAX);
-    let paid: Balance = seen.pay.iter().filter(|((_, who), _)| *who == account).map(|(_, paid)| *paid).sum();
+    let paid: Balance =
+        seen.pay.iter().filter(|((_, who), _)| *who == account).map(|(_, paid)| *paid).sum();
     let held = slashed > 0 && paid == 0;
-    let note = format!("{seats} seats, lost {} POL of its bond, paid {} POL", seen.lost(&account) / POL, paid / POL);
+    let note = format!(
+        "{seats} seats, lost {} POL of its bond, paid {} POL",
+        seen.lost(&account) / POL,
+        paid / POL
+    );
     Ok(row.tried(seats, seats).slashed(slashed).held(held, note))
 }
 
@@ -540,7 +665,11 @@ fn liar(seen: &Seen, name: &str, row: Row) -> Result<Row> {
 fn honest_fleet(seen: &Seen, honest: &[AccountId], wrongs: u64) -> Result<Row> {
     let settled: u64 = honest
         .iter()
-        .map(|account| seen.ended_of(account).filter(|(_, settled)| settled.outcome != Outcome::Excluded).count() as u64)
+        .map(|account| {
+            seen.ended_of(account)
+                .filter(|(_, settled)| settled.outcome != Outcome::Excluded)
+                .count() as u64
+        })
         .sum();
     let members = TRAINERS.into_iter().chain(VALIDATORS.iter().map(|(name, _)| *name));
     let mut lost = Vec::new();
@@ -552,7 +681,10 @@ fn honest_fleet(seen: &Seen, honest: &[AccountId], wrongs: u64) -> Result<Row> {
         }
     }
     let interval = crate::report::wilson(wrongs, settled);
-    let row = Row { interval, ..Row::new(20, "honest members of this run", "0 slashed").counted(settled, 0, 0) };
+    let row = Row {
+        interval,
+        ..Row::new(20, "honest members of this run", "0 slashed").counted(settled, 0, 0)
+    };
     let row = Row { false_positives: wrongs, ..row }.slashed(lost.len() as u64);
     Ok(row.held(
         settled > 0 && wrongs == 0 && lost.is_empty(),
@@ -560,8 +692,15 @@ fn honest_fleet(seen: &Seen, honest: &[AccountId], wrongs: u64) -> Result<Row> {
     ))
 }
 
-/// 13: validators that agree on a lie, with about half of the stake and then with more than two thirds of it.
-async fn collude(network: &Network, watch: &Watch, roles: &mut Roles, rows: &mut Vec<Row>, say: Say) -> Result<()> {
+/// 13: validators that agree on a lie, with about half of the stake and then with more than two
+/// thirds of it.
+async fn collude(
+    network: &Network,
+    watch: &Watch,
+    roles: &mut Roles,
+    rows: &mut Vec<Row>,
+    say: Say,
+) -> Result<()> {
     say("two validators with half of the stake agree on lies");
     // Everybody sits on every update, so that shares of the stake are shares of the seats.
     let everybody = AuditConfig { seats: 15, more_seats: 16, ..AUDITS };
@@ -601,9 +740,14 @@ async fn collude(network: &Network, watch: &Watch, roles: &mut Roles, rows: &mut
     Ok(())
 }
 
-/// How the honest trainers' updates of the next round end under seats that lie: how many there were, how many ended as
-/// `expected`, and what the honest lost.
-async fn stand_trial(network: &Network, watch: &Watch, expected: Outcome, bond: Balance) -> Result<(u64, u64, Balance)> {
+/// How the honest trainers' updates of the next round end under seats that lie: how many there
+/// were, how many ended as `expected`, and what the honest lost.
+async fn stand_trial(
+    network: &Network,
+    watch: &Watch,
+    expected: Outcome,
+    bond: Balance,
+) -> Result<(u64, u64, Balance)> {
     let mut accounts = Vec::new();
     for name in TRAINERS {
         accounts.push(network::signer(name)?.account());
@@ -619,8 +763,12 @@ async fn stand_trial(network: &Network, watch: &Watch, expected: Outcome, bond: 
     let settled = || async {
         let seen = watch.seen();
         let of_round = |round: RoundNumber| {
-            let outcomes = accounts.iter().filter_map(|account| Some(seen.ended.get(&(round, *account))?.outcome));
-            outcomes.filter(|outcome| *outcome != Outcome::Excluded && *outcome != Outcome::NoShow).collect::<Vec<_>>()
+            let outcomes = accounts
+                .iter()
+                .filter_map(|account| Some(seen.ended.get(&(round, *account))?.outcome));
+            outcomes
+                .filter(|outcome| *outcome != Outcome::Excluded && *outcome != Outcome::NoShow)
+                .collect::<Vec<_>>()
         };
         // The next round whose updates of both were drawn after the colluders came.
         Ok((first..=seen.round()).map(of_round).find(|outcomes| !outcomes.is_empty()))

@@ -1,5 +1,5 @@
-//! `pol-attacks`: attacks a real network of this machine in every way that the protocol has to withstand, and checks on
-//! the chain what came of it.
+//! `pol-attacks`: attacks a real network of this machine in every way that the protocol has to
+//! withstand, and checks on the chain what came of it.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -42,7 +42,8 @@ Each line of the table is an attack. Attempts are updates, calls or draws; sampl
 looked at something false; detected are those that were refused or found; the interval is the rate of detections.
 The exit code is 0 only if every requirement held.";
 
-/// Attacks a network of one node, two honest trainers and three honest validators, all started and stopped here.
+/// Attacks a network of one node, two honest trainers and three honest validators, all started and
+/// stopped here.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Options {
@@ -80,7 +81,8 @@ async fn run(options: Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| scratch.path().to_owned());
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let all = options.only.is_empty();
-    let selection = Selection((1..=22).filter(|class| all || options.only.contains(class)).collect());
+    let selection =
+        Selection((1..=22).filter(|class| all || options.only.contains(class)).collect());
     let mut rows = Vec::new();
     let attacked = tokio::select! {
         attacked = attack(&selection, options.rounds, &out, &mut rows) => attacked,
@@ -103,7 +105,12 @@ async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-async fn attack(selection: &Selection, rounds: u32, out: &std::path::Path, rows: &mut Vec<Row>) -> Result<()> {
+async fn attack(
+    selection: &Selection,
+    rounds: u32,
+    out: &std::path::Path,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
     say("attacks on draws and arithmetic");
     if selection.has(5) {
         rows.push(draws::small_segments());
@@ -117,7 +124,15 @@ async fn attack(selection: &Selection, rounds: u32, out: &std::path::Path, rows:
     if selection.has(11) {
         say("a network of the native profile, on machines that differ");
         let row = Row::new(11, "cheats among mixed machines", "100 %, no honest one");
-        rows.push(mixed::machines(&out.join("logs-native")).await.unwrap_or_else(|error| row.failed(&error)));
+        rows.push(
+            mixed::machines(&out.join("logs-native"))
+                .await
+                .unwrap_or_else(|error| row.failed(&error)),
+        );
     }
-    if selection.is_live() { live::run(selection, rounds, &out.join("logs"), rows, say).await } else { Ok(()) }
+    if selection.is_live() {
+        live::run(selection, rounds, &out.join("logs"), rows, say).await
+    } else {
+        Ok(())
+    }
 }

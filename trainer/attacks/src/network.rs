@@ -1,4 +1,5 @@
-//! A whole network on this machine: one node, honest members as processes of their own, and the chain as seen from here.
+//! A whole network on this machine: one node, honest members as processes of their own, and the
+//! chain as seen from here.
 
 use crate::rpc::Rpc;
 use anyhow::{Context, Result, bail, ensure};
@@ -34,19 +35,41 @@ const SEGMENTS: u16 = 4;
 /// Texts of the corpus that are learned from.
 const TEXTS: usize = 4;
 /// Short phases: a round of a minute at most, whatever its attackers hold up.
-const LENGTHS: RoundConfig = RoundConfig { join: 4, train: 14, reveal: 6, attest: 20, lead: 5, missed: 8 };
+const LENGTHS: RoundConfig =
+    RoundConfig { join: 4, train: 14, reveal: 6, attest: 20, lead: 5, missed: 8 };
 /// Five of the six validators sit on every update, so that each of them has seats in every audit.
-pub const AUDITS: AuditConfig =
-    AuditConfig { seats: 5, more_seats: 9, segments: 1, probe: 2, mix: 1, serve: 6, replay: 24, open: 6, reveal: 6, escrow: 1 };
+pub const AUDITS: AuditConfig = AuditConfig {
+    seats: 5,
+    more_seats: 9,
+    segments: 1,
+    probe: 2,
+    mix: 1,
+    serve: 6,
+    replay: 24,
+    open: 6,
+    reveal: 6,
+    escrow: 1,
+};
 
 /// What chooses libtorch's kernels and threads.
-const KERNELS: [&str; 5] = ["ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
+const KERNELS: [&str; 5] =
+    ["ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
 /// Settings that stand for different machines, where a recipe lets members compute as they like.
 const MACHINES: [&[(&str, &str)]; 4] = [
     &[],
     &[("OMP_NUM_THREADS", "2"), ("MKL_NUM_THREADS", "2")],
-    &[("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "AVX2"), ("ONEDNN_MAX_CPU_ISA", "AVX2"), ("OMP_NUM_THREADS", "1")],
-    &[("ATEN_CPU_CAPABILITY", "default"), ("MKL_CBWR", "COMPATIBLE"), ("ONEDNN_MAX_CPU_ISA", "SSE41"), ("OMP_NUM_THREADS", "1")],
+    &[
+        ("ATEN_CPU_CAPABILITY", "avx2"),
+        ("MKL_CBWR", "AVX2"),
+        ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+        ("OMP_NUM_THREADS", "1"),
+    ],
+    &[
+        ("ATEN_CPU_CAPABILITY", "default"),
+        ("MKL_CBWR", "COMPATIBLE"),
+        ("ONEDNN_MAX_CPU_ISA", "SSE41"),
+        ("OMP_NUM_THREADS", "1"),
+    ],
 ];
 
 /// The key of a development account, as `--dev-account` names it.
@@ -88,23 +111,45 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the node and governs it: data, a recipe of this profile, lengths, audits, and bonds of the honest validators.
+    /// Starts the node and governs it: data, a recipe of this profile, lengths, audits, and bonds
+    /// of the honest validators.
     pub async fn start(logs: &Path, numerics: Numerics) -> Result<Self> {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
         let (rpc, p2p) = (Rpc { port: port()? }, port()?);
         let mut node = Command::new(binary("pol-node")?);
-        node.args(["--chain", "dev", "--no-prometheus", "--no-telemetry", "--no-mdns", "--base-path"])
-            .arg(folder.path().join("node"));
+        node.args([
+            "--chain",
+            "dev",
+            "--no-prometheus",
+            "--no-telemetry",
+            "--no-mdns",
+            "--base-path",
+        ])
+        .arg(folder.path().join("node"));
         node.args(["--rpc-port", &rpc.port.to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
         let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs), connect(rpc))?;
         let recipe = Recipe { numerics, ..recipe };
-        let network = Self { chain, rpc, recipe, processes: vec![node].into(), folder, logs: logs.to_owned() };
-        network.govern([Call::SetRecipe(network.recipe.clone()), Call::SetLengths(LENGTHS), Call::SetAudits(AUDITS)]).await?;
+        let network = Self {
+            chain,
+            rpc,
+            recipe,
+            processes: vec![node].into(),
+            folder,
+            logs: logs.to_owned(),
+        };
+        network
+            .govern([
+                Call::SetRecipe(network.recipe.clone()),
+                Call::SetLengths(LENGTHS),
+                Call::SetAudits(AUDITS),
+            ])
+            .await?;
         network.register().await?;
-        try_join_all(VALIDATORS.map(|(name, bond)| network.bond(name, Role::Validator, bond))).await?;
+        try_join_all(VALIDATORS.map(|(name, bond)| network.bond(name, Role::Validator, bond)))
+            .await?;
         Ok(network)
     }
 
@@ -118,8 +163,12 @@ impl Network {
     /// Gives each account `amount` from what governance has.
     pub async fn fund(&self, names: impl IntoIterator<Item = &str>, amount: Balance) -> Result<()> {
         let alice = signer("alice")?;
-        let accounts = names.into_iter().map(|name| Ok(signer(name)?.account())).collect::<Result<Vec<AccountId>>>()?;
-        let transfers = accounts.into_iter().map(|to| self.chain.submit(&alice, Call::Transfer { to, amount }));
+        let accounts = names
+            .into_iter()
+            .map(|name| Ok(signer(name)?.account()))
+            .collect::<Result<Vec<AccountId>>>()?;
+        let transfers =
+            accounts.into_iter().map(|to| self.chain.submit(&alice, Call::Transfer { to, amount }));
         try_join_all(transfers).await?;
         Ok(())
     }
@@ -149,7 +198,10 @@ impl Network {
 
     fn member(&self, name: &str, arguments: &[&str]) -> Result<()> {
         let mut command = self.trainer()?;
-        command.args(["--dev-account", name, "--workers", "1", "--base-path"]).arg(self.path(name)).args(arguments);
+        command
+            .args(["--dev-account", name, "--workers", "1", "--base-path"])
+            .arg(self.path(name))
+            .args(arguments);
         if matches!(self.recipe.numerics, Numerics::Native { .. }) {
             // Each member computes as another machine would.
             for variable in KERNELS {
@@ -161,7 +213,8 @@ impl Network {
         Ok(())
     }
 
-    /// Starts the honest validators, the first of which serves the data, and waits for the first model.
+    /// Starts the honest validators, the first of which serves the data, and waits for the first
+    /// model.
     pub async fn start_validators(&self) -> Result<()> {
         let data = self.data();
         let data = data.to_str().context("the temporary folder's name is no text")?.to_owned();
@@ -169,7 +222,10 @@ impl Network {
             let serving: &[&str] = if index == 0 { &["--data", &data] } else { &[] };
             self.member(name, &[&["--role", "validator"], serving].concat())?;
         }
-        self.until("round zero is attested", 60, || async { Ok(self.chain.overview().await?.head.map(drop)) }).await
+        self.until("round zero is attested", 60, || async {
+            Ok(self.chain.overview().await?.head.map(drop))
+        })
+        .await
     }
 
     /// Starts the honest trainers.
@@ -191,7 +247,11 @@ impl Network {
         let folder = ShardFolder::open(&self.data().join(part))?;
         let decode = |index| -> Result<Vec<u32>> {
             let bytes = folder.read(index)?;
-            Ok(pol_data::decode_shard(&bytes, self.recipe.shard_tokens, self.recipe.model.vocabulary)?)
+            Ok(pol_data::decode_shard(
+                &bytes,
+                self.recipe.shard_tokens,
+                self.recipe.model.vocabulary,
+            )?)
         };
         (first..folder.len().min(first.saturating_add(count))).map(decode).collect()
     }
@@ -238,12 +298,23 @@ impl Network {
         let mut found = Vec::new();
         for process in self.processes().iter_mut() {
             let log = fs::read_to_string(&process.log).unwrap_or_default();
-            // What a sandboxed runtime cannot decode ends the call in it, and is logged like this by every node of its kind.
-            let real = |text: &&str| !text.lines().take(2).any(|line| line.contains("Nothing bad happened"));
+            // What a sandboxed runtime cannot decode ends the call in it, and is logged like this
+            // by every node of its kind.
+            let real = |text: &&str| {
+                !text.lines().take(2).any(|line| line.contains("Nothing bad happened"))
+            };
             if let Some(text) = log.split("panicked at").skip(1).find(real) {
-                found.push(format!("{} panicked at {}", process.name, text.lines().next().unwrap_or_default()));
+                found.push(format!(
+                    "{} panicked at {}",
+                    process.name,
+                    text.lines().next().unwrap_or_default()
+                ));
             } else if !matches!(process.child.try_wait(), Ok(None)) {
-                found.push(format!("{} ended: {}", process.name, log.lines().next_back().unwrap_or_default()));
+                found.push(format!(
+                    "{} ended: {}",
+                    process.name,
+                    log.lines().next_back().unwrap_or_default()
+                ));
             }
         }
         found
@@ -254,13 +325,17 @@ impl Network {
         let processes = self.processes();
         let node = processes.first().context("the node was started first")?;
         let status = fs::read_to_string(format!("/proc/{}/status", node.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in /proc")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS in /proc")?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kibibytes * 1024)
     }
 }
 
-/// The chain of a node that was just started, which takes its time on a machine that is busy building.
+/// The chain of a node that was just started, which takes its time on a machine that is busy
+/// building.
 async fn connect(rpc: Rpc) -> Result<Chain> {
     const ATTEMPTS: u32 = 3;
     for _ in 1..ATTEMPTS {
@@ -274,14 +349,23 @@ async fn connect(rpc: Rpc) -> Result<Chain> {
 /// A program that was built together with this one.
 fn binary(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    ensure!(path.exists(), "{} is missing; build it first: cargo build --release -p pol-node -p pol-trainer", path.display());
+    ensure!(
+        path.exists(),
+        "{} is missing; build it first: cargo build --release -p pol-node -p pol-trainer",
+        path.display()
+    );
     Ok(path)
 }
 
 fn launch(name: &str, command: &mut Command, logs: &Path) -> Result<Process> {
     let log = logs.join(format!("{name}.log"));
     let file = fs::File::create(&log).with_context(|| log.display().to_string())?;
-    let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn().with_context(|| name.to_owned())?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .spawn()
+        .with_context(|| name.to_owned())?;
     Ok(Process { name: name.to_owned(), child, log })
 }
 
@@ -296,9 +380,10 @@ async fn finish(mut command: Command) -> Result<Vec<u8>> {
 
 /// Makes shards of a few texts of the corpus in `folder`; the tiny recipe for them.
 async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
-    let corpus =
-        std::env::var_os("POL_CORPUS").context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;
-    let mut texts: Vec<PathBuf> = fs::read_dir(&corpus)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let corpus = std::env::var_os("POL_CORPUS")
+        .context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;
+    let mut texts: Vec<PathBuf> =
+        fs::read_dir(&corpus)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     texts.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     texts.sort();
     texts.truncate(TEXTS);
@@ -323,7 +408,11 @@ async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
     }
     finish(command).await?;
     let mut command = Command::new(binary("pol-trainer")?);
-    command.args(["recipe", "new", "--preset", "tiny", "--data"]).arg(&data).arg("--out").arg(&recipe);
+    command
+        .args(["recipe", "new", "--preset", "tiny", "--data"])
+        .arg(&data)
+        .arg("--out")
+        .arg(&recipe);
     finish(command).await?;
     let recipe: Recipe = serde_json::from_slice(&fs::read(&recipe)?)?;
     Ok(Recipe { segments: SEGMENTS, ..recipe })

@@ -49,7 +49,8 @@ impl Row {
         }
     }
 
-    /// Counts of attempts, of samples of something false and of detections; the interval is that of detections per sample.
+    /// Counts of attempts, of samples of something false and of detections; the interval is that of
+    /// detections per sample.
     pub fn counted(mut self, attempts: u64, sampled: u64, detected: u64) -> Self {
         (self.attempts, self.sampled, self.detected) = (attempts, sampled, detected);
         self.interval = wilson(detected, sampled);
@@ -79,8 +80,8 @@ impl Row {
     }
 }
 
-/// The 95 % interval of a rate that gave `hits` of `tries` (Wilson 1927, "Probable Inference, the Law of Succession, and
-/// Statistical Inference").
+/// The 95 % interval of a rate that gave `hits` of `tries` (Wilson 1927, "Probable Inference, the
+/// Law of Succession, and Statistical Inference").
 pub fn wilson(hits: u64, tries: u64) -> [f64; 2] {
     if tries == 0 {
         return [0.0, 1.0];
@@ -96,12 +97,21 @@ pub fn wilson(hits: u64, tries: u64) -> [f64; 2] {
 
 /// The rows for people, notes below.
 pub fn table(rows: &[Row]) -> String {
-    let widest =
-        |text: fn(&Row) -> &str, title: usize| rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(title);
+    let widest = |text: fn(&Row) -> &str, title: usize| {
+        rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0).max(title)
+    };
     let (attack, required) = (widest(|row| row.attack, 6), widest(|row| row.required, 8));
     let mut text = format!(
         "{:>2}  {:attack$}  {:>8}  {:>7}  {:>8}  {:>7}  {:>9}  {:>15}  {:required$}  held\n",
-        "#", "attack", "attempts", "sampled", "detected", "slashed", "false pos", "95 % interval", "required"
+        "#",
+        "attack",
+        "attempts",
+        "sampled",
+        "detected",
+        "slashed",
+        "false pos",
+        "95 % interval",
+        "required"
     );
     for row in rows {
         let interval = format!("{:.3} – {:.3}", row.interval[0], row.interval[1]);
@@ -141,7 +151,10 @@ mod tests {
     fn a_row_says_what_it_counted() {
         let row = Row::new(1, "zeros", "100 %").tried(3, 3).slashed(3).held(true, "three of three");
         let text = table(std::slice::from_ref(&row));
-        assert!(text.contains("zeros") && text.contains("0.439 – 1.000") && text.contains("yes"), "{text}");
+        assert!(
+            text.contains("zeros") && text.contains("0.439 – 1.000") && text.contains("yes"),
+            "{text}"
+        );
         assert!(table(&[row.held(false, "")]).contains("NO"));
     }
 }

@@ -1,4 +1,5 @@
-//! The node's JSON-RPC over plain HTTP: for reads that the client has no method for, and for bytes that no client sends.
+//! The node's JSON-RPC over plain HTTP: for reads that the client has no method for, and for bytes
+//! that no client sends.
 
 use anyhow::{Context, Result};
 use codec::Decode;
@@ -36,7 +37,8 @@ impl Rpc {
         Ok(TcpStream::connect(("127.0.0.1", self.port)).await?)
     }
 
-    /// What the node answers to these bytes as the body of a request: its status line and whatever follows.
+    /// What the node answers to these bytes as the body of a request: its status line and whatever
+    /// follows.
     pub async fn post(self, body: &[u8]) -> Result<String> {
         let exchange = async {
             let mut stream = self.connect().await?;
@@ -55,22 +57,34 @@ impl Rpc {
 
     /// The result of a method; an error where the node gives one.
     pub async fn ask(self, method: &str, parameters: Value) -> Result<Value> {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters }).to_string();
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters })
+            .to_string();
         let answer = self.post(body.as_bytes()).await?;
         let (_, answer) = answer.split_once("\r\n\r\n").context("the node's answer has no body")?;
-        let mut answer: Value = serde_json::from_str(answer).with_context(|| format!("answer to {method}"))?;
+        let mut answer: Value =
+            serde_json::from_str(answer).with_context(|| format!("answer to {method}"))?;
         let result = answer.get_mut("result").map(Value::take);
         result.with_context(|| format!("{method}: {}", answer["error"]))
     }
 
-    /// What is on hold of each account at a block: what a slash can reach, also of bonds that are being withdrawn.
+    /// What is on hold of each account at a block: what a slash can reach, also of bonds that are
+    /// being withdrawn.
     pub async fn held(self, accounts: &[AccountId], at: Hash) -> Result<Vec<Balance>> {
-        let keys: Vec<String> = accounts.iter().map(|account| format!("0x{}", hex::encode(account_key(account)))).collect();
-        let answer = self.ask("state_queryStorageAt", json!([keys, format!("0x{}", hex::encode(at))])).await?;
-        let changes = answer[0]["changes"].as_array().context("state_queryStorageAt gave no changes")?;
+        let keys: Vec<String> = accounts
+            .iter()
+            .map(|account| format!("0x{}", hex::encode(account_key(account))))
+            .collect();
+        let answer = self
+            .ask("state_queryStorageAt", json!([keys, format!("0x{}", hex::encode(at))]))
+            .await?;
+        let changes =
+            answer[0]["changes"].as_array().context("state_queryStorageAt gave no changes")?;
         let mut held = vec![0; accounts.len()];
         for change in changes {
-            let Some(place) = keys.iter().position(|key| Some(key.as_str()) == change[0].as_str()) else { continue };
+            let Some(place) = keys.iter().position(|key| Some(key.as_str()) == change[0].as_str())
+            else {
+                continue;
+            };
             let Some(value) = change[1].as_str() else { continue };
             // Nonce and three reference counts, then the free balance and what is on hold.
             let bytes = hex::decode(value.trim_start_matches("0x"))?;

@@ -1,4 +1,5 @@
-//! What happens on the chain, block by block: draws, outcomes and bonds, for judging attacks afterwards.
+//! What happens on the chain, block by block: draws, outcomes and bonds, for judging attacks
+//! afterwards.
 
 use crate::rpc::Rpc;
 use anyhow::Result;
@@ -44,7 +45,10 @@ pub struct Seen {
 impl Seen {
     /// How the submissions of an account ended.
     pub fn ended_of(&self, account: &AccountId) -> impl Iterator<Item = (RoundNumber, &Settled)> {
-        self.ended.iter().filter(move |((_, who), _)| who == account).map(|((round, _), settled)| (*round, settled))
+        self.ended
+            .iter()
+            .filter(move |((_, who), _)| who == account)
+            .map(|((round, _), settled)| (*round, settled))
     }
 
     /// The rounds whose submissions of an account ended like this.
@@ -107,7 +111,13 @@ impl Watch {
         let (overview, audits) = (chain.overview().await?, chain.audits().await?);
         let mut ended = Vec::new();
         for round in overview.round.number.saturating_sub(OPEN_ROUNDS)..=overview.round.number {
-            ended.extend(chain.history(round).await?.into_iter().map(|(account, settled)| ((round, account), settled)));
+            ended.extend(
+                chain
+                    .history(round)
+                    .await?
+                    .into_iter()
+                    .map(|(account, settled)| ((round, account), settled)),
+            );
         }
         {
             let mut seen = self.seen();
@@ -115,7 +125,9 @@ impl Watch {
             seen.ended.extend(ended);
             for (id, audit) in audits {
                 for (place, holder) in (0..).zip(&audit.holders) {
-                    let seats = audit.cases.iter().filter(|case| case.seats.contains(&place)).count() as u64;
+                    let seats =
+                        audit.cases.iter().filter(|case| case.seats.contains(&place)).count()
+                            as u64;
                     if seen.counted.insert((id, holder.account), seats).is_none() {
                         *seen.seats.entry(holder.account).or_default() += seats;
                     }
@@ -132,11 +144,14 @@ impl Watch {
         let paid: Vec<AccountId> = self.seen().paid.iter().copied().collect();
         for account in paid {
             let rewards = chain.rewards(&account).await?;
-            let known = rewards.into_iter().filter_map(|reward| Some(((reward.round, account), reward.amount?)));
+            let known = rewards
+                .into_iter()
+                .filter_map(|reward| Some(((reward.round, account), reward.amount?)));
             self.seen().pay.extend(known);
             let audited: Vec<RoundNumber> = {
                 let seen = self.seen();
-                let of_account = seen.cases.keys().filter(|(_, who)| *who == account).map(|(round, _)| *round);
+                let of_account =
+                    seen.cases.keys().filter(|(_, who)| *who == account).map(|(round, _)| *round);
                 of_account.filter(|round| !seen.leases.contains_key(&(*round, account))).collect()
             };
             for round in audited {

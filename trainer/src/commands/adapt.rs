@@ -4,11 +4,9 @@ use super::model::{bar, print, print_adaptation};
 use crate::cli::rewrite;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
-use pol_model::{
-    adapt::{difference, norm},
-    generate::Text,
-    import::{Model, load, may_write},
-};
+use pol_generate::Text;
+use pol_import::{Model, load, may_write};
+use pol_model::adapt::{difference, norm};
 use pol_primitives::{
     model::{Experts, ModelSpec, Superposition},
     rewrite::Rewrite,
@@ -52,7 +50,8 @@ pub struct AdaptOptions {
     /// Blocks.
     #[arg(long, value_name = "N")]
     layers: Option<u16>,
-    /// Width of the residual stream. Multiples of the present one duplicate its channels, other widths add channels.
+    /// Width of the residual stream. Multiples of the present one duplicate its channels, other
+    /// widths add channels.
     #[arg(long, value_name = "N")]
     width: Option<u32>,
     /// Attention heads, of the size that they have; as many share keys and values as before.
@@ -82,7 +81,8 @@ pub struct AdaptOptions {
     /// Give the model a head that predicts its own loss.
     #[arg(long)]
     introspection: bool,
-    /// Run so many of the last blocks again for tokens whose predicted loss is high; adds introspection, which that needs.
+    /// Run so many of the last blocks again for tokens whose predicted loss is high; adds
+    /// introspection, which that needs.
     #[arg(long, value_name = "N")]
     second_pass: Option<u16>,
     /// Apply this rewrite after all else. Can be repeated.
@@ -100,12 +100,15 @@ pub struct AdaptOptions {
 }
 
 fn superposition(text: &str) -> Result<Superposition, String> {
-    let parts = text.split_once('x').and_then(|(branches, rank)| Some((branches.parse().ok()?, rank.parse().ok()?)));
+    let parts = text
+        .split_once('x')
+        .and_then(|(branches, rank)| Some((branches.parse().ok()?, rank.parse().ok()?)));
     let (branches, rank) = parts.ok_or("a superposition is BRANCHESxRANK, such as 4x16")?;
     Ok(Superposition { branches, rank })
 }
 
-/// Scores may move by this share of the largest one, and by this much where all are below 1: what rounding does in a deep model.
+/// Scores may move by this share of the largest one, and by this much where all are below 1: what
+/// rounding does in a deep model.
 const ROUNDING: f64 = 1e-4;
 /// What a model reads before and after.
 const SAMPLE: &str = "The quick brown fox jumps over the lazy dog. What is 17 * 23? It is 391, she said, and wrote it down.";
@@ -118,8 +121,11 @@ pub fn run(options: &AdaptOptions) -> Result<()> {
     bar.set_message("reading the model");
     let model = load(&options.model)?;
     let target = target(options, &model)?;
-    let upcycle = options.experts.map(|count| Rewrite::Upcycle { experts: Experts::new(count, options.active) });
-    let rewrites: Vec<Rewrite> = upcycle.into_iter().chain(options.rewrite.iter().copied()).collect();
+    let upcycle = options
+        .experts
+        .map(|count| Rewrite::Upcycle { experts: Experts::new(count, options.active) });
+    let rewrites: Vec<Rewrite> =
+        upcycle.into_iter().chain(options.rewrite.iter().copied()).collect();
     ensure!(
         target != model.spec || !rewrites.is_empty(),
         "the model is so already; say what is to change, such as --layers {} or --experts 5",
@@ -130,7 +136,10 @@ pub fn run(options: &AdaptOptions) -> Result<()> {
     let adapted = model.adapted(&target, &rewrites, &seed)?;
     let preserved = adapted.report.adapted.last().is_some_and(|adaptation| adaptation.preserved());
     bar.set_message("comparing both on a short text");
-    let models = [(&model.spec, model.parameters.as_slice()), (&adapted.spec, adapted.parameters.as_slice())];
+    let models = [
+        (&model.spec, model.parameters.as_slice()),
+        (&adapted.spec, adapted.parameters.as_slice()),
+    ];
     let moved = difference(models, &sample(&model))?;
     // Not a number is not close either.
     let close = moved.largest <= ROUNDING * moved.scale.max(1.0);
@@ -157,8 +166,12 @@ pub fn run(options: &AdaptOptions) -> Result<()> {
     print(&adapted.spec, &report);
     let adaptation = report.adapted.last().context("the report lacks what was done")?;
     print_adaptation(adaptation);
-    let verdict = if preserved { "it computes what it did before" } else { "train it before it is used" };
-    println!("on a short text scores moved by {:.1e} at most, the largest being {:.1}: {verdict}", moved.largest, moved.scale);
+    let verdict =
+        if preserved { "it computes what it did before" } else { "train it before it is used" };
+    println!(
+        "on a short text scores moved by {:.1e} at most, the largest being {:.1}: {verdict}",
+        moved.largest, moved.scale
+    );
     println!("adapted into {} in {seconds:.1} s", options.out.display());
     Ok(())
 }
@@ -179,7 +192,10 @@ fn target(options: &AdaptOptions, model: &Model) -> Result<ModelSpec> {
     }
     if let Some(vocabulary) = options.vocabulary {
         let entries = model.report.tokenizer.as_ref().map_or(0, |tokenizer| tokenizer.entries);
-        ensure!(vocabulary >= entries, "the tokenizer has {entries} entries: --vocabulary has to be that at least");
+        ensure!(
+            vocabulary >= entries,
+            "the tokenizer has {entries} entries: --vocabulary has to be that at least"
+        );
         target.vocabulary = vocabulary;
     }
     target.layers = options.layers.unwrap_or(spec.layers);
@@ -195,7 +211,8 @@ fn target(options: &AdaptOptions, model: &Model) -> Result<ModelSpec> {
     Ok(target)
 }
 
-/// Tokens of the sample, or some of the vocabulary where there is no tokenizer, or it makes nothing of it.
+/// Tokens of the sample, or some of the vocabulary where there is no tokenizer, or it makes nothing
+/// of it.
 fn sample(model: &Model) -> Vec<u32> {
     let text = model.tokenizer.as_deref().and_then(|json| Text::parse(json).ok());
     let tokens = text.and_then(|text| text.encode(SAMPLE).ok()).unwrap_or_default();
@@ -211,7 +228,7 @@ mod tests {
     use super::*;
     use crate::cli::{Command, ModelCommand, Options};
     use clap::Parser;
-    use pol_model::import::{Report, TokenizerReport};
+    use pol_import::{Report, TokenizerReport};
     use pol_primitives::model::{Norm, Positions};
 
     fn parse(given: &[&str]) -> Result<AdaptOptions, String> {
@@ -242,7 +259,10 @@ mod tests {
         assert_eq!(made(&[]), Ok(spec));
         assert_eq!(made(&["--heads", "9"]), Ok(ModelSpec { heads: 9, key_value_heads: 3, ..spec }));
         let norm = Norm::Layer { epsilon: 7_500 };
-        assert_eq!(made(&["--width", "32", "--untie"]), Ok(ModelSpec { width: 32, norm, tied: false, ..spec }));
+        assert_eq!(
+            made(&["--width", "32", "--untie"]),
+            Ok(ModelSpec { width: 32, norm, tied: false, ..spec })
+        );
         let mind = made(&["--second-pass", "1", "--superposition", "4x16"]).unwrap().mind;
         assert_eq!((mind.introspection, mind.second_pass), (true, 1));
         assert_eq!(mind.superposition, Some(Superposition { branches: 4, rank: 16 }));

@@ -1,4 +1,5 @@
-//! Training speed, payload size and the cost of audits on this machine; and how fast a model that is given trains and writes.
+//! Training speed, payload size and the cost of audits on this machine; and how fast a model that
+//! is given trains and writes.
 
 use crate::{
     cli::{BenchOptions, Numerics},
@@ -12,10 +13,8 @@ use pol_engine::{
     bench::{AuditCost, audit_cost, measure},
     determinism,
 };
-use pol_model::{
-    generate::bench::{self, Load, Speed},
-    import::{describe, load},
-};
+use pol_generate::bench::{self, Load, Speed};
+use pol_import::{describe, load};
 use pol_primitives::{
     audit::AuditConfig,
     payload::encoded_size,
@@ -33,7 +32,12 @@ const LOAD: Load = Load { prompt: 64, tokens: 64, batch: 1 };
 
 pub fn run(options: &BenchOptions) -> Result<()> {
     if options.audit {
-        let cost = audit_cost(&audit_recipe(options), Tier::Miner, options.threads.into(), &AuditConfig::default())?;
+        let cost = audit_cost(
+            &audit_recipe(options),
+            Tier::Miner,
+            options.threads.into(),
+            &AuditConfig::default(),
+        )?;
         println!("{}", serde_json::to_string(&cost)?);
         return Ok(());
     }
@@ -44,7 +48,12 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     let recipe = bench_recipe(options)?;
     recipe.validate()?;
     if options.measure.is_some() {
-        let throughput = measure(&recipe, Tier::Whale, options.threads.into(), Duration::from_secs(options.seconds))?;
+        let throughput = measure(
+            &recipe,
+            Tier::Whale,
+            options.threads.into(),
+            Duration::from_secs(options.seconds),
+        )?;
         println!("{}", throughput.tokens_per_second());
         return Ok(());
     }
@@ -56,13 +65,15 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     }
     let mut rows = Vec::new();
     for &threads in &counts {
-        let [exact, stock] = [Numerics::Exact, Numerics::Stock].map(|numerics| tokens_per_second(numerics, threads, options));
+        let [exact, stock] = [Numerics::Exact, Numerics::Stock]
+            .map(|numerics| tokens_per_second(numerics, threads, options));
         rows.push((threads, exact?, stock?));
     }
     let (top_k, parameters) = (recipe.compression.top_k, recipe.model.size());
     let (payload, dense) = (encoded_size(top_k, parameters), parameters * 4);
     let ratio = dense as f64 / payload as f64;
-    let cost: AuditCost = serde_json::from_str(&child(Numerics::Exact, cores, &["--audit"], options)?)?;
+    let cost: AuditCost =
+        serde_json::from_str(&child(Numerics::Exact, cores, &["--audit"], options)?)?;
     if options.json {
         let rows: Vec<_> = rows
             .iter()
@@ -77,7 +88,10 @@ pub fn run(options: &BenchOptions) -> Result<()> {
         );
         return Ok(());
     }
-    println!("{} parameters, sequences of {}, micro-batches of {}", parameters, options.sequence, options.micro_batch);
+    println!(
+        "{} parameters, sequences of {}, micro-batches of {}",
+        parameters, options.sequence, options.micro_batch
+    );
     println!("threads  exact tokens/s  stock tokens/s  exact/stock");
     for (threads, exact, stock) in rows {
         println!("{threads:>7}  {exact:>14.0}  {stock:>14.0}  {:>11.2}", exact / stock);
@@ -125,7 +139,8 @@ struct Writing {
 fn writing(model: &Path, options: &BenchOptions) -> Result<Writing> {
     let start = Instant::now();
     let imported = load(model)?;
-    let model = Either::new(&imported.spec, &imported.parameters, None, threads(Some(options.threads))?)?;
+    let model =
+        Either::new(&imported.spec, &imported.parameters, None, threads(Some(options.threads))?)?;
     drop(imported);
     let load_seconds = start.elapsed().as_secs_f64();
     let measure = |load| match &model {
@@ -142,19 +157,27 @@ fn writing(model: &Path, options: &BenchOptions) -> Result<Writing> {
             single = again;
         }
     }
-    Ok(Writing { load_seconds, single, eight: measure(Load { batch: 8, ..LOAD })?, peak_memory: peak_memory() })
+    Ok(Writing {
+        load_seconds,
+        single,
+        eight: measure(Load { batch: 8, ..LOAD })?,
+        peak_memory: peak_memory(),
+    })
 }
 
 /// Most memory that this process had, in bytes; zero where the system does not tell.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib * 1_024)
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1_024)
 }
 
 fn bench_model(recipe: &Recipe, cores: u16, options: &BenchOptions) -> Result<()> {
-    let writing: Writing = serde_json::from_str(&child(Numerics::Stock, cores, &["--write"], options)?)?;
-    let [exact, stock] = [Numerics::Exact, Numerics::Stock].map(|numerics| tokens_per_second(numerics, cores, options));
+    let writing: Writing =
+        serde_json::from_str(&child(Numerics::Stock, cores, &["--write"], options)?)?;
+    let [exact, stock] = [Numerics::Exact, Numerics::Stock]
+        .map(|numerics| tokens_per_second(numerics, cores, options));
     let (exact, stock, parameters) = (exact?, stock?, recipe.model.size());
     if options.json {
         println!(
@@ -167,7 +190,11 @@ fn bench_model(recipe: &Recipe, cores: u16, options: &BenchOptions) -> Result<()
         return Ok(());
     }
     println!("{parameters} parameters, {cores} threads");
-    println!("loaded in {:.2} s; {:.0} MB at most", writing.load_seconds, writing.peak_memory as f64 / 1e6);
+    println!(
+        "loaded in {:.2} s; {:.0} MB at most",
+        writing.load_seconds,
+        writing.peak_memory as f64 / 1e6
+    );
     for (rows, speed) in [(1, writing.single), (8, writing.eight)] {
         println!(
             "{rows} at once: reads {:.1} and writes {:.1} tokens/s",
@@ -182,12 +209,20 @@ fn bench_model(recipe: &Recipe, cores: u16, options: &BenchOptions) -> Result<()
 }
 
 fn tokens_per_second(numerics: Numerics, threads: u16, options: &BenchOptions) -> Result<f64> {
-    child(numerics, threads, &[], options)?.trim().parse().context("a measurement printed no figure")
+    child(numerics, threads, &[], options)?
+        .trim()
+        .parse()
+        .context("a measurement printed no figure")
 }
 
-/// What this program prints when it measures one setting. Each has a process of its own, since libtorch chooses its kernels when
-/// it is loaded.
-fn child(numerics: Numerics, threads: u16, flags: &[&str], options: &BenchOptions) -> Result<String> {
+/// What this program prints when it measures one setting. Each has a process of its own, since
+/// libtorch chooses its kernels when it is loaded.
+fn child(
+    numerics: Numerics,
+    threads: u16,
+    flags: &[&str],
+    options: &BenchOptions,
+) -> Result<String> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("bench").args([
         "--measure",
@@ -214,13 +249,18 @@ fn child(numerics: Numerics, threads: u16, flags: &[&str], options: &BenchOption
     }
     determinism::configure(&mut command, numerics.into());
     let output = command.output()?;
-    ensure!(output.status.success(), "a measurement failed: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "a measurement failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The demo's recipe for the model asked for, with a micro-batch for every thread.
 fn bench_recipe(options: &BenchOptions) -> Result<Recipe> {
-    let mut recipe = recipe(sizes(options, (options.micro_batch, options.threads, 1, 1), 1), [0; 32]);
+    let mut recipe =
+        recipe(sizes(options, (options.micro_batch, options.threads, 1, 1), 1), [0; 32]);
     if options.measure == Some(Numerics::Stock) {
         // The profile that may be computed by any kernels.
         recipe.numerics = pol_primitives::recipe::Numerics::Native { tolerance: MIN_TOLERANCE };

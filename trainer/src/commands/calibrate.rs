@@ -1,8 +1,8 @@
-//! The tolerance of the native numerics profile, measured: between how far honest replays end from each other and how near the
-//! cheapest cheats come.
+//! The tolerance of the native numerics profile, measured: between how far honest replays end from
+//! each other and how near the cheapest cheats come.
 //!
-//! libtorch chooses its kernels when it is loaded, so every setting that stands for other hardware trains in a process of its
-//! own, which is this command again with `--task`.
+//! libtorch chooses its kernels when it is loaded, so every setting that stands for other hardware
+//! trains in a process of its own, which is this command again with `--task`.
 
 use crate::commands::recipe::{Sizes, recipe};
 use anyhow::{Context, Result, ensure};
@@ -33,8 +33,8 @@ const TIER: Tier = Tier::Whale;
 const TRAINER: [u8; 32] = [1; 32];
 /// Sequences that harm is measured on, which no segment reads.
 const HELD_OUT: usize = 64;
-/// How many times the largest honest distance a tolerance has to be, and how many times the tolerance a cheat: with less, what a
-/// sketch sees of them may fall on the other side.
+/// How many times the largest honest distance a tolerance has to be, and how many times the
+/// tolerance a cheat: with less, what a sketch sees of them may fall on the other side.
 const HONEST_MARGIN: f64 = 3.0;
 const CHEAT_MARGIN: f64 = 2.0;
 
@@ -94,8 +94,18 @@ const MACHINES: [(&str, &[(&str, &str)]); 6] = [
     ("the same, again", &[]),
     ("2 threads", &[("OMP_NUM_THREADS", "2"), ("MKL_NUM_THREADS", "2")]),
     ("3 threads", &[("OMP_NUM_THREADS", "3"), ("MKL_NUM_THREADS", "3")]),
-    ("AVX2", &[("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "AVX2"), ("ONEDNN_MAX_CPU_ISA", "AVX2")]),
-    ("SSE, compatible", &[("ATEN_CPU_CAPABILITY", "default"), ("MKL_CBWR", "COMPATIBLE"), ("ONEDNN_MAX_CPU_ISA", "SSE41")]),
+    (
+        "AVX2",
+        &[("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "AVX2"), ("ONEDNN_MAX_CPU_ISA", "AVX2")],
+    ),
+    (
+        "SSE, compatible",
+        &[
+            ("ATEN_CPU_CAPABILITY", "default"),
+            ("MKL_CBWR", "COMPATIBLE"),
+            ("ONEDNN_MAX_CPU_ISA", "SSE41"),
+        ],
+    ),
     (
         "SSE, compatible, 2 threads",
         &[
@@ -108,8 +118,8 @@ const MACHINES: [(&str, &[(&str, &str)]); 6] = [
     ),
 ];
 
-/// What cheats do, and whether a tolerance must catch it. The others are measured to know their price: below the tolerance,
-/// nothing catches them.
+/// What cheats do, and whether a tolerance must catch it. The others are measured to know their
+/// price: below the tolerance, nothing catches them.
 const CHEATS: [(&str, Deviation, bool); 10] = [
     ("learning rate + 1 %", Deviation::Rate(1_010_000), true),
     ("learning rate − 1 %", Deviation::Rate(990_000), true),
@@ -139,7 +149,8 @@ pub struct Distance {
 impl Distance {
     /// The largest exact distance, and its part.
     fn largest(&self) -> (f64, usize) {
-        let known = self.exact.iter().enumerate().filter_map(|(part, distance)| Some(((*distance)?, part)));
+        let known =
+            self.exact.iter().enumerate().filter_map(|(part, distance)| Some(((*distance)?, part)));
         known.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, 0))
     }
 
@@ -212,15 +223,25 @@ impl Calibration {
             "largest relative L2 distance from the reference, in millionths, and where; sketched; harm in % of the improvement"
         );
         for (title, rows) in [("honest", &self.honest), ("cheats", &self.cheats)] {
-            println!("\n{title:<34} {:>7} {:>10} {:>9} {:>7}  part", "segment", "exact", "sketched", "harm");
+            println!(
+                "\n{title:<34} {:>7} {:>10} {:>9} {:>7}  part",
+                "segment", "exact", "sketched", "harm"
+            );
             for row in rows {
                 for distance in &row.distances {
                     let (exact, at) = distance.largest();
-                    let harm = distance.harm.map_or(String::new(), |harm| format!("{:.2}", harm * 100.0));
+                    let harm =
+                        distance.harm.map_or(String::new(), |harm| format!("{:.2}", harm * 100.0));
                     let at = part(at).filter(|_| exact > 0.0);
-                    let at = at.map_or(String::new(), |(array, group)| format!("{group:?} of {array:?}"));
+                    let at = at
+                        .map_or(String::new(), |(array, group)| format!("{group:?} of {array:?}"));
                     let sketched = distance.largest_sketched();
-                    println!("{:<34} {:>7} {:>10.1} {sketched:>9} {harm:>7}  {at}", row.name, distance.segment, exact * 1e6);
+                    println!(
+                        "{:<34} {:>7} {:>10.1} {sketched:>9} {harm:>7}  {at}",
+                        row.name,
+                        distance.segment,
+                        exact * 1e6
+                    );
                 }
             }
         }
@@ -240,15 +261,22 @@ impl Calibration {
                 for row in &self.cheats {
                     let seen = row.distances.iter().map(Distance::largest_sketched);
                     let caught = seen.filter(|&sketched| sketched > tolerance).count();
-                    println!("  {:<34} caught in {caught} of {} segments", row.name, row.distances.len());
+                    println!(
+                        "  {:<34} caught in {caught} of {} segments",
+                        row.name,
+                        row.distances.len()
+                    );
                 }
             }
-            None => println!("no tolerance has a margin of {HONEST_MARGIN} to the first and {CHEAT_MARGIN} to the second"),
+            None => println!(
+                "no tolerance has a margin of {HONEST_MARGIN} to the first and {CHEAT_MARGIN} to the second"
+            ),
         }
     }
 }
 
-/// A tolerance between honest replays and cheats, as many times the one as the other is it, if that leaves both their margins.
+/// A tolerance between honest replays and cheats, as many times the one as the other is it, if that
+/// leaves both their margins.
 fn propose(spread: f64, cheapest: f64) -> Option<Ppm> {
     let least = (spread * HONEST_MARGIN).max(f64::from(MIN_TOLERANCE) / 1e6);
     let most = (cheapest / CHEAT_MARGIN).min(f64::from(MAX_TOLERANCE) / 1e6);
@@ -300,9 +328,21 @@ struct Work {
 
 impl Work {
     fn new(options: &CalibrateOptions) -> Result<Self> {
-        let CalibrateOptions { width, layers, heads, vocabulary, sequence, micro_batch, accumulation, steps, segments, .. } =
-            *options;
-        let inner_steps = steps.checked_mul(segments).context("a lease of that many segments and steps is too long")?;
+        let CalibrateOptions {
+            width,
+            layers,
+            heads,
+            vocabulary,
+            sequence,
+            micro_batch,
+            accumulation,
+            steps,
+            segments,
+            ..
+        } = *options;
+        let inner_steps = steps
+            .checked_mul(segments)
+            .context("a lease of that many segments and steps is too long")?;
         let sizes = Sizes {
             vocabulary,
             width,
@@ -313,11 +353,17 @@ impl Work {
             tiers: [(micro_batch, accumulation, inner_steps, 1); 4],
             segments,
         };
-        let recipe = Recipe { numerics: Numerics::Native { tolerance: MIN_TOLERANCE }, ..recipe(sizes, [0; 32]) };
+        let recipe = Recipe {
+            numerics: Numerics::Native { tolerance: MIN_TOLERANCE },
+            ..recipe(sizes, [0; 32])
+        };
         recipe.validate()?;
         let count = recipe.shards_per_lease(TIER);
         let mut text = Text::new(vocabulary);
-        let data = LeaseData::new(&recipe, (0..count).map(|_| text.tokens(recipe.shard_tokens + 1)).collect())?;
+        let data = LeaseData::new(
+            &recipe,
+            (0..count).map(|_| text.tokens(recipe.shard_tokens + 1)).collect(),
+        )?;
         let shards: Vec<ShardId> = (0..count).map(|index| ShardId { manifest: 0, index }).collect();
         let lease = Lease {
             nonce: 0,
@@ -339,11 +385,23 @@ impl Work {
     }
 
     fn job(&self) -> Job<'_> {
-        Job { recipe: &self.recipe, lease: &self.lease, account: &TRAINER, data: &self.data, workers: 1 }
+        Job {
+            recipe: &self.recipe,
+            lease: &self.lease,
+            account: &TRAINER,
+            data: &self.data,
+            workers: 1,
+        }
     }
 
     /// Runs `task` in a process with stock settings on one thread, but for these `variables`.
-    fn child(&self, options: &CalibrateOptions, folder: &Path, task: Task, variables: &[(&str, &str)]) -> Result<Vec<Row>> {
+    fn child(
+        &self,
+        options: &CalibrateOptions,
+        folder: &Path,
+        task: Task,
+        variables: &[(&str, &str)],
+    ) -> Result<Vec<Row>> {
         let mut command = Command::new(std::env::current_exe()?);
         let task = task.to_possible_value().context("every task has a name")?;
         command.args(["calibrate", "--task", task.get_name(), "--folder"]).arg(folder);
@@ -363,14 +421,19 @@ impl Work {
         determinism::configure(&mut command, Mode::Stock);
         command.env("CUDA_VISIBLE_DEVICES", "").envs(variables.iter().copied());
         let output = command.output()?;
-        ensure!(output.status.success(), "a measurement failed: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "a measurement failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).context("a measurement printed no figures")
     }
 
     fn task(&self, task: Task, folder: &Path) -> Result<Vec<Row>> {
         match task {
             Task::Train => {
-                let mut state = TrainingState::fresh(initial_parameters(&self.recipe.model, &self.recipe.seed));
+                let mut state =
+                    TrainingState::fresh(initial_parameters(&self.recipe.model, &self.recipe.seed));
                 for segment in 0..self.recipe.segments {
                     let measured = self.segments.contains(&segment);
                     if measured {
@@ -386,13 +449,23 @@ impl Work {
             Task::Replay => Ok(vec![self.measure(folder, "", false, None)?]),
             Task::Cheat => {
                 let cheats = CHEATS.into_iter();
-                cheats.map(|(name, deviation, must)| self.measure(folder, name, must, Some(deviation))).collect()
+                cheats
+                    .map(|(name, deviation, must)| {
+                        self.measure(folder, name, must, Some(deviation))
+                    })
+                    .collect()
             }
         }
     }
 
     /// Trains the measured segments again, and compares with what the reference kept.
-    fn measure(&self, folder: &Path, name: &str, must_be_caught: bool, deviation: Option<Deviation>) -> Result<Row> {
+    fn measure(
+        &self,
+        folder: &Path,
+        name: &str,
+        must_be_caught: bool,
+        deviation: Option<Deviation>,
+    ) -> Result<Row> {
         let (model, count) = (&self.recipe.model, usize::try_from(self.recipe.model.size())?);
         let mut distances = Vec::new();
         for &segment in &self.segments {
@@ -404,10 +477,12 @@ impl Work {
                 Some(deviation) => native::deviate(&self.job(), &mut end, segment, deviation)?,
             }
             let exact = native::distance(model, &start, &end, &reference)?;
-            let [claimed, replayed] =
-                [&end, &reference].map(|end| native::sketch(model, &self.recipe.seed, &TRAINER, segment, &start, end));
+            let [claimed, replayed] = [&end, &reference].map(|end| {
+                native::sketch(model, &self.recipe.seed, &TRAINER, segment, &start, end)
+            });
             let harm = matches!(deviation, Some(Deviation::Drift(_))).then(|| -> Result<f64> {
-                let [before, honest, drifted] = [&start, &reference, &end].map(|state| self.loss(state));
+                let [before, honest, drifted] =
+                    [&start, &reference, &end].map(|state| self.loss(state));
                 let (before, honest, drifted) = (before?, honest?, drifted?);
                 Ok((drifted - honest) / (before - honest))
             });
@@ -436,7 +511,8 @@ fn end_of(folder: &Path, segment: u16) -> PathBuf {
     folder.join(format!("end-{segment}"))
 }
 
-/// Text with a rule to learn: three in four tokens follow from the one before, the others are drawn, small ones more often than large.
+/// Text with a rule to learn: three in four tokens follow from the one before, the others are
+/// drawn, small ones more often than large.
 struct Text {
     prf: Prf,
     vocabulary: u32,

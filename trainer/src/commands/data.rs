@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use pol_chain::{Call, Chain, format_account};
 use pol_data::{EndOfText, IngestOptions as Ingest, Ingested, ManifestSummary};
-use pol_model::import::describe;
+use pol_import::describe;
 use pol_primitives::{
     MILLION, Ppm,
     data::{ManifestInfo, ShardId, SourceId, Text},
@@ -17,7 +17,9 @@ use std::path::Path;
 
 pub async fn run(command: DataCommand) -> Result<()> {
     match command {
-        DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || ingest(options)).await?,
+        DataCommand::Ingest(options) => {
+            tokio::task::spawn_blocking(move || ingest(options)).await?
+        }
         DataCommand::Register(options) => register(options).await,
         DataCommand::Trace(options) => trace(options).await,
     }
@@ -70,7 +72,9 @@ async fn register(options: RegisterOptions) -> Result<()> {
     let ingested = Ingested::read(&options.data)?;
     let chain = Chain::connect(&options.node.url).await?;
     let text = |text: &str, flag: &str| {
-        Text::try_from(text.as_bytes().to_vec()).ok().with_context(|| format!("{flag} is longer than 256 bytes"))
+        Text::try_from(text.as_bytes().to_vec())
+            .ok()
+            .with_context(|| format!("{flag} is longer than 256 bytes"))
     };
     let call = Call::RegisterSource {
         kind: options.kind.into(),
@@ -89,7 +93,12 @@ async fn register(options: RegisterOptions) -> Result<()> {
     let source = source.context("the source is not on the best chain any more; run this again")?;
     for (part, held_out) in [(&ingested.train, false), (&ingested.held_out, true)] {
         if part.shards > 0 {
-            chain.submit(&signer, Call::RegisterManifest(manifest(&ingested, part, source, held_out))).await?;
+            chain
+                .submit(
+                    &signer,
+                    Call::RegisterManifest(manifest(&ingested, part, source, held_out)),
+                )
+                .await?;
             println!(
                 "registered {} shards of {}{}",
                 part.shards,
@@ -105,14 +114,22 @@ async fn register(options: RegisterOptions) -> Result<()> {
 async fn trace(options: TraceOptions) -> Result<()> {
     let chain = Chain::connect(&options.node.url).await?;
     let ShardId { manifest: id, index } = options.shard;
-    let manifest = chain.manifest(id).await?.with_context(|| format!("the chain has no manifest {id}"))?;
+    let manifest =
+        chain.manifest(id).await?.with_context(|| format!("the chain has no manifest {id}"))?;
     let info = &manifest.info;
     ensure!(index < info.shards, "manifest {id} has shards 0 to {}", info.shards.saturating_sub(1));
-    let source = chain.source(info.source).await?.with_context(|| format!("the chain has no source {}", info.source))?;
-    let [address, licence] = [&source.address, &source.licence].map(|text| String::from_utf8_lossy(text).into_owned());
+    let source = chain
+        .source(info.source)
+        .await?
+        .with_context(|| format!("the chain has no source {}", info.source))?;
+    let [address, licence] =
+        [&source.address, &source.licence].map(|text| String::from_utf8_lossy(text).into_owned());
     let consumed = match chain.shard(options.shard).await? {
         Some(shard) => {
-            let record = chain.round_record(shard.round).await?.with_context(|| format!("no record of round {}", shard.round))?;
+            let record = chain
+                .round_record(shard.round)
+                .await?
+                .with_context(|| format!("no record of round {}", shard.round))?;
             let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
             Some((shard, trainer.context("the round has no such update")?, record.head))
         }
@@ -138,12 +155,26 @@ async fn trace(options: TraceOptions) -> Result<()> {
         );
         return Ok(());
     }
-    println!("source {}: {address} ({kind:?}, {licence}), registered by {}", info.source, format_account(&source.owner));
-    let parents = if info.parents.is_empty() { String::new() } else { format!(", made from manifests {:?}", info.parents) };
-    println!("manifest {id}: {} shards, content {}{parents}", info.shards, short(&info.content_hash));
+    println!(
+        "source {}: {address} ({kind:?}, {licence}), registered by {}",
+        info.source,
+        format_account(&source.owner)
+    );
+    let parents = if info.parents.is_empty() {
+        String::new()
+    } else {
+        format!(", made from manifests {:?}", info.parents)
+    };
+    println!(
+        "manifest {id}: {} shards, content {}{parents}",
+        info.shards,
+        short(&info.content_hash)
+    );
     match consumed {
         Some((shard, trainer, head)) => {
-            let head = head.map_or(String::new(), |head| format!(", which is part of the model {}", short(&head.root)));
+            let head = head.map_or(String::new(), |head| {
+                format!(", which is part of the model {}", short(&head.root))
+            });
             println!("shard {index}: trained on by {trainer} in round {}{head}", shard.round);
             println!("improvement on it: {:+.6} nats a token", f64::from(shard.delta) / 1e6);
         }
@@ -153,7 +184,12 @@ async fn trace(options: TraceOptions) -> Result<()> {
     Ok(())
 }
 
-fn manifest(ingested: &Ingested, part: &ManifestSummary, source: SourceId, held_out: bool) -> ManifestInfo {
+fn manifest(
+    ingested: &Ingested,
+    part: &ManifestSummary,
+    source: SourceId,
+    held_out: bool,
+) -> ManifestInfo {
     ManifestInfo {
         source,
         merkle_root: part.merkle_root,

@@ -2,14 +2,12 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use pol_model::{
-    Layout, Weights,
-    generate::{
-        Completion, Event, INSTRUCTION, Model, Native, Request, Sampling, Search, TOOLS, Text, Thought, Torch, Turn, generate,
-        reason,
-    },
-    import::load,
+use pol_generate::{
+    Completion, Event, INSTRUCTION, Model, Native, Request, Sampling, Search, TOOLS, Text, Thought,
+    Torch, Turn, generate, reason,
 };
+use pol_import::load;
+use pol_model::{Layout, Weights};
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write, stdin, stdout},
@@ -99,8 +97,8 @@ pub struct GenerateOptions {
     /// Threads. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// What reads the model: libtorch's decoder, or one that is made for writing and serves models without experts and mind.
-    /// [default: the latter where it can]
+    /// What reads the model: libtorch's decoder, or one that is made for writing and serves models
+    /// without experts and mind. [default: the latter where it can]
     #[arg(long, value_enum)]
     decoder: Option<DecoderOption>,
     /// Print the result as JSON, in batches an object a line.
@@ -127,7 +125,11 @@ pub async fn run(options: GenerateOptions) -> Result<()> {
     tokio::task::spawn_blocking(move || {
         // What is wrong with these is said before a large model is read.
         let sampling = sampling(&options)?;
-        ensure!((0.0..=1.0).contains(&options.sensitivity), "sensitivity must be from 0 to 1, not {}", options.sensitivity);
+        ensure!(
+            (0.0..=1.0).contains(&options.sensitivity),
+            "sensitivity must be from 0 to 1, not {}",
+            options.sensitivity
+        );
         let (model, text, begin) = open(&options)?;
         match model {
             Either::Native(model) => write(&*model, &text, begin, sampling, &options),
@@ -175,12 +177,17 @@ impl Either {
         decoder: Option<DecoderOption>,
         threads: usize,
     ) -> Result<Self> {
-        let decoder = decoder.unwrap_or(if Native::supports(spec) { DecoderOption::Native } else { DecoderOption::Torch });
+        let decoder = decoder.unwrap_or(if Native::supports(spec) {
+            DecoderOption::Native
+        } else {
+            DecoderOption::Torch
+        });
         Ok(match decoder {
             DecoderOption::Native => Self::Native(Native::new(spec, parameters, threads)?.into()),
             DecoderOption::Torch => {
                 tch::set_num_threads(i32::try_from(threads)?);
-                let weights = Weights::new(&Layout::new(spec).map_err(pol_model::Error::from)?, parameters)?;
+                let weights =
+                    Weights::new(&Layout::new(spec).map_err(pol_model::Error::from)?, parameters)?;
                 Self::Torch(Torch::new(spec, weights, Device::Cpu)?.into())
             }
         })
@@ -189,13 +196,20 @@ impl Either {
 
 fn open(options: &GenerateOptions) -> Result<(Either, Text, Option<u32>)> {
     let model = load(&options.model)?;
-    let json = model
-        .tokenizer
-        .with_context(|| format!("{} has no tokenizer; import the model again with --tokenizer FILE", options.model.display()))?;
+    let json = model.tokenizer.with_context(|| {
+        format!(
+            "{} has no tokenizer; import the model again with --tokenizer FILE",
+            options.model.display()
+        )
+    })?;
     let special = &model.report.special;
     let text = Text::parse(&json)?.with_ends(&special.end);
     let threads = threads(options.threads)?;
-    Ok((Either::new(&model.spec, &model.parameters, options.decoder, threads)?, text, special.begin))
+    Ok((
+        Either::new(&model.spec, &model.parameters, options.decoder, threads)?,
+        text,
+        special.begin,
+    ))
 }
 
 /// As many threads as asked for, or as there are cores.
@@ -206,7 +220,13 @@ pub fn threads(asked: Option<u16>) -> Result<usize> {
     })
 }
 
-fn write<M: Model>(model: &M, text: &Text, begin: Option<u32>, sampling: Sampling, options: &GenerateOptions) -> Result<()> {
+fn write<M: Model>(
+    model: &M,
+    text: &Text,
+    begin: Option<u32>,
+    sampling: Sampling,
+    options: &GenerateOptions,
+) -> Result<()> {
     let request = Request {
         max_tokens: options.max_tokens,
         sampling,
@@ -218,13 +238,19 @@ fn write<M: Model>(model: &M, text: &Text, begin: Option<u32>, sampling: Samplin
     };
     match (&options.batch, options.reason) {
         (Some(batch), _) => {
-            let prompts: Vec<String> =
-                given(batch, true)?.lines().filter(|line| !line.trim().is_empty()).map(Into::into).collect();
+            let prompts: Vec<String> = given(batch, true)?
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .map(Into::into)
+                .collect();
             ensure!(!prompts.is_empty(), "there is no prompt in {batch}");
-            let requests = prompts
-                .iter()
-                .zip(0..)
-                .map(|(prompt, stream)| Ok(Request { prompt: tokens(text, begin, prompt, options)?, stream, ..request.clone() }));
+            let requests = prompts.iter().zip(0..).map(|(prompt, stream)| {
+                Ok(Request {
+                    prompt: tokens(text, begin, prompt, options)?,
+                    stream,
+                    ..request.clone()
+                })
+            });
             several(model, text, &prompts, &requests.collect::<Result<Vec<_>>>()?, options.json)
         }
         (None, reasoning) => {
@@ -246,11 +272,20 @@ fn given(argument: &str, file: bool) -> Result<String> {
         // The line break that ends a file is not meant.
         return Ok(text.strip_suffix('\n').map(Into::into).unwrap_or(text));
     }
-    if file { std::fs::read_to_string(argument).with_context(|| argument.to_owned()) } else { Ok(argument.to_owned()) }
+    if file {
+        std::fs::read_to_string(argument).with_context(|| argument.to_owned())
+    } else {
+        Ok(argument.to_owned())
+    }
 }
 
 /// What the model reads first.
-fn tokens(text: &Text, begin: Option<u32>, prompt: &str, options: &GenerateOptions) -> Result<Vec<u32>> {
+fn tokens(
+    text: &Text,
+    begin: Option<u32>,
+    prompt: &str,
+    options: &GenerateOptions,
+) -> Result<Vec<u32>> {
     let told = [options.reason.is_some().then_some(INSTRUCTION), options.tools.then_some(TOOLS)];
     let told: Vec<&str> = told.into_iter().flatten().collect();
     if options.chat {
@@ -295,11 +330,19 @@ impl Clock {
 
     fn report(&self, read: usize, tokens: usize, seed: u64) {
         let (first, speed) = self.speed(tokens);
-        eprintln!("{tokens} tokens at {speed:.1} tokens/s after a prompt of {read} tokens in {first:.2} s; seed {seed}");
+        eprintln!(
+            "{tokens} tokens at {speed:.1} tokens/s after a prompt of {read} tokens in {first:.2} s; seed {seed}"
+        );
     }
 }
 
-fn one<M: Model>(model: &M, text: &Text, prompt: &str, request: &Request, json: bool) -> Result<()> {
+fn one<M: Model>(
+    model: &M,
+    text: &Text,
+    prompt: &str,
+    request: &Request,
+    json: bool,
+) -> Result<()> {
     let (mut clock, mut failed) = (Clock::start(), None);
     let mut done = generate(model, text, std::slice::from_ref(request), |_, event| {
         clock.tick();
@@ -307,7 +350,9 @@ fn one<M: Model>(model: &M, text: &Text, prompt: &str, request: &Request, json: 
             return ControlFlow::Continue(());
         }
         let shown = match event {
-            Event::Text(text) => stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
+            Event::Text(text) => {
+                stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush())
+            }
             Event::Call(_) => Ok(()),
         };
         match shown {
@@ -342,7 +387,9 @@ fn described(prompt: &str, request: &Request, done: &Completion) -> Value {
             Err(error) => json!({ "asked": call.asked, "error": error.to_string() }),
         })
         .collect();
-    let affect = done.affect.map(|affect| json!({ "valence": affect.valence(), "arousal": affect.arousal() }));
+    let affect = done
+        .affect
+        .map(|affect| json!({ "valence": affect.valence(), "arousal": affect.arousal() }));
     json!({
         "prompt": prompt, "text": done.text, "finish": done.finish, "prompt_tokens": request.prompt.len(), "tokens": done.tokens,
         "seed": request.sampling.seed, "calls": calls,
@@ -350,7 +397,13 @@ fn described(prompt: &str, request: &Request, done: &Completion) -> Value {
     })
 }
 
-fn several<M: Model>(model: &M, text: &Text, prompts: &[String], requests: &[Request], json: bool) -> Result<()> {
+fn several<M: Model>(
+    model: &M,
+    text: &Text,
+    prompts: &[String],
+    requests: &[Request],
+    json: bool,
+) -> Result<()> {
     let mut clock = Clock::start();
     let done = generate(model, text, requests, |_, _| {
         clock.tick();
@@ -379,7 +432,11 @@ fn think<M: Model>(
 ) -> Result<()> {
     let search = match reasoning {
         Reasoning::Chain => Search::chain(options.budget),
-        Reasoning::Tree => Search { branches: options.branches, width: options.width, ..Search::tree(options.budget) },
+        Reasoning::Tree => Search {
+            branches: options.branches,
+            width: options.width,
+            ..Search::tree(options.budget)
+        },
     };
     let mut clock = Clock::start();
     let reasoned = reason(model, text, request, &search, |thought| {
@@ -390,7 +447,8 @@ fn think<M: Model>(
         match thought {
             Thought::Step(step) if reasoning == Reasoning::Chain => println!("{}", step.text),
             Thought::Step(step) => {
-                let after = step.parent.map(|parent| format!(" after {parent}")).unwrap_or_default();
+                let after =
+                    step.parent.map(|parent| format!(" after {parent}")).unwrap_or_default();
                 println!("[{}{after}, value {:.2}] {}", step.id, step.value, step.text);
             }
             Thought::Call(call) => println!("  {}{}", call.asked, call.inserted()),

@@ -4,10 +4,8 @@ use super::{adapt, propose};
 use crate::cli::{ImportOptions, ModelCommand, ShowOptions};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use pol_model::{
-    expert_names,
-    import::{Adaptation, Checkpoint, Fate, Hub, HubId, Report, describe, load, may_write},
-};
+use pol_import::{Adaptation, Checkpoint, Fate, Hub, HubId, Report, describe, load, may_write};
+use pol_model::expert_names;
 use pol_primitives::model::{Experts, Mind, ModelSpec, Norm, Positions, Superposition};
 use serde_json::json;
 use std::{
@@ -42,7 +40,10 @@ fn import(options: &ImportOptions) -> Result<()> {
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     if options.json {
-        println!("{}", json!({ "out": options.out, "seconds": seconds, "spec": checkpoint.spec(), "report": report }));
+        println!(
+            "{}",
+            json!({ "out": options.out, "seconds": seconds, "spec": checkpoint.spec(), "report": report })
+        );
         return Ok(());
     }
     print(checkpoint.spec(), &report);
@@ -53,7 +54,9 @@ fn import(options: &ImportOptions) -> Result<()> {
 fn fetch(id: &HubId, options: &ImportOptions) -> Result<PathBuf> {
     let bar = bar(options.json, "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}");
     let path = Hub::from_env().fetch(id, options.file.as_deref(), &bar);
-    let path = path.with_context(|| format!("there is no '{}' here, and the hub did not give it", options.source))?;
+    let path = path.with_context(|| {
+        format!("there is no '{}' here, and the hub did not give it", options.source)
+    })?;
     bar.finish_and_clear();
     Ok(path)
 }
@@ -96,7 +99,10 @@ fn show(options: &ShowOptions) -> Result<()> {
             };
             let to = tensor.to.as_deref().unwrap_or_default();
             let note = tensor.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-            println!("{:width$} {:?} {} {fate} {to}{note}", tensor.name, tensor.shape, tensor.encoding);
+            println!(
+                "{:width$} {:?} {} {fate} {to}{note}",
+                tensor.name, tensor.shape, tensor.encoding
+            );
         }
     }
     report.adapted.iter().for_each(print_adaptation);
@@ -108,7 +114,8 @@ fn show(options: &ShowOptions) -> Result<()> {
 
 /// Names of a model's experts: those that it was given with them, or else numbers.
 pub(super) fn experts(spec: &ModelSpec, report: &Report) -> Vec<String> {
-    let rewrites: Vec<_> = report.adapted.iter().flat_map(|adaptation| adaptation.rewrites.iter().copied()).collect();
+    let rewrites: Vec<_> =
+        report.adapted.iter().flat_map(|adaptation| adaptation.rewrites.iter().copied()).collect();
     let count = usize::from(spec.experts.map_or(0, |experts| experts.count));
     Some(expert_names(&rewrites))
         .filter(|names| names.len() == count)
@@ -123,7 +130,10 @@ pub(super) fn print_adaptation(adaptation: &Adaptation) {
         println!("  {} from {} to {}: {}", change.of, change.from, change.to, change.rule);
     }
     if sizes.changes.iter().any(|change| change.of == "layers") {
-        let blocks = sizes.blocks.iter().map(|(index, silent)| format!("{index}{}", if *silent { " (silent)" } else { "" }));
+        let blocks = sizes
+            .blocks
+            .iter()
+            .map(|(index, silent)| format!("{index}{}", if *silent { " (silent)" } else { "" }));
         println!("  blocks are made of {}", blocks.collect::<Vec<_>>().join(", "));
     }
     if !sizes.added.is_empty() {
@@ -154,7 +164,9 @@ pub(super) fn print(spec: &ModelSpec, report: &Report) {
     };
     let positions = match spec.positions {
         Positions::Learned => "learned positions".to_owned(),
-        Positions::Rotary { dimensions, base, .. } => format!("rotary positions ({dimensions} dimensions, base {base})"),
+        Positions::Rotary { dimensions, base, .. } => {
+            format!("rotary positions ({dimensions} dimensions, base {base})")
+        }
     };
     println!("{} from {} ({})", report.family, report.source, report.format);
     println!(
@@ -176,7 +188,10 @@ pub(super) fn print(spec: &ModelSpec, report: &Report) {
         if spec.tied { "tied to the embedding" } else { "of its own" }
     );
     if let Some(Experts { count, active, .. }) = spec.experts {
-        println!("  {count} experts in each block, {active} of them active: {}", experts(spec, report).join(", "));
+        println!(
+            "  {count} experts in each block, {active} of them active: {}",
+            experts(spec, report).join(", ")
+        );
     }
     let Mind { superposition, introspection, second_pass } = spec.mind;
     if let Some(Superposition { branches, rank }) = superposition {
@@ -185,10 +200,16 @@ pub(super) fn print(spec: &ModelSpec, report: &Report) {
     if introspection {
         println!(
             "  introspection, {}",
-            if second_pass > 0 { format!("second pass of the last {second_pass} blocks") } else { "no second pass".into() }
+            if second_pass > 0 {
+                format!("second pass of the last {second_pass} blocks")
+            } else {
+                "no second pass".into()
+            }
         );
     }
-    let count = |fates: &[Fate]| report.tensors.iter().filter(|tensor| fates.contains(&tensor.fate)).count();
+    let count = |fates: &[Fate]| {
+        report.tensors.iter().filter(|tensor| fates.contains(&tensor.fate)).count()
+    };
     if !report.tensors.is_empty() {
         println!(
             "  {} tensors: {} mapped, {} transposed, {} fused, {} left; {} were quantised",
@@ -201,7 +222,11 @@ pub(super) fn print(spec: &ModelSpec, report: &Report) {
         );
     }
     match &report.tokenizer {
-        Some(tokenizer) => println!("  tokenizer of {} entries, 0x{}", tokenizer.entries, hex::encode(tokenizer.hash)),
+        Some(tokenizer) => println!(
+            "  tokenizer of {} entries, 0x{}",
+            tokenizer.entries,
+            hex::encode(tokenizer.hash)
+        ),
         None => println!("  no tokenizer"),
     }
     for note in &report.notes {

@@ -37,7 +37,8 @@ impl Money {
     /// Whether what came in is what was paid, was burned and still waits.
     pub fn balanced(&self) -> bool {
         let inflow = self.emitted.checked_add(self.seized);
-        let outflow = self.paid.checked_add(self.burned).and_then(|sum| sum.checked_add(self.waiting));
+        let outflow =
+            self.paid.checked_add(self.burned).and_then(|sum| sum.checked_add(self.waiting));
         inflow.is_some() && inflow == outflow
     }
 }
@@ -46,7 +47,10 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [emitted, seized, paid, burned, waiting] =
             [self.emitted, self.seized, self.paid, self.burned, self.waiting].map(amount);
-        write!(f, "rewards: {emitted} emitted + {seized} seized = {paid} paid + {burned} burned + {waiting} waiting")
+        write!(
+            f,
+            "rewards: {emitted} emitted + {seized} seized = {paid} paid + {burned} burned + {waiting} waiting"
+        )
     }
 }
 
@@ -60,6 +64,12 @@ mod tests {
         assert!(money.balanced());
         assert!(!Money { waiting: 6, ..money }.balanced());
         assert!(!Money { emitted: Balance::MAX, waiting: Balance::MAX, ..money }.balanced());
-        assert_eq!(serde_json::to_string(&Money { paid: Balance::MAX, ..money }).unwrap().matches('"').count(), 20);
+        assert_eq!(
+            serde_json::to_string(&Money { paid: Balance::MAX, ..money })
+                .unwrap()
+                .matches('"')
+                .count(),
+            20
+        );
     }
 }

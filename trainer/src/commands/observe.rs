@@ -1,4 +1,5 @@
-//! Watches the network from outside: every new model is rebuilt and measured here, nothing is taken on trust.
+//! Watches the network from outside: every new model is rebuilt and measured here, nothing is taken
+//! on trust.
 
 use crate::{
     cli::{ObserveOptions, SwarmOptions},
@@ -86,7 +87,8 @@ struct AuditSummary {
 
 impl AuditSummary {
     fn new(trainer: &AccountId, settled: &Settled) -> Self {
-        let [gain, error] = [f64::from(settled.gain), f64::from(settled.error)].map(|micro| micro / 1e6);
+        let [gain, error] =
+            [f64::from(settled.gain), f64::from(settled.error)].map(|micro| micro / 1e6);
         let score = if settled.outcome.stays() { (gain - 2.0 * error).max(0.0) } else { 0.0 };
         Self { trainer: format_account(trainer), outcome: settled.outcome, gain, error, score }
     }
@@ -109,7 +111,8 @@ struct Measured {
 pub async fn run(options: ObserveOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("a temporary folder for blobs")?;
     let chain = Chain::connect(&options.node.url).await?;
-    let peer = Peer::start(chain, &SwarmOptions::fetching(), StateFolder::open(scratch.path())?).await?;
+    let peer =
+        Peer::start(chain, &SwarmOptions::fetching(), StateFolder::open(scratch.path())?).await?;
     let outcome = observe(&peer, &options).await;
     peer.swarm.clone().shutdown().await?;
     outcome
@@ -201,26 +204,38 @@ async fn observe(peer: &Peer, options: &ObserveOptions) -> Result<()> {
     if let Some(path) = &options.out {
         write(path, &summary)?;
     }
-    ensure!(balanced, "the books of the chain do not add up: what came in is not what was paid, burned and still waits");
+    ensure!(
+        balanced,
+        "the books of the chain do not add up: what came in is not what was paid, burned and still waits"
+    );
     Ok(())
 }
 
 /// The wait for what can be settled and claimed, once the rounds asked for are over.
 struct Settling {
     until: Instant,
-    /// The round in which the last of their updates was settled: what could be claimed by then is waited for.
+    /// The round in which the last of their updates was settled: what could be claimed by then is
+    /// waited for.
     settled_in: Option<RoundNumber>,
 }
 
 impl Settling {
-    async fn is_over(&mut self, peer: &Peer, summary: &Summary, overview: &Overview<AccountId>) -> Result<bool> {
+    async fn is_over(
+        &mut self,
+        peer: &Peer,
+        summary: &Summary,
+        overview: &Overview<AccountId>,
+    ) -> Result<bool> {
         if !summary.rounds.iter().all(RoundSummary::is_settled) {
             return Ok(false);
         }
         let due = *self.settled_in.get_or_insert(overview.round.number);
         for member in peer.chain.members().await? {
             let rewards = peer.chain.rewards(&member.account).await?;
-            if rewards.iter().any(|reward| reward.amount.is_some_and(|sum| sum > 0) && reward.from <= due) {
+            if rewards
+                .iter()
+                .any(|reward| reward.amount.is_some_and(|sum| sum > 0) && reward.from <= due)
+            {
                 return Ok(false);
             }
         }
@@ -229,15 +244,32 @@ impl Settling {
 }
 
 /// Notes what was measured of models, and what became of included updates, since the last look.
-async fn learn_outcomes(peer: &Peer, summary: &mut Summary, bar: &ProgressBar, as_json: bool) -> Result<(), Failure> {
+async fn learn_outcomes(
+    peer: &Peer,
+    summary: &mut Summary,
+    bar: &ProgressBar,
+    as_json: bool,
+) -> Result<(), Failure> {
     // What validators have not found of a model by the time of the next ones, they never will.
-    for round in summary.rounds.iter_mut().rev().take(WAITED_FOR).filter(|round| round.measured.is_none()) {
+    for round in
+        summary.rounds.iter_mut().rev().take(WAITED_FOR).filter(|round| round.measured.is_none())
+    {
         let Some(found) = peer.chain.measured(round.number).await? else { continue };
         round.measured = Some(found.metrics.shown());
         if as_json {
-            println!("{}", serde_json::json!({ "round": round.number, "measured": round.measured }));
+            println!(
+                "{}",
+                serde_json::json!({ "round": round.number, "measured": round.measured })
+            );
         } else {
-            print_line(bar, &format!("round {:>3}: measured: {}", round.number, describe_metrics(&found.metrics)));
+            print_line(
+                bar,
+                &format!(
+                    "round {:>3}: measured: {}",
+                    round.number,
+                    describe_metrics(&found.metrics)
+                ),
+            );
         }
     }
     for round in summary.rounds.iter_mut().filter(|round| !round.is_settled()) {
@@ -250,18 +282,35 @@ async fn learn_outcomes(peer: &Peer, summary: &mut Summary, bar: &ProgressBar, a
         if as_json {
             println!("{}", serde_json::json!({ "round": round.number, "audits": round.audits }));
         } else {
-            let count = |outcome| round.audits.iter().filter(|audit| audit.outcome == outcome).count();
+            let count =
+                |outcome| round.audits.iter().filter(|audit| audit.outcome == outcome).count();
             let other = round.audits.len() - count(Outcome::Valid) - count(Outcome::Invalid);
-            let scores: Vec<_> = round.audits.iter().map(|audit| format!("{:.4}", audit.score)).collect();
-            let counts = format!("{} valid, {} invalid, {other} other", count(Outcome::Valid), count(Outcome::Invalid));
-            print_line(bar, &format!("round {:>3}: audited: {counts}; scores {}", round.number, scores.join(" ")));
+            let scores: Vec<_> =
+                round.audits.iter().map(|audit| format!("{:.4}", audit.score)).collect();
+            let counts = format!(
+                "{} valid, {} invalid, {other} other",
+                count(Outcome::Valid),
+                count(Outcome::Invalid)
+            );
+            print_line(
+                bar,
+                &format!(
+                    "round {:>3}: audited: {counts}; scores {}",
+                    round.number,
+                    scores.join(" ")
+                ),
+            );
         }
     }
     Ok(())
 }
 
 /// Rebuilds and measures each head in turn.
-async fn measure_heads(peer: Peer, sequences: usize, sender: mpsc::UnboundedSender<Measured>) -> Result<()> {
+async fn measure_heads(
+    peer: Peer,
+    sequences: usize,
+    sender: mpsc::UnboundedSender<Measured>,
+) -> Result<()> {
     let mut keeper = ModelKeeper::new(peer.clone());
     let (mut shards, mut held_out) = (ShardReader::new(peer.clone()), HeldOut::new(sequences));
     let mut next: Option<RoundNumber> = None;
@@ -275,8 +324,11 @@ async fn measure_heads(peer: Peer, sequences: usize, sender: mpsc::UnboundedSend
                     let recipe = peer.recipe(&head.recipe_hash).await?;
                     let model = keeper.at(&head, &recipe).await?;
                     let loss = held_out.loss(&mut shards, &recipe, model.parameters, 1).await?;
-                    let included =
-                        record.included.indices().filter_map(|index| record.revealed.get(usize::from(index)).copied()).collect();
+                    let included = record
+                        .included
+                        .indices()
+                        .filter_map(|index| record.revealed.get(usize::from(index)).copied())
+                        .collect();
                     if sender.send(Measured { head, recipe, included, loss }).is_err() {
                         return Ok(());
                     }
@@ -339,10 +391,10 @@ impl PhaseClock {
 fn progress_bar(options: &ObserveOptions) -> Result<ProgressBar> {
     let bar = match options.rounds {
         _ if options.json => ProgressBar::hidden(),
-        Some(rounds) => {
-            ProgressBar::new(rounds.into()).with_style(ProgressStyle::with_template("{bar:20} {pos}/{len} rounds | {msg}")?)
-        }
-        None => ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {pos} rounds | {msg}")?),
+        Some(rounds) => ProgressBar::new(rounds.into())
+            .with_style(ProgressStyle::with_template("{bar:20} {pos}/{len} rounds | {msg}")?),
+        None => ProgressBar::new_spinner()
+            .with_style(ProgressStyle::with_template("{spinner} {pos} rounds | {msg}")?),
     };
     bar.enable_steady_tick(Duration::from_millis(500));
     Ok(bar)
@@ -350,8 +402,11 @@ fn progress_bar(options: &ObserveOptions) -> Result<ProgressBar> {
 
 fn describe(overview: &Overview<AccountId>, last: Option<&Measured>, finalised: u32) -> String {
     let round = &overview.round;
-    let loss = last.and_then(|last| last.loss).map_or(String::new(), |loss| format!(" | held-out loss {loss:.3}"));
-    let head = overview.head.map_or("no model yet".into(), |head| format!("head {}", short(&head.root)));
+    let loss = last
+        .and_then(|last| last.loss)
+        .map_or(String::new(), |loss| format!(" | held-out loss {loss:.3}"));
+    let head =
+        overview.head.map_or("no model yet".into(), |head| format!("head {}", short(&head.root)));
     format!(
         "round {} {:?}: {} of {} committed, {} revealed | {head}{loss} | finalised {finalised}",
         round.number, round.phase, round.committed, round.due, round.revealed
@@ -372,7 +427,11 @@ fn report(bar: &ProgressBar, as_json: bool, round: &RoundSummary) -> Result<()> 
         print_line(bar, &format!("round {round:>3}: {change}, rewritten by {rewrite}"));
         return Ok(());
     }
-    let speed = round.seconds.get("train").filter(|&&seconds| seconds > 0.0).map_or(0.0, |seconds| round.tokens as f64 / seconds);
+    let speed = round
+        .seconds
+        .get("train")
+        .filter(|&&seconds| seconds > 0.0)
+        .map_or(0.0, |seconds| round.tokens as f64 / seconds);
     let total: f64 = round.seconds.values().sum();
     print_line(
         bar,

@@ -4,11 +4,10 @@ use super::model::{bar, experts};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::HumanCount;
+use pol_generate::Text;
+use pol_import::{Model, load};
 use pol_model::{
-    Domain, Examined, LEAST_LOSSES, Proposal, Reason, Utilisation, examine,
-    generate::Text,
-    import::{Model, load},
-    loss_fall, propose,
+    Domain, Examined, LEAST_LOSSES, Proposal, Reason, Utilisation, examine, loss_fall, propose,
 };
 use pol_primitives::{model::ModelSpec, rewrite::Rewrite};
 use serde::Deserialize;
@@ -42,11 +41,12 @@ pub struct ProposeOptions {
     /// Folder made by `model import` or `model adapt`.
     #[arg(value_name = "DIR")]
     model: PathBuf,
-    /// Text to measure on, a domain of its own; best text that the model was not trained on. Can be repeated.
+    /// Text to measure on, a domain of its own; best text that the model was not trained on. Can be
+    /// repeated.
     #[arg(long, value_name = "FILE", required = true)]
     text: Vec<PathBuf>,
-    /// Losses on held-out text, one a round since the model was last rewritten: numbers, the oldest first, or the summary that `observe
-    /// --out` writes.
+    /// Losses on held-out text, one a round since the model was last rewritten: numbers, the oldest
+    /// first, or the summary that `observe --out` writes.
     #[arg(long, value_name = "FILE")]
     losses: Option<PathBuf>,
     /// Sequences of each text, evenly spaced.
@@ -80,12 +80,18 @@ pub fn run(options: &ProposeOptions) -> Result<()> {
     let names: Vec<String> = options.text.iter().map(|path| name(path)).collect();
     if options.json {
         let domain = |name: &str, domain: &Domain, index: Option<usize>| {
-            let blocks = |seen: &Utilisation| (0..seen.blocks()).map(|block| seen.shares(index, block)).collect::<Vec<_>>();
+            let blocks = |seen: &Utilisation| {
+                (0..seen.blocks()).map(|block| seen.shares(index, block)).collect::<Vec<_>>()
+            };
             let shares = examined.utilisation.as_ref().map(blocks);
             json!({ "name": name, "tokens": domain.tokens, "loss": domain.loss, "shares": shares })
         };
-        let domains: Vec<Value> =
-            names.iter().zip(&examined.domains).zip(0..).map(|((name, found), index)| domain(name, found, Some(index))).collect();
+        let domains: Vec<Value> = names
+            .iter()
+            .zip(&examined.domains)
+            .zip(0..)
+            .map(|((name, found), index)| domain(name, found, Some(index)))
+            .collect();
         let all = domain("all", &examined.overall(), None);
         println!(
             "{}",
@@ -104,25 +110,36 @@ pub fn run(options: &ProposeOptions) -> Result<()> {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+    path.file_name()
+        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The sequences of each text: `length` tokens and the one after, fewer where the text is shorter.
 fn domains(options: &ProposeOptions, model: &Model, length: usize) -> Result<Vec<Vec<Vec<u32>>>> {
     let tokenizer = model.tokenizer.as_deref();
-    let tokenizer = tokenizer
-        .with_context(|| format!("{} has no tokenizer; import the model again with --tokenizer FILE", options.model.display()))?;
+    let tokenizer = tokenizer.with_context(|| {
+        format!(
+            "{} has no tokenizer; import the model again with --tokenizer FILE",
+            options.model.display()
+        )
+    })?;
     let text = Text::parse(tokenizer)?;
     let domain = |path: &PathBuf| {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let tokens = text.encode(&String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_TEXT)]))?;
-        ensure!(tokens.len() >= 2, "{} has no text that the model can predict; give a longer one", path.display());
+        let tokens =
+            text.encode(&String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_TEXT)]))?;
+        ensure!(
+            tokens.len() >= 2,
+            "{} has no text that the model can predict; give a longer one",
+            path.display()
+        );
         Ok(spaced(&tokens, length, options.sequences as usize))
     };
     options.text.iter().map(domain).collect()
 }
 
-/// At most `count` pieces of `tokens`, of `length` and one more, evenly spaced; what is left at the end only where there is nothing else.
+/// At most `count` pieces of `tokens`, of `length` and one more, evenly spaced; what is left at the
+/// end only where there is nothing else.
 fn spaced(tokens: &[u32], length: usize, count: usize) -> Vec<Vec<u32>> {
     let pieces = (tokens.len() - 1) / length;
     if pieces == 0 {
@@ -145,9 +162,15 @@ fn losses(path: &Path) -> Result<Vec<f64>> {
     }
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     if let Ok(summary) = serde_json::from_str::<Summary>(&text) {
-        return Ok(summary.rounds.into_iter().filter_map(|round| round.heldout_loss_after).collect());
+        return Ok(summary
+            .rounds
+            .into_iter()
+            .filter_map(|round| round.heldout_loss_after)
+            .collect());
     }
-    let parts = text.split(|letter: char| letter.is_whitespace() || ",;[]".contains(letter)).filter(|part| !part.is_empty());
+    let parts = text
+        .split(|letter: char| letter.is_whitespace() || ",;[]".contains(letter))
+        .filter(|part| !part.is_empty());
     let loss = |part: &str| {
         let loss = part.parse().ok().filter(|loss: &f64| loss.is_finite() && *loss >= 0.0);
         loss.with_context(|| {
@@ -169,21 +192,34 @@ fn nothing(spec: &ModelSpec, losses: &[f64]) -> String {
     };
     let loss = match loss_fall(losses) {
         Some(fall) => {
-            format!("the loss fell by {:.1} % from one quarter of the {} rounds to the next", 100.0 * fall, losses.len())
+            format!(
+                "the loss fell by {:.1} % from one quarter of the {} rounds to the next",
+                100.0 * fall,
+                losses.len()
+            )
         }
         None if losses.is_empty() => {
-            format!("without --losses, of {LEAST_LOSSES} rounds or more, it is not known whether the loss still falls")
+            format!(
+                "without --losses, of {LEAST_LOSSES} rounds or more, it is not known whether the loss still falls"
+            )
         }
-        None => format!("{} losses are too few to tell whether the loss still falls, give {LEAST_LOSSES} at least", losses.len()),
+        None => format!(
+            "{} losses are too few to tell whether the loss still falls, give {LEAST_LOSSES} at least",
+            losses.len()
+        ),
     };
     format!("{used}{loss}")
 }
 
 /// What speaks for a rewrite.
 fn explain(proposal: &Proposal, experts: &[String]) -> String {
-    let name = |expert: u8| experts.get(usize::from(expert)).cloned().unwrap_or_else(|| expert.to_string());
+    let name = |expert: u8| {
+        experts.get(usize::from(expert)).cloned().unwrap_or_else(|| expert.to_string())
+    };
     let subject = match proposal.rewrite {
-        Rewrite::PruneExpert { expert } | Rewrite::SplitExpert { expert } => format!("expert {}", name(expert)),
+        Rewrite::PruneExpert { expert } | Rewrite::SplitExpert { expert } => {
+            format!("expert {}", name(expert))
+        }
         _ => "the model".into(),
     };
     let equal = 100.0 / experts.len().max(1) as f64;
@@ -195,7 +231,10 @@ fn explain(proposal: &Proposal, experts: &[String]) -> String {
             )
         }
         Reason::Overused { share } => {
-            format!("{subject} gets {:.1} % of choices on average over blocks; an equal share is {equal:.1} %", 100.0 * share)
+            format!(
+                "{subject} gets {:.1} % of choices on average over blocks; an equal share is {equal:.1} %",
+                100.0 * share
+            )
         }
         Reason::Plateau { fall } => {
             format!(
@@ -208,15 +247,26 @@ fn explain(proposal: &Proposal, experts: &[String]) -> String {
 
 /// Loss and use of experts by domain.
 fn table(names: &[String], experts: &[String], examined: &Examined) {
-    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("domain".len());
+    let width =
+        names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("domain".len());
     let header: String = experts.iter().map(|name| format!("  {name:>11}")).collect();
     println!("{:width$}  {:>9}  {:>7}{header}", "domain", "tokens", "loss");
     let overall = examined.overall();
-    let rows = names.iter().zip(&examined.domains).zip(0..).map(|((name, domain), index)| (name.as_str(), domain, Some(index)));
+    let rows = names
+        .iter()
+        .zip(&examined.domains)
+        .zip(0..)
+        .map(|((name, domain), index)| (name.as_str(), domain, Some(index)));
     for (name, domain, index) in rows.chain([("all", &overall, None)]) {
-        let shares = examined.utilisation.as_ref().map(|seen| means(seen, index)).unwrap_or_default();
-        let shares: String = shares.iter().map(|share| format!("  {:>9.1} %", 100.0 * share)).collect();
-        println!("{name:width$}  {:>9}  {:>7.4}{shares}", HumanCount(domain.tokens as u64).to_string(), domain.loss);
+        let shares =
+            examined.utilisation.as_ref().map(|seen| means(seen, index)).unwrap_or_default();
+        let shares: String =
+            shares.iter().map(|share| format!("  {:>9.1} %", 100.0 * share)).collect();
+        println!(
+            "{name:width$}  {:>9}  {:>7.4}{shares}",
+            HumanCount(domain.tokens as u64).to_string(),
+            domain.loss
+        );
     }
     if !experts.is_empty() {
         println!("(shares of choices, mean over blocks)");
@@ -267,7 +317,8 @@ mod tests {
     #[test]
     fn why_nothing_is_proposed_is_said() {
         let dense = ModelSpec::gpt2(61, 16, 2, 4, 64, 32);
-        let experts = ModelSpec { experts: Some(pol_primitives::model::Experts::new(4, 2)), ..dense };
+        let experts =
+            ModelSpec { experts: Some(pol_primitives::model::Experts::new(4, 2)), ..dense };
         let falling: Vec<f64> = (0..16).map(|round| 4.0 - 0.1 * f64::from(round)).collect();
         for (spec, losses, says) in [
             (&dense, &falling[..], "a model without experts is only to grow"),

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use pol_chain::{Call, Chain};
 use pol_data::Ingested;
-use pol_model::import::describe;
+use pol_import::describe;
 use pol_primitives::{
     Hash, MILLION,
     audit::AuditConfig,
@@ -27,7 +27,8 @@ pub enum Preset {
     Tiny,
     /// 1.9 million parameters at a vocabulary of 8,192: learns visibly on a laptop within minutes.
     Demo,
-    /// Leases of eight steps of one sequence or a few, in four segments: for imported models that a laptop can only just train.
+    /// Leases of eight steps of one sequence or a few, in four segments: for imported models that a
+    /// laptop can only just train.
     FineTune,
 }
 
@@ -45,20 +46,29 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
             recipe.validate()?;
             let json = serde_json::to_string_pretty(&recipe)?;
             match out {
-                Some(path) => std::fs::write(&path, json + "\n").with_context(|| path.display().to_string())?,
+                Some(path) => std::fs::write(&path, json + "\n")
+                    .with_context(|| path.display().to_string())?,
                 None => println!("{json}"),
             }
         }
         RecipeCommand::Show { node } => {
-            let recipe = Chain::connect(&node.url).await?.recipe().await?.context("the chain has no recipe yet")?;
+            let recipe = Chain::connect(&node.url)
+                .await?
+                .recipe()
+                .await?
+                .context("the chain has no recipe yet")?;
             println!("{}", serde_json::to_string_pretty(&recipe)?);
         }
         RecipeCommand::Set { node, key, file } => {
             let json = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            let recipe: Recipe = serde_json::from_slice(&json).with_context(|| format!("{} is not a recipe", file.display()))?;
+            let recipe: Recipe = serde_json::from_slice(&json)
+                .with_context(|| format!("{} is not a recipe", file.display()))?;
             recipe.validate().with_context(|| file.display().to_string())?;
             let signer = key.signer()?;
-            Chain::connect(&node.url).await?.submit(&signer, Call::SetRecipe(recipe.clone()).sudo()).await?;
+            Chain::connect(&node.url)
+                .await?
+                .submit(&signer, Call::SetRecipe(recipe.clone()).sudo())
+                .await?;
             println!("recipe 0x{} is set", hex::encode(recipe.hash()));
         }
         RecipeCommand::Rewrite { node, key, rewrite, out, set, json } => {
@@ -78,7 +88,10 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
             let lengths: RoundConfig = serde_json::from_str(&json)
                 .context("lengths are a JSON object with join, train, reveal, attest, lead and missed, in blocks")?;
             let signer = key.signer()?;
-            Chain::connect(&node.url).await?.submit(&signer, Call::SetLengths(lengths).sudo()).await?;
+            Chain::connect(&node.url)
+                .await?
+                .submit(&signer, Call::SetLengths(lengths).sudo())
+                .await?;
             println!("lengths are set");
         }
         RecipeCommand::Audits { node, key, json } => {
@@ -87,7 +100,10 @@ pub async fn run(command: RecipeCommand) -> Result<()> {
                  rounds",
             )?;
             let signer = key.signer()?;
-            Chain::connect(&node.url).await?.submit(&signer, Call::SetAudits(config).sudo()).await?;
+            Chain::connect(&node.url)
+                .await?
+                .submit(&signer, Call::SetAudits(config).sudo())
+                .await?;
             println!("audits are set");
         }
     }
@@ -175,10 +191,9 @@ pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
 /// Has `recipe` start from the imported model in `folder` instead of from noise.
 fn start_from(recipe: &mut Recipe, data: &Ingested, folder: &Path) -> Result<()> {
     let (spec, report) = describe(folder)?;
-    let own = report
-        .tokenizer
-        .as_ref()
-        .with_context(|| format!("{} has no tokenizer, so no text can be made for it", folder.display()))?;
+    let own = report.tokenizer.as_ref().with_context(|| {
+        format!("{} has no tokenizer, so no text can be made for it", folder.display())
+    })?;
     ensure!(
         own.hash == data.tokenizer,
         "the data was cut by another tokenizer than the model's: ingest it again with --tokenizer {}",
@@ -196,12 +211,21 @@ fn start_from(recipe: &mut Recipe, data: &Ingested, folder: &Path) -> Result<()>
     Ok(())
 }
 
-/// The recipe that the network's model was made by, and the one in force with `rewrite` of that model.
+/// The recipe that the network's model was made by, and the one in force with `rewrite` of that
+/// model.
 async fn rewritten(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Recipe)> {
-    let head = chain.overview().await?.head.context("the chain has no model yet: set a recipe of the architecture you want")?;
-    let before = chain.recipe_by_hash(&head.recipe_hash).await?.context("the node does not know the recipe of the model")?;
+    let head = chain
+        .overview()
+        .await?
+        .head
+        .context("the chain has no model yet: set a recipe of the architecture you want")?;
+    let before = chain
+        .recipe_by_hash(&head.recipe_hash)
+        .await?
+        .context("the node does not know the recipe of the model")?;
     let in_force = chain.recipe().await?.context("the chain has no recipe yet")?;
-    let recipe = Recipe { model: rewrite.apply(&before.model)?, rewrite: Some(rewrite), ..in_force };
+    let recipe =
+        Recipe { model: rewrite.apply(&before.model)?, rewrite: Some(rewrite), ..in_force };
     recipe.validate()?;
     Ok((before, recipe))
 }
@@ -209,9 +233,13 @@ async fn rewritten(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Recipe)> 
 /// Prints what `recipe` changes of the model that `before` made.
 fn tell(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> Result<()> {
     let changes = changes(&before.model, &recipe.model)?;
-    let (hash, parameters) = (format!("0x{}", hex::encode(recipe.hash())), [before.model.size(), recipe.model.size()]);
+    let (hash, parameters) =
+        (format!("0x{}", hex::encode(recipe.hash())), [before.model.size(), recipe.model.size()]);
     if as_json {
-        println!("{}", json!({ "hash": hash, "set": set, "changes": changes, "parameters": parameters, "recipe": recipe }));
+        println!(
+            "{}",
+            json!({ "hash": hash, "set": set, "changes": changes, "parameters": parameters, "recipe": recipe })
+        );
         return Ok(());
     }
     for (name, [from, to]) in &changes {
@@ -243,8 +271,12 @@ mod tests {
     #[test]
     fn what_a_rewrite_changes_is_shown() {
         let before = ModelSpec::gpt2(99, 12, 3, 3, 24, 8);
-        let changed = |rewrite: Rewrite| changes(&before, &rewrite.apply(&before).unwrap()).unwrap();
-        assert_eq!(changed(Rewrite::InsertBlock { at: 1 }), BTreeMap::from([("layers".into(), [json!(3), json!(4)])]));
+        let changed =
+            |rewrite: Rewrite| changes(&before, &rewrite.apply(&before).unwrap()).unwrap();
+        assert_eq!(
+            changed(Rewrite::InsertBlock { at: 1 }),
+            BTreeMap::from([("layers".into(), [json!(3), json!(4)])])
+        );
         let upcycled = changed(Rewrite::Upcycle { experts: Experts::new(5, 2) });
         assert_eq!((upcycled.len(), &upcycled["experts"][1]["count"]), (1, &json!(5)));
     }
@@ -252,7 +284,12 @@ mod tests {
     #[test]
     fn presets_are_valid() {
         for preset in [Preset::Tiny, Preset::Demo, Preset::FineTune] {
-            let data = Ingested { vocabulary: 8_192, sequence: 128, shard_tokens: 4_096, ..Default::default() };
+            let data = Ingested {
+                vocabulary: 8_192,
+                sequence: 128,
+                shard_tokens: 4_096,
+                ..Default::default()
+            };
             assert_eq!(recipe(preset.sizes(&data), [0; 32]).validate(), Ok(()), "{preset:?}");
         }
     }

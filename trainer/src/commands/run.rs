@@ -82,7 +82,13 @@ async fn first_block(chain: &Chain) -> Result<Hash> {
     }
 }
 
-async fn take_part<C: Conduct>(peer: &Peer, first_block: &Hash, signer: &Signer, options: &RunOptions, conduct: C) -> Result<()> {
+async fn take_part<C: Conduct>(
+    peer: &Peer,
+    first_block: &Hash,
+    signer: &Signer,
+    options: &RunOptions,
+    conduct: C,
+) -> Result<()> {
     if let Some(folder) = &options.data {
         serve(peer, folder).await?;
     }
@@ -96,7 +102,9 @@ async fn take_part<C: Conduct>(peer: &Peer, first_block: &Hash, signer: &Signer,
     let member = loop {
         match peer.ensure_member(signer, role).await {
             Ok(member) => break member,
-            Err(Failure::Passing(error)) => tracing::warn!("{}; trying again with the next block", explain(&error)),
+            Err(Failure::Passing(error)) => {
+                tracing::warn!("{}; trying again with the next block", explain(&error))
+            }
             Err(Failure::Fatal(error)) => return Err(error),
         }
         tokio::time::sleep(BLOCK).await;
@@ -117,10 +125,20 @@ async fn take_part<C: Conduct>(peer: &Peer, first_block: &Hash, signer: &Signer,
             };
             tracing::info!("tier {tier:?} with {workers} worker threads");
             let work = Work { tier, workers, state_budget: (options.state_budget * GIB) as u64 };
-            roles::run(peer, first_block, &mut Trainer::new(peer.clone(), signer.clone(), work, conduct)).await
+            roles::run(
+                peer,
+                first_block,
+                &mut Trainer::new(peer.clone(), signer.clone(), work, conduct),
+            )
+            .await
         }
         Role::Validator | Role::Authority => {
-            roles::run(peer, first_block, &mut Validator::new(peer.clone(), signer.clone(), workers, conduct)).await
+            roles::run(
+                peer,
+                first_block,
+                &mut Validator::new(peer.clone(), signer.clone(), workers, conduct),
+            )
+            .await
         }
     }
 }
@@ -135,13 +153,19 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
             continue;
         }
         peer.swarm.add(shards.body().to_vec().into(), &format!("{tag}/body")).await?;
-        let blobs = (0..shards.len()).map(|index| shards.read(index).map(Into::into)).collect::<Result<Vec<_>, _>>()?;
+        let blobs = (0..shards.len())
+            .map(|index| shards.read(index).map(Into::into))
+            .collect::<Result<Vec<_>, _>>()?;
         count += blobs.len();
         peer.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
     }
     let tokenizer = folder.join(pol_data::TOKENIZER_FILE);
-    let bytes = std::fs::read(&tokenizer)
-        .with_context(|| format!("cannot read {}; make the folder again with `pol-trainer data ingest`", tokenizer.display()))?;
+    let bytes = std::fs::read(&tokenizer).with_context(|| {
+        format!(
+            "cannot read {}; make the folder again with `pol-trainer data ingest`",
+            tokenizer.display()
+        )
+    })?;
     peer.swarm.add(bytes.into(), "served/tokenizer").await?;
     tracing::info!("serving {count} shards of {}", folder.display());
     Ok(())
@@ -149,7 +173,7 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
 
 /// Makes the parameters of an imported model available to peers.
 async fn serve_model(peer: &Peer, folder: PathBuf) -> Result<()> {
-    let model = tokio::task::spawn_blocking(move || pol_model::import::load(&folder)).await??;
+    let model = tokio::task::spawn_blocking(move || pol_import::load(&folder)).await??;
     peer.swarm.add(parameters_to_bytes(&model.parameters).into(), PRETRAINED_TAG).await?;
     tracing::info!("serving the imported model {}", short(&model.root));
     Ok(())

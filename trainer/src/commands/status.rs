@@ -37,7 +37,8 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
     let finalised = chain.finalised().await?;
     let (round, head) = (&overview.round, &overview.head);
     let (audits, money) = (chain.audits().await?, Money::of(chain).await?);
-    let (measured, claims) = (last_measured(chain, &overview).await?, claims(chain, &overview).await?);
+    let (measured, claims) =
+        (last_measured(chain, &overview).await?, claims(chain, &overview).await?);
     if as_json {
         let members: Vec<_> = members
             .iter()
@@ -111,7 +112,12 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
         println!("model of round {round} by {share:.0} % of the stake: {}", describe(metrics));
     }
     for (account, claimed, _) in claims.iter().filter(|(_, _, off)| *off == Some(true)) {
-        println!("  {} claims otherwise of round {}: {}", format_account(account), claimed.round, describe(&claimed.metrics));
+        println!(
+            "  {} claims otherwise of round {}: {}",
+            format_account(account),
+            claimed.round,
+            describe(&claimed.metrics)
+        );
     }
     println!("{money}");
     for member in &members {
@@ -123,13 +129,20 @@ async fn print(chain: &Chain, as_json: bool) -> Result<()> {
         } else {
             ""
         };
-        println!("  {} {} with {bond} POL{note}", format_account(&member.account), name(member.role));
+        println!(
+            "  {} {} with {bond} POL{note}",
+            format_account(&member.account),
+            name(member.role)
+        );
     }
     Ok(())
 }
 
 /// The newest of the last heads that validators have measured, and what they found.
-async fn last_measured(chain: &Chain, overview: &Overview<AccountId>) -> Result<Option<(RoundNumber, MeasuredHead)>> {
+async fn last_measured(
+    chain: &Chain,
+    overview: &Overview<AccountId>,
+) -> Result<Option<(RoundNumber, MeasuredHead)>> {
     let Some(head) = &overview.head else { return Ok(None) };
     for round in (head.round.saturating_sub(LOOK_BACK)..=head.round).rev() {
         if let Some(measured) = chain.measured(round).await? {
@@ -139,10 +152,14 @@ async fn last_measured(chain: &Chain, overview: &Overview<AccountId>) -> Result<
     Ok(None)
 }
 
-/// What trainers of this round and of the newest head claim of the heads that they started from, and whether that is off from what
-/// validators found; none where they have not yet.
-async fn claims(chain: &Chain, overview: &Overview<AccountId>) -> Result<Vec<(AccountId, ClaimedMetrics, Option<bool>)>> {
-    let rounds: BTreeSet<_> = overview.head.map(|head| head.round).into_iter().chain([overview.round.number]).collect();
+/// What trainers of this round and of the newest head claim of the heads that they started from,
+/// and whether that is off from what validators found; none where they have not yet.
+async fn claims(
+    chain: &Chain,
+    overview: &Overview<AccountId>,
+) -> Result<Vec<(AccountId, ClaimedMetrics, Option<bool>)>> {
+    let rounds: BTreeSet<_> =
+        overview.head.map(|head| head.round).into_iter().chain([overview.round.number]).collect();
     let mut claims = Vec::new();
     for round in rounds {
         for (account, submission) in chain.submissions(round).await? {
@@ -154,8 +171,11 @@ async fn claims(chain: &Chain, overview: &Overview<AccountId>) -> Result<Vec<(Ac
 }
 
 async fn is_off(chain: &Chain, claimed: &ClaimedMetrics) -> Result<Option<bool>> {
-    let (measured, record) = (chain.measured(claimed.round).await?, chain.round_record(claimed.round).await?);
-    let (Some(measured), Some(head)) = (measured, record.and_then(|record| record.head)) else { return Ok(None) };
+    let (measured, record) =
+        (chain.measured(claimed.round).await?, chain.round_record(claimed.round).await?);
+    let (Some(measured), Some(head)) = (measured, record.and_then(|record| record.head)) else {
+        return Ok(None);
+    };
     let recipe = chain.recipe_by_hash(&head.recipe_hash).await?;
     Ok(recipe.map(|recipe| claimed.metrics.is_off(&measured.metrics, recipe.numerics)))
 }

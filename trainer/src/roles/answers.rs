@@ -1,5 +1,5 @@
-//! Answers for a trainer's updates until they are settled: shows the states that audits start from, opens ends, and learns what
-//! became of them.
+//! Answers for a trainer's updates until they are settled: shows the states that audits start from,
+//! opens ends, and learns what became of them.
 
 use super::{Background, Role, all_at_once, auditor::settle, rewards::Rewards};
 use crate::{
@@ -53,7 +53,8 @@ enum Due {
 }
 
 impl<C: Conduct> Answers<C> {
-    /// Answers for the account of `signer`; states that are not kept are trained again with `workers` threads.
+    /// Answers for the account of `signer`; states that are not kept are trained again with
+    /// `workers` threads.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
         let (making, alone) = (BTreeMap::new(), Arc::default());
@@ -65,12 +66,23 @@ impl<C: Conduct> Answers<C> {
     }
 
     /// What `audit` waits for. Starts what takes long.
-    fn due(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>, now: BlockNumber) -> Result<Option<Due>> {
+    fn due(
+        &mut self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        case: &Case<AccountId>,
+        now: BlockNumber,
+    ) -> Result<Option<Due>> {
         Ok(match audit.stage {
-            Stage::Serve if !case.served && self.conduct.shows(case) => self.answer(id, audit, case)?,
-            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => self.answer(id, audit, case)?,
+            Stage::Serve if !case.served && self.conduct.shows(case) => {
+                self.answer(id, audit, case)?
+            }
+            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => {
+                self.answer(id, audit, case)?
+            }
             Stage::Settle if !case.settled && now >= audit.since.saturating_add(PATIENCE) => {
-                (now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0)).then_some(Due::Settle)
+                (now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0))
+                    .then_some(Due::Settle)
             }
             _ => None,
         })
@@ -89,7 +101,11 @@ impl<C: Conduct> Answers<C> {
                 let Some(call) = making.wait().await else { return Ok(Some(making)) };
                 self.peer.chain.submit(&self.signer, call?).await?;
                 let what = if audit.stage == Stage::Serve { "starts" } else { "ends" };
-                tracing::info!("round {}: showed audit {id} the {what} of segments {:?}", audit.round, &case.segments[..]);
+                tracing::info!(
+                    "round {}: showed audit {id} the {what} of segments {:?}",
+                    audit.round,
+                    &case.segments[..]
+                );
             }
             Due::Settle => settle(&self.peer, &self.signer, id, audit, self.account()).await?,
         }
@@ -100,7 +116,9 @@ impl<C: Conduct> Answers<C> {
     fn journal(&mut self, id: AuditId, audit: &Audit<AccountId>) -> Result<Option<Journal>> {
         for nonce in self.peer.state.leases()? {
             let journal = self.peer.state.journal(nonce)?;
-            if let Some(journal) = journal.filter(|journal| journal.round == audit.round && journal.reveal.is_some()) {
+            if let Some(journal) =
+                journal.filter(|journal| journal.round == audit.round && journal.reveal.is_some())
+            {
                 return Ok(Some(journal));
             }
         }
@@ -114,39 +132,58 @@ impl<C: Conduct> Answers<C> {
         Ok(None)
     }
 
-    /// The answer to what `audit` asks at this stage, being made ready; none where the update's training is lost.
-    fn answer(&mut self, id: AuditId, audit: &Audit<AccountId>, case: &Case<AccountId>) -> Result<Option<Due>> {
+    /// The answer to what `audit` asks at this stage, being made ready; none where the update's
+    /// training is lost.
+    fn answer(
+        &mut self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        case: &Case<AccountId>,
+    ) -> Result<Option<Due>> {
         if let Some((_, making)) = self.making.remove(&id) {
             return Ok(Some(Due::Answer(making)));
         }
         let Some(journal) = self.journal(id, audit)? else { return Ok(None) };
-        let (peer, account, workers, round) = (self.peer.clone(), self.account(), self.workers, audit.round);
+        let (peer, account, workers, round) =
+            (self.peer.clone(), self.account(), self.workers, audit.round);
         let (conduct, alone, stage) = (self.conduct.clone(), self.alone.clone(), audit.stage);
         let (case, seed) = (case.clone(), audit.seed);
         Ok(Some(Due::Answer(Background::start(async move {
             let lease = peer.chain.audited_lease(round, &account).await?;
-            let lease =
-                lease.ok_or_else(|| Failure::passing(anyhow!("the node does not know the audited lease of round {round}")))?;
+            let lease = lease.ok_or_else(|| {
+                Failure::passing(anyhow!(
+                    "the node does not know the audited lease of round {round}"
+                ))
+            })?;
             let recipe = peer.recipe(&lease.recipe).await?;
             if stage == Stage::Open && recipe.numerics == Numerics::Exact {
                 return open(id, &case, journal.leaves);
             }
-            let data = ShardReader::new(peer.clone()).lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
+            let data = ShardReader::new(peer.clone())
+                .lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce))
+                .await?;
             let (state, data) = (peer.state.clone(), conduct.data(&recipe, data));
             let trace = Trace::from_leaves(journal.leaves).ok_or_else(no_start)?;
-            let states = Arc::new(States { account, workers, state, conduct, recipe, lease, data, trace });
+            let states =
+                Arc::new(States { account, workers, state, conduct, recipe, lease, data, trace });
             let _alone = alone.lock().await;
             if stage == Stage::Open {
                 return states.open(peer, id, &case, seed).await;
             }
             let states = states.serve(&peer, case.served_leaves()).await?.try_into();
-            let states = states.map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more states than it may")))?;
+            let states = states.map_err(|_| {
+                Failure::fatal(anyhow!("audit {id} asks for more states than it may"))
+            })?;
             Ok(Call::ServeStates { audit: id, states })
         }))))
     }
 
     /// Learns what became of updates, and forgets those that are settled.
-    async fn learn(&mut self, audits: &[(AuditId, Audit<AccountId>)], overview: &Overview<AccountId>) -> Result<()> {
+    async fn learn(
+        &mut self,
+        audits: &[(AuditId, Audit<AccountId>)],
+        overview: &Overview<AccountId>,
+    ) -> Result<()> {
         let account = self.account();
         // All at one block: what is neither here nor there is over.
         let chain = self.peer.chain.at(self.peer.chain.best().await?.hash);
@@ -154,8 +191,9 @@ impl<C: Conduct> Answers<C> {
         for nonce in self.peer.state.leases()?.into_iter().filter(|nonce| open != Some(*nonce)) {
             let Some(journal) = self.peer.state.journal(nonce)? else { continue };
             let round = journal.round;
-            let audited =
-                audits.iter().any(|(_, audit)| audit.round == round && audit.case(&account).is_some_and(|case| !case.settled));
+            let audited = audits.iter().any(|(_, audit)| {
+                audit.round == round && audit.case(&account).is_some_and(|case| !case.settled)
+            });
             if audited || round >= overview.round.number {
                 continue;
             }
@@ -163,12 +201,14 @@ impl<C: Conduct> Answers<C> {
                 continue;
             }
             let history = chain.history(round).await?;
-            let settled = history.iter().find(|(trainer, _)| *trainer == account).map(|(_, settled)| settled);
+            let settled =
+                history.iter().find(|(trainer, _)| *trainer == account).map(|(_, settled)| settled);
             let member = self.peer.chain.member(&account).await?;
             if let Some(settled) = settled {
                 Self::tell(round, settled, member.as_ref().map_or(0, |member| member.bond));
             }
-            // What may happen to anybody is made good. Whoever is taken for a cheat should find out why first.
+            // What may happen to anybody is made good. Whoever is taken for a cheat should find out
+            // why first.
             if settled.is_none_or(|settled| settled.outcome != Outcome::Invalid)
                 && let Some(member) = member
             {
@@ -199,10 +239,14 @@ impl<C: Conduct> Answers<C> {
                 amount(bond)
             ),
             Outcome::Unresolved => {
-                tracing::warn!("round {round}: the audit came to no result; the update is taken out of the model")
+                tracing::warn!(
+                    "round {round}: the audit came to no result; the update is taken out of the model"
+                )
             }
             Outcome::Tainted => {
-                tracing::warn!("round {round}: the update went on from one that was taken out of the model, and is taken out too")
+                tracing::warn!(
+                    "round {round}: the update went on from one that was taken out of the model, and is taken out too"
+                )
             }
             // Told when the lease was concluded.
             Outcome::NoShow | Outcome::Excluded => {}
@@ -213,7 +257,9 @@ impl<C: Conduct> Answers<C> {
 impl<C: Conduct> Role for Answers<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let (audits, account) = (self.peer.chain.audits().await?, self.account());
-        self.making.retain(|id, (stage, _)| audits.iter().any(|(open, audit)| open == id && audit.stage == *stage));
+        self.making.retain(|id, (stage, _)| {
+            audits.iter().any(|(open, audit)| open == id && audit.stage == *stage)
+        });
         self.lost.retain(|lost| audits.iter().any(|(id, _)| id == lost));
         let mut due = Vec::new();
         for (id, audit) in &audits {
@@ -243,7 +289,9 @@ fn open(id: AuditId, case: &Case<AccountId>, leaves: Vec<Hash>) -> Result<Call> 
     };
     let ends: Option<Vec<OpenedEnd>> = case.opened_leaves().into_iter().map(end).collect();
     let ends = ends.and_then(|ends| ends.try_into().ok());
-    let ends = ends.ok_or_else(|| Failure::passing(anyhow!("audit {id} asks for a segment that was not trained")))?;
+    let ends = ends.ok_or_else(|| {
+        Failure::passing(anyhow!("audit {id} asks for a segment that was not trained"))
+    })?;
     Ok(Call::OpenSegments { audit: id, ends })
 }
 
@@ -278,7 +326,10 @@ impl<C: Conduct> States<C> {
         let this = self.clone();
         let (full, state, blobs) = tokio::task::spawn_blocking(move || {
             let full = this.at(leaf)?;
-            let (state, blobs) = (full.served(leaf), full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect());
+            let (state, blobs) = (
+                full.served(leaf),
+                full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect(),
+            );
             Ok::<_, Failure>((full, state, blobs))
         })
         .await??;
@@ -290,23 +341,40 @@ impl<C: Conduct> States<C> {
         Ok((full, Served { state, proof }))
     }
 
-    /// What opens the ends of the drawn segments under the native profile, once peers can fetch their states.
-    async fn open(self: Arc<Self>, peer: Peer, id: AuditId, case: &Case<AccountId>, seed: Hash) -> Result<Call> {
+    /// What opens the ends of the drawn segments under the native profile, once peers can fetch
+    /// their states.
+    async fn open(
+        self: Arc<Self>,
+        peer: Peer,
+        id: AuditId,
+        case: &Case<AccountId>,
+        seed: Hash,
+    ) -> Result<Call> {
         let mut ends = Vec::new();
         for (leaf, segment) in case.opened_leaves().into_iter().zip(case.segments.iter().copied()) {
             let (end, Served { state, proof }) = self.show(&peer, leaf).await?;
             let this = self.clone();
             let sketch = tokio::task::spawn_blocking(move || {
                 let start = this.at(segment)?;
-                Ok::<_, Failure>(native::sketch(&this.recipe.model, &seed, &this.account, segment, &start, &end)?)
+                Ok::<_, Failure>(native::sketch(
+                    &this.recipe.model,
+                    &seed,
+                    &this.account,
+                    segment,
+                    &start,
+                    &end,
+                )?)
             });
             ends.push((SketchedEnd { state, sketch: sketch.await?? }, proof));
         }
-        let ends = ends.try_into().map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more ends than it may")))?;
+        let ends = ends
+            .try_into()
+            .map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more ends than it may")))?;
         Ok(Call::OpenSketches { audit: id, ends })
     }
 
-    /// The state after `leaf` segments: loaded, or trained again from the one before it that is kept.
+    /// The state after `leaf` segments: loaded, or trained again from the one before it that is
+    /// kept.
     fn at(&self, leaf: u16) -> Result<TrainingState> {
         let (nonce, parameters) = (self.lease.nonce, self.recipe.model.size() as usize);
         for from in self.state.kept(nonce)?.into_iter().rev().filter(|kept| *kept <= leaf) {

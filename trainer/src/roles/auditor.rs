@@ -1,7 +1,7 @@
 //! Audits updates by replay: finds out, commits to it, reveals it, and has the chain settle.
 //!
-//! What was found is on disk, with what hides it, before the chain hears of it: a validator that is started again reveals what
-//! it committed to.
+//! What was found is on disk, with what hides it, before the chain hears of it: a validator that is
+//! started again reveals what it committed to.
 
 use super::{
     Background, Role, all_at_once,
@@ -30,7 +30,8 @@ use tokio::task::AbortHandle;
 
 /// Blocks that a validator leaves to the one before it to settle a case.
 const TURN: BlockNumber = 2;
-/// Blocks before a case is tried again that could not be settled: that of the trainer's update before it may come first.
+/// Blocks before a case is tried again that could not be settled: that of the trainer's update
+/// before it may come first.
 const AGAIN: BlockNumber = 5;
 /// Blocks that are kept for revealing.
 const LAST: BlockNumber = 2;
@@ -66,7 +67,17 @@ impl<C: Conduct> Auditor<C> {
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
         let (turns, begun) = (Arc::new(Turns::new()), BTreeMap::new());
-        Self { peer, signer, workers, conduct, rewards, turns, begun, held: BTreeMap::new(), tried: BTreeMap::new() }
+        Self {
+            peer,
+            signer,
+            workers,
+            conduct,
+            rewards,
+            turns,
+            begun,
+            held: BTreeMap::new(),
+            tried: BTreeMap::new(),
+        }
     }
 
     fn seats(&self, id: AuditId, audit: &Audit<AccountId>) -> Seats<C> {
@@ -81,18 +92,28 @@ impl<C: Conduct> Auditor<C> {
     }
 
     /// What `audit` waits for. Starts what takes long.
-    fn due(&mut self, id: AuditId, audit: &Audit<AccountId>, config: &AuditConfig, now: BlockNumber) -> Result<Option<Due>> {
+    fn due(
+        &mut self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        config: &AuditConfig,
+        now: BlockNumber,
+    ) -> Result<Option<Due>> {
         let account = self.signer.account();
         if audit.stage == Stage::Settle {
             return Ok(Some(Due::Settle(self.unsettled(id, audit, now))));
         }
-        let Some(holder) = audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place))) else {
+        let Some(holder) =
+            audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place)))
+        else {
             return Ok(None);
         };
         if !self.held.contains_key(&id) {
             let seats = self.seats(id, audit);
             let fetching = tokio::spawn(async move {
-                if let Err(Failure::Passing(error) | Failure::Fatal(error)) = seats.keep_models().await {
+                if let Err(Failure::Passing(error) | Failure::Fatal(error)) =
+                    seats.keep_models().await
+                {
                     tracing::debug!("audit {id}: {}", explain(&error));
                 }
             });
@@ -106,11 +127,15 @@ impl<C: Conduct> Auditor<C> {
                     (None, Some(replaying)) => replaying,
                     (None, None) => {
                         let give_up = until.saturating_sub((config.replay / RESERVE).max(RESERVE));
-                        Due::Replay(Background::start(self.seats(id, audit).examine(self.turns.clone(), give_up)))
+                        Due::Replay(Background::start(
+                            self.seats(id, audit).examine(self.turns.clone(), give_up),
+                        ))
                     }
                 })
             }
-            Stage::Reveal if holder.committed && !holder.revealed && self.conduct.reveals_audit() => {
+            Stage::Reveal
+                if holder.committed && !holder.revealed && self.conduct.reveals_audit() =>
+            {
                 Some(match self.begun.remove(&id) {
                     Some(revealing) => revealing,
                     None => {
@@ -118,7 +143,9 @@ impl<C: Conduct> Auditor<C> {
                         let (evidence, salt) = found.ok_or_else(|| {
                             Failure::passing(anyhow!("audit {id}: what was found is not in this folder; its seats are lost"))
                         })?;
-                        let bind = self.seats(id, audit).bind(self.turns.clone(), until.saturating_sub(LAST));
+                        let bind = self
+                            .seats(id, audit)
+                            .bind(self.turns.clone(), until.saturating_sub(LAST));
                         Due::Reveal(Background::start(async move {
                             Ok(match bind.await? {
                                 None => Call::RevealAudit { audit: id, evidence, salt },
@@ -139,41 +166,75 @@ impl<C: Conduct> Auditor<C> {
     async fn act(&self, id: AuditId, audit: &Audit<AccountId>, due: Due) -> Result<Option<Due>> {
         match due {
             Due::Replay(mut replaying) => {
-                let Some(evidence) = replaying.wait().await else { return Ok(Some(Due::Replay(replaying))) };
+                let Some(evidence) = replaying.wait().await else {
+                    return Ok(Some(Due::Replay(replaying)));
+                };
                 let (evidence, mut salt) = (evidence?, Hash::default());
-                getrandom::fill(&mut salt).map_err(|error| Failure::fatal(anyhow!("the system gives no randomness: {error}")))?;
+                getrandom::fill(&mut salt).map_err(|error| {
+                    Failure::fatal(anyhow!("the system gives no randomness: {error}"))
+                })?;
                 self.peer.state.write_evidence(id, &evidence, &salt)?;
                 self.commit(id, audit, &evidence, &salt).await?;
             }
             Due::Commit(evidence, salt) => self.commit(id, audit, &evidence, &salt).await?,
             Due::Reveal(mut revealing) => {
-                let Some(call) = revealing.wait().await else { return Ok(Some(Due::Reveal(revealing))) };
+                let Some(call) = revealing.wait().await else {
+                    return Ok(Some(Due::Reveal(revealing)));
+                };
                 self.peer.chain.submit(&self.signer, call?).await?;
                 tracing::info!("round {}: revealed what audit {id} found", audit.round);
             }
             Due::Settle(trainers) => {
-                try_join_all(trainers.into_iter().map(|trainer| settle(&self.peer, &self.signer, id, audit, trainer))).await?;
+                try_join_all(
+                    trainers
+                        .into_iter()
+                        .map(|trainer| settle(&self.peer, &self.signer, id, audit, trainer)),
+                )
+                .await?;
             }
         }
         Ok(None)
     }
 
-    async fn commit(&self, id: AuditId, audit: &Audit<AccountId>, evidence: &Evidence, salt: &Hash) -> Result<()> {
-        let commitment = evidence_commitment(&self.signer.account(), &self.peer.chain.genesis(), id, evidence, salt);
+    async fn commit(
+        &self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        evidence: &Evidence,
+        salt: &Hash,
+    ) -> Result<()> {
+        let commitment = evidence_commitment(
+            &self.signer.account(),
+            &self.peer.chain.genesis(),
+            id,
+            evidence,
+            salt,
+        );
         self.peer.chain.submit(&self.signer, Call::CommitAudit { audit: id, commitment }).await?;
-        tracing::info!("round {}: audited {} updates and committed to what audit {id} found", audit.round, evidence.len());
+        tracing::info!(
+            "round {}: audited {} updates and committed to what audit {id} found",
+            audit.round,
+            evidence.len()
+        );
         Ok(())
     }
 
     /// Trainers of the cases to settle: validators take turns, so that not all of them try at once.
-    fn unsettled(&mut self, id: AuditId, audit: &Audit<AccountId>, now: BlockNumber) -> Vec<AccountId> {
+    fn unsettled(
+        &mut self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        now: BlockNumber,
+    ) -> Vec<AccountId> {
         let holders = u32::try_from(audit.holders.len()).unwrap_or(u32::MAX);
         let place = audit.holder(&self.signer.account()).map(u32::from);
         let mut due = Vec::new();
         for (at, case) in (0u32..).zip(&audit.cases).filter(|(_, case)| !case.settled) {
             let turn = place.and_then(|place| (at + place).checked_rem(holders)).unwrap_or(holders);
             let tried = self.tried.get(&(id, case.trainer));
-            if now >= audit.since.saturating_add(turn * TURN) && tried.is_none_or(|tried| now >= tried + AGAIN) {
+            if now >= audit.since.saturating_add(turn * TURN)
+                && tried.is_none_or(|tried| now >= tried + AGAIN)
+            {
                 self.tried.insert((id, case.trainer), now);
                 due.push(case.trainer);
             }
@@ -184,7 +245,8 @@ impl<C: Conduct> Auditor<C> {
     /// Forgets audits that have ended.
     async fn forget(&mut self, open: &BTreeSet<AuditId>) -> Result<()> {
         self.tried.retain(|(id, _), _| open.contains(id));
-        let mut over: BTreeSet<AuditId> = self.peer.state.keep_evidence(open)?.into_iter().collect();
+        let mut over: BTreeSet<AuditId> =
+            self.peer.state.keep_evidence(open)?.into_iter().collect();
         over.extend(self.held.extract_if(.., |id, _| !open.contains(id)).map(|(id, fetching)| {
             fetching.abort();
             id
@@ -206,9 +268,18 @@ pub(super) async fn settle(
 ) -> Result<()> {
     if submit_housekeeping(&peer.chain, signer, Call::Settle { audit: id, trainer }).await? {
         let history = peer.chain.history(audit.round).await?;
-        let outcome = history.iter().find(|(account, _)| *account == trainer).map(|(_, settled)| settled.outcome);
-        let said = outcome.map_or("undecided; more seats are drawn".to_owned(), |outcome| format!("settled: {outcome:?}"));
-        tracing::info!("round {}: the update of {} is {said}", audit.round, format_account(&trainer));
+        let outcome = history
+            .iter()
+            .find(|(account, _)| *account == trainer)
+            .map(|(_, settled)| settled.outcome);
+        let said = outcome.map_or("undecided; more seats are drawn".to_owned(), |outcome| {
+            format!("settled: {outcome:?}")
+        });
+        tracing::info!(
+            "round {}: the update of {} is {said}",
+            audit.round,
+            format_account(&trainer)
+        );
     }
     Ok(())
 }
@@ -219,8 +290,12 @@ impl<C: Conduct> Role for Auditor<C> {
         if !audits.is_empty() {
             let config = self.peer.chain.audit_config().await?;
             self.begun.retain(|id, due| {
-                let stage = audits.iter().find(|(open, _)| open == id).map(|(_, audit)| audit.stage);
-                matches!((due, stage), (Due::Replay(_), Some(Stage::Replay)) | (Due::Reveal(_), Some(Stage::Reveal)))
+                let stage =
+                    audits.iter().find(|(open, _)| open == id).map(|(_, audit)| audit.stage);
+                matches!(
+                    (due, stage),
+                    (Due::Replay(_), Some(Stage::Replay)) | (Due::Reveal(_), Some(Stage::Reveal))
+                )
             });
             let mut due = Vec::new();
             for (id, audit) in &audits {
@@ -229,7 +304,9 @@ impl<C: Conduct> Role for Auditor<C> {
                     Err(failure) => failure.pass()?,
                 }
             }
-            let act = async |(id, audit, due)| Ok(self.act(id, audit, due).await?.map(|begun| (id, begun)));
+            let act = async |(id, audit, due)| {
+                Ok(self.act(id, audit, due).await?.map(|begun| (id, begun)))
+            };
             let begun = all_at_once(due.into_iter().map(act)).await?;
             self.begun.extend(begun.into_iter().flatten());
         }

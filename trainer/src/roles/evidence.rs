@@ -33,7 +33,8 @@ use tokio::{
 const BLOCK: Duration = Duration::from_secs(3);
 /// Pause before what could not be fetched is tried again.
 const PAUSE: Duration = BLOCK;
-/// Longest try to fetch what a replay needs, before others get their turn; what has arrived is kept.
+/// Longest try to fetch what a replay needs, before others get their turn; what has arrived is
+/// kept.
 const TRY: Duration = Duration::from_secs(15);
 /// Cases whose material is fetched and held in memory at a time.
 const AT_ONCE: usize = 8;
@@ -109,39 +110,65 @@ impl<C: Conduct> Seats<C> {
         let recipe = self.recipe().await?;
         self.head(&recipe).await?;
         let place = self.audit.holder(&self.account);
-        for case in self.audit.cases.iter().filter(|case| place.is_some_and(|place| case.seats.contains(&place))) {
-            if let Some(lease) = self.peer.chain.audited_lease(self.audit.round, &case.trainer).await? {
-                model::fetch(&self.peer, &lease.base_root, &recipe, &[case.trainer], &audit_tag(self.id)).await?;
+        for case in self
+            .audit
+            .cases
+            .iter()
+            .filter(|case| place.is_some_and(|place| case.seats.contains(&place)))
+        {
+            if let Some(lease) =
+                self.peer.chain.audited_lease(self.audit.round, &case.trainer).await?
+            {
+                model::fetch(
+                    &self.peer,
+                    &lease.base_root,
+                    &recipe,
+                    &[case.trainer],
+                    &audit_tag(self.id),
+                )
+                .await?;
             }
         }
         Ok(())
     }
 
-    /// What the seats find. What can't be fetched is tried again until block `give_up`, and then found to be unavailable.
+    /// What the seats find. What can't be fetched is tried again until block `give_up`, and then
+    /// found to be unavailable.
     pub async fn examine(self, turns: Arc<Turns>, give_up: BlockNumber) -> Result<Evidence> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         let probe = self.measure_on(&recipe, give_up).await?;
         let found = cases.iter().map(|(at, case)| {
             let (conduct, judged, probe, seed, workers) =
                 (self.conduct.clone(), case.clone(), probe.clone(), self.audit.seed, self.workers);
-            let find = move |gathered: Gathered| conduct.finding(&judged, || gathered.finding(probe.as_deref(), &seed, workers));
+            let find = move |gathered: Gathered| {
+                conduct.finding(&judged, || gathered.finding(probe.as_deref(), &seed, workers))
+            };
             let finding = self.when_gathered(&recipe, case, &turns, give_up, find);
             async move { finding.await.map(|finding| (*at, finding)) }
         });
         let found = try_join_all(found).await?;
-        Evidence::try_from(found).map_err(|_| Failure::fatal(anyhow!("an audit has more cases than it may")))
+        Evidence::try_from(found)
+            .map_err(|_| Failure::fatal(anyhow!("an audit has more cases than it may")))
     }
 
-    /// What the round's updates are measured on; nothing where it can't be had until block `give_up`: replays are compared all
-    /// the same.
-    async fn measure_on(&self, recipe: &Arc<Recipe>, give_up: BlockNumber) -> Result<Option<Arc<Probe>>> {
+    /// What the round's updates are measured on; nothing where it can't be had until block
+    /// `give_up`: replays are compared all the same.
+    async fn measure_on(
+        &self,
+        recipe: &Arc<Recipe>,
+        give_up: BlockNumber,
+    ) -> Result<Option<Arc<Probe>>> {
         let mut shards = ShardReader::new(self.peer.clone());
         loop {
             let last = self.peer.chain.best().await?.number >= give_up;
             match self.probe(&mut shards, recipe, last).await {
                 Ok(probe) => return Ok(Some(Arc::new(probe))),
                 Err(Failure::Passing(error)) => {
-                    tracing::warn!("round {}: cannot measure updates yet: {}", self.audit.round, explain(&error))
+                    tracing::warn!(
+                        "round {}: cannot measure updates yet: {}",
+                        self.audit.round,
+                        explain(&error)
+                    )
                 }
                 Err(fatal) => return Err(fatal),
             }
@@ -152,9 +179,14 @@ impl<C: Conduct> Seats<C> {
         }
     }
 
-    /// What the seats say, in the order of the cases, of the ends that were opened since they committed; nothing where the recipe
-    /// compares bits. What can't be fetched is tried again until block `give_up`.
-    pub async fn bind(self, turns: Arc<Turns>, give_up: BlockNumber) -> Result<Option<Vec<Binding>>> {
+    /// What the seats say, in the order of the cases, of the ends that were opened since they
+    /// committed; nothing where the recipe compares bits. What can't be fetched is tried again
+    /// until block `give_up`.
+    pub async fn bind(
+        self,
+        turns: Arc<Turns>,
+        give_up: BlockNumber,
+    ) -> Result<Option<Vec<Binding>>> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         if recipe.numerics == Numerics::Exact {
             return Ok(None);
@@ -165,13 +197,16 @@ impl<C: Conduct> Seats<C> {
                 return Ok(Binding::Unavailable);
             }
             let (seed, workers) = (self.audit.seed, self.workers);
-            self.when_gathered(&recipe, case, &turns, give_up, move |gathered| gathered.binding(&seed, workers)).await
+            self.when_gathered(&recipe, case, &turns, give_up, move |gathered| {
+                gathered.binding(&seed, workers)
+            })
+            .await
         });
         try_join_all(bound).await.map(Some)
     }
 
-    /// What `work` makes of what there is of `case`, on a thread that may compute. The cases take turns, so that one whose states
-    /// nobody serves holds up none of the others.
+    /// What `work` makes of what there is of `case`, on a thread that may compute. The cases take
+    /// turns, so that one whose states nobody serves holds up none of the others.
     async fn when_gathered<T: Send + 'static>(
         &self,
         recipe: &Arc<Recipe>,
@@ -194,7 +229,8 @@ impl<C: Conduct> Seats<C> {
                         explain(&error)
                     );
                     // Blame only for what its trainer has to serve.
-                    let missing = matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. }));
+                    let missing =
+                        matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. }));
                     match left {
                         0 if missing => Some(Gathered::Missing),
                         0 => return Err(Failure::Passing(error)),
@@ -216,27 +252,39 @@ impl<C: Conduct> Seats<C> {
 
     /// The recipe of the round.
     async fn recipe(&self) -> Result<Recipe> {
-        let record = self.peer.chain.round_record(self.audit.round).await?.and_then(|record| record.head);
-        let head = record.ok_or_else(|| Failure::passing(anyhow!("the node has no head of round {}", self.audit.round)))?;
+        let record =
+            self.peer.chain.round_record(self.audit.round).await?.and_then(|record| record.head);
+        let head = record.ok_or_else(|| {
+            Failure::passing(anyhow!("the node has no head of round {}", self.audit.round))
+        })?;
         self.peer.recipe(&head.recipe_hash).await
     }
 
     /// The model that the round moved.
     async fn head(&self, recipe: &Recipe) -> Result<Arc<Vec<f32>>> {
         let head = model::head_before(&self.peer, self.audit.round).await?;
-        let head = head.ok_or_else(|| Failure::passing(anyhow!("there is no model before round {}", self.audit.round)))?;
+        let head = head.ok_or_else(|| {
+            Failure::passing(anyhow!("there is no model before round {}", self.audit.round))
+        })?;
         Ok(model::fetch(&self.peer, &head.root, recipe, &[], &audit_tag(self.id)).await?.parameters)
     }
 
-    /// What the round's updates are measured on: the text that the audit names, as much of it as can be had when this is the
-    /// last try, or else held-out text.
-    async fn probe(&self, shards: &mut ShardReader, recipe: &Arc<Recipe>, last: bool) -> Result<Probe> {
+    /// What the round's updates are measured on: the text that the audit names, as much of it as
+    /// can be had when this is the last try, or else held-out text.
+    async fn probe(
+        &self,
+        shards: &mut ShardReader,
+        recipe: &Arc<Recipe>,
+        last: bool,
+    ) -> Result<Probe> {
         let head = self.head(recipe).await?;
         let mut tokens = Vec::new();
         for id in &self.audit.probe {
             match shards.shard(recipe, *id, &[], &audit_tag(self.id)).await {
                 Ok(shard) => tokens.push(shard),
-                Err(Failure::Passing(error)) if last => tracing::debug!("measuring without a shard: {}", explain(&error)),
+                Err(Failure::Passing(error)) if last => {
+                    tracing::debug!("measuring without a shard: {}", explain(&error))
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -246,35 +294,61 @@ impl<C: Conduct> Seats<C> {
         };
         let text = text.map_or_else(|| LeaseData::new(recipe, tokens), Ok)?;
         let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
-        Ok(tokio::task::spawn_blocking(move || Probe::new(&recipe, head, &seed, &text, workers)).await??)
+        Ok(tokio::task::spawn_blocking(move || Probe::new(&recipe, head, &seed, &text, workers))
+            .await??)
     }
 
-    /// Fetches everything that the replay of `case` needs, its trainer first: it has to serve all of it.
-    async fn gather(&self, shards: &mut ShardReader, recipe: &Arc<Recipe>, case: &Case<AccountId>) -> Result<Gathered> {
+    /// Fetches everything that the replay of `case` needs, its trainer first: it has to serve all
+    /// of it.
+    async fn gather(
+        &self,
+        shards: &mut ShardReader,
+        recipe: &Arc<Recipe>,
+        case: &Case<AccountId>,
+    ) -> Result<Gathered> {
         let (round, trainer, tag) = (self.audit.round, case.trainer, audit_tag(self.id));
-        let gone = || Failure::passing(anyhow!("the node does not know the audit's lease or what was shown of it"));
+        let gone = || {
+            Failure::passing(anyhow!(
+                "the node does not know the audit's lease or what was shown of it"
+            ))
+        };
         let chain = &self.peer.chain;
         let lease = chain.audited_lease(round, &trainer).await?.ok_or_else(gone)?;
         let shown = chain.shown(self.id, &trainer).await?.ok_or_else(gone)?;
         let submissions = chain.submissions(round).await?;
-        let opened =
-            submissions.into_iter().find(|(account, _)| *account == trainer).and_then(|(_, submission)| submission.opened);
+        let opened = submissions
+            .into_iter()
+            .find(|(account, _)| *account == trainer)
+            .and_then(|(_, submission)| submission.opened);
         let opened = opened.ok_or_else(gone)?;
         let bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
         let blobs = Blobs { peer: self.peer.clone(), trainer, bytes, tag: tag.clone() };
         for hash in pol_engine::bound_blobs(case, &shown) {
             match blobs.fetch(&hash).await {
-                Err(Failure::Passing(error)) if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) => {
+                Err(Failure::Passing(error))
+                    if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) =>
+                {
                     return Ok(Gathered::NoState);
                 }
                 fetched => drop(fetched?),
             }
         }
         let data = shards.lease_data(recipe, &lease.shards, &[trainer], &tag).await?;
-        let base = model::fetch(&self.peer, &lease.base_root, recipe, &[trainer], &tag).await?.parameters;
+        let base =
+            model::fetch(&self.peer, &lease.base_root, recipe, &[trainer], &tag).await?.parameters;
         let payload = self.peer.payload(recipe, &trainer, &opened.payload_hash).await?;
         let (recipe, case) = (recipe.clone(), case.clone());
-        Ok(Gathered::All(Box::new(Material { recipe, case, lease, opened, shown, blobs, data, base, payload })))
+        Ok(Gathered::All(Box::new(Material {
+            recipe,
+            case,
+            lease,
+            opened,
+            shown,
+            blobs,
+            data,
+            base,
+            payload,
+        })))
     }
 }
 
@@ -284,10 +358,15 @@ impl Gathered {
         self.judged(Finding::Impossible, Finding::Unavailable, |material| {
             let Material { case, opened, shown, base, payload, .. } = material;
             let job = material.job(workers);
-            let replayed = pol_engine::audit(&job, base, case, opened, &shown.states, seed, |hash| material.open(hash))?;
+            let replayed =
+                pol_engine::audit(&job, base, case, opened, &shown.states, seed, |hash| {
+                    material.open(hash)
+                })?;
             let shards = || BoundedVec::truncate_from(vec![0; job.lease.shards.len()]);
             let nothing = || Ok(Measure { shards: shards(), ..Measure::default() });
-            Ok(replayed.finding(|| probe.map_or_else(nothing, |probe| pol_engine::score(probe, &job, payload)))?)
+            Ok(replayed.finding(|| {
+                probe.map_or_else(nothing, |probe| pol_engine::score(probe, &job, payload))
+            })?)
         })
     }
 
@@ -295,11 +374,18 @@ impl Gathered {
     fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
         self.judged(Binding::Other, Binding::Unavailable, |material| {
             let Material { case, opened, shown, base, .. } = material;
-            Ok(pol_engine::bind(&material.job(workers), base, case, opened, shown, seed, |hash| material.open(hash))?)
+            Ok(pol_engine::bind(&material.job(workers), base, case, opened, shown, seed, |hash| {
+                material.open(hash)
+            })?)
         })
     }
 
-    fn judged<T>(&self, no_state: T, missing: T, judge: impl FnOnce(&Material) -> Result<T>) -> Result<T> {
+    fn judged<T>(
+        &self,
+        no_state: T,
+        missing: T,
+        judge: impl FnOnce(&Material) -> Result<T>,
+    ) -> Result<T> {
         match self {
             Self::All(material) => judge(material),
             Self::NoState => Ok(no_state),
@@ -310,7 +396,13 @@ impl Gathered {
 
 impl Material {
     fn job(&self, workers: usize) -> Job<'_> {
-        Job { recipe: &self.recipe, lease: &self.lease, account: &self.case.trainer, data: &self.data, workers }
+        Job {
+            recipe: &self.recipe,
+            lease: &self.lease,
+            account: &self.case.trainer,
+            data: &self.data,
+            workers,
+        }
     }
 
     /// The blob with this hash, which is on this machine by now. Called where blocking is no harm.
@@ -320,7 +412,8 @@ impl Material {
     }
 }
 
-/// The blobs of the states that a trainer shows. Whoever needs one reads it then: all of them are gigabytes where the model is large.
+/// The blobs of the states that a trainer shows. Whoever needs one reads it then: all of them are
+/// gigabytes where the model is large.
 struct Blobs {
     peer: Peer,
     trainer: AccountId,

@@ -1,7 +1,8 @@
 //! What a process does in the network: state machines driven by the chain's blocks.
 //!
-//! A role looks at the chain at every block and does the one next thing. Nothing is remembered that the chain or the
-//! state folder could not tell, so a process may be killed and started again at any moment.
+//! A role looks at the chain at every block and does the one next thing. Nothing is remembered that
+//! the chain or the state folder could not tell, so a process may be killed and started again at
+//! any moment.
 
 pub mod answers;
 pub mod auditor;
@@ -39,13 +40,18 @@ pub trait Role {
     fn step(&mut self, overview: &Overview<AccountId>) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Takes steps until only a person can help. `first_block` is that of the chain this process belongs to.
+/// Takes steps until only a person can help. `first_block` is that of the chain this process
+/// belongs to.
 pub async fn run(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> anyhow::Result<()> {
     let mut blocks = pin!(peer.chain.blocks().await?);
     while blocks.next().await.is_some() {
         // Of the blocks that came during the last step, only the newest matters.
         while let Some(Some(_)) = blocks.next().now_or_never() {}
-        step(peer, first_block, role).await.or_else(Failure::pass).map_err(Failure::into_inner).context("cannot go on")?;
+        step(peer, first_block, role)
+            .await
+            .or_else(Failure::pass)
+            .map_err(Failure::into_inner)
+            .context("cannot go on")?;
     }
     Err(anyhow!("the node ended the stream of blocks; start this process again"))
 }
@@ -61,14 +67,18 @@ async fn step(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> Result<(
                 short(&found)
             )));
         }
-        None => return Err(Failure::passing(anyhow!("the node has lost its chain or is still loading it"))),
+        None => {
+            return Err(Failure::passing(anyhow!(
+                "the node has lost its chain or is still loading it"
+            )));
+        }
     }
     let overview = peer.chain.overview().await?;
     role.step(&overview).await
 }
 
-/// A role beside another one of the same process: its steps are taken in a task of their own, so that neither waits for the
-/// other. It ends when this is dropped.
+/// A role beside another one of the same process: its steps are taken in a task of their own, so
+/// that neither waits for the other. It ends when this is dropped.
 pub struct Beside {
     blocks: watch::Sender<Option<Overview<AccountId>>>,
     task: JoinHandle<Failure>,
@@ -91,7 +101,8 @@ impl Beside {
         Self { blocks, task }
     }
 
-    /// Has the step for `overview` taken, once the one before it ends. Fails as the role does where only a person can help.
+    /// Has the step for `overview` taken, once the one before it ends. Fails as the role does where
+    /// only a person can help.
     pub async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         if self.task.is_finished() {
             return Err((&mut self.task).await?);
@@ -129,9 +140,11 @@ impl<T> Drop for Background<T> {
     }
 }
 
-/// What each of `work` gives, all at the same time, since every submission waits for a block. Work that cannot go on now holds up
-/// none of the others.
-async fn all_at_once<T>(work: impl IntoIterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+/// What each of `work` gives, all at the same time, since every submission waits for a block. Work
+/// that cannot go on now holds up none of the others.
+async fn all_at_once<T>(
+    work: impl IntoIterator<Item = impl Future<Output = Result<T>>>,
+) -> Result<Vec<T>> {
     let mut done = Vec::new();
     for result in join_all(work).await {
         match result {
@@ -144,13 +157,14 @@ async fn all_at_once<T>(work: impl IntoIterator<Item = impl Future<Output = Resu
 
 /// Ends on Ctrl-C or a request to terminate.
 pub async fn interruption() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!("cannot listen for SIGTERM: {error}");
-            return std::future::pending().await;
-        }
-    };
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(terminate) => terminate,
+            Err(error) => {
+                tracing::warn!("cannot listen for SIGTERM: {error}");
+                return std::future::pending().await;
+            }
+        };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
@@ -175,7 +189,9 @@ impl Follower {
         let known = self.recipe.as_ref().map(Recipe::hash);
         if overview.recipe_hash != known {
             let recipe = self.peer.chain.recipe().await?;
-            if recipe.as_ref().is_some_and(|recipe| recipe.numerics == Numerics::Exact) && !determinism::applied(Mode::Exact) {
+            if recipe.as_ref().is_some_and(|recipe| recipe.numerics == Numerics::Exact)
+                && !determinism::applied(Mode::Exact)
+            {
                 return Err(Failure::fatal(anyhow!(
                     "the network computes exactly now, and this process was started for the native profile: start it again"
                 )));
@@ -185,16 +201,26 @@ impl Follower {
         Ok(self.recipe.clone())
     }
 
-    /// The model at the head, which `recipe` in force may be about to rewrite; none before round zero is attested.
-    pub async fn model(&mut self, overview: &Overview<AccountId>, recipe: &Recipe) -> Result<Option<Model>> {
+    /// The model at the head, which `recipe` in force may be about to rewrite; none before round
+    /// zero is attested.
+    pub async fn model(
+        &mut self,
+        overview: &Overview<AccountId>,
+        recipe: &Recipe,
+    ) -> Result<Option<Model>> {
         match &overview.head {
-            Some(head) if head.recipe_hash == recipe.hash() => self.keeper.at(head, recipe).await.map(Some),
-            Some(head) => self.keeper.at(head, &self.peer.recipe(&head.recipe_hash).await?).await.map(Some),
+            Some(head) if head.recipe_hash == recipe.hash() => {
+                self.keeper.at(head, recipe).await.map(Some)
+            }
+            Some(head) => {
+                self.keeper.at(head, &self.peer.recipe(&head.recipe_hash).await?).await.map(Some)
+            }
             None => Ok(None),
         }
     }
 
-    /// The model that `lease` starts from, kept until its update is settled: its heirs may be all that peers keep.
+    /// The model that `lease` starts from, kept until its update is settled: its heirs may be all
+    /// that peers keep.
     pub async fn lease_base(&self, lease: &Lease, recipe: &Recipe) -> Result<Model> {
         model::fetch(&self.peer, &lease.base_root, recipe, &[], &lease_tag(lease.nonce)).await
     }

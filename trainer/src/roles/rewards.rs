@@ -34,7 +34,13 @@ impl Rewards {
             let due = reward.from <= overview.round.number;
             let Some(sum) = reward.amount.filter(|_| due) else { continue };
             // Another process of the account may have been faster.
-            if submit_housekeeping(&self.peer.chain, &self.signer, Call::Claim { round: reward.round }).await? {
+            if submit_housekeeping(
+                &self.peer.chain,
+                &self.signer,
+                Call::Claim { round: reward.round },
+            )
+            .await?
+            {
                 tracing::info!("round {}: claimed {}", reward.round, amount(sum));
             }
         }

@@ -86,10 +86,12 @@ struct Packed {
 }
 
 impl<C: Conduct> Trainer<C> {
-    /// A trainer for the account of `signer`. Called within a runtime: audits of its updates are answered, and heads measured, in tasks.
+    /// A trainer for the account of `signer`. Called within a runtime: audits of its updates are
+    /// answered, and heads measured, in tasks.
     pub fn new(peer: Peer, signer: Signer, work: Work, conduct: C) -> Self {
         let (follower, shards) = (Follower::new(peer.clone()), ShardReader::new(peer.clone()));
-        let answers = Beside::new(Answers::new(peer.clone(), signer.clone(), work.workers, conduct.clone()));
+        let answers =
+            Beside::new(Answers::new(peer.clone(), signer.clone(), work.workers, conduct.clone()));
         let measurer = Measurer::new(peer.clone(), None);
         let found = measurer.found();
         Self {
@@ -116,19 +118,30 @@ impl<C: Conduct> Trainer<C> {
     async fn conclude(&mut self, lease: &Lease) -> Result<()> {
         self.training = None;
         // A validator that takes this trainer for gone may have been faster.
-        submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account: self.account() }).await?;
+        submit_housekeeping(
+            &self.peer.chain,
+            &self.signer,
+            Call::Conclude { account: self.account() },
+        )
+        .await?;
         let round = lease.due_round;
         let history = self.peer.chain.history(round).await?;
         let settled = history.into_iter().find(|(account, _)| *account == self.account());
         match settled.map(|(_, settled)| settled.outcome) {
-            Some(Outcome::NoShow) => tracing::warn!("round {round}: the commitment was never opened; a penalty was taken"),
+            Some(Outcome::NoShow) => tracing::warn!(
+                "round {round}: the commitment was never opened; a penalty was taken"
+            ),
             Some(Outcome::Excluded) => {
-                tracing::warn!("round {round}: the update was not included; its data returns to the pool")
+                tracing::warn!(
+                    "round {round}: the update was not included; its data returns to the pool"
+                )
             }
             None if self.submission(lease).await?.is_none() => {
                 tracing::warn!("round {round}: the lease ran out; its data returns to the pool")
             }
-            _ => tracing::info!("round {round}: the update is part of the model, and will be audited"),
+            _ => tracing::info!(
+                "round {round}: the update is part of the model, and will be audited"
+            ),
         }
         let standing = self.peer.chain.standing(&self.account()).await?;
         self.peer.state.keep_carry(&standing.carry)?;
@@ -137,13 +150,19 @@ impl<C: Conduct> Trainer<C> {
 
     async fn submission(&self, lease: &Lease) -> Result<Option<Submission>> {
         let submissions = self.peer.chain.submissions(lease.due_round).await?;
-        Ok(submissions.into_iter().find(|(account, _)| *account == self.account()).map(|(_, submission)| submission))
+        Ok(submissions
+            .into_iter()
+            .find(|(account, _)| *account == self.account())
+            .map(|(_, submission)| submission))
     }
 
-    /// Whether the chain would lease to this account. A call that it refuses costs its fee and takes the place of another in the block.
+    /// Whether the chain would lease to this account. A call that it refuses costs its fee and
+    /// takes the place of another in the block.
     async fn may_join(&mut self) -> Result<bool> {
         let member = self.peer.chain.member(&self.account()).await?;
-        let may = member.is_some_and(|member| member.role == PeerRole::Trainer && member.role.is_backed_by(member.bond));
+        let may = member.is_some_and(|member| {
+            member.role == PeerRole::Trainer && member.role.is_backed_by(member.bond)
+        });
         if !may && !std::mem::replace(&mut self.barred, true) {
             tracing::error!(
                 "{} is not bonded as a trainer any more: the bond was withdrawn, or penalties have used it up. Start this process again to bond \
@@ -157,23 +176,34 @@ impl<C: Conduct> Trainer<C> {
 
     async fn join(&mut self, recipe: &Recipe) -> Result<()> {
         let standing = self.peer.chain.standing(&self.account()).await?;
-        // Others may have concluded the last lease, and a rewrite of the model forgets what was carried.
+        // Others may have concluded the last lease, and a rewrite of the model forgets what was
+        // carried.
         self.peer.state.keep_carry(&standing.carry)?;
         if standing.carry != [0; 32] && !self.peer.state.has_carry(&standing.carry) {
-            tracing::warn!("the optimiser state {} is not on this machine; starting with a fresh one", short(&standing.carry));
+            tracing::warn!(
+                "the optimiser state {} is not on this machine; starting with a fresh one",
+                short(&standing.carry)
+            );
             self.peer.chain.submit(&self.signer, Call::ResetCarry).await?;
         }
         self.peer.chain.submit(&self.signer, Call::JoinRound { tier: self.work.tier }).await?;
         if let Some(lease) = self.peer.chain.lease(&self.account()).await? {
             let tokens = lease.tokens(recipe, recipe.tier(self.work.tier).inner_steps);
-            tracing::info!("round {}: leased {} shards, {tokens} tokens", lease.round, lease.shards.len());
+            tracing::info!(
+                "round {}: leased {} shards, {tokens} tokens",
+                lease.round,
+                lease.shards.len()
+            );
         }
         Ok(())
     }
 
     /// Waits for the lease's round to end without working for it.
     fn give_up(&mut self, lease: &Lease, why: &str) {
-        tracing::warn!("round {}: {why}; this lease is lost, and the next one starts without it", lease.due_round);
+        tracing::warn!(
+            "round {}: {why}; this lease is lost, and the next one starts without it",
+            lease.due_round
+        );
         self.given_up = Some(lease.nonce);
     }
 
@@ -185,7 +215,8 @@ impl<C: Conduct> Trainer<C> {
             return Ok(());
         }
         let model = self.follower.lease_base(lease, recipe).await?;
-        let data = self.shards.lease_data(recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
+        let data =
+            self.shards.lease_data(recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let inputs = Inputs {
             recipe: recipe.clone(),
@@ -204,9 +235,11 @@ impl<C: Conduct> Trainer<C> {
         Ok(())
     }
 
-    /// The finished update of the lease, if there is one; starts or follows the training when there is not.
+    /// The finished update of the lease, if there is one; starts or follows the training when there
+    /// is not.
     ///
-    /// Training the same lease again gives the same update, so a folder that lost one may still open its commitment.
+    /// Training the same lease again gives the same update, so a folder that lost one may still
+    /// open its commitment.
     async fn packed(&mut self, recipe: &Recipe, lease: &Lease) -> Result<Option<Journal>> {
         if let Some(journal) = self.peer.state.journal(lease.nonce)?
             && let Some(reveal) = &journal.reveal
@@ -226,7 +259,9 @@ impl<C: Conduct> Trainer<C> {
             }
         }
         let Some(mut training) = self.training.take() else { return Ok(None) };
-        let Some(Packed { journal, payload }) = (&mut training.task).await?? else { return Ok(None) };
+        let Some(Packed { journal, payload }) = (&mut training.task).await?? else {
+            return Ok(None);
+        };
         let Some(reveal) = &journal.reveal else { return Ok(None) };
         let bytes = payload.len();
         self.peer.swarm.add(payload.into(), &payload_tag(&reveal.payload_hash)).await?;
@@ -255,7 +290,11 @@ impl<C: Conduct> Role for Trainer<C> {
         let round = &overview.round;
         let Some(lease) = self.peer.chain.lease(&self.account()).await? else {
             // The call takes effect in the next block at the earliest.
-            return if round.joinable(overview.now + 1) && self.may_join().await? { self.join(&recipe).await } else { Ok(()) };
+            return if round.joinable(overview.now + 1) && self.may_join().await? {
+                self.join(&recipe).await
+            } else {
+                Ok(())
+            };
         };
         if lease.due_round < round.number {
             return self.conclude(&lease).await;
@@ -273,12 +312,21 @@ impl<C: Conduct> Role for Trainer<C> {
             return Ok(());
         }
         let Some(journal) = self.packed(&recipe, &lease).await? else { return Ok(()) };
-        let Some(reveal) = journal.reveal.clone().filter(|_| lease.due_round == round.number) else { return Ok(()) };
-        let commitment = reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
+        let Some(reveal) = journal.reveal.clone().filter(|_| lease.due_round == round.number)
+        else {
+            return Ok(());
+        };
+        let commitment =
+            reveal.commitment(&self.account(), &self.peer.chain.genesis(), lease.due_round);
         match (submission, round.phase) {
             (None, Phase::Train) => {
                 // Committing does not wait for what is not found yet.
-                let metrics = self.found.borrow().iter().find(|(root, _)| *root == lease.base_root).map(|(_, found)| *found);
+                let metrics = self
+                    .found
+                    .borrow()
+                    .iter()
+                    .find(|(root, _)| *root == lease.base_root)
+                    .map(|(_, found)| *found);
                 let claims = self.conduct.claims(claims(&journal, metrics));
                 let call = Call::Commit { round: lease.due_round, commitment, claims };
                 self.peer.chain.submit(&self.signer, call).await?;
@@ -288,7 +336,10 @@ impl<C: Conduct> Role for Trainer<C> {
                 self.give_up(&lease, "it was committed with another folder or another peer.key");
             }
             (Some(_), Phase::Reveal) => {
-                self.peer.chain.submit(&self.signer, Call::Reveal { round: lease.due_round, reveal }).await?;
+                self.peer
+                    .chain
+                    .submit(&self.signer, Call::Reveal { round: lease.due_round, reveal })
+                    .await?;
                 tracing::info!("round {}: revealed", lease.due_round);
             }
             _ => {}
@@ -316,7 +367,13 @@ impl<C: Conduct> Inputs<C> {
     fn train(&self) -> Result<Option<Packed>> {
         let Self { recipe, lease, base, .. } = self;
         let (mut journal, mut state) = self.resume()?;
-        let job = Job { recipe, lease, account: &self.account, data: &self.data, workers: self.work.workers };
+        let job = Job {
+            recipe,
+            lease,
+            account: &self.account,
+            data: &self.data,
+            workers: self.work.workers,
+        };
         let steps_per_segment = recipe.steps_per_segment(lease.tier);
         let started = Instant::now();
         let mut tokens = 0;
@@ -369,7 +426,11 @@ impl<C: Conduct> Inputs<C> {
         if let Some(journal) = self.state.journal(lease.nonce)? {
             let state = self.state.load_state(lease.nonce, journal.segments(), base.len())?;
             if journal.segments() > 0 {
-                tracing::info!("round {}: going on after segment {}", lease.due_round, journal.segments());
+                tracing::info!(
+                    "round {}: going on after segment {}",
+                    lease.due_round,
+                    journal.segments()
+                );
             }
             return Ok((journal, state));
         }

@@ -46,7 +46,8 @@ const TRAINER_RETURNS: u32 = 5;
 const CHECKS_AT_ONCE: usize = 8;
 
 impl Validator {
-    /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it audits and measures in tasks.
+    /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it
+    /// audits and measures in tasks.
     pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: impl Conduct) -> Self {
         Self {
             auditor: Beside::new(Auditor::new(peer.clone(), signer.clone(), workers, conduct)),
@@ -62,7 +63,8 @@ impl Validator {
         }
     }
 
-    /// Fetches every revealed payload; returns the indices of those that are here and give finite parameters.
+    /// Fetches every revealed payload; returns the indices of those that are here and give finite
+    /// parameters.
     async fn hold_payloads(
         &mut self,
         recipe: &Recipe,
@@ -80,12 +82,21 @@ impl Validator {
             .filter_map(|(account, submission)| Some((account, submission.opened?)))
             .collect();
         let mut checks = Vec::new();
-        for (account, opened) in opened.iter().filter(|(_, opened)| !self.held.1.contains(&opened.payload_hash)) {
+        for (account, opened) in
+            opened.iter().filter(|(_, opened)| !self.held.1.contains(&opened.payload_hash))
+        {
             let peer = &self.peer;
             checks.push(async move {
                 let alone = Included::from_indices([opened.index]);
-                let sound =
-                    async { apply(recipe, model, updates_of(peer, recipe, submissions, &alone).await?, Vec::new()).await };
+                let sound = async {
+                    apply(
+                        recipe,
+                        model,
+                        updates_of(peer, recipe, submissions, &alone).await?,
+                        Vec::new(),
+                    )
+                    .await
+                };
                 (account, opened.payload_hash, sound.await)
             });
         }
@@ -96,7 +107,11 @@ impl Validator {
                     self.held.1.insert(payload);
                 }
                 Err(Failure::Passing(error)) => {
-                    tracing::warn!("round {round}: leaving out {}: {}", pol_chain::format_account(account), explain(&error));
+                    tracing::warn!(
+                        "round {round}: leaving out {}: {}",
+                        pol_chain::format_account(account),
+                        explain(&error)
+                    );
                 }
                 Err(fatal) => return Err(fatal),
             }
@@ -108,7 +123,8 @@ impl Validator {
             .collect())
     }
 
-    /// Attests the next head: the lead proposes what it holds, the others sign what they can repeat.
+    /// Attests the next head: the lead proposes what it holds, the others sign what they can
+    /// repeat.
     async fn attest(
         &mut self,
         overview: &Overview<AccountId>,
@@ -119,7 +135,10 @@ impl Validator {
     ) -> Result<()> {
         let (round, account) = (overview.round.number, self.signer.account());
         let attestations = self.peer.chain.attestations().await?;
-        self.silent = Some((round, self.silent_validators(&attestations.iter().map(|a| a.account).collect()).await?));
+        self.silent = Some((
+            round,
+            self.silent_validators(&attestations.iter().map(|a| a.account).collect()).await?,
+        ));
         if attestations.iter().any(|attestation| attestation.account == account) {
             return Ok(());
         }
@@ -132,11 +151,15 @@ impl Validator {
             let root = rewritten(model, rewriting).await?.root;
             return self.send(round, root, Included::default()).await;
         }
-        let proposal =
-            attestations.iter().find(|attestation| Some(attestation.account) == overview.lead).or(attestations.first());
+        let proposal = attestations
+            .iter()
+            .find(|attestation| Some(attestation.account) == overview.lead)
+            .or(attestations.first());
         let included = match proposal {
             Some(proposal) => proposal.included.clone(),
-            None if overview.lead == Some(account) && !held.is_empty() => Included::from_indices(held.iter().copied()),
+            None if overview.lead == Some(account) && !held.is_empty() => {
+                Included::from_indices(held.iter().copied())
+            }
             None => return Ok(()),
         };
         if !included.indices().all(|index| held.contains(&index)) {
@@ -165,7 +188,8 @@ impl Validator {
         Ok(())
     }
 
-    /// Attests a head that the others agreed on before this validator could, so that it counts as taking part.
+    /// Attests a head that the others agreed on before this validator could, so that it counts as
+    /// taking part.
     async fn attest_late(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let Some(head) = overview.head else { return Ok(()) };
         let known = *self.attested.get_or_insert(head.round);
@@ -175,33 +199,47 @@ impl Validator {
         // The follower has rebuilt this head from its updates by now.
         self.attested = Some(head.round);
         let Some(record) = self.peer.chain.round_record(head.round).await? else { return Ok(()) };
-        let call = Call::AttestHead { round: head.round, root: head.root, included: record.included };
+        let call =
+            Call::AttestHead { round: head.round, root: head.root, included: record.included };
         submit_housekeeping(&self.peer.chain, &self.signer, call).await?;
         Ok(())
     }
 
-    async fn silent_validators(&self, attested: &BTreeSet<AccountId>) -> Result<BTreeSet<AccountId>> {
+    async fn silent_validators(
+        &self,
+        attested: &BTreeSet<AccountId>,
+    ) -> Result<BTreeSet<AccountId>> {
         let members = self.peer.chain.members().await?;
         Ok(members
             .into_iter()
             .filter(|member| {
-                member.role.attests() && !member.chilled && member.endpoint.is_some() && !attested.contains(&member.account)
+                member.role.attests()
+                    && !member.chilled
+                    && member.endpoint.is_some()
+                    && !attested.contains(&member.account)
             })
             .map(|member| member.account)
             .collect())
     }
 
-    /// Sets aside validators that stopped taking part, and returns the data of trainers that vanished.
+    /// Sets aside validators that stopped taking part, and returns the data of trainers that
+    /// vanished.
     async fn tidy(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let round = &overview.round;
         if round.phase == Phase::Attest {
             return Ok(());
         }
         if let Some((_, silent)) = self.silent.take_if(|(number, _)| *number < round.number) {
-            for validator in silent.into_iter().filter(|account| *account != self.signer.account()) {
+            for validator in silent.into_iter().filter(|account| *account != self.signer.account())
+            {
                 // The chain refuses while the validator may still miss a phase.
-                if submit_housekeeping(&self.peer.chain, &self.signer, Call::Chill { validator }).await? {
-                    tracing::info!("set aside the silent validator {}", pol_chain::format_account(&validator));
+                if submit_housekeeping(&self.peer.chain, &self.signer, Call::Chill { validator })
+                    .await?
+                {
+                    tracing::info!(
+                        "set aside the silent validator {}",
+                        pol_chain::format_account(&validator)
+                    );
                 }
             }
         }
@@ -212,7 +250,14 @@ impl Validator {
             overview.now >= round.opened_at + TRAINER_RETURNS
         };
         if due && self.tidied < round.number {
-            for member in self.peer.chain.members().await?.into_iter().filter(|member| member.role == PeerRole::Trainer) {
+            for member in self
+                .peer
+                .chain
+                .members()
+                .await?
+                .into_iter()
+                .filter(|member| member.role == PeerRole::Trainer)
+            {
                 let lease = self.peer.chain.lease(&member.account).await?;
                 if lease.is_some_and(|lease| lease.due_round < round.number) {
                     self.absent.push(member.account);
@@ -252,7 +297,8 @@ impl Role for Validator {
         let round = &overview.round;
         if matches!(round.phase, Phase::Reveal | Phase::Attest) {
             let submissions = self.peer.chain.submissions(round.number).await?;
-            let held = self.hold_payloads(&recipe, round.number, model.as_ref(), &submissions).await?;
+            let held =
+                self.hold_payloads(&recipe, round.number, model.as_ref(), &submissions).await?;
             if round.phase == Phase::Attest {
                 self.attest(overview, &recipe, model.as_ref(), &submissions, &held).await?;
             }

@@ -4,13 +4,15 @@ mod registry;
 mod value;
 
 use crate::{
-    Call, Consumed, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED, Manifests, Pool, PoolEntry, Retired,
-    Slots,
+    Call, Consumed, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED,
+    Manifests, Pool, PoolEntry, Retired, Slots,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
     BoundedVec, Hash, MILLION, POL,
-    data::{MAX_SHARDS, ManifestId, ManifestInfo, ShardId, ShardRecord, SourceId, SourceKind, Text},
+    data::{
+        MAX_SHARDS, ManifestId, ManifestInfo, ShardId, ShardRecord, SourceId, SourceKind, Text,
+    },
     prf::Prf,
     traits::ShardPool,
 };
@@ -47,7 +49,12 @@ fn info(source: SourceId, shards: u32) -> ManifestInfo {
 /// Registers a source of account 1.
 fn source(kind: SourceKind) -> SourceId {
     let id = crate::NextSource::<Test>::get();
-    assert_ok!(Lineage::register_source(Origin::signed(1), kind, text("https://example.org"), text("CC0-1.0")));
+    assert_ok!(Lineage::register_source(
+        Origin::signed(1),
+        kind,
+        text("https://example.org"),
+        text("CC0-1.0")
+    ));
     id
 }
 

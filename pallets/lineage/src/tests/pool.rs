@@ -61,8 +61,13 @@ fn kinds_are_leased_in_order() {
         let web = manifest(SourceKind::Web, 4);
         let dataset = manifest(SourceKind::Dataset, 4);
         let pretrained = manifest(SourceKind::Pretrained, 4);
-        let leased: Vec<_> = Lineage::lease(14, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
-        let expected: Vec<_> = [pretrained, dataset, web].into_iter().flat_map(|id| [id; 4]).chain([synthetic; 2]).collect();
+        let leased: Vec<_> =
+            Lineage::lease(14, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
+        let expected: Vec<_> = [pretrained, dataset, web]
+            .into_iter()
+            .flat_map(|id| [id; 4])
+            .chain([synthetic; 2])
+            .collect();
         assert_eq!(leased, expected);
         assert_eq!(FreeShards::<Test>::get(), 2);
     });
@@ -75,7 +80,8 @@ fn released_shards_are_leased_again() {
         let shards = Lineage::lease(10, &mut prf(1));
         Lineage::release(&shards[..4]);
         assert_eq!((Lineage::free(), counts(id)), (4, (4, 6, 0)));
-        let again: BTreeSet<_> = Lineage::lease(10, &mut prf(2)).iter().map(|shard| shard.index).collect();
+        let again: BTreeSet<_> =
+            Lineage::lease(10, &mut prf(2)).iter().map(|shard| shard.index).collect();
         assert_eq!(again, shards[..4].iter().map(|shard| shard.index).collect());
     });
 }
@@ -95,12 +101,15 @@ fn consumption_is_recorded_and_final() {
         for (shard, delta) in first.iter().zip(deltas) {
             assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round: 7, index: 4, delta }));
         }
-        let deltas: Vec<_> = second.iter().map(|shard| Lineage::shard(*shard).unwrap().delta).collect();
+        let deltas: Vec<_> =
+            second.iter().map(|shard| Lineage::shard(*shard).unwrap().delta).collect();
         assert_eq!(deltas, [i32::MIN, 0, 0]);
         assert_eq!(Leased::<Test>::iter_prefix(id).count(), 0);
         assert!(Consumed::<Test>::iter_prefix(id).count() <= 33);
         assert_eq!(Pool::<Test>::get(SourceKind::Web)[0].free, 4_037);
-        let free = (0..4_100).map(|index| ShardId { manifest: id, index }).filter(|shard| Lineage::shard(*shard).is_none());
+        let free = (0..4_100)
+            .map(|index| ShardId { manifest: id, index })
+            .filter(|shard| Lineage::shard(*shard).is_none());
         assert_eq!(free.count(), 4_037);
         assert_eq!(Lineage::shard(ShardId { manifest: 9, index: 0 }), None);
         assert_eq!(Lineage::shard(ShardId { manifest: id, index: u32::MAX }), None);
@@ -113,7 +122,8 @@ fn a_consumed_manifest_leaves_the_pool() {
         let id = manifest(SourceKind::Web, 4);
         let other = manifest(SourceKind::Web, 60);
         let shards = Lineage::lease(64, &mut prf(1));
-        let of = |id| shards.iter().copied().filter(|shard| shard.manifest == id).collect::<Vec<_>>();
+        let of =
+            |id| shards.iter().copied().filter(|shard| shard.manifest == id).collect::<Vec<_>>();
         events();
         Lineage::consume(&of(id)[..3], 1, 0, &[]);
         assert_eq!(events(), []);
@@ -122,7 +132,10 @@ fn a_consumed_manifest_leaves_the_pool() {
         Lineage::release(&of(other));
         assert_eq!(*Pool::<Test>::get(SourceKind::Web), [PoolEntry { manifest: other, free: 60 }]);
         assert_eq!(counts(id), (0, 0, 4));
-        assert!(Manifests::<Test>::contains_key(id), "what the model is made of is never forgotten");
+        assert!(
+            Manifests::<Test>::contains_key(id),
+            "what the model is made of is never forgotten"
+        );
         assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), id), Refusal::InUse);
     });
 }
@@ -161,9 +174,12 @@ fn a_sample_is_left_where_it_is() {
         let leased = Lineage::lease(6, &mut prf(1));
         Lineage::release(&leased[..2]);
         Lineage::consume(&leased[2..4], 1, 0, &[]);
-        let before = (counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect::<BTreeSet<_>>());
-        let sample: BTreeSet<_> = Lineage::sample(16, &mut prf(2)).iter().map(|shard| shard.index).collect();
-        let free: BTreeSet<_> = (0..20).filter(|index| leased[2..].iter().all(|shard| shard.index != *index)).collect();
+        let before =
+            (counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect::<BTreeSet<_>>());
+        let sample: BTreeSet<_> =
+            Lineage::sample(16, &mut prf(2)).iter().map(|shard| shard.index).collect();
+        let free: BTreeSet<_> =
+            (0..20).filter(|index| leased[2..].iter().all(|shard| shard.index != *index)).collect();
         assert_eq!(sample, free, "16 different ones of the 16 that nobody has");
         assert_eq!((counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect()), before);
         assert_eq!(Lineage::sample(100, &mut prf(3)).len(), 16);
@@ -181,7 +197,8 @@ fn samples_go_through_the_kinds_in_order() {
         let web = manifest(SourceKind::Web, 3);
         let dataset = manifest(SourceKind::Dataset, 4);
         assert_ok!(Lineage::retire_manifest(Origin::root(), dataset));
-        let sampled: Vec<_> = Lineage::sample(5, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
+        let sampled: Vec<_> =
+            Lineage::sample(5, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
         assert_eq!(sampled, [web, web, web, synthetic, synthetic]);
     });
 }

@@ -90,7 +90,8 @@ proptest! {
                 assert_eq!(Lineage::free() as usize, total as usize - out.len() - consumed.len() - retired());
                 Lineage::do_try_state().unwrap();
             }
-            // Whatever happened, the rest can still be leased, each shard once, except what was retired.
+            // Whatever happened, the rest can still be leased, each shard once, except what was
+            // retired.
             loop {
                 let rest = Lineage::lease(64, &mut prf(0));
                 if rest.is_empty() {

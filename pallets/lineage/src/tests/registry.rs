@@ -9,7 +9,10 @@ fn a_source_is_registered_and_withdrawn() {
         assert_eq!(source(SourceKind::Dataset), 1);
         assert_eq!(held(1), 2 * DEPOSIT);
         let stored = Lineage::source(0).unwrap();
-        assert_eq!((stored.owner, stored.kind, stored.licence), (1, SourceKind::Web, text("CC0-1.0")));
+        assert_eq!(
+            (stored.owner, stored.kind, stored.licence),
+            (1, SourceKind::Web, text("CC0-1.0"))
+        );
         assert_eq!(stored.address, text("https://example.org"));
         assert_eq!(
             events(),
@@ -34,11 +37,21 @@ fn a_source_is_registered_and_withdrawn() {
 #[test]
 fn a_deposit_needs_the_funds() {
     run(|| {
-        let register = |who| Lineage::register_source(Origin::signed(who), SourceKind::Web, text("here"), text("CC0-1.0"));
+        let register = |who| {
+            Lineage::register_source(
+                Origin::signed(who),
+                SourceKind::Web,
+                text("here"),
+                text("CC0-1.0"),
+            )
+        };
         assert_noop!(register(9), Refusal::InsufficientFunds);
         assert_ok!(register(2));
         assert_ok!(Balances::transfer_allow_death(Origin::signed(2), 1, WEALTH - DEPOSIT - POL));
-        assert_noop!(Lineage::register_manifest(Origin::signed(2), info(0, 4)), Refusal::InsufficientFunds);
+        assert_noop!(
+            Lineage::register_manifest(Origin::signed(2), info(0, 4)),
+            Refusal::InsufficientFunds
+        );
     });
 }
 
@@ -49,7 +62,10 @@ fn a_manifest_enters_the_pool() {
         let source = source(SourceKind::Dataset);
         events();
         assert_ok!(Lineage::register_manifest(Origin::signed(1), info(source, 40)));
-        assert_eq!(events(), [Event::ManifestRegistered { manifest: 0, source, shards: 40, held_out: false }]);
+        assert_eq!(
+            events(),
+            [Event::ManifestRegistered { manifest: 0, source, shards: 40, held_out: false }]
+        );
         let record = Lineage::manifest(0).unwrap();
         assert_eq!((record.owner, record.registered, counts(0)), (1, 12, (40, 0, 0)));
         assert_eq!((Lineage::free(), Lineage::manifest_count(), held(1)), (40, 1, 2 * DEPOSIT));
@@ -62,7 +78,10 @@ fn a_manifest_enters_the_pool() {
 fn held_out_data_is_never_leased() {
     run(|| {
         let source = source(SourceKind::Dataset);
-        assert_ok!(Lineage::register_manifest(Origin::signed(1), ManifestInfo { held_out: true, ..info(source, 40) }));
+        assert_ok!(Lineage::register_manifest(
+            Origin::signed(1),
+            ManifestInfo { held_out: true, ..info(source, 40) }
+        ));
         assert_eq!((Lineage::free(), counts(0)), (0, (0, 0, 0)));
         assert!(Lineage::lease(5, &mut prf(1)).is_empty());
         assert_ok!(Lineage::withdraw_manifest(Origin::signed(1), 0));
@@ -85,7 +104,10 @@ fn bad_manifests_are_refused() {
         refuse(ManifestInfo { quality: MILLION + 1, ..good() }, Refusal::InvalidQuality);
         refuse(ManifestInfo { shard_tokens: 2_048, ..good() }, Refusal::WrongFormat);
         refuse(ManifestInfo { tokenizer: [2; 32], held_out: true, ..good() }, Refusal::WrongFormat);
-        refuse(ManifestInfo { parents: BoundedVec::truncate_from(vec![0]), ..good() }, Refusal::UnknownParent);
+        refuse(
+            ManifestInfo { parents: BoundedVec::truncate_from(vec![0]), ..good() },
+            Refusal::UnknownParent,
+        );
         RecipeFormat::set(None);
         refuse(good(), Refusal::NoRecipe);
         RecipeFormat::set(Some(FORMAT));
@@ -93,7 +115,10 @@ fn bad_manifests_are_refused() {
         refuse(ManifestInfo { content_hash: content(0), ..good() }, Refusal::AlreadyRegistered);
         assert_ok!(Lineage::register_manifest(
             Origin::signed(1),
-            ManifestInfo { parents: BoundedVec::truncate_from(vec![0]), ..info(source, MAX_SHARDS) }
+            ManifestInfo {
+                parents: BoundedVec::truncate_from(vec![0]),
+                ..info(source, MAX_SHARDS)
+            }
         ));
     });
 }
@@ -105,8 +130,14 @@ fn the_pool_is_limited_by_kind() {
         for _ in 0..MAX_POOLED {
             assert_ok!(Lineage::register_manifest(Origin::signed(1), info(source, 1)));
         }
-        assert_noop!(Lineage::register_manifest(Origin::signed(1), info(source, 1)), Refusal::PoolIsFull);
-        assert_ok!(Lineage::register_manifest(Origin::signed(1), ManifestInfo { held_out: true, ..info(source, 1) }));
+        assert_noop!(
+            Lineage::register_manifest(Origin::signed(1), info(source, 1)),
+            Refusal::PoolIsFull
+        );
+        assert_ok!(Lineage::register_manifest(
+            Origin::signed(1),
+            ManifestInfo { held_out: true, ..info(source, 1) }
+        ));
         manifest(SourceKind::Dataset, 1);
         assert_eq!(Lineage::free(), MAX_POOLED + 1);
     });
@@ -145,7 +176,10 @@ fn a_retired_manifest_is_leased_no_more() {
         let good = manifest(SourceKind::Web, 8);
         let shards = Lineage::lease(5, &mut prf(1));
         assert!(shards.iter().all(|shard| shard.manifest == bad));
-        assert_noop!(Lineage::retire_manifest(Origin::signed(1), bad), polkadot_sdk::sp_runtime::DispatchError::BadOrigin);
+        assert_noop!(
+            Lineage::retire_manifest(Origin::signed(1), bad),
+            polkadot_sdk::sp_runtime::DispatchError::BadOrigin
+        );
         assert_noop!(retire(9), Refusal::UnknownManifest);
         events();
         assert_ok!(retire(bad));
@@ -170,7 +204,14 @@ fn a_retired_manifest_is_leased_no_more() {
 fn calls_keep_their_indices() {
     use codec::Encode;
     let index = |call: Call<Test>| call.encode()[0];
-    assert_eq!(index(Call::register_source { kind: SourceKind::Web, address: text(""), licence: text("") }), 0);
+    assert_eq!(
+        index(Call::register_source {
+            kind: SourceKind::Web,
+            address: text(""),
+            licence: text("")
+        }),
+        0
+    );
     run(|| assert_eq!(index(Call::register_manifest { info: info(0, 1) }), 1));
     assert_eq!(index(Call::withdraw_manifest { manifest: 0 }), 2);
     assert_eq!(index(Call::withdraw_source { source: 0 }), 3);

@@ -1,4 +1,5 @@
-//! What draws, stages, verdicts and figures promise. Streams are fixed by their seeds, so statistical tests always say the same.
+//! What draws, stages, verdicts and figures promise. Streams are fixed by their seeds, so
+//! statistical tests always say the same.
 
 use super::*;
 use crate::POL;
@@ -13,7 +14,11 @@ fn seed(number: u32) -> Hash {
 /// Pearson's chi-squared of `counts` against `chances`.
 fn chi_squared(counts: &[u32], chances: &[f64]) -> f64 {
     let all: f64 = counts.iter().copied().map(f64::from).sum();
-    counts.iter().zip(chances).map(|(&count, chance)| (f64::from(count) - all * chance).powi(2) / (all * chance)).sum()
+    counts
+        .iter()
+        .zip(chances)
+        .map(|(&count, chance)| (f64::from(count) - all * chance).powi(2) / (all * chance))
+        .sum()
 }
 
 fn replayed(ends: &[u8], packed: bool) -> Finding {
@@ -64,8 +69,11 @@ mod draws {
     fn seats_follow_stake() {
         let share: Vec<f64> = STAKES.iter().map(|&stake| stake as f64 / 20.0).collect();
         // The second seat goes to j with the sum over all i before it of s_i · s_j / (1 − s_i).
-        let second: Vec<f64> =
-            (0..5).map(|j| (0..5).filter(|&i| i != j).map(|i| share[i] * share[j] / (1.0 - share[i])).sum()).collect();
+        let second: Vec<f64> = (0..5)
+            .map(|j| {
+                (0..5).filter(|&i| i != j).map(|i| share[i] * share[j] / (1.0 - share[i])).sum()
+            })
+            .collect();
         let mut counts = [[0u32; 5]; 2];
         for number in 0..20_000 {
             let drawn = draw_seats(&seed(number), &99, &stakes(), 2);
@@ -75,12 +83,17 @@ mod draws {
         // The 0.999 quantile with 4 degrees of freedom is 18.5.
         assert!(chi_squared(&counts[0], &share) < 18.5, "{counts:?}");
         assert!(chi_squared(&counts[1], &second) < 18.5, "{counts:?}");
-        assert!(chi_squared(&counts[0], &[0.2; 5]) > 1_000.0, "the test would not see a draw that ignores stake");
+        assert!(
+            chi_squared(&counts[0], &[0.2; 5]) > 1_000.0,
+            "the test would not see a draw that ignores stake"
+        );
     }
 
     #[test]
     fn updates_have_seats_of_their_own() {
-        let drawn: BTreeSet<_> = (0..50u64).map(|trainer| draw_seats(&seed(1), &(trainer + 100), &stakes(), 2)).collect();
+        let drawn: BTreeSet<_> = (0..50u64)
+            .map(|trainer| draw_seats(&seed(1), &(trainer + 100), &stakes(), 2))
+            .collect();
         assert!(drawn.len() > 5, "{drawn:?}");
     }
 
@@ -106,7 +119,10 @@ mod draws {
         }
         assert_eq!((counts[1], counts[4]), (0, 0));
         // The 0.999 quantile with 2 degrees of freedom is 13.8.
-        assert!(chi_squared(&[counts[0], counts[2], counts[3]], &[1.0 / 3.0; 3]) < 13.8, "{counts:?}");
+        assert!(
+            chi_squared(&[counts[0], counts[2], counts[3]], &[1.0 / 3.0; 3]) < 13.8,
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -130,8 +146,12 @@ mod draws {
         }
         for (case, update) in audit.cases.iter().zip(&updates) {
             assert_eq!((case.trainer, case.index, case.of), (update.trainer, update.index, 10));
-            assert_eq!(case.segments.to_vec(), draw_segments(&seed(3), &update.trainer, 10, 2, &[]));
-            let seated: Vec<u64> = case.seats.iter().map(|&at| audit.holders[usize::from(at)].account).collect();
+            assert_eq!(
+                case.segments.to_vec(),
+                draw_segments(&seed(3), &update.trainer, 10, 2, &[])
+            );
+            let seated: Vec<u64> =
+                case.seats.iter().map(|&at| audit.holders[usize::from(at)].account).collect();
             let drawn = draw_seats(&seed(3), &update.trainer, &stakes(), 3);
             assert_eq!(seated, drawn.iter().map(|&at| at as u64).collect::<Vec<_>>());
             assert_eq!((case.served, case.opened, case.settled), (false, false, false));
@@ -139,7 +159,8 @@ mod draws {
         assert_eq!(audit.case(&4).map(|case| case.index), Some(4));
         assert_eq!(audit.case(&6), None);
 
-        let again: Vec<_> = updates.iter().map(|update| Undrawn { draw: 1, ..update.clone() }).collect();
+        let again: Vec<_> =
+            updates.iter().map(|update| Undrawn { draw: 1, ..update.clone() }).collect();
         let second = Audit::draw(&config, seed(4), 99, &again, &stakes(), vec![]);
         assert_eq!(second.draw, 1);
         assert!(second.cases.iter().all(|case| case.seats.len() == 4));
@@ -147,12 +168,22 @@ mod draws {
 
     #[test]
     fn a_validator_has_its_seats_once_the_states_are_shown() {
-        let mut audit = Audit::draw(&AuditConfig::default(), seed(3), 0, &[undrawn(9, 10, &[])], &stakes(), vec![]);
+        let mut audit = Audit::draw(
+            &AuditConfig::default(),
+            seed(3),
+            0,
+            &[undrawn(9, 10, &[])],
+            &stakes(),
+            vec![],
+        );
         let seated = audit.holders[0].account;
         assert_eq!(audit.holder(&seated), Some(0));
         assert_eq!(audit.seats_of(&seated).count(), 0);
         audit.cases[0].served = true;
-        assert_eq!(audit.seats_of(&seated).map(|(at, case)| (at, case.trainer)).collect::<Vec<_>>(), [(0, 9)]);
+        assert_eq!(
+            audit.seats_of(&seated).map(|(at, case)| (at, case.trainer)).collect::<Vec<_>>(),
+            [(0, 9)]
+        );
         assert_eq!(audit.seats_of(&9).count(), 0);
     }
 
@@ -188,7 +219,8 @@ mod draws {
             prop_assert!(served.iter().all(|leaf| !opened.contains(leaf)));
             prop_assert!(served.windows(2).all(|two| two[0] < two[1]));
             prop_assert!(served.len() <= MAX_SERVED as usize && opened.len() == case.segments.len());
-            // Each drawn segment can be replayed, from a state shown or from where the one before it ended.
+            // Each drawn segment can be replayed, from a state shown or from where the one before
+            // it ended.
             for &segment in &case.segments {
                 prop_assert!(served.contains(&segment) || case.segments.contains(&segment.wrapping_sub(1)));
             }
@@ -289,7 +321,14 @@ mod stages {
     #[test]
     fn a_stage_that_waits_for_nobody_gives_the_next_one_no_extra_time() {
         // No validators: nobody replays, but the trainers who served still open.
-        let mut audit = Audit::draw(&CONFIG, seed(1), 1_000, &[undrawn(8, 10, &[]), undrawn(9, 10, &[])], &[], vec![]);
+        let mut audit = Audit::draw(
+            &CONFIG,
+            seed(1),
+            1_000,
+            &[undrawn(8, 10, &[]), undrawn(9, 10, &[])],
+            &[],
+            vec![],
+        );
         audit.cases[0].served = true;
         for now in [1_025, 1_029] {
             let mut seen = audit.clone();
@@ -397,9 +436,18 @@ mod verdicts {
         assert_eq!(verdict(&[(67, &right), (33, &wrong)]), Verdict::Valid);
         assert_eq!(verdict(&[(66, &right), (34, &wrong)]), Verdict::Unresolved);
         assert_eq!(verdict(&[(33, &right), (67, &wrong)]), Verdict::Invalid);
-        assert_eq!(verdict(&[(1, &Finding::Impossible), (1, &Finding::Impossible)]), Verdict::Invalid);
-        assert_eq!(verdict(&[(1, &Finding::Unavailable), (1, &Finding::Unavailable)]), Verdict::Withheld);
-        assert_eq!(verdict(&[(1, &Finding::Unavailable), (1, &Finding::Impossible)]), Verdict::Unresolved);
+        assert_eq!(
+            verdict(&[(1, &Finding::Impossible), (1, &Finding::Impossible)]),
+            Verdict::Invalid
+        );
+        assert_eq!(
+            verdict(&[(1, &Finding::Unavailable), (1, &Finding::Unavailable)]),
+            Verdict::Withheld
+        );
+        assert_eq!(
+            verdict(&[(1, &Finding::Unavailable), (1, &Finding::Impossible)]),
+            Verdict::Unresolved
+        );
     }
 
     #[test]
@@ -413,13 +461,21 @@ mod verdicts {
     fn a_payload_that_packing_does_not_give_is_invalid() {
         assert_eq!(verdict(&[(1, &replayed(&[7], false))]), Verdict::Invalid);
         let (packed, not) = (replayed(&[8], true), replayed(&[8], false));
-        assert_eq!(verdict(&[(1, &packed), (1, &not)]), Verdict::Unresolved, "they do not say the same");
+        assert_eq!(
+            verdict(&[(1, &packed), (1, &not)]),
+            Verdict::Unresolved,
+            "they do not say the same"
+        );
     }
 
     #[test]
     fn different_liars_decide_nothing_together() {
-        let liars = [replayed(&[1], true), replayed(&[2], true), replayed(&[3], true), Finding::Impossible];
-        assert_eq!(verdict(&liars.iter().map(|liar| (25, liar)).collect::<Vec<_>>()), Verdict::Unresolved);
+        let liars =
+            [replayed(&[1], true), replayed(&[2], true), replayed(&[3], true), Finding::Impossible];
+        assert_eq!(
+            verdict(&liars.iter().map(|liar| (25, liar)).collect::<Vec<_>>()),
+            Verdict::Unresolved
+        );
         assert_eq!(verdict(&[(66, &liars[0]), (34, &liars[1])]), Verdict::Unresolved);
     }
 
@@ -442,14 +498,27 @@ mod verdicts {
 
     #[test]
     fn being_right_is_saying_what_the_verdict_says() {
-        let (right, wrong, unpacked) = (replayed(&[7], true), replayed(&[8], true), replayed(&[7], false));
+        let (right, wrong, unpacked) =
+            (replayed(&[7], true), replayed(&[8], true), replayed(&[7], false));
         let findings = [right, wrong, unpacked, Finding::Impossible, Finding::Unavailable];
-        // Each in turn with nearly all the stake, beside one seat for every finding, and a silent one.
-        for (at, verdict) in
-            [Verdict::Valid, Verdict::Invalid, Verdict::Invalid, Verdict::Invalid, Verdict::Withheld].into_iter().enumerate()
+        // Each in turn with nearly all the stake, beside one seat for every finding, and a silent
+        // one.
+        for (at, verdict) in [
+            Verdict::Valid,
+            Verdict::Invalid,
+            Verdict::Invalid,
+            Verdict::Invalid,
+            Verdict::Withheld,
+        ]
+        .into_iter()
+        .enumerate()
         {
             let stake = |other| if other == at { 100 } else { 1 };
-            let mut seats: Vec<Seat> = findings.iter().enumerate().map(|(other, found)| (stake(other), Some(found))).collect();
+            let mut seats: Vec<Seat> = findings
+                .iter()
+                .enumerate()
+                .map(|(other, found)| (stake(other), Some(found)))
+                .collect();
             seats.push((1, None));
             assert_eq!(judge(Some(&OPENED), &seats), verdict);
             let right: Vec<bool> = (0..6).map(|other| other == at).collect();
@@ -466,19 +535,32 @@ mod verdicts {
         let right = replayed(&[7], true);
         assert_eq!(verdict(&[(1, &sketched), (1, &sketched)]), Verdict::Unresolved);
         let seats = [(70, Some(&right)), (30, Some(&sketched))];
-        assert_eq!((judge(Some(&OPENED), &seats), right_seats(Some(&OPENED), &seats)), (Verdict::Valid, vec![true, false]));
+        assert_eq!(
+            (judge(Some(&OPENED), &seats), right_seats(Some(&OPENED), &seats)),
+            (Verdict::Valid, vec![true, false])
+        );
     }
 
     #[test]
     fn guessing_that_an_update_is_invalid_is_not_being_right() {
-        let (honest, guess, unpacked) = (replayed(&[8], true), replayed(&[9], true), replayed(&[8], false));
-        let seats = [(80, Some(&honest)), (5, Some(&guess)), (5, Some(&unpacked)), (5, Some(&Finding::Impossible)), (5, None)];
+        let (honest, guess, unpacked) =
+            (replayed(&[8], true), replayed(&[9], true), replayed(&[8], false));
+        let seats = [
+            (80, Some(&honest)),
+            (5, Some(&guess)),
+            (5, Some(&unpacked)),
+            (5, Some(&Finding::Impossible)),
+            (5, None),
+        ];
         assert_eq!(judge(Some(&OPENED), &seats), Verdict::Invalid);
         assert_eq!(right_seats(Some(&OPENED), &seats), [true, false, false, false, false]);
         assert_eq!(right_seats(None, &seats), [false; 5]);
         assert_eq!(right_seats(Some(&OPENED), &seats[1..]), [false; 4]);
         let replayed = replayed(&[7], true);
-        assert_eq!(right_seats(Some(&OPENED), &[(70, Some(&replayed)), (30, Some(&guess))]), [true, false]);
+        assert_eq!(
+            right_seats(Some(&OPENED), &[(70, Some(&replayed)), (30, Some(&guess))]),
+            [true, false]
+        );
     }
 
     /// Any finding, of few different ones.
@@ -521,7 +603,8 @@ mod verdicts {
 
         #[test]
         fn less_than_a_quorum_convicts_nobody(liars in prop::collection::vec((1u128..100, finding()), 0..8)) {
-            // A third and a bit of honest stake: liars may stall, but neither convict nor, of a cheat, acquit.
+            // A third and a bit of honest stake: liars may stall, but neither convict nor, of a
+            // cheat, acquit.
             let lying: Balance = liars.iter().map(|(stake, _)| stake).sum();
             let seats_with = |honest: &Finding| {
                 let mut seats: Vec<(Balance, Option<Finding>)> = liars.clone();
@@ -557,7 +640,10 @@ mod figures {
     fn a_score_is_what_is_beyond_doubt() {
         let score = |gain, error| measure(gain, error, 0, 0, &[]).score();
         assert_eq!((score(100, 20), score(100, 50), score(100, 51)), (60, 0, 0));
-        assert_eq!((score(-5, 0), score(i32::MAX, 0), score(i32::MIN, u32::MAX)), (0, i32::MAX as u32, 0));
+        assert_eq!(
+            (score(-5, 0), score(i32::MAX, 0), score(i32::MIN, u32::MAX)),
+            (0, i32::MAX as u32, 0)
+        );
     }
 
     #[test]
@@ -577,14 +663,19 @@ mod figures {
         let seats: Vec<Seat> = panel.iter().map(|finding| (1, Some(finding))).collect();
         assert_eq!(consensus(&OPENED, &seats), measure(2, 20, -2, 700, &[2, 200]));
         let all = measured(measure(0, 0, 0, 2_000_000, &[]));
-        assert_eq!(consensus(&OPENED, &[(1, Some(&all))]).quality, MILLION, "no text is better than all different");
+        assert_eq!(
+            consensus(&OPENED, &[(1, Some(&all))]).quality,
+            MILLION,
+            "no text is better than all different"
+        );
     }
 
     #[test]
     fn only_seats_that_are_right_are_measured_by() {
         let (right, liar) = (measured(measure(10, 1, 1, 1, &[1])), measure(1_000, 0, 0, 0, &[5]));
         let wrong = Finding::Replayed { ends: BoundedVec::new(), packed: true, measure: liar };
-        let panel = [(1, Some(&right)), (99, Some(&wrong)), (99, Some(&Finding::Impossible)), (99, None)];
+        let panel =
+            [(1, Some(&right)), (99, Some(&wrong)), (99, Some(&Finding::Impossible)), (99, None)];
         assert_eq!(consensus(&OPENED, &panel).gain, 10);
         assert_eq!(consensus(&OPENED, &[]), Measure::default());
     }
@@ -605,13 +696,17 @@ mod figures {
         assert_eq!(largest, u128::from(u32::MAX) * u128::from(u64::MAX) * u128::from(MILLION));
         assert!(largest.checked_mul(MAX_SUBMISSIONS.into()).is_some());
         assert_eq!(weight(10, 4_096, MILLION, 500_000), 10 * 4_096 * 500_000);
-        assert_eq!((weight(0, 9, 9, 9), weight(9, 0, 9, 9), weight(9, 9, 0, 9), weight(9, 9, 9, 0)), (0, 0, 0, 0));
+        assert_eq!(
+            (weight(0, 9, 9, 9), weight(9, 0, 9, 9), weight(9, 9, 0, 9), weight(9, 9, 9, 0)),
+            (0, 0, 0, 0)
+        );
         assert_eq!(weight(1, 1, MILLION, u32::MAX), u128::from(MILLION), "quality is at most one");
     }
 
     #[test]
     fn reputation_comes_to_both_its_ends() {
-        let after = |good| (0..300).fold(MILLION / 2, |reputation, _| move_reputation(reputation, good));
+        let after =
+            |good| (0..300).fold(MILLION / 2, |reputation, _| move_reputation(reputation, good));
         assert_eq!((after(true), after(false)), (MILLION, 0));
         assert_eq!(move_reputation(0, true), 62_500);
         assert_eq!(move_reputation(MILLION, false), 937_500);
@@ -709,8 +804,16 @@ mod encodings {
     fn what_the_chain_stores_is_small() {
         type Account = [u8; 32];
         assert!(Case::<Account>::max_encoded_len() <= 96, "{}", Case::<Account>::max_encoded_len());
-        assert!(Audit::<Account>::max_encoded_len() <= 64 * 1_024, "{}", Audit::<Account>::max_encoded_len());
-        assert!(Undrawn::<Account>::max_encoded_len() <= 96, "{}", Undrawn::<Account>::max_encoded_len());
+        assert!(
+            Audit::<Account>::max_encoded_len() <= 64 * 1_024,
+            "{}",
+            Audit::<Account>::max_encoded_len()
+        );
+        assert!(
+            Undrawn::<Account>::max_encoded_len() <= 96,
+            "{}",
+            Undrawn::<Account>::max_encoded_len()
+        );
         assert!(Shown::max_encoded_len() <= 3 * 1_024, "{}", Shown::max_encoded_len());
         assert!(Finding::max_encoded_len() <= 2 * 1_024, "{}", Finding::max_encoded_len());
         assert!(Evidence::max_encoded_len() <= 128 * 1_024, "{}", Evidence::max_encoded_len());
@@ -718,8 +821,9 @@ mod encodings {
 
     #[test]
     fn the_largest_of_each_fits_its_bound() {
-        let stakes: Vec<([u8; 32], Balance)> =
-            (0..2_000u32).map(|account| (crate::digest(b"account", &account), Balance::MAX / 4_096)).collect();
+        let stakes: Vec<([u8; 32], Balance)> = (0..2_000u32)
+            .map(|account| (crate::digest(b"account", &account), Balance::MAX / 4_096))
+            .collect();
         let config = AuditConfig { seats: 15, more_seats: 16, segments: 4, ..Default::default() };
         let updates: Vec<_> = (0..64u8)
             .map(|index| Undrawn {
@@ -733,13 +837,31 @@ mod encodings {
             .collect();
         let mut stakes = stakes;
         stakes.sort();
-        let audit = Audit::draw(&config, [9; 32], u32::MAX, &updates, &stakes, vec![ShardId { manifest: 1, index: 1 }; 16]);
-        assert!(audit.holders.len() > 600 && audit.cases.iter().all(|case| case.seats.len() == 16 && case.segments.len() == 4));
+        let audit = Audit::draw(
+            &config,
+            [9; 32],
+            u32::MAX,
+            &updates,
+            &stakes,
+            vec![ShardId { manifest: 1, index: 1 }; 16],
+        );
+        assert!(
+            audit.holders.len() > 600
+                && audit
+                    .cases
+                    .iter()
+                    .all(|case| case.seats.len() == 16 && case.segments.len() == 4)
+        );
         assert!(audit.encode().len() <= Audit::<[u8; 32]>::max_encoded_len());
         assert_eq!(Audit::decode(&mut &audit.encode()[..]), Ok(audit));
 
-        let measure = Measure { shards: BoundedVec::truncate_from(vec![i32::MIN; 64]), ..Default::default() };
-        let finding = Finding::Replayed { ends: BoundedVec::truncate_from(vec![[1; 32]; 4]), packed: true, measure };
+        let measure =
+            Measure { shards: BoundedVec::truncate_from(vec![i32::MIN; 64]), ..Default::default() };
+        let finding = Finding::Replayed {
+            ends: BoundedVec::truncate_from(vec![[1; 32]; 4]),
+            packed: true,
+            measure,
+        };
         let evidence = Evidence::truncate_from((0..64).map(|at| (at, finding.clone())).collect());
         assert!(evidence.encode().len() <= Evidence::max_encoded_len());
         assert_eq!(Evidence::decode(&mut &evidence.encode()[..]), Ok(evidence.clone()));

@@ -3,7 +3,9 @@
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
     BoundedVec, Hash,
-    audit::{Audit, AuditConfig, Evidence, Finding, Holder, OpenedEnd, Served, Stage, Undrawn as Waiting},
+    audit::{
+        Audit, AuditConfig, Evidence, Finding, Holder, OpenedEnd, Served, Stage, Undrawn as Waiting,
+    },
     digest,
     prf::Prf,
     round::Phase,
@@ -20,7 +22,10 @@ use polkadot_sdk::{
 };
 
 fn serves(trainer: AccountId, id: u32, states: Vec<Served>, error: Error<Test>) {
-    assert_noop!(Learning::serve_states(signed(trainer), id, BoundedVec::try_from(states).unwrap()), error);
+    assert_noop!(
+        Learning::serve_states(signed(trainer), id, BoundedVec::try_from(states).unwrap()),
+        error
+    );
 }
 
 fn commits(validator: AccountId, id: u32, error: Error<Test>) {
@@ -28,7 +33,10 @@ fn commits(validator: AccountId, id: u32, error: Error<Test>) {
 }
 
 fn opens(trainer: AccountId, id: u32, ends: Vec<OpenedEnd>, error: Error<Test>) {
-    assert_noop!(Learning::open_segments(signed(trainer), id, BoundedVec::try_from(ends).unwrap()), error);
+    assert_noop!(
+        Learning::open_segments(signed(trainer), id, BoundedVec::try_from(ends).unwrap()),
+        error
+    );
 }
 
 fn reveals(validator: AccountId, id: u32, evidence: Evidence, salt: Hash, error: Error<Test>) {
@@ -46,7 +54,11 @@ fn set(config: AuditConfig) {
 /// Everybody with a seat commits to what an honest one finds.
 fn commit_all(id: u32) {
     for Holder { account, .. } in audit(id).holders {
-        assert_ok!(Learning::commit_audit(signed(account), id, hide(id, account, &evidence(id, account, HONEST))));
+        assert_ok!(Learning::commit_audit(
+            signed(account),
+            id,
+            hide(id, account, &evidence(id, account, HONEST))
+        ));
     }
 }
 
@@ -73,10 +85,19 @@ fn included_updates_are_drawn_in_the_next_block() {
     in_round_one(|| {
         train(&[1, 2, 3]);
         adopt([5; 32], &[0, 2]);
-        let statuses: Vec<_> = Learning::submissions(1).into_iter().map(|(_, submission)| submission.status).collect();
+        let statuses: Vec<_> =
+            Learning::submissions(1).into_iter().map(|(_, submission)| submission.status).collect();
         assert_eq!(statuses, [Status::Included, Status::Revealed, Status::Included]);
-        let waiting = |trainer, index| Waiting { round: 1, draw: 0, trainer, index, segments: 4, known: BoundedVec::new() };
-        let undrawn: Vec<_> = Undrawn::<Test>::get().into_iter().map(|(update, _)| update).collect();
+        let waiting = |trainer, index| Waiting {
+            round: 1,
+            draw: 0,
+            trainer,
+            index,
+            segments: 4,
+            known: BoundedVec::new(),
+        };
+        let undrawn: Vec<_> =
+            Undrawn::<Test>::get().into_iter().map(|(update, _)| update).collect();
         assert_eq!(undrawn, [waiting(1, 0), waiting(3, 2)]);
         assert!(Learning::audits().is_empty());
 
@@ -85,9 +106,19 @@ fn included_updates_are_drawn_in_the_next_block() {
         let mixed = digest(b"pol/mix/1", &([0u8; 32], BlockRandomness::random(b"pol/audit").0));
         let seed = digest(b"pol/audit-seed/1", &(mixed, 1u32, 0u8));
         let probe = Shards::sample(3, &mut Prf::new("pol/probe/1", &seed, &[]));
-        let expected = Audit::draw(&AUDITS, seed, System::block_number(), &undrawn, &Stakes::stakes(), probe.clone());
+        let expected = Audit::draw(
+            &AUDITS,
+            seed,
+            System::block_number(),
+            &undrawn,
+            &Stakes::stakes(),
+            probe.clone(),
+        );
         assert_eq!(Learning::audits(), [(0, expected.clone())]);
-        assert_eq!((expected.stage, expected.since, expected.cases.len()), (Stage::Serve, System::block_number(), 2));
+        assert_eq!(
+            (expected.stage, expected.since, expected.cases.len()),
+            (Stage::Serve, System::block_number(), 2)
+        );
         assert_eq!((probe.len(), Shards::free()), (3, SHARDS - 24), "the probe stays where it is");
         for case in expected.cases {
             assert_eq!((case.seats.len(), case.segments.len(), case.of), (2, 1, 4));
@@ -140,7 +171,9 @@ fn stages_end_as_soon_as_everybody_is_done() {
         run(2);
         commit_all(id);
         let holders: Vec<_> = audit(id).holders.iter().map(|holder| holder.account).collect();
-        holders.iter().for_each(|&account| assert_event(Event::AuditCommitted { audit: id, account }));
+        holders
+            .iter()
+            .for_each(|&account| assert_event(Event::AuditCommitted { audit: id, account }));
         assert_eq!((audit(id).stage, audit(id).since), (Stage::Open, System::block_number()));
         open(id, &[1]);
         assert_event(Event::SegmentsOpened { audit: id, account: 1 });
@@ -149,7 +182,12 @@ fn stages_end_as_soon_as_everybody_is_done() {
         assert_eq!(audit(id).stage, Stage::Reveal);
         for &account in &holders {
             assert_eq!(audit(id).stage, Stage::Reveal);
-            assert_ok!(Learning::reveal_audit(signed(account), id, evidence(id, account, HONEST), SALT));
+            assert_ok!(Learning::reveal_audit(
+                signed(account),
+                id,
+                evidence(id, account, HONEST),
+                SALT
+            ));
             assert_event(Event::AuditRevealed { audit: id, account });
         }
         assert_eq!(audit(id).stage, Stage::Settle);
@@ -179,7 +217,11 @@ fn stages_end_at_their_limits_without_the_missing() {
         commits(panel[1], id, Error::WrongStage);
         run(AUDITS.open - 1);
         open(id, &[1]);
-        assert_eq!((audit(id).stage, audit(id).since), (Stage::Reveal, drawn + 18), "the other has nothing to open");
+        assert_eq!(
+            (audit(id).stage, audit(id).since),
+            (Stage::Reveal, drawn + 18),
+            "the other has nothing to open"
+        );
         run(AUDITS.reveal);
         assert_eq!((audit(id).stage, audit(id).since), (Stage::Settle, drawn + 24));
         reveals(panel[0], id, evidence(id, panel[0], HONEST), SALT, Error::WrongStage);
@@ -208,7 +250,16 @@ fn states_are_those_asked_for_with_their_proofs() {
         let honest = served(id, 1);
         serves(1, id + 1, honest.clone(), Error::NoSuchAudit);
         serves(3, id, honest.clone(), Error::NotUnderAudit);
-        serves(2, id, honest.clone(), if served(id, 2).len() == honest.len() { Error::WrongProof } else { Error::WrongStates });
+        serves(
+            2,
+            id,
+            honest.clone(),
+            if served(id, 2).len() == honest.len() {
+                Error::WrongProof
+            } else {
+                Error::WrongStates
+            },
+        );
         serves(1, id, vec![], Error::WrongStates);
         let mut longer = honest.clone();
         longer.push(honest[0].clone());
@@ -221,12 +272,19 @@ fn states_are_those_asked_for_with_their_proofs() {
         ] {
             let mut changed = honest.clone();
             change(&mut changed[0]);
-            let wrong = if changed[0].state.leaf == honest[0].state.leaf { Error::WrongProof } else { Error::WrongStates };
+            let wrong = if changed[0].state.leaf == honest[0].state.leaf {
+                Error::WrongProof
+            } else {
+                Error::WrongStates
+            };
             serves(1, id, changed, wrong);
         }
         serve(id, &[1]);
         let shown = Learning::shown(id, &1).unwrap();
-        assert_eq!(shown.states.to_vec(), honest.iter().map(|served| served.state).collect::<Vec<_>>());
+        assert_eq!(
+            shown.states.to_vec(),
+            honest.iter().map(|served| served.state).collect::<Vec<_>>()
+        );
         assert!(shown.ends.is_empty() && Learning::shown(id, &2).is_none());
         serves(1, id, honest, Error::AlreadyServed);
     });
@@ -241,7 +299,9 @@ fn seats_commit_once_if_there_is_something_to_replay() {
         serve(id, &[1]);
         run(AUDITS.serve);
         let seated = panel(id, 1);
-        for (validator, _) in VALIDATORS.into_iter().filter(|(validator, _)| !seated.contains(validator)) {
+        for (validator, _) in
+            VALIDATORS.into_iter().filter(|(validator, _)| !seated.contains(validator))
+        {
             // Perhaps on the other update, the states of which nobody was shown.
             commits(validator, id, Error::NoSeat);
         }
@@ -272,7 +332,12 @@ fn ends_are_those_drawn_with_their_proofs() {
         opens(1, id, vec![], Error::WrongEnds);
         opens(1, id, vec![honest[0].clone(), honest[0].clone()], Error::WrongEnds);
         opens(1, id, vec![OpenedEnd { digest: [0; 32], ..honest[0].clone() }], Error::WrongProof);
-        opens(1, id, vec![OpenedEnd { proof: Proof::new(), ..honest[0].clone() }], Error::WrongProof);
+        opens(
+            1,
+            id,
+            vec![OpenedEnd { proof: Proof::new(), ..honest[0].clone() }],
+            Error::WrongProof,
+        );
         let before = Learning::shown(id, &1).unwrap();
         open(id, &[1]);
         let shown = Learning::shown(id, &1).unwrap();
@@ -295,13 +360,26 @@ fn evidence_is_what_was_committed_to() {
         reveals(first, id, honest.clone(), SALT, Error::WrongStage);
         open(id, &[1]);
         reveals(first, id + 1, honest.clone(), SALT, Error::NoSuchAudit);
-        let without = VALIDATORS.iter().map(|(account, _)| *account).find(|account| ![first, second].contains(account)).unwrap();
+        let without = VALIDATORS
+            .iter()
+            .map(|(account, _)| *account)
+            .find(|account| ![first, second].contains(account))
+            .unwrap();
         reveals(without, id, honest.clone(), SALT, Error::NoSeat);
         reveals(first, id, honest.clone(), [0; 32], Error::WrongEvidence);
-        reveals(first, id, evidence(id, first, &|_, _| Some(Finding::Impossible)), SALT, Error::WrongEvidence);
+        reveals(
+            first,
+            id,
+            evidence(id, first, &|_, _| Some(Finding::Impossible)),
+            SALT,
+            Error::WrongEvidence,
+        );
         reveals(second, id, honest.clone(), SALT, Error::WrongEvidence);
         assert_ok!(Learning::reveal_audit(signed(first), id, honest.clone(), SALT));
-        assert_eq!(Findings::<Test>::iter_prefix(id).map(|(_, finding)| finding).collect::<Vec<_>>(), [(finding(id, 1), None)]);
+        assert_eq!(
+            Findings::<Test>::iter_prefix(id).map(|(_, finding)| finding).collect::<Vec<_>>(),
+            [(finding(id, 1), None)]
+        );
         reveals(first, id, honest, SALT, Error::SeatRevealed);
     });
 }
@@ -319,7 +397,8 @@ fn who_did_not_commit_has_nothing_to_reveal() {
     });
 }
 
-/// A seat on both updates of a round, the first of which alone was shown, commits to its evidence with `change`.
+/// A seat on both updates of a round, the first of which alone was shown, commits to its evidence
+/// with `change`.
 fn bad_evidence(change: fn(&mut Vec<(u8, Finding)>)) {
     in_round_one(|| {
         set(AuditConfig { seats: 3, more_seats: 4, ..AUDITS });
@@ -338,7 +417,9 @@ fn bad_evidence(change: fn(&mut Vec<(u8, Finding)>)) {
 }
 
 fn replayed(evidence: &mut [(u8, Finding)], change: impl FnOnce(&mut Vec<Hash>, &mut Vec<i32>)) {
-    let Finding::Replayed { ends, measure, .. } = &mut evidence[0].1 else { panic!("an honest finding") };
+    let Finding::Replayed { ends, measure, .. } = &mut evidence[0].1 else {
+        panic!("an honest finding")
+    };
     let (mut changed_ends, mut shards) = (ends.to_vec(), measure.shards.to_vec());
     change(&mut changed_ends, &mut shards);
     *ends = BoundedVec::try_from(changed_ends).unwrap();
@@ -383,11 +464,19 @@ fn every_call_is_signed() {
             Call::open_segments { audit: id, ends: BoundedVec::new() },
             Call::reveal_audit { audit: id, evidence: BoundedVec::new(), salt: SALT },
             Call::open_sketches { audit: id, ends: BoundedVec::new() },
-            Call::reveal_sketches { audit: id, evidence: BoundedVec::new(), bindings: BoundedVec::new(), salt: SALT },
+            Call::reveal_sketches {
+                audit: id,
+                evidence: BoundedVec::new(),
+                bindings: BoundedVec::new(),
+                salt: SALT,
+            },
             Call::settle { audit: id, trainer: 1 },
         ];
         for call in calls {
-            assert_eq!(call.dispatch_bypass_filter(RuntimeOrigin::none()).unwrap_err().error, BadOrigin);
+            assert_eq!(
+                call.dispatch_bypass_filter(RuntimeOrigin::none()).unwrap_err().error,
+                BadOrigin
+            );
         }
     });
 }
@@ -395,7 +484,11 @@ fn every_call_is_signed() {
 #[test]
 #[should_panic(expected = "numbers of audits must be positive")]
 fn an_invalid_genesis_is_refused() {
-    let config = GenesisConfig::<Test> { lengths: LENGTHS, audits: AuditConfig { seats: 0, ..AUDITS }, ..Default::default() };
+    let config = GenesisConfig::<Test> {
+        lengths: LENGTHS,
+        audits: AuditConfig { seats: 0, ..AUDITS },
+        ..Default::default()
+    };
     config.build_storage().unwrap();
 }
 
@@ -421,12 +514,16 @@ fn several_audits_go_on_at_once() {
         let first = audited(&[1, 2]);
         serve(first, &[1, 2]);
         let second = audited(&[1, 2]);
-        let open: Vec<_> = Learning::audits().into_iter().map(|(id, audit)| (id, audit.round)).collect();
+        let open: Vec<_> =
+            Learning::audits().into_iter().map(|(id, audit)| (id, audit.round)).collect();
         assert_eq!(open, [(first, 1), (second, 2)]);
         serve(second, &[2, 1]);
         // Evidence is bound to its audit.
         let validator = panel(first, 1)[0];
-        assert_ne!(hide(first, validator, &Evidence::new()), hide(second, validator, &Evidence::new()));
+        assert_ne!(
+            hide(first, validator, &Evidence::new()),
+            hide(second, validator, &Evidence::new())
+        );
         commit_all(first);
         for id in [first, second] {
             assert_eq!(audit(id).cases.iter().filter(|case| case.served).count(), 2);
@@ -459,11 +556,25 @@ fn no_round_opens_while_too_many_wait_for_a_draw() {
         run(1);
         attest_initial();
         // As settling in many rounds at once would leave behind.
-        let waiting = |round| Waiting { round, draw: 1, trainer: 1, index: 0, segments: 4, known: BoundedVec::new() };
-        Undrawn::<Test>::put(BoundedVec::try_from((0..67).map(|round| (waiting(round), 0)).collect::<Vec<_>>()).unwrap());
+        let waiting = |round| Waiting {
+            round,
+            draw: 1,
+            trainer: 1,
+            index: 0,
+            segments: 4,
+            known: BoundedVec::new(),
+        };
+        Undrawn::<Test>::put(
+            BoundedVec::try_from((0..67).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
+                .unwrap(),
+        );
         run(2);
         assert_eq!((Undrawn::<Test>::get().len(), round().phase), (65, Phase::Idle));
         run(1);
-        assert_eq!((Undrawn::<Test>::get().len(), round().phase), (64, Phase::Train), "a head of 64 updates has room");
+        assert_eq!(
+            (Undrawn::<Test>::get().len(), round().phase),
+            (64, Phase::Train),
+            "a head of 64 updates has room"
+        );
     });
 }

@@ -34,8 +34,10 @@ fn opens(change: impl FnOnce(&mut Reveal), error: Error<Test>) {
 fn a_commitment_is_kept_as_it_is() {
     in_round_one(|| {
         join(1);
-        let metrics =
-            Some(ClaimedMetrics { round: 0, metrics: ModelMetrics { loss: 4, reasoning: Some(u32::MAX), ..Default::default() } });
+        let metrics = Some(ClaimedMetrics {
+            round: 0,
+            metrics: ModelMetrics { loss: 4, reasoning: Some(u32::MAX), ..Default::default() },
+        });
         let claims = Claims { first_loss: 3, last_loss: 2, tokens_per_second: 1, metrics };
         assert_ok!(Learning::commit(signed(1), 1, [9; 32], claims));
         assert_event(Event::Committed { account: 1, round: 1 });

@@ -39,7 +39,10 @@ fn the_first_recipe_opens_round_zero() {
         assert_event(Event::RecipeSet { hash: recipe().hash() });
         run(1);
         assert_event(Event::RecipeAdopted { hash: recipe().hash() });
-        assert_eq!((round().number, round().phase, Recipe::<Test>::get()), (0, Phase::Attest, Some(recipe())));
+        assert_eq!(
+            (round().number, round().phase, Recipe::<Test>::get()),
+            (0, Phase::Attest, Some(recipe()))
+        );
     });
 }
 
@@ -67,7 +70,10 @@ fn each_kind_of_invalid_recipe_has_its_error() {
 fn the_model_is_fixed_once_there_is_a_head() {
     in_round_one(|| {
         let refused = |recipe| {
-            assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), Error::<Test>::ModelIsFixed);
+            assert_noop!(
+                Learning::set_recipe(RuntimeOrigin::root(), recipe),
+                Error::<Test>::ModelIsFixed
+            );
         };
         refused(Spec { model: ModelSpec { layers: 3, ..recipe().model }, ..recipe() });
         refused(Spec { tokenizer: [9; 32], ..recipe() });
@@ -112,7 +118,11 @@ fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
         assert_eq!(round().number, 3);
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded { account: 1, round: 2, status: None });
-        assert_eq!((FreeShards::get().len(), Trainers::get(1)), (free + 4, Some(10)), "it is not the trainer's fault");
+        assert_eq!(
+            (FreeShards::get().len(), Trainers::get(1)),
+            (free + 4, Some(10)),
+            "it is not the trainer's fault"
+        );
     });
 }
 
@@ -125,7 +135,10 @@ fn another_recipe_starts_round_zero_over() {
         set(other_model.clone());
         assert_eq!((round().phase, AttestPhases::<Test>::get()), (Phase::Idle, 1));
         run(1);
-        assert_eq!((round().number, round().phase, Learning::attestations()), (0, Phase::Attest, vec![]));
+        assert_eq!(
+            (round().number, round().phase, Learning::attestations()),
+            (0, Phase::Attest, vec![])
+        );
         // The stake of the validator that attested the other model counts no more.
         assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], Included::default()));
         assert_eq!(CurrentHead::<Test>::get(), None);
@@ -138,8 +151,13 @@ fn another_recipe_starts_round_zero_over() {
 fn the_format_is_fixed_while_the_pool_has_data() {
     on_chain(Some(recipe()), || {
         run(1);
-        for changed in [Spec { shard_tokens: 2_048, ..recipe() }, Spec { tokenizer: [9; 32], ..recipe() }] {
-            assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), changed), Error::<Test>::DataOfAnotherFormat);
+        for changed in
+            [Spec { shard_tokens: 2_048, ..recipe() }, Spec { tokenizer: [9; 32], ..recipe() }]
+        {
+            assert_noop!(
+                Learning::set_recipe(RuntimeOrigin::root(), changed),
+                Error::<Test>::DataOfAnotherFormat
+            );
         }
         FreeShards::kill();
         set(Spec { shard_tokens: 2_048, ..recipe() });
@@ -153,7 +171,10 @@ fn the_format_is_fixed_while_the_pool_has_data() {
 fn lengths_apply_to_later_phases() {
     in_round_one(|| {
         let invalid = RoundConfig { join: 30, ..LENGTHS };
-        assert_noop!(Learning::set_lengths(RuntimeOrigin::root(), invalid), Error::<Test>::InvalidLengths);
+        assert_noop!(
+            Learning::set_lengths(RuntimeOrigin::root(), invalid),
+            Error::<Test>::InvalidLengths
+        );
         join(1);
         let deadline = round().deadline;
         let lengths = RoundConfig { reveal: 2, ..LENGTHS };
@@ -175,10 +196,15 @@ fn lengths_apply_to_later_phases() {
 fn audits_are_set_within_limits() {
     in_round_one(|| {
         assert_eq!((Learning::audit_config(), Learning::escrow()), (AUDITS, 2));
-        for invalid in
-            [AuditConfig { seats: 3, ..AUDITS }, AuditConfig { segments: 5, ..AUDITS }, AuditConfig { open: 0, ..AUDITS }]
-        {
-            assert_noop!(Learning::set_audits(RuntimeOrigin::root(), invalid), Error::<Test>::InvalidAudits);
+        for invalid in [
+            AuditConfig { seats: 3, ..AUDITS },
+            AuditConfig { segments: 5, ..AUDITS },
+            AuditConfig { open: 0, ..AUDITS },
+        ] {
+            assert_noop!(
+                Learning::set_audits(RuntimeOrigin::root(), invalid),
+                Error::<Test>::InvalidAudits
+            );
         }
         let config = AuditConfig { escrow: 9, ..AUDITS };
         assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));

@@ -20,7 +20,8 @@ fn refused(validator: AccountId, number: u32, set: Included, error: Error<Test>)
 
 /// Sums of stake, largest first.
 fn tallies() -> Vec<u128> {
-    let mut tallies: Vec<_> = Tallies::<Test>::iter_prefix_values(AttestPhases::<Test>::get()).collect();
+    let mut tallies: Vec<_> =
+        Tallies::<Test>::iter_prefix_values(AttestPhases::<Test>::get()).collect();
     tallies.sort_unstable_by(|a, b| b.cmp(a));
     tallies
 }
@@ -40,7 +41,13 @@ fn sixty_seven_percent_make_a_head() {
         // Exactly 67 for another head.
         attests(11, [6; 32], &[0, 1]);
         attests(12, [6; 32], &[0, 1]);
-        let update = |account, payload_hash, data_hash| Update { account, payload_hash, data_hash, tokens: 8_192, staleness: 0 };
+        let update = |account, payload_hash, data_hash| Update {
+            account,
+            payload_hash,
+            data_hash,
+            tokens: 8_192,
+            staleness: 0,
+        };
         let updates = [update(1u64, payloads.1, second), update(2, payloads.0, first)];
         let expected = Head::next(Some(&before), 1, [6; 32], recipe().hash(), &updates, &[]);
         assert_eq!((head(), head().tokens), (expected, 16_384));
@@ -49,7 +56,10 @@ fn sixty_seven_percent_make_a_head() {
         let record = Learning::round_record(1).unwrap();
         assert_eq!((record.head, record.included), (Some(expected), included(&[0, 1])));
         assert_eq!((record.revealed.to_vec(), record.opened_at), (vec![2, 1], opened_at));
-        assert_eq!((Paid::get(), Learning::attest_phases(), Learning::number()), (vec![(1, 2)], 2, 2));
+        assert_eq!(
+            (Paid::get(), Learning::attest_phases(), Learning::number()),
+            (vec![(1, 2)], 2, 2)
+        );
         assert_eq!((Revealed::<Test>::get().len(), Learning::attestations()), (0, vec![]));
     });
 }
@@ -62,8 +72,14 @@ fn who_comes_after_the_quorum_counts_as_taking_part() {
         attests(12, [5; 32], &[0, 1]);
         let newest = head();
         refused(13, 1, included(&[0]), Error::WrongRound);
-        assert_noop!(Learning::attest_head(signed(13), 1, [6; 32], included(&[0, 1])), Error::<Test>::WrongRound);
-        assert_noop!(Learning::attest_head(signed(1), 1, [5; 32], included(&[0, 1])), Error::<Test>::NotAValidator);
+        assert_noop!(
+            Learning::attest_head(signed(13), 1, [6; 32], included(&[0, 1])),
+            Error::<Test>::WrongRound
+        );
+        assert_noop!(
+            Learning::attest_head(signed(1), 1, [5; 32], included(&[0, 1])),
+            Error::<Test>::NotAValidator
+        );
         assert_ok!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])));
         assert_event(Event::Attested { account: 13, round: 1, root: [5; 32] });
         assert_eq!((head(), Noted::get(13), tallies()), (newest, vec![1], vec![]));
@@ -71,7 +87,10 @@ fn who_comes_after_the_quorum_counts_as_taking_part() {
         run(1);
         train(&[1]);
         adopt([7; 32], &[0]);
-        assert_noop!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])), Error::<Test>::WrongRound);
+        assert_noop!(
+            Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])),
+            Error::<Test>::WrongRound
+        );
     });
 }
 
@@ -111,7 +130,10 @@ fn an_attestation_replaces_the_earlier_one() {
         attests(11, [5; 32], &[0]);
         refused(11, 1, included(&[0]), Error::AlreadyAttested);
         attests(11, [6; 32], &[0, 1]);
-        assert_eq!((tallies(), Learning::attestations().len(), Noted::get(11)), (vec![34], 1, vec![0, 1, 1]));
+        assert_eq!(
+            (tallies(), Learning::attestations().len(), Noted::get(11)),
+            (vec![34], 1, vec![0, 1, 1])
+        );
         // The first head has lost the stake: another validator alone does not make it.
         attests(12, [5; 32], &[0]);
         assert_eq!((tallies(), head().round), (vec![34, 33], 0));
@@ -208,11 +230,16 @@ fn only_the_quorum_pays_for_the_head() {
     in_round_one(|| {
         assert_ok!(Learning::join_round(signed(4), Tier::Mobile));
         train(&[1]);
-        let call =
-            |validator| Learning::attest_head(signed(validator), 1, [5; 32], included(&[0])).unwrap().actual_weight.unwrap();
+        let call = |validator| {
+            Learning::attest_head(signed(validator), 1, [5; 32], included(&[0]))
+                .unwrap()
+                .actual_weight
+                .unwrap()
+        };
         let (vote, quorum) = (call(11), call(12));
-        let most =
-            Call::<Test>::attest_head { round: 1, root: [5; 32], included: included(&[0]) }.get_dispatch_info().call_weight;
+        let most = Call::<Test>::attest_head { round: 1, root: [5; 32], included: included(&[0]) }
+            .get_dispatch_info()
+            .call_weight;
         assert!(vote.all_lt(quorum) && quorum.all_lt(most));
     });
 }

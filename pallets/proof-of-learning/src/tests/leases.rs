@@ -44,7 +44,11 @@ fn a_lease_holds_what_the_seed_draws_for_the_account() {
         assert_eq!(Shards::free(), SHARDS - 8);
         join(2);
         assert!(lease_of(2).shards.iter().all(|shard| !expected.shards.contains(shard)));
-        assert_eq!((round().due, round().deadline), (2, Some(22)), "the clock started with the first");
+        assert_eq!(
+            (round().due, round().deadline),
+            (2, Some(22)),
+            "the clock started with the first"
+        );
     });
 }
 
@@ -101,7 +105,9 @@ fn a_round_takes_sixty_four_leases() {
         // The next round has places, until they are taken as well.
         for account in 200..200 + u64::from(MAX_SUBMISSIONS) {
             Trainers::insert(account, 10);
-            FreeShards::mutate(|free| free.push(pol_primitives::data::ShardId { manifest: 1, index: account as u32 }));
+            FreeShards::mutate(|free| {
+                free.push(pol_primitives::data::ShardId { manifest: 1, index: account as u32 })
+            });
             assert_ok!(Learning::join_round(signed(account), Tier::Mobile));
         }
         joins(1, Tier::Mobile, Error::RoundIsFull);
@@ -141,7 +147,10 @@ fn a_slow_lease_is_due_a_round_later_and_discounted() {
         }
         run_until(Phase::Attest);
         adopt([6; 32], &[0, 1]);
-        let staleness: Vec<_> = Learning::submissions(2).into_iter().map(|(account, s)| (account, s.staleness)).collect();
+        let staleness: Vec<_> = Learning::submissions(2)
+            .into_iter()
+            .map(|(account, s)| (account, s.staleness))
+            .collect();
         assert_eq!(staleness, [(1, 1), (3, 0)]);
     });
 }
@@ -157,7 +166,10 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
         assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
         let standing = Standing { nonce: 1, carry, carry_round: 1, ..Default::default() };
         assert_eq!((Learning::standing(&1), Learning::lease(&1)), (standing, None));
-        assert_eq!((Learning::audited_lease(1, &1), Learning::audited_lease(2, &1)), (Some(lease), None));
+        assert_eq!(
+            (Learning::audited_lease(1, &1), Learning::audited_lease(2, &1)),
+            (Some(lease), None)
+        );
         assert!(Consumed::get().is_empty());
         assert_eq!(Learning::submissions(1)[0].1.status, Status::Included);
         assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
@@ -170,7 +182,10 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
         assert_eq!((settled.outcome, settled.index, settled.tokens), (Outcome::Excluded, 1, 8_192));
         assert_eq!((settled.tier, settled.gain, settled.error), (Tier::Participant, 0, 0));
         assert_eq!(Learning::history(1), [(2, settled)]);
-        assert_eq!(Learning::submissions(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            Learning::submissions(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(),
+            [1]
+        );
         assert_eq!(Trainers::get(2), Some(10), "being left out costs nothing");
     });
 }
@@ -214,7 +229,10 @@ fn an_unopened_commitment_costs_the_penalty() {
             gain: 0,
             error: 0,
         };
-        assert_eq!((Trainers::get(1), kept(1, 1), Submissions::<Test>::get(1, 1)), (Some(3), expected, None));
+        assert_eq!(
+            (Trainers::get(1), kept(1, 1), Submissions::<Test>::get(1, 1)),
+            (Some(3), expected, None)
+        );
         assert_eq!(Shards::free(), SHARDS - 8);
     });
 }
@@ -266,20 +284,28 @@ fn a_trainer_can_forget_its_carry() {
         assert_ok!(Learning::reset_carry(signed(1)));
         assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
         assert_event(Event::CarryReset { account: 1 });
-        assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry_round: 1, ..Default::default() });
+        assert_eq!(
+            Learning::standing(&1),
+            Standing { nonce: 1, carry_round: 1, ..Default::default() }
+        );
         run(1);
         join(1);
         assert_eq!(lease_of(1).carry, [0; 32]);
         assert_ok!(Learning::reset_carry(signed(10)));
-        assert!(!Standings::<Test>::contains_key(10), "who has nothing to forget leaves nothing behind");
+        assert!(
+            !Standings::<Test>::contains_key(10),
+            "who has nothing to forget leaves nothing behind"
+        );
     });
 }
 
 #[test]
 fn calls_pay_for_what_they_did() {
     in_round_one(|| {
-        let most = Call::<Test>::join_round { tier: Tier::Participant }.get_dispatch_info().call_weight;
-        let actual = Learning::join_round(signed(1), Tier::Participant).unwrap().actual_weight.unwrap();
+        let most =
+            Call::<Test>::join_round { tier: Tier::Participant }.get_dispatch_info().call_weight;
+        let actual =
+            Learning::join_round(signed(1), Tier::Participant).unwrap().actual_weight.unwrap();
         assert!(actual.all_gt(0.into()) && actual.all_lt(most));
     });
 }

@@ -8,7 +8,12 @@ use pol_primitives::{
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 fn metrics(loss: u32) -> ModelMetrics {
-    ModelMetrics { loss, auroc: Some(700_000), calibration_error: Some(20_000), ..Default::default() }
+    ModelMetrics {
+        loss,
+        auroc: Some(700_000),
+        calibration_error: Some(20_000),
+        ..Default::default()
+    }
 }
 
 fn reports(validator: AccountId, round: u32, loss: u32) {
@@ -49,7 +54,10 @@ fn the_next_head_decides_what_no_quorum_did() {
         adopt([5; 32], &[0]);
         let measured = MeasuredHead { metrics: metrics(20), share: 330_000 };
         assert_event(Event::HeadMeasured { round: 0, measured });
-        assert_eq!((waiting(), Learning::measured(0), Learning::measured(1)), (vec![], Some(measured), None));
+        assert_eq!(
+            (waiting(), Learning::measured(0), Learning::measured(1)),
+            (vec![], Some(measured), None)
+        );
         // Nobody reported on the next one.
         run(1);
         train(&[1]);
@@ -103,7 +111,10 @@ fn an_idle_network_measures_its_last_head() {
         FreeShards::kill();
         adopt([5; 32], &[0]);
         run(3);
-        assert_eq!((round().phase, Learning::measuring().map(|measuring| measuring.round)), (Default::default(), Some(1)));
+        assert_eq!(
+            (round().phase, Learning::measuring().map(|measuring| measuring.round)),
+            (Default::default(), Some(1))
+        );
         reports(11, 1, 30);
         reports(12, 1, 30);
         assert!(Learning::measured(1).is_some());

@@ -33,20 +33,30 @@ fn opened(id: AuditId, trainer: AccountId) -> Ends {
     let (case, _, lease) = case(id, trainer);
     let states = states(trainer, &lease, case.of);
     let end = |leaf: u16| SketchedEnd { state: states[usize::from(leaf)], sketch: flat(OPENED) };
-    let ends = case.opened_leaves().into_iter().map(end).zip(ends(id, trainer).into_iter().map(|end| end.proof));
+    let ends = case
+        .opened_leaves()
+        .into_iter()
+        .map(end)
+        .zip(ends(id, trainer).into_iter().map(|end| end.proof));
     ends.collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// The size of what a validator found of a trainer's update, and what it says of the end; none for what is of the other profile.
+/// The size of what a validator found of a trainer's update, and what it says of the end; none for
+/// what is of the other profile.
 type Finds<'a> = &'a dyn Fn(AccountId, AccountId) -> (Option<i64>, Binding);
 
 const HONESTLY: Finds<'static> = &|_, _| (Some(NEAR), Binding::Bound);
 
-fn found(id: AuditId, validator: AccountId, finds: Finds) -> (Evidence, BoundedVec<Binding, ConstU32<64>>) {
+fn found(
+    id: AuditId,
+    validator: AccountId,
+    finds: Finds,
+) -> (Evidence, BoundedVec<Binding, ConstU32<64>>) {
     let audit = audit(id);
     let found = audit.seats_of(&validator).map(|(at, case)| {
         let (size, binding) = finds(validator, case.trainer);
-        let finding = size.map_or_else(|| finding(id, case.trainer), |size| sketched(id, case.trainer, size));
+        let finding =
+            size.map_or_else(|| finding(id, case.trainer), |size| sketched(id, case.trainer, size));
         ((at, finding), binding)
     });
     let (evidence, bindings): (Vec<_>, Vec<_>) = found.unzip();
@@ -86,7 +96,10 @@ fn paid_seats() -> Vec<AccountId> {
 }
 
 fn all_three() {
-    assert_ok!(Learning::set_audits(RuntimeOrigin::root(), AuditConfig { seats: 3, more_seats: 4, ..AUDITS }));
+    assert_ok!(Learning::set_audits(
+        RuntimeOrigin::root(),
+        AuditConfig { seats: 3, more_seats: 4, ..AUDITS }
+    ));
 }
 
 #[test]
@@ -95,12 +108,34 @@ fn what_is_within_the_tolerance_is_valid_and_earns() {
         let id = audited(&[1]);
         let panel = panel(id, 1);
         look_into(id, HONESTLY);
-        assert_eq!(Learning::shown(id, &1).unwrap().sketched[0], opened(id, 1)[0].0, "peers read what they fetch");
+        assert_eq!(
+            Learning::shown(id, &1).unwrap().sketched[0],
+            opened(id, 1)[0].0,
+            "peers read what they fetch"
+        );
         settle(id, 1);
-        assert_event(Event::Settled { audit: id, account: 1, round: 1, outcome: Outcome::Valid, score: 600 });
+        assert_event(Event::Settled {
+            audit: id,
+            account: 1,
+            round: 1,
+            outcome: Outcome::Valid,
+            score: 600,
+        });
         assert_eq!((kept(1, 1).gain, paid_seats(), Trainers::get(1)), (1_000, panel, Some(10)));
-        assert!(Earnings::get()[0].1.iter().any(|(account, earned)| *account == 1 && earned.training > 0));
-        assert_eq!((Findings::<Test>::iter().count(), Shown::<Test>::iter().count(), Audits::<Test>::count()), (0, 0, 0));
+        assert!(
+            Earnings::get()[0]
+                .1
+                .iter()
+                .any(|(account, earned)| *account == 1 && earned.training > 0)
+        );
+        assert_eq!(
+            (
+                Findings::<Test>::iter().count(),
+                Shown::<Test>::iter().count(),
+                Audits::<Test>::count()
+            ),
+            (0, 0, 0)
+        );
     });
 }
 
@@ -111,8 +146,17 @@ fn what_is_beyond_the_tolerance_costs_the_bond() {
         let provers = panel(id, 1);
         look_into(id, &|_, trainer| (Some(if trainer == 1 { FAR } else { NEAR }), Binding::Bound));
         settle(id, 1);
-        assert_event(Event::Settled { audit: id, account: 1, round: 1, outcome: Outcome::Invalid, score: 0 });
-        assert_eq!((Trainers::get(1), paid_seats(), Fines::get()), (Some(2), provers.clone(), vec![(8, provers)]));
+        assert_event(Event::Settled {
+            audit: id,
+            account: 1,
+            round: 1,
+            outcome: Outcome::Invalid,
+            score: 0,
+        });
+        assert_eq!(
+            (Trainers::get(1), paid_seats(), Fines::get()),
+            (Some(2), provers.clone(), vec![(8, provers)])
+        );
         settle(id, 2);
         assert_eq!((kept(1, 2).outcome, Trainers::get(2)), (Outcome::Valid, Some(10)));
     });
@@ -124,7 +168,10 @@ fn a_sketch_of_something_else_than_the_leaf_is_invalid() {
         let id = audited(&[1]);
         look_into(id, &|_, _| (Some(NEAR), Binding::Other));
         settle(id, 1);
-        assert_eq!((kept(1, 1).outcome, Trainers::get(1), paid_seats()), (Outcome::Invalid, Some(2), panel_of(&[11, 12, 13])));
+        assert_eq!(
+            (kept(1, 1).outcome, Trainers::get(1), paid_seats()),
+            (Outcome::Invalid, Some(2), panel_of(&[11, 12, 13]))
+        );
     });
 }
 
@@ -141,7 +188,10 @@ fn a_state_that_nobody_can_fetch_is_withheld() {
         let id = audited(&[1]);
         look_into(id, &|_, _| (Some(NEAR), Binding::Unavailable));
         settle(id, 1);
-        assert_eq!((kept(1, 1).outcome, Trainers::get(1), paid_seats()), (Outcome::Withheld, Some(6), vec![]));
+        assert_eq!(
+            (kept(1, 1).outcome, Trainers::get(1), paid_seats()),
+            (Outcome::Withheld, Some(6), vec![])
+        );
     });
 }
 
@@ -155,11 +205,17 @@ fn a_state_with_other_steps_or_feedback_cannot_be_opened() {
             let cheat = (1..=5).find(|&trainer| case(id, trainer).0.segments[0] > 0).unwrap();
             serve(id, &[1, 2, 3, 4, 5]);
             commit_all(id, HONESTLY);
-            assert_noop!(Learning::open_sketches(signed(cheat), id, opened(id, cheat)), Error::<Test>::DoesNotFollow);
+            assert_noop!(
+                Learning::open_sketches(signed(cheat), id, opened(id, cheat)),
+                Error::<Test>::DoesNotFollow
+            );
             run(AUDITS.open);
             reveal_all(id, HONESTLY);
             settle(id, cheat);
-            assert_eq!((kept(1, cheat).outcome, Trainers::get(cheat)), (Outcome::Withheld, Some(6)));
+            assert_eq!(
+                (kept(1, cheat).outcome, Trainers::get(cheat)),
+                (Outcome::Withheld, Some(6))
+            );
         });
     }
 }
@@ -177,7 +233,10 @@ fn an_opened_state_is_that_of_the_leaf() {
         };
         refused(ends, Error::WrongProof);
         refused(vec![], Error::WrongEnds);
-        assert_noop!(Learning::open_sketches(signed(2), id, opened(id, 1)), Error::<Test>::NotUnderAudit);
+        assert_noop!(
+            Learning::open_sketches(signed(2), id, opened(id, 1)),
+            Error::<Test>::NotUnderAudit
+        );
     });
 }
 
@@ -186,12 +245,17 @@ fn who_copies_what_it_did_not_find_is_not_paid() {
     natively(|| {
         all_three();
         let id = audited(&[1]);
-        // Before it commits, a copier knows no sketch but those of other segments, which are far from this one. What the others say of the
-        // end is no secret, and does not help it.
-        look_into(id, &|validator, _| (Some(if validator == 13 { -OPENED } else { NEAR }), Binding::Bound));
+        // Before it commits, a copier knows no sketch but those of other segments, which are far
+        // from this one. What the others say of the end is no secret, and does not help it.
+        look_into(id, &|validator, _| {
+            (Some(if validator == 13 { -OPENED } else { NEAR }), Binding::Bound)
+        });
         settle(id, 1);
         assert_event(Event::SeatFailed { audit: id, account: 13, trainer: 1 });
-        assert_eq!((kept(1, 1).outcome, paid_seats(), Strikes::get(13)), (Outcome::Valid, vec![11, 12], 1));
+        assert_eq!(
+            (kept(1, 1).outcome, paid_seats(), Strikes::get(13)),
+            (Outcome::Valid, vec![11, 12], 1)
+        );
     });
 }
 
@@ -218,7 +282,9 @@ fn replays_of_different_things_lead_to_a_second_draw_of_one_segment() {
         assert_eq!(case(id, 1).0.segments.len(), 1, "segments of one draw do not touch");
         let first = case(id, 1).0.segments[0];
         let other = panel(id, 1)[0];
-        look_into(id, &|validator, _| (Some(if validator == other { FAR } else { NEAR }), Binding::Bound));
+        look_into(id, &|validator, _| {
+            (Some(if validator == other { FAR } else { NEAR }), Binding::Bound)
+        });
         settle(id, 1);
         assert_event(Event::Undecided { audit: id, account: 1, round: 1 });
         run(1);
@@ -240,7 +306,11 @@ fn each_profile_has_its_own_calls() {
         for holder in audit(id).holders {
             let (native, _) = found(id, holder.account, HONESTLY);
             let evidence = if holder.account == validator { &exact.0 } else { &native };
-            assert_ok!(Learning::commit_audit(signed(holder.account), id, hide(id, holder.account, evidence)));
+            assert_ok!(Learning::commit_audit(
+                signed(holder.account),
+                id,
+                hide(id, holder.account, evidence)
+            ));
         }
         let ends = BoundedVec::try_from(ends(id, 1)).unwrap();
         assert_noop!(Learning::open_segments(signed(1), id, ends), Error::<Test>::OtherProfile);
@@ -253,7 +323,13 @@ fn each_profile_has_its_own_calls() {
         assert_noop!(unbound, Error::<Test>::OtherProfile);
         let mut more = bindings.to_vec();
         more.push(Binding::Bound);
-        let call = Learning::reveal_sketches(signed(second), id, evidence, BoundedVec::truncate_from(more), SALT);
+        let call = Learning::reveal_sketches(
+            signed(second),
+            id,
+            evidence,
+            BoundedVec::truncate_from(more),
+            SALT,
+        );
         assert_noop!(call, Error::<Test>::OtherProfile);
     });
     in_round_one(|| {
@@ -263,11 +339,20 @@ fn each_profile_has_its_own_calls() {
             let hidden = hide(id, holder.account, &evidence(id, holder.account, HONEST));
             assert_ok!(Learning::commit_audit(signed(holder.account), id, hidden));
         }
-        assert_noop!(Learning::open_sketches(signed(1), id, opened(id, 1)), Error::<Test>::OtherProfile);
+        assert_noop!(
+            Learning::open_sketches(signed(1), id, opened(id, 1)),
+            Error::<Test>::OtherProfile
+        );
         open(id, &[1]);
         let validator = panel(id, 1)[0];
         let bindings = found(id, validator, HONESTLY).1;
-        let call = Learning::reveal_sketches(signed(validator), id, evidence(id, validator, HONEST), bindings, SALT);
+        let call = Learning::reveal_sketches(
+            signed(validator),
+            id,
+            evidence(id, validator, HONEST),
+            bindings,
+            SALT,
+        );
         assert_noop!(call, Error::<Test>::OtherProfile);
     });
 }

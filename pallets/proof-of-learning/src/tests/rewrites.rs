@@ -33,7 +33,8 @@ fn refused(recipe: Spec, error: Error<Test>) {
     assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), error);
 }
 
-/// Runs `test` in the first block of round two, which rewrites the model that trainer 1 made in round one.
+/// Runs `test` in the first block of round two, which rewrites the model that trainer 1 made in
+/// round one.
 fn rewriting(test: impl FnOnce()) {
     in_round_one(|| {
         set(rewritten());
@@ -49,19 +50,38 @@ fn a_round_that_rewrites_trains_nothing() {
     rewriting(|| {
         assert_event(Event::RecipeAdopted { hash: rewritten().hash() });
         let (now, before) = (System::block_number(), head());
-        assert_eq!((round().number, round().phase, round().attests_only()), (2, Phase::Attest, true));
-        assert_eq!((round().base_root, round().stake, round().deadline), ([5; 32], 100, Some(now + LENGTHS.attest)));
-        assert_eq!((before.recipe_hash, Recipe::<Test>::get()), (recipe().hash(), Some(rewritten())));
+        assert_eq!(
+            (round().number, round().phase, round().attests_only()),
+            (2, Phase::Attest, true)
+        );
+        assert_eq!(
+            (round().base_root, round().stake, round().deadline),
+            ([5; 32], 100, Some(now + LENGTHS.attest))
+        );
+        assert_eq!(
+            (before.recipe_hash, Recipe::<Test>::get()),
+            (recipe().hash(), Some(rewritten()))
+        );
         assert_noop!(Learning::join_round(signed(2), Tier::Participant), Error::<Test>::NotJoining);
-        assert_noop!(Learning::attest_head(signed(11), 2, [6; 32], included(&[0])), Error::<Test>::BadIncluded);
+        assert_noop!(
+            Learning::attest_head(signed(11), 2, [6; 32], included(&[0])),
+            Error::<Test>::BadIncluded
+        );
 
         adopt([6; 32], &[]);
-        let expected = Head::next::<AccountId>(Some(&before), 2, [6; 32], rewritten().hash(), &[], &[]);
-        assert_eq!((head(), head().tokens, ModelSince::<Test>::get()), (expected, before.tokens, 2));
+        let expected =
+            Head::next::<AccountId>(Some(&before), 2, [6; 32], rewritten().hash(), &[], &[]);
+        assert_eq!(
+            (head(), head().tokens, ModelSince::<Test>::get()),
+            (expected, before.tokens, 2)
+        );
         assert_event(Event::ModelRewritten { round: 2, rewrite: INSERT });
         assert_event(Event::HeadAdvanced { head: expected });
         let record = Learning::round_record(2).unwrap();
-        assert_eq!((record.head, record.included.is_empty(), record.revealed.len()), (Some(expected), true, 0));
+        assert_eq!(
+            (record.head, record.included.is_empty(), record.revealed.len()),
+            (Some(expected), true, 0)
+        );
         assert_eq!(Paid::get(), [(1, 1), (2, 0)], "nothing is earned where nothing is trained");
         // Who comes after the quorum has taken part in its phase.
         assert_ok!(Learning::attest_head(signed(13), 2, [6; 32], Included::default()));
@@ -72,9 +92,15 @@ fn a_round_that_rewrites_trains_nothing() {
         assert_eq!((round().number, round().phase), (3, Phase::Train));
         train(&[2]);
         assert_eq!((lease_of(2).recipe, lease_of(2).base_root), (rewritten().hash(), [6; 32]));
-        assert_noop!(Learning::attest_head(signed(11), 3, [7; 32], included(&[])), Error::<Test>::BadIncluded);
+        assert_noop!(
+            Learning::attest_head(signed(11), 3, [7; 32], included(&[])),
+            Error::<Test>::BadIncluded
+        );
         adopt([7; 32], &[0]);
-        assert_eq!((head().round, head().tokens, ModelSince::<Test>::get()), (3, before.tokens + 8_192, 2));
+        assert_eq!(
+            (head().round, head().tokens, ModelSince::<Test>::get()),
+            (3, before.tokens + 8_192, 2)
+        );
     });
 }
 
@@ -83,11 +109,18 @@ fn a_rewrite_is_carried_out_once() {
     rewriting(|| {
         adopt([6; 32], &[]);
         // The same again, with other constants, and without its name.
-        let kept = [rewritten(), Spec { gradient_clip: 2, ..rewritten() }, Spec { rewrite: None, ..rewritten() }];
+        let kept = [
+            rewritten(),
+            Spec { gradient_clip: 2, ..rewritten() },
+            Spec { rewrite: None, ..rewritten() },
+        ];
         for (number, recipe) in (3..).zip(kept) {
             set(recipe.clone());
             run(1);
-            assert_eq!((round().number, round().phase, Recipe::<Test>::get()), (number, Phase::Train, Some(recipe)));
+            assert_eq!(
+                (round().number, round().phase, Recipe::<Test>::get()),
+                (number, Phase::Train, Some(recipe))
+            );
             train(&[1]);
             adopt([number as u8 + 10; 32], &[0]);
         }
@@ -98,7 +131,10 @@ fn a_rewrite_is_carried_out_once() {
         run(1);
         assert!(round().attests_only());
         adopt([6; 32], &[]);
-        assert_eq!((head().recipe_hash, again.model.layers, ModelSince::<Test>::get()), (again.hash(), 4, 6));
+        assert_eq!(
+            (head().recipe_hash, again.model.layers, ModelSince::<Test>::get()),
+            (again.hash(), 4, 6)
+        );
     });
 }
 
@@ -108,19 +144,37 @@ fn a_recipe_leads_from_the_head_to_its_model() {
         refused(Spec { rewrite: None, ..rewritten() }, Error::ModelIsFixed);
         refused(Spec { seed: [9; 32], ..rewritten() }, Error::ModelIsFixed);
         refused(Spec { shard_tokens: 2_048, ..rewritten() }, Error::ModelIsFixed);
-        refused(Spec { rewrite: Some(Rewrite::SplitExpert { expert: 0 }), ..rewritten() }, Error::RewriteDoesNotFit);
-        refused(Spec { rewrite: Some(Rewrite::InsertBlock { at: 9 }), ..rewritten() }, Error::RewriteDoesNotFit);
-        refused(Spec { rewrite: Some(Rewrite::Widen { feed_forward: 300 }), ..rewritten() }, Error::RewriteOfAnotherModel);
-        refused(Spec { model: ModelSpec { layers: 4, ..recipe().model }, ..rewritten() }, Error::RewriteOfAnotherModel);
+        refused(
+            Spec { rewrite: Some(Rewrite::SplitExpert { expert: 0 }), ..rewritten() },
+            Error::RewriteDoesNotFit,
+        );
+        refused(
+            Spec { rewrite: Some(Rewrite::InsertBlock { at: 9 }), ..rewritten() },
+            Error::RewriteDoesNotFit,
+        );
+        refused(
+            Spec { rewrite: Some(Rewrite::Widen { feed_forward: 300 }), ..rewritten() },
+            Error::RewriteOfAnotherModel,
+        );
+        refused(
+            Spec { model: ModelSpec { layers: 4, ..recipe().model }, ..rewritten() },
+            Error::RewriteOfAnotherModel,
+        );
         refused(Spec { rewrite: Some(INSERT), ..recipe() }, Error::RewriteUnused);
     });
     rewriting(|| {
         // Until the round has a head, the model is the one before.
-        refused(with(Rewrite::Widen { feed_forward: 300 }, &rewritten()), Error::RewriteOfAnotherModel);
+        refused(
+            with(Rewrite::Widen { feed_forward: 300 }, &rewritten()),
+            Error::RewriteOfAnotherModel,
+        );
         refused(Spec { rewrite: Some(INSERT), ..recipe() }, Error::RewriteUnused);
         adopt([6; 32], &[]);
         refused(recipe(), Error::ModelIsFixed);
-        refused(Spec { rewrite: Some(Rewrite::InsertBlock { at: 0 }), ..rewritten() }, Error::RewriteUnused);
+        refused(
+            Spec { rewrite: Some(Rewrite::InsertBlock { at: 0 }), ..rewritten() },
+            Error::RewriteUnused,
+        );
         set(with(Rewrite::Widen { feed_forward: 300 }, &rewritten()));
     });
 }
@@ -150,7 +204,10 @@ fn a_rewrite_that_waits_can_be_taken_back() {
         train(&[1]);
         adopt([5; 32], &[0]);
         run(1);
-        assert_eq!((round().number, round().phase, RecipeSince::<Test>::get()), (2, Phase::Train, 0));
+        assert_eq!(
+            (round().number, round().phase, RecipeSince::<Test>::get()),
+            (2, Phase::Train, 0)
+        );
         // It is the recipe that it always was, so that leases go on.
         commit(2);
     });
@@ -163,9 +220,15 @@ fn a_rewrite_under_way_can_be_taken_back() {
         let phases = AttestPhases::<Test>::get();
         set(recipe());
         assert_event(Event::RoundVoid { number: 2 });
-        assert_eq!((round().number, round().phase, AttestPhases::<Test>::get()), (3, Phase::Idle, phases + 1));
+        assert_eq!(
+            (round().number, round().phase, AttestPhases::<Test>::get()),
+            (3, Phase::Idle, phases + 1)
+        );
         assert_eq!(Learning::round_record(2).unwrap().head, None);
-        assert_noop!(Learning::attest_head(signed(12), 2, [6; 32], Included::default()), Error::<Test>::WrongRound);
+        assert_noop!(
+            Learning::attest_head(signed(12), 2, [6; 32], Included::default()),
+            Error::<Test>::WrongRound
+        );
         run(1);
         assert_eq!((round().phase, round().base_root), (Phase::Train, [5; 32]));
         train(&[3]);
@@ -185,7 +248,10 @@ fn another_rewrite_replaces_one_under_way() {
         assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], Included::default()));
         set(wider.clone());
         run(1);
-        assert_eq!((round().number, round().attests_only(), Learning::attestations()), (3, true, vec![]));
+        assert_eq!(
+            (round().number, round().attests_only(), Learning::attestations()),
+            (3, true, vec![])
+        );
         // The stake of the validator that attested the other model counts no more.
         assert_ok!(Learning::attest_head(signed(12), 3, [6; 32], Included::default()));
         assert_eq!(head().round, 1);
@@ -201,13 +267,19 @@ fn a_rewrite_out_of_time_is_tried_again_after_a_pause() {
         run(LENGTHS.attest);
         assert_event(Event::RoundVoid { number: 2 });
         let now = System::block_number();
-        assert_eq!((round().number, round().phase, round().deadline), (3, Phase::Idle, Some(now + LENGTHS.lead)));
+        assert_eq!(
+            (round().number, round().phase, round().deadline),
+            (3, Phase::Idle, Some(now + LENGTHS.lead))
+        );
         assert_eq!((head().round, Learning::attesting()), (1, false));
         assert_ok!(Learning::do_try_state());
         run(LENGTHS.lead - 1);
         assert_eq!(round().phase, Phase::Idle);
         run(1);
-        assert_eq!((round().number, round().attests_only(), Learning::attestations()), (3, true, vec![]));
+        assert_eq!(
+            (round().number, round().attests_only(), Learning::attestations()),
+            (3, true, vec![])
+        );
         adopt([6; 32], &[]);
         assert_eq!((ModelSince::<Test>::get(), Learning::round_record(2).unwrap().head), (3, None));
     });
@@ -222,7 +294,11 @@ fn leases_of_before_end_without_a_penalty() {
         train(&[1]);
         adopt([5; 32], &[0]);
         run(1);
-        assert_eq!((round().due, lease_of(2).due_round), (1, 2), "it is due in the round that trains nothing");
+        assert_eq!(
+            (round().due, lease_of(2).due_round),
+            (1, 2),
+            "it is due in the round that trains nothing"
+        );
         adopt([6; 32], &[]);
         let free = FreeShards::get().len();
         run(1);
@@ -248,7 +324,10 @@ fn a_lease_ends_with_its_recipe_even_if_that_comes_back() {
             run(1);
             assert_eq!(RecipeSince::<Test>::get(), round);
         }
-        assert_eq!((lease_of(2).due_round, lease_of(2).recipe, Learning::recipe_hash()), (3, slow.hash(), Some(slow.hash())));
+        assert_eq!(
+            (lease_of(2).due_round, lease_of(2).recipe, Learning::recipe_hash()),
+            (3, slow.hash(), Some(slow.hash()))
+        );
         let refused = Learning::commit(signed(2), 3, [0; 32], Claims::default());
         assert_noop!(refused, Error::<Test>::RecipeChanged);
         run(LENGTHS.train);
@@ -304,7 +383,10 @@ fn updates_of_before_are_audited_and_taken_out_after() {
         assert_eq!((round().number, round().attests_only()), (3, true));
         assert_eq!((Excisions::<Test>::get().len(), Learning::excisions()), (1, vec![]));
         adopt([6; 32], &[]);
-        assert_eq!((Learning::round_record(3).unwrap().excised.len(), Excisions::<Test>::get().len()), (0, 1));
+        assert_eq!(
+            (Learning::round_record(3).unwrap().excised.len(), Excisions::<Test>::get().len()),
+            (0, 1)
+        );
         // Seats have found what they found by the recipe of the lease.
         settle(0, 2);
         assert_eq!(kept(1, 2).outcome, Outcome::Valid);
@@ -325,7 +407,11 @@ fn a_rewrite_waits_for_validators_and_not_for_data() {
         adopt([5; 32], &[0]);
         let free = FreeShards::take();
         run(3);
-        assert_eq!((round().number, round().phase), (2, Phase::Idle), "there is nothing to train on");
+        assert_eq!(
+            (round().number, round().phase),
+            (2, Phase::Idle),
+            "there is nothing to train on"
+        );
         set(rewritten());
         let stakes: Vec<_> = Validators::drain().collect();
         run(3);

@@ -17,7 +17,10 @@ fn round_zero_opens_with_the_first_block_and_makes_the_first_head() {
     on_chain(Some(recipe()), || {
         run(1);
         let opened = round();
-        assert_eq!((opened.number, opened.phase, opened.deadline, opened.stake), (0, Phase::Attest, Some(11), 100));
+        assert_eq!(
+            (opened.number, opened.phase, opened.deadline, opened.stake),
+            (0, Phase::Attest, Some(11), 100)
+        );
         assert_eq!((opened.base_root, opened.opened_at, opened.phase_since), ([0; 32], 1, 1));
         assert_event(Event::RoundOpened { number: 0, seed: opened.seed });
         assert_event(Event::PhaseEntered { number: 0, phase: Phase::Attest, deadline: Some(11) });
@@ -47,7 +50,10 @@ fn round_zero_out_of_time_starts_over() {
         Validators::remove(11);
         run(1);
         let again = round();
-        assert_eq!((again.number, again.phase, again.deadline, again.stake), (0, Phase::Attest, Some(26), 66));
+        assert_eq!(
+            (again.number, again.phase, again.deadline, again.stake),
+            (0, Phase::Attest, Some(26), 66)
+        );
         for validator in [12, 13] {
             assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], Included::default()));
         }
@@ -73,7 +79,10 @@ fn round_zero_waits_for_validators() {
 fn a_round_opens_on_the_head_with_a_seed_of_its_own() {
     in_round_one(|| {
         let first = round();
-        assert_eq!((first.base_root, first.opened_at, first.deadline, first.join_until), ([3; 32], 2, None, None));
+        assert_eq!(
+            (first.base_root, first.opened_at, first.deadline, first.join_until),
+            ([3; 32], 2, None, None)
+        );
         assert_event(Event::RoundOpened { number: 1, seed: first.seed });
         assert_event(Event::PhaseEntered { number: 1, phase: Phase::Train, deadline: None });
         run(1_000);
@@ -111,11 +120,17 @@ fn phases_end_as_soon_as_everybody_is_done() {
         run(3);
         assert_eq!(round().phase, Phase::Train, "somebody may still join");
         run(1);
-        assert_eq!((round().phase, round().deadline, round().phase_since), (Phase::Reveal, Some(11), 6));
+        assert_eq!(
+            (round().phase, round().deadline, round().phase_since),
+            (Phase::Reveal, Some(11), 6)
+        );
         assert_event(Event::PhaseEntered { number: 1, phase: Phase::Reveal, deadline: Some(11) });
         assert_ok!(Learning::reveal(signed(1), 1, reveal));
         run(1);
-        assert_eq!((round().phase, round().deadline, round().stake), (Phase::Attest, Some(17), 100));
+        assert_eq!(
+            (round().phase, round().deadline, round().stake),
+            (Phase::Attest, Some(17), 100)
+        );
         assert!(Learning::attesting());
         adopt([5; 32], &[0]);
         assert!(!Learning::attesting());
@@ -141,7 +156,9 @@ fn phases_end_at_their_deadlines_without_the_missing() {
         run(1);
         assert_eq!((round().phase, round().revealed), (Phase::Attest, 1));
         adopt([5; 32], &[0]);
-        for (account, status) in [(1, Some(Status::Included)), (2, Some(Status::Committed)), (3, None)] {
+        for (account, status) in
+            [(1, Some(Status::Included)), (2, Some(Status::Committed)), (3, None)]
+        {
             assert_ok!(Learning::conclude(signed(9), account));
             assert_event(Event::Concluded { account, round: 1, status });
         }
@@ -194,7 +211,11 @@ fn a_round_without_a_quorum_is_void_and_counts_as_an_attest_phase() {
         assert_eq!((round().base_root, Learning::attestations()), ([3; 32], vec![]));
         train(&[1]);
         assert_ne!(lease_of(1).shards, shards);
-        assert_event(Event::PhaseEntered { number: 2, phase: Phase::Attest, deadline: round().deadline });
+        assert_event(Event::PhaseEntered {
+            number: 2,
+            phase: Phase::Attest,
+            deadline: round().deadline,
+        });
         adopt([6; 32], &[0]);
     });
 }
@@ -249,7 +270,8 @@ fn what_past_phases_left_is_cleared_a_bounded_number_at_a_time() {
         attest_initial();
         // As a phase of a hundred validators that never agreed would leave behind.
         for account in 100..200u64 {
-            let attested = Attested { root: [account as u8; 32], included: Included::default(), stake: 1 };
+            let attested =
+                Attested { root: [account as u8; 32], included: Included::default(), stake: 1 };
             Tallies::<Test>::insert(0, attested.digest(), 1);
             Attestations::<Test>::insert(0, account, attested);
         }

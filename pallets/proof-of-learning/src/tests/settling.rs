@@ -36,8 +36,14 @@ fn all_three() {
 #[track_caller]
 fn assert_gone(id: u32, round: u32, trainer: AccountId) {
     assert_eq!((Audits::<Test>::get(id), Learning::shown(id, &trainer)), (None, None));
-    assert_eq!((Commits::<Test>::iter_prefix(id).count(), Findings::<Test>::iter_prefix(id).count()), (0, 0));
-    assert_eq!((Submissions::<Test>::get(round, trainer), Learning::audited_lease(round, &trainer)), (None, None));
+    assert_eq!(
+        (Commits::<Test>::iter_prefix(id).count(), Findings::<Test>::iter_prefix(id).count()),
+        (0, 0)
+    );
+    assert_eq!(
+        (Submissions::<Test>::get(round, trainer), Learning::audited_lease(round, &trainer)),
+        (None, None)
+    );
     assert!(!Undrawn::<Test>::exists());
 }
 
@@ -66,7 +72,13 @@ fn a_valid_update_stays_and_earns() {
         let (audit, panel) = (audit(0), panel(0, 1));
         examine(0, HONEST);
         settle(0, 1);
-        assert_event(Event::Settled { audit: 0, account: 1, round: 1, outcome: Outcome::Valid, score: 600 });
+        assert_event(Event::Settled {
+            audit: 0,
+            account: 1,
+            round: 1,
+            outcome: Outcome::Valid,
+            score: 600,
+        });
         assert_event(Event::AuditEnded { audit: 0 });
         assert_gone(0, 1, 1);
 
@@ -82,22 +94,41 @@ fn a_valid_update_stays_and_earns() {
             error: 200,
         };
         assert_eq!(Learning::history(1), [(1, settled)]);
-        let consumed: Vec<_> = lease.shards.iter().enumerate().map(|(at, &shard)| (shard, 1, 0, 100 + at as i32)).collect();
+        let consumed: Vec<_> = lease
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(at, &shard)| (shard, 1, 0, 100 + at as i32))
+            .collect();
         assert_eq!(Consumed::get(), consumed);
         assert_eq!(Shards::free(), SHARDS - 8);
-        assert!(audit.probe.iter().all(|shard| FreeShards::get().contains(shard)), "the probe was only looked at");
+        assert!(
+            audit.probe.iter().all(|shard| FreeShards::get().contains(shard)),
+            "the probe was only looked at"
+        );
 
         assert_eq!(weight(600, 8_192, BONUS, 800_000), WORTH);
         let mut expected = seats_only(&panel);
         expected.insert(0, (1, Earned { training: WORTH, ..Default::default() }));
         expected.extend(
-            Shards::owners(&lease.shards).into_iter().map(|(owner, shards)| (owner, Earned { shards, ..Default::default() })),
+            Shards::owners(&lease.shards)
+                .into_iter()
+                .map(|(owner, shards)| (owner, Earned { shards, ..Default::default() })),
         );
         assert_eq!(Earnings::get(), [(1, expected)]);
-        assert_eq!((Trainings::get(), Fines::get(), Forfeits::get()), (vec![(1, true)], vec![], vec![]));
+        assert_eq!(
+            (Trainings::get(), Fines::get(), Forfeits::get()),
+            (vec![(1, true)], vec![], vec![])
+        );
         assert!(panel.iter().all(|validator| Strikes::get(validator) == 0));
         // (7 · 0 + 1,500 + 2 · 200 - 1,000) / 8
-        let standing = Standing { nonce: 1, carry: opened.carry_hash, carry_round: 1, valid: 1, advantage: 112 };
+        let standing = Standing {
+            nonce: 1,
+            carry: opened.carry_hash,
+            carry_round: 1,
+            valid: 1,
+            advantage: 112,
+        };
         assert_eq!(Learning::standing(&1), standing);
         assert_eq!((Trainers::get(1), Excisions::<Test>::get().len()), (Some(10), 0));
     });
@@ -112,7 +143,8 @@ fn a_lease_is_concluded_before_or_with_the_settlement() {
         examine(id, HONEST);
         System::reset_events();
         settle(id, 1);
-        let concluded = |account| Event::Concluded { account, round: 1, status: Some(Status::Included) };
+        let concluded =
+            |account| Event::Concluded { account, round: 1, status: Some(Status::Included) };
         assert!(!System::events().iter().any(|record| record.event == concluded(1).into()));
         let lease = lease_of(2);
         settle(id, 2);
@@ -134,7 +166,11 @@ fn who_gains_nothing_on_its_own_text_is_not_paid() {
         examine(id, HONEST);
         settle(id, 1);
         assert!(Learning::standing(&1).is_flagged());
-        assert_eq!((kept(1, 1).outcome, Consumed::get().len()), (Outcome::Valid, 8), "it is part of the model all the same");
+        assert_eq!(
+            (kept(1, 1).outcome, Consumed::get().len()),
+            (Outcome::Valid, 8),
+            "it is part of the model all the same"
+        );
         assert!(earned().iter().all(|(account, earned)| *account != 1 && earned.training == 0));
         assert!(panel.iter().all(|validator| earned().contains(&(*validator, SEAT))));
     });
@@ -152,7 +188,13 @@ fn an_update_that_helps_nobody_earns_nothing() {
         };
         examine(id, &useless);
         settle(id, 1);
-        assert_event(Event::Settled { audit: id, account: 1, round: 1, outcome: Outcome::Valid, score: 0 });
+        assert_event(Event::Settled {
+            audit: id,
+            account: 1,
+            round: 1,
+            outcome: Outcome::Valid,
+            score: 0,
+        });
         assert_eq!((kept(1, 1).gain, kept(1, 1).error), (399, 200));
         assert!(earned().iter().all(|(account, _)| *account != 1));
     });
@@ -167,27 +209,57 @@ fn what_replays_to_something_else_costs_the_bond_and_all_in_escrow() {
             let find = |_, trainer| match (kind, finding(id, trainer)) {
                 _ if trainer == 2 => None,
                 (0, _) => Some(other(id, trainer)),
-                (1, Finding::Replayed { ends, measure, .. }) => Some(Finding::Replayed { ends, packed: false, measure }),
+                (1, Finding::Replayed { ends, measure, .. }) => {
+                    Some(Finding::Replayed { ends, packed: false, measure })
+                }
                 _ => Some(Finding::Impossible),
             };
             examine(id, &find);
             settle(id, 1);
-            assert_event(Event::Settled { audit: id, account: 1, round: 1, outcome: Outcome::Invalid, score: 0 });
+            assert_event(Event::Settled {
+                audit: id,
+                account: 1,
+                round: 1,
+                outcome: Outcome::Invalid,
+                score: 0,
+            });
             assert_event(Event::Fined { audit: id, account: 1, amount: 8 });
             assert_eq!(Trainers::get(1), Some(2));
-            assert_eq!((Fines::get(), Forfeits::get()), (vec![(8, panel.clone())], vec![(1, panel.clone())]));
-            assert_eq!((Trainings::get(), Earnings::get()), (vec![(1, false)], vec![(1, seats_only(&panel))]));
-            assert!(panel.iter().all(|validator| Strikes::get(validator) == 0), "to be right about a cheat is to be right");
+            assert_eq!(
+                (Fines::get(), Forfeits::get()),
+                (vec![(8, panel.clone())], vec![(1, panel.clone())])
+            );
+            assert_eq!(
+                (Trainings::get(), Earnings::get()),
+                (vec![(1, false)], vec![(1, seats_only(&panel))])
+            );
+            assert!(
+                panel.iter().all(|validator| Strikes::get(validator) == 0),
+                "to be right about a cheat is to be right"
+            );
             let settled = kept(1, 1);
-            assert_eq!((settled.outcome, settled.gain, settled.error, settled.tokens), (Outcome::Invalid, 0, 0, 8_192));
-            assert_eq!((Consumed::get().len(), Shards::free()), (0, SHARDS - 8), "one lease is returned, one under audit");
+            assert_eq!(
+                (settled.outcome, settled.gain, settled.error, settled.tokens),
+                (Outcome::Invalid, 0, 0, 8_192)
+            );
+            assert_eq!(
+                (Consumed::get().len(), Shards::free()),
+                (0, SHARDS - 8),
+                "one lease is returned, one under audit"
+            );
             let excision = Excision { round: 1, index: 0 };
             assert_eq!(Excisions::<Test>::get().to_vec(), [(excision, System::block_number())]);
-            assert_eq!(Learning::standing(&1), Standing { nonce: 1, carry_round: 1, ..Default::default() });
+            assert_eq!(
+                Learning::standing(&1),
+                Standing { nonce: 1, carry_round: 1, ..Default::default() }
+            );
             // The other update is nobody's loss.
             settle(id, 2);
             assert_gone(id, 1, 1);
-            assert_eq!((kept(1, 2).outcome, Trainers::get(2), Fines::get().len()), (Outcome::Valid, Some(10), 1));
+            assert_eq!(
+                (kept(1, 2).outcome, Trainers::get(2), Fines::get().len()),
+                (Outcome::Valid, Some(10), 1)
+            );
         });
     }
 }
@@ -219,13 +291,28 @@ fn withheld(examine: impl FnOnce()) {
         assert_eq!(Learning::standing(&1).carry, carry);
         examine();
         settle(id, 1);
-        assert_event(Event::Settled { audit: id, account: 1, round: 1, outcome: Outcome::Withheld, score: 0 });
+        assert_event(Event::Settled {
+            audit: id,
+            account: 1,
+            round: 1,
+            outcome: Outcome::Withheld,
+            score: 0,
+        });
         assert_event(Event::Fined { audit: id, account: 1, amount: 4 });
         assert_gone(id, 1, 1);
-        assert_eq!((Trainers::get(1), Fines::get(), Forfeits::get()), (Some(6), vec![(4, vec![])], vec![]));
+        assert_eq!(
+            (Trainers::get(1), Fines::get(), Forfeits::get()),
+            (Some(6), vec![(4, vec![])], vec![])
+        );
         assert_eq!((Earnings::get(), Trainings::get()), (vec![(1, vec![])], vec![(1, false)]));
-        assert!(VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0), "seats neither gain nor lose");
-        assert_eq!((kept(1, 1).outcome, Consumed::get().len(), Shards::free()), (Outcome::Withheld, 0, SHARDS));
+        assert!(
+            VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0),
+            "seats neither gain nor lose"
+        );
+        assert_eq!(
+            (kept(1, 1).outcome, Consumed::get().len(), Shards::free()),
+            (Outcome::Withheld, 0, SHARDS)
+        );
         assert_eq!((Learning::standing(&1).carry, Excisions::<Test>::get().len()), ([0; 32], 1));
     });
 }
@@ -245,7 +332,12 @@ fn ends_that_are_not_opened_are_withheld_whatever_was_found() {
         }
         run(AUDITS.open);
         for validator in panel(0, 1) {
-            assert_ok!(Learning::reveal_audit(signed(validator), 0, evidence(0, validator, HONEST), SALT));
+            assert_ok!(Learning::reveal_audit(
+                signed(validator),
+                0,
+                evidence(0, validator, HONEST),
+                SALT
+            ));
         }
     });
     // Nor does it help to replay nothing.
@@ -278,12 +370,19 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
                 assert_ok!(Learning::commit_audit(signed(13), id, [0; 32]));
                 open(id, &[1]);
                 for validator in [11, 12] {
-                    assert_ok!(Learning::reveal_audit(signed(validator), id, evidence(id, validator, HONEST), SALT));
+                    assert_ok!(Learning::reveal_audit(
+                        signed(validator),
+                        id,
+                        evidence(id, validator, HONEST),
+                        SALT
+                    ));
                 }
                 run(AUDITS.reveal);
                 assert_eq!(Commits::<Test>::iter_prefix(id).count(), 1);
             } else {
-                examine(id, &|validator, trainer| (validator == 13 && round < 5).then(|| other(id, trainer)));
+                examine(id, &|validator, trainer| {
+                    (validator == 13 && round < 5).then(|| other(id, trainer))
+                });
             }
             System::reset_events();
             settle(id, 1);
@@ -291,9 +390,14 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
             assert_eq!(kept(round, 1).outcome, Outcome::Valid);
             let failed = Event::SeatFailed { audit: id, account: 13, trainer: 1 }.into();
             let fined = Event::Fined { audit: id, account: 13, amount: 5 }.into();
-            let has = |event: &RuntimeEvent| System::events().iter().any(|record| record.event == *event);
+            let has =
+                |event: &RuntimeEvent| System::events().iter().any(|record| record.event == *event);
             assert_eq!((has(&failed), has(&fined)), (round < 5, round == 3 || round == 4));
-            let seats: Vec<_> = earned().into_iter().filter(|(_, earned)| earned.seats > 0).map(|(account, _)| account).collect();
+            let seats: Vec<_> = earned()
+                .into_iter()
+                .filter(|(_, earned)| earned.seats > 0)
+                .map(|(account, _)| account)
+                .collect();
             assert_eq!(seats, if round < 5 { vec![11, 12] } else { vec![11, 12, 13] });
         }
         assert_eq!((Validators::get(13), Strikes::get(13)), (Some(33 - 10), 0));
@@ -314,7 +418,10 @@ fn who_covers_for_a_cheat_fails_its_seat() {
         assert_eq!((kept(1, 1).outcome, earned()), (Outcome::Invalid, seats_only(&[11, 12])));
         let mut fines = Fines::get();
         fines.sort_unstable();
-        assert_eq!((fines, Validators::get(13)), (vec![(5, vec![11, 12]), (8, vec![11, 12])], Some(28)));
+        assert_eq!(
+            (fines, Validators::get(13)),
+            (vec![(5, vec![11, 12]), (8, vec![11, 12])], Some(28))
+        );
         assert_eq!(Forfeits::get(), [(1, vec![11, 12])]);
     });
 }
@@ -325,13 +432,24 @@ fn what_the_first_draw_leaves_open_a_second_one_decides_on_fresh_segments() {
         let id = audited(&[1, 2]);
         let first = case(id, 1).0;
         let accuser = panel(id, 1)[0];
-        examine(id, &|validator, trainer| (validator == accuser && trainer == 1).then(|| other(id, trainer)));
-        let events = |event: Event<Test>| System::events().iter().filter(|record| record.event == event.clone().into()).count();
+        examine(id, &|validator, trainer| {
+            (validator == accuser && trainer == 1).then(|| other(id, trainer))
+        });
+        let events = |event: Event<Test>| {
+            System::events().iter().filter(|record| record.event == event.clone().into()).count()
+        };
         settle(id, 1);
         assert_eq!(events(Event::Undecided { audit: id, account: 1, round: 1 }), 1);
-        let known: Vec<u16> = first.served_leaves().into_iter().chain(first.opened_leaves()).collect();
-        let waiting =
-            Waiting { round: 1, draw: 1, trainer: 1, index: 0, segments: 4, known: BoundedVec::try_from(known.clone()).unwrap() };
+        let known: Vec<u16> =
+            first.served_leaves().into_iter().chain(first.opened_leaves()).collect();
+        let waiting = Waiting {
+            round: 1,
+            draw: 1,
+            trainer: 1,
+            index: 0,
+            segments: 4,
+            known: BoundedVec::try_from(known.clone()).unwrap(),
+        };
         assert_eq!(Undrawn::<Test>::get().to_vec(), [(waiting, System::block_number())]);
         assert_eq!((Earnings::get().len(), Fines::get().len(), Trainings::get().len()), (0, 0, 0));
         assert!(VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0));
@@ -363,16 +481,25 @@ fn what_two_draws_leave_open_is_taken_out_without_blame() {
         audited(&[1]);
         for (id, draw) in [(0, 0), (1, 1)] {
             let panel = panel(id, 1);
-            examine(id, &|validator, trainer| match panel.iter().position(|seat| *seat == validator) {
-                Some(0) => None,
-                Some(1) => Some(other(id, trainer)),
-                _ => Some(Finding::Impossible),
-            });
+            examine(
+                id,
+                &|validator, trainer| match panel.iter().position(|seat| *seat == validator) {
+                    Some(0) => None,
+                    Some(1) => Some(other(id, trainer)),
+                    _ => Some(Finding::Impossible),
+                },
+            );
             assert_eq!(audit(id).draw, draw);
             settle(id, 1);
             run(1);
         }
-        assert_event(Event::Settled { audit: 1, account: 1, round: 1, outcome: Outcome::Unresolved, score: 0 });
+        assert_event(Event::Settled {
+            audit: 1,
+            account: 1,
+            round: 1,
+            outcome: Outcome::Unresolved,
+            score: 0,
+        });
         assert_gone(1, 1, 1);
         assert_eq!((kept(1, 1).outcome, Trainers::get(1)), (Outcome::Unresolved, Some(10)));
         assert_eq!(
@@ -389,7 +516,10 @@ fn what_two_draws_leave_open_is_taken_out_without_blame() {
 #[test]
 fn a_second_draw_takes_known_segments_where_there_are_no_others() {
     in_round_one(|| {
-        assert_ok!(Learning::set_audits(RuntimeOrigin::root(), AuditConfig { segments: 4, ..AUDITS }));
+        assert_ok!(Learning::set_audits(
+            RuntimeOrigin::root(),
+            AuditConfig { segments: 4, ..AUDITS }
+        ));
         let id = audited(&[1]);
         run(1);
         let seat = panel(id, 1)[0];
@@ -418,8 +548,18 @@ fn a_second_draw_waits_for_room() {
         }
         open(id, &[1]);
         run(AUDITS.reveal);
-        let waiting = |round| Waiting { round, draw: 1, trainer: 1, index: 0, segments: 4, known: BoundedVec::new() };
-        Undrawn::<Test>::put(BoundedVec::try_from((100..164).map(|round| (waiting(round), 0)).collect::<Vec<_>>()).unwrap());
+        let waiting = |round| Waiting {
+            round,
+            draw: 1,
+            trainer: 1,
+            index: 0,
+            segments: 4,
+            known: BoundedVec::new(),
+        };
+        Undrawn::<Test>::put(
+            BoundedVec::try_from((100..164).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
+                .unwrap(),
+        );
         assert_noop!(Learning::settle(signed(9), id, 1), Error::<Test>::TooManyUndrawn);
         run(1);
         settle(id, 1);
@@ -460,14 +600,18 @@ fn nobody_audits_itself() {
             settle(id, 11);
             run(1);
         }
-        assert_eq!((kept(1, 11).outcome, Earnings::get()), (Outcome::Unresolved, vec![(1, vec![])]));
+        assert_eq!(
+            (kept(1, 11).outcome, Earnings::get()),
+            (Outcome::Unresolved, vec![(1, vec![])])
+        );
     });
 }
 
 #[test]
 fn what_goes_on_from_a_bad_update_is_tainted() {
     in_round_one(|| {
-        // Each of three updates starts from the optimiser state of the one before; the first is bad.
+        // Each of three updates starts from the optimiser state of the one before; the first is
+        // bad.
         for id in 0..3 {
             audited(&[1]);
             examine(id, &|_, _| (id == 0).then_some(Finding::Impossible));
@@ -481,11 +625,21 @@ fn what_goes_on_from_a_bad_update_is_tainted() {
         }
         let outcomes = [1, 2, 3].map(|round| kept(round, 1).outcome);
         assert_eq!(outcomes, [Outcome::Invalid, Outcome::Tainted, Outcome::Tainted]);
-        assert_event(Event::Settled { audit: 2, account: 1, round: 3, outcome: Outcome::Tainted, score: 600 });
+        assert_event(Event::Settled {
+            audit: 2,
+            account: 1,
+            round: 3,
+            outcome: Outcome::Tainted,
+            score: 600,
+        });
         assert_eq!((kept(3, 1).gain, kept(3, 1).error), (1_000, 200));
-        assert_eq!((Trainers::get(1), Fines::get().len(), Trainings::get()), (Some(2), 1, vec![(1, false)]));
+        assert_eq!(
+            (Trainers::get(1), Fines::get().len(), Trainings::get()),
+            (Some(2), 1, vec![(1, false)])
+        );
         assert_eq!((Shards::free(), Consumed::get().len()), (free + 24, 0));
-        let excised: Vec<_> = Excisions::<Test>::get().iter().map(|(excision, _)| excision.round).collect();
+        let excised: Vec<_> =
+            Excisions::<Test>::get().iter().map(|(excision, _)| excision.round).collect();
         assert_eq!(excised, [1, 2, 3]);
         // The next lease starts afresh, and stands on its own.
         assert_eq!((Learning::standing(&1).carry, Learning::standing(&1).valid), ([0; 32], 0));
@@ -546,7 +700,11 @@ fn a_carry_that_goes_on_from_what_was_taken_out_is_forgotten() {
         assert!(later.carry_round == 2 && later.carry != [0; 32]);
         run(AUDITS.serve);
         settle(withheld, 1);
-        assert_eq!(Learning::standing(&1), Standing { carry: [0; 32], ..later }, "though the update between is not settled");
+        assert_eq!(
+            Learning::standing(&1),
+            Standing { carry: [0; 32], ..later },
+            "though the update between is not settled"
+        );
         // So the next one stands on its own.
         let id = audited(&[1]);
         assert_eq!(case(id, 1).2.carry, [0; 32]);
@@ -578,8 +736,18 @@ fn the_next_head_takes_out_what_was_settled_before_its_attest_phase() {
         assert_eq!((Excisions::<Test>::get().len(), Learning::excisions()), (2, excised.to_vec()));
         let previous = head();
         adopt([6; 32], &[0]);
-        let expected = Head::next(Some(&previous), 2, [6; 32], recipe().hash(), &Learning::updates(2), &excised);
-        assert_eq!((head(), Learning::round_record(2).unwrap().excised.to_vec()), (expected, excised.to_vec()));
+        let expected = Head::next(
+            Some(&previous),
+            2,
+            [6; 32],
+            recipe().hash(),
+            &Learning::updates(2),
+            &excised,
+        );
+        assert_eq!(
+            (head(), Learning::round_record(2).unwrap().excised.to_vec()),
+            (expected, excised.to_vec())
+        );
         assert_eq!(head().tokens, 3 * 8_192, "tokens were trained on, whatever became of them");
         let left: Vec<_> = Excisions::<Test>::get().iter().map(|(excision, _)| *excision).collect();
         assert_eq!(left, [Excision { round: 1, index: 1 }]);
@@ -597,7 +765,10 @@ fn the_next_head_takes_out_what_was_settled_before_its_attest_phase() {
         assert_eq!(Learning::round_record(4).unwrap().excised.to_vec(), left);
         assert!(!Excisions::<Test>::exists());
         // They are still updates of their round.
-        assert_eq!(Learning::updates(1).iter().map(|update| update.account).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            Learning::updates(1).iter().map(|update| update.account).collect::<Vec<_>>(),
+            [1, 2]
+        );
     });
 }
 
@@ -610,13 +781,18 @@ fn a_head_takes_out_the_oldest_in_ascending_order() {
         run(1);
         train(&[1]);
         // As many settlements at once would leave behind, latest rounds first.
-        let waiting = |at: u32| (Excision { round: 1_000 - at, index: (at % 3) as u8 }, round().phase_since - 1);
-        Excisions::<Test>::put(BoundedVec::try_from((0..70).map(waiting).collect::<Vec<_>>()).unwrap());
+        let waiting = |at: u32| {
+            (Excision { round: 1_000 - at, index: (at % 3) as u8 }, round().phase_since - 1)
+        };
+        Excisions::<Test>::put(
+            BoundedVec::try_from((0..70).map(waiting).collect::<Vec<_>>()).unwrap(),
+        );
         let excised = Learning::excisions();
         assert_eq!((excised.len(), excised[0].round, excised[63].round), (64, 937, 1_000));
         assert!(excised.is_sorted());
         adopt([5; 32], &[0]);
-        let left: Vec<_> = Excisions::<Test>::get().iter().map(|(excision, _)| excision.round).collect();
+        let left: Vec<_> =
+            Excisions::<Test>::get().iter().map(|(excision, _)| excision.round).collect();
         assert_eq!(left, [936, 935, 934, 933, 932, 931]);
         assert_eq!(Learning::round_record(1).unwrap().excised.to_vec(), excised);
     });
@@ -636,7 +812,10 @@ fn updates_are_those_of_the_head_whatever_became_of_them() {
         assert_eq!(Learning::updates(1), updates);
         assert_ok!(Learning::conclude(signed(9), 3));
         assert_eq!(Learning::updates(1), updates);
-        assert_eq!(Learning::history(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(
+            Learning::history(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(),
+            [1, 3]
+        );
         assert!(Learning::updates(0).is_empty() && Learning::updates(2).is_empty());
     });
 }
@@ -649,7 +828,10 @@ fn a_trainer_that_was_found_out_stays_out() {
         examine(id, &all(Finding::Impossible));
         settle(id, 1);
         assert_eq!(round().phase, Phase::Train);
-        assert_noop!(Learning::join_round(signed(1), Tier::Participant), Error::<Test>::NotATrainer);
+        assert_noop!(
+            Learning::join_round(signed(1), Tier::Participant),
+            Error::<Test>::NotATrainer
+        );
     });
 }
 
@@ -685,15 +867,21 @@ fn a_submission_leaves_less_than_a_kilobyte() {
             let mut rounds = Vec::new();
             for number in 1..=3 {
                 let id = audited(&trainers);
-                examine(id, &|_, trainer| (trainer == 1 && number == 2).then_some(Finding::Impossible));
+                examine(id, &|_, trainer| {
+                    (trainer == 1 && number == 2).then_some(Finding::Impossible)
+                });
                 trainers.iter().for_each(|&trainer| settle(id, trainer));
                 TRAINERS.for_each(|account| Trainers::insert(account, 10));
                 rounds.push(stored());
             }
-            // Accounts are 8 bytes here and 32 on a real chain: in the keys and value of the record, the history and the payload.
+            // Accounts are 8 bytes here and 32 on a real chain: in the keys and value of the
+            // record, the history and the payload.
             let each = (rounds[2] - rounds[0]) / (2 * trainers.len()) + 3 * 24;
             assert!(each < most, "{each} bytes for each submission");
-            assert_eq!(Audits::<Test>::iter_keys().count() + Findings::<Test>::iter_keys().count(), 0);
+            assert_eq!(
+                Audits::<Test>::iter_keys().count() + Findings::<Test>::iter_keys().count(),
+                0
+            );
         });
     }
     assert!(Settled::max_encoded_len() < 128);

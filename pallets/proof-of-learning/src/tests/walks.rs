@@ -20,14 +20,21 @@ fn examine(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)>
     let (id, audit) = audits.get(usize::from(choice) % audits.len().max(1))?;
     let case = &audit.cases[usize::from(who) % audit.cases.len()];
     let (id, trainer) = (*id, case.trainer);
-    // The same whenever it is asked for: some updates are bad, and some seats say what nobody else does.
-    let find = |validator: AccountId, trainer: AccountId| match (trainer + u64::from(id), validator + trainer + u64::from(id)) {
+    // The same whenever it is asked for: some updates are bad, and some seats say what nobody else
+    // does.
+    let find = |validator: AccountId, trainer: AccountId| match (
+        trainer + u64::from(id),
+        validator + trainer + u64::from(id),
+    ) {
         (_, odd) if odd % 7 == 0 => Some(Finding::Unavailable),
         (_, odd) if odd % 7 == 1 => Some(other(id, trainer)),
         (bad, _) if bad % 3 == 0 => Some(Finding::Impossible),
         _ => None,
     };
-    let holder = audit.holders.get(usize::from(who) % audit.holders.len().max(1)).map(|holder| holder.account);
+    let holder = audit
+        .holders
+        .get(usize::from(who) % audit.holders.len().max(1))
+        .map(|holder| holder.account);
     let unsettled = Submissions::<Test>::contains_key(audit.round, trainer);
     let stage = if kind.is_multiple_of(8) { Stage::Settle } else { audit.stage };
     Some(match stage {
@@ -36,27 +43,43 @@ fn examine(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)>
             if choice > 250 {
                 states.pop();
             }
-            (signed(trainer), Call::serve_states { audit: id, states: BoundedVec::try_from(states).unwrap() })
+            (
+                signed(trainer),
+                Call::serve_states { audit: id, states: BoundedVec::try_from(states).unwrap() },
+            )
         }
         Stage::Replay => {
             let evidence = evidence(id, holder?, &find);
-            (signed(holder?), Call::commit_audit { audit: id, commitment: hide(id, holder?, &evidence) })
+            (
+                signed(holder?),
+                Call::commit_audit { audit: id, commitment: hide(id, holder?, &evidence) },
+            )
         }
-        Stage::Open => {
-            (signed(trainer), Call::open_segments { audit: id, ends: BoundedVec::try_from(ends(id, trainer)).unwrap() })
-        }
+        Stage::Open => (
+            signed(trainer),
+            Call::open_segments {
+                audit: id,
+                ends: BoundedVec::try_from(ends(id, trainer)).unwrap(),
+            },
+        ),
         Stage::Reveal => {
             let salt = if choice > 250 { Hash::default() } else { SALT };
-            (signed(holder?), Call::reveal_audit { audit: id, evidence: evidence(id, holder?, &find), salt })
+            (
+                signed(holder?),
+                Call::reveal_audit { audit: id, evidence: evidence(id, holder?, &find), salt },
+            )
         }
-        Stage::Settle if unsettled || choice > 200 => (signed(9), Call::settle { audit: id, trainer }),
+        Stage::Settle if unsettled || choice > 200 => {
+            (signed(9), Call::settle { audit: id, trainer })
+        }
         Stage::Settle => return None,
     })
 }
 
 /// One that trains the head's model differently, or rewrites it.
 fn next_recipe(choice: u8) -> Spec {
-    let made_by = CurrentHead::<Test>::get().and_then(|head| Learning::recipe_by_hash(head.recipe_hash));
+    let made_by =
+        CurrentHead::<Test>::get().and_then(|head| Learning::recipe_by_hash(head.recipe_hash));
     let Spec { model, rewrite, .. } = made_by.unwrap_or_else(recipe);
     let tuned = Spec { model, rewrite, gradient_clip: 1 + u32::from(choice), ..recipe() };
     let rewrite = Rewrite::Widen { feed_forward: model.feed_forward + 1 };
@@ -95,7 +118,8 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
         16..=21 => {
             // Few choices, so that they often agree.
             let revealed = round().revealed as u8;
-            let set: Vec<u8> = if choice < 40 { (0..choice % 3).collect() } else { (0..revealed).collect() };
+            let set: Vec<u8> =
+                if choice < 40 { (0..choice % 3).collect() } else { (0..revealed).collect() };
             let root = [number as u8 + u8::from(choice < 20); 32];
             (signed(validator), Call::attest_head { round: number, root, included: included(&set) })
         }

@@ -15,8 +15,15 @@ fn a_reward_is_paid_once() {
         assert!(Rewards::pool(1).is_some());
         assert_ok!(claim(3, 1));
         assert_eq!((gained(1), gained(3), pot()), (52 * POL + POL / 2, 19 * POL, 0));
-        assert_eq!((Rewards::pool(1), Earnings::<Test>::iter().count()), (None, 0), "a claimed round is forgotten");
-        assert_eq!(Rewards::books(), Books { emitted: 100 * POL, paid: 100 * POL, ..Default::default() });
+        assert_eq!(
+            (Rewards::pool(1), Earnings::<Test>::iter().count()),
+            (None, 0),
+            "a claimed round is forgotten"
+        );
+        assert_eq!(
+            Rewards::books(),
+            Books { emitted: 100 * POL, paid: 100 * POL, ..Default::default() }
+        );
     });
 }
 
@@ -53,7 +60,10 @@ fn rewards_are_listed_from_the_newest_on() {
         }
         let reward = |round, amount| Reward { round, amount, from: round + ESCROW };
         let quarter = 17 * POL + POL / 2;
-        assert_eq!(Rewards::rewards(1), [reward(3, None), reward(2, Some(quarter)), reward(1, Some(quarter))]);
+        assert_eq!(
+            Rewards::rewards(1),
+            [reward(3, None), reward(2, Some(quarter)), reward(1, Some(quarter))]
+        );
         assert_eq!(Rewards::rewards(9), []);
         // What is said is what is paid.
         Round::set(9);
@@ -65,13 +75,17 @@ fn rewards_are_listed_from_the_newest_on() {
 
 #[test]
 fn a_share_of_nothing_can_be_claimed_away() {
-    run_with(Emission { trainers: MILLION, validators: 0, providers: 0, ..Default::default() }, 1_000 * POL, || {
-        settled_round(1, &[(1, earned(0, 1, 1)), (2, earned(1, 0, 0))]);
-        assert_ok!(claim(2, 1));
-        assert!(Rewards::pool(1).is_some());
-        assert_ok!(claim(1, 1));
-        assert_eq!((gained(1), Rewards::pool(1)), (0, None));
-    });
+    run_with(
+        Emission { trainers: MILLION, validators: 0, providers: 0, ..Default::default() },
+        1_000 * POL,
+        || {
+            settled_round(1, &[(1, earned(0, 1, 1)), (2, earned(1, 0, 0))]);
+            assert_ok!(claim(2, 1));
+            assert!(Rewards::pool(1).is_some());
+            assert_ok!(claim(1, 1));
+            assert_eq!((gained(1), Rewards::pool(1)), (0, None));
+        },
+    );
 }
 
 #[test]

@@ -9,10 +9,19 @@ fn a_round_is_minted_and_the_treasury_has_its_share() {
         let before = Balances::total_issuance();
         assert_eq!((pot(), treasury()), (0, 0));
         Rewards::round_concluded(1, 3);
-        let shares = Shares { trainers: 70 * POL, validators: 18 * POL, providers: 7 * POL, treasury: 5 * POL };
+        let shares = Shares {
+            trainers: 70 * POL,
+            validators: 18 * POL,
+            providers: 7 * POL,
+            treasury: 5 * POL,
+        };
         assert_eq!(Rewards::pool(1), Some(RoundPool::new(&shares, 3)));
-        assert_eq!((pot(), treasury(), Balances::total_issuance()), (95 * POL, 5 * POL, before + 100 * POL));
-        let books = Books { emitted: 100 * POL, paid: 5 * POL, waiting: 95 * POL, ..Default::default() };
+        assert_eq!(
+            (pot(), treasury(), Balances::total_issuance()),
+            (95 * POL, 5 * POL, before + 100 * POL)
+        );
+        let books =
+            Books { emitted: 100 * POL, paid: 5 * POL, waiting: 95 * POL, ..Default::default() };
         assert_eq!(Rewards::books(), books);
         assert_eq!(events(), [Event::Escrowed { round: 1, shares }]);
         Rewards::round_concluded(100_000, 1);
@@ -30,7 +39,10 @@ fn nothing_is_emitted_twice() {
         // Also when the round is claimed and forgotten, and never backwards.
         Rewards::round_concluded(5, 1);
         Rewards::round_concluded(4, 1);
-        assert_eq!((Rewards::books(), Rewards::pool(5), Rewards::pool(4), events()), (before, None, None, vec![]));
+        assert_eq!(
+            (Rewards::books(), Rewards::pool(5), Rewards::pool(4), events()),
+            (before, None, None, vec![])
+        );
         assert_eq!(LastEmitted::<Test>::get(), Some(5));
     });
 }
@@ -41,7 +53,10 @@ fn a_round_without_updates_or_emission_leaves_no_trace() {
         Rewards::round_concluded(1, 0);
         Rewards::round_concluded(u32::MAX, 2);
         Rewards::settled(u32::MAX, &[(1, earned(1, 1, 1))]);
-        assert_eq!((Rewards::books(), LastEmitted::<Test>::get(), events()), (Books::default(), None, vec![]));
+        assert_eq!(
+            (Rewards::books(), LastEmitted::<Test>::get(), events()),
+            (Books::default(), None, vec![])
+        );
         assert_eq!((Pools::<Test>::iter().count(), Earnings::<Test>::iter().count()), (0, 0));
     });
 }
@@ -76,7 +91,10 @@ fn a_treasury_that_cannot_take_its_share_loses_it() {
         assert_ok!(Balances::force_transfer(Origin::root(), Rewards::treasury(), 1, DEPOSIT));
         Rewards::round_concluded(1, 1);
         assert_eq!((pot(), Balances::balance(&Rewards::treasury())), (95, 0));
-        assert_eq!(Rewards::books(), Books { emitted: 100, burned: 5, waiting: 95, ..Default::default() });
+        assert_eq!(
+            Rewards::books(),
+            Books { emitted: 100, burned: 5, waiting: 95, ..Default::default() }
+        );
     });
 }
 
@@ -84,7 +102,13 @@ fn a_treasury_that_cannot_take_its_share_loses_it() {
 fn governance_changes_the_rounds_to_come() {
     run(|| {
         Rewards::round_concluded(1, 1);
-        let emission = Emission { initial: 10 * POL, halving: 0, trainers: MILLION, validators: 0, providers: 0 };
+        let emission = Emission {
+            initial: 10 * POL,
+            halving: 0,
+            trainers: MILLION,
+            validators: 0,
+            providers: 0,
+        };
         assert_noop!(Rewards::set_emission(Origin::signed(1), emission), DispatchError::BadOrigin);
         let greedy = Emission { validators: 1, ..emission };
         assert_noop!(Rewards::set_emission(Origin::root(), greedy), Refusal::InvalidEmission);
@@ -92,7 +116,10 @@ fn governance_changes_the_rounds_to_come() {
         assert!(events().contains(&Event::EmissionSet { emission }));
         Rewards::round_concluded(2, 1);
         let trainers = Pot { left: 10 * POL, weight: 0 };
-        assert_eq!(Rewards::pool(2), Some(RoundPool { unsettled: 1, trainers, ..Default::default() }));
+        assert_eq!(
+            Rewards::pool(2),
+            Some(RoundPool { unsettled: 1, trainers, ..Default::default() })
+        );
         assert_eq!((Rewards::pool(1).unwrap().left(), pot()), (95 * POL, 105 * POL));
     });
 }
@@ -109,8 +136,17 @@ fn what_nobody_earned_is_burned_when_the_last_update_is_settled() {
         assert_eq!((events(), pot()), (vec![], 95 * POL));
         Rewards::settled(1, &[]);
         assert_eq!(events(), [Event::RoundSettled { round: 1, unearned: 77 * POL }]);
-        let books = Books { emitted: 100 * POL, paid: 5 * POL, burned: 77 * POL, waiting: 18 * POL, ..Default::default() };
-        assert_eq!((Rewards::books(), pot(), Balances::total_issuance()), (books, 18 * POL, before + 23 * POL));
+        let books = Books {
+            emitted: 100 * POL,
+            paid: 5 * POL,
+            burned: 77 * POL,
+            waiting: 18 * POL,
+            ..Default::default()
+        };
+        assert_eq!(
+            (Rewards::books(), pot(), Balances::total_issuance()),
+            (books, 18 * POL, before + 23 * POL)
+        );
         assert_eq!(Earnings::<Test>::get(7, NewestFirst::from(1)), Some(earned(0, 2, 0)));
         assert_eq!(Earnings::<Test>::get(9, NewestFirst::from(1)), None);
 

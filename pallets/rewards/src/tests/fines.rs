@@ -16,7 +16,8 @@ fn half_of_a_fine_is_burned_and_a_quarter_goes_to_the_provers() {
         assert_eq!((gained(2), gained(3), treasury(), pot()), (25 * POL, 25 * POL, 50 * POL, 0));
         assert_eq!(Balances::total_issuance(), before - 100 * POL);
         assert_eq!(events(), [Event::Fined { amount: 200 * POL, to_provers: 50 * POL }]);
-        let books = Books { seized: 200 * POL, paid: 100 * POL, burned: 100 * POL, ..Default::default() };
+        let books =
+            Books { seized: 200 * POL, paid: 100 * POL, burned: 100 * POL, ..Default::default() };
         assert_eq!(Rewards::books(), books);
     });
 }
@@ -76,7 +77,10 @@ fn what_waits_in_escrow_is_forfeited() {
         );
         assert_eq!((gained(6), treasury()), (17 * POL + POL / 2, 15 * POL + 17 * POL + POL / 2));
         let books = Rewards::books();
-        assert_eq!((books.seized, books.burned, books.waiting), (0, 35 * POL, 3 * 95 * POL - 70 * POL));
+        assert_eq!(
+            (books.seized, books.burned, books.waiting),
+            (0, 35 * POL, 3 * 95 * POL - 70 * POL)
+        );
         assert_noop!(claim(4, 2), Refusal::NothingToClaim);
         assert_ok!(claim(4, 1));
         assert_eq!(gained(4), 35 * POL);

@@ -43,7 +43,8 @@ fn claim(who: AccountId, round: RoundNumber) -> polkadot_sdk::sp_runtime::Dispat
     Rewards::claim(Origin::signed(who), round)
 }
 
-/// Concludes `round` with one update, by which `earned` was earned, and waits until it can be claimed.
+/// Concludes `round` with one update, by which `earned` was earned, and waits until it can be
+/// claimed.
 fn settled_round(round: RoundNumber, earned: &[(AccountId, Earned)]) {
     Rewards::round_concluded(round, 1);
     Rewards::settled(round, earned);

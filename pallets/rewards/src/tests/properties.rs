@@ -21,7 +21,8 @@ fn account() -> impl Strategy<Value = AccountId> {
 }
 
 fn weights() -> impl Strategy<Value = Vec<(AccountId, Earned)>> {
-    let earned = (0u128..1 << 78, 0u32..3, 0u32..9).prop_map(|(training, seats, shards)| earned(training, seats, shards));
+    let earned = (0u128..1 << 78, 0u32..3, 0u32..9)
+        .prop_map(|(training, seats, shards)| earned(training, seats, shards));
     prop::collection::vec((account(), earned), 0..6)
 }
 
@@ -59,7 +60,11 @@ fn action() -> impl Strategy<Value = Action> {
 fn claim_all() {
     for (who, key, _) in Earnings::<Test>::iter().collect::<Vec<_>>() {
         // So that it can take less than the existential deposit.
-        assert_ok!(Balances::force_set_balance(Origin::root(), who, Balances::balance(&who).max(DEPOSIT)));
+        assert_ok!(Balances::force_set_balance(
+            Origin::root(),
+            who,
+            Balances::balance(&who).max(DEPOSIT)
+        ));
         assert_ok!(claim(who, key.into()));
     }
 }

@@ -11,8 +11,17 @@ fn a_validator_takes_part_once_it_can_be_reached() {
         assert_noop!(Staking::set_endpoint(Origin::signed(1), nowhere), Refusal::NoAddress);
         events();
         assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
-        assert_eq!(events(), [Event::StakeChanged { who: 1, stake: Some(6_000 * POL) }, Event::EndpointSet { who: 1 }]);
-        assert_eq!((Staking::validator_stake(&1), Staking::total_validator_stake()), (Some(6_000 * POL), 6_000 * POL));
+        assert_eq!(
+            events(),
+            [
+                Event::StakeChanged { who: 1, stake: Some(6_000 * POL) },
+                Event::EndpointSet { who: 1 }
+            ]
+        );
+        assert_eq!(
+            (Staking::validator_stake(&1), Staking::total_validator_stake()),
+            (Some(6_000 * POL), 6_000 * POL)
+        );
 
         assert_ok!(Staking::bond_extra(Origin::signed(1), POL));
         assert_eq!(TotalStake::<Test>::get(), 6_001 * POL);
@@ -40,7 +49,10 @@ fn places_are_limited() {
         }
         assert_eq!(validators(), [1, 2, 3]);
         assert_ok!(Staking::bond(Origin::signed(4), Role::Validator, 5_000 * POL));
-        assert_noop!(Staking::set_endpoint(Origin::signed(4), endpoint(4)), Refusal::TooManyValidators);
+        assert_noop!(
+            Staking::set_endpoint(Origin::signed(4), endpoint(4)),
+            Refusal::TooManyValidators
+        );
         assert_ok!(Staking::unbond(Origin::signed(2)));
         assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(4)));
         assert_eq!(validators(), [1, 3, 4]);
@@ -90,9 +102,15 @@ fn the_silent_are_chilled_and_the_living_are_not() {
         AttestPhases::set(13);
         events();
         assert_ok!(Staking::chill(Origin::signed(9), 1));
-        assert_eq!(events(), [Event::StakeChanged { who: 1, stake: None }, Event::Chilled { who: 1 }]);
+        assert_eq!(
+            events(),
+            [Event::StakeChanged { who: 1, stake: None }, Event::Chilled { who: 1 }]
+        );
         assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::NotActive);
-        assert_eq!((Staking::validator_stake(&1), Staking::total_validator_stake()), (None, 5_000 * POL));
+        assert_eq!(
+            (Staking::validator_stake(&1), Staking::total_validator_stake()),
+            (None, 5_000 * POL)
+        );
         assert!(Staking::member(1).unwrap().chilled);
 
         AttestPhases::set(15);
@@ -100,7 +118,10 @@ fn the_silent_are_chilled_and_the_living_are_not() {
         assert_noop!(Staking::unchill(Origin::signed(2)), Refusal::NotChilled);
         events();
         assert_ok!(Staking::unchill(Origin::signed(1)));
-        assert_eq!(events(), [Event::StakeChanged { who: 1, stake: Some(5_000 * POL) }, Event::Unchilled { who: 1 }]);
+        assert_eq!(
+            events(),
+            [Event::StakeChanged { who: 1, stake: Some(5_000 * POL) }, Event::Unchilled { who: 1 }]
+        );
         // It starts with nothing missed.
         AttestPhases::set(17);
         assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::IsAlive);

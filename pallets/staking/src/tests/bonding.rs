@@ -15,10 +15,16 @@ fn a_bond_is_held_and_comes_back() {
         assert_ok!(Staking::unbond(Origin::signed(1)));
         assert!(!Staking::is_trainer(&1));
         assert_eq!(held(1), 1_500 * POL);
-        assert_eq!(events(), [Event::EndpointSet { who: 1 }, Event::Unbonded { who: 1, free_at: 11 }]);
+        assert_eq!(
+            events(),
+            [Event::EndpointSet { who: 1 }, Event::Unbonded { who: 1, free_at: 11 }]
+        );
         assert_noop!(Staking::unbond(Origin::signed(1)), Refusal::RoleEnded);
         assert_noop!(Staking::bond_extra(Origin::signed(1), POL), Refusal::RoleEnded);
-        assert_noop!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL), Refusal::AlreadyBonded);
+        assert_noop!(
+            Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL),
+            Refusal::AlreadyBonded
+        );
 
         System::set_block_number(10);
         assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::StillUnbonding);
@@ -36,7 +42,10 @@ fn each_role_has_its_minimum() {
     run(|| {
         for (who, role) in [(1, Role::Trainer), (2, Role::Validator), (3, Role::Authority)] {
             let minimum = role.minimum_bond();
-            assert_noop!(Staking::bond(Origin::signed(who), role, minimum - 1), Refusal::BondTooSmall);
+            assert_noop!(
+                Staking::bond(Origin::signed(who), role, minimum - 1),
+                Refusal::BondTooSmall
+            );
             assert_ok!(Staking::bond(Origin::signed(who), role, minimum));
             assert_noop!(Staking::bond(Origin::signed(who), role, minimum), Refusal::AlreadyBonded);
         }
@@ -47,8 +56,14 @@ fn each_role_has_its_minimum() {
 fn a_bond_needs_the_funds() {
     run(|| {
         // The existential deposit, one POL, stays free.
-        assert_noop!(Staking::bond(Origin::signed(1), Role::Trainer, WEALTH), Refusal::InsufficientFunds);
-        assert_noop!(Staking::bond(Origin::signed(999), Role::Trainer, 1_000 * POL), Refusal::InsufficientFunds);
+        assert_noop!(
+            Staking::bond(Origin::signed(1), Role::Trainer, WEALTH),
+            Refusal::InsufficientFunds
+        );
+        assert_noop!(
+            Staking::bond(Origin::signed(999), Role::Trainer, 1_000 * POL),
+            Refusal::InsufficientFunds
+        );
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, WEALTH - POL));
         assert_noop!(Staking::bond_extra(Origin::signed(1), 1), Refusal::InsufficientFunds);
     });
@@ -79,7 +94,13 @@ fn a_slashed_trainer_is_out_until_its_bond_is_whole_again() {
         assert_eq!(Staking::slash(&1, 300 * POL), 300 * POL);
         assert!(!Staking::is_trainer(&1));
         assert_eq!((held(1), issuance - Balances::total_issuance()), (800 * POL, 400 * POL));
-        assert_eq!(events(), [Event::Slashed { who: 1, amount: 100 * POL }, Event::Slashed { who: 1, amount: 300 * POL }]);
+        assert_eq!(
+            events(),
+            [
+                Event::Slashed { who: 1, amount: 100 * POL },
+                Event::Slashed { who: 1, amount: 300 * POL }
+            ]
+        );
         assert_ok!(Staking::bond_extra(Origin::signed(1), 200 * POL));
         assert!(Staking::is_trainer(&1));
         assert_eq!(events(), [Event::BondRaised { who: 1, amount: 200 * POL }]);
@@ -114,7 +135,10 @@ fn what_is_seized_arrives() {
         assert_ok!(Staking::unbond(Origin::signed(1)));
         assert_eq!(Staking::seize(&1, Balance::MAX, &2), 1_000 * POL);
         assert_eq!(Staking::seize(&1, POL, &2), 0);
-        assert_eq!((held(1), Balances::balance(&2), Staking::slashable(&1)), (0, WEALTH + 1_200 * POL, 0));
+        assert_eq!(
+            (held(1), Balances::balance(&2), Staking::slashable(&1)),
+            (0, WEALTH + 1_200 * POL, 0)
+        );
         assert_eq!(Balances::total_issuance(), issuance);
         assert_eq!(
             events(),
@@ -153,7 +177,8 @@ fn members_come_in_pages() {
         let first = Staking::members(None);
         let second = Staking::members(first.last().map(|member| member.account));
         assert_eq!((first.len(), second.len()), (100, 30));
-        let mut accounts: Vec<_> = first.iter().chain(&second).map(|member| member.account).collect();
+        let mut accounts: Vec<_> =
+            first.iter().chain(&second).map(|member| member.account).collect();
         accounts.sort_unstable();
         assert_eq!(accounts, (1..=130).collect::<Vec<_>>());
 

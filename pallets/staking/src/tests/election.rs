@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::Candidates;
-use polkadot_sdk::{frame_support::traits::Hooks, pallet_session::SessionManager, sp_runtime::testing::UintAuthorityId};
+use polkadot_sdk::{
+    frame_support::traits::Hooks, pallet_session::SessionManager,
+    sp_runtime::testing::UintAuthorityId,
+};
 
 fn set_keys(who: AccountId, key: u64) {
     let keys = SessionKeys { dummy: UintAuthorityId(key) };
@@ -27,7 +30,11 @@ fn two_sessions() -> Vec<AccountId> {
 
 #[test]
 fn genesis_authorities_are_elected() {
-    let members = [(1, Role::Authority, 10_000 * POL), (2, Role::Authority, 12_000 * POL), (3, Role::Trainer, 1_000 * POL)];
+    let members = [
+        (1, Role::Authority, 10_000 * POL),
+        (2, Role::Authority, 12_000 * POL),
+        (3, Role::Trainer, 1_000 * POL),
+    ];
     with_genesis(&members, &[1, 2], || {
         assert_eq!(Session::validators(), [1, 2]);
         assert_eq!((held(1), held(2), held(3)), (10_000 * POL, 12_000 * POL, 1_000 * POL));
@@ -78,15 +85,19 @@ fn the_heaviest_are_elected_and_ties_go_by_account() {
 
 #[test]
 fn verified_work_is_elected() {
-    with_genesis(&[(1, Role::Authority, 10_000 * POL), (2, Role::Authority, 10_000 * POL)], &[1, 2], || {
-        stand(3, 10_000);
-        set_keys(3, 3);
-        assert_eq!(two_sessions(), [1, 2]);
-        Staking::note_seat(&3, true);
-        Staking::note_seat(&2, true);
-        Staking::note_seat(&2, false);
-        assert_eq!(two_sessions(), [2, 3]);
-    });
+    with_genesis(
+        &[(1, Role::Authority, 10_000 * POL), (2, Role::Authority, 10_000 * POL)],
+        &[1, 2],
+        || {
+            stand(3, 10_000);
+            set_keys(3, 3);
+            assert_eq!(two_sessions(), [1, 2]);
+            Staking::note_seat(&3, true);
+            Staking::note_seat(&2, true);
+            Staking::note_seat(&2, false);
+            assert_eq!(two_sessions(), [2, 3]);
+        },
+    );
 }
 
 #[test]
@@ -139,7 +150,10 @@ fn standing_is_limited() {
         for who in 1..=u64::from(crate::MAX_CANDIDATES) {
             stand(who, 10_000);
         }
-        assert_noop!(Staking::bond(Origin::signed(150), Role::Authority, 10_000 * POL), Refusal::TooManyCandidates);
+        assert_noop!(
+            Staking::bond(Origin::signed(150), Role::Authority, 10_000 * POL),
+            Refusal::TooManyCandidates
+        );
         assert_ok!(Staking::unbond(Origin::signed(77)));
         stand(150, 10_000);
     });

@@ -21,7 +21,8 @@ use polkadot_sdk::frame_support::{
 type Refusal = Error<Test>;
 
 fn endpoint(id: u8) -> Endpoint {
-    let addresses = BoundedVec::truncate_from(vec![Address::V4([127, 0, 0, 1], 4_000 + u16::from(id))]);
+    let addresses =
+        BoundedVec::truncate_from(vec![Address::V4([127, 0, 0, 1], 4_000 + u16::from(id))]);
     Endpoint { id: [id; 32], addresses }
 }
 

@@ -28,7 +28,8 @@ fn verified_updates_raise_reputation_and_others_lower_it() {
 fn strikes_are_counted_in_a_row() {
     run(|| {
         activate(1, 5_000);
-        let strikes = [false, false, true, false, false, false, false].map(|right| Staking::note_seat(&1, right));
+        let strikes = [false, false, true, false, false, false, false]
+            .map(|right| Staking::note_seat(&1, right));
         assert_eq!(strikes, [1, 2, 0, 1, 2, 3, 4]);
         assert_eq!(Staking::note_seat(&1, true), 0);
         assert!(reputation(1) > 0);

@@ -11,9 +11,14 @@ pub type AccountId = [u8; 32];
 #[error("\"{0}\" is not an account: give an SS58 address, or 0x and 64 hexadecimal digits")]
 pub struct InvalidAccount(String);
 
-/// The account that `text` names, as an SS58 address of any network or as `0x` and 64 hexadecimal digits.
+/// The account that `text` names, as an SS58 address of any network or as `0x` and 64 hexadecimal
+/// digits.
 pub fn parse_account(text: &str) -> Result<AccountId, InvalidAccount> {
-    let account = if text.starts_with("0x") { hex_hash::parse(text) } else { text.parse().ok().map(|AccountId32(id)| id) };
+    let account = if text.starts_with("0x") {
+        hex_hash::parse(text)
+    } else {
+        text.parse().ok().map(|AccountId32(id)| id)
+    };
     account.ok_or_else(|| InvalidAccount(text.to_owned()))
 }
 

@@ -55,21 +55,25 @@ pub enum Call {
         /// The updates it was computed from.
         included: Included,
     },
-    /// `ProofOfLearning.conclude`: takes back the shards of an account's lease that came to nothing.
+    /// `ProofOfLearning.conclude`: takes back the shards of an account's lease that came to
+    /// nothing.
     Conclude {
         /// The account.
         account: AccountId,
     },
     /// `ProofOfLearning.reset_carry`: the trainer starts its next lease with a fresh carry.
     ResetCarry,
-    /// `ProofOfLearning.serve_states`: shows the states that the audit of a trainer's update starts from.
+    /// `ProofOfLearning.serve_states`: shows the states that the audit of a trainer's update starts
+    /// from.
     ServeStates {
         /// The audit.
         audit: AuditId,
-        /// The states of [`Case::served_leaves`](pol_primitives::audit::Case::served_leaves), in that order.
+        /// The states of [`Case::served_leaves`](pol_primitives::audit::Case::served_leaves), in
+        /// that order.
         states: BoundedVec<Served, ConstU32<MAX_SERVED>>,
     },
-    /// `ProofOfLearning.commit_audit`: binds what a validator found in its seats before it is shown.
+    /// `ProofOfLearning.commit_audit`: binds what a validator found in its seats before it is
+    /// shown.
     CommitAudit {
         /// The audit.
         audit: AuditId,
@@ -80,7 +84,8 @@ pub enum Call {
     OpenSegments {
         /// The audit.
         audit: AuditId,
-        /// The ends of [`Case::opened_leaves`](pol_primitives::audit::Case::opened_leaves), in that order.
+        /// The ends of [`Case::opened_leaves`](pol_primitives::audit::Case::opened_leaves), in that
+        /// order.
         ends: BoundedVec<OpenedEnd, ConstU32<MAX_AUDITED>>,
     },
     /// `ProofOfLearning.reveal_audit`: opens what a validator committed to.
@@ -92,14 +97,17 @@ pub enum Call {
         /// What hid it.
         salt: Hash,
     },
-    /// `ProofOfLearning.open_sketches`: opens the ends of the drawn segments of a trainer's update under the native profile.
+    /// `ProofOfLearning.open_sketches`: opens the ends of the drawn segments of a trainer's update
+    /// under the native profile.
     OpenSketches {
         /// The audit.
         audit: AuditId,
-        /// The ends of [`Case::opened_leaves`](pol_primitives::audit::Case::opened_leaves), in that order.
+        /// The ends of [`Case::opened_leaves`](pol_primitives::audit::Case::opened_leaves), in that
+        /// order.
         ends: BoundedVec<(SketchedEnd, Proof), ConstU32<MAX_SKETCHED>>,
     },
-    /// `ProofOfLearning.reveal_sketches`: opens what a validator committed to under the native profile.
+    /// `ProofOfLearning.reveal_sketches`: opens what a validator committed to under the native
+    /// profile.
     RevealSketches {
         /// The audit.
         audit: AuditId,
@@ -242,7 +250,9 @@ impl Call {
             Self::OpenSegments { audit, ends } => (audit, ends).encode(),
             Self::RevealAudit { audit, evidence, salt } => (audit, evidence, salt).encode(),
             Self::OpenSketches { audit, ends } => (audit, ends).encode(),
-            Self::RevealSketches { audit, evidence, bindings, salt } => (audit, evidence, bindings, salt).encode(),
+            Self::RevealSketches { audit, evidence, bindings, salt } => {
+                (audit, evidence, bindings, salt).encode()
+            }
             Self::MeasureHead { round, metrics } => (round, metrics).encode(),
             Self::Settle { audit, trainer } => (audit, trainer).encode(),
             Self::Claim { round } => round.encode(),
@@ -264,28 +274,40 @@ impl Call {
     /// The call as the runtime of `metadata` reads it: pallet index, call index, arguments.
     fn encode(&self, metadata: &Metadata) -> Result<Vec<u8>, ChainError> {
         let (pallet, call) = self.name();
-        let found =
-            metadata.pallet_by_name(pallet).and_then(|pallet| Some((pallet.call_index(), pallet.call_variant_by_name(call)?)));
+        let found = metadata
+            .pallet_by_name(pallet)
+            .and_then(|pallet| Some((pallet.call_index(), pallet.call_variant_by_name(call)?)));
         let (pallet_index, variant) = found.ok_or(ChainError::OldNode { pallet, call })?;
         let mut bytes = vec![pallet_index, variant.index];
         bytes.extend(self.arguments(metadata)?);
         Ok(bytes)
     }
 
-    /// The call as the runtime of `client` reads it, checked to have the arguments that its metadata describes.
-    pub(crate) fn encode_at<C>(&self, client: &ClientAtBlock<SubstrateConfig, C>) -> Result<Vec<u8>, ChainError>
+    /// The call as the runtime of `client` reads it, checked to have the arguments that its
+    /// metadata describes.
+    pub(crate) fn encode_at<C>(
+        &self,
+        client: &ClientAtBlock<SubstrateConfig, C>,
+    ) -> Result<Vec<u8>, ChainError>
     where
         C: OfflineClientAtBlockT<SubstrateConfig>,
     {
         let bytes = self.encode(client.metadata_ref())?;
         let (pallet, call) = self.name();
-        let differ = |error: ExtrinsicError| ChainError::OtherArguments { pallet, call, reason: error.to_string() };
+        let differ = |error: ExtrinsicError| ChainError::OtherArguments {
+            pallet,
+            call,
+            reason: error.to_string(),
+        };
         client.tx().from_call_data_bytes(&bytes).map_err(differ)?;
         Ok(bytes)
     }
 
     /// The call for `subxt` to sign.
-    pub(crate) fn payload(&self, metadata: &Metadata) -> Result<StaticPayload<Arguments>, ChainError> {
+    pub(crate) fn payload(
+        &self,
+        metadata: &Metadata,
+    ) -> Result<StaticPayload<Arguments>, ChainError> {
         let (pallet, call) = self.name();
         Ok(StaticPayload::new(pallet, call, Arguments(self.arguments(metadata)?)))
     }
@@ -322,8 +344,8 @@ mod tests {
         OfflineClient, OfflineClientAtBlock,
         config::substrate::SpecVersionForRange,
         ext::frame_metadata::v16::{
-            CustomMetadata, EnumDeprecationInfo, ExtrinsicMetadata, ItemDeprecationInfo, OuterEnums, PalletCallMetadata,
-            PalletMetadata, RuntimeMetadataV16,
+            CustomMetadata, EnumDeprecationInfo, ExtrinsicMetadata, ItemDeprecationInfo,
+            OuterEnums, PalletCallMetadata, PalletMetadata, RuntimeMetadataV16,
         },
     };
 
@@ -418,7 +440,10 @@ mod tests {
         let pallet = |name, index, calls| PalletMetadata {
             name,
             index,
-            calls: Some(PalletCallMetadata { ty: calls, deprecation_info: EnumDeprecationInfo::nothing_deprecated() }),
+            calls: Some(PalletCallMetadata {
+                ty: calls,
+                deprecation_info: EnumDeprecationInfo::nothing_deprecated(),
+            }),
             storage: None,
             event: None,
             constants: Vec::new(),
@@ -473,12 +498,23 @@ mod tests {
         let measured = ModelMetrics { loss: 5, coherence: Some(0x0203), ..ModelMetrics::default() };
         // A loss, then seven shares of which the fourth is there.
         let bytes: &[u8] = &[5, 0, 0, 0, 0, 0, 0, 1, 3, 2, 0, 0, 0, 0, 0];
-        check(Call::MeasureHead { round: 8, metrics: measured }, &[&[40, 29], &[8, 0, 0, 0], bytes]);
+        check(
+            Call::MeasureHead { round: 8, metrics: measured },
+            &[&[40, 29], &[8, 0, 0, 0], bytes],
+        );
         let metrics = Some(ClaimedMetrics { round: 7, metrics: measured });
-        let claims = Claims { first_loss: 1, last_loss: 2, tokens_per_second: 0x0102_0304, metrics };
+        let claims =
+            Claims { first_loss: 1, last_loss: 2, tokens_per_second: 0x0102_0304, metrics };
         check(
             Call::Commit { round: 6, commitment: [9; 32], claims },
-            &[&[40, 7], &[6, 0, 0, 0], &[9; 32], &[1, 0, 0, 0, 2, 0, 0, 0, 4, 3, 2, 1], &[1, 7, 0, 0, 0], bytes],
+            &[
+                &[40, 7],
+                &[6, 0, 0, 0],
+                &[9; 32],
+                &[1, 0, 0, 0, 2, 0, 0, 0, 4, 3, 2, 1],
+                &[1, 7, 0, 0, 0],
+                bytes,
+            ],
         );
         let included = Included::from_indices([0, 9]);
         check(
@@ -495,10 +531,26 @@ mod tests {
         };
         check(
             Call::Reveal { round: 2, reveal },
-            &[&[40, 9], &[2, 0, 0, 0], &[1; 32], &[2; 32], &[3; 32], &[20, 0], &[1 << 2], &[4; 32], &[5; 32]],
+            &[
+                &[40, 9],
+                &[2, 0, 0, 0],
+                &[1; 32],
+                &[2; 32],
+                &[3; 32],
+                &[20, 0],
+                &[1 << 2],
+                &[4; 32],
+                &[5; 32],
+            ],
         );
-        let endpoint = Endpoint { id: [7; 32], addresses: vec![Address::V4([127, 0, 0, 1], 0x1234)].try_into().unwrap() };
-        check(Call::SetEndpoint { endpoint }, &[&[41, 4], &[7; 32], &[1 << 2, 0, 127, 0, 0, 1, 0x34, 0x12]]);
+        let endpoint = Endpoint {
+            id: [7; 32],
+            addresses: vec![Address::V4([127, 0, 0, 1], 0x1234)].try_into().unwrap(),
+        };
+        check(
+            Call::SetEndpoint { endpoint },
+            &[&[41, 4], &[7; 32], &[1 << 2, 0, 127, 0, 0, 1, 0x34, 0x12]],
+        );
         check(
             Call::Bond { role: Role::Validator, amount: 5 },
             &[&[41, 0], &[1], &[5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
@@ -509,7 +561,8 @@ mod tests {
     #[test]
     fn what_an_audit_asks_for_is_encoded_as_the_chain_reads_it() {
         let proof = Proof::truncate_from(vec![[4; 32]]);
-        let carry = Carry { first_moment: [1; 32], second_moment: [2; 32], feedback: [3; 32], steps: 7 };
+        let carry =
+            Carry { first_moment: [1; 32], second_moment: [2; 32], feedback: [3; 32], steps: 7 };
         let state = ServedState { leaf: 5, root: [9; 32], carry };
         let states = BoundedVec::truncate_from(vec![Served { state, proof: proof.clone() }]);
         check(
@@ -525,11 +578,27 @@ mod tests {
                 &[4; 32],
             ],
         );
-        check(Call::CommitAudit { audit: 6, commitment: [8; 32] }, &[&[40, 19, 6, 0, 0, 0], &[8; 32]]);
+        check(
+            Call::CommitAudit { audit: 6, commitment: [8; 32] },
+            &[&[40, 19, 6, 0, 0, 0], &[8; 32]],
+        );
         let ends = BoundedVec::truncate_from(vec![OpenedEnd { digest: [2; 32], proof }]);
-        check(Call::OpenSegments { audit: 6, ends }, &[&[40, 21, 6, 0, 0, 0, 1 << 2], &[2; 32], &[1 << 2], &[4; 32]]);
-        let measure = Measure { gain: -1, error: 2, own: 3, quality: 4, shards: BoundedVec::truncate_from(vec![5]) };
-        let replayed = Finding::Replayed { ends: BoundedVec::truncate_from(vec![[7; 32]]), packed: true, measure };
+        check(
+            Call::OpenSegments { audit: 6, ends },
+            &[&[40, 21, 6, 0, 0, 0, 1 << 2], &[2; 32], &[1 << 2], &[4; 32]],
+        );
+        let measure = Measure {
+            gain: -1,
+            error: 2,
+            own: 3,
+            quality: 4,
+            shards: BoundedVec::truncate_from(vec![5]),
+        };
+        let replayed = Finding::Replayed {
+            ends: BoundedVec::truncate_from(vec![[7; 32]]),
+            packed: true,
+            measure,
+        };
         let evidence = Evidence::truncate_from(vec![(0, replayed), (3, Finding::Unavailable)]);
         check(
             Call::RevealAudit { audit: 6, evidence, salt: [8; 32] },
@@ -537,7 +606,30 @@ mod tests {
                 &[40, 23, 6, 0, 0, 0, 2 << 2],
                 &[0, 0, 1 << 2],
                 &[7; 32],
-                &[1, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 1 << 2, 5, 0, 0, 0],
+                &[
+                    1,
+                    0xff,
+                    0xff,
+                    0xff,
+                    0xff,
+                    2,
+                    0,
+                    0,
+                    0,
+                    3,
+                    0,
+                    0,
+                    0,
+                    4,
+                    0,
+                    0,
+                    0,
+                    1 << 2,
+                    5,
+                    0,
+                    0,
+                    0,
+                ],
                 &[3, 2],
                 &[8; 32],
             ],
@@ -547,7 +639,12 @@ mod tests {
         let config = AuditConfig { mix: 5, escrow: 0x0102, ..AuditConfig::default() };
         check(
             Call::SetAudits(config),
-            &[&[40, 27], &[3, 7, 1, 4], &[5, 0, 0, 0], &[20, 0, 0, 0, 100, 0, 0, 0, 20, 0, 0, 0, 20, 0, 0, 0, 2, 1, 0, 0]],
+            &[
+                &[40, 27],
+                &[3, 7, 1, 4],
+                &[5, 0, 0, 0],
+                &[20, 0, 0, 0, 100, 0, 0, 0, 20, 0, 0, 0, 20, 0, 0, 0, 2, 1, 0, 0],
+            ],
         );
     }
 
@@ -568,14 +665,28 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(old(Call::Unbond), ("PolStaking", "unbond"));
-        assert_eq!(old(Call::RegisterSource { kind: SourceKind::Web, address: Text::new(), licence: Text::new() }).0, "Lineage");
+        assert_eq!(
+            old(Call::RegisterSource {
+                kind: SourceKind::Web,
+                address: Text::new(),
+                licence: Text::new()
+            })
+            .0,
+            "Lineage"
+        );
         assert_eq!(old(Call::ResetCarry.sudo()), ("ProofOfLearning", "reset_carry"));
     }
 
     #[test]
     fn other_arguments_are_noticed_before_anything_is_signed() {
         let error = Call::JoinRound { tier: Tier::Whale }.encode_at(&runtime()).unwrap_err();
-        assert!(matches!(error, ChainError::OtherArguments { pallet: "ProofOfLearning", call: "join_round", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                ChainError::OtherArguments { pallet: "ProofOfLearning", call: "join_round", .. }
+            ),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -45,7 +45,8 @@ type Header = SubstrateHeader<H256>;
 const API: &str = "PolApi";
 /// How long a first connection is tried, so that a node started at the same time is found.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest pause between two attempts to reconnect; the first is a fifth of a second, and they double.
+/// The longest pause between two attempts to reconnect; the first is a fifth of a second, and they
+/// double.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Blocks a transaction can wait for its inclusion; a power of two, as eras are.
 const LIFETIME: BlockNumber = 64;
@@ -76,7 +77,10 @@ pub struct BlockInfo {
 impl From<&Header> for BlockInfo {
     fn from(header: &Header) -> Self {
         // The chain's own block number has 32 bits.
-        Self { number: u32::try_from(header.number).unwrap_or(u32::MAX), hash: blake2_256(&header.encode()) }
+        Self {
+            number: u32::try_from(header.number).unwrap_or(u32::MAX),
+            hash: blake2_256(&header.encode()),
+        }
     }
 }
 
@@ -100,9 +104,11 @@ pub struct Chain {
 struct Node {
     url: String,
     rpc: LegacyRpcMethods<RpcConfigFor<Config>>,
-    /// Reads metadata at each block it is asked about and keeps it by runtime version, so that upgrades are followed.
+    /// Reads metadata at each block it is asked about and keeps it by runtime version, so that
+    /// upgrades are followed.
     client: OnlineClient<Config>,
-    /// Held from the choice of a nonce until the node's pool has the transaction, so that the next nonce differs.
+    /// Held from the choice of a nonce until the node's pool has the transaction, so that the next
+    /// nonce differs.
     turn: Mutex<()>,
 }
 
@@ -169,14 +175,19 @@ fn pauses() -> ExponentialBackoff {
 
 impl fmt::Debug for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chain").field("url", &self.node.url).field("at", &self.at.map(hex::encode)).finish()
+        f.debug_struct("Chain")
+            .field("url", &self.node.url)
+            .field("at", &self.at.map(hex::encode))
+            .finish()
     }
 }
 
 impl Chain {
-    /// Connects to a node's WebSocket RPC, like `ws://127.0.0.1:9944`, and checks that its runtime has `PolApi`.
+    /// Connects to a node's WebSocket RPC, like `ws://127.0.0.1:9944`, and checks that its runtime
+    /// has `PolApi`.
     ///
-    /// From then on the connection is restored for as long as this or a clone of it lives; what is asked in between waits.
+    /// From then on the connection is restored for as long as this or a clone of it lives; what is
+    /// asked in between waits.
     pub async fn connect(url: &str) -> Result<Self, ChainError> {
         let unreachable = |reason: String| ChainError::Unreachable { url: url.to_owned(), reason };
         if !(url.starts_with("ws://") || url.starts_with("wss://")) {
@@ -189,13 +200,23 @@ impl Chain {
     }
 
     async fn open(url: &str) -> Result<Self, ChainError> {
-        let connecting = reconnecting_rpc_client::RpcClient::builder().retry_policy(pauses()).build(url);
-        let connection =
-            connecting.await.map_err(|error| ChainError::Unreachable { url: url.to_owned(), reason: error.to_string() })?;
+        let connecting =
+            reconnecting_rpc_client::RpcClient::builder().retry_policy(pauses()).build(url);
+        let connection = connecting.await.map_err(|error| ChainError::Unreachable {
+            url: url.to_owned(),
+            reason: error.to_string(),
+        })?;
         let connection = RpcClient::new(connection);
         let backend = LegacyBackend::builder().build(connection.clone());
-        let client = OnlineClient::from_backend_with_config(Config::new(), Arc::new(backend)).await.map_err(ChainError::node)?;
-        let node = Node { url: url.to_owned(), rpc: LegacyRpcMethods::new(connection), client, turn: Mutex::default() };
+        let client = OnlineClient::from_backend_with_config(Config::new(), Arc::new(backend))
+            .await
+            .map_err(ChainError::node)?;
+        let node = Node {
+            url: url.to_owned(),
+            rpc: LegacyRpcMethods::new(connection),
+            client,
+            turn: Mutex::default(),
+        };
         let chain = Self { node: Arc::new(node), at: None };
         if chain.client_at_best().await?.metadata_ref().runtime_api_trait_by_name(API).is_none() {
             return Err(ChainError::NotPol { url: url.to_owned() });
@@ -203,7 +224,8 @@ impl Chain {
         Ok(chain)
     }
 
-    /// The same chain, read at `block` and not at the best block: several reads then agree with each other.
+    /// The same chain, read at `block` and not at the best block: several reads then agree with
+    /// each other.
     pub fn at(&self, block: Hash) -> Self {
         Self { node: self.node.clone(), at: Some(block) }
     }
@@ -213,8 +235,8 @@ impl Chain {
         self.node.client.genesis_hash().0
     }
 
-    /// Hash of the block after genesis; none while the node has none. It tells chains apart that have the same genesis, as a
-    /// development chain has whenever it is started anew.
+    /// Hash of the block after genesis; none while the node has none. It tells chains apart that
+    /// have the same genesis, as a development chain has whenever it is started anew.
     pub async fn first_block(&self) -> Result<Option<Hash>, ChainError> {
         let hash = self.ask(|| self.node.rpc.chain_get_block_hash(Some(1u32.into()))).await?;
         Ok(hash.map(|hash| hash.0))
@@ -246,22 +268,32 @@ impl Chain {
     }
 
     /// Submissions to a round that are not settled, by account; at most 64.
-    pub async fn submissions(&self, round: RoundNumber) -> Result<Vec<(AccountId, Submission)>, ChainError> {
+    pub async fn submissions(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Vec<(AccountId, Submission)>, ChainError> {
         self.read("submissions", round).await
     }
 
     /// What is kept of a concluded round.
-    pub async fn round_record(&self, round: RoundNumber) -> Result<Option<RoundRecord<AccountId>>, ChainError> {
+    pub async fn round_record(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Option<RoundRecord<AccountId>>, ChainError> {
         self.read("round_record", round).await
     }
 
-    /// The updates that a concluded round included, in account order, also those that were taken out later.
+    /// The updates that a concluded round included, in account order, also those that were taken
+    /// out later.
     pub async fn updates(&self, round: RoundNumber) -> Result<Vec<Update<AccountId>>, ChainError> {
         self.read("updates", round).await
     }
 
     /// How submissions to a round ended, by account.
-    pub async fn history(&self, round: RoundNumber) -> Result<Vec<(AccountId, Settled)>, ChainError> {
+    pub async fn history(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Vec<(AccountId, Settled)>, ChainError> {
         self.read("history", round).await
     }
 
@@ -281,12 +313,20 @@ impl Chain {
     }
 
     /// What a trainer has shown of its update under audit.
-    pub async fn shown(&self, audit: AuditId, trainer: &AccountId) -> Result<Option<Shown>, ChainError> {
+    pub async fn shown(
+        &self,
+        audit: AuditId,
+        trainer: &AccountId,
+    ) -> Result<Option<Shown>, ChainError> {
         self.read("shown", (audit, trainer)).await
     }
 
     /// The lease that the account's update for `round` was trained under, until it is settled.
-    pub async fn audited_lease(&self, round: RoundNumber, account: &AccountId) -> Result<Option<Lease>, ChainError> {
+    pub async fn audited_lease(
+        &self,
+        round: RoundNumber,
+        account: &AccountId,
+    ) -> Result<Option<Lease>, ChainError> {
         self.read("audited_lease", (round, account)).await
     }
 
@@ -305,12 +345,14 @@ impl Chain {
         self.read("shard", id).await
     }
 
-    /// What validators found of the head of a round beside its loss; none where they did not, or have not yet.
+    /// What validators found of the head of a round beside its loss; none where they did not, or
+    /// have not yet.
     pub async fn measured(&self, round: RoundNumber) -> Result<Option<MeasuredHead>, ChainError> {
         self.read("measured", round).await
     }
 
-    /// How the newest head is measured, with the reports on it that wait for a quorum; none before the block after it.
+    /// How the newest head is measured, with the reports on it that wait for a quorum; none before
+    /// the block after it.
     pub async fn measuring(&self) -> Result<Option<Measuring<AccountId>>, ChainError> {
         self.read("measuring", ()).await
     }
@@ -321,7 +363,10 @@ impl Chain {
     }
 
     /// The account's part in the network.
-    pub async fn member(&self, account: &AccountId) -> Result<Option<Member<AccountId>>, ChainError> {
+    pub async fn member(
+        &self,
+        account: &AccountId,
+    ) -> Result<Option<Member<AccountId>>, ChainError> {
         self.read("member", account).await
     }
 
@@ -349,7 +394,10 @@ impl Chain {
     }
 
     /// A manifest.
-    pub async fn manifest(&self, id: ManifestId) -> Result<Option<Manifest<AccountId>>, ChainError> {
+    pub async fn manifest(
+        &self,
+        id: ManifestId,
+    ) -> Result<Option<Manifest<AccountId>>, ChainError> {
         self.read("manifest", id).await
     }
 
@@ -358,7 +406,8 @@ impl Chain {
         self.read("manifest_count", ()).await
     }
 
-    /// What the account can spend or bond: neither held nor reserved. Zero for an account that does not exist.
+    /// What the account can spend or bond: neither held nor reserved. Zero for an account that does
+    /// not exist.
     pub async fn free_balance(&self, account: &AccountId) -> Result<Balance, ChainError> {
         let mut key = [twox_128(b"System"), twox_128(b"Account"), blake2_128(account)].concat();
         key.extend_from_slice(account);
@@ -386,10 +435,12 @@ impl Chain {
         self.block(Some(hash)).await
     }
 
-    /// The best block, and each block that becomes the best one, in order; blocks may be skipped and, in a
-    /// reorganisation, numbers repeated. Fails only where the node refuses one more subscription.
+    /// The best block, and each block that becomes the best one, in order; blocks may be skipped
+    /// and, in a reorganisation, numbers repeated. Fails only where the node refuses one more
+    /// subscription.
     ///
-    /// The stream never ends: when the connection is lost it says so in the log, once, subscribes again and goes on.
+    /// The stream never ends: when the connection is lost it says so in the log, once, subscribes
+    /// again and goes on.
     pub async fn blocks(&self) -> Result<BoxStream<'static, BlockInfo>, ChainError> {
         let heads = self.heads().await?;
         Ok(Box::pin(stream::unfold(heads, |mut heads| async { Some((heads.next().await, heads)) })))
@@ -397,9 +448,10 @@ impl Chain {
 
     /// Signs `call`, submits it, and waits until a block of the best chain includes it.
     ///
-    /// However often the connection breaks in between, the call takes effect at most once: what is submitted again is the
-    /// same signed transaction, whose nonce the chain accepts once. Waits for as long as the node is away; a transaction
-    /// that no block includes in its lifetime of 64 blocks is given up with [`ChainError::Expired`].
+    /// However often the connection breaks in between, the call takes effect at most once: what is
+    /// submitted again is the same signed transaction, whose nonce the chain accepts once. Waits
+    /// for as long as the node is away; a transaction that no block includes in its lifetime of 64
+    /// blocks is given up with [`ChainError::Expired`].
     pub async fn submit(&self, signer: &Signer, call: Call) -> Result<Submitted, ChainError> {
         // Whatever can fail does so before anything is sent.
         let heads = self.heads().await?;
@@ -409,12 +461,14 @@ impl Chain {
         Ok(submitted)
     }
 
-    /// Checks that the node's runtime has `call` with these arguments, and gives its encoding there.
+    /// Checks that the node's runtime has `call` with these arguments, and gives its encoding
+    /// there.
     pub async fn encode(&self, call: &Call) -> Result<Vec<u8>, ChainError> {
         call.encode_at(&self.client_at_best().await?)
     }
 
-    /// Signs `call` and hands it to the node, which then has it or, if the connection broke, may have it.
+    /// Signs `call` and hands it to the node, which then has it or, if the connection broke, may
+    /// have it.
     async fn send(&self, signer: &Signer, call: &Call) -> Result<Signed, ChainError> {
         let _turn = self.node.turn.lock().await;
         for _ in 0..ATTEMPTS {
@@ -425,7 +479,8 @@ impl Chain {
             match self.node.rpc.author_submit_extrinsic(&signed.bytes).await {
                 Err(rpcs::Error::User(refusal)) => match refusal.code {
                     BANNED | KNOWN | DROPPED => return Ok(signed),
-                    // The other transaction is this account's, sent by another process. The pool never had this one.
+                    // The other transaction is this account's, sent by another process. The pool
+                    // never had this one.
                     DISPLACED => time::sleep(TAKE_TURNS).await,
                     _ => {
                         let reason = refusal
@@ -451,7 +506,11 @@ impl Chain {
         // An era that begins with a block which is still replaced would end with it.
         let finalised = self.finalised().await?;
         let young = client.block_number().saturating_sub(u64::from(LIFETIME) / 2);
-        let birth = if u64::from(finalised.number) >= young { finalised } else { self.block_at(young).await? };
+        let birth = if u64::from(finalised.number) >= young {
+            finalised
+        } else {
+            self.block_at(young).await?
+        };
         let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
             .nonce(nonce)
             .mortal_from_unchecked(LIFETIME.into(), birth.number.into(), H256(birth.hash))
@@ -476,7 +535,9 @@ impl Chain {
             let block = heads.next().await;
             let step = match self.look(signed, block).await {
                 Ok(Some(submitted)) => return Ok(submitted),
-                Ok(None) if block.number >= until => return Err(ChainError::Expired { extrinsic: signed.hash(), until }),
+                Ok(None) if block.number >= until => {
+                    return Err(ChainError::Expired { extrinsic: signed.hash(), until });
+                }
                 Ok(None) => {
                     waited += 1;
                     if waited % RESEND == 0 { self.resend(signed).await } else { Ok(()) }
@@ -494,7 +555,11 @@ impl Chain {
     }
 
     /// What became of the transaction up to `block`; none while it waits.
-    async fn look(&self, signed: &Signed, block: BlockInfo) -> Result<Option<Submitted>, ChainError> {
+    async fn look(
+        &self,
+        signed: &Signed,
+        block: BlockInfo,
+    ) -> Result<Option<Submitted>, ChainError> {
         if u64::from(self.at(block.hash).nonce(&signed.account).await?) <= signed.nonce {
             return Ok(None);
         }
@@ -521,13 +586,18 @@ impl Chain {
     }
 
     /// The block at or before `tip` that includes the transaction, and its index there.
-    async fn find(&self, signed: &Signed, tip: BlockInfo) -> Result<Option<(BlockInfo, u32)>, ChainError> {
+    async fn find(
+        &self,
+        signed: &Signed,
+        tip: BlockInfo,
+    ) -> Result<Option<(BlockInfo, u32)>, ChainError> {
         let mut block = tip;
         while block.number >= signed.birth && block.number > 0 {
             let body = self.ask(|| self.node.rpc.chain_get_block(Some(H256(block.hash)))).await?;
             let body = body.ok_or_else(|| missing(hex::encode(block.hash)))?;
             let mut extrinsics = (0..).zip(&body.block.extrinsics);
-            if let Some((index, _)) = extrinsics.find(|(_, extrinsic)| extrinsic.0 == signed.bytes) {
+            if let Some((index, _)) = extrinsics.find(|(_, extrinsic)| extrinsic.0 == signed.bytes)
+            {
                 return Ok(Some((block, index)));
             }
             block = BlockInfo { number: block.number - 1, hash: body.block.header.parent_hash.0 };
@@ -546,11 +616,13 @@ impl Chain {
             }
             let failure = match (event.pallet_name(), event.event_name(), event.field_bytes()) {
                 ("System", "ExtrinsicFailed", error) => error,
-                // The call of a sudo key fails without failing the extrinsic: a `Result`, whose error has index 1.
+                // The call of a sudo key fails without failing the extrinsic: a `Result`, whose
+                // error has index 1.
                 ("Sudo", "Sudid", [1, error @ ..]) => error,
                 _ => continue,
             };
-            let error = DispatchError::decode_from(failure, client.metadata()).map_err(ChainError::node)?;
+            let error =
+                DispatchError::decode_from(failure, client.metadata()).map_err(ChainError::node)?;
             return Err(ChainError::refused(&error));
         }
         Ok(())
@@ -563,14 +635,20 @@ impl Chain {
     /// Calls the runtime. What the answer has too much or too little is an error.
     async fn call<T: Decode>(&self, method: &str, arguments: impl Encode) -> Result<T, ChainError> {
         let arguments = arguments.encode();
-        let bytes = self.ask(|| self.node.rpc.state_call(method, Some(&arguments), self.at.map(H256))).await?;
-        T::decode_all(&mut &bytes[..]).map_err(|reason| ChainError::Answer { method: method.to_owned(), reason })
+        let bytes = self
+            .ask(|| self.node.rpc.state_call(method, Some(&arguments), self.at.map(H256)))
+            .await?;
+        T::decode_all(&mut &bytes[..])
+            .map_err(|reason| ChainError::Answer { method: method.to_owned(), reason })
     }
 
     /// A block by its hash; the best one when none is given.
     async fn block(&self, hash: Option<H256>) -> Result<BlockInfo, ChainError> {
         let header = self.ask(|| self.node.rpc.chain_get_header(hash)).await?;
-        header.as_ref().map(BlockInfo::from).ok_or_else(|| missing(hash.map_or("best".to_owned(), |hash| format!("{hash:?}"))))
+        header
+            .as_ref()
+            .map(BlockInfo::from)
+            .ok_or_else(|| missing(hash.map_or("best".to_owned(), |hash| format!("{hash:?}"))))
     }
 
     /// The block at a height of the best chain.
@@ -610,7 +688,10 @@ mod tests {
     async fn other_addresses_are_refused_at_once() {
         for url in ["", "http://127.0.0.1:9944", "127.0.0.1:9944"] {
             let error = Chain::connect(url).await.unwrap_err();
-            assert!(matches!(&error, ChainError::Unreachable { url: named, .. } if named == url), "{error}");
+            assert!(
+                matches!(&error, ChainError::Unreachable { url: named, .. } if named == url),
+                "{error}"
+            );
         }
     }
 

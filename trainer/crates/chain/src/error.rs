@@ -12,7 +12,9 @@ use subxt::{
 #[non_exhaustive]
 pub enum ChainError {
     /// Nobody listens at the address.
-    #[error("no node answers at {url} ({reason}): start one, or give the address of its WebSocket RPC, like ws://127.0.0.1:9944")]
+    #[error(
+        "no node answers at {url} ({reason}): start one, or give the address of its WebSocket RPC, like ws://127.0.0.1:9944"
+    )]
     Unreachable {
         /// The address tried.
         url: String,
@@ -26,7 +28,9 @@ pub enum ChainError {
         url: String,
     },
     /// The node's runtime lacks a call.
-    #[error("the node's runtime has no call {pallet}.{call}: it is older or newer than this program, so update the older one")]
+    #[error(
+        "the node's runtime has no call {pallet}.{call}: it is older or newer than this program, so update the older one"
+    )]
     OldNode {
         /// The call's pallet.
         pallet: &'static str,
@@ -79,7 +83,8 @@ pub enum ChainError {
         /// What the runtime objects to.
         reason: String,
     },
-    /// The transaction's lifetime ended before a block included it. It had no effect and never will.
+    /// The transaction's lifetime ended before a block included it. It had no effect and never
+    /// will.
     #[error("no block up to {until} included the transaction 0x{}: the chain is busy or this node is cut off from it; try again", hex::encode(.extrinsic))]
     Expired {
         /// The transaction.
@@ -87,7 +92,8 @@ pub enum ChainError {
         /// The last block that could.
         until: BlockNumber,
     },
-    /// Another transaction of the same account took this one's place. It had no effect and never will.
+    /// Another transaction of the same account took this one's place. It had no effect and never
+    /// will.
     #[error("{} sent another transaction at the same time, and the chain took that one: use an account in one process only", format_account(.account))]
     Displaced {
         /// The account.
@@ -111,7 +117,8 @@ impl ChainError {
             DispatchError::Module(module) => match module.details() {
                 Ok(details) => {
                     let documentation = details.variant.docs.join(" ").trim().to_owned();
-                    let (pallet, error) = (details.pallet.name().to_owned(), details.variant.name.clone());
+                    let (pallet, error) =
+                        (details.pallet.name().to_owned(), details.variant.name.clone());
                     return Self::Refused { pallet, error, documentation };
                 }
                 Err(_) => ("Runtime", format!("{:?}", module.bytes())),
@@ -124,16 +131,25 @@ impl ChainError {
         Self::Refused { pallet: pallet.to_owned(), error, documentation }
     }
 
-    /// Why the runtime would not take a transaction of `account`; none when it would, now or after its turn.
+    /// Why the runtime would not take a transaction of `account`; none when it would, now or after
+    /// its turn.
     pub(crate) fn invalid(account: AccountId, validation: ValidationResult) -> Option<Self> {
         let reason = match validation {
-            ValidationResult::Valid(_) | ValidationResult::Invalid(TransactionInvalid::Future) => return None,
-            ValidationResult::Invalid(TransactionInvalid::Payment) => return Some(Self::Unfunded { account }),
-            ValidationResult::Invalid(TransactionInvalid::Stale) => return Some(Self::Displaced { account }),
+            ValidationResult::Valid(_) | ValidationResult::Invalid(TransactionInvalid::Future) => {
+                return None;
+            }
+            ValidationResult::Invalid(TransactionInvalid::Payment) => {
+                return Some(Self::Unfunded { account });
+            }
+            ValidationResult::Invalid(TransactionInvalid::Stale) => {
+                return Some(Self::Displaced { account });
+            }
             ValidationResult::Invalid(TransactionInvalid::BadProof) => {
                 "its signature does not fit this chain and runtime version".to_owned()
             }
-            ValidationResult::Invalid(TransactionInvalid::ExhaustsResources) => "it is too large for a block".to_owned(),
+            ValidationResult::Invalid(TransactionInvalid::ExhaustsResources) => {
+                "it is too large for a block".to_owned()
+            }
             ValidationResult::Invalid(other) => format!("{other:?}"),
             ValidationResult::Unknown(other) => format!("{other:?}"),
         };

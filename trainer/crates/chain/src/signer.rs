@@ -14,7 +14,9 @@ use subxt_signer::{SecretUri, sr25519::Keypair};
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The text is no secret.
-    #[error("the secret is neither a phrase of 12 to 24 words, nor 0x and 64 hexadecimal digits, nor a path like //Alice")]
+    #[error(
+        "the secret is neither a phrase of 12 to 24 words, nor 0x and 64 hexadecimal digits, nor a path like //Alice"
+    )]
     Secret,
     /// The environment variable is not set.
     #[error("the environment variable {0} is not set: put the account's secret phrase in it")]
@@ -66,8 +68,8 @@ struct KeyFile {
 pub struct Signer(pub(crate) Keypair);
 
 impl Signer {
-    /// From a secret phrase, `0x` and a seed in hexadecimal, or a development path like `//Alice`; each may be followed
-    /// by derivation junctions (`//hard/soft`) and `///password`.
+    /// From a secret phrase, `0x` and a seed in hexadecimal, or a development path like `//Alice`;
+    /// each may be followed by derivation junctions (`//hard/soft`) and `///password`.
     pub fn from_uri(uri: &str) -> Result<Self, KeyError> {
         let uri: SecretUri = uri.trim().parse().map_err(|_| KeyError::Secret)?;
         Keypair::from_uri(&uri).map(Self).map_err(|_| KeyError::Secret)
@@ -84,8 +86,10 @@ impl Signer {
         let path = path.as_ref();
         let damaged = |reason| KeyError::Damaged { path: path.to_owned(), reason };
         refuse_exposed(path)?;
-        let bytes = fs::read(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
-        let KeyFile { account, seed } = serde_json::from_slice(&bytes).map_err(|_| damaged("it is no key file"))?;
+        let bytes =
+            fs::read(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
+        let KeyFile { account, seed } =
+            serde_json::from_slice(&bytes).map_err(|_| damaged("it is no key file"))?;
         let signer = Self::from_seed(seed)?;
         if parse_account(&account) != Ok(signer.account()) {
             return Err(damaged("its seed is not that of its account"));
@@ -93,17 +97,21 @@ impl Signer {
         Ok(signer)
     }
 
-    /// A new key from the operating system's randomness, kept in a new file that only its owner may read.
+    /// A new key from the operating system's randomness, kept in a new file that only its owner may
+    /// read.
     pub fn generate(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(KeyError::Randomness)?;
         let signer = Self::from_seed(seed)?;
         let failed = |error| KeyError::File { path: path.to_owned(), error };
-        let mut text = serde_json::to_vec_pretty(&KeyFile { account: signer.ss58(), seed }).map_err(|e| failed(e.into()))?;
+        let mut text = serde_json::to_vec_pretty(&KeyFile { account: signer.ss58(), seed })
+            .map_err(|e| failed(e.into()))?;
         text.push(b'\n');
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Temporary files are readable by their owner alone, and so the file is whole and private from the start.
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Temporary files are readable by their owner alone, and so the file is whole and private
+        // from the start.
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
         file.persist_noclobber(path).map_err(|refused| match refused.error.kind() {
@@ -137,7 +145,8 @@ impl fmt::Debug for Signer {
 #[cfg(unix)]
 fn refuse_exposed(path: &Path) -> Result<(), KeyError> {
     use std::os::unix::fs::PermissionsExt;
-    let metadata = fs::metadata(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
+    let metadata =
+        fs::metadata(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
@@ -186,7 +195,10 @@ mod tests {
         assert!(matches!(Signer::generate(&path), Err(KeyError::Exists(_))));
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
-        assert_ne!(Signer::generate(folder.path().join("other.json")).unwrap().account(), made.account());
+        assert_ne!(
+            Signer::generate(folder.path().join("other.json")).unwrap().account(),
+            made.account()
+        );
     }
 
     #[test]
@@ -202,7 +214,10 @@ mod tests {
         assert!(matches!(Signer::from_keystore(&path), Err(KeyError::Damaged { .. })));
         fs::write(&path, &text[..text.len() / 2]).unwrap();
         assert!(matches!(Signer::from_keystore(&path), Err(KeyError::Damaged { .. })));
-        assert!(matches!(Signer::from_keystore(folder.path().join("none")), Err(KeyError::File { .. })));
+        assert!(matches!(
+            Signer::from_keystore(folder.path().join("none")),
+            Err(KeyError::File { .. })
+        ));
     }
 
     #[cfg(unix)]

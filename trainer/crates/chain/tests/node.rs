@@ -1,5 +1,6 @@
 //! The client against a real node, `pol-node`, which must be built beforehand in the same profile:
-//! `cargo build --release -p pol-node`. Takes up to a minute, most of it waiting for nodes to start and for blocks.
+//! `cargo build --release -p pol-node`. Takes up to a minute, most of it waiting for nodes to start
+//! and for blocks.
 
 use futures::StreamExt;
 use pol_chain::{Call, Chain, ChainError, Signer};
@@ -65,7 +66,10 @@ impl Drop for Node {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            eprintln!("--- the node's log\n{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+            eprintln!(
+                "--- the node's log\n{}",
+                fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+            );
         }
     }
 }
@@ -88,7 +92,11 @@ fn launch(folder: &tempfile::TempDir, rpc: u16, peers: u16) -> Child {
 fn binary() -> PathBuf {
     let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     let binary = profile.join("pol-node");
-    assert!(binary.exists(), "{} is missing: run cargo build --release -p pol-node first", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: run cargo build --release -p pol-node first",
+        binary.display()
+    );
     binary
 }
 
@@ -97,7 +105,9 @@ fn free_port() -> u16 {
 }
 
 async fn in_time<T>(what: &str, step: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, step).await.unwrap_or_else(|_| panic!("{what} takes longer than {PATIENCE:?}"))
+    timeout(PATIENCE, step)
+        .await
+        .unwrap_or_else(|_| panic!("{what} takes longer than {PATIENCE:?}"))
 }
 
 /// Connects to a node that starts on a machine which may be busy with other things.
@@ -156,13 +166,21 @@ fn every_call() -> Vec<Call> {
         salt: [5; 32],
     };
     let proof = Proof::truncate_from(vec![[4; 32]; 3]);
-    let served = Served { state: ServedState { leaf: 1, root: [1; 32], carry: Carry::default() }, proof: proof.clone() };
+    let served = Served {
+        state: ServedState { leaf: 1, root: [1; 32], carry: Carry::default() },
+        proof: proof.clone(),
+    };
     let end = OpenedEnd { digest: [1; 32], proof };
-    let replayed =
-        Finding::Replayed { ends: BoundedVec::truncate_from(vec![[1; 32]]), packed: true, measure: Measure::default() };
+    let replayed = Finding::Replayed {
+        ends: BoundedVec::truncate_from(vec![[1; 32]]),
+        packed: true,
+        measure: Measure::default(),
+    };
     let endpoint = Endpoint {
         id: [1; 32],
-        addresses: vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap().into()].try_into().unwrap(),
+        addresses: vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap().into()]
+            .try_into()
+            .unwrap(),
     };
     let text = |text: &str| Text::truncate_from(text.as_bytes().to_vec());
     let manifest = ManifestInfo {
@@ -192,7 +210,10 @@ fn every_call() -> Vec<Call> {
             salt: [1; 32],
         },
         Call::Settle { audit: 1, trainer: [1; 32] },
-        Call::MeasureHead { round: 1, metrics: ModelMetrics { auroc: Some(1), ..ModelMetrics::default() } },
+        Call::MeasureHead {
+            round: 1,
+            metrics: ModelMetrics { auroc: Some(1), ..ModelMetrics::default() },
+        },
         Call::Claim { round: 1 },
         Call::SetRecipe(recipe).sudo(),
         Call::SetLengths(RoundConfig::default()).sudo(),
@@ -204,7 +225,11 @@ fn every_call() -> Vec<Call> {
         Call::SetEndpoint { endpoint },
         Call::Chill { validator: [1; 32] },
         Call::Unchill,
-        Call::RegisterSource { kind: SourceKind::Dataset, address: text("https://example.org"), licence: text("CC0-1.0") },
+        Call::RegisterSource {
+            kind: SourceKind::Dataset,
+            address: text("https://example.org"),
+            licence: text("CC0-1.0"),
+        },
         Call::RegisterManifest(manifest),
         Call::Transfer { to: [1; 32], amount: POL },
     ]
@@ -249,7 +274,10 @@ async fn a_participant_reads_and_writes() {
 
     // An account with nothing cannot pay, and is named.
     let error = chain.submit(&someone, Call::Unbond).await.unwrap_err();
-    assert!(matches!(error, ChainError::Unfunded { account } if account == someone.account()), "{error}");
+    assert!(
+        matches!(error, ChainError::Unfunded { account } if account == someone.account()),
+        "{error}"
+    );
     assert!(error.to_string().contains(&someone.ss58()), "{error}");
 
     // Two calls at once take two nonces.
@@ -269,12 +297,16 @@ async fn a_participant_reads_and_writes() {
     assert_eq!(chain.free_balance(&other.account()).await.unwrap(), 20 * POL);
 
     // Refusals have the names and the advice of their pallet.
-    let (pallet, error, advice) = refusal(chain.submit(&someone, Call::JoinRound { tier: Tier::Participant }).await);
+    let (pallet, error, advice) =
+        refusal(chain.submit(&someone, Call::JoinRound { tier: Tier::Participant }).await);
     assert_eq!((pallet.as_str(), error.as_str()), ("ProofOfLearning", "NotJoining"));
     assert!(advice.contains("next round"), "{advice}");
-    let (pallet, ..) = refusal(chain.submit(&someone, Call::Transfer { to: other.account(), amount: 1_000 * POL }).await);
+    let (pallet, ..) = refusal(
+        chain.submit(&someone, Call::Transfer { to: other.account(), amount: 1_000 * POL }).await,
+    );
     assert_eq!(pallet, "Token");
-    let (pallet, error, _) = refusal(chain.submit(&someone, Call::SetLengths(RoundConfig::default()).sudo()).await);
+    let (pallet, error, _) =
+        refusal(chain.submit(&someone, Call::SetLengths(RoundConfig::default()).sudo()).await);
     assert_eq!((pallet.as_str(), error.as_str()), ("Sudo", "RequireSudo"));
 
     // A call of the sudo key takes effect, or is refused though its extrinsic is not.
@@ -298,11 +330,14 @@ async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
     let receiver = fresh("receiver").account();
     let send = |sender: Signer| {
         let chain = chain.clone();
-        tokio::spawn(async move { chain.submit(&sender, Call::Transfer { to: receiver, amount: 3 * POL }).await })
+        tokio::spawn(async move {
+            chain.submit(&sender, Call::Transfer { to: receiver, amount: 3 * POL }).await
+        })
     };
     let (alice, bob) = (signer("//Alice"), signer("//Bob"));
 
-    // The node dies with one transaction in its pool, which it forgets, and is asked for more while it is away.
+    // The node dies with one transaction in its pool, which it forgets, and is asked for more while
+    // it is away.
     let interrupted = send(alice.clone());
     sleep(Duration::from_millis(200)).await;
     node.kill();
@@ -315,12 +350,19 @@ async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
     node.restart();
 
     in_time("a read while the node restarts", overview).await.unwrap().unwrap();
-    let begun = in_time("a transfer begun while the node restarts", begun_without_node).await.unwrap().unwrap();
-    let interrupted = in_time("a transfer whose node was killed", interrupted).await.unwrap().unwrap();
+    let begun = in_time("a transfer begun while the node restarts", begun_without_node)
+        .await
+        .unwrap()
+        .unwrap();
+    let interrupted =
+        in_time("a transfer whose node was killed", interrupted).await.unwrap().unwrap();
 
     // The stream of blocks goes on, to where a second copy would have been included too.
     let both = begun.block.number.max(interrupted.block.number).max(first.number);
-    let later = in_time("later blocks", blocks.skip_while(|block| ready(block.number < both + 2)).next()).await.unwrap();
+    let later =
+        in_time("later blocks", blocks.skip_while(|block| ready(block.number < both + 2)).next())
+            .await
+            .unwrap();
     let settled = chain.at(later.hash);
     assert_eq!(settled.free_balance(&receiver).await.unwrap(), 6 * POL);
     assert_eq!(settled.nonce(&alice.account()).await.unwrap(), 1);
@@ -331,5 +373,8 @@ async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
 async fn a_port_without_a_node_is_reported() {
     let url = format!("ws://127.0.0.1:{}", free_port());
     let error = in_time("giving up", Chain::connect(&url)).await.unwrap_err();
-    assert!(matches!(&error, ChainError::Unreachable { url: named, .. } if *named == url), "{error}");
+    assert!(
+        matches!(&error, ChainError::Unreachable { url: named, .. } if *named == url),
+        "{error}"
+    );
 }

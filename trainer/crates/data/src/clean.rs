@@ -67,7 +67,8 @@ fn without_licence<'a, 'b>(lines: &'b [&'a str]) -> &'b [&'a str] {
 
 fn is_start(line: &str) -> bool {
     let line = line.trim_start().to_uppercase();
-    let text_starts = line.starts_with("***") && line.contains("START OF TH") && line.contains("GUTENBERG");
+    let text_starts =
+        line.starts_with("***") && line.contains("START OF TH") && line.contains("GUTENBERG");
     let small_print_ends = line.starts_with("*END") && line.contains("THE SMALL PRINT");
     text_starts || small_print_ends
 }
@@ -81,12 +82,17 @@ fn is_end(line: &str) -> bool {
 /// The line after the marker at `at`, which spans lines where a title is long.
 fn after_marker(lines: &[&str], at: usize) -> usize {
     const MOST: usize = 4;
-    let closing = lines.iter().skip(at).take(MOST).take_while(|line| !line.is_empty()).position(|line| line.ends_with('*'));
+    let closing = lines
+        .iter()
+        .skip(at)
+        .take(MOST)
+        .take_while(|line| !line.is_empty())
+        .position(|line| line.ends_with('*'));
     at + closing.unwrap_or(0) + 1
 }
 
-/// Cuts text into blocks of at most [`BLOCK`] bytes, at the ends of paragraphs where possible. One after the other they
-/// are the text.
+/// Cuts text into blocks of at most [`BLOCK`] bytes, at the ends of paragraphs where possible. One
+/// after the other they are the text.
 pub(crate) fn blocks(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let (block, rest) = text.split_at(cut(text));
@@ -117,7 +123,10 @@ mod tests {
 
     #[test]
     fn line_ends_marks_and_blanks_are_normalised() {
-        assert_eq!(cleaned("\u{feff}\r\n\r\nOne \t\r\nTwo\r\r\n\n\n\n\nThree"), "One\nTwo\n\n\nThree\n");
+        assert_eq!(
+            cleaned("\u{feff}\r\n\r\nOne \t\r\nTwo\r\r\n\n\n\n\nThree"),
+            "One\nTwo\n\n\nThree\n"
+        );
         assert_eq!(cleaned(" \n\n "), "");
         assert_eq!(cleaned("  indented\n"), "  indented\n");
     }
@@ -144,7 +153,11 @@ mod tests {
 
     #[test]
     fn text_like_a_marker_stays() {
-        for text in ["***\n\nTHE END OF THE FIRST BOOK.\n", "*** START OF THE SHOW\nEnd of the line.\n", "A\n*END*\n"] {
+        for text in [
+            "***\n\nTHE END OF THE FIRST BOOK.\n",
+            "*** START OF THE SHOW\nEnd of the line.\n",
+            "A\n*END*\n",
+        ] {
             assert_eq!(cleaned(text), text);
         }
     }

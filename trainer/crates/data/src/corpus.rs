@@ -41,7 +41,8 @@ pub(crate) struct Counts {
 }
 
 impl Block<'_> {
-    /// Whether the block belongs to the held-out part, which is `share` of all. Its text alone decides.
+    /// Whether the block belongs to the held-out part, which is `share` of all. Its text alone
+    /// decides.
     pub fn is_held_out(&self, share: Ppm) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = self.hash;
         u64::from_le_bytes([a, b, c, d, e, f, g, h]) % u64::from(MILLION) < u64::from(share)
@@ -49,7 +50,8 @@ impl Block<'_> {
 }
 
 impl Corpus {
-    /// Lists `inputs`: files as they are, of folders every `.txt` file below them in the order of their paths.
+    /// Lists `inputs`: files as they are, of folders every `.txt` file below them in the order of
+    /// their paths.
     pub fn open(inputs: &[PathBuf]) -> Result<Self, DataError> {
         let mut paths = Vec::new();
         for input in inputs {
@@ -62,8 +64,13 @@ impl Corpus {
             }
         }
         if paths.is_empty() {
-            let names: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
-            return Err(DataError::NoText(if names.is_empty() { "no input".into() } else { names.join(", ") }));
+            let names: Vec<String> =
+                inputs.iter().map(|input| input.display().to_string()).collect();
+            return Err(DataError::NoText(if names.is_empty() {
+                "no input".into()
+            } else {
+                names.join(", ")
+            }));
         }
         let (mut files, mut bytes) = (Vec::with_capacity(paths.len()), 0);
         for path in paths {
@@ -74,12 +81,14 @@ impl Corpus {
         Ok(Self { files, bytes })
     }
 
-    /// Hashes of the files, which together with the options decide everything that ingestion writes.
+    /// Hashes of the files, which together with the options decide everything that ingestion
+    /// writes.
     pub fn hashes(&self) -> impl Iterator<Item = &Hash> {
         self.files.iter().map(|(_, hash)| hash)
     }
 
-    /// Gives every block of text to `each`, one file in memory at a time. Advances `progress` by the bytes of each file.
+    /// Gives every block of text to `each`, one file in memory at a time. Advances `progress` by
+    /// the bytes of each file.
     pub fn read(
         &self,
         progress: &ProgressBar,
@@ -110,14 +119,17 @@ impl Corpus {
     }
 }
 
-/// Adds the `.txt` files below `folder`. Links to folders are not followed, as they may lead in circles.
+/// Adds the `.txt` files below `folder`. Links to folders are not followed, as they may lead in
+/// circles.
 fn list(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for entry in fs::read_dir(folder).at("read", folder)? {
         let entry = entry.at("read", folder)?;
         let path = entry.path();
         if entry.file_type().at("read", &path)?.is_dir() {
             list(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) && path.is_file() {
+        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
+            && path.is_file()
+        {
             paths.push(path);
         }
     }
@@ -147,17 +159,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("b")).unwrap();
-        for (name, text) in
-            [("c.TXT", "third"), ("b/x.txt", "second"), ("a.txt", "first"), ("d.txt", "\n first\n"), ("e.md", "no")]
-        {
+        for (name, text) in [
+            ("c.TXT", "third"),
+            ("b/x.txt", "second"),
+            ("a.txt", "first"),
+            ("d.txt", "\n first\n"),
+            ("e.md", "no"),
+        ] {
             fs::write(path(name), text).unwrap();
         }
         #[cfg(unix)]
         std::os::unix::fs::symlink(folder.path(), path("b/circle")).unwrap();
         let (counts, seen) = read(&[folder.path().to_owned()]);
         // The leading space of " first" stays in the text, but does not make it another block.
-        assert_eq!(seen, [("first\n".into(), 0, 0), ("second\n".into(), 1, 0), ("third\n".into(), 2, 0)]);
-        assert_eq!(counts, Counts { documents: 4, blocks: 3, duplicate_blocks: 1, bytes: 19, invalid: 0 });
+        assert_eq!(
+            seen,
+            [("first\n".into(), 0, 0), ("second\n".into(), 1, 0), ("third\n".into(), 2, 0)]
+        );
+        assert_eq!(
+            counts,
+            Counts { documents: 4, blocks: 3, duplicate_blocks: 1, bytes: 19, invalid: 0 }
+        );
 
         let (counts, seen) = read(&[path("e.md"), path("c.TXT"), folder.path().to_owned()]);
         assert_eq!(seen[0].0, "no\n");
@@ -168,7 +190,9 @@ mod tests {
     fn missing_and_changing_files_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        assert!(matches!(Corpus::open(std::slice::from_ref(&missing)), Err(DataError::Io { path, .. }) if path == missing));
+        assert!(
+            matches!(Corpus::open(std::slice::from_ref(&missing)), Err(DataError::Io { path, .. }) if path == missing)
+        );
         for inputs in [vec![], vec![folder.path().to_owned()]] {
             let Err(error) = Corpus::open(&inputs) else { panic!("opened") };
             assert!(error.to_string().contains("scripts/setup.sh"), "{error}");
@@ -177,6 +201,8 @@ mod tests {
         fs::write(&file, "before").unwrap();
         let corpus = Corpus::open(std::slice::from_ref(&file)).unwrap();
         fs::write(&file, "after").unwrap();
-        assert!(matches!(corpus.read(&ProgressBar::hidden(), |_| Ok(())), Err(DataError::Changed(path)) if path == file));
+        assert!(
+            matches!(corpus.read(&ProgressBar::hidden(), |_| Ok(())), Err(DataError::Changed(path)) if path == file)
+        );
     }
 }

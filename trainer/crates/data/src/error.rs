@@ -9,7 +9,9 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No input text.
-    #[error("no .txt files under {0}; run scripts/setup.sh for the demonstration corpus, or name files or folders with --input")]
+    #[error(
+        "no .txt files under {0}; run scripts/setup.sh for the demonstration corpus, or name files or folders with --input"
+    )]
     NoText(String),
     /// An option out of its range.
     #[error("{0}")]
@@ -28,7 +30,9 @@ pub enum DataError {
     #[error("{} changed while it was read; run the ingestion again when nothing writes to it", .0.display())]
     Changed(PathBuf),
     /// Too little text for the vocabulary.
-    #[error("the text supports a vocabulary of at most {possible} entries, not {asked}; add text or ask for fewer")]
+    #[error(
+        "the text supports a vocabulary of at most {possible} entries, not {asked}; add text or ask for fewer"
+    )]
     Vocabulary {
         /// Entries asked for.
         asked: u32,
@@ -36,7 +40,9 @@ pub enum DataError {
         possible: u32,
     },
     /// Too little text for a shard.
-    #[error("the {part} text is {tokens} tokens long and one shard needs {needed}; add text, use smaller shards, {advice}")]
+    #[error(
+        "the {part} text is {tokens} tokens long and one shard needs {needed}; add text, use smaller shards, {advice}"
+    )]
     TooLittle {
         /// Which part of the text.
         part: &'static str,

@@ -1,6 +1,7 @@
 //! Text in, tokenised shards and manifests out.
 //!
-//! [`ingest`] reads text files, cleans them, learns a tokenizer from them or takes a given one, and writes a folder:
+//! [`ingest`] reads text files, cleans them, learns a tokenizer from them or takes a given one, and
+//! writes a folder:
 //!
 //! ```text
 //! tokenizer.json         the tokenizer, which the recipe names by its BLAKE3 hash
@@ -11,8 +12,8 @@
 //! ingest.json            what was written, as [`Ingested`]
 //! ```
 //!
-//! The same files and options give the same folder, byte for byte, on any machine. [`ShardFolder`] serves the shards to
-//! peers, and [`decode_shard`] turns what a peer sent into tokens.
+//! The same files and options give the same folder, byte for byte, on any machine. [`ShardFolder`]
+//! serves the shards to peers, and [`decode_shard`] turns what a peer sent into tokens.
 #![deny(missing_docs)]
 
 mod clean;
@@ -77,13 +78,19 @@ pub struct IngestOptions {
 impl IngestOptions {
     fn validate(&self) -> Result<(), DataError> {
         let Self { sequence, shard_tokens, held_out, .. } = *self;
-        if sequence == 0 || shard_tokens == 0 || shard_tokens > MAX_SHARD_TOKENS || shard_tokens % u32::from(sequence) != 0 {
+        if sequence == 0
+            || shard_tokens == 0
+            || shard_tokens > MAX_SHARD_TOKENS
+            || shard_tokens % u32::from(sequence) != 0
+        {
             return Err(DataError::Option(format!(
                 "a shard of {shard_tokens} tokens must be a multiple of the sequence of {sequence}, and at most {MAX_SHARD_TOKENS}"
             )));
         }
         if held_out >= MILLION {
-            return Err(DataError::Option("the held-out share must leave something to train on".into()));
+            return Err(DataError::Option(
+                "the held-out share must leave something to train on".into(),
+            ));
         }
         Ok(())
     }
@@ -97,10 +104,15 @@ impl IngestOptions {
             None => hasher.update(&[0]).update(&self.vocabulary.to_le_bytes()),
         };
         // The usual end goes without saying, as it did before there were others.
-        if let Some(end) = tokenizer.map(Tokenizer::end_of_text_name).filter(|&end| end != END_OF_TEXT) {
+        if let Some(end) =
+            tokenizer.map(Tokenizer::end_of_text_name).filter(|&end| end != END_OF_TEXT)
+        {
             hasher.update(&[2]).update(&(end.len() as u64).to_le_bytes()).update(end.as_bytes());
         }
-        hasher.update(&self.sequence.to_le_bytes()).update(&self.shard_tokens.to_le_bytes()).update(&self.held_out.to_le_bytes());
+        hasher
+            .update(&self.sequence.to_le_bytes())
+            .update(&self.shard_tokens.to_le_bytes())
+            .update(&self.held_out.to_le_bytes());
         for hash in corpus.hashes() {
             hasher.update(hash);
         }
@@ -161,10 +173,12 @@ impl Ingested {
 
 /// Turns text files into shards and manifests. Returns at once when `out` holds just that already.
 ///
-/// `out` appears as a whole or not at all. Where standard error is a terminal, a bar on it shows the bytes read.
+/// `out` appears as a whole or not at all. Where standard error is a terminal, a bar on it shows
+/// the bytes read.
 pub fn ingest(options: &IngestOptions) -> Result<Ingested, DataError> {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes}");
-    let progress = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let progress =
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let ingested = run(options, &progress);
     progress.finish_and_clear();
     ingested
@@ -172,7 +186,11 @@ pub fn ingest(options: &IngestOptions) -> Result<Ingested, DataError> {
 
 fn run(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingested, DataError> {
     options.validate()?;
-    let given = options.tokenizer.as_deref().map(|path| Tokenizer::load(path, &options.end_of_text)).transpose()?;
+    let given = options
+        .tokenizer
+        .as_deref()
+        .map(|path| Tokenizer::load(path, &options.end_of_text))
+        .transpose()?;
     progress.set_message("reading");
     let corpus = Corpus::open(&options.inputs)?;
     let request = options.digest(&corpus, given.as_ref());
@@ -180,9 +198,14 @@ fn run(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingested, Data
         return Ok(ingested);
     }
 
-    let parent = options.out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = options
+        .out
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).at("make the folder", parent)?;
-    let scratch = tempfile::Builder::new().prefix(".ingest-").tempdir_in(parent).at("write to", parent)?;
+    let scratch =
+        tempfile::Builder::new().prefix(".ingest-").tempdir_in(parent).at("write to", parent)?;
     let folder = scratch.path().join("new");
     fs::create_dir(&folder).at("make the folder", &folder)?;
 
@@ -194,17 +217,28 @@ fn run(options: &IngestOptions, progress: &ProgressBar) -> Result<Ingested, Data
     shards::write(&folder.join(TOKENIZER_FILE), tokenizer.json())?;
     progress.set_message("tokenising");
     let ingested = tokenise(&corpus, &tokenizer, options, request, &folder, progress)?;
-    let record = serde_json::to_vec_pretty(&ingested).map_err(io::Error::from).at("write", &folder.join(RECORD_FILE))?;
+    let record = serde_json::to_vec_pretty(&ingested)
+        .map_err(io::Error::from)
+        .at("write", &folder.join(RECORD_FILE))?;
     shards::write(&folder.join(RECORD_FILE), &record)?;
     put(&folder, &options.out, &scratch.path().join("old"))?;
     if ingested.invalid > 0 {
-        tracing::warn!(sequences = ingested.invalid, "some bytes were not UTF-8 and were replaced by U+FFFD");
+        tracing::warn!(
+            sequences = ingested.invalid,
+            "some bytes were not UTF-8 and were replaced by U+FFFD"
+        );
     }
-    tracing::info!(documents = ingested.documents, tokens = ingested.tokens, shards = ingested.train.shards, "ingested");
+    tracing::info!(
+        documents = ingested.documents,
+        tokens = ingested.tokens,
+        shards = ingested.train.shards,
+        "ingested"
+    );
     Ok(ingested)
 }
 
-/// The record of an earlier ingestion that makes this one needless; none when `out` is free or to be replaced.
+/// The record of an earlier ingestion that makes this one needless; none when `out` is free or to
+/// be replaced.
 fn earlier(options: &IngestOptions, request: &Hash) -> Result<Option<Ingested>, DataError> {
     let out = &options.out;
     match fs::read_dir(out) {
@@ -232,16 +266,23 @@ fn earlier(options: &IngestOptions, request: &Hash) -> Result<Option<Ingested>, 
 
 fn intact(out: &Path, ingested: &Ingested) -> Result<bool, DataError> {
     let tokenizer = out.join(TOKENIZER_FILE);
-    Ok(blake3::hash(&fs::read(&tokenizer).at("read the tokenizer", &tokenizer)?) == ingested.tokenizer
+    Ok(blake3::hash(&fs::read(&tokenizer).at("read the tokenizer", &tokenizer)?)
+        == ingested.tokenizer
         && ShardFolder::open(&out.join(TRAIN))?.summary() == &ingested.train
         && ShardFolder::open(&out.join(HELD_OUT))?.summary() == &ingested.held_out)
 }
 
 /// Learns a tokenizer from the training part.
-fn learn(corpus: &Corpus, options: &IngestOptions, progress: &ProgressBar) -> Result<Tokenizer, DataError> {
+fn learn(
+    corpus: &Corpus,
+    options: &IngestOptions,
+    progress: &ProgressBar,
+) -> Result<Tokenizer, DataError> {
     progress.set_message("counting words");
     let mut learner = Learner::default();
-    corpus.read(progress, |block| if block.is_held_out(options.held_out) { Ok(()) } else { learner.read(block.text) })?;
+    corpus.read(progress, |block| {
+        if block.is_held_out(options.held_out) { Ok(()) } else { learner.read(block.text) }
+    })?;
     progress.set_message("learning the tokenizer");
     learner.learn(options.vocabulary)
 }
@@ -269,14 +310,17 @@ impl Part {
     }
 
     fn add(&mut self, block: &Block<'_>, tokenizer: &Tokenizer) -> Result<(), DataError> {
-        self.fresh.push(self.last.is_none_or(|(document, place)| (document, place + 1) != (block.document, block.place)));
+        self.fresh.push(self.last.is_none_or(|(document, place)| {
+            (document, place + 1) != (block.document, block.place)
+        }));
         self.last = Some((block.document, block.place));
         self.waiting.push(block.text.to_owned());
         if self.waiting.len() < BATCH { Ok(()) } else { self.flush(tokenizer) }
     }
 
     fn flush(&mut self, tokenizer: &Tokenizer) -> Result<(), DataError> {
-        for (tokens, fresh) in tokenizer.encode_all(&self.waiting)?.iter().zip(self.fresh.drain(..)) {
+        for (tokens, fresh) in tokenizer.encode_all(&self.waiting)?.iter().zip(self.fresh.drain(..))
+        {
             if fresh {
                 self.shards.write(&[tokenizer.end_of_text()])?;
             }
@@ -298,10 +342,11 @@ fn tokenise(
 ) -> Result<Ingested, DataError> {
     let mut train = Part::create(folder.join(TRAIN), options.shard_tokens)?;
     let mut held_out = Part::create(folder.join(HELD_OUT), options.shard_tokens)?;
-    let Counts { documents, blocks, duplicate_blocks, bytes, invalid } = corpus.read(progress, |block| {
-        let part = if block.is_held_out(options.held_out) { &mut held_out } else { &mut train };
-        part.add(block, tokenizer)
-    })?;
+    let Counts { documents, blocks, duplicate_blocks, bytes, invalid } =
+        corpus.read(progress, |block| {
+            let part = if block.is_held_out(options.held_out) { &mut held_out } else { &mut train };
+            part.add(block, tokenizer)
+        })?;
     train.flush(tokenizer)?;
     held_out.flush(tokenizer)?;
     Ok(Ingested {
@@ -403,7 +448,10 @@ mod tests {
         let (_folder, options) = corpus();
         let ingested = run(&options).unwrap();
         let out = &options.out;
-        assert_eq!((ingested.documents, ingested.duplicate_blocks, ingested.vocabulary), (3, 0, 400));
+        assert_eq!(
+            (ingested.documents, ingested.duplicate_blocks, ingested.vocabulary),
+            (3, 0, 400)
+        );
         let tokenizer = Tokenizer::load(&out.join(TOKENIZER_FILE), &EndOfText::Known).unwrap();
         assert_eq!(tokenizer.hash(), ingested.tokenizer);
 
@@ -411,17 +459,23 @@ mod tests {
         Corpus::open(&options.inputs)
             .unwrap()
             .read(&ProgressBar::hidden(), |block| {
-                blocks[usize::from(block.is_held_out(options.held_out))].push(block.text.to_owned());
+                blocks[usize::from(block.is_held_out(options.held_out))]
+                    .push(block.text.to_owned());
                 Ok(())
             })
             .unwrap();
         let mut tokens = 0;
-        for (name, blocks, summary) in [(TRAIN, &blocks[0], ingested.train), (HELD_OUT, &blocks[1], ingested.held_out)] {
+        for (name, blocks, summary) in
+            [(TRAIN, &blocks[0], ingested.train), (HELD_OUT, &blocks[1], ingested.held_out)]
+        {
             let stream = stream(&out.join(name), 400);
             assert_eq!(stream[0], tokenizer.end_of_text());
             assert_eq!(stream.len() as u32, summary.shards * 64 + 1);
             let (decoded, text) = (tokenizer.decode(&stream).unwrap(), blocks.concat());
-            assert!(text.starts_with(decoded.trim_end_matches(char::REPLACEMENT_CHARACTER)), "{name}");
+            assert!(
+                text.starts_with(decoded.trim_end_matches(char::REPLACEMENT_CHARACTER)),
+                "{name}"
+            );
             assert!(text.len() - decoded.len() < 64 * 20);
             tokens += stream.len() as u64;
         }
@@ -430,7 +484,10 @@ mod tests {
         assert!(blocks[1].iter().all(|block| !blocks[0].contains(block)));
 
         // Each document begins anew, and so does what follows a block of the other part.
-        let ends = stream(&out.join(TRAIN), 400).iter().filter(|&&token| token == tokenizer.end_of_text()).count();
+        let ends = stream(&out.join(TRAIN), 400)
+            .iter()
+            .filter(|&&token| token == tokenizer.end_of_text())
+            .count();
         assert!(ends >= 3 && ends < blocks[0].len(), "{ends}");
     }
 
@@ -455,7 +512,9 @@ mod tests {
         options.inputs = vec![moved];
         options.out = folder.path().join("elsewhere");
         assert_eq!(run(&options).unwrap(), first);
-        let bytes = |files: Vec<(PathBuf, Vec<u8>)>| files.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>();
+        let bytes = |files: Vec<(PathBuf, Vec<u8>)>| {
+            files.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>()
+        };
         assert_eq!(bytes(contents(&options.out)), bytes(files));
     }
 
@@ -464,9 +523,17 @@ mod tests {
         let (folder, mut options) = corpus();
         let first = run(&options).unwrap();
         let path = options.out.join(TOKENIZER_FILE);
-        options = IngestOptions { tokenizer: Some(path.clone()), vocabulary: 0, out: folder.path().join("second"), ..options };
+        options = IngestOptions {
+            tokenizer: Some(path.clone()),
+            vocabulary: 0,
+            out: folder.path().join("second"),
+            ..options
+        };
         let second = run(&options).unwrap();
-        assert_eq!((second.tokenizer, second.train, second.held_out), (first.tokenizer, first.train, first.held_out));
+        assert_eq!(
+            (second.tokenizer, second.train, second.held_out),
+            (first.tokenizer, first.train, first.held_out)
+        );
         assert_ne!(second.request, first.request);
         assert_eq!(fs::read(options.out.join(TOKENIZER_FILE)).unwrap(), fs::read(path).unwrap());
     }
@@ -498,11 +565,16 @@ mod tests {
         let usual = run(&options).unwrap();
         assert_eq!(usual.train, first.train);
         let record = options.out.join(RECORD_FILE);
-        let before = fs::read_to_string(&record).unwrap().replace("  \"end_of_text\": \"<|endoftext|>\",\n", "");
+        let before = fs::read_to_string(&record)
+            .unwrap()
+            .replace("  \"end_of_text\": \"<|endoftext|>\",\n", "");
         assert!(!before.contains("end_of_text"));
         fs::write(&record, before).unwrap();
         assert_eq!(run(&options).unwrap(), usual);
-        assert_eq!(run(&IngestOptions { end_of_text: EndOfText::Known, ..options.clone() }).unwrap(), usual);
+        assert_eq!(
+            run(&IngestOptions { end_of_text: EndOfText::Known, ..options.clone() }).unwrap(),
+            usual
+        );
     }
 
     #[test]
@@ -513,7 +585,10 @@ mod tests {
         assert!(ingested.held_out.shards == 0 && ingested.train.shards > 0);
         for (part, summary) in PARTS.into_iter().zip([ingested.train, ingested.held_out]) {
             let shards = ShardFolder::open(&options.out.join(part)).unwrap();
-            assert_eq!((shards.summary(), shards.len(), shards.is_empty()), (&summary, summary.shards, summary.shards == 0));
+            assert_eq!(
+                (shards.summary(), shards.len(), shards.is_empty()),
+                (&summary, summary.shards, summary.shards == 0)
+            );
         }
         assert_eq!(run(&options).unwrap(), ingested);
         let Err(error) = Ingested::read(&options.inputs[0]) else { panic!("read") };
@@ -546,7 +621,11 @@ mod tests {
         // What ingestion did not write is never touched.
         for foreign in ["folder", "file"] {
             options.out = options.out.with_file_name(foreign);
-            let kept = if foreign == "folder" { options.out.join(RECORD_FILE) } else { options.out.clone() };
+            let kept = if foreign == "folder" {
+                options.out.join(RECORD_FILE)
+            } else {
+                options.out.clone()
+            };
             fs::create_dir_all(kept.parent().unwrap()).unwrap();
             fs::write(&kept, "mine").unwrap();
             assert!(matches!(run(&options), Err(DataError::Foreign(path)) if path == options.out));
@@ -569,12 +648,24 @@ mod tests {
         assert!(matches!(fails(&|o| o.shard_tokens = MAX_SHARD_TOKENS + 16), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.held_out = MILLION), DataError::Option(_)));
         assert!(matches!(fails(&|o| o.vocabulary = 256), DataError::Option(_)));
-        assert!(matches!(fails(&|o| o.vocabulary = 1 << 20), DataError::Vocabulary { asked: 1_048_576, .. }));
-        assert!(matches!(fails(&|o| o.held_out = 1), DataError::TooLittle { part: "held-out", .. }));
-        assert!(matches!(fails(&|o| o.shard_tokens = 1 << 20), DataError::TooLittle { part: "training", needed: 1_048_577, .. }));
+        assert!(matches!(
+            fails(&|o| o.vocabulary = 1 << 20),
+            DataError::Vocabulary { asked: 1_048_576, .. }
+        ));
+        assert!(matches!(
+            fails(&|o| o.held_out = 1),
+            DataError::TooLittle { part: "held-out", .. }
+        ));
+        assert!(matches!(
+            fails(&|o| o.shard_tokens = 1 << 20),
+            DataError::TooLittle { part: "training", needed: 1_048_577, .. }
+        ));
         assert!(matches!(fails(&|o| o.inputs.clear()), DataError::NoText(_)));
         assert!(matches!(fails(&|o| o.inputs[0].push("none")), DataError::Io { .. }));
-        assert!(matches!(fails(&|o| o.tokenizer = Some(o.inputs[0].join("a.txt"))), DataError::Tokenizer { .. }));
+        assert!(matches!(
+            fails(&|o| o.tokenizer = Some(o.inputs[0].join("a.txt"))),
+            DataError::Tokenizer { .. }
+        ));
         assert!(matches!(fails(&|o| o.out = o.inputs[0].join("a.txt/out")), DataError::Io { .. }));
         assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 0);
     }

@@ -1,7 +1,8 @@
 //! Shards and manifests on disk.
 //!
-//! Consecutive shards share the token that ends one and begins the next, so `shards.bin` is simply their tokens in
-//! order: shard `i` is `shard_tokens + 1` of them, from token `i · shard_tokens`. `body.bin` is the manifest's body.
+//! Consecutive shards share the token that ends one and begins the next, so `shards.bin` is simply
+//! their tokens in order: shard `i` is `shard_tokens + 1` of them, from token `i · shard_tokens`.
+//! `body.bin` is the manifest's body.
 
 use crate::error::{At, DataError};
 use pol_primitives::{
@@ -45,14 +46,20 @@ pub fn body_hashes(body: &[u8], shards: u32) -> Result<Vec<Hash>, DataError> {
 }
 
 /// The tokens of a shard: `shard_tokens + 1` of them, each below `vocabulary`.
-pub fn decode_shard(bytes: &[u8], shard_tokens: u32, vocabulary: u32) -> Result<Vec<u32>, DataError> {
+pub fn decode_shard(
+    bytes: &[u8],
+    shard_tokens: u32,
+    vocabulary: u32,
+) -> Result<Vec<u32>, DataError> {
     let needed = shard_bytes(shard_tokens);
     if bytes.len() as u64 != needed {
         return Err(DataError::Shard(format!("{} bytes instead of {needed}", bytes.len())));
     }
     let tokens: Vec<u32> = bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
     match tokens.iter().find(|&&token| token >= vocabulary) {
-        Some(token) => Err(DataError::Shard(format!("token {token} is outside the vocabulary of {vocabulary}"))),
+        Some(token) => Err(DataError::Shard(format!(
+            "token {token} is outside the vocabulary of {vocabulary}"
+        ))),
         None => Ok(tokens),
     }
 }
@@ -72,27 +79,39 @@ pub struct ShardFolder {
 }
 
 impl ShardFolder {
-    /// Reads the manifest and checks that the shards are as long as it says. Their contents are checked by [`Self::read`].
+    /// Reads the manifest and checks that the shards are as long as it says. Their contents are
+    /// checked by [`Self::read`].
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let damaged = |reason: &str| DataError::Damaged { path: path.to_owned(), reason: reason.into() };
+        let damaged =
+            |reason: &str| DataError::Damaged { path: path.to_owned(), reason: reason.into() };
         let file = path.join(BODY);
         let body = fs::read(&file).at("read", &file)?;
         let shards = u32::try_from(body.len() / size_of::<Hash>()).unwrap_or(u32::MAX);
         if shards > MAX_SHARDS {
             return Err(damaged("the manifest is too long"));
         }
-        let hashes = body_hashes(&body, shards).map_err(|_| damaged("the manifest is not a whole number of hashes"))?;
+        let hashes = body_hashes(&body, shards)
+            .map_err(|_| damaged("the manifest is not a whole number of hashes"))?;
 
         let file = path.join(SHARDS);
         let bytes = fs::metadata(&file).at("read", &file)?.len();
         // The length of the stream gives that of a shard.
         let tokens = (bytes / TOKEN as u64).saturating_sub(1);
-        let shard_tokens = tokens.checked_div(shards.into()).and_then(|tokens| u32::try_from(tokens).ok()).unwrap_or(0);
-        if shard_tokens > MAX_SHARD_TOKENS || (shard_tokens == 0 && shards > 0) || bytes != stream_bytes(shards, shard_tokens) {
+        let shard_tokens = tokens
+            .checked_div(shards.into())
+            .and_then(|tokens| u32::try_from(tokens).ok())
+            .unwrap_or(0);
+        if shard_tokens > MAX_SHARD_TOKENS
+            || (shard_tokens == 0 && shards > 0)
+            || bytes != stream_bytes(shards, shard_tokens)
+        {
             return Err(damaged("the shards are not as many as the manifest says"));
         }
-        let summary =
-            ManifestSummary { content_hash: *blake3::hash(&body).as_bytes(), merkle_root: merkle_root(&hashes), shards };
+        let summary = ManifestSummary {
+            content_hash: *blake3::hash(&body).as_bytes(),
+            merkle_root: merkle_root(&hashes),
+            shards,
+        };
         Ok(Self { path: path.to_owned(), body, hashes, summary, shard_tokens })
     }
 
@@ -138,7 +157,11 @@ impl ShardFolder {
         file.seek(SeekFrom::Start(start)).at("read", &path)?;
         let mut bytes = vec![0; shard_bytes(self.shard_tokens) as usize];
         file.read_exact(&mut bytes).at("read", &path)?;
-        if *blake3::hash(&bytes).as_bytes() == hash { Ok(bytes) } else { Err(damaged(format!("shard {index} has another hash"))) }
+        if *blake3::hash(&bytes).as_bytes() == hash {
+            Ok(bytes)
+        } else {
+            Err(damaged(format!("shard {index} has another hash")))
+        }
     }
 }
 
@@ -195,9 +218,18 @@ impl ShardWriter {
     }
 
     /// Ends the manifest. `part` and `advice` are for the error that there is too little text.
-    pub fn finish(mut self, part: &'static str, advice: &'static str) -> Result<ManifestSummary, DataError> {
+    pub fn finish(
+        mut self,
+        part: &'static str,
+        advice: &'static str,
+    ) -> Result<ManifestSummary, DataError> {
         if self.body.is_empty() {
-            return Err(DataError::TooLittle { part, tokens: self.tokens, needed: u64::from(self.shard_tokens) + 1, advice });
+            return Err(DataError::TooLittle {
+                part,
+                tokens: self.tokens,
+                needed: u64::from(self.shard_tokens) + 1,
+                advice,
+            });
         }
         self.file.write_all(&self.pending[..TOKEN]).at("write", &self.path.join(SHARDS))?;
         self.close()
@@ -206,7 +238,8 @@ impl ShardWriter {
     /// Ends the manifest as it is, even without shards.
     pub fn close(self) -> Result<ManifestSummary, DataError> {
         let file = self.path.join(SHARDS);
-        let handle = self.file.into_inner().map_err(|error| error.into_error()).at("write", &file)?;
+        let handle =
+            self.file.into_inner().map_err(|error| error.into_error()).at("write", &file)?;
         handle.sync_all().at("write", &file)?;
         write(&self.path.join(BODY), &self.body)?;
         Ok(*ShardFolder::open(&self.path)?.summary())
@@ -224,7 +257,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn written(tokens: &[u32], shard_tokens: u32) -> (tempfile::TempDir, Result<ManifestSummary, DataError>) {
+    fn written(
+        tokens: &[u32],
+        shard_tokens: u32,
+    ) -> (tempfile::TempDir, Result<ManifestSummary, DataError>) {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = ShardWriter::create(folder.path().join("train"), shard_tokens).unwrap();
         for part in tokens.chunks(7) {
@@ -275,8 +311,13 @@ mod tests {
     fn bytes_that_are_not_shards_are_refused() {
         let bytes: Vec<u8> = [1u32, 2, 9].iter().flat_map(|token| token.to_le_bytes()).collect();
         assert_eq!(decode_shard(&bytes, 2, 10).unwrap(), [1, 2, 9]);
-        for (bytes, shard_tokens, vocabulary) in [(&bytes[..], 2, 9), (&bytes[..11], 2, 10), (&bytes, 1, 10), (&bytes, 3, 10)] {
-            assert!(matches!(decode_shard(bytes, shard_tokens, vocabulary), Err(DataError::Shard(_))));
+        for (bytes, shard_tokens, vocabulary) in
+            [(&bytes[..], 2, 9), (&bytes[..11], 2, 10), (&bytes, 1, 10), (&bytes, 3, 10)]
+        {
+            assert!(matches!(
+                decode_shard(bytes, shard_tokens, vocabulary),
+                Err(DataError::Shard(_))
+            ));
         }
         assert!(matches!(body_hashes(&[0; 63], 2), Err(DataError::Body { needed: 64, .. })));
         assert_eq!(body_hashes(&[0; 64], 2).unwrap(), [[0; 32]; 2]);
@@ -288,7 +329,9 @@ mod tests {
         let (folder, summary) = written(&tokens, 10);
         assert_eq!(summary.unwrap().shards, 9);
         let path = folder.path().join("train");
-        let damaged = |result: Result<(), DataError>| assert!(matches!(result, Err(DataError::Damaged { .. })));
+        let damaged = |result: Result<(), DataError>| {
+            assert!(matches!(result, Err(DataError::Damaged { .. })))
+        };
 
         let mut bytes = fs::read(path.join(SHARDS)).unwrap();
         bytes[45 * TOKEN] ^= 1;

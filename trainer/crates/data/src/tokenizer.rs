@@ -4,7 +4,8 @@ use crate::error::{At, DataError};
 use pol_primitives::Hash;
 use std::{collections::HashMap, fs, panic::catch_unwind, path::Path};
 use tokenizers::{
-    AddedToken, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    AddedToken, Model, ModelWrapper, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer,
     models::bpe::{BPE, BpeTrainer},
     pre_tokenizers::byte_level::ByteLevel,
 };
@@ -21,8 +22,8 @@ pub const SMALLEST_VOCABULARY: u32 = 257;
 const LARGEST_VOCABULARY: u32 = 1 << 20;
 /// A pair of tokens seen once teaches nothing.
 const LEAST_FREQUENCY: u64 = 2;
-/// Bytes of text a vocabulary is learned from, from the start. Enough, and few enough that no pair's count, which the
-/// trainer keeps in 31 bits, overflows.
+/// Bytes of text a vocabulary is learned from, from the start. Enough, and few enough that no
+/// pair's count, which the trainer keeps in 31 bits, overflows.
 const TRAINING_TEXT: u64 = 1 << 30;
 
 /// Turns text into tokens and back. Its name is the BLAKE3 hash of its JSON file.
@@ -40,8 +41,8 @@ pub enum EndOfText {
     /// By its names: that of a token which ends texts, or else turns of a conversation.
     #[default]
     Known,
-    /// The tokens by which a model says that it has ended its text, if they do not end a turn; else as [`Known`](Self::Known), and a token
-    /// that ends turns only where there is nothing better.
+    /// The tokens by which a model says that it has ended its text, if they do not end a turn; else
+    /// as [`Known`](Self::Known), and a token that ends turns only where there is nothing better.
     Model(Vec<u32>),
     /// This one.
     Named(String),
@@ -50,7 +51,11 @@ pub enum EndOfText {
 impl Tokenizer {
     /// Reads a `tokenizer.json`, and chooses what is put between texts.
     pub fn load(path: &Path, end: &EndOfText) -> Result<Self, DataError> {
-        Self::parse(fs::read(path).at("read the tokenizer", path)?, &path.display().to_string(), end)
+        Self::parse(
+            fs::read(path).at("read the tokenizer", path)?,
+            &path.display().to_string(),
+            end,
+        )
     }
 
     /// Reads the contents of a `tokenizer.json`.
@@ -67,7 +72,9 @@ impl Tokenizer {
         if let ModelWrapper::BPE(model) = inner.get_model()
             && model.dropout.is_some_and(|dropout| dropout > 0.0)
         {
-            return Err(refuse("it has dropout, and the same text must always make the same tokens".into()));
+            return Err(refuse(
+                "it has dropout, and the same text must always make the same tokens".into(),
+            ));
         }
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
         // Text that spells a special token is text, and texts are neither cut nor filled up.
@@ -113,11 +120,13 @@ impl Tokenizer {
     /// The tokens of each of `texts`, made on all cores.
     pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, DataError> {
         let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let encodings = self.inner.encode_batch_fast(inputs, false).map_err(|error| self.failed(&error))?;
+        let encodings =
+            self.inner.encode_batch_fast(inputs, false).map_err(|error| self.failed(&error))?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// The text of `tokens`, without special tokens. Bytes that are not UTF-8, such as half a character, become U+FFFD.
+    /// The text of `tokens`, without special tokens. Bytes that are not UTF-8, such as half a
+    /// character, become U+FFFD.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, DataError> {
         self.inner.decode(tokens, true).map_err(|error| self.failed(&error))
     }
@@ -136,19 +145,31 @@ fn choose(inner: &tokenizers::Tokenizer, end: &EndOfText) -> Result<(String, u32
         (!spelled.get_ids().contains(&token)).then(|| (name.to_owned(), token))
     };
     let special = || {
-        let mut special: Vec<_> = inner.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special).collect();
+        let mut special: Vec<_> = inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .collect();
         special.sort_unstable_by_key(|(id, _)| *id);
         let names: Vec<_> = special.into_iter().take(12).map(|(_, token)| token.content).collect();
-        if names.is_empty() { "it has no special tokens".into() } else { format!("its special tokens are {}", names.join(" ")) }
+        if names.is_empty() {
+            "it has no special tokens".into()
+        } else {
+            format!("its special tokens are {}", names.join(" "))
+        }
     };
     if let EndOfText::Named(name) = end {
         return usable(name).ok_or_else(|| match inner.token_to_id(name) {
             None => format!("it has no token {name}; {}", special()),
-            Some(_) => format!("{name} occurs in texts, so it cannot stand between them; {}", special()),
+            Some(_) => {
+                format!("{name} occurs in texts, so it cannot stand between them; {}", special())
+            }
         });
     }
     let model: Vec<String> = match end {
-        EndOfText::Model(tokens) => tokens.iter().filter_map(|&token| inner.id_to_token(token)).collect(),
+        EndOfText::Model(tokens) => {
+            tokens.iter().filter_map(|&token| inner.id_to_token(token)).collect()
+        }
         _ => Vec::new(),
     };
     let is_turn = |name: &str| TURN_ENDS.contains(&name);
@@ -157,13 +178,18 @@ fn choose(inner: &tokenizers::Tokenizer, end: &EndOfText) -> Result<(String, u32
     let own = model.iter().map(String::as_str).filter(|name| !is_turn(name));
     let turns = model.iter().map(String::as_str).filter(|name| is_turn(name));
     let mut names = known.chain(own).chain(TEXT_ENDS).chain(turns).chain(TURN_ENDS);
-    let unknown = || format!("it has no token that is known to end a text; name one with --end-of-text: {}", special());
+    let unknown = || {
+        format!(
+            "it has no token that is known to end a text; name one with --end-of-text: {}",
+            special()
+        )
+    };
     names.find_map(usable).ok_or_else(unknown)
 }
 
-/// Learns byte-pair merges (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with Subword
-/// Units"). The same texts in any order give the same tokenizer, byte for byte, on any machine: the pair seen most often
-/// is merged next, of equals the one of the older tokens.
+/// Learns byte-pair merges (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare
+/// Words with Subword Units"). The same texts in any order give the same tokenizer, byte for byte,
+/// on any machine: the pair seen most often is merged next, of equals the one of the older tokens.
 #[derive(Default)]
 pub(crate) struct Learner {
     words: HashMap<String, u64>,
@@ -215,12 +241,14 @@ impl Learner {
         tokenizer.with_pre_tokenizer(Some(byte_level()));
         tokenizer.with_decoder(Some(byte_level()));
         tokenizer.add_special_tokens([end_of_text]).map_err(|error| unlearned(&error))?;
-        Tokenizer::from_bytes(tokenizer.to_string(true).map_err(|error| unlearned(&error))?.into_bytes())
+        Tokenizer::from_bytes(
+            tokenizer.to_string(true).map_err(|error| unlearned(&error))?.into_bytes(),
+        )
     }
 }
 
-/// Splits text into words the way GPT-2 does, and writes each byte as one character. A word at the start of a text is not
-/// given a space, so that decoding gives back what was encoded.
+/// Splits text into words the way GPT-2 does, and writes each byte as one character. A word at the
+/// start of a text is not given a space, so that decoding gives back what was encoded.
 fn byte_level() -> ByteLevel {
     ByteLevel::new(false, true, true)
 }
@@ -238,7 +266,13 @@ pub(crate) mod tests {
     /// Text with many different words: the numbers from 0 in words of five letters.
     pub(crate) fn text(words: u32) -> String {
         (0..words)
-            .map(|i| format!("w{:04x}{}", i.wrapping_mul(2_654_435_761) >> 18, [" ", ", ", ".\n\n"][(i % 3) as usize]))
+            .map(|i| {
+                format!(
+                    "w{:04x}{}",
+                    i.wrapping_mul(2_654_435_761) >> 18,
+                    [" ", ", ", ".\n\n"][(i % 3) as usize]
+                )
+            })
             .collect()
     }
 
@@ -261,7 +295,9 @@ pub(crate) mod tests {
 
     #[test]
     fn too_little_text_says_what_is_possible() {
-        let Err(DataError::Vocabulary { asked: 300, possible }) = learned("ab ab ab", 300) else { panic!("learned") };
+        let Err(DataError::Vocabulary { asked: 300, possible }) = learned("ab ab ab", 300) else {
+            panic!("learned")
+        };
         assert_eq!(learned("ab ab ab", possible).unwrap().vocabulary(), possible);
         for impossible in [0, 256, u32::MAX] {
             assert!(matches!(learned("ab ab ab", impossible), Err(DataError::Option(_))));
@@ -276,10 +312,14 @@ pub(crate) mod tests {
         let loaded = Tokenizer::load(&path, &EndOfText::Known).unwrap();
         assert_eq!((loaded.hash(), loaded.vocabulary()), (TOKENIZER.hash(), 600));
         assert_eq!(loaded.hash(), *blake3::hash(&fs::read(&path).unwrap()).as_bytes());
-        assert!(matches!(Tokenizer::load(&folder.path().join("none"), &EndOfText::Known), Err(DataError::Io { .. })));
+        assert!(matches!(
+            Tokenizer::load(&folder.path().join("none"), &EndOfText::Known),
+            Err(DataError::Io { .. })
+        ));
     }
 
-    /// The tokenizer with special tokens of these names in place of its own, numbered on from 0 and then 600.
+    /// The tokenizer with special tokens of these names in place of its own, numbered on from 0 and
+    /// then 600.
     fn with_special(names: &[&str]) -> Vec<u8> {
         let mut json: serde_json::Value = serde_json::from_slice(TOKENIZER.json()).unwrap();
         let own = json["added_tokens"][0].clone();
@@ -304,7 +344,9 @@ pub(crate) mod tests {
     fn other_tokenizers_have_other_ends() {
         let chosen = |names: &[&str], end: EndOfText| {
             Tokenizer::parse(with_special(names), "a test", &end).map(|tokenizer| {
-                assert!(!tokenizer.encode(&names.concat()).unwrap().contains(&tokenizer.end_of_text()));
+                assert!(
+                    !tokenizer.encode(&names.concat()).unwrap().contains(&tokenizer.end_of_text())
+                );
                 (tokenizer.end_of_text_name().to_owned(), tokenizer.end_of_text())
             })
         };
@@ -315,17 +357,24 @@ pub(crate) mod tests {
         assert_eq!(known(&["<|eot_id|>", "<|end_of_text|>"]), ("<|end_of_text|>".into(), 600));
         assert_eq!(known(&["<pad>", "<|eot_id|>"]), ("<|eot_id|>".into(), 600));
         // What a model ends its text with goes first, unless it only ends a turn.
-        let model = |names: &[&str], ends: &[u32]| chosen(names, EndOfText::Model(ends.into())).unwrap().0;
+        let model =
+            |names: &[&str], ends: &[u32]| chosen(names, EndOfText::Model(ends.into())).unwrap().0;
         assert_eq!(model(&["<|endoftext|>", "[DONE]"], &[600]), "[DONE]");
         assert_eq!(model(&["<|endoftext|>", "<|im_end|>"], &[600]), "<|endoftext|>");
-        assert_eq!(model(&["<|eot_id|>", "[DONE]", "<|end_of_text|>"], &[0, 600, 601]), "<|end_of_text|>");
+        assert_eq!(
+            model(&["<|eot_id|>", "[DONE]", "<|end_of_text|>"], &[0, 600, 601]),
+            "<|end_of_text|>"
+        );
         assert_eq!(model(&["<pad>", "<|im_end|>"], &[600]), "<|im_end|>");
         assert_eq!(model(&["</s>"], &[9_999]), "</s>");
         // A name decides.
         let named = |names: &[&str], end: &str| chosen(names, EndOfText::Named(end.into()));
         assert_eq!(named(&["</s>", "[SEP]"], "[SEP]").unwrap(), ("[SEP]".into(), 600));
         let refused = |names: &[&str], end: &str| named(names, end).unwrap_err().to_string();
-        assert!(refused(&["</s>", "[SEP]"], "[CLS]").contains("has no token [CLS]; its special tokens are </s> [SEP]"));
+        assert!(
+            refused(&["</s>", "[SEP]"], "[CLS]")
+                .contains("has no token [CLS]; its special tokens are </s> [SEP]")
+        );
         assert!(refused(&["</s>"], "w").contains("w occurs in texts"));
         let unknown = chosen(&["<pad>", "[SEP]"], EndOfText::Known).unwrap_err().to_string();
         assert!(unknown.contains("--end-of-text: its special tokens are <pad> [SEP]"), "{unknown}");
@@ -339,8 +388,13 @@ pub(crate) mod tests {
         };
         let json = std::str::from_utf8(TOKENIZER.json()).unwrap();
         assert!(reason("{}").contains("not a tokenizer.json"));
-        assert!(reason(&json.replace(END_OF_TEXT, "[UNUSED]")).contains("no token that is known to end a text"));
-        assert!(reason(&json.replacen("\"dropout\": null", "\"dropout\": 0.5", 1)).contains("dropout"));
+        assert!(
+            reason(&json.replace(END_OF_TEXT, "[UNUSED]"))
+                .contains("no token that is known to end a text")
+        );
+        assert!(
+            reason(&json.replacen("\"dropout\": null", "\"dropout\": 0.5", 1)).contains("dropout")
+        );
         let merges = r#"{"version":"1.0","added_tokens":[],"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}}"#;
         assert!(!reason(merges).is_empty());
     }

@@ -1,9 +1,11 @@
-//! Audits honest leases until ten thousand segments have been replayed, or as many as the first argument says, and counts those
-//! that are taken for a cheat's. Ends with status 1 when there is one.
+//! Audits honest leases until ten thousand segments have been replayed, or as many as the first
+//! argument says, and counts those that are taken for a cheat's. Ends with status 1 when there is
+//! one.
 //!
-//! A fleet of trainers of all tiers trains one head after the other, from fresh and carried states, whole leases and leases
-//! stopped early, some late for their round, with one to four workers; every segment of every lease is audited, alone or in a
-//! draw of up to four, by a seat with another number of workers. As many fleets as there are cores run side by side.
+//! A fleet of trainers of all tiers trains one head after the other, from fresh and carried states,
+//! whole leases and leases stopped early, some late for their round, with one to four workers;
+//! every segment of every lease is audited, alone or in a draw of up to four, by a seat with
+//! another number of workers. As many fleets as there are cores run side by side.
 
 #[path = "../tests/work/mod.rs"]
 mod work;
@@ -45,7 +47,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             scope.spawn(move || run_fleet(fleet as u8, target, count));
         }
     });
-    let [segments, leases, wrong] = [&count.segments, &count.leases, &count.wrong].map(|count| count.load(Ordering::Relaxed));
+    let [segments, leases, wrong] =
+        [&count.segments, &count.leases, &count.wrong].map(|count| count.load(Ordering::Relaxed));
     // With none in n, fewer than 3/n with 95 % confidence: (1 - 3/n)^n is about 1/20.
     println!(
         "{segments} honest segments of {leases} leases audited in {:.0} s on {fleets} cores: {wrong} false positives (95 % bound {:.1e})",
@@ -65,8 +68,9 @@ struct Counts {
 fn run_fleet(fleet: u8, target: u32, count: &Counts) {
     let recipe = recipe();
     let mut prf = Prf::new("honest segments", &[fleet; 32], &[]);
-    let mut carried: Vec<TrainingState> =
-        (0..TRAINERS).map(|_| TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed))).collect();
+    let mut carried: Vec<TrainingState> = (0..TRAINERS)
+        .map(|_| TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed)))
+        .collect();
     let mut heads = [carried[0].parameters.clone(), carried[0].parameters.clone()];
     for round in 0.. {
         let mut updates = Vec::new();
@@ -75,14 +79,23 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
                 return;
             }
             let staleness = u8::from(prf.below(8) == 0);
-            let start = TrainingState { parameters: heads[usize::from(1 - staleness)].clone(), ..carried.clone() };
+            let start = TrainingState {
+                parameters: heads[usize::from(1 - staleness)].clone(),
+                ..carried.clone()
+            };
             let tier = Tier::ALL[place % Tier::ALL.len()];
             let work = Work::new(&recipe, tier, [place as u8; 32], &start, round);
-            let stop = if prf.below(4) == 0 { 1 + prf.below(recipe.segments.into()) as u16 } else { recipe.segments };
+            let stop = if prf.below(4) == 0 {
+                1 + prf.below(recipe.segments.into()) as u16
+            } else {
+                recipe.segments
+            };
             let submitted = work.honest(start, stop, 1 + prf.below(4) as usize);
-            let mut order: Vec<u16> = prf.permutation(stop.into()).into_iter().map(|segment| segment as u16).collect();
+            let mut order: Vec<u16> =
+                prf.permutation(stop.into()).into_iter().map(|segment| segment as u16).collect();
             while !order.is_empty() {
-                let mut drawn = order.split_off(order.len().saturating_sub(1 + prf.below(4) as usize));
+                let mut drawn =
+                    order.split_off(order.len().saturating_sub(1 + prf.below(4) as usize));
                 drawn.sort_unstable();
                 let workers = 1 + prf.below(4) as usize;
                 let verdict = submitted.verdict(&work, &drawn, workers);
@@ -92,10 +105,15 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
                         "fleet {fleet}, round {round}, {tier:?}, segments {drawn:?} of {stop}, {workers} workers: {verdict:?}"
                     );
                 }
-                report(count.segments.fetch_add(drawn.len() as u32, Ordering::Relaxed), drawn.len() as u32, target);
+                report(
+                    count.segments.fetch_add(drawn.len() as u32, Ordering::Relaxed),
+                    drawn.len() as u32,
+                    target,
+                );
             }
             count.leases.fetch_add(1, Ordering::Relaxed);
-            let payload = Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size());
+            let payload =
+                Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size());
             updates.push((payload.expect("what was encoded is decoded"), staleness));
             *carried = submitted.left;
         }
@@ -114,8 +132,12 @@ fn report(before: u32, more: u32, target: u32) {
 
 /// 4,672 parameters, leases of 6 segments of one to three steps.
 fn recipe() -> Recipe {
-    let tier =
-        |micro_batch, accumulation, inner_steps, cadence| TierParameters { micro_batch, accumulation, inner_steps, cadence };
+    let tier = |micro_batch, accumulation, inner_steps, cadence| TierParameters {
+        micro_batch,
+        accumulation,
+        inner_steps,
+        cadence,
+    };
     Recipe {
         model: ModelSpec::gpt2(64, 16, 1, 2, 32, 16),
         tokenizer: [1; 32],

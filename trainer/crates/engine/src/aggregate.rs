@@ -7,8 +7,9 @@ use pol_primitives::{
 
 /// An earlier round that updates are taken out of.
 ///
-/// An update may be excised from a round that lost another one to an earlier head. Then [`Self::before`] lacks that one already:
-/// what counts is the round as the model has it, and as it is to have it.
+/// An update may be excised from a round that lost another one to an earlier head. Then
+/// [`Self::before`] lacks that one already: what counts is the round as the model has it, and as it
+/// is to have it.
 #[derive(Clone, Debug)]
 pub struct Excised {
     /// The recipe of the round.
@@ -32,26 +33,38 @@ impl Excised {
     }
 }
 
-/// The next head's parameters: `base − movement(updates)`, and for each excised round, in the given order (ascending by
-/// round), `+ (movement(before) − movement(after))`.
+/// The next head's parameters: `base − movement(updates)`, and for each excised round, in the given
+/// order (ascending by round), `+ (movement(before) − movement(after))`.
 ///
-/// Since a head is its base less its movement, that undoes an earlier round's movement and does it again as if the excised
-/// updates had never been in it, medians and weights included. The model afterwards is the one that never had them, up to the
-/// rounding of the float32 sums. Without updates and excisions the head stays.
+/// Since a head is its base less its movement, that undoes an earlier round's movement and does it
+/// again as if the excised updates had never been in it, medians and weights included. The model
+/// afterwards is the one that never had them, up to the rounding of the float32 sums. Without
+/// updates and excisions the head stays.
 ///
-/// Where the model was rewritten since, a movement goes through the rewrites as [`Rewriting::carried`] says. Since that is linear, and
-/// parameters are rewritten by the same copies, the same holds, but for the biases of experts that were new.
+/// Where the model was rewritten since, a movement goes through the rewrites as
+/// [`Rewriting::carried`] says. Since that is linear, and parameters are rewritten by the same
+/// copies, the same holds, but for the biases of experts that were new.
 ///
-/// Fails on payloads of another model or recipe, and when a parameter would not stay finite. Since clipping and averaging only
-/// shrink, an update that aggregates alone also does in company: payloads can be checked one by one before inclusion.
-pub fn aggregate(recipe: &Recipe, base: &[f32], updates: &[(Payload, u8)], excisions: &[Excised]) -> Result<Vec<f32>, Error> {
+/// Fails on payloads of another model or recipe, and when a parameter would not stay finite. Since
+/// clipping and averaging only shrink, an update that aggregates alone also does in company:
+/// payloads can be checked one by one before inclusion.
+pub fn aggregate(
+    recipe: &Recipe,
+    base: &[f32],
+    updates: &[(Payload, u8)],
+    excisions: &[Excised],
+) -> Result<Vec<f32>, Error> {
     let mut next = movement(recipe, updates)?;
     check_len(next.len(), base.len())?;
     next.iter_mut().zip(base).for_each(|(next, &base)| *next = base - *next);
     for excised in excisions {
-        let (before, after) = (excised.movement(&excised.before)?, excised.movement(&excised.after)?);
+        let (before, after) =
+            (excised.movement(&excised.before)?, excised.movement(&excised.after)?);
         check_len(base.len(), before.len())?;
-        next.iter_mut().zip(before).zip(after).for_each(|((next, before), after)| *next += before - after);
+        next.iter_mut()
+            .zip(before)
+            .zip(after)
+            .for_each(|((next, before), after)| *next += before - after);
     }
     match next.iter().position(|value| !value.is_finite()) {
         None => Ok(next),
@@ -59,24 +72,29 @@ pub fn aggregate(recipe: &Recipe, base: &[f32], updates: &[(Payload, u8)], excis
     }
 }
 
-/// What a round takes away from the parameters: `outer_rate · mean(updates)`, from payloads with their staleness in account
-/// order; zeros without updates.
+/// What a round takes away from the parameters: `outer_rate · mean(updates)`, from payloads with
+/// their staleness in account order; zeros without updates.
 ///
-/// Tensor by tensor, an update whose L2 norm is above the median of the round's is scaled down to it, so that no single
-/// one prevails. The median is the lower of two middle norms, of the updates that say anything about the tensor at all.
-/// Nor may one go beyond the reach of honest training, though it be alone in its round: what is added to the parameters and
-/// taken away again later must not be so large that float32 forgets them. An update weighs `1 / (1 + staleness)`, normalised by the sum of the weights. Norms and factors are float64, the
-/// update is summed in float32 in the given order.
+/// Tensor by tensor, an update whose L2 norm is above the median of the round's is scaled down to
+/// it, so that no single one prevails. The median is the lower of two middle norms, of the updates
+/// that say anything about the tensor at all. Nor may one go beyond the reach of honest training,
+/// though it be alone in its round: what is added to the parameters and taken away again later must
+/// not be so large that float32 forgets them. An update weighs `1 / (1 + staleness)`, normalised by
+/// the sum of the weights. Norms and factors are float64, the update is summed in float32 in the
+/// given order.
 pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
     let layout = Layout::new(&recipe.model)?;
     for (payload, _) in updates {
-        let fits = payload.values == layout.len() as u64 && payload.chunks.len() == layout.len().div_ceil(CHUNK);
+        let fits = payload.values == layout.len() as u64
+            && payload.chunks.len() == layout.len().div_ceil(CHUNK);
         if !fits || payload.top_k != recipe.compression.top_k {
             return Err(Error::WrongModel { expected: layout.len() as u64, found: payload.values });
         }
     }
     let norms: Vec<Vec<f64>> = updates.iter().map(|(payload, _)| norms(&layout, payload)).collect();
-    let limit = |(tensor, slot): (usize, &Slot)| median(norms.iter().map(|norms| norms[tensor])).min(reach(recipe, slot));
+    let limit = |(tensor, slot): (usize, &Slot)| {
+        median(norms.iter().map(|norms| norms[tensor])).min(reach(recipe, slot))
+    };
     let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
     let weight = |staleness: u8| 1.0 / (1.0 + f64::from(staleness));
     let total_weight: f64 = updates.iter().map(|&(_, staleness)| weight(staleness)).sum();
@@ -86,7 +104,8 @@ pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, 
     for ((payload, staleness), norms) in updates.iter().zip(&norms) {
         let share = outer_rate * weight(*staleness) / total_weight;
         let clip = |(&norm, &limit): (&f64, &f64)| if norm > limit { limit / norm } else { 1.0 };
-        let factors: Vec<f32> = norms.iter().zip(&limits).map(|pair| (share * clip(pair)) as f32).collect();
+        let factors: Vec<f32> =
+            norms.iter().zip(&limits).map(|pair| (share * clip(pair)) as f32).collect();
         for_each_value(&layout, payload, |tensor, index, value| {
             if let Some(movement) = movement.get_mut(index) {
                 *movement += factors[tensor] * value;
@@ -99,15 +118,20 @@ pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, 
 /// L2 norm of each tensor's part of the update, squares summed in index order.
 fn norms(layout: &Layout, payload: &Payload) -> Vec<f64> {
     let mut squares = vec![0.0; layout.tensors().len()];
-    for_each_value(layout, payload, |tensor, _, value| squares[tensor] += f64::from(value) * f64::from(value));
+    for_each_value(layout, payload, |tensor, _, value| {
+        squares[tensor] += f64::from(value) * f64::from(value)
+    });
     squares.into_iter().map(f64::sqrt).collect()
 }
 
-/// The largest L2 norm that an update of a tensor keeps: twice that of a lease all of whose steps go one way, each by the peak
-/// rate, which is as far as Adam's steps go. Twice, for what error feedback may have saved up.
+/// The largest L2 norm that an update of a tensor keeps: twice that of a lease all of whose steps
+/// go one way, each by the peak rate, which is as far as Adam's steps go. Twice, for what error
+/// feedback may have saved up.
 fn reach(recipe: &Recipe, slot: &Slot) -> f64 {
     let steps = recipe.tiers.iter().map(|tier| tier.inner_steps).max().unwrap_or(0);
-    2.0 * f64::from(steps) * (recipe.schedule.peak as f64 / 1e9) * (slot.parameter.len() as f64).sqrt()
+    2.0 * f64::from(steps)
+        * (recipe.schedule.peak as f64 / 1e9)
+        * (slot.parameter.len() as f64).sqrt()
 }
 
 /// The lower median of the norms above zero; zero when there are none.
@@ -146,8 +170,10 @@ mod tests {
         let recipe = recipe();
         let layout = Layout::new(&recipe.model).unwrap();
         let first = layout.tensors()[0].range();
-        let parameters = (0..layout.len()).map(|i| -value * if first.contains(&i) { boost } else { 1.0 });
-        pack(&recipe, &vec![0.0; layout.len()], &mut TrainingState::fresh(parameters.collect())).unwrap()
+        let parameters =
+            (0..layout.len()).map(|i| -value * if first.contains(&i) { boost } else { 1.0 });
+        pack(&recipe, &vec![0.0; layout.len()], &mut TrainingState::fresh(parameters.collect()))
+            .unwrap()
     }
 
     fn excised(before: Vec<(Payload, u8)>, after: Vec<(Payload, u8)>) -> Excised {
@@ -185,7 +211,9 @@ mod tests {
         let opposed = [(update(0.1, 1.0), 0), (update(-0.1, 1.0), 1)];
         let next = aggregate(&recipe(), &base(), &opposed, &[]).unwrap();
         let sent = dequantise(&opposed[0].0);
-        assert!(next.iter().zip(sent).all(|(&next, sent)| (next - (1.0 - sent / 3.0)).abs() < 1e-6));
+        assert!(
+            next.iter().zip(sent).all(|(&next, sent)| (next - (1.0 - sent / 3.0)).abs() < 1e-6)
+        );
     }
 
     #[test]
@@ -202,9 +230,14 @@ mod tests {
         giant.chunks.iter_mut().for_each(|chunk| (chunk.low, chunk.high) = (0x7f7f, 0x7f7f));
         let tainted = aggregate(&recipe(), &base(), &[(giant.clone(), 0)], &[]).unwrap();
         for slot in Layout::new(&recipe().model).unwrap().tensors() {
-            let moved: f64 = tainted[slot.range()].iter().map(|&value| f64::from(value - 1.0).powi(2)).sum();
+            let moved: f64 =
+                tainted[slot.range()].iter().map(|&value| f64::from(value - 1.0).powi(2)).sum();
             // Twice eight steps of a hundredth.
-            assert!((moved / slot.parameter.len() as f64).sqrt() < 0.1601, "{}", slot.parameter.name);
+            assert!(
+                (moved / slot.parameter.len() as f64).sqrt() < 0.1601,
+                "{}",
+                slot.parameter.name
+            );
         }
         let excised = excised(vec![(giant, 0)], Vec::new());
         assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
@@ -234,8 +267,10 @@ mod tests {
     fn what_is_excised_after_rewrites_was_never_there() {
         let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
         let kept = [round[0].clone(), round[2].clone()];
-        let (mut tainted, mut clean) =
-            (aggregate(&recipe(), &base(), &round, &[]).unwrap(), aggregate(&recipe(), &base(), &kept, &[]).unwrap());
+        let (mut tainted, mut clean) = (
+            aggregate(&recipe(), &base(), &round, &[]).unwrap(),
+            aggregate(&recipe(), &base(), &kept, &[]).unwrap(),
+        );
         let mut after = recipe();
         let mut rewritings = Vec::new();
         let rewrites = [
@@ -246,18 +281,24 @@ mod tests {
         ];
         for rewrite in rewrites {
             let rewriting = Rewriting::new(&after.model, &rewrite).unwrap();
-            (tainted, clean) = (rewriting.parameters(&tainted).unwrap(), rewriting.parameters(&clean).unwrap());
+            (tainted, clean) =
+                (rewriting.parameters(&tainted).unwrap(), rewriting.parameters(&clean).unwrap());
             after.model = *rewriting.spec();
             rewritings.push(rewriting);
         }
-        let furthest = |healed: &[f32]| healed.iter().zip(&clean).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        let furthest = |healed: &[f32]| {
+            healed.iter().zip(&clean).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
+        };
         assert!(furthest(&tainted) > 1e-3);
         let excised = Excised { rewritings, ..excised(round.to_vec(), kept.to_vec()) };
         let healed = aggregate(&after, &tainted, &[], std::slice::from_ref(&excised)).unwrap();
         assert_near(&healed, &clean);
         // Without them it is of another model.
         let unaware = Excised { rewritings: Vec::new(), ..excised };
-        assert!(matches!(aggregate(&after, &tainted, &[], &[unaware]), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            aggregate(&after, &tainted, &[], &[unaware]),
+            Err(Error::WrongModel { .. })
+        ));
     }
 
     #[test]
@@ -273,13 +314,17 @@ mod tests {
         let mut other = recipe();
         other.model = ModelSpec::gpt2(64, 8, 1, 1, 8, 16);
         let excised = Excised { recipe: other, ..excised(Vec::new(), Vec::new()) };
-        assert!(matches!(aggregate(&recipe(), &base(), &[], &[excised]), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            aggregate(&recipe(), &base(), &[], &[excised]),
+            Err(Error::WrongModel { .. })
+        ));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// Two rounds, whose updates are taken out by three later heads, in any order and together with new updates.
+        /// Two rounds, whose updates are taken out by three later heads, in any order and together
+        /// with new updates.
         #[test]
         fn whatever_is_excised_was_never_there(
             values in prop::collection::vec((-0.05f32..0.05, 0.1f32..20.0, 0u8..3, 0usize..4), 6),
@@ -315,12 +360,24 @@ mod tests {
     fn payloads_of_another_recipe_are_refused() {
         let (payload, mut other) = (update(0.1, 1.0), recipe());
         other.compression.top_k += 1;
-        assert!(matches!(aggregate(&other, &base(), &[(payload.clone(), 0)], &[]), Err(Error::WrongModel { .. })));
-        assert!(matches!(aggregate(&recipe(), &base()[1..], &[(payload.clone(), 0)], &[]), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            aggregate(&other, &base(), &[(payload.clone(), 0)], &[]),
+            Err(Error::WrongModel { .. })
+        ));
+        assert!(matches!(
+            aggregate(&recipe(), &base()[1..], &[(payload.clone(), 0)], &[]),
+            Err(Error::WrongModel { .. })
+        ));
         let mut infinite = base();
         infinite[7] = f32::INFINITY;
-        assert!(matches!(aggregate(&recipe(), &infinite, &[], &[]), Err(Error::NotFinite { index: 7 })));
+        assert!(matches!(
+            aggregate(&recipe(), &infinite, &[], &[]),
+            Err(Error::NotFinite { index: 7 })
+        ));
         let short = Payload { chunks: Vec::new(), ..payload };
-        assert!(matches!(aggregate(&recipe(), &base(), &[(short, 0)], &[]), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            aggregate(&recipe(), &base(), &[(short, 0)], &[]),
+            Err(Error::WrongModel { .. })
+        ));
     }
 }

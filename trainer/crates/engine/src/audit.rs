@@ -34,44 +34,55 @@ pub enum Replayed {
         /// What the replay of each drawn segment changed.
         ends: Vec<Sketch>,
     },
-    /// The states shown cannot be those of this lease, or cannot be trained from: every honest seat finds so.
+    /// The states shown cannot be those of this lease, or cannot be trained from: every honest seat
+    /// finds so.
     Impossible,
 }
 
 impl Replayed {
     /// The finding that the chain compares; an update that was replayed is measured.
-    pub fn finding(self, measure: impl FnOnce() -> Result<Measure, Error>) -> Result<Finding, Error> {
+    pub fn finding(
+        self,
+        measure: impl FnOnce() -> Result<Measure, Error>,
+    ) -> Result<Finding, Error> {
         Ok(match self {
-            Self::Ends { ends, packed } => {
-                Finding::Replayed { ends: pol_primitives::BoundedVec::truncate_from(ends), packed, measure: measure()? }
-            }
-            Self::Sketched { ends } => {
-                Finding::Sketched { ends: pol_primitives::BoundedVec::truncate_from(ends), measure: measure()? }
-            }
+            Self::Ends { ends, packed } => Finding::Replayed {
+                ends: pol_primitives::BoundedVec::truncate_from(ends),
+                packed,
+                measure: measure()?,
+            },
+            Self::Sketched { ends } => Finding::Sketched {
+                ends: pol_primitives::BoundedVec::truncate_from(ends),
+                measure: measure()?,
+            },
             Self::Impossible => Finding::Impossible,
         })
     }
 }
 
-/// Replays the drawn segments of `case` from the states its trainer shows, and packs the final state.
+/// Replays the drawn segments of `case` from the states its trainer shows, and packs the final
+/// state.
 ///
 /// * `job` and `base` are the lease, its data and the parameters it starts from.
 /// * `opened` is the trainer's reveal: what the packed state has to give.
-/// * `states` are those of [`Case::served_leaves`], in that order, whose proofs the chain has checked. `open` gives the blob with
-///   the hash it is asked for; those that [`audited_blobs`](crate::audited_blobs) lists are asked for.
+/// * `states` are those of [`Case::served_leaves`], in that order, whose proofs the chain has
+///   checked. `open` gives the blob with the hash it is asked for; those that
+///   [`audited_blobs`](crate::audited_blobs) lists are asked for.
 ///
-/// * `seed` is the audit's: under the native profile it draws the sketches, and packing is left to [`bind`], which sees the ends.
+/// * `seed` is the audit's: under the native profile it draws the sketches, and packing is left to
+///   [`bind`], which sees the ends.
 ///
-/// Adjacent drawn segments are one run: the second starts from where the replay of the first ended. Packing is checked on the
-/// final state, which is the replay's own where the last segment is drawn. Of a final state that is shown, only parameters and
-/// error feedback are read: its moments go into the carry by their hashes, which the trace binds.
+/// Adjacent drawn segments are one run: the second starts from where the replay of the first ended.
+/// Packing is checked on the final state, which is the replay's own where the last segment is
+/// drawn. Of a final state that is shown, only parameters and error feedback are read: its moments
+/// go into the carry by their hashes, which the trace binds.
 ///
-/// Besides what has to be computed, the states must agree with each other and with the lease where that takes no computation:
-/// leaf 0 is the base under the lease's carry, steps count on from leaf to leaf, and the error feedback stays the same until the
-/// update is packed.
+/// Besides what has to be computed, the states must agree with each other and with the lease where
+/// that takes no computation: leaf 0 is the base under the lease's carry, steps count on from leaf
+/// to leaf, and the error feedback stays the same until the update is packed.
 ///
-/// What a trainer can cause is [`Replayed::Impossible`]; an error is always the auditor's own: data, base or blobs that are not
-/// the ones asked for, or a process outside the numerics profile.
+/// What a trainer can cause is [`Replayed::Impossible`]; an error is always the auditor's own:
+/// data, base or blobs that are not the ones asked for, or a process outside the numerics profile.
 pub fn audit<A, R: Read>(
     job: &Job<'_>,
     base: &[f32],
@@ -104,12 +115,19 @@ pub fn audit<A, R: Read>(
 
 /// Whether blobs are no state of the model, or training or packing leaves the finite numbers.
 fn is_impossible(error: &Error) -> bool {
-    matches!(error, Error::WrongModel { .. } | Error::NotFinite { .. } | Error::Negative { .. } | Error::Diverged { .. })
+    matches!(
+        error,
+        Error::WrongModel { .. }
+            | Error::NotFinite { .. }
+            | Error::Negative { .. }
+            | Error::Diverged { .. }
+    )
 }
 
-/// What a seat makes of the ends that a trainer opened under the native profile: whether each opened sketch is that of the opened
-/// leaf, bit for bit, and whether packing the final state gives payload and carry. Arguments are those of [`audit()`]; `open` is
-/// asked for the blobs that [`bound_blobs`](crate::bound_blobs) lists.
+/// What a seat makes of the ends that a trainer opened under the native profile: whether each
+/// opened sketch is that of the opened leaf, bit for bit, and whether packing the final state gives
+/// payload and carry. Arguments are those of [`audit()`]; `open` is asked for the blobs that
+/// [`bound_blobs`](crate::bound_blobs) lists.
 pub fn bind<A, R: Read>(
     job: &Job<'_>,
     base: &[f32],
@@ -144,7 +162,8 @@ fn is_bound<A, R: Read>(
         }
         let start = TrainingState::from_blobs(start, base.len(), open)?;
         let end = TrainingState::from_blobs(state, base.len(), open)?;
-        if native::sketch(&job.recipe.model, seed, job.account, *segment, &start, &end)? != *sketch {
+        if native::sketch(&job.recipe.model, seed, job.account, *segment, &start, &end)? != *sketch
+        {
             return Ok(false);
         }
     }
@@ -197,16 +216,21 @@ fn agree(job: &Job<'_>, parameters: usize, states: &[ServedState]) -> bool {
     let is_fresh = lease.carry == Hash::default();
     let per_segment = u64::from(job.recipe.steps_per_segment(lease.tier));
     let steps_before = |state: &ServedState| {
-        u64::from(state.leaf).checked_mul(per_segment).and_then(|steps| state.carry.steps.checked_sub(steps))
+        u64::from(state.leaf)
+            .checked_mul(per_segment)
+            .and_then(|steps| state.carry.steps.checked_sub(steps))
     };
     let (mut before, mut feedback) = (None, None);
     states.iter().all(|state| {
-        let starts_right = state.leaf > 0 || (state.root == lease.base_root && state.carry.hash() == lease.carry);
+        let starts_right =
+            state.leaf > 0 || (state.root == lease.base_root && state.carry.hash() == lease.carry);
         let Some(steps) = steps_before(state) else { return false };
         let counts_on = (steps == 0) == is_fresh && *before.get_or_insert(steps) == steps;
         let zeros = || hash(&vec![0.0; parameters]);
         let keeps_feedback = state.carry.steps == 0
-            || *feedback.get_or_insert_with(|| if is_fresh { zeros() } else { state.carry.feedback }) == state.carry.feedback;
+            || *feedback
+                .get_or_insert_with(|| if is_fresh { zeros() } else { state.carry.feedback })
+                == state.carry.feedback;
         starts_right && counts_on && keeps_feedback
     })
 }

@@ -47,9 +47,15 @@ impl Throughput {
     }
 }
 
-/// Trains `recipe`'s model on random tokens, as `tier` would, for at least `duration` after one step to warm up, under
-/// whatever numerics the process was started with: [`determinism::configure`] chooses them for a child process.
-pub fn measure(recipe: &Recipe, tier: Tier, workers: usize, duration: Duration) -> Result<Throughput, Error> {
+/// Trains `recipe`'s model on random tokens, as `tier` would, for at least `duration` after one
+/// step to warm up, under whatever numerics the process was started with:
+/// [`determinism::configure`] chooses them for a child process.
+pub fn measure(
+    recipe: &Recipe,
+    tier: Tier,
+    workers: usize,
+    duration: Duration,
+) -> Result<Throughput, Error> {
     let work = Work::new(recipe, tier)?;
     let mut state = TrainingState::fresh(work.base.to_vec());
     let job = work.job(recipe, workers);
@@ -70,7 +76,8 @@ pub fn measure(recipe: &Recipe, tier: Tier, workers: usize, duration: Duration) 
     })
 }
 
-/// What one update costs its trainer, and what one seat on it costs a validator; in seconds of this machine.
+/// What one update costs its trainer, and what one seat on it costs a validator; in seconds of this
+/// machine.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct AuditCost {
     /// The trainer's tier.
@@ -112,16 +119,22 @@ impl AuditCost {
         self.replay + self.states + self.packing + self.score
     }
 
-    /// Seconds of all seats on the update over the trainer's. What is done once a round is left out.
+    /// Seconds of all seats on the update over the trainer's. What is done once a round is left
+    /// out.
     pub fn ratio(&self) -> f64 {
         f64::from(self.seats) * self.seat() / self.trainer()
     }
 }
 
-/// Trains a whole lease of `recipe` as `tier` would, on random tokens, and does what a seat of an audit under `config` does, with
-/// `workers` threads each. Under the exact profile only. Drawn segments are taken to lie apart and not to be the last one, which
-/// is the dearest case.
-pub fn audit_cost(recipe: &Recipe, tier: Tier, workers: usize, config: &AuditConfig) -> Result<AuditCost, Error> {
+/// Trains a whole lease of `recipe` as `tier` would, on random tokens, and does what a seat of an
+/// audit under `config` does, with `workers` threads each. Under the exact profile only. Drawn
+/// segments are taken to lie apart and not to be the last one, which is the dearest case.
+pub fn audit_cost(
+    recipe: &Recipe,
+    tier: Tier,
+    workers: usize,
+    config: &AuditConfig,
+) -> Result<AuditCost, Error> {
     let work = Work::new(recipe, tier)?;
     let job = work.job(recipe, workers);
     let (segments, drawn, middle) = (recipe.segments, config.segments, recipe.segments / 2);
@@ -157,11 +170,13 @@ pub fn audit_cost(recipe: &Recipe, tier: Tier, workers: usize, config: &AuditCon
         Ok((blake3::hash(&payload.encode()), hash(&feedback)))
     })?;
     let text = Work::text(recipe, config.probe.into(), 1)?;
-    let (probe, probe_time) = timed(|| Probe::new(recipe, work.base.clone(), &[1; 32], &text, workers))?;
+    let (probe, probe_time) =
+        timed(|| Probe::new(recipe, work.base.clone(), &[1; 32], &text, workers))?;
     let score = often(|| score(&probe, &job, &payload))?;
 
     let array = 4 * count as u64;
-    // Each start has three arrays of its own; all share the error feedback; the final state adds its parameters.
+    // Each start has three arrays of its own; all share the error feedback; the final state adds
+    // its parameters.
     let states = (3 * u64::from(drawn) + 2) * array;
     let shards = work.lease.shards.len() as u64 * 4 * (u64::from(recipe.shard_tokens) + 1);
     Ok(AuditCost {
@@ -204,14 +219,19 @@ impl Work {
             recipe: recipe.hash(),
             carry: [0; 32],
             carry_round: 0,
-            shards: (0..count).map(|index| ShardId { manifest: 0, index }).collect::<Vec<_>>().try_into().unwrap_or_default(),
+            shards: (0..count)
+                .map(|index| ShardId { manifest: 0, index })
+                .collect::<Vec<_>>()
+                .try_into()
+                .unwrap_or_default(),
         };
         Ok(Self { lease, data: Self::text(recipe, count, 0)?, base: Arc::new(base) })
     }
 
     fn text(recipe: &Recipe, shards: u32, seed: u8) -> Result<LeaseData, Error> {
         let mut prf = Prf::new("pol/bench/1", &[seed; 32], &[]);
-        let mut shard = || (0..=recipe.shard_tokens).map(|_| prf.below(recipe.model.vocabulary)).collect();
+        let mut shard =
+            || (0..=recipe.shard_tokens).map(|_| prf.below(recipe.model.vocabulary)).collect();
         LeaseData::new(recipe, (0..shards).map(|_| shard()).collect())
     }
 
@@ -222,7 +242,8 @@ impl Work {
 
 /// Gives the blobs of `state`.
 fn source<'a>(state: &'a TrainingState) -> impl FnMut(&Hash) -> io::Result<&'a [u8]> + use<'a> {
-    let blobs: Vec<(blake3::Hash, &'a [u8])> = state.blobs().into_iter().map(|blob| (blake3::hash(blob), blob)).collect();
+    let blobs: Vec<(blake3::Hash, &'a [u8])> =
+        state.blobs().into_iter().map(|blob| (blake3::hash(blob), blob)).collect();
     move |address| {
         let found = blobs.iter().find(|(hash, _)| hash == address);
         found.map(|(_, blob)| *blob).ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -1,7 +1,9 @@
-//! Training states as blobs among peers: little-endian float32 arrays, addressed by the hashes in a [`ServedState`].
+//! Training states as blobs among peers: little-endian float32 arrays, addressed by the hashes in a
+//! [`ServedState`].
 //!
-//! The error feedback does not change while a lease is trained, so all states of a lease share that blob, and the parameters of
-//! its first state are the head's. A state that has taken no step is its parameters alone.
+//! The error feedback does not change while a lease is trained, so all states of a lease share that
+//! blob, and the parameters of its first state are the head's. A state that has taken no step is
+//! its parameters alone.
 
 use crate::{Error, TrainingState};
 use pol_primitives::{
@@ -21,20 +23,24 @@ impl TrainingState {
         ServedState { leaf, root: self.root(), carry }
     }
 
-    /// Its blobs: parameters, and unless it is fresh first moments, second moments and error feedback; in the order of
-    /// [`state_blobs`].
+    /// Its blobs: parameters, and unless it is fresh first moments, second moments and error
+    /// feedback; in the order of [`state_blobs`].
     pub fn blobs(&self) -> Vec<&[u8]> {
         let carried = [&self.first_moment, &self.second_moment, &self.feedback];
         let carried = carried.into_iter().take(if self.steps == 0 { 0 } else { 3 });
-        std::iter::once(&self.parameters).chain(carried).map(|values| bytemuck::cast_slice(values)).collect()
+        std::iter::once(&self.parameters)
+            .chain(carried)
+            .map(|values| bytemuck::cast_slice(values))
+            .collect()
     }
 
-    /// The state that `served` names, of a model of `expected_len` parameters. `open` gives the blob with the hash it is asked
-    /// for, one at a time; no memory is taken but the state's own, whatever the blobs hold.
+    /// The state that `served` names, of a model of `expected_len` parameters. `open` gives the
+    /// blob with the hash it is asked for, one at a time; no memory is taken but the state's own,
+    /// whatever the blobs hold.
     ///
-    /// Fails with [`Error::WrongModel`], [`Error::NotFinite`] or [`Error::Negative`] when what the hashes name is no state of the
-    /// model, which is the trainer's fault, and with [`Error::Blob`] or [`Error::Fetch`] when `open` does not give what it was
-    /// asked for.
+    /// Fails with [`Error::WrongModel`], [`Error::NotFinite`] or [`Error::Negative`] when what the
+    /// hashes name is no state of the model, which is the trainer's fault, and with [`Error::Blob`]
+    /// or [`Error::Fetch`] when `open` does not give what it was asked for.
     pub fn from_blobs<R: Read>(
         served: &ServedState,
         expected_len: usize,
@@ -59,19 +65,28 @@ impl TrainingState {
 /// Hashes of the blobs of a state, parameters first: those that [`TrainingState::blobs`] gives.
 pub fn state_blobs(served: &ServedState) -> Vec<Hash> {
     let Carry { first_moment, second_moment, feedback, steps } = served.carry;
-    if steps == 0 { vec![served.root] } else { vec![served.root, first_moment, second_moment, feedback] }
+    if steps == 0 {
+        vec![served.root]
+    } else {
+        vec![served.root, first_moment, second_moment, feedback]
+    }
 }
 
-/// Hashes of the blobs that [`audit`](crate::audit) opens, each once: whole states where a run of drawn segments starts, and of
-/// the final state what packing reads, parameters and error feedback.
+/// Hashes of the blobs that [`audit`](crate::audit) opens, each once: whole states where a run of
+/// drawn segments starts, and of the final state what packing reads, parameters and error feedback.
 pub fn audited_blobs<A>(case: &Case<A>, states: &[ServedState]) -> Vec<Hash> {
     distinct(states.iter().flat_map(|state| {
         let all = state_blobs(state);
-        if state.leaf < case.of { all } else { all.first().into_iter().chain(all.get(3)).copied().collect() }
+        if state.leaf < case.of {
+            all
+        } else {
+            all.first().into_iter().chain(all.get(3)).copied().collect()
+        }
     }))
 }
 
-/// The hashes of the blobs that binding what a trainer opened reads: those of [`audited_blobs`], and the opened ends'.
+/// The hashes of the blobs that binding what a trainer opened reads: those of [`audited_blobs`],
+/// and the opened ends'.
 pub fn bound_blobs<A>(case: &Case<A>, shown: &Shown) -> Vec<Hash> {
     let ends = shown.sketched.iter().flat_map(|end| state_blobs(&end.state));
     distinct(audited_blobs(case, &shown.states).into_iter().chain(ends))
@@ -95,7 +110,8 @@ pub(crate) fn read_blob<R: Read>(
     let (mut hasher, mut found, mut spare) = (blake3::Hasher::new(), 0, [0; 4_096]);
     loop {
         // What is beyond the array is hashed and forgotten.
-        let target = bytes.get_mut(found..).filter(|rest| !rest.is_empty()).unwrap_or(&mut spare[..]);
+        let target =
+            bytes.get_mut(found..).filter(|rest| !rest.is_empty()).unwrap_or(&mut spare[..]);
         match reader.read(target) {
             Ok(0) => break,
             Ok(read) => {
@@ -110,7 +126,10 @@ pub(crate) fn read_blob<R: Read>(
         return Err(Error::Blob { hash: *hash });
     }
     if found != expected_len * size_of::<f32>() {
-        return Err(Error::WrongModel { expected: expected_len as u64, found: (found / size_of::<f32>()) as u64 });
+        return Err(Error::WrongModel {
+            expected: expected_len as u64,
+            found: (found / size_of::<f32>()) as u64,
+        });
     }
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(values),
@@ -139,8 +158,12 @@ mod tests {
     }
 
     fn read(served: &ServedState, store: &HashMap<Hash, Vec<u8>>) -> Result<TrainingState, Error> {
-        let mut open =
-            |hash: &Hash| store.get(hash).map(|bytes| bytes.as_slice()).ok_or_else(|| io::Error::from(ErrorKind::NotFound));
+        let mut open = |hash: &Hash| {
+            store
+                .get(hash)
+                .map(|bytes| bytes.as_slice())
+                .ok_or_else(|| io::Error::from(ErrorKind::NotFound))
+        };
         TrainingState::from_blobs(served, 9, &mut open)
     }
 
@@ -150,7 +173,8 @@ mod tests {
         for (state, blobs) in [(&state, 4), (&fresh, 1)] {
             let served = state.served(3);
             assert_eq!((served.digest(), state.blobs().len()), (state.leaf(), blobs));
-            let hashes: Vec<Hash> = state.blobs().into_iter().map(|blob| *blake3::hash(blob).as_bytes()).collect();
+            let hashes: Vec<Hash> =
+                state.blobs().into_iter().map(|blob| *blake3::hash(blob).as_bytes()).collect();
             assert_eq!(state_blobs(&served), hashes);
             assert_eq!(&read(&served, &store(&state.blobs())).unwrap(), state);
         }
@@ -163,18 +187,31 @@ mod tests {
         let served = honest.served(1);
         let mut blobs = store(&honest.blobs());
         blobs.get_mut(&served.carry.feedback).unwrap()[5] ^= 1;
-        assert!(matches!(read(&served, &blobs), Err(Error::Blob { hash }) if hash == served.carry.feedback));
+        assert!(
+            matches!(read(&served, &blobs), Err(Error::Blob { hash }) if hash == served.carry.feedback)
+        );
         blobs.remove(&served.carry.feedback);
-        assert!(matches!(read(&served, &blobs), Err(Error::Fetch { hash, .. }) if hash == served.carry.feedback));
+        assert!(
+            matches!(read(&served, &blobs), Err(Error::Fetch { hash, .. }) if hash == served.carry.feedback)
+        );
 
         let bad = |change: fn(&mut TrainingState)| {
             let mut state = state();
             change(&mut state);
             read(&state.served(1), &store(&state.blobs()))
         };
-        assert!(matches!(bad(|s| s.feedback.push(0.0)), Err(Error::WrongModel { expected: 9, found: 10 })));
-        assert!(matches!(bad(|s| s.parameters.clear()), Err(Error::WrongModel { expected: 9, found: 0 })));
-        assert!(matches!(bad(|s| s.first_moment[2] = f32::NAN), Err(Error::NotFinite { index: 2 })));
+        assert!(matches!(
+            bad(|s| s.feedback.push(0.0)),
+            Err(Error::WrongModel { expected: 9, found: 10 })
+        ));
+        assert!(matches!(
+            bad(|s| s.parameters.clear()),
+            Err(Error::WrongModel { expected: 9, found: 0 })
+        ));
+        assert!(matches!(
+            bad(|s| s.first_moment[2] = f32::NAN),
+            Err(Error::NotFinite { index: 2 })
+        ));
         assert!(matches!(bad(|s| s.second_moment[4] = -1e-9), Err(Error::Negative { index: 4 })));
         // Half a value too much.
         let (odd, served) = ([honest.blobs()[0], &[1, 2]].concat(), honest.served(1));

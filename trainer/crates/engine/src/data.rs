@@ -22,7 +22,11 @@ impl LeaseData {
                 return Err(Error::Token { shard, token, vocabulary });
             }
         }
-        Ok(Self { shards, sequence: recipe.sequence.into(), per_shard: recipe.sequences_per_shard() as usize })
+        Ok(Self {
+            shards,
+            sequence: recipe.sequence.into(),
+            per_shard: recipe.sequences_per_shard() as usize,
+        })
     }
 
     /// Number of shards.
@@ -35,8 +39,8 @@ impl LeaseData {
         (self.shards.len() * self.per_shard) as u32
     }
 
-    /// Sequence `index`: the recipe's sequence length and one more token, which the next sequence begins with. Sequences
-    /// are counted through the shards in order.
+    /// Sequence `index`: the recipe's sequence length and one more token, which the next sequence
+    /// begins with. Sequences are counted through the shards in order.
     pub fn sequence(&self, index: u32) -> Option<&[u32]> {
         let (shard, within) = (index as usize / self.per_shard, index as usize % self.per_shard);
         let start = within * self.sequence;

@@ -1,8 +1,9 @@
 //! The numerics profile of a process.
 //!
-//! libtorch, MKL and oneDNN choose their kernels by processor unless environment variables, read when they are loaded,
-//! say otherwise. So a process that must compute exactly re-executes itself with them. Under [`Mode::Exact`] a training
-//! step gives the same bits on every x86-64 processor with AVX2 and FMA.
+//! libtorch, MKL and oneDNN choose their kernels by processor unless environment variables, read
+//! when they are loaded, say otherwise. So a process that must compute exactly re-executes itself
+//! with them. Under [`Mode::Exact`] a training step gives the same bits on every x86-64 processor
+//! with AVX2 and FMA.
 
 use std::{env, os::unix::process::CommandExt, process::Command};
 
@@ -20,19 +21,23 @@ pub enum Mode {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The processor lacks an instruction set.
-    #[error("this processor has no AVX2 and FMA instructions, which the network's exact arithmetic needs; use another machine")]
+    #[error(
+        "this processor has no AVX2 and FMA instructions, which the network's exact arithmetic needs; use another machine"
+    )]
     Processor,
     /// The process did not set the profile up.
-    #[error("this process was not started under the exact numerics profile; call determinism::ensure first thing in main")]
+    #[error(
+        "this process was not started under the exact numerics profile; call determinism::ensure first thing in main"
+    )]
     NotApplied,
     /// The process could not be started again.
     #[error("cannot start this program again with its numerics profile: {0}")]
     Exec(#[from] std::io::Error),
 }
 
-/// One intra-op thread, since the number of threads changes bits and workers use the cores; threads that wait spin for some
-/// microseconds, as long as from one operation to the next, and then sleep; and freed memory is kept, since training allocates the
-/// same large buffers over and over.
+/// One intra-op thread, since the number of threads changes bits and workers use the cores; threads
+/// that wait spin for some microseconds, as long as from one operation to the next, and then sleep;
+/// and freed memory is kept, since training allocates the same large buffers over and over.
 const COMMON: [(&str, &str); 7] = [
     ("OMP_NUM_THREADS", "1"),
     ("MKL_NUM_THREADS", "1"),
@@ -44,7 +49,8 @@ const COMMON: [(&str, &str); 7] = [
 ];
 
 /// The same kernels on every processor.
-const EXACT: [(&str, &str); 3] = [("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "COMPATIBLE"), ("ONEDNN_MAX_CPU_ISA", "AVX2")];
+const EXACT: [(&str, &str); 3] =
+    [("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "COMPATIBLE"), ("ONEDNN_MAX_CPU_ISA", "AVX2")];
 
 /// Variables that would change kernels or precision behind the profile's back.
 const FOREIGN: [&str; 5] = [
@@ -58,7 +64,9 @@ const FOREIGN: [&str; 5] = [
 impl Mode {
     /// The variables of this profile, with no value for those that must not be set.
     fn variables(self) -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
-        let exact = EXACT.into_iter().map(move |(name, value)| (name, (self == Self::Exact).then_some(value)));
+        let exact = EXACT
+            .into_iter()
+            .map(move |(name, value)| (name, (self == Self::Exact).then_some(value)));
         let common = COMMON.into_iter().map(|(name, value)| (name, Some(value)));
         common.chain(exact).chain(FOREIGN.into_iter().map(|name| (name, None)))
     }
@@ -79,8 +87,9 @@ pub fn configure(command: &mut Command, mode: Mode) {
     }
 }
 
-/// Makes sure that this process computes under `mode`: starts it again, with the same arguments in the same process,
-/// unless it was started so. To be called first thing in `main`, before threads are started or libtorch is used.
+/// Makes sure that this process computes under `mode`: starts it again, with the same arguments in
+/// the same process, unless it was started so. To be called first thing in `main`, before threads
+/// are started or libtorch is used.
 ///
 /// Fails when the processor cannot compute exactly, or the program cannot be started again.
 pub fn ensure(mode: Mode) -> Result<(), Error> {
@@ -124,12 +133,21 @@ mod tests {
             let mut command = Command::new("true");
             command.env("MKL_CBWR", "AVX512").env("MKL_DEBUG_CPU_TYPE", "5");
             configure(&mut command, mode);
-            command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect::<HashMap<_, _>>()
+            command
+                .get_envs()
+                .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+                .collect::<HashMap<_, _>>()
         };
         let (exact, stock) = (environment(Mode::Exact), environment(Mode::Stock));
-        assert_eq!(exact["MKL_CBWR".as_ref() as &std::ffi::OsStr].as_deref(), Some("COMPATIBLE".as_ref()));
+        assert_eq!(
+            exact["MKL_CBWR".as_ref() as &std::ffi::OsStr].as_deref(),
+            Some("COMPATIBLE".as_ref())
+        );
         assert_eq!(stock["MKL_CBWR".as_ref() as &std::ffi::OsStr], None);
         assert_eq!(exact["MKL_DEBUG_CPU_TYPE".as_ref() as &std::ffi::OsStr], None);
-        assert_eq!(stock["OMP_NUM_THREADS".as_ref() as &std::ffi::OsStr].as_deref(), Some("1".as_ref()));
+        assert_eq!(
+            stock["OMP_NUM_THREADS".as_ref() as &std::ffi::OsStr].as_deref(),
+            Some("1".as_ref())
+        );
     }
 }

@@ -7,8 +7,14 @@ const BATCH: usize = 8;
 
 /// Mean cross-entropy of each sequence in nats per token, predicting every token but the first.
 ///
-/// All sequences have the same length, 2 to context + 1 tokens. Batches are spread over `workers` threads.
-pub fn losses(spec: &ModelSpec, parameters: &[f32], sequences: &[&[u32]], workers: usize) -> Result<Vec<f64>, Error> {
+/// All sequences have the same length, 2 to context + 1 tokens. Batches are spread over `workers`
+/// threads.
+pub fn losses(
+    spec: &ModelSpec,
+    parameters: &[f32],
+    sequences: &[&[u32]],
+    workers: usize,
+) -> Result<Vec<f64>, Error> {
     let length = sequences.first().map_or(0, |first| first.len());
     if length < 2 || sequences.iter().any(|sequence| sequence.len() != length) {
         return Err(Error::Sequences);
@@ -26,7 +32,9 @@ pub fn losses(spec: &ModelSpec, parameters: &[f32], sequences: &[&[u32]], worker
             let part = batches.split_off(batches.len().saturating_sub(share));
             let weights = weights.share(false)?;
             threads.push(scope.spawn(move || -> Result<(), Error> {
-                part.into_iter().try_for_each(|(sequences, losses)| batch_losses(&decoder, &weights, sequences, losses))
+                part.into_iter().try_for_each(|(sequences, losses)| {
+                    batch_losses(&decoder, &weights, sequences, losses)
+                })
             }));
         }
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(Error::Worker)))
@@ -35,12 +43,22 @@ pub fn losses(spec: &ModelSpec, parameters: &[f32], sequences: &[&[u32]], worker
 }
 
 /// Mean of [`losses`].
-pub fn evaluate(spec: &ModelSpec, parameters: &[f32], sequences: &[&[u32]], workers: usize) -> Result<f64, Error> {
+pub fn evaluate(
+    spec: &ModelSpec,
+    parameters: &[f32],
+    sequences: &[&[u32]],
+    workers: usize,
+) -> Result<f64, Error> {
     let losses = losses(spec, parameters, sequences, workers)?;
     Ok(losses.iter().sum::<f64>() / losses.len() as f64)
 }
 
-fn batch_losses(decoder: &Decoder, weights: &Weights, sequences: &[&[u32]], losses: &mut [f64]) -> Result<(), Error> {
+fn batch_losses(
+    decoder: &Decoder,
+    weights: &Weights,
+    sequences: &[&[u32]],
+    losses: &mut [f64],
+) -> Result<(), Error> {
     let length = sequences.first().map_or(0, |first| first.len()) as i64;
     let tensor = decoder.loss(weights, &tokens(sequences.iter().copied(), length)?)?;
     let mut values = [0f32; BATCH];

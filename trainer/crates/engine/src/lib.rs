@@ -6,19 +6,24 @@
 //!       └───────────── Trace ────────────┘                       aggregate ◄───────┘
 //! ```
 //!
-//! A trainer calls [`train_segment`], an auditor [`replay`], and both are the same function: given the same recipe,
-//! lease, account, data and start state, every machine of the exact profile arrives at the same bits, with any number of
-//! workers. What is computed outside libtorch is plain IEEE-754 arithmetic in a fixed order.
+//! A trainer calls [`train_segment`], an auditor [`replay`], and both are the same function: given
+//! the same recipe, lease, account, data and start state, every machine of the exact profile
+//! arrives at the same bits, with any number of workers. What is computed outside libtorch is plain
+//! IEEE-754 arithmetic in a fixed order.
 //!
-//! [`audit()`] is what a seat makes of the states that a trainer shows, [`score()`] what the update is worth. An update that an
-//! audit finds to be something else is taken out of the model by [`aggregate()`].
+//! [`audit()`] is what a seat makes of the states that a trainer shows, [`score()`] what the update
+//! is worth. An update that an audit finds to be something else is taken out of the model by
+//! [`aggregate()`].
 //!
-//! A process sets the profile up with [`determinism::ensure`] before it does anything else. Recipes of the [native](native) profile
-//! are trained with whatever kernels the process was started with, and replays are compared by distance.
+//! A process sets the profile up with [`determinism::ensure`] before it does anything else. Recipes
+//! of the [native](native) profile are trained with whatever kernels the process was started with,
+//! and replays are compared by distance.
 #![deny(missing_docs)]
 
 #[cfg(target_endian = "big")]
-compile_error!("states and parameters are hashed as little-endian bytes, taken from memory as they are");
+compile_error!(
+    "states and parameters are hashed as little-endian bytes, taken from memory as they are"
+);
 
 pub mod bench;
 pub mod determinism;
@@ -205,11 +210,15 @@ fn hex(hash: &Hash) -> String {
 
 /// Refuses vectors whose length is not the model's.
 fn check_len(expected: usize, found: usize) -> Result<(), Error> {
-    if expected == found { Ok(()) } else { Err(Error::WrongModel { expected: expected as u64, found: found as u64 }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Error::WrongModel { expected: expected as u64, found: found as u64 })
+    }
 }
 
-/// Sum of squares in float64: eight interleaved partial sums, added in order. The order is part of the definition of
-/// every norm, and lets the loop run at the speed of memory.
+/// Sum of squares in float64: eight interleaved partial sums, added in order. The order is part of
+/// the definition of every norm, and lets the loop run at the speed of memory.
 fn sum_of_squares(values: &[f32]) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (whole, rest) = values.as_chunks::<8>();

@@ -1,8 +1,9 @@
 //! The native numerics profile: any fast kernels, and replays that end near each other.
 //!
-//! A recipe of this profile is trained with any number of threads, any instruction set, and on CUDA where libtorch has it; all in
-//! float32. [`distance`] says how far apart two ends of a segment are, [`sketch`] the same in what fits on the chain, and
-//! [`deviate`] what comes of the cheapest cheats, which a tolerance has to tell from honest replays.
+//! A recipe of this profile is trained with any number of threads, any instruction set, and on CUDA
+//! where libtorch has it; all in float32. [`distance`] says how far apart two ends of a segment
+//! are, [`sketch`] the same in what fits on the chain, and [`deviate`] what comes of the cheapest
+//! cheats, which a tolerance has to tell from honest replays.
 
 use crate::{
     Error, Job, TrainingState, check_len, determinism,
@@ -19,8 +20,8 @@ use tch::{Cuda, Device};
 
 /// Whether recipes of the native profile are computed by a CUDA device in this process.
 ///
-/// A program linked to the CPU's libtorch finds CUDA when a full libtorch of the same version is loaded before it, with
-/// `LD_PRELOAD=libtorch_cuda.so` and its folder on `LD_LIBRARY_PATH`.
+/// A program linked to the CPU's libtorch finds CUDA when a full libtorch of the same version is
+/// loaded before it, with `LD_PRELOAD=libtorch_cuda.so` and its folder on `LD_LIBRARY_PATH`.
 pub fn cuda() -> bool {
     Cuda::is_available()
 }
@@ -67,12 +68,15 @@ fn runs(model: &ModelSpec) -> impl Iterator<Item = (Range<usize>, Group, f64)> {
 fn check_states(model: &ModelSpec, states: &[&TrainingState]) -> Result<(), Error> {
     model.validate()?;
     let expected = model.size() as usize;
-    states.iter().flat_map(|state| Array::ALL.map(|of| array(state, of))).try_for_each(|values| check_len(expected, values.len()))
+    states
+        .iter()
+        .flat_map(|state| Array::ALL.map(|of| array(state, of)))
+        .try_for_each(|values| check_len(expected, values.len()))
 }
 
 /// How far `claimed` is from `replayed`, both ends of the segment that began at `start`: for each
-/// [part](pol_primitives::sketch::part), the L2 norm of the difference over that of what the replay changed. Not finite where the
-/// replay changed nothing.
+/// [part](pol_primitives::sketch::part), the L2 norm of the difference over that of what the replay
+/// changed. Not finite where the replay changed nothing.
 pub fn distance(
     model: &ModelSpec,
     start: &TrainingState,
@@ -86,17 +90,20 @@ pub fn distance(
         for (range, group, factor) in runs(model) {
             let part = of as usize * Group::ALL.len() + group as usize;
             for index in range {
-                let [start, claimed, replayed] = [start, claimed, replayed].map(|values| f64::from(values[index]) * factor);
+                let [start, claimed, replayed] =
+                    [start, claimed, replayed].map(|values| f64::from(values[index]) * factor);
                 differences[part] += (claimed - replayed).powi(2);
                 changes[part] += (replayed - start).powi(2);
             }
         }
     }
-    Ok(std::array::from_fn(|part| if differences[part] == 0.0 { 0.0 } else { (differences[part] / changes[part]).sqrt() }))
+    Ok(std::array::from_fn(|part| {
+        if differences[part] == 0.0 { 0.0 } else { (differences[part] / changes[part]).sqrt() }
+    }))
 }
 
-/// The sketch of what segment `segment` of `trainer`'s update changed, from `start` to `end`, drawn by an audit's `seed`: the same
-/// on every machine, since it is float64 sums in index order.
+/// The sketch of what segment `segment` of `trainer`'s update changed, from `start` to `end`, drawn
+/// by an audit's `seed`: the same on every machine, since it is float64 sums in index order.
 ///
 /// Fails for states of another model, and for values that are not finite.
 pub fn sketch(
@@ -116,7 +123,9 @@ pub fn sketch(
         let mut bytes = [0; 4_096];
         for (range, group, factor) in runs(model) {
             let sums = &mut sums[group as usize];
-            for (start, end) in start[range.clone()].chunks(bytes.len()).zip(end[range].chunks(bytes.len())) {
+            for (start, end) in
+                start[range.clone()].chunks(bytes.len()).zip(end[range].chunks(bytes.len()))
+            {
                 places.draw(&mut bytes[..start.len()]);
                 for ((&start, &end), &byte) in start.iter().zip(end).zip(&bytes) {
                     let (sum, turned) = place(byte);
@@ -127,7 +136,10 @@ pub fn sketch(
         }
         for (part, sums) in parts.iter_mut().zip(&sums) {
             *part = fixed(sums).ok_or_else(|| {
-                let index = start.iter().zip(end).position(|(start, end)| !start.is_finite() || !end.is_finite());
+                let index = start
+                    .iter()
+                    .zip(end)
+                    .position(|(start, end)| !start.is_finite() || !end.is_finite());
                 Error::NotFinite { index: index.unwrap_or(0) }
             })?;
         }
@@ -135,9 +147,16 @@ pub fn sketch(
     Ok(result)
 }
 
-/// Float64 sums as fixed-point numbers with one exponent, by exact operations; none where one is not finite.
+/// Float64 sums as fixed-point numbers with one exponent, by exact operations; none where one is
+/// not finite.
 fn fixed(sums: &[f64; SUMS]) -> Option<PartSketch> {
-    let largest = sums.iter().fold(0.0, |largest: f64, sum| if sum.is_finite() { largest.max(sum.abs()) } else { f64::INFINITY });
+    let largest =
+        sums.iter().fold(
+            0.0,
+            |largest: f64, sum| {
+                if sum.is_finite() { largest.max(sum.abs()) } else { f64::INFINITY }
+            },
+        );
     if !largest.is_finite() {
         return None;
     }
@@ -160,25 +179,34 @@ pub enum Deviation {
     SkippedStep,
     /// Every micro-batch is cut to its first half.
     HalfBatch,
-    /// The least that computing in a coarser format does: gradients are taken, in float32, at parameters rounded to this many bits
-    /// after the leading one. bfloat16 has 7, TF32 and float16 have 10.
+    /// The least that computing in a coarser format does: gradients are taken, in float32, at
+    /// parameters rounded to this many bits after the leading one. bfloat16 has 7, TF32 and float16
+    /// have 10.
     Rounded(u8),
     /// First moments are this times what they should be; parameters are honest.
     Momentum(Ppm),
-    /// Every group of parameters is moved by this share of its change, in the direction in which the loss grows fastest.
+    /// Every group of parameters is moved by this share of its change, in the direction in which
+    /// the loss grows fastest.
     Drift(Ppm),
 }
 
 /// Trains `segment` of the lease with `deviation`, as [`train_segment`] does without.
-pub fn deviate(job: &Job<'_>, state: &mut TrainingState, segment: u16, deviation: Deviation) -> Result<(), Error> {
+pub fn deviate(
+    job: &Job<'_>,
+    state: &mut TrainingState,
+    segment: u16,
+    deviation: Deviation,
+) -> Result<(), Error> {
     check(job.recipe.numerics)?;
     let steps = job.recipe.steps_per_segment(job.lease.tier);
     let first = segment * steps;
     match deviation {
         Deviation::Rate(share) => {
             let mut recipe = job.recipe.clone();
-            recipe.schedule.peak = u64::try_from(u128::from(recipe.schedule.peak) * u128::from(share) / u128::from(MILLION))
-                .unwrap_or(recipe.schedule.peak);
+            recipe.schedule.peak = u64::try_from(
+                u128::from(recipe.schedule.peak) * u128::from(share) / u128::from(MILLION),
+            )
+            .unwrap_or(recipe.schedule.peak);
             by_another_recipe(job, &recipe, |job| train_segment(job, state, segment).map(drop))
         }
         Deviation::SkippedStep => {
@@ -191,22 +219,32 @@ pub fn deviate(job: &Job<'_>, state: &mut TrainingState, segment: u16, deviation
         }
         Deviation::HalfBatch => {
             let mut recipe = job.recipe.clone();
-            let (sizes, full) = (&mut recipe.tiers[job.lease.tier as usize], job.recipe.tier(job.lease.tier).micro_batch);
+            let (sizes, full) = (
+                &mut recipe.tiers[job.lease.tier as usize],
+                job.recipe.tier(job.lease.tier).micro_batch,
+            );
             sizes.micro_batch = full.div_ceil(2);
             let half = sizes.micro_batch;
             by_another_recipe(job, &recipe, |job| {
                 let mut run = Run::new(job, state)?;
                 // The sequences that the first half of each micro-batch would have read.
-                run.order = run.order.chunks(full.into()).flat_map(|rows| rows.iter().take(half.into())).copied().collect();
+                run.order = run
+                    .order
+                    .chunks(full.into())
+                    .flat_map(|rows| rows.iter().take(half.into()))
+                    .copied()
+                    .collect();
                 let read = run.order.clone();
-                run.order.extend(read.iter().cycle().take(job.data.sequences() as usize - read.len()));
+                run.order
+                    .extend(read.iter().cycle().take(job.data.sequences() as usize - read.len()));
                 (first..first + steps).try_for_each(|step| run.step(state, step).map(drop))
             })
         }
         Deviation::Rounded(bits) => {
             let mut run = Run::new(job, state)?;
             for step in first..first + steps {
-                let rounded: Vec<f32> = state.parameters.iter().map(|&value| rounded(value, bits)).collect();
+                let rounded: Vec<f32> =
+                    state.parameters.iter().map(|&value| rounded(value, bits)).collect();
                 let loss = run.accumulate(&rounded, step)?;
                 run.follow(state, step, loss)?;
             }
@@ -223,7 +261,13 @@ pub fn deviate(job: &Job<'_>, state: &mut TrainingState, segment: u16, deviation
             train_segment(job, state, segment)?;
             let mut run = Run::new(job, state)?;
             run.accumulate(&state.parameters, first)?;
-            drift(&job.recipe.model, &start, &mut state.parameters, &run.sum, f64::from(share) / f64::from(MILLION));
+            drift(
+                &job.recipe.model,
+                &start,
+                &mut state.parameters,
+                &run.sum,
+                f64::from(share) / f64::from(MILLION),
+            );
             Ok(())
         }
     }
@@ -236,24 +280,28 @@ fn by_another_recipe<T>(job: &Job<'_>, recipe: &Recipe, run: impl FnOnce(&Job<'_
     run(&Job { recipe, lease: &lease, ..*job })
 }
 
-/// Moves each group of `parameters` along `gradient` by `share` of the norm of what changed in it since `start`.
+/// Moves each group of `parameters` along `gradient` by `share` of the norm of what changed in it
+/// since `start`.
 fn drift(model: &ModelSpec, start: &[f32], parameters: &mut [f32], gradient: &[f32], share: f64) {
     let (mut changes, mut slopes) = ([0.0; Group::ALL.len()], [0.0; Group::ALL.len()]);
     for (range, group, _) in runs(model) {
         for index in range {
-            changes[group as usize] += (f64::from(parameters[index]) - f64::from(start[index])).powi(2);
+            changes[group as usize] +=
+                (f64::from(parameters[index]) - f64::from(start[index])).powi(2);
             slopes[group as usize] += f64::from(gradient[index]).powi(2);
         }
     }
     for (range, group, _) in runs(model) {
-        let factor = share * (changes[group as usize] / slopes[group as usize].max(f64::MIN_POSITIVE)).sqrt();
+        let factor = share
+            * (changes[group as usize] / slopes[group as usize].max(f64::MIN_POSITIVE)).sqrt();
         for (parameter, &slope) in parameters[range.clone()].iter_mut().zip(&gradient[range]) {
             *parameter = (f64::from(*parameter) + factor * f64::from(slope)) as f32;
         }
     }
 }
 
-/// The number with `bits` bits after the leading one that is nearest to `value`, ties to even; for 22 bits at most.
+/// The number with `bits` bits after the leading one that is nearest to `value`, ties to even; for
+/// 22 bits at most.
 fn rounded(value: f32, bits: u8) -> f32 {
     let (pattern, dropped) = (value.to_bits(), 23 - u32::from(bits.min(22)));
     let half = (1u32 << (dropped - 1)) - 1 + (pattern >> dropped & 1);
@@ -270,7 +318,10 @@ mod tests {
     /// A state that lies around `centre` by up to `spread` in every value.
     fn near(centre: &TrainingState, spread: f32, prf: &mut Prf) -> TrainingState {
         let mut moved = |values: &[f32]| -> Vec<f32> {
-            values.iter().map(|value| value + spread * (prf.below(2_001) as f32 / 1_000.0 - 1.0)).collect()
+            values
+                .iter()
+                .map(|value| value + spread * (prf.below(2_001) as f32 / 1_000.0 - 1.0))
+                .collect()
         };
         TrainingState {
             parameters: moved(&centre.parameters),
@@ -292,7 +343,8 @@ mod tests {
 
     #[test]
     fn a_sketch_is_pinned() {
-        // Peers of different builds must agree on it: a trainer's sketch is checked against the state it is of.
+        // Peers of different builds must agree on it: a trainer's sketch is checked against the
+        // state it is of.
         let recipe = recipe();
         let mut prf = Prf::new("states", &[1; 32], &[]);
         let start = TrainingState::fresh(vec![0.0; recipe.model.size() as usize]);
@@ -308,7 +360,12 @@ mod tests {
         let start = TrainingState::fresh(vec![0.5; model.size() as usize]);
         let end = near(&start, 0.1, &mut Prf::new("states", &[2; 32], &[]));
         assert_eq!(distance(&model, &start, &end, &end).unwrap(), [0.0; PARTS]);
-        assert!(distance(&model, &start, &end, &start).unwrap().iter().all(|distance| distance.is_infinite()));
+        assert!(
+            distance(&model, &start, &end, &start)
+                .unwrap()
+                .iter()
+                .all(|distance| distance.is_infinite())
+        );
         assert_eq!(distance(&model, &start, &start, &end).unwrap(), [1.0; PARTS]);
         let still = sketch(&model, &[0; 32], &[], 0, &start, &start).unwrap();
         assert_eq!(still, Sketch::default());
@@ -320,11 +377,17 @@ mod tests {
         let start = TrainingState::fresh(vec![0.5; model.size() as usize]);
         let mut end = start.clone();
         end.second_moment.pop();
-        assert!(matches!(sketch(&model, &[0; 32], &[], 0, &start, &end), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            sketch(&model, &[0; 32], &[], 0, &start, &end),
+            Err(Error::WrongModel { .. })
+        ));
         assert!(matches!(distance(&model, &start, &end, &start), Err(Error::WrongModel { .. })));
         let mut end = start.clone();
         end.first_moment[9] = f32::INFINITY;
-        assert!(matches!(sketch(&model, &[0; 32], &[], 0, &start, &end), Err(Error::NotFinite { index: 9 })));
+        assert!(matches!(
+            sketch(&model, &[0; 32], &[], 0, &start, &end),
+            Err(Error::NotFinite { index: 9 })
+        ));
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub struct Step {
     shrink: f32,
 }
 
-/// The vectors that a step changes, and the gradient that it follows after multiplication by `scale`.
+/// The vectors that a step changes, and the gradient that it follows after multiplication by
+/// `scale`.
 pub struct Vectors<'a> {
     pub parameters: &'a mut [f32],
     pub first_moment: &'a mut [f32],
@@ -33,7 +34,8 @@ impl<'a> Vectors<'a> {
         let Self { parameters, first_moment, second_moment, gradient, scale } = self;
         let count = count.min(parameters.len());
         let [(parameters, p), (first_moment, f), (second_moment, s)] =
-            [parameters, first_moment, second_moment].map(|values: &'a mut [f32]| values.split_at_mut(count));
+            [parameters, first_moment, second_moment]
+                .map(|values: &'a mut [f32]| values.split_at_mut(count));
         let (gradient, g) = gradient.split_at(count);
         let rest = Self { parameters: p, first_moment: f, second_moment: s, gradient: g, scale };
         (Self { parameters, first_moment, second_moment, gradient, scale }, rest)
@@ -57,7 +59,8 @@ impl Step {
         }
     }
 
-    /// Takes the step on `threads` threads, whose number changes nothing. All vectors are `layout.len()` long.
+    /// Takes the step on `threads` threads, whose number changes nothing. All vectors are
+    /// `layout.len()` long.
     pub fn apply(&self, layout: &Layout, vectors: Vectors<'_>, threads: usize) {
         let share = layout.len().div_ceil(threads.max(1)).max(1);
         std::thread::scope(|scope| {
@@ -78,9 +81,11 @@ impl Step {
         let Vectors { parameters, first_moment, second_moment, gradient, scale } = vectors;
         let end = start + parameters.len();
         for slot in layout.tensors() {
-            let range = slot.range().start.clamp(start, end) - start..slot.range().end.clamp(start, end) - start;
+            let range = slot.range().start.clamp(start, end) - start
+                ..slot.range().end.clamp(start, end) - start;
             let shrink = if slot.parameter.decays { self.shrink } else { 1.0 };
-            let moments = first_moment[range.clone()].iter_mut().zip(&mut second_moment[range.clone()]);
+            let moments =
+                first_moment[range.clone()].iter_mut().zip(&mut second_moment[range.clone()]);
             let values = parameters[range.clone()].iter_mut().zip(&gradient[range]);
             for ((parameter, &gradient), (first, second)) in values.zip(moments) {
                 let gradient = gradient * scale;
@@ -141,7 +146,8 @@ mod tests {
             let g = f64::from(raw);
             m = 0.9 * m + 0.1 * g;
             v = 0.95 * v + 0.05 * g * g;
-            let (m_hat, v_hat) = (m / (1.0 - 0.9f64.powi(step as i32)), v / (1.0 - 0.95f64.powi(step as i32)));
+            let (m_hat, v_hat) =
+                (m / (1.0 - 0.9f64.powi(step as i32)), v / (1.0 - 0.95f64.powi(step as i32)));
             for (value, decay) in expected.iter_mut().zip([0.1, 0.0]) {
                 *value -= 1e-2 * (m_hat / (v_hat.sqrt() + 1e-8) + decay * *value);
             }
@@ -149,7 +155,11 @@ mod tests {
         for slot in layout.tensors() {
             let expected = if slot.parameter.decays { expected[0] } else { expected[1] };
             for &value in &parameters[slot.range()] {
-                assert!((f64::from(value) - expected).abs() < 1e-6, "{}: {value} {expected}", slot.parameter.name);
+                assert!(
+                    (f64::from(value) - expected).abs() < 1e-6,
+                    "{}: {value} {expected}",
+                    slot.parameter.name
+                );
             }
         }
     }

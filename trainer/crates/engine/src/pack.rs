@@ -4,18 +4,24 @@ use pol_primitives::{
     recipe::Recipe,
 };
 
-/// Compresses a lease's update from `base`, the parameters it started from, to `state`, and keeps the rest in
-/// `state.feedback`; afterwards `state.carry()` is what the lease leaves behind.
+/// Compresses a lease's update from `base`, the parameters it started from, to `state`, and keeps
+/// the rest in `state.feedback`; afterwards `state.carry()` is what the lease leaves behind.
 ///
-/// With `total = decay · feedback + (base − parameters)`, each chunk keeps its `top_k` values of largest magnitude (the
-/// lower index first among equals) as a sign and one of two magnitudes: the mean magnitude of those kept that are not
-/// above the mean of all kept, and the mean of those above it. Means are float64 sums in index order, rounded to bfloat16.
+/// With `total = decay · feedback + (base − parameters)`, each chunk keeps its `top_k` values of
+/// largest magnitude (the lower index first among equals) as a sign and one of two magnitudes: the
+/// mean magnitude of those kept that are not above the mean of all kept, and the mean of those
+/// above it. Means are float64 sums in index order, rounded to bfloat16.
 pub fn pack(recipe: &Recipe, base: &[f32], state: &mut TrainingState) -> Result<Payload, Error> {
     compress(recipe, base, &state.parameters, &mut state.feedback)
 }
 
 /// [`pack`] on the two parts of a state that it is about.
-pub(crate) fn compress(recipe: &Recipe, base: &[f32], parameters: &[f32], feedback: &mut [f32]) -> Result<Payload, Error> {
+pub(crate) fn compress(
+    recipe: &Recipe,
+    base: &[f32],
+    parameters: &[f32],
+    feedback: &mut [f32],
+) -> Result<Payload, Error> {
     check_len(base.len(), parameters.len())?;
     check_len(base.len(), feedback.len())?;
     check_len(recipe.model.size() as usize, base.len())?;
@@ -28,7 +34,8 @@ pub(crate) fn compress(recipe: &Recipe, base: &[f32], parameters: &[f32], feedba
         return Err(Error::NotFinite { index });
     }
     let top_k = recipe.compression.top_k;
-    let chunks: Vec<Chunk> = total.chunks(CHUNK).map(|values| pack_chunk(values, top_k.into())).collect();
+    let chunks: Vec<Chunk> =
+        total.chunks(CHUNK).map(|values| pack_chunk(values, top_k.into())).collect();
     for (chunk, values) in chunks.iter().zip(total.chunks_mut(CHUNK)) {
         for (index, sent) in decode(chunk) {
             if let Some(value) = values.get_mut(index) {
@@ -62,8 +69,11 @@ pub(crate) fn decode(chunk: &Chunk) -> impl Iterator<Item = (usize, f32)> + '_ {
 }
 
 fn pack_chunk(values: &[f32], top_k: usize) -> Chunk {
-    // Magnitude above, inverted index below: descending order puts the lower index first among equals.
-    let key = |(index, value): (usize, &f32)| u64::from(value.abs().to_bits()) << 32 | u64::from(!(index as u32));
+    // Magnitude above, inverted index below: descending order puts the lower index first among
+    // equals.
+    let key = |(index, value): (usize, &f32)| {
+        u64::from(value.abs().to_bits()) << 32 | u64::from(!(index as u32))
+    };
     let mut keys: Vec<u64> = values.iter().enumerate().map(key).collect();
     if top_k < keys.len() {
         keys.select_nth_unstable_by(top_k, |a, b| b.cmp(a));
@@ -78,17 +88,20 @@ fn pack_chunk(values: &[f32], top_k: usize) -> Chunk {
     let low = self::mean(kept().map(f32::abs).filter(|&v| !is_high(v))).unwrap_or(mean);
     let high = self::mean(kept().map(f32::abs).filter(|&v| is_high(v))).unwrap_or(low);
     let entries = indices.iter().zip(kept());
-    let entries = entries.map(|(&index, value)| Entry { index, negative: value < 0.0, high: is_high(value) });
+    let entries =
+        entries.map(|(&index, value)| Entry { index, negative: value < 0.0, high: is_high(value) });
     Chunk { low: to_bf16(low), high: to_bf16(high), entries: entries.collect() }
 }
 
 /// Mean of float32 values as a float64 sum in order; none of nothing.
 fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + f64::from(value), count + 1));
+    let (sum, count) =
+        values.fold((0.0, 0u32), |(sum, count), value| (sum + f64::from(value), count + 1));
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// Bits of the bfloat16 nearest to a finite non-negative number, ties to even; the largest finite one instead of infinity.
+/// Bits of the bfloat16 nearest to a finite non-negative number, ties to even; the largest finite
+/// one instead of infinity.
 fn to_bf16(value: f64) -> u16 {
     let bits = (value as f32).to_bits();
     let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
@@ -121,7 +134,10 @@ mod tests {
     fn the_largest_are_kept_and_ties_go_to_the_lower_index() {
         let chunk = pack_chunk(&[1.0, -4.0, 2.0, -2.0, 2.0, 0.0], 3);
         let entry = |index, negative, high| Entry { index, negative, high };
-        assert_eq!(chunk.entries, [entry(1, true, true), entry(2, false, false), entry(3, true, false)]);
+        assert_eq!(
+            chunk.entries,
+            [entry(1, true, true), entry(2, false, false), entry(3, true, false)]
+        );
         assert_eq!(decode(&chunk).collect::<Vec<_>>(), [(1, -4.0), (2, 2.0), (3, -2.0)]);
         let zeros = pack_chunk(&[0.0; 5], 2);
         assert_eq!((zeros.low, zeros.high, zeros.entries.len()), (0, 0, 2));
@@ -132,10 +148,13 @@ mod tests {
         recipe.compression.top_k = top_k;
         let mut prf = Prf::new("pack", &[seed; 32], &[]);
         let mut values = |scale: f32| -> Vec<f32> {
-            (0..recipe.model.size()).map(|_| (prf.below(2_001) as f32 - 1_000.0) / 1_000.0 * scale).collect()
+            (0..recipe.model.size())
+                .map(|_| (prf.below(2_001) as f32 - 1_000.0) / 1_000.0 * scale)
+                .collect()
         };
         let base = values(1.0);
-        let mut before = TrainingState::fresh(base.iter().zip(values(0.01)).map(|(b, d)| b - d).collect());
+        let mut before =
+            TrainingState::fresh(base.iter().zip(values(0.01)).map(|(b, d)| b - d).collect());
         before.feedback = values(0.003);
         before.steps = 1;
         let mut after = before.clone();
@@ -149,10 +168,16 @@ mod tests {
         let mut short = before.clone();
         short.feedback.pop();
         assert!(matches!(pack(&recipe(), &base, &mut short), Err(Error::WrongModel { .. })));
-        assert!(matches!(pack(&recipe(), &base[1..], &mut before.clone()), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            pack(&recipe(), &base[1..], &mut before.clone()),
+            Err(Error::WrongModel { .. })
+        ));
         let mut infinite = before;
         infinite.parameters[3] = f32::INFINITY;
-        assert!(matches!(pack(&recipe(), &base, &mut infinite), Err(Error::NotFinite { index: 3 })));
+        assert!(matches!(
+            pack(&recipe(), &base, &mut infinite),
+            Err(Error::NotFinite { index: 3 })
+        ));
     }
 
     proptest! {

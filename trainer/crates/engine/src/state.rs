@@ -29,11 +29,17 @@ impl TrainingState {
     /// The state of a trainer's first lease from these parameters.
     pub fn fresh(parameters: Vec<f32>) -> Self {
         let zeros = vec![0.0; parameters.len()];
-        Self { parameters, first_moment: zeros.clone(), second_moment: zeros.clone(), feedback: zeros, steps: 0 }
+        Self {
+            parameters,
+            first_moment: zeros.clone(),
+            second_moment: zeros.clone(),
+            feedback: zeros,
+            steps: 0,
+        }
     }
 
-    /// The state after a rewrite of the model: what is carried goes along where parameters are copied, and starts from zero where they are
-    /// new. Steps stay.
+    /// The state after a rewrite of the model: what is carried goes along where parameters are
+    /// copied, and starts from zero where they are new. Steps stay.
     pub fn rewritten(&self, rewriting: &Rewriting) -> Result<Self, Error> {
         Ok(Self {
             parameters: rewriting.parameters(&self.parameters)?,
@@ -66,7 +72,8 @@ impl TrainingState {
         state_leaf(&self.root(), &carry)
     }
 
-    /// Refuses a state of another model, and one that claims to be fresh and is not: its leaf would not show that.
+    /// Refuses a state of another model, and one that claims to be fresh and is not: its leaf would
+    /// not show that.
     pub fn check(&self, expected_len: usize) -> Result<(), Error> {
         let carried = [&self.first_moment, &self.second_moment, &self.feedback];
         check_len(expected_len, self.parameters.len())?;
@@ -79,26 +86,31 @@ impl TrainingState {
         Ok(())
     }
 
-    /// Writes the state to `path`, whole or not at all: what was there before stays until the new file is on disk.
+    /// Writes the state to `path`, whole or not at all: what was there before stays until the new
+    /// file is on disk.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         self.write_file(path).map_err(Error::io(path))
     }
 
-    /// Reads what [`Self::save`] wrote for a model of `expected_len` parameters. Memory is bounded by the model's size,
-    /// never by what the file says, so the file may come from anybody.
+    /// Reads what [`Self::save`] wrote for a model of `expected_len` parameters. Memory is bounded
+    /// by the model's size, never by what the file says, so the file may come from anybody.
     pub fn load(path: &Path, expected_len: usize) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io(path))?;
-        Self::read(BufReader::with_capacity(1 << 20, file), expected_len).map_err(|refusal| refusal.at(path))
+        Self::read(BufReader::with_capacity(1 << 20, file), expected_len)
+            .map_err(|refusal| refusal.at(path))
     }
 
     fn write_file(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         let mut hasher = blake3::Hasher::new();
         let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
         let header = header(self.parameters.len() as u64, self.steps);
         let arrays = [&self.parameters, &self.first_moment, &self.second_moment, &self.feedback];
-        for part in std::iter::once(header.as_slice()).chain(arrays.into_iter().map(|values| bytemuck::cast_slice(values))) {
+        for part in std::iter::once(header.as_slice())
+            .chain(arrays.into_iter().map(|values| bytemuck::cast_slice(values)))
+        {
             hasher.update(part);
             writer.write_all(part)?;
         }
@@ -118,7 +130,8 @@ impl TrainingState {
         if magic != MAGIC {
             return Err(Refusal::Corrupt("it does not begin like one, or is of a later version"));
         }
-        let [count, steps] = [0, 8].map(|at| numbers[at..].first_chunk().copied().map_or(0, u64::from_le_bytes));
+        let [count, steps] =
+            [0, 8].map(|at| numbers[at..].first_chunk().copied().map_or(0, u64::from_le_bytes));
         if count != expected_len as u64 {
             return Err(Refusal::WrongModel { expected: expected_len as u64, found: count });
         }
@@ -130,7 +143,8 @@ impl TrainingState {
             hasher.update(bytemuck::cast_slice(&values));
             Ok(values)
         };
-        let (parameters, first_moment, second_moment, feedback) = (array()?, array()?, array()?, array()?);
+        let (parameters, first_moment, second_moment, feedback) =
+            (array()?, array()?, array()?, array()?);
         let mut checksum = [0; 32];
         reader.read_exact(&mut checksum)?;
         if hasher.finalize() != checksum {
@@ -140,7 +154,9 @@ impl TrainingState {
             return Err(Refusal::Corrupt("it is too long"));
         }
         let state = Self { parameters, first_moment, second_moment, feedback, steps };
-        state.check(expected_len).map_err(|_| Refusal::Corrupt("it has taken no step but its carry is not zero"))?;
+        state
+            .check(expected_len)
+            .map_err(|_| Refusal::Corrupt("it has taken no step but its carry is not zero"))?;
         Ok(state)
     }
 }
@@ -186,16 +202,21 @@ pub(crate) fn hash(values: &[f32]) -> Hash {
     *blake3::hash(bytemuck::cast_slice(values)).as_bytes()
 }
 
-/// The blob of a parameter vector, whose BLAKE3 hash is the head's root: little-endian float32 in canonical order.
+/// The blob of a parameter vector, whose BLAKE3 hash is the head's root: little-endian float32 in
+/// canonical order.
 pub fn parameters_to_bytes(parameters: &[f32]) -> Vec<u8> {
     bytemuck::cast_slice(parameters).to_vec()
 }
 
-/// Reads what [`parameters_to_bytes`] wrote for a model of `expected_len` parameters; every value must be finite.
+/// Reads what [`parameters_to_bytes`] wrote for a model of `expected_len` parameters; every value
+/// must be finite.
 pub fn parameters_from_bytes(bytes: &[u8], expected_len: usize) -> Result<Vec<f32>, Error> {
     let (values, rest) = bytes.as_chunks::<4>();
     if values.len() != expected_len || !rest.is_empty() {
-        return Err(Error::WrongModel { expected: expected_len as u64, found: values.len() as u64 });
+        return Err(Error::WrongModel {
+            expected: expected_len as u64,
+            found: values.len() as u64,
+        });
     }
     let values: Vec<f32> = values.iter().map(|&value| f32::from_le_bytes(value)).collect();
     match values.iter().position(|value| !value.is_finite()) {
@@ -234,9 +255,19 @@ mod tests {
         state(9).save(&path).unwrap();
         state(10).save(&path).unwrap();
         assert_eq!(TrainingState::load(&path, 10).unwrap(), state(10));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
-        assert!(matches!(TrainingState::load(&path, 11), Err(Error::WrongModel { expected: 11, found: 10 })));
-        assert!(matches!(TrainingState::load(&folder.path().join("none"), 10), Err(Error::Io { .. })));
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no temporary file is left"
+        );
+        assert!(matches!(
+            TrainingState::load(&path, 11),
+            Err(Error::WrongModel { expected: 11, found: 10 })
+        ));
+        assert!(matches!(
+            TrainingState::load(&folder.path().join("none"), 10),
+            Err(Error::Io { .. })
+        ));
     }
 
     #[test]
@@ -262,7 +293,10 @@ mod tests {
         let mut state = state(4);
         state.steps = 0;
         assert!(matches!(state.check(4), Err(Error::NotFresh)));
-        assert!(matches!(TrainingState::read(saved(&state).as_slice(), 4), Err(Refusal::Corrupt(_))));
+        assert!(matches!(
+            TrainingState::read(saved(&state).as_slice(), 4),
+            Err(Refusal::Corrupt(_))
+        ));
         assert!(TrainingState::fresh(vec![1.0; 4]).check(4).is_ok());
     }
 
@@ -271,7 +305,10 @@ mod tests {
         let parameters = [1.0, -0.0, f32::MIN_POSITIVE / 2.0, f32::MAX];
         let bytes = parameters_to_bytes(&parameters);
         let read = parameters_from_bytes(&bytes, 4).unwrap();
-        assert_eq!(read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), parameters.map(f32::to_bits));
+        assert_eq!(
+            read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(),
+            parameters.map(f32::to_bits)
+        );
         assert!(matches!(parameters_from_bytes(&bytes[1..], 4), Err(Error::WrongModel { .. })));
         assert!(matches!(parameters_from_bytes(&bytes, 5), Err(Error::WrongModel { .. })));
         let infinite = parameters_to_bytes(&[0.0, f32::INFINITY]);

@@ -1,4 +1,5 @@
-//! A recipe small enough for tests: 5,760 parameters in two chunks, a lease of 4 segments of 2 steps of 3 micro-batches.
+//! A recipe small enough for tests: 5,760 parameters in two chunks, a lease of 4 segments of 2
+//! steps of 3 micro-batches.
 
 use pol_primitives::{
     MILLION,

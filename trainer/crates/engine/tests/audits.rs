@@ -39,7 +39,8 @@ fn draws(of: u16) -> impl Iterator<Item = Vec<u16>> {
     (1u16..1 << of).map(move |set| (0..of).filter(|segment| set & 1 << segment != 0).collect())
 }
 
-/// Drawing a bad segment shows the cheat, drawing another does not: the chance of being caught is the share that is bad.
+/// Drawing a bad segment shows the cheat, drawing another does not: the chance of being caught is
+/// the share that is bad.
 fn assert_caught(cheat: &str, work: &Work, submitted: &Submitted, bad: Range<u16>) {
     for segment in 0..submitted.trace.segments() {
         let expected = if bad.contains(&segment) { Verdict::Invalid } else { Verdict::Valid };
@@ -48,7 +49,11 @@ fn assert_caught(cheat: &str, work: &Work, submitted: &Submitted, bad: Range<u16
 }
 
 /// What comes out when all segments are trained by another job than the lease's.
-fn trained_otherwise(work: &Work, start: &TrainingState, change: impl FnOnce(&mut Work)) -> Submitted {
+fn trained_otherwise(
+    work: &Work,
+    start: &TrainingState,
+    change: impl FnOnce(&mut Work),
+) -> Submitted {
     let mut other = work.clone();
     change(&mut other);
     other.lease.recipe = other.recipe.hash();
@@ -87,7 +92,11 @@ fn an_honest_lease_is_valid_whatever_is_drawn() {
         for stop in [4, 2] {
             let submitted = work.honest(carried.clone(), stop, stop.into());
             for (workers, drawn) in (1..).zip(draws(stop)) {
-                assert_eq!(submitted.verdict(&work, &drawn, workers % 4), Verdict::Valid, "{drawn:?} of {stop}");
+                assert_eq!(
+                    submitted.verdict(&work, &drawn, workers % 4),
+                    Verdict::Valid,
+                    "{drawn:?} of {stop}"
+                );
             }
             // Nothing left to draw: packing alone.
             assert_eq!(submitted.verdict(&work, &[], 1), Verdict::Valid);
@@ -101,7 +110,9 @@ fn other_constants_are_caught_in_every_segment() {
     let (work, start) = second_lease();
     type Change = fn(&mut Work);
     let cheats: [(&str, Change); 5] = [
-        ("learning rate 1 % off", |work| work.recipe.schedule.peak += work.recipe.schedule.peak / 100),
+        ("learning rate 1 % off", |work| {
+            work.recipe.schedule.peak += work.recipe.schedule.peak / 100
+        }),
         ("learning rate near zero", |work| work.recipe.schedule.peak = 1),
         ("half the batch", |work| work.recipe.tiers[2].micro_batch /= 2),
         ("no weight decay", |work| work.recipe.optimiser.weight_decay = 0),
@@ -136,7 +147,9 @@ fn interpolated_checkpoints_are_caught_in_every_segment() {
     let honest = work.train(start, 4, 2);
     let (first, last) = (&honest[0], &honest[4]);
     let between = |at: u16| {
-        let mix = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a + (b - a) * (f32::from(at) / 4.0)).collect();
+        let mix = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).map(|(a, b)| a + (b - a) * (f32::from(at) / 4.0)).collect()
+        };
         TrainingState {
             parameters: mix(&first.parameters, &last.parameters),
             first_moment: mix(&first.first_moment, &last.first_moment),
@@ -154,11 +167,17 @@ fn interpolated_checkpoints_are_caught_in_every_segment() {
 fn cheaper_precision_is_caught_in_every_segment() {
     let (work, start) = second_lease();
     let rounded = trained_with(&work, &start, 0..4, |_, state| {
-        state.parameters.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() & 0xffff_0000));
+        state
+            .parameters
+            .iter_mut()
+            .for_each(|value| *value = f32::from_bits(value.to_bits() & 0xffff_0000));
     });
     assert_caught("bfloat16 parameters", &work, &rounded, 0..4);
     let rounded = trained_with(&work, &start, 0..4, |_, state| {
-        state.first_moment.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() & 0xffff_0000));
+        state
+            .first_moment
+            .iter_mut()
+            .for_each(|value| *value = f32::from_bits(value.to_bits() & 0xffff_0000));
     });
     assert_caught("bfloat16 moments", &work, &rounded, 0..4);
 }
@@ -176,8 +195,10 @@ fn invented_moments_are_caught_where_they_appear() {
 fn a_start_that_is_not_the_lease_s_needs_no_replay() {
     let (work, start) = second_lease();
     let required = state_leaf(&work.lease.base_root, &work.lease.carry);
-    let other_moments = TrainingState { first_moment: vec![0.5; start.parameters.len()], ..start.clone() };
-    let other_feedback = TrainingState { feedback: vec![0.5; start.parameters.len()], ..start.clone() };
+    let other_moments =
+        TrainingState { first_moment: vec![0.5; start.parameters.len()], ..start.clone() };
+    let other_feedback =
+        TrainingState { feedback: vec![0.5; start.parameters.len()], ..start.clone() };
     let stale = TrainingState { parameters: fresh(&work.recipe).parameters, ..start.clone() };
     let fresh = fresh(&work.recipe);
     for invented in [other_moments, other_feedback, stale, fresh] {
@@ -194,7 +215,8 @@ fn feedback_cannot_be_invented_between_start_and_end() {
     let (work, start) = second_lease();
     let invented = trained_with(&work, &start, 3..4, |_, state| state.feedback[7] += 0.5);
     for segment in 0..4 {
-        // The last segment's own replay ends elsewhere; any other start shows another feedback than the end.
+        // The last segment's own replay ends elsewhere; any other start shows another feedback than
+        // the end.
         assert_eq!(invented.verdict(&work, &[segment], 2), Verdict::Invalid, "segment {segment}");
     }
     // A trainer without a carry has none.
@@ -213,18 +235,33 @@ fn wrong_packing_is_caught_whatever_is_drawn() {
     let states = work.train(start, 4, 2);
     let end = states[4].clone();
     let honest = work.submit(states.clone(), end.clone());
-    let doubled = end.parameters.iter().zip(&work.base).map(|(&value, &base)| base + (value - base) * 2.0).collect();
-    let flipped = end.parameters.iter().zip(&work.base).map(|(&value, &base)| base - (value - base)).collect();
+    let doubled = end
+        .parameters
+        .iter()
+        .zip(&work.base)
+        .map(|(&value, &base)| base + (value - base) * 2.0)
+        .collect();
+    let flipped = end
+        .parameters
+        .iter()
+        .zip(&work.base)
+        .map(|(&value, &base)| base - (value - base))
+        .collect();
     let scaled = work.submit(states.clone(), TrainingState { parameters: doubled, ..end.clone() });
-    let reversed = work.submit(states.clone(), TrainingState { parameters: flipped, ..end.clone() });
-    let forgotten = work.submit(states.clone(), TrainingState { feedback: vec![0.0; end.feedback.len()], ..end });
+    let reversed =
+        work.submit(states.clone(), TrainingState { parameters: flipped, ..end.clone() });
+    let forgotten = work
+        .submit(states.clone(), TrainingState { feedback: vec![0.0; end.feedback.len()], ..end });
     let mut other_carry = honest.clone();
     other_carry.opened.carry_hash = other_carry.states[4].carry().hash();
     let mut other_payload = honest.clone();
     other_payload.opened.payload_hash[0] ^= 1;
     for wrong in [scaled, reversed, forgotten, other_carry, other_payload] {
         for drawn in [&[0][..], &[3], &[1, 2]] {
-            assert!(matches!(wrong.replayed(&work, drawn, 2).unwrap(), Replayed::Ends { packed: false, .. }));
+            assert!(matches!(
+                wrong.replayed(&work, drawn, 2).unwrap(),
+                Replayed::Ends { packed: false, .. }
+            ));
             assert_eq!(wrong.verdict(&work, drawn, 2), Verdict::Invalid);
         }
     }
@@ -238,7 +275,8 @@ fn states_that_cannot_be_are_told_so() {
     let impossible = |leaf: usize, change: fn(&mut TrainingState)| {
         let mut states = states.clone();
         change(&mut states[leaf]);
-        let submitted = work.submit(states.clone(), work.train(states[0].clone(), 4, 2).swap_remove(4));
+        let submitted =
+            work.submit(states.clone(), work.train(states[0].clone(), 4, 2).swap_remove(4));
         submitted.replayed(&work, &[2], 2).unwrap()
     };
     let changes: [fn(&mut TrainingState); 8] = [
@@ -267,8 +305,11 @@ fn a_finding_carries_what_was_replayed_and_measured() {
     let (work, start) = second_lease();
     let submitted = work.honest(start, 4, 2);
     let measure = Measure { gain: 7, error: 1, ..Measure::default() };
-    let finding = submitted.replayed(&work, &[1, 3], 2).unwrap().finding(|| Ok(measure.clone())).unwrap();
-    let Finding::Replayed { ends, packed, measure: measured } = finding else { panic!("it was replayed") };
+    let finding =
+        submitted.replayed(&work, &[1, 3], 2).unwrap().finding(|| Ok(measure.clone())).unwrap();
+    let Finding::Replayed { ends, packed, measure: measured } = finding else {
+        panic!("it was replayed")
+    };
     assert_eq!(ends.as_slice(), [submitted.trace.leaves()[2], submitted.trace.leaves()[4]]);
     assert!(packed && measured == measure);
     let replayed = submitted.replayed(&work, &[1], 2).unwrap();
@@ -281,7 +322,8 @@ fn what_is_the_auditor_s_own_fault_is_an_error() {
     let submitted = work.honest(start, 4, 2);
     let case = submitted.case(&[1]);
     let shown = submitted.shown(&case);
-    let blobs: Vec<&[u8]> = [1, 4].iter().flat_map(|&leaf: &usize| submitted.states[leaf].blobs()).collect();
+    let blobs: Vec<&[u8]> =
+        [1, 4].iter().flat_map(|&leaf: &usize| submitted.states[leaf].blobs()).collect();
     let find = |hash: &Hash| {
         let blob = blobs.iter().find(|blob| blake3::hash(blob) == *hash);
         blob.copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
@@ -300,12 +342,18 @@ fn what_is_the_auditor_s_own_fault_is_an_error() {
     assert!(matches!(run(&other, &work.base, &shown), Err(Error::Shards { .. })));
 
     let nothing = |hash: &Hash| {
-        if *hash == shown[1].root { Err(io::Error::from(io::ErrorKind::NotFound)) } else { find(hash) }
+        if *hash == shown[1].root {
+            Err(io::Error::from(io::ErrorKind::NotFound))
+        } else {
+            find(hash)
+        }
     };
-    let missing = audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, &[0; 32], nothing);
+    let missing =
+        audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, &[0; 32], nothing);
     assert!(matches!(missing, Err(Error::Fetch { hash, .. }) if hash == shown[1].root));
     let damaged = |_: &Hash| Ok::<&[u8], io::Error>(&[1, 2, 3, 4]);
-    let damaged = audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, &[0; 32], damaged);
+    let damaged =
+        audit(&work.job(1), &work.base, &case, &submitted.opened, &shown, &[0; 32], damaged);
     assert!(matches!(damaged, Err(Error::Blob { hash }) if hash == shown[0].root));
 }
 
@@ -318,7 +366,10 @@ fn a_seat_fetches_each_blob_it_reads_once() {
         audited_blobs(&case, &submitted.shown(&case)).len()
     };
     // A start is four blobs, all share the feedback, and of the end only the parameters are new.
-    assert_eq!((count(&[1]), count(&[1, 2]), count(&[0, 2]), count(&[3]), count(&[])), (5, 5, 8, 4, 2));
+    assert_eq!(
+        (count(&[1]), count(&[1, 2]), count(&[0, 2]), count(&[3]), count(&[])),
+        (5, 5, 8, 4, 2)
+    );
     let recipe = recipe();
     let first = fresh(&recipe);
     let submitted = Work::new(&recipe, Tier::Miner, ACCOUNT, &first, 1).honest(first, 4, 2);

@@ -1,4 +1,5 @@
-//! Sequences of thousands of tokens, under the exact profile: the first test to run starts this program again with it.
+//! Sequences of thousands of tokens, under the exact profile: the first test to run starts this
+//! program again with it.
 
 #[path = "../src/test_recipe.rs"]
 mod test_recipe;
@@ -18,7 +19,8 @@ use work::Work;
 
 const LENGTH: u16 = 4_096;
 
-/// Global attention with learned positions, and one block of two that sees 300 tokens back with rotary ones and a context beyond the text.
+/// Global attention with learned positions, and one block of two that sees 300 tokens back with
+/// rotary ones and a context beyond the text.
 fn recipes() -> [Recipe; 2] {
     determinism::ensure(Mode::Exact).expect("the exact profile");
     let context = u32::from(LENGTH);
@@ -52,7 +54,8 @@ fn long_sequences_train_and_replay_to_the_same_bits() {
         let (end, leaf) = pol_engine::replay(&work.job(1), states[1].clone(), 1).unwrap();
         assert_eq!((&end, leaf), (&states[2], states[2].leaf()));
 
-        let sequences: Vec<&[u32]> = (0..work.data.sequences()).filter_map(|i| work.data.sequence(i)).collect();
+        let sequences: Vec<&[u32]> =
+            (0..work.data.sequences()).filter_map(|i| work.data.sequence(i)).collect();
         assert_eq!(sequences[0].len(), usize::from(LENGTH) + 1);
         let mean = |state: &TrainingState| {
             let losses = losses(&recipe.model, &state.parameters, &sequences, 2).unwrap();

@@ -1,4 +1,5 @@
-//! The native profile: honest replays with other numbers of threads stay within a tolerance that cheats do not.
+//! The native profile: honest replays with other numbers of threads stay within a tolerance that
+//! cheats do not.
 
 #[path = "../src/test_recipe.rs"]
 mod test_recipe;
@@ -18,13 +19,15 @@ use pol_primitives::{
 };
 use work::Work;
 
-/// What `pol-trainer calibrate` proposes lies about here for models of any size: docs/benchmarks.md.
+/// What `pol-trainer calibrate` proposes lies about here for models of any size:
+/// docs/benchmarks.md.
 const TOLERANCE: Ppm = 2_000;
 const SEED: [u8; 32] = [8; 32];
 
 /// A lease of the native profile, and the state after its first segment.
 fn work() -> (Work, TrainingState) {
-    let recipe = Recipe { numerics: Numerics::Native { tolerance: TOLERANCE }, ..test_recipe::recipe() };
+    let recipe =
+        Recipe { numerics: Numerics::Native { tolerance: TOLERANCE }, ..test_recipe::recipe() };
     let mut state = TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed));
     let work = Work::new(&recipe, Tier::Miner, [9; 32], &state, 1);
     train_segment(&work.job(1), &mut state, 0).unwrap();
@@ -64,7 +67,10 @@ fn honest_replays_are_valid_and_cheats_are_not() {
         let (end, _) = replay(&work.job(workers), start.clone(), 1).unwrap();
         let exact = distance(&work.recipe.model, &start, &end, &reference).unwrap();
         // A third of the tolerance, so that no draw of signs can take it for more.
-        assert!(exact.iter().all(|distance| *distance * 3e6 < f64::from(TOLERANCE)), "{threads} threads: {exact:?}");
+        assert!(
+            exact.iter().all(|distance| *distance * 3e6 < f64::from(TOLERANCE)),
+            "{threads} threads: {exact:?}"
+        );
         assert_eq!(verdict(&end), Verdict::Valid);
     }
     for deviation in [
@@ -80,7 +86,10 @@ fn honest_replays_are_valid_and_cheats_are_not() {
         deviate(&work.job(1), &mut end, 1, deviation).unwrap();
         assert_eq!(end.steps, reference.steps, "{deviation:?}");
         let exact = distance(&work.recipe.model, &start, &end, &reference).unwrap();
-        assert!(exact.iter().any(|distance| *distance * 1e6 > 2.0 * f64::from(TOLERANCE)), "{deviation:?}: {exact:?}");
+        assert!(
+            exact.iter().any(|distance| *distance * 1e6 > 2.0 * f64::from(TOLERANCE)),
+            "{deviation:?}: {exact:?}"
+        );
         assert_eq!(verdict(&end), Verdict::Invalid, "{deviation:?}");
     }
     // What lies far below the tolerance is what the profile gives away.
@@ -93,7 +102,9 @@ fn honest_replays_are_valid_and_cheats_are_not() {
 fn a_deviation_of_nothing_is_honest() {
     let (work, start) = work();
     let (reference, _) = replay(&work.job(1), start.clone(), 1).unwrap();
-    for deviation in [Deviation::Rate(1_000_000), Deviation::Momentum(1_000_000), Deviation::Drift(0)] {
+    for deviation in
+        [Deviation::Rate(1_000_000), Deviation::Momentum(1_000_000), Deviation::Drift(0)]
+    {
         let mut end = start.clone();
         deviate(&work.job(1), &mut end, 1, deviation).unwrap();
         let exact = distance(&work.recipe.model, &start, &end, &reference).unwrap();
@@ -101,7 +112,8 @@ fn a_deviation_of_nothing_is_honest() {
     }
 }
 
-/// Why the biases of attention's keys are damped: no loss depends on them, and their gradient is rounding error.
+/// Why the biases of attention's keys are damped: no loss depends on them, and their gradient is
+/// rounding error.
 #[test]
 fn key_biases_learn_nothing() {
     let (work, _) = work();
@@ -113,12 +125,17 @@ fn key_biases_learn_nothing() {
         (run.damped, next - run.len..next)
     });
     let slices: Vec<_> = slices.collect();
-    let norm = |range: &std::ops::Range<usize>| state.first_moment[range.clone()].iter().map(|m| m * m).sum::<f32>().sqrt();
+    let norm = |range: &std::ops::Range<usize>| {
+        state.first_moment[range.clone()].iter().map(|m| m * m).sum::<f32>().sqrt()
+    };
     let damped: Vec<usize> = (0..slices.len()).filter(|&at| slices[at].0).collect();
     assert_eq!(damped.len(), 2, "one in every block");
     for at in damped {
         // Before them lie the biases of queries, after them those of values.
         let [queries, keys, values] = [at - 1, at, at + 1].map(|at| norm(&slices[at].1));
-        assert!(keys < 1e-3 * queries.min(values), "queries {queries}, keys {keys}, values {values}");
+        assert!(
+            keys < 1e-3 * queries.min(values),
+            "queries {queries}, keys {keys}, values {values}"
+        );
     }
 }

@@ -33,7 +33,12 @@ fn peers_agree_on_rewritten_models_and_training_goes_on() {
         let work = Work::new(recipe, Tier::Miner, [9; 32], start, seed);
         work.train(start.clone(), recipe.segments, workers).pop().unwrap()
     };
-    let mut state = train(&recipe, &TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed)), 1, 2);
+    let mut state = train(
+        &recipe,
+        &TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed)),
+        1,
+        2,
+    );
     let rewrites = [
         Rewrite::Upcycle { experts: Experts::new(5, 2) },
         Rewrite::InsertBlock { at: 1 },
@@ -45,12 +50,19 @@ fn peers_agree_on_rewritten_models_and_training_goes_on() {
         let before = held_out(&recipe, &state);
         let peer = || state.rewritten(&Rewriting::new(&recipe.model, &rewrite).unwrap()).unwrap();
         let (rewritten, other) = (peer(), peer());
-        assert_eq!((rewritten.root(), rewritten.leaf()), (other.root(), other.leaf()), "{rewrite:?}");
+        assert_eq!(
+            (rewritten.root(), rewritten.leaf()),
+            (other.root(), other.leaf()),
+            "{rewrite:?}"
+        );
         assert_ne!(rewritten.root(), state.root());
 
         recipe.model = rewrite.apply(&recipe.model).unwrap();
         rewritten.check(recipe.model.size() as usize).unwrap();
-        assert!((held_out(&recipe, &rewritten) - before).abs() < 1e-5, "{rewrite:?} changed what the model computes");
+        assert!(
+            (held_out(&recipe, &rewritten) - before).abs() < 1e-5,
+            "{rewrite:?} changed what the model computes"
+        );
 
         state = train(&recipe, &rewritten, seed, 2);
         assert_eq!(state.leaf(), train(&recipe, &other, seed, 1).leaf(), "{rewrite:?}");

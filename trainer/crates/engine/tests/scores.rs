@@ -22,7 +22,8 @@ fn trained() -> (Work, Payload) {
     let start = TrainingState::fresh(initial_parameters(&recipe.model, &recipe.seed));
     let work = Work::new(&recipe, Tier::Miner, [9; 32], &start, 1);
     let submitted = work.honest(start, 4, 2);
-    let payload = Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size()).unwrap();
+    let payload =
+        Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size()).unwrap();
     (work, payload)
 }
 
@@ -41,11 +42,16 @@ fn training_pays_and_its_opposite_does_not() {
     let honest = measure(&work, &payload);
     assert!(honest.gain > 50_000 && honest.score() > 10_000, "{honest:?}");
     assert!(honest.own > 50_000 && honest.shards.len() == work.data.shards(), "{honest:?}");
-    let mean = honest.shards.iter().map(|&delta| i64::from(delta)).sum::<i64>() / honest.shards.len() as i64;
+    let mean = honest.shards.iter().map(|&delta| i64::from(delta)).sum::<i64>()
+        / honest.shards.len() as i64;
     assert!((mean - i64::from(honest.own)).abs() <= 1);
 
     let mut opposite = payload.clone();
-    opposite.chunks.iter_mut().flat_map(|chunk| &mut chunk.entries).for_each(|entry| entry.negative = !entry.negative);
+    opposite
+        .chunks
+        .iter_mut()
+        .flat_map(|chunk| &mut chunk.entries)
+        .for_each(|entry| entry.negative = !entry.negative);
     let opposite = measure(&work, &opposite);
     assert!(opposite.gain < 0 && opposite.score() == 0, "{opposite:?}");
 
@@ -76,15 +82,21 @@ fn figures_are_what_they_are_defined_as() {
     let text = text(&work.recipe, 1, 50);
     let sequences: Vec<&[u32]> = (0..8).map(|index| text.sequence(index).unwrap()).collect();
     let movement = movement(&work.recipe, &[(payload.clone(), 3)]).unwrap();
-    let after: Vec<f32> = work.base.iter().zip(movement).map(|(base, movement)| base - movement).collect();
-    let [before, after] = [&work.base, &after].map(|parameters| losses(&work.recipe.model, parameters, &sequences, 1).unwrap());
-    let differences: Vec<f64> = before.iter().zip(after).map(|(before, after)| before - after).collect();
+    let after: Vec<f32> =
+        work.base.iter().zip(movement).map(|(base, movement)| base - movement).collect();
+    let [before, after] = [&work.base, &after]
+        .map(|parameters| losses(&work.recipe.model, parameters, &sequences, 1).unwrap());
+    let differences: Vec<f64> =
+        before.iter().zip(after).map(|(before, after)| before - after).collect();
     let mean = differences.iter().sum::<f64>() / 8.0;
     let error = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 56.0).sqrt();
     let measure = score(&probe(&work, 1, 5), &work.job(1), &payload).unwrap();
     assert!((f64::from(measure.gain) - mean * 1e6).abs() <= 2.0, "{measure:?}, {mean}");
     assert!((f64::from(measure.error) - error * 1e6).abs() <= 2.0, "{measure:?}, {error}");
-    assert_eq!(measure.quality, quality((0..work.data.sequences()).map(|index| work.data.sequence(index).unwrap())));
+    assert_eq!(
+        measure.quality,
+        quality((0..work.data.sequences()).map(|index| work.data.sequence(index).unwrap()))
+    );
 }
 
 #[test]

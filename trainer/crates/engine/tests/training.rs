@@ -1,4 +1,5 @@
-//! Whole leases of a small model, under the exact profile: the first test to run starts this program again with it.
+//! Whole leases of a small model, under the exact profile: the first test to run starts this
+//! program again with it.
 
 #[path = "../src/test_recipe.rs"]
 mod test_recipe;
@@ -75,7 +76,13 @@ impl Work {
 
     fn with<T>(&self, workers: usize, run: impl FnOnce(&Job<'_>) -> T) -> T {
         let data = self.data();
-        run(&Job { recipe: &self.recipe, lease: &self.lease, account: &ACCOUNT, data: &data, workers })
+        run(&Job {
+            recipe: &self.recipe,
+            lease: &self.lease,
+            account: &ACCOUNT,
+            data: &data,
+            workers,
+        })
     }
 
     /// The states at all segment boundaries and the mean loss of each segment.
@@ -95,7 +102,8 @@ impl Work {
 
     fn held_out(&self, parameters: &[f32]) -> f64 {
         let data = self.data();
-        let sequences: Vec<&[u32]> = (0..data.sequences()).filter_map(|i| data.sequence(i)).collect();
+        let sequences: Vec<&[u32]> =
+            (0..data.sequences()).filter_map(|i| data.sequence(i)).collect();
         evaluate(&self.recipe.model, parameters, &sequences, 2).unwrap()
     }
 }
@@ -120,7 +128,9 @@ fn every_segment_replays_to_its_leaf() {
 fn every_input_is_in_the_leaf() {
     let work = Work::new();
     let start = work.train(work.initial(), 1).0.swap_remove(1);
-    let leaf = |work: &Work, start: &TrainingState, segment| work.with(1, |job| replay(job, start.clone(), segment)).unwrap().1;
+    let leaf = |work: &Work, start: &TrainingState, segment| {
+        work.with(1, |job| replay(job, start.clone(), segment)).unwrap().1
+    };
     let honest = leaf(&work, &start, 1);
     assert_eq!(honest, leaf(&work, &start, 1));
     assert_ne!(honest, leaf(&work, &start, 2));
@@ -135,7 +145,9 @@ fn every_input_is_in_the_leaf() {
         work
     };
     assert_ne!(honest, leaf(&swapped(12), &start, 1));
-    let unread = (24..48).find(|&at| !order[at].is_multiple_of(8) && !order[12..24].contains(&(order[at] - 1))).unwrap();
+    let unread = (24..48)
+        .find(|&at| !order[at].is_multiple_of(8) && !order[12..24].contains(&(order[at] - 1)))
+        .unwrap();
     assert_eq!(honest, leaf(&swapped(unread), &start, 1));
 
     let mut other = work.clone();
@@ -145,7 +157,8 @@ fn every_input_is_in_the_leaf() {
     let mut other = work.clone();
     other.lease.nonce += 1;
     assert_ne!(honest, leaf(&other, &start, 1));
-    // The lowest bit of one moment changes the start, where it is looked for; a step may round it away.
+    // The lowest bit of one moment changes the start, where it is looked for; a step may round it
+    // away.
     let tampered = |bit: u32| {
         let mut state = start.clone();
         state.second_moment[77] = f32::from_bits(state.second_moment[77].to_bits() ^ bit);
@@ -164,8 +177,8 @@ fn workers_do_not_change_a_bit() {
     }
 }
 
-/// Pins the bits of a lease. A failure means that this machine or this change computes something else than the network:
-/// it would be excised by every audit.
+/// Pins the bits of a lease. A failure means that this machine or this change computes something
+/// else than the network: it would be excised by every audit.
 #[test]
 fn the_bits_are_those_of_the_network() {
     let work = Work::new();
@@ -175,7 +188,13 @@ fn the_bits_are_those_of_the_network() {
     let payload = pack(&work.recipe, &work.initial().parameters, &mut end).unwrap();
     let update = blake3::hash(&payload.encode()).to_hex();
     let carry = blake3::Hash::from_bytes(end.carry().hash()).to_hex();
-    let next = aggregate(&work.recipe, &work.initial().parameters, &[(payload.clone(), 0), (payload, 2)], &[]).unwrap();
+    let next = aggregate(
+        &work.recipe,
+        &work.initial().parameters,
+        &[(payload.clone(), 0), (payload, 2)],
+        &[],
+    )
+    .unwrap();
     let root = blake3::Hash::from_bytes(TrainingState::fresh(next).root()).to_hex();
     assert_eq!(
         [&leaf[..16], &update[..16], &carry[..16], &root[..16]],
@@ -183,11 +202,12 @@ fn the_bits_are_those_of_the_network() {
     );
 }
 
-/// Small models of every family, one with all parts of the mind and one with experts: between them they use every operation of the
-/// decoder.
+/// Small models of every family, one with all parts of the mind and one with experts: between them
+/// they use every operation of the decoder.
 fn families() -> [ModelSpec; 6] {
     let gpt2 = recipe().model;
-    let rotary = |dimensions, interleaved| Positions::Rotary { dimensions, base: 10_000, interleaved };
+    let rotary =
+        |dimensions, interleaved| Positions::Rotary { dimensions, base: 10_000, interleaved };
     let llama = ModelSpec {
         heads: 4,
         key_value_heads: 2,
@@ -200,7 +220,8 @@ fn families() -> [ModelSpec; 6] {
         tied: false,
         ..gpt2
     };
-    let biases = Biases { query_key_value: false, attention_output: false, feed_forward: true, head: true };
+    let biases =
+        Biases { query_key_value: false, attention_output: false, feed_forward: true, head: true };
     let superposition = Some(Superposition { branches: 3, rank: 4 });
     [
         ModelSpec {
@@ -211,7 +232,12 @@ fn families() -> [ModelSpec; 6] {
         },
         ModelSpec { positions: rotary(4, true), parallel: true, tied: false, biases, ..gpt2 },
         llama,
-        ModelSpec { activation: Activation::Gelu, biases: Biases { query_key_value: true, ..biases }, tied: true, ..llama },
+        ModelSpec {
+            activation: Activation::Gelu,
+            biases: Biases { query_key_value: true, ..biases },
+            tied: true,
+            ..llama
+        },
         ModelSpec { mind: Mind { superposition, introspection: true, second_pass: 1 }, ..llama },
         ModelSpec { experts: Some(Experts::new(4, 2)), ..llama },
     ]
@@ -229,7 +255,14 @@ fn every_family_has_the_bits_of_the_network() {
     });
     assert_eq!(
         leaves,
-        ["8119bd4525abd151", "a3e4c7fd7e237ff9", "aa08304d039b8a7f", "a8efe4c9baf813ac", "f11994d80ffff9b6", "82333f8182aba3d2"]
+        [
+            "8119bd4525abd151",
+            "a3e4c7fd7e237ff9",
+            "aa08304d039b8a7f",
+            "a8efe4c9baf813ac",
+            "f11994d80ffff9b6",
+            "82333f8182aba3d2"
+        ]
     );
 }
 
@@ -247,13 +280,15 @@ fn a_lease_learns_and_its_update_carries_it_to_the_head() {
     let payload = pack(&work.recipe, &base, &mut end).unwrap();
     assert_ne!(end.leaf(), before, "the feedback is part of what a lease leaves behind");
     let bytes = payload.encode();
-    let payload = Payload::decode(&bytes, work.recipe.compression.top_k, work.recipe.model.size()).unwrap();
+    let payload =
+        Payload::decode(&bytes, work.recipe.compression.top_k, work.recipe.model.size()).unwrap();
     let head = aggregate(&work.recipe, &base, &[(payload.clone(), 0)], &[]).unwrap();
     let learnt = work.held_out(&head);
     assert!(learnt < fresh - 0.1, "head {learnt}, before {fresh}");
     assert_eq!(head, aggregate(&work.recipe, &base, &[(payload, 0)], &[]).unwrap());
 
-    // The next lease starts from the head with the moments and the feedback of this one, and learns on.
+    // The next lease starts from the head with the moments and the feedback of this one, and learns
+    // on.
     let next = TrainingState { parameters: head, ..end };
     let (states, _) = work.train(next, 2);
     assert!(work.held_out(&states[4].parameters) < learnt - 0.05);
@@ -275,15 +310,26 @@ fn losses_do_not_depend_on_workers() {
     assert!(matches!(losses(&work.recipe.model, &parameters, &[], 1), Err(Error::Sequences)));
     let ragged = [sequences[0], &sequences[1][1..]];
     assert!(matches!(losses(&work.recipe.model, &parameters, &ragged, 1), Err(Error::Sequences)));
-    assert!(matches!(losses(&work.recipe.model, &parameters[1..], &sequences, 1), Err(Error::WrongModel { .. })));
+    assert!(matches!(
+        losses(&work.recipe.model, &parameters[1..], &sequences, 1),
+        Err(Error::WrongModel { .. })
+    ));
 }
 
 #[test]
 fn jobs_that_do_not_fit_are_refused() {
     let work = Work::new();
-    let refusal = |work: &Work, state: TrainingState, segment| work.with(1, |job| replay(job, state, segment)).unwrap_err();
-    assert!(matches!(refusal(&work, work.initial(), 4), Error::Segment { segment: 4, segments: 4 }));
-    assert!(matches!(refusal(&work, TrainingState::fresh(vec![0.0; 9]), 0), Error::WrongModel { found: 9, .. }));
+    let refusal = |work: &Work, state: TrainingState, segment| {
+        work.with(1, |job| replay(job, state, segment)).unwrap_err()
+    };
+    assert!(matches!(
+        refusal(&work, work.initial(), 4),
+        Error::Segment { segment: 4, segments: 4 }
+    ));
+    assert!(matches!(
+        refusal(&work, TrainingState::fresh(vec![0.0; 9]), 0),
+        Error::WrongModel { found: 9, .. }
+    ));
     let state = TrainingState { feedback: vec![1.0; 5_760], ..work.initial() };
     assert!(matches!(refusal(&work, state, 0), Error::NotFresh));
     let state = TrainingState::fresh(vec![f32::NAN; 5_760]);
@@ -297,10 +343,16 @@ fn jobs_that_do_not_fit_are_refused() {
 
     let mut shards = work.shards.clone();
     shards[2][5] = 64;
-    assert!(matches!(LeaseData::new(&work.recipe, shards), Err(Error::Token { shard: 2, token: 64, vocabulary: 64 })));
+    assert!(matches!(
+        LeaseData::new(&work.recipe, shards),
+        Err(Error::Token { shard: 2, token: 64, vocabulary: 64 })
+    ));
     let mut shards = work.shards.clone();
     shards[1].pop();
-    assert!(matches!(LeaseData::new(&work.recipe, shards), Err(Error::ShardLength { shard: 1, found: 128, .. })));
+    assert!(matches!(
+        LeaseData::new(&work.recipe, shards),
+        Err(Error::ShardLength { shard: 1, found: 128, .. })
+    ));
 }
 
 #[test]
@@ -317,16 +369,29 @@ fn a_lease_short_of_data_is_read_again() {
 fn speed_is_measured_over_whole_steps() {
     let work = Work::new();
     let speed = bench::measure(&work.recipe, Tier::Miner, 2, Duration::ZERO).unwrap();
-    assert_eq!((speed.mode, speed.workers, speed.steps, speed.tokens), (Some(Mode::Exact), 2, 1, 96));
+    assert_eq!(
+        (speed.mode, speed.workers, speed.steps, speed.tokens),
+        (Some(Mode::Exact), 2, 1, 96)
+    );
     assert!(speed.tokens_per_second() > 0.0);
 }
 
 #[test]
 fn an_audit_s_cost_is_measured_part_by_part() {
-    let (work, config) = (Work::new(), AuditConfig { seats: 3, segments: 2, probe: 2, ..AuditConfig::default() });
+    let (work, config) =
+        (Work::new(), AuditConfig { seats: 3, segments: 2, probe: 2, ..AuditConfig::default() });
     let cost = bench::audit_cost(&work.recipe, Tier::Miner, 2, &config).unwrap();
     assert_eq!((cost.tier, cost.segments, cost.drawn, cost.seats), (Tier::Miner, 4, 2, 3));
-    let parts = [cost.train, cost.trace, cost.pack, cost.replay, cost.states, cost.packing, cost.score, cost.probe];
+    let parts = [
+        cost.train,
+        cost.trace,
+        cost.pack,
+        cost.replay,
+        cost.states,
+        cost.packing,
+        cost.score,
+        cost.probe,
+    ];
     assert!(parts.into_iter().all(|seconds| seconds.is_finite()) && cost.ratio() > 0.0, "{cost:?}");
     // Eight arrays of 5,760 values, two chunks of 512 values of 14 bits, six shards of 129 tokens.
     assert_eq!(cost.bytes, 8 * 4 * 5_760 + 15 + 2 * (4 + 896) + 6 * 4 * 129);

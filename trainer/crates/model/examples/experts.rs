@@ -1,5 +1,6 @@
-//! What experts cost: tokens/s of a dense model, of models of experts with as many active parameters, and of a dense one with as many
-//! parameters in all. Their steps take turns, so that whatever else the machine does slows all of them alike. Prints the table of
+//! What experts cost: tokens/s of a dense model, of models of experts with as many active
+//! parameters, and of a dense one with as many parameters in all. Their steps take turns, so that
+//! whatever else the machine does slows all of them alike. Prints the table of
 //! `docs/benchmarks.md`.
 //!
 //! `cargo run --release -p pol-model --example experts -- [ROUNDS] [WIDTH]`
@@ -21,8 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let width: u32 = arguments.next().map_or(Ok(256), |width| width.parse())?;
     tch::set_num_threads(1);
     let dense = |feed_forward| ModelSpec::gpt2(4_096, width, 4, 4, feed_forward, CONTEXT);
-    let experts =
-        |count: u8, active: u8| ModelSpec { experts: Some(Experts::new(count, active)), ..dense(4 * width / u32::from(active)) };
+    let experts = |count: u8, active: u8| ModelSpec {
+        experts: Some(Experts::new(count, active)),
+        ..dense(4 * width / u32::from(active))
+    };
     let models = [
         ("dense", dense(4 * width)),
         ("5 experts, 1 active", experts(5, 1)),
@@ -30,24 +33,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("16 experts, 2 active", experts(16, 2)),
         ("dense, as wide as 5 experts of which 2 are active", dense(10 * width)),
     ];
-    let mut arms = models.into_iter().map(|(name, spec)| Arm::new(name, &spec)).collect::<Result<Vec<_>, _>>()?;
+    let mut arms = models
+        .into_iter()
+        .map(|(name, spec)| Arm::new(name, &spec))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut prf = Prf::new("experts", &[1; 32], &[]);
     // One round more, which does not count, warms everything up.
     for round in 0..=rounds {
-        let tokens: Vec<i64> = (0..BATCH * (CONTEXT + 1)).map(|_| prf.below(4_096).into()).collect();
+        let tokens: Vec<i64> =
+            (0..BATCH * (CONTEXT + 1)).map(|_| prf.below(4_096).into()).collect();
         let tokens = Tensor::from_slice(&tokens).view([i64::from(BATCH), i64::from(CONTEXT) + 1]);
         for arm in &mut arms {
             arm.step(&tokens, round > 0)?;
         }
     }
-    println!("| model, {width} wide | parameters | active a token | reading, tokens/s | training, tokens/s | to dense |");
+    println!(
+        "| model, {width} wide | parameters | active a token | reading, tokens/s | training, tokens/s | to dense |"
+    );
     println!("|---|---|---|---|---|---|");
     let reference = arms.first().map_or(1.0, |arm| median(&arm.training));
     for arm in &arms {
         let rate = |seconds: &[f64]| f64::from(BATCH * CONTEXT) / median(seconds);
         let (reading, training) = (rate(&arm.reading), rate(&arm.training));
         let share = reference / median(&arm.training);
-        println!("| {} | {:.2} M | {:.2} M | {reading:.0} | {training:.0} | {share:.2} |", arm.name, arm.parameters, arm.active);
+        println!(
+            "| {} | {:.2} M | {:.2} M | {reading:.0} | {training:.0} | {share:.2} |",
+            arm.name, arm.parameters, arm.active
+        );
     }
     Ok(())
 }
@@ -70,7 +82,9 @@ impl Arm {
     fn new(name: &'static str, spec: &ModelSpec) -> Result<Self, Box<dyn Error>> {
         let layout = Layout::new(spec)?;
         let weights = Weights::new(&layout, &initial_parameters(spec, &[7; 32]))?;
-        let size = |spec: &ModelSpec| (spec.size() - u64::from(spec.vocabulary) * u64::from(spec.width)) as f64 / 1e6;
+        let size = |spec: &ModelSpec| {
+            (spec.size() - u64::from(spec.vocabulary) * u64::from(spec.width)) as f64 / 1e6
+        };
         let experts = spec.experts.map(|experts| Experts { count: experts.active, ..experts });
         let active = ModelSpec { experts, ..*spec };
         Ok(Self {

@@ -25,11 +25,13 @@ struct Mask {
     first: i64,
     /// The queries are all tokens, and each sees all before it and itself.
     causal: bool,
-    /// What is added to scores, `[1, group · length, keys]`: minus infinity where a key is not seen. None where all are.
+    /// What is added to scores, `[1, group · length, keys]`: minus infinity where a key is not
+    /// seen. None where all are.
     added: Option<Tensor>,
 }
 
-/// Sines and cosines of the angles that queries and keys are turned by, `[length, 1, dimensions / 2]`.
+/// Sines and cosines of the angles that queries and keys are turned by,
+/// `[length, 1, dimensions / 2]`.
 #[derive(Debug)]
 struct Rotary {
     cosines: Tensor,
@@ -40,7 +42,14 @@ struct Rotary {
 
 impl Attention {
     /// For `length` tokens in each of `batch` rows, after `past` that a cache holds.
-    pub(crate) fn new(spec: &ModelSpec, fused: bool, batch: i64, length: i64, past: i64, device: Device) -> Result<Self, Error> {
+    pub(crate) fn new(
+        spec: &ModelSpec,
+        fused: bool,
+        batch: i64,
+        length: i64,
+        past: i64,
+        device: Device,
+    ) -> Result<Self, Error> {
         let rotary = match spec.positions {
             Positions::Learned => None,
             Positions::Rotary { dimensions, base, interleaved } => {
@@ -50,12 +59,25 @@ impl Attention {
         let group = i64::from(spec.heads / spec.key_value_heads);
         let mask = |window: Option<i64>| Mask::new(length, past, window, group, fused, device);
         let window = spec.local.map(|local| i64::from(local.window));
-        Ok(Self { spec: *spec, fused, batch, length, past, rotary, masks: [mask(None)?, mask(window)?] })
+        Ok(Self {
+            spec: *spec,
+            fused,
+            batch,
+            length,
+            past,
+            rotary,
+            masks: [mask(None)?, mask(window)?],
+        })
     }
 
-    /// Queries, keys and values of what a block's first norm gave, `normed` `[batch · length, width]`. Each is `[batch, heads, length,
-    /// head size]`, with fewer heads for keys and values where they are shared.
-    pub(crate) fn project(&self, projection: &Projection<'_>, normed: &Tensor) -> Result<[Tensor; 3], Error> {
+    /// Queries, keys and values of what a block's first norm gave, `normed`
+    /// `[batch · length, width]`. Each is `[batch, heads, length, head size]`, with fewer heads for
+    /// keys and values where they are shared.
+    pub(crate) fn project(
+        &self,
+        projection: &Projection<'_>,
+        normed: &Tensor,
+    ) -> Result<[Tensor; 3], Error> {
         let [heads, shared, _] = self.heads();
         let parts = self.by_head(&projection.apply(normed)?, heads + 2 * shared)?;
         let [queries, keys, values] = match &self.rotary {
@@ -70,7 +92,11 @@ impl Attention {
     }
 
     /// The queries alone.
-    pub(crate) fn queries(&self, projection: &Projection<'_>, normed: &Tensor) -> Result<Tensor, Error> {
+    pub(crate) fn queries(
+        &self,
+        projection: &Projection<'_>,
+        normed: &Tensor,
+    ) -> Result<Tensor, Error> {
         let [heads, _, size] = self.heads();
         let weight = projection.weight.f_narrow(1, 0, heads * size)?;
         let bias = projection.bias.map(|bias| bias.f_narrow(0, 0, heads * size)).transpose()?;
@@ -88,13 +114,21 @@ impl Attention {
         Ok(projected.f_view([self.batch, self.length, heads, self.spec.head_size.into()])?)
     }
 
-    /// What `queries` of block `index` find in `keys` and `values` of all tokens up to them: `[batch · length, attention width]`.
-    pub(crate) fn mix(&self, index: u16, queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor, Error> {
+    /// What `queries` of block `index` find in `keys` and `values` of all tokens up to them:
+    /// `[batch · length, attention width]`.
+    pub(crate) fn mix(
+        &self,
+        index: u16,
+        queries: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+    ) -> Result<Tensor, Error> {
         let Self { batch, length, .. } = *self;
         let [heads, shared, size] = self.heads();
         let mask = &self.masks[usize::from(self.spec.window(index).is_some())];
         let seen = self.past + length - mask.first;
-        let (keys, values) = (keys.f_narrow(2, mask.first, seen)?, values.f_narrow(2, mask.first, seen)?);
+        let (keys, values) =
+            (keys.f_narrow(2, mask.first, seen)?, values.f_narrow(2, mask.first, seen)?);
         let scale = if self.spec.scaled { 1.0 / (size as f64).sqrt() } else { 1.0 };
         let group = heads / shared;
         let mixed = if !self.fused {
@@ -112,7 +146,8 @@ impl Attention {
         } else if mask.causal && group > 1 {
             // The kernel skips what a causal mask hides, which is worth repeating keys and values.
             let repeated = |part: &Tensor| {
-                let all = part.f_unsqueeze(2)?.f_expand([batch, shared, group, seen, size], false)?;
+                let all =
+                    part.f_unsqueeze(2)?.f_expand([batch, shared, group, seen, size], false)?;
                 all.f_reshape([batch, heads, seen, size])
             };
             fused(queries, &repeated(&keys)?, &repeated(&values)?, None, true, scale)?
@@ -144,7 +179,14 @@ fn split<const N: usize>(x: &Tensor, heads: [i64; N]) -> Result<[Tensor; N], Err
 }
 
 impl Mask {
-    fn new(length: i64, past: i64, window: Option<i64>, group: i64, fused: bool, device: Device) -> Result<Self, Error> {
+    fn new(
+        length: i64,
+        past: i64,
+        window: Option<i64>,
+        group: i64,
+        fused: bool,
+        device: Device,
+    ) -> Result<Self, Error> {
         // The first query is token `past`.
         let first = window.map_or(0, |window| (past + 1 - window).max(0));
         let (seen, past) = (past + length - first, past - first);
@@ -154,7 +196,8 @@ impl Mask {
         let added = if all_seen || (causal && fused) {
             None
         } else {
-            let hidden = Tensor::f_full([1, length, seen], f64::NEG_INFINITY, (Kind::Float, device))?;
+            let hidden =
+                Tensor::f_full([1, length, seen], f64::NEG_INFINITY, (Kind::Float, device))?;
             let later = hidden.f_triu(past + 1)?;
             let mask = match window {
                 Some(window) => later.f_add(&hidden.f_tril(past - window)?)?,
@@ -167,16 +210,32 @@ impl Mask {
 }
 
 impl Rotary {
-    /// For tokens at `places`. Angles are computed by float64 arithmetic that is the same on every machine.
-    fn new(dimensions: u16, base: u32, interleaved: bool, places: std::ops::Range<i64>, device: Device) -> Result<Self, Error> {
+    /// For tokens at `places`. Angles are computed by float64 arithmetic that is the same on every
+    /// machine.
+    fn new(
+        dimensions: u16,
+        base: u32,
+        interleaved: bool,
+        places: std::ops::Range<i64>,
+        device: Device,
+    ) -> Result<Self, Error> {
         let half = i64::from(dimensions / 2);
-        let wavelengths = (0..half).map(|pair| libm::pow(base.into(), -(2 * pair) as f64 / f64::from(dimensions)));
+        let wavelengths = (0..half)
+            .map(|pair| libm::pow(base.into(), -(2 * pair) as f64 / f64::from(dimensions)));
         let rates: Vec<f64> = wavelengths.collect();
         let length = places.end - places.start;
-        let turns = places.flat_map(|place| rates.iter().map(move |rate| libm::sincos(place as f64 * rate)));
-        let (sines, cosines): (Vec<f32>, Vec<f32>) = turns.map(|(sine, cosine)| (sine as f32, cosine as f32)).unzip();
-        let table = |values: &[f32]| Tensor::f_from_slice(values)?.f_view([length, 1, half])?.f_to(device);
-        Ok(Self { cosines: table(&cosines)?, sines: table(&sines)?, dimensions: dimensions.into(), interleaved })
+        let turns = places
+            .flat_map(|place| rates.iter().map(move |rate| libm::sincos(place as f64 * rate)));
+        let (sines, cosines): (Vec<f32>, Vec<f32>) =
+            turns.map(|(sine, cosine)| (sine as f32, cosine as f32)).unzip();
+        let table =
+            |values: &[f32]| Tensor::f_from_slice(values)?.f_view([length, 1, half])?.f_to(device);
+        Ok(Self {
+            cosines: table(&cosines)?,
+            sines: table(&sines)?,
+            dimensions: dimensions.into(),
+            interleaved,
+        })
     }
 
     /// Turns `x` `[batch, length, heads, head size]`.
@@ -193,7 +252,12 @@ impl Rotary {
         let (cosines, sines) = (&self.cosines, &self.sines);
         let first = a.f_mul(cosines)?.f_sub(&b.f_mul(sines)?)?;
         let second = a.f_mul(sines)?.f_add(&b.f_mul(cosines)?)?;
-        let turned = Tensor::f_stack(&[first, second], pair)?.f_reshape([batch, length, heads, self.dimensions])?;
+        let turned = Tensor::f_stack(&[first, second], pair)?.f_reshape([
+            batch,
+            length,
+            heads,
+            self.dimensions,
+        ])?;
         if self.dimensions == size {
             return Ok(turned);
         }

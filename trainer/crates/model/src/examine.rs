@@ -19,7 +19,8 @@ pub struct Domain {
 pub struct Examined {
     /// Each domain, in the order in which they were given.
     pub domains: Vec<Domain>,
-    /// Which experts the tokens that were read went to, by domain; None for a model without experts.
+    /// Which experts the tokens that were read went to, by domain; None for a model without
+    /// experts.
     pub utilisation: Option<Utilisation>,
 }
 
@@ -32,8 +33,9 @@ impl Examined {
     }
 }
 
-/// Has the model of `spec` with `parameters` predict the sequences of each of `domains`, all tokens of each but its first. `after` is called
-/// after every sequence. A sequence has 2 tokens at least and one more than the context at most.
+/// Has the model of `spec` with `parameters` predict the sequences of each of `domains`, all tokens
+/// of each but its first. `after` is called after every sequence. A sequence has 2 tokens at least
+/// and one more than the context at most.
 pub fn examine(
     spec: &ModelSpec,
     parameters: &[f32],
@@ -87,7 +89,10 @@ mod tests {
             };
             let expected = (6.0 * loss(&[1, 2, 3, 4, 5, 6, 7]) + 2.0 * loss(&[12, 0, 12])) / 8.0;
             let [first, second] = examined.domains[..] else { panic!("two domains") };
-            assert!(first.tokens == 8 && (first.loss - expected).abs() < 1e-5, "{name}: {first:?} for {expected}");
+            assert!(
+                first.tokens == 8 && (first.loss - expected).abs() < 1e-5,
+                "{name}: {first:?} for {expected}"
+            );
             assert_eq!(second.tokens, 3);
             let overall = examined.overall();
             assert_eq!(overall.tokens, 11);
@@ -100,7 +105,8 @@ mod tests {
         let spec = ModelSpec { experts: Some(Experts::new(3, 2)), ..families()[0].1 };
         let seen = examine(&spec, &lively(&spec), &domains(), || ()).unwrap().utilisation.unwrap();
         for block in 0..2 {
-            let choices = [Some(0), Some(1), None].map(|domain| seen.loads(domain, block).iter().sum::<u64>());
+            let choices = [Some(0), Some(1), None]
+                .map(|domain| seen.loads(domain, block).iter().sum::<u64>());
             assert_eq!(choices, [16, 6, 22]);
         }
     }
@@ -108,7 +114,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused() {
         let spec = families()[0].1;
-        let refused = |sequence: Vec<u32>| examine(&spec, &lively(&spec), &[vec![sequence]], || ()).is_err();
-        assert!(refused(Vec::new()) && refused(vec![1]) && refused(vec![1; 8]) && !refused(vec![1; 7]));
+        let refused =
+            |sequence: Vec<u32>| examine(&spec, &lively(&spec), &[vec![sequence]], || ()).is_err();
+        assert!(
+            refused(Vec::new()) && refused(vec![1]) && refused(vec![1; 8]) && !refused(vec![1; 7])
+        );
     }
 }

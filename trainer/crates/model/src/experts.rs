@@ -1,15 +1,18 @@
 //! Feed-forward parts made of experts, of which each token goes to a few.
 //!
-//! A router gives every expert a score for a token, `s = x · W`. The token goes to the `active` experts with the largest
-//! `s / (1 + |s|) + b`, of equal ones to the first, and gets the sum of what they make of it, weighed by a softmax over their scores
-//! (Shazeer et al. 2017, "Outrageously Large Neural Networks"). The bias `b` takes part in the choice only: it steers how many tokens
-//! an expert gets (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts"), and since the rest lies
-//! between −1 and 1, one that is lower by 2 keeps a new expert out of every choice.
+//! A router gives every expert a score for a token, `s = x · W`. The token goes to the `active`
+//! experts with the largest `s / (1 + |s|) + b`, of equal ones to the first, and gets the sum of
+//! what they make of it, weighed by a softmax over their scores (Shazeer et al. 2017, "Outrageously
+//! Large Neural Networks"). The bias `b` takes part in the choice only: it steers how many tokens
+//! an expert gets (Wang et al. 2024, "Auxiliary-Loss-Free Load Balancing Strategy for
+//! Mixture-of-Experts"), and since the rest lies between −1 and 1, one that is lower by 2 keeps a
+//! new expert out of every choice.
 //!
-//! Where only one is active, that weight is 1 and the router learns from its own losses alone; from two on, also from the model's.
+//! Where only one is active, that weight is 1 and the router learns from its own losses alone; from
+//! two on, also from the model's.
 //!
-//! Nothing is computed by experts without tokens. Every sum has a fixed order: tokens are sorted by expert and back, which adds
-//! nothing up, also when gradients take that way.
+//! Nothing is computed by experts without tokens. Every sum has a fixed order: tokens are sorted by
+//! expert and back, which adds nothing up, also when gradients take that way.
 
 use crate::{Error, feed_forward::FeedForward, parts::Projection};
 use pol_primitives::model::{Experts, ModelSpec};
@@ -23,23 +26,32 @@ pub struct Routing {
     pub chosen: Tensor,
     /// Tokens that went to each expert.
     pub load: Vec<i64>,
-    /// `count · Σ f_i · P_i` of the share `f_i` of choices and the mean probability `P_i` of each expert; 1 at least where both agree,
-    /// when all are used alike (Fedus et al. 2021, "Switch Transformers", equation 4). A scalar through which the router learns.
+    /// `count · Σ f_i · P_i` of the share `f_i` of choices and the mean probability `P_i` of each
+    /// expert; 1 at least where both agree, when all are used alike (Fedus et al. 2021, "Switch
+    /// Transformers", equation 4). A scalar through which the router learns.
     pub balance: Tensor,
-    /// Mean square of the logarithm of the sum of exponentials of the scores (Zoph et al. 2022, "ST-MoE", equation 5). A scalar
-    /// through which the router learns to keep them small.
+    /// Mean square of the logarithm of the sum of exponentials of the scores (Zoph et al. 2022,
+    /// "ST-MoE", equation 5). A scalar through which the router learns to keep them small.
     pub z: Tensor,
-    /// `Σ b_i · (f_i − 1/count)`: its slope is by how much an expert is used too often. A scalar through which biases learn.
+    /// `Σ b_i · (f_i − 1/count)`: its slope is by how much an expert is used too often. A scalar
+    /// through which biases learn.
     pub steering: Tensor,
 }
 
 impl Routing {
-    fn new(part: (&Tensor, &Tensor), scores: &Tensor, chosen: Tensor, load: Vec<i64>) -> Result<Self, Error> {
+    fn new(
+        part: (&Tensor, &Tensor),
+        scores: &Tensor,
+        chosen: Tensor,
+        load: Vec<i64>,
+    ) -> Result<Self, Error> {
         let count = load.len() as f64;
         let choices = load.iter().sum::<i64>().max(1) as f64;
-        let shares: Vec<f32> = load.iter().map(|&tokens| (tokens as f64 / choices) as f32).collect();
+        let shares: Vec<f32> =
+            load.iter().map(|&tokens| (tokens as f64 / choices) as f32).collect();
         let shares = Tensor::f_from_slice(&shares)?.f_to(scores.device())?;
-        let probabilities = scores.f_softmax(-1, Kind::Float)?.f_mean_dim([0].as_slice(), false, Kind::Float)?;
+        let probabilities =
+            scores.f_softmax(-1, Kind::Float)?.f_mean_dim([0].as_slice(), false, Kind::Float)?;
         let balance = probabilities.f_mul(&shares)?.f_sum(Kind::Float)?.f_mul_scalar(count)?;
         // ln Σ exp(s) = s − ln softmax(s), by the one kernel that the exact profile has for it.
         let partition = scores.f_sub(&scores.f_log_softmax(-1, Kind::Float)?)?.f_select(1, 0)?;
@@ -48,7 +60,8 @@ impl Routing {
         Ok(Self { chosen, load, balance, z, steering })
     }
 
-    /// What this adds to the objective of training: balance, steering and z by their weights in `experts`.
+    /// What this adds to the objective of training: balance, steering and z by their weights in
+    /// `experts`.
     pub fn objective(&self, experts: &Experts) -> Result<Tensor, Error> {
         let weight = |millionths: u32| f64::from(millionths) / 1e6;
         let spread = self.balance.f_add(&self.steering)?.f_mul_scalar(weight(experts.balance))?;
@@ -56,7 +69,8 @@ impl Routing {
     }
 }
 
-/// What `part`, made of `experts`, makes of `x` `[tokens, width]`, normed: `[tokens, width]`. Puts what was decided into `seen`.
+/// What `part`, made of `experts`, makes of `x` `[tokens, width]`, normed: `[tokens, width]`. Puts
+/// what was decided into `seen`.
 pub(crate) fn feed_forward(
     spec: &ModelSpec,
     experts: Experts,
@@ -72,11 +86,15 @@ pub(crate) fn feed_forward(
     let chosen = choose(&scores, router.1, active)?;
     let gates = scores.f_gather(1, &chosen, false)?.f_softmax(-1, Kind::Float)?;
 
-    // One row for each choice, sorted by expert; rows of an expert stay in the order of their tokens.
+    // One row for each choice, sorted by expert; rows of an expert stay in the order of their
+    // tokens.
     let (by_expert, order) = chosen.f_reshape([-1])?.f_sort_stable(true, 0, false)?;
     let load = by_expert.f_bincount::<Tensor>(None, experts.count.into())?;
     let load = Vec::<i64>::try_from(load)?;
-    let repeated = x.f_unsqueeze(1)?.f_expand([tokens, active, width], false)?.f_reshape([tokens * active, width])?;
+    let repeated = x
+        .f_unsqueeze(1)?
+        .f_expand([tokens, active, width], false)?
+        .f_reshape([tokens * active, width])?;
     let rows = repeated.f_index_select(0, &order)?.f_split_with_sizes(load.as_slice(), 0)?;
 
     let gate = part.gate.as_ref().map(Stacked::new).transpose()?;
@@ -84,18 +102,27 @@ pub(crate) fn feed_forward(
     let mut made = Vec::with_capacity(rows.len());
     for (index, rows) in rows.iter().enumerate().filter(|(index, _)| load[*index] > 0) {
         let gate = gate.as_ref().map(|gate| gate.of(index));
-        made.push(FeedForward { router: None, gate, up: up.of(index), down: down.of(index) }.dense(spec, rows)?);
+        made.push(
+            FeedForward { router: None, gate, up: up.of(index), down: down.of(index) }
+                .dense(spec, rows)?,
+        );
     }
     let back = order.f_argsort(0, false)?;
-    let made = Tensor::f_cat(&made, 0)?.f_index_select(0, &back)?.f_view([tokens, active, width])?;
-    let sum = made.f_mul(&gates.f_unsqueeze(-1)?)?.f_sum_dim_intlist([1].as_slice(), false, Kind::Float)?;
+    let made =
+        Tensor::f_cat(&made, 0)?.f_index_select(0, &back)?.f_view([tokens, active, width])?;
+    let sum = made.f_mul(&gates.f_unsqueeze(-1)?)?.f_sum_dim_intlist(
+        [1].as_slice(),
+        false,
+        Kind::Float,
+    )?;
     if let Some(seen) = seen {
         seen.push(Routing::new(router, &scores, chosen, load)?);
     }
     Ok(sum)
 }
 
-/// The experts that each token goes to, by its `scores` `[tokens, count]`: int64 `[tokens, active]`, best first.
+/// The experts that each token goes to, by its `scores` `[tokens, count]`: int64
+/// `[tokens, active]`, best first.
 fn choose(scores: &Tensor, bias: &Tensor, active: i64) -> Result<Tensor, Error> {
     let scores = scores.f_detach()?;
     let ranks = scores.f_div(&scores.f_abs()?.f_add_scalar(1.0)?)?.f_add(&bias.f_detach()?)?;
@@ -112,11 +139,17 @@ struct Stacked {
 
 impl Stacked {
     fn new(all: &Projection<'_>) -> Result<Self, Error> {
-        Ok(Self { weights: all.weight.f_unbind(0)?, biases: all.bias.map(|bias| bias.f_unbind(0)).transpose()? })
+        Ok(Self {
+            weights: all.weight.f_unbind(0)?,
+            biases: all.bias.map(|bias| bias.f_unbind(0)).transpose()?,
+        })
     }
 
     fn of(&self, expert: usize) -> Projection<'_> {
-        Projection { weight: &self.weights[expert], bias: self.biases.as_ref().map(|biases| &biases[expert]) }
+        Projection {
+            weight: &self.weights[expert],
+            bias: self.biases.as_ref().map(|biases| &biases[expert]),
+        }
     }
 }
 
@@ -134,8 +167,8 @@ impl Utilisation {
         Some(Self { counts: vec![vec![block; spec.layers.into()]; domains] })
     }
 
-    /// Counts what every block decided about a batch whose sequences are of these `domains`, one a sequence. Fails when that is another
-    /// model's, or a domain does not exist.
+    /// Counts what every block decided about a batch whose sequences are of these `domains`, one a
+    /// sequence. Fails when that is another model's, or a domain does not exist.
     pub fn observe(&mut self, routing: &[Routing], domains: &[usize]) -> Result<(), Error> {
         let observed = self.counts.first().map_or(0, Vec::len);
         if routing.len() != observed {
@@ -146,10 +179,18 @@ impl Utilisation {
             let each = chosen.len() / domains.len().max(1);
             for (&domain, chosen) in domains.iter().zip(chosen.chunks(each.max(1))) {
                 let known = self.counts.len();
-                let of_domain = self.counts.get_mut(domain).ok_or(Error::Length { expected: known, found: domain })?;
+                let of_domain = self
+                    .counts
+                    .get_mut(domain)
+                    .ok_or(Error::Length { expected: known, found: domain })?;
                 for &expert in chosen {
-                    let count = usize::try_from(expert).ok().and_then(|expert| of_domain[block].get_mut(expert));
-                    *count.ok_or(Error::Length { expected: routing.load.len(), found: expert as usize })? += 1;
+                    let count = usize::try_from(expert)
+                        .ok()
+                        .and_then(|expert| of_domain[block].get_mut(expert));
+                    *count.ok_or(Error::Length {
+                        expected: routing.load.len(),
+                        found: expert as usize,
+                    })? += 1;
                 }
             }
         }
@@ -158,12 +199,17 @@ impl Utilisation {
 
     /// Choices of each expert in `block` for text of `domain`, of all domains where that is None.
     pub fn loads(&self, domain: Option<usize>, block: usize) -> Vec<u64> {
-        let domains = self.counts.iter().enumerate().filter(|(index, _)| domain.is_none_or(|domain| domain == *index));
+        let domains = self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| domain.is_none_or(|domain| domain == *index));
         let blocks: Vec<_> = domains.filter_map(|(_, blocks)| blocks.get(block)).collect();
         (0..self.experts()).map(|expert| blocks.iter().map(|counts| counts[expert]).sum()).collect()
     }
 
-    /// Share of each expert among those choices. They add up to 1; all are 0 where nothing was observed.
+    /// Share of each expert among those choices. They add up to 1; all are 0 where nothing was
+    /// observed.
     pub fn shares(&self, domain: Option<usize>, block: usize) -> Vec<f64> {
         let loads = self.loads(domain, block);
         let total = loads.iter().sum::<u64>().max(1);
@@ -208,7 +254,8 @@ mod tests {
     fn values(shape: &[i64], seed: u8) -> Tensor {
         let mut prf = pol_primitives::prf::Prf::new("test", &[seed; 32], &[]);
         let count: i64 = shape.iter().product();
-        let values: Vec<f32> = (0..count).map(|_| prf.below(2_001) as f32 / 1_000.0 - 1.0).collect();
+        let values: Vec<f32> =
+            (0..count).map(|_| prf.below(2_001) as f32 / 1_000.0 - 1.0).collect();
         Tensor::from_slice(&values).view(shape)
     }
 
@@ -245,7 +292,9 @@ mod tests {
         fn part(&self) -> FeedForward<'_> {
             FeedForward {
                 router: Some((&self.router, &self.bias)),
-                gate: self.gated.then_some(Projection { weight: &self.gate.0, bias: Some(&self.gate.1) }),
+                gate: self
+                    .gated
+                    .then_some(Projection { weight: &self.gate.0, bias: Some(&self.gate.1) }),
                 up: Projection { weight: &self.up.0, bias: Some(&self.up.1) },
                 down: Projection { weight: &self.down.0, bias: Some(&self.down.1) },
             }
@@ -260,7 +309,8 @@ mod tests {
 
         /// What expert `index` alone makes of `x`.
         fn alone(&self, spec: &ModelSpec, index: i64, x: &Tensor) -> Tensor {
-            let [gate, up, down] = [&self.gate, &self.up, &self.down].map(|(w, b)| (w.get(index), b.get(index)));
+            let [gate, up, down] =
+                [&self.gate, &self.up, &self.down].map(|(w, b)| (w.get(index), b.get(index)));
             let part = FeedForward {
                 router: None,
                 gate: self.gated.then_some(Projection { weight: &gate.0, bias: Some(&gate.1) }),
@@ -284,17 +334,20 @@ mod tests {
             let scores = x.mm(&tensors.router);
             let mut load = vec![0; count.into()];
             for token in 0..TOKENS {
-                let mut ranked: Vec<(f64, i64)> =
-                    (0..i64::from(count)).map(|expert| (scores.double_value(&[token, expert]), expert)).collect();
+                let mut ranked: Vec<(f64, i64)> = (0..i64::from(count))
+                    .map(|expert| (scores.double_value(&[token, expert]), expert))
+                    .collect();
                 ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
                 ranked.truncate(active.into());
                 let sum: f64 = ranked.iter().map(|(score, _)| score.exp()).sum();
                 let row = x.narrow(0, token, 1);
-                let expected =
-                    ranked.iter().fold(Tensor::zeros([1, WIDTH], (Kind::Float, x.device())), |all, &(score, expert)| {
+                let expected = ranked.iter().fold(
+                    Tensor::zeros([1, WIDTH], (Kind::Float, x.device())),
+                    |all, &(score, expert)| {
                         load[expert as usize] += 1;
                         all + tensors.alone(&spec, expert, &row) * (score.exp() / sum)
-                    });
+                    },
+                );
                 assert!(far(&made.narrow(0, token, 1), &expected) < 1e-5);
                 let chosen = Vec::<i64>::try_from(routing.chosen.get(token)).unwrap();
                 assert_eq!(chosen, ranked.iter().map(|&(_, expert)| expert).collect::<Vec<_>>());
@@ -317,7 +370,10 @@ mod tests {
         let (made, routing) = tensors.run(&spec, &values(&[TOKENS, WIDTH], 9));
         assert_eq!(routing.load, [TOKENS, 0, TOKENS]);
         assert!(made.isfinite().all().int64_value(&[]) == 1);
-        let gradient = Tensor::run_backward(&[made.square().sum(Kind::Float)], &[&tensors.up.0], false, false).pop().unwrap();
+        let gradient =
+            Tensor::run_backward(&[made.square().sum(Kind::Float)], &[&tensors.up.0], false, false)
+                .pop()
+                .unwrap();
         let largest = |expert| gradient.get(expert).abs().max().double_value(&[]);
         assert_eq!(largest(1), 0.0);
         assert!(largest(0) > 0.0 && largest(2) > 0.0);
@@ -363,8 +419,11 @@ mod tests {
         let mut tensors = Tensors::new(&spec);
         // Token t has a score of ln(1 + t mod 4) for expert t mod 4 and of 0 for the others.
         tensors.router = Tensor::eye_m(WIDTH, 4, (Kind::Float, Device::Cpu));
-        let rows: Vec<f32> =
-            (0..4).flat_map(|token| (0..WIDTH).map(move |i| if i == token { (2.0f32 + i as f32).ln() } else { 0.0 })).collect();
+        let rows: Vec<f32> = (0..4)
+            .flat_map(|token| {
+                (0..WIDTH).map(move |i| if i == token { (2.0f32 + i as f32).ln() } else { 0.0 })
+            })
+            .collect();
         let x = Tensor::from_slice(&rows).view([4, WIDTH]);
         let (_, routing) = tensors.run(&spec, &x);
         assert_eq!(routing.load, [1; 4]);
@@ -374,13 +433,17 @@ mod tests {
         assert!((routing.z.double_value(&[]) - z).abs() < 1e-5);
         assert_eq!(routing.steering.double_value(&[]), 0.0);
 
-        // All tokens to one expert: count times its mean probability, and a slope of its bias above zero.
+        // All tokens to one expert: count times its mean probability, and a slope of its bias above
+        // zero.
         tensors.bias = Tensor::from_slice(&[0.0f32, 0.0, 0.0, 5.0]).set_requires_grad(true);
         let (_, routing) = tensors.run(&spec, &x);
         let probability = (1.0 / 5.0 + 1.0 / 6.0 + 1.0 / 7.0 + 5.0 / 8.0) / 4.0;
         assert!((routing.balance.double_value(&[]) - 4.0 * probability).abs() < 1e-6);
-        let objective = routing.objective(&Experts { balance: 500_000, z: 250_000, ..Experts::new(4, 1) }).unwrap();
-        let slope = Tensor::run_backward(&[&objective], &[&tensors.bias], false, false).pop().unwrap();
+        let objective = routing
+            .objective(&Experts { balance: 500_000, z: 250_000, ..Experts::new(4, 1) })
+            .unwrap();
+        let slope =
+            Tensor::run_backward(&[&objective], &[&tensors.bias], false, false).pop().unwrap();
         assert_eq!(Vec::<f32>::try_from(slope).unwrap(), [-0.125, -0.125, -0.125, 0.375]);
         let parts = 0.5 * (4.0 * probability + 5.0 * 0.75) + 0.25 * z;
         assert!((objective.double_value(&[]) - parts).abs() < 1e-5);
@@ -392,13 +455,16 @@ mod tests {
         let spec = spec(false, 4, 1);
         let mut tensors = Tensors::new(&spec);
         let x = values(&[256, WIDTH], 9).abs();
-        tensors.router = Tensor::cat(&[tensors.router.narrow(1, 0, 3), tensors.router.narrow(1, 3, 1) + 1.0], 1);
+        tensors.router =
+            Tensor::cat(&[tensors.router.narrow(1, 0, 3), tensors.router.narrow(1, 3, 1) + 1.0], 1);
         let uneven = |routing: &Routing| *routing.load.iter().max().unwrap();
         let before = uneven(&tensors.run(&spec, &x).1);
         for _ in 0..60 {
             tensors.router = tensors.router.detach().set_requires_grad(true);
             let (_, routing) = tensors.run(&spec, &x);
-            let slope = Tensor::run_backward(&[&routing.balance], &[&tensors.router], false, false).pop().unwrap();
+            let slope = Tensor::run_backward(&[&routing.balance], &[&tensors.router], false, false)
+                .pop()
+                .unwrap();
             tensors.router = &tensors.router - slope;
         }
         let after = uneven(&tensors.run(&spec, &x).1);
@@ -412,7 +478,10 @@ mod tests {
         let x = values(&[TOKENS, WIDTH], 9).set_requires_grad(true);
         let run = || {
             let made = tensors.run(&spec, &x).0;
-            let slope = Tensor::run_backward(&[made.square().sum(Kind::Float)], &[&x], false, false).pop().unwrap();
+            let slope =
+                Tensor::run_backward(&[made.square().sum(Kind::Float)], &[&x], false, false)
+                    .pop()
+                    .unwrap();
             [made, slope].map(|tensor| Vec::<f32>::try_from(tensor.reshape([-1])).unwrap())
         };
         assert_eq!(run(), run());
@@ -427,7 +496,9 @@ mod tests {
             let at_once = decoder.hidden(&weights, &tokens, None).unwrap();
             let mut cache = Cache::new(&spec, 2, 6, Device::Cpu).unwrap();
             for place in 0..6 {
-                let one = decoder.hidden(&weights, &tokens.narrow(1, place, 1), Some(&mut cache)).unwrap();
+                let one = decoder
+                    .hidden(&weights, &tokens.narrow(1, place, 1), Some(&mut cache))
+                    .unwrap();
                 assert!(far(&one, &at_once.narrow(1, place, 1)) < 1e-4, "{name} at {place}");
             }
         }
@@ -436,8 +507,12 @@ mod tests {
     #[test]
     fn the_gradient_is_the_slope_of_the_objective() {
         let (name, dense) = families()[4];
-        let spec = ModelSpec { experts: Some(Experts { balance: 300_000, z: 100_000, ..Experts::new(5, 2) }), ..dense };
-        let (layout, decoder, flat) = (Layout::new(&spec).unwrap(), Decoder::new(&spec).unwrap(), lively(&spec));
+        let spec = ModelSpec {
+            experts: Some(Experts { balance: 300_000, z: 100_000, ..Experts::new(5, 2) }),
+            ..dense
+        };
+        let (layout, decoder, flat) =
+            (Layout::new(&spec).unwrap(), Decoder::new(&spec).unwrap(), lively(&spec));
         let objective = |weights: &Weights| decoder.outcome(weights, &tokens()).unwrap().objective;
         let trainable = weights(&spec, &flat).share(true).unwrap();
         let mut gradient = vec![0.0; layout.len()];
@@ -457,7 +532,11 @@ mod tests {
             };
             let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
             let tolerance = 0.01 * squared + 1e-6 / step;
-            assert!((slope - squared).abs() < tolerance, "{}: {slope}, expected {squared}", slot.parameter.name);
+            assert!(
+                (slope - squared).abs() < tolerance,
+                "{}: {slope}, expected {squared}",
+                slot.parameter.name
+            );
         }
     }
 

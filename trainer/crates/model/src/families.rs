@@ -1,7 +1,9 @@
 //! Small models of every family, for tests.
 
 use crate::initial_parameters;
-use pol_primitives::model::{Activation, Biases, Local, Mind, ModelSpec, Norm, Positions, Superposition};
+use pol_primitives::model::{
+    Activation, Biases, Local, Mind, ModelSpec, Norm, Positions, Superposition,
+};
 
 /// Name and specification of each family, with vocabulary 13, width 8 and context 6.
 pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
@@ -24,7 +26,12 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
             ModelSpec {
                 local: Some(Local { window: 2, period: 2, layers: 0b10 }),
                 scaled: false,
-                biases: Biases { query_key_value: false, attention_output: true, feed_forward: true, head: false },
+                biases: Biases {
+                    query_key_value: false,
+                    attention_output: true,
+                    feed_forward: true,
+                    head: false,
+                },
                 ..gpt2
             },
         ),
@@ -34,7 +41,12 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
                 positions: rotary(2, true),
                 parallel: true,
                 tied: false,
-                biases: Biases { query_key_value: false, attention_output: false, feed_forward: true, head: true },
+                biases: Biases {
+                    query_key_value: false,
+                    attention_output: false,
+                    feed_forward: true,
+                    head: true,
+                },
                 ..gpt2
             },
         ),
@@ -43,13 +55,24 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
             "llama-biased",
             ModelSpec {
                 activation: Activation::Gelu,
-                biases: Biases { query_key_value: true, attention_output: true, feed_forward: true, head: false },
+                biases: Biases {
+                    query_key_value: true,
+                    attention_output: true,
+                    feed_forward: true,
+                    head: false,
+                },
                 ..llama
             },
         ),
         (
             "superposed",
-            ModelSpec { mind: Mind { superposition: Some(Superposition { branches: 2, rank: 2 }), ..Mind::default() }, ..llama },
+            ModelSpec {
+                mind: Mind {
+                    superposition: Some(Superposition { branches: 2, rank: 2 }),
+                    ..Mind::default()
+                },
+                ..llama
+            },
         ),
     ]
 }
@@ -57,5 +80,9 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
 /// Parameters large enough that every path through the model matters.
 pub(crate) fn lively(spec: &ModelSpec) -> Vec<f32> {
     let larger = |value: f32| if value == 1.0 { value } else { value * 15.0 };
-    initial_parameters(spec, &[3; 32]).into_iter().enumerate().map(|(i, value)| larger(value) + (i % 7) as f32 * 0.01).collect()
+    initial_parameters(spec, &[3; 32])
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| larger(value) + (i % 7) as f32 * 0.01)
+        .collect()
 }

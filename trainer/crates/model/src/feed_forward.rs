@@ -4,7 +4,8 @@ use crate::{Error, parts::Projection};
 use pol_primitives::model::{Activation, ModelSpec};
 use tch::Tensor;
 
-/// Tensors of a feed-forward part; with experts, there is a router and all others have a leading dimension for them.
+/// Tensors of a feed-forward part; with experts, there is a router and all others have a leading
+/// dimension for them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FeedForward<'a> {
     /// Weight `[width, count]`, and bias `[count]` of its choice.

@@ -11,11 +11,13 @@ const BATCH: usize = 4_096;
 
 /// The parameters that training starts from, in canonical order; the same bits on every machine.
 ///
-/// Every tensor has its own stream of BLAKE3 output, keyed by `seed` and the tensor's name. A normal draw is the sum of
-/// twelve uniform 10-bit integers (Irwin–Hall) less its mean: an integer with a standard deviation of
-/// √(2²⁰ − 1) ≈ 1,024, scaled by one float64 product and rounded once to float32.
+/// Every tensor has its own stream of BLAKE3 output, keyed by `seed` and the tensor's name. A
+/// normal draw is the sum of twelve uniform 10-bit integers (Irwin–Hall) less its mean: an integer
+/// with a standard deviation of √(2²⁰ − 1) ≈ 1,024, scaled by one float64 product and rounded once
+/// to float32.
 ///
-/// `spec` must be valid, which [`Layout::new`](crate::Layout::new) checks: the memory taken is [`ModelSpec::size`] values.
+/// `spec` must be valid, which [`Layout::new`](crate::Layout::new) checks: the memory taken is
+/// [`ModelSpec::size`] values.
 pub fn initial_parameters(spec: &ModelSpec, seed: &Hash) -> Vec<f32> {
     let mut flat = Vec::with_capacity(usize::try_from(spec.size()).unwrap_or(0));
     for parameter in spec.parameters() {
@@ -39,7 +41,9 @@ pub(crate) fn draw(parameter: &Parameter, seed: &Hash, flat: &mut Vec<f32>) {
                 let bytes = &mut bytes[..DRAW * batch];
                 prf.fill(bytes);
                 let draws = bytes.as_chunks::<DRAW>().0;
-                flat.extend(draws.iter().map(|&draw| (f64::from(centred_sum(draw)) * scale) as f32));
+                flat.extend(
+                    draws.iter().map(|&draw| (f64::from(centred_sum(draw)) * scale) as f32),
+                );
             }
         }
     }
@@ -77,9 +81,13 @@ mod tests {
     #[test]
     fn draws_are_normal() {
         let flat = initial_parameters(&spec(64), &[7; 32]);
-        let embedding: Vec<f64> = flat[..500 * 64].iter().map(|&value| f64::from(value) / 0.02).collect();
-        let moment = |power: i32| embedding.iter().map(|value| value.powi(power)).sum::<f64>() / embedding.len() as f64;
-        // Standard errors over 32,000 draws: 0.0056, 0.0079, 0.03; the kurtosis of Irwin-Hall (12) is 2.9.
+        let embedding: Vec<f64> =
+            flat[..500 * 64].iter().map(|&value| f64::from(value) / 0.02).collect();
+        let moment = |power: i32| {
+            embedding.iter().map(|value| value.powi(power)).sum::<f64>() / embedding.len() as f64
+        };
+        // Standard errors over 32,000 draws: 0.0056, 0.0079, 0.03; the kurtosis of Irwin-Hall (12)
+        // is 2.9.
         assert!(moment(1).abs() < 0.02, "mean {}", moment(1));
         assert!((moment(2) - 1.0).abs() < 0.03, "variance {}", moment(2));
         assert!((moment(4) - 2.9).abs() < 0.15, "kurtosis {}", moment(4));

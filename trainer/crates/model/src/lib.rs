@@ -1,13 +1,15 @@
-//! The decoder that every peer builds from a [`ModelSpec`](pol_primitives::model::ModelSpec), on libtorch.
+//! The decoder that every peer builds from a [`ModelSpec`](pol_primitives::model::ModelSpec), on
+//! libtorch.
 //!
-//! Parameters live as one flat vector in canonical order, the form in which they are hashed, sent and optimised;
-//! [`Layout`] says where each tensor lies in it, [`Weights`] cuts the tensors out, [`Decoder`] computes with them and
-//! [`initial_parameters`] makes the vector that training starts from.
+//! Parameters live as one flat vector in canonical order, the form in which they are hashed, sent
+//! and optimised; [`Layout`] says where each tensor lies in it, [`Weights`] cuts the tensors out,
+//! [`Decoder`] computes with them and [`initial_parameters`] makes the vector that training starts
+//! from.
 //!
-//! Only operations whose bits are the same on every CPU of the exact profile are used: attention is written out as two
-//! matrix products around a softmax, angles of rotary positions are computed without the platform's mathematics, nothing calls
-//! torch's square root or random generator, and everything runs on one intra-op thread. Setting the profile up is the engine's
-//! business.
+//! Only operations whose bits are the same on every CPU of the exact profile are used: attention is
+//! written out as two matrix products around a softmax, angles of rotary positions are computed
+//! without the platform's mathematics, nothing calls torch's square root or random generator, and
+//! everything runs on one intra-op thread. Setting the profile up is the engine's business.
 #![deny(missing_docs)]
 
 pub mod adapt;
@@ -17,8 +19,6 @@ mod decoder;
 mod examine;
 mod experts;
 mod feed_forward;
-pub mod generate;
-pub mod import;
 mod initial;
 mod layout;
 pub mod mind;

@@ -9,7 +9,8 @@ use pol_primitives::model::{ModelSpec, Norm, Positions};
 use std::slice;
 use tch::{Kind, Tensor};
 
-/// A linear map: weight `[in, out]`, bias `[out]`; with experts both have a leading dimension for them.
+/// A linear map: weight `[in, out]`, bias `[out]`; with experts both have a leading dimension for
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Projection<'a> {
     pub(crate) weight: &'a Tensor,
@@ -38,7 +39,9 @@ impl Normed<'_> {
     pub(crate) fn apply(&self, norm: Norm, x: &Tensor) -> Result<Tensor, Error> {
         let epsilon = f64::from(norm.epsilon()) / 1e9;
         Ok(match norm {
-            Norm::Layer { .. } => x.f_layer_norm(self.weight.size(), Some(self.weight), self.bias, epsilon, false)?,
+            Norm::Layer { .. } => {
+                x.f_layer_norm(self.weight.size(), Some(self.weight), self.bias, epsilon, false)?
+            }
             // Written out, so that it is the same sequence of operations everywhere.
             Norm::Rms { .. } => {
                 let mean = x.f_square()?.f_mean_dim([-1].as_slice(), true, Kind::Float)?;
@@ -86,11 +89,22 @@ impl<'a> Parts<'a> {
         let norm = rest.norm()?;
         let head = rest.when(!spec.tied)?.unwrap_or(embedding);
         let head_bias = rest.when(spec.biases.head)?;
-        let introspection = if spec.mind.introspection { Some((rest.next()?, rest.next()?)) } else { None };
+        let introspection =
+            if spec.mind.introspection { Some((rest.next()?, rest.next()?)) } else { None };
         let gate = rest.when(spec.mind.second_pass > 0)?;
-        let second_pass = introspection.zip(gate).map(|((weight, bias), gate)| SecondPass { weight, bias, gate });
+        let second_pass =
+            introspection.zip(gate).map(|((weight, bias), gate)| SecondPass { weight, bias, gate });
         match rest.tensors.next() {
-            None => Ok(Self { embedding, positions, blocks, norm, head, head_bias, introspection, second_pass }),
+            None => Ok(Self {
+                embedding,
+                positions,
+                blocks,
+                norm,
+                head,
+                head_bias,
+                introspection,
+                second_pass,
+            }),
             Some(_) => Err(rest.mismatch()),
         }
     }
@@ -113,7 +127,10 @@ impl<'a> Rest<'a, '_> {
     }
 
     fn norm(&mut self) -> Result<Normed<'a>, Error> {
-        Ok(Normed { weight: self.next()?, bias: self.when(matches!(self.spec.norm, Norm::Layer { .. }))? })
+        Ok(Normed {
+            weight: self.next()?,
+            bias: self.when(matches!(self.spec.norm, Norm::Layer { .. }))?,
+        })
     }
 
     fn projection(&mut self, biased: bool) -> Result<Projection<'a>, Error> {
@@ -149,6 +166,9 @@ impl<'a> Rest<'a, '_> {
 
     /// Weights of another model.
     fn mismatch(&self) -> Error {
-        Error::Length { expected: self.spec.size() as usize, found: self.all.iter().map(Tensor::numel).sum() }
+        Error::Length {
+            expected: self.spec.size() as usize,
+            found: self.all.iter().map(Tensor::numel).sum(),
+        }
     }
 }

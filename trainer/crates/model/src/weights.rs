@@ -25,8 +25,8 @@ impl Weights {
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 
-    /// Puts the values of `flat`, of the layout that these were cut by, in the place of these. All that [share](Self::share) their
-    /// memory change too.
+    /// Puts the values of `flat`, of the layout that these were cut by, in the place of these. All
+    /// that [share](Self::share) their memory change too.
     pub fn refresh(&mut self, flat: &[f32]) -> Result<(), Error> {
         let expected = self.tensors.iter().map(Tensor::numel).sum();
         if flat.len() != expected {
@@ -43,23 +43,30 @@ impl Weights {
         Ok(())
     }
 
-    /// The same values in the same memory for another thread, with a gradient of their own when they are `trainable`.
+    /// The same values in the same memory for another thread, with a gradient of their own when
+    /// they are `trainable`.
     pub fn share(&self, trainable: bool) -> Result<Self, Error> {
-        let tensors = self.tensors.iter().map(|tensor| Ok(tensor.f_detach()?.f_set_requires_grad(trainable)?));
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|tensor| Ok(tensor.f_detach()?.f_set_requires_grad(trainable)?));
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 
-    /// Writes the gradient of the scalar `loss`, which these weights (trainable) led to, into `flat` in canonical order.
-    /// It is zero where `loss` does not depend on a tensor, such as one of an expert without tokens. The graph behind `loss` is freed.
+    /// Writes the gradient of the scalar `loss`, which these weights (trainable) led to, into
+    /// `flat` in canonical order. It is zero where `loss` does not depend on a tensor, such as one
+    /// of an expert without tokens. The graph behind `loss` is freed.
     pub fn gradient(&self, loss: &Tensor, flat: &mut [f32]) -> Result<(), Error> {
         let gradients = Tensor::f_run_backward(&[loss], &self.tensors, false, false)?;
         let (expected, mut found, mut rest) = (flat.len(), 0, flat);
         for (tensor, gradient) in self.tensors.iter().zip(gradients) {
             let len = tensor.numel();
             found += len;
-            let (slot, after) = rest.split_at_mut_checked(len).ok_or(Error::Length { expected, found })?;
+            let (slot, after) =
+                rest.split_at_mut_checked(len).ok_or(Error::Length { expected, found })?;
             if gradient.defined() {
-                // SAFETY: the view of `slot` is written to while it is borrowed for that, and dropped at once.
+                // SAFETY: the view of `slot` is written to while it is borrowed for that, and
+                // dropped at once.
                 unsafe { view(slot.as_mut_ptr(), &tensor.size()) }?.f_copy_(&gradient)?;
             } else {
                 slot.fill(0.0);
@@ -75,11 +82,13 @@ impl Weights {
     }
 }
 
-/// A tensor of `shape` in memory that it does not own, which libtorch copies from and to with all its threads.
+/// A tensor of `shape` in memory that it does not own, which libtorch copies from and to with all
+/// its threads.
 ///
 /// # Safety
 ///
-/// From `values` on there must be as many as the shape has for as long as the tensor is used, borrowed for what it is used for.
+/// From `values` on there must be as many as the shape has for as long as the tensor is used,
+/// borrowed for what it is used for.
 unsafe fn view(values: *const f32, shape: &[i64]) -> Result<Tensor, Error> {
     let strides: Vec<i64> = (1..=shape.len()).map(|next| shape[next..].iter().product()).collect();
     // SAFETY: as the caller promises; the strides are those of values that lie one after the other.

@@ -4,7 +4,11 @@ use pol_model::{Cache, Decoder, Layout, Weights, initial_parameters, mind::coher
 use pol_primitives::model::{Mind, ModelSpec, Superposition};
 use tch::{Device, Tensor};
 
-const FULL: Mind = Mind { superposition: Some(Superposition { branches: 3, rank: 4 }), introspection: true, second_pass: 1 };
+const FULL: Mind = Mind {
+    superposition: Some(Superposition { branches: 3, rank: 4 }),
+    introspection: true,
+    second_pass: 1,
+};
 const ROWS: [[i64; 7]; 2] = [[1, 2, 3, 4, 5, 6, 7], [12, 0, 12, 3, 3, 9, 1]];
 
 fn spec(mind: Mind) -> ModelSpec {
@@ -15,11 +19,15 @@ fn tokens(rows: &[[i64; 7]]) -> Tensor {
     Tensor::from_slice(rows.as_flattened()).view([rows.len() as i64, 7])
 }
 
-/// Initial parameters, larger, so that every path matters; those of the mind changed by `change`, which gets the name.
+/// Initial parameters, larger, so that every path matters; those of the mind changed by `change`,
+/// which gets the name.
 fn parameters(spec: &ModelSpec, change: impl Fn(&str, &mut [f32])) -> Vec<f32> {
     let mut flat = initial_parameters(spec, &[3; 32]);
     for slot in Layout::new(spec).unwrap().tensors() {
-        flat[slot.range()].iter_mut().enumerate().for_each(|(i, value)| *value = *value * 8.0 + (i % 7) as f32 * 0.01);
+        flat[slot.range()]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, value)| *value = *value * 8.0 + (i % 7) as f32 * 0.01);
         if slot.parameter.name.contains("mind") {
             change(&slot.parameter.name, &mut flat[slot.range()]);
         }
@@ -39,7 +47,9 @@ fn closed(spec: &ModelSpec) -> Vec<f32> {
 /// Gates open, and introspection that chooses some tokens and not others.
 fn open(spec: &ModelSpec) -> Vec<f32> {
     parameters(spec, |name, values| match name {
-        "mind.introspection.weight" => values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.3 * i as f32 - 1.0),
+        "mind.introspection.weight" => {
+            values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.3 * i as f32 - 1.0)
+        }
         name if name.ends_with("gate") => values.fill(0.8),
         _ => (),
     })
@@ -66,7 +76,12 @@ fn a_mind_that_is_added_changes_nothing() {
     let others = layout.tensors().iter().filter(|slot| !slot.parameter.name.contains("mind"));
     let without: Vec<f32> = others.flat_map(|slot| flat[slot.range()].to_vec()).collect();
     assert_eq!(hidden(&full, &flat, &tokens(&ROWS)), hidden(&plain, &without, &tokens(&ROWS)));
-    assert!(largest(&(hidden(&full, &open(&full), &tokens(&ROWS)) - hidden(&plain, &without, &tokens(&ROWS)))) > 1e-2);
+    assert!(
+        largest(
+            &(hidden(&full, &open(&full), &tokens(&ROWS))
+                - hidden(&plain, &without, &tokens(&ROWS)))
+        ) > 1e-2
+    );
 }
 
 #[test]
@@ -87,7 +102,8 @@ fn no_token_sees_a_later_one_or_another_sequence() {
     let full = spec(FULL);
     let (flat, mut changed) = (open(&full), ROWS);
     changed[0][4..].copy_from_slice(&[0, 11, 8]);
-    let (one, other) = (hidden(&full, &flat, &tokens(&ROWS)), hidden(&full, &flat, &tokens(&changed)));
+    let (one, other) =
+        (hidden(&full, &flat, &tokens(&ROWS)), hidden(&full, &flat, &tokens(&changed)));
     assert!(largest(&(one.get(1) - other.get(1))) < 1e-6);
     assert!(largest(&(one.get(0).narrow(0, 0, 4) - other.get(0).narrow(0, 0, 4))) < 1e-6);
     for later in 4..7 {
@@ -111,7 +127,9 @@ fn decoding_is_reading_at_once() {
         // Back to the third token, with the sequences swapped, and on.
         cache.truncate(3);
         let mut swapped = cache.select(&[1, 0]).unwrap();
-        let rest = decoder.hidden(&weights, &tokens(&ROWS).flip([0]).narrow(1, 3, 4), Some(&mut swapped)).unwrap();
+        let rest = decoder
+            .hidden(&weights, &tokens(&ROWS).flip([0]).narrow(1, 3, 4), Some(&mut swapped))
+            .unwrap();
         assert!(largest(&(rest - whole.flip([0]).narrow(1, 3, 4))) < 1e-5, "{pieces:?}");
     }
 }
@@ -162,7 +180,8 @@ fn what_the_mind_says_of_itself_is_at_hand() {
     let hidden = decoder.hidden(&weights, &tokens(&ROWS), None).unwrap();
     assert_eq!(decoder.introspect(&weights, &hidden).unwrap().unwrap().size(), [2, 7]);
     let plain = spec(Mind::default());
-    let (without, decoder) = (self::weights(&plain, &closed(&plain)), Decoder::new(&plain).unwrap());
+    let (without, decoder) =
+        (self::weights(&plain, &closed(&plain)), Decoder::new(&plain).unwrap());
     assert!(decoder.introspect(&without, &hidden).unwrap().is_none());
     assert!(decoder.amplitudes(&without, &tokens(&ROWS)).unwrap().is_empty());
 }

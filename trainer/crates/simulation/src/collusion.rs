@@ -20,7 +20,8 @@ pub struct Collusion {
     pub passes_first: Estimate,
     /// It passes in either.
     pub passes: Estimate,
-    /// It is found out in either; what remains is not decided, and costs the cheat its reward alone.
+    /// It is found out in either; what remains is not decided, and costs the cheat its reward
+    /// alone.
     pub caught: Estimate,
     /// An honest trainer is convicted in the first draw.
     pub convicted_first: Estimate,
@@ -43,7 +44,8 @@ pub struct Estimate {
     pub expected: f64,
 }
 
-/// Exact chances of one draw of some seats, where some of the validators collude, all of equal stake.
+/// Exact chances of one draw of some seats, where some of the validators collude, all of equal
+/// stake.
 #[derive(Clone, Copy, Debug)]
 pub struct Seats {
     /// Seats drawn.
@@ -58,10 +60,17 @@ impl Seats {
     /// Of a draw of `seats` seats among `all` validators of whom `colluding` collude.
     pub fn new(all: u32, colluding: u32, seats: u32) -> Self {
         let seats = seats.min(all);
-        let quorum = (1..=seats).find(|&part| is_quorum(part.into(), seats.into())).unwrap_or(seats);
-        let at_least = |least| (least..=seats).map(|hits| hypergeometric(all, colluding, seats, hits)).sum::<f64>();
+        let quorum =
+            (1..=seats).find(|&part| is_quorum(part.into(), seats.into())).unwrap_or(seats);
+        let at_least = |least| {
+            (least..=seats).map(|hits| hypergeometric(all, colluding, seats, hits)).sum::<f64>()
+        };
         let captured = at_least(quorum);
-        Self { seats, captured, undecided: at_least(seats.saturating_sub(quorum).saturating_add(1)) - captured }
+        Self {
+            seats,
+            captured,
+            undecided: at_least(seats.saturating_sub(quorum).saturating_add(1)) - captured,
+        }
     }
 
     /// Honest seats are a quorum.
@@ -93,7 +102,8 @@ pub fn choices() -> Vec<Choice> {
     let numbers = [(3, 7), (3, 16), (4, 7), (4, 16), (5, 16), (7, 16), (10, 16)];
     let choice = |(seats, more_seats), percent: u32| {
         let colluding = ALL / 100 * percent;
-        let (first, second) = (Seats::new(ALL, colluding, seats), Seats::new(ALL, colluding, more_seats));
+        let (first, second) =
+            (Seats::new(ALL, colluding, seats), Seats::new(ALL, colluding, more_seats));
         Choice {
             seats,
             more_seats,
@@ -103,24 +113,41 @@ pub fn choices() -> Vec<Choice> {
             stalled: (1.0 - first.honest()) * (1.0 - second.honest()),
         }
     };
-    numbers.into_iter().flat_map(|seats| [10, 20, 33].map(|percent| choice(seats, percent))).collect()
+    numbers
+        .into_iter()
+        .flat_map(|seats| [10, 20, 33].map(|percent| choice(seats, percent)))
+        .collect()
 }
 
 /// Tries every share of stake.
 pub fn run(settings: &Settings) -> Vec<Collusion> {
-    STAKES.into_iter().map(|percent| at(settings, settings.validators.saturating_mul(percent).div_ceil(100))).collect()
+    STAKES
+        .into_iter()
+        .map(|percent| at(settings, settings.validators.saturating_mul(percent).div_ceil(100)))
+        .collect()
 }
 
 /// What follows when `colluding` of the validators collude.
 pub fn at(settings: &Settings, colluding: u32) -> Collusion {
     let all = settings.validators;
-    let cheat = Deed { forged: u64::MAX, packed: false, accomplice: true, ..Deed::honest(settings.segments, 1) };
+    let cheat = Deed {
+        forged: u64::MAX,
+        packed: false,
+        accomplice: true,
+        ..Deed::honest(settings.segments, 1)
+    };
     let rulings = |conduct, deed| {
         let validators = Validators::equal(all, colluding, conduct);
         let name = format!("collude/{conduct:?}/{colluding}");
         (0..settings.trials.div_ceil(64)).flat_map(move |batch| {
             let deeds: Vec<_> = (0..64).map(|trainer| (trainer, deed)).collect();
-            audit(&settings.audit, seed(settings.seed, &name, batch.into()), batch, &validators, &deeds)
+            audit(
+                &settings.audit,
+                seed(settings.seed, &name, batch.into()),
+                batch,
+                &validators,
+                &deeds,
+            )
         })
     };
     let first = Seats::new(all, colluding, settings.audit.seats.into());
@@ -138,7 +165,9 @@ pub fn at(settings: &Settings, colluding: u32) -> Collusion {
         // Where they are a quorum and silent, honest seats are none either.
         stalled: estimate((1.0 - first.honest()) * (1.0 - second.honest())),
         score_set: estimate(
-            (first.seats / 2 + 1..=first.seats).map(|hits| hypergeometric(all, colluding, first.seats, hits)).sum(),
+            (first.seats / 2 + 1..=first.seats)
+                .map(|hits| hypergeometric(all, colluding, first.seats, hits))
+                .sum(),
         ),
     };
     for ruling in rulings(Conduct::Vouches, cheat) {
@@ -180,9 +209,15 @@ pub const FEW: [u32; 6] = [1, 2, 3, 4, 5, 10];
 pub fn few(settings: &Settings) -> Vec<Few> {
     FEW.into_iter()
         .map(|validators| {
-            let small = Settings { validators, trials: settings.trials.min(2_000), ..settings.clone() };
+            let small =
+                Settings { validators, trials: settings.trials.min(2_000), ..settings.clone() };
             let one = at(&small, 1);
-            Few { validators, passes: one.passes.rate, convicted: one.convicted.rate, stalled: one.stalled.rate }
+            Few {
+                validators,
+                passes: one.passes.rate,
+                convicted: one.convicted.rate,
+                stalled: one.stalled.rate,
+            }
         })
         .collect()
 }

@@ -28,7 +28,12 @@ const UPDATES: [u32; 8] = [1, 2, 3, 5, 8, 12, 20, 30];
 
 /// The chance that one audit of `drawn` of `segments` segments meets one of `skipped`.
 pub fn chance(segments: u16, skipped: u16, drawn: u8) -> f64 {
-    1.0 - crate::statistics::hypergeometric(segments.into(), skipped.into(), u32::from(drawn).min(segments.into()), 0)
+    1.0 - crate::statistics::hypergeometric(
+        segments.into(),
+        skipped.into(),
+        u32::from(drawn).min(segments.into()),
+        0,
+    )
 }
 
 /// Follows many trainers through their updates until they are caught.
@@ -38,21 +43,40 @@ pub fn run(settings: &Settings) -> Vec<Detection> {
     for skipped in SKIPPED {
         let mut caught_after = vec![u32::MAX; settings.trials as usize];
         for update in 1..=UPDATES.into_iter().max().unwrap_or(0) {
-            let free: Vec<u32> = (0..settings.trials).filter(|&trainer| caught_after[trainer as usize] == u32::MAX).collect();
+            let free: Vec<u32> = (0..settings.trials)
+                .filter(|&trainer| caught_after[trainer as usize] == u32::MAX)
+                .collect();
             for (batch, trainers) in free.chunks(64).enumerate() {
                 let number = u64::from(skipped) << 48 | u64::from(update) << 32 | batch as u64;
                 let deeds: Vec<_> = trainers
                     .iter()
                     .map(|&trainer| {
-                        let random = Prf::new("skip", &seed(settings.seed, "skip", number), &[&trainer.to_le_bytes()]);
+                        let random = Prf::new(
+                            "skip",
+                            &seed(settings.seed, "skip", number),
+                            &[&trainer.to_le_bytes()],
+                        );
                         (
                             trainer,
-                            Deed { forged: forge(random, settings.segments, skipped), ..Deed::honest(settings.segments, 1) },
+                            Deed {
+                                forged: forge(random, settings.segments, skipped),
+                                ..Deed::honest(settings.segments, 1)
+                            },
                         )
                     })
                     .collect();
-                let rulings = audit(&settings.audit, seed(settings.seed, "detect", number), update, &validators, &deeds);
-                for (&trainer, _) in trainers.iter().zip(rulings).filter(|(_, ruling)| ruling.verdict == Verdict::Invalid) {
+                let rulings = audit(
+                    &settings.audit,
+                    seed(settings.seed, "detect", number),
+                    update,
+                    &validators,
+                    &deeds,
+                );
+                for (&trainer, _) in trainers
+                    .iter()
+                    .zip(rulings)
+                    .filter(|(_, ruling)| ruling.verdict == Verdict::Invalid)
+                {
                     caught_after[trainer as usize] = update;
                 }
             }
@@ -61,7 +85,10 @@ pub fn run(settings: &Settings) -> Vec<Detection> {
         found.extend(UPDATES.into_iter().map(|updates| Detection {
             skipped,
             updates,
-            caught: Rate { hits: caught_after.iter().filter(|&&after| after <= updates).count() as u32, trials: settings.trials },
+            caught: Rate {
+                hits: caught_after.iter().filter(|&&after| after <= updates).count() as u32,
+                trials: settings.trials,
+            },
             expected: 1.0 - (1.0 - p).powi(updates as i32),
         }));
     }
@@ -70,5 +97,9 @@ pub fn run(settings: &Settings) -> Vec<Detection> {
 
 /// A set of `skipped` of the `segments` segments, drawn uniformly.
 pub fn forge(mut random: Prf, segments: u16, skipped: u16) -> u64 {
-    random.permutation(segments.into()).into_iter().take(skipped.into()).fold(0, |set, segment| set | 1 << segment)
+    random
+        .permutation(segments.into())
+        .into_iter()
+        .take(skipped.into())
+        .fold(0, |set, segment| set | 1 << segment)
 }

@@ -39,7 +39,8 @@ const UPDATES: u32 = 64;
 /// Who provides all data.
 const PROVIDER: Account = Account::MAX;
 
-/// How a cheating trainer goes about it. What it hands in is worth as much as honest work, which favours it.
+/// How a cheating trainer goes about it. What it hands in is worth as much as honest work, which
+/// favours it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Its name.
@@ -80,7 +81,13 @@ pub const PLANS: [Plan; 13] = [
     Plan { name: "free ride", skipped: 100, random_payload: true, ..PLAIN },
     Plan { name: "skip 10 %, abort when drawn", skipped: 10, aborts: true, ..PLAIN },
     Plan { name: "skip 50 %, abort when drawn", skipped: 50, aborts: true, ..PLAIN },
-    Plan { name: "free ride, abort when drawn", skipped: 100, random_payload: true, aborts: true, ..PLAIN },
+    Plan {
+        name: "free ride, abort when drawn",
+        skipped: 100,
+        random_payload: true,
+        aborts: true,
+        ..PLAIN
+    },
     Plan { name: "withhold honest work", withholds: true, ..PLAIN },
     Plan { name: "divide work among 5 identities", identities: 5, ..PLAIN },
     Plan { name: "skip 50 %, 33 % of blocks", skipped: 50, author: 33, ..PLAIN },
@@ -160,8 +167,9 @@ impl Economy {
         self.purses.entry(account).or_default()
     }
 
-    /// Half of a fine is burned, and the rest goes to those who proved it and to the treasury. What seats get of it is not
-    /// counted as theirs here, since it depends on how many cheats there are.
+    /// Half of a fine is burned, and the rest goes to those who proved it and to the treasury. What
+    /// seats get of it is not counted as theirs here, since it depends on how many cheats there
+    /// are.
     fn share_out(&mut self, amount: Balance) {
         let burned = amount / 2;
         self.books.burned += burned;
@@ -205,7 +213,12 @@ impl Economy {
                     let standing = self.standings.entry(trainer).or_default();
                     standing.note_valid(&ruling.measure);
                     let tokens = u64::from(deed.segments) * TOKENS;
-                    let training = weight(ruling.measure.score(), tokens, SourceKind::Dataset.bonus(), MILLION);
+                    let training = weight(
+                        ruling.measure.score(),
+                        tokens,
+                        SourceKind::Dataset.bonus(),
+                        MILLION,
+                    );
                     if !standing.is_flagged() {
                         more.push((trainer, Earned { training, ..Default::default() }));
                     }
@@ -269,13 +282,16 @@ impl Economy {
 
     /// The sum of the purses of `accounts`.
     fn sum(&self, accounts: impl Fn(Account) -> bool) -> Purse {
-        self.purses.iter().filter(|(account, _)| accounts(**account)).fold(Purse::default(), |sum, (_, purse)| Purse {
-            paid: sum.paid + purse.paid,
-            fined: sum.fined + purse.fined,
-            worked: sum.worked + purse.worked,
-            held: sum.held + purse.held,
-            strikes: 0,
-        })
+        self.purses.iter().filter(|(account, _)| accounts(**account)).fold(
+            Purse::default(),
+            |sum, (_, purse)| Purse {
+                paid: sum.paid + purse.paid,
+                fined: sum.fined + purse.fined,
+                worked: sum.worked + purse.worked,
+                held: sum.held + purse.held,
+                strikes: 0,
+            },
+        )
     }
 }
 
@@ -307,7 +323,8 @@ fn play(settings: &Settings, plan: &Plan, validators: &Validators, caught: &mut 
         let mut deeds = BTreeMap::new();
         while deeds.len() < UPDATES as usize {
             let is_cheat = deeds.len() < cheats as usize;
-            let trainer = random.below(settings.trainers / 16) * 16 + if is_cheat { 0 } else { 1 + random.below(15) };
+            let trainer = random.below(settings.trainers / 16) * 16
+                + if is_cheat { 0 } else { 1 + random.below(15) };
             let deed = if is_cheat {
                 Deed {
                     forged: forge(random.clone(), segments, skipped),
@@ -316,7 +333,10 @@ fn play(settings: &Settings, plan: &Plan, validators: &Validators, caught: &mut 
                     withholds: plan.withholds,
                     accomplice: plan.colluding > 0,
                     // Improvement grows with the root of the work.
-                    ..Deed::honest(segments, (f64::from(GAIN) / f64::from(plan.identities).sqrt()) as i32)
+                    ..Deed::honest(
+                        segments,
+                        (f64::from(GAIN) / f64::from(plan.identities).sqrt()) as i32,
+                    )
                 }
             } else {
                 Deed::honest(settings.segments, GAIN)
@@ -328,7 +348,13 @@ fn play(settings: &Settings, plan: &Plan, validators: &Validators, caught: &mut 
         let block = loop {
             let block = seed(settings.seed, plan.name, number);
             let found = |(trainer, deed): &(Account, Deed)| {
-                deed.is_found_in(&draw_segments(&block, trainer, deed.segments, settings.audit.segments.into(), &[]))
+                deed.is_found_in(&draw_segments(
+                    &block,
+                    trainer,
+                    deed.segments,
+                    settings.audit.segments.into(),
+                    &[],
+                ))
             };
             if plan.author == 0 || random.below(100) >= plan.author || !deeds.iter().any(found) {
                 break block;
@@ -339,7 +365,8 @@ fn play(settings: &Settings, plan: &Plan, validators: &Validators, caught: &mut 
         for ((trainer, deed), ruling) in deeds.iter().zip(&rulings) {
             let purse = economy.purse(*trainer);
             purse.held += 1;
-            purse.worked += f64::from(u32::from(deed.segments) - deed.forged.count_ones()) / f64::from(settings.segments);
+            purse.worked += f64::from(u32::from(deed.segments) - deed.forged.count_ones())
+                / f64::from(settings.segments);
             if trainer % 16 == 0 {
                 caught.count(matches!(ruling.verdict, Verdict::Invalid | Verdict::Withheld));
             }
@@ -367,11 +394,18 @@ pub fn trained(settings: &Settings, plan: &Plan) -> Trained {
         economy.sum(|account| account < FIRST_VALIDATOR && account % 16 != 0),
     );
     let machines = f64::from(cheats.held) / f64::from(plan.identities);
-    let (reward, fines, compute) = (pol(cheats.paid) / machines, pol(cheats.fined) / machines, cost * cheats.worked / machines);
-    let honest = (pol(honest.paid) - pol(honest.fined) - cost * honest.worked) / f64::from(honest.held);
+    let (reward, fines, compute) = (
+        pol(cheats.paid) / machines,
+        pol(cheats.fined) / machines,
+        cost * cheats.worked / machines,
+    );
+    let honest =
+        (pol(honest.paid) - pol(honest.fined) - cost * honest.worked) / f64::from(honest.held);
     let skipped = f64::from(plan.skipped) / 100.0;
     let penalty = pol(if plan.aborts { WITHHELD_PENALTY } else { INVALID_PENALTY });
-    let margin = |reward: f64, cost: f64| (skipped > 0.0).then(|| caught.share() * (reward + penalty) / (skipped * cost));
+    let margin = |reward: f64, cost: f64| {
+        (skipped > 0.0).then(|| caught.share() * (reward + penalty) / (skipped * cost))
+    };
     let whole = fair_reward() * f64::from(UPDATES);
     Trained {
         name: plan.name,
@@ -404,7 +438,8 @@ pub fn validators(settings: &Settings) -> Vec<Validated> {
         .iter()
         .map(|&(name, conduct)| {
             let validators = Validators::equal(settings.validators, others, conduct);
-            let economy = play(settings, &Plan { name, ..PLAIN }, &validators, &mut Rate::default());
+            let economy =
+                play(settings, &Plan { name, ..PLAIN }, &validators, &mut Rate::default());
             let drawn = f64::from(settings.audit.segments) / f64::from(settings.segments);
             let cost = settings.compute * fair_reward() * drawn * (1.0 + MEASURING);
             let each = |purse: Purse| {
@@ -416,7 +451,15 @@ pub fn validators(settings: &Settings) -> Vec<Validated> {
             let (mine, honest) = (economy.sum(is_other), each(economy.sum(is_honest)));
             let (reward, fines, compute) = each(mine);
             let profit = reward - fines - compute;
-            Validated { name, seats: mine.held, reward, fines, compute, profit, honest: honest.0 - honest.1 - honest.2 }
+            Validated {
+                name,
+                seats: mine.held,
+                reward,
+                fines,
+                compute,
+                profit,
+                honest: honest.0 - honest.1 - honest.2,
+            }
         })
         .collect()
 }
@@ -428,7 +471,9 @@ mod tests {
     #[test]
     fn no_strategy_pays_and_the_books_add_up() {
         let settings = Settings { rounds: 60, trainers: 320, validators: 50, ..Settings::quick(3) };
-        for plan in PLANS.iter().filter(|plan| plan.skipped > 0 || plan.withholds || plan.identities > 1) {
+        for plan in
+            PLANS.iter().filter(|plan| plan.skipped > 0 || plan.withholds || plan.identities > 1)
+        {
             let trained = trained(&settings, plan);
             assert!(trained.profit < trained.honest, "{trained:?}");
         }

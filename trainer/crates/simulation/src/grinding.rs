@@ -1,8 +1,9 @@
 //! What block authors can make of knowing the randomness of their own blocks.
 //!
-//! The seed of an audit mixes the VRF outputs of the block that adopted the head and of `mix` more. An author cannot choose its output,
-//! but knows it, and can withhold its block: another slot's block is then mixed in its place. What it publishes or withholds matters only as
-//! long as no other's block is mixed after it, so what counts are runs of own slots at the end.
+//! The seed of an audit mixes the VRF outputs of the block that adopted the head and of `mix` more.
+//! An author cannot choose its output, but knows it, and can withhold its block: another slot's
+//! block is then mixed in its place. What it publishes or withholds matters only as long as no
+//! other's block is mixed after it, so what counts are runs of own slots at the end.
 
 use crate::{
     Settings,
@@ -41,15 +42,16 @@ pub struct Author {
     pub best: f64,
 }
 
-/// A group that holds so much stake that there is no quorum without it, and the same share of the slots: it chooses the block in
-/// which the head comes about.
+/// A group that holds so much stake that there is no quorum without it, and the same share of the
+/// slots: it chooses the block in which the head comes about.
 #[derive(Clone, Debug, Serialize)]
 pub struct Blocking {
     /// Its share of stake and slots.
     pub share: f64,
     /// Segments that the cheat skips.
     pub skipped: u16,
-    /// Caught where it may choose the block of one attest phase, knows all its slots in advance and plays them in the best way.
+    /// Caught where it may choose the block of one attest phase, knows all its slots in advance and
+    /// plays them in the best way.
     pub best: f64,
     /// Caught if the seed were the output of that block alone.
     pub unmixed: f64,
@@ -69,23 +71,45 @@ pub fn run(settings: &Settings) -> Grinding {
     let skips = [settings.segments.div_ceil(10), settings.segments.div_ceil(2), settings.segments];
     let drawn = settings.audit.segments;
     let mixed = settings.audit.mix as usize + 1;
-    let author = SHARES.into_iter().flat_map(|percent| skips.map(|skipped| (percent, skipped))).map(|(percent, skipped)| {
-        let (a, p) = (f64::from(percent) / 100.0, chance(settings.segments, skipped, drawn));
-        let mut caught = Estimate { expected: p * (1.0 - a) / (1.0 - a * p), ..Default::default() };
-        let mut random = Prf::new("author", &seed(settings.seed, "author", percent.into()), &[&skipped.to_le_bytes()]);
-        for trainer in 0..settings.trials {
-            caught.rate.count(is_caught(settings, &mut random, trainer, skipped, percent));
-        }
-        Author { share: a, skipped, alone: p, caught, best: best(settings, percent, p, mixed, 1) }
-    });
-    let blocking = BLOCKING.into_iter().flat_map(|percent| skips.map(|skipped| (percent, skipped))).map(|(percent, skipped)| {
-        let colluding = settings.validators.saturating_mul(percent).div_ceil(100);
-        let seats = Seats::new(settings.validators, colluding, settings.audit.seats.into());
-        let found = chance(settings.segments, skipped, drawn) * (1.0 - seats.captured);
-        let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
-        let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
-        Blocking { share, skipped, best: best(settings, percent, found, mixed, slots as usize), unmixed }
-    });
+    let author = SHARES
+        .into_iter()
+        .flat_map(|percent| skips.map(|skipped| (percent, skipped)))
+        .map(|(percent, skipped)| {
+            let (a, p) = (f64::from(percent) / 100.0, chance(settings.segments, skipped, drawn));
+            let mut caught =
+                Estimate { expected: p * (1.0 - a) / (1.0 - a * p), ..Default::default() };
+            let mut random = Prf::new(
+                "author",
+                &seed(settings.seed, "author", percent.into()),
+                &[&skipped.to_le_bytes()],
+            );
+            for trainer in 0..settings.trials {
+                caught.rate.count(is_caught(settings, &mut random, trainer, skipped, percent));
+            }
+            Author {
+                share: a,
+                skipped,
+                alone: p,
+                caught,
+                best: best(settings, percent, p, mixed, 1),
+            }
+        });
+    let blocking = BLOCKING
+        .into_iter()
+        .flat_map(|percent| skips.map(|skipped| (percent, skipped)))
+        .map(|(percent, skipped)| {
+            let colluding = settings.validators.saturating_mul(percent).div_ceil(100);
+            let seats = Seats::new(settings.validators, colluding, settings.audit.seats.into());
+            let found = chance(settings.segments, skipped, drawn) * (1.0 - seats.captured);
+            let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
+            let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
+            Blocking {
+                share,
+                skipped,
+                best: best(settings, percent, found, mixed, slots as usize),
+                unmixed,
+            }
+        });
     Grinding { author: author.collect(), blocking: blocking.collect() }
 }
 
@@ -94,14 +118,22 @@ fn happens(random: &mut Prf, percent: u32) -> bool {
     random.below(100) < percent
 }
 
-/// Whether a cheat that skips `skipped` segments is caught, with an accomplice that authors `percent` of the blocks and withholds the
-/// last one that is mixed where it would catch it. Draws as the chain does.
-fn is_caught(settings: &Settings, random: &mut Prf, trainer: u32, skipped: u16, percent: u32) -> bool {
+/// Whether a cheat that skips `skipped` segments is caught, with an accomplice that authors
+/// `percent` of the blocks and withholds the last one that is mixed where it would catch it. Draws
+/// as the chain does.
+fn is_caught(
+    settings: &Settings,
+    random: &mut Prf,
+    trainer: u32,
+    skipped: u16,
+    percent: u32,
+) -> bool {
     let forged = forge(random.clone(), settings.segments, skipped);
     loop {
         let mut block = Hash::default();
         random.fill(&mut block);
-        let drawn = draw_segments(&block, &trainer, settings.segments, settings.audit.segments.into(), &[]);
+        let drawn =
+            draw_segments(&block, &trainer, settings.segments, settings.audit.segments.into(), &[]);
         let is_clean = drawn.iter().all(|segment| forged >> segment & 1 == 0);
         if is_clean || !happens(random, percent) {
             return !is_clean;
@@ -109,26 +141,29 @@ fn is_caught(settings: &Settings, random: &mut Prf, trainer: u32, skipped: u16, 
     }
 }
 
-/// The chance of being caught, of `found` in a draw that nobody chose, for a group that authors `percent` of the slots, knows which,
-/// and may have the first of the `mixed` blocks in any of `starts` slots: the mean over random slots.
+/// The chance of being caught, of `found` in a draw that nobody chose, for a group that authors
+/// `percent` of the slots, knows which, and may have the first of the `mixed` blocks in any of
+/// `starts` slots: the mean over random slots.
 pub fn best(settings: &Settings, percent: u32, found: f64, mixed: usize, starts: usize) -> f64 {
     let trials = settings.trials.min(1_000);
     let mut random = Prf::new("slots", &seed(settings.seed, "slots", percent.into()), &[]);
     let sum: f64 = (0..trials)
         .map(|_| {
-            let own: Vec<bool> = (0..starts + BEYOND).map(|_| happens(&mut random, percent)).collect();
+            let own: Vec<bool> =
+                (0..starts + BEYOND).map(|_| happens(&mut random, percent)).collect();
             caught(&own, found, mixed, starts)
         })
         .sum();
     sum / f64::from(trials)
 }
 
-/// The chance of being caught for a group with the slots `own`, all known to it, with the first of the `mixed` blocks in any of the
-/// first `starts` slots.
+/// The chance of being caught for a group with the slots `own`, all known to it, with the first of
+/// the `mixed` blocks in any of the first `starts` slots.
 ///
-/// Of the `k` own slots before the next one of somebody else it may publish any `t`. With fewer than the `m` that are missing, the
-/// other's block makes all that was mixed so far unpredictable again. With `m` the draw is known beforehand: there are `C(k, m)` of
-/// them to choose from, and if all are bad, it can still leave the last block to the other.
+/// Of the `k` own slots before the next one of somebody else it may publish any `t`. With fewer
+/// than the `m` that are missing, the other's block makes all that was mixed so far unpredictable
+/// again. With `m` the draw is known beforehand: there are `C(k, m)` of them to choose from, and if
+/// all are bad, it can still leave the last block to the other.
 fn caught(own: &[bool], found: f64, mixed: usize, starts: usize) -> f64 {
     // By slot and number of missing blocks.
     let mut from = vec![vec![found; mixed + 1]; own.len() + 2];
@@ -152,7 +187,8 @@ fn caught(own: &[bool], found: f64, mixed: usize, starts: usize) -> f64 {
     found.powf(draws) * at_best
 }
 
-/// Seats of a validator that holds its stake in one account, or in as many as the smallest bond allows.
+/// Seats of a validator that holds its stake in one account, or in as many as the smallest bond
+/// allows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Split {
     /// Its share of the stake.
@@ -179,7 +215,10 @@ pub fn split(settings: &Settings) -> Vec<Split> {
             merged.insert(0, (FIRST_VALIDATOR, mine.iter().map(|(_, stake)| stake).sum()));
             let held = |trial: u32, stakes: &[(u32, Balance)], own: usize| {
                 let block = seed(settings.seed, "split", trial.into());
-                draw_seats(&block, &trial, stakes, settings.audit.seats.into()).into_iter().filter(|&at| at < own).count()
+                draw_seats(&block, &trial, stakes, settings.audit.seats.into())
+                    .into_iter()
+                    .filter(|&at| at < own)
+                    .count()
             };
             let (mut one, mut many, mut replays) = (0, 0, 0);
             for trial in 0..trials {
@@ -208,14 +247,16 @@ mod tests {
         let settings = Settings { trials: 1_000, ..Settings::quick(2) };
         for (percent, found) in [(10, 0.5), (33, 0.1), (50, 0.5)] {
             let a = f64::from(percent) / 100.0;
-            let (formula, best) = (found * (1.0 - a) / (1.0 - a * found), best(&settings, percent, found, 1, 1));
+            let (formula, best) =
+                (found * (1.0 - a) / (1.0 - a * found), best(&settings, percent, found, 1, 1));
             assert!((best - formula).abs() < 0.1 * formula, "{percent} %: {best}, not {formula}");
         }
     }
 
     #[test]
     fn known_patterns_have_known_chances() {
-        // An own slot, then others': one block can be withheld, or published and followed by another's.
+        // An own slot, then others': one block can be withheld, or published and followed by
+        // another's.
         let mut own = vec![false; 20];
         let from = |own: &[bool], mixed| caught(own, 0.5, mixed, 1);
         assert_eq!(from(&own, 3), 0.5, "without own slots there is no choice");
@@ -226,7 +267,11 @@ mod tests {
         assert_eq!(from(&own, 2), 0.25, "both published, or a block of another's");
         own[2] = true;
         assert_eq!(from(&own, 2), 0.0625, "three pairs of own blocks, or another's");
-        assert_eq!(caught(&own, 1.0, 2, 1), 1.0, "where every draw is bad, choice is worth nothing");
+        assert_eq!(
+            caught(&own, 1.0, 2, 1),
+            1.0,
+            "where every draw is bad, choice is worth nothing"
+        );
         own[5] = true;
         own[6] = true;
         // A fourth pair to choose from, and another's block if all four are bad.
@@ -236,7 +281,8 @@ mod tests {
     #[test]
     fn mixing_more_blocks_leaves_less_choice() {
         let settings = Settings { trials: 300, ..Settings::quick(2) };
-        let caught: Vec<f64> = [1, 3, 9].iter().map(|&mixed| best(&settings, 40, 0.5, mixed, 60)).collect();
+        let caught: Vec<f64> =
+            [1, 3, 9].iter().map(|&mixed| best(&settings, 40, 0.5, mixed, 60)).collect();
         assert!(caught[0] < 1e-3 && caught[0] < caught[1] && caught[1] < caught[2], "{caught:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Simulations of the network's defences, on the chain's own functions and without a node.
 //!
-//! Draws, stages, verdicts, scores, pools and emission are those of `pol-primitives`, which the pallets call too. Only training
-//! and replay are replaced by what they would have found, so that thousands of members and rounds take seconds. Every run is fixed by
-//! its seed.
+//! Draws, stages, verdicts, scores, pools and emission are those of `pol-primitives`, which the
+//! pallets call too. Only training and replay are replaced by what they would have found, so that
+//! thousands of members and rounds take seconds. Every run is fixed by its seed.
 //!
 //! | module | question |
 //! |---|---|

@@ -40,7 +40,8 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let mut settings = if options.quick { Settings::quick(options.seed) } else { Settings::full(options.seed) };
+    let mut settings =
+        if options.quick { Settings::quick(options.seed) } else { Settings::full(options.seed) };
     settings.audit.seats = options.seats.unwrap_or(settings.audit.seats);
     settings.audit.more_seats = options.more_seats.unwrap_or(settings.audit.more_seats);
     settings.audit.segments = options.audited.unwrap_or(settings.audit.segments);
@@ -53,7 +54,8 @@ fn main() -> anyhow::Result<()> {
     anyhow::ensure!(settings.compute > 0.0, "compute costs something");
     let report = run(&settings);
     if let Some(path) = options.svg {
-        fs::write(&path, plot::svg(&report)).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, plot::svg(&report))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

@@ -1,9 +1,12 @@
-//! Audits as the chain runs them: the draws, stages and verdicts are `pol-primitives`' own; only training and replay are
-//! replaced by what they would have found.
+//! Audits as the chain runs them: the draws, stages and verdicts are `pol-primitives`' own; only
+//! training and replay are replaced by what they would have found.
 
 use pol_primitives::{
     Balance, BoundedVec, Hash, MILLION, POL, RoundNumber,
-    audit::{Audit, AuditConfig, Case, Finding, Measure, Seat, Stage, Undrawn, Verdict, consensus, judge, right_seats},
+    audit::{
+        Audit, AuditConfig, Case, Finding, Measure, Seat, Stage, Undrawn, Verdict, consensus,
+        judge, right_seats,
+    },
     digest,
     prf::Prf,
     round::BlockNumber,
@@ -37,7 +40,15 @@ pub struct Deed {
 impl Deed {
     /// Honest work on `segments` segments.
     pub fn honest(segments: u16, gain: i32) -> Self {
-        Self { segments, forged: 0, packed: true, aborts: false, withholds: false, accomplice: false, gain }
+        Self {
+            segments,
+            forged: 0,
+            packed: true,
+            aborts: false,
+            withholds: false,
+            accomplice: false,
+            gain,
+        }
     }
 
     /// Whether a replay of these segments, with its check of the payload, finds something wrong.
@@ -78,15 +89,23 @@ pub struct Validators {
 }
 
 impl Validators {
-    /// `count` validators with the smallest bond, the first `others` of whom conduct themselves as told.
+    /// `count` validators with the smallest bond, the first `others` of whom conduct themselves as
+    /// told.
     pub fn equal(count: u32, others: u32, conduct: Conduct) -> Self {
-        let stakes = (0..count).map(|at| (FIRST_VALIDATOR.saturating_add(at), 5_000 * POL)).collect();
-        Self { stakes, conduct: (0..count).map(|at| if at < others { conduct } else { Conduct::Honest }).collect() }
+        let stakes =
+            (0..count).map(|at| (FIRST_VALIDATOR.saturating_add(at), 5_000 * POL)).collect();
+        Self {
+            stakes,
+            conduct: (0..count)
+                .map(|at| if at < others { conduct } else { Conduct::Honest })
+                .collect(),
+        }
     }
 
     /// How `account` conducts itself.
     pub fn conduct_of(&self, account: Account) -> Conduct {
-        let place = account.checked_sub(FIRST_VALIDATOR).and_then(|at| self.conduct.get(at as usize));
+        let place =
+            account.checked_sub(FIRST_VALIDATOR).and_then(|at| self.conduct.get(at as usize));
         place.copied().unwrap_or(Conduct::Honest)
     }
 }
@@ -122,8 +141,8 @@ pub fn seed(world: u64, purpose: &str, number: u64) -> Hash {
     digest(purpose.as_bytes(), &(world, number))
 }
 
-/// Audits the updates of a round, each the deed of the trainer at the same place, to the end: with a second draw where the first
-/// decides nothing.
+/// Audits the updates of a round, each the deed of the trainer at the same place, to the end: with
+/// a second draw where the first decides nothing.
 pub fn audit(
     config: &AuditConfig,
     seed: Hash,
@@ -144,8 +163,12 @@ pub fn audit(
         })
         .collect();
     let (first, mut rulings) = draw_once(config, seed, &updates, validators, deeds);
-    let open: Vec<usize> =
-        rulings.iter().enumerate().filter(|(_, ruling)| ruling.verdict == Verdict::Unresolved).map(|(at, _)| at).collect();
+    let open: Vec<usize> = rulings
+        .iter()
+        .enumerate()
+        .filter(|(_, ruling)| ruling.verdict == Verdict::Unresolved)
+        .map(|(at, _)| at)
+        .collect();
     if open.is_empty() {
         return rulings;
     }
@@ -189,7 +212,11 @@ fn draw_once(
             let seat = |&at: &u16| audit.holders.get(usize::from(at)).map(|holder| holder.account);
             case.seats
                 .iter()
-                .map(|at| seat(at).filter(|_| case.served).and_then(|account| find(&seed, account, validators, case, deed)))
+                .map(|at| {
+                    seat(at)
+                        .filter(|_| case.served)
+                        .and_then(|account| find(&seed, account, validators, case, deed))
+                })
                 .collect()
         })
         .collect();
@@ -199,7 +226,11 @@ fn draw_once(
             committed[usize::from(at)] = true;
         }
     }
-    audit.holders.iter_mut().zip(&committed).for_each(|(holder, &committed)| holder.committed = committed);
+    audit
+        .holders
+        .iter_mut()
+        .zip(&committed)
+        .for_each(|(holder, &committed)| holder.committed = committed);
     step(&mut audit, config, &mut now, Stage::Open);
     audit.cases.iter_mut().for_each(|case| case.opened = case.served);
     step(&mut audit, config, &mut now, Stage::Reveal);
@@ -207,43 +238,48 @@ fn draw_once(
     step(&mut audit, config, &mut now, Stage::Settle);
     assert_eq!(audit.stage, Stage::Settle, "everybody has acted or missed the deadline");
 
-    let rulings = audit.cases.iter().zip(deeds).zip(&findings).map(|((case, (_, deed)), findings)| {
-        let opened = case.opened.then(|| opened_ends(case, deed));
-        let holder = |at: &u16| audit.holders.get(usize::from(*at));
-        let seats: Vec<Seat> = case
-            .seats
-            .iter()
-            .zip(findings)
-            .map(|(at, finding)| (holder(at).map_or(0, |holder| holder.stake), finding.as_ref()))
-            .collect();
-        let (verdict, right) = (judge(opened.as_deref(), &seats), right_seats(opened.as_deref(), &seats));
-        let panel = case
-            .seats
-            .iter()
-            .zip(findings.iter().zip(right))
-            .filter_map(|(at, (finding, right))| {
-                let account = holder(at)?.account;
-                let worked = case.served
-                    && match validators.conduct_of(account) {
-                        Conduct::Honest | Conduct::Exaggerates => true,
-                        Conduct::OneOfThree => finding.is_some(),
-                        Conduct::Vouches => !deed.accomplice,
-                        Conduct::Silent | Conduct::Guesses | Conduct::Accuses => false,
-                    };
-                Some(Seated { account, right, worked })
-            })
-            .collect();
-        let measure = match (&opened, verdict) {
-            (Some(opened), Verdict::Valid) => consensus(opened, &seats),
-            _ => Measure::default(),
-        };
-        Ruling { first: verdict, verdict, measure, panel, wasted: Vec::new() }
-    });
+    let rulings =
+        audit.cases.iter().zip(deeds).zip(&findings).map(|((case, (_, deed)), findings)| {
+            let opened = case.opened.then(|| opened_ends(case, deed));
+            let holder = |at: &u16| audit.holders.get(usize::from(*at));
+            let seats: Vec<Seat> = case
+                .seats
+                .iter()
+                .zip(findings)
+                .map(|(at, finding)| {
+                    (holder(at).map_or(0, |holder| holder.stake), finding.as_ref())
+                })
+                .collect();
+            let (verdict, right) =
+                (judge(opened.as_deref(), &seats), right_seats(opened.as_deref(), &seats));
+            let panel = case
+                .seats
+                .iter()
+                .zip(findings.iter().zip(right))
+                .filter_map(|(at, (finding, right))| {
+                    let account = holder(at)?.account;
+                    let worked = case.served
+                        && match validators.conduct_of(account) {
+                            Conduct::Honest | Conduct::Exaggerates => true,
+                            Conduct::OneOfThree => finding.is_some(),
+                            Conduct::Vouches => !deed.accomplice,
+                            Conduct::Silent | Conduct::Guesses | Conduct::Accuses => false,
+                        };
+                    Some(Seated { account, right, worked })
+                })
+                .collect();
+            let measure = match (&opened, verdict) {
+                (Some(opened), Verdict::Valid) => consensus(opened, &seats),
+                _ => Measure::default(),
+            };
+            Ruling { first: verdict, verdict, measure, panel, wasted: Vec::new() }
+        });
     let rulings = rulings.collect();
     (audit, rulings)
 }
 
-/// Lets the network come to `stage`: at once if everybody has acted, else at the deadline of the one before.
+/// Lets the network come to `stage`: at once if everybody has acted, else at the deadline of the
+/// one before.
 fn step(audit: &mut Audit<Account>, config: &AuditConfig, now: &mut BlockNumber, stage: Stage) {
     *now = now.saturating_add(1);
     audit.advance(config, *now);
@@ -253,7 +289,8 @@ fn step(audit: &mut Audit<Account>, config: &AuditConfig, now: &mut BlockNumber,
     }
 }
 
-/// The digest of the state that a segment ends in: what training gives, or what its trainer made up.
+/// The digest of the state that a segment ends in: what training gives, or what its trainer made
+/// up.
 fn end(trainer: Account, segment: u16, forged: bool) -> Hash {
     let mut hash = [u8::from(forged); 32];
     let name = (u64::from(trainer) << 16 | u64::from(segment)).to_le_bytes();
@@ -262,11 +299,20 @@ fn end(trainer: Account, segment: u16, forged: bool) -> Hash {
 }
 
 fn opened_ends(case: &Case<Account>, deed: &Deed) -> Vec<Hash> {
-    case.segments.iter().map(|&segment| end(case.trainer, segment, deed.forged >> segment & 1 == 1)).collect()
+    case.segments
+        .iter()
+        .map(|&segment| end(case.trainer, segment, deed.forged >> segment & 1 == 1))
+        .collect()
 }
 
 /// What a validator says it found.
-fn find(seed: &Hash, account: Account, validators: &Validators, case: &Case<Account>, deed: &Deed) -> Option<Finding> {
+fn find(
+    seed: &Hash,
+    account: Account,
+    validators: &Validators,
+    case: &Case<Account>,
+    deed: &Deed,
+) -> Option<Finding> {
     let replayed = |ends: Vec<Hash>, packed: bool, gain: i32| {
         let measure = Measure {
             gain,
@@ -285,10 +331,13 @@ fn find(seed: &Hash, account: Account, validators: &Validators, case: &Case<Acco
         Conduct::Honest => honest(0),
         Conduct::Exaggerates => honest(EXAGGERATION),
         Conduct::Silent => None,
-        Conduct::Guesses => replayed(vec![digest(b"guess", &account); case.segments.len()], true, deed.gain),
-        Conduct::OneOfThree => {
-            (Prf::new("one of three", seed, &[&account.to_le_bytes()]).below(3) == 0).then(|| honest(0)).flatten()
+        Conduct::Guesses => {
+            replayed(vec![digest(b"guess", &account); case.segments.len()], true, deed.gain)
         }
+        Conduct::OneOfThree => (Prf::new("one of three", seed, &[&account.to_le_bytes()]).below(3)
+            == 0)
+            .then(|| honest(0))
+            .flatten(),
         Conduct::Vouches if deed.accomplice => replayed(opened_ends(case, deed), true, deed.gain),
         Conduct::Vouches => honest(0),
         Conduct::Accuses => replayed(vec![[0xff; 32]; case.segments.len()], true, 0),
@@ -309,9 +358,15 @@ mod tests {
     #[test]
     fn an_honest_network_settles_everything_in_one_draw() {
         for ruling in rulings(&Validators::equal(20, 0, Conduct::Honest), Deed::honest(10, 500)) {
-            assert_eq!((ruling.first, ruling.verdict, ruling.measure.gain), (Verdict::Valid, Verdict::Valid, 500));
+            assert_eq!(
+                (ruling.first, ruling.verdict, ruling.measure.gain),
+                (Verdict::Valid, Verdict::Valid, 500)
+            );
             assert_eq!(ruling.panel.len(), 3);
-            assert!(ruling.panel.iter().all(|seat| seat.right && seat.worked) && ruling.wasted.is_empty());
+            assert!(
+                ruling.panel.iter().all(|seat| seat.right && seat.worked)
+                    && ruling.wasted.is_empty()
+            );
         }
     }
 
@@ -319,12 +374,30 @@ mod tests {
     fn a_forged_update_is_invalid_or_withheld() {
         let validators = Validators::equal(20, 0, Conduct::Honest);
         let forged = Deed { forged: u64::MAX, ..Deed::honest(10, 500) };
-        let of = |deed| rulings(&validators, deed).into_iter().map(|ruling| ruling.verdict).collect::<Vec<_>>();
+        let of = |deed| {
+            rulings(&validators, deed).into_iter().map(|ruling| ruling.verdict).collect::<Vec<_>>()
+        };
         assert!(of(forged).into_iter().all(|verdict| verdict == Verdict::Invalid));
-        assert!(of(Deed { packed: false, ..Deed::honest(10, 500) }).into_iter().all(|verdict| verdict == Verdict::Invalid));
-        assert!(of(Deed { aborts: true, ..forged }).into_iter().all(|verdict| verdict == Verdict::Withheld));
-        assert!(of(Deed { aborts: true, ..Deed::honest(10, 5) }).into_iter().all(|verdict| verdict == Verdict::Valid));
-        assert!(of(Deed { withholds: true, ..Deed::honest(10, 5) }).into_iter().all(|verdict| verdict == Verdict::Withheld));
+        assert!(
+            of(Deed { packed: false, ..Deed::honest(10, 500) })
+                .into_iter()
+                .all(|verdict| verdict == Verdict::Invalid)
+        );
+        assert!(
+            of(Deed { aborts: true, ..forged })
+                .into_iter()
+                .all(|verdict| verdict == Verdict::Withheld)
+        );
+        assert!(
+            of(Deed { aborts: true, ..Deed::honest(10, 5) })
+                .into_iter()
+                .all(|verdict| verdict == Verdict::Valid)
+        );
+        assert!(
+            of(Deed { withholds: true, ..Deed::honest(10, 5) })
+                .into_iter()
+                .all(|verdict| verdict == Verdict::Withheld)
+        );
     }
 
     #[test]
@@ -344,10 +417,20 @@ mod tests {
 
     #[test]
     fn colluders_with_all_the_stake_decide_everything() {
-        let (vouching, accusing) = (Validators::equal(9, 9, Conduct::Vouches), Validators::equal(9, 9, Conduct::Accuses));
-        let cheat = Deed { forged: u64::MAX, packed: false, accomplice: true, ..Deed::honest(10, 1) };
+        let (vouching, accusing) =
+            (Validators::equal(9, 9, Conduct::Vouches), Validators::equal(9, 9, Conduct::Accuses));
+        let cheat =
+            Deed { forged: u64::MAX, packed: false, accomplice: true, ..Deed::honest(10, 1) };
         assert!(rulings(&vouching, cheat).iter().all(|ruling| ruling.verdict == Verdict::Valid));
-        assert!(rulings(&vouching, Deed { accomplice: false, ..cheat }).iter().all(|ruling| ruling.verdict == Verdict::Invalid));
-        assert!(rulings(&accusing, Deed::honest(10, 1)).iter().all(|ruling| ruling.verdict == Verdict::Invalid));
+        assert!(
+            rulings(&vouching, Deed { accomplice: false, ..cheat })
+                .iter()
+                .all(|ruling| ruling.verdict == Verdict::Invalid)
+        );
+        assert!(
+            rulings(&accusing, Deed::honest(10, 1))
+                .iter()
+                .all(|ruling| ruling.verdict == Verdict::Invalid)
+        );
     }
 }

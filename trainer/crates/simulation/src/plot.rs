@@ -41,11 +41,18 @@ impl Panel {
 
     fn text(&mut self, x: f64, y: f64, anchor: &str, text: &str, more: &str) {
         let text = text.replace('&', "&amp;").replace('<', "&lt;");
-        let _ = writeln!(self.svg, "<text x='{x:.1}' y='{y:.1}' text-anchor='{anchor}' {more}>{text}</text>");
+        let _ = writeln!(
+            self.svg,
+            "<text x='{x:.1}' y='{y:.1}' text-anchor='{anchor}' {more}>{text}</text>"
+        );
     }
 
     fn line(&mut self, from: (f64, f64), to: (f64, f64), style: &str) {
-        let _ = writeln!(self.svg, "<line x1='{:.1}' y1='{:.1}' x2='{:.1}' y2='{:.1}' {style}/>", from.0, from.1, to.0, to.1);
+        let _ = writeln!(
+            self.svg,
+            "<line x1='{:.1}' y1='{:.1}' x2='{:.1}' y2='{:.1}' {style}/>",
+            from.0, from.1, to.0, to.1
+        );
     }
 
     fn axes(&mut self, xs: &[(f64, &str)], ys: &[(f64, &str)], x_label: &str, y_label: &str) {
@@ -68,8 +75,13 @@ impl Panel {
     }
 
     fn curve(&mut self, points: impl Iterator<Item = (f64, f64)>, colour: &str) {
-        let points: Vec<_> = points.map(|(x, y)| self.at(x, y)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ = writeln!(self.svg, "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='1.6'/>", points.join(" "));
+        let points: Vec<_> =
+            points.map(|(x, y)| self.at(x, y)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let _ = writeln!(
+            self.svg,
+            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='1.6'/>",
+            points.join(" ")
+        );
     }
 
     fn dot(&mut self, x: f64, y: f64, interval: (f64, f64), colour: &str) {
@@ -83,13 +95,18 @@ impl Panel {
         for (at, (colour, label)) in entries.iter().enumerate() {
             let x = self.left - 20.0 + (at % 2) as f64 * (self.width / 2.0 + 20.0);
             let y = BOTTOM + 60.0 + (at / 2) as f64 * 18.0;
-            self.line((x, y - 4.0), (x + 18.0, y - 4.0), &format!("stroke='{colour}' stroke-width='3'"));
+            self.line(
+                (x, y - 4.0),
+                (x + 18.0, y - 4.0),
+                &format!("stroke='{colour}' stroke-width='3'"),
+            );
             self.text(x + 24.0, y, "start", label, "");
         }
     }
 }
 
-const SHARES: [(f64, &str); 6] = [(0.0, "0"), (0.2, "20"), (0.4, "40"), (0.6, "60"), (0.8, "80"), (1.0, "100")];
+const SHARES: [(f64, &str); 6] =
+    [(0.0, "0"), (0.2, "20"), (0.4, "40"), (0.6, "60"), (0.8, "80"), (1.0, "100")];
 
 fn detection(report: &Report) -> Panel {
     let mut panel = Panel::new(60.0, 270.0, (0.0, 30.0), (0.0, 1.0), "Skipping segments");
@@ -97,23 +114,46 @@ fn detection(report: &Report) -> Panel {
     panel.axes(&xs, &SHARES, "updates", "trainers caught, %");
     let mut labels = Vec::new();
     for (skipped, colour) in SKIPPED.into_iter().zip(COLOURS) {
-        let p = crate::detection::chance(report.settings.segments, skipped, report.settings.audit.segments);
+        let p = crate::detection::chance(
+            report.settings.segments,
+            skipped,
+            report.settings.audit.segments,
+        );
         panel.curve(
-            (0..=120).map(|n| f64::from(n) / 4.0).map(|n| (n, 1.0 - (1.0 - p).powf(n))).filter(|(n, _)| p < 1.0 || *n >= 1.0),
+            (0..=120)
+                .map(|n| f64::from(n) / 4.0)
+                .map(|n| (n, 1.0 - (1.0 - p).powf(n)))
+                .filter(|(n, _)| p < 1.0 || *n >= 1.0),
             colour,
         );
         for found in report.detection.iter().filter(|found| found.skipped == skipped) {
-            panel.dot(found.updates.into(), found.caught.share(), found.caught.interval(Z95), colour);
+            panel.dot(
+                found.updates.into(),
+                found.caught.share(),
+                found.caught.interval(Z95),
+                colour,
+            );
         }
         labels.push((colour, format!("{skipped} of {} skipped", report.settings.segments)));
     }
-    panel.legend(&labels.iter().map(|(colour, label)| (*colour, label.as_str())).collect::<Vec<_>>());
+    panel.legend(
+        &labels.iter().map(|(colour, label)| (*colour, label.as_str())).collect::<Vec<_>>(),
+    );
     panel
 }
 
 fn collusion(report: &Report) -> Panel {
     let mut panel = Panel::new(410.0, 290.0, (0.0, 0.7), (0.0, 1.0), "Colluding validators");
-    let xs = [(0.0, "0"), (0.1, "10"), (0.2, "20"), (0.3, "30"), (0.4, "40"), (0.5, "50"), (0.6, "60"), (0.7, "70")];
+    let xs = [
+        (0.0, "0"),
+        (0.1, "10"),
+        (0.2, "20"),
+        (0.3, "30"),
+        (0.4, "40"),
+        (0.5, "50"),
+        (0.6, "60"),
+        (0.7, "70"),
+    ];
     panel.axes(&xs, &SHARES, "stake that colludes, %", "updates, %");
     type Figure = fn(&Collusion) -> &Estimate;
     let figures: [(&str, Figure); 4] = [
@@ -131,24 +171,41 @@ fn collusion(report: &Report) -> Panel {
             panel.dot(found.stake, rate.share(), rate.interval(Z95), colour);
         }
     }
-    panel.legend(&figures.iter().zip(COLOURS).map(|((label, _), colour)| (colour, *label)).collect::<Vec<_>>());
+    panel.legend(
+        &figures
+            .iter()
+            .zip(COLOURS)
+            .map(|((label, _), colour)| (colour, *label))
+            .collect::<Vec<_>>(),
+    );
     panel
 }
 
 fn margins(report: &Report) -> Panel {
-    let bars: Vec<_> =
-        report.trainers.iter().filter_map(|found| Some((found.name, found.margin?, found.margin_alone?))).collect();
+    let bars: Vec<_> = report
+        .trainers
+        .iter()
+        .filter_map(|found| Some((found.name, found.margin?, found.margin_alone?)))
+        .collect();
     let mut panel = Panel::new(935.0, 225.0, (-1.0, 4.0), (0.0, 1.0), "Deterrence");
-    let xs = [(-1.0, "0.1"), (0.0, "1"), (1.0, "10"), (2.0, "100"), (3.0, "1,000"), (4.0, "10,000")];
+    let xs =
+        [(-1.0, "0.1"), (0.0, "1"), (1.0, "10"), (2.0, "100"), (3.0, "1,000"), (4.0, "10,000")];
     panel.axes(&xs, &[], "p · (reward + bond) / compute saved", "");
     let row = (BOTTOM - TOP) / bars.len().max(1) as f64;
     for (at, (name, margin, alone)) in bars.into_iter().enumerate() {
         let middle = TOP + (at as f64 + 0.5) * row;
         panel.text(panel.left - 8.0, middle + 4.0, "end", name, "");
-        for (value, offset, colour) in [(margin, -row * 0.18, COLOURS[0]), (alone, row * 0.18, COLOURS[1])] {
-            let (from, to) = (panel.at(0.0, 0.0).0, panel.at(value.max(1e-9).log10().clamp(-1.0, 4.0), 0.0).0);
+        for (value, offset, colour) in
+            [(margin, -row * 0.18, COLOURS[0]), (alone, row * 0.18, COLOURS[1])]
+        {
+            let (from, to) =
+                (panel.at(0.0, 0.0).0, panel.at(value.max(1e-9).log10().clamp(-1.0, 4.0), 0.0).0);
             let width = row * 0.32;
-            panel.line((from, middle + offset), (to, middle + offset), &format!("stroke='{colour}' stroke-width='{width:.1}'"));
+            panel.line(
+                (from, middle + offset),
+                (to, middle + offset),
+                &format!("stroke='{colour}' stroke-width='{width:.1}'"),
+            );
         }
     }
     let one = panel.at(0.0, 0.0).0;
@@ -157,9 +214,13 @@ fn margins(report: &Report) -> Panel {
     panel
 }
 
-/// The report's three plots as an SVG document. Lines are exact chances, dots are simulated with their 95 % intervals.
+/// The report's three plots as an SVG document. Lines are exact chances, dots are simulated with
+/// their 95 % intervals.
 pub fn svg(report: &Report) -> String {
-    let panels: String = [detection(report), collusion(report), margins(report)].into_iter().map(|panel| panel.svg).collect();
+    let panels: String = [detection(report), collusion(report), margins(report)]
+        .into_iter()
+        .map(|panel| panel.svg)
+        .collect();
     format!(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' font-family='sans-serif' font-size='12' fill='{TEXT}'>\n\
          <title>Detection, collusion and deterrence, as simulated</title>\n{panels}</svg>\n"

@@ -6,7 +6,11 @@ use std::fmt::{Display, Formatter, Result};
 /// A share as a percentage, with as many decimals as it takes to see it.
 fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent == 0.0 || percent >= 9.95 { format!("{percent:.1}") } else { format!("{percent:.2}") }
+    if percent == 0.0 || percent >= 9.95 {
+        format!("{percent:.1}")
+    } else {
+        format!("{percent:.2}")
+    }
 }
 
 fn estimate(estimate: &Estimate) -> String {
@@ -15,7 +19,9 @@ fn estimate(estimate: &Estimate) -> String {
 
 /// A multiple, without decimals where it is large.
 fn times(multiple: Option<f64>) -> String {
-    multiple.map_or("–".into(), |multiple| if multiple < 100.0 { format!("{multiple:.1}") } else { format!("{multiple:.0}") })
+    multiple.map_or("–".into(), |multiple| {
+        if multiple < 100.0 { format!("{multiple:.1}") } else { format!("{multiple:.0}") }
+    })
 }
 
 /// A table with columns as wide as they need to be, the first one left-aligned.
@@ -29,7 +35,11 @@ fn table(f: &mut Formatter<'_>, title: &str, heads: &[&str], rows: &[Vec<String>
     for row in std::iter::once(&heads).chain(rows) {
         for (column, cell) in row.iter().enumerate() {
             let width = width(column);
-            if column == 0 { write!(f, "  {cell:<width$}")? } else { write!(f, "  {cell:>width$}")? }
+            if column == 0 {
+                write!(f, "  {cell:<width$}")?
+            } else {
+                write!(f, "  {cell:>width$}")?
+            }
         }
         writeln!(f)?;
     }
@@ -61,10 +71,21 @@ impl Display for Report {
                 let (low, high) = found.caught.interval(Z95);
                 let interval = format!("{}–{}", percent(low), percent(high));
                 let (caught, expected) = (percent(found.caught.share()), percent(found.expected));
-                vec![format!("{} of {}", found.skipped, settings.segments), found.updates.to_string(), caught, interval, expected]
+                vec![
+                    format!("{} of {}", found.skipped, settings.segments),
+                    found.updates.to_string(),
+                    caught,
+                    interval,
+                    expected,
+                ]
             })
             .collect();
-        table(f, "Trainers caught, %", &["segments skipped", "updates", "caught", "95 %", "1 − (1 − p)^n"], &rows)?;
+        table(
+            f,
+            "Trainers caught, %",
+            &["segments skipped", "updates", "caught", "95 %", "1 − (1 − p)^n"],
+            &rows,
+        )?;
 
         let rows: Vec<_> = self
             .collusion
@@ -98,22 +119,32 @@ impl Display for Report {
             .choices
             .iter()
             .map(|found| {
-                let chances = [found.stake, found.passes, found.delayed, found.stalled].map(percent);
-                std::iter::once(format!("{}, then {}", found.seats, found.more_seats)).chain(chances).collect()
+                let chances =
+                    [found.stake, found.passes, found.delayed, found.stalled].map(percent);
+                std::iter::once(format!("{}, then {}", found.seats, found.more_seats))
+                    .chain(chances)
+                    .collect()
             })
             .collect();
-        let heads = ["seats", "stake", "cheat passes, or honest convicted", "drawn again", "undecided"];
+        let heads =
+            ["seats", "stake", "cheat passes, or honest convicted", "drawn again", "undecided"];
         table(f, "Other numbers of seats, % (exact)", &heads, &rows)?;
 
         let rows: Vec<_> = self
             .few
             .iter()
             .map(|found| {
-                let rates = [found.passes, found.convicted, found.stalled].map(|rate| percent(rate.share()));
+                let rates = [found.passes, found.convicted, found.stalled]
+                    .map(|rate| percent(rate.share()));
                 std::iter::once(found.validators.to_string()).chain(rates).collect()
             })
             .collect();
-        table(f, "Few validators, one dishonest, %", &["validators", "cheat passes", "honest convicted", "undecided"], &rows)?;
+        table(
+            f,
+            "Few validators, one dishonest, %",
+            &["validators", "cheat passes", "honest convicted", "undecided"],
+            &rows,
+        )?;
 
         let rows: Vec<_> = self
             .grinding
@@ -121,7 +152,13 @@ impl Display for Report {
             .iter()
             .map(|found| {
                 let skipped = format!("{} of {}", found.skipped, settings.segments);
-                vec![percent(found.share), skipped, percent(found.alone), estimate(&found.caught), percent(found.best)]
+                vec![
+                    percent(found.share),
+                    skipped,
+                    percent(found.alone),
+                    estimate(&found.caught),
+                    percent(found.best),
+                ]
             })
             .collect();
         table(
@@ -140,13 +177,19 @@ impl Display for Report {
             })
             .collect();
         let title = "Cheats caught where no quorum is without their accomplices, %";
-        table(f, title, &["stake and blocks", "skipped", "best play", "if one block made the seed"], &rows)?;
+        table(
+            f,
+            title,
+            &["stake and blocks", "skipped", "best play", "if one block made the seed"],
+            &rows,
+        )?;
         let rows: Vec<_> = self
             .split
             .iter()
             .map(|found| {
                 let gain = format!("{:.2}", found.many / found.one);
-                let numbers = [found.one, found.many, found.replays].map(|mean| format!("{mean:.3}"));
+                let numbers =
+                    [found.one, found.many, found.replays].map(|mean| format!("{mean:.3}"));
                 std::iter::once(percent(found.share)).chain(numbers).chain([gain]).collect()
             })
             .collect();
@@ -157,21 +200,53 @@ impl Display for Report {
             .trainers
             .iter()
             .map(|found| {
-                let amounts = [found.reward, found.fines, found.compute, found.profit, found.profit - found.honest];
+                let amounts = [
+                    found.reward,
+                    found.fines,
+                    found.compute,
+                    found.profit,
+                    found.profit - found.honest,
+                ];
                 let mut row = vec![found.name.to_owned(), percent(found.caught.share())];
                 row.extend(amounts.map(|amount| format!("{amount:.3}")));
-                row.extend([format!("{:.3}", found.saved), times(found.margin), times(found.margin_alone)]);
+                row.extend([
+                    format!("{:.3}", found.saved),
+                    times(found.margin),
+                    times(found.margin_alone),
+                ]);
                 row
             })
             .collect();
-        let heads = ["trainer", "caught, %", "reward", "fines", "compute", "profit", "over honest", "saved", "margin", "alone"];
-        table(f, "Strategies of trainers: POL for a lease of work; margin is p·(reward + bond) / saved", &heads, &rows)?;
+        let heads = [
+            "trainer",
+            "caught, %",
+            "reward",
+            "fines",
+            "compute",
+            "profit",
+            "over honest",
+            "saved",
+            "margin",
+            "alone",
+        ];
+        table(
+            f,
+            "Strategies of trainers: POL for a lease of work; margin is p·(reward + bond) / saved",
+            &heads,
+            &rows,
+        )?;
 
         let rows: Vec<_> = self
             .validators
             .iter()
             .map(|found| {
-                let amounts = [found.reward, found.fines, found.compute, found.profit, found.profit - found.honest];
+                let amounts = [
+                    found.reward,
+                    found.fines,
+                    found.compute,
+                    found.profit,
+                    found.profit - found.honest,
+                ];
                 let mut row = vec![found.name.to_owned(), found.seats.to_string()];
                 row.extend(amounts.map(|amount| format!("{amount:.4}")));
                 row

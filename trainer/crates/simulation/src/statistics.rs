@@ -23,12 +23,13 @@ impl Rate {
         f64::from(self.hits) / f64::from(self.trials.max(1))
     }
 
-    /// The interval that holds the true chance with the confidence of `z` standard deviations (Wilson 1927, "Probable inference,
-    /// the law of succession, and statistical inference").
+    /// The interval that holds the true chance with the confidence of `z` standard deviations
+    /// (Wilson 1927, "Probable inference, the law of succession, and statistical inference").
     pub fn interval(&self, z: f64) -> (f64, f64) {
         let (n, share) = (f64::from(self.trials.max(1)), self.share());
         let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
-        let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
+        let half =
+            z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
         ((centre - half).max(0.0), (centre + half).min(1.0))
     }
 }
@@ -36,12 +37,14 @@ impl Rate {
 /// Standard deviations of a confidence of 95 %.
 pub const Z95: f64 = 1.96;
 
-/// The chance of drawing exactly `hits` of the `marked` among `all` in `draws` draws without replacement.
+/// The chance of drawing exactly `hits` of the `marked` among `all` in `draws` draws without
+/// replacement.
 pub fn hypergeometric(all: u32, marked: u32, draws: u32, hits: u32) -> f64 {
     if hits > marked || hits > draws || draws.saturating_sub(hits) > all.saturating_sub(marked) {
         return 0.0;
     }
-    choose(marked, hits) * choose(all.saturating_sub(marked), draws.saturating_sub(hits)) / choose(all, draws)
+    choose(marked, hits) * choose(all.saturating_sub(marked), draws.saturating_sub(hits))
+        / choose(all, draws)
 }
 
 /// The number of ways to take `k` of `n`.
@@ -64,9 +67,18 @@ mod tests {
     #[test]
     fn an_interval_holds_its_share_and_narrows() {
         let (few, many) = (Rate { hits: 3, trials: 10 }, Rate { hits: 300, trials: 1_000 });
-        for rate in [few, many, Rate { hits: 0, trials: 10 }, Rate { hits: 10, trials: 10 }, Rate::default()] {
+        for rate in [
+            few,
+            many,
+            Rate { hits: 0, trials: 10 },
+            Rate { hits: 10, trials: 10 },
+            Rate::default(),
+        ] {
             let (low, high) = rate.interval(Z95);
-            assert!(low - 1e-12 <= rate.share() && rate.share() <= high + 1e-12, "{rate:?} {low} {high}");
+            assert!(
+                low - 1e-12 <= rate.share() && rate.share() <= high + 1e-12,
+                "{rate:?} {low} {high}"
+            );
         }
         // Published example: 3 of 10 at 95 % is 0.108 to 0.603.
         let (low, high) = few.interval(Z95);

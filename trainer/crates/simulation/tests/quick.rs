@@ -1,4 +1,5 @@
-//! The quick simulation must agree with the formulas, within what chance allows. Its seed is fixed, so it always says the same.
+//! The quick simulation must agree with the formulas, within what chance allows. Its seed is fixed,
+//! so it always says the same.
 
 use pol_simulation::{Report, Settings, collusion::Estimate, plot, run, statistics::Rate};
 use std::sync::OnceLock;
@@ -13,7 +14,10 @@ fn report() -> &'static Report {
 
 fn assert_agrees(rate: Rate, expected: f64, what: &str) {
     let (low, high) = rate.interval(Z);
-    assert!((low..=high).contains(&expected), "{what}: {rate:?} is {low} to {high}, and should be {expected}");
+    assert!(
+        (low..=high).contains(&expected),
+        "{what}: {rate:?} is {low} to {high}, and should be {expected}"
+    );
 }
 
 #[test]
@@ -22,7 +26,11 @@ fn cheats_are_caught_as_the_formula_says() {
     for found in &report().detection {
         let share = f64::from(found.skipped) / 10.0;
         assert!((found.expected - (1.0 - (1.0 - share).powi(found.updates as i32))).abs() < 1e-12);
-        assert_agrees(found.caught, found.expected, &format!("{} skipped, {} updates", found.skipped, found.updates));
+        assert_agrees(
+            found.caught,
+            found.expected,
+            &format!("{} skipped, {} updates", found.skipped, found.updates),
+        );
     }
 }
 
@@ -58,13 +66,17 @@ fn grinding_is_worth_what_the_formula_says() {
         assert!(found.best <= found.alone && found.best > 0.0, "{found:?}");
     }
     for found in &report().grinding.blocking {
-        assert!(found.unmixed < found.best && found.best < 1.0, "mixing must leave less choice: {found:?}");
+        assert!(
+            found.unmixed < found.best && found.best < 1.0,
+            "mixing must leave less choice: {found:?}"
+        );
     }
 }
 
 #[test]
 fn honesty_pays_best_under_the_shipped_parameters() {
-    let (honest, cheats): (Vec<_>, Vec<_>) = report().trainers.iter().partition(|found| found.name == "honest");
+    let (honest, cheats): (Vec<_>, Vec<_>) =
+        report().trainers.iter().partition(|found| found.name == "honest");
     assert_eq!(honest[0].caught.hits, 0, "no honest trainer is found out");
     for found in cheats {
         assert!(found.profit < found.honest, "{found:?}");
@@ -85,7 +97,13 @@ fn one_validator_alone_decides_everything() {
 
 #[test]
 fn the_same_seed_gives_the_same_report() {
-    let small = |seed| Settings { trials: 128, rounds: 4, trainers: 256, validators: 20, ..Settings::quick(seed) };
+    let small = |seed| Settings {
+        trials: 128,
+        rounds: 4,
+        trainers: 256,
+        validators: 20,
+        ..Settings::quick(seed)
+    };
     let json = |seed| serde_json::to_string(&run(&small(seed))).unwrap();
     assert_eq!(json(1), json(1));
     assert_ne!(json(1), json(2));
@@ -96,7 +114,9 @@ fn the_plots_are_one_well_formed_document() {
     let svg = plot::svg(report());
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
-    for label in ["updates", "trainers caught, %", "stake that colludes, %", "wrong verdict", "skip 10 %"] {
+    for label in
+        ["updates", "trainers caught, %", "stake that colludes, %", "wrong verdict", "skip 10 %"]
+    {
         assert!(svg.contains(label), "{label}");
     }
     assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());

@@ -34,7 +34,12 @@ impl From<PeerFailure> for Failed {
 
 impl Swarm {
     /// Brings what is missing of a blob into the store. Returns the bytes of it that were sent.
-    pub(crate) async fn download(&self, hash: Hash, max_bytes: u64, peer: &Endpoint) -> Result<u64, Failed> {
+    pub(crate) async fn download(
+        &self,
+        hash: Hash,
+        max_bytes: u64,
+        peer: &Endpoint,
+    ) -> Result<u64, Failed> {
         let connection = self.connect(peer).await;
         self.remember(peer, connection.is_ok());
         let connection = connection?;
@@ -44,26 +49,40 @@ impl Swarm {
     }
 
     pub(crate) async fn connect(&self, peer: &Endpoint) -> Result<Connection, PeerFailure> {
-        let id = PublicKey::from_bytes(&peer.id).map_err(|_| PeerFailure::Registration("a key that is no Ed25519 public key"))?;
+        let id = PublicKey::from_bytes(&peer.id)
+            .map_err(|_| PeerFailure::Registration("a key that is no Ed25519 public key"))?;
         if peer.addresses.is_empty() {
             return Err(PeerFailure::Registration("no address"));
         }
-        let address = EndpointAddr::from_parts(id, peer.addresses.iter().map(|address| TransportAddr::Ip((*address).into())));
-        // The windows of the answering side are too small for blobs; and nobody is to ask over this connection.
+        let address = EndpointAddr::from_parts(
+            id,
+            peer.addresses.iter().map(|address| TransportAddr::Ip((*address).into())),
+        );
+        // The windows of the answering side are too small for blobs; and nobody is to ask over this
+        // connection.
         let config = QuicTransportConfig::builder()
             .max_concurrent_bidi_streams(0u32.into())
             .max_concurrent_uni_streams(0u32.into())
             .build();
         let options = ConnectOptions::new().with_transport_config(config);
         let connected = timeout(self.0.limits.connect, async {
-            let connecting =
-                self.0.socket.connect_with_opts(address, ALPN, options).await.map_err(|error| format!("{error:#}"))?;
+            let connecting = self
+                .0
+                .socket
+                .connect_with_opts(address, ALPN, options)
+                .await
+                .map_err(|error| format!("{error:#}"))?;
             connecting.await.map_err(|error| format!("{error:#}"))
         });
         connected.await.map_err(|_| PeerFailure::Unreachable)?.map_err(PeerFailure::Connection)
     }
 
-    async fn transfer(&self, connection: &Connection, hash: Hash, max_bytes: u64) -> Result<u64, Failed> {
+    async fn transfer(
+        &self,
+        connection: &Connection,
+        hash: Hash,
+        max_bytes: u64,
+    ) -> Result<u64, Failed> {
         let limits = &self.0.limits;
         let verified = timeout(limits.stall, get_verified_size(connection, &hash.into())).await;
         let (size, _) = verified.map_err(|_| PeerFailure::Stalled)?.map_err(PeerFailure::from)?;
@@ -71,7 +90,12 @@ impl Swarm {
             return Err(Failed::Fetch(SwarmError::TooLarge { hash, size, limit: max_bytes }));
         }
         let deadline = Instant::now() + limits.transfer(size);
-        let progress = self.0.store.remote().fetch(connection.clone(), HashAndFormat::raw(hash.into())).stream();
+        let progress = self
+            .0
+            .store
+            .remote()
+            .fetch(connection.clone(), HashAndFormat::raw(hash.into()))
+            .stream();
         tokio::pin!(progress);
         loop {
             let stalled = Instant::now() + limits.stall;

@@ -34,7 +34,8 @@ pub enum SwarmError {
         /// What the system said.
         reason: String,
     },
-    /// Another process, or a [`Swarm`](crate::Swarm) of this one that was not shut down, has the store open.
+    /// Another process, or a [`Swarm`](crate::Swarm) of this one that was not shut down, has the
+    /// store open.
     #[error("another process uses {}; stop it or choose another directory", .0.display())]
     DirectoryInUse(PathBuf),
     /// The directory cannot be made.
@@ -145,9 +146,13 @@ pub enum PeerFailure {
 impl From<GetError> for PeerFailure {
     fn from(error: GetError) -> Self {
         match error {
-            GetError::AtBlobHeaderNext { source: AtBlobHeaderNextError::NotFound { .. }, .. } => Self::NotServed,
+            GetError::AtBlobHeaderNext {
+                source: AtBlobHeaderNextError::NotFound { .. }, ..
+            } => Self::NotServed,
             GetError::Decode {
-                source: DecodeError::ParentHashMismatch { .. } | DecodeError::LeafHashMismatch { .. }, ..
+                source:
+                    DecodeError::ParentHashMismatch { .. } | DecodeError::LeafHashMismatch { .. },
+                ..
             } => Self::WrongBytes,
             other => Self::Broken(format!("{other:#}")),
         }

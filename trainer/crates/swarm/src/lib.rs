@@ -1,12 +1,13 @@
 //! Content-addressed blobs between peers.
 //!
-//! A blob is named by the BLAKE3 hash of its bytes, so whoever serves it cannot serve anything else: every 16 KiB are
-//! verified as they arrive. Peers are found through the endpoints registered on chain and by nothing else: no relay, no
-//! discovery service and no server of a third party is ever contacted. Connections are QUIC, authenticated by the
-//! Ed25519 key of the registration.
+//! A blob is named by the BLAKE3 hash of its bytes, so whoever serves it cannot serve anything
+//! else: every 16 KiB are verified as they arrive. Peers are found through the endpoints registered
+//! on chain and by nothing else: no relay, no discovery service and no server of a third party is
+//! ever contacted. Connections are QUIC, authenticated by the Ed25519 key of the registration.
 //!
-//! A peer serves every complete blob in its store to anyone who knows the hash. What it keeps is decided by labels: a
-//! blob stays while a label holds it, and is collected some minutes after the last one is released.
+//! A peer serves every complete blob in its store to anyone who knows the hash. What it keeps is
+//! decided by labels: a blob stays while a label holds it, and is collected some minutes after the
+//! last one is released.
 //!
 //! ```no_run
 //! # async fn example(peers: Vec<pol_primitives::peer::Endpoint>) -> pol_swarm::Result<()> {
@@ -72,7 +73,9 @@ pub use error::{PeerFailure, PeerFailures, Result, SwarmError};
 
 use download::Failed;
 use error::{is_disk_full, is_io};
-use limits::{Limits, REQUEST_WINDOW, REQUESTS_PER_CONNECTION, SEND_WINDOW, SPREAD, WRITES_AT_ONCE};
+use limits::{
+    Limits, REQUEST_WINDOW, REQUESTS_PER_CONNECTION, SEND_WINDOW, SPREAD, WRITES_AT_ONCE,
+};
 
 /// Where a peer keeps its blobs and how it is reached.
 pub struct SwarmConfig {
@@ -82,9 +85,9 @@ pub struct SwarmConfig {
     pub secret: [u8; 32],
     /// UDP address to listen on; port 0 takes any.
     pub bind: SocketAddr,
-    /// Addresses to register, at most [`MAX_ADDRESSES`](pol_primitives::peer::MAX_ADDRESSES); port 0 stands for the port
-    /// bound. Empty: the address bound, or for an unspecified one that of the interface towards the internet, or
-    /// loopback where there is none.
+    /// Addresses to register, at most [`MAX_ADDRESSES`](pol_primitives::peer::MAX_ADDRESSES); port
+    /// 0 stands for the port bound. Empty: the address bound, or for an unspecified one that of the
+    /// interface towards the internet, or loopback where there is none.
     pub advertise: Vec<SocketAddr>,
 }
 
@@ -114,8 +117,9 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// [`SwarmError::PortInUse`], [`SwarmError::Bind`], [`SwarmError::DirectoryInUse`], [`SwarmError::Directory`],
-    /// [`SwarmError::Corrupt`], [`SwarmError::DiskFull`], [`SwarmError::TooManyAddresses`].
+    /// [`SwarmError::PortInUse`], [`SwarmError::Bind`], [`SwarmError::DirectoryInUse`],
+    /// [`SwarmError::Directory`], [`SwarmError::Corrupt`], [`SwarmError::DiskFull`],
+    /// [`SwarmError::TooManyAddresses`].
     pub async fn start(config: SwarmConfig) -> Result<Self> {
         Self::start_with(config, Limits::default()).await
     }
@@ -156,7 +160,8 @@ impl Swarm {
         self.0.endpoint.clone()
     }
 
-    /// Stores a blob and keeps it under the label `keep`. It survives a crash of the process from here on.
+    /// Stores a blob and keeps it under the label `keep`. It survives a crash of the process from
+    /// here on.
     ///
     /// # Errors
     ///
@@ -192,20 +197,24 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// [`SwarmError::TooLarge`] for more than `max_bytes`, [`SwarmError::Damaged`], [`SwarmError::Store`].
+    /// [`SwarmError::TooLarge`] for more than `max_bytes`, [`SwarmError::Damaged`],
+    /// [`SwarmError::Store`].
     pub async fn get(&self, hash: Hash, max_bytes: u64) -> Result<Option<Bytes>> {
         let Some(size) = self.size(hash).await? else { return Ok(None) };
         if size > max_bytes {
             return Err(SwarmError::TooLarge { hash, size, limit: max_bytes });
         }
-        let damaged = |reason| SwarmError::Damaged { hash, directory: self.0.directory.clone(), reason };
+        let damaged =
+            |reason| SwarmError::Damaged { hash, directory: self.0.directory.clone(), reason };
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         let mut items = std::pin::pin!(self.0.store.export_bao(hash, ChunkRanges::all()).stream());
         while let Some(item) = items.next().await {
             match item {
                 EncodedItem::Leaf(leaf) => bytes.extend_from_slice(&leaf.data),
                 // Collected since its size was looked up.
-                EncodedItem::Error(error) if is_io(&error, &[io::ErrorKind::NotFound]) => return Ok(None),
+                EncodedItem::Error(error) if is_io(&error, &[io::ErrorKind::NotFound]) => {
+                    return Ok(None);
+                }
                 EncodedItem::Error(error) => return Err(damaged(error.to_string())),
                 EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done => {}
             }
@@ -218,28 +227,46 @@ impl Swarm {
 
     /// The blob from the store or else from `peers`, kept under the label `keep`.
     ///
-    /// Peers are asked one after the other, likeliest holders expected first: the first few take turns, and those that
-    /// could not be reached the last time come last. A peer that is dead, slow, or sends wrong bytes is left for the next
-    /// one, which continues where it stopped. The size is proved before anything is downloaded. This peer's own
-    /// entry is skipped.
+    /// Peers are asked one after the other, likeliest holders expected first: the first few take
+    /// turns, and those that could not be reached the last time come last. A peer that is dead,
+    /// slow, or sends wrong bytes is left for the next one, which continues where it stopped. The
+    /// size is proved before anything is downloaded. This peer's own entry is skipped.
     ///
     /// # Errors
     ///
-    /// [`SwarmError::Unavailable`] with each peer's answer, [`SwarmError::TooLarge`] for more than `max_bytes`, and those
-    /// of [`Swarm::get`] and [`Swarm::add`].
-    pub async fn fetch(&self, hash: Hash, max_bytes: u64, peers: &[Endpoint], keep: &str) -> Result<Bytes> {
+    /// [`SwarmError::Unavailable`] with each peer's answer, [`SwarmError::TooLarge`] for more than
+    /// `max_bytes`, and those of [`Swarm::get`] and [`Swarm::add`].
+    pub async fn fetch(
+        &self,
+        hash: Hash,
+        max_bytes: u64,
+        peers: &[Endpoint],
+        keep: &str,
+    ) -> Result<Bytes> {
         if let Some(bytes) = self.take(hash, max_bytes, keep).await? {
             return Ok(bytes);
         }
         let _turn = self.0.downloads.acquire().await.map_err(|error| self.failed(error))?;
         // Against collection until it is complete and has its label.
-        let _pin = self.0.store.tags().temp_tag(HashAndFormat::raw(hash.into())).await.map_err(|error| self.failed(error))?;
+        let _pin = self
+            .0
+            .store
+            .tags()
+            .temp_tag(HashAndFormat::raw(hash.into()))
+            .await
+            .map_err(|error| self.failed(error))?;
         let mut failures = PeerFailures::default();
         for peer in self.order(peers) {
             let failure = match self.download(hash, max_bytes, peer).await {
                 Ok(received) => match self.take(hash, max_bytes, keep).await? {
                     Some(bytes) => {
-                        debug!(hash = hex::encode(hash), peer = hex::encode(peer.id), size = bytes.len(), received, "fetched");
+                        debug!(
+                            hash = hex::encode(hash),
+                            peer = hex::encode(peer.id),
+                            size = bytes.len(),
+                            received,
+                            "fetched"
+                        );
                         return Ok(bytes);
                     }
                     None => PeerFailure::Broken("parts are missing".into()),
@@ -247,23 +274,34 @@ impl Swarm {
                 Err(Failed::Peer(failure)) => failure,
                 Err(Failed::Fetch(error)) => return Err(error),
             };
-            debug!(hash = hex::encode(hash), peer = hex::encode(peer.id), "not fetched: the peer {failure}");
+            debug!(
+                hash = hex::encode(hash),
+                peer = hex::encode(peer.id),
+                "not fetched: the peer {failure}"
+            );
             failures.0.push((peer.id, failure));
         }
         Err(SwarmError::Unavailable { hash, failures })
     }
 
-    /// Gives up the label `keep` and those below it: `round/1` also releases `round/1/update`, never `round/10`. Blobs
-    /// that no other label holds are collected within some minutes. Returns how many were released.
+    /// Gives up the label `keep` and those below it: `round/1` also releases `round/1/update`,
+    /// never `round/10`. Blobs that no other label holds are collected within some minutes. Returns
+    /// how many were released.
     ///
     /// # Errors
     ///
     /// [`SwarmError::Store`].
     pub async fn release(&self, keep: &str) -> Result<u64> {
-        self.0.store.tags().delete_prefix(format!("{keep}/")).await.map_err(|error| self.failed(error))
+        self.0
+            .store
+            .tags()
+            .delete_prefix(format!("{keep}/"))
+            .await
+            .map_err(|error| self.failed(error))
     }
 
-    /// Stops serving and closes the store. Other handles then only give errors; the port is free once they are dropped.
+    /// Stops serving and closes the store. Other handles then only give errors; the port is free
+    /// once they are dropped.
     ///
     /// # Errors
     ///
@@ -276,7 +314,8 @@ impl Swarm {
     }
 
     async fn insert(&self, bytes: Bytes, keep: &str) -> Result<Hash> {
-        let pin: TempTag = self.0.store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
+        let pin: TempTag =
+            self.0.store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
         let hash = pin.hash().into();
         self.label(hash, keep).await?;
         Ok(hash)
@@ -291,9 +330,11 @@ impl Swarm {
         Ok(bytes)
     }
 
-    /// Lets the label hold the blob. One label holds many blobs, so each gets a tag of its own in the store.
+    /// Lets the label hold the blob. One label holds many blobs, so each gets a tag of its own in
+    /// the store.
     async fn label(&self, hash: Hash, keep: &str) -> Result<()> {
-        let (tag, content) = (format!("{keep}/{}", hex::encode(hash)), HashAndFormat::raw(hash.into()));
+        let (tag, content) =
+            (format!("{keep}/{}", hex::encode(hash)), HashAndFormat::raw(hash.into()));
         self.0.store.tags().set(tag, content).await.map_err(|error| self.failed(error))
     }
 
@@ -337,7 +378,12 @@ impl Swarm {
 }
 
 /// In which order to ask: without ourselves, turns among the first few, the unreachable last.
-fn order<'a>(peers: &'a [Endpoint], own: &[u8; 32], turn: usize, unreachable: &HashSet<[u8; 32]>) -> Vec<&'a Endpoint> {
+fn order<'a>(
+    peers: &'a [Endpoint],
+    own: &[u8; 32],
+    turn: usize,
+    unreachable: &HashSet<[u8; 32]>,
+) -> Vec<&'a Endpoint> {
     let mut order: Vec<_> = peers.iter().filter(|peer| peer.id != *own).collect();
     let spread = order.len().min(SPREAD);
     if let Some(start) = turn.checked_rem(spread) {
@@ -371,9 +417,17 @@ async fn open_socket(secret: &[u8; 32], bind: SocketAddr) -> Result<iroh::Endpoi
 }
 
 /// What to register: `advertise`, or what others can be expected to reach.
-fn endpoint(socket: &iroh::Endpoint, bind: SocketAddr, advertise: Vec<SocketAddr>) -> Result<Endpoint> {
+fn endpoint(
+    socket: &iroh::Endpoint,
+    bind: SocketAddr,
+    advertise: Vec<SocketAddr>,
+) -> Result<Endpoint> {
     let bound = socket.bound_sockets().first().copied().unwrap_or(bind);
-    let mut addresses = if advertise.is_empty() { vec![SocketAddr::new(reachable(bound.ip()), 0)] } else { advertise };
+    let mut addresses = if advertise.is_empty() {
+        vec![SocketAddr::new(reachable(bound.ip()), 0)]
+    } else {
+        advertise
+    };
     for address in addresses.iter_mut().filter(|address| address.port() == 0) {
         address.set_port(bound.port());
     }
@@ -388,10 +442,13 @@ fn reachable(ip: IpAddr) -> IpAddr {
     if !ip.is_unspecified() {
         return ip;
     }
-    // Connecting a UDP socket sends nothing, it looks up the route. The addresses are reserved for documentation.
+    // Connecting a UDP socket sends nothing, it looks up the route. The addresses are reserved for
+    // documentation.
     let (loopback, elsewhere): (IpAddr, IpAddr) = match ip {
         IpAddr::V4(_) => (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
-        IpAddr::V6(_) => (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
+        IpAddr::V6(_) => {
+            (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+        }
     };
     let routed = UdpSocket::bind((ip, 0)).and_then(|socket| {
         socket.connect((elsewhere, 9))?;
@@ -413,7 +470,9 @@ async fn open_store(directory: &Path, limits: &Limits) -> Result<FsStore> {
         // The store's error for this is not public; its lock holds between processes too.
         if reason.contains("already open") {
             SwarmError::DirectoryInUse(directory.into())
-        } else if error.downcast_ref::<io::Error>().is_some_and(|error| is_disk_full(error)) || is_disk_full(&error) {
+        } else if error.downcast_ref::<io::Error>().is_some_and(|error| is_disk_full(error))
+            || is_disk_full(&error)
+        {
             full()
         } else {
             SwarmError::Corrupt { directory: directory.into(), reason }

@@ -8,25 +8,31 @@ pub const MAX_REQUEST: usize = 4096;
 pub const REQUESTS_PER_CONNECTION: u32 = 4;
 /// Bytes of requests a connection may send ahead of being read.
 pub const REQUEST_WINDOW: u32 = 64 * 1024;
-/// Bytes sent and not yet acknowledged, kept in memory for every connection: 10 MB/s at 100 ms of latency.
+/// Bytes sent and not yet acknowledged, kept in memory for every connection: 10 MB/s at 100 ms of
+/// latency.
 pub const SEND_WINDOW: u64 = 1024 * 1024;
-/// Peers at the head of a list that take turns in being asked first. The list starts with the likeliest holders, so the
-/// load is spread over the first few and not over all.
+/// Peers at the head of a list that take turns in being asked first. The list starts with the
+/// likeliest holders, so the load is spread over the first few and not over all.
 pub const SPREAD: usize = 4;
-/// Blobs of [`Swarm::add_all`](crate::Swarm::add_all) written at a time; the store commits what is waiting together.
+/// Blobs of [`Swarm::add_all`](crate::Swarm::add_all) written at a time; the store commits what is
+/// waiting together.
 pub const WRITES_AT_ONCE: usize = 32;
 
 /// Bounds that tests shorten.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// For a connection and its handshake, and for a request to arrive: two retransmissions on a bad line.
+    /// For a connection and its handshake, and for a request to arrive: two retransmissions on a
+    /// bad line.
     pub connect: Duration,
-    /// Without a byte: longer than losses and a busy disk take, short enough to go on to the next peer.
+    /// Without a byte: longer than losses and a busy disk take, short enough to go on to the next
+    /// peer.
     pub stall: Duration,
-    /// Bytes per second a transfer makes on average, or is cut: half a megabit, which a home line uploads to several
-    /// peers at once. What has arrived is kept, so a slow but only holder still delivers, over several fetches.
+    /// Bytes per second a transfer makes on average, or is cut: half a megabit, which a home line
+    /// uploads to several peers at once. What has arrived is kept, so a slow but only holder still
+    /// delivers, over several fetches.
     pub slowest: u64,
-    /// Between collections of blobs that nothing keeps. Until the next one, a broken transfer can be resumed.
+    /// Between collections of blobs that nothing keeps. Until the next one, a broken transfer can
+    /// be resumed.
     pub collect: Duration,
     /// Connections served at a time, each costing up to [`SEND_WINDOW`] of memory.
     pub connections: usize,

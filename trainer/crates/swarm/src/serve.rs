@@ -73,7 +73,11 @@ async fn serve_connection(incoming: Incoming, store: Store, limits: Limits) {
     }
 }
 
-fn pair(connection: &Connection, send: SendStream, receive: RecvStream) -> StreamPair<Bounded, SendStream> {
+fn pair(
+    connection: &Connection,
+    send: SendStream,
+    receive: RecvStream,
+) -> StreamPair<Bounded, SendStream> {
     StreamPair::new(connection.stable_id() as u64, Bounded(receive), send, EventSender::DEFAULT)
 }
 

@@ -32,7 +32,12 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 const LIMIT: u64 = 16 << 20;
 
 fn config(directory: &Path, secret: u8) -> SwarmConfig {
-    SwarmConfig { directory: directory.into(), secret: [secret; 32], bind: LOOPBACK, advertise: Vec::new() }
+    SwarmConfig {
+        directory: directory.into(),
+        secret: [secret; 32],
+        bind: LOOPBACK,
+        advertise: Vec::new(),
+    }
 }
 
 async fn peer(secret: u8) -> (Swarm, TempDir) {
@@ -79,7 +84,11 @@ async fn socket() -> Socket {
 }
 
 /// A peer that breaks off after `groups` times 16 KiB, when `arrived` is over.
-async fn faltering(bytes: Bytes, groups: usize, arrived: impl Future<Output = ()> + Send + 'static) -> (Router, Endpoint) {
+async fn faltering(
+    bytes: Bytes,
+    groups: usize,
+    arrived: impl Future<Output = ()> + Send + 'static,
+) -> (Router, Endpoint) {
     let store = MemStore::new();
     store.add_bytes(bytes).with_named_tag("kept").await.unwrap();
     let mask = EventMask { throttle: ThrottleMode::Intercept, ..EventMask::DEFAULT };
@@ -103,7 +112,10 @@ async fn faltering(bytes: Bytes, groups: usize, arrived: impl Future<Output = ()
     });
     let socket = socket().await;
     let endpoint = registration(&socket);
-    (Router::builder(socket).accept(ALPN, BlobsProtocol::new(&store, Some(events))).spawn(), endpoint)
+    (
+        Router::builder(socket).accept(ALPN, BlobsProtocol::new(&store, Some(events))).spawn(),
+        endpoint,
+    )
 }
 
 /// A peer that answers every request with `answer`, or never.
@@ -156,7 +168,8 @@ async fn blobs_travel_from_peer_to_peer() {
 #[tokio::test]
 async fn many_small_blobs_and_the_empty_one() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
-    let shards: Vec<_> = (0..100).map(|seed| noise(seed, 16 * 1024)).chain([Bytes::new()]).collect();
+    let shards: Vec<_> =
+        (0..100).map(|seed| noise(seed, 16 * 1024)).chain([Bytes::new()]).collect();
     let names = a.add_all(shards.clone(), "manifest").await.unwrap();
     assert_eq!(names, shards.iter().map(|shard| hash(shard)).collect::<Vec<_>>());
     let peers = [a.endpoint()];
@@ -168,18 +181,26 @@ async fn many_small_blobs_and_the_empty_one() {
 async fn too_large_is_refused_before_it_is_downloaded() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let name = a.add(noise(0, 1_000_000), "kept").await.unwrap();
-    let too_large = |error| matches!(error, SwarmError::TooLarge { size: 1_000_000, limit: 999_999, .. });
+    let too_large =
+        |error| matches!(error, SwarmError::TooLarge { size: 1_000_000, limit: 999_999, .. });
     assert!(too_large(soon(b.fetch(name, 999_999, &[a.endpoint()], "kept")).await.unwrap_err()));
     assert!(matches!(b.0.store.status(name).await.unwrap(), BlobStatus::NotFound));
     assert!(too_large(a.get(name, 999_999).await.unwrap_err()));
-    assert_eq!(soon(b.fetch(name, 1_000_000, &[a.endpoint()], "kept")).await.unwrap().len(), 1_000_000);
+    assert_eq!(
+        soon(b.fetch(name, 1_000_000, &[a.endpoint()], "kept")).await.unwrap().len(),
+        1_000_000
+    );
 }
 
 #[tokio::test]
 async fn an_unknown_blob_names_who_was_asked() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
-    let nowhere = Endpoint { id: *SecretKey::from_bytes(&[9; 32]).public().as_bytes(), addresses: Default::default() };
-    let off_curve = (0..).map(|byte| [byte; 32]).find(|id| PublicKey::from_bytes(id).is_err()).unwrap();
+    let nowhere = Endpoint {
+        id: *SecretKey::from_bytes(&[9; 32]).public().as_bytes(),
+        addresses: Default::default(),
+    };
+    let off_curve =
+        (0..).map(|byte| [byte; 32]).find(|id| PublicKey::from_bytes(id).is_err()).unwrap();
     let no_key = Endpoint { id: off_curve, ..a.endpoint() };
     let peers = [b.endpoint(), a.endpoint(), nowhere, no_key];
     let error = soon(b.fetch(hash(b"nobody has this"), LIMIT, &peers, "kept")).await.unwrap_err();
@@ -190,7 +211,13 @@ async fn an_unknown_blob_names_who_was_asked() {
     let failures = failures(error);
     assert_eq!(failures.len(), 3);
     assert!(failures.contains(&(a.endpoint().id, PeerFailure::NotServed)));
-    assert!(failures.iter().filter(|(_, failure)| matches!(failure, PeerFailure::Registration(_))).count() == 2);
+    assert!(
+        failures
+            .iter()
+            .filter(|(_, failure)| matches!(failure, PeerFailure::Registration(_)))
+            .count()
+            == 2
+    );
 
     let error = b.fetch([1; 32], LIMIT, &[], "kept").await.unwrap_err();
     assert!(error.to_string().contains("none is registered"), "{error}");
@@ -220,17 +247,24 @@ async fn a_broken_transfer_is_resumed() {
     let name = a.add(bytes.clone(), "kept").await.unwrap();
     let store = b.0.store.clone();
     let arrived = async move {
-        while store.remote().local(HashAndFormat::raw(name.into())).await.unwrap().local_bytes() < 2_000_000 {
+        while store.remote().local(HashAndFormat::raw(name.into())).await.unwrap().local_bytes()
+            < 2_000_000
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let (router, faltering) = faltering(bytes.clone(), 200, arrived).await;
-    let error = soon(b.fetch(name, LIMIT, std::slice::from_ref(&faltering), "kept")).await.unwrap_err();
-    assert!(matches!(failures(error).as_slice(), [(id, PeerFailure::Broken(_))] if *id == faltering.id));
+    let error =
+        soon(b.fetch(name, LIMIT, std::slice::from_ref(&faltering), "kept")).await.unwrap_err();
+    assert!(
+        matches!(failures(error).as_slice(), [(id, PeerFailure::Broken(_))] if *id == faltering.id)
+    );
     router.shutdown().await.unwrap();
     assert!(!b.has(name).await.unwrap());
 
-    let Ok(received) = soon(b.download(name, LIMIT, &a.endpoint())).await else { panic!("not resumed") };
+    let Ok(received) = soon(b.download(name, LIMIT, &a.endpoint())).await else {
+        panic!("not resumed")
+    };
     assert!(received > 0 && received <= 3_000_000, "{received}");
     assert_eq!(b.get(name, LIMIT).await.unwrap().unwrap(), bytes);
 }
@@ -242,15 +276,21 @@ async fn wrong_bytes_are_refused_and_the_next_peer_asked() {
     let name = a.add(bytes.clone(), "kept").await.unwrap();
     // The right size and other bytes; no header; an absurd size.
     let forged = [10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat();
-    for answer in [forged, vec![1, 2, 3], [u64::MAX.to_le_bytes().as_slice(), &noise(2, 100_000)].concat()] {
+    for answer in
+        [forged, vec![1, 2, 3], [u64::MAX.to_le_bytes().as_slice(), &noise(2, 100_000)].concat()]
+    {
         let (task, liar) = scripted(Some(answer)).await;
-        let error = soon(b.fetch(name, LIMIT, std::slice::from_ref(&liar), "kept")).await.unwrap_err();
+        let error =
+            soon(b.fetch(name, LIMIT, std::slice::from_ref(&liar), "kept")).await.unwrap_err();
         assert_eq!(failures(error).len(), 1);
         assert!(!b.has(name).await.unwrap());
         task.abort();
     }
-    let (task, liar) = scripted(Some([10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat())).await;
-    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &liar)).await else { panic!("took wrong bytes") };
+    let (task, liar) =
+        scripted(Some([10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat())).await;
+    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &liar)).await else {
+        panic!("took wrong bytes")
+    };
     assert_eq!(failure, PeerFailure::WrongBytes);
     assert_eq!(soon(b.fetch(name, LIMIT, &[liar, a.endpoint()], "kept")).await.unwrap(), bytes);
     task.abort();
@@ -265,7 +305,10 @@ async fn silent_and_noisy_peers_do_not_hold_a_fetch() {
     task.abort();
 
     let garbage = UdpSocket::bind(LOOPBACK).await.unwrap();
-    let noisy = Endpoint { id: silent.id, addresses: vec![garbage.local_addr().unwrap().into()].try_into().unwrap() };
+    let noisy = Endpoint {
+        id: silent.id,
+        addresses: vec![garbage.local_addr().unwrap().into()].try_into().unwrap(),
+    };
     let task = tokio::spawn(async move {
         let (mut buffer, mut seed) = ([0; 2048], 0u8);
         while let Ok((_, from)) = garbage.recv_from(&mut buffer).await {
@@ -274,9 +317,13 @@ async fn silent_and_noisy_peers_do_not_hold_a_fetch() {
         }
     });
     // A peer that never knew the right address of this key.
-    let (c, _c) = peer_with(3, Limits { connect: Duration::from_secs(1), ..Limits::default() }).await;
+    let (c, _c) =
+        peer_with(3, Limits { connect: Duration::from_secs(1), ..Limits::default() }).await;
     let error = soon(c.fetch([1; 32], LIMIT, &[noisy], "kept")).await.unwrap_err();
-    assert!(matches!(failures(error).as_slice(), [(_, PeerFailure::Unreachable | PeerFailure::Connection(_))]));
+    assert!(matches!(
+        failures(error).as_slice(),
+        [(_, PeerFailure::Unreachable | PeerFailure::Connection(_))]
+    ));
     task.abort();
 }
 
@@ -287,10 +334,14 @@ async fn a_full_peer_refuses_and_serves_again_later() {
     let name = a.add(noise(0, 1000), "kept").await.unwrap();
     // The second one has to prove its address first.
     let endpoint = a.endpoint();
-    let (Ok(first), Ok(second)) = (soon(b.connect(&endpoint)).await, soon(b.connect(&endpoint)).await) else {
+    let (Ok(first), Ok(second)) =
+        (soon(b.connect(&endpoint)).await, soon(b.connect(&endpoint)).await)
+    else {
         panic!("not connected")
     };
-    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &endpoint)).await else { panic!("not refused") };
+    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &endpoint)).await else {
+        panic!("not refused")
+    };
     assert!(matches!(failure, PeerFailure::Connection(_)), "{failure}");
     // Idle connections lose their place.
     soon(first.closed()).await;
@@ -300,7 +351,9 @@ async fn a_full_peer_refuses_and_serves_again_later() {
 
 #[tokio::test]
 async fn only_single_blobs_are_served() {
-    use iroh_blobs::protocol::{ChunkRanges, GetManyRequest, GetRequest, ObserveRequest, PushRequest};
+    use iroh_blobs::protocol::{
+        ChunkRanges, GetManyRequest, GetRequest, ObserveRequest, PushRequest,
+    };
 
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let name = a.add(noise(0, 1000), "kept").await.unwrap();
@@ -312,8 +365,13 @@ async fn only_single_blobs_are_served() {
     soon(remote.execute_push(connection.clone(), push).complete()).await.ok();
     let many = GetManyRequest::builder().hash(name, ChunkRanges::all()).build();
     assert!(soon(remote.execute_get_many(connection.clone(), many).complete()).await.is_err());
-    assert!(soon(remote.execute_get(connection.clone(), GetRequest::all(name)).complete()).await.is_err());
-    let mut observed = std::pin::pin!(remote.observe(connection.clone(), ObserveRequest::new(name.into())));
+    assert!(
+        soon(remote.execute_get(connection.clone(), GetRequest::all(name)).complete())
+            .await
+            .is_err()
+    );
+    let mut observed =
+        std::pin::pin!(remote.observe(connection.clone(), ObserveRequest::new(name.into())));
     assert!(soon(futures::StreamExt::next(&mut observed)).await.unwrap().is_err());
     // A request beyond its bound.
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
@@ -333,7 +391,10 @@ async fn a_restart_keeps_blobs() {
     let swarm = Swarm::start(config(directory.path(), 1)).await.unwrap();
     let name = swarm.add(bytes.clone(), "kept").await.unwrap();
     let id = swarm.endpoint().id;
-    assert!(matches!(Swarm::start(config(directory.path(), 1)).await, Err(SwarmError::DirectoryInUse(_))));
+    assert!(matches!(
+        Swarm::start(config(directory.path(), 1)).await,
+        Err(SwarmError::DirectoryInUse(_))
+    ));
     swarm.shutdown().await.unwrap();
 
     let swarm = Swarm::start(config(directory.path(), 1)).await.unwrap();
@@ -348,7 +409,8 @@ async fn a_restart_keeps_blobs() {
 
 #[tokio::test]
 async fn released_blobs_are_collected_and_others_are_not() {
-    let (a, _a) = peer_with(1, Limits { collect: Duration::from_millis(50), ..Limits::default() }).await;
+    let (a, _a) =
+        peer_with(1, Limits { collect: Duration::from_millis(50), ..Limits::default() }).await;
     let [first, second, third, shared] = [1, 2, 3, 4].map(|seed| noise(seed, 40_000));
     let first = a.add(first, "round/1").await.unwrap();
     let second = a.add(second, "round/1/update").await.unwrap();
@@ -380,7 +442,9 @@ async fn what_cannot_start_says_why() {
     let result = Swarm::start(SwarmConfig { bind: elsewhere, ..config(directory.path(), 2) }).await;
     assert!(matches!(result, Err(SwarmError::Bind { address, .. }) if address == elsewhere));
 
-    let result = Swarm::start(SwarmConfig { advertise: vec![LOOPBACK; 5], ..config(directory.path(), 2) }).await;
+    let result =
+        Swarm::start(SwarmConfig { advertise: vec![LOOPBACK; 5], ..config(directory.path(), 2) })
+            .await;
     assert!(matches!(result, Err(SwarmError::TooManyAddresses(5))));
 
     let file = directory.path().join("file");
@@ -403,23 +467,36 @@ async fn a_damaged_blob_is_not_handed_out() {
     bytes[50_000] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let a = Swarm::start(config(directory.path(), 1)).await.unwrap();
-    assert!(matches!(a.get(name, LIMIT).await, Err(SwarmError::Damaged { hash, .. }) if hash == name));
+    assert!(
+        matches!(a.get(name, LIMIT).await, Err(SwarmError::Damaged { hash, .. }) if hash == name)
+    );
     // Nor to others.
     let (b, _b) = peer(2).await;
-    assert_eq!(failures(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap_err()).len(), 1);
+    assert_eq!(
+        failures(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap_err()).len(),
+        1
+    );
     // Adding it again repairs it.
     a.add(noise(0, 100_000), "kept").await.unwrap();
-    assert_eq!(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap(), noise(0, 100_000));
+    assert_eq!(
+        soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap(),
+        noise(0, 100_000)
+    );
 }
 
 #[tokio::test]
 async fn addresses_are_completed() {
     let directory = TempDir::new().unwrap();
     let advertise = vec!["203.0.113.7:0".parse().unwrap(), "[2001:db8::7]:4000".parse().unwrap()];
-    let swarm = Swarm::start(SwarmConfig { advertise, ..config(directory.path(), 1) }).await.unwrap();
+    let swarm =
+        Swarm::start(SwarmConfig { advertise, ..config(directory.path(), 1) }).await.unwrap();
     let bound = swarm.0.socket.bound_sockets()[0].port();
-    let addresses: Vec<SocketAddr> = swarm.endpoint().addresses.into_iter().map(Into::into).collect();
-    assert_eq!(addresses, [SocketAddr::from(([203, 0, 113, 7], bound)), "[2001:db8::7]:4000".parse().unwrap()]);
+    let addresses: Vec<SocketAddr> =
+        swarm.endpoint().addresses.into_iter().map(Into::into).collect();
+    assert_eq!(
+        addresses,
+        [SocketAddr::from(([203, 0, 113, 7], bound)), "[2001:db8::7]:4000".parse().unwrap()]
+    );
 
     assert_eq!(reachable(Ipv4Addr::LOCALHOST.into()), Ipv4Addr::LOCALHOST);
     let derived = reachable(Ipv4Addr::UNSPECIFIED.into());
@@ -432,7 +509,10 @@ fn the_first_few_take_turns_and_the_unreachable_come_last() {
     let peers: Vec<_> = (0..8).map(peer).collect();
     let ids = |turn, unreachable: &[u8]| {
         let unreachable = unreachable.iter().map(|id| [*id; 32]).collect();
-        order(&peers, &[2; 32], turn, &unreachable).iter().map(|peer| peer.id[0]).collect::<Vec<_>>()
+        order(&peers, &[2; 32], turn, &unreachable)
+            .iter()
+            .map(|peer| peer.id[0])
+            .collect::<Vec<_>>()
     };
     assert_eq!(ids(0, &[]), [0, 1, 3, 4, 5, 6, 7]);
     assert_eq!(ids(1, &[]), [1, 3, 4, 0, 5, 6, 7]);

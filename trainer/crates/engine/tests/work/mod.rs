@@ -1,7 +1,9 @@
 //! A lease, what its trainer submits, and what an audit says about it.
 #![allow(dead_code, reason = "every test and example needs another part of it")]
 
-use pol_engine::{Job, LeaseData, Replayed, Trace, TrainingState, audit, audited_blobs, pack, train_segment};
+use pol_engine::{
+    Job, LeaseData, Replayed, Trace, TrainingState, audit, audited_blobs, pack, train_segment,
+};
 use pol_primitives::{
     BoundedVec, Hash,
     audit::{Case, Finding, Measure, ServedState, Verdict, judge},
@@ -26,9 +28,16 @@ pub struct Work {
 
 impl Work {
     /// A lease of `tier` that goes on from `start`, on text drawn by `seed`.
-    pub fn new(recipe: &Recipe, tier: Tier, account: [u8; 32], start: &TrainingState, seed: u32) -> Self {
+    pub fn new(
+        recipe: &Recipe,
+        tier: Tier,
+        account: [u8; 32],
+        start: &TrainingState,
+        seed: u32,
+    ) -> Self {
         let count = recipe.shards_per_lease(tier);
-        let shards: Vec<ShardId> = (0..count).map(|index| ShardId { manifest: seed, index }).collect();
+        let shards: Vec<ShardId> =
+            (0..count).map(|index| ShardId { manifest: seed, index }).collect();
         let lease = Lease {
             nonce: seed,
             tier,
@@ -42,11 +51,23 @@ impl Work {
             carry_round: 0,
             shards: shards.try_into().expect("a recipe's lease fits"),
         };
-        Self { recipe: recipe.clone(), lease, account, data: text(recipe, count, seed), base: start.parameters.clone() }
+        Self {
+            recipe: recipe.clone(),
+            lease,
+            account,
+            data: text(recipe, count, seed),
+            base: start.parameters.clone(),
+        }
     }
 
     pub fn job(&self, workers: usize) -> Job<'_> {
-        Job { recipe: &self.recipe, lease: &self.lease, account: &self.account, data: &self.data, workers }
+        Job {
+            recipe: &self.recipe,
+            lease: &self.lease,
+            account: &self.account,
+            data: &self.data,
+            workers,
+        }
     }
 
     /// The states at the boundaries of the first `segments` segments.
@@ -64,7 +85,8 @@ impl Work {
     pub fn submit(&self, states: Vec<TrainingState>, mut packed: TrainingState) -> Submitted {
         let mut trace = Trace::new(states[0].leaf());
         states[1..].iter().for_each(|state| trace.push(state.leaf()));
-        let payload = pack(&self.recipe, &self.base, &mut packed).expect("finite parameters").encode();
+        let payload =
+            pack(&self.recipe, &self.base, &mut packed).expect("finite parameters").encode();
         let steps = trace.segments() * self.recipe.steps_per_segment(self.lease.tier);
         let opened = Opened {
             index: 0,
@@ -92,7 +114,8 @@ pub fn text(recipe: &Recipe, shards: u32, seed: u32) -> LeaseData {
     let mut shard = || {
         let mut token = 0;
         let mut next = || {
-            token = if prf.below(4) > 0 { (token * 5 + 3) % vocabulary } else { prf.below(vocabulary) };
+            token =
+                if prf.below(4) > 0 { (token * 5 + 3) % vocabulary } else { prf.below(vocabulary) };
             token
         };
         (0..=recipe.shard_tokens).map(|_| next()).collect::<Vec<u32>>()
@@ -131,14 +154,25 @@ impl Submitted {
         let served = case.served_leaves().into_iter().map(|leaf| {
             let state = self.states[usize::from(leaf)].served(leaf);
             let proof = self.trace.proof(leaf.into()).expect("the leaf is there");
-            assert!(merkle_verify(&self.trace.root(), leaves, leaf.into(), &state.digest(), &proof));
+            assert!(merkle_verify(
+                &self.trace.root(),
+                leaves,
+                leaf.into(),
+                &state.digest(),
+                &proof
+            ));
             state
         });
         served.collect()
     }
 
     /// What a seat finds in the segments drawn, fetching no blob but those it is said to need.
-    pub fn replayed(&self, work: &Work, segments: &[u16], workers: usize) -> Result<Replayed, pol_engine::Error> {
+    pub fn replayed(
+        &self,
+        work: &Work,
+        segments: &[u16],
+        workers: usize,
+    ) -> Result<Replayed, pol_engine::Error> {
         let case = self.case(segments);
         let shown = self.shown(&case);
         let needed = audited_blobs(&case, &shown);
@@ -148,16 +182,20 @@ impl Submitted {
             .map(|blob| (*blake3::hash(blob).as_bytes(), blob))
             .filter(|(hash, _)| needed.contains(hash))
             .collect();
-        let open = |hash: &Hash| blobs.get(hash).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let open = |hash: &Hash| {
+            blobs.get(hash).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        };
         audit(&work.job(workers), &work.base, &case, &self.opened, &shown, &[0; 32], open)
     }
 
     /// What the chain makes of an honest seat's finding.
     pub fn verdict(&self, work: &Work, segments: &[u16], workers: usize) -> Verdict {
         let finding = self.replayed(work, segments, workers).expect("the auditor does its part");
-        let finding: Finding = finding.finding(|| Ok(Measure::default())).expect("nothing is measured");
+        let finding: Finding =
+            finding.finding(|| Ok(Measure::default())).expect("nothing is measured");
         let leaves = self.case(segments).opened_leaves();
-        let ends: Vec<Hash> = leaves.into_iter().map(|leaf| self.trace.leaves()[usize::from(leaf)]).collect();
+        let ends: Vec<Hash> =
+            leaves.into_iter().map(|leaf| self.trace.leaves()[usize::from(leaf)]).collect();
         judge(Some(&ends), &[(1, Some(&finding))])
     }
 }

@@ -1,7 +1,8 @@
 use crate::Error;
 use tch::Tensor;
 
-/// What a layer of the mind keeps of the tokens that decoding has passed: one row of values for each.
+/// What a layer of the mind keeps of the tokens that decoding has passed: one row of values for
+/// each.
 ///
 /// Empty by default. A cache holds one for each block and one for the second pass.
 #[derive(Debug, Default)]

@@ -23,12 +23,15 @@ pub struct Superposed<'a> {
     pub gate: &'a Tensor,
 }
 
-/// What a superposition adds to the residual stream `x` `[batch · length, width]`: the same shape, all zero while the gate is.
+/// What a superposition adds to the residual stream `x` `[batch · length, width]`: the same shape,
+/// all zero while the gate is.
 ///
-/// With `n` the root-mean-square norm of a token's `x` and `α ∈ ℂ^R` its [amplitudes], branch `k` is in state `h_k = n · B_k`. The branches
-/// mix as intensities do, with interference: `s = Σ_k |α_k|² h_k + Σ_{j<k} 2 Re(α_j ᾱ_k) · h_j ⊙ h_k`. Token `t` is entangled with the tokens
-/// before it by `e_t = 1/t · Σ_{s<t} cos(Qᵀn_t, Kᵀn_s) · Re⟨α_s, α_t⟩ · p_s`, where `p = Σ_k |α_k|² h_k`: branches that agree in phase
-/// reinforce each other, branches in opposite phase cancel. The result is `gate ⊙ ((s + e) · out)`.
+/// With `n` the root-mean-square norm of a token's `x` and `α ∈ ℂ^R` its [amplitudes], branch `k`
+/// is in state `h_k = n · B_k`. The branches mix as intensities do, with interference:
+/// `s = Σ_k |α_k|² h_k + Σ_{j<k} 2 Re(α_j ᾱ_k) · h_j ⊙ h_k`. Token `t` is entangled with the tokens
+/// before it by `e_t = 1/t · Σ_{s<t} cos(Qᵀn_t, Kᵀn_s) · Re⟨α_s, α_t⟩ · p_s`, where
+/// `p = Σ_k |α_k|² h_k`: branches that agree in phase reinforce each other, branches in opposite
+/// phase cancel. The result is `gate ⊙ ((s + e) · out)`.
 ///
 /// With a `memory`, tokens follow those that it holds.
 pub fn superposition(
@@ -41,12 +44,15 @@ pub fn superposition(
     let (branches, rank) = (i64::from(sizes.branches), i64::from(sizes.rank));
     let normed = unit_mean_square(x)?;
     let amplitudes = amplitudes(part.amplitudes, x)?;
-    let (real, imaginary) = (amplitudes.f_narrow(1, 0, branches)?, amplitudes.f_narrow(1, branches, branches)?);
+    let (real, imaginary) =
+        (amplitudes.f_narrow(1, 0, branches)?, amplitudes.f_narrow(1, branches, branches)?);
     let weights = real.f_mul(&real)?.f_add(&imaginary.f_mul(&imaginary)?)?;
     let states = normed.f_mm(part.branches)?.f_view([-1, branches, rank])?;
 
     // One product gives Re ψ, Im ψ and p, where ψ = Σ α_k h_k.
-    let sums = Tensor::f_stack(&[real, imaginary, weights.shallow_clone()], 1)?.f_bmm(&states)?.f_unbind(1)?;
+    let sums = Tensor::f_stack(&[real, imaginary, weights.shallow_clone()], 1)?
+        .f_bmm(&states)?
+        .f_unbind(1)?;
     let [psi_real, psi_imaginary, mixed] = sums.as_slice() else {
         return Err(Error::Length { expected: 3, found: sums.len() });
     };
@@ -68,37 +74,47 @@ pub fn superposition(
     let fit = queries.f_bmm(&seen.f_narrow(2, 2 * branches, rank)?.f_transpose(1, 2)?)?;
     let before = mean_of_those_before(own.size3()?.1, seen.size3()?.1, (x.kind(), x.device()))?;
     let coupling = fit.f_mul(&phases)?.f_mul(&before)?;
-    let entangled = coupling.f_bmm(&seen.f_narrow(2, 2 * branches + rank, rank)?)?.f_view([-1, rank])?;
+    let entangled =
+        coupling.f_bmm(&seen.f_narrow(2, 2 * branches + rank, rank)?)?.f_view([-1, rank])?;
 
     Ok(superposed.f_add(&entangled)?.f_mm(part.out)?.f_mul(part.gate)?)
 }
 
-/// The amplitudes of each token of the residual stream `x` `[tokens, width]`, by the block's projection `[width, 2R]`: real parts, then
-/// imaginary parts, `[tokens, 2R]`, whose squares add up to 1 (but for rounding, and for a small constant that keeps zero finite).
+/// The amplitudes of each token of the residual stream `x` `[tokens, width]`, by the block's
+/// projection `[width, 2R]`: real parts, then imaginary parts, `[tokens, 2R]`, whose squares add up
+/// to 1 (but for rounding, and for a small constant that keeps zero finite).
 pub fn amplitudes(projection: &Tensor, x: &Tensor) -> Result<Tensor, Error> {
     unit(&unit_mean_square(x)?.f_mm(projection)?)
 }
 
-/// The coherence in 0 to 1 of `amplitudes` `[tokens, 2R]`: `Σ_{j≠k} |ρ_jk| / (R − 1)`, where `ρ` is the mean of `α α†` over the tokens.
+/// The coherence in 0 to 1 of `amplitudes` `[tokens, 2R]`: `Σ_{j≠k} |ρ_jk| / (R − 1)`, where `ρ` is
+/// the mean of `α α†` over the tokens.
 ///
-/// It is the l1 norm of coherence (Baumgratz, Cramer and Plenio 2014, "Quantifying Coherence") over its greatest value. 0 where every
-/// token is in one branch, or phases are random; 1 where all tokens are in the same even superposition.
+/// It is the l1 norm of coherence (Baumgratz, Cramer and Plenio 2014, "Quantifying Coherence") over
+/// its greatest value. 0 where every token is in one branch, or phases are random; 1 where all
+/// tokens are in the same even superposition.
 pub fn coherence(amplitudes: &Tensor) -> Result<f64, Error> {
     let (tokens, columns) = amplitudes.size2()?;
     let branches = usize::try_from(columns / 2).unwrap_or(0);
     if tokens == 0 || branches < 2 {
         return Ok(0.0);
     }
-    // Products of all pairs of columns, from which the real and imaginary parts of ρ are put together.
+    // Products of all pairs of columns, from which the real and imaginary parts of ρ are put
+    // together.
     let amplitudes = amplitudes.f_detach()?.f_to_kind(Kind::Double)?;
-    let products = Vec::<f64>::try_from(amplitudes.f_transpose(0, 1)?.f_mm(&amplitudes)?.f_to(Device::Cpu)?.f_reshape([-1])?)?;
+    let products = Vec::<f64>::try_from(
+        amplitudes.f_transpose(0, 1)?.f_mm(&amplitudes)?.f_to(Device::Cpu)?.f_reshape([-1])?,
+    )?;
     let product = |a: usize, b: usize| products.get(a * 2 * branches + b).copied().unwrap_or(0.0);
     let magnitude = |j: usize, k: usize| {
         let real = product(j, k) + product(branches + j, branches + k);
         let imaginary = product(branches + j, k) - product(j, branches + k);
         (real * real + imaginary * imaginary).sqrt()
     };
-    let sum: f64 = (0..branches).flat_map(|j| (0..j).map(move |k| (j, k))).map(|(j, k)| 2.0 * magnitude(j, k)).sum();
+    let sum: f64 = (0..branches)
+        .flat_map(|j| (0..j).map(move |k| (j, k)))
+        .map(|(j, k)| 2.0 * magnitude(j, k))
+        .sum();
     // Clamped, since squares that add up to 1 do so in float32 only.
     Ok((sum / (tokens as f64 * (branches - 1) as f64)).clamp(0.0, 1.0))
 }
@@ -115,11 +131,13 @@ fn unit(x: &Tensor) -> Result<Tensor, Error> {
     Ok(x.f_mul(&sum.f_add_scalar(EPSILON)?.f_rsqrt()?)?)
 }
 
-/// `[length, total]` for the last `length` of `total` tokens: 1/t in the columns of the `t` tokens before each, else 0.
+/// `[length, total]` for the last `length` of `total` tokens: 1/t in the columns of the `t` tokens
+/// before each, else 0.
 fn mean_of_those_before(length: i64, total: i64, options: (Kind, Device)) -> Result<Tensor, Error> {
     let past = total - length;
     let shares: Vec<f32> = (past..total).map(|t| 1.0 / t.max(1) as f32).collect();
-    let shares = Tensor::f_from_slice(&shares)?.f_to(options.1)?.f_to_kind(options.0)?.f_unsqueeze(1)?;
+    let shares =
+        Tensor::f_from_slice(&shares)?.f_to(options.1)?.f_to_kind(options.0)?.f_unsqueeze(1)?;
     Ok(Tensor::f_ones([length, total], options)?.f_tril(past - 1)?.f_mul(&shares)?)
 }
 
@@ -135,19 +153,40 @@ mod tests {
     /// Uniform in −1 to 1.
     fn draw(name: &str, shape: &[i64]) -> Tensor {
         let mut prf = Prf::new("test", &[5; 32], &[name.as_bytes()]);
-        let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| prf.below(2_001) as f32 / 1_000.0 - 1.0).collect();
+        let values: Vec<f32> = (0..shape.iter().product::<i64>())
+            .map(|_| prf.below(2_001) as f32 / 1_000.0 - 1.0)
+            .collect();
         Tensor::from_slice(&values).view(shape)
     }
 
     /// Amplitudes, branches, query, key, out, gate.
     fn parameters(gate: f64) -> [Tensor; 6] {
         let (branches, rank) = (i64::from(SIZES.branches), i64::from(SIZES.rank));
-        let shapes = [[WIDTH, 2 * branches], [WIDTH, branches * rank], [WIDTH, rank], [WIDTH, rank], [rank, WIDTH]];
-        let [a, b, q, k, o] = [0, 1, 2, 3, 4].map(|i| draw(&i.to_string(), &shapes[i]).set_requires_grad(true));
-        [a, b, q, k, o, Tensor::full([WIDTH], gate, (Kind::Float, Device::Cpu)).set_requires_grad(true)]
+        let shapes = [
+            [WIDTH, 2 * branches],
+            [WIDTH, branches * rank],
+            [WIDTH, rank],
+            [WIDTH, rank],
+            [rank, WIDTH],
+        ];
+        let [a, b, q, k, o] =
+            [0, 1, 2, 3, 4].map(|i| draw(&i.to_string(), &shapes[i]).set_requires_grad(true));
+        [
+            a,
+            b,
+            q,
+            k,
+            o,
+            Tensor::full([WIDTH], gate, (Kind::Float, Device::Cpu)).set_requires_grad(true),
+        ]
     }
 
-    fn run(parameters: &[Tensor; 6], x: &Tensor, batch: i64, memory: Option<&mut Memory>) -> Tensor {
+    fn run(
+        parameters: &[Tensor; 6],
+        x: &Tensor,
+        batch: i64,
+        memory: Option<&mut Memory>,
+    ) -> Tensor {
         let [amplitudes, branches, query, key, out, gate] = parameters;
         let part = Superposed { amplitudes, branches, query, key, out, gate };
         superposition(SIZES, &part, x, batch, memory).unwrap()
@@ -159,7 +198,9 @@ mod tests {
 
     /// The definition, number by number in float64.
     fn by_hand(parameters: &[Tensor; 6], x: &Tensor) -> Vec<f64> {
-        let rows = |tensor: &Tensor| Vec::<Vec<f64>>::try_from(tensor.detach().to_kind(Kind::Double)).unwrap();
+        let rows = |tensor: &Tensor| {
+            Vec::<Vec<f64>>::try_from(tensor.detach().to_kind(Kind::Double)).unwrap()
+        };
         let [amplitudes, branches, query, key, out] = [0, 1, 2, 3, 4].map(|i| rows(&parameters[i]));
         let gate = Vec::<f64>::try_from(parameters[5].detach().to_kind(Kind::Double)).unwrap();
         let (count, rank) = (usize::from(SIZES.branches), usize::from(SIZES.rank));
@@ -167,7 +208,9 @@ mod tests {
             (0..m[0].len()).map(|j| n.iter().zip(m).map(|(n, row)| n * row[j]).sum()).collect()
         };
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let scaled = |v: Vec<f64>, square: f64| v.iter().map(|v| v / (square + EPSILON).sqrt()).collect::<Vec<_>>();
+        let scaled = |v: Vec<f64>, square: f64| {
+            v.iter().map(|v| v / (square + EPSILON).sqrt()).collect::<Vec<_>>()
+        };
         let mut before: Vec<(Vec<f64>, Vec<f64>, Vec<f64>)> = Vec::new();
         let mut result = Vec::new();
         for row in rows(x) {
@@ -176,15 +219,18 @@ mod tests {
             let a = scaled(z.clone(), dot(&z, &z));
             let h = project(&n, &branches);
             let weight = |k: usize| a[k] * a[k] + a[count + k] * a[count + k];
-            let p: Vec<f64> = (0..rank).map(|i| (0..count).map(|k| weight(k) * h[k * rank + i]).sum()).collect();
+            let p: Vec<f64> =
+                (0..rank).map(|i| (0..count).map(|k| weight(k) * h[k * rank + i]).sum()).collect();
             let mut s = p.clone();
             for j in 0..count {
                 for k in j + 1..count {
                     let overlap = a[j] * a[k] + a[count + j] * a[count + k];
-                    (0..rank).for_each(|i| s[i] += 2.0 * overlap * h[j * rank + i] * h[k * rank + i]);
+                    (0..rank)
+                        .for_each(|i| s[i] += 2.0 * overlap * h[j * rank + i] * h[k * rank + i]);
                 }
             }
-            let [q, k] = [&query, &key].map(|m| project(&n, m)).map(|v| scaled(v.clone(), dot(&v, &v)));
+            let [q, k] =
+                [&query, &key].map(|m| project(&n, m)).map(|v| scaled(v.clone(), dot(&v, &v)));
             for (a_s, k_s, p_s) in &before {
                 let coupling = dot(&q, k_s) * dot(&a, a_s) / before.len() as f64;
                 (0..rank).for_each(|i| s[i] += coupling * p_s[i]);
@@ -198,7 +244,10 @@ mod tests {
     #[test]
     fn the_layer_is_its_definition() {
         let (parameters, x) = (parameters(0.7), draw("x", &[6, WIDTH]));
-        let found = Vec::<f64>::try_from(run(&parameters, &x, 1, None).detach().to_kind(Kind::Double).view([-1])).unwrap();
+        let found = Vec::<f64>::try_from(
+            run(&parameters, &x, 1, None).detach().to_kind(Kind::Double).view([-1]),
+        )
+        .unwrap();
         for (found, expected) in found.into_iter().zip(by_hand(&parameters, &x)) {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
@@ -210,7 +259,8 @@ mod tests {
         let added = run(&parameters, &x, 2, None);
         assert_eq!(added.abs().max().double_value(&[]), 0.0);
         (added * draw("direction", &[8, WIDTH])).sum(Kind::Float).backward();
-        let norms = parameters.each_ref().map(|parameter| parameter.grad().abs().max().double_value(&[]));
+        let norms =
+            parameters.each_ref().map(|parameter| parameter.grad().abs().max().double_value(&[]));
         assert!(norms[5] > 1e-3, "the gate has no gradient");
         assert_eq!(norms[..5], [0.0; 5]);
     }
@@ -218,7 +268,9 @@ mod tests {
     #[test]
     fn an_open_gate_lets_everything_learn() {
         let (parameters, x) = (parameters(0.5), draw("x", &[8, WIDTH]).set_requires_grad(true));
-        (run(&parameters, &x, 2, None) * draw("direction", &[8, WIDTH])).sum(Kind::Float).backward();
+        (run(&parameters, &x, 2, None) * draw("direction", &[8, WIDTH]))
+            .sum(Kind::Float)
+            .backward();
         for tensor in parameters.iter().chain([&x]) {
             assert!(tensor.grad().abs().max().double_value(&[]) > 1e-4);
         }
@@ -230,10 +282,12 @@ mod tests {
         // Rows 5 to 9 are a second sequence.
         let row = run(&parameters, &x, 2, None).get(7);
         row.sum(Kind::Float).backward();
-        let reached: Vec<bool> = (0..10).map(|i| x.grad().get(i).abs().max().double_value(&[]) > 1e-7).collect();
+        let reached: Vec<bool> =
+            (0..10).map(|i| x.grad().get(i).abs().max().double_value(&[]) > 1e-7).collect();
         assert_eq!(reached, [false, false, false, false, false, true, true, true, false, false]);
         // A first token has none before it: alone or first of many, it gets the same.
-        let (alone, many) = (run(&parameters, &x.narrow(0, 0, 1), 1, None), run(&parameters, &x, 2, None));
+        let (alone, many) =
+            (run(&parameters, &x.narrow(0, 0, 1), 1, None), run(&parameters, &x, 2, None));
         assert!(distance(&alone, &many.narrow(0, 0, 1)) < 1e-6);
     }
 
@@ -244,7 +298,8 @@ mod tests {
         let mut memory = Memory::default();
         let follow = |from: i64, length: i64, memory: &mut Memory| {
             let part =
-                run(&parameters, &x.narrow(1, from, length).reshape([-1, WIDTH]), 2, Some(memory)).view([2, length, WIDTH]);
+                run(&parameters, &x.narrow(1, from, length).reshape([-1, WIDTH]), 2, Some(memory))
+                    .view([2, length, WIDTH]);
             assert!(distance(&part, &whole.narrow(1, from, length)) < 1e-6);
         };
         for (from, length) in [(0, 2), (2, 1), (3, 2)] {
@@ -259,7 +314,10 @@ mod tests {
 
     #[test]
     fn a_zero_token_is_harmless() {
-        let (parameters, x) = (parameters(1.0), Tensor::zeros([4, WIDTH], (Kind::Float, Device::Cpu)).set_requires_grad(true));
+        let (parameters, x) = (
+            parameters(1.0),
+            Tensor::zeros([4, WIDTH], (Kind::Float, Device::Cpu)).set_requires_grad(true),
+        );
         let added = run(&parameters, &x, 1, None);
         added.sum(Kind::Float).backward();
         assert_eq!(added.abs().max().double_value(&[]), 0.0);
@@ -273,10 +331,15 @@ mod tests {
     #[test]
     fn coherence_by_hand() {
         let half = 0.5f32.sqrt();
-        // All in branch 0; all in one even superposition, whatever its phase; branches taken in turn.
+        // All in branch 0; all in one even superposition, whatever its phase; branches taken in
+        // turn.
         assert_eq!(coherence_of(&[&[1.0, 0.0, 0.0, 0.0], &[0.0, 0.0, 1.0, 0.0]]), 0.0);
-        assert!((coherence_of(&[&[half, half, 0.0, 0.0], &[0.0, 0.0, half, half]]) - 1.0).abs() < 1e-6);
-        assert!((coherence_of(&[&[half, 0.0, 0.0, half], &[half, 0.0, 0.0, half]]) - 1.0).abs() < 1e-6);
+        assert!(
+            (coherence_of(&[&[half, half, 0.0, 0.0], &[0.0, 0.0, half, half]]) - 1.0).abs() < 1e-6
+        );
+        assert!(
+            (coherence_of(&[&[half, 0.0, 0.0, half], &[half, 0.0, 0.0, half]]) - 1.0).abs() < 1e-6
+        );
         assert_eq!(coherence_of(&[&[1.0, 0.0, 0.0, 0.0], &[0.0, 1.0, 0.0, 0.0]]), 0.0);
         // Opposite phases cancel.
         assert!(coherence_of(&[&[half, half, 0.0, 0.0], &[half, -half, 0.0, 0.0]]) < 1e-6);

@@ -1,0 +1,11 @@
+//! Lets the executables of this package find libtorch where it was linked from.
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    match std::env::var("LIBTORCH") {
+        Ok(libtorch) => println!("cargo::rustc-link-arg=-Wl,-rpath,{libtorch}/lib"),
+        Err(_) => println!(
+            "cargo::error=LIBTORCH is not set: run scripts/setup.sh once, then `. scripts/env.sh`"
+        ),
+    }
+}

@@ -1,0 +1,67 @@
+//! How fast a model reads and writes on this machine.
+
+use crate::{
+    Error,
+    model::{Job, Model, Reading},
+    sampler::{Sampler, Sampling},
+};
+use pol_primitives::prf::Prf;
+use std::time::Instant;
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Tokens of each prompt.
+    pub prompt: usize,
+    /// Tokens written behind each prompt.
+    pub tokens: usize,
+    /// Sequences at once.
+    pub batch: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Speed {
+    /// Tokens of prompts read a second, over all sequences.
+    pub prompt_tokens_per_second: f64,
+    /// Tokens written a second, over all sequences, greedily.
+    pub tokens_per_second: f64,
+    /// Seconds of the whole.
+    pub seconds: f64,
+}
+
+/// Writes behind random prompts, the best token every time, and measures the speed. Sequences do
+/// not end early.
+pub fn measure<M: Model>(model: &M, load: Load) -> Result<Speed, Error> {
+    let (context, needed) = (model.context(), load.prompt.max(1) + load.tokens);
+    if needed > context {
+        return Err(Error::Prompt { tokens: needed, context });
+    }
+    let mut draws = Prf::new("pol/bench/1", &[0; 32], &[]);
+    let vocabulary = u32::try_from(model.vocabulary()).unwrap_or(u32::MAX);
+    let mut rows = Vec::new();
+    for _ in 0..load.batch.max(1) {
+        let prompt: Vec<u32> = (0..load.prompt.max(1)).map(|_| draws.below(vocabulary)).collect();
+        rows.push((model.begin(needed)?, prompt, Reading::default()));
+    }
+    let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() }, 0)?;
+    let start = Instant::now();
+    let mut read = None;
+    for _ in 0..=load.tokens {
+        let mut jobs: Vec<_> =
+            rows.iter_mut().map(|(past, tokens, reading)| Job { past, tokens, reading }).collect();
+        model.read(&mut jobs)?;
+        for (_, tokens, reading) in &mut rows {
+            tokens.clear();
+            tokens.push(sampler.sample(&mut reading.scores)?);
+        }
+        read.get_or_insert_with(|| start.elapsed().as_secs_f64());
+    }
+    let (seconds, read) = (start.elapsed().as_secs_f64(), read.unwrap_or_default());
+    let rows = rows.len() as f64;
+    Ok(Speed {
+        prompt_tokens_per_second: rows * load.prompt.max(1) as f64 / read,
+        tokens_per_second: rows * load.tokens as f64 / (seconds - read),
+        seconds,
+    })
+}

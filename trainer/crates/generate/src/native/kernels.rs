@@ -1,0 +1,707 @@
+//! Products of a few rows with a matrix, at the speed that memory gives the matrix away.
+//!
+//! A matrix `[in, out]` is kept in panels of [`TILE`] outputs, each a sequence of groups of inputs,
+//! so that a product reads memory from one end to the other. Each output sums its products in the
+//! order of the inputs, by fused multiply-add, whatever the instruction set, the number of threads
+//! or of rows: bits depend on the matrix and the row only.
+
+use pol_primitives::model::Activation;
+use std::arch::x86_64::*;
+
+/// Outputs of a panel.
+pub(super) const TILE: usize = 64;
+/// Rows that one pass over a panel serves.
+pub(super) const ROWS: usize = 4;
+/// Rows that one pass over a strip of a panel serves, where there are many: as many sums as
+/// registers hold.
+pub(super) const WIDE_AVX512: usize = 12;
+/// The same with half as many registers.
+pub(super) const WIDE_AVX2: usize = 6;
+/// Bytes ahead of a product's that are called from memory, across the ends of pages that the
+/// processor does not look beyond.
+const AHEAD: usize = 4_096;
+/// Inputs of a group whose weights share a scale.
+pub(super) const GROUP: usize = 32;
+
+/// Instruction sets that there are kernels for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isa {
+    Avx2,
+    Avx512,
+}
+
+impl Isa {
+    /// The best that this processor has.
+    pub(super) fn detect() -> Option<Self> {
+        if is_x86_feature_detected!("avx512f") {
+            return Some(Self::Avx512);
+        }
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        avx2.then_some(Self::Avx2)
+    }
+
+    /// Rows of a [`multiply_wide`].
+    pub(super) fn wide(self) -> usize {
+        match self {
+            Self::Avx512 => WIDE_AVX512,
+            Self::Avx2 => WIDE_AVX2,
+        }
+    }
+}
+
+/// Weights of one input.
+pub(super) type Full = [f32; TILE];
+/// Weights of one input whose last 16 bits are zero, without them.
+pub(super) type Half = [u16; TILE];
+
+/// Weights of [`GROUP`] inputs that are `scale · level + offset`; scale and offset in half
+/// precision, levels of 4 bits: of outputs `i` and `i + TILE / 2` in one byte, the first in its
+/// lower half.
+#[derive(Clone)]
+pub(super) struct Nibbles {
+    pub(super) scale: [u16; TILE],
+    pub(super) offset: [u16; TILE],
+    pub(super) levels: [[u8; TILE / 2]; GROUP],
+}
+
+/// Weights of [`GROUP`] inputs that are `scale · level`, the scale in half precision.
+#[derive(Clone)]
+pub(super) struct Bytes {
+    pub(super) scale: [u16; TILE],
+    pub(super) levels: [[i8; TILE]; GROUP],
+}
+
+impl Nibbles {
+    /// Weights of zero.
+    pub(super) const ZERO: Self =
+        Self { scale: [0; TILE], offset: [0; TILE], levels: [[0; TILE / 2]; GROUP] };
+}
+
+impl Bytes {
+    /// Weights of zero.
+    pub(super) const ZERO: Self = Self { scale: [0; TILE], levels: [[0; TILE]; GROUP] };
+}
+
+/// A panel's groups, in one of the ways they are kept.
+#[derive(Clone, Copy)]
+pub(super) enum Panel<'a> {
+    Full(&'a [Full]),
+    Half(&'a [Half]),
+    Nibbles(&'a [Nibbles]),
+    Bytes(&'a [Bytes]),
+}
+
+impl Panel<'_> {
+    /// The weights of every input, for products with so many rows that this is worth its while;
+    /// none where they are so already.
+    pub(super) fn decode(self, isa: Isa, out: &mut Vec<Full>) {
+        out.clear();
+        // SAFETY: an Isa is made by `detect` only, which has seen that the processor has its
+        // instructions.
+        unsafe {
+            match (isa, self) {
+                (_, Panel::Full(_)) => {}
+                (Isa::Avx512, Panel::Half(panel)) => avx512::half_decoded(panel, out),
+                (Isa::Avx512, Panel::Nibbles(panel)) => avx512::nibbles_decoded(panel, out),
+                (Isa::Avx512, Panel::Bytes(panel)) => avx512::bytes_decoded(panel, out),
+                (Isa::Avx2, Panel::Half(panel)) => avx2::half_decoded(panel, out),
+                (Isa::Avx2, Panel::Nibbles(panel)) => avx2::nibbles_decoded(panel, out),
+                (Isa::Avx2, Panel::Bytes(panel)) => avx2::bytes_decoded(panel, out),
+            }
+        }
+    }
+}
+
+/// `out[row] = Σ_i x[i][row] · weight[i]` over the inputs of `panel`; `x` has as many.
+pub(super) fn multiply<const R: usize>(
+    isa: Isa,
+    x: &[[f32; R]],
+    panel: Panel<'_>,
+    out: &mut [Full; R],
+) {
+    // SAFETY: an Isa is made by `detect` only, which has seen that the processor has its
+    // instructions.
+    unsafe {
+        match (isa, panel) {
+            (Isa::Avx512, Panel::Full(panel)) => avx512::full(x, panel, out),
+            (Isa::Avx512, Panel::Half(panel)) => avx512::half(x, panel, out),
+            (Isa::Avx512, Panel::Nibbles(panel)) => avx512::nibbles(x, panel, out),
+            (Isa::Avx512, Panel::Bytes(panel)) => avx512::bytes(x, panel, out),
+            (Isa::Avx2, Panel::Full(panel)) => avx2::full(x, panel, out),
+            (Isa::Avx2, Panel::Half(panel)) => avx2::half(x, panel, out),
+            (Isa::Avx2, Panel::Nibbles(panel)) => avx2::nibbles(x, panel, out),
+            (Isa::Avx2, Panel::Bytes(panel)) => avx2::bytes(x, panel, out),
+        }
+    }
+}
+
+/// The same for as many rows as [`Isa::wide`] says of `x` and `out`, strip by strip of the panel,
+/// which has to lie in a near cache.
+pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[Full], out: &mut [Full]) {
+    // SAFETY: as above.
+    unsafe {
+        match isa {
+            Isa::Avx512 => {
+                if let Some(out) = out.as_chunks_mut::<WIDE_AVX512>().0.first_mut() {
+                    avx512::wide(x.as_chunks().0, panel, out);
+                }
+            }
+            Isa::Avx2 => {
+                if let Some(out) = out.as_chunks_mut::<WIDE_AVX2>().0.first_mut() {
+                    avx2::wide(x.as_chunks().0, panel, out);
+                }
+            }
+        }
+    }
+}
+
+/// What one query reads from the keys and values of the past:
+/// `softmax(scale · query · keysᵀ) · values`. All have heads of `query.len()`; `weights` is scratch
+/// memory.
+pub(super) fn attend(
+    isa: Isa,
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    scale: f32,
+    weights: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    // SAFETY: as above.
+    unsafe {
+        match isa {
+            Isa::Avx512 => avx512::attend(query, keys, values, scale, weights, out),
+            Isa::Avx2 => avx2::attend(query, keys, values, scale, weights, out),
+        }
+    }
+}
+
+#[inline(always)]
+fn attend_body(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    scale: f32,
+    weights: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let size = query.len();
+    weights.clear();
+    weights.extend(keys.chunks_exact(size).map(|key| dot(query, key) * scale));
+    let highest = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for weight in weights.iter_mut() {
+        *weight = exp(*weight - highest);
+        sum += *weight;
+    }
+    out.fill(0.0);
+    for (&weight, value) in weights.iter().zip(values.chunks_exact(size)) {
+        for (out, value) in out.iter_mut().zip(value) {
+            *out += weight * value;
+        }
+    }
+    for out in out {
+        *out /= sum;
+    }
+}
+
+/// The non-linearity of each of `x`, times what is at its place in `gated` if that is given.
+pub(super) fn activate(
+    isa: Isa,
+    activation: Activation,
+    x: &[f32],
+    gated: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    // SAFETY: as above.
+    unsafe {
+        match isa {
+            Isa::Avx512 => avx512::activate(activation, x, gated, out),
+            Isa::Avx2 => avx2::activate(activation, x, gated, out),
+        }
+    }
+}
+
+#[inline(always)]
+fn activate_body(activation: Activation, x: &[f32], gated: Option<&[f32]>, out: &mut [f32]) {
+    match activation {
+        Activation::Silu => each_of(x, out, |x| x / (1.0 + exp(-x))),
+        Activation::Gelu => {
+            each_of(x, out, |x| 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)))
+        }
+        Activation::GeluTanh => each_of(x, out, |x| {
+            // (1 + tanh u) / 2 = 1 / (1 + e^(-2u)).
+            let inner = 2.0 * 0.797_884_6 * (x + 0.044_715 * x * x * x);
+            x / (1.0 + exp(-inner))
+        }),
+    }
+    if let Some(gated) = gated {
+        out.iter_mut().zip(gated).for_each(|(out, gated)| *out *= gated);
+    }
+}
+
+#[inline(always)]
+fn each_of(x: &[f32], out: &mut [f32], of: impl Fn(f32) -> f32) {
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out = of(x));
+}
+
+/// Sixteen partial sums, added in pairs, so that the order of additions is the same for every width
+/// of vector.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let mut sums = [0.0; 16];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..16 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+    }
+    sums[0] + rest
+}
+
+/// `e^x` to within 2e-7 of itself; the same bits everywhere. Below -87 and above 88 that of the
+/// bound.
+#[inline(always)]
+pub(super) fn exp(x: f32) -> f32 {
+    /// Added and taken away, it rounds to an integer.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    // x = k·ln 2 + r, with ln 2 in two parts.
+    let r = x - k * 0.693_359_4 + k * 2.121_944_4e-4;
+    let mut sum = 1.0 / 5_040.0;
+    for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        sum = sum * r + factor;
+    }
+    sum * f32::from_bits(((k as i32 + 127) as u32) << 23)
+}
+
+/// A kernel for one way of keeping weights: `$prepare` what a group shares, then `$load` the
+/// weights of each of its inputs.
+macro_rules! kernel {
+    ($name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident, $load:ident) => {
+        #[target_feature(enable = $feature)]
+        pub(super) fn $name<const R: usize>(x: &[[f32; R]], panel: &[$group], out: &mut [Full; R]) {
+            let mut sums = [[zero(); $vectors]; R];
+            for (x, group) in x.as_chunks::<{ $inputs }>().0.iter().zip(panel) {
+                prefetch(group);
+                let shared = $prepare(group);
+                for (input, x) in x.iter().enumerate() {
+                    let weights: [_; $vectors] = $load(group, &shared, input);
+                    for row in 0..R {
+                        let x = splat(x[row]);
+                        for vector in 0..$vectors {
+                            sums[row][vector] = fma(weights[vector], x, sums[row][vector]);
+                        }
+                    }
+                }
+            }
+            for (out, sums) in out.iter_mut().zip(sums) {
+                put(out, sums);
+            }
+        }
+    };
+    ($name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident, $load:ident, $decoded:ident) => {
+        kernel!($name, $feature, $vectors, $group, $inputs, $prepare, $load);
+
+        #[target_feature(enable = $feature)]
+        pub(super) fn $decoded(panel: &[$group], out: &mut Vec<Full>) {
+            for group in panel {
+                let shared = $prepare(group);
+                for input in 0..$inputs {
+                    let mut weights = [0.0; TILE];
+                    put(&mut weights, $load(group, &shared, input));
+                    out.push(weights);
+                }
+            }
+        }
+    };
+}
+
+/// A kernel for many rows: two vectors of each row's sums at a time.
+macro_rules! wide {
+    ($feature:literal, $rows:expr, $lanes:literal, $get:ident, $store:ident) => {
+        #[target_feature(enable = $feature)]
+        pub(super) fn wide(x: &[[f32; $rows]], panel: &[Full], out: &mut [Full; $rows]) {
+            for strip in 0..TILE / (2 * $lanes) {
+                let mut sums = [[zero(); 2]; $rows];
+                for (x, group) in x.iter().zip(panel) {
+                    let parts = group.as_chunks::<$lanes>().0;
+                    // SAFETY: a part is as long as a vector.
+                    let weights = unsafe {
+                        [$get(parts[2 * strip].as_ptr()), $get(parts[2 * strip + 1].as_ptr())]
+                    };
+                    for row in 0..$rows {
+                        let x = splat(x[row]);
+                        sums[row][0] = fma(weights[0], x, sums[row][0]);
+                        sums[row][1] = fma(weights[1], x, sums[row][1]);
+                    }
+                }
+                for (out, sums) in out.iter_mut().zip(sums) {
+                    let parts = out.as_chunks_mut::<$lanes>().0;
+                    for (vector, sum) in sums.into_iter().enumerate() {
+                        // SAFETY: as above.
+                        unsafe { $store(parts[2 * strip + vector].as_mut_ptr(), sum) }
+                    }
+                }
+            }
+        }
+    };
+}
+
+/// Calls what lies [`AHEAD`] of `group` from memory.
+#[inline(always)]
+fn prefetch<G>(group: &G) {
+    let ahead = std::ptr::from_ref(group).cast::<i8>().wrapping_add(AHEAD);
+    for line in (0..size_of::<G>()).step_by(64) {
+        // SAFETY: a hint, which accesses nothing; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line)) }
+    }
+}
+
+/// An array of what `$of` is for each index. A closure would not have the instruction set, and so
+/// not be inlined for certain.
+macro_rules! each {
+    ($zero:expr, $i:ident, $of:expr) => {{
+        let mut all = $zero;
+        let mut $i = 0;
+        while $i < all.len() {
+            all[$i] = $of;
+            $i += 1;
+        }
+        all
+    }};
+}
+
+mod avx512 {
+    use super::*;
+
+    wide!("avx512f", WIDE_AVX512, 16, _mm512_loadu_ps, _mm512_storeu_ps);
+    kernel!(full, "avx512f", 4, Full, 1, nothing_full, load_full);
+    kernel!(half, "avx512f", 4, Half, 1, nothing_half, load_half, half_decoded);
+    kernel!(nibbles, "avx512f", 4, Nibbles, GROUP, scales_nibbles, load_nibbles, nibbles_decoded);
+    kernel!(bytes, "avx512f", 4, Bytes, GROUP, scales_bytes, load_bytes, bytes_decoded);
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn activate(
+        activation: Activation,
+        x: &[f32],
+        gated: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        activate_body(activation, x, gated, out);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn attend(
+        query: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        scale: f32,
+        weights: &mut Vec<f32>,
+        out: &mut [f32],
+    ) {
+        attend_body(query, keys, values, scale, weights, out);
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn zero() -> __m512 {
+        _mm512_setzero_ps()
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn splat(x: f32) -> __m512 {
+        _mm512_set1_ps(x)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        _mm512_fmadd_ps(a, b, c)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn put(out: &mut Full, vectors: [__m512; 4]) {
+        for (out, vector) in out.as_chunks_mut::<16>().0.iter_mut().zip(vectors) {
+            // SAFETY: as many floats as the vector has.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), vector) }
+        }
+    }
+
+    #[inline(always)]
+    fn nothing_full(_: &Full) {}
+
+    #[inline(always)]
+    fn nothing_half(_: &Half) {}
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_full(group: &Full, _: &(), _: usize) -> [__m512; 4] {
+        let parts = group.as_chunks::<16>().0;
+        // SAFETY: each part is 64 bytes, and there are 4.
+        each!([zero(); 4], i, unsafe { _mm512_loadu_ps(parts[i].as_ptr()) })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_half(group: &Half, _: &(), _: usize) -> [__m512; 4] {
+        let parts = group.as_chunks::<16>().0;
+        each!([zero(); 4], i, {
+            // SAFETY: each part is 32 bytes, and there are 4.
+            let bits = unsafe { _mm256_loadu_si256(parts[i].as_ptr().cast()) };
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+        })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn widen(halves: &[u16; TILE]) -> [__m512; 4] {
+        let parts = halves.as_chunks::<16>().0;
+        // SAFETY: each part is 32 bytes, and there are 4.
+        each!(
+            [zero(); 4],
+            i,
+            _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(parts[i].as_ptr().cast()) })
+        )
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scales_nibbles(group: &Nibbles) -> ([__m512; 4], [__m512; 4]) {
+        (widen(&group.scale), widen(&group.offset))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_nibbles(
+        group: &Nibbles,
+        (scale, offset): &([__m512; 4], [__m512; 4]),
+        input: usize,
+    ) -> [__m512; 4] {
+        let parts = group.levels[input].as_chunks::<16>().0;
+        // SAFETY: each part is 16 bytes, and there are 2.
+        let pairs = each!(
+            [_mm512_setzero_si512(); 2],
+            i,
+            _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) })
+        );
+        let mask = _mm512_set1_epi32(15);
+        let levels = [
+            _mm512_and_si512(pairs[0], mask),
+            _mm512_and_si512(pairs[1], mask),
+            _mm512_srli_epi32::<4>(pairs[0]),
+            _mm512_srli_epi32::<4>(pairs[1]),
+        ];
+        // Two roundings, as where the weights came from: not one fused operation.
+        each!(
+            [zero(); 4],
+            i,
+            _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(levels[i]), scale[i]), offset[i])
+        )
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn scales_bytes(group: &Bytes) -> [__m512; 4] {
+        widen(&group.scale)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_bytes(group: &Bytes, scale: &[__m512; 4], input: usize) -> [__m512; 4] {
+        let parts = group.levels[input].as_chunks::<16>().0;
+        each!([zero(); 4], i, {
+            // SAFETY: each part is 16 bytes, and there are 4.
+            let levels = _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) });
+            _mm512_mul_ps(_mm512_cvtepi32_ps(levels), scale[i])
+        })
+    }
+}
+
+mod avx2 {
+    use super::*;
+
+    wide!("avx2,fma,f16c", WIDE_AVX2, 8, _mm256_loadu_ps, _mm256_storeu_ps);
+    kernel!(full, "avx2,fma,f16c", 8, Full, 1, nothing_full, load_full);
+    kernel!(half, "avx2,fma,f16c", 8, Half, 1, nothing_half, load_half, half_decoded);
+    kernel!(
+        nibbles,
+        "avx2,fma,f16c",
+        8,
+        Nibbles,
+        GROUP,
+        nothing_nibbles,
+        load_nibbles,
+        nibbles_decoded
+    );
+    kernel!(bytes, "avx2,fma,f16c", 8, Bytes, GROUP, nothing_bytes, load_bytes, bytes_decoded);
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn activate(
+        activation: Activation,
+        x: &[f32],
+        gated: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        activate_body(activation, x, gated, out);
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn attend(
+        query: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        scale: f32,
+        weights: &mut Vec<f32>,
+        out: &mut [f32],
+    ) {
+        attend_body(query, keys, values, scale, weights, out);
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn zero() -> __m256 {
+        _mm256_setzero_ps()
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn splat(x: f32) -> __m256 {
+        _mm256_set1_ps(x)
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn put(out: &mut Full, vectors: [__m256; 8]) {
+        for (out, vector) in out.as_chunks_mut::<8>().0.iter_mut().zip(vectors) {
+            // SAFETY: as many floats as the vector has.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), vector) }
+        }
+    }
+
+    #[inline(always)]
+    fn nothing_full(_: &Full) {}
+
+    #[inline(always)]
+    fn nothing_half(_: &Half) {}
+
+    // Registers are too few to keep the scales in: they are read again from the nearest cache.
+    #[inline(always)]
+    fn nothing_nibbles(_: &Nibbles) {}
+
+    #[inline(always)]
+    fn nothing_bytes(_: &Bytes) {}
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_full(group: &Full, _: &(), _: usize) -> [__m256; 8] {
+        let parts = group.as_chunks::<8>().0;
+        // SAFETY: each part is 32 bytes, and there are 8.
+        each!([zero(); 8], i, unsafe { _mm256_loadu_ps(parts[i].as_ptr()) })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_half(group: &Half, _: &(), _: usize) -> [__m256; 8] {
+        let parts = group.as_chunks::<8>().0;
+        each!([zero(); 8], i, {
+            // SAFETY: each part is 16 bytes, and there are 8.
+            let bits = unsafe { _mm_loadu_si128(parts[i].as_ptr().cast()) };
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
+        })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn widen(halves: &[u16; 8]) -> __m256 {
+        // SAFETY: 8 of them are 16 bytes.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_nibbles(group: &Nibbles, _: &(), input: usize) -> [__m256; 8] {
+        let parts = group.levels[input].as_chunks::<8>().0;
+        let (scale, offset) = (group.scale.as_chunks::<8>().0, group.offset.as_chunks::<8>().0);
+        each!([zero(); 8], i, {
+            // SAFETY: each part is 8 bytes, and there are 4.
+            let pairs =
+                _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(parts[i % 4].as_ptr().cast()) });
+            let levels = if i < 4 {
+                _mm256_and_si256(pairs, _mm256_set1_epi32(15))
+            } else {
+                _mm256_srli_epi32::<4>(pairs)
+            };
+            _mm256_add_ps(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(levels), widen(&scale[i])),
+                widen(&offset[i]),
+            )
+        })
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn load_bytes(group: &Bytes, _: &(), input: usize) -> [__m256; 8] {
+        let (parts, scale) =
+            (group.levels[input].as_chunks::<8>().0, group.scale.as_chunks::<8>().0);
+        each!([zero(); 8], i, {
+            // SAFETY: each part is 8 bytes, and there are 8.
+            let levels = _mm256_cvtepi8_epi32(unsafe { _mm_loadl_epi64(parts[i].as_ptr().cast()) });
+            _mm256_mul_ps(_mm256_cvtepi32_ps(levels), widen(&scale[i]))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_exponential_is_close(x in -80f32..80.0) {
+            let exact = f64::from(x).exp();
+            prop_assert!((f64::from(exp(x)) / exact - 1.0).abs() < 2e-7);
+        }
+
+        #[test]
+        fn attention_is_a_weighted_mean(size in 1usize..40, len in 1usize..20, seed: u32) {
+            let Some(isa) = Isa::detect() else { return Ok(()) };
+            let value = |i: usize| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            let part = |at: usize, len: usize| (at..at + len).map(value).collect::<Vec<f32>>();
+            let (query, keys, values) = (part(0, size), part(100, size * len), part(5_000, size * len));
+            let mut out = vec![f32::NAN; size];
+            attend(isa, &query, &keys, &values, 0.7, &mut Vec::new(), &mut out);
+            let weights: Vec<f64> = keys.chunks(size)
+                .map(|key| (0.7 * key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum::<f64>()).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            for (i, out) in out.iter().enumerate() {
+                let exact: f64 = weights.iter().enumerate().map(|(at, weight)| weight / sum * f64::from(values[at * size + i])).sum();
+                prop_assert!((f64::from(*out) - exact).abs() < 1e-5);
+            }
+            let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            if narrow {
+                let mut other = vec![f32::NAN; size];
+                attend(Isa::Avx2, &query, &keys, &values, 0.7, &mut Vec::new(), &mut other);
+                prop_assert_eq!(out, other);
+            }
+        }
+    }
+}

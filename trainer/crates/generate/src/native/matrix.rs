@@ -1,0 +1,500 @@
+//! A matrix in the smallest form that loses nothing.
+
+use super::{
+    kernels::{Bytes, Full, GROUP, Half, Isa, Nibbles, Panel, ROWS, TILE, multiply, multiply_wide},
+    pages::in_large_pages,
+};
+use half::f16;
+use rayon::prelude::*;
+
+/// Tasks for each thread, so that one that is held up does not hold up the product.
+const TASKS: usize = 4;
+
+/// Rows of a product from which decoding weights once is faster than for every few rows.
+const WORTH_DECODING: usize = 3 * ROWS;
+
+/// A linear map of rows.
+pub(super) struct Matrix {
+    store: Store,
+    inputs: usize,
+    outputs: usize,
+    bias: Vec<f32>,
+}
+
+/// Panels one after the other. Checkpoints are often of lower precision than the float32 they are
+/// computed with; where all weights are, less memory is read.
+enum Store {
+    Full(Vec<Full>),
+    Half(Vec<Half>),
+    Nibbles(Vec<Nibbles>),
+    Bytes(Vec<Bytes>),
+}
+
+/// Values of a matrix by input and output.
+pub(super) trait Values: Sync {
+    fn inputs(&self) -> usize;
+    fn outputs(&self) -> usize;
+    fn at(&self, input: usize, output: usize) -> f32;
+}
+
+/// `[in, out]`, one row after the other; several with as many inputs stand side by side.
+pub(super) struct Beside<'a> {
+    pub(super) parts: Vec<&'a [f32]>,
+    pub(super) inputs: usize,
+}
+
+impl Values for Beside<'_> {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn outputs(&self) -> usize {
+        self.parts.iter().map(|part| part.len() / self.inputs).sum()
+    }
+
+    fn at(&self, input: usize, mut output: usize) -> f32 {
+        for part in &self.parts {
+            let outputs = part.len() / self.inputs;
+            if output < outputs {
+                return part[input * outputs + output];
+            }
+            output -= outputs;
+        }
+        0.0
+    }
+}
+
+/// `[out, in]`, one row after the other.
+pub(super) struct Transposed<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) inputs: usize,
+}
+
+impl Values for Transposed<'_> {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn outputs(&self) -> usize {
+        self.values.len() / self.inputs
+    }
+
+    fn at(&self, input: usize, output: usize) -> f32 {
+        self.values[output * self.inputs + input]
+    }
+}
+
+impl Matrix {
+    /// The map by `values` and `bias`, which is empty where there is none.
+    pub(super) fn new(values: &impl Values, bias: Vec<f32>) -> Self {
+        let (inputs, outputs) = (values.inputs(), values.outputs());
+        let store = None
+            .or_else(|| groups(values, Nibbles::ZERO, nibbles).map(Store::Nibbles))
+            .or_else(|| groups(values, Bytes::ZERO, bytes).map(Store::Bytes))
+            .or_else(|| {
+                panels(values, [0; TILE], |weights| {
+                    weights
+                        .iter()
+                        .all(|w| w.to_bits() & 0xffff == 0)
+                        .then(|| weights.map(|w| (w.to_bits() >> 16) as u16))
+                })
+                .map(Store::Half)
+            })
+            .or_else(|| panels(values, [0.0; TILE], Some).map(Store::Full))
+            .unwrap_or(Store::Full(Vec::new()));
+        Self { store, inputs, outputs, bias }
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes that a product reads.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.store {
+            Store::Full(panels) => size_of_val(panels.as_slice()),
+            Store::Half(panels) => size_of_val(panels.as_slice()),
+            Store::Nibbles(panels) => size_of_val(panels.as_slice()),
+            Store::Bytes(panels) => size_of_val(panels.as_slice()),
+        }
+    }
+
+    fn panel(&self, index: usize) -> Panel<'_> {
+        let (inputs, groups) = (self.inputs, self.inputs / GROUP);
+        match &self.store {
+            Store::Full(panels) => Panel::Full(&panels[index * inputs..][..inputs]),
+            Store::Half(panels) => Panel::Half(&panels[index * inputs..][..inputs]),
+            Store::Nibbles(panels) => Panel::Nibbles(&panels[index * groups..][..groups]),
+            Store::Bytes(panels) => Panel::Bytes(&panels[index * groups..][..groups]),
+        }
+    }
+
+    /// The map of each row of `x` `[rows, inputs]`, into `out` `[rows, outputs]`, on the threads of
+    /// the current pool.
+    pub(super) fn apply(&self, isa: Isa, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let rows = x.len() / self.inputs;
+        if rows == 0 {
+            return;
+        }
+        let panels = self.outputs.div_ceil(TILE);
+        let Scratch { interleaved, sums } = scratch;
+        interleave(isa, x, self.inputs, interleaved);
+        sums.resize(panels * rows, [0.0; TILE]);
+        let per_task = panels.div_ceil(rayon::current_num_threads() * TASKS);
+        let interleaved = interleaved.as_slice();
+        sums[..panels * rows].par_chunks_mut(per_task * rows).enumerate().for_each_init(
+            Vec::new,
+            |decoded, (task, sums)| {
+                for (index, sums) in sums.chunks_exact_mut(rows).enumerate() {
+                    let mut panel = self.panel(task * per_task + index);
+                    if rows >= WORTH_DECODING {
+                        panel.decode(isa, decoded);
+                        panel = if decoded.is_empty() { panel } else { Panel::Full(decoded) };
+                    }
+                    let (mut x, mut sums) = (interleaved, sums);
+                    while !sums.is_empty() {
+                        let count = together(isa, rows, sums.len());
+                        let (head, rest) = std::mem::take(&mut sums).split_at_mut(count);
+                        let (group, after) = x.split_at(count * self.inputs);
+                        match (count, panel) {
+                            (1, _) => pass::<1>(isa, group, panel, head),
+                            (2, _) => pass::<2>(isa, group, panel, head),
+                            (3, _) => pass::<3>(isa, group, panel, head),
+                            (ROWS, _) => pass::<ROWS>(isa, group, panel, head),
+                            (_, Panel::Full(panel)) => multiply_wide(isa, group, panel, head),
+                            // Not reached: so many rows are served by decoded panels only.
+                            _ => {}
+                        }
+                        (x, sums) = (after, rest);
+                    }
+                }
+            },
+        );
+        let sums = &*sums;
+        let each = |(row, out): (usize, &mut [f32])| {
+            for (panel, out) in out.chunks_mut(TILE).enumerate() {
+                out.copy_from_slice(&sums[panel * rows + row][..out.len()]);
+            }
+            for (out, bias) in out.iter_mut().zip(&self.bias) {
+                *out += bias;
+            }
+        };
+        for_rows(&mut out[..rows * self.outputs], self.outputs, each);
+    }
+}
+
+/// Rows that the next pass serves, of `left` of `rows`.
+fn together(isa: Isa, rows: usize, left: usize) -> usize {
+    if rows >= WORTH_DECODING && left >= isa.wide() { isa.wide() } else { left.min(ROWS) }
+}
+
+/// Runs `each` for every row of `out`, by its number; where there are many, on all threads of the
+/// current pool.
+pub(super) fn for_rows(
+    out: &mut [f32],
+    width: usize,
+    each: impl Fn((usize, &mut [f32])) + Send + Sync,
+) {
+    if out.len() / width >= WORTH_DECODING {
+        out.par_chunks_exact_mut(width).enumerate().for_each(each);
+    } else {
+        out.chunks_exact_mut(width).enumerate().for_each(each);
+    }
+}
+
+/// Memory that products use again and again.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Rows in groups that are served [`together`], each group input by input.
+    interleaved: Vec<f32>,
+    /// Panel by panel, in each row by row.
+    sums: Vec<Full>,
+}
+
+fn interleave(isa: Isa, x: &[f32], inputs: usize, out: &mut Vec<f32>) {
+    out.clear();
+    out.resize(x.len(), 0.0);
+    let rows = x.len() / inputs;
+    let (mut x, mut rest, mut groups) = (x, out.as_mut_slice(), Vec::new());
+    while !x.is_empty() {
+        let count = together(isa, rows, x.len() / inputs);
+        let (group, after) = x.split_at(count * inputs);
+        let (into, more) = rest.split_at_mut(count * inputs);
+        groups.push((group, into));
+        (x, rest) = (after, more);
+    }
+    let each = |(group, into): (&[f32], &mut [f32])| {
+        let count = group.len() / inputs;
+        for (row, values) in group.chunks_exact(inputs).enumerate() {
+            for (into, &value) in into[row..].iter_mut().step_by(count).zip(values) {
+                *into = value;
+            }
+        }
+    };
+    if rows >= WORTH_DECODING {
+        groups.into_par_iter().for_each(each)
+    } else {
+        groups.into_iter().for_each(each)
+    }
+}
+
+fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [Full]) {
+    if let Some(sums) = sums.as_chunks_mut::<R>().0.first_mut() {
+        multiply(isa, x.as_chunks::<R>().0, panel, sums);
+    }
+}
+
+/// Panels whose groups are one input each, if `keep` can keep all weights.
+fn panels<G: Clone + Send + Sync>(
+    values: &impl Values,
+    zero: G,
+    keep: impl Fn(Full) -> Option<G> + Sync,
+) -> Option<Vec<G>> {
+    let (inputs, outputs) = (values.inputs(), values.outputs());
+    in_large_pages(outputs.div_ceil(TILE) * inputs, zero, |index| {
+        let (panel, input) = (index / inputs, index % inputs);
+        let weight = |lane: usize| {
+            Some(panel * TILE + lane)
+                .filter(|&output| output < outputs)
+                .map_or(0.0, |output| values.at(input, output))
+        };
+        keep(std::array::from_fn(weight))
+    })
+}
+
+/// Panels whose groups are [`GROUP`] inputs each, if `keep` can keep all weights.
+fn groups<G: Clone + Send + Sync>(
+    values: &impl Values,
+    zero: G,
+    keep: impl Fn(&dyn Fn(usize) -> [f32; GROUP]) -> Option<G> + Sync,
+) -> Option<Vec<G>> {
+    let (inputs, outputs) = (values.inputs(), values.outputs());
+    if !inputs.is_multiple_of(GROUP) {
+        return None;
+    }
+    let groups = inputs / GROUP;
+    in_large_pages(outputs.div_ceil(TILE) * groups, zero, |index| {
+        let (panel, group) = (index / groups, index % groups);
+        keep(&|lane| {
+            let output = panel * TILE + lane;
+            std::array::from_fn(|input| {
+                if output < outputs { values.at(group * GROUP + input, output) } else { 0.0 }
+            })
+        })
+    })
+}
+
+/// Weights of a group by output, as levels of 4 bits: what Q4_0 and Q4_1 of GGUF are.
+fn nibbles(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Nibbles> {
+    let mut group = Nibbles::ZERO;
+    for lane in 0..TILE {
+        let weights = weights(lane);
+        let low = weights.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // Q4_1 spans the weights with its 16 levels; of Q4_0 the outermost is 8 scales from zero.
+        let spans = near_half((high - low) / 15.0).into_iter().map(|scale| (scale, low));
+        let symmetric = [low, high].map(|end| (to_half(-end / 8.0), end));
+        let candidates =
+            spans.chain(symmetric.into_iter().filter_map(|(scale, end)| Some((scale?, end))));
+        let (scale, offset, levels) = candidates.into_iter().find_map(|(scale, offset)| {
+            let levels = levels(&weights, from_half(scale), offset)?;
+            Some((scale, to_half(offset)?, levels))
+        })?;
+        (group.scale[lane], group.offset[lane]) = (scale, offset);
+        let shift = lane / (TILE / 2) * 4;
+        for (all, level) in group.levels.iter_mut().zip(levels) {
+            all[lane % (TILE / 2)] |= level << shift;
+        }
+    }
+    Some(group)
+}
+
+/// The levels, if every weight is on one exactly.
+fn levels(weights: &[f32; GROUP], scale: f32, offset: f32) -> Option<[u8; GROUP]> {
+    let mut levels = [0; GROUP];
+    for (level, &weight) in levels.iter_mut().zip(weights) {
+        let nearest = if scale == 0.0 { 0.0 } else { ((weight - offset) / scale).round() };
+        if !(0.0..=15.0).contains(&nearest) || nearest * scale + offset != weight {
+            return None;
+        }
+        *level = nearest as u8;
+    }
+    Some(levels)
+}
+
+/// Weights of a group by output, as levels of 8 bits: what Q8_0 of GGUF is.
+fn bytes(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Bytes> {
+    let mut group = Bytes::ZERO;
+    for lane in 0..TILE {
+        let weights = weights(lane);
+        let largest =
+            weights.iter().copied().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
+        let scale = near_half(largest / 127.0).into_iter().find(|&scale| {
+            let scale = from_half(scale);
+            weights.iter().all(|&weight| {
+                let level = if scale == 0.0 { 0.0 } else { (weight / scale).round() };
+                level.abs() <= 127.0 && level * scale == weight
+            })
+        })?;
+        group.scale[lane] = scale;
+        let scale = from_half(scale);
+        for (all, &weight) in group.levels.iter_mut().zip(&weights) {
+            all[lane] = if scale == 0.0 { 0 } else { (weight / scale).round() as i8 };
+        }
+    }
+    Some(group)
+}
+
+fn from_half(bits: u16) -> f32 {
+    f16::from_bits(bits).to_f32()
+}
+
+/// The bits of `value` in half precision, if it is such a number.
+fn to_half(value: f32) -> Option<u16> {
+    let half = f16::from_f32(value);
+    (half.is_finite() && half.to_f32() == value).then_some(half.to_bits())
+}
+
+/// The number of half precision nearest to the positive `value`, and its neighbours.
+fn near_half(value: f32) -> [u16; 3] {
+    // Of one sign, they are in the order of their bits.
+    let nearest = f16::from_f32(value).to_bits().clamp(1, 0x7bfe);
+    [nearest, nearest - 1, nearest + 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Small numbers that look random.
+    fn value(i: usize) -> f32 {
+        ((i as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5
+    }
+
+    fn apply(isa: Isa, matrix: &Matrix, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![f32::NAN; x.len() / matrix.inputs * matrix.outputs];
+        matrix.apply(isa, x, &mut out, &mut Scratch::default());
+        out
+    }
+
+    fn sets() -> Vec<Isa> {
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        let mut sets: Vec<Isa> = Isa::detect().into_iter().collect();
+        sets.extend((avx2 && sets == [Isa::Avx512]).then_some(Isa::Avx2));
+        sets
+    }
+
+    /// Every set of instructions gives the bits of the plain sum.
+    fn check(values: &[f32], inputs: usize, rows: usize) -> Matrix {
+        let beside = Beside { parts: vec![values], inputs };
+        let outputs = beside.outputs();
+        let bias: Vec<f32> = (0..outputs).map(|i| value(i + 77)).collect();
+        let matrix = Matrix::new(&beside, bias.clone());
+        let x: Vec<f32> = (0..rows * inputs).map(|i| value(i + 13) * 4.0).collect();
+        let mut expected = Vec::new();
+        for row in x.chunks(inputs) {
+            for output in 0..outputs {
+                let sum = (0..inputs).fold(0.0f32, |sum, input| {
+                    values[input * outputs + output].mul_add(row[input], sum)
+                });
+                expected.push(sum + bias[output]);
+            }
+        }
+        for isa in sets() {
+            assert_eq!(apply(isa, &matrix, &x), expected, "{isa:?}");
+        }
+        let mut transposed = vec![0.0; values.len()];
+        for (i, &value) in values.iter().enumerate() {
+            transposed[i % outputs * inputs + i / outputs] = value;
+        }
+        let same = Matrix::new(&Transposed { values: &transposed, inputs }, bias);
+        for isa in sets() {
+            assert_eq!(apply(isa, &same, &x), expected, "{isa:?}");
+        }
+        matrix
+    }
+
+    #[test]
+    fn half_precision_is_exact_or_not_at_all() {
+        for (bits, number) in
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65_504.0), (1, 5.960_464_5e-8), (0, 0.0)]
+        {
+            assert_eq!((from_half(bits), to_half(number)), (number, Some(bits)));
+        }
+        assert_eq!([1e-9, 65_520.0, 1.0001, f32::NAN, f32::INFINITY].map(to_half), [None; 5]);
+        assert!((0..0x7c00).all(|bits| near_half(from_half(bits)).contains(&bits)));
+    }
+
+    #[test]
+    fn lower_precision_is_found_and_loses_nothing() {
+        let (inputs, outputs) = (64, 70);
+        let full: Vec<f32> = (0..inputs * outputs).map(value).collect();
+        assert!(matches!(check(&full, inputs, 5).store, Store::Full(_)));
+        let half: Vec<f32> =
+            full.iter().map(|v| f32::from_bits(v.to_bits() & 0xffff_0000)).collect();
+        assert!(matches!(check(&half, inputs, 3).store, Store::Half(_)));
+        check(&half, inputs, 15);
+        check(&half, inputs, 41);
+        // As the quantisers of GGUF do it: a scale and an offset for 32 inputs of an output.
+        let quantised = |make: &dyn Fn([f32; GROUP]) -> [f32; GROUP]| {
+            let mut out = full.clone();
+            for output in 0..outputs {
+                for group in 0..inputs / GROUP {
+                    let at = |i: usize| (group * GROUP + i) * outputs + output;
+                    let made = make(std::array::from_fn(|i| full[at(i)] * (1.0 + output as f32)));
+                    (0..GROUP).for_each(|i| out[at(i)] = made[i]);
+                }
+            }
+            out
+        };
+        let rounded = |v: f32| from_half(near_half(v.abs())[0]) * v.signum();
+        let q4_1 = quantised(&|group| {
+            let (low, high) = (
+                group.iter().copied().fold(9e9, f32::min),
+                group.iter().copied().fold(-9e9, f32::max),
+            );
+            let (scale, offset) = (rounded((high - low) / 15.0), rounded(low));
+            group.map(|v| ((v - low) / (high - low) * 15.0).round() * scale + offset)
+        });
+        assert!(matches!(check(&q4_1, inputs, 1).store, Store::Nibbles(_)));
+        check(&q4_1, inputs, 13);
+        let q4_0 = quantised(&|group| {
+            let end = group
+                .iter()
+                .copied()
+                .fold(0.0f32, |end, v| if v.abs() > end.abs() { v } else { end });
+            let scale = rounded(end / -8.0);
+            group.map(|v| ((v / scale + 8.5).floor().clamp(0.0, 15.0) - 8.0) * scale)
+        });
+        assert!(matches!(check(&q4_0, inputs, 2).store, Store::Nibbles(_)));
+        let q8_0 = quantised(&|group| {
+            let end = group.iter().copied().fold(0.0f32, |end, v| end.max(v.abs()));
+            let scale = rounded(end / 127.0);
+            group.map(|v| (v / end * 127.0).round() * scale)
+        });
+        assert!(matches!(check(&q8_0, inputs, 4).store, Store::Bytes(_)));
+        check(&q8_0, inputs, 12);
+        let zeros = check(&vec![0.0; inputs * outputs], inputs, 1);
+        assert!(matches!(zeros.store, Store::Nibbles(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_shape_multiplies(inputs in 1usize..80, outputs in 1usize..140, rows in 1usize..40) {
+            let values: Vec<f32> = (0..inputs * outputs).map(value).collect();
+            check(&values, inputs, rows);
+        }
+
+        #[test]
+        fn parts_stand_side_by_side(inputs in 1usize..9, left in 1usize..9, right in 1usize..9) {
+            let (a, b): (Vec<f32>, Vec<f32>) = ((0..inputs * left).map(value).collect(), (0..inputs * right).map(|i| value(i + 99)).collect());
+            let both = Beside { parts: vec![&a, &b], inputs };
+            prop_assert_eq!(both.outputs(), left + right);
+            prop_assert_eq!(both.at(inputs - 1, left - 1), a[inputs * left - 1]);
+            prop_assert_eq!(both.at(inputs - 1, left), b[(inputs - 1) * right]);
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! Reading tokens without libtorch: for a single row, what counts is to read the parameters from
+//! memory once, and nothing else.
+
+mod kernels;
+mod matrix;
+mod pages;
+
+use crate::{
+    Error,
+    model::{Job, Model, Past, check},
+};
+use kernels::{Isa, activate, attend};
+use matrix::{Beside, Matrix, Scratch, Transposed, for_rows};
+use pol_model::Layout;
+use pol_primitives::model::{ModelSpec, Norm, Positions};
+use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
+
+/// Rows that are read at once; a longer prompt is read piece by piece.
+const ROWS: usize = 512;
+/// Multiplications of an attention that are worth other threads' help.
+const WORTH_SHARING: usize = 1 << 16;
+
+/// A model whose parameters are arranged for reading.
+///
+/// Parameters that are of lower precision than float32 are kept so, which loses nothing and is
+/// several times faster. What is read has the same bits whatever the number of threads, and however
+/// sequences are read together or piece by piece.
+pub struct Native {
+    spec: ModelSpec,
+    isa: Isa,
+    pool: rayon::ThreadPool,
+    embedding: Vec<f32>,
+    positions: Vec<f32>,
+    /// Radians a token, of each pair of dimensions.
+    rates: Vec<f64>,
+    blocks: Vec<Block>,
+    norm: Normed,
+    head: Matrix,
+    introspection: Option<(Vec<f32>, f32)>,
+    memory: Mutex<Memory>,
+}
+
+struct Block {
+    norm1: Normed,
+    query_key_value: Matrix,
+    out: Matrix,
+    norm2: Option<Normed>,
+    /// The gate's outputs, where there is a gate, then those that it gates.
+    up: Matrix,
+    down: Matrix,
+}
+
+/// Weight, and bias of a LayerNorm.
+struct Normed {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Keys and values of a sequence, block by block and head by head, each `[capacity, head size]`.
+pub struct NativePast {
+    layers: Vec<KeysValues>,
+    len: usize,
+    capacity: usize,
+}
+
+#[derive(Clone)]
+struct KeysValues {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// One token to read: of which job, at which place.
+#[derive(Clone, Copy)]
+struct Row {
+    job: usize,
+    token: u32,
+    place: usize,
+}
+
+/// Memory that is used again and again.
+#[derive(Default)]
+struct Memory {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    projected: Vec<f32>,
+    mixed: Vec<f32>,
+    attended: Vec<f32>,
+    inner: Vec<f32>,
+    hidden: Vec<f32>,
+    added: Vec<f32>,
+    last: Vec<f32>,
+    scores: Vec<f32>,
+    turns: Vec<(f32, f32)>,
+    scratch: Scratch,
+}
+
+impl Native {
+    /// Whether a model of `spec` can be read in this way, by this processor.
+    pub fn supports(spec: &ModelSpec) -> bool {
+        Isa::detect().is_some()
+            && spec.experts.is_none()
+            && spec.mind.superposition.is_none()
+            && spec.mind.second_pass == 0
+    }
+
+    /// The model of `spec` with the parameters `flat`, in canonical order, on `threads` threads.
+    pub fn new(spec: &ModelSpec, flat: &[f32], threads: usize) -> Result<Self, Error> {
+        let layout = Layout::new(spec).map_err(pol_model::Error::from)?;
+        if flat.len() != layout.len() {
+            return Err(
+                pol_model::Error::Length { expected: layout.len(), found: flat.len() }.into()
+            );
+        }
+        let isa = Isa::detect().filter(|_| Self::supports(spec)).ok_or(Error::Unsupported)?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| Error::Threads(error.to_string()))?;
+        let find = |name: &str| {
+            let slot = layout.tensors().iter().find(|slot| slot.parameter.name == name);
+            slot.map(|slot| &flat[slot.range()])
+        };
+        let missing = || pol_model::Error::Length { expected: layout.len(), found: flat.len() };
+        let part = |name: &str| find(name).ok_or_else(missing);
+        let optional = |name: &str| find(name).unwrap_or_default().to_vec();
+        let (width, heads) = (spec.width as usize, spec.attention_width() as usize);
+        let normed = |name: &str| {
+            Ok::<_, pol_model::Error>(Normed {
+                weight: part(&format!("{name}.weight"))?.to_vec(),
+                bias: optional(&format!("{name}.bias")),
+            })
+        };
+        let matrix = |names: &[String], inputs: usize| {
+            let parts = names
+                .iter()
+                .map(|name| part(&format!("{name}.weight")))
+                .collect::<Result<_, _>>()?;
+            let bias = names.iter().flat_map(|name| optional(&format!("{name}.bias"))).collect();
+            Ok::<_, pol_model::Error>(pool.install(|| Matrix::new(&Beside { parts, inputs }, bias)))
+        };
+        let block = |index: u16| {
+            let name = |part: &str| format!("h.{index}.{part}");
+            let inputs = if spec.gated {
+                vec![name("mlp.c_gate"), name("mlp.c_fc")]
+            } else {
+                vec![name("mlp.c_fc")]
+            };
+            Ok::<_, pol_model::Error>(Block {
+                norm1: normed(&name("ln_1"))?,
+                query_key_value: matrix(&[name("attn.c_attn")], width)?,
+                out: matrix(&[name("attn.c_proj")], heads)?,
+                norm2: if spec.parallel { None } else { Some(normed(&name("ln_2"))?) },
+                up: matrix(&inputs, width)?,
+                down: matrix(&[name("mlp.c_proj")], spec.feed_forward as usize)?,
+            })
+        };
+        let embedding = part("wte.weight")?;
+        let head = Transposed {
+            values: if spec.tied { embedding } else { part("lm_head.weight")? },
+            inputs: width,
+        };
+        Ok(Self {
+            spec: *spec,
+            isa,
+            positions: optional("wpe.weight"),
+            rates: match spec.positions {
+                Positions::Learned => Vec::new(),
+                Positions::Rotary { dimensions, base, .. } => (0..dimensions / 2)
+                    .map(|pair| {
+                        libm::pow(base.into(), -f64::from(2 * pair) / f64::from(dimensions))
+                    })
+                    .collect(),
+            },
+            blocks: (0..spec.layers).map(block).collect::<Result<_, _>>()?,
+            norm: normed("ln_f")?,
+            head: pool.install(|| Matrix::new(&head, optional("lm_head.bias"))),
+            introspection: match spec.mind.introspection {
+                true => Some((
+                    part("mind.introspection.weight")?.to_vec(),
+                    part("mind.introspection.bias")?[0],
+                )),
+                false => None,
+            },
+            embedding: embedding.to_vec(),
+            pool,
+            memory: Mutex::default(),
+        })
+    }
+
+    /// Bytes of parameters that every token read by itself takes from memory.
+    pub fn bytes_per_token(&self) -> usize {
+        let blocks: usize = self
+            .blocks
+            .iter()
+            .flat_map(|b| [&b.query_key_value, &b.out, &b.up, &b.down])
+            .map(Matrix::bytes)
+            .sum();
+        blocks + self.head.bytes()
+    }
+
+    fn read_rows(&self, rows: &[Row], jobs: &mut [Job<'_, NativePast>], memory: &mut Memory) {
+        let Memory {
+            x,
+            normed,
+            projected,
+            mixed,
+            attended,
+            inner,
+            hidden,
+            added,
+            last,
+            turns,
+            scratch,
+            ..
+        } = memory;
+        let (spec, isa, count) = (&self.spec, self.isa, rows.len());
+        let width = spec.width as usize;
+        x.clear();
+        for row in rows {
+            let embedded = &self.embedding[row.token as usize * width..][..width];
+            match self.positions.get(row.place * width..(row.place + 1) * width) {
+                Some(place) => x.extend(embedded.iter().zip(place).map(|(a, b)| a + b)),
+                None => x.extend_from_slice(embedded),
+            }
+        }
+        turns.clear();
+        turns.extend(
+            rows.iter().flat_map(|row| self.rates.iter().map(|rate| row.place as f64 * rate)).map(
+                |angle| {
+                    let (sine, cosine) = libm::sincos(angle);
+                    (sine as f32, cosine as f32)
+                },
+            ),
+        );
+        projected.resize(count * spec.query_key_value_width() as usize, 0.0);
+        mixed.resize(count * spec.attention_width() as usize, 0.0);
+        attended.resize(count * width, 0.0);
+        added.resize(count * width, 0.0);
+        for (index, block) in self.blocks.iter().enumerate() {
+            block.norm1.apply(spec.norm, x, normed);
+            block.query_key_value.apply(isa, normed, projected, scratch);
+            self.store(index, rows, turns, projected, jobs);
+            self.attend(index, rows, projected, jobs, mixed);
+            block.out.apply(isa, mixed, attended, scratch);
+            if let Some(norm2) = &block.norm2 {
+                add(x, attended);
+                norm2.apply(spec.norm, x, normed);
+                self.feed_forward(block, normed, inner, hidden, added, scratch);
+            } else {
+                self.feed_forward(block, normed, inner, hidden, added, scratch);
+                add(x, attended);
+            }
+            add(x, added);
+        }
+        self.norm.apply(spec.norm, x, normed);
+        for (row, normed) in rows.iter().zip(normed.chunks_exact(width)) {
+            last[row.job * width..][..width].copy_from_slice(normed);
+        }
+    }
+
+    /// Turns queries and keys by their places, and puts keys and values where they are kept.
+    fn store(
+        &self,
+        index: usize,
+        rows: &[Row],
+        turns: &[(f32, f32)],
+        projected: &mut [f32],
+        jobs: &mut [Job<'_, NativePast>],
+    ) {
+        let spec = &self.spec;
+        let (heads, shared, size) = (
+            usize::from(spec.heads),
+            usize::from(spec.key_value_heads),
+            usize::from(spec.head_size),
+        );
+        let pairs = self.rates.len();
+        for (at, (row, all)) in rows
+            .iter()
+            .zip(projected.chunks_exact_mut(spec.query_key_value_width() as usize))
+            .enumerate()
+        {
+            if let Positions::Rotary { interleaved, .. } = spec.positions {
+                let turns = &turns[at * pairs..][..pairs];
+                for head in all[..(heads + shared) * size].chunks_exact_mut(size) {
+                    for (pair, &(sine, cosine)) in turns.iter().enumerate() {
+                        let (a, b) = if interleaved {
+                            (2 * pair, 2 * pair + 1)
+                        } else {
+                            (pair, pair + pairs)
+                        };
+                        (head[a], head[b]) =
+                            (head[a] * cosine - head[b] * sine, head[a] * sine + head[b] * cosine);
+                    }
+                }
+            }
+            let past = &mut *jobs[row.job].past;
+            let (keys, values) = all[heads * size..].split_at(shared * size);
+            let kept = &mut past.layers[index];
+            for (parts, kept) in [(keys, &mut kept.keys), (values, &mut kept.values)] {
+                for (head, part) in parts.chunks_exact(size).enumerate() {
+                    kept[(head * past.capacity + row.place) * size..][..size].copy_from_slice(part);
+                }
+            }
+        }
+    }
+
+    /// Each head of each row by itself.
+    fn attend(
+        &self,
+        index: usize,
+        rows: &[Row],
+        projected: &[f32],
+        jobs: &[Job<'_, NativePast>],
+        mixed: &mut [f32],
+    ) {
+        let spec = &self.spec;
+        let (heads, size) = (usize::from(spec.heads), usize::from(spec.head_size));
+        let group = heads / usize::from(spec.key_value_heads);
+        let scale = if spec.scaled { 1.0 / f32::from(spec.head_size).sqrt() } else { 1.0 };
+        let window = spec.window(index as u16).map_or(usize::MAX, |window| window as usize);
+        let one = |weights: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
+            let (row, head) = (&rows[at / heads], at % heads);
+            let past = &*jobs[row.job].past;
+            let start = head / group * past.capacity;
+            let first = (row.place + 1).saturating_sub(window);
+            let seen = (start + first) * size..(start + row.place + 1) * size;
+            let query = &projected
+                [at / heads * spec.query_key_value_width() as usize + head * size..][..size];
+            let kept = &past.layers[index];
+            attend(
+                self.isa,
+                query,
+                &kept.keys[seen.clone()],
+                &kept.values[seen],
+                scale,
+                weights,
+                out,
+            );
+        };
+        let places: usize = rows.iter().map(|row| row.place.min(window)).sum();
+        if places * heads * size < WORTH_SHARING {
+            let mut weights = Vec::new();
+            mixed.chunks_exact_mut(size).enumerate().for_each(|item| one(&mut weights, item));
+        } else {
+            mixed.par_chunks_exact_mut(size).enumerate().for_each_init(Vec::new, one);
+        }
+    }
+
+    fn feed_forward(
+        &self,
+        block: &Block,
+        x: &[f32],
+        inner: &mut Vec<f32>,
+        hidden: &mut Vec<f32>,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (outputs, width) = (block.up.outputs(), self.spec.feed_forward as usize);
+        inner.resize(x.len() / self.spec.width as usize * outputs, 0.0);
+        block.up.apply(self.isa, x, inner, scratch);
+        hidden.resize(x.len() / self.spec.width as usize * width, 0.0);
+        let inner = inner.as_slice();
+        let each = |(row, hidden): (usize, &mut [f32])| {
+            let (first, second) = inner[row * outputs..][..outputs].split_at(width);
+            activate(
+                self.isa,
+                self.spec.activation,
+                first,
+                self.spec.gated.then_some(second),
+                hidden,
+            );
+        };
+        for_rows(hidden, width, each);
+        block.down.apply(self.isa, hidden, out, scratch);
+    }
+}
+
+impl Model for Native {
+    type Past = NativePast;
+
+    fn context(&self) -> usize {
+        self.spec.context as usize
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.spec.vocabulary as usize
+    }
+
+    fn begin(&self, capacity: usize) -> Result<NativePast, Error> {
+        let capacity = capacity.min(self.context());
+        let len = capacity * self.spec.key_value_width() as usize;
+        let layers = (0..self.spec.layers)
+            .map(|_| KeysValues { keys: vec![0.0; len], values: vec![0.0; len] });
+        Ok(NativePast { layers: layers.collect(), len: 0, capacity })
+    }
+
+    fn read(&self, jobs: &mut [Job<'_, NativePast>]) -> Result<(), Error> {
+        check(jobs, self.vocabulary())?;
+        let mut rows = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            rows.extend(job.tokens.iter().zip(job.past.len..).map(|(&token, place)| Row {
+                job: index,
+                token,
+                place,
+            }));
+        }
+        // What a panic in another reading left is cleared before it is used.
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = &mut *memory;
+        let (width, vocabulary) = (self.spec.width as usize, self.vocabulary());
+        memory.last.resize(jobs.len() * width, 0.0);
+        self.pool.install(|| {
+            for rows in rows.chunks(ROWS) {
+                self.read_rows(rows, jobs, memory);
+            }
+            let Memory { last, scores, scratch, .. } = memory;
+            scores.resize(jobs.len() * vocabulary, 0.0);
+            self.head.apply(self.isa, last, scores, scratch);
+        });
+        for (index, job) in jobs.iter_mut().enumerate() {
+            job.past.len += job.tokens.len();
+            job.reading.scores.clear();
+            job.reading
+                .scores
+                .extend_from_slice(&memory.scores[index * vocabulary..][..vocabulary]);
+            let hidden = &memory.last[index * width..][..width];
+            let expect = |(weight, bias): &(Vec<f32>, f32)| {
+                weight.iter().zip(hidden).map(|(w, x)| w * x).sum::<f32>() + bias
+            };
+            job.reading.expected_loss = self.introspection.as_ref().map(expect);
+        }
+        Ok(())
+    }
+}
+
+impl Past for NativePast {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn fork(&self) -> Result<Self, Error> {
+        Ok(Self { layers: self.layers.clone(), ..*self })
+    }
+}
+
+impl Normed {
+    /// The norm of each row of `x`.
+    fn apply(&self, norm: Norm, x: &[f32], out: &mut Vec<f32>) {
+        out.clear();
+        let epsilon = f64::from(norm.epsilon()) / 1e9;
+        let width = self.weight.len() as f64;
+        for row in x.chunks_exact(self.weight.len()) {
+            let mean = match norm {
+                Norm::Layer { .. } => (sum(row, |x| x) / width) as f32,
+                Norm::Rms { .. } => 0.0,
+            };
+            let square = sum(row, |x| f64::from(x as f32 - mean).powi(2)) / width;
+            let scale = (1.0 / (square + epsilon).sqrt()) as f32;
+            let scaled =
+                row.iter().zip(&self.weight).map(|(x, weight)| (x - mean) * scale * weight);
+            if self.bias.is_empty() {
+                out.extend(scaled);
+            } else {
+                out.extend(scaled.zip(&self.bias).map(|(x, bias)| x + bias));
+            }
+        }
+    }
+}
+
+/// Eight partial sums, which a vector unit makes at once.
+#[inline]
+fn sum(row: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    let (parts, rest) = row.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for part in parts {
+        for (sum, &x) in sums.iter_mut().zip(part) {
+            *sum += of(x.into());
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|&x| of(x.into())).sum::<f64>()
+}
+
+fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reading;
+    use pol_model::{Decoder, Weights, initial_parameters};
+    use pol_primitives::model::{Activation, Biases, Local};
+    use tch::Tensor;
+
+    fn gpt2() -> ModelSpec {
+        ModelSpec::gpt2(37, 24, 3, 3, 40, 150)
+    }
+
+    /// One of every kind of part, in several combinations.
+    fn specs() -> Vec<ModelSpec> {
+        let rotary =
+            |dimensions, interleaved| Positions::Rotary { dimensions, base: 10_000, interleaved };
+        let none = Biases::default();
+        let neo = ModelSpec {
+            local: Some(Local { window: 5, period: 2, layers: 2 }),
+            scaled: false,
+            activation: Activation::Gelu,
+            biases: Biases { query_key_value: false, ..gpt2().biases },
+            ..gpt2()
+        };
+        let gpt_j = ModelSpec {
+            positions: rotary(4, true),
+            parallel: true,
+            tied: false,
+            biases: Biases { feed_forward: true, head: true, ..none },
+            ..gpt2()
+        };
+        let llama = ModelSpec {
+            positions: rotary(8, false),
+            norm: Norm::Rms { epsilon: 10_000 },
+            heads: 6,
+            key_value_heads: 2,
+            gated: true,
+            activation: Activation::Silu,
+            biases: none,
+            ..gpt2()
+        };
+        let biased = ModelSpec {
+            biases: Biases { query_key_value: true, feed_forward: true, ..none },
+            ..llama
+        };
+        vec![gpt2(), neo, gpt_j, llama, biased]
+    }
+
+    /// Parameters large enough that every path through the model matters.
+    fn lively(spec: &ModelSpec) -> Vec<f32> {
+        initial_parameters(spec, &[3; 32])
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| v * 4.0 + (i % 7) as f32 * 0.01)
+            .collect()
+    }
+
+    fn tokens(len: usize, seed: usize) -> Vec<u32> {
+        (0..len).map(|i| ((i * i + 7 * i + seed) % 37) as u32).collect()
+    }
+
+    fn read(model: &impl Model, parts: &[&[u32]]) -> Vec<f32> {
+        let mut past = model.begin(150).unwrap();
+        let mut reading = Reading::default();
+        for tokens in parts {
+            model.read(&mut [Job { past: &mut past, tokens, reading: &mut reading }]).unwrap();
+        }
+        reading.scores
+    }
+
+    #[test]
+    fn every_family_reads_as_the_decoder_does() {
+        for spec in specs() {
+            let flat = lively(&spec);
+            let native = Native::new(&spec, &flat, 2).unwrap();
+            let weights = Weights::new(&Layout::new(&spec).unwrap(), &flat).unwrap();
+            let torch =
+                crate::Torch::new(&spec, weights.share(false).unwrap(), tch::Device::Cpu).unwrap();
+            for len in [1, 2, 7, 130] {
+                let tokens = tokens(len, 3);
+                let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
+                let logits = Decoder::new(&spec)
+                    .unwrap()
+                    .logits(&weights, &Tensor::from_slice(&ids).view([1, -1]))
+                    .unwrap();
+                let expected =
+                    Vec::<f32>::try_from(logits.narrow(0, len as i64 - 1, 1).reshape([-1]))
+                        .unwrap();
+                for scores in [read(&native, &[&tokens]), read(&torch, &[&tokens])] {
+                    for (found, expected) in scores.iter().zip(&expected) {
+                        assert!(
+                            (found - expected).abs() < 1e-4,
+                            "{spec:?}: {found} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neither_pieces_nor_company_nor_threads_change_a_bit() {
+        for spec in specs() {
+            let flat = lively(&spec);
+            let [one, three] = [1, 3].map(|threads| Native::new(&spec, &flat, threads).unwrap());
+            let (long, short) = (tokens(100, 5), tokens(9, 11));
+            let (whole, other) = (read(&one, &[&long]), read(&one, &[&short]));
+            assert_eq!(whole, read(&three, &[&long]));
+            assert_eq!(
+                whole,
+                read(&three, &[&long[..1], &long[1..70], &long[70..99], &long[99..]])
+            );
+            let mut pasts = [three.begin(100).unwrap(), three.begin(9).unwrap()];
+            let mut readings = [Reading::default(), Reading::default()];
+            let [a, b] = &mut pasts;
+            let [first, second] = &mut readings;
+            three
+                .read(&mut [
+                    Job { past: a, tokens: &long, reading: first },
+                    Job { past: b, tokens: &short, reading: second },
+                ])
+                .unwrap();
+            assert_eq!((&first.scores, &second.scores), (&whole, &other));
+        }
+    }
+
+    #[test]
+    fn forks_go_their_own_ways() {
+        let model = Native::new(&gpt2(), &lively(&gpt2()), 1).unwrap();
+        let (start, end) = (tokens(5, 1), tokens(3, 2));
+        let mut past = model.begin(20).unwrap();
+        let mut reading = Reading::default();
+        model.read(&mut [Job { past: &mut past, tokens: &start, reading: &mut reading }]).unwrap();
+        let mut fork = past.fork().unwrap();
+        model
+            .read(&mut [Job { past: &mut past, tokens: &[9, 9, 9], reading: &mut reading }])
+            .unwrap();
+        model.read(&mut [Job { past: &mut fork, tokens: &end, reading: &mut reading }]).unwrap();
+        assert_eq!(reading.scores, read(&model, &[&start, &end]));
+        assert_eq!((past.len(), fork.len()), (8, 8));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error() {
+        let model = Native::new(&gpt2(), &lively(&gpt2()), 1).unwrap();
+        let mut past = model.begin(4).unwrap();
+        let mut reading = Reading::default();
+        let mut read = |tokens: &[u32]| {
+            model.read(&mut [Job { past: &mut past, tokens, reading: &mut reading }])
+        };
+        assert!(matches!(read(&[37]), Err(Error::Token { token: 37, vocabulary: 37 })));
+        assert!(matches!(read(&[1; 5]), Err(Error::Capacity { tokens: 5, capacity: 4 })));
+        assert!(read(&[]).is_err());
+        assert!(read(&[1; 4]).is_ok());
+        assert!(matches!(
+            Native::new(&gpt2(), &[0.0; 4], 1),
+            Err(Error::Model(pol_model::Error::Length { .. }))
+        ));
+    }
+}

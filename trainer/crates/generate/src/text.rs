@@ -1,0 +1,258 @@
+//! Text in, tokens out, and the bytes that each token stands for.
+
+use crate::Error;
+use std::{collections::HashMap, fs, panic::catch_unwind, path::Path};
+use tokenizers::{Decoder, DecoderWrapper, Tokenizer};
+
+/// What special tokens are called that end a text or a turn of a conversation.
+const ENDS: [&str; 8] = [
+    "<|endoftext|>",
+    "</s>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<eos>",
+    "<end_of_turn>",
+    "<|end|>",
+];
+/// What delimits the turns of a conversation in ChatML.
+const TURN: (&str, &str) = ("<|im_start|>", "<|im_end|>");
+
+/// A model's tokenizer, as generation needs it.
+pub struct Text {
+    inner: Tokenizer,
+    pieces: Vec<Vec<u8>>,
+    ends: Vec<u32>,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub text: String,
+}
+
+impl Text {
+    /// Reads a `tokenizer.json`.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::parse(
+            &fs::read(path)
+                .map_err(|error| refused(format!("cannot read {}: {error}", path.display())))?,
+        )
+    }
+
+    /// Reads the contents of a `tokenizer.json`.
+    pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        // The parser panics on merges that make a longer token than any in the vocabulary.
+        let mut inner = catch_unwind(|| Tokenizer::from_bytes(json))
+            .map_err(|_| refused("its merges do not fit its vocabulary".into()))?
+            .map_err(|error| refused(format!("it is not a tokenizer.json: {error}")))?;
+        // A prompt that spells a special token is text: nobody speaks for somebody else by writing
+        // a turn's delimiter.
+        inner.set_encode_special_tokens(true);
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| refused(error.to_string()))?;
+        let vocabulary = inner.get_vocab(true);
+        let size = vocabulary.values().max().map_or(0, |&largest| largest as usize + 1);
+        let byte_level = characters_to_bytes();
+        let decoder = inner.get_decoder();
+        let mut pieces = vec![Vec::new(); size];
+        for (token, id) in vocabulary {
+            pieces[id as usize] = match inner.get_added_tokens_decoder().get(&id) {
+                Some(added) if added.special => Vec::new(),
+                Some(_) => token.into_bytes(),
+                None => piece(decoder, &byte_level, &token),
+            };
+        }
+        let ends = ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
+        Ok(Self { inner, pieces, ends })
+    }
+
+    /// The same, where `tokens` end a text too.
+    #[must_use]
+    pub fn with_ends(mut self, tokens: &[u32]) -> Self {
+        self.ends.extend_from_slice(tokens);
+        self
+    }
+
+    /// Entries of the vocabulary: every token is below this.
+    pub fn vocabulary(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The tokens of `text`, with none added.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|error| refused(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of a conversation in ChatML, ready for the assistant's turn. Fails where the
+    /// vocabulary has no such turns.
+    pub fn encode_chat(&self, turns: &[Turn]) -> Result<Vec<u32>, Error> {
+        let delimiter = |token: &str| {
+            let missing = || {
+                refused(format!(
+                    "it has no {token}, so this model knows no chat; give it a text to continue"
+                ))
+            };
+            self.inner.token_to_id(token).ok_or_else(missing)
+        };
+        let (start, end) = (delimiter(TURN.0)?, delimiter(TURN.1)?);
+        let mut tokens = Vec::new();
+        for turn in turns {
+            tokens.push(start);
+            tokens.extend(self.encode(&format!("{}\n{}", turn.role, turn.text))?);
+            tokens.push(end);
+            tokens.extend(self.encode("\n")?);
+        }
+        tokens.push(start);
+        tokens.extend(self.encode("assistant\n")?);
+        Ok(tokens)
+    }
+
+    /// The bytes that `token` adds to the text; none for special tokens and those beyond the
+    /// vocabulary.
+    pub fn bytes(&self, token: u32) -> &[u8] {
+        self.pieces.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Tokens after which nothing follows.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+}
+
+fn refused(reason: String) -> Error {
+    Error::Tokenizer(reason)
+}
+
+/// The bytes of one entry. Which of the two common ways of writing bytes as characters is used, the
+/// decoder tells.
+fn piece(decoder: Option<&DecoderWrapper>, byte_level: &HashMap<char, u8>, token: &str) -> Vec<u8> {
+    match decoder {
+        Some(DecoderWrapper::ByteLevel(_)) => {
+            let mut utf8 = [0; 4];
+            let bytes = |letter: char| match byte_level.get(&letter) {
+                Some(&byte) => vec![byte],
+                None => letter.encode_utf8(&mut utf8).as_bytes().to_vec(),
+            };
+            token.chars().flat_map(bytes).collect()
+        }
+        Some(decoder) => match token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')) {
+            Some(code) if code.len() == 2 && u8::from_str_radix(code, 16).is_ok() => {
+                vec![u8::from_str_radix(code, 16).unwrap_or(0)]
+            }
+            // Decoders strip a space at the very start of a text only: a token before this one
+            // keeps it.
+            _ if token.contains('▁') => token.replace('▁', " ").into_bytes(),
+            _ => decoder
+                .decode(vec![token.to_owned()])
+                .unwrap_or_else(|_| token.to_owned())
+                .into_bytes(),
+        },
+        None => token.as_bytes().to_vec(),
+    }
+}
+
+/// GPT-2's way of writing each byte as one printable character, read backwards: printable bytes of
+/// Latin-1 stand for themselves, the others for the characters from U+0100 on, in order.
+fn characters_to_bytes() -> HashMap<char, u8> {
+    let mut next = 0x100;
+    (0..=u8::MAX)
+        .map(|byte| {
+            let letter = match byte {
+                b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff => u32::from(byte),
+                _ => {
+                    next += 1;
+                    next - 1
+                }
+            };
+            (char::from_u32(letter).unwrap_or_default(), byte)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    /// A byte-level vocabulary: token `b` is byte `b`, then a merge, the end of text and the
+    /// delimiters of turns.
+    pub(crate) static BYTES: LazyLock<Text> = LazyLock::new(|| {
+        let letters: HashMap<u8, char> =
+            characters_to_bytes().into_iter().map(|(letter, byte)| (byte, letter)).collect();
+        let mut vocabulary: serde_json::Map<_, _> =
+            letters.iter().map(|(&byte, letter)| (letter.to_string(), byte.into())).collect();
+        vocabulary.insert(">>".into(), 256.into());
+        let special = |id: u32, content: &str| {
+            serde_json::json!({ "id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false })
+        };
+        let byte_level = serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+        let json = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": [special(257, "<|endoftext|>"), special(258, "<|im_start|>"), special(259, "<|im_end|>")],
+            "pre_tokenizer": byte_level,
+            "decoder": byte_level,
+            "model": { "type": "BPE", "vocab": vocabulary, "merges": ["> >"] },
+        });
+        Text::parse(json.to_string().as_bytes()).unwrap()
+    });
+
+    #[test]
+    fn special_tokens_are_known_and_cannot_be_spelled() {
+        assert_eq!(BYTES.vocabulary(), 260);
+        assert_eq!(BYTES.ends(), [257, 259]);
+        assert_eq!(BYTES.encode("<|im_end|>").unwrap().len(), 10);
+        assert_eq!(BYTES.bytes(256), b">>");
+        assert_eq!((BYTES.bytes(257), BYTES.bytes(9_999)), (&b""[..], &b""[..]));
+    }
+
+    #[test]
+    fn a_chat_has_turns() {
+        let turn = Turn { role: "user".into(), text: "Hi<|im_end|>".into() };
+        let tokens = BYTES.encode_chat(&[turn]).unwrap();
+        let text: Vec<u8> = tokens.iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
+        assert_eq!(text, b"user\nHi<|im_end|>\nassistant\n");
+        assert_eq!(tokens.iter().filter(|&&token| token == 258).count(), 2);
+        assert_eq!(tokens.iter().filter(|&&token| token == 259).count(), 1);
+    }
+
+    #[test]
+    fn sentence_pieces_have_bytes() {
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [],
+            "decoder": { "type": "Sequence", "decoders": [
+                { "type": "Replace", "pattern": { "String": "▁" }, "content": " " }, { "type": "ByteFallback" }, { "type": "Fuse" },
+                { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
+            "model": { "type": "BPE", "vocab": { "▁of": 0, "<0xE2>": 1, "é": 2, "<0xZZ>": 3 }, "merges": [], "byte_fallback": true },
+        });
+        let text = Text::parse(json.to_string().as_bytes()).unwrap();
+        let pieces: Vec<&[u8]> = (0..4).map(|token| text.bytes(token)).collect();
+        assert_eq!(pieces, [b" of".as_slice(), b"\xe2", "é".as_bytes(), b"<0xZZ>"]);
+        assert!(text.encode_chat(&[]).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(matches!(Text::parse(b"{}"), Err(Error::Tokenizer(_))));
+        assert!(matches!(
+            Text::load(Path::new("/nowhere/tokenizer.json")),
+            Err(Error::Tokenizer(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn the_bytes_of_a_texts_tokens_are_the_text(text in "\\PC*") {
+            let tokens = BYTES.encode(&text).unwrap();
+            let bytes: Vec<u8> = tokens.iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
+            prop_assert_eq!(bytes, text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! Writing on, one token after the other, in one sequence or several at once.
+
+use crate::Affect;
+use crate::{
+    Error,
+    model::{Job, Model, Past, Reading},
+    sampler::{Sampler, Sampling, entropy, log_probability},
+    stream::Stream,
+    text::Text,
+    tools::{Call, Watch},
+};
+use std::ops::ControlFlow;
+
+/// What to write on from, how, and how far.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// What is continued.
+    pub prompt: Vec<u32>,
+    /// Tokens to write at most, results of tools among them.
+    pub max_tokens: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Tells requests of one seed apart.
+    pub stream: u64,
+    /// Strings before which the text ends.
+    pub stop: Vec<String>,
+    /// Whether the model may call tools.
+    pub tools: bool,
+    /// Whether to go on after a token that ends a text.
+    pub ignore_end: bool,
+    /// How much surprise at its own text changes the temperature, 0 to 1: [`Affect::temperature`]'s
+    /// sensitivity.
+    pub sensitivity: f64,
+}
+
+/// Why a text ends where it does.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model ended it.
+    End,
+    /// This stop string.
+    Stop(String),
+    /// As many tokens as asked for.
+    Length,
+    /// The model cannot read more.
+    Context,
+    /// Whoever listened has heard enough.
+    Cancelled,
+}
+
+/// What happens while text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Text that is certain, whole characters.
+    Text(&'a str),
+    /// A tool was called; what it gave follows as text.
+    Call(&'a Call),
+}
+
+/// A text as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The text, without the prompt and without a stop string.
+    pub text: String,
+    /// Tokens written, results of tools among them.
+    pub tokens: usize,
+    /// Tools called.
+    pub calls: Vec<Call>,
+    /// Why it ends.
+    pub finish: Finish,
+    /// Surprise at what was written, where it was to change the temperature.
+    pub affect: Option<Affect>,
+}
+
+/// Writes on from each of `requests`, all at once. `on` hears of everything when it happens, with
+/// the request's index, and may break off; a text then ends with [`Finish::Cancelled`].
+pub fn generate<M: Model>(
+    model: &M,
+    text: &Text,
+    requests: &[Request],
+    mut on: impl FnMut(usize, Event<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Completion>, Error> {
+    let mut writers = requests
+        .iter()
+        .map(|request| Writer::new(model, request))
+        .collect::<Result<Vec<_>, _>>()?;
+    loop {
+        let mut active: Vec<_> =
+            writers.iter_mut().enumerate().filter(|(_, writer)| writer.finish.is_none()).collect();
+        if active.is_empty() {
+            break;
+        }
+        read(model, active.iter_mut().map(|(_, writer)| &mut **writer))?;
+        for (index, writer) in active {
+            writer.write(text, &mut |event| on(index, event))?;
+        }
+    }
+    Ok(writers.into_iter().map(Writer::complete).collect())
+}
+
+/// Reads what each of `writers` has yet to read.
+pub(super) fn read<'a, M: Model>(
+    model: &M,
+    writers: impl Iterator<Item = &'a mut Writer<M::Past>>,
+) -> Result<(), Error>
+where
+    M::Past: 'a,
+{
+    let mut jobs: Vec<_> = writers
+        .map(|writer| Job {
+            past: &mut writer.past,
+            tokens: &writer.pending,
+            reading: &mut writer.reading,
+        })
+        .collect();
+    model.read(&mut jobs)
+}
+
+/// A sequence that is written on.
+pub(super) struct Writer<P> {
+    pub(super) past: P,
+    pub(super) reading: Reading,
+    /// What was written and the model has not read.
+    pub(super) pending: Vec<u32>,
+    pub(super) sampler: Sampler,
+    pub(super) stream: Stream,
+    watch: Option<Watch>,
+    ignore_end: bool,
+    pub(super) text: String,
+    calls: Vec<Call>,
+    /// Tokens it has written, and may write.
+    pub(super) written: usize,
+    pub(super) limit: usize,
+    /// Bytes of the last token's text, which the stream took in last.
+    last: Vec<u8>,
+    pub(super) finish: Option<Finish>,
+    /// Sum of what the tokens are worth, if they are valued.
+    pub(super) value: Option<f64>,
+    /// Surprise so far, the temperature without any, and how much it changes that.
+    affect: Option<(Affect, f32, f64)>,
+}
+
+impl<P: Past> Writer<P> {
+    pub(super) fn new<M: Model<Past = P>>(model: &M, request: &Request) -> Result<Self, Error> {
+        let (tokens, context) = (request.prompt.len(), model.context());
+        if request.prompt.is_empty() {
+            return Err(Error::Empty);
+        }
+        if tokens >= context {
+            return Err(Error::Prompt { tokens, context });
+        }
+        let mut sampler = Sampler::new(request.sampling, request.stream)?;
+        request.prompt.iter().for_each(|&token| sampler.see(token));
+        Ok(Self {
+            past: model.begin(tokens.saturating_add(request.max_tokens).min(context))?,
+            reading: Reading::default(),
+            pending: request.prompt.clone(),
+            sampler,
+            stream: Stream::new(&request.stop),
+            watch: request.tools.then(Watch::default),
+            ignore_end: request.ignore_end,
+            text: String::new(),
+            calls: Vec::new(),
+            written: 0,
+            limit: request.max_tokens,
+            last: Vec::new(),
+            finish: (request.max_tokens == 0).then_some(Finish::Length),
+            value: None,
+            affect: (request.sensitivity > 0.0)
+                .then(|| (Affect::default(), request.sampling.temperature, request.sensitivity)),
+        })
+    }
+
+    /// The same once more, to go on with other draws.
+    pub(super) fn fork(&self, stream: u64) -> Result<Self, Error> {
+        let mut sampler = self.sampler.clone();
+        sampler.restart(stream);
+        Ok(Self {
+            past: self.past.fork()?,
+            reading: self.reading.clone(),
+            pending: self.pending.clone(),
+            sampler,
+            stream: self.stream.clone(),
+            watch: self.watch.clone(),
+            text: self.text.clone(),
+            calls: self.calls.clone(),
+            last: self.last.clone(),
+            finish: self.finish.clone(),
+            ..*self
+        })
+    }
+
+    /// Tokens that fit behind what was written.
+    fn room(&self) -> usize {
+        self.past.capacity().saturating_sub(self.past.len() + self.pending.len())
+    }
+
+    /// Adds `tokens` that the model did not choose, if there is room for them and one more.
+    pub(super) fn insert(&mut self, tokens: &[u32]) -> bool {
+        if self.written + tokens.len() > self.limit {
+            self.finish = Some(Finish::Length);
+        } else if tokens.len() >= self.room() {
+            self.finish = Some(Finish::Context);
+        } else {
+            self.written += tokens.len();
+            self.pending.extend_from_slice(tokens);
+            tokens.iter().for_each(|&token| self.sampler.see(token));
+            return true;
+        }
+        false
+    }
+
+    /// Writes a token, after everything has been read.
+    pub(super) fn write(
+        &mut self,
+        text: &Text,
+        on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.pending.clear();
+        // Before a penalty changes them.
+        let scores =
+            (self.value.is_some() || self.affect.is_some()).then(|| self.reading.scores.clone());
+        let token = self.sampler.sample(&mut self.reading.scores)?;
+        if let Some(scores) = scores {
+            let expected = self.reading.expected_loss.map(f64::from);
+            if let Some(value) = &mut self.value {
+                *value += expected.map_or_else(|| log_probability(&scores, token), |loss| -loss);
+            }
+            if let Some((affect, temperature, sensitivity)) = &mut self.affect {
+                affect.observe(
+                    expected.unwrap_or_else(|| entropy(&scores)),
+                    -log_probability(&scores, token),
+                );
+                self.sampler.set_temperature(affect.temperature((*temperature).into(), *sensitivity) as f32);
+            }
+        }
+        if !self.ignore_end && text.ends().contains(&token) {
+            self.finish = Some(Finish::End);
+            return self.finished(on);
+        }
+        self.sampler.see(token);
+        self.written += 1;
+        self.pending.push(token);
+        let mut bytes = text.bytes(token);
+        let called = self.watch.as_mut().and_then(|watch| watch.push(bytes));
+        if let Some((_, used)) = called
+            && used < bytes.len()
+        {
+            // The model went on before it had seen the result: that is taken back.
+            bytes = &bytes[..used];
+            self.pending = text.encode(&String::from_utf8_lossy(bytes))?;
+        }
+        self.last = bytes.to_vec();
+        let mut heard = self.show(bytes, on);
+        if let Some((call, _)) = called
+            && self.stream.stopped().is_none()
+        {
+            let inserted = call.inserted();
+            if heard.is_continue() {
+                heard = on(Event::Call(&call));
+            }
+            self.calls.push(call);
+            if self.insert(&text.encode(&inserted)?) && heard.is_continue() {
+                heard = self.show(inserted.as_bytes(), on);
+            }
+        }
+        if heard.is_break() {
+            self.finish = Some(Finish::Cancelled);
+        } else if let Some(stop) = self.stream.stopped() {
+            self.finish = Some(Finish::Stop(stop.into()));
+        } else if self.finish.is_none() && self.written >= self.limit {
+            self.finish = Some(Finish::Length);
+        } else if self.finish.is_none() && self.room() == 0 {
+            self.finish = Some(Finish::Context);
+        }
+        if self.finish.is_some() { self.finished(on) } else { Ok(()) }
+    }
+
+    fn show(
+        &mut self,
+        bytes: &[u8],
+        on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let certain = self.stream.push(bytes);
+        self.text += &certain;
+        if certain.is_empty() { ControlFlow::Continue(()) } else { on(Event::Text(&certain)) }
+    }
+
+    /// Shows what was withheld.
+    fn finished(&mut self, on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<(), Error> {
+        let rest = self.stream.finish();
+        self.text += &rest;
+        if !rest.is_empty()
+            && self.finish != Some(Finish::Cancelled)
+            && on(Event::Text(&rest)).is_break()
+        {
+            self.finish = Some(Finish::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Takes back what the last token had from its line break on, so that the line can be followed
+    /// by another.
+    pub(super) fn cut_line(&mut self, text: &Text) -> Result<(), Error> {
+        if let Some(end) = self.last.iter().position(|&byte| byte == b'\n') {
+            self.pending = text.encode(&String::from_utf8_lossy(&self.last[..end]))?;
+        }
+        Ok(())
+    }
+
+    fn complete(self) -> Completion {
+        Completion {
+            text: self.text,
+            tokens: self.written,
+            calls: self.calls,
+            finish: self.finish.unwrap_or(Finish::Length),
+            affect: self.affect.map(|(affect, ..)| affect),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::text::tests::BYTES;
+    use std::cell::RefCell;
+
+    /// Writes `script` whatever it reads: the token after `n` tokens is the script's `n`th, behind
+    /// the prompt.
+    pub(crate) struct Scripted {
+        pub(crate) script: Vec<u32>,
+        /// What was read, in order.
+        pub(crate) seen: RefCell<Vec<u32>>,
+    }
+
+    pub(crate) struct Count {
+        len: usize,
+        capacity: usize,
+        /// Tokens of the script that have been given.
+        given: usize,
+    }
+
+    impl Model for Scripted {
+        type Past = Count;
+
+        fn context(&self) -> usize {
+            200
+        }
+
+        fn vocabulary(&self) -> usize {
+            260
+        }
+
+        fn begin(&self, capacity: usize) -> Result<Count, Error> {
+            Ok(Count { len: 0, capacity, given: 0 })
+        }
+
+        fn read(&self, jobs: &mut [Job<'_, Count>]) -> Result<(), Error> {
+            crate::model::check(jobs, 260)?;
+            for job in jobs {
+                job.past.len += job.tokens.len();
+                self.seen.borrow_mut().extend_from_slice(job.tokens);
+                let next = self.script.get(job.past.given).copied().unwrap_or(257);
+                job.past.given += 1;
+                job.reading.scores = vec![0.0; 260];
+                job.reading.scores[next as usize] = 9.0;
+            }
+            Ok(())
+        }
+    }
+
+    impl Past for Count {
+        fn len(&self) -> usize {
+            self.len
+        }
+
+        fn capacity(&self) -> usize {
+            self.capacity
+        }
+
+        fn fork(&self) -> Result<Self, Error> {
+            Ok(Self { ..*self })
+        }
+    }
+
+    pub(crate) fn scripted(script: &str) -> Scripted {
+        Scripted { script: BYTES.encode(script).unwrap(), seen: RefCell::default() }
+    }
+
+    fn request(prompt: &str) -> Request {
+        let sampling = Sampling { temperature: 0.0, ..Default::default() };
+        Request {
+            prompt: BYTES.encode(prompt).unwrap(),
+            max_tokens: 100,
+            sampling,
+            ..Default::default()
+        }
+    }
+
+    fn write(model: &Scripted, request: Request) -> (Completion, String) {
+        let mut heard = String::new();
+        let done = generate(model, &BYTES, &[request], |_, event| {
+            match event {
+                Event::Text(text) => heard += text,
+                Event::Call(call) => heard += &format!("[{}]", call.asked),
+            }
+            ControlFlow::Continue(())
+        });
+        (done.unwrap().remove(0), heard)
+    }
+
+    #[test]
+    fn a_text_ends_where_it_should() {
+        let ends = |request| {
+            let (done, heard) = write(&scripted("Grüße, Welt.\nEND of it"), request);
+            assert_eq!(done.text, heard);
+            (done.text, done.finish, done.tokens)
+        };
+        assert_eq!(ends(request("x")), ("Grüße, Welt.\nEND of it".into(), Finish::End, 24));
+        assert_eq!(
+            ends(Request { max_tokens: 3, ..request("x") }),
+            ("Gr\u{fffd}".into(), Finish::Length, 3)
+        );
+        assert_eq!(
+            ends(Request { max_tokens: 0, ..request("x") }),
+            (String::new(), Finish::Length, 0)
+        );
+        let stop = vec!["\nEND".to_owned()];
+        assert_eq!(
+            ends(Request { stop: stop.clone(), ..request("x") }),
+            ("Grüße, Welt.".into(), Finish::Stop("\nEND".into()), 18)
+        );
+        // A stop string that does not come whole is text.
+        assert_eq!(
+            ends(Request { stop, max_tokens: 17, ..request("x") }),
+            ("Grüße, Welt.\nEN".into(), Finish::Length, 17)
+        );
+        let long = request(&"y".repeat(190));
+        assert_eq!(ends(long), ("Grüße, W".into(), Finish::Context, 10));
+        assert_eq!(ends(Request { ignore_end: true, max_tokens: 30, ..request("x") }).2, 30);
+    }
+
+    #[test]
+    fn a_prompt_that_cannot_be_continued_is_an_error() {
+        let fail = |prompt: &str| {
+            generate(&scripted("a"), &BYTES, &[request(prompt)], |_, _| ControlFlow::Continue(()))
+                .unwrap_err()
+        };
+        assert!(matches!(fail(&"y".repeat(200)), Error::Prompt { tokens: 200, context: 200 }));
+        assert!(matches!(fail(""), Error::Empty));
+        let control =
+            Request { sampling: Sampling { top_p: 7.0, ..Default::default() }, ..request("x") };
+        assert!(matches!(
+            generate(&scripted("a"), &BYTES, &[control], |_, _| ControlFlow::Continue(())),
+            Err(Error::Sampling(_))
+        ));
+    }
+
+    #[test]
+    fn results_are_inserted_where_tools_are_called() {
+        let model = scripted("So <<calc: 6*7>>, see");
+        let (done, heard) = write(&model, Request { tools: true, ..request("x") });
+        assert_eq!(done.text, "So <<calc: 6*7>> = 42, see");
+        assert_eq!(heard, "So <<calc: 6*7>>[calc: 6*7] = 42, see");
+        assert_eq!(done.calls, [Call::run("calc: 6*7")]);
+        // The model has read the result where it stands.
+        let read: Vec<u8> =
+            model.seen.borrow().iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
+        assert_eq!(read, b"xSo <<calc: 6*7>> = 42, see");
+        let (done, _) = write(&scripted("<<calc: 1>>."), Request { tools: false, ..request("x") });
+        assert_eq!((done.text.as_str(), done.calls.len()), ("<<calc: 1>>.", 0));
+        // No room for the result.
+        let (done, _) = write(
+            &scripted("<<calc: 1>>."),
+            Request { tools: true, max_tokens: 12, ..request("x") },
+        );
+        assert_eq!((done.text.as_str(), done.finish), ("<<calc: 1>>", Finish::Length));
+    }
+
+    #[test]
+    fn surprise_is_recorded_and_cools() {
+        let sampling = Sampling { temperature: 1.0, ..Default::default() };
+        let run = |sensitivity| {
+            write(&scripted(&"a".repeat(60)), Request { sampling, sensitivity, ..request("x") }).0
+        };
+        assert_eq!(run(0.0).affect, None);
+        // At score 9 of 260 tokens the expected is drawn 31 times of 32, and seldom something else.
+        let affect = run(1.0).affect.unwrap();
+        assert!(affect.arousal() > 0.0 && affect.valence().abs() <= affect.arousal());
+    }
+
+    #[test]
+    fn whoever_listens_may_break_off() {
+        let mut count = 0;
+        let done =
+            generate(&scripted("abcdef"), &BYTES, &[request("x"), request("yz")], |index, _| {
+                count += usize::from(index == 0);
+                if count == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        let texts: Vec<_> =
+            done.unwrap().into_iter().map(|done| (done.text, done.finish)).collect();
+        assert_eq!(texts, [("abc".into(), Finish::Cancelled), ("abc".into(), Finish::Cancelled)]);
+    }
+}

@@ -1,0 +1,201 @@
+//! How values are written, and how float32 is made of them.
+
+use half::{bf16, f16};
+use std::fmt;
+
+/// How the values of a tensor are written. The names are those of the formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// IEEE double.
+    F64,
+    /// IEEE single.
+    F32,
+    /// IEEE half.
+    F16,
+    /// The upper half of a single.
+    Bf16,
+    /// 32 values of 8 bits and their scale.
+    Q8_0,
+    /// 32 values of 4 bits around 8 and their scale.
+    Q4_0,
+    /// 32 values of 4 bits, their scale and their least.
+    Q4_1,
+    /// 32 values of 5 bits around 16 and their scale.
+    Q5_0,
+    /// 32 values of 5 bits, their scale and their least.
+    Q5_1,
+    /// 256 values of 4 bits in 8 parts with scales and least values of 6 bits.
+    Q4K,
+    /// 256 values of 5 bits in 8 parts with scales and least values of 6 bits.
+    Q5K,
+    /// 256 values of 6 bits in 16 parts with scales of 8 bits.
+    Q6K,
+    /// Whole numbers or truth values, which no weight is made of.
+    Other {
+        /// The type's name.
+        name: &'static str,
+        /// Bytes of a value.
+        bytes: u64,
+    },
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+            Self::Other { name, .. } => name,
+        })
+    }
+}
+
+impl Encoding {
+    /// Values and bytes of a block, the least that can be decoded.
+    pub const fn block(self) -> (u64, u64) {
+        match self {
+            Self::F64 => (1, 8),
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Q8_0 => (32, 34),
+            Self::Q4_0 => (32, 18),
+            Self::Q4_1 => (32, 20),
+            Self::Q5_0 => (32, 22),
+            Self::Q5_1 => (32, 24),
+            Self::Q4K => (256, 144),
+            Self::Q5K => (256, 176),
+            Self::Q6K => (256, 210),
+            Self::Other { bytes, .. } => (1, bytes),
+        }
+    }
+
+    /// Whether values were rounded to a few levels.
+    pub const fn is_quantised(self) -> bool {
+        self.block().0 > 1
+    }
+
+    /// Decodes whole blocks: `bytes` and `values` have as many of them.
+    pub(super) fn decode(self, bytes: &[u8], values: &mut [f32]) -> Result<(), String> {
+        match self {
+            Self::F64 => scalars(bytes, values, |b| f64::from_le_bytes(b) as f32),
+            Self::F32 => scalars(bytes, values, f32::from_le_bytes),
+            Self::F16 => scalars(bytes, values, |b| f16::from_le_bytes(b).to_f32_const()),
+            Self::Bf16 => scalars(bytes, values, |b| bf16::from_le_bytes(b).to_f32_const()),
+            Self::Q8_0 => blocks::<34, 32>(bytes, values, |block, out| {
+                let scale = half_at(block, 0);
+                for (value, &quant) in out.iter_mut().zip(&block[2..]) {
+                    *value = f32::from(quant as i8) * scale;
+                }
+            }),
+            Self::Q4_0 => blocks::<18, 32>(bytes, values, |block, out| {
+                let scale = half_at(block, 0);
+                nibbles(&block[2..], out, |quant| (f32::from(quant) - 8.0) * scale);
+            }),
+            Self::Q4_1 => blocks::<20, 32>(bytes, values, |block, out| {
+                let (scale, least) = (half_at(block, 0), half_at(block, 2));
+                nibbles(&block[4..], out, |quant| f32::from(quant) * scale + least);
+            }),
+            Self::Q5_0 => blocks::<22, 32>(bytes, values, |block, out| {
+                let scale = half_at(block, 0);
+                nibbles(&block[6..], out, f32::from);
+                fifth_bits(&block[2..6], out);
+                out.iter_mut().for_each(|value| *value = (*value - 16.0) * scale);
+            }),
+            Self::Q5_1 => blocks::<24, 32>(bytes, values, |block, out| {
+                let (scale, least) = (half_at(block, 0), half_at(block, 2));
+                nibbles(&block[8..], out, f32::from);
+                fifth_bits(&block[4..8], out);
+                out.iter_mut().for_each(|value| *value = *value * scale + least);
+            }),
+            Self::Q4K => blocks::<144, 256>(bytes, values, |block, out| {
+                k_parts(block, &[], &block[16..], out)
+            }),
+            Self::Q5K => blocks::<176, 256>(bytes, values, |block, out| {
+                k_parts(block, &block[16..48], &block[48..], out)
+            }),
+            Self::Q6K => blocks::<210, 256>(bytes, values, q6_k),
+            Self::Other { name, .. } => {
+                return Err(format!("is of type {name}, which weights are not"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn scalars<const N: usize>(bytes: &[u8], values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    for (out, &bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *out = value(bytes);
+    }
+}
+
+fn blocks<const N: usize, const M: usize>(
+    bytes: &[u8],
+    values: &mut [f32],
+    decode: impl Fn(&[u8; N], &mut [f32; M]),
+) {
+    for (block, out) in bytes.as_chunks::<N>().0.iter().zip(values.as_chunks_mut::<M>().0) {
+        decode(block, out);
+    }
+}
+
+fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32_const()
+}
+
+/// The low halves of 16 bytes are the first 16 values, the high halves the others.
+fn nibbles(quants: &[u8], out: &mut [f32; 32], value: impl Fn(u8) -> f32) {
+    let (low, high) = out.split_at_mut(16);
+    for ((low, high), &quant) in low.iter_mut().zip(high).zip(quants) {
+        (*low, *high) = (value(quant & 15), value(quant >> 4));
+    }
+}
+
+/// Adds 16 to the values whose bit is set.
+fn fifth_bits(bits: &[u8], out: &mut [f32; 32]) {
+    for (i, value) in out.iter_mut().enumerate() {
+        *value += f32::from(bits[i / 8] >> (i % 8) & 1) * 16.0;
+    }
+}
+
+/// Q4_K and, with `high` bits, Q5_K: a scale and a scale of least values for the block, 6 bits of
+/// either for each of 8 parts.
+fn k_parts(block: &[u8], high: &[u8], quants: &[u8], out: &mut [f32; 256]) {
+    let (scale, least, packed) = (half_at(block, 0), half_at(block, 2), &block[4..16]);
+    for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (by, from) = if part < 4 {
+            (packed[part] & 63, packed[part + 4] & 63)
+        } else {
+            let both = packed[part + 4];
+            (both & 15 | packed[part - 4] >> 6 << 4, both >> 4 | packed[part] >> 6 << 4)
+        };
+        let (by, from) = (scale * f32::from(by), least * f32::from(from));
+        // Two parts share 32 bytes: the low halves are the first.
+        let quants = &quants[part / 2 * 32..][..32];
+        for (i, (value, &quant)) in out.iter_mut().zip(quants).enumerate() {
+            let low = quant >> (part % 2 * 4) & 15;
+            let fifth = high.get(i).map_or(0, |bits| bits >> part & 1);
+            *value = by * f32::from(low | fifth << 4) - from;
+        }
+    }
+}
+
+fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
+    let (low, high, scales, scale) =
+        (&block[..128], &block[128..192], &block[192..208], half_at(block, 208));
+    for (i, value) in out.iter_mut().enumerate() {
+        // In each half, 64 bytes of low bits and 32 of high bits serve four rows of 32 values.
+        let (half, row, column) = (i / 128, i % 128 / 32, i % 32);
+        let four = low[half * 64 + row % 2 * 32 + column] >> (row / 2 * 4) & 15;
+        let two = high[half * 32 + column] >> (row * 2) & 3;
+        *value = scale * f32::from(scales[i / 16] as i8) * (f32::from(four | two << 4) - 32.0);
+    }
+}
