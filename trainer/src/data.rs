@@ -1,8 +1,8 @@
 //! Shards of the chain's manifests, from whoever has them.
 
 use crate::{
-    failure::{Failure, Result},
-    peer::Peer,
+    context::NodeContext,
+    error::{Result, RoleError},
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
@@ -22,13 +22,13 @@ pub fn lease_tag(nonce: u32) -> String {
 
 /// Fetches shards, remembering each manifest's list of hashes.
 pub struct ShardReader {
-    peer: Peer,
+    peer: NodeContext,
     manifests: HashMap<ManifestId, (Manifest<AccountId>, Vec<Hash>)>,
 }
 
 impl ShardReader {
     /// Knows no manifest yet.
-    pub fn new(peer: Peer) -> Self {
+    pub fn new(peer: NodeContext) -> Self {
         Self { peer, manifests: HashMap::new() }
     }
 
@@ -40,22 +40,24 @@ impl ShardReader {
                 .chain
                 .manifest(id)
                 .await?
-                .ok_or_else(|| Failure::passing(anyhow!("manifest {id} was withdrawn")))?;
+                .ok_or_else(|| RoleError::transient(anyhow!("manifest {id} was withdrawn")))?;
             let info = &manifest.info;
             let bytes = u64::from(info.shards).saturating_mul(HASH_BYTES);
             let body = self
                 .peer
-                .blob(&info.content_hash, bytes, &[manifest.owner], &format!("manifest/{id}"))
+                .fetch_blob(&info.content_hash, bytes, &[manifest.owner], &format!("manifest/{id}"))
                 .await?;
-            let hashes = pol_data::body_hashes(&body, info.shards).map_err(Failure::passing)?;
+            let hashes = pol_data::body_hashes(&body, info.shards).map_err(RoleError::transient)?;
             if pol_primitives::trace::merkle_root(&hashes) != info.merkle_root {
-                return Err(Failure::passing(anyhow!(
+                return Err(RoleError::transient(anyhow!(
                     "the shards of manifest {id} are not the registered ones; its owner must withdraw it"
                 )));
             }
             self.manifests.insert(id, (manifest, hashes));
         }
-        self.manifests.get(&id).ok_or_else(|| Failure::passing(anyhow!("manifest {id} is gone")))
+        self.manifests
+            .get(&id)
+            .ok_or_else(|| RoleError::transient(anyhow!("manifest {id} is gone")))
     }
 
     /// The tokens of one shard, checked against its manifest and the recipe. Its owner and then
@@ -70,12 +72,12 @@ impl ShardReader {
         let (manifest, hashes) = self.manifest(id.manifest).await?;
         let first = [&[manifest.owner], first].concat();
         let hash = *hashes.get(id.index as usize).ok_or_else(|| {
-            Failure::passing(anyhow!("manifest {} has no shard {}", id.manifest, id.index))
+            RoleError::transient(anyhow!("manifest {} has no shard {}", id.manifest, id.index))
         })?;
         let bytes = (u64::from(recipe.shard_tokens) + 1) * 4;
-        let shard = self.peer.blob(&hash, bytes, &first, keep).await?;
+        let shard = self.peer.fetch_blob(&hash, bytes, &first, keep).await?;
         pol_data::decode_shard(&shard, recipe.shard_tokens, recipe.model.vocabulary)
-            .map_err(Failure::passing)
+            .map_err(RoleError::transient)
     }
 
     /// The data of a lease, kept under the label `keep`; `first` as in [`Self::shard`].

@@ -1,13 +1,14 @@
 //! The global model as this process holds it, kept at the chain's head.
 
 use crate::{
-    failure::{Failure, Result},
-    peer::{Peer, short},
+    context::NodeContext,
+    display::short_hash,
+    error::{Result, RoleError},
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
-use pol_engine::{Excised, parameters_from_bytes, parameters_to_bytes};
-use pol_model::Rewriting;
+use pol_engine::{ExcisedRound, parameters_from_bytes, parameters_to_bytes};
+use pol_model::RewritePlan;
 use pol_primitives::{
     Hash, RoundNumber,
     audit::Excision,
@@ -34,7 +35,7 @@ pub const PRETRAINED_TAG: &str = "model/pretrained";
 
 /// The parameters of one head.
 #[derive(Clone)]
-pub struct Model {
+pub struct GlobalModel {
     /// The head's root.
     pub root: Hash,
     /// In canonical order.
@@ -42,7 +43,7 @@ pub struct Model {
 }
 
 /// One included update with its payload.
-pub struct IncludedUpdate {
+pub struct UpdateWithPayload {
     /// As the chain knows it.
     pub update: Update<AccountId>,
     /// What it does to the parameters.
@@ -51,20 +52,20 @@ pub struct IncludedUpdate {
 
 /// Follows the head.
 pub struct ModelKeeper {
-    peer: Peer,
+    peer: NodeContext,
     /// The head that was last followed, and its model.
-    current: Option<(Head, Model)>,
+    current: Option<(Head, GlobalModel)>,
 }
 
 impl ModelKeeper {
     /// Knows no model yet.
-    pub fn new(peer: Peer) -> Self {
+    pub fn new(peer: NodeContext) -> Self {
         Self { peer, current: None }
     }
 
     /// The model of `head`, which was made by `recipe`: computed from updates where that is
     /// possible and fetched from peers where not.
-    pub async fn at(&mut self, head: &Head, recipe: &Recipe) -> Result<Model> {
+    pub async fn at(&mut self, head: &Head, recipe: &Recipe) -> Result<GlobalModel> {
         if let Some((_, current)) = &self.current
             && current.root == head.root
         {
@@ -72,7 +73,7 @@ impl ModelKeeper {
         }
         let computed = match self.compute(head).await {
             Ok(model) => model,
-            Err(Failure::Passing(error)) => {
+            Err(RoleError::Transient(error)) => {
                 tracing::debug!("cannot compute the model of round {}: {error:#}", head.round);
                 None
             }
@@ -83,7 +84,7 @@ impl ModelKeeper {
             None => {
                 tracing::info!("fetching the model of round {} from peers", head.round);
                 self.peer.swarm.release(FETCHED_TAG).await?;
-                fetch(&self.peer, &head.root, recipe, &[], FETCHED_TAG).await?
+                fetch_model(&self.peer, &head.root, recipe, &[], FETCHED_TAG).await?
             }
         };
         let tag = model_tag(head.round);
@@ -92,7 +93,7 @@ impl ModelKeeper {
         tracing::info!(
             "model of round {} is {} ({} tokens)",
             head.round,
-            short(&head.root),
+            short_hash(&head.root),
             head.tokens
         );
         self.current = Some((*head, model.clone()));
@@ -101,7 +102,7 @@ impl ModelKeeper {
 
     /// The model from what this process has; none when the result is not the head or the way there
     /// is too long.
-    async fn compute(&self, head: &Head) -> Result<Option<Model>> {
+    async fn compute(&self, head: &Head) -> Result<Option<GlobalModel>> {
         let (mut before, mut model) = match &self.current {
             Some((known, model))
                 if head.round > known.round && head.round - known.round <= MAX_CATCH_UP =>
@@ -125,10 +126,10 @@ impl ModelKeeper {
             model = replay_round(&self.peer, &before, &model, &record, &made).await?.0;
             before = made;
             if model.root != made.root {
-                return Err(Failure::passing(anyhow!(
+                return Err(RoleError::transient(anyhow!(
                     "round {round} gives {} here and {} on chain",
-                    short(&model.root),
-                    short(&made.root)
+                    short_hash(&model.root),
+                    short_hash(&made.root)
                 )));
             }
         }
@@ -138,21 +139,21 @@ impl ModelKeeper {
 
 /// The model whose parameters hash to `root`, from this machine or a peer, `first` before others,
 /// kept under the label `keep`.
-pub async fn fetch(
-    peer: &Peer,
+pub async fn fetch_model(
+    peer: &NodeContext,
     root: &Hash,
     recipe: &Recipe,
     first: &[AccountId],
     keep: &str,
-) -> Result<Model> {
+) -> Result<GlobalModel> {
     let size = recipe.model.size();
-    let bytes = peer.blob(root, size * VALUE_BYTES, first, keep).await?;
-    let parameters = parameters_from_bytes(&bytes, size as usize).map_err(Failure::passing)?;
-    Ok(Model { root: *root, parameters: Arc::new(parameters) })
+    let bytes = peer.fetch_blob(root, size * VALUE_BYTES, first, keep).await?;
+    let parameters = parameters_from_bytes(&bytes, size as usize).map_err(RoleError::transient)?;
+    Ok(GlobalModel { root: *root, parameters: Arc::new(parameters) })
 }
 
 /// The head that `round` moved or tried to move; none for round zero.
-pub async fn head_before(peer: &Peer, round: RoundNumber) -> Result<Option<Head>> {
+pub async fn head_before(peer: &NodeContext, round: RoundNumber) -> Result<Option<Head>> {
     for earlier in (0..round).rev() {
         if let Some(head) = peer.chain.round_record(earlier).await?.and_then(|record| record.head) {
             return Ok(Some(head));
@@ -172,9 +173,9 @@ fn root_of(parameters: &[f32]) -> Hash {
 }
 
 /// The model that a recipe begins with: fetched where it comes from elsewhere, drawn where not.
-pub async fn initial_model(peer: &Peer, recipe: &Recipe) -> Result<Model> {
+pub async fn initial_model(peer: &NodeContext, recipe: &Recipe) -> Result<GlobalModel> {
     if let Some(root) = &recipe.pretrained {
-        return fetch(peer, root, recipe, &[], PRETRAINED_TAG).await;
+        return fetch_model(peer, root, recipe, &[], PRETRAINED_TAG).await;
     }
     let (spec, seed) = (recipe.model, recipe.seed);
     let (parameters, root) = tokio::task::spawn_blocking(move || {
@@ -183,67 +184,71 @@ pub async fn initial_model(peer: &Peer, recipe: &Recipe) -> Result<Model> {
         (parameters, root)
     })
     .await?;
-    Ok(Model { root, parameters: Arc::new(parameters) })
+    Ok(GlobalModel { root, parameters: Arc::new(parameters) })
 }
 
 /// The model after `updates`, which are in account order, and without what is `excised` from
 /// earlier rounds.
 pub async fn apply(
     recipe: &Recipe,
-    base: &Model,
-    updates: Vec<IncludedUpdate>,
-    excised: Vec<Excised>,
-) -> Result<Model> {
+    base: &GlobalModel,
+    updates: Vec<UpdateWithPayload>,
+    excised: Vec<ExcisedRound>,
+) -> Result<GlobalModel> {
     let (recipe, parameters) = (recipe.clone(), base.parameters.clone());
     let (parameters, root) = tokio::task::spawn_blocking(move || {
         let updates = payloads(updates);
         let next = pol_engine::aggregate(&recipe, &parameters, &updates, &excised)?;
         let root = root_of(&next);
-        Ok::<_, pol_engine::Error>((next, root))
+        Ok::<_, pol_engine::EngineError>((next, root))
     })
     .await??;
-    Ok(Model { root, parameters: Arc::new(parameters) })
+    Ok(GlobalModel { root, parameters: Arc::new(parameters) })
 }
 
 /// What aggregating takes of updates.
-fn payloads(updates: impl IntoIterator<Item = IncludedUpdate>) -> Vec<(Payload, u8)> {
+fn payloads(updates: impl IntoIterator<Item = UpdateWithPayload>) -> Vec<(Payload, u8)> {
     updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect()
 }
 
 /// The rewrite that a head made by `recipe` makes of `head`; none where the architecture stays.
-pub async fn rewriting(peer: &Peer, head: &Head, recipe: &Recipe) -> Result<Option<Rewriting>> {
+pub async fn rewriting(
+    peer: &NodeContext,
+    head: &Head,
+    recipe: &Recipe,
+) -> Result<Option<RewritePlan>> {
     if head.recipe_hash == recipe.hash() {
         return Ok(None);
     }
     let before = peer.recipe(&head.recipe_hash).await?;
-    let rewrite = recipe.rewrite_from(&before).map_err(Failure::passing)?;
+    let rewrite = recipe.rewrite_from(&before).map_err(RoleError::transient)?;
     rewrite
-        .map(|rewrite| Rewriting::new(&before.model, &rewrite))
+        .map(|rewrite| RewritePlan::new(&before.model, &rewrite))
         .transpose()
-        .map_err(Failure::passing)
+        .map_err(RoleError::transient)
 }
 
 /// The model that `base` becomes by `rewriting`.
-pub async fn rewritten(base: &Model, rewriting: Rewriting) -> Result<Model> {
+pub async fn rewritten(base: &GlobalModel, rewriting: RewritePlan) -> Result<GlobalModel> {
     let parameters = base.parameters.clone();
     let (parameters, root) = tokio::task::spawn_blocking(move || {
-        let next = rewriting.parameters(&parameters)?;
+        let next = rewriting.rewrite_parameters(&parameters)?;
         let root = root_of(&next);
-        Ok::<_, pol_engine::Error>((next, root))
+        Ok::<_, pol_engine::EngineError>((next, root))
     })
     .await??;
-    Ok(Model { root, parameters: Arc::new(parameters) })
+    Ok(GlobalModel { root, parameters: Arc::new(parameters) })
 }
 
 /// The model that the head `made` is, computed from `base`, the model of the head `before` it, by
 /// everything that `record` says of its round; and the updates it was made of.
 pub async fn replay_round(
-    peer: &Peer,
+    peer: &NodeContext,
     before: &Head,
-    base: &Model,
+    base: &GlobalModel,
     record: &RoundRecord<AccountId>,
     made: &Head,
-) -> Result<(Model, Vec<Update<AccountId>>)> {
+) -> Result<(GlobalModel, Vec<Update<AccountId>>)> {
     let recipe = peer.recipe(&made.recipe_hash).await?;
     if let Some(rewriting) = rewriting(peer, before, &recipe).await? {
         // Nothing was trained, and nothing taken out.
@@ -258,18 +263,19 @@ pub async fn replay_round(
 /// What the head of `round` takes out of earlier rounds when it takes out `excisions`: each of
 /// those rounds as the heads since then left it, and as it is to be.
 pub async fn excised(
-    peer: &Peer,
+    peer: &NodeContext,
     round: RoundNumber,
     excisions: &[Excision],
-) -> Result<Vec<Excised>> {
+) -> Result<Vec<ExcisedRound>> {
     let mut by_round = BTreeMap::<RoundNumber, BTreeSet<u8>>::new();
     for excision in excisions {
         by_round.entry(excision.round).or_default().insert(excision.index);
     }
     let mut excised = Vec::new();
     for (earlier, taken_out) in by_round {
-        let missing =
-            || Failure::passing(anyhow!("the node has no record of the head of round {earlier}"));
+        let missing = || {
+            RoleError::transient(anyhow!("the node has no record of the head of round {earlier}"))
+        };
         let record = peer.chain.round_record(earlier).await?.ok_or_else(missing)?;
         let mut head = record.head.ok_or_else(missing)?;
         let recipe = peer.recipe(&head.recipe_hash).await?;
@@ -292,7 +298,7 @@ pub async fn excised(
         }
         let index =
             |account: &AccountId| record.revealed.iter().position(|revealed| revealed == account);
-        let is_among = |update: &IncludedUpdate, set: &BTreeSet<u8>| {
+        let is_among = |update: &UpdateWithPayload, set: &BTreeSet<u8>| {
             index(&update.update.account)
                 .is_some_and(|index| set.iter().any(|&other| usize::from(other) == index))
         };
@@ -307,7 +313,7 @@ pub async fn excised(
             .filter(|(_, stays)| *stays)
             .map(|(update, _)| update.clone())
             .collect();
-        excised.push(Excised { recipe, before, after, rewritings });
+        excised.push(ExcisedRound { recipe, before, after, rewrites: rewritings });
     }
     Ok(excised)
 }
@@ -315,22 +321,22 @@ pub async fn excised(
 /// The updates that the head of the concluded `round` was made of, with their payloads, in account
 /// order.
 async fn included_updates(
-    peer: &Peer,
+    peer: &NodeContext,
     recipe: &Recipe,
     round: RoundNumber,
     record: &RoundRecord<AccountId>,
-) -> Result<Vec<IncludedUpdate>> {
+) -> Result<Vec<UpdateWithPayload>> {
     with_payloads(peer, recipe, peer.chain.updates(round).await?, record.included.len()).await
 }
 
 /// The updates of `included` among the reveals of the round under way, with their payloads, in
 /// account order.
 pub async fn updates_of(
-    peer: &Peer,
+    peer: &NodeContext,
     recipe: &Recipe,
     submissions: &[(AccountId, Submission)],
     included: &Included,
-) -> Result<Vec<IncludedUpdate>> {
+) -> Result<Vec<UpdateWithPayload>> {
     let update = |(account, submission): &(AccountId, Submission)| {
         let opened = submission.opened.filter(|opened| included.contains(opened.index))?;
         Some(Update {
@@ -348,21 +354,21 @@ pub async fn updates_of(
 
 /// Fetches the payloads of `updates`, of which there should be `expected`.
 async fn with_payloads(
-    peer: &Peer,
+    peer: &NodeContext,
     recipe: &Recipe,
     updates: Vec<Update<AccountId>>,
     expected: u32,
-) -> Result<Vec<IncludedUpdate>> {
+) -> Result<Vec<UpdateWithPayload>> {
     if updates.len() as u32 != expected {
-        return Err(Failure::passing(anyhow!(
+        return Err(RoleError::transient(anyhow!(
             "the node knows {} of {expected} included updates",
             updates.len()
         )));
     }
     let mut included = Vec::with_capacity(updates.len());
     for update in updates {
-        let payload = peer.payload(recipe, &update.account, &update.payload_hash).await?;
-        included.push(IncludedUpdate { update, payload });
+        let payload = peer.fetch_payload(recipe, &update.account, &update.payload_hash).await?;
+        included.push(UpdateWithPayload { update, payload });
     }
     Ok(included)
 }

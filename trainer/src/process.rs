@@ -5,7 +5,7 @@ use crate::{
     failure,
 };
 use pol_chain::Chain;
-use pol_engine::determinism::{self, Mode};
+use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::recipe::Numerics;
 use std::{ffi::c_int, future::Future, io::Write, time::Duration};
 
@@ -20,7 +20,7 @@ unsafe extern "C" {
 /// How a process with these `options` computes: a member by the profile of its network's recipe,
 /// which is the exact one as long as no node says otherwise. Under the native one it takes what the
 /// processor and the environment give it.
-pub fn numerics(options: &Options) -> Option<Mode> {
+pub fn numerics(options: &Options) -> Option<NumericsMode> {
     if options.command.is_some() {
         return options.numerics();
     }
@@ -30,7 +30,7 @@ pub fn numerics(options: &Options) -> Option<Mode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     match runtime.block_on(asked).map(|recipe| recipe.numerics) {
         Some(Numerics::Native { .. }) => None,
-        Some(Numerics::Exact) | None => Some(Mode::Exact),
+        Some(Numerics::Exact) | None => Some(NumericsMode::Exact),
     }
 }
 
@@ -39,7 +39,7 @@ pub fn numerics(options: &Options) -> Option<Mode> {
 /// with a model.
 pub fn run(
     name: &str,
-    numerics: Option<Mode>,
+    numerics: Option<NumericsMode>,
     log: &LogOptions,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> ! {
@@ -62,7 +62,7 @@ pub fn run(
             outcome
         });
     if let Err(error) = &outcome {
-        eprintln!("{name}: {}", failure::explain(error));
+        eprintln!("{name}: {}", error::explain(error));
     }
     // A thread may still be training, and would crash if libtorch were taken down under it by an
     // orderly exit. What it leaves on disk is whole at any moment.

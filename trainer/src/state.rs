@@ -258,7 +258,7 @@ impl StateFolder {
         nonce: u32,
         leaf: u16,
         state: &TrainingState,
-    ) -> Result<(), pol_engine::Error> {
+    ) -> Result<(), pol_engine::EngineError> {
         state.save(&self.states().join(state_name(nonce, leaf)))
     }
 
@@ -268,7 +268,7 @@ impl StateFolder {
         nonce: u32,
         leaf: u16,
         parameters: usize,
-    ) -> Result<TrainingState, pol_engine::Error> {
+    ) -> Result<TrainingState, pol_engine::EngineError> {
         TrainingState::load(&self.states().join(state_name(nonce, leaf)), parameters)
     }
 
@@ -315,7 +315,7 @@ impl StateFolder {
     }
 
     /// Saves a state under the hash of its carry.
-    pub fn save_carry(&self, state: &TrainingState) -> Result<(), pol_engine::Error> {
+    pub fn save_carry(&self, state: &TrainingState) -> Result<(), pol_engine::EngineError> {
         state.save(&self.path.join(carry_name(&state.carry().hash())))
     }
 
@@ -329,7 +329,7 @@ impl StateFolder {
         &self,
         carry: &Hash,
         parameters: usize,
-    ) -> Result<TrainingState, pol_engine::Error> {
+    ) -> Result<TrainingState, pol_engine::EngineError> {
         TrainingState::load(&self.path.join(carry_name(carry)), parameters)
     }
 

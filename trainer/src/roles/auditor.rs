@@ -4,14 +4,14 @@
 //! started again reveals what it committed to.
 
 use super::{
-    Background, Role, all_at_once,
-    evidence::{Seats, Turns, audit_tag},
+    BackgroundTask, Role, all_at_once,
+    replay::{ReplayJob, ReplayScheduler, audit_tag},
     rewards::Rewards,
 };
 use crate::{
-    conduct::Conduct,
-    failure::{Failure, Result, explain},
-    peer::{Peer, submit_housekeeping},
+    context::{NodeContext, submit_housekeeping},
+    error::{Result, RoleError, explain},
+    strategy::Strategy,
 };
 use anyhow::anyhow;
 use futures::future::try_join_all;
@@ -40,12 +40,12 @@ const RESERVE: BlockNumber = 4;
 
 /// A validator's work in audits, between blocks.
 pub struct Auditor<C> {
-    peer: Peer,
+    peer: NodeContext,
     signer: Signer,
     workers: usize,
-    conduct: C,
+    strategy: C,
     rewards: Rewards,
-    turns: Arc<Turns>,
+    turns: Arc<ReplayScheduler>,
     /// What has been begun and not ended.
     begun: BTreeMap<AuditId, Due>,
     /// Audits with seats of this validator, and the task that fetches their models.
@@ -56,22 +56,22 @@ pub struct Auditor<C> {
 
 /// What an audit waits for from this validator.
 enum Due {
-    Replay(Background<Evidence>),
+    Replay(BackgroundTask<Evidence>),
     Commit(Evidence, Hash),
-    Reveal(Background<Call>),
+    Reveal(BackgroundTask<Call>),
     Settle(Vec<AccountId>),
 }
 
-impl<C: Conduct> Auditor<C> {
+impl<C: Strategy> Auditor<C> {
     /// Audits for the account of `signer`, with `workers` threads.
-    pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
+    pub fn new(peer: NodeContext, signer: Signer, workers: usize, strategy: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
-        let (turns, begun) = (Arc::new(Turns::new()), BTreeMap::new());
+        let (turns, begun) = (Arc::new(ReplayScheduler::new()), BTreeMap::new());
         Self {
             peer,
             signer,
             workers,
-            conduct,
+            strategy,
             rewards,
             turns,
             begun,
@@ -80,12 +80,12 @@ impl<C: Conduct> Auditor<C> {
         }
     }
 
-    fn seats(&self, id: AuditId, audit: &Audit<AccountId>) -> Seats<C> {
-        Seats {
+    fn seats(&self, id: AuditId, audit: &Audit<AccountId>) -> ReplayJob<C> {
+        ReplayJob {
             peer: self.peer.clone(),
             account: self.signer.account(),
             workers: self.workers,
-            conduct: self.conduct.clone(),
+            strategy: self.strategy.clone(),
             id,
             audit: audit.clone(),
         }
@@ -111,7 +111,7 @@ impl<C: Conduct> Auditor<C> {
         if !self.held.contains_key(&id) {
             let seats = self.seats(id, audit);
             let fetching = tokio::spawn(async move {
-                if let Err(Failure::Passing(error) | Failure::Fatal(error)) =
+                if let Err(RoleError::Transient(error) | RoleError::Fatal(error)) =
                     seats.keep_models().await
                 {
                     tracing::debug!("audit {id}: {}", explain(&error));
@@ -127,26 +127,26 @@ impl<C: Conduct> Auditor<C> {
                     (None, Some(replaying)) => replaying,
                     (None, None) => {
                         let give_up = until.saturating_sub((config.replay / RESERVE).max(RESERVE));
-                        Due::Replay(Background::start(
+                        Due::Replay(BackgroundTask::start(
                             self.seats(id, audit).examine(self.turns.clone(), give_up),
                         ))
                     }
                 })
             }
             Stage::Reveal
-                if holder.committed && !holder.revealed && self.conduct.reveals_audit() =>
+                if holder.committed && !holder.revealed && self.strategy.reveals_audit() =>
             {
                 Some(match self.begun.remove(&id) {
                     Some(revealing) => revealing,
                     None => {
                         let found = self.peer.state.evidence(id)?;
                         let (evidence, salt) = found.ok_or_else(|| {
-                            Failure::passing(anyhow!("audit {id}: what was found is not in this folder; its seats are lost"))
+                            RoleError::transient(anyhow!("audit {id}: what was found is not in this folder; its seats are lost"))
                         })?;
                         let bind = self
                             .seats(id, audit)
                             .bind(self.turns.clone(), until.saturating_sub(LAST));
-                        Due::Reveal(Background::start(async move {
+                        Due::Reveal(BackgroundTask::start(async move {
                             Ok(match bind.await? {
                                 None => Call::RevealAudit { audit: id, evidence, salt },
                                 Some(bindings) => {
@@ -171,7 +171,7 @@ impl<C: Conduct> Auditor<C> {
                 };
                 let (evidence, mut salt) = (evidence?, Hash::default());
                 getrandom::fill(&mut salt).map_err(|error| {
-                    Failure::fatal(anyhow!("the system gives no randomness: {error}"))
+                    RoleError::fatal(anyhow!("the system gives no randomness: {error}"))
                 })?;
                 self.peer.state.write_evidence(id, &evidence, &salt)?;
                 self.commit(id, audit, &evidence, &salt).await?;
@@ -260,7 +260,7 @@ impl<C: Conduct> Auditor<C> {
 
 /// Has the chain settle `trainer`'s case, which others may do at the same time.
 pub(super) async fn settle(
-    peer: &Peer,
+    peer: &NodeContext,
     signer: &Signer,
     id: AuditId,
     audit: &Audit<AccountId>,
@@ -284,7 +284,7 @@ pub(super) async fn settle(
     Ok(())
 }
 
-impl<C: Conduct> Role for Auditor<C> {
+impl<C: Strategy> Role for Auditor<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let audits = self.peer.chain.audits().await?;
         if !audits.is_empty() {

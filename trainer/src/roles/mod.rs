@@ -4,24 +4,25 @@
 //! the chain or the state folder could not tell, so a process may be killed and started again at
 //! any moment.
 
-pub mod answers;
 pub mod auditor;
-mod evidence;
 pub mod measurer;
+mod replay;
+pub mod responder;
 mod rewards;
 pub mod trainer;
 pub mod validator;
 
 use crate::{
+    context::NodeContext,
     data::lease_tag,
-    failure::{Failure, Result},
-    model::{self, Model, ModelKeeper},
-    peer::{Peer, short},
+    display::short_hash,
+    error::{Result, RoleError},
+    model::{self, GlobalModel, ModelKeeper},
 };
 use anyhow::{Context, anyhow};
 use futures::{FutureExt, StreamExt, future::join_all};
 use pol_chain::AccountId;
-use pol_engine::determinism::{self, Mode};
+use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::{
     Hash,
     lease::Lease,
@@ -42,33 +43,37 @@ pub trait Role {
 
 /// Takes steps until only a person can help. `first_block` is that of the chain this process
 /// belongs to.
-pub async fn run(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> anyhow::Result<()> {
+pub async fn run(
+    peer: &NodeContext,
+    first_block: &Hash,
+    role: &mut impl Role,
+) -> anyhow::Result<()> {
     let mut blocks = pin!(peer.chain.blocks().await?);
     while blocks.next().await.is_some() {
         // Of the blocks that came during the last step, only the newest matters.
         while let Some(Some(_)) = blocks.next().now_or_never() {}
         step(peer, first_block, role)
             .await
-            .or_else(Failure::pass)
-            .map_err(Failure::into_inner)
+            .or_else(RoleError::pass)
+            .map_err(RoleError::into_inner)
             .context("cannot go on")?;
     }
     Err(anyhow!("the node ended the stream of blocks; start this process again"))
 }
 
-async fn step(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> Result<()> {
+async fn step(peer: &NodeContext, first_block: &Hash, role: &mut impl Role) -> Result<()> {
     // The node may be gone and another in its place.
     match peer.chain.first_block().await? {
         Some(found) if found == *first_block => {}
         Some(found) => {
-            return Err(Failure::fatal(anyhow!(
+            return Err(RoleError::fatal(anyhow!(
                 "the node serves another chain now: its first block was {} and is {}. Start again to take part in that one",
-                short(first_block),
-                short(&found)
+                short_hash(first_block),
+                short_hash(&found)
             )));
         }
         None => {
-            return Err(Failure::passing(anyhow!(
+            return Err(RoleError::transient(anyhow!(
                 "the node has lost its chain or is still loading it"
             )));
         }
@@ -79,12 +84,12 @@ async fn step(peer: &Peer, first_block: &Hash, role: &mut impl Role) -> Result<(
 
 /// A role beside another one of the same process: its steps are taken in a task of their own, so
 /// that neither waits for the other. It ends when this is dropped.
-pub struct Beside {
+pub struct RoleTask {
     blocks: watch::Sender<Option<Overview<AccountId>>>,
-    task: JoinHandle<Failure>,
+    task: JoinHandle<RoleError>,
 }
 
-impl Beside {
+impl RoleTask {
     /// Starts taking the steps of `role`.
     pub fn new(mut role: impl Role + Send + 'static) -> Self {
         let (blocks, mut newest) = watch::channel(None);
@@ -92,11 +97,11 @@ impl Beside {
             while newest.changed().await.is_ok() {
                 let overview = newest.borrow_and_update().clone();
                 let Some(overview) = overview else { continue };
-                if let Err(fatal) = role.step(&overview).await.or_else(Failure::pass) {
+                if let Err(fatal) = role.step(&overview).await.or_else(RoleError::pass) {
                     return fatal;
                 }
             }
-            Failure::passing(anyhow!("nobody asks for steps any more"))
+            RoleError::transient(anyhow!("nobody asks for steps any more"))
         });
         Self { blocks, task }
     }
@@ -113,16 +118,16 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for RoleTask {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// Work that goes on between steps. It ends when this is dropped.
-struct Background<T>(JoinHandle<Result<T>>);
+struct BackgroundTask<T>(JoinHandle<Result<T>>);
 
-impl<T: Send + 'static> Background<T> {
+impl<T: Send + 'static> BackgroundTask<T> {
     fn start(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
     }
@@ -134,7 +139,7 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
-impl<T> Drop for Background<T> {
+impl<T> Drop for BackgroundTask<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -156,7 +161,7 @@ async fn all_at_once<T>(
 }
 
 /// Ends on Ctrl-C or a request to terminate.
-pub async fn interruption() {
+pub async fn shutdown_signal() {
     let mut terminate =
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(terminate) => terminate,
@@ -173,14 +178,14 @@ pub async fn interruption() {
 
 /// The recipe in force and the model at the head, for roles that follow both.
 pub struct Follower {
-    peer: Peer,
+    peer: NodeContext,
     keeper: ModelKeeper,
     recipe: Option<Recipe>,
 }
 
 impl Follower {
     /// Knows nothing yet.
-    pub fn new(peer: Peer) -> Self {
+    pub fn new(peer: NodeContext) -> Self {
         Self { keeper: ModelKeeper::new(peer.clone()), peer, recipe: None }
     }
 
@@ -190,9 +195,9 @@ impl Follower {
         if overview.recipe_hash != known {
             let recipe = self.peer.chain.recipe().await?;
             if recipe.as_ref().is_some_and(|recipe| recipe.numerics == Numerics::Exact)
-                && !determinism::applied(Mode::Exact)
+                && !determinism::is_applied(NumericsMode::Exact)
             {
-                return Err(Failure::fatal(anyhow!(
+                return Err(RoleError::fatal(anyhow!(
                     "the network computes exactly now, and this process was started for the native profile: start it again"
                 )));
             }
@@ -207,7 +212,7 @@ impl Follower {
         &mut self,
         overview: &Overview<AccountId>,
         recipe: &Recipe,
-    ) -> Result<Option<Model>> {
+    ) -> Result<Option<GlobalModel>> {
         match &overview.head {
             Some(head) if head.recipe_hash == recipe.hash() => {
                 self.keeper.at(head, recipe).await.map(Some)
@@ -221,7 +226,7 @@ impl Follower {
 
     /// The model that `lease` starts from, kept until its update is settled: its heirs may be all
     /// that peers keep.
-    pub async fn lease_base(&self, lease: &Lease, recipe: &Recipe) -> Result<Model> {
-        model::fetch(&self.peer, &lease.base_root, recipe, &[], &lease_tag(lease.nonce)).await
+    pub async fn lease_base(&self, lease: &Lease, recipe: &Recipe) -> Result<GlobalModel> {
+        model::fetch_model(&self.peer, &lease.base_root, recipe, &[], &lease_tag(lease.nonce)).await
     }
 }

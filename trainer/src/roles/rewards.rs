@@ -1,8 +1,9 @@
 //! What a role earned, claimed as soon as it can be.
 
 use crate::{
-    failure::Result,
-    peer::{Peer, amount, submit_housekeeping},
+    context::{NodeContext, submit_housekeeping},
+    display::format_amount,
+    error::Result,
 };
 use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{round::BlockNumber, view::Overview};
@@ -12,7 +13,7 @@ const LOOK: BlockNumber = 4;
 
 /// Claims whatever its account earned: by training, in seats, or with data.
 pub struct Rewards {
-    peer: Peer,
+    peer: NodeContext,
     signer: Signer,
     /// Block of the next look.
     next: BlockNumber,
@@ -20,7 +21,7 @@ pub struct Rewards {
 
 impl Rewards {
     /// Claims for the account of `signer`.
-    pub fn new(peer: Peer, signer: Signer) -> Self {
+    pub fn new(peer: NodeContext, signer: Signer) -> Self {
         Self { peer, signer, next: 0 }
     }
 
@@ -41,7 +42,7 @@ impl Rewards {
             )
             .await?
             {
-                tracing::info!("round {}: claimed {}", reward.round, amount(sum));
+                tracing::info!("round {}: claimed {}", reward.round, format_amount(sum));
             }
         }
         Ok(())

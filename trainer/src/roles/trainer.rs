@@ -1,20 +1,21 @@
 //! Leases data, trains, commits and reveals.
 
 use super::{
-    Beside, Follower, Role,
-    answers::Answers,
+    Follower, Role, RoleTask,
     measurer::{Found, Measurer},
+    responder::AuditResponder,
 };
 use crate::{
-    conduct::Conduct,
+    context::{NodeContext, payload_tag, submit_housekeeping},
     data::{ShardReader, lease_tag},
-    failure::{Failure, Result},
-    peer::{Peer, payload_tag, short, submit_housekeeping},
+    display::short_hash,
+    error::{Result, RoleError},
     state::{Journal, StateFolder},
+    strategy::Strategy,
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
-use pol_engine::{Job, LeaseData, Trace, TrainingState};
+use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState};
 use pol_primitives::{
     Hash, MILLION,
     lease::Lease,
@@ -37,7 +38,7 @@ use tokio::task::JoinHandle;
 
 /// What a trainer's machine gives.
 #[derive(Clone, Copy, Debug)]
-pub struct Work {
+pub struct TrainerConfig {
     /// Size of a lease.
     pub tier: Tier,
     /// Threads that train.
@@ -48,10 +49,10 @@ pub struct Work {
 
 /// A trainer's state between blocks.
 pub struct Trainer<C> {
-    peer: Peer,
+    peer: NodeContext,
     signer: Signer,
-    work: Work,
-    conduct: C,
+    work: TrainerConfig,
+    strategy: C,
     follower: Follower,
     shards: ShardReader,
     training: Option<Training>,
@@ -59,10 +60,10 @@ pub struct Trainer<C> {
     given_up: Option<u32>,
     /// Whether leases are out of reach, which was said.
     barred: bool,
-    /// Answers for updates that are not settled.
-    answers: Beside,
+    /// AuditResponder for updates that are not settled.
+    answers: RoleTask,
     /// Measures of new heads, and what they found.
-    measurer: Beside,
+    measurer: RoleTask,
     found: Found,
 }
 
@@ -85,27 +86,31 @@ struct Packed {
     payload: Vec<u8>,
 }
 
-impl<C: Conduct> Trainer<C> {
+impl<C: Strategy> Trainer<C> {
     /// A trainer for the account of `signer`. Called within a runtime: audits of its updates are
     /// answered, and heads measured, in tasks.
-    pub fn new(peer: Peer, signer: Signer, work: Work, conduct: C) -> Self {
+    pub fn new(peer: NodeContext, signer: Signer, work: TrainerConfig, strategy: C) -> Self {
         let (follower, shards) = (Follower::new(peer.clone()), ShardReader::new(peer.clone()));
-        let answers =
-            Beside::new(Answers::new(peer.clone(), signer.clone(), work.workers, conduct.clone()));
+        let answers = RoleTask::new(AuditResponder::new(
+            peer.clone(),
+            signer.clone(),
+            work.workers,
+            strategy.clone(),
+        ));
         let measurer = Measurer::new(peer.clone(), None);
         let found = measurer.found();
         Self {
             peer,
             signer,
             work,
-            conduct,
+            strategy,
             follower,
             shards,
             training: None,
             given_up: None,
             barred: false,
             answers,
-            measurer: Beside::new(measurer),
+            measurer: RoleTask::new(measurer),
             found,
         }
     }
@@ -182,7 +187,7 @@ impl<C: Conduct> Trainer<C> {
         if standing.carry != [0; 32] && !self.peer.state.has_carry(&standing.carry) {
             tracing::warn!(
                 "the optimiser state {} is not on this machine; starting with a fresh one",
-                short(&standing.carry)
+                short_hash(&standing.carry)
             );
             self.peer.chain.submit(&self.signer, Call::ResetCarry).await?;
         }
@@ -223,9 +228,9 @@ impl<C: Conduct> Trainer<C> {
             lease: lease.clone(),
             account: self.account(),
             base: model.parameters,
-            data: self.conduct.data(recipe, data),
+            data: self.strategy.data(recipe, data),
             work: self.work,
-            conduct: self.conduct.clone(),
+            strategy: self.strategy.clone(),
             salt_secret: self.peer.state.peer_secret()?,
             state: self.peer.state.clone(),
             stop: stop.clone(),
@@ -278,7 +283,7 @@ impl<C: Conduct> Trainer<C> {
     }
 }
 
-impl<C: Conduct> Role for Trainer<C> {
+impl<C: Strategy> Role for Trainer<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         self.answers.step(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
@@ -327,7 +332,7 @@ impl<C: Conduct> Role for Trainer<C> {
                     .iter()
                     .find(|(root, _)| *root == lease.base_root)
                     .map(|(_, found)| *found);
-                let claims = self.conduct.claims(claims(&journal, metrics));
+                let claims = self.strategy.claims(claims(&journal, metrics));
                 let call = Call::Commit { round: lease.due_round, commitment, claims };
                 self.peer.chain.submit(&self.signer, call).await?;
                 tracing::info!("round {}: committed", lease.due_round);
@@ -355,19 +360,19 @@ struct Inputs<C> {
     account: AccountId,
     base: Arc<Vec<f32>>,
     data: LeaseData,
-    work: Work,
-    conduct: C,
+    work: TrainerConfig,
+    strategy: C,
     salt_secret: [u8; 32],
     state: Arc<StateFolder>,
     stop: Arc<AtomicBool>,
 }
 
-impl<C: Conduct> Inputs<C> {
+impl<C: Strategy> Inputs<C> {
     /// Trains what is left of the lease and packs the update; none when asked to stop.
     fn train(&self) -> Result<Option<Packed>> {
         let Self { recipe, lease, base, .. } = self;
         let (mut journal, mut state) = self.resume()?;
-        let job = Job {
+        let job = LeaseJob {
             recipe,
             lease,
             account: &self.account,
@@ -381,7 +386,7 @@ impl<C: Conduct> Inputs<C> {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let report = self.conduct.train_segment(&job, &mut state, segment)?;
+            let report = self.strategy.train_segment(&job, &mut state, segment)?;
             tokens += report.tokens;
             journal.leaves.push(report.leaf);
             journal.losses.push(report.loss);
@@ -398,7 +403,7 @@ impl<C: Conduct> Inputs<C> {
                 journal.speed
             );
         }
-        let payload = self.conduct.pack(recipe, base, &mut state)?;
+        let payload = self.strategy.pack(recipe, base, &mut state)?;
         self.state.save_carry(&state)?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
         // Derived, so that a restart opens the same commitment; secret until then.
@@ -407,9 +412,9 @@ impl<C: Conduct> Inputs<C> {
             .update(&payload_hash)
             .finalize()
             .as_bytes();
-        let no_trace = || Failure::fatal(anyhow!("a lease without segments"));
+        let no_trace = || RoleError::fatal(anyhow!("a lease without segments"));
         let trace = Trace::from_leaves(journal.leaves.clone()).ok_or_else(no_trace)?;
-        journal.reveal = Some(self.conduct.reveal(Reveal {
+        journal.reveal = Some(self.strategy.reveal(Reveal {
             payload_hash,
             trace_root: trace.root(),
             carry_hash: state.carry().hash(),
@@ -441,7 +446,7 @@ impl<C: Conduct> Inputs<C> {
         }
         let expected = state_leaf(&lease.base_root, &lease.carry);
         if state.leaf() != expected {
-            return Err(Failure::fatal(anyhow!(
+            return Err(RoleError::fatal(anyhow!(
                 "the state in {} is not the one the lease starts from",
                 self.state.path().display()
             )));

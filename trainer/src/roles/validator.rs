@@ -1,11 +1,12 @@
 //! Checks payloads and attests the next model; audits what models were made of beside that.
 
-use super::{Beside, Follower, Role, auditor::Auditor, measurer::Measurer};
+use super::{Follower, Role, RoleTask, auditor::Auditor, measurer::Measurer};
 use crate::{
-    conduct::Conduct,
-    failure::{Failure, Result, explain},
-    model::{Model, apply, excised, initial_model, rewriting, rewritten, updates_of},
-    peer::{Peer, short, submit_housekeeping},
+    context::{NodeContext, submit_housekeeping},
+    display::short_hash,
+    error::{Result, RoleError, explain},
+    model::{GlobalModel, apply, excised, initial_model, rewriting, rewritten, updates_of},
+    strategy::Strategy,
 };
 use futures::{StreamExt, stream};
 use pol_chain::{AccountId, Call, Signer};
@@ -21,7 +22,7 @@ use std::collections::BTreeSet;
 
 /// A validator's state between blocks.
 pub struct Validator {
-    peer: Peer,
+    peer: NodeContext,
     signer: Signer,
     follower: Follower,
     /// Round in which trainers were last looked through for absent ones.
@@ -35,9 +36,9 @@ pub struct Validator {
     /// Payloads that were fetched and found sound in this round.
     held: (RoundNumber, BTreeSet<Hash>),
     /// Audits by replay.
-    auditor: Beside,
+    auditor: RoleTask,
     /// Measures of new heads.
-    measurer: Beside,
+    measurer: RoleTask,
 }
 
 /// Blocks of a round after which a trainer that is there has concluded its past lease.
@@ -48,10 +49,10 @@ const CHECKS_AT_ONCE: usize = 8;
 impl Validator {
     /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it
     /// audits and measures in tasks.
-    pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: impl Conduct) -> Self {
+    pub fn new(peer: NodeContext, signer: Signer, workers: usize, strategy: impl Strategy) -> Self {
         Self {
-            auditor: Beside::new(Auditor::new(peer.clone(), signer.clone(), workers, conduct)),
-            measurer: Beside::new(Measurer::new(peer.clone(), Some(signer.clone()))),
+            auditor: RoleTask::new(Auditor::new(peer.clone(), signer.clone(), workers, strategy)),
+            measurer: RoleTask::new(Measurer::new(peer.clone(), Some(signer.clone()))),
             follower: Follower::new(peer.clone()),
             peer,
             signer,
@@ -69,7 +70,7 @@ impl Validator {
         &mut self,
         recipe: &Recipe,
         round: RoundNumber,
-        model: Option<&Model>,
+        model: Option<&GlobalModel>,
         submissions: &[(AccountId, Submission)],
     ) -> Result<Vec<u8>> {
         let Some(model) = model else { return Ok(Vec::new()) };
@@ -106,7 +107,7 @@ impl Validator {
                 Ok(_) => {
                     self.held.1.insert(payload);
                 }
-                Err(Failure::Passing(error)) => {
+                Err(RoleError::Transient(error)) => {
                     tracing::warn!(
                         "round {round}: leaving out {}: {}",
                         pol_chain::format_account(account),
@@ -129,7 +130,7 @@ impl Validator {
         &mut self,
         overview: &Overview<AccountId>,
         recipe: &Recipe,
-        model: Option<&Model>,
+        model: Option<&GlobalModel>,
         submissions: &[(AccountId, Submission)],
         held: &[u8],
     ) -> Result<()> {
@@ -172,8 +173,8 @@ impl Validator {
         if let Some(proposal) = proposal.filter(|proposal| proposal.root != next.root) {
             tracing::error!(
                 "round {round}: {} was proposed and {} is right; not signing",
-                short(&proposal.root),
-                short(&next.root)
+                short_hash(&proposal.root),
+                short_hash(&next.root)
             );
             return Ok(());
         }
@@ -184,7 +185,7 @@ impl Validator {
         let count = included.len();
         self.attested = Some(round);
         self.peer.chain.submit(&self.signer, Call::AttestHead { round, root, included }).await?;
-        tracing::info!("round {round}: attested {} with {count} updates", short(&root));
+        tracing::info!("round {round}: attested {} with {count} updates", short_hash(&root));
         Ok(())
     }
 

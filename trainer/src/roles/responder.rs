@@ -1,17 +1,18 @@
-//! Answers for a trainer's updates until they are settled: shows the states that audits start from,
+//! AuditResponder for a trainer's updates until they are settled: shows the states that audits start from,
 //! opens ends, and learns what became of them.
 
-use super::{Background, Role, all_at_once, auditor::settle, rewards::Rewards};
+use super::{BackgroundTask, Role, all_at_once, auditor::settle, rewards::Rewards};
 use crate::{
-    conduct::Conduct,
+    context::NodeContext,
     data::{ShardReader, lease_tag},
-    failure::{Failure, Result, explain},
-    peer::{Peer, amount},
+    display::format_amount,
+    error::{Result, RoleError, explain},
     state::{Journal, StateFolder},
+    strategy::Strategy,
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
-use pol_engine::{Job, LeaseData, Trace, TrainingState, native};
+use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState};
 use pol_primitives::{
     Balance, Hash,
     audit::{Audit, AuditId, Case, OpenedEnd, Served, Stage},
@@ -32,14 +33,14 @@ use tokio::sync::Mutex;
 const PATIENCE: BlockNumber = 10;
 
 /// A trainer's part in the audits of its updates, between blocks.
-pub struct Answers<C> {
-    peer: Peer,
+pub struct AuditResponder<C> {
+    peer: NodeContext,
     signer: Signer,
     workers: usize,
-    conduct: C,
+    strategy: C,
     rewards: Rewards,
-    /// Answers being made ready, and the stage that waits for them.
-    making: BTreeMap<AuditId, (Stage, Background<Call>)>,
+    /// AuditResponder being made ready, and the stage that waits for them.
+    making: BTreeMap<AuditId, (Stage, BackgroundTask<Call>)>,
     /// Held by whoever trains to make them: one at a time is enough for a machine.
     alone: Arc<Mutex<()>>,
     /// Audits that cannot be answered from this folder.
@@ -48,17 +49,17 @@ pub struct Answers<C> {
 
 /// What an audit waits for from the trainer.
 enum Due {
-    Answer(Background<Call>),
+    Answer(BackgroundTask<Call>),
     Settle,
 }
 
-impl<C: Conduct> Answers<C> {
-    /// Answers for the account of `signer`; states that are not kept are trained again with
+impl<C: Strategy> AuditResponder<C> {
+    /// AuditResponder for the account of `signer`; states that are not kept are trained again with
     /// `workers` threads.
-    pub fn new(peer: Peer, signer: Signer, workers: usize, conduct: C) -> Self {
+    pub fn new(peer: NodeContext, signer: Signer, workers: usize, strategy: C) -> Self {
         let rewards = Rewards::new(peer.clone(), signer.clone());
         let (making, alone) = (BTreeMap::new(), Arc::default());
-        Self { peer, signer, workers, conduct, rewards, making, alone, lost: BTreeSet::new() }
+        Self { peer, signer, workers, strategy, rewards, making, alone, lost: BTreeSet::new() }
     }
 
     fn account(&self) -> AccountId {
@@ -74,10 +75,10 @@ impl<C: Conduct> Answers<C> {
         now: BlockNumber,
     ) -> Result<Option<Due>> {
         Ok(match audit.stage {
-            Stage::Serve if !case.served && self.conduct.shows(case) => {
+            Stage::Serve if !case.served && self.strategy.serves_states(case) => {
                 self.answer(id, audit, case)?
             }
-            Stage::Open if case.served && !case.opened && self.conduct.opens(case) => {
+            Stage::Open if case.served && !case.opened && self.strategy.opens_segments(case) => {
                 self.answer(id, audit, case)?
             }
             Stage::Settle if !case.settled && now >= audit.since.saturating_add(PATIENCE) => {
@@ -95,7 +96,7 @@ impl<C: Conduct> Answers<C> {
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
         due: Due,
-    ) -> Result<Option<Background<Call>>> {
+    ) -> Result<Option<BackgroundTask<Call>>> {
         match due {
             Due::Answer(mut making) => {
                 let Some(call) = making.wait().await else { return Ok(Some(making)) };
@@ -146,12 +147,12 @@ impl<C: Conduct> Answers<C> {
         let Some(journal) = self.journal(id, audit)? else { return Ok(None) };
         let (peer, account, workers, round) =
             (self.peer.clone(), self.account(), self.workers, audit.round);
-        let (conduct, alone, stage) = (self.conduct.clone(), self.alone.clone(), audit.stage);
+        let (strategy, alone, stage) = (self.strategy.clone(), self.alone.clone(), audit.stage);
         let (case, seed) = (case.clone(), audit.seed);
-        Ok(Some(Due::Answer(Background::start(async move {
+        Ok(Some(Due::Answer(BackgroundTask::start(async move {
             let lease = peer.chain.audited_lease(round, &account).await?;
             let lease = lease.ok_or_else(|| {
-                Failure::passing(anyhow!(
+                RoleError::transient(anyhow!(
                     "the node does not know the audited lease of round {round}"
                 ))
             })?;
@@ -162,17 +163,17 @@ impl<C: Conduct> Answers<C> {
             let data = ShardReader::new(peer.clone())
                 .lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce))
                 .await?;
-            let (state, data) = (peer.state.clone(), conduct.data(&recipe, data));
+            let (state, data) = (peer.state.clone(), strategy.data(&recipe, data));
             let trace = Trace::from_leaves(journal.leaves).ok_or_else(no_start)?;
             let states =
-                Arc::new(States { account, workers, state, conduct, recipe, lease, data, trace });
+                Arc::new(States { account, workers, state, strategy, recipe, lease, data, trace });
             let _alone = alone.lock().await;
             if stage == Stage::Open {
                 return states.open(peer, id, &case, seed).await;
             }
             let states = states.serve(&peer, case.served_leaves()).await?.try_into();
             let states = states.map_err(|_| {
-                Failure::fatal(anyhow!("audit {id} asks for more states than it may"))
+                RoleError::fatal(anyhow!("audit {id} asks for more states than it may"))
             })?;
             Ok(Call::ServeStates { audit: id, states })
         }))))
@@ -231,12 +232,12 @@ impl<C: Conduct> Answers<C> {
             Outcome::Invalid => tracing::error!(
                 "round {round}: the audit found that the update is not what its lease gives; it is taken out of the model, and the \
                  bond is {} now",
-                amount(bond)
+                format_amount(bond)
             ),
             Outcome::Withheld => tracing::error!(
                 "round {round}: the audit did not get to see what it asked for; the update is taken out of the model, and the bond \
                  is {} now",
-                amount(bond)
+                format_amount(bond)
             ),
             Outcome::Unresolved => {
                 tracing::warn!(
@@ -254,7 +255,7 @@ impl<C: Conduct> Answers<C> {
     }
 }
 
-impl<C: Conduct> Role for Answers<C> {
+impl<C: Strategy> Role for AuditResponder<C> {
     async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let (audits, account) = (self.peer.chain.audits().await?, self.account());
         self.making.retain(|id, (stage, _)| {
@@ -290,13 +291,13 @@ fn open(id: AuditId, case: &Case<AccountId>, leaves: Vec<Hash>) -> Result<Call> 
     let ends: Option<Vec<OpenedEnd>> = case.opened_leaves().into_iter().map(end).collect();
     let ends = ends.and_then(|ends| ends.try_into().ok());
     let ends = ends.ok_or_else(|| {
-        Failure::passing(anyhow!("audit {id} asks for a segment that was not trained"))
+        RoleError::transient(anyhow!("audit {id} asks for a segment that was not trained"))
     })?;
     Ok(Call::OpenSegments { audit: id, ends })
 }
 
-fn no_start() -> Failure {
-    Failure::fatal(anyhow!("a lease without a start"))
+fn no_start() -> RoleError {
+    RoleError::fatal(anyhow!("a lease without a start"))
 }
 
 /// The states of a lease that is trained: those kept, and from them all others.
@@ -304,16 +305,16 @@ struct States<C> {
     account: AccountId,
     workers: usize,
     state: Arc<StateFolder>,
-    conduct: C,
+    strategy: C,
     recipe: Recipe,
     lease: Lease,
     data: LeaseData,
     trace: Trace,
 }
 
-impl<C: Conduct> States<C> {
+impl<C: Strategy> States<C> {
     /// Makes the states at `leaves` available to peers.
-    async fn serve(self: &Arc<Self>, peer: &Peer, leaves: Vec<u16>) -> Result<Vec<Served>> {
+    async fn serve(self: &Arc<Self>, peer: &NodeContext, leaves: Vec<u16>) -> Result<Vec<Served>> {
         let mut served = Vec::with_capacity(leaves.len());
         for leaf in leaves {
             served.push(self.show(peer, leaf).await?.1);
@@ -322,7 +323,11 @@ impl<C: Conduct> States<C> {
     }
 
     /// Makes the state at `leaf` available to peers.
-    async fn show(self: &Arc<Self>, peer: &Peer, leaf: u16) -> Result<(TrainingState, Served)> {
+    async fn show(
+        self: &Arc<Self>,
+        peer: &NodeContext,
+        leaf: u16,
+    ) -> Result<(TrainingState, Served)> {
         let this = self.clone();
         let (full, state, blobs) = tokio::task::spawn_blocking(move || {
             let full = this.at(leaf)?;
@@ -330,12 +335,12 @@ impl<C: Conduct> States<C> {
                 full.served(leaf),
                 full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect(),
             );
-            Ok::<_, Failure>((full, state, blobs))
+            Ok::<_, RoleError>((full, state, blobs))
         })
         .await??;
         let committed = self.trace.leaves().get(usize::from(leaf)) == Some(&state.digest());
         let proof = self.trace.proof(leaf.into()).filter(|_| committed).ok_or_else(|| {
-            Failure::passing(anyhow!("the state after {leaf} segments is not the one that was committed to, and cannot be shown"))
+            RoleError::transient(anyhow!("the state after {leaf} segments is not the one that was committed to, and cannot be shown"))
         })?;
         peer.swarm.add_all(blobs, &lease_tag(self.lease.nonce)).await?;
         Ok((full, Served { state, proof }))
@@ -345,7 +350,7 @@ impl<C: Conduct> States<C> {
     /// their states.
     async fn open(
         self: Arc<Self>,
-        peer: Peer,
+        peer: NodeContext,
         id: AuditId,
         case: &Case<AccountId>,
         seed: Hash,
@@ -356,7 +361,7 @@ impl<C: Conduct> States<C> {
             let this = self.clone();
             let sketch = tokio::task::spawn_blocking(move || {
                 let start = this.at(segment)?;
-                Ok::<_, Failure>(native::sketch(
+                Ok::<_, RoleError>(pol_engine::sketch_segment(
                     &this.recipe.model,
                     &seed,
                     &this.account,
@@ -369,7 +374,7 @@ impl<C: Conduct> States<C> {
         }
         let ends = ends
             .try_into()
-            .map_err(|_| Failure::fatal(anyhow!("audit {id} asks for more ends than it may")))?;
+            .map_err(|_| RoleError::fatal(anyhow!("audit {id} asks for more ends than it may")))?;
         Ok(Call::OpenSketches { audit: id, ends })
     }
 
@@ -387,13 +392,13 @@ impl<C: Conduct> States<C> {
                 }
             };
             let Self { recipe, lease, account, data, workers, .. } = self;
-            let job = Job { recipe, lease, account, data, workers: *workers };
+            let job = LeaseJob { recipe, lease, account, data, workers: *workers };
             for segment in from..leaf {
-                self.conduct.train_segment(&job, &mut state, segment)?;
+                self.strategy.train_segment(&job, &mut state, segment)?;
             }
             return Ok(state);
         }
-        Err(Failure::passing(anyhow!(
+        Err(RoleError::transient(anyhow!(
             "no state of round {} is left that segment {leaf} could be trained from",
             self.lease.due_round
         )))

@@ -1,16 +1,16 @@
 //! What a validator's seats in an audit find.
 
 use crate::{
-    conduct::Conduct,
+    context::NodeContext,
     data::ShardReader,
-    failure::{Failure, Result, explain},
+    error::{Result, RoleError, explain},
     model,
-    peer::Peer,
+    strategy::Strategy,
 };
 use anyhow::anyhow;
 use futures::future::try_join_all;
 use pol_chain::{AccountId, format_account};
-use pol_engine::{Job, LeaseData, Probe};
+use pol_engine::{LeaseData, LeaseJob, Probe};
 use pol_primitives::{
     BoundedVec, Hash,
     audit::{Audit, AuditId, Case, Evidence, Finding, Measure, Shown},
@@ -43,15 +43,15 @@ const HELD_OUT_SEQUENCES: usize = 64;
 
 /// The seats of one validator in one audit.
 #[derive(Clone)]
-pub struct Seats<C> {
+pub struct ReplayJob<C> {
     /// Blobs, and the chain they are named on.
-    pub peer: Peer,
+    pub peer: NodeContext,
     /// The validator.
     pub account: AccountId,
     /// Threads that replay.
     pub workers: usize,
     /// How it behaves.
-    pub conduct: C,
+    pub strategy: C,
     /// Number of the audit.
     pub id: AuditId,
     /// The audit.
@@ -72,12 +72,12 @@ struct Material {
 }
 
 /// In which the cases of all audits take turns.
-pub struct Turns {
+pub struct ReplayScheduler {
     fetching: Semaphore,
     replaying: Mutex<()>,
 }
 
-impl Turns {
+impl ReplayScheduler {
     /// Nobody's.
     pub fn new() -> Self {
         Self { fetching: Semaphore::new(AT_ONCE), replaying: Mutex::default() }
@@ -99,7 +99,7 @@ pub fn audit_tag(id: AuditId) -> String {
     format!("audit/{id}")
 }
 
-impl<C: Conduct> Seats<C> {
+impl<C: Strategy> ReplayJob<C> {
     /// The cases to replay, with their places in the audit.
     fn cases(&self) -> Vec<(u8, Case<AccountId>)> {
         self.audit.seats_of(&self.account).map(|(at, case)| (at, case.clone())).collect()
@@ -119,7 +119,7 @@ impl<C: Conduct> Seats<C> {
             if let Some(lease) =
                 self.peer.chain.audited_lease(self.audit.round, &case.trainer).await?
             {
-                model::fetch(
+                model::fetch_model(
                     &self.peer,
                     &lease.base_root,
                     &recipe,
@@ -134,21 +134,26 @@ impl<C: Conduct> Seats<C> {
 
     /// What the seats find. What can't be fetched is tried again until block `give_up`, and then
     /// found to be unavailable.
-    pub async fn examine(self, turns: Arc<Turns>, give_up: BlockNumber) -> Result<Evidence> {
+    pub async fn examine(
+        self,
+        turns: Arc<ReplayScheduler>,
+        give_up: BlockNumber,
+    ) -> Result<Evidence> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         let probe = self.measure_on(&recipe, give_up).await?;
         let found = cases.iter().map(|(at, case)| {
-            let (conduct, judged, probe, seed, workers) =
-                (self.conduct.clone(), case.clone(), probe.clone(), self.audit.seed, self.workers);
+            let (strategy, judged, probe, seed, workers) =
+                (self.strategy.clone(), case.clone(), probe.clone(), self.audit.seed, self.workers);
             let find = move |gathered: Gathered| {
-                conduct.finding(&judged, || gathered.finding(probe.as_deref(), &seed, workers))
+                strategy
+                    .audit_finding(&judged, || gathered.finding(probe.as_deref(), &seed, workers))
             };
             let finding = self.when_gathered(&recipe, case, &turns, give_up, find);
             async move { finding.await.map(|finding| (*at, finding)) }
         });
         let found = try_join_all(found).await?;
         Evidence::try_from(found)
-            .map_err(|_| Failure::fatal(anyhow!("an audit has more cases than it may")))
+            .map_err(|_| RoleError::fatal(anyhow!("an audit has more cases than it may")))
     }
 
     /// What the round's updates are measured on; nothing where it can't be had until block
@@ -163,7 +168,7 @@ impl<C: Conduct> Seats<C> {
             let last = self.peer.chain.best().await?.number >= give_up;
             match self.probe(&mut shards, recipe, last).await {
                 Ok(probe) => return Ok(Some(Arc::new(probe))),
-                Err(Failure::Passing(error)) => {
+                Err(RoleError::Transient(error)) => {
                     tracing::warn!(
                         "round {}: cannot measure updates yet: {}",
                         self.audit.round,
@@ -184,7 +189,7 @@ impl<C: Conduct> Seats<C> {
     /// until block `give_up`.
     pub async fn bind(
         self,
-        turns: Arc<Turns>,
+        turns: Arc<ReplayScheduler>,
         give_up: BlockNumber,
     ) -> Result<Option<Vec<Binding>>> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
@@ -211,17 +216,17 @@ impl<C: Conduct> Seats<C> {
         &self,
         recipe: &Arc<Recipe>,
         case: &Case<AccountId>,
-        turns: &Turns,
+        turns: &ReplayScheduler,
         give_up: BlockNumber,
         work: impl FnOnce(Gathered) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let mut shards = ShardReader::new(self.peer.clone());
         loop {
-            let turn = turns.fetching.acquire().await.map_err(Failure::fatal)?;
+            let turn = turns.fetching.acquire().await.map_err(RoleError::fatal)?;
             let left = give_up.saturating_sub(self.peer.chain.best().await?.number);
             let patience = (BLOCK * left).clamp(BLOCK, TRY);
             let gathered = match timeout(patience, self.gather(&mut shards, recipe, case)).await {
-                Ok(Err(Failure::Passing(error))) => {
+                Ok(Err(RoleError::Transient(error))) => {
                     tracing::warn!(
                         "round {}: cannot replay {} yet: {}",
                         self.audit.round,
@@ -233,7 +238,7 @@ impl<C: Conduct> Seats<C> {
                         matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. }));
                     match left {
                         0 if missing => Some(Gathered::Missing),
-                        0 => return Err(Failure::Passing(error)),
+                        0 => return Err(RoleError::Transient(error)),
                         _ => None,
                     }
                 }
@@ -255,7 +260,7 @@ impl<C: Conduct> Seats<C> {
         let record =
             self.peer.chain.round_record(self.audit.round).await?.and_then(|record| record.head);
         let head = record.ok_or_else(|| {
-            Failure::passing(anyhow!("the node has no head of round {}", self.audit.round))
+            RoleError::transient(anyhow!("the node has no head of round {}", self.audit.round))
         })?;
         self.peer.recipe(&head.recipe_hash).await
     }
@@ -264,9 +269,11 @@ impl<C: Conduct> Seats<C> {
     async fn head(&self, recipe: &Recipe) -> Result<Arc<Vec<f32>>> {
         let head = model::head_before(&self.peer, self.audit.round).await?;
         let head = head.ok_or_else(|| {
-            Failure::passing(anyhow!("there is no model before round {}", self.audit.round))
+            RoleError::transient(anyhow!("there is no model before round {}", self.audit.round))
         })?;
-        Ok(model::fetch(&self.peer, &head.root, recipe, &[], &audit_tag(self.id)).await?.parameters)
+        Ok(model::fetch_model(&self.peer, &head.root, recipe, &[], &audit_tag(self.id))
+            .await?
+            .parameters)
     }
 
     /// What the round's updates are measured on: the text that the audit names, as much of it as
@@ -282,7 +289,7 @@ impl<C: Conduct> Seats<C> {
         for id in &self.audit.probe {
             match shards.shard(recipe, *id, &[], &audit_tag(self.id)).await {
                 Ok(shard) => tokens.push(shard),
-                Err(Failure::Passing(error)) if last => {
+                Err(RoleError::Transient(error)) if last => {
                     tracing::debug!("measuring without a shard: {}", explain(&error))
                 }
                 Err(error) => return Err(error),
@@ -308,7 +315,7 @@ impl<C: Conduct> Seats<C> {
     ) -> Result<Gathered> {
         let (round, trainer, tag) = (self.audit.round, case.trainer, audit_tag(self.id));
         let gone = || {
-            Failure::passing(anyhow!(
+            RoleError::transient(anyhow!(
                 "the node does not know the audit's lease or what was shown of it"
             ))
         };
@@ -323,9 +330,9 @@ impl<C: Conduct> Seats<C> {
         let opened = opened.ok_or_else(gone)?;
         let bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
         let blobs = Blobs { peer: self.peer.clone(), trainer, bytes, tag: tag.clone() };
-        for hash in pol_engine::bound_blobs(case, &shown) {
+        for hash in pol_engine::binding_blobs(case, &shown) {
             match blobs.fetch(&hash).await {
-                Err(Failure::Passing(error))
+                Err(RoleError::Transient(error))
                     if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) =>
                 {
                     return Ok(Gathered::NoState);
@@ -334,9 +341,10 @@ impl<C: Conduct> Seats<C> {
             }
         }
         let data = shards.lease_data(recipe, &lease.shards, &[trainer], &tag).await?;
-        let base =
-            model::fetch(&self.peer, &lease.base_root, recipe, &[trainer], &tag).await?.parameters;
-        let payload = self.peer.payload(recipe, &trainer, &opened.payload_hash).await?;
+        let base = model::fetch_model(&self.peer, &lease.base_root, recipe, &[trainer], &tag)
+            .await?
+            .parameters;
+        let payload = self.peer.fetch_payload(recipe, &trainer, &opened.payload_hash).await?;
         let (recipe, case) = (recipe.clone(), case.clone());
         Ok(Gathered::All(Box::new(Material {
             recipe,
@@ -374,9 +382,15 @@ impl Gathered {
     fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
         self.judged(Binding::Other, Binding::Unavailable, |material| {
             let Material { case, opened, shown, base, .. } = material;
-            Ok(pol_engine::bind(&material.job(workers), base, case, opened, shown, seed, |hash| {
-                material.open(hash)
-            })?)
+            Ok(pol_engine::check_binding(
+                &material.job(workers),
+                base,
+                case,
+                opened,
+                shown,
+                seed,
+                |hash| material.open(hash),
+            )?)
         })
     }
 
@@ -395,8 +409,8 @@ impl Gathered {
 }
 
 impl Material {
-    fn job(&self, workers: usize) -> Job<'_> {
-        Job {
+    fn job(&self, workers: usize) -> LeaseJob<'_> {
+        LeaseJob {
             recipe: &self.recipe,
             lease: &self.lease,
             account: &self.case.trainer,
@@ -415,7 +429,7 @@ impl Material {
 /// The blobs of the states that a trainer shows. Whoever needs one reads it then: all of them are
 /// gigabytes where the model is large.
 struct Blobs {
-    peer: Peer,
+    peer: NodeContext,
     trainer: AccountId,
     bytes: u64,
     tag: String,
@@ -423,6 +437,6 @@ struct Blobs {
 
 impl Blobs {
     async fn fetch(&self, hash: &Hash) -> Result<Vec<u8>> {
-        self.peer.blob(hash, self.bytes, &[self.trainer], &self.tag).await
+        self.peer.fetch_blob(hash, self.bytes, &[self.trainer], &self.tag).await
     }
 }

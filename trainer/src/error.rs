@@ -5,22 +5,22 @@ use pol_swarm::SwarmError;
 
 /// A failure of one step of a role.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum RoleError {
     /// The network's fault or a matter of time: logged, and tried again with the next block.
     #[error("{0:#}")]
-    Passing(anyhow::Error),
+    Transient(anyhow::Error),
     /// Only a person can help: the process stops, and its state stays.
     #[error("{0:#}")]
     Fatal(anyhow::Error),
 }
 
 /// What a step of a role comes to.
-pub type Result<T, E = Failure> = std::result::Result<T, E>;
+pub type Result<T, E = RoleError> = std::result::Result<T, E>;
 
-impl Failure {
+impl RoleError {
     /// One that time may mend.
-    pub fn passing(error: impl Into<anyhow::Error>) -> Self {
-        Self::Passing(error.into())
+    pub fn transient(error: impl Into<anyhow::Error>) -> Self {
+        Self::Transient(error.into())
     }
 
     /// One that only a person can mend.
@@ -31,7 +31,7 @@ impl Failure {
     /// Logs what is passing, so that what comes next is done all the same.
     pub fn pass(self) -> Result<()> {
         match self {
-            Self::Passing(error) => {
+            Self::Transient(error) => {
                 tracing::warn!("{}; trying again with the next block", explain(&error));
                 Ok(())
             }
@@ -41,7 +41,7 @@ impl Failure {
 
     /// The error, for commands that have no next block to wait for.
     pub fn into_inner(self) -> anyhow::Error {
-        let (Self::Passing(error) | Self::Fatal(error)) = self;
+        let (Self::Transient(error) | Self::Fatal(error)) = self;
         error
     }
 }
@@ -57,47 +57,47 @@ pub fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-impl From<ChainError> for Failure {
+impl From<ChainError> for RoleError {
     fn from(error: ChainError) -> Self {
         if matches!(error, ChainError::Unfunded { .. }) {
             Self::fatal(error)
         } else {
-            Self::passing(error)
+            Self::transient(error)
         }
     }
 }
 
-impl From<SwarmError> for Failure {
+impl From<SwarmError> for RoleError {
     fn from(error: SwarmError) -> Self {
         match error {
             // A store that failed once fails until it is opened again.
             SwarmError::DiskFull(_) | SwarmError::Damaged { .. } | SwarmError::Store(_) => {
                 Self::fatal(error)
             }
-            _ => Self::passing(error),
+            _ => Self::transient(error),
         }
     }
 }
 
 // What this machine computes and keeps does not get better by trying again.
-impl From<pol_engine::Error> for Failure {
-    fn from(error: pol_engine::Error) -> Self {
+impl From<pol_engine::EngineError> for RoleError {
+    fn from(error: pol_engine::EngineError) -> Self {
         // Except for what somebody else's update did.
-        if matches!(error, pol_engine::Error::NotFinite { .. }) {
-            Self::passing(error)
+        if matches!(error, pol_engine::EngineError::NotFinite { .. }) {
+            Self::transient(error)
         } else {
             Self::fatal(error)
         }
     }
 }
 
-impl From<crate::state::StateError> for Failure {
+impl From<crate::state::StateError> for RoleError {
     fn from(error: crate::state::StateError) -> Self {
         Self::fatal(error)
     }
 }
 
-impl From<tokio::task::JoinError> for Failure {
+impl From<tokio::task::JoinError> for RoleError {
     fn from(error: tokio::task::JoinError) -> Self {
         Self::fatal(anyhow::Error::new(error).context("a worker thread failed"))
     }

@@ -1,11 +1,11 @@
 //! How a member behaves where the protocol can only ask it to.
 //!
-//! Roles call a [`Conduct`] at every point at which a member could do something else than its duty.
-//! Whatever is not overridden is honest, and [`Honest`] overrides nothing.
+//! Roles call a [`Strategy`] at every point at which a member could do something else than its duty.
+//! Whatever is not overridden is honest, and [`HonestStrategy`] overrides nothing.
 
-use crate::failure::Result;
+use crate::error::Result;
 use pol_chain::AccountId;
-use pol_engine::{Error, Job, LeaseData, SegmentReport, TrainingState};
+use pol_engine::{EngineError, LeaseData, LeaseJob, SegmentReport, TrainingState};
 use pol_primitives::{
     audit::{Case, Finding},
     recipe::Recipe,
@@ -13,7 +13,7 @@ use pol_primitives::{
 };
 
 /// The choices of a member.
-pub trait Conduct: Clone + Send + Sync + 'static {
+pub trait Strategy: Clone + Send + Sync + 'static {
     /// The text that a lease is trained on, given what was leased.
     fn data(&self, _recipe: &Recipe, leased: LeaseData) -> LeaseData {
         leased
@@ -22,10 +22,10 @@ pub trait Conduct: Clone + Send + Sync + 'static {
     /// Trains segment `segment` of the lease, from 0: brings `state` from its start to its end.
     fn train_segment(
         &self,
-        job: &Job<'_>,
+        job: &LeaseJob<'_>,
         state: &mut TrainingState,
         segment: u16,
-    ) -> Result<SegmentReport, Error> {
+    ) -> Result<SegmentReport, EngineError> {
         pol_engine::train_segment(job, state, segment)
     }
 
@@ -35,7 +35,7 @@ pub trait Conduct: Clone + Send + Sync + 'static {
         recipe: &Recipe,
         base: &[f32],
         state: &mut TrainingState,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, EngineError> {
         Ok(pol_engine::pack(recipe, base, state)?.encode())
     }
 
@@ -50,18 +50,18 @@ pub trait Conduct: Clone + Send + Sync + 'static {
     }
 
     /// Whether the trainer shows the states that the audit of its update starts from.
-    fn shows(&self, _case: &Case<AccountId>) -> bool {
+    fn serves_states(&self, _case: &Case<AccountId>) -> bool {
         true
     }
 
     /// Whether the trainer opens the ends of its drawn segments.
-    fn opens(&self, _case: &Case<AccountId>) -> bool {
+    fn opens_segments(&self, _case: &Case<AccountId>) -> bool {
         true
     }
 
     /// What a validator says it found in its seat on `case`. `honest` does the work of finding out:
     /// it is called on a thread that may compute, and need not be called at all.
-    fn finding(
+    fn audit_finding(
         &self,
         _case: &Case<AccountId>,
         honest: impl FnOnce() -> Result<Finding>,
@@ -77,6 +77,6 @@ pub trait Conduct: Clone + Send + Sync + 'static {
 
 /// Does what the protocol says.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Honest;
+pub struct HonestStrategy;
 
-impl Conduct for Honest {}
+impl Strategy for HonestStrategy {}

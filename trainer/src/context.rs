@@ -2,7 +2,8 @@
 
 use crate::{
     cli::SwarmOptions,
-    failure::{Failure, Result},
+    display::{role_name, short_hash},
+    error::{Result, RoleError},
     state::StateFolder,
 };
 use anyhow::{Context, anyhow};
@@ -22,7 +23,7 @@ const FEE_RESERVE: Balance = POL;
 
 /// Everything a role acts through.
 #[derive(Clone)]
-pub struct Peer {
+pub struct NodeContext {
     /// The chain.
     pub chain: Chain,
     /// Blobs, its own and others'.
@@ -31,7 +32,7 @@ pub struct Peer {
     pub state: Arc<StateFolder>,
 }
 
-impl Peer {
+impl NodeContext {
     /// Starts serving blobs from `state`.
     pub async fn start(
         chain: Chain,
@@ -56,27 +57,27 @@ impl Peer {
             None => {
                 let (bond, free) = (role.minimum_bond(), self.chain.free_balance(&account).await?);
                 if free < bond.saturating_add(FEE_RESERVE) {
-                    return Err(Failure::fatal(anyhow!(
+                    return Err(RoleError::fatal(anyhow!(
                         "{} has {} POL and needs a bond of {} POL plus fees to be a {}; send it some, or use another account",
                         signer.ss58(),
                         free / POL,
                         bond / POL,
-                        name(role)
+                        role_name(role)
                     )));
                 }
                 self.chain.submit(signer, Call::Bond { role, amount: bond }).await?;
-                tracing::info!("bonded {} POL as a {}", bond / POL, name(role));
+                tracing::info!("bonded {} POL as a {}", bond / POL, role_name(role));
             }
             // An authority does all that a validator does.
             Some(member) if member.role == role || (role.attests() && member.role.attests()) => {
                 self.fill_bond(signer, member).await?;
             }
             Some(member) => {
-                return Err(Failure::fatal(anyhow!(
+                return Err(RoleError::fatal(anyhow!(
                     "{} is bonded as a {}; an account has one role, so use another account for a {}",
                     signer.ss58(),
-                    name(member.role),
-                    name(role)
+                    role_name(member.role),
+                    role_name(role)
                 )));
             }
         }
@@ -86,7 +87,7 @@ impl Peer {
             tracing::info!("registered where peers find this machine");
         }
         let member = self.chain.member(&account).await?;
-        member.ok_or_else(|| Failure::passing(anyhow!("the bond is not on the best chain yet")))
+        member.ok_or_else(|| RoleError::transient(anyhow!("the bond is not on the best chain yet")))
     }
 
     /// Fills the bond of `member`, the signer's, up to its minimum. Penalties use it up, and below
@@ -121,12 +122,12 @@ impl Peer {
     pub async fn recipe(&self, hash: &Hash) -> Result<Recipe> {
         let found = self.chain.recipe_by_hash(hash).await?;
         found.ok_or_else(|| {
-            Failure::passing(anyhow!("the node does not know the recipe {}", short(hash)))
+            RoleError::transient(anyhow!("the node does not know the recipe {}", short_hash(hash)))
         })
     }
 
     /// A blob of at most `max_bytes`, from this machine or a peer, kept under the label `keep`.
-    pub async fn blob(
+    pub async fn fetch_blob(
         &self,
         hash: &Hash,
         max_bytes: u64,
@@ -139,45 +140,25 @@ impl Peer {
     }
 
     /// The update that `account` revealed as `hash`, checked to fit the recipe.
-    pub async fn payload(
+    pub async fn fetch_payload(
         &self,
         recipe: &Recipe,
         account: &AccountId,
         hash: &Hash,
     ) -> Result<Payload> {
         let (top_k, values) = (recipe.compression.top_k, recipe.model.size());
-        let bytes =
-            self.blob(hash, encoded_size(top_k, values), &[*account], &payload_tag(hash)).await?;
+        let bytes = self
+            .fetch_blob(hash, encoded_size(top_k, values), &[*account], &payload_tag(hash))
+            .await?;
         Payload::decode(&bytes, top_k, values)
-            .with_context(|| format!("payload {} of {}", short(hash), format_account(account)))
-            .map_err(Failure::Passing)
+            .with_context(|| format!("payload {} of {}", short_hash(hash), format_account(account)))
+            .map_err(RoleError::Transient)
     }
 }
 
 /// Payloads are kept for as long as the folder: together they are the model's history.
 pub fn payload_tag(hash: &Hash) -> String {
     format!("payload/{}", hex::encode(hash))
-}
-
-/// The first digits of a hash, for people.
-pub fn short(hash: &Hash) -> String {
-    format!("0x{}…", hex::encode(hash.first_chunk::<4>().copied().unwrap_or_default()))
-}
-
-/// An amount, for people.
-pub fn amount(balance: Balance) -> String {
-    let (whole, rest) = (balance / POL, balance % POL);
-    let text = format!("{whole}.{:06}", rest / (POL / 1_000_000));
-    format!("{} POL", text.trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// What a role is called.
-pub fn name(role: Role) -> &'static str {
-    match role {
-        Role::Trainer => "trainer",
-        Role::Validator => "validator",
-        Role::Authority => "authority",
-    }
 }
 
 /// Submits a call that others may have made unnecessary: being refused is reported at debug level
@@ -190,18 +171,5 @@ pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> 
             Ok(false)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_short() {
-        assert_eq!(amount(0), "0 POL");
-        assert_eq!(amount(1_000 * POL), "1000 POL");
-        assert_eq!(amount(POL / 2 + 3 * POL), "3.5 POL");
-        assert_eq!(amount(POL / 1_000_000 + 7), "0.000001 POL");
     }
 }

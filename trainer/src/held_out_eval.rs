@@ -1,18 +1,18 @@
 //! How well a model predicts text that nobody trains on.
 
-use crate::{data::ShardReader, failure::Result};
+use crate::{data::ShardReader, error::Result};
 use pol_engine::LeaseData;
 use pol_primitives::{Hash, recipe::Recipe};
 use std::sync::Arc;
 
 /// Measures models on the network's held-out text.
-pub struct HeldOut {
+pub struct HeldOutEval {
     /// The text, and the recipe that it was cut for.
     data: Option<(Hash, Arc<LeaseData>)>,
     sequences: usize,
 }
 
-impl HeldOut {
+impl HeldOutEval {
     /// A measure over `sequences` sequences.
     pub fn new(sequences: usize) -> Self {
         Self { data: None, sequences }
@@ -43,7 +43,7 @@ impl HeldOut {
         let Some(data) = self.data(shards, recipe).await? else { return Ok(None) };
         let (spec, count) = (recipe.model, self.sequences);
         let loss = tokio::task::spawn_blocking(move || {
-            pol_engine::evaluate(&spec, &parameters, &spaced(&data, count), workers)
+            pol_engine::evaluate(&spec, &parameters, &evenly_spaced(&data, count), workers)
         })
         .await??;
         Ok(Some(loss))
@@ -51,7 +51,7 @@ impl HeldOut {
 }
 
 /// Evenly spaced sequences of `data`: `count`, or as many as there are.
-pub fn spaced(data: &LeaseData, count: usize) -> Vec<&[u32]> {
+pub fn evenly_spaced(data: &LeaseData, count: usize) -> Vec<&[u32]> {
     let held = data.sequences();
     let count = held.min(u32::try_from(count).unwrap_or(u32::MAX));
     (0..count)
