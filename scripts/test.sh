@@ -1,27 +1,40 @@
 #!/usr/bin/env bash
-# Everything that has to hold: format, lints, unit, property, pallet and end-to-end tests.
+# Runs every check that a change has to pass: figures, format, lints, documentation, and all tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in
     '') ;;
-    -h | --help) echo "usage: scripts/test.sh: sets up what is missing, then runs every check and test"; exit 0 ;;
+    -h | --help)
+        cat <<'USAGE'
+usage: scripts/test.sh
+
+Sets up what is missing, then checks the figures of the code base (scripts/house.sh), the format,
+lints, and API documentation, and runs the unit, property, pallet, documentation, and end-to-end
+tests. It takes about 25 minutes on two cores once everything is built.
+To run one test: cargo test --release --locked -p PACKAGE -- NAME, after `. scripts/env.sh`.
+USAGE
+        exit 0 ;;
     *) echo "test: unknown option '$1'" >&2; exit 2 ;;
 esac
 
 step() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 ./scripts/setup.sh
 . scripts/env.sh
+step "figures"
+./scripts/house.sh
 step "format"
 cargo fmt --all --check
-step "building and linting everything (25 minutes the first time on two cores)"
-# clippy is the compiler here, and cargo repeats the warnings of what it need not build again: one is a failure.
+step "building and linting everything (about 25 minutes the first time on two cores)"
+# clippy is the compiler here, and cargo repeats the warnings of crates that it does not build again.
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
-cargo build --release --locked --workspace --all-targets --color never 2>&1 | tee "$log"
+./scripts/build.sh --all-targets 2>&1 | tee "$log"
 if grep -q '^warning' "$log"; then
     echo "test: the warnings above are errors here" >&2
     exit 1
 fi
+step "documentation (about five minutes the first time)"
+RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
 step "tests"
 cargo test --release --locked --workspace --no-fail-fast
