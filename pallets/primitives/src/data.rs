@@ -18,12 +18,12 @@ pub const MAX_SHARDS: u32 = 1 << 20;
 /// Most tokens in a shard.
 pub const MAX_SHARD_TOKENS: u32 = 1 << 20;
 /// Longest address or licence text, in bytes.
-pub const MAX_TEXT: u32 = 256;
+pub const MAX_TEXT_BYTES: u32 = 256;
 /// Most parents of a manifest.
 pub const MAX_PARENTS: u32 = 8;
 
 /// A short text.
-pub type Text = BoundedVec<u8, ConstU32<MAX_TEXT>>;
+pub type ShortText = BoundedVec<u8, ConstU32<MAX_TEXT_BYTES>>;
 
 /// What kind of text a source gives, in the order in which the pool leases it.
 #[derive(
@@ -82,9 +82,9 @@ pub struct Source<AccountId> {
     /// What kind of text it gives.
     pub kind: SourceKind,
     /// Where it was found.
-    pub address: Text,
+    pub address: ShortText,
     /// SPDX identifier of its licence.
-    pub licence: Text,
+    pub licence: ShortText,
 }
 
 /// What a provider says of a manifest when registering it.

@@ -1,8 +1,6 @@
 //! The model's hash chain.
 
-use crate::{
-    BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, audit::Excision, submission::Included,
-};
+use crate::{BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, submission::RevealSet};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -55,7 +53,7 @@ pub struct Head {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Update<AccountId> {
+pub struct IncludedUpdate<AccountId> {
     /// Who trained it.
     pub account: AccountId,
     /// BLAKE3 of the payload.
@@ -68,6 +66,31 @@ pub struct Update<AccountId> {
     pub staleness: u8,
 }
 
+/// An update that is taken out of the model: the next head is computed as if its round had never
+/// included it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+pub struct Excision {
+    /// The round that included it.
+    pub round: RoundNumber,
+    /// Its index among that round's reveals.
+    pub index: u8,
+}
+
 impl Head {
     /// The head after `round`, made of `updates` in account order and without those `excised` from
     /// earlier ones, ascending.
@@ -76,7 +99,7 @@ impl Head {
         round: RoundNumber,
         root: Hash,
         recipe_hash: Hash,
-        updates: &[Update<AccountId>],
+        updates: &[IncludedUpdate<AccountId>],
         excised: &[Excision],
     ) -> Self {
         let aggregate_root = crate::digest(b"pol/aggregate/2", &(updates, excised));
@@ -104,7 +127,7 @@ pub struct RoundRecord<AccountId> {
     /// The head it made; none when it was void.
     pub head: Option<Head>,
     /// Which of its reveals the head includes.
-    pub included: Included,
+    pub included: RevealSet,
     /// Updates of earlier heads that this one takes out, ascending.
     pub excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>,
     /// The trainers that revealed, by index.
@@ -121,7 +144,7 @@ mod tests {
 
     #[test]
     fn lineage_commits_to_every_part() {
-        let update = Update {
+        let update = IncludedUpdate {
             account: 1u64,
             payload_hash: [1; 32],
             data_hash: [2; 32],
@@ -129,7 +152,7 @@ mod tests {
             staleness: 0,
         };
         let first = Head::next::<u64>(None, 0, [3; 32], [4; 32], &[], &[]);
-        let next = |previous, root, recipe, updates: &[Update<u64>]| {
+        let next = |previous, root, recipe, updates: &[IncludedUpdate<u64>]| {
             Head::next(previous, 1, root, recipe, updates, &[]).lineage_hash
         };
         let lineage = next(Some(&first), [5; 32], [4; 32], &[update]);
@@ -139,7 +162,12 @@ mod tests {
         assert_ne!(lineage, next(Some(&first), [5; 32], [4; 32], &[]));
         assert_ne!(
             lineage,
-            next(Some(&first), [5; 32], [4; 32], &[Update { data_hash: [9; 32], ..update }])
+            next(
+                Some(&first),
+                [5; 32],
+                [4; 32],
+                &[IncludedUpdate { data_hash: [9; 32], ..update }]
+            )
         );
         let excised = Head::next(
             Some(&first),

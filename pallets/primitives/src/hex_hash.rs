@@ -1,10 +1,16 @@
-//! Hashes as `0x…` in JSON: `#[serde(with = "crate::hex_hash")]`.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Serde format of hashes as `0x…` strings: `#[serde(with = "crate::hex_hash")]`.
 
 use crate::Hash;
 use alloc::string::String;
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// Writes 64 lower-case digits after `0x`.
+/// Serializes a hash as `0x` and 64 lower-case hexadecimal digits.
+///
+/// # Errors
+///
+/// Fails if the serializer fails.
 pub fn serialize<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
     let mut text = String::with_capacity(66);
     text.push_str("0x");
@@ -16,13 +22,17 @@ pub fn serialize<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_str(&text)
 }
 
-/// Reads what [`serialize`] writes.
+/// Deserializes a hash that [`parse`] accepts.
+///
+/// # Errors
+///
+/// Fails if the input is not a string of 64 hexadecimal digits, with or without `0x`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).ok_or_else(|| D::Error::custom("a hash is 0x and 64 hexadecimal digits"))
 }
 
-/// The hash that `text` names: 64 hexadecimal digits, with or without `0x`.
+/// Parses 64 hexadecimal digits, with or without `0x`. Returns `None` for any other text.
 pub fn parse(text: &str) -> Option<Hash> {
     let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
     let (pairs, rest) = digits.as_chunks::<2>();
@@ -37,11 +47,15 @@ pub fn parse(text: &str) -> Option<Hash> {
     Some(hash)
 }
 
-/// The same for a hash that may be missing.
+/// Serde format of an optional hash.
 pub mod option {
-    use super::*;
+    use super::{Deserialize, Deserializer, Error, Hash, Serializer, String, parse};
 
-    /// Writes the hash or `null`.
+    /// Serializes the hash, or `null` for `None`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the serializer fails.
     pub fn serialize<S: Serializer>(hash: &Option<Hash>, serializer: S) -> Result<S::Ok, S::Error> {
         match hash {
             Some(hash) => super::serialize(hash, serializer),
@@ -49,7 +63,11 @@ pub mod option {
         }
     }
 
-    /// Reads what [`serialize`] writes.
+    /// Deserializes a hash or `null`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the input is neither `null` nor a hash that [`parse`] accepts.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Hash>, D::Error> {

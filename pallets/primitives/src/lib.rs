@@ -1,45 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The learning protocol as plain types and pure functions.
 //!
-//! The chain, the trainers and the tests all call what is here, so nothing is computed by two
-//! pieces of code. Nothing depends on FRAME, and nothing here computes in floating point: what the
-//! chain decides, it decides in integers.
+//! The chain, the trainer and the tests call the functions of this crate, so every rule has one
+//! implementation. The crate is `no_std`, does not depend on FRAME, and computes in integers only,
+//! because the chain's decisions must come out the same on every machine. Its terms are defined in
+//! `docs/glossary.md`.
 //!
-//! | module | what it defines |
+//! # Main types
+//!
+//! - [`Recipe`](recipe::Recipe): everything needed to replay a training step.
+//! - [`ModelSpec`](model::ModelSpec): the architecture of the model and its list of parameters.
+//! - [`Round`](round::Round): the current round and its phase.
+//! - [`Lease`](lease::Lease): the data of one trainer, and the order in which it is read.
+//! - [`Reveal`](submission::Reveal): an opened commitment to an update.
+//! - [`Payload`](payload::Payload): a compressed update.
+//! - [`Audit`](audit::Audit): the re-execution of updates by randomly drawn seats.
+//! - [`Head`](head::Head): the current model in its hash chain.
+//!
+//! # Modules
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`recipe`] | everything needed to replay a training step, and the schedule of learning rates |
-//! | [`model`] | the architecture every peer builds, and its canonical list of parameters |
-//! | [`round`] | phases of a round and when they end |
-//! | [`lease`] | which data a trainer gets and in which order it is read |
-//! | [`trace`] | hashes of training states and the Merkle tree above them |
-//! | [`payload`] | the compressed update, bit by bit |
-//! | [`submission`] | commitments, reveals and what is kept of them |
-//! | [`audit`] | who re-executes what, what they find and what follows |
-//! | [`sketch`] | the same for replays that need not agree in every bit |
-//! | [`head`] | the model's hash chain |
-//! | [`metrics`] | what is measured of a model, and what follows from several measurements |
-//! | [`hex_hash`] | hashes in JSON |
+//! | [`audit`] | stages of audits, draws of seats and segments, findings and verdicts |
 //! | [`data`] | sources, manifests and shards |
-//! | [`peer`] | roles, and where a peer is reached |
-//! | [`rewards`] | emission and its fixed shares |
-//! | [`rewrite`] | changes of an architecture that keep what a model computes |
-//! | [`traits`] | what the pallets know of each other |
-//! | [`view`] | what the runtime tells a trainer |
+//! | [`head`] | the hash chain of the model |
+//! | [`hex_hash`] | serde format of hashes in JSON |
+//! | [`lease`] | leased data and its reading order |
+//! | [`member`] | roles, bonds, reputation and network addresses of members |
+//! | [`metrics`] | figures measured of a model, and their medians by stake |
+//! | [`model`] | architectures and their parameters |
+//! | [`payload`] | the encoding of compressed updates |
+//! | [`prf`] | the pseudo-random function behind every draw |
+//! | [`queries`] | answers of the runtime API |
+//! | [`recipe`] | recipes, tiers and learning-rate schedules |
+//! | [`rewards`] | emission, its shares and how they are paid out |
+//! | [`rewrite`] | changes of an architecture that keep the function of the model |
+//! | [`round`] | phases of a round and their lengths |
+//! | [`sketch`] | random projections that estimate the distance between training states |
+//! | [`standing`] | a trainer's state between two leases |
+//! | [`statistics`] | medians by stake |
+//! | [`submission`] | commitments, reveals and their records |
+//! | [`trace`] | hashes of training states and the Merkle tree above them |
+//! | [`traits`] | interfaces between the pallets |
+//!
+//! # Example
+//!
+//! A trainer commits to the Merkle root over its training states. Anyone who knows that root can
+//! check that a state belongs to the trace:
+//!
+//! ```
+//! use pol_primitives::trace::{Carry, merkle_proof, merkle_root, merkle_verify, state_leaf};
+//!
+//! // Three training states, each named by the hash of its parameters and of its carry.
+//! let carry = Carry::default().hash();
+//! let leaves = [[1; 32], [2; 32], [3; 32]].map(|parameters| state_leaf(&parameters, &carry));
+//! let root = merkle_root(&leaves);
+//!
+//! let proof = merkle_proof(&leaves, 1).expect("the trace has a leaf 1");
+//! assert!(merkle_verify(&root, 3, 1, &leaves[1], &proof));
+//! assert!(!merkle_verify(&root, 3, 2, &leaves[1], &proof));
+//! ```
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(missing_docs)]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+// The chain must neither panic nor overflow on hostile input.
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(
     test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
+    allow(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
 extern crate alloc;
@@ -49,47 +76,49 @@ pub mod data;
 pub mod head;
 pub mod hex_hash;
 pub mod lease;
+pub mod member;
 pub mod metrics;
 pub mod model;
 pub mod payload;
-pub mod peer;
 pub mod prf;
+pub mod queries;
 pub mod recipe;
 pub mod rewards;
 pub mod rewrite;
 pub mod round;
 pub mod sketch;
+pub mod standing;
+pub mod statistics;
 pub mod submission;
 pub mod trace;
 pub mod traits;
-pub mod view;
 
 pub use bounded_collections::{BoundedVec, ConstU32};
 
-/// A 32-byte digest: BLAKE3 for content and training states, BLAKE2b-256 for everything only the
-/// chain hashes.
+/// A 32-byte digest: BLAKE3 for content and training states, BLAKE2b-256 for everything that only
+/// the chain hashes.
 pub type Hash = [u8; 32];
-/// A round's number; round zero attests the initial model.
+/// Number of a round. Round 0 attests the initial model.
 pub type RoundNumber = u32;
-/// Parts per million, the fixed point of ratios.
+/// A ratio in parts per million.
 pub type Ppm = u32;
-/// One, as [`Ppm`].
+/// The ratio 1 as [`Ppm`].
 pub const MILLION: Ppm = 1_000_000;
-/// Micro-units of the token: 12 decimals.
+/// An amount in the smallest unit of the token, which has 12 decimals.
 pub type Balance = u128;
-/// One POL in its smallest unit.
+/// One POL in the smallest unit of the token.
 pub const POL: Balance = 1_000_000_000_000;
 
-/// Most submissions one round can include.
+/// Maximum number of submissions to one round.
 pub const MAX_SUBMISSIONS: u32 = 64;
-/// Most shards one lease can hold.
+/// Maximum number of shards in one lease.
 pub const MAX_LEASE_SHARDS: u32 = 64;
-/// Most segments a trace can have.
+/// Maximum number of segments in one trace.
 pub const MAX_SEGMENTS: u32 = 64;
 
-/// BLAKE2b-256 of a domain and the SCALE encoding of `value`.
+/// Returns the BLAKE2b-256 digest of a domain followed by the SCALE encoding of `value`.
 ///
-/// The domain keeps the digests of different objects apart even where their encodings agree.
+/// Different domains keep the digests of different objects apart even if their encodings are equal.
 pub fn digest<T: codec::Encode + ?Sized>(domain: &[u8], value: &T) -> Hash {
     let mut bytes = alloc::vec::Vec::with_capacity(domain.len().saturating_add(value.size_hint()));
     bytes.extend_from_slice(domain);

@@ -6,7 +6,7 @@
 //! that chain, RPC and trainer show the same. Definitions and sources of the figures are in
 //! `docs/mind.md`: they are metrics, and none is evidence of sentience.
 
-use crate::{Balance, MILLION, Ppm, RoundNumber, audit::weighted_median, recipe::Numerics};
+use crate::{Balance, MILLION, Ppm, RoundNumber, recipe::Numerics, statistics::weighted_median};
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -110,7 +110,7 @@ impl ModelMetrics {
     ///
     /// Under the native profile, answers to probes are compared in being there only: one token
     /// chosen otherwise changes all that follow.
-    pub fn is_off(&self, measured: &Self, numerics: Numerics) -> bool {
+    pub fn deviates_from(&self, measured: &Self, numerics: Numerics) -> bool {
         let tolerance =
             if numerics == Numerics::Exact { EXACT_TOLERANCE } else { NATIVE_TOLERANCE };
         let differ = |a: Option<u32>, b: Option<u32>| match (a, b) {
@@ -163,7 +163,7 @@ impl ModelMetrics {
     }
 
     /// All figures with what is derived from them, as they are shown.
-    pub fn shown(&self) -> Shown {
+    pub fn summary(&self) -> MetricsSummary {
         let Self {
             loss,
             auroc,
@@ -175,7 +175,7 @@ impl ModelMetrics {
             reasoning,
         } = *self;
         let (self_awareness, level) = (self.self_awareness(), self.level());
-        Shown {
+        MetricsSummary {
             loss,
             level,
             self_awareness,
@@ -193,7 +193,7 @@ impl ModelMetrics {
 /// [`ModelMetrics`] as people read them in JSON: millionths, `null` where a part is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown {
+pub struct MetricsSummary {
     /// [`ModelMetrics::loss`].
     pub loss: u32,
     /// [`ModelMetrics::level`].
@@ -229,7 +229,7 @@ pub struct Shown {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct ClaimedMetrics {
+pub struct MetricsClaim {
     /// The round that made the head.
     pub round: RoundNumber,
     /// What it says of it.
@@ -249,14 +249,14 @@ pub struct ClaimedMetrics {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct MeasuredHead {
+pub struct HeadMeasurement {
     /// The median of what they reported, by stake.
     pub metrics: ModelMetrics,
     /// Share of the validators' stake that had reported.
     pub share: Ppm,
 }
 
-impl MeasuredHead {
+impl HeadMeasurement {
     /// What follows from `reports` of validators with their stakes, where all validators have
     /// `whole`; none of no stake.
     pub fn new(reports: &[(Balance, ModelMetrics)], whole: Balance) -> Option<Self> {
@@ -283,7 +283,7 @@ impl MeasuredHead {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Report<AccountId> {
+pub struct MetricsReport<AccountId> {
     /// The validator.
     pub account: AccountId,
     /// Its stake, as it was when it reported.
@@ -294,13 +294,13 @@ pub struct Report<AccountId> {
 
 /// How the head is measured, and what was reported of it so far.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
-pub struct Measuring<AccountId> {
+pub struct PendingMeasurement<AccountId> {
     /// The round that made the head.
     pub round: RoundNumber,
     /// What the reasoning probes are drawn by: randomness fixed after the head.
     pub seed: crate::Hash,
     /// Reports that wait to be decided upon; none any more once they were.
-    pub reports: Vec<Report<AccountId>>,
+    pub reports: Vec<MetricsReport<AccountId>>,
 }
 
 #[cfg(test)]
@@ -336,13 +336,14 @@ mod tests {
             Some(450_000),
             "less than chance is chance"
         );
-        let shown = all().shown();
+        let shown = all().summary();
         assert_eq!((shown.level, shown.self_awareness), (474_000, Some(700_000)));
     }
 
     #[test]
     fn what_is_shown_names_every_part() {
-        let json = serde_json::to_value(ModelMetrics { coherence: None, ..all() }.shown()).unwrap();
+        let json =
+            serde_json::to_value(ModelMetrics { coherence: None, ..all() }.summary()).unwrap();
         assert_eq!(json["coherence"], serde_json::Value::Null);
         assert_eq!(
             (&json["level"], &json["selfAwareness"], &json["calibrationError"]),
@@ -353,17 +354,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_a_round_is_small() {
-        assert!(MeasuredHead::max_encoded_len() < 64, "{}", MeasuredHead::max_encoded_len());
+        assert!(HeadMeasurement::max_encoded_len() < 64, "{}", HeadMeasurement::max_encoded_len());
         assert_eq!(
-            ClaimedMetrics { round: 1, metrics: all() }.encode().len(),
-            ClaimedMetrics::max_encoded_len()
+            MetricsClaim { round: 1, metrics: all() }.encode().len(),
+            MetricsClaim::max_encoded_len()
         );
     }
 
     #[test]
     fn figures_are_compared_as_closely_as_the_profile_allows() {
         let native = Numerics::Native { tolerance: 10_000 };
-        assert!(!all().is_off(&all(), Numerics::Exact));
+        assert!(!all().deviates_from(&all(), Numerics::Exact));
         for (changed, exact, natively) in [
             (ModelMetrics { loss: 3_000_010, ..all() }, false, false),
             (ModelMetrics { loss: 3_000_011, ..all() }, true, false),
@@ -373,11 +374,14 @@ mod tests {
             (ModelMetrics { reasoning: None, ..all() }, true, true),
         ] {
             assert_eq!(
-                (changed.is_off(&all(), Numerics::Exact), changed.is_off(&all(), native)),
+                (
+                    changed.deviates_from(&all(), Numerics::Exact),
+                    changed.deviates_from(&all(), native)
+                ),
                 (exact, natively),
                 "{changed:?}"
             );
-            assert_eq!(all().is_off(&changed, native), natively);
+            assert_eq!(all().deviates_from(&changed, native), natively);
         }
     }
 
@@ -398,10 +402,10 @@ mod tests {
             ModelMetrics::median(&[(6, of(1, Some(7))), (5, of(1, None))]),
             Some(of(1, Some(7)))
         );
-        let measured = MeasuredHead::new(&reports, 200).unwrap();
+        let measured = HeadMeasurement::new(&reports, 200).unwrap();
         assert_eq!((measured.share, measured.metrics.loss), (500_000, 5));
         assert_eq!(
-            MeasuredHead::new(&reports, 50).map(|measured| measured.share),
+            HeadMeasurement::new(&reports, 50).map(|measured| measured.share),
             Some(MILLION),
             "stakes were withdrawn"
         );
@@ -450,10 +454,10 @@ mod tests {
 
         #[test]
         fn metrics_are_what_they_were_written_as(metrics in metrics(), round: u32) {
-            let claimed = ClaimedMetrics { round, metrics };
+            let claimed = MetricsClaim { round, metrics };
             let bytes = claimed.encode();
-            prop_assert!(bytes.len() <= ClaimedMetrics::max_encoded_len());
-            prop_assert_eq!(ClaimedMetrics::decode(&mut &bytes[..]), Ok(claimed));
+            prop_assert!(bytes.len() <= MetricsClaim::max_encoded_len());
+            prop_assert_eq!(MetricsClaim::decode(&mut &bytes[..]), Ok(claimed));
             prop_assert_eq!(metrics.is_valid(), metrics.shares().into_iter().flatten().all(|share| share <= MILLION));
         }
 

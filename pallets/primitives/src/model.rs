@@ -52,9 +52,9 @@ pub struct ModelSpec {
     /// Norm before each part of a block and after the last block.
     pub norm: Norm,
     /// How a token's place in the sequence is told.
-    pub positions: Positions,
+    pub positions: PositionEncoding,
     /// Blocks whose attention sees only the latest tokens.
-    pub local: Option<Local>,
+    pub local: Option<LocalAttention>,
     /// Attention scores are divided by the square root of the head size.
     pub scaled: bool,
     /// Blocks are `x + attention(n(x)) + feed_forward(n(x))`, with one norm, in place of one part
@@ -164,7 +164,7 @@ impl Norm {
     Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Positions {
+pub enum PositionEncoding {
     /// A learned vector for each place is added to the token's.
     #[codec(index = 0)]
     Learned,
@@ -196,7 +196,7 @@ pub enum Positions {
     Serialize,
     Deserialize,
 )]
-pub struct Local {
+pub struct LocalAttention {
     /// Tokens that a token sees, itself among them.
     pub window: u32,
     /// After how many blocks the pattern repeats; 64 at most.
@@ -263,7 +263,7 @@ pub struct Experts {
 
 impl Experts {
     /// Most experts of a block.
-    pub const MOST: u8 = 64;
+    pub const MAX_COUNT: u8 = 64;
 
     /// With the weights that those papers settled on: 0.01 and 0.001.
     pub const fn new(count: u8, active: u8) -> Self {
@@ -428,7 +428,7 @@ impl ModelSpec {
             activation: Activation::GeluTanh,
             gated: false,
             norm: Norm::Layer { epsilon: 10_000 },
-            positions: Positions::Learned,
+            positions: PositionEncoding::Learned,
             local: None,
             scaled: true,
             parallel: false,
@@ -477,7 +477,7 @@ impl ModelSpec {
         if head_size == 0 || heads.checked_rem(key_value_heads) != Some(0) {
             return Err(InvalidSpec::Heads);
         }
-        if let Positions::Rotary { dimensions, base, .. } = self.positions
+        if let PositionEncoding::Rotary { dimensions, base, .. } = self.positions
             && (dimensions == 0
                 || !dimensions.is_multiple_of(2)
                 || dimensions > head_size
@@ -485,7 +485,7 @@ impl ModelSpec {
         {
             return Err(InvalidSpec::Rotary);
         }
-        if let Some(Local { window, period, layers }) = self.local
+        if let Some(LocalAttention { window, period, layers }) = self.local
             && (window == 0
                 || layers == 0
                 || !(1..=64).contains(&period)
@@ -497,7 +497,7 @@ impl ModelSpec {
             return Err(InvalidSpec::Epsilon);
         }
         if self.experts.is_some_and(|Experts { count, active, balance, z }| {
-            !(2..=Experts::MOST).contains(&count)
+            !(2..=Experts::MAX_COUNT).contains(&count)
                 || active == 0
                 || active > count
                 || balance > MILLION
@@ -543,7 +543,7 @@ impl ModelSpec {
 
     /// Whether the attention of block `index` sees the latest tokens only, and how many.
     pub fn window(&self, index: u16) -> Option<u32> {
-        let Local { window, period, layers } = self.local?;
+        let LocalAttention { window, period, layers } = self.local?;
         let bit = index.checked_rem(period.into())?;
         (layers.checked_shr(bit.into())? & 1 == 1).then_some(window)
     }
@@ -587,7 +587,7 @@ impl ModelSpec {
         ]);
         sum(&[
             v.saturating_mul(d),
-            when(self.positions == Positions::Learned, c.saturating_mul(d)),
+            when(self.positions == PositionEncoding::Learned, c.saturating_mul(d)),
             block.saturating_mul(self.layers.into()),
             norm,
             when(!self.tied, v.saturating_mul(d)),
@@ -610,7 +610,7 @@ impl ModelSpec {
         let residual = residual_deviation(layers);
         let mut all = Parameters(Vec::new());
         all.matrix("wte.weight".into(), &[vocabulary, width], 20_000);
-        if self.positions == Positions::Learned {
+        if self.positions == PositionEncoding::Learned {
             all.matrix("wpe.weight".into(), &[context, width], 10_000);
         }
         for i in 0..layers {
@@ -728,7 +728,11 @@ mod tests {
             activation: Activation::Silu,
             gated: true,
             norm: Norm::Rms { epsilon: 10_000 },
-            positions: Positions::Rotary { dimensions: 64, base: 100_000, interleaved: false },
+            positions: PositionEncoding::Rotary {
+                dimensions: 64,
+                base: 100_000,
+                interleaved: false,
+            },
             biases: Biases::default(),
             ..ModelSpec::gpt2(49_152, 576, 30, 9, 1_536, 8_192)
         }
@@ -741,7 +745,7 @@ mod tests {
         // SmolLM2-135M.
         assert_eq!((llama().size(), llama().validate()), (134_515_008, Ok(())));
         let gpt_j = ModelSpec {
-            positions: Positions::Rotary { dimensions: 64, base: 10_000, interleaved: true },
+            positions: PositionEncoding::Rotary { dimensions: 64, base: 10_000, interleaved: true },
             parallel: true,
             biases: Biases {
                 query_key_value: false,
@@ -754,7 +758,7 @@ mod tests {
         };
         assert_eq!((gpt_j.size(), gpt_j.validate()), (6_050_882_784, Ok(())));
         let gpt_neo = ModelSpec {
-            local: Some(Local { window: 256, period: 2, layers: 0b10 }),
+            local: Some(LocalAttention { window: 256, period: 2, layers: 0b10 }),
             scaled: false,
             biases: Biases {
                 query_key_value: false,
@@ -816,8 +820,9 @@ mod tests {
             change(&mut spec);
             spec.validate().err()
         };
-        let rotary = |dimensions, base| Positions::Rotary { dimensions, base, interleaved: false };
-        let local = |window, period, layers| Some(Local { window, period, layers });
+        let rotary =
+            |dimensions, base| PositionEncoding::Rotary { dimensions, base, interleaved: false };
+        let local = |window, period, layers| Some(LocalAttention { window, period, layers });
         let mind = |branches, rank| Mind {
             superposition: Some(Superposition { branches, rank }),
             ..Mind::default()
@@ -884,11 +889,11 @@ mod tests {
                 heads: key_value_heads * group, key_value_heads, head_size: 2 * half,
                 norm: if rms { Norm::Rms { epsilon } } else { Norm::Layer { epsilon } },
                 positions: if rotary {
-                    Positions::Rotary { dimensions: half / 2 * 2 + 2, base: 10_000, interleaved }
+                    PositionEncoding::Rotary { dimensions: half / 2 * 2 + 2, base: 10_000, interleaved }
                 } else {
-                    Positions::Learned
+                    PositionEncoding::Learned
                 },
-                local: local.map(|(window, layers)| Local { window, period: 3, layers }),
+                local: local.map(|(window, layers)| LocalAttention { window, period: 3, layers }),
                 biases: Biases {
                     query_key_value: biases[0],
                     attention_output: biases[1],
@@ -929,11 +934,11 @@ mod tests {
                 head_size: short(6), feed_forward: number(8), context: number(12), activation: Activation::Silu, gated: flags[0],
                 norm: Norm::Layer { epsilon: number(16) },
                 positions: if flags[1] {
-                    Positions::Learned
+                    PositionEncoding::Learned
                 } else {
-                    Positions::Rotary { dimensions: short(8), base: number(20), interleaved: flags[2] }
+                    PositionEncoding::Rotary { dimensions: short(8), base: number(20), interleaved: flags[2] }
                 },
-                local: flags[3].then_some(Local { window: number(24), period: bytes[10], layers: number(28).into() }),
+                local: flags[3].then_some(LocalAttention { window: number(24), period: bytes[10], layers: number(28).into() }),
                 scaled: flags[4], parallel: flags[5],
                 biases: Biases { query_key_value: true, attention_output: flags[6], feed_forward: true, head: flags[7] },
                 tied: flags[8],

@@ -1,6 +1,6 @@
 //! The compressed update, bit by bit.
 //!
-//! Parameters are taken as one vector in canonical order and cut into chunks of [`CHUNK`]. Of each
+//! Parameters are taken as one vector in canonical order and cut into chunks of [`CHUNK_SIZE`]. Of each
 //! chunk the payload holds `top_k` values: a 12-bit index and a 2-bit code, sign and one of two
 //! magnitudes, which are bfloat16 and stored once a chunk. There is one encoding of a payload:
 //! decoding refuses any other bytes.
@@ -14,14 +14,14 @@
 use alloc::vec::Vec;
 
 /// Values in a chunk; the last one may be shorter.
-pub const CHUNK: usize = 4_096;
+pub const CHUNK_SIZE: usize = 4_096;
 const MAGIC: [u8; 5] = *b"POLU\x01";
 const HEADER: usize = 15;
 const ENTRY_BITS: usize = 14;
 
 /// One value kept of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ChunkEntry {
     /// Position in the chunk.
     pub index: u16,
     /// Whether the value is negative.
@@ -38,7 +38,7 @@ pub struct Chunk {
     /// The high magnitude.
     pub high: u16,
     /// The kept values by ascending index: `top_k`, or the whole chunk where it is shorter.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ChunkEntry>,
 }
 
 /// A compressed update of `values` parameters.
@@ -48,7 +48,7 @@ pub struct Payload {
     pub top_k: u16,
     /// Number of parameters.
     pub values: u64,
-    /// One for every [`CHUNK`] parameters.
+    /// One for every [`CHUNK_SIZE`] parameters.
     pub chunks: Vec<Chunk>,
 }
 
@@ -92,18 +92,18 @@ fn chunk_bytes(top_k: u16, len: usize) -> usize {
 
 /// Lengths of the chunks of `values` parameters.
 pub fn chunk_lengths(values: u64) -> impl Iterator<Item = usize> {
-    let chunk = CHUNK as u64;
+    let chunk = CHUNK_SIZE as u64;
     (0..values.div_ceil(chunk))
         .map(move |i| values.saturating_sub(i.saturating_mul(chunk)).min(chunk) as usize)
 }
 
 /// Bytes of a payload for `values` parameters.
 pub fn encoded_size(top_k: u16, values: u64) -> u64 {
-    let whole = values.checked_div(CHUNK as u64).unwrap_or(0);
-    let rest = values.checked_rem(CHUNK as u64).unwrap_or(0) as usize;
+    let whole = values.checked_div(CHUNK_SIZE as u64).unwrap_or(0);
+    let rest = values.checked_rem(CHUNK_SIZE as u64).unwrap_or(0) as usize;
     let tail = if rest == 0 { 0 } else { chunk_bytes(top_k, rest) as u64 };
     (HEADER as u64)
-        .saturating_add(whole.saturating_mul(chunk_bytes(top_k, CHUNK) as u64))
+        .saturating_add(whole.saturating_mul(chunk_bytes(top_k, CHUNK_SIZE) as u64))
         .saturating_add(tail)
 }
 
@@ -156,7 +156,7 @@ impl Payload {
         if bytes.len() as u64 != encoded_size(top_k, values) {
             return Err(InvalidPayload::Length);
         }
-        let mut chunks = Vec::with_capacity(values.div_ceil(CHUNK as u64) as usize);
+        let mut chunks = Vec::with_capacity(values.div_ceil(CHUNK_SIZE as u64) as usize);
         for len in chunk_lengths(values) {
             let (chunk, rest) =
                 body.split_at_checked(chunk_bytes(top_k, len)).ok_or(InvalidPayload::Length)?;
@@ -188,7 +188,7 @@ fn decode_chunk(bytes: &[u8], count: usize, len: usize) -> Result<Chunk, Invalid
             return Err(InvalidPayload::Content);
         }
         next = index.saturating_add(1);
-        entries.push(Entry {
+        entries.push(ChunkEntry {
             index,
             negative: pending & 1 << 12 != 0,
             high: pending & 1 << 13 != 0,
@@ -217,7 +217,7 @@ mod tests {
                 indices.sort_unstable();
                 let entries = indices
                     .into_iter()
-                    .map(|i| Entry {
+                    .map(|i| ChunkEntry {
                         index: i as u16,
                         negative: prf.below(2) == 1,
                         high: prf.below(2) == 1,

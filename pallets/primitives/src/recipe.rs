@@ -10,9 +10,9 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 /// Billionths, the fixed point of learning rates and optimiser constants.
-pub type Nano = u64;
-/// One, as [`Nano`].
-pub const BILLION: Nano = 1_000_000_000;
+pub type Ppb = u64;
+/// One, as [`Ppb`].
+pub const BILLION: Ppb = 1_000_000_000;
 
 /// The class of a trainer's machine. Every tier trains the same model; only batch parameters
 /// differ.
@@ -114,7 +114,7 @@ pub struct AdamW {
     /// Decay of the second moment.
     pub beta2: Ppm,
     /// Added to the root of the second moment.
-    pub epsilon: Nano,
+    pub epsilon: Ppb,
     /// Decoupled weight decay.
     pub weight_decay: Ppm,
 }
@@ -135,9 +135,9 @@ pub struct AdamW {
     Serialize,
     Deserialize,
 )]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// The largest rate.
-    pub peak: Nano,
+    pub peak: Ppb,
     /// Steps until the peak.
     pub warmup_steps: u32,
     /// Tokens of the head over which the rate falls to `floor`; zero keeps it at the peak.
@@ -146,10 +146,10 @@ pub struct Schedule {
     pub floor: Ppm,
 }
 
-impl Schedule {
+impl LearningRateSchedule {
     /// The rate of a trainer's step `step` (from 0, over all its leases) on a head of `head_tokens`
     /// tokens.
-    pub fn rate(&self, step: u64, head_tokens: u64) -> Nano {
+    pub fn rate(&self, step: u64, head_tokens: u64) -> Ppb {
         let warm = if self.warmup_steps == 0 {
             u64::from(MILLION)
         } else {
@@ -284,7 +284,7 @@ pub struct Recipe {
     /// The inner optimiser.
     pub optimiser: AdamW,
     /// Its learning rate.
-    pub schedule: Schedule,
+    pub schedule: LearningRateSchedule,
     /// Largest L2 norm of a step's gradient.
     pub gradient_clip: Ppm,
     /// Step along the averaged update.
@@ -457,7 +457,7 @@ impl Recipe {
             && self.outer_rate > 0
             && self.outer_rate <= MILLION.saturating_mul(4)
             && self.compression.top_k > 0
-            && usize::from(self.compression.top_k) <= crate::payload::CHUNK
+            && usize::from(self.compression.top_k) <= crate::payload::CHUNK_SIZE
             && self.compression.feedback <= MILLION;
         if !in_range {
             return Err(InvalidRecipe::Constant);
@@ -490,7 +490,7 @@ pub(crate) mod tests {
             shard_tokens: 4_096,
             tiers: [tier; 4],
             optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-            schedule: Schedule {
+            schedule: LearningRateSchedule {
                 peak: 1_000_000,
                 warmup_steps: 20,
                 decay_tokens: 0,
@@ -605,8 +605,12 @@ pub(crate) mod tests {
 
     #[test]
     fn the_rate_warms_up_and_decays() {
-        let schedule =
-            Schedule { peak: 1_000_000, warmup_steps: 10, decay_tokens: 1_000, floor: 100_000 };
+        let schedule = LearningRateSchedule {
+            peak: 1_000_000,
+            warmup_steps: 10,
+            decay_tokens: 1_000,
+            floor: 100_000,
+        };
         assert_eq!(schedule.rate(0, 0), 100_000);
         assert_eq!(schedule.rate(9, 0), 1_000_000);
         assert_eq!(schedule.rate(99, 500), 550_000);
@@ -616,7 +620,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn the_rate_never_passes_its_peak(step: u64, tokens: u64, peak in 0..BILLION, warmup_steps: u32, decay_tokens: u64, floor: u32) {
-            let schedule = Schedule { peak, warmup_steps, decay_tokens, floor };
+            let schedule = LearningRateSchedule { peak, warmup_steps, decay_tokens, floor };
             prop_assert!(schedule.rate(step, tokens) <= peak);
         }
     }

@@ -21,7 +21,7 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
     Serialize,
     Deserialize,
 )]
-pub struct Emission {
+pub struct EmissionSchedule {
     /// Of the first rounds.
     pub initial: Balance,
     /// Rounds after which it halves, void ones counted; zero for never.
@@ -34,7 +34,7 @@ pub struct Emission {
     pub providers: Ppm,
 }
 
-impl Default for Emission {
+impl Default for EmissionSchedule {
     fn default() -> Self {
         Self {
             initial: 100 * POL,
@@ -60,7 +60,7 @@ impl Default for Emission {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Shares {
+pub struct EmissionShares {
     /// For trainers, by score.
     pub trainers: Balance,
     /// For validators, by agreeing seat.
@@ -71,7 +71,7 @@ pub struct Shares {
     pub treasury: Balance,
 }
 
-impl Shares {
+impl EmissionShares {
     /// Their sum.
     pub fn total(&self) -> Balance {
         self.trainers
@@ -141,7 +141,7 @@ impl Pot {
 pub struct RoundPool {
     /// Updates of the round that are not settled. Nothing is paid before all are.
     pub unsettled: u32,
-    /// For trainers, by [`crate::audit::weight`].
+    /// For trainers, by [`training_weight`].
     pub trainers: Pot,
     /// For validators, by seats that were right.
     pub validators: Pot,
@@ -163,7 +163,7 @@ pub struct RoundPool {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Earned {
+pub struct RoundEarnings {
     /// As a trainer.
     pub training: u128,
     /// Seats that were right.
@@ -172,7 +172,7 @@ pub struct Earned {
     pub shards: u32,
 }
 
-impl Earned {
+impl RoundEarnings {
     /// This and `more`.
     pub fn plus(&self, more: &Self) -> Self {
         Self {
@@ -185,7 +185,7 @@ impl Earned {
 
 impl RoundPool {
     /// A pool of `shares` for `updates` updates; the treasury's part is not in it.
-    pub fn new(shares: &Shares, updates: u32) -> Self {
+    pub fn new(shares: &EmissionShares, updates: u32) -> Self {
         let pot = |left| Pot { left, weight: 0 };
         Self {
             unsettled: updates,
@@ -201,14 +201,14 @@ impl RoundPool {
     }
 
     /// Counts what somebody earned.
-    pub fn add(&mut self, earned: &Earned) {
+    pub fn add(&mut self, earned: &RoundEarnings) {
         self.trainers.weight = self.trainers.weight.saturating_add(earned.training);
         self.validators.weight = self.validators.weight.saturating_add(earned.seats.into());
         self.providers.weight = self.providers.weight.saturating_add(earned.shards.into());
     }
 
     /// Counts it no more: its share falls to the others.
-    pub fn remove(&mut self, earned: &Earned) {
+    pub fn remove(&mut self, earned: &RoundEarnings) {
         self.trainers.weight = self.trainers.weight.saturating_sub(earned.training);
         self.validators.weight = self.validators.weight.saturating_sub(earned.seats.into());
         self.providers.weight = self.providers.weight.saturating_sub(earned.shards.into());
@@ -221,16 +221,16 @@ impl RoundPool {
     }
 
     /// What `earned` would get now.
-    pub fn share(&self, earned: &Earned) -> Balance {
-        let Earned { training, seats, shards } = *earned;
+    pub fn share(&self, earned: &RoundEarnings) -> Balance {
+        let RoundEarnings { training, seats, shards } = *earned;
         let (training, seats) =
             (self.trainers.share(training), self.validators.share(seats.into()));
         training.saturating_add(seats).saturating_add(self.providers.share(shards.into()))
     }
 
     /// Takes the share of `earned`.
-    pub fn take(&mut self, earned: &Earned) -> Balance {
-        let Earned { training, seats, shards } = *earned;
+    pub fn take(&mut self, earned: &RoundEarnings) -> Balance {
+        let RoundEarnings { training, seats, shards } = *earned;
         let (training, seats) = (self.trainers.take(training), self.validators.take(seats.into()));
         training.saturating_add(seats).saturating_add(self.providers.take(shards.into()))
     }
@@ -263,7 +263,7 @@ impl RoundPool {
     Serialize,
     Deserialize,
 )]
-pub struct Books {
+pub struct Ledger {
     /// Minted for rounds that moved the head.
     pub emitted: Balance,
     /// Taken from the bonds of cheats.
@@ -276,7 +276,7 @@ pub struct Books {
     pub waiting: Balance,
 }
 
-impl Emission {
+impl EmissionSchedule {
     /// Whether the shares are at most the whole.
     pub fn is_valid(&self) -> bool {
         self.trainers.saturating_add(self.validators).saturating_add(self.providers) <= MILLION
@@ -284,7 +284,7 @@ impl Emission {
     }
 
     /// What `round` emits. The shares add up to it to the last unit.
-    pub fn of(&self, round: RoundNumber) -> Shares {
+    pub fn shares_of(&self, round: RoundNumber) -> EmissionShares {
         let halvings = round.checked_div(self.halving).unwrap_or(0);
         let total = self.initial.checked_shr(halvings).unwrap_or(0);
         let part = |share: Ppm| {
@@ -294,8 +294,18 @@ impl Emission {
             (part(self.trainers), part(self.validators), part(self.providers));
         let treasury =
             total.saturating_sub(trainers).saturating_sub(validators).saturating_sub(providers);
-        Shares { trainers, validators, providers, treasury }
+        EmissionShares { trainers, validators, providers, treasury }
     }
+}
+
+/// What an update's share of the trainers' part is measured by: proven improvement, times the
+/// tokens it was made of, times how much the kind and the quality of the data are worth.
+pub fn training_weight(score: u32, tokens: u64, bonus: Ppm, quality: Ppm) -> u128 {
+    let worth = u128::from(bonus)
+        .saturating_mul(u128::from(quality.min(MILLION)))
+        .checked_div(u128::from(MILLION))
+        .unwrap_or(0);
+    u128::from(score).saturating_mul(u128::from(tokens)).saturating_mul(worth)
 }
 
 #[cfg(test)]
@@ -305,19 +315,22 @@ mod tests {
 
     #[test]
     fn it_halves() {
-        let emission = Emission::default();
-        assert_eq!(emission.of(0).total(), 100 * POL);
-        assert_eq!(emission.of(100_000).total(), 50 * POL);
-        assert_eq!(emission.of(u32::MAX).total(), 0);
-        assert_eq!(Emission { halving: 0, ..emission }.of(u32::MAX).total(), 100 * POL);
+        let emission = EmissionSchedule::default();
+        assert_eq!(emission.shares_of(0).total(), 100 * POL);
+        assert_eq!(emission.shares_of(100_000).total(), 50 * POL);
+        assert_eq!(emission.shares_of(u32::MAX).total(), 0);
+        assert_eq!(
+            EmissionSchedule { halving: 0, ..emission }.shares_of(u32::MAX).total(),
+            100 * POL
+        );
     }
 
     proptest! {
         #[test]
         fn nothing_is_lost_in_the_split(initial in 0..Balance::MAX / 2_000_000, round: u32, a in 0..=MILLION, b in 0..=MILLION, c in 0..=MILLION) {
-            let emission = Emission { initial, halving: 10, trainers: a, validators: b.min(MILLION - a), providers: c.min(MILLION - a - b.min(MILLION - a)) };
+            let emission = EmissionSchedule { initial, halving: 10, trainers: a, validators: b.min(MILLION - a), providers: c.min(MILLION - a - b.min(MILLION - a)) };
             prop_assert!(emission.is_valid());
-            prop_assert_eq!(emission.of(round).total(), initial.checked_shr(round / 10).unwrap_or(0));
+            prop_assert_eq!(emission.shares_of(round).total(), initial.checked_shr(round / 10).unwrap_or(0));
         }
 
         #[test]
@@ -349,9 +362,9 @@ mod tests {
             earned in prop::collection::vec((0u128..3, any::<u64>(), 0u32..4, 0u32..40), 0..40),
             forfeited in prop::collection::vec(any::<bool>(), 40), order: u64,
         ) {
-            let shares = Shares { trainers, validators, providers, treasury: 7 };
-            let earned: Vec<Earned> = earned.into_iter()
-                .map(|(some, training, seats, shards)| Earned { training: some.min(1) * u128::from(training), seats, shards })
+            let shares = EmissionShares { trainers, validators, providers, treasury: 7 };
+            let earned: Vec<RoundEarnings> = earned.into_iter()
+                .map(|(some, training, seats, shards)| RoundEarnings { training: some.min(1) * u128::from(training), seats, shards })
                 .collect();
             let mut pool = RoundPool::new(&shares, earned.len() as u32);
             let whole = shares.total() - shares.treasury;
@@ -364,7 +377,7 @@ mod tests {
             let burned = pool.take_unearned();
             let mut paid = 0;
             for at in shuffled(earned.len(), order).into_iter().filter(|&at| !forfeited[at]) {
-                prop_assert!(!pool.is_done() || earned[at] == Earned::default());
+                prop_assert!(!pool.is_done() || earned[at] == RoundEarnings::default());
                 let due = pool.share(&earned[at]);
                 prop_assert_eq!(pool.take(&earned[at]), due);
                 paid += due;
@@ -407,12 +420,12 @@ mod tests {
 
     #[test]
     fn each_kind_of_work_has_a_pot_of_its_own() {
-        let shares = Shares { trainers: 700, validators: 180, providers: 70, treasury: 50 };
+        let shares = EmissionShares { trainers: 700, validators: 180, providers: 70, treasury: 50 };
         let mut pool = RoundPool::new(&shares, 2);
         let (trainer, validator, provider) = (
-            Earned { training: 9, ..Default::default() },
-            Earned { seats: 2, ..Default::default() },
-            Earned { shards: 5, ..Default::default() },
+            RoundEarnings { training: 9, ..Default::default() },
+            RoundEarnings { seats: 2, ..Default::default() },
+            RoundEarnings { shards: 5, ..Default::default() },
         );
         [trainer, validator, validator, provider].iter().for_each(|earned| pool.add(earned));
         assert_eq!(
@@ -421,7 +434,7 @@ mod tests {
         );
         assert_eq!(
             trainer.plus(&validator).plus(&provider),
-            Earned { training: 9, seats: 2, shards: 5 }
+            RoundEarnings { training: 9, seats: 2, shards: 5 }
         );
         assert_eq!(pool.share(&trainer.plus(&validator).plus(&provider)), 860);
         pool.unsettled = 0;
@@ -440,8 +453,41 @@ mod tests {
     fn a_pool_is_small() {
         assert!(
             RoundPool::max_encoded_len() <= 128
-                && Earned::max_encoded_len() <= 32
-                && Books::max_encoded_len() <= 80
+                && RoundEarnings::max_encoded_len() <= 32
+                && Ledger::max_encoded_len() <= 80
         );
+    }
+
+    #[test]
+    fn a_weight_never_overflows_nor_does_the_sum_of_a_round() {
+        let largest = training_weight(u32::MAX, u64::MAX, MILLION, MILLION);
+        assert_eq!(largest, u128::from(u32::MAX) * u128::from(u64::MAX) * u128::from(MILLION));
+        assert!(largest.checked_mul(crate::MAX_SUBMISSIONS.into()).is_some());
+        assert_eq!(training_weight(10, 4_096, MILLION, 500_000), 10 * 4_096 * 500_000);
+        assert_eq!(
+            (
+                training_weight(0, 9, 9, 9),
+                training_weight(9, 0, 9, 9),
+                training_weight(9, 9, 0, 9),
+                training_weight(9, 9, 9, 0)
+            ),
+            (0, 0, 0, 0)
+        );
+        assert_eq!(
+            training_weight(1, 1, MILLION, u32::MAX),
+            u128::from(MILLION),
+            "quality is at most one"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_weight_grows_with_each_factor(score: u32, tokens: u64, bonus in 0..=MILLION, quality in 0..=MILLION) {
+            let base = training_weight(score, tokens, bonus, quality);
+            prop_assert!(training_weight(score.saturating_add(1), tokens, bonus, quality) >= base);
+            prop_assert!(training_weight(score, tokens.saturating_add(1), bonus, quality) >= base);
+            prop_assert!(training_weight(score, tokens, bonus + 1, quality) >= base);
+            prop_assert!(training_weight(score, tokens, bonus, quality + 1) >= base);
+        }
     }
 }

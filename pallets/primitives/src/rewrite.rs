@@ -6,7 +6,7 @@
 
 use crate::{
     Hash,
-    model::{Experts, InvalidSpec, Local, Mind, ModelSpec},
+    model::{Experts, InvalidSpec, LocalAttention, Mind, ModelSpec},
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -190,7 +190,7 @@ fn with_block(spec: &ModelSpec, at: u16) -> Result<ModelSpec, InvalidRewrite> {
             let layers =
                 bits.fold(0u64, |bits, block| bits | 1u64.checked_shl(block.into()).unwrap_or(0));
             // A pattern that touches none of the blocks is no pattern.
-            (layers > 0).then_some(Local { period, layers, ..local })
+            (layers > 0).then_some(LocalAttention { period, layers, ..local })
         }
         local => local,
     };
@@ -254,7 +254,7 @@ mod tests {
             Rewrite::PruneExpert { expert: 0 }.apply(&all_active),
             Err(Spec(InvalidSpec::Experts))
         );
-        let full = ModelSpec { experts: Some(Experts::new(Experts::MOST, 2)), ..dense() };
+        let full = ModelSpec { experts: Some(Experts::new(Experts::MAX_COUNT, 2)), ..dense() };
         assert_eq!(Rewrite::AddExpert { like: 0 }.apply(&full), Err(Spec(InvalidSpec::Experts)));
         assert_eq!(Rewrite::InsertBlock { at: 4 }.apply(&dense()), Err(NoSuchPlace));
         assert_eq!(Rewrite::Widen { feed_forward: 24 }.apply(&dense()), Err(NotWider));
@@ -292,7 +292,7 @@ mod tests {
             let layers = pattern & u64::MAX >> (64 - period);
             prop_assume!(layers > 0);
             let spec = ModelSpec {
-                local: Some(Local { window: 3, period, layers }),
+                local: Some(LocalAttention { window: 3, period, layers }),
                 mind: Mind { introspection: true, second_pass, ..Mind::default() },
                 layers: blocks,
                 ..dense()

@@ -1,6 +1,6 @@
 //! Phases of a round, and when they end.
 //!
-//! The chain calls [`Round::step`] once a block; everything it decides from is in the two
+//! The chain calls [`Round::transition`] once a block; everything it decides from is in the two
 //! arguments, so the same function drives simulations of thousands of trainers.
 
 use crate::{Balance, Hash, RoundNumber};
@@ -148,7 +148,7 @@ pub struct Round {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub enum Step {
+pub enum Transition {
     /// Nothing.
     Stay,
     /// A new phase, with its deadline.
@@ -159,12 +159,12 @@ pub enum Step {
 
 impl Round {
     /// Whether a trainer may join at block `now`.
-    pub fn joinable(&self, now: BlockNumber) -> bool {
+    pub fn is_joinable(&self, now: BlockNumber) -> bool {
         self.phase == Phase::Train && self.join_until.is_none_or(|last| now <= last)
     }
 
     /// Counts a lease that is due in this round; the first one starts the clock of the train phase.
-    pub fn lease_due(&mut self, config: &RoundConfig, now: BlockNumber) {
+    pub fn count_due_lease(&mut self, config: &RoundConfig, now: BlockNumber) {
         self.due = self.due.saturating_add(1);
         if self.join_until.is_none() {
             self.join_until = Some(now.saturating_add(config.join));
@@ -174,34 +174,34 @@ impl Round {
 
     /// Notes a lease that is due in a later round: this one must then end even if nobody works for
     /// it.
-    pub fn lease_later(&mut self, config: &RoundConfig, now: BlockNumber) {
+    pub fn note_later_lease(&mut self, config: &RoundConfig, now: BlockNumber) {
         if self.deadline.is_none() {
             self.deadline = Some(now.saturating_add(config.train));
         }
     }
 
     /// What block `now` changes.
-    pub fn step(&self, config: &RoundConfig, now: BlockNumber) -> Step {
+    pub fn transition(&self, config: &RoundConfig, now: BlockNumber) -> Transition {
         let over = self.deadline.is_some_and(|deadline| now >= deadline);
         let joined = self.join_until.is_some_and(|last| now > last);
         match self.phase {
-            Phase::Idle => Step::Stay,
+            Phase::Idle => Transition::Stay,
             Phase::Train if over || (joined && self.committed >= self.due) => {
                 if self.committed == 0 {
-                    Step::Void
+                    Transition::Void
                 } else {
-                    Step::Enter(Phase::Reveal, now.saturating_add(config.reveal))
+                    Transition::Enter(Phase::Reveal, now.saturating_add(config.reveal))
                 }
             }
             Phase::Reveal if over || self.revealed >= self.committed => {
                 if self.revealed == 0 {
-                    Step::Void
+                    Transition::Void
                 } else {
-                    Step::Enter(Phase::Attest, now.saturating_add(config.attest))
+                    Transition::Enter(Phase::Attest, now.saturating_add(config.attest))
                 }
             }
-            Phase::Attest if over => Step::Void,
-            Phase::Train | Phase::Reveal | Phase::Attest => Step::Stay,
+            Phase::Attest if over => Transition::Void,
+            Phase::Train | Phase::Reveal | Phase::Attest => Transition::Stay,
         }
     }
 
@@ -235,24 +235,24 @@ mod tests {
     fn a_round_waits_for_its_first_trainer() {
         let config = RoundConfig::default();
         let mut round = Round { phase: Phase::Train, ..Default::default() };
-        assert_eq!(round.step(&config, 1_000_000), Step::Stay);
-        assert!(round.joinable(1_000_000));
-        round.lease_due(&config, 50);
+        assert_eq!(round.transition(&config, 1_000_000), Transition::Stay);
+        assert!(round.is_joinable(1_000_000));
+        round.count_due_lease(&config, 50);
         assert_eq!((round.join_until, round.deadline), (Some(53), Some(150)));
-        assert!(round.joinable(53) && !round.joinable(54));
+        assert!(round.is_joinable(53) && !round.is_joinable(54));
     }
 
     #[test]
     fn a_round_without_work_of_its_own_ends_for_the_next_ones() {
         let config = RoundConfig::default();
         let mut round = Round { phase: Phase::Train, ..Default::default() };
-        round.lease_later(&config, 50);
-        round.lease_later(&config, 90);
+        round.note_later_lease(&config, 50);
+        round.note_later_lease(&config, 90);
         assert_eq!((round.join_until, round.deadline, round.due), (None, Some(150), 0));
-        assert!(round.joinable(149));
-        assert_eq!(round.step(&config, 149), Step::Stay);
-        assert_eq!(round.step(&config, 150), Step::Void);
-        round.lease_due(&config, 149);
+        assert!(round.is_joinable(149));
+        assert_eq!(round.transition(&config, 149), Transition::Stay);
+        assert_eq!(round.transition(&config, 150), Transition::Void);
+        round.count_due_lease(&config, 149);
         assert_eq!((round.join_until, round.deadline, round.due), (Some(152), Some(249), 1));
     }
 
@@ -261,21 +261,21 @@ mod tests {
         let config = RoundConfig::default();
         let mut train = round(Phase::Train);
         train.committed = 2;
-        assert_eq!(train.step(&config, 10), Step::Stay, "joining is still open");
-        assert_eq!(train.step(&config, 11), Step::Enter(Phase::Reveal, 31));
+        assert_eq!(train.transition(&config, 10), Transition::Stay, "joining is still open");
+        assert_eq!(train.transition(&config, 11), Transition::Enter(Phase::Reveal, 31));
         train.committed = 1;
-        assert_eq!(train.step(&config, 99), Step::Stay);
-        assert_eq!(train.step(&config, 100), Step::Enter(Phase::Reveal, 120));
+        assert_eq!(train.transition(&config, 99), Transition::Stay);
+        assert_eq!(train.transition(&config, 100), Transition::Enter(Phase::Reveal, 120));
         train.committed = 0;
-        assert_eq!(train.step(&config, 100), Step::Void);
+        assert_eq!(train.transition(&config, 100), Transition::Void);
         let mut reveal = round(Phase::Reveal);
         reveal.committed = 2;
-        assert_eq!(reveal.step(&config, 99), Step::Stay);
-        assert_eq!(reveal.step(&config, 100), Step::Void);
+        assert_eq!(reveal.transition(&config, 99), Transition::Stay);
+        assert_eq!(reveal.transition(&config, 100), Transition::Void);
         reveal.revealed = 2;
-        assert_eq!(reveal.step(&config, 12), Step::Enter(Phase::Attest, 72));
-        assert_eq!(round(Phase::Attest).step(&config, 99), Step::Stay);
-        assert_eq!(round(Phase::Attest).step(&config, 100), Step::Void);
+        assert_eq!(reveal.transition(&config, 12), Transition::Enter(Phase::Attest, 72));
+        assert_eq!(round(Phase::Attest).transition(&config, 99), Transition::Stay);
+        assert_eq!(round(Phase::Attest).transition(&config, 100), Transition::Void);
     }
 
     #[test]

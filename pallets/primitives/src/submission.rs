@@ -1,7 +1,8 @@
 //! Commitments, reveals, and what is kept of them.
 
 use crate::{
-    BoundedVec, ConstU32, Hash, RoundNumber, metrics::ClaimedMetrics, recipe::Tier, trace::Proof,
+    BoundedVec, ConstU32, Hash, RoundNumber, metrics::MetricsClaim, recipe::Tier,
+    trace::MerkleProof,
 };
 use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Claims {
+pub struct TrainingClaims {
     /// Mean training loss of the first segment, in millionths of a nat.
     pub first_loss: u32,
     /// Mean training loss of the last segment.
@@ -32,7 +33,7 @@ pub struct Claims {
     pub tokens_per_second: u32,
     /// What it measured of the head that it trained from, which validators measure too; none where
     /// it did not.
-    pub metrics: Option<ClaimedMetrics>,
+    pub metrics: Option<MetricsClaim>,
 }
 
 /// What a commitment binds, opened by `reveal`.
@@ -49,7 +50,7 @@ pub struct Reveal {
     /// Steps taken: whole segments, at most the recipe's.
     pub steps: u16,
     /// Proof that leaf 0 of the trace is the lease's base under the trainer's carry.
-    pub first_leaf: Proof,
+    pub first_leaf: MerkleProof,
     /// What hid all this.
     pub salt: Hash,
 }
@@ -79,7 +80,7 @@ impl Reveal {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub enum Status {
+pub enum SubmissionStatus {
     /// Committed, not opened.
     #[codec(index = 0)]
     Committed,
@@ -152,7 +153,7 @@ impl Outcome {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Settled {
+pub struct SubmissionRecord {
     /// How it ended.
     pub outcome: Outcome,
     /// The tier it was trained as.
@@ -185,13 +186,13 @@ pub struct Submission {
     /// Rounds between the base it was trained from and the head it updates.
     pub staleness: u8,
     /// The trainer's own figures.
-    pub claims: Claims,
+    pub claims: TrainingClaims,
     /// Digest of the leased data.
     pub data_hash: Hash,
     /// Where it stands.
-    pub status: Status,
+    pub status: SubmissionStatus,
     /// What was opened.
-    pub opened: Option<Opened>,
+    pub opened: Option<RevealRecord>,
 }
 
 /// The opened part of a submission.
@@ -207,7 +208,7 @@ pub struct Submission {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Opened {
+pub struct RevealRecord {
     /// Position among the round's reveals, which the included set refers to.
     pub index: u8,
     /// BLAKE3 of the payload.
@@ -235,9 +236,9 @@ pub struct Opened {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Included(BoundedVec<u8, ConstU32<{ crate::MAX_SUBMISSIONS.div_ceil(8) }>>);
+pub struct RevealSet(BoundedVec<u8, ConstU32<{ crate::MAX_SUBMISSIONS.div_ceil(8) }>>);
 
-impl Included {
+impl RevealSet {
     /// The set of `indices`; those beyond the protocol's limit are left out.
     pub fn from_indices(indices: impl IntoIterator<Item = u8>) -> Self {
         let mut bits = Vec::new();
@@ -294,7 +295,7 @@ mod tests {
             trace_root: [2; 32],
             carry_hash: [3; 32],
             steps: 4,
-            first_leaf: Proof::new(),
+            first_leaf: MerkleProof::new(),
             salt: [5; 32],
         };
         let commitment = reveal.commitment(&[6; 32], &[7; 32], 8);
@@ -314,8 +315,12 @@ mod tests {
 
     #[test]
     fn what_is_kept_forever_is_small() {
-        assert!(Settled::max_encoded_len() < 128, "{}", Settled::max_encoded_len());
-        let settled = Settled {
+        assert!(
+            SubmissionRecord::max_encoded_len() < 128,
+            "{}",
+            SubmissionRecord::max_encoded_len()
+        );
+        let settled = SubmissionRecord {
             outcome: Outcome::Tainted,
             tier: Tier::Whale,
             staleness: u8::MAX,
@@ -326,8 +331,8 @@ mod tests {
             gain: i32::MIN,
             error: u32::MAX,
         };
-        assert!(settled.encode().len() <= Settled::max_encoded_len());
-        assert_eq!(Settled::decode(&mut &settled.encode()[..]), Ok(settled));
+        assert!(settled.encode().len() <= SubmissionRecord::max_encoded_len());
+        assert_eq!(SubmissionRecord::decode(&mut &settled.encode()[..]), Ok(settled));
         assert!(Submission::max_encoded_len() <= 256, "{}", Submission::max_encoded_len());
     }
 
@@ -341,7 +346,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_holds_what_it_was_made_of(indices: BTreeSet<u8>) {
-            let set = Included::from_indices(indices.iter().copied());
+            let set = RevealSet::from_indices(indices.iter().copied());
             let expected: Vec<u8> = indices.iter().copied().filter(|&i| u32::from(i) < crate::MAX_SUBMISSIONS).collect();
             prop_assert_eq!(set.indices().collect::<Vec<_>>(), expected.clone());
             prop_assert_eq!(set.len() as usize, expected.len());

@@ -11,9 +11,9 @@ use scale_info::TypeInfo;
 use sp_crypto_hashing::blake2_256;
 
 /// Longest Merkle proof accepted: trees of up to 2^24 leaves.
-pub const MAX_PROOF: u32 = 24;
+pub const MAX_PROOF_DEPTH: u32 = 24;
 /// A Merkle proof: siblings from the leaf upwards.
-pub type Proof = BoundedVec<Hash, ConstU32<MAX_PROOF>>;
+pub type MerkleProof = BoundedVec<Hash, ConstU32<MAX_PROOF_DEPTH>>;
 
 /// What a trainer carries from one lease to the next besides the model. The fresh carry, all zeros,
 /// hashes to zero.
@@ -115,12 +115,12 @@ pub fn merkle_root(leaves: &[Hash]) -> Hash {
 
 /// Proof that `leaves[index]` is where it is; none when there is no such leaf or the tree is too
 /// deep.
-pub fn merkle_proof(leaves: &[Hash], index: u32) -> Option<Proof> {
+pub fn merkle_proof(leaves: &[Hash], index: u32) -> Option<MerkleProof> {
     let mut position = index as usize;
     if position >= leaves.len() {
         return None;
     }
-    let mut proof = Proof::new();
+    let mut proof = MerkleProof::new();
     let mut level: Vec<Hash> = leaves.iter().map(leaf_node).collect();
     while level.len() > 1 {
         if let Some(sibling) = level.get(position ^ 1) {

@@ -1,6 +1,6 @@
 //! What the pallets know of each other.
 
-use crate::{Balance, Hash, Ppm, RoundNumber, data::ShardId, prf::Prf, rewards::Earned};
+use crate::{Balance, Hash, Ppm, RoundNumber, data::ShardId, prf::Prf, rewards::RoundEarnings};
 use alloc::vec::Vec;
 
 /// Bonded roles, as the learning pallet sees them.
@@ -34,19 +34,19 @@ pub trait Rounds {
     /// Number of the round.
     fn number() -> RoundNumber;
     /// Whether a quorum is being counted, while which stakes may not change.
-    fn attesting() -> bool;
+    fn is_attesting() -> bool;
     /// Attest phases that have ended so far, with or without a head.
     fn attest_phases() -> u32;
     /// Attest phases a validator may miss in a row.
-    fn missable() -> u32;
+    fn max_missed_phases() -> u32;
     /// Rounds a reward waits before it can be claimed.
-    fn escrow() -> RoundNumber;
+    fn escrow_rounds() -> RoundNumber;
 }
 
 /// The pool of shards, as the learning pallet sees it.
 pub trait ShardPool<AccountId> {
     /// Shards nobody has.
-    fn free() -> u32;
+    fn free_shards() -> u32;
     /// Leases up to `count` shards at positions drawn from `prf`; fewer when the pool runs out.
     fn lease(count: u32, prf: &mut Prf) -> Vec<ShardId>;
     /// Takes shards back whose lease came to nothing.
@@ -66,14 +66,14 @@ pub trait ShardPool<AccountId> {
 /// Money for learning, as the learning pallet sees it.
 pub trait Payouts<AccountId> {
     /// Emits what `round` earned into escrow, for its `updates` included updates.
-    fn round_concluded(round: RoundNumber, updates: u32);
+    fn emit_round(round: RoundNumber, updates: u32);
     /// Notes that one more update of `round` is settled, and what everybody earned by it.
-    fn settled(round: RoundNumber, earned: &[(AccountId, Earned)]);
+    fn record_settlement(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]);
     /// Where fines are moved to before they are shared out.
-    fn pot() -> AccountId;
+    fn pot_account() -> AccountId;
     /// Shares out a fine that has arrived in the pot: half is burned, a quarter goes to those who
     /// proved it, the rest to the treasury.
-    fn fined(amount: Balance, provers: &[AccountId]);
+    fn distribute_fine(amount: Balance, provers: &[AccountId]);
     /// Takes everything that waits in escrow for the account, as a fine.
     fn forfeit(account: &AccountId, provers: &[AccountId]);
 }

@@ -9,15 +9,16 @@ use alloc::vec::Vec;
 use codec::Codec;
 use pol_primitives::{
     Hash, RoundNumber,
-    audit::{Audit, AuditConfig, AuditId, Excision, Shown},
+    audit::{Audit, AuditConfig, AuditId, AuditResponse},
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
-    head::{RoundRecord, Update},
+    head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
-    metrics::{MeasuredHead, Measuring},
+    metrics::{HeadMeasurement, PendingMeasurement},
+    queries::{Attestation, Member, Overview, PendingReward},
     recipe::Recipe,
-    rewards::Books,
-    submission::{Settled, Submission},
-    view::{Attestation, Member, Overview, Reward, Standing},
+    rewards::Ledger,
+    standing::Standing,
+    submission::{Submission, SubmissionRecord},
 };
 
 polkadot_sdk::sp_api::decl_runtime_apis! {
@@ -39,17 +40,17 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         /// Submissions to a round that are not settled, by account; at most 64.
         fn submissions(round: RoundNumber) -> Vec<(AccountId, Submission)>;
         /// Settled submissions to a round, by account; at most 64.
-        fn history(round: RoundNumber) -> Vec<(AccountId, Settled)>;
+        fn history(round: RoundNumber) -> Vec<(AccountId, SubmissionRecord)>;
         /// The updates that a round's head was made of, by account, whatever became of them; none
         /// of a round without one.
-        fn updates(round: RoundNumber) -> Vec<Update<AccountId>>;
+        fn updates(round: RoundNumber) -> Vec<IncludedUpdate<AccountId>>;
         /// What is kept of a concluded round.
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>>;
         /// What validators found of the head of a round beside its loss, once that is decided.
-        fn measured(round: RoundNumber) -> Option<MeasuredHead>;
+        fn measured(round: RoundNumber) -> Option<HeadMeasurement>;
         /// How the newest head is measured, with the reports on it that wait for a quorum; none
         /// before the block after it.
-        fn measuring() -> Option<Measuring<AccountId>>;
+        fn measuring() -> Option<PendingMeasurement<AccountId>>;
         /// Attestations of the round under way.
         fn attestations() -> Vec<Attestation<AccountId>>;
         /// The updates of earlier rounds that the head being attested takes out, ascending; none
@@ -60,15 +61,15 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         /// Open audits in the stage that they are in by now, oldest first; at most 64.
         fn audits() -> Vec<(AuditId, Audit<AccountId>)>;
         /// What a trainer has shown of its update in an open audit.
-        fn shown(audit: AuditId, trainer: AccountId) -> Option<Shown>;
+        fn shown(audit: AuditId, trainer: AccountId) -> Option<AuditResponse>;
         /// The lease of an account's update to a round, whether or not it is concluded, until the
         /// update is settled.
         fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease>;
         /// What waits in escrow for the account, from the newest round to the oldest; at most
         /// 1,024.
-        fn rewards(account: AccountId) -> Vec<Reward>;
+        fn rewards(account: AccountId) -> Vec<PendingReward>;
         /// Where all money of learning went.
-        fn books() -> Books;
+        fn books() -> Ledger;
         /// The account's part in the network.
         fn member(account: AccountId) -> Option<Member<AccountId>>;
         /// Up to 100 members in storage order after `start`.

@@ -1,6 +1,6 @@
 //! Roles, and where a peer is reached.
 
-use crate::{Balance, BoundedVec, ConstU32, POL};
+use crate::{Balance, BoundedVec, ConstU32, MILLION, POL, Ppm};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use core::net::{IpAddr, SocketAddr};
 use scale_info::TypeInfo;
@@ -113,4 +113,39 @@ pub struct Endpoint {
     pub id: [u8; 32],
     /// Where it listens.
     pub addresses: BoundedVec<Address, ConstU32<MAX_ADDRESSES>>,
+}
+
+/// Moves a moving average by a sixteenth of the way to `target`; both in millionths.
+pub fn move_reputation(reputation: Ppm, good: bool) -> Ppm {
+    let step = |distance: Ppm| distance.div_ceil(16);
+    let reputation = reputation.min(MILLION);
+    if good {
+        reputation.saturating_add(step(MILLION.saturating_sub(reputation)))
+    } else {
+        reputation.saturating_sub(step(reputation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reputation_comes_to_both_its_ends() {
+        let after =
+            |good| (0..300).fold(MILLION / 2, |reputation, _| move_reputation(reputation, good));
+        assert_eq!((after(true), after(false)), (MILLION, 0));
+        assert_eq!(move_reputation(0, true), 62_500);
+        assert_eq!(move_reputation(MILLION, false), 937_500);
+    }
+
+    proptest! {
+        #[test]
+        fn reputation_stays_a_share(reputation: Ppm) {
+            let (up, down) = (move_reputation(reputation, true), move_reputation(reputation, false));
+            prop_assert!(down <= reputation.min(MILLION) && reputation.min(MILLION) <= up && up <= MILLION);
+            prop_assert!(up - reputation.min(MILLION) <= MILLION / 16 && reputation.min(MILLION) - down <= MILLION / 16);
+        }
+    }
 }

@@ -1,51 +1,8 @@
-//! What the runtime tells a trainer: one answer for one decision.
+//! Standing of a trainer, kept from one lease to the next.
 
-use crate::{
-    Balance, Hash,
-    head::Head,
-    peer::{Endpoint, Role},
-    round::{BlockNumber, Round, RoundConfig},
-};
+use crate::{Hash, RoundNumber, audit::UpdateMeasurement};
 use codec::{Decode, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
-use serde::{Deserialize, Serialize};
-
-/// The network at a block.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
-pub struct Overview<AccountId> {
-    /// Height of this block.
-    pub now: BlockNumber,
-    /// The round under way.
-    pub round: Round,
-    /// Lengths of its phases.
-    pub config: RoundConfig,
-    /// The global model; none before round zero is attested.
-    pub head: Option<Head>,
-    /// Hash of the recipe in force; none before governance set one.
-    #[serde(with = "crate::hex_hash::option")]
-    pub recipe_hash: Option<Hash>,
-    /// The validator whose turn it is to propose an included set.
-    pub lead: Option<AccountId>,
-    /// Shards nobody has.
-    pub free_shards: u32,
-    /// Stake taking part in attesting.
-    pub validator_stake: Balance,
-}
-
-/// An account's part in the network.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
-pub struct Member<AccountId> {
-    /// Who.
-    pub account: AccountId,
-    /// What it is bonded as.
-    pub role: Role,
-    /// Its active bond.
-    pub bond: Balance,
-    /// Whether it was set aside for missing too many attest phases.
-    pub chilled: bool,
-    /// Where it serves blobs.
-    pub endpoint: Option<Endpoint>,
-}
 
 /// What an account brings into its next lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, MaxEncodedLen, TypeInfo)]
@@ -55,7 +12,7 @@ pub struct Standing {
     /// Carry of its last included submission; zero for none.
     pub carry: Hash,
     /// The round that included that submission; of no meaning without a carry.
-    pub carry_round: crate::RoundNumber,
+    pub carry_round: RoundNumber,
     /// Its updates that were found valid.
     pub valid: u32,
     /// Moving average of how much more its updates improve on their own text than on text nobody
@@ -68,7 +25,7 @@ impl Standing {
     const SETTLING_IN: u32 = 8;
 
     /// Counts a valid update.
-    pub fn note_valid(&mut self, measure: &crate::audit::Measure) {
+    pub fn note_valid(&mut self, measure: &UpdateMeasurement) {
         let lead = i64::from(measure.own)
             .saturating_add(i64::from(measure.error).saturating_mul(2))
             .saturating_sub(i64::from(measure.gain));
@@ -89,39 +46,16 @@ impl Standing {
     }
 }
 
-/// A share of a round's emission that waits for its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
-pub struct Reward {
-    /// The round.
-    pub round: crate::RoundNumber,
-    /// What a claim would pay; none until every update of the round is settled.
-    pub amount: Option<Balance>,
-    /// The round from which on it can be claimed.
-    pub from: crate::RoundNumber,
-}
-
-/// An attestation of the next head.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
-pub struct Attestation<AccountId> {
-    /// The validator.
-    pub account: AccountId,
-    /// Root of the head it computed.
-    pub root: Hash,
-    /// The updates it was computed from.
-    pub included: crate::submission::Included,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Measure;
     use proptest::prelude::*;
 
-    fn measure(own: i32, gain: i32, error: u32) -> Measure {
-        Measure { own, gain, error, ..Default::default() }
+    fn measure(own: i32, gain: i32, error: u32) -> UpdateMeasurement {
+        UpdateMeasurement { own, gain, error, ..Default::default() }
     }
 
-    fn after(updates: u32, measure: &Measure) -> Standing {
+    fn after(updates: u32, measure: &UpdateMeasurement) -> Standing {
         let mut standing = Standing::default();
         (0..updates).for_each(|_| standing.note_valid(measure));
         standing
