@@ -1,20 +1,24 @@
-//! From a file's bytes to clean text, and from text to blocks.
+// SPDX-License-Identifier: Apache-2.0
 
-/// Largest block, in bytes: the unit of deduplication and of the held-out split.
-pub(crate) const BLOCK: usize = 8 << 10;
-/// Blank lines kept of a run.
-const BLANK_LINES: usize = 2;
+//! Cleaning of documents, and their division into blocks.
 
-/// A document without what is not its text.
-pub(crate) struct Cleaned {
+/// Largest block, in bytes. Blocks are the unit of deduplication and of the held-out split.
+pub(crate) const MAX_BLOCK_BYTES: usize = 8 << 10;
+/// Most blank lines kept in a row.
+const MAX_BLANK_LINES: usize = 2;
+/// Most lines of a marker of Project Gutenberg, whose titles may be long.
+const MAX_MARKER_LINES: usize = 4;
+
+/// Text of a document after cleaning.
+pub(crate) struct CleanText {
     /// Lines without trailing space, ended by `\n`, with at most two blank lines in a row.
-    pub text: String,
-    /// Sequences of bytes that were not UTF-8, each replaced by U+FFFD.
-    pub invalid: u64,
+    pub(crate) text: String,
+    /// Number of byte sequences that were not UTF-8, each replaced by U+FFFD.
+    pub(crate) invalid: u64,
 }
 
 /// Decodes and cleans a document.
-pub(crate) fn clean(bytes: &[u8]) -> Cleaned {
+pub(crate) fn clean(bytes: &[u8]) -> CleanText {
     let (decoded, invalid) = decode(bytes);
     let decoded = decoded.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = decoded.split('\n').map(str::trim_end).collect();
@@ -26,15 +30,16 @@ pub(crate) fn clean(bytes: &[u8]) -> Cleaned {
             continue;
         }
         if !text.is_empty() {
-            text.extend(std::iter::repeat_n('\n', blank.min(BLANK_LINES)));
+            text.extend(std::iter::repeat_n('\n', blank.min(MAX_BLANK_LINES)));
         }
         blank = 0;
         text.push_str(line);
         text.push('\n');
     }
-    Cleaned { text, invalid }
+    CleanText { text, invalid }
 }
 
+/// Decodes UTF-8. Returns the text and the number of invalid sequences.
 fn decode(bytes: &[u8]) -> (String, u64) {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
@@ -50,11 +55,11 @@ fn decode(bytes: &[u8]) -> (String, u64) {
     (text, invalid)
 }
 
-/// The lines between Project Gutenberg's licence texts; all of them where there are none.
+/// Returns the lines between Project Gutenberg's licence texts, or all lines if there are none.
 fn without_licence<'a, 'b>(lines: &'b [&'a str]) -> &'b [&'a str] {
     let end = lines.iter().position(|line| is_end(line)).unwrap_or(lines.len());
     let before = &lines[..end];
-    // The last marker with text after it: early files have several headers, one after the other.
+    // Early files have several headers in a row: the last marker with text after it counts.
     before
         .iter()
         .enumerate()
@@ -79,33 +84,33 @@ fn is_end(line: &str) -> bool {
     (starred || line.starts_with("END OF ")) && line.contains("GUTENBERG")
 }
 
-/// The line after the marker at `at`, which spans lines where a title is long.
+/// Returns the index of the line after the marker that starts at `at`.
 fn after_marker(lines: &[&str], at: usize) -> usize {
-    const MOST: usize = 4;
     let closing = lines
         .iter()
         .skip(at)
-        .take(MOST)
+        .take(MAX_MARKER_LINES)
         .take_while(|line| !line.is_empty())
         .position(|line| line.ends_with('*'));
     at + closing.unwrap_or(0) + 1
 }
 
-/// Cuts text into blocks of at most [`BLOCK`] bytes, at the ends of paragraphs where possible. One
-/// after the other they are the text.
+/// Cuts text into blocks of at most [`MAX_BLOCK_BYTES`], at the ends of paragraphs where possible.
+/// The concatenation of the blocks is the text.
 pub(crate) fn blocks(mut text: &str) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
-        let (block, rest) = text.split_at(cut(text));
+        let (block, rest) = text.split_at(block_length(text));
         text = rest;
         (!block.is_empty()).then_some(block)
     })
 }
 
-fn cut(text: &str) -> usize {
-    if text.len() <= BLOCK {
+/// Returns the length of the first block of `text`, in bytes.
+fn block_length(text: &str) -> usize {
+    if text.len() <= MAX_BLOCK_BYTES {
         return text.len();
     }
-    let window = &text[..text.floor_char_boundary(BLOCK)];
+    let window = &text[..text.floor_char_boundary(MAX_BLOCK_BYTES)];
     ["\n\n", "\n", " "]
         .iter()
         .find_map(|separator| window.rfind(separator).map(|at| at + separator.len()))
@@ -133,21 +138,24 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_are_replaced_and_counted() {
-        let Cleaned { text, invalid } = clean(b"caf\xe9 na\xefve \xc3\xa9t\xc3\xa9");
+        let CleanText { text, invalid } = clean(b"caf\xe9 na\xefve \xc3\xa9t\xc3\xa9");
         assert_eq!((text.as_str(), invalid), ("caf\u{fffd} na\u{fffd}ve \u{e9}t\u{e9}\n", 2));
     }
 
     #[test]
     fn licences_are_not_text() {
-        let modern = "The Project Gutenberg eBook of X\nlicence\n\n*** START OF THE PROJECT GUTENBERG EBOOK X, OR\nTHE Y ***\n\nText.\n\n\
+        let modern = "The Project Gutenberg eBook of X\nlicence\n\n\
+                      *** START OF THE PROJECT GUTENBERG EBOOK X, OR\nTHE Y ***\n\nText.\n\n\
                       *** END OF THE PROJECT GUTENBERG EBOOK X ***\nSTART: FULL LICENSE\n";
         assert_eq!(cleaned(modern), "Text.\n");
-        let small_print = "**Welcome**\n***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\nlegal\n\
-                           *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\nText.\n\
-                           End of Project Gutenberg's Etext of X\nmore\n";
+        let small_print = "**Welcome**\n\
+                           ***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***\nlegal\n\
+                           *END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n\
+                           Text.\nEnd of Project Gutenberg's Etext of X\nmore\n";
         assert_eq!(cleaned(small_print), "Text.\n");
-        let both = "*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n\nText.\n\n*** END OF THIS PROJECT GUTENBERG EBOOK X ***\n\
-                    legal\n*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.02.11.02*END*\n";
+        let both = "*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n\nText.\n\n\
+                    *** END OF THIS PROJECT GUTENBERG EBOOK X ***\nlegal\n\
+                    *END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.02.11.02*END*\n";
         assert_eq!(cleaned(both), "Text.\n");
     }
 
@@ -166,17 +174,24 @@ mod tests {
     fn blocks_end_at_paragraphs_lines_or_words() {
         let paragraph = format!("{}\n\n", "word ".repeat(300).trim_end());
         let text = paragraph.repeat(20);
-        assert!(blocks(&text).all(|block| block.ends_with("\n\n") && block.len() > BLOCK / 2));
+        assert!(
+            blocks(&text).all(|block| block.ends_with("\n\n") && block.len() > MAX_BLOCK_BYTES / 2)
+        );
         let line = "word ".repeat(5_000);
         assert!(blocks(&line).all(|block| block.ends_with(' ')));
     }
 
     proptest! {
         #[test]
-        fn blocks_are_the_text(parts in prop::collection::vec(("[a-z\u{e9}\u{1f600} \n]{0,40}", 1usize..800), 0..12)) {
+        fn blocks_are_the_text(
+            parts in prop::collection::vec(
+                ("[a-z\u{e9}\u{1f600} \n]{0,40}", 1usize..800),
+                0..12,
+            ),
+        ) {
             let text: String = parts.iter().map(|(part, times)| part.repeat(*times)).collect();
             prop_assert_eq!(blocks(&text).collect::<String>(), text.as_str());
-            prop_assert!(blocks(&text).all(|block| block.len() <= BLOCK));
+            prop_assert!(blocks(&text).all(|block| block.len() <= MAX_BLOCK_BYTES));
         }
 
         #[test]

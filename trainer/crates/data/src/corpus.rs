@@ -1,64 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The input files, and the blocks of text in them.
 
 use crate::{
     clean::{blocks, clean},
-    error::{At, DataError},
+    error::{DataError, IoContext},
 };
 use indicatif::ProgressBar;
 use pol_primitives::{Hash, MILLION, Ppm};
 use std::{
     collections::HashSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
+use walkdir::WalkDir;
 
-/// Text files, in the order in which they are read.
+/// Text files in reading order.
 pub(crate) struct Corpus {
     files: Vec<(PathBuf, Hash)>,
     /// Size of all files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
-/// A piece of a document that occurs nowhere before it.
+/// Piece of a document that repeats no earlier piece.
 pub(crate) struct Block<'a> {
-    pub text: &'a str,
-    /// Number of its document.
-    pub document: u32,
-    /// Its place in the document.
-    pub place: u32,
-    /// BLAKE3 of the text without space around it.
+    pub(crate) text: &'a str,
+    /// Index of the document.
+    pub(crate) document: u32,
+    /// Index of the block in the document.
+    pub(crate) index: u32,
+    /// BLAKE3 of the text without surrounding space.
     hash: Hash,
 }
 
-/// What was read.
+/// Counts of one pass over a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub documents: u32,
-    pub blocks: u64,
-    pub duplicate_blocks: u64,
-    pub bytes: u64,
-    pub invalid: u64,
+pub(crate) struct CorpusCounts {
+    pub(crate) documents: u32,
+    pub(crate) blocks: u64,
+    pub(crate) duplicate_blocks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) invalid: u64,
 }
 
 impl Block<'_> {
-    /// Whether the block belongs to the held-out part, which is `share` of all. Its text alone
-    /// decides.
-    pub fn is_held_out(&self, share: Ppm) -> bool {
+    /// Returns `true` if the block belongs to the held-out split, which is `share` of all text.
+    /// Only the text of the block decides.
+    pub(crate) fn is_held_out(&self, share: Ppm) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = self.hash;
         u64::from_le_bytes([a, b, c, d, e, f, g, h]) % u64::from(MILLION) < u64::from(share)
     }
 }
 
 impl Corpus {
-    /// Lists `inputs`: files as they are, of folders every `.txt` file below them in the order of
-    /// their paths.
-    pub fn open(inputs: &[PathBuf]) -> Result<Self, DataError> {
+    /// Lists and hashes `inputs`: files as they are, and for each folder all `.txt` files below it
+    /// in the order of their paths.
+    pub(crate) fn open(inputs: &[PathBuf]) -> Result<Self, DataError> {
         let mut paths = Vec::new();
         for input in inputs {
-            if fs::metadata(input).at("read", input)?.is_dir() {
-                let start = paths.len();
-                list(input, &mut paths)?;
-                paths[start..].sort();
+            if fs::metadata(input).io_context("read", input)?.is_dir() {
+                paths.extend(text_files(input)?);
             } else {
                 paths.push(input.clone());
             }
@@ -74,36 +75,36 @@ impl Corpus {
         }
         let (mut files, mut bytes) = (Vec::with_capacity(paths.len()), 0);
         for path in paths {
-            let contents = fs::read(&path).at("read", &path)?;
+            let contents = fs::read(&path).io_context("read", &path)?;
             bytes += contents.len() as u64;
             files.push((path, *blake3::hash(&contents).as_bytes()));
         }
         Ok(Self { files, bytes })
     }
 
-    /// Hashes of the files, which together with the options decide everything that ingestion
-    /// writes.
-    pub fn hashes(&self) -> impl Iterator<Item = &Hash> {
+    /// Returns the hashes of the files. Together with the options they determine everything that
+    /// an ingestion writes.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = &Hash> {
         self.files.iter().map(|(_, hash)| hash)
     }
 
-    /// Gives every block of text to `each`, one file in memory at a time. Advances `progress` by
-    /// the bytes of each file.
-    pub fn read(
+    /// Calls `each` for every block of text. Holds one file in memory at a time, and advances
+    /// `progress` by the bytes of each file.
+    pub(crate) fn for_each_block(
         &self,
         progress: &ProgressBar,
         mut each: impl FnMut(&Block<'_>) -> Result<(), DataError>,
-    ) -> Result<Counts, DataError> {
-        let (mut counts, mut seen) = (Counts::default(), HashSet::new());
+    ) -> Result<CorpusCounts, DataError> {
+        let (mut counts, mut seen) = (CorpusCounts::default(), HashSet::new());
         for ((path, hash), document) in self.files.iter().zip(0..) {
-            let contents = fs::read(path).at("read", path)?;
+            let contents = fs::read(path).io_context("read", path)?;
             if blake3::hash(&contents).as_bytes() != hash {
                 return Err(DataError::Changed(path.clone()));
             }
             let cleaned = clean(&contents);
             counts.documents += 1;
             counts.invalid += cleaned.invalid;
-            for (text, place) in blocks(&cleaned.text).zip(0..) {
+            for (text, index) in blocks(&cleaned.text).zip(0..) {
                 let hash = *blake3::hash(text.trim().as_bytes()).as_bytes();
                 if !seen.insert(hash) {
                     counts.duplicate_blocks += 1;
@@ -111,7 +112,7 @@ impl Corpus {
                 }
                 counts.blocks += 1;
                 counts.bytes += text.len() as u64;
-                each(&Block { text, document, place, hash })?;
+                each(&Block { text, document, index, hash })?;
             }
             progress.inc(contents.len() as u64);
         }
@@ -119,21 +120,26 @@ impl Corpus {
     }
 }
 
-/// Adds the `.txt` files below `folder`. Links to folders are not followed, as they may lead in
-/// circles.
-fn list(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    for entry in fs::read_dir(folder).at("read", folder)? {
-        let entry = entry.at("read", folder)?;
-        let path = entry.path();
-        if entry.file_type().at("read", &path)?.is_dir() {
-            list(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
-            && path.is_file()
-        {
-            paths.push(path);
+/// Returns the `.txt` files below `folder`, sorted by path. Does not follow links to folders, which
+/// may lead in circles.
+fn text_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(folder) {
+        let entry = entry.map_err(|error| DataError::Io {
+            action: "read",
+            path: error.path().unwrap_or(folder).to_owned(),
+            source: error.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into()),
+        })?;
+        let is_text = |path: &Path| {
+            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
+        };
+        // `is_file` follows links to files.
+        if is_text(entry.path()) && entry.path().is_file() {
+            paths.push(entry.into_path());
         }
     }
-    Ok(())
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -142,12 +148,12 @@ mod tests {
 
     type Seen = Vec<(String, u32, u32)>;
 
-    fn read(inputs: &[PathBuf]) -> (Counts, Seen) {
+    fn read(inputs: &[PathBuf]) -> (CorpusCounts, Seen) {
         let mut seen = Vec::new();
         let corpus = Corpus::open(inputs).unwrap();
         let counts = corpus
-            .read(&ProgressBar::hidden(), |block| {
-                seen.push((block.text.to_owned(), block.document, block.place));
+            .for_each_block(&ProgressBar::hidden(), |block| {
+                seen.push((block.text.to_owned(), block.document, block.index));
                 Ok(())
             })
             .unwrap();
@@ -159,6 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("b")).unwrap();
+        fs::create_dir(path("g.txt")).unwrap();
         for (name, text) in [
             ("c.TXT", "third"),
             ("b/x.txt", "second"),
@@ -169,7 +176,12 @@ mod tests {
             fs::write(path(name), text).unwrap();
         }
         #[cfg(unix)]
-        std::os::unix::fs::symlink(folder.path(), path("b/circle")).unwrap();
+        {
+            use std::os::unix::fs::symlink;
+            symlink(folder.path(), path("b/circle")).unwrap();
+            symlink(folder.path(), path("b/circle.txt")).unwrap();
+            symlink(path("b/x.txt"), path("f.txt")).unwrap();
+        }
         let (counts, seen) = read(&[folder.path().to_owned()]);
         // The leading space of " first" stays in the text, but does not make it another block.
         assert_eq!(
@@ -178,21 +190,20 @@ mod tests {
         );
         assert_eq!(
             counts,
-            Counts { documents: 4, blocks: 3, duplicate_blocks: 1, bytes: 19, invalid: 0 }
+            CorpusCounts { documents: 5, blocks: 3, duplicate_blocks: 2, bytes: 19, invalid: 0 }
         );
 
         let (counts, seen) = read(&[path("e.md"), path("c.TXT"), folder.path().to_owned()]);
         assert_eq!(seen[0].0, "no\n");
-        assert_eq!((counts.documents, counts.duplicate_blocks), (6, 2));
+        assert_eq!((counts.documents, counts.duplicate_blocks), (7, 3));
     }
 
     #[test]
     fn missing_and_changing_files_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        assert!(
-            matches!(Corpus::open(std::slice::from_ref(&missing)), Err(DataError::Io { path, .. }) if path == missing)
-        );
+        let opened = Corpus::open(std::slice::from_ref(&missing));
+        assert!(matches!(opened, Err(DataError::Io { path, .. }) if path == missing));
         for inputs in [vec![], vec![folder.path().to_owned()]] {
             let Err(error) = Corpus::open(&inputs) else { panic!("opened") };
             assert!(error.to_string().contains("scripts/setup.sh"), "{error}");
@@ -201,8 +212,7 @@ mod tests {
         fs::write(&file, "before").unwrap();
         let corpus = Corpus::open(std::slice::from_ref(&file)).unwrap();
         fs::write(&file, "after").unwrap();
-        assert!(
-            matches!(corpus.read(&ProgressBar::hidden(), |_| Ok(())), Err(DataError::Changed(path)) if path == file)
-        );
+        let read = corpus.for_each_block(&ProgressBar::hidden(), |_| Ok(()));
+        assert!(matches!(read, Err(DataError::Changed(path)) if path == file));
     }
 }

@@ -1,121 +1,141 @@
-//! What can go wrong, and what to do about it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Errors, with their remedies.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-/// Why text could not be turned into shards, or shards not be read.
+/// Error of an ingestion, or of reading what one wrote.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// No input text.
+    /// There is no input text.
     #[error(
-        "no .txt files under {0}; run scripts/setup.sh for the demonstration corpus, or name files or folders with --input"
+        "no .txt files under {0}; run scripts/setup.sh for the demonstration corpus, or name \
+         files or folders with --input"
     )]
     NoText(String),
-    /// An option out of its range.
+    /// An option is out of its range.
     #[error("{0}")]
-    Option(String),
-    /// The operating system refused to read or write a file or folder.
+    InvalidOption(String),
+    /// The operating system failed to read or write a file or folder.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Verb phrase for the attempt, such as `read`.
         action: &'static str,
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A file is not the one that was read a moment ago.
-    #[error("{} changed while it was read; run the ingestion again when nothing writes to it", .0.display())]
-    Changed(PathBuf),
-    /// Too little text for the vocabulary.
+    /// A file changed while it was being ingested.
     #[error(
-        "the text supports a vocabulary of at most {possible} entries, not {asked}; add text or ask for fewer"
+        "{} changed while it was read; run the ingestion again when nothing writes to it",
+        .0.display()
     )]
-    Vocabulary {
-        /// Entries asked for.
-        asked: u32,
-        /// Entries the text supports.
+    Changed(PathBuf),
+    /// There is too little text for the vocabulary.
+    #[error(
+        "the text supports a vocabulary of at most {possible} entries, not {requested}; add text \
+         or choose a smaller vocabulary"
+    )]
+    VocabularyTooLarge {
+        /// Requested entries.
+        requested: u32,
+        /// Entries that the text supports.
         possible: u32,
     },
-    /// Too little text for a shard.
+    /// There is too little text for one shard.
     #[error(
-        "the {part} text is {tokens} tokens long and one shard needs {needed}; add text, use smaller shards, {advice}"
+        "the {split} text is {tokens} tokens long and one shard needs {needed}; add text, use \
+         smaller shards, {advice}"
     )]
-    TooLittle {
-        /// Which part of the text.
-        part: &'static str,
-        /// Tokens it has.
+    TooLittleText {
+        /// Name of the split: `training` or `held-out`.
+        split: &'static str,
+        /// Tokens in the split.
         tokens: u64,
         /// Tokens of one shard.
         needed: u64,
-        /// What else would help.
+        /// Another remedy.
         advice: &'static str,
     },
-    /// More shards than a manifest can hold.
+    /// There are more shards than a manifest can hold.
     #[error(
-        "the text makes more than {} shards, the most a manifest can hold; use larger shards or ingest it in parts",
+        "the text makes more than {} shards, the most a manifest can hold; use larger shards or \
+         ingest the text in several runs",
         pol_primitives::data::MAX_SHARDS
     )]
     TooManyShards,
-    /// The output folder holds something that ingestion did not write.
+    /// The output folder holds files that no ingestion wrote.
     #[error("{} holds files that are not an ingestion; choose another folder", .0.display())]
     Foreign(PathBuf),
-    /// The output folder holds an ingestion with other inputs or options, or a damaged one.
-    #[error("{} already holds an ingestion that {reason}; choose another folder, or replace it with --force", path.display())]
+    /// The output folder holds a damaged ingestion, or one with other inputs or options.
+    #[error(
+        "{} already holds an ingestion that {reason}; choose another folder, or replace it with \
+         --force",
+        path.display()
+    )]
     Occupied {
-        /// The output folder.
+        /// Output folder.
         path: PathBuf,
-        /// Why it does not serve.
+        /// Difference from the requested ingestion.
         reason: String,
     },
-    /// A folder without the record of an ingestion.
-    #[error("{} is not an ingested folder: {reason}; make one with `pol-trainer data ingest`", path.display())]
-    Record {
-        /// The folder.
+    /// A folder has no readable record of an ingestion.
+    #[error(
+        "{} is not an ingested folder: {reason}; make one with `pol-trainer data ingest`",
+        path.display()
+    )]
+    InvalidRecord {
+        /// Folder.
         path: PathBuf,
-        /// Why its record cannot be read.
+        /// Reason why the record cannot be read.
         reason: String,
     },
-    /// A tokenizer that cannot be used.
-    #[error("the tokenizer {from} cannot be used: {reason}")]
-    Tokenizer {
-        /// Where it came from.
-        from: String,
-        /// Why.
+    /// A tokenizer cannot be used for ingestion.
+    #[error("the tokenizer {origin} cannot be used: {reason}")]
+    InvalidTokenizer {
+        /// Path of the tokenizer, or a description of its origin.
+        origin: String,
+        /// Reason.
         reason: String,
     },
-    /// Bytes that are not a shard.
+    /// Bytes are not a shard.
     #[error("not a shard: {0}")]
-    Shard(String),
-    /// Bytes that are not a manifest's body.
+    InvalidShard(String),
+    /// Bytes are not the body of a manifest.
     #[error("not a manifest of {shards} shards: {bytes} bytes instead of {needed}")]
-    Body {
-        /// Shards it should have.
+    InvalidBody {
+        /// Expected number of shards.
         shards: u32,
-        /// Bytes it has.
+        /// Length found, in bytes.
         bytes: usize,
-        /// Bytes it should have.
+        /// Expected length, in bytes.
         needed: u64,
     },
-    /// A folder of shards that does not agree with itself.
-    #[error("the shards in {} are damaged: {reason}; ingest the text again or fetch them from a peer", path.display())]
+    /// The files of a manifest contradict each other.
+    #[error(
+        "the shards in {} are damaged: {reason}; ingest the text again or fetch them from a peer",
+        path.display()
+    )]
     Damaged {
-        /// The folder.
+        /// Folder of the manifest.
         path: PathBuf,
-        /// What does not agree.
+        /// Contradiction found.
         reason: String,
     },
 }
 
-/// Adds to an error of the operating system what was tried, and on which path.
-pub(crate) trait At<T> {
-    fn at(self, action: &'static str, path: &Path) -> Result<T, DataError>;
+/// Conversion of errors of the operating system into [`DataError::Io`].
+pub(crate) trait IoContext<T> {
+    /// Adds the attempted action and its path to an error.
+    fn io_context(self, action: &'static str, path: &Path) -> Result<T, DataError>;
 }
 
-impl<T> At<T> for io::Result<T> {
-    fn at(self, action: &'static str, path: &Path) -> Result<T, DataError> {
+impl<T> IoContext<T> for io::Result<T> {
+    fn io_context(self, action: &'static str, path: &Path) -> Result<T, DataError> {
         self.map_err(|source| DataError::Io { action, path: path.to_owned(), source })
     }
 }

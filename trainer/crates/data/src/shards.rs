@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Shards and manifests on disk.
 //!
-//! Consecutive shards share the token that ends one and begins the next, so `shards.bin` is simply
-//! their tokens in order: shard `i` is `shard_tokens + 1` of them, from token `i · shard_tokens`.
-//! `body.bin` is the manifest's body.
+//! Consecutive shards share one token: the last token of a shard is the first of the next. So
+//! `shards.bin` holds the stream of tokens, as little-endian `u32`, and shard `i` consists of the
+//! `shard_tokens + 1` tokens from token `i · shard_tokens`. `body.bin` is the manifest's body, the
+//! concatenated hashes of the shards.
 
-use crate::error::{At, DataError};
+use crate::error::{DataError, IoContext};
 use pol_primitives::{
     Hash,
     data::{MAX_SHARD_TOKENS, MAX_SHARDS},
@@ -17,11 +20,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const BODY: &str = "body.bin";
-const SHARDS: &str = "shards.bin";
-const TOKEN: usize = size_of::<u32>();
+const BODY_FILE: &str = "body.bin";
+const SHARDS_FILE: &str = "shards.bin";
+const TOKEN_BYTES: usize = size_of::<u32>();
 
-/// What is registered of a manifest.
+/// Facts about a manifest that the chain registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestSummary {
     /// BLAKE3 of the body.
@@ -34,18 +37,26 @@ pub struct ManifestSummary {
     pub shards: u32,
 }
 
-/// The shard hashes in a manifest's body.
+/// Returns the shard hashes in a manifest's body.
+///
+/// # Errors
+///
+/// Fails if the body does not hold exactly `shards` hashes.
 pub fn body_hashes(body: &[u8], shards: u32) -> Result<Vec<Hash>, DataError> {
     let (hashes, rest) = body.as_chunks();
     if rest.is_empty() && hashes.len() as u64 == u64::from(shards) {
         Ok(hashes.to_vec())
     } else {
         let needed = u64::from(shards) * size_of::<Hash>() as u64;
-        Err(DataError::Body { shards, bytes: body.len(), needed })
+        Err(DataError::InvalidBody { shards, bytes: body.len(), needed })
     }
 }
 
-/// The tokens of a shard: `shard_tokens + 1` of them, each below `vocabulary`.
+/// Returns the tokens of a shard: `shard_tokens + 1` tokens, each below `vocabulary`.
+///
+/// # Errors
+///
+/// Fails if the bytes have another length, or if a token is outside the vocabulary.
 pub fn decode_shard(
     bytes: &[u8],
     shard_tokens: u32,
@@ -53,22 +64,23 @@ pub fn decode_shard(
 ) -> Result<Vec<u32>, DataError> {
     let needed = shard_bytes(shard_tokens);
     if bytes.len() as u64 != needed {
-        return Err(DataError::Shard(format!("{} bytes instead of {needed}", bytes.len())));
+        return Err(DataError::InvalidShard(format!("{} bytes instead of {needed}", bytes.len())));
     }
     let tokens: Vec<u32> = bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
     match tokens.iter().find(|&&token| token >= vocabulary) {
-        Some(token) => Err(DataError::Shard(format!(
+        Some(token) => Err(DataError::InvalidShard(format!(
             "token {token} is outside the vocabulary of {vocabulary}"
         ))),
         None => Ok(tokens),
     }
 }
 
+/// Returns the length of a shard, in bytes.
 fn shard_bytes(shard_tokens: u32) -> u64 {
-    (u64::from(shard_tokens) + 1) * TOKEN as u64
+    (u64::from(shard_tokens) + 1) * TOKEN_BYTES as u64
 }
 
-/// A manifest with its shards, in a folder that ingestion wrote.
+/// Manifest with its shards, in a folder that an ingestion wrote.
 #[derive(Debug)]
 pub struct ShardFolder {
     path: PathBuf,
@@ -79,13 +91,17 @@ pub struct ShardFolder {
 }
 
 impl ShardFolder {
-    /// Reads the manifest and checks that the shards are as long as it says. Their contents are
-    /// checked by [`Self::read`].
+    /// Reads the manifest in the folder `path` and checks the length of its shards. Their contents
+    /// are checked by [`Self::read`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read, or if the manifest and the shards do not fit each other.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let damaged =
             |reason: &str| DataError::Damaged { path: path.to_owned(), reason: reason.into() };
-        let file = path.join(BODY);
-        let body = fs::read(&file).at("read", &file)?;
+        let file = path.join(BODY_FILE);
+        let body = fs::read(&file).io_context("read", &file)?;
         let shards = u32::try_from(body.len() / size_of::<Hash>()).unwrap_or(u32::MAX);
         if shards > MAX_SHARDS {
             return Err(damaged("the manifest is too long"));
@@ -93,10 +109,10 @@ impl ShardFolder {
         let hashes = body_hashes(&body, shards)
             .map_err(|_| damaged("the manifest is not a whole number of hashes"))?;
 
-        let file = path.join(SHARDS);
-        let bytes = fs::metadata(&file).at("read", &file)?.len();
-        // The length of the stream gives that of a shard.
-        let tokens = (bytes / TOKEN as u64).saturating_sub(1);
+        let file = path.join(SHARDS_FILE);
+        let bytes = fs::metadata(&file).io_context("read", &file)?.len();
+        // The length of a shard follows from that of the stream.
+        let tokens = (bytes / TOKEN_BYTES as u64).saturating_sub(1);
         let shard_tokens = tokens
             .checked_div(shards.into())
             .and_then(|tokens| u32::try_from(tokens).ok())
@@ -105,7 +121,7 @@ impl ShardFolder {
             || (shard_tokens == 0 && shards > 0)
             || bytes != stream_bytes(shards, shard_tokens)
         {
-            return Err(damaged("the shards are not as many as the manifest says"));
+            return Err(damaged("the number of shards is not that of the manifest"));
         }
         let summary = ManifestSummary {
             content_hash: *blake3::hash(&body).as_bytes(),
@@ -115,48 +131,53 @@ impl ShardFolder {
         Ok(Self { path: path.to_owned(), body, hashes, summary, shard_tokens })
     }
 
-    /// Number of shards.
+    /// Returns the number of shards.
     pub fn len(&self) -> u32 {
         self.summary.shards
     }
 
-    /// Whether there are no shards, as where nothing was held out.
+    /// Returns `true` if there are no shards, as in a held-out manifest without text.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
-    /// Tokens each shard trains on; zero where there are none.
+    /// Returns the number of tokens that each shard trains on, or 0 if there are no shards.
     pub fn shard_tokens(&self) -> u32 {
         self.shard_tokens
     }
 
-    /// What is registered of the manifest.
+    /// Returns the facts that the chain registers.
     pub fn summary(&self) -> &ManifestSummary {
         &self.summary
     }
 
-    /// The manifest's body: the shard hashes, one after the other.
+    /// Returns the manifest's body: the concatenated shard hashes.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// BLAKE3 of a shard; none when there is no such shard.
+    /// Returns the BLAKE3 hash of a shard, or `None` if there is no such shard.
     pub fn shard_hash(&self, index: u32) -> Option<Hash> {
         self.hashes.get(index as usize).copied()
     }
 
-    /// The bytes of a shard, checked against its hash.
+    /// Returns the bytes of a shard.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such shard, if it cannot be read, or if its hash is not that of the
+    /// manifest.
     pub fn read(&self, index: u32) -> Result<Vec<u8>, DataError> {
         let damaged = |reason: String| DataError::Damaged { path: self.path.clone(), reason };
         let Some(hash) = self.shard_hash(index) else {
             return Err(damaged(format!("there is no shard {index}, only {}", self.len())));
         };
-        let path = self.path.join(SHARDS);
-        let mut file = File::open(&path).at("open", &path)?;
-        let start = u64::from(index) * u64::from(self.shard_tokens) * TOKEN as u64;
-        file.seek(SeekFrom::Start(start)).at("read", &path)?;
+        let path = self.path.join(SHARDS_FILE);
+        let mut file = File::open(&path).io_context("open", &path)?;
+        let start = u64::from(index) * u64::from(self.shard_tokens) * TOKEN_BYTES as u64;
+        file.seek(SeekFrom::Start(start)).io_context("read", &path)?;
         let mut bytes = vec![0; shard_bytes(self.shard_tokens) as usize];
-        file.read_exact(&mut bytes).at("read", &path)?;
+        file.read_exact(&mut bytes).io_context("read", &path)?;
         if *blake3::hash(&bytes).as_bytes() == hash {
             Ok(bytes)
         } else {
@@ -165,14 +186,15 @@ impl ShardFolder {
     }
 }
 
+/// Returns the length of the stream of tokens, in bytes.
 fn stream_bytes(shards: u32, shard_tokens: u32) -> u64 {
     if shards == 0 {
         return 0;
     }
-    (u64::from(shards) * u64::from(shard_tokens) + 1) * TOKEN as u64
+    (u64::from(shards) * u64::from(shard_tokens) + 1) * TOKEN_BYTES as u64
 }
 
-/// Writes tokens as shards. What does not fill one at the end is left out.
+/// Writer of a stream of tokens as shards. Tokens at the end that fill no shard are left out.
 pub(crate) struct ShardWriter {
     path: PathBuf,
     file: BufWriter<File>,
@@ -184,17 +206,17 @@ pub(crate) struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Starts in the folder `path`, which is made.
-    pub fn create(path: PathBuf, shard_tokens: u32) -> Result<Self, DataError> {
-        fs::create_dir(&path).at("make the folder", &path)?;
-        let file = path.join(SHARDS);
-        let file = BufWriter::new(File::create(&file).at("write", &file)?);
+    /// Creates the folder `path` and starts a manifest in it.
+    pub(crate) fn create(path: PathBuf, shard_tokens: u32) -> Result<Self, DataError> {
+        fs::create_dir(&path).io_context("create the folder", &path)?;
+        let file = path.join(SHARDS_FILE);
+        let file = BufWriter::new(File::create(&file).io_context("write", &file)?);
         let pending = Vec::with_capacity(shard_bytes(shard_tokens) as usize);
         Ok(Self { path, file, shard_tokens, pending, body: Vec::new(), tokens: 0 })
     }
 
-    /// Adds tokens to the stream.
-    pub fn write(&mut self, tokens: &[u32]) -> Result<(), DataError> {
+    /// Appends tokens to the stream.
+    pub(crate) fn write(&mut self, tokens: &[u32]) -> Result<(), DataError> {
         for token in tokens {
             self.pending.extend_from_slice(&token.to_le_bytes());
             if self.pending.len() as u64 == shard_bytes(self.shard_tokens) {
@@ -210,46 +232,53 @@ impl ShardWriter {
             return Err(DataError::TooManyShards);
         }
         self.body.extend_from_slice(blake3::hash(&self.pending).as_bytes());
-        let shared = self.pending.len() - TOKEN;
-        self.file.write_all(&self.pending[..shared]).at("write", &self.path.join(SHARDS))?;
-        // The last token of this shard is the first of the next.
+        let shared = self.pending.len() - TOKEN_BYTES;
+        self.file
+            .write_all(&self.pending[..shared])
+            .io_context("write", &self.path.join(SHARDS_FILE))?;
+        // The last token of this shard is the first token of the next.
         self.pending.drain(..shared);
         Ok(())
     }
 
-    /// Ends the manifest. `part` and `advice` are for the error that there is too little text.
-    pub fn finish(
+    /// Ends the manifest. `split` and `advice` describe the error if the text fills no shard.
+    pub(crate) fn finish(
         mut self,
-        part: &'static str,
+        split: &'static str,
         advice: &'static str,
     ) -> Result<ManifestSummary, DataError> {
         if self.body.is_empty() {
-            return Err(DataError::TooLittle {
-                part,
+            return Err(DataError::TooLittleText {
+                split,
                 tokens: self.tokens,
                 needed: u64::from(self.shard_tokens) + 1,
                 advice,
             });
         }
-        self.file.write_all(&self.pending[..TOKEN]).at("write", &self.path.join(SHARDS))?;
+        self.file
+            .write_all(&self.pending[..TOKEN_BYTES])
+            .io_context("write", &self.path.join(SHARDS_FILE))?;
         self.close()
     }
 
-    /// Ends the manifest as it is, even without shards.
-    pub fn close(self) -> Result<ManifestSummary, DataError> {
-        let file = self.path.join(SHARDS);
-        let handle =
-            self.file.into_inner().map_err(|error| error.into_error()).at("write", &file)?;
-        handle.sync_all().at("write", &file)?;
-        write(&self.path.join(BODY), &self.body)?;
+    /// Ends the manifest, even one without shards.
+    pub(crate) fn close(self) -> Result<ManifestSummary, DataError> {
+        let file = self.path.join(SHARDS_FILE);
+        let handle = self
+            .file
+            .into_inner()
+            .map_err(|error| error.into_error())
+            .io_context("write", &file)?;
+        handle.sync_all().io_context("write", &file)?;
+        write_synced(&self.path.join(BODY_FILE), &self.body)?;
         Ok(*ShardFolder::open(&self.path)?.summary())
     }
 }
 
-/// Writes a whole file, through to the disk.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let mut file = File::create(path).at("write", path)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path)
+/// Writes a file and waits until it is on the disk.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+    let mut file = File::create(path).io_context("write", path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).io_context("write", path)
 }
 
 #[cfg(test)]
@@ -272,12 +301,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shards_are_the_stream(tokens in prop::collection::vec(0u32..1_000, 2..400), shard_tokens in 1u32..40) {
+        fn shards_are_the_stream(
+            tokens in prop::collection::vec(0u32..1_000, 2..400),
+            shard_tokens in 1u32..40,
+        ) {
             let (folder, summary) = written(&tokens, shard_tokens);
             let shards = (tokens.len() as u32 - 1) / shard_tokens;
             if shards == 0 {
-                let refused = matches!(summary, Err(DataError::TooLittle { tokens: had, .. }) if had == tokens.len() as u64);
-                prop_assert!(refused);
+                let Err(DataError::TooLittleText { tokens: found, .. }) = summary else {
+                    panic!("written")
+                };
+                prop_assert_eq!(found, tokens.len() as u64);
                 return Ok(());
             }
             let summary = summary.unwrap();
@@ -303,7 +337,8 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, shard_tokens: u32, vocabulary: u32, shards: u32) {
             let _ = decode_shard(&bytes, shard_tokens, vocabulary);
-            prop_assert!(body_hashes(&bytes, shards).is_err() || bytes.len() == shards as usize * 32);
+            let hashes = body_hashes(&bytes, shards);
+            prop_assert!(hashes.is_err() || bytes.len() == shards as usize * 32);
         }
     }
 
@@ -316,10 +351,10 @@ mod tests {
         {
             assert!(matches!(
                 decode_shard(bytes, shard_tokens, vocabulary),
-                Err(DataError::Shard(_))
+                Err(DataError::InvalidShard(_))
             ));
         }
-        assert!(matches!(body_hashes(&[0; 63], 2), Err(DataError::Body { needed: 64, .. })));
+        assert!(matches!(body_hashes(&[0; 63], 2), Err(DataError::InvalidBody { needed: 64, .. })));
         assert_eq!(body_hashes(&[0; 64], 2).unwrap(), [[0; 32]; 2]);
     }
 
@@ -333,22 +368,22 @@ mod tests {
             assert!(matches!(result, Err(DataError::Damaged { .. })))
         };
 
-        let mut bytes = fs::read(path.join(SHARDS)).unwrap();
-        bytes[45 * TOKEN] ^= 1;
-        fs::write(path.join(SHARDS), &bytes).unwrap();
+        let mut bytes = fs::read(path.join(SHARDS_FILE)).unwrap();
+        bytes[45 * TOKEN_BYTES] ^= 1;
+        fs::write(path.join(SHARDS_FILE), &bytes).unwrap();
         let opened = ShardFolder::open(&path).unwrap();
         assert!(opened.read(3).is_ok() && opened.read(5).is_ok());
         damaged(opened.read(4).map(drop));
         damaged(opened.read(9).map(drop));
         assert_eq!(opened.shard_hash(9), None);
 
-        fs::write(path.join(SHARDS), &bytes[1..]).unwrap();
+        fs::write(path.join(SHARDS_FILE), &bytes[1..]).unwrap();
         damaged(ShardFolder::open(&path).map(drop));
         for body in [&[][..], &[1; 33], &[1; 8 * 32]] {
-            fs::write(path.join(BODY), body).unwrap();
+            fs::write(path.join(BODY_FILE), body).unwrap();
             damaged(ShardFolder::open(&path).map(drop));
         }
-        fs::remove_file(path.join(BODY)).unwrap();
+        fs::remove_file(path.join(BODY_FILE)).unwrap();
         assert!(matches!(ShardFolder::open(&path), Err(DataError::Io { .. })));
     }
 }

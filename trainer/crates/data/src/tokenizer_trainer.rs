@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Training of byte-level tokenizers: any text goes in and comes out unchanged.
+
+use crate::{
+    EndOfText,
+    end_of_text::{END_OF_TEXT, IngestTokenizer},
+    error::DataError,
+};
+use std::collections::HashMap;
+use tokenizers::{
+    AddedToken, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    models::bpe::{BPE, BpeTrainer},
+    pre_tokenizers::byte_level::ByteLevel,
+};
+
+/// Smallest vocabulary: the 256 bytes and [`END_OF_TEXT`].
+pub const MIN_VOCABULARY: u32 = 257;
+/// Largest vocabulary of a model.
+const MAX_VOCABULARY: u32 = 1 << 20;
+/// Smallest count of a pair that is merged. A pair that occurs once shortens nothing.
+const MIN_PAIR_COUNT: u64 = 2;
+/// Bytes of text that a vocabulary is trained on, from the start. The library counts pairs in 31
+/// bits, which this much text cannot overflow.
+const MAX_TEXT_BYTES: u64 = 1 << 30;
+
+/// Trainer of byte-pair encodings (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of
+/// Rare Words with Subword Units").
+///
+/// The same texts in any order give the same tokenizer, byte for byte, on every machine: the most
+/// frequent pair is merged next, and of equally frequent pairs the one of the older tokens.
+#[derive(Default)]
+pub(crate) struct TokenizerTrainer {
+    word_counts: HashMap<String, u64>,
+    bytes: u64,
+}
+
+impl TokenizerTrainer {
+    /// Counts the words of `text`.
+    pub(crate) fn count(&mut self, text: &str) -> Result<(), DataError> {
+        if self.bytes >= MAX_TEXT_BYTES {
+            return Ok(());
+        }
+        self.bytes += text.len() as u64;
+        let mut split = PreTokenizedString::from(text);
+        byte_level().pre_tokenize(&mut split).map_err(training_error)?;
+        for (word, ..) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            match self.word_counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None => drop(self.word_counts.insert(word.to_owned(), 1)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Trains a tokenizer of exactly `vocabulary` entries.
+    pub(crate) fn train(self, vocabulary: u32) -> Result<IngestTokenizer, DataError> {
+        if !(MIN_VOCABULARY..=MAX_VOCABULARY).contains(&vocabulary) {
+            return Err(DataError::InvalidOption(format!(
+                "a vocabulary has {MIN_VOCABULARY} entries, the bytes and {END_OF_TEXT}, to \
+                 {MAX_VOCABULARY}, not {vocabulary}"
+            )));
+        }
+        let end_of_text = AddedToken::from(END_OF_TEXT, true);
+        let trainer = BpeTrainer::builder()
+            .show_progress(false)
+            .min_frequency(MIN_PAIR_COUNT)
+            .vocab_size(vocabulary as usize)
+            .special_tokens(vec![end_of_text.clone()])
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let counts =
+            self.word_counts.into_iter().map(|(word, count)| (word.into(), count)).collect();
+        let mut model = BPE::default();
+        trainer.do_train(&counts, &mut model).map_err(training_error)?;
+        let possible = model.get_vocab_size() as u32;
+        if possible != vocabulary {
+            return Err(DataError::VocabularyTooLarge { requested: vocabulary, possible });
+        }
+
+        let mut tokenizer = tokenizers::Tokenizer::new(model);
+        tokenizer.with_pre_tokenizer(Some(byte_level()));
+        tokenizer.with_decoder(Some(byte_level()));
+        tokenizer.add_special_tokens([end_of_text]).map_err(training_error)?;
+        let json = tokenizer.to_string(true).map_err(training_error)?;
+        IngestTokenizer::from_json(json.into_bytes(), ORIGIN, &EndOfText::Known)
+    }
+}
+
+/// Description of a trained tokenizer in error messages.
+const ORIGIN: &str = "in training";
+
+/// Returns GPT-2's splitting of text into words, with each byte written as one character. A word
+/// at the start of a text is not given a space, so that decoding restores the text.
+fn byte_level() -> ByteLevel {
+    ByteLevel::new(false, true, true)
+}
+
+fn training_error(error: tokenizers::Error) -> DataError {
+    DataError::InvalidTokenizer { origin: ORIGIN.into(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::Tokenizer;
+    use proptest::prelude::*;
+
+    /// Returns a text of many different words of five letters.
+    pub(crate) fn words(count: u32) -> String {
+        (0..count)
+            .map(|i| {
+                format!(
+                    "w{:04x}{}",
+                    i.wrapping_mul(2_654_435_761) >> 18,
+                    [" ", ", ", ".\n\n"][(i % 3) as usize]
+                )
+            })
+            .collect()
+    }
+
+    pub(crate) fn trained(text: &str, vocabulary: u32) -> Result<IngestTokenizer, DataError> {
+        let mut trainer = TokenizerTrainer::default();
+        trainer.count(text)?;
+        trainer.train(vocabulary)
+    }
+
+    #[test]
+    fn the_vocabulary_is_exact_and_shortens_text() {
+        let tokenizer = trained(&words(8_000), 600).unwrap();
+        assert_eq!((tokenizer.vocabulary(), tokenizer.end_of_text()), (600, 0));
+        let (text, plain) = (words(300), Tokenizer::from_json(tokenizer.json()).unwrap());
+        assert!(plain.encode(&text).unwrap().len() * 10 < text.len() * 9);
+        assert_eq!(trained("abc", MIN_VOCABULARY).unwrap().vocabulary(), MIN_VOCABULARY);
+    }
+
+    #[test]
+    fn too_little_text_says_what_is_possible() {
+        let Err(DataError::VocabularyTooLarge { requested: 300, possible }) =
+            trained("ab ab ab", 300)
+        else {
+            panic!("trained")
+        };
+        assert_eq!(trained("ab ab ab", possible).unwrap().vocabulary(), possible);
+        for impossible in [0, 256, u32::MAX] {
+            assert!(matches!(trained("ab ab ab", impossible), Err(DataError::InvalidOption(_))));
+        }
+    }
+
+    proptest! {
+        /// Repeated letters make many ties and overlapping pairs.
+        #[test]
+        fn training_depends_on_nothing_but_the_text(
+            words in prop::collection::vec("[ab-]{1,9}", 1..40),
+        ) {
+            let train = |words: &[String]| {
+                let mut trainer = TokenizerTrainer::default();
+                words.iter().try_for_each(|word| trainer.count(word)).unwrap();
+                match trainer.train(290) {
+                    Ok(tokenizer) => tokenizer.json().to_vec(),
+                    Err(error) => error.to_string().into(),
+                }
+            };
+            let once = train(&words);
+            prop_assert_eq!(&once, &train(&words));
+            prop_assert_eq!(&once, &train(&words.into_iter().rev().collect::<Vec<_>>()));
+        }
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Memory that training takes, and the tier that a machine can serve.
+
+use crate::{HardwareError, Machine};
+use pol_primitives::{
+    model::{Norm, PositionEncoding},
+    recipe::{Recipe, Tier},
+};
+
+/// Share of the memory that training may take, in percent. The system and the requests of peers
+/// need the rest.
+pub(crate) const MEMORY_PERCENT: u64 = 80;
+/// Memory of a process with libtorch that holds no model yet, in bytes.
+const PROCESS_BYTES: u64 = 512 << 20;
+/// Bytes of a float32.
+const FLOAT_BYTES: u64 = 4;
+/// Number of vectors of the model's length that training holds at once: the parameters, the head
+/// that they started from, both moments of Adam, the error feedback, the summed gradient, and a
+/// copy that is being hashed or written.
+const MODEL_VECTORS: u64 = 7;
+/// Number of vectors of the model's length that each worker holds: its view of the parameters and
+/// its gradient.
+const WORKER_VECTORS: u64 = 2;
+
+/// Estimates the memory, in bytes, that training as `tier` takes in float32, with `workers`
+/// micro-batches at a time.
+///
+/// With `P` parameters, `T` tokens in a micro-batch, `s` tokens in a sequence, `l` layers, width
+/// `d`, `h` heads of total width `a`, queries, keys and values of total width `q`, feed-forward
+/// width `f` and vocabulary `V`:
+///
+/// ```text
+/// 512 MiB + 4 · (7·P + workers · (2·P + T · (l · L + 2·d + 3·V)))
+/// L = n·d + r·q + 3·h·s + 2·a + 2·d + g·f
+/// ```
+///
+/// `L` is the number of values that the backward pass needs of each layer for a token:
+///
+/// - `n·d`: inputs and outputs of the norms. `n` is 2 for a LayerNorm and 4 for an RMSNorm, which
+///   is composed of several operations, times the number of norms.
+/// - `r·q`: queries, keys and values as computed and as laid out by head (`r` is 2), and their
+///   steps of rotation (`r` is 5 with rotary positions).
+/// - `3·h·s`: attention scores before the mask, with the mask, and after the softmax.
+/// - `2·a + 2·d`: the attention's output in two layouts, and the outputs of both projections.
+/// - `g·f`: the feed-forward part before and after its activation. `g` is 2, or 4 if it is gated,
+///   for each active expert.
+///
+/// The output needs the input and output of the final norm, and the logits, their logarithms of
+/// probabilities and their gradients.
+pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
+    let spec = &recipe.model;
+    let [v, d, l, h, f] =
+        [spec.vocabulary, spec.width, spec.layers.into(), spec.heads.into(), spec.feed_forward]
+            .map(u64::from);
+    let [attention, projected] =
+        [spec.attention_width(), spec.query_key_value_width()].map(u64::from);
+    let norms = if spec.parallel { 1 } else { 2 }
+        * if matches!(spec.norm, Norm::Layer { .. }) { 2 } else { 4 };
+    let copies = if spec.positions == PositionEncoding::Learned { 2 } else { 5 };
+    let active = spec.experts.map_or(1, |experts| experts.active.into());
+    let inner = if spec.gated { 4 } else { 2 } * active;
+    let sequence = u64::from(recipe.sequence);
+    let tokens = u64::from(recipe.tier(tier).micro_batch) * sequence;
+    let layer = (norms + 2) * d + copies * projected + 3 * h * sequence + 2 * attention + inner * f;
+    let activations = tokens.saturating_mul(l * layer + 2 * d + 3 * v);
+    let parameters = recipe.model.size();
+    let worker = parameters.saturating_mul(WORKER_VECTORS).saturating_add(activations);
+    parameters
+        .saturating_mul(MODEL_VECTORS)
+        .saturating_add(worker.saturating_mul(workers as u64))
+        .saturating_mul(FLOAT_BYTES)
+        .saturating_add(PROCESS_BYTES)
+}
+
+/// Returns the memory that training may take, in bytes.
+fn memory_budget(machine: &Machine) -> u64 {
+    machine.memory_bytes / 100 * MEMORY_PERCENT
+}
+
+/// Returns the largest tier whose lease the machine's cores can be expected to finish in time:
+///
+/// | tier | cores |
+/// |---|---|
+/// | whale | 64, or 16 and a GPU |
+/// | miner | 16 |
+/// | participant | 4 |
+/// | mobile | fewer |
+///
+/// A GPU alone does not make a whale: recipes of the exact profile train on the processor.
+fn largest_tier_for_cores(machine: &Machine) -> Tier {
+    match machine.cores {
+        0..4 => Tier::Mobile,
+        4..16 => Tier::Participant,
+        16..64 if machine.gpus.is_empty() => Tier::Miner,
+        _ => Tier::Whale,
+    }
+}
+
+/// Returns the largest tier that suits the machine's cores (64, or 16 and a GPU: whale; 16: miner;
+/// 4: participant; fewer: mobile) and whose training with one worker fits in 80 % of its memory.
+///
+/// # Errors
+///
+/// Fails if the memory is too small for every tier that suits the cores.
+pub fn largest_fitting_tier(machine: &Machine, recipe: &Recipe) -> Result<Tier, HardwareError> {
+    let largest = largest_tier_for_cores(machine);
+    let suitable = || Tier::ALL.into_iter().filter(move |tier| *tier <= largest);
+    let fits = |tier: &Tier| memory_needed(recipe, *tier, 1) <= memory_budget(machine);
+    suitable().rfind(fits).ok_or_else(|| HardwareError::TooLittleMemory {
+        needed: suitable().map(|tier| memory_needed(recipe, tier, 1)).min().unwrap_or(u64::MAX),
+        memory: machine.memory_bytes,
+    })
+}
+
+/// Returns the number of micro-batches to compute at a time: one for each core, at most as many as
+/// a step has and as fit in 80 % of the memory, and at least one.
+pub fn max_workers(machine: &Machine, recipe: &Recipe, tier: Tier) -> usize {
+    let most = machine.cores.min(usize::from(recipe.tier(tier).accumulation)).max(1);
+    (1..=most)
+        .rev()
+        .find(|&workers| memory_needed(recipe, tier, workers) <= memory_budget(machine))
+        .unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_primitives::{
+        MILLION,
+        model::ModelSpec,
+        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, TierParameters},
+    };
+
+    const GIB: u64 = 1 << 30;
+
+    fn machine(cores: usize, memory_bytes: u64, gpus: usize) -> Machine {
+        let gpus = vec!["NVIDIA H200".to_owned(); gpus];
+        Machine {
+            cores,
+            memory_bytes,
+            disk_free_bytes: 0,
+            cpu: String::new(),
+            avx2: true,
+            avx512: false,
+            gpus,
+        }
+    }
+
+    /// Returns a recipe of GPT-2 with 124 million parameters, and micro-batches of 1, 4, 8 and 16
+    /// sequences.
+    fn recipe() -> Recipe {
+        let tier = |micro_batch, accumulation| TierParameters {
+            micro_batch,
+            accumulation,
+            inner_steps: 10,
+            cadence: 1,
+        };
+        Recipe {
+            model: ModelSpec::gpt2(50_257, 768, 12, 12, 3_072, 1_024),
+            tokenizer: [1; 32],
+            seed: [2; 32],
+            pretrained: None,
+            rewrite: None,
+            sequence: 1_024,
+            shard_tokens: 1 << 20,
+            tiers: [tier(1, 2), tier(4, 8), tier(8, 16), tier(16, 32)],
+            optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
+            schedule: LearningRateSchedule {
+                peak: 1_000_000,
+                warmup_steps: 20,
+                decay_tokens: 0,
+                floor: 100_000,
+            },
+            gradient_clip: MILLION,
+            outer_rate: MILLION,
+            compression: Compression { top_k: 256, feedback: 950_000 },
+            segments: 10,
+            numerics: Numerics::Exact,
+        }
+    }
+
+    #[test]
+    fn memory_follows_its_formula() {
+        let recipe = recipe();
+        assert!(recipe.validate().is_ok());
+        let activations =
+            1_024 * (12 * (14 * 768 + 2 * 3_072 + 3 * 12 * 1_024) + 2 * 768 + 3 * 50_257);
+        assert_eq!(memory_needed(&recipe, Tier::Mobile, 0), (512 << 20) + 4 * 7 * 124_439_808);
+        let worker = 4 * (2 * 124_439_808 + activations);
+        assert_eq!(
+            memory_needed(&recipe, Tier::Mobile, 3),
+            (512 << 20) + 4 * 7 * 124_439_808 + 3 * worker
+        );
+        assert!(memory_needed(&recipe, Tier::Whale, 1) > memory_needed(&recipe, Tier::Miner, 1));
+        assert_eq!(memory_needed(&recipe, Tier::Whale, usize::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn the_largest_models_do_not_overflow() {
+        let mut recipe = recipe();
+        let largest = ModelSpec::gpt2(1 << 20, 1 << 16, 512, 1 << 15, 1 << 18, 1 << 20);
+        (recipe.model, recipe.sequence, recipe.tiers[3].micro_batch) =
+            (largest, u16::MAX, u16::MAX);
+        assert!(memory_needed(&recipe, Tier::Whale, 64) > 1 << 60);
+    }
+
+    #[test]
+    fn the_tier_follows_cores_gpus_and_memory() {
+        let recipe = recipe();
+        let tier = |cores, memory, gpus| {
+            largest_fitting_tier(&machine(cores, memory, gpus), &recipe).unwrap()
+        };
+        let much = 1_000 * GIB;
+        assert_eq!(tier(2, much, 1), Tier::Mobile);
+        assert_eq!(tier(4, much, 0), Tier::Participant);
+        assert_eq!(tier(15, much, 1), Tier::Participant);
+        assert_eq!(tier(16, much, 0), Tier::Miner);
+        assert_eq!(tier(16, much, 1), Tier::Whale);
+        assert_eq!(tier(64, much, 0), Tier::Whale);
+
+        // Memory decides if it is too small for the tier of the cores.
+        for (needs, below) in [
+            (Tier::Whale, Tier::Miner),
+            (Tier::Miner, Tier::Participant),
+            (Tier::Participant, Tier::Mobile),
+        ] {
+            let needed = memory_needed(&recipe, needs, 1);
+            assert_eq!(tier(64, needed * 126 / 100, 0), needs);
+            assert_eq!(tier(64, needed * 124 / 100, 0), below);
+        }
+        let error = largest_fitting_tier(&machine(64, 4 * GIB, 0), &recipe).unwrap_err();
+        let least = memory_needed(&recipe, Tier::Mobile, 1);
+        assert!(matches!(
+            error,
+            HardwareError::TooLittleMemory { needed, memory }
+                if (needed, memory) == (least, 4 * GIB)
+        ));
+        assert!(error.to_string().contains("of this machine's 4.0 GiB"), "{error}");
+    }
+
+    #[test]
+    fn workers_are_bounded_by_cores_work_and_memory() {
+        let recipe = recipe();
+        let count =
+            |cores, memory| max_workers(&machine(cores, memory, 0), &recipe, Tier::Participant);
+        assert_eq!(count(2, 1_000 * GIB), 2);
+        assert_eq!(count(64, 1_000 * GIB), 8);
+        assert_eq!(count(64, memory_needed(&recipe, Tier::Participant, 3) * 126 / 100), 3);
+        assert_eq!(count(64, memory_needed(&recipe, Tier::Participant, 3) * 124 / 100), 2);
+        assert_eq!(count(64, 0), 1);
+        assert_eq!(count(0, 1_000 * GIB), 1);
+    }
+}
