@@ -183,13 +183,17 @@ ITEM = re.compile(r"^\s*pub (?:const |async |unsafe )*(fn|struct|enum|trait|cons
 
 
 def documentation(lines, n):
-    """The doc comment above line `n`, joined."""
-    docs = []
+    """The doc comment above line `n`, joined. Attributes may stand between, on several lines each."""
+    docs, attribute = [], False
     for line in reversed(lines[:n]):
         text = line.strip()
-        if text.startswith("///"):
+        if attribute or text.startswith("#["):
+            attribute = not text.startswith("#[")
+        elif text.startswith("///"):
             docs.append(text)
-        elif not (text.startswith(("#[", "//")) or text.endswith((")]", "]")) and not text.endswith(("};", "}"))):
+        elif text.endswith(")]"):
+            attribute = True
+        elif not text.startswith("//"):
             break
     return "\n".join(reversed(docs))
 
