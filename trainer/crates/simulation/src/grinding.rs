@@ -1,15 +1,17 @@
-//! What block authors can make of knowing the randomness of their own blocks.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Influence of block authors, who know the randomness of their own blocks, on audits.
 //!
 //! The seed of an audit mixes the VRF outputs of the block that adopted the head and of `mix` more.
-//! An author cannot choose its output, but knows it, and can withhold its block: another slot's
-//! block is then mixed in its place. What it publishes or withholds matters only as long as no
-//! other's block is mixed after it, so what counts are runs of own slots at the end.
+//! An author cannot choose its output, but knows it and can withhold its block. Another slot's
+//! block is then mixed in its place. A choice matters only while nobody else's block is mixed
+//! after it, so only runs of own slots at the end count.
 
 use crate::{
     Settings,
-    collusion::{Estimate, Seats},
+    audits::{FIRST_VALIDATOR, ValidatorStrategy, Validators, seed},
+    collusion::{Estimate, SeatChances},
     detection::{chance, forge},
-    network::{Conduct, FIRST_VALIDATOR, Validators, seed},
     statistics::choose,
 };
 use pol_primitives::{
@@ -20,107 +22,103 @@ use pol_primitives::{
 };
 use serde::Serialize;
 
-/// Shares of slots that are tried, in percent.
+/// Shares of slots to simulate, in percent.
 pub const SHARES: [u32; 5] = [5, 10, 20, 33, 50];
-/// Shares of stake without which there is no quorum, in percent.
+/// Shares of stake that can block a quorum, in percent.
 const BLOCKING: [u32; 4] = [34, 40, 50, 60];
-/// Slots that are looked at beyond those in which a head can come about.
+/// Slots simulated after the last one in which the head can be adopted.
 const BEYOND: usize = 100;
 
-/// An accomplice with a share of the slots, and no say in when there is a quorum.
+/// An accomplice with a share of the slots, without influence on when there is a quorum.
 #[derive(Clone, Debug, Serialize)]
 pub struct Author {
     /// Its share of the slots.
     pub share: f64,
     /// Segments that the cheat skips.
     pub skipped: u16,
-    /// The chance of being caught without an accomplice.
+    /// Chance of being caught without an accomplice.
     pub alone: f64,
-    /// With one that withholds the last block where that helps: `p · (1 − a) / (1 − a · p)`.
+    /// Caught with an accomplice that withholds the last block where that helps:
+    /// `p · (1 − a) / (1 − a · p)`.
     pub caught: Estimate,
-    /// With one that knows all its slots in advance and plays them in the best way.
+    /// Caught with an accomplice that knows all its slots in advance and plays optimally.
     pub best: f64,
 }
 
-/// A group that holds so much stake that there is no quorum without it, and the same share of the
-/// slots: it chooses the block in which the head comes about.
+/// A group with so much stake that there is no quorum without it, and the same share of the slots:
+/// it chooses the block in which the head is adopted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Blocking {
     /// Its share of stake and slots.
     pub share: f64,
     /// Segments that the cheat skips.
     pub skipped: u16,
-    /// Caught where it may choose the block of one attest phase, knows all its slots in advance and
-    /// plays them in the best way.
+    /// Caught if it chooses the block within one attest phase, knows all its slots in advance and
+    /// plays optimally.
     pub best: f64,
     /// Caught if the seed were the output of that block alone.
     pub unmixed: f64,
 }
 
-/// Both kinds.
+/// Results for both kinds of groups.
 #[derive(Clone, Debug, Serialize)]
 pub struct Grinding {
-    /// Without a say in the quorum.
+    /// Groups without influence on the quorum.
     pub author: Vec<Author>,
-    /// With it.
+    /// Groups that can block the quorum.
     pub blocking: Vec<Blocking>,
 }
 
-/// Tries every share.
+/// Simulates every share.
 pub fn run(settings: &Settings) -> Grinding {
     let skips = [settings.segments.div_ceil(10), settings.segments.div_ceil(2), settings.segments];
-    let drawn = settings.audit.segments;
-    let mixed = settings.audit.mix as usize + 1;
-    let author = SHARES
-        .into_iter()
-        .flat_map(|percent| skips.map(|skipped| (percent, skipped)))
-        .map(|(percent, skipped)| {
-            let (a, p) = (f64::from(percent) / 100.0, chance(settings.segments, skipped, drawn));
-            let mut caught =
-                Estimate { expected: p * (1.0 - a) / (1.0 - a * p), ..Default::default() };
-            let mut random = Prf::new(
-                "author",
-                &seed(settings.seed, "author", percent.into()),
-                &[&skipped.to_le_bytes()],
-            );
-            for trainer in 0..settings.trials {
-                caught.rate.count(is_caught(settings, &mut random, trainer, skipped, percent));
-            }
-            Author {
-                share: a,
-                skipped,
-                alone: p,
-                caught,
-                best: best(settings, percent, p, mixed, 1),
-            }
-        });
-    let blocking = BLOCKING
-        .into_iter()
-        .flat_map(|percent| skips.map(|skipped| (percent, skipped)))
-        .map(|(percent, skipped)| {
-            let colluding = settings.validators.saturating_mul(percent).div_ceil(100);
-            let seats = Seats::new(settings.validators, colluding, settings.audit.seats.into());
-            let found = chance(settings.segments, skipped, drawn) * (1.0 - seats.captured);
-            let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
-            let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
-            Blocking {
-                share,
-                skipped,
-                best: best(settings, percent, found, mixed, slots as usize),
-                unmixed,
-            }
-        });
+    let pairs = |shares: &[u32]| -> Vec<(u32, u16)> {
+        shares.iter().flat_map(|&percent| skips.map(|skipped| (percent, skipped))).collect()
+    };
+    let author =
+        pairs(&SHARES).into_iter().map(|(percent, skipped)| author(settings, percent, skipped));
+    let blocking =
+        pairs(&BLOCKING).into_iter().map(|(percent, skipped)| blocking(settings, percent, skipped));
     Grinding { author: author.collect(), blocking: blocking.collect() }
 }
 
-/// A uniform choice that is true with the chance `percent`.
+/// Returns the number of blocks mixed into a seed.
+fn mixed_blocks(settings: &Settings) -> usize {
+    settings.audit.mix as usize + 1
+}
+
+fn author(settings: &Settings, percent: u32, skipped: u16) -> Author {
+    let a = f64::from(percent) / 100.0;
+    let p = chance(settings.segments, skipped, settings.audit.segments);
+    let mut caught = Estimate { expected: p * (1.0 - a) / (1.0 - a * p), ..Default::default() };
+    let author_seed = seed(settings.seed, "author", percent.into());
+    let mut random = Prf::new("author", &author_seed, &[&skipped.to_le_bytes()]);
+    for trainer in 0..settings.trials {
+        caught.rate.count(is_caught(settings, &mut random, trainer, skipped, percent));
+    }
+    let best = best(settings, percent, p, mixed_blocks(settings), 1);
+    Author { share: a, skipped, alone: p, caught, best }
+}
+
+fn blocking(settings: &Settings, percent: u32, skipped: u16) -> Blocking {
+    let colluding = settings.validators.saturating_mul(percent).div_ceil(100);
+    let seats = SeatChances::new(settings.validators, colluding, settings.audit.seats.into());
+    let p = chance(settings.segments, skipped, settings.audit.segments);
+    let found = p * (1.0 - seats.captured);
+    let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
+    let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
+    let best = best(settings, percent, found, mixed_blocks(settings), slots as usize);
+    Blocking { share, skipped, best, unmixed }
+}
+
+/// Returns `true` with a chance of `percent`.
 fn happens(random: &mut Prf, percent: u32) -> bool {
     random.below(100) < percent
 }
 
-/// Whether a cheat that skips `skipped` segments is caught, with an accomplice that authors
-/// `percent` of the blocks and withholds the last one that is mixed where it would catch it. Draws
-/// as the chain does.
+/// Returns `true` if a cheat that skips `skipped` segments is caught. Its accomplice authors
+/// `percent` of the blocks and withholds the last mixed one where that would catch the cheat.
+/// Draws as the chain does.
 fn is_caught(
     settings: &Settings,
     random: &mut Prf,
@@ -141,9 +139,10 @@ fn is_caught(
     }
 }
 
-/// The chance of being caught, of `found` in a draw that nobody chose, for a group that authors
-/// `percent` of the slots, knows which, and may have the first of the `mixed` blocks in any of
-/// `starts` slots: the mean over random slots.
+/// Returns the mean chance of being caught over random slots, for a group that plays optimally.
+///
+/// The group authors `percent` of the slots and knows which. It may place the first of the `mixed`
+/// blocks in any of `starts` slots. `found` is the chance in a draw that nobody chose.
 pub fn best(settings: &Settings, percent: u32, found: f64, mixed: usize, starts: usize) -> f64 {
     let trials = settings.trials.min(1_000);
     let mut random = Prf::new("slots", &seed(settings.seed, "slots", percent.into()), &[]);
@@ -157,15 +156,15 @@ pub fn best(settings: &Settings, percent: u32, found: f64, mixed: usize, starts:
     sum / f64::from(trials)
 }
 
-/// The chance of being caught for a group with the slots `own`, all known to it, with the first of
+/// Returns the chance of being caught for a group that knows its slots `own`, with the first of
 /// the `mixed` blocks in any of the first `starts` slots.
 ///
-/// Of the `k` own slots before the next one of somebody else it may publish any `t`. With fewer
-/// than the `m` that are missing, the other's block makes all that was mixed so far unpredictable
-/// again. With `m` the draw is known beforehand: there are `C(k, m)` of them to choose from, and if
-/// all are bad, it can still leave the last block to the other.
+/// It may publish any `t` of its `k` slots before the next slot of somebody else. If `t` is less
+/// than the `m` missing blocks, the other's block makes the mix unpredictable again. If `t` is `m`,
+/// the draw is known in advance: there are `C(k, m)` draws to choose from. If all are bad, the
+/// group can still leave the last block to the other.
 fn caught(own: &[bool], found: f64, mixed: usize, starts: usize) -> f64 {
-    // By slot and number of missing blocks.
+    // Chances by slot and number of missing blocks.
     let mut from = vec![vec![found; mixed + 1]; own.len() + 2];
     let (mut run, mut draws, mut at_best) = (0, 0.0, found);
     for at in (0..own.len()).rev() {
@@ -187,28 +186,28 @@ fn caught(own: &[bool], found: f64, mixed: usize, starts: usize) -> f64 {
     found.powf(draws) * at_best
 }
 
-/// Seats of a validator that holds its stake in one account, or in as many as the smallest bond
-/// allows.
+/// Seats of a validator that holds its stake in one account, or in as many accounts as the
+/// smallest bond allows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Split {
     /// Its share of the stake.
     pub share: f64,
-    /// Seats on an update with one account.
+    /// Seats per update with one account.
     pub one: f64,
-    /// Seats on an update with many: of all these, one replay is enough.
+    /// Seats per update with many accounts, for all of which one replay is enough.
     pub many: f64,
-    /// Replays for an update with many accounts.
+    /// Replays per update with many accounts.
     pub replays: f64,
 }
 
-/// Tries some shares.
+/// Simulates some shares.
 pub fn split(settings: &Settings) -> Vec<Split> {
     let trials = settings.trials.min(4_000);
     [1, 10, 20, 30]
         .into_iter()
         .filter(|percent| settings.validators * percent >= 100)
         .map(|percent| {
-            let whole = Validators::equal(settings.validators, 0, Conduct::Honest).stakes;
+            let whole = Validators::equal(settings.validators, 0, ValidatorStrategy::Honest).stakes;
             let own = settings.validators * percent / 100;
             let (mine, others) = whole.split_at(own as usize);
             let mut merged = others.to_vec();

@@ -1,21 +1,36 @@
-//! Simulations of the network's defences, on the chain's own functions and without a node.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Simulates the network's defences on the chain's own functions, without a node.
 //!
 //! Draws, stages, verdicts, scores, pools and emission are those of `pol-primitives`, which the
-//! pallets call too. Only training and replay are replaced by what they would have found, so that
-//! thousands of members and rounds take seconds. Every run is fixed by its seed.
+//! pallets call too. Only training and replay are replaced by the result they would have, so that
+//! thousands of members and rounds take seconds. A seed fixes every run.
 //!
 //! | module | question |
 //! |---|---|
-//! | [`detection`] | how soon is a trainer caught that skips segments? |
-//! | [`collusion`] | what can validators decide that collude, and what in networks of few? |
-//! | [`grinding`] | what can block authors make of knowing their own randomness, and validators of many accounts? |
-//! | [`economy`] | does any strategy pay better than honesty? |
+//! | [`detection`] | After how many updates is a trainer caught that skips segments? |
+//! | [`collusion`] | Which verdicts can colluding validators decide, also in small networks? |
+//! | [`grinding`] | Does it pay to know one's own randomness, or to split one's stake? |
+//! | [`economy`] | Does any strategy pay better than honesty? |
+//!
+//! [`audits`] runs the audits that they share, [`statistics`] has estimates and exact chances,
+//! [`report`](mod@report) and [`plot`] show a [`Report`]. The results are discussed in
+//! `docs/security.md`; terms are in `docs/glossary.md`.
+//!
+//! ```
+//! use pol_simulation::{Settings, detection};
+//!
+//! let settings = Settings { trials: 64, validators: 20, ..Settings::quick(1) };
+//! let found = detection::run(&settings);
+//! let free_rider = found.iter().find(|one| one.skipped == settings.segments).expect("tried");
+//! assert_eq!(free_rider.caught.share(), 1.0);
+//! ```
 
+pub mod audits;
 pub mod collusion;
 pub mod detection;
 pub mod economy;
 pub mod grinding;
-pub mod network;
 pub mod plot;
 pub mod report;
 pub mod statistics;
@@ -23,10 +38,10 @@ pub mod statistics;
 use pol_primitives::audit::AuditConfig;
 use serde::Serialize;
 
-/// What is simulated.
+/// Parameters of a simulation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// Fixes everything.
+    /// Seed of all randomness.
     pub seed: u64,
     /// Repetitions of each experiment.
     pub trials: u32,
@@ -38,14 +53,14 @@ pub struct Settings {
     pub rounds: u32,
     /// Segments of a lease.
     pub segments: u16,
-    /// What compute costs, as a share of an honest trainer's reward.
+    /// Cost of compute, as a share of an honest trainer's reward.
     pub compute: f64,
     /// The chain's configuration of audits.
     pub audit: AuditConfig,
 }
 
 impl Settings {
-    /// Thousands of members and rounds: about a minute.
+    /// Returns thousands of members and rounds, which take about a minute.
     pub fn full(seed: u64) -> Self {
         Self {
             seed,
@@ -59,43 +74,44 @@ impl Settings {
         }
     }
 
-    /// As many as a test needs: a few seconds.
+    /// Returns enough of everything for a test, which takes a few seconds.
     pub fn quick(seed: u64) -> Self {
         Self { trials: 1_280, trainers: 512, validators: 100, rounds: 60, ..Self::full(seed) }
     }
 }
 
-/// Everything that was found.
+/// The results of all experiments.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was simulated.
+    /// Parameters of the simulation.
     pub settings: Settings,
-    /// See [`detection`].
+    /// Results of [`detection`].
     pub detection: Vec<detection::Detection>,
-    /// See [`collusion`].
+    /// Results of [`collusion`].
     pub collusion: Vec<collusion::Collusion>,
-    /// What other numbers of seats would do.
-    pub choices: Vec<collusion::Choice>,
+    /// Exact chances for other numbers of seats.
+    pub choices: Vec<collusion::SeatChoice>,
     /// Networks of few validators.
-    pub few: Vec<collusion::Few>,
-    /// See [`grinding`].
+    #[serde(rename = "few")]
+    pub small_networks: Vec<collusion::SmallNetwork>,
+    /// Results of [`grinding`].
     pub grinding: grinding::Grinding,
     /// Validators that divide their stake.
     pub split: Vec<grinding::Split>,
     /// Strategies of trainers.
-    pub trainers: Vec<economy::Trained>,
-    /// Conducts of validators.
-    pub validators: Vec<economy::Validated>,
+    pub trainers: Vec<economy::TrainerResult>,
+    /// Strategies of validators.
+    pub validators: Vec<economy::ValidatorResult>,
 }
 
-/// Runs everything.
+/// Runs all experiments.
 pub fn run(settings: &Settings) -> Report {
     Report {
         settings: settings.clone(),
         detection: detection::run(settings),
         collusion: collusion::run(settings),
         choices: collusion::choices(),
-        few: collusion::few(settings),
+        small_networks: collusion::small_networks(settings),
         grinding: grinding::run(settings),
         split: grinding::split(settings),
         trainers: economy::trainers(settings),

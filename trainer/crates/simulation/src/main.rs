@@ -1,4 +1,6 @@
-//! Simulates the network's defences and prints what it found.
+// SPDX-License-Identifier: Apache-2.0
+
+//! `pol-simulate`: runs the simulation and prints its results.
 
 use anyhow::Context;
 use clap::Parser;
@@ -12,7 +14,7 @@ struct Options {
     /// A small run of a few seconds.
     #[arg(long)]
     quick: bool,
-    /// Fixes everything; the same seed gives the same figures.
+    /// Seed of all randomness; the same seed gives the same figures.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Seats on every update.
@@ -27,7 +29,7 @@ struct Options {
     /// Segments of an update that are replayed.
     #[arg(long)]
     audited: Option<u8>,
-    /// What compute costs, as a share of an honest trainer's reward.
+    /// Cost of compute, as a share of an honest trainer's reward.
     #[arg(long)]
     compute: Option<f64>,
     /// Print JSON instead of tables.
@@ -49,12 +51,12 @@ fn main() -> anyhow::Result<()> {
     settings.compute = options.compute.unwrap_or(settings.compute);
     anyhow::ensure!(
         settings.audit.is_valid(),
-        "the chain would refuse these numbers of seats and segments: 1 ≤ seats < more seats ≤ 16, 1 to 4 segments"
+        "the chain refuses these numbers; choose 1 ≤ seats < more seats ≤ 16, and 1 to 4 segments"
     );
-    anyhow::ensure!(settings.compute > 0.0, "compute costs something");
+    anyhow::ensure!(settings.compute > 0.0, "--compute must be greater than 0");
     let report = run(&settings);
     if let Some(path) = options.svg {
-        fs::write(&path, plot::svg(&report))
+        fs::write(&path, plot::svg(&report)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if options.json {

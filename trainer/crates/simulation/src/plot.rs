@@ -1,160 +1,154 @@
-//! The report as a picture: plain SVG, in colours that read on light and on dark pages.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The report as a picture, in colours that read on light and on dark pages.
 
 use crate::{
     Report,
     collusion::{Collusion, Estimate},
-    detection::SKIPPED,
-    statistics::Z95,
+    detection::{SKIPPED, chance},
+    statistics::{Rate, Z95},
 };
-use std::fmt::Write;
+use anyhow::Result;
+use plotters::{
+    coord::Shift,
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
 
-const WIDTH: f64 = 1200.0;
-const HEIGHT: f64 = 400.0;
-const TEXT: &str = "#808080";
-const GRID: &str = "#80808040";
-const COLOURS: [&str; 4] = ["#3d85c6", "#d9822b", "#3fa066", "#b565b0"];
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type PercentChart<'a> = ChartContext<
+    'a,
+    SVGBackend<'a>,
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+>;
 
-/// A plot's place on the page and the range of its axes.
-struct Panel {
-    left: f64,
-    width: f64,
-    x: (f64, f64),
-    y: (f64, f64),
-    svg: String,
+/// Size of the picture in pixels.
+const SIZE: (u32, u32) = (1_800, 600);
+/// Right edges of the first two plots.
+const EDGES: (u32, u32) = (530, 1_080);
+/// Top of the legends.
+const LEGEND_TOP: u32 = 520;
+const FONT_SIZE: u32 = 18;
+const GREY: RGBColor = RGBColor(0x80, 0x80, 0x80);
+const COLOURS: [RGBColor; 4] = [
+    RGBColor(0x3d, 0x85, 0xc6),
+    RGBColor(0xd9, 0x82, 0x2b),
+    RGBColor(0x3f, 0xa0, 0x66),
+    RGBColor(0xb5, 0x65, 0xb0),
+];
+
+/// Draws the report's three plots as an SVG document. Lines are exact chances, dots are simulated
+/// with their 95 % intervals, bars have a logarithmic scale.
+///
+/// # Errors
+///
+/// Fails if plotters cannot draw an element.
+pub fn svg(report: &Report) -> Result<String> {
+    let mut document = String::new();
+    {
+        let root = SVGBackend::with_string(&mut document, SIZE).into_drawing_area();
+        let (left, right) = root.split_horizontally(EDGES.0);
+        let (middle, right) = right.split_horizontally(EDGES.1 - EDGES.0);
+        detection(report, &left)?;
+        collusion(report, &middle)?;
+        margins(report, &right)?;
+        root.present()?;
+    }
+    Ok(document)
 }
 
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = HEIGHT - 100.0;
-
-impl Panel {
-    fn new(left: f64, width: f64, x: (f64, f64), y: (f64, f64), title: &str) -> Self {
-        let mut panel = Self { left, width, x, y, svg: String::new() };
-        panel.text(left + width / 2.0, 22.0, "middle", title, "font-weight='bold'");
-        panel
-    }
-
-    fn at(&self, x: f64, y: f64) -> (f64, f64) {
-        let across = (x - self.x.0) / (self.x.1 - self.x.0);
-        let up = (y - self.y.0) / (self.y.1 - self.y.0);
-        (self.left + across * self.width, BOTTOM - up * (BOTTOM - TOP))
-    }
-
-    fn text(&mut self, x: f64, y: f64, anchor: &str, text: &str, more: &str) {
-        let text = text.replace('&', "&amp;").replace('<', "&lt;");
-        let _ = writeln!(
-            self.svg,
-            "<text x='{x:.1}' y='{y:.1}' text-anchor='{anchor}' {more}>{text}</text>"
-        );
-    }
-
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), style: &str) {
-        let _ = writeln!(
-            self.svg,
-            "<line x1='{:.1}' y1='{:.1}' x2='{:.1}' y2='{:.1}' {style}/>",
-            from.0, from.1, to.0, to.1
-        );
-    }
-
-    fn axes(&mut self, xs: &[(f64, &str)], ys: &[(f64, &str)], x_label: &str, y_label: &str) {
-        let grid = format!("stroke='{GRID}'");
-        for &(x, label) in xs {
-            let (at, _) = self.at(x, self.y.0);
-            self.line((at, TOP), (at, BOTTOM), &grid);
-            self.text(at, BOTTOM + 16.0, "middle", label, "");
-        }
-        for &(y, label) in ys {
-            let (_, at) = self.at(self.x.0, y);
-            self.line((self.left, at), (self.left + self.width, at), &grid);
-            self.text(self.left - 6.0, at + 4.0, "end", label, "");
-        }
-        self.text(self.left + self.width / 2.0, BOTTOM + 36.0, "middle", x_label, "");
-        let (x, y) = (self.left - 42.0, (TOP + BOTTOM) / 2.0);
-        if !y_label.is_empty() {
-            self.text(x, y, "middle", y_label, &format!("transform='rotate(-90 {x:.1} {y:.1})'"));
-        }
-    }
-
-    fn curve(&mut self, points: impl Iterator<Item = (f64, f64)>, colour: &str) {
-        let points: Vec<_> =
-            points.map(|(x, y)| self.at(x, y)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ = writeln!(
-            self.svg,
-            "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='1.6'/>",
-            points.join(" ")
-        );
-    }
-
-    fn dot(&mut self, x: f64, y: f64, interval: (f64, f64), colour: &str) {
-        let (low, high, (cx, cy)) = (self.at(x, interval.0), self.at(x, interval.1), self.at(x, y));
-        self.line(low, high, &format!("stroke='{colour}'"));
-        let _ = writeln!(self.svg, "<circle cx='{cx:.1}' cy='{cy:.1}' r='3' fill='{colour}'/>");
-    }
-
-    /// Entries in two columns below the axis.
-    fn legend(&mut self, entries: &[(&str, &str)]) {
-        for (at, (colour, label)) in entries.iter().enumerate() {
-            let x = self.left - 20.0 + (at % 2) as f64 * (self.width / 2.0 + 20.0);
-            let y = BOTTOM + 60.0 + (at / 2) as f64 * 18.0;
-            self.line(
-                (x, y - 4.0),
-                (x + 18.0, y - 4.0),
-                &format!("stroke='{colour}' stroke-width='3'"),
-            );
-            self.text(x + 24.0, y, "start", label, "");
-        }
-    }
+fn text() -> TextStyle<'static> {
+    ("sans-serif", FONT_SIZE).into_font().color(&GREY)
 }
 
-const SHARES: [(f64, &str); 6] =
-    [(0.0, "0"), (0.2, "20"), (0.4, "40"), (0.6, "60"), (0.8, "80"), (1.0, "100")];
+fn title() -> TextStyle<'static> {
+    ("sans-serif", FONT_SIZE + 2).into_font().style(FontStyle::Bold).color(&GREY)
+}
 
-fn detection(report: &Report) -> Panel {
-    let mut panel = Panel::new(60.0, 270.0, (0.0, 30.0), (0.0, 1.0), "Skipping segments");
-    let xs = [(0.0, "0"), (10.0, "10"), (20.0, "20"), (30.0, "30")];
-    panel.axes(&xs, &SHARES, "updates", "trainers caught, %");
-    let mut labels = Vec::new();
+/// Draws axes whose values are percentages, or numbers of updates.
+fn axes<'a>(
+    plot: &Area<'a>,
+    caption: &str,
+    x_max: f64,
+    descriptions: [&str; 2],
+) -> Result<PercentChart<'a>> {
+    let mut chart = ChartBuilder::on(plot)
+        .caption(caption, title())
+        .margin(12)
+        .margin_right(24)
+        .x_label_area_size(56)
+        .y_label_area_size(76)
+        .build_cartesian_2d(0.0..x_max, 0.0..100.0)?;
+    let [x, y] = descriptions;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GREY.mix(0.25))
+        .axis_style(GREY.mix(0.25))
+        .x_labels(8)
+        .y_labels(6)
+        .x_label_formatter(&|value| format!("{value:.0}"))
+        .y_label_formatter(&|value| format!("{value:.0}"))
+        .label_style(text())
+        .x_desc(x)
+        .y_desc(y)
+        .draw()?;
+    Ok(chart)
+}
+
+/// Draws a simulated rate as a dot on the line of its 95 % interval.
+fn dot(chart: &mut PercentChart<'_>, x: f64, rate: Rate, colour: RGBColor) -> Result<()> {
+    let (low, high) = rate.interval(Z95);
+    let line = vec![(x, low * 100.0), (x, high * 100.0)];
+    chart.draw_series([PathElement::new(line, colour.stroke_width(2))])?;
+    chart.draw_series([Circle::new((x, rate.share() * 100.0), 4, colour.filled())])?;
+    Ok(())
+}
+
+fn curve(
+    chart: &mut PercentChart<'_>,
+    points: impl IntoIterator<Item = (f64, f64)>,
+    colour: RGBColor,
+) -> Result<()> {
+    let points = points.into_iter().map(|(x, share)| (x, share * 100.0));
+    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+    Ok(())
+}
+
+/// Draws the entries in two columns.
+fn legend(area: &Area<'_>, left: i32, labels: &[String]) -> Result<()> {
+    const ROW: i32 = 28;
+    let (width, _) = area.dim_in_pixel();
+    let column = (width as i32 - left) / 2;
+    for (at, (label, colour)) in (0..).zip(labels.iter().zip(COLOURS)) {
+        let (x, y) = (left + at % 2 * column, 20 + at / 2 * ROW);
+        area.draw(&PathElement::new(vec![(x, y), (x + 28, y)], colour.stroke_width(5)))?;
+        let style = text().pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(label.clone(), (x + 38, y), style))?;
+    }
+    Ok(())
+}
+
+fn detection(report: &Report, area: &Area<'_>) -> Result<()> {
+    let (plot, below) = area.split_vertically(LEGEND_TOP);
+    let settings = &report.settings;
+    let mut chart = axes(&plot, "Skipping segments", 30.0, ["updates", "trainers caught, %"])?;
     for (skipped, colour) in SKIPPED.into_iter().zip(COLOURS) {
-        let p = crate::detection::chance(
-            report.settings.segments,
-            skipped,
-            report.settings.audit.segments,
-        );
-        panel.curve(
-            (0..=120)
-                .map(|n| f64::from(n) / 4.0)
-                .map(|n| (n, 1.0 - (1.0 - p).powf(n)))
-                .filter(|(n, _)| p < 1.0 || *n >= 1.0),
-            colour,
-        );
+        let p = chance(settings.segments, skipped, settings.audit.segments);
+        let points = (0..=120)
+            .map(|n| f64::from(n) / 4.0)
+            .map(|n| (n, 1.0 - (1.0 - p).powf(n)))
+            .filter(|(n, _)| p < 1.0 || *n >= 1.0);
+        curve(&mut chart, points, colour)?;
         for found in report.detection.iter().filter(|found| found.skipped == skipped) {
-            panel.dot(
-                found.updates.into(),
-                found.caught.share(),
-                found.caught.interval(Z95),
-                colour,
-            );
+            dot(&mut chart, found.updates.into(), found.caught, colour)?;
         }
-        labels.push((colour, format!("{skipped} of {} skipped", report.settings.segments)));
     }
-    panel.legend(
-        &labels.iter().map(|(colour, label)| (*colour, label.as_str())).collect::<Vec<_>>(),
-    );
-    panel
+    let label = |skipped| format!("{skipped} of {} skipped", settings.segments);
+    legend(&below, 70, &SKIPPED.map(label))
 }
 
-fn collusion(report: &Report) -> Panel {
-    let mut panel = Panel::new(410.0, 290.0, (0.0, 0.7), (0.0, 1.0), "Colluding validators");
-    let xs = [
-        (0.0, "0"),
-        (0.1, "10"),
-        (0.2, "20"),
-        (0.3, "30"),
-        (0.4, "40"),
-        (0.5, "50"),
-        (0.6, "60"),
-        (0.7, "70"),
-    ];
-    panel.axes(&xs, &SHARES, "stake that colludes, %", "updates, %");
+fn collusion(report: &Report, area: &Area<'_>) -> Result<()> {
     type Figure = fn(&Collusion) -> &Estimate;
     let figures: [(&str, Figure); 4] = [
         ("wrong verdict", |found| &found.passes),
@@ -162,67 +156,67 @@ fn collusion(report: &Report) -> Panel {
         ("honest undecided", |found| &found.stalled),
         ("score set", |found| &found.score_set),
     ];
-    for ((_, figure), colour) in figures.iter().zip(COLOURS) {
-        let start = if figure(&report.collusion[0]).expected > 0.5 { 1.0 } else { 0.0 };
-        let points = report.collusion.iter().map(|found| (found.stake, figure(found).expected));
-        panel.curve(std::iter::once((0.0, start)).chain(points), colour);
+    let (plot, below) = area.split_vertically(LEGEND_TOP);
+    let descriptions = ["stake that colludes, %", "updates, %"];
+    let mut chart = axes(&plot, "Colluding validators", 70.0, descriptions)?;
+    for ((_, figure), colour) in figures.into_iter().zip(COLOURS) {
+        let exact = report.collusion.iter().map(|found| (found.stake, figure(found).expected));
+        let exact = exact.map(|(stake, chance)| (stake * 100.0, chance));
+        // Without colluders, a share that falls with their stake is 1, and one that grows is 0.
+        let start = exact.clone().next().map_or(0.0, |(_, chance)| chance.round());
+        curve(&mut chart, std::iter::once((0.0, start)).chain(exact), colour)?;
         for found in &report.collusion {
-            let rate = figure(found).rate;
-            panel.dot(found.stake, rate.share(), rate.interval(Z95), colour);
+            dot(&mut chart, found.stake * 100.0, figure(found).rate, colour)?;
         }
     }
-    panel.legend(
-        &figures
-            .iter()
-            .zip(COLOURS)
-            .map(|((label, _), colour)| (colour, *label))
-            .collect::<Vec<_>>(),
-    );
-    panel
+    legend(&below, 70, &figures.map(|(label, _)| label.to_owned()))
 }
 
-fn margins(report: &Report) -> Panel {
-    let bars: Vec<_> = report
+fn margins(report: &Report, area: &Area<'_>) -> Result<()> {
+    const NAMES: i32 = 320;
+    let bars: Vec<(&str, [f64; 2])> = report
         .trainers
         .iter()
-        .filter_map(|found| Some((found.name, found.margin?, found.margin_alone?)))
+        .filter_map(|found| Some((found.name, [found.margin?, found.margin_alone?])))
         .collect();
-    let mut panel = Panel::new(935.0, 225.0, (-1.0, 4.0), (0.0, 1.0), "Deterrence");
-    let xs =
-        [(-1.0, "0.1"), (0.0, "1"), (1.0, "10"), (2.0, "100"), (3.0, "1,000"), (4.0, "10,000")];
-    panel.axes(&xs, &[], "p · (reward + bond) / compute saved", "");
-    let row = (BOTTOM - TOP) / bars.len().max(1) as f64;
-    for (at, (name, margin, alone)) in bars.into_iter().enumerate() {
-        let middle = TOP + (at as f64 + 0.5) * row;
-        panel.text(panel.left - 8.0, middle + 4.0, "end", name, "");
-        for (value, offset, colour) in
-            [(margin, -row * 0.18, COLOURS[0]), (alone, row * 0.18, COLOURS[1])]
+    let (plot, below) = area.split_vertically(LEGEND_TOP);
+    let rows = bars.len() as f64;
+    let mut chart = ChartBuilder::on(&plot)
+        .caption("Deterrence", title())
+        .margin(12)
+        .margin_right(48)
+        .x_label_area_size(56)
+        .y_label_area_size(NAMES)
+        .build_cartesian_2d((0.1..10_000.0).log_scale(), rows..0.0)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(0)
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GREY.mix(0.25))
+        .axis_style(GREY.mix(0.25))
+        .x_labels(6)
+        .x_label_formatter(&|value| match value.round() as u32 {
+            thousands @ 1_000.. => format!("{},000", thousands / 1_000),
+            small => small.to_string(),
+        })
+        .label_style(text())
+        .x_desc("p · (reward + bond) / compute saved")
+        .draw()?;
+    let right = text().pos(Pos::new(HPos::Right, VPos::Center));
+    for (row, (name, margins)) in bars.into_iter().enumerate() {
+        let top = row as f64;
+        let name = Text::new(name.to_owned(), (-12, 0), right.clone());
+        chart.draw_series([EmptyElement::at((0.1, top + 0.5)) + name])?;
+        for (margin, (from, colour)) in
+            margins.into_iter().zip([0.16, 0.52].into_iter().zip(COLOURS))
         {
-            let (from, to) =
-                (panel.at(0.0, 0.0).0, panel.at(value.max(1e-9).log10().clamp(-1.0, 4.0), 0.0).0);
-            let width = row * 0.32;
-            panel.line(
-                (from, middle + offset),
-                (to, middle + offset),
-                &format!("stroke='{colour}' stroke-width='{width:.1}'"),
-            );
+            let end = margin.clamp(0.1, 10_000.0);
+            let bar = [(1.0, top + from), (end, top + from + 0.32)];
+            chart.draw_series([Rectangle::new(bar, colour.filled())])?;
         }
     }
-    let one = panel.at(0.0, 0.0).0;
-    panel.line((one, TOP), (one, BOTTOM), &format!("stroke='{TEXT}' stroke-width='1.4'"));
-    panel.legend(&[(COLOURS[0], "64 trainers"), (COLOURS[1], "1 trainer, at cost")]);
-    panel
-}
-
-/// The report's three plots as an SVG document. Lines are exact chances, dots are simulated with
-/// their 95 % intervals.
-pub fn svg(report: &Report) -> String {
-    let panels: String = [detection(report), collusion(report), margins(report)]
-        .into_iter()
-        .map(|panel| panel.svg)
-        .collect();
-    format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {HEIGHT}' font-family='sans-serif' font-size='12' fill='{TEXT}'>\n\
-         <title>Detection, collusion and deterrence, as simulated</title>\n{panels}</svg>\n"
-    )
+    let break_even = vec![(1.0, 0.0), (1.0, rows)];
+    chart.draw_series([PathElement::new(break_even, GREY.stroke_width(2))])?;
+    legend(&below, NAMES, &["64 trainers".to_owned(), "1 trainer, at cost".to_owned()])
 }

@@ -1,30 +1,33 @@
-//! Estimates with their uncertainty, and the exact chances they are compared with.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Estimates with their uncertainty, and exact chances to compare them with.
 
 use serde::Serialize;
 
-/// How often something happened.
+/// The rate of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
-    /// Times it did.
+    /// Trials in which the event happened.
     pub hits: u32,
-    /// Times it could have.
+    /// Number of trials.
     pub trials: u32,
 }
 
 impl Rate {
-    /// Counts one more trial.
+    /// Adds a trial.
     pub fn count(&mut self, hit: bool) {
         self.trials = self.trials.saturating_add(1);
         self.hits = self.hits.saturating_add(hit.into());
     }
 
-    /// The share; zero of nothing.
+    /// Returns hits per trial; 0 without trials.
     pub fn share(&self) -> f64 {
         f64::from(self.hits) / f64::from(self.trials.max(1))
     }
 
-    /// The interval that holds the true chance with the confidence of `z` standard deviations
-    /// (Wilson 1927, "Probable inference, the law of succession, and statistical inference").
+    /// Returns the interval that holds the true chance with the confidence of `z` standard
+    /// deviations (Wilson 1927, "Probable inference, the law of succession, and statistical
+    /// inference").
     pub fn interval(&self, z: f64) -> (f64, f64) {
         let (n, share) = (f64::from(self.trials.max(1)), self.share());
         let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
@@ -37,8 +40,8 @@ impl Rate {
 /// Standard deviations of a confidence of 95 %.
 pub const Z95: f64 = 1.96;
 
-/// The chance of drawing exactly `hits` of the `marked` among `all` in `draws` draws without
-/// replacement.
+/// Returns the chance of exactly `hits` of the `marked` items among `all` in `draws` draws
+/// without replacement.
 pub fn hypergeometric(all: u32, marked: u32, draws: u32, hits: u32) -> f64 {
     if hits > marked || hits > draws || draws.saturating_sub(hits) > all.saturating_sub(marked) {
         return 0.0;
@@ -47,7 +50,7 @@ pub fn hypergeometric(all: u32, marked: u32, draws: u32, hits: u32) -> f64 {
         / choose(all, draws)
 }
 
-/// The number of ways to take `k` of `n`.
+/// Returns the number of ways to choose `k` of `n`.
 pub fn choose(n: u32, k: u32) -> f64 {
     (0..k).map(|i| f64::from(n.saturating_sub(i)) / f64::from(i.saturating_add(1))).product()
 }

@@ -1,5 +1,7 @@
-//! The quick simulation must agree with the formulas, within what chance allows. Its seed is fixed,
-//! so it always says the same.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The quick simulation agrees with the formulas, within statistical error. Its seed is fixed, so
+//! its result always is the same.
 
 use pol_simulation::{Report, Settings, collusion::Estimate, plot, run, statistics::Rate};
 use std::sync::OnceLock;
@@ -12,11 +14,11 @@ fn report() -> &'static Report {
     REPORT.get_or_init(|| run(&Settings::quick(7)))
 }
 
-fn assert_agrees(rate: Rate, expected: f64, what: &str) {
+fn assert_agrees(rate: Rate, expected: f64, subject: &str) {
     let (low, high) = rate.interval(Z);
     assert!(
         (low..=high).contains(&expected),
-        "{what}: {rate:?} is {low} to {high}, and should be {expected}"
+        "{subject}: {rate:?} is {low} to {high}, and should be {expected}"
     );
 }
 
@@ -89,9 +91,9 @@ fn honesty_pays_best_under_the_shipped_parameters() {
 
 #[test]
 fn one_validator_alone_decides_everything() {
-    let alone = &report().few[0];
+    let alone = &report().small_networks[0];
     assert_eq!((alone.validators, alone.passes.share(), alone.convicted.share()), (1, 1.0, 1.0));
-    let two = &report().few[1];
+    let two = &report().small_networks[1];
     assert_eq!((two.passes.share(), two.convicted.share(), two.stalled.share()), (0.0, 0.0, 1.0));
 }
 
@@ -111,7 +113,7 @@ fn the_same_seed_gives_the_same_report() {
 
 #[test]
 fn the_plots_are_one_well_formed_document() {
-    let svg = plot::svg(report());
+    let svg = plot::svg(report()).unwrap();
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
     for label in
