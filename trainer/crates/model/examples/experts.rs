@@ -1,6 +1,8 @@
-//! What experts cost: tokens/s of a dense model, of models of experts with as many active
-//! parameters, and of a dense one with as many parameters in all. Their steps take turns, so that
-//! whatever else the machine does slows all of them alike. Prints the table of
+// SPDX-License-Identifier: Apache-2.0
+
+//! Measures the cost of experts: tokens/s of a dense model, of models of experts with as many
+//! active parameters, and of a dense model with as many parameters in total. The models take turns
+//! step by step, so other load on the machine slows all of them alike. Prints the table of
 //! `docs/benchmarks.md`.
 //!
 //! `cargo run --release -p pol-model --example experts -- [ROUNDS] [WIDTH]`
@@ -38,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|(name, spec)| Arm::new(name, &spec))
         .collect::<Result<Vec<_>, _>>()?;
     let mut prf = Prf::new("experts", &[1; 32], &[]);
-    // One round more, which does not count, warms everything up.
+    // The first round is a warm-up and not counted.
     for round in 0..=rounds {
         let tokens: Vec<i64> =
             (0..BATCH * (CONTEXT + 1)).map(|_| prf.below(4_096).into()).collect();
@@ -48,7 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     println!(
-        "| model, {width} wide | parameters | active a token | reading, tokens/s | training, tokens/s | to dense |"
+        "| model, {width} wide | parameters | active a token | reading, tokens/s \
+         | training, tokens/s | to dense |"
     );
     println!("|---|---|---|---|---|---|");
     let reference = arms.first().map_or(1.0, |arm| median(&arm.training));
@@ -70,11 +73,13 @@ struct Arm {
     decoder: Decoder,
     weights: Weights,
     gradient: Vec<f32>,
-    /// In millions, without the embedding.
+    /// Parameters in millions, without the embedding.
     parameters: f64,
+    /// Active parameters per token in millions, without the embedding.
     active: f64,
-    /// Seconds of each round.
+    /// Seconds of the forward pass of each round.
     reading: Vec<f64>,
+    /// Seconds of the training step of each round.
     training: Vec<f64>,
 }
 
@@ -105,7 +110,7 @@ impl Arm {
         let reading = start.elapsed().as_secs_f64();
         let start = Instant::now();
         let weights = self.weights.share(true)?;
-        let objective = self.decoder.outcome(&weights, tokens)?.objective;
+        let objective = self.decoder.forward_loss(&weights, tokens)?.objective;
         weights.gradient(&objective, &mut self.gradient)?;
         if counts {
             self.reading.push(reading);

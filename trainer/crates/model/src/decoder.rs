@@ -1,147 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use crate::{
-    Cache, Error, Weights,
+    Error, KvCache, Weights,
     attention::Attention,
     experts::{self, Routing},
-    mind::{amplitudes, introspect, introspection_objective, second_pass, superposition},
-    parts::{Block, Parts, Projection},
+    kv_cache::BlockCache,
+    layers::{Block, Layers},
+    linear::Linear,
+    mind::{
+        RowCache, SecondPassTensors, amplitudes, introspect, introspection_objective, second_pass,
+        superposition,
+    },
 };
 use pol_primitives::model::{InvalidSpec, ModelSpec};
 use tch::{Kind, Reduction, Tensor};
 
-/// The forward pass of every decoder; holds the specification only, so threads can share it.
+/// Forward pass of every decoder.
 ///
-/// Attention is written out, as the exact profile needs, unless
-/// [`with_fused_attention`](Self::with_fused_attention) allows more.
+/// A decoder holds only the specification, so threads can share it. Attention is written out, as
+/// the exact profile requires, unless [`with_fused_attention`](Self::with_fused_attention) is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder {
     spec: ModelSpec,
     fused: bool,
 }
 
+/// Result of a forward pass with a loss.
+#[derive(Debug)]
+pub struct LossOutput {
+    /// Mean cross-entropy of each sequence in nats per token, float32 `[batch]`.
+    pub losses: Tensor,
+    /// Training objective, a scalar: the mean of `losses` plus the auxiliary losses of the
+    /// introspection head and the router.
+    pub objective: Tensor,
+    /// Routing of each block; empty for a model without experts.
+    pub routing: Vec<Routing>,
+}
+
+/// Intermediate results of a forward pass.
+#[derive(Default)]
+struct ForwardTrace<'a> {
+    /// Routing of each block in the first pass; empty without experts.
+    routing: Vec<Routing>,
+    /// Amplitude weights and input of each superposition.
+    superpositions: Vec<(&'a Tensor, Tensor)>,
+}
+
+/// Block that the second pass runs again, with the keys and values of its first run.
+struct FirstRun<'a, 'b> {
+    index: u16,
+    block: &'b Block<'a>,
+    keys: Tensor,
+    values: Tensor,
+}
+
 impl Decoder {
-    /// The decoder that `spec` describes.
+    /// Creates the decoder of `spec`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `spec` is invalid.
     pub fn new(spec: &ModelSpec) -> Result<Self, InvalidSpec> {
         spec.validate()?;
         Ok(Self { spec: *spec, fused: false })
     }
 
-    /// Whether attention may be computed by libtorch's fused kernel: faster and in less memory, but
-    /// with other bits on other machines. Off at first; never for training under the exact profile.
+    /// Allows libtorch's fused attention kernel, off by default. The kernel is faster and needs
+    /// less memory, but its bits differ between machines: never use it to train under the exact
+    /// profile.
     #[must_use]
     pub fn with_fused_attention(mut self, fused: bool) -> Self {
         self.fused = fused;
         self
     }
 
-    /// The specification.
+    /// Returns the specification.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
-    /// Mean cross-entropy of each sequence in nats per token, float32 `[batch]`, of predicting
-    /// every token of `tokens` (int64 `[batch, length + 1]`, on the device of the weights) but the
-    /// first from those before it.
+    /// Computes the mean cross-entropy of each sequence in nats per token, float32 `[batch]`.
+    ///
+    /// Every token of `tokens` (int64 `[batch, length + 1]`, on the device of the weights) but the
+    /// first is predicted from those before it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `weights` belong to another model, if the sequences are too short or longer than
+    /// the context, or if a token is outside the vocabulary.
     pub fn loss(&self, weights: &Weights, tokens: &Tensor) -> Result<Tensor, Error> {
-        Ok(self.outcome(weights, tokens)?.losses)
+        Ok(self.forward_loss(weights, tokens)?.losses)
     }
 
-    /// What predicting every token of `tokens` (int64 `[batch, length + 1]`) but the first from
-    /// those before it comes to.
-    pub fn outcome(&self, weights: &Weights, tokens: &Tensor) -> Result<Outcome, Error> {
+    /// Computes the loss of `tokens`, as [`loss`](Self::loss) does, and the training objective.
+    ///
+    /// # Errors
+    ///
+    /// Fails if [`loss`](Self::loss) does.
+    pub fn forward_loss(&self, weights: &Weights, tokens: &Tensor) -> Result<LossOutput, Error> {
         let (batch, longer) = tokens.size2()?;
         let length = longer - 1;
-        let parts = Parts::of(&self.spec, weights)?;
-        let mut seen = Seen::default();
-        let hidden =
-            self.read(&parts, &tokens.f_narrow(1, 0, length.max(0))?, None, Some(&mut seen))?;
+        let layers = Layers::new(&self.spec, weights)?;
+        let mut trace = ForwardTrace::default();
+        let inputs = tokens.f_narrow(1, 0, length.max(0))?;
+        let hidden = self.forward(&layers, &inputs, None, Some(&mut trace))?;
         let targets = tokens.f_narrow(1, 1, length)?.f_reshape([-1])?;
-        let losses = scores(&parts, &hidden)?.f_cross_entropy_loss(
+        let token_losses = project_logits(&layers, &hidden)?.f_cross_entropy_loss(
             &targets,
             None::<Tensor>,
             Reduction::None,
             -100,
             0.0,
         )?;
-        let each =
-            losses.f_view([batch, length])?.f_mean_dim([1].as_slice(), false, Kind::Float)?;
-        let mut objective = each.f_mean(Kind::Float)?;
-        if let Some((weight, bias)) = parts.introspection {
-            objective = objective
-                .f_add(&introspection_objective(&introspect(weight, bias, &hidden)?, &losses)?)?;
+        let losses =
+            token_losses.f_view([batch, length])?.f_mean_dim([1].as_slice(), false, Kind::Float)?;
+        let mut objective = losses.f_mean(Kind::Float)?;
+        if let Some((weight, bias)) = layers.introspection {
+            let predicted = introspect(weight, bias, &hidden)?;
+            objective = objective.f_add(&introspection_objective(&predicted, &token_losses)?)?;
         }
         if let Some(experts) = &self.spec.experts {
-            for routing in &seen.routing {
+            for routing in &trace.routing {
                 objective = objective.f_add(&routing.objective(experts)?)?;
             }
         }
-        Ok(Outcome { losses: each, objective, routing: seen.routing })
+        Ok(LossOutput { losses, objective, routing: trace.routing })
     }
 
-    /// Scores of every next token, float32 `[batch · length, vocabulary]`, after each of `tokens`
-    /// (int64 `[batch, length]`).
-    pub fn logits(&self, weights: &Weights, tokens: &Tensor) -> Result<Tensor, Error> {
-        let parts = Parts::of(&self.spec, weights)?;
-        scores(&parts, &self.read(&parts, tokens, None, None)?)
-    }
-
-    /// What the last block makes of each of `tokens` (int64 `[batch, length]`), normed: float32
-    /// `[batch, length, width]`, which [`head`](Self::head) turns into scores of the next token.
+    /// Computes the logits of the next token, float32 `[batch · length, vocabulary]`, after each of
+    /// `tokens` (int64 `[batch, length]`).
     ///
-    /// With a `cache`, tokens follow those that it holds, and it holds them too afterwards; no
-    /// gradient flows through it.
-    pub fn hidden(
+    /// # Errors
+    ///
+    /// Fails if `weights` belong to another model, if a sequence is empty or longer than the
+    /// context, or if a token is outside the vocabulary.
+    pub fn logits(&self, weights: &Weights, tokens: &Tensor) -> Result<Tensor, Error> {
+        let layers = Layers::new(&self.spec, weights)?;
+        project_logits(&layers, &self.forward(&layers, tokens, None, None)?)
+    }
+
+    /// Computes the final hidden states after the last norm, float32 `[batch, length, width]`, of
+    /// `tokens` (int64 `[batch, length]`). [`lm_head`](Self::lm_head) maps them to logits.
+    ///
+    /// With a `cache`, `tokens` continue the cached ones and are added to the cache. No gradient
+    /// flows through the cache.
+    ///
+    /// # Errors
+    ///
+    /// Fails if [`logits`](Self::logits) does or if the tokens do not fit in `cache`.
+    pub fn hidden_states(
         &self,
         weights: &Weights,
         tokens: &Tensor,
-        cache: Option<&mut Cache>,
+        cache: Option<&mut KvCache>,
     ) -> Result<Tensor, Error> {
         let (batch, length) = tokens.size2()?;
-        let parts = Parts::of(&self.spec, weights)?;
-        Ok(self.read(&parts, tokens, cache, None)?.f_view([
-            batch,
-            length,
-            self.spec.width.into(),
-        ])?)
+        let layers = Layers::new(&self.spec, weights)?;
+        let hidden = self.forward(&layers, tokens, cache, None)?;
+        Ok(hidden.f_view([batch, length, self.spec.width.into()])?)
     }
 
-    /// Scores of the next token, float32 `[…, vocabulary]`, for what [`hidden`](Self::hidden) gave,
-    /// `[…, width]`.
-    pub fn head(&self, weights: &Weights, hidden: &Tensor) -> Result<Tensor, Error> {
-        let parts = Parts::of(&self.spec, weights)?;
+    /// Maps `hidden` `[…, width]` from [`hidden_states`](Self::hidden_states) to logits of the next
+    /// token, float32 `[…, vocabulary]`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `weights` belong to another model or `hidden` has another width.
+    pub fn lm_head(&self, weights: &Weights, hidden: &Tensor) -> Result<Tensor, Error> {
+        let layers = Layers::new(&self.spec, weights)?;
         let mut shape = hidden.size();
-        let flat = scores(&parts, &hidden.f_reshape([-1, self.spec.width.into()])?)?;
+        let flat = project_logits(&layers, &hidden.f_reshape([-1, self.spec.width.into()])?)?;
         if let Some(last) = shape.last_mut() {
             *last = self.spec.vocabulary.into();
         }
         Ok(flat.f_view(shape.as_slice())?)
     }
 
-    /// The loss in nats that introspection expects after each token, `[…]`, for what
-    /// [`hidden`](Self::hidden) gave, `[…, width]`; None for a model without it.
+    /// Predicts the loss in nats after each token, `[…]`, from `hidden` `[…, width]` of
+    /// [`hidden_states`](Self::hidden_states). Returns `None` for a model without introspection.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `weights` belong to another model or `hidden` has another width.
     pub fn introspect(&self, weights: &Weights, hidden: &Tensor) -> Result<Option<Tensor>, Error> {
-        Parts::of(&self.spec, weights)?
+        Layers::new(&self.spec, weights)?
             .introspection
             .map(|(weight, bias)| introspect(weight, bias, hidden))
             .transpose()
     }
 
-    /// The [amplitudes] of each block's superposition, `[batch · length, 2 · branches]`, while the
-    /// model reads `tokens` (int64 `[batch, length]`), of which
-    /// [`coherence`](crate::mind::coherence) is computed. Empty for a model without.
+    /// Computes the [amplitudes] of each block's superposition, `[batch · length, 2 · branches]`,
+    /// for `tokens` (int64 `[batch, length]`). Returns an empty list for a model without
+    /// superposition. [`coherence`](crate::mind::coherence) is computed from amplitudes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if [`logits`](Self::logits) does.
     pub fn amplitudes(&self, weights: &Weights, tokens: &Tensor) -> Result<Vec<Tensor>, Error> {
-        let mut seen = Seen::default();
-        let _ = self.read(&Parts::of(&self.spec, weights)?, tokens, None, Some(&mut seen))?;
-        seen.superposed.iter().map(|(weight, x)| amplitudes(weight, x)).collect()
+        let mut trace = ForwardTrace::default();
+        let layers = Layers::new(&self.spec, weights)?;
+        let _ = self.forward(&layers, tokens, None, Some(&mut trace))?;
+        trace.superpositions.iter().map(|(weight, x)| amplitudes(weight, x)).collect()
     }
 
-    /// What the last block makes of `tokens`, normed: `[batch · length, width]`. Puts what happened
-    /// on the way into `seen`.
-    fn read<'a>(
+    /// Computes the final hidden states of `tokens` after the last norm, `[batch · length, width]`.
+    /// Records intermediate results in `trace`.
+    fn forward<'a>(
         &self,
-        parts: &Parts<'a>,
+        layers: &Layers<'a>,
         tokens: &Tensor,
-        mut cache: Option<&mut Cache>,
-        mut seen: Option<&mut Seen<'a>>,
+        mut cache: Option<&mut KvCache>,
+        mut trace: Option<&mut ForwardTrace<'a>>,
     ) -> Result<Tensor, Error> {
         let (batch, length) = tokens.size2()?;
         let past = cache.as_ref().map_or(0, |cache| cache.len());
@@ -150,70 +219,31 @@ impl Decoder {
             return Err(Error::Batch { context, found: past + length + 1 });
         }
         if let Some(cache) = &mut cache {
-            cache.prepare(parts.blocks.len(), batch, length)?;
+            cache.prepare(layers.blocks.len(), batch, length)?;
         }
-        let mut x = Tensor::f_embedding(parts.embedding, tokens, -1, false, false)?;
-        if let Some(positions) = parts.positions {
+        let mut x = Tensor::f_embedding(layers.embedding, tokens, -1, false, false)?;
+        if let Some(positions) = layers.positions {
             x = x.f_add(&positions.f_narrow(0, past, length)?)?;
         }
         x = x.f_view([batch * length, self.spec.width.into()])?;
         let attention =
             Attention::new(&self.spec, self.fused, batch, length, past, tokens.device())?;
-        // Blocks that may run again, with the keys and values of their first run.
-        let mut last = Vec::new();
-        for (index, block) in (0..).zip(&parts.blocks) {
-            let normed = block.norm1.apply(self.spec.norm, &x)?;
-            let [queries, mut keys, mut values] =
-                attention.project(&block.query_key_value, &normed)?;
-            let mut layer = cache.as_mut().and_then(|cache| cache.layer(index.into()));
-            if let Some(layer) = &mut layer {
-                (keys, values) = layer.extend(past, &keys, &values)?;
-            }
-            let routing = seen.as_mut().map(|seen| &mut seen.routing);
-            x = self.after_attention(
-                block,
-                &x,
-                &normed,
-                &attention.mix(index, &queries, &keys, &values)?,
-                routing,
-            )?;
-            if let Some((sizes, part)) = self.spec.mind.superposition.zip(block.superposition) {
-                if let Some(seen) = &mut seen {
-                    seen.superposed.push((part.amplitudes, x.shallow_clone()));
-                }
-                x = x.f_add(&superposition(
-                    sizes,
-                    &part,
-                    &x,
-                    batch,
-                    layer.map(|layer| &mut layer.memory),
-                )?)?;
-            }
+        let mut first_runs = Vec::new();
+        for (index, block) in (0..).zip(&layers.blocks) {
+            let block_cache = cache.as_mut().and_then(|cache| cache.block(index.into()));
+            let (output, keys, values) =
+                self.run_block((index, block), &x, &attention, block_cache, trace.as_deref_mut())?;
+            x = output;
             if index >= self.spec.layers - self.spec.mind.second_pass {
-                last.push((index, block, keys, values));
+                first_runs.push(FirstRun { index, block, keys, values });
             }
         }
-        let mut normed = parts.norm.apply(self.spec.norm, &x)?;
-        if let Some(part) = &parts.second_pass {
-            // Only queries are new: keys and values stay those of the first pass, so that tokens
-            // can be left out.
-            let again = || {
-                last.iter().try_fold(x.shallow_clone(), |x, (index, block, keys, values)| {
-                    let normed = block.norm1.apply(self.spec.norm, &x)?;
-                    let queries = attention.queries(&block.query_key_value, &normed)?;
-                    self.after_attention(
-                        block,
-                        &x,
-                        &normed,
-                        &attention.mix(*index, &queries, keys, values)?,
-                        None,
-                    )
-                })
-            };
-            let memory = cache.as_mut().map(|cache| &mut cache.thoughts);
-            normed = parts
-                .norm
-                .apply(self.spec.norm, &second_pass(part, &x, &normed, batch, memory, again)?)?;
+        let mut normed = layers.norm.apply(self.spec.norm, &x)?;
+        if let Some(tensors) = &layers.second_pass {
+            let rows = cache.as_mut().map(|cache| &mut cache.second_pass);
+            let stream =
+                self.run_second_pass(tensors, &first_runs, &x, &normed, &attention, rows)?;
+            normed = layers.norm.apply(self.spec.norm, &stream)?;
         }
         if let Some(cache) = cache {
             cache.advance(length);
@@ -221,51 +251,80 @@ impl Decoder {
         Ok(normed)
     }
 
-    /// The rest of `block` for `x`, its norm and what its attention found.
+    /// Runs a block on the residual stream `x` `[batch · length, width]`. Returns the stream after
+    /// it, and the keys and values of all tokens.
+    fn run_block<'a>(
+        &self,
+        (index, block): (u16, &Block<'a>),
+        x: &Tensor,
+        attention: &Attention,
+        mut cache: Option<&mut BlockCache>,
+        mut trace: Option<&mut ForwardTrace<'a>>,
+    ) -> Result<(Tensor, Tensor, Tensor), Error> {
+        let normed = block.norm1.apply(self.spec.norm, x)?;
+        let [queries, mut keys, mut values] = attention.project(&block.query_key_value, &normed)?;
+        if let Some(cache) = &mut cache {
+            (keys, values) = cache.extend(attention.past, &keys, &values)?;
+        }
+        let attended = attention.attend(index, &queries, &keys, &values)?;
+        let routing = trace.as_mut().map(|trace| &mut trace.routing);
+        let mut x = self.after_attention(block, x, &normed, &attended, routing)?;
+        if let Some((sizes, tensors)) = self.spec.mind.superposition.zip(block.superposition) {
+            if let Some(trace) = &mut trace {
+                trace.superpositions.push((tensors.amplitudes, x.shallow_clone()));
+            }
+            let rows = cache.map(|cache| &mut cache.superposition);
+            x = x.f_add(&superposition(sizes, &tensors, &x, attention.batch, rows)?)?;
+        }
+        Ok((x, keys, values))
+    }
+
+    /// Runs the last blocks again for the tokens selected by introspection. Only queries are
+    /// recomputed. Keys and values stay those of the first pass, so that tokens can be left out.
+    fn run_second_pass(
+        &self,
+        tensors: &SecondPassTensors<'_>,
+        first_runs: &[FirstRun<'_, '_>],
+        x: &Tensor,
+        normed: &Tensor,
+        attention: &Attention,
+        rows: Option<&mut RowCache>,
+    ) -> Result<Tensor, Error> {
+        let run_again = || {
+            first_runs.iter().try_fold(x.shallow_clone(), |x, run| {
+                let normed = run.block.norm1.apply(self.spec.norm, &x)?;
+                let queries = attention.project_queries(&run.block.query_key_value, &normed)?;
+                let attended = attention.attend(run.index, &queries, &run.keys, &run.values)?;
+                self.after_attention(run.block, &x, &normed, &attended, None)
+            })
+        };
+        second_pass(tensors, x, normed, attention.batch, rows, run_again)
+    }
+
+    /// Computes the rest of `block` from its input `x`, the norm of `x` and the output of
+    /// attention.
     fn after_attention(
         &self,
         block: &Block<'_>,
         x: &Tensor,
         normed: &Tensor,
-        found: &Tensor,
+        attended: &Tensor,
         routing: Option<&mut Vec<Routing>>,
     ) -> Result<Tensor, Error> {
-        let x = x.f_add(&block.out.apply(found)?)?;
-        let again = block.norm2.as_ref().map(|norm| norm.apply(self.spec.norm, &x)).transpose()?;
-        let (part, normed) = (&block.feed_forward, again.as_ref().unwrap_or(normed));
-        let fed = match self.spec.experts {
-            Some(experts) => experts::feed_forward(&self.spec, experts, part, normed, routing)?,
-            None => part.dense(&self.spec, normed)?,
+        let x = x.f_add(&block.out.apply(attended)?)?;
+        let second = block.norm2.as_ref().map(|norm| norm.apply(self.spec.norm, &x)).transpose()?;
+        let (layer, normed) = (&block.feed_forward, second.as_ref().unwrap_or(normed));
+        let output = match self.spec.experts {
+            Some(experts) => experts::feed_forward(&self.spec, experts, layer, normed, routing)?,
+            None => layer.apply_dense(&self.spec, normed)?,
         };
-        Ok(x.f_add(&fed)?)
+        Ok(x.f_add(&output)?)
     }
 }
 
-/// What happened while a model read.
-#[derive(Default)]
-struct Seen<'a> {
-    /// What the router of each block decided in the first pass; empty without experts.
-    routing: Vec<Routing>,
-    /// Weights of the amplitudes of each block that has a superposition, and the stream that it
-    /// read.
-    superposed: Vec<(&'a Tensor, Tensor)>,
-}
-
-/// What a model made of a batch.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Mean cross-entropy of each sequence in nats per token, float32 `[batch]`.
-    pub losses: Tensor,
-    /// What training makes small, a scalar: the mean of `losses`, and what the parts beside the
-    /// decoder add to train themselves.
-    pub objective: Tensor,
-    /// What the router of each block decided; empty for a model without experts.
-    pub routing: Vec<Routing>,
-}
-
-/// Scores of the next token for `hidden` `[tokens, width]`: `[tokens, vocabulary]`.
-fn scores(parts: &Parts<'_>, hidden: &Tensor) -> Result<Tensor, Error> {
-    Projection { weight: &parts.head.f_transpose(0, 1)?, bias: parts.head_bias }.apply(hidden)
+/// Maps `hidden` `[tokens, width]` to logits `[tokens, vocabulary]`.
+fn project_logits(layers: &Layers<'_>, hidden: &Tensor) -> Result<Tensor, Error> {
+    Linear { weight: &layers.head.f_transpose(0, 1)?, bias: layers.head_bias }.apply(hidden)
 }
 
 #[cfg(test)]
@@ -273,7 +332,7 @@ mod tests {
     use super::*;
     use crate::{
         Layout,
-        families::{families, lively},
+        families::{families, large_parameters},
         initial_parameters,
     };
     use tch::Device;
@@ -302,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_model_knows_nothing() {
+    fn an_untrained_model_predicts_uniformly() {
         for (name, spec) in families() {
             for loss in losses(&spec, &initial_parameters(&spec, &[1; 32]), &tokens(&ROWS)) {
                 assert!((loss - 13f32.ln()).abs() < 0.05, "{name}: loss {loss}");
@@ -313,7 +372,7 @@ mod tests {
     #[test]
     fn no_position_sees_the_future() {
         for (name, spec) in families() {
-            let weights = weights(&spec, &lively(&spec));
+            let weights = weights(&spec, &large_parameters(&spec));
             let logits = |rows: &[i64; 6]| {
                 let logits =
                     Decoder::new(&spec).unwrap().logits(&weights, &tokens(&[*rows])).unwrap();
@@ -329,13 +388,14 @@ mod tests {
     fn local_attention_sees_its_window() {
         let global = ModelSpec { layers: 1, biases: Default::default(), ..spec() };
         let local = |window| {
-            let local = Some(pol_primitives::model::Local { window, period: 1, layers: 1 });
+            let local =
+                Some(pol_primitives::model::LocalAttention { window, period: 1, layers: 1 });
             ModelSpec { local, ..global }
         };
         let read = |spec: &ModelSpec, row: [i64; 6]| {
             let logits = Decoder::new(spec)
                 .unwrap()
-                .logits(&weights(spec, &lively(spec)), &tokens(&[row]))
+                .logits(&weights(spec, &large_parameters(spec)), &tokens(&[row]))
                 .unwrap();
             Vec::<f32>::try_from(logits.narrow(0, 5, 1).reshape([-1])).unwrap()
         };
@@ -346,20 +406,23 @@ mod tests {
     }
 
     #[test]
-    fn fused_attention_and_a_cache_read_alike() {
+    fn fused_attention_and_a_cache_change_nothing() {
         for (name, spec) in families() {
-            let (weights, tokens) = (weights(&spec, &lively(&spec)), tokens(&ROWS).narrow(1, 0, 6));
+            let (weights, tokens) =
+                (weights(&spec, &large_parameters(&spec)), tokens(&ROWS).narrow(1, 0, 6));
             let plain = Decoder::new(&spec).unwrap();
-            let expected = plain.hidden(&weights, &tokens, None).unwrap();
+            let expected = plain.hidden_states(&weights, &tokens, None).unwrap();
             for decoder in [plain, plain.with_fused_attention(true)] {
-                let whole = decoder.hidden(&weights, &tokens, None).unwrap();
+                let whole = decoder.hidden_states(&weights, &tokens, None).unwrap();
                 assert!(largest_difference(&whole, &expected) < 1e-5, "{name}");
                 for pieces in [vec![6], vec![1; 6], vec![3, 1, 2], vec![1, 4, 1]] {
-                    let mut cache = Cache::new(&spec, 2, 6, Device::Cpu).unwrap();
+                    let mut cache = KvCache::new(&spec, 2, 6, Device::Cpu).unwrap();
                     let parts: Vec<Tensor> = tokens
                         .split_with_sizes(pieces.as_slice(), 1)
                         .iter()
-                        .map(|piece| decoder.hidden(&weights, piece, Some(&mut cache)).unwrap())
+                        .map(|piece| {
+                            decoder.hidden_states(&weights, piece, Some(&mut cache)).unwrap()
+                        })
                         .collect();
                     assert!(
                         largest_difference(&Tensor::cat(&parts, 1), &expected) < 1e-5,
@@ -374,10 +437,12 @@ mod tests {
     #[test]
     fn a_cache_goes_back_and_branches() {
         for (name, spec) in families() {
-            let (weights, decoder) = (weights(&spec, &lively(&spec)), Decoder::new(&spec).unwrap());
-            let mut cache = Cache::new(&spec, 2, 6, Device::Cpu).unwrap();
-            let _ =
-                decoder.hidden(&weights, &tokens(&ROWS).narrow(1, 0, 5), Some(&mut cache)).unwrap();
+            let (weights, decoder) =
+                (weights(&spec, &large_parameters(&spec)), Decoder::new(&spec).unwrap());
+            let mut cache = KvCache::new(&spec, 2, 6, Device::Cpu).unwrap();
+            let _ = decoder
+                .hidden_states(&weights, &tokens(&ROWS).narrow(1, 0, 5), Some(&mut cache))
+                .unwrap();
             // Rows 1, 0, 1, of which only the first two tokens are kept.
             cache.truncate(2);
             let mut branches = cache.select(&[1, 0, 1]).unwrap();
@@ -386,15 +451,16 @@ mod tests {
                 (3, 2, 6, 2)
             );
             let found = decoder
-                .hidden(&weights, &tokens(&[[7, 8], [9, 10], [11, 2]]), Some(&mut branches))
+                .hidden_states(&weights, &tokens(&[[7, 8], [9, 10], [11, 2]]), Some(&mut branches))
                 .unwrap();
             let whole = tokens(&[[12, 0, 7, 8], [1, 2, 9, 10], [12, 0, 11, 2]]);
-            let expected = decoder.hidden(&weights, &whole, None).unwrap().narrow(1, 2, 2);
+            let expected = decoder.hidden_states(&weights, &whole, None).unwrap().narrow(1, 2, 2);
             assert!(largest_difference(&found, &expected) < 1e-5, "{name}");
             // The first cache is as it was.
-            let found = decoder.hidden(&weights, &tokens(&[[3], [4]]), Some(&mut cache)).unwrap();
+            let found =
+                decoder.hidden_states(&weights, &tokens(&[[3], [4]]), Some(&mut cache)).unwrap();
             let expected = decoder
-                .hidden(&weights, &tokens(&[[1, 2, 3], [12, 0, 4]]), None)
+                .hidden_states(&weights, &tokens(&[[1, 2, 3], [12, 0, 4]]), None)
                 .unwrap()
                 .narrow(1, 2, 1);
             assert!(largest_difference(&found, &expected) < 1e-5, "{name}");
@@ -404,26 +470,26 @@ mod tests {
     #[test]
     fn a_cache_that_does_not_fit_is_refused() {
         let (weights, decoder) =
-            (weights(&spec(), &lively(&spec())), Decoder::new(&spec()).unwrap());
+            (weights(&spec(), &large_parameters(&spec())), Decoder::new(&spec()).unwrap());
         for (rows, capacity) in [(0, 1), (1, 0), (1, 7)] {
             assert!(matches!(
-                Cache::new(&spec(), rows, capacity, Device::Cpu),
-                Err(Error::Cache { .. })
+                KvCache::new(&spec(), rows, capacity, Device::Cpu),
+                Err(Error::CacheCapacity { .. })
             ));
         }
-        let mut cache = Cache::new(&spec(), 1, 4, Device::Cpu).unwrap();
+        let mut cache = KvCache::new(&spec(), 1, 4, Device::Cpu).unwrap();
         assert!(matches!(
-            decoder.hidden(&weights, &tokens(&[[1], [2]]), Some(&mut cache)),
-            Err(Error::Cache { rows: 2, .. })
+            decoder.hidden_states(&weights, &tokens(&[[1], [2]]), Some(&mut cache)),
+            Err(Error::CacheCapacity { rows: 2, .. })
         ));
-        let long = decoder.hidden(&weights, &tokens(&[[1; 5]]), Some(&mut cache));
-        assert!(matches!(long, Err(Error::Cache { needed: 5, capacity: 4, rows: 1 })));
-        assert!(matches!(cache.select(&[1]), Err(Error::Cache { .. })));
+        let long = decoder.hidden_states(&weights, &tokens(&[[1; 5]]), Some(&mut cache));
+        assert!(matches!(long, Err(Error::CacheCapacity { needed: 5, capacity: 4, rows: 1 })));
+        assert!(matches!(cache.select(&[1]), Err(Error::CacheCapacity { .. })));
         let other = Decoder::new(&ModelSpec { layers: 1, ..spec() }).unwrap();
-        let fewer = self::weights(other.spec(), &lively(other.spec()));
+        let fewer = self::weights(other.spec(), &large_parameters(other.spec()));
         assert!(matches!(
-            other.hidden(&fewer, &tokens(&[[1]]), Some(&mut cache)),
-            Err(Error::Cache { .. })
+            other.hidden_states(&fewer, &tokens(&[[1]]), Some(&mut cache)),
+            Err(Error::CacheCapacity { .. })
         ));
         assert!(cache.is_empty());
     }
@@ -431,8 +497,8 @@ mod tests {
     #[test]
     fn sequences_of_a_batch_do_not_mix() {
         for (name, spec) in families() {
-            let both = losses(&spec, &lively(&spec), &tokens(&ROWS));
-            let alone = losses(&spec, &lively(&spec), &tokens(&ROWS[1..]));
+            let both = losses(&spec, &large_parameters(&spec), &tokens(&ROWS));
+            let alone = losses(&spec, &large_parameters(&spec), &tokens(&ROWS[1..]));
             assert!((both[1] - alone[0]).abs() < 1e-5, "{name}");
             assert!((both[0] - both[1]).abs() > 1e-3, "{name}");
         }
@@ -443,9 +509,9 @@ mod tests {
         for (name, spec) in families() {
             let (layout, decoder, tokens) =
                 (Layout::new(&spec).unwrap(), Decoder::new(&spec).unwrap(), tokens(&ROWS));
-            let flat = lively(&spec);
+            let flat = large_parameters(&spec);
             let weights = Weights::new(&layout, &flat).unwrap().share(true).unwrap();
-            let loss = decoder.outcome(&weights, &tokens).unwrap().objective;
+            let loss = decoder.forward_loss(&weights, &tokens).unwrap().objective;
             let mut gradient = vec![0.0; layout.len()];
             weights.gradient(&loss, &mut gradient).unwrap();
             // Along the gradient of each tensor the loss must rise by its squared norm, to first
@@ -476,13 +542,13 @@ mod tests {
     }
 
     #[test]
-    fn what_no_loss_depends_on_has_no_gradient() {
+    fn unused_tensors_have_no_gradient() {
         let spec = ModelSpec {
             mind: pol_primitives::model::Mind { introspection: true, ..spec().mind },
             ..spec()
         };
         let layout = Layout::new(&spec).unwrap();
-        let weights = weights(&spec, &lively(&spec)).share(true).unwrap();
+        let weights = weights(&spec, &large_parameters(&spec)).share(true).unwrap();
         let loss =
             Decoder::new(&spec).unwrap().loss(&weights, &tokens(&ROWS)).unwrap().mean(Kind::Float);
         let mut gradient = vec![1.0; layout.len()];
@@ -492,8 +558,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_cannot_read_is_an_error() {
-        let (layout, weights) = (Layout::new(&spec()).unwrap(), weights(&spec(), &lively(&spec())));
+    fn invalid_batches_are_refused() {
+        let (layout, weights) =
+            (Layout::new(&spec()).unwrap(), weights(&spec(), &large_parameters(&spec())));
         let decoder = Decoder::new(&spec()).unwrap();
         assert!(matches!(
             decoder.loss(&weights, &tokens(&[[0; 8]])),
@@ -505,9 +572,8 @@ mod tests {
         for layers in [1, 3] {
             let other = Decoder::new(&ModelSpec { layers, ..spec() }).unwrap();
             let found = layout.len();
-            assert!(
-                matches!(other.loss(&weights, &tokens(&ROWS)), Err(Error::Length { found: of, .. }) if of == found)
-            );
+            let error = other.loss(&weights, &tokens(&ROWS)).unwrap_err();
+            assert!(matches!(error, Error::Length { found: of, .. } if of == found));
         }
     }
 }

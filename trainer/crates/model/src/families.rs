@@ -1,14 +1,17 @@
-//! Small models of every family, for tests.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Small models of every family for tests.
 
 use crate::initial_parameters;
 use pol_primitives::model::{
-    Activation, Biases, Local, Mind, ModelSpec, Norm, Positions, Superposition,
+    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding, Superposition,
 };
 
-/// Name and specification of each family, with vocabulary 13, width 8 and context 6.
+/// Returns the name and specification of each family, with vocabulary 13, width 8 and context 6.
 pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
     let gpt2 = ModelSpec::gpt2(13, 8, 2, 2, 12, 6);
-    let rotary = |dimensions, interleaved| Positions::Rotary { dimensions, base: 100, interleaved };
+    let rotary =
+        |dimensions, interleaved| PositionEncoding::Rotary { dimensions, base: 100, interleaved };
     let llama = ModelSpec {
         heads: 4,
         key_value_heads: 2,
@@ -24,7 +27,7 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
         (
             "gpt-neo",
             ModelSpec {
-                local: Some(Local { window: 2, period: 2, layers: 0b10 }),
+                local: Some(LocalAttention { window: 2, period: 2, layers: 0b10 }),
                 scaled: false,
                 biases: Biases {
                     query_key_value: false,
@@ -65,7 +68,7 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
             },
         ),
         (
-            "superposed",
+            "superposition",
             ModelSpec {
                 mind: Mind {
                     superposition: Some(Superposition { branches: 2, rank: 2 }),
@@ -77,8 +80,8 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
     ]
 }
 
-/// Parameters large enough that every path through the model matters.
-pub(crate) fn lively(spec: &ModelSpec) -> Vec<f32> {
+/// Creates parameters that are large enough for every path through the model to matter.
+pub(crate) fn large_parameters(spec: &ModelSpec) -> Vec<f32> {
     let larger = |value: f32| if value == 1.0 { value } else { value * 15.0 };
     initial_parameters(spec, &[3; 32])
         .into_iter()

@@ -1,24 +1,26 @@
-//! The feed-forward part of a block.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::{Error, parts::Projection};
+//! Dense feed-forward layer of a block.
+
+use crate::{Error, linear::Linear};
 use pol_primitives::model::{Activation, ModelSpec};
 use tch::Tensor;
 
-/// Tensors of a feed-forward part; with experts, there is a router and all others have a leading
-/// dimension for them.
+/// Tensors of a feed-forward layer. With experts there is a router, and all other tensors have a
+/// leading dimension for the expert.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FeedForward<'a> {
-    /// Weight `[width, count]`, and bias `[count]` of its choice.
+    /// Weight `[width, count]` of the router, and bias `[count]` of its choice.
     pub(crate) router: Option<(&'a Tensor, &'a Tensor)>,
-    /// Present where the part is gated.
-    pub(crate) gate: Option<Projection<'a>>,
-    pub(crate) up: Projection<'a>,
-    pub(crate) down: Projection<'a>,
+    /// Gate projection; `None` where the layer is not gated.
+    pub(crate) gate: Option<Linear<'a>>,
+    pub(crate) up: Linear<'a>,
+    pub(crate) down: Linear<'a>,
 }
 
 impl FeedForward<'_> {
-    /// The part without experts, of `x` `[tokens, width]`: `[tokens, width]`.
-    pub(crate) fn dense(&self, spec: &ModelSpec, x: &Tensor) -> Result<Tensor, Error> {
+    /// Applies the layer without experts to `x` `[tokens, width]`; returns the same shape.
+    pub(crate) fn apply_dense(&self, spec: &ModelSpec, x: &Tensor) -> Result<Tensor, Error> {
         let hidden = match &self.gate {
             Some(gate) => activate(spec.activation, &gate.apply(x)?)?.f_mul(&self.up.apply(x)?)?,
             None => activate(spec.activation, &self.up.apply(x)?)?,
@@ -27,8 +29,7 @@ impl FeedForward<'_> {
     }
 }
 
-/// The non-linearity of every value.
-pub(crate) fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, Error> {
+fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, Error> {
     Ok(match activation {
         Activation::GeluTanh => x.f_gelu("tanh")?,
         Activation::Gelu => x.f_gelu("none")?,

@@ -1,31 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use pol_primitives::model::{InvalidSpec, ModelSpec, Parameter};
 use std::ops::Range;
 
-/// Where each parameter tensor lies in the flat vector.
+/// Place of each tensor in the flat parameter vector.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    slots: Vec<Slot>,
+    slots: Vec<TensorSlot>,
     len: usize,
 }
 
-/// One tensor's place in the flat vector.
+/// Place of one tensor in the flat parameter vector.
 #[derive(Clone, Debug)]
-pub struct Slot {
+pub struct TensorSlot {
     /// The tensor.
     pub parameter: Parameter,
     /// Index of its first value.
     pub offset: usize,
 }
 
-impl Slot {
-    /// Indices of its values.
+impl TensorSlot {
+    /// Returns the indices of its values.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.parameter.len()
+    }
+
+    /// Returns the shape as outer size, rows and columns; missing dimensions have size 1.
+    pub(crate) fn outer_rows_columns(&self) -> [usize; 3] {
+        let mut sizes = [1; 3];
+        for (size, &given) in sizes.iter_mut().rev().zip(self.parameter.shape.iter().rev()) {
+            *size = given as usize;
+        }
+        sizes
+    }
+
+    /// Returns the block that the tensor belongs to and its name within the block; `None` for a
+    /// tensor outside the blocks.
+    pub(crate) fn block_part(&self) -> Option<(u16, &str)> {
+        let (index, part) = self.parameter.name.strip_prefix("h.")?.split_once('.')?;
+        Some((index.parse().ok()?, part))
     }
 }
 
 impl Layout {
-    /// The layout of `spec`, or why there is no such model.
+    /// Computes the layout of `spec`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `spec` is invalid.
     pub fn new(spec: &ModelSpec) -> Result<Self, InvalidSpec> {
         spec.validate()?;
         let mut len = 0;
@@ -35,20 +57,20 @@ impl Layout {
             .map(|parameter| {
                 let offset = len;
                 len += parameter.len();
-                Slot { parameter, offset }
+                TensorSlot { parameter, offset }
             })
             .collect();
         Ok(Self { slots, len })
     }
 
-    /// Values of the flat vector.
+    /// Returns the number of values of the flat vector.
     #[allow(clippy::len_without_is_empty, reason = "no valid model is empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The tensors in canonical order, which is also the order of their offsets.
-    pub fn tensors(&self) -> &[Slot] {
+    /// Returns the tensors in canonical order, which is the order of their offsets.
+    pub fn tensors(&self) -> &[TensorSlot] {
         &self.slots
     }
 }

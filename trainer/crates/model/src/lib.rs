@@ -1,87 +1,80 @@
-//! The decoder that every peer builds from a [`ModelSpec`](pol_primitives::model::ModelSpec), on
+// SPDX-License-Identifier: Apache-2.0
+
+//! The decoder that every member builds from a [`ModelSpec`](pol_primitives::model::ModelSpec), on
 //! libtorch.
 //!
-//! Parameters live as one flat vector in canonical order, the form in which they are hashed, sent
-//! and optimised; [`Layout`] says where each tensor lies in it, [`Weights`] cuts the tensors out,
-//! [`Decoder`] computes with them and [`initial_parameters`] makes the vector that training starts
-//! from.
+//! Parameters are one flat vector of float32 in canonical order. In this form they are hashed, sent
+//! and optimised. Terms are defined in `docs/glossary.md`.
 //!
-//! Only operations whose bits are the same on every CPU of the exact profile are used: attention is
-//! written out as two matrix products around a softmax, angles of rotary positions are computed
-//! without the platform's mathematics, nothing calls torch's square root or random generator, and
-//! everything runs on one intra-op thread. Setting the profile up is the engine's business.
-#![deny(missing_docs)]
+//! - [`Layout`] gives the place of each tensor in the vector.
+//! - [`Weights`] holds the vector as tensors and collects gradients.
+//! - [`Decoder`] computes losses, logits and hidden states; [`KvCache`] makes decoding incremental.
+//! - [`initial_parameters`] creates the vector that training starts from.
+//! - [`hash_values`] computes the root that names a model.
+//! - [`RewritePlan`] applies a rewrite to a model in training; [`propose_rewrites`] derives
+//!   rewrites from measurements; [`evaluate_domains`] measures.
+//! - [`adapt`] creates models of other sizes from trained ones.
+//! - [`mind`] contains superposition, introspection and the second pass.
+//!
+//! The decoder uses only operations whose bits are the same on every CPU of the exact profile.
+//! Attention is two matrix products around a softmax, rotary angles are computed without the
+//! platform's mathematics, torch's square root and random generator are not called, and everything
+//! runs on one intra-op thread. `pol-engine` sets that profile up.
+//!
+//! # Example
+//!
+//! ```
+//! use pol_model::{Decoder, Layout, Weights, initial_parameters};
+//! use pol_primitives::model::ModelSpec;
+//! use tch::Tensor;
+//!
+//! # fn main() -> Result<(), pol_model::Error> {
+//! // Vocabulary, width, layers, heads, feed-forward width, context.
+//! let spec = ModelSpec::gpt2(64, 16, 2, 2, 32, 8);
+//! let parameters = initial_parameters(&spec, &[0; 32]);
+//! let weights = Weights::new(&Layout::new(&spec)?, &parameters)?;
+//! let tokens = Tensor::f_from_slice(&[1i64, 2, 3, 4])?.f_view([1, 4])?;
+//! let losses = Decoder::new(&spec)?.loss(&weights, &tokens)?;
+//! // An untrained model gives all 64 tokens about the same probability.
+//! assert!((losses.f_double_value(&[0])? - 64f64.ln()).abs() < 0.1);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod adapt;
 mod attention;
-mod cache;
 mod decoder;
-mod examine;
+mod error;
+mod evaluate;
 mod experts;
 mod feed_forward;
-mod initial;
+mod hash;
+mod init;
+mod kv_cache;
+mod layers;
 mod layout;
+mod linear;
 pub mod mind;
-mod parts;
 mod rewrite;
+mod rotary;
+mod utilisation;
 mod weights;
 
 #[cfg(test)]
 mod families;
 
-pub use cache::Cache;
-pub use decoder::{Decoder, Outcome};
-pub use examine::{Domain, Examined, examine};
-pub use experts::{Routing, Utilisation};
-pub use initial::initial_parameters;
-pub use layout::{Layout, Slot};
-pub use rewrite::{LEAST_LOSSES, Proposal, Reason, Rewriting, expert_names, loss_fall, propose};
+pub use decoder::{Decoder, LossOutput};
+pub use error::Error;
+pub use evaluate::{DomainLoss, DomainReport, evaluate_domains};
+pub use experts::Routing;
+pub use hash::hash_values;
+pub use init::initial_parameters;
+pub use kv_cache::KvCache;
+pub use layout::{Layout, TensorSlot};
+pub use rewrite::{
+    MIN_PLATEAU_LOSSES, RewritePlan, RewriteProposal, RewriteReason, expert_names,
+    propose_rewrites, relative_loss_drop,
+};
+pub use rotary::RotaryRates;
+pub use utilisation::ExpertUtilisation;
 pub use weights::Weights;
-
-use pol_primitives::model::InvalidSpec;
-use tch::TchError;
-
-/// Why a model could not be built or run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The specification contradicts itself or the protocol's limits.
-    #[error("the model's specification is invalid: {0}")]
-    Spec(InvalidSpec),
-    /// A parameter vector of another model.
-    #[error("expected {expected} parameters, got {found}; they belong to another model")]
-    Length {
-        /// Parameters of this model.
-        expected: usize,
-        /// Parameters given.
-        found: usize,
-    },
-    /// A batch that the model cannot read.
-    #[error("a batch needs 2 to {} tokens a sequence for this model, got {found}", .context + 1)]
-    Batch {
-        /// Longest input, in tokens.
-        context: i64,
-        /// Tokens a sequence in the batch.
-        found: i64,
-    },
-    /// Tokens or rows that a cache has no place for.
-    #[error(
-        "a cache for {capacity} tokens cannot serve {needed} tokens in {rows} rows; make one that is large enough, of this model"
-    )]
-    Cache {
-        /// Tokens that it would hold.
-        needed: i64,
-        /// Tokens that it has place for.
-        capacity: i64,
-        /// Rows asked for.
-        rows: i64,
-    },
-    /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
-    Torch(#[from] TchError),
-}
-
-impl From<InvalidSpec> for Error {
-    fn from(invalid: InvalidSpec) -> Self {
-        Self::Spec(invalid)
-    }
-}

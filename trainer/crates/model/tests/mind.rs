@@ -1,6 +1,10 @@
-//! The parts of the mind within the decoder.
+// SPDX-License-Identifier: Apache-2.0
 
-use pol_model::{Cache, Decoder, Layout, Weights, initial_parameters, mind::coherence};
+//! Superposition, introspection and second pass within the decoder.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use pol_model::{Decoder, KvCache, Layout, Weights, initial_parameters, mind::coherence};
 use pol_primitives::model::{Mind, ModelSpec, Superposition};
 use tch::{Device, Tensor};
 
@@ -19,8 +23,8 @@ fn tokens(rows: &[[i64; 7]]) -> Tensor {
     Tensor::from_slice(rows.as_flattened()).view([rows.len() as i64, 7])
 }
 
-/// Initial parameters, larger, so that every path matters; those of the mind changed by `change`,
-/// which gets the name.
+/// Creates initial parameters that are large enough for every path to matter. `change` gets the name
+/// and the values of each tensor of the mind.
 fn parameters(spec: &ModelSpec, change: impl Fn(&str, &mut [f32])) -> Vec<f32> {
     let mut flat = initial_parameters(spec, &[3; 32]);
     for slot in Layout::new(spec).unwrap().tensors() {
@@ -35,7 +39,7 @@ fn parameters(spec: &ModelSpec, change: impl Fn(&str, &mut [f32])) -> Vec<f32> {
     flat
 }
 
-/// Gates as they start, closed.
+/// Creates parameters with closed gates, as they are initially.
 fn closed(spec: &ModelSpec) -> Vec<f32> {
     parameters(spec, |name, values| {
         if name.ends_with("gate") {
@@ -44,7 +48,7 @@ fn closed(spec: &ModelSpec) -> Vec<f32> {
     })
 }
 
-/// Gates open, and introspection that chooses some tokens and not others.
+/// Creates parameters with open gates and an introspection head that selects some tokens.
 fn open(spec: &ModelSpec) -> Vec<f32> {
     parameters(spec, |name, values| match name {
         "mind.introspection.weight" => {
@@ -60,7 +64,7 @@ fn weights(spec: &ModelSpec, flat: &[f32]) -> Weights {
 }
 
 fn hidden(spec: &ModelSpec, flat: &[f32], tokens: &Tensor) -> Tensor {
-    Decoder::new(spec).unwrap().hidden(&weights(spec, flat), tokens, None).unwrap()
+    Decoder::new(spec).unwrap().hidden_states(&weights(spec, flat), tokens, None).unwrap()
 }
 
 fn largest(tensor: &Tensor) -> f64 {
@@ -71,7 +75,7 @@ fn largest(tensor: &Tensor) -> f64 {
 fn a_mind_that_is_added_changes_nothing() {
     let (plain, full) = (spec(Mind::default()), spec(FULL));
     let flat = closed(&full);
-    // The same model without a mind: its tensors, in the same order.
+    // The tensors of the same model without a mind, in the same order.
     let layout = Layout::new(&full).unwrap();
     let others = layout.tensors().iter().filter(|slot| !slot.parameter.name.contains("mind"));
     let without: Vec<f32> = others.flat_map(|slot| flat[slot.range()].to_vec()).collect();
@@ -85,7 +89,7 @@ fn a_mind_that_is_added_changes_nothing() {
 }
 
 #[test]
-fn each_part_matters_once_its_gate_is_open() {
+fn each_layer_has_an_effect_once_its_gate_is_open() {
     let full = spec(FULL);
     let all = hidden(&full, &open(&full), &tokens(&ROWS));
     for gate in ["h.0.mind.gate", "h.1.mind.gate", "mind.second_pass.gate"] {
@@ -112,42 +116,42 @@ fn no_token_sees_a_later_one_or_another_sequence() {
 }
 
 #[test]
-fn decoding_is_reading_at_once() {
+fn decoding_equals_one_forward_pass() {
     let full = spec(FULL);
     let (weights, decoder) = (weights(&full, &open(&full)), Decoder::new(&full).unwrap());
-    let whole = decoder.hidden(&weights, &tokens(&ROWS), None).unwrap();
+    let whole = decoder.hidden_states(&weights, &tokens(&ROWS), None).unwrap();
     for pieces in [vec![7], vec![1; 7], vec![3, 1, 3]] {
-        let mut cache = Cache::new(&full, 2, 7, Device::Cpu).unwrap();
+        let mut cache = KvCache::new(&full, 2, 7, Device::Cpu).unwrap();
         let parts: Vec<Tensor> = tokens(&ROWS)
             .split_with_sizes(pieces.as_slice(), 1)
             .iter()
-            .map(|piece| decoder.hidden(&weights, piece, Some(&mut cache)).unwrap())
+            .map(|piece| decoder.hidden_states(&weights, piece, Some(&mut cache)).unwrap())
             .collect();
         assert!(largest(&(Tensor::cat(&parts, 1) - &whole)) < 1e-5, "{pieces:?}");
-        // Back to the third token, with the sequences swapped, and on.
+        // Returns to the third token, swaps the sequences and continues.
         cache.truncate(3);
         let mut swapped = cache.select(&[1, 0]).unwrap();
         let rest = decoder
-            .hidden(&weights, &tokens(&ROWS).flip([0]).narrow(1, 3, 4), Some(&mut swapped))
+            .hidden_states(&weights, &tokens(&ROWS).flip([0]).narrow(1, 3, 4), Some(&mut swapped))
             .unwrap();
         assert!(largest(&(rest - whole.flip([0]).narrow(1, 3, 4))) < 1e-5, "{pieces:?}");
     }
 }
 
 #[test]
-fn introspection_watches_and_does_not_steer() {
+fn introspection_does_not_change_the_model() {
     let gradients = |mind: Mind| {
         let spec = spec(mind);
         let layout = Layout::new(&spec).unwrap();
         let weights = weights(&spec, &open(&spec)).share(true).unwrap();
-        let outcome = Decoder::new(&spec).unwrap().outcome(&weights, &tokens(&ROWS)).unwrap();
+        let outcome = Decoder::new(&spec).unwrap().forward_loss(&weights, &tokens(&ROWS)).unwrap();
         let mut gradient = vec![0.0; layout.len()];
         weights.gradient(&outcome.objective, &mut gradient).unwrap();
         (layout, gradient)
     };
     let (plain, expected) = gradients(Mind::default());
     let (layout, found) = gradients(Mind { introspection: true, ..Mind::default() });
-    // The head comes last; before it, every bit is as without it.
+    // The head comes last. All gradients before it have the same bits as without it.
     assert_eq!(found[..plain.len()], expected);
     let head = &layout.tensors()[plain.tensors().len()];
     assert_eq!(head.parameter.name, "mind.introspection.weight");
@@ -159,7 +163,7 @@ fn all_of_an_open_mind_learns() {
     let full = spec(FULL);
     let layout = Layout::new(&full).unwrap();
     let weights = weights(&full, &open(&full)).share(true).unwrap();
-    let outcome = Decoder::new(&full).unwrap().outcome(&weights, &tokens(&ROWS)).unwrap();
+    let outcome = Decoder::new(&full).unwrap().forward_loss(&weights, &tokens(&ROWS)).unwrap();
     let mut gradient = vec![0.0; layout.len()];
     weights.gradient(&outcome.objective, &mut gradient).unwrap();
     for slot in layout.tensors() {
@@ -168,7 +172,7 @@ fn all_of_an_open_mind_learns() {
 }
 
 #[test]
-fn what_the_mind_says_of_itself_is_at_hand() {
+fn amplitudes_and_introspection_are_available() {
     let full = spec(FULL);
     let (weights, decoder) = (weights(&full, &open(&full)), Decoder::new(&full).unwrap());
     let amplitudes = decoder.amplitudes(&weights, &tokens(&ROWS)).unwrap();
@@ -177,7 +181,7 @@ fn what_the_mind_says_of_itself_is_at_hand() {
         let coherence = coherence(amplitudes).unwrap();
         assert!(coherence > 0.0 && coherence < 1.0);
     }
-    let hidden = decoder.hidden(&weights, &tokens(&ROWS), None).unwrap();
+    let hidden = decoder.hidden_states(&weights, &tokens(&ROWS), None).unwrap();
     assert_eq!(decoder.introspect(&weights, &hidden).unwrap().unwrap().size(), [2, 7]);
     let plain = spec(Mind::default());
     let (without, decoder) =

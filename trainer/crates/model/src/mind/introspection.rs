@@ -1,24 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use crate::Error;
 use tch::{Kind, Tensor};
 
-/// Weight of the introspection head's squared error in the training objective. The head alone is
-/// moved by it, but its gradient counts in the norm that clips all gradients, so it is kept small
-/// beside the model's.
+/// Weight of the introspection head's squared error in the training objective.
+///
+/// Only the head learns from this loss. The weight is small because the head's gradient counts in
+/// the norm that clips all gradients.
 const WEIGHT: f64 = 0.01;
 
-/// The loss, in nats, that the model expects at each token: a linear reading
-/// `hidden · weight + bias` of its final hidden states (float32 `[.., width]`), `[..]`.
+/// Predicts the loss in nats at each token, `[…]`: `hidden · weight + bias` of the final hidden
+/// states (float32 `[…, width]`). `weight` is `[width]`, `bias` is `[1]`.
 ///
-/// The hidden states are detached: the head watches the model and never steers it. `weight` is
-/// `[width]`, `bias` `[1]`. It is the model's loss as a target for a module beside it, as in Yoo
-/// and Kweon (2019, "Learning Loss for Active Learning").
+/// The hidden states are detached, so the head never changes the model. A module that learns to
+/// predict the model's loss goes back to Yoo and Kweon (2019, "Learning Loss for Active Learning").
+///
+/// # Errors
+///
+/// Fails if the shapes do not match.
 pub fn introspect(weight: &Tensor, bias: &Tensor, hidden: &Tensor) -> Result<Tensor, Error> {
     Ok(hidden.f_detach()?.f_matmul(weight)?.f_add(bias)?)
 }
 
-/// What training the introspection head adds to the objective: a hundredth of half the mean squared
-/// difference between `predicted` and the per-token `losses` that came out, both `[n]`. No gradient
-/// goes to the losses.
+/// Computes the training objective of the introspection head: a hundredth of half the mean squared
+/// difference between `predicted` and the actual per-token `losses`, both `[n]`. No gradient flows
+/// into the losses.
+///
+/// # Errors
+///
+/// Fails if the shapes do not match.
 pub fn introspection_objective(predicted: &Tensor, losses: &Tensor) -> Result<Tensor, Error> {
     let difference = predicted.f_sub(&losses.f_detach()?)?;
     Ok(difference.f_mul(&difference)?.f_mean(Kind::Float)?.f_mul_scalar(WEIGHT / 2.0)?)

@@ -1,18 +1,19 @@
-//! Parts by which a model observes and corrects itself, and what is measured of them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Layers by which a model observes and corrects itself.
 //!
-//! [`superposition`](superposed) and the second pass are layers of the decoder, switched on by
-//! [`Mind`](pol_primitives::model::Mind) and without effect at the moment they are added;
-//! [`introspect`] predicts the model's own loss; [`Affect`] turns surprise into a decoding
-//! temperature; [`probes`] asks fresh questions; [`metrics`] puts numbers on all of it.
-//! Definitions, sources and what the parts cost and gain are in `docs/mind.md`. These are
-//! mechanisms and metrics. None of them is, or is evidence of, sentience.
+//! [`superposition`](superposition()) and [`second_pass`](second_pass()) are layers of the decoder.
+//! [`Mind`](pol_primitives::model::Mind) switches them on, and they have no effect when they are
+//! added. [`introspect`] predicts the model's own loss. `docs/mind.md` has definitions, sources,
+//! costs and measured effects. `pol-probes` computes the metrics. None of these mechanisms is, or
+//! is evidence of, sentience.
 
 mod introspection;
-mod memory;
+mod row_cache;
 mod second_pass;
-mod superposed;
+mod superposition;
 
 pub use introspection::{introspect, introspection_objective};
-pub use memory::Memory;
-pub use second_pass::{SecondPass, second_pass, worth_another};
-pub use superposed::{Superposed, amplitudes, coherence, superposition};
+pub use row_cache::RowCache;
+pub use second_pass::{SecondPassTensors, needs_second_pass, second_pass};
+pub use superposition::{SuperpositionTensors, amplitudes, coherence, superposition};

@@ -1,33 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use pol_primitives::{
     Hash,
     model::{Init, ModelSpec, Parameter},
     prf::Prf,
 };
 
-/// Bytes of the stream that one normal draw takes.
+/// Bytes of the stream per normal draw.
 const DRAW: usize = 16;
-/// Draws made at a time, so that BLAKE3 fills many blocks at once.
+/// Draws per batch. BLAKE3 fills many blocks at once.
 const BATCH: usize = 4_096;
 
-/// The parameters that training starts from, in canonical order; the same bits on every machine.
+/// Creates the parameters that training starts from, in canonical order. The bits are the same on
+/// every machine.
 ///
 /// Every tensor has its own stream of BLAKE3 output, keyed by `seed` and the tensor's name. A
-/// normal draw is the sum of twelve uniform 10-bit integers (Irwin–Hall) less its mean: an integer
-/// with a standard deviation of √(2²⁰ − 1) ≈ 1,024, scaled by one float64 product and rounded once
-/// to float32.
+/// normal draw is the sum of twelve uniform 10-bit integers minus its mean (Irwin–Hall): an integer
+/// with a standard deviation of √(2²⁰ − 1) ≈ 1,024. It is scaled by one float64 product and rounded
+/// once to float32.
 ///
-/// `spec` must be valid, which [`Layout::new`](crate::Layout::new) checks: the memory taken is
-/// [`ModelSpec::size`] values.
+/// The result has [`ModelSpec::size`] values. `spec` must be valid;
+/// [`Layout::new`](crate::Layout::new) checks that.
 pub fn initial_parameters(spec: &ModelSpec, seed: &Hash) -> Vec<f32> {
     let mut flat = Vec::with_capacity(usize::try_from(spec.size()).unwrap_or(0));
     for parameter in spec.parameters() {
-        draw(&parameter, seed, &mut flat);
+        init_parameter(&parameter, seed, &mut flat);
     }
     flat
 }
 
-/// Adds the values that `parameter` starts from to `flat`.
-pub(crate) fn draw(parameter: &Parameter, seed: &Hash, flat: &mut Vec<f32>) {
+/// Appends the initial values of `parameter` to `flat`.
+pub(crate) fn init_parameter(parameter: &Parameter, seed: &Hash, flat: &mut Vec<f32>) {
     let end = flat.len() + parameter.len();
     match parameter.init {
         Init::Zeros => flat.resize(end, 0.0),
@@ -49,7 +52,8 @@ pub(crate) fn draw(parameter: &Parameter, seed: &Hash, flat: &mut Vec<f32>) {
     }
 }
 
-/// Sum of twelve 10-bit integers less its mean: six from the low 60 bits of either half of `draw`.
+/// Returns the sum of twelve 10-bit integers minus its mean. Each half of `draw` holds six of them
+/// in its low 60 bits.
 fn centred_sum(draw: [u8; DRAW]) -> i32 {
     const EVEN: u64 = 0x3ff | 0x3ff << 20 | 0x3ff << 40;
     let bits = u128::from_le_bytes(draw);
@@ -99,7 +103,7 @@ mod tests {
         assert_eq!(flat.len() as u64, spec(8).size());
         assert_eq!(flat, initial_parameters(&spec(8), &[7; 32]));
         assert_ne!(flat, initial_parameters(&spec(8), &[8; 32]));
-        // Pinned: peers of different builds must agree on the model of round zero.
+        // Pinned: members with different builds must agree on the model of round zero.
         assert_eq!(
             flat[..4].iter().map(|value| value.to_bits()).collect::<Vec<_>>(),
             [988_178_022, 3_151_306_424, 3_150_006_190, 1_015_115_940]

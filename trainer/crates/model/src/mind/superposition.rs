@@ -1,14 +1,16 @@
-use super::Memory;
+// SPDX-License-Identifier: Apache-2.0
+
+use super::RowCache;
 use crate::Error;
 use pol_primitives::model::Superposition;
 use tch::{Device, Kind, Tensor};
 
-/// Added to sums of squares before their root is taken.
+/// Constant added to sums of squares before the root.
 const EPSILON: f64 = 1e-6;
 
-/// The parameters of a block's superposition, `R` branches of rank `r`.
+/// Parameters of a block's superposition of `R` branches of rank `r`.
 #[derive(Clone, Copy, Debug)]
-pub struct Superposed<'a> {
+pub struct SuperpositionTensors<'a> {
     /// Amplitudes, `[width, 2R]`: real parts, then imaginary parts.
     pub amplitudes: &'a Tensor,
     /// Branch states, `[width, R · r]`.
@@ -17,90 +19,104 @@ pub struct Superposed<'a> {
     pub query: &'a Tensor,
     /// Right factor, `[width, r]`.
     pub key: &'a Tensor,
-    /// Back to the residual stream, `[r, width]`.
+    /// Projection to the residual stream, `[r, width]`.
     pub out: &'a Tensor,
-    /// Scale of what is added, `[width]`; zero at the start.
+    /// Scale of the output, `[width]`; zero initially.
     pub gate: &'a Tensor,
 }
 
-/// What a superposition adds to the residual stream `x` `[batch · length, width]`: the same shape,
-/// all zero while the gate is.
+/// Computes the output of a superposition for the residual stream `x` `[batch · length, width]`,
+/// which is to be added to `x`. It has the same shape and is zero while the gate is zero.
 ///
 /// With `n` the root-mean-square norm of a token's `x` and `α ∈ ℂ^R` its [amplitudes], branch `k`
 /// is in state `h_k = n · B_k`. The branches mix as intensities do, with interference:
 /// `s = Σ_k |α_k|² h_k + Σ_{j<k} 2 Re(α_j ᾱ_k) · h_j ⊙ h_k`. Token `t` is entangled with the tokens
 /// before it by `e_t = 1/t · Σ_{s<t} cos(Qᵀn_t, Kᵀn_s) · Re⟨α_s, α_t⟩ · p_s`, where
-/// `p = Σ_k |α_k|² h_k`: branches that agree in phase reinforce each other, branches in opposite
+/// `p = Σ_k |α_k|² h_k`. Branches that agree in phase reinforce each other; branches in opposite
 /// phase cancel. The result is `gate ⊙ ((s + e) · out)`.
 ///
-/// With a `memory`, tokens follow those that it holds.
+/// With a `cache`, tokens continue the cached ones.
+///
+/// # Errors
+///
+/// Fails if the shapes do not match.
 pub fn superposition(
     sizes: Superposition,
-    part: &Superposed<'_>,
+    tensors: &SuperpositionTensors<'_>,
     x: &Tensor,
     batch: i64,
-    memory: Option<&mut Memory>,
+    cache: Option<&mut RowCache>,
 ) -> Result<Tensor, Error> {
     let (branches, rank) = (i64::from(sizes.branches), i64::from(sizes.rank));
     let normed = unit_mean_square(x)?;
-    let amplitudes = amplitudes(part.amplitudes, x)?;
+    let amplitudes = amplitudes(tensors.amplitudes, x)?;
     let (real, imaginary) =
         (amplitudes.f_narrow(1, 0, branches)?, amplitudes.f_narrow(1, branches, branches)?);
     let weights = real.f_mul(&real)?.f_add(&imaginary.f_mul(&imaginary)?)?;
-    let states = normed.f_mm(part.branches)?.f_view([-1, branches, rank])?;
+    let states = normed.f_mm(tensors.branches)?.f_view([-1, branches, rank])?;
 
-    // One product gives Re ψ, Im ψ and p, where ψ = Σ α_k h_k.
+    // One product computes Re ψ, Im ψ and p, where ψ = Σ α_k h_k.
     let sums = Tensor::f_stack(&[real, imaginary, weights.shallow_clone()], 1)?
         .f_bmm(&states)?
         .f_unbind(1)?;
     let [psi_real, psi_imaginary, mixed] = sums.as_slice() else {
         return Err(Error::Length { expected: 3, found: sums.len() });
     };
-    // |ψ|² holds the interference of every pair, and the square of each branch besides, which is taken out.
+    // |ψ|² contains the interference of every pair and the square of each branch. The squares are
+    // subtracted.
     let intensity = psi_real.f_mul(psi_real)?.f_add(&psi_imaginary.f_mul(psi_imaginary)?)?;
     let alone = weights.f_unsqueeze(1)?.f_bmm(&states.f_mul(&states)?)?.f_squeeze_dim(1)?;
     let superposed = mixed.f_add(&intensity.f_sub(&alone)?)?;
 
     let sequences = |rows: &Tensor| rows.f_view([batch, -1, rows.size2()?.1]);
-    let queries = sequences(&unit(&normed.f_mm(part.query)?)?)?;
+    let queries = sequences(&unit(&normed.f_mm(tensors.query)?)?)?;
     let own = sequences(&amplitudes)?;
-    let seen = Tensor::f_cat(&[&amplitudes, &unit(&normed.f_mm(part.key)?)?, mixed], 1)?;
+    let seen = Tensor::f_cat(&[&amplitudes, &unit(&normed.f_mm(tensors.key)?)?, mixed], 1)?;
     let seen = sequences(&seen)?;
-    let seen = match memory {
-        Some(memory) => memory.extend(&seen)?,
+    let seen = match cache {
+        Some(cache) => cache.extend(&seen)?,
         None => seen,
     };
     let phases = own.f_bmm(&seen.f_narrow(2, 0, 2 * branches)?.f_transpose(1, 2)?)?;
     let fit = queries.f_bmm(&seen.f_narrow(2, 2 * branches, rank)?.f_transpose(1, 2)?)?;
-    let before = mean_of_those_before(own.size3()?.1, seen.size3()?.1, (x.kind(), x.device()))?;
-    let coupling = fit.f_mul(&phases)?.f_mul(&before)?;
+    let shares = mean_over_past(own.size3()?.1, seen.size3()?.1, (x.kind(), x.device()))?;
+    let coupling = fit.f_mul(&phases)?.f_mul(&shares)?;
     let entangled =
         coupling.f_bmm(&seen.f_narrow(2, 2 * branches + rank, rank)?)?.f_view([-1, rank])?;
 
-    Ok(superposed.f_add(&entangled)?.f_mm(part.out)?.f_mul(part.gate)?)
+    Ok(superposed.f_add(&entangled)?.f_mm(tensors.out)?.f_mul(tensors.gate)?)
 }
 
-/// The amplitudes of each token of the residual stream `x` `[tokens, width]`, by the block's
-/// projection `[width, 2R]`: real parts, then imaginary parts, `[tokens, 2R]`, whose squares add up
-/// to 1 (but for rounding, and for a small constant that keeps zero finite).
+/// Computes the amplitudes of each token of the residual stream `x` `[tokens, width]` with the
+/// block's `projection` `[width, 2R]`. Returns real parts, then imaginary parts, `[tokens, 2R]`.
+///
+/// The squares of a token's amplitudes sum to 1, up to rounding and a small constant that keeps
+/// zero finite.
+///
+/// # Errors
+///
+/// Fails if the shapes do not match.
 pub fn amplitudes(projection: &Tensor, x: &Tensor) -> Result<Tensor, Error> {
     unit(&unit_mean_square(x)?.f_mm(projection)?)
 }
 
-/// The coherence in 0 to 1 of `amplitudes` `[tokens, 2R]`: `Σ_{j≠k} |ρ_jk| / (R − 1)`, where `ρ` is
-/// the mean of `α α†` over the tokens.
+/// Computes the coherence, 0 to 1, of `amplitudes` `[tokens, 2R]`: `Σ_{j≠k} |ρ_jk| / (R − 1)`,
+/// where `ρ` is the mean of `α α†` over the tokens.
 ///
-/// It is the l1 norm of coherence (Baumgratz, Cramer and Plenio 2014, "Quantifying Coherence") over
-/// its greatest value. 0 where every token is in one branch, or phases are random; 1 where all
-/// tokens are in the same even superposition.
+/// It is the l1 norm of coherence (Baumgratz, Cramer and Plenio 2014, "Quantifying Coherence")
+/// divided by its maximum. It is 0 if every token is in one branch or phases are random, and 1 if
+/// all tokens are in the same even superposition.
+///
+/// # Errors
+///
+/// Fails if `amplitudes` is not a matrix.
 pub fn coherence(amplitudes: &Tensor) -> Result<f64, Error> {
     let (tokens, columns) = amplitudes.size2()?;
     let branches = usize::try_from(columns / 2).unwrap_or(0);
     if tokens == 0 || branches < 2 {
         return Ok(0.0);
     }
-    // Products of all pairs of columns, from which the real and imaginary parts of ρ are put
-    // together.
+    // The real and imaginary parts of ρ are sums of products of two columns.
     let amplitudes = amplitudes.f_detach()?.f_to_kind(Kind::Double)?;
     let products = Vec::<f64>::try_from(
         amplitudes.f_transpose(0, 1)?.f_mm(&amplitudes)?.f_to(Device::Cpu)?.f_reshape([-1])?,
@@ -115,25 +131,25 @@ pub fn coherence(amplitudes: &Tensor) -> Result<f64, Error> {
         .flat_map(|j| (0..j).map(move |k| (j, k)))
         .map(|(j, k)| 2.0 * magnitude(j, k))
         .sum();
-    // Clamped, since squares that add up to 1 do so in float32 only.
+    // Clamped because the squares sum to 1 only up to float32 rounding.
     Ok((sum / (tokens as f64 * (branches - 1) as f64)).clamp(0.0, 1.0))
 }
 
-/// Rows scaled to a mean square of 1.
+/// Scales rows to a mean square of 1.
 fn unit_mean_square(x: &Tensor) -> Result<Tensor, Error> {
     let mean = x.f_mul(x)?.f_mean_dim([-1].as_slice(), true, x.kind())?;
     Ok(x.f_mul(&mean.f_add_scalar(EPSILON)?.f_rsqrt()?)?)
 }
 
-/// Rows scaled to a sum of squares of 1.
+/// Scales rows to a sum of squares of 1.
 fn unit(x: &Tensor) -> Result<Tensor, Error> {
     let sum = x.f_mul(x)?.f_sum_dim_intlist([-1].as_slice(), true, x.kind())?;
     Ok(x.f_mul(&sum.f_add_scalar(EPSILON)?.f_rsqrt()?)?)
 }
 
-/// `[length, total]` for the last `length` of `total` tokens: 1/t in the columns of the `t` tokens
-/// before each, else 0.
-fn mean_of_those_before(length: i64, total: i64, options: (Kind, Device)) -> Result<Tensor, Error> {
+/// Returns the weights `[length, total]` by which each of the last `length` of `total` tokens
+/// averages over the `t` tokens before it: 1/t for those, else 0.
+fn mean_over_past(length: i64, total: i64, options: (Kind, Device)) -> Result<Tensor, Error> {
     let past = total - length;
     let shares: Vec<f32> = (past..total).map(|t| 1.0 / t.max(1) as f32).collect();
     let shares =
@@ -150,7 +166,7 @@ mod tests {
     const SIZES: Superposition = Superposition { branches: 3, rank: 2 };
     const WIDTH: i64 = 5;
 
-    /// Uniform in −1 to 1.
+    /// Draws values uniformly from −1 to 1.
     fn draw(name: &str, shape: &[i64]) -> Tensor {
         let mut prf = Prf::new("test", &[5; 32], &[name.as_bytes()]);
         let values: Vec<f32> = (0..shape.iter().product::<i64>())
@@ -159,7 +175,7 @@ mod tests {
         Tensor::from_slice(&values).view(shape)
     }
 
-    /// Amplitudes, branches, query, key, out, gate.
+    /// Returns amplitudes, branches, query, key, out and gate.
     fn parameters(gate: f64) -> [Tensor; 6] {
         let (branches, rank) = (i64::from(SIZES.branches), i64::from(SIZES.rank));
         let shapes = [
@@ -185,19 +201,19 @@ mod tests {
         parameters: &[Tensor; 6],
         x: &Tensor,
         batch: i64,
-        memory: Option<&mut Memory>,
+        cache: Option<&mut RowCache>,
     ) -> Tensor {
         let [amplitudes, branches, query, key, out, gate] = parameters;
-        let part = Superposed { amplitudes, branches, query, key, out, gate };
-        superposition(SIZES, &part, x, batch, memory).unwrap()
+        let tensors = SuperpositionTensors { amplitudes, branches, query, key, out, gate };
+        superposition(SIZES, &tensors, x, batch, cache).unwrap()
     }
 
     fn distance(a: &Tensor, b: &Tensor) -> f64 {
         (a - b).abs().max().double_value(&[])
     }
 
-    /// The definition, number by number in float64.
-    fn by_hand(parameters: &[Tensor; 6], x: &Tensor) -> Vec<f64> {
+    /// Computes the definition value by value in float64.
+    fn reference(parameters: &[Tensor; 6], x: &Tensor) -> Vec<f64> {
         let rows = |tensor: &Tensor| {
             Vec::<Vec<f64>>::try_from(tensor.detach().to_kind(Kind::Double)).unwrap()
         };
@@ -248,7 +264,7 @@ mod tests {
             run(&parameters, &x, 1, None).detach().to_kind(Kind::Double).view([-1]),
         )
         .unwrap();
-        for (found, expected) in found.into_iter().zip(by_hand(&parameters, &x)) {
+        for (found, expected) in found.into_iter().zip(reference(&parameters, &x)) {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
     }
@@ -285,31 +301,31 @@ mod tests {
         let reached: Vec<bool> =
             (0..10).map(|i| x.grad().get(i).abs().max().double_value(&[]) > 1e-7).collect();
         assert_eq!(reached, [false, false, false, false, false, true, true, true, false, false]);
-        // A first token has none before it: alone or first of many, it gets the same.
+        // The first token has no past, so its output does not depend on the tokens after it.
         let (alone, many) =
             (run(&parameters, &x.narrow(0, 0, 1), 1, None), run(&parameters, &x, 2, None));
         assert!(distance(&alone, &many.narrow(0, 0, 1)) < 1e-6);
     }
 
     #[test]
-    fn decoding_is_reading_at_once() {
+    fn decoding_equals_one_forward_pass() {
         let (parameters, x) = (parameters(1.0), draw("x", &[2, 5, WIDTH]));
         let whole = run(&parameters, &x.view([-1, WIDTH]), 2, None).view([2, 5, WIDTH]);
-        let mut memory = Memory::default();
-        let follow = |from: i64, length: i64, memory: &mut Memory| {
+        let mut cache = RowCache::default();
+        let follow = |from: i64, length: i64, cache: &mut RowCache| {
             let part =
-                run(&parameters, &x.narrow(1, from, length).reshape([-1, WIDTH]), 2, Some(memory))
+                run(&parameters, &x.narrow(1, from, length).reshape([-1, WIDTH]), 2, Some(cache))
                     .view([2, length, WIDTH]);
             assert!(distance(&part, &whole.narrow(1, from, length)) < 1e-6);
         };
         for (from, length) in [(0, 2), (2, 1), (3, 2)] {
-            follow(from, length, &mut memory);
+            follow(from, length, &mut cache);
         }
-        memory.truncate(1).unwrap();
-        follow(1, 3, &mut memory);
-        assert_eq!(memory.len(), 4);
-        memory.truncate(0).unwrap();
-        assert!(memory.is_empty());
+        cache.truncate(1).unwrap();
+        follow(1, 3, &mut cache);
+        assert_eq!(cache.len(), 4);
+        cache.truncate(0).unwrap();
+        assert!(cache.is_empty());
     }
 
     #[test]
@@ -331,8 +347,7 @@ mod tests {
     #[test]
     fn coherence_by_hand() {
         let half = 0.5f32.sqrt();
-        // All in branch 0; all in one even superposition, whatever its phase; branches taken in
-        // turn.
+        // All tokens in branch 0; all in one even superposition of any phase; branches in turn.
         assert_eq!(coherence_of(&[&[1.0, 0.0, 0.0, 0.0], &[0.0, 0.0, 1.0, 0.0]]), 0.0);
         assert!(
             (coherence_of(&[&[half, half, 0.0, 0.0], &[0.0, 0.0, half, half]]) - 1.0).abs() < 1e-6
@@ -352,12 +367,17 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn coherence_is_between_0_and_1(
-            (branches, values) in (2usize..6).prop_flat_map(|n| (Just(n), proptest::collection::vec(-9f32..9.0, 4 * n * 3))),
+            (branches, values) in (2usize..6).prop_flat_map(|n| {
+                (Just(n), proptest::collection::vec(-9f32..9.0, 4 * n * 3))
+            }),
         ) {
             let x = Tensor::from_slice(&values[..4 * 3]).view([4, 3]);
-            let projection = Tensor::from_slice(&values[4 * 3..]).narrow(0, 0, 3 * 2 * branches as i64).view([3, -1]);
+            let projection = Tensor::from_slice(&values[4 * 3..])
+                .narrow(0, 0, 3 * 2 * branches as i64)
+                .view([3, -1]);
             let amplitudes = amplitudes(&projection, &x).unwrap();
-            let squares = Vec::<f64>::try_from((&amplitudes * &amplitudes).sum_dim_intlist(1, false, Kind::Double)).unwrap();
+            let squares = (&amplitudes * &amplitudes).sum_dim_intlist(1, false, Kind::Double);
+            let squares = Vec::<f64>::try_from(squares).unwrap();
             prop_assert!(squares.iter().all(|&sum| sum < 1.0 + 1e-5));
             prop_assert!((0.0..=1.0).contains(&coherence(&amplitudes).unwrap()));
         }

@@ -1,74 +1,80 @@
-//! What a model loses on texts of several domains, and which experts they go to.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::{Decoder, Error, Layout, Utilisation, Weights};
+//! Loss and expert utilisation of a model on texts of several domains.
+
+use crate::{Decoder, Error, ExpertUtilisation, Layout, Weights};
 use pol_primitives::model::ModelSpec;
 use serde::Serialize;
 use tch::{Kind, Tensor, no_grad};
 
-/// How a model predicts the text of a domain.
+/// Loss of a model on the text of a domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Domain {
-    /// Tokens predicted.
+pub struct DomainLoss {
+    /// Number of tokens predicted.
     pub tokens: usize,
-    /// Mean cross-entropy in nats per token; 0 where none were predicted.
+    /// Mean cross-entropy in nats per token; 0 if no token was predicted.
     pub loss: f64,
 }
 
-/// What was measured of a model.
+/// Measurements of a model on several domains.
 #[derive(Clone, Debug, Serialize)]
-pub struct Examined {
-    /// Each domain, in the order in which they were given.
-    pub domains: Vec<Domain>,
-    /// Which experts the tokens that were read went to, by domain; None for a model without
-    /// experts.
-    pub utilisation: Option<Utilisation>,
+pub struct DomainReport {
+    /// Loss on each domain, in the order given.
+    pub domains: Vec<DomainLoss>,
+    /// Number of tokens that each expert processed, by domain; `None` for a model without experts.
+    pub utilisation: Option<ExpertUtilisation>,
 }
 
-impl Examined {
-    /// All domains as one, each token counting alike.
-    pub fn overall(&self) -> Domain {
+impl DomainReport {
+    /// Returns the loss on all domains together, weighted by tokens.
+    pub fn overall(&self) -> DomainLoss {
         let tokens = self.domains.iter().map(|domain| domain.tokens).sum();
         let sum: f64 = self.domains.iter().map(|domain| domain.loss * domain.tokens as f64).sum();
-        Domain { tokens, loss: sum / (tokens as f64).max(1.0) }
+        DomainLoss { tokens, loss: sum / (tokens as f64).max(1.0) }
     }
 }
 
-/// Has the model of `spec` with `parameters` predict the sequences of each of `domains`, all tokens
-/// of each but its first. `after` is called after every sequence. A sequence has 2 tokens at least
-/// and one more than the context at most.
-pub fn examine(
+/// Measures how well the model of `spec` with `parameters` predicts the sequences of each of
+/// `domains`. All tokens of a sequence but the first are predicted. Calls `after_sequence` after
+/// every sequence.
+///
+/// # Errors
+///
+/// Fails if `spec` is invalid, if `parameters` belong to another model, or if a sequence has fewer
+/// than 2 tokens or more than the context plus one.
+pub fn evaluate_domains(
     spec: &ModelSpec,
     parameters: &[f32],
     domains: &[Vec<Vec<u32>>],
-    mut after: impl FnMut(),
-) -> Result<Examined, Error> {
+    mut after_sequence: impl FnMut(),
+) -> Result<DomainReport, Error> {
     let decoder = Decoder::new(spec)?.with_fused_attention(true);
     let weights = Weights::new(&Layout::new(spec)?, parameters)?;
-    let mut utilisation = Utilisation::new(spec, domains.len());
-    let mut examined = Vec::with_capacity(domains.len());
+    let mut utilisation = ExpertUtilisation::new(spec, domains.len());
+    let mut losses = Vec::with_capacity(domains.len());
     for (index, sequences) in domains.iter().enumerate() {
         let (mut tokens, mut sum) = (0, 0.0);
         for sequence in sequences {
             let row: Vec<i64> = sequence.iter().copied().map(i64::from).collect();
             let row = Tensor::f_from_slice(&row)?.f_unsqueeze(0)?;
-            let outcome = no_grad(|| decoder.outcome(&weights, &row))?;
+            let output = no_grad(|| decoder.forward_loss(&weights, &row))?;
             if let Some(utilisation) = &mut utilisation {
-                utilisation.observe(&outcome.routing, &[index])?;
+                utilisation.observe(&output.routing, &[index])?;
             }
             let predicted = sequence.len() - 1;
-            sum += outcome.losses.f_sum(Kind::Double)?.f_double_value(&[])? * predicted as f64;
+            sum += output.losses.f_sum(Kind::Double)?.f_double_value(&[])? * predicted as f64;
             tokens += predicted;
-            after();
+            after_sequence();
         }
-        examined.push(Domain { tokens, loss: sum / (tokens as f64).max(1.0) });
+        losses.push(DomainLoss { tokens, loss: sum / (tokens as f64).max(1.0) });
     }
-    Ok(Examined { domains: examined, utilisation })
+    Ok(DomainReport { domains: losses, utilisation })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::families::{families, lively};
+    use crate::families::{families, large_parameters};
     use pol_primitives::model::Experts;
 
     fn domains() -> [Vec<Vec<u32>>; 2] {
@@ -78,9 +84,9 @@ mod tests {
     #[test]
     fn each_domain_has_its_loss() {
         for (name, spec) in families() {
-            let flat = lively(&spec);
+            let flat = large_parameters(&spec);
             let mut calls = 0;
-            let examined = examine(&spec, &flat, &domains(), || calls += 1).unwrap();
+            let examined = evaluate_domains(&spec, &flat, &domains(), || calls += 1).unwrap();
             assert_eq!((calls, examined.utilisation.is_none()), (3, true));
             let weights = Weights::new(&Layout::new(&spec).unwrap(), &flat).unwrap();
             let loss = |row: &[i64]| {
@@ -103,7 +109,10 @@ mod tests {
     #[test]
     fn each_token_read_is_counted_where_it_went() {
         let spec = ModelSpec { experts: Some(Experts::new(3, 2)), ..families()[0].1 };
-        let seen = examine(&spec, &lively(&spec), &domains(), || ()).unwrap().utilisation.unwrap();
+        let seen = evaluate_domains(&spec, &large_parameters(&spec), &domains(), || ())
+            .unwrap()
+            .utilisation
+            .unwrap();
         for block in 0..2 {
             let choices = [Some(0), Some(1), None]
                 .map(|domain| seen.loads(domain, block).iter().sum::<u64>());
@@ -112,10 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused() {
+    fn invalid_sequences_are_refused() {
         let spec = families()[0].1;
-        let refused =
-            |sequence: Vec<u32>| examine(&spec, &lively(&spec), &[vec![sequence]], || ()).is_err();
+        let refused = |sequence: Vec<u32>| {
+            evaluate_domains(&spec, &large_parameters(&spec), &[vec![sequence]], || ()).is_err()
+        };
         assert!(
             refused(Vec::new()) && refused(vec![1]) && refused(vec![1; 8]) && !refused(vec![1; 7])
         );
