@@ -2,7 +2,7 @@
 
 //! Short texts for people: hashes, amounts and roles.
 
-use pol_primitives::{Balance, Hash, POL, peer::Role};
+use pol_primitives::{Balance, Hash, POL, member::Role};
 
 /// Returns the first eight digits of a hash.
 pub fn short_hash(hash: &Hash) -> String {

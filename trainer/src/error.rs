@@ -1,35 +1,42 @@
-//! What can go wrong while taking part, by what to do about it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Errors of roles, by the remedy: time or a person.
 
 use pol_chain::ChainError;
 use pol_swarm::SwarmError;
 
-/// A failure of one step of a role.
+/// An error in one step of a role.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
-    /// The network's fault or a matter of time: logged, and tried again with the next block.
+    /// The network is at fault or time will help: the error is logged and the step is tried again
+    /// with the next block.
     #[error("{0:#}")]
     Transient(anyhow::Error),
-    /// Only a person can help: the process stops, and its state stays.
+    /// Only a person can help: the process stops and keeps its state.
     #[error("{0:#}")]
     Fatal(anyhow::Error),
 }
 
-/// What a step of a role comes to.
+/// The result of one step of a role.
 pub type Result<T, E = RoleError> = std::result::Result<T, E>;
 
 impl RoleError {
-    /// One that time may mend.
+    /// Creates an error that time may mend.
     pub fn transient(error: impl Into<anyhow::Error>) -> Self {
         Self::Transient(error.into())
     }
 
-    /// One that only a person can mend.
+    /// Creates an error that only a person can mend.
     pub fn fatal(error: impl Into<anyhow::Error>) -> Self {
         Self::Fatal(error.into())
     }
 
-    /// Logs what is passing, so that what comes next is done all the same.
-    pub fn pass(self) -> Result<()> {
+    /// Logs a transient error, so that the caller can go on.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error if it is fatal.
+    pub fn log_transient(self) -> Result<()> {
         match self {
             Self::Transient(error) => {
                 tracing::warn!("{}; trying again with the next block", explain(&error));
@@ -39,14 +46,14 @@ impl RoleError {
         }
     }
 
-    /// The error, for commands that have no next block to wait for.
+    /// Returns the inner error, for commands that have no next block to wait for.
     pub fn into_inner(self) -> anyhow::Error {
         let (Self::Transient(error) | Self::Fatal(error)) = self;
         error
     }
 }
 
-/// The error and its causes, leaving out a cause that is named already.
+/// Returns the error and its causes on one line, without causes that the line names already.
 pub fn explain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -70,7 +77,7 @@ impl From<ChainError> for RoleError {
 impl From<SwarmError> for RoleError {
     fn from(error: SwarmError) -> Self {
         match error {
-            // A store that failed once fails until it is opened again.
+            // A failed store keeps failing until it is opened again.
             SwarmError::DiskFull(_) | SwarmError::Damaged { .. } | SwarmError::Store(_) => {
                 Self::fatal(error)
             }
@@ -79,10 +86,10 @@ impl From<SwarmError> for RoleError {
     }
 }
 
-// What this machine computes and keeps does not get better by trying again.
+// Retrying does not mend the computation or the files of this machine.
 impl From<pol_engine::EngineError> for RoleError {
     fn from(error: pol_engine::EngineError) -> Self {
-        // Except for what somebody else's update did.
+        // A value that is not finite comes from another member's update.
         if matches!(error, pol_engine::EngineError::NotFinite { .. }) {
             Self::transient(error)
         } else {

@@ -1,24 +1,31 @@
-//! How well a model predicts text that nobody trains on.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Evaluation of models on text that is never trained on.
 
 use crate::{data::ShardReader, error::Result};
 use pol_engine::LeaseData;
 use pol_primitives::{Hash, recipe::Recipe};
 use std::sync::Arc;
 
-/// Measures models on the network's held-out text.
+/// Evaluation of models on the network's held-out text.
 pub struct HeldOutEval {
-    /// The text, and the recipe that it was cut for.
+    /// Held-out text, and the hash of the recipe that it was cut for.
     data: Option<(Hash, Arc<LeaseData>)>,
+    /// Number of sequences.
     sequences: usize,
 }
 
 impl HeldOutEval {
-    /// A measure over `sequences` sequences.
+    /// Creates an evaluation over `sequences` sequences.
     pub fn new(sequences: usize) -> Self {
         Self { data: None, sequences }
     }
 
-    /// The held-out text, cut for `recipe`; none while none is registered.
+    /// Returns the held-out text, cut for `recipe`, or `None` while none is registered.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text cannot be fetched.
     pub async fn data(
         &mut self,
         shards: &mut ShardReader,
@@ -32,7 +39,12 @@ impl HeldOutEval {
         Ok(self.data.as_ref().map(|(_, data)| data.clone()))
     }
 
-    /// Mean loss of the model in nats a token; none while no held-out text is registered.
+    /// Returns the model's mean loss in nats per token, or `None` while no held-out text is
+    /// registered.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text cannot be fetched or the loss cannot be computed.
     pub async fn loss(
         &mut self,
         shards: &mut ShardReader,
@@ -50,11 +62,13 @@ impl HeldOutEval {
     }
 }
 
-/// Evenly spaced sequences of `data`: `count`, or as many as there are.
+/// Returns `count` evenly spaced sequences of `data`, or all if there are fewer.
 pub fn evenly_spaced(data: &LeaseData, count: usize) -> Vec<&[u32]> {
-    let held = data.sequences();
-    let count = held.min(u32::try_from(count).unwrap_or(u32::MAX));
+    let available = data.sequences();
+    let count = available.min(u32::try_from(count).unwrap_or(u32::MAX));
     (0..count)
-        .filter_map(|i| data.sequence((u64::from(i) * u64::from(held) / u64::from(count)) as u32))
+        .filter_map(|i| {
+            data.sequence((u64::from(i) * u64::from(available) / u64::from(count)) as u32)
+        })
         .collect()
 }

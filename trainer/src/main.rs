@@ -1,11 +1,13 @@
-//! `pol-trainer`: trains the global model, and checks others doing the same.
+// SPDX-License-Identifier: Apache-2.0
+
+//! `pol-trainer`: trains the global model and audits other trainers.
 
 use clap::Parser;
-use pol_trainer::{cli::Options, commands, process};
+use pol_trainer::{cli::Cli, process};
 
 fn main() {
-    let options = Options::parse();
-    let log = options.log.clone();
-    let numerics = process::numerics(&options);
-    process::run("pol-trainer", numerics, &log, commands::run(options))
+    let cli = Cli::parse();
+    let log = cli.log.clone();
+    let numerics = process::numerics(&cli);
+    process::run("pol-trainer", numerics, &log, cli.execute())
 }

@@ -4,61 +4,70 @@
 
 use crate::held_out_eval::evenly_spaced;
 use pol_engine::LeaseData;
-use pol_generate::{Native, Text, Torch};
+use pol_generate::{NativeModel, TextTokenizer, TorchModel};
 use pol_primitives::{Hash, MILLION, Ppm, RoundNumber, metrics::ModelMetrics, model::ModelSpec};
 use pol_probes::{metrics::reasoning_quality, probes::ProbeTask};
+use std::ops::RangeInclusive;
 use tch::{Device, Tensor};
 
-/// Held-out sequences that a model is measured on at most.
+/// Most held-out sequences to measure a model on.
 pub const MAX_SEQUENCES: u64 = 64;
-/// Sequences that are read at once.
-const BATCH: usize = 8;
-/// Reasoning probes put to a model at most, and at least: one of each kind.
-const PROBES: (u64, u64) = (10, ProbeTask::ALL.len() as u64);
-/// Worked examples before each probe, where the context has room for them.
-const SHOTS: u32 = 1;
-/// Tokens of a probe with its examples and its answer, about.
+/// Sequences per batch.
+const BATCH_SIZE: usize = 8;
+/// Most and fewest reasoning probes: the fewest are one of each kind.
+const PROBE_COUNT: RangeInclusive<u64> = PROBE_KINDS..=10;
+/// Kinds of reasoning probes.
+const PROBE_KINDS: u64 = ProbeTask::ALL.len() as u64;
+/// Worked examples before each probe, if the context has room for them.
+const PROBE_SHOTS: u32 = 1;
+/// Approximate tokens of a probe with its examples and its answer.
 const PROBE_TOKENS: u64 = 256;
-/// What measuring may cost: parameters times tokens read, of text and of probes each. Counted and
-/// not timed, so that all measure alike.
-const WORK: u64 = 1 << 34;
+/// Budget of text and of probes each, in parameters times tokens. It is counted and not timed, so
+/// that all machines measure the same.
+const TOKEN_PARAMETERS: u64 = 1 << 34;
 
-/// What is measured of the model of `spec` with `parameters`: on the held-out text `data`, and by
-/// the reasoning probes that the seed draws for the round, where there is a tokenizer for them. On
-/// one thread.
+/// Measures the model of `spec` with `parameters`, on one thread.
+///
+/// Losses and calibration are measured on the held-out text `data`. With a `tokenizer`, the model
+/// also answers the reasoning probes that `seed` draws for `round`.
+///
+/// # Errors
+///
+/// Fails if the model cannot be built or run.
 pub fn measure_model(
     spec: &ModelSpec,
     parameters: &[f32],
     data: &LeaseData,
-    text: Option<&Text>,
+    tokenizer: Option<&TextTokenizer>,
     (seed, round): (&Hash, RoundNumber),
 ) -> Result<ModelMetrics, pol_generate::Error> {
     tch::set_num_threads(1);
     let length = data.sequence(0).map_or(0, <[u32]>::len) as u64;
-    let count = affordable(spec, length, (MAX_SEQUENCES, 1)) as usize;
+    let count = affordable(spec, length, 1..=MAX_SEQUENCES) as usize;
     let batch = |sequences: &[&[u32]]| -> Result<Tensor, pol_model::Error> {
         let tokens: Vec<i64> =
             sequences.iter().flat_map(|tokens| tokens.iter().copied().map(i64::from)).collect();
         Ok(Tensor::f_from_slice(&tokens)?.f_view([sequences.len() as i64, length as i64])?)
     };
     let batches =
-        evenly_spaced(data, count).chunks(BATCH).map(batch).collect::<Result<Vec<_>, _>>()?;
+        evenly_spaced(data, count).chunks(BATCH_SIZE).map(batch).collect::<Result<Vec<_>, _>>()?;
     let measured = pol_probes::measure(spec, parameters, &batches)?;
-    let kinds = PROBES.1;
-    let probes = affordable(spec, PROBE_TOKENS, PROBES) / kinds * kinds;
-    let ask = |text: &Text| match Native::new(spec, parameters, 1) {
-        Ok(native) => pol_probes::run_probes(&native, text, (seed, round), probes as u32, SHOTS),
+    let count = affordable(spec, PROBE_TOKENS, PROBE_COUNT) / PROBE_KINDS * PROBE_KINDS;
+    let ask = |tokenizer: &TextTokenizer| match NativeModel::new(spec, parameters, 1) {
+        Ok(native) => {
+            pol_probes::run_probes(&native, tokenizer, (seed, round), count as u32, PROBE_SHOTS)
+        }
         Err(pol_generate::Error::Unsupported) => {
             let weights = pol_model::Weights::new(
                 &pol_model::Layout::new(spec).map_err(pol_model::Error::from)?,
                 parameters,
             )?;
-            let torch = Torch::new(spec, weights, Device::Cpu)?;
-            pol_probes::run_probes(&torch, text, (seed, round), probes as u32, SHOTS)
+            let torch = TorchModel::new(spec, weights, Device::Cpu)?;
+            pol_probes::run_probes(&torch, tokenizer, (seed, round), count as u32, PROBE_SHOTS)
         }
         Err(error) => Err(error),
     };
-    let answers = text.map(ask).transpose()?.unwrap_or_default();
+    let answers = tokenizer.map(ask).transpose()?.unwrap_or_default();
     let parts = measured.parts(reasoning_quality(&answers));
     Ok(ModelMetrics {
         loss: micro(measured.loss),
@@ -72,24 +81,27 @@ pub fn measure_model(
     })
 }
 
-/// How many things of `tokens` tokens a model may read for [`WORK`], at most and at least as many
-/// as given.
-fn affordable(spec: &ModelSpec, tokens: u64, (most, least): (u64, u64)) -> u64 {
-    WORK.checked_div(spec.size().saturating_mul(tokens)).unwrap_or(most).clamp(least, most)
+/// Returns the number of texts of `tokens` tokens that a model may read within
+/// [`TOKEN_PARAMETERS`], clamped to `range`.
+fn affordable(spec: &ModelSpec, tokens: u64, range: RangeInclusive<u64>) -> u64 {
+    let (least, most) = range.into_inner();
+    let count = TOKEN_PARAMETERS.checked_div(spec.size().saturating_mul(tokens));
+    count.unwrap_or(most).clamp(least, most)
 }
 
-/// Nats in millionths; what is no number is as bad as can be.
+/// Returns nats in millionths. NaN counts as the largest loss.
 fn micro(nats: f64) -> u32 {
     if nats.is_nan() { u32::MAX } else { (nats * f64::from(MILLION)).round() as u32 }
 }
 
+/// Returns a share in millionths, or `None` if it is not finite.
 fn share(value: Option<f64>) -> Option<Ppm> {
     value
         .filter(|value| value.is_finite())
         .map(|value| (value.clamp(0.0, 1.0) * f64::from(MILLION)).round() as Ppm)
 }
 
-/// Metrics for people: the level never without its parts.
+/// Returns metrics as text for people. The level is always shown with its parts.
 pub fn format_metrics(metrics: &ModelMetrics) -> String {
     let whole = |share: Ppm| f64::from(share) / f64::from(MILLION);
     let part = |(name, weight, value): (&str, u32, Option<Ppm>)| match value {
@@ -110,20 +122,32 @@ mod tests {
     use pol_model::initial_parameters;
     use pol_primitives::{
         model::{Experts, Mind, Superposition},
-        recipe::{AdamW, Compression, Numerics, Schedule, TierParameters},
+        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, TierParameters},
     };
+    use serde_json::json;
 
-    /// A tokenizer whose token `b` is byte `b`, as far as text needs.
-    fn bytes() -> Text {
+    /// Returns a tokenizer whose token `b` is byte `b`, for printable text.
+    fn byte_tokenizer() -> TextTokenizer {
         let printable = (b'!'..=b'~').map(|byte| (char::from(byte).to_string(), u32::from(byte)));
         let vocabulary: serde_json::Map<_, _> = printable
             .chain([("Ġ".into(), 32), ("Ċ".into(), 10)])
             .map(|(letter, id)| (letter, id.into()))
             .collect();
-        let level = serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
-        let model = serde_json::json!({ "type": "BPE", "vocab": vocabulary, "merges": [] });
-        let json = serde_json::json!({ "version": "1.0", "added_tokens": [], "pre_tokenizer": level, "decoder": level, "model": model });
-        Text::parse(json.to_string().as_bytes()).unwrap()
+        let level = json!({
+            "type": "ByteLevel",
+            "add_prefix_space": false,
+            "trim_offsets": true,
+            "use_regex": true,
+        });
+        let model = json!({ "type": "BPE", "vocab": vocabulary, "merges": [] });
+        let json = json!({
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": level,
+            "decoder": level,
+            "model": model,
+        });
+        TextTokenizer::parse(json.to_string().as_bytes()).unwrap()
     }
 
     fn with_everything() -> ModelSpec {
@@ -151,7 +175,7 @@ mod tests {
             shard_tokens: 256,
             tiers: [tier; 4],
             optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-            schedule: Schedule {
+            schedule: LearningRateSchedule {
                 peak: 1_000_000,
                 warmup_steps: 2,
                 decay_tokens: 0,
@@ -170,7 +194,7 @@ mod tests {
         LeaseData::new(recipe, (0..3).map(shard).collect()).unwrap()
     }
 
-    /// Weights in which every part has a say.
+    /// Returns parameters under which every part of the model matters.
     fn lively(spec: &ModelSpec) -> Vec<f32> {
         let parameters = initial_parameters(spec, &[3; 32]);
         parameters
@@ -181,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn validators_that_measure_at_the_same_time_find_the_same() {
-        let (spec, text) = (with_everything(), bytes());
+    fn concurrent_measurements_agree() {
+        let (spec, text) = (with_everything(), byte_tokenizer());
         let (data, parameters) = (data(&recipe(spec, 32)), lively(&spec));
         let find = |seed: [u8; 32]| {
             measure_model(&spec, &parameters, &data, Some(&text), (&seed, 4)).unwrap()
@@ -197,21 +221,21 @@ mod tests {
             first.parts().iter().all(|(_, _, part)| part.is_some()),
             "every part is there: {first:?}"
         );
-        // What is told of text does not depend on the probes.
+        // Metrics on text do not depend on the probes.
         let other = find([8; 32]);
         assert_eq!(ModelMetrics { reasoning: first.reasoning, ..other }, first);
         assert!(format_metrics(&first).contains("self-awareness 0."), "{}", format_metrics(&first));
     }
 
     #[test]
-    fn figures_are_those_of_the_definitions() {
+    fn metrics_follow_their_definitions() {
         let spec = with_everything();
         let (data, parameters) = (data(&recipe(spec, 32)), lively(&spec));
         let found = measure_model(&spec, &parameters, &data, None, (&[9; 32], 4)).unwrap();
         assert_eq!(found.reasoning, None, "there is no tokenizer");
         let loss = pol_engine::evaluate(&spec, &parameters, &evenly_spaced(&data, 64), 2).unwrap();
         assert!(found.loss.abs_diff(micro(loss)) <= 1, "{found:?} {loss}");
-        // The level of integers is that of floating point.
+        // The level computed from integers equals that of floating-point metrics.
         let float = |share: Option<Ppm>| share.map(|share| f64::from(share) / 1e6);
         let parts = pol_probes::metrics::LevelParts {
             self_awareness: found.auroc.zip(found.calibration_error).map(|(auroc, error)| {
@@ -230,22 +254,22 @@ mod tests {
     }
 
     #[test]
-    fn large_models_read_less_and_all_alike() {
+    fn large_models_read_less() {
         let of = |size: u32| ModelSpec::gpt2(8_192, size, 4, 4, 4 * size, 128);
-        assert_eq!(affordable(&of(128), 129, (MAX_SEQUENCES, 1)), 64);
-        assert_eq!(affordable(&of(128), PROBE_TOKENS, PROBES), 10);
+        assert_eq!(affordable(&of(128), 129, 1..=MAX_SEQUENCES), 64);
+        assert_eq!(affordable(&of(128), PROBE_TOKENS, PROBE_COUNT), 10);
         let large = of(2_048);
-        let sequences = affordable(&large, 129, (MAX_SEQUENCES, 1));
+        let sequences = affordable(&large, 129, 1..=MAX_SEQUENCES);
         assert!(
             (1..64).contains(&sequences)
-                && sequences * large.size() * 129 <= WORK.max(large.size() * 129)
+                && sequences * large.size() * 129 <= TOKEN_PARAMETERS.max(large.size() * 129)
         );
-        assert_eq!(affordable(&large, PROBE_TOKENS, PROBES), 5);
+        assert_eq!(affordable(&large, PROBE_TOKENS, PROBE_COUNT), 5);
     }
 
     #[test]
-    fn probes_that_do_not_fit_are_not_put() {
-        let text = bytes();
+    fn probes_that_do_not_fit_are_left_out() {
+        let text = byte_tokenizer();
         let ask = |context: u32| {
             let spec = ModelSpec { context, ..ModelSpec::gpt2(127, 16, 1, 2, 32, 320) };
             measure_model(
@@ -263,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_no_good_figure() {
+    fn nan_is_the_worst_figure() {
         assert_eq!(
             (micro(f64::NAN), micro(f64::INFINITY), micro(2.5)),
             (u32::MAX, u32::MAX, 2_500_000)

@@ -1,50 +1,50 @@
-//! A program from its start to its end.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::{
-    cli::{LogOptions, Options},
-    failure,
-};
+//! Start and end of a program.
+
+use crate::{cli::Cli, error, options::LogOptions};
 use pol_chain::Chain;
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::recipe::Numerics;
 use std::{ffi::c_int, future::Future, io::Write, time::Duration};
 
-/// Longest that a node is asked which profile its network computes by.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a node to report the numerics of its recipe.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 unsafe extern "C" {
     /// Ends the process at once (POSIX).
     safe fn _exit(status: c_int) -> !;
 }
 
-/// How a process with these `options` computes: a member by the profile of its network's recipe,
-/// which is the exact one as long as no node says otherwise. Under the native one it takes what the
-/// processor and the environment give it.
-pub fn numerics(options: &Options) -> Option<NumericsMode> {
-    if options.command.is_some() {
-        return options.numerics();
+/// Returns the numerics of a process with this command line, or `None` if the processor and the
+/// environment decide.
+///
+/// A member computes by its network's recipe. Without an answer from a node it computes exactly.
+/// Under the native profile it takes what the processor and the environment give.
+pub fn numerics(cli: &Cli) -> Option<NumericsMode> {
+    if cli.command.is_some() {
+        return cli.numerics();
     }
-    let asked = async { Chain::connect(&options.run.node.url).await?.recipe().await };
-    let asked = async { tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()? };
-    // A runtime of its own: the process may be started again after this.
+    let recipe = async { Chain::connect(&cli.run.node.url).await?.recipe().await };
+    let recipe = async { tokio::time::timeout(CONNECT_TIMEOUT, recipe).await.ok()?.ok()? };
+    // A runtime of its own: `determinism::ensure` may replace the process after this.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    match runtime.block_on(asked).map(|recipe| recipe.numerics) {
+    match runtime.block_on(recipe).map(|recipe| recipe.numerics) {
         Some(Numerics::Native { .. }) => None,
         Some(Numerics::Exact) | None => Some(NumericsMode::Exact),
     }
 }
 
-/// Runs `work` as everything that the program `name` does, and ends the process: with 1 and the
-/// error on standard error where it fails. `numerics` is how it computes, if it computes anything
-/// with a model.
+/// Runs `work` as the whole of the program `name` and ends the process. If `work` fails, the error
+/// goes to standard error and the exit code is 1. `numerics` is the mode in which the program
+/// computes with models.
 pub fn run(
     name: &str,
     numerics: Option<NumericsMode>,
     log: &LogOptions,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> ! {
-    // Before anything loads a kernel: the exact profile is chosen by the environment the process
-    // starts with.
+    // Must precede the first kernel: the environment at process start selects the exact profile.
     if let Some(mode) = numerics
         && let Err(error) = determinism::ensure(mode)
     {
@@ -64,8 +64,8 @@ pub fn run(
     if let Err(error) = &outcome {
         eprintln!("{name}: {}", error::explain(error));
     }
-    // A thread may still be training, and would crash if libtorch were taken down under it by an
-    // orderly exit. What it leaves on disk is whole at any moment.
+    // A thread may still be training and would crash if an orderly exit unloaded libtorch under it.
+    // Its files are consistent at any moment.
     let _ = std::io::stdout().flush();
     _exit(outcome.is_err().into())
 }

@@ -1,7 +1,9 @@
-//! How a member behaves where the protocol can only ask it to.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Choices of a member that the protocol can check but not force.
 //!
-//! Roles call a [`Strategy`] at every point at which a member could do something else than its duty.
-//! Whatever is not overridden is honest, and [`HonestStrategy`] overrides nothing.
+//! Roles call a [`Strategy`] wherever a member could deviate from the protocol. Every default
+//! method is honest, and [`HonestStrategy`] overrides none.
 
 use crate::error::Result;
 use pol_chain::AccountId;
@@ -9,17 +11,22 @@ use pol_engine::{EngineError, LeaseData, LeaseJob, SegmentReport, TrainingState}
 use pol_primitives::{
     audit::{Case, Finding},
     recipe::Recipe,
-    submission::{Claims, Reveal},
+    submission::{Reveal, TrainingClaims},
 };
 
-/// The choices of a member.
+/// The choices of a trainer or validator.
 pub trait Strategy: Clone + Send + Sync + 'static {
-    /// The text that a lease is trained on, given what was leased.
+    /// Returns the text to train a lease on, given the leased text.
     fn data(&self, _recipe: &Recipe, leased: LeaseData) -> LeaseData {
         leased
     }
 
-    /// Trains segment `segment` of the lease, from 0: brings `state` from its start to its end.
+    /// Trains segment `segment` of the lease, counted from 0: brings `state` from the segment's
+    /// start to its end.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the engine cannot train the segment.
     fn train_segment(
         &self,
         job: &LeaseJob<'_>,
@@ -29,7 +36,11 @@ pub trait Strategy: Clone + Send + Sync + 'static {
         pol_engine::train_segment(job, state, segment)
     }
 
-    /// Packs the finished lease: the encoded payload, with what was left unsent in `state`.
+    /// Packs the finished lease into an encoded payload and leaves the unsent rest in `state`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the engine cannot pack the update.
     fn pack(
         &self,
         recipe: &Recipe,
@@ -39,28 +50,34 @@ pub trait Strategy: Clone + Send + Sync + 'static {
         Ok(pol_engine::pack(recipe, base, state)?.encode())
     }
 
-    /// What will be revealed, before the commitment to it is made.
+    /// Returns the reveal that the trainer commits to, given the honest one.
     fn reveal(&self, reveal: Reveal) -> Reveal {
         reveal
     }
 
-    /// What the trainer says of its own work.
-    fn claims(&self, claims: Claims) -> Claims {
+    /// Returns the figures that the trainer claims about its own work, given the honest ones.
+    fn claims(&self, claims: TrainingClaims) -> TrainingClaims {
         claims
     }
 
-    /// Whether the trainer shows the states that the audit of its update starts from.
+    /// Returns `true` if the trainer serves the states that the audit of its update starts from.
     fn serves_states(&self, _case: &Case<AccountId>) -> bool {
         true
     }
 
-    /// Whether the trainer opens the ends of its drawn segments.
+    /// Returns `true` if the trainer opens the ends of its drawn segments.
     fn opens_segments(&self, _case: &Case<AccountId>) -> bool {
         true
     }
 
-    /// What a validator says it found in its seat on `case`. `honest` does the work of finding out:
-    /// it is called on a thread that may compute, and need not be called at all.
+    /// Returns the finding that a validator reports from its seat on `case`.
+    ///
+    /// `honest` replays the case. It is called on a thread that may compute, and a strategy need
+    /// not call it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the replay fails.
     fn audit_finding(
         &self,
         _case: &Case<AccountId>,
@@ -69,13 +86,13 @@ pub trait Strategy: Clone + Send + Sync + 'static {
         honest()
     }
 
-    /// Whether a validator reveals what it committed to.
+    /// Returns `true` if a validator reveals the evidence that it committed to.
     fn reveals_audit(&self) -> bool {
         true
     }
 }
 
-/// Does what the protocol says.
+/// The strategy that follows the protocol.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HonestStrategy;
 

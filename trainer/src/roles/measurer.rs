@@ -1,7 +1,9 @@
-//! Measures each new head, beside the role that follows it: a validator reports what it finds, a
-//! trainer claims it.
+// SPDX-License-Identifier: Apache-2.0
 
-use super::Role;
+//! Measurement of each new head. A validator reports the metrics to the chain; a trainer claims
+//! them with its next update.
+
+use super::runner::BlockHandler;
 use crate::{
     context::{NodeContext, submit_housekeeping},
     data::ShardReader,
@@ -9,88 +11,91 @@ use crate::{
     error::{Result, RoleError, explain},
     held_out_eval::HeldOutEval,
     metrics::{MAX_SEQUENCES, format_metrics, measure_model},
-    model,
+    model::fetch_model,
 };
 use pol_chain::{AccountId, Call, Signer};
-use pol_generate::Text;
+use pol_generate::TextTokenizer;
 use pol_primitives::{
     Hash, RoundNumber,
     head::Head,
-    metrics::{ClaimedMetrics, ModelMetrics},
+    metrics::{MetricsClaim, ModelMetrics},
+    queries::Overview,
     recipe::Recipe,
-    view::Overview,
 };
 use std::{sync::Arc, time::Instant};
 use tokio::sync::watch;
 
-/// Most bytes of a tokenizer.
-const TOKENIZER_BYTES: u64 = 1 << 26;
+/// Largest tokenizer, in bytes.
+const MAX_TOKENIZER_BYTES: u64 = 1 << 26;
 /// Label of the model that is being measured.
-const TAG: &str = "model/measured";
-/// Heads of which what was found is remembered: a lease may start from an older one.
-const REMEMBERED: usize = 8;
+const MEASURED_TAG: &str = "model/measured";
+/// Number of heads whose metrics are remembered: a lease may start from an older head.
+const REMEMBERED_HEADS: usize = 8;
 
-/// What was found of the last heads, by their roots.
-pub type Found = watch::Receiver<Vec<(Hash, ClaimedMetrics)>>;
+/// Receiver of the metrics of the newest heads, by their roots, the newest first.
+pub(super) type HeadMetrics = watch::Receiver<Vec<(Hash, MetricsClaim)>>;
 
-/// Measures each new head once.
-pub struct Measurer {
-    peer: NodeContext,
-    /// Who reports to the chain; none for who only claims.
+/// A role that measures each new head once.
+pub(super) struct HeadMeasurer {
+    context: NodeContext,
+    /// Account that reports to the chain; `None` for a trainer.
     reporter: Option<Signer>,
     shards: ShardReader,
     held_out: HeldOutEval,
-    text: Option<(Hash, Arc<Text>)>,
-    /// The head that was measured last, or could not be.
-    seen: Option<Hash>,
-    /// What is yet to be reported.
+    tokenizer: Option<(Hash, Arc<TextTokenizer>)>,
+    /// Root of the newest head that was measured or cannot be.
+    handled: Option<Hash>,
+    /// Metrics that are not reported yet.
     report: Option<(RoundNumber, ModelMetrics)>,
-    found: watch::Sender<Vec<(Hash, ClaimedMetrics)>>,
+    metrics: watch::Sender<Vec<(Hash, MetricsClaim)>>,
 }
 
-impl Measurer {
-    /// A measurer that has seen no head. It reports what it finds as `reporter`.
-    pub fn new(peer: NodeContext, reporter: Option<Signer>) -> Self {
+impl HeadMeasurer {
+    /// Creates a measurer that has seen no head. It reports as `reporter`, if there is one.
+    pub(super) fn new(context: NodeContext, reporter: Option<Signer>) -> Self {
         Self {
-            shards: ShardReader::new(peer.clone()),
+            shards: ShardReader::new(context.clone()),
             held_out: HeldOutEval::new(MAX_SEQUENCES as usize),
-            peer,
+            context,
             reporter,
-            text: None,
-            seen: None,
+            tokenizer: None,
+            handled: None,
             report: None,
-            found: watch::Sender::default(),
+            metrics: watch::Sender::default(),
         }
     }
 
-    /// What it will find.
-    pub fn found(&self) -> Found {
-        self.found.subscribe()
+    /// Returns a receiver of the metrics to come.
+    pub(super) fn subscribe(&self) -> HeadMetrics {
+        self.metrics.subscribe()
     }
 
-    /// Measures `head`, once its probes are drawn and its role has brought its parameters here.
+    /// Measures `head`, once the chain has drawn its probes and its parameters are on this machine.
     async fn measure(&mut self, head: &Head) -> Result<()> {
-        let drawn =
-            self.peer.chain.measuring().await?.filter(|measuring| measuring.round == head.round);
-        let Some(seed) = drawn.map(|measuring| measuring.seed) else { return Ok(()) };
-        if !self.peer.swarm.has(head.root).await? {
-            return Ok(());
-        }
-        let recipe = self.peer.recipe(&head.recipe_hash).await?;
-        let Some(data) = self.held_out.data(&mut self.shards, &recipe).await? else {
-            self.seen = Some(head.root);
+        let pending = self.context.chain.pending_measurement().await?;
+        let Some(seed) =
+            pending.filter(|pending| pending.round == head.round).map(|pending| pending.seed)
+        else {
             return Ok(());
         };
-        let text = self.text(&recipe).await?;
-        let parameters =
-            model::fetch_model(&self.peer, &head.root, &recipe, &[], TAG).await?.parameters;
-        self.seen = Some(head.root);
+        if !self.context.swarm.has(head.root).await? {
+            return Ok(());
+        }
+        let recipe = self.context.recipe(&head.recipe_hash).await?;
+        let Some(data) = self.held_out.data(&mut self.shards, &recipe).await? else {
+            self.handled = Some(head.root);
+            return Ok(());
+        };
+        let tokenizer = self.tokenizer(&recipe).await?;
+        let model = fetch_model(&self.context, &head.root, &recipe, &[], MEASURED_TAG).await?;
+        self.handled = Some(head.root);
         let (round, started) = (head.round, Instant::now());
         let measured = tokio::task::spawn_blocking(move || {
-            measure_model(&recipe.model, &parameters, &data, text.as_deref(), (&seed, round))
+            let parameters = &model.parameters;
+            measure_model(&recipe.model, parameters, &data, tokenizer.as_deref(), (&seed, round))
         })
         .await?;
-        self.peer.swarm.release(TAG).await?;
+        self.context.swarm.release(MEASURED_TAG).await?;
         let metrics = match measured {
             Ok(metrics) => metrics,
             Err(error) => {
@@ -106,28 +111,21 @@ impl Measurer {
             format_metrics(&metrics),
             started.elapsed().as_secs_f64()
         );
-        self.found.send_modify(|found| {
-            found.truncate(REMEMBERED - 1);
-            found.insert(0, (head.root, ClaimedMetrics { round, metrics }));
+        self.metrics.send_modify(|heads| {
+            heads.truncate(REMEMBERED_HEADS - 1);
+            heads.insert(0, (head.root, MetricsClaim { round, metrics }));
         });
         self.report = Some((round, metrics));
         Ok(())
     }
 
-    /// What turns text into tokens and back for models of `recipe`; none where no peer has it, or
-    /// it is of no use.
-    async fn text(&mut self, recipe: &Recipe) -> Result<Option<Arc<Text>>> {
-        if self.text.as_ref().is_none_or(|(hash, _)| *hash != recipe.tokenizer) {
-            let parsed = match self
-                .peer
-                .fetch_blob(&recipe.tokenizer, TOKENIZER_BYTES, &[], "tokenizer")
-                .await
-            {
-                Ok(json) => Text::parse(&json).map_err(RoleError::transient),
-                Err(failure) => Err(failure),
-            };
-            match parsed {
-                Ok(text) => self.text = Some((recipe.tokenizer, Arc::new(text))),
+    /// Returns the tokenizer of `recipe`, or `None` if no peer serves it or it cannot be parsed.
+    async fn tokenizer(&mut self, recipe: &Recipe) -> Result<Option<Arc<TextTokenizer>>> {
+        let hash = recipe.tokenizer;
+        if self.tokenizer.as_ref().is_none_or(|(known, _)| *known != hash) {
+            let json = self.context.fetch_blob(&hash, MAX_TOKENIZER_BYTES, &[], "tokenizer").await;
+            match json.and_then(|json| TextTokenizer::parse(&json).map_err(RoleError::transient)) {
+                Ok(tokenizer) => self.tokenizer = Some((hash, Arc::new(tokenizer))),
                 Err(RoleError::Transient(error)) => {
                     tracing::warn!(
                         "no reasoning is measured without the recipe's tokenizer: {}",
@@ -138,38 +136,30 @@ impl Measurer {
                 Err(fatal) => return Err(fatal),
             }
         }
-        Ok(self.text.as_ref().map(|(_, text)| text.clone()))
+        Ok(self.tokenizer.as_ref().map(|(_, tokenizer)| tokenizer.clone()))
     }
 
-    /// Reports what was found of `head`, unless the chain knows enough by now.
+    /// Reports the metrics of `head`, unless the chain has enough reports by now.
     async fn report(&mut self, head: &Head) -> Result<()> {
         let Some((round, metrics)) = self.report.filter(|(round, _)| *round == head.round) else {
             return Ok(());
         };
         let Some(reporter) = &self.reporter else { return Ok(()) };
-        let account = reporter.account();
-        let is_open = self.peer.chain.measured(round).await?.is_none();
-        let open = self
-            .peer
-            .chain
-            .measuring()
-            .await?
-            .filter(|measuring| is_open && measuring.round == round);
-        if open.is_some_and(|measuring| {
-            measuring.reports.iter().all(|report| report.account != account)
-        }) {
-            submit_housekeeping(&self.peer.chain, reporter, Call::MeasureHead { round, metrics })
-                .await?;
+        let (chain, account) = (&self.context.chain, reporter.account());
+        let is_open = chain.head_measurement(round).await?.is_none();
+        let pending = chain.pending_measurement().await?.filter(|open| is_open && open.round == round);
+        if pending.is_some_and(|open| open.reports.iter().all(|report| report.account != account)) {
+            submit_housekeeping(chain, reporter, Call::MeasureHead { round, metrics }).await?;
         }
         self.report = None;
         Ok(())
     }
 }
 
-impl Role for Measurer {
-    async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+impl BlockHandler for HeadMeasurer {
+    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
         let Some(head) = overview.head else { return Ok(()) };
-        if self.seen != Some(head.root) {
+        if self.handled != Some(head.root) {
             self.measure(&head).await?;
         }
         self.report(&head).await

@@ -1,442 +1,271 @@
-//! What a validator's seats in an audit find.
+// SPDX-License-Identifier: Apache-2.0
 
+//! Replays of one validator in one audit.
+
+use super::replay_input::{ReplayInput, audit_tag};
 use crate::{
     context::NodeContext,
     data::ShardReader,
     error::{Result, RoleError, explain},
-    model,
+    model::{fetch_model, head_before},
     strategy::Strategy,
 };
 use anyhow::anyhow;
 use futures::future::try_join_all;
 use pol_chain::{AccountId, format_account};
-use pol_engine::{LeaseData, LeaseJob, Probe};
+use pol_engine::{LeaseData, ScoreProbe};
 use pol_primitives::{
-    BoundedVec, Hash,
-    audit::{Audit, AuditId, Case, Evidence, Finding, Measure, Shown},
-    lease::Lease,
-    payload::Payload,
+    audit::{Audit, AuditId, Binding, Case, Evidence},
     recipe::{Numerics, Recipe},
     round::BlockNumber,
-    sketch::Binding,
-    submission::Opened,
 };
 use pol_swarm::SwarmError;
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
-    runtime::Handle,
     sync::{Mutex, Semaphore},
     time::timeout,
 };
 
-/// Blocks come every three seconds.
-const BLOCK: Duration = Duration::from_secs(3);
-/// Pause before what could not be fetched is tried again.
-const PAUSE: Duration = BLOCK;
-/// Longest try to fetch what a replay needs, before others get their turn; what has arrived is
+/// Longest try to fetch the input of a replay before other cases get their turn. Arrived blobs are
 /// kept.
-const TRY: Duration = Duration::from_secs(15);
-/// Cases whose material is fetched and held in memory at a time.
-const AT_ONCE: usize = 8;
-/// Held-out sequences to draw from where the audit names no text.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
+/// Cases whose input is fetched and held in memory at a time.
+const CONCURRENT_CASES: usize = 8;
+/// Held-out sequences to draw from if the audit names no text.
 const HELD_OUT_SEQUENCES: usize = 64;
 
-/// The seats of one validator in one audit.
-#[derive(Clone)]
-pub struct ReplayJob<C> {
-    /// Blobs, and the chain they are named on.
-    pub peer: NodeContext,
-    /// The validator.
-    pub account: AccountId,
-    /// Threads that replay.
-    pub workers: usize,
-    /// How it behaves.
-    pub strategy: C,
-    /// Number of the audit.
-    pub id: AuditId,
-    /// The audit.
-    pub audit: Audit<AccountId>,
-}
-
-/// Everything that a replay needs.
-struct Material {
-    recipe: Arc<Recipe>,
-    case: Case<AccountId>,
-    lease: Lease,
-    opened: Opened,
-    shown: Shown,
-    blobs: Blobs,
-    data: LeaseData,
-    base: Arc<Vec<f32>>,
-    payload: Payload,
-}
-
-/// In which the cases of all audits take turns.
-pub struct ReplayScheduler {
+/// Scheduler of the replays of all audits: a few cases fetch at a time, and one replays.
+pub(super) struct ReplayScheduler {
     fetching: Semaphore,
     replaying: Mutex<()>,
 }
 
 impl ReplayScheduler {
-    /// Nobody's.
-    pub fn new() -> Self {
-        Self { fetching: Semaphore::new(AT_ONCE), replaying: Mutex::default() }
+    /// Creates an idle scheduler.
+    pub(super) fn new() -> Self {
+        Self { fetching: Semaphore::new(CONCURRENT_CASES), replaying: Mutex::default() }
     }
 }
 
-/// What there is of an update under audit.
-enum Gathered {
-    /// All of it.
-    All(Box<Material>),
-    /// A blob that was shown as part of a state is too large to be one.
-    NoState,
-    /// A blob that nobody serves, not even the trainer, who needed it to train.
-    Missing,
+/// The seats of one validator in one audit.
+#[derive(Clone)]
+pub(super) struct ReplayJob<S> {
+    /// Chain client and swarm.
+    pub(super) context: NodeContext,
+    /// The validator.
+    pub(super) account: AccountId,
+    /// Threads that replay.
+    pub(super) workers: usize,
+    /// Strategy of the validator.
+    pub(super) strategy: S,
+    /// Number of the audit.
+    pub(super) id: AuditId,
+    /// The audit.
+    pub(super) audit: Audit<AccountId>,
 }
 
-/// Label of the blobs that an audit needs.
-pub fn audit_tag(id: AuditId) -> String {
-    format!("audit/{id}")
-}
-
-impl<C: Strategy> ReplayJob<C> {
-    /// The cases to replay, with their places in the audit.
+impl<S: Strategy> ReplayJob<S> {
+    /// Returns the cases to replay and their places in the audit.
     fn cases(&self) -> Vec<(u8, Case<AccountId>)> {
         self.audit.seats_of(&self.account).map(|(at, case)| (at, case.clone())).collect()
     }
 
     /// Fetches the models that the audit needs while peers still keep them.
-    pub async fn keep_models(&self) -> Result<()> {
+    pub(super) async fn keep_models(&self) -> Result<()> {
+        let (context, audit, tag) = (&self.context, &self.audit, audit_tag(self.id));
         let recipe = self.recipe().await?;
-        self.head(&recipe).await?;
-        let place = self.audit.holder(&self.account);
-        for case in self
-            .audit
-            .cases
-            .iter()
-            .filter(|case| place.is_some_and(|place| case.seats.contains(&place)))
-        {
-            if let Some(lease) =
-                self.peer.chain.audited_lease(self.audit.round, &case.trainer).await?
-            {
-                model::fetch_model(
-                    &self.peer,
-                    &lease.base_root,
-                    &recipe,
-                    &[case.trainer],
-                    &audit_tag(self.id),
-                )
-                .await?;
+        self.head_parameters(&recipe).await?;
+        let place = audit.holder(&self.account);
+        let has_seat =
+            |case: &&Case<AccountId>| place.is_some_and(|place| case.seats.contains(&place));
+        for case in audit.cases.iter().filter(has_seat) {
+            let lease = context.chain.audited_lease(audit.round, &case.trainer).await?;
+            if let Some(lease) = lease {
+                fetch_model(context, &lease.base_root, &recipe, &[case.trainer], &tag).await?;
             }
         }
         Ok(())
     }
 
-    /// What the seats find. What can't be fetched is tried again until block `give_up`, and then
-    /// found to be unavailable.
-    pub async fn examine(
+    /// Replays all cases and returns the findings. Input that cannot be fetched is tried again
+    /// until block `give_up`, and then found to be unavailable.
+    pub(super) async fn gather_evidence(
         self,
-        turns: Arc<ReplayScheduler>,
+        scheduler: Arc<ReplayScheduler>,
         give_up: BlockNumber,
     ) -> Result<Evidence> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
-        let probe = self.measure_on(&recipe, give_up).await?;
-        let found = cases.iter().map(|(at, case)| {
+        let probe = self.fetch_probe(&recipe, give_up).await?;
+        let findings = cases.iter().map(|(at, case)| {
             let (strategy, judged, probe, seed, workers) =
                 (self.strategy.clone(), case.clone(), probe.clone(), self.audit.seed, self.workers);
-            let find = move |gathered: Gathered| {
-                strategy
-                    .audit_finding(&judged, || gathered.finding(probe.as_deref(), &seed, workers))
+            let find = move |input: ReplayInput| {
+                strategy.audit_finding(&judged, || input.finding(probe.as_deref(), &seed, workers))
             };
-            let finding = self.when_gathered(&recipe, case, &turns, give_up, find);
+            let finding = self.with_input(&recipe, case, &scheduler, give_up, find);
             async move { finding.await.map(|finding| (*at, finding)) }
         });
-        let found = try_join_all(found).await?;
-        Evidence::try_from(found)
+        let findings = try_join_all(findings).await?;
+        Evidence::try_from(findings)
             .map_err(|_| RoleError::fatal(anyhow!("an audit has more cases than it may")))
     }
 
-    /// What the round's updates are measured on; nothing where it can't be had until block
-    /// `give_up`: replays are compared all the same.
-    async fn measure_on(
-        &self,
-        recipe: &Arc<Recipe>,
-        give_up: BlockNumber,
-    ) -> Result<Option<Arc<Probe>>> {
-        let mut shards = ShardReader::new(self.peer.clone());
-        loop {
-            let last = self.peer.chain.best().await?.number >= give_up;
-            match self.probe(&mut shards, recipe, last).await {
-                Ok(probe) => return Ok(Some(Arc::new(probe))),
-                Err(RoleError::Transient(error)) => {
-                    tracing::warn!(
-                        "round {}: cannot measure updates yet: {}",
-                        self.audit.round,
-                        explain(&error)
-                    )
-                }
-                Err(fatal) => return Err(fatal),
-            }
-            if last {
-                return Ok(None);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// What the seats say, in the order of the cases, of the ends that were opened since they
-    /// committed; nothing where the recipe compares bits. What can't be fetched is tried again
-    /// until block `give_up`.
-    pub async fn bind(
+    /// Checks the ends that trainers opened since this validator committed, and returns the results
+    /// in the order of the cases, or `None` under the exact profile. Input that cannot be fetched
+    /// is tried again until block `give_up`.
+    pub(super) async fn check_bindings(
         self,
-        turns: Arc<ReplayScheduler>,
+        scheduler: Arc<ReplayScheduler>,
         give_up: BlockNumber,
     ) -> Result<Option<Vec<Binding>>> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         if recipe.numerics == Numerics::Exact {
             return Ok(None);
         }
-        let bound = cases.iter().map(async |(_, case)| {
+        let bindings = cases.iter().map(async |(_, case)| {
             if !case.opened {
-                // Nobody asks what was bound to nothing.
+                // The chain does not use the binding of a case without opened ends.
                 return Ok(Binding::Unavailable);
             }
             let (seed, workers) = (self.audit.seed, self.workers);
-            self.when_gathered(&recipe, case, &turns, give_up, move |gathered| {
-                gathered.binding(&seed, workers)
-            })
-            .await
+            let check = move |input: ReplayInput| input.binding(&seed, workers);
+            self.with_input(&recipe, case, &scheduler, give_up, check).await
         });
-        try_join_all(bound).await.map(Some)
+        try_join_all(bindings).await.map(Some)
     }
 
-    /// What `work` makes of what there is of `case`, on a thread that may compute. The cases take
-    /// turns, so that one whose states nobody serves holds up none of the others.
-    async fn when_gathered<T: Send + 'static>(
+    /// Returns the result of `work` on the input of `case`, on a thread that may compute.
+    ///
+    /// The cases take turns, so that one whose states no peer serves holds up none of the others.
+    async fn with_input<T: Send + 'static>(
         &self,
         recipe: &Arc<Recipe>,
         case: &Case<AccountId>,
-        turns: &ReplayScheduler,
+        scheduler: &ReplayScheduler,
         give_up: BlockNumber,
-        work: impl FnOnce(Gathered) -> Result<T> + Send + 'static,
+        work: impl FnOnce(ReplayInput) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let mut shards = ShardReader::new(self.peer.clone());
+        let (chain, round) = (&self.context.chain, self.audit.round);
+        let block_time = chain.block_time().await?;
+        let mut shards = ShardReader::new(self.context.clone());
         loop {
-            let turn = turns.fetching.acquire().await.map_err(RoleError::fatal)?;
-            let left = give_up.saturating_sub(self.peer.chain.best().await?.number);
-            let patience = (BLOCK * left).clamp(BLOCK, TRY);
-            let gathered = match timeout(patience, self.gather(&mut shards, recipe, case)).await {
+            let turn = scheduler.fetching.acquire().await.map_err(RoleError::fatal)?;
+            let blocks_left = give_up.saturating_sub(chain.best_block().await?.number);
+            let limit = fetch_limit(block_time, blocks_left);
+            let fetch =
+                ReplayInput::fetch(&self.context, &mut shards, recipe, self.id, round, case);
+            let input = match timeout(limit, fetch).await {
                 Ok(Err(RoleError::Transient(error))) => {
                     tracing::warn!(
-                        "round {}: cannot replay {} yet: {}",
-                        self.audit.round,
+                        "round {round}: cannot replay {} yet: {}",
                         format_account(&case.trainer),
                         explain(&error)
                     );
-                    // Blame only for what its trainer has to serve.
-                    let missing =
+                    // A trainer is blamed only for blobs that it has to serve.
+                    let unavailable =
                         matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. }));
-                    match left {
-                        0 if missing => Some(Gathered::Missing),
+                    match blocks_left {
+                        0 if unavailable => Some(ReplayInput::Missing),
                         0 => return Err(RoleError::Transient(error)),
                         _ => None,
                     }
                 }
-                Ok(gathered) => Some(gathered?),
-                // Peers that do not answer are asked last: its trainer was among the first.
-                Err(_) => (left == 0).then_some(Gathered::Missing),
+                Ok(input) => Some(input?),
+                // Peers that do not answer are asked last, and the trainer was among the first.
+                Err(_) => (blocks_left == 0).then_some(ReplayInput::Missing),
             };
-            if let Some(gathered) = gathered {
-                let _alone = turns.replaying.lock().await;
-                return tokio::task::spawn_blocking(move || work(gathered)).await?;
+            if let Some(input) = input {
+                let _replaying = scheduler.replaying.lock().await;
+                return tokio::task::spawn_blocking(move || work(input)).await?;
             }
             drop(turn);
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(block_time).await;
         }
     }
 
-    /// The recipe of the round.
+    /// Returns the recipe of the round.
     async fn recipe(&self) -> Result<Recipe> {
-        let record =
-            self.peer.chain.round_record(self.audit.round).await?.and_then(|record| record.head);
-        let head = record.ok_or_else(|| {
-            RoleError::transient(anyhow!("the node has no head of round {}", self.audit.round))
+        let (context, round) = (&self.context, self.audit.round);
+        let record = context.chain.round_record(round).await?;
+        let head = record.and_then(|record| record.head).ok_or_else(|| {
+            RoleError::transient(anyhow!("the node has no head of round {round}"))
         })?;
-        self.peer.recipe(&head.recipe_hash).await
+        context.recipe(&head.recipe_hash).await
     }
 
-    /// The model that the round moved.
-    async fn head(&self, recipe: &Recipe) -> Result<Arc<Vec<f32>>> {
-        let head = model::head_before(&self.peer, self.audit.round).await?;
-        let head = head.ok_or_else(|| {
-            RoleError::transient(anyhow!("there is no model before round {}", self.audit.round))
+    /// Returns the parameters of the head before the round.
+    async fn head_parameters(&self, recipe: &Recipe) -> Result<Arc<Vec<f32>>> {
+        let (context, round) = (&self.context, self.audit.round);
+        let head = head_before(context, round).await?.ok_or_else(|| {
+            RoleError::transient(anyhow!("there is no model before round {round}"))
         })?;
-        Ok(model::fetch_model(&self.peer, &head.root, recipe, &[], &audit_tag(self.id))
-            .await?
-            .parameters)
+        let tag = audit_tag(self.id);
+        Ok(fetch_model(context, &head.root, recipe, &[], &tag).await?.parameters)
     }
 
-    /// What the round's updates are measured on: the text that the audit names, as much of it as
-    /// can be had when this is the last try, or else held-out text.
-    async fn probe(
+    /// Returns the probe that the round's updates are measured on, or `None` if it cannot be had
+    /// until block `give_up`. Without one, replays are compared all the same.
+    async fn fetch_probe(
+        &self,
+        recipe: &Arc<Recipe>,
+        give_up: BlockNumber,
+    ) -> Result<Option<Arc<ScoreProbe>>> {
+        let chain = &self.context.chain;
+        let block_time = chain.block_time().await?;
+        let mut shards = ShardReader::new(self.context.clone());
+        loop {
+            let is_last = chain.best_block().await?.number >= give_up;
+            match self.try_probe(&mut shards, recipe, is_last).await {
+                Ok(probe) => return Ok(Some(Arc::new(probe))),
+                Err(RoleError::Transient(error)) => tracing::warn!(
+                    "round {}: cannot measure updates yet: {}",
+                    self.audit.round,
+                    explain(&error)
+                ),
+                Err(fatal) => return Err(fatal),
+            }
+            if is_last {
+                return Ok(None);
+            }
+            tokio::time::sleep(block_time).await;
+        }
+    }
+
+    /// Returns the probe of the text that the audit names. The last try does without shards that
+    /// cannot be had. Without any text, held-out text takes its place.
+    async fn try_probe(
         &self,
         shards: &mut ShardReader,
         recipe: &Arc<Recipe>,
-        last: bool,
-    ) -> Result<Probe> {
-        let head = self.head(recipe).await?;
+        is_last: bool,
+    ) -> Result<ScoreProbe> {
+        let head = self.head_parameters(recipe).await?;
         let mut tokens = Vec::new();
         for id in &self.audit.probe {
             match shards.shard(recipe, *id, &[], &audit_tag(self.id)).await {
                 Ok(shard) => tokens.push(shard),
-                Err(RoleError::Transient(error)) if last => {
-                    tracing::debug!("measuring without a shard: {}", explain(&error))
+                Err(RoleError::Transient(error)) if is_last => {
+                    tracing::debug!("measuring without a shard: {}", explain(&error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        let text = match tokens.is_empty() {
-            true => shards.held_out(recipe, HELD_OUT_SEQUENCES).await?,
-            false => None,
+        let text = if tokens.is_empty() {
+            shards.held_out(recipe, HELD_OUT_SEQUENCES).await?
+        } else {
+            None
         };
         let text = text.map_or_else(|| LeaseData::new(recipe, tokens), Ok)?;
         let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
-        Ok(tokio::task::spawn_blocking(move || Probe::new(&recipe, head, &seed, &text, workers))
-            .await??)
-    }
-
-    /// Fetches everything that the replay of `case` needs, its trainer first: it has to serve all
-    /// of it.
-    async fn gather(
-        &self,
-        shards: &mut ShardReader,
-        recipe: &Arc<Recipe>,
-        case: &Case<AccountId>,
-    ) -> Result<Gathered> {
-        let (round, trainer, tag) = (self.audit.round, case.trainer, audit_tag(self.id));
-        let gone = || {
-            RoleError::transient(anyhow!(
-                "the node does not know the audit's lease or what was shown of it"
-            ))
-        };
-        let chain = &self.peer.chain;
-        let lease = chain.audited_lease(round, &trainer).await?.ok_or_else(gone)?;
-        let shown = chain.shown(self.id, &trainer).await?.ok_or_else(gone)?;
-        let submissions = chain.submissions(round).await?;
-        let opened = submissions
-            .into_iter()
-            .find(|(account, _)| *account == trainer)
-            .and_then(|(_, submission)| submission.opened);
-        let opened = opened.ok_or_else(gone)?;
-        let bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
-        let blobs = Blobs { peer: self.peer.clone(), trainer, bytes, tag: tag.clone() };
-        for hash in pol_engine::binding_blobs(case, &shown) {
-            match blobs.fetch(&hash).await {
-                Err(RoleError::Transient(error))
-                    if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) =>
-                {
-                    return Ok(Gathered::NoState);
-                }
-                fetched => drop(fetched?),
-            }
-        }
-        let data = shards.lease_data(recipe, &lease.shards, &[trainer], &tag).await?;
-        let base = model::fetch_model(&self.peer, &lease.base_root, recipe, &[trainer], &tag)
-            .await?
-            .parameters;
-        let payload = self.peer.fetch_payload(recipe, &trainer, &opened.payload_hash).await?;
-        let (recipe, case) = (recipe.clone(), case.clone());
-        Ok(Gathered::All(Box::new(Material {
-            recipe,
-            case,
-            lease,
-            opened,
-            shown,
-            blobs,
-            data,
-            base,
-            payload,
-        })))
+        let probe = tokio::task::spawn_blocking(move || {
+            ScoreProbe::new(&recipe, head, &seed, &text, workers)
+        });
+        Ok(probe.await??)
     }
 }
 
-impl Gathered {
-    /// Replays and measures.
-    fn finding(&self, probe: Option<&Probe>, seed: &Hash, workers: usize) -> Result<Finding> {
-        self.judged(Finding::Impossible, Finding::Unavailable, |material| {
-            let Material { case, opened, shown, base, payload, .. } = material;
-            let job = material.job(workers);
-            let replayed =
-                pol_engine::audit(&job, base, case, opened, &shown.states, seed, |hash| {
-                    material.open(hash)
-                })?;
-            let shards = || BoundedVec::truncate_from(vec![0; job.lease.shards.len()]);
-            let nothing = || Ok(Measure { shards: shards(), ..Measure::default() });
-            Ok(replayed.finding(|| {
-                probe.map_or_else(nothing, |probe| pol_engine::score(probe, &job, payload))
-            })?)
-        })
-    }
-
-    /// Compares what was opened with the states it is of.
-    fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
-        self.judged(Binding::Other, Binding::Unavailable, |material| {
-            let Material { case, opened, shown, base, .. } = material;
-            Ok(pol_engine::check_binding(
-                &material.job(workers),
-                base,
-                case,
-                opened,
-                shown,
-                seed,
-                |hash| material.open(hash),
-            )?)
-        })
-    }
-
-    fn judged<T>(
-        &self,
-        no_state: T,
-        missing: T,
-        judge: impl FnOnce(&Material) -> Result<T>,
-    ) -> Result<T> {
-        match self {
-            Self::All(material) => judge(material),
-            Self::NoState => Ok(no_state),
-            Self::Missing => Ok(missing),
-        }
-    }
-}
-
-impl Material {
-    fn job(&self, workers: usize) -> LeaseJob<'_> {
-        LeaseJob {
-            recipe: &self.recipe,
-            lease: &self.lease,
-            account: &self.case.trainer,
-            data: &self.data,
-            workers,
-        }
-    }
-
-    /// The blob with this hash, which is on this machine by now. Called where blocking is no harm.
-    fn open(&self, hash: &Hash) -> io::Result<io::Cursor<Vec<u8>>> {
-        let blob = Handle::current().block_on(self.blobs.fetch(hash));
-        blob.map(io::Cursor::new).map_err(|failure| io::Error::other(failure.to_string()))
-    }
-}
-
-/// The blobs of the states that a trainer shows. Whoever needs one reads it then: all of them are
-/// gigabytes where the model is large.
-struct Blobs {
-    peer: NodeContext,
-    trainer: AccountId,
-    bytes: u64,
-    tag: String,
-}
-
-impl Blobs {
-    async fn fetch(&self, hash: &Hash) -> Result<Vec<u8>> {
-        self.peer.fetch_blob(hash, self.bytes, &[self.trainer], &self.tag).await
-    }
+/// Returns the time for one try to fetch a case: as long as the remaining blocks take, from one
+/// block to [`FETCH_TIMEOUT`].
+fn fetch_limit(block_time: Duration, blocks_left: BlockNumber) -> Duration {
+    block_time.saturating_mul(blocks_left).min(FETCH_TIMEOUT).max(block_time)
 }

@@ -1,27 +1,32 @@
-//! AuditResponder for a trainer's updates until they are settled: shows the states that audits start from,
-//! opens ends, and learns what became of them.
+// SPDX-License-Identifier: Apache-2.0
 
-use super::{BackgroundTask, Role, all_at_once, auditor::settle, rewards::Rewards};
+//! A trainer's part in the audits of its updates: serve the states that they start from, open the
+//! ends of segments, and learn the outcome.
+
+use super::{
+    lease_states::{LeaseStates, open_segments, parse_trace},
+    rewards::RewardClaimer,
+    runner::BlockHandler,
+    settlement::settle,
+    tasks::{BackgroundTask, join_logged},
+};
 use crate::{
     context::NodeContext,
     data::{ShardReader, lease_tag},
     display::format_amount,
-    error::{Result, RoleError, explain},
-    state::{Journal, StateFolder},
+    error::{Result, RoleError},
+    state::Journal,
     strategy::Strategy,
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
-use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState};
 use pol_primitives::{
-    Balance, Hash,
-    audit::{Audit, AuditId, Case, OpenedEnd, Served, Stage},
-    lease::Lease,
-    recipe::{Numerics, Recipe},
+    Balance, RoundNumber,
+    audit::{Audit, AuditId, Case, Stage},
+    queries::Overview,
+    recipe::Numerics,
     round::BlockNumber,
-    sketch::SketchedEnd,
-    submission::{Outcome, Settled},
-    view::Overview,
+    submission::{Outcome, SubmissionRecord},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,78 +34,88 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// Blocks after which a trainer has its own update settled, if no validator did.
-const PATIENCE: BlockNumber = 10;
+/// Blocks after which a trainer settles its own update if no validator did, and between tries.
+const SELF_SETTLE_INTERVAL: BlockNumber = 10;
 
-/// A trainer's part in the audits of its updates, between blocks.
-pub struct AuditResponder<C> {
-    peer: NodeContext,
+/// A role that answers the audits of a trainer's updates.
+pub(super) struct AuditResponder<S> {
+    context: NodeContext,
     signer: Signer,
     workers: usize,
-    strategy: C,
-    rewards: Rewards,
-    /// AuditResponder being made ready, and the stage that waits for them.
-    making: BTreeMap<AuditId, (Stage, BackgroundTask<Call>)>,
-    /// Held by whoever trains to make them: one at a time is enough for a machine.
-    alone: Arc<Mutex<()>>,
-    /// Audits that cannot be answered from this folder.
+    strategy: S,
+    rewards: RewardClaimer,
+    /// Responses in preparation, and the stage that waits for them.
+    preparing: BTreeMap<AuditId, (Stage, BackgroundTask<Call>)>,
+    /// Lock of the task that trains for a response: one at a time is enough for a machine.
+    training_lock: Arc<Mutex<()>>,
+    /// Audits of updates whose training is not in this folder.
     lost: BTreeSet<AuditId>,
 }
 
-/// What an audit waits for from the trainer.
-enum Due {
-    Answer(BackgroundTask<Call>),
+/// The action that an audit waits for from the trainer.
+enum ResponseStep {
+    Respond(BackgroundTask<Call>),
     Settle,
 }
 
-impl<C: Strategy> AuditResponder<C> {
-    /// AuditResponder for the account of `signer`; states that are not kept are trained again with
-    /// `workers` threads.
-    pub fn new(peer: NodeContext, signer: Signer, workers: usize, strategy: C) -> Self {
-        let rewards = Rewards::new(peer.clone(), signer.clone());
-        let (making, alone) = (BTreeMap::new(), Arc::default());
-        Self { peer, signer, workers, strategy, rewards, making, alone, lost: BTreeSet::new() }
+impl<S: Strategy> AuditResponder<S> {
+    /// Creates a responder for the account of `signer`. It trains states that are not kept again,
+    /// with `workers` threads.
+    pub(super) fn new(context: NodeContext, signer: Signer, workers: usize, strategy: S) -> Self {
+        Self {
+            rewards: RewardClaimer::new(context.clone(), signer.clone()),
+            context,
+            signer,
+            workers,
+            strategy,
+            preparing: BTreeMap::new(),
+            training_lock: Arc::default(),
+            lost: BTreeSet::new(),
+        }
     }
 
     fn account(&self) -> AccountId {
         self.signer.account()
     }
 
-    /// What `audit` waits for. Starts what takes long.
-    fn due(
+    /// Returns the step that `audit` waits for, and starts it if it runs in the background.
+    fn next_step(
         &mut self,
         id: AuditId,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
         now: BlockNumber,
-    ) -> Result<Option<Due>> {
-        Ok(match audit.stage {
+    ) -> Result<Option<ResponseStep>> {
+        match audit.stage {
             Stage::Serve if !case.served && self.strategy.serves_states(case) => {
-                self.answer(id, audit, case)?
+                self.respond(id, audit, case)
             }
             Stage::Open if case.served && !case.opened && self.strategy.opens_segments(case) => {
-                self.answer(id, audit, case)?
+                self.respond(id, audit, case)
             }
-            Stage::Settle if !case.settled && now >= audit.since.saturating_add(PATIENCE) => {
-                (now.saturating_sub(audit.since).checked_rem(PATIENCE) == Some(0))
-                    .then_some(Due::Settle)
+            Stage::Settle
+                if !case.settled && now >= audit.since.saturating_add(SELF_SETTLE_INTERVAL) =>
+            {
+                let blocks = now.saturating_sub(audit.since);
+                let due = blocks.checked_rem(SELF_SETTLE_INTERVAL) == Some(0);
+                Ok(due.then_some(ResponseStep::Settle))
             }
-            _ => None,
-        })
+            _ => Ok(None),
+        }
     }
 
-    /// Does what is due; gives an answer back that is not ready.
-    async fn act(
+    /// Performs a step. Returns a response that is not ready.
+    async fn perform(
         &self,
         id: AuditId,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
-        due: Due,
+        step: ResponseStep,
     ) -> Result<Option<BackgroundTask<Call>>> {
-        match due {
-            Due::Answer(mut making) => {
-                let Some(call) = making.wait().await else { return Ok(Some(making)) };
-                self.peer.chain.submit(&self.signer, call?).await?;
+        match step {
+            ResponseStep::Respond(mut preparing) => {
+                let Some(call) = preparing.wait().await else { return Ok(Some(preparing)) };
+                self.context.chain.submit(&self.signer, call?).await?;
                 let what = if audit.stage == Stage::Serve { "starts" } else { "ends" };
                 tracing::info!(
                     "round {}: showed audit {id} the {what} of segments {:?}",
@@ -108,15 +123,18 @@ impl<C: Strategy> AuditResponder<C> {
                     &case.segments[..]
                 );
             }
-            Due::Settle => settle(&self.peer, &self.signer, id, audit, self.account()).await?,
+            ResponseStep::Settle => {
+                settle(&self.context, &self.signer, id, audit, self.account()).await?;
+            }
         }
         Ok(None)
     }
 
-    /// The journal of the update that `audit` is about.
+    /// Returns the journal of the update that `audit` is about.
     fn journal(&mut self, id: AuditId, audit: &Audit<AccountId>) -> Result<Option<Journal>> {
-        for nonce in self.peer.state.leases()? {
-            let journal = self.peer.state.journal(nonce)?;
+        let state = &self.context.state;
+        for nonce in state.leases()? {
+            let journal = state.journal(nonce)?;
             if let Some(journal) =
                 journal.filter(|journal| journal.round == audit.round && journal.reveal.is_some())
             {
@@ -125,72 +143,55 @@ impl<C: Strategy> AuditResponder<C> {
         }
         if self.lost.insert(id) {
             tracing::error!(
-                "round {}: the update is being audited, and its training is not in {}; a penalty will be taken",
+                "round {}: the update is being audited, and its training is not in {}; a penalty \
+                 will be taken",
                 audit.round,
-                self.peer.state.path().display()
+                state.path().display()
             );
         }
         Ok(None)
     }
 
-    /// The answer to what `audit` asks at this stage, being made ready; none where the update's
+    /// Returns the response to this stage of `audit`, in preparation, or `None` if the update's
     /// training is lost.
-    fn answer(
+    fn respond(
         &mut self,
         id: AuditId,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
-    ) -> Result<Option<Due>> {
-        if let Some((_, making)) = self.making.remove(&id) {
-            return Ok(Some(Due::Answer(making)));
+    ) -> Result<Option<ResponseStep>> {
+        if let Some((_, preparing)) = self.preparing.remove(&id) {
+            return Ok(Some(ResponseStep::Respond(preparing)));
         }
         let Some(journal) = self.journal(id, audit)? else { return Ok(None) };
-        let (peer, account, workers, round) =
-            (self.peer.clone(), self.account(), self.workers, audit.round);
-        let (strategy, alone, stage) = (self.strategy.clone(), self.alone.clone(), audit.stage);
-        let (case, seed) = (case.clone(), audit.seed);
-        Ok(Some(Due::Answer(BackgroundTask::start(async move {
-            let lease = peer.chain.audited_lease(round, &account).await?;
-            let lease = lease.ok_or_else(|| {
-                RoleError::transient(anyhow!(
-                    "the node does not know the audited lease of round {round}"
-                ))
-            })?;
-            let recipe = peer.recipe(&lease.recipe).await?;
-            if stage == Stage::Open && recipe.numerics == Numerics::Exact {
-                return open(id, &case, journal.leaves);
-            }
-            let data = ShardReader::new(peer.clone())
-                .lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce))
-                .await?;
-            let (state, data) = (peer.state.clone(), strategy.data(&recipe, data));
-            let trace = Trace::from_leaves(journal.leaves).ok_or_else(no_start)?;
-            let states =
-                Arc::new(States { account, workers, state, strategy, recipe, lease, data, trace });
-            let _alone = alone.lock().await;
-            if stage == Stage::Open {
-                return states.open(peer, id, &case, seed).await;
-            }
-            let states = states.serve(&peer, case.served_leaves()).await?.try_into();
-            let states = states.map_err(|_| {
-                RoleError::fatal(anyhow!("audit {id} asks for more states than it may"))
-            })?;
-            Ok(Call::ServeStates { audit: id, states })
-        }))))
+        let response = Response {
+            context: self.context.clone(),
+            account: self.account(),
+            workers: self.workers,
+            strategy: self.strategy.clone(),
+            training_lock: self.training_lock.clone(),
+            id,
+            audit: audit.clone(),
+            case: case.clone(),
+            journal,
+        };
+        Ok(Some(ResponseStep::Respond(BackgroundTask::start(response.prepare()))))
     }
 
-    /// Learns what became of updates, and forgets those that are settled.
-    async fn learn(
+    /// Logs the outcomes of updates that were settled, and forgets their leases.
+    async fn conclude_settled(
         &mut self,
         audits: &[(AuditId, Audit<AccountId>)],
         overview: &Overview<AccountId>,
     ) -> Result<()> {
         let account = self.account();
-        // All at one block: what is neither here nor there is over.
-        let chain = self.peer.chain.at(self.peer.chain.best().await?.hash);
+        // All reads are of one block: what is in none of them is over.
+        let best = self.context.chain.best_block().await?;
+        let chain = self.context.chain.at(best.hash);
         let open = chain.lease(&account).await?.map(|lease| lease.nonce);
-        for nonce in self.peer.state.leases()?.into_iter().filter(|nonce| open != Some(*nonce)) {
-            let Some(journal) = self.peer.state.journal(nonce)? else { continue };
+        let leases = self.context.state.leases()?;
+        for nonce in leases.into_iter().filter(|nonce| open != Some(*nonce)) {
+            let Some(journal) = self.context.state.journal(nonce)? else { continue };
             let round = journal.round;
             let audited = audits.iter().any(|(_, audit)| {
                 audit.round == round && audit.case(&account).is_some_and(|case| !case.settled)
@@ -202,205 +203,128 @@ impl<C: Strategy> AuditResponder<C> {
                 continue;
             }
             let history = chain.history(round).await?;
-            let settled =
-                history.iter().find(|(trainer, _)| *trainer == account).map(|(_, settled)| settled);
-            let member = self.peer.chain.member(&account).await?;
-            if let Some(settled) = settled {
-                Self::tell(round, settled, member.as_ref().map_or(0, |member| member.bond));
+            let record =
+                history.iter().find(|(trainer, _)| *trainer == account).map(|(_, record)| record);
+            let member = self.context.chain.member(&account).await?;
+            if let Some(record) = record {
+                log_outcome(round, record, member.as_ref().map_or(0, |member| member.bond));
             }
-            // What may happen to anybody is made good. Whoever is taken for a cheat should find out
-            // why first.
-            if settled.is_none_or(|settled| settled.outcome != Outcome::Invalid)
+            // Any trainer may lose a part of its bond and fills it up again. One that was found to
+            // cheat should find out the reason first.
+            if record.is_none_or(|record| record.outcome != Outcome::Invalid)
                 && let Some(member) = member
             {
-                self.peer.fill_bond(&self.signer, &member).await?;
+                self.context.fill_bond(&self.signer, &member).await?;
             }
-            self.peer.swarm.release(&lease_tag(nonce)).await?;
-            self.peer.state.forget(nonce)?;
+            self.context.swarm.release(&lease_tag(nonce)).await?;
+            self.context.state.forget_lease(nonce)?;
         }
         Ok(())
     }
+}
 
-    fn tell(round: u32, settled: &Settled, bond: Balance) {
-        match settled.outcome {
-            Outcome::Valid => tracing::info!(
-                "round {round}: the audit found the update valid: it improves text that nobody was assigned by {:.6} ± {:.6} nats \
-                 a token",
-                f64::from(settled.gain) / 1e6,
-                f64::from(settled.error) / 1e6
-            ),
-            Outcome::Invalid => tracing::error!(
-                "round {round}: the audit found that the update is not what its lease gives; it is taken out of the model, and the \
-                 bond is {} now",
-                format_amount(bond)
-            ),
-            Outcome::Withheld => tracing::error!(
-                "round {round}: the audit did not get to see what it asked for; the update is taken out of the model, and the bond \
-                 is {} now",
-                format_amount(bond)
-            ),
-            Outcome::Unresolved => {
-                tracing::warn!(
-                    "round {round}: the audit came to no result; the update is taken out of the model"
-                )
-            }
-            Outcome::Tainted => {
-                tracing::warn!(
-                    "round {round}: the update went on from one that was taken out of the model, and is taken out too"
-                )
-            }
-            // Told when the lease was concluded.
-            Outcome::NoShow | Outcome::Excluded => {}
+/// Everything needed to prepare a response to one stage of an audit.
+struct Response<S> {
+    context: NodeContext,
+    account: AccountId,
+    workers: usize,
+    strategy: S,
+    training_lock: Arc<Mutex<()>>,
+    id: AuditId,
+    audit: Audit<AccountId>,
+    case: Case<AccountId>,
+    journal: Journal,
+}
+
+impl<S: Strategy> Response<S> {
+    /// Returns the call to submit, once peers can fetch the states that it names.
+    async fn prepare(self) -> Result<Call> {
+        let Self { context, account, strategy, id, audit, case, journal, .. } = self;
+        let round = audit.round;
+        let lease = context.chain.audited_lease(round, &account).await?.ok_or_else(|| {
+            RoleError::transient(anyhow!(
+                "the node does not know the audited lease of round {round}"
+            ))
+        })?;
+        let recipe = context.recipe(&lease.recipe).await?;
+        if audit.stage == Stage::Open && recipe.numerics == Numerics::Exact {
+            return open_segments(id, &case, journal.leaves);
+        }
+        let data = ShardReader::new(context.clone())
+            .lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce))
+            .await?;
+        let states = Arc::new(LeaseStates {
+            account,
+            workers: self.workers,
+            state: context.state.clone(),
+            data: strategy.data(&recipe, data),
+            strategy,
+            recipe,
+            lease,
+            trace: parse_trace(journal.leaves)?,
+        });
+        let _training = self.training_lock.lock().await;
+        if audit.stage == Stage::Open {
+            states.open_sketches(&context, id, &case, audit.seed).await
+        } else {
+            states.serve(&context, id, &case).await
         }
     }
 }
 
-impl<C: Strategy> Role for AuditResponder<C> {
-    async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
-        let (audits, account) = (self.peer.chain.audits().await?, self.account());
-        self.making.retain(|id, (stage, _)| {
+fn log_outcome(round: RoundNumber, record: &SubmissionRecord, bond: Balance) {
+    match record.outcome {
+        Outcome::Valid => tracing::info!(
+            "round {round}: the audit found the update valid: it improves text that nobody was \
+             assigned by {:.6} ± {:.6} nats a token",
+            f64::from(record.gain) / 1e6,
+            f64::from(record.error) / 1e6
+        ),
+        Outcome::Invalid => tracing::error!(
+            "round {round}: the audit found that the update is not what its lease gives; it is \
+             taken out of the model, and the bond is {} now",
+            format_amount(bond)
+        ),
+        Outcome::Withheld => tracing::error!(
+            "round {round}: the audit did not get to see what it asked for; the update is taken \
+             out of the model, and the bond is {} now",
+            format_amount(bond)
+        ),
+        Outcome::Unresolved => tracing::warn!(
+            "round {round}: the audit came to no result; the update is taken out of the model"
+        ),
+        Outcome::Tainted => tracing::warn!(
+            "round {round}: the update went on from one that was taken out of the model, and is \
+             taken out too"
+        ),
+        // Logged when the lease was concluded.
+        Outcome::NoShow | Outcome::Excluded => {}
+    }
+}
+
+impl<S: Strategy> BlockHandler for AuditResponder<S> {
+    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        let (audits, account) = (self.context.chain.audits().await?, self.account());
+        self.preparing.retain(|id, (stage, _)| {
             audits.iter().any(|(open, audit)| open == id && audit.stage == *stage)
         });
         self.lost.retain(|lost| audits.iter().any(|(id, _)| id == lost));
         let mut due = Vec::new();
         for (id, audit) in &audits {
             if let Some(case) = audit.case(&account) {
-                match self.due(*id, audit, case, overview.now) {
-                    Ok(now) => due.extend(now.map(|now| (*id, audit, case, now))),
-                    Err(failure) => failure.pass()?,
+                match self.next_step(*id, audit, case, overview.now) {
+                    Ok(step) => due.extend(step.map(|step| (*id, audit, case, step))),
+                    Err(error) => error.log_transient()?,
                 }
             }
         }
-        let act = async |(id, audit, case, due): (_, &Audit<_>, _, _)| {
-            Ok(self.act(id, audit, case, due).await?.map(|making| (id, (audit.stage, making))))
+        let perform = async |(id, audit, case, step): (_, &Audit<_>, _, _)| {
+            let preparing = self.perform(id, audit, case, step).await?;
+            Ok(preparing.map(|preparing| (id, (audit.stage, preparing))))
         };
-        let making = all_at_once(due.into_iter().map(act)).await?;
-        self.making.extend(making.into_iter().flatten());
-        self.learn(&audits, overview).await?;
-        self.rewards.step(overview).await
-    }
-}
-
-/// What opens the ends of the drawn segments where bits are compared.
-fn open(id: AuditId, case: &Case<AccountId>, leaves: Vec<Hash>) -> Result<Call> {
-    let trace = Trace::from_leaves(leaves).ok_or_else(no_start)?;
-    let end = |leaf: u16| {
-        let digest = trace.leaves().get(usize::from(leaf)).copied();
-        digest.zip(trace.proof(leaf.into())).map(|(digest, proof)| OpenedEnd { digest, proof })
-    };
-    let ends: Option<Vec<OpenedEnd>> = case.opened_leaves().into_iter().map(end).collect();
-    let ends = ends.and_then(|ends| ends.try_into().ok());
-    let ends = ends.ok_or_else(|| {
-        RoleError::transient(anyhow!("audit {id} asks for a segment that was not trained"))
-    })?;
-    Ok(Call::OpenSegments { audit: id, ends })
-}
-
-fn no_start() -> RoleError {
-    RoleError::fatal(anyhow!("a lease without a start"))
-}
-
-/// The states of a lease that is trained: those kept, and from them all others.
-struct States<C> {
-    account: AccountId,
-    workers: usize,
-    state: Arc<StateFolder>,
-    strategy: C,
-    recipe: Recipe,
-    lease: Lease,
-    data: LeaseData,
-    trace: Trace,
-}
-
-impl<C: Strategy> States<C> {
-    /// Makes the states at `leaves` available to peers.
-    async fn serve(self: &Arc<Self>, peer: &NodeContext, leaves: Vec<u16>) -> Result<Vec<Served>> {
-        let mut served = Vec::with_capacity(leaves.len());
-        for leaf in leaves {
-            served.push(self.show(peer, leaf).await?.1);
-        }
-        Ok(served)
-    }
-
-    /// Makes the state at `leaf` available to peers.
-    async fn show(
-        self: &Arc<Self>,
-        peer: &NodeContext,
-        leaf: u16,
-    ) -> Result<(TrainingState, Served)> {
-        let this = self.clone();
-        let (full, state, blobs) = tokio::task::spawn_blocking(move || {
-            let full = this.at(leaf)?;
-            let (state, blobs) = (
-                full.served(leaf),
-                full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect(),
-            );
-            Ok::<_, RoleError>((full, state, blobs))
-        })
-        .await??;
-        let committed = self.trace.leaves().get(usize::from(leaf)) == Some(&state.digest());
-        let proof = self.trace.proof(leaf.into()).filter(|_| committed).ok_or_else(|| {
-            RoleError::transient(anyhow!("the state after {leaf} segments is not the one that was committed to, and cannot be shown"))
-        })?;
-        peer.swarm.add_all(blobs, &lease_tag(self.lease.nonce)).await?;
-        Ok((full, Served { state, proof }))
-    }
-
-    /// What opens the ends of the drawn segments under the native profile, once peers can fetch
-    /// their states.
-    async fn open(
-        self: Arc<Self>,
-        peer: NodeContext,
-        id: AuditId,
-        case: &Case<AccountId>,
-        seed: Hash,
-    ) -> Result<Call> {
-        let mut ends = Vec::new();
-        for (leaf, segment) in case.opened_leaves().into_iter().zip(case.segments.iter().copied()) {
-            let (end, Served { state, proof }) = self.show(&peer, leaf).await?;
-            let this = self.clone();
-            let sketch = tokio::task::spawn_blocking(move || {
-                let start = this.at(segment)?;
-                Ok::<_, RoleError>(pol_engine::sketch_segment(
-                    &this.recipe.model,
-                    &seed,
-                    &this.account,
-                    segment,
-                    &start,
-                    &end,
-                )?)
-            });
-            ends.push((SketchedEnd { state, sketch: sketch.await?? }, proof));
-        }
-        let ends = ends
-            .try_into()
-            .map_err(|_| RoleError::fatal(anyhow!("audit {id} asks for more ends than it may")))?;
-        Ok(Call::OpenSketches { audit: id, ends })
-    }
-
-    /// The state after `leaf` segments: loaded, or trained again from the one before it that is
-    /// kept.
-    fn at(&self, leaf: u16) -> Result<TrainingState> {
-        let (nonce, parameters) = (self.lease.nonce, self.recipe.model.size() as usize);
-        for from in self.state.kept(nonce)?.into_iter().rev().filter(|kept| *kept <= leaf) {
-            let mut state = match self.state.load_state(nonce, from, parameters) {
-                Ok(state) => state,
-                // Thinned out a moment ago, or damaged: the one before it leads here too.
-                Err(error) => {
-                    tracing::warn!("round {}: {}", self.lease.due_round, explain(&error.into()));
-                    continue;
-                }
-            };
-            let Self { recipe, lease, account, data, workers, .. } = self;
-            let job = LeaseJob { recipe, lease, account, data, workers: *workers };
-            for segment in from..leaf {
-                self.strategy.train_segment(&job, &mut state, segment)?;
-            }
-            return Ok(state);
-        }
-        Err(RoleError::transient(anyhow!(
-            "no state of round {} is left that segment {leaf} could be trained from",
-            self.lease.due_round
-        )))
+        let preparing = join_logged(due.into_iter().map(perform)).await?;
+        self.preparing.extend(preparing.into_iter().flatten());
+        self.conclude_settled(&audits, overview).await?;
+        self.rewards.claim_due(overview).await
     }
 }

@@ -1,4 +1,4 @@
-//! What a role earned, claimed as soon as it can be.
+// SPDX-License-Identifier: Apache-2.0
 
 use crate::{
     context::{NodeContext, submit_housekeeping},
@@ -6,43 +6,43 @@ use crate::{
     error::Result,
 };
 use pol_chain::{AccountId, Call, Signer};
-use pol_primitives::{round::BlockNumber, view::Overview};
+use pol_primitives::{queries::Overview, round::BlockNumber};
 
-/// Blocks between two looks at what waits.
-const LOOK: BlockNumber = 4;
+/// Blocks between two looks at the waiting rewards.
+const CHECK_INTERVAL: BlockNumber = 4;
 
-/// Claims whatever its account earned: by training, in seats, or with data.
-pub struct Rewards {
-    peer: NodeContext,
+/// Claims of all rewards of an account: for training, for seats and for data.
+pub(super) struct RewardClaimer {
+    context: NodeContext,
     signer: Signer,
     /// Block of the next look.
-    next: BlockNumber,
+    next_check: BlockNumber,
 }
 
-impl Rewards {
-    /// Claims for the account of `signer`.
-    pub fn new(peer: NodeContext, signer: Signer) -> Self {
-        Self { peer, signer, next: 0 }
+impl RewardClaimer {
+    /// Creates a claimer for the account of `signer`.
+    pub(super) fn new(context: NodeContext, signer: Signer) -> Self {
+        Self { context, signer, next_check: 0 }
     }
 
-    /// Claims what is due.
-    pub async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
-        if overview.now < self.next {
+    /// Claims the rewards that are due.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain cannot be reached.
+    pub(super) async fn claim_due(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        if overview.now < self.next_check {
             return Ok(());
         }
-        self.next = overview.now.saturating_add(LOOK);
-        for reward in self.peer.chain.rewards(&self.signer.account()).await? {
+        self.next_check = overview.now.saturating_add(CHECK_INTERVAL);
+        let chain = &self.context.chain;
+        for reward in chain.pending_rewards(&self.signer.account()).await? {
             let due = reward.from <= overview.round.number;
-            let Some(sum) = reward.amount.filter(|_| due) else { continue };
-            // Another process of the account may have been faster.
-            if submit_housekeeping(
-                &self.peer.chain,
-                &self.signer,
-                Call::Claim { round: reward.round },
-            )
-            .await?
-            {
-                tracing::info!("round {}: claimed {}", reward.round, format_amount(sum));
+            let Some(amount) = reward.amount.filter(|_| due) else { continue };
+            // Another process of the account may have claimed it already.
+            let call = Call::Claim { round: reward.round };
+            if submit_housekeeping(chain, &self.signer, call).await? {
+                tracing::info!("round {}: claimed {}", reward.round, format_amount(amount));
             }
         }
         Ok(())

@@ -1,72 +1,76 @@
-//! Checks payloads and attests the next model; audits what models were made of beside that.
+// SPDX-License-Identifier: Apache-2.0
 
-use super::{Follower, Role, RoleTask, auditor::Auditor, measurer::Measurer};
+//! The validator's role: check payloads, attest the next model and audit updates.
+
+use super::{
+    auditor::Auditor, follower::HeadFollower, housekeeping::Housekeeping, measurer::HeadMeasurer,
+    runner::BlockHandler, tasks::RoleTask,
+};
 use crate::{
     context::{NodeContext, submit_housekeeping},
     display::short_hash,
     error::{Result, RoleError, explain},
-    model::{GlobalModel, apply, excised, initial_model, rewriting, rewritten, updates_of},
+    model::{
+        GlobalModel, apply_updates, excised_rounds, initial_model, revealed_updates, rewrite_model,
+        rewrite_plan,
+    },
     strategy::Strategy,
 };
 use futures::{StreamExt, stream};
-use pol_chain::{AccountId, Call, Signer};
+use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_primitives::{
     Hash, RoundNumber,
-    peer::Role as PeerRole,
+    queries::Overview,
     recipe::Recipe,
-    round::{Phase, Round},
-    submission::{Included, Status, Submission},
-    view::Overview,
+    round::Phase,
+    submission::{RevealRecord, RevealSet, Submission, SubmissionStatus},
 };
 use std::collections::BTreeSet;
 
-/// A validator's state between blocks.
+/// Payloads that are fetched and checked at a time: one that no peer serves does not hold up the
+/// others.
+const CONCURRENT_CHECKS: usize = 8;
+
+/// The validator's role.
 pub struct Validator {
-    peer: NodeContext,
+    context: NodeContext,
     signer: Signer,
-    follower: Follower,
-    /// Round in which trainers were last looked through for absent ones.
-    tidied: RoundNumber,
-    /// Trainers that left a lease of a past round behind.
-    absent: Vec<AccountId>,
-    /// Validators that had not attested when the phase was last looked at, and the phase's round.
-    silent: Option<(RoundNumber, BTreeSet<AccountId>)>,
-    /// Newest head this validator attested or found when it started.
+    follower: HeadFollower,
+    housekeeping: Housekeeping,
+    /// Round of the newest head that this validator attested or found when it started.
     attested: Option<RoundNumber>,
-    /// Payloads that were fetched and found sound in this round.
-    held: (RoundNumber, BTreeSet<Hash>),
-    /// Audits by replay.
+    /// Payloads of this round that are on this machine and valid.
+    valid_payloads: (RoundNumber, BTreeSet<Hash>),
     auditor: RoleTask,
-    /// Measures of new heads.
     measurer: RoleTask,
 }
 
-/// Blocks of a round after which a trainer that is there has concluded its past lease.
-const TRAINER_RETURNS: u32 = 5;
-/// Payloads fetched and checked at a time: one that nobody serves does not hold up the others.
-const CHECKS_AT_ONCE: usize = 8;
-
 impl Validator {
-    /// A validator for the account of `signer`, with `workers` threads. Called within a runtime: it
-    /// audits and measures in tasks.
-    pub fn new(peer: NodeContext, signer: Signer, workers: usize, strategy: impl Strategy) -> Self {
+    /// Creates a validator for the account of `signer` that replays with `workers` threads. Must be
+    /// called within a tokio runtime: tasks audit updates and measure heads.
+    pub fn new(
+        context: NodeContext,
+        signer: Signer,
+        workers: usize,
+        strategy: impl Strategy,
+    ) -> Self {
+        let auditor = Auditor::new(context.clone(), signer.clone(), workers, strategy);
+        let measurer = HeadMeasurer::new(context.clone(), Some(signer.clone()));
         Self {
-            auditor: RoleTask::new(Auditor::new(peer.clone(), signer.clone(), workers, strategy)),
-            measurer: RoleTask::new(Measurer::new(peer.clone(), Some(signer.clone()))),
-            follower: Follower::new(peer.clone()),
-            peer,
+            auditor: RoleTask::new(auditor),
+            measurer: RoleTask::new(measurer),
+            follower: HeadFollower::new(context.clone()),
+            housekeeping: Housekeeping::new(context.clone(), signer.clone()),
+            context,
             signer,
-            tidied: 0,
-            absent: Vec::new(),
-            silent: None,
             attested: None,
-            held: (0, BTreeSet::new()),
+            valid_payloads: (0, BTreeSet::new()),
         }
     }
 
-    /// Fetches every revealed payload; returns the indices of those that are here and give finite
-    /// parameters.
-    async fn hold_payloads(
+    /// Fetches the revealed payloads and returns the indices of those that are on this machine and
+    /// give finite parameters.
+    async fn check_payloads(
         &mut self,
         recipe: &Recipe,
         round: RoundNumber,
@@ -74,83 +78,73 @@ impl Validator {
         submissions: &[(AccountId, Submission)],
     ) -> Result<Vec<u8>> {
         let Some(model) = model else { return Ok(Vec::new()) };
-        if self.held.0 != round {
-            self.held = (round, BTreeSet::new());
+        if self.valid_payloads.0 != round {
+            self.valid_payloads = (round, BTreeSet::new());
         }
-        let opened: Vec<_> = submissions
+        let valid = &mut self.valid_payloads.1;
+        let reveals: Vec<(AccountId, RevealRecord)> = submissions
             .iter()
-            .filter(|(_, submission)| submission.status == Status::Revealed)
-            .filter_map(|(account, submission)| Some((account, submission.opened?)))
+            .filter(|(_, submission)| submission.status == SubmissionStatus::Revealed)
+            .filter_map(|(account, submission)| Some((*account, submission.opened?)))
             .collect();
-        let mut checks = Vec::new();
-        for (account, opened) in
-            opened.iter().filter(|(_, opened)| !self.held.1.contains(&opened.payload_hash))
-        {
-            let peer = &self.peer;
-            checks.push(async move {
-                let alone = Included::from_indices([opened.index]);
-                let sound = async {
-                    apply(
-                        recipe,
-                        model,
-                        updates_of(peer, recipe, submissions, &alone).await?,
-                        Vec::new(),
-                    )
-                    .await
+        let context = &self.context;
+        let unchecked = reveals.iter().filter(|(_, reveal)| !valid.contains(&reveal.payload_hash));
+        let checks: Vec<_> = unchecked
+            .map(async |(account, reveal)| {
+                let only = RevealSet::from_indices([reveal.index]);
+                let checked = async {
+                    let update = revealed_updates(context, recipe, submissions, &only).await?;
+                    apply_updates(recipe, model, update, Vec::new()).await
                 };
-                (account, opened.payload_hash, sound.await)
-            });
-        }
-        let mut checks = stream::iter(checks).buffer_unordered(CHECKS_AT_ONCE);
-        while let Some((account, payload, sound)) = checks.next().await {
-            match sound {
+                (account, reveal.payload_hash, checked.await)
+            })
+            .collect();
+        let mut checks = stream::iter(checks).buffer_unordered(CONCURRENT_CHECKS);
+        while let Some((account, payload, checked)) = checks.next().await {
+            match checked {
                 Ok(_) => {
-                    self.held.1.insert(payload);
+                    valid.insert(payload);
                 }
-                Err(RoleError::Transient(error)) => {
-                    tracing::warn!(
-                        "round {round}: leaving out {}: {}",
-                        pol_chain::format_account(account),
-                        explain(&error)
-                    );
-                }
+                Err(RoleError::Transient(error)) => tracing::warn!(
+                    "round {round}: leaving out {}: {}",
+                    format_account(account),
+                    explain(&error)
+                ),
                 Err(fatal) => return Err(fatal),
             }
         }
-        Ok(opened
+        Ok(reveals
             .iter()
-            .filter(|(_, opened)| self.held.1.contains(&opened.payload_hash))
-            .map(|(_, opened)| opened.index)
+            .filter(|(_, reveal)| valid.contains(&reveal.payload_hash))
+            .map(|(_, reveal)| reveal.index)
             .collect())
     }
 
-    /// Attests the next head: the lead proposes what it holds, the others sign what they can
-    /// repeat.
+    /// Attests the next head: the lead proposes the updates with valid payloads, and the others
+    /// sign a proposal that they can repeat.
     async fn attest(
         &mut self,
         overview: &Overview<AccountId>,
         recipe: &Recipe,
         model: Option<&GlobalModel>,
         submissions: &[(AccountId, Submission)],
-        held: &[u8],
+        valid: &[u8],
     ) -> Result<()> {
         let (round, account) = (overview.round.number, self.signer.account());
-        let attestations = self.peer.chain.attestations().await?;
-        self.silent = Some((
-            round,
-            self.silent_validators(&attestations.iter().map(|a| a.account).collect()).await?,
-        ));
-        if attestations.iter().any(|attestation| attestation.account == account) {
+        let attestations = self.context.chain.attestations().await?;
+        let attested = attestations.iter().map(|attestation| attestation.account).collect();
+        self.housekeeping.note_attested(round, &attested).await?;
+        if attested.contains(&account) {
             return Ok(());
         }
         let (Some(model), Some(head)) = (model, &overview.head) else {
-            let root = initial_model(&self.peer, recipe).await?.root;
-            return self.send(round, root, Included::default()).await;
+            let root = initial_model(&self.context, recipe).await?.root;
+            return self.submit_attestation(round, root, RevealSet::default()).await;
         };
-        // What nothing was trained for needs no proposal.
-        if let Some(rewriting) = rewriting(&self.peer, head, recipe).await? {
-            let root = rewritten(model, rewriting).await?.root;
-            return self.send(round, root, Included::default()).await;
+        // A rewrite has no updates and so needs no proposal.
+        if let Some(plan) = rewrite_plan(&self.context, head, recipe).await? {
+            let root = rewrite_model(model, plan).await?.root;
+            return self.submit_attestation(round, root, RevealSet::default()).await;
         }
         let proposal = attestations
             .iter()
@@ -158,18 +152,19 @@ impl Validator {
             .or(attestations.first());
         let included = match proposal {
             Some(proposal) => proposal.included.clone(),
-            None if overview.lead == Some(account) && !held.is_empty() => {
-                Included::from_indices(held.iter().copied())
+            None if overview.lead == Some(account) && !valid.is_empty() => {
+                RevealSet::from_indices(valid.iter().copied())
             }
             None => return Ok(()),
         };
-        if !included.indices().all(|index| held.contains(&index)) {
+        if !included.indices().all(|index| valid.contains(&index)) {
             tracing::warn!("round {round}: the proposal includes payloads that are not here yet");
             return Ok(());
         }
-        let updates = updates_of(&self.peer, recipe, submissions, &included).await?;
-        let excised = excised(&self.peer, round, &self.peer.chain.excisions().await?).await?;
-        let next = apply(recipe, model, updates, excised).await?;
+        let updates = revealed_updates(&self.context, recipe, submissions, &included).await?;
+        let excisions = self.context.chain.excisions().await?;
+        let excised = excised_rounds(&self.context, round, &excisions).await?;
+        let next = apply_updates(recipe, model, updates, excised).await?;
         if let Some(proposal) = proposal.filter(|proposal| proposal.root != next.root) {
             tracing::error!(
                 "round {round}: {} was proposed and {} is right; not signing",
@@ -178,13 +173,19 @@ impl Validator {
             );
             return Ok(());
         }
-        self.send(round, next.root, included).await
+        self.submit_attestation(round, next.root, included).await
     }
 
-    async fn send(&mut self, round: RoundNumber, root: Hash, included: Included) -> Result<()> {
+    async fn submit_attestation(
+        &mut self,
+        round: RoundNumber,
+        root: Hash,
+        included: RevealSet,
+    ) -> Result<()> {
         let count = included.len();
         self.attested = Some(round);
-        self.peer.chain.submit(&self.signer, Call::AttestHead { round, root, included }).await?;
+        let call = Call::AttestHead { round, root, included };
+        self.context.chain.submit(&self.signer, call).await?;
         tracing::info!("round {round}: attested {} with {count} updates", short_hash(&root));
         Ok(())
     }
@@ -197,115 +198,34 @@ impl Validator {
         if head.round <= known || overview.round.phase == Phase::Attest {
             return Ok(());
         }
-        // The follower has rebuilt this head from its updates by now.
+        // The follower has rebuilt this head by now.
         self.attested = Some(head.round);
-        let Some(record) = self.peer.chain.round_record(head.round).await? else { return Ok(()) };
+        let chain = &self.context.chain;
+        let Some(record) = chain.round_record(head.round).await? else { return Ok(()) };
         let call =
             Call::AttestHead { round: head.round, root: head.root, included: record.included };
-        submit_housekeeping(&self.peer.chain, &self.signer, call).await?;
-        Ok(())
-    }
-
-    async fn silent_validators(
-        &self,
-        attested: &BTreeSet<AccountId>,
-    ) -> Result<BTreeSet<AccountId>> {
-        let members = self.peer.chain.members().await?;
-        Ok(members
-            .into_iter()
-            .filter(|member| {
-                member.role.attests()
-                    && !member.chilled
-                    && member.endpoint.is_some()
-                    && !attested.contains(&member.account)
-            })
-            .map(|member| member.account)
-            .collect())
-    }
-
-    /// Sets aside validators that stopped taking part, and returns the data of trainers that
-    /// vanished.
-    async fn tidy(&mut self, overview: &Overview<AccountId>) -> Result<()> {
-        let round = &overview.round;
-        if round.phase == Phase::Attest {
-            return Ok(());
-        }
-        if let Some((_, silent)) = self.silent.take_if(|(number, _)| *number < round.number) {
-            for validator in silent.into_iter().filter(|account| *account != self.signer.account())
-            {
-                // The chain refuses while the validator may still miss a phase.
-                if submit_housekeeping(&self.peer.chain, &self.signer, Call::Chill { validator })
-                    .await?
-                {
-                    tracing::info!(
-                        "set aside the silent validator {}",
-                        pol_chain::format_account(&validator)
-                    );
-                }
-            }
-        }
-        // An idle network may be waiting for just the data that the absent hold.
-        let due = if round.phase == Phase::Idle {
-            overview.free_shards == 0
-        } else {
-            overview.now >= round.opened_at + TRAINER_RETURNS
-        };
-        if due && self.tidied < round.number {
-            for member in self
-                .peer
-                .chain
-                .members()
-                .await?
-                .into_iter()
-                .filter(|member| member.role == PeerRole::Trainer)
-            {
-                let lease = self.peer.chain.lease(&member.account).await?;
-                if lease.is_some_and(|lease| lease.due_round < round.number) {
-                    self.absent.push(member.account);
-                }
-            }
-            self.tidied = round.number;
-        }
-        // One a block, so that attesting never waits for it.
-        if let Some(account) = self.absent.pop() {
-            submit_housekeeping(&self.peer.chain, &self.signer, Call::Conclude { account }).await?;
-        }
-        Ok(())
-    }
-
-    /// Returns after the others took this validator for dead.
-    async fn come_back(&self, round: &Round) -> Result<()> {
-        if round.phase == Phase::Attest {
-            return Ok(());
-        }
-        let member = self.peer.chain.member(&self.signer.account()).await?;
-        if member.is_some_and(|member| member.chilled)
-            && submit_housekeeping(&self.peer.chain, &self.signer, Call::Unchill).await?
-        {
-            tracing::info!("back among the validators after being set aside");
-        }
+        submit_housekeeping(chain, &self.signer, call).await?;
         Ok(())
     }
 }
 
-impl Role for Validator {
-    async fn step(&mut self, overview: &Overview<AccountId>) -> Result<()> {
-        self.auditor.step(overview).await?;
+impl BlockHandler for Validator {
+    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        self.auditor.on_block(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         let model = self.follower.model(overview, &recipe).await?;
         // From here on, the newest head is on this machine.
-        self.measurer.step(overview).await?;
+        self.measurer.on_block(overview).await?;
         let round = &overview.round;
         if matches!(round.phase, Phase::Reveal | Phase::Attest) {
-            let submissions = self.peer.chain.submissions(round.number).await?;
-            let held =
-                self.hold_payloads(&recipe, round.number, model.as_ref(), &submissions).await?;
+            let submissions = self.context.chain.submissions(round.number).await?;
+            let valid =
+                self.check_payloads(&recipe, round.number, model.as_ref(), &submissions).await?;
             if round.phase == Phase::Attest {
-                self.attest(overview, &recipe, model.as_ref(), &submissions, &held).await?;
+                self.attest(overview, &recipe, model.as_ref(), &submissions, &valid).await?;
             }
         }
         self.attest_late(overview).await?;
-        self.come_back(round).await?;
-        self.tidy(overview).await
+        self.housekeeping.run(overview).await
     }
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use pol_chain::AccountId;
+use pol_primitives::{Hash, head::IncludedUpdate, payload::Payload};
+use std::sync::Arc;
+
+/// Label of an imported model. It is the only start of the history, so it is kept.
+pub const PRETRAINED_TAG: &str = "model/pretrained";
+
+/// The parameters of one head.
+#[derive(Clone)]
+pub struct GlobalModel {
+    /// Root of the head: BLAKE3 of the parameters' bytes.
+    pub root: Hash,
+    /// Parameters in canonical order.
+    pub parameters: Arc<Vec<f32>>,
+}
+
+impl GlobalModel {
+    /// Creates the model of `parameters` and hashes them, which takes a while.
+    pub(super) fn new(parameters: Vec<f32>) -> Self {
+        let root = pol_model::hash_values(&parameters);
+        Self { root, parameters: Arc::new(parameters) }
+    }
+}
+
+/// An included update and its payload.
+pub struct UpdateWithPayload {
+    /// Record of the update on chain.
+    pub update: IncludedUpdate<AccountId>,
+    /// Change of the parameters.
+    pub payload: Payload,
+}
+
+/// Returns the payloads of `updates` and their staleness, as aggregation takes them.
+pub(super) fn payloads(updates: impl IntoIterator<Item = UpdateWithPayload>) -> Vec<(Payload, u8)> {
+    updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect()
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Work beside the loop over blocks.
+
+use super::runner::BlockHandler;
+use crate::error::{Result, RoleError};
+use anyhow::anyhow;
+use futures::future::join_all;
+use pol_chain::AccountId;
+use pol_primitives::queries::Overview;
+use std::{future::Future, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// Longest wait of a role for work in the background, somewhat shorter than a block.
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A role in a task of its own, beside another role of the process. Neither waits for the other.
+/// The task ends when this value is dropped.
+pub(super) struct RoleTask {
+    overviews: watch::Sender<Option<Overview<AccountId>>>,
+    task: JoinHandle<RoleError>,
+}
+
+impl RoleTask {
+    /// Starts a task for `role`.
+    pub(super) fn new(mut role: impl BlockHandler + Send + 'static) -> Self {
+        let (overviews, mut newest) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            while newest.changed().await.is_ok() {
+                let overview = newest.borrow_and_update().clone();
+                let Some(overview) = overview else { continue };
+                let outcome = role.on_block(&overview).await;
+                if let Err(fatal) = outcome.or_else(RoleError::log_transient) {
+                    return fatal;
+                }
+            }
+            RoleError::transient(anyhow!("the role's owner is gone"))
+        });
+        Self { overviews, task }
+    }
+
+    /// Passes `overview` to the role, which handles it once it is done with the one before.
+    ///
+    /// # Errors
+    ///
+    /// Returns the fatal error that ended the role.
+    pub(super) async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+        if self.task.is_finished() {
+            return Err((&mut self.task).await?);
+        }
+        // Of the blocks that come while the role is busy, only the newest matters.
+        self.overviews.send_replace(Some(overview.clone()));
+        Ok(())
+    }
+}
+
+impl Drop for RoleTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Work that goes on between blocks. It ends when this value is dropped.
+pub(super) struct BackgroundTask<T>(JoinHandle<Result<T>>);
+
+impl<T: Send + 'static> BackgroundTask<T> {
+    /// Starts `work` in a task.
+    pub(super) fn start(work: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    /// Returns the result of the work, or `None` if it is not done within [`STEP_TIMEOUT`].
+    pub(super) async fn wait(&mut self) -> Option<Result<T>> {
+        let done = tokio::time::timeout(STEP_TIMEOUT, &mut self.0).await.ok()?;
+        Some(done.unwrap_or_else(|error| Err(error.into())))
+    }
+}
+
+impl<T> Drop for BackgroundTask<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Does all of `work` at the same time, since every submission waits for a block, and returns the
+/// results. A transient error is logged and leaves out its result only.
+///
+/// # Errors
+///
+/// Returns the first fatal error.
+pub(super) async fn join_logged<T>(
+    work: impl IntoIterator<Item = impl Future<Output = Result<T>>>,
+) -> Result<Vec<T>> {
+    let mut done = Vec::new();
+    for result in join_all(work).await {
+        match result {
+            Ok(result) => done.push(result),
+            Err(error) => error.log_transient()?,
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::{io, path::PathBuf};
+
+/// An error of the state folder.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// Cause.
+        source: io::Error,
+    },
+    /// Another process holds the folder.
+    #[error("{0} is in use by another pol-trainer; give each its own --base-path")]
+    InUse(PathBuf),
+    /// The folder belongs to another chain.
+    #[error(
+        "{path} belongs to a chain whose first block is 0x{known}, and the node's is 0x{found}. \
+         If the chain was started anew, remove the folder; to keep it, name another with \
+         --base-path"
+    )]
+    OtherChain {
+        /// The folder.
+        path: PathBuf,
+        /// First block of the folder's chain, in hexadecimal.
+        known: String,
+        /// First block of the node's chain, in hexadecimal.
+        found: String,
+    },
+    /// A file has other contents than were written.
+    #[error("{path} is damaged ({reason}). Move it away to go on without it: {consequence}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Kind of damage.
+        reason: String,
+        /// Cost of going on without the file.
+        consequence: &'static str,
+    },
+}

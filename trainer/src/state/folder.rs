@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::{
+    error::StateError,
+    files::{names, read_checked, remove, remove_where, replace, replace_checked},
+    journal::Journal,
+};
+use codec::{DecodeAll, Encode};
+use pol_engine::{EngineError, TrainingState};
+use pol_primitives::{
+    Hash,
+    audit::{AuditId, Evidence},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A state folder, locked by this process.
+pub struct StateFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateFolder {
+    /// Opens or creates the folder at `path` and locks it until this value is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another process holds the folder, or if it cannot be read or written.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        fs::create_dir_all(path).map_err(|source| StateError::Io { path: path.into(), source })?;
+        let lock_path = path.join("lock");
+        let lock = File::create(&lock_path)
+            .map_err(|source| StateError::Io { path: lock_path.clone(), source })?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StateError::InUse(path.into())),
+            Err(TryLockError::Error(source)) => {
+                return Err(StateError::Io { path: lock_path, source });
+            }
+        }
+        let folder = Self { path: path.into(), _lock: lock };
+        for part in [folder.states(), folder.audits()] {
+            fs::create_dir_all(&part).map_err(|source| StateError::Io { path: part, source })?;
+        }
+        // Files that a killed process was still writing.
+        for part in [folder.path.clone(), folder.states(), folder.audits()] {
+            remove_where(&part, |name| name.starts_with(".tmp") || name.ends_with(".next"))?;
+        }
+        Ok(folder)
+    }
+
+    /// Claims the folder for the chain whose first block is `first_block`. Leases and states of one
+    /// chain mean nothing on another.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder belongs to another chain, or if it cannot be read or written.
+    pub fn claim(&self, first_block: &Hash) -> Result<(), StateError> {
+        let path = self.path.join("chain");
+        let found = hex::encode(first_block);
+        match fs::read_to_string(&path) {
+            Ok(known) if known.trim() == found => Ok(()),
+            Ok(known) => Err(StateError::OtherChain {
+                path: self.path.clone(),
+                known: known.trim().into(),
+                found,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                replace(&path, found.as_bytes())
+            }
+            Err(source) => Err(StateError::Io { path, source }),
+        }
+    }
+
+    /// Returns the folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the secret key of this machine in the swarm. It is created at first use.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the key is damaged, or if it cannot be read or written.
+    pub fn peer_secret(&self) -> Result<[u8; 32], StateError> {
+        let path = self.path.join("peer.key");
+        let io = |source| StateError::Io { path: path.clone(), source };
+        match fs::read(&path) {
+            Ok(bytes) => bytes.try_into().map_err(|_| StateError::Damaged {
+                path: path.clone(),
+                reason: "not 32 bytes".into(),
+                consequence: "this peer gets a new identity",
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut secret = [0u8; 32];
+                getrandom::fill(&mut secret).map_err(|error| io(io::Error::other(error)))?;
+                replace(&path, &secret)?;
+                Ok(secret)
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    fn states(&self) -> PathBuf {
+        self.path.join("states")
+    }
+
+    fn audits(&self) -> PathBuf {
+        self.path.join("audits")
+    }
+
+    fn journal_path(&self, nonce: u32) -> PathBuf {
+        self.states().join(journal_name(nonce))
+    }
+
+    /// Returns the journal of lease `nonce`, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the journal is damaged or cannot be read.
+    pub fn journal(&self, nonce: u32) -> Result<Option<Journal>, StateError> {
+        read_checked(
+            self.journal_path(nonce),
+            "the lease is trained from its start again, or lost where its update was revealed",
+            |json| serde_json::from_slice(json).map_err(|error| error.to_string()),
+        )
+    }
+
+    /// Returns the nonces of the leases that have a journal, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read.
+    pub fn leases(&self) -> Result<Vec<u32>, StateError> {
+        let mut leases: Vec<u32> = names(&self.states())?
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+            .collect();
+        leases.sort_unstable();
+        Ok(leases)
+    }
+
+    /// Writes the journal of a lease.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the journal cannot be written.
+    pub fn write_journal(&self, journal: &Journal) -> Result<(), StateError> {
+        let path = self.journal_path(journal.nonce);
+        let mut bytes = serde_json::to_vec(journal)
+            .map_err(|error| StateError::Io { path: path.clone(), source: error.into() })?;
+        bytes.push(b'\n');
+        replace_checked(&path, bytes)
+    }
+
+    /// Saves the state at leaf `leaf` of lease `nonce`, which is the state after `leaf` segments.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state cannot be written.
+    pub fn save_state(
+        &self,
+        nonce: u32,
+        leaf: u16,
+        state: &TrainingState,
+    ) -> Result<(), EngineError> {
+        state.save(&self.states().join(state_name(nonce, leaf)))
+    }
+
+    /// Loads the state at leaf `leaf` of lease `nonce`, for a model of `parameters` values.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state is missing, damaged or of another size.
+    pub fn load_state(
+        &self,
+        nonce: u32,
+        leaf: u16,
+        parameters: usize,
+    ) -> Result<TrainingState, EngineError> {
+        TrainingState::load(&self.states().join(state_name(nonce, leaf)), parameters)
+    }
+
+    /// Returns the leaves of lease `nonce` whose states are kept, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read.
+    pub fn kept_leaves(&self, nonce: u32) -> Result<Vec<u16>, StateError> {
+        let mut kept: Vec<u16> = names(&self.states())?
+            .iter()
+            .filter_map(|name| parse_state_name(name))
+            .filter_map(|(lease, leaf)| (lease == nonce).then_some(leaf))
+            .collect();
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
+    /// Removes states until at most `budget` bytes of them are left.
+    ///
+    /// Every second state of each lease goes first, the oldest lease before the others, then every
+    /// second one of the rest, and so on. The first and the last state of a lease always stay: it
+    /// is trained again from the one, and goes on from the other.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read or a state cannot be removed.
+    pub fn thin_states(&self, budget: u64) -> Result<(), StateError> {
+        let folder = self.states();
+        let mut sizes = BTreeMap::new();
+        for name in names(&folder)? {
+            if let Some(state) = parse_state_name(&name) {
+                let path = folder.join(name);
+                match fs::metadata(&path) {
+                    Ok(found) => drop(sizes.insert(state, found.len())),
+                    // Another thread just forgot the lease.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(StateError::Io { path, source }),
+                }
+            }
+        }
+        surplus(&sizes, budget)
+            .into_iter()
+            .try_for_each(|(nonce, leaf)| remove(&folder.join(state_name(nonce, leaf))))
+    }
+
+    /// Removes the states and the journal of lease `nonce`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be removed.
+    pub fn forget_lease(&self, nonce: u32) -> Result<(), StateError> {
+        // The journal goes last: as long as it exists, the removal is repeated.
+        remove_where(&self.states(), |name| {
+            parse_state_name(name).is_some_and(|(lease, _)| lease == nonce)
+        })?;
+        remove(&self.journal_path(nonce))
+    }
+
+    /// Saves a state under the hash of its carry.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state cannot be written.
+    pub fn save_carry(&self, state: &TrainingState) -> Result<(), EngineError> {
+        state.save(&self.path.join(carry_name(&state.carry().hash())))
+    }
+
+    /// Returns `true` if the state with this carry exists.
+    pub fn has_carry(&self, carry: &Hash) -> bool {
+        self.path.join(carry_name(carry)).exists()
+    }
+
+    /// Loads the state whose carry hashes to `carry`, for a model of `parameters` values.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state is missing, damaged or of another size.
+    pub fn load_carry(
+        &self,
+        carry: &Hash,
+        parameters: usize,
+    ) -> Result<TrainingState, EngineError> {
+        TrainingState::load(&self.path.join(carry_name(carry)), parameters)
+    }
+
+    /// Removes every carry but `carry`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a carry cannot be removed.
+    pub fn retain_carry(&self, carry: &Hash) -> Result<(), StateError> {
+        let kept = carry_name(carry);
+        remove_where(&self.path, |name| name.starts_with("carry-") && name != kept)
+    }
+
+    /// Writes this validator's evidence in an audit, and the salt of its commitment.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be written.
+    pub fn write_evidence(
+        &self,
+        audit: AuditId,
+        evidence: &Evidence,
+        salt: &Hash,
+    ) -> Result<(), StateError> {
+        replace_checked(&self.audits().join(audit.to_string()), (evidence, salt).encode())
+    }
+
+    /// Returns this validator's evidence in an audit and the salt of its commitment, or `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file is damaged or cannot be read.
+    pub fn evidence(&self, audit: AuditId) -> Result<Option<(Evidence, Hash)>, StateError> {
+        read_checked(
+            self.audits().join(audit.to_string()),
+            "the seats of that audit are lost",
+            |bytes| DecodeAll::decode_all(&mut &bytes[..]).map_err(|error| error.to_string()),
+        )
+    }
+
+    /// Removes the evidence in all audits but `audits`, and returns the removed ones.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read or a file cannot be removed.
+    pub fn retain_evidence(&self, audits: &BTreeSet<AuditId>) -> Result<Vec<AuditId>, StateError> {
+        let ids = names(&self.audits())?;
+        let over: Vec<AuditId> = ids
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .filter(|id| !audits.contains(id))
+            .collect();
+        remove_where(&self.audits(), |name| name.parse().is_ok_and(|id| over.contains(&id)))?;
+        Ok(over)
+    }
+}
+
+/// Nonce of a lease and leaf of one of its states.
+type StateKey = (u32, u16);
+
+fn journal_name(nonce: u32) -> String {
+    format!("{nonce}.json")
+}
+
+fn state_name(nonce: u32, leaf: u16) -> String {
+    format!("{nonce}-{leaf}.state")
+}
+
+fn parse_state_name(name: &str) -> Option<StateKey> {
+    let (nonce, leaf) = name.strip_suffix(".state")?.split_once('-')?;
+    Some((nonce.parse().ok()?, leaf.parse().ok()?))
+}
+
+fn carry_name(carry: &Hash) -> String {
+    format!("carry-{}.state", hex::encode(carry))
+}
+
+/// Returns the states to remove so that at most `budget` of the bytes in `sizes` are left, or as
+/// few as possible if the rest must stay.
+fn surplus(sizes: &BTreeMap<StateKey, u64>, budget: u64) -> Vec<StateKey> {
+    let mut total: u64 = sizes.values().sum();
+    let mut last = BTreeMap::new();
+    for (nonce, leaf) in sizes.keys() {
+        last.insert(*nonce, *leaf);
+    }
+    let (mut removed, mut stride) = (BTreeSet::new(), 2u16);
+    while total > budget && stride < 1 << 15 {
+        for (&(nonce, leaf), size) in sizes {
+            if total > budget
+                && leaf % stride != 0
+                && last.get(&nonce) != Some(&leaf)
+                && removed.insert((nonce, leaf))
+            {
+                total -= size;
+            }
+        }
+        stride *= 2;
+    }
+    removed.into_iter().collect()
+}

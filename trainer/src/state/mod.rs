@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The folder in which a member keeps its state.
+//!
+//! ```text
+//! BASE/lock                      held while a process uses the folder
+//! BASE/chain                     hash of the first block of the chain that the folder belongs to
+//! BASE/peer.key                  secret key of this machine in the swarm
+//! BASE/swarm/                    blobs: models, payloads, shards
+//! BASE/carry-*.state             optimiser state after a lease, by the hash of its carry
+//! BASE/states/NONCE.json         journal of a lease until its update is settled, with a checksum
+//! BASE/states/NONCE-LEAF.state   training state at a segment boundary of the lease
+//! BASE/audits/ID                 evidence in an audit and its salt, with a checksum
+//! ```
+//!
+//! Every file is replaced atomically, and a training state is on disk before the journal names it.
+//! So a process may end at any moment and go on from its folder.
+
+mod error;
+mod files;
+mod folder;
+mod journal;
+#[cfg(test)]
+mod tests;
+
+pub use error::StateError;
+pub use folder::StateFolder;
+pub use journal::Journal;
