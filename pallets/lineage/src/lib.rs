@@ -1,274 +1,312 @@
-#![doc = include_str!("../README.md")]
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sources, manifests and the consumption of every shard exactly once.
+//!
+//! Providers register sources of text and manifests of shards made from them. The pallet keeps the
+//! pool of shards that can be leased, and ensures that each shard becomes part of the model at most
+//! once. The learning pallet uses it through [`ShardPool`](pol_primitives::traits::ShardPool). The
+//! pallet reads the current round through [`Rounds`](pol_primitives::traits::Rounds), and the
+//! format of data through [`DataFormat`](pol_primitives::traits::DataFormat).
+//!
+//! # Key terms
+//!
+//! - **Source**: a registered origin of text, a [`Source`](pol_primitives::data::Source).
+//! - **Shard**: a piece of tokenized text of fixed length.
+//! - **Manifest**: a registered list of shards, a [`Manifest`](pol_primitives::data::Manifest).
+//! - **Pool**: manifests whose shards can be leased, by kind of source.
+//! - **Free, leased, consumed**: the three states of a shard.
+//! - **Held out**: never leased; the network measures itself on such shards.
+//! - **Retired**: taken out of the pool by governance.
+//! - **Record**: the round, update and effect of a consumed shard, a
+//!   [`ShardRecord`](pol_primitives::data::ShardRecord).
+//!
+//! # Where to look
+//!
+//! - [`Config`], [`Pallet`] (calls), [`Event`], [`Error`]; [`PoolEntry`], [`ShardBitmap`] and
+//!   [`ShardRecords`], the values of the larger storage items.
+//! - The pallet's `README.md`: lifecycle, calls, storage, invariants and security.
+//! - `docs/protocol.md` and `docs/glossary.md` of the repository.
+
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(missing_docs)]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(
     test,
     allow(
-        clippy::unwrap_used,
         clippy::expect_used,
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
+        clippy::arithmetic_side_effects,
+        reason = "a panic is how a test fails"
     )
 )]
 
 extern crate alloc;
 
+mod calls;
 mod impls;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "std", feature = "try-runtime"))]
+mod try_state;
 mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{Bitmap, PoolEntry, RECORDS, Records};
+pub use types::{PoolEntry, RECORDS_PER_CHUNK, ShardBitmap, ShardRecords};
 pub use weights::WeightInfo;
 
-/// Most manifests of one kind in the pool.
-pub const MAX_POOLED: u32 = 64;
+/// Maximum number of manifests of one kind in the pool.
+pub const MAX_POOL_MANIFESTS: u32 = 64;
 
-/// The pallet itself; everything public is re-exported by the crate.
-#[allow(clippy::expect_used)] // What the macro writes uses it.
+/// Target of the pallet's log messages.
+const LOG_TARGET: &str = "runtime::pol-lineage";
+
+/// The pallet's declarations. The crate re-exports all public items.
+#[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{Bitmap, MAX_POOLED, PoolEntry, Records, WeightInfo};
+    use super::{MAX_POOL_MANIFESTS, PoolEntry, ShardBitmap, ShardRecords, WeightInfo};
     use pol_primitives::{
-        Balance, Hash, MILLION,
-        data::{
-            MAX_SHARDS, Manifest, ManifestId, ManifestInfo, Source, SourceId, SourceKind, Text,
-        },
+        Balance, Hash,
+        data::{Manifest, ManifestId, ManifestInfo, ShortText, Source, SourceId, SourceKind},
         traits::{DataFormat, Rounds},
     };
     use polkadot_sdk::{
         frame_support::{pallet_prelude::*, traits::fungible},
         frame_system::pallet_prelude::*,
-        sp_runtime::ArithmeticError,
     };
 
+    /// Storage version of the pallet.
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
+    /// The pallet.
     #[pallet::pallet]
     #[pallet::storage_version(STORAGE_VERSION)]
     pub struct Pallet<T>(_);
 
-    /// What the runtime decides.
+    // ---- Config ----
+
+    /// Configuration of the pallet.
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config {
-        /// What deposits are held in.
+        /// Currency of the deposits.
         type Currency: fungible::MutateHold<
                 Self::AccountId,
                 Reason = Self::RuntimeHoldReason,
                 Balance = Balance,
             >;
-        /// The runtime's reasons for holds.
+        /// Hold reasons of the runtime.
         type RuntimeHoldReason: From<HoldReason>;
         /// Deposit for a source, and for a manifest.
         #[pallet::constant]
         type ManifestDeposit: Get<Balance>;
-        /// The round under way.
+        /// Source of the current round.
         type Rounds: Rounds;
-        /// The data that the recipe can be trained on.
+        /// Source of the data format of the recipe.
         type Recipe: DataFormat;
-        /// Who may retire manifests.
+        /// Origin that may retire manifests.
         type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
 
-    /// Why the pallet holds funds.
+    /// Reasons for which the pallet holds funds.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// The deposit of a source or a manifest.
+        /// Deposit of a source or a manifest.
         #[codec(index = 0)]
         Deposit,
     }
 
-    /// Where text comes from: number to source.
+    // ---- Storage ----
+
+    /// Sources of text, by id.
     ///
-    /// Nobody chooses the numbers, they count up, so a fast hash does. Bounded by a deposit per
-    /// source.
+    /// Ids count up and no user chooses them, so a fast hash is enough. Each entry costs a deposit,
+    /// and goes when the source is withdrawn.
     #[pallet::storage]
     pub type Sources<T: Config> = StorageMap<_, Twox64Concat, SourceId, Source<T::AccountId>>;
 
-    /// Number of the next source. One number.
+    /// Id of the next source.
     #[pallet::storage]
     pub type NextSource<T: Config> = StorageValue<_, SourceId, ValueQuery>;
 
-    /// Manifests registered from a source: its number to their count; absent for none.
+    /// Number of manifests registered from each source, by id; no entry for zero.
     ///
-    /// Hashed like [`Sources`], of whose keys these are a part.
+    /// Hashed like [`Sources`], since its keys are a subset.
     #[pallet::storage]
     pub type ManifestsOf<T: Config> = StorageMap<_, Twox64Concat, SourceId, u32, ValueQuery>;
 
-    /// Registered manifests and the state of their shards: number to manifest.
+    /// Registered manifests and the counts of their shards, by id.
     ///
-    /// The numbers count up, so a fast hash does. Bounded by a deposit per manifest.
+    /// Ids count up, so a fast hash is enough. Each entry costs a deposit, and goes only when an
+    /// untouched manifest is withdrawn.
     #[pallet::storage]
     pub type Manifests<T: Config> = StorageMap<_, Twox64Concat, ManifestId, Manifest<T::AccountId>>;
 
-    /// Manifests ever registered, so also the number of the next one. One number.
+    /// Number of manifests ever registered, and so the id of the next one.
     #[pallet::storage]
     pub type ManifestCount<T: Config> = StorageValue<_, u32, ValueQuery>;
 
-    /// Who is known by its content: a manifest's content hash to its number, so that no data is
-    /// registered twice.
+    /// Manifests by content hash, so that no data is registered twice.
     ///
-    /// Providers choose the hashes, hence the hash against grinding of trie paths. One entry per
-    /// manifest.
+    /// Providers choose the hashes, so a cryptographic hash keeps the trie balanced. One entry for
+    /// each manifest.
     #[pallet::storage]
     pub type ContentSeen<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
 
-    /// What is on hold for a manifest: its number to the deposit, which a runtime upgrade may
-    /// change for later ones.
+    /// Amount on hold for each manifest, by id. A runtime upgrade may change the deposit of later
+    /// manifests.
     ///
-    /// Hashed like [`Manifests`]; one entry per manifest.
+    /// Hashed like [`Manifests`]; one entry for each manifest.
     #[pallet::storage]
     pub type ManifestDeposits<T: Config> =
         StorageMap<_, Twox64Concat, ManifestId, Balance, ValueQuery>;
 
-    /// What is on hold for a source: its number to the deposit.
+    /// Amount on hold for each source, by id.
     ///
-    /// Hashed like [`Sources`]; one entry per source.
+    /// Hashed like [`Sources`]; one entry for each source.
     #[pallet::storage]
     pub type SourceDeposits<T: Config> = StorageMap<_, Twox64Concat, SourceId, Balance, ValueQuery>;
 
-    /// The manifests that shards are leased from, by kind. A manifest is here from its registration
-    /// until its last shard is consumed or it is retired, unless it is held out.
+    /// Manifests whose shards can be leased, by kind of source.
     ///
-    /// Four keys, so a fast hash does; each list is read whole to draw from it and bounded by
-    /// [`MAX_POOLED`].
+    /// There are four keys, so a fast hash is enough. A draw reads a list whole, and its length is
+    /// bounded by [`MAX_POOL_MANIFESTS`]. A manifest that is not held out is in the pool from its
+    /// registration until its last shard is consumed, or it is retired or withdrawn.
     #[pallet::storage]
     pub type Pool<T: Config> = StorageMap<
         _,
         Twox64Concat,
         SourceKind,
-        BoundedVec<PoolEntry, ConstU32<MAX_POOLED>>,
+        BoundedVec<PoolEntry, ConstU32<MAX_POOL_MANIFESTS>>,
         ValueQuery,
     >;
 
-    /// Manifests that governance took out of the pool: shards of them that are free stay so.
+    /// Manifests that governance has taken out of the pool, by id.
     ///
-    /// Hashed like [`Manifests`], of whose keys these are a part.
+    /// Hashed like [`Manifests`], since its keys are a subset. An entry stays.
     #[pallet::storage]
     pub type Retired<T: Config> = StorageMap<_, Twox64Concat, ManifestId, ()>;
 
-    /// Shards nobody has, over the whole pool. One number.
+    /// Number of free shards in the whole pool.
     #[pallet::storage]
     pub type FreeShards<T: Config> = StorageValue<_, u32, ValueQuery>;
 
-    /// The free shards of a manifest in drawing order: manifest and position to shard.
+    /// Free shards of each manifest in drawing order, by manifest and position.
     ///
-    /// A position below the manifest's count of free shards that has no entry holds the shard of
-    /// the same number, so a fresh manifest has none. Numbers, so fast hashes do; a lease or
-    /// release adds at most one entry, of which there are at most as many as free shards.
+    /// A position below the manifest's number of free shards that has no entry holds the shard of
+    /// the same index, so a new manifest needs no entries. The keys are numbers that no user
+    /// chooses, so fast hashes are enough. A lease or release adds at most one entry, and there are
+    /// at most as many as free shards.
     #[pallet::storage]
     pub type Slots<T: Config> =
         StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, u32>;
 
-    /// Which shards of a manifest are under a lease: manifest and chunk to a bitmap; absent for
-    /// none.
+    /// Leased shards of each manifest, by manifest and chunk; no entry for an empty set.
     ///
-    /// Numbers, so fast hashes do; at most 512 chunks of 2,048 shards each, 256 bytes long.
+    /// The keys are numbers, so fast hashes are enough. A manifest has at most 512 chunks of 2,048
+    /// shards, of 256 bytes each.
     #[pallet::storage]
     pub type Leased<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Bitmap>;
+        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, ShardBitmap>;
 
-    /// What became of the shards of a manifest that are part of the model: manifest and chunk to
-    /// records; absent for none.
+    /// Records of the consumed shards of each manifest, by manifest and chunk.
     ///
-    /// Numbers, so fast hashes do; at most 8,192 chunks of 128 shards each, at most 1.3 kB long.
-    /// Kept forever: this is where the model's data came from.
+    /// The keys are numbers, so fast hashes are enough. A manifest has at most 8,192 chunks of 128
+    /// shards, of at most 1.3 kB each. Records are kept forever: they are the lineage of the model.
     #[pallet::storage]
     pub type Consumed<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, Records>;
+        StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, ShardRecords>;
 
-    /// What happened.
+    // ---- Events ----
+
+    /// Events of the pallet.
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
         /// A source was registered.
         SourceRegistered {
-            /// Its number.
+            /// Id of the source.
             source: SourceId,
-            /// By whom.
+            /// Account that owns the source.
             owner: T::AccountId,
-            /// What kind of text it gives.
+            /// Kind of the source.
             kind: SourceKind,
         },
         /// A source without manifests was withdrawn.
         SourceWithdrawn {
-            /// Its number.
+            /// Id of the source.
             source: SourceId,
         },
         /// A manifest was registered.
         ManifestRegistered {
-            /// Its number.
+            /// Id of the manifest.
             manifest: ManifestId,
-            /// The source it was made from.
+            /// Source that the manifest was made from.
             source: SourceId,
             /// Number of shards.
             shards: u32,
-            /// Whether it is never leased.
+            /// `true` if the shards are never leased.
             held_out: bool,
         },
         /// An untouched manifest was withdrawn.
         ManifestWithdrawn {
-            /// Its number.
+            /// Id of the manifest.
             manifest: ManifestId,
         },
         /// Governance took a manifest out of the pool.
         ManifestRetired {
-            /// Its number.
+            /// Id of the manifest.
             manifest: ManifestId,
         },
-        /// The last shard of a manifest became part of the model.
+        /// The last shard of a manifest was consumed.
         ManifestConsumed {
-            /// Its number.
+            /// Id of the manifest.
             manifest: ManifestId,
         },
     }
 
-    /// Why a call was refused.
+    // ---- Errors ----
+
+    /// Errors of the calls.
     #[pallet::error]
     pub enum Error<T> {
-        /// There is no source of that number.
+        /// No source has this id.
         UnknownSource,
-        /// There is no manifest of that number.
+        /// No manifest has this id.
         UnknownManifest,
-        /// A parent is not registered. Register parents first.
+        /// A parent is not registered. Register the parents first.
         UnknownParent,
-        /// Only the owner of the source or manifest may do this.
+        /// The caller does not own the source or manifest.
         NotOwner,
         /// The account's free balance does not cover the deposit and the existential deposit.
         InsufficientFunds,
-        /// A manifest has between 1 and 2^20 shards.
+        /// The number of shards is not in `1..=2^20`.
         InvalidShards,
-        /// Quality is at most a million.
+        /// The quality exceeds a million parts.
         InvalidQuality,
-        /// No recipe is in force yet, so no data can be said to fit it.
+        /// No recipe is in force, so the data format is not known. Wait for a recipe.
         NoRecipe,
-        /// The shards' length or tokenizer is not the recipe's. Prepare the data anew with those of
+        /// The shard length or tokenizer differs from the recipe's. Prepare the data with those of
         /// the recipe.
         WrongFormat,
-        /// A manifest with this content is registered already.
+        /// A manifest with this content is already registered.
         AlreadyRegistered,
-        /// The pool holds as many manifests of this kind as it can. Try again when one is consumed,
-        /// or join small ones into one.
+        /// The pool holds the maximum number of manifests of this kind. Try again when one is
+        /// consumed, or merge small manifests into one.
         PoolIsFull,
-        /// Shards of the manifest were leased, or it was retired, so it can no longer be withdrawn.
+        /// A shard of the manifest was leased, or the manifest was retired, so it cannot be
+        /// withdrawn.
         InUse,
         /// The manifest is not in the pool: it is held out, consumed or retired.
         NotPooled,
         /// The source has manifests. Withdraw them first.
         HasManifests,
     }
+
+    // ---- Hooks ----
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
@@ -280,12 +318,14 @@ pub mod pallet {
         }
     }
 
+    // ---- Calls ----
+
     #[pallet::call]
     impl<T: Config> Pallet<T> {
         /// Registers a source of text.
         ///
         /// - Origin: signed; the caller becomes the owner.
-        /// - Effect: the source gets the next number; the deposit is put on hold.
+        /// - Effect: the source gets the next id. Its deposit is put on hold.
         /// - Events: [`Event::SourceRegistered`].
         /// - Errors: [`Error::InsufficientFunds`].
         #[pallet::call_index(0)]
@@ -293,23 +333,18 @@ pub mod pallet {
         pub fn register_source(
             origin: OriginFor<T>,
             kind: SourceKind,
-            address: Text,
-            licence: Text,
+            address: ShortText,
+            licence: ShortText,
         ) -> DispatchResult {
             let owner = ensure_signed(origin)?;
-            let source = NextSource::<T>::get();
-            NextSource::<T>::put(source.checked_add(1).ok_or(ArithmeticError::Overflow)?);
-            SourceDeposits::<T>::insert(source, Self::hold(&owner)?);
-            Sources::<T>::insert(source, Source { owner: owner.clone(), kind, address, licence });
-            Self::deposit_event(Event::SourceRegistered { source, owner, kind });
-            Ok(())
+            Self::do_register_source(owner, kind, address, licence)
         }
 
         /// Registers a manifest made from one of the caller's sources.
         ///
-        /// - Origin: signed, by the owner of the source.
-        /// - Effect: the manifest gets the next number and the deposit is put on hold. Unless it is
-        ///   held out, its shards can be leased from now on.
+        /// - Origin: signed by the owner of the source.
+        /// - Effect: the manifest gets the next id. Its deposit is put on hold. Its shards can be
+        ///   leased from now on, unless it is held out.
         /// - Events: [`Event::ManifestRegistered`].
         /// - Errors: [`Error::UnknownSource`]; [`Error::NotOwner`]; [`Error::InvalidShards`];
         ///   [`Error::InvalidQuality`]; [`Error::NoRecipe`]; [`Error::WrongFormat`];
@@ -319,116 +354,51 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::register_manifest())]
         pub fn register_manifest(origin: OriginFor<T>, info: ManifestInfo) -> DispatchResult {
             let owner = ensure_signed(origin)?;
-            let source = Sources::<T>::get(info.source).ok_or(Error::<T>::UnknownSource)?;
-            ensure!(source.owner == owner, Error::<T>::NotOwner);
-            ensure!((1..=MAX_SHARDS).contains(&info.shards), Error::<T>::InvalidShards);
-            ensure!(info.quality <= MILLION, Error::<T>::InvalidQuality);
-            let format = T::Recipe::shard_tokens_and_tokenizer().ok_or(Error::<T>::NoRecipe)?;
-            ensure!(format == (info.shard_tokens, info.tokenizer), Error::<T>::WrongFormat);
-            ensure!(
-                info.parents.iter().all(Manifests::<T>::contains_key),
-                Error::<T>::UnknownParent
-            );
-            ensure!(
-                !ContentSeen::<T>::contains_key(info.content_hash),
-                Error::<T>::AlreadyRegistered
-            );
-
-            let manifest = ManifestCount::<T>::get();
-            ManifestCount::<T>::put(manifest.checked_add(1).ok_or(ArithmeticError::Overflow)?);
-            ManifestDeposits::<T>::insert(manifest, Self::hold(&owner)?);
-            ManifestsOf::<T>::mutate(info.source, |count| *count = count.saturating_add(1));
-            ContentSeen::<T>::insert(info.content_hash, manifest);
-            let free = if info.held_out { 0 } else { info.shards };
-            if !info.held_out {
-                Pool::<T>::try_mutate(source.kind, |entries| {
-                    entries.try_push(PoolEntry { manifest, free })
-                })
-                .map_err(|_| Error::<T>::PoolIsFull)?;
-                FreeShards::<T>::mutate(|total| *total = total.saturating_add(free));
-            }
-            Self::deposit_event(Event::ManifestRegistered {
-                manifest,
-                source: info.source,
-                shards: info.shards,
-                held_out: info.held_out,
-            });
-            let registered = T::Rounds::number();
-            Manifests::<T>::insert(
-                manifest,
-                Manifest { owner, info, free, leased: 0, consumed: 0, registered },
-            );
-            Ok(())
+            Self::do_register_manifest(owner, info)
         }
 
-        /// Withdraws a manifest of which nothing was ever leased.
+        /// Withdraws a manifest none of whose shards was ever leased.
         ///
-        /// - Origin: signed, by its owner.
-        /// - Effect: manifest and content are forgotten, the pool loses its shards, the deposit is
-        ///   released. Its number is not given again, so manifests that name it as a parent still
-        ///   name nothing else.
+        /// - Origin: signed by the owner of the manifest.
+        /// - Effect: removes the manifest, its content hash and its shards in the pool, and
+        ///   releases the deposit. The id is not reused, so manifests that name it as a parent name
+        ///   no other.
         /// - Events: [`Event::ManifestWithdrawn`].
         /// - Errors: [`Error::UnknownManifest`]; [`Error::NotOwner`]; [`Error::InUse`].
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::withdraw_manifest())]
         pub fn withdraw_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            let record = Manifests::<T>::take(manifest).ok_or(Error::<T>::UnknownManifest)?;
-            ensure!(record.owner == who, Error::<T>::NotOwner);
-            if !record.info.held_out {
-                // Shards that came back from a lease may lie in another order, which is as good a
-                // trace of the lease.
-                let untouched = record.free == record.info.shards
-                    && Slots::<T>::iter_key_prefix(manifest).next().is_none();
-                ensure!(untouched && Self::unpool(&record.info, manifest), Error::<T>::InUse);
-                FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
-            }
-            ContentSeen::<T>::remove(record.info.content_hash);
-            ManifestsOf::<T>::mutate_exists(record.info.source, |count| {
-                *count = count.and_then(|count| count.checked_sub(1)).filter(|&left| left > 0);
-            });
-            Self::release_deposit(&who, ManifestDeposits::<T>::take(manifest))?;
-            Self::deposit_event(Event::ManifestWithdrawn { manifest });
-            Ok(())
+            Self::do_withdraw_manifest(who, manifest)
         }
 
-        /// Withdraws a source that has no manifests.
+        /// Withdraws a source without manifests.
         ///
-        /// - Origin: signed, by its owner.
-        /// - Effect: the source is forgotten and the deposit is released.
+        /// - Origin: signed by the owner of the source.
+        /// - Effect: removes the source and releases the deposit.
         /// - Events: [`Event::SourceWithdrawn`].
         /// - Errors: [`Error::UnknownSource`]; [`Error::NotOwner`]; [`Error::HasManifests`].
         #[pallet::call_index(3)]
         #[pallet::weight(T::WeightInfo::withdraw_source())]
         pub fn withdraw_source(origin: OriginFor<T>, source: SourceId) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            let record = Sources::<T>::take(source).ok_or(Error::<T>::UnknownSource)?;
-            ensure!(record.owner == who, Error::<T>::NotOwner);
-            ensure!(ManifestsOf::<T>::get(source) == 0, Error::<T>::HasManifests);
-            Self::release_deposit(&who, SourceDeposits::<T>::take(source))?;
-            Self::deposit_event(Event::SourceWithdrawn { source });
-            Ok(())
+            Self::do_withdraw_source(who, source)
         }
 
-        /// Takes a manifest out of the pool for good: data that nobody serves, or that should not
-        /// be learned.
+        /// Takes a manifest out of the pool permanently, because no peer serves its data or the
+        /// model should not learn it.
         ///
         /// - Origin: governance.
-        /// - Effect: no more of its shards are leased. Leases that are out end as usual; what is
-        ///   part of the model stays. The record and its deposit are kept, so the same content
-        ///   cannot be registered again.
+        /// - Effect: its shards are no longer leased. Open leases end as usual, and consumed shards
+        ///   stay in the model. Manifest and deposit are kept, so the same content cannot be
+        ///   registered again.
         /// - Events: [`Event::ManifestRetired`].
         /// - Errors: [`Error::UnknownManifest`]; [`Error::NotPooled`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::retire_manifest())]
         pub fn retire_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
             T::GovernanceOrigin::ensure_origin(origin)?;
-            let record = Manifests::<T>::get(manifest).ok_or(Error::<T>::UnknownManifest)?;
-            ensure!(Self::unpool(&record.info, manifest), Error::<T>::NotPooled);
-            FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
-            Retired::<T>::insert(manifest, ());
-            Self::deposit_event(Event::ManifestRetired { manifest });
-            Ok(())
+            Self::do_retire_manifest(manifest)
         }
     }
 }

@@ -1,4 +1,6 @@
-//! A runtime of this pallet and balances.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Runtime with this pallet and balances.
 
 use crate as pallet_pol_lineage;
 use pol_primitives::{
@@ -12,13 +14,14 @@ use polkadot_sdk::{
     sp_runtime::BuildStorage,
 };
 
-pub type AccountId = u64;
+pub(crate) type AccountId = u64;
 
-/// What every account of the tests owns at first.
-pub const WEALTH: Balance = 10_000 * POL;
-pub const DEPOSIT: Balance = 10 * POL;
-/// Tokens of a shard, and the tokenizer.
-pub const FORMAT: (u32, Hash) = (4_096, [1; 32]);
+/// Initial balance of the accounts of the tests.
+pub(crate) const WEALTH: Balance = 10_000 * POL;
+/// Deposit for a source, and for a manifest.
+pub(crate) const DEPOSIT: Balance = 10 * POL;
+/// Number of tokens in a shard, and hash of the tokenizer.
+pub(crate) const FORMAT: (u32, Hash) = (4_096, [1; 32]);
 
 polkadot_sdk::frame_support::construct_runtime!(
     pub enum Test {
@@ -33,28 +36,28 @@ parameter_types! {
     pub static RecipeFormat: Option<(u32, Hash)> = None;
 }
 
-/// The round, as the test says it is.
+/// Round whose state the test sets.
 pub struct TestRounds;
 
 impl Rounds for TestRounds {
     fn number() -> RoundNumber {
         Round::get()
     }
-    fn attesting() -> bool {
+    fn is_attesting() -> bool {
         false
     }
     fn attest_phases() -> u32 {
         0
     }
-    fn missable() -> u32 {
+    fn max_missed_phases() -> u32 {
         0
     }
-    fn escrow() -> RoundNumber {
+    fn escrow_rounds() -> RoundNumber {
         0
     }
 }
 
-/// The recipe's format, as the test says it is.
+/// Format of the recipe, which the test sets.
 pub struct TestFormat;
 
 impl DataFormat for TestFormat {
@@ -86,9 +89,9 @@ impl crate::Config for Test {
     type WeightInfo = ();
 }
 
-/// Runs `test` on a chain where accounts 1 to 3 are wealthy, and checks the pallet's equations
-/// afterwards.
-pub fn run(test: impl FnOnce()) {
+/// Runs `test` on a chain where accounts 1 to 3 own [`WEALTH`]. Then checks the pallet's
+/// invariants.
+pub(crate) fn run(test: impl FnOnce()) {
     let genesis = RuntimeGenesisConfig {
         balances: pallet_balances::GenesisConfig {
             balances: (1..=3).map(|who| (who, WEALTH)).collect(),

@@ -1,4 +1,6 @@
-//! What the pool and its history are made of.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Values of the pool and of the consumed shards.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use pol_primitives::{
@@ -7,7 +9,7 @@ use pol_primitives::{
 };
 use scale_info::TypeInfo;
 
-/// A manifest in the pool.
+/// Manifest in the pool.
 #[derive(
     Clone,
     Copy,
@@ -21,22 +23,22 @@ use scale_info::TypeInfo;
     TypeInfo,
 )]
 pub struct PoolEntry {
-    /// Its number.
+    /// Id of the manifest.
     pub manifest: ManifestId,
-    /// Its shards nobody has; the same as in its record.
+    /// Number of free shards, equal to that in [`Manifests`](crate::Manifests).
     pub free: u32,
 }
 
-/// Bytes of a full bitmap.
-const BITMAP_BYTES: u32 = 256;
+/// Size of a full bitmap, in bytes.
+const MAX_BITMAP_BYTES: u32 = 256;
 
-/// The chunk that shard `index` is in, and its bit there.
-pub(crate) fn locate(index: u32) -> (u32, u32) {
+/// Returns the chunk of bitmaps that holds shard `index`, and its bit there.
+pub(crate) fn locate_in_bitmap(index: u32) -> (u32, u32) {
     (index >> 11, index & 2_047)
 }
 
-/// A set of up to 2,048 shards: bit `i` stands for the chunk's shard `i`, least significant first,
-/// without trailing zero bytes.
+/// Set of up to 2,048 shards of a chunk. Bit `i` is the chunk's shard `i`, least significant bit
+/// first. Trailing zero bytes are not stored.
 #[derive(
     Clone,
     Debug,
@@ -49,18 +51,18 @@ pub(crate) fn locate(index: u32) -> (u32, u32) {
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Bitmap(BoundedVec<u8, ConstU32<BITMAP_BYTES>>);
+pub struct ShardBitmap(BoundedVec<u8, ConstU32<MAX_BITMAP_BYTES>>);
 
-impl Bitmap {
-    /// Whether it holds `bit`.
+impl ShardBitmap {
+    /// Returns `true` if the set contains `bit`.
     pub fn contains(&self, bit: u32) -> bool {
         self.0.get((bit >> 3) as usize).is_some_and(|byte| byte & (1 << (bit & 7)) != 0)
     }
 
-    /// Adds `bit`; whether it was missing. A bit beyond the last is not added.
+    /// Adds `bit`. Returns `false` if it was there, or if it is out of range and not added.
     pub(crate) fn insert(&mut self, bit: u32) -> bool {
         let at = (bit >> 3) as usize;
-        if self.contains(bit) || bit >> 3 >= BITMAP_BYTES {
+        if self.contains(bit) || bit >> 3 >= MAX_BITMAP_BYTES {
             return false;
         }
         if self.0.len() <= at {
@@ -72,7 +74,7 @@ impl Bitmap {
         })
     }
 
-    /// Takes `bit` out; whether it was there.
+    /// Removes `bit`. Returns `true` if it was there.
     pub(crate) fn remove(&mut self, bit: u32) -> bool {
         if !self.contains(bit) {
             return false;
@@ -86,22 +88,22 @@ impl Bitmap {
         true
     }
 
-    /// Whether it holds nothing.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many shards it holds.
+    /// Returns the number of shards in the set.
     pub fn len(&self) -> u32 {
         self.0.iter().map(|byte| byte.count_ones()).sum()
     }
 }
 
-/// Shards whose records are stored together: a shard costs ten bytes, and reading one at most 1.3
-/// kB.
-pub const RECORDS: u32 = 128;
+/// Number of shards whose records are stored together. A record takes ten bytes, and reading one
+/// at most 1.3 kB.
+pub const RECORDS_PER_CHUNK: u32 = 128;
 
-/// What became of up to 128 shards: place in the chunk and record, by place.
+/// ShardRecords of up to 128 consumed shards of a chunk, sorted by their places in the chunk.
 #[derive(
     Clone,
     Debug,
@@ -114,22 +116,22 @@ pub const RECORDS: u32 = 128;
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Records(BoundedVec<(u8, ShardRecord), ConstU32<RECORDS>>);
+pub struct ShardRecords(BoundedVec<(u8, ShardRecord), ConstU32<RECORDS_PER_CHUNK>>);
 
-impl Records {
-    /// The chunk that shard `index` is in, and its place there.
+impl ShardRecords {
+    /// Returns the chunk of records that holds shard `index`, and its place there.
     pub(crate) fn locate(index: u32) -> (u32, u8) {
         let [low, ..] = index.to_le_bytes();
         (index >> 7, low & 127)
     }
 
-    /// The record of the shard at `place`.
+    /// Returns the record of the shard at `place`.
     pub fn get(&self, place: u8) -> Option<ShardRecord> {
         let at = self.0.binary_search_by_key(&place, |(other, _)| *other).ok()?;
         self.0.get(at).map(|(_, record)| *record)
     }
 
-    /// Adds a record; whether there was none. What is recorded is never changed.
+    /// Adds a record. Returns `false` if there is one, which is not changed.
     pub(crate) fn insert(&mut self, place: u8, record: ShardRecord) -> bool {
         match self.0.binary_search_by_key(&place, |(other, _)| *other) {
             Err(at) => self.0.try_insert(at, (place, record)).is_ok(),
@@ -137,7 +139,7 @@ impl Records {
         }
     }
 
-    /// The places that have a record, ascending.
+    /// Returns the places with a record, in ascending order.
     pub fn places(&self) -> impl Iterator<Item = u8> + '_ {
         self.0.iter().map(|(place, _)| *place)
     }
@@ -147,23 +149,23 @@ impl Records {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn locations_are_distinct_and_in_range() {
-        assert_eq!(locate(0), (0, 0));
-        assert_eq!(locate(2_047), (0, 2_047));
-        assert_eq!(locate(2_048), (1, 0));
-        assert_eq!(locate(pol_primitives::data::MAX_SHARDS - 1), (511, 2_047));
-        assert!(!Bitmap::default().insert(2_048));
+        assert_eq!(locate_in_bitmap(0), (0, 0));
+        assert_eq!(locate_in_bitmap(2_047), (0, 2_047));
+        assert_eq!(locate_in_bitmap(2_048), (1, 0));
+        assert_eq!(locate_in_bitmap(pol_primitives::data::MAX_SHARDS - 1), (511, 2_047));
+        assert!(!ShardBitmap::default().insert(2_048));
     }
 
     #[test]
-    fn a_record_of_a_shard_costs_ten_bytes() {
-        assert_eq!(Records::locate(127), (0, 127));
-        assert_eq!(Records::locate(128), (1, 0));
-        assert_eq!(Records::locate(pol_primitives::data::MAX_SHARDS - 1), (8_191, 127));
-        let mut records = Records::default();
+    fn a_record_takes_ten_bytes() {
+        assert_eq!(ShardRecords::locate(127), (0, 127));
+        assert_eq!(ShardRecords::locate(128), (1, 0));
+        assert_eq!(ShardRecords::locate(pol_primitives::data::MAX_SHARDS - 1), (8_191, 127));
+        let mut records = ShardRecords::default();
         let empty = records.encoded_size();
         records.insert(7, ShardRecord { round: u32::MAX, index: 63, delta: i32::MIN });
         assert_eq!(records.encoded_size() - empty, 10);
@@ -171,21 +173,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_are_kept_once(added in prop::collection::vec((0u8..128, any::<i32>()), 0..200)) {
-            let (mut records, mut map) = (Records::default(), std::collections::BTreeMap::new());
+        fn records_are_never_changed(
+            added in prop::collection::vec((0u8..128, any::<i32>()), 0..200),
+        ) {
+            let (mut records, mut map) = (ShardRecords::default(), BTreeMap::new());
             for (place, delta) in added {
-                prop_assert_eq!(records.insert(place, ShardRecord { round: 1, index: 2, delta }), !map.contains_key(&place));
+                let record = ShardRecord { round: 1, index: 2, delta };
+                prop_assert_eq!(records.insert(place, record), !map.contains_key(&place));
                 map.entry(place).or_insert(delta);
             }
             prop_assert!(records.places().eq(map.keys().copied()));
             for place in 0..=u8::MAX {
-                prop_assert_eq!(records.get(place).map(|record| record.delta), map.get(&place).copied());
+                let delta = records.get(place).map(|record| record.delta);
+                prop_assert_eq!(delta, map.get(&place).copied());
             }
         }
 
         #[test]
-        fn it_is_a_set(changes in prop::collection::vec((any::<bool>(), 0u32..2_048), 0..100)) {
-            let (mut bitmap, mut set) = (Bitmap::default(), BTreeSet::new());
+        fn a_bitmap_is_a_set(
+            changes in prop::collection::vec((any::<bool>(), 0u32..2_048), 0..100),
+        ) {
+            let (mut bitmap, mut set) = (ShardBitmap::default(), BTreeSet::new());
             for (add, bit) in changes {
                 if add {
                     prop_assert_eq!(bitmap.insert(bit), set.insert(bit));

@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Weights of the calls.
 //!
-//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace
-//! them.
+//! Estimated by hand from the storage that each call touches, with a margin, until benchmarks
+//! replace them.
 
 use polkadot_sdk::frame_support::weights::{Weight, constants::RocksDbWeight};
 
-/// What each call costs.
+/// Weights of the calls.
 pub trait WeightInfo {
     /// Weight of `register_source`.
     fn register_source() -> Weight;
@@ -19,15 +21,15 @@ pub trait WeightInfo {
     fn retire_manifest() -> Weight;
 }
 
-/// 100 µs of computing, 16 KiB of proof (one list of the pool and the single entries), and the
-/// storage.
+/// Returns the weight of a call: 100 µs of compute, 16 KiB of proof (one list of the pool and the
+/// single entries), and the storage operations.
 fn weight(reads: u64, writes: u64) -> Weight {
     let storage = RocksDbWeight::get();
     Weight::from_parts(100_000_000, 16_384).saturating_add(storage.reads_writes(reads, writes))
 }
 
 impl WeightInfo for () {
-    // Source, next number, deposit, account, holds.
+    // Source, next id, deposit, account, holds.
     fn register_source() -> Weight {
         weight(4, 5)
     }

@@ -1,50 +1,79 @@
-#![doc = include_str!("../README.md")]
+// SPDX-License-Identifier: Apache-2.0
+
+//! Emission of every round, its escrow and claims, and the distribution of fines.
+//!
+//! A round that moves the head emits a fixed amount in four fixed shares. The treasury receives its
+//! share at once. The other shares stay in escrow until audits have settled who earned them. The
+//! learning pallet uses this pallet through [`Payouts`](pol_primitives::traits::Payouts). The
+//! pallet reads the current round through [`Rounds`](pol_primitives::traits::Rounds).
+//!
+//! # Key terms
+//!
+//! - **Emission**: tokens minted for a round, by its [`EmissionSchedule`].
+//! - **Pot**: one of the three sums of a round that are shared by weight, for trainers, validators
+//!   and data providers. Also the account that holds all of them.
+//! - **Round pool**: the three pots of a round, a [`RoundPool`].
+//! - **Earnings**: weights of an account in the pots of a round, a [`RoundEarnings`].
+//! - **Escrow**: rounds that pass before a reward can be claimed.
+//! - **Fine**: a seized bond or forfeited rewards, distributed to provers, treasury and burning.
+//! - **Ledger**: totals of all funds, a [`Ledger`](pol_primitives::rewards::Ledger).
+//!
+//! # Where to look
+//!
+//! - [`Config`], [`Pallet`] (calls), [`Event`], [`Error`].
+//! - The pallet's `README.md`: lifecycle, calls, storage, invariants and security.
+//! - `docs/protocol.md` and `docs/glossary.md` of the repository.
+//!
+//! [`EmissionSchedule`]: pol_primitives::rewards::EmissionSchedule
+//! [`RoundPool`]: pol_primitives::rewards::RoundPool
+//! [`RoundEarnings`]: pol_primitives::rewards::RoundEarnings
+
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(missing_docs)]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(
     test,
     allow(
-        clippy::unwrap_used,
         clippy::expect_used,
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
+        clippy::arithmetic_side_effects,
+        reason = "a panic is how a test fails"
     )
 )]
 
 extern crate alloc;
 
+mod calls;
 mod impls;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "std", feature = "try-runtime"))]
+mod try_state;
 mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::NewestFirst;
+pub use types::DescendingRound;
 pub use weights::WeightInfo;
 
-/// Most rounds whose rewards one finding takes: the newest ones. Rewards wait for few rounds, so
-/// there are hardly ever more.
-pub const MAX_FORFEITED: usize = 32;
-/// Most rewards that one query returns.
-pub const MAX_REWARDS: usize = 1_024;
+/// Maximum number of rounds whose rewards one finding forfeits, starting with the newest. Rewards
+/// wait for few rounds, so an account rarely has more in escrow.
+pub const MAX_FORFEITED_ROUNDS: usize = 32;
+/// Maximum number of rewards that one query returns.
+pub const MAX_REWARDS_PER_QUERY: usize = 1_024;
 
-/// The pallet itself; everything public is re-exported by the crate.
-#[allow(clippy::expect_used)] // What the macro writes uses it.
+/// Target of the pallet's log messages.
+const LOG_TARGET: &str = "runtime::pol-rewards";
+
+/// The pallet's declarations. The crate re-exports all public items.
+#[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{NewestFirst, WeightInfo};
+    use super::{DescendingRound, WeightInfo};
     use pol_primitives::{
         Balance, RoundNumber,
-        rewards::{self, Earned, RoundPool, Shares},
+        rewards::{self, EmissionSchedule, EmissionShares, RoundEarnings, RoundPool},
         traits::Rounds,
     };
     use polkadot_sdk::{
@@ -56,67 +85,81 @@ pub mod pallet {
         frame_system::pallet_prelude::*,
     };
 
+    /// Storage version of the pallet.
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
+    /// The pallet.
     #[pallet::pallet]
     #[pallet::storage_version(STORAGE_VERSION)]
     pub struct Pallet<T>(_);
 
-    /// What the runtime decides.
+    // ---- Config ----
+
+    /// Configuration of the pallet.
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config {
-        /// What is emitted.
+        /// Currency of emission, rewards and fines.
         type Currency: fungible::Mutate<Self::AccountId, Balance = Balance>;
-        /// Names the account that holds what waits.
+        /// Id of the account that holds all funds in escrow. It must differ from `TreasuryId`.
         #[pallet::constant]
         type PotId: Get<PalletId>;
-        /// Names the account of the treasury.
+        /// Id of the treasury's account.
         #[pallet::constant]
         type TreasuryId: Get<PalletId>;
-        /// The round under way, and how long rewards wait.
+        /// Source of the current round and of the length of the escrow.
         type Rounds: Rounds;
-        /// Who may change the emission.
+        /// Origin that may change the emission.
         type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
 
-    /// How much a round emits, and its fixed shares. One value.
-    #[pallet::storage]
-    pub type Emission<T: Config> = StorageValue<_, rewards::Emission, ValueQuery>;
+    // ---- Storage ----
 
-    /// What is left of the emission of each round, and the weights it is shared by: round to pool.
+    /// Emission schedule of future rounds.
+    #[pallet::storage]
+    pub type Emission<T: Config> = StorageValue<_, EmissionSchedule, ValueQuery>;
+
+    /// Unclaimed emission of each round with the weights that share it, by round.
     ///
-    /// Rounds count up and nobody chooses them, so a fast hash does. One entry of at most 100 bytes
-    /// for each round that made a head, until its last share is claimed.
+    /// Rounds count up and no user chooses them, so a fast hash is enough. One entry of at most 100
+    /// bytes for each round that moved the head, until its last share is claimed.
     #[pallet::storage]
     pub type Pools<T: Config> = StorageMap<_, Twox64Concat, RoundNumber, RoundPool>;
 
-    /// What everybody earned and has not claimed: account and round to weights in the round's pool.
+    /// Unclaimed earnings of each account, by account and round.
     ///
-    /// Accounts are chosen by their owners, hence the hash against grinding of trie paths. Rounds
-    /// count up and are stored as they are, so that those of an account iterate from the newest on,
-    /// which bounds what a finding has to read. At most as many entries for a round as seats,
-    /// trainers and owners of its shards.
+    /// Users choose the accounts, so a cryptographic hash keeps the trie balanced. Rounds are
+    /// stored without a hash, so that those of an account iterate from the newest on, which bounds
+    /// the reads of a finding. A round has at most as many entries as seats, trainers and owners of
+    /// its shards. An entry goes when it is claimed or forfeited.
     #[pallet::storage]
-    pub type Earnings<T: Config> =
-        StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Identity, NewestFirst, Earned>;
+    pub type Earnings<T: Config> = StorageDoubleMap<
+        _,
+        Blake2_128Concat,
+        T::AccountId,
+        Identity,
+        DescendingRound,
+        RoundEarnings,
+    >;
 
-    /// Where all money of learning went. One value.
+    /// Totals of all funds: emitted, seized, paid, burned and waiting.
     #[pallet::storage]
-    pub type Books<T: Config> = StorageValue<_, rewards::Books, ValueQuery>;
+    pub type Books<T: Config> = StorageValue<_, rewards::Ledger, ValueQuery>;
 
-    /// The last round that emitted anything; no earlier one does any more. One number.
+    /// Last round that emitted. No round up to this one emits again.
     #[pallet::storage]
     pub type LastEmitted<T: Config> = StorageValue<_, RoundNumber>;
 
-    /// The emission from the start.
+    // ---- Genesis ----
+
+    /// Emission at genesis.
     #[pallet::genesis_config]
     #[derive(frame_support::DefaultNoBound)]
     pub struct GenesisConfig<T: Config> {
-        /// How much a round emits.
-        pub emission: rewards::Emission,
-        /// Nothing; ties the configuration to the runtime.
+        /// Emission schedule of the first rounds.
+        pub emission: EmissionSchedule,
+        /// Marker that ties the configuration to the runtime.
         #[serde(skip)]
         pub _config: PhantomData<T>,
     }
@@ -126,95 +169,100 @@ pub mod pallet {
         fn build(&self) {
             assert!(
                 self.emission.is_valid(),
-                "the shares of the genesis emission are more than the whole, or it is too large"
+                "the genesis emission is invalid: its shares exceed the whole, or it is too large"
             );
             Emission::<T>::put(self.emission);
-            // Both accounts live from the start, so that neither the first nor the last unit gets
-            // lost on the way.
-            for account in [Pallet::<T>::pot(), Pallet::<T>::treasury()] {
+            // Both accounts exist from the start, so that they can receive and send any amount.
+            for account in [Pallet::<T>::pot_account(), Pallet::<T>::treasury_account()] {
                 let missing =
                     T::Currency::minimum_balance().saturating_sub(T::Currency::balance(&account));
                 let minted = T::Currency::mint_into(&account, missing);
                 assert!(
                     minted.is_ok(),
-                    "the existential deposits of pot and treasury cannot be minted: {minted:?}"
+                    "cannot mint the existential deposits of pot and treasury: {minted:?}"
                 );
             }
         }
     }
 
-    /// What happened.
+    // ---- Events ----
+
+    /// Events of the pallet.
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
-        /// A round's emission was minted; the treasury has its share, the others wait.
+        /// The emission of a round was minted. The treasury received its share, and the other
+        /// shares are in escrow.
         Escrowed {
-            /// The round.
+            /// Round that emitted.
             round: RoundNumber,
-            /// Its emission, split.
-            shares: Shares,
+            /// Shares of the emission.
+            shares: EmissionShares,
         },
-        /// The last update of a round is settled: what everybody gets of its emission is fixed.
+        /// The last update of a round was settled, so the earnings of the round are final.
         RoundSettled {
-            /// The round.
+            /// Round that was settled.
             round: RoundNumber,
-            /// What nobody earned, which was burned.
+            /// Amount without an owner, which was burned.
             unearned: Balance,
         },
         /// A reward was paid.
         Claimed {
-            /// To whom.
+            /// Account that was paid.
             who: T::AccountId,
-            /// For which round.
+            /// Round of the reward.
             round: RoundNumber,
-            /// How much.
+            /// Amount paid.
             amount: Balance,
         },
-        /// What a cheat lost was shared out: half was burned, the rest went to those who proved it
-        /// and to the treasury.
+        /// A fine was distributed: half was burned, the rest went to the provers and the treasury.
         Fined {
-            /// All of it.
+            /// Amount of the fine.
             amount: Balance,
-            /// What those got who proved it.
+            /// Amount that the provers received.
             to_provers: Balance,
         },
-        /// An account lost the rewards that it could not have claimed yet.
+        /// An account forfeited its rewards in escrow.
         Forfeited {
-            /// Whose.
+            /// Account that lost the rewards.
             who: T::AccountId,
-            /// Of how many rounds.
+            /// Number of rounds whose rewards were forfeited.
             rounds: u32,
-            /// What they were worth, without those of rounds that are not settled, which fall to
-            /// others.
+            /// Amount from settled rounds. Rewards of unsettled rounds fall to the other earners.
             amount: Balance,
         },
-        /// The emission of rounds to come changed.
+        /// The emission of future rounds changed.
         EmissionSet {
-            /// The new emission.
-            emission: rewards::Emission,
+            /// New emission schedule.
+            emission: EmissionSchedule,
         },
     }
 
-    /// Why a call was refused.
+    // ---- Errors ----
+
+    /// Errors of the calls.
     #[pallet::error]
     pub enum Error<T> {
-        /// The shares add up to more than a million parts, or the emission is too large to be
-        /// split.
+        /// The shares of the emission exceed a million parts, or the emission is too large. Lower
+        /// them.
         InvalidEmission,
-        /// The account earned nothing in that round, or has claimed it or lost it.
+        /// The account has no reward in that round, or has claimed or forfeited it.
         NothingToClaim,
-        /// The reward still waits. The query `rewards` tells from which round on it can be claimed.
+        /// The reward is still in escrow. The runtime API method `rewards` returns the round from
+        /// which it can be claimed.
         TooEarly,
-        /// An update of that round is not settled. Settle it, which anybody may, or wait.
+        /// An update of that round is not settled. Settle it, as any account may, or wait.
         Unsettled,
     }
+
+    // ---- Hooks ----
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn integrity_test() {
             assert!(
-                Self::pot() != Self::treasury(),
-                "pot and treasury are one account, so nothing paid would leave the pot"
+                Self::pot_account() != Self::treasury_account(),
+                "PotId and TreasuryId are the same, so the treasury would never be paid"
             );
         }
 
@@ -226,47 +274,36 @@ pub mod pallet {
         }
     }
 
+    // ---- Calls ----
+
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Changes what the rounds to come emit. What waits stays as it is.
+        /// Changes the emission of future rounds.
         ///
         /// - Origin: governance.
-        /// - Effect: replaces the emission.
+        /// - Effect: replaces the emission schedule. Funds in escrow are not changed.
         /// - Events: [`Event::EmissionSet`].
         /// - Errors: [`Error::InvalidEmission`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::set_emission())]
-        pub fn set_emission(origin: OriginFor<T>, emission: rewards::Emission) -> DispatchResult {
+        pub fn set_emission(origin: OriginFor<T>, emission: EmissionSchedule) -> DispatchResult {
             T::GovernanceOrigin::ensure_origin(origin)?;
-            ensure!(emission.is_valid(), Error::<T>::InvalidEmission);
-            Emission::<T>::put(emission);
-            Self::deposit_event(Event::EmissionSet { emission });
-            Ok(())
+            Self::do_set_emission(emission)
         }
 
-        /// Pays the caller what it earned in a round.
+        /// Pays the caller's reward of a round.
         ///
-        /// - Origin: signed, by whoever earned it.
-        /// - Effect: the caller's share of what is left of the round's emission moves from the pot
-        ///   to its account.
+        /// - Origin: signed by an account with earnings in the round.
+        /// - Effect: moves the caller's share of the unclaimed emission from the pot to the caller.
         /// - Events: [`Event::Claimed`].
-        /// - Errors: [`Error::NothingToClaim`]; [`Error::TooEarly`] before `escrow` rounds have
-        ///   passed; [`Error::Unsettled`]; `Token::BelowMinimum` when the caller's account is gone
-        ///   and the reward below the existential deposit: the reward goes on waiting.
+        /// - Errors: [`Error::NothingToClaim`]; [`Error::TooEarly`] before the escrow is over;
+        ///   [`Error::Unsettled`]; `Token::BelowMinimum` if the caller's account does not exist and
+        ///   the reward is below the existential deposit. In that case the reward is kept.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::claim())]
         pub fn claim(origin: OriginFor<T>, round: RoundNumber) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            let earned = Earnings::<T>::take(&who, NewestFirst::from(round))
-                .ok_or(Error::<T>::NothingToClaim)?;
-            let mut pool = Pools::<T>::get(round).ok_or(Error::<T>::NothingToClaim)?;
-            ensure!(T::Rounds::number() >= Self::matures(round), Error::<T>::TooEarly);
-            ensure!(pool.unsettled == 0, Error::<T>::Unsettled);
-            let amount = pool.take(&earned);
-            Self::put_pool(round, pool);
-            Self::pay(&who, amount)?;
-            Self::deposit_event(Event::Claimed { who, round, amount });
-            Ok(())
+            Self::do_claim(who, round)
         }
     }
 }

@@ -1,7 +1,9 @@
-//! A runtime of this pallet and balances.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Runtime with this pallet and balances.
 
 use crate as pallet_pol_rewards;
-use pol_primitives::{Balance, POL, RoundNumber, rewards::Emission, traits::Rounds};
+use pol_primitives::{Balance, POL, RoundNumber, rewards::EmissionSchedule, traits::Rounds};
 use polkadot_sdk::{
     frame_support::{PalletId, derive_impl, parameter_types, traits::ConstU128},
     frame_system, pallet_balances,
@@ -9,12 +11,12 @@ use polkadot_sdk::{
     sp_runtime::BuildStorage,
 };
 
-pub type AccountId = u64;
+pub(crate) type AccountId = u64;
 
-/// The existential deposit.
-pub const DEPOSIT: Balance = POL;
-/// Rounds a reward waits at first.
-pub const ESCROW: RoundNumber = 2;
+/// Existential deposit.
+pub(crate) const DEPOSIT: Balance = POL;
+/// Initial length of the escrow, in rounds.
+pub(crate) const INITIAL_ESCROW: RoundNumber = 2;
 
 polkadot_sdk::frame_support::construct_runtime!(
     pub enum Test {
@@ -25,30 +27,30 @@ polkadot_sdk::frame_support::construct_runtime!(
 );
 
 parameter_types! {
-    // Accounts of the tests are short: the first four letters tell them apart.
+    // Account ids of the tests are short, so the ids differ in the first four letters.
     pub const PotId: PalletId = PalletId(*b"pots/pol");
     pub const TreasuryId: PalletId = PalletId(*b"trsy/pol");
     pub static Round: RoundNumber = 0;
-    pub static EscrowRounds: RoundNumber = ESCROW;
+    pub static EscrowRounds: RoundNumber = INITIAL_ESCROW;
 }
 
-/// The round, as the test says it is.
+/// Round whose state the test sets.
 pub struct TestRounds;
 
 impl Rounds for TestRounds {
     fn number() -> RoundNumber {
         Round::get()
     }
-    fn attesting() -> bool {
+    fn is_attesting() -> bool {
         false
     }
     fn attest_phases() -> u32 {
         0
     }
-    fn missable() -> u32 {
+    fn max_missed_phases() -> u32 {
         0
     }
-    fn escrow() -> RoundNumber {
+    fn escrow_rounds() -> RoundNumber {
         EscrowRounds::get()
     }
 }
@@ -75,9 +77,9 @@ impl crate::Config for Test {
     type WeightInfo = ();
 }
 
-/// Runs `test` on a chain with this emission where accounts 1 to 9 own `wealth` each, and checks
-/// the pallet's equations afterwards.
-pub fn run_with(emission: Emission, wealth: Balance, test: impl FnOnce()) {
+/// Runs `test` on a chain with this emission where accounts 1 to 9 own `wealth` each. Then checks
+/// the pallet's invariants.
+pub(crate) fn run_with(emission: EmissionSchedule, wealth: Balance, test: impl FnOnce()) {
     let genesis = RuntimeGenesisConfig {
         balances: pallet_balances::GenesisConfig {
             balances: (1..=9).map(|who| (who, wealth)).collect(),
@@ -87,7 +89,7 @@ pub fn run_with(emission: Emission, wealth: Balance, test: impl FnOnce()) {
         ..Default::default()
     };
     Round::set(0);
-    EscrowRounds::set(ESCROW);
+    EscrowRounds::set(INITIAL_ESCROW);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {
         System::set_block_number(1);
@@ -96,8 +98,8 @@ pub fn run_with(emission: Emission, wealth: Balance, test: impl FnOnce()) {
     });
 }
 
-/// Runs `test` with the emission of the network: 70, 18, 7 and 5 POL for trainers, validators,
-/// providers and the treasury.
-pub fn run(test: impl FnOnce()) {
-    run_with(Emission::default(), 1_000 * POL, test);
+/// Runs `test` with the default emission: 70, 18, 7 and 5 POL for trainers, validators, providers
+/// and the treasury.
+pub(crate) fn run(test: impl FnOnce()) {
+    run_with(EmissionSchedule::default(), 1_000 * POL, test);
 }

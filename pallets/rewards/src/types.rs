@@ -1,10 +1,12 @@
-//! How rounds are ordered in storage.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Storage keys.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use pol_primitives::RoundNumber;
 use scale_info::TypeInfo;
 
-/// A round as a key: stored as it is, keys iterate from the newest round to the oldest.
+/// Round number as a storage key. Keys without a hash iterate in descending order of rounds.
 #[derive(
     Clone,
     Copy,
@@ -17,16 +19,16 @@ use scale_info::TypeInfo;
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct NewestFirst([u8; 4]);
+pub struct DescendingRound([u8; 4]);
 
-impl From<RoundNumber> for NewestFirst {
+impl From<RoundNumber> for DescendingRound {
     fn from(round: RoundNumber) -> Self {
         Self((!round).to_be_bytes())
     }
 }
 
-impl From<NewestFirst> for RoundNumber {
-    fn from(key: NewestFirst) -> Self {
+impl From<DescendingRound> for RoundNumber {
+    fn from(key: DescendingRound) -> Self {
         !Self::from_be_bytes(key.0)
     }
 }
@@ -38,9 +40,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn newer_rounds_come_first(a: RoundNumber, b: RoundNumber) {
-            prop_assert_eq!(RoundNumber::from(NewestFirst::from(a)), a);
-            prop_assert_eq!(NewestFirst::from(a).encode().cmp(&NewestFirst::from(b).encode()), b.cmp(&a));
+        fn keys_descend_by_round(a: RoundNumber, b: RoundNumber) {
+            prop_assert_eq!(RoundNumber::from(DescendingRound::from(a)), a);
+            let [key_a, key_b] = [a, b].map(|round| DescendingRound::from(round).encode());
+            prop_assert_eq!(key_a.cmp(&key_b), b.cmp(&a));
         }
     }
 }

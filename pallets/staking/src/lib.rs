@@ -1,142 +1,175 @@
-#![doc = include_str!("../README.md")]
+// SPDX-License-Identifier: Apache-2.0
+
+//! Roles, bonds, endpoints and the election of authorities.
+//!
+//! Every member of the network bonds funds for one role. The pallet holds the bonds, keeps the set
+//! of validators with their stakes and the endpoint of every member, and elects the authorities of
+//! each session. The learning pallet uses it through [`Bonds`](pol_primitives::traits::Bonds). It
+//! reads the current round through [`Rounds`](pol_primitives::traits::Rounds).
+//!
+//! # Key terms
+//!
+//! - **Role**: a [`Role`](pol_primitives::member::Role), one of trainer, validator and authority.
+//! - **Bond**: funds on hold for a role, which penalties are taken from.
+//! - **Active validator**: a bonded validator or authority that has an endpoint and is not chilled.
+//! - **Stake**: the bond of an active validator, its weight in quorums and in the draw of seats.
+//! - **Chilled**: excluded from attesting after too many missed attest phases in a row.
+//! - **Candidate**: a bonded authority, which elections can choose.
+//! - **Reputation**: a moving average of verified contribution, which raises the election weight.
+//!
+//! # Where to look
+//!
+//! - [`Config`], [`Pallet`] (calls), [`Event`], [`Error`] and [`StakingLedger`], the record of a
+//!   member.
+//! - The pallet's `README.md`: lifecycle, calls, storage, invariants and security.
+//! - `docs/protocol.md` and `docs/glossary.md` of the repository.
+
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(missing_docs)]
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(
     test,
     allow(
-        clippy::unwrap_used,
         clippy::expect_used,
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
+        clippy::arithmetic_side_effects,
+        reason = "a panic is how a test fails"
     )
 )]
 
 extern crate alloc;
 
+mod calls;
 mod impls;
 #[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "std", feature = "try-runtime"))]
+mod try_state;
 mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::Ledger;
+pub use types::StakingLedger;
 pub use weights::WeightInfo;
 
-/// Most accounts that stand for election; also the most that can be elected.
+/// Maximum number of candidates, and so of elected authorities.
 pub const MAX_CANDIDATES: u32 = 128;
 
-/// The pallet itself; everything public is re-exported by the crate.
-#[allow(clippy::expect_used)] // What the macro writes uses it.
+/// Target of the pallet's log messages.
+const LOG_TARGET: &str = "runtime::pol-staking";
+
+/// The pallet's declarations. The crate re-exports all public items.
+#[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{Ledger, MAX_CANDIDATES, WeightInfo};
+    use super::{MAX_CANDIDATES, StakingLedger, WeightInfo};
     use alloc::vec::Vec;
     use pol_primitives::{
         Balance,
-        peer::{Endpoint, Role},
+        member::{Endpoint, Role},
         traits::Rounds,
     };
     use polkadot_sdk::{
         frame_support::{
             self,
             pallet_prelude::*,
-            traits::{ValidatorRegistration, fungible, tokens::Precision},
+            traits::{ValidatorRegistration, fungible},
         },
         frame_system::pallet_prelude::*,
     };
 
+    /// Storage version of the pallet.
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
+    /// The pallet.
     #[pallet::pallet]
     #[pallet::storage_version(STORAGE_VERSION)]
     pub struct Pallet<T>(_);
 
-    /// What the runtime decides.
+    // ---- Config ----
+
+    /// Configuration of the pallet.
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config {
-        /// What bonds are held in.
+        /// Currency of the bonds.
         type Currency: fungible::MutateHold<
                 Self::AccountId,
                 Reason = Self::RuntimeHoldReason,
                 Balance = Balance,
             >;
-        /// The runtime's reasons for holds.
+        /// Hold reasons of the runtime.
         type RuntimeHoldReason: From<HoldReason>;
-        /// The round under way.
+        /// Source of the current round.
         type Rounds: Rounds;
-        /// Who has set session keys: the session pallet. Nobody else is elected.
+        /// Registry of session keys, the session pallet. Only accounts with keys are elected.
         type SessionKeys: ValidatorRegistration<Self::AccountId>;
-        /// Blocks between the end of a role and the release of its bond. Longer than two sessions
-        /// and than any submission can wait for its audit, or cheats leave unpunished.
+        /// Number of blocks between the end of a role and the release of its bond. It must be
+        /// longer than two sessions and than the longest wait of a submission for its audit.
+        /// Otherwise a cheat could withdraw its bond before the penalty.
         #[pallet::constant]
         type UnbondingPeriod: Get<u32>;
-        /// Most accounts that take part in attesting.
+        /// Maximum number of active validators. At least one.
         #[pallet::constant]
         type MaxValidators: Get<u32>;
-        /// Most accounts elected for a session; at most [`MAX_CANDIDATES`].
+        /// Maximum number of authorities of a session, in `1..=`[`MAX_CANDIDATES`].
         #[pallet::constant]
         type MaxAuthorities: Get<u32>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
 
-    /// Why the pallet holds funds.
+    /// Reasons for which the pallet holds funds.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// The bond of a role.
+        /// Bond of a role.
         #[codec(index = 0)]
         Bond,
     }
 
-    /// Everybody bonded, or waiting for the bond: account to ledger.
-    ///
-    /// Accounts are chosen by their owners, hence the hash against grinding of trie paths. Bounded
-    /// by deposit: each entry was opened with at least the smallest bond.
-    #[pallet::storage]
-    pub type Ledgers<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Ledger>;
+    // ---- Storage ----
 
-    /// Where bonded accounts serve blobs: account to endpoint.
+    /// Ledgers of all members, by account.
     ///
-    /// Hashed like [`Ledgers`], of whose keys these are a part; one endpoint per account, of at
-    /// most four addresses.
+    /// Users choose the accounts, so a cryptographic hash keeps the trie balanced. Each entry costs
+    /// at least the smallest bond, and goes when the bond is withdrawn.
+    #[pallet::storage]
+    pub type Ledgers<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, StakingLedger>;
+
+    /// Endpoints at which members serve blobs, by account.
+    ///
+    /// Hashed like [`Ledgers`], since its keys are a subset. An entry has at most four addresses,
+    /// and goes together with the ledger.
     #[pallet::storage]
     pub type Endpoints<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Endpoint>;
 
-    /// Those who take part in attesting with their bonds, sorted by account: bonded enough in a
-    /// role that attests, reachable and not chilled.
+    /// Active validators with their stakes, sorted by account.
     ///
-    /// One value, since it is read whole to rotate the lead and to draw seats; bounded by
-    /// `MaxValidators`.
+    /// A single value, because the rotation of the lead and the draw of seats read it whole.
+    /// Bounded by [`Config::MaxValidators`].
     #[pallet::storage]
     pub type Validators<T: Config> =
         StorageValue<_, BoundedVec<(T::AccountId, Balance), T::MaxValidators>, ValueQuery>;
 
-    /// Sum of the bonds of exactly the [`Validators`]. One number.
+    /// Sum of the stakes in [`Validators`].
     #[pallet::storage]
     pub type TotalStake<T: Config> = StorageValue<_, Balance, ValueQuery>;
 
-    /// Those who stand for election, sorted: bonded enough as authorities.
+    /// Candidates for election, sorted by account.
     ///
-    /// One value, since an election reads it whole; bounded by [`MAX_CANDIDATES`].
+    /// A single value, because an election reads it whole. Bounded by [`MAX_CANDIDATES`].
     #[pallet::storage]
     pub type Candidates<T: Config> =
         StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_CANDIDATES>>, ValueQuery>;
 
-    /// Who is bonded from the start.
+    // ---- Genesis ----
+
+    /// Members at genesis.
     #[pallet::genesis_config]
     #[derive(frame_support::DefaultNoBound)]
     pub struct GenesisConfig<T: Config> {
-        /// Account, role and bond. The accounts must own more than their bonds: balances come
-        /// before this pallet.
+        /// Account, role and bond of each member. An account must own more than its bond, so the
+        /// genesis of balances must come before that of this pallet.
         pub members: Vec<(T::AccountId, Role, Balance)>,
     }
 
@@ -144,96 +177,100 @@ pub mod pallet {
     impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
         fn build(&self) {
             for (who, role, amount) in &self.members {
-                if let Err(error) = Pallet::<T>::open(who, *role, *amount) {
+                if let Err(error) = Pallet::<T>::do_bond(who, *role, *amount) {
                     panic!("the genesis bond of {who:?} as {role:?} is impossible: {error:?}");
                 }
             }
         }
     }
 
-    /// What happened.
+    // ---- Events ----
+
+    /// Events of the pallet.
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
         /// An account took a role.
         Bonded {
-            /// Who.
+            /// Account that took the role.
             who: T::AccountId,
-            /// As what.
+            /// Role taken.
             role: Role,
-            /// The bond.
+            /// Amount of the bond.
             amount: Balance,
         },
         /// A bond was raised.
         BondRaised {
-            /// Whose.
+            /// Account that owns the bond.
             who: T::AccountId,
-            /// By how much.
+            /// Amount added.
             amount: Balance,
         },
         /// A role ended.
         Unbonded {
-            /// Whose.
+            /// Account whose role ended.
             who: T::AccountId,
-            /// Block from which the bond can be withdrawn.
+            /// First block in which the bond can be withdrawn.
             free_at: u32,
         },
         /// A bond was released.
         Withdrawn {
-            /// Whose.
+            /// Account that owns the bond.
             who: T::AccountId,
-            /// How much was left of it.
+            /// Amount released.
             amount: Balance,
         },
-        /// An account said where it serves blobs.
+        /// A member set the endpoint at which it serves blobs.
         EndpointSet {
-            /// Who.
+            /// Account of the member.
             who: T::AccountId,
         },
-        /// An account's stake in attesting changed.
+        /// The stake of an account changed.
         StakeChanged {
-            /// Whose.
+            /// Account whose stake changed.
             who: T::AccountId,
-            /// The new stake; none when the account no longer takes part.
+            /// New stake; none if the account is no longer an active validator.
             stake: Option<Balance>,
         },
-        /// A validator was set aside for missing attest phases.
+        /// A validator was chilled for missing attest phases.
         Chilled {
-            /// Who.
+            /// Account of the validator.
             who: T::AccountId,
         },
-        /// A validator came back.
+        /// A chilled validator returned.
         Unchilled {
-            /// Who.
+            /// Account of the validator.
             who: T::AccountId,
         },
         /// Part of a bond was burned.
         Slashed {
-            /// Whose.
+            /// Account that owns the bond.
             who: T::AccountId,
-            /// How much.
+            /// Amount burned.
             amount: Balance,
         },
-        /// Part of a bond was taken, to be shared out.
+        /// Part of a bond was moved to another account.
         Seized {
-            /// Whose.
+            /// Account that owns the bond.
             who: T::AccountId,
-            /// How much.
+            /// Amount moved.
             amount: Balance,
-            /// Where it went.
+            /// Account that received the amount.
             to: T::AccountId,
         },
     }
 
-    /// Why a call was refused.
+    // ---- Errors ----
+
+    /// Errors of the calls.
     #[pallet::error]
     pub enum Error<T> {
-        /// The account has a role already, or waits for its bond. Unbond and withdraw first; to
-        /// raise a bond call `bond_extra`.
+        /// The account already has a role or an unreleased bond. Unbond and withdraw first, or
+        /// raise the bond with `bond_extra`.
         AlreadyBonded,
         /// The account has no bond. Call `bond` first.
         NotBonded,
-        /// The bond is below the role's minimum.
+        /// The bond is below the role's minimum. Bond more.
         BondTooSmall,
         /// The account's free balance does not cover the bond and the existential deposit.
         InsufficientFunds,
@@ -241,29 +278,30 @@ pub mod pallet {
         RoleEnded,
         /// The role has not ended. Call `unbond` first.
         RoleNotEnded,
-        /// The unbonding period is not over. Its end was in the `Unbonded` event.
+        /// The unbonding period is not over. The `Unbonded` event names the block in which it ends.
         StillUnbonding,
-        /// An endpoint needs at least one address.
+        /// The endpoint has no address. Give at least one.
         NoAddress,
-        /// A quorum is being counted, while which stakes may not change. Try again after the attest
-        /// phase.
+        /// Stakes are frozen while a quorum is counted. Try again after the attest phase.
         StakeIsFrozen,
-        /// The account does not take part in attesting.
+        /// The account is not an active validator.
         NotActive,
         /// The validator has not missed enough attest phases.
         IsAlive,
         /// The account is not chilled.
         NotChilled,
-        /// There are as many active validators as allowed. Try again when one has left.
+        /// The maximum number of active validators is reached. Try again when one has left.
         TooManyValidators,
-        /// There are as many authorities as can stand for election. Try again when one has left.
+        /// The maximum number of candidates is reached. Try again when one has left.
         TooManyCandidates,
     }
+
+    // ---- Hooks ----
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn integrity_test() {
-            assert!(T::MaxValidators::get() > 0, "MaxValidators is zero, so nobody could attest");
+            assert!(T::MaxValidators::get() > 0, "MaxValidators must be at least 1");
             assert!(
                 (1..=MAX_CANDIDATES).contains(&T::MaxAuthorities::get()),
                 "MaxAuthorities must be in 1..={MAX_CANDIDATES}"
@@ -278,14 +316,16 @@ pub mod pallet {
         }
     }
 
+    // ---- Calls ----
+
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Takes `role` and puts `amount` on hold for it.
+        /// Takes a role and puts its bond on hold.
         ///
-        /// - Origin: signed, by an account without a role.
-        /// - Effect: a ledger is opened. A trainer can join rounds at once; a validator or
-        ///   authority takes part in attesting once it has called [`Pallet::set_endpoint`]; an
-        ///   authority stands for election, in which it counts once it has set session keys.
+        /// - Origin: signed by an account without a role.
+        /// - Effect: opens a ledger. A trainer can join rounds at once. A validator or authority
+        ///   becomes an active validator with [`Pallet::set_endpoint`]. An authority also becomes a
+        ///   candidate, which can be elected once it has set session keys.
         /// - Events: [`Event::Bonded`].
         /// - Errors: [`Error::AlreadyBonded`]; [`Error::BondTooSmall`] below
         ///   [`Role::minimum_bond`]; [`Error::InsufficientFunds`]; [`Error::TooManyCandidates`].
@@ -293,146 +333,102 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::bond())]
         pub fn bond(origin: OriginFor<T>, role: Role, amount: Balance) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::open(&who, role, amount)
+            Self::do_bond(&who, role, amount)
         }
 
-        /// Adds `amount` to the caller's bond.
+        /// Adds an amount to the caller's bond.
         ///
-        /// - Origin: signed, by a bonded account.
-        /// - Effect: more is on hold and, for those who attest, the stake grows. A role that a
-        ///   slash had put out of action works again once its bond is at the minimum.
-        /// - Events: [`Event::BondRaised`]; [`Event::StakeChanged`] for those who attest.
+        /// - Origin: signed by a member.
+        /// - Effect: the stake of an active validator grows. A member whose bond was below the
+        ///   minimum after a penalty can act again once the bond is back at the minimum.
+        /// - Events: [`Event::BondRaised`]; [`Event::StakeChanged`] for a validator.
         /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::InsufficientFunds`];
-        ///   [`Error::StakeIsFrozen`] for those who attest, during the attest phase;
-        ///   [`Error::TooManyValidators`] and [`Error::TooManyCandidates`] when the account comes
-        ///   back and its place is taken.
+        ///   [`Error::StakeIsFrozen`] for a validator in the attest phase;
+        ///   [`Error::TooManyValidators`] or [`Error::TooManyCandidates`] if the member returns and
+        ///   its place is taken.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::bond_extra())]
         pub fn bond_extra(origin: OriginFor<T>, amount: Balance) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::update_unless_frozen(&who, |ledger| {
-                ensure!(ledger.free_at.is_none(), Error::<T>::RoleEnded);
-                Self::hold(&who, ledger, amount)
-            })?;
-            Self::deposit_event(Event::BondRaised { who, amount });
-            Ok(())
+            Self::do_bond_extra(who, amount)
         }
 
         /// Ends the caller's role.
         ///
-        /// - Origin: signed, by a bonded account.
-        /// - Effect: the account leaves the validators and the candidates. The bond stays on hold,
-        ///   and can be slashed, for `UnbondingPeriod` blocks. An elected authority serves the
-        ///   sessions it was elected for, so keep the node running until then.
-        /// - Events: [`Event::Unbonded`]; [`Event::StakeChanged`] for those who attest.
-        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::StakeIsFrozen`] for those
-        ///   who attest, during the attest phase.
+        /// - Origin: signed by a member.
+        /// - Effect: the account leaves the validators and the candidates. The bond stays on hold
+        ///   and open to penalties for [`Config::UnbondingPeriod`] blocks. An elected authority
+        ///   serves the sessions it was elected for, so its node must keep running until then.
+        /// - Events: [`Event::Unbonded`]; [`Event::StakeChanged`] for a validator.
+        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::StakeIsFrozen`] for a
+        ///   validator in the attest phase.
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::unbond())]
         pub fn unbond(origin: OriginFor<T>) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            let free_at = Self::now().saturating_add(T::UnbondingPeriod::get());
-            Self::update_unless_frozen(&who, |ledger| {
-                ensure!(ledger.free_at.is_none(), Error::<T>::RoleEnded);
-                ledger.free_at = Some(free_at);
-                Ok(())
-            })?;
-            Self::deposit_event(Event::Unbonded { who, free_at });
-            Ok(())
+            Self::do_unbond(who)
         }
 
         /// Releases the caller's bond.
         ///
-        /// - Origin: signed, by an account whose role has ended.
-        /// - Effect: what is left of the bond is free, and ledger and endpoint are removed.
+        /// - Origin: signed by an account whose role has ended.
+        /// - Effect: the rest of the bond is free. Ledger and endpoint are removed.
         /// - Events: [`Event::Withdrawn`].
         /// - Errors: [`Error::NotBonded`]; [`Error::RoleNotEnded`]; [`Error::StillUnbonding`]
-        ///   before the block in [`Event::Unbonded`].
+        ///   before the block named in [`Event::Unbonded`].
         #[pallet::call_index(3)]
         #[pallet::weight(T::WeightInfo::withdraw())]
         pub fn withdraw(origin: OriginFor<T>) -> DispatchResult {
-            use fungible::MutateHold;
             let who = ensure_signed(origin)?;
-            let ledger = Ledgers::<T>::take(&who).ok_or(Error::<T>::NotBonded)?;
-            let free_at = ledger.free_at.ok_or(Error::<T>::RoleNotEnded)?;
-            ensure!(Self::now() >= free_at, Error::<T>::StillUnbonding);
-            let amount = T::Currency::release(
-                &HoldReason::Bond.into(),
-                &who,
-                ledger.bond,
-                Precision::Exact,
-            )?;
-            Endpoints::<T>::remove(&who);
-            Self::deposit_event(Event::Withdrawn { who, amount });
-            Ok(())
+            Self::do_withdraw(who)
         }
 
-        /// Says where the caller serves blobs.
+        /// Sets the endpoint at which the caller serves blobs.
         ///
-        /// - Origin: signed, by a bonded account; also by one that waits for its bond, since it may
-        ///   still owe blobs.
-        /// - Effect: replaces the endpoint. With its first one a validator or authority takes part
-        ///   in attesting.
-        /// - Events: [`Event::EndpointSet`]; [`Event::StakeChanged`] for who now attests.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; with the first endpoint of a
-        ///   validator [`Error::StakeIsFrozen`] during the attest phase, and
+        /// - Origin: signed by a member, or by an account that waits for its bond and may still
+        ///   have to serve blobs.
+        /// - Effect: replaces the endpoint. The first endpoint makes a validator or authority an
+        ///   active validator.
+        /// - Events: [`Event::EndpointSet`]; [`Event::StakeChanged`] for a new active validator.
+        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; for the first endpoint of a
+        ///   validator [`Error::StakeIsFrozen`] in the attest phase and
         ///   [`Error::TooManyValidators`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::set_endpoint())]
         pub fn set_endpoint(origin: OriginFor<T>, endpoint: Endpoint) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            ensure!(!endpoint.addresses.is_empty(), Error::<T>::NoAddress);
-            Self::update_unless_frozen(&who, |_| {
-                Endpoints::<T>::insert(&who, endpoint);
-                Ok(())
-            })?;
-            Self::deposit_event(Event::EndpointSet { who });
-            Ok(())
+            Self::do_set_endpoint(who, endpoint)
         }
 
-        /// Sets a validator aside that missed too many attest phases in a row, so that the dead
-        /// cannot block the living.
+        /// Chills a validator that missed too many attest phases in a row, so that absent stake
+        /// does not block quorums.
         ///
-        /// - Origin: signed, by anybody.
-        /// - Effect: the validator leaves [`Validators`]; its bond and role stay.
-        /// - Events: [`Event::Chilled`], [`Event::StakeChanged`].
+        /// - Origin: signed by any account.
+        /// - Effect: the validator leaves [`Validators`] and keeps its bond and role.
+        /// - Events: [`Event::Chilled`]; [`Event::StakeChanged`].
         /// - Errors: [`Error::NotBonded`]; [`Error::NotActive`]; [`Error::IsAlive`] before
-        ///   [`Rounds::missable`] attest phases ended without it; [`Error::StakeIsFrozen`] during
-        ///   the attest phase.
+        ///   [`Rounds::max_missed_phases`] attest phases ended without it;
+        ///   [`Error::StakeIsFrozen`] in the attest phase.
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::chill())]
         pub fn chill(origin: OriginFor<T>, validator: T::AccountId) -> DispatchResult {
             ensure_signed(origin)?;
-            Self::update_unless_frozen(&validator, |ledger| {
-                ensure!(Self::stake(&validator, ledger).is_some(), Error::<T>::NotActive);
-                let missed = T::Rounds::attest_phases().saturating_sub(ledger.attested);
-                ensure!(missed >= T::Rounds::missable(), Error::<T>::IsAlive);
-                ledger.chilled = true;
-                Ok(())
-            })?;
-            Self::deposit_event(Event::Chilled { who: validator });
-            Ok(())
+            Self::do_chill(validator)
         }
 
-        /// Brings the caller back after it was chilled.
+        /// Returns the chilled caller to the active validators.
         ///
-        /// - Origin: signed, by the validator itself, which shows that it lives.
-        /// - Effect: it takes part in attesting again, with nothing missed so far.
-        /// - Events: [`Event::Unchilled`]; [`Event::StakeChanged`], unless a slash left too little
-        ///   of the bond.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::StakeIsFrozen`] during
-        ///   the attest phase; [`Error::TooManyValidators`].
+        /// - Origin: signed by the chilled validator.
+        /// - Effect: the validator attests again. Its count of missed attest phases starts at zero.
+        /// - Events: [`Event::Unchilled`]; [`Event::StakeChanged`] unless penalties left too small
+        ///   a bond.
+        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::StakeIsFrozen`] in the
+        ///   attest phase; [`Error::TooManyValidators`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::unchill())]
         pub fn unchill(origin: OriginFor<T>) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::update_unless_frozen(&who, |ledger| {
-                ensure!(ledger.chilled, Error::<T>::NotChilled);
-                ledger.chilled = false;
-                Ok(())
-            })?;
-            Self::deposit_event(Event::Unchilled { who });
-            Ok(())
+            Self::do_unchill(who)
         }
     }
 }

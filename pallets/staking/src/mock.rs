@@ -1,7 +1,9 @@
-//! A runtime of this pallet, balances and sessions.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Runtime with this pallet, balances and sessions.
 
 use crate as pallet_pol_staking;
-use pol_primitives::{Balance, POL, RoundNumber, peer::Role, traits::Rounds};
+use pol_primitives::{Balance, POL, RoundNumber, member::Role, traits::Rounds};
 use polkadot_sdk::{
     frame_support::{derive_impl, parameter_types, traits::ConstU32},
     frame_system, pallet_balances, pallet_session,
@@ -10,12 +12,12 @@ use polkadot_sdk::{
     sp_runtime::{BuildStorage, impl_opaque_keys, testing::UintAuthorityId, traits::ConvertInto},
 };
 
-pub type AccountId = u64;
+pub(crate) type AccountId = u64;
 
-/// What every account of the tests owns at first.
-pub const WEALTH: Balance = 100_000 * POL;
-/// Blocks.
-pub const UNBONDING: u32 = 10;
+/// Initial balance of every account of the tests.
+pub(crate) const WEALTH: Balance = 100_000 * POL;
+/// Unbonding period, in blocks.
+pub(crate) const UNBONDING_PERIOD: u32 = 10;
 
 polkadot_sdk::frame_support::construct_runtime!(
     pub enum Test {
@@ -31,23 +33,23 @@ parameter_types! {
     pub static AttestPhases: u32 = 0;
 }
 
-/// The round, as the test says it is.
+/// Round whose state the test sets.
 pub struct TestRounds;
 
 impl Rounds for TestRounds {
     fn number() -> RoundNumber {
         0
     }
-    fn attesting() -> bool {
+    fn is_attesting() -> bool {
         Attesting::get()
     }
     fn attest_phases() -> u32 {
         AttestPhases::get()
     }
-    fn missable() -> u32 {
+    fn max_missed_phases() -> u32 {
         3
     }
-    fn escrow() -> RoundNumber {
+    fn escrow_rounds() -> RoundNumber {
         0
     }
 }
@@ -91,19 +93,19 @@ impl crate::Config for Test {
     type RuntimeHoldReason = RuntimeHoldReason;
     type Rounds = TestRounds;
     type SessionKeys = Session;
-    type UnbondingPeriod = ConstU32<UNBONDING>;
+    type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
     type MaxValidators = ConstU32<3>;
     type MaxAuthorities = ConstU32<2>;
     type WeightInfo = ();
 }
 
-fn keys(of: AccountId) -> (AccountId, AccountId, SessionKeys) {
+fn session_keys(of: AccountId) -> (AccountId, AccountId, SessionKeys) {
     (of, of, SessionKeys { dummy: UintAuthorityId(of) })
 }
 
-/// Runs `test` on a chain where accounts 1 to 200 are wealthy, `members` are bonded and
-/// `authorities` have session keys, and checks the pallet's equations afterwards.
-pub fn with_genesis(
+/// Runs `test` on a chain where accounts 1 to 200 own [`WEALTH`], `members` are bonded and
+/// `authorities` have session keys. Then checks the pallet's invariants.
+pub(crate) fn with_genesis(
     members: &[(AccountId, Role, Balance)],
     authorities: &[AccountId],
     test: impl FnOnce(),
@@ -116,7 +118,7 @@ pub fn with_genesis(
         },
         staking: crate::GenesisConfig { members: members.to_vec() },
         session: pallet_session::GenesisConfig {
-            keys: authorities.iter().copied().map(keys).collect(),
+            keys: authorities.iter().copied().map(session_keys).collect(),
             ..Default::default()
         },
         ..Default::default()
@@ -131,7 +133,7 @@ pub fn with_genesis(
     });
 }
 
-/// Runs `test` on a chain where nobody is bonded.
-pub fn run(test: impl FnOnce()) {
+/// Runs `test` on a chain without members.
+pub(crate) fn run(test: impl FnOnce()) {
     with_genesis(&[], &[], test);
 }

@@ -1,10 +1,12 @@
-//! What is kept of a bonded account, and what follows from it alone.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Records of members.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use pol_primitives::{Balance, MILLION, Ppm, peer::Role};
+use pol_primitives::{Balance, MILLION, Ppm, member::Role};
 use scale_info::TypeInfo;
 
-/// A bonded account.
+/// Record of a member: role, bond and the results of its audits.
 #[derive(
     Clone,
     Copy,
@@ -17,26 +19,27 @@ use scale_info::TypeInfo;
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct Ledger {
-    /// What it is bonded as.
+pub struct StakingLedger {
+    /// Role that the account is bonded for.
     pub role: Role,
-    /// What is on hold for it.
+    /// Amount on hold for the role.
     pub bond: Balance,
-    /// Block from which the bond can be withdrawn; none while the role lasts.
+    /// First block in which the bond can be withdrawn; none until the role ends.
     pub free_at: Option<u32>,
-    /// Whether it was set aside for missing too many attest phases.
+    /// `true` if the validator was excluded for missing too many attest phases.
     pub chilled: bool,
-    /// Attest phases that had ended with the last one it attested in, or when it became active.
+    /// Number of attest phases of the chain up to the last one that the account attested in, or
+    /// up to the block in which it became an active validator.
     pub attested: u32,
-    /// Moving average of verified contribution, at most a million. Everybody starts with nothing,
-    /// so a new identity gains nothing; it grows only by settled audits.
+    /// Moving average of verified contribution, from zero to one. It starts at zero and grows by
+    /// settled audits only, so a new identity has no advantage.
     pub reputation: Ppm,
-    /// Seats in a row in which it was not right.
+    /// Number of seats in a row whose finding was wrong or missing.
     pub strikes: u32,
 }
 
-impl Ledger {
-    /// A role without a bond yet.
+impl StakingLedger {
+    /// Creates the ledger of a role without a bond.
     pub(crate) const fn new(role: Role) -> Self {
         Self {
             role,
@@ -49,22 +52,23 @@ impl Ledger {
         }
     }
 
-    /// The bond behind a role that lasts; zero once it has ended.
+    /// Returns the bond of a role, and zero once the role has ended.
     pub fn active_bond(&self) -> Balance {
         if self.free_at.is_none() { self.bond } else { 0 }
     }
 
-    /// Whether the role may be exercised: it lasts, and slashes have left enough of its bond.
+    /// Returns `true` if the account may act in its role: the role has not ended, and penalties
+    /// have left enough of the bond.
     pub fn is_bonded(&self) -> bool {
         self.role.is_backed_by(self.active_bond())
     }
 
-    /// Whether it stands for election.
+    /// Returns `true` if the account is a candidate for election.
     pub fn is_candidate(&self) -> bool {
         self.role == Role::Authority && self.is_bonded()
     }
 
-    /// What elections rank by: `bond · (1 + reputation)`.
+    /// Returns the weight by which elections rank candidates: `bond · (1 + reputation)`.
     pub fn election_weight(&self) -> Balance {
         let reputation = self.reputation.min(MILLION);
         self.bond
@@ -82,28 +86,43 @@ mod tests {
 
     #[test]
     fn reputation_at_most_doubles_the_weight() {
-        let ledger = Ledger { bond: 10_000 * POL, ..Ledger::new(Role::Authority) };
+        let ledger = StakingLedger { bond: 10_000 * POL, ..StakingLedger::new(Role::Authority) };
         assert_eq!(ledger.election_weight(), 10_000 * POL);
-        assert_eq!(Ledger { reputation: MILLION / 2, ..ledger }.election_weight(), 15_000 * POL);
-        assert_eq!(Ledger { reputation: MILLION, ..ledger }.election_weight(), 20_000 * POL);
-        assert_eq!(Ledger { reputation: u32::MAX, ..ledger }.election_weight(), 20_000 * POL);
+        assert_eq!(
+            StakingLedger { reputation: MILLION / 2, ..ledger }.election_weight(),
+            15_000 * POL
+        );
+        assert_eq!(StakingLedger { reputation: MILLION, ..ledger }.election_weight(), 20_000 * POL);
+        assert_eq!(
+            StakingLedger { reputation: u32::MAX, ..ledger }.election_weight(),
+            20_000 * POL
+        );
     }
 
     #[test]
-    fn trainers_have_a_tenth_to_lose() {
-        let bonded = |role, bond| Ledger { bond, ..Ledger::new(role) }.is_bonded();
+    fn a_trainer_may_lose_a_tenth_of_its_bond() {
+        let bonded = |role, bond| StakingLedger { bond, ..StakingLedger::new(role) }.is_bonded();
         assert!(bonded(Role::Trainer, 900 * POL) && !bonded(Role::Trainer, 900 * POL - 1));
         assert!(bonded(Role::Validator, 5_000 * POL) && !bonded(Role::Validator, 5_000 * POL - 1));
         assert!(
-            !Ledger { bond: 1_000 * POL, free_at: Some(9), ..Ledger::new(Role::Trainer) }
-                .is_bonded()
+            !StakingLedger {
+                bond: 1_000 * POL,
+                free_at: Some(9),
+                ..StakingLedger::new(Role::Trainer)
+            }
+            .is_bonded()
         );
     }
 
     proptest! {
         #[test]
-        fn more_bond_never_weighs_less(bond in 0..1u128 << 100, more in 0..1u128 << 100, reputation in 0..=MILLION) {
-            let weight = |bond| Ledger { bond, reputation, ..Ledger::new(Role::Authority) }.election_weight();
+        fn more_bond_never_weighs_less(
+            bond in 0..1u128 << 100,
+            more in 0..1u128 << 100,
+            reputation in 0..=MILLION,
+        ) {
+            let ledger = StakingLedger { reputation, ..StakingLedger::new(Role::Authority) };
+            let weight = |bond| StakingLedger { bond, ..ledger }.election_weight();
             prop_assert!(weight(bond + more) >= weight(bond));
         }
     }

@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Weights of the calls.
 //!
-//! Set by hand from the storage each call touches, on the generous side, until benchmarks replace
-//! them.
+//! Estimated by hand from the storage that each call touches, with a margin, until benchmarks
+//! replace them.
 
 use polkadot_sdk::frame_support::weights::{Weight, constants::RocksDbWeight};
 
-/// What each call costs.
+/// Weights of the calls.
 pub trait WeightInfo {
     /// Weight of `bond`.
     fn bond() -> Weight;
@@ -23,8 +25,8 @@ pub trait WeightInfo {
     fn unchill() -> Weight;
 }
 
-/// 100 µs of computing, 64 KiB of proof (full lists of 1,000 validators with their stakes and 128
-/// candidates, and the single entries), and the storage.
+/// Returns the weight of a call: 100 µs of compute, 64 KiB of proof (full lists of 1,000 validators
+/// with their stakes and 128 candidates, and the single entries), and the storage operations.
 fn weight(reads: u64, writes: u64) -> Weight {
     let storage = RocksDbWeight::get();
     Weight::from_parts(100_000_000, 65_536).saturating_add(storage.reads_writes(reads, writes))
@@ -61,7 +63,7 @@ impl WeightInfo for () {
         weight(8, 3)
     }
 
-    // As for setting an endpoint.
+    // Like `set_endpoint`.
     fn unchill() -> Weight {
         weight(7, 3)
     }

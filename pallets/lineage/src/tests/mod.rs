@@ -1,37 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of the calls, the pool and the invariants.
+
+mod owners;
 mod pool;
 mod properties;
 mod registry;
-mod value;
 
 use crate::{
-    Call, Consumed, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOLED,
+    Call, Consumed, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOL_MANIFESTS,
     Manifests, Pool, PoolEntry, Retired, Slots,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
     BoundedVec, Hash, MILLION, POL,
     data::{
-        MAX_SHARDS, ManifestId, ManifestInfo, ShardId, ShardRecord, SourceId, SourceKind, Text,
+        MAX_SHARDS, ManifestId, ManifestInfo, ShardId, ShardRecord, ShortText, SourceId, SourceKind,
     },
     prf::Prf,
     traits::ShardPool,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, traits::fungible::InspectHold};
 
-type Refusal = Error<Test>;
+type PalletError = Error<Test>;
 
-fn text(text: &str) -> Text {
+fn text(text: &str) -> ShortText {
     text.as_bytes().to_vec().try_into().unwrap()
 }
 
-/// A content hash that no other number gives.
+/// Returns a content hash that is unique to `number`.
 fn content(number: u32) -> Hash {
     let mut hash = [7; 32];
     hash[..4].copy_from_slice(&number.to_le_bytes());
     hash
 }
 
-/// What account 1 can register from `source`.
+/// Returns a valid manifest of account 1 from `source`.
 fn info(source: SourceId, shards: u32) -> ManifestInfo {
     ManifestInfo {
         source,
@@ -46,7 +50,7 @@ fn info(source: SourceId, shards: u32) -> ManifestInfo {
     }
 }
 
-/// Registers a source of account 1.
+/// Registers a source of account 1 and returns its id.
 fn source(kind: SourceKind) -> SourceId {
     let id = crate::NextSource::<Test>::get();
     assert_ok!(Lineage::register_source(
@@ -58,7 +62,8 @@ fn source(kind: SourceKind) -> SourceId {
     id
 }
 
-/// Registers a source of account 1 and a manifest of `shards` shards from it.
+/// Registers a source of account 1 and a manifest of `shards` shards from it. Returns the id of
+/// the manifest.
 fn manifest(kind: SourceKind, shards: u32) -> ManifestId {
     let id = Lineage::manifest_count();
     let info = info(source(kind), shards);
@@ -74,14 +79,14 @@ fn held(who: AccountId) -> u128 {
     Balances::balance_on_hold(&HoldReason::Deposit.into(), &who)
 }
 
-/// Free, leased and consumed shards of a manifest.
+/// Returns the numbers of free, leased and consumed shards of a manifest.
 fn counts(id: ManifestId) -> (u32, u32, u32) {
     let record = Lineage::manifest(id).unwrap();
     (record.free, record.leased, record.consumed)
 }
 
-/// The pallet's events so far, which are then forgotten.
-fn events() -> Vec<Event<Test>> {
+/// Returns the pallet's events since the last call.
+fn take_events() -> Vec<Event<Test>> {
     let events = System::read_events_for_pallet::<Event<Test>>();
     System::reset_events();
     events

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Leasing, releasing and consuming shards.
 
 use super::*;
@@ -15,14 +17,14 @@ fn every_shard_is_leased_once() {
             assert!(shards.iter().all(|shard| shard.manifest == id && all.insert(shard.index)));
         }
         assert_eq!((all.first(), all.last(), all.len()), (Some(&0), Some(&99), 100));
-        assert_eq!((Lineage::free(), counts(id)), (0, (0, 100, 0)));
+        assert_eq!((Lineage::free_shards(), counts(id)), (0, (0, 100, 0)));
         assert_eq!(Slots::<Test>::iter().count(), 0);
         assert_eq!(Pool::<Test>::get(SourceKind::Web).len(), 1, "leased shards may come back");
     });
 }
 
 #[test]
-fn the_seed_decides_which() {
+fn the_seed_determines_the_draw() {
     run(|| {
         manifest(SourceKind::Web, 1_000);
         let draw = |seed| {
@@ -79,7 +81,7 @@ fn released_shards_are_leased_again() {
         let id = manifest(SourceKind::Web, 10);
         let shards = Lineage::lease(10, &mut prf(1));
         Lineage::release(&shards[..4]);
-        assert_eq!((Lineage::free(), counts(id)), (4, (4, 6, 0)));
+        assert_eq!((Lineage::free_shards(), counts(id)), (4, (4, 6, 0)));
         let again: BTreeSet<_> =
             Lineage::lease(10, &mut prf(2)).iter().map(|shard| shard.index).collect();
         assert_eq!(again, shards[..4].iter().map(|shard| shard.index).collect());
@@ -95,7 +97,7 @@ fn consumption_is_recorded_and_final() {
         let second = Lineage::lease(3, &mut prf);
         let deltas: Vec<i32> = (-30..30).collect();
         Lineage::consume(&first, 7, 4, &deltas);
-        // A delta that nobody measured is none.
+        // A missing delta counts as zero.
         Lineage::consume(&second, 9, 0, &[i32::MIN]);
         assert_eq!(counts(id), (4_037, 0, 63));
         for (shard, delta) in first.iter().zip(deltas) {
@@ -124,29 +126,26 @@ fn a_consumed_manifest_leaves_the_pool() {
         let shards = Lineage::lease(64, &mut prf(1));
         let of =
             |id| shards.iter().copied().filter(|shard| shard.manifest == id).collect::<Vec<_>>();
-        events();
+        take_events();
         Lineage::consume(&of(id)[..3], 1, 0, &[]);
-        assert_eq!(events(), []);
+        assert_eq!(take_events(), []);
         Lineage::consume(&of(id)[3..], 2, 0, &[]);
-        assert_eq!(events(), [Event::ManifestConsumed { manifest: id }]);
+        assert_eq!(take_events(), [Event::ManifestConsumed { manifest: id }]);
         Lineage::release(&of(other));
         assert_eq!(*Pool::<Test>::get(SourceKind::Web), [PoolEntry { manifest: other, free: 60 }]);
         assert_eq!(counts(id), (0, 0, 4));
-        assert!(
-            Manifests::<Test>::contains_key(id),
-            "what the model is made of is never forgotten"
-        );
-        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), id), Refusal::InUse);
+        assert!(Manifests::<Test>::contains_key(id), "the lineage of the model is kept");
+        assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), id), PalletError::InUse);
     });
 }
 
 #[test]
-fn what_is_not_leased_cannot_be_counted() {
+fn shards_that_are_not_leased_are_ignored() {
     run(|| {
         let id = manifest(SourceKind::Web, 10);
         let shards = Lineage::lease(4, &mut prf(1));
         Lineage::consume(&shards[..2], 1, 5, &[10, 20]);
-        let before = (counts(id), Lineage::free());
+        let before = (counts(id), Lineage::free_shards());
         let free = (0..10).find(|&index| shards.iter().all(|shard| shard.index != index)).unwrap();
         let wrong = [
             shards[0],
@@ -157,10 +156,10 @@ fn what_is_not_leased_cannot_be_counted() {
         ];
         Lineage::release(&wrong);
         Lineage::consume(&wrong, 2, 6, &[30; 5]);
-        assert_eq!((counts(id), Lineage::free()), before);
+        assert_eq!((counts(id), Lineage::free_shards()), before);
         assert_eq!(Lineage::shard(shards[0]), Some(ShardRecord { round: 1, index: 5, delta: 10 }));
         assert!(wrong[1..].iter().all(|shard| Lineage::shard(*shard).is_none()));
-        // A shard named twice counts once.
+        // A repeated shard counts once.
         Lineage::release(&[shards[2], shards[2]]);
         Lineage::consume(&[shards[3], shards[3]], 2, 0, &[40, 50]);
         assert_eq!((counts(id), Lineage::shard(shards[3]).unwrap().delta), ((7, 0, 3), 40));
@@ -168,20 +167,26 @@ fn what_is_not_leased_cannot_be_counted() {
 }
 
 #[test]
-fn a_sample_is_left_where_it_is() {
+fn a_sample_changes_nothing() {
     run(|| {
         let id = manifest(SourceKind::Web, 20);
         let leased = Lineage::lease(6, &mut prf(1));
         Lineage::release(&leased[..2]);
         Lineage::consume(&leased[2..4], 1, 0, &[]);
-        let before =
-            (counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect::<BTreeSet<_>>());
+        let before = (
+            counts(id),
+            Lineage::free_shards(),
+            Slots::<Test>::iter_prefix(id).collect::<BTreeSet<_>>(),
+        );
         let sample: BTreeSet<_> =
             Lineage::sample(16, &mut prf(2)).iter().map(|shard| shard.index).collect();
         let free: BTreeSet<_> =
             (0..20).filter(|index| leased[2..].iter().all(|shard| shard.index != *index)).collect();
-        assert_eq!(sample, free, "16 different ones of the 16 that nobody has");
-        assert_eq!((counts(id), Lineage::free(), Slots::<Test>::iter_prefix(id).collect()), before);
+        assert_eq!(sample, free, "16 distinct shards of the 16 free ones");
+        assert_eq!(
+            (counts(id), Lineage::free_shards(), Slots::<Test>::iter_prefix(id).collect()),
+            before
+        );
         assert_eq!(Lineage::sample(100, &mut prf(3)).len(), 16);
         assert_eq!(Lineage::sample(0, &mut prf(3)), []);
         assert_eq!(Lineage::sample(5, &mut prf(4)), Lineage::sample(5, &mut prf(4)));
@@ -190,7 +195,7 @@ fn a_sample_is_left_where_it_is() {
 }
 
 #[test]
-fn samples_go_through_the_kinds_in_order() {
+fn samples_use_the_kinds_in_order() {
     run(|| {
         assert_eq!(Lineage::sample(4, &mut prf(1)), []);
         let synthetic = manifest(SourceKind::Synthetic, 4);

@@ -1,4 +1,6 @@
-//! The equations hold whatever is leased, released and consumed, in whatever order.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The invariants hold after any sequence of leases, releases and consumptions.
 
 use super::*;
 use proptest::{prelude::*, sample::Index};
@@ -20,86 +22,120 @@ fn action() -> impl Strategy<Value = Action> {
         2 => any::<Index>().prop_map(Action::Release),
         2 => any::<Index>().prop_map(Action::Consume),
         2 => (0u32..20, any::<u8>()).prop_map(|(count, seed)| Action::Sample(count, seed)),
-        1 => (prop::sample::select(&SourceKind::ALL[..]), 1u32..30).prop_map(|(kind, shards)| Action::Register(kind, shards)),
+        1 => (prop::sample::select(&SourceKind::ALL[..]), 1u32..30)
+            .prop_map(|(kind, shards)| Action::Register(kind, shards)),
         1 => any::<Index>().prop_map(Action::Retire),
     ]
 }
 
-/// Free shards of retired manifests.
+/// Returns the number of free shards of retired manifests.
 fn retired() -> usize {
     Retired::<Test>::iter_keys().map(|id| counts(id).0 as usize).sum()
+}
+
+/// States of all shards as the tests expect them.
+#[derive(Default)]
+struct Model {
+    shards: u32,
+    leased: BTreeSet<(ManifestId, u32)>,
+    consumed: BTreeSet<(ManifestId, u32)>,
+    leases: Vec<Vec<ShardId>>,
+}
+
+impl Model {
+    /// Performs an action in round `round`, and checks its result.
+    fn apply(&mut self, round: u32, action: Action) {
+        match action {
+            Action::Register(kind, shards) => {
+                manifest(kind, shards);
+                self.shards += shards;
+            }
+            Action::Lease(count, seed) => self.lease(count, seed),
+            Action::Release(which) => self.release(which),
+            Action::Consume(which) => self.consume(round, which),
+            Action::Sample(count, seed) => self.sample(count, seed),
+            Action::Retire(which) if Lineage::manifest_count() > 4 => {
+                let id = which.index(Lineage::manifest_count() as usize) as ManifestId;
+                // Refused if the manifest is consumed or retired.
+                let _ = Lineage::retire_manifest(Origin::root(), id);
+            }
+            Action::Retire(_) => (),
+        }
+    }
+
+    fn lease(&mut self, count: u32, seed: u8) {
+        let free = Lineage::free_shards();
+        let lease = Lineage::lease(count, &mut prf(seed));
+        assert_eq!(lease.len() as u32, count.min(free));
+        for shard in &lease {
+            let key = (shard.manifest, shard.index);
+            assert!(!self.consumed.contains(&key), "leased after consumption: {shard:?}");
+            assert!(self.leased.insert(key), "leased twice: {shard:?}");
+        }
+        self.leases.push(lease);
+    }
+
+    fn take_lease(&mut self, which: Index) -> Option<Vec<ShardId>> {
+        let open = self.leases.len();
+        (open > 0).then(|| self.leases.swap_remove(which.index(open)))
+    }
+
+    fn release(&mut self, which: Index) {
+        let Some(lease) = self.take_lease(which) else { return };
+        Lineage::release(&lease);
+        for shard in lease {
+            assert!(self.leased.remove(&(shard.manifest, shard.index)));
+        }
+    }
+
+    fn consume(&mut self, round: u32, which: Index) {
+        let Some(lease) = self.take_lease(which) else { return };
+        let deltas: Vec<_> = lease.iter().map(|shard| shard.index as i32 - 7).collect();
+        let index = round as u8;
+        Lineage::consume(&lease, round, index, &deltas);
+        for (shard, delta) in lease.iter().zip(deltas) {
+            let key = (shard.manifest, shard.index);
+            assert!(self.leased.remove(&key) && self.consumed.insert(key));
+            assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round, index, delta }));
+        }
+    }
+
+    fn sample(&self, count: u32, seed: u8) {
+        let (free, mut seen) = (Lineage::free_shards(), BTreeSet::new());
+        let sample = Lineage::sample(count, &mut prf(seed));
+        assert_eq!((sample.len() as u32, Lineage::free_shards()), (count.min(free), free));
+        for shard in sample {
+            let key = (shard.manifest, shard.index);
+            assert!(!self.leased.contains(&key) && !self.consumed.contains(&key), "{shard:?}");
+            assert!(!Retired::<Test>::contains_key(shard.manifest) && seen.insert(key));
+        }
+    }
+
+    /// Returns the number of shards that are free and not retired.
+    fn leasable(&self) -> usize {
+        self.shards as usize - self.leased.len() - self.consumed.len() - retired()
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn each_shard_is_in_one_place(actions in prop::collection::vec(action(), 1..50)) {
+    fn each_shard_has_one_state(actions in prop::collection::vec(action(), 1..50)) {
         run(|| {
-            let mut total = 0;
-            let mut out = BTreeSet::new();
-            let mut consumed = BTreeSet::new();
-            let mut leases: Vec<Vec<ShardId>> = Vec::new();
+            let mut model = Model::default();
             for (round, action) in (0..).zip(actions) {
-                match action {
-                    Action::Register(kind, shards) => {
-                        manifest(kind, shards);
-                        total += shards;
-                    }
-                    Action::Lease(count, seed) => {
-                        let free = Lineage::free();
-                        let lease = Lineage::lease(count, &mut prf(seed));
-                        assert_eq!(lease.len() as u32, count.min(free));
-                        for shard in &lease {
-                            let key = (shard.manifest, shard.index);
-                            assert!(!consumed.contains(&key) && out.insert(key), "leased twice: {shard:?}");
-                        }
-                        leases.push(lease);
-                    }
-                    Action::Release(which) if !leases.is_empty() => {
-                        let lease = leases.swap_remove(which.index(leases.len()));
-                        Lineage::release(&lease);
-                        lease.iter().for_each(|shard| assert!(out.remove(&(shard.manifest, shard.index))));
-                    }
-                    Action::Consume(which) if !leases.is_empty() => {
-                        let lease = leases.swap_remove(which.index(leases.len()));
-                        let deltas: Vec<_> = lease.iter().map(|shard| shard.index as i32 - 7).collect();
-                        Lineage::consume(&lease, round, round as u8, &deltas);
-                        for (shard, delta) in lease.iter().zip(deltas) {
-                            let key = (shard.manifest, shard.index);
-                            assert!(out.remove(&key) && consumed.insert(key));
-                            assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round, index: round as u8, delta }));
-                        }
-                    }
-                    Action::Sample(count, seed) => {
-                        let (free, mut seen) = (Lineage::free(), BTreeSet::new());
-                        let sample = Lineage::sample(count, &mut prf(seed));
-                        assert_eq!((sample.len() as u32, Lineage::free()), (count.min(free), free));
-                        for shard in sample {
-                            let key = (shard.manifest, shard.index);
-                            assert!(!out.contains(&key) && !consumed.contains(&key), "somebody has {shard:?}");
-                            assert!(!Retired::<Test>::contains_key(shard.manifest) && seen.insert(key));
-                        }
-                    }
-                    Action::Retire(which) if Lineage::manifest_count() > 4 => {
-                        let id = which.index(Lineage::manifest_count() as usize) as ManifestId;
-                        // Refused where it is consumed or retired.
-                        let _ = Lineage::retire_manifest(Origin::root(), id);
-                    }
-                    Action::Release(_) | Action::Consume(_) | Action::Retire(_) => (),
-                }
-                assert_eq!(Lineage::free() as usize, total as usize - out.len() - consumed.len() - retired());
+                model.apply(round, action);
+                assert_eq!(Lineage::free_shards() as usize, model.leasable());
                 Lineage::do_try_state().unwrap();
             }
-            // Whatever happened, the rest can still be leased, each shard once, except what was
-            // retired.
-            loop {
-                let rest = Lineage::lease(64, &mut prf(0));
-                if rest.is_empty() {
+            // All other shards can still be leased, each once, except those of retired manifests.
+            for seed in 0.. {
+                if Lineage::free_shards() == 0 {
                     break;
                 }
-                rest.iter().for_each(|shard| assert!(out.insert((shard.manifest, shard.index))));
+                model.lease(64, seed);
             }
-            assert_eq!(out.len() + consumed.len() + retired(), total as usize);
+            assert_eq!(model.leasable(), 0);
         });
     }
 }

@@ -1,40 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of emission, claims, fines and the invariants.
+
 mod claims;
 mod emission;
 mod fines;
 mod properties;
 
 use crate::{
-    Call, Earnings, Error, Event, LastEmitted, MAX_FORFEITED, NewestFirst, Pools,
+    Call, DescendingRound, Earnings, Error, Event, LastEmitted, MAX_FORFEITED_ROUNDS, Pools,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
     Balance, MILLION, POL, RoundNumber,
-    rewards::{Books, Earned, Emission, Shares},
+    queries::PendingReward,
+    rewards::{EmissionSchedule, EmissionShares, Ledger, RoundEarnings},
     traits::Payouts,
-    view::Reward,
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok, traits::fungible::Inspect},
     sp_runtime::{DispatchError, TokenError},
 };
 
-type Refusal = Error<Test>;
+type PalletError = Error<Test>;
 
-/// What the pot holds beyond its own existential deposit.
+/// Returns the balance of the pot beyond its existential deposit.
 fn pot() -> Balance {
-    Balances::balance(&Rewards::pot()) - DEPOSIT
+    Balances::balance(&Rewards::pot_account()) - DEPOSIT
 }
 
-/// What the treasury got.
+/// Returns the balance of the treasury beyond its existential deposit.
 fn treasury() -> Balance {
-    Balances::balance(&Rewards::treasury()) - DEPOSIT
+    Balances::balance(&Rewards::treasury_account()) - DEPOSIT
 }
 
-fn earned(training: u128, seats: u32, shards: u32) -> Earned {
-    Earned { training, seats, shards }
+fn earned(training: u128, seats: u32, shards: u32) -> RoundEarnings {
+    RoundEarnings { training, seats, shards }
 }
 
-/// What the account got beyond what it owned at first.
+/// Returns the balance of the account beyond its initial one.
 fn gained(who: AccountId) -> Balance {
     Balances::balance(&who) - 1_000 * POL
 }
@@ -43,16 +47,16 @@ fn claim(who: AccountId, round: RoundNumber) -> polkadot_sdk::sp_runtime::Dispat
     Rewards::claim(Origin::signed(who), round)
 }
 
-/// Concludes `round` with one update, by which `earned` was earned, and waits until it can be
-/// claimed.
-fn settled_round(round: RoundNumber, earned: &[(AccountId, Earned)]) {
-    Rewards::round_concluded(round, 1);
-    Rewards::settled(round, earned);
-    Round::set(round + ESCROW);
+/// Emits for `round` with one update, settles it with the earnings `earned`, and waits until they
+/// can be claimed.
+fn settled_round(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]) {
+    Rewards::emit_round(round, 1);
+    Rewards::record_settlement(round, earned);
+    Round::set(round + INITIAL_ESCROW);
 }
 
-/// The pallet's events so far, which are then forgotten.
-fn events() -> Vec<Event<Test>> {
+/// Returns the pallet's events since the last call.
+fn take_events() -> Vec<Event<Test>> {
     let events = System::read_events_for_pallet::<Event<Test>>();
     System::reset_events();
     events
@@ -61,6 +65,6 @@ fn events() -> Vec<Event<Test>> {
 #[test]
 fn calls_keep_their_indices() {
     use codec::Encode;
-    assert_eq!(Call::<Test>::set_emission { emission: Emission::default() }.encode()[0], 0);
+    assert_eq!(Call::<Test>::set_emission { emission: EmissionSchedule::default() }.encode()[0], 0);
     assert_eq!(Call::<Test>::claim { round: 0 }.encode()[0], 1);
 }

@@ -1,4 +1,6 @@
-//! The books hold to the last unit, whatever happens in whatever order.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The ledger is exact after any sequence of actions.
 
 use super::*;
 use proptest::{prelude::*, sample::Index};
@@ -6,13 +8,13 @@ use proptest::{prelude::*, sample::Index};
 #[derive(Clone, Debug)]
 enum Action {
     Conclude(u32),
-    Settle(Index, Vec<(AccountId, Earned)>),
+    Settle(Index, Vec<(AccountId, RoundEarnings)>),
     Claim(AccountId, Index),
     Fine(Balance, Vec<AccountId>),
     Forfeit(AccountId, Vec<AccountId>),
     Pass,
     SetEscrow(RoundNumber),
-    SetEmission(Emission),
+    SetEmission(EmissionSchedule),
 }
 
 /// Accounts 10 and 11 own nothing.
@@ -20,20 +22,20 @@ fn account() -> impl Strategy<Value = AccountId> {
     1u64..12
 }
 
-fn weights() -> impl Strategy<Value = Vec<(AccountId, Earned)>> {
+fn weights() -> impl Strategy<Value = Vec<(AccountId, RoundEarnings)>> {
     let earned = (0u128..1 << 78, 0u32..3, 0u32..9)
         .prop_map(|(training, seats, shards)| earned(training, seats, shards));
     prop::collection::vec((account(), earned), 0..6)
 }
 
-/// Around what the existential deposit makes a difference for.
+/// Amounts around the existential deposit.
 fn amount() -> impl Strategy<Value = Balance> {
     prop_oneof![0..100u128, 0..20 * POL]
 }
 
-fn emission() -> impl Strategy<Value = Emission> {
+fn emission() -> impl Strategy<Value = EmissionSchedule> {
     let shares = (0..=MILLION / 2, 0..=MILLION / 4, 0..=MILLION / 4);
-    (amount(), shares).prop_map(|(initial, (trainers, validators, providers))| Emission {
+    (amount(), shares).prop_map(|(initial, (trainers, validators, providers))| EmissionSchedule {
         initial,
         halving: 3,
         trainers,
@@ -56,10 +58,10 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Pays everybody everything.
+/// Claims all rewards.
 fn claim_all() {
     for (who, key, _) in Earnings::<Test>::iter().collect::<Vec<_>>() {
-        // So that it can take less than the existential deposit.
+        // An existing account can take less than the existential deposit.
         assert_ok!(Balances::force_set_balance(
             Origin::root(),
             who,
@@ -69,56 +71,70 @@ fn claim_all() {
     }
 }
 
+/// Claims a reward, and checks that the announced amount is paid or nothing changes.
+fn checked_claim(who: AccountId, round: RoundNumber) {
+    let (balance, ledger) = (Balances::balance(&who), Rewards::ledger());
+    let announced = Rewards::rewards(who).into_iter().find(|reward| reward.round == round);
+    if claim(who, round).is_ok() {
+        let paid = Balances::balance(&who) - balance;
+        assert_eq!(announced.and_then(|reward| reward.amount), Some(paid));
+        assert_eq!(Rewards::ledger().paid, ledger.paid + paid);
+    } else {
+        assert_eq!((Balances::balance(&who), Rewards::ledger()), (balance, ledger));
+    }
+}
+
+impl Action {
+    fn apply(self) {
+        // Rounds count from one.
+        let round_at = |index: Index| 1 + index.index(Round::get() as usize + 1) as u32;
+        match self {
+            Self::Conclude(updates) => {
+                Round::mutate(|round| *round += 1);
+                Rewards::emit_round(Round::get(), updates);
+            }
+            Self::Settle(index, earned) => Rewards::record_settlement(round_at(index), &earned),
+            Self::Claim(who, index) => checked_claim(who, round_at(index)),
+            Self::Fine(amount, provers) => {
+                let (from, pot) = (Origin::signed(1), Rewards::pot_account());
+                assert_ok!(Balances::transfer_allow_death(from, pot, amount));
+                Rewards::distribute_fine(amount, &provers);
+            }
+            Self::Forfeit(who, provers) => Rewards::forfeit(&who, &provers),
+            Self::Pass => Round::mutate(|round| *round += 1),
+            Self::SetEscrow(rounds) => EscrowRounds::set(rounds),
+            Self::SetEmission(emission) => {
+                assert_ok!(Rewards::set_emission(Origin::root(), emission));
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn the_books_hold(emission in emission(), actions in prop::collection::vec(action(), 1..80)) {
+    fn the_ledger_is_exact(
+        emission in emission(),
+        actions in prop::collection::vec(action(), 1..80),
+    ) {
         run_with(emission, 1_000 * POL, || {
             let start = Balances::total_issuance();
             for action in actions {
-                // Rounds count from one.
-                let some = |round: Index| 1 + round.index(Round::get() as usize + 1) as u32;
-                match action {
-                    Action::Conclude(updates) => {
-                        Round::mutate(|round| *round += 1);
-                        Rewards::round_concluded(Round::get(), updates);
-                    }
-                    Action::Settle(round, earned) => Rewards::settled(some(round), &earned),
-                    Action::Claim(who, round) => {
-                        let (before, books, round) = (Balances::balance(&who), Rewards::books(), some(round));
-                        let promised = Rewards::rewards(who).into_iter().find(|reward| reward.round == round);
-                        if claim(who, round).is_ok() {
-                            let paid = Balances::balance(&who) - before;
-                            assert_eq!(promised.and_then(|reward| reward.amount), Some(paid));
-                            assert_eq!(Rewards::books().paid, books.paid + paid);
-                        } else {
-                            assert_eq!((Balances::balance(&who), Rewards::books()), (before, books));
-                        }
-                    }
-                    Action::Fine(amount, provers) => {
-                        assert_ok!(Balances::transfer_allow_death(Origin::signed(1), Rewards::pot(), amount));
-                        Rewards::fined(amount, &provers);
-                    }
-                    Action::Forfeit(who, provers) => Rewards::forfeit(&who, &provers),
-                    Action::Pass => Round::mutate(|round| *round += 1),
-                    Action::SetEscrow(rounds) => EscrowRounds::set(rounds),
-                    Action::SetEmission(emission) => {
-                        assert_ok!(Rewards::set_emission(Origin::root(), emission));
-                    }
-                }
+                action.apply();
                 Rewards::do_try_state().unwrap();
-                let books = Rewards::books();
-                assert_eq!(pot(), books.waiting);
-                assert_eq!(Balances::total_issuance() + books.burned, start + books.emitted);
+                let ledger = Rewards::ledger();
+                assert_eq!(pot(), ledger.waiting);
+                assert_eq!(Balances::total_issuance() + ledger.burned, start + ledger.emitted);
             }
-            // In the end everybody can be paid, and nothing is left.
+            // In the end every reward can be paid, and nothing is left.
             for (round, pool) in Pools::<Test>::iter().collect::<Vec<_>>() {
-                (0..pool.unsettled).for_each(|_| Rewards::settled(round, &[]));
+                (0..pool.unsettled).for_each(|_| Rewards::record_settlement(round, &[]));
             }
             Round::set(1_000);
             claim_all();
-            assert_eq!((pot(), Rewards::books().waiting, Pools::<Test>::iter().count()), (0, 0, 0));
+            assert_eq!((pot(), Rewards::ledger().waiting), (0, 0));
+            assert_eq!(Pools::<Test>::iter().count(), 0);
         });
     }
 
@@ -128,28 +144,30 @@ proptest! {
         earned in prop::collection::vec((0u128..1 << 78, 0u32..3, 0u32..9), 1..9),
         order in Just((1u64..=9).collect::<Vec<_>>()).prop_shuffle(),
     ) {
-        run_with(Emission { initial, ..Default::default() }, 1_000 * POL, || {
-            let earned: Vec<_> = (1..).zip(earned.iter().map(|&(a, b, c)| super::earned(a, b, c))).collect();
+        run_with(EmissionSchedule { initial, ..Default::default() }, 1_000 * POL, || {
+            let earned = earned.iter().map(|&(a, b, c)| super::earned(a, b, c));
+            let earned: Vec<_> = (1..).zip(earned).collect();
             settled_round(1, &earned);
-            let (before, waiting) = (Rewards::books().paid, Rewards::books().waiting);
+            let (before, waiting) = (Rewards::ledger().paid, Rewards::ledger().waiting);
             let exact = |who| Rewards::rewards(who).first().and_then(|reward| reward.amount);
             let expected: Vec<_> = (1..=9).map(exact).collect();
             let mut paid = 0;
             for who in order {
                 match claim(who, 1) {
                     Ok(()) => {
-                        paid += gained(who);
-                        // The order matters by rounding only: a unit a pot.
+                        let amount = gained(who);
+                        paid += amount;
+                        // The order changes a reward by rounding only: one unit for each pot.
                         let share = expected[who as usize - 1].unwrap();
-                        assert!(gained(who).abs_diff(share) <= 3 * 9, "{} instead of {share}", gained(who));
+                        assert!(amount.abs_diff(share) <= 3 * 9, "{amount} instead of {share}");
                     }
                     Err(error) => {
-                        assert_eq!(error, Refusal::NothingToClaim.into());
+                        assert_eq!(error, PalletError::NothingToClaim.into());
                         assert!(expected[who as usize - 1].is_none());
                     }
                 }
             }
-            assert_eq!((paid, pot(), Rewards::books().paid), (waiting, 0, before + waiting));
+            assert_eq!((paid, pot(), Rewards::ledger().paid), (waiting, 0, before + waiting));
         });
     }
 }

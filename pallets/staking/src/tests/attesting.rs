@@ -1,18 +1,20 @@
-//! Who takes part in attesting, and when that may change.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The set of active validators and the freeze of stakes.
 
 use super::*;
 
 #[test]
-fn a_validator_takes_part_once_it_can_be_reached() {
+fn a_validator_is_active_once_it_has_an_endpoint() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Validator, 6_000 * POL));
         assert_eq!((Staking::validator_stake(&1), Staking::total_validator_stake()), (None, 0));
         let nowhere = Endpoint { addresses: BoundedVec::new(), ..endpoint(1) };
-        assert_noop!(Staking::set_endpoint(Origin::signed(1), nowhere), Refusal::NoAddress);
-        events();
+        assert_noop!(Staking::set_endpoint(Origin::signed(1), nowhere), PalletError::NoAddress);
+        take_events();
         assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
         assert_eq!(
-            events(),
+            take_events(),
             [
                 Event::StakeChanged { who: 1, stake: Some(6_000 * POL) },
                 Event::EndpointSet { who: 1 }
@@ -31,18 +33,18 @@ fn a_validator_takes_part_once_it_can_be_reached() {
 }
 
 #[test]
-fn trainers_take_no_part() {
+fn trainers_do_not_attest() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 6_000 * POL));
         assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
         assert_eq!(Staking::validator_stake(&1), None);
         assert!(validators().is_empty());
-        assert_noop!(Staking::chill(Origin::signed(2), 1), Refusal::NotActive);
+        assert_noop!(Staking::chill(Origin::signed(2), 1), PalletError::NotActive);
     });
 }
 
 #[test]
-fn places_are_limited() {
+fn the_number_of_validators_is_limited() {
     run(|| {
         for who in [3, 1, 2] {
             activate(who, 5_000);
@@ -51,7 +53,7 @@ fn places_are_limited() {
         assert_ok!(Staking::bond(Origin::signed(4), Role::Validator, 5_000 * POL));
         assert_noop!(
             Staking::set_endpoint(Origin::signed(4), endpoint(4)),
-            Refusal::TooManyValidators
+            PalletError::TooManyValidators
         );
         assert_ok!(Staking::unbond(Origin::signed(2)));
         assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(4)));
@@ -60,7 +62,7 @@ fn places_are_limited() {
 }
 
 #[test]
-fn stake_stands_still_while_a_quorum_is_counted() {
+fn stakes_are_frozen_while_a_quorum_is_counted() {
     run(|| {
         activate(1, 5_000);
         activate(2, 5_000);
@@ -69,12 +71,15 @@ fn stake_stands_still_while_a_quorum_is_counted() {
         assert_ok!(Staking::bond(Origin::signed(3), Role::Validator, 5_000 * POL));
         assert_ok!(Staking::bond(Origin::signed(4), Role::Trainer, 1_000 * POL));
         Attesting::set(true);
-        assert_noop!(Staking::bond_extra(Origin::signed(1), POL), Refusal::StakeIsFrozen);
-        assert_noop!(Staking::unbond(Origin::signed(1)), Refusal::StakeIsFrozen);
-        assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::StakeIsFrozen);
-        assert_noop!(Staking::unchill(Origin::signed(2)), Refusal::StakeIsFrozen);
-        assert_noop!(Staking::set_endpoint(Origin::signed(3), endpoint(3)), Refusal::StakeIsFrozen);
-        // What changes no stake is free to go on.
+        assert_noop!(Staking::bond_extra(Origin::signed(1), POL), PalletError::StakeIsFrozen);
+        assert_noop!(Staking::unbond(Origin::signed(1)), PalletError::StakeIsFrozen);
+        assert_noop!(Staking::chill(Origin::signed(9), 1), PalletError::StakeIsFrozen);
+        assert_noop!(Staking::unchill(Origin::signed(2)), PalletError::StakeIsFrozen);
+        assert_noop!(
+            Staking::set_endpoint(Origin::signed(3), endpoint(3)),
+            PalletError::StakeIsFrozen
+        );
+        // Calls that change no stake are not frozen.
         assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(9)));
         assert_ok!(Staking::bond_extra(Origin::signed(3), POL));
         assert_ok!(Staking::unbond(Origin::signed(4)));
@@ -87,26 +92,27 @@ fn stake_stands_still_while_a_quorum_is_counted() {
 }
 
 #[test]
-fn the_silent_are_chilled_and_the_living_are_not() {
+fn a_validator_is_chilled_only_after_missed_phases() {
     run(|| {
         AttestPhases::set(10);
         activate(1, 5_000);
         activate(2, 5_000);
         AttestPhases::set(12);
-        assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::IsAlive);
-        // Account 2 attests in the phase under way, which ends as the thirteenth.
+        assert_noop!(Staking::chill(Origin::signed(9), 1), PalletError::IsAlive);
+        // Account 2 attests in the current phase, the thirteenth.
         Staking::note_attested(&2, 12);
-        // To come late to an earlier one takes nothing away, and gives account 1 that one only.
+        // A late attestation of an earlier phase does not lower the count of account 2. Account 1
+        // has attested that phase only.
         Staking::note_attested(&2, 10);
         Staking::note_attested(&1, 9);
         AttestPhases::set(13);
-        events();
+        take_events();
         assert_ok!(Staking::chill(Origin::signed(9), 1));
         assert_eq!(
-            events(),
+            take_events(),
             [Event::StakeChanged { who: 1, stake: None }, Event::Chilled { who: 1 }]
         );
-        assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::NotActive);
+        assert_noop!(Staking::chill(Origin::signed(9), 1), PalletError::NotActive);
         assert_eq!(
             (Staking::validator_stake(&1), Staking::total_validator_stake()),
             (None, 5_000 * POL)
@@ -114,28 +120,28 @@ fn the_silent_are_chilled_and_the_living_are_not() {
         assert!(Staking::member(1).unwrap().chilled);
 
         AttestPhases::set(15);
-        assert_noop!(Staking::chill(Origin::signed(9), 2), Refusal::IsAlive);
-        assert_noop!(Staking::unchill(Origin::signed(2)), Refusal::NotChilled);
-        events();
+        assert_noop!(Staking::chill(Origin::signed(9), 2), PalletError::IsAlive);
+        assert_noop!(Staking::unchill(Origin::signed(2)), PalletError::NotChilled);
+        take_events();
         assert_ok!(Staking::unchill(Origin::signed(1)));
         assert_eq!(
-            events(),
+            take_events(),
             [Event::StakeChanged { who: 1, stake: Some(5_000 * POL) }, Event::Unchilled { who: 1 }]
         );
-        // It starts with nothing missed.
+        // The count of missed phases starts at zero.
         AttestPhases::set(17);
-        assert_noop!(Staking::chill(Origin::signed(9), 1), Refusal::IsAlive);
+        assert_noop!(Staking::chill(Origin::signed(9), 1), PalletError::IsAlive);
         AttestPhases::set(18);
         assert_ok!(Staking::chill(Origin::signed(9), 1));
     });
 }
 
 #[test]
-fn a_slashed_validator_leaves_and_can_come_back() {
+fn a_slashed_validator_leaves_and_can_return() {
     run(|| {
         activate(1, 5_000);
         activate(2, 7_000);
-        // Slashes do not wait for the end of a phase.
+        // Penalties are not frozen.
         Attesting::set(true);
         assert_eq!(Staking::slash(&2, 1_000 * POL), 1_000 * POL);
         assert_eq!(TotalStake::<Test>::get(), 11_000 * POL);
@@ -146,12 +152,12 @@ fn a_slashed_validator_leaves_and_can_come_back() {
         AttestPhases::set(7);
         assert_ok!(Staking::bond_extra(Origin::signed(2), 500 * POL));
         assert_eq!(Staking::validator_stake(&2), Some(5_000 * POL));
-        assert_noop!(Staking::chill(Origin::signed(9), 2), Refusal::IsAlive);
+        assert_noop!(Staking::chill(Origin::signed(9), 2), PalletError::IsAlive);
     });
 }
 
 #[test]
-fn seats_are_drawn_by_the_stakes_as_they_are() {
+fn the_list_of_stakes_follows_every_change() {
     run(|| {
         assert_eq!(Staking::stakes(), []);
         activate(3, 5_000);
@@ -163,14 +169,14 @@ fn seats_are_drawn_by_the_stakes_as_they_are() {
         assert_eq!(Staking::slash(&3, 1_000 * POL), 1_000 * POL);
         assert_eq!(Staking::stakes(), [(1, 5_500 * POL), (3, 6_000 * POL)]);
         assert_eq!(Staking::total_validator_stake(), 11_500 * POL);
-        // Who has too little left is drawn no more.
+        // A validator below the minimum bond leaves the list.
         assert_eq!(Staking::seize(&1, 501 * POL, &9), 501 * POL);
         assert_eq!(Staking::stakes(), [(3, 6_000 * POL)]);
     });
 }
 
 #[test]
-fn the_lead_rotates_from_one_the_seed_names() {
+fn the_lead_rotates_from_a_start_given_by_the_seed() {
     run(|| {
         assert_eq!(Staking::lead(&[0; 32], 0), None);
         for who in [1, 2, 3] {

@@ -1,37 +1,42 @@
-//! Roles and the money behind them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Roles and their bonds.
 
 use super::*;
 
 #[test]
-fn a_bond_is_held_and_comes_back() {
+fn a_bond_is_held_and_released() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_500 * POL));
         assert!(Staking::is_trainer(&1));
         assert_eq!((held(1), Balances::balance(&1)), (1_500 * POL, WEALTH - 1_500 * POL));
-        assert_eq!(events(), [Event::Bonded { who: 1, role: Role::Trainer, amount: 1_500 * POL }]);
+        assert_eq!(
+            take_events(),
+            [Event::Bonded { who: 1, role: Role::Trainer, amount: 1_500 * POL }]
+        );
 
-        assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::RoleNotEnded);
+        assert_noop!(Staking::withdraw(Origin::signed(1)), PalletError::RoleNotEnded);
         assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
         assert_ok!(Staking::unbond(Origin::signed(1)));
         assert!(!Staking::is_trainer(&1));
         assert_eq!(held(1), 1_500 * POL);
         assert_eq!(
-            events(),
+            take_events(),
             [Event::EndpointSet { who: 1 }, Event::Unbonded { who: 1, free_at: 11 }]
         );
-        assert_noop!(Staking::unbond(Origin::signed(1)), Refusal::RoleEnded);
-        assert_noop!(Staking::bond_extra(Origin::signed(1), POL), Refusal::RoleEnded);
+        assert_noop!(Staking::unbond(Origin::signed(1)), PalletError::RoleEnded);
+        assert_noop!(Staking::bond_extra(Origin::signed(1), POL), PalletError::RoleEnded);
         assert_noop!(
             Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL),
-            Refusal::AlreadyBonded
+            PalletError::AlreadyBonded
         );
 
         System::set_block_number(10);
-        assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::StillUnbonding);
+        assert_noop!(Staking::withdraw(Origin::signed(1)), PalletError::StillUnbonding);
         System::set_block_number(11);
         assert_ok!(Staking::withdraw(Origin::signed(1)));
         assert_eq!((held(1), Balances::balance(&1)), (0, WEALTH));
-        assert_eq!(events(), [Event::Withdrawn { who: 1, amount: 1_500 * POL }]);
+        assert_eq!(take_events(), [Event::Withdrawn { who: 1, amount: 1_500 * POL }]);
         assert!(Ledgers::<Test>::get(1).is_none() && Endpoints::<Test>::get(1).is_none());
         assert_ok!(Staking::bond(Origin::signed(1), Role::Validator, 5_000 * POL));
     });
@@ -44,58 +49,61 @@ fn each_role_has_its_minimum() {
             let minimum = role.minimum_bond();
             assert_noop!(
                 Staking::bond(Origin::signed(who), role, minimum - 1),
-                Refusal::BondTooSmall
+                PalletError::BondTooSmall
             );
             assert_ok!(Staking::bond(Origin::signed(who), role, minimum));
-            assert_noop!(Staking::bond(Origin::signed(who), role, minimum), Refusal::AlreadyBonded);
+            assert_noop!(
+                Staking::bond(Origin::signed(who), role, minimum),
+                PalletError::AlreadyBonded
+            );
         }
     });
 }
 
 #[test]
-fn a_bond_needs_the_funds() {
+fn a_bond_requires_funds() {
     run(|| {
         // The existential deposit, one POL, stays free.
         assert_noop!(
             Staking::bond(Origin::signed(1), Role::Trainer, WEALTH),
-            Refusal::InsufficientFunds
+            PalletError::InsufficientFunds
         );
         assert_noop!(
             Staking::bond(Origin::signed(999), Role::Trainer, 1_000 * POL),
-            Refusal::InsufficientFunds
+            PalletError::InsufficientFunds
         );
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, WEALTH - POL));
-        assert_noop!(Staking::bond_extra(Origin::signed(1), 1), Refusal::InsufficientFunds);
+        assert_noop!(Staking::bond_extra(Origin::signed(1), 1), PalletError::InsufficientFunds);
     });
 }
 
 #[test]
 fn calls_without_a_bond_are_refused() {
     run(|| {
-        assert_noop!(Staking::bond_extra(Origin::signed(1), 1), Refusal::NotBonded);
-        assert_noop!(Staking::unbond(Origin::signed(1)), Refusal::NotBonded);
-        assert_noop!(Staking::withdraw(Origin::signed(1)), Refusal::NotBonded);
-        assert_noop!(Staking::set_endpoint(Origin::signed(1), endpoint(1)), Refusal::NotBonded);
-        assert_noop!(Staking::chill(Origin::signed(1), 2), Refusal::NotBonded);
-        assert_noop!(Staking::unchill(Origin::signed(1)), Refusal::NotBonded);
+        assert_noop!(Staking::bond_extra(Origin::signed(1), 1), PalletError::NotBonded);
+        assert_noop!(Staking::unbond(Origin::signed(1)), PalletError::NotBonded);
+        assert_noop!(Staking::withdraw(Origin::signed(1)), PalletError::NotBonded);
+        assert_noop!(Staking::set_endpoint(Origin::signed(1), endpoint(1)), PalletError::NotBonded);
+        assert_noop!(Staking::chill(Origin::signed(1), 2), PalletError::NotBonded);
+        assert_noop!(Staking::unchill(Origin::signed(1)), PalletError::NotBonded);
         assert!(!Staking::is_trainer(&1));
         assert_eq!((Staking::slash(&1, POL), Staking::seize(&1, POL, &2)), (0, 0));
     });
 }
 
 #[test]
-fn a_slashed_trainer_is_out_until_its_bond_is_whole_again() {
+fn a_slashed_trainer_can_act_again_once_its_bond_is_restored() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_200 * POL));
         let issuance = Balances::total_issuance();
-        events();
+        take_events();
         assert_eq!(Staking::slash(&1, 100 * POL), 100 * POL);
         assert!(Staking::is_trainer(&1));
         assert_eq!(Staking::slash(&1, 300 * POL), 300 * POL);
         assert!(!Staking::is_trainer(&1));
         assert_eq!((held(1), issuance - Balances::total_issuance()), (800 * POL, 400 * POL));
         assert_eq!(
-            events(),
+            take_events(),
             [
                 Event::Slashed { who: 1, amount: 100 * POL },
                 Event::Slashed { who: 1, amount: 300 * POL }
@@ -103,12 +111,12 @@ fn a_slashed_trainer_is_out_until_its_bond_is_whole_again() {
         );
         assert_ok!(Staking::bond_extra(Origin::signed(1), 200 * POL));
         assert!(Staking::is_trainer(&1));
-        assert_eq!(events(), [Event::BondRaised { who: 1, amount: 200 * POL }]);
+        assert_eq!(take_events(), [Event::BondRaised { who: 1, amount: 200 * POL }]);
     });
 }
 
 #[test]
-fn who_unbonds_can_still_be_slashed() {
+fn an_unbonding_account_can_be_slashed() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
         assert_ok!(Staking::unbond(Origin::signed(1)));
@@ -116,22 +124,22 @@ fn who_unbonds_can_still_be_slashed() {
         assert_eq!(Staking::slash(&1, 2_000 * POL), 1_000 * POL);
         assert_eq!(Staking::slashable(&1), 0);
         assert_eq!(Staking::slash(&1, POL), 0);
-        System::set_block_number(1 + UNBONDING);
+        System::set_block_number(1 + UNBONDING_PERIOD);
         assert_ok!(Staking::withdraw(Origin::signed(1)));
         assert_eq!(Balances::total_balance(&1), WEALTH - 1_000 * POL);
     });
 }
 
 #[test]
-fn what_is_seized_arrives() {
+fn a_seized_amount_arrives_in_full() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_200 * POL));
         let issuance = Balances::total_issuance();
-        events();
+        take_events();
         assert_eq!(Staking::seize(&1, 200 * POL, &2), 200 * POL);
         assert!(Staking::is_trainer(&1));
         assert_eq!((held(1), Balances::balance(&2)), (1_000 * POL, WEALTH + 200 * POL));
-        // The rest of the bond, also of a role that has ended, and no more than that.
+        // The rest of the bond, also after the end of the role, and no more.
         assert_ok!(Staking::unbond(Origin::signed(1)));
         assert_eq!(Staking::seize(&1, Balance::MAX, &2), 1_000 * POL);
         assert_eq!(Staking::seize(&1, POL, &2), 0);
@@ -141,21 +149,21 @@ fn what_is_seized_arrives() {
         );
         assert_eq!(Balances::total_issuance(), issuance);
         assert_eq!(
-            events(),
+            take_events(),
             [
                 Event::Seized { who: 1, amount: 200 * POL, to: 2 },
                 Event::Unbonded { who: 1, free_at: 11 },
                 Event::Seized { who: 1, amount: 1_000 * POL, to: 2 },
             ]
         );
-        System::set_block_number(1 + UNBONDING);
+        System::set_block_number(1 + UNBONDING_PERIOD);
         assert_ok!(Staking::withdraw(Origin::signed(1)));
         assert_eq!(Balances::total_balance(&1), WEALTH - 1_200 * POL);
     });
 }
 
 #[test]
-fn nothing_is_lost_on_the_way_to_an_account_that_cannot_take_it() {
+fn a_bond_is_kept_if_the_receiver_cannot_exist() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
         // Less than the existential deposit, to an account that does not exist.
@@ -167,7 +175,7 @@ fn nothing_is_lost_on_the_way_to_an_account_that_cannot_take_it() {
 }
 
 #[test]
-fn members_come_in_pages() {
+fn members_are_paged() {
     run(|| {
         for who in 1..=130 {
             assert_ok!(Staking::bond(Origin::signed(who), Role::Trainer, 1_000 * POL));
@@ -185,7 +193,7 @@ fn members_come_in_pages() {
         let member = Staking::member(7).unwrap();
         assert_eq!((member.role, member.bond, member.chilled), (Role::Trainer, 1_000 * POL, false));
         assert_eq!(member.endpoint, Some(endpoint(7)));
-        assert_eq!(Staking::member(8).unwrap().bond, 0, "the bond of an ended role backs nothing");
+        assert_eq!(Staking::member(8).unwrap().bond, 0, "the bond of an ended role does not count");
         assert_eq!(Staking::member(131), None);
     });
 }

@@ -1,4 +1,6 @@
-//! Who produces blocks.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Election of the authorities.
 
 use super::*;
 use crate::Candidates;
@@ -17,11 +19,11 @@ fn set_keys(who: AccountId, key: u64) {
     assert_ok!(Session::set_keys(Origin::signed(who), keys, proof));
 }
 
-fn stand(who: AccountId, bond: u128) {
+fn bond_authority(who: AccountId, bond: u128) {
     assert_ok!(Staking::bond(Origin::signed(who), Role::Authority, bond * POL));
 }
 
-/// Ends as many sessions as it takes for an election to come into force.
+/// Ends two sessions, after which an election is in force, and returns the validators.
 fn two_sessions() -> Vec<AccountId> {
     Session::rotate_session();
     Session::rotate_session();
@@ -52,7 +54,7 @@ fn without_candidates_the_genesis_keys_stay() {
 
 #[test]
 #[should_panic(expected = "the genesis bond of 201 as Trainer is impossible")]
-fn genesis_refuses_a_bond_without_funds() {
+fn genesis_rejects_a_bond_without_funds() {
     with_genesis(&[(201, Role::Trainer, 1_000 * POL)], &[], || ());
 }
 
@@ -64,10 +66,10 @@ fn genesis_is_read_from_json() {
 }
 
 #[test]
-fn the_heaviest_are_elected_and_ties_go_by_account() {
+fn the_highest_weights_are_elected_and_ties_go_by_account() {
     with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
         for (who, bond) in [(2, 10_000), (3, 11_000), (4, 10_000)] {
-            stand(who, bond);
+            bond_authority(who, bond);
             set_keys(who, who);
         }
         assert_eq!(*Candidates::<Test>::get(), [1, 2, 3, 4]);
@@ -84,12 +86,12 @@ fn the_heaviest_are_elected_and_ties_go_by_account() {
 }
 
 #[test]
-fn verified_work_is_elected() {
+fn reputation_decides_between_equal_bonds() {
     with_genesis(
         &[(1, Role::Authority, 10_000 * POL), (2, Role::Authority, 10_000 * POL)],
         &[1, 2],
         || {
-            stand(3, 10_000);
+            bond_authority(3, 10_000);
             set_keys(3, 3);
             assert_eq!(two_sessions(), [1, 2]);
             Staking::note_seat(&3, true);
@@ -101,10 +103,10 @@ fn verified_work_is_elected() {
 }
 
 #[test]
-fn candidates_without_keys_take_no_place() {
+fn candidates_without_keys_are_skipped() {
     with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
-        stand(2, 50_000);
-        stand(3, 60_000);
+        bond_authority(2, 50_000);
+        bond_authority(3, 60_000);
         assert_eq!(two_sessions(), [1]);
         set_keys(2, 2);
         assert_eq!(two_sessions(), [1, 2]);
@@ -114,7 +116,7 @@ fn candidates_without_keys_take_no_place() {
 }
 
 #[test]
-fn new_keys_come_into_force_without_other_authorities() {
+fn new_keys_take_effect_with_unchanged_authorities() {
     with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
         assert_eq!(Staking::new_session(7), Some(vec![1]));
         set_keys(1, 77);
@@ -124,7 +126,7 @@ fn new_keys_come_into_force_without_other_authorities() {
 }
 
 #[test]
-fn the_last_authorities_stay_when_nobody_stands() {
+fn the_authorities_stay_if_there_is_no_candidate() {
     with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
         assert_ok!(Staking::unbond(Origin::signed(1)));
         assert_eq!(two_sessions(), [1]);
@@ -132,9 +134,9 @@ fn the_last_authorities_stay_when_nobody_stands() {
 }
 
 #[test]
-fn sessions_end_on_time() {
+fn sessions_end_after_their_period() {
     with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
-        stand(2, 10_000);
+        bond_authority(2, 10_000);
         set_keys(2, 2);
         for block in 2..=10 {
             System::set_block_number(block);
@@ -145,16 +147,16 @@ fn sessions_end_on_time() {
 }
 
 #[test]
-fn standing_is_limited() {
+fn the_number_of_candidates_is_limited() {
     run(|| {
         for who in 1..=u64::from(crate::MAX_CANDIDATES) {
-            stand(who, 10_000);
+            bond_authority(who, 10_000);
         }
         assert_noop!(
             Staking::bond(Origin::signed(150), Role::Authority, 10_000 * POL),
-            Refusal::TooManyCandidates
+            PalletError::TooManyCandidates
         );
         assert_ok!(Staking::unbond(Origin::signed(77)));
-        stand(150, 10_000);
+        bond_authority(150, 10_000);
     });
 }

@@ -1,3 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of the calls, the traits and the invariants.
+
 mod attesting;
 mod bonding;
 mod election;
@@ -10,7 +14,7 @@ use crate::{
 };
 use pol_primitives::{
     Balance, BoundedVec, MILLION, POL,
-    peer::{Address, Endpoint, Role},
+    member::{Address, Endpoint, Role},
     traits::Bonds,
 };
 use polkadot_sdk::frame_support::{
@@ -18,7 +22,7 @@ use polkadot_sdk::frame_support::{
     traits::fungible::{Inspect, InspectHold},
 };
 
-type Refusal = Error<Test>;
+type PalletError = Error<Test>;
 
 fn endpoint(id: u8) -> Endpoint {
     let addresses =
@@ -36,13 +40,13 @@ fn activate(who: AccountId, bond: u128) {
     assert_ok!(Staking::set_endpoint(Origin::signed(who), endpoint(1)));
 }
 
-/// Those who take part in attesting, in the order in which they are kept.
+/// Returns the active validators in storage order.
 fn validators() -> Vec<AccountId> {
     Validators::<Test>::get().into_iter().map(|(who, _)| who).collect()
 }
 
-/// The pallet's events so far, which are then forgotten.
-fn events() -> Vec<Event<Test>> {
+/// Returns the pallet's events since the last call.
+fn take_events() -> Vec<Event<Test>> {
     let events = System::read_events_for_pallet::<Event<Test>>();
     System::reset_events();
     events

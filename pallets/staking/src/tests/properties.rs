@@ -1,9 +1,12 @@
-//! The equations hold whatever is called, in whatever order.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The invariants hold after any sequence of calls.
 
 use super::*;
+use polkadot_sdk::frame_support::dispatch::DispatchResult;
 use proptest::prelude::*;
 
-/// Where seized bonds go.
+/// Receiver of seized bonds.
 const POT: AccountId = 200;
 
 #[derive(Clone, Debug)]
@@ -44,6 +47,32 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+impl Action {
+    /// Performs the action as `who`, and adds penalties to the sums.
+    fn apply(self, who: AccountId, slashed: &mut u128, seized: &mut u128) -> DispatchResult {
+        let origin = Origin::signed(who);
+        match self {
+            Self::Bond(role, bond) => return Staking::bond(origin, role, bond * POL),
+            Self::BondExtra(bond) => return Staking::bond_extra(origin, bond * POL),
+            Self::Unbond => return Staking::unbond(origin),
+            Self::Withdraw => return Staking::withdraw(origin),
+            Self::SetEndpoint => return Staking::set_endpoint(origin, endpoint(who as u8)),
+            Self::Chill => return Staking::chill(Origin::signed(9), who),
+            Self::Unchill => return Staking::unchill(origin),
+            Self::Attest => Staking::note_attested(&who, AttestPhases::get()),
+            Self::Slash(amount) => *slashed += Staking::slash(&who, amount * POL),
+            Self::Seize(amount) => *seized += Staking::seize(&who, amount * POL, &POT),
+            Self::Seat(right) => {
+                Staking::note_seat(&who, right);
+            }
+            Self::EndPhase => AttestPhases::mutate(|phases| *phases += 1),
+            Self::Freeze(on) => Attesting::set(on),
+            Self::Wait => System::set_block_number(System::block_number() + UNBONDING_PERIOD),
+        }
+        Ok(())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
@@ -51,26 +80,14 @@ proptest! {
         run(|| {
             let (mut slashed, mut seized) = (0, 0);
             for (who, action) in actions {
-                let (origin, before, frozen) = (Origin::signed(who), Validators::<Test>::get(), Attesting::get());
+                let (before, frozen) = (Validators::<Test>::get(), Attesting::get());
                 let is_penalty = matches!(action, Action::Slash(_) | Action::Seize(_));
-                // Refusals are part of the game.
-                let _ = match action {
-                    Action::Bond(role, bond) => Staking::bond(origin, role, bond * POL),
-                    Action::BondExtra(bond) => Staking::bond_extra(origin, bond * POL),
-                    Action::Unbond => Staking::unbond(origin),
-                    Action::Withdraw => Staking::withdraw(origin),
-                    Action::SetEndpoint => Staking::set_endpoint(origin, endpoint(who as u8)),
-                    Action::Chill => Staking::chill(Origin::signed(9), who),
-                    Action::Unchill => Staking::unchill(origin),
-                    Action::Attest => { Staking::note_attested(&who, AttestPhases::get()); Ok(()) }
-                    Action::Slash(amount) => { slashed += Staking::slash(&who, amount * POL); Ok(()) }
-                    Action::Seize(amount) => { seized += Staking::seize(&who, amount * POL, &POT); Ok(()) }
-                    Action::Seat(right) => { Staking::note_seat(&who, right); Ok(()) }
-                    Action::EndPhase => { AttestPhases::mutate(|phases| *phases += 1); Ok(()) }
-                    Action::Freeze(on) => { Attesting::set(on); Ok(()) }
-                    Action::Wait => { System::set_block_number(System::block_number() + UNBONDING); Ok(()) }
-                };
-                assert!(!frozen || is_penalty || before == Validators::<Test>::get(), "the validators changed during a count");
+                // Refused calls change nothing.
+                let _ = action.apply(who, &mut slashed, &mut seized);
+                assert!(
+                    !frozen || is_penalty || before == Validators::<Test>::get(),
+                    "the validators changed while a quorum was counted"
+                );
                 Staking::do_try_state().unwrap();
             }
             assert_eq!(Balances::total_issuance(), 200 * WEALTH - slashed);

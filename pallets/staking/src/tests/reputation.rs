@@ -1,4 +1,6 @@
-//! What settled audits leave in the ledgers.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Effects of settled audits on the ledgers.
 
 use super::*;
 
@@ -37,16 +39,16 @@ fn strikes_are_counted_in_a_row() {
 }
 
 #[test]
-fn who_has_left_has_no_reputation() {
+fn reputation_ends_with_the_role() {
     run(|| {
         Staking::note_training(&1, true);
         assert_eq!(Staking::note_seat(&1, false), 0);
         assert_eq!(Ledgers::<Test>::get(1), None);
-        // Nor does who comes back keep any of it.
+        // A returning account starts at zero.
         activate(1, 5_000);
         Staking::note_seat(&1, true);
         assert_ok!(Staking::unbond(Origin::signed(1)));
-        System::set_block_number(1 + UNBONDING);
+        System::set_block_number(1 + UNBONDING_PERIOD);
         assert_ok!(Staking::withdraw(Origin::signed(1)));
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_000 * POL));
         assert_eq!(reputation(1), 0);

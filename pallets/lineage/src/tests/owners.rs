@@ -1,8 +1,11 @@
-//! Who provided shards, and what training on them is worth.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Owners of shards and the bonus of their kinds.
 
 use super::*;
 
-/// Registers a source of `owner` and a manifest of `shards` shards from it.
+/// Registers a source of `owner` and a manifest of `shards` shards from it. Returns the id of the
+/// manifest.
 fn manifest_of(owner: AccountId, kind: SourceKind, shards: u32) -> ManifestId {
     let (id, source) = (Lineage::manifest_count(), crate::NextSource::<Test>::get());
     assert_ok!(Lineage::register_source(
@@ -33,7 +36,7 @@ fn owners_are_counted_over_their_manifests() {
 }
 
 #[test]
-fn the_kinds_are_averaged() {
+fn the_bonus_is_the_mean_over_the_shards() {
     run(|| {
         let [pretrained, dataset, web, synthetic] =
             SourceKind::ALL.map(|kind| manifest_of(1, kind, 4));

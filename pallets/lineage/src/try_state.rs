@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Checks of the pallet's invariants.
+
+use crate::{
+    Config, Consumed, ContentSeen, FreeShards, HoldReason, Leased, ManifestCount, ManifestDeposits,
+    Manifests, ManifestsOf, NextSource, Pallet, Pool, Retired, ShardBitmap, ShardRecords, Slots,
+    SourceDeposits, Sources, types::locate_in_bitmap,
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use pol_primitives::{
+    Balance,
+    data::{Manifest, ManifestId, SourceId, SourceKind},
+};
+use polkadot_sdk::{
+    frame_support::{ensure, traits::fungible::InspectHold},
+    sp_runtime::TryRuntimeError,
+};
+
+/// Kind and number of free shards of each manifest in the pool.
+type PooledManifests = BTreeMap<ManifestId, (SourceKind, u32)>;
+
+/// Returns the index of the shard whose record is at `place` of `chunk`.
+fn shard_index(chunk: u32, place: u8) -> u32 {
+    (chunk << 7) | u32::from(place)
+}
+
+/// Leased and consumed shards of a manifest.
+struct TakenShards {
+    leased: BTreeMap<u32, ShardBitmap>,
+    /// Chunk and place of each record.
+    consumed: BTreeSet<(u32, u8)>,
+}
+
+impl TakenShards {
+    fn load<T: Config>(id: ManifestId) -> Self {
+        let consumed = Consumed::<T>::iter_prefix(id).flat_map(|(chunk, records)| {
+            records.places().map(|place| (chunk, place)).collect::<Vec<_>>()
+        });
+        Self { leased: Leased::<T>::iter_prefix(id).collect(), consumed: consumed.collect() }
+    }
+
+    fn is_leased(&self, index: u32) -> bool {
+        let (chunk, bit) = locate_in_bitmap(index);
+        self.leased.get(&chunk).is_some_and(|bitmap| bitmap.contains(bit))
+    }
+
+    fn is_consumed(&self, index: u32) -> bool {
+        self.consumed.contains(&ShardRecords::locate(index))
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    /// Checks the invariants listed in the README, in its order.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first invariant that does not hold.
+    pub fn do_try_state() -> Result<(), TryRuntimeError> {
+        let mut pooled = Self::check_pool()?;
+        for (id, record) in Manifests::<T>::iter() {
+            let kind = Self::check_registration(id, &record)?;
+            let pool_entry = pooled.remove(&id);
+            if record.info.held_out {
+                Self::check_held_out(&record, pool_entry)?;
+            } else {
+                Self::check_counts(id, &record, kind, pool_entry)?;
+                let taken = TakenShards::load::<T>(id);
+                Self::check_taken(&record, &taken)?;
+                Self::check_slots(id, &record, &taken)?;
+            }
+        }
+        ensure!(pooled.is_empty(), "the pool holds a manifest that is not registered");
+        ensure!(
+            Retired::<T>::iter_keys().all(Manifests::<T>::contains_key),
+            "a retired manifest is not registered"
+        );
+        Self::check_sources()?;
+        Self::check_deposits()
+    }
+
+    fn check_pool() -> Result<PooledManifests, TryRuntimeError> {
+        let mut pooled = PooledManifests::new();
+        for (kind, entries) in Pool::<T>::iter() {
+            for entry in entries {
+                ensure!(
+                    pooled.insert(entry.manifest, (kind, entry.free)).is_none(),
+                    "a manifest is in the pool twice"
+                );
+            }
+        }
+        let free = pooled.values().fold(0u32, |sum, (_, free)| sum.saturating_add(*free));
+        ensure!(free == FreeShards::<T>::get(), "the free shards differ from those of the pool");
+        Ok(pooled)
+    }
+
+    /// Checks id, content hash and source of a manifest. Returns the kind of its source.
+    fn check_registration(
+        id: ManifestId,
+        record: &Manifest<T::AccountId>,
+    ) -> Result<SourceKind, TryRuntimeError> {
+        ensure!(id < ManifestCount::<T>::get(), "the id of a manifest is beyond the count");
+        ensure!(
+            ContentSeen::<T>::get(record.info.content_hash) == Some(id),
+            "the content hash of a manifest is not stored"
+        );
+        Ok(Self::kind(&record.info).ok_or("the source of a manifest is not registered")?)
+    }
+
+    fn check_held_out(
+        record: &Manifest<T::AccountId>,
+        pool_entry: Option<(SourceKind, u32)>,
+    ) -> Result<(), TryRuntimeError> {
+        ensure!(
+            (record.free, record.leased, record.consumed) == (0, 0, 0),
+            "the counts of a held-out manifest are not zero"
+        );
+        ensure!(pool_entry.is_none(), "a held-out manifest is in the pool");
+        Ok(())
+    }
+
+    fn check_counts(
+        id: ManifestId,
+        record: &Manifest<T::AccountId>,
+        kind: SourceKind,
+        pool_entry: Option<(SourceKind, u32)>,
+    ) -> Result<(), TryRuntimeError> {
+        let sum = record.free.saturating_add(record.leased).saturating_add(record.consumed);
+        ensure!(
+            sum == record.info.shards,
+            "free, leased and consumed shards do not add up to the manifest's shards"
+        );
+        let in_pool = record.consumed < record.info.shards && !Retired::<T>::contains_key(id);
+        ensure!(
+            pool_entry == in_pool.then_some((kind, record.free)),
+            "the pool does not hold exactly the open manifests with their free shards"
+        );
+        Ok(())
+    }
+
+    fn check_taken(
+        record: &Manifest<T::AccountId>,
+        taken: &TakenShards,
+    ) -> Result<(), TryRuntimeError> {
+        let bits = taken.leased.values().fold(0u32, |sum, bitmap| sum.saturating_add(bitmap.len()));
+        ensure!(bits == record.leased, "the bitmaps differ from the count of leased shards");
+        ensure!(
+            Ok(record.consumed) == taken.consumed.len().try_into(),
+            "the records differ from the count of consumed shards"
+        );
+        let is_leased = |&(chunk, place): &(u32, u8)| taken.is_leased(shard_index(chunk, place));
+        ensure!(!taken.consumed.iter().any(is_leased), "a leased shard is consumed");
+        Ok(())
+    }
+
+    fn check_slots(
+        id: ManifestId,
+        record: &Manifest<T::AccountId>,
+        taken: &TakenShards,
+    ) -> Result<(), TryRuntimeError> {
+        let slots: BTreeMap<_, _> = Slots::<T>::iter_prefix(id).collect();
+        ensure!(
+            slots.keys().all(|&position| position < record.free),
+            "a slot is beyond the free shards"
+        );
+        let free: BTreeSet<_> =
+            (0..record.free).map(|at| slots.get(&at).copied().unwrap_or(at)).collect();
+        ensure!(free.len() == record.free as usize, "a free shard is in two slots");
+        ensure!(
+            free.last().is_none_or(|&last| last < record.info.shards),
+            "a slot holds a shard beyond the manifest"
+        );
+        let is_taken = |index| taken.is_leased(index) || taken.is_consumed(index);
+        ensure!(!free.into_iter().any(is_taken), "a free shard is leased or consumed");
+        Ok(())
+    }
+
+    fn check_sources() -> Result<(), TryRuntimeError> {
+        let mut per_source: BTreeMap<SourceId, u32> = BTreeMap::new();
+        for record in Manifests::<T>::iter_values() {
+            let count = per_source.entry(record.info.source).or_default();
+            *count = count.saturating_add(1);
+        }
+        ensure!(
+            per_source == ManifestsOf::<T>::iter().collect(),
+            "the counts of the sources' manifests are wrong"
+        );
+        ensure!(
+            Sources::<T>::iter_keys().all(|id| id < NextSource::<T>::get()),
+            "the id of a source is beyond the next one"
+        );
+        Ok(())
+    }
+
+    fn check_deposits() -> Result<(), TryRuntimeError> {
+        let mut deposits: BTreeMap<T::AccountId, Balance> = BTreeMap::new();
+        let manifests = Manifests::<T>::iter()
+            .map(|(id, record)| (record.owner, ManifestDeposits::<T>::get(id)));
+        let sources =
+            Sources::<T>::iter().map(|(id, source)| (source.owner, SourceDeposits::<T>::get(id)));
+        for (owner, deposit) in manifests.chain(sources) {
+            let sum = deposits.entry(owner).or_default();
+            *sum = sum.saturating_add(deposit);
+        }
+        for (owner, deposit) in deposits {
+            let held = T::Currency::balance_on_hold(&HoldReason::Deposit.into(), &owner);
+            ensure!(held == deposit, "the deposits of an owner differ from the amount on hold");
+        }
+        Ok(())
+    }
+}

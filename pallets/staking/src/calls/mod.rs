@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Bodies of the calls.
+
+mod attesting;
+mod bonding;
