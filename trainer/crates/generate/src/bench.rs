@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    model::{Job, Model, Reading},
+    language_model::{LanguageModel, Prediction, SequenceInput},
     sampler::{Sampler, Sampling},
 };
 use pol_primitives::prf::Prf;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct GenerationLoad {
     /// Tokens of each prompt.
     pub prompt: usize,
     /// Tokens written behind each prompt.
@@ -21,7 +21,7 @@ pub struct Load {
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Speed {
+pub struct Throughput {
     /// Tokens of prompts read a second, over all sequences.
     pub prompt_tokens_per_second: f64,
     /// Tokens written a second, over all sequences, greedily.
@@ -32,7 +32,7 @@ pub struct Speed {
 
 /// Writes behind random prompts, the best token every time, and measures the speed. Sequences do
 /// not end early.
-pub fn measure<M: Model>(model: &M, load: Load) -> Result<Speed, Error> {
+pub fn measure<M: LanguageModel>(model: &M, load: GenerationLoad) -> Result<Throughput, Error> {
     let (context, needed) = (model.context(), load.prompt.max(1) + load.tokens);
     if needed > context {
         return Err(Error::Prompt { tokens: needed, context });
@@ -42,24 +42,26 @@ pub fn measure<M: Model>(model: &M, load: Load) -> Result<Speed, Error> {
     let mut rows = Vec::new();
     for _ in 0..load.batch.max(1) {
         let prompt: Vec<u32> = (0..load.prompt.max(1)).map(|_| draws.below(vocabulary)).collect();
-        rows.push((model.begin(needed)?, prompt, Reading::default()));
+        rows.push((model.new_cache(needed)?, prompt, Prediction::default()));
     }
     let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() }, 0)?;
     let start = Instant::now();
     let mut read = None;
     for _ in 0..=load.tokens {
-        let mut jobs: Vec<_> =
-            rows.iter_mut().map(|(past, tokens, reading)| Job { past, tokens, reading }).collect();
-        model.read(&mut jobs)?;
-        for (_, tokens, reading) in &mut rows {
+        let mut inputs: Vec<_> = rows
+            .iter_mut()
+            .map(|(cache, tokens, prediction)| SequenceInput { cache, tokens, prediction })
+            .collect();
+        model.forward(&mut inputs)?;
+        for (_, tokens, prediction) in &mut rows {
             tokens.clear();
-            tokens.push(sampler.sample(&mut reading.scores)?);
+            tokens.push(sampler.sample(&mut prediction.logits)?);
         }
         read.get_or_insert_with(|| start.elapsed().as_secs_f64());
     }
     let (seconds, read) = (start.elapsed().as_secs_f64(), read.unwrap_or_default());
     let rows = rows.len() as f64;
-    Ok(Speed {
+    Ok(Throughput {
         prompt_tokens_per_second: rows * load.prompt.max(1) as f64 / read,
         tokens_per_second: rows * load.tokens as f64 / (seconds - read),
         seconds,

@@ -1,36 +1,39 @@
 //! Writing text with a model.
 //!
-//! [`Native`] or [`Torch`] reads tokens ([`Model`]); a [`Sampler`] draws the next one of its
-//! scores; [`Text`] turns text into tokens and tokens into bytes, of which a [`Stream`] makes whole
+//! [`NativeModel`] or [`TorchModel`] reads tokens ([`LanguageModel`]); a [`Sampler`] draws the next one of its
+//! scores; [`TextTokenizer`] turns text into tokens and tokens into bytes, of which a [`TextStream`] makes whole
 //! characters up to a stop string. [`generate()`] does all that for one prompt or several, and runs
 //! the [tools](Tool) that the model calls; [`reason()`] makes it write steps, as a chain or a tree.
 //!
 //! Draws come from an integer generator and arithmetic that is the same on every machine. So are
-//! [`Native`]'s scores wherever there are fused multiply-add instructions, in any batch and on any
+//! [`NativeModel`]'s scores wherever there are fused multiply-add instructions, in any batch and on any
 //! number of threads: a seed then fixes the text.
 
 mod affect;
 pub mod bench;
-mod model;
+mod language_model;
 mod native;
 mod reason;
 mod sampler;
+mod sequence;
 mod stream;
 mod text;
 mod tools;
 mod torch;
-mod writer;
 
 pub use affect::Affect;
-pub use model::{Job, Model, Past, Reading};
-pub use native::{Native, NativePast};
-pub use reason::{INSTRUCTION, Reasoned, Search, Step, TOOLS, Thought, reason};
+pub use language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput};
+pub use native::{NativeCache, NativeModel};
+pub use reason::{
+    REASONING_INSTRUCTION, ReasoningResult, ReasoningStep, SearchEvent, SearchOptions,
+    TOOL_INSTRUCTION, reason,
+};
 pub use sampler::{Sampler, Sampling, SamplingError, entropy, log_probability};
-pub use stream::Stream;
-pub use text::{Text, Turn};
-pub use tools::{Call, LONGEST_INPUT, Tool, ToolError, Watch};
-pub use torch::{Torch, TorchPast};
-pub use writer::{Completion, Event, Finish, Request, generate};
+pub use sequence::{Completion, Event, FinishReason, Request, generate};
+pub use stream::TextStream;
+pub use text::{ChatTurn, TextTokenizer};
+pub use tools::{MAX_TOOL_INPUT_BYTES, Tool, ToolCall, ToolCallDetector, ToolError};
+pub use torch::{TorchCache, TorchModel};
 
 /// Why no text can be written.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +80,7 @@ pub enum Error {
         /// Tokens of the model.
         vocabulary: usize,
     },
-    /// A model or processor that [`Native`] cannot serve.
+    /// A model or processor that [`NativeModel`] cannot serve.
     #[error("this model or processor needs the decoder of libtorch; use Torch")]
     Unsupported,
     /// No threads to be had.

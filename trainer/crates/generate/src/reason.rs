@@ -7,25 +7,25 @@
 
 use crate::{
     Error,
-    model::Model,
-    stream::Stream,
-    text::Text,
-    tools::Call,
-    writer::{Event, Finish, Request, Writer, read},
+    language_model::LanguageModel,
+    sequence::{Event, FinishReason, Request, Sequence, read},
+    stream::TextStream,
+    text::TextTokenizer,
+    tools::ToolCall,
 };
 use std::ops::ControlFlow;
 
 /// What the model is told to make it write steps, in front of its first.
-pub const INSTRUCTION: &str = "Think step by step. Write each step on a line of its own, as \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
+pub const REASONING_INSTRUCTION: &str = "Think step by step. Write each step on a line of its own, as \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
 /// What the model is told about tools.
-pub const TOOLS: &str = "Computations can be written as <<calc: 12*(3+4)>> and logic as <<sat: (a or b) and not a>>; the result is put behind them.";
+pub const TOOL_INSTRUCTION: &str = "Computations can be written as <<calc: 12*(3+4)>> and logic as <<sat: (a or b) and not a>>; the result is put behind them.";
 
 const STEP: &str = "Step";
 const ANSWER: &str = "Answer:";
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Search {
+pub struct SearchOptions {
     /// Tokens to write at most, over all branches: steps, what introduces them, results of tools
     /// and the answer.
     pub budget: usize,
@@ -39,7 +39,7 @@ pub struct Search {
     pub width: usize,
 }
 
-impl Search {
+impl SearchOptions {
     /// One step after the other.
     pub fn chain(budget: usize) -> Self {
         Self { budget, steps: 12, step_tokens: 96, branches: 1, width: 1 }
@@ -53,7 +53,7 @@ impl Search {
 
 /// A step as it was written.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Step {
+pub struct ReasoningStep {
     /// Its number, in the order in which steps were written.
     pub id: usize,
     /// The step before it.
@@ -69,20 +69,20 @@ pub struct Step {
 
 /// What happens while the model reasons.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Thought<'a> {
+pub enum SearchEvent<'a> {
     /// A step was written.
-    Step(&'a Step),
+    Step(&'a ReasoningStep),
     /// A tool was called in a step that is being written.
-    Call(&'a Call),
+    Call(&'a ToolCall),
     /// Of the steps last written, these are gone on from, the best first.
     Kept(&'a [usize]),
 }
 
 /// Where reasoning led.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Reasoned {
+pub struct ReasoningResult {
     /// The steps to the answer, the answer's line among them.
-    pub path: Vec<Step>,
+    pub path: Vec<ReasoningStep>,
     /// What follows `Answer:`; empty when the budget allowed none.
     pub answer: String,
     /// Tokens written in all branches.
@@ -93,8 +93,8 @@ pub struct Reasoned {
 
 /// A path that can be gone on from.
 struct Path<P> {
-    writer: Writer<P>,
-    steps: Vec<Step>,
+    sequence: Sequence<P>,
+    steps: Vec<ReasoningStep>,
     /// Tokens that were valued.
     valued: usize,
     answered: bool,
@@ -109,14 +109,14 @@ impl<P> Path<P> {
 }
 
 /// Writes on from `request`'s prompt, which should end where a line begins and have told the model
-/// what to do ([`INSTRUCTION`]), in steps. Its `max_tokens` and `stop` do not apply.
-pub fn reason<M: Model>(
+/// what to do ([`REASONING_INSTRUCTION`]), in steps. Its `max_tokens` and `stop` do not apply.
+pub fn reason<M: LanguageModel>(
     model: &M,
-    text: &Text,
+    text: &TextTokenizer,
     request: &Request,
-    search: &Search,
-    mut on: impl FnMut(Thought<'_>),
-) -> Result<Reasoned, Error> {
+    search: &SearchOptions,
+    mut on: impl FnMut(SearchEvent<'_>),
+) -> Result<ReasoningResult, Error> {
     let mut thinker = Thinker {
         model,
         text,
@@ -127,7 +127,7 @@ pub fn reason<M: Model>(
     };
     let longest =
         search.steps.saturating_mul(search.step_tokens.saturating_add(8)).min(search.budget);
-    let mut root = Writer::new(
+    let mut root = Sequence::new(
         model,
         &Request { max_tokens: longest.max(1), stop: Vec::new(), ..request.clone() },
     )?;
@@ -136,8 +136,8 @@ pub fn reason<M: Model>(
     read(model, std::iter::once(&mut root))?;
     root.pending.clear();
     let mut frontier =
-        vec![Path { writer: root, steps: Vec::new(), valued: 0, answered: false, ended: false }];
-    let mut done: Vec<Path<M::Past>> = Vec::new();
+        vec![Path { sequence: root, steps: Vec::new(), valued: 0, answered: false, ended: false }];
+    let mut done: Vec<Path<M::Cache>> = Vec::new();
     // What the answer needs is not spent on steps.
     let reserve = (search.budget / 4).min(search.step_tokens);
     for depth in 1..=search.steps.max(1) {
@@ -151,7 +151,7 @@ pub fn reason<M: Model>(
         let kept: Vec<usize> =
             open.iter().filter_map(|path| path.steps.last()).map(|step| step.id).collect();
         if search.branches > 1 && !kept.is_empty() {
-            on(Thought::Kept(&kept));
+            on(SearchEvent::Kept(&kept));
         }
         let better = done
             .first()
@@ -176,7 +176,7 @@ pub fn reason<M: Model>(
     let last = best.steps.last().filter(|_| best.answered).map(|step| step.text.as_str());
     let answer =
         last.and_then(|line| line.strip_prefix(ANSWER)).unwrap_or_default().trim().to_owned();
-    Ok(Reasoned {
+    Ok(ReasoningResult {
         path: best.steps,
         answer,
         tokens: search.budget - thinker.left,
@@ -190,24 +190,24 @@ fn best_first<P>(paths: &mut [Path<P>]) {
 
 struct Thinker<'a, M> {
     model: &'a M,
-    text: &'a Text,
-    search: &'a Search,
+    text: &'a TextTokenizer,
+    search: &'a SearchOptions,
     /// Tokens that may still be written.
     left: usize,
     considered: usize,
     streams: u64,
 }
 
-impl<M: Model> Thinker<'_, M> {
+impl<M: LanguageModel> Thinker<'_, M> {
     /// Writes the next steps of all of `frontier`, whose paths are left empty where nothing could
     /// be written.
     fn grow(
         &mut self,
-        frontier: &mut Vec<Path<M::Past>>,
+        frontier: &mut Vec<Path<M::Cache>>,
         depth: usize,
         reserve: usize,
-        on: &mut impl FnMut(Thought<'_>),
-    ) -> Result<Vec<Path<M::Past>>, Error> {
+        on: &mut impl FnMut(SearchEvent<'_>),
+    ) -> Result<Vec<Path<M::Cache>>, Error> {
         let mut children = Vec::new();
         let mut leads = Vec::new();
         for path in frontier.iter_mut() {
@@ -219,11 +219,11 @@ impl<M: Model> Thinker<'_, M> {
                 }
                 self.streams = self.streams.wrapping_add(1);
                 let mut child = Path {
-                    writer: path.writer.fork(self.streams)?,
+                    sequence: path.sequence.fork(self.streams)?,
                     steps: path.steps.clone(),
                     ..*path
                 };
-                if child.writer.insert(&tokens) {
+                if child.sequence.insert(&tokens) {
                     self.left -= tokens.len();
                     children.push(child);
                     leads.push(lead.clone());
@@ -243,22 +243,22 @@ impl<M: Model> Thinker<'_, M> {
 
     /// What introduces the next line: another step, or the answer where the model finds that
     /// likelier.
-    fn lead(&mut self, path: &mut Path<M::Past>, depth: usize) -> Result<String, Error> {
+    fn lead(&mut self, path: &mut Path<M::Cache>, depth: usize) -> Result<String, Error> {
         let step = format!("{STEP} {depth}:");
         if depth == 1 {
             return Ok(step);
         }
         let line = self.text.encode("\n")?;
-        if self.left <= line.len() || !path.writer.insert(&line) {
+        if self.left <= line.len() || !path.sequence.insert(&line) {
             return Ok(step);
         }
         self.left -= line.len();
-        read(self.model, std::iter::once(&mut path.writer))?;
-        path.writer.pending.clear();
+        read(self.model, std::iter::once(&mut path.sequence))?;
+        path.sequence.pending.clear();
         let score = |text: &str| -> Result<f32, Error> {
             let first = self.text.encode(text)?.first().copied();
             Ok(first
-                .and_then(|token| path.writer.reading.scores.get(token as usize))
+                .and_then(|token| path.sequence.prediction.logits.get(token as usize))
                 .copied()
                 .unwrap_or(f32::NEG_INFINITY))
         };
@@ -268,60 +268,64 @@ impl<M: Model> Thinker<'_, M> {
     /// Writes the line of each of `paths` to its end.
     fn write(
         &mut self,
-        paths: &mut [Path<M::Past>],
+        paths: &mut [Path<M::Cache>],
         leads: &[String],
         depth: usize,
         reserve: usize,
-        on: &mut impl FnMut(Thought<'_>),
+        on: &mut impl FnMut(SearchEvent<'_>),
     ) -> Result<(), Error> {
         let ends: Vec<usize> =
-            paths.iter().map(|path| path.writer.written + self.search.step_tokens).collect();
+            paths.iter().map(|path| path.sequence.written + self.search.step_tokens).collect();
         for path in paths.iter_mut() {
-            path.writer.stream = Stream::new(&["\n".into()]);
-            path.writer.text.clear();
+            path.sequence.stream = TextStream::new(&["\n".into()]);
+            path.sequence.text.clear();
         }
         loop {
             let mut active: Vec<_> = paths
                 .iter_mut()
                 .zip(&ends)
-                .filter(|(path, end)| path.writer.finish.is_none() && path.writer.written < **end)
+                .filter(|(path, end)| {
+                    path.sequence.finish.is_none() && path.sequence.written < **end
+                })
                 .collect();
             // Those that cannot be paid for wait, and so end here.
             active.truncate(self.left.saturating_sub(reserve));
             if active.is_empty() {
                 break;
             }
-            read(self.model, active.iter_mut().map(|(path, _)| &mut path.writer))?;
+            read(self.model, active.iter_mut().map(|(path, _)| &mut path.sequence))?;
             let count = active.len();
             for (index, (path, _)) in active.into_iter().enumerate() {
-                let before = path.writer.written;
+                let before = path.sequence.written;
                 // The result of a tool must be paid for too, and a token of each of the others.
                 let affordable = self.left.saturating_sub(reserve + count - index - 1);
-                let limit = std::mem::replace(&mut path.writer.limit, before + affordable);
-                path.writer.write(self.text, &mut |event| {
+                let limit = std::mem::replace(&mut path.sequence.limit, before + affordable);
+                path.sequence.write(self.text, &mut |event| {
                     if let Event::Call(call) = event {
-                        on(Thought::Call(call));
+                        on(SearchEvent::Call(call));
                     }
                     ControlFlow::Continue(())
                 })?;
-                path.writer.limit = limit;
+                path.sequence.limit = limit;
                 path.valued += 1;
-                self.left = self.left.saturating_sub(path.writer.written - before);
+                self.left = self.left.saturating_sub(path.sequence.written - before);
             }
         }
         for (path, lead) in paths.iter_mut().zip(leads) {
-            let Path { writer, steps, valued, answered, ended } = path;
-            let rest = writer.stream.finish();
-            writer.text += &rest;
-            match writer.finish.take() {
-                Some(Finish::Stop(_)) => writer.cut_line(self.text)?,
-                Some(Finish::End | Finish::Context | Finish::Cancelled) => *ended = true,
-                Some(Finish::Length) | None => {}
+            let Path { sequence, steps, valued, answered, ended } = path;
+            let rest = sequence.stream.finish();
+            sequence.text += &rest;
+            match sequence.finish.take() {
+                Some(FinishReason::Stop(_)) => sequence.cut_line(self.text)?,
+                Some(FinishReason::End | FinishReason::Context | FinishReason::Cancelled) => {
+                    *ended = true
+                }
+                Some(FinishReason::Length) | None => {}
             }
             *answered = lead == ANSWER;
-            let value = writer.value.unwrap_or(0.0) / (*valued).max(1) as f64;
-            let text = format!("{lead}{}", writer.text.trim_end());
-            let step = Step {
+            let value = sequence.value.unwrap_or(0.0) / (*valued).max(1) as f64;
+            let text = format!("{lead}{}", sequence.text.trim_end());
+            let step = ReasoningStep {
                 id: self.considered,
                 parent: steps.last().map(|step| step.id),
                 depth,
@@ -329,7 +333,7 @@ impl<M: Model> Thinker<'_, M> {
                 value,
             };
             self.considered += 1;
-            on(Thought::Step(&step));
+            on(SearchEvent::Step(&step));
             steps.push(step);
         }
         Ok(())
@@ -338,19 +342,22 @@ impl<M: Model> Thinker<'_, M> {
     /// Makes the model answer, with what is left of the budget.
     fn answer(
         &mut self,
-        path: &mut Path<M::Past>,
+        path: &mut Path<M::Cache>,
         depth: usize,
-        on: &mut impl FnMut(Thought<'_>),
-    ) -> Result<Option<Path<M::Past>>, Error> {
+        on: &mut impl FnMut(SearchEvent<'_>),
+    ) -> Result<Option<Path<M::Cache>>, Error> {
         let lead = if path.steps.is_empty() { ANSWER.to_owned() } else { format!("\n{ANSWER}") };
         let tokens = self.text.encode(&lead)?;
         if self.left <= tokens.len() {
             return Ok(None);
         }
         self.streams = self.streams.wrapping_add(1);
-        let mut child =
-            Path { writer: path.writer.fork(self.streams)?, steps: path.steps.clone(), ..*path };
-        if !child.writer.insert(&tokens) {
+        let mut child = Path {
+            sequence: path.sequence.fork(self.streams)?,
+            steps: path.steps.clone(),
+            ..*path
+        };
+        if !child.sequence.insert(&tokens) {
             return Ok(None);
         }
         self.left -= tokens.len();
@@ -363,9 +370,9 @@ impl<M: Model> Thinker<'_, M> {
 mod tests {
     use super::*;
     use crate::{
-        Past, Sampling,
+        Sampling, SequenceCache,
+        sequence::tests::{Scripted, scripted},
         text::tests::BYTES,
-        writer::tests::{Scripted, scripted},
     };
     use pol_primitives::prf::Prf;
     use proptest::prelude::*;
@@ -380,13 +387,17 @@ mod tests {
         }
     }
 
-    fn run(model: &Scripted, tools: bool, search: &Search) -> (Reasoned, Vec<String>) {
+    fn run(
+        model: &Scripted,
+        tools: bool,
+        search: &SearchOptions,
+    ) -> (ReasoningResult, Vec<String>) {
         let mut shown = Vec::new();
         let reasoned = reason(model, &BYTES, &request(tools), search, |thought| {
             shown.push(match thought {
-                Thought::Step(step) => format!("{} {:?} {}", step.id, step.parent, step.text),
-                Thought::Call(call) => call.asked.clone(),
-                Thought::Kept(kept) => format!("{kept:?}"),
+                SearchEvent::Step(step) => format!("{} {:?} {}", step.id, step.parent, step.text),
+                SearchEvent::Call(call) => call.asked.clone(),
+                SearchEvent::Kept(kept) => format!("{kept:?}"),
             });
         });
         (reasoned.unwrap(), shown)
@@ -402,7 +413,7 @@ mod tests {
     fn a_chain_is_a_path_of_lines() {
         // After each line the model is asked whether it would answer: 'S' or 'A'.
         let model = script(&[" it is 6*7", "S that is <<calc: 6*7>>", "A 42", "S never"]);
-        let (reasoned, shown) = run(&model, true, &Search::chain(100));
+        let (reasoned, shown) = run(&model, true, &SearchOptions::chain(100));
         assert_eq!(reasoned.answer, "42");
         let expected = [
             "0 None Step 1: it is 6*7",
@@ -426,8 +437,11 @@ mod tests {
     #[test]
     fn a_tree_shows_what_it_tried_and_kept() {
         let model = script(&[" a", "A b"]);
-        let (reasoned, shown) =
-            run(&model, false, &Search { branches: 2, width: 1, ..Search::tree(200) });
+        let (reasoned, shown) = run(
+            &model,
+            false,
+            &SearchOptions { branches: 2, width: 1, ..SearchOptions::tree(200) },
+        );
         let expected = [
             "0 None Step 1: a",
             "1 None Step 1: a",
@@ -445,7 +459,7 @@ mod tests {
     #[test]
     fn an_answer_is_asked_for_when_the_budget_ends() {
         let model = script(&[&" long".repeat(40)]);
-        let (reasoned, _) = run(&model, false, &Search::chain(60));
+        let (reasoned, _) = run(&model, false, &SearchOptions::chain(60));
         assert!(reasoned.tokens <= 60);
         assert_eq!(reasoned.path.len(), 2);
         assert!(reasoned.path[1].text.starts_with("Answer:") && !reasoned.answer.is_empty());
@@ -454,8 +468,8 @@ mod tests {
     /// Scores that look random, and often prefer what ends a line or a text.
     struct Noise(u64);
 
-    impl Model for Noise {
-        type Past = <Scripted as Model>::Past;
+    impl LanguageModel for Noise {
+        type Cache = <Scripted as LanguageModel>::Cache;
 
         fn context(&self) -> usize {
             200
@@ -465,19 +479,23 @@ mod tests {
             260
         }
 
-        fn begin(&self, capacity: usize) -> Result<Self::Past, Error> {
-            scripted("").begin(capacity)
+        fn new_cache(&self, capacity: usize) -> Result<Self::Cache, Error> {
+            scripted("").new_cache(capacity)
         }
 
-        fn read(&self, jobs: &mut [crate::Job<'_, Self::Past>]) -> Result<(), Error> {
-            scripted("").read(jobs)?;
-            for job in jobs {
-                let seed = [job.past.len() as u8; 32];
-                let bytes: Vec<u8> = job.tokens.iter().map(|&token| token as u8).collect();
+        fn forward(
+            &self,
+            inputs: &mut [crate::SequenceInput<'_, Self::Cache>],
+        ) -> Result<(), Error> {
+            scripted("").forward(inputs)?;
+            for input in inputs {
+                let seed = [input.cache.len() as u8; 32];
+                let bytes: Vec<u8> = input.tokens.iter().map(|&token| token as u8).collect();
                 let mut draws = Prf::new("noise", &seed, &[&self.0.to_le_bytes(), &bytes]);
-                job.reading.scores = (0..260).map(|_| draws.below(1_000) as f32 / 500.0).collect();
-                job.reading.scores[usize::from(b'\n')] += 3.0;
-                job.reading.scores[257] += 1.0;
+                input.prediction.logits =
+                    (0..260).map(|_| draws.below(1_000) as f32 / 500.0).collect();
+                input.prediction.logits[usize::from(b'\n')] += 3.0;
+                input.prediction.logits[257] += 1.0;
             }
             Ok(())
         }
@@ -489,12 +507,12 @@ mod tests {
         #[test]
         fn the_budget_is_kept(budget in 1usize..300, steps in 0usize..6, step_tokens in 1usize..40, branches in 0usize..4,
                               width in 0usize..4, seed: u64, tools: bool) {
-            let search = Search { budget, steps, step_tokens, branches, width };
+            let search = SearchOptions { budget, steps, step_tokens, branches, width };
             let sampling = Sampling { seed, ..Default::default() };
             let request = Request { sampling, ..request(tools) };
             let mut ids = 0;
             let reasoned = reason(&Noise(seed), &BYTES, &request, &search, |thought| {
-                if let Thought::Step(step) = thought {
+                if let SearchEvent::Step(step) = thought {
                     assert_eq!(step.id, ids);
                     ids += 1;
                 }

@@ -120,7 +120,7 @@ impl Sampler {
     }
 
     /// Notes that `token` occurred, for the repetition penalty.
-    pub fn see(&mut self, token: u32) {
+    pub fn accept(&mut self, token: u32) {
         let index = token as usize;
         if self.is_seen.len() <= index {
             self.is_seen.resize(index + 1, false);
@@ -132,24 +132,24 @@ impl Sampler {
 
     /// Draws a token by `scores`, one for each token of the vocabulary, which the penalty is
     /// applied to in place.
-    pub fn sample(&mut self, scores: &mut [f32]) -> Result<u32, SamplingError> {
+    pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SamplingError> {
         let Sampling { temperature, top_k, top_p, min_p, repetition_penalty: penalty, .. } =
             self.sampling;
         if penalty != 1.0 {
             for &token in &self.seen {
-                if let Some(score) = scores.get_mut(token as usize) {
+                if let Some(score) = logits.get_mut(token as usize) {
                     *score = if *score > 0.0 { *score / penalty } else { *score * penalty };
                 }
             }
         }
-        let best = best(scores)?;
+        let best = best(logits)?;
         if temperature == 0.0 {
             return Ok(best);
         }
-        let (highest, scale) = (f64::from(scores[best as usize]), 1.0 / f64::from(temperature));
+        let (highest, scale) = (f64::from(logits[best as usize]), 1.0 / f64::from(temperature));
         let kept = &mut self.candidates;
         kept.clear();
-        let weighed = scores
+        let weighed = logits
             .iter()
             .zip(0u32..)
             .map(|(&score, token)| (token, exp((f64::from(score) - highest) * scale)));
@@ -192,9 +192,9 @@ fn uniform(draws: &mut Prf) -> f64 {
 }
 
 /// The token of the highest score; of equals the first.
-fn best(scores: &[f32]) -> Result<u32, SamplingError> {
+fn best(logits: &[f32]) -> Result<u32, SamplingError> {
     let mut best: Option<(u32, f32)> = None;
-    for (&score, token) in scores.iter().zip(0..) {
+    for (&score, token) in logits.iter().zip(0..) {
         if score.is_nan() {
             return Err(SamplingError::Scores);
         }
@@ -206,26 +206,26 @@ fn best(scores: &[f32]) -> Result<u32, SamplingError> {
 }
 
 /// Natural logarithm of the probability that the model itself gives `token`.
-pub fn log_probability(scores: &[f32], token: u32) -> f64 {
-    let (highest, sum) = mass(scores);
-    scores
+pub fn log_probability(logits: &[f32], token: u32) -> f64 {
+    let (highest, sum) = mass(logits);
+    logits
         .get(token as usize)
         .map_or(f64::NEG_INFINITY, |&score| f64::from(score) - highest - sum.ln())
 }
 
 /// The loss, in nats, that a model with these `scores` expects of itself: the entropy of its
 /// distribution.
-pub fn entropy(scores: &[f32]) -> f64 {
-    let (highest, sum) = mass(scores);
+pub fn entropy(logits: &[f32]) -> f64 {
+    let (highest, sum) = mass(logits);
     let weighted =
         |score: f64| if score.is_finite() { exp(score - highest) * (score - highest) } else { 0.0 };
-    sum.ln() - scores.iter().map(|&score| weighted(score.into())).sum::<f64>() / sum
+    sum.ln() - logits.iter().map(|&score| weighted(score.into())).sum::<f64>() / sum
 }
 
 /// The highest of `scores`, and the sum of all exponentials beside its own.
-fn mass(scores: &[f32]) -> (f64, f64) {
-    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max).into();
-    (highest, scores.iter().map(|&score| exp(f64::from(score) - highest)).sum())
+fn mass(logits: &[f32]) -> (f64, f64) {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max).into();
+    (highest, logits.iter().map(|&score| exp(f64::from(score) - highest)).sum())
 }
 
 /// Heavier first, of equals the smaller token first.
@@ -343,24 +343,24 @@ mod tests {
         let greedy = Sampling { temperature: 0.0, repetition_penalty: 1.5, ..Default::default() };
         let mut sampler = Sampler::new(greedy, 0).unwrap();
         assert_eq!(sampler.sample(&mut SCORES.clone()), Ok(1));
-        sampler.see(1);
-        sampler.see(1);
-        let mut scores = SCORES;
-        assert_eq!(sampler.sample(&mut scores), Ok(3));
-        assert_eq!(scores[1], 2.0);
-        sampler.see(2);
-        let mut scores = SCORES;
-        sampler.sample(&mut scores).unwrap();
-        assert_eq!((scores[1], scores[2], scores[0]), (2.0, -3.0, 1.0));
+        sampler.accept(1);
+        sampler.accept(1);
+        let mut logits = SCORES;
+        assert_eq!(sampler.sample(&mut logits), Ok(3));
+        assert_eq!(logits[1], 2.0);
+        sampler.accept(2);
+        let mut logits = SCORES;
+        sampler.sample(&mut logits).unwrap();
+        assert_eq!((logits[1], logits[2], logits[0]), (2.0, -3.0, 1.0));
     }
 
     #[test]
     fn broken_input_is_an_error() {
         let mut sampler = Sampler::new(Sampling::default(), 0).unwrap();
-        for mut scores in
+        for mut logits in
             [vec![], vec![1.0, f32::NAN], vec![f32::NEG_INFINITY; 3], vec![0.0, f32::INFINITY]]
         {
-            assert_eq!(sampler.sample(&mut scores), Err(SamplingError::Scores));
+            assert_eq!(sampler.sample(&mut logits), Err(SamplingError::Scores));
         }
         let valid = Sampling::default();
         for sampling in [
@@ -423,14 +423,14 @@ mod tests {
         }
 
         #[test]
-        fn every_draw_is_possible(scores in prop::collection::vec(-30f32..30.0, 1..400), temperature in 0f32..3.0, top_k in 0usize..20,
+        fn every_draw_is_possible(logits in prop::collection::vec(-30f32..30.0, 1..400), temperature in 0f32..3.0, top_k in 0usize..20,
                                   top_p in 0.01f32..=1.0, min_p in 0f32..=1.0, seed: u64) {
             let sampling = Sampling { temperature, top_k, top_p, min_p, repetition_penalty: 1.0, seed };
-            let token = Sampler::new(sampling, 0).unwrap().sample(&mut scores.clone()).unwrap();
-            let score = scores[token as usize];
-            let better = scores.iter().filter(|&&other| other > score).count();
+            let token = Sampler::new(sampling, 0).unwrap().sample(&mut logits.clone()).unwrap();
+            let score = logits[token as usize];
+            let better = logits.iter().filter(|&&other| other > score).count();
             prop_assert!(top_k == 0 || better < top_k);
-            let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+            let highest = logits.iter().copied().fold(f32::MIN, f32::max);
             prop_assert!(temperature > 0.0 || score == highest);
         }
     }

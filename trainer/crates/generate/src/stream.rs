@@ -6,13 +6,13 @@ use std::mem::take;
 /// withheld, and so is what may be the start of a stop string. How the bytes are divided changes
 /// nothing but when text comes out.
 #[derive(Clone, Debug, Default)]
-pub struct Stream {
+pub struct TextStream {
     stops: Vec<String>,
     pending: Vec<u8>,
     stopped: Option<usize>,
 }
 
-impl Stream {
+impl TextStream {
     /// A stream that ends at the first of `stops` to be complete; empty ones are ignored.
     pub fn new(stops: &[String]) -> Self {
         Self {
@@ -90,7 +90,7 @@ mod tests {
 
     fn pushed(stops: &[&str], parts: &[&[u8]]) -> (Vec<String>, Option<String>) {
         let stops: Vec<String> = stops.iter().map(|&stop| stop.into()).collect();
-        let mut stream = Stream::new(&stops);
+        let mut stream = TextStream::new(&stops);
         let mut out: Vec<String> = parts.iter().map(|part| stream.push(part)).collect();
         out.push(stream.finish());
         (out, stream.stopped().map(Into::into))

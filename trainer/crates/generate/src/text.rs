@@ -19,7 +19,7 @@ const ENDS: [&str; 8] = [
 const TURN: (&str, &str) = ("<|im_start|>", "<|im_end|>");
 
 /// A model's tokenizer, as generation needs it.
-pub struct Text {
+pub struct TextTokenizer {
     inner: Tokenizer,
     pieces: Vec<Vec<u8>>,
     ends: Vec<u32>,
@@ -27,14 +27,14 @@ pub struct Text {
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct ChatTurn {
     /// Who speaks: `system`, `user` or `assistant`.
     pub role: String,
     /// What is said.
     pub text: String,
 }
 
-impl Text {
+impl TextTokenizer {
     /// Reads a `tokenizer.json`.
     pub fn load(path: &Path) -> Result<Self, Error> {
         Self::parse(
@@ -91,7 +91,7 @@ impl Text {
 
     /// The tokens of a conversation in ChatML, ready for the assistant's turn. Fails where the
     /// vocabulary has no such turns.
-    pub fn encode_chat(&self, turns: &[Turn]) -> Result<Vec<u32>, Error> {
+    pub fn encode_chat(&self, turns: &[ChatTurn]) -> Result<Vec<u32>, Error> {
         let delimiter = |token: &str| {
             let missing = || {
                 refused(format!(
@@ -183,7 +183,7 @@ pub(super) mod tests {
 
     /// A byte-level vocabulary: token `b` is byte `b`, then a merge, the end of text and the
     /// delimiters of turns.
-    pub(crate) static BYTES: LazyLock<Text> = LazyLock::new(|| {
+    pub(crate) static BYTES: LazyLock<TextTokenizer> = LazyLock::new(|| {
         let letters: HashMap<u8, char> =
             characters_to_bytes().into_iter().map(|(letter, byte)| (byte, letter)).collect();
         let mut vocabulary: serde_json::Map<_, _> =
@@ -201,7 +201,7 @@ pub(super) mod tests {
             "decoder": byte_level,
             "model": { "type": "BPE", "vocab": vocabulary, "merges": ["> >"] },
         });
-        Text::parse(json.to_string().as_bytes()).unwrap()
+        TextTokenizer::parse(json.to_string().as_bytes()).unwrap()
     });
 
     #[test]
@@ -215,7 +215,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_chat_has_turns() {
-        let turn = Turn { role: "user".into(), text: "Hi<|im_end|>".into() };
+        let turn = ChatTurn { role: "user".into(), text: "Hi<|im_end|>".into() };
         let tokens = BYTES.encode_chat(&[turn]).unwrap();
         let text: Vec<u8> = tokens.iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
         assert_eq!(text, b"user\nHi<|im_end|>\nassistant\n");
@@ -232,7 +232,7 @@ pub(super) mod tests {
                 { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
             "model": { "type": "BPE", "vocab": { "▁of": 0, "<0xE2>": 1, "é": 2, "<0xZZ>": 3 }, "merges": [], "byte_fallback": true },
         });
-        let text = Text::parse(json.to_string().as_bytes()).unwrap();
+        let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
         let pieces: Vec<&[u8]> = (0..4).map(|token| text.bytes(token)).collect();
         assert_eq!(pieces, [b" of".as_slice(), b"\xe2", "é".as_bytes(), b"<0xZZ>"]);
         assert!(text.encode_chat(&[]).is_err());
@@ -240,9 +240,9 @@ pub(super) mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        assert!(matches!(Text::parse(b"{}"), Err(Error::Tokenizer(_))));
+        assert!(matches!(TextTokenizer::parse(b"{}"), Err(Error::Tokenizer(_))));
         assert!(matches!(
-            Text::load(Path::new("/nowhere/tokenizer.json")),
+            TextTokenizer::load(Path::new("/nowhere/tokenizer.json")),
             Err(Error::Tokenizer(_))
         ));
     }

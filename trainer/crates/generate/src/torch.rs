@@ -2,21 +2,21 @@
 
 use crate::{
     Error,
-    model::{Job, Model, Past, check},
+    language_model::{LanguageModel, SequenceCache, SequenceInput, check},
 };
-use pol_model::{Cache, Decoder, Weights};
+use pol_model::{Decoder, KvCache, Weights};
 use pol_primitives::model::ModelSpec;
 use tch::{Device, Kind, Tensor, no_grad};
 
 /// A model that is read by [`Decoder`].
-pub struct Torch {
+pub struct TorchModel {
     spec: ModelSpec,
     decoder: Decoder,
     weights: Weights,
     device: Device,
 }
 
-impl Torch {
+impl TorchModel {
     /// The model of `spec` with `weights`, which lie on `device`.
     pub fn new(spec: &ModelSpec, weights: Weights, device: Device) -> Result<Self, Error> {
         let decoder =
@@ -24,34 +24,35 @@ impl Torch {
         Ok(Self { spec: *spec, decoder, weights, device })
     }
 
-    fn read_one(&self, job: &mut Job<'_, TorchPast>) -> Result<(), pol_model::Error> {
-        let tokens: Vec<i64> = job.tokens.iter().copied().map(i64::from).collect();
+    fn read_one(&self, input: &mut SequenceInput<'_, TorchCache>) -> Result<(), pol_model::Error> {
+        let tokens: Vec<i64> = input.tokens.iter().copied().map(i64::from).collect();
         let length = tokens.len() as i64;
         let tokens = Tensor::f_from_slice(&tokens)?.f_view([1, length])?.f_to(self.device)?;
-        let hidden = self.decoder.hidden(&self.weights, &tokens, Some(&mut job.past.cache))?;
+        let hidden =
+            self.decoder.hidden_states(&self.weights, &tokens, Some(&mut input.cache.cache))?;
         let last = hidden.f_narrow(1, length - 1, 1)?;
-        let scores = self
+        let logits = self
             .decoder
-            .head(&self.weights, &last)?
+            .lm_head(&self.weights, &last)?
             .f_reshape([-1])?
             .f_to_kind(Kind::Float)?
             .f_to(Device::Cpu)?;
-        job.reading.scores.resize(self.vocabulary(), 0.0);
-        scores.f_copy_data(&mut job.reading.scores, self.vocabulary())?;
+        input.prediction.logits.resize(self.vocabulary(), 0.0);
+        logits.f_copy_data(&mut input.prediction.logits, self.vocabulary())?;
         let expected = self.decoder.introspect(&self.weights, &last)?;
-        job.reading.expected_loss =
+        input.prediction.expected_loss =
             expected.map(|loss| loss.f_double_value(&[0, 0])).transpose()?.map(|loss| loss as f32);
         Ok(())
     }
 }
 
 /// Keys and values of one sequence.
-pub struct TorchPast {
-    cache: Cache,
+pub struct TorchCache {
+    cache: KvCache,
 }
 
-impl Model for Torch {
-    type Past = TorchPast;
+impl LanguageModel for TorchModel {
+    type Cache = TorchCache;
 
     fn context(&self) -> usize {
         self.spec.context as usize
@@ -61,18 +62,18 @@ impl Model for Torch {
         self.spec.vocabulary as usize
     }
 
-    fn begin(&self, capacity: usize) -> Result<TorchPast, Error> {
+    fn new_cache(&self, capacity: usize) -> Result<TorchCache, Error> {
         let capacity = capacity.clamp(1, self.context()) as i64;
-        Ok(TorchPast { cache: Cache::new(&self.spec, 1, capacity, self.device)? })
+        Ok(TorchCache { cache: KvCache::new(&self.spec, 1, capacity, self.device)? })
     }
 
-    fn read(&self, jobs: &mut [Job<'_, TorchPast>]) -> Result<(), Error> {
-        check(jobs, self.vocabulary())?;
-        Ok(no_grad(|| jobs.iter_mut().try_for_each(|job| self.read_one(job)))?)
+    fn forward(&self, inputs: &mut [SequenceInput<'_, TorchCache>]) -> Result<(), Error> {
+        check(inputs, self.vocabulary())?;
+        Ok(no_grad(|| inputs.iter_mut().try_for_each(|input| self.read_one(input)))?)
     }
 }
 
-impl Past for TorchPast {
+impl SequenceCache for TorchCache {
     fn len(&self) -> usize {
         self.cache.len() as usize
     }

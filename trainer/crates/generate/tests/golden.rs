@@ -1,7 +1,9 @@
 //! Models of every family write as the reference implementation would: token by token, in batches,
 //! reasoning and all.
 
-use pol_generate::{Job, Model, Native, Past, Reading, Torch};
+use pol_generate::{
+    LanguageModel, NativeModel, Prediction, SequenceCache, SequenceInput, TorchModel,
+};
 use pol_import::Checkpoint;
 use pol_model::{Layout, Weights};
 use std::{collections::BTreeMap, path::Path};
@@ -42,27 +44,27 @@ fn golden(name: &str) -> Golden {
 }
 
 /// All rows at once, a token at a time: a row that begins later is shorter than the others.
-fn check(name: &str, model: &impl Model, rows: &[(Vec<u32>, Vec<Vec<f32>>)]) {
+fn check(name: &str, model: &impl LanguageModel, rows: &[(Vec<u32>, Vec<Vec<f32>>)]) {
     let length = rows[0].0.len();
     let mut state: Vec<_> =
-        rows.iter().map(|_| (model.begin(length).unwrap(), Reading::default())).collect();
+        rows.iter().map(|_| (model.new_cache(length).unwrap(), Prediction::default())).collect();
     for at in 0..length {
-        let mut jobs: Vec<_> = rows
+        let mut inputs: Vec<_> = rows
             .iter()
             .zip(&mut state)
             .enumerate()
             .filter(|(row, _)| at >= 3 * row)
-            .map(|(row, ((tokens, _), (past, reading)))| Job {
-                past,
+            .map(|(row, ((tokens, _), (cache, prediction)))| SequenceInput {
+                cache,
                 tokens: &tokens[at - 3 * row..][..1],
-                reading,
+                prediction,
             })
             .collect();
-        model.read(&mut jobs).unwrap();
-        for ((_, expected), (past, reading)) in
-            rows.iter().zip(&state).filter(|(_, (past, _))| !past.is_empty())
+        model.forward(&mut inputs).unwrap();
+        for ((_, expected), (cache, prediction)) in
+            rows.iter().zip(&state).filter(|(_, (cache, _))| !cache.is_empty())
         {
-            for (found, expected) in reading.scores.iter().zip(&expected[past.len() - 1]) {
+            for (found, expected) in prediction.logits.iter().zip(&expected[cache.len() - 1]) {
                 assert!(
                     (found - expected).abs() < 1e-4,
                     "{name}, token {at}: {found} for {expected}"
@@ -77,8 +79,8 @@ fn token_by_token_every_family_scores_as_the_reference_does() {
     for name in FAMILIES {
         let Golden { checkpoint, rows } = golden(name);
         let (spec, parameters) = (checkpoint.spec(), checkpoint.parameters().unwrap());
-        check(name, &Native::new(spec, &parameters, 2).unwrap(), &rows);
+        check(name, &NativeModel::new(spec, &parameters, 2).unwrap(), &rows);
         let weights = Weights::new(&Layout::new(spec).unwrap(), &parameters).unwrap();
-        check(name, &Torch::new(spec, weights, Device::Cpu).unwrap(), &rows);
+        check(name, &TorchModel::new(spec, weights, Device::Cpu).unwrap(), &rows);
     }
 }

@@ -1,8 +1,12 @@
 //! Texts of thousands of tokens.
 
-use pol_generate::{Job, Model, Native, Past, Reading, Torch};
+use pol_generate::{
+    LanguageModel, NativeModel, Prediction, SequenceCache, SequenceInput, TorchModel,
+};
 use pol_model::{Layout, Weights, initial_parameters};
-use pol_primitives::model::{Activation, Biases, Local, ModelSpec, Norm, Positions};
+use pol_primitives::model::{
+    Activation, Biases, LocalAttention, ModelSpec, Norm, PositionEncoding,
+};
 use tch::Device;
 
 const LENGTH: usize = 4_300;
@@ -15,7 +19,7 @@ fn spec() -> ModelSpec {
         activation: Activation::Silu,
         gated: true,
         norm: Norm::Rms { epsilon: 10_000 },
-        positions: Positions::Rotary { dimensions: 8, base: 500_000, interleaved: false },
+        positions: PositionEncoding::Rotary { dimensions: 8, base: 500_000, interleaved: false },
         biases: Biases::default(),
         context: 8_192,
         ..ModelSpec::gpt2(61, 32, 2, 4, 48, 64)
@@ -27,13 +31,20 @@ fn text() -> Vec<u32> {
 }
 
 /// What `model` says after `tokens`, which it reads in pieces of `piece`.
-fn scores(model: &impl Model, tokens: &[u32], piece: usize) -> Vec<f32> {
-    let (mut past, mut reading) = (model.begin(tokens.len()).unwrap(), Reading::default());
+fn logits(model: &impl LanguageModel, tokens: &[u32], piece: usize) -> Vec<f32> {
+    let (mut cache, mut prediction) =
+        (model.new_cache(tokens.len()).unwrap(), Prediction::default());
     for tokens in tokens.chunks(piece) {
-        model.read(&mut [Job { past: &mut past, tokens, reading: &mut reading }]).unwrap();
+        model
+            .forward(&mut [SequenceInput {
+                cache: &mut cache,
+                tokens,
+                prediction: &mut prediction,
+            }])
+            .unwrap();
     }
-    assert_eq!(past.len(), tokens.len());
-    reading.scores
+    assert_eq!(cache.len(), tokens.len());
+    prediction.logits
 }
 
 fn parameters(spec: &ModelSpec) -> Vec<f32> {
@@ -41,20 +52,20 @@ fn parameters(spec: &ModelSpec) -> Vec<f32> {
     initial_parameters(spec, &[4; 32]).into_iter().map(|value| value * 6.0).collect()
 }
 
-fn torch(spec: &ModelSpec) -> Torch {
+fn torch(spec: &ModelSpec) -> TorchModel {
     let weights = Weights::new(&Layout::new(spec).unwrap(), &parameters(spec)).unwrap();
-    Torch::new(spec, weights, Device::Cpu).unwrap()
+    TorchModel::new(spec, weights, Device::Cpu).unwrap()
 }
 
 #[test]
 fn thousands_of_tokens_say_the_same_at_once_and_in_pieces() {
     let (spec, text) = (spec(), text());
-    let (native, torch) = (Native::new(&spec, &parameters(&spec), 2).unwrap(), torch(&spec));
-    let expected = scores(&torch, &text, LENGTH);
+    let (native, torch) = (NativeModel::new(&spec, &parameters(&spec), 2).unwrap(), torch(&spec));
+    let expected = logits(&torch, &text, LENGTH);
     for (how, found) in [
-        ("native at once", scores(&native, &text, LENGTH)),
-        ("native in pieces", scores(&native, &text, 999)),
-        ("libtorch in pieces", scores(&torch, &text, 1_000)),
+        ("native at once", logits(&native, &text, LENGTH)),
+        ("native in pieces", logits(&native, &text, 999)),
+        ("libtorch in pieces", logits(&torch, &text, 1_000)),
     ] {
         let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-3, "{how}: {worst}");
@@ -70,11 +81,12 @@ fn only_a_window_forgets_what_is_far() {
         .map(|(at, token)| if at == 0 { token + 1 } else { *token })
         .collect();
     let global = spec();
-    let local = ModelSpec { local: Some(Local { window: 200, period: 1, layers: 1 }), ..global };
+    let local =
+        ModelSpec { local: Some(LocalAttention { window: 200, period: 1, layers: 1 }), ..global };
     for (spec, forgets) in [(global, false), (local, true)] {
-        let native = Native::new(&spec, &parameters(&spec), 2).unwrap();
-        assert_eq!(scores(&native, &text, 1_024) == scores(&native, &other, 1_024), forgets);
+        let native = NativeModel::new(&spec, &parameters(&spec), 2).unwrap();
+        assert_eq!(logits(&native, &text, 1_024) == logits(&native, &other, 1_024), forgets);
         let torch = torch(&spec);
-        assert_eq!(scores(&torch, &text, 1_024) == scores(&torch, &other, 1_024), forgets);
+        assert_eq!(logits(&torch, &text, 1_024) == logits(&torch, &other, 1_024), forgets);
     }
 }

@@ -9,19 +9,19 @@ use pol_primitives::model::Activation;
 use std::arch::x86_64::*;
 
 /// Outputs of a panel.
-pub(super) const TILE: usize = 64;
+pub(super) const NR: usize = 64;
 /// Rows that one pass over a panel serves.
-pub(super) const ROWS: usize = 4;
+pub(super) const MR: usize = 4;
 /// Rows that one pass over a strip of a panel serves, where there are many: as many sums as
 /// registers hold.
-pub(super) const WIDE_AVX512: usize = 12;
+pub(super) const MR_WIDE_AVX512: usize = 12;
 /// The same with half as many registers.
-pub(super) const WIDE_AVX2: usize = 6;
+pub(super) const MR_WIDE_AVX2: usize = 6;
 /// Bytes ahead of a product's that are called from memory, across the ends of pages that the
 /// processor does not look beyond.
-const AHEAD: usize = 4_096;
+const PREFETCH_DISTANCE: usize = 4_096;
 /// Inputs of a group whose weights share a scale.
-pub(super) const GROUP: usize = 32;
+pub(super) const BLOCK_INPUTS: usize = 32;
 
 /// Instruction sets that there are kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,70 +45,70 @@ impl Isa {
     /// Rows of a [`multiply_wide`].
     pub(super) fn wide(self) -> usize {
         match self {
-            Self::Avx512 => WIDE_AVX512,
-            Self::Avx2 => WIDE_AVX2,
+            Self::Avx512 => MR_WIDE_AVX512,
+            Self::Avx2 => MR_WIDE_AVX2,
         }
     }
 }
 
 /// Weights of one input.
-pub(super) type Full = [f32; TILE];
+pub(super) type F32 = [f32; NR];
 /// Weights of one input whose last 16 bits are zero, without them.
-pub(super) type Half = [u16; TILE];
+pub(super) type Bf16 = [u16; NR];
 
 /// Weights of [`GROUP`] inputs that are `scale · level + offset`; scale and offset in half
 /// precision, levels of 4 bits: of outputs `i` and `i + TILE / 2` in one byte, the first in its
 /// lower half.
 #[derive(Clone)]
-pub(super) struct Nibbles {
-    pub(super) scale: [u16; TILE],
-    pub(super) offset: [u16; TILE],
-    pub(super) levels: [[u8; TILE / 2]; GROUP],
+pub(super) struct BlockQ4 {
+    pub(super) scale: [u16; NR],
+    pub(super) offset: [u16; NR],
+    pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
 }
 
 /// Weights of [`GROUP`] inputs that are `scale · level`, the scale in half precision.
 #[derive(Clone)]
-pub(super) struct Bytes {
-    pub(super) scale: [u16; TILE],
-    pub(super) levels: [[i8; TILE]; GROUP],
+pub(super) struct BlockQ8 {
+    pub(super) scale: [u16; NR],
+    pub(super) levels: [[i8; NR]; BLOCK_INPUTS],
 }
 
-impl Nibbles {
+impl BlockQ4 {
     /// Weights of zero.
     pub(super) const ZERO: Self =
-        Self { scale: [0; TILE], offset: [0; TILE], levels: [[0; TILE / 2]; GROUP] };
+        Self { scale: [0; NR], offset: [0; NR], levels: [[0; NR / 2]; BLOCK_INPUTS] };
 }
 
-impl Bytes {
+impl BlockQ8 {
     /// Weights of zero.
-    pub(super) const ZERO: Self = Self { scale: [0; TILE], levels: [[0; TILE]; GROUP] };
+    pub(super) const ZERO: Self = Self { scale: [0; NR], levels: [[0; NR]; BLOCK_INPUTS] };
 }
 
 /// A panel's groups, in one of the ways they are kept.
 #[derive(Clone, Copy)]
 pub(super) enum Panel<'a> {
-    Full(&'a [Full]),
-    Half(&'a [Half]),
-    Nibbles(&'a [Nibbles]),
-    Bytes(&'a [Bytes]),
+    F32(&'a [F32]),
+    Bf16(&'a [Bf16]),
+    BlockQ4(&'a [BlockQ4]),
+    BlockQ8(&'a [BlockQ8]),
 }
 
 impl Panel<'_> {
     /// The weights of every input, for products with so many rows that this is worth its while;
     /// none where they are so already.
-    pub(super) fn decode(self, isa: Isa, out: &mut Vec<Full>) {
+    pub(super) fn decode(self, isa: Isa, out: &mut Vec<F32>) {
         out.clear();
         // SAFETY: an Isa is made by `detect` only, which has seen that the processor has its
         // instructions.
         unsafe {
             match (isa, self) {
-                (_, Panel::Full(_)) => {}
-                (Isa::Avx512, Panel::Half(panel)) => avx512::half_decoded(panel, out),
-                (Isa::Avx512, Panel::Nibbles(panel)) => avx512::nibbles_decoded(panel, out),
-                (Isa::Avx512, Panel::Bytes(panel)) => avx512::bytes_decoded(panel, out),
-                (Isa::Avx2, Panel::Half(panel)) => avx2::half_decoded(panel, out),
-                (Isa::Avx2, Panel::Nibbles(panel)) => avx2::nibbles_decoded(panel, out),
-                (Isa::Avx2, Panel::Bytes(panel)) => avx2::bytes_decoded(panel, out),
+                (_, Panel::F32(_)) => {}
+                (Isa::Avx512, Panel::Bf16(panel)) => avx512::half_decoded(panel, out),
+                (Isa::Avx512, Panel::BlockQ4(panel)) => avx512::nibbles_decoded(panel, out),
+                (Isa::Avx512, Panel::BlockQ8(panel)) => avx512::bytes_decoded(panel, out),
+                (Isa::Avx2, Panel::Bf16(panel)) => avx2::half_decoded(panel, out),
+                (Isa::Avx2, Panel::BlockQ4(panel)) => avx2::nibbles_decoded(panel, out),
+                (Isa::Avx2, Panel::BlockQ8(panel)) => avx2::bytes_decoded(panel, out),
             }
         }
     }
@@ -119,37 +119,37 @@ pub(super) fn multiply<const R: usize>(
     isa: Isa,
     x: &[[f32; R]],
     panel: Panel<'_>,
-    out: &mut [Full; R],
+    out: &mut [F32; R],
 ) {
     // SAFETY: an Isa is made by `detect` only, which has seen that the processor has its
     // instructions.
     unsafe {
         match (isa, panel) {
-            (Isa::Avx512, Panel::Full(panel)) => avx512::full(x, panel, out),
-            (Isa::Avx512, Panel::Half(panel)) => avx512::half(x, panel, out),
-            (Isa::Avx512, Panel::Nibbles(panel)) => avx512::nibbles(x, panel, out),
-            (Isa::Avx512, Panel::Bytes(panel)) => avx512::bytes(x, panel, out),
-            (Isa::Avx2, Panel::Full(panel)) => avx2::full(x, panel, out),
-            (Isa::Avx2, Panel::Half(panel)) => avx2::half(x, panel, out),
-            (Isa::Avx2, Panel::Nibbles(panel)) => avx2::nibbles(x, panel, out),
-            (Isa::Avx2, Panel::Bytes(panel)) => avx2::bytes(x, panel, out),
+            (Isa::Avx512, Panel::F32(panel)) => avx512::full(x, panel, out),
+            (Isa::Avx512, Panel::Bf16(panel)) => avx512::half(x, panel, out),
+            (Isa::Avx512, Panel::BlockQ4(panel)) => avx512::nibbles(x, panel, out),
+            (Isa::Avx512, Panel::BlockQ8(panel)) => avx512::bytes(x, panel, out),
+            (Isa::Avx2, Panel::F32(panel)) => avx2::full(x, panel, out),
+            (Isa::Avx2, Panel::Bf16(panel)) => avx2::half(x, panel, out),
+            (Isa::Avx2, Panel::BlockQ4(panel)) => avx2::nibbles(x, panel, out),
+            (Isa::Avx2, Panel::BlockQ8(panel)) => avx2::bytes(x, panel, out),
         }
     }
 }
 
 /// The same for as many rows as [`Isa::wide`] says of `x` and `out`, strip by strip of the panel,
 /// which has to lie in a near cache.
-pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[Full], out: &mut [Full]) {
+pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[F32], out: &mut [F32]) {
     // SAFETY: as above.
     unsafe {
         match isa {
             Isa::Avx512 => {
-                if let Some(out) = out.as_chunks_mut::<WIDE_AVX512>().0.first_mut() {
+                if let Some(out) = out.as_chunks_mut::<MR_WIDE_AVX512>().0.first_mut() {
                     avx512::wide(x.as_chunks().0, panel, out);
                 }
             }
             Isa::Avx2 => {
-                if let Some(out) = out.as_chunks_mut::<WIDE_AVX2>().0.first_mut() {
+                if let Some(out) = out.as_chunks_mut::<MR_WIDE_AVX2>().0.first_mut() {
                     avx2::wide(x.as_chunks().0, panel, out);
                 }
             }
@@ -289,7 +289,7 @@ pub(super) fn exp(x: f32) -> f32 {
 macro_rules! kernel {
     ($name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident, $load:ident) => {
         #[target_feature(enable = $feature)]
-        pub(super) fn $name<const R: usize>(x: &[[f32; R]], panel: &[$group], out: &mut [Full; R]) {
+        pub(super) fn $name<const R: usize>(x: &[[f32; R]], panel: &[$group], out: &mut [F32; R]) {
             let mut sums = [[zero(); $vectors]; R];
             for (x, group) in x.as_chunks::<{ $inputs }>().0.iter().zip(panel) {
                 prefetch(group);
@@ -313,11 +313,11 @@ macro_rules! kernel {
         kernel!($name, $feature, $vectors, $group, $inputs, $prepare, $load);
 
         #[target_feature(enable = $feature)]
-        pub(super) fn $decoded(panel: &[$group], out: &mut Vec<Full>) {
+        pub(super) fn $decoded(panel: &[$group], out: &mut Vec<F32>) {
             for group in panel {
                 let shared = $prepare(group);
                 for input in 0..$inputs {
-                    let mut weights = [0.0; TILE];
+                    let mut weights = [0.0; NR];
                     put(&mut weights, $load(group, &shared, input));
                     out.push(weights);
                 }
@@ -330,8 +330,8 @@ macro_rules! kernel {
 macro_rules! wide {
     ($feature:literal, $rows:expr, $lanes:literal, $get:ident, $store:ident) => {
         #[target_feature(enable = $feature)]
-        pub(super) fn wide(x: &[[f32; $rows]], panel: &[Full], out: &mut [Full; $rows]) {
-            for strip in 0..TILE / (2 * $lanes) {
+        pub(super) fn wide(x: &[[f32; $rows]], panel: &[F32], out: &mut [F32; $rows]) {
+            for strip in 0..NR / (2 * $lanes) {
                 let mut sums = [[zero(); 2]; $rows];
                 for (x, group) in x.iter().zip(panel) {
                     let parts = group.as_chunks::<$lanes>().0;
@@ -360,7 +360,7 @@ macro_rules! wide {
 /// Calls what lies [`AHEAD`] of `group` from memory.
 #[inline(always)]
 fn prefetch<G>(group: &G) {
-    let ahead = std::ptr::from_ref(group).cast::<i8>().wrapping_add(AHEAD);
+    let ahead = std::ptr::from_ref(group).cast::<i8>().wrapping_add(PREFETCH_DISTANCE);
     for line in (0..size_of::<G>()).step_by(64) {
         // SAFETY: a hint, which accesses nothing; every x86-64 processor has it.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line)) }
@@ -384,11 +384,20 @@ macro_rules! each {
 mod avx512 {
     use super::*;
 
-    wide!("avx512f", WIDE_AVX512, 16, _mm512_loadu_ps, _mm512_storeu_ps);
-    kernel!(full, "avx512f", 4, Full, 1, nothing_full, load_full);
-    kernel!(half, "avx512f", 4, Half, 1, nothing_half, load_half, half_decoded);
-    kernel!(nibbles, "avx512f", 4, Nibbles, GROUP, scales_nibbles, load_nibbles, nibbles_decoded);
-    kernel!(bytes, "avx512f", 4, Bytes, GROUP, scales_bytes, load_bytes, bytes_decoded);
+    wide!("avx512f", MR_WIDE_AVX512, 16, _mm512_loadu_ps, _mm512_storeu_ps);
+    kernel!(full, "avx512f", 4, F32, 1, nothing_full, load_full);
+    kernel!(half, "avx512f", 4, Bf16, 1, nothing_half, load_half, half_decoded);
+    kernel!(
+        nibbles,
+        "avx512f",
+        4,
+        BlockQ4,
+        BLOCK_INPUTS,
+        scales_nibbles,
+        load_nibbles,
+        nibbles_decoded
+    );
+    kernel!(bytes, "avx512f", 4, BlockQ8, BLOCK_INPUTS, scales_bytes, load_bytes, bytes_decoded);
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn activate(
@@ -432,7 +441,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn put(out: &mut Full, vectors: [__m512; 4]) {
+    fn put(out: &mut F32, vectors: [__m512; 4]) {
         for (out, vector) in out.as_chunks_mut::<16>().0.iter_mut().zip(vectors) {
             // SAFETY: as many floats as the vector has.
             unsafe { _mm512_storeu_ps(out.as_mut_ptr(), vector) }
@@ -440,14 +449,14 @@ mod avx512 {
     }
 
     #[inline(always)]
-    fn nothing_full(_: &Full) {}
+    fn nothing_full(_: &F32) {}
 
     #[inline(always)]
-    fn nothing_half(_: &Half) {}
+    fn nothing_half(_: &Bf16) {}
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_full(group: &Full, _: &(), _: usize) -> [__m512; 4] {
+    fn load_full(group: &F32, _: &(), _: usize) -> [__m512; 4] {
         let parts = group.as_chunks::<16>().0;
         // SAFETY: each part is 64 bytes, and there are 4.
         each!([zero(); 4], i, unsafe { _mm512_loadu_ps(parts[i].as_ptr()) })
@@ -455,7 +464,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_half(group: &Half, _: &(), _: usize) -> [__m512; 4] {
+    fn load_half(group: &Bf16, _: &(), _: usize) -> [__m512; 4] {
         let parts = group.as_chunks::<16>().0;
         each!([zero(); 4], i, {
             // SAFETY: each part is 32 bytes, and there are 4.
@@ -466,7 +475,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn widen(halves: &[u16; TILE]) -> [__m512; 4] {
+    fn widen(halves: &[u16; NR]) -> [__m512; 4] {
         let parts = halves.as_chunks::<16>().0;
         // SAFETY: each part is 32 bytes, and there are 4.
         each!(
@@ -478,14 +487,14 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn scales_nibbles(group: &Nibbles) -> ([__m512; 4], [__m512; 4]) {
+    fn scales_nibbles(group: &BlockQ4) -> ([__m512; 4], [__m512; 4]) {
         (widen(&group.scale), widen(&group.offset))
     }
 
     #[target_feature(enable = "avx512f")]
     #[inline]
     fn load_nibbles(
-        group: &Nibbles,
+        group: &BlockQ4,
         (scale, offset): &([__m512; 4], [__m512; 4]),
         input: usize,
     ) -> [__m512; 4] {
@@ -513,13 +522,13 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn scales_bytes(group: &Bytes) -> [__m512; 4] {
+    fn scales_bytes(group: &BlockQ8) -> [__m512; 4] {
         widen(&group.scale)
     }
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load_bytes(group: &Bytes, scale: &[__m512; 4], input: usize) -> [__m512; 4] {
+    fn load_bytes(group: &BlockQ8, scale: &[__m512; 4], input: usize) -> [__m512; 4] {
         let parts = group.levels[input].as_chunks::<16>().0;
         each!([zero(); 4], i, {
             // SAFETY: each part is 16 bytes, and there are 4.
@@ -532,20 +541,29 @@ mod avx512 {
 mod avx2 {
     use super::*;
 
-    wide!("avx2,fma,f16c", WIDE_AVX2, 8, _mm256_loadu_ps, _mm256_storeu_ps);
-    kernel!(full, "avx2,fma,f16c", 8, Full, 1, nothing_full, load_full);
-    kernel!(half, "avx2,fma,f16c", 8, Half, 1, nothing_half, load_half, half_decoded);
+    wide!("avx2,fma,f16c", MR_WIDE_AVX2, 8, _mm256_loadu_ps, _mm256_storeu_ps);
+    kernel!(full, "avx2,fma,f16c", 8, F32, 1, nothing_full, load_full);
+    kernel!(half, "avx2,fma,f16c", 8, Bf16, 1, nothing_half, load_half, half_decoded);
     kernel!(
         nibbles,
         "avx2,fma,f16c",
         8,
-        Nibbles,
-        GROUP,
+        BlockQ4,
+        BLOCK_INPUTS,
         nothing_nibbles,
         load_nibbles,
         nibbles_decoded
     );
-    kernel!(bytes, "avx2,fma,f16c", 8, Bytes, GROUP, nothing_bytes, load_bytes, bytes_decoded);
+    kernel!(
+        bytes,
+        "avx2,fma,f16c",
+        8,
+        BlockQ8,
+        BLOCK_INPUTS,
+        nothing_bytes,
+        load_bytes,
+        bytes_decoded
+    );
 
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn activate(
@@ -589,7 +607,7 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn put(out: &mut Full, vectors: [__m256; 8]) {
+    fn put(out: &mut F32, vectors: [__m256; 8]) {
         for (out, vector) in out.as_chunks_mut::<8>().0.iter_mut().zip(vectors) {
             // SAFETY: as many floats as the vector has.
             unsafe { _mm256_storeu_ps(out.as_mut_ptr(), vector) }
@@ -597,21 +615,21 @@ mod avx2 {
     }
 
     #[inline(always)]
-    fn nothing_full(_: &Full) {}
+    fn nothing_full(_: &F32) {}
 
     #[inline(always)]
-    fn nothing_half(_: &Half) {}
+    fn nothing_half(_: &Bf16) {}
 
     // Registers are too few to keep the scales in: they are read again from the nearest cache.
     #[inline(always)]
-    fn nothing_nibbles(_: &Nibbles) {}
+    fn nothing_nibbles(_: &BlockQ4) {}
 
     #[inline(always)]
-    fn nothing_bytes(_: &Bytes) {}
+    fn nothing_bytes(_: &BlockQ8) {}
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_full(group: &Full, _: &(), _: usize) -> [__m256; 8] {
+    fn load_full(group: &F32, _: &(), _: usize) -> [__m256; 8] {
         let parts = group.as_chunks::<8>().0;
         // SAFETY: each part is 32 bytes, and there are 8.
         each!([zero(); 8], i, unsafe { _mm256_loadu_ps(parts[i].as_ptr()) })
@@ -619,7 +637,7 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_half(group: &Half, _: &(), _: usize) -> [__m256; 8] {
+    fn load_half(group: &Bf16, _: &(), _: usize) -> [__m256; 8] {
         let parts = group.as_chunks::<8>().0;
         each!([zero(); 8], i, {
             // SAFETY: each part is 16 bytes, and there are 8.
@@ -637,7 +655,7 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_nibbles(group: &Nibbles, _: &(), input: usize) -> [__m256; 8] {
+    fn load_nibbles(group: &BlockQ4, _: &(), input: usize) -> [__m256; 8] {
         let parts = group.levels[input].as_chunks::<8>().0;
         let (scale, offset) = (group.scale.as_chunks::<8>().0, group.offset.as_chunks::<8>().0);
         each!([zero(); 8], i, {
@@ -658,7 +676,7 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    fn load_bytes(group: &Bytes, _: &(), input: usize) -> [__m256; 8] {
+    fn load_bytes(group: &BlockQ8, _: &(), input: usize) -> [__m256; 8] {
         let (parts, scale) =
             (group.levels[input].as_chunks::<8>().0, group.scale.as_chunks::<8>().0);
         each!([zero(); 8], i, {

@@ -1,8 +1,10 @@
 //! A matrix in the smallest form that loses nothing.
 
 use super::{
-    kernels::{Bytes, Full, GROUP, Half, Isa, Nibbles, Panel, ROWS, TILE, multiply, multiply_wide},
-    pages::in_large_pages,
+    huge_pages::in_huge_pages,
+    kernels::{
+        BLOCK_INPUTS, Bf16, BlockQ4, BlockQ8, F32, Isa, MR, NR, Panel, multiply, multiply_wide,
+    },
 };
 use half::f16;
 use rayon::prelude::*;
@@ -11,7 +13,7 @@ use rayon::prelude::*;
 const TASKS: usize = 4;
 
 /// Rows of a product from which decoding weights once is faster than for every few rows.
-const WORTH_DECODING: usize = 3 * ROWS;
+const WORTH_DECODING: usize = 3 * MR;
 
 /// A linear map of rows.
 pub(super) struct Matrix {
@@ -24,10 +26,10 @@ pub(super) struct Matrix {
 /// Panels one after the other. Checkpoints are often of lower precision than the float32 they are
 /// computed with; where all weights are, less memory is read.
 enum Store {
-    Full(Vec<Full>),
-    Half(Vec<Half>),
-    Nibbles(Vec<Nibbles>),
-    Bytes(Vec<Bytes>),
+    F32(Vec<F32>),
+    Bf16(Vec<Bf16>),
+    BlockQ4(Vec<BlockQ4>),
+    BlockQ8(Vec<BlockQ8>),
 }
 
 /// Values of a matrix by input and output.
@@ -38,12 +40,12 @@ pub(super) trait Values: Sync {
 }
 
 /// `[in, out]`, one row after the other; several with as many inputs stand side by side.
-pub(super) struct Beside<'a> {
+pub(super) struct ConcatColumns<'a> {
     pub(super) parts: Vec<&'a [f32]>,
     pub(super) inputs: usize,
 }
 
-impl Values for Beside<'_> {
+impl Values for ConcatColumns<'_> {
     fn inputs(&self) -> usize {
         self.inputs
     }
@@ -89,19 +91,19 @@ impl Matrix {
     pub(super) fn new(values: &impl Values, bias: Vec<f32>) -> Self {
         let (inputs, outputs) = (values.inputs(), values.outputs());
         let store = None
-            .or_else(|| groups(values, Nibbles::ZERO, nibbles).map(Store::Nibbles))
-            .or_else(|| groups(values, Bytes::ZERO, bytes).map(Store::Bytes))
+            .or_else(|| groups(values, BlockQ4::ZERO, nibbles).map(Store::BlockQ4))
+            .or_else(|| groups(values, BlockQ8::ZERO, bytes).map(Store::BlockQ8))
             .or_else(|| {
-                panels(values, [0; TILE], |weights| {
+                panels(values, [0; NR], |weights| {
                     weights
                         .iter()
                         .all(|w| w.to_bits() & 0xffff == 0)
                         .then(|| weights.map(|w| (w.to_bits() >> 16) as u16))
                 })
-                .map(Store::Half)
+                .map(Store::Bf16)
             })
-            .or_else(|| panels(values, [0.0; TILE], Some).map(Store::Full))
-            .unwrap_or(Store::Full(Vec::new()));
+            .or_else(|| panels(values, [0.0; NR], Some).map(Store::F32))
+            .unwrap_or(Store::F32(Vec::new()));
         Self { store, inputs, outputs, bias }
     }
 
@@ -112,20 +114,20 @@ impl Matrix {
     /// Bytes that a product reads.
     pub(super) fn bytes(&self) -> usize {
         match &self.store {
-            Store::Full(panels) => size_of_val(panels.as_slice()),
-            Store::Half(panels) => size_of_val(panels.as_slice()),
-            Store::Nibbles(panels) => size_of_val(panels.as_slice()),
-            Store::Bytes(panels) => size_of_val(panels.as_slice()),
+            Store::F32(panels) => size_of_val(panels.as_slice()),
+            Store::Bf16(panels) => size_of_val(panels.as_slice()),
+            Store::BlockQ4(panels) => size_of_val(panels.as_slice()),
+            Store::BlockQ8(panels) => size_of_val(panels.as_slice()),
         }
     }
 
     fn panel(&self, index: usize) -> Panel<'_> {
-        let (inputs, groups) = (self.inputs, self.inputs / GROUP);
+        let (inputs, groups) = (self.inputs, self.inputs / BLOCK_INPUTS);
         match &self.store {
-            Store::Full(panels) => Panel::Full(&panels[index * inputs..][..inputs]),
-            Store::Half(panels) => Panel::Half(&panels[index * inputs..][..inputs]),
-            Store::Nibbles(panels) => Panel::Nibbles(&panels[index * groups..][..groups]),
-            Store::Bytes(panels) => Panel::Bytes(&panels[index * groups..][..groups]),
+            Store::F32(panels) => Panel::F32(&panels[index * inputs..][..inputs]),
+            Store::Bf16(panels) => Panel::Bf16(&panels[index * inputs..][..inputs]),
+            Store::BlockQ4(panels) => Panel::BlockQ4(&panels[index * groups..][..groups]),
+            Store::BlockQ8(panels) => Panel::BlockQ8(&panels[index * groups..][..groups]),
         }
     }
 
@@ -136,10 +138,10 @@ impl Matrix {
         if rows == 0 {
             return;
         }
-        let panels = self.outputs.div_ceil(TILE);
+        let panels = self.outputs.div_ceil(NR);
         let Scratch { interleaved, sums } = scratch;
         interleave(isa, x, self.inputs, interleaved);
-        sums.resize(panels * rows, [0.0; TILE]);
+        sums.resize(panels * rows, [0.0; NR]);
         let per_task = panels.div_ceil(rayon::current_num_threads() * TASKS);
         let interleaved = interleaved.as_slice();
         sums[..panels * rows].par_chunks_mut(per_task * rows).enumerate().for_each_init(
@@ -149,7 +151,7 @@ impl Matrix {
                     let mut panel = self.panel(task * per_task + index);
                     if rows >= WORTH_DECODING {
                         panel.decode(isa, decoded);
-                        panel = if decoded.is_empty() { panel } else { Panel::Full(decoded) };
+                        panel = if decoded.is_empty() { panel } else { Panel::F32(decoded) };
                     }
                     let (mut x, mut sums) = (interleaved, sums);
                     while !sums.is_empty() {
@@ -160,8 +162,8 @@ impl Matrix {
                             (1, _) => pass::<1>(isa, group, panel, head),
                             (2, _) => pass::<2>(isa, group, panel, head),
                             (3, _) => pass::<3>(isa, group, panel, head),
-                            (ROWS, _) => pass::<ROWS>(isa, group, panel, head),
-                            (_, Panel::Full(panel)) => multiply_wide(isa, group, panel, head),
+                            (MR, _) => pass::<MR>(isa, group, panel, head),
+                            (_, Panel::F32(panel)) => multiply_wide(isa, group, panel, head),
                             // Not reached: so many rows are served by decoded panels only.
                             _ => {}
                         }
@@ -172,7 +174,7 @@ impl Matrix {
         );
         let sums = &*sums;
         let each = |(row, out): (usize, &mut [f32])| {
-            for (panel, out) in out.chunks_mut(TILE).enumerate() {
+            for (panel, out) in out.chunks_mut(NR).enumerate() {
                 out.copy_from_slice(&sums[panel * rows + row][..out.len()]);
             }
             for (out, bias) in out.iter_mut().zip(&self.bias) {
@@ -185,7 +187,7 @@ impl Matrix {
 
 /// Rows that the next pass serves, of `left` of `rows`.
 fn together(isa: Isa, rows: usize, left: usize) -> usize {
-    if rows >= WORTH_DECODING && left >= isa.wide() { isa.wide() } else { left.min(ROWS) }
+    if rows >= WORTH_DECODING && left >= isa.wide() { isa.wide() } else { left.min(MR) }
 }
 
 /// Runs `each` for every row of `out`, by its number; where there are many, on all threads of the
@@ -208,7 +210,7 @@ pub(super) struct Scratch {
     /// Rows in groups that are served [`together`], each group input by input.
     interleaved: Vec<f32>,
     /// Panel by panel, in each row by row.
-    sums: Vec<Full>,
+    sums: Vec<F32>,
 }
 
 fn interleave(isa: Isa, x: &[f32], inputs: usize, out: &mut Vec<f32>) {
@@ -238,7 +240,7 @@ fn interleave(isa: Isa, x: &[f32], inputs: usize, out: &mut Vec<f32>) {
     }
 }
 
-fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [Full]) {
+fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [F32]) {
     if let Some(sums) = sums.as_chunks_mut::<R>().0.first_mut() {
         multiply(isa, x.as_chunks::<R>().0, panel, sums);
     }
@@ -248,13 +250,13 @@ fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [Full]
 fn panels<G: Clone + Send + Sync>(
     values: &impl Values,
     zero: G,
-    keep: impl Fn(Full) -> Option<G> + Sync,
+    keep: impl Fn(F32) -> Option<G> + Sync,
 ) -> Option<Vec<G>> {
     let (inputs, outputs) = (values.inputs(), values.outputs());
-    in_large_pages(outputs.div_ceil(TILE) * inputs, zero, |index| {
+    in_huge_pages(outputs.div_ceil(NR) * inputs, zero, |index| {
         let (panel, input) = (index / inputs, index % inputs);
         let weight = |lane: usize| {
-            Some(panel * TILE + lane)
+            Some(panel * NR + lane)
                 .filter(|&output| output < outputs)
                 .map_or(0.0, |output| values.at(input, output))
         };
@@ -266,28 +268,28 @@ fn panels<G: Clone + Send + Sync>(
 fn groups<G: Clone + Send + Sync>(
     values: &impl Values,
     zero: G,
-    keep: impl Fn(&dyn Fn(usize) -> [f32; GROUP]) -> Option<G> + Sync,
+    keep: impl Fn(&dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<G> + Sync,
 ) -> Option<Vec<G>> {
     let (inputs, outputs) = (values.inputs(), values.outputs());
-    if !inputs.is_multiple_of(GROUP) {
+    if !inputs.is_multiple_of(BLOCK_INPUTS) {
         return None;
     }
-    let groups = inputs / GROUP;
-    in_large_pages(outputs.div_ceil(TILE) * groups, zero, |index| {
+    let groups = inputs / BLOCK_INPUTS;
+    in_huge_pages(outputs.div_ceil(NR) * groups, zero, |index| {
         let (panel, group) = (index / groups, index % groups);
         keep(&|lane| {
-            let output = panel * TILE + lane;
+            let output = panel * NR + lane;
             std::array::from_fn(|input| {
-                if output < outputs { values.at(group * GROUP + input, output) } else { 0.0 }
+                if output < outputs { values.at(group * BLOCK_INPUTS + input, output) } else { 0.0 }
             })
         })
     })
 }
 
 /// Weights of a group by output, as levels of 4 bits: what Q4_0 and Q4_1 of GGUF are.
-fn nibbles(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Nibbles> {
-    let mut group = Nibbles::ZERO;
-    for lane in 0..TILE {
+fn nibbles(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ4> {
+    let mut group = BlockQ4::ZERO;
+    for lane in 0..NR {
         let weights = weights(lane);
         let low = weights.iter().copied().fold(f32::INFINITY, f32::min);
         let high = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -301,17 +303,17 @@ fn nibbles(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Nibbles> {
             Some((scale, to_half(offset)?, levels))
         })?;
         (group.scale[lane], group.offset[lane]) = (scale, offset);
-        let shift = lane / (TILE / 2) * 4;
+        let shift = lane / (NR / 2) * 4;
         for (all, level) in group.levels.iter_mut().zip(levels) {
-            all[lane % (TILE / 2)] |= level << shift;
+            all[lane % (NR / 2)] |= level << shift;
         }
     }
     Some(group)
 }
 
 /// The levels, if every weight is on one exactly.
-fn levels(weights: &[f32; GROUP], scale: f32, offset: f32) -> Option<[u8; GROUP]> {
-    let mut levels = [0; GROUP];
+fn levels(weights: &[f32; BLOCK_INPUTS], scale: f32, offset: f32) -> Option<[u8; BLOCK_INPUTS]> {
+    let mut levels = [0; BLOCK_INPUTS];
     for (level, &weight) in levels.iter_mut().zip(weights) {
         let nearest = if scale == 0.0 { 0.0 } else { ((weight - offset) / scale).round() };
         if !(0.0..=15.0).contains(&nearest) || nearest * scale + offset != weight {
@@ -323,9 +325,9 @@ fn levels(weights: &[f32; GROUP], scale: f32, offset: f32) -> Option<[u8; GROUP]
 }
 
 /// Weights of a group by output, as levels of 8 bits: what Q8_0 of GGUF is.
-fn bytes(weights: &dyn Fn(usize) -> [f32; GROUP]) -> Option<Bytes> {
-    let mut group = Bytes::ZERO;
-    for lane in 0..TILE {
+fn bytes(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ8> {
+    let mut group = BlockQ8::ZERO;
+    for lane in 0..NR {
         let weights = weights(lane);
         let largest =
             weights.iter().copied().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
@@ -389,7 +391,7 @@ mod tests {
 
     /// Every set of instructions gives the bits of the plain sum.
     fn check(values: &[f32], inputs: usize, rows: usize) -> Matrix {
-        let beside = Beside { parts: vec![values], inputs };
+        let beside = ConcatColumns { parts: vec![values], inputs };
         let outputs = beside.outputs();
         let bias: Vec<f32> = (0..outputs).map(|i| value(i + 77)).collect();
         let matrix = Matrix::new(&beside, bias.clone());
@@ -432,20 +434,20 @@ mod tests {
     fn lower_precision_is_found_and_loses_nothing() {
         let (inputs, outputs) = (64, 70);
         let full: Vec<f32> = (0..inputs * outputs).map(value).collect();
-        assert!(matches!(check(&full, inputs, 5).store, Store::Full(_)));
+        assert!(matches!(check(&full, inputs, 5).store, Store::F32(_)));
         let half: Vec<f32> =
             full.iter().map(|v| f32::from_bits(v.to_bits() & 0xffff_0000)).collect();
-        assert!(matches!(check(&half, inputs, 3).store, Store::Half(_)));
+        assert!(matches!(check(&half, inputs, 3).store, Store::Bf16(_)));
         check(&half, inputs, 15);
         check(&half, inputs, 41);
         // As the quantisers of GGUF do it: a scale and an offset for 32 inputs of an output.
-        let quantised = |make: &dyn Fn([f32; GROUP]) -> [f32; GROUP]| {
+        let quantised = |make: &dyn Fn([f32; BLOCK_INPUTS]) -> [f32; BLOCK_INPUTS]| {
             let mut out = full.clone();
             for output in 0..outputs {
-                for group in 0..inputs / GROUP {
-                    let at = |i: usize| (group * GROUP + i) * outputs + output;
+                for group in 0..inputs / BLOCK_INPUTS {
+                    let at = |i: usize| (group * BLOCK_INPUTS + i) * outputs + output;
                     let made = make(std::array::from_fn(|i| full[at(i)] * (1.0 + output as f32)));
-                    (0..GROUP).for_each(|i| out[at(i)] = made[i]);
+                    (0..BLOCK_INPUTS).for_each(|i| out[at(i)] = made[i]);
                 }
             }
             out
@@ -459,7 +461,7 @@ mod tests {
             let (scale, offset) = (rounded((high - low) / 15.0), rounded(low));
             group.map(|v| ((v - low) / (high - low) * 15.0).round() * scale + offset)
         });
-        assert!(matches!(check(&q4_1, inputs, 1).store, Store::Nibbles(_)));
+        assert!(matches!(check(&q4_1, inputs, 1).store, Store::BlockQ4(_)));
         check(&q4_1, inputs, 13);
         let q4_0 = quantised(&|group| {
             let end = group
@@ -469,16 +471,16 @@ mod tests {
             let scale = rounded(end / -8.0);
             group.map(|v| ((v / scale + 8.5).floor().clamp(0.0, 15.0) - 8.0) * scale)
         });
-        assert!(matches!(check(&q4_0, inputs, 2).store, Store::Nibbles(_)));
+        assert!(matches!(check(&q4_0, inputs, 2).store, Store::BlockQ4(_)));
         let q8_0 = quantised(&|group| {
             let end = group.iter().copied().fold(0.0f32, |end, v| end.max(v.abs()));
             let scale = rounded(end / 127.0);
             group.map(|v| (v / end * 127.0).round() * scale)
         });
-        assert!(matches!(check(&q8_0, inputs, 4).store, Store::Bytes(_)));
+        assert!(matches!(check(&q8_0, inputs, 4).store, Store::BlockQ8(_)));
         check(&q8_0, inputs, 12);
         let zeros = check(&vec![0.0; inputs * outputs], inputs, 1);
-        assert!(matches!(zeros.store, Store::Nibbles(_)));
+        assert!(matches!(zeros.store, Store::BlockQ4(_)));
     }
 
     proptest! {
@@ -491,7 +493,7 @@ mod tests {
         #[test]
         fn parts_stand_side_by_side(inputs in 1usize..9, left in 1usize..9, right in 1usize..9) {
             let (a, b): (Vec<f32>, Vec<f32>) = ((0..inputs * left).map(value).collect(), (0..inputs * right).map(|i| value(i + 99)).collect());
-            let both = Beside { parts: vec![&a, &b], inputs };
+            let both = ConcatColumns { parts: vec![&a, &b], inputs };
             prop_assert_eq!(both.outputs(), left + right);
             prop_assert_eq!(both.at(inputs - 1, left - 1), a[inputs * left - 1]);
             prop_assert_eq!(both.at(inputs - 1, left), b[(inputs - 1) * right]);

@@ -1,23 +1,23 @@
 //! Reading tokens without libtorch: for a single row, what counts is to read the parameters from
 //! memory once, and nothing else.
 
+mod huge_pages;
 mod kernels;
 mod matrix;
-mod pages;
 
 use crate::{
     Error,
-    model::{Job, Model, Past, check},
+    language_model::{LanguageModel, SequenceCache, SequenceInput, check},
 };
 use kernels::{Isa, activate, attend};
-use matrix::{Beside, Matrix, Scratch, Transposed, for_rows};
-use pol_model::Layout;
-use pol_primitives::model::{ModelSpec, Norm, Positions};
+use matrix::{ConcatColumns, Matrix, Scratch, Transposed, for_rows};
+use pol_model::{Layout, RotaryRates};
+use pol_primitives::model::{ModelSpec, Norm, PositionEncoding};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
 /// Rows that are read at once; a longer prompt is read piece by piece.
-const ROWS: usize = 512;
+const PROMPT_CHUNK_TOKENS: usize = 512;
 /// Multiplications of an attention that are worth other threads' help.
 const WORTH_SHARING: usize = 1 << 16;
 
@@ -26,19 +26,19 @@ const WORTH_SHARING: usize = 1 << 16;
 /// Parameters that are of lower precision than float32 are kept so, which loses nothing and is
 /// several times faster. What is read has the same bits whatever the number of threads, and however
 /// sequences are read together or piece by piece.
-pub struct Native {
+pub struct NativeModel {
     spec: ModelSpec,
     isa: Isa,
     pool: rayon::ThreadPool,
     embedding: Vec<f32>,
     positions: Vec<f32>,
     /// Radians a token, of each pair of dimensions.
-    rates: Vec<f64>,
+    rates: RotaryRates,
     blocks: Vec<Block>,
     norm: Normed,
     head: Matrix,
     introspection: Option<(Vec<f32>, f32)>,
-    memory: Mutex<Memory>,
+    memory: Mutex<Workspace>,
 }
 
 struct Block {
@@ -58,7 +58,7 @@ struct Normed {
 }
 
 /// Keys and values of a sequence, block by block and head by head, each `[capacity, head size]`.
-pub struct NativePast {
+pub struct NativeCache {
     layers: Vec<KeysValues>,
     len: usize,
     capacity: usize,
@@ -72,15 +72,15 @@ struct KeysValues {
 
 /// One token to read: of which job, at which place.
 #[derive(Clone, Copy)]
-struct Row {
-    job: usize,
+struct TokenRow {
+    input: usize,
     token: u32,
     place: usize,
 }
 
 /// Memory that is used again and again.
 #[derive(Default)]
-struct Memory {
+struct Workspace {
     x: Vec<f32>,
     normed: Vec<f32>,
     projected: Vec<f32>,
@@ -90,12 +90,12 @@ struct Memory {
     hidden: Vec<f32>,
     added: Vec<f32>,
     last: Vec<f32>,
-    scores: Vec<f32>,
-    turns: Vec<(f32, f32)>,
+    logits: Vec<f32>,
+    rotations: Vec<(f32, f32)>,
     scratch: Scratch,
 }
 
-impl Native {
+impl NativeModel {
     /// Whether a model of `spec` can be read in this way, by this processor.
     pub fn supports(spec: &ModelSpec) -> bool {
         Isa::detect().is_some()
@@ -137,7 +137,9 @@ impl Native {
                 .map(|name| part(&format!("{name}.weight")))
                 .collect::<Result<_, _>>()?;
             let bias = names.iter().flat_map(|name| optional(&format!("{name}.bias"))).collect();
-            Ok::<_, pol_model::Error>(pool.install(|| Matrix::new(&Beside { parts, inputs }, bias)))
+            Ok::<_, pol_model::Error>(
+                pool.install(|| Matrix::new(&ConcatColumns { parts, inputs }, bias)),
+            )
         };
         let block = |index: u16| {
             let name = |part: &str| format!("h.{index}.{part}");
@@ -165,12 +167,10 @@ impl Native {
             isa,
             positions: optional("wpe.weight"),
             rates: match spec.positions {
-                Positions::Learned => Vec::new(),
-                Positions::Rotary { dimensions, base, .. } => (0..dimensions / 2)
-                    .map(|pair| {
-                        libm::pow(base.into(), -f64::from(2 * pair) / f64::from(dimensions))
-                    })
-                    .collect(),
+                PositionEncoding::Learned => RotaryRates::default(),
+                PositionEncoding::Rotary { dimensions, base, .. } => {
+                    RotaryRates::new(dimensions, base)
+                }
             },
             blocks: (0..spec.layers).map(block).collect::<Result<_, _>>()?,
             norm: normed("ln_f")?,
@@ -199,8 +199,13 @@ impl Native {
         blocks + self.head.bytes()
     }
 
-    fn read_rows(&self, rows: &[Row], jobs: &mut [Job<'_, NativePast>], memory: &mut Memory) {
-        let Memory {
+    fn read_rows(
+        &self,
+        rows: &[TokenRow],
+        inputs: &mut [SequenceInput<'_, NativeCache>],
+        memory: &mut Workspace,
+    ) {
+        let Workspace {
             x,
             normed,
             projected,
@@ -210,7 +215,7 @@ impl Native {
             hidden,
             added,
             last,
-            turns,
+            rotations,
             scratch,
             ..
         } = memory;
@@ -224,15 +229,8 @@ impl Native {
                 None => x.extend_from_slice(embedded),
             }
         }
-        turns.clear();
-        turns.extend(
-            rows.iter().flat_map(|row| self.rates.iter().map(|rate| row.place as f64 * rate)).map(
-                |angle| {
-                    let (sine, cosine) = libm::sincos(angle);
-                    (sine as f32, cosine as f32)
-                },
-            ),
-        );
+        rotations.clear();
+        rotations.extend(rows.iter().flat_map(|row| self.rates.at(row.place)));
         projected.resize(count * spec.query_key_value_width() as usize, 0.0);
         mixed.resize(count * spec.attention_width() as usize, 0.0);
         attended.resize(count * width, 0.0);
@@ -240,8 +238,8 @@ impl Native {
         for (index, block) in self.blocks.iter().enumerate() {
             block.norm1.apply(spec.norm, x, normed);
             block.query_key_value.apply(isa, normed, projected, scratch);
-            self.store(index, rows, turns, projected, jobs);
-            self.attend(index, rows, projected, jobs, mixed);
+            self.store(index, rows, rotations, projected, inputs);
+            self.attend(index, rows, projected, inputs, mixed);
             block.out.apply(isa, mixed, attended, scratch);
             if let Some(norm2) = &block.norm2 {
                 add(x, attended);
@@ -255,7 +253,7 @@ impl Native {
         }
         self.norm.apply(spec.norm, x, normed);
         for (row, normed) in rows.iter().zip(normed.chunks_exact(width)) {
-            last[row.job * width..][..width].copy_from_slice(normed);
+            last[row.input * width..][..width].copy_from_slice(normed);
         }
     }
 
@@ -263,10 +261,10 @@ impl Native {
     fn store(
         &self,
         index: usize,
-        rows: &[Row],
-        turns: &[(f32, f32)],
+        rows: &[TokenRow],
+        rotations: &[(f32, f32)],
         projected: &mut [f32],
-        jobs: &mut [Job<'_, NativePast>],
+        inputs: &mut [SequenceInput<'_, NativeCache>],
     ) {
         let spec = &self.spec;
         let (heads, shared, size) = (
@@ -274,16 +272,16 @@ impl Native {
             usize::from(spec.key_value_heads),
             usize::from(spec.head_size),
         );
-        let pairs = self.rates.len();
+        let pairs = self.rates.pairs();
         for (at, (row, all)) in rows
             .iter()
             .zip(projected.chunks_exact_mut(spec.query_key_value_width() as usize))
             .enumerate()
         {
-            if let Positions::Rotary { interleaved, .. } = spec.positions {
-                let turns = &turns[at * pairs..][..pairs];
+            if let PositionEncoding::Rotary { interleaved, .. } = spec.positions {
+                let rotations = &rotations[at * pairs..][..pairs];
                 for head in all[..(heads + shared) * size].chunks_exact_mut(size) {
-                    for (pair, &(sine, cosine)) in turns.iter().enumerate() {
+                    for (pair, &(sine, cosine)) in rotations.iter().enumerate() {
                         let (a, b) = if interleaved {
                             (2 * pair, 2 * pair + 1)
                         } else {
@@ -294,12 +292,13 @@ impl Native {
                     }
                 }
             }
-            let past = &mut *jobs[row.job].past;
+            let cache = &mut *inputs[row.input].cache;
             let (keys, values) = all[heads * size..].split_at(shared * size);
-            let kept = &mut past.layers[index];
+            let kept = &mut cache.layers[index];
             for (parts, kept) in [(keys, &mut kept.keys), (values, &mut kept.values)] {
                 for (head, part) in parts.chunks_exact(size).enumerate() {
-                    kept[(head * past.capacity + row.place) * size..][..size].copy_from_slice(part);
+                    kept[(head * cache.capacity + row.place) * size..][..size]
+                        .copy_from_slice(part);
                 }
             }
         }
@@ -309,9 +308,9 @@ impl Native {
     fn attend(
         &self,
         index: usize,
-        rows: &[Row],
+        rows: &[TokenRow],
         projected: &[f32],
-        jobs: &[Job<'_, NativePast>],
+        inputs: &[SequenceInput<'_, NativeCache>],
         mixed: &mut [f32],
     ) {
         let spec = &self.spec;
@@ -321,13 +320,13 @@ impl Native {
         let window = spec.window(index as u16).map_or(usize::MAX, |window| window as usize);
         let one = |weights: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
             let (row, head) = (&rows[at / heads], at % heads);
-            let past = &*jobs[row.job].past;
-            let start = head / group * past.capacity;
+            let cache = &*inputs[row.input].cache;
+            let start = head / group * cache.capacity;
             let first = (row.place + 1).saturating_sub(window);
             let seen = (start + first) * size..(start + row.place + 1) * size;
             let query = &projected
                 [at / heads * spec.query_key_value_width() as usize + head * size..][..size];
-            let kept = &past.layers[index];
+            let kept = &cache.layers[index];
             attend(
                 self.isa,
                 query,
@@ -376,8 +375,8 @@ impl Native {
     }
 }
 
-impl Model for Native {
-    type Past = NativePast;
+impl LanguageModel for NativeModel {
+    type Cache = NativeCache;
 
     fn context(&self) -> usize {
         self.spec.context as usize
@@ -387,54 +386,57 @@ impl Model for Native {
         self.spec.vocabulary as usize
     }
 
-    fn begin(&self, capacity: usize) -> Result<NativePast, Error> {
+    fn new_cache(&self, capacity: usize) -> Result<NativeCache, Error> {
         let capacity = capacity.min(self.context());
         let len = capacity * self.spec.key_value_width() as usize;
         let layers = (0..self.spec.layers)
             .map(|_| KeysValues { keys: vec![0.0; len], values: vec![0.0; len] });
-        Ok(NativePast { layers: layers.collect(), len: 0, capacity })
+        Ok(NativeCache { layers: layers.collect(), len: 0, capacity })
     }
 
-    fn read(&self, jobs: &mut [Job<'_, NativePast>]) -> Result<(), Error> {
-        check(jobs, self.vocabulary())?;
+    fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
+        check(inputs, self.vocabulary())?;
         let mut rows = Vec::new();
-        for (index, job) in jobs.iter().enumerate() {
-            rows.extend(job.tokens.iter().zip(job.past.len..).map(|(&token, place)| Row {
-                job: index,
-                token,
-                place,
-            }));
+        for (index, input) in inputs.iter().enumerate() {
+            rows.extend(
+                input.tokens.iter().zip(input.cache.len..).map(|(&token, place)| TokenRow {
+                    input: index,
+                    token,
+                    place,
+                }),
+            );
         }
         // What a panic in another reading left is cleared before it is used.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = &mut *memory;
         let (width, vocabulary) = (self.spec.width as usize, self.vocabulary());
-        memory.last.resize(jobs.len() * width, 0.0);
+        memory.last.resize(inputs.len() * width, 0.0);
         self.pool.install(|| {
-            for rows in rows.chunks(ROWS) {
-                self.read_rows(rows, jobs, memory);
+            for rows in rows.chunks(PROMPT_CHUNK_TOKENS) {
+                self.read_rows(rows, inputs, memory);
             }
-            let Memory { last, scores, scratch, .. } = memory;
-            scores.resize(jobs.len() * vocabulary, 0.0);
-            self.head.apply(self.isa, last, scores, scratch);
+            let Workspace { last, logits, scratch, .. } = memory;
+            logits.resize(inputs.len() * vocabulary, 0.0);
+            self.head.apply(self.isa, last, logits, scratch);
         });
-        for (index, job) in jobs.iter_mut().enumerate() {
-            job.past.len += job.tokens.len();
-            job.reading.scores.clear();
-            job.reading
-                .scores
-                .extend_from_slice(&memory.scores[index * vocabulary..][..vocabulary]);
+        for (index, input) in inputs.iter_mut().enumerate() {
+            input.cache.len += input.tokens.len();
+            input.prediction.logits.clear();
+            input
+                .prediction
+                .logits
+                .extend_from_slice(&memory.logits[index * vocabulary..][..vocabulary]);
             let hidden = &memory.last[index * width..][..width];
             let expect = |(weight, bias): &(Vec<f32>, f32)| {
                 weight.iter().zip(hidden).map(|(w, x)| w * x).sum::<f32>() + bias
             };
-            job.reading.expected_loss = self.introspection.as_ref().map(expect);
+            input.prediction.expected_loss = self.introspection.as_ref().map(expect);
         }
         Ok(())
     }
 }
 
-impl Past for NativePast {
+impl SequenceCache for NativeCache {
     fn len(&self) -> usize {
         self.len
     }
@@ -494,9 +496,9 @@ fn add(x: &mut [f32], y: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Reading;
+    use crate::Prediction;
     use pol_model::{Decoder, Weights, initial_parameters};
-    use pol_primitives::model::{Activation, Biases, Local};
+    use pol_primitives::model::{Activation, Biases, LocalAttention};
     use tch::Tensor;
 
     fn gpt2() -> ModelSpec {
@@ -505,11 +507,14 @@ mod tests {
 
     /// One of every kind of part, in several combinations.
     fn specs() -> Vec<ModelSpec> {
-        let rotary =
-            |dimensions, interleaved| Positions::Rotary { dimensions, base: 10_000, interleaved };
+        let rotary = |dimensions, interleaved| PositionEncoding::Rotary {
+            dimensions,
+            base: 10_000,
+            interleaved,
+        };
         let none = Biases::default();
         let neo = ModelSpec {
-            local: Some(Local { window: 5, period: 2, layers: 2 }),
+            local: Some(LocalAttention { window: 5, period: 2, layers: 2 }),
             scaled: false,
             activation: Activation::Gelu,
             biases: Biases { query_key_value: false, ..gpt2().biases },
@@ -552,23 +557,30 @@ mod tests {
         (0..len).map(|i| ((i * i + 7 * i + seed) % 37) as u32).collect()
     }
 
-    fn read(model: &impl Model, parts: &[&[u32]]) -> Vec<f32> {
-        let mut past = model.begin(150).unwrap();
-        let mut reading = Reading::default();
+    fn read(model: &impl LanguageModel, parts: &[&[u32]]) -> Vec<f32> {
+        let mut cache = model.new_cache(150).unwrap();
+        let mut prediction = Prediction::default();
         for tokens in parts {
-            model.read(&mut [Job { past: &mut past, tokens, reading: &mut reading }]).unwrap();
+            model
+                .forward(&mut [SequenceInput {
+                    cache: &mut cache,
+                    tokens,
+                    prediction: &mut prediction,
+                }])
+                .unwrap();
         }
-        reading.scores
+        prediction.logits
     }
 
     #[test]
     fn every_family_reads_as_the_decoder_does() {
         for spec in specs() {
             let flat = lively(&spec);
-            let native = Native::new(&spec, &flat, 2).unwrap();
+            let native = NativeModel::new(&spec, &flat, 2).unwrap();
             let weights = Weights::new(&Layout::new(&spec).unwrap(), &flat).unwrap();
             let torch =
-                crate::Torch::new(&spec, weights.share(false).unwrap(), tch::Device::Cpu).unwrap();
+                crate::TorchModel::new(&spec, weights.share(false).unwrap(), tch::Device::Cpu)
+                    .unwrap();
             for len in [1, 2, 7, 130] {
                 let tokens = tokens(len, 3);
                 let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
@@ -579,8 +591,8 @@ mod tests {
                 let expected =
                     Vec::<f32>::try_from(logits.narrow(0, len as i64 - 1, 1).reshape([-1]))
                         .unwrap();
-                for scores in [read(&native, &[&tokens]), read(&torch, &[&tokens])] {
-                    for (found, expected) in scores.iter().zip(&expected) {
+                for logits in [read(&native, &[&tokens]), read(&torch, &[&tokens])] {
+                    for (found, expected) in logits.iter().zip(&expected) {
                         assert!(
                             (found - expected).abs() < 1e-4,
                             "{spec:?}: {found} for {expected}"
@@ -595,7 +607,8 @@ mod tests {
     fn neither_pieces_nor_company_nor_threads_change_a_bit() {
         for spec in specs() {
             let flat = lively(&spec);
-            let [one, three] = [1, 3].map(|threads| Native::new(&spec, &flat, threads).unwrap());
+            let [one, three] =
+                [1, 3].map(|threads| NativeModel::new(&spec, &flat, threads).unwrap());
             let (long, short) = (tokens(100, 5), tokens(9, 11));
             let (whole, other) = (read(&one, &[&long]), read(&one, &[&short]));
             assert_eq!(whole, read(&three, &[&long]));
@@ -603,50 +616,70 @@ mod tests {
                 whole,
                 read(&three, &[&long[..1], &long[1..70], &long[70..99], &long[99..]])
             );
-            let mut pasts = [three.begin(100).unwrap(), three.begin(9).unwrap()];
-            let mut readings = [Reading::default(), Reading::default()];
+            let mut pasts = [three.new_cache(100).unwrap(), three.new_cache(9).unwrap()];
+            let mut readings = [Prediction::default(), Prediction::default()];
             let [a, b] = &mut pasts;
             let [first, second] = &mut readings;
             three
                 .read(&mut [
-                    Job { past: a, tokens: &long, reading: first },
-                    Job { past: b, tokens: &short, reading: second },
+                    SequenceInput { cache: a, tokens: &long, prediction: first },
+                    SequenceInput { cache: b, tokens: &short, prediction: second },
                 ])
                 .unwrap();
-            assert_eq!((&first.scores, &second.scores), (&whole, &other));
+            assert_eq!((&first.logits, &second.logits), (&whole, &other));
         }
     }
 
     #[test]
     fn forks_go_their_own_ways() {
-        let model = Native::new(&gpt2(), &lively(&gpt2()), 1).unwrap();
+        let model = NativeModel::new(&gpt2(), &lively(&gpt2()), 1).unwrap();
         let (start, end) = (tokens(5, 1), tokens(3, 2));
-        let mut past = model.begin(20).unwrap();
-        let mut reading = Reading::default();
-        model.read(&mut [Job { past: &mut past, tokens: &start, reading: &mut reading }]).unwrap();
-        let mut fork = past.fork().unwrap();
+        let mut cache = model.new_cache(20).unwrap();
+        let mut prediction = Prediction::default();
         model
-            .read(&mut [Job { past: &mut past, tokens: &[9, 9, 9], reading: &mut reading }])
+            .forward(&mut [SequenceInput {
+                cache: &mut cache,
+                tokens: &start,
+                prediction: &mut prediction,
+            }])
             .unwrap();
-        model.read(&mut [Job { past: &mut fork, tokens: &end, reading: &mut reading }]).unwrap();
-        assert_eq!(reading.scores, read(&model, &[&start, &end]));
-        assert_eq!((past.len(), fork.len()), (8, 8));
+        let mut fork = cache.fork().unwrap();
+        model
+            .read(&mut [SequenceInput {
+                cache: &mut cache,
+                tokens: &[9, 9, 9],
+                prediction: &mut prediction,
+            }])
+            .unwrap();
+        model
+            .forward(&mut [SequenceInput {
+                cache: &mut fork,
+                tokens: &end,
+                prediction: &mut prediction,
+            }])
+            .unwrap();
+        assert_eq!(prediction.logits, read(&model, &[&start, &end]));
+        assert_eq!((cache.len(), fork.len()), (8, 8));
     }
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
-        let model = Native::new(&gpt2(), &lively(&gpt2()), 1).unwrap();
-        let mut past = model.begin(4).unwrap();
-        let mut reading = Reading::default();
+        let model = NativeModel::new(&gpt2(), &lively(&gpt2()), 1).unwrap();
+        let mut cache = model.new_cache(4).unwrap();
+        let mut prediction = Prediction::default();
         let mut read = |tokens: &[u32]| {
-            model.read(&mut [Job { past: &mut past, tokens, reading: &mut reading }])
+            model.forward(&mut [SequenceInput {
+                cache: &mut cache,
+                tokens,
+                prediction: &mut prediction,
+            }])
         };
         assert!(matches!(read(&[37]), Err(Error::Token { token: 37, vocabulary: 37 })));
         assert!(matches!(read(&[1; 5]), Err(Error::Capacity { tokens: 5, capacity: 4 })));
         assert!(read(&[]).is_err());
         assert!(read(&[1; 4]).is_ok());
         assert!(matches!(
-            Native::new(&gpt2(), &[0.0; 4], 1),
+            NativeModel::new(&gpt2(), &[0.0; 4], 1),
             Err(Error::Model(pol_model::Error::Length { .. }))
         ));
     }

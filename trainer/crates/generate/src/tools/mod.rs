@@ -5,7 +5,7 @@ mod calc;
 mod sat;
 
 /// Bytes that what a tool is asked may have.
-pub const LONGEST_INPUT: usize = 512;
+pub const MAX_TOOL_INPUT_BYTES: usize = 512;
 /// How deep parentheses and operators may be nested.
 const DEEPEST: u32 = 64;
 
@@ -27,7 +27,7 @@ pub enum ToolError {
     /// No tool has this name.
     #[error("no tool is called {0}; there are calc and sat")]
     Unknown(String),
-    /// The input is longer than [`LONGEST_INPUT`] or nested too deep, or numbers or work would grow
+    /// The input is longer than [`MAX_TOOL_INPUT_BYTES`] or nested too deep, or numbers or work would grow
     /// beyond their bounds.
     #[error("{0} is too large")]
     TooLarge(&'static str),
@@ -46,14 +46,14 @@ pub enum ToolError {
 
 /// One call of a tool and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct ToolCall {
     /// The name of the tool and what it was asked, as between the markers.
     pub asked: String,
     /// The result, or why there is none; both are shown to the model.
     pub result: Result<String, ToolError>,
 }
 
-impl Call {
+impl ToolCall {
     /// Computes `asked`, such as `calc: 1/3 + 1/6`.
     pub fn run(asked: &str) -> Self {
         Self { asked: asked.into(), result: run(asked) }
@@ -86,7 +86,7 @@ impl Tool {
     /// `or`, `xor`, `->`, `<->`, parentheses; the result is `satisfiable` with values, or
     /// `unsatisfiable`.
     pub fn run(self, input: &str) -> Result<String, ToolError> {
-        if input.len() > LONGEST_INPUT {
+        if input.len() > MAX_TOOL_INPUT_BYTES {
             return Err(ToolError::TooLarge("the input"));
         }
         match self {
@@ -98,14 +98,14 @@ impl Tool {
 
 /// Finds calls in text as it is written.
 #[derive(Clone, Debug, Default)]
-pub struct Watch {
+pub struct ToolCallDetector {
     /// Bytes of a call that has been opened, from its marker on.
     open: Vec<u8>,
 }
 
-impl Watch {
+impl ToolCallDetector {
     /// Takes in `bytes`; where they complete a call, gives it and how many of them belong to it.
-    pub fn push(&mut self, bytes: &[u8]) -> Option<(Call, usize)> {
+    pub fn push(&mut self, bytes: &[u8]) -> Option<(ToolCall, usize)> {
         for (index, &byte) in bytes.iter().enumerate() {
             self.open.push(byte);
             if !self.open.starts_with(&OPEN[..self.open.len().min(OPEN.len())]) {
@@ -116,11 +116,11 @@ impl Watch {
             } else if self.open.len() > OPEN.len() && self.open.ends_with(OPEN) {
                 // The latest marker counts.
                 self.open.truncate(OPEN.len());
-            } else if self.open.len() > OPEN.len() + LONGEST_INPUT + 64 || byte == b'\n' {
+            } else if self.open.len() > OPEN.len() + MAX_TOOL_INPUT_BYTES + 64 || byte == b'\n' {
                 self.open.clear();
             } else if self.open.len() >= OPEN.len() + CLOSE.len() && self.open.ends_with(CLOSE) {
                 let asked = &self.open[OPEN.len()..self.open.len() - CLOSE.len()];
-                let call = Call::run(&String::from_utf8_lossy(asked));
+                let call = ToolCall::run(&String::from_utf8_lossy(asked));
                 self.open.clear();
                 return Some((call, index + 1));
             }
@@ -190,7 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn calls(text: &[u8], parts: usize) -> Vec<(String, usize)> {
-        let mut watch = Watch::default();
+        let mut watch = ToolCallDetector::default();
         let (mut found, mut at) = (Vec::new(), 0);
         for part in text.chunks(parts) {
             let mut part = part;
@@ -224,11 +224,11 @@ mod tests {
 
     #[test]
     fn long_input_is_refused() {
-        let long = "1+".repeat(LONGEST_INPUT);
+        let long = "1+".repeat(MAX_TOOL_INPUT_BYTES);
         assert_eq!(Tool::Calc.run(&long), Err(ToolError::TooLarge("the input")));
         assert!(calls(format!("<<calc: {long}1>>").as_bytes(), 7).is_empty());
         let asked = format!("calc: {}1", "0+".repeat(280));
-        assert_eq!(Call::run(&asked).inserted(), " = error: the input is too large");
+        assert_eq!(ToolCall::run(&asked).inserted(), " = error: the input is too large");
     }
 
     proptest! {

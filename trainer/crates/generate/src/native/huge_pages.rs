@@ -21,7 +21,7 @@ unsafe extern "C" {
 /// An array that is read from one end to the other again and again is read up to 1.6 times as fast
 /// where the system translates addresses by 2 MiB, not 4 KiB. That is asked for; where it is
 /// refused, everything works, but slower.
-pub(super) fn in_large_pages<T: Clone + Send + Sync>(
+pub(super) fn in_huge_pages<T: Clone + Send + Sync>(
     len: usize,
     zero: T,
     of: impl Fn(usize) -> Option<T> + Sync,
@@ -61,13 +61,13 @@ mod tests {
 
     #[test]
     fn all_or_nothing() {
-        assert_eq!(in_large_pages(0, 0u8, |_| None), Some(Vec::new()));
-        let squares = in_large_pages(5_000, 0, |index| Some(index * index)).unwrap();
+        assert_eq!(in_huge_pages(0, 0u8, |_| None), Some(Vec::new()));
+        let squares = in_huge_pages(5_000, 0, |index| Some(index * index)).unwrap();
         assert!(
             squares.iter().enumerate().all(|(index, &square)| square == index * index)
                 && squares.len() == 5_000
         );
-        assert_eq!(in_large_pages(5_000, 0, |index| (index != 4_999).then_some(index)), None);
-        assert_eq!(in_large_pages(5_000, 0, |index| (index > 0).then_some(index)), None);
+        assert_eq!(in_huge_pages(5_000, 0, |index| (index != 4_999).then_some(index)), None);
+        assert_eq!(in_huge_pages(5_000, 0, |index| (index > 0).then_some(index)), None);
     }
 }

@@ -3,11 +3,11 @@
 use crate::Affect;
 use crate::{
     Error,
-    model::{Job, Model, Past, Reading},
+    language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput},
     sampler::{Sampler, Sampling, entropy, log_probability},
-    stream::Stream,
-    text::Text,
-    tools::{Call, Watch},
+    stream::TextStream,
+    text::TextTokenizer,
+    tools::{ToolCall, ToolCallDetector},
 };
 use std::ops::ControlFlow;
 
@@ -36,7 +36,7 @@ pub struct Request {
 /// Why a text ends where it does.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finish {
+pub enum FinishReason {
     /// The model ended it.
     End,
     /// This stop string.
@@ -55,7 +55,7 @@ pub enum Event<'a> {
     /// Text that is certain, whole characters.
     Text(&'a str),
     /// A tool was called; what it gave follows as text.
-    Call(&'a Call),
+    Call(&'a ToolCall),
 }
 
 /// A text as it was written.
@@ -66,83 +66,89 @@ pub struct Completion {
     /// Tokens written, results of tools among them.
     pub tokens: usize,
     /// Tools called.
-    pub calls: Vec<Call>,
+    pub calls: Vec<ToolCall>,
     /// Why it ends.
-    pub finish: Finish,
+    pub finish: FinishReason,
     /// Surprise at what was written, where it was to change the temperature.
     pub affect: Option<Affect>,
 }
 
 /// Writes on from each of `requests`, all at once. `on` hears of everything when it happens, with
-/// the request's index, and may break off; a text then ends with [`Finish::Cancelled`].
-pub fn generate<M: Model>(
+/// the request's index, and may break off; a text then ends with [`FinishReason::Cancelled`].
+pub fn generate<M: LanguageModel>(
     model: &M,
-    text: &Text,
+    text: &TextTokenizer,
     requests: &[Request],
     mut on: impl FnMut(usize, Event<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, Error> {
-    let mut writers = requests
+    let mut sequences = requests
         .iter()
-        .map(|request| Writer::new(model, request))
+        .map(|request| Sequence::new(model, request))
         .collect::<Result<Vec<_>, _>>()?;
     loop {
-        let mut active: Vec<_> =
-            writers.iter_mut().enumerate().filter(|(_, writer)| writer.finish.is_none()).collect();
+        let mut active: Vec<_> = sequences
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, sequence)| sequence.finish.is_none())
+            .collect();
         if active.is_empty() {
             break;
         }
-        read(model, active.iter_mut().map(|(_, writer)| &mut **writer))?;
-        for (index, writer) in active {
-            writer.write(text, &mut |event| on(index, event))?;
+        read(model, active.iter_mut().map(|(_, sequence)| &mut **sequence))?;
+        for (index, sequence) in active {
+            sequence.write(text, &mut |event| on(index, event))?;
         }
     }
-    Ok(writers.into_iter().map(Writer::complete).collect())
+    Ok(sequences.into_iter().map(Sequence::complete).collect())
 }
 
 /// Reads what each of `writers` has yet to read.
-pub(super) fn read<'a, M: Model>(
+pub(super) fn read<'a, M: LanguageModel>(
     model: &M,
-    writers: impl Iterator<Item = &'a mut Writer<M::Past>>,
+    sequences: impl Iterator<Item = &'a mut Sequence<M::Cache>>,
 ) -> Result<(), Error>
 where
-    M::Past: 'a,
+    M::Cache: 'a,
 {
-    let mut jobs: Vec<_> = writers
-        .map(|writer| Job {
-            past: &mut writer.past,
-            tokens: &writer.pending,
-            reading: &mut writer.reading,
+    let mut inputs: Vec<_> = sequences
+        .map(|sequence| SequenceInput {
+            cache: &mut sequence.cache,
+            tokens: &sequence.pending,
+            prediction: &mut sequence.prediction,
         })
         .collect();
-    model.read(&mut jobs)
+    model.forward(&mut inputs)
 }
 
 /// A sequence that is written on.
-pub(super) struct Writer<P> {
-    pub(super) past: P,
-    pub(super) reading: Reading,
+pub(super) struct Sequence<P> {
+    pub(super) cache: P,
+    pub(super) prediction: Prediction,
     /// What was written and the model has not read.
     pub(super) pending: Vec<u32>,
     pub(super) sampler: Sampler,
-    pub(super) stream: Stream,
-    watch: Option<Watch>,
+    pub(super) stream: TextStream,
+    watch: Option<ToolCallDetector>,
     ignore_end: bool,
     pub(super) text: String,
-    calls: Vec<Call>,
+    calls: Vec<ToolCall>,
     /// Tokens it has written, and may write.
     pub(super) written: usize,
     pub(super) limit: usize,
     /// Bytes of the last token's text, which the stream took in last.
     last: Vec<u8>,
-    pub(super) finish: Option<Finish>,
+    pub(super) finish: Option<FinishReason>,
     /// Sum of what the tokens are worth, if they are valued.
     pub(super) value: Option<f64>,
     /// Surprise so far, the temperature without any, and how much it changes that.
     affect: Option<(Affect, f32, f64)>,
 }
 
-impl<P: Past> Writer<P> {
-    pub(super) fn new<M: Model<Past = P>>(model: &M, request: &Request) -> Result<Self, Error> {
+impl<P: SequenceCache> Sequence<P> {
+    pub(super) fn new<M: LanguageModel<Cache = P>>(
+        model: &M,
+        request: &Request,
+    ) -> Result<Self, Error> {
         let (tokens, context) = (request.prompt.len(), model.context());
         if request.prompt.is_empty() {
             return Err(Error::Empty);
@@ -151,21 +157,21 @@ impl<P: Past> Writer<P> {
             return Err(Error::Prompt { tokens, context });
         }
         let mut sampler = Sampler::new(request.sampling, request.stream)?;
-        request.prompt.iter().for_each(|&token| sampler.see(token));
+        request.prompt.iter().for_each(|&token| sampler.accept(token));
         Ok(Self {
-            past: model.begin(tokens.saturating_add(request.max_tokens).min(context))?,
-            reading: Reading::default(),
+            cache: model.new_cache(tokens.saturating_add(request.max_tokens).min(context))?,
+            prediction: Prediction::default(),
             pending: request.prompt.clone(),
             sampler,
-            stream: Stream::new(&request.stop),
-            watch: request.tools.then(Watch::default),
+            stream: TextStream::new(&request.stop),
+            watch: request.tools.then(ToolCallDetector::default),
             ignore_end: request.ignore_end,
             text: String::new(),
             calls: Vec::new(),
             written: 0,
             limit: request.max_tokens,
             last: Vec::new(),
-            finish: (request.max_tokens == 0).then_some(Finish::Length),
+            finish: (request.max_tokens == 0).then_some(FinishReason::Length),
             value: None,
             affect: (request.sensitivity > 0.0)
                 .then(|| (Affect::default(), request.sampling.temperature, request.sensitivity)),
@@ -177,8 +183,8 @@ impl<P: Past> Writer<P> {
         let mut sampler = self.sampler.clone();
         sampler.restart(stream);
         Ok(Self {
-            past: self.past.fork()?,
-            reading: self.reading.clone(),
+            cache: self.cache.fork()?,
+            prediction: self.prediction.clone(),
             pending: self.pending.clone(),
             sampler,
             stream: self.stream.clone(),
@@ -193,19 +199,19 @@ impl<P: Past> Writer<P> {
 
     /// Tokens that fit behind what was written.
     fn room(&self) -> usize {
-        self.past.capacity().saturating_sub(self.past.len() + self.pending.len())
+        self.cache.capacity().saturating_sub(self.cache.len() + self.pending.len())
     }
 
     /// Adds `tokens` that the model did not choose, if there is room for them and one more.
     pub(super) fn insert(&mut self, tokens: &[u32]) -> bool {
         if self.written + tokens.len() > self.limit {
-            self.finish = Some(Finish::Length);
+            self.finish = Some(FinishReason::Length);
         } else if tokens.len() >= self.room() {
-            self.finish = Some(Finish::Context);
+            self.finish = Some(FinishReason::Context);
         } else {
             self.written += tokens.len();
             self.pending.extend_from_slice(tokens);
-            tokens.iter().for_each(|&token| self.sampler.see(token));
+            tokens.iter().for_each(|&token| self.sampler.accept(token));
             return true;
         }
         false
@@ -214,32 +220,32 @@ impl<P: Past> Writer<P> {
     /// Writes a token, after everything has been read.
     pub(super) fn write(
         &mut self,
-        text: &Text,
+        text: &TextTokenizer,
         on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.pending.clear();
         // Before a penalty changes them.
-        let scores =
-            (self.value.is_some() || self.affect.is_some()).then(|| self.reading.scores.clone());
-        let token = self.sampler.sample(&mut self.reading.scores)?;
-        if let Some(scores) = scores {
-            let expected = self.reading.expected_loss.map(f64::from);
+        let logits =
+            (self.value.is_some() || self.affect.is_some()).then(|| self.prediction.logits.clone());
+        let token = self.sampler.sample(&mut self.prediction.logits)?;
+        if let Some(logits) = logits {
+            let expected = self.prediction.expected_loss.map(f64::from);
             if let Some(value) = &mut self.value {
-                *value += expected.map_or_else(|| log_probability(&scores, token), |loss| -loss);
+                *value += expected.map_or_else(|| log_probability(&logits, token), |loss| -loss);
             }
             if let Some((affect, temperature, sensitivity)) = &mut self.affect {
                 affect.observe(
-                    expected.unwrap_or_else(|| entropy(&scores)),
-                    -log_probability(&scores, token),
+                    expected.unwrap_or_else(|| entropy(&logits)),
+                    -log_probability(&logits, token),
                 );
                 self.sampler.set_temperature(affect.temperature((*temperature).into(), *sensitivity) as f32);
             }
         }
         if !self.ignore_end && text.ends().contains(&token) {
-            self.finish = Some(Finish::End);
+            self.finish = Some(FinishReason::End);
             return self.finished(on);
         }
-        self.sampler.see(token);
+        self.sampler.accept(token);
         self.written += 1;
         self.pending.push(token);
         let mut bytes = text.bytes(token);
@@ -266,13 +272,13 @@ impl<P: Past> Writer<P> {
             }
         }
         if heard.is_break() {
-            self.finish = Some(Finish::Cancelled);
+            self.finish = Some(FinishReason::Cancelled);
         } else if let Some(stop) = self.stream.stopped() {
-            self.finish = Some(Finish::Stop(stop.into()));
+            self.finish = Some(FinishReason::Stop(stop.into()));
         } else if self.finish.is_none() && self.written >= self.limit {
-            self.finish = Some(Finish::Length);
+            self.finish = Some(FinishReason::Length);
         } else if self.finish.is_none() && self.room() == 0 {
-            self.finish = Some(Finish::Context);
+            self.finish = Some(FinishReason::Context);
         }
         if self.finish.is_some() { self.finished(on) } else { Ok(()) }
     }
@@ -292,17 +298,17 @@ impl<P: Past> Writer<P> {
         let rest = self.stream.finish();
         self.text += &rest;
         if !rest.is_empty()
-            && self.finish != Some(Finish::Cancelled)
+            && self.finish != Some(FinishReason::Cancelled)
             && on(Event::Text(&rest)).is_break()
         {
-            self.finish = Some(Finish::Cancelled);
+            self.finish = Some(FinishReason::Cancelled);
         }
         Ok(())
     }
 
     /// Takes back what the last token had from its line break on, so that the line can be followed
     /// by another.
-    pub(super) fn cut_line(&mut self, text: &Text) -> Result<(), Error> {
+    pub(super) fn cut_line(&mut self, text: &TextTokenizer) -> Result<(), Error> {
         if let Some(end) = self.last.iter().position(|&byte| byte == b'\n') {
             self.pending = text.encode(&String::from_utf8_lossy(&self.last[..end]))?;
         }
@@ -314,7 +320,7 @@ impl<P: Past> Writer<P> {
             text: self.text,
             tokens: self.written,
             calls: self.calls,
-            finish: self.finish.unwrap_or(Finish::Length),
+            finish: self.finish.unwrap_or(FinishReason::Length),
             affect: self.affect.map(|(affect, ..)| affect),
         }
     }
@@ -341,8 +347,8 @@ pub(super) mod tests {
         given: usize,
     }
 
-    impl Model for Scripted {
-        type Past = Count;
+    impl LanguageModel for Scripted {
+        type Cache = Count;
 
         fn context(&self) -> usize {
             200
@@ -352,25 +358,25 @@ pub(super) mod tests {
             260
         }
 
-        fn begin(&self, capacity: usize) -> Result<Count, Error> {
+        fn new_cache(&self, capacity: usize) -> Result<Count, Error> {
             Ok(Count { len: 0, capacity, given: 0 })
         }
 
-        fn read(&self, jobs: &mut [Job<'_, Count>]) -> Result<(), Error> {
-            crate::model::check(jobs, 260)?;
-            for job in jobs {
-                job.past.len += job.tokens.len();
-                self.seen.borrow_mut().extend_from_slice(job.tokens);
-                let next = self.script.get(job.past.given).copied().unwrap_or(257);
-                job.past.given += 1;
-                job.reading.scores = vec![0.0; 260];
-                job.reading.scores[next as usize] = 9.0;
+        fn forward(&self, inputs: &mut [SequenceInput<'_, Count>]) -> Result<(), Error> {
+            crate::language_model::check(inputs, 260)?;
+            for input in inputs {
+                input.cache.len += input.tokens.len();
+                self.seen.borrow_mut().extend_from_slice(input.tokens);
+                let next = self.script.get(input.cache.given).copied().unwrap_or(257);
+                input.cache.given += 1;
+                input.prediction.logits = vec![0.0; 260];
+                input.prediction.logits[next as usize] = 9.0;
             }
             Ok(())
         }
     }
 
-    impl Past for Count {
+    impl SequenceCache for Count {
         fn len(&self) -> usize {
             self.len
         }
@@ -417,27 +423,27 @@ pub(super) mod tests {
             assert_eq!(done.text, heard);
             (done.text, done.finish, done.tokens)
         };
-        assert_eq!(ends(request("x")), ("Grüße, Welt.\nEND of it".into(), Finish::End, 24));
+        assert_eq!(ends(request("x")), ("Grüße, Welt.\nEND of it".into(), FinishReason::End, 24));
         assert_eq!(
             ends(Request { max_tokens: 3, ..request("x") }),
-            ("Gr\u{fffd}".into(), Finish::Length, 3)
+            ("Gr\u{fffd}".into(), FinishReason::Length, 3)
         );
         assert_eq!(
             ends(Request { max_tokens: 0, ..request("x") }),
-            (String::new(), Finish::Length, 0)
+            (String::new(), FinishReason::Length, 0)
         );
         let stop = vec!["\nEND".to_owned()];
         assert_eq!(
             ends(Request { stop: stop.clone(), ..request("x") }),
-            ("Grüße, Welt.".into(), Finish::Stop("\nEND".into()), 18)
+            ("Grüße, Welt.".into(), FinishReason::Stop("\nEND".into()), 18)
         );
         // A stop string that does not come whole is text.
         assert_eq!(
             ends(Request { stop, max_tokens: 17, ..request("x") }),
-            ("Grüße, Welt.\nEN".into(), Finish::Length, 17)
+            ("Grüße, Welt.\nEN".into(), FinishReason::Length, 17)
         );
         let long = request(&"y".repeat(190));
-        assert_eq!(ends(long), ("Grüße, W".into(), Finish::Context, 10));
+        assert_eq!(ends(long), ("Grüße, W".into(), FinishReason::Context, 10));
         assert_eq!(ends(Request { ignore_end: true, max_tokens: 30, ..request("x") }).2, 30);
     }
 
@@ -463,7 +469,7 @@ pub(super) mod tests {
         let (done, heard) = write(&model, Request { tools: true, ..request("x") });
         assert_eq!(done.text, "So <<calc: 6*7>> = 42, see");
         assert_eq!(heard, "So <<calc: 6*7>>[calc: 6*7] = 42, see");
-        assert_eq!(done.calls, [Call::run("calc: 6*7")]);
+        assert_eq!(done.calls, [ToolCall::run("calc: 6*7")]);
         // The model has read the result where it stands.
         let read: Vec<u8> =
             model.seen.borrow().iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
@@ -475,7 +481,7 @@ pub(super) mod tests {
             &scripted("<<calc: 1>>."),
             Request { tools: true, max_tokens: 12, ..request("x") },
         );
-        assert_eq!((done.text.as_str(), done.finish), ("<<calc: 1>>", Finish::Length));
+        assert_eq!((done.text.as_str(), done.finish), ("<<calc: 1>>", FinishReason::Length));
     }
 
     #[test]
@@ -500,6 +506,9 @@ pub(super) mod tests {
             });
         let texts: Vec<_> =
             done.unwrap().into_iter().map(|done| (done.text, done.finish)).collect();
-        assert_eq!(texts, [("abc".into(), Finish::Cancelled), ("abc".into(), Finish::Cancelled)]);
+        assert_eq!(
+            texts,
+            [("abc".into(), FinishReason::Cancelled), ("abc".into(), FinishReason::Cancelled)]
+        );
     }
 }
