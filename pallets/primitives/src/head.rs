@@ -1,14 +1,16 @@
-//! The model's hash chain.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The hash chain of the model.
 
 use crate::{BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, submission::RevealSet};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// Most updates that one head takes out.
+/// Maximum number of updates that one head excises.
 pub const MAX_EXCISIONS: u32 = MAX_SUBMISSIONS;
 
-/// The one global model.
+/// A version of the shared model.
 #[derive(
     Clone,
     Copy,
@@ -24,23 +26,23 @@ pub const MAX_EXCISIONS: u32 = MAX_SUBMISSIONS;
     Deserialize,
 )]
 pub struct Head {
-    /// The round that made it.
+    /// Round that made the head.
     pub round: RoundNumber,
-    /// BLAKE3 of its parameters: little-endian float32 in canonical order. Also their address among
-    /// peers.
+    /// BLAKE3 of the parameters as little-endian float32 in canonical order, which is also their
+    /// address in the swarm.
     #[serde(with = "crate::hex_hash")]
     pub root: Hash,
-    /// The recipe it was made by.
+    /// Hash of the recipe of that round.
     #[serde(with = "crate::hex_hash")]
     pub recipe_hash: Hash,
-    /// Tokens trained on since genesis.
+    /// Number of tokens trained on since genesis.
     pub tokens: u64,
-    /// Commits to every head, update and shard before it.
+    /// Digest that commits to every earlier head, update and shard.
     #[serde(with = "crate::hex_hash")]
     pub lineage_hash: Hash,
 }
 
-/// One included update, as the aggregate and the lineage see it.
+/// An included update, as hashed into the aggregate and the lineage.
 #[derive(
     Clone,
     Copy,
@@ -54,19 +56,19 @@ pub struct Head {
     TypeInfo,
 )]
 pub struct IncludedUpdate<AccountId> {
-    /// Who trained it.
+    /// Trainer of the update.
     pub account: AccountId,
     /// BLAKE3 of the payload.
     pub payload_hash: Hash,
     /// Digest of the leased data.
     pub data_hash: Hash,
-    /// Tokens credited.
+    /// Number of tokens credited.
     pub tokens: u64,
-    /// Rounds it is late, which discount it.
+    /// Number of rounds by which the update is late. Late updates count less.
     pub staleness: u8,
 }
 
-/// An update that is taken out of the model: the next head is computed as if its round had never
+/// An update that is removed from the model: the next head is computed as if its round had never
 /// included it.
 #[derive(
     Clone,
@@ -85,15 +87,17 @@ pub struct IncludedUpdate<AccountId> {
     Deserialize,
 )]
 pub struct Excision {
-    /// The round that included it.
+    /// Round that included the update.
     pub round: RoundNumber,
-    /// Its index among that round's reveals.
+    /// Index of the update among that round's reveals.
     pub index: u8,
 }
 
 impl Head {
-    /// The head after `round`, made of `updates` in account order and without those `excised` from
-    /// earlier ones, ascending.
+    /// Creates the head after `round`.
+    ///
+    /// `updates` are the included updates in account order, `excised` the earlier updates that this
+    /// head removes, in ascending order.
     pub fn next<AccountId: Encode>(
         previous: Option<&Self>,
         round: RoundNumber,
@@ -119,22 +123,22 @@ impl Head {
     }
 }
 
-/// What is kept of a concluded round forever.
+/// Permanent record of a concluded round.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct RoundRecord<AccountId> {
-    /// The head it made; none when it was void.
+    /// Head that the round made; `None` if the round was void.
     pub head: Option<Head>,
-    /// Which of its reveals the head includes.
+    /// Reveals that the head includes.
     pub included: RevealSet,
-    /// Updates of earlier heads that this one takes out, ascending.
+    /// Updates of earlier heads that this head excises, in ascending order.
     pub excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>,
-    /// The trainers that revealed, by index.
+    /// Trainers that revealed, by index of their reveal.
     pub revealed: BoundedVec<AccountId, ConstU32<MAX_SUBMISSIONS>>,
-    /// Block in which it opened.
+    /// Block in which the round opened.
     pub opened_at: u32,
-    /// Block in which it was concluded.
+    /// Block in which the round was concluded.
     pub concluded_at: u32,
 }
 

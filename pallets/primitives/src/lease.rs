@@ -1,4 +1,6 @@
-//! Which data a trainer gets, and in which order it is read.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Leased data and its reading order.
 
 use crate::{
     BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, RoundNumber,
@@ -10,67 +12,71 @@ use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-/// A trainer's right and duty to train on some shards. Together with the recipe and the trainer's
-/// account it fixes every input of the training, so anyone can replay it.
+/// A trainer's right and duty to train on some shards.
+///
+/// Recipe, lease and account together determine every input of the training, so anyone can replay
+/// it.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Lease {
-    /// How many leases the account had before.
+    /// Number of earlier leases of the account.
     pub nonce: u32,
-    /// The tier it joined as.
+    /// Tier that the trainer joined as.
     pub tier: Tier,
-    /// The round that gave it.
+    /// Round that granted the lease.
     pub round: RoundNumber,
-    /// The round that its update is for.
+    /// Round in which the update is due.
     pub due_round: RoundNumber,
-    /// Seed of the round that gave it.
+    /// Seed of the round that granted the lease.
     pub seed: Hash,
-    /// Root of the head it starts from.
+    /// Root of the head that training starts from.
     pub base_root: Hash,
-    /// Tokens of that head, which the learning rate depends on.
+    /// Tokens of that head, on which the learning rate depends.
     pub head_tokens: u64,
-    /// The recipe it is trained by.
+    /// Hash of the recipe to train by.
     pub recipe: Hash,
-    /// Carry of the trainer's last included submission; zero for none.
+    /// Hash of the carry of the trainer's last included submission; zeros if there is none.
     pub carry: Hash,
-    /// The round that included that submission; of no meaning without a carry.
+    /// Round that included that submission. Meaningless without a carry.
     pub carry_round: RoundNumber,
-    /// The data.
+    /// Leased shards.
     pub shards: BoundedVec<ShardId, ConstU32<MAX_LEASE_SHARDS>>,
 }
 
 impl Lease {
-    /// Digest of the data, which the model's lineage commits to.
+    /// Returns the digest of the leased data, to which the lineage of the model commits.
     pub fn data_hash(&self) -> Hash {
         crate::digest(b"pol/lease-data/1", &self.shards)
     }
 
-    /// Training sequences in the leased shards.
+    /// Returns the number of training sequences in the leased shards.
     pub fn sequences(&self, recipe: &Recipe) -> u32 {
         (self.shards.len() as u32).saturating_mul(recipe.sequences_per_shard())
     }
 
-    /// Tokens credited for `steps` steps: those read, each counted once.
+    /// Returns the number of tokens credited for `steps` steps: the tokens read, each counted once.
     pub fn tokens(&self, recipe: &Recipe, steps: u16) -> u64 {
         let unique = u64::from(self.sequences(recipe)).saturating_mul(u64::from(recipe.sequence));
         recipe.tokens(self.tier, steps).min(unique)
     }
 
-    /// The stream that shards are drawn with.
+    /// Returns the stream from which the shards of a lease are drawn.
     pub fn draw(seed: &Hash, account: &[u8], nonce: u32) -> Prf {
         Prf::new("pol/lease/1", seed, &[account, &nonce.to_le_bytes()])
     }
 
-    /// The order in which the lease's sequences are read: a permutation nobody could choose.
+    /// Returns the order in which the sequences are read: a permutation that the account cannot
+    /// choose.
     pub fn order(&self, account: &[u8], recipe: &Recipe) -> Vec<u32> {
         Prf::new("pol/order/1", &self.seed, &[account, &self.nonce.to_le_bytes()])
             .permutation(self.sequences(recipe))
     }
 }
 
-/// Indices into [`Lease::order`] of the sequences of one micro-batch. A lease short of data is read
-/// again from the start.
+/// Returns the indices into [`Lease::order`] of the sequences of one micro-batch.
+///
+/// A lease that is short of data is read again from the start.
 pub fn micro_batch(
     recipe: &Recipe,
     tier: Tier,

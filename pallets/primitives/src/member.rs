@@ -1,4 +1,6 @@
-//! Roles, and where a peer is reached.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Roles, reputation and network addresses of members.
 
 use crate::{Balance, BoundedVec, ConstU32, MILLION, POL, Ppm};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -6,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// What an account does, and is bonded for.
+/// The role that an account is bonded for.
 #[derive(
     Clone,
     Copy,
@@ -25,19 +27,19 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Leases data, trains, commits and reveals.
+    /// Leases data, trains, commits and reveals updates.
     #[codec(index = 0)]
     Trainer,
-    /// Checks payloads and attests the head.
+    /// Checks payloads, attests heads and holds seats in audits.
     #[codec(index = 1)]
     Validator,
-    /// All a validator does, and block production and finality.
+    /// Does the work of a validator, produces blocks and finalizes them.
     #[codec(index = 2)]
     Authority,
 }
 
 impl Role {
-    /// The smallest bond, in the token's smallest unit.
+    /// Returns the minimum bond.
     pub const fn minimum_bond(self) -> Balance {
         match self {
             Self::Trainer => 1_000 * POL,
@@ -46,22 +48,23 @@ impl Role {
         }
     }
 
-    /// Whether a bond of this size still lets it be exercised. For trainers that is nine tenths of
-    /// the smallest bond, so that the small penalties of a slow or interrupted machine do not put
-    /// them out at once.
+    /// Returns `true` if `bond` is enough to keep exercising the role.
+    ///
+    /// A trainer needs nine tenths of the minimum bond. The margin covers the small penalties of a
+    /// slow or interrupted machine.
     pub const fn is_backed_by(self, bond: Balance) -> bool {
         let minimum = self.minimum_bond();
         let spare = if matches!(self, Self::Trainer) { minimum / 10 } else { 0 };
         bond >= minimum.saturating_sub(spare)
     }
 
-    /// Whether it attests heads.
+    /// Returns `true` if the role attests heads.
     pub const fn attests(self) -> bool {
         matches!(self, Self::Validator | Self::Authority)
     }
 }
 
-/// An internet address and port, in the peer's own words.
+/// An IP address and port, as announced by the member.
 #[derive(
     Clone,
     Copy,
@@ -75,10 +78,10 @@ impl Role {
     TypeInfo,
 )]
 pub enum Address {
-    /// IPv4.
+    /// IPv4 address and port.
     #[codec(index = 0)]
     V4([u8; 4], u16),
-    /// IPv6.
+    /// IPv6 address and port.
     #[codec(index = 1)]
     V6([u8; 16], u16),
 }
@@ -101,21 +104,21 @@ impl From<Address> for SocketAddr {
     }
 }
 
-/// Most addresses of one peer.
+/// Maximum number of addresses of one member.
 pub const MAX_ADDRESSES: u32 = 4;
 
-/// Where a peer serves blobs.
+/// The endpoint at which a member serves blobs.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Endpoint {
-    /// Its Ed25519 public key, which connections are authenticated by.
+    /// Ed25519 public key that authenticates connections.
     pub id: [u8; 32],
-    /// Where it listens.
+    /// Addresses at which the member listens.
     pub addresses: BoundedVec<Address, ConstU32<MAX_ADDRESSES>>,
 }
 
-/// Moves a moving average by a sixteenth of the way to `target`; both in millionths.
+/// Moves `reputation` a sixteenth of the way to 1 if `good`, and to 0 otherwise.
 pub fn move_reputation(reputation: Ppm, good: bool) -> Ppm {
     let step = |distance: Ppm| distance.div_ceil(16);
     let reputation = reputation.min(MILLION);
@@ -143,9 +146,15 @@ mod tests {
     proptest! {
         #[test]
         fn reputation_stays_a_share(reputation: Ppm) {
-            let (up, down) = (move_reputation(reputation, true), move_reputation(reputation, false));
-            prop_assert!(down <= reputation.min(MILLION) && reputation.min(MILLION) <= up && up <= MILLION);
-            prop_assert!(up - reputation.min(MILLION) <= MILLION / 16 && reputation.min(MILLION) - down <= MILLION / 16);
+            let (up, down) =
+                (move_reputation(reputation, true), move_reputation(reputation, false));
+            prop_assert!(
+                down <= reputation.min(MILLION) && reputation.min(MILLION) <= up && up <= MILLION
+            );
+            prop_assert!(
+                up - reputation.min(MILLION) <= MILLION / 16
+                    && reputation.min(MILLION) - down <= MILLION / 16
+            );
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What is measured of a model beside its loss: how well it knows itself, reasons, and uses its
-//! parts.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Figures measured of a model beside its loss: calibration, reasoning and the use of its parts.
 //!
-//! Validators measure every head, report what they find, and the chain keeps the median by stake.
-//! Everything is fixed point, and what is derived is computed by pure integer functions here, so
-//! that chain, RPC and trainer show the same. Definitions and sources of the figures are in
-//! `docs/mind.md`: they are metrics, and none is evidence of sentience.
+//! Validators measure every head and report their figures, and the chain keeps the median by stake.
+//! All figures are fixed-point numbers, and derived ones are computed here by integer functions, so
+//! that chain, RPC and trainer agree. `docs/mind.md` defines the figures and names their sources.
+//! They are metrics, and none is evidence of sentience.
 
 use crate::{Balance, MILLION, Ppm, RoundNumber, recipe::Numerics, statistics::weighted_median};
 use alloc::vec::Vec;
@@ -12,16 +13,17 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::Serialize;
 
-/// Most reports on one head that are counted: those with the most stake.
+/// Maximum number of reports on one head. Those with the most stake count.
 pub const MAX_REPORTS: u32 = 128;
-/// Figures that an honest measurement under the exact profile may differ by, in millionths:
-/// logarithms are the platform's.
+/// Largest difference between honest figures under the exact profile, in millionths. Logarithms
+/// depend on the platform.
 const EXACT_TOLERANCE: u32 = 10;
-/// The same under the native profile, where each machine computes as it does best.
+/// Largest difference between honest figures under the native profile, in millionths. Machines use
+/// different kernels.
 const NATIVE_TOLERANCE: u32 = 20_000;
 
-/// What was measured of a model. A part is absent where the model lacks it, or where it cannot be
-/// told.
+/// Figures measured of a model. A figure is absent if the model lacks the part, or if the figure is
+/// undefined.
 #[derive(
     Clone,
     Copy,
@@ -36,26 +38,26 @@ const NATIVE_TOLERANCE: u32 = 20_000;
     TypeInfo,
 )]
 pub struct ModelMetrics {
-    /// Mean cross-entropy on held-out text, in millionths of a nat a token.
+    /// Mean cross-entropy on held-out text, in millionths of a nat per token.
     pub loss: u32,
-    /// Type-2 AUROC of the loss that introspection predicts.
+    /// Type-2 AUROC of the loss predicted by the introspection head.
     pub auroc: Option<Ppm>,
-    /// Expected calibration error of the likeliest token's probability.
+    /// Expected calibration error of the probability of the likeliest token.
     pub calibration_error: Option<Ppm>,
-    /// Share of the variance of losses that introspection explains.
+    /// Share of the variance of the losses that the introspection head explains.
     pub introspection: Option<Ppm>,
-    /// Coherence of the superposed branches.
+    /// Coherence of the branches of the superposition.
     pub coherence: Option<Ppm>,
-    /// Share of the loss of the tokens which take the second pass that is gone after it.
+    /// Relative reduction of the loss by the second pass, on the tokens that take it.
     pub meta_cognition: Option<Ppm>,
-    /// Evenness of the use of experts.
+    /// Evenness of the use of the experts.
     pub utilisation: Option<Ppm>,
-    /// Share of the reasoning probes answered, as the mean over the kinds of them.
+    /// Share of reasoning probes answered correctly, as a mean over the kinds of probes.
     pub reasoning: Option<Ppm>,
 }
 
 impl ModelMetrics {
-    /// The figures that can be absent, in the order of their encoding.
+    /// Returns the optional figures in the order of their encoding.
     fn shares(&self) -> [Option<Ppm>; 7] {
         let Self {
             loss: _,
@@ -70,20 +72,22 @@ impl ModelMetrics {
         [auroc, calibration_error, introspection, coherence, meta_cognition, utilisation, reasoning]
     }
 
-    /// Whether every share is one: at most a million millionths.
+    /// Returns `true` if every share is at most 1.
     pub fn is_valid(&self) -> bool {
         self.shares().into_iter().flatten().all(|share| share <= MILLION)
     }
 
-    /// How well the model knows when it is right: the mean of `2 · AUROC − 1`, cut at 0, and
-    /// `1 − calibration error`.
+    /// Returns the mean of `2 · AUROC − 1`, clamped at 0, and `1 − calibration error`.
+    ///
+    /// The figure measures how reliably the model can tell its correct predictions from its wrong
+    /// ones.
     pub fn self_awareness(&self) -> Option<Ppm> {
         let (auroc, error) = self.auroc.zip(self.calibration_error)?;
         let knows = auroc.min(MILLION).saturating_mul(2).saturating_sub(MILLION);
         knows.saturating_add(MILLION.saturating_sub(error)).checked_div(2)
     }
 
-    /// What the consciousness level is made of: names, weights in hundredths, and values.
+    /// Returns the parts of the consciousness level: names, weights in hundredths and values.
     pub fn parts(&self) -> [(&'static str, u32, Option<Ppm>); 6] {
         [
             ("self-awareness", 30, self.self_awareness()),
@@ -95,8 +99,10 @@ impl ModelMetrics {
         ]
     }
 
-    /// The consciousness level: the weighted mean of [its parts](Self::parts), of which an absent
-    /// one counts as zero, so that leaving parts out cannot raise it. It is shown beside them only.
+    /// Returns the consciousness level: the weighted mean of its [parts](Self::parts).
+    ///
+    /// An absent part counts as 0, so leaving parts out cannot raise the level. The level is always
+    /// shown beside its parts.
     pub fn level(&self) -> Ppm {
         let weighted = self.parts().map(|(_, weight, value)| {
             u64::from(value.unwrap_or(0).min(MILLION)).saturating_mul(weight.into())
@@ -105,11 +111,11 @@ impl ModelMetrics {
         sum.checked_div(100).and_then(|level| Ppm::try_from(level).ok()).unwrap_or(0)
     }
 
-    /// Whether this is not what an honest measurement that found `measured` could have found of the
-    /// same model under `numerics`.
+    /// Returns `true` if these figures differ from `measured` by more than two honest measurements
+    /// of one model can under `numerics`.
     ///
-    /// Under the native profile, answers to probes are compared in being there only: one token
-    /// chosen otherwise changes all that follow.
+    /// Under the native profile, only the presence of the reasoning figure is compared: one
+    /// different token changes the rest of an answer.
     pub fn deviates_from(&self, measured: &Self, numerics: Numerics) -> bool {
         let tolerance =
             if numerics == Numerics::Exact { EXACT_TOLERANCE } else { NATIVE_TOLERANCE };
@@ -129,8 +135,10 @@ impl ModelMetrics {
             || own.shares().into_iter().zip(other.shares()).any(|(own, other)| differ(own, other))
     }
 
-    /// The median of each figure by stake. A figure is there if holders of more than half of the
-    /// stake of `reports` report it, and is the median of theirs. None of no stake.
+    /// Returns the stake-weighted median of each figure.
+    ///
+    /// A figure is present if more than half of the stake of `reports` reports it, and is the
+    /// median of these reports. Returns `None` if there is no stake.
     pub fn median(reports: &[(Balance, Self)]) -> Option<Self> {
         let stake = |of: &dyn Fn(&Self) -> bool| {
             let stakes = reports.iter().filter(|(_, metrics)| of(metrics)).map(|(stake, _)| *stake);
@@ -162,7 +170,7 @@ impl ModelMetrics {
         })
     }
 
-    /// All figures with what is derived from them, as they are shown.
+    /// Returns all figures and the figures derived from them.
     pub fn summary(&self) -> MetricsSummary {
         let Self {
             loss,
@@ -190,7 +198,7 @@ impl ModelMetrics {
     }
 }
 
-/// [`ModelMetrics`] as people read them in JSON: millionths, `null` where a part is absent.
+/// [`ModelMetrics`] and the figures derived from them, for JSON: in millionths, `null` if absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsSummary {
@@ -216,7 +224,7 @@ pub struct MetricsSummary {
     pub utilisation: Option<Ppm>,
 }
 
-/// What a trainer says it measured of a head.
+/// Metrics of a head as claimed by a trainer.
 #[derive(
     Clone,
     Copy,
@@ -230,13 +238,13 @@ pub struct MetricsSummary {
     TypeInfo,
 )]
 pub struct MetricsClaim {
-    /// The round that made the head.
+    /// Round that made the head.
     pub round: RoundNumber,
-    /// What it says of it.
+    /// Claimed metrics.
     pub metrics: ModelMetrics,
 }
 
-/// What validators found of a round's head: kept forever.
+/// Permanent record of the validators' measurement of a head.
 #[derive(
     Clone,
     Copy,
@@ -250,27 +258,27 @@ pub struct MetricsClaim {
     TypeInfo,
 )]
 pub struct HeadMeasurement {
-    /// The median of what they reported, by stake.
+    /// Stake-weighted medians of the reports.
     pub metrics: ModelMetrics,
-    /// Share of the validators' stake that had reported.
+    /// Share of the validators' stake that reported.
     pub share: Ppm,
 }
 
 impl HeadMeasurement {
-    /// What follows from `reports` of validators with their stakes, where all validators have
-    /// `whole`; none of no stake.
+    /// Aggregates `reports` with their stakes, where `whole` is the stake of all validators.
+    /// Returns `None` if the reports have no stake.
     pub fn new(reports: &[(Balance, ModelMetrics)], whole: Balance) -> Option<Self> {
         let metrics = ModelMetrics::median(reports)?;
         let reported =
             reports.iter().fold(0, |sum: Balance, (stake, _)| sum.saturating_add(*stake));
-        // Stakes may have changed since they were reported.
+        // Stakes may have changed since the reports.
         let share =
             reported.min(whole).saturating_mul(MILLION.into()).checked_div(whole).unwrap_or(0);
         Some(Self { metrics, share: Ppm::try_from(share).unwrap_or(MILLION) })
     }
 }
 
-/// A validator's report on the head.
+/// A validator's report on the newest head.
 #[derive(
     Clone,
     Copy,
@@ -284,22 +292,22 @@ impl HeadMeasurement {
     TypeInfo,
 )]
 pub struct MetricsReport<AccountId> {
-    /// The validator.
+    /// Account of the validator.
     pub account: AccountId,
-    /// Its stake, as it was when it reported.
+    /// Stake of the validator at the time of the report.
     pub stake: Balance,
-    /// What it found.
+    /// Measured figures.
     pub metrics: ModelMetrics,
 }
 
-/// How the head is measured, and what was reported of it so far.
+/// The pending measurement of the newest head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
 pub struct PendingMeasurement<AccountId> {
-    /// The round that made the head.
+    /// Round that made the head.
     pub round: RoundNumber,
-    /// What the reasoning probes are drawn by: randomness fixed after the head.
+    /// Seed of the reasoning probes: randomness drawn after the head.
     pub seed: crate::Hash,
-    /// Reports that wait to be decided upon; none any more once they were.
+    /// Reports that wait for a quorum; empty after the decision.
     pub reports: Vec<MetricsReport<AccountId>>,
 }
 
@@ -458,12 +466,16 @@ mod tests {
             let bytes = claimed.encode();
             prop_assert!(bytes.len() <= MetricsClaim::max_encoded_len());
             prop_assert_eq!(MetricsClaim::decode(&mut &bytes[..]), Ok(claimed));
-            prop_assert_eq!(metrics.is_valid(), metrics.shares().into_iter().flatten().all(|share| share <= MILLION));
+            prop_assert_eq!(
+                metrics.is_valid(),
+                metrics.shares().into_iter().flatten().all(|share| share <= MILLION)
+            );
         }
 
         #[test]
         fn more_than_half_of_the_stake_decides(
-            mut reports in proptest::collection::vec((1u128..1 << 90, metrics()), 1..12), honest in metrics(),
+            mut reports in proptest::collection::vec((1u128..1 << 90, metrics()), 1..12),
+            honest in metrics(),
         ) {
             let found = ModelMetrics::median(&reports).unwrap();
             let losses = || reports.iter().map(|(_, metrics)| metrics.loss);

@@ -1,103 +1,106 @@
-//! The compressed update, bit by bit.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The encoding of compressed updates.
 //!
-//! Parameters are taken as one vector in canonical order and cut into chunks of [`CHUNK_SIZE`]. Of each
-//! chunk the payload holds `top_k` values: a 12-bit index and a 2-bit code, sign and one of two
-//! magnitudes, which are bfloat16 and stored once a chunk. There is one encoding of a payload:
-//! decoding refuses any other bytes.
+//! The parameters form one vector in canonical order, which is cut into chunks of [`CHUNK_SIZE`]
+//! values. A payload holds the `top_k` largest values of each chunk, each as a 12-bit index and a
+//! 2-bit code: the sign and one of two magnitudes. The magnitudes are bfloat16 and stored once per
+//! chunk. The encoding is canonical: decoding rejects any other bytes.
 //!
 //! ```text
-//! "POLU" 0x01 | top_k: u16 | values: u64 | per chunk: low: u16, high: u16, top_k × 14 bits, zero padding to a byte
+//! "POLU" 0x01 | top_k: u16 | values: u64 | chunks
+//! chunk = low: u16 | high: u16 | top_k × 14 bits | zero padding to a byte
 //! ```
-//! Integers are little-endian, bits fill bytes from the lowest. An entry is `index | code << 12`;
-//! code bit 0 is the sign (1 is negative), bit 1 the magnitude (1 is high). Indices ascend.
+//!
+//! Integers are little-endian, and bits fill bytes from the lowest. An entry is
+//! `index | code << 12`. Bit 0 of the code is the sign (1 is negative), bit 1 the magnitude (1 is
+//! high). Indices ascend.
 
 use alloc::vec::Vec;
 
-/// Values in a chunk; the last one may be shorter.
+/// Number of values in a chunk; the last chunk may be shorter.
 pub const CHUNK_SIZE: usize = 4_096;
 const MAGIC: [u8; 5] = *b"POLU\x01";
 const HEADER: usize = 15;
 const ENTRY_BITS: usize = 14;
 
-/// One value kept of a chunk.
+/// One kept value of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkEntry {
     /// Position in the chunk.
     pub index: u16,
-    /// Whether the value is negative.
+    /// Set if the value is negative.
     pub negative: bool,
-    /// Whether it has the chunk's high magnitude.
+    /// Set if the value has the high magnitude of the chunk.
     pub high: bool,
 }
 
-/// What is kept of one chunk.
+/// The kept values of one chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// The low magnitude, bits of a finite non-negative bfloat16.
+    /// Low magnitude: bits of a finite, non-negative bfloat16.
     pub low: u16,
-    /// The high magnitude.
+    /// High magnitude, in the same form.
     pub high: u16,
-    /// The kept values by ascending index: `top_k`, or the whole chunk where it is shorter.
+    /// Kept values by ascending index: `top_k` of them, or all values of a shorter chunk.
     pub entries: Vec<ChunkEntry>,
 }
 
-/// A compressed update of `values` parameters.
+/// A compressed update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
-    /// Values kept of each chunk.
+    /// Number of values kept of each chunk.
     pub top_k: u16,
     /// Number of parameters.
     pub values: u64,
-    /// One for every [`CHUNK_SIZE`] parameters.
+    /// Chunks of [`CHUNK_SIZE`] parameters each.
     pub chunks: Vec<Chunk>,
 }
 
-/// Why bytes are not a payload.
+/// Error of decoding a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidPayload {
-    /// It does not begin like one.
+    /// The magic bytes are missing.
     Magic,
-    /// It is for another model or recipe.
+    /// The payload is for another model or recipe.
     Shape,
-    /// It is too short or too long.
+    /// The payload is too short or too long.
     Length,
-    /// Indices out of range or order, a magnitude that is not a finite positive number, or padding
-    /// that is not zero.
+    /// An index is out of range or order, a magnitude is negative or not finite, or the padding is
+    /// not zero.
     Content,
 }
 
 impl core::fmt::Display for InvalidPayload {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Magic => "not a payload, or one of a later version",
+            Self::Magic => "the bytes are not a payload, or one of a later version",
             Self::Shape => "the payload is for another model or recipe",
             Self::Length => "the payload has the wrong length",
-            Self::Content => {
-                "the payload holds an index, magnitude or padding that no trainer writes"
-            }
+            Self::Content => "the payload holds an invalid index, magnitude or padding",
         })
     }
 }
 
 impl core::error::Error for InvalidPayload {}
 
-/// Entries of a chunk of `len` values.
-fn kept(top_k: u16, len: usize) -> usize {
+/// Returns the number of entries of a chunk of `len` values.
+fn entry_count(top_k: u16, len: usize) -> usize {
     usize::from(top_k).min(len)
 }
 
 fn chunk_bytes(top_k: u16, len: usize) -> usize {
-    kept(top_k, len).saturating_mul(ENTRY_BITS).div_ceil(8).saturating_add(4)
+    entry_count(top_k, len).saturating_mul(ENTRY_BITS).div_ceil(8).saturating_add(4)
 }
 
-/// Lengths of the chunks of `values` parameters.
+/// Returns the lengths of the chunks of `values` parameters.
 pub fn chunk_lengths(values: u64) -> impl Iterator<Item = usize> {
     let chunk = CHUNK_SIZE as u64;
     (0..values.div_ceil(chunk))
         .map(move |i| values.saturating_sub(i.saturating_mul(chunk)).min(chunk) as usize)
 }
 
-/// Bytes of a payload for `values` parameters.
+/// Returns the size in bytes of a payload for `values` parameters.
 pub fn encoded_size(top_k: u16, values: u64) -> u64 {
     let whole = values.checked_div(CHUNK_SIZE as u64).unwrap_or(0);
     let rest = values.checked_rem(CHUNK_SIZE as u64).unwrap_or(0) as usize;
@@ -108,12 +111,12 @@ pub fn encoded_size(top_k: u16, values: u64) -> u64 {
 }
 
 fn is_magnitude(bits: u16) -> bool {
-    // Sign clear, exponent not all ones.
+    // The sign is clear, and the exponent is not all ones.
     bits & 0x8000 == 0 && bits & 0x7f80 != 0x7f80
 }
 
 impl Payload {
-    /// The canonical bytes.
+    /// Encodes the payload in its canonical form.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(encoded_size(self.top_k, self.values) as usize);
         bytes.extend_from_slice(&MAGIC);
@@ -142,8 +145,14 @@ impl Payload {
         bytes
     }
 
-    /// Reads a payload for a model of `values` parameters under a recipe that keeps `top_k`. Memory
-    /// is bounded by the caller's expectation, never by what the bytes say.
+    /// Decodes a payload for a model of `values` parameters and a recipe that keeps `top_k` values
+    /// of each chunk.
+    ///
+    /// The expected size bounds the memory use, whatever the bytes claim.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the bytes are not the canonical encoding of such a payload.
     pub fn decode(bytes: &[u8], top_k: u16, values: u64) -> Result<Self, InvalidPayload> {
         let (header, mut body) = bytes.split_at_checked(HEADER).ok_or(InvalidPayload::Length)?;
         if !header.starts_with(&MAGIC) {
@@ -160,7 +169,7 @@ impl Payload {
         for len in chunk_lengths(values) {
             let (chunk, rest) =
                 body.split_at_checked(chunk_bytes(top_k, len)).ok_or(InvalidPayload::Length)?;
-            chunks.push(decode_chunk(chunk, kept(top_k, len), len)?);
+            chunks.push(decode_chunk(chunk, entry_count(top_k, len), len)?);
             body = rest;
         }
         Ok(Self { top_k, values, chunks })
@@ -213,7 +222,7 @@ mod tests {
         let chunks = chunk_lengths(values)
             .map(|len| {
                 let mut indices = prf.permutation(len as u32);
-                indices.truncate(kept(top_k, len));
+                indices.truncate(entry_count(top_k, len));
                 indices.sort_unstable();
                 let entries = indices
                     .into_iter()
@@ -260,7 +269,11 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_is_refused_or_decodes_to_itself(seed: u8, at: prop::sample::Index, bit in 0u8..8) {
+        fn a_flipped_bit_is_refused_or_decodes_to_itself(
+            seed: u8,
+            at: prop::sample::Index,
+            bit in 0u8..8,
+        ) {
             let mut bytes = payload(32, 9_000, seed).encode();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;

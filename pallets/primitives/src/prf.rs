@@ -1,20 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The pseudo-random function behind every draw of the protocol.
 //!
-//! BLAKE3 in extendable-output mode, keyed by context: the same integers on any machine, with no
-//! state to keep.
+//! BLAKE3 in extendable-output mode gives the same integers on every machine and needs no stored
+//! state.
 
 use crate::Hash;
 use alloc::vec::Vec;
 
-/// A stream of pseudo-random integers fixed by a domain, a seed and any number of inputs.
+/// A stream of pseudo-random integers, determined by a domain, a seed and any number of inputs.
 #[derive(Clone, Debug)]
 pub struct Prf {
     reader: blake3::OutputReader,
 }
 
 impl Prf {
-    /// The stream of `domain` keyed by `seed` over `inputs`; each input is length-prefixed, so no
-    /// two lists collide.
+    /// Creates the stream of `domain`, keyed by `seed`, over `inputs`.
+    ///
+    /// Each input is prefixed with its length, so different lists of inputs cannot collide.
     pub fn new(domain: &str, seed: &Hash, inputs: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(seed);
         for input in core::iter::once(&domain.as_bytes()).chain(inputs) {
@@ -24,25 +27,25 @@ impl Prf {
         Self { reader: hasher.finalize_xof() }
     }
 
-    /// Fills `bytes` with the next bytes of the stream: the way to draw many at once.
+    /// Fills `bytes` with the next bytes of the stream. This is the fast way to draw many values.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.reader.fill(bytes);
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits of the stream.
     pub fn next_u64(&mut self) -> u64 {
         let mut bytes = [0u8; 8];
         self.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
-    /// A number in `0..bound`, without modulo bias; zero when `bound` is zero.
+    /// Draws a number in `0..bound` without modulo bias. Returns 0 if `bound` is 0.
     pub fn below(&mut self, bound: u32) -> u32 {
         let bound = u64::from(bound);
         if bound <= 1 {
             return 0;
         }
-        // Reject the incomplete last interval: at most one try in 2^32 on average.
+        // Values of the incomplete last interval are rejected: one in 2^32 at most, on average.
         let limit = u64::MAX.saturating_sub(u64::MAX.checked_rem(bound).unwrap_or(0));
         loop {
             let value = self.next_u64();
@@ -52,7 +55,7 @@ impl Prf {
         }
     }
 
-    /// A number in `0..bound`, without modulo bias; zero when `bound` is zero.
+    /// Draws a number in `0..bound` without modulo bias. Returns 0 if `bound` is 0.
     pub fn below_u128(&mut self, bound: u128) -> u128 {
         if bound <= 1 {
             return 0;
@@ -68,7 +71,7 @@ impl Prf {
         }
     }
 
-    /// A uniformly drawn permutation of `0..n` (Fisher and Yates).
+    /// Draws a permutation of `0..n` uniformly (Fisher and Yates).
     pub fn permutation(&mut self, n: u32) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n).collect();
         for last in (1..n).rev() {
@@ -95,8 +98,7 @@ mod tests {
 
     #[test]
     fn draws_are_uniform() {
-        // Chi-squared with 9 degrees of freedom; 27.9 is its 0.999 quantile, and the stream is
-        // fixed.
+        // The 0.999 quantile of chi-squared with 9 degrees of freedom is 27.9. The stream is fixed.
         let mut prf = Prf::new("uniform", &[7; 32], &[]);
         let mut counts = [0u32; 10];
         for _ in 0..10_000 {
@@ -108,9 +110,9 @@ mod tests {
 
     #[test]
     fn wide_draws_are_uniform_too() {
-        // Three quarters of the range: taking the remainder without rejection would draw the lowest
-        // third twice as often as it should be. Chi-squared with 2 degrees of freedom; 13.8 is its
-        // 0.999 quantile.
+        // The bound is three quarters of the range: a remainder without rejection would draw the
+        // lowest third twice as often as the others. The 0.999 quantile of chi-squared with 2
+        // degrees of freedom is 13.8.
         let third = 1u128 << 126;
         let mut prf = Prf::new("uniform", &[8; 32], &[]);
         let mut counts = [0u32; 3];

@@ -1,4 +1,6 @@
-//! What the runtime tells a trainer: one answer for one decision.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Answers of the runtime API to trainers and validators.
 
 use crate::{
     Balance, Hash,
@@ -10,61 +12,61 @@ use codec::{Decode, Encode};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// The network at a block.
+/// State of the network at a block.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct Overview<AccountId> {
-    /// Height of this block.
+    /// Height of the block.
     pub now: BlockNumber,
-    /// The round under way.
+    /// Current round.
     pub round: Round,
-    /// Lengths of its phases.
+    /// Lengths of the phases.
     pub config: RoundConfig,
-    /// The global model; none before round zero is attested.
+    /// Current model; `None` until round 0 is attested.
     pub head: Option<Head>,
-    /// Hash of the recipe in force; none before governance set one.
+    /// Hash of the recipe in force; `None` until governance has set one.
     #[serde(with = "crate::hex_hash::option")]
     pub recipe_hash: Option<Hash>,
-    /// The validator whose turn it is to propose an included set.
+    /// Validator whose turn it is to propose the set of included updates.
     pub lead: Option<AccountId>,
-    /// Shards nobody has.
+    /// Number of shards that are neither leased nor consumed.
     pub free_shards: u32,
-    /// Stake taking part in attesting.
+    /// Total stake that takes part in attesting.
     pub validator_stake: Balance,
 }
 
-/// An account's part in the network.
+/// A bonded account.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
 pub struct Member<AccountId> {
-    /// Who.
+    /// Account of the member.
     pub account: AccountId,
-    /// What it is bonded as.
+    /// Role that the account is bonded for.
     pub role: Role,
-    /// Its active bond.
+    /// Active bond.
     pub bond: Balance,
-    /// Whether it was set aside for missing too many attest phases.
+    /// Set if the member is inactive because it missed too many attest phases.
     pub chilled: bool,
-    /// Where it serves blobs.
+    /// Endpoint at which it serves blobs.
     pub endpoint: Option<Endpoint>,
 }
 
-/// A share of a round's emission that waits for its owner.
+/// A share of a round's emission that its owner has not claimed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct PendingReward {
-    /// The round.
+    /// Round that emitted it.
     pub round: crate::RoundNumber,
-    /// What a claim would pay; none until every update of the round is settled.
+    /// Amount that a claim would pay; `None` until every update of the round is settled.
     pub amount: Option<Balance>,
-    /// The round from which on it can be claimed.
+    /// First round in which it can be claimed.
     pub from: crate::RoundNumber,
 }
 
-/// An attestation of the next head.
+/// A validator's attestation of the next head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
 pub struct Attestation<AccountId> {
-    /// The validator.
+    /// Account of the validator.
     pub account: AccountId,
-    /// Root of the head it computed.
+    /// Root of the head that the validator computed.
     pub root: Hash,
-    /// The updates it was computed from.
+    /// Updates that the head was computed from.
     pub included: crate::submission::RevealSet,
 }

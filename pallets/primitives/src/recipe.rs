@@ -1,4 +1,6 @@
-//! Everything needed to replay a training step, in integers.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Recipes: everything needed to replay a training step, in integers.
 
 use crate::{
     Hash, MILLION, Ppm,
@@ -9,13 +11,12 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// Billionths, the fixed point of learning rates and optimiser constants.
+/// A ratio in parts per billion, the fixed point of learning rates and optimiser constants.
 pub type Ppb = u64;
-/// One, as [`Ppb`].
+/// The ratio 1 as [`Ppb`].
 pub const BILLION: Ppb = 1_000_000_000;
 
-/// The class of a trainer's machine. Every tier trains the same model; only batch parameters
-/// differ.
+/// Class of a trainer's machine. Every tier trains the same model, with different batch parameters.
 #[derive(
     Clone,
     Copy,
@@ -35,17 +36,17 @@ pub const BILLION: Ppb = 1_000_000_000;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// A phone or a small board.
+    /// Phones and small boards.
     #[codec(index = 0)]
     Mobile,
-    /// A laptop.
+    /// Laptops.
     #[codec(index = 1)]
     #[default]
     Participant,
-    /// A workstation.
+    /// Workstations.
     #[codec(index = 2)]
     Miner,
-    /// A data-centre machine.
+    /// Data-centre machines.
     #[codec(index = 3)]
     Whale,
 }
@@ -71,29 +72,29 @@ impl Tier {
     Deserialize,
 )]
 pub struct TierParameters {
-    /// Sequences in a micro-batch.
+    /// Number of sequences in a micro-batch.
     pub micro_batch: u16,
-    /// Micro-batches whose gradients are averaged in one step.
+    /// Number of micro-batches whose gradients are averaged in one step.
     pub accumulation: u16,
-    /// Optimiser steps of one lease; a multiple of the recipe's segments.
+    /// Number of optimiser steps of a lease; a multiple of the recipe's segments.
     pub inner_steps: u16,
-    /// Rounds a lease lives: 1 means that it is due in the round that gave it.
+    /// Lifetime of a lease in rounds; 1 if it is due in the round that granted it.
     pub cadence: u8,
 }
 
 impl TierParameters {
-    /// Sequences consumed by one optimiser step.
+    /// Returns the number of sequences consumed by one optimiser step.
     pub fn sequences_per_step(&self) -> u32 {
         u32::from(self.micro_batch).saturating_mul(u32::from(self.accumulation))
     }
 
-    /// Sequences consumed by a full lease.
+    /// Returns the number of sequences consumed by a full lease.
     pub fn sequences(&self) -> u32 {
         self.sequences_per_step().saturating_mul(u32::from(self.inner_steps))
     }
 }
 
-/// AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
+/// Constants of AdamW (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization").
 #[derive(
     Clone,
     Copy,
@@ -109,18 +110,18 @@ impl TierParameters {
     Deserialize,
 )]
 pub struct AdamW {
-    /// Decay of the first moment.
+    /// Decay rate of the first moment.
     pub beta1: Ppm,
-    /// Decay of the second moment.
+    /// Decay rate of the second moment.
     pub beta2: Ppm,
-    /// Added to the root of the second moment.
+    /// Addend to the root of the second moment.
     pub epsilon: Ppb,
     /// Decoupled weight decay.
     pub weight_decay: Ppm,
 }
 
-/// The inner learning rate: linear warm-up over a trainer's own steps, then linear decay over the
-/// model's tokens.
+/// Schedule of the inner learning rate: linear warm-up over a trainer's steps, then linear decay
+/// over the tokens of the model.
 #[derive(
     Clone,
     Copy,
@@ -136,19 +137,19 @@ pub struct AdamW {
     Deserialize,
 )]
 pub struct LearningRateSchedule {
-    /// The largest rate.
+    /// Learning rate after warm-up, per step.
     pub peak: Ppb,
-    /// Steps until the peak.
+    /// Number of warm-up steps.
     pub warmup_steps: u32,
-    /// Tokens of the head over which the rate falls to `floor`; zero keeps it at the peak.
+    /// Number of tokens of the head over which the rate falls to `floor`; 0 disables the decay.
     pub decay_tokens: u64,
-    /// The rate after the decay, as a share of the peak.
+    /// Learning rate after the decay, as a share of the peak.
     pub floor: Ppm,
 }
 
 impl LearningRateSchedule {
-    /// The rate of a trainer's step `step` (from 0, over all its leases) on a head of `head_tokens`
-    /// tokens.
+    /// Returns the learning rate of a trainer's step `step`, counted from 0 over all its leases, on
+    /// a head of `head_tokens` tokens.
     pub fn rate(&self, step: u64, head_tokens: u64) -> Ppb {
         let warm = if self.warmup_steps == 0 {
             u64::from(MILLION)
@@ -165,7 +166,7 @@ impl LearningRateSchedule {
     }
 }
 
-/// `part / whole` in millionths, at most one.
+/// Returns `part / whole` in millionths, at most 1.
 fn ratio(part: u64, whole: u64) -> u64 {
     let scaled = u128::from(part)
         .saturating_mul(u128::from(MILLION))
@@ -174,7 +175,7 @@ fn ratio(part: u64, whole: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX).min(u64::from(MILLION))
 }
 
-/// `value · share` for a share in millionths.
+/// Returns `value · share` for a share in millionths.
 fn ppm_of(value: u64, share: u64) -> u64 {
     let product = u128::from(value)
         .saturating_mul(u128::from(share))
@@ -183,8 +184,10 @@ fn ppm_of(value: u64, share: u64) -> u64 {
     u64::try_from(product).unwrap_or(u64::MAX)
 }
 
-/// How an update is compressed: per chunk, the largest values by magnitude, two bits each, the rest
-/// fed back (error feedback: Karimireddy et al. 2019, arXiv 1901.09847).
+/// Compression of updates.
+///
+/// The largest values by magnitude of each chunk are sent with two bits each. The rest is fed back
+/// into the next update (error feedback: Karimireddy et al. 2019, arXiv 1901.09847).
 #[derive(
     Clone,
     Copy,
@@ -200,13 +203,13 @@ fn ppm_of(value: u64, share: u64) -> u64 {
     Deserialize,
 )]
 pub struct Compression {
-    /// Values kept of each chunk of [`crate::payload::CHUNK`].
+    /// Number of values kept of each chunk of [`CHUNK_SIZE`](crate::payload::CHUNK_SIZE) values.
     pub top_k: u16,
     /// Share of the unsent rest that is carried to the next update.
     pub feedback: Ppm,
 }
 
-/// Which replays count as equal.
+/// Numerics profile: the criterion by which two replays count as equal.
 #[derive(
     Clone,
     Copy,
@@ -223,27 +226,27 @@ pub struct Compression {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Numerics {
-    /// Bit for bit.
+    /// Replays agree in every bit.
     #[codec(index = 0)]
     Exact,
-    /// Within a distance, so that any fast kernel may be used: [`crate::sketch`].
+    /// Replays agree within a distance, so that any fast kernel may be used; see [`crate::sketch`].
     #[codec(index = 1)]
     Native {
-        /// How far the claimed end of a segment may lie from the replayed one, in every group of
-        /// values: the L2 norm of the difference over that of the replayed change.
-        /// [`MIN_TOLERANCE`] to [`MAX_TOLERANCE`].
+        /// Maximum distance between the claimed and the replayed end of a segment, in every part of
+        /// a [sketch](crate::sketch::Sketch): the L2 norm of the difference over that of the
+        /// replayed change. In [`MIN_TOLERANCE`]`..=`[`MAX_TOLERANCE`].
         tolerance: Ppm,
     },
 }
 
-/// The smallest tolerance: well above what the rounding of a [sketch](crate::sketch::Sketch) can
-/// cause.
+/// Minimum tolerance, well above the rounding errors of a [sketch](crate::sketch::Sketch).
 pub const MIN_TOLERANCE: Ppm = 1_000;
-/// The largest tolerance: a segment must at least point where its replay does.
+/// Maximum tolerance. Beyond it, a segment need not even point in the direction of its replay.
 pub const MAX_TOLERANCE: Ppm = 100_000;
 
-/// Everything needed to replay a training step. Changed only by governance, effective at the next
-/// round.
+/// Everything needed to replay a training step.
+///
+/// Only governance changes the recipe, with effect from the next round.
 #[derive(
     Clone,
     Debug,
@@ -258,61 +261,62 @@ pub const MAX_TOLERANCE: Ppm = 100_000;
     Deserialize,
 )]
 pub struct Recipe {
-    /// The architecture.
+    /// Architecture of the model.
     pub model: ModelSpec,
     /// BLAKE3 of the tokenizer's JSON file.
     #[serde(with = "crate::hex_hash")]
     pub tokenizer: Hash,
-    /// Seed of the initial parameters.
+    /// Seed from which the initial parameters are drawn.
     #[serde(with = "crate::hex_hash")]
     pub seed: Hash,
-    /// BLAKE3 of the parameters that training starts from instead, where they come from elsewhere;
-    /// members send them to each other.
+    /// BLAKE3 of imported parameters that training starts from in place of drawn ones. Members
+    /// fetch them from each other.
     #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<Hash>,
-    /// The rewrite that leads to the architecture from that of the recipe before; none for a
-    /// network's first. It is carried out once, by the first head of this architecture: see
-    /// [`Self::rewrite_from`]. Later recipes may keep it or leave it out.
+    /// Rewrite that leads from the architecture of the previous recipe to this one; `None` for the
+    /// first recipe of a network.
+    ///
+    /// The first head of this architecture carries it out; see [`Self::rewrite_from`]. Later
+    /// recipes may keep it or leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
-    /// Tokens of a training sequence.
+    /// Number of tokens in a training sequence.
     pub sequence: u16,
-    /// Tokens a shard trains on; a multiple of `sequence`.
+    /// Number of tokens that a shard trains on; a multiple of `sequence`.
     pub shard_tokens: u32,
     /// Batch parameters by tier, in the order of [`Tier::ALL`].
     pub tiers: [TierParameters; 4],
-    /// The inner optimiser.
+    /// Inner optimiser.
     pub optimiser: AdamW,
-    /// Its learning rate.
+    /// Learning rate of the inner optimiser.
     pub schedule: LearningRateSchedule,
-    /// Largest L2 norm of a step's gradient.
+    /// Maximum L2 norm of the gradient of a step, in millionths.
     pub gradient_clip: Ppm,
-    /// Step along the averaged update.
+    /// Step size of the outer optimiser along the averaged update.
     pub outer_rate: Ppm,
-    /// How updates are compressed.
+    /// Compression of updates.
     pub compression: Compression,
-    /// Segments of a lease, the unit of audits.
+    /// Number of segments of a lease. Audits replay whole segments.
     pub segments: u16,
-    /// Which replays count as equal.
+    /// Numerics profile.
     pub numerics: Numerics,
 }
 
-/// Why a recipe is refused.
+/// Error of a recipe that is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidRecipe {
-    /// The model's specification.
+    /// The architecture is invalid.
     Model(crate::model::InvalidSpec),
-    /// Sequence length zero, longer than the context, or a shard that is not a whole number of
+    /// The sequence is empty or longer than the context, or a shard is not a whole number of
     /// sequences.
     Sequence,
-    /// A tier with a size of zero, steps that are not whole segments, or more data than a lease can
-    /// hold.
+    /// A tier has a size of 0, steps that are not whole segments, or more data than a lease holds.
     Tier,
-    /// A constant of the optimiser, the schedule or the compression out of its range.
+    /// A constant of the optimiser, the schedule or the compression is out of range.
     Constant,
-    /// No segments, or more than a trace can have.
+    /// There are no segments, or more than a trace can have.
     Segments,
-    /// A tolerance out of its range.
+    /// The tolerance is out of range.
     Tolerance,
 }
 
@@ -320,24 +324,33 @@ impl core::fmt::Display for InvalidRecipe {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Model(invalid) => write!(f, "model: {invalid}"),
-            Self::Sequence => f.write_str("a sequence must fit the context, and a shard must be a whole number of sequences"),
-            Self::Tier => f.write_str("a tier's sizes must be at least 1, its steps whole segments, its data at most 64 shards"),
-            Self::Constant => f.write_str("a constant of the optimiser, schedule or compression is out of range"),
+            Self::Sequence => f.write_str(
+                "a sequence must fit the context, and a shard must be a whole number of sequences",
+            ),
+            Self::Tier => f.write_str(
+                "a tier's sizes must be at least 1, its steps whole segments, \
+                 its data at most 64 shards",
+            ),
+            Self::Constant => {
+                f.write_str("a constant of the optimiser, schedule or compression is out of range")
+            }
             Self::Segments => f.write_str("a lease has 1 to 64 segments"),
-            Self::Tolerance => f.write_str("the tolerance of the native profile is 1,000 to 100,000 millionths"),
+            Self::Tolerance => f.write_str(
+                "the tolerance of the native profile must be 1,000 to 100,000 millionths",
+            ),
         }
     }
 }
 
 impl core::error::Error for InvalidRecipe {}
 
-/// Why a recipe cannot go on from the model of another.
+/// Error of a recipe that cannot follow another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidSuccessor {
-    /// The tokenizer, the seed, the parameters to start from or the size of shards differ, or the
-    /// architecture without a rewrite.
+    /// The tokenizer, the seed, the initial parameters or the size of shards differ, or the
+    /// architecture differs without a rewrite.
     Fixed,
-    /// The rewrite does not fit the architecture before.
+    /// The rewrite does not fit the previous architecture.
     Rewrite(InvalidRewrite),
     /// The rewrite leads to another architecture than the recipe's.
     OtherModel,
@@ -346,11 +359,14 @@ pub enum InvalidSuccessor {
 impl core::fmt::Display for InvalidSuccessor {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Fixed => {
-                f.write_str("a model keeps its tokenizer, seed, first parameters and shard size, and changes by rewrites only")
-            }
+            Self::Fixed => f.write_str(
+                "a recipe must keep the tokenizer, seed, initial parameters and shard size, \
+                     and change the model by a rewrite only",
+            ),
             Self::Rewrite(invalid) => write!(f, "the rewrite does not fit the model: {invalid}"),
-            Self::OtherModel => f.write_str("the rewrite leads to another model than the recipe's"),
+            Self::OtherModel => {
+                f.write_str("the rewrite leads to another model than that of the recipe")
+            }
         }
     }
 }
@@ -358,10 +374,15 @@ impl core::fmt::Display for InvalidSuccessor {
 impl core::error::Error for InvalidSuccessor {}
 
 impl Recipe {
-    /// The rewrite by which a head of this recipe comes about from one of the recipe `before`; none
-    /// where the architecture stays, whatever rewrite the recipe names then. Since every rewrite
-    /// changes the architecture, none is carried out twice, and two recipes in a row always tell
-    /// whether one is.
+    /// Returns the rewrite that leads from a head of the recipe `before` to a head of this recipe,
+    /// or `None` if the architecture is the same.
+    ///
+    /// Every rewrite changes the architecture. So no rewrite is carried out twice, and two
+    /// consecutive recipes determine if one is carried out.
+    ///
+    /// # Errors
+    ///
+    /// Fails if this recipe cannot follow `before`.
     pub fn rewrite_from(&self, before: &Self) -> Result<Option<Rewrite>, InvalidSuccessor> {
         let fixed =
             |recipe: &Self| (recipe.tokenizer, recipe.seed, recipe.pretrained, recipe.shard_tokens);
@@ -379,12 +400,12 @@ impl Recipe {
         }
     }
 
-    /// The name of this recipe.
+    /// Returns the hash that names this recipe.
     pub fn hash(&self) -> Hash {
         crate::digest(b"pol/recipe/1", self)
     }
 
-    /// Batch parameters of `tier`.
+    /// Returns the batch parameters of `tier`.
     pub fn tier(&self, tier: Tier) -> &TierParameters {
         let [mobile, participant, miner, whale] = &self.tiers;
         match tier {
@@ -395,30 +416,34 @@ impl Recipe {
         }
     }
 
-    /// Training sequences in a shard.
+    /// Returns the number of training sequences in a shard.
     pub fn sequences_per_shard(&self) -> u32 {
         self.shard_tokens.checked_div(u32::from(self.sequence)).unwrap_or(0)
     }
 
-    /// Shards a lease of `tier` holds: enough that every sequence is read at most once.
+    /// Returns the number of shards in a full lease of `tier`, in which no sequence is read twice.
     pub fn shards_per_lease(&self, tier: Tier) -> u32 {
         let per_shard = self.sequences_per_shard().max(1);
         self.tier(tier).sequences().div_ceil(per_shard)
     }
 
-    /// Optimiser steps of a segment of `tier`.
+    /// Returns the number of optimiser steps in a segment of `tier`.
     pub fn steps_per_segment(&self, tier: Tier) -> u16 {
         self.tier(tier).inner_steps.checked_div(self.segments).unwrap_or(0)
     }
 
-    /// Tokens trained on by `steps` steps of `tier`.
+    /// Returns the number of tokens that `steps` steps of `tier` train on.
     pub fn tokens(&self, tier: Tier, steps: u16) -> u64 {
         u64::from(self.tier(tier).sequences_per_step())
             .saturating_mul(u64::from(steps))
             .saturating_mul(u64::from(self.sequence))
     }
 
-    /// Checks every constant against its range and the others: whether a network can train by it.
+    /// Checks that every constant is in range and that the constants are consistent.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first constant that a network cannot train with.
     pub fn validate(&self) -> Result<(), InvalidRecipe> {
         self.model.validate().map_err(InvalidRecipe::Model)?;
         let sequence = u32::from(self.sequence);
@@ -619,7 +644,14 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn the_rate_never_passes_its_peak(step: u64, tokens: u64, peak in 0..BILLION, warmup_steps: u32, decay_tokens: u64, floor: u32) {
+        fn the_rate_never_passes_its_peak(
+            step: u64,
+            tokens: u64,
+            peak in 0..BILLION,
+            warmup_steps: u32,
+            decay_tokens: u64,
+            floor: u32,
+        ) {
             let schedule = LearningRateSchedule { peak, warmup_steps, decay_tokens, floor };
             prop_assert!(schedule.rate(step, tokens) <= peak);
         }

@@ -1,4 +1,6 @@
-//! Emission of a round, its fixed shares, and how each is shared out to the last unit.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Emission of a round, its fixed shares, and their payment to the last unit.
 
 use crate::{Balance, MILLION, POL, Ppm, RoundNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -6,7 +8,7 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
 
-/// How much a round that moved the head emits.
+/// Emission of the rounds that advance the head.
 #[derive(
     Clone,
     Copy,
@@ -22,15 +24,15 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
     Deserialize,
 )]
 pub struct EmissionSchedule {
-    /// Of the first rounds.
+    /// Emission of a round before the first halving.
     pub initial: Balance,
-    /// Rounds after which it halves, void ones counted; zero for never.
+    /// Number of rounds between halvings, void rounds included; 0 means that it never halves.
     pub halving: RoundNumber,
     /// Share of the trainers.
     pub trainers: Ppm,
     /// Share of the validators.
     pub validators: Ppm,
-    /// Share of the data providers. The treasury gets the rest.
+    /// Share of the data providers. The treasury receives the rest.
     pub providers: Ppm,
 }
 
@@ -46,7 +48,7 @@ impl Default for EmissionSchedule {
     }
 }
 
-/// One round's emission, split.
+/// The emission of one round, divided among the recipients.
 #[derive(
     Clone,
     Copy,
@@ -61,18 +63,18 @@ impl Default for EmissionSchedule {
     TypeInfo,
 )]
 pub struct EmissionShares {
-    /// For trainers, by score.
+    /// For trainers, by [`training_weight`].
     pub trainers: Balance,
-    /// For validators, by agreeing seat.
+    /// For validators, by seats that agreed with the quorum.
     pub validators: Balance,
-    /// For data providers, by consumed shard.
+    /// For data providers, by consumed shards.
     pub providers: Balance,
     /// For the treasury.
     pub treasury: Balance,
 }
 
 impl EmissionShares {
-    /// Their sum.
+    /// Returns the sum of the shares.
     pub fn total(&self) -> Balance {
         self.trainers
             .saturating_add(self.validators)
@@ -81,8 +83,10 @@ impl EmissionShares {
     }
 }
 
-/// A sum that many share by weight. Whoever comes takes its share of what is left, so that nothing
-/// remains in the end and nobody has to be counted up.
+/// An amount that accounts share by weight.
+///
+/// Each account takes its share of the amount left, so the last one empties the pot, and no list of
+/// accounts is needed.
 #[derive(
     Clone,
     Copy,
@@ -97,14 +101,14 @@ impl EmissionShares {
     TypeInfo,
 )]
 pub struct Pot {
-    /// What has not been taken.
+    /// Amount that has not been taken.
     pub left: Balance,
-    /// Sum of the weights that have not taken theirs.
+    /// Sum of the weights that have not taken their shares.
     pub weight: u128,
 }
 
 impl Pot {
-    /// What `weight` would get now.
+    /// Returns the current share of `weight`.
     pub fn share(&self, weight: u128) -> Balance {
         let weight = weight.min(self.weight);
         if weight == 0 {
@@ -114,7 +118,7 @@ impl Pot {
             .unwrap_or(0)
     }
 
-    /// Takes the share of `weight`.
+    /// Takes the share of `weight` out of the pot and returns it.
     pub fn take(&mut self, weight: u128) -> Balance {
         let share = self.share(weight);
         self.left = self.left.saturating_sub(share);
@@ -123,8 +127,7 @@ impl Pot {
     }
 }
 
-/// A round's emission while it waits for its updates to be settled, and then for those who earned
-/// it.
+/// The emission of a round in escrow, until its updates are settled and its shares are claimed.
 #[derive(
     Clone,
     Copy,
@@ -139,17 +142,17 @@ impl Pot {
     TypeInfo,
 )]
 pub struct RoundPool {
-    /// Updates of the round that are not settled. Nothing is paid before all are.
+    /// Number of updates that are not settled. Nothing is paid before all are.
     pub unsettled: u32,
     /// For trainers, by [`training_weight`].
     pub trainers: Pot,
-    /// For validators, by seats that were right.
+    /// For validators, by seats that agreed with the quorum.
     pub validators: Pot,
-    /// For data providers, by shards that became part of the model.
+    /// For data providers, by shards that the model was trained on.
     pub providers: Pot,
 }
 
-/// What an account earned in a round: its weights in the pots of [`RoundPool`].
+/// Earnings of an account in a round, as weights in the pots of [`RoundPool`].
 #[derive(
     Clone,
     Copy,
@@ -164,16 +167,16 @@ pub struct RoundPool {
     TypeInfo,
 )]
 pub struct RoundEarnings {
-    /// As a trainer.
+    /// [`training_weight`] of its update.
     pub training: u128,
-    /// Seats that were right.
+    /// Number of seats that agreed with the quorum.
     pub seats: u32,
-    /// Shards provided.
+    /// Number of shards provided.
     pub shards: u32,
 }
 
 impl RoundEarnings {
-    /// This and `more`.
+    /// Returns the sum of these earnings and `more`.
     pub fn plus(&self, more: &Self) -> Self {
         Self {
             training: self.training.saturating_add(more.training),
@@ -184,7 +187,8 @@ impl RoundEarnings {
 }
 
 impl RoundPool {
-    /// A pool of `shares` for `updates` updates; the treasury's part is not in it.
+    /// Creates a pool of `shares` for `updates` updates. The share of the treasury is not part of
+    /// it.
     pub fn new(shares: &EmissionShares, updates: u32) -> Self {
         let pot = |left| Pot { left, weight: 0 };
         Self {
@@ -195,32 +199,32 @@ impl RoundPool {
         }
     }
 
-    /// What nobody has taken.
+    /// Returns the amount that has not been taken.
     pub fn left(&self) -> Balance {
         self.trainers.left.saturating_add(self.validators.left).saturating_add(self.providers.left)
     }
 
-    /// Counts what somebody earned.
+    /// Adds the earnings of an account.
     pub fn add(&mut self, earned: &RoundEarnings) {
         self.trainers.weight = self.trainers.weight.saturating_add(earned.training);
         self.validators.weight = self.validators.weight.saturating_add(earned.seats.into());
         self.providers.weight = self.providers.weight.saturating_add(earned.shards.into());
     }
 
-    /// Counts it no more: its share falls to the others.
+    /// Removes the earnings of an account, whose share falls to the others.
     pub fn remove(&mut self, earned: &RoundEarnings) {
         self.trainers.weight = self.trainers.weight.saturating_sub(earned.training);
         self.validators.weight = self.validators.weight.saturating_sub(earned.seats.into());
         self.providers.weight = self.providers.weight.saturating_sub(earned.shards.into());
     }
 
-    /// Whether every update is settled and nobody has a share left to take.
+    /// Returns `true` if every update is settled and every share has been taken.
     pub fn is_done(&self) -> bool {
         self.unsettled == 0
             && [self.trainers, self.validators, self.providers].iter().all(|pot| pot.weight == 0)
     }
 
-    /// What `earned` would get now.
+    /// Returns the current share of `earned`.
     pub fn share(&self, earned: &RoundEarnings) -> Balance {
         let RoundEarnings { training, seats, shards } = *earned;
         let (training, seats) =
@@ -228,14 +232,14 @@ impl RoundPool {
         training.saturating_add(seats).saturating_add(self.providers.share(shards.into()))
     }
 
-    /// Takes the share of `earned`.
+    /// Takes the share of `earned` out of the pool and returns it.
     pub fn take(&mut self, earned: &RoundEarnings) -> Balance {
         let RoundEarnings { training, seats, shards } = *earned;
         let (training, seats) = (self.trainers.take(training), self.validators.take(seats.into()));
         training.saturating_add(seats).saturating_add(self.providers.take(shards.into()))
     }
 
-    /// Takes what nobody earned, once every update is settled: the pots without a weight.
+    /// Takes the pots without a weight and returns their sum. Call it when every update is settled.
     pub fn take_unearned(&mut self) -> Balance {
         let mut sum: Balance = 0;
         for pot in [&mut self.trainers, &mut self.validators, &mut self.providers] {
@@ -247,7 +251,7 @@ impl RoundPool {
     }
 }
 
-/// Where all money of learning went: `emitted + seized = paid + burned + waiting`.
+/// Totals of all rewards and fines: `emitted + seized = paid + burned + waiting`.
 #[derive(
     Clone,
     Copy,
@@ -264,26 +268,27 @@ impl RoundPool {
     Deserialize,
 )]
 pub struct Ledger {
-    /// Minted for rounds that moved the head.
+    /// Minted for rounds that advanced the head.
     pub emitted: Balance,
-    /// Taken from the bonds of cheats.
+    /// Seized from the bonds of cheats.
     pub seized: Balance,
-    /// Claimed by those who earned it, and paid to the treasury.
+    /// Claimed by accounts, and paid to the treasury.
     pub paid: Balance,
-    /// Burned: what nobody earned, and half of what was forfeited.
+    /// Burned: unearned shares and half of the fines.
     pub burned: Balance,
-    /// In the pot, for claims to come.
+    /// Held in the pot for future claims.
     pub waiting: Balance,
 }
 
 impl EmissionSchedule {
-    /// Whether the shares are at most the whole.
+    /// Returns `true` if the shares add up to at most 1 and the initial emission is small enough
+    /// for the computation of shares.
     pub fn is_valid(&self) -> bool {
         self.trainers.saturating_add(self.validators).saturating_add(self.providers) <= MILLION
             && self.initial < Balance::MAX / 2_000_000
     }
 
-    /// What `round` emits. The shares add up to it to the last unit.
+    /// Returns the emission of `round`, divided without a remainder.
     pub fn shares_of(&self, round: RoundNumber) -> EmissionShares {
         let halvings = round.checked_div(self.halving).unwrap_or(0);
         let total = self.initial.checked_shr(halvings).unwrap_or(0);
@@ -298,8 +303,10 @@ impl EmissionSchedule {
     }
 }
 
-/// What an update's share of the trainers' part is measured by: proven improvement, times the
-/// tokens it was made of, times how much the kind and the quality of the data are worth.
+/// Returns the weight of an update in the trainers' pot.
+///
+/// It is the product of the proven improvement `score`, the number of tokens, and the bonus and the
+/// quality of the data.
 pub fn training_weight(score: u32, tokens: u64, bonus: Ppm, quality: Ppm) -> u128 {
     let worth = u128::from(bonus)
         .saturating_mul(u128::from(quality.min(MILLION)))
@@ -327,14 +334,33 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_in_the_split(initial in 0..Balance::MAX / 2_000_000, round: u32, a in 0..=MILLION, b in 0..=MILLION, c in 0..=MILLION) {
-            let emission = EmissionSchedule { initial, halving: 10, trainers: a, validators: b.min(MILLION - a), providers: c.min(MILLION - a - b.min(MILLION - a)) };
+        fn nothing_is_lost_in_the_split(
+            initial in 0..Balance::MAX / 2_000_000,
+            round: u32,
+            a in 0..=MILLION,
+            b in 0..=MILLION,
+            c in 0..=MILLION,
+        ) {
+            let emission = EmissionSchedule {
+                initial,
+                halving: 10,
+                trainers: a,
+                validators: b.min(MILLION - a),
+                providers: c.min(MILLION - a - b.min(MILLION - a)),
+            };
             prop_assert!(emission.is_valid());
-            prop_assert_eq!(emission.shares_of(round).total(), initial.checked_shr(round / 10).unwrap_or(0));
+            prop_assert_eq!(
+                emission.shares_of(round).total(),
+                initial.checked_shr(round / 10).unwrap_or(0)
+            );
         }
 
         #[test]
-        fn a_pot_empties_to_the_last_unit(left in 0..Balance::MAX / 2, weights in prop::collection::vec(1u128..1 << 120, 1..40), order: u64) {
+        fn a_pot_empties_to_the_last_unit(
+            left in 0..Balance::MAX / 2,
+            weights in prop::collection::vec(1u128..1 << 120, 1..40),
+            order: u64,
+        ) {
             let mut pot = Pot { left, weight: weights.iter().sum() };
             let mut paid: Balance = 0;
             for at in shuffled(weights.len(), order) {
@@ -347,7 +373,11 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_claims_is_worth_no_more_than_a_unit_each(left in 0u128..1 << 64, weights in prop::collection::vec(1u128..1 << 40, 1..40), order: u64) {
+        fn the_order_of_claims_is_worth_no_more_than_a_unit_each(
+            left in 0u128..1 << 64,
+            weights in prop::collection::vec(1u128..1 << 40, 1..40),
+            order: u64,
+        ) {
             let whole: u128 = weights.iter().sum();
             let mut pot = Pot { left, weight: whole };
             for at in shuffled(weights.len(), order) {
@@ -358,13 +388,21 @@ mod tests {
 
         #[test]
         fn nothing_of_a_round_is_lost(
-            trainers in 0..1u128 << 70, validators in 0..1u128 << 70, providers in 0..1u128 << 70,
+            trainers in 0..1u128 << 70,
+            validators in 0..1u128 << 70,
+            providers in 0..1u128 << 70,
             earned in prop::collection::vec((0u128..3, any::<u64>(), 0u32..4, 0u32..40), 0..40),
-            forfeited in prop::collection::vec(any::<bool>(), 40), order: u64,
+            forfeited in prop::collection::vec(any::<bool>(), 40),
+            order: u64,
         ) {
             let shares = EmissionShares { trainers, validators, providers, treasury: 7 };
-            let earned: Vec<RoundEarnings> = earned.into_iter()
-                .map(|(some, training, seats, shards)| RoundEarnings { training: some.min(1) * u128::from(training), seats, shards })
+            let earned: Vec<RoundEarnings> = earned
+                .into_iter()
+                .map(|(some, training, seats, shards)| RoundEarnings {
+                    training: some.min(1) * u128::from(training),
+                    seats,
+                    shards,
+                })
                 .collect();
             let mut pool = RoundPool::new(&shares, earned.len() as u32);
             let whole = shares.total() - shares.treasury;
@@ -373,7 +411,11 @@ mod tests {
                 pool.add(earned);
                 pool.unsettled -= 1;
             });
-            earned.iter().zip(&forfeited).filter(|(_, forfeited)| **forfeited).for_each(|(earned, _)| pool.remove(earned));
+            earned
+                .iter()
+                .zip(&forfeited)
+                .filter(|(_, forfeited)| **forfeited)
+                .for_each(|(earned, _)| pool.remove(earned));
             let burned = pool.take_unearned();
             let mut paid = 0;
             for at in shuffled(earned.len(), order).into_iter().filter(|&at| !forfeited[at]) {
@@ -482,7 +524,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_weight_grows_with_each_factor(score: u32, tokens: u64, bonus in 0..=MILLION, quality in 0..=MILLION) {
+        fn a_weight_grows_with_each_factor(
+            score: u32,
+            tokens: u64,
+            bonus in 0..=MILLION,
+            quality in 0..=MILLION,
+        ) {
             let base = training_weight(score, tokens, bonus, quality);
             prop_assert!(training_weight(score.saturating_add(1), tokens, bonus, quality) >= base);
             prop_assert!(training_weight(score, tokens.saturating_add(1), bonus, quality) >= base);

@@ -1,8 +1,10 @@
-//! Changes of an architecture that keep what a model computes.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Changes of an architecture that keep the function of the model.
 //!
-//! A [`Rewrite`] says what becomes of the [`ModelSpec`]; what becomes of the parameters follows
-//! from it alone, so that every peer that knows the rewrite arrives at the same model. What is new
-//! draws its values from a stream keyed by [`Rewrite::key`].
+//! A [`Rewrite`] determines the new [`ModelSpec`] and the new parameters, so every member that
+//! knows the rewrite computes the same model. New parameters are drawn from a stream keyed by
+//! [`Rewrite::key`].
 
 use crate::{
     Hash,
@@ -12,13 +14,14 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// Names of the first experts, in their order, where a model is upcycled to five.
+/// Names of the experts of a model that is upcycled to five, in order.
 pub const EXPERT_NAMES: [&str; 5] = ["language", "mathematics", "code", "reasoning", "memory"];
 
 /// A change of a model, the same in every block.
 ///
-/// After each, a model computes what it computed before, but for rounding;
-/// [`PruneExpert`](Self::PruneExpert) does so for tokens that did not go to the expert.
+/// The rewritten model computes the same function up to rounding. After
+/// [`PruneExpert`](Self::PruneExpert) this holds only for tokens that were not routed to the
+/// expert.
 #[derive(
     Clone,
     Copy,
@@ -35,65 +38,65 @@ pub const EXPERT_NAMES: [&str; 5] = ["language", "mathematics", "code", "reasoni
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Rewrite {
-    /// Makes equal copies of each feed-forward part experts, with a router that starts small
-    /// (Komatsuzaki et al. 2022, "Sparse Upcycling").
+    /// Turns each feed-forward layer into experts that are copies of it, with a router of small
+    /// initial weights (Komatsuzaki et al. 2022, "Sparse Upcycling").
     #[codec(index = 0)]
     Upcycle {
-        /// The experts.
+        /// Experts of the new model.
         experts: Experts,
     },
-    /// Adds a copy of an expert whose router starts anew, so that it attracts tokens of its own. No
-    /// token goes to it at first; its bias grows with training until some do.
+    /// Adds a copy of an expert with a new router, so that it attracts tokens of its own. No token
+    /// is routed to it at first; its bias grows in training until some are.
     #[codec(index = 1)]
     AddExpert {
-        /// The expert to copy.
+        /// Index of the expert to copy.
         like: u8,
     },
-    /// Adds a copy of an expert with a copy of its router, so that the two share what the one
-    /// attracted. No token goes to the copy at first; its bias grows with training until some do.
+    /// Adds a copy of an expert with a copy of its router, so that the two share the tokens of the
+    /// one. No token is routed to the copy at first; its bias grows in training until some are.
     #[codec(index = 2)]
     SplitExpert {
-        /// The expert to split.
+        /// Index of the expert to split.
         expert: u8,
     },
-    /// Removes an expert; those after it move up.
+    /// Removes an expert; the indices of later experts decrease by one.
     #[codec(index = 3)]
     PruneExpert {
-        /// The expert.
+        /// Index of the expert to remove.
         expert: u8,
     },
-    /// Inserts a block that adds nothing to the residual stream until it learns to: its output
-    /// projections are zero.
+    /// Inserts a block whose output projections are zero, so that it adds nothing to the residual
+    /// stream at first.
     #[codec(index = 4)]
     InsertBlock {
-        /// Blocks before it.
+        /// Number of blocks before the new one.
         at: u16,
     },
-    /// Widens the hidden layer of each feed-forward part by units that add nothing until they learn
-    /// to: their rows of the output projection are zero (after Chen et al. 2015, "Net2Net").
+    /// Widens the hidden layer of each feed-forward layer by units whose rows of the output
+    /// projection are zero, so that they add nothing at first (after Chen et al. 2015, "Net2Net").
     #[codec(index = 5)]
     Widen {
-        /// The width it grows to.
+        /// New width of the hidden layer.
         feed_forward: u32,
     },
 }
 
-/// Why a rewrite does not fit a model.
+/// Error of a rewrite that does not fit a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidRewrite {
-    /// The model that is to change, or the one that it would become, is invalid.
+    /// The old or the new model is invalid.
     Spec(InvalidSpec),
-    /// Upcycling of a model that has experts.
+    /// The model to be upcycled has experts already.
     HasExperts,
-    /// A change of experts of a model without.
+    /// The model has no experts.
     NoExperts,
-    /// An expert that the model does not have.
+    /// The model has no expert of that index.
     NoSuchExpert,
-    /// More blocks before the new one than there are.
+    /// The model has fewer blocks than are to come before the new one.
     NoSuchPlace,
-    /// Local attention in a pattern over more than 64 blocks, which cannot be shifted.
+    /// The pattern of local attention would span more than 64 blocks.
     Pattern,
-    /// A width that is not above the present one.
+    /// The new width is not greater than the present one.
     NotWider,
 }
 
@@ -103,10 +106,15 @@ impl core::fmt::Display for InvalidRewrite {
             Self::Spec(invalid) => return write!(f, "the model would be invalid: {invalid}"),
             Self::HasExperts => "the model has experts already; add or split one instead",
             Self::NoExperts => "the model has no experts; upcycle it first",
-            Self::NoSuchExpert => "the model has no expert of that number; they count from 0",
+            Self::NoSuchExpert => "the model has no expert of that index; indices start at 0",
             Self::NoSuchPlace => "a block can be inserted before any block or after the last",
-            Self::Pattern => "with local attention a block can be inserted into a model of 63 blocks at most, or at its end if it keeps the pattern",
-            Self::NotWider => "a feed-forward part can only be widened, to more than its present width",
+            Self::Pattern => {
+                "a model with local attention must have at most 63 blocks, \
+                 unless the block is inserted at its end"
+            }
+            Self::NotWider => {
+                "the new width of the feed-forward layers must exceed the present one"
+            }
         })
     }
 }
@@ -120,7 +128,11 @@ impl From<InvalidSpec> for InvalidRewrite {
 }
 
 impl Rewrite {
-    /// What `spec` becomes.
+    /// Returns the architecture after the rewrite of `spec`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the rewrite does not fit `spec`, or if the old or the new architecture is invalid.
     pub fn apply(&self, spec: &ModelSpec) -> Result<ModelSpec, InvalidRewrite> {
         spec.validate()?;
         let experts = || spec.experts.ok_or(InvalidRewrite::NoExperts);
@@ -161,26 +173,26 @@ impl Rewrite {
         Ok(next)
     }
 
-    /// Key of the streams that the values of what is new in `spec` are drawn from.
+    /// Returns the key of the streams from which new parameters are drawn when `spec` is rewritten.
     pub fn key(&self, spec: &ModelSpec) -> Hash {
         crate::digest(b"pol/rewrite/1", &(spec, self))
     }
 }
 
-/// `spec` with one more block, of which `at` come before it.
+/// Returns `spec` with a new block after the first `at` blocks.
 fn with_block(spec: &ModelSpec, at: u16) -> Result<ModelSpec, InvalidRewrite> {
     if at > spec.layers {
         return Err(InvalidRewrite::NoSuchPlace);
     }
     let layers = spec.layers.saturating_add(1);
     let mind = spec.mind;
-    // A block among those that run again does so too.
+    // A block inserted among those of the second pass belongs to the second pass.
     let runs_again = mind.second_pass > 0 && at > spec.layers.saturating_sub(mind.second_pass);
     let mind = Mind { second_pass: mind.second_pass.saturating_add(runs_again.into()), ..mind };
     let local = match spec.local {
         Some(local) if at < spec.layers => {
-            // All other blocks keep their windows, and the new one has that of the block whose
-            // place it takes.
+            // All other blocks keep their windows. The new block takes the window of the block at
+            // its index.
             let period = u8::try_from(layers)
                 .ok()
                 .filter(|&period| period <= 64)
@@ -189,7 +201,7 @@ fn with_block(spec: &ModelSpec, at: u16) -> Result<ModelSpec, InvalidRewrite> {
             let bits = (0..layers).filter(|&block| spec.window(before(block)).is_some());
             let layers =
                 bits.fold(0u64, |bits, block| bits | 1u64.checked_shl(block.into()).unwrap_or(0));
-            // A pattern that touches none of the blocks is no pattern.
+            // A pattern that selects no block is dropped.
             (layers > 0).then_some(LocalAttention { period, layers, ..local })
         }
         local => local,
@@ -285,7 +297,11 @@ mod tests {
         /// Around an inserted block, every other keeps its window and whether it runs again.
         #[test]
         fn blocks_keep_their_windows(
-            blocks in 1u16..70, at in 0u16..70, period in 1u8..=64, pattern in 1u64.., again in 0u16..70,
+            blocks in 1u16..70,
+            at in 0u16..70,
+            period in 1u8..=64,
+            pattern in 1u64..,
+            again in 0u16..70,
         ) {
             let at = at % (blocks + 1);
             let second_pass = again % (blocks + 1);
@@ -302,7 +318,9 @@ mod tests {
                     for block in 0..blocks {
                         let moved = block + u16::from(block >= at);
                         prop_assert_eq!(next.window(moved), spec.window(block));
-                        let again = |spec: &ModelSpec, block: u16| block >= spec.layers - spec.mind.second_pass;
+                        let again = |spec: &ModelSpec, block: u16| {
+                            block >= spec.layers - spec.mind.second_pass
+                        };
                         prop_assert_eq!(again(&next, moved), again(&spec, block));
                     }
                     prop_assert_eq!(next.layers, blocks + 1);
@@ -328,7 +346,7 @@ mod tests {
                 let json = serde_json::to_string(&rewrite).unwrap();
                 prop_assert_eq!(serde_json::from_str::<Rewrite>(&json).unwrap(), rewrite);
                 prop_assert!(rewrite.encoded_size() <= Rewrite::max_encoded_len());
-                // What a recipe changed is seen by comparing architectures.
+                // Every rewrite changes the architecture.
                 for spec in [dense(), experts()] {
                     prop_assert_ne!(rewrite.apply(&spec), Ok(spec));
                 }

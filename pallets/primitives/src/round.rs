@@ -1,17 +1,19 @@
-//! Phases of a round, and when they end.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Phases of a round and their lengths.
 //!
-//! The chain calls [`Round::transition`] once a block; everything it decides from is in the two
-//! arguments, so the same function drives simulations of thousands of trainers.
+//! The chain calls [`Round::transition`] once per block. The function depends on its arguments
+//! only, so simulations of thousands of trainers use it too.
 
 use crate::{Balance, Hash, RoundNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// A block's height.
+/// Height of a block.
 pub type BlockNumber = u32;
 
-/// What the network does in a round, in this order.
+/// Phase of a round, in the order in which phases follow each other.
 #[derive(
     Clone,
     Copy,
@@ -29,14 +31,15 @@ pub type BlockNumber = u32;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// No recipe, no data to lease, or a pause until the next round opens: usually a block.
+    /// The network pauses: there is no recipe, no data to lease, or the next round opens soon.
+    /// Usually this phase lasts one block.
     #[default]
     #[codec(index = 0)]
     Idle,
-    /// Trainers join, lease data, train and commit.
+    /// Trainers join, lease data, train and commit to their updates.
     #[codec(index = 1)]
     Train,
-    /// Commitments are opened; payloads are fetched.
+    /// Trainers open their commitments; validators fetch the payloads.
     #[codec(index = 2)]
     Reveal,
     /// Validators agree on the next head.
@@ -44,7 +47,8 @@ pub enum Phase {
     Attest,
 }
 
-/// Lengths in blocks. They are limits: a phase ends as soon as everybody it waits for is done.
+/// Maximum lengths of the phases in blocks. A phase ends early when every account it waits for has
+/// acted.
 #[derive(
     Clone,
     Copy,
@@ -60,23 +64,23 @@ pub enum Phase {
     Deserialize,
 )]
 pub struct RoundConfig {
-    /// From the first lease of a round until joining closes.
+    /// Blocks from the first lease of a round until joining closes.
     pub join: BlockNumber,
-    /// From the first lease of a round until commitments close; longer than `join`.
+    /// Blocks from the first lease of a round until commitments close; greater than `join`.
     pub train: BlockNumber,
-    /// Time to open commitments.
+    /// Blocks for opening commitments.
     pub reveal: BlockNumber,
-    /// Time to agree on the next head.
+    /// Blocks for agreeing on the next head.
     pub attest: BlockNumber,
-    /// Time the lead validator has before the next one may propose; also the pause before round
-    /// zero opens again.
+    /// Blocks that each lead validator has for its proposal. Also the pause before round 0 opens
+    /// again.
     pub lead: BlockNumber,
-    /// Attest phases a validator may miss in a row before anybody may chill it.
+    /// Number of attest phases that a validator may miss in a row before any account may chill it.
     pub missed: u32,
 }
 
 impl RoundConfig {
-    /// Whether every length is positive and the lengths fit each other.
+    /// Returns `true` if every length is positive and the lengths are consistent.
     pub fn is_valid(&self) -> bool {
         ![self.join, self.train, self.reveal, self.attest, self.lead, self.missed].contains(&0)
             && self.join < self.train
@@ -85,13 +89,13 @@ impl RoundConfig {
 }
 
 impl Default for RoundConfig {
-    /// Lengths for a local network with blocks of three seconds.
+    /// Returns lengths for a local network with a block time of three seconds.
     fn default() -> Self {
         Self { join: 3, train: 100, reveal: 20, attest: 60, lead: 15, missed: 3 }
     }
 }
 
-/// The round under way.
+/// The current round.
 #[derive(
     Clone,
     Debug,
@@ -107,35 +111,35 @@ impl Default for RoundConfig {
     Deserialize,
 )]
 pub struct Round {
-    /// Its number. Void rounds have one too.
+    /// Number of the round. Void rounds are counted too.
     pub number: RoundNumber,
-    /// What the network does now.
+    /// Current phase.
     pub phase: Phase,
-    /// Randomness fixed after the previous head.
+    /// Randomness drawn after the previous head.
     #[serde(with = "crate::hex_hash")]
     pub seed: Hash,
-    /// Root of the head that this round trains.
+    /// Root of the head that this round starts from.
     #[serde(with = "crate::hex_hash")]
     pub base_root: Hash,
-    /// Block in which it opened.
+    /// Block in which the round opened.
     pub opened_at: BlockNumber,
     /// Block in which the phase began.
     pub phase_since: BlockNumber,
-    /// Last block of joining, once somebody has joined.
+    /// Last block in which trainers may join; `None` until the first one has joined.
     pub join_until: Option<BlockNumber>,
-    /// First block after the phase; none while the round waits for its first lease.
+    /// First block after the phase; `None` while the round waits for its first lease.
     pub deadline: Option<BlockNumber>,
-    /// Leases due in this round.
+    /// Number of leases due in this round.
     pub due: u32,
-    /// Commitments received.
+    /// Number of commitments received.
     pub committed: u32,
-    /// Commitments opened.
+    /// Number of commitments opened.
     pub revealed: u32,
-    /// Validator stake that a quorum is measured against, fixed when the attest phase began.
+    /// Total validator stake for the quorum, fixed at the start of the attest phase.
     pub stake: Balance,
 }
 
-/// What a block changes.
+/// Change of the round at a block.
 #[derive(
     Clone,
     Copy,
@@ -149,21 +153,22 @@ pub struct Round {
     TypeInfo,
 )]
 pub enum Transition {
-    /// Nothing.
+    /// The phase goes on.
     Stay,
-    /// A new phase, with its deadline.
+    /// A new phase begins, with the given deadline.
     Enter(Phase, BlockNumber),
     /// The round ends without a head.
     Void,
 }
 
 impl Round {
-    /// Whether a trainer may join at block `now`.
+    /// Returns `true` if a trainer may join at block `now`.
     pub fn is_joinable(&self, now: BlockNumber) -> bool {
         self.phase == Phase::Train && self.join_until.is_none_or(|last| now <= last)
     }
 
-    /// Counts a lease that is due in this round; the first one starts the clock of the train phase.
+    /// Counts a lease that is due in this round. The first one sets the deadline of the train
+    /// phase.
     pub fn count_due_lease(&mut self, config: &RoundConfig, now: BlockNumber) {
         self.due = self.due.saturating_add(1);
         if self.join_until.is_none() {
@@ -172,15 +177,15 @@ impl Round {
         }
     }
 
-    /// Notes a lease that is due in a later round: this one must then end even if nobody works for
-    /// it.
+    /// Records a lease that is due in a later round. It sets a deadline, so that this round ends
+    /// even without a lease of its own.
     pub fn note_later_lease(&mut self, config: &RoundConfig, now: BlockNumber) {
         if self.deadline.is_none() {
             self.deadline = Some(now.saturating_add(config.train));
         }
     }
 
-    /// What block `now` changes.
+    /// Returns the change of the round at block `now`.
     pub fn transition(&self, config: &RoundConfig, now: BlockNumber) -> Transition {
         let over = self.deadline.is_some_and(|deadline| now >= deadline);
         let joined = self.join_until.is_some_and(|last| now > last);
@@ -205,19 +210,19 @@ impl Round {
         }
     }
 
-    /// Whether it attests a model that nothing was trained for: a network's first, or a rewritten
-    /// one.
+    /// Returns `true` if the round attests a model without training: the first model of a network,
+    /// or a rewritten one.
     pub fn attests_only(&self) -> bool {
         self.phase == Phase::Attest && self.revealed == 0
     }
 
-    /// How many leads have had their turn by block `now`.
+    /// Returns the number of lead validators whose turn has ended by block `now`.
     pub fn turn(&self, config: &RoundConfig, now: BlockNumber) -> u32 {
         now.saturating_sub(self.phase_since).checked_div(config.lead).unwrap_or(0)
     }
 }
 
-/// Whether `part` of `whole` is a quorum: at least 67 %.
+/// Returns `true` if `part` is a quorum of `whole`: at least 67 %.
 pub fn is_quorum(part: Balance, whole: Balance) -> bool {
     whole > 0 && part.saturating_mul(100) >= whole.saturating_mul(67)
 }
@@ -300,7 +305,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_quorums_share_stake(a in 0u128..1 << 100, b in 0u128..1 << 100, whole in 1u128..1 << 100) {
+        fn two_quorums_share_stake(
+            a in 0u128..1 << 100, b in 0u128..1 << 100, whole in 1u128..1 << 100,
+        ) {
             let (a, b) = (a.min(whole), b.min(whole));
             if is_quorum(a, whole) && is_quorum(b, whole) {
                 prop_assert!(a + b > whole);

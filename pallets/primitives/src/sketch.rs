@@ -1,32 +1,26 @@
-//! Replays that need not agree in every bit: the native numerics profile.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Count sketches that estimate the distance between two training states.
 //!
-//! Fast kernels add in other orders on other machines, so honest replays of a segment end near each
-//! other, not in the same bits. They are compared by how far apart they are, in the L2 norm and
-//! relative to what the segment changed, in each of [`PARTS`] parts of the state: parameters and
-//! both moments, by kind of tensor. Moments are compared since the next segment starts from them:
-//! forged ones would steer a replay that is itself honest.
+//! Fast kernels sum in different orders on different machines, so honest replays of a segment end
+//! near each other, not in the same bits. Under the native profile, replays are therefore compared
+//! by the L2 norm of their difference, relative to that of the change by the segment. The state is
+//! compared in [`PARTS`] parts: parameters and both moments, by kind of tensor. Moments are
+//! compared because the next segment starts from them, and forged moments would steer an honest
+//! replay.
 //!
-//! States are large, so what is compared on chain are [`Sketch`]es: of each part, every value of
-//! the change is added, with a random sign, to one of [`BUCKETS`] sums drawn at random (Charikar, Chen
+//! States are large, so the chain compares a [`Sketch`] of each. For each part, every value of the
+//! change is added with a random sign to one of [`BUCKETS`] sums drawn at random (Charikar, Chen
 //! and Farach-Colton 2002, "Finding frequent items in data streams"; Thorup and Zhang 2004). The
-//! sketch of a difference is the difference of the sketches, and its sum of squares is the squared
-//! norm on average, with a relative standard deviation of at most `√(2 / SUMS)`, 18 %. A ratio of
-//! two norms, which [`Sketch::distance`] is, has one of about 12.5 %: a distance of half the
-//! tolerance is taken for one beyond it, or the other way round one of twice the tolerance for one
-//! within, about once in 20 million parts; at a third or three times, never.
+//! sketch of a difference is the difference of the sketches. Its sum of squares estimates the
+//! squared norm without bias and with a relative standard deviation of at most 18 %, which is
+//! `√(2 / BUCKETS)`. The deviation of [`Sketch::distance`], a ratio of two norms, is about 12.5 %.
+//! A distance of half the tolerance is mistaken for one beyond it, or one of twice the tolerance
+//! for one within it, about once in 20 million parts. At a third or three times the tolerance this
+//! never happens.
 //!
-//! The draw is keyed by a seed fixed after the trace was committed to, so nobody can train in the
-//! directions it does not see.
-//!
-//! What seats find is judged by [`judge`], in the stages of [`audit`](crate::audit), with two
-//! differences:
-//!
-//! * In stage Open, the trainer opens the end's state with its sketch, and shows the state itself
-//!   to peers. A sketch alone would prove nothing about the leaf: an honest replay made after the
-//!   draw has one too.
-//! * In stage Reveal, a seat adds to what it committed to whether the opened sketch
-//!   [is that of the opened leaf](Binding). That needs no secrecy: anybody can compute it, bit for
-//!   bit, from the state that the leaf names.
+//! The seed of the draw is random and later than the trainer's commitment to its trace, so no
+//! trainer can hide a change in directions that the sketch does not measure.
 
 use crate::{
     Hash, MILLION, Ppm,
@@ -38,13 +32,14 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// Sums of each part of a sketch.
+/// Number of sums in each part of a sketch.
 pub const BUCKETS: usize = 64;
-/// Parts of a sketch: every [`StateArray`] of each [`TensorGroup`].
+/// Number of parts in a sketch: one for every [`TensorGroup`] of each [`StateArray`].
 pub const PARTS: usize = StateArray::ALL.len() * TensorGroup::ALL.len();
-/// What a value that no output depends on is divided by before it is compared: see [`value_runs`].
+/// Divisor of values on which no output depends, applied before the comparison; see [`value_runs`].
 pub const DAMPING_DIVISOR: u8 = 64;
-/// Tensors of a kind, which are compared together.
+
+/// Kind of tensors that are compared together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TensorGroup {
@@ -52,17 +47,17 @@ pub enum TensorGroup {
     Embedding,
     /// Matrices of attention.
     Attention,
-    /// Matrices of the feed-forward parts and of superpositions.
+    /// Matrices of the feed-forward layers and of superpositions.
     FeedForward,
     /// Norms and biases.
     Vectors,
 }
 
 impl TensorGroup {
-    /// All groups, in the order of a sketch's parts.
+    /// All groups, in the order of the parts of a sketch.
     pub const ALL: [Self; 4] = [Self::Embedding, Self::Attention, Self::FeedForward, Self::Vectors];
 
-    /// The group of a tensor.
+    /// Returns the group of a tensor.
     pub fn of(parameter: &Parameter) -> Self {
         if !parameter.decays {
             Self::Vectors
@@ -76,11 +71,11 @@ impl TensorGroup {
     }
 }
 
-/// The arrays of a state that training changes.
+/// Array of a training state that training changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateArray {
-    /// The parameters.
+    /// Parameters of the model.
     Parameters,
     /// Adam's first moments.
     FirstMoment,
@@ -89,11 +84,11 @@ pub enum StateArray {
 }
 
 impl StateArray {
-    /// All arrays, in the order of a sketch's parts.
+    /// All arrays, in the order of the parts of a sketch.
     pub const ALL: [Self; 3] = [Self::Parameters, Self::FirstMoment, Self::SecondMoment];
 }
 
-/// What part `index` of a sketch is about; none beyond [`PARTS`].
+/// Returns the array and the group of part `index` of a sketch; `None` from [`PARTS`] on.
 pub fn part(index: usize) -> Option<(StateArray, TensorGroup)> {
     StateArray::ALL
         .into_iter()
@@ -101,24 +96,24 @@ pub fn part(index: usize) -> Option<(StateArray, TensorGroup)> {
         .nth(index)
 }
 
-/// Values that lie one after the other and are compared alike.
+/// A run of consecutive values that are compared alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueRun {
-    /// How many.
+    /// Number of values.
     pub len: usize,
-    /// The group they belong to.
+    /// Group of the values.
     pub group: TensorGroup,
-    /// Whether they are divided by [`DAMPING_DIVISOR`].
+    /// Set if the values are divided by [`DAMPING_DIVISOR`].
     pub damped: bool,
 }
 
-/// How each value of the model's arrays is compared, in canonical order.
+/// Returns the runs of values of an array of the model, in canonical order.
 ///
-/// No output of a model with learned positions depends on the biases of attention's keys: they add
-/// the same to all scores of a query, and softmax takes that away. What gradient they have is
-/// rounding error, and Adam makes steps of it that differ from machine to machine. They are damped,
-/// not left out, so that nobody can put there what overflows. Where positions are rotary, keys are
-/// turned after the bias is added, and outputs depend on it.
+/// With learned positions, no output depends on the biases of the attention keys: they add the same
+/// number to all scores of a query, which softmax cancels. Their gradients are rounding errors,
+/// from which Adam makes steps that differ between machines. These values are damped and not left
+/// out, so that no trainer can hide overflowing values there. With rotary positions, keys are
+/// rotated after the bias is added, and outputs depend on it.
 pub fn value_runs(model: &ModelSpec) -> Vec<ValueRun> {
     let plain = |len, group| ValueRun { len, group, damped: false };
     model
@@ -144,35 +139,35 @@ pub fn value_runs(model: &ModelSpec) -> Vec<ValueRun> {
         .collect()
 }
 
-/// Where the values of one array go, in canonical order: one byte of a pseudo-random stream says it
-/// for each.
+/// Stream of buckets and signs for the values of one array, in canonical order. It yields one byte
+/// per value.
 #[derive(Clone, Debug)]
 pub struct BucketStream {
     prf: Prf,
 }
 
 impl BucketStream {
-    /// The places drawn by an audit's `seed` for `array` after `segment` of `trainer`'s update.
+    /// Creates the stream that the audit with this `seed` uses for `array` after `segment` of
+    /// `trainer`'s update.
     pub fn new(seed: &Hash, trainer: &[u8], segment: u16, array: StateArray) -> Self {
         Self {
             prf: Prf::new("pol/sketch/1", seed, &[trainer, &segment.to_le_bytes(), &[array as u8]]),
         }
     }
 
-    /// Draws the places of the next values, one for each byte of `places`; [`bucket_and_sign`] reads them.
-    /// Drawing many at a time is fast.
-    pub fn draw(&mut self, places: &mut [u8]) {
-        self.prf.fill(places);
+    /// Fills `bytes` with the draws of the next values, which [`bucket_and_sign`] decodes. Drawing
+    /// many at a time is fast.
+    pub fn draw(&mut self, bytes: &mut [u8]) {
+        self.prf.fill(bytes);
     }
 }
 
-/// The sum, below [`BUCKETS`], that a value with this byte is added to, and whether with its sign
-/// turned.
+/// Decodes a drawn byte into a bucket below [`BUCKETS`] and `true` if the sign is negative.
 pub const fn bucket_and_sign(byte: u8) -> (usize, bool) {
     ((byte & 63) as usize, byte & 64 != 0)
 }
 
-/// The sketch of one part: [`BUCKETS`] fixed-point numbers `sum · 2^exponent`.
+/// Sketch of one part: [`BUCKETS`] fixed-point numbers `sum · 2^exponent`.
 #[derive(
     Clone,
     Copy,
@@ -197,7 +192,7 @@ impl Default for PartSketch {
 }
 
 impl PartSketch {
-    /// Rounds `sums · 2^exponent` to 15 bits of the largest among them.
+    /// Creates the sketch of `sums · 2^exponent`, rounded to 15 bits of the largest sum.
     pub fn new(sums: &[i64; BUCKETS], exponent: i16) -> Self {
         let largest = sums.iter().map(|sum| sum.unsigned_abs()).max().unwrap_or(0);
         if largest == 0 {
@@ -205,7 +200,7 @@ impl PartSketch {
         }
         let bits = u64::BITS.saturating_sub(largest.leading_zeros());
         let mut drop = bits.saturating_sub(15);
-        // To the nearest, halves away from zero; that may carry into a sixteenth bit.
+        // Rounds to the nearest, halves away from zero, which may carry into a sixteenth bit.
         let round = |sum: u64, drop: u32| {
             sum.saturating_add(1u64.checked_shl(drop).unwrap_or(0) >> 1) >> drop
         };
@@ -223,10 +218,10 @@ impl PartSketch {
         Self { exponent: exponent.saturating_add(moved), sums }
     }
 
-    /// How far this is from `replayed`: the L2 norm of the difference over that of `replayed`, as
-    /// their sketches estimate it; [`Ppm::MAX`] where it is beyond everything.
+    /// Estimates the distance to `replayed`: the L2 norm of the difference over that of `replayed`.
+    /// Returns [`Ppm::MAX`] if the distance exceeds all others.
     pub fn distance(&self, replayed: &Self) -> Ppm {
-        // Further apart in size than this, one of them is nothing beside the other.
+        // With a greater difference of the exponents, the smaller sketch is negligible.
         const GAP: u32 = 16;
         let is_zero = |part: &Self| part.sums.iter().all(|&sum| sum == 0);
         let apart = i32::from(self.exponent).saturating_sub(i32::from(replayed.exponent));
@@ -243,8 +238,8 @@ impl PartSketch {
         if lift_replayed > GAP {
             return MILLION;
         }
-        // 32-bit numbers at most, so 70 bits in the sums of squares, and 110 in parts per million
-        // squared.
+        // The numbers have at most 32 bits, the sums of squares 70, and their products with a
+        // squared million 110.
         let at = |sum: i16, lift: u32| i64::from(sum) << lift;
         let square = |value: i64| {
             u128::from(value.unsigned_abs()).saturating_mul(u128::from(value.unsigned_abs()))
@@ -263,8 +258,7 @@ impl PartSketch {
     }
 }
 
-/// What a segment changed, in 1,560 bytes: random projections of the change of every [part](part)
-/// of the state.
+/// Random projections of the change by a segment, for every [part] of the state, in 1,560 bytes.
 #[derive(
     Clone,
     Copy,
@@ -279,12 +273,12 @@ impl PartSketch {
     TypeInfo,
 )]
 pub struct Sketch {
-    /// By array, then by group: [`part`].
+    /// Parts by array, then by group; see [`part`].
     pub parts: [PartSketch; PARTS],
 }
 
 impl Sketch {
-    /// How far each part of this is from `replayed`, in millionths of what that changed.
+    /// Estimates the distance of each part to that of `replayed`, relative to the replayed change.
     pub fn distance(&self, replayed: &Self) -> [Ppm; PARTS] {
         let mut distances = [0; PARTS];
         for ((distance, claimed), replayed) in
@@ -295,7 +289,7 @@ impl Sketch {
         distances
     }
 
-    /// Whether no part of this is further from `replayed` than `tolerance`.
+    /// Returns `true` if the distance of every part to that of `replayed` is at most `tolerance`.
     pub fn is_within(&self, replayed: &Self, tolerance: Ppm) -> bool {
         self.distance(replayed).into_iter().all(|distance| distance <= tolerance)
     }
@@ -322,7 +316,7 @@ mod tests {
         values.iter().map(|&value| (value as f64).powi(2)).sum::<f64>().sqrt()
     }
 
-    /// Values within ±`most`; where `dense` is no, all but one in fifty are zero.
+    /// Values within ±`most`. Unless `dense`, all but one in fifty are zero.
     fn values(prf: &mut Prf, count: usize, most: u32, dense: bool) -> Vec<i64> {
         (0..count)
             .map(|_| {
@@ -463,20 +457,34 @@ mod tests {
 
         /// A factor of three is far outside what the draw can do: less than once in 10^14 draws.
         #[test]
-        fn the_distance_is_the_exact_one(seed: Hash, count in 200usize..3_000, share in 3u32..600, dense: bool) {
+        fn the_distance_is_the_exact_one(
+            seed: Hash,
+            count in 200usize..3_000,
+            share in 3u32..600,
+            dense: bool,
+        ) {
             let mut prf = Prf::new("pair", &seed, &[]);
             let replayed = values(&mut prf, count, 1_000_000, true);
             let difference = values(&mut prf, count, 1_000 * share, dense);
             let claimed: Vec<i64> = replayed.iter().zip(&difference).map(|(a, b)| a + b).collect();
             let exact = norm(&difference) / norm(&replayed);
-            let estimate = f64::from(sketch(&claimed, &seed).distance(&sketch(&replayed, &seed))) / 1e6;
-            // What fifteen bits cannot show, and up to half a millionth of the last digit.
+            let estimate =
+                f64::from(sketch(&claimed, &seed).distance(&sketch(&replayed, &seed))) / 1e6;
+            // Rounding to fifteen bits, and to a millionth.
             let floor = 3e-4;
-            prop_assert!(estimate <= 3.0 * exact + floor && estimate + floor >= exact / 3.0, "{estimate} for {exact}");
+            prop_assert!(
+                estimate <= 3.0 * exact + floor && estimate + floor >= exact / 3.0,
+                "{estimate} for {exact}"
+            );
         }
 
         #[test]
-        fn no_sketch_overflows(a in prop::array::uniform32(any::<i16>()), b in prop::array::uniform32(any::<i16>()), e: i16, f: i16) {
+        fn no_sketch_overflows(
+            a in prop::array::uniform32(any::<i16>()),
+            b in prop::array::uniform32(any::<i16>()),
+            e: i16,
+            f: i16,
+        ) {
             let part = |values: [i16; 32], exponent| {
                 let mut sums = [0; BUCKETS];
                 sums[..32].copy_from_slice(&values);
@@ -492,9 +500,13 @@ mod tests {
         fn scale_does_not_matter(seed: Hash, shift in 0u32..20) {
             let mut prf = Prf::new("pair", &seed, &[]);
             let (a, b) = (values(&mut prf, 300, 10_000, true), values(&mut prf, 300, 10_000, true));
-            let scaled = |values: &[i64]| values.iter().map(|value| value << shift).collect::<Vec<_>>();
+            let scaled =
+                |values: &[i64]| values.iter().map(|value| value << shift).collect::<Vec<_>>();
             let distance = sketch(&a, &seed).distance(&sketch(&b, &seed));
-            prop_assert_eq!(sketch(&scaled(&a), &seed).distance(&sketch(&scaled(&b), &seed)), distance);
+            prop_assert_eq!(
+                sketch(&scaled(&a), &seed).distance(&sketch(&scaled(&b), &seed)),
+                distance
+            );
         }
     }
 }

@@ -1,30 +1,32 @@
-//! Standing of a trainer, kept from one lease to the next.
+// SPDX-License-Identifier: Apache-2.0
+
+//! A trainer's state between two leases.
 
 use crate::{Hash, RoundNumber, audit::UpdateMeasurement};
 use codec::{Decode, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-/// What an account brings into its next lease.
+/// State of a trainer that carries over to its next lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct Standing {
-    /// Leases it has had.
+    /// Number of earlier leases.
     pub nonce: u32,
-    /// Carry of its last included submission; zero for none.
+    /// Hash of the carry of the last included submission; zeros if there is none.
     pub carry: Hash,
-    /// The round that included that submission; of no meaning without a carry.
+    /// Round that included that submission. Meaningless without a carry.
     pub carry_round: RoundNumber,
-    /// Its updates that were found valid.
+    /// Number of updates found valid.
     pub valid: u32,
-    /// Moving average of how much more its updates improve on their own text than on text nobody
-    /// was assigned, in millionths of a nat a token, in doubt in its favour.
+    /// Moving average of the advantage of its updates on their own text over unassigned text, in
+    /// millionths of a nat per token. Twice the standard error is added in the trainer's favour.
     pub advantage: i32,
 }
 
 impl Standing {
-    /// Valid updates from which on the average says something.
+    /// Number of valid updates from which on the average is meaningful.
     const SETTLING_IN: u32 = 8;
 
-    /// Counts a valid update.
+    /// Records a valid update and its measurement.
     pub fn note_valid(&mut self, measure: &UpdateMeasurement) {
         let lead = i64::from(measure.own)
             .saturating_add(i64::from(measure.error).saturating_mul(2))
@@ -39,8 +41,10 @@ impl Standing {
         self.valid = self.valid.saturating_add(1);
     }
 
-    /// Whether its updates improve no more on their own text than on any other, which those trained
-    /// on it would: it is not paid. Nobody is slashed on statistics.
+    /// Returns `true` if the trainer's updates improve their own text no more than unassigned text.
+    ///
+    /// Training on the leased text improves that text most, so a flagged trainer is not paid. No
+    /// trainer is slashed on statistics alone.
     pub fn is_flagged(&self) -> bool {
         self.valid >= Self::SETTLING_IN && self.advantage <= 0
     }
@@ -98,7 +102,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_average_stays_between_what_it_is_of(own: i32, gain: i32, error: u32, before: i32) {
-            let mut standing = Standing { advantage: before, valid: u32::MAX, ..Default::default() };
+            let mut standing =
+                Standing { advantage: before, valid: u32::MAX, ..Default::default() };
             standing.note_valid(&measure(own, gain, error));
             let lead = i64::from(own) + 2 * i64::from(error) - i64::from(gain);
             let now = i64::from(standing.advantage);
@@ -108,7 +113,13 @@ mod tests {
         }
 
         #[test]
-        fn doing_better_on_the_own_text_never_hurts(own in -1_000_000i32..1_000_000, gain in -1_000_000i32..1_000_000, error in 0u32..100_000, more in 0i32..1_000_000, before in -1_000_000i32..1_000_000) {
+        fn doing_better_on_the_own_text_never_hurts(
+            own in -1_000_000i32..1_000_000,
+            gain in -1_000_000i32..1_000_000,
+            error in 0u32..100_000,
+            more in 0i32..1_000_000,
+            before in -1_000_000i32..1_000_000,
+        ) {
             let of = |own| {
                 let mut standing = Standing { advantage: before, ..Default::default() };
                 standing.note_valid(&measure(own, gain, error));

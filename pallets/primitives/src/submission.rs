@@ -1,4 +1,6 @@
-//! Commitments, reveals, and what is kept of them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Commitments, reveals and their records.
 
 use crate::{
     BoundedVec, ConstU32, Hash, RoundNumber, metrics::MetricsClaim, recipe::Tier,
@@ -9,8 +11,7 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// What a trainer says about its own work. Information only: nothing is ever paid or punished by
-/// it.
+/// A trainer's unverified figures about its training. They affect neither rewards nor penalties.
 #[derive(
     Clone,
     Copy,
@@ -25,39 +26,39 @@ use serde::{Deserialize, Serialize};
     TypeInfo,
 )]
 pub struct TrainingClaims {
-    /// Mean training loss of the first segment, in millionths of a nat.
+    /// Mean training loss of the first segment, in millionths of a nat per token.
     pub first_loss: u32,
-    /// Mean training loss of the last segment.
+    /// Mean training loss of the last segment, in millionths of a nat per token.
     pub last_loss: u32,
-    /// Tokens trained on per second.
+    /// Number of tokens trained on per second.
     pub tokens_per_second: u32,
-    /// What it measured of the head that it trained from, which validators measure too; none where
-    /// it did not.
+    /// Metrics that the trainer measured of the head it trained from. Validators measure them too.
     pub metrics: Option<MetricsClaim>,
 }
 
-/// What a commitment binds, opened by `reveal`.
+/// The contents of a commitment, opened by the call `reveal`.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Reveal {
-    /// BLAKE3 of the payload, its address among peers.
+    /// BLAKE3 of the payload, which is its address in the swarm.
     pub payload_hash: Hash,
-    /// Merkle root over the state leaves at segment boundaries.
+    /// Merkle root over the trace leaves, which are the states at segment boundaries.
     pub trace_root: Hash,
-    /// Carry after this lease.
+    /// Hash of the carry after the lease.
     pub carry_hash: Hash,
-    /// Steps taken: whole segments, at most the recipe's.
+    /// Number of steps taken: whole segments, at most those of the recipe.
     pub steps: u16,
-    /// Proof that leaf 0 of the trace is the lease's base under the trainer's carry.
+    /// Proof that leaf 0 of the trace is the base of the lease with the trainer's carry.
     pub first_leaf: MerkleProof,
-    /// What hid all this.
+    /// Random salt that hides the contents of the commitment.
     pub salt: Hash,
 }
 
 impl Reveal {
-    /// The commitment of `account` on chain `genesis` for `round`. Binding the account makes a
-    /// copied one worthless.
+    /// Returns the commitment of `account` on the chain `genesis` for `round`.
+    ///
+    /// The commitment binds the account, so that a copy by another account is worthless.
     pub fn commitment(&self, account: &[u8], genesis: &Hash, round: RoundNumber) -> Hash {
         let Self { payload_hash, trace_root, carry_hash, steps, salt, .. } = self;
         crate::digest(
@@ -67,7 +68,7 @@ impl Reveal {
     }
 }
 
-/// Where a submission stands until it is settled.
+/// Status of a submission that is not settled.
 #[derive(
     Clone,
     Copy,
@@ -81,18 +82,18 @@ impl Reveal {
     TypeInfo,
 )]
 pub enum SubmissionStatus {
-    /// Committed, not opened.
+    /// Committed and not opened.
     #[codec(index = 0)]
     Committed,
-    /// Opened; may be included.
+    /// Opened, and may be included.
     #[codec(index = 1)]
     Revealed,
-    /// Part of a head; its audit is under way.
+    /// Part of a head, and under audit.
     #[codec(index = 2)]
     Included,
 }
 
-/// How a submission ended.
+/// Final outcome of a submission.
 #[derive(
     Clone,
     Copy,
@@ -112,35 +113,36 @@ pub enum Outcome {
     /// Never opened.
     #[codec(index = 0)]
     NoShow,
-    /// Opened in time and left out of the head, or its round was void.
+    /// Opened in time, but left out of the head, or the round was void.
     #[codec(index = 1)]
     Excluded,
-    /// Included, and found to be what its lease gives.
+    /// Included, and found to be the result of its lease.
     #[codec(index = 2)]
     Valid,
-    /// Included, found to be something else, and taken out of the model again.
+    /// Included, found to be another result, and excised.
     #[codec(index = 3)]
     Invalid,
-    /// Included, and taken out since its trainer did not show what an audit asked for.
+    /// Included, and excised because its trainer did not answer the audit.
     #[codec(index = 4)]
     Withheld,
-    /// Included, and taken out since no quorum found anything.
+    /// Included, and excised because no quorum agreed on a finding.
     #[codec(index = 5)]
     Unresolved,
-    /// Included, and taken out since it went on from an update that was taken out.
+    /// Included, and excised because it continued from an excised update.
     #[codec(index = 6)]
     Tainted,
 }
 
 impl Outcome {
-    /// Whether it is part of the model.
+    /// Returns `true` if the update remains part of the model.
     pub fn stays(self) -> bool {
         self == Self::Valid
     }
 }
 
-/// What is kept of a submission forever: what the model's history is replayed from, and what its
-/// audit found.
+/// Permanent record of a submission.
+///
+/// It holds the finding of the audit and the data from which the history of the model is replayed.
 #[derive(
     Clone,
     Copy,
@@ -154,48 +156,48 @@ impl Outcome {
     TypeInfo,
 )]
 pub struct SubmissionRecord {
-    /// How it ended.
+    /// Final outcome.
     pub outcome: Outcome,
-    /// The tier it was trained as.
+    /// Tier of the trainer.
     pub tier: Tier,
-    /// Rounds it was late.
+    /// Number of rounds by which the update was late.
     pub staleness: u8,
-    /// Position among the round's reveals.
+    /// Index among the round's reveals.
     pub index: u8,
-    /// BLAKE3 of the payload; zeros when it was never opened.
+    /// BLAKE3 of the payload; zeros if the commitment was never opened.
     pub payload_hash: Hash,
     /// Digest of the leased data.
     pub data_hash: Hash,
-    /// Tokens it was credited with.
+    /// Number of tokens credited.
     pub tokens: u64,
-    /// Improvement on text nobody was assigned, in millionths of a nat a token.
+    /// Improvement on unassigned text, in millionths of a nat per token.
     pub gain: i32,
-    /// Standard error of that.
+    /// Standard error of `gain`, in the same unit.
     pub error: u32,
 }
 
-/// One trainer's work in one round.
+/// A trainer's submission to a round.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Submission {
-    /// Hash of everything in the reveal.
+    /// [`Reveal::commitment`].
     pub commitment: Hash,
-    /// The tier it was trained as.
+    /// Tier of the trainer.
     pub tier: Tier,
-    /// Rounds between the base it was trained from and the head it updates.
+    /// Number of rounds between the head that it was trained from and the head that it updates.
     pub staleness: u8,
-    /// The trainer's own figures.
+    /// Figures claimed by the trainer.
     pub claims: TrainingClaims,
     /// Digest of the leased data.
     pub data_hash: Hash,
-    /// Where it stands.
+    /// Current status.
     pub status: SubmissionStatus,
-    /// What was opened.
+    /// Opened contents; `None` until the reveal.
     pub opened: Option<RevealRecord>,
 }
 
-/// The opened part of a submission.
+/// The revealed part of a submission.
 #[derive(
     Clone,
     Copy,
@@ -209,21 +211,21 @@ pub struct Submission {
     TypeInfo,
 )]
 pub struct RevealRecord {
-    /// Position among the round's reveals, which the included set refers to.
+    /// Index among the round's reveals, to which a [`RevealSet`] refers.
     pub index: u8,
     /// BLAKE3 of the payload.
     pub payload_hash: Hash,
-    /// Root of its trace.
+    /// Merkle root of the trace.
     pub trace_root: Hash,
-    /// Carry after it.
+    /// Hash of the carry after the lease.
     pub carry_hash: Hash,
-    /// Steps taken.
+    /// Number of steps taken.
     pub steps: u16,
-    /// Tokens credited.
+    /// Number of tokens credited.
     pub tokens: u64,
 }
 
-/// A set of a round's reveals, by index.
+/// A set of reveals of one round, by index.
 #[derive(
     Clone,
     Debug,
@@ -239,7 +241,8 @@ pub struct RevealRecord {
 pub struct RevealSet(BoundedVec<u8, ConstU32<{ crate::MAX_SUBMISSIONS.div_ceil(8) }>>);
 
 impl RevealSet {
-    /// The set of `indices`; those beyond the protocol's limit are left out.
+    /// Creates the set of `indices`. Indices beyond [`MAX_SUBMISSIONS`](crate::MAX_SUBMISSIONS) are
+    /// left out.
     pub fn from_indices(indices: impl IntoIterator<Item = u8>) -> Self {
         let mut bits = Vec::new();
         for index in indices.into_iter().filter(|&index| u32::from(index) < crate::MAX_SUBMISSIONS)
@@ -255,28 +258,28 @@ impl RevealSet {
         Self(BoundedVec::truncate_from(bits))
     }
 
-    /// Whether it holds `index`.
+    /// Returns `true` if the set contains `index`.
     pub fn contains(&self, index: u8) -> bool {
         self.0.get(usize::from(index >> 3)).is_some_and(|byte| byte & (1 << (index & 7)) != 0)
     }
 
-    /// Its indices, ascending.
+    /// Returns the indices in ascending order.
     pub fn indices(&self) -> impl Iterator<Item = u8> + '_ {
         (0..=u8::MAX).take(crate::MAX_SUBMISSIONS as usize).filter(|&index| self.contains(index))
     }
 
-    /// How many it holds.
+    /// Returns the number of indices.
     pub fn len(&self) -> u32 {
         self.0.iter().map(|byte| byte.count_ones()).sum()
     }
 
-    /// Whether it holds none.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether it has its one encoding (no trailing zero bytes) and holds only indices below
-    /// `count`.
+    /// Returns `true` if the encoding is canonical (no trailing zero bytes) and all indices are
+    /// below `count`.
     pub fn is_canonical(&self, count: u32) -> bool {
         self.0.last() != Some(&0) && self.indices().all(|index| u32::from(index) < count)
     }
@@ -347,7 +350,11 @@ mod tests {
         #[test]
         fn a_set_holds_what_it_was_made_of(indices: BTreeSet<u8>) {
             let set = RevealSet::from_indices(indices.iter().copied());
-            let expected: Vec<u8> = indices.iter().copied().filter(|&i| u32::from(i) < crate::MAX_SUBMISSIONS).collect();
+            let expected: Vec<u8> = indices
+                .iter()
+                .copied()
+                .filter(|&i| u32::from(i) < crate::MAX_SUBMISSIONS)
+                .collect();
             prop_assert_eq!(set.indices().collect::<Vec<_>>(), expected.clone());
             prop_assert_eq!(set.len() as usize, expected.len());
             prop_assert!(set.is_canonical(crate::MAX_SUBMISSIONS));

@@ -1,8 +1,11 @@
-//! Hashes of training states, and the Merkle tree above them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Hashes of training states and the Merkle tree above them.
 //!
-//! Leaves are BLAKE3 digests, since states are large and only peers hash them. The tree above uses
-//! BLAKE2b-256, which the chain computes fast. Leaf, node and root are hashed under different
-//! domains, and the root binds the number of leaves, so that no proof of one can pass for another.
+//! Leaves are BLAKE3 digests, because states are large and only members hash them. The tree uses
+//! BLAKE2b-256, which the chain computes fast. Leaves, nodes and the root are hashed under
+//! different domains, and the root binds the number of leaves, so that no proof for one tree is
+//! valid for another.
 
 use crate::{BoundedVec, ConstU32, Hash};
 use alloc::vec::Vec;
@@ -10,13 +13,14 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use sp_crypto_hashing::blake2_256;
 
-/// Longest Merkle proof accepted: trees of up to 2^24 leaves.
+/// Maximum length of a Merkle proof, for trees of up to 2^24 leaves.
 pub const MAX_PROOF_DEPTH: u32 = 24;
-/// A Merkle proof: siblings from the leaf upwards.
+/// Siblings on the path from a leaf to the root, starting at the leaf.
 pub type MerkleProof = BoundedVec<Hash, ConstU32<MAX_PROOF_DEPTH>>;
 
-/// What a trainer carries from one lease to the next besides the model. The fresh carry, all zeros,
-/// hashes to zero.
+/// Optimiser state that a trainer carries from one lease to the next.
+///
+/// The default is the fresh carry of a new trainer, which hashes to zeros.
 #[derive(
     Clone,
     Copy,
@@ -31,18 +35,18 @@ pub type MerkleProof = BoundedVec<Hash, ConstU32<MAX_PROOF_DEPTH>>;
     TypeInfo,
 )]
 pub struct Carry {
-    /// BLAKE3 of Adam's first moments, as little-endian float32 in canonical parameter order.
+    /// BLAKE3 of Adam's first moments as little-endian float32 in canonical parameter order.
     pub first_moment: Hash,
-    /// BLAKE3 of Adam's second moments.
+    /// BLAKE3 of Adam's second moments, in the same form.
     pub second_moment: Hash,
-    /// BLAKE3 of the error feedback.
+    /// BLAKE3 of the error feedback, in the same form.
     pub feedback: Hash,
-    /// Optimiser steps taken so far; zero marks the fresh carry.
+    /// Number of optimiser steps taken so far; 0 marks the fresh carry.
     pub steps: u64,
 }
 
 impl Carry {
-    /// The name of this carry.
+    /// Returns the hash that names this carry.
     pub fn hash(&self) -> Hash {
         if self.steps == 0 {
             return [0; 32];
@@ -58,7 +62,7 @@ impl Carry {
     }
 }
 
-/// A leaf of the trace: the state with these parameters and this carry.
+/// Returns the trace leaf of the state with these hashes of parameters and carry.
 pub fn state_leaf(parameters: &Hash, carry: &Hash) -> Hash {
     *blake3::Hasher::new()
         .update(b"pol/state/1")
@@ -104,7 +108,7 @@ fn parents(level: &[Hash]) -> Vec<Hash> {
         .collect()
 }
 
-/// Root of the tree over `leaves`, which are at most 2^24.
+/// Returns the root of the tree over at most 2^24 `leaves`.
 pub fn merkle_root(leaves: &[Hash]) -> Hash {
     let mut level: Vec<Hash> = leaves.iter().map(leaf_node).collect();
     while level.len() > 1 {
@@ -113,7 +117,7 @@ pub fn merkle_root(leaves: &[Hash]) -> Hash {
     root_of(&level.first().copied().unwrap_or_default(), leaves.len() as u32)
 }
 
-/// Proof that `leaves[index]` is where it is; none when there is no such leaf or the tree is too
+/// Returns the proof for `leaves[index]`, or `None` if there is no such leaf or the tree is too
 /// deep.
 pub fn merkle_proof(leaves: &[Hash], index: u32) -> Option<MerkleProof> {
     let mut position = index as usize;
@@ -132,7 +136,7 @@ pub fn merkle_proof(leaves: &[Hash], index: u32) -> Option<MerkleProof> {
     Some(proof)
 }
 
-/// Whether `proof` shows `leaf` at `index` of a tree of `leaves` leaves with root `root`.
+/// Verifies that `leaf` is at `index` of the tree of `leaves` leaves with this `root`.
 pub fn merkle_verify(root: &Hash, leaves: u32, index: u32, leaf: &Hash, proof: &[Hash]) -> bool {
     if index >= leaves {
         return false;
@@ -165,8 +169,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_leaf_has_a_proof_and_no_other_passes(leaves in prop::collection::vec(any::<Hash>(), 1..40), at: prop::sample::Index, other: Hash) {
-            let (root, count, index) = (merkle_root(&leaves), leaves.len() as u32, at.index(leaves.len()) as u32);
+        fn every_leaf_has_a_proof_and_no_other_passes(
+            leaves in prop::collection::vec(any::<Hash>(), 1..40),
+            at: prop::sample::Index,
+            other: Hash,
+        ) {
+            let (root, count, index) =
+                (merkle_root(&leaves), leaves.len() as u32, at.index(leaves.len()) as u32);
             let proof = merkle_proof(&leaves, index).unwrap();
             prop_assert!(merkle_verify(&root, count, index, &leaves[index as usize], &proof));
             prop_assert!(!merkle_verify(&root, count, index, &other, &proof));
@@ -177,7 +186,10 @@ mod tests {
             prop_assert!(!merkle_verify(&root, count, index, &leaves[index as usize], &longer));
             if count > 1 {
                 let elsewhere = (index + 1) % count;
-                prop_assert!(leaves[elsewhere as usize] == leaves[index as usize] || !merkle_verify(&root, count, elsewhere, &leaves[index as usize], &proof));
+                prop_assert!(
+                    leaves[elsewhere as usize] == leaves[index as usize]
+                        || !merkle_verify(&root, count, elsewhere, &leaves[index as usize], &proof)
+                );
             }
         }
     }

@@ -1,86 +1,89 @@
-//! What the pallets know of each other.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Interfaces between the pallets.
 
 use crate::{Balance, Hash, Ppm, RoundNumber, data::ShardId, prf::Prf, rewards::RoundEarnings};
 use alloc::vec::Vec;
 
-/// Bonded roles, as the learning pallet sees them.
+/// Bonded roles, as used by the learning pallet.
 pub trait Bonds<AccountId> {
-    /// Whether the account is bonded as a trainer.
+    /// Returns `true` if the account is bonded as a trainer.
     fn is_trainer(account: &AccountId) -> bool;
-    /// Stake of a validator or authority that takes part in attesting; none for everybody else.
+    /// Returns the stake of a validator or authority that takes part in attesting, `None` for any
+    /// other account.
     fn validator_stake(account: &AccountId) -> Option<Balance>;
-    /// Sum of the stakes of everybody taking part in attesting.
+    /// Returns the total stake that takes part in attesting.
     fn total_validator_stake() -> Balance;
-    /// The validator whose turn it is to propose, rotating from one that `seed` names.
+    /// Returns the validator that proposes in `turn`. `seed` selects the validator of turn 0.
     fn lead(seed: &Hash, turn: u32) -> Option<AccountId>;
-    /// Notes that the account took part in attest phase `phase`, counted from zero, so that it
-    /// counts as alive.
+    /// Records that the account took part in attest phase `phase`, counted from 0, and is alive.
     fn note_attested(account: &AccountId, phase: u32);
-    /// Burns up to `amount` of the account's bond; returns what was burned.
+    /// Burns up to `amount` of the account's bond. Returns the amount burned.
     fn slash(account: &AccountId, amount: Balance) -> Balance;
-    /// Moves up to `amount` of the account's bond to `to`; returns what was moved.
+    /// Moves up to `amount` of the account's bond to `to`. Returns the amount moved.
     fn seize(account: &AccountId, amount: Balance, to: &AccountId) -> Balance;
-    /// Everybody taking part in attesting with its stake, in account order.
+    /// Returns the accounts that take part in attesting with their stakes, in account order.
     fn stakes() -> Vec<(AccountId, Balance)>;
-    /// Notes how a trainer's update ended, in its reputation.
+    /// Adjusts a trainer's reputation to the outcome of an update.
     fn note_training(account: &AccountId, accepted: bool);
-    /// Notes whether a validator was right in a seat, in its reputation; returns how often in a row
-    /// it has not been.
+    /// Adjusts a validator's reputation to the outcome of a seat. Returns the number of seats in a
+    /// row in which the validator was wrong.
     fn note_seat(account: &AccountId, right: bool) -> u32;
 }
 
-/// The round under way, as staking and rewards see it.
+/// The current round, as used by staking and rewards.
 pub trait Rounds {
-    /// Number of the round.
+    /// Returns the number of the round.
     fn number() -> RoundNumber;
-    /// Whether a quorum is being counted, while which stakes may not change.
+    /// Returns `true` during the attest phase, in which stakes must not change.
     fn is_attesting() -> bool;
-    /// Attest phases that have ended so far, with or without a head.
+    /// Returns the number of attest phases that have ended, with or without a head.
     fn attest_phases() -> u32;
-    /// Attest phases a validator may miss in a row.
+    /// Returns the number of attest phases that a validator may miss in a row.
     fn max_missed_phases() -> u32;
-    /// Rounds a reward waits before it can be claimed.
+    /// Returns the number of rounds that a reward stays in escrow.
     fn escrow_rounds() -> RoundNumber;
 }
 
-/// The pool of shards, as the learning pallet sees it.
+/// The pool of shards, as used by the learning pallet.
 pub trait ShardPool<AccountId> {
-    /// Shards nobody has.
+    /// Returns the number of shards that are neither leased nor consumed.
     fn free_shards() -> u32;
-    /// Leases up to `count` shards at positions drawn from `prf`; fewer when the pool runs out.
+    /// Leases up to `count` shards at positions drawn from `prf`, fewer if the pool runs out.
     fn lease(count: u32, prf: &mut Prf) -> Vec<ShardId>;
-    /// Takes shards back whose lease came to nothing.
+    /// Returns the shards of a failed lease to the pool.
     fn release(shards: &[ShardId]);
-    /// Marks shards as part of the model, once and for all, with what each did to it: by the update
-    /// that was `index` among the round's reveals, in millionths of a nat a token. A delta that is
-    /// missing counts as zero.
+    /// Marks shards as permanently consumed by the update at `index` among the round's reveals.
+    ///
+    /// `deltas` holds the improvement of the model on each shard, in millionths of a nat per token.
+    /// A missing delta counts as 0.
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]);
-    /// Draws up to `count` different shards that nobody has, and leaves them where they are.
+    /// Draws up to `count` different free shards without leasing them.
     fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId>;
-    /// Who provided the shards, with how many are theirs.
+    /// Returns the providers of the shards, each with the number of its shards.
     fn owners(shards: &[ShardId]) -> Vec<(AccountId, u32)>;
-    /// How much the kinds of these shards are worth, on average.
+    /// Returns the mean [bonus](crate::data::SourceKind::bonus) of the shards.
     fn bonus(shards: &[ShardId]) -> Ppm;
 }
 
-/// Money for learning, as the learning pallet sees it.
+/// Payment of rewards and fines, as used by the learning pallet.
 pub trait Payouts<AccountId> {
-    /// Emits what `round` earned into escrow, for its `updates` included updates.
+    /// Mints the emission of `round` into escrow, for its `updates` included updates.
     fn emit_round(round: RoundNumber, updates: u32);
-    /// Notes that one more update of `round` is settled, and what everybody earned by it.
+    /// Records that one more update of `round` is settled, with the earnings of each account.
     fn record_settlement(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]);
-    /// Where fines are moved to before they are shared out.
+    /// Returns the account that holds fines until they are distributed.
     fn pot_account() -> AccountId;
-    /// Shares out a fine that has arrived in the pot: half is burned, a quarter goes to those who
-    /// proved it, the rest to the treasury.
+    /// Distributes a fine that has arrived in the pot: half is burned, a quarter goes to `provers`,
+    /// and the rest goes to the treasury.
     fn distribute_fine(amount: Balance, provers: &[AccountId]);
-    /// Takes everything that waits in escrow for the account, as a fine.
+    /// Forfeits all rewards of the account in escrow, as a fine.
     fn forfeit(account: &AccountId, provers: &[AccountId]);
 }
 
-/// What data must look like to be trained on.
+/// Format of the data that can be trained on.
 pub trait DataFormat {
-    /// Tokens of a shard and the tokenizer they were made with, of the recipe that will be in force
-    /// when the next round opens; none before there is a recipe.
+    /// Returns the number of tokens in a shard and the hash of the tokenizer, according to the
+    /// recipe of the next round to open; `None` if there is no recipe.
     fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)>;
 }

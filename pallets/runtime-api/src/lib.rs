@@ -1,6 +1,26 @@
-//! What the runtime tells trainers and validators, over `state_call`.
+// SPDX-License-Identifier: Apache-2.0
+
+//! The runtime API `PolApi`: state of the learning network, read over `state_call`.
 //!
-//! Types are SCALE-encoded ones of `pol-primitives`, so a client needs no generated code.
+//! Trainers and validators read one answer for each decision. Arguments and answers are the
+//! SCALE-encoded types of [`pol_primitives`], so a client needs no generated code. The terms are
+//! defined in `docs/glossary.md`.
+//!
+//! The runtime implements [`PolApi`], `pol-node` serves it as `pol_…` RPC methods, and `pol-chain`
+//! calls it by name:
+//!
+//! ```
+//! use codec::{Decode, Encode};
+//! use pol_primitives::{data::ShardId, recipe::Recipe};
+//!
+//! // `state_call("PolApi_shard", arguments)` returns an encoded `Option<ShardRecord>`.
+//! let arguments = ShardId { manifest: 3, index: 7 }.encode();
+//! assert_eq!(arguments, [3, 0, 0, 0, 7, 0, 0, 0]);
+//!
+//! // `state_call("PolApi_recipe", [])` returns an encoded `Option<Recipe>`.
+//! let answer = [0];
+//! assert_eq!(Option::<Recipe>::decode(&mut &answer[..]), Ok(None));
+//! ```
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -27,60 +47,60 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
     where
         AccountId: Codec,
     {
-        /// The network at this block.
+        /// Returns the state of the network at the block.
         fn overview() -> Overview<AccountId>;
-        /// The recipe in force.
+        /// Returns the recipe in force.
         fn recipe() -> Option<Recipe>;
-        /// A recipe that is or was in force.
+        /// Returns a recipe that is or was in force.
         fn recipe_by_hash(hash: Hash) -> Option<Recipe>;
-        /// The account's open lease.
+        /// Returns the open lease of the account.
         fn lease(account: AccountId) -> Option<Lease>;
-        /// What the account brings into its next lease.
+        /// Returns the state that the account carries over to its next lease.
         fn standing(account: AccountId) -> Standing;
-        /// Submissions to a round that are not settled, by account; at most 64.
+        /// Returns the unsettled submissions to a round, in account order; at most 64.
         fn submissions(round: RoundNumber) -> Vec<(AccountId, Submission)>;
-        /// Settled submissions to a round, by account; at most 64.
+        /// Returns the settled submissions to a round, in account order; at most 64.
         fn history(round: RoundNumber) -> Vec<(AccountId, SubmissionRecord)>;
-        /// The updates that a round's head was made of, by account, whatever became of them; none
-        /// of a round without one.
+        /// Returns the updates that the head of a round was computed from, in account order.
+        ///
+        /// Later excisions do not change the answer. It is empty for a round without a head.
         fn updates(round: RoundNumber) -> Vec<IncludedUpdate<AccountId>>;
-        /// What is kept of a concluded round.
+        /// Returns the record of a concluded round.
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>>;
-        /// What validators found of the head of a round beside its loss, once that is decided.
+        /// Returns the metrics that validators measured of the head of a round; `None` until they
+        /// are decided.
         fn measured(round: RoundNumber) -> Option<HeadMeasurement>;
-        /// How the newest head is measured, with the reports on it that wait for a quorum; none
-        /// before the block after it.
+        /// Returns the pending measurement of the newest head; `None` before the next block.
         fn measuring() -> Option<PendingMeasurement<AccountId>>;
-        /// Attestations of the round under way.
+        /// Returns the attestations of the current round.
         fn attestations() -> Vec<Attestation<AccountId>>;
-        /// The updates of earlier rounds that the head being attested takes out, ascending; none
-        /// outside of the attest phase.
+        /// Returns the updates of earlier rounds that the head under attestation excises, in
+        /// ascending order. The answer is empty outside the attest phase.
         fn excisions() -> Vec<Excision>;
-        /// How much is audited, and how long it may take.
+        /// Returns the configuration of audits.
         fn audit_config() -> AuditConfig;
-        /// Open audits in the stage that they are in by now, oldest first; at most 64.
+        /// Returns the open audits in their current stages, oldest first; at most 64.
         fn audits() -> Vec<(AuditId, Audit<AccountId>)>;
-        /// What a trainer has shown of its update in an open audit.
+        /// Returns the response of a trainer in an open audit.
         fn shown(audit: AuditId, trainer: AccountId) -> Option<AuditResponse>;
-        /// The lease of an account's update to a round, whether or not it is concluded, until the
-        /// update is settled.
+        /// Returns the lease of an account's update to a round until the update is settled, even
+        /// if the lease is concluded.
         fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease>;
-        /// What waits in escrow for the account, from the newest round to the oldest; at most
-        /// 1,024.
+        /// Returns the account's rewards in escrow, newest round first; at most 1,024.
         fn rewards(account: AccountId) -> Vec<PendingReward>;
-        /// Where all money of learning went.
+        /// Returns the totals of all rewards and fines.
         fn books() -> Ledger;
-        /// The account's part in the network.
+        /// Returns the account as a member of the network.
         fn member(account: AccountId) -> Option<Member<AccountId>>;
-        /// Up to 100 members in storage order after `start`.
+        /// Returns up to 100 members after `start`, in storage order.
         fn members(start: Option<AccountId>) -> Vec<Member<AccountId>>;
-        /// A source.
+        /// Returns a source.
         fn source(id: SourceId) -> Option<Source<AccountId>>;
-        /// A manifest.
+        /// Returns a manifest.
         fn manifest(id: ManifestId) -> Option<Manifest<AccountId>>;
-        /// Number of manifests; their identifiers count from zero.
+        /// Returns the number of manifests. Their identifiers start at 0.
         fn manifest_count() -> u32;
-        /// What became of a shard; none unless it is part of the model.
+        /// Returns the record of a shard that the model was trained on; `None` for other shards.
         fn shard(shard: ShardId) -> Option<ShardRecord>;
     }
 }

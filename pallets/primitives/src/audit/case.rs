@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Audits, their cases and the seats on them.
 
 use super::{
@@ -12,46 +14,46 @@ use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-/// A validator with seats in an audit.
+/// A validator that holds seats in an audit.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct SeatHolder<AccountId> {
-    /// Who.
+    /// Account of the validator.
     pub account: AccountId,
-    /// Its stake when the seats were drawn, which its word weighs.
+    /// Stake at the time of the draw, which is the weight of its findings.
     pub stake: Balance,
-    /// Whether it committed to what it found.
+    /// Set if it has committed to its findings.
     pub committed: bool,
-    /// Whether it revealed it.
+    /// Set if it has revealed its findings.
     pub revealed: bool,
 }
 
-/// One update under audit.
+/// An update under audit.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Case<AccountId> {
-    /// Who trained it.
+    /// Trainer of the update.
     pub trainer: AccountId,
-    /// Its index among the round's reveals.
+    /// Index of the update among the round's reveals.
     pub index: u8,
-    /// Segments to replay, ascending.
+    /// Segments to replay, in ascending order.
     pub segments: BoundedVec<u16, ConstU32<MAX_AUDITED_SEGMENTS>>,
-    /// Segments of its trace.
+    /// Number of segments of the whole trace.
     pub trace_segments: u16,
-    /// The seats, as places in [`Audit::holders`].
+    /// Seats on the case, as indices into [`Audit::holders`].
     pub seats: BoundedVec<u16, ConstU32<MAX_SEATS>>,
-    /// Whether the trainer showed the starts.
+    /// Set if the trainer has served the starts.
     pub served: bool,
-    /// Whether it opened the ends.
+    /// Set if the trainer has opened the ends.
     pub opened: bool,
-    /// Whether the case is settled.
+    /// Set if the case is settled.
     pub settled: bool,
 }
 
 impl<AccountId> Case<AccountId> {
-    /// The leaves of the trace whose states the trainer shows: the start of every run of drawn
+    /// Returns the trace leaves whose states the trainer serves: the start of every run of drawn
     /// segments, and the final state unless the last segment is drawn.
     pub fn served_leaves(&self) -> Vec<u16> {
         let drawn = |segment: u16| self.segments.contains(&segment);
@@ -64,59 +66,60 @@ impl<AccountId> Case<AccountId> {
         starts.chain((!last).then_some(self.trace_segments)).collect()
     }
 
-    /// The leaves that the trainer opens: the end of every drawn segment.
+    /// Returns the trace leaves that the trainer opens: the end of every drawn segment.
     pub fn opened_leaves(&self) -> Vec<u16> {
         self.segments.iter().map(|segment| segment.saturating_add(1)).collect()
     }
 }
 
-/// An update that waits for its seats to be drawn.
+/// An update that waits for the draw of its seats.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct PendingAudit<AccountId> {
-    /// The round that included it.
+    /// Round that included the update.
     pub round: RoundNumber,
     /// 0 for the first draw, 1 for the second.
     pub draw: u8,
-    /// Who trained it.
+    /// Trainer of the update.
     pub trainer: AccountId,
-    /// Its index among the round's reveals.
+    /// Index of the update among the round's reveals.
     pub index: u8,
-    /// Segments of its trace.
+    /// Number of segments of its trace.
     pub segments: u16,
-    /// Leaves of its trace that an earlier draw made known: their segments would not be audited
-    /// blindly.
+    /// Leaves of its trace that an earlier draw made known. Segments that end in them cannot be
+    /// audited blindly.
     pub known: BoundedVec<u16, ConstU32<MAX_KNOWN_LEAVES>>,
 }
 
-/// The audit of a round's updates, or of those that the first draw left undecided.
+/// The audit of the updates of a round, or of those that the first draw left undecided.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Audit<AccountId> {
-    /// The round that included the updates.
+    /// Round that included the updates.
     pub round: RoundNumber,
     /// 0 for the first draw, 1 for the second.
     pub draw: u8,
-    /// Randomness fixed later than every commitment of the round.
+    /// Randomness drawn after every commitment of the round.
     pub seed: Hash,
-    /// What it waits for.
+    /// Current stage.
     pub stage: Stage,
     /// Block in which the stage began.
     pub since: BlockNumber,
-    /// Shards nobody was assigned, which scores are measured on; none when the pool was empty, then
-    /// held-out text is.
+    /// Unassigned shards on which gains are measured. If it is empty because the pool was, held-out
+    /// text is used.
     pub probe: BoundedVec<ShardId, ConstU32<MAX_PROBE_SHARDS>>,
-    /// The validators with seats, in account order.
+    /// Validators with seats, in account order.
     pub holders: BoundedVec<SeatHolder<AccountId>, ConstU32<MAX_SEAT_HOLDERS>>,
-    /// The updates.
+    /// Updates under audit.
     pub cases: BoundedVec<Case<AccountId>, ConstU32<MAX_SUBMISSIONS>>,
 }
 
 impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
-    /// Draws seats and segments for `updates`, all of one round and draw, among validators with
-    /// these `stakes`.
+    /// Draws seats and segments for `updates` among validators with the given `stakes`.
+    ///
+    /// All `updates` must be of the same round and draw.
     pub fn draw(
         config: &AuditConfig,
         seed: Hash,
@@ -177,11 +180,11 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         }
     }
 
-    /// Brings the stage up to block `now`. A stage ends when everybody it waits for is done, or
-    /// when its blocks are over.
+    /// Advances the stage to block `now`. A stage ends when every account it waits for has acted,
+    /// or at its deadline.
     ///
-    /// Whoever acts calls it in that block, before and after; so it does not matter when, or
-    /// whether, others call it.
+    /// Each action on an audit must call this function before and after itself, in the same block.
+    /// Any other calls then change nothing.
     pub fn advance(&mut self, config: &AuditConfig, now: BlockNumber) {
         let mut reached = now;
         while let Some(blocks) = config.blocks(self.stage) {
@@ -190,20 +193,19 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
             if waits && now < deadline {
                 return;
             }
-            // The last act was in this block, but a later stage that waits for nobody ends where it
-            // begins.
+            // A stage that waits for no account ends in the block in which it begins.
             reached = if waits { deadline } else { reached.min(deadline) };
             self.since = reached;
             self.stage = self.stage.next();
         }
     }
 
-    /// First block after the stage, unless it ends earlier.
+    /// Returns the first block after the stage, unless the stage ends early.
     pub fn deadline(&self, config: &AuditConfig) -> Option<BlockNumber> {
         config.blocks(self.stage).map(|blocks| self.since.saturating_add(blocks))
     }
 
-    /// Whether somebody still has to act in this stage.
+    /// Returns `true` if an account still has to act in this stage.
     fn waits(&self) -> bool {
         match self.stage {
             Stage::Serve => self.cases.iter().any(|case| !case.served),
@@ -218,7 +220,7 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         }
     }
 
-    /// The place of `account` among the holders.
+    /// Returns the index of `account` in [`Self::holders`].
     pub fn holder(&self, account: &AccountId) -> Option<u16> {
         self.holders
             .binary_search_by(|holder| holder.account.cmp(account))
@@ -226,8 +228,9 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
             .and_then(|at| u16::try_from(at).ok())
     }
 
-    /// The cases that `account` has a seat in and has to replay, those whose trainer showed the
-    /// starts, each after its place in [`Audit::cases`].
+    /// Returns the cases that `account` has to replay, each with its index in [`Self::cases`].
+    ///
+    /// These are the cases on which it holds a seat and whose trainer has served the starts.
     pub fn seats_of<'a>(
         &'a self,
         account: &AccountId,
@@ -239,7 +242,7 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         (0..).zip(&self.cases).filter(move |(_, case)| case.served && case.seats.contains(&place))
     }
 
-    /// The case of `trainer`.
+    /// Returns the case of `trainer`.
     pub fn case(&self, trainer: &AccountId) -> Option<&Case<AccountId>> {
         self.cases.iter().find(|case| case.trainer == *trainer)
     }

@@ -1,12 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Random draws of seats and segments.
 
 use crate::{Balance, Hash, prf::Prf};
 use alloc::vec::Vec;
 use codec::Encode;
 
-/// Draws `count` different validators for `trainer`'s update, each with a chance in proportion to
-/// its stake among those left; all of them when there are no more. Never the trainer itself.
-/// Returns places in `stakes`.
+/// Draws `count` different validators for the update of `trainer`, and returns their indices in
+/// `stakes`.
+///
+/// Each draw selects one of the remaining validators with a probability proportional to its stake.
+/// The trainer itself is never drawn. If there are fewer than `count`, all are returned.
 pub fn draw_seats<AccountId: Encode + PartialEq>(
     seed: &Hash,
     trainer: &AccountId,
@@ -40,9 +44,12 @@ pub fn draw_seats<AccountId: Encode + PartialEq>(
     seats
 }
 
-/// Draws up to `count` of `trainer`'s `segments` segments, uniformly among those whose end is not
-/// one of the `known` leaves, in ascending order. Where all ends are known, it draws among all: a
-/// replay that can be copied is better than none.
+/// Draws up to `count` of the `segments` segments of `trainer`'s update, and returns them in
+/// ascending order.
+///
+/// The draw is uniform among the segments whose end is not one of the `known` leaves. If all ends
+/// are known, it is uniform among all segments, because a replay that can be copied is better than
+/// none.
 pub fn draw_segments<AccountId: Encode>(
     seed: &Hash,
     trainer: &AccountId,

@@ -1,4 +1,6 @@
-//! Findings of seats, and the verdicts that follow from them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Findings of seats, and verdicts.
 
 use super::{AuditId, MAX_AUDITED_SEGMENTS, MAX_SKETCHED_SEGMENTS};
 use crate::{
@@ -9,8 +11,10 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// What an update did to the model, measured by a seat: differences of mean loss without and with
-/// the update alone, positive where it helps, in millionths of a nat a token.
+/// A seat's measurement of an update.
+///
+/// Gains are mean losses without the update minus mean losses with it, in millionths of a nat per
+/// token: positive if the update helps.
 #[derive(
     Clone,
     Debug,
@@ -24,65 +28,65 @@ use serde::{Deserialize, Serialize};
     TypeInfo,
 )]
 pub struct UpdateMeasurement {
-    /// On text nobody was assigned.
+    /// Gain on unassigned text.
     pub gain: i32,
-    /// Standard error of that.
+    /// Standard error of `gain`.
     pub error: u32,
-    /// On the lease's own text.
+    /// Gain on the leased text.
     pub own: i32,
-    /// How little the lease's text repeats itself: [`crate::data::quality`].
+    /// [Quality](crate::data::quality) of the leased text.
     pub quality: Ppm,
-    /// On each of the lease's shards, in its order.
+    /// Gain on each leased shard, in the order of the lease.
     pub shards: BoundedVec<i32, ConstU32<MAX_LEASE_SHARDS>>,
 }
 
 impl UpdateMeasurement {
-    /// What pays: the improvement that is beyond doubt, none where it might be chance.
+    /// Returns the score that rewards depend on: `gain` minus two standard errors, at least 0.
     pub fn score(&self) -> u32 {
         let sure = i64::from(self.gain).saturating_sub(i64::from(self.error).saturating_mul(2));
         u32::try_from(sure.max(0)).unwrap_or(u32::MAX)
     }
 }
 
-/// What a seat found.
+/// Finding of a seat.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum Finding {
-    /// It replayed the drawn segments.
+    /// The seat replayed the drawn segments under the exact profile.
     #[codec(index = 0)]
     Replayed {
-        /// Digests of the states that its own replay of each drawn segment ended in.
+        /// Digests of the states in which its replays of the drawn segments ended.
         ends: BoundedVec<Hash, ConstU32<MAX_AUDITED_SEGMENTS>>,
-        /// Whether payload and carry are what packing the final state gives.
+        /// Set if packing the final state gives the payload and the carry.
         packed: bool,
-        /// What the update did.
+        /// Measurement of the update.
         measure: UpdateMeasurement,
     },
-    /// The states shown cannot be trained from: they are not states of the model, or training them
-    /// diverges.
+    /// The served states cannot be trained: they are not states of the model, or training diverges.
     #[codec(index = 1)]
     Impossible,
-    /// A state that was named could not be fetched.
+    /// A served state could not be fetched.
     #[codec(index = 2)]
     Unavailable,
-    /// It replayed the drawn segments under the native profile. Whether payload and carry are what
-    /// packing gives is part of its [`Binding`](crate::sketch::Binding).
+    /// The seat replayed the drawn segments under the native profile. Its [`Binding`] reports on
+    /// payload and carry.
     #[codec(index = 3)]
     Sketched {
-        /// Sketches of what its own replay of each drawn segment changed.
+        /// Sketches of the changes by its replays of the drawn segments.
         ends: BoundedVec<Sketch, ConstU32<MAX_SKETCHED_SEGMENTS>>,
-        /// What the update did.
+        /// Measurement of the update.
         measure: UpdateMeasurement,
     },
 }
 
-/// What a validator found in all its seats of an audit: case, by its place in [`Audit::cases`], and
-/// finding; ascending.
+/// Findings of a validator in all its seats of an audit, each with the index of its case in
+/// [`Audit::cases`](super::Audit::cases), in ascending order.
 pub type Evidence = BoundedVec<(u8, Finding), ConstU32<MAX_SUBMISSIONS>>;
 
-/// What hides `evidence` until it is revealed: bound to validator, chain and audit, so a copied one
-/// is worthless.
+/// Returns the commitment that hides `evidence` until it is revealed.
+///
+/// The commitment binds validator, chain and audit, so that a copy is worthless.
 pub fn evidence_commitment(
     account: &[u8],
     genesis: &Hash,
@@ -93,7 +97,7 @@ pub fn evidence_commitment(
     crate::digest(b"pol/evidence/1", &(account, genesis, audit, evidence, salt))
 }
 
-/// What an audit says about an update.
+/// Verdict of an audit on an update.
 #[derive(
     Clone,
     Copy,
@@ -112,21 +116,21 @@ pub fn evidence_commitment(
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// A quorum replayed to what was opened.
+    /// A quorum replayed to the opened end.
     #[codec(index = 0)]
     Valid,
-    /// A quorum replayed to one other thing.
+    /// A quorum agreed on another result.
     #[codec(index = 1)]
     Invalid,
-    /// The trainer did not show a start or open an end, or a quorum could not fetch what it named.
+    /// The trainer did not serve a start or open an end, or a quorum could not fetch a state.
     #[codec(index = 2)]
     Withheld,
-    /// There was no quorum for anything.
+    /// No finding had a quorum.
     #[codec(index = 3)]
     Unresolved,
 }
 
-/// What a seat found when it fetched the ends that were opened.
+/// Check of the opened ends by a seat, under the native profile.
 #[derive(
     Clone,
     Copy,
@@ -140,30 +144,30 @@ pub enum Verdict {
     TypeInfo,
 )]
 pub enum Binding {
-    /// The opened sketches are those of the opened leaves, and packing the final state gives
-    /// payload and carry.
+    /// The opened sketches match the opened leaves, and packing the final state gives the payload
+    /// and the carry.
     #[codec(index = 0)]
     Bound,
-    /// They are not, or it does not.
+    /// The sketches do not match, or packing gives another payload or carry.
     #[codec(index = 1)]
     Mismatch,
-    /// A state that was named could not be fetched.
+    /// An opened state could not be fetched.
     #[codec(index = 2)]
     Unavailable,
 }
 
-/// One seat on an update.
+/// A seat on an update, as compared by [`exact`](super::exact) and [`native`](super::native).
 #[derive(Clone, Copy, Debug)]
 pub struct Seat<'a> {
-    /// Its stake.
+    /// Stake of the validator.
     pub stake: Balance,
-    /// What it committed to and revealed.
+    /// Revealed finding; `None` if the validator revealed nothing.
     pub finding: Option<&'a Finding>,
-    /// What it said of the opened ends.
+    /// Check of the opened ends; `None` under the exact profile.
     pub binding: Option<Binding>,
 }
 
-/// The median of each figure, by stake.
+/// Returns the stake-weighted median of each figure.
 pub(super) fn median(right: &[(&UpdateMeasurement, Balance)]) -> UpdateMeasurement {
     let median = |figure: &dyn Fn(&UpdateMeasurement) -> i64| {
         weighted_median(right.iter().map(|(measure, stake)| (figure(measure), *stake)))

@@ -1,17 +1,23 @@
-//! Audits: who re-executes which part of an update, what they find, and what follows from it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Audits: the re-execution of updates by randomly drawn seats.
 //!
-//! One [`Audit`] covers the included updates of a round, each as a [`Case`] with some seats. A
-//! second, larger draw covers those that the first left undecided. It goes through five stages;
-//! each ends as soon as everybody it waits for is done:
+//! One [`Audit`] covers the included updates of a round, each as a [`Case`] with several seats. A
+//! second draw with more seats covers the updates that the first left undecided. An audit has five
+//! stages, and each ends early when every account it waits for has acted:
 //!
 //! ```text
 //! Serve ──► Replay ──► Open ──► Reveal ──► Settle
-//! trainers  seats      trainers seats      anybody
-//! show the  re-execute open the open what  lets the chain
-//! start     and commit end      they found compare
+//! trainers  seats      trainers seats      anyone
+//! show the  replay     open the reveal     makes the
+//! start     and commit end      findings   chain compare
 //! ```
-//! An end of a drawn segment is not shown before every seat has committed to what its own replay
-//! gave, so the only way to know the right answer in time is to do the work.
+//!
+//! The trainer opens the end of a drawn segment only after every seat has committed to the end of
+//! its own replay. So a seat knows the right answer in time only if it has done the work.
+//!
+//! [`exact`] and [`native`] compare the findings under the two
+//! [numerics profiles](crate::recipe::Numerics).
 
 use crate::MAX_SUBMISSIONS;
 
@@ -33,22 +39,24 @@ pub use finding::{
 pub use response::{AuditResponse, LeafProof, SketchedEnd, StateProof, TraceState};
 pub use stage::{AuditConfig, Stage};
 
-/// Number of an audit; counts up.
+/// Identifier of an audit; counts up from 0.
 pub type AuditId = u32;
-/// Most seats on one update in one draw.
+/// Maximum number of seats on one update in one draw.
 pub const MAX_SEATS: u32 = 16;
-/// Most segments of one update that one draw audits.
+/// Maximum number of segments of one update that one draw audits.
 pub const MAX_AUDITED_SEGMENTS: u32 = 4;
-/// Most validators that hold a seat in one audit.
+/// Maximum number of validators that hold seats in one audit.
 pub const MAX_SEAT_HOLDERS: u32 = MAX_SEATS * MAX_SUBMISSIONS;
-/// Most shards that scores are measured on.
+/// Maximum number of probe shards of one audit.
 pub const MAX_PROBE_SHARDS: u32 = 16;
-/// Most states a trainer has to show for one update: a start for each drawn segment, and the final
-/// one.
+/// Maximum number of states that a trainer has to serve for one update: a start for each drawn
+/// segment, and the final state.
 pub const MAX_SERVED_STATES: u32 = MAX_AUDITED_SEGMENTS + 1;
-/// Most leaves of a trace that two draws can make known.
+/// Maximum number of leaves of a trace that two draws can make known.
 pub const MAX_KNOWN_LEAVES: u32 = 2 * (MAX_SERVED_STATES + MAX_AUDITED_SEGMENTS);
-/// Segments of one update that one draw audits. Those of one draw must not touch, since a replay
-/// that goes on from its own end adds up what is apart, and evidence about 64 updates must fit an
-/// extrinsic.
+/// Maximum number of segments of one update that one draw audits under the native profile.
+///
+/// The limit is 1 for two reasons. Drawn segments must not be adjacent, because a replay that
+/// continues from its own end accumulates differences. And the evidence about 64 updates must fit
+/// into an extrinsic.
 pub const MAX_SKETCHED_SEGMENTS: u32 = 1;

@@ -1,19 +1,30 @@
-//! Judgement of replays that agree within a distance: the native numerics profile.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Comparison of findings under the native profile, in which replays agree within a distance.
+//!
+//! The stages of an [audit](super) differ from the exact profile in two points:
+//!
+//! * In stage Open, the trainer opens the end's state with its [sketch](crate::sketch), and serves
+//!   the state itself to the swarm. A sketch alone would prove nothing about the leaf, because an
+//!   honest replay after the draw has one too.
+//! * In stage Reveal, a seat adds a [`Binding`] to its finding: the check of the opened sketch
+//!   against the opened leaf. The check needs no secrecy, because anyone can compute it bit for bit
+//!   from the state.
 
 use super::{Binding, Finding, Seat, UpdateMeasurement, Verdict, finding::median};
 use crate::{Balance, Ppm, round::is_quorum, sketch::Sketch};
 use alloc::vec::Vec;
 
-/// What a seat says of an update.
+/// Vote of a seat on an update.
 #[derive(Clone, Copy)]
-enum Word<'a> {
+enum Vote<'a> {
     Valid,
     Withheld,
     Impossible,
-    /// What was opened is not what it should be of.
-    Other,
-    /// The replay ended too far from what was opened.
-    Beyond(&'a [Sketch]),
+    /// The opened sketch is not that of the opened leaf, or packing gives another result.
+    Mismatch,
+    /// The replay ended too far from the opened end.
+    Distant(&'a [Sketch]),
 }
 
 fn within(claimed: &[Sketch], replayed: &[Sketch], tolerance: Ppm) -> bool {
@@ -24,21 +35,21 @@ fn within(claimed: &[Sketch], replayed: &[Sketch], tolerance: Ppm) -> bool {
             .all(|(claimed, replayed)| claimed.is_within(replayed, tolerance))
 }
 
-impl<'a> Word<'a> {
-    /// What `seat` says; nothing as long as half of it is missing, or where it is of the other
-    /// profile.
+impl<'a> Vote<'a> {
+    /// Returns the vote of `seat`; `None` if its finding or its binding is missing, or if the
+    /// finding is of the other profile.
     fn of(seat: &Seat<'a>, opened: &[Sketch], tolerance: Ppm) -> Option<Self> {
         Some(match (seat.finding?, seat.binding) {
             (Finding::Unavailable, _) => Self::Withheld,
             (Finding::Impossible, _) => Self::Impossible,
             (Finding::Sketched { .. }, Some(Binding::Unavailable)) => Self::Withheld,
-            (Finding::Sketched { .. }, Some(Binding::Mismatch)) => Self::Other,
+            (Finding::Sketched { .. }, Some(Binding::Mismatch)) => Self::Mismatch,
             (Finding::Sketched { ends, .. }, Some(Binding::Bound))
                 if within(opened, ends, tolerance) =>
             {
                 Self::Valid
             }
-            (Finding::Sketched { ends, .. }, Some(Binding::Bound)) => Self::Beyond(ends),
+            (Finding::Sketched { ends, .. }, Some(Binding::Bound)) => Self::Distant(ends),
             (Finding::Sketched { .. }, None) | (Finding::Replayed { .. }, _) => return None,
         })
     }
@@ -47,65 +58,68 @@ impl<'a> Word<'a> {
         match self {
             Self::Valid => Verdict::Valid,
             Self::Withheld => Verdict::Withheld,
-            Self::Impossible | Self::Other | Self::Beyond(_) => Verdict::Invalid,
+            Self::Impossible | Self::Mismatch | Self::Distant(_) => Verdict::Invalid,
         }
     }
 
-    /// Whether `other` says the same: replays that contradict what was opened must also be replays
-    /// of one thing.
-    fn same(self, other: Self, tolerance: Ppm) -> bool {
+    /// Returns `true` if both votes are the same. Replays that contradict the opened end must also
+    /// agree with each other.
+    fn agrees(self, other: Self, tolerance: Ppm) -> bool {
         match (self, other) {
-            (Self::Beyond(ends), Self::Beyond(others)) => within(others, ends, tolerance),
+            (Self::Distant(ends), Self::Distant(others)) => within(others, ends, tolerance),
             (Self::Valid, Self::Valid)
             | (Self::Withheld, Self::Withheld)
             | (Self::Impossible, Self::Impossible)
-            | (Self::Other, Self::Other) => true,
+            | (Self::Mismatch, Self::Mismatch) => true,
             _ => false,
         }
     }
 }
 
-/// Compares what the seats found with the sketches that were opened; no opening is no defence. As
-/// in [`exact::judge`], the stake of all seats counts, also of those that said nothing, and
-/// what contradicts the trainer must agree with itself.
+/// Compares the findings of the seats with the opened sketches, and returns the verdict.
+///
+/// As in [`exact::judge`](super::exact::judge), a trainer that opened nothing has withheld its
+/// update, and the quorum is taken of the stake of all seats. Findings that contradict the trainer
+/// must agree with each other.
 pub fn judge(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Verdict {
     let Some(opened) = opened else { return Verdict::Withheld };
-    decided(opened, tolerance, seats).map_or(Verdict::Unresolved, Word::verdict)
+    decided(opened, tolerance, seats).map_or(Verdict::Unresolved, Vote::verdict)
 }
 
-/// What a quorum of the seats' stake says, also of those that said nothing.
-fn decided<'a>(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'a>]) -> Option<Word<'a>> {
+/// Returns the vote for which there is a quorum of the stake of all seats.
+fn decided<'a>(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'a>]) -> Option<Vote<'a>> {
     let whole = seats.iter().fold(0, |sum: Balance, seat| sum.saturating_add(seat.stake));
-    let words: Vec<(Word<'_>, Balance)> = seats
+    let votes: Vec<(Vote<'_>, Balance)> = seats
         .iter()
-        .filter_map(|seat| Some((Word::of(seat, opened, tolerance)?, seat.stake)))
+        .filter_map(|seat| Some((Vote::of(seat, opened, tolerance)?, seat.stake)))
         .collect();
-    let saying = |word: Word<'_>| {
-        let same = words.iter().filter(|(other, _)| word.same(*other, tolerance));
+    let stake_of = |vote: Vote<'_>| {
+        let same = votes.iter().filter(|(other, _)| vote.agrees(*other, tolerance));
         same.fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake))
     };
-    words
+    votes
         .iter()
-        .find(|(word, _)| whole > 0 && is_quorum(saying(*word), whole))
-        .map(|(word, _)| *word)
+        .find(|(vote, _)| whole > 0 && is_quorum(stake_of(*vote), whole))
+        .map(|(vote, _)| *vote)
 }
 
-/// Which of the seats say what the quorum says; nobody where there was none.
+/// Returns, for each seat, `true` if its vote is that of the quorum. Without a quorum, no seat is
+/// right.
 pub fn right_seats(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Vec<bool> {
-    let word = opened.and_then(|opened| Some((opened, decided(opened, tolerance, seats)?)));
+    let vote = opened.and_then(|opened| Some((opened, decided(opened, tolerance, seats)?)));
     let right = |seat: &Seat<'_>| {
-        word.is_some_and(|(opened, word)| {
-            Word::of(seat, opened, tolerance).is_some_and(|said| word.same(said, tolerance))
+        vote.is_some_and(|(opened, vote)| {
+            Vote::of(seat, opened, tolerance).is_some_and(|other| vote.agrees(other, tolerance))
         })
     };
     seats.iter().map(right).collect()
 }
 
-/// The stake-weighted median of each figure over the seats that are right about a valid update.
+/// Returns the stake-weighted median of each figure over the seats that found the update valid.
 pub fn consensus(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'_>]) -> UpdateMeasurement {
     let right =
-        seats.iter().filter_map(|seat| match (Word::of(seat, opened, tolerance)?, seat.finding?) {
-            (Word::Valid, Finding::Sketched { measure, .. }) => Some((measure, seat.stake)),
+        seats.iter().filter_map(|seat| match (Vote::of(seat, opened, tolerance)?, seat.finding?) {
+            (Vote::Valid, Finding::Sketched { measure, .. }) => Some((measure, seat.stake)),
             _ => None,
         });
     median(&right.collect::<Vec<_>>())

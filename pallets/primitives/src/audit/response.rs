@@ -1,4 +1,6 @@
-//! States and proofs that a trainer answers an audit with.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Responses of trainers to an audit.
 
 use super::{MAX_AUDITED_SEGMENTS, MAX_SERVED_STATES, MAX_SKETCHED_SEGMENTS};
 use crate::{
@@ -9,7 +11,8 @@ use crate::{
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-/// A state on a trace, by the hashes of its parts, which are also their addresses among peers.
+/// A training state on a trace, given by the hashes of its parts. The hashes are also the addresses
+/// of the parts in the swarm.
 #[derive(
     Clone,
     Copy,
@@ -23,44 +26,44 @@ use scale_info::TypeInfo;
     TypeInfo,
 )]
 pub struct TraceState {
-    /// Its leaf in the trace.
+    /// Index of its leaf in the trace.
     pub leaf: u16,
     /// BLAKE3 of the parameters.
     pub root: Hash,
-    /// Moments, error feedback and steps; all zero and no steps for a fresh trainer.
+    /// Moments, error feedback and steps. A new trainer starts with the fresh carry.
     pub carry: Carry,
 }
 
 impl TraceState {
-    /// The leaf's digest.
+    /// Returns the digest of the leaf.
     pub fn digest(&self) -> Hash {
         state_leaf(&self.root, &self.carry.hash())
     }
 }
 
-/// A state, and the proof that it is on the trace.
+/// A training state and the proof that it is on the trace.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct StateProof {
-    /// The state.
+    /// Training state.
     pub state: TraceState,
-    /// Its proof against the trace's root.
+    /// Proof of the leaf against the root of the trace.
     pub proof: MerkleProof,
 }
 
-/// The end of a drawn segment, and the proof that it is on the trace.
+/// The digest of the leaf at the end of a drawn segment, and the proof that it is on the trace.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct LeafProof {
     /// Digest of the leaf.
     pub digest: Hash,
-    /// Its proof against the trace's root.
+    /// Proof of the leaf against the root of the trace.
     pub proof: MerkleProof,
 }
 
-/// A state at the end of a drawn segment, as its trainer opens it.
+/// The end of a drawn segment as opened under the native profile.
 #[derive(
     Clone,
     Copy,
@@ -74,16 +77,18 @@ pub struct LeafProof {
     TypeInfo,
 )]
 pub struct SketchedEnd {
-    /// The state, whose digest is the leaf.
+    /// Training state, whose digest is the leaf.
     pub state: TraceState,
-    /// The sketch of what the segment changed.
+    /// Sketch of the change by the segment.
     pub sketch: Sketch,
 }
 
 impl SketchedEnd {
-    /// Whether the state can be the one after `segment` of `steps` steps that began in `start`:
-    /// steps are counted on, and the error feedback stays the same. That of a fresh start has no
-    /// name yet: its zeros are compared by whoever has the state.
+    /// Returns `true` if the state can be the end of `segment`, which takes `steps` steps from
+    /// `start`: the step count must increase by `steps`, and the error feedback must be the same.
+    ///
+    /// The error feedback of a fresh start has no hash yet. Seats check that it is zero when they
+    /// have the state.
     pub fn follows(&self, start: &TraceState, segment: u16, steps: u16) -> bool {
         let carry = &self.state.carry;
         start.leaf == segment
@@ -93,7 +98,7 @@ impl SketchedEnd {
     }
 }
 
-/// What a trainer has shown of an update under audit.
+/// A trainer's response to the audit of its update.
 #[derive(
     Clone,
     Debug,
@@ -107,11 +112,12 @@ impl SketchedEnd {
     TypeInfo,
 )]
 pub struct AuditResponse {
-    /// The states of [`Case::served_leaves`], in that order; empty until shown.
+    /// States of [`Case::served_leaves`](super::Case::served_leaves), in that order; empty until
+    /// they are served.
     pub states: BoundedVec<TraceState, ConstU32<MAX_SERVED_STATES>>,
-    /// The digests of [`Case::opened_leaves`], in that order; empty until opened.
+    /// Digests of [`Case::opened_leaves`](super::Case::opened_leaves), in that order; empty until
+    /// they are opened.
     pub ends: BoundedVec<Hash, ConstU32<MAX_AUDITED_SEGMENTS>>,
-    /// Under the native profile, the states of these ends, with what the segments before them
-    /// changed.
+    /// Under the native profile, the states of these ends with their sketches.
     pub sketched: BoundedVec<SketchedEnd, ConstU32<MAX_SKETCHED_SEGMENTS>>,
 }

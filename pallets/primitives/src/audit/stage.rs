@@ -1,4 +1,6 @@
-//! Stages of an audit and their lengths.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Stages of an audit and their configuration.
 
 use super::{MAX_AUDITED_SEGMENTS, MAX_PROBE_SHARDS, MAX_SEATS};
 use crate::{RoundNumber, round::BlockNumber};
@@ -6,7 +8,7 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// How much is audited, and how long it may take.
+/// Amount of auditing, and the maximum lengths of the stages.
 #[derive(
     Clone,
     Copy,
@@ -22,27 +24,27 @@ use serde::{Deserialize, Serialize};
     Deserialize,
 )]
 pub struct AuditConfig {
-    /// Seats on every included update.
+    /// Number of seats on every included update.
     pub seats: u8,
-    /// Seats of the second draw, where the first decided nothing.
+    /// Number of seats in the second draw, after an undecided first one.
     pub more_seats: u8,
-    /// Segments of every update that its seats replay.
+    /// Number of segments of every update that its seats replay.
     pub segments: u8,
-    /// Shards that scores are measured on.
+    /// Number of probe shards on which gains are measured.
     pub probe: u8,
-    /// Blocks after the one that included an update whose randomness its draw is made of, besides
-    /// that one's. Whoever decides when a head comes about then does not know the draw, unless all
-    /// these blocks are its own.
+    /// Number of blocks, after the one that included an update, whose randomness is mixed into its
+    /// draw. The validator that completes a quorum cannot predict the draw unless it authors all of
+    /// them.
     pub mix: BlockNumber,
-    /// Blocks in which trainers show the states that drawn segments start from.
+    /// Blocks for serving the states from which drawn segments start.
     pub serve: BlockNumber,
-    /// Blocks in which seats replay and commit.
+    /// Blocks for replaying and committing.
     pub replay: BlockNumber,
-    /// Blocks in which trainers open the ends.
+    /// Blocks for opening the ends of drawn segments.
     pub open: BlockNumber,
-    /// Blocks in which seats reveal.
+    /// Blocks for revealing findings.
     pub reveal: BlockNumber,
-    /// Rounds a reward waits before it can be claimed, and can be lost to a later finding.
+    /// Number of rounds that a reward stays in escrow, where a later finding can forfeit it.
     pub escrow: RoundNumber,
 }
 
@@ -64,7 +66,7 @@ impl Default for AuditConfig {
 }
 
 impl AuditConfig {
-    /// Whether every number is positive and within the protocol's limits.
+    /// Returns `true` if every number is within the limits of the protocol.
     pub fn is_valid(&self) -> bool {
         let within = |value: u8, most: u32| value > 0 && u32::from(value) <= most;
         within(self.seats, MAX_SEATS)
@@ -75,7 +77,7 @@ impl AuditConfig {
             && ![self.serve, self.replay, self.open, self.reveal, self.escrow].contains(&0)
     }
 
-    /// Blocks of `stage`; none for settling, which takes as long as it takes.
+    /// Returns the maximum length of `stage` in blocks. Settling has none.
     pub(super) fn blocks(&self, stage: Stage) -> Option<BlockNumber> {
         match stage {
             Stage::Serve => Some(self.serve),
@@ -87,7 +89,7 @@ impl AuditConfig {
     }
 }
 
-/// What an audit waits for.
+/// Stage of an audit.
 #[derive(
     Clone,
     Copy,
@@ -107,20 +109,20 @@ impl AuditConfig {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Trainers show the states that their drawn segments start from.
+    /// Trainers serve the states from which their drawn segments start.
     #[codec(index = 0)]
     #[default]
     Serve,
-    /// Seats replay, and commit to what they found.
+    /// Seats replay the drawn segments and commit to their findings.
     #[codec(index = 1)]
     Replay,
     /// Trainers open the ends of their drawn segments.
     #[codec(index = 2)]
     Open,
-    /// Seats reveal what they found.
+    /// Seats reveal their findings.
     #[codec(index = 3)]
     Reveal,
-    /// Anybody settles the cases.
+    /// Any account settles the cases.
     #[codec(index = 4)]
     Settle,
 }

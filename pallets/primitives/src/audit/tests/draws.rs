@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use super::*;
 
 /// Stakes of validators 0 to 4.
@@ -119,9 +121,15 @@ fn a_validator_has_its_seats_once_the_states_are_shown() {
 
 proptest! {
     #[test]
-    fn seats_are_different_and_never_the_trainers(number: u32, stakes in prop::collection::vec(0u128..100 * POL, 0..30), count in 0usize..20, trainer in 0u64..40) {
+    fn seats_are_different_and_never_the_trainers(
+        number: u32,
+        stakes in prop::collection::vec(0u128..100 * POL, 0..30),
+        count in 0usize..20,
+        trainer in 0u64..40,
+    ) {
         let stakes: Vec<(u64, Balance)> = (0u64..).zip(stakes).collect();
-        let eligible = stakes.iter().filter(|(account, stake)| *account != trainer && *stake > 0).count();
+        let eligible =
+            stakes.iter().filter(|(account, stake)| *account != trainer && *stake > 0).count();
         let drawn = draw_seats(&seed(number), &trainer, &stakes, count);
         prop_assert_eq!(drawn.len(), count.min(eligible), "all of them when there are no more");
         prop_assert_eq!(drawn.iter().collect::<BTreeSet<_>>().len(), drawn.len());
@@ -129,7 +137,12 @@ proptest! {
     }
 
     #[test]
-    fn segments_are_ascending_and_blind(number: u32, segments in 0u16..65, count in 0usize..6, known in prop::collection::vec(0u16..65, 0..19)) {
+    fn segments_are_ascending_and_blind(
+        number: u32,
+        segments in 0u16..65,
+        count in 0usize..6,
+        known in prop::collection::vec(0u16..65, 0..19),
+    ) {
         let drawn = draw_segments(&seed(number), &1u64, segments, count, &known);
         let blind = (0..segments).filter(|segment| !known.contains(&(segment + 1))).count();
         prop_assert!(drawn.windows(2).all(|two| two[0] < two[1]));
@@ -143,16 +156,24 @@ proptest! {
     }
 
     #[test]
-    fn no_state_shown_is_the_end_of_a_drawn_segment(number: u32, of in 1u16..65, count in 1usize..5) {
+    fn no_state_shown_is_the_end_of_a_drawn_segment(
+        number: u32,
+        of in 1u16..65,
+        count in 1usize..5,
+    ) {
         let case = case(&draw_segments(&seed(number), &1u64, of, count, &[]), of);
         let (served, opened) = (case.served_leaves(), case.opened_leaves());
         prop_assert!(served.iter().all(|leaf| !opened.contains(leaf)));
         prop_assert!(served.windows(2).all(|two| two[0] < two[1]));
-        prop_assert!(served.len() <= MAX_SERVED_STATES as usize && opened.len() == case.segments.len());
+        prop_assert!(
+            served.len() <= MAX_SERVED_STATES as usize && opened.len() == case.segments.len()
+        );
         // Each drawn segment can be replayed, from a state shown or from where the one before
         // it ended.
         for &segment in &case.segments {
-            prop_assert!(served.contains(&segment) || case.segments.contains(&segment.wrapping_sub(1)));
+            prop_assert!(
+                served.contains(&segment) || case.segments.contains(&segment.wrapping_sub(1))
+            );
         }
         // The final state is shown or replayed, so packing can be checked.
         prop_assert!(served.contains(&of) != opened.contains(&of));

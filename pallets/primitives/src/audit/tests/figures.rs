@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use super::*;
 
 fn measure(gain: i32, error: u32, own: i32, quality: Ppm, shards: &[i32]) -> UpdateMeasurement {
@@ -34,7 +36,7 @@ fn each_figure_has_a_median_of_its_own() {
         measured(measure(2, 20, -3, 2_000_000, &[2, 200])),
         measured(measure(3, 10, -2, 700, &[3, 100])),
     ];
-    let seats: Vec<Vote> = panel.iter().map(|finding| (1, Some(finding))).collect();
+    let seats: Vec<StakedFinding> = panel.iter().map(|finding| (1, Some(finding))).collect();
     assert_eq!(consensus(&OPENED, &seats), measure(2, 20, -2, 700, &[2, 200]));
     let all = measured(measure(0, 0, 0, 2_000_000, &[]));
     assert_eq!(
@@ -56,19 +58,32 @@ fn only_seats_that_are_right_are_measured_by() {
 
 proptest! {
     #[test]
-    fn a_minority_moves_no_figure_beyond_honest_ones(honest in prop::collection::vec((-1_000i32..1_000, 1u128..100), 1..9), liars in prop::collection::vec(any::<i32>(), 0..8)) {
+    fn a_minority_moves_no_figure_beyond_honest_ones(
+        honest in prop::collection::vec((-1_000i32..1_000, 1u128..100), 1..9),
+        liars in prop::collection::vec(any::<i32>(), 0..8),
+    ) {
         let stake: Balance = honest.iter().map(|(_, stake)| stake).sum();
         let each = (stake - 1) / (liars.len() as u128).max(1);
-        let panel: Vec<(Balance, Finding)> = honest.iter().map(|&(gain, stake)| (stake, gain))
+        let panel: Vec<(Balance, Finding)> = honest
+            .iter()
+            .map(|&(gain, stake)| (stake, gain))
             .chain(liars.iter().map(|&gain| (each, gain)))
-            .map(|(stake, gain)| (stake, measured(measure(gain, gain.unsigned_abs(), gain, 5, &[gain]))))
+            .map(|(stake, gain)| {
+                (stake, measured(measure(gain, gain.unsigned_abs(), gain, 5, &[gain])))
+            })
             .collect();
-        let seats: Vec<Vote> = panel.iter().map(|(stake, finding)| (*stake, Some(finding))).collect();
-        let (low, high) = (honest.iter().map(|(gain, _)| *gain).min().unwrap(), honest.iter().map(|(gain, _)| *gain).max().unwrap());
+        let seats: Vec<StakedFinding> =
+            panel.iter().map(|(stake, finding)| (*stake, Some(finding))).collect();
+        let (low, high) = (
+            honest.iter().map(|(gain, _)| *gain).min().unwrap(),
+            honest.iter().map(|(gain, _)| *gain).max().unwrap(),
+        );
         let found = consensus(&OPENED, &seats);
         for figure in [found.gain, found.own, found.shards[0]] {
             prop_assert!((low..=high).contains(&figure), "{} is not in {}..={}", figure, low, high);
         }
-        prop_assert!(found.error <= honest.iter().map(|(gain, _)| gain.unsigned_abs()).max().unwrap());
+        prop_assert!(
+            found.error <= honest.iter().map(|(gain, _)| gain.unsigned_abs()).max().unwrap()
+        );
     }
 }

@@ -1,5 +1,7 @@
-//! What draws, stages, verdicts and figures promise. Streams are fixed by their seeds, so
-//! statistical tests always say the same.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of draws, stages, verdicts and figures. Streams are determined by their seeds, so
+//! statistical tests are deterministic.
 
 use super::*;
 use crate::{
@@ -43,26 +45,26 @@ fn measured(measure: UpdateMeasurement) -> Finding {
 }
 
 /// Stake and finding of a seat under the exact profile.
-type Vote<'a> = (Balance, Option<&'a Finding>);
+type StakedFinding<'a> = (Balance, Option<&'a Finding>);
 
-fn votes<'a>(findings: &[(Balance, &'a Finding)]) -> Vec<Vote<'a>> {
+fn staked<'a>(findings: &[(Balance, &'a Finding)]) -> Vec<StakedFinding<'a>> {
     findings.iter().map(|&(stake, finding)| (stake, Some(finding))).collect()
 }
 
-fn seats<'a>(votes: &[Vote<'a>]) -> Vec<Seat<'a>> {
-    votes.iter().map(|&(stake, finding)| Seat { stake, finding, binding: None }).collect()
+fn seats<'a>(staked: &[StakedFinding<'a>]) -> Vec<Seat<'a>> {
+    staked.iter().map(|&(stake, finding)| Seat { stake, finding, binding: None }).collect()
 }
 
-fn judge(opened: Option<&[Hash]>, votes: &[Vote]) -> Verdict {
-    exact::judge(opened, &seats(votes))
+fn judge(opened: Option<&[Hash]>, staked: &[StakedFinding]) -> Verdict {
+    exact::judge(opened, &seats(staked))
 }
 
-fn right_seats(opened: Option<&[Hash]>, votes: &[Vote]) -> Vec<bool> {
-    exact::right_seats(opened, &seats(votes))
+fn right_seats(opened: Option<&[Hash]>, staked: &[StakedFinding]) -> Vec<bool> {
+    exact::right_seats(opened, &seats(staked))
 }
 
-fn consensus(opened: &[Hash], votes: &[Vote]) -> UpdateMeasurement {
-    exact::consensus(opened, &seats(votes))
+fn consensus(opened: &[Hash], staked: &[StakedFinding]) -> UpdateMeasurement {
+    exact::consensus(opened, &seats(staked))
 }
 
 fn pending(trainer: u64, segments: u16, known: &[u16]) -> PendingAudit<u64> {
@@ -83,5 +85,5 @@ fn case(segments: &[u16], trace_segments: u16) -> Case<u64> {
     }
 }
 
-/// What the trainer of the tests on verdicts opened.
+/// End that the trainer opened in the tests of verdicts.
 const OPENED: [Hash; 1] = [[7; 32]];

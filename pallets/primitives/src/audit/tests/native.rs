@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Judgement within a distance.
 
 use super::*;
@@ -171,7 +173,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn what_is_opened_and_found_reads_back(root: Hash, steps: u64, leaf: u16, at: u8, gain: i32, seed: Hash) {
+    fn what_is_opened_and_found_reads_back(
+        root: Hash,
+        steps: u64,
+        leaf: u16,
+        at: u8,
+        gain: i32,
+        seed: Hash,
+    ) {
         let mut prf = Prf::new("part", &seed, &[]);
         let sums = core::array::from_fn(|_| i64::from(prf.below(2_000_001)) - 1_000_000);
         let sketch = Sketch { parts: [PartSketch::new(&sums, -20); PARTS] };
@@ -181,6 +190,8 @@ proptest! {
         prop_assert!(end.encode().len() <= SketchedEnd::max_encoded_len());
         let evidence = Evidence::truncate_from(vec![(at, sketched(&[sketch], gain))]);
         prop_assert_eq!(Evidence::decode(&mut &evidence.encode()[..]), Ok(evidence.clone()));
-        prop_assert!(Evidence::decode(&mut &evidence.encode()[..evidence.encode().len() - 1]).is_err());
+        prop_assert!(
+            Evidence::decode(&mut &evidence.encode()[..evidence.encode().len() - 1]).is_err()
+        );
     }
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use super::*;
 
 const CONFIG: AuditConfig = AuditConfig {
@@ -78,7 +80,7 @@ fn an_audit_that_nobody_serves_is_over_at_once_and_late_calls_do_not_move_it() {
 
 #[test]
 fn a_stage_that_waits_for_nobody_gives_the_next_one_no_extra_time() {
-    // No validators: nobody replays, but the trainers who served still open.
+    // There are no validators to replay, but the trainers who served still open.
     let mut audit = Audit::draw(
         &CONFIG,
         seed(1),
@@ -133,21 +135,34 @@ fn an_audit_of_nothing_is_over() {
 }
 
 proptest! {
-    /// Whoever looks in between changes nothing, whatever has been done by then.
+    /// Additional calls of `advance` change nothing in any state of the audit.
     #[test]
-    fn looking_changes_nothing(served: [bool; 2], committed: [bool; 2], opened: [bool; 2], revealed: [bool; 2], acted in 0u32..200, first in 0u32..200, second in 0u32..200) {
+    fn looking_changes_nothing(
+        served: [bool; 2],
+        committed: [bool; 2],
+        opened: [bool; 2],
+        revealed: [bool; 2],
+        acted in 0u32..200,
+        first in 0u32..200,
+        second in 0u32..200,
+    ) {
         let mut audit = audit();
         for (case, (served, opened)) in audit.cases.iter_mut().zip(served.into_iter().zip(opened)) {
             (case.served, case.opened) = (served, served && opened);
         }
-        for (holder, (committed, revealed)) in audit.holders.iter_mut().zip(committed.into_iter().zip(revealed)) {
+        for (holder, (committed, revealed)) in
+            audit.holders.iter_mut().zip(committed.into_iter().zip(revealed))
+        {
             (holder.committed, holder.revealed) = (committed, committed && revealed);
         }
         audit.advance(&CONFIG, 1_000 + acted);
-        let (first, second) = (1_000 + acted + first.min(second), 1_000 + acted + first.max(second));
+        let (first, second) =
+            (1_000 + acted + first.min(second), 1_000 + acted + first.max(second));
         let mut looked = audit.clone();
         looked.advance(&CONFIG, first);
-        prop_assert!(looked.stage >= audit.stage && looked.since >= audit.since && looked.since <= first);
+        prop_assert!(
+            looked.stage >= audit.stage && looked.since >= audit.since && looked.since <= first
+        );
         let mut twice = looked.clone();
         twice.advance(&CONFIG, first);
         prop_assert_eq!(&twice, &looked);

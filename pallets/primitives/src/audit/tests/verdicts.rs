@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use super::*;
 
 fn verdict(findings: &[(Balance, &Finding)]) -> Verdict {
-    judge(Some(&OPENED), &votes(findings))
+    judge(Some(&OPENED), &staked(findings))
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn different_liars_decide_nothing_together() {
 #[test]
 fn no_opening_is_no_defence() {
     let right = replayed(&[7], true);
-    assert_eq!(judge(None, &votes(&[(1, &right), (1, &right)])), Verdict::Withheld);
+    assert_eq!(judge(None, &staked(&[(1, &right), (1, &right)])), Verdict::Withheld);
     assert_eq!(judge(None, &[]), Verdict::Withheld);
 }
 
@@ -82,7 +84,7 @@ fn being_right_is_saying_what_the_verdict_says() {
             .enumerate()
     {
         let stake = |other| if other == at { 100 } else { 1 };
-        let mut seats: Vec<Vote> =
+        let mut seats: Vec<StakedFinding> =
             findings.iter().enumerate().map(|(other, found)| (stake(other), Some(found))).collect();
         seats.push((1, None));
         assert_eq!(judge(Some(&OPENED), &seats), verdict);
@@ -90,7 +92,7 @@ fn being_right_is_saying_what_the_verdict_says() {
         assert_eq!(right_seats(Some(&OPENED), &seats), right);
         assert_eq!(right_seats(None, &seats), [false; 6]);
     }
-    let undecided: Vec<Vote> = findings.iter().map(|found| (1, Some(found))).collect();
+    let undecided: Vec<StakedFinding> = findings.iter().map(|found| (1, Some(found))).collect();
     assert_eq!(right_seats(Some(&OPENED), &undecided), [false; 5]);
 }
 
@@ -141,16 +143,32 @@ fn finding() -> impl Strategy<Value = Option<Finding>> {
 
 proptest! {
     #[test]
-    fn a_verdict_has_a_quorum_that_says_the_same(panel in prop::collection::vec((0u128..100 * POL, finding()), 0..17)) {
-        let seats: Vec<Vote> = panel.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
+    fn a_verdict_has_a_quorum_that_says_the_same(
+        panel in prop::collection::vec((0u128..100 * POL, finding()), 0..17),
+    ) {
+        let seats: Vec<StakedFinding> =
+            panel.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
         let whole: Balance = panel.iter().map(|(stake, _)| stake).sum();
         let verdict = judge(Some(&OPENED), &seats);
-        let stake = |wanted: &Finding| panel.iter().filter(|(_, finding)| finding.as_ref() == Some(wanted)).map(|(stake, _)| stake).sum();
-        let decided = panel.iter().filter_map(|(_, finding)| finding.as_ref()).find(|finding| is_quorum(stake(finding), whole));
+        let stake = |wanted: &Finding| {
+            panel
+                .iter()
+                .filter(|(_, finding)| finding.as_ref() == Some(wanted))
+                .map(|(stake, _)| stake)
+                .sum()
+        };
+        let decided = panel
+            .iter()
+            .filter_map(|(_, finding)| finding.as_ref())
+            .find(|finding| is_quorum(stake(finding), whole));
         prop_assert_eq!(verdict == Verdict::Unresolved, decided.is_none());
         if let Some(decided) = decided {
-            prop_assert_eq!(exact::said(&OPENED, decided).map(|(verdict, _)| verdict), Some(verdict));
-            let right: Vec<bool> = panel.iter().map(|(_, finding)| finding.as_ref() == Some(decided)).collect();
+            prop_assert_eq!(
+                exact::vote(&OPENED, decided).map(|(verdict, _)| verdict),
+                Some(verdict)
+            );
+            let right: Vec<bool> =
+                panel.iter().map(|(_, finding)| finding.as_ref() == Some(decided)).collect();
             prop_assert_eq!(right_seats(Some(&OPENED), &seats), right);
         }
         let mut turned = seats.clone();
@@ -159,23 +177,38 @@ proptest! {
     }
 
     #[test]
-    fn an_honest_quorum_is_not_overruled(liars in prop::collection::vec((1u128..100, finding()), 0..8), valid: bool) {
+    fn an_honest_quorum_is_not_overruled(
+        liars in prop::collection::vec((1u128..100, finding()), 0..8),
+        valid: bool,
+    ) {
         let honest = replayed(&[if valid { 7 } else { 8 }], true);
         let lying: Balance = liars.iter().map(|(stake, _)| stake).sum();
-        let mut seats: Vec<Vote> = liars.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
+        let mut seats: Vec<StakedFinding> =
+            liars.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
         seats.push((lying * 67 / 33 + 1, Some(&honest)));
-        prop_assert_eq!(judge(Some(&OPENED), &seats), if valid { Verdict::Valid } else { Verdict::Invalid });
+        prop_assert_eq!(
+            judge(Some(&OPENED), &seats),
+            if valid { Verdict::Valid } else { Verdict::Invalid }
+        );
     }
 
     #[test]
-    fn less_than_a_quorum_convicts_nobody(liars in prop::collection::vec((1u128..100, finding()), 0..8)) {
+    fn less_than_a_quorum_convicts_nobody(
+        liars in prop::collection::vec((1u128..100, finding()), 0..8),
+    ) {
         // A third and a bit of honest stake: liars may stall, but neither convict nor, of a
         // cheat, acquit.
         let lying: Balance = liars.iter().map(|(stake, _)| stake).sum();
         let seats_with = |honest: &Finding| {
             let mut seats: Vec<(Balance, Option<Finding>)> = liars.clone();
             seats.push((lying * 34 / 66 + 1, Some(honest.clone())));
-            judge(Some(&OPENED), &seats.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect::<Vec<_>>())
+            judge(
+                Some(&OPENED),
+                &seats
+                    .iter()
+                    .map(|(stake, finding)| (*stake, finding.as_ref()))
+                    .collect::<Vec<_>>(),
+            )
         };
         let honest = seats_with(&replayed(&[7], true));
         prop_assert!(honest == Verdict::Valid || honest == Verdict::Unresolved, "{:?}", honest);
@@ -184,8 +217,12 @@ proptest! {
     }
 
     #[test]
-    fn falling_silent_decides_nothing_new(panel in prop::collection::vec((1u128..100, finding()), 1..10), silent: prop::sample::Index) {
-        let seats: Vec<Vote> = panel.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
+    fn falling_silent_decides_nothing_new(
+        panel in prop::collection::vec((1u128..100, finding()), 1..10),
+        silent: prop::sample::Index,
+    ) {
+        let seats: Vec<StakedFinding> =
+            panel.iter().map(|(stake, finding)| (*stake, finding.as_ref())).collect();
         let before = judge(Some(&OPENED), &seats);
         let mut after = seats.clone();
         after[silent.index(panel.len())].1 = None;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Architectures and their parameters.
+//!
+//! A [`ModelSpec`] determines the parameters of a model completely, so that members with the same
+//! specification hold the same parameters in the same order.
+
+mod parameters;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod validation;
+
+pub use parameters::{Init, Parameter};
+pub use spec::{
+    Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
+    Superposition,
+};
+pub use validation::InvalidSpec;
