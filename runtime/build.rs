@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Builds the runtime for WASM and embeds the hash of its metadata, which hardware wallets check
 //! what they sign against.
 fn main() {

@@ -1,4 +1,6 @@
-//! The chains this binary knows by name. Their genesis states are presets of the runtime.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Chains that this binary knows by name. Their genesis states are presets of the runtime.
 
 use pol_runtime::{SS58_PREFIX, WASM_BINARY};
 use polkadot_sdk::{
@@ -7,32 +9,34 @@ use polkadot_sdk::{
 };
 use std::path::Path;
 
-/// A specification of the chain, without extensions.
-pub type ChainSpec = GenericChainSpec;
+/// Chain specification without extensions.
+pub(crate) type ChainSpec = GenericChainSpec;
 
-/// Names that `--chain` takes besides a path.
-pub const DEV: &str = "dev";
-/// The network of three authorities on one machine.
-pub const LOCAL: &str = "local";
+/// Name of the development chain: one authority, on this machine only.
+pub(crate) const DEV: &str = "dev";
+/// Name of the local network: three authorities on one machine.
+pub(crate) const LOCAL: &str = "local";
 
-/// The chain of that name, or of the file at that path.
-pub fn load(id: &str) -> Result<ChainSpec, String> {
+/// Returns the chain of the name `id`, or reads its specification from the file at the path `id`.
+pub(crate) fn load(id: &str) -> Result<ChainSpec, String> {
     match id {
         DEV => preset("POL Development", "pol_dev", ChainType::Development, DEV_RUNTIME_PRESET),
         // There is no public network to default to.
-        "" | LOCAL => preset("POL Local", "pol_local", ChainType::Local, LOCAL_TESTNET_RUNTIME_PRESET),
+        "" | LOCAL => {
+            preset("POL Local", "pol_local", ChainType::Local, LOCAL_TESTNET_RUNTIME_PRESET)
+        }
         path => ChainSpec::from_json_file(Path::new(path).to_owned()).map_err(|error| {
             format!(
-                "'{path}' is not a chain this node knows: use '{DEV}', '{LOCAL}' or the path of a specification made by \
-                 `pol-node build-spec` ({error})"
+                "unknown chain '{path}': use '{DEV}', '{LOCAL}' or the path of a specification \
+                 made by `pol-node build-spec` ({error})"
             )
         }),
     }
 }
 
 fn preset(name: &str, id: &str, kind: ChainType, preset: &str) -> Result<ChainSpec, String> {
-    let runtime = WASM_BINARY
-        .ok_or("this binary was built without a runtime: build it with SKIP_WASM_BUILD unset")?;
+    let runtime =
+        WASM_BINARY.ok_or("this binary has no runtime: build it with SKIP_WASM_BUILD unset")?;
     let mut properties = Properties::new();
     properties.insert("tokenSymbol".into(), "POL".into());
     properties.insert("tokenDecimals".into(), 12.into());

@@ -1,10 +1,12 @@
-//! `check-state`: whether the state of a block adds up.
+// SPDX-License-Identifier: Apache-2.0
+
+//! `check-state`: checks the accounting of a block's state.
 
 use crate::rpc::json;
 use pol_primitives::{Balance, POL};
 use pol_runtime::{
     BlockNumber, Hash,
-    check::{Broken, Summary, check_state},
+    check::{StateError, StateSummary, check_state},
     opaque::Block,
 };
 use polkadot_sdk::{
@@ -18,23 +20,24 @@ use polkadot_sdk::{
 use serde_json::{Value, json};
 use std::{fmt::Display, str::FromStr};
 
-/// What the command does, for `--help` only.
-pub const LONG_ABOUT: &str = "\
-Check that the state of a block adds up.
+/// Description shown by `--help`.
+pub(crate) const LONG_ABOUT: &str = "\
+Check that the state of a block is consistent.
 
-It reads the whole state of a block from the database of a node that is not running, and checks the accounting of every \
-pallet and between them: what accounts own and what was issued, what is on hold and what for, the shards that leases hold and \
-those that the pool has lent, where all the money of learning went, and that every head follows from the one before it. It \
-says so in a line with the books, or fails with the equation that does not hold.";
+The command reads the whole state of a block from the database of a stopped node. It checks the \
+accounting within and between the pallets: the balances of all accounts against the issuance, the \
+holds against bonds and deposits, the shards in leases against the pool, the totals of all \
+rewards, and that every head follows from the one before it. It prints one line with the totals, \
+or fails with the first equation that does not hold.";
 
-/// Which state to check.
+/// Block whose state is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// The best block's.
+pub(crate) enum At {
+    /// Best block.
     Best,
-    /// The last finalised block's.
+    /// Last finalised block.
     Finalised,
-    /// That of the block with this hash.
+    /// Block with this hash.
     Block(Hash),
 }
 
@@ -50,34 +53,35 @@ impl FromStr for At {
                 .and_then(|digits| digits.parse().ok())
                 .map(Self::Block)
                 .ok_or_else(|| {
-                    "give best, finalised, or a block's hash: 0x and 64 hexadecimal digits".into()
+                    "use best, finalised, or the hash of a block: 0x and 64 hexadecimal digits"
+                        .into()
                 }),
         }
     }
 }
 
-/// The command line of `check-state`.
+/// Arguments of `check-state`.
 #[derive(Debug, Clone, clap::Parser)]
-pub struct CheckStateCmd {
-    /// The block: `best`, `finalised`, or its hash.
+pub(crate) struct CheckStateCmd {
+    /// Block to check: `best`, `finalised`, or its hash.
     #[arg(long, value_name = "BLOCK", default_value = "best")]
-    pub at: At,
+    pub(crate) at: At,
 
-    /// Say it in JSON, with balances as strings of the smallest unit.
+    /// Print JSON, with balances as strings in the smallest unit.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 
-    #[allow(missing_docs)]
+    /// Options for chain and database paths.
     #[command(flatten)]
-    pub shared_params: SharedParams,
+    pub(crate) shared_params: SharedParams,
 
-    #[allow(missing_docs)]
+    /// Options for pruning.
     #[command(flatten)]
-    pub pruning_params: PruningParams,
+    pub(crate) pruning_params: PruningParams,
 
-    #[allow(missing_docs)]
+    /// Options for the database.
     #[command(flatten)]
-    pub database_params: DatabaseParams,
+    pub(crate) database_params: DatabaseParams,
 }
 
 impl CliConfiguration for CheckStateCmd {
@@ -95,19 +99,19 @@ impl CliConfiguration for CheckStateCmd {
 }
 
 impl CheckStateCmd {
-    /// Checks the state and says what was found. Reads the database alone: no runtime is compiled
-    /// for it.
-    pub fn run(&self, config: &Configuration) -> sc_cli::Result<()> {
+    /// Checks the state and prints the result. The checks are compiled into this binary, so they
+    /// need the database but no WASM runtime.
+    pub(crate) fn run(&self, config: &Configuration) -> sc_cli::Result<()> {
         if let Some(path) = config.database.path().filter(|path| !path.exists()) {
-            // Opening it would make an empty one.
+            // Opening it would create an empty database.
             let message = format!(
-                "there is no chain in {}: give the --chain and --base-path of a node",
+                "there is no chain in {}: pass the --chain and --base-path of a node",
                 path.display()
             );
             return Err(message.into());
         }
         let backend = new_db_backend::<Block>(config.db_config()).map_err(|error| {
-            format!("cannot open the chain, is its node still running? {error}")
+            format!("cannot open the chain; stop its node if it is still running: {error}")
         })?;
         let info = backend.blockchain().info();
         let hash = match self.at {
@@ -118,43 +122,46 @@ impl CheckStateCmd {
         let number = backend
             .blockchain()
             .number(hash)?
-            .ok_or_else(|| format!("the node does not have the block {hash:?}"))?;
-        let unread = |error: &dyn Display| {
+            .ok_or_else(|| format!("the database does not have block {hash:?}"))?;
+        let unreadable = |error: &dyn Display| {
             format!(
-                "the node does not have the state of block {number}, {hash:?}; it may be pruned: {error}"
+                "the database does not have the state of block {number}, {hash:?}, which may be \
+                 pruned: {error}"
             )
         };
-        let state =
-            backend.state_at(hash, TrieCacheContext::Untrusted).map_err(|error| unread(&error))?;
-        let pairs = state.pairs(Default::default()).map_err(|error| unread(&error))?;
-        let top = pairs.collect::<Result<_, _>>().map_err(|error| unread(&error))?;
+        let state = backend
+            .state_at(hash, TrieCacheContext::Untrusted)
+            .map_err(|error| unreadable(&error))?;
+        let pairs = state.pairs(Default::default()).map_err(|error| unreadable(&error))?;
+        let top = pairs.collect::<Result<_, _>>().map_err(|error| unreadable(&error))?;
 
         let checked = TestExternalities::from(Storage { top, ..Default::default() })
             .execute_with(check_state);
         if self.json {
-            println!("{}", in_json(number, hash, &checked));
+            println!("{}", to_json(number, hash, &checked));
         } else if let Ok(summary) = &checked {
-            println!("{}", in_words(hash, summary));
+            println!("{}", to_line(hash, summary));
         }
-        checked.map(|_| ()).map_err(|broken| {
-            sc_cli::Error::Application(format!("block {number}, {hash:?}: {broken}").into())
+        checked.map(|_| ()).map_err(|error| {
+            sc_cli::Error::Application(format!("block {number}, {hash:?}: {error}").into())
         })
     }
 }
 
-fn in_words(hash: Hash, summary: &Summary) -> String {
-    let Summary { block, round, phase, leased, audits, issuance, held, books, .. } = summary;
+fn to_line(hash: Hash, summary: &StateSummary) -> String {
+    let StateSummary { block, round, phase, leased, audits, issuance, held, books, .. } = summary;
     let [issuance, held, emitted, seized, paid, burned, waiting] =
         [*issuance, *held, books.emitted, books.seized, books.paid, books.burned, books.waiting]
             .map(pol);
     let phase = format!("{phase:?}").to_lowercase();
     format!(
-        "block {block}, {hash:?}, adds up: round {round} ({phase}), {leased} shards leased, {audits} open audits, {issuance} POL issued, \
-         {held} POL on hold; emitted {emitted} + seized {seized} = paid {paid} + burned {burned} + waiting {waiting} POL"
+        "block {block}, {hash:?}, adds up: round {round} ({phase}), {leased} shards leased, \
+         {audits} open audits, {issuance} POL issued, {held} POL on hold; emitted {emitted} + \
+         seized {seized} = paid {paid} + burned {burned} + waiting {waiting} POL"
     )
 }
 
-fn in_json(block: BlockNumber, hash: Hash, checked: &Result<Summary, Broken>) -> Value {
+fn to_json(block: BlockNumber, hash: Hash, checked: &Result<StateSummary, StateError>) -> Value {
     match checked {
         Ok(summary) => json!({
             "block": block,
@@ -169,16 +176,16 @@ fn in_json(block: BlockNumber, hash: Hash, checked: &Result<Summary, Broken>) ->
             "held": json::balance(summary.held),
             "books": json::books(&summary.books),
         }),
-        Err(broken) => json!({
+        Err(error) => json!({
             "block": block,
             "hash": json::hash(&hash.0),
             "addsUp": false,
-            "error": broken.to_string(),
+            "error": error.to_string(),
         }),
     }
 }
 
-/// An amount in POL, to the last unit.
+/// Formats an amount in POL, exactly.
 fn pol(amount: Balance) -> String {
     let text = format!("{}.{:012}", amount / POL, amount % POL);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -210,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_add_up_is_named() {
-        let broken = Broken::Equation {
+    fn a_broken_equation_is_named() {
+        let error = StateError::BrokenEquation {
             part: "Balances",
             equation: "what accounts own (1) = what is issued (2)".into(),
         };
-        let answer = in_json(7, Hash::zero(), &Err(broken));
+        let answer = to_json(7, Hash::zero(), &Err(error));
         assert_eq!((&answer["block"], &answer["addsUp"]), (&json!(7), &json!(false)));
         assert!(
             answer["error"].as_str().is_some_and(|error| error.contains("what is issued (2)")),

@@ -1,73 +1,80 @@
-//! What the command line looks like.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Command line.
 
 use crate::check_state::{self, CheckStateCmd};
 use polkadot_sdk::sc_cli::{self, RunCmd};
 
-/// What the node is, for `--help`.
-pub const ABOUT: &str =
+/// Summary shown by `-h`.
+pub(crate) const ABOUT: &str =
     "A node of the POL chain, a network that trains one language model together.";
 
-/// More of it, for `--help` only.
-pub const LONG_ABOUT: &str = "\
+/// Description shown by `--help`.
+pub(crate) const LONG_ABOUT: &str = "\
 A node of the POL chain, a network that trains one language model together.
 
-It keeps the chain, produces and finalises blocks when it holds the keys of an elected authority (BABE and GRANDPA), and \
-serves JSON-RPC on port 9944 of this machine. Training and verifying are the work of `pol-trainer`, which connects to it.";
+It stores the chain, produces and finalises blocks if it holds the keys of an elected authority \
+(BABE and GRANDPA), and serves JSON-RPC on port 9944 of this machine. `pol-trainer`, which trains \
+and verifies, connects to it.";
 
-/// For `--help` only.
-pub const EXAMPLES: &str = "\
+/// Examples shown by `--help`.
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   pol-node --chain dev
-      A chain of one authority that forgets everything when it ends. Accounts //Alice, //Trainer//1 and so on are funded.
+      Runs a chain of one authority that is deleted when the node stops. Accounts such as //Alice
+      and //Trainer//1 are funded.
   pol-node --chain dev --base-path data --rpc-port 9955
-      The same, kept in `data` over restarts.
+      Runs the same chain and keeps it in `data`.
   pol-node key generate-node-key --chain local --base-path alice
   pol-node --chain local --alice --base-path alice --port 30334 --rpc-port 9945
-      One of the three authorities of a local network; the others are --bob and --charlie.
+      Runs one of the three authorities of a local network. The others are --bob and --charlie.
   pol-node --chain network.json --validator --base-path data
-      An authority of another network. Its session keys come from the keystore in `data`; see `key insert --help`.
+      Runs an authority of another network. Its session keys are in the keystore in `data`; see
+      `key insert --help`.
   pol-node check-state --chain dev --base-path data
-      Checks that the state which a node kept in `data` adds up, once the node has ended.
+      Checks the state that a stopped node kept in `data`.
 
-Every option has a default; nothing is sent to anybody but the peers of the chain.";
+Every option has a default. The node sends data to the peers of its chain only.";
 
-/// The command line.
+/// Arguments of `pol-node`.
 #[derive(Debug, clap::Parser)]
-pub struct Cli {
+pub(crate) struct Cli {
+    /// Command to run instead of a node.
     #[command(subcommand)]
-    pub subcommand: Option<Subcommand>,
+    pub(crate) subcommand: Option<Subcommand>,
 
+    /// Options of the node.
     #[command(flatten)]
-    pub run: RunCmd,
+    pub(crate) run: RunCmd,
 }
 
 impl Cli {
-    /// Lets `--chain dev` mean what `--dev` does: the node is Alice, produces blocks without peers,
-    /// and keeps its state only where a base path is given.
-    pub fn with_dev_defaults(mut self) -> Self {
+    /// Makes `--chain dev` imply `--dev`: the node is Alice, produces blocks without peers, and
+    /// keeps its state only if a base path is given.
+    pub(crate) fn with_dev_defaults(mut self) -> Self {
         let shared = &mut self.run.shared_params;
         shared.dev |= shared.chain.as_deref() == Some(crate::chain_spec::DEV);
         self
     }
 }
 
-/// What the binary does instead of running a node.
+/// Commands that do not run a node.
 #[derive(Debug, clap::Subcommand)]
-pub enum Subcommand {
-    /// Make, inspect and insert keys.
+pub(crate) enum Subcommand {
+    /// Generate, inspect and insert keys.
     #[command(subcommand)]
     Key(sc_cli::KeySubcommand),
 
     /// Write a chain specification.
     BuildSpec(sc_cli::BuildSpecCmd),
 
-    /// Write a chain specification to a file, without boot nodes of its own.
+    /// Write a chain specification to a file, without default boot nodes.
     ExportChainSpec(sc_cli::ExportChainSpecCmd),
 
-    /// Import a stored block again, to check it.
+    /// Check a stored block by importing it again.
     CheckBlock(sc_cli::CheckBlockCmd),
 
-    /// Check that the state of a block adds up.
+    /// Check that the state of a block is consistent.
     #[command(long_about = check_state::LONG_ABOUT)]
     CheckState(CheckStateCmd),
 
@@ -77,16 +84,16 @@ pub enum Subcommand {
     /// Write the state of a block as a chain specification.
     ExportState(sc_cli::ExportStateCmd),
 
-    /// Read blocks that `export-blocks` wrote.
+    /// Import blocks written by `export-blocks`.
     ImportBlocks(sc_cli::ImportBlocksCmd),
 
-    /// Delete everything stored of a chain.
+    /// Delete all stored data of a chain.
     PurgeChain(sc_cli::PurgeChainCmd),
 
-    /// Go back to an earlier block.
+    /// Revert the chain to an earlier block.
     Revert(sc_cli::RevertCmd),
 
-    /// Say what is stored of a chain.
+    /// Print the state of a chain's database.
     ChainInfo(sc_cli::ChainInfoCmd),
 
     /// Sign a message with a key.
@@ -95,6 +102,6 @@ pub enum Subcommand {
     /// Check the signature of a message.
     Verify(sc_cli::VerifyCmd),
 
-    /// Make a key whose address holds a text.
+    /// Generate a key whose address contains a text.
     Vanity(sc_cli::VanityCmd),
 }

@@ -1,4 +1,6 @@
-//! What each command does.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Commands.
 
 use crate::{
     chain_spec,
@@ -13,7 +15,7 @@ use polkadot_sdk::{
     sc_service::{ChainSpec, Configuration, PartialComponents},
     sp_runtime::traits::Block as BlockT,
 };
-use std::net::TcpListener;
+use std::{net::TcpListener, sync::Arc};
 
 impl SubstrateCli for Cli {
     fn impl_name() -> String {
@@ -58,18 +60,19 @@ impl SubstrateCli for Cli {
             .subcommand_negates_reqs(true)
             .mut_arg("chain", |chain| {
                 chain.long_help(
-                    "The chain: `dev`, `local`, or the path of a specification.\n\nWith `dev` the node is its one authority, \
-                     as with `--dev`, and keeps its state only under an explicit `--base-path`. [default: local]",
+                    "The chain: `dev`, `local`, or the path of a specification.\n\n\
+                     With `dev` the node is its only authority, as with `--dev`, and keeps its \
+                     state only under an explicit `--base-path`. [default: local]",
                 )
             })
-            // Keys and peers are changed by methods that no web page should reach, even from this
+            // Unsafe methods change keys and peers. No web page may call them, not even one on this
             // machine.
             .mut_arg("rpc_methods", |methods| methods.default_value("safe"))
     }
 }
 
-/// Does what the command line says.
-pub fn run() -> sc_cli::Result<()> {
+/// Runs the command of the command line.
+pub(crate) fn run() -> sc_cli::Result<()> {
     let cli = Cli::from_args().with_dev_defaults();
     match &cli.subcommand {
         None => run_node(&cli),
@@ -110,7 +113,7 @@ pub fn run() -> sc_cli::Result<()> {
             let PartialComponents { client, task_manager, backend, .. } =
                 service::new_partial(&config)?;
             let revert_consensus = Box::new(|client, backend, blocks| {
-                sc_consensus_babe::revert(std::sync::Arc::clone(&client), backend, blocks)?;
+                sc_consensus_babe::revert(Arc::clone(&client), backend, blocks)?;
                 sc_consensus_grandpa::revert(client, blocks)?;
                 Ok(())
             });
@@ -127,7 +130,7 @@ pub fn run() -> sc_cli::Result<()> {
 
 fn run_node(cli: &Cli) -> sc_cli::Result<()> {
     let mut runner = cli.create_runner(&cli.run)?;
-    insist_on_rpc_port(runner.config_mut())?;
+    ensure_rpc_port_is_free(runner.config_mut())?;
     runner.run_node_until_exit(|config| async move {
         let started = match config.network.network_backend {
             NetworkBackendType::Libp2p => {
@@ -139,8 +142,9 @@ fn run_node(cli: &Cli) -> sc_cli::Result<()> {
     })
 }
 
-/// Fails where the RPC port is taken, instead of listening on another one that nobody knows.
-fn insist_on_rpc_port(config: &mut Configuration) -> sc_cli::Result<()> {
+/// Fails if the RPC port is in use. The SDK would listen on a random port instead, which clients
+/// do not know.
+fn ensure_rpc_port_is_free(config: &mut Configuration) -> sc_cli::Result<()> {
     for endpoint in config.rpc.addr.iter_mut().flatten() {
         endpoint.retry_random_port = false;
         let address = endpoint.listen_addr;
@@ -148,7 +152,8 @@ fn insist_on_rpc_port(config: &mut Configuration) -> sc_cli::Result<()> {
             && let Err(error) = TcpListener::bind(address)
         {
             return Err(sc_cli::Error::Input(format!(
-                "cannot serve JSON-RPC on {address}: {error}; stop what uses port {port}, or choose another with --rpc-port",
+                "cannot serve JSON-RPC on {address}: {error}; stop the program that uses port \
+                 {port}, or choose another port with --rpc-port",
                 port = address.port()
             )));
         }

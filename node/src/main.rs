@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A node of the POL chain: block production, finality, networking and JSON-RPC.
-#![allow(clippy::result_large_err, reason = "the errors are those of the SDK")]
+#![allow(clippy::result_large_err, reason = "the SDK's own error type is large")]
 
 mod chain_spec;
 mod check_state;
 mod cli;
+mod client;
 mod command;
 mod rpc;
 mod service;

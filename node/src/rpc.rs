@@ -1,17 +1,19 @@
-//! What the node serves over JSON-RPC, besides what every Substrate node does (`system`, `chain`,
-//! `state`, `author`, and the methods of the JSON-RPC specification for Polkadot).
+// SPDX-License-Identifier: Apache-2.0
+
+//! JSON-RPC methods of the node, in addition to those of every Substrate node (`system`, `chain`,
+//! `state`, `author`, and the JSON-RPC specification for Polkadot).
 //!
-//! | methods | what for |
+//! | methods | purpose |
 //! |---|---|
-//! | `pol_…` | the learning network, readable: see [`pol`] |
+//! | `pol_…` | state of the learning network, as readable JSON: see [`pol`] |
 //! | `system_accountNextIndex`, `system_dryRun` | signing |
 //! | `payment_…` | fees |
 //! | `babe_…`, `grandpa_…` | block production and finality |
 
-pub mod json;
+pub(crate) mod json;
 mod pol;
 
-use crate::service::{FullBackend, FullClient, FullPool, FullSelectChain};
+use crate::client::{FullBackend, FullClient, FullPool, FullSelectChain};
 use jsonrpsee::RpcModule;
 use pol::{Pol, PolServer};
 use pol_runtime::{BlockNumber, Hash, opaque::Block};
@@ -29,30 +31,30 @@ use polkadot_sdk::{
 };
 use std::{error::Error, sync::Arc};
 
-/// What the methods answer from.
-pub struct Deps {
-    /// Blocks, states and the runtime.
-    pub client: Arc<FullClient>,
-    /// Transactions waiting for a block.
-    pub pool: Arc<FullPool>,
-    /// Which fork is the best.
-    pub select_chain: FullSelectChain,
-    /// The node's keys.
-    pub keystore: KeystorePtr,
-    /// Epochs of BABE.
-    pub babe_worker: BabeWorkerHandle<Block>,
-    /// GRANDPA's voters.
-    pub authority_set: SharedAuthoritySet<Hash, BlockNumber>,
-    /// GRANDPA's round under way.
-    pub voter_state: SharedVoterState,
-    /// Proofs of finality as they are made.
-    pub justifications: GrandpaJustificationStream<Block>,
-    /// Proofs of finality made earlier.
-    pub finality_proofs: Arc<FinalityProofProvider<FullBackend, Block>>,
+/// Components of the node that the methods need.
+pub(crate) struct Deps {
+    /// Access to blocks, states and the runtime.
+    pub(crate) client: Arc<FullClient>,
+    /// Pool of transactions that wait for a block.
+    pub(crate) pool: Arc<FullPool>,
+    /// Rule that picks the best fork.
+    pub(crate) select_chain: FullSelectChain,
+    /// Keys of the node.
+    pub(crate) keystore: KeystorePtr,
+    /// Source of BABE epoch data.
+    pub(crate) babe_worker: BabeWorkerHandle<Block>,
+    /// Voters of GRANDPA.
+    pub(crate) authority_set: SharedAuthoritySet<Hash, BlockNumber>,
+    /// Current voting round of GRANDPA.
+    pub(crate) voter_state: SharedVoterState,
+    /// Stream of new finality proofs.
+    pub(crate) justifications: GrandpaJustificationStream<Block>,
+    /// Stored finality proofs.
+    pub(crate) finality_proofs: Arc<FinalityProofProvider<FullBackend, Block>>,
 }
 
-/// All methods; `executor` runs their subscriptions.
-pub fn create(
+/// Creates the module with all methods. `executor` runs their subscriptions.
+pub(crate) fn create(
     deps: &Deps,
     executor: SubscriptionTaskExecutor,
 ) -> Result<RpcModule<()>, Box<dyn Error + Send + Sync>> {

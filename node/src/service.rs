@@ -1,106 +1,65 @@
-//! Puts the parts of a node together.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::rpc;
+//! Assembly of a node from its components.
+
+mod consensus;
+
+use crate::{
+    client::{FullBackend, FullClient, FullPool, FullSelectChain},
+    rpc,
+};
+use consensus::{ConsensusParts, ConsensusSettings, GrandpaChannel};
 use futures::FutureExt;
-use pol_runtime::{RuntimeApi, opaque::Block};
+use pol_runtime::{Hash, RuntimeApi, opaque::Block};
 use polkadot_sdk::{
-    sc_basic_authorship::ProposerFactory,
     sc_client_api::{Backend, BlockBackend},
     sc_consensus::{DefaultImportQueue, LongestChain},
-    sc_consensus_babe::{
-        self as babe, BabeBlockImport, BabeLink, BabeWorkerHandle, SlotProportion,
+    sc_consensus_grandpa::{self as grandpa, FinalityProofProvider, SharedVoterState},
+    sc_network::{
+        NetworkBackend, NotificationMetrics, config::FullNetworkConfiguration,
+        service::traits::NetworkService,
     },
-    sc_consensus_grandpa::{
-        self as grandpa, FinalityProofProvider, GrandpaBlockImport, LinkHalf, SharedVoterState,
-    },
-    sc_executor::WasmExecutor,
-    sc_network::{NetworkBackend, config::FullNetworkConfiguration},
     sc_offchain::{OffchainWorkerOptions, OffchainWorkers},
     sc_service::{
-        self, Configuration, PartialComponents, TaskManager, WarpSyncConfig, error::Error,
+        self, BuildNetworkParams, Configuration, PartialComponents, SpawnEssentialTaskHandle,
+        SpawnTaskHandle, SpawnTasksParams, TaskManager, WarpSyncConfig, error::Error,
     },
-    sc_telemetry::{self, Telemetry, TelemetryWorker},
-    sc_transaction_pool::{self, TransactionPoolHandle},
+    sc_telemetry::{self, Telemetry, TelemetryHandle, TelemetryWorker},
+    sc_transaction_pool,
     sc_transaction_pool_api::OffchainTransactionPoolFactory,
-    sp_consensus_babe::inherents::{
-        BabeCreateInherentDataProviders, InherentDataProvider as SlotProvider,
-    },
-    sp_io,
-    sp_runtime::traits::Block as BlockT,
-    sp_timestamp::InherentDataProvider as TimestampProvider,
+    sp_keystore::KeystorePtr,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-/// The client: database, state and runtime.
-pub type FullClient =
-    sc_service::TFullClient<Block, RuntimeApi, WasmExecutor<sp_io::SubstrateHostFunctions>>;
-/// Where blocks and states are stored.
-pub type FullBackend = sc_service::TFullBackend<Block>;
-/// Which fork is the best: the longest.
-pub type FullSelectChain = LongestChain<FullBackend, Block>;
-/// Transactions waiting for a block.
-pub type FullPool = TransactionPoolHandle<Block, FullClient>;
+/// Capacity of the telemetry worker's queue, in messages.
+const TELEMETRY_QUEUE_SIZE: usize = 16;
 
-type FullGrandpaImport = GrandpaBlockImport<FullBackend, Block, FullClient, FullSelectChain>;
-type Inherents = BabeCreateInherentDataProviders<Block>;
-type FullBlockImport =
-    BabeBlockImport<Block, FullClient, FullGrandpaImport, Inherents, FullSelectChain>;
-
-/// What consensus needs of the parts that every command builds.
-pub struct Consensus {
-    block_import: FullBlockImport,
-    inherents: Inherents,
-    babe_link: BabeLink<Block>,
-    babe_worker: BabeWorkerHandle<Block>,
-    grandpa_link: LinkHalf<Block, FullClient, FullSelectChain>,
-    telemetry: Option<Telemetry>,
-}
-
-/// The parts that every command builds.
-pub type Service = PartialComponents<
+/// Components that every command builds.
+pub(crate) type PartialService = PartialComponents<
     FullClient,
     FullBackend,
     FullSelectChain,
     DefaultImportQueue<Block>,
     FullPool,
-    Consensus,
+    ConsensusParts,
 >;
 
-/// Blocks after which finality is proved at the latest, for those who sync from proofs.
-const JUSTIFICATION_PERIOD: u32 = 512;
-/// How long a GRANDPA message takes to reach everybody.
-const GOSSIP_DURATION: Duration = Duration::from_millis(333);
-
-/// Builds what runs without a network.
-pub fn new_partial(config: &Configuration) -> Result<Service, Error> {
-    let telemetry = config
-        .telemetry_endpoints
-        .clone()
-        .filter(|endpoints| !endpoints.is_empty())
-        .map(|endpoints| -> Result<_, sc_telemetry::Error> {
-            let worker = TelemetryWorker::new(16)?;
-            let telemetry = worker.handle().new_telemetry(endpoints);
-            Ok((worker, telemetry))
-        })
-        .transpose()?;
-
-    let executor = sc_service::new_wasm_executor(&config.executor);
+/// Builds the components that run without a network.
+pub(crate) fn new_partial(config: &Configuration) -> Result<PartialService, Error> {
+    let telemetry = new_telemetry(config)?;
     let (client, backend, keystore_container, task_manager) =
         sc_service::new_full_parts::<Block, RuntimeApi, _>(
             config,
             telemetry.as_ref().map(|(_, telemetry)| telemetry.handle()),
-            executor,
+            sc_service::new_wasm_executor(&config.executor),
             // Blocks with finality proofs outlive pruning, so that others can sync from them.
             vec![Arc::new(grandpa::GrandpaPruningFilter)],
         )?;
     let client = Arc::new(client);
-
     let telemetry = telemetry.map(|(worker, telemetry)| {
         task_manager.spawn_handle().spawn("telemetry", None, worker.run());
         telemetry
     });
-    let telemetry_handle = || telemetry.as_ref().map(Telemetry::handle);
-
     let select_chain = LongestChain::new(backend.clone());
     let transaction_pool = Arc::new(
         sc_transaction_pool::Builder::new(
@@ -112,40 +71,14 @@ pub fn new_partial(config: &Configuration) -> Result<Service, Error> {
         .with_prometheus(config.prometheus_registry())
         .build(),
     );
-
-    let (grandpa_import, grandpa_link) = grandpa::block_import(
-        client.clone(),
-        JUSTIFICATION_PERIOD,
+    let (import_queue, consensus) = consensus::new_import_queue(
+        config,
         &client,
-        select_chain.clone(),
-        telemetry_handle(),
+        &select_chain,
+        &transaction_pool,
+        &task_manager,
+        telemetry,
     )?;
-
-    let babe_config = babe::configuration(&*client)?;
-    let slot_duration = babe_config.slot_duration();
-    let inherents: Inherents = Arc::new(move |_, ()| async move {
-        let timestamp = TimestampProvider::from_system_time();
-        Ok((SlotProvider::from_timestamp_and_slot_duration(*timestamp, slot_duration), timestamp))
-    });
-    let (block_import, babe_link) = babe::block_import(
-        babe_config,
-        grandpa_import.clone(),
-        client.clone(),
-        inherents.clone(),
-        select_chain.clone(),
-        OffchainTransactionPoolFactory::new(transaction_pool.clone()),
-    )?;
-    let (import_queue, babe_worker) = babe::import_queue(babe::ImportQueueParams {
-        link: babe_link.clone(),
-        block_import: block_import.clone(),
-        justification_import: Some(Box::new(grandpa_import)),
-        client: client.clone(),
-        slot_duration,
-        spawner: &task_manager.spawn_essential_handle(),
-        registry: config.prometheus_registry(),
-        telemetry: telemetry_handle(),
-    })?;
-
     Ok(PartialComponents {
         client,
         backend,
@@ -154,185 +87,186 @@ pub fn new_partial(config: &Configuration) -> Result<Service, Error> {
         keystore_container,
         select_chain,
         transaction_pool,
-        other: Consensus {
-            block_import,
-            inherents,
-            babe_link,
-            babe_worker,
-            grandpa_link,
-            telemetry,
-        },
+        other: consensus,
     })
 }
 
+/// Creates the telemetry worker, if the configuration names endpoints.
+fn new_telemetry(
+    config: &Configuration,
+) -> Result<Option<(TelemetryWorker, Telemetry)>, sc_telemetry::Error> {
+    let endpoints = config.telemetry_endpoints.clone();
+    endpoints
+        .filter(|endpoints| !endpoints.is_empty())
+        .map(|endpoints| {
+            let worker = TelemetryWorker::new(TELEMETRY_QUEUE_SIZE)?;
+            let telemetry = worker.handle().new_telemetry(endpoints);
+            Ok((worker, telemetry))
+        })
+        .transpose()
+}
+
 /// Builds and starts a node.
-pub fn new_full<N: NetworkBackend<Block, <Block as BlockT>::Hash>>(
+pub(crate) fn new_full<N: NetworkBackend<Block, Hash>>(
     config: Configuration,
 ) -> Result<TaskManager, Error> {
-    let PartialComponents {
-        client,
-        backend,
-        mut task_manager,
-        import_queue,
-        keystore_container,
-        select_chain,
-        transaction_pool,
-        other:
-            Consensus { block_import, inherents, babe_link, babe_worker, grandpa_link, mut telemetry },
-    } = new_partial(&config)?;
-
-    let metrics = N::register_notification_metrics(config.prometheus_registry());
-    let mut net_config = FullNetworkConfiguration::<Block, _, N>::new(
-        &config.network,
-        config.prometheus_registry().cloned(),
-    );
-    let genesis = client
-        .block_hash(0)?
-        .ok_or_else(|| Error::Other("the database has no genesis block".into()))?;
-    let grandpa_protocol = grandpa::protocol_standard_name(&genesis, &config.chain_spec);
-    let (grandpa_peers, grandpa_notifications) = grandpa::grandpa_peers_set_config::<_, N>(
-        grandpa_protocol.clone(),
-        metrics.clone(),
-        net_config.peer_store_handle(),
-    );
-    net_config.add_notification_protocol(grandpa_peers);
-    let warp_sync = Arc::new(grandpa::warp_proof::NetworkProvider::new(
-        backend.clone(),
-        grandpa_link.shared_authority_set().clone(),
-        Vec::default(),
-    ));
-
+    let parts = new_partial(&config)?;
+    let handles = NodeHandles::new(&parts);
+    let setup = NetworkSetup::<N>::new(&config, &parts)?;
+    let PartialComponents { mut task_manager, import_queue, other: mut consensus, .. } = parts;
     let (network, system_rpc_tx, tx_handler_controller, sync_service, _) =
-        sc_service::build_network(sc_service::BuildNetworkParams {
+        sc_service::build_network(BuildNetworkParams {
             config: &config,
-            net_config,
-            client: client.clone(),
-            transaction_pool: transaction_pool.clone(),
-            spawn_handle: task_manager.spawn_handle(),
-            spawn_essential_handle: task_manager.spawn_essential_handle(),
+            net_config: setup.net_config,
+            client: handles.client.clone(),
+            transaction_pool: handles.transaction_pool.clone(),
+            spawn_handle: handles.spawn.clone(),
+            spawn_essential_handle: handles.spawn_essential.clone(),
             import_queue,
             block_announce_validator_builder: None,
-            warp_sync_config: Some(WarpSyncConfig::WithProvider(warp_sync)),
+            warp_sync_config: Some(setup.warp_sync),
             block_relay: None,
-            metrics,
+            metrics: setup.metrics,
             gap_sync_body_policy: None,
         })?;
-
     if config.offchain_worker.enabled {
-        let workers = OffchainWorkers::new(OffchainWorkerOptions {
-            runtime_api_provider: client.clone(),
-            is_validator: config.role.is_authority(),
-            keystore: Some(keystore_container.keystore()),
-            offchain_db: backend.offchain_storage(),
-            transaction_pool: Some(OffchainTransactionPoolFactory::new(transaction_pool.clone())),
-            network_provider: Arc::new(network.clone()),
-            enable_http_requests: false,
-            custom_extensions: |_| Vec::new(),
-        })?;
-        task_manager.spawn_handle().spawn(
-            "offchain-workers-runner",
-            "offchain-worker",
-            workers.run(client.clone(), task_manager.spawn_handle()).boxed(),
-        );
+        handles.start_offchain_workers(config.role.is_authority(), network.clone())?;
     }
 
-    let role = config.role;
-    let name = config.network.node_name.clone();
-    let force_authoring = config.force_authoring;
-    let enable_grandpa = !config.disable_grandpa;
-    let prometheus_registry = config.prometheus_registry().cloned();
-    let shared_voter_state = SharedVoterState::empty();
-
-    let rpc_builder = {
-        let deps = rpc::Deps {
-            client: client.clone(),
-            pool: transaction_pool.clone(),
-            select_chain: select_chain.clone(),
-            keystore: keystore_container.keystore(),
-            babe_worker,
-            authority_set: grandpa_link.shared_authority_set().clone(),
-            voter_state: shared_voter_state.clone(),
-            justifications: grandpa_link.justification_stream(),
-            finality_proofs: FinalityProofProvider::new_for_service(
-                backend.clone(),
-                Some(grandpa_link.shared_authority_set().clone()),
-            ),
-        };
-        Box::new(move |executor| rpc::create(&deps, executor).map_err(Into::into))
-    };
-    sc_service::spawn_tasks(sc_service::SpawnTasksParams {
+    let settings = ConsensusSettings::new(&config);
+    let voter_state = SharedVoterState::empty();
+    let rpc_deps = handles.rpc_deps(&consensus, &voter_state);
+    sc_service::spawn_tasks(SpawnTasksParams {
         config,
-        client: client.clone(),
-        backend,
+        client: handles.client.clone(),
+        backend: handles.backend.clone(),
         task_manager: &mut task_manager,
-        keystore: keystore_container.keystore(),
-        transaction_pool: transaction_pool.clone(),
-        rpc_builder,
+        keystore: handles.keystore.clone(),
+        transaction_pool: handles.transaction_pool.clone(),
+        rpc_builder: Box::new(move |executor| rpc::create(&rpc_deps, executor).map_err(Into::into)),
         network: network.clone(),
         system_rpc_tx,
         tx_handler_controller,
         sync_service: sync_service.clone(),
-        telemetry: telemetry.as_mut(),
+        telemetry: consensus.telemetry.as_mut(),
         tracing_execute_block: None,
     })?;
 
-    if role.is_authority() {
-        let env = ProposerFactory::new(
-            task_manager.spawn_handle(),
-            client.clone(),
-            transaction_pool.clone(),
-            prometheus_registry.as_ref(),
-            telemetry.as_ref().map(Telemetry::handle),
-        );
-        let worker = babe::start_babe(babe::BabeParams {
-            keystore: keystore_container.keystore(),
-            client,
-            select_chain,
-            env,
-            block_import,
-            sync_oracle: sync_service.clone(),
-            justification_sync_link: sync_service.clone(),
-            create_inherent_data_providers: inherents,
-            force_authoring,
-            backoff_authoring_blocks: None::<()>,
-            babe_link,
-            // Half for proposing; the rest of a slot is for the block to reach the others.
-            block_proposal_slot_portion: SlotProportion::new(0.5),
-            max_block_proposal_slot_portion: None,
-            telemetry: telemetry.as_ref().map(Telemetry::handle),
-        })?;
-        task_manager.spawn_essential_handle().spawn_blocking(
-            "babe-proposer",
-            Some("block-authoring"),
-            worker,
-        );
+    if settings.role.is_authority() {
+        handles.start_block_production(&settings, consensus.babe, sync_service.clone())?;
     }
-
-    if enable_grandpa {
-        let voter = grandpa::run_grandpa_voter(grandpa::GrandpaParams {
-            config: grandpa::Config {
-                gossip_duration: GOSSIP_DURATION,
-                justification_generation_period: JUSTIFICATION_PERIOD,
-                observer_enabled: false,
-                local_role: role,
-                name: Some(name),
-                // Others follow the votes without taking part.
-                keystore: role.is_authority().then(|| keystore_container.keystore()),
-                telemetry: telemetry.as_ref().map(Telemetry::handle),
-                protocol_name: grandpa_protocol,
-            },
-            link: grandpa_link,
-            network,
-            sync: Arc::new(sync_service),
-            notification_service: grandpa_notifications,
-            voting_rule: grandpa::VotingRulesBuilder::default().build(),
-            prometheus_registry,
-            shared_voter_state,
-            telemetry: telemetry.as_ref().map(Telemetry::handle),
-            offchain_tx_pool_factory: OffchainTransactionPoolFactory::new(transaction_pool),
-        })?;
-        task_manager.spawn_essential_handle().spawn_blocking("grandpa-voter", None, voter);
+    if settings.enable_grandpa {
+        let (link, channel) = (consensus.grandpa_link, setup.grandpa);
+        handles.start_finality(&settings, link, channel, network, sync_service, voter_state)?;
     }
-
     Ok(task_manager)
+}
+
+/// Configuration of the network, with the protocol of GRANDPA.
+struct NetworkSetup<N: NetworkBackend<Block, Hash>> {
+    net_config: FullNetworkConfiguration<Block, Hash, N>,
+    metrics: NotificationMetrics,
+    warp_sync: WarpSyncConfig<Block>,
+    grandpa: GrandpaChannel,
+}
+
+impl<N: NetworkBackend<Block, Hash>> NetworkSetup<N> {
+    fn new(config: &Configuration, parts: &PartialService) -> Result<Self, Error> {
+        let metrics = N::register_notification_metrics(config.prometheus_registry());
+        let mut net_config = FullNetworkConfiguration::<Block, _, N>::new(
+            &config.network,
+            config.prometheus_registry().cloned(),
+        );
+        let genesis = parts
+            .client
+            .block_hash(0)?
+            .ok_or_else(|| Error::Other("the database has no genesis block".into()))?;
+        let protocol = grandpa::protocol_standard_name(&genesis, &config.chain_spec);
+        let (peers, notifications) = grandpa::grandpa_peers_set_config::<_, N>(
+            protocol.clone(),
+            metrics.clone(),
+            net_config.peer_store_handle(),
+        );
+        net_config.add_notification_protocol(peers);
+        let warp_sync = Arc::new(grandpa::warp_proof::NetworkProvider::new(
+            parts.backend.clone(),
+            parts.other.grandpa_link.shared_authority_set().clone(),
+            Vec::default(),
+        ));
+        Ok(Self {
+            net_config,
+            metrics,
+            warp_sync: WarpSyncConfig::WithProvider(warp_sync),
+            grandpa: GrandpaChannel { protocol, notifications },
+        })
+    }
+}
+
+/// Handles to the node's components, used by the steps that start it.
+struct NodeHandles {
+    client: Arc<FullClient>,
+    backend: Arc<FullBackend>,
+    select_chain: FullSelectChain,
+    transaction_pool: Arc<FullPool>,
+    keystore: KeystorePtr,
+    spawn: SpawnTaskHandle,
+    spawn_essential: SpawnEssentialTaskHandle,
+    telemetry: Option<TelemetryHandle>,
+}
+
+impl NodeHandles {
+    fn new(parts: &PartialService) -> Self {
+        Self {
+            client: parts.client.clone(),
+            backend: parts.backend.clone(),
+            select_chain: parts.select_chain.clone(),
+            transaction_pool: parts.transaction_pool.clone(),
+            keystore: parts.keystore_container.keystore(),
+            spawn: parts.task_manager.spawn_handle(),
+            spawn_essential: parts.task_manager.spawn_essential_handle(),
+            telemetry: parts.other.telemetry.as_ref().map(Telemetry::handle),
+        }
+    }
+
+    fn start_offchain_workers(
+        &self,
+        is_validator: bool,
+        network: Arc<dyn NetworkService>,
+    ) -> Result<(), Error> {
+        let pool = OffchainTransactionPoolFactory::new(self.transaction_pool.clone());
+        let workers = OffchainWorkers::new(OffchainWorkerOptions {
+            runtime_api_provider: self.client.clone(),
+            is_validator,
+            keystore: Some(self.keystore.clone()),
+            offchain_db: self.backend.offchain_storage(),
+            transaction_pool: Some(pool),
+            network_provider: Arc::new(network),
+            enable_http_requests: false,
+            custom_extensions: |_| Vec::new(),
+        })?;
+        self.spawn.spawn(
+            "offchain-workers-runner",
+            "offchain-worker",
+            workers.run(self.client.clone(), self.spawn.clone()).boxed(),
+        );
+        Ok(())
+    }
+
+    fn rpc_deps(&self, consensus: &ConsensusParts, voter_state: &SharedVoterState) -> rpc::Deps {
+        let authority_set = consensus.grandpa_link.shared_authority_set();
+        rpc::Deps {
+            client: self.client.clone(),
+            pool: self.transaction_pool.clone(),
+            select_chain: self.select_chain.clone(),
+            keystore: self.keystore.clone(),
+            babe_worker: consensus.babe.worker.clone(),
+            authority_set: authority_set.clone(),
+            voter_state: voter_state.clone(),
+            justifications: consensus.grandpa_link.justification_stream(),
+            finality_proofs: FinalityProofProvider::new_for_service(
+                self.backend.clone(),
+                Some(authority_set.clone()),
+            ),
+        }
+    }
 }

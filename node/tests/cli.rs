@@ -1,5 +1,7 @@
-//! What the command line answers, by exit status and message. Takes half a minute: one test waits
-//! for three blocks.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Exit codes and messages of the command line. Takes half a minute, because one test waits for
+//! three blocks.
 
 mod common;
 
@@ -16,7 +18,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn help_explains_itself() {
+fn help_lists_commands_and_examples() {
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let help = stdout(&help);
@@ -37,14 +39,14 @@ fn help_explains_itself() {
 }
 
 #[test]
-fn an_unknown_flag_is_refused() {
+fn an_unknown_flag_is_rejected() {
     let output = run(&["--frobnicate"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--frobnicate"));
 }
 
 #[test]
-fn an_unknown_chain_is_refused() {
+fn an_unknown_chain_is_rejected() {
     let output = run(&["--chain", "no-such-file.json"]);
     assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);
@@ -64,14 +66,10 @@ fn specifications_are_json_and_name_the_preset() {
         let output = run(&["build-spec", "--chain", chain, "--disable-default-bootnode"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let spec: serde_json::Value =
-            serde_json::from_slice(&output.stdout).expect("a specification is JSON");
+            serde_json::from_slice(&output.stdout).expect("the specification is not JSON");
         assert_eq!(spec["properties"]["tokenSymbol"], "POL");
         assert_eq!(spec["bootNodes"].as_array().map(Vec::len), Some(0));
-        assert_eq!(
-            spec["telemetryEndpoints"],
-            serde_json::Value::Null,
-            "nothing is sent to anybody"
-        );
+        assert_eq!(spec["telemetryEndpoints"], serde_json::Value::Null, "no telemetry by default");
         let genesis = &spec["genesis"]["runtimeGenesis"]["patch"];
         assert_eq!(genesis["session"]["keys"].as_array().map(Vec::len), Some(authorities));
         assert_eq!(genesis["sudo"]["key"].is_string(), sudo);
@@ -79,7 +77,7 @@ fn specifications_are_json_and_name_the_preset() {
 }
 
 #[test]
-fn a_raw_specification_can_be_run_from() {
+fn a_raw_specification_can_be_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("local.json");
     let output = run(&[
@@ -107,7 +105,8 @@ fn a_raw_specification_can_be_run_from() {
 fn keys_are_generated() {
     let output = run(&["key", "generate", "--output-type", "json"]);
     assert_eq!(output.status.code(), Some(0));
-    let key: serde_json::Value = serde_json::from_slice(&output.stdout).expect("keys are JSON");
+    let key: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("the key is not JSON");
     assert_eq!(key["secretPhrase"].as_str().map(|phrase| phrase.split(' ').count()), Some(12));
     assert!(key["ss58Address"].as_str().is_some_and(|address| address.starts_with('5')));
 }
@@ -133,19 +132,19 @@ fn a_taken_port_is_named() {
     assert!(message.contains(&port) && message.contains("--rpc-port"), "{message}");
 }
 
-/// The arguments of `check-state` for a chain that is kept in `base_path`, and more.
+/// Runs `check-state` on the chain in `base_path`, with additional arguments.
 fn check_state(chain: &str, base_path: &Path, more: &[&str]) -> Output {
-    let base_path = base_path.to_str().expect("temporary folders have plain names");
+    let base_path = base_path.to_str().expect("paths of temporary folders are UTF-8");
     run(&[&["check-state", "--chain", chain, "--base-path", base_path], more].concat())
 }
 
 #[test]
-fn the_state_of_a_fresh_chain_adds_up() {
+fn the_state_of_a_new_chain_is_consistent() {
     let folder = tempfile::tempdir().unwrap();
     let nothing = check_state("dev", folder.path(), &[]);
     assert_eq!(nothing.status.code(), Some(1));
     assert!(stderr(&nothing).contains("--base-path"), "{}", stderr(&nothing));
-    assert!(!folder.path().join("chains/pol_dev/paritydb").exists(), "a check makes no chain");
+    assert!(!folder.path().join("chains/pol_dev/paritydb").exists(), "a check creates no database");
 
     let node = Node::dev(folder.path());
     node.wait_for("Imported #3");
@@ -168,7 +167,8 @@ fn the_state_of_a_fresh_chain_adds_up() {
     }
     let output = check_state("dev", folder.path(), &["--json", "--at", "finalised"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("the output is not JSON");
     assert_eq!((&answer["addsUp"], &answer["books"]["waiting"]), (&true.into(), &"0".into()));
     assert_eq!(answer["held"], "10000000000000000");
 
@@ -181,13 +181,13 @@ fn the_state_of_a_fresh_chain_adds_up() {
 }
 
 #[test]
-fn a_state_that_does_not_add_up_is_refused_with_the_equation() {
+fn an_inconsistent_state_fails_with_the_broken_equation() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broken.json");
     let output = run(&["build-spec", "--chain", "dev", "--raw", "--disable-default-bootnode"]);
     let mut spec: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("a specification is JSON");
-    // One unit more is said to be emitted than anybody has.
+        serde_json::from_slice(&output.stdout).expect("the specification is not JSON");
+    // The ledger claims one emitted unit that no account owns.
     let key = [twox_128(b"Rewards"), twox_128(b"Books")].concat();
     let hex = |bytes: &[u8]| polkadot_sdk::sp_core::bytes::to_hex(bytes, false);
     let mut books = [0; 5 * 16];
@@ -208,6 +208,7 @@ fn a_state_that_does_not_add_up_is_refused_with_the_equation() {
     );
     let output = check_state(chain, &base_path, &["--json"]);
     assert_eq!(output.status.code(), Some(1));
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("the output is not JSON");
     assert_eq!(answer["addsUp"], false);
 }

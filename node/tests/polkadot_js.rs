@@ -1,5 +1,7 @@
-//! The standard client of wallets and explorers against a real node. Takes about half a minute: two
-//! blocks and a finality.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Test of the standard client of wallets and explorers with a running node. Takes about half a
+//! minute, for two blocks and their finality.
 
 mod common;
 
@@ -13,10 +15,11 @@ fn the_standard_client_reads_and_signs() {
         .filter(|path| path.join("node_modules/@polkadot/api").is_dir());
     let Some(modules) = modules else {
         panic!(
-            "@polkadot/api is not installed: run scripts/setup.sh, then `. scripts/env.sh`, which sets POL_NODE_MODULES"
+            "@polkadot/api is not installed: run scripts/setup.sh, then `. scripts/env.sh`, which \
+             sets POL_NODE_MODULES"
         );
     };
-    let base_path = tempfile::tempdir().expect("temporary folders can be made");
+    let base_path = tempfile::tempdir().expect("cannot create a temporary folder");
     let node = Node::dev(base_path.path());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/polkadot_js.mjs");
     let output = Command::new("node")
@@ -24,7 +27,7 @@ fn the_standard_client_reads_and_signs() {
         .arg(format!("ws://127.0.0.1:{}", node.port))
         .env("POL_NODE_MODULES", modules)
         .output()
-        .expect("Node.js 18 or later is installed, as scripts/setup.sh does");
+        .expect("cannot run Node.js 18 or later; scripts/setup.sh installs it");
     assert!(
         output.status.success(),
         "{}{}",

@@ -1,21 +1,26 @@
-//! What a node and its clients can ask the runtime.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Runtime APIs for the node and its clients.
 
 use crate::*;
 use alloc::string::String;
 use codec::Encode;
 use frame_support::genesis_builder_helper::{build_state, get_preset};
 use frame_support::{traits::KeyOwnerProofSystem, weights::Weight};
+use pallet_transaction_payment::{FeeDetails, RuntimeDispatchInfo};
+use pallet_transaction_payment_rpc_runtime_api as payment_api;
 use pol_primitives::{
     RoundNumber,
-    audit::{Audit, AuditConfig, AuditId, Excision, Shown},
+    audit::{Audit, AuditConfig, AuditId, AuditResponse},
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
-    head::{RoundRecord, Update},
+    head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
-    metrics::{MeasuredHead, Measuring},
+    metrics::{HeadMeasurement, PendingMeasurement},
+    queries::{Attestation, Member, Overview, PendingReward},
     recipe::Recipe,
-    rewards::Books,
-    submission::{Settled, Submission},
-    view::{Attestation, Member, Overview, Reward, Standing},
+    rewards::Ledger,
+    standing::Standing,
+    submission::{Submission, SubmissionRecord},
 };
 use sp_core::{OpaqueMetadata, crypto::KeyTypeId};
 use sp_runtime::{
@@ -63,7 +68,9 @@ sp_api::impl_runtime_apis! {
             Executive::finalize_block()
         }
 
-        fn inherent_extrinsics(data: sp_inherents::InherentData) -> Vec<<Block as BlockT>::Extrinsic> {
+        fn inherent_extrinsics(
+            data: sp_inherents::InherentData,
+        ) -> Vec<<Block as BlockT>::Extrinsic> {
             data.create_extrinsics()
         }
 
@@ -92,7 +99,10 @@ sp_api::impl_runtime_apis! {
     }
 
     impl sp_session::SessionKeys<Block> for Runtime {
-        fn generate_session_keys(owner: Vec<u8>, seed: Option<Vec<u8>>) -> OpaqueGeneratedSessionKeys {
+        fn generate_session_keys(
+            owner: Vec<u8>,
+            seed: Option<Vec<u8>>,
+        ) -> OpaqueGeneratedSessionKeys {
             SessionKeys::generate(&owner, seed).into()
         }
 
@@ -160,7 +170,10 @@ sp_api::impl_runtime_apis! {
         }
 
         fn submit_report_equivocation_unsigned_extrinsic(
-            equivocation: sp_consensus_grandpa::EquivocationProof<<Block as BlockT>::Hash, NumberFor<Block>>,
+            equivocation: sp_consensus_grandpa::EquivocationProof<
+                <Block as BlockT>::Hash,
+                NumberFor<Block>,
+            >,
             owner: sp_consensus_grandpa::OpaqueKeyOwnershipProof,
         ) -> Option<()> {
             Grandpa::submit_unsigned_equivocation_report(equivocation, owner.decode()?)
@@ -173,15 +186,18 @@ sp_api::impl_runtime_apis! {
         }
     }
 
-    impl pallet_transaction_payment_rpc_runtime_api::TransactionPaymentApi<Block, Balance> for Runtime {
+    impl payment_api::TransactionPaymentApi<Block, Balance> for Runtime {
         fn query_info(
             uxt: <Block as BlockT>::Extrinsic,
             len: u32,
-        ) -> pallet_transaction_payment_rpc_runtime_api::RuntimeDispatchInfo<Balance> {
+        ) -> RuntimeDispatchInfo<Balance> {
             TransactionPayment::query_info(uxt, len)
         }
 
-        fn query_fee_details(uxt: <Block as BlockT>::Extrinsic, len: u32) -> pallet_transaction_payment::FeeDetails<Balance> {
+        fn query_fee_details(
+            uxt: <Block as BlockT>::Extrinsic,
+            len: u32,
+        ) -> FeeDetails<Balance> {
             TransactionPayment::query_fee_details(uxt, len)
         }
 
@@ -194,12 +210,12 @@ sp_api::impl_runtime_apis! {
         }
     }
 
-    impl pallet_transaction_payment_rpc_runtime_api::TransactionPaymentCallApi<Block, Balance, RuntimeCall> for Runtime {
-        fn query_call_info(call: RuntimeCall, len: u32) -> pallet_transaction_payment::RuntimeDispatchInfo<Balance> {
+    impl payment_api::TransactionPaymentCallApi<Block, Balance, RuntimeCall> for Runtime {
+        fn query_call_info(call: RuntimeCall, len: u32) -> RuntimeDispatchInfo<Balance> {
             TransactionPayment::query_call_info(call, len)
         }
 
-        fn query_call_fee_details(call: RuntimeCall, len: u32) -> pallet_transaction_payment::FeeDetails<Balance> {
+        fn query_call_fee_details(call: RuntimeCall, len: u32) -> FeeDetails<Balance> {
             TransactionPayment::query_call_fee_details(call, len)
         }
 
@@ -251,11 +267,11 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::submissions(round)
         }
 
-        fn history(round: RoundNumber) -> Vec<(AccountId, Settled)> {
+        fn history(round: RoundNumber) -> Vec<(AccountId, SubmissionRecord)> {
             ProofOfLearning::history(round)
         }
 
-        fn updates(round: RoundNumber) -> Vec<Update<AccountId>> {
+        fn updates(round: RoundNumber) -> Vec<IncludedUpdate<AccountId>> {
             ProofOfLearning::updates(round)
         }
 
@@ -263,11 +279,11 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::round_record(round)
         }
 
-        fn measured(round: RoundNumber) -> Option<MeasuredHead> {
+        fn measured(round: RoundNumber) -> Option<HeadMeasurement> {
             ProofOfLearning::measured(round)
         }
 
-        fn measuring() -> Option<Measuring<AccountId>> {
+        fn measuring() -> Option<PendingMeasurement<AccountId>> {
             ProofOfLearning::measuring()
         }
 
@@ -287,7 +303,7 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::audits()
         }
 
-        fn shown(audit: AuditId, trainer: AccountId) -> Option<Shown> {
+        fn shown(audit: AuditId, trainer: AccountId) -> Option<AuditResponse> {
             ProofOfLearning::shown(audit, &trainer)
         }
 
@@ -295,12 +311,12 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::audited_lease(round, &account)
         }
 
-        fn rewards(account: AccountId) -> Vec<Reward> {
+        fn rewards(account: AccountId) -> Vec<PendingReward> {
             Rewards::rewards(account)
         }
 
-        fn books() -> Books {
-            Rewards::books()
+        fn books() -> Ledger {
+            Rewards::ledger()
         }
 
         fn member(account: AccountId) -> Option<Member<AccountId>> {

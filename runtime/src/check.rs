@@ -1,6 +1,10 @@
-//! Whether a state adds up: the accounting of every pallet, and what has to hold between them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Checks of a state: the invariants of every pallet, and those between pallets.
 //!
-//! Reads every entry of the storage, so it is for nodes and tests, not for the chain.
+//! They read every storage entry, so they are for nodes and tests, not for the chain.
+
+#![warn(missing_docs)]
 
 use crate::*;
 use alloc::{
@@ -12,64 +16,67 @@ use pol_primitives::{
     RoundNumber,
     data::ManifestId,
     head::Head,
-    rewards::Books,
+    rewards::Ledger,
     round::Phase,
-    submission::{Settled, Status},
+    submission::{SubmissionRecord, SubmissionStatus},
 };
 use sp_runtime::TryRuntimeError;
 
-/// A state that adds up, in figures.
+/// Key figures of a consistent state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Height of its block.
+pub struct StateSummary {
+    /// Height of the block.
     pub block: BlockNumber,
-    /// The round under way.
+    /// Number of the current round.
     pub round: RoundNumber,
-    /// What the network does in it.
+    /// Phase of the current round.
     pub phase: Phase,
-    /// The global model; none before round zero is attested.
+    /// Head, the current global model; none before round zero is attested.
     pub head: Option<Head>,
-    /// Shards under a lease.
+    /// Number of leased shards.
     pub leased: u32,
-    /// Audits that are not settled.
+    /// Number of open audits.
     pub audits: u32,
-    /// All money there is.
+    /// Total issuance.
     pub issuance: Balance,
-    /// Bonds and deposits.
+    /// Sum of all bonds and deposits.
     pub held: Balance,
-    /// Where all money of learning went.
-    pub books: Books,
+    /// Totals of all rewards.
+    pub books: Ledger,
 }
 
-/// Why a state does not add up.
+/// Error of a state that is not consistent or cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// It was made by another runtime, whose storage may mean something else.
+pub enum StateError {
+    /// Another runtime version wrote the state, and its storage layout may differ.
     #[error(
-        "the state is of runtime version {0}, and this binary checks version {own}: use the binary of that version",
+        "the state has runtime version {0}, but this binary checks version {own}: use the binary \
+         of version {0}",
         own = VERSION.spec_version
     )]
-    OtherVersion(u32),
-    /// An equation does not hold.
+    VersionMismatch(u32),
+    /// An invariant does not hold.
     #[error("the state does not add up ({part}): {equation}")]
-    Equation {
-        /// The pallet, or pallets, whose storage it is about.
+    BrokenEquation {
+        /// Pallets that the invariant is about.
         part: &'static str,
-        /// What should hold, with what was found.
+        /// Expected equation, with the values found.
         equation: String,
     },
 }
 
 type Check = fn() -> Result<(), String>;
 
-/// Checks the state that the current externalities hold.
+/// Checks the state in the current externalities.
 ///
 /// # Errors
-/// The first equation that does not hold.
-pub fn check_state() -> Result<Summary, Broken> {
+///
+/// Fails with the first invariant that does not hold, or if another runtime version wrote the
+/// state.
+pub fn check_state() -> Result<StateSummary, StateError> {
     let version = System::last_runtime_upgrade_spec_version();
     if version != VERSION.spec_version {
-        return Err(Broken::OtherVersion(version));
+        return Err(StateError::VersionMismatch(version));
     }
     let of_pallet =
         |tried: Result<(), TryRuntimeError>| tried.map_err(|error| <&str>::from(error).into());
@@ -89,10 +96,10 @@ pub fn check_state() -> Result<Summary, Broken> {
     let checks =
         pallets.into_iter().chain(between.into_iter().map(|(part, check)| (part, check())));
     for (part, checked) in checks {
-        checked.map_err(|equation| Broken::Equation { part, equation })?;
+        checked.map_err(|equation| StateError::BrokenEquation { part, equation })?;
     }
-    let pol_primitives::view::Overview { now, round, head, .. } = ProofOfLearning::overview();
-    Ok(Summary {
+    let pol_primitives::queries::Overview { now, round, head, .. } = ProofOfLearning::overview();
+    Ok(StateSummary {
         block: now,
         round: round.number,
         phase: round.phase,
@@ -103,7 +110,7 @@ pub fn check_state() -> Result<Summary, Broken> {
         audits: pallet_proof_of_learning::Audits::<Runtime>::count(),
         issuance: Balances::total_issuance(),
         held: bonds().saturating_add(deposits()),
-        books: Rewards::books(),
+        books: Rewards::ledger(),
     })
 }
 
@@ -115,12 +122,14 @@ fn ensure(holds: bool, equation: impl FnOnce() -> String) -> Result<(), String> 
     if holds { Ok(()) } else { Err(equation()) }
 }
 
-/// All money is in accounts, and what is on hold in one is reserved there.
+/// Checks that the accounts own the total issuance, and that each reserves its holds.
 fn check_issuance() -> Result<(), String> {
     let owned = sum(frame_system::Account::<Runtime>::iter_values()
         .map(|info| info.data.free.saturating_add(info.data.reserved)));
     let issued = Balances::total_issuance();
-    ensure(owned == issued, || format!("what accounts own ({owned}) = what is issued ({issued})"))?;
+    ensure(owned == issued, || {
+        format!("balances of all accounts ({owned}) = total issuance ({issued})")
+    })?;
     for (account, holds) in pallet_balances::Holds::<Runtime>::iter() {
         let (held, reserved) =
             (sum(holds.iter().map(|hold| hold.amount)), Balances::reserved_balance(&account));
@@ -131,18 +140,18 @@ fn check_issuance() -> Result<(), String> {
     Ok(())
 }
 
-/// What staking says is bonded.
+/// Returns the sum of all bonds in the staking pallet.
 fn bonds() -> Balance {
     sum(pallet_pol_staking::Ledgers::<Runtime>::iter_values().map(|ledger| ledger.bond))
 }
 
-/// What lineage says is deposited.
+/// Returns the sum of all deposits in the lineage pallet.
 fn deposits() -> Balance {
     let manifests = pallet_pol_lineage::ManifestDeposits::<Runtime>::iter_values();
     sum(manifests.chain(pallet_pol_lineage::SourceDeposits::<Runtime>::iter_values()))
 }
 
-/// Bonds and deposits are all that is on hold for them: no hold has lost its reason.
+/// Checks that the holds of each reason add up to the bonds and deposits of its pallet.
 fn check_holds() -> Result<(), String> {
     let reasons: [(RuntimeHoldReason, Balance); 2] = [
         (pallet_pol_staking::HoldReason::Bond.into(), bonds()),
@@ -154,13 +163,13 @@ fn check_holds() -> Result<(), String> {
             .filter(|hold| hold.id == reason);
         let held = sum(holds.map(|hold| hold.amount));
         ensure(held == stated, || {
-            format!("on hold for {reason:?} ({held}) = what its pallet knows of ({stated})")
+            format!("on hold for {reason:?} ({held}) = recorded by its pallet ({stated})")
         })?;
     }
     Ok(())
 }
 
-/// What the leases hold, each shard once, is what the pool has lent.
+/// Checks that the shards in leases, each in one lease only, are the leased shards of the pool.
 fn check_leases() -> Result<(), String> {
     use pallet_proof_of_learning::{AuditedLeases, Leases};
     let mut seen = BTreeSet::new();
@@ -176,9 +185,9 @@ fn check_leases() -> Result<(), String> {
         *count = count.saturating_add(1);
     }
     for (id, manifest) in pallet_pol_lineage::Manifests::<Runtime>::iter() {
-        let (held, lent) = (held.remove(&id).unwrap_or(0), manifest.leased);
-        ensure(held == lent, || {
-            format!("shards of manifest {id} in leases ({held}) = lent ({lent})")
+        let (held, leased) = (held.remove(&id).unwrap_or(0), manifest.leased);
+        ensure(held == leased, || {
+            format!("shards of manifest {id} in leases ({held}) = leased from the pool ({leased})")
         })?;
     }
     ensure(held.is_empty(), || {
@@ -186,7 +195,7 @@ fn check_leases() -> Result<(), String> {
     })
 }
 
-/// Every shard that is part of the model was made so by an update that stayed in it.
+/// Checks that every consumed shard belongs to an update that is still part of the model.
 fn check_consumption() -> Result<(), String> {
     let mut updates = BTreeSet::new();
     for records in pallet_pol_lineage::Consumed::<Runtime>::iter_values() {
@@ -202,24 +211,27 @@ fn check_consumption() -> Result<(), String> {
             .and_then(|record| record.revealed.get(usize::from(index)).cloned());
         let settled = trainer
             .and_then(|trainer| pallet_proof_of_learning::History::<Runtime>::get(round, trainer));
-        let stays = settled.is_some_and(|Settled { outcome, .. }| outcome.stays());
+        let stays = settled.is_some_and(|SubmissionRecord { outcome, .. }| outcome.stays());
         ensure(stays, || {
-            format!("update {index} of round {round} stayed in the model, as its shards did")
+            format!("update {index} of round {round} is part of the model, like its shards")
         })?;
     }
     Ok(())
 }
 
-/// What a round's rewards wait for are the updates that are not settled.
+/// Checks that the rewards of each round wait for exactly its unsettled updates.
 fn check_settlements() -> Result<(), String> {
     for (round, pool) in pallet_pol_rewards::Pools::<Runtime>::iter() {
         let submissions =
             pallet_proof_of_learning::Submissions::<Runtime>::iter_prefix_values(round);
-        let open = submissions.filter(|submission| submission.status == Status::Included).count();
+        let open = submissions
+            .filter(|submission| submission.status == SubmissionStatus::Included)
+            .count();
         let unsettled = pool.unsettled;
         ensure(open == unsettled as usize, || {
             format!(
-                "updates that the rewards of round {round} wait for ({unsettled}) = updates not settled ({open})"
+                "updates that the rewards of round {round} wait for ({unsettled}) = unsettled \
+                 updates ({open})"
             )
         })?;
     }

@@ -1,24 +1,29 @@
-//! The chain's beginnings: `development` with one authority and sudo, `local_testnet` with three
-//! authorities and none.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Genesis presets: `development` with one authority and sudo, `local_testnet` with three
+//! authorities and no sudo.
+
+#![warn(missing_docs)]
 
 use crate::*;
 use alloc::{format, string::ToString, vec, vec::Vec};
 use frame_support::build_struct_json_patch;
-use pol_primitives::{audit::AuditConfig, peer::Role, round::RoundConfig};
+use pol_primitives::{audit::AuditConfig, member::Role, round::RoundConfig};
 use serde_json::Value;
 use sp_core::{DeriveJunction, Pair, sr25519};
 use sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, PresetId};
 use sp_keyring::{Ed25519Keyring, Sr25519Keyring};
 
-/// What every account of a preset starts with, bond included.
+/// Initial balance of every account of a preset, its bond included.
 pub const ENDOWMENT: Balance = 1_000_000 * POL;
-/// Trainers and validators that are funded, each: `//Trainer//1` to `//Trainer//16`, and so on.
-pub const FUNDED: u64 = 16;
+/// Number of funded trainers, and of funded validators: `//Trainer//1` to `//Trainer//16` and
+/// `//Validator//1` to `//Validator//16`.
+pub const FUNDED_ACCOUNTS: u64 = 16;
 
-/// Limits for machines of one household: each stage of an audit ends earlier, as soon as everybody
-/// is done. Five minutes are enough for a laptop to replay a segment of each of its seats besides
-/// training, and a minute to show and fetch states.
-pub const AUDITS: AuditConfig = AuditConfig {
+/// Audit configuration of the presets, with durations for machines on one local network. Each stage
+/// of an audit ends early once all members are done. Five minutes are enough for a laptop to replay
+/// a segment for each of its seats while it trains, and one minute to serve and fetch states.
+pub const AUDIT_CONFIG: AuditConfig = AuditConfig {
     seats: 3,
     more_seats: 7,
     segments: 1,
@@ -31,31 +36,34 @@ pub const AUDITS: AuditConfig = AuditConfig {
     escrow: 2,
 };
 
-/// The account of `//{family}//{number}` under the well-known development phrase.
+/// Returns the account of `//{family}//{number}` under the well-known development phrase.
 ///
 /// # Panics
-/// Never: only a malformed path has no key, and these are hard junctions.
-pub fn numbered(family: &sr25519::Pair, number: u64) -> AccountId {
+///
+/// Never panics: a hard junction always derives a key.
+pub fn numbered_account(family: &sr25519::Pair, number: u64) -> AccountId {
     let (pair, _) = family
         .derive([DeriveJunction::hard(number)].into_iter(), None)
         .expect("a hard junction always derives");
     pair.public().into()
 }
 
-/// The pair that [`numbered`] derives accounts from.
+/// Returns the key pair that [`numbered_account`] derives accounts from.
 ///
 /// # Panics
-/// Where `family` is not a name of letters and digits.
-pub fn family(name: &str) -> sr25519::Pair {
-    sr25519::Pair::from_string(&format!("//{name}"), None).expect("the names here are letters")
+///
+/// Panics if `name` is not made of letters and digits.
+pub fn account_family(name: &str) -> sr25519::Pair {
+    sr25519::Pair::from_string(&format!("//{name}"), None)
+        .expect("family names are letters and digits")
 }
 
-fn endowed() -> Vec<AccountId> {
-    let [trainers, validators] = ["Trainer", "Validator"].map(family);
+fn endowed_accounts() -> Vec<AccountId> {
+    let [trainers, validators] = ["Trainer", "Validator"].map(account_family);
     Sr25519Keyring::well_known()
         .map(Sr25519Keyring::to_account_id)
-        .chain((1..=FUNDED).map(|number| numbered(&trainers, number)))
-        .chain((1..=FUNDED).map(|number| numbered(&validators, number)))
+        .chain((1..=FUNDED_ACCOUNTS).map(|number| numbered_account(&trainers, number)))
+        .chain((1..=FUNDED_ACCOUNTS).map(|number| numbered_account(&validators, number)))
         .collect()
 }
 
@@ -70,7 +78,7 @@ fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<Accoun
     });
     build_struct_json_patch!(RuntimeGenesisConfig {
         balances: BalancesConfig {
-            balances: endowed().into_iter().map(|account| (account, ENDOWMENT)).collect()
+            balances: endowed_accounts().into_iter().map(|account| (account, ENDOWMENT)).collect()
         },
         pol_staking: PolStakingConfig {
             members: authorities
@@ -84,14 +92,14 @@ fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<Accoun
         },
         proof_of_learning: ProofOfLearningConfig {
             lengths: RoundConfig::default(),
-            audits: AUDITS
+            audits: AUDIT_CONFIG
         },
         session: SessionConfig { keys: keys.collect() },
         sudo: SudoConfig { key: sudo },
     })
 }
 
-/// The preset of that name.
+/// Returns the preset of the given name as JSON.
 pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
     use sp_keyring::{Ed25519Keyring as Grandpa, Sr25519Keyring as Babe};
     let preset = match id.as_str() {
@@ -111,7 +119,7 @@ pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
     Some(preset.to_string().into_bytes())
 }
 
-/// Names of the presets.
+/// Returns the names of the presets.
 pub fn preset_names() -> Vec<PresetId> {
     vec![DEV_RUNTIME_PRESET.into(), LOCAL_TESTNET_RUNTIME_PRESET.into()]
 }

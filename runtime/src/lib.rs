@@ -1,7 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The state transition function of the POL chain: BABE and GRANDPA under an elected set of
 //! authorities, the usual account pallets, and the four pallets of the learning protocol.
 #![cfg_attr(not(feature = "std"), no_std)]
-// `#[runtime]` and the tuples of pallets behind it recurse deeply.
+// The modules with items of our own turn the lint on again.
+#![allow(missing_docs, reason = "FRAME's macros generate items without documentation")]
+// `#[runtime]` and its tuples of pallets recurse deeply.
 #![recursion_limit = "512"]
 
 #[cfg(feature = "std")]
@@ -29,21 +33,21 @@ use sp_version::RuntimeVersion;
 pub use apis::{RUNTIME_API_VERSIONS, RuntimeApi};
 pub use pol_primitives::{Balance, POL};
 
-/// A block's height.
+/// Height of a block.
 pub type BlockNumber = pol_primitives::round::BlockNumber;
-/// A signature of any of the usual schemes.
+/// Signature of any of the usual schemes.
 pub type Signature = MultiSignature;
-/// An account: the public key of its signatures, or a hash of it.
+/// Account: the public key of its signatures, or a hash of it.
 pub type AccountId = <<Signature as Verify>::Signer as IdentifyAccount>::AccountId;
-/// An account in an extrinsic.
+/// Account in an extrinsic.
 pub type Address = MultiAddress<AccountId, ()>;
-/// How many extrinsics an account has signed.
+/// Number of extrinsics that an account has signed.
 pub type Nonce = u32;
-/// A hash of the chain.
+/// Hash of the chain.
 pub type Hash = sp_core::H256;
-/// A block's header.
+/// Header of a block.
 pub type Header = generic::Header<BlockNumber, BlakeTwo256>;
-/// What a signature binds besides the call.
+/// Transaction extensions, which a signature covers in addition to the call.
 pub type TxExtension = (
     frame_system::CheckNonZeroSender<Runtime>,
     frame_system::CheckSpecVersion<Runtime>,
@@ -56,14 +60,14 @@ pub type TxExtension = (
     frame_metadata_hash_extension::CheckMetadataHash<Runtime>,
     frame_system::WeightReclaim<Runtime>,
 );
-/// An extrinsic.
+/// Extrinsic.
 pub type UncheckedExtrinsic =
     generic::UncheckedExtrinsic<Address, RuntimeCall, Signature, TxExtension>;
-/// What is signed.
+/// Payload that is signed.
 pub type SignedPayload = generic::SignedPayload<RuntimeCall, TxExtension>;
-/// A block.
+/// Block.
 pub type Block = generic::Block<Header, UncheckedExtrinsic>;
-/// Runs blocks.
+/// Executor of blocks.
 pub type Executive = frame_executive::Executive<
     Runtime,
     Block,
@@ -72,57 +76,61 @@ pub type Executive = frame_executive::Executive<
     AllPalletsWithSystem,
 >;
 
-/// Types a node handles without knowing this runtime's calls, so that it survives upgrades.
+/// Types of the node, which do not depend on the calls of this runtime, so that the node keeps
+/// working after runtime upgrades.
 pub mod opaque {
     use super::*;
 
     pub use sp_runtime::OpaqueExtrinsic as UncheckedExtrinsic;
 
-    /// A block.
+    /// Block with opaque extrinsics.
     pub type Block = generic::Block<Header, UncheckedExtrinsic>;
 }
 
 impl_opaque_keys! {
-    /// The keys of an authority.
+    /// Session keys of an authority.
     pub struct SessionKeys {
+        /// Key that signs blocks.
         pub babe: Babe,
+        /// Key that signs finality votes.
         pub grandpa: Grandpa,
     }
 }
 
-/// Raise `spec_version` with every change of behaviour, `transaction_version` with every change of
-/// how calls or signatures are encoded.
+/// Version of the runtime. Every change of behaviour or metadata raises `spec_version`. Every
+/// change of the encoding of calls or signatures raises `transaction_version`.
 #[sp_version::runtime_version]
 pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: Cow::Borrowed("pol"),
     impl_name: Cow::Borrowed("pol"),
     authoring_version: 1,
-    spec_version: 2,
+    spec_version: 3,
     impl_version: 1,
     apis: RUNTIME_API_VERSIONS,
-    transaction_version: 1,
+    transaction_version: 2,
     system_version: 1,
 };
 
-/// Milliseconds of a slot, and so between blocks.
+/// Duration of a slot, which is the time between blocks, in milliseconds. Clients read it from the
+/// metadata as the constant `ExpectedBlockTime` of `Babe`.
 pub const SLOT_DURATION: u64 = 3_000;
-/// Blocks of a minute.
+/// Number of blocks in a minute.
 pub const MINUTES: BlockNumber = 60_000 / SLOT_DURATION as BlockNumber;
-/// Blocks of an hour.
+/// Number of blocks in an hour.
 pub const HOURS: BlockNumber = 60 * MINUTES;
-/// Blocks of a day.
+/// Number of blocks in a day.
 pub const DAYS: BlockNumber = 24 * HOURS;
-/// Slots of a session; changing it on a running chain stops block production.
+/// Number of slots in a session. Changing it on a live chain stops block production.
 pub const EPOCH_DURATION: BlockNumber = 10 * MINUTES;
 
-/// A thousandth of a POL.
+/// One thousandth of a POL.
 pub const MILLI_POL: Balance = POL / 1_000;
-/// The least an account holds.
+/// Minimum balance of an account.
 pub const EXISTENTIAL_DEPOSIT: Balance = MILLI_POL;
-/// Address type of the chain in SS58: the one for chains without a number of their own.
+/// SS58 address prefix: the generic one for Substrate chains.
 pub const SS58_PREFIX: u16 = 42;
 
-/// What `items` storage items of `bytes` bytes in all are worth while they are kept.
+/// Returns the deposit for `items` storage items of `bytes` bytes in total.
 pub const fn deposit(items: u32, bytes: u32) -> Balance {
     items as Balance * POL / 10 + bytes as Balance * MILLI_POL
 }
@@ -151,19 +159,19 @@ mod runtime {
     #[runtime::pallet_index(1)]
     pub type Timestamp = pallet_timestamp::Pallet<Runtime>;
 
-    // Money comes first: later pallets hold it at genesis.
+    // Balances come first, because later pallets hold funds at genesis.
     #[runtime::pallet_index(2)]
     pub type Balances = pallet_balances::Pallet<Runtime>;
     #[runtime::pallet_index(3)]
     pub type TransactionPayment = pallet_transaction_payment::Pallet<Runtime>;
 
-    // Consensus. Bonds are known before the session asks who the authorities are, the author before
-    // a session ends.
+    // Consensus. Staking comes before the session pallet, whose genesis asks for the authorities.
+    // Authorship comes before the end of a session, which needs the author.
     #[runtime::pallet_index(10)]
     pub type Babe = pallet_babe::Pallet<Runtime>;
     #[runtime::pallet_index(11)]
     pub type Authorship = pallet_authorship::Pallet<Runtime>;
-    // Not `Staking`: wallets take a pallet of that name for Polkadot's, and ask it for eras.
+    // Not named `Staking`: wallets would treat it as Polkadot's staking pallet and query its eras.
     #[runtime::pallet_index(12)]
     pub type PolStaking = pallet_pol_staking::Pallet<Runtime>;
     #[runtime::pallet_index(13)]
@@ -191,7 +199,7 @@ mod runtime {
     #[runtime::pallet_index(32)]
     pub type Proxy = pallet_proxy::Pallet<Runtime>;
 
-    // Governance of the dev preset; nobody holds its key anywhere else.
+    // Governance of the development preset. Other chains have no sudo key.
     #[runtime::pallet_index(40)]
     pub type Sudo = pallet_sudo::Pallet<Runtime>;
 }

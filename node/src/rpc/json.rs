@@ -1,37 +1,40 @@
-//! Answers of the runtime as JSON that people read.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Conversion of the runtime's types to readable JSON.
 
 use pol_primitives::{
     Balance, Hash,
-    audit::{Audit, AuditConfig, AuditId, Case, Excision, Holder, ServedState, Shown},
+    audit::{Audit, AuditConfig, AuditId, AuditResponse, Case, SeatHolder, TraceState},
     data::{Manifest, ShardRecord},
-    head::{Head, RoundRecord, Update},
+    head::{Excision, Head, IncludedUpdate, RoundRecord},
     lease::Lease,
-    metrics::{MeasuredHead, Measuring, Report},
-    model::{Activation, ModelSpec, Norm, Positions},
-    peer::{Address, Endpoint},
+    member::{Address, Endpoint},
+    metrics::{HeadMeasurement, MetricsReport, PendingMeasurement},
+    model::{Activation, ModelSpec, Norm, PositionEncoding},
+    queries::{Member, Overview, PendingReward},
     recipe::{Recipe, Tier},
-    rewards::Books,
+    rewards::Ledger,
     round::{Round, RoundConfig},
-    submission::{Outcome, Settled, Status, Submission},
-    view::{Member, Overview, Reward, Standing},
+    standing::Standing,
+    submission::{Outcome, Submission, SubmissionRecord, SubmissionStatus},
 };
 use pol_runtime::AccountId;
 use polkadot_sdk::sp_core::bytes::to_hex;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-/// A hash.
-pub fn hash(hash: &Hash) -> Value {
+/// Converts a hash to `0x` and hexadecimal digits.
+pub(crate) fn hash(hash: &Hash) -> Value {
     to_hex(hash, false).into()
 }
 
-/// A number too large for JavaScript's.
-pub fn balance(balance: Balance) -> Value {
+/// Converts a balance to a decimal string, because it exceeds the range of a JavaScript number.
+pub(crate) fn balance(balance: Balance) -> Value {
     balance.to_string().into()
 }
 
-/// The network.
-pub fn overview(overview: &Overview<AccountId>) -> Value {
+/// Converts the overview of the network.
+pub(crate) fn overview(overview: &Overview<AccountId>) -> Value {
     json!({
         "now": overview.now,
         "round": round(&overview.round),
@@ -72,8 +75,8 @@ fn config(config: &RoundConfig) -> Value {
     })
 }
 
-/// The global model.
-pub fn head(head: &Head) -> Value {
+/// Converts a head, the global model after a round.
+pub(crate) fn head(head: &Head) -> Value {
     json!({
         "round": head.round,
         "root": hash(&head.root),
@@ -83,16 +86,18 @@ pub fn head(head: &Head) -> Value {
     })
 }
 
-/// An architecture. What it has not is null.
+/// Converts an architecture. A part that it does not have is `null`.
 fn model(model: &ModelSpec) -> Value {
     let norm = match model.norm {
         Norm::Layer { epsilon } => json!({ "layer": { "epsilon": epsilon } }),
         Norm::Rms { epsilon } => json!({ "rms": { "epsilon": epsilon } }),
     };
     let positions = match model.positions {
-        Positions::Learned => json!("learned"),
-        Positions::Rotary { dimensions, base, interleaved } => {
-            json!({ "rotary": { "dimensions": dimensions, "base": base, "interleaved": interleaved } })
+        PositionEncoding::Learned => json!("learned"),
+        PositionEncoding::Rotary { dimensions, base, interleaved } => {
+            json!({
+                "rotary": { "dimensions": dimensions, "base": base, "interleaved": interleaved },
+            })
         }
     };
     let activation = match model.activation {
@@ -100,7 +105,7 @@ fn model(model: &ModelSpec) -> Value {
         Activation::Gelu => "gelu",
         Activation::Silu => "silu",
     };
-    // The pattern has up to 64 bits, more than a number in JavaScript.
+    // The pattern has up to 64 bits, more than a JavaScript number holds exactly.
     let local = model.local.map(|local| {
         let layers: Vec<bool> =
             (0..local.period.min(64)).map(|bit| local.layers >> bit & 1 == 1).collect();
@@ -129,17 +134,25 @@ fn model(model: &ModelSpec) -> Value {
             "head": model.biases.head,
         },
         "tied": model.tied,
-        "experts": model.experts.map(|experts| json!({ "count": experts.count, "active": experts.active, "balance": experts.balance, "z": experts.z })),
+        "experts": model.experts.map(|experts| json!({
+            "count": experts.count,
+            "active": experts.active,
+            "balance": experts.balance,
+            "z": experts.z,
+        })),
         "mind": {
-            "superposition": model.mind.superposition.map(|sizes| json!({ "branches": sizes.branches, "rank": sizes.rank })),
+            "superposition": model.mind.superposition.map(|sizes| json!({
+                "branches": sizes.branches,
+                "rank": sizes.rank,
+            })),
             "introspection": model.mind.introspection,
             "secondPass": model.mind.second_pass,
         },
     })
 }
 
-/// The recipe, with the hash that names it.
-pub fn recipe(recipe: &Recipe) -> Value {
+/// Converts a recipe and adds its hash.
+pub(crate) fn recipe(recipe: &Recipe) -> Value {
     let tiers: serde_json::Map<_, _> = Tier::ALL
         .into_iter()
         .map(|tier| {
@@ -161,7 +174,7 @@ pub fn recipe(recipe: &Recipe) -> Value {
         "tokenizer": hash(&recipe.tokenizer),
         "seed": hash(&recipe.seed),
         "pretrained": recipe.pretrained.as_ref().map(hash),
-        // As the trainer's command line takes it.
+        // In the syntax of the trainer's command line.
         "rewrite": recipe.rewrite,
         "sequence": recipe.sequence,
         "shardTokens": recipe.shard_tokens,
@@ -180,14 +193,17 @@ pub fn recipe(recipe: &Recipe) -> Value {
         },
         "gradientClip": recipe.gradient_clip,
         "outerRate": recipe.outer_rate,
-        "compression": { "topK": recipe.compression.top_k, "feedback": recipe.compression.feedback },
+        "compression": {
+            "topK": recipe.compression.top_k,
+            "feedback": recipe.compression.feedback,
+        },
         "segments": recipe.segments,
         "numerics": recipe.numerics,
     })
 }
 
-/// What is kept of a round.
-pub fn round_record(record: &RoundRecord<AccountId>) -> Value {
+/// Converts the record of a concluded round.
+pub(crate) fn round_record(record: &RoundRecord<AccountId>) -> Value {
     json!({
         "head": record.head.as_ref().map(head),
         "included": record.included.indices().collect::<Vec<_>>(),
@@ -198,8 +214,8 @@ pub fn round_record(record: &RoundRecord<AccountId>) -> Value {
     })
 }
 
-/// A lease.
-pub fn lease(lease: &Lease) -> Value {
+/// Converts a lease.
+pub(crate) fn lease(lease: &Lease) -> Value {
     json!({
         "nonce": lease.nonce,
         "tier": lease.tier,
@@ -215,16 +231,16 @@ pub fn lease(lease: &Lease) -> Value {
     })
 }
 
-/// What validators found of a head.
-pub fn measured(measured: &MeasuredHead) -> Value {
-    json!({ "metrics": measured.metrics.shown(), "share": measured.share })
+/// Converts the measurements of a head by its validators.
+pub(crate) fn measured(measured: &HeadMeasurement) -> Value {
+    json!({ "metrics": measured.metrics.summary(), "share": measured.share })
 }
 
-/// How the newest head is measured.
-pub fn measuring(measuring: &Measuring<AccountId>) -> Value {
-    let report = |report: &Report<AccountId>| {
+/// Converts the open measurement of the newest head.
+pub(crate) fn measuring(measuring: &PendingMeasurement<AccountId>) -> Value {
+    let report = |report: &MetricsReport<AccountId>| {
         let (account, stake, metrics) =
-            (&report.account, balance(report.stake), report.metrics.shown());
+            (&report.account, balance(report.stake), report.metrics.summary());
         json!({ "account": account, "stake": stake, "metrics": metrics })
     };
     json!({
@@ -234,9 +250,12 @@ pub fn measuring(measuring: &Measuring<AccountId>) -> Value {
     })
 }
 
-/// A submission and whose it is; and whether what it claims of the head is not what validators
-/// found, where that can be told.
-pub fn submission((account, submission): &(AccountId, Submission), off: Option<bool>) -> Value {
+/// Converts a submission and its account. `off` is `true` if the claimed measurements of the head
+/// differ from those of the validators, and none if that is undecided.
+pub(crate) fn submission(
+    (account, submission): &(AccountId, Submission),
+    off: Option<bool>,
+) -> Value {
     json!({
         "account": account,
         "commitment": hash(&submission.commitment),
@@ -248,15 +267,15 @@ pub fn submission((account, submission): &(AccountId, Submission), off: Option<b
             "tokensPerSecond": submission.claims.tokens_per_second,
             "metrics": submission.claims.metrics.map(|claimed| json!({
                 "round": claimed.round,
-                "metrics": claimed.metrics.shown(),
+                "metrics": claimed.metrics.summary(),
                 "off": off,
             })),
         },
         "dataHash": hash(&submission.data_hash),
         "status": match submission.status {
-            Status::Committed => "committed",
-            Status::Revealed => "revealed",
-            Status::Included => "included",
+            SubmissionStatus::Committed => "committed",
+            SubmissionStatus::Revealed => "revealed",
+            SubmissionStatus::Included => "included",
         },
         "opened": submission.opened.as_ref().map(|opened| json!({
             "index": opened.index,
@@ -269,8 +288,8 @@ pub fn submission((account, submission): &(AccountId, Submission), off: Option<b
     })
 }
 
-/// How a submission ended, and whose it was.
-pub fn settled((account, settled): &(AccountId, Settled)) -> Value {
+/// Converts the outcome of a submission and its account.
+pub(crate) fn settled((account, settled): &(AccountId, SubmissionRecord)) -> Value {
     json!({
         "account": account,
         "outcome": match settled.outcome {
@@ -293,8 +312,8 @@ pub fn settled((account, settled): &(AccountId, Settled)) -> Value {
     })
 }
 
-/// An update that a head was made of.
-pub fn update(update: &Update<AccountId>) -> Value {
+/// Converts an update that a head was made of.
+pub(crate) fn update(update: &IncludedUpdate<AccountId>) -> Value {
     json!({
         "account": update.account,
         "payloadHash": hash(&update.payload_hash),
@@ -304,13 +323,13 @@ pub fn update(update: &Update<AccountId>) -> Value {
     })
 }
 
-/// An update that is taken out of the model.
-pub fn excision(excision: &Excision) -> Value {
+/// Converts an excision, the removal of an update from the model.
+pub(crate) fn excision(excision: &Excision) -> Value {
     json!({ "round": excision.round, "index": excision.index })
 }
 
-/// What an account brings into its next lease.
-pub fn standing(standing: &Standing) -> Value {
+/// Converts the standing of an account.
+pub(crate) fn standing(standing: &Standing) -> Value {
     json!({
         "nonce": standing.nonce,
         "carry": hash(&standing.carry),
@@ -321,8 +340,8 @@ pub fn standing(standing: &Standing) -> Value {
     })
 }
 
-/// How much is audited, and how long it may take.
-pub fn audit_config(config: &AuditConfig) -> Value {
+/// Converts the audit configuration.
+pub(crate) fn audit_config(config: &AuditConfig) -> Value {
     json!({
         "seats": config.seats,
         "moreSeats": config.more_seats,
@@ -337,8 +356,8 @@ pub fn audit_config(config: &AuditConfig) -> Value {
     })
 }
 
-/// An audit, with the block in which its stage ends at the latest.
-pub fn audit((id, audit): &(AuditId, Audit<AccountId>), config: &AuditConfig) -> Value {
+/// Converts an audit and adds the latest block in which its stage ends.
+pub(crate) fn audit((id, audit): &(AuditId, Audit<AccountId>), config: &AuditConfig) -> Value {
     json!({
         "id": id,
         "round": audit.round,
@@ -353,7 +372,7 @@ pub fn audit((id, audit): &(AuditId, Audit<AccountId>), config: &AuditConfig) ->
     })
 }
 
-fn holder(holder: &Holder<AccountId>) -> Value {
+fn holder(holder: &SeatHolder<AccountId>) -> Value {
     json!({
         "account": holder.account,
         "stake": balance(holder.stake),
@@ -367,7 +386,7 @@ fn case(case: &Case<AccountId>) -> Value {
         "trainer": case.trainer,
         "index": case.index,
         "segments": case.segments.as_slice(),
-        "of": case.of,
+        "of": case.trace_segments,
         "seats": case.seats.as_slice(),
         "served": case.served,
         "opened": case.opened,
@@ -375,9 +394,9 @@ fn case(case: &Case<AccountId>) -> Value {
     })
 }
 
-/// What a trainer has shown of an update under audit.
-pub fn shown(shown: &Shown) -> Value {
-    let state = |state: &ServedState| {
+/// Converts the response of a trainer in an audit.
+pub(crate) fn shown(shown: &AuditResponse) -> Value {
+    let state = |state: &TraceState| {
         json!({
             "leaf": state.leaf,
             "root": hash(&state.root),
@@ -395,13 +414,13 @@ pub fn shown(shown: &Shown) -> Value {
     })
 }
 
-/// A share of a round's emission that waits for its owner.
-pub fn reward(reward: &Reward) -> Value {
+/// Converts a reward in escrow.
+pub(crate) fn reward(reward: &PendingReward) -> Value {
     json!({ "round": reward.round, "amount": reward.amount.map(balance), "from": reward.from })
 }
 
-/// Where all money of learning went.
-pub fn books(books: &Books) -> Value {
+/// Converts the totals of all rewards.
+pub(crate) fn books(books: &Ledger) -> Value {
     json!({
         "emitted": balance(books.emitted),
         "seized": balance(books.seized),
@@ -411,13 +430,13 @@ pub fn books(books: &Books) -> Value {
     })
 }
 
-/// What became of a shard.
-pub fn shard(record: &ShardRecord) -> Value {
+/// Converts the record of a consumed shard.
+pub(crate) fn shard(record: &ShardRecord) -> Value {
     json!({ "round": record.round, "index": record.index, "delta": record.delta })
 }
 
-/// A bonded account.
-pub fn member(member: &Member<AccountId>) -> Value {
+/// Converts a bonded account.
+pub(crate) fn member(member: &Member<AccountId>) -> Value {
     json!({
         "account": member.account,
         "role": member.role,
@@ -436,8 +455,8 @@ fn address(address: Address) -> String {
     SocketAddr::from(address).to_string()
 }
 
-/// A manifest and the state of its shards.
-pub fn manifest(manifest: &Manifest<AccountId>) -> Value {
+/// Converts a manifest and the counts of its shards.
+pub(crate) fn manifest(manifest: &Manifest<AccountId>) -> Value {
     let info = &manifest.info;
     json!({
         "owner": manifest.owner,
@@ -463,7 +482,7 @@ mod tests {
     use pol_primitives::POL;
 
     #[test]
-    fn answers_are_camel_case_with_exact_balances() {
+    fn keys_are_camel_case_and_balances_exact() {
         let lead = AccountId::new([7; 32]);
         let answer = overview(&Overview {
             now: 9,
@@ -492,9 +511,9 @@ mod tests {
     }
 
     #[test]
-    fn an_audit_shows_who_is_waited_for() {
+    fn an_audit_lists_its_holders_and_cases() {
         let (trainer, validator) = (AccountId::new([1; 32]), AccountId::new([2; 32]));
-        let waiting = pol_primitives::audit::Undrawn {
+        let waiting = pol_primitives::audit::PendingAudit {
             round: 5,
             draw: 0,
             trainer: trainer.clone(),
@@ -516,7 +535,12 @@ mod tests {
         assert_eq!(answer["deadline"], 100 + config.serve);
         assert_eq!(
             answer["holders"][0],
-            json!({ "account": validator, "stake": "5000000000000000", "committed": false, "revealed": false })
+            json!({
+                "account": validator,
+                "stake": "5000000000000000",
+                "committed": false,
+                "revealed": false,
+            })
         );
         assert_eq!(answer["cases"][0]["trainer"], trainer.to_string());
         assert_eq!(
@@ -527,10 +551,10 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_shown_beside_what_was_found() {
+    fn a_claim_is_marked_if_it_differs_from_the_measurements() {
         use pol_primitives::{
-            metrics::{ClaimedMetrics, ModelMetrics},
-            submission::Claims,
+            metrics::{MetricsClaim, ModelMetrics},
+            submission::TrainingClaims,
         };
         let metrics = ModelMetrics {
             loss: 7,
@@ -538,7 +562,7 @@ mod tests {
             calibration_error: Some(100_000),
             ..Default::default()
         };
-        let shown = measured(&MeasuredHead { metrics, share: 670_000 });
+        let shown = measured(&HeadMeasurement { metrics, share: 670_000 });
         assert_eq!((&shown["share"], &shown["metrics"]["loss"]), (&json!(670_000), &json!(7)));
         assert_eq!(
             (&shown["metrics"]["level"], &shown["metrics"]["selfAwareness"]),
@@ -549,36 +573,36 @@ mod tests {
             commitment: [1; 32],
             tier: Tier::Miner,
             staleness: 0,
-            claims: Claims {
-                metrics: Some(ClaimedMetrics { round: 4, metrics }),
+            claims: TrainingClaims {
+                metrics: Some(MetricsClaim { round: 4, metrics }),
                 ..Default::default()
             },
             data_hash: [2; 32],
-            status: Status::Committed,
+            status: SubmissionStatus::Committed,
             opened: None,
         };
         let account = AccountId::new([3; 32]);
         let claims =
             submission(&(account.clone(), work.clone()), Some(true))["claims"]["metrics"].clone();
-        assert_eq!(claims, json!({ "round": 4, "metrics": metrics.shown(), "off": true }));
+        assert_eq!(claims, json!({ "round": 4, "metrics": metrics.summary(), "off": true }));
         work.claims.metrics = None;
         assert_eq!(submission(&(account, work), None)["claims"]["metrics"], Value::Null);
     }
 
     #[test]
-    fn an_unsettled_reward_has_no_amount_yet() {
+    fn an_unsettled_reward_has_no_amount() {
         assert_eq!(
-            reward(&Reward { round: 3, amount: None, from: 5 }),
+            reward(&PendingReward { round: 3, amount: None, from: 5 }),
             json!({ "round": 3, "amount": null, "from": 5 })
         );
         assert_eq!(
-            reward(&Reward { round: 3, amount: Some(u128::MAX), from: 5 })["amount"],
+            reward(&PendingReward { round: 3, amount: Some(u128::MAX), from: 5 })["amount"],
             u128::MAX.to_string()
         );
     }
 
     #[test]
-    fn an_endpoint_shows_where_to_connect() {
+    fn an_endpoint_lists_its_socket_addresses() {
         let socket: SocketAddr = "[::1]:4433".parse().unwrap();
         let answer =
             endpoint(&Endpoint { id: [9; 32], addresses: vec![socket.into()].try_into().unwrap() });

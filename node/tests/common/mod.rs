@@ -1,5 +1,7 @@
-//! Runs the built node.
-#![allow(dead_code, reason = "each test file uses a part")]
+// SPDX-License-Identifier: Apache-2.0
+
+//! Commands and processes of the built node.
+#![allow(dead_code, reason = "each test file uses only some items")]
 
 use std::{
     io::{BufRead, BufReader},
@@ -10,53 +12,53 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a node may take to serve JSON-RPC; several times what it takes on a busy machine.
-const START: Duration = Duration::from_secs(120);
+/// Time limit for a node to serve JSON-RPC, several times what a busy machine needs.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The node with `arguments`, not started.
-pub fn node(arguments: &[&str]) -> Command {
+/// Returns the command that runs the node with `arguments`.
+pub(crate) fn node(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pol-node"));
     command.args(arguments).stdin(Stdio::null());
     command
 }
 
-/// Runs the node with `arguments` to its end.
-pub fn run(arguments: &[&str]) -> Output {
-    node(arguments).output().expect("the node was built for this test")
+/// Runs the node with `arguments` until it exits.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    node(arguments).output().expect("cargo builds the node for this test")
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+/// Returns a port that is free now.
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|socket| socket.local_addr())
-        .expect("some port is free")
+        .expect("no port is free")
         .port()
 }
 
-/// A running node, which dies with the test.
-pub struct Node {
+/// Running node, which stops when it is dropped.
+pub(crate) struct Node {
     child: Child,
     log: mpsc::Receiver<String>,
-    /// Where it serves JSON-RPC.
-    pub port: u16,
+    /// Port of JSON-RPC.
+    pub(crate) port: u16,
 }
 
 impl Node {
-    /// Starts a development chain that is kept in `base_path`, and waits until it serves JSON-RPC.
-    pub fn dev(base_path: &Path) -> Self {
+    /// Starts a development chain stored in `base_path`, and waits until it serves JSON-RPC.
+    pub(crate) fn dev(base_path: &Path) -> Self {
         let port = free_port();
-        let base_path = base_path.to_str().expect("temporary folders have plain names");
+        let base_path = base_path.to_str().expect("paths of temporary folders are UTF-8");
         let mut child =
             node(&["--chain", "dev", "--base-path", base_path, "--no-prometheus", "--port", "0"])
                 .args(["--rpc-port", &port.to_string()])
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()
-                .expect("the node was built for this test");
-        let log = child.stderr.take().expect("it is piped");
+                .expect("cargo builds the node for this test");
+        let log = child.stderr.take().expect("stderr is piped");
         let (lines, log_lines) = mpsc::channel();
         std::thread::spawn(move || {
-            // Reading on keeps the node from blocking on a full pipe.
+            // An unread pipe would fill up and block the node.
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 let _ = lines.send(line);
             }
@@ -64,8 +66,8 @@ impl Node {
         let mut node = Self { child, log: log_lines, port };
         let since = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            let ended = node.child.try_wait().expect("a child can be waited for");
-            if ended.is_some() || since.elapsed() > START {
+            let ended = node.child.try_wait().expect("cannot wait for the node");
+            if ended.is_some() || since.elapsed() > START_TIMEOUT {
                 let log: Vec<_> = node.log.try_iter().collect();
                 panic!("the node did not start ({ended:?}):\n{}", log.join("\n"));
             }
@@ -75,8 +77,8 @@ impl Node {
     }
 
     /// Waits until the node logs a line with `text`.
-    pub fn wait_for(&self, text: &str) {
-        let until = Instant::now() + START;
+    pub(crate) fn wait_for(&self, text: &str) {
+        let until = Instant::now() + START_TIMEOUT;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = self

@@ -1,14 +1,16 @@
-//! Parameters of the learning protocol's pallets.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Configuration of the learning protocol's pallets.
 
 use super::*;
 use frame_support::traits::Randomness;
 use frame_system::EnsureRoot;
-use pol_primitives::peer::Role;
+use pol_primitives::member::Role;
 
-/// Randomness of the parent block's VRF, known to nobody but its author before that block.
+/// Randomness of the parent block's VRF, which only its author knows before that block.
 ///
-/// Every slot of this chain has a VRF. The parent's hash stands in before block 2, where there is
-/// none yet.
+/// Every slot of this chain has a VRF output. Block 1 has no parent with one and uses the hash of
+/// the parent instead.
 pub struct BlockRandomness;
 
 impl Randomness<Hash, BlockNumber> for BlockRandomness {
@@ -20,7 +22,9 @@ impl Randomness<Hash, BlockNumber> for BlockRandomness {
 }
 
 parameter_types! {
+    /// Id of the account that holds rewards in escrow.
     pub const RewardsPot: PalletId = PalletId(*b"pol/pots");
+    /// Id of the treasury's account.
     pub const Treasury: PalletId = PalletId(*b"pol/trsy");
 }
 
@@ -31,10 +35,10 @@ impl pallet_proof_of_learning::Config for Runtime {
     type Payouts = Rewards;
     type GovernanceOrigin = EnsureRoot<AccountId>;
     type NoShowPenalty = ConstU128<{ 10 * POL }>;
-    // About ten times the fees of a lease of ten shards. Of a bond of 1,000 POL, a trainer can lose
-    // a thousand of these before it is out.
+    // About ten times the fees of a lease of ten shards. A trainer with a bond of 1,000 POL can
+    // lose a thousand of these before its bond is too small.
     type LapsePenalty = ConstU128<{ POL / 10 }>;
-    // The smallest bond of a trainer: whoever cheats starts again, if at all.
+    // The smallest bond of a trainer, so that a cheat loses all of it and must bond again.
     type InvalidPenalty = ConstU128<{ Role::Trainer.minimum_bond() }>;
     type WithheldPenalty = ConstU128<{ 200 * POL }>;
     type SeatPenalty = ConstU128<{ 50 * POL }>;

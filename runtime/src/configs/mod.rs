@@ -1,4 +1,8 @@
-//! The pallets' parameters.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Configuration of the pallets.
+
+#![warn(missing_docs)]
 
 mod learning;
 
@@ -31,19 +35,24 @@ use sp_staking::{
 
 pub use learning::BlockRandomness;
 
-/// Share of a block that is for signed calls; the rest is kept for what the chain itself must do.
+/// Share of a block for signed calls. The rest is reserved for operational calls and inherents.
 const NORMAL_SHARE: Perbill = Perbill::from_percent(75);
-/// A third of a slot: the rest is for propagation, and for machines slower than the one weights
-/// were measured on.
+/// Compute of a block: a third of a slot. The rest is for propagation, and for machines slower than
+/// the one that weights were measured on.
 const BLOCK_COMPUTE: Weight =
     Weight::from_parts(SLOT_DURATION / 3 * WEIGHT_REF_TIME_PER_MILLIS, u64::MAX);
-/// Bytes of a block.
+/// Maximum size of a block, in bytes.
 const BLOCK_BYTES: u32 = 5 * 1024 * 1024;
 
 parameter_types! {
+    /// Number of recent block hashes that are kept.
     pub const BlockHashCount: BlockNumber = 2_400;
+    /// Version of the runtime.
     pub const Version: RuntimeVersion = VERSION;
-    pub RuntimeBlockWeights: BlockWeights = BlockWeights::with_sensible_defaults(BLOCK_COMPUTE, NORMAL_SHARE);
+    /// Weight limits of a block.
+    pub RuntimeBlockWeights: BlockWeights =
+        BlockWeights::with_sensible_defaults(BLOCK_COMPUTE, NORMAL_SHARE);
+    /// Length limits of a block.
     pub RuntimeBlockLength: BlockLength = BlockLength::builder()
         .max_length(BLOCK_BYTES)
         .modify_max_length_for_class(DispatchClass::Normal, |bytes| *bytes = NORMAL_SHARE * *bytes)
@@ -93,25 +102,27 @@ impl pallet_balances::Config for Runtime {
     type DoneSlashHandler = ();
 }
 
-/// Gives fees to the author of the block; they are burned where there is none.
+/// Payment of fees to the author of the block. Fees of a block without an author are burned.
 pub struct ToAuthor;
 
 impl OnUnbalanced<Credit<AccountId, Balances>> for ToAuthor {
     fn on_nonzero_unbalanced(fees: Credit<AccountId, Balances>) {
         if let Some(author) = Authorship::author() {
-            // What the author's account cannot take, such as less than the existential deposit, is
-            // burned.
+            // Fees that the author's account cannot take are burned, such as an amount below the
+            // existential deposit.
             drop(Balances::resolve(&author, fees));
         }
     }
 }
 
 parameter_types! {
+    /// Block fullness at which fees stay constant.
     pub const TargetBlockFullness: Perquintill = Perquintill::from_percent(25);
-    // At most 30 % a day in full blocks.
+    /// Speed of fee changes: at most 30 % a day in full blocks.
     pub AdjustmentVariable: Multiplier = Multiplier::saturating_from_rational(1, 100_000);
-    // Fees rise under load and never fall below what the weights say.
+    /// Lower limit of the fee multiplier: fees never fall below those of the weights.
     pub MinimumMultiplier: Multiplier = Multiplier::saturating_from_integer(1);
+    /// Upper limit of the fee multiplier.
     pub MaximumMultiplier: Multiplier = Bounded::max_value();
 }
 
@@ -133,14 +144,14 @@ impl pallet_transaction_payment::Config for Runtime {
     type WeightInfo = pallet_transaction_payment::weights::SubstrateWeight<Runtime>;
 }
 
-/// How long an equivocation can be reported, in blocks: no longer than its author's bond stays
-/// slashable.
+/// Number of blocks for which an equivocation can be reported. Its author's bond must stay
+/// slashable for as long.
 type ReportLongevity = ConstU64<{ UNBONDING_PERIOD as u64 }>;
-/// Blocks between asking for a bond and getting it.
+/// Number of blocks between the end of a role and the release of its bond.
 pub const UNBONDING_PERIOD: BlockNumber = 7 * DAYS;
-/// Sessions for which an equivocation can be proved.
+/// Number of past sessions for which an equivocation can be proved.
 const SLASHABLE_SESSIONS: SessionIndex = UNBONDING_PERIOD / EPOCH_DURATION + 1;
-/// Most authorities of a session.
+/// Maximum number of authorities of a session.
 pub type MaxAuthorities = ConstU32<100>;
 
 impl pallet_babe::Config for Runtime {
@@ -187,8 +198,8 @@ impl pallet_session::Config for Runtime {
     type KeyDeposit = ConstU128<{ deposit(3, 128) }>;
 }
 
-/// Elections as proofs of past sessions want them: an authority is identified by its account alone.
-/// What is too old to be slashed for is forgotten.
+/// Session manager that records the authorities of past sessions for proofs of equivocation. An
+/// authority is identified by its account alone. Sessions too old to be slashed for are pruned.
 pub struct Elections;
 
 impl Convert<AccountId, Option<()>> for Elections {
@@ -217,11 +228,11 @@ impl SessionManager<AccountId> for Elections {
 
 impl historical::SessionManager<AccountId, ()> for Elections {
     fn new_session(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
-        PolStaking::new_session(index).map(identified)
+        PolStaking::new_session(index).map(with_identification)
     }
 
     fn new_session_genesis(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
-        PolStaking::new_session_genesis(index).map(identified)
+        PolStaking::new_session_genesis(index).map(with_identification)
     }
 
     fn start_session(index: SessionIndex) {
@@ -236,7 +247,7 @@ impl historical::SessionManager<AccountId, ()> for Elections {
     }
 }
 
-fn identified(authorities: Vec<AccountId>) -> Vec<(AccountId, ())> {
+fn with_identification(authorities: Vec<AccountId>) -> Vec<(AccountId, ())> {
     authorities.into_iter().map(|account| (account, ())).collect()
 }
 
@@ -248,7 +259,7 @@ impl historical::Config for Runtime {
 
 type Offender = historical::IdentificationTuple<Runtime>;
 
-/// Takes the share of an authority's bond that its equivocation costs, and keeps it from signing
+/// Handler of equivocations: slashes a share of the authority's bond, and disables the authority
 /// for the session.
 pub struct SlashEquivocation;
 
@@ -260,7 +271,7 @@ impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
     ) -> Weight {
         for (offence, share) in offenders.iter().zip(shares) {
             let (account, ()) = &offence.offender;
-            // Who unbonds still signs for the sessions it was elected for, and answers for it.
+            // An unbonding authority still signs for the sessions it was elected for.
             let bond = PolStaking::slashable(account);
             <PolStaking as Bonds<AccountId>>::slash(account, share.mul_ceil(bond));
             Session::report_offence(account.clone(), OffenceSeverity(*share));
@@ -312,7 +323,7 @@ impl pallet_multisig::Config for Runtime {
     type BlockNumberProvider = System;
 }
 
-/// What a proxy may do for its principal.
+/// Permission of a proxy.
 #[derive(
     Clone,
     Copy,
@@ -329,12 +340,12 @@ impl pallet_multisig::Config for Runtime {
     scale_info::TypeInfo,
 )]
 pub enum ProxyType {
-    /// Everything.
+    /// All calls.
     #[default]
     #[codec(index = 0)]
     Any,
-    /// Take part in rounds and audits, and claim what the principal earned: the key on a training
-    /// machine cannot move funds anywhere else.
+    /// Calls of rounds and audits, and claims of the principal's rewards. The key on a training
+    /// machine then cannot transfer funds.
     #[codec(index = 1)]
     Learning,
 }

@@ -1,16 +1,18 @@
-//! The check of a state finds what does not add up.
+// SPDX-License-Identifier: Apache-2.0
 
-use super::{learning::Network, *};
-use crate::check::Broken;
+//! Checks of a state find broken invariants.
+
+use super::{network::TestNetwork, *};
+use crate::check::StateError;
 use frame_support::traits::fungible::MutateHold;
 use pol_primitives::{
     prf::Prf,
-    rewards::{Books, RoundPool},
+    rewards::{Ledger, RoundPool},
     traits::ShardPool,
 };
 
-/// Checks the state of the dev preset after `change`.
-fn check_after(change: impl FnOnce()) -> Broken {
+/// Returns the error of the checks after `change` to the state of the development preset.
+fn check_after(change: impl FnOnce()) -> StateError {
     genesis(DEV).execute_with(|| {
         assert!(check_state().is_ok());
         change();
@@ -18,64 +20,68 @@ fn check_after(change: impl FnOnce()) -> Broken {
     })
 }
 
-fn assert_broken(broken: Broken, expected: &str, what: &str) {
-    let Broken::Equation { part, equation } = &broken else { panic!("{broken}") };
+fn assert_broken(error: StateError, expected: &str, text: &str) {
+    let StateError::BrokenEquation { part, equation } = &error else { panic!("{error}") };
     assert_eq!(*part, expected);
-    assert!(equation.contains(what) && broken.to_string().contains(what), "{broken}");
+    assert!(equation.contains(text) && error.to_string().contains(text), "{error}");
 }
 
 #[test]
-fn a_sound_state_is_summed_up() {
+fn a_consistent_state_is_summarized() {
     genesis(DEV).execute_with(|| {
         let summary = check_state().unwrap();
         assert_eq!(
             (summary.block, summary.round, summary.phase, summary.head),
             (0, 0, Phase::Idle, None)
         );
-        assert_eq!((summary.leased, summary.audits, summary.books), (0, 0, Books::default()));
+        assert_eq!((summary.leased, summary.audits, summary.books), (0, 0, Ledger::default()));
         assert_eq!(summary.held, Role::Authority.minimum_bond());
         assert_eq!(summary.issuance, 44 * presets_of::ENDOWMENT + 2 * EXISTENTIAL_DEPOSIT);
     });
 }
 
 #[test]
-fn money_from_nowhere_is_found() {
-    let broken =
+fn unissued_funds_are_found() {
+    let error =
         check_after(|| pallet_balances::TotalIssuance::<Runtime>::mutate(|issued| *issued -= 1));
-    assert_broken(broken, "Balances", "what is issued");
-    let broken =
+    assert_broken(error, "Balances", "total issuance");
+    let error =
         check_after(|| pallet_pol_rewards::Books::<Runtime>::mutate(|books| books.paid = 1));
-    assert_broken(broken, "Rewards", "paid");
+    assert_broken(error, "Rewards", "paid");
 }
 
 #[test]
 fn a_hold_without_a_bond_is_found() {
-    let broken = check_after(|| {
+    let error = check_after(|| {
         let reason = pallet_pol_staking::HoldReason::Bond.into();
         Balances::hold(&reason, &account(&pair("//Bob")), POL).unwrap();
     });
-    assert_broken(broken, "Balances, PolStaking and Lineage", "Bond");
+    assert_broken(error, "Balances, PolStaking and Lineage", "Bond");
 }
 
 #[test]
-fn rewards_that_wait_for_nothing_are_found() {
-    let broken = check_after(|| {
+fn rewards_without_unsettled_updates_are_found() {
+    let error = check_after(|| {
         pallet_pol_rewards::LastEmitted::<Runtime>::put(1);
         pallet_pol_rewards::Pools::<Runtime>::insert(
             1,
             RoundPool { unsettled: 1, ..Default::default() },
         );
     });
-    assert_broken(broken, "Rewards and ProofOfLearning", "updates not settled (0)");
+    assert_broken(error, "Rewards and ProofOfLearning", "unsettled updates (0)");
 }
 
 #[test]
 fn shards_without_a_lease_or_an_update_are_found() {
     genesis(DEV).execute_with(|| {
-        Network::new(1, 0);
+        TestNetwork::new(1, 0);
         let shards =
             <Lineage as ShardPool<AccountId>>::lease(1, &mut Prf::new("test", &[0; 32], &[]));
-        assert_broken(check_state().unwrap_err(), "Lineage and ProofOfLearning", "lent (1)");
+        assert_broken(
+            check_state().unwrap_err(),
+            "Lineage and ProofOfLearning",
+            "leased from the pool (1)",
+        );
         <Lineage as ShardPool<AccountId>>::consume(&shards, 7, 3, &[5]);
         assert_broken(
             check_state().unwrap_err(),
@@ -86,13 +92,13 @@ fn shards_without_a_lease_or_an_update_are_found() {
 }
 
 #[test]
-fn another_runtimes_state_is_not_judged() {
-    let broken = check_after(|| {
+fn a_state_of_another_version_is_not_checked() {
+    let error = check_after(|| {
         frame_system::LastRuntimeUpgrade::<Runtime>::mutate(|last| {
             if let Some(last) = last {
                 last.spec_version = (VERSION.spec_version + 1).into();
             }
         });
     });
-    assert_eq!(broken, Broken::OtherVersion(VERSION.spec_version + 1));
+    assert_eq!(error, StateError::VersionMismatch(VERSION.spec_version + 1));
 }

@@ -1,7 +1,10 @@
-//! The real runtime, by signed extrinsics in real blocks.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of the runtime by signed extrinsics in executed blocks.
 
 mod check;
 mod learning;
+mod network;
 mod presets;
 mod weights;
 
@@ -10,9 +13,9 @@ use codec::Encode;
 use pol_primitives::{
     MILLION,
     data::ManifestInfo,
+    member::Role,
     model::ModelSpec,
-    peer::Role,
-    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
+    recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
     round::Phase,
 };
 use sp_core::{Pair, sr25519};
@@ -26,7 +29,7 @@ const LOCAL: &str = sp_genesis_builder::LOCAL_TESTNET_RUNTIME_PRESET;
 const SEGMENTS: u16 = 10;
 const SHARDS: u32 = 60;
 
-/// The state that a preset starts with.
+/// Returns the genesis state of a preset.
 fn genesis(preset: &str) -> TestExternalities {
     let mut config = serde_json::to_value(RuntimeGenesisConfig::default()).unwrap();
     let patch = serde_json::from_slice(&presets_of::get_preset(&preset.into()).unwrap()).unwrap();
@@ -73,7 +76,7 @@ fn signed(pair: &sr25519::Pair, call: RuntimeCall) -> UncheckedExtrinsic {
     UncheckedExtrinsic::new_signed(call, account(pair).into(), signature.into(), extension)
 }
 
-/// Makes blocks, one a slot, by the first authority.
+/// Chain whose first authority produces one block in each slot.
 struct Chain {
     parent: Hash,
 }
@@ -83,18 +86,18 @@ impl Chain {
         Self { parent: System::block_hash(0) }
     }
 
-    /// Makes the next block, in which all of `calls` must succeed and after which the state must
-    /// add up.
+    /// Executes the next block. All `calls` must succeed, and the state after the block must be
+    /// consistent.
     fn block(&mut self, calls: impl IntoIterator<Item = (sr25519::Pair, RuntimeCall)>) {
         let calls: Vec<_> = calls.into_iter().collect();
-        let what: Vec<_> = calls.iter().map(|(_, call)| format!("{call:?}")).collect();
-        for (result, what) in self.try_block(calls).into_iter().zip(what) {
-            assert_eq!(result, Ok(()), "{what}");
+        let names: Vec<_> = calls.iter().map(|(_, call)| format!("{call:?}")).collect();
+        for (result, name) in self.try_block(calls).into_iter().zip(names) {
+            assert_eq!(result, Ok(()), "{name}");
         }
     }
 
-    /// Makes the next block of `calls`, after which the state must add up; returns how each of them
-    /// ended.
+    /// Executes the next block with `calls`, after which the state must be consistent. Returns the
+    /// result of each call.
     fn try_block(
         &mut self,
         calls: Vec<(sr25519::Pair, RuntimeCall)>,
@@ -114,7 +117,7 @@ impl Chain {
         Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(now)).unwrap().unwrap();
         let apply = |(pair, call)| {
             Executive::apply_extrinsic(signed(&pair, call))
-                .expect("calls are signed as they should be")
+                .expect("the calls have valid signatures")
         };
         let results = calls.into_iter().map(apply).collect();
         self.parent = Executive::finalize_block().hash();
@@ -122,7 +125,7 @@ impl Chain {
         results
     }
 
-    /// Makes empty blocks until the round is in `phase`.
+    /// Executes empty blocks until the round is in `phase`.
     fn until(&mut self, phase: Phase) {
         for _ in 0..50 {
             if ProofOfLearning::overview().round.phase == phase {
@@ -146,7 +149,12 @@ fn recipe() -> Recipe {
         shard_tokens: 4_096,
         tiers: [tier; 4],
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: Schedule { peak: 1_000_000, warmup_steps: 20, decay_tokens: 0, floor: 100_000 },
+        schedule: LearningRateSchedule {
+            peak: 1_000_000,
+            warmup_steps: 20,
+            decay_tokens: 0,
+            floor: 100_000,
+        },
         gradient_clip: MILLION,
         outer_rate: MILLION,
         compression: Compression { top_k: 256, feedback: 950_000 },

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The presets, fees, proxies and equivocation.
 
 use super::*;
@@ -18,12 +20,12 @@ fn the_dev_preset_has_one_authority_and_sudo() {
         let member = PolStaking::member(alice.clone()).unwrap();
         assert_eq!((member.role, member.bond), (Role::Authority, 10_000 * POL));
         assert_eq!(Balances::total_balance(&alice), presets_of::ENDOWMENT);
-        // Pot and treasury live from the start.
+        // Pot and treasury exist from genesis.
         assert_eq!(
             Balances::total_issuance(),
             44 * presets_of::ENDOWMENT + 2 * EXISTENTIAL_DEPOSIT
         );
-        assert_eq!(ProofOfLearning::audit_config(), presets_of::AUDITS);
+        assert_eq!(ProofOfLearning::audit_config(), presets_of::AUDIT_CONFIG);
         assert_eq!(ProofOfLearning::overview().config, RoundConfig::default());
         check_state().unwrap();
     });
@@ -46,13 +48,13 @@ fn the_local_preset_has_three_authorities_and_no_sudo() {
 }
 
 #[test]
-fn presets_are_named_and_others_unknown() {
+fn only_listed_presets_exist() {
     assert!(presets_of::preset_names().iter().all(|name| presets_of::get_preset(name).is_some()));
     assert_eq!(presets_of::get_preset(&"mainnet".into()), None);
 }
 
 #[test]
-fn funded_accounts_are_those_of_the_usual_paths() {
+fn development_accounts_are_funded() {
     genesis(LOCAL).execute_with(|| {
         for uri in [
             "//Alice",
@@ -73,7 +75,7 @@ fn funded_accounts_are_those_of_the_usual_paths() {
 }
 
 #[test]
-fn a_transfer_costs_its_sender_and_pays_the_author() {
+fn the_sender_of_a_transfer_pays_the_author() {
     genesis(DEV).execute_with(|| {
         let (alice, bob, dave) = (pair("//Alice"), pair("//Bob"), pair("//Dave"));
         let before = [&alice, &bob, &dave].map(|pair| Balances::free_balance(account(pair)));
@@ -84,7 +86,7 @@ fn a_transfer_costs_its_sender_and_pays_the_author() {
         assert_eq!(after[2], before[2] + POL);
         let fee = before[1] - POL - after[1];
         assert!(fee > POL / 100_000 && fee < POL / 100, "a transfer cost {fee}");
-        assert_eq!(after[0], before[0] + fee, "Alice made the block");
+        assert_eq!(after[0], before[0] + fee, "Alice is the author");
     });
 }
 
@@ -107,7 +109,7 @@ fn a_learning_proxy_cannot_move_funds() {
 fn an_equivocation_costs_the_bond_and_the_seat() {
     genesis(LOCAL).execute_with(|| {
         System::set_block_number(1);
-        // Of three authorities none can be spared, since two finalise nothing.
+        // With three authorities none is disabled, because two cannot finalise blocks.
         pallet_session::Validators::<Runtime>::append(Sr25519Keyring::Dave.to_account_id());
         let bob = Sr25519Keyring::Bob.to_account_id();
         let issued = Balances::total_issuance();
@@ -118,7 +120,7 @@ fn an_equivocation_costs_the_bond_and_the_seat() {
         assert_eq!(Balances::total_issuance(), issued - half);
         let seat = Session::validators().iter().position(|validator| *validator == bob).unwrap();
         assert_eq!(Session::disabled_validators(), vec![seat as u32]);
-        // Who asked for the bond back still signs, and still answers.
+        // An unbonding authority still signs, and is still slashed.
         let charlie = Sr25519Keyring::Charlie.to_account_id();
         PolStaking::unbond(RuntimeOrigin::signed(charlie.clone())).unwrap();
         let offence = OffenceDetails { offender: (charlie.clone(), ()), reporters: vec![] };
@@ -126,4 +128,13 @@ fn an_equivocation_costs_the_bond_and_the_seat() {
         assert_eq!(PolStaking::slashable(&charlie), half);
         check_state().unwrap();
     });
+}
+
+#[test]
+fn the_metadata_holds_the_block_time() {
+    let metadata = Runtime::metadata_ir();
+    let babe = metadata.pallets.iter().find(|pallet| pallet.name == "Babe").unwrap();
+    let block_time =
+        babe.constants.iter().find(|constant| constant.name == "ExpectedBlockTime").unwrap();
+    assert_eq!(block_time.value, SLOT_DURATION.encode());
 }

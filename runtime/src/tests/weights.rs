@@ -1,4 +1,6 @@
-//! What calls and hooks cost.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Weights of calls and hooks.
 
 use super::*;
 use frame_support::{
@@ -8,12 +10,12 @@ use frame_support::{
 };
 use pol_primitives::{
     MAX_SUBMISSIONS,
-    audit::{AuditConfig, MAX_AUDITED, MAX_PROBE, MAX_SEATS, Undrawn},
+    audit::{AuditConfig, MAX_AUDITED_SEGMENTS, MAX_PROBE_SHARDS, MAX_SEATS, PendingAudit},
+    member::{Address, Endpoint},
     metrics::ModelMetrics,
-    peer::{Address, Endpoint},
     recipe::Tier,
-    rewards::Emission,
-    submission::{Claims, Included},
+    rewards::EmissionSchedule,
+    submission::{RevealSet, TrainingClaims},
 };
 
 fn limits() -> frame_system::limits::BlockWeights {
@@ -28,8 +30,8 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         pallet_pol_staking::Call::unbond {}.into(),
         pallet_pol_lineage::Call::register_manifest { info: manifest() }.into(),
         Call::join_round { tier: Tier::Mobile }.into(),
-        Call::commit { round: 0, commitment: [0; 32], claims: Claims::default() }.into(),
-        Call::attest_head { round: 0, root: [0; 32], included: Included::default() }.into(),
+        Call::commit { round: 0, commitment: [0; 32], claims: TrainingClaims::default() }.into(),
+        Call::attest_head { round: 0, root: [0; 32], included: RevealSet::default() }.into(),
         Call::set_audits { config: AuditConfig::default() }.into(),
         Call::serve_states { audit: 0, states: Default::default() }.into(),
         Call::commit_audit { audit: 0, commitment: [0; 32] }.into(),
@@ -45,7 +47,7 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         .into(),
         Call::settle { audit: 0, trainer: AccountId::new([0; 32]) }.into(),
         Call::measure_head { round: 0, metrics: ModelMetrics::default() }.into(),
-        pallet_pol_rewards::Call::set_emission { emission: Emission::default() }.into(),
+        pallet_pol_rewards::Call::set_emission { emission: EmissionSchedule::default() }.into(),
         pallet_pol_rewards::Call::claim { round: 1 }.into(),
     ];
     let most = limits().get(DispatchClass::Normal).max_extrinsic.unwrap();
@@ -57,15 +59,12 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
             assert_eq!(info.pays_fee, Pays::Yes, "{call:?}");
             let length = call.encoded_size() as u32;
             let fee = TransactionPayment::query_call_info(call, length).partial_fee;
-            assert!(
-                fee > TransactionPayment::length_to_fee(length),
-                "{fee} is for more than the bytes"
-            );
+            assert!(fee > TransactionPayment::length_to_fee(length), "{fee} covers the bytes only");
         }
     });
 }
 
-/// As many validators as there can be, with an endpoint each, so that they are drawn.
+/// Bonds the maximum number of validators, with endpoints, so that all can be drawn.
 fn bond_validators() {
     let endpoint = Endpoint {
         id: [5; 32],
@@ -88,12 +87,12 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
         pallet_proof_of_learning::AuditSettings::<Runtime>::put(AuditConfig {
             seats: MAX_SEATS as u8 - 1,
             more_seats: MAX_SEATS as u8,
-            segments: MAX_AUDITED as u8,
-            probe: MAX_PROBE as u8,
+            segments: MAX_AUDITED_SEGMENTS as u8,
+            probe: MAX_PROBE_SHARDS as u8,
             mix: 0,
-            ..presets_of::AUDITS
+            ..presets_of::AUDIT_CONFIG
         });
-        let update = |index: u8| Undrawn {
+        let update = |index: u8| PendingAudit {
             round: 1,
             draw: 1,
             trainer: AccountId::new([index; 32]),
@@ -112,7 +111,7 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
         assert_eq!(audit.cases.len(), MAX_SUBMISSIONS as usize);
         assert!(audit.cases.iter().all(|case| case.seats.len() == MAX_SEATS as usize));
         assert!(!pallet_proof_of_learning::Undrawn::<Runtime>::exists());
-        // Next to all other hooks of the block, and to a full load of signed calls.
+        // Half of a block without signed calls is left for all other hooks.
         let left = limits()
             .max_block
             .saturating_sub(limits().get(DispatchClass::Normal).max_total.unwrap());
