@@ -1,4 +1,6 @@
-//! Lets the executables of this package find libtorch where it was linked from.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Adds the folder of libtorch to the run path of this package's executables.
 
 fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH");

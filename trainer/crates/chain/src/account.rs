@@ -1,18 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Accounts as bytes and as text.
 
 use pol_primitives::hex_hash;
 use subxt::utils::AccountId32;
 
-/// An account: its sr25519 public key.
+/// Account, identified by its sr25519 public key.
 pub type AccountId = [u8; 32];
 
-/// A text that names no account.
+/// Error of a text that is not an account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an account: give an SS58 address, or 0x and 64 hexadecimal digits")]
 pub struct InvalidAccount(String);
 
-/// The account that `text` names, as an SS58 address of any network or as `0x` and 64 hexadecimal
-/// digits.
+/// Parses an account: an SS58 address of any network, or `0x` and 64 hexadecimal digits.
+///
+/// # Errors
+///
+/// Fails if `text` is neither.
 pub fn parse_account(text: &str) -> Result<AccountId, InvalidAccount> {
     let account = if text.starts_with("0x") {
         hex_hash::parse(text)
@@ -22,7 +27,7 @@ pub fn parse_account(text: &str) -> Result<AccountId, InvalidAccount> {
     account.ok_or_else(|| InvalidAccount(text.to_owned()))
 }
 
-/// The account's SS58 address with the generic prefix, 42.
+/// Returns the account's SS58 address with the generic prefix, 42.
 pub fn format_account(account: &AccountId) -> String {
     AccountId32(*account).to_string()
 }

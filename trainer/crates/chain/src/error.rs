@@ -1,4 +1,6 @@
-//! What can go wrong between this process and the chain.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Errors of reads and calls.
 
 use crate::{AccountId, format_account};
 use pol_primitives::{Hash, round::BlockNumber};
@@ -7,66 +9,70 @@ use subxt::{
     tx::{TransactionInvalid, ValidationResult},
 };
 
-/// Why a read or a call failed.
+/// Errors of reads and calls.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// Nobody listens at the address.
+    /// No node answers at the address.
     #[error(
-        "no node answers at {url} ({reason}): start one, or give the address of its WebSocket RPC, like ws://127.0.0.1:9944"
+        "no node answers at {url} ({reason}): start one, or give the address of its WebSocket \
+         RPC, like ws://127.0.0.1:9944"
     )]
     Unreachable {
-        /// The address tried.
+        /// Address that was tried.
         url: String,
-        /// What happened last.
+        /// Last failure.
         reason: String,
     },
     /// The node runs another chain.
     #[error("this is not a POL node: the runtime at {url} has no PolApi")]
     NotPol {
-        /// The node's address.
+        /// Address of the node.
         url: String,
     },
-    /// The node's runtime lacks a call.
+    /// The runtime of the node has no such call.
     #[error(
-        "the node's runtime has no call {pallet}.{call}: it is older or newer than this program, so update the older one"
+        "the node's runtime has no call {pallet}.{call}: it is older or newer than this program, \
+         so update the older one"
     )]
-    OldNode {
-        /// The call's pallet.
+    MissingCall {
+        /// Pallet of the call.
         pallet: &'static str,
-        /// The call's name.
+        /// Name of the call.
         call: &'static str,
     },
-    /// The node's runtime has the call with other arguments.
+    /// The runtime of the node has the call with other arguments.
     #[error(
-        "the node's runtime has other arguments for {pallet}.{call} ({reason}): it is older or newer than this program, so update the older one"
+        "the node's runtime has other arguments for {pallet}.{call} ({reason}): it is older or \
+         newer than this program, so update the older one"
     )]
-    OtherArguments {
-        /// The call's pallet.
+    ArgumentMismatch {
+        /// Pallet of the call.
         pallet: &'static str,
-        /// The call's name.
+        /// Name of the call.
         call: &'static str,
-        /// Where they differ.
+        /// Difference between the arguments.
         reason: String,
     },
-    /// The node's answer has another shape than this program knows.
+    /// The answer of the node has another shape than this program knows.
     #[error(
-        "the node's answer to {method} is not understood ({reason}): it is older or newer than this program, so update the older one"
+        "cannot decode the node's answer to {method} ({reason}): it is older or newer than this \
+         program, so update the older one"
     )]
-    Answer {
-        /// What was asked.
+    UnexpectedAnswer {
+        /// Method that was called.
         method: String,
-        /// Where the answer differs.
+        /// Decoding error.
         reason: codec::Error,
     },
-    /// The call was in a block and failed: it had no effect but its fee.
+    /// The call was included in a block and failed. It had no effect except for its fee.
     #[error("refused with {pallet}.{error}: {documentation}")]
     Refused {
-        /// The pallet whose error it is; `Runtime` for errors of none.
+        /// Pallet of the error; `Runtime` for errors of no pallet.
         pallet: String,
-        /// The error's name.
+        /// Name of the error.
         error: String,
-        /// What its pallet says about it.
+        /// Documentation of the error, by its pallet.
         documentation: String,
     },
     /// The account cannot pay the fee. Nothing was submitted.
@@ -80,21 +86,28 @@ pub enum ChainError {
     Invalid {
         /// The account that signed it.
         account: AccountId,
-        /// What the runtime objects to.
+        /// Objection of the runtime.
         reason: String,
     },
-    /// The transaction's lifetime ended before a block included it. It had no effect and never
-    /// will.
-    #[error("no block up to {until} included the transaction 0x{}: the chain is busy or this node is cut off from it; try again", hex::encode(.extrinsic))]
+    /// The transaction's era ended before a block included it. It had no effect and never will.
+    #[error(
+        "no block up to {until} included the transaction 0x{}: the chain is busy, or this node is \
+         cut off from it; try again",
+        hex::encode(.extrinsic)
+    )]
     Expired {
-        /// The transaction.
+        /// Hash of the transaction.
         extrinsic: Hash,
-        /// The last block that could.
+        /// Last block of the era.
         until: BlockNumber,
     },
     /// Another transaction of the same account took this one's place. It had no effect and never
     /// will.
-    #[error("{} sent another transaction at the same time, and the chain took that one: use an account in one process only", format_account(.account))]
+    #[error(
+        "{} sent another transaction at the same time, and the chain took that one: use an \
+         account in one process only",
+        format_account(.account)
+    )]
     Displaced {
         /// The account.
         account: AccountId,
@@ -105,12 +118,12 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// A failure of the node or of the library that talks to it.
+    /// Wraps an error of the node or of the client library.
     pub(crate) fn node(error: impl Into<subxt::Error>) -> Self {
         Self::Node(Box::new(error.into()))
     }
 
-    /// A failed dispatch, by the name and documentation that the pallet gives its error.
+    /// Converts a failed dispatch, with name and documentation from the metadata.
     pub(crate) fn refused(error: &DispatchError) -> Self {
         let documentation = error.to_string();
         let (pallet, error) = match error {
@@ -131,8 +144,8 @@ impl ChainError {
         Self::Refused { pallet: pallet.to_owned(), error, documentation }
     }
 
-    /// Why the runtime would not take a transaction of `account`; none when it would, now or after
-    /// its turn.
+    /// Returns the reason why the runtime would not take a transaction of `account`, or `None` if
+    /// it would, now or after earlier transactions.
     pub(crate) fn invalid(account: AccountId, validation: ValidationResult) -> Option<Self> {
         let reason = match validation {
             ValidationResult::Valid(_) | ValidationResult::Invalid(TransactionInvalid::Future) => {
@@ -145,7 +158,7 @@ impl ChainError {
                 return Some(Self::Displaced { account });
             }
             ValidationResult::Invalid(TransactionInvalid::BadProof) => {
-                "its signature does not fit this chain and runtime version".to_owned()
+                "its signature does not match this chain and runtime version".to_owned()
             }
             ValidationResult::Invalid(TransactionInvalid::ExhaustsResources) => {
                 "it is too large for a block".to_owned()

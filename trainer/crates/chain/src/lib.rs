@@ -1,22 +1,58 @@
-//! The chain as seen from outside: typed reads, signed extrinsics, new blocks.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Client of a POL node: typed reads, signed calls, and new blocks.
 //!
-//! [`Chain`] reads through the runtime API `PolApi` and writes through the calls in [`Call`].
-//! Arguments and answers are the SCALE types of `pol-primitives`, so nothing is generated from a
-//! node's metadata; metadata only gives calls their indices and errors their names. [`Signer`]
-//! holds the key an account signs with.
+//! Reads go through the runtime API `PolApi`, writes through [`Call`]. Arguments and answers are the
+//! SCALE types of `pol-primitives`, so nothing is generated from a node's metadata: metadata only
+//! gives calls their indices and errors their names.
 //!
-//! A node may restart at any time. Reads wait for it and go on; [`Chain::blocks`] resubscribes;
+//! A node may restart at any time. Reads wait for it; [`Chain::blocks`] subscribes again;
 //! [`Chain::submit`] never lets one call take effect twice.
-#![deny(missing_docs)]
+//!
+//! # Main types
+//!
+//! - [`Chain`] is the client: [`Chain::connect`], reads such as [`Chain::overview`] and
+//!   [`Chain::lease`], [`Chain::blocks`], [`Chain::block_time`].
+//! - [`Call`] lists the extrinsics of participants; [`Chain::submit`] sends one and returns a
+//!   [`CallReceipt`].
+//! - [`Signer`] holds the key of an account; [`parse_account`] and [`format_account`] convert
+//!   [`AccountId`]s.
+//! - [`ChainError`] and [`KeyError`] name the remedy in their messages.
+//!
+//! The workspace's terms are explained in `docs/glossary.md`.
+//!
+//! # Example
+//!
+//! `examples/watch.rs` is a complete program that runs against a local node.
+//!
+//! ```no_run
+//! use pol_chain::{Call, Chain, Signer};
+//! use pol_primitives::recipe::Tier;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let chain = Chain::connect("ws://127.0.0.1:9944").await?;
+//! let signer = Signer::from_uri("//Alice")?;
+//! if chain.lease(&signer.account()).await?.is_none() {
+//!     let receipt = chain.submit(&signer, Call::JoinRound { tier: Tier::Miner }).await?;
+//!     println!("joined in block {}", receipt.block.number);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod account;
+mod blocks;
 mod call;
 mod client;
 mod error;
+mod queries;
 mod signer;
+mod submit;
 
 pub use account::{AccountId, InvalidAccount, format_account, parse_account};
+pub use blocks::BlockInfo;
 pub use call::Call;
-pub use client::{BlockInfo, Chain, Submitted};
+pub use client::Chain;
 pub use error::ChainError;
 pub use signer::{KeyError, Signer};
+pub use submit::CallReceipt;

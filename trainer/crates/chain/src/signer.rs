@@ -1,51 +1,60 @@
-//! The key an account signs with.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Signing keys of accounts.
 
 use crate::{AccountId, format_account, parse_account};
 use pol_primitives::hex_hash;
 use serde::{Deserialize, Serialize};
 use std::{
-    fmt, fs, io,
-    io::Write,
+    fmt, fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 use subxt_signer::{SecretUri, sr25519::Keypair};
 
-/// Why there is no key to sign with. No message repeats a secret.
+/// Errors of loading or creating a key. No message repeats a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The text is no secret.
+    /// The text is not a secret.
     #[error(
-        "the secret is neither a phrase of 12 to 24 words, nor 0x and 64 hexadecimal digits, nor a path like //Alice"
+        "the secret is neither a phrase of 12 to 24 words, nor 0x and 64 hexadecimal digits, nor \
+         a path like //Alice"
     )]
-    Secret,
+    InvalidSecret,
     /// The environment variable is not set.
     #[error("the environment variable {0} is not set: put the account's secret phrase in it")]
-    Variable(String),
+    MissingVariable(String),
     /// The file cannot be read or written.
     #[error("key file {}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// Underlying error.
         error: io::Error,
     },
-    /// The file is there already; a key is never overwritten.
-    #[error("key file {} exists already and is left as it is: choose another path", .0.display())]
+    /// The file exists; a key is never overwritten.
+    #[error(
+        "key file {} exists already and is left as it is: choose another path",
+        .0.display()
+    )]
     Exists(PathBuf),
-    /// Others can read the file.
-    #[error("key file {} can be read by other users (mode {mode:o}): run chmod 600 on it", path.display())]
+    /// Other users can read the file.
+    #[error(
+        "key file {} can be read by other users (mode {mode:o}): run chmod 600 on it",
+        path.display()
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
-        /// Its permission bits.
+        /// Permission bits of the file.
         mode: u32,
     },
-    /// The file holds no key, or a damaged one.
+    /// The file is not a key file, or is damaged.
     #[error("key file {} is damaged: {reason}; restore it from a backup", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         reason: &'static str,
     },
     /// The operating system gave no randomness.
@@ -53,35 +62,50 @@ pub enum KeyError {
     Randomness(getrandom::Error),
 }
 
-/// A key file: JSON that only its owner may read.
+/// Content of a key file: JSON that only its owner may read.
 #[derive(Serialize, Deserialize)]
 struct KeyFile {
-    /// SS58 address of the account, so that a damaged seed is noticed.
+    /// SS58 address of the account, by which a damaged seed is detected.
     account: String,
-    /// The secret: 32 bytes that the sr25519 key pair is expanded from.
+    /// Secret of 32 bytes that the sr25519 key pair is expanded from.
     #[serde(with = "hex_hash")]
     seed: [u8; 32],
 }
 
-/// An sr25519 key pair. Its `Debug` shows the account alone.
+/// sr25519 key pair of an account. Its `Debug` shows the account only.
 #[derive(Clone)]
 pub struct Signer(pub(crate) Keypair);
 
 impl Signer {
-    /// From a secret phrase, `0x` and a seed in hexadecimal, or a development path like `//Alice`;
-    /// each may be followed by derivation junctions (`//hard/soft`) and `///password`.
+    /// Creates a signer from a secret phrase, from `0x` and a seed in hexadecimal, or from a
+    /// development path like `//Alice`. Each may be followed by derivation junctions (`//hard/soft`)
+    /// and `///password`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `uri` is none of these.
     pub fn from_uri(uri: &str) -> Result<Self, KeyError> {
-        let uri: SecretUri = uri.trim().parse().map_err(|_| KeyError::Secret)?;
-        Keypair::from_uri(&uri).map(Self).map_err(|_| KeyError::Secret)
+        let uri: SecretUri = uri.trim().parse().map_err(|_| KeyError::InvalidSecret)?;
+        Keypair::from_uri(&uri).map(Self).map_err(|_| KeyError::InvalidSecret)
     }
 
-    /// From what [`Signer::from_uri`] understands, in an environment variable.
+    /// Creates a signer from the environment variable `variable`, read as by
+    /// [`Signer::from_uri`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the variable is not set or is not a secret.
     pub fn from_env(variable: &str) -> Result<Self, KeyError> {
-        let uri = std::env::var(variable).map_err(|_| KeyError::Variable(variable.to_owned()))?;
+        let uri =
+            std::env::var(variable).map_err(|_| KeyError::MissingVariable(variable.to_owned()))?;
         Self::from_uri(&uri)
     }
 
-    /// From a key file made by [`Signer::generate`]. A file that other users can read is refused.
+    /// Loads a key file made by [`Signer::generate`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read, if other users can read it, and if it is damaged.
     pub fn from_keystore(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let damaged = |reason| KeyError::Damaged { path: path.to_owned(), reason };
@@ -89,7 +113,7 @@ impl Signer {
         let bytes =
             fs::read(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
         let KeyFile { account, seed } =
-            serde_json::from_slice(&bytes).map_err(|_| damaged("it is no key file"))?;
+            serde_json::from_slice(&bytes).map_err(|_| damaged("it is not a key file"))?;
         let signer = Self::from_seed(seed)?;
         if parse_account(&account) != Ok(signer.account()) {
             return Err(damaged("its seed is not that of its account"));
@@ -97,8 +121,12 @@ impl Signer {
         Ok(signer)
     }
 
-    /// A new key from the operating system's randomness, kept in a new file that only its owner may
-    /// read.
+    /// Generates a key from the operating system's randomness and writes it to a new file that only
+    /// its owner may read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file exists or cannot be written, and if the system gives no randomness.
     pub fn generate(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let mut seed = [0; 32];
@@ -110,27 +138,30 @@ impl Signer {
         text.push(b'\n');
         let folder =
             path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Temporary files are readable by their owner alone, and so the file is whole and private
-        // from the start.
+        // Temporary files are readable by their owner only, so the file is whole and private from
+        // the start.
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
         file.persist_noclobber(path).map_err(|refused| match refused.error.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
             _ => failed(refused.error),
         })?;
+        // The new name must survive a power cut as well.
+        #[cfg(unix)]
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         Ok(signer)
     }
 
     fn from_seed(seed: [u8; 32]) -> Result<Self, KeyError> {
-        Keypair::from_secret_key(seed).map(Self).map_err(|_| KeyError::Secret)
+        Keypair::from_secret_key(seed).map(Self).map_err(|_| KeyError::InvalidSecret)
     }
 
-    /// The account it signs for.
+    /// Returns the account that the key signs for.
     pub fn account(&self) -> AccountId {
         self.0.public_key().0
     }
 
-    /// The account's SS58 address.
+    /// Returns the account's SS58 address.
     pub fn ss58(&self) -> String {
         format_account(&self.account())
     }
@@ -151,7 +182,7 @@ fn refuse_exposed(path: &Path) -> Result<(), KeyError> {
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
 }
 
-/// Other systems guard a user's files without permission bits.
+/// Accepts every file: other systems protect a user's files without permission bits.
 #[cfg(not(unix))]
 fn refuse_exposed(_: &Path) -> Result<(), KeyError> {
     Ok(())

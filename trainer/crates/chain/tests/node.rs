@@ -1,21 +1,28 @@
-//! The client against a real node, `pol-node`, which must be built beforehand in the same profile:
-//! `cargo build --release -p pol-node`. Takes up to a minute, most of it waiting for nodes to start
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of the client against a real node. `pol-node` must be built before, in the same profile:
+//! `cargo build --release -p pol-node`. They take up to a minute, mostly waiting for nodes to start
 //! and for blocks.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use futures::StreamExt;
 use pol_chain::{Call, Chain, ChainError, Signer};
 use pol_primitives::{
     BoundedVec, POL,
-    audit::{AuditConfig, Evidence, Finding, Measure, OpenedEnd, Served, ServedState},
-    data::{ManifestInfo, ShardId, SourceKind, Text},
+    audit::{
+        AuditConfig, Binding, Evidence, Finding, LeafProof, SketchedEnd, StateProof, TraceState,
+        UpdateMeasurement,
+    },
+    data::{ManifestInfo, ShardId, ShortText, SourceKind},
+    member::{Endpoint, Role},
     metrics::ModelMetrics,
     model::ModelSpec,
-    peer::{Endpoint, Role},
-    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
-    rewards::Books,
+    recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
+    rewards::Ledger,
     round::RoundConfig,
-    submission::{Claims, Included, Reveal},
-    trace::{Carry, Proof},
+    sketch::Sketch,
+    submission::{Reveal, RevealSet, TrainingClaims},
+    trace::{Carry, MerkleProof},
 };
 use std::{
     fs::{self, File},
@@ -27,10 +34,10 @@ use std::{
 };
 use tokio::time::{sleep, timeout};
 
-/// Far beyond what any step takes, so that a step that hangs fails with the node's log.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Far more than any step takes, so that a step that hangs fails with the node's log.
+const STEP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A development node with one authority, killed when dropped. Its chain outlives the process.
+/// Development node with one authority, killed when dropped. Its chain outlives the process.
 struct Node {
     folder: tempfile::TempDir,
     rpc: u16,
@@ -50,7 +57,7 @@ impl Node {
         format!("ws://127.0.0.1:{}", self.rpc)
     }
 
-    /// `kill -9`: the node has no chance to say goodbye or to save anything.
+    /// Kills the process as by `kill -9`, so that it can save nothing.
     fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -88,7 +95,7 @@ fn launch(folder: &tempfile::TempDir, rpc: u16, peers: u16) -> Child {
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", binary.display()))
 }
 
-/// `pol-node` next to this test's own `deps` folder.
+/// Returns the path of `pol-node`, next to this test's own `deps` folder.
 fn binary() -> PathBuf {
     let profile = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
     let binary = profile.join("pol-node");
@@ -105,12 +112,12 @@ fn free_port() -> u16 {
 }
 
 async fn in_time<T>(what: &str, step: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, step)
+    timeout(STEP_TIMEOUT, step)
         .await
-        .unwrap_or_else(|_| panic!("{what} takes longer than {PATIENCE:?}"))
+        .unwrap_or_else(|_| panic!("{what} takes longer than {STEP_TIMEOUT:?}"))
 }
 
-/// Connects to a node that starts on a machine which may be busy with other things.
+/// Connects to a node that is starting, possibly on a busy machine.
 async fn connect(node: &Node) -> Chain {
     for _ in 0..5 {
         if let Ok(chain) = Chain::connect(&node.url()).await {
@@ -124,12 +131,12 @@ fn signer(path: &str) -> Signer {
     Signer::from_uri(path).unwrap()
 }
 
-/// An account nobody has used.
+/// Returns the key of an account without transactions.
 fn fresh(name: &str) -> Signer {
     signer(&format!("//test//{name}"))
 }
 
-/// The name of the error that the call was refused with.
+/// Returns pallet, name and documentation of the error that the call was refused with.
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(result: Result<T, ChainError>) -> (String, String, String) {
     match result {
@@ -138,7 +145,67 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, ChainError>) -> (String, String
     }
 }
 
+/// Returns one call of each kind.
 fn every_call() -> Vec<Call> {
+    [round_calls(), audit_calls(), governance_calls(), staking_calls(), data_calls()].concat()
+}
+
+fn proof() -> MerkleProof {
+    MerkleProof::truncate_from(vec![[4; 32]; 3])
+}
+
+fn round_calls() -> Vec<Call> {
+    let reveal = Reveal {
+        payload_hash: [1; 32],
+        trace_root: [2; 32],
+        carry_hash: [3; 32],
+        steps: 2,
+        first_leaf: proof(),
+        salt: [5; 32],
+    };
+    vec![
+        Call::JoinRound { tier: Tier::Miner },
+        Call::Commit { round: 1, commitment: [1; 32], claims: TrainingClaims::default() },
+        Call::Reveal { round: 1, reveal },
+        Call::AttestHead { round: 1, root: [1; 32], included: RevealSet::from_indices([3]) },
+        Call::Conclude { account: [1; 32] },
+        Call::ResetCarry,
+        Call::MeasureHead {
+            round: 1,
+            metrics: ModelMetrics { auroc: Some(1), ..ModelMetrics::default() },
+        },
+        Call::Claim { round: 1 },
+    ]
+}
+
+fn audit_calls() -> Vec<Call> {
+    let state = TraceState { leaf: 1, root: [1; 32], carry: Carry::default() };
+    let served = StateProof { state, proof: proof() };
+    let end = LeafProof { digest: [1; 32], proof: proof() };
+    let sketched = (SketchedEnd { state, sketch: Sketch::default() }, proof());
+    let replayed = Finding::Replayed {
+        ends: BoundedVec::truncate_from(vec![[1; 32]]),
+        packed: true,
+        measure: UpdateMeasurement::default(),
+    };
+    let evidence = Evidence::truncate_from(vec![(0, replayed), (1, Finding::Impossible)]);
+    vec![
+        Call::ServeStates { audit: 1, states: BoundedVec::truncate_from(vec![served]) },
+        Call::CommitAudit { audit: 1, commitment: [1; 32] },
+        Call::OpenSegments { audit: 1, ends: BoundedVec::truncate_from(vec![end]) },
+        Call::RevealAudit { audit: 1, evidence: evidence.clone(), salt: [1; 32] },
+        Call::OpenSketches { audit: 1, ends: BoundedVec::truncate_from(vec![sketched]) },
+        Call::RevealSketches {
+            audit: 1,
+            evidence,
+            bindings: BoundedVec::truncate_from(vec![Binding::Bound, Binding::Mismatch]),
+            salt: [1; 32],
+        },
+        Call::Settle { audit: 1, trainer: [1; 32] },
+    ]
+}
+
+fn governance_calls() -> Vec<Call> {
     let tier = TierParameters { micro_batch: 1, accumulation: 1, inner_steps: 2, cadence: 1 };
     let recipe = Recipe {
         model: ModelSpec::gpt2(256, 32, 1, 1, 64, 64),
@@ -150,39 +217,42 @@ fn every_call() -> Vec<Call> {
         shard_tokens: 64,
         tiers: [tier; 4],
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: Schedule { peak: 1_000_000, warmup_steps: 20, decay_tokens: 0, floor: 100_000 },
+        schedule: LearningRateSchedule {
+            peak: 1_000_000,
+            warmup_steps: 20,
+            decay_tokens: 0,
+            floor: 100_000,
+        },
         gradient_clip: 1_000_000,
         outer_rate: 1_000_000,
         compression: Compression { top_k: 256, feedback: 950_000 },
         segments: 2,
         numerics: Numerics::Exact,
     };
-    let reveal = Reveal {
-        payload_hash: [1; 32],
-        trace_root: [2; 32],
-        carry_hash: [3; 32],
-        steps: 2,
-        first_leaf: Proof::truncate_from(vec![[4; 32]; 3]),
-        salt: [5; 32],
-    };
-    let proof = Proof::truncate_from(vec![[4; 32]; 3]);
-    let served = Served {
-        state: ServedState { leaf: 1, root: [1; 32], carry: Carry::default() },
-        proof: proof.clone(),
-    };
-    let end = OpenedEnd { digest: [1; 32], proof };
-    let replayed = Finding::Replayed {
-        ends: BoundedVec::truncate_from(vec![[1; 32]]),
-        packed: true,
-        measure: Measure::default(),
-    };
-    let endpoint = Endpoint {
-        id: [1; 32],
-        addresses: vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap().into()]
-            .try_into()
-            .unwrap(),
-    };
-    let text = |text: &str| Text::truncate_from(text.as_bytes().to_vec());
+    vec![
+        Call::SetRecipe(recipe).sudo(),
+        Call::SetLengths(RoundConfig::default()).sudo(),
+        Call::SetAudits(AuditConfig::default()).sudo(),
+    ]
+}
+
+fn staking_calls() -> Vec<Call> {
+    let address = "127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap();
+    let endpoint = Endpoint { id: [1; 32], addresses: vec![address.into()].try_into().unwrap() };
+    vec![
+        Call::Bond { role: Role::Trainer, amount: POL },
+        Call::BondExtra { amount: POL },
+        Call::Unbond,
+        Call::Withdraw,
+        Call::SetEndpoint { endpoint },
+        Call::Chill { validator: [1; 32] },
+        Call::Unchill,
+        Call::Transfer { to: [1; 32], amount: POL },
+    ]
+}
+
+fn data_calls() -> Vec<Call> {
+    let text = |text: &str| ShortText::truncate_from(text.as_bytes().to_vec());
     let manifest = ManifestInfo {
         source: 0,
         merkle_root: [1; 32],
@@ -195,43 +265,12 @@ fn every_call() -> Vec<Call> {
         held_out: true,
     };
     vec![
-        Call::JoinRound { tier: Tier::Miner },
-        Call::Commit { round: 1, commitment: [1; 32], claims: Claims::default() },
-        Call::Reveal { round: 1, reveal },
-        Call::AttestHead { round: 1, root: [1; 32], included: Included::from_indices([3]) },
-        Call::Conclude { account: [1; 32] },
-        Call::ResetCarry,
-        Call::ServeStates { audit: 1, states: BoundedVec::truncate_from(vec![served]) },
-        Call::CommitAudit { audit: 1, commitment: [1; 32] },
-        Call::OpenSegments { audit: 1, ends: BoundedVec::truncate_from(vec![end]) },
-        Call::RevealAudit {
-            audit: 1,
-            evidence: Evidence::truncate_from(vec![(0, replayed), (1, Finding::Impossible)]),
-            salt: [1; 32],
-        },
-        Call::Settle { audit: 1, trainer: [1; 32] },
-        Call::MeasureHead {
-            round: 1,
-            metrics: ModelMetrics { auroc: Some(1), ..ModelMetrics::default() },
-        },
-        Call::Claim { round: 1 },
-        Call::SetRecipe(recipe).sudo(),
-        Call::SetLengths(RoundConfig::default()).sudo(),
-        Call::SetAudits(AuditConfig::default()).sudo(),
-        Call::Bond { role: Role::Trainer, amount: POL },
-        Call::BondExtra { amount: POL },
-        Call::Unbond,
-        Call::Withdraw,
-        Call::SetEndpoint { endpoint },
-        Call::Chill { validator: [1; 32] },
-        Call::Unchill,
         Call::RegisterSource {
             kind: SourceKind::Dataset,
             address: text("https://example.org"),
             licence: text("CC0-1.0"),
         },
         Call::RegisterManifest(manifest),
-        Call::Transfer { to: [1; 32], amount: POL },
     ]
 }
 
@@ -239,9 +278,30 @@ fn every_call() -> Vec<Call> {
 async fn a_participant_reads_and_writes() {
     let node = Node::start();
     let chain = connect(&node).await;
+    let (alice, someone) = (signer("//Alice"), fresh("someone"));
 
-    // What the runtime tells agrees with itself.
-    let (overview, best) = (chain.overview().await.unwrap(), chain.best().await.unwrap());
+    reads_agree(&chain).await;
+    reads_of_unknown_accounts_are_empty(&chain, &someone).await;
+    for call in every_call() {
+        chain.encode(&call).await.unwrap();
+    }
+
+    // An account without tokens cannot pay, and is named.
+    let error = chain.submit(&someone, Call::Unbond).await.unwrap_err();
+    assert!(
+        matches!(error, ChainError::Unfunded { account } if account == someone.account()),
+        "{error}"
+    );
+    assert!(error.to_string().contains(&someone.ss58()), "{error}");
+
+    transfers_at_once_take_two_nonces(&chain, &alice, &someone).await;
+    refusals_name_their_error(&chain, &someone).await;
+    sudo_calls_take_effect_or_are_refused(&chain, &alice).await;
+}
+
+/// Asserts that the runtime's answers agree with each other.
+async fn reads_agree(chain: &Chain) {
+    let (overview, best) = (chain.overview().await.unwrap(), chain.best_block().await.unwrap());
     assert_eq!(chain.at(best.hash).overview().await.unwrap().config, overview.config);
     assert_eq!(chain.recipe().await.unwrap().map(|recipe| recipe.hash()), overview.recipe_hash);
     assert_eq!(chain.round_record(1_000_000).await.unwrap(), None);
@@ -254,40 +314,37 @@ async fn a_participant_reads_and_writes() {
     assert_eq!(chain.excisions().await.unwrap(), Vec::new());
     assert!(chain.audit_config().await.unwrap().is_valid());
     assert_eq!(chain.audits().await.unwrap(), Vec::new());
-    assert_eq!(chain.shard(ShardId { manifest: 1_000_000, index: 0 }).await.unwrap(), None);
-    assert_eq!(chain.books().await.unwrap(), Books::default());
+    assert_eq!(chain.shard_record(ShardId { manifest: 1_000_000, index: 0 }).await.unwrap(), None);
+    assert_eq!(chain.ledger().await.unwrap(), Ledger::default());
     for member in chain.members().await.unwrap() {
         assert_eq!(chain.member(&member.account).await.unwrap(), Some(member));
     }
-    let (alice, someone) = (signer("//Alice"), fresh("someone"));
-    assert_eq!(chain.member(&someone.account()).await.unwrap(), None);
-    assert_eq!(chain.lease(&someone.account()).await.unwrap(), None);
-    assert_eq!(chain.standing(&someone.account()).await.unwrap(), Default::default());
-    assert_eq!(chain.shown(1_000_000, &someone.account()).await.unwrap(), None);
-    assert_eq!(chain.audited_lease(1_000_000, &someone.account()).await.unwrap(), None);
-    assert_eq!(chain.rewards(&someone.account()).await.unwrap(), Vec::new());
     chain.attestations().await.unwrap();
-    assert!(chain.finalised().await.unwrap().number <= chain.best().await.unwrap().number);
-    for call in every_call() {
-        chain.encode(&call).await.unwrap();
-    }
+    let (finalised, best) =
+        (chain.finalised_block().await.unwrap(), chain.best_block().await.unwrap());
+    assert!(finalised.number <= best.number);
+    let block_time = chain.block_time().await.unwrap();
+    assert!((Duration::from_millis(500)..STEP_TIMEOUT).contains(&block_time), "{block_time:?}");
+}
 
-    // An account with nothing cannot pay, and is named.
-    let error = chain.submit(&someone, Call::Unbond).await.unwrap_err();
-    assert!(
-        matches!(error, ChainError::Unfunded { account } if account == someone.account()),
-        "{error}"
-    );
-    assert!(error.to_string().contains(&someone.ss58()), "{error}");
+async fn reads_of_unknown_accounts_are_empty(chain: &Chain, unknown: &Signer) {
+    let account = unknown.account();
+    assert_eq!(chain.member(&account).await.unwrap(), None);
+    assert_eq!(chain.lease(&account).await.unwrap(), None);
+    assert_eq!(chain.standing(&account).await.unwrap(), Default::default());
+    assert_eq!(chain.audit_response(1_000_000, &account).await.unwrap(), None);
+    assert_eq!(chain.audited_lease(1_000_000, &account).await.unwrap(), None);
+    assert_eq!(chain.pending_rewards(&account).await.unwrap(), Vec::new());
+}
 
-    // Two calls at once take two nonces.
+async fn transfers_at_once_take_two_nonces(chain: &Chain, alice: &Signer, someone: &Signer) {
     let nonce = chain.nonce(&alice.account()).await.unwrap();
     let other = fresh("other");
     let (one, two) = in_time(
         "two transfers",
         futures::future::join(
-            chain.submit(&alice, Call::Transfer { to: someone.account(), amount: 10 * POL }),
-            chain.submit(&alice, Call::Transfer { to: other.account(), amount: 20 * POL }),
+            chain.submit(alice, Call::Transfer { to: someone.account(), amount: 10 * POL }),
+            chain.submit(alice, Call::Transfer { to: other.account(), amount: 20 * POL }),
         ),
     )
     .await;
@@ -295,29 +352,32 @@ async fn a_participant_reads_and_writes() {
     assert_eq!(chain.nonce(&alice.account()).await.unwrap(), nonce + 2);
     assert_eq!(chain.free_balance(&someone.account()).await.unwrap(), 10 * POL);
     assert_eq!(chain.free_balance(&other.account()).await.unwrap(), 20 * POL);
+}
 
-    // Refusals have the names and the advice of their pallet.
+/// Asserts that refusals have the names and the advice of their pallet.
+async fn refusals_name_their_error(chain: &Chain, someone: &Signer) {
     let (pallet, error, advice) =
-        refusal(chain.submit(&someone, Call::JoinRound { tier: Tier::Participant }).await);
+        refusal(chain.submit(someone, Call::JoinRound { tier: Tier::Participant }).await);
     assert_eq!((pallet.as_str(), error.as_str()), ("ProofOfLearning", "NotJoining"));
     assert!(advice.contains("next round"), "{advice}");
-    let (pallet, ..) = refusal(
-        chain.submit(&someone, Call::Transfer { to: other.account(), amount: 1_000 * POL }).await,
-    );
+    let too_much = Call::Transfer { to: fresh("other").account(), amount: 1_000 * POL };
+    let (pallet, ..) = refusal(chain.submit(someone, too_much).await);
     assert_eq!(pallet, "Token");
     let (pallet, error, _) =
-        refusal(chain.submit(&someone, Call::SetLengths(RoundConfig::default()).sudo()).await);
+        refusal(chain.submit(someone, Call::SetLengths(RoundConfig::default()).sudo()).await);
     assert_eq!((pallet.as_str(), error.as_str()), ("Sudo", "RequireSudo"));
+}
 
-    // A call of the sudo key takes effect, or is refused though its extrinsic is not.
+/// Asserts that a call of the sudo key takes effect, or is refused though its extrinsic succeeds.
+async fn sudo_calls_take_effect_or_are_refused(chain: &Chain, alice: &Signer) {
     let lengths = RoundConfig { train: 77, ..RoundConfig::default() };
-    let done = chain.submit(&alice, Call::SetLengths(lengths).sudo()).await.unwrap();
-    assert_eq!(chain.at(done.block.hash).overview().await.unwrap().config, lengths);
+    let receipt = chain.submit(alice, Call::SetLengths(lengths).sudo()).await.unwrap();
+    assert_eq!(chain.at(receipt.block.hash).overview().await.unwrap().config, lengths);
     let audits = AuditConfig { replay: 77, ..AuditConfig::default() };
-    let done = chain.submit(&alice, Call::SetAudits(audits).sudo()).await.unwrap();
-    assert_eq!(chain.at(done.block.hash).audit_config().await.unwrap(), audits);
+    let receipt = chain.submit(alice, Call::SetAudits(audits).sudo()).await.unwrap();
+    assert_eq!(chain.at(receipt.block.hash).audit_config().await.unwrap(), audits);
     let invalid = RoundConfig { join: 0, ..lengths };
-    let (_, error, _) = refusal(chain.submit(&alice, Call::SetLengths(invalid).sudo()).await);
+    let (_, error, _) = refusal(chain.submit(alice, Call::SetLengths(invalid).sudo()).await);
     assert_eq!(error, "InvalidLengths");
 }
 
@@ -336,8 +396,8 @@ async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
     };
     let (alice, bob) = (signer("//Alice"), signer("//Bob"));
 
-    // The node dies with one transaction in its pool, which it forgets, and is asked for more while
-    // it is away.
+    // The node is killed with one transaction in its pool, which it forgets, and gets more requests
+    // while it is away.
     let interrupted = send(alice.clone());
     sleep(Duration::from_millis(200)).await;
     node.kill();
@@ -357,7 +417,7 @@ async fn a_killed_node_is_waited_for_and_nothing_happens_twice() {
     let interrupted =
         in_time("a transfer whose node was killed", interrupted).await.unwrap().unwrap();
 
-    // The stream of blocks goes on, to where a second copy would have been included too.
+    // The stream of blocks continues, to where a second copy would have been included too.
     let both = begun.block.number.max(interrupted.block.number).max(first.number);
     let later =
         in_time("later blocks", blocks.skip_while(|block| ready(block.number < both + 2)).next())

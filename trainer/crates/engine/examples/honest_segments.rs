@@ -1,18 +1,23 @@
-//! Audits honest leases until ten thousand segments have been replayed, or as many as the first
-//! argument says, and counts those that are taken for a cheat's. Ends with status 1 when there is
-//! one.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Counts false positives of audits: audits honest leases until ten thousand segments have been
+//! replayed, or as many as the first argument says. Exits with status 1 if a segment is found
+//! invalid.
 //!
 //! A fleet of trainers of all tiers trains one head after the other, from fresh and carried states,
-//! whole leases and leases stopped early, some late for their round, with one to four workers;
-//! every segment of every lease is audited, alone or in a draw of up to four, by a seat with
-//! another number of workers. As many fleets as there are cores run side by side.
+//! whole leases and leases stopped early, some late for their round, with one to four workers.
+//! Every segment of every lease is audited, alone or in a draw of up to four, by a seat with
+//! another number of workers. One fleet per core runs at the same time.
+//!
+//! `cargo run --release -p pol-engine --example honest_segments -- [SEGMENTS]`
 
-#[path = "../tests/work/mod.rs"]
-mod work;
+#[path = "../tests/fixture/mod.rs"]
+mod fixture;
 
+use fixture::LeaseSetup;
 use pol_engine::{
     TrainingState, aggregate,
-    determinism::{self, Mode},
+    determinism::{self, NumericsMode},
 };
 use pol_model::initial_parameters;
 use pol_primitives::{
@@ -21,7 +26,7 @@ use pol_primitives::{
     model::ModelSpec,
     payload::Payload,
     prf::Prf,
-    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, Tier, TierParameters},
+    recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
 };
 use std::{
     env,
@@ -31,13 +36,12 @@ use std::{
     thread,
     time::Instant,
 };
-use work::Work;
 
-/// Trainers of a fleet: two of each tier.
+/// Number of trainers in a fleet: two of each tier.
 const TRAINERS: u8 = 8;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    determinism::ensure(Mode::Exact)?;
+    determinism::ensure(NumericsMode::Exact)?;
     let target: u32 = env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
     let fleets = thread::available_parallelism()?.get();
     let (count, start) = (Counts::default(), Instant::now());
@@ -49,9 +53,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     });
     let [segments, leases, wrong] =
         [&count.segments, &count.leases, &count.wrong].map(|count| count.load(Ordering::Relaxed));
-    // With none in n, fewer than 3/n with 95 % confidence: (1 - 3/n)^n is about 1/20.
+    // Rule of three: (1 - 3/n)^n is about 1/20, so none in n bounds the rate by 3/n with 95 %.
     println!(
-        "{segments} honest segments of {leases} leases audited in {:.0} s on {fleets} cores: {wrong} false positives (95 % bound {:.1e})",
+        "{segments} honest segments of {leases} leases audited in {:.0} s on {fleets} cores: \
+         {wrong} false positives (95 % bound {:.1e})",
         start.elapsed().as_secs_f64(),
         (f64::from(wrong) + 3.0) / f64::from(segments.max(1)),
     );
@@ -84,13 +89,13 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
                 ..carried.clone()
             };
             let tier = Tier::ALL[place % Tier::ALL.len()];
-            let work = Work::new(&recipe, tier, [place as u8; 32], &start, round);
+            let setup = LeaseSetup::new(&recipe, tier, [place as u8; 32], &start, round);
             let stop = if prf.below(4) == 0 {
                 1 + prf.below(recipe.segments.into()) as u16
             } else {
                 recipe.segments
             };
-            let submitted = work.honest(start, stop, 1 + prf.below(4) as usize);
+            let submitted = setup.honest(start, stop, 1 + prf.below(4) as usize);
             let mut order: Vec<u16> =
                 prf.permutation(stop.into()).into_iter().map(|segment| segment as u16).collect();
             while !order.is_empty() {
@@ -98,11 +103,12 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
                     order.split_off(order.len().saturating_sub(1 + prf.below(4) as usize));
                 drawn.sort_unstable();
                 let workers = 1 + prf.below(4) as usize;
-                let verdict = submitted.verdict(&work, &drawn, workers);
+                let verdict = submitted.verdict(&setup, &drawn, workers);
                 if verdict != Verdict::Valid {
                     count.wrong.fetch_add(drawn.len() as u32, Ordering::Relaxed);
                     eprintln!(
-                        "fleet {fleet}, round {round}, {tier:?}, segments {drawn:?} of {stop}, {workers} workers: {verdict:?}"
+                        "fleet {fleet}, round {round}, {tier:?}, segments {drawn:?} of {stop}, \
+                         {workers} workers: {verdict:?}"
                     );
                 }
                 report(
@@ -114,15 +120,15 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
             count.leases.fetch_add(1, Ordering::Relaxed);
             let payload =
                 Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size());
-            updates.push((payload.expect("what was encoded is decoded"), staleness));
-            *carried = submitted.left;
+            updates.push((payload.expect("the payload was encoded here"), staleness));
+            *carried = submitted.carried;
         }
         let next = aggregate(&recipe, &heads[1], &updates, &[]).expect("honest updates");
         heads = [std::mem::take(&mut heads[1]), next];
     }
 }
 
-/// Says so at every twentieth of the way.
+/// Reports progress at every twentieth of `target`.
 fn report(before: u32, more: u32, target: u32) {
     let twentieths = |segments: u32| u64::from(segments) * 20 / u64::from(target.max(1));
     if twentieths(before + more) > twentieths(before) {
@@ -130,7 +136,7 @@ fn report(before: u32, more: u32, target: u32) {
     }
 }
 
-/// 4,672 parameters, leases of 6 segments of one to three steps.
+/// Returns a recipe of 4,672 parameters, with leases of 6 segments of one to three steps.
 fn recipe() -> Recipe {
     let tier = |micro_batch, accumulation, inner_steps, cadence| TierParameters {
         micro_batch,
@@ -148,7 +154,12 @@ fn recipe() -> Recipe {
         shard_tokens: 64,
         tiers: [tier(1, 1, 6, 2), tier(2, 1, 12, 1), tier(2, 2, 6, 1), tier(2, 3, 18, 1)],
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: Schedule { peak: 5_000_000, warmup_steps: 4, decay_tokens: 0, floor: MILLION },
+        schedule: LearningRateSchedule {
+            peak: 5_000_000,
+            warmup_steps: 4,
+            decay_tokens: 0,
+            floor: MILLION,
+        },
         gradient_clip: MILLION,
         outer_rate: MILLION,
         compression: Compression { top_k: 512, feedback: 950_000 },

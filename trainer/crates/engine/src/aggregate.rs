@@ -1,99 +1,109 @@
-use crate::{Error, check_len, pack::decode};
-use pol_model::{Layout, Rewriting, Slot};
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::{EngineError, check_finite, check_len, pack::decode};
+use pol_model::{Layout, RewritePlan, TensorSlot};
 use pol_primitives::{
-    payload::{CHUNK, Payload},
+    payload::{CHUNK_SIZE, Payload},
     recipe::Recipe,
 };
 
-/// An earlier round that updates are taken out of.
+/// Earlier round that updates are taken out of.
 ///
 /// An update may be excised from a round that lost another one to an earlier head. Then
-/// [`Self::before`] lacks that one already: what counts is the round as the model has it, and as it
-/// is to have it.
+/// [`Self::before`] lacks that one already: the two lists are the round as the model has it, and as
+/// the model is to have it.
 #[derive(Clone, Debug)]
-pub struct Excised {
-    /// The recipe of the round.
+pub struct ExcisedRound {
+    /// Recipe of the round.
     pub recipe: Recipe,
-    /// Its updates that are still part of the model, with their staleness in account order.
+    /// Updates that are still part of the model, with their staleness, in account order.
     pub before: Vec<(Payload, u8)>,
-    /// Those of them that stay; there may be none.
+    /// Updates among them that stay; possibly none.
     pub after: Vec<(Payload, u8)>,
     /// Rewrites of the model since that round, oldest first.
-    pub rewritings: Vec<Rewriting>,
+    pub rewrites: Vec<RewritePlan>,
 }
 
-impl Excised {
-    /// What the round with these `updates` takes away from the parameters as they are by now.
-    fn movement(&self, updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
+impl ExcisedRound {
+    /// Returns the movement of the round with these `updates`, as a vector of today's model.
+    fn movement(&self, updates: &[(Payload, u8)]) -> Result<Vec<f32>, EngineError> {
         let mut movement = movement(&self.recipe, updates)?;
-        for rewriting in &self.rewritings {
-            movement = rewriting.carried(&movement)?;
+        for plan in &self.rewrites {
+            movement = plan.rewrite_state(&movement)?;
         }
         Ok(movement)
     }
 }
 
-/// The next head's parameters: `base − movement(updates)`, and for each excised round, in the given
-/// order (ascending by round), `+ (movement(before) − movement(after))`.
+/// Returns the parameters of the next head: `base − movement(updates)`, and for each excised round,
+/// in the given order (ascending by round), `+ (movement(before) − movement(after))`.
 ///
-/// Since a head is its base less its movement, that undoes an earlier round's movement and does it
-/// again as if the excised updates had never been in it, medians and weights included. The model
-/// afterwards is the one that never had them, up to the rounding of the float32 sums. Without
-/// updates and excisions the head stays.
+/// A head is its base less its [`movement()`]. So an excision undoes an earlier round's movement
+/// and does it again without the excised updates, medians and weights included. The result is the
+/// model that never had them, up to the rounding of float32 sums. Without updates and excisions the
+/// head is the base.
 ///
-/// Where the model was rewritten since, a movement goes through the rewrites as
-/// [`Rewriting::carried`] says. Since that is linear, and parameters are rewritten by the same
-/// copies, the same holds, but for the biases of experts that were new.
+/// If the model was rewritten since, a movement goes through the rewrites by
+/// [`RewritePlan::rewrite_state`]. That map is linear and copies as parameters are copied, so the
+/// same holds, except for the biases of experts that were new.
 ///
-/// Fails on payloads of another model or recipe, and when a parameter would not stay finite. Since
-/// clipping and averaging only shrink, an update that aggregates alone also does in company:
-/// payloads can be checked one by one before inclusion.
+/// # Errors
+///
+/// Fails for payloads of another model or recipe, and if a parameter would not stay finite. Since
+/// clipping and averaging only shrink, an update that can be aggregated alone can also be
+/// aggregated with others: payloads can be checked one by one before inclusion.
 pub fn aggregate(
     recipe: &Recipe,
     base: &[f32],
     updates: &[(Payload, u8)],
-    excisions: &[Excised],
-) -> Result<Vec<f32>, Error> {
+    excisions: &[ExcisedRound],
+) -> Result<Vec<f32>, EngineError> {
     let mut next = movement(recipe, updates)?;
     check_len(next.len(), base.len())?;
     next.iter_mut().zip(base).for_each(|(next, &base)| *next = base - *next);
-    for excised in excisions {
-        let (before, after) =
-            (excised.movement(&excised.before)?, excised.movement(&excised.after)?);
+    for round in excisions {
+        let (before, after) = (round.movement(&round.before)?, round.movement(&round.after)?);
         check_len(base.len(), before.len())?;
         next.iter_mut()
             .zip(before)
             .zip(after)
             .for_each(|((next, before), after)| *next += before - after);
     }
-    match next.iter().position(|value| !value.is_finite()) {
-        None => Ok(next),
-        Some(index) => Err(Error::NotFinite { index }),
-    }
+    check_finite(&next)?;
+    Ok(next)
 }
 
-/// What a round takes away from the parameters: `outer_rate · mean(updates)`, from payloads with
-/// their staleness in account order; zeros without updates.
+/// Returns the movement of a round, which is subtracted from the parameters:
+/// `outer_rate · mean(updates)`, from payloads with their staleness in account order. Without
+/// updates it is zero.
 ///
 /// Tensor by tensor, an update whose L2 norm is above the median of the round's is scaled down to
-/// it, so that no single one prevails. The median is the lower of two middle norms, of the updates
-/// that say anything about the tensor at all. Nor may one go beyond the reach of honest training,
-/// though it be alone in its round: what is added to the parameters and taken away again later must
-/// not be so large that float32 forgets them. An update weighs `1 / (1 + staleness)`, normalised by
-/// the sum of the weights. Norms and factors are float64, the update is summed in float32 in the
-/// given order.
-pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, Error> {
+/// the median, so that no single update prevails. The median is the lower of two middle norms, over
+/// the updates that change the tensor at all. Nor may an update exceed the norm that honest
+/// training can reach, even if it is alone in its round: parameters that an update adds and an
+/// excision takes away must not be so large that float32 loses the others.
+///
+/// An update weighs `1 / (1 + staleness)`, normalised by the sum of the weights. Norms and factors
+/// are float64; the update is summed in float32 in the given order.
+///
+/// # Errors
+///
+/// Fails for payloads of another model or recipe.
+pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, EngineError> {
     let layout = Layout::new(&recipe.model)?;
     for (payload, _) in updates {
         let fits = payload.values == layout.len() as u64
-            && payload.chunks.len() == layout.len().div_ceil(CHUNK);
+            && payload.chunks.len() == layout.len().div_ceil(CHUNK_SIZE);
         if !fits || payload.top_k != recipe.compression.top_k {
-            return Err(Error::WrongModel { expected: layout.len() as u64, found: payload.values });
+            return Err(EngineError::WrongModel {
+                expected: layout.len() as u64,
+                found: payload.values,
+            });
         }
     }
     let norms: Vec<Vec<f64>> = updates.iter().map(|(payload, _)| norms(&layout, payload)).collect();
-    let limit = |(tensor, slot): (usize, &Slot)| {
-        median(norms.iter().map(|norms| norms[tensor])).min(reach(recipe, slot))
+    let limit = |(tensor, slot): (usize, &TensorSlot)| {
+        median(norms.iter().map(|norms| norms[tensor])).min(max_honest_norm(recipe, slot))
     };
     let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
     let weight = |staleness: u8| 1.0 / (1.0 + f64::from(staleness));
@@ -115,7 +125,7 @@ pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, 
     Ok(movement)
 }
 
-/// L2 norm of each tensor's part of the update, squares summed in index order.
+/// Returns the L2 norm of each tensor's part of the update, with squares summed in index order.
 fn norms(layout: &Layout, payload: &Payload) -> Vec<f64> {
     let mut squares = vec![0.0; layout.tensors().len()];
     for_each_value(layout, payload, |tensor, _, value| {
@@ -124,17 +134,18 @@ fn norms(layout: &Layout, payload: &Payload) -> Vec<f64> {
     squares.into_iter().map(f64::sqrt).collect()
 }
 
-/// The largest L2 norm that an update of a tensor keeps: twice that of a lease all of whose steps
-/// go one way, each by the peak rate, which is as far as Adam's steps go. Twice, for what error
-/// feedback may have saved up.
-fn reach(recipe: &Recipe, slot: &Slot) -> f64 {
+/// Returns the largest L2 norm that an update of a tensor may have.
+///
+/// Adam's steps are at most about the learning rate, so a lease whose steps all go one way at the
+/// peak rate is a bound. The limit is twice that, since error feedback may have accumulated.
+fn max_honest_norm(recipe: &Recipe, slot: &TensorSlot) -> f64 {
     let steps = recipe.tiers.iter().map(|tier| tier.inner_steps).max().unwrap_or(0);
     2.0 * f64::from(steps)
         * (recipe.schedule.peak as f64 / 1e9)
         * (slot.parameter.len() as f64).sqrt()
 }
 
-/// The lower median of the norms above zero; zero when there are none.
+/// Returns the lower median of the norms above zero, or zero if there are none.
 fn median(norms: impl Iterator<Item = f64>) -> f64 {
     let mut norms: Vec<f64> = norms.filter(|&norm| norm > 0.0).collect();
     norms.sort_unstable_by(f64::total_cmp);
@@ -144,7 +155,7 @@ fn median(norms: impl Iterator<Item = f64>) -> f64 {
 /// Calls `visit` with tensor, index in the flat vector and value of every entry, in index order.
 fn for_each_value(layout: &Layout, payload: &Payload, mut visit: impl FnMut(usize, usize, f32)) {
     let mut tensors = layout.tensors().iter().map(|slot| slot.range().end).enumerate().peekable();
-    for (chunk, start) in payload.chunks.iter().zip((0..).step_by(CHUNK)) {
+    for (chunk, start) in payload.chunks.iter().zip((0..).step_by(CHUNK_SIZE)) {
         for (within, value) in decode(chunk) {
             let index = start + within;
             while tensors.next_if(|&(_, end)| end <= index).is_some() {}
@@ -165,7 +176,8 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    /// The payload of an update that is `value` everywhere, times `boost` in the first tensor.
+    /// Returns the payload of an update that is `value` everywhere, times `boost` in the first
+    /// tensor.
     fn update(value: f32, boost: f32) -> Payload {
         let recipe = recipe();
         let layout = Layout::new(&recipe.model).unwrap();
@@ -176,15 +188,15 @@ mod tests {
             .unwrap()
     }
 
-    fn excised(before: Vec<(Payload, u8)>, after: Vec<(Payload, u8)>) -> Excised {
-        Excised { recipe: recipe(), before, after, rewritings: Vec::new() }
+    fn excised(before: Vec<(Payload, u8)>, after: Vec<(Payload, u8)>) -> ExcisedRound {
+        ExcisedRound { recipe: recipe(), before, after, rewrites: Vec::new() }
     }
 
     fn base() -> Vec<f32> {
         vec![1.0; recipe().model.size() as usize]
     }
 
-    /// Equal but for a few roundings of parameters around one.
+    /// Asserts equality up to a few roundings of parameters around one.
     fn assert_near(left: &[f32], right: &[f32]) {
         assert_eq!(left.len(), right.len());
         for (index, (left, right)) in left.iter().zip(right).enumerate() {
@@ -225,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_giant_alone_is_cut_to_what_training_can_reach_and_leaves_no_trace() {
+    fn a_giant_alone_is_clipped_to_the_norm_of_honest_training_and_leaves_no_trace() {
         let mut giant = update(0.02, 1.0);
         giant.chunks.iter_mut().for_each(|chunk| (chunk.low, chunk.high) = (0x7f7f, 0x7f7f));
         let tainted = aggregate(&recipe(), &base(), &[(giant.clone(), 0)], &[]).unwrap();
@@ -244,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn medians_are_lower_middles_of_those_that_speak() {
+    fn medians_are_lower_middles_of_norms_above_zero() {
         assert_eq!(median([0.0, 3.0, 1.0, 2.0].into_iter()), 2.0);
         assert_eq!(median([4.0, 1.0].into_iter()), 1.0);
         assert_eq!(median([0.0].into_iter()), 0.0);
@@ -264,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_excised_after_rewrites_was_never_there() {
+    fn an_update_excised_after_rewrites_was_never_there() {
         let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
         let kept = [round[0].clone(), round[2].clone()];
         let (mut tainted, mut clean) = (
@@ -272,7 +284,7 @@ mod tests {
             aggregate(&recipe(), &base(), &kept, &[]).unwrap(),
         );
         let mut after = recipe();
-        let mut rewritings = Vec::new();
+        let mut plans = Vec::new();
         let rewrites = [
             Rewrite::InsertBlock { at: 1 },
             Rewrite::Upcycle { experts: Experts::new(3, 2) },
@@ -280,24 +292,26 @@ mod tests {
             Rewrite::PruneExpert { expert: 1 },
         ];
         for rewrite in rewrites {
-            let rewriting = Rewriting::new(&after.model, &rewrite).unwrap();
-            (tainted, clean) =
-                (rewriting.parameters(&tainted).unwrap(), rewriting.parameters(&clean).unwrap());
-            after.model = *rewriting.spec();
-            rewritings.push(rewriting);
+            let plan = RewritePlan::new(&after.model, &rewrite).unwrap();
+            (tainted, clean) = (
+                plan.rewrite_parameters(&tainted).unwrap(),
+                plan.rewrite_parameters(&clean).unwrap(),
+            );
+            after.model = *plan.spec();
+            plans.push(plan);
         }
         let furthest = |healed: &[f32]| {
             healed.iter().zip(&clean).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
         };
         assert!(furthest(&tainted) > 1e-3);
-        let excised = Excised { rewritings, ..excised(round.to_vec(), kept.to_vec()) };
+        let excised = ExcisedRound { rewrites: plans, ..excised(round.to_vec(), kept.to_vec()) };
         let healed = aggregate(&after, &tainted, &[], std::slice::from_ref(&excised)).unwrap();
         assert_near(&healed, &clean);
-        // Without them it is of another model.
-        let unaware = Excised { rewritings: Vec::new(), ..excised };
+        // Without the rewrites the round is of another model.
+        let unaware = ExcisedRound { rewrites: Vec::new(), ..excised };
         assert!(matches!(
             aggregate(&after, &tainted, &[], &[unaware]),
-            Err(Error::WrongModel { .. })
+            Err(EngineError::WrongModel { .. })
         ));
     }
 
@@ -313,27 +327,34 @@ mod tests {
     fn an_excision_of_another_model_is_refused() {
         let mut other = recipe();
         other.model = ModelSpec::gpt2(64, 8, 1, 1, 8, 16);
-        let excised = Excised { recipe: other, ..excised(Vec::new(), Vec::new()) };
+        let excised = ExcisedRound { recipe: other, ..excised(Vec::new(), Vec::new()) };
         assert!(matches!(
             aggregate(&recipe(), &base(), &[], &[excised]),
-            Err(Error::WrongModel { .. })
+            Err(EngineError::WrongModel { .. })
         ));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
 
-        /// Two rounds, whose updates are taken out by three later heads, in any order and together
-        /// with new updates.
+        /// Takes updates of two rounds out of three later heads, in any order and together with new
+        /// updates.
         #[test]
-        fn whatever_is_excised_was_never_there(
+        fn excised_updates_were_never_there(
             values in prop::collection::vec((-0.05f32..0.05, 0.1f32..20.0, 0u8..3, 0usize..4), 6),
         ) {
-            let updates: Vec<_> = values.iter().map(|&(value, boost, staleness, _)| (update(value, boost), staleness)).collect();
+            let updates: Vec<_> = values
+                .iter()
+                .map(|&(value, boost, staleness, _)| (update(value, boost), staleness))
+                .collect();
             let rounds = [0..3, 3..6];
-            // Those of a round that heads up to `head` leave in; head 3 is never.
+            // Updates of a round that heads up to `head` leave in; 3 stands for no head.
             let left = |round: &std::ops::Range<usize>, head: usize| {
-                round.clone().filter(|&at| values[at].3 == 3 || values[at].3 > head).map(|at| updates[at].clone()).collect::<Vec<_>>()
+                round
+                    .clone()
+                    .filter(|&at| values[at].3 == 3 || values[at].3 > head)
+                    .map(|at| updates[at].clone())
+                    .collect::<Vec<_>>()
             };
             let all = |round: &std::ops::Range<usize>| updates[round.clone()].to_vec();
             let (mut healed, mut clean) = (base(), base());
@@ -343,7 +364,7 @@ mod tests {
             }
             for head in 0..3 {
                 let before = |round| if head == 0 { all(round) } else { left(round, head - 1) };
-                let excisions: Vec<Excised> = rounds
+                let excisions: Vec<ExcisedRound> = rounds
                     .iter()
                     .map(|round| excised(before(round), left(round, head)))
                     .filter(|excised| excised.before.len() > excised.after.len())
@@ -362,22 +383,22 @@ mod tests {
         other.compression.top_k += 1;
         assert!(matches!(
             aggregate(&other, &base(), &[(payload.clone(), 0)], &[]),
-            Err(Error::WrongModel { .. })
+            Err(EngineError::WrongModel { .. })
         ));
         assert!(matches!(
             aggregate(&recipe(), &base()[1..], &[(payload.clone(), 0)], &[]),
-            Err(Error::WrongModel { .. })
+            Err(EngineError::WrongModel { .. })
         ));
         let mut infinite = base();
         infinite[7] = f32::INFINITY;
         assert!(matches!(
             aggregate(&recipe(), &infinite, &[], &[]),
-            Err(Error::NotFinite { index: 7 })
+            Err(EngineError::NotFinite { index: 7 })
         ));
         let short = Payload { chunks: Vec::new(), ..payload };
         assert!(matches!(
             aggregate(&recipe(), &base(), &[(short, 0)], &[]),
-            Err(Error::WrongModel { .. })
+            Err(EngineError::WrongModel { .. })
         ));
     }
 }

@@ -1,15 +1,16 @@
-//! How fast this machine trains, and what auditing costs beside it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Measurements of training speed and of audit costs on this machine.
 
 use crate::{
-    Error, Job, LeaseData, Probe, TrainingState,
+    EngineError, LeaseData, LeaseJob, ScoreProbe, TrainingState,
     blobs::read_blob,
-    determinism::{self, Mode},
+    determinism::{self, NumericsMode},
     pack::{compress, pack},
     replay, score,
-    state::hash,
-    train::{Run, train_segment},
+    train::{TrainingRun, train_segment},
 };
-use pol_model::initial_parameters;
+use pol_model::{hash_values, initial_parameters};
 use pol_primitives::{
     Hash,
     audit::AuditConfig,
@@ -28,38 +29,45 @@ use std::{
 /// Training speed of this process.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Throughput {
-    /// The numerics profile; none when the environment fits neither.
-    pub mode: Option<Mode>,
-    /// Worker threads.
+    /// Numerics mode, or `None` if the environment matches neither.
+    pub mode: Option<NumericsMode>,
+    /// Number of worker threads.
     pub workers: usize,
-    /// Optimiser steps measured.
+    /// Number of optimiser steps measured.
     pub steps: u32,
-    /// Tokens trained on in them.
+    /// Number of tokens trained on in these steps.
     pub tokens: u64,
-    /// Seconds they took.
+    /// Duration of these steps, in seconds.
     pub seconds: f64,
 }
 
 impl Throughput {
-    /// Tokens trained on per second.
+    /// Returns the number of tokens trained on per second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.seconds
     }
 }
 
 /// Trains `recipe`'s model on random tokens, as `tier` would, for at least `duration` after one
-/// step to warm up, under whatever numerics the process was started with:
-/// [`determinism::configure`] chooses them for a child process.
-pub fn measure(
+/// warm-up step.
+///
+/// The process computes under the numerics it was started with; [`determinism::configure`] selects
+/// them for a child process.
+///
+/// # Errors
+///
+/// Fails for an invalid recipe, for a process outside the recipe's numerics profile, and if
+/// training diverges.
+pub fn measure_throughput(
     recipe: &Recipe,
     tier: Tier,
     workers: usize,
     duration: Duration,
-) -> Result<Throughput, Error> {
-    let work = Work::new(recipe, tier)?;
-    let mut state = TrainingState::fresh(work.base.to_vec());
-    let job = work.job(recipe, workers);
-    let mut run = Run::new(&job, &state)?;
+) -> Result<Throughput, EngineError> {
+    let lease = RandomLease::new(recipe, tier)?;
+    let mut state = TrainingState::fresh(lease.base.to_vec());
+    let job = lease.job(recipe, workers);
+    let mut run = TrainingRun::new(&job, &state)?;
     let inner_steps = recipe.tier(tier).inner_steps;
     run.step(&mut state, 0)?;
     let (start, mut steps) = (Instant::now(), 0u32);
@@ -68,7 +76,9 @@ pub fn measure(
         run.step(&mut state, (steps % u32::from(inner_steps)) as u16)?;
     }
     Ok(Throughput {
-        mode: [Mode::Exact, Mode::Stock].into_iter().find(|&mode| determinism::applied(mode)),
+        mode: [NumericsMode::Exact, NumericsMode::Stock]
+            .into_iter()
+            .find(|&mode| determinism::is_applied(mode)),
         workers: workers.clamp(1, recipe.tier(tier).accumulation.into()),
         steps,
         tokens: recipe.tokens(tier, 1) * u64::from(steps),
@@ -76,136 +86,181 @@ pub fn measure(
     })
 }
 
-/// What one update costs its trainer, and what one seat on it costs a validator; in seconds of this
-/// machine.
+/// Cost of one update for its trainer and of one seat for a validator, in seconds on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct AuditCost {
-    /// The trainer's tier.
+    /// Tier of the trainer.
     pub tier: Tier,
-    /// Segments of a lease.
+    /// Number of segments of a lease.
     pub segments: u16,
-    /// Segments that an audit draws.
+    /// Number of segments that an audit draws.
     pub drawn: u8,
-    /// Seats on an update.
+    /// Number of seats on an update.
     pub seats: u8,
-    /// The trainer: all steps of the lease.
+    /// Trainer: all steps of the lease.
     pub train: f64,
-    /// The trainer: hashing the states at segment boundaries.
+    /// Trainer: hashing the states at segment boundaries.
     pub trace: f64,
-    /// The trainer: packing the update.
+    /// Trainer: packing the update.
     pub pack: f64,
-    /// A seat: training the drawn segments again and hashing what they end in.
+    /// Seat: training the drawn segments again and hashing the states they end in.
     pub replay: f64,
-    /// A seat: reading the states shown and checking them against their hashes.
+    /// Seat: reading the served states and checking them against their hashes.
     pub states: f64,
-    /// A seat: packing the final state again.
+    /// Seat: packing the final state again.
     pub packing: f64,
-    /// A seat: measuring what the update is worth.
+    /// Seat: measuring the improvement by the update.
     pub score: f64,
-    /// A validator: losses of the probe under the head, once a round whatever its number of seats.
+    /// Validator: losses of the probe under the head, once per round for any number of seats.
     pub probe: f64,
-    /// Bytes a seat fetches at most: states shown, payload and the lease's shards.
+    /// Maximum number of bytes that a seat fetches: served states, payload and the lease's shards.
     pub bytes: u64,
 }
 
 impl AuditCost {
-    /// Seconds of a trainer for the update.
-    pub fn trainer(&self) -> f64 {
+    /// Returns the trainer's cost of the update, in seconds.
+    pub fn trainer_seconds(&self) -> f64 {
         self.train + self.trace + self.pack
     }
 
-    /// Seconds of a seat.
-    pub fn seat(&self) -> f64 {
+    /// Returns the cost of a seat, in seconds.
+    pub fn seat_seconds(&self) -> f64 {
         self.replay + self.states + self.packing + self.score
     }
 
-    /// Seconds of all seats on the update over the trainer's. What is done once a round is left
-    /// out.
+    /// Returns the cost of all seats on the update, relative to the trainer's. Work that is done
+    /// once per round is left out.
     pub fn ratio(&self) -> f64 {
-        f64::from(self.seats) * self.seat() / self.trainer()
+        f64::from(self.seats) * self.seat_seconds() / self.trainer_seconds()
     }
 }
 
-/// Trains a whole lease of `recipe` as `tier` would, on random tokens, and does what a seat of an
-/// audit under `config` does, with `workers` threads each. Under the exact profile only. Drawn
-/// segments are taken to lie apart and not to be the last one, which is the dearest case.
-pub fn audit_cost(
+/// Trains a whole lease of `recipe` as `tier` would, on random tokens, and does the work of a seat
+/// in an audit under `config`, with `workers` threads each.
+///
+/// Only for recipes of the exact profile. Drawn segments are assumed to lie apart and not to
+/// include the last one, which is the most expensive case.
+///
+/// # Errors
+///
+/// Fails for an invalid recipe, for a process outside the exact profile, and if training diverges.
+pub fn measure_audit_cost(
     recipe: &Recipe,
     tier: Tier,
     workers: usize,
     config: &AuditConfig,
-) -> Result<AuditCost, Error> {
-    let work = Work::new(recipe, tier)?;
-    let job = work.job(recipe, workers);
+) -> Result<AuditCost, EngineError> {
+    let lease = RandomLease::new(recipe, tier)?;
+    let job = lease.job(recipe, workers);
     let (segments, drawn, middle) = (recipe.segments, config.segments, recipe.segments / 2);
-    let mut state = TrainingState::fresh(work.base.to_vec());
-    // What is done for the first time takes longer.
-    train_segment(&job, &mut state.clone(), 0)?;
+    let trained = train_timed(&job, &lease.base, middle)?;
+    let leaf = median_seconds(|| Ok(trained.end.leaf()))?;
+    let mut packed_state = trained.end.clone();
+    let (payload, pack_seconds) = timed(|| pack(recipe, &lease.base, &mut packed_state))?;
 
-    let (mut times, mut start) = (Vec::new(), state.clone());
-    for segment in 0..segments {
-        if segment == middle {
-            start = state.clone();
-        }
-        times.push(timed(|| train_segment(&job, &mut state, segment))?.1);
-    }
-    let end = state.clone();
-    let leaf = often(|| Ok(state.leaf()))?;
-    let (payload, packed) = timed(|| pack(recipe, &work.base, &mut state))?;
-    let whole = median(&mut times) * f64::from(segments);
-
-    let replay = often(|| replay(&job, start.clone(), middle))?;
-    let (shown, last) = (start.served(middle), end.served(segments));
-    let (mut open_shown, mut open_last) = (source(&start), source(&end));
-    let count = work.base.len();
-    let state_read = often(|| TrainingState::from_blobs(&shown, count, &mut open_shown))?;
-    let parts_read = often(|| {
-        hash(&work.base);
-        read_blob(&last.root, count, &mut open_last)?;
-        read_blob(&last.carry.feedback, count, &mut open_last)
+    let replay = median_seconds(|| replay(&job, trained.start.clone(), middle))?;
+    let reading = measure_reading(&lease.base, &trained, middle, segments)?;
+    let packing = median_seconds(|| {
+        let mut feedback = trained.end.feedback.clone();
+        let payload = compress(recipe, &lease.base, &trained.end.parameters, &mut feedback)?;
+        Ok((blake3::hash(&payload.encode()), hash_values(&feedback)))
     })?;
-    let packing = often(|| {
-        let mut feedback = end.feedback.clone();
-        let payload = compress(recipe, &work.base, &end.parameters, &mut feedback)?;
-        Ok((blake3::hash(&payload.encode()), hash(&feedback)))
-    })?;
-    let text = Work::text(recipe, config.probe.into(), 1)?;
-    let (probe, probe_time) =
-        timed(|| Probe::new(recipe, work.base.clone(), &[1; 32], &text, workers))?;
-    let score = often(|| score(&probe, &job, &payload))?;
+    let text = RandomLease::text(recipe, config.probe.into(), 1)?;
+    let (probe, probe_seconds) =
+        timed(|| ScoreProbe::new(recipe, lease.base.clone(), &[1; 32], &text, workers))?;
+    let score = median_seconds(|| score(&probe, &job, &payload))?;
 
-    let array = 4 * count as u64;
-    // Each start has three arrays of its own; all share the error feedback; the final state adds
-    // its parameters.
-    let states = (3 * u64::from(drawn) + 2) * array;
-    let shards = work.lease.shards.len() as u64 * 4 * (u64::from(recipe.shard_tokens) + 1);
     Ok(AuditCost {
         tier,
         segments,
         drawn,
         seats: config.seats,
-        train: whole - leaf * f64::from(segments),
+        train: trained.seconds - leaf * f64::from(segments),
         trace: leaf * f64::from(segments + 1),
-        pack: packed,
+        pack: pack_seconds,
         replay: replay * f64::from(drawn),
-        states: state_read * f64::from(drawn) + parts_read,
+        states: reading.start * f64::from(drawn) + reading.end,
         packing,
         score,
-        probe: probe_time,
-        bytes: states + encoded_size(recipe.compression.top_k, recipe.model.size()) + shards,
+        probe: probe_seconds,
+        bytes: bytes_of_seat(recipe, tier, drawn),
     })
 }
 
-/// A lease on random tokens, from the recipe's initial model.
-struct Work {
+/// Lease that was trained and timed.
+struct TrainedLease {
+    /// State before the middle segment.
+    start: TrainingState,
+    /// Final state, not packed yet.
+    end: TrainingState,
+    /// Median duration of a segment, times the number of segments.
+    seconds: f64,
+}
+
+fn train_timed(job: &LeaseJob<'_>, base: &[f32], middle: u16) -> Result<TrainedLease, EngineError> {
+    let mut state = TrainingState::fresh(base.to_vec());
+    // The first segment is slower, so one is trained for nothing.
+    train_segment(job, &mut state.clone(), 0)?;
+    let (mut times, mut start) = (Vec::new(), state.clone());
+    for segment in 0..job.recipe.segments {
+        if segment == middle {
+            start = state.clone();
+        }
+        times.push(timed(|| train_segment(job, &mut state, segment))?.1);
+    }
+    let seconds = median(&mut times) * f64::from(job.recipe.segments);
+    Ok(TrainedLease { start, end: state, seconds })
+}
+
+/// Seconds that a seat needs to read and check states.
+struct ReadingSeconds {
+    /// For the state at the start of a drawn segment.
+    start: f64,
+    /// For the base, and for parameters and error feedback of the final state.
+    end: f64,
+}
+
+fn measure_reading(
+    base: &[f32],
+    trained: &TrainedLease,
+    middle: u16,
+    segments: u16,
+) -> Result<ReadingSeconds, EngineError> {
+    let TrainedLease { start, end, .. } = trained;
+    let (served, last) = (start.trace_state(middle), end.trace_state(segments));
+    let (mut open_start, mut open_end) = (blob_source(start), blob_source(end));
+    let count = base.len();
+    Ok(ReadingSeconds {
+        start: median_seconds(|| TrainingState::from_blobs(&served, count, &mut open_start))?,
+        end: median_seconds(|| {
+            hash_values(base);
+            read_blob(&last.root, count, &mut open_end)?;
+            read_blob(&last.carry.feedback, count, &mut open_end)
+        })?,
+    })
+}
+
+/// Returns the maximum number of bytes that a seat fetches.
+fn bytes_of_seat(recipe: &Recipe, tier: Tier, drawn: u8) -> u64 {
+    let array = 4 * recipe.model.size();
+    // Each start has three arrays of its own; all share the error feedback; the final state adds
+    // its parameters.
+    let states = (3 * u64::from(drawn) + 2) * array;
+    let shard = 4 * (u64::from(recipe.shard_tokens) + 1);
+    let shards = u64::from(recipe.shards_per_lease(tier)) * shard;
+    states + encoded_size(recipe.compression.top_k, recipe.model.size()) + shards
+}
+
+/// Lease on random tokens, from the recipe's initial model.
+struct RandomLease {
     lease: Lease,
     data: LeaseData,
     base: Arc<Vec<f32>>,
 }
 
-impl Work {
-    fn new(recipe: &Recipe, tier: Tier) -> Result<Self, Error> {
-        recipe.validate().map_err(Error::Recipe)?;
+impl RandomLease {
+    fn new(recipe: &Recipe, tier: Tier) -> Result<Self, EngineError> {
+        recipe.validate().map_err(EngineError::Recipe)?;
         let count = recipe.shards_per_lease(tier);
         let base = initial_parameters(&recipe.model, &recipe.seed);
         let lease = Lease {
@@ -214,7 +269,7 @@ impl Work {
             round: 0,
             due_round: 0,
             seed: [0; 32],
-            base_root: hash(&base),
+            base_root: hash_values(&base),
             head_tokens: 0,
             recipe: recipe.hash(),
             carry: [0; 32],
@@ -228,20 +283,22 @@ impl Work {
         Ok(Self { lease, data: Self::text(recipe, count, 0)?, base: Arc::new(base) })
     }
 
-    fn text(recipe: &Recipe, shards: u32, seed: u8) -> Result<LeaseData, Error> {
+    fn text(recipe: &Recipe, shards: u32, seed: u8) -> Result<LeaseData, EngineError> {
         let mut prf = Prf::new("pol/bench/1", &[seed; 32], &[]);
         let mut shard =
             || (0..=recipe.shard_tokens).map(|_| prf.below(recipe.model.vocabulary)).collect();
         LeaseData::new(recipe, (0..shards).map(|_| shard()).collect())
     }
 
-    fn job<'a>(&'a self, recipe: &'a Recipe, workers: usize) -> Job<'a> {
-        Job { recipe, lease: &self.lease, account: &[0; 32], data: &self.data, workers }
+    fn job<'a>(&'a self, recipe: &'a Recipe, workers: usize) -> LeaseJob<'a> {
+        LeaseJob { recipe, lease: &self.lease, account: &[0; 32], data: &self.data, workers }
     }
 }
 
-/// Gives the blobs of `state`.
-fn source<'a>(state: &'a TrainingState) -> impl FnMut(&Hash) -> io::Result<&'a [u8]> + use<'a> {
+/// Returns a function that opens the blobs of `state`.
+fn blob_source<'a>(
+    state: &'a TrainingState,
+) -> impl FnMut(&Hash) -> io::Result<&'a [u8]> + use<'a> {
     let blobs: Vec<(blake3::Hash, &'a [u8])> =
         state.blobs().into_iter().map(|blob| (blake3::hash(blob), blob)).collect();
     move |address| {
@@ -250,16 +307,16 @@ fn source<'a>(state: &'a TrainingState) -> impl FnMut(&Hash) -> io::Result<&'a [
     }
 }
 
-/// What `run` gives, and the seconds it takes.
-fn timed<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<(T, f64), Error> {
+/// Returns the result of `run` and its duration in seconds.
+fn timed<T>(run: impl FnOnce() -> Result<T, EngineError>) -> Result<(T, f64), EngineError> {
     let start = Instant::now();
     let value = run()?;
     Ok((value, start.elapsed().as_secs_f64()))
 }
 
-/// Median of the seconds that `run` takes, of five runs.
-fn often<T>(mut run: impl FnMut() -> Result<T, Error>) -> Result<f64, Error> {
-    let times: Result<Vec<f64>, Error> = (0..5).map(|_| Ok(timed(&mut run)?.1)).collect();
+/// Returns the median duration of `run` in seconds, over five runs.
+fn median_seconds<T>(mut run: impl FnMut() -> Result<T, EngineError>) -> Result<f64, EngineError> {
+    let times: Result<Vec<f64>, EngineError> = (0..5).map(|_| Ok(timed(&mut run)?.1)).collect();
     Ok(median(&mut times?))
 }
 

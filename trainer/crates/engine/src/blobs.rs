@@ -1,14 +1,16 @@
-//! Training states as blobs among peers: little-endian float32 arrays, addressed by the hashes in a
-//! [`ServedState`].
+// SPDX-License-Identifier: Apache-2.0
+
+//! Blobs of training states: little-endian float32 arrays, addressed by the hashes in a
+//! [`TraceState`].
 //!
 //! The error feedback does not change while a lease is trained, so all states of a lease share that
-//! blob, and the parameters of its first state are the head's. A state that has taken no step is
-//! its parameters alone.
+//! blob, and the parameters of its first state are the head's. A state that has taken no step
+//! consists of its parameters alone.
 
-use crate::{Error, TrainingState};
+use crate::{EngineError, TrainingState, check_finite};
 use pol_primitives::{
     Hash,
-    audit::{Case, ServedState, Shown},
+    audit::{AuditResponse, Case, TraceState},
     trace::Carry,
 };
 use std::{
@@ -17,14 +19,14 @@ use std::{
 };
 
 impl TrainingState {
-    /// What a trainer shows of this state, which is leaf `leaf` of its trace.
-    pub fn served(&self, leaf: u16) -> ServedState {
+    /// Returns the hashes of this state, which is leaf `leaf` of its trainer's trace.
+    pub fn trace_state(&self, leaf: u16) -> TraceState {
         let carry = if self.steps == 0 { Carry::default() } else { self.carry() };
-        ServedState { leaf, root: self.root(), carry }
+        TraceState { leaf, root: self.root(), carry }
     }
 
-    /// Its blobs: parameters, and unless it is fresh first moments, second moments and error
-    /// feedback; in the order of [`state_blobs`].
+    /// Returns the blobs of this state, in the order of [`state_blobs`]: parameters, and unless it
+    /// is fresh first moments, second moments and error feedback.
     pub fn blobs(&self) -> Vec<&[u8]> {
         let carried = [&self.first_moment, &self.second_moment, &self.feedback];
         let carried = carried.into_iter().take(if self.steps == 0 { 0 } else { 3 });
@@ -34,50 +36,55 @@ impl TrainingState {
             .collect()
     }
 
-    /// The state that `served` names, of a model of `expected_len` parameters. `open` gives the
-    /// blob with the hash it is asked for, one at a time; no memory is taken but the state's own,
-    /// whatever the blobs hold.
+    /// Reads the blobs of `state`, of a model of `expected_len` parameters.
     ///
-    /// Fails with [`Error::WrongModel`], [`Error::NotFinite`] or [`Error::Negative`] when what the
-    /// hashes name is no state of the model, which is the trainer's fault, and with [`Error::Blob`]
-    /// or [`Error::Fetch`] when `open` does not give what it was asked for.
+    /// `open` returns the blob with the given hash; blobs are opened one at a time. Memory is
+    /// bounded by the state's size, whatever the blobs hold.
+    ///
+    /// # Errors
+    ///
+    /// If the hashes do not name a state of the model, which is the trainer's fault, fails with
+    /// [`EngineError::WrongModel`], [`EngineError::NotFinite`] or [`EngineError::NegativeMoment`].
+    /// If `open` does not return what it was asked for, fails with [`EngineError::BlobMismatch`] or
+    /// [`EngineError::BlobRead`].
     pub fn from_blobs<R: Read>(
-        served: &ServedState,
+        state: &TraceState,
         expected_len: usize,
         open: &mut impl FnMut(&Hash) -> IoResult<R>,
-    ) -> Result<Self, Error> {
-        let parameters = read_blob(&served.root, expected_len, open)?;
-        let Carry { first_moment, second_moment, feedback, steps } = served.carry;
+    ) -> Result<Self, EngineError> {
+        let parameters = read_blob(&state.root, expected_len, open)?;
+        let Carry { first_moment, second_moment, feedback, steps } = state.carry;
         if steps == 0 {
             return Ok(Self::fresh(parameters));
         }
         let first_moment = read_blob(&first_moment, expected_len, open)?;
         let second_moment = read_blob(&second_moment, expected_len, open)?;
-        // Its root is taken in every step.
+        // Every step takes their square roots.
         if let Some(index) = second_moment.iter().position(|&value| value < 0.0) {
-            return Err(Error::Negative { index });
+            return Err(EngineError::NegativeMoment { index });
         }
         let feedback = read_blob(&feedback, expected_len, open)?;
         Ok(Self { parameters, first_moment, second_moment, feedback, steps })
     }
 }
 
-/// Hashes of the blobs of a state, parameters first: those that [`TrainingState::blobs`] gives.
-pub fn state_blobs(served: &ServedState) -> Vec<Hash> {
-    let Carry { first_moment, second_moment, feedback, steps } = served.carry;
+/// Returns the hashes of a state's blobs, in the order of [`TrainingState::blobs`].
+pub fn state_blobs(state: &TraceState) -> Vec<Hash> {
+    let Carry { first_moment, second_moment, feedback, steps } = state.carry;
     if steps == 0 {
-        vec![served.root]
+        vec![state.root]
     } else {
-        vec![served.root, first_moment, second_moment, feedback]
+        vec![state.root, first_moment, second_moment, feedback]
     }
 }
 
-/// Hashes of the blobs that [`audit`](crate::audit) opens, each once: whole states where a run of
-/// drawn segments starts, and of the final state what packing reads, parameters and error feedback.
-pub fn audited_blobs<A>(case: &Case<A>, states: &[ServedState]) -> Vec<Hash> {
+/// Returns the hashes of the blobs that [`audit()`](crate::audit()) opens, each once: whole states
+/// at the start of a run of drawn segments, and parameters and error feedback of the final state,
+/// which packing reads.
+pub fn audit_blobs<A>(case: &Case<A>, states: &[TraceState]) -> Vec<Hash> {
     distinct(states.iter().flat_map(|state| {
         let all = state_blobs(state);
-        if state.leaf < case.of {
+        if state.leaf < case.trace_segments {
             all
         } else {
             all.first().into_iter().chain(all.get(3)).copied().collect()
@@ -85,11 +92,11 @@ pub fn audited_blobs<A>(case: &Case<A>, states: &[ServedState]) -> Vec<Hash> {
     }))
 }
 
-/// The hashes of the blobs that binding what a trainer opened reads: those of [`audited_blobs`],
-/// and the opened ends'.
-pub fn bound_blobs<A>(case: &Case<A>, shown: &Shown) -> Vec<Hash> {
-    let ends = shown.sketched.iter().flat_map(|end| state_blobs(&end.state));
-    distinct(audited_blobs(case, &shown.states).into_iter().chain(ends))
+/// Returns the hashes of the blobs that [`check_binding`](crate::check_binding) opens, each once:
+/// those of [`audit_blobs`] and of the opened ends.
+pub fn binding_blobs<A>(case: &Case<A>, response: &AuditResponse) -> Vec<Hash> {
+    let ends = response.sketched.iter().flat_map(|end| state_blobs(&end.state));
+    distinct(audit_blobs(case, &response.states).into_iter().chain(ends))
 }
 
 fn distinct(hashes: impl Iterator<Item = Hash>) -> Vec<Hash> {
@@ -97,19 +104,19 @@ fn distinct(hashes: impl Iterator<Item = Hash>) -> Vec<Hash> {
     hashes.filter(|hash| seen.insert(*hash)).collect()
 }
 
-/// The array with this hash, of `expected_len` finite values.
+/// Reads the array with this hash, of `expected_len` finite values.
 pub(crate) fn read_blob<R: Read>(
     hash: &Hash,
     expected_len: usize,
     open: &mut impl FnMut(&Hash) -> IoResult<R>,
-) -> Result<Vec<f32>, Error> {
-    let fetch = |source| Error::Fetch { hash: *hash, source };
+) -> Result<Vec<f32>, EngineError> {
+    let fetch = |source| EngineError::BlobRead { hash: *hash, source };
     let mut reader = open(hash).map_err(fetch)?;
     let mut values = vec![0f32; expected_len];
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
     let (mut hasher, mut found, mut spare) = (blake3::Hasher::new(), 0, [0; 4_096]);
     loop {
-        // What is beyond the array is hashed and forgotten.
+        // Bytes beyond the array are hashed and dropped.
         let target =
             bytes.get_mut(found..).filter(|rest| !rest.is_empty()).unwrap_or(&mut spare[..]);
         match reader.read(target) {
@@ -123,18 +130,16 @@ pub(crate) fn read_blob<R: Read>(
         }
     }
     if hasher.finalize() != *hash {
-        return Err(Error::Blob { hash: *hash });
+        return Err(EngineError::BlobMismatch { hash: *hash });
     }
     if found != expected_len * size_of::<f32>() {
-        return Err(Error::WrongModel {
+        return Err(EngineError::WrongModel {
             expected: expected_len as u64,
             found: (found / size_of::<f32>()) as u64,
         });
     }
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(index) => Err(Error::NotFinite { index }),
-    }
+    check_finite(&values)?;
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -157,7 +162,10 @@ mod tests {
         blobs.iter().map(|blob| (*blake3::hash(blob).as_bytes(), blob.to_vec())).collect()
     }
 
-    fn read(served: &ServedState, store: &HashMap<Hash, Vec<u8>>) -> Result<TrainingState, Error> {
+    fn read(
+        served: &TraceState,
+        store: &HashMap<Hash, Vec<u8>>,
+    ) -> Result<TrainingState, EngineError> {
         let mut open = |hash: &Hash| {
             store
                 .get(hash)
@@ -171,61 +179,71 @@ mod tests {
     fn a_state_is_its_blobs() {
         let (state, fresh) = (state(), TrainingState::fresh(state().parameters));
         for (state, blobs) in [(&state, 4), (&fresh, 1)] {
-            let served = state.served(3);
+            let served = state.trace_state(3);
             assert_eq!((served.digest(), state.blobs().len()), (state.leaf(), blobs));
             let hashes: Vec<Hash> =
                 state.blobs().into_iter().map(|blob| *blake3::hash(blob).as_bytes()).collect();
             assert_eq!(state_blobs(&served), hashes);
             assert_eq!(&read(&served, &store(&state.blobs())).unwrap(), state);
         }
-        assert_eq!(fresh.served(0).carry, Carry::default());
+        assert_eq!(fresh.trace_state(0).carry, Carry::default());
     }
 
     #[test]
-    fn blobs_that_are_no_state_are_told_from_blobs_that_are_not_there() {
+    fn blobs_that_are_not_a_state_are_told_from_missing_and_damaged_ones() {
         let honest = state();
-        let served = honest.served(1);
+        let served = honest.trace_state(1);
         let mut blobs = store(&honest.blobs());
         blobs.get_mut(&served.carry.feedback).unwrap()[5] ^= 1;
-        assert!(
-            matches!(read(&served, &blobs), Err(Error::Blob { hash }) if hash == served.carry.feedback)
-        );
+        let read_error = |blobs: &HashMap<Hash, Vec<u8>>| read(&served, blobs).unwrap_err();
+        let feedback = served.carry.feedback;
+        assert!(matches!(
+            read_error(&blobs),
+            EngineError::BlobMismatch { hash } if hash == feedback
+        ));
         blobs.remove(&served.carry.feedback);
-        assert!(
-            matches!(read(&served, &blobs), Err(Error::Fetch { hash, .. }) if hash == served.carry.feedback)
-        );
+        assert!(matches!(
+            read_error(&blobs),
+            EngineError::BlobRead { hash, .. } if hash == feedback
+        ));
 
         let bad = |change: fn(&mut TrainingState)| {
             let mut state = state();
             change(&mut state);
-            read(&state.served(1), &store(&state.blobs()))
+            read(&state.trace_state(1), &store(&state.blobs()))
         };
         assert!(matches!(
             bad(|s| s.feedback.push(0.0)),
-            Err(Error::WrongModel { expected: 9, found: 10 })
+            Err(EngineError::WrongModel { expected: 9, found: 10 })
         ));
         assert!(matches!(
             bad(|s| s.parameters.clear()),
-            Err(Error::WrongModel { expected: 9, found: 0 })
+            Err(EngineError::WrongModel { expected: 9, found: 0 })
         ));
         assert!(matches!(
             bad(|s| s.first_moment[2] = f32::NAN),
-            Err(Error::NotFinite { index: 2 })
+            Err(EngineError::NotFinite { index: 2 })
         ));
-        assert!(matches!(bad(|s| s.second_moment[4] = -1e-9), Err(Error::Negative { index: 4 })));
-        // Half a value too much.
-        let (odd, served) = ([honest.blobs()[0], &[1, 2]].concat(), honest.served(1));
-        let served = ServedState { root: *blake3::hash(&odd).as_bytes(), ..served };
+        assert!(matches!(
+            bad(|s| s.second_moment[4] = -1e-9),
+            Err(EngineError::NegativeMoment { index: 4 })
+        ));
+        // Half a value too many.
+        let (odd, served) = ([honest.blobs()[0], &[1, 2]].concat(), honest.trace_state(1));
+        let served = TraceState { root: *blake3::hash(&odd).as_bytes(), ..served };
         let mut blobs = store(&honest.blobs());
         blobs.insert(served.root, odd);
-        assert!(matches!(read(&served, &blobs), Err(Error::WrongModel { expected: 9, found: 9 })));
+        assert!(matches!(
+            read(&served, &blobs),
+            Err(EngineError::WrongModel { expected: 9, found: 9 })
+        ));
     }
 
     #[test]
-    fn a_fresh_state_names_no_carry() {
+    fn a_fresh_state_ignores_the_hashes_of_its_carry() {
         let fresh = TrainingState::fresh(state().parameters);
         let carry = Carry { first_moment: [9; 32], ..Carry::default() };
-        let served = ServedState { carry, ..fresh.served(0) };
+        let served = TraceState { carry, ..fresh.trace_state(0) };
         assert_eq!(served.digest(), fresh.leaf());
         assert_eq!(read(&served, &store(&fresh.blobs())).unwrap(), fresh);
     }

@@ -1,33 +1,37 @@
-//! The numerics profile of a process.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Numerics profile of a process.
 //!
-//! libtorch, MKL and oneDNN choose their kernels by processor unless environment variables, read
-//! when they are loaded, say otherwise. So a process that must compute exactly re-executes itself
-//! with them. Under [`Mode::Exact`] a training step gives the same bits on every x86-64 processor
-//! with AVX2 and FMA.
+//! libtorch, MKL and oneDNN choose their kernels by processor, unless environment variables that
+//! they read when loaded say otherwise. So a process that must compute exactly re-executes itself
+//! with these variables. Under [`NumericsMode::Exact`] a training step gives the same bits on every
+//! x86-64 processor with AVX2 and FMA.
 
 use std::{env, os::unix::process::CommandExt, process::Command};
 
-/// Which kernels a process computes with.
+/// Kernels that a process computes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The network's: the same bits everywhere.
+pub enum NumericsMode {
+    /// The network's kernels: the same bits on every processor.
     Exact,
-    /// libtorch's own choice for this processor, faster, for comparison only.
+    /// libtorch's own choice for this processor: faster, for the native profile and for comparison.
     Stock,
 }
 
-/// Why a process cannot compute exactly.
+/// Reasons why a process cannot compute exactly.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NumericsError {
     /// The processor lacks an instruction set.
     #[error(
-        "this processor has no AVX2 and FMA instructions, which the network's exact arithmetic needs; use another machine"
+        "this processor has no AVX2 and FMA instructions, which the network's exact arithmetic \
+         needs; use another machine"
     )]
     Processor,
-    /// The process did not set the profile up.
+    /// The process was not started under the profile.
     #[error(
-        "this process was not started under the exact numerics profile; call determinism::ensure first thing in main"
+        "this process was not started under the exact numerics profile; call \
+         determinism::ensure first thing in main"
     )]
     NotApplied,
     /// The process could not be started again.
@@ -35,9 +39,11 @@ pub enum Error {
     Exec(#[from] std::io::Error),
 }
 
-/// One intra-op thread, since the number of threads changes bits and workers use the cores; threads
-/// that wait spin for some microseconds, as long as from one operation to the next, and then sleep;
-/// and freed memory is kept, since training allocates the same large buffers over and over.
+/// Variables of every mode.
+///
+/// One intra-op thread, since the number of threads changes bits and workers use the cores. Waiting
+/// threads spin for some microseconds, about the time between two operations, and then sleep. Freed
+/// memory is kept, since training allocates the same large buffers repeatedly.
 const COMMON: [(&str, &str); 7] = [
     ("OMP_NUM_THREADS", "1"),
     ("MKL_NUM_THREADS", "1"),
@@ -48,12 +54,12 @@ const COMMON: [(&str, &str); 7] = [
     ("MALLOC_TOP_PAD_", "268435456"),
 ];
 
-/// The same kernels on every processor.
+/// Variables that select the same kernels on every processor.
 const EXACT: [(&str, &str); 3] =
     [("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "COMPATIBLE"), ("ONEDNN_MAX_CPU_ISA", "AVX2")];
 
-/// Variables that would change kernels or precision behind the profile's back.
-const FOREIGN: [&str; 5] = [
+/// Variables that would change kernels or precision, and must not be set.
+const FORBIDDEN: [&str; 5] = [
     "DNNL_MAX_CPU_ISA",
     "DNNL_DEFAULT_FPMATH_MODE",
     "ONEDNN_DEFAULT_FPMATH_MODE",
@@ -61,24 +67,24 @@ const FOREIGN: [&str; 5] = [
     "MKL_DEBUG_CPU_TYPE",
 ];
 
-impl Mode {
-    /// The variables of this profile, with no value for those that must not be set.
+impl NumericsMode {
+    /// Returns the variables of this mode, with `None` for those that must not be set.
     fn variables(self) -> impl Iterator<Item = (&'static str, Option<&'static str>)> {
         let exact = EXACT
             .into_iter()
             .map(move |(name, value)| (name, (self == Self::Exact).then_some(value)));
         let common = COMMON.into_iter().map(|(name, value)| (name, Some(value)));
-        common.chain(exact).chain(FOREIGN.into_iter().map(|name| (name, None)))
+        common.chain(exact).chain(FORBIDDEN.into_iter().map(|name| (name, None)))
     }
 }
 
-/// Whether this process was started under `mode`.
-pub fn applied(mode: Mode) -> bool {
+/// Returns `true` if this process was started under `mode`.
+pub fn is_applied(mode: NumericsMode) -> bool {
     mode.variables().all(|(name, value)| env::var_os(name).as_deref() == value.map(AsRef::as_ref))
 }
 
-/// Makes `command` start under `mode`.
-pub fn configure(command: &mut Command, mode: Mode) {
+/// Sets the environment of `command` so that it starts under `mode`.
+pub fn configure(command: &mut Command, mode: NumericsMode) {
     for (name, value) in mode.variables() {
         match value {
             Some(value) => command.env(name, value),
@@ -87,16 +93,19 @@ pub fn configure(command: &mut Command, mode: Mode) {
     }
 }
 
-/// Makes sure that this process computes under `mode`: starts it again, with the same arguments in
-/// the same process, unless it was started so. To be called first thing in `main`, before threads
-/// are started or libtorch is used.
+/// Ensures that this process computes under `mode`: unless it was started so, it re-executes itself
+/// with the same arguments, keeping its process id.
 ///
-/// Fails when the processor cannot compute exactly, or the program cannot be started again.
-pub fn ensure(mode: Mode) -> Result<(), Error> {
-    if mode == Mode::Exact {
+/// Call it first thing in `main`, before threads are started or libtorch is used.
+///
+/// # Errors
+///
+/// Fails if the processor cannot compute exactly, or if the program cannot be executed again.
+pub fn ensure(mode: NumericsMode) -> Result<(), NumericsError> {
+    if mode == NumericsMode::Exact {
         check_processor()?;
     }
-    if applied(mode) {
+    if is_applied(mode) {
         return Ok(());
     }
     let mut command = Command::new(env::current_exe()?);
@@ -109,17 +118,17 @@ pub fn ensure(mode: Mode) -> Result<(), Error> {
 }
 
 /// Fails unless this process computes exactly.
-pub(crate) fn check() -> Result<(), Error> {
+pub(crate) fn check() -> Result<(), NumericsError> {
     check_processor()?;
-    if applied(Mode::Exact) { Ok(()) } else { Err(Error::NotApplied) }
+    if is_applied(NumericsMode::Exact) { Ok(()) } else { Err(NumericsError::NotApplied) }
 }
 
-fn check_processor() -> Result<(), Error> {
+fn check_processor() -> Result<(), NumericsError> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         return Ok(());
     }
-    Err(Error::Processor)
+    Err(NumericsError::Processor)
 }
 
 #[cfg(test)]
@@ -128,7 +137,7 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn a_command_is_configured_whole() {
+    fn a_command_gets_all_variables_of_its_mode() {
         let environment = |mode| {
             let mut command = Command::new("true");
             command.env("MKL_CBWR", "AVX512").env("MKL_DEBUG_CPU_TYPE", "5");
@@ -138,7 +147,7 @@ mod tests {
                 .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
                 .collect::<HashMap<_, _>>()
         };
-        let (exact, stock) = (environment(Mode::Exact), environment(Mode::Stock));
+        let (exact, stock) = (environment(NumericsMode::Exact), environment(NumericsMode::Stock));
         assert_eq!(
             exact["MKL_CBWR".as_ref() as &std::ffi::OsStr].as_deref(),
             Some("COMPATIBLE".as_ref())

@@ -1,35 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! AdamW on flat vectors: float32 values, float64 constants rounded once, every operation IEEE-754.
 
 use pol_model::Layout;
 use pol_primitives::recipe::AdamW;
 
-/// The constants of one step.
-pub struct Step {
+/// Constants of one step.
+pub(crate) struct AdamWStep {
     beta1: f32,
     one_less_beta1: f32,
     beta2: f32,
     one_less_beta2: f32,
     epsilon: f32,
-    /// Learning rate over the first moment's bias correction.
+    /// Learning rate divided by the first moment's bias correction.
     rate: f32,
-    /// One over the root of the second moment's bias correction.
-    unbias2: f32,
-    /// What decaying parameters are multiplied by.
-    shrink: f32,
+    /// Inverse square root of the second moment's bias correction.
+    second_moment_factor: f32,
+    /// Factor on parameters that decay.
+    weight_decay_factor: f32,
 }
 
-/// The vectors that a step changes, and the gradient that it follows after multiplication by
-/// `scale`.
-pub struct Vectors<'a> {
-    pub parameters: &'a mut [f32],
-    pub first_moment: &'a mut [f32],
-    pub second_moment: &'a mut [f32],
-    pub gradient: &'a [f32],
-    pub scale: f32,
+/// Vectors that a step updates, and its gradient.
+pub(crate) struct StepBuffers<'a> {
+    pub(crate) parameters: &'a mut [f32],
+    pub(crate) first_moment: &'a mut [f32],
+    pub(crate) second_moment: &'a mut [f32],
+    pub(crate) gradient: &'a [f32],
+    /// Factor on the gradient.
+    pub(crate) scale: f32,
 }
 
-impl<'a> Vectors<'a> {
-    /// The first `count` values of each, or all where there are fewer, and the rest.
+impl<'a> StepBuffers<'a> {
+    /// Splits each vector after `count` values, or at its end if it is shorter.
     fn split_at(self, count: usize) -> (Self, Self) {
         let Self { parameters, first_moment, second_moment, gradient, scale } = self;
         let count = count.min(parameters.len());
@@ -42,9 +44,9 @@ impl<'a> Vectors<'a> {
     }
 }
 
-impl Step {
-    /// Constants of the optimiser's step `step`, counted from 1, at learning rate `rate`.
-    pub fn new(adamw: &AdamW, rate: f64, step: u64) -> Self {
+impl AdamWStep {
+    /// Creates the constants of step `step`, counted from 1, at learning rate `rate`.
+    pub(crate) fn new(adamw: &AdamW, rate: f64, step: u64) -> Self {
         let share = |millionths: u32| f64::from(millionths) / 1e6;
         let (beta1, beta2) = (share(adamw.beta1), share(adamw.beta2));
         Self {
@@ -54,17 +56,17 @@ impl Step {
             one_less_beta2: share(1_000_000 - adamw.beta2) as f32,
             epsilon: (adamw.epsilon as f64 / 1e9) as f32,
             rate: (rate / (1.0 - power(beta1, step))) as f32,
-            unbias2: (1.0 / (1.0 - power(beta2, step)).sqrt()) as f32,
-            shrink: (1.0 - rate * share(adamw.weight_decay)) as f32,
+            second_moment_factor: (1.0 / (1.0 - power(beta2, step)).sqrt()) as f32,
+            weight_decay_factor: (1.0 - rate * share(adamw.weight_decay)) as f32,
         }
     }
 
-    /// Takes the step on `threads` threads, whose number changes nothing. All vectors are
-    /// `layout.len()` long.
-    pub fn apply(&self, layout: &Layout, vectors: Vectors<'_>, threads: usize) {
+    /// Takes the step on `threads` threads, whose number does not change the result. All vectors
+    /// have `layout.len()` values.
+    pub(crate) fn apply(&self, layout: &Layout, buffers: StepBuffers<'_>, threads: usize) {
         let share = layout.len().div_ceil(threads.max(1)).max(1);
         std::thread::scope(|scope| {
-            let (mut start, mut rest) = (0, vectors);
+            let (mut start, mut rest) = (0, buffers);
             loop {
                 let (part, after) = rest.split_at(share);
                 if after.parameters.is_empty() {
@@ -76,14 +78,14 @@ impl Step {
         });
     }
 
-    /// Takes the step for the parameters from `start` on that `vectors` has.
-    fn apply_from(&self, layout: &Layout, start: usize, vectors: Vectors<'_>) {
-        let Vectors { parameters, first_moment, second_moment, gradient, scale } = vectors;
+    /// Takes the step for the parameters in `buffers`, which begin at index `start` of the model.
+    fn apply_from(&self, layout: &Layout, start: usize, buffers: StepBuffers<'_>) {
+        let StepBuffers { parameters, first_moment, second_moment, gradient, scale } = buffers;
         let end = start + parameters.len();
         for slot in layout.tensors() {
             let range = slot.range().start.clamp(start, end) - start
                 ..slot.range().end.clamp(start, end) - start;
-            let shrink = if slot.parameter.decays { self.shrink } else { 1.0 };
+            let decay_factor = if slot.parameter.decays { self.weight_decay_factor } else { 1.0 };
             let moments =
                 first_moment[range.clone()].iter_mut().zip(&mut second_moment[range.clone()]);
             let values = parameters[range.clone()].iter_mut().zip(&gradient[range]);
@@ -91,14 +93,14 @@ impl Step {
                 let gradient = gradient * scale;
                 *first = self.beta1 * *first + self.one_less_beta1 * gradient;
                 *second = self.beta2 * *second + self.one_less_beta2 * (gradient * gradient);
-                let deviation = second.sqrt() * self.unbias2 + self.epsilon;
-                *parameter = *parameter * shrink - self.rate * (*first / deviation);
+                let deviation = second.sqrt() * self.second_moment_factor + self.epsilon;
+                *parameter = *parameter * decay_factor - self.rate * (*first / deviation);
             }
         }
     }
 }
 
-/// `base` to the power `exponent` by squaring, in this order of products on every machine.
+/// Returns `base` to the power `exponent` by squaring, with the same order of products everywhere.
 fn power(mut base: f64, mut exponent: u64) -> f64 {
     let mut product = 1.0;
     while exponent > 0 {
@@ -135,14 +137,14 @@ mod tests {
         let (mut expected, mut m, mut v) = ([0.5f64; 2], 0.0, 0.0);
         for (step, (raw, threads)) in (1u64..).zip([(0.3f32, 1), (-0.2, 3), (0.05, 1_000)]) {
             let gradient = vec![raw * 2.0; layout.len()];
-            let vectors = Vectors {
+            let buffers = StepBuffers {
                 parameters: &mut parameters,
                 first_moment: &mut first,
                 second_moment: &mut second,
                 gradient: &gradient,
                 scale: 0.5,
             };
-            Step::new(&adamw, 1e-2, step).apply(&layout, vectors, threads);
+            AdamWStep::new(&adamw, 1e-2, step).apply(&layout, buffers, threads);
             let g = f64::from(raw);
             m = 0.9 * m + 0.1 * g;
             v = 0.95 * v + 0.05 * g * g;

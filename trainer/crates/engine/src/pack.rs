@@ -1,27 +1,39 @@
-use crate::{Error, TrainingState, check_len};
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::{EngineError, TrainingState, check_finite, check_len};
 use pol_primitives::{
-    payload::{CHUNK, Chunk, Entry, Payload},
+    payload::{CHUNK_SIZE, Chunk, ChunkEntry, Payload},
     recipe::Recipe,
 };
 
-/// Compresses a lease's update from `base`, the parameters it started from, to `state`, and keeps
-/// the rest in `state.feedback`; afterwards `state.carry()` is what the lease leaves behind.
+/// Compresses a lease's update from `base`, the parameters it started from, to `state`.
+///
+/// The part of the update that is not sent stays in `state.feedback`; afterwards `state.carry()` is
+/// the carry of the lease.
 ///
 /// With `total = decay · feedback + (base − parameters)`, each chunk keeps its `top_k` values of
-/// largest magnitude (the lower index first among equals) as a sign and one of two magnitudes: the
-/// mean magnitude of those kept that are not above the mean of all kept, and the mean of those
-/// above it. Means are float64 sums in index order, rounded to bfloat16.
-pub fn pack(recipe: &Recipe, base: &[f32], state: &mut TrainingState) -> Result<Payload, Error> {
+/// largest magnitude (the lower index first among equals). A kept value is a sign and one of two
+/// magnitudes: the mean magnitude of the kept values that are not above the mean of all kept, and
+/// the mean of those above it. Means are float64 sums in index order, rounded to bfloat16.
+///
+/// # Errors
+///
+/// Fails for vectors of another model and if a value of `total` is not finite.
+pub fn pack(
+    recipe: &Recipe,
+    base: &[f32],
+    state: &mut TrainingState,
+) -> Result<Payload, EngineError> {
     compress(recipe, base, &state.parameters, &mut state.feedback)
 }
 
-/// [`pack`] on the two parts of a state that it is about.
+/// Packs as [`pack`] does, given only the two parts of a state that it uses.
 pub(crate) fn compress(
     recipe: &Recipe,
     base: &[f32],
     parameters: &[f32],
     feedback: &mut [f32],
-) -> Result<Payload, Error> {
+) -> Result<Payload, EngineError> {
     check_len(base.len(), parameters.len())?;
     check_len(base.len(), feedback.len())?;
     check_len(recipe.model.size() as usize, base.len())?;
@@ -30,13 +42,11 @@ pub(crate) fn compress(
     for ((total, &base), &parameter) in total.iter_mut().zip(base).zip(parameters) {
         *total = decay * *total + (base - parameter);
     }
-    if let Some(index) = total.iter().position(|value| !value.is_finite()) {
-        return Err(Error::NotFinite { index });
-    }
+    check_finite(total)?;
     let top_k = recipe.compression.top_k;
     let chunks: Vec<Chunk> =
-        total.chunks(CHUNK).map(|values| pack_chunk(values, top_k.into())).collect();
-    for (chunk, values) in chunks.iter().zip(total.chunks_mut(CHUNK)) {
+        total.chunks(CHUNK_SIZE).map(|values| pack_chunk(values, top_k.into())).collect();
+    for (chunk, values) in chunks.iter().zip(total.chunks_mut(CHUNK_SIZE)) {
         for (index, sent) in decode(chunk) {
             if let Some(value) = values.get_mut(index) {
                 *value -= sent;
@@ -46,10 +56,10 @@ pub(crate) fn compress(
     Ok(Payload { top_k, values: base.len() as u64, chunks })
 }
 
-/// The update that `payload` stands for, dense.
+/// Returns the update that `payload` encodes, as a dense vector.
 pub fn dequantise(payload: &Payload) -> Vec<f32> {
     let mut dense = vec![0.0; payload.values as usize];
-    for (chunk, values) in payload.chunks.iter().zip(dense.chunks_mut(CHUNK)) {
+    for (chunk, values) in payload.chunks.iter().zip(dense.chunks_mut(CHUNK_SIZE)) {
         for (index, sent) in decode(chunk) {
             if let Some(value) = values.get_mut(index) {
                 *value = sent;
@@ -59,7 +69,7 @@ pub fn dequantise(payload: &Payload) -> Vec<f32> {
     dense
 }
 
-/// Index within the chunk and value of each of its entries.
+/// Returns index within the chunk and value of each entry.
 pub(crate) fn decode(chunk: &Chunk) -> impl Iterator<Item = (usize, f32)> + '_ {
     let (low, high) = (from_bf16(chunk.low), from_bf16(chunk.high));
     chunk.entries.iter().map(move |entry| {
@@ -69,8 +79,8 @@ pub(crate) fn decode(chunk: &Chunk) -> impl Iterator<Item = (usize, f32)> + '_ {
 }
 
 fn pack_chunk(values: &[f32], top_k: usize) -> Chunk {
-    // Magnitude above, inverted index below: descending order puts the lower index first among
-    // equals.
+    // High bits: magnitude, low bits: inverted index. Descending order then puts the lower index
+    // first among equals.
     let key = |(index, value): (usize, &f32)| {
         u64::from(value.abs().to_bits()) << 32 | u64::from(!(index as u32))
     };
@@ -84,24 +94,27 @@ fn pack_chunk(values: &[f32], top_k: usize) -> Chunk {
     let kept = || indices.iter().map(|&index| values[usize::from(index)]);
     let mean = mean(kept().map(f32::abs)).unwrap_or(0.0);
     let is_high = |value: f32| f64::from(value.abs()) > mean;
-    // Only rounding of the mean itself could leave nobody at or below it.
+    // Only rounding of the mean itself could leave no value at or below it.
     let low = self::mean(kept().map(f32::abs).filter(|&v| !is_high(v))).unwrap_or(mean);
     let high = self::mean(kept().map(f32::abs).filter(|&v| is_high(v))).unwrap_or(low);
     let entries = indices.iter().zip(kept());
-    let entries =
-        entries.map(|(&index, value)| Entry { index, negative: value < 0.0, high: is_high(value) });
+    let entries = entries.map(|(&index, value)| ChunkEntry {
+        index,
+        negative: value < 0.0,
+        high: is_high(value),
+    });
     Chunk { low: to_bf16(low), high: to_bf16(high), entries: entries.collect() }
 }
 
-/// Mean of float32 values as a float64 sum in order; none of nothing.
+/// Returns the mean as a float64 sum in order, or `None` for no values.
 fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
     let (sum, count) =
         values.fold((0.0, 0u32), |(sum, count), value| (sum + f64::from(value), count + 1));
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// Bits of the bfloat16 nearest to a finite non-negative number, ties to even; the largest finite
-/// one instead of infinity.
+/// Rounds a finite non-negative number to bfloat16 bits: to nearest, ties to even, and saturating
+/// at the largest finite number.
 fn to_bf16(value: f64) -> u16 {
     let bits = (value as f32).to_bits();
     let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
@@ -133,7 +146,7 @@ mod tests {
     #[test]
     fn the_largest_are_kept_and_ties_go_to_the_lower_index() {
         let chunk = pack_chunk(&[1.0, -4.0, 2.0, -2.0, 2.0, 0.0], 3);
-        let entry = |index, negative, high| Entry { index, negative, high };
+        let entry = |index, negative, high| ChunkEntry { index, negative, high };
         assert_eq!(
             chunk.entries,
             [entry(1, true, true), entry(2, false, false), entry(3, true, false)]
@@ -167,16 +180,16 @@ mod tests {
         let (base, before, ..) = packed(1, 8);
         let mut short = before.clone();
         short.feedback.pop();
-        assert!(matches!(pack(&recipe(), &base, &mut short), Err(Error::WrongModel { .. })));
+        assert!(matches!(pack(&recipe(), &base, &mut short), Err(EngineError::WrongModel { .. })));
         assert!(matches!(
             pack(&recipe(), &base[1..], &mut before.clone()),
-            Err(Error::WrongModel { .. })
+            Err(EngineError::WrongModel { .. })
         ));
         let mut infinite = before;
         infinite.parameters[3] = f32::INFINITY;
         assert!(matches!(
             pack(&recipe(), &base, &mut infinite),
-            Err(Error::NotFinite { index: 3 })
+            Err(EngineError::NotFinite { index: 3 })
         ));
     }
 
@@ -184,8 +197,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
-        fn nothing_is_lost(seed: u8, top_k in 1u16..5_000) {
-            let top_k = top_k.min(CHUNK as u16);
+        fn packed_and_kept_values_add_up(seed: u8, top_k in 1u16..5_000) {
+            let top_k = top_k.min(CHUNK_SIZE as u16);
             let (base, before, after, payload) = packed(seed, top_k);
             let sent = dequantise(&payload);
             for i in 0..base.len() {
@@ -193,8 +206,9 @@ mod tests {
                 prop_assert_eq!(after.feedback[i].to_bits(), (total - sent[i]).to_bits());
             }
             prop_assert_eq!(&after.parameters, &before.parameters);
-            // What was sent takes away from what was to be sent.
-            let squares = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+            // Sending reduces the values left to send.
+            let squares =
+                |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
             let total: Vec<f32> = (0..base.len()).map(|i| after.feedback[i] + sent[i]).collect();
             prop_assert!(squares(&after.feedback) < squares(&total));
         }

@@ -1,49 +1,57 @@
-//! What an update is worth: how much it alone improves the model, on text drawn when nobody can
-//! prepare for it any more.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Scores of updates: the improvement of the model by one update alone, on text drawn after the
+//! update was committed.
 //!
 //! All figures are differences of two losses of the same sequence `x`, without and with the update
-//! `Δ̂` alone: `δ(x) = loss(θ; x) − loss(θ − α·Δ̂; x)`, with `θ` the head that the update's round
-//! trains and `α` the recipe's outer rate. Most of what makes one text harder than another cancels
-//! in `δ`, so that few sequences are enough. With `n` sequences, their mean `m = Σδ/n` has the
-//! standard error `√(Σ(δ − m)² / (n·(n − 1)))`. Sums are float64 in the order of the draw, and the
-//! losses do not depend on the number of workers, so that a score has the same bits on every
-//! machine of the exact profile.
+//! `Δ̂` alone: `δ(x) = loss(θ; x) − loss(θ − α·Δ̂; x)`, where `θ` is the head that the update's
+//! round trains and `α` the recipe's outer rate. Differences in difficulty between texts mostly
+//! cancel in `δ`, so few sequences are enough. With `n` sequences, the mean `m = Σδ/n` has the
+//! standard error `√(Σ(δ − m)² / (n·(n − 1)))`. Sums are float64 in the order of the draw, and
+//! losses do not depend on the number of workers, so a score has the same bits on every machine of
+//! the exact profile.
 
-use crate::{Error, Job, LeaseData, check_len, evaluate::losses, movement};
+use crate::{EngineError, LeaseData, LeaseJob, check_len, evaluate::losses, movement};
 use pol_primitives::{
-    BoundedVec, Hash, audit::Measure, data::quality, payload::Payload, prf::Prf, recipe::Recipe,
+    BoundedVec, Hash, audit::UpdateMeasurement, data::quality, payload::Payload, prf::Prf,
+    recipe::Recipe,
 };
 use std::sync::Arc;
 
-/// Sequences that gains are measured on, spread over the shards of the probe as evenly as possible.
+/// Number of sequences that gains are measured on, spread evenly over the shards of the probe.
 pub const PROBE_SEQUENCES: usize = 8;
-/// Sequences of each of the lease's own shards.
+/// Number of sequences measured in each of the lease's own shards.
 pub const OWN_SEQUENCES: usize = 1;
 
-/// The text that all updates of a round are measured on, and what the round's head makes of it:
-/// computed once a round.
+/// Text that all updates of a round are measured on, with its losses under the round's head.
+///
+/// It is computed once per round.
 #[derive(Clone, Debug)]
-pub struct Probe {
+pub struct ScoreProbe {
     head: Arc<Vec<f32>>,
     seed: Hash,
     sequences: Vec<Vec<u32>>,
     before: Vec<f64>,
 }
 
-impl Probe {
+impl ScoreProbe {
     /// Draws [`PROBE_SEQUENCES`] sequences of `text`, at least one of each of its shards, by the
     /// audit's `seed`, and computes their losses under `head`, the parameters that the audited
     /// round trains.
     ///
-    /// `text` is what the audit's probe names, or held-out text where it names nothing; without any
-    /// text no update scores.
+    /// `text` holds the shards that the audit's probe names, or held-out text if it names none.
+    /// Without any text no update scores.
+    ///
+    /// # Errors
+    ///
+    /// Fails for an invalid recipe and for parameters of another model.
     pub fn new(
         recipe: &Recipe,
         head: Arc<Vec<f32>>,
         seed: &Hash,
         text: &LeaseData,
         workers: usize,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, EngineError> {
         let mut prf = Prf::new("pol/score-probe/1", seed, &[]);
         let each = PROBE_SEQUENCES.div_ceil(text.shards().max(1));
         let sequences: Vec<&[u32]> =
@@ -54,16 +62,23 @@ impl Probe {
     }
 }
 
-/// Measures the update of `job`'s lease that `payload` stands for: its gain on the probe, and on
-/// [`OWN_SEQUENCES`] sequences of each shard of the lease, drawn by the audit's seed and the
-/// trainer's account.
+/// Measures the update that `payload` encodes: its gain on the probe, and on [`OWN_SEQUENCES`]
+/// sequences of each shard of the lease, drawn by the audit's seed and the trainer's account.
 ///
-/// Figures are rounded to millionths of a nat a token and saturate. A loss that is not a finite
-/// number counts as the largest finite one, so an update that breaks the model scores nothing. The
-/// error of a single difference is its own size, which leaves nothing of it; without text to
-/// measure on, gain and error are zero.
-pub fn score(probe: &Probe, job: &Job<'_>, payload: &Payload) -> Result<Measure, Error> {
-    let Job { recipe, account, data, workers, .. } = *job;
+/// Figures are rounded to millionths of a nat per token and saturate. A loss that is not finite
+/// counts as the largest finite loss, so an update that breaks the model scores nothing. The
+/// standard error of a single difference is its magnitude, so that its score is zero. Without text
+/// to measure on, gain and error are zero.
+///
+/// # Errors
+///
+/// Fails for payload or head of another model or recipe.
+pub fn score(
+    probe: &ScoreProbe,
+    job: &LeaseJob<'_>,
+    payload: &Payload,
+) -> Result<UpdateMeasurement, EngineError> {
+    let LeaseJob { recipe, account, data, workers, .. } = *job;
     let movement = movement(recipe, &[(payload.clone(), 0)])?;
     check_len(movement.len(), probe.head.len())?;
     let after: Vec<f32> =
@@ -87,7 +102,7 @@ pub fn score(probe: &Probe, job: &Job<'_>, payload: &Payload) -> Result<Measure,
         rest = after;
         signed(mean(shard))
     });
-    Ok(Measure {
+    Ok(UpdateMeasurement {
         gain: signed(mean(gains)),
         error: unsigned(standard_error(gains)),
         shards: BoundedVec::truncate_from(shards.collect()),
@@ -96,20 +111,20 @@ pub fn score(probe: &Probe, job: &Job<'_>, payload: &Payload) -> Result<Measure,
     })
 }
 
-/// Up to `count` different sequences of shard `shard`.
+/// Draws up to `count` different sequences of shard `shard`.
 fn draw<'a>(text: &'a LeaseData, shard: usize, count: usize, prf: &mut Prf) -> Vec<&'a [u32]> {
     let per_shard = text.sequences().checked_div(text.shards() as u32).unwrap_or(0);
     let order = prf.permutation(per_shard).into_iter().take(count);
     order.filter_map(|within| text.sequence(shard as u32 * per_shard + within)).collect()
 }
 
-/// [`losses`], of nothing as well, with the largest number for those that are not finite.
+/// Computes [`losses`], also of no sequences, with `f32::MAX` for losses that are not finite.
 fn finite_losses(
     recipe: &Recipe,
     parameters: &[f32],
     sequences: &[&[u32]],
     workers: usize,
-) -> Result<Vec<f64>, Error> {
+) -> Result<Vec<f64>, EngineError> {
     if sequences.is_empty() {
         return Ok(Vec::new());
     }
@@ -120,12 +135,12 @@ fn finite_losses(
         .collect())
 }
 
-/// Zero of nothing.
+/// Returns the mean, or zero for no values.
 fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
 
-/// Standard error of the mean; the value's own size for one, zero for none.
+/// Returns the standard error of the mean: for one value its magnitude, for none zero.
 fn standard_error(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return mean(values).abs();
@@ -135,12 +150,12 @@ fn standard_error(values: &[f64]) -> f64 {
     (squares / (count * (count - 1.0))).sqrt()
 }
 
-/// Millionths, saturating.
+/// Rounds to millionths, saturating.
 fn signed(nats: f64) -> i32 {
     (nats * 1e6).round() as i32
 }
 
-/// Millionths, saturating.
+/// Rounds to millionths, saturating.
 fn unsigned(nats: f64) -> u32 {
     (nats * 1e6).round() as u32
 }

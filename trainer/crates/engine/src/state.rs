@@ -1,32 +1,34 @@
-use crate::{Error, check_len};
-use pol_model::Rewriting;
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::{EngineError, check_finite, check_len, replace_file};
+use pol_model::{RewritePlan, hash_values};
 use pol_primitives::{
     Hash,
     trace::{Carry, state_leaf},
 };
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufReader, Read, Write},
     path::Path,
 };
 
-/// What a trainer's model is at one moment: everything that training changes.
+/// State of a trainer's model: everything that training changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingState {
-    /// The model, in canonical order.
+    /// Parameters of the model, in canonical order.
     pub parameters: Vec<f32>,
     /// Adam's first moments.
     pub first_moment: Vec<f32>,
     /// Adam's second moments.
     pub second_moment: Vec<f32>,
-    /// What earlier payloads left unsent.
+    /// Error feedback: the parts of earlier updates that payloads left unsent.
     pub feedback: Vec<f32>,
-    /// Optimiser steps taken, over all leases.
+    /// Number of optimiser steps taken, over all leases.
     pub steps: u64,
 }
 
 impl TrainingState {
-    /// The state of a trainer's first lease from these parameters.
+    /// Creates the state of a trainer's first lease from these parameters.
     pub fn fresh(parameters: Vec<f32>) -> Self {
         let zeros = vec![0.0; parameters.len()];
         Self {
@@ -38,106 +40,115 @@ impl TrainingState {
         }
     }
 
-    /// The state after a rewrite of the model: what is carried goes along where parameters are
-    /// copied, and starts from zero where they are new. Steps stay.
-    pub fn rewritten(&self, rewriting: &Rewriting) -> Result<Self, Error> {
+    /// Returns the state after a rewrite of the model. Moments and feedback are copied where
+    /// parameters are, and are zero where parameters are new. The number of steps stays.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state is of another model than the plan's.
+    pub fn rewrite(&self, plan: &RewritePlan) -> Result<Self, EngineError> {
         Ok(Self {
-            parameters: rewriting.parameters(&self.parameters)?,
-            first_moment: rewriting.carried(&self.first_moment)?,
-            second_moment: rewriting.carried(&self.second_moment)?,
-            feedback: rewriting.carried(&self.feedback)?,
+            parameters: plan.rewrite_parameters(&self.parameters)?,
+            first_moment: plan.rewrite_state(&self.first_moment)?,
+            second_moment: plan.rewrite_state(&self.second_moment)?,
+            feedback: plan.rewrite_state(&self.feedback)?,
             steps: self.steps,
         })
     }
 
-    /// BLAKE3 of the parameters, as in [`Head::root`](pol_primitives::head::Head::root).
+    /// Returns the BLAKE3 hash of the parameters, as in
+    /// [`Head::root`](pol_primitives::head::Head::root).
     pub fn root(&self) -> Hash {
-        hash(&self.parameters)
+        hash_values(&self.parameters)
     }
 
-    /// What goes from this lease to the next.
+    /// Returns the part of the state that goes from this lease to the next, by its hashes.
     pub fn carry(&self) -> Carry {
         Carry {
-            first_moment: hash(&self.first_moment),
-            second_moment: hash(&self.second_moment),
-            feedback: hash(&self.feedback),
+            first_moment: hash_values(&self.first_moment),
+            second_moment: hash_values(&self.second_moment),
+            feedback: hash_values(&self.feedback),
             steps: self.steps,
         }
     }
 
-    /// The trace's leaf for this state.
+    /// Returns the leaf of a trace for this state.
     pub fn leaf(&self) -> Hash {
         // A fresh carry is known without hashing three vectors.
         let carry = if self.steps == 0 { [0; 32] } else { self.carry().hash() };
         state_leaf(&self.root(), &carry)
     }
 
-    /// Refuses a state of another model, and one that claims to be fresh and is not: its leaf would
-    /// not show that.
-    pub fn check(&self, expected_len: usize) -> Result<(), Error> {
+    /// Checks that the state is of a model of `expected_len` parameters, and that it is fresh if it
+    /// has taken no step: its leaf would not show moments or feedback then.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`EngineError::WrongModel`] or [`EngineError::NotFresh`] otherwise.
+    pub fn validate(&self, expected_len: usize) -> Result<(), EngineError> {
         let carried = [&self.first_moment, &self.second_moment, &self.feedback];
         check_len(expected_len, self.parameters.len())?;
         for values in carried {
             check_len(expected_len, values.len())?;
         }
         if self.steps == 0 && carried.into_iter().flatten().any(|value| value.to_bits() != 0) {
-            return Err(Error::NotFresh);
+            return Err(EngineError::NotFresh);
         }
         Ok(())
     }
 
-    /// Writes the state to `path`, whole or not at all: what was there before stays until the new
-    /// file is on disk.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        self.write_file(path).map_err(Error::io(path))
-    }
-
-    /// Reads what [`Self::save`] wrote for a model of `expected_len` parameters. Memory is bounded
-    /// by the model's size, never by what the file says, so the file may come from anybody.
-    pub fn load(path: &Path, expected_len: usize) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        Self::read(BufReader::with_capacity(1 << 20, file), expected_len)
-            .map_err(|refusal| refusal.at(path))
-    }
-
-    fn write_file(&self, path: &Path) -> io::Result<()> {
-        let folder =
-            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    /// Writes the state to `path` as [`replace_file`] does, followed by a checksum.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), EngineError> {
         let header = header(self.parameters.len() as u64, self.steps);
         let arrays = [&self.parameters, &self.first_moment, &self.second_moment, &self.feedback];
-        for part in std::iter::once(header.as_slice())
-            .chain(arrays.into_iter().map(|values| bytemuck::cast_slice(values)))
-        {
-            hasher.update(part);
-            writer.write_all(part)?;
-        }
-        writer.write_all(hasher.finalize().as_bytes())?;
-        writer.flush()?;
-        drop(writer);
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        // The new name must outlive a power cut as well.
-        File::open(folder)?.sync_all()
+        let parts = std::iter::once(header.as_slice())
+            .chain(arrays.into_iter().map(|values| bytemuck::cast_slice(values)));
+        replace_file(path, |file| {
+            let mut hasher = blake3::Hasher::new();
+            for part in parts {
+                hasher.update(part);
+                file.write_all(part)?;
+            }
+            file.write_all(hasher.finalize().as_bytes())
+        })
+        .map_err(EngineError::io(path))
     }
 
-    fn read(mut reader: impl Read, expected_len: usize) -> Result<Self, Refusal> {
-        let mut found = [0; HEADER];
+    /// Reads a file that [`Self::save`] wrote for a model of `expected_len` parameters.
+    ///
+    /// Memory is bounded by the model's size, never by the file's content, so the file may come
+    /// from an untrusted source.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read, is damaged, or is of another model.
+    pub fn load(path: &Path, expected_len: usize) -> Result<Self, EngineError> {
+        let file = File::open(path).map_err(EngineError::io(path))?;
+        Self::read(BufReader::with_capacity(1 << 20, file), expected_len)
+            .map_err(|error| error.at(path))
+    }
+
+    fn read(mut reader: impl Read, expected_len: usize) -> Result<Self, ReadError> {
+        let mut found = [0; HEADER_LEN];
         reader.read_exact(&mut found)?;
         let (magic, numbers) = found.split_at(MAGIC.len());
         if magic != MAGIC {
-            return Err(Refusal::Corrupt("it does not begin like one, or is of a later version"));
+            return Err(ReadError::Corrupt(
+                "it does not begin like a state, or is of a later version",
+            ));
         }
         let [count, steps] =
             [0, 8].map(|at| numbers[at..].first_chunk().copied().map_or(0, u64::from_le_bytes));
         if count != expected_len as u64 {
-            return Err(Refusal::WrongModel { expected: expected_len as u64, found: count });
+            return Err(ReadError::WrongModel { expected: expected_len as u64, found: count });
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(&found);
-        let mut array = || -> Result<Vec<f32>, Refusal> {
+        let mut array = || -> Result<Vec<f32>, ReadError> {
             let mut values = vec![0.0; expected_len];
             reader.read_exact(bytemuck::cast_slice_mut(&mut values))?;
             hasher.update(bytemuck::cast_slice(&values));
@@ -148,36 +159,36 @@ impl TrainingState {
         let mut checksum = [0; 32];
         reader.read_exact(&mut checksum)?;
         if hasher.finalize() != checksum {
-            return Err(Refusal::Corrupt("its checksum does not match its contents"));
+            return Err(ReadError::Corrupt("its checksum does not match its contents"));
         }
         if reader.read(&mut [0])? != 0 {
-            return Err(Refusal::Corrupt("it is too long"));
+            return Err(ReadError::Corrupt("it is too long"));
         }
         let state = Self { parameters, first_moment, second_moment, feedback, steps };
         state
-            .check(expected_len)
-            .map_err(|_| Refusal::Corrupt("it has taken no step but its carry is not zero"))?;
+            .validate(expected_len)
+            .map_err(|_| ReadError::Corrupt("it has taken no step but its carry is not zero"))?;
         Ok(state)
     }
 }
 
-/// First bytes of a state file; the last one is the version.
+/// First bytes of a state file; the last byte is the version.
 const MAGIC: [u8; 8] = *b"POLSTAT\x01";
-/// Magic, number of parameters, steps.
-const HEADER: usize = 24;
+/// Length of the header in bytes: magic, number of parameters, number of steps.
+const HEADER_LEN: usize = 24;
 
 fn header(count: u64, steps: u64) -> Vec<u8> {
     MAGIC.into_iter().chain(count.to_le_bytes()).chain(steps.to_le_bytes()).collect()
 }
 
-/// Why bytes are not a state.
-enum Refusal {
+/// Reasons why bytes are not a state.
+enum ReadError {
     Corrupt(&'static str),
     WrongModel { expected: u64, found: u64 },
     Io(io::Error),
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Self::Corrupt("it is too short"),
@@ -186,43 +197,39 @@ impl From<io::Error> for Refusal {
     }
 }
 
-impl Refusal {
-    fn at(self, path: &Path) -> Error {
+impl ReadError {
+    fn at(self, path: &Path) -> EngineError {
         let path = path.to_path_buf();
         match self {
-            Self::Corrupt(why) => Error::Corrupt { path, why },
-            Self::WrongModel { expected, found } => Error::WrongModel { expected, found },
-            Self::Io(source) => Error::Io { path, source },
+            Self::Corrupt(why) => EngineError::CorruptState { path, why },
+            Self::WrongModel { expected, found } => EngineError::WrongModel { expected, found },
+            Self::Io(source) => EngineError::Io { path, source },
         }
     }
 }
 
-/// The address of an array's blob.
-pub(crate) fn hash(values: &[f32]) -> Hash {
-    *blake3::hash(bytemuck::cast_slice(values)).as_bytes()
-}
-
-/// The blob of a parameter vector, whose BLAKE3 hash is the head's root: little-endian float32 in
-/// canonical order.
+/// Returns the blob of a parameter vector: little-endian float32 in canonical order. Its BLAKE3
+/// hash is the head's root.
 pub fn parameters_to_bytes(parameters: &[f32]) -> Vec<u8> {
     bytemuck::cast_slice(parameters).to_vec()
 }
 
-/// Reads what [`parameters_to_bytes`] wrote for a model of `expected_len` parameters; every value
-/// must be finite.
-pub fn parameters_from_bytes(bytes: &[u8], expected_len: usize) -> Result<Vec<f32>, Error> {
+/// Reads the blob of a model with `expected_len` parameters that [`parameters_to_bytes`] returned.
+///
+/// # Errors
+///
+/// Fails for another number of parameters and for values that are not finite.
+pub fn parameters_from_bytes(bytes: &[u8], expected_len: usize) -> Result<Vec<f32>, EngineError> {
     let (values, rest) = bytes.as_chunks::<4>();
     if values.len() != expected_len || !rest.is_empty() {
-        return Err(Error::WrongModel {
+        return Err(EngineError::WrongModel {
             expected: expected_len as u64,
             found: values.len() as u64,
         });
     }
     let values: Vec<f32> = values.iter().map(|&value| f32::from_le_bytes(value)).collect();
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(index) => Err(Error::NotFinite { index }),
-    }
+    check_finite(&values)?;
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -249,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded() {
+    fn a_saved_state_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         state(9).save(&path).unwrap();
@@ -262,16 +269,16 @@ mod tests {
         );
         assert!(matches!(
             TrainingState::load(&path, 11),
-            Err(Error::WrongModel { expected: 11, found: 10 })
+            Err(EngineError::WrongModel { expected: 11, found: 10 })
         ));
         assert!(matches!(
             TrainingState::load(&folder.path().join("none"), 10),
-            Err(Error::Io { .. })
+            Err(EngineError::Io { .. })
         ));
     }
 
     #[test]
-    fn every_part_is_in_the_leaf() {
+    fn the_leaf_depends_on_every_part() {
         let leaf = state(4).leaf();
         let changed = |change: fn(&mut TrainingState)| {
             let mut state = state(4);
@@ -292,12 +299,12 @@ mod tests {
     fn a_carry_cannot_hide_behind_zero_steps() {
         let mut state = state(4);
         state.steps = 0;
-        assert!(matches!(state.check(4), Err(Error::NotFresh)));
+        assert!(matches!(state.validate(4), Err(EngineError::NotFresh)));
         assert!(matches!(
             TrainingState::read(saved(&state).as_slice(), 4),
-            Err(Refusal::Corrupt(_))
+            Err(ReadError::Corrupt(_))
         ));
-        assert!(TrainingState::fresh(vec![1.0; 4]).check(4).is_ok());
+        assert!(TrainingState::fresh(vec![1.0; 4]).validate(4).is_ok());
     }
 
     #[test]
@@ -309,17 +316,27 @@ mod tests {
             read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(),
             parameters.map(f32::to_bits)
         );
-        assert!(matches!(parameters_from_bytes(&bytes[1..], 4), Err(Error::WrongModel { .. })));
-        assert!(matches!(parameters_from_bytes(&bytes, 5), Err(Error::WrongModel { .. })));
+        assert!(matches!(
+            parameters_from_bytes(&bytes[1..], 4),
+            Err(EngineError::WrongModel { .. })
+        ));
+        assert!(matches!(parameters_from_bytes(&bytes, 5), Err(EngineError::WrongModel { .. })));
         let infinite = parameters_to_bytes(&[0.0, f32::INFINITY]);
-        assert!(matches!(parameters_from_bytes(&infinite, 2), Err(Error::NotFinite { index: 1 })));
+        assert!(matches!(
+            parameters_from_bytes(&infinite, 2),
+            Err(EngineError::NotFinite { index: 1 })
+        ));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn a_damaged_file_is_refused(at: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index) {
+        fn a_damaged_file_is_refused(
+            at: prop::sample::Index,
+            bit in 0u8..8,
+            cut: prop::sample::Index,
+        ) {
             let bytes = saved(&state(20));
             let read = |bytes: &[u8]| TrainingState::read(bytes, 20).is_ok();
             prop_assert!(read(&bytes));

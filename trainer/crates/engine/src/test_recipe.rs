@@ -1,13 +1,15 @@
-//! A recipe small enough for tests: 5,760 parameters in two chunks, a lease of 4 segments of 2
-//! steps of 3 micro-batches.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Recipe small enough for tests: 5,760 parameters in two chunks, a lease of 4 segments of 2 steps
+//! of 3 micro-batches.
 
 use pol_primitives::{
     MILLION,
     model::ModelSpec,
-    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
+    recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
 };
 
-pub fn recipe() -> Recipe {
+pub(crate) fn recipe() -> Recipe {
     let tier = TierParameters { micro_batch: 2, accumulation: 3, inner_steps: 8, cadence: 1 };
     Recipe {
         model: ModelSpec::gpt2(64, 16, 2, 2, 32, 16),
@@ -19,7 +21,12 @@ pub fn recipe() -> Recipe {
         shard_tokens: 128,
         tiers: [tier; 4],
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: Schedule { peak: 10_000_000, warmup_steps: 4, decay_tokens: 0, floor: 100_000 },
+        schedule: LearningRateSchedule {
+            peak: 10_000_000,
+            warmup_steps: 4,
+            decay_tokens: 0,
+            floor: 100_000,
+        },
         gradient_clip: MILLION,
         outer_rate: MILLION,
         compression: Compression { top_k: 512, feedback: 950_000 },

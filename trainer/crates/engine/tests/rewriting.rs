@@ -1,24 +1,27 @@
-//! Training through rewrites of the model, under the exact profile.
+// SPDX-License-Identifier: Apache-2.0
 
+//! Training through rewrites of the model, under the exact profile.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod fixture;
 #[path = "../src/test_recipe.rs"]
 mod test_recipe;
-mod work;
 
+use fixture::{LeaseSetup, text};
 use pol_engine::{
     TrainingState,
-    determinism::{self, Mode},
+    determinism::{self, NumericsMode},
     evaluate,
 };
-use pol_model::{Rewriting, initial_parameters};
+use pol_model::{RewritePlan, initial_parameters};
 use pol_primitives::{
     model::Experts,
     recipe::{Recipe, Tier},
     rewrite::Rewrite,
 };
 use test_recipe::recipe;
-use work::{Work, text};
 
-/// The loss on text that is not trained on.
+/// Returns the loss on text that is not trained on.
 fn held_out(recipe: &Recipe, state: &TrainingState) -> f64 {
     let data = text(recipe, 2, 99);
     let sequences: Vec<&[u32]> = (0..data.sequences()).filter_map(|i| data.sequence(i)).collect();
@@ -27,11 +30,11 @@ fn held_out(recipe: &Recipe, state: &TrainingState) -> f64 {
 
 #[test]
 fn peers_agree_on_rewritten_models_and_training_goes_on() {
-    determinism::ensure(Mode::Exact).expect("the exact profile");
+    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
     let mut recipe = recipe();
     let train = |recipe: &Recipe, start: &TrainingState, seed: u32, workers: usize| {
-        let work = Work::new(recipe, Tier::Miner, [9; 32], start, seed);
-        work.train(start.clone(), recipe.segments, workers).pop().unwrap()
+        let setup = LeaseSetup::new(recipe, Tier::Miner, [9; 32], start, seed);
+        setup.train(start.clone(), recipe.segments, workers).pop().unwrap()
     };
     let mut state = train(
         &recipe,
@@ -48,8 +51,9 @@ fn peers_agree_on_rewritten_models_and_training_goes_on() {
     ];
     for (seed, rewrite) in (2..).zip(rewrites) {
         let before = held_out(&recipe, &state);
-        let peer = || state.rewritten(&Rewriting::new(&recipe.model, &rewrite).unwrap()).unwrap();
-        let (rewritten, other) = (peer(), peer());
+        let rewrite_state =
+            || state.rewrite(&RewritePlan::new(&recipe.model, &rewrite).unwrap()).unwrap();
+        let (rewritten, other) = (rewrite_state(), rewrite_state());
         assert_eq!(
             (rewritten.root(), rewritten.leaf()),
             (other.root(), other.leaf()),
@@ -58,7 +62,7 @@ fn peers_agree_on_rewritten_models_and_training_goes_on() {
         assert_ne!(rewritten.root(), state.root());
 
         recipe.model = rewrite.apply(&recipe.model).unwrap();
-        rewritten.check(recipe.model.size() as usize).unwrap();
+        rewritten.validate(recipe.model.size() as usize).unwrap();
         assert!(
             (held_out(&recipe, &rewritten) - before).abs() < 1e-5,
             "{rewrite:?} changed what the model computes"

@@ -1,12 +1,15 @@
-//! Whole leases of a small model, under the exact profile: the first test to run starts this
-//! program again with it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Whole leases of a small model. The first test to run restarts this program under the exact
+//! profile.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 #[path = "../src/test_recipe.rs"]
 mod test_recipe;
 
 use pol_engine::{
-    Error, Job, LeaseData, Trace, TrainingState, aggregate, bench,
-    determinism::{self, Mode},
+    EngineError, LeaseData, LeaseJob, Trace, TrainingState, aggregate, bench,
+    determinism::{self, NumericsMode},
     evaluate, losses, pack, replay, train_segment,
 };
 use pol_model::initial_parameters;
@@ -14,7 +17,10 @@ use pol_primitives::{
     audit::AuditConfig,
     data::ShardId,
     lease::Lease,
-    model::{Activation, Biases, Experts, Local, Mind, ModelSpec, Norm, Positions, Superposition},
+    model::{
+        Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
+        Superposition,
+    },
     payload::Payload,
     prf::Prf,
     recipe::{Recipe, Tier},
@@ -25,18 +31,19 @@ use test_recipe::recipe;
 
 const ACCOUNT: [u8; 32] = [9; 32];
 
-/// A lease with its data.
+/// Lease whose bits are pinned, with its data.
 #[derive(Clone)]
-struct Work {
+struct PinnedSetup {
     recipe: Recipe,
     lease: Lease,
     shards: Vec<Vec<u32>>,
 }
 
-impl Work {
-    /// Text with a rule to learn: three in four tokens follow from the one before.
+impl PinnedSetup {
+    /// Creates a lease on text with a rule to learn: three in four tokens follow from the one
+    /// before.
     fn new() -> Self {
-        determinism::ensure(Mode::Exact).expect("the exact profile");
+        determinism::ensure(NumericsMode::Exact).expect("the exact profile");
         let recipe = recipe();
         let count = recipe.shards_per_lease(Tier::Miner);
         let mut prf = Prf::new("text", &[1; 32], &[]);
@@ -74,9 +81,9 @@ impl Work {
         TrainingState::fresh(initial_parameters(&self.recipe.model, &self.recipe.seed))
     }
 
-    fn with<T>(&self, workers: usize, run: impl FnOnce(&Job<'_>) -> T) -> T {
+    fn with<T>(&self, workers: usize, run: impl FnOnce(&LeaseJob<'_>) -> T) -> T {
         let data = self.data();
-        run(&Job {
+        run(&LeaseJob {
             recipe: &self.recipe,
             lease: &self.lease,
             account: &ACCOUNT,
@@ -85,7 +92,7 @@ impl Work {
         })
     }
 
-    /// The states at all segment boundaries and the mean loss of each segment.
+    /// Returns the states at all segment boundaries and the mean loss of each segment.
     fn train(&self, start: TrainingState, workers: usize) -> (Vec<TrainingState>, Vec<f64>) {
         self.with(workers, |job| {
             let (mut states, mut losses) = (vec![start], Vec::new());
@@ -110,10 +117,10 @@ impl Work {
 
 #[test]
 fn every_segment_replays_to_its_leaf() {
-    let work = Work::new();
-    let (states, _) = work.train(work.initial(), 1);
+    let setup = PinnedSetup::new();
+    let (states, _) = setup.train(setup.initial(), 1);
     for (segment, pair) in (0..).zip(states.windows(2)) {
-        let (end, leaf) = work.with(2, |job| replay(job, pair[0].clone(), segment)).unwrap();
+        let (end, leaf) = setup.with(2, |job| replay(job, pair[0].clone(), segment)).unwrap();
         assert_eq!(leaf, pair[1].leaf());
         assert_eq!(end, pair[1]);
     }
@@ -125,24 +132,24 @@ fn every_segment_replays_to_its_leaf() {
 }
 
 #[test]
-fn every_input_is_in_the_leaf() {
-    let work = Work::new();
-    let start = work.train(work.initial(), 1).0.swap_remove(1);
-    let leaf = |work: &Work, start: &TrainingState, segment| {
-        work.with(1, |job| replay(job, start.clone(), segment)).unwrap().1
+fn the_leaf_depends_on_every_input() {
+    let setup = PinnedSetup::new();
+    let start = setup.train(setup.initial(), 1).0.swap_remove(1);
+    let leaf = |setup: &PinnedSetup, start: &TrainingState, segment| {
+        setup.with(1, |job| replay(job, start.clone(), segment)).unwrap().1
     };
-    let honest = leaf(&work, &start, 1);
-    assert_eq!(honest, leaf(&work, &start, 1));
-    assert_ne!(honest, leaf(&work, &start, 2));
+    let honest = leaf(&setup, &start, 1);
+    assert_eq!(honest, leaf(&setup, &start, 1));
+    assert_ne!(honest, leaf(&setup, &start, 2));
 
     // Two tokens swapped in a sequence of this segment, and two in one that it does not read.
-    let order = work.lease.order(&ACCOUNT, &work.recipe);
+    let order = setup.lease.order(&ACCOUNT, &setup.recipe);
     let swapped = |position: usize| {
-        let (mut work, sequence) = (work.clone(), order[position] as usize);
-        let tokens = &mut work.shards[sequence / 8][sequence % 8 * 16..][..16];
+        let (mut setup, sequence) = (setup.clone(), order[position] as usize);
+        let tokens = &mut setup.shards[sequence / 8][sequence % 8 * 16..][..16];
         let other = tokens.iter().position(|token| *token != tokens[0]).unwrap();
         tokens.swap(0, other);
-        work
+        setup
     };
     assert_ne!(honest, leaf(&swapped(12), &start, 1));
     let unread = (24..48)
@@ -150,47 +157,46 @@ fn every_input_is_in_the_leaf() {
         .unwrap();
     assert_eq!(honest, leaf(&swapped(unread), &start, 1));
 
-    let mut other = work.clone();
+    let mut other = setup.clone();
     other.recipe.schedule.peak += 1;
     other.lease.recipe = other.recipe.hash();
     assert_ne!(honest, leaf(&other, &start, 1));
-    let mut other = work.clone();
+    let mut other = setup.clone();
     other.lease.nonce += 1;
     assert_ne!(honest, leaf(&other, &start, 1));
-    // The lowest bit of one moment changes the start, where it is looked for; a step may round it
-    // away.
+    // The lowest bit of one moment changes the leaf of the start; a step may round it away.
     let tampered = |bit: u32| {
         let mut state = start.clone();
         state.second_moment[77] = f32::from_bits(state.second_moment[77].to_bits() ^ bit);
         state
     };
     assert_ne!(start.leaf(), tampered(1).leaf());
-    assert_ne!(honest, leaf(&work, &tampered(1 << 22), 1));
+    assert_ne!(honest, leaf(&setup, &tampered(1 << 22), 1));
 }
 
 #[test]
 fn workers_do_not_change_a_bit() {
-    let work = Work::new();
-    let (states, losses) = work.train(work.initial(), 1);
+    let setup = PinnedSetup::new();
+    let (states, losses) = setup.train(setup.initial(), 1);
     for workers in [0, 2, 3, 8] {
-        assert_eq!(work.train(work.initial(), workers), (states.clone(), losses.clone()));
+        assert_eq!(setup.train(setup.initial(), workers), (states.clone(), losses.clone()));
     }
 }
 
-/// Pins the bits of a lease. A failure means that this machine or this change computes something
-/// else than the network: it would be excised by every audit.
+/// Pins the bits of a lease. A failure means that this machine or this change computes other bits
+/// than the network, so every audit would excise its updates.
 #[test]
 fn the_bits_are_those_of_the_network() {
-    let work = Work::new();
-    let (mut states, _) = work.train(work.initial(), 2);
+    let setup = PinnedSetup::new();
+    let (mut states, _) = setup.train(setup.initial(), 2);
     let mut end = states.pop().unwrap();
     let leaf = blake3::Hash::from_bytes(end.leaf()).to_hex();
-    let payload = pack(&work.recipe, &work.initial().parameters, &mut end).unwrap();
+    let payload = pack(&setup.recipe, &setup.initial().parameters, &mut end).unwrap();
     let update = blake3::hash(&payload.encode()).to_hex();
     let carry = blake3::Hash::from_bytes(end.carry().hash()).to_hex();
     let next = aggregate(
-        &work.recipe,
-        &work.initial().parameters,
+        &setup.recipe,
+        &setup.initial().parameters,
         &[(payload.clone(), 0), (payload, 2)],
         &[],
     )
@@ -202,12 +208,15 @@ fn the_bits_are_those_of_the_network() {
     );
 }
 
-/// Small models of every family, one with all parts of the mind and one with experts: between them
-/// they use every operation of the decoder.
+/// Returns small models of every family, one with all parts of the mind and one with experts.
+/// Together they use every operation of the decoder.
 fn families() -> [ModelSpec; 6] {
     let gpt2 = recipe().model;
-    let rotary =
-        |dimensions, interleaved| Positions::Rotary { dimensions, base: 10_000, interleaved };
+    let rotary = |dimensions, interleaved| PositionEncoding::Rotary {
+        dimensions,
+        base: 10_000,
+        interleaved,
+    };
     let llama = ModelSpec {
         heads: 4,
         key_value_heads: 2,
@@ -225,7 +234,7 @@ fn families() -> [ModelSpec; 6] {
     let superposition = Some(Superposition { branches: 3, rank: 4 });
     [
         ModelSpec {
-            local: Some(Local { window: 5, period: 2, layers: 0b10 }),
+            local: Some(LocalAttention { window: 5, period: 2, layers: 0b10 }),
             scaled: false,
             biases: Biases { attention_output: true, head: false, ..biases },
             ..gpt2
@@ -243,14 +252,14 @@ fn families() -> [ModelSpec; 6] {
     ]
 }
 
-/// Pins the bits of a lease of each family. A failure means what it does above.
+/// Pins the bits of a lease of each family, as the test above does for one.
 #[test]
 fn every_family_has_the_bits_of_the_network() {
     let leaves = families().map(|model| {
-        let mut work = Work::new();
-        work.recipe.model = model;
-        work.lease.recipe = work.recipe.hash();
-        let leaf = work.train(work.initial(), 2).0.pop().unwrap().leaf();
+        let mut setup = PinnedSetup::new();
+        setup.recipe.model = model;
+        setup.lease.recipe = setup.recipe.hash();
+        let leaf = setup.train(setup.initial(), 2).0.pop().unwrap().leaf();
         blake3::Hash::from_bytes(leaf).to_hex()[..16].to_owned()
     });
     assert_eq!(
@@ -268,119 +277,130 @@ fn every_family_has_the_bits_of_the_network() {
 
 #[test]
 fn a_lease_learns_and_its_update_carries_it_to_the_head() {
-    let work = Work::new();
-    let base = work.initial().parameters;
-    let fresh = work.held_out(&base);
+    let setup = PinnedSetup::new();
+    let base = setup.initial().parameters;
+    let fresh = setup.held_out(&base);
     assert!((fresh - 64f64.ln()).abs() < 0.1, "initial loss {fresh}");
-    let (mut states, losses) = work.train(work.initial(), 2);
+    let (mut states, losses) = setup.train(setup.initial(), 2);
     assert!(losses[3] < losses[0] - 0.1, "losses {losses:?}");
 
     let mut end = states.pop().unwrap();
     let before = end.leaf();
-    let payload = pack(&work.recipe, &base, &mut end).unwrap();
-    assert_ne!(end.leaf(), before, "the feedback is part of what a lease leaves behind");
+    let payload = pack(&setup.recipe, &base, &mut end).unwrap();
+    assert_ne!(end.leaf(), before, "the leaf depends on the feedback");
     let bytes = payload.encode();
     let payload =
-        Payload::decode(&bytes, work.recipe.compression.top_k, work.recipe.model.size()).unwrap();
-    let head = aggregate(&work.recipe, &base, &[(payload.clone(), 0)], &[]).unwrap();
-    let learnt = work.held_out(&head);
+        Payload::decode(&bytes, setup.recipe.compression.top_k, setup.recipe.model.size()).unwrap();
+    let head = aggregate(&setup.recipe, &base, &[(payload.clone(), 0)], &[]).unwrap();
+    let learnt = setup.held_out(&head);
     assert!(learnt < fresh - 0.1, "head {learnt}, before {fresh}");
-    assert_eq!(head, aggregate(&work.recipe, &base, &[(payload, 0)], &[]).unwrap());
+    assert_eq!(head, aggregate(&setup.recipe, &base, &[(payload, 0)], &[]).unwrap());
 
-    // The next lease starts from the head with the moments and the feedback of this one, and learns
-    // on.
+    // The next lease starts from the head with moments and feedback of this one, and goes on
+    // learning.
     let next = TrainingState { parameters: head, ..end };
-    let (states, _) = work.train(next, 2);
-    assert!(work.held_out(&states[4].parameters) < learnt - 0.05);
+    let (states, _) = setup.train(next, 2);
+    assert!(setup.held_out(&states[4].parameters) < learnt - 0.05);
     assert_eq!(states[4].steps, 16);
 }
 
 #[test]
 fn losses_do_not_depend_on_workers() {
-    let work = Work::new();
-    let (data, parameters) = (work.data(), work.initial().parameters);
+    let setup = PinnedSetup::new();
+    let (data, parameters) = (setup.data(), setup.initial().parameters);
     let sequences: Vec<&[u32]> = (0..21).filter_map(|i| data.sequence(i)).collect();
-    let alone = losses(&work.recipe.model, &parameters, &sequences, 1).unwrap();
+    let alone = losses(&setup.recipe.model, &parameters, &sequences, 1).unwrap();
     assert_eq!(alone.len(), 21);
     for workers in [0, 2, 3, 64] {
-        assert_eq!(losses(&work.recipe.model, &parameters, &sequences, workers).unwrap(), alone);
+        assert_eq!(losses(&setup.recipe.model, &parameters, &sequences, workers).unwrap(), alone);
     }
-    let mean = evaluate(&work.recipe.model, &parameters, &sequences, 2).unwrap();
+    let mean = evaluate(&setup.recipe.model, &parameters, &sequences, 2).unwrap();
     assert!((mean - alone.iter().sum::<f64>() / 21.0).abs() < 1e-12);
-    assert!(matches!(losses(&work.recipe.model, &parameters, &[], 1), Err(Error::Sequences)));
-    let ragged = [sequences[0], &sequences[1][1..]];
-    assert!(matches!(losses(&work.recipe.model, &parameters, &ragged, 1), Err(Error::Sequences)));
     assert!(matches!(
-        losses(&work.recipe.model, &parameters[1..], &sequences, 1),
-        Err(Error::WrongModel { .. })
+        losses(&setup.recipe.model, &parameters, &[], 1),
+        Err(EngineError::InvalidSequences)
+    ));
+    let ragged = [sequences[0], &sequences[1][1..]];
+    assert!(matches!(
+        losses(&setup.recipe.model, &parameters, &ragged, 1),
+        Err(EngineError::InvalidSequences)
+    ));
+    assert!(matches!(
+        losses(&setup.recipe.model, &parameters[1..], &sequences, 1),
+        Err(EngineError::WrongModel { .. })
     ));
 }
 
 #[test]
 fn jobs_that_do_not_fit_are_refused() {
-    let work = Work::new();
-    let refusal = |work: &Work, state: TrainingState, segment| {
-        work.with(1, |job| replay(job, state, segment)).unwrap_err()
+    let setup = PinnedSetup::new();
+    let refusal = |setup: &PinnedSetup, state: TrainingState, segment| {
+        setup.with(1, |job| replay(job, state, segment)).unwrap_err()
     };
     assert!(matches!(
-        refusal(&work, work.initial(), 4),
-        Error::Segment { segment: 4, segments: 4 }
+        refusal(&setup, setup.initial(), 4),
+        EngineError::NoSuchSegment { segment: 4, segments: 4 }
     ));
     assert!(matches!(
-        refusal(&work, TrainingState::fresh(vec![0.0; 9]), 0),
-        Error::WrongModel { found: 9, .. }
+        refusal(&setup, TrainingState::fresh(vec![0.0; 9]), 0),
+        EngineError::WrongModel { found: 9, .. }
     ));
-    let state = TrainingState { feedback: vec![1.0; 5_760], ..work.initial() };
-    assert!(matches!(refusal(&work, state, 0), Error::NotFresh));
+    let state = TrainingState { feedback: vec![1.0; 5_760], ..setup.initial() };
+    assert!(matches!(refusal(&setup, state, 0), EngineError::NotFresh));
     let state = TrainingState::fresh(vec![f32::NAN; 5_760]);
-    assert!(matches!(refusal(&work, state, 1), Error::Diverged { step: 2 }));
-    let mut other = work.clone();
+    assert!(matches!(refusal(&setup, state, 1), EngineError::Diverged { step: 2 }));
+    let mut other = setup.clone();
     other.recipe.gradient_clip += 1;
-    assert!(matches!(refusal(&other, work.initial(), 0), Error::OtherRecipe { .. }));
-    let mut other = work.clone();
+    assert!(matches!(refusal(&other, setup.initial(), 0), EngineError::RecipeMismatch { .. }));
+    let mut other = setup.clone();
     other.shards.pop();
-    assert!(matches!(refusal(&other, work.initial(), 0), Error::Shards { expected: 6, found: 5 }));
+    assert!(matches!(
+        refusal(&other, setup.initial(), 0),
+        EngineError::ShardCount { expected: 6, found: 5 }
+    ));
 
-    let mut shards = work.shards.clone();
+    let mut shards = setup.shards.clone();
     shards[2][5] = 64;
     assert!(matches!(
-        LeaseData::new(&work.recipe, shards),
-        Err(Error::Token { shard: 2, token: 64, vocabulary: 64 })
+        LeaseData::new(&setup.recipe, shards),
+        Err(EngineError::TokenOutOfRange { shard: 2, token: 64, vocabulary: 64 })
     ));
-    let mut shards = work.shards.clone();
+    let mut shards = setup.shards.clone();
     shards[1].pop();
     assert!(matches!(
-        LeaseData::new(&work.recipe, shards),
-        Err(Error::ShardLength { shard: 1, found: 128, .. })
+        LeaseData::new(&setup.recipe, shards),
+        Err(EngineError::ShardLength { shard: 1, found: 128, .. })
     ));
 }
 
 #[test]
-fn a_lease_short_of_data_is_read_again() {
-    let mut work = Work::new();
-    work.shards.truncate(1);
-    work.lease.shards.truncate(1);
-    let (states, losses) = work.train(work.initial(), 2);
+fn a_lease_with_too_little_data_repeats_it() {
+    let mut setup = PinnedSetup::new();
+    setup.shards.truncate(1);
+    setup.lease.shards.truncate(1);
+    let (states, losses) = setup.train(setup.initial(), 2);
     assert!(losses[3] < losses[0]);
     assert_eq!(states.len(), 5);
 }
 
 #[test]
 fn speed_is_measured_over_whole_steps() {
-    let work = Work::new();
-    let speed = bench::measure(&work.recipe, Tier::Miner, 2, Duration::ZERO).unwrap();
+    let setup = PinnedSetup::new();
+    let speed = bench::measure_throughput(&setup.recipe, Tier::Miner, 2, Duration::ZERO).unwrap();
     assert_eq!(
         (speed.mode, speed.workers, speed.steps, speed.tokens),
-        (Some(Mode::Exact), 2, 1, 96)
+        (Some(NumericsMode::Exact), 2, 1, 96)
     );
     assert!(speed.tokens_per_second() > 0.0);
 }
 
 #[test]
 fn an_audit_s_cost_is_measured_part_by_part() {
-    let (work, config) =
-        (Work::new(), AuditConfig { seats: 3, segments: 2, probe: 2, ..AuditConfig::default() });
-    let cost = bench::audit_cost(&work.recipe, Tier::Miner, 2, &config).unwrap();
+    let (setup, config) = (
+        PinnedSetup::new(),
+        AuditConfig { seats: 3, segments: 2, probe: 2, ..AuditConfig::default() },
+    );
+    let cost = bench::measure_audit_cost(&setup.recipe, Tier::Miner, 2, &config).unwrap();
     assert_eq!((cost.tier, cost.segments, cost.drawn, cost.seats), (Tier::Miner, 4, 2, 3));
     let parts = [
         cost.train,

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Typed reads of the chain's state.
+
+use crate::{AccountId, Chain, ChainError};
+use codec::{Decode, Encode};
+use pol_primitives::{
+    Balance, Hash, RoundNumber,
+    audit::{Audit, AuditConfig, AuditId, AuditResponse},
+    data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    head::{Excision, IncludedUpdate, RoundRecord},
+    lease::Lease,
+    metrics::{HeadMeasurement, PendingMeasurement},
+    queries::{Attestation, Member, Overview, PendingReward},
+    recipe::Recipe,
+    rewards::Ledger,
+    standing::Standing,
+    submission::{Submission, SubmissionRecord},
+};
+use sp_crypto_hashing::{blake2_128, twox_128};
+use subxt::utils::H256;
+
+/// Runtime API that reads go through.
+pub(crate) const API: &str = "PolApi";
+
+/// Reads of the network's state. All of them fail if the node cannot answer, or answers in another
+/// shape than this program knows.
+impl Chain {
+    /// Returns round, head, configuration and totals of the network.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn overview(&self) -> Result<Overview<AccountId>, ChainError> {
+        self.read("overview", ()).await
+    }
+
+    /// Returns the recipe in force.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn recipe(&self) -> Result<Option<Recipe>, ChainError> {
+        self.read("recipe", ()).await
+    }
+
+    /// Returns the recipe with this hash, whether it is or was in force.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn recipe_by_hash(&self, hash: &Hash) -> Result<Option<Recipe>, ChainError> {
+        self.read("recipe_by_hash", hash).await
+    }
+
+    /// Returns the account's open lease.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn lease(&self, account: &AccountId) -> Result<Option<Lease>, ChainError> {
+        self.read("lease", account).await
+    }
+
+    /// Returns the account's standing, which its next lease continues from.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn standing(&self, account: &AccountId) -> Result<Standing, ChainError> {
+        self.read("standing", account).await
+    }
+
+    /// Returns the submissions to a round that are not settled, by account; at most 64.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn submissions(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Vec<(AccountId, Submission)>, ChainError> {
+        self.read("submissions", round).await
+    }
+
+    /// Returns the settled submissions to a round, by account; at most 64.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn history(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Vec<(AccountId, SubmissionRecord)>, ChainError> {
+        self.read("history", round).await
+    }
+
+    /// Returns the record of a concluded round.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn round_record(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Option<RoundRecord<AccountId>>, ChainError> {
+        self.read("round_record", round).await
+    }
+
+    /// Returns the updates that a concluded round included, in account order, also those that were
+    /// excised later.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn updates(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Vec<IncludedUpdate<AccountId>>, ChainError> {
+        self.read("updates", round).await
+    }
+
+    /// Returns the updates that the next head excises, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn excisions(&self) -> Result<Vec<Excision>, ChainError> {
+        self.read("excisions", ()).await
+    }
+
+    /// Returns the configuration of audits.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn audit_config(&self) -> Result<AuditConfig, ChainError> {
+        self.read("audit_config", ()).await
+    }
+
+    /// Returns the open audits in their stages at this block, oldest first; at most 64.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn audits(&self) -> Result<Vec<(AuditId, Audit<AccountId>)>, ChainError> {
+        self.read("audits", ()).await
+    }
+
+    /// Returns the states and ends that a trainer has shown of its update in an open audit.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn audit_response(
+        &self,
+        audit: AuditId,
+        trainer: &AccountId,
+    ) -> Result<Option<AuditResponse>, ChainError> {
+        self.read("shown", (audit, trainer)).await
+    }
+
+    /// Returns the lease that the account's update for `round` was trained under, until the update
+    /// is settled.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn audited_lease(
+        &self,
+        round: RoundNumber,
+        account: &AccountId,
+    ) -> Result<Option<Lease>, ChainError> {
+        self.read("audited_lease", (round, account)).await
+    }
+
+    /// Returns the rewards that the account can claim, now or later; newest round first.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn pending_rewards(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<PendingReward>, ChainError> {
+        self.read("rewards", account).await
+    }
+
+    /// Returns the totals of emission, fines, payouts and escrow.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn ledger(&self) -> Result<Ledger, ChainError> {
+        self.read("books", ()).await
+    }
+
+    /// Returns the record of a shard that is part of the model, or `None` for other shards.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn shard_record(&self, id: ShardId) -> Result<Option<ShardRecord>, ChainError> {
+        self.read("shard", id).await
+    }
+
+    /// Returns the validators' measurement of the head of a round, or `None` while there is no
+    /// quorum for one.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn head_measurement(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Option<HeadMeasurement>, ChainError> {
+        self.read("measured", round).await
+    }
+
+    /// Returns the measurement of the newest head that is under way, with the reports that wait for
+    /// a quorum, or `None` before the block after the head.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn pending_measurement(
+        &self,
+    ) -> Result<Option<PendingMeasurement<AccountId>>, ChainError> {
+        self.read("measuring", ()).await
+    }
+
+    /// Returns the attestations of the current round.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn attestations(&self) -> Result<Vec<Attestation<AccountId>>, ChainError> {
+        self.read("attestations", ()).await
+    }
+
+    /// Returns role, bond and endpoint of the account, or `None` if it is not a member.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn member(
+        &self,
+        account: &AccountId,
+    ) -> Result<Option<Member<AccountId>>, ChainError> {
+        self.read("member", account).await
+    }
+
+    /// Returns every member, in storage order, all at one block.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn members(&self) -> Result<Vec<Member<AccountId>>, ChainError> {
+        let block = match self.at {
+            Some(block) => block,
+            None => self.best_block().await?.hash,
+        };
+        let pinned = self.at(block);
+        let mut members: Vec<Member<AccountId>> = Vec::new();
+        loop {
+            let start = members.last().map(|member| member.account);
+            let page: Vec<Member<AccountId>> = pinned.read("members", start).await?;
+            if page.is_empty() {
+                return Ok(members);
+            }
+            members.extend(page);
+        }
+    }
+
+    /// Returns a source.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn source(&self, id: SourceId) -> Result<Option<Source<AccountId>>, ChainError> {
+        self.read("source", id).await
+    }
+
+    /// Returns a manifest.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn manifest(
+        &self,
+        id: ManifestId,
+    ) -> Result<Option<Manifest<AccountId>>, ChainError> {
+        self.read("manifest", id).await
+    }
+
+    /// Returns the number of manifests; their identifiers count from zero.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn manifest_count(&self) -> Result<u32, ChainError> {
+        self.read("manifest_count", ()).await
+    }
+
+    /// Returns the balance that the account can spend or bond, neither held nor reserved. It is
+    /// zero for an account that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn free_balance(&self, account: &AccountId) -> Result<Balance, ChainError> {
+        let mut key = [twox_128(b"System"), twox_128(b"Account"), blake2_128(account)].concat();
+        key.extend_from_slice(account);
+        let at = self.at.map(H256);
+        let bytes = self.request(|| self.node.rpc.state_get_storage(&key, at)).await?;
+        let Some(bytes) = bytes else { return Ok(0) };
+        // Nonce, three reference counts, then the balances, of which the free one is first.
+        let (_, free) = <([u32; 4], Balance)>::decode(&mut &bytes[..]).map_err(|reason| {
+            ChainError::UnexpectedAnswer { method: "System.Account".to_owned(), reason }
+        })?;
+        Ok(free)
+    }
+
+    /// Returns the number of the account's transactions that the chain includes.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn nonce(&self, account: &AccountId) -> Result<u32, ChainError> {
+        self.call_runtime("AccountNonceApi_account_nonce", account).await
+    }
+
+    async fn read<T: Decode>(&self, method: &str, arguments: impl Encode) -> Result<T, ChainError> {
+        self.call_runtime(&format!("{API}_{method}"), arguments).await
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Signing and submission of calls.
+
+use crate::{
+    AccountId, BlockInfo, Call, Chain, ChainError, Signer,
+    blocks::{BlockSubscription, unknown_block},
+    client::Config,
+};
+use pol_primitives::{Hash, round::BlockNumber};
+use sp_crypto_hashing::blake2_256;
+use std::time::Duration;
+use subxt::{
+    config::DefaultExtrinsicParamsBuilder,
+    error::DispatchError,
+    events::Phase,
+    rpcs,
+    utils::{AccountId32, H256},
+};
+use tokio::time;
+
+/// Number of blocks in which a transaction is valid (its era): a power of two, as eras are.
+const ERA_BLOCKS: BlockNumber = 64;
+/// Number of blocks without the transaction after which it is handed to the node again.
+const RESEND_BLOCKS: u32 = 2;
+/// Maximum number of times a call is signed while other processes of its account take its nonce.
+const MAX_ATTEMPTS: u32 = 3;
+/// Delay between two of these attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+// Error codes of the `author` RPC.
+
+/// The pool had the transaction lately.
+const TEMPORARILY_BANNED: i32 = 1012;
+/// The pool has the transaction.
+const ALREADY_IMPORTED: i32 = 1013;
+/// The pool has another transaction with this nonce.
+const TOO_LOW_PRIORITY: i32 = 1014;
+/// The pool is full.
+const IMMEDIATELY_DROPPED: i32 = 1016;
+
+/// Receipt of a call that took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallReceipt {
+    /// Block that includes the call: on the best chain, not finalised yet.
+    pub block: BlockInfo,
+    /// Hash of the extrinsic.
+    pub extrinsic: Hash,
+}
+
+/// Signed transaction.
+struct SignedTransaction {
+    account: AccountId,
+    nonce: u64,
+    bytes: Vec<u8>,
+    /// First block of its era.
+    birth: BlockNumber,
+}
+
+impl SignedTransaction {
+    fn hash(&self) -> Hash {
+        blake2_256(&self.bytes)
+    }
+}
+
+impl Chain {
+    /// Signs `call`, submits it, and waits until a block of the best chain includes it.
+    ///
+    /// The call takes effect at most once, however often the connection breaks: only the same
+    /// signed transaction is submitted again, and the chain accepts its nonce once. It waits for as
+    /// long as the node is away.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ChainError::Refused`] if the call was included and failed, with
+    /// [`ChainError::Expired`] if no block included it in its era of 64 blocks, with
+    /// [`ChainError::Unfunded`], [`ChainError::Invalid`] or [`ChainError::Displaced`] if no block
+    /// can include it, and if the node cannot answer.
+    pub async fn submit(&self, signer: &Signer, call: Call) -> Result<CallReceipt, ChainError> {
+        // Subscribing may fail, so it precedes sending.
+        let blocks = self.subscribe_blocks().await?;
+        let signed = self.send(signer, &call).await?;
+        let receipt = self.follow(&signed, blocks).await?;
+        tracing::debug!(call = call.name().1, block = receipt.block.number, "call included");
+        Ok(receipt)
+    }
+
+    /// Encodes `call` for the node's runtime, and checks its arguments against the metadata.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the runtime has no such call, or has it with other arguments, and if the node
+    /// cannot answer.
+    pub async fn encode(&self, call: &Call) -> Result<Vec<u8>, ChainError> {
+        call.encode_at(&self.client_at_best().await?)
+    }
+
+    /// Signs `call` and hands it to the node, which then has it or, if the connection broke, may
+    /// have it.
+    async fn send(&self, signer: &Signer, call: &Call) -> Result<SignedTransaction, ChainError> {
+        let _lock = self.node.nonce_lock.lock().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let signed = match self.sign(signer, call).await {
+                Err(ChainError::Displaced { .. }) => continue,
+                signed => signed?,
+            };
+            match self.node.rpc.author_submit_extrinsic(&signed.bytes).await {
+                Err(rpcs::Error::User(refusal)) => match refusal.code {
+                    TEMPORARILY_BANNED | ALREADY_IMPORTED | IMMEDIATELY_DROPPED => {
+                        return Ok(signed);
+                    }
+                    // The other transaction is this account's, sent by another process. The pool
+                    // never had this one.
+                    TOO_LOW_PRIORITY => time::sleep(RETRY_DELAY).await,
+                    _ => {
+                        let reason = refusal
+                            .data
+                            .as_ref()
+                            .map_or(refusal.message.as_str(), |data| data.get().trim_matches('"'))
+                            .to_owned();
+                        return Err(ChainError::Invalid { account: signed.account, reason });
+                    }
+                },
+                Ok(_) | Err(_) => return Ok(signed),
+            }
+        }
+        Err(ChainError::Displaced { account: signer.account() })
+    }
+
+    async fn sign(&self, signer: &Signer, call: &Call) -> Result<SignedTransaction, ChainError> {
+        let client = self.client_at_best().await?;
+        call.encode_at(&client)?;
+        let account = signer.account();
+        let address = AccountId32(account);
+        let nonce = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
+        let birth = self.era_birth(client.block_number()).await?;
+        let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
+            .nonce(nonce)
+            .mortal_from_unchecked(ERA_BLOCKS.into(), birth.number.into(), H256(birth.hash))
+            .build();
+        let transaction = client
+            .tx()
+            .create_signable_offline(&call.payload(client.metadata_ref())?, parameters)
+            .and_then(|mut signable| signable.sign(&signer.0))
+            .map_err(ChainError::node)?;
+        let validation = transaction.validate().await.map_err(ChainError::node)?;
+        if let Some(error) = ChainError::invalid(account, validation) {
+            return Err(error);
+        }
+        let bytes = transaction.into_encoded();
+        Ok(SignedTransaction { account, nonce, bytes, birth: birth.number })
+    }
+
+    /// Returns the block that the era of a transaction signed at height `best` begins with: the
+    /// last finalised one, unless that is more than half an era old.
+    ///
+    /// A block that a reorganisation replaces would invalidate the transaction.
+    async fn era_birth(&self, best: u64) -> Result<BlockInfo, ChainError> {
+        let finalised = self.finalised_block().await?;
+        let oldest = best.saturating_sub(u64::from(ERA_BLOCKS) / 2);
+        if u64::from(finalised.number) >= oldest {
+            Ok(finalised)
+        } else {
+            self.block_at(oldest).await
+        }
+    }
+
+    /// Waits until a block includes the transaction, and returns its receipt if it took effect.
+    async fn follow(
+        &self,
+        signed: &SignedTransaction,
+        mut blocks: BlockSubscription,
+    ) -> Result<CallReceipt, ChainError> {
+        let until = signed.birth.saturating_add(ERA_BLOCKS - 1);
+        let mut waited = 0;
+        loop {
+            let block = blocks.next().await;
+            let step = match self.receipt(signed, block).await {
+                Ok(Some(receipt)) => return Ok(receipt),
+                Ok(None) if block.number >= until => {
+                    return Err(ChainError::Expired { extrinsic: signed.hash(), until });
+                }
+                Ok(None) => {
+                    waited += 1;
+                    if waited % RESEND_BLOCKS == 0 { self.resend(signed).await } else { Ok(()) }
+                }
+                Err(error) => Err(error),
+            };
+            match step {
+                // A node that was killed forgets its last blocks, and may be asked for one of them.
+                Err(ChainError::Node(error)) if block.number < until => {
+                    tracing::debug!(
+                        %error,
+                        number = block.number,
+                        "cannot follow the transaction here; waiting for the next block"
+                    );
+                }
+                other => other?,
+            }
+        }
+    }
+
+    /// Returns the receipt of the transaction if a block up to `block` includes it.
+    async fn receipt(
+        &self,
+        signed: &SignedTransaction,
+        block: BlockInfo,
+    ) -> Result<Option<CallReceipt>, ChainError> {
+        if u64::from(self.at(block.hash).nonce(&signed.account).await?) <= signed.nonce {
+            return Ok(None);
+        }
+        let found = self.find(signed, block).await?;
+        let (block, index) = found.ok_or(ChainError::Displaced { account: signed.account })?;
+        self.check_success(block, index).await?;
+        Ok(Some(CallReceipt { block, extrinsic: signed.hash() }))
+    }
+
+    /// Hands the node the same transaction again; a node that restarted has lost it.
+    async fn resend(&self, signed: &SignedTransaction) -> Result<(), ChainError> {
+        let transaction = self.client_at_best().await?.tx().from_bytes(signed.bytes.clone());
+        let validation = transaction.validate().await.map_err(ChainError::node)?;
+        match ChainError::invalid(signed.account, validation) {
+            // Included a moment ago.
+            Some(ChainError::Displaced { .. }) => return Ok(()),
+            Some(error) => return Err(error),
+            None => {}
+        }
+        if let Err(error) = self.node.rpc.author_submit_extrinsic(&signed.bytes).await {
+            tracing::debug!(%error, "the node did not take the transaction again");
+        }
+        Ok(())
+    }
+
+    /// Returns the block at or before `tip` that includes the transaction, and its index there.
+    async fn find(
+        &self,
+        signed: &SignedTransaction,
+        tip: BlockInfo,
+    ) -> Result<Option<(BlockInfo, u32)>, ChainError> {
+        let mut block = tip;
+        while block.number >= signed.birth && block.number > 0 {
+            let hash = H256(block.hash);
+            let body = self.request(|| self.node.rpc.chain_get_block(Some(hash))).await?;
+            let body = body.ok_or_else(|| unknown_block(hex::encode(block.hash)))?;
+            let mut extrinsics = (0..).zip(&body.block.extrinsics);
+            if let Some((index, _)) = extrinsics.find(|(_, extrinsic)| extrinsic.0 == signed.bytes)
+            {
+                return Ok(Some((block, index)));
+            }
+            block = BlockInfo { number: block.number - 1, hash: body.block.header.parent_hash.0 };
+        }
+        Ok(None)
+    }
+
+    /// Fails unless the extrinsic at `index` of `block` took effect, by the events of its dispatch.
+    async fn check_success(&self, block: BlockInfo, index: u32) -> Result<(), ChainError> {
+        let client = self.node.client.at_block(H256(block.hash)).await.map_err(ChainError::node)?;
+        let events = client.events().fetch().await.map_err(ChainError::node)?;
+        for event in events.iter() {
+            let event = event.map_err(ChainError::node)?;
+            if event.phase() != Phase::ApplyExtrinsic(index) {
+                continue;
+            }
+            let failure = match (event.pallet_name(), event.event_name(), event.field_bytes()) {
+                ("System", "ExtrinsicFailed", error) => error,
+                // The call of a sudo key fails without failing the extrinsic: a `Result`, whose
+                // error has index 1.
+                ("Sudo", "Sudid", [1, error @ ..]) => error,
+                _ => continue,
+            };
+            let error =
+                DispatchError::decode_from(failure, client.metadata()).map_err(ChainError::node)?;
+            return Err(ChainError::refused(&error));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::determinism::NumericsError;
+use pol_primitives::{Hash, model::InvalidSpec, recipe::InvalidRecipe};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Errors of training, packing, aggregating, auditing and scoring.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The process does not compute under the numerics profile of the recipe.
+    #[error(transparent)]
+    Numerics(#[from] NumericsError),
+    /// The model crate failed.
+    #[error(transparent)]
+    Model(#[from] pol_model::Error),
+    /// The recipe contradicts itself.
+    #[error("the recipe is invalid: {0}")]
+    Recipe(InvalidRecipe),
+    /// The lease is for another recipe.
+    #[error("the lease is for recipe {}, not for the given {}", hex(.lease), hex(.given))]
+    RecipeMismatch {
+        /// Recipe hash in the lease.
+        lease: Hash,
+        /// Hash of the given recipe.
+        given: Hash,
+    },
+    /// The parameters are not those the lease starts from.
+    #[error("the lease starts from the model {}, not from the given {}", hex(.lease), hex(.given))]
+    BaseMismatch {
+        /// Base root in the lease.
+        lease: Hash,
+        /// Root of the given parameters.
+        given: Hash,
+    },
+    /// The given states are not those that the audit is about.
+    #[error("an audit needs the states of the case's served leaves, in that order")]
+    StatesMismatch,
+    /// The content of a blob does not hash to its address.
+    #[error(
+        "the content of blob {} does not match its hash; delete the blob and fetch it again",
+        hex(.hash)
+    )]
+    BlobMismatch {
+        /// Address of the blob.
+        hash: Hash,
+    },
+    /// A blob could not be read.
+    #[error("cannot read blob {}: {source}", hex(.hash))]
+    BlobRead {
+        /// Address of the blob.
+        hash: Hash,
+        /// Underlying error.
+        source: io::Error,
+    },
+    /// A parameter vector, state or payload belongs to another model.
+    #[error("expected {expected} values, got {found}: this belongs to another model or recipe")]
+    WrongModel {
+        /// Number of values of this model.
+        expected: u64,
+        /// Number of values found.
+        found: u64,
+    },
+    /// A state without steps carries moments or feedback, which no training leads to.
+    #[error("the state has taken no step but its moments or feedback are not zero")]
+    NotFresh,
+    /// The number of shards is not the lease's.
+    #[error("the lease has {expected} shards, got data for {found}")]
+    ShardCount {
+        /// Number of shards of the lease.
+        expected: usize,
+        /// Number of shards given.
+        found: usize,
+    },
+    /// A shard has the wrong length.
+    #[error("shard {shard} has {found} tokens, expected {expected} (shard_tokens + 1)")]
+    ShardLength {
+        /// Index of the shard in the lease.
+        shard: usize,
+        /// `shard_tokens + 1`.
+        expected: usize,
+        /// Number of tokens found.
+        found: usize,
+    },
+    /// A token is outside the vocabulary.
+    #[error("shard {shard} holds token {token}, beyond the vocabulary of {vocabulary}")]
+    TokenOutOfRange {
+        /// Index of the shard in the lease.
+        shard: usize,
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocabulary: u32,
+    },
+    /// The segment does not exist.
+    #[error("segment {segment} does not exist: a lease has {segments}")]
+    NoSuchSegment {
+        /// The requested segment.
+        segment: u16,
+        /// Number of segments of a lease.
+        segments: u16,
+    },
+    /// There is nothing to evaluate, or the sequences differ in length.
+    #[error("evaluation needs at least one sequence, all of the same length of at least 2 tokens")]
+    InvalidSequences,
+    /// Loss or gradient is not finite; the lease cannot be finished.
+    #[error("training diverged at step {step} of the lease: loss or gradient is not finite")]
+    Diverged {
+        /// Step within the lease.
+        step: u16,
+    },
+    /// A value is NaN or infinite.
+    #[error("value {index} is not a finite number")]
+    NotFinite {
+        /// Index of the value.
+        index: usize,
+    },
+    /// A second moment is below zero, which no training leads to.
+    #[error("second moment {index} is negative")]
+    NegativeMoment {
+        /// Index of the value.
+        index: usize,
+    },
+    /// A state file is damaged.
+    #[error(
+        "{} is not a usable state: {why}. Delete it to start from a fresh one",
+        .path.display()
+    )]
+    CorruptState {
+        /// The file.
+        path: PathBuf,
+        /// Reason.
+        why: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Underlying error.
+        source: io::Error,
+    },
+    /// A worker thread panicked.
+    #[error("a worker thread panicked; this is a bug, please report it with the log")]
+    WorkerPanicked,
+}
+
+impl EngineError {
+    /// Returns a conversion of I/O errors that names `path`.
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_path_buf(), source }
+    }
+}
+
+impl From<InvalidSpec> for EngineError {
+    fn from(invalid: InvalidSpec) -> Self {
+        Self::Model(invalid.into())
+    }
+}
+
+fn hex(hash: &Hash) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
