@@ -1,8 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `pol-trainer calibrate` as a user runs it, on a small model: about 20 seconds.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use serde_json::Value;
 use std::process::Command;
 
+/// Returns the largest exact and sketched distance of a segment.
 fn largest(distance: &Value) -> (f64, u64) {
     let exact =
         distance["exact"].as_array().unwrap().iter().filter_map(Value::as_f64).fold(0.0, f64::max);
@@ -12,6 +17,7 @@ fn largest(distance: &Value) -> (f64, u64) {
     )
 }
 
+/// Returns the distances of a row, by segment.
 fn distances(row: &Value) -> impl Iterator<Item = &Value> {
     row["distances"].as_array().unwrap().iter()
 }
@@ -57,7 +63,8 @@ fn honest_machines_are_told_from_cheats() {
             );
         }
     }
-    // The same settings give the same bits; other instructions do not, or nothing was measured.
+    // The same settings give the same bits. Some other instructions must not, or nothing was
+    // measured.
     assert!(distances(&honest[0]).all(|distance| largest(distance) == (0.0, 0)));
     assert!(honest[1..].iter().flat_map(distances).any(|distance| largest(distance).0 > 0.0));
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::common::{MODELS, json, refusal, run};
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn data_is_tokenized_by_a_models_tokenizer() {
+    let (texts, tokenizer) = (MODELS.path("corpus.txt"), MODELS.path("short/tokenizer.json"));
+    fs::write(&texts, "the zebras run in a zoo. ".repeat(99)).unwrap();
+    let sizes = ["--sequence", "16", "--shard-tokens", "64", "--held-out", "0", "--json"];
+    let ingest = |name: &str, more: &[&str]| {
+        let out = MODELS.path(name);
+        json(&run(&[
+            &["data", "ingest", "--input", &texts, "--out", &out, "--tokenizer", &tokenizer][..],
+            &sizes[..],
+            more,
+        ]
+        .concat()))
+    };
+    let usual = ingest("usual", &[]);
+    assert_eq!(
+        (&usual["end_of_text"], &usual["vocabulary"]),
+        (&json!("<|endoftext|>"), &json!(61))
+    );
+    let named = ingest("named", &["--end-of-text", "[PAD40]"]);
+    assert_eq!(named["end_of_text"], "[PAD40]");
+    assert_ne!(named["train"], usual["train"]);
+    let recipe = json(&run(&[
+        "recipe",
+        "new",
+        "--data",
+        &MODELS.path("usual"),
+        "--model",
+        &MODELS.path("long"),
+        "--preset",
+        "tiny",
+    ]));
+    assert_eq!(recipe["model"]["context"], 512);
+    let out = MODELS.path("refused");
+    let given = [
+        "data",
+        "ingest",
+        "--input",
+        &texts,
+        "--out",
+        &out,
+        "--tokenizer",
+        &tokenizer,
+        "--end-of-text",
+        "the",
+    ];
+    assert!(refusal(&given, 1).contains("the occurs in texts, so it cannot stand between them"));
+}

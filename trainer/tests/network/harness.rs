@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::process::{POLL_INTERVAL, Process};
+use pol_chain::Chain;
+use serde_json::Value;
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// A node and its members as processes, in a folder of their own.
+pub(crate) struct Network {
+    folder: tempfile::TempDir,
+    rpc_port: u16,
+    p2p_port: u16,
+}
+
+impl Network {
+    /// Chooses a folder and free ports.
+    pub(crate) fn new() -> Self {
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { folder: tempfile::tempdir().unwrap(), rpc_port: port(), p2p_port: port() }
+    }
+
+    /// Returns the path of a file or folder of the network.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn node_binary(&self) -> PathBuf {
+        let binary = Path::new(env!("CARGO_BIN_EXE_pol-trainer")).with_file_name("pol-node");
+        assert!(
+            binary.exists(),
+            "{} is missing; build the workspace first: cargo build --release",
+            binary.display()
+        );
+        binary
+    }
+
+    fn node_url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.rpc_port)
+    }
+
+    /// Starts the node.
+    pub(crate) fn node(&self) -> Process {
+        let mut command = Command::new(self.node_binary());
+        command.args(["--chain", "dev", "--no-prometheus", "--base-path"]).arg(self.path("node"));
+        command.args(["--rpc-port", &self.rpc_port.to_string()]);
+        command.args(["--port", &self.p2p_port.to_string()]);
+        Process::start(&mut command, self.path("node.log"))
+    }
+
+    /// Starts the node and waits until it answers.
+    pub(crate) fn ready_node(&self) -> Process {
+        let node = self.node();
+        self.wait("the node answers", 60, &[&node], |_| true);
+        node
+    }
+
+    /// Returns a client of the node.
+    pub(crate) async fn chain(&self) -> Chain {
+        Chain::connect(&self.node_url()).await.unwrap()
+    }
+
+    fn trainer(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pol-trainer"));
+        command.env("POL_NODE", self.node_url()).env("NO_COLOR", "1");
+        command
+    }
+
+    /// Starts a member with a development account.
+    pub(crate) fn member(&self, account: &str, arguments: &[&str]) -> Process {
+        let mut command = self.trainer();
+        command
+            .args(["--dev-account", account, "--workers", "1", "--base-path"])
+            .arg(self.path(account))
+            .args(arguments);
+        Process::start(&mut command, self.path(&format!("{account}.log")))
+    }
+
+    /// Starts the validator that serves the ingested folder `data`.
+    pub(crate) fn validator(&self, data: &Path) -> Process {
+        self.member("alice", &["--role", "validator", "--data", data.to_str().unwrap()])
+    }
+
+    /// Runs a command that must succeed, and returns its standard output.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = self.try_run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must succeed, and returns its standard output as JSON.
+    pub(crate) fn run_json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.run(arguments)).unwrap()
+    }
+
+    /// Runs a command.
+    pub(crate) fn try_run(&self, arguments: &[&str]) -> Output {
+        self.trainer().args(arguments).output().unwrap()
+    }
+
+    /// Runs a command as the development account `alice`, which governs.
+    pub(crate) fn govern(&self, command: [&str; 2], arguments: &[&str]) {
+        self.run(&[&command[..], &["--dev-account", "alice"], arguments].concat());
+    }
+
+    /// Returns the network's status, or `None` if the node does not answer.
+    pub(crate) fn status(&self) -> Option<Value> {
+        let output = self.try_run(&["status", "--json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Waits until `condition` holds for the network's status.
+    pub(crate) fn wait(
+        &self,
+        what: &str,
+        seconds: u64,
+        processes: &[&Process],
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let mut last = None;
+        while Instant::now() < end {
+            if let Some(status) = self.status() {
+                if condition(&status) {
+                    return status;
+                }
+                last = Some(status);
+            }
+            sleep(POLL_INTERVAL);
+        }
+        let logs: String = processes.iter().map(|process| process.titled_log()).collect();
+        panic!("waited {seconds} s until {what}; last status {last:?}\n{logs}")
+    }
+
+    /// Waits until round zero is attested.
+    pub(crate) fn wait_for_model(&self, processes: &[&Process]) {
+        self.wait("round zero is attested", 90, processes, has_model);
+    }
+
+    /// Observes three rounds, waits up to `settle` seconds for their audits and rewards, and
+    /// returns the summary.
+    pub(crate) fn observe(&self, settle: &str, processes: &[&Process]) -> Value {
+        let path = self.path("summary.json");
+        let observer = self.try_run(&[
+            "observe",
+            "--rounds",
+            "3",
+            "--patience",
+            "150",
+            "--settle",
+            settle,
+            "--out",
+            path.to_str().unwrap(),
+        ]);
+        let logs: String = processes.iter().map(|process| process.titled_log()).collect();
+        assert!(observer.status.success(), "{}\n{logs}", String::from_utf8_lossy(&observer.stderr));
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()
+    }
+
+    /// Copies a few plays of the demo's corpus, to learn from.
+    fn texts(&self) -> PathBuf {
+        let corpus = std::env::var_os("POL_CORPUS")
+            .expect("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`");
+        let texts = self.path("texts");
+        fs::create_dir(&texts).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+        names.sort();
+        for path in names.iter().take(4) {
+            fs::copy(path, texts.join(path.file_name().unwrap())).unwrap();
+        }
+        texts
+    }
+
+    /// Ingests texts, sets a recipe and the lengths of phases, and registers the data. Joining
+    /// takes at most `join` blocks. Returns the ingested folder.
+    pub(crate) fn prepare(&self, join: u32) -> PathBuf {
+        let (texts, data, recipe) = (self.texts(), self.path("data"), self.path("recipe.json"));
+        let [texts, data_text, recipe] =
+            [&texts, &data, &recipe].map(|path| path.to_str().unwrap());
+        let sizes = ["--vocabulary", "512", "--sequence", "32", "--shard-tokens", "512"];
+        let folders = ["data", "ingest", "--input", texts, "--out", data_text];
+        self.run(&[&folders[..], &sizes].concat());
+        self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
+        let lengths =
+            format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
+        self.govern(["recipe", "lengths"], &[&lengths]);
+        // A member that is killed in the middle of an audit has the time to come back.
+        self.set_audits(20);
+        self.govern(["recipe", "set"], &[recipe]);
+        self.govern(["data", "register"], &["--data", data_text]);
+        data
+    }
+
+    /// Sets the audits' parameters. Trainers have `serve` blocks to serve states.
+    pub(crate) fn set_audits(&self, serve: u32) {
+        let audits = serde_json::json!({
+            "seats": 2, "more_seats": 3, "segments": 2, "probe": 2, "mix": 1,
+            "serve": serve, "replay": 20, "open": 20, "reveal": 20, "escrow": 1,
+        });
+        self.govern(["recipe", "audits"], &[&audits.to_string()]);
+    }
+
+    /// Kills all `processes`, of which none may have panicked, and has the node check the chain's
+    /// final state. Returns the report.
+    pub(crate) fn check_final_state(&self, processes: impl IntoIterator<Item = Process>) -> Value {
+        for process in processes {
+            assert!(!process.log().contains("panicked"), "{}", process.log());
+            process.kill();
+        }
+        let checked = Command::new(self.node_binary())
+            .args(["check-state", "--chain", "dev", "--json", "--base-path"])
+            .arg(self.path("node"))
+            .output()
+            .unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        serde_json::from_slice(&checked.stdout).unwrap()
+    }
+}
+
+/// Returns the round of the head in a status, or 0 without one.
+pub(crate) fn head_round(status: &Value) -> u64 {
+    status["head"]["round"].as_u64().unwrap_or(0)
+}
+
+/// Returns `true` if the status has a head.
+pub(crate) fn has_model(status: &Value) -> bool {
+    status["head"].is_object()
+}
+
+/// Returns a figure of a round in a summary.
+pub(crate) fn figure(round: &Value, name: &str) -> f64 {
+    round[name].as_f64().unwrap_or_else(|| panic!("no {name} in {round:#}"))
+}
+
+/// Returns the entries of an array in a summary.
+pub(crate) fn entries<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value[name].as_array().unwrap_or_else(|| panic!("no {name} in {value:#}"))
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The real node and real trainers as separate processes, over several rounds: about six minutes.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod deceivers;
+mod faults;
+mod harness;
+mod mistakes;
+mod process;
+mod rewrite;
+mod survival;
+
+/// Text of the log of a trainer whose update is part of the model.
+const INCLUDED: &str = "the update is part of the model";
