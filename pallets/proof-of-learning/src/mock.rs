@@ -1,6 +1,8 @@
-//! A chain of this pallet alone, with stakes, data and payouts that the tests control.
+// SPDX-License-Identifier: Apache-2.0
+
+//! A chain with only this pallet, and stand-ins for stakes, data and payouts.
 //!
-//! What the stand-ins know lies in storage, so that a refused call undoes their part as well.
+//! The stand-ins keep their state in storage, so that a failed call reverts it too.
 
 use crate as pallet_proof_of_learning;
 use crate::{pallet::*, weights::SubstrateWeight};
@@ -8,17 +10,17 @@ use codec::Encode;
 use pol_primitives::{
     Balance, BoundedVec, Hash, MILLION, Ppm, RoundNumber,
     audit::{
-        Audit, AuditConfig, AuditId, Evidence, Finding, Measure, OpenedEnd, Served, ServedState,
-        Stage, evidence_commitment,
+        Audit, AuditConfig, AuditId, Evidence, Finding, LeafProof, Stage, StateProof, TraceState,
+        UpdateMeasurement, evidence_commitment,
     },
     data::ShardId,
     lease::Lease,
     model::ModelSpec,
     prf::Prf,
-    recipe::{AdamW, Compression, Numerics, Schedule, Tier, TierParameters},
-    rewards::Earned,
+    recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Tier, TierParameters},
+    rewards::RoundEarnings,
     round::{Phase, RoundConfig},
-    submission::{Claims, Included, Reveal},
+    submission::{Reveal, RevealSet, TrainingClaims},
     trace::{Carry, merkle_proof, merkle_root},
     traits,
 };
@@ -36,7 +38,7 @@ use polkadot_sdk::{
     sp_runtime::BuildStorage,
 };
 
-pub type AccountId = u64;
+pub(crate) type AccountId = u64;
 
 construct_runtime!(
     pub enum Test {
@@ -87,20 +89,20 @@ impl Randomness<H256, u32> for BlockRandomness {
 }
 
 #[storage_alias]
-pub type Trainers = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
+pub(crate) type Trainers = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
 #[storage_alias]
-pub type Validators = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
-/// The attest phases a validator took part in, in the order of its attestations.
+pub(crate) type Validators = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
+/// Attest phases that a validator took part in, in the order of its attestations.
 #[storage_alias]
-pub type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, Vec<u32>, ValueQuery>;
-/// How updates ended, as their trainers' reputation is told.
+pub(crate) type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, Vec<u32>, ValueQuery>;
+/// Outcomes of updates, as noted for the reputation of their trainers.
 #[storage_alias]
-pub type Trainings = StorageValue<Mock, Vec<(AccountId, bool)>, ValueQuery>;
-/// Seats in a row in which a validator was silent or wrong.
+pub(crate) type Trainings = StorageValue<Mock, Vec<(AccountId, bool)>, ValueQuery>;
+/// Number of seats in a row in which a validator was silent or wrong.
 #[storage_alias]
-pub type Strikes = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
+pub(crate) type Strikes = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
 
-/// Bonds as the tests set them.
+/// Bonds that the tests set.
 pub struct Stakes;
 
 impl traits::Bonds<AccountId> for Stakes {
@@ -167,17 +169,17 @@ impl traits::Bonds<AccountId> for Stakes {
     }
 }
 
-/// Shards nobody has, drawn by the stream.
+/// Free shards.
 #[storage_alias]
-pub type FreeShards = StorageValue<Mock, Vec<ShardId>, ValueQuery>;
+pub(crate) type FreeShards = StorageValue<Mock, Vec<ShardId>, ValueQuery>;
 #[storage_alias]
-pub type Consumed = StorageValue<Mock, Vec<(ShardId, RoundNumber, u8, i32)>, ValueQuery>;
+pub(crate) type Consumed = StorageValue<Mock, Vec<(ShardId, RoundNumber, u8, i32)>, ValueQuery>;
 
 /// A pool of one manifest.
 pub struct Shards;
 
 impl traits::ShardPool<AccountId> for Shards {
-    fn free() -> u32 {
+    fn free_shards() -> u32 {
         FreeShards::get().len() as u32
     }
 
@@ -209,7 +211,7 @@ impl traits::ShardPool<AccountId> for Shards {
             .collect()
     }
 
-    /// Even ones are one provider's, odd ones the other's.
+    /// Assigns even shards to one provider, odd ones to the other.
     fn owners(shards: &[ShardId]) -> Vec<(AccountId, u32)> {
         let of = |parity| shards.iter().filter(|shard| shard.index % 2 == parity).count() as u32;
         PROVIDERS.into_iter().zip([of(0), of(1)]).filter(|(_, count)| *count > 0).collect()
@@ -220,36 +222,37 @@ impl traits::ShardPool<AccountId> for Shards {
     }
 }
 
-/// Rounds that were paid for, and their updates.
+/// Rounds with emission, and the number of their updates.
 #[storage_alias]
-pub type Paid = StorageValue<Mock, Vec<(RoundNumber, u32)>, ValueQuery>;
-/// Settled updates: the round of each, and what was earned by it.
+pub(crate) type Paid = StorageValue<Mock, Vec<(RoundNumber, u32)>, ValueQuery>;
+/// Settled updates: the round of each, and the earnings from it.
 #[storage_alias]
-pub type Earnings = StorageValue<Mock, Vec<(RoundNumber, Vec<(AccountId, Earned)>)>, ValueQuery>;
-/// Fines, and who proved them.
+pub(crate) type Earnings =
+    StorageValue<Mock, Vec<(RoundNumber, Vec<(AccountId, RoundEarnings)>)>, ValueQuery>;
+/// Fines, with the accounts that proved them.
 #[storage_alias]
-pub type Fines = StorageValue<Mock, Vec<(Balance, Vec<AccountId>)>, ValueQuery>;
-/// Who lost everything in escrow, and who proved it.
+pub(crate) type Fines = StorageValue<Mock, Vec<(Balance, Vec<AccountId>)>, ValueQuery>;
+/// Accounts that lost everything in escrow, with those that proved it.
 #[storage_alias]
-pub type Forfeits = StorageValue<Mock, Vec<(AccountId, Vec<AccountId>)>, ValueQuery>;
+pub(crate) type Forfeits = StorageValue<Mock, Vec<(AccountId, Vec<AccountId>)>, ValueQuery>;
 
-/// Payouts that are only noted.
+/// Payouts that are only recorded.
 pub struct Payments;
 
 impl traits::Payouts<AccountId> for Payments {
-    fn round_concluded(round: RoundNumber, updates: u32) {
+    fn emit_round(round: RoundNumber, updates: u32) {
         Paid::mutate(|paid| paid.push((round, updates)));
     }
 
-    fn settled(round: RoundNumber, earned: &[(AccountId, Earned)]) {
+    fn record_settlement(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]) {
         Earnings::mutate(|earnings| earnings.push((round, earned.to_vec())));
     }
 
-    fn pot() -> AccountId {
+    fn pot_account() -> AccountId {
         POT
     }
 
-    fn fined(amount: Balance, provers: &[AccountId]) {
+    fn distribute_fine(amount: Balance, provers: &[AccountId]) {
         Fines::mutate(|fines| fines.push((amount, sorted(provers))));
     }
 
@@ -264,30 +267,29 @@ fn sorted(accounts: &[AccountId]) -> Vec<AccountId> {
     accounts
 }
 
-/// What a trainer does to the states it commits to: steps more in every segment, and what its error
-/// feedback changes by in each.
+/// Forgery of the states that a trainer commits to: additional steps in every segment, and the
+/// change of its error feedback in each.
 #[storage_alias]
-pub type Forged = StorageMap<Mock, Blake2_128Concat, AccountId, (u64, u8), ValueQuery>;
+pub(crate) type Forged = StorageMap<Mock, Blake2_128Concat, AccountId, (u64, u8), ValueQuery>;
 
-/// Where fines go.
-pub const POT: AccountId = 99;
+/// Account that receives fines.
+pub(crate) const POT: AccountId = 99;
 /// Providers of even and odd shards.
-pub const PROVIDERS: [AccountId; 2] = [21, 22];
-/// What all data is worth.
-pub const BONUS: Ppm = 900_000;
+pub(crate) const PROVIDERS: [AccountId; 2] = [21, 22];
+/// Bonus of all data.
+pub(crate) const BONUS: Ppm = 900_000;
 /// Trainers are 1 to 9, with a bond of 10.
-pub const TRAINERS: core::ops::RangeInclusive<AccountId> = 1..=9;
-/// Validators with 34, 33 and 33 of 100: the first is needed for a quorum, and any other makes one
-/// with it.
-pub const VALIDATORS: [(AccountId, Balance); 3] = [(11, 34), (12, 33), (13, 33)];
-/// Shards in the pool.
-pub const SHARDS: u32 = 1_000;
+pub(crate) const TRAINERS: core::ops::RangeInclusive<AccountId> = 1..=9;
+/// Validators with 34, 33 and 33 of 100. A quorum needs the first and any other.
+pub(crate) const VALIDATORS: [(AccountId, Balance); 3] = [(11, 34), (12, 33), (13, 33)];
+/// Number of shards in the pool.
+pub(crate) const SHARDS: u32 = 1_000;
 
-pub const LENGTHS: RoundConfig =
+pub(crate) const LENGTHS: RoundConfig =
     RoundConfig { join: 3, train: 20, reveal: 5, attest: 10, lead: 5, missed: 3 };
 
-/// Two seats, both of which a quorum needs; in the second draw all three validators.
-pub const AUDITS: AuditConfig = AuditConfig {
+/// Two seats, which make a quorum only together; all three validators in the second draw.
+pub(crate) const AUDITS: AuditConfig = AuditConfig {
     seats: 2,
     more_seats: 3,
     segments: 1,
@@ -300,9 +302,8 @@ pub const AUDITS: AuditConfig = AuditConfig {
     escrow: 2,
 };
 
-/// A recipe of four segments of two steps and ten shards a lease; a mobile's lease lives two
-/// rounds.
-pub fn recipe() -> pol_primitives::recipe::Recipe {
+/// Returns a recipe of four segments of two steps, in which a mobile's lease lasts two rounds.
+pub(crate) fn recipe() -> pol_primitives::recipe::Recipe {
     let tier = TierParameters { micro_batch: 8, accumulation: 2, inner_steps: 8, cadence: 1 };
     pol_primitives::recipe::Recipe {
         model: ModelSpec::gpt2(512, 64, 2, 2, 256, 64),
@@ -314,7 +315,12 @@ pub fn recipe() -> pol_primitives::recipe::Recipe {
         shard_tokens: 1_024,
         tiers: [TierParameters { micro_batch: 4, cadence: 2, ..tier }, tier, tier, tier],
         optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: Schedule { peak: 1_000_000, warmup_steps: 20, decay_tokens: 0, floor: 100_000 },
+        schedule: LearningRateSchedule {
+            peak: 1_000_000,
+            warmup_steps: 20,
+            decay_tokens: 0,
+            floor: 100_000,
+        },
         gradient_clip: MILLION,
         outer_rate: MILLION,
         compression: Compression { top_k: 256, feedback: 950_000 },
@@ -323,13 +329,13 @@ pub fn recipe() -> pol_primitives::recipe::Recipe {
     }
 }
 
-/// The same recipe under the native profile, with a tolerance of 1 %.
-pub fn native_recipe() -> pol_primitives::recipe::Recipe {
+/// Returns the same recipe under the native profile, with a tolerance of 1 %.
+pub(crate) fn native_recipe() -> pol_primitives::recipe::Recipe {
     pol_primitives::recipe::Recipe { numerics: Numerics::Native { tolerance: 10_000 }, ..recipe() }
 }
 
-/// A chain before its first block, with this genesis recipe.
-pub fn chain(recipe: Option<pol_primitives::recipe::Recipe>) -> TestExternalities {
+/// Returns a chain before its first block, with this genesis recipe.
+pub(crate) fn chain(recipe: Option<pol_primitives::recipe::Recipe>) -> TestExternalities {
     let genesis = RuntimeGenesisConfig {
         learning: GenesisConfig { lengths: LENGTHS, audits: AUDITS, recipe, ..Default::default() },
         ..Default::default()
@@ -345,8 +351,8 @@ pub fn chain(recipe: Option<pol_primitives::recipe::Recipe>) -> TestExternalitie
     chain
 }
 
-/// Runs `test` on a new chain and checks the pallet's accounting after it.
-pub fn on_chain(recipe: Option<pol_primitives::recipe::Recipe>, test: impl FnOnce()) {
+/// Runs `test` on a new chain, then checks the pallet's invariants.
+pub(crate) fn on_chain(recipe: Option<pol_primitives::recipe::Recipe>, test: impl FnOnce()) {
     chain(recipe).execute_with(|| {
         test();
         assert_ok!(Learning::do_try_state());
@@ -354,15 +360,15 @@ pub fn on_chain(recipe: Option<pol_primitives::recipe::Recipe>, test: impl FnOnc
 }
 
 /// Runs `test` in the first block of round one.
-pub fn in_round_one(test: impl FnOnce()) {
+pub(crate) fn in_round_one(test: impl FnOnce()) {
     on_chain(Some(recipe()), || {
         to_round_one();
         test();
     });
 }
 
-/// The same, under [`native_recipe`].
-pub fn natively(test: impl FnOnce()) {
+/// Runs `test` in the first block of round one under [`native_recipe`].
+pub(crate) fn natively(test: impl FnOnce()) {
     on_chain(Some(native_recipe()), || {
         to_round_one();
         test();
@@ -377,7 +383,7 @@ fn to_round_one() {
 }
 
 /// Produces `blocks` blocks.
-pub fn run(blocks: u32) {
+pub(crate) fn run(blocks: u32) {
     for _ in 0..blocks {
         let now = System::block_number() + 1;
         System::set_block_number(now);
@@ -386,7 +392,7 @@ pub fn run(blocks: u32) {
 }
 
 /// Produces blocks until the round is in `phase`.
-pub fn run_until(phase: Phase) {
+pub(crate) fn run_until(phase: Phase) {
     for _ in 0..100 {
         if round().phase == phase {
             return;
@@ -396,36 +402,36 @@ pub fn run_until(phase: Phase) {
     panic!("no {phase:?} within 100 blocks: {:?}", round());
 }
 
-pub fn round() -> pol_primitives::round::Round {
+pub(crate) fn round() -> pol_primitives::round::Round {
     CurrentRound::<Test>::get()
 }
 
-pub fn head() -> pol_primitives::head::Head {
+pub(crate) fn head() -> pol_primitives::head::Head {
     CurrentHead::<Test>::get().unwrap()
 }
 
-pub fn lease_of(account: AccountId) -> Lease {
+pub(crate) fn lease_of(account: AccountId) -> Lease {
     Leases::<Test>::get(account).unwrap()
 }
 
-pub fn signed(account: AccountId) -> RuntimeOrigin {
+pub(crate) fn signed(account: AccountId) -> RuntimeOrigin {
     RuntimeOrigin::signed(account)
 }
 
-/// Whether the block has this event.
+/// Asserts that this event was deposited.
 #[track_caller]
-pub fn assert_event(event: Event<Test>) {
+pub(crate) fn assert_event(event: Event<Test>) {
     System::assert_has_event(event.into());
 }
 
-/// The first two validators attest the initial model.
-pub fn attest_initial() {
+/// Lets the first two validators attest the initial model.
+pub(crate) fn attest_initial() {
     for validator in [11, 12] {
-        assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], RevealSet::default()));
     }
 }
 
-/// What `account` carries after its lease number `nonce`.
+/// Returns the carry of `account` after its lease number `nonce`.
 fn carry_after(account: AccountId, nonce: u32) -> Carry {
     let of = |part: &[u8]| pol_primitives::digest(part, &(account, nonce));
     Carry {
@@ -436,30 +442,30 @@ fn carry_after(account: AccountId, nonce: u32) -> Carry {
     }
 }
 
-/// The states at the boundaries of the segments that `account` trains of `lease`, from its base to
-/// the last.
-pub fn states(account: AccountId, lease: &Lease, segments: u16) -> Vec<ServedState> {
+/// Returns the states at the boundaries of the segments that `account` trains of `lease`, from its
+/// base to the last.
+pub(crate) fn states(account: AccountId, lease: &Lease, segments: u16) -> Vec<TraceState> {
     let earlier = (0..lease.nonce)
         .map(|nonce| carry_after(account, nonce))
         .find(|carry| carry.hash() == lease.carry);
-    let base = ServedState { leaf: 0, root: lease.base_root, carry: earlier.unwrap_or_default() };
+    let base = TraceState { leaf: 0, root: lease.base_root, carry: earlier.unwrap_or_default() };
     let after = |leaf: u16| {
         let root = pol_primitives::digest(b"parameters", &(account, lease.nonce, leaf));
         let (extra, turned) = Forged::get(account);
         let mut carry = carry_after(account, lease.nonce);
         carry.steps = u64::from(leaf) * (u64::from(recipe().steps_per_segment(lease.tier)) + extra);
         carry.feedback[0] ^= turned * leaf as u8;
-        ServedState { leaf, root, carry }
+        TraceState { leaf, root, carry }
     };
     core::iter::once(base).chain((1..=segments).map(after)).collect()
 }
 
-/// What the trainer of `account`'s lease opens after training `segments` of it.
-pub fn work(account: AccountId, segments: u16) -> Reveal {
+/// Returns the reveal of `account`'s lease after training `segments` of it.
+pub(crate) fn work(account: AccountId, segments: u16) -> Reveal {
     let lease = lease_of(account);
     let of = |part: &str| pol_primitives::digest(part.as_bytes(), &(account, lease.nonce));
     let leaves: Vec<Hash> =
-        states(account, &lease, segments).iter().map(ServedState::digest).collect();
+        states(account, &lease, segments).iter().map(TraceState::digest).collect();
     Reveal {
         payload_hash: of("payload"),
         trace_root: merkle_root(&leaves),
@@ -470,31 +476,31 @@ pub fn work(account: AccountId, segments: u16) -> Reveal {
     }
 }
 
-/// What `account` commits to, for the round under way.
-pub fn commitment(account: AccountId, reveal: &Reveal) -> Hash {
+/// Returns `account`'s commitment to `reveal` in the round under way.
+pub(crate) fn commitment(account: AccountId, reveal: &Reveal) -> Hash {
     let genesis = System::block_hash(0).0;
     reveal.commitment(&account.encode(), &genesis, round().number)
 }
 
-pub fn join(account: AccountId) {
+pub(crate) fn join(account: AccountId) {
     assert_ok!(Learning::join_round(signed(account), Tier::Participant));
 }
 
 /// Commits `account` to a full lease.
-pub fn commit(account: AccountId) -> Reveal {
+pub(crate) fn commit(account: AccountId) -> Reveal {
     let reveal = work(account, 4);
     assert_ok!(Learning::commit(
         signed(account),
         round().number,
         commitment(account, &reveal),
-        Claims::default()
+        TrainingClaims::default()
     ));
     reveal
 }
 
-/// Takes the round under way from joining to attesting, with full leases of `accounts`; each is
-/// index i of the reveals.
-pub fn train(accounts: &[AccountId]) {
+/// Takes the round under way from joining to attesting, with full leases of `accounts`. Their
+/// reveals have the order of `accounts`.
+pub(crate) fn train(accounts: &[AccountId]) {
     accounts.iter().for_each(|&account| join(account));
     let reveals: Vec<_> = accounts.iter().map(|&account| (account, commit(account))).collect();
     run_until(Phase::Reveal);
@@ -504,12 +510,12 @@ pub fn train(accounts: &[AccountId]) {
     run_until(Phase::Attest);
 }
 
-pub fn included(indices: &[u8]) -> Included {
-    Included::from_indices(indices.iter().copied())
+pub(crate) fn included(indices: &[u8]) -> RevealSet {
+    RevealSet::from_indices(indices.iter().copied())
 }
 
-/// The first two validators make a head of these reveals.
-pub fn adopt(root: Hash, indices: &[u8]) {
+/// Lets the first two validators adopt a head of these reveals.
+pub(crate) fn adopt(root: Hash, indices: &[u8]) {
     let number = round().number;
     for validator in [11, 12] {
         assert_ok!(Learning::attest_head(signed(validator), number, root, included(indices)));
@@ -517,14 +523,14 @@ pub fn adopt(root: Hash, indices: &[u8]) {
     assert_eq!(head().round, number);
 }
 
-// ---------------------------------------------------------------- audits
+// ---- Audits ----
 
-pub fn audit(id: AuditId) -> Audit<AccountId> {
+pub(crate) fn audit(id: AuditId) -> Audit<AccountId> {
     Learning::audits().into_iter().find(|(other, _)| *other == id).unwrap().1
 }
 
-/// The case of `trainer`, its place, and the lease that it is about.
-pub fn case(
+/// Returns the case of `trainer`, its place in the audit, and its lease.
+pub(crate) fn case(
     id: AuditId,
     trainer: AccountId,
 ) -> (pol_primitives::audit::Case<AccountId>, u8, Lease) {
@@ -533,41 +539,41 @@ pub fn case(
     (audit.cases[at].clone(), at as u8, Learning::audited_lease(audit.round, &trainer).unwrap())
 }
 
-/// The validators with seats on `trainer`'s case.
-pub fn panel(id: AuditId, trainer: AccountId) -> Vec<AccountId> {
+/// Returns the validators with seats on `trainer`'s case.
+pub(crate) fn panel(id: AuditId, trainer: AccountId) -> Vec<AccountId> {
     let audit = audit(id);
     let seats = &audit.case(&trainer).unwrap().seats;
     sorted(&seats.iter().map(|&seat| audit.holders[usize::from(seat)].account).collect::<Vec<_>>())
 }
 
-/// The states that an honest `trainer` shows.
-pub fn served(id: AuditId, trainer: AccountId) -> Vec<Served> {
+/// Returns the states that an honest `trainer` shows.
+pub(crate) fn served(id: AuditId, trainer: AccountId) -> Vec<StateProof> {
     let (case, _, lease) = case(id, trainer);
-    let states = states(trainer, &lease, case.of);
-    let leaves: Vec<Hash> = states.iter().map(ServedState::digest).collect();
-    let serve = |leaf: u16| Served {
+    let states = states(trainer, &lease, case.trace_segments);
+    let leaves: Vec<Hash> = states.iter().map(TraceState::digest).collect();
+    let serve = |leaf: u16| StateProof {
         state: states[usize::from(leaf)],
         proof: merkle_proof(&leaves, leaf.into()).unwrap(),
     };
     case.served_leaves().into_iter().map(serve).collect()
 }
 
-/// The ends that an honest `trainer` opens.
-pub fn ends(id: AuditId, trainer: AccountId) -> Vec<OpenedEnd> {
+/// Returns the ends that an honest `trainer` opens.
+pub(crate) fn ends(id: AuditId, trainer: AccountId) -> Vec<LeafProof> {
     let (case, _, lease) = case(id, trainer);
     let leaves: Vec<Hash> =
-        states(trainer, &lease, case.of).iter().map(ServedState::digest).collect();
-    let open = |leaf: u16| OpenedEnd {
+        states(trainer, &lease, case.trace_segments).iter().map(TraceState::digest).collect();
+    let open = |leaf: u16| LeafProof {
         digest: leaves[usize::from(leaf)],
         proof: merkle_proof(&leaves, leaf.into()).unwrap(),
     };
     case.opened_leaves().into_iter().map(open).collect()
 }
 
-/// What a seat measures of an honest update.
-pub fn measure(shards: usize) -> Measure {
+/// Returns the measurement of an honest update.
+pub(crate) fn measure(shards: usize) -> UpdateMeasurement {
     let shards = (0..shards).map(|at| 100 + at as i32).collect::<Vec<_>>();
-    Measure {
+    UpdateMeasurement {
         gain: 1_000,
         error: 200,
         own: 1_500,
@@ -576,8 +582,8 @@ pub fn measure(shards: usize) -> Measure {
     }
 }
 
-/// What an honest seat finds about an honest update.
-pub fn finding(id: AuditId, trainer: AccountId) -> Finding {
+/// Returns the finding of an honest seat on an honest update.
+pub(crate) fn finding(id: AuditId, trainer: AccountId) -> Finding {
     let shards = case(id, trainer).2.shards.len();
     let ends = ends(id, trainer).into_iter().map(|end| end.digest).collect::<Vec<_>>();
     Finding::Replayed {
@@ -587,8 +593,8 @@ pub fn finding(id: AuditId, trainer: AccountId) -> Finding {
     }
 }
 
-/// What everybody who replays a dishonest update finds.
-pub fn other(id: AuditId, trainer: AccountId) -> Finding {
+/// Returns the finding of every seat that replays a dishonest update.
+pub(crate) fn other(id: AuditId, trainer: AccountId) -> Finding {
     match finding(id, trainer) {
         Finding::Replayed { packed, measure, ends } => {
             let ends = ends.iter().map(|_| [0xba; 32]).collect::<Vec<_>>();
@@ -598,8 +604,8 @@ pub fn other(id: AuditId, trainer: AccountId) -> Finding {
     }
 }
 
-/// The evidence of `validator`, with `find` saying what it found about each trainer's update.
-pub fn evidence(id: AuditId, validator: AccountId, find: Find) -> Evidence {
+/// Returns the evidence of `validator`, with the findings of `find` on each trainer's update.
+pub(crate) fn evidence(id: AuditId, validator: AccountId, find: Find) -> Evidence {
     let audit = audit(id);
     let findings = audit.seats_of(&validator).map(|(at, case)| {
         (at, find(validator, case.trainer).unwrap_or_else(|| finding(id, case.trainer)))
@@ -607,39 +613,39 @@ pub fn evidence(id: AuditId, validator: AccountId, find: Find) -> Evidence {
     BoundedVec::try_from(findings.collect::<Vec<_>>()).unwrap()
 }
 
-pub fn hide(id: AuditId, validator: AccountId, evidence: &Evidence) -> Hash {
+pub(crate) fn hide(id: AuditId, validator: AccountId, evidence: &Evidence) -> Hash {
     let genesis = System::block_hash(0).0;
     evidence_commitment(&validator.encode(), &genesis, id, evidence, &SALT)
 }
 
-/// What hides all evidence here.
-pub const SALT: Hash = [6; 32];
+/// Salt of all evidence.
+pub(crate) const SALT: Hash = [6; 32];
 
-/// Lets the trainers of open cases show their states.
-pub fn serve(id: AuditId, trainers: &[AccountId]) {
+/// Lets `trainers` show their states.
+pub(crate) fn serve(id: AuditId, trainers: &[AccountId]) {
     for &trainer in trainers {
         let states = BoundedVec::try_from(served(id, trainer)).unwrap();
         assert_ok!(Learning::serve_states(signed(trainer), id, states));
     }
 }
 
-/// Lets trainers open the ends of their drawn segments.
-pub fn open(id: AuditId, trainers: &[AccountId]) {
+/// Lets `trainers` open the ends of their drawn segments.
+pub(crate) fn open(id: AuditId, trainers: &[AccountId]) {
     for &trainer in trainers {
         let ends = BoundedVec::try_from(ends(id, trainer)).unwrap();
         assert_ok!(Learning::open_segments(signed(trainer), id, ends));
     }
 }
 
-/// What validators find: none for what is right about an honest update.
-pub type Find<'a> = &'a dyn Fn(AccountId, AccountId) -> Option<Finding>;
+/// Finding of a validator on a trainer's update: none for the honest one on an honest update.
+pub(crate) type Find<'a> = &'a dyn Fn(AccountId, AccountId) -> Option<Finding>;
 
-/// Everybody finds what an honest trainer did.
-pub const HONEST: Find<'static> = &|_, _| None;
+/// Finds every update honest.
+pub(crate) const HONEST: Find<'static> = &|_, _| None;
 
-/// Takes an audit from its draw to settling: trainers do all that is asked, and validators find
-/// what `find` says.
-pub fn examine(id: AuditId, find: Find) {
+/// Takes an audit from its draw to settling. Trainers do all that is asked, and validators report
+/// the findings of `find`.
+pub(crate) fn examine(id: AuditId, find: Find) {
     let trainers: Vec<_> = audit(id).cases.iter().map(|case| case.trainer).collect();
     let holders: Vec<_> = audit(id).holders.iter().map(|holder| holder.account).collect();
     serve(id, &trainers);
@@ -654,9 +660,9 @@ pub fn examine(id: AuditId, find: Find) {
     assert_eq!(audit(id).stage, Stage::Settle);
 }
 
-/// Trains a round of `accounts`, includes all, and lets the next block draw their audit; returns
-/// its number.
-pub fn audited(accounts: &[AccountId]) -> AuditId {
+/// Trains a round of `accounts`, includes all, and lets the next block draw their audit. Returns
+/// the audit's number.
+pub(crate) fn audited(accounts: &[AccountId]) -> AuditId {
     train(accounts);
     let root = [round().number as u8 + 10; 32];
     adopt(root, &(0..accounts.len() as u8).collect::<Vec<_>>());
@@ -664,11 +670,14 @@ pub fn audited(accounts: &[AccountId]) -> AuditId {
     NextAudit::<Test>::get() - 1
 }
 
-pub fn settle(id: AuditId, trainer: AccountId) {
+pub(crate) fn settle(id: AuditId, trainer: AccountId) {
     assert_ok!(Learning::settle(signed(9), id, trainer));
 }
 
-/// What is kept of `trainer`'s submission to `round`.
-pub fn kept(round: RoundNumber, trainer: AccountId) -> pol_primitives::submission::Settled {
+/// Returns the record of `trainer`'s submission to `round`.
+pub(crate) fn kept(
+    round: RoundNumber,
+    trainer: AccountId,
+) -> pol_primitives::submission::SubmissionRecord {
     History::<Test>::get(round, trainer).unwrap()
 }

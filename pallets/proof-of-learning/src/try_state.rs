@@ -1,21 +1,33 @@
-//! The pallet's accounting, as equations.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Invariants of the pallet's storage.
 
 use crate::pallet::*;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use codec::Encode;
 use pol_primitives::{
-    Hash, RoundNumber,
-    audit::{Excision, Stage},
-    head::Head,
+    Hash, MILLION, RoundNumber,
+    audit::{Audit, AuditId, AuditResponse, Case, Stage},
+    head::{Excision, Head, RoundRecord},
     recipe::{Numerics, Recipe as Spec},
     round::{Phase, Round},
-    submission::{Outcome, Status},
+    submission::{Outcome, SubmissionStatus},
 };
 use polkadot_sdk::{frame_support::ensure, sp_runtime::TryRuntimeError};
 
+/// Result of a check; the error names the violated invariant.
+type Check = Result<(), TryRuntimeError>;
+
 impl<T: Config> Pallet<T> {
     /// Checks that the parts of the storage agree with each other.
-    pub fn do_try_state() -> Result<(), TryRuntimeError> {
+    ///
+    /// # Errors
+    ///
+    /// If an invariant is violated. The error names it.
+    pub fn do_try_state() -> Check {
         let round = CurrentRound::<T>::get();
         Self::check_round(&round)?;
         Self::check_leases(&round)?;
@@ -26,9 +38,13 @@ impl<T: Config> Pallet<T> {
         Self::check_metrics()?;
         Self::check_excisions()
     }
+}
 
-    /// Counters of the round = what they count.
-    fn check_round(round: &Round) -> Result<(), TryRuntimeError> {
+// ---- The round under way ----
+
+impl<T: Config> Pallet<T> {
+    /// Counters of the round = entries that they count.
+    fn check_round(round: &Round) -> Check {
         let submissions = Self::submissions(round.number);
         let revealed = Revealed::<T>::get();
         ensure!(
@@ -37,7 +53,7 @@ impl<T: Config> Pallet<T> {
         );
         ensure!(
             revealed.len() == round.revealed as usize,
-            "revealed = opened submissions of the round"
+            "revealed = revealed submissions of the round"
         );
         ensure!(
             round.revealed <= round.committed && round.committed <= round.due,
@@ -45,7 +61,7 @@ impl<T: Config> Pallet<T> {
         );
         for (account, submission) in submissions {
             ensure!(
-                submission.opened.is_some() == (submission.status == Status::Revealed),
+                submission.opened.is_some() == (submission.status == SubmissionStatus::Revealed),
                 "opened = revealed"
             );
             if let Some(opened) = submission.opened {
@@ -63,25 +79,25 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Leases due in a round = leases counted for it.
-    fn check_leases(round: &Round) -> Result<(), TryRuntimeError> {
+    fn check_leases(round: &Round) -> Check {
         let mut due = BTreeMap::<RoundNumber, u32>::new();
         for (account, lease) in Leases::<T>::iter() {
             ensure!(!lease.shards.is_empty(), "a lease holds data");
             ensure!(lease.nonce < Standings::<T>::get(&account).nonce, "a lease was counted");
             ensure!(
                 lease.round <= lease.due_round && lease.round <= round.number,
-                "a lease is of a round that was"
+                "a lease is of this round or an earlier one"
             );
             ensure!(Recipes::<T>::contains_key(lease.recipe), "the recipe of a lease is kept");
             let is_current = lease.round >= RecipeSince::<T>::get();
             ensure!(
                 !is_current || Self::recipe_hash() == Some(lease.recipe),
-                "a lease of the recipe's time is of the recipe"
+                "a lease given under the recipe in force is of that recipe"
             );
             let (since, fresh) = (ModelSince::<T>::get(), lease.carry == Hash::default());
             ensure!(
                 fresh || lease.carry_round > since || lease.round <= since,
-                "a lease goes on from a carry of its model"
+                "a lease continues from a carry of its model"
             );
             if lease.due_round >= round.number {
                 let count = due.entry(lease.due_round).or_default();
@@ -103,14 +119,14 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Sum of tallies = sum of attested stakes.
-    fn check_attestations(round: &Round) -> Result<(), TryRuntimeError> {
+    /// Tallies = sums of attested stakes.
+    fn check_attestations(round: &Round) -> Check {
         let phase = AttestPhases::<T>::get();
         ensure!(SweptPhases::<T>::get() <= phase, "only past phases are cleared");
         let mut tallies = BTreeMap::new();
-        for attested in Attestations::<T>::iter_prefix_values(phase) {
-            let tally = tallies.entry(attested.digest()).or_insert(0u128);
-            *tally = tally.saturating_add(attested.stake);
+        for attestation in Attestations::<T>::iter_prefix_values(phase) {
+            let tally = tallies.entry(attestation.digest()).or_insert(0u128);
+            *tally = tally.saturating_add(attestation.stake);
         }
         ensure!(
             tallies == Tallies::<T>::iter_prefix(phase).collect(),
@@ -122,48 +138,31 @@ impl<T: Config> Pallet<T> {
         );
         Ok(())
     }
+}
 
+// ---- History ----
+
+impl<T: Config> Pallet<T> {
     /// Every round before this one has a record, and each head follows from the one before it.
-    fn check_lineage(round: &Round) -> Result<(), TryRuntimeError> {
+    fn check_lineage(round: &Round) -> Check {
         let mut head: Option<Head> = None;
         let (mut since, mut before) = (0, None::<Spec>);
         for number in 0..round.number {
             let record = Records::<T>::get(number).ok_or("every concluded round has a record")?;
-            if let Some(made) = record.head {
-                let updates = Self::updates(number);
-                ensure!(
-                    updates.len() == record.included.len() as usize,
-                    "everything included was revealed"
-                );
-                let expected = Head::next(
-                    head.as_ref(),
-                    number,
-                    made.root,
-                    made.recipe_hash,
-                    &updates,
-                    &record.excised,
-                );
-                ensure!(made == expected, "the lineage continues");
-                let recipe =
-                    Recipes::<T>::get(made.recipe_hash).ok_or("the recipe of a head is kept")?;
-                let is_first = Self::rewrites(before.as_ref(), &recipe)?;
-                ensure!(
-                    updates.is_empty() == is_first,
-                    "a head is trained, or the first of its architecture"
-                );
-                ensure!(
-                    !is_first || record.excised.is_empty(),
-                    "the first head of an architecture takes nothing out"
-                );
-                since = if is_first { number } else { since };
-                before = Some(recipe);
-                head = Some(made);
-            } else {
+            let Some(made) = record.head else {
                 ensure!(
                     record.included.is_empty() && record.excised.is_empty(),
                     "a void round changes nothing"
                 );
-            }
+                continue;
+            };
+            let recipe =
+                Recipes::<T>::get(made.recipe_hash).ok_or("the recipe of a head is kept")?;
+            let is_first = Self::is_first_model(before.as_ref(), &recipe)?;
+            Self::check_head(number, &record, &made, head.as_ref(), is_first)?;
+            since = if is_first { number } else { since };
+            before = Some(recipe);
+            head = Some(made);
         }
         ensure!(head == CurrentHead::<T>::get(), "the head is the last one recorded");
         ensure!(
@@ -171,47 +170,80 @@ impl<T: Config> Pallet<T> {
             "only concluded rounds have records"
         );
         ensure!(
-            Self::recipe_hash().is_none_or(Recipes::<T>::contains_key),
-            "the recipe in force is kept"
-        );
-        ensure!(
             since == ModelSince::<T>::get(),
-            "the model has been of its architecture since the last rewrite"
+            "the model has had its architecture since the last rewrite"
         );
-        if let Some(recipe) = Recipe::<T>::get() {
-            let rewrites = Self::rewrites(before.as_ref(), &recipe)?;
-            let fits = round.phase == Phase::Idle || round.attests_only() == rewrites;
-            ensure!(fits, "a round trains, or makes the first model of an architecture");
-        }
-        if let Some(pending) = PendingRecipe::<T>::get() {
-            Self::rewrites(before.as_ref(), &pending)?;
-        }
+        Self::check_recipes(round, before.as_ref())
+    }
+
+    /// The head `made` by round `number` follows from the one before it.
+    fn check_head(
+        number: RoundNumber,
+        record: &RoundRecord<T::AccountId>,
+        made: &Head,
+        before: Option<&Head>,
+        is_first: bool,
+    ) -> Check {
+        let updates = Self::updates(number);
         ensure!(
-            RecipeSince::<T>::get() <= round.number,
-            "the recipe in force is of a round that was"
+            updates.len() == record.included.len() as usize,
+            "everything included was revealed"
+        );
+        let (root, recipe) = (made.root, made.recipe_hash);
+        let expected = Head::next(before, number, root, recipe, &updates, &record.excised);
+        ensure!(*made == expected, "the lineage continues");
+        ensure!(
+            updates.is_empty() == is_first,
+            "a head is trained, or the first of its architecture"
+        );
+        ensure!(
+            !is_first || record.excised.is_empty(),
+            "the first head of an architecture takes nothing out"
         );
         Ok(())
     }
 
-    /// Whether a head of `recipe` is the first of its architecture: the model's first, or one that
-    /// rewrites the one of `before`.
-    fn rewrites(before: Option<&Spec>, recipe: &Spec) -> Result<bool, TryRuntimeError> {
+    /// The recipe in force and the pending one continue from the model of `before`, the last head's
+    /// recipe.
+    fn check_recipes(round: &Round, before: Option<&Spec>) -> Check {
+        ensure!(
+            Self::recipe_hash().is_none_or(Recipes::<T>::contains_key),
+            "the recipe in force is kept"
+        );
+        if let Some(recipe) = Recipe::<T>::get() {
+            let is_first = Self::is_first_model(before, &recipe)?;
+            let fits = round.phase == Phase::Idle || round.attests_only() == is_first;
+            ensure!(fits, "a round trains, or makes the first model of an architecture");
+        }
+        if let Some(pending) = PendingRecipe::<T>::get() {
+            Self::is_first_model(before, &pending)?;
+        }
+        ensure!(
+            RecipeSince::<T>::get() <= round.number,
+            "the recipe in force is of this round or an earlier one"
+        );
+        Ok(())
+    }
+
+    /// Returns `true` if a head of `recipe` is the first of its architecture: the first of all, or
+    /// one that rewrites the model of `before`.
+    fn is_first_model(before: Option<&Spec>, recipe: &Spec) -> Result<bool, TryRuntimeError> {
         let rewrite = before.map(|before| recipe.rewrite_from(before)).transpose();
         Ok(rewrite
-            .map_err(|_| "a recipe goes on from the model of the head")?
+            .map_err(|_| "a recipe continues from the model of the head")?
             .is_none_or(|rewrite| rewrite.is_some()))
     }
 
     /// Submissions of past rounds = those whose lease is not concluded + those that wait for a draw
-    /// or a settlement, and the latter are the included ones.
-    fn check_submissions(round: &Round) -> Result<(), TryRuntimeError> {
+    /// or a settlement, which are the included ones.
+    fn check_submissions(round: &Round) -> Check {
         let mut unsettled = BTreeSet::new();
         for (number, account, submission) in Submissions::<T>::iter() {
             ensure!(
                 number <= round.number && !History::<T>::contains_key(number, &account),
                 "settled once, or not yet"
             );
-            let included = submission.status == Status::Included;
+            let included = submission.status == SubmissionStatus::Included;
             let opened = submission.opened.filter(|_| number < round.number);
             let record = Records::<T>::get(number);
             let is_in = opened.is_some_and(|opened| {
@@ -225,7 +257,7 @@ impl<T: Config> Pallet<T> {
             );
             ensure!(
                 included || !AuditedLeases::<T>::contains_key(number, &account),
-                "what is audited is included"
+                "only included updates are audited"
             );
             if included {
                 ensure!(
@@ -237,6 +269,15 @@ impl<T: Config> Pallet<T> {
         let leases = AuditedLeases::<T>::iter_keys()
             .all(|(number, account)| unsettled.contains(&(number, account.encode())));
         ensure!(leases, "a lease is kept until its update is settled");
+        for update in Self::waiting_updates() {
+            ensure!(unsettled.remove(&update), "an update waits in one place");
+        }
+        ensure!(unsettled.is_empty(), "every included update waits for a draw or a settlement");
+        Ok(())
+    }
+
+    /// Returns the updates that wait for a draw or a settlement, by round and encoded account.
+    fn waiting_updates() -> Vec<(RoundNumber, Vec<u8>)> {
         let undrawn = Undrawn::<T>::get()
             .into_iter()
             .map(|(update, _)| (update.round, update.trainer.encode()));
@@ -248,15 +289,15 @@ impl<T: Config> Pallet<T> {
                 .filter(|case| !case.settled)
                 .map(move |case| (round, case.trainer.encode()))
         });
-        for update in undrawn.chain(cases) {
-            ensure!(unsettled.remove(&update), "an update waits in one place");
-        }
-        ensure!(unsettled.is_empty(), "every included update waits for a draw or a settlement");
-        Ok(())
+        undrawn.chain(cases).collect()
     }
+}
 
-    /// Audits hold what their cases still need, and nothing else is left of any.
-    fn check_audits() -> Result<(), TryRuntimeError> {
+// ---- Audits ----
+
+impl<T: Config> Pallet<T> {
+    /// Audits hold what their unsettled cases need, and storage holds nothing for any other.
+    fn check_audits() -> Check {
         ensure!(
             Audits::<T>::count() as usize == Audits::<T>::iter_keys().count(),
             "audits are counted"
@@ -272,35 +313,35 @@ impl<T: Config> Pallet<T> {
                 "settling comes last"
             );
             for case in audit.cases.iter() {
-                let shown = Shown::<T>::get(id, &case.trainer);
-                ensure!(
-                    shown.is_some() == (case.served && !case.settled),
-                    "shown = served and not settled"
-                );
-                let Some(shown) = shown else { continue };
-                ensure!(
-                    shown.states.len() == case.served_leaves().len(),
-                    "all states asked for are shown"
-                );
-                let ends = if case.opened { case.segments.len() } else { 0 };
-                ensure!(shown.ends.len() == ends, "all ends drawn are opened");
-                let lease =
-                    Self::audited_lease(audit.round, &case.trainer).ok_or("a case has a lease")?;
-                let recipe =
-                    Recipes::<T>::get(lease.recipe).ok_or("the recipe of a case is kept")?;
-                let sketched = if recipe.numerics == Numerics::Exact { 0 } else { ends };
-                ensure!(
-                    shown.sketched.len() == sketched,
-                    "ends are sketched where the recipe is native"
-                );
-                let named = shown
-                    .sketched
-                    .iter()
-                    .zip(&shown.ends)
-                    .all(|(end, leaf)| end.state.digest() == *leaf);
-                ensure!(named, "an opened state is its leaf's");
+                Self::check_case(id, &audit, case)?;
             }
         }
+        Self::check_audit_entries()
+    }
+
+    /// The trainer's response is stored as far as the case has come.
+    fn check_case(id: AuditId, audit: &Audit<T::AccountId>, case: &Case<T::AccountId>) -> Check {
+        let shown: Option<AuditResponse> = Shown::<T>::get(id, &case.trainer);
+        ensure!(
+            shown.is_some() == (case.served && !case.settled),
+            "shown = served and not settled"
+        );
+        let Some(shown) = shown else { return Ok(()) };
+        ensure!(shown.states.len() == case.served_leaves().len(), "all states asked for are shown");
+        let ends = if case.opened { case.segments.len() } else { 0 };
+        ensure!(shown.ends.len() == ends, "all ends drawn are opened");
+        let lease = Self::audited_lease(audit.round, &case.trainer).ok_or("a case has a lease")?;
+        let recipe = Recipes::<T>::get(lease.recipe).ok_or("the recipe of a case is kept")?;
+        let sketched = if recipe.numerics == Numerics::Exact { 0 } else { ends };
+        ensure!(shown.sketched.len() == sketched, "ends are sketched if the recipe is native");
+        let matches =
+            shown.sketched.iter().zip(&shown.ends).all(|(end, leaf)| end.state.digest() == *leaf);
+        ensure!(matches, "an opened state is its leaf's");
+        Ok(())
+    }
+
+    /// Responses, commitments and findings are of open audits.
+    fn check_audit_entries() -> Check {
         for (id, account) in Shown::<T>::iter_keys() {
             let audit = Audits::<T>::get(id).ok_or("states are shown in open audits")?;
             ensure!(audit.case(&account).is_some(), "states are shown by trainers of cases");
@@ -311,7 +352,7 @@ impl<T: Config> Pallet<T> {
                 audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place)));
             ensure!(
                 holder.is_some_and(|holder| holder.committed && !holder.revealed),
-                "commitments are of those yet to reveal"
+                "commitments are of holders that have not revealed"
             );
         }
         for (id, (case, place)) in Findings::<T>::iter_keys() {
@@ -328,9 +369,44 @@ impl<T: Config> Pallet<T> {
         }
         Ok(())
     }
+}
+
+// ---- Metrics and excisions ----
+
+impl<T: Config> Pallet<T> {
+    /// Reports are on the head, one of each validator, and wait for a quorum; only heads are
+    /// measured.
+    fn check_metrics() -> Check {
+        let (reports, head) = (HeadReports::<T>::get(), CurrentHead::<T>::get());
+        ensure!(reports.iter().all(|report| report.metrics.is_valid()), "shares are at most one");
+        let accounts: BTreeSet<_> = reports.iter().map(|report| report.account.encode()).collect();
+        ensure!(accounts.len() == reports.len(), "one report of each validator");
+        let seeded = ProbeSeed::<T>::get().map(|(round, _)| round);
+        ensure!(
+            seeded.is_none_or(|seeded| head.is_some_and(|head| seeded <= head.round)),
+            "probes are drawn for heads"
+        );
+        if !reports.is_empty() {
+            let round = seeded.filter(|&seeded| head.is_some_and(|head| head.round == seeded));
+            let round = round.ok_or("reports are on the head, whose probes are drawn")?;
+            ensure!(
+                !HeadMetrics::<T>::contains_key(round),
+                "a head is reported on until it is measured"
+            );
+        }
+        for (round, measured) in HeadMetrics::<T>::iter() {
+            ensure!(
+                measured.metrics.is_valid() && measured.share <= MILLION,
+                "shares are at most one"
+            );
+            let made = Records::<T>::get(round).is_some_and(|record| record.head.is_some());
+            ensure!(made, "only heads are measured");
+        }
+        Ok(())
+    }
 
     /// Updates that did not stay = those taken out + those that wait for it.
-    fn check_excisions() -> Result<(), TryRuntimeError> {
+    fn check_excisions() -> Check {
         let mut out = BTreeSet::new();
         for (round, account, settled) in History::<T>::iter() {
             let record = Records::<T>::get(round)
@@ -339,12 +415,12 @@ impl<T: Config> Pallet<T> {
                 record.included.contains(settled.index) && settled.outcome != Outcome::NoShow;
             ensure!(
                 included != matches!(settled.outcome, Outcome::NoShow | Outcome::Excluded),
-                "what was included is audited"
+                "included updates are audited"
             );
             if included {
                 ensure!(
                     record.revealed.get(usize::from(settled.index)) == Some(&account),
-                    "the index is the one revealed"
+                    "the index is that of the reveal"
                 );
                 if !settled.outcome.stays() {
                     out.insert(Excision { round, index: settled.index });
@@ -358,9 +434,12 @@ impl<T: Config> Pallet<T> {
         );
         let done = Records::<T>::iter_values().flat_map(|record| record.excised);
         for excision in done.chain(waiting.iter().map(|(excision, _)| *excision)) {
-            ensure!(out.remove(&excision), "what is taken out did not stay, and is taken out once");
+            ensure!(
+                out.remove(&excision),
+                "only updates that did not stay are taken out, each once"
+            );
         }
-        ensure!(out.is_empty(), "what did not stay is taken out, or waits for it");
+        ensure!(out.is_empty(), "every update that did not stay is taken out, or waits for it");
         Ok(())
     }
 }

@@ -1,26 +1,77 @@
-//! What only this pallet stores.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Limits of the pallet, and types that only it stores.
 
 use codec::{Decode, Encode, MaxEncodedLen};
-use pol_primitives::{Balance, Hash, audit::Finding, sketch::Binding, submission::Included};
+use pol_primitives::{
+    Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS,
+    audit::{Binding, Finding, PendingAudit},
+    head::Excision,
+    round::BlockNumber,
+    submission::RevealSet,
+};
+use polkadot_sdk::frame_support::traits::StorageVersion;
 use scale_info::TypeInfo;
 
-/// What a seat revealed: what it found, and where the recipe is native, what it says of the opened
-/// ends.
-pub type Found = (Finding, Option<Binding>);
+/// Version of the pallet's storage.
+pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
-/// A validator's attestation of the next head.
+/// Maximum number of attestations, and of tallies, of a past phase that one block clears.
+pub const SWEEP_BATCH: u32 = 32;
+
+/// Number of open audits at which no further round opens: learning waits for its audits.
+pub const MAX_OPEN_AUDITS: u32 = 32;
+
+/// Maximum number of updates that wait for a draw: those of one head, and as many that a first draw
+/// left undecided.
+pub const MAX_PENDING_AUDITS: u32 = 2 * MAX_SUBMISSIONS;
+
+/// Maximum number of updates that wait to be taken out of the model.
+///
+/// When a round opens, at most `MAX_OPEN_AUDITS - 1` audits and half of [`MAX_PENDING_AUDITS`] are
+/// unsettled, of 64 updates each. A head adds 64 updates, and takes out as many as wait, up to 64.
+/// The sum of unsettled and waiting updates therefore never exceeds this limit.
+pub const MAX_PENDING_EXCISIONS: u32 = (MAX_OPEN_AUDITS + 2) * MAX_SUBMISSIONS;
+
+/// Updates that wait for their seats to be drawn, each with the block in which it began to wait.
+pub type PendingAudits<AccountId> =
+    BoundedVec<(PendingAudit<AccountId>, BlockNumber), ConstU32<MAX_PENDING_AUDITS>>;
+
+/// Updates to be taken out of the model, each with the block that settled it, oldest first.
+pub type PendingExcisions = BoundedVec<(Excision, BlockNumber), ConstU32<MAX_PENDING_EXCISIONS>>;
+
+/// Finding that a seat revealed, with its judgement of the opened ends where the recipe is native.
+pub type SeatFinding = (Finding, Option<Binding>);
+
+/// Attestation of the next head, with the stake that counts for it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, MaxEncodedLen, TypeInfo)]
-pub struct Attested {
-    /// Root of the head it computed.
+pub struct StakedAttestation {
+    /// Root of the head that the validator computed.
     pub root: Hash,
-    /// The updates it was computed from.
-    pub included: Included,
-    /// Stake that counts for it, as it was then.
+    /// Reveals that the head was computed from.
+    pub included: RevealSet,
+    /// Stake of the validator at the time of the attestation.
     pub stake: Balance,
 }
 
-impl Attested {
-    /// Names what was attested: attestations of the same head from the same updates share a digest.
+impl StakedAttestation {
+    /// Returns the name of the attested head, by which stake is tallied. Attestations of the same
+    /// root and reveals share it.
+    ///
+    /// ```
+    /// use pallet_proof_of_learning::types::StakedAttestation;
+    /// use pol_primitives::submission::RevealSet;
+    ///
+    /// let first = StakedAttestation {
+    ///     root: [1; 32],
+    ///     included: RevealSet::from_indices([0, 2]),
+    ///     stake: 10,
+    /// };
+    /// let second = StakedAttestation { stake: 20, ..first.clone() };
+    /// let other = StakedAttestation { included: RevealSet::from_indices([0]), ..first.clone() };
+    /// assert_eq!(first.digest(), second.digest());
+    /// assert_ne!(first.digest(), other.digest());
+    /// ```
     pub fn digest(&self) -> Hash {
         pol_primitives::digest(b"pol/attest/1", &(self.root, &self.included))
     }

@@ -1,10 +1,12 @@
-//! What calls and hooks cost.
-//!
-//! Estimates, each above the worst case: every storage item is counted as read and written from the
-//! database, at two kilobytes of proof, and what other pallets do behind the traits of
-//! `pol-primitives` is included, since those carry no weights of their own.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::MAX_BEHIND;
+//! Weights of calls and hooks.
+//!
+//! They are estimates above the worst case, not benchmarks: every storage item counts as read and
+//! written from the database, at two kilobytes of proof. The work of other pallets behind the
+//! traits of `pol-primitives` is included, since those carry no weights of their own.
+
+use crate::types::MAX_OPEN_AUDITS;
 use core::marker::PhantomData;
 use polkadot_sdk::frame_support::weights::{
     RuntimeDbWeight, Weight, constants::WEIGHT_REF_TIME_PER_MICROS,
@@ -13,83 +15,88 @@ use polkadot_sdk::sp_runtime::traits::Get;
 
 /// Weights of the pallet's calls and of the parts of its hook.
 pub trait WeightInfo {
-    /// `set_recipe`.
+    /// Returns the weight of `set_recipe`.
     fn set_recipe() -> Weight;
-    /// `set_lengths`.
+    /// Returns the weight of `set_lengths`.
     fn set_lengths() -> Weight;
-    /// `join_round` that leases `shards` shards, without concluding an earlier lease.
+    /// Returns the weight of `join_round` for a lease of `shards` shards, without the conclusion of
+    /// an earlier lease.
     fn join_round(shards: u32) -> Weight;
-    /// `commit`.
+    /// Returns the weight of `commit`.
     fn commit() -> Weight;
-    /// `reveal`.
+    /// Returns the weight of `reveal`.
     fn reveal() -> Weight;
-    /// `attest_head` that makes no quorum.
+    /// Returns the weight of `attest_head` without a quorum.
     fn attest_head() -> Weight;
-    /// Adopting a head of `updates` updates, on top of `attest_head`.
+    /// Returns the additional weight of `attest_head` that adopts a head of `updates` updates.
     fn adopt(updates: u32) -> Weight;
-    /// `conclude` of a lease of `shards` shards.
+    /// Returns the weight of `conclude` for a lease of `shards` shards.
     fn conclude(shards: u32) -> Weight;
-    /// `reset_carry`, without concluding an earlier lease.
+    /// Returns the weight of `reset_carry`, without the conclusion of an earlier lease.
     fn reset_carry() -> Weight;
-    /// `set_audits`.
+    /// Returns the weight of `set_audits`.
     fn set_audits() -> Weight;
-    /// `serve_states`.
+    /// Returns the weight of `serve_states`.
     fn serve_states() -> Weight;
-    /// `commit_audit`.
+    /// Returns the weight of `commit_audit`.
     fn commit_audit() -> Weight;
-    /// `open_segments`.
+    /// Returns the weight of `open_segments`.
     fn open_segments() -> Weight;
-    /// `reveal_audit` of `findings` findings.
+    /// Returns the weight of `reveal_audit` with `findings` findings.
     fn reveal_audit(findings: u32) -> Weight;
-    /// `open_sketches`.
+    /// Returns the weight of `open_sketches`.
     fn open_sketches() -> Weight;
-    /// `reveal_sketches` of `findings` findings.
+    /// Returns the weight of `reveal_sketches` with `findings` findings.
     fn reveal_sketches(findings: u32) -> Weight;
-    /// `settle` of an update made from `shards` shards, with `seats` seats on it.
+    /// Returns the weight of `settle` for an update of `shards` shards, with `seats` seats on it.
     fn settle(shards: u32, seats: u32) -> Weight;
-    /// `measure_head`, whether or not it makes the quorum.
+    /// Returns the weight of `measure_head`, with or without a quorum.
     fn measure_head() -> Weight;
-    /// A block that draws seats for `updates` updates.
+    /// Returns the weight of a block's draw of seats for `updates` updates.
     fn draw(updates: u32) -> Weight;
-    /// A block that changes nothing of the round.
+    /// Returns the weight of a block that leaves the round as it is.
     fn stay() -> Weight;
-    /// A block that finds the network idle, whether or not it opens a round.
+    /// Returns the weight of a block that finds the network idle, with or without a round to open.
     fn open() -> Weight;
-    /// A block that ends a phase.
+    /// Returns the weight of a block that ends a phase.
     fn step() -> Weight;
-    /// Clearing up to `items` attestations and as many tallies of a past phase.
+    /// Returns the weight of clearing up to `items` attestations and as many tallies of a past
+    /// phase.
     fn sweep(items: u32) -> Weight;
 }
 
-/// Estimates for a database with costs `Db`.
+/// Estimated weights for a database with the costs `Db`.
 pub struct Estimates<Db>(PhantomData<Db>);
 
-/// Estimates for the runtime `T`.
+/// Estimated weights for the runtime `T`.
 pub type SubstrateWeight<T> = Estimates<<T as polkadot_sdk::frame_system::Config>::DbWeight>;
 
-/// Bytes of proof for one read.
-const PROOF: u64 = 2_048;
-/// Storage items that the pool touches for every shard: manifest, bitmaps, two places in the
-/// drawing order, source, history.
-const PER_SHARD: u64 = 7;
-/// Storage items of the largest audit's size: a thousand holders of 50 bytes, 64 cases of 100, a
-/// probe.
-const AUDIT: u64 = 60_000 / PROOF + 1;
+/// Proof size of one read, in bytes.
+const PROOF_PER_READ: u64 = 2_048;
+/// Number of storage items that the pool touches for each shard: manifest, bitmaps, two places in
+/// the drawing order, source, history.
+const ITEMS_PER_SHARD: u64 = 7;
+/// Size of the largest audit in storage items: a thousand holders of 50 bytes, 64 cases of 100
+/// bytes, and a probe.
+const ITEMS_PER_AUDIT: u64 = 60_000 / PROOF_PER_READ + 1;
 
 impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
+    /// Returns the weight of `micros` microseconds of computation with database accesses.
     fn cost(micros: u64, reads: u64, writes: u64) -> Weight {
         Weight::from_parts(
             micros.saturating_mul(WEIGHT_REF_TIME_PER_MICROS),
-            reads.saturating_mul(PROOF),
+            reads.saturating_mul(PROOF_PER_READ),
         )
         .saturating_add(Db::get().reads_writes(reads, writes))
     }
 
-    /// Reading, decoding, encoding and writing the largest audit, once.
+    /// Returns the weight of reading, decoding, encoding and writing the largest audit once.
     fn audit() -> Weight {
-        Self::cost(300, 0, 0).saturating_add(Weight::from_parts(0, AUDIT.saturating_mul(PROOF)))
+        Self::cost(300, 0, 0)
+            .saturating_add(Weight::from_parts(0, ITEMS_PER_AUDIT.saturating_mul(PROOF_PER_READ)))
     }
 
+    /// Returns `count` times the weight `each`.
     fn times(each: Weight, count: u32) -> Weight {
         each.saturating_mul(u64::from(count))
     }
@@ -108,10 +115,10 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 
     fn join_round(shards: u32) -> Weight {
         // Own: bond, round, lengths, lease, recipe, head, due, last due, standing, the model's
-        // first round, and for the carry as many earlier updates as can wait for their settlement.
-        // The pool: four lists and the count of the free.
-        Self::cost(80, u64::from(MAX_BEHIND).saturating_add(18), 11)
-            .saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
+        // first round, and for the carry as many earlier updates as can wait for settlement. The
+        // pool: four lists and the count of free shards.
+        Self::cost(80, u64::from(MAX_OPEN_AUDITS).saturating_add(18), 11)
+            .saturating_add(Self::times(Self::cost(20, ITEMS_PER_SHARD, ITEMS_PER_SHARD), shards))
     }
 
     fn commit() -> Weight {
@@ -132,8 +139,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn adopt(updates: u32) -> Weight {
         // Recipe, reveals, record, head, round, phases, the model's first round, undrawn, excisions
         // of ten items' size; the payouts: emission, escrow and its total, pot, issuance; reports
-        // on the head before, of six items' size, their total stake and what was found. For each
-        // update its submission, and five items' worth of waiting for its seats.
+        // on the head before, of six items' size, their total stake and the measurement. For each
+        // update its submission, and five items' worth of entries in undrawn.
         Self::cost(700, 37, 23).saturating_add(Self::times(Self::cost(15, 1, 1), updates))
     }
 
@@ -142,7 +149,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         // round. A slash: ledger, endpoint, hold, account, issuance, validators, candidates, total
         // stake, phases. The pool as above.
         Self::cost(150, 20, 16)
-            .saturating_add(Self::times(Self::cost(20, PER_SHARD, PER_SHARD), shards))
+            .saturating_add(Self::times(Self::cost(20, ITEMS_PER_SHARD, ITEMS_PER_SHARD), shards))
     }
 
     fn reset_carry() -> Weight {
@@ -154,8 +161,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn serve_states() -> Weight {
-        // Settings, audit, submission, what is shown. Up to five states are hashed, with a path of
-        // at most 24 nodes each.
+        // Settings, audit, submission, response. Up to five states are hashed, with a path of at
+        // most 24 nodes each.
         Self::cost(600, 4, 3).saturating_add(Self::audit())
     }
 
@@ -164,7 +171,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn open_segments() -> Weight {
-        // Settings, audit, submission, what is shown, lease in both places, recipe.
+        // Settings, audit, submission, response, lease in both places, recipe.
         Self::cost(500, 8, 3).saturating_add(Self::audit())
     }
 
@@ -174,8 +181,8 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn reveal_audit(findings: u32) -> Weight {
-        // Settings, audit, commitment, a lease and its recipe; for each finding the lease, open or
-        // moved, and itself.
+        // Settings, audit, commitment, a lease and its recipe; for each finding the finding itself
+        // and the lease, open or moved.
         Self::cost(100, 10, 3)
             .saturating_add(Self::audit())
             .saturating_add(Self::times(Self::cost(30, 3, 1), findings))
@@ -187,37 +194,37 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn settle(shards: u32, seats: u32) -> Weight {
-        // Own: settings, audit, submission, lease in both places, what was shown, history,
-        // standing, round, recipe, undrawn, excisions. The trainer: ledger, reputation, hold, two
-        // accounts, issuance, validators, candidates, total stake. The payouts: pool, books, what
-        // everybody earned in escrow.
+        // Own: settings, audit, submission, lease in both places, response, history, standing,
+        // round, recipe, undrawn, excisions. The trainer: ledger, reputation, hold, two accounts,
+        // issuance, validators, candidates, total stake. The payouts: pool, ledger, earnings in
+        // escrow.
         let own = Self::cost(400, 51, 30).saturating_add(Self::audit());
-        // The pool as above, with the provider of each and what it earned.
+        // The pool as above, with the provider of each shard and its earnings.
         let pool = Self::times(
-            Self::cost(30, PER_SHARD.saturating_add(3), PER_SHARD.saturating_add(3)),
+            Self::cost(30, ITEMS_PER_SHARD.saturating_add(3), ITEMS_PER_SHARD.saturating_add(3)),
             shards,
         );
-        // Finding, commitment, ledger and reputation, what it earned, its part of fines; under the
-        // native profile, its sketch is compared with all others. Of those fined, which are half of
-        // the seats at most: hold, two accounts, validators, candidates, total stake.
+        // Finding, commitment, ledger and reputation, earnings, share of fines; under the native
+        // profile, its sketch is compared with all others. For each fined seat, at most half of
+        // them: hold, two accounts, validators, candidates, total stake.
         let seats = Self::times(Self::cost(800, 14, 16), seats);
         own.saturating_add(pool).saturating_add(seats)
     }
 
     fn measure_head() -> Weight {
-        // Ledger, endpoint, total stake, head, the probes' seed, what was found, reports of six
-        // items' size, of which eight medians are taken.
+        // Ledger, endpoint, total stake, head, the probes' seed, the measurement, reports of six
+        // items' size, over which eight medians are taken.
         Self::cost(600, 12, 3)
     }
 
     fn draw(updates: u32) -> Weight {
         if updates == 0 {
-            // Undrawn; where some wait also settings, randomness and the mixture.
+            // Undrawn; if updates wait, also settings, randomness and the mixture.
             return Self::cost(10, 4, 1);
         }
         // Undrawn, settings, counters, randomness, the mixture, a lease and its recipe; a thousand
-        // stakes in one value; a probe of sixteen shards. For each update the stakes are gone
-        // through once for every seat.
+        // stakes in one value; a probe of sixteen shards. For each update the stakes are read once
+        // for every seat.
         Self::cost(300, 84, 6)
             .saturating_add(Self::audit())
             .saturating_add(Self::times(Self::cost(400, 0, 0), updates))
@@ -269,13 +276,14 @@ mod tests {
             Slow::open_sketches(),
             Slow::reveal_audit(MAX_SUBMISSIONS),
             Slow::reveal_sketches(MAX_SUBMISSIONS),
-            Slow::stay().max(Slow::open()).max(Slow::step()) + Slow::sweep(crate::SWEEP),
+            Slow::stay().max(Slow::open()).max(Slow::step())
+                + Slow::sweep(crate::types::SWEEP_BATCH),
             Slow::draw(MAX_SUBMISSIONS),
             Slow::measure_head(),
         ] {
             assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
         }
-        // The most that one lease can hold, of manifests that are all different.
+        // The largest lease, of manifests that are all different.
         let (join, conclude) =
             (Slow::join_round(MAX_LEASE_SHARDS), Slow::conclude(MAX_LEASE_SHARDS));
         let settle = Slow::settle(MAX_LEASE_SHARDS, MAX_SEATS);

@@ -1,16 +1,19 @@
-//! Drawing audits, and what everybody does in their stages.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::{mock::*, pallet::*};
+//! Draws of audits, and the acts of trainers and seats in their stages.
+
+use crate::{mock::*, pallet::*, types::MAX_OPEN_AUDITS};
 use pol_primitives::{
     BoundedVec, Hash,
     audit::{
-        Audit, AuditConfig, Evidence, Finding, Holder, OpenedEnd, Served, Stage, Undrawn as Waiting,
+        Audit, AuditConfig, Evidence, Finding, LeafProof, PendingAudit, SeatHolder, Stage,
+        StateProof,
     },
     digest,
     prf::Prf,
     round::Phase,
-    submission::Status,
-    trace::{Carry, Proof},
+    submission::SubmissionStatus,
+    trace::{Carry, MerkleProof},
     traits::{Bonds, ShardPool},
 };
 use polkadot_sdk::{
@@ -21,7 +24,7 @@ use polkadot_sdk::{
     sp_runtime::{BuildStorage, DispatchError::BadOrigin},
 };
 
-fn serves(trainer: AccountId, id: u32, states: Vec<Served>, error: Error<Test>) {
+fn serves(trainer: AccountId, id: u32, states: Vec<StateProof>, error: Error<Test>) {
     assert_noop!(
         Learning::serve_states(signed(trainer), id, BoundedVec::try_from(states).unwrap()),
         error
@@ -32,7 +35,7 @@ fn commits(validator: AccountId, id: u32, error: Error<Test>) {
     assert_noop!(Learning::commit_audit(signed(validator), id, [1; 32]), error);
 }
 
-fn opens(trainer: AccountId, id: u32, ends: Vec<OpenedEnd>, error: Error<Test>) {
+fn opens(trainer: AccountId, id: u32, ends: Vec<LeafProof>, error: Error<Test>) {
     assert_noop!(
         Learning::open_segments(signed(trainer), id, BoundedVec::try_from(ends).unwrap()),
         error
@@ -51,9 +54,9 @@ fn set(config: AuditConfig) {
     assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));
 }
 
-/// Everybody with a seat commits to what an honest one finds.
+/// Lets every holder of a seat commit to honest evidence.
 fn commit_all(id: u32) {
-    for Holder { account, .. } in audit(id).holders {
+    for SeatHolder { account, .. } in audit(id).holders {
         assert_ok!(Learning::commit_audit(
             signed(account),
             id,
@@ -76,7 +79,7 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
         }
         assert_eq!(Learning::audits()[0].1.seed, digest(b"pol/audit-seed/1", &(mixed, 1u32, 0u8)));
         run(1);
-        assert_eq!(Mixed::<Test>::get(), mixed, "nobody waits");
+        assert_eq!(Mixed::<Test>::get(), mixed, "no update waits");
     });
 }
 
@@ -87,8 +90,11 @@ fn included_updates_are_drawn_in_the_next_block() {
         adopt([5; 32], &[0, 2]);
         let statuses: Vec<_> =
             Learning::submissions(1).into_iter().map(|(_, submission)| submission.status).collect();
-        assert_eq!(statuses, [Status::Included, Status::Revealed, Status::Included]);
-        let waiting = |trainer, index| Waiting {
+        assert_eq!(
+            statuses,
+            [SubmissionStatus::Included, SubmissionStatus::Revealed, SubmissionStatus::Included]
+        );
+        let waiting = |trainer, index| PendingAudit {
             round: 1,
             draw: 0,
             trainer,
@@ -119,9 +125,13 @@ fn included_updates_are_drawn_in_the_next_block() {
             (expected.stage, expected.since, expected.cases.len()),
             (Stage::Serve, System::block_number(), 2)
         );
-        assert_eq!((probe.len(), Shards::free()), (3, SHARDS - 24), "the probe stays where it is");
+        assert_eq!(
+            (probe.len(), Shards::free_shards()),
+            (3, SHARDS - 24),
+            "the probe stays where it is"
+        );
         for case in expected.cases {
-            assert_eq!((case.seats.len(), case.segments.len(), case.of), (2, 1, 4));
+            assert_eq!((case.seats.len(), case.segments.len(), case.trace_segments), (2, 1, 4));
         }
         assert!(!Undrawn::<Test>::exists());
         run(1);
@@ -150,7 +160,10 @@ fn an_update_that_stopped_early_is_audited_where_it_was_trained() {
         adopt([5; 32], &[0]);
         run(1);
         let case = case(0, 1).0;
-        assert_eq!((case.of, case.segments.iter().all(|segment| *segment < 2)), (2, true));
+        assert_eq!(
+            (case.trace_segments, case.segments.iter().all(|segment| *segment < 2)),
+            (2, true)
+        );
         examine(0, HONEST);
         settle(0, 1);
         assert_eq!(kept(1, 1).tokens, 4_096);
@@ -158,7 +171,7 @@ fn an_update_that_stopped_early_is_audited_where_it_was_trained() {
 }
 
 #[test]
-fn stages_end_as_soon_as_everybody_is_done() {
+fn stages_end_as_soon_as_every_member_is_done() {
     in_round_one(|| {
         let id = audited(&[1, 2]);
         run(1);
@@ -226,13 +239,13 @@ fn stages_end_at_their_limits_without_the_missing() {
         assert_eq!((audit(id).stage, audit(id).since), (Stage::Settle, drawn + 24));
         reveals(panel[0], id, evidence(id, panel[0], HONEST), SALT, Error::WrongStage);
         opens(1, id, ends(id, 1), Error::WrongStage);
-        // What is stored is the stage of the last call.
+        // Storage holds the stage of the last call.
         assert_eq!(Audits::<Test>::get(id).unwrap().stage, Stage::Reveal);
     });
 }
 
 #[test]
-fn an_audit_nobody_cares_for_can_be_settled_when_its_first_stage_is_over() {
+fn an_audit_without_responses_can_be_settled_after_its_first_stage() {
     in_round_one(|| {
         let id = audited(&[1]);
         run(AUDITS.serve - 1);
@@ -265,10 +278,10 @@ fn states_are_those_asked_for_with_their_proofs() {
         longer.push(honest[0].clone());
         serves(1, id, longer, Error::WrongStates);
         for change in [
-            (|served: &mut Served| served.state.leaf ^= 1) as fn(&mut Served),
+            (|served: &mut StateProof| served.state.leaf ^= 1) as fn(&mut StateProof),
             |served| served.state.root = [0; 32],
             |served| served.state.carry = Carry { steps: 99, ..served.state.carry },
-            |served| served.proof = Proof::new(),
+            |served| served.proof = MerkleProof::new(),
         ] {
             let mut changed = honest.clone();
             change(&mut changed[0]);
@@ -302,7 +315,7 @@ fn seats_commit_once_if_there_is_something_to_replay() {
         for (validator, _) in
             VALIDATORS.into_iter().filter(|(validator, _)| !seated.contains(validator))
         {
-            // Perhaps on the other update, the states of which nobody was shown.
+            // It may have one on the other update, whose states were not shown.
             commits(validator, id, Error::NoSeat);
         }
         for &validator in &seated {
@@ -331,11 +344,11 @@ fn ends_are_those_drawn_with_their_proofs() {
         opens(2, id, honest.clone(), Error::WrongProof);
         opens(1, id, vec![], Error::WrongEnds);
         opens(1, id, vec![honest[0].clone(), honest[0].clone()], Error::WrongEnds);
-        opens(1, id, vec![OpenedEnd { digest: [0; 32], ..honest[0].clone() }], Error::WrongProof);
+        opens(1, id, vec![LeafProof { digest: [0; 32], ..honest[0].clone() }], Error::WrongProof);
         opens(
             1,
             id,
-            vec![OpenedEnd { proof: Proof::new(), ..honest[0].clone() }],
+            vec![LeafProof { proof: MerkleProof::new(), ..honest[0].clone() }],
             Error::WrongProof,
         );
         let before = Learning::shown(id, &1).unwrap();
@@ -397,8 +410,8 @@ fn who_did_not_commit_has_nothing_to_reveal() {
     });
 }
 
-/// A seat on both updates of a round, the first of which alone was shown, commits to its evidence
-/// with `change`.
+/// Asserts that evidence with `change` is refused. Its seat is on both updates of a round, but only
+/// the first was shown.
 fn bad_evidence(change: fn(&mut Vec<(u8, Finding)>)) {
     in_round_one(|| {
         set(AuditConfig { seats: 3, more_seats: 4, ..AUDITS });
@@ -536,16 +549,16 @@ fn several_audits_go_on_at_once() {
 fn no_round_opens_while_too_much_is_not_settled() {
     in_round_one(|| {
         Trainers::insert(1, 10_000);
-        for _ in 0..MAX_BEHIND {
+        for _ in 0..MAX_OPEN_AUDITS {
             assert_eq!(round().phase, Phase::Train);
             audited(&[1]);
         }
         run(3);
-        assert_eq!((Audits::<Test>::count(), round().phase), (MAX_BEHIND, Phase::Idle));
-        // Nobody showed anything, which is long over.
+        assert_eq!((Audits::<Test>::count(), round().phase), (MAX_OPEN_AUDITS, Phase::Idle));
+        // No state was shown, and the stage for it is long over.
         settle(0, 1);
         run(1);
-        assert_eq!((round().phase, round().number), (Phase::Train, MAX_BEHIND + 1));
+        assert_eq!((round().phase, round().number), (Phase::Train, MAX_OPEN_AUDITS + 1));
     });
 }
 
@@ -555,8 +568,8 @@ fn no_round_opens_while_too_many_wait_for_a_draw() {
     chain.execute_with(|| {
         run(1);
         attest_initial();
-        // As settling in many rounds at once would leave behind.
-        let waiting = |round| Waiting {
+        // Settlements of many rounds at once leave this behind.
+        let waiting = |round| PendingAudit {
             round,
             draw: 1,
             trainer: 1,

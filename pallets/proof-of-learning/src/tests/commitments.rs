@@ -1,30 +1,40 @@
-//! Commitments and their openings.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Commitments and reveals.
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
-    metrics::{ClaimedMetrics, ModelMetrics},
+    metrics::{MetricsClaim, ModelMetrics},
     recipe::Tier,
     round::Phase,
-    submission::{Claims, Opened, Reveal, Status, Submission},
-    trace::{Proof, merkle_proof, merkle_root, state_leaf},
+    submission::{Reveal, RevealRecord, Submission, SubmissionStatus, TrainingClaims},
+    trace::{MerkleProof, merkle_proof, merkle_root, state_leaf},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 fn commits(account: AccountId, round: u32, error: Error<Test>) {
-    assert_noop!(Learning::commit(signed(account), round, [9; 32], Claims::default()), error);
+    assert_noop!(
+        Learning::commit(signed(account), round, [9; 32], TrainingClaims::default()),
+        error
+    );
 }
 
 fn reveals(account: AccountId, round: u32, reveal: Reveal, error: Error<Test>) {
     assert_noop!(Learning::reveal(signed(account), round, reveal), error);
 }
 
-/// Leases to the first trainer, commits it to `change` of its work, and opens that.
+/// Asserts that the first trainer's reveal with `change` is refused after it committed to it.
 fn opens(change: impl FnOnce(&mut Reveal), error: Error<Test>) {
     in_round_one(|| {
         join(1);
         let mut reveal = work(1, 4);
         change(&mut reveal);
-        assert_ok!(Learning::commit(signed(1), 1, commitment(1, &reveal), Claims::default()));
+        assert_ok!(Learning::commit(
+            signed(1),
+            1,
+            commitment(1, &reveal),
+            TrainingClaims::default()
+        ));
         run_until(Phase::Reveal);
         reveals(1, 1, reveal, error);
     });
@@ -34,11 +44,11 @@ fn opens(change: impl FnOnce(&mut Reveal), error: Error<Test>) {
 fn a_commitment_is_kept_as_it_is() {
     in_round_one(|| {
         join(1);
-        let metrics = Some(ClaimedMetrics {
+        let metrics = Some(MetricsClaim {
             round: 0,
             metrics: ModelMetrics { loss: 4, reasoning: Some(u32::MAX), ..Default::default() },
         });
-        let claims = Claims { first_loss: 3, last_loss: 2, tokens_per_second: 1, metrics };
+        let claims = TrainingClaims { first_loss: 3, last_loss: 2, tokens_per_second: 1, metrics };
         assert_ok!(Learning::commit(signed(1), 1, [9; 32], claims));
         assert_event(Event::Committed { account: 1, round: 1 });
         let expected = Submission {
@@ -47,7 +57,7 @@ fn a_commitment_is_kept_as_it_is() {
             staleness: 0,
             claims,
             data_hash: lease_of(1).data_hash(),
-            status: Status::Committed,
+            status: SubmissionStatus::Committed,
             opened: None,
         };
         assert_eq!(Learning::submissions(1), [(1, expected)]);
@@ -91,15 +101,24 @@ fn an_opening_is_kept_with_what_it_earns() {
         let second = commit(2);
         // Half of the segments: fewer tokens, still valid.
         let first = work(1, 2);
-        assert_ok!(Learning::commit(signed(1), 1, commitment(1, &first), Claims::default()));
+        assert_ok!(Learning::commit(
+            signed(1),
+            1,
+            commitment(1, &first),
+            TrainingClaims::default()
+        ));
         run_until(Phase::Reveal);
         for (index, account, reveal, tokens) in [(0, 2, second, 8_192), (1, 1, first, 4_096)] {
             assert_ok!(Learning::reveal(signed(account), 1, reveal.clone()));
             let Reveal { payload_hash, trace_root, carry_hash, steps, .. } = reveal;
             assert_event(Event::Revealed { account, round: 1, payload_hash, index });
             let submission = Submissions::<Test>::get(1, account).unwrap();
-            let opened = Opened { index, payload_hash, trace_root, carry_hash, steps, tokens };
-            assert_eq!((submission.opened, submission.status), (Some(opened), Status::Revealed));
+            let opened =
+                RevealRecord { index, payload_hash, trace_root, carry_hash, steps, tokens };
+            assert_eq!(
+                (submission.opened, submission.status),
+                (Some(opened), SubmissionStatus::Revealed)
+            );
         }
         assert_eq!((round().revealed, Revealed::<Test>::get().to_vec()), (2, vec![2, 1]));
         reveals(1, 1, work(1, 2), Error::AlreadyRevealed);
@@ -147,7 +166,12 @@ fn a_copied_commitment_cannot_be_opened() {
         join(1);
         join(2);
         let reveal = commit(1);
-        assert_ok!(Learning::commit(signed(2), 1, commitment(1, &reveal), Claims::default()));
+        assert_ok!(Learning::commit(
+            signed(2),
+            1,
+            commitment(1, &reveal),
+            TrainingClaims::default()
+        ));
         run_until(Phase::Reveal);
         assert_ok!(Learning::reveal(signed(1), 1, reveal.clone()));
         reveals(2, 1, reveal, Error::WrongOpening);
@@ -162,7 +186,7 @@ fn a_commitment_of_another_round_cannot_be_opened() {
         run(20);
         run(1);
         join(1);
-        assert_ok!(Learning::commit(signed(1), 2, early, Claims::default()));
+        assert_ok!(Learning::commit(signed(1), 2, early, TrainingClaims::default()));
         run_until(Phase::Reveal);
         reveals(1, 2, work(1, 4), Error::WrongOpening);
     });
@@ -178,7 +202,7 @@ fn steps_are_whole_segments_of_the_lease() {
 
 #[test]
 fn the_trace_starts_from_the_head_and_the_carry() {
-    // A trace of an invented optimiser state, with a proof that is right in itself.
+    // A trace of an invented optimiser state, with a valid proof.
     opens(
         |reveal| {
             let leaves = [state_leaf(&[3; 32], &[8; 32]), [1; 32], [2; 32], [3; 32], [4; 32]];
@@ -187,8 +211,8 @@ fn the_trace_starts_from_the_head_and_the_carry() {
         },
         Error::WrongFirstLeaf,
     );
-    opens(|reveal| reveal.first_leaf = Proof::new(), Error::WrongFirstLeaf);
-    // Fewer segments than the trace has leaves for.
+    opens(|reveal| reveal.first_leaf = MerkleProof::new(), Error::WrongFirstLeaf);
+    // Fewer segments than the trace has.
     opens(|reveal| reveal.steps = 4, Error::WrongFirstLeaf);
 }
 
@@ -201,7 +225,12 @@ fn a_payload_is_accepted_once() {
         run(1);
         join(2);
         let reveal = Reveal { payload_hash, ..work(2, 4) };
-        assert_ok!(Learning::commit(signed(2), 2, commitment(2, &reveal), Claims::default()));
+        assert_ok!(Learning::commit(
+            signed(2),
+            2,
+            commitment(2, &reveal),
+            TrainingClaims::default()
+        ));
         run_until(Phase::Reveal);
         reveals(2, 2, reveal, Error::PayloadSeen);
     });

@@ -1,4 +1,6 @@
-//! Recipes and lengths.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Recipes, lengths of phases and parameters of audits.
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
@@ -6,7 +8,7 @@ use pol_primitives::{
     model::ModelSpec,
     recipe::{Numerics, Recipe as Spec, Tier},
     round::{Phase, RoundConfig},
-    submission::{Claims, Included, Outcome, Status},
+    submission::{Outcome, RevealSet, SubmissionStatus, TrainingClaims},
     traits::{DataFormat, Rounds},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
@@ -16,7 +18,7 @@ fn set(recipe: Spec) {
     assert_ok!(Learning::set_recipe(RuntimeOrigin::root(), recipe));
 }
 
-/// One that trains the same model differently.
+/// Returns a recipe that trains the same model differently.
 fn other() -> Spec {
     Spec { gradient_clip: 2, ..recipe() }
 }
@@ -112,7 +114,7 @@ fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
         adopt([5; 32], &[0]);
         run(1);
         let free = FreeShards::get().len();
-        let refused = Learning::commit(signed(1), 2, [0; 32], Claims::default());
+        let refused = Learning::commit(signed(1), 2, [0; 32], TrainingClaims::default());
         assert_noop!(refused, Error::<Test>::RecipeChanged);
         run(LENGTHS.train);
         assert_eq!(round().number, 3);
@@ -130,7 +132,7 @@ fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
 fn another_recipe_starts_round_zero_over() {
     on_chain(Some(recipe()), || {
         run(1);
-        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], RevealSet::default()));
         let other_model = Spec { seed: [9; 32], ..recipe() };
         set(other_model.clone());
         assert_eq!((round().phase, AttestPhases::<Test>::get()), (Phase::Idle, 1));
@@ -139,10 +141,10 @@ fn another_recipe_starts_round_zero_over() {
             (round().number, round().phase, Learning::attestations()),
             (0, Phase::Attest, vec![])
         );
-        // The stake of the validator that attested the other model counts no more.
-        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], Included::default()));
+        // The stake of the validator that attested the other model no longer counts.
+        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], RevealSet::default()));
         assert_eq!(CurrentHead::<Test>::get(), None);
-        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], RevealSet::default()));
         assert_eq!(head().recipe_hash, other_model.hash());
     });
 }
@@ -161,7 +163,7 @@ fn the_format_is_fixed_while_the_pool_has_data() {
         }
         FreeShards::kill();
         set(Spec { shard_tokens: 2_048, ..recipe() });
-        // Data that comes before the recipe is in force must fit it already.
+        // Data registered before the recipe is in force must already fit it.
         assert_eq!(Learning::shard_tokens_and_tokenizer(), Some((2_048, [1; 32])));
         assert_eq!(Recipe::<Test>::get(), Some(recipe()));
     });
@@ -187,7 +189,11 @@ fn lengths_apply_to_later_phases() {
         run(2);
         assert_eq!(round().number, 2);
         assert_ok!(Learning::conclude(signed(9), 1));
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Committed) });
+        assert_event(Event::Concluded {
+            account: 1,
+            round: 1,
+            status: Some(SubmissionStatus::Committed),
+        });
         assert_eq!(kept(1, 1).outcome, Outcome::NoShow);
     });
 }
@@ -195,7 +201,7 @@ fn lengths_apply_to_later_phases() {
 #[test]
 fn audits_are_set_within_limits() {
     in_round_one(|| {
-        assert_eq!((Learning::audit_config(), Learning::escrow()), (AUDITS, 2));
+        assert_eq!((Learning::audit_config(), Learning::escrow_rounds()), (AUDITS, 2));
         for invalid in [
             AuditConfig { seats: 3, ..AUDITS },
             AuditConfig { segments: 5, ..AUDITS },
@@ -209,7 +215,7 @@ fn audits_are_set_within_limits() {
         let config = AuditConfig { escrow: 9, ..AUDITS };
         assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));
         assert_event(Event::AuditsSet { config });
-        assert_eq!((Learning::audit_config(), Learning::escrow()), (config, 9));
+        assert_eq!((Learning::audit_config(), Learning::escrow_rounds()), (config, 9));
     });
 }
 

@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Attestations, quorums and the hash chain of heads.
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
     Hash,
-    head::{Head, Update},
+    head::{Head, IncludedUpdate},
     recipe::Tier,
-    submission::Included,
+    submission::RevealSet,
     traits::Rounds,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
@@ -14,11 +16,11 @@ fn attests(validator: AccountId, root: Hash, set: &[u8]) {
     assert_ok!(Learning::attest_head(signed(validator), round().number, root, included(set)));
 }
 
-fn refused(validator: AccountId, number: u32, set: Included, error: Error<Test>) {
+fn refused(validator: AccountId, number: u32, set: RevealSet, error: Error<Test>) {
     assert_noop!(Learning::attest_head(signed(validator), number, [5; 32], set), error);
 }
 
-/// Sums of stake, largest first.
+/// Returns the tallies, largest first.
 fn tallies() -> Vec<u128> {
     let mut tallies: Vec<_> =
         Tallies::<Test>::iter_prefix_values(AttestPhases::<Test>::get()).collect();
@@ -41,7 +43,7 @@ fn sixty_seven_percent_make_a_head() {
         // Exactly 67 for another head.
         attests(11, [6; 32], &[0, 1]);
         attests(12, [6; 32], &[0, 1]);
-        let update = |account, payload_hash, data_hash| Update {
+        let update = |account, payload_hash, data_hash| IncludedUpdate {
             account,
             payload_hash,
             data_hash,
@@ -65,7 +67,7 @@ fn sixty_seven_percent_make_a_head() {
 }
 
 #[test]
-fn who_comes_after_the_quorum_counts_as_taking_part() {
+fn a_late_validator_counts_as_taking_part() {
     in_round_one(|| {
         train(&[1, 2]);
         attests(11, [5; 32], &[0, 1]);
@@ -106,7 +108,7 @@ fn a_late_attestation_counts_for_its_own_phase_only() {
             assert_ok!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0])));
         }
         assert_eq!(Noted::get(13), [1, 1]);
-        // A round without a quorum cannot be slept through on the head before it.
+        // In a round without a quorum, the head before it keeps no absent validator alive.
         run(LENGTHS.attest);
         assert_eq!((round().number, head().round), (3, 1));
         refused(13, 1, included(&[0]), Error::WrongRound);
@@ -134,10 +136,10 @@ fn an_attestation_replaces_the_earlier_one() {
             (tallies(), Learning::attestations().len(), Noted::get(11)),
             (vec![34], 1, vec![0, 1, 1])
         );
-        // The first head has lost the stake: another validator alone does not make it.
+        // The first head has lost the stake, so another validator alone does not make it.
         attests(12, [5; 32], &[0]);
         assert_eq!((tallies(), head().round), (vec![34, 33], 0));
-        // Stake moves as it was counted, whatever the validator has by now.
+        // Stake moves as it was counted, whatever the validator's stake is by now.
         Validators::insert(12, 1);
         attests(12, [7; 32], &[1]);
         assert_eq!(tallies(), vec![34, 1]);
@@ -180,7 +182,7 @@ fn the_set_names_reveals_of_the_round() {
         attest_initial();
         run(1);
         train(&[1, 2]);
-        refused(11, 1, Included::default(), Error::BadIncluded);
+        refused(11, 1, RevealSet::default(), Error::BadIncluded);
         refused(11, 1, included(&[2]), Error::BadIncluded);
         refused(11, 1, included(&[0, 63]), Error::BadIncluded);
         let longer = codec::Decode::decode(&mut &[8u8, 1, 0][..]).unwrap();
@@ -194,7 +196,7 @@ fn attesting_holds_stakes_only_where_some_count() {
     in_round_one(|| {
         VALIDATORS.iter().for_each(|(account, _)| Validators::remove(account));
         train(&[1]);
-        assert_eq!((round().stake, Learning::attesting()), (0, false));
+        assert_eq!((round().stake, Learning::is_attesting()), (0, false));
         Validators::insert(11, 50);
         attests(11, [5; 32], &[0]);
         assert_eq!(head().round, 0, "nothing is a quorum of no stake");
@@ -218,7 +220,7 @@ fn the_lineage_continues_over_void_rounds() {
         }
         assert_eq!((head().round, head().tokens, round().number), (5, 4 * 8_192, 7));
         assert_eq!(Paid::get(), [1, 2, 4, 5].map(|round| (round, 1)));
-        // One trainer in each head: its lease is kept for the audit.
+        // One trainer in each head, whose lease is kept for the audit.
         (1..=3).for_each(join);
         assert_eq!(AuditedLeases::<Test>::iter().count(), 4);
         assert_eq!(Learning::updates(5).len(), 1);

@@ -1,4 +1,6 @@
-//! Joining, the data a lease gets, and how leases end.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Joining, the data of leases, and their conclusion.
 
 use crate::{mock::*, pallet::*};
 use codec::Encode;
@@ -7,9 +9,9 @@ use pol_primitives::{
     lease::Lease,
     recipe::Tier,
     round::Phase,
-    submission::{Outcome, Settled, Status},
+    standing::Standing,
+    submission::{Outcome, SubmissionRecord, SubmissionStatus},
     traits::ShardPool,
-    view::Standing,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
 
@@ -41,7 +43,7 @@ fn a_lease_holds_what_the_seed_draws_for_the_account() {
         };
         assert_eq!(lease_of(1), expected);
         assert_eq!(Learning::standing(&1), Standing { nonce: 1, ..Default::default() });
-        assert_eq!(Shards::free(), SHARDS - 8);
+        assert_eq!(Shards::free_shards(), SHARDS - 8);
         join(2);
         assert!(lease_of(2).shards.iter().all(|shard| !expected.shards.contains(shard)));
         assert_eq!(
@@ -86,7 +88,7 @@ fn one_lease_at_a_time() {
         train(&[3]);
         adopt([5; 32], &[0]);
         run(1);
-        // The slow lease lives on, the other one's round is over.
+        // The slow lease is still open; the other one's round is over.
         joins(2, Tier::Mobile, Error::AlreadyLeased);
         join(1);
         assert_event(Event::Concluded { account: 1, round: 1, status: None });
@@ -102,7 +104,7 @@ fn a_round_takes_sixty_four_leases() {
             join(account);
         });
         joins(1, Tier::Participant, Error::RoundIsFull);
-        // The next round has places, until they are taken as well.
+        // The next round has places until they are taken as well.
         for account in 200..200 + u64::from(MAX_SUBMISSIONS) {
             Trainers::insert(account, 10);
             FreeShards::mutate(|free| {
@@ -163,7 +165,11 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
         assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
         adopt([5; 32], &[0]);
         assert_ok!(Learning::conclude(signed(9), 1));
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
+        assert_event(Event::Concluded {
+            account: 1,
+            round: 1,
+            status: Some(SubmissionStatus::Included),
+        });
         let standing = Standing { nonce: 1, carry, carry_round: 1, ..Default::default() };
         assert_eq!((Learning::standing(&1), Learning::lease(&1)), (standing, None));
         assert_eq!(
@@ -171,13 +177,17 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
             (Some(lease), None)
         );
         assert!(Consumed::get().is_empty());
-        assert_eq!(Learning::submissions(1)[0].1.status, Status::Included);
+        assert_eq!(Learning::submissions(1)[0].1.status, SubmissionStatus::Included);
         assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
 
-        let (free, shards) = (Shards::free(), lease_of(2).shards.len() as u32);
+        let (free, shards) = (Shards::free_shards(), lease_of(2).shards.len() as u32);
         assert_ok!(Learning::conclude(signed(2), 2));
-        assert_event(Event::Concluded { account: 2, round: 1, status: Some(Status::Revealed) });
-        assert_eq!((Shards::free(), Learning::standing(&2).carry), (free + shards, [0; 32]));
+        assert_event(Event::Concluded {
+            account: 2,
+            round: 1,
+            status: Some(SubmissionStatus::Revealed),
+        });
+        assert_eq!((Shards::free_shards(), Learning::standing(&2).carry), (free + shards, [0; 32]));
         let settled = kept(1, 2);
         assert_eq!((settled.outcome, settled.index, settled.tokens), (Outcome::Excluded, 1, 8_192));
         assert_eq!((settled.tier, settled.gain, settled.error), (Tier::Participant, 0, 0));
@@ -197,10 +207,14 @@ fn a_void_round_returns_the_shards_of_all() {
         run(LENGTHS.attest);
         for account in [1, 2] {
             assert_ok!(Learning::conclude(signed(9), account));
-            assert_event(Event::Concluded { account, round: 1, status: Some(Status::Revealed) });
+            assert_event(Event::Concluded {
+                account,
+                round: 1,
+                status: Some(SubmissionStatus::Revealed),
+            });
             assert_eq!(kept(1, account).outcome, Outcome::Excluded);
         }
-        assert_eq!((Shards::free(), Consumed::get()), (SHARDS, vec![]));
+        assert_eq!((Shards::free_shards(), Consumed::get()), (SHARDS, vec![]));
     });
 }
 
@@ -217,8 +231,12 @@ fn an_unopened_commitment_costs_the_penalty() {
         run_until(Phase::Attest);
         adopt([5; 32], &[0]);
         assert_ok!(Learning::conclude(signed(9), 1));
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Committed) });
-        let expected = Settled {
+        assert_event(Event::Concluded {
+            account: 1,
+            round: 1,
+            status: Some(SubmissionStatus::Committed),
+        });
+        let expected = SubmissionRecord {
             outcome: Outcome::NoShow,
             tier: Tier::Participant,
             staleness: 0,
@@ -233,7 +251,7 @@ fn an_unopened_commitment_costs_the_penalty() {
             (Trainers::get(1), kept(1, 1), Submissions::<Test>::get(1, 1)),
             (Some(3), expected, None)
         );
-        assert_eq!(Shards::free(), SHARDS - 8);
+        assert_eq!(Shards::free_shards(), SHARDS - 8);
     });
 }
 
@@ -248,12 +266,12 @@ fn a_lease_without_a_commitment_costs_a_little() {
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded { account: 1, round: 1, status: None });
         assert_eq!((Trainers::get(1), Trainers::get(3)), (Some(8), Some(10)));
-        // What the past lease costs counts before the next one is given.
+        // The penalty for the past lease is applied before the next lease is given.
         run(1);
         joins(2, Tier::Participant, Error::NotATrainer);
         assert_ok!(Learning::conclude(signed(9), 2));
         assert_eq!(Trainers::get(2), Some(0));
-        assert_eq!(Shards::free(), SHARDS - 8);
+        assert_eq!(Shards::free_shards(), SHARDS - 8);
     });
 }
 
@@ -268,7 +286,7 @@ fn the_carry_follows_included_work_only() {
         assert_eq!((lease_of(1).carry, lease_of(1).head_tokens), (first, head().tokens));
         adopt([6; 32], &[1]);
         run(1);
-        // Left out of round two: the next lease starts from the carry of round one.
+        // It was left out of round two, so the next lease starts from the carry of round one.
         join(1);
         assert_eq!((lease_of(1).carry, lease_of(1).base_root), (first, [6; 32]));
     });
@@ -282,7 +300,11 @@ fn a_trainer_can_forget_its_carry() {
         adopt([5; 32], &[0]);
         // The lease that would set the carry is concluded first.
         assert_ok!(Learning::reset_carry(signed(1)));
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
+        assert_event(Event::Concluded {
+            account: 1,
+            round: 1,
+            status: Some(SubmissionStatus::Included),
+        });
         assert_event(Event::CarryReset { account: 1 });
         assert_eq!(
             Learning::standing(&1),

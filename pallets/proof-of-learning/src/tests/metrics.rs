@@ -1,9 +1,11 @@
-//! What validators measure of heads, and what is kept of it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Reports on heads, and their measurement.
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
     Balance, MILLION,
-    metrics::{MAX_REPORTS, MeasuredHead, ModelMetrics},
+    metrics::{HeadMeasurement, MAX_REPORTS, ModelMetrics},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -35,13 +37,14 @@ fn a_quorum_decides_the_median_by_stake() {
         reports(11, 0, 30);
         assert_eq!((waiting(), Learning::measured(0)), (vec![11], None));
         assert_ok!(Learning::do_try_state());
-        // 67 of 100: the smallest at or below which half of the reported stake lies.
+        // 67 of 100. The median is the smallest value with half of the reported stake at or below
+        // it.
         reports(13, 0, 20);
-        let measured = MeasuredHead { metrics: metrics(30), share: 670_000 };
+        let measured = HeadMeasurement { metrics: metrics(30), share: 670_000 };
         assert_event(Event::HeadMeasured { round: 0, measured });
         assert_eq!((waiting(), Learning::measured(0)), (vec![], Some(measured)));
         refused(12, 0, metrics(30), Error::HeadIsMeasured);
-        // Nothing else has changed by it.
+        // It changes nothing else.
         assert_eq!((Paid::get().len(), Noted::get(13).len(), round().number), (0, 0, 1));
     });
 }
@@ -52,13 +55,13 @@ fn the_next_head_decides_what_no_quorum_did() {
         train(&[1]);
         reports(13, 0, 20);
         adopt([5; 32], &[0]);
-        let measured = MeasuredHead { metrics: metrics(20), share: 330_000 };
+        let measured = HeadMeasurement { metrics: metrics(20), share: 330_000 };
         assert_event(Event::HeadMeasured { round: 0, measured });
         assert_eq!(
             (waiting(), Learning::measured(0), Learning::measured(1)),
             (vec![], Some(measured), None)
         );
-        // Nobody reported on the next one.
+        // There was no report on the next one.
         run(1);
         train(&[1]);
         adopt([6; 32], &[0]);
@@ -87,7 +90,7 @@ fn probes_are_drawn_after_the_head_and_once() {
         run(1);
         assert_eq!(Learning::measuring(), None, "there is no head");
         attest_initial();
-        // What is known when a head is made must not tell its probes.
+        // The seed must not be known when the head is made.
         assert_eq!(Learning::measuring(), None);
         refused(11, 0, metrics(1), Error::NotTheHead);
         run(1);
@@ -160,7 +163,7 @@ fn places_are_for_the_most_stake() {
         }
         Validators::insert(99, 10);
         refused(99, 0, metrics(1), Error::TooManyReports);
-        // Somebody with the least stake makes place for each that has more.
+        // A report with the least stake makes place for each with more.
         reports(11, 0, 30);
         reports(12, 0, 30);
         assert_eq!(HeadReports::<Test>::get().len(), MAX_REPORTS as usize);
@@ -180,7 +183,7 @@ fn stake_counts_as_it_was_reported() {
     in_round_one(|| {
         reports(12, 0, 20);
         Validators::remove(12);
-        // 33 that left and 33 of the 67 that are there.
+        // 33 that left, and 33 of the remaining 67.
         reports(13, 0, 10);
         let measured = Learning::measured(0).unwrap();
         assert_eq!((measured.share, measured.metrics.loss), (985_074, 10));

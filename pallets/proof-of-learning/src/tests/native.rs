@@ -1,26 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Audits under the native numerics profile: sketches instead of digests, and bindings.
 
+use super::all_three;
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
     BoundedVec, ConstU32,
-    audit::{AuditConfig, AuditId, Evidence, Finding, Stage},
-    rewards::Earned,
-    sketch::{Binding, MAX_SKETCHED, PARTS, PartSketch, SUMS, Sketch, SketchedEnd},
+    audit::{
+        AuditConfig, AuditId, Binding, Evidence, Finding, MAX_SKETCHED_SEGMENTS, SketchedEnd, Stage,
+    },
+    rewards::RoundEarnings,
+    sketch::{BUCKETS, PARTS, PartSketch, Sketch},
     submission::Outcome,
-    trace::Proof,
+    trace::MerkleProof,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
-type Ends = BoundedVec<(SketchedEnd, Proof), ConstU32<MAX_SKETCHED>>;
+type Ends = BoundedVec<(SketchedEnd, MerkleProof), ConstU32<MAX_SKETCHED_SEGMENTS>>;
 
-/// What trainers open: every sum of every part is this.
+/// Value of every sum of every part in the sketches that trainers open.
 const OPENED: i64 = 20_000;
-/// What is half a percent from it, and what is 5 %.
+/// Values that are 0.5 % and 5 % from it.
 const NEAR: i64 = 20_100;
 const FAR: i64 = 21_000;
 
 fn flat(size: i64) -> Sketch {
-    Sketch { parts: [PartSketch::new(&[size; SUMS], 0); PARTS] }
+    Sketch { parts: [PartSketch::new(&[size; BUCKETS], 0); PARTS] }
 }
 
 fn sketched(id: AuditId, trainer: AccountId, size: i64) -> Finding {
@@ -28,10 +33,10 @@ fn sketched(id: AuditId, trainer: AccountId, size: i64) -> Finding {
     Finding::Sketched { ends: BoundedVec::truncate_from(vec![flat(size)]), measure }
 }
 
-/// The ends that `trainer` opens.
+/// Returns the ends that `trainer` opens.
 fn opened(id: AuditId, trainer: AccountId) -> Ends {
     let (case, _, lease) = case(id, trainer);
-    let states = states(trainer, &lease, case.of);
+    let states = states(trainer, &lease, case.trace_segments);
     let end = |leaf: u16| SketchedEnd { state: states[usize::from(leaf)], sketch: flat(OPENED) };
     let ends = case
         .opened_leaves()
@@ -41,8 +46,8 @@ fn opened(id: AuditId, trainer: AccountId) -> Ends {
     ends.collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// The size of what a validator found of a trainer's update, and what it says of the end; none for
-/// what is of the other profile.
+/// Size of a validator's sketch of a trainer's update, none for a finding of the other profile, and
+/// its judgement of the opened end.
 type Finds<'a> = &'a dyn Fn(AccountId, AccountId) -> (Option<i64>, Binding);
 
 const HONESTLY: Finds<'static> = &|_, _| (Some(NEAR), Binding::Bound);
@@ -91,15 +96,8 @@ fn look_into(id: AuditId, finds: Finds) {
 }
 
 fn paid_seats() -> Vec<AccountId> {
-    let earned: Vec<(AccountId, Earned)> = Earnings::get().pop().unwrap().1;
+    let earned: Vec<(AccountId, RoundEarnings)> = Earnings::get().pop().unwrap().1;
     earned.into_iter().filter(|(_, earned)| earned.seats > 0).map(|(account, _)| account).collect()
-}
-
-fn all_three() {
-    assert_ok!(Learning::set_audits(
-        RuntimeOrigin::root(),
-        AuditConfig { seats: 3, more_seats: 4, ..AUDITS }
-    ));
 }
 
 #[test]
@@ -166,7 +164,7 @@ fn what_is_beyond_the_tolerance_costs_the_bond() {
 fn a_sketch_of_something_else_than_the_leaf_is_invalid() {
     natively(|| {
         let id = audited(&[1]);
-        look_into(id, &|_, _| (Some(NEAR), Binding::Other));
+        look_into(id, &|_, _| (Some(NEAR), Binding::Mismatch));
         settle(id, 1);
         assert_eq!(
             (kept(1, 1).outcome, Trainers::get(1), paid_seats()),
@@ -175,7 +173,7 @@ fn a_sketch_of_something_else_than_the_leaf_is_invalid() {
     });
 }
 
-/// Those of `validators` that were paid for the update settled last.
+/// Returns those of `validators` that were paid for the update settled last.
 fn panel_of(validators: &[AccountId]) -> Vec<AccountId> {
     let paid = paid_seats();
     assert_eq!(paid.len(), usize::from(AUDITS.seats));
@@ -183,7 +181,7 @@ fn panel_of(validators: &[AccountId]) -> Vec<AccountId> {
 }
 
 #[test]
-fn a_state_that_nobody_can_fetch_is_withheld() {
+fn a_state_that_no_seat_can_fetch_is_withheld() {
     natively(|| {
         let id = audited(&[1]);
         look_into(id, &|_, _| (Some(NEAR), Binding::Unavailable));
@@ -201,7 +199,7 @@ fn a_state_with_other_steps_or_feedback_cannot_be_opened() {
         natively(|| {
             (1..=5).for_each(|trainer| Forged::insert(trainer, forged));
             let id = audited(&[1, 2, 3, 4, 5]);
-            // What a fresh start has for feedback is not named, so seats compare that.
+            // The hash of a fresh start's feedback is not known, so seats compare the feedback.
             let cheat = (1..=5).find(|&trainer| case(id, trainer).0.segments[0] > 0).unwrap();
             serve(id, &[1, 2, 3, 4, 5]);
             commit_all(id, HONESTLY);
@@ -241,12 +239,12 @@ fn an_opened_state_is_that_of_the_leaf() {
 }
 
 #[test]
-fn who_copies_what_it_did_not_find_is_not_paid() {
+fn a_seat_that_copies_is_not_paid() {
     natively(|| {
         all_three();
         let id = audited(&[1]);
-        // Before it commits, a copier knows no sketch but those of other segments, which are far
-        // from this one. What the others say of the end is no secret, and does not help it.
+        // Before it commits, a copier knows only sketches of other segments, which are far from
+        // this one. The bindings of others are public, and do not help it.
         look_into(id, &|validator, _| {
             (Some(if validator == 13 { -OPENED } else { NEAR }), Binding::Bound)
         });

@@ -1,21 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Rewrites of the model.
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
-    audit::Excision,
-    head::Head,
+    head::{Excision, Head},
     model::ModelSpec,
     recipe::{Recipe as Spec, Tier},
     rewrite::Rewrite,
     round::Phase,
-    submission::{Claims, Included, Outcome, Status},
+    submission::{Outcome, RevealSet, SubmissionStatus, TrainingClaims},
     traits::Rounds,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 const INSERT: Rewrite = Rewrite::InsertBlock { at: 1 };
 
-/// The recipe that makes `rewrite` of the model of `before`.
+/// Returns the recipe that applies `rewrite` to the model of `before`.
 fn with(rewrite: Rewrite, before: &Spec) -> Spec {
     Spec { model: rewrite.apply(&before.model).unwrap(), rewrite: Some(rewrite), ..before.clone() }
 }
@@ -33,7 +34,7 @@ fn refused(recipe: Spec, error: Error<Test>) {
     assert_noop!(Learning::set_recipe(RuntimeOrigin::root(), recipe), error);
 }
 
-/// Runs `test` in the first block of round two, which rewrites the model that trainer 1 made in
+/// Runs `test` in the first block of round two, which rewrites the model that trainer 1 trained in
 /// round one.
 fn rewriting(test: impl FnOnce()) {
     in_round_one(|| {
@@ -83,8 +84,8 @@ fn a_round_that_rewrites_trains_nothing() {
             (Some(expected), true, 0)
         );
         assert_eq!(Paid::get(), [(1, 1), (2, 0)], "nothing is earned where nothing is trained");
-        // Who comes after the quorum has taken part in its phase.
-        assert_ok!(Learning::attest_head(signed(13), 2, [6; 32], Included::default()));
+        // A validator that is late for the quorum has taken part in its phase.
+        assert_ok!(Learning::attest_head(signed(13), 2, [6; 32], RevealSet::default()));
         assert_eq!(Noted::get(13), [2]);
 
         // The next round trains the rewritten model.
@@ -108,7 +109,7 @@ fn a_round_that_rewrites_trains_nothing() {
 fn a_rewrite_is_carried_out_once() {
     rewriting(|| {
         adopt([6; 32], &[]);
-        // The same again, with other constants, and without its name.
+        // The same recipe again, with other constants, and without naming the rewrite.
         let kept = [
             rewritten(),
             Spec { gradient_clip: 2, ..rewritten() },
@@ -208,7 +209,7 @@ fn a_rewrite_that_waits_can_be_taken_back() {
             (round().number, round().phase, RecipeSince::<Test>::get()),
             (2, Phase::Train, 0)
         );
-        // It is the recipe that it always was, so that leases go on.
+        // The recipe is the same as before, so leases stay valid.
         commit(2);
     });
 }
@@ -216,7 +217,7 @@ fn a_rewrite_that_waits_can_be_taken_back() {
 #[test]
 fn a_rewrite_under_way_can_be_taken_back() {
     rewriting(|| {
-        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], RevealSet::default()));
         let phases = AttestPhases::<Test>::get();
         set(recipe());
         assert_event(Event::RoundVoid { number: 2 });
@@ -226,14 +227,14 @@ fn a_rewrite_under_way_can_be_taken_back() {
         );
         assert_eq!(Learning::round_record(2).unwrap().head, None);
         assert_noop!(
-            Learning::attest_head(signed(12), 2, [6; 32], Included::default()),
+            Learning::attest_head(signed(12), 2, [6; 32], RevealSet::default()),
             Error::<Test>::WrongRound
         );
         run(1);
         assert_eq!((round().phase, round().base_root), (Phase::Train, [5; 32]));
         train(&[3]);
         adopt([7; 32], &[0]);
-        // What was carried before fits the model, which never changed.
+        // Earlier carries fit the model, which never changed.
         run(1);
         join(1);
         assert_ne!(lease_of(1).carry, [0; 32]);
@@ -245,17 +246,17 @@ fn a_rewrite_under_way_can_be_taken_back() {
 fn another_rewrite_replaces_one_under_way() {
     let wider = with(Rewrite::Widen { feed_forward: 300 }, &recipe());
     rewriting(|| {
-        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], RevealSet::default()));
         set(wider.clone());
         run(1);
         assert_eq!(
             (round().number, round().attests_only(), Learning::attestations()),
             (3, true, vec![])
         );
-        // The stake of the validator that attested the other model counts no more.
-        assert_ok!(Learning::attest_head(signed(12), 3, [6; 32], Included::default()));
+        // The stake of the validator that attested the other model no longer counts.
+        assert_ok!(Learning::attest_head(signed(12), 3, [6; 32], RevealSet::default()));
         assert_eq!(head().round, 1);
-        assert_ok!(Learning::attest_head(signed(11), 3, [6; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 3, [6; 32], RevealSet::default()));
         assert_eq!((head().round, head().recipe_hash), (3, wider.hash()));
     });
 }
@@ -263,7 +264,7 @@ fn another_rewrite_replaces_one_under_way() {
 #[test]
 fn a_rewrite_out_of_time_is_tried_again_after_a_pause() {
     rewriting(|| {
-        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], RevealSet::default()));
         run(LENGTHS.attest);
         assert_event(Event::RoundVoid { number: 2 });
         let now = System::block_number();
@@ -271,7 +272,7 @@ fn a_rewrite_out_of_time_is_tried_again_after_a_pause() {
             (round().number, round().phase, round().deadline),
             (3, Phase::Idle, Some(now + LENGTHS.lead))
         );
-        assert_eq!((head().round, Learning::attesting()), (1, false));
+        assert_eq!((head().round, Learning::is_attesting()), (1, false));
         assert_ok!(Learning::do_try_state());
         run(LENGTHS.lead - 1);
         assert_eq!(round().phase, Phase::Idle);
@@ -328,7 +329,7 @@ fn a_lease_ends_with_its_recipe_even_if_that_comes_back() {
             (lease_of(2).due_round, lease_of(2).recipe, Learning::recipe_hash()),
             (3, slow.hash(), Some(slow.hash()))
         );
-        let refused = Learning::commit(signed(2), 3, [0; 32], Claims::default());
+        let refused = Learning::commit(signed(2), 3, [0; 32], TrainingClaims::default());
         assert_noop!(refused, Error::<Test>::RecipeChanged);
         run(LENGTHS.train);
         assert_ok!(Learning::conclude(signed(9), 2));
@@ -337,7 +338,7 @@ fn a_lease_ends_with_its_recipe_even_if_that_comes_back() {
 }
 
 #[test]
-fn what_was_carried_is_forgotten_with_the_model() {
+fn carries_end_with_the_model() {
     rewriting(|| {
         assert_ok!(Learning::conclude(signed(9), 1));
         let before = Learning::standing(&1);
@@ -349,7 +350,7 @@ fn what_was_carried_is_forgotten_with_the_model() {
         assert_eq!((lease_of(1).carry, Standings::<Test>::get(1).carry), ([0; 32], [0; 32]));
         let carry = work_of(1, 3);
         adopt([7; 32], &[0, 1]);
-        // What is carried of the new model goes on.
+        // Carries of the new model count.
         run(1);
         join(1);
         assert_eq!((lease_of(1).carry, lease_of(1).carry_round), (carry, 3));
@@ -359,12 +360,16 @@ fn what_was_carried_is_forgotten_with_the_model() {
         adopt([6; 32], &[]);
         run(1);
         join(1);
-        assert_event(Event::Concluded { account: 1, round: 1, status: Some(Status::Included) });
+        assert_event(Event::Concluded {
+            account: 1,
+            round: 1,
+            status: Some(SubmissionStatus::Included),
+        });
         assert_eq!(lease_of(1).carry, [0; 32]);
     });
 }
 
-/// The carry after `account`'s update to `round`, which is not settled.
+/// Returns the carry after `account`'s update to `round`, which is not settled.
 fn work_of(account: AccountId, round: u32) -> pol_primitives::Hash {
     Submissions::<Test>::get(round, account).unwrap().opened.unwrap().carry_hash
 }
@@ -387,7 +392,7 @@ fn updates_of_before_are_audited_and_taken_out_after() {
             (Learning::round_record(3).unwrap().excised.len(), Excisions::<Test>::get().len()),
             (0, 1)
         );
-        // Seats have found what they found by the recipe of the lease.
+        // Seats replayed by the recipe of the lease.
         settle(0, 2);
         assert_eq!(kept(1, 2).outcome, Outcome::Valid);
         run(1);

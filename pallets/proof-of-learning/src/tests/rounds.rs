@@ -1,10 +1,17 @@
-//! Phases, their deadlines, and rounds that come to nothing.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::{mock::*, pallet::*, types::Attested, weights::WeightInfo};
+//! Phases, their deadlines, and void rounds.
+
+use crate::{
+    mock::*,
+    pallet::*,
+    types::{STORAGE_VERSION, SWEEP_BATCH, StakedAttestation},
+    weights::WeightInfo,
+};
 use pol_primitives::{
     recipe::Tier,
     round::{Phase, Round},
-    submission::{Included, Outcome, Status},
+    submission::{Outcome, RevealSet, SubmissionStatus},
     traits::Rounds,
 };
 use polkadot_sdk::frame_support::{
@@ -32,7 +39,7 @@ fn round_zero_opens_with_the_first_block_and_makes_the_first_head() {
         let record = Learning::round_record(0).unwrap();
         assert_eq!((record.head, record.opened_at, record.concluded_at), (Some(head()), 1, 1));
         assert!(record.included.is_empty() && record.revealed.is_empty());
-        assert!(Paid::get().is_empty(), "the initial model is nobody's work");
+        assert!(Paid::get().is_empty(), "the initial model earns nothing");
     });
 }
 
@@ -40,13 +47,13 @@ fn round_zero_opens_with_the_first_block_and_makes_the_first_head() {
 fn round_zero_out_of_time_starts_over() {
     on_chain(Some(recipe()), || {
         run(1);
-        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], RevealSet::default()));
         run(10);
-        // For some blocks stakes can change: the absent validator is set aside.
+        // For some blocks stakes can change, and the absent validator can be chilled.
         assert_event(Event::PhaseEntered { number: 0, phase: Phase::Idle, deadline: Some(16) });
         assert_eq!((Learning::attest_phases(), Learning::attestations()), (1, vec![]));
         run(4);
-        assert_eq!((round().phase, Learning::attesting()), (Phase::Idle, false));
+        assert_eq!((round().phase, Learning::is_attesting()), (Phase::Idle, false));
         Validators::remove(11);
         run(1);
         let again = round();
@@ -55,7 +62,7 @@ fn round_zero_out_of_time_starts_over() {
             (0, Phase::Attest, Some(26), 66)
         );
         for validator in [12, 13] {
-            assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], Included::default()));
+            assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], RevealSet::default()));
         }
         assert_eq!((head().root, Noted::get(12)), ([3; 32], vec![0, 1]));
     });
@@ -70,7 +77,7 @@ fn round_zero_waits_for_validators() {
         Validators::insert(11, 1);
         run(1);
         assert_eq!((round().phase, round().stake), (Phase::Attest, 1));
-        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], Included::default()));
+        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], RevealSet::default()));
         assert_eq!(head().root, [3; 32]);
     });
 }
@@ -111,14 +118,14 @@ fn no_round_opens_without_data() {
 }
 
 #[test]
-fn phases_end_as_soon_as_everybody_is_done() {
+fn phases_end_as_soon_as_every_member_is_done() {
     in_round_one(|| {
         join(1);
         assert_eq!((round().join_until, round().deadline, round().due), (Some(5), Some(22), 1));
         assert_event(Event::PhaseEntered { number: 1, phase: Phase::Train, deadline: Some(22) });
         let reveal = commit(1);
         run(3);
-        assert_eq!(round().phase, Phase::Train, "somebody may still join");
+        assert_eq!(round().phase, Phase::Train, "joining is still open");
         run(1);
         assert_eq!(
             (round().phase, round().deadline, round().phase_since),
@@ -131,9 +138,9 @@ fn phases_end_as_soon_as_everybody_is_done() {
             (round().phase, round().deadline, round().stake),
             (Phase::Attest, Some(17), 100)
         );
-        assert!(Learning::attesting());
+        assert!(Learning::is_attesting());
         adopt([5; 32], &[0]);
-        assert!(!Learning::attesting());
+        assert!(!Learning::is_attesting());
         assert_eq!(Learning::number(), 2);
     });
 }
@@ -156,9 +163,11 @@ fn phases_end_at_their_deadlines_without_the_missing() {
         run(1);
         assert_eq!((round().phase, round().revealed), (Phase::Attest, 1));
         adopt([5; 32], &[0]);
-        for (account, status) in
-            [(1, Some(Status::Included)), (2, Some(Status::Committed)), (3, None)]
-        {
+        for (account, status) in [
+            (1, Some(SubmissionStatus::Included)),
+            (2, Some(SubmissionStatus::Committed)),
+            (3, None),
+        ] {
             assert_ok!(Learning::conclude(signed(9), account));
             assert_event(Event::Concluded { account, round: 1, status });
         }
@@ -178,7 +187,7 @@ fn assert_void(number: u32, phases: u32) {
 }
 
 #[test]
-fn a_round_nobody_commits_in_is_void() {
+fn a_round_without_commitments_is_void() {
     in_round_one(|| {
         join(1);
         run(20);
@@ -187,7 +196,7 @@ fn a_round_nobody_commits_in_is_void() {
 }
 
 #[test]
-fn a_round_nobody_opens_in_is_void() {
+fn a_round_without_reveals_is_void() {
     in_round_one(|| {
         join(1);
         commit(1);
@@ -205,7 +214,7 @@ fn a_round_without_a_quorum_is_void_and_counts_as_an_attest_phase() {
         run(10);
         assert_void(1, 2);
         assert_eq!(Learning::round_record(1).unwrap().revealed.to_vec(), vec![1, 2]);
-        // The base is the same, the seed and the shards are not.
+        // The base is the same; the seed and the shards are not.
         let shards = lease_of(1).shards;
         run(1);
         assert_eq!((round().base_root, Learning::attestations()), ([3; 32], vec![]));
@@ -229,7 +238,7 @@ fn a_round_of_slow_leases_only_gives_way_to_the_round_they_are_due_in() {
         assert_eq!((FreeShards::get().len(), Due::<Test>::get(2)), (0, 1));
         run(20);
         assert_void(1, 1);
-        // There is no free shard, but a lease to wait for.
+        // There is no free shard, but there is a lease to wait for.
         run(1);
         assert_eq!((round().number, round().phase, round().due), (2, Phase::Train, 1));
         assert_eq!((round().join_until, round().deadline), (Some(26), Some(43)));
@@ -263,15 +272,18 @@ fn a_long_cadence_is_reached_over_rounds_without_data() {
 }
 
 #[test]
-fn what_past_phases_left_is_cleared_a_bounded_number_at_a_time() {
+fn entries_of_past_phases_are_cleared_a_bounded_number_at_a_time() {
     let mut chain = chain(Some(recipe()));
     chain.execute_with(|| {
         run(1);
         attest_initial();
-        // As a phase of a hundred validators that never agreed would leave behind.
+        // A phase of a hundred validators that never agreed leaves this behind.
         for account in 100..200u64 {
-            let attested =
-                Attested { root: [account as u8; 32], included: Included::default(), stake: 1 };
+            let attested = StakedAttestation {
+                root: [account as u8; 32],
+                included: RevealSet::default(),
+                stake: 1,
+            };
             Tallies::<Test>::insert(0, attested.digest(), 1);
             Attestations::<Test>::insert(0, account, attested);
         }
@@ -304,11 +316,11 @@ fn every_block_weighs_something() {
         assert_eq!(block(2), Weights::draw(0) + Weights::open() + Weights::sweep(0));
         assert_eq!(block(3), Weights::draw(0) + Weights::stay() + Weights::sweep(0));
         attest_initial();
-        assert_eq!(block(4), Weights::draw(0) + Weights::open() + Weights::sweep(SWEEP));
+        assert_eq!(block(4), Weights::draw(0) + Weights::open() + Weights::sweep(SWEEP_BATCH));
         train(&[1, 2]);
         adopt([5; 32], &[0, 1]);
         let next = System::block_number() + 1;
-        assert_eq!(block(next), Weights::draw(2) + Weights::open() + Weights::sweep(SWEEP));
+        assert_eq!(block(next), Weights::draw(2) + Weights::open() + Weights::sweep(SWEEP_BATCH));
         join(1);
         assert_eq!(block(next + 20), Weights::draw(0) + Weights::step() + Weights::sweep(0));
         assert!(Weights::stay().all_gt(0.into()));

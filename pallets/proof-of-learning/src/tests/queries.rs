@@ -1,9 +1,11 @@
-//! What the runtime tells trainers.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Queries of the runtime API.
 
 use crate::mock::*;
 use pol_primitives::{
+    queries::{Attestation, Overview},
     traits::{Bonds, DataFormat, Rounds},
-    view::{Attestation, Overview},
 };
 
 #[test]
@@ -46,6 +48,6 @@ fn attestations_are_those_of_the_phase() {
         assert!(attested.is_ok());
         let expected = Attestation { account: 12, root: [5; 32], included: included(&[0]) };
         assert_eq!(Learning::attestations(), [expected]);
-        assert_eq!(Learning::missable(), LENGTHS.missed);
+        assert_eq!(Learning::max_missed_phases(), LENGTHS.missed);
     });
 }

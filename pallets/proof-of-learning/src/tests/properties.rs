@@ -1,4 +1,6 @@
-//! Whatever is called in whatever order, the accounting holds.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Random walks of calls, after each of which the invariants hold.
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
@@ -8,20 +10,20 @@ use pol_primitives::{
     recipe::{Recipe as Spec, Tier},
     rewrite::Rewrite,
     round::Phase,
-    submission::{Claims, Reveal},
+    submission::{Reveal, TrainingClaims},
 };
 use polkadot_sdk::{frame_support::assert_ok, sp_runtime::traits::Dispatchable};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// What somebody does next in an audit: mostly what its stage is for.
-fn examine(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)> {
+/// Returns the next call in an audit, mostly one that its stage is for.
+fn audit_call(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)> {
     let audits = Learning::audits();
     let (id, audit) = audits.get(usize::from(choice) % audits.len().max(1))?;
     let case = &audit.cases[usize::from(who) % audit.cases.len()];
     let (id, trainer) = (*id, case.trainer);
-    // The same whenever it is asked for: some updates are bad, and some seats say what nobody else
-    // does.
+    // The same whenever it is called: some updates are invalid, and some seats differ from all
+    // others.
     let find = |validator: AccountId, trainer: AccountId| match (
         trainer + u64::from(id),
         validator + trainer + u64::from(id),
@@ -76,7 +78,7 @@ fn examine(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)>
     })
 }
 
-/// One that trains the head's model differently, or rewrites it.
+/// Returns a recipe that trains the head's model differently, or rewrites it.
 fn next_recipe(choice: u8) -> Spec {
     let made_by =
         CurrentHead::<Test>::get().and_then(|head| Learning::recipe_by_hash(head.recipe_hash));
@@ -89,12 +91,12 @@ fn next_recipe(choice: u8) -> Spec {
     }
 }
 
-/// What somebody does next; `choice` is read as each needs it.
+/// Makes the next call. Each call reads `choice` in its own way.
 fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal>) {
     let (trainer, validator) = (1 + u64::from(who % 6), 11 + u64::from(who % 3));
     let number = round().number;
     let leased = Leases::<Test>::contains_key(trainer);
-    // Half of the steps are what the phase is for, so that walks get somewhere.
+    // Half of the steps are those that the phase is for, so that rounds advance.
     let kind = match round().phase {
         _ if kind < 26 || (kind >= 60 && Audits::<Test>::count() > 0) => kind,
         Phase::Idle => 0,
@@ -110,13 +112,16 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
             let reveal = work(trainer, 1 + u16::from(choice % 4));
             let commitment = commitment(trainer, &reveal);
             committed.insert(trainer, reveal);
-            (signed(trainer), Call::commit { round: number, commitment, claims: Claims::default() })
+            (
+                signed(trainer),
+                Call::commit { round: number, commitment, claims: TrainingClaims::default() },
+            )
         }
         12..=15 if committed.contains_key(&trainer) => {
             (signed(trainer), Call::reveal { round: number, reveal: committed[&trainer].clone() })
         }
         16..=21 => {
-            // Few choices, so that they often agree.
+            // There are few choices, so that validators often agree.
             let revealed = round().revealed as u8;
             let set: Vec<u8> =
                 if choice < 40 { (0..choice % 3).collect() } else { (0..revealed).collect() };
@@ -134,45 +139,65 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
             };
             (signed(validator), Call::measure_head { round: number.saturating_sub(1), metrics })
         }
-        60.. => match examine(kind, who, choice) {
+        60.. => match audit_call(kind, who, choice) {
             Some(call) => call,
             None => return,
         },
         _ => return,
     };
-    // Through the dispatcher, which undoes what a refused call did.
+    // The dispatcher reverts the changes of a failed call.
     let _ = RuntimeCall::Learning(call).dispatch(origin);
+}
+
+/// Asserts that every shard is in exactly one place.
+fn assert_shards_are_kept() {
+    let leased: usize = Leases::<Test>::iter_values().map(|lease| lease.shards.len()).sum();
+    let audited: usize = AuditedLeases::<Test>::iter_values().map(|lease| lease.shards.len()).sum();
+    let shards = FreeShards::get().len() + leased + audited + Consumed::get().len();
+    assert_eq!(shards, SHARDS as usize);
+}
+
+/// Settles every update, oldest first.
+fn settle_all() {
+    for _ in 0..200 {
+        run(1);
+        for (id, audit) in Learning::audits() {
+            for case in audit.cases {
+                let _ = Learning::settle(signed(9), id, case.trainer);
+            }
+        }
+    }
+}
+
+/// Asserts that audits left nothing but permanent records, and every update was settled once.
+fn assert_all_settled() {
+    assert_eq!((Audits::<Test>::count(), Undrawn::<Test>::exists()), (0, false));
+    assert_eq!(AuditedLeases::<Test>::iter().count(), 0);
+    assert_eq!((Shown::<Test>::iter().count(), Commits::<Test>::iter().count()), (0, 0));
+    assert_eq!(Findings::<Test>::iter().count(), 0);
+    let updates: usize = Paid::get().iter().map(|(_, updates)| *updates as usize).sum();
+    assert_eq!(Earnings::get().len(), updates);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn the_accounting_holds_on_every_walk(steps in prop::collection::vec((0..90u8, any::<u8>(), any::<u8>()), 600)) {
+    fn the_invariants_hold_on_every_walk(
+        steps in prop::collection::vec((0..90u8, any::<u8>(), any::<u8>()), 600)
+    ) {
         on_chain(Some(recipe()), || {
-            // Enough for all penalties of a walk.
+            // The bonds are enough for all penalties of a walk.
             TRAINERS.for_each(|account| Trainers::insert(account, 10_000));
             let mut committed = BTreeMap::new();
             for (kind, who, choice) in steps {
                 act(kind, who, choice, &mut committed);
                 assert_ok!(Learning::do_try_state());
-                let leased: usize = Leases::<Test>::iter_values().map(|lease| lease.shards.len()).sum();
-                let audited: usize = AuditedLeases::<Test>::iter_values().map(|lease| lease.shards.len()).sum();
-                assert_eq!(FreeShards::get().len() + leased + audited + Consumed::get().len(), SHARDS as usize);
+                assert_shards_are_kept();
                 assert!(round().due <= 64);
             }
-            // Whatever happened, all of it can be settled, oldest first, and nothing stays of it.
-            for _ in 0..200 {
-                run(1);
-                for (id, audit) in Learning::audits() {
-                    for case in audit.cases {
-                        let _ = Learning::settle(signed(9), id, case.trainer);
-                    }
-                }
-            }
-            assert_eq!((Audits::<Test>::count(), Undrawn::<Test>::exists(), AuditedLeases::<Test>::iter().count()), (0, false, 0));
-            assert_eq!((Shown::<Test>::iter().count(), Commits::<Test>::iter().count(), Findings::<Test>::iter().count()), (0, 0, 0));
-            assert_eq!(Earnings::get().len(), Paid::get().iter().map(|(_, updates)| *updates as usize).sum::<usize>());
+            settle_all();
+            assert_all_settled();
         });
     }
 }

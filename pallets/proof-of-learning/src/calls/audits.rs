@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Acts of trainers and seats in the stages of an audit.
+
+use crate::pallet::*;
+use alloc::vec::Vec;
+use codec::Encode;
+use pol_primitives::{
+    Hash, RoundNumber,
+    audit::{
+        Audit, AuditId, AuditResponse, Binding, Case, Evidence, Finding, LeafProof, SketchedEnd,
+        Stage, StateProof, TraceState, evidence_commitment,
+    },
+    recipe::Numerics,
+    trace::{MerkleProof, merkle_verify},
+};
+use polkadot_sdk::frame_support::pallet_prelude::*;
+
+impl<T: Config> Pallet<T> {
+    /// Body of [`Pallet::serve_states`].
+    pub(crate) fn do_serve_states(
+        id: AuditId,
+        who: T::AccountId,
+        states: &[StateProof],
+    ) -> DispatchResult {
+        let (mut audit, config) = Self::audit_in(id, Stage::Serve)?;
+        let round = audit.round;
+        let case = Self::case_mut(&mut audit, &who)?;
+        ensure!(!case.served, Error::<T>::AlreadyServed);
+        ensure!(
+            states.iter().map(|served| served.state.leaf).eq(case.served_leaves()),
+            Error::<T>::WrongStates
+        );
+        let (root, leaves) = Self::trace_of(round, case)?;
+        let is_proved = |StateProof { state, proof }: &StateProof| {
+            merkle_verify(&root, leaves, state.leaf.into(), &state.digest(), proof)
+        };
+        ensure!(states.iter().all(is_proved), Error::<T>::WrongProof);
+        case.served = true;
+        let states = BoundedVec::truncate_from(states.iter().map(|served| served.state).collect());
+        Shown::<T>::insert(id, &who, AuditResponse { states, ..AuditResponse::default() });
+        Self::deposit_event(Event::StatesServed { audit: id, account: who });
+        Self::store_audit(id, audit, &config);
+        Ok(())
+    }
+
+    /// Body of [`Pallet::commit_audit`].
+    pub(crate) fn do_commit_audit(
+        id: AuditId,
+        who: T::AccountId,
+        commitment: Hash,
+    ) -> DispatchResult {
+        let (mut audit, config) = Self::audit_in(id, Stage::Replay)?;
+        let place = audit
+            .holder(&who)
+            .filter(|_| audit.seats_of(&who).next().is_some())
+            .ok_or(Error::<T>::NoSeat)?;
+        let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
+        ensure!(!holder.committed, Error::<T>::SeatCommitted);
+        holder.committed = true;
+        Commits::<T>::insert(id, &who, commitment);
+        Self::deposit_event(Event::AuditCommitted { audit: id, account: who });
+        Self::store_audit(id, audit, &config);
+        Ok(())
+    }
+
+    /// Body of [`Pallet::open_segments`].
+    pub(crate) fn do_open_segments(
+        id: AuditId,
+        who: T::AccountId,
+        ends: &[LeafProof],
+    ) -> DispatchResult {
+        Self::open_ends(id, who, ends, &[])
+    }
+
+    /// Body of [`Pallet::open_sketches`].
+    pub(crate) fn do_open_sketches(
+        id: AuditId,
+        who: T::AccountId,
+        ends: Vec<(SketchedEnd, MerkleProof)>,
+    ) -> DispatchResult {
+        let (sketched, ends): (Vec<_>, Vec<_>) = ends
+            .into_iter()
+            .map(|(end, proof)| (end, LeafProof { digest: end.state.digest(), proof }))
+            .unzip();
+        Self::open_ends(id, who, &ends, &sketched)
+    }
+
+    /// Stores the ends that `who` opens, with their states and sketches if the recipe is native.
+    fn open_ends(
+        id: AuditId,
+        who: T::AccountId,
+        ends: &[LeafProof],
+        sketched: &[SketchedEnd],
+    ) -> DispatchResult {
+        let (mut audit, config) = Self::audit_in(id, Stage::Open)?;
+        let round = audit.round;
+        let case = Self::case_mut(&mut audit, &who)?;
+        ensure!(case.served, Error::<T>::NotServed);
+        ensure!(!case.opened, Error::<T>::AlreadyOpened);
+        let at = case.opened_leaves();
+        ensure!(ends.len() == at.len(), Error::<T>::WrongEnds);
+        let (root, leaves) = Self::trace_of(round, case)?;
+        let is_proved = |(end, at): (&LeafProof, &u16)| {
+            merkle_verify(&root, leaves, (*at).into(), &end.digest, &end.proof)
+        };
+        ensure!(ends.iter().zip(&at).all(is_proved), Error::<T>::WrongProof);
+        let mut shown = Shown::<T>::get(id, &who).ok_or(DispatchError::Corruption)?;
+        Self::ensure_profile(round, case, &shown.states, sketched)?;
+        case.opened = true;
+        shown.ends = BoundedVec::truncate_from(ends.iter().map(|end| end.digest).collect());
+        shown.sketched = BoundedVec::truncate_from(sketched.to_vec());
+        Shown::<T>::insert(id, &who, shown);
+        Self::deposit_event(Event::SegmentsOpened { audit: id, account: who });
+        Self::store_audit(id, audit, &config);
+        Ok(())
+    }
+
+    /// Checks that ends are sketched if and only if the recipe is native, and that each sketched
+    /// end can follow from the state shown as the start of its segment.
+    fn ensure_profile(
+        round: RoundNumber,
+        case: &Case<T::AccountId>,
+        states: &[TraceState],
+        sketched: &[SketchedEnd],
+    ) -> DispatchResult {
+        let lease = Self::audited_lease(round, &case.trainer).ok_or(DispatchError::Corruption)?;
+        let recipe = Recipes::<T>::get(lease.recipe).ok_or(DispatchError::Corruption)?;
+        if recipe.numerics == Numerics::Exact {
+            ensure!(sketched.is_empty(), Error::<T>::OtherProfile);
+            return Ok(());
+        }
+        ensure!(sketched.len() == case.segments.len(), Error::<T>::OtherProfile);
+        let steps = recipe.steps_per_segment(lease.tier);
+        // No two drawn segments touch, so the start of each was shown.
+        let follows = sketched.iter().zip(&case.segments).all(|(end, &segment)| {
+            states
+                .iter()
+                .find(|state| state.leaf == segment)
+                .is_some_and(|start| end.follows(start, segment, steps))
+        });
+        ensure!(follows, Error::<T>::DoesNotFollow);
+        Ok(())
+    }
+
+    /// Body of [`Pallet::reveal_audit`].
+    pub(crate) fn do_reveal_audit(
+        id: AuditId,
+        who: T::AccountId,
+        evidence: Evidence,
+        salt: Hash,
+    ) -> DispatchResult {
+        Self::reveal_evidence(id, who, evidence, &[], salt)
+    }
+
+    /// Body of [`Pallet::reveal_sketches`].
+    pub(crate) fn do_reveal_sketches(
+        id: AuditId,
+        who: T::AccountId,
+        evidence: Evidence,
+        bindings: &[Binding],
+        salt: Hash,
+    ) -> DispatchResult {
+        Self::reveal_evidence(id, who, evidence, bindings, salt)
+    }
+
+    /// Stores `who`'s findings, with one of the `bindings` for each if the recipe is native.
+    fn reveal_evidence(
+        id: AuditId,
+        who: T::AccountId,
+        evidence: Evidence,
+        bindings: &[Binding],
+        salt: Hash,
+    ) -> DispatchResult {
+        let (mut audit, config) = Self::audit_in(id, Stage::Reveal)?;
+        let place = audit.holder(&who).ok_or(Error::<T>::NoSeat)?;
+        let is_exact = Self::is_exact(&audit)?;
+        let fits = Self::fits_seats(&audit, &who, &evidence, is_exact);
+        let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
+        ensure!(holder.committed, Error::<T>::SeatNotCommitted);
+        ensure!(!holder.revealed, Error::<T>::SeatRevealed);
+        let commitment =
+            evidence_commitment(&who.encode(), &Self::genesis_hash(), id, &evidence, &salt);
+        ensure!(Commits::<T>::get(id, &who) == Some(commitment), Error::<T>::WrongEvidence);
+        ensure!(fits, Error::<T>::BadEvidence);
+        let expected_bindings = if is_exact { 0 } else { evidence.len() };
+        ensure!(bindings.len() == expected_bindings, Error::<T>::OtherProfile);
+        holder.revealed = true;
+        Commits::<T>::remove(id, &who);
+        let bindings = bindings.iter().copied().map(Some).chain(core::iter::repeat(None));
+        for ((case, finding), binding) in evidence.into_iter().zip(bindings) {
+            Findings::<T>::insert(id, (case, place), (finding, binding));
+        }
+        Self::deposit_event(Event::AuditRevealed { audit: id, account: who });
+        Self::store_audit(id, audit, &config);
+        Ok(())
+    }
+
+    /// Returns `true` if the audit compares bits. All its cases are of one round and so of one
+    /// recipe.
+    fn is_exact(audit: &Audit<T::AccountId>) -> Result<bool, DispatchError> {
+        let case = audit.cases.first().ok_or(DispatchError::Corruption)?;
+        Ok(Self::audited_recipe(audit.round, &case.trainer)?.numerics == Numerics::Exact)
+    }
+
+    /// Returns `true` if `evidence` covers exactly the cases that `who` has to replay, in the
+    /// recipe's profile and with as many ends and figures as each case asks for.
+    fn fits_seats(
+        audit: &Audit<T::AccountId>,
+        who: &T::AccountId,
+        evidence: &Evidence,
+        is_exact: bool,
+    ) -> bool {
+        let mut evidence = evidence.iter();
+        for (at, case) in audit.seats_of(who) {
+            let Some((_, finding)) = evidence.next().filter(|(of, _)| *of == at) else {
+                return false;
+            };
+            let (ends, measure) = match finding {
+                Finding::Replayed { ends, measure, .. } if is_exact => (ends.len(), measure),
+                Finding::Sketched { ends, measure } if !is_exact => (ends.len(), measure),
+                Finding::Impossible | Finding::Unavailable => continue,
+                Finding::Replayed { .. } | Finding::Sketched { .. } => return false,
+            };
+            let shards =
+                Self::audited_lease(audit.round, &case.trainer).map(|lease| lease.shards.len());
+            if ends != case.segments.len() || shards != Some(measure.shards.len()) {
+                return false;
+            }
+        }
+        evidence.next().is_none()
+    }
+
+    /// Returns the case of `trainer` to change.
+    fn case_mut<'a>(
+        audit: &'a mut Audit<T::AccountId>,
+        trainer: &T::AccountId,
+    ) -> Result<&'a mut Case<T::AccountId>, Error<T>> {
+        audit
+            .cases
+            .iter_mut()
+            .find(|case| case.trainer == *trainer)
+            .ok_or(Error::<T>::NotUnderAudit)
+    }
+
+    /// Returns the root of the case's trace, and the number of its leaves.
+    fn trace_of(
+        round: RoundNumber,
+        case: &Case<T::AccountId>,
+    ) -> Result<(Hash, u32), DispatchError> {
+        let root = Self::reveal_record(round, &case.trainer)?.trace_root;
+        Ok((root, u32::from(case.trace_segments).saturating_add(1)))
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Joining a round, concluding a lease and resetting the carry.
+
+use crate::{pallet::*, weights::WeightInfo};
+use codec::Encode;
+use pol_primitives::{
+    Hash, MAX_SUBMISSIONS, RoundNumber,
+    lease::Lease,
+    recipe::Tier,
+    round::Round,
+    traits::{Bonds, ShardPool},
+};
+use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConversion};
+
+impl<T: Config> Pallet<T> {
+    /// Body of [`Pallet::join_round`].
+    pub(crate) fn do_join_round(who: T::AccountId, tier: Tier) -> DispatchResultWithPostInfo {
+        let round = CurrentRound::<T>::get();
+        ensure!(round.is_joinable(Self::now()), Error::<T>::NotJoining);
+        let concluded = Self::conclude_past(&who, round.number)?;
+        // The past lease may have cost part of the bond, so the bond is checked after it.
+        ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
+
+        // A train phase has both.
+        let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
+        let head = CurrentHead::<T>::get().ok_or(DispatchError::Corruption)?;
+        let delay = u32::from(recipe.tier(tier).cadence).saturating_sub(1);
+        let due_round = round.number.saturating_add(delay);
+        let due = if delay == 0 { round.due } else { Due::<T>::get(due_round) };
+        ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
+
+        let mut standing = Self::standing(&who);
+        let mut prf = Lease::draw(&round.seed, &who.encode(), standing.nonce);
+        let shards = T::Pool::lease(recipe.shards_per_lease(tier), &mut prf);
+        let shards = BoundedVec::try_from(shards).map_err(|_| DispatchError::Corruption)?;
+        ensure!(!shards.is_empty(), Error::<T>::NoData);
+
+        let leased = shards.len().saturated_into();
+        let lease = Lease {
+            nonce: standing.nonce,
+            tier,
+            round: round.number,
+            due_round,
+            seed: round.seed,
+            base_root: round.base_root,
+            head_tokens: head.tokens,
+            recipe: recipe.hash(),
+            carry: standing.carry,
+            carry_round: standing.carry_round,
+            shards,
+        };
+        Self::count_lease(round, due_round, due);
+        Leases::<T>::insert(&who, lease);
+        standing.nonce = standing.nonce.saturating_add(1);
+        Standings::<T>::insert(&who, standing);
+        Self::deposit_event(Event::Leased { account: who, due_round, shards: leased });
+        Ok(Some(T::WeightInfo::join_round(leased).saturating_add(concluded)).into())
+    }
+
+    /// Adds a lease to the `due` ones of `due_round`, and starts the clock of `round`, which is
+    /// under way, where the lease does.
+    fn count_lease(mut round: Round, due_round: RoundNumber, due: u32) {
+        let (now, lengths, deadline) = (Self::now(), Lengths::<T>::get(), round.deadline);
+        if due_round == round.number {
+            round.count_due_lease(&lengths, now);
+        } else {
+            Due::<T>::insert(due_round, due.saturating_add(1));
+            LastDue::<T>::mutate(|last| *last = due_round.max(*last));
+            round.note_later_lease(&lengths, now);
+        }
+        if round.deadline == deadline {
+            CurrentRound::<T>::put(round);
+        } else {
+            Self::enter(round);
+        }
+    }
+
+    /// Body of [`Pallet::conclude`].
+    pub(crate) fn do_conclude(account: &T::AccountId) -> DispatchResultWithPostInfo {
+        let is_over = |lease: &Lease| lease.due_round < CurrentRound::<T>::get().number;
+        let lease =
+            Leases::<T>::get(account).filter(is_over).ok_or(Error::<T>::NothingToConclude)?;
+        Ok(Some(Self::conclude_lease(account, lease)).into())
+    }
+
+    /// Body of [`Pallet::reset_carry`].
+    pub(crate) fn do_reset_carry(who: T::AccountId) -> DispatchResultWithPostInfo {
+        let concluded = Self::conclude_past(&who, CurrentRound::<T>::get().number)?;
+        Standings::<T>::mutate_exists(&who, |standing| {
+            if let Some(standing) = standing {
+                standing.carry = Hash::default();
+            }
+        });
+        Self::deposit_event(Event::CarryReset { account: who });
+        Ok(Some(T::WeightInfo::reset_carry().saturating_add(concluded)).into())
+    }
+
+    /// Concludes `account`'s lease if it has one of a round before `number`. Fails if it has a
+    /// later one.
+    fn conclude_past(account: &T::AccountId, number: RoundNumber) -> Result<Weight, Error<T>> {
+        match Leases::<T>::get(account) {
+            None => Ok(Weight::zero()),
+            Some(lease) if lease.due_round < number => Ok(Self::conclude_lease(account, lease)),
+            Some(_) => Err(Error::<T>::AlreadyLeased),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Reports of validators on the newest head. Nothing is paid or decided by them.
+
+use crate::pallet::*;
+use pol_primitives::{
+    RoundNumber,
+    metrics::{MetricsReport, ModelMetrics},
+    round::is_quorum,
+    traits::Bonds,
+};
+use polkadot_sdk::frame_support::pallet_prelude::*;
+
+impl<T: Config> Pallet<T> {
+    /// Body of [`Pallet::measure_head`].
+    pub(crate) fn do_measure_head(
+        who: T::AccountId,
+        round: RoundNumber,
+        metrics: ModelMetrics,
+    ) -> DispatchResult {
+        let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
+        let is_newest = ProbeSeed::<T>::get().is_some_and(|(seeded, _)| seeded == round)
+            && CurrentHead::<T>::get().is_some_and(|head| head.round == round);
+        ensure!(is_newest, Error::<T>::NotTheHead);
+        ensure!(!HeadMetrics::<T>::contains_key(round), Error::<T>::HeadIsMeasured);
+        ensure!(metrics.is_valid(), Error::<T>::MetricsOutOfRange);
+
+        let mut reports = HeadReports::<T>::get();
+        ensure!(reports.iter().all(|report| report.account != who), Error::<T>::HeadReported);
+        let report = MetricsReport { account: who.clone(), stake, metrics };
+        if let Err(report) = reports.try_push(report) {
+            // The most stake takes precedence, so that many small bonds cannot keep others out.
+            let least = reports
+                .iter_mut()
+                .min_by_key(|other| other.stake)
+                .filter(|other| other.stake < report.stake);
+            *least.ok_or(Error::<T>::TooManyReports)? = report;
+        }
+        Self::deposit_event(Event::HeadReported { account: who, round });
+        let reported = reports.iter().fold(0u128, |sum, report| sum.saturating_add(report.stake));
+        HeadReports::<T>::put(reports);
+        if is_quorum(reported, T::Bonds::total_validator_stake()) {
+            Self::decide_metrics(round);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Bodies of the calls by topic. Origins are checked where the calls are declared.
+
+mod audits;
+mod commitments;
+mod governance;
+mod heads;
+mod leases;
+mod metrics;
+mod settlement;

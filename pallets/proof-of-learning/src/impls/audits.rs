@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Drawing of audits, and their storage between calls.
+
+use crate::{
+    pallet::*,
+    types::{MAX_OPEN_AUDITS, PendingAudits},
+    weights::WeightInfo,
+};
+use alloc::vec::Vec;
+use pol_primitives::{
+    Hash, MAX_SUBMISSIONS, RoundNumber,
+    audit::{Audit, AuditConfig, AuditId, MAX_SKETCHED_SEGMENTS, PendingAudit, Stage},
+    digest,
+    prf::Prf,
+    recipe::{Numerics, Recipe as Spec},
+    round::BlockNumber,
+    submission::{RevealRecord, RevealSet, SubmissionStatus},
+    traits::{Bonds, ShardPool},
+};
+use polkadot_sdk::{
+    frame_support::{pallet_prelude::*, traits::Randomness},
+    sp_runtime::SaturatedConversion,
+};
+
+// ---- Waiting and drawing ----
+
+impl<T: Config> Pallet<T> {
+    /// Returns `true` if too many updates are unsettled for another round to open.
+    pub(crate) fn is_behind() -> bool {
+        Audits::<T>::count() >= MAX_OPEN_AUDITS
+            || Undrawn::<T>::decode_len().unwrap_or(0) > MAX_SUBMISSIONS as usize
+    }
+
+    /// Marks the `included` ones of a round's reveals as part of the head. They wait for their
+    /// seats from here on.
+    pub(crate) fn include(
+        round: RoundNumber,
+        recipe: &Spec,
+        revealed: &[T::AccountId],
+        included: &RevealSet,
+    ) -> DispatchResult {
+        if included.is_empty() {
+            return Ok(());
+        }
+        let mut undrawn = Undrawn::<T>::get();
+        for index in included.indices() {
+            let trainer = revealed.get(usize::from(index)).ok_or(DispatchError::Corruption)?;
+            let mut submission =
+                Submissions::<T>::get(round, trainer).ok_or(DispatchError::Corruption)?;
+            let steps = submission.opened.ok_or(DispatchError::Corruption)?.steps;
+            let segments =
+                steps.checked_div(recipe.steps_per_segment(submission.tier)).unwrap_or(0);
+            let update = PendingAudit {
+                round,
+                draw: 0,
+                trainer: trainer.clone(),
+                index,
+                segments,
+                known: BoundedVec::new(),
+            };
+            undrawn.try_push((update, Self::now())).map_err(|_| DispatchError::Corruption)?;
+            submission.status = SubmissionStatus::Included;
+            Submissions::<T>::insert(round, trainer, submission);
+        }
+        Undrawn::<T>::put(undrawn);
+        Ok(())
+    }
+
+    /// Draws the audit of the updates that have waited longest, all of one round and draw, once
+    /// enough blocks have given their randomness since.
+    pub(crate) fn draw_audit() -> Weight {
+        let undrawn = Undrawn::<T>::get();
+        let Some((first, since)) = undrawn.first() else { return T::WeightInfo::draw(0) };
+        let (round, draw, since) = (first.round, first.draw, *since);
+        let config = AuditSettings::<T>::get();
+        let mixed = Self::mix_randomness();
+        let is_ready = |since: BlockNumber| Self::now() > since.saturating_add(config.mix);
+        if !is_ready(since) {
+            return T::WeightInfo::draw(0);
+        }
+        let (group, rest): (Vec<_>, Vec<_>) = undrawn.into_iter().partition(|(update, since)| {
+            (update.round, update.draw) == (round, draw) && is_ready(*since)
+        });
+        if rest.is_empty() {
+            Undrawn::<T>::kill();
+        } else {
+            Undrawn::<T>::put(PendingAudits::truncate_from(rest));
+        }
+        let group: Vec<_> = group.into_iter().map(|(update, _)| update).collect();
+        let seed = digest(b"pol/audit-seed/1", &(mixed, round, draw));
+        let probe = T::Pool::sample(config.probe.into(), &mut Prf::new("pol/probe/1", &seed, &[]));
+        let segments = Self::segments_to_draw(&config, &group);
+        let config = AuditConfig { segments, ..config };
+        let audit = Audit::draw(&config, seed, Self::now(), &group, &T::Bonds::stakes(), probe);
+        let id = NextAudit::<T>::get();
+        NextAudit::<T>::put(id.saturating_add(1));
+        let cases = audit.cases.len().saturated_into();
+        Audits::<T>::insert(id, audit);
+        Self::deposit_event(Event::AuditDrawn { audit: id, round, draw, cases });
+        T::WeightInfo::draw(cases)
+    }
+
+    /// Mixes this block's randomness with that of the blocks before, and returns the mixture.
+    fn mix_randomness() -> Hash {
+        let (randomness, _) = T::Randomness::random(b"pol/audit");
+        let mixed = digest(b"pol/mix/1", &(Mixed::<T>::get(), randomness));
+        Mixed::<T>::put(mixed);
+        mixed
+    }
+
+    /// Returns the number of segments to draw of each of the `updates`, which are of one recipe.
+    fn segments_to_draw(config: &AuditConfig, updates: &[PendingAudit<T::AccountId>]) -> u8 {
+        let recipe_of = |update: &PendingAudit<T::AccountId>| {
+            Self::audited_recipe(update.round, &update.trainer).ok()
+        };
+        match updates.first().and_then(recipe_of).map(|recipe| recipe.numerics) {
+            Some(Numerics::Native { .. }) => config.segments.min(MAX_SKETCHED_SEGMENTS as u8),
+            _ => config.segments,
+        }
+    }
+}
+
+// ---- Open audits ----
+
+impl<T: Config> Pallet<T> {
+    /// Returns the audit, which must be in `stage` by now, and the parameters of audits.
+    pub(crate) fn audit_in(
+        id: AuditId,
+        stage: Stage,
+    ) -> Result<(Audit<T::AccountId>, AuditConfig), Error<T>> {
+        let config = AuditSettings::<T>::get();
+        let mut audit = Audits::<T>::get(id).ok_or(Error::<T>::NoSuchAudit)?;
+        audit.advance(&config, Self::now());
+        ensure!(audit.stage == stage, Error::<T>::WrongStage);
+        Ok((audit, config))
+    }
+
+    /// Stores the audit in the stage that it has reached, or removes it if all cases are settled.
+    pub(crate) fn store_audit(id: AuditId, mut audit: Audit<T::AccountId>, config: &AuditConfig) {
+        if audit.cases.iter().all(|case| case.settled) {
+            Audits::<T>::remove(id);
+            Self::deposit_event(Event::AuditEnded { audit: id });
+        } else {
+            audit.advance(config, Self::now());
+            Audits::<T>::insert(id, audit);
+        }
+    }
+
+    /// Returns the reveal of an update under audit.
+    pub(crate) fn reveal_record(
+        round: RoundNumber,
+        trainer: &T::AccountId,
+    ) -> Result<RevealRecord, DispatchError> {
+        Submissions::<T>::get(round, trainer)
+            .and_then(|submission| submission.opened)
+            .ok_or(DispatchError::Corruption)
+    }
+
+    /// Returns the recipe of an update under audit.
+    pub(crate) fn audited_recipe(
+        round: RoundNumber,
+        trainer: &T::AccountId,
+    ) -> Result<Spec, DispatchError> {
+        Self::audited_lease(round, trainer)
+            .and_then(|lease| Recipes::<T>::get(lease.recipe))
+            .ok_or(DispatchError::Corruption)
+    }
+}

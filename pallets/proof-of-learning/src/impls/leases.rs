@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Conclusion of leases.
+
+use crate::{pallet::*, weights::WeightInfo};
+use pol_primitives::{
+    Hash,
+    lease::Lease,
+    round::Round,
+    submission::{Outcome, Submission, SubmissionRecord, SubmissionStatus},
+    traits::{Bonds, ShardPool},
+};
+use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConversion};
+
+impl<T: Config> Pallet<T> {
+    /// Concludes `account`'s `lease`, whose round is over.
+    pub(crate) fn conclude_lease(account: &T::AccountId, lease: Lease) -> Weight {
+        let round = lease.due_round;
+        let submission = Submissions::<T>::get(round, account);
+        let status = submission.as_ref().map(|submission| submission.status);
+        let shards = lease.shards.len().saturated_into();
+        Leases::<T>::remove(account);
+        match submission {
+            Some(Submission { status: SubmissionStatus::Included, opened, .. }) => {
+                Standings::<T>::mutate(account, |standing| {
+                    standing.carry = opened.map(|opened| opened.carry_hash).unwrap_or_default();
+                    standing.carry_round = round;
+                });
+                AuditedLeases::<T>::insert(round, account, lease);
+            }
+            Some(submission) => {
+                let outcome = if submission.opened.is_some() {
+                    Outcome::Excluded
+                } else {
+                    T::Bonds::slash(account, T::NoShowPenalty::get());
+                    Outcome::NoShow
+                };
+                T::Pool::release(&lease.shards);
+                Submissions::<T>::remove(round, account);
+                let record = Self::submission_record(&submission, outcome);
+                History::<T>::insert(round, account, record);
+            }
+            None => {
+                // After a change of the recipe nothing can be committed to the lease, which is not
+                // the trainer's fault.
+                if lease.round >= RecipeSince::<T>::get() {
+                    T::Bonds::slash(account, T::LapsePenalty::get());
+                }
+                T::Pool::release(&lease.shards);
+            }
+        }
+        Self::deposit_event(Event::Concluded { account: account.clone(), round, status });
+        T::WeightInfo::conclude(shards)
+    }
+
+    /// Returns the record of a submission without a measurement.
+    pub(crate) fn submission_record(submission: &Submission, outcome: Outcome) -> SubmissionRecord {
+        let Submission { tier, staleness, data_hash, opened, .. } = *submission;
+        let (index, payload_hash, tokens) = opened.map_or((0, Hash::default(), 0), |opened| {
+            (opened.index, opened.payload_hash, opened.tokens)
+        });
+        SubmissionRecord {
+            outcome,
+            tier,
+            staleness,
+            index,
+            payload_hash,
+            data_hash,
+            tokens,
+            gain: 0,
+            error: 0,
+        }
+    }
+
+    /// Returns the number of rounds that the lease's base is behind the head that `round` trains.
+    /// It is zero if the rounds since were void.
+    pub(crate) fn staleness(lease: &Lease, round: &Round) -> u8 {
+        if lease.base_root == round.base_root {
+            0
+        } else {
+            round.number.saturating_sub(lease.round).saturated_into()
+        }
+    }
+}

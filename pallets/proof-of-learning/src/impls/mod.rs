@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Work of the hooks, interfaces to other pallets and queries of the runtime API, by topic.
+
+mod audits;
+mod excisions;
+mod heads;
+mod leases;
+mod metrics;
+mod queries;
+mod recipes;
+mod rounds;
+mod traits;
