@@ -1,5 +1,7 @@
-// Connects to the node at the address given, checks its metadata, transfers from //Alice to //Bob, and asks for the
-// learning network. Fails with an assertion.
+// SPDX-License-Identifier: Apache-2.0
+
+// Connects to the node at the given address, checks its metadata, transfers from //Alice to //Bob,
+// and queries the learning network. Fails with an assertion.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -31,7 +33,7 @@ assert.equal(api.registry.chainSS58, 42);
 
 const keyring = new Keyring({ type: "sr25519" });
 const [alice, bob] = ["//Alice", "//Bob"].map((uri) => keyring.addFromUri(uri));
-const free = async (account) => (await api.query.system.account(account.address)).data.free.toBigInt();
+const free = async ({ address }) => (await api.query.system.account(address)).data.free.toBigInt();
 const [aliceBefore, bobBefore] = [await free(alice), await free(bob)];
 
 const transfer = api.tx.balances.transferKeepAlive(bob.address, AMOUNT);
@@ -41,7 +43,9 @@ const events = await new Promise((resolve, reject) => {
   transfer
     .signAndSend(alice, ({ status, events, dispatchError }) => {
       if (dispatchError) reject(new Error(`the transfer failed: ${dispatchError}`));
-      if (status.isInvalid || status.isDropped || status.isUsurped) reject(new Error(`the transfer is ${status.type}`));
+      if (status.isInvalid || status.isDropped || status.isUsurped) {
+        reject(new Error(`the transfer is ${status.type}`));
+      }
       if (status.isFinalized) resolve(events.map(({ event }) => event));
     })
     .catch(reject);
@@ -51,7 +55,7 @@ assert.ok(transferred, "there should be a Transfer event");
 assert.equal(transferred.data.to.toString(), bob.address);
 assert.equal(transferred.data.amount.toBigInt(), AMOUNT);
 assert.equal((await free(bob)) - bobBefore, AMOUNT);
-// Alice is the only author, so the fee comes back to her.
+// Alice is the only author, so she receives the fee.
 assert.equal(aliceBefore - (await free(alice)), AMOUNT);
 
 const overview = (await api.rpc.pol.overview()).toJSON();
@@ -62,10 +66,11 @@ assert.equal(overview.recipeHash, null);
 assert.equal(overview.validatorStake, "0");
 assert.ok(overview.now > 0 && overview.config.train > overview.config.join);
 
-// What the Apps UI shows is derived from Polkadot's pallets wherever their names are found.
+// The Apps UI derives its data from Polkadot's pallets, if it finds their names.
 const { currentIndex } = await api.derive.session.indexes();
 assert.equal(currentIndex.toNumber(), 0);
-assert.equal((await api.derive.chain.getHeader(await api.rpc.chain.getFinalizedHead())).author.toString(), alice.address);
+const header = await api.derive.chain.getHeader(await api.rpc.chain.getFinalizedHead());
+assert.equal(header.author.toString(), alice.address);
 
 const raw = new WsProvider(process.argv[2]);
 await raw.isReady;
@@ -74,7 +79,8 @@ assert.deepEqual(
   members.map(({ account, role, bond }) => ({ account, role, bond })),
   [{ account: alice.address, role: "authority", bond: (10_000n * POL).toString() }],
 );
-assert.deepEqual(await raw.send("pol_members", [alice.address]), [], "there is nobody after the only member");
+const rest = await raw.send("pol_members", [alice.address]);
+assert.deepEqual(rest, [], "no member should follow the only one");
 assert.equal(await raw.send("pol_head", []), null);
 assert.equal(await raw.send("pol_recipe", []), null);
 assert.equal(await raw.send("pol_roundRecord", [7]), null);
@@ -90,15 +96,20 @@ assert.equal(await raw.send("pol_shown", [0, alice.address]), null);
 assert.equal(await raw.send("pol_auditedLease", [0, alice.address]), null);
 assert.deepEqual(await raw.send("pol_rewards", [alice.address]), []);
 assert.equal(await raw.send("pol_shard", [0, 0]), null);
-assert.deepEqual(await raw.send("pol_books", []), { emitted: "0", seized: "0", paid: "0", burned: "0", waiting: "0" });
+const books = { emitted: "0", seized: "0", paid: "0", burned: "0", waiting: "0" };
+assert.deepEqual(await raw.send("pol_books", []), books);
 const standing = await raw.send("pol_standing", [alice.address]);
-assert.deepEqual([standing.nonce, standing.carry, standing.flagged], [0, `0x${"00".repeat(32)}`, false]);
+const { nonce, carry, flagged } = standing;
+assert.deepEqual([nonce, carry, flagged], [0, `0x${"00".repeat(32)}`, false]);
 const audits = await raw.send("pol_auditConfig", []);
 assert.ok(audits.moreSeats > audits.seats && audits.escrow > 0);
 
-await assert.rejects(raw.send("pol_roundRecord", ["seven"]), /-32602/, "a wrong parameter should be named as such");
-await assert.rejects(raw.send("pol_overview", [`0x${"11".repeat(32)}`]), /7001/, "an unknown block should be named as such");
-await assert.rejects(raw.send("author_rotateKeys", []), /unsafe/i, "unsafe methods should be refused");
+const rejects = (method, parameters, error, message) =>
+  assert.rejects(raw.send(method, parameters), error, message);
+const unknown = `0x${"11".repeat(32)}`;
+await rejects("pol_roundRecord", ["seven"], /-32602/, "invalid parameters should have their code");
+await rejects("pol_overview", [unknown], /7001/, "an unknown block should have its code");
+await rejects("author_rotateKeys", [], /unsafe/i, "unsafe methods should be rejected");
 
 clearTimeout(limit);
 await raw.disconnect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! TestNetwork of validators and trainers that send the calls of whole rounds.
+//! Network of validators and trainers that send the calls of whole rounds.
 
 use super::*;
 use alloc::collections::BTreeMap;
