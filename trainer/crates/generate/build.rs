@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Lets the executables of this package find libtorch where it was linked from.
 
 fn main() {

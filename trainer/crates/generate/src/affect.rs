@@ -1,15 +1,16 @@
-/// What remains of the state after a token.
+// SPDX-License-Identifier: Apache-2.0
+
+/// Share of the state that remains after a token.
 const DECAY: f64 = 0.9;
-/// Surprise, in nats, from which more makes no difference.
+/// Surprise, in nats, at which it saturates.
 const FULL_SURPRISE: f64 = 4.0;
 
-/// A running summary of how the text differs from what the model expected: `valence` in −1 to 1 is
-/// the negative of the exponential moving average of surprise, `arousal` in 0 to 1 that of its
-/// magnitude.
+/// Running summary of the model's surprise at a text. `valence`, −1 to 1, is the negative
+/// exponential moving average of surprise. `arousal`, 0 to 1, is that of its magnitude.
 ///
-/// The dimensions are Russell's (1980, "A circumplex model of affect"); that prediction errors
+/// The dimensions are Russell's (1980, "A circumplex model of affect"). That prediction errors
 /// drive them follows Joffily and Coricelli (2013, "Emotional valence and the free-energy
-/// principle"). Plain IEEE-754 arithmetic, so the same tokens give the same state.
+/// principle"). The arithmetic is plain IEEE 754, so the same tokens give the same state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Affect {
     valence: f64,
@@ -17,9 +18,10 @@ pub struct Affect {
 }
 
 impl Affect {
-    /// Takes in a token whose loss was `expected` nats by introspection and came out as `observed`.
+    /// Updates the state with a token: introspection expected a loss of `expected` nats, and
+    /// `observed` nats came out.
     ///
-    /// Their difference is cut to ±4 nats. A difference that is no number changes nothing.
+    /// The difference is clamped to ±4 nats. A NaN changes nothing.
     pub fn observe(&mut self, expected: f64, observed: f64) {
         let surprise = ((observed - expected) / FULL_SURPRISE).clamp(-1.0, 1.0);
         if !surprise.is_nan() {
@@ -28,22 +30,22 @@ impl Affect {
         }
     }
 
-    /// −1 (everything came out worse than expected) to 1 (better).
+    /// Returns the valence, from −1 (everything was worse than expected) to 1 (better).
     pub fn valence(&self) -> f64 {
         self.valence
     }
 
-    /// 0 (all as expected) to 1 (nothing was); at least the magnitude of the valence.
+    /// Returns the arousal, from 0 (all as expected) to 1. It is at least the magnitude of the
+    /// valence.
     pub fn arousal(&self) -> f64 {
         self.arousal
     }
 
-    /// The temperature to decode with where a calm model would use `base`:
-    /// `base · (1 + sensitivity · (valence − arousal) / 2)`.
+    /// Returns the temperature `base · (1 + sensitivity · (valence − arousal) / 2)`.
     ///
-    /// Pleasant surprise leaves it as it is, unpleasant surprise lowers it, to
-    /// `base · (1 − sensitivity)` at worst, and mixed surprise is half as bad. `sensitivity` is cut
-    /// to 0 to 1.
+    /// Pleasant surprise leaves `base` as it is. Unpleasant surprise lowers it, to `base · (1 −
+    /// sensitivity)` at worst. Mixed surprise has half that effect. `sensitivity` is clamped to 0
+    /// to 1.
     pub fn temperature(&self, base: f64, sensitivity: f64) -> f64 {
         base * (1.0 + sensitivity.clamp(0.0, 1.0) * (self.valence - self.arousal) / 2.0)
     }
@@ -57,12 +59,12 @@ mod tests {
     #[test]
     fn two_tokens_by_hand() {
         let mut affect = Affect::default();
-        // One nat worse than expected: a surprise of 1/4, of which a tenth counts.
+        // One nat worse than expected: a surprise of 1/4, weighted by a tenth.
         affect.observe(2.0, 3.0);
         assert!(
             (affect.valence() + 0.025).abs() < 1e-15 && (affect.arousal() - 0.025).abs() < 1e-15
         );
-        // Ten nats better: cut to −1.
+        // Ten nats better, clamped to −1.
         affect.observe(11.0, 1.0);
         assert!((affect.valence() - 0.077_5).abs() < 1e-15, "{affect:?}");
         assert!((affect.arousal() - 0.122_5).abs() < 1e-15, "{affect:?}");

@@ -1,4 +1,6 @@
-//! How fast a model reads and writes on this machine.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Measurement of generation speed on this machine.
 
 use crate::{
     Error,
@@ -8,30 +10,33 @@ use crate::{
 use pol_primitives::prf::Prf;
 use std::time::Instant;
 
-/// What to measure.
+/// Workload of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GenerationLoad {
     /// Tokens of each prompt.
     pub prompt: usize,
-    /// Tokens written behind each prompt.
+    /// Tokens generated after each prompt.
     pub tokens: usize,
-    /// Sequences at once.
+    /// Number of sequences in the batch.
     pub batch: usize,
 }
 
-/// What was measured.
+/// Measured speed.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Throughput {
-    /// Tokens of prompts read a second, over all sequences.
+    /// Tokens of prompts processed per second, over all sequences.
     pub prompt_tokens_per_second: f64,
-    /// Tokens written a second, over all sequences, greedily.
+    /// Tokens generated per second, over all sequences, greedily.
     pub tokens_per_second: f64,
-    /// Seconds of the whole.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// Writes behind random prompts, the best token every time, and measures the speed. Sequences do
-/// not end early.
+/// Generates greedily after random prompts and measures the speed. Sequences do not end early.
+///
+/// # Errors
+///
+/// Fails if prompt and tokens exceed the context, or if the model cannot be run.
 pub fn measure<M: LanguageModel>(model: &M, load: GenerationLoad) -> Result<Throughput, Error> {
     let (context, needed) = (model.context(), load.prompt.max(1) + load.tokens);
     if needed > context {

@@ -1,67 +1,79 @@
-//! What generation needs of a model.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Interface of language models to generation.
 
 use crate::Error;
 
-/// What a model says after the last token of a sequence that it has read.
+/// Prediction of a model after the last token of a sequence.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prediction {
-    /// A score for every token of the vocabulary to be the next: logarithms of probabilities, up to
-    /// a constant.
+    /// Logits of the next token, one for each token of the vocabulary.
     pub logits: Vec<f32>,
-    /// The loss, in nats, that the model expects of its own prediction, where it has an
-    /// introspection head.
+    /// Loss, in nats, that the model expects of its own prediction; `None` without an introspection
+    /// head.
     pub expected_loss: Option<f32>,
 }
 
-/// A model that reads sequences of tokens piece by piece.
+/// Language models that process sequences of tokens piece by piece.
 pub trait LanguageModel {
-    /// What is kept of a sequence: keys and values of what was read.
+    /// Keys and values of the tokens that were processed.
     type Cache: SequenceCache;
 
-    /// Longest sequence, in tokens.
+    /// Returns the length of the longest sequence, in tokens.
     fn context(&self) -> usize;
 
-    /// Tokens there are.
+    /// Returns the number of tokens of the vocabulary.
     fn vocabulary(&self) -> usize;
 
-    /// A sequence of which nothing has been read, with memory for `capacity` tokens, the context at
-    /// most.
+    /// Creates an empty cache with memory for `capacity` tokens, at most the context.
+    ///
+    /// # Errors
+    ///
+    /// Fails if memory cannot be allocated.
     fn new_cache(&self, capacity: usize) -> Result<Self::Cache, Error>;
 
-    /// Reads on in several sequences at once: behind each past its tokens, at least one. Gives what
-    /// the model says after each.
+    /// Appends tokens to several sequences at once and predicts the token after each. Each input
+    /// has at least one token.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a token is outside the vocabulary, if a cache has no room, or if the model cannot
+    /// be run. Caches are then unspecified.
     fn forward(&self, inputs: &mut [SequenceInput<'_, Self::Cache>]) -> Result<(), Error>;
 }
 
-/// One sequence to read on in.
+/// Tokens that continue one sequence.
 pub struct SequenceInput<'a, P> {
-    /// What was read before; what is read now is added.
+    /// Cache of the tokens before, to which the new ones are added.
     pub cache: &'a mut P,
-    /// What to read.
+    /// Tokens to process.
     pub tokens: &'a [u32],
-    /// Where to put what the model says, in memory that is used again.
+    /// Receives the prediction. Its memory is reused.
     pub prediction: &'a mut Prediction,
 }
 
-/// What is kept of a sequence.
+/// Caches of the keys and values of a sequence.
 pub trait SequenceCache: Sized {
-    /// Tokens read.
+    /// Returns the number of processed tokens.
     fn len(&self) -> usize;
 
-    /// Whether nothing has been read.
+    /// Returns `true` if no token was processed.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Tokens there is memory for.
+    /// Returns the number of tokens that fit into the cache.
     fn capacity(&self) -> usize;
 
-    /// The same sequence once more, to go on in another way.
+    /// Copies the cache, to continue the sequence in another way.
+    ///
+    /// # Errors
+    ///
+    /// Fails if memory cannot be allocated.
     fn fork(&self) -> Result<Self, Error>;
 }
 
-/// Fails unless every token is of the vocabulary and every sequence has memory for what it is to
-/// read.
+/// Checks that every token is in the vocabulary and that every cache has room for its tokens.
 pub(super) fn check<P: SequenceCache>(
     inputs: &[SequenceInput<'_, P>],
     vocabulary: usize,

@@ -1,13 +1,40 @@
-//! Writing text with a model.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Text generation with a language model.
 //!
-//! [`NativeModel`] or [`TorchModel`] reads tokens ([`LanguageModel`]); a [`Sampler`] draws the next one of its
-//! scores; [`TextTokenizer`] turns text into tokens and tokens into bytes, of which a [`TextStream`] makes whole
-//! characters up to a stop string. [`generate()`] does all that for one prompt or several, and runs
-//! the [tools](Tool) that the model calls; [`reason()`] makes it write steps, as a chain or a tree.
+//! | task | items |
+//! |---|---|
+//! | run a model | [`LanguageModel`], [`NativeModel`] (own kernels for CPUs), [`TorchModel`] (libtorch) |
+//! | convert between text and tokens | [`TextTokenizer`], [`TextStream`] |
+//! | choose the next token | [`Sampling`], [`Sampler`] |
+//! | generate | [`generate()`] for prompts, alone or in a batch; [`reason()`] for steps, as a chain or a tree |
+//! | compute on the way | [`Tool`], [`ToolCall`] |
 //!
-//! Draws come from an integer generator and arithmetic that is the same on every machine. So are
-//! [`NativeModel`]'s scores wherever there are fused multiply-add instructions, in any batch and on any
-//! number of threads: a seed then fixes the text.
+//! Draws come from an integer generator and from arithmetic that is the same on every machine. The
+//! logits of [`NativeModel`] are the same wherever fused multiply-add instructions exist, in any
+//! batch and on any number of threads. A seed therefore fixes the text.
+//!
+//! Terms of the protocol are defined in `docs/glossary.md`.
+//!
+//! # Examples
+//!
+//! ```
+//! use pol_generate::{LanguageModel, NativeModel, Prediction, Sampler, Sampling, SequenceInput};
+//! use pol_model::initial_parameters;
+//! use pol_primitives::model::ModelSpec;
+//!
+//! // A random model with 61 tokens, width 32, 2 blocks, and 4 heads.
+//! let spec = ModelSpec::gpt2(61, 32, 2, 4, 48, 64);
+//! let model = NativeModel::new(&spec, &initial_parameters(&spec, &[7; 32]), 1)?;
+//!
+//! let (mut cache, mut prediction) = (model.new_cache(16)?, Prediction::default());
+//! let input = SequenceInput { cache: &mut cache, tokens: &[3, 1, 4], prediction: &mut prediction
+//! };
+//! model.forward(&mut [input])?;
+//! let next = Sampler::new(Sampling::default(), 0)?.sample(&mut prediction.logits)?;
+//! assert!((next as usize) < model.vocabulary());
+//! # Ok::<(), pol_generate::Error>(())
+//! ```
 
 mod affect;
 pub mod bench;
@@ -35,10 +62,10 @@ pub use text::{ChatTurn, TextTokenizer};
 pub use tools::{MAX_TOOL_INPUT_BYTES, Tool, ToolCall, ToolCallDetector, ToolError};
 pub use torch::{TorchCache, TorchModel};
 
-/// Why no text can be written.
+/// Error of text generation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The model cannot be run.
+    /// The model cannot be built or run.
     #[error(transparent)]
     Model(#[from] pol_model::Error),
     /// The tokenizer is of no use.

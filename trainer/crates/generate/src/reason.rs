@@ -1,9 +1,11 @@
-//! Reasoning step by step: as a chain, or as a search among many.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Reasoning in steps, as a chain or as a tree search.
 //!
-//! A step is a line. The model is led to write `Step 1:`, `Step 2:` … and, when it finds `Answer:`
-//! likelier than another step, an answer. A chain takes every step as it comes (Wei et al. 2022,
-//! "Chain-of-Thought Prompting"). A tree writes several steps at each point, values them, and goes
-//! on from the best (Yao et al. 2023, "Tree of Thoughts").
+//! A step is a line. The prompt of each line is `Step 1:`, `Step 2:`, and so on, until the model
+//! finds `Answer:` likelier than another step. A chain takes every step as it comes (Wei et al.
+//! 2022, "Chain-of-Thought Prompting"). A tree generates several steps at each point, values them,
+//! and continues from the best (Yao et al. 2023, "Tree of Thoughts").
 
 use crate::{
     Error,
@@ -15,90 +17,90 @@ use crate::{
 };
 use std::ops::ControlFlow;
 
-/// What the model is told to make it write steps, in front of its first.
+/// Instruction that makes the model write steps. It goes before the user's text.
 pub const REASONING_INSTRUCTION: &str = "Think step by step. Write each step on a line of its own, as \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
-/// What the model is told about tools.
+/// Instruction that describes the tools to the model.
 pub const TOOL_INSTRUCTION: &str = "Computations can be written as <<calc: 12*(3+4)>> and logic as <<sat: (a or b) and not a>>; the result is put behind them.";
 
 const STEP: &str = "Step";
 const ANSWER: &str = "Answer:";
 
-/// How to search.
+/// Options of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchOptions {
-    /// Tokens to write at most, over all branches: steps, what introduces them, results of tools
-    /// and the answer.
+    /// Largest number of generated tokens over all branches: steps, their introductions, results of
+    /// tools, and the answer.
     pub budget: usize,
-    /// Steps to the answer at most.
+    /// Largest number of steps before the answer.
     pub steps: usize,
-    /// Tokens of a step at most.
+    /// Largest number of tokens of a step.
     pub step_tokens: usize,
-    /// Steps tried at each point.
+    /// Number of steps generated at each point.
     pub branches: usize,
-    /// Points gone on from at each depth.
+    /// Number of points kept at each depth.
     pub width: usize,
 }
 
 impl SearchOptions {
-    /// One step after the other.
+    /// Returns options of a chain, with one step after the other.
     pub fn chain(budget: usize) -> Self {
         Self { budget, steps: 12, step_tokens: 96, branches: 1, width: 1 }
     }
 
-    /// Three steps tried at each of the best two points.
+    /// Returns options of a tree with three steps at each of the best two points.
     pub fn tree(budget: usize) -> Self {
         Self { branches: 3, width: 2, ..Self::chain(budget) }
     }
 }
 
-/// A step as it was written.
+/// Generated step.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ReasoningStep {
-    /// Its number, in the order in which steps were written.
+    /// Index, in the order of generation.
     pub id: usize,
-    /// The step before it.
+    /// Index of the step before.
     pub parent: Option<usize>,
-    /// Which step on its path it is, from 1.
+    /// Position on its path, from 1.
     pub depth: usize,
-    /// The line, with what introduces it.
+    /// Line, with its introduction.
     pub text: String,
-    /// Mean value of all tokens on the path, in nats: the loss that the introspection head expects,
-    /// negated, or else the logarithm of the probability. Higher is better.
+    /// Mean value of all tokens on the path, in nats: the negated loss that the introspection head
+    /// expects, or else the log-probability. Higher is better.
     pub value: f64,
 }
 
-/// What happens while the model reasons.
+/// Event of a running search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SearchEvent<'a> {
-    /// A step was written.
+    /// A step was generated.
     Step(&'a ReasoningStep),
-    /// A tool was called in a step that is being written.
+    /// The model called a tool within a step.
     Call(&'a ToolCall),
-    /// Of the steps last written, these are gone on from, the best first.
+    /// The search continues from these of the last steps, the best first.
     Kept(&'a [usize]),
 }
 
-/// Where reasoning led.
+/// Result of reasoning.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ReasoningResult {
-    /// The steps to the answer, the answer's line among them.
+    /// Steps to the answer, with the line of the answer.
     pub path: Vec<ReasoningStep>,
-    /// What follows `Answer:`; empty when the budget allowed none.
+    /// Text after `Answer:`; empty if the budget allowed none.
     pub answer: String,
-    /// Tokens written in all branches.
+    /// Number of tokens generated in all branches.
     pub tokens: usize,
-    /// Steps written in all branches.
+    /// Number of steps generated in all branches.
     pub considered: usize,
 }
 
-/// A path that can be gone on from.
+/// Path of steps that can be continued.
 struct Path<P> {
     sequence: Sequence<P>,
     steps: Vec<ReasoningStep>,
-    /// Tokens that were valued.
+    /// Number of valued tokens.
     valued: usize,
     answered: bool,
-    /// The model ended the text.
+    /// Set if the model ended the text.
     ended: bool,
 }
 
@@ -108,8 +110,14 @@ impl<P> Path<P> {
     }
 }
 
-/// Writes on from `request`'s prompt, which should end where a line begins and have told the model
-/// what to do ([`REASONING_INSTRUCTION`]), in steps. Its `max_tokens` and `stop` do not apply.
+/// Generates steps and an answer after the prompt of `request`.
+///
+/// The prompt should end at the start of a line and contain [`REASONING_INSTRUCTION`]. `max_tokens`
+/// and `stop` of the request do not apply.
+///
+/// # Errors
+///
+/// Fails as [`generate`](crate::generate()) does.
 pub fn reason<M: LanguageModel>(
     model: &M,
     text: &TextTokenizer,
@@ -132,13 +140,13 @@ pub fn reason<M: LanguageModel>(
         &Request { max_tokens: longest.max(1), stop: Vec::new(), ..request.clone() },
     )?;
     root.value = Some(0.0);
-    // Once for all branches.
+    // All branches share the prompt's cache.
     read(model, std::iter::once(&mut root))?;
     root.pending.clear();
     let mut frontier =
         vec![Path { sequence: root, steps: Vec::new(), valued: 0, answered: false, ended: false }];
     let mut done: Vec<Path<M::Cache>> = Vec::new();
-    // What the answer needs is not spent on steps.
+    // Steps may not spend the tokens that the answer needs.
     let reserve = (search.budget / 4).min(search.step_tokens);
     for depth in 1..=search.steps.max(1) {
         let children = thinker.grow(&mut frontier, depth, reserve, &mut on)?;
@@ -163,7 +171,7 @@ pub fn reason<M: LanguageModel>(
     }
     done.append(&mut frontier);
     best_first(&mut done);
-    // Of equals an answer is better than none.
+    // Of equal values, a path with an answer wins.
     let at =
         done.iter().position(|path| path.answered && path.value() >= done[0].value()).unwrap_or(0);
     let mut best = done.swap_remove(at);
@@ -192,15 +200,14 @@ struct Thinker<'a, M> {
     model: &'a M,
     text: &'a TextTokenizer,
     search: &'a SearchOptions,
-    /// Tokens that may still be written.
+    /// Number of tokens left in the budget.
     left: usize,
     considered: usize,
     streams: u64,
 }
 
 impl<M: LanguageModel> Thinker<'_, M> {
-    /// Writes the next steps of all of `frontier`, whose paths are left empty where nothing could
-    /// be written.
+    /// Generates the next steps of all paths in `frontier`. A path without a new step is dropped.
     fn grow(
         &mut self,
         frontier: &mut Vec<Path<M::Cache>>,
@@ -231,7 +238,7 @@ impl<M: LanguageModel> Thinker<'_, M> {
             }
         }
         if children.is_empty() {
-            // No step can be paid for: the paths so far are all there is.
+            // The budget allows no further step, so the search ends with the paths so far.
             return Ok(std::mem::take(frontier)
                 .into_iter()
                 .map(|path| Path { ended: true, ..path })
@@ -241,8 +248,8 @@ impl<M: LanguageModel> Thinker<'_, M> {
         Ok(children)
     }
 
-    /// What introduces the next line: another step, or the answer where the model finds that
-    /// likelier.
+    /// Inserts the introduction of the next line: another step, or the answer if the model finds
+    /// that likelier.
     fn lead(&mut self, path: &mut Path<M::Cache>, depth: usize) -> Result<String, Error> {
         let step = format!("{STEP} {depth}:");
         if depth == 1 {
@@ -265,7 +272,7 @@ impl<M: LanguageModel> Thinker<'_, M> {
         Ok(if score(ANSWER)? > score(&step)? { ANSWER.into() } else { step })
     }
 
-    /// Writes the line of each of `paths` to its end.
+    /// Generates the line of each path to its end.
     fn write(
         &mut self,
         paths: &mut [Path<M::Cache>],
@@ -288,7 +295,7 @@ impl<M: LanguageModel> Thinker<'_, M> {
                     path.sequence.finish.is_none() && path.sequence.written < **end
                 })
                 .collect();
-            // Those that cannot be paid for wait, and so end here.
+            // Paths that the budget does not cover end here.
             active.truncate(self.left.saturating_sub(reserve));
             if active.is_empty() {
                 break;
@@ -297,7 +304,7 @@ impl<M: LanguageModel> Thinker<'_, M> {
             let count = active.len();
             for (index, (path, _)) in active.into_iter().enumerate() {
                 let before = path.sequence.written;
-                // The result of a tool must be paid for too, and a token of each of the others.
+                // The budget also covers the result of a tool, and one token of each other path.
                 let affordable = self.left.saturating_sub(reserve + count - index - 1);
                 let limit = std::mem::replace(&mut path.sequence.limit, before + affordable);
                 path.sequence.write(self.text, &mut |event| {
@@ -339,7 +346,7 @@ impl<M: LanguageModel> Thinker<'_, M> {
         Ok(())
     }
 
-    /// Makes the model answer, with what is left of the budget.
+    /// Generates the answer with the rest of the budget.
     fn answer(
         &mut self,
         path: &mut Path<M::Cache>,

@@ -1,31 +1,33 @@
-//! From scores to a token: the same token for the same scores and seed on every machine.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sampling of tokens. Equal logits and seed give the same token on every machine.
 
 use pol_primitives::prf::Prf;
 use std::cmp::Ordering;
 
-/// How the next token is drawn. Applied in this order: repetition penalty, temperature, top-k,
-/// top-p, min-p.
+/// Sampling parameters. They apply in this order: repetition penalty, temperature, top-k, top-p,
+/// min-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Scores are divided by this; at 0 the best token is taken every time.
+    /// Divisor of the logits. At 0 the token with the largest logit is taken.
     pub temperature: f32,
-    /// Only so many of the best tokens are drawn from; 0 for all.
+    /// Number of likeliest tokens to draw from; 0 for all.
     pub top_k: usize,
-    /// Only the fewest best tokens whose probabilities sum to this are drawn from (Holtzman et al.
+    /// Total probability of the smallest set of likeliest tokens to draw from (Holtzman et al.
     /// 2020, "The Curious Case of Neural Text Degeneration"); 1 for all.
     pub top_p: f32,
-    /// Only tokens with at least this share of the best one's probability are drawn (Nguyen et al.
-    /// 2024, "Turning Up the Heat: Min-p Sampling"); 0 for all.
+    /// Smallest probability to draw, relative to the likeliest token (Nguyen et al. 2024, "Turning
+    /// Up the Heat: Min-p Sampling"); 0 for all.
     pub min_p: f32,
-    /// Positive scores of tokens that occurred are divided by this and negative ones multiplied
+    /// Divisor of the positive logits of tokens that occurred, and factor of their negative ones
     /// (Keskar et al. 2019, "CTRL"); 1 for no penalty.
     pub repetition_penalty: f32,
-    /// Fixes every draw.
+    /// Seed of all draws.
     pub seed: u64,
 }
 
 impl Default for Sampling {
-    /// The distribution of the model itself.
+    /// Returns parameters that draw from the model's own distribution.
     fn default() -> Self {
         Self {
             temperature: 1.0,
@@ -38,26 +40,30 @@ impl Default for Sampling {
     }
 }
 
-/// Why a token cannot be drawn.
+/// Error of sampling.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum SamplingError {
-    /// A control outside of its range.
+    /// A sampling parameter is out of range.
     #[error("{name} must be {range}, not {value}")]
     Control {
-        /// Which.
+        /// Name of the parameter.
         name: &'static str,
-        /// What it may be.
+        /// Allowed range.
         range: &'static str,
-        /// What it is.
+        /// Given value.
         value: f32,
     },
-    /// The model is broken.
+    /// A logit is NaN, or all are infinite.
     #[error("the model's scores are not numbers; its parameters are damaged or have diverged")]
     Scores,
 }
 
 impl Sampling {
-    /// Checks every control against its range.
+    /// Checks every parameter against its range.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter is out of range or NaN.
     pub fn validate(&self) -> Result<(), SamplingError> {
         let checks = [
             (
@@ -82,10 +88,10 @@ impl Sampling {
     }
 }
 
-/// A token that may be drawn: its number and its weight beside the best one's, which is 1.
+/// A token with its weight relative to the likeliest token, which has weight 1.
 type Candidate = (u32, f64);
 
-/// Draws the tokens of one sequence.
+/// Sampler of one sequence.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -96,8 +102,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler whose draws are fixed by the seed of `sampling` and `stream`, which tells
-    /// sequences of one seed apart.
+    /// Creates a sampler. The seed of `sampling` and `stream` fix its draws; `stream` separates
+    /// sequences with the same seed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter is out of range.
     pub fn new(sampling: Sampling, stream: u64) -> Result<Self, SamplingError> {
         sampling.validate()?;
         Ok(Self {
@@ -109,17 +119,17 @@ impl Sampler {
         })
     }
 
-    /// Draws anew from here on, as `stream` says; what was seen stays.
+    /// Restarts the draws with another `stream`. Accepted tokens stay.
     pub fn restart(&mut self, stream: u64) {
         self.draws = draws(&self.sampling, stream);
     }
 
-    /// Draws at `temperature`, 0 or more, from here on.
+    /// Sets the temperature, 0 or more, of later draws.
     pub(super) fn set_temperature(&mut self, temperature: f32) {
         self.sampling.temperature = temperature;
     }
 
-    /// Notes that `token` occurred, for the repetition penalty.
+    /// Records an occurrence of `token`, for the repetition penalty.
     pub fn accept(&mut self, token: u32) {
         let index = token as usize;
         if self.is_seen.len() <= index {
@@ -130,8 +140,11 @@ impl Sampler {
         }
     }
 
-    /// Draws a token by `scores`, one for each token of the vocabulary, which the penalty is
-    /// applied to in place.
+    /// Draws a token. The repetition penalty changes `logits` in place.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a logit is NaN or no logit is finite.
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SamplingError> {
         let Sampling { temperature, top_k, top_p, min_p, repetition_penalty: penalty, .. } =
             self.sampling;
@@ -159,8 +172,7 @@ impl Sampler {
             kept.truncate(top_k);
         }
         if top_p < 1.0 {
-            // Sums of floats depend on their order, and selection leaves none that can be relied
-            // on.
+            // Floating-point sums depend on their order, and selection leaves an unspecified one.
             kept.sort_unstable_by_key(|&(token, _)| token);
             keep_mass(kept, f64::from(top_p));
         }
@@ -186,12 +198,12 @@ fn draws(sampling: &Sampling, stream: u64) -> Prf {
     Prf::new("pol/sample/1", &key, &[&stream.to_le_bytes()])
 }
 
-/// A number in `[0, 1)`.
+/// Returns a number in `[0, 1)`.
 fn uniform(draws: &mut Prf) -> f64 {
     (draws.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The token of the highest score; of equals the first.
+/// Returns the token with the largest logit, and of equals the first.
 fn best(logits: &[f32]) -> Result<u32, SamplingError> {
     let mut best: Option<(u32, f32)> = None;
     for (&score, token) in logits.iter().zip(0..) {
@@ -205,7 +217,7 @@ fn best(logits: &[f32]) -> Result<u32, SamplingError> {
     best.filter(|(_, score)| score.is_finite()).map(|(token, _)| token).ok_or(SamplingError::Scores)
 }
 
-/// Natural logarithm of the probability that the model itself gives `token`.
+/// Returns the natural logarithm of the model's probability of `token`.
 pub fn log_probability(logits: &[f32], token: u32) -> f64 {
     let (highest, sum) = mass(logits);
     logits
@@ -213,8 +225,8 @@ pub fn log_probability(logits: &[f32], token: u32) -> f64 {
         .map_or(f64::NEG_INFINITY, |&score| f64::from(score) - highest - sum.ln())
 }
 
-/// The loss, in nats, that a model with these `scores` expects of itself: the entropy of its
-/// distribution.
+/// Returns the entropy, in nats, of the distribution of `logits`, which is the loss that the model
+/// expects of itself.
 pub fn entropy(logits: &[f32]) -> f64 {
     let (highest, sum) = mass(logits);
     let weighted =
@@ -222,22 +234,22 @@ pub fn entropy(logits: &[f32]) -> f64 {
     sum.ln() - logits.iter().map(|&score| weighted(score.into())).sum::<f64>() / sum
 }
 
-/// The highest of `scores`, and the sum of all exponentials beside its own.
+/// Returns the largest logit, and the sum of all exponentials relative to it.
 fn mass(logits: &[f32]) -> (f64, f64) {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max).into();
     (highest, logits.iter().map(|&score| exp(f64::from(score) - highest)).sum())
 }
 
-/// Heavier first, of equals the smaller token first.
+/// Orders candidates by descending weight, and equals by ascending token.
 fn by_weight(a: &Candidate, b: &Candidate) -> Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
-/// Leaves the fewest heaviest whose weights sum to `share` of all.
+/// Keeps the smallest set of heaviest candidates whose weights sum to `share` of all.
 fn keep_mass(kept: &mut Vec<Candidate>, share: f64) {
     let sum: f64 = kept.iter().map(|&(_, weight)| weight).sum();
-    // Most tokens need not be put in order: all that are lighter than this have less than the rest
-    // of the mass together.
+    // Most tokens need no sorting: those lighter than this have less than the rest of the mass
+    // together.
     let light = (1.0 - share) * sum / kept.len() as f64;
     kept.retain(|&(_, weight)| weight >= light);
     kept.sort_unstable_by(by_weight);
@@ -249,11 +261,11 @@ fn keep_mass(kept: &mut Vec<Candidate>, share: f64) {
     kept.truncate(reached.map_or(kept.len(), |last| last + 1));
 }
 
-/// `e^x` for `x` of at most 0, to within 1e-14 of itself, by operations whose results IEEE 754
-/// fixes; the C library's differ between machines. Zero below -700.
+/// Returns `e^x` for `x ≤ 0` with a relative error below 1e-14, or zero below -700. It uses
+/// operations whose results IEEE 754 fixes, since C libraries differ between machines.
 #[inline(always)]
 fn exp(x: f64) -> f64 {
-    /// Added, it rounds to an integer, which is then in the lowest bits.
+    /// Adding this constant rounds to an integer, which is then in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     let bounded = x.max(-700.0);
     let shifted = bounded * std::f64::consts::LOG2_E + ROUND;
@@ -265,11 +277,11 @@ fn exp(x: f64) -> f64 {
         sum = sum * r + factor;
     }
     let scaled = sum * f64::from_bits(shifted.to_bits().wrapping_add(1_023) << 52);
-    // Without a branch, so that many are computed at once.
+    // Without a branch the compiler vectorises the loop.
     if x < -700.0 { 0.0 } else { scaled }
 }
 
-/// 1/13!, 1/12!, … 1/0!.
+/// The reciprocals 1/13!, 1/12!, … 1/0!.
 const INVERSE_FACTORIALS: [f64; 14] = {
     let (mut all, mut factorial, mut n) = ([1.0; 14], 1.0, 0);
     while n < 13 {

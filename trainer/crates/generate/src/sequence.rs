@@ -1,4 +1,6 @@
-//! Writing on, one token after the other, in one sequence or several at once.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Generation of one sequence, or of several at once, token by token.
 
 use crate::Affect;
 use crate::{
@@ -11,70 +13,77 @@ use crate::{
 };
 use std::ops::ControlFlow;
 
-/// What to write on from, how, and how far.
+/// Request for a continuation of a prompt.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// What is continued.
+    /// Tokens of the prompt; at least one.
     pub prompt: Vec<u32>,
-    /// Tokens to write at most, results of tools among them.
+    /// Largest number of tokens to generate, results of tools included.
     pub max_tokens: usize,
-    /// How tokens are drawn.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// Tells requests of one seed apart.
+    /// Number that separates the draws of requests with the same seed.
     pub stream: u64,
     /// Strings before which the text ends.
     pub stop: Vec<String>,
-    /// Whether the model may call tools.
+    /// Set if the model may call tools.
     pub tools: bool,
-    /// Whether to go on after a token that ends a text.
+    /// Set if generation continues after a token that ends a text.
     pub ignore_end: bool,
-    /// How much surprise at its own text changes the temperature, 0 to 1: [`Affect::temperature`]'s
-    /// sensitivity.
+    /// Strength, 0 to 1, with which surprise changes the temperature: the sensitivity of
+    /// [`Affect::temperature`].
     pub sensitivity: f64,
 }
 
-/// Why a text ends where it does.
+/// Reason for the end of a text.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended it.
+    /// The model generated a token that ends a text.
     End,
-    /// This stop string.
+    /// The text reached this stop string.
     Stop(String),
-    /// As many tokens as asked for.
+    /// The text has the requested number of tokens.
     Length,
-    /// The model cannot read more.
+    /// The context of the model is full.
     Context,
-    /// Whoever listened has heard enough.
+    /// The callback asked to stop.
     Cancelled,
 }
 
-/// What happens while text is written.
+/// Event of a running generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// Text that is certain, whole characters.
+    /// Text that will not change, in whole characters.
     Text(&'a str),
-    /// A tool was called; what it gave follows as text.
+    /// The model called a tool. The result follows as text.
     Call(&'a ToolCall),
 }
 
-/// A text as it was written.
+/// Result of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The text, without the prompt and without a stop string.
+    /// Generated text, without the prompt and without a stop string.
     pub text: String,
-    /// Tokens written, results of tools among them.
+    /// Number of generated tokens, results of tools included.
     pub tokens: usize,
-    /// Tools called.
+    /// Calls of tools, in order.
     pub calls: Vec<ToolCall>,
-    /// Why it ends.
+    /// Reason for the end.
     pub finish: FinishReason,
-    /// Surprise at what was written, where it was to change the temperature.
+    /// Affect after the last token; `None` if the request has no sensitivity.
     pub affect: Option<Affect>,
 }
 
-/// Writes on from each of `requests`, all at once. `on` hears of everything when it happens, with
-/// the request's index, and may break off; a text then ends with [`FinishReason::Cancelled`].
+/// Generates continuations of all `requests` at once.
+///
+/// `on` receives each event with the index of its request. If it returns [`ControlFlow::Break`],
+/// that text ends with [`FinishReason::Cancelled`].
+///
+/// # Errors
+///
+/// Fails if a prompt is empty or fills the context, if a sampling parameter is out of range, or if
+/// the model or the tokenizer fails.
 pub fn generate<M: LanguageModel>(
     model: &M,
     text: &TextTokenizer,
@@ -102,7 +111,7 @@ pub fn generate<M: LanguageModel>(
     Ok(sequences.into_iter().map(Sequence::complete).collect())
 }
 
-/// Reads what each of `writers` has yet to read.
+/// Processes the pending tokens of each sequence.
 pub(super) fn read<'a, M: LanguageModel>(
     model: &M,
     sequences: impl Iterator<Item = &'a mut Sequence<M::Cache>>,
@@ -120,11 +129,11 @@ where
     model.forward(&mut inputs)
 }
 
-/// A sequence that is written on.
+/// State of a sequence under generation.
 pub(super) struct Sequence<P> {
     pub(super) cache: P,
     pub(super) prediction: Prediction,
-    /// What was written and the model has not read.
+    /// Tokens that the model has not processed.
     pub(super) pending: Vec<u32>,
     pub(super) sampler: Sampler,
     pub(super) stream: TextStream,
@@ -132,15 +141,15 @@ pub(super) struct Sequence<P> {
     ignore_end: bool,
     pub(super) text: String,
     calls: Vec<ToolCall>,
-    /// Tokens it has written, and may write.
+    /// Number of generated tokens, and its limit.
     pub(super) written: usize,
     pub(super) limit: usize,
-    /// Bytes of the last token's text, which the stream took in last.
+    /// Bytes of the last token that went into the stream.
     last: Vec<u8>,
     pub(super) finish: Option<FinishReason>,
-    /// Sum of what the tokens are worth, if they are valued.
+    /// Sum of the values of tokens, if reasoning values them.
     pub(super) value: Option<f64>,
-    /// Surprise so far, the temperature without any, and how much it changes that.
+    /// Affect, the temperature without it, and the sensitivity.
     affect: Option<(Affect, f32, f64)>,
 }
 
@@ -178,7 +187,7 @@ impl<P: SequenceCache> Sequence<P> {
         })
     }
 
-    /// The same once more, to go on with other draws.
+    /// Copies the sequence, to continue it with the draws of `stream`.
     pub(super) fn fork(&self, stream: u64) -> Result<Self, Error> {
         let mut sampler = self.sampler.clone();
         sampler.restart(stream);
@@ -197,12 +206,13 @@ impl<P: SequenceCache> Sequence<P> {
         })
     }
 
-    /// Tokens that fit behind what was written.
+    /// Returns the number of tokens that still fit into the cache.
     fn room(&self) -> usize {
         self.cache.capacity().saturating_sub(self.cache.len() + self.pending.len())
     }
 
-    /// Adds `tokens` that the model did not choose, if there is room for them and one more.
+    /// Appends tokens that the model did not choose, if they and one more fit. Otherwise the
+    /// sequence ends, and the result is `false`.
     pub(super) fn insert(&mut self, tokens: &[u32]) -> bool {
         if self.written + tokens.len() > self.limit {
             self.finish = Some(FinishReason::Length);
@@ -217,14 +227,14 @@ impl<P: SequenceCache> Sequence<P> {
         false
     }
 
-    /// Writes a token, after everything has been read.
+    /// Draws and appends a token. All pending tokens must have been processed.
     pub(super) fn write(
         &mut self,
         text: &TextTokenizer,
         on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.pending.clear();
-        // Before a penalty changes them.
+        // The sampler changes logits in place.
         let logits =
             (self.value.is_some() || self.affect.is_some()).then(|| self.prediction.logits.clone());
         let token = self.sampler.sample(&mut self.prediction.logits)?;
@@ -253,7 +263,7 @@ impl<P: SequenceCache> Sequence<P> {
         if let Some((_, used)) = called
             && used < bytes.len()
         {
-            // The model went on before it had seen the result: that is taken back.
+            // The model continued past the marker without the result, so that part is discarded.
             bytes = &bytes[..used];
             self.pending = text.encode(&String::from_utf8_lossy(bytes))?;
         }
@@ -293,7 +303,7 @@ impl<P: SequenceCache> Sequence<P> {
         if certain.is_empty() { ControlFlow::Continue(()) } else { on(Event::Text(&certain)) }
     }
 
-    /// Shows what was withheld.
+    /// Emits the bytes that the stream withheld.
     fn finished(&mut self, on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         let rest = self.stream.finish();
         self.text += &rest;
@@ -306,8 +316,7 @@ impl<P: SequenceCache> Sequence<P> {
         Ok(())
     }
 
-    /// Takes back what the last token had from its line break on, so that the line can be followed
-    /// by another.
+    /// Removes the part of the last token from its line break on, so that another line can follow.
     pub(super) fn cut_line(&mut self, text: &TextTokenizer) -> Result<(), Error> {
         if let Some(end) = self.last.iter().position(|&byte| byte == b'\n') {
             self.pending = text.encode(&String::from_utf8_lossy(&self.last[..end]))?;

@@ -1,10 +1,13 @@
-//! Bytes in, whole characters out, up to the first stop string.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Conversion of the bytes of tokens to whole characters, up to a stop string.
 
 use std::mem::take;
 
-/// Turns the bytes of tokens into text as they come: bytes of a character that is not complete are
-/// withheld, and so is what may be the start of a stop string. How the bytes are divided changes
-/// nothing but when text comes out.
+/// Incremental decoder from the bytes of tokens to text.
+///
+/// Bytes of an incomplete character are withheld, and so is a possible start of a stop string. The
+/// division of the bytes changes only the moment at which text appears.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     stops: Vec<String>,
@@ -13,7 +16,8 @@ pub struct TextStream {
 }
 
 impl TextStream {
-    /// A stream that ends at the first of `stops` to be complete; empty ones are ignored.
+    /// Creates a stream that ends at the first complete string of `stops`. Empty strings are
+    /// ignored.
     pub fn new(stops: &[String]) -> Self {
         Self {
             stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(),
@@ -21,8 +25,8 @@ impl TextStream {
         }
     }
 
-    /// The text that is certain after `bytes`. Bytes after a stop string are ignored; those that
-    /// are not UTF-8 become U+FFFD.
+    /// Adds `bytes` and returns the text that is certain now. Bytes after a stop string are
+    /// ignored. Invalid UTF-8 becomes U+FFFD.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         for &byte in bytes {
             if self.stopped.is_some() {
@@ -48,17 +52,18 @@ impl TextStream {
         text
     }
 
-    /// What was withheld, when nothing follows.
+    /// Returns the withheld text. Call it when nothing follows.
     pub fn finish(&mut self) -> String {
         String::from_utf8_lossy(&take(&mut self.pending)).into_owned()
     }
 
-    /// The stop string that ended the text.
+    /// Returns the stop string that ended the text.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.map(|index| self.stops[index].as_str())
     }
 
-    /// Bytes at the end that may belong to a stop string or are part of a character.
+    /// Returns the number of bytes at the end that may start a stop string or are an incomplete
+    /// character.
     fn withheld(&self) -> usize {
         let longest =
             self.stops.iter().map(|stop| stop.len() - 1).max().unwrap_or(0).min(self.pending.len());
@@ -71,7 +76,7 @@ impl TextStream {
     }
 }
 
-/// Bytes at the end of `bytes` that are the start of a character.
+/// Returns the number of bytes at the end of `bytes` that start an incomplete character.
 fn incomplete(bytes: &[u8]) -> usize {
     let start = bytes.len().saturating_sub(3);
     (start..bytes.len())

@@ -1,10 +1,12 @@
-//! Text in, tokens out, and the bytes that each token stands for.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tokenizers, as generation needs them.
 
 use crate::Error;
 use std::{collections::HashMap, fs, panic::catch_unwind, path::Path};
 use tokenizers::{Decoder, DecoderWrapper, Tokenizer};
 
-/// What special tokens are called that end a text or a turn of a conversation.
+/// Common names of special tokens that end a text or a turn of a conversation.
 const ENDS: [&str; 8] = [
     "<|endoftext|>",
     "</s>",
@@ -15,10 +17,10 @@ const ENDS: [&str; 8] = [
     "<end_of_turn>",
     "<|end|>",
 ];
-/// What delimits the turns of a conversation in ChatML.
+/// Delimiters of the turns of a conversation in ChatML.
 const TURN: (&str, &str) = ("<|im_start|>", "<|im_end|>");
 
-/// A model's tokenizer, as generation needs it.
+/// Tokenizer of a model, with the bytes of each token.
 pub struct TextTokenizer {
     inner: Tokenizer,
     pieces: Vec<Vec<u8>>,
@@ -28,14 +30,18 @@ pub struct TextTokenizer {
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatTurn {
-    /// Who speaks: `system`, `user` or `assistant`.
+    /// Speaker: `system`, `user`, or `assistant`.
     pub role: String,
-    /// What is said.
+    /// Text of the turn.
     pub text: String,
 }
 
 impl TextTokenizer {
-    /// Reads a `tokenizer.json`.
+    /// Loads a `tokenizer.json`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read or is not a tokenizer.
     pub fn load(path: &Path) -> Result<Self, Error> {
         Self::parse(
             &fs::read(path)
@@ -43,14 +49,18 @@ impl TextTokenizer {
         )
     }
 
-    /// Reads the contents of a `tokenizer.json`.
+    /// Parses the contents of a `tokenizer.json`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `json` is not a tokenizer, or if its merges do not fit its vocabulary.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
         // The parser panics on merges that make a longer token than any in the vocabulary.
         let mut inner = catch_unwind(|| Tokenizer::from_bytes(json))
             .map_err(|_| refused("its merges do not fit its vocabulary".into()))?
             .map_err(|error| refused(format!("it is not a tokenizer.json: {error}")))?;
-        // A prompt that spells a special token is text: nobody speaks for somebody else by writing
-        // a turn's delimiter.
+        // A prompt that spells a special token is plain text, so nobody can open another turn by
+        // writing its delimiter.
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| refused(error.to_string()))?;
@@ -70,27 +80,34 @@ impl TextTokenizer {
         Ok(Self { inner, pieces, ends })
     }
 
-    /// The same, where `tokens` end a text too.
+    /// Adds `tokens` to those that end a text.
     #[must_use]
     pub fn with_ends(mut self, tokens: &[u32]) -> Self {
         self.ends.extend_from_slice(tokens);
         self
     }
 
-    /// Entries of the vocabulary: every token is below this.
+    /// Returns the size of the vocabulary. Every token is below it.
     pub fn vocabulary(&self) -> usize {
         self.pieces.len()
     }
 
-    /// The tokens of `text`, with none added.
+    /// Returns the tokens of `text`, without added special tokens.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the tokenizer cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding =
             self.inner.encode_fast(text, false).map_err(|error| refused(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The tokens of a conversation in ChatML, ready for the assistant's turn. Fails where the
-    /// vocabulary has no such turns.
+    /// Returns the tokens of a conversation in ChatML, up to the start of the assistant's turn.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the vocabulary has no delimiters of turns.
     pub fn encode_chat(&self, turns: &[ChatTurn]) -> Result<Vec<u32>, Error> {
         let delimiter = |token: &str| {
             let missing = || {
@@ -113,13 +130,12 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
-    /// The bytes that `token` adds to the text; none for special tokens and those beyond the
-    /// vocabulary.
+    /// Returns the bytes of `token`; none for special tokens and those outside the vocabulary.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.pieces.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// Tokens after which nothing follows.
+    /// Returns the tokens that end a text.
     pub fn ends(&self) -> &[u32] {
         &self.ends
     }
@@ -129,8 +145,8 @@ fn refused(reason: String) -> Error {
     Error::Tokenizer(reason)
 }
 
-/// The bytes of one entry. Which of the two common ways of writing bytes as characters is used, the
-/// decoder tells.
+/// Returns the bytes of a vocabulary entry. The decoder tells which of the two common encodings of
+/// bytes as characters the vocabulary uses.
 fn piece(decoder: Option<&DecoderWrapper>, byte_level: &HashMap<char, u8>, token: &str) -> Vec<u8> {
     match decoder {
         Some(DecoderWrapper::ByteLevel(_)) => {
@@ -145,7 +161,7 @@ fn piece(decoder: Option<&DecoderWrapper>, byte_level: &HashMap<char, u8>, token
             Some(code) if code.len() == 2 && u8::from_str_radix(code, 16).is_ok() => {
                 vec![u8::from_str_radix(code, 16).unwrap_or(0)]
             }
-            // Decoders strip a space at the very start of a text only: a token before this one
+            // Decoders strip a space only at the very start of a text. A token before this one
             // keeps it.
             _ if token.contains('▁') => token.replace('▁', " ").into_bytes(),
             _ => decoder
@@ -157,7 +173,7 @@ fn piece(decoder: Option<&DecoderWrapper>, byte_level: &HashMap<char, u8>, token
     }
 }
 
-/// GPT-2's way of writing each byte as one printable character, read backwards: printable bytes of
+/// Returns the inverse of GPT-2's mapping of bytes to printable characters. Printable bytes of
 /// Latin-1 stand for themselves, the others for the characters from U+0100 on, in order.
 fn characters_to_bytes() -> HashMap<char, u8> {
     let mut next = 0x100;

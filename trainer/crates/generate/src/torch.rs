@@ -1,4 +1,6 @@
-//! Reading tokens with the decoder that trains: every model, though not as fast.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Inference with the training decoder, which serves every model.
 
 use crate::{
     Error,
@@ -8,7 +10,7 @@ use pol_model::{Decoder, KvCache, Weights};
 use pol_primitives::model::ModelSpec;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// A model that is read by [`Decoder`].
+/// Language model that runs on libtorch.
 pub struct TorchModel {
     spec: ModelSpec,
     decoder: Decoder,
@@ -17,7 +19,11 @@ pub struct TorchModel {
 }
 
 impl TorchModel {
-    /// The model of `spec` with `weights`, which lie on `device`.
+    /// Creates a model of `spec`. The weights are on `device`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the specification is invalid.
     pub fn new(spec: &ModelSpec, weights: Weights, device: Device) -> Result<Self, Error> {
         let decoder =
             Decoder::new(spec).map_err(pol_model::Error::from)?.with_fused_attention(true);

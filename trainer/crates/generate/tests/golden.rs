@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Models of every family write as the reference implementation would: token by token, in batches,
 //! reasoning and all.
 

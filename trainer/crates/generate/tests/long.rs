@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Texts of thousands of tokens.
 
 use pol_generate::{

@@ -1,4 +1,6 @@
-//! Long arrays in large pages of memory.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Long arrays in huge pages.
 
 use rayon::prelude::*;
 use std::{
@@ -6,28 +8,26 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Tells the system how memory will be used (Linux).
+/// Advice to use huge pages (Linux).
 const MADV_HUGEPAGE: c_int = 14;
-/// What such advice is given for is a multiple of this.
+/// Unit of such advice, in bytes.
 const PAGE: usize = 4_096;
 
 unsafe extern "C" {
     fn madvise(address: *mut u8, length: usize, advice: c_int) -> c_int;
 }
 
-/// What `of` gives for each index below `len`, unless it gives nothing for one; `zero` stands for
-/// what is not needed any more.
+/// Returns `of(index)` for each index below `len`, or `None` if it is `None` for one. `zero` fills
+/// the memory first.
 ///
-/// An array that is read from one end to the other again and again is read up to 1.6 times as fast
-/// where the system translates addresses by 2 MiB, not 4 KiB. That is asked for; where it is
-/// refused, everything works, but slower.
+/// A repeated sequential read is up to 1.6 times as fast if the system maps memory in pages of 2
+/// MiB instead of 4 KiB. Huge pages are requested; a refusal costs only speed.
 pub(super) fn in_huge_pages<T: Clone + Send + Sync>(
     len: usize,
     zero: T,
     of: impl Fn(usize) -> Option<T> + Sync,
 ) -> Option<Vec<T>> {
-    // Most arrays that are not of the form asked for show it at once, before memory is taken for
-    // them.
+    // Most arrays of another format show it at once, before memory is allocated.
     if len > 0 {
         of(0)?;
     }
@@ -35,7 +35,7 @@ pub(super) fn in_huge_pages<T: Clone + Send + Sync>(
     let (start, bytes) = (all.as_mut_ptr().cast::<u8>(), len * size_of::<T>());
     let skipped = start.align_offset(PAGE);
     if cfg!(target_os = "linux") && skipped < bytes {
-        // SAFETY: the range is within what was just taken and starts at a page; the advice changes
+        // SAFETY: the range lies within the new allocation and starts at a page. The advice changes
         // no value in it.
         unsafe {
             madvise(start.wrapping_add(skipped), (bytes - skipped) / PAGE * PAGE, MADV_HUGEPAGE)

@@ -1,29 +1,31 @@
-//! Products of a few rows with a matrix, at the speed that memory gives the matrix away.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Memory-bandwidth-bound matrix products for small batches, and attention and activations beside
+//! them.
 //!
-//! A matrix `[in, out]` is kept in panels of [`TILE`] outputs, each a sequence of groups of inputs,
-//! so that a product reads memory from one end to the other. Each output sums its products in the
-//! order of the inputs, by fused multiply-add, whatever the instruction set, the number of threads
-//! or of rows: bits depend on the matrix and the row only.
+//! A matrix `[in, out]` is packed in panels of [`NR`] outputs, so that a product reads memory
+//! sequentially. Each output is one chain of fused multiply-adds in the order of the inputs. Its
+//! bits depend on the matrix and the row only, not on instruction set, number of threads, or number
+//! of rows.
 
 use pol_primitives::model::Activation;
 use std::arch::x86_64::*;
 
 /// Outputs of a panel.
 pub(super) const NR: usize = 64;
-/// Rows that one pass over a panel serves.
+/// Rows of the micro-kernel over a panel.
 pub(super) const MR: usize = 4;
-/// Rows that one pass over a strip of a panel serves, where there are many: as many sums as
-/// registers hold.
+/// Rows of the AVX-512 micro-kernel for many rows: as many sums as registers hold.
 pub(super) const MR_WIDE_AVX512: usize = 12;
-/// The same with half as many registers.
+/// Rows of the AVX2 micro-kernel for many rows.
 pub(super) const MR_WIDE_AVX2: usize = 6;
-/// Bytes ahead of a product's that are called from memory, across the ends of pages that the
-/// processor does not look beyond.
+/// Software prefetch distance in bytes. It crosses page boundaries, which hardware prefetchers do
+/// not.
 const PREFETCH_DISTANCE: usize = 4_096;
-/// Inputs of a group whose weights share a scale.
+/// Inputs of a quantised block, which share a scale.
 pub(super) const BLOCK_INPUTS: usize = 32;
 
-/// Instruction sets that there are kernels for.
+/// Instruction sets with kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Isa {
     Avx2,
@@ -31,7 +33,7 @@ pub(super) enum Isa {
 }
 
 impl Isa {
-    /// The best that this processor has.
+    /// Returns the best instruction set of this processor.
     pub(super) fn detect() -> Option<Self> {
         if is_x86_feature_detected!("avx512f") {
             return Some(Self::Avx512);
@@ -42,7 +44,7 @@ impl Isa {
         avx2.then_some(Self::Avx2)
     }
 
-    /// Rows of a [`multiply_wide`].
+    /// Returns the number of rows of [`multiply_wide`].
     pub(super) fn wide(self) -> usize {
         match self {
             Self::Avx512 => MR_WIDE_AVX512,
@@ -51,14 +53,13 @@ impl Isa {
     }
 }
 
-/// Weights of one input.
+/// Weights of one input, as float32.
 pub(super) type F32 = [f32; NR];
-/// Weights of one input whose last 16 bits are zero, without them.
+/// Weights of one input, as bfloat16.
 pub(super) type Bf16 = [u16; NR];
 
-/// Weights of [`GROUP`] inputs that are `scale · level + offset`; scale and offset in half
-/// precision, levels of 4 bits: of outputs `i` and `i + TILE / 2` in one byte, the first in its
-/// lower half.
+/// Weights `scale · level + offset` of [`BLOCK_INPUTS`] inputs. Scale and offset are f16. Levels
+/// have 4 bits: those of outputs `i` and `i + NR / 2` share a byte, the first in its lower half.
 #[derive(Clone)]
 pub(super) struct BlockQ4 {
     pub(super) scale: [u16; NR],
@@ -66,7 +67,7 @@ pub(super) struct BlockQ4 {
     pub(super) levels: [[u8; NR / 2]; BLOCK_INPUTS],
 }
 
-/// Weights of [`GROUP`] inputs that are `scale · level`, the scale in half precision.
+/// Weights `scale · level` of [`BLOCK_INPUTS`] inputs. The scale is f16.
 #[derive(Clone)]
 pub(super) struct BlockQ8 {
     pub(super) scale: [u16; NR],
@@ -74,17 +75,17 @@ pub(super) struct BlockQ8 {
 }
 
 impl BlockQ4 {
-    /// Weights of zero.
+    /// Block of zeros.
     pub(super) const ZERO: Self =
         Self { scale: [0; NR], offset: [0; NR], levels: [[0; NR / 2]; BLOCK_INPUTS] };
 }
 
 impl BlockQ8 {
-    /// Weights of zero.
+    /// Block of zeros.
     pub(super) const ZERO: Self = Self { scale: [0; NR], levels: [[0; NR]; BLOCK_INPUTS] };
 }
 
-/// A panel's groups, in one of the ways they are kept.
+/// Panel in one of the formats.
 #[derive(Clone, Copy)]
 pub(super) enum Panel<'a> {
     F32(&'a [F32]),
@@ -94,11 +95,11 @@ pub(super) enum Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// The weights of every input, for products with so many rows that this is worth its while;
-    /// none where they are so already.
+    /// Decodes all weights to float32, for products with many rows. Leaves `out` empty if they are
+    /// float32 already.
     pub(super) fn decode(self, isa: Isa, out: &mut Vec<F32>) {
         out.clear();
-        // SAFETY: an Isa is made by `detect` only, which has seen that the processor has its
+        // SAFETY: only `detect` creates an `Isa`, after it has seen that the processor has its
         // instructions.
         unsafe {
             match (isa, self) {
@@ -114,14 +115,15 @@ impl Panel<'_> {
     }
 }
 
-/// `out[row] = Σ_i x[i][row] · weight[i]` over the inputs of `panel`; `x` has as many.
+/// Computes `out[row] = Σ_i x[i][row] · weight[i]` over the inputs of `panel`, of which `x` has as
+/// many.
 pub(super) fn multiply<const R: usize>(
     isa: Isa,
     x: &[[f32; R]],
     panel: Panel<'_>,
     out: &mut [F32; R],
 ) {
-    // SAFETY: an Isa is made by `detect` only, which has seen that the processor has its
+    // SAFETY: only `detect` creates an `Isa`, after it has seen that the processor has its
     // instructions.
     unsafe {
         match (isa, panel) {
@@ -137,8 +139,8 @@ pub(super) fn multiply<const R: usize>(
     }
 }
 
-/// The same for as many rows as [`Isa::wide`] says of `x` and `out`, strip by strip of the panel,
-/// which has to lie in a near cache.
+/// Computes the same for [`Isa::wide`] rows, strip by strip of the panel, which must lie in a near
+/// cache.
 pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[F32], out: &mut [F32]) {
     // SAFETY: as above.
     unsafe {
@@ -157,9 +159,8 @@ pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[F32], out: &mut [F32])
     }
 }
 
-/// What one query reads from the keys and values of the past:
-/// `softmax(scale · query · keysᵀ) · values`. All have heads of `query.len()`; `weights` is scratch
-/// memory.
+/// Computes the attention of one query, `softmax(scale · query · keysᵀ) · values`. All heads have
+/// `query.len()` values; `weights` is scratch memory.
 pub(super) fn attend(
     isa: Isa,
     query: &[f32],
@@ -207,7 +208,7 @@ fn attend_body(
     }
 }
 
-/// The non-linearity of each of `x`, times what is at its place in `gated` if that is given.
+/// Applies the activation to each value of `x`, and multiplies by `gated` if given.
 pub(super) fn activate(
     isa: Isa,
     activation: Activation,
@@ -247,8 +248,8 @@ fn each_of(x: &[f32], out: &mut [f32], of: impl Fn(f32) -> f32) {
     out.iter_mut().zip(x).for_each(|(out, &x)| *out = of(x));
 }
 
-/// Sixteen partial sums, added in pairs, so that the order of additions is the same for every width
-/// of vector.
+/// Returns a dot product as sixteen partial sums, added in pairs, so that the order of additions is
+/// the same for every vector width.
 #[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
@@ -267,11 +268,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums[0] + rest
 }
 
-/// `e^x` to within 2e-7 of itself; the same bits everywhere. Below -87 and above 88 that of the
-/// bound.
+/// Returns `e^x` with a relative error below 2e-7 and the same bits everywhere. Arguments are
+/// clamped to -87 and 88.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Added and taken away, it rounds to an integer.
+    /// Adding and subtracting this constant rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
     let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
@@ -284,8 +285,8 @@ pub(super) fn exp(x: f32) -> f32 {
     sum * f32::from_bits(((k as i32 + 127) as u32) << 23)
 }
 
-/// A kernel for one way of keeping weights: `$prepare` what a group shares, then `$load` the
-/// weights of each of its inputs.
+/// Micro-kernel for one format: `$prepare` loads what a block shares, `$load` the weights of each
+/// input.
 macro_rules! kernel {
     ($name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident, $load:ident) => {
         #[target_feature(enable = $feature)]
@@ -326,7 +327,7 @@ macro_rules! kernel {
     };
 }
 
-/// A kernel for many rows: two vectors of each row's sums at a time.
+/// Micro-kernel for many rows: two vectors of sums per row at a time.
 macro_rules! wide {
     ($feature:literal, $rows:expr, $lanes:literal, $get:ident, $store:ident) => {
         #[target_feature(enable = $feature)]
@@ -357,7 +358,7 @@ macro_rules! wide {
     };
 }
 
-/// Calls what lies [`AHEAD`] of `group` from memory.
+/// Prefetches the memory [`PREFETCH_DISTANCE`] after `group`.
 #[inline(always)]
 fn prefetch<G>(group: &G) {
     let ahead = std::ptr::from_ref(group).cast::<i8>().wrapping_add(PREFETCH_DISTANCE);
@@ -367,8 +368,8 @@ fn prefetch<G>(group: &G) {
     }
 }
 
-/// An array of what `$of` is for each index. A closure would not have the instruction set, and so
-/// not be inlined for certain.
+/// Builds an array of `$of` for each index. A closure would lack the target feature and might not
+/// be inlined.
 macro_rules! each {
     ($zero:expr, $i:ident, $of:expr) => {{
         let mut all = $zero;

@@ -1,4 +1,6 @@
-//! A matrix in the smallest form that loses nothing.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Matrices in the smallest lossless format.
 
 use super::{
     huge_pages::in_huge_pages,
@@ -9,13 +11,13 @@ use super::{
 use half::f16;
 use rayon::prelude::*;
 
-/// Tasks for each thread, so that one that is held up does not hold up the product.
+/// Tasks per thread, so that one slow thread does not delay the product.
 const TASKS: usize = 4;
 
-/// Rows of a product from which decoding weights once is faster than for every few rows.
+/// Number of rows from which decoding weights once is faster than decoding them for every few rows.
 const WORTH_DECODING: usize = 3 * MR;
 
-/// A linear map of rows.
+/// Linear layer: a matrix and a bias.
 pub(super) struct Matrix {
     store: Store,
     inputs: usize,
@@ -23,8 +25,8 @@ pub(super) struct Matrix {
     bias: Vec<f32>,
 }
 
-/// Panels one after the other. Checkpoints are often of lower precision than the float32 they are
-/// computed with; where all weights are, less memory is read.
+/// Panels of weights. Checkpoints often have a lower precision than float32. If all weights do,
+/// less memory is read.
 enum Store {
     F32(Vec<F32>),
     Bf16(Vec<Bf16>),
@@ -32,14 +34,14 @@ enum Store {
     BlockQ8(Vec<BlockQ8>),
 }
 
-/// Values of a matrix by input and output.
+/// Matrices that are read by input and output.
 pub(super) trait Values: Sync {
     fn inputs(&self) -> usize;
     fn outputs(&self) -> usize;
     fn at(&self, input: usize, output: usize) -> f32;
 }
 
-/// `[in, out]`, one row after the other; several with as many inputs stand side by side.
+/// Row-major matrices `[in, out]` with the same inputs, concatenated along the outputs.
 pub(super) struct ConcatColumns<'a> {
     pub(super) parts: Vec<&'a [f32]>,
     pub(super) inputs: usize,
@@ -66,7 +68,7 @@ impl Values for ConcatColumns<'_> {
     }
 }
 
-/// `[out, in]`, one row after the other.
+/// Row-major matrix `[out, in]`.
 pub(super) struct Transposed<'a> {
     pub(super) values: &'a [f32],
     pub(super) inputs: usize,
@@ -87,7 +89,7 @@ impl Values for Transposed<'_> {
 }
 
 impl Matrix {
-    /// The map by `values` and `bias`, which is empty where there is none.
+    /// Creates a layer of `values` and `bias`, which may be empty.
     pub(super) fn new(values: &impl Values, bias: Vec<f32>) -> Self {
         let (inputs, outputs) = (values.inputs(), values.outputs());
         let store = None
@@ -111,7 +113,7 @@ impl Matrix {
         self.outputs
     }
 
-    /// Bytes that a product reads.
+    /// Returns the number of bytes that a product reads.
     pub(super) fn bytes(&self) -> usize {
         match &self.store {
             Store::F32(panels) => size_of_val(panels.as_slice()),
@@ -131,8 +133,8 @@ impl Matrix {
         }
     }
 
-    /// The map of each row of `x` `[rows, inputs]`, into `out` `[rows, outputs]`, on the threads of
-    /// the current pool.
+    /// Maps each row of `x` `[rows, inputs]` to `out` `[rows, outputs]`, on the current thread
+    /// pool.
     pub(super) fn apply(&self, isa: Isa, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let rows = x.len() / self.inputs;
         if rows == 0 {
@@ -164,7 +166,7 @@ impl Matrix {
                             (3, _) => pass::<3>(isa, group, panel, head),
                             (MR, _) => pass::<MR>(isa, group, panel, head),
                             (_, Panel::F32(panel)) => multiply_wide(isa, group, panel, head),
-                            // Not reached: so many rows are served by decoded panels only.
+                            // Unreachable: only decoded panels serve so many rows.
                             _ => {}
                         }
                         (x, sums) = (after, rest);
@@ -185,13 +187,13 @@ impl Matrix {
     }
 }
 
-/// Rows that the next pass serves, of `left` of `rows`.
+/// Returns the number of rows of the next pass, with `left` of `rows` left.
 fn together(isa: Isa, rows: usize, left: usize) -> usize {
     if rows >= WORTH_DECODING && left >= isa.wide() { isa.wide() } else { left.min(MR) }
 }
 
-/// Runs `each` for every row of `out`, by its number; where there are many, on all threads of the
-/// current pool.
+/// Calls `each` for every row of `out` with its index, on the current thread pool if there are
+/// many.
 pub(super) fn for_rows(
     out: &mut [f32],
     width: usize,
@@ -204,12 +206,12 @@ pub(super) fn for_rows(
     }
 }
 
-/// Memory that products use again and again.
+/// Reusable memory of products.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Rows in groups that are served [`together`], each group input by input.
+    /// Rows in groups of one pass each, group by group, input by input.
     interleaved: Vec<f32>,
-    /// Panel by panel, in each row by row.
+    /// Sums, panel by panel and row by row.
     sums: Vec<F32>,
 }
 
@@ -246,7 +248,7 @@ fn pass<const R: usize>(isa: Isa, x: &[f32], panel: Panel<'_>, sums: &mut [F32])
     }
 }
 
-/// Panels whose groups are one input each, if `keep` can keep all weights.
+/// Packs panels of single inputs, if `keep` accepts all weights.
 fn panels<G: Clone + Send + Sync>(
     values: &impl Values,
     zero: G,
@@ -264,7 +266,7 @@ fn panels<G: Clone + Send + Sync>(
     })
 }
 
-/// Panels whose groups are [`GROUP`] inputs each, if `keep` can keep all weights.
+/// Packs panels of blocks of [`BLOCK_INPUTS`] inputs, if `keep` accepts all weights.
 fn groups<G: Clone + Send + Sync>(
     values: &impl Values,
     zero: G,
@@ -286,14 +288,15 @@ fn groups<G: Clone + Send + Sync>(
     })
 }
 
-/// Weights of a group by output, as levels of 4 bits: what Q4_0 and Q4_1 of GGUF are.
+/// Encodes the weights of a block as 4-bit levels, as Q4_0 and Q4_1 of GGUF do.
 fn nibbles(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ4> {
     let mut group = BlockQ4::ZERO;
     for lane in 0..NR {
         let weights = weights(lane);
         let low = weights.iter().copied().fold(f32::INFINITY, f32::min);
         let high = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // Q4_1 spans the weights with its 16 levels; of Q4_0 the outermost is 8 scales from zero.
+        // Q4_1 spans the weights with its 16 levels. In Q4_0 the outermost weight is 8 scales from
+        // zero.
         let spans = near_half((high - low) / 15.0).into_iter().map(|scale| (scale, low));
         let symmetric = [low, high].map(|end| (to_half(-end / 8.0), end));
         let candidates =
@@ -311,7 +314,7 @@ fn nibbles(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ4> {
     Some(group)
 }
 
-/// The levels, if every weight is on one exactly.
+/// Returns the levels if every weight lies exactly on one.
 fn levels(weights: &[f32; BLOCK_INPUTS], scale: f32, offset: f32) -> Option<[u8; BLOCK_INPUTS]> {
     let mut levels = [0; BLOCK_INPUTS];
     for (level, &weight) in levels.iter_mut().zip(weights) {
@@ -324,7 +327,7 @@ fn levels(weights: &[f32; BLOCK_INPUTS], scale: f32, offset: f32) -> Option<[u8;
     Some(levels)
 }
 
-/// Weights of a group by output, as levels of 8 bits: what Q8_0 of GGUF is.
+/// Encodes the weights of a block as 8-bit levels, as Q8_0 of GGUF does.
 fn bytes(weights: &dyn Fn(usize) -> [f32; BLOCK_INPUTS]) -> Option<BlockQ8> {
     let mut group = BlockQ8::ZERO;
     for lane in 0..NR {
@@ -351,15 +354,15 @@ fn from_half(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
 }
 
-/// The bits of `value` in half precision, if it is such a number.
+/// Returns the bits of `value` as an f16, if that is exact.
 fn to_half(value: f32) -> Option<u16> {
     let half = f16::from_f32(value);
     (half.is_finite() && half.to_f32() == value).then_some(half.to_bits())
 }
 
-/// The number of half precision nearest to the positive `value`, and its neighbours.
+/// Returns the f16 nearest to the positive `value`, and its neighbours.
 fn near_half(value: f32) -> [u16; 3] {
-    // Of one sign, they are in the order of their bits.
+    // Numbers of one sign are ordered as their bits.
     let nearest = f16::from_f32(value).to_bits().clamp(1, 0x7bfe);
     [nearest, nearest - 1, nearest + 1]
 }

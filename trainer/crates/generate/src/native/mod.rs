@@ -1,5 +1,7 @@
-//! Reading tokens without libtorch: for a single row, what counts is to read the parameters from
-//! memory once, and nothing else.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Inference on CPUs without libtorch. For a single row the time goes into reading the parameters
+//! from memory once.
 
 mod huge_pages;
 mod kernels;
@@ -16,23 +18,23 @@ use pol_primitives::model::{ModelSpec, Norm, PositionEncoding};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
-/// Rows that are read at once; a longer prompt is read piece by piece.
+/// Tokens that are processed at once. A longer prompt is processed in chunks.
 const PROMPT_CHUNK_TOKENS: usize = 512;
-/// Multiplications of an attention that are worth other threads' help.
+/// Multiplications of an attention from which other threads help.
 const WORTH_SHARING: usize = 1 << 16;
 
-/// A model whose parameters are arranged for reading.
+/// Language model with packed parameters for inference on CPUs.
 ///
-/// Parameters that are of lower precision than float32 are kept so, which loses nothing and is
-/// several times faster. What is read has the same bits whatever the number of threads, and however
-/// sequences are read together or piece by piece.
+/// Parameters of a lower precision than float32 are stored in that precision, which loses nothing
+/// and is several times faster. Results have the same bits for any number of threads, any batch,
+/// and any division of a sequence.
 pub struct NativeModel {
     spec: ModelSpec,
     isa: Isa,
     pool: rayon::ThreadPool,
     embedding: Vec<f32>,
     positions: Vec<f32>,
-    /// Radians a token, of each pair of dimensions.
+    /// Angular rates in radians per token, one for each pair of dimensions.
     rates: RotaryRates,
     blocks: Vec<Block>,
     norm: Normed,
@@ -46,18 +48,18 @@ struct Block {
     query_key_value: Matrix,
     out: Matrix,
     norm2: Option<Normed>,
-    /// The gate's outputs, where there is a gate, then those that it gates.
+    /// Outputs of the gate, if any, then those that it gates.
     up: Matrix,
     down: Matrix,
 }
 
-/// Weight, and bias of a LayerNorm.
+/// Weight, and the bias of a LayerNorm.
 struct Normed {
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
 
-/// Keys and values of a sequence, block by block and head by head, each `[capacity, head size]`.
+/// Keys and values of a sequence, by block and head, each `[capacity, head size]`.
 pub struct NativeCache {
     layers: Vec<KeysValues>,
     len: usize,
@@ -70,7 +72,7 @@ struct KeysValues {
     values: Vec<f32>,
 }
 
-/// One token to read: of which job, at which place.
+/// One token to process, with its input and position.
 #[derive(Clone, Copy)]
 struct TokenRow {
     input: usize,
@@ -78,7 +80,7 @@ struct TokenRow {
     place: usize,
 }
 
-/// Memory that is used again and again.
+/// Reusable memory.
 #[derive(Default)]
 struct Workspace {
     x: Vec<f32>,
@@ -96,7 +98,7 @@ struct Workspace {
 }
 
 impl NativeModel {
-    /// Whether a model of `spec` can be read in this way, by this processor.
+    /// Returns `true` if this processor and this decoder support models of `spec`.
     pub fn supports(spec: &ModelSpec) -> bool {
         Isa::detect().is_some()
             && spec.experts.is_none()
@@ -104,7 +106,12 @@ impl NativeModel {
             && spec.mind.second_pass == 0
     }
 
-    /// The model of `spec` with the parameters `flat`, in canonical order, on `threads` threads.
+    /// Creates a model of `spec` from parameters in canonical order, with `threads` threads.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the specification is invalid or unsupported, if `flat` has another length, or if
+    /// threads cannot be started.
     pub fn new(spec: &ModelSpec, flat: &[f32], threads: usize) -> Result<Self, Error> {
         let layout = Layout::new(spec).map_err(pol_model::Error::from)?;
         if flat.len() != layout.len() {
@@ -188,7 +195,7 @@ impl NativeModel {
         })
     }
 
-    /// Bytes of parameters that every token read by itself takes from memory.
+    /// Returns the number of bytes of parameters that a single token reads from memory.
     pub fn bytes_per_token(&self) -> usize {
         let blocks: usize = self
             .blocks
@@ -257,7 +264,7 @@ impl NativeModel {
         }
     }
 
-    /// Turns queries and keys by their places, and puts keys and values where they are kept.
+    /// Rotates queries and keys by their positions, and stores keys and values in the caches.
     fn store(
         &self,
         index: usize,
@@ -304,7 +311,7 @@ impl NativeModel {
         }
     }
 
-    /// Each head of each row by itself.
+    /// Computes attention for each head of each row.
     fn attend(
         &self,
         index: usize,
@@ -406,7 +413,7 @@ impl LanguageModel for NativeModel {
                 }),
             );
         }
-        // What a panic in another reading left is cleared before it is used.
+        // The workspace is cleared before use, so a poisoned lock is harmless.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = &mut *memory;
         let (width, vocabulary) = (self.spec.width as usize, self.vocabulary());

@@ -1,16 +1,18 @@
-//! Exact arithmetic.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Exact arithmetic on rational numbers.
 
 use super::{Input, ToolError};
 use num_bigint::{BigInt, BigUint};
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
 
-/// Bits that a numerator or denominator may have.
+/// Largest size of a numerator or denominator, in bits.
 const MOST_BITS: u64 = 4_096;
-/// Digits behind the point that a result is written with; beyond, it is a fraction.
+/// Largest number of decimals of a result. A longer one is written as a fraction.
 const MOST_DECIMALS: usize = 30;
 
-/// The value of `text`, in lowest terms.
+/// Returns the value of `text`, in lowest terms.
 pub(super) fn evaluate(text: &str) -> Result<String, ToolError> {
     let mut input = Input::new(text);
     let value = sum(&mut input)?;
@@ -48,13 +50,13 @@ fn product(input: &mut Input<'_>) -> Result<BigRational, ToolError> {
     }
 }
 
-/// A minus binds weaker than a power: -2^2 is -4.
+/// Parses a sign, which binds weaker than a power: -2^2 is -4.
 fn signed(input: &mut Input<'_>) -> Result<BigRational, ToolError> {
     if input.take(&["-", "−"]) {
         return Ok(-nested(input, signed)?);
     }
     let base = operand(input)?;
-    // Powers group from the right: 2^3^2 is 2^9.
+    // Powers associate to the right: 2^3^2 is 2^9.
     if input.take(&["^", "**"]) {
         let exponent = nested(input, signed)?;
         return power(&base, &exponent);
@@ -126,12 +128,12 @@ fn bounded(value: BigRational) -> Result<BigRational, ToolError> {
     if bits > MOST_BITS { Err(ToolError::TooLarge("the number")) } else { Ok(value) }
 }
 
-/// An integer, a decimal that ends, or a fraction.
+/// Formats a number as an integer, a finite decimal, or a fraction.
 fn written(value: &BigRational) -> String {
     if value.is_integer() {
         return value.to_integer().to_string();
     }
-    // A decimal ends where some power of ten is a multiple of the denominator.
+    // A decimal is finite if some power of ten is a multiple of the denominator.
     let denominator = value.denom().magnitude();
     let mut scale = BigUint::one();
     for decimals in 1..=MOST_DECIMALS {

@@ -1,18 +1,20 @@
-//! What the model can have computed while it writes: it calls a tool by a marker,
-//! `<<calc: 12*(3+4)>>`, and reads the result behind it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tools that a model calls by a marker in its text, `<<calc: 12*(3+4)>>`. The result is appended
+//! to the text.
 
 mod calc;
 mod sat;
 
-/// Bytes that what a tool is asked may have.
+/// Largest input of a tool, in bytes.
 pub const MAX_TOOL_INPUT_BYTES: usize = 512;
-/// How deep parentheses and operators may be nested.
+/// Deepest nesting of parentheses and operators.
 const DEEPEST: u32 = 64;
 
 const OPEN: &[u8] = b"<<";
 const CLOSE: &[u8] = b">>";
 
-/// Something that computes what models are bad at.
+/// Tool for computations that language models get wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// Exact arithmetic on rational numbers.
@@ -21,22 +23,21 @@ pub enum Tool {
     Sat,
 }
 
-/// Why a tool has no result.
+/// Error of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ToolError {
     /// No tool has this name.
     #[error("no tool is called {0}; there are calc and sat")]
     Unknown(String),
-    /// The input is longer than [`MAX_TOOL_INPUT_BYTES`] or nested too deep, or numbers or work would grow
-    /// beyond their bounds.
+    /// The input is too long or nested too deep, or a number or the search would exceed its bound.
     #[error("{0} is too large")]
     TooLarge(&'static str),
     /// The input does not follow the tool's grammar.
     #[error("expected {expected} at '{found}'")]
     Syntax {
-        /// What would have been understood.
+        /// Description of valid input.
         expected: &'static str,
-        /// The rest of the input, shortened.
+        /// Rest of the input, shortened.
         found: String,
     },
     /// A division by zero.
@@ -44,22 +45,22 @@ pub enum ToolError {
     Zero,
 }
 
-/// One call of a tool and what came of it.
+/// Call of a tool with its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {
-    /// The name of the tool and what it was asked, as between the markers.
+    /// Name of the tool and its input, as between the markers.
     pub asked: String,
-    /// The result, or why there is none; both are shown to the model.
+    /// Result or error. The model sees either.
     pub result: Result<String, ToolError>,
 }
 
 impl ToolCall {
-    /// Computes `asked`, such as `calc: 1/3 + 1/6`.
+    /// Runs a call such as `calc: 1/3 + 1/6`.
     pub fn run(asked: &str) -> Self {
         Self { asked: asked.into(), result: run(asked) }
     }
 
-    /// What is written behind the closing marker.
+    /// Returns the text that follows the closing marker.
     pub fn inserted(&self) -> String {
         match &self.result {
             Ok(result) => format!(" = {result}"),
@@ -79,12 +80,16 @@ fn run(asked: &str) -> Result<String, ToolError> {
 }
 
 impl Tool {
-    /// Computes `input`.
+    /// Computes the result of `input`.
     ///
-    /// `calc`: numbers with or without decimals, `+ - * / ^`, parentheses; the result is exact: an
-    /// integer, a decimal that ends, or a fraction. `sat`: names, `true`, `false`, `not`, `and`,
-    /// `or`, `xor`, `->`, `<->`, parentheses; the result is `satisfiable` with values, or
-    /// `unsatisfiable`.
+    /// - [`Tool::Calc`] takes numbers with or without decimals, `+ - * / ^`, and parentheses. The
+    ///   result is exact: an integer, a finite decimal, or a fraction.
+    /// - [`Tool::Sat`] takes names, `true`, `false`, `not`, `and`, `or`, `xor`, `->`, `<->`, and
+    ///   parentheses. The result is `satisfiable` with values, or `unsatisfiable`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the input cannot be parsed, divides by zero, or exceeds a bound.
     pub fn run(self, input: &str) -> Result<String, ToolError> {
         if input.len() > MAX_TOOL_INPUT_BYTES {
             return Err(ToolError::TooLarge("the input"));
@@ -96,15 +101,16 @@ impl Tool {
     }
 }
 
-/// Finds calls in text as it is written.
+/// Detector of tool calls in generated text.
 #[derive(Clone, Debug, Default)]
 pub struct ToolCallDetector {
-    /// Bytes of a call that has been opened, from its marker on.
+    /// Bytes of an open call, from its marker on.
     open: Vec<u8>,
 }
 
 impl ToolCallDetector {
-    /// Takes in `bytes`; where they complete a call, gives it and how many of them belong to it.
+    /// Adds `bytes`. If they complete a call, runs it and returns it with the number of bytes that
+    /// belong to it.
     pub fn push(&mut self, bytes: &[u8]) -> Option<(ToolCall, usize)> {
         for (index, &byte) in bytes.iter().enumerate() {
             self.open.push(byte);
@@ -114,7 +120,7 @@ impl ToolCallDetector {
                     self.open.push(byte);
                 }
             } else if self.open.len() > OPEN.len() && self.open.ends_with(OPEN) {
-                // The latest marker counts.
+                // The latest marker starts the call.
                 self.open.truncate(OPEN.len());
             } else if self.open.len() > OPEN.len() + MAX_TOOL_INPUT_BYTES + 64 || byte == b'\n' {
                 self.open.clear();
@@ -129,7 +135,7 @@ impl ToolCallDetector {
     }
 }
 
-/// What both grammars read from: a text without what has been read.
+/// Rest of a text that a parser reads.
 struct Input<'a> {
     rest: &'a str,
     depth: u32,
@@ -140,11 +146,11 @@ impl<'a> Input<'a> {
         Self { rest: text.trim_start(), depth: 0 }
     }
 
-    /// Takes one of `symbols` away, if the text goes on with it.
+    /// Consumes one of `symbols`, if the text continues with it.
     fn take(&mut self, symbols: &[&str]) -> bool {
         for symbol in symbols {
             if let Some(rest) = self.rest.strip_prefix(symbol) {
-                // A word ends where its letters do.
+                // A word must not continue with letters.
                 let word = symbol.ends_with(char::is_alphabetic);
                 if !(word && rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')) {
                     self.rest = rest.trim_start();
@@ -155,7 +161,7 @@ impl<'a> Input<'a> {
         false
     }
 
-    /// Takes the longest start of letters that are `of`.
+    /// Consumes the longest prefix of characters that satisfy `of`.
     fn span(&mut self, of: impl Fn(char) -> bool) -> &'a str {
         let end = self.rest.find(|letter| !of(letter)).unwrap_or(self.rest.len());
         let (span, rest) = self.rest.split_at(end);
@@ -163,13 +169,13 @@ impl<'a> Input<'a> {
         span
     }
 
-    /// Goes one deeper into the nesting.
+    /// Enters a level of nesting.
     fn enter(&mut self) -> Result<(), ToolError> {
         self.depth += 1;
         if self.depth > DEEPEST { Err(ToolError::TooLarge("the nesting")) } else { Ok(()) }
     }
 
-    /// Comes back from what [`enter`](Self::enter) went into.
+    /// Leaves a level of nesting.
     fn leave(&mut self) {
         self.depth -= 1;
     }
@@ -178,7 +184,7 @@ impl<'a> Input<'a> {
         ToolError::Syntax { expected, found: self.rest.chars().take(16).collect() }
     }
 
-    /// Nothing may be left.
+    /// Fails if input is left.
     fn end(&self, expected: &'static str) -> Result<(), ToolError> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.expected(expected)) }
     }

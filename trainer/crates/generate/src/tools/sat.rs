@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Propositional satisfiability.
 
 use super::{Input, ToolError};
 use batsat::{Callbacks, ClauseKind, Lit, Solver, SolverInterface, SolverOpts, lbool};
 
-/// Clauses that the search may learn before it gives up.
+/// Number of learned clauses after which the search gives up.
 const MOST_LEARNT: u64 = 20_000;
 
-/// Counts what the search learns, which is how much it works.
+/// Counter of learned clauses, which measure the work of the search.
 #[derive(Default)]
 struct Work {
     learnt: u64,
@@ -22,15 +24,15 @@ impl Callbacks for Work {
     }
 }
 
-/// A formula as it is read: every part has a literal that is equivalent to it (Tseitin 1968, "On
-/// the Complexity of Derivation in Propositional Calculus").
+/// Formula under construction. Every part has an equivalent literal (Tseitin 1968, "On the
+/// Complexity of Derivation in Propositional Calculus").
 struct Formula<'a> {
     input: Input<'a>,
     solver: Solver<Work>,
     names: Vec<(&'a str, Lit)>,
 }
 
-/// Whether some values of the names in `text` make it true, and which.
+/// Decides if some values of the names make `text` true, and returns such values.
 pub(super) fn solve(text: &str) -> Result<String, ToolError> {
     let solver = Solver::new(SolverOpts::default(), Work::default());
     let mut formula = Formula { input: Input::new(text), solver, names: Vec::new() };
@@ -45,7 +47,7 @@ pub(super) fn solve(text: &str) -> Result<String, ToolError> {
         return Err(ToolError::TooLarge("the search"));
     }
     let values = formula.names.iter().map(|&(name, literal)| {
-        // A name that does not matter is said to be false.
+        // A name that does not matter is reported as false.
         format!("{name}={}", formula.solver.value_lit(literal) == lbool::TRUE)
     });
     let values: Vec<String> = values.collect();
@@ -85,7 +87,7 @@ impl<'a> Formula<'a> {
         differ
     }
 
-    /// The loosest operators.
+    /// Parses equivalences, which bind weakest.
     fn equivalence(&mut self) -> Result<Lit, ToolError> {
         let mut value = self.implication()?;
         while self.input.take(&["<->", "<=>", "↔", "iff"]) {
@@ -95,7 +97,7 @@ impl<'a> Formula<'a> {
         Ok(value)
     }
 
-    /// Groups from the right.
+    /// Parses implications, which associate to the right.
     fn implication(&mut self) -> Result<Lit, ToolError> {
         let value = self.disjunction()?;
         if self.input.take(&["->", "=>", "→", "implies"]) {
