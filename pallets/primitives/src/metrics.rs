@@ -344,8 +344,8 @@ mod tests {
             Some(450_000),
             "less than chance is chance"
         );
-        let shown = all().summary();
-        assert_eq!((shown.level, shown.self_awareness), (474_000, Some(700_000)));
+        let summary = all().summary();
+        assert_eq!((summary.level, summary.self_awareness), (474_000, Some(700_000)));
     }
 
     #[test]

@@ -439,7 +439,7 @@ mod tests {
         }
     }
 
-    /// The numbers below `count` in an order fixed by `seed`.
+    /// Returns the numbers below `count` in an order determined by `seed`.
     fn shuffled(count: usize, seed: u64) -> Vec<usize> {
         let order = crate::prf::Prf::new("order", &[0; 32], &[&seed.to_le_bytes()])
             .permutation(count as u32);

@@ -168,14 +168,14 @@ proptest! {
         prop_assert!(
             served.len() <= MAX_SERVED_STATES as usize && opened.len() == case.segments.len()
         );
-        // Each drawn segment can be replayed, from a state shown or from where the one before
-        // it ended.
+        // Each drawn segment can be replayed from a served state or from the end of the segment
+        // before it.
         for &segment in &case.segments {
             prop_assert!(
                 served.contains(&segment) || case.segments.contains(&segment.wrapping_sub(1))
             );
         }
-        // The final state is shown or replayed, so packing can be checked.
+        // The final state is served or replayed, so packing can be checked.
         prop_assert!(served.contains(&of) != opened.contains(&of));
         prop_assert!((served.len() + opened.len()) * 2 <= MAX_KNOWN_LEAVES as usize);
     }
