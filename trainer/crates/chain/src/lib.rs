@@ -2,9 +2,9 @@
 
 //! Client of a POL node: typed reads, signed calls, and new blocks.
 //!
-//! Reads go through the runtime API `PolApi`, writes through [`Call`]. Arguments and answers are the
-//! SCALE types of `pol-primitives`, so nothing is generated from a node's metadata: metadata only
-//! gives calls their indices and errors their names.
+//! Reads go through the runtime API `PolApi`, writes through [`Call`]. Arguments and answers are
+//! the SCALE types of `pol-primitives`, so nothing is generated from a node's metadata: metadata
+//! only gives calls their indices and errors their names.
 //!
 //! A node may restart at any time. Reads wait for it; [`Chain::blocks`] subscribes again;
 //! [`Chain::submit`] never lets one call take effect twice.

@@ -78,8 +78,8 @@ pub struct Signer(pub(crate) Keypair);
 
 impl Signer {
     /// Creates a signer from a secret phrase, from `0x` and a seed in hexadecimal, or from a
-    /// development path like `//Alice`. Each may be followed by derivation junctions (`//hard/soft`)
-    /// and `///password`.
+    /// development path like `//Alice`. Each may be followed by derivation junctions
+    /// (`//hard/soft`) and `///password`.
     ///
     /// # Errors
     ///

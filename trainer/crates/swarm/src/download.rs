@@ -1,4 +1,6 @@
-//! The asking side: one blob from one peer.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Fetching side: one blob from one peer.
 
 use futures::StreamExt;
 use iroh::{
@@ -10,7 +12,7 @@ use iroh_blobs::{
     api::remote::GetProgressItem,
     get::{GetError, request::get_verified_size},
 };
-use pol_primitives::{Hash, peer::Endpoint};
+use pol_primitives::{Hash, member::Endpoint};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -18,30 +20,30 @@ use crate::{
     error::{PeerFailure, is_disk_full},
 };
 
-/// Why a download ended without its blob.
-pub enum Failed {
-    /// Another peer may do better.
+/// Errors of a download.
+pub(crate) enum DownloadError {
+    /// The peer failed; another peer may deliver.
     Peer(PeerFailure),
-    /// No other peer would help.
+    /// The fetch failed; no other peer would help.
     Fetch(SwarmError),
 }
 
-impl From<PeerFailure> for Failed {
+impl From<PeerFailure> for DownloadError {
     fn from(failure: PeerFailure) -> Self {
         Self::Peer(failure)
     }
 }
 
 impl Swarm {
-    /// Brings what is missing of a blob into the store. Returns the bytes of it that were sent.
+    /// Downloads the missing parts of a blob into the store. Returns the number of bytes received.
     pub(crate) async fn download(
         &self,
         hash: Hash,
         max_bytes: u64,
         peer: &Endpoint,
-    ) -> Result<u64, Failed> {
+    ) -> Result<u64, DownloadError> {
         let connection = self.connect(peer).await;
-        self.remember(peer, connection.is_ok());
+        self.record_reachability(peer, connection.is_ok());
         let connection = connection?;
         let received = self.transfer(&connection, hash, max_bytes).await;
         connection.close(0u32.into(), b"done");
@@ -50,7 +52,7 @@ impl Swarm {
 
     pub(crate) async fn connect(&self, peer: &Endpoint) -> Result<Connection, PeerFailure> {
         let id = PublicKey::from_bytes(&peer.id)
-            .map_err(|_| PeerFailure::Registration("a key that is no Ed25519 public key"))?;
+            .map_err(|_| PeerFailure::Registration("a key that is not an Ed25519 public key"))?;
         if peer.addresses.is_empty() {
             return Err(PeerFailure::Registration("no address"));
         }
@@ -58,14 +60,14 @@ impl Swarm {
             id,
             peer.addresses.iter().map(|address| TransportAddr::Ip((*address).into())),
         );
-        // The windows of the answering side are too small for blobs; and nobody is to ask over this
-        // connection.
+        // The windows of the serving side are too small for blobs, and the peer must not send
+        // requests over this connection.
         let config = QuicTransportConfig::builder()
             .max_concurrent_bidi_streams(0u32.into())
             .max_concurrent_uni_streams(0u32.into())
             .build();
         let options = ConnectOptions::new().with_transport_config(config);
-        let connected = timeout(self.0.limits.connect, async {
+        let connected = timeout(self.0.limits.connect_timeout, async {
             let connecting = self
                 .0
                 .socket
@@ -82,14 +84,19 @@ impl Swarm {
         connection: &Connection,
         hash: Hash,
         max_bytes: u64,
-    ) -> Result<u64, Failed> {
+    ) -> Result<u64, DownloadError> {
         let limits = &self.0.limits;
-        let verified = timeout(limits.stall, get_verified_size(connection, &hash.into())).await;
+        let verified =
+            timeout(limits.stall_timeout, get_verified_size(connection, &hash.into())).await;
         let (size, _) = verified.map_err(|_| PeerFailure::Stalled)?.map_err(PeerFailure::from)?;
         if size > max_bytes {
-            return Err(Failed::Fetch(SwarmError::TooLarge { hash, size, limit: max_bytes }));
+            return Err(DownloadError::Fetch(SwarmError::TooLarge {
+                hash,
+                size,
+                limit: max_bytes,
+            }));
         }
-        let deadline = Instant::now() + limits.transfer(size);
+        let deadline = Instant::now() + limits.transfer_timeout(size);
         let progress = self
             .0
             .store
@@ -98,11 +105,11 @@ impl Swarm {
             .stream();
         tokio::pin!(progress);
         loop {
-            let stalled = Instant::now() + limits.stall;
+            let stalled = Instant::now() + limits.stall_timeout;
             match timeout_at(stalled.min(deadline), progress.next()).await {
                 Ok(Some(GetProgressItem::Progress(_))) => {}
                 Ok(Some(GetProgressItem::Done(stats))) => return Ok(stats.payload_bytes_read),
-                Ok(Some(GetProgressItem::Error(error))) => return Err(self.blame(error)),
+                Ok(Some(GetProgressItem::Error(error))) => return Err(self.attribute(error)),
                 Ok(None) => return Err(PeerFailure::Broken("no result".into()).into()),
                 Err(_) if stalled < deadline => return Err(PeerFailure::Stalled.into()),
                 Err(_) => return Err(PeerFailure::TooSlow.into()),
@@ -110,10 +117,10 @@ impl Swarm {
         }
     }
 
-    /// Whether our disk or the peer is at fault.
-    fn blame(&self, error: GetError) -> Failed {
+    /// Attributes an error to the own disk or to the peer.
+    fn attribute(&self, error: GetError) -> DownloadError {
         if is_disk_full(&error) {
-            return Failed::Fetch(SwarmError::DiskFull(self.0.directory.clone()));
+            return DownloadError::Fetch(SwarmError::DiskFull(self.0.directory.clone()));
         }
         PeerFailure::from(error).into()
     }

@@ -1,4 +1,6 @@
-//! What can go wrong, and what to do about it.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Errors of this crate.
 
 use std::{
     error::Error,
@@ -12,99 +14,103 @@ use iroh_blobs::get::{
     GetError,
     fsm::{AtBlobHeaderNextError, DecodeError},
 };
-use pol_primitives::{Hash, peer::MAX_ADDRESSES};
+use pol_primitives::{Hash, member::MAX_ADDRESSES};
 
-/// A result of this crate.
+/// Result of this crate.
 pub type Result<T, E = SwarmError> = std::result::Result<T, E>;
 
-/// Why the swarm could not do as asked.
+/// Errors of the swarm.
 #[derive(Debug, thiserror::Error)]
 pub enum SwarmError {
-    /// More addresses than an endpoint on chain can hold.
-    #[error("{0} addresses are advertised and {MAX_ADDRESSES} can be registered; name fewer")]
+    /// There are more addresses than an endpoint on chain can hold.
+    #[error(
+        "{0} addresses are advertised, but at most {MAX_ADDRESSES} can be registered; name fewer"
+    )]
     TooManyAddresses(usize),
     /// The UDP port is taken.
     #[error("another process uses UDP port {0}; stop it or choose another port (0 for any)")]
     PortInUse(SocketAddr),
-    /// The address cannot be listened on.
+    /// Listening on the address failed.
     #[error("cannot listen on UDP address {address}: {reason}")]
     Bind {
-        /// The address asked for.
+        /// Requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// Error of the operating system.
         reason: String,
     },
-    /// Another process, or a [`Swarm`](crate::Swarm) of this one that was not shut down, has the
-    /// store open.
+    /// Another process, or a [`Swarm`](crate::Swarm) of this process that was not shut down, has
+    /// the store open.
     #[error("another process uses {}; stop it or choose another directory", .0.display())]
     DirectoryInUse(PathBuf),
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error("cannot create {}: {source}", directory.display())]
     Directory {
-        /// The directory of the store.
+        /// Directory of the store.
         directory: PathBuf,
-        /// What the system said.
+        /// Underlying error.
         source: io::Error,
     },
-    /// The store cannot be read.
+    /// The store cannot be opened.
     #[error(
-        "the store in {} cannot be opened ({reason}); if it is damaged, move it away: what other peers hold is fetched again",
+        "the store in {} cannot be opened ({reason}); if it is damaged, move it away: blobs that \
+         other peers hold are fetched again",
         directory.display()
     )]
     Corrupt {
-        /// The directory of the store.
+        /// Directory of the store.
         directory: PathBuf,
-        /// What the store said.
+        /// Error of the store.
         reason: String,
     },
-    /// No room for another blob.
-    #[error("the disk with {} is full; make room", .0.display())]
+    /// The disk is full.
+    #[error("the disk with {} is full; free some space", .0.display())]
     DiskFull(PathBuf),
     /// A blob in the store no longer has its hash.
     #[error(
-        "blob {} is damaged in {} ({reason}); check the disk, stop, and move the store away: it is fetched again",
+        "blob {} is damaged in {} ({reason}); check the disk, stop, and move the store away: the \
+         blob is fetched again",
         hex::encode(hash),
         directory.display()
     )]
     Damaged {
-        /// The blob.
+        /// Hash of the blob.
         hash: Hash,
-        /// The directory of the store.
+        /// Directory of the store.
         directory: PathBuf,
-        /// What was found.
+        /// Reason.
         reason: String,
     },
-    /// The store failed otherwise; after a shutdown, always.
-    #[error("the store of blobs failed: {0}")]
+    /// The store failed for another reason; after a shutdown it always does.
+    #[error("the blob store failed: {0}")]
     Store(String),
-    /// The blob exists and is larger than the caller takes.
-    #[error("blob {} has {size} bytes and at most {limit} are taken", hex::encode(hash))]
+    /// The blob is larger than the caller accepts.
+    #[error("blob {} has {size} bytes, but at most {limit} are accepted", hex::encode(hash))]
     TooLarge {
-        /// The blob.
+        /// Hash of the blob.
         hash: Hash,
-        /// Its size in bytes, proved by its hash.
+        /// Size in bytes, proved by the hash.
         size: u64,
-        /// The most bytes the caller takes.
+        /// Maximum size that the caller accepts, in bytes.
         limit: u64,
     },
     /// No peer delivered the blob.
-    #[error("blob {} is not here, and no peer delivered it: {failures}", hex::encode(hash))]
+    #[error("blob {} is not in the store, and no peer delivered it: {failures}", hex::encode(hash))]
     Unavailable {
-        /// The blob.
+        /// Hash of the blob.
         hash: Hash,
-        /// What each peer answered, in the order they were asked.
+        /// Failure of each peer, in the order they were asked.
         failures: PeerFailures,
     },
 }
 
-/// What each peer answered, by its public key.
+/// Failures of peers, by public key.
 #[derive(Debug, Default)]
 pub struct PeerFailures(pub Vec<([u8; 32], PeerFailure)>);
 
 impl Display for PeerFailures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return formatter.write_str("none is registered");
+            return formatter.write_str("no peer is registered");
         }
         for (index, (id, failure)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
@@ -114,29 +120,29 @@ impl Display for PeerFailures {
     }
 }
 
-/// Why one peer did not deliver.
+/// Reasons why a peer did not deliver a blob.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerFailure {
-    /// What it registered cannot be connected to.
+    /// The registered endpoint is unusable.
     #[error("registered {0}")]
     Registration(&'static str),
-    /// Nobody with its key answered in time.
+    /// No peer with this key answered in time.
     #[error("does not answer at its addresses")]
     Unreachable,
-    /// It, or something on the way, refused the connection.
+    /// The peer, or the network, refused the connection.
     #[error("cannot be connected to: {0}")]
     Connection(String),
-    /// It answered that it has no such blob.
+    /// The peer does not have the blob.
     #[error("does not have it")]
     NotServed,
-    /// It connected and then sent nothing.
+    /// The peer stopped sending.
     #[error("stopped answering")]
     Stalled,
-    /// It sent, but not fast enough.
+    /// The transfer was too slow.
     #[error("is too slow")]
     TooSlow,
-    /// What it sent does not have the hash asked for.
-    #[error("sent other bytes than its hash says")]
+    /// The bytes do not match the requested hash.
+    #[error("sent bytes that do not match the hash")]
     WrongBytes,
     /// The transfer ended early.
     #[error("broke off: {0}")]
@@ -159,13 +165,13 @@ impl From<GetError> for PeerFailure {
     }
 }
 
-/// Whether `error` or anything it was caused by is an input or output error of one of `kinds`.
+/// Returns `true` if `error` or one of its causes is an I/O error of one of `kinds`.
 pub(crate) fn is_io(error: &(dyn Error + 'static), kinds: &[io::ErrorKind]) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         next = match error.downcast_ref::<io::Error>() {
             Some(io) if kinds.contains(&io.kind()) => return true,
-            // Its `source` skips the error it wraps.
+            // `source` of an I/O error skips the error that it wraps.
             Some(io) => io.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
             None => error.source(),
         };
@@ -173,7 +179,7 @@ pub(crate) fn is_io(error: &(dyn Error + 'static), kinds: &[io::ErrorKind]) -> b
     false
 }
 
-/// Whether `error` comes from a disk, or a quota, with no room left.
+/// Returns `true` if `error` was caused by a full disk or an exhausted quota.
 pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     is_io(error, &[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded])
 }

@@ -1,61 +1,66 @@
-//! Bounds on time and load, each with its reason.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Limits on time and load.
 
 use std::time::Duration;
 
-/// Most bytes of a request: a hash and the ranges missing from a broken transfer take a few dozen.
-pub const MAX_REQUEST: usize = 4096;
-/// Requests one connection can have open. Our own peers use one at a time.
-pub const REQUESTS_PER_CONNECTION: u32 = 4;
-/// Bytes of requests a connection may send ahead of being read.
-pub const REQUEST_WINDOW: u32 = 64 * 1024;
-/// Bytes sent and not yet acknowledged, kept in memory for every connection: 10 MB/s at 100 ms of
-/// latency.
-pub const SEND_WINDOW: u64 = 1024 * 1024;
-/// Peers at the head of a list that take turns in being asked first. The list starts with the
-/// likeliest holders, so the load is spread over the first few and not over all.
-pub const SPREAD: usize = 4;
-/// Blobs of [`Swarm::add_all`](crate::Swarm::add_all) written at a time; the store commits what is
-/// waiting together.
-pub const WRITES_AT_ONCE: usize = 32;
+/// Maximum size of a request in bytes. A hash and the ranges missing from a broken transfer take a
+/// few dozen.
+pub(crate) const MAX_REQUEST_BYTES: usize = 4096;
+/// Maximum number of open requests per connection. This crate's own fetches use one at a time.
+pub(crate) const REQUESTS_PER_CONNECTION: u32 = 4;
+/// Maximum number of request bytes that a connection may send ahead of being read.
+pub(crate) const REQUEST_WINDOW: u32 = 64 * 1024;
+/// Maximum number of bytes sent and not yet acknowledged, kept in memory for every connection. It
+/// allows 10 MB/s at a latency of 100 ms.
+pub(crate) const SEND_WINDOW: u64 = 1024 * 1024;
+/// Number of peers at the front of a list that take turns in being asked first. A list starts with
+/// the likeliest holders, so the load is spread over the first few instead of all.
+pub(crate) const ROTATED_PEERS: usize = 4;
+/// Number of blobs that [`Swarm::add_all`](crate::Swarm::add_all) writes at a time. The store
+/// commits waiting blobs together.
+pub(crate) const CONCURRENT_WRITES: usize = 32;
 
-/// Bounds that tests shorten.
+/// Limits that tests shorten.
 #[derive(Clone, Debug)]
-pub struct Limits {
-    /// For a connection and its handshake, and for a request to arrive: two retransmissions on a
-    /// bad line.
-    pub connect: Duration,
-    /// Without a byte: longer than losses and a busy disk take, short enough to go on to the next
-    /// peer.
-    pub stall: Duration,
-    /// Bytes per second a transfer makes on average, or is cut: half a megabit, which a home line
-    /// uploads to several peers at once. What has arrived is kept, so a slow but only holder still
-    /// delivers, over several fetches.
-    pub slowest: u64,
-    /// Between collections of blobs that nothing keeps. Until the next one, a broken transfer can
-    /// be resumed.
-    pub collect: Duration,
-    /// Connections served at a time, each costing up to [`SEND_WINDOW`] of memory.
-    pub connections: usize,
-    /// Blobs fetched at a time; others wait. Keeps one peer from using up another's connections.
-    pub downloads: usize,
+pub(crate) struct Limits {
+    /// Maximum duration of a connection with its handshake, and of a request's arrival: two
+    /// retransmissions on a bad line.
+    pub(crate) connect_timeout: Duration,
+    /// Maximum time without a byte: longer than losses and a busy disk take, and short enough to
+    /// try the next peer.
+    pub(crate) stall_timeout: Duration,
+    /// Minimum average speed of a transfer, below which it is cut: half a megabit per second, which
+    /// a home line uploads to several peers at once. Bytes that arrived are kept, so a slow sole
+    /// holder still delivers, over several fetches.
+    pub(crate) min_bytes_per_second: u64,
+    /// Interval between collections of blobs without a label. Until the next one, a broken transfer
+    /// can be resumed.
+    pub(crate) gc_interval: Duration,
+    /// Maximum number of connections served at a time, each costing up to [`SEND_WINDOW`] of
+    /// memory.
+    pub(crate) max_connections: usize,
+    /// Maximum number of blobs fetched at a time; others wait. It keeps one peer from using up
+    /// another's connections.
+    pub(crate) max_downloads: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(5),
-            stall: Duration::from_secs(10),
-            slowest: 64 * 1024,
-            collect: Duration::from_secs(600),
-            connections: 128,
-            downloads: 16,
+            connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(10),
+            min_bytes_per_second: 64 * 1024,
+            gc_interval: Duration::from_secs(600),
+            max_connections: 128,
+            max_downloads: 16,
         }
     }
 }
 
 impl Limits {
-    /// How long a transfer of `size` bytes may take.
-    pub fn transfer(&self, size: u64) -> Duration {
-        self.stall + Duration::from_secs(size / self.slowest.max(1))
+    /// Returns the maximum duration of a transfer of `size` bytes.
+    pub(crate) fn transfer_timeout(&self, size: u64) -> Duration {
+        self.stall_timeout + Duration::from_secs(size / self.min_bytes_per_second.max(1))
     }
 }

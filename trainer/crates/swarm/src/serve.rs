@@ -1,4 +1,6 @@
-//! The answering side: whole blobs by hash, and nothing else.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Serving side: whole blobs by hash, and nothing else.
 
 use std::{io, sync::Arc};
 
@@ -13,11 +15,11 @@ use iroh_blobs::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tracing::debug;
 
-use crate::limits::{Limits, MAX_REQUEST};
+use crate::limits::{Limits, MAX_REQUEST_BYTES};
 
-/// Answers connections until `socket` closes.
-pub async fn serve(socket: iroh::Endpoint, store: Store, limits: Limits) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+/// Serves connections until `socket` closes.
+pub(crate) async fn serve(socket: iroh::Endpoint, store: Store, limits: Limits) {
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -28,8 +30,10 @@ pub async fn serve(socket: iroh::Endpoint, store: Store, limits: Limits) {
                     incoming.refuse();
                     continue;
                 };
-                // Half full, a peer first proves that it receives at the address it writes from.
-                if slots.available_permits() < limits.connections / 2 && !incoming.remote_addr_validated() {
+                // When half of the slots are taken, a peer first proves that it receives at the
+                // address it sends from.
+                let is_busy = slots.available_permits() < limits.max_connections / 2;
+                if is_busy && !incoming.remote_addr_validated() {
                     if let Err(error) = incoming.retry() {
                         debug!("cannot ask for proof of an address: {error:#}");
                     }
@@ -47,9 +51,9 @@ pub async fn serve(socket: iroh::Endpoint, store: Store, limits: Limits) {
     connections.shutdown().await;
 }
 
-/// Answers the requests of one connection until it closes or falls idle.
+/// Answers the requests of one connection until it closes or is idle for too long.
 async fn serve_connection(incoming: Incoming, store: Store, limits: Limits) {
-    let connection = match timeout(limits.connect, incoming).await {
+    let connection = match timeout(limits.connect_timeout, incoming).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return debug!("a connection failed: {error:#}"),
         Err(_) => return debug!("a connection was not completed in time"),
@@ -59,12 +63,13 @@ async fn serve_connection(incoming: Incoming, store: Store, limits: Limits) {
     let mut answers = JoinSet::new();
     loop {
         tokio::select! {
-            request = timeout(limits.stall, connection.accept_bi()) => match request {
+            request = timeout(limits.stall_timeout, connection.accept_bi()) => match request {
                 Ok(Ok((send, receive))) => {
-                    answers.spawn(answer(pair(&connection, send, receive), store.clone(), limits.clone()));
+                    let pair = pair(&connection, send, receive);
+                    answers.spawn(answer(pair, store.clone(), limits.clone()));
                 }
                 Ok(Err(error)) => return debug!(%peer, "disconnected: {error}"),
-                // Keep-alives would hold the slot of a peer that wants nothing.
+                // Keep-alives would hold the slot of a peer without requests.
                 Err(_) if answers.is_empty() => return connection.close(ERR_LIMIT, b"idle"),
                 Err(_) => {}
             },
@@ -77,39 +82,44 @@ fn pair(
     connection: &Connection,
     send: SendStream,
     receive: RecvStream,
-) -> StreamPair<Bounded, SendStream> {
-    StreamPair::new(connection.stable_id() as u64, Bounded(receive), send, EventSender::DEFAULT)
+) -> StreamPair<BoundedStream, SendStream> {
+    StreamPair::new(
+        connection.stable_id() as u64,
+        BoundedStream(receive),
+        send,
+        EventSender::DEFAULT,
+    )
 }
 
-/// Answers one request. A stream that ends without a byte says that the blob is not served.
-async fn answer(mut pair: StreamPair<Bounded, SendStream>, store: Store, limits: Limits) {
-    let request = match timeout(limits.connect, pair.read_request()).await {
-        // Sequences of blobs, lists, observation and pushing are for other uses of the protocol.
+/// Answers one request. Ending the stream without a byte means that the blob is not served.
+async fn answer(mut pair: StreamPair<BoundedStream, SendStream>, store: Store, limits: Limits) {
+    let request = match timeout(limits.connect_timeout, pair.read_request()).await {
+        // Sequences of blobs, lists, observation and pushing are other uses of the protocol.
         Ok(Ok(Request::Get(request))) if request.ranges.is_blob() => request,
-        Ok(Ok(_)) => return debug!("refused a request for something else than one blob"),
+        Ok(Ok(_)) => return debug!("refused a request for anything but one blob"),
         Ok(Err(error)) => return debug!("a request could not be read: {error:#}"),
         Err(_) => return debug!("a request did not arrive in time"),
     };
     let Ok(BlobStatus::Complete { size }) = store.status(request.hash).await else {
         return debug!(hash = %request.hash, "asked for a blob that is not here");
     };
-    match timeout(limits.transfer(size), handle_get(pair, store, request)).await {
+    match timeout(limits.transfer_timeout(size), handle_get(pair, store, request)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("a transfer broke off: {error:#}"),
         Err(_) => debug!("cut a transfer that took too long"),
     }
 }
 
-/// A stream whose requests are read with a bound: the protocol's own reserves a megabyte for each.
-struct Bounded(RecvStream);
+/// Stream that bounds the size of requests: the protocol's own reader reserves a megabyte for each.
+struct BoundedStream(RecvStream);
 
-impl Receive for Bounded {
+impl Receive for BoundedStream {
     async fn recv_bytes(&mut self, length: usize) -> io::Result<Bytes> {
-        self.0.recv_bytes(length.min(MAX_REQUEST)).await
+        self.0.recv_bytes(length.min(MAX_REQUEST_BYTES)).await
     }
 
     async fn recv_bytes_exact(&mut self, length: usize) -> io::Result<Bytes> {
-        if length > MAX_REQUEST {
+        if length > MAX_REQUEST_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
         self.0.recv_bytes_exact(length).await

@@ -1,4 +1,6 @@
-//! Real peers on the loopback interface.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests with real peers on the loopback interface.
 
 use std::{
     collections::HashSet,
@@ -16,19 +18,21 @@ use iroh_blobs::{
     provider::events::{AbortReason, EventMask, EventSender, ProviderMessage, ThrottleMode},
     store::mem::MemStore,
 };
-use pol_primitives::{Hash, peer::Endpoint};
+use pol_primitives::{Hash, member::Endpoint};
 use tempfile::TempDir;
 use tokio::{net::UdpSocket, task::JoinHandle, time::timeout};
 
 use crate::{
     Bytes, PeerFailure, Swarm, SwarmConfig, SwarmError,
+    download::DownloadError,
+    endpoint::reachable_address,
     error::{is_disk_full, is_io},
-    limits::{Limits, SPREAD},
-    order, reachable,
+    limits::{Limits, ROTATED_PEERS},
+    swarm::order_peers,
 };
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-/// Above every blob of these tests.
+/// Larger than every blob of these tests.
 const LIMIT: u64 = 16 << 20;
 
 fn config(directory: &Path, secret: u8) -> SwarmConfig {
@@ -50,7 +54,7 @@ async fn peer_with(secret: u8, limits: Limits) -> (Swarm, TempDir) {
     (swarm, directory)
 }
 
-/// Bytes that do not compress or repeat.
+/// Returns bytes that do not compress or repeat.
 fn noise(seed: u8, length: usize) -> Bytes {
     let mut bytes = vec![0; length];
     blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof().fill(&mut bytes);
@@ -61,7 +65,7 @@ fn hash(bytes: &[u8]) -> Hash {
     blake3::hash(bytes).into()
 }
 
-/// Fails instead of hanging.
+/// Panics if `future` hangs.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), future).await.expect("the call hangs")
 }
@@ -83,7 +87,7 @@ async fn socket() -> Socket {
     builder.clear_ip_transports().bind_addr(LOOPBACK).unwrap().bind().await.unwrap()
 }
 
-/// A peer that breaks off after `groups` times 16 KiB, when `arrived` is over.
+/// Starts a peer that breaks off after `groups` times 16 KiB, once `arrived` completes.
 async fn faltering(
     bytes: Bytes,
     groups: usize,
@@ -101,7 +105,7 @@ async fn faltering(
             let answer = if sent <= groups {
                 Ok(())
             } else {
-                // A reset discards what is on its way.
+                // A reset discards bytes in flight.
                 if let Some(arrived) = arrived.take() {
                     arrived.await;
                 }
@@ -118,7 +122,7 @@ async fn faltering(
     )
 }
 
-/// A peer that answers every request with `answer`, or never.
+/// Starts a peer that answers every request with `answer`, or never.
 async fn scripted(answer: Option<Vec<u8>>) -> (JoinHandle<()>, Endpoint) {
     let socket = socket().await;
     let endpoint = registration(&socket);
@@ -149,7 +153,7 @@ async fn blobs_travel_from_peer_to_peer() {
     assert!(!b.has(name).await.unwrap());
     assert_eq!(b.get(name, LIMIT).await.unwrap(), None);
 
-    // In a task of its own, as roles do.
+    // In its own task, as roles do.
     let fetched = tokio::spawn({
         let (b, peers) = (b.clone(), [a.endpoint()]);
         async move { b.fetch(name, LIMIT, &peers, "kept").await }
@@ -159,7 +163,7 @@ async fn blobs_travel_from_peer_to_peer() {
 
     a.shutdown().await.unwrap();
     assert_eq!(soon(c.fetch(name, LIMIT, &[b.endpoint()], "kept")).await.unwrap(), bytes);
-    // Now from the store, with nobody to ask.
+    // Now from the store, without a peer to ask.
     b.shutdown().await.unwrap();
     assert_eq!(c.fetch(name, LIMIT, &[], "kept").await.unwrap(), bytes);
     c.shutdown().await.unwrap();
@@ -193,7 +197,7 @@ async fn too_large_is_refused_before_it_is_downloaded() {
 }
 
 #[tokio::test]
-async fn an_unknown_blob_names_who_was_asked() {
+async fn an_unknown_blob_s_error_names_the_peers_that_were_asked() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let nowhere = Endpoint {
         id: *SecretKey::from_bytes(&[9; 32]).public().as_bytes(),
@@ -220,19 +224,19 @@ async fn an_unknown_blob_names_who_was_asked() {
     );
 
     let error = b.fetch([1; 32], LIMIT, &[], "kept").await.unwrap_err();
-    assert!(error.to_string().contains("none is registered"), "{error}");
+    assert!(error.to_string().contains("no peer is registered"), "{error}");
 }
 
 #[tokio::test]
 async fn after_a_dead_peer_comes_a_live_one() {
-    let limits = Limits { connect: Duration::from_secs(2), ..Limits::default() };
+    let limits = Limits { connect_timeout: Duration::from_secs(2), ..Limits::default() };
     let ((a, _a), (b, _b)) = (peer(1).await, peer_with(2, limits).await);
     let names = a.add_all(vec![noise(0, 100_000), noise(1, 100_000)], "kept").await.unwrap();
     let (dead, _dead) = peer(3).await;
     let peers = [dead.endpoint(), a.endpoint()];
     dead.shutdown().await.unwrap();
     let mut dead_ones = HashSet::new();
-    // They take turns, so one of two fetches meets the dead one first.
+    // Peers take turns, so one of two fetches asks the dead one first.
     for name in names {
         assert_eq!(soon(b.fetch(name, LIMIT, &peers, "kept")).await.unwrap().len(), 100_000);
         dead_ones.extend(b.unreachable().drain());
@@ -274,7 +278,7 @@ async fn wrong_bytes_are_refused_and_the_next_peer_asked() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let bytes = noise(0, 10_000);
     let name = a.add(bytes.clone(), "kept").await.unwrap();
-    // The right size and other bytes; no header; an absurd size.
+    // Other bytes of the right size; no header; an absurd size.
     let forged = [10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat();
     for answer in
         [forged, vec![1, 2, 3], [u64::MAX.to_le_bytes().as_slice(), &noise(2, 100_000)].concat()]
@@ -288,7 +292,7 @@ async fn wrong_bytes_are_refused_and_the_next_peer_asked() {
     }
     let (task, liar) =
         scripted(Some([10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat())).await;
-    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &liar)).await else {
+    let Err(DownloadError::Peer(failure)) = soon(b.download(name, LIMIT, &liar)).await else {
         panic!("took wrong bytes")
     };
     assert_eq!(failure, PeerFailure::WrongBytes);
@@ -297,11 +301,12 @@ async fn wrong_bytes_are_refused_and_the_next_peer_asked() {
 }
 
 #[tokio::test]
-async fn silent_and_noisy_peers_do_not_hold_a_fetch() {
-    let (b, _b) = peer_with(2, Limits { stall: Duration::from_secs(1), ..Limits::default() }).await;
+async fn silent_and_noisy_peers_do_not_block_a_fetch() {
+    let (b, _b) =
+        peer_with(2, Limits { stall_timeout: Duration::from_secs(1), ..Limits::default() }).await;
     let (task, silent) = scripted(None).await;
     let failed = soon(b.download([1; 32], LIMIT, &silent)).await;
-    assert!(matches!(failed, Err(crate::Failed::Peer(PeerFailure::Stalled))));
+    assert!(matches!(failed, Err(DownloadError::Peer(PeerFailure::Stalled))));
     task.abort();
 
     let garbage = UdpSocket::bind(LOOPBACK).await.unwrap();
@@ -316,9 +321,9 @@ async fn silent_and_noisy_peers_do_not_hold_a_fetch() {
             garbage.send_to(&noise(seed, 1200), from).await.ok();
         }
     });
-    // A peer that never knew the right address of this key.
+    // A peer without an older address of this key.
     let (c, _c) =
-        peer_with(3, Limits { connect: Duration::from_secs(1), ..Limits::default() }).await;
+        peer_with(3, Limits { connect_timeout: Duration::from_secs(1), ..Limits::default() }).await;
     let error = soon(c.fetch([1; 32], LIMIT, &[noisy], "kept")).await.unwrap_err();
     assert!(matches!(
         failures(error).as_slice(),
@@ -329,7 +334,8 @@ async fn silent_and_noisy_peers_do_not_hold_a_fetch() {
 
 #[tokio::test]
 async fn a_full_peer_refuses_and_serves_again_later() {
-    let limits = Limits { connections: 2, stall: Duration::from_secs(3), ..Limits::default() };
+    let limits =
+        Limits { max_connections: 2, stall_timeout: Duration::from_secs(3), ..Limits::default() };
     let ((a, _a), (b, _b)) = (peer_with(1, limits).await, peer(2).await);
     let name = a.add(noise(0, 1000), "kept").await.unwrap();
     // The second one has to prove its address first.
@@ -339,11 +345,11 @@ async fn a_full_peer_refuses_and_serves_again_later() {
     else {
         panic!("not connected")
     };
-    let Err(crate::Failed::Peer(failure)) = soon(b.download(name, LIMIT, &endpoint)).await else {
+    let Err(DownloadError::Peer(failure)) = soon(b.download(name, LIMIT, &endpoint)).await else {
         panic!("not refused")
     };
     assert!(matches!(failure, PeerFailure::Connection(_)), "{failure}");
-    // Idle connections lose their place.
+    // Idle connections lose their slots.
     soon(first.closed()).await;
     soon(second.closed()).await;
     assert_eq!(soon(b.fetch(name, LIMIT, &[endpoint], "kept")).await.unwrap().len(), 1000);
@@ -373,14 +379,14 @@ async fn only_single_blobs_are_served() {
     let mut observed =
         std::pin::pin!(remote.observe(connection.clone(), ObserveRequest::new(name.into())));
     assert!(soon(futures::StreamExt::next(&mut observed)).await.unwrap().is_err());
-    // A request beyond its bound.
+    // A request that is too large.
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
     send.write_all(&[0; 10_000]).await.ok();
     send.finish().ok();
     assert!(soon(receive.read_to_end(1)).await.unwrap_or_default().is_empty());
 
     assert!(!b.has(name).await.unwrap() && !a.has(pushed).await.unwrap());
-    // And the connection is still good for what is served.
+    // The connection still serves single blobs.
     soon(remote.execute_get(connection, GetRequest::blob(name)).complete()).await.unwrap();
     assert!(b.has(name).await.unwrap());
 }
@@ -410,7 +416,7 @@ async fn a_restart_keeps_blobs() {
 #[tokio::test]
 async fn released_blobs_are_collected_and_others_are_not() {
     let (a, _a) =
-        peer_with(1, Limits { collect: Duration::from_millis(50), ..Limits::default() }).await;
+        peer_with(1, Limits { gc_interval: Duration::from_millis(50), ..Limits::default() }).await;
     let [first, second, third, shared] = [1, 2, 3, 4].map(|seed| noise(seed, 40_000));
     let first = a.add(first, "round/1").await.unwrap();
     let second = a.add(second, "round/1/update").await.unwrap();
@@ -431,7 +437,7 @@ async fn released_blobs_are_collected_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_says_why() {
+async fn start_errors_say_why() {
     let (a, _a) = peer(1).await;
     let directory = TempDir::new().unwrap();
     let taken: SocketAddr = a.endpoint().addresses[0].into();
@@ -470,7 +476,7 @@ async fn a_damaged_blob_is_not_handed_out() {
     assert!(
         matches!(a.get(name, LIMIT).await, Err(SwarmError::Damaged { hash, .. }) if hash == name)
     );
-    // Nor to others.
+    // It is not served to others either.
     let (b, _b) = peer(2).await;
     assert_eq!(
         failures(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap_err()).len(),
@@ -498,8 +504,8 @@ async fn addresses_are_completed() {
         [SocketAddr::from(([203, 0, 113, 7], bound)), "[2001:db8::7]:4000".parse().unwrap()]
     );
 
-    assert_eq!(reachable(Ipv4Addr::LOCALHOST.into()), Ipv4Addr::LOCALHOST);
-    let derived = reachable(Ipv4Addr::UNSPECIFIED.into());
+    assert_eq!(reachable_address(Ipv4Addr::LOCALHOST.into()), Ipv4Addr::LOCALHOST);
+    let derived = reachable_address(Ipv4Addr::UNSPECIFIED.into());
     assert!(derived.is_ipv4() && !derived.is_unspecified());
 }
 
@@ -509,16 +515,16 @@ fn the_first_few_take_turns_and_the_unreachable_come_last() {
     let peers: Vec<_> = (0..8).map(peer).collect();
     let ids = |turn, unreachable: &[u8]| {
         let unreachable = unreachable.iter().map(|id| [*id; 32]).collect();
-        order(&peers, &[2; 32], turn, &unreachable)
+        order_peers(&peers, &[2; 32], turn, &unreachable)
             .iter()
             .map(|peer| peer.id[0])
             .collect::<Vec<_>>()
     };
     assert_eq!(ids(0, &[]), [0, 1, 3, 4, 5, 6, 7]);
     assert_eq!(ids(1, &[]), [1, 3, 4, 0, 5, 6, 7]);
-    assert_eq!(ids(usize::MAX, &[]), ids(usize::MAX % SPREAD, &[]));
+    assert_eq!(ids(usize::MAX, &[]), ids(usize::MAX % ROTATED_PEERS, &[]));
     assert_eq!(ids(0, &[0, 5]), [1, 3, 4, 6, 7, 0, 5]);
-    assert!(order(&peers[..1], &[0; 32], 3, &HashSet::new()).is_empty());
+    assert!(order_peers(&peers[..1], &[0; 32], 3, &HashSet::new()).is_empty());
 }
 
 #[test]
