@@ -88,11 +88,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_state_stays_in_its_bounds(tokens in proptest::collection::vec(any::<(f64, f64)>(), 0..99), base in 0.0..5.0f64, sensitivity: f64) {
+        fn the_state_stays_in_its_bounds(
+            tokens in proptest::collection::vec(any::<(f64, f64)>(), 0..99),
+            base in 0.0..5.0f64,
+            sensitivity: f64,
+        ) {
             let mut affect = Affect::default();
             for (expected, observed) in tokens {
                 affect.observe(expected, observed);
-                prop_assert!(affect.arousal() <= 1.0 + 1e-12 && affect.valence().abs() <= affect.arousal() + 1e-12);
+                prop_assert!(affect.arousal() <= 1.0 + 1e-12);
+                prop_assert!(affect.valence().abs() <= affect.arousal() + 1e-12);
             }
             if !sensitivity.is_nan() {
                 let temperature = affect.temperature(base, sensitivity);

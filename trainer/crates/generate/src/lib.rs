@@ -4,10 +4,10 @@
 //!
 //! | task | items |
 //! |---|---|
-//! | run a model | [`LanguageModel`], [`NativeModel`] (own kernels for CPUs), [`TorchModel`] (libtorch) |
+//! | run a model | [`LanguageModel`], [`NativeModel`] (own kernels), [`TorchModel`] (libtorch) |
 //! | convert between text and tokens | [`TextTokenizer`], [`TextStream`] |
 //! | choose the next token | [`Sampling`], [`Sampler`] |
-//! | generate | [`generate()`] for prompts, alone or in a batch; [`reason()`] for steps, as a chain or a tree |
+//! | generate | [`generate()`] for one prompt or a batch, [`reason()`] for steps |
 //! | compute on the way | [`Tool`], [`ToolCall`] |
 //!
 //! Draws come from an integer generator and from arithmetic that is the same on every machine. The
@@ -76,12 +76,14 @@ pub enum Error {
     Sampling(#[from] SamplingError),
     /// Nothing to continue.
     #[error(
-        "the prompt is empty and the tokenizer has no token that starts a text; give at least one word"
+        "the prompt is empty, and the tokenizer has no token that starts a text; \
+         give at least one word"
     )]
     Empty,
     /// The prompt leaves no room.
     #[error(
-        "the prompt has {tokens} tokens and the model's context is {context}, of which at least one is needed to answer; shorten it"
+        "the prompt has {tokens} tokens, and the model's context of {context} needs room for at \
+         least one more; shorten the prompt"
     )]
     Prompt {
         /// Tokens of the prompt.
@@ -90,7 +92,7 @@ pub enum Error {
         context: usize,
     },
     /// More tokens than a sequence was begun for.
-    #[error("a sequence begun for {capacity} tokens cannot hold {tokens}")]
+    #[error("a cache for {capacity} tokens cannot hold {tokens}")]
     Capacity {
         /// Tokens it would hold.
         tokens: usize,
@@ -99,7 +101,8 @@ pub enum Error {
     },
     /// A token of another vocabulary.
     #[error(
-        "token {token} is not of the model's vocabulary of {vocabulary}; the tokenizer belongs to another model"
+        "token {token} is outside the model's vocabulary of {vocabulary}; the tokenizer belongs to \
+         another model"
     )]
     Token {
         /// The token.
@@ -108,7 +111,7 @@ pub enum Error {
         vocabulary: usize,
     },
     /// A model or processor that [`NativeModel`] cannot serve.
-    #[error("this model or processor needs the decoder of libtorch; use Torch")]
+    #[error("this model or processor needs the decoder of libtorch; use TorchModel")]
     Unsupported,
     /// No threads to be had.
     #[error("cannot start threads: {0}")]

@@ -18,9 +18,11 @@ use crate::{
 use std::ops::ControlFlow;
 
 /// Instruction that makes the model write steps. It goes before the user's text.
-pub const REASONING_INSTRUCTION: &str = "Think step by step. Write each step on a line of its own, as \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
+pub const REASONING_INSTRUCTION: &str = "Think step by step. Write each step on a line of its own, as \
+     \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
 /// Instruction that describes the tools to the model.
-pub const TOOL_INSTRUCTION: &str = "Computations can be written as <<calc: 12*(3+4)>> and logic as <<sat: (a or b) and not a>>; the result is put behind them.";
+pub const TOOL_INSTRUCTION: &str = "Computations can be written as <<calc: 12*(3+4)>> and logic as \
+     <<sat: (a or b) and not a>>; the result is put behind them.";
 
 const STEP: &str = "Step";
 const ANSWER: &str = "Answer:";
@@ -512,8 +514,15 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
-        fn the_budget_is_kept(budget in 1usize..300, steps in 0usize..6, step_tokens in 1usize..40, branches in 0usize..4,
-                              width in 0usize..4, seed: u64, tools: bool) {
+        fn the_budget_is_kept(
+            budget in 1usize..300,
+            steps in 0usize..6,
+            step_tokens in 1usize..40,
+            branches in 0usize..4,
+            width in 0usize..4,
+            seed: u64,
+            tools: bool,
+        ) {
             let search = SearchOptions { budget, steps, step_tokens, branches, width };
             let sampling = Sampling { seed, ..Default::default() };
             let request = Request { sampling, ..request(tools) };
@@ -528,7 +537,8 @@ mod tests {
             prop_assert_eq!(reasoned.considered, ids);
             prop_assert!(reasoned.path.len() <= steps.max(1) + 1);
             prop_assert!(reasoned.path.windows(2).all(|pair| pair[1].parent == Some(pair[0].id)));
-            prop_assert_eq!(&reasoned, &reason(&Noise(seed), &BYTES, &request, &search, |_| ()).unwrap());
+            let again = reason(&Noise(seed), &BYTES, &request, &search, |_| ()).unwrap();
+            prop_assert_eq!(&reasoned, &again);
         }
     }
 }

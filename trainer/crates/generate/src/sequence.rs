@@ -248,7 +248,8 @@ impl<P: SequenceCache> Sequence<P> {
                     expected.unwrap_or_else(|| entropy(&logits)),
                     -log_probability(&logits, token),
                 );
-                self.sampler.set_temperature(affect.temperature((*temperature).into(), *sensitivity) as f32);
+                let temperature = affect.temperature((*temperature).into(), *sensitivity);
+                self.sampler.set_temperature(temperature as f32);
             }
         }
         if !self.ignore_end && text.ends().contains(&token) {
@@ -345,7 +346,7 @@ pub(super) mod tests {
     /// the prompt.
     pub(crate) struct Scripted {
         pub(crate) script: Vec<u32>,
-        /// What was read, in order.
+        /// Processed tokens, in order.
         pub(crate) seen: RefCell<Vec<u32>>,
     }
 

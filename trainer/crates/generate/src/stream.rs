@@ -142,7 +142,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn division_does_not_matter(parts in parts(), stops in prop::collection::vec("[abé€]{1,3}", 0..3)) {
+        fn division_does_not_matter(
+            parts in parts(),
+            stops in prop::collection::vec("[abé€]{1,3}", 0..3),
+        ) {
             let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
             let pieces: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             let whole = parts.concat();

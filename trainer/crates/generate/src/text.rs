@@ -206,13 +206,22 @@ pub(super) mod tests {
             letters.iter().map(|(&byte, letter)| (letter.to_string(), byte.into())).collect();
         vocabulary.insert(">>".into(), 256.into());
         let special = |id: u32, content: &str| {
-            serde_json::json!({ "id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false })
+            serde_json::json!({
+                "id": id, "content": content, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false,
+            })
         };
-        let byte_level = serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+        let byte_level = serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": true,
+        });
         let json = serde_json::json!({
             "version": "1.0",
-            "added_tokens": [special(257, "<|endoftext|>"), special(258, "<|im_start|>"), special(259, "<|im_end|>")],
+            "added_tokens": [
+                special(257, "<|endoftext|>"),
+                special(258, "<|im_start|>"),
+                special(259, "<|im_end|>"),
+            ],
             "pre_tokenizer": byte_level,
             "decoder": byte_level,
             "model": { "type": "BPE", "vocab": vocabulary, "merges": ["> >"] },
@@ -244,9 +253,13 @@ pub(super) mod tests {
         let json = serde_json::json!({
             "version": "1.0", "added_tokens": [],
             "decoder": { "type": "Sequence", "decoders": [
-                { "type": "Replace", "pattern": { "String": "▁" }, "content": " " }, { "type": "ByteFallback" }, { "type": "Fuse" },
+                { "type": "Replace", "pattern": { "String": "▁" }, "content": " " },
+                { "type": "ByteFallback" }, { "type": "Fuse" },
                 { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
-            "model": { "type": "BPE", "vocab": { "▁of": 0, "<0xE2>": 1, "é": 2, "<0xZZ>": 3 }, "merges": [], "byte_fallback": true },
+            "model": {
+                "type": "BPE", "vocab": { "▁of": 0, "<0xE2>": 1, "é": 2, "<0xZZ>": 3 },
+                "merges": [], "byte_fallback": true,
+            },
         });
         let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
         let pieces: Vec<&[u8]> = (0..4).map(|token| text.bytes(token)).collect();
@@ -267,7 +280,8 @@ pub(super) mod tests {
         #[test]
         fn the_bytes_of_a_texts_tokens_are_the_text(text in "\\PC*") {
             let tokens = BYTES.encode(&text).unwrap();
-            let bytes: Vec<u8> = tokens.iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
+            let bytes = tokens.iter().flat_map(|&token| BYTES.bytes(token).to_vec());
+            let bytes: Vec<u8> = bytes.collect();
             prop_assert_eq!(bytes, text.as_bytes());
         }
     }

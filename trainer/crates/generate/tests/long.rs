@@ -32,7 +32,7 @@ fn text() -> Vec<u32> {
     (0..LENGTH as u32).map(|i| (i * i + i / 7) % 61).collect()
 }
 
-/// What `model` says after `tokens`, which it reads in pieces of `piece`.
+/// Returns the logits after `tokens`, which the model processes in pieces of `piece`.
 fn logits(model: &impl LanguageModel, tokens: &[u32], piece: usize) -> Vec<f32> {
     let (mut cache, mut prediction) =
         (model.new_cache(tokens.len()).unwrap(), Prediction::default());

@@ -288,7 +288,10 @@ pub(super) fn exp(x: f32) -> f32 {
 /// Micro-kernel for one format: `$prepare` loads what a block shares, `$load` the weights of each
 /// input.
 macro_rules! kernel {
-    ($name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident, $load:ident) => {
+    (
+        $name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident,
+        $load:ident
+    ) => {
         #[target_feature(enable = $feature)]
         pub(super) fn $name<const R: usize>(x: &[[f32; R]], panel: &[$group], out: &mut [F32; R]) {
             let mut sums = [[zero(); $vectors]; R];
@@ -310,7 +313,10 @@ macro_rules! kernel {
             }
         }
     };
-    ($name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident, $load:ident, $decoded:ident) => {
+    (
+        $name:ident, $feature:literal, $vectors:literal, $group:ty, $inputs:expr, $prepare:ident,
+        $load:ident, $decoded:ident
+    ) => {
         kernel!($name, $feature, $vectors, $group, $inputs, $prepare, $load);
 
         #[target_feature(enable = $feature)]
@@ -703,19 +709,26 @@ mod tests {
         #[test]
         fn attention_is_a_weighted_mean(size in 1usize..40, len in 1usize..20, seed: u32) {
             let Some(isa) = Isa::detect() else { return Ok(()) };
-            let value = |i: usize| ((i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            let value = |i: usize| {
+                let bits = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8;
+                bits as f32 / (1 << 24) as f32 - 0.5
+            };
             let part = |at: usize, len: usize| (at..at + len).map(value).collect::<Vec<f32>>();
-            let (query, keys, values) = (part(0, size), part(100, size * len), part(5_000, size * len));
+            let (query, keys) = (part(0, size), part(100, size * len));
+            let values = part(5_000, size * len);
             let mut out = vec![f32::NAN; size];
             attend(isa, &query, &keys, &values, 0.7, &mut Vec::new(), &mut out);
-            let weights: Vec<f64> = keys.chunks(size)
-                .map(|key| (0.7 * key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum::<f64>()).exp()).collect();
+            let dot = |key: &[f32]| key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            let weights: Vec<f64> = keys.chunks(size).map(|key| (0.7 * dot(key)).exp()).collect();
             let sum: f64 = weights.iter().sum();
             for (i, out) in out.iter().enumerate() {
-                let exact: f64 = weights.iter().enumerate().map(|(at, weight)| weight / sum * f64::from(values[at * size + i])).sum();
+                let part = |(at, weight): (usize, &f64)| weight / sum * f64::from(values[at * size + i]);
+                let exact: f64 = weights.iter().enumerate().map(part).sum();
                 prop_assert!((f64::from(*out) - exact).abs() < 1e-5);
             }
-            let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            let narrow = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             if narrow {
                 let mut other = vec![f32::NAN; size];
                 attend(Isa::Avx2, &query, &keys, &values, 0.7, &mut Vec::new(), &mut other);

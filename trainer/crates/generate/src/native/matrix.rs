@@ -488,14 +488,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_shape_multiplies(inputs in 1usize..80, outputs in 1usize..140, rows in 1usize..40) {
+        fn every_shape_multiplies(
+            inputs in 1usize..80,
+            outputs in 1usize..140,
+            rows in 1usize..40,
+        ) {
             let values: Vec<f32> = (0..inputs * outputs).map(value).collect();
             check(&values, inputs, rows);
         }
 
         #[test]
         fn parts_stand_side_by_side(inputs in 1usize..9, left in 1usize..9, right in 1usize..9) {
-            let (a, b): (Vec<f32>, Vec<f32>) = ((0..inputs * left).map(value).collect(), (0..inputs * right).map(|i| value(i + 99)).collect());
+            let a: Vec<f32> = (0..inputs * left).map(value).collect();
+            let b: Vec<f32> = (0..inputs * right).map(|i| value(i + 99)).collect();
             let both = ConcatColumns { parts: vec![&a, &b], inputs };
             prop_assert_eq!(both.outputs(), left + right);
             prop_assert_eq!(both.at(inputs - 1, left - 1), a[inputs * left - 1]);

@@ -53,6 +53,66 @@ struct Block {
     down: Matrix,
 }
 
+impl Block {
+    fn new(
+        spec: &ModelSpec,
+        tensors: &NamedTensors<'_>,
+        index: u16,
+    ) -> Result<Self, pol_model::Error> {
+        let name = |part: &str| format!("h.{index}.{part}");
+        let (width, heads) = (spec.width as usize, spec.attention_width() as usize);
+        let inputs = if spec.gated {
+            vec![name("mlp.c_gate"), name("mlp.c_fc")]
+        } else {
+            vec![name("mlp.c_fc")]
+        };
+        Ok(Self {
+            norm1: Normed::new(tensors, &name("ln_1"))?,
+            query_key_value: tensors.matrix(&[name("attn.c_attn")], width)?,
+            out: tensors.matrix(&[name("attn.c_proj")], heads)?,
+            norm2: match spec.parallel {
+                true => None,
+                false => Some(Normed::new(tensors, &name("ln_2"))?),
+            },
+            up: tensors.matrix(&inputs, width)?,
+            down: tensors.matrix(&[name("mlp.c_proj")], spec.feed_forward as usize)?,
+        })
+    }
+}
+
+/// Tensors of a parameter vector, by name.
+struct NamedTensors<'a> {
+    layout: &'a Layout,
+    flat: &'a [f32],
+}
+
+impl<'a> NamedTensors<'a> {
+    fn find(&self, name: &str) -> Option<&'a [f32]> {
+        let slot = self.layout.tensors().iter().find(|slot| slot.parameter.name == name)?;
+        self.flat.get(slot.range())
+    }
+
+    fn get(&self, name: &str) -> Result<&'a [f32], pol_model::Error> {
+        let (expected, found) = (self.layout.len(), self.flat.len());
+        self.find(name).ok_or(pol_model::Error::Length { expected, found })
+    }
+
+    /// Returns a copy of a tensor; empty if the model lacks it.
+    fn optional(&self, name: &str) -> Vec<f32> {
+        self.find(name).unwrap_or_default().to_vec()
+    }
+
+    /// Packs matrices with the same inputs as one, with their biases.
+    fn matrix(&self, names: &[String], inputs: usize) -> Result<Matrix, pol_model::Error> {
+        let parts = names
+            .iter()
+            .map(|name| self.get(&format!("{name}.weight")))
+            .collect::<Result<_, _>>()?;
+        let bias = names.iter().flat_map(|name| self.optional(&format!("{name}.bias"))).collect();
+        Ok(Matrix::new(&ConcatColumns { parts, inputs }, bias))
+    }
+}
+
 /// Weight, and the bias of a LayerNorm.
 struct Normed {
     weight: Vec<f32>,
@@ -124,68 +184,32 @@ impl NativeModel {
             .num_threads(threads)
             .build()
             .map_err(|error| Error::Threads(error.to_string()))?;
-        let find = |name: &str| {
-            let slot = layout.tensors().iter().find(|slot| slot.parameter.name == name);
-            slot.map(|slot| &flat[slot.range()])
-        };
-        let missing = || pol_model::Error::Length { expected: layout.len(), found: flat.len() };
-        let part = |name: &str| find(name).ok_or_else(missing);
-        let optional = |name: &str| find(name).unwrap_or_default().to_vec();
-        let (width, heads) = (spec.width as usize, spec.attention_width() as usize);
-        let normed = |name: &str| {
-            Ok::<_, pol_model::Error>(Normed {
-                weight: part(&format!("{name}.weight"))?.to_vec(),
-                bias: optional(&format!("{name}.bias")),
-            })
-        };
-        let matrix = |names: &[String], inputs: usize| {
-            let parts = names
-                .iter()
-                .map(|name| part(&format!("{name}.weight")))
-                .collect::<Result<_, _>>()?;
-            let bias = names.iter().flat_map(|name| optional(&format!("{name}.bias"))).collect();
-            Ok::<_, pol_model::Error>(
-                pool.install(|| Matrix::new(&ConcatColumns { parts, inputs }, bias)),
-            )
-        };
-        let block = |index: u16| {
-            let name = |part: &str| format!("h.{index}.{part}");
-            let inputs = if spec.gated {
-                vec![name("mlp.c_gate"), name("mlp.c_fc")]
-            } else {
-                vec![name("mlp.c_fc")]
-            };
-            Ok::<_, pol_model::Error>(Block {
-                norm1: normed(&name("ln_1"))?,
-                query_key_value: matrix(&[name("attn.c_attn")], width)?,
-                out: matrix(&[name("attn.c_proj")], heads)?,
-                norm2: if spec.parallel { None } else { Some(normed(&name("ln_2"))?) },
-                up: matrix(&inputs, width)?,
-                down: matrix(&[name("mlp.c_proj")], spec.feed_forward as usize)?,
-            })
-        };
-        let embedding = part("wte.weight")?;
+        let tensors = NamedTensors { layout: &layout, flat };
+        let embedding = tensors.get("wte.weight")?;
         let head = Transposed {
-            values: if spec.tied { embedding } else { part("lm_head.weight")? },
-            inputs: width,
+            values: if spec.tied { embedding } else { tensors.get("lm_head.weight")? },
+            inputs: spec.width as usize,
         };
+        let blocks = (0..spec.layers)
+            .map(|index| pool.install(|| Block::new(spec, &tensors, index)))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             spec: *spec,
             isa,
-            positions: optional("wpe.weight"),
+            positions: tensors.optional("wpe.weight"),
             rates: match spec.positions {
                 PositionEncoding::Learned => RotaryRates::default(),
                 PositionEncoding::Rotary { dimensions, base, .. } => {
                     RotaryRates::new(dimensions, base)
                 }
             },
-            blocks: (0..spec.layers).map(block).collect::<Result<_, _>>()?,
-            norm: normed("ln_f")?,
-            head: pool.install(|| Matrix::new(&head, optional("lm_head.bias"))),
+            blocks,
+            norm: Normed::new(&tensors, "ln_f")?,
+            head: pool.install(|| Matrix::new(&head, tensors.optional("lm_head.bias"))),
             introspection: match spec.mind.introspection {
                 true => Some((
-                    part("mind.introspection.weight")?.to_vec(),
-                    part("mind.introspection.bias")?[0],
+                    tensors.get("mind.introspection.weight")?.to_vec(),
+                    tensors.get("mind.introspection.bias")?[0],
                 )),
                 false => None,
             },
@@ -458,6 +482,13 @@ impl SequenceCache for NativeCache {
 }
 
 impl Normed {
+    fn new(tensors: &NamedTensors<'_>, name: &str) -> Result<Self, pol_model::Error> {
+        Ok(Self {
+            weight: tensors.get(&format!("{name}.weight"))?.to_vec(),
+            bias: tensors.optional(&format!("{name}.bias")),
+        })
+    }
+
     /// The norm of each row of `x`.
     fn apply(&self, norm: Norm, x: &[f32], out: &mut Vec<f32>) {
         out.clear();

@@ -198,12 +198,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn small_numbers_agree_with_the_machines(a in -9_999i64..9_999, b in -9_999i64..9_999, c in 1i64..99) {
-            prop_assert_eq!(evaluate(&format!("{a} + {b}*{c} - ({b} - {a})")), Ok((a + b * c - (b - a)).to_string()));
+        fn small_numbers_agree_with_the_machines(
+            a in -9_999i64..9_999,
+            b in -9_999i64..9_999,
+            c in 1i64..99,
+        ) {
+            let sum = evaluate(&format!("{a} + {b}*{c} - ({b} - {a})"));
+            prop_assert_eq!(sum, Ok((a + b * c - (b - a)).to_string()));
             prop_assert_eq!(evaluate(&format!("({a}*{c})/{c}")), Ok(a.to_string()));
         }
 
-        /// What is written is read as the same number.
+        /// A formatted number parses to the same number.
         #[test]
         fn results_are_exact(a in -9_999i64..9_999, b in 1i64..9_999) {
             let text = evaluate(&format!("({a})/{b}")).unwrap();

@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn calls_are_found_however_they_come() {
-        let text = b"a < b << c\n<<calc: 1+1>>, <<<calc: 2^5>>> <<sat: a and not a>><<calc: 1<<calc: 9>> <<calc:\n3>> <<x>> >>";
+        let text = b"a < b << c\n<<calc: 1+1>>, <<<calc: 2^5>>> <<sat: a and not a>>\
+            <<calc: 1<<calc: 9>> <<calc:\n3>> <<x>> >>";
         let expected =
             ["calc: 1+1 = 2", "calc: 2^5 = 32", "sat: a and not a = unsatisfiable", "calc: 9 = 9"];
         for parts in 1..text.len() {
