@@ -52,7 +52,7 @@ impl core::fmt::Display for InvalidSpec {
                  a second pass needs introspection and at most all blocks"
             }
             Self::TooLarge => {
-                "a size exceeds the protocol's limits \
+                "a size is beyond the protocol's limits \
                  (65,536 wide, 512 layers, 2^20 vocabulary, 2^34 parameters)"
             }
         })
