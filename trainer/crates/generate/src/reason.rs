@@ -18,8 +18,8 @@ use crate::{
 use std::ops::ControlFlow;
 
 /// Instruction that makes the model write steps. It goes before the user's text.
-pub const REASONING_INSTRUCTION: &str = "Think step by step. Write each step on a line of its own, as \
-     \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
+pub const REASONING_INSTRUCTION: &str = "Think step by step. Write each step on a line of its \
+     own, as \"Step 1: ...\", and last a line \"Answer: ...\" with the result.";
 /// Instruction that describes the tools to the model.
 pub const TOOL_INSTRUCTION: &str = "Computations can be written as <<calc: 12*(3+4)>> and logic as \
      <<sat: (a or b) and not a>>; the result is put behind them.";

@@ -3,6 +3,8 @@
 //! Models of every family write as the reference implementation would: token by token, in batches,
 //! reasoning and all.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use pol_generate::{
     LanguageModel, NativeModel, Prediction, SequenceCache, SequenceInput, TorchModel,
 };

@@ -2,6 +2,8 @@
 
 //! Texts of thousands of tokens.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use pol_generate::{
     LanguageModel, NativeModel, Prediction, SequenceCache, SequenceInput, TorchModel,
 };

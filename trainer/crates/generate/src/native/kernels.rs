@@ -718,11 +718,14 @@ mod tests {
             let values = part(5_000, size * len);
             let mut out = vec![f32::NAN; size];
             attend(isa, &query, &keys, &values, 0.7, &mut Vec::new(), &mut out);
-            let dot = |key: &[f32]| key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            let dot = |key: &[f32]| -> f64 {
+                key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum()
+            };
             let weights: Vec<f64> = keys.chunks(size).map(|key| (0.7 * dot(key)).exp()).collect();
             let sum: f64 = weights.iter().sum();
             for (i, out) in out.iter().enumerate() {
-                let part = |(at, weight): (usize, &f64)| weight / sum * f64::from(values[at * size + i]);
+                let value = |at: usize| f64::from(values[at * size + i]);
+                let part = |(at, weight): (usize, &f64)| weight / sum * value(at);
                 let exact: f64 = weights.iter().enumerate().map(part).sum();
                 prop_assert!((f64::from(*out) - exact).abs() < 1e-5);
             }

@@ -654,12 +654,12 @@ mod tests {
                 whole,
                 read(&three, &[&long[..1], &long[1..70], &long[70..99], &long[99..]])
             );
-            let mut pasts = [three.new_cache(100).unwrap(), three.new_cache(9).unwrap()];
-            let mut readings = [Prediction::default(), Prediction::default()];
-            let [a, b] = &mut pasts;
-            let [first, second] = &mut readings;
+            let mut caches = [three.new_cache(100).unwrap(), three.new_cache(9).unwrap()];
+            let mut predictions = [Prediction::default(), Prediction::default()];
+            let [a, b] = &mut caches;
+            let [first, second] = &mut predictions;
             three
-                .read(&mut [
+                .forward(&mut [
                     SequenceInput { cache: a, tokens: &long, prediction: first },
                     SequenceInput { cache: b, tokens: &short, prediction: second },
                 ])
@@ -683,7 +683,7 @@ mod tests {
             .unwrap();
         let mut fork = cache.fork().unwrap();
         model
-            .read(&mut [SequenceInput {
+            .forward(&mut [SequenceInput {
                 cache: &mut cache,
                 tokens: &[9, 9, 9],
                 prediction: &mut prediction,
