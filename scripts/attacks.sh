@@ -1,36 +1,42 @@
 #!/usr/bin/env bash
-# Attacks a whole network on this machine in every way that docs/attacks.md lists, and checks what came of it.
+# Attacks a network on this machine in every way that docs/attacks lists, and checks the results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 only="" rounds=2 out="" json=() segments=0
 usage() {
     cat <<'USAGE'
-usage: scripts/attacks.sh [--only N,…] [--rounds N] [--out DIR] [--json] [--segments N]
+usage: scripts/attacks.sh [--only NAME,…] [--rounds N] [--out DIR] [--json] [--segments N]
 
-Sets up what is missing, builds, then runs one pol-node, honest pol-trainer processes, and the attackers. It prints a table
-of every attack with what was required of the network, and stops everything it started. The exit code is 0 only if every
-requirement held. All of it takes about ten minutes on two cores.
+Sets up what is missing, builds, then runs one pol-node, honest pol-trainer processes, and the
+attackers. It prints a table of all scenarios with what was done and required, and stops everything
+it started. The exit code is 0 only if every requirement was met. All of it takes about ten minutes
+on two cores.
 
-  --only N,…      attacks to try, by their numbers in docs/attacks.md; without it, all 22
+  --only NAME,…   families or single scenarios to try, by their names in docs/attacks, such as
+                  sybils,late-states; a number is a family's place in the list; without it, all
   --rounds N      leases that each attacker takes (2)
   --out DIR       write DIR/attacks.json and the logs of every process there
   --json          print JSON and no table
-  --segments N    also train N honest segments and replay each one, which must give the same bits (0: leave it out;
-                  10000 takes some minutes)
+  --segments N    also train N honest segments and replay each one, which must give the same bits
+                  (0: leave it out; 10000 takes some minutes)
 
-Reading the table: attempts are updates, calls or draws; sampled are those where an audit looked at something false;
-detected are those that were found or refused; false positives are honest updates that were condemned meanwhile.
+Reading the table: attempts are updates, calls or draws; sampled are those where an audit looked at
+something false; detected are those that were found or refused; false positives are honest updates
+that were condemned meanwhile.
 USAGE
 }
 number() { # flag, value, smallest, largest
     case "${2:-}" in '' | *[!0-9]*) echo "attacks: $1 takes a number" >&2; exit 2 ;; esac
-    [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] || { echo "attacks: $1 takes a number from $3 to $4" >&2; exit 2; }
+    if [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
+        echo "attacks: $1 takes a number from $3 to $4" >&2
+        exit 2
+    fi
     echo "$2"
 }
 while [ $# -gt 0 ]; do
     case "$1" in
-        --only) only="${2:?--only takes numbers, such as 1,2,9}"; shift 2 ;;
+        --only) only="${2:?--only takes names, such as sybils,late-states}"; shift 2 ;;
         --rounds) rounds="$(number "$1" "${2:-}" 1 100)"; shift 2 ;;
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --segments) segments="$(number "$1" "${2:-}" 0 1000000)"; shift 2 ;;
@@ -55,6 +61,7 @@ status=0
 "$POL_BIN/pol-attacks" "${arguments[@]}" || status=$?
 if [ "$segments" -gt 0 ]; then
     say "training and replaying $segments honest segments"
-    cargo run --release --locked --quiet -p pol-engine --example honest_segments -- "$segments" || status=1
+    cargo run --release --locked --quiet -p pol-engine --example honest_segments -- "$segments" \
+        || status=1
 fi
 exit "$status"

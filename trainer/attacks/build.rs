@@ -1,4 +1,6 @@
-//! Lets the executables of this package find libtorch where it was linked from.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sets the path at which the executables of this package find libtorch.
 
 fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH");

@@ -1,5 +1,6 @@
-//! A whole network on this machine: one node, honest members as processes of their own, and the
-//! chain as seen from here.
+// SPDX-License-Identifier: Apache-2.0
+
+//! A network on this machine: one node and honest members, each a process of its own.
 
 use crate::rpc::Rpc;
 use anyhow::{Context, Result, bail, ensure};
@@ -10,10 +11,11 @@ use pol_engine::LeaseData;
 use pol_primitives::{
     Balance, POL,
     audit::AuditConfig,
-    peer::Role,
+    member::Role,
     recipe::{Numerics, Recipe},
     round::{BlockNumber, RoundConfig},
 };
+use pol_trainer::{context::NodeContext, options::SwarmOptions, state::StateFolder};
 use std::{
     fs,
     net::TcpListener,
@@ -23,22 +25,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the chain is looked at while something is waited for.
-pub const PAUSE: Duration = Duration::from_millis(700);
-/// Trainers that are honest and processes of their own.
-pub const TRAINERS: [&str; 2] = ["trainer-1", "trainer-2"];
-/// Validators that are honest and processes of their own, with their bonds.
-pub const VALIDATORS: [(&str, Balance); 3] =
+/// Pause between two looks at the chain while waiting.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(700);
+/// Honest trainers.
+pub(crate) const TRAINERS: [&str; 2] = ["trainer-1", "trainer-2"];
+/// Honest validators with their bonds.
+pub(crate) const VALIDATORS: [(&str, Balance); 3] =
     [("validator-1", 40_000 * POL), ("validator-2", 30_000 * POL), ("validator-3", 25_000 * POL)];
-/// Segments of a lease, of two steps each.
+/// Segments of a lease, with two steps each.
 const SEGMENTS: u16 = 4;
-/// Texts of the corpus that are learned from.
+/// Texts of the corpus to train on.
 const TEXTS: usize = 4;
-/// Short phases: a round of a minute at most, whatever its attackers hold up.
+/// Short phases: a round takes a minute at most, even if attackers delay it.
 const LENGTHS: RoundConfig =
     RoundConfig { join: 4, train: 14, reveal: 6, attest: 20, lead: 5, missed: 8 };
-/// Five of the six validators sit on every update, so that each of them has seats in every audit.
-pub const AUDITS: AuditConfig = AuditConfig {
+/// Audits in which five of six validators sit on every update, so that each has seats in every
+/// audit.
+pub(crate) const AUDITS: AuditConfig = AuditConfig {
     seats: 5,
     more_seats: 9,
     segments: 1,
@@ -51,10 +54,10 @@ pub const AUDITS: AuditConfig = AuditConfig {
     escrow: 1,
 };
 
-/// What chooses libtorch's kernels and threads.
-const KERNELS: [&str; 5] =
+/// Environment variables that choose libtorch's kernels and threads.
+const KERNEL_VARIABLES: [&str; 5] =
     ["ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
-/// Settings that stand for different machines, where a recipe lets members compute as they like.
+/// Settings of different machines, for a profile that leaves the kernels open.
 const MACHINES: [&[(&str, &str)]; 4] = [
     &[],
     &[("OMP_NUM_THREADS", "2"), ("MKL_NUM_THREADS", "2")],
@@ -72,8 +75,8 @@ const MACHINES: [&[(&str, &str)]; 4] = [
     ],
 ];
 
-/// The key of a development account, as `--dev-account` names it.
-pub fn signer(name: &str) -> Result<Signer> {
+/// Returns the key of a development account, named as for `--dev-account`.
+pub(crate) fn signer(name: &str) -> Result<Signer> {
     let part = |part: &str| {
         let mut letters = part.chars();
         let first = letters.next().map(|first| first.to_ascii_uppercase());
@@ -82,60 +85,75 @@ pub fn signer(name: &str) -> Result<Signer> {
     Ok(Signer::from_uri(&name.split('-').map(part).collect::<String>())?)
 }
 
-/// A process that ends with this one.
+/// A process that is killed when this one ends.
 struct Process {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
+impl Process {
+    /// Returns a line about the panic or the end of the process, with its last words in the log.
+    fn failure(&mut self) -> Option<String> {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        // Every node logs a call in the sandboxed runtime that ends because its argument cannot be
+        // decoded. That is no panic of the node.
+        let is_real =
+            |text: &&str| !text.lines().take(2).any(|line| line.contains("Nothing bad happened"));
+        if let Some(text) = log.split("panicked at").skip(1).find(is_real) {
+            let place = text.lines().next().unwrap_or_default();
+            return Some(format!("{} panicked at {place}", self.name));
+        }
+        if matches!(self.child.try_wait(), Ok(None)) {
+            return None;
+        }
+        Some(format!("{} ended: {}", self.name, log.lines().next_back().unwrap_or_default()))
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The network.
-pub struct Network {
-    /// The node as a client of its own sees it.
-    pub chain: Chain,
-    /// The node's RPC without a client.
-    pub rpc: Rpc,
-    /// The recipe that everybody trains by.
-    pub recipe: Recipe,
+/// A running network.
+pub(crate) struct Network {
+    /// Client of the node.
+    pub(crate) chain: Chain,
+    /// The node's RPC without the client.
+    pub(crate) rpc: Rpc,
+    /// Recipe that everybody trains by.
+    pub(crate) recipe: Recipe,
+    block_time: Duration,
     processes: Mutex<Vec<Process>>,
     folder: tempfile::TempDir,
     logs: PathBuf,
 }
 
 impl Network {
-    /// Starts the node and governs it: data, a recipe of this profile, lengths, audits, and bonds
-    /// of the honest validators.
-    pub async fn start(logs: &Path, numerics: Numerics) -> Result<Self> {
+    /// Starts the node and sets it up by governance: data, a recipe of this profile, lengths,
+    /// audits, and bonds of the honest validators.
+    pub(crate) async fn start(logs: &Path, numerics: Numerics) -> Result<Self> {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
         let (rpc, p2p) = (Rpc { port: port()? }, port()?);
         let mut node = Command::new(binary("pol-node")?);
-        node.args([
-            "--chain",
-            "dev",
-            "--no-prometheus",
-            "--no-telemetry",
-            "--no-mdns",
-            "--base-path",
-        ])
-        .arg(folder.path().join("node"));
+        node.args(["--chain", "dev", "--no-prometheus", "--no-telemetry", "--no-mdns"]);
+        node.arg("--base-path").arg(folder.path().join("node"));
         node.args(["--rpc-port", &rpc.port.to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
         let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs), connect(rpc))?;
         let recipe = Recipe { numerics, ..recipe };
+        let block_time = chain.block_time().await?;
         let network = Self {
             chain,
             rpc,
             recipe,
+            block_time,
             processes: vec![node].into(),
             folder,
             logs: logs.to_owned(),
@@ -153,15 +171,19 @@ impl Network {
         Ok(network)
     }
 
-    /// Calls as root, with the key of the development chain's governance.
-    pub async fn govern(&self, calls: impl IntoIterator<Item = Call>) -> Result<()> {
+    /// Submits calls as root, with the key of the development chain's governance.
+    pub(crate) async fn govern(&self, calls: impl IntoIterator<Item = Call>) -> Result<()> {
         let alice = signer("alice")?;
         try_join_all(calls.into_iter().map(|call| self.chain.submit(&alice, call.sudo()))).await?;
         Ok(())
     }
 
-    /// Gives each account `amount` from what governance has.
-    pub async fn fund(&self, names: impl IntoIterator<Item = &str>, amount: Balance) -> Result<()> {
+    /// Gives each account `amount` from governance's balance.
+    pub(crate) async fn fund(
+        &self,
+        names: impl IntoIterator<Item = &str>,
+        amount: Balance,
+    ) -> Result<()> {
         let alice = signer("alice")?;
         let accounts = names
             .into_iter()
@@ -173,8 +195,8 @@ impl Network {
         Ok(())
     }
 
-    /// Bonds more than the minimum, which members add by themselves.
-    pub async fn bond(&self, name: &str, role: Role, amount: Balance) -> Result<()> {
+    /// Bonds an amount above the minimum. Members bond the minimum by themselves.
+    pub(crate) async fn bond(&self, name: &str, role: Role, amount: Balance) -> Result<()> {
         self.chain.submit(&signer(name)?, Call::Bond { role, amount }).await?;
         Ok(())
     }
@@ -203,8 +225,8 @@ impl Network {
             .arg(self.path(name))
             .args(arguments);
         if matches!(self.recipe.numerics, Numerics::Native { .. }) {
-            // Each member computes as another machine would.
-            for variable in KERNELS {
+            // Each member computes as another machine does.
+            for variable in KERNEL_VARIABLES {
                 command.env_remove(variable);
             }
             command.envs(MACHINES[self.processes().len() % MACHINES.len()].iter().copied());
@@ -213,11 +235,12 @@ impl Network {
         Ok(())
     }
 
-    /// Starts the honest validators, the first of which serves the data, and waits for the first
-    /// model.
-    pub async fn start_validators(&self) -> Result<()> {
+    /// Starts the honest validators and waits for the first model. The first validator serves the
+    /// data.
+    pub(crate) async fn start_validators(&self) -> Result<()> {
         let data = self.data();
-        let data = data.to_str().context("the temporary folder's name is no text")?.to_owned();
+        let data =
+            data.to_str().context("the temporary folder's name is not valid UTF-8")?.to_owned();
         for (index, (name, _)) in VALIDATORS.into_iter().enumerate() {
             let serving: &[&str] = if index == 0 { &["--data", &data] } else { &[] };
             self.member(name, &[&["--role", "validator"], serving].concat())?;
@@ -229,12 +252,12 @@ impl Network {
     }
 
     /// Starts the honest trainers.
-    pub fn start_trainers(&self) -> Result<()> {
+    pub(crate) fn start_trainers(&self) -> Result<()> {
         TRAINERS.into_iter().try_for_each(|name| self.member(name, &["--tier", "whale"]))
     }
 
-    /// A folder or file of this network.
-    pub fn path(&self, name: &str) -> PathBuf {
+    /// Returns the path of a folder or file of this network.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -242,8 +265,8 @@ impl Network {
         self.path("data")
     }
 
-    /// Shards `first` and following of one part of the ingested text, as many as there are.
-    pub fn shards(&self, part: &str, first: u32, count: u32) -> Result<Vec<Vec<u32>>> {
+    /// Returns at most `count` shards of one part of the ingested text, from shard `first` on.
+    pub(crate) fn shards(&self, part: &str, first: u32, count: u32) -> Result<Vec<Vec<u32>>> {
         let folder = ShardFolder::open(&self.data().join(part))?;
         let decode = |index| -> Result<Vec<u32>> {
             let bytes = folder.read(index)?;
@@ -256,34 +279,47 @@ impl Network {
         (first..folder.len().min(first.saturating_add(count))).map(decode).collect()
     }
 
-    /// The held-out text.
-    pub fn held_out(&self) -> Result<LeaseData> {
+    /// Connects to the chain and the swarm without a role. `name` is that of its folder.
+    pub(crate) async fn connect_observer(&self, name: &str) -> Result<NodeContext> {
+        let swarm = SwarmOptions { listen: ([127, 0, 0, 1], 0).into(), advertise: Vec::new() };
+        let folder = StateFolder::open(&self.path(name))?;
+        NodeContext::start(self.chain.clone(), &swarm, folder).await
+    }
+
+    /// Returns the held-out text.
+    pub(crate) fn held_out(&self) -> Result<LeaseData> {
         Ok(LeaseData::new(&self.recipe, self.shards(pol_data::HELD_OUT, 0, 4)?)?)
     }
 
-    /// Asks every block or so until there is an answer, for at most `blocks` blocks.
-    pub async fn until<T, F: Future<Output = Result<Option<T>>>>(
+    /// Asks until there is an answer, for at most `blocks` blocks. `event` completes the error
+    /// "waited … blocks until".
+    pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
         &self,
-        what: &str,
+        event: &str,
         blocks: BlockNumber,
         ask: impl Fn() -> F,
     ) -> Result<T> {
-        // Twice as long as blocks take: a busy machine makes them late.
-        let end = Instant::now() + Duration::from_secs(6) * blocks;
+        // Twice the block time: a busy machine makes blocks late.
+        let end = Instant::now() + self.block_time * 2 * blocks;
         loop {
             if let Some(answer) = ask().await? {
                 return Ok(answer);
             }
-            ensure!(Instant::now() < end, "waited {blocks} blocks until {what}");
-            tokio::time::sleep(PAUSE).await;
+            ensure!(Instant::now() < end, "waited {blocks} blocks until {event}");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Submits a call again until the chain takes it: some are refused in certain phases only.
-    pub async fn insist(&self, name: &str, call: Call, blocks: BlockNumber) -> Result<()> {
+    /// Submits a call until the chain accepts it. Some calls are refused in certain phases only.
+    pub(crate) async fn submit_until_accepted(
+        &self,
+        name: &str,
+        call: Call,
+        blocks: BlockNumber,
+    ) -> Result<()> {
         let signer = signer(name)?;
-        let what = format!("{}.{} of {name} is taken", call.name().0, call.name().1);
-        self.until(&what, blocks, || async {
+        let event = format!("{}.{} of {name} is accepted", call.name().0, call.name().1);
+        self.until(&event, blocks, || async {
             match self.chain.submit(&signer, call.clone()).await {
                 Ok(_) => Ok(Some(())),
                 Err(ChainError::Refused { .. } | ChainError::Displaced { .. }) => Ok(None),
@@ -293,35 +329,18 @@ impl Network {
         .await
     }
 
-    /// Processes that ended or panicked, with the last lines they wrote.
-    pub fn casualties(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for process in self.processes().iter_mut() {
-            let log = fs::read_to_string(&process.log).unwrap_or_default();
-            // What a sandboxed runtime cannot decode ends the call in it, and is logged like this
-            // by every node of its kind.
-            let real = |text: &&str| {
-                !text.lines().take(2).any(|line| line.contains("Nothing bad happened"))
-            };
-            if let Some(text) = log.split("panicked at").skip(1).find(real) {
-                found.push(format!(
-                    "{} panicked at {}",
-                    process.name,
-                    text.lines().next().unwrap_or_default()
-                ));
-            } else if !matches!(process.child.try_wait(), Ok(None)) {
-                found.push(format!(
-                    "{} ended: {}",
-                    process.name,
-                    log.lines().next_back().unwrap_or_default()
-                ));
-            }
-        }
-        found
+    /// Returns the number of processes.
+    pub(crate) fn process_count(&self) -> u64 {
+        self.processes().len() as u64
     }
 
-    /// Memory that the node holds, in bytes.
-    pub fn node_memory(&self) -> Result<u64> {
+    /// Returns a line about each process that has ended or panicked.
+    pub(crate) fn failed_processes(&self) -> Vec<String> {
+        self.processes().iter_mut().filter_map(Process::failure).collect()
+    }
+
+    /// Returns the resident memory of the node, in bytes.
+    pub(crate) fn node_memory(&self) -> Result<u64> {
         let processes = self.processes();
         let node = processes.first().context("the node was started first")?;
         let status = fs::read_to_string(format!("/proc/{}/status", node.child.id()))?;
@@ -334,8 +353,7 @@ impl Network {
     }
 }
 
-/// The chain of a node that was just started, which takes its time on a machine that is busy
-/// building.
+/// Connects to a node that has just been started. On a busy machine that takes several attempts.
 async fn connect(rpc: Rpc) -> Result<Chain> {
     const ATTEMPTS: u32 = 3;
     for _ in 1..ATTEMPTS {
@@ -346,7 +364,7 @@ async fn connect(rpc: Rpc) -> Result<Chain> {
     Ok(Chain::connect(&rpc.url()).await?)
 }
 
-/// A program that was built together with this one.
+/// Returns the path of a program that was built together with this one.
 fn binary(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     ensure!(
@@ -369,7 +387,7 @@ fn launch(name: &str, command: &mut Command, logs: &Path) -> Result<Process> {
     Ok(Process { name: name.to_owned(), child, log })
 }
 
-/// Runs a command to its end; what it printed.
+/// Runs a command to its end; returns its standard output.
 async fn finish(mut command: Command) -> Result<Vec<u8>> {
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     if !output.status.success() {
@@ -378,7 +396,7 @@ async fn finish(mut command: Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Makes shards of a few texts of the corpus in `folder`; the tiny recipe for them.
+/// Makes shards of a few texts of the corpus in `folder`; returns a tiny recipe for them.
 async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
     let corpus = std::env::var_os("POL_CORPUS")
         .context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;
@@ -389,19 +407,8 @@ async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
     texts.truncate(TEXTS);
     let (data, recipe) = (folder.join("data"), logs.join("recipe.json"));
     let mut command = Command::new(binary("pol-trainer")?);
-    command.args([
-        "data",
-        "ingest",
-        "--vocabulary",
-        "512",
-        "--sequence",
-        "32",
-        "--shard-tokens",
-        "512",
-        "--held-out",
-        "5",
-        "--out",
-    ]);
+    command.args(["data", "ingest", "--vocabulary", "512", "--sequence", "32"]);
+    command.args(["--shard-tokens", "512", "--held-out", "5", "--out"]);
     command.arg(&data);
     for text in texts {
         command.arg("--input").arg(text);

@@ -1,4 +1,6 @@
-//! The node's JSON-RPC over plain HTTP: for reads that the client has no method for, and for bytes
+// SPDX-License-Identifier: Apache-2.0
+
+//! The node's JSON-RPC over plain HTTP, for reads that the client has no method for and for bytes
 //! that no client sends.
 
 use anyhow::{Context, Result};
@@ -14,49 +16,49 @@ use tokio::{
     time::timeout,
 };
 
-/// The longest answer that is read.
-const MAX_ANSWER: u64 = 4 << 20;
-/// The longest wait for one.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Size in bytes at which an answer is cut.
+const MAX_ANSWER_BYTES: u64 = 4 << 20;
+/// Longest wait for an answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where the node listens.
+/// Address of the node's RPC.
 #[derive(Clone, Copy, Debug)]
-pub struct Rpc {
+pub(crate) struct Rpc {
     /// TCP port on the loopback interface.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Rpc {
-    /// The WebSocket address.
-    pub fn url(self) -> String {
+    /// Returns the WebSocket address.
+    pub(crate) fn url(self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// A connection that says nothing.
-    pub async fn connect(self) -> Result<TcpStream> {
+    /// Opens a connection and sends nothing.
+    pub(crate) async fn connect(self) -> Result<TcpStream> {
         Ok(TcpStream::connect(("127.0.0.1", self.port)).await?)
     }
 
-    /// What the node answers to these bytes as the body of a request: its status line and whatever
-    /// follows.
-    pub async fn post(self, body: &[u8]) -> Result<String> {
+    /// Sends these bytes as the body of a request; returns the answer from the status line on.
+    pub(crate) async fn post(self, body: &[u8]) -> Result<String> {
         let exchange = async {
             let mut stream = self.connect().await?;
             let head = format!(
-                "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+                 Connection: close\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(body).await?;
             let mut answer = Vec::new();
-            stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+            stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
             Ok(String::from_utf8_lossy(&answer).into_owned())
         };
-        timeout(PATIENCE, exchange).await.context("the node did not answer in time")?
+        timeout(REQUEST_TIMEOUT, exchange).await.context("the node did not answer in time")?
     }
 
-    /// The result of a method; an error where the node gives one.
-    pub async fn ask(self, method: &str, parameters: Value) -> Result<Value> {
+    /// Calls a method and returns its result; fails if the node returns an error.
+    pub(crate) async fn call(self, method: &str, parameters: Value) -> Result<Value> {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": parameters })
             .to_string();
         let answer = self.post(body.as_bytes()).await?;
@@ -67,15 +69,19 @@ impl Rpc {
         result.with_context(|| format!("{method}: {}", answer["error"]))
     }
 
-    /// What is on hold of each account at a block: what a slash can reach, also of bonds that are
-    /// being withdrawn.
-    pub async fn held(self, accounts: &[AccountId], at: Hash) -> Result<Vec<Balance>> {
+    /// Returns the balance on hold of each account at a block. It is all that a slash can reach,
+    /// bonds that are being withdrawn included.
+    pub(crate) async fn balances_on_hold(
+        self,
+        accounts: &[AccountId],
+        at: Hash,
+    ) -> Result<Vec<Balance>> {
         let keys: Vec<String> = accounts
             .iter()
             .map(|account| format!("0x{}", hex::encode(account_key(account))))
             .collect();
         let answer = self
-            .ask("state_queryStorageAt", json!([keys, format!("0x{}", hex::encode(at))]))
+            .call("state_queryStorageAt", json!([keys, format!("0x{}", hex::encode(at))]))
             .await?;
         let changes =
             answer[0]["changes"].as_array().context("state_queryStorageAt gave no changes")?;
@@ -86,7 +92,7 @@ impl Rpc {
                 continue;
             };
             let Some(value) = change[1].as_str() else { continue };
-            // Nonce and three reference counts, then the free balance and what is on hold.
+            // Nonce and three reference counts, free balance, balance on hold.
             let bytes = hex::decode(value.trim_start_matches("0x"))?;
             let (_, _, reserved) = <([u32; 4], Balance, Balance)>::decode(&mut &bytes[..])?;
             held[place] = reserved;
@@ -95,7 +101,7 @@ impl Rpc {
     }
 }
 
-/// Where `System.Account` keeps an account.
+/// Returns the storage key of an account in `System.Account`.
 fn account_key(account: &AccountId) -> Vec<u8> {
     [twox_128(b"System").as_slice(), &twox_128(b"Account"), &blake2_128(account), account].concat()
 }

@@ -196,7 +196,7 @@ fn margins(report: &Report, area: &Area<'_>) -> Result<()> {
         .bold_line_style(GREY.mix(0.25))
         .axis_style(GREY.mix(0.25))
         .x_labels(6)
-        .x_label_formatter(&|value| match value.round() as u32 {
+        .x_label_formatter(&|value: &f64| match value.round() as u32 {
             thousands @ 1_000.. => format!("{},000", thousands / 1_000),
             small => small.to_string(),
         })

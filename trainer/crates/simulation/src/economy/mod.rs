@@ -358,7 +358,8 @@ mod tests {
     #[test]
     fn no_strategy_pays_and_the_ledger_balances() {
         let settings = Settings { rounds: 60, trainers: 320, validators: 50, ..Settings::quick(3) };
-        let deviates = |one: &&TrainerStrategy| one.skipped > 0 || one.withholds || one.identities > 1;
+        let deviates =
+            |one: &&TrainerStrategy| one.skipped > 0 || one.withholds || one.identities > 1;
         for strategy in TRAINER_STRATEGIES.iter().filter(deviates) {
             let result = trainer(&settings, strategy);
             assert!(result.profit < result.honest, "{result:?}");

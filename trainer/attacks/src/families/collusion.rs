@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Validators that agree on lies.
+
+use crate::{
+    attackers::{ACCEPTANCE_BLOCKS, INVALID_PENALTY, Roles, accounts, start_attacker},
+    cheating::Cheat,
+    monte_carlo::{DRAWS, seed},
+    network::{self, AUDITS, Network, TRAINERS, VALIDATORS},
+    observer::{ChainObserver, Observations},
+    scenario::{Family, Scenario, Setup},
+    tally::Tally,
+};
+use anyhow::Result;
+use pol_chain::{AccountId, Call};
+use pol_primitives::{
+    Balance, BoundedVec, Hash, POL, RoundNumber,
+    audit::{AuditConfig, Finding, Seat, UpdateMeasurement, Verdict, draw_seats, exact::judge},
+    member::Role,
+    submission::Outcome,
+};
+
+pub(super) static FAMILY: Family = Family {
+    name: "collusion",
+    scenarios: &[
+        Scenario {
+            name: "drawn-liars",
+            setup: Setup::MonteCarlo(draw_liars),
+            act: "Lets 10 to 75 of 100 equal validators agree on lies about 10,000 honest updates, \
+                  for three numbers of seats.",
+            expect: "At 10 % more than 99 % of updates are valid; at 30 % and 15 seats less than \
+                     0.1 % are condemned; at 75 % most are condemned.",
+        },
+        Scenario {
+            name: "half-of-the-stake",
+            setup: Setup::Colluders { added_bond: 45_000 * POL, outcome: Outcome::Unresolved },
+            act: "Two validators with half of the stake agree on lies about every update.",
+            expect: "Every honest update is undecided: unpaid and unslashed.",
+        },
+        Scenario {
+            name: "four-fifths-of-the-stake",
+            setup: Setup::Colluders { added_bond: 250_000 * POL, outcome: Outcome::Invalid },
+            act: "The same validators agree on lies with four fifths of the stake.",
+            expect: "They decide, as the quorum rule implies: honest trainers are slashed.",
+        },
+    ],
+};
+
+/// Validators of the draws, of equal stake.
+const DRAWN_VALIDATORS: u32 = 100;
+/// Shares of liars in the draws, in percent.
+const SHARES: [u32; 5] = [10, 20, 30, 50, 75];
+/// Seats of the first and the second draw.
+const SEATS: [(usize, usize); 3] = [(3, 7), (7, 15), (15, 16)];
+/// The colluding validators of the network.
+pub(crate) const COLLUDERS: [&str; 2] = ["validator-6", "validator-7"];
+
+/// Verdicts on honest updates.
+#[derive(Clone, Copy, Default)]
+struct Verdicts {
+    valid: u32,
+    condemned: u32,
+    undecided: u32,
+}
+
+impl Verdicts {
+    /// Returns `true` if liars with this share of the stake decide no more than the quorum rule
+    /// implies: a minority delays and seldom wins, a quorum decides.
+    fn are_as_required(&self, liars: u32, seats: usize) -> bool {
+        let share = |count: u32| f64::from(count) / f64::from(DRAWS);
+        let all = self.valid + self.condemned + self.undecided == DRAWS;
+        all && match liars {
+            30 if seats >= 15 => share(self.condemned) < 0.001,
+            10 => share(self.valid) > 0.99,
+            75 => self.condemned > self.valid,
+            _ => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let percent = |count: u32| f64::from(count) * 100.0 / f64::from(DRAWS);
+        let [valid, condemned, undecided] =
+            [self.valid, self.condemned, self.undecided].map(percent);
+        write!(f, "{valid:.2}/{condemned:.2}/{undecided:.2}")
+    }
+}
+
+/// Draws seats with `liars` of 100 equal validators, and judges honest updates.
+fn judge_honest_updates(liars: u32, seats: usize, more_seats: usize) -> Verdicts {
+    let stakes: Vec<(u32, Balance)> =
+        (0..DRAWN_VALIDATORS).map(|validator| (validator, 5_000 * POL)).collect();
+    let (right, wrong) = ([1u8; 32], [2u8; 32]);
+    let finding = |end: Hash| Finding::Replayed {
+        ends: BoundedVec::truncate_from(vec![end]),
+        packed: true,
+        measure: UpdateMeasurement::default(),
+    };
+    let (honest, lie) = (finding(right), finding(wrong));
+    let verdict = |seed: &Hash, seats: usize| {
+        let seats: Vec<Seat<'_>> = draw_seats(seed, &u32::MAX, &stakes, seats)
+            .into_iter()
+            .map(|at| Seat {
+                stake: stakes[at].1,
+                finding: Some(if (at as u32) < liars { &lie } else { &honest }),
+                binding: None,
+            })
+            .collect();
+        judge(Some(&[right]), &seats)
+    };
+    let mut verdicts = Verdicts::default();
+    for update in 0..DRAWS {
+        let first = verdict(&seed(b"pol/attacks/seats/0", update), seats);
+        let last = match first {
+            Verdict::Unresolved => verdict(&seed(b"pol/attacks/seats/1", update), more_seats),
+            decided => decided,
+        };
+        match last {
+            Verdict::Valid => verdicts.valid += 1,
+            Verdict::Invalid => verdicts.condemned += 1,
+            Verdict::Withheld | Verdict::Unresolved => verdicts.undecided += 1,
+        }
+    }
+    verdicts
+}
+
+/// Measures verdicts by the share of lying stake and the number of seats. A minority holds all of
+/// a few seats now and then: that is the price of few seats.
+fn draw_liars() -> Tally {
+    let mut notes = Vec::new();
+    let mut passed = true;
+    let mut at_30_of_3 = Verdicts::default();
+    for (seats, more_seats) in SEATS {
+        let mut rates = Vec::new();
+        for liars in SHARES {
+            let verdicts = judge_honest_updates(liars, seats, more_seats);
+            passed &= verdicts.are_as_required(liars, seats);
+            rates.push(format!("{liars} %: {verdicts}"));
+            if (liars, seats) == (30, 3) {
+                at_30_of_3 = verdicts;
+            }
+        }
+        notes.push(format!("{seats} seats then {more_seats}: {}", rates.join(", ")));
+    }
+    let note = format!(
+        "valid/condemned/undecided % of honest updates by share of lying stake. {}",
+        notes.join("; ")
+    );
+    Tally::tried(DRAWS.into(), at_30_of_3.valid.into()).passed(passed, note)
+}
+
+/// Lets everybody sit on every update, so that shares of the stake are shares of the seats.
+pub(crate) async fn start(network: &Network) -> Result<()> {
+    let everybody = AuditConfig { seats: 15, more_seats: 16, ..AUDITS };
+    network.govern([Call::SetAudits(everybody)]).await
+}
+
+/// Adds stake to the colluders' `bond` each; starts them if they have none yet.
+pub(crate) async fn add_stake(
+    network: &Network,
+    roles: &mut Roles,
+    bond: Balance,
+    added: Balance,
+) -> Result<()> {
+    for name in COLLUDERS {
+        if bond == 0 {
+            network.bond(name, Role::Validator, added).await?;
+            start_attacker(network, roles, name, "validator", Cheat::AgreedEnds)?;
+        } else {
+            let call = Call::BondExtra { amount: added };
+            network.submit_until_accepted(name, call, ACCEPTANCE_BLOCKS).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Judges the honest trainers' updates of the next round, on which colluders with `bond` each have
+/// seats. All have to end as `expected`.
+pub(crate) async fn trial(
+    network: &Network,
+    observer: &ChainObserver,
+    bond: Balance,
+    expected: Outcome,
+) -> Result<Tally> {
+    let honest = accounts(TRAINERS)?;
+    let registered = || async {
+        let member = network.chain.member(&network::signer(COLLUDERS[1])?.account()).await?;
+        Ok(member.filter(|member| member.endpoint.is_some() && member.bond >= bond).map(drop))
+    };
+    network.until("the colluders have their stake", 40, registered).await?;
+    // Seats on the updates of the current round are drawn when it is over.
+    let first = network.chain.overview().await?.round.number;
+    let before = lost(&observer.observations(), &honest);
+    let settled = || async {
+        let observations = observer.observations();
+        let mut rounds = first..=observations.round();
+        Ok(rounds.find_map(|round| outcomes_of(&observations, &honest, round)))
+    };
+    let outcomes = network.until("updates are settled by liars", 130, settled).await?;
+    // The block that settles the last update also shows its penalty.
+    tokio::time::sleep(network::POLL_INTERVAL * 6).await;
+    let lost = lost(&observer.observations(), &honest).saturating_sub(before);
+    let attempts = outcomes.len() as u64;
+    let as_expected = outcomes.iter().filter(|outcome| **outcome == expected).count() as u64;
+    let slashed = u64::try_from(lost / INVALID_PENALTY)?;
+    let passed =
+        attempts > 0 && as_expected == attempts && (expected == Outcome::Invalid) == (slashed > 0);
+    let note = format!(
+        "{:.0} % of the stake: {as_expected} of {attempts} honest updates ended as {expected:?}, \
+         the honest lost {} POL",
+        colluding_share(bond) * 100.0,
+        lost / POL
+    );
+    // Lies are what would have to be detected, and none was.
+    let detected = attempts - as_expected;
+    Ok(Tally::counted(attempts, attempts, detected).slashed(slashed).passed(passed, note))
+}
+
+/// Returns the colluders' share of the stake.
+fn colluding_share(bond: Balance) -> f64 {
+    let honest: Balance = VALIDATORS.iter().map(|(_, bond)| bond).sum();
+    (2 * bond) as f64 / (honest + 2 * bond) as f64
+}
+
+fn lost(observations: &Observations, accounts: &[AccountId]) -> Balance {
+    accounts.iter().map(|account| observations.lost(account)).sum()
+}
+
+/// Returns the outcomes of a round's updates, or `None` if there are none yet.
+fn outcomes_of(
+    observations: &Observations,
+    accounts: &[AccountId],
+    round: RoundNumber,
+) -> Option<Vec<Outcome>> {
+    let outcomes: Vec<Outcome> = accounts
+        .iter()
+        .filter_map(|account| Some(observations.settled.get(&(round, *account))?.outcome))
+        .filter(|outcome| !matches!(outcome, Outcome::Excluded | Outcome::NoShow))
+        .collect();
+    (!outcomes.is_empty()).then_some(outcomes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_third_of_the_stake_delays_and_two_thirds_decide() {
+        let tally = draw_liars();
+        assert!(tally.passed, "{tally:?}");
+    }
+}

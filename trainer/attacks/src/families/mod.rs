@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! All families of attacks. Each has a page of its name in `docs/attacks`.
+
+mod altered_recipe;
+pub(crate) mod collusion;
+mod copying;
+mod false_accusation;
+pub(crate) mod false_claims;
+mod floods;
+mod free_rider;
+mod grinding;
+pub(crate) mod honest_fleet;
+mod interpolation;
+mod invented_state;
+mod lazy_validators;
+mod low_precision;
+mod malformed_bytes;
+mod poisoning;
+mod skipped_segments;
+mod small_segments;
+mod stale_state;
+mod sybils;
+mod timing;
+mod tolerance_drift;
+mod wrong_data;
+
+use crate::scenario::Family;
+
+/// All families, in the order of the index of `docs/attacks`.
+pub(crate) static FAMILIES: [&Family; 22] = [
+    &free_rider::FAMILY,
+    &copying::FAMILY,
+    &stale_state::FAMILY,
+    &interpolation::FAMILY,
+    &small_segments::FAMILY,
+    &skipped_segments::FAMILY,
+    &altered_recipe::FAMILY,
+    &wrong_data::FAMILY,
+    &invented_state::FAMILY,
+    &poisoning::FAMILY,
+    &tolerance_drift::FAMILY,
+    &low_precision::FAMILY,
+    &collusion::FAMILY,
+    &lazy_validators::FAMILY,
+    &sybils::FAMILY,
+    &grinding::FAMILY,
+    &timing::FAMILY,
+    &false_claims::FAMILY,
+    &false_accusation::FAMILY,
+    &honest_fleet::FAMILY,
+    &malformed_bytes::FAMILY,
+    &floods::FAMILY,
+];
+
+/// Requirement for cheats that every audit finds.
+const ALWAYS_INVALID: &str = "Every update is found invalid and costs 1,000 POL.";
+/// Requirement for trainers that hide what an audit asks for.
+const ALWAYS_WITHHELD: &str = "Every update counts as withheld and costs 200 POL.";

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Declarations of attacks: families, scenarios and their setups.
+
+use crate::{cheating::Cheat, network::Network, offline::TrainingHarness, tally::Tally};
+use anyhow::{Context, Result};
+use futures::future::LocalBoxFuture;
+use pol_primitives::{Balance, submission::Outcome};
+use std::path::Path;
+use tokio::sync::watch;
+
+/// A family of attacks.
+pub(crate) struct Family {
+    /// Name of the family and of its page in `docs/attacks`.
+    pub(crate) name: &'static str,
+    /// Scenarios in the order of the report.
+    pub(crate) scenarios: &'static [Scenario],
+}
+
+/// One attack with its requirement.
+pub(crate) struct Scenario {
+    /// Name in the report, unique among all scenarios.
+    pub(crate) name: &'static str,
+    /// Environment and attacker.
+    pub(crate) setup: Setup,
+    /// A sentence about the attacker's act.
+    pub(crate) act: &'static str,
+    /// A sentence about the requirement.
+    pub(crate) expect: &'static str,
+}
+
+/// The environment and the attacker of a scenario.
+pub(crate) enum Setup {
+    /// Draws by the chain's functions, with fixed seeds.
+    MonteCarlo(fn() -> Tally),
+    /// Training with the real engine, without a network.
+    Offline(fn(&TrainingHarness) -> Result<Tally>),
+    /// A network of the native profile whose members compute with different kernels. The argument
+    /// is the folder for logs.
+    Heterogeneous(for<'a> fn(&'a Path) -> LocalBoxFuture<'a, Result<Tally>>),
+    /// A trainer of the network that cheats in one way.
+    Trainer {
+        /// Development account of the trainer.
+        account: &'static str,
+        /// The way it cheats.
+        cheat: Cheat,
+        /// Requirement for its updates.
+        outcome: ExpectedOutcome,
+    },
+    /// A validator of the network that reports false findings from every seat.
+    Validator {
+        /// Development account of the validator.
+        account: &'static str,
+        /// The way it cheats.
+        cheat: Cheat,
+    },
+    /// Accounts of the network that act call by call.
+    Scripted(&'static Script),
+    /// An attack on the network's node while honest members go on.
+    NodeAttack(NetworkTrial),
+    /// A check of the network's model after all attacks on training.
+    FinalModel(NetworkTrial),
+    /// Two colluding validators of the network, after all other attacks.
+    Colluders {
+        /// Stake that each of the two adds for this scenario.
+        added_bond: Balance,
+        /// Outcome of honest updates that the quorum rule implies.
+        outcome: Outcome,
+    },
+    /// A check of every honest member, part of every run with a network.
+    HonestMembers,
+    /// A check of every process, part of every run with a network.
+    Processes,
+}
+
+impl Setup {
+    /// Returns `true` if the scenario needs the shared network, or data that is prepared for it.
+    pub(crate) fn needs_network(&self) -> bool {
+        !matches!(self, Self::MonteCarlo(_) | Self::Heterogeneous(_))
+    }
+
+    /// Returns a short description for the report.
+    pub(crate) fn describe(&self) -> &'static str {
+        match self {
+            Self::MonteCarlo(_) => "Monte Carlo draws in this process",
+            Self::Offline(_) => "real training in this process, without a network",
+            Self::Heterogeneous(_) => "a network of the native profile on different kernels",
+            Self::Trainer { .. } => "a network with a cheating trainer",
+            Self::Validator { .. } => "a network with a cheating validator",
+            Self::Scripted(_) => "a network with accounts that act call by call",
+            Self::NodeAttack(_) => "a network whose node is attacked",
+            Self::FinalModel(_) => "the network's model after the attacks",
+            Self::Colluders { .. } => "a network with two colluding validators",
+            Self::HonestMembers | Self::Processes => "every run with a network",
+        }
+    }
+}
+
+/// The outcome that a cheating trainer's updates have to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExpectedOutcome {
+    /// All are invalid.
+    Invalid,
+    /// All are withheld.
+    Withheld,
+    /// Updates are invalid where a false segment is drawn, valid otherwise.
+    InvalidIfDrawn,
+    /// All are valid.
+    Valid,
+}
+
+/// A scenario on the running network.
+pub(crate) type NetworkTrial = for<'a> fn(&'a Network) -> LocalBoxFuture<'a, Result<Tally>>;
+
+/// A sequence of calls by some accounts. It may be the setup of several scenarios of a family.
+pub(crate) struct Script {
+    /// Accounts that the script makes trainers.
+    pub(crate) trainers: &'static [&'static str],
+    /// Those of `trainers` whose updates are honest.
+    pub(crate) honest: &'static [&'static str],
+    /// Accounts that are validators and act by the script only.
+    pub(crate) validators: &'static [&'static str],
+    /// Plays the script; returns one tally for each of its scenarios, in their order.
+    pub(crate) play: for<'a> fn(&'a Network, Gate) -> LocalBoxFuture<'a, Result<Vec<Tally>>>,
+}
+
+/// Opens when all attackers are ready, so that they share their rounds.
+#[derive(Clone)]
+pub(crate) struct Gate(pub(crate) watch::Receiver<bool>);
+
+impl Gate {
+    /// Waits until the gate opens.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the run ends first.
+    pub(crate) async fn pass(&mut self) -> Result<()> {
+        let opened = self.0.wait_for(|open| *open).await;
+        opened.map(drop).context("the run ended before the attacks began")
+    }
+}
