@@ -1,53 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use crate::files::FileError;
 use pol_model::Error;
 use pol_primitives::model::InvalidSpec;
 use std::{io, path::PathBuf};
 
-/// Why a checkpoint cannot be imported or an imported folder not be loaded, and what to do.
+/// Error of importing a checkpoint or of loading an imported folder. Messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// A file of weights that breaks its format.
+    /// A file of weights breaks its format.
     #[error("{} {source}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Violation of the format.
         source: FileError,
     },
-    /// The system refused something.
-    #[error("cannot {what} {}: {source}", .path.display())]
+    /// An operation of the file system failed.
+    #[error("cannot {action} {}: {source}", .path.display())]
     Io {
-        /// What was tried.
-        what: &'static str,
-        /// With what.
+        /// Operation as a verb.
+        action: &'static str,
+        /// File or folder.
         path: PathBuf,
-        /// Why not.
+        /// Error of the system.
         source: io::Error,
     },
-    /// There is no checkpoint there.
+    /// There is no checkpoint at the path.
     #[error("{0}")]
     Source(String),
-    /// A description that cannot be understood, or contradicts itself.
+    /// A description of a model is malformed or contradicts itself.
     #[error("{from}: {reason}")]
     Config {
-        /// Which description: a file or a file's metadata.
+        /// File that holds the description.
         from: String,
-        /// What is wrong with it.
+        /// Violation.
         reason: String,
     },
-    /// Something that the decoder does not do.
-    #[error("{from} asks for {what}, which is not supported: {advice}")]
+    /// The description asks for a feature that the decoder does not have.
+    #[error("{from} asks for {feature}, which is not supported: {advice}")]
     Unsupported {
-        /// Which description: a file or a file's metadata.
+        /// File that holds the description.
         from: String,
         /// The feature.
-        what: String,
-        /// What to do.
+        feature: String,
+        /// Remedy.
         advice: &'static str,
     },
-    /// A tensor that the description asks for is not there.
+    /// A tensor of the description is missing.
     #[error(
-        "tensor {name} {expected:?} is missing: {from} asks for it; the checkpoint was not saved whole or belongs to another description"
+        "tensor {name} {expected:?} is missing: {from} asks for it; \
+         the checkpoint was not saved whole or belongs to another description"
     )]
     Missing {
         /// The tensor.
@@ -59,22 +62,24 @@ pub enum ImportError {
     },
     /// A tensor has another shape than the description asks for.
     #[error(
-        "tensor {name} is {found:?} where {from} asks for {expected:?}; they belong to different models, take both from the same place"
+        "tensor {name} is {found:?} where {from} asks for {expected:?}; \
+         they belong to different models, take both from the same place"
     )]
     Shape {
         /// The tensor.
         name: String,
         /// Its shape.
         found: Vec<u64>,
-        /// The shape it should have.
+        /// Shape of the description.
         expected: Vec<u64>,
         /// The description.
         from: String,
     },
-    /// There are tensors that the architecture has no place for.
+    /// The architecture has no place for some tensors.
     #[error(
-        "the checkpoint has {} that the {family} family has no place for; it holds another architecture or a head for another task, \
-         save it again as a language model", listed(.names)
+        "the checkpoint has {} that the {family} family has no place for; it holds another \
+         architecture or a head for another task, save it again as a language model",
+        listed(.names)
     )]
     Extra {
         /// The tensors.
@@ -82,59 +87,64 @@ pub enum ImportError {
         /// The family.
         family: String,
     },
-    /// A tensor says one thing and the description another.
+    /// A tensor contradicts the description.
     #[error("tensor {name} {reason}")]
     Contradiction {
         /// The tensor.
         name: String,
-        /// What is wrong.
+        /// The contradiction.
         reason: String,
     },
-    /// A tensor has a value that is not a number, or infinite.
+    /// A value of a tensor is NaN or infinite.
     #[error(
-        "tensor {name} has the value {value} at index {index}; the checkpoint is damaged or its training diverged, take another"
+        "tensor {name} has the value {value} at index {index}; \
+         the checkpoint is damaged or its training diverged, take another"
     )]
     NotFinite {
         /// The tensor.
         name: String,
-        /// Where.
+        /// Index of the value.
         index: usize,
-        /// What.
+        /// The value.
         value: f32,
     },
-    /// A tokenizer that cannot be read or belongs to another model.
+    /// A tokenizer cannot be read or belongs to another model.
     #[error("the tokenizer of {from} {reason}")]
     Tokenizer {
-        /// Where it is from.
+        /// Origin of the tokenizer.
         from: String,
-        /// What is wrong with it.
+        /// Violation.
         reason: String,
     },
-    /// The hub or the way there failed.
+    /// A request to the hub failed.
     #[error("{id}: {reason}")]
     Hub {
-        /// What was asked for.
+        /// Model on the hub.
         id: String,
-        /// What happened, and what to do.
+        /// Failure and remedy.
         reason: String,
     },
-    /// A folder that is not to be overwritten.
-    #[error("{} exists already; choose another folder or, to replace a model that was imported into it, pass --force", .0.display())]
+    /// The output folder exists already.
+    #[error(
+        "{} exists already; choose another folder or, to replace a model that was imported into \
+         it, pass --force",
+        .0.display()
+    )]
     Exists(PathBuf),
-    /// A folder whose contents changed since they were written.
+    /// The content of an imported folder has changed since it was written.
     #[error("{} is damaged: {reason}; import it again", .folder.display())]
     Damaged {
         /// The folder.
         folder: PathBuf,
-        /// How that shows.
+        /// The difference.
         reason: String,
     },
-    /// The sizes are beyond what the protocol accepts.
+    /// The sizes are beyond the protocol's limits.
     #[error("{from} describes a model that cannot be built: {invalid}")]
     Spec {
-        /// The description.
+        /// File that holds the description.
         from: String,
-        /// Why not.
+        /// Violation.
         invalid: InvalidSpec,
     },
     /// The model could not be built.
@@ -142,14 +152,14 @@ pub enum ImportError {
     Model(#[from] Error),
 }
 
-/// The first few of `names`.
+/// Lists the first few of `names`.
 fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(SHOWN) {
+    const MAX_LISTED: usize = 4;
+    let first = names.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(MAX_LISTED) {
         None | Some(0) => {
-            format!("{} {shown}", if names.len() == 1 { "tensor" } else { "tensors" })
+            format!("{} {first}", if names.len() == 1 { "tensor" } else { "tensors" })
         }
-        Some(more) => format!("tensors {shown} and {more} more"),
+        Some(more) => format!("tensors {first} and {more} more"),
     }
 }

@@ -1,9 +1,12 @@
-//! The tokenizer that belongs to a checkpoint, as a `tokenizer.json`.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tokenizers of checkpoints, converted to `tokenizer.json`.
 
 use crate::{
     ImportError,
     files::gguf::{Metadata, Value},
 };
+use pol_data::TokenizerError;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -21,52 +24,59 @@ use tokenizers::{
     processors::template::TemplateProcessing,
 };
 
-/// What is known of an imported tokenizer.
+/// Report on an imported tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerReport {
-    /// Where it is from.
+    /// Origin of the tokenizer.
     pub from: String,
-    /// Its entries: every token is below this.
+    /// Number of entries. Every token is smaller.
     pub entries: u32,
-    /// BLAKE3 of the `tokenizer.json`, by which a recipe names it.
+    /// BLAKE3 of the `tokenizer.json`. A recipe names the tokenizer by it.
     #[serde(with = "pol_primitives::hex_hash")]
     pub hash: pol_primitives::Hash,
 }
 
-/// A tokenizer's file and what is known of it.
-pub(super) struct Imported {
-    pub json: Vec<u8>,
-    pub report: TokenizerReport,
+/// Content of a `tokenizer.json` and its report.
+#[derive(Debug)]
+pub(crate) struct ImportedTokenizer {
+    pub(crate) json: Vec<u8>,
+    pub(crate) report: TokenizerReport,
 }
 
-/// Checks that `json`, a `tokenizer.json` from `from`, makes only tokens of a vocabulary of this
-/// size.
-pub(super) fn check(json: Vec<u8>, from: &str, vocabulary: u32) -> Result<Imported, ImportError> {
+/// Checks that `json`, a `tokenizer.json` from `from`, has only tokens below `vocabulary`.
+pub(crate) fn check(
+    json: Vec<u8>,
+    from: &str,
+    vocabulary: u32,
+) -> Result<ImportedTokenizer, ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
-    // The parser panics on merges that make a longer token than any in the vocabulary.
-    let tokenizer = catch_unwind(|| Tokenizer::from_bytes(&json))
-        .map_err(|_| refuse("has merges that do not fit its vocabulary".into()))?
-        .map_err(|error| refuse(format!("is not a tokenizer.json: {error}")))?;
-    let entries = tokenizer
-        .get_vocab(true)
-        .into_values()
-        .max()
-        .map_or(0, |largest| largest.saturating_add(1));
-    if entries == 0 {
+    let tokenizer = pol_data::Tokenizer::from_json(&json).map_err(|error| {
+        refuse(match error {
+            TokenizerError::Merges => "has merges that do not fit its vocabulary".into(),
+            TokenizerError::Json(reason) => format!("is not a tokenizer.json: {reason}"),
+            TokenizerError::Library(reason) => format!("cannot be used: {reason}"),
+        })
+    })?;
+    if tokenizer.inner().get_vocab_size(true) == 0 {
         return Err(refuse("has no entries".into()));
     }
+    let entries = tokenizer.vocabulary();
     if entries > vocabulary {
         return Err(refuse(format!(
-            "has {entries} entries, more than the {vocabulary} of the model's vocabulary; they belong to different models, take both from \
-             the same place"
+            "has {entries} entries, more than the {vocabulary} of the model's vocabulary; \
+             they belong to different models, take both from the same place"
         )));
     }
     let hash = *blake3::hash(&json).as_bytes();
-    Ok(Imported { json, report: TokenizerReport { from: from.to_owned(), entries, hash } })
+    Ok(ImportedTokenizer { json, report: TokenizerReport { from: from.to_owned(), entries, hash } })
 }
 
-/// The `tokenizer.json` of the older pair of `vocab.json` and `merges.txt`, GPT-2's.
-pub(super) fn from_pair(vocab: &[u8], merges: &[u8], from: &str) -> Result<Vec<u8>, ImportError> {
+/// Creates the `tokenizer.json` of GPT-2's `vocab.json` and `merges.txt`.
+pub(crate) fn from_vocab_and_merges(
+    vocab: &[u8],
+    merges: &[u8],
+    from: &str,
+) -> Result<Vec<u8>, ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
     let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)
         .map_err(|error| refuse(format!("has a vocab.json that cannot be read: {error}")))?;
@@ -78,170 +88,177 @@ pub(super) fn from_pair(vocab: &[u8], merges: &[u8], from: &str) -> Result<Vec<u
         .then(|| AddedToken::from(END_OF_TEXT, true))
         .into_iter()
         .collect();
-    byte_pairs(vocab, merges, refuse)?.build(&special, Words::Gpt2, None, refuse)
+    BytePairs::new(vocab, merges, refuse)?.build(&special, WordSplit::Gpt2, None, refuse)
 }
 
+/// GPT-2's only special token.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// Kinds of tokens in GGUF.
+/// Type of special tokens in GGUF.
 const CONTROL: i64 = 3;
+/// Type of added tokens in GGUF.
 const USER_DEFINED: i64 = 4;
 
-/// The `tokenizer.json` that a GGUF file's metadata describe; none when they have no tokenizer.
-pub(super) fn from_metadata(
+/// Remedy for a tokenizer that cannot be converted from GGUF.
+const PASS_TOKENIZER: &str = "; pass the model's tokenizer.json with --tokenizer";
+
+/// Creates the `tokenizer.json` that the metadata of a GGUF file describe; `None` if they have no
+/// tokenizer.
+pub(crate) fn from_metadata(
     metadata: &Metadata,
     from: &str,
 ) -> Result<Option<Vec<u8>>, ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
     let get = |key: &str| metadata.get(&format!("tokenizer.ggml.{key}"));
-    let advice = "; pass the model's tokenizer.json with --tokenizer";
     match get("model") {
         None => return Ok(None),
         Some(Value::Text(model)) if model == "gpt2" => {}
         Some(other) => {
             return Err(refuse(format!(
-                "is of type {other:?}, of which only byte pairs ('gpt2') can be taken from GGUF{advice}"
+                "is of type {other:?}, of which only byte pairs ('gpt2') can be taken from \
+                 GGUF{PASS_TOKENIZER}"
             )));
         }
     }
     let (Some(Value::Texts(tokens)), Some(Value::Texts(merges))) = (get("tokens"), get("merges"))
     else {
-        return Err(refuse(format!("lacks its tokens or merges{advice}")));
+        return Err(refuse(format!("lacks its tokens or merges{PASS_TOKENIZER}")));
     };
-    let words = match (get("pre"), metadata.get("general.architecture")) {
-        (Some(Value::Text(pre)), _) => match pre.as_str() {
-            "gpt-2" => Words::Gpt2,
-            "smollm" | "starcoder" | "refact" | "command-r" => Words::Digits,
-            "llama-bpe" | "llama3" | "llama-v3" => Words::Llama3,
-            other => {
-                return Err(refuse(format!(
-                    "splits words in the way '{other}', which is not supported{advice}"
-                )));
-            }
-        },
-        (None, Some(Value::Text(architecture))) if architecture == "gpt2" => Words::Gpt2,
-        _ => {
-            return Err(refuse(format!(
-                "does not say how it splits words (tokenizer.ggml.pre){advice}"
-            )));
-        }
-    };
-    let types = match get("token_type") {
-        None => &[],
-        Some(Value::Integers(types)) if types.len() == tokens.len() => types.as_slice(),
-        Some(_) => {
-            return Err(refuse(
-                "does not give each token a type (tokenizer.ggml.token_type)".into(),
-            ));
-        }
-    };
+    let split = word_split(metadata).map_err(refuse)?;
+    let added = added_tokens(tokens, get("token_type")).map_err(refuse)?;
     let mut vocab = HashMap::with_capacity(tokens.len());
     for (id, token) in (0..).zip(tokens) {
         if vocab.insert(token.clone(), id).is_some() {
             return Err(refuse(format!("has the token {token:?} twice")));
         }
     }
-    let added = tokens.iter().zip(types).filter(|(_, kind)| [CONTROL, USER_DEFINED].contains(kind));
-    let added: Vec<_> = added
-        .map(|(token, &kind)| AddedToken::from(token.as_str(), kind == CONTROL).normalized(false))
-        .collect();
     let begin = match (get("add_bos_token"), get("bos_token_id")) {
         (Some(Value::Bool(true)), Some(&Value::Integer(id))) => {
-            let token = usize::try_from(id).ok().and_then(|id| tokens.get(id));
-            Some((
-                token
-                    .ok_or_else(|| {
-                        refuse(format!("begins texts with token {id}, which it does not have"))
-                    })?
-                    .as_str(),
-                id as u32,
-            ))
+            let token =
+                usize::try_from(id).ok().and_then(|id| tokens.get(id)).ok_or_else(|| {
+                    refuse(format!("begins texts with token {id}, which it does not have"))
+                })?;
+            Some((token.as_str(), id as u32))
         }
         _ => None,
     };
-    byte_pairs(vocab, merges.iter().map(String::as_str), refuse)?
-        .build(&added, words, begin, refuse)
+    BytePairs::new(vocab, merges.iter().map(String::as_str), refuse)?
+        .build(&added, split, begin, refuse)
         .map(Some)
 }
 
-/// How text is split into words before pairs are merged.
+/// Returns the splitting of text into words.
+fn word_split(metadata: &Metadata) -> Result<WordSplit, String> {
+    let pre = metadata.get("tokenizer.ggml.pre");
+    match (pre, metadata.get("general.architecture")) {
+        (Some(Value::Text(pre)), _) => match pre.as_str() {
+            "gpt-2" => Ok(WordSplit::Gpt2),
+            "smollm" | "starcoder" | "refact" | "command-r" => Ok(WordSplit::Digits),
+            "llama-bpe" | "llama3" | "llama-v3" => Ok(WordSplit::Llama3),
+            other => Err(format!(
+                "splits words in the way '{other}', which is not supported{PASS_TOKENIZER}"
+            )),
+        },
+        (None, Some(Value::Text(architecture))) if architecture == "gpt2" => Ok(WordSplit::Gpt2),
+        _ => Err(format!("does not say how it splits words (tokenizer.ggml.pre){PASS_TOKENIZER}")),
+    }
+}
+
+/// Returns the special and added tokens by the type of each token.
+fn added_tokens(tokens: &[String], types: Option<&Value>) -> Result<Vec<AddedToken>, String> {
+    let types = match types {
+        None => &[],
+        Some(Value::Integers(types)) if types.len() == tokens.len() => types.as_slice(),
+        Some(_) => {
+            return Err("does not give each token a type (tokenizer.ggml.token_type)".into());
+        }
+    };
+    let added = tokens.iter().zip(types).filter(|(_, kind)| [CONTROL, USER_DEFINED].contains(kind));
+    Ok(added
+        .map(|(token, &kind)| AddedToken::from(token.as_str(), kind == CONTROL).normalized(false))
+        .collect())
+}
+
+/// Splitting of text into words before pairs are merged.
 #[derive(Clone, Copy)]
-enum Words {
+enum WordSplit {
     /// GPT-2's regular expression.
     Gpt2,
-    /// The same after each digit was split off.
+    /// The same after each digit is split off.
     Digits,
     /// LLaMA 3's regular expression.
     Llama3,
 }
 
-/// LLaMA 3's words: contractions, letters with one other character before them, up to three digits,
+/// LLaMA 3's words: contractions, letters after at most one other character, up to three digits,
 /// punctuation, white space.
-const LLAMA_3: &str = concat!(
+const LLAMA_3_WORDS: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
+/// Vocabulary and merges of a byte-pair tokenizer.
 struct BytePairs {
     vocab: HashMap<String, u32>,
     merges: Vec<(String, String)>,
 }
 
-/// Checks each merge against the vocabulary, which the library does by panicking.
-fn byte_pairs<'a>(
-    vocab: HashMap<String, u32>,
-    merges: impl Iterator<Item = &'a str>,
-    refuse: impl Fn(String) -> ImportError,
-) -> Result<BytePairs, ImportError> {
-    let merge = |line: &'a str| {
-        let pair = line.split_once(' ').filter(|(first, second)| {
-            let known = |token: &str| vocab.contains_key(token);
-            known(first) && known(second) && known(&format!("{first}{second}"))
-        });
-        let (first, second) = pair.ok_or_else(|| {
-            refuse(format!("has the merge {line:?}, whose tokens are not in its vocabulary"))
-        })?;
-        Ok((first.to_owned(), second.to_owned()))
-    };
-    let merges = merges.map(merge).collect::<Result<_, ImportError>>()?;
-    Ok(BytePairs { vocab, merges })
-}
-
 impl BytePairs {
+    /// Checks each merge against the vocabulary. The library panics if one does not fit.
+    fn new<'a>(
+        vocab: HashMap<String, u32>,
+        merges: impl Iterator<Item = &'a str>,
+        refuse: impl Fn(String) -> ImportError,
+    ) -> Result<Self, ImportError> {
+        let merge = |line: &'a str| {
+            let pair = line.split_once(' ').filter(|(first, second)| {
+                let known = |token: &str| vocab.contains_key(token);
+                known(first) && known(second) && known(&format!("{first}{second}"))
+            });
+            let (first, second) = pair.ok_or_else(|| {
+                refuse(format!("has the merge {line:?}, whose tokens are not in its vocabulary"))
+            })?;
+            Ok((first.to_owned(), second.to_owned()))
+        };
+        let merges = merges.map(merge).collect::<Result<_, ImportError>>()?;
+        Ok(Self { vocab, merges })
+    }
+
+    /// Creates the `tokenizer.json`. `begin` is a token that starts every text.
     fn build(
         self,
         added: &[AddedToken],
-        words: Words,
+        split: WordSplit,
         begin: Option<(&str, u32)>,
         refuse: impl Fn(String) -> ImportError,
     ) -> Result<Vec<u8>, ImportError> {
-        let made = catch_unwind(AssertUnwindSafe(|| self.tokenizer(added, words, begin)));
+        let made = catch_unwind(AssertUnwindSafe(|| self.tokenizer_json(added, split, begin)));
         made.map_err(|_| refuse("cannot be put together".into()))?
             .map_err(|error| refuse(format!("cannot be put together: {error}")))
     }
 
-    fn tokenizer(
+    fn tokenizer_json(
         self,
         added: &[AddedToken],
-        words: Words,
+        split: WordSplit,
         begin: Option<(&str, u32)>,
     ) -> tokenizers::Result<Vec<u8>> {
-        let whole_words = matches!(words, Words::Llama3);
+        let whole_words = matches!(split, WordSplit::Llama3);
         let model = BPE::builder()
             .vocab_and_merges(self.vocab.into_iter().collect::<Vocab>(), self.merges)
             .ignore_merges(whole_words)
             .build()?;
         let byte_level =
             |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
-        let split = match words {
-            Words::Gpt2 => byte_level(true),
-            Words::Digits => PreTokenizerWrapper::Sequence(Sequence::new(vec![
+        let pre_tokenizer = match split {
+            WordSplit::Gpt2 => byte_level(true),
+            WordSplit::Digits => PreTokenizerWrapper::Sequence(Sequence::new(vec![
                 Digits::new(true).into(),
                 byte_level(true),
             ])),
-            Words::Llama3 => {
+            WordSplit::Llama3 => {
                 let regex = Split::new(
-                    SplitPattern::Regex(LLAMA_3.into()),
+                    SplitPattern::Regex(LLAMA_3_WORDS.into()),
                     SplitDelimiterBehavior::Isolated,
                     false,
                 )?;
@@ -249,7 +266,7 @@ impl BytePairs {
             }
         };
         let mut tokenizer = Tokenizer::new(model);
-        tokenizer.with_pre_tokenizer(Some(split));
+        tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
         tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
         match begin {
             None => tokenizer.with_post_processor(Some(ByteLevel::new(false, false, true))),
@@ -307,7 +324,7 @@ mod tests {
         metadata.insert("tokenizer.ggml.pre".into(), Value::Text("llama-bpe".into()));
         assert_eq!(ids(&metadata), [0, 4, 1, 0, 5, 3]);
         let vocab = br#"{"<|endoftext|>":0,"a":1,"b":2,"ab":3}"#;
-        let json = from_pair(vocab, b"#version: 0.2\na b\n", "pair").unwrap();
+        let json = from_vocab_and_merges(vocab, b"#version: 0.2\na b\n", "pair").unwrap();
         assert_eq!(
             Tokenizer::from_bytes(json)
                 .unwrap()
@@ -323,7 +340,7 @@ mod tests {
         let json = from_metadata(&metadata(&TOKENS, &["a b"], &[3, 1, 1, 1, 1, 1]), "test")
             .unwrap()
             .unwrap();
-        let reason = |result: Result<Imported, ImportError>| {
+        let reason = |result: Result<ImportedTokenizer, ImportError>| {
             result.err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert!(
@@ -346,10 +363,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_tokenizer_ends_the_process(tokens in proptest::collection::vec("[ab Ġ]{0,3}", 0..9), merges in proptest::collection::vec("[ab Ġ]{0,5}", 0..5)) {
+        fn no_tokenizer_ends_the_process(
+            tokens in proptest::collection::vec("[ab Ġ]{0,3}", 0..9),
+            merges in proptest::collection::vec("[ab Ġ]{0,5}", 0..5),
+        ) {
             let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
             let merges: Vec<_> = merges.iter().map(String::as_str).collect();
-            if let Ok(Some(json)) = from_metadata(&metadata(&tokens, &merges, &vec![1; tokens.len()]), "test") {
+            let metadata = metadata(&tokens, &merges, &vec![1; tokens.len()]);
+            if let Ok(Some(json)) = from_metadata(&metadata, "test") {
                 let _ = check(json, "test", 9);
             }
         }

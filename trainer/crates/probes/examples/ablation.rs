@@ -1,12 +1,14 @@
-//! What each part of the mind gains and costs: tiny decoders with and without it learn the same
-//! batches of English text, step by step in turn, so that whatever else the machine does slows all
-//! of them alike. Prints the table of `docs/mind.md`.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Measures the gain and the cost of each layer of the mind. Tiny decoders with and without it
+//! learn the same batches of English text. They take turns step by step, so other load on the
+//! machine slows all of them alike. Prints the table of `docs/mind.md`.
 //!
-//! `cargo run --release -p pol-model --example ablation -- FOLDER_OF_TEXTS [STEPS] [SEED…]`
+//! `cargo run --release -p pol-probes --example ablation -- FOLDER_OF_TEXTS [STEPS] [SEED…]`
 
 use pol_model::{Decoder, Layout, Weights, initial_parameters};
 use pol_primitives::{
-    model::{Mind, ModelSpec, Positions, Superposition},
+    model::{Mind, ModelSpec, PositionEncoding, Superposition},
     prf::Prf,
 };
 use pol_probes::measure;
@@ -17,22 +19,22 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const CONTEXT: usize = 128;
 const BATCH: usize = 8;
-/// Batches of held-out text that every arm is measured on.
+/// Number of batches of held-out text that every arm is measured on.
 const HELD_OUT: usize = 32;
-/// Highest learning rate.
-const RATE: f64 = 4e-3;
+/// Peak learning rate.
+const PEAK_RATE: f64 = 4e-3;
 
-/// The arms, the one without anything first. Bytes are the tokens.
+/// Returns the arms, the baseline first. Tokens are bytes.
 fn arms() -> Vec<(&'static str, ModelSpec)> {
     let none = ModelSpec {
-        positions: Positions::Rotary { dimensions: 24, base: 10_000, interleaved: false },
+        positions: PositionEncoding::Rotary { dimensions: 24, base: 10_000, interleaved: false },
         ..ModelSpec::gpt2(256, 96, 4, 4, 384, CONTEXT as u32)
     };
     let superposition = Some(Superposition { branches: 4, rank: 16 });
     let with = |mind| ModelSpec { mind, ..none };
-    let superposed = with(Mind { superposition, ..Mind::default() });
-    // As many parameters as the superposition has, spent on the feed-forward parts.
-    let more = (superposed.size() - none.size())
+    let with_superposition = with(Mind { superposition, ..Mind::default() });
+    // A wider feed-forward layer with as many parameters as the superposition.
+    let more = (with_superposition.size() - none.size())
         / (u64::from(none.layers) * u64::from(2 * none.width + 1));
     vec![
         ("none", none),
@@ -40,7 +42,7 @@ fn arms() -> Vec<(&'static str, ModelSpec)> {
             "wider feed-forward (control)",
             ModelSpec { feed_forward: none.feed_forward + more as u32, ..none },
         ),
-        ("superposition", superposed),
+        ("superposition", with_superposition),
         ("introspection", with(Mind { introspection: true, ..Mind::default() })),
         (
             "second pass of the last 2 blocks",
@@ -82,7 +84,8 @@ fn main() -> Result<()> {
             }
         }
         println!(
-            "seed {seed}\n\n| arm | parameters | held-out loss | tokens/s | AUROC | calibration error | R² | coherence | second pass |"
+            "seed {seed}\n\n| arm | parameters | held-out loss | tokens/s | AUROC \
+             | calibration error | R² | coherence | second pass |"
         );
         println!("|---|---|---|---|---|---|---|---|---|");
         for arm in &all {
@@ -93,7 +96,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The bytes of all texts in `folder` but one in sixteen, and of those.
+/// Returns the bytes of the texts in `folder` for training, and those of one in sixteen held out.
 fn texts(folder: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
     let mut paths =
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -109,7 +112,7 @@ fn texts(folder: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
     }
 }
 
-/// Random sequences of `text`, `[BATCH, CONTEXT + 1]`.
+/// Draws random sequences of `text`, `[BATCH, CONTEXT + 1]`.
 fn batch(text: &[u8], prf: &mut Prf) -> Tensor {
     let rows: Vec<i64> = (0..BATCH)
         .flat_map(|_| {
@@ -138,17 +141,18 @@ impl Arm {
         Ok(Self { name, decoder: Decoder::new(&spec)?, layout, parameters, moments, seconds: 0.0 })
     }
 
-    /// One step of AdamW with warm-up and cosine decay.
+    /// Takes one step of AdamW with warm-up and cosine decay.
     fn step(&mut self, tokens: &Tensor, step: u32, steps: u32) -> Result<()> {
         let start = Instant::now();
         let weights = Weights::new(&self.layout, &self.parameters)?.share(true)?;
         let mut gradient = vec![0.0; self.layout.len()];
-        weights.gradient(&self.decoder.outcome(&weights, tokens)?.objective, &mut gradient)?;
+        weights.gradient(&self.decoder.forward_loss(&weights, tokens)?.objective, &mut gradient)?;
         let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let clip = (1.0 / norm.max(1e-12)).min(1.0) as f32;
         let (done, count) = (f64::from(step) / f64::from(steps), f64::from(step + 1));
-        let rate =
-            RATE * (count / 50.0).min(1.0) * (0.55 + 0.45 * (std::f64::consts::PI * done).cos());
+        let rate = PEAK_RATE
+            * (count / 50.0).min(1.0)
+            * (0.55 + 0.45 * (std::f64::consts::PI * done).cos());
         let bias = [1.0 - 0.9f64.powf(count), 1.0 - 0.95f64.powf(count)];
         let [first, second] = &mut self.moments;
         for slot in self.layout.tensors() {
@@ -165,28 +169,28 @@ impl Arm {
         Ok(())
     }
 
-    /// A row of the table.
+    /// Returns a row of the table.
     fn report(&self, held_out: &[Tensor], steps: u32) -> Result<String> {
         let measured = measure(self.decoder.spec(), &self.parameters, held_out)?;
-        let shown = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
-        let again = measured.second_pass.map_or("–".into(), |again| {
+        let format = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.3}"));
+        let second_pass = measured.second_pass.map_or("–".into(), |effect| {
             format!(
                 "{:.0} % of tokens, {:.4} → {:.4}",
-                100.0 * again.share,
-                again.before,
-                again.after
+                100.0 * effect.share,
+                effect.before,
+                effect.after
             )
         });
         Ok(format!(
-            "| {} | {} | {:.4} | {:.0} | {} | {} | {} | {} | {again} |",
+            "| {} | {} | {:.4} | {:.0} | {} | {} | {} | {} | {second_pass} |",
             self.name,
             self.layout.len(),
             measured.loss,
             f64::from(steps) * (BATCH * CONTEXT) as f64 / self.seconds,
-            shown(measured.auroc),
-            shown(measured.calibration_error),
-            shown(measured.introspection),
-            shown(measured.coherence),
+            format(measured.auroc),
+            format(measured.calibration_error),
+            format(measured.introspection),
+            format(measured.coherence),
         ))
     }
 }

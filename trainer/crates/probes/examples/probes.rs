@@ -1,12 +1,14 @@
-//! Puts reasoning probes to a model and says how many of each kind it answers.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Asks a model reasoning probes and prints the number of answers of each kind.
 //!
-//! `cargo run --release -p pol-model --example probes -- FOLDER [COUNT] [SHOTS] [ROUND]`, where
-//! FOLDER was made by `pol-trainer model import` and SHOTS are the worked examples before each
+//! `cargo run --release -p pol-probes --example probes -- FOLDER [COUNT] [SHOTS] [ROUND]`. FOLDER
+//! was written by `pol-trainer model import`. SHOTS is the number of worked examples before each
 //! question.
 
-use pol_generate::{Native, Text};
+use pol_generate::{NativeModel, TextTokenizer};
 use pol_import::load;
-use pol_probes::{ask, metrics::reasoning_quality, probes::Task};
+use pol_probes::{metrics::reasoning_quality, probes::ProbeTask, run_probes};
 use std::{env, error::Error, path::Path, thread};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,12 +18,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shots = arguments.next().map_or(Ok(2), |shots| shots.parse())?;
     let round = arguments.next().map_or(Ok(1), |round| round.parse())?;
     let model = load(Path::new(&folder))?;
-    let text = Text::parse(&model.tokenizer.ok_or("the model has no tokenizer")?)?
+    let text = TextTokenizer::parse(&model.tokenizer.ok_or("the model has no tokenizer")?)?
         .with_ends(&model.report.special.end);
     let native =
-        Native::new(&model.spec, &model.parameters, thread::available_parallelism()?.get())?;
-    let answers = ask(&native, &text, (&[0; 32], round), count, shots)?;
-    for task in Task::ALL {
+        NativeModel::new(&model.spec, &model.parameters, thread::available_parallelism()?.get())?;
+    let answers = run_probes(&native, &text, (&[0; 32], round), count, shots)?;
+    for task in ProbeTask::ALL {
         let (asked, answered) = answers
             .iter()
             .filter(|(of, _)| *of == task)

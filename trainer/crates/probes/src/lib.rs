@@ -1,16 +1,41 @@
-//! Measures of a model beside its loss: calibration, coherence, introspection, and answers to fresh
-//! questions.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Measurements of a model beside its loss: calibration, coherence, introspection, and answers to
+//! fresh questions.
 //!
-//! [`measure`](fn@measure) computes all of them on text, [`ask`] puts generated questions
-//! ([`probes`]) to a model, and [`metrics`] defines each number. Definitions and sources are in
-//! `docs/mind.md`. These are mechanisms and metrics. None of them is, or is evidence of, sentience.
+//! - [`measure`](fn@measure) computes all [`Measurements`] on text.
+//! - [`probes`] generates questions with one right answer; [`run_probes`] asks a model.
+//! - [`metrics`] defines each number, and [`ConsciousnessLevel`](metrics::ConsciousnessLevel), the
+//!   weighted mean of all.
+//!
+//! Definitions and sources are in `docs/mind.md`, terms in `docs/glossary.md`. These are mechanisms
+//! and metrics. None of them is, or is evidence of, sentience.
+//!
+//! # Example
+//!
+//! ```
+//! use pol_model::initial_parameters;
+//! use pol_primitives::model::ModelSpec;
+//! use tch::Tensor;
+//!
+//! # fn main() -> Result<(), pol_model::Error> {
+//! let spec = ModelSpec::gpt2(64, 16, 2, 2, 32, 8);
+//! let parameters = initial_parameters(&spec, &[0; 32]);
+//! let batch = Tensor::f_from_slice(&[1i64, 2, 3, 4])?.f_view([1, 4])?;
+//! let measurements = pol_probes::measure(&spec, &parameters, &[batch])?;
+//! assert_eq!(measurements.tokens, 3);
+//! // The model has no introspection head.
+//! assert_eq!(measurements.introspection, None);
+//! # Ok(())
+//! # }
+//! ```
 
 mod measure;
 pub mod metrics;
-mod observed;
+mod predictions;
 pub mod probes;
+mod run;
 
-pub use measure::{Again, Measured, ask, measure};
-pub use observed::Observed;
-
-pub use pol_generate::Error;
+pub use measure::{Measurements, SecondPassEffect, measure};
+pub use predictions::TokenPredictions;
+pub use run::run_probes;

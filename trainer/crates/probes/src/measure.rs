@@ -1,29 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use crate::{
-    Observed,
-    metrics::{self, Parts},
-    probes::{Task, examples, probes},
+    TokenPredictions,
+    metrics::{self, LevelParts},
 };
-use pol_generate::{Model, Request, Sampling, Text, generate};
 use pol_model::{
-    Decoder, Error, Layout, Utilisation, Weights,
-    mind::{coherence, worth_another},
+    Decoder, Error, ExpertUtilisation, Layout, Weights,
+    mind::{coherence, needs_second_pass},
 };
-use pol_primitives::{Hash, RoundNumber, model::ModelSpec};
-use std::ops::ControlFlow;
+use pol_primitives::model::ModelSpec;
 use tch::{Kind, Tensor};
 
-/// Intervals of confidence in which calibration is measured.
+/// Number of confidence intervals of the calibration error.
 const BINS: usize = 15;
-/// Longer than any right answer to a probe, in tokens of any vocabulary: one a byte.
-const LONGEST_ANSWER: usize = 32;
 
-/// What was measured of a model on text. `None` where it lacks the part, or where a metric cannot
-/// be told.
+/// Measurements of a model on text. A value is `None` if the model lacks the layer or the metric is
+/// undefined.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Measured {
-    /// Tokens predicted.
+pub struct Measurements {
+    /// Number of tokens predicted.
     pub tokens: usize,
-    /// Mean cross-entropy, in nats per token.
+    /// Mean cross-entropy in nats per token.
     pub loss: f64,
     /// [Type-2 AUROC](metrics::type2_auroc) of the loss that introspection predicts.
     pub auroc: Option<f64>,
@@ -35,27 +32,28 @@ pub struct Measured {
     pub introspection: Option<f64>,
     /// [Coherence](coherence), mean over blocks and batches.
     pub coherence: Option<f64>,
-    /// What the second pass did.
-    pub second_pass: Option<Again>,
-    /// [Evenness of the use of experts](metrics::utilisation_entropy), mean over blocks.
+    /// Effect of the second pass.
+    pub second_pass: Option<SecondPassEffect>,
+    /// [Evenness of expert use](metrics::utilisation_entropy), mean over blocks.
     pub utilisation: Option<f64>,
 }
 
-/// What a second pass did.
+/// Effect of a second pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Again {
-    /// Share of tokens that took it.
+pub struct SecondPassEffect {
+    /// Share of tokens selected.
     pub share: f64,
-    /// Mean loss of those, with the gate closed.
+    /// Mean loss of those tokens with a closed gate.
     pub before: f64,
-    /// Mean loss of those, with the gate as it is.
+    /// Mean loss of those tokens with the gate as it is.
     pub after: f64,
 }
 
-impl Measured {
-    /// The parts of the consciousness level, with the `reasoning` quality that [`ask`] led to.
-    pub fn parts(&self, reasoning: Option<f64>) -> Parts {
-        Parts {
+impl Measurements {
+    /// Returns the parts of the consciousness level, with the `reasoning` quality from
+    /// [`run_probes`](crate::run_probes).
+    pub fn parts(&self, reasoning: Option<f64>) -> LevelParts {
+        LevelParts {
             self_awareness: self
                 .auroc
                 .zip(self.calibration_error)
@@ -65,7 +63,7 @@ impl Measured {
             coherence: self.coherence,
             meta_cognition: self
                 .second_pass
-                .and_then(|again| metrics::second_pass_gain(again.before, again.after)),
+                .and_then(|effect| metrics::second_pass_gain(effect.before, effect.after)),
             utilisation: self.utilisation,
         }
     }
@@ -73,130 +71,148 @@ impl Measured {
 
 /// Measures the model of `spec` with `parameters` on `batches` of tokens, each int64
 /// `[batch, length + 1]`.
+///
+/// # Errors
+///
+/// Fails if `spec` is invalid, if `parameters` belong to another model, or if the decoder cannot
+/// process a batch.
 pub fn measure(
     spec: &ModelSpec,
     parameters: &[f32],
     batches: &[Tensor],
-) -> Result<Measured, Error> {
+) -> Result<Measurements, Error> {
     let _no_grad = tch::no_grad_guard();
-    let (decoder, layout) = (Decoder::new(spec)?, Layout::new(spec)?);
-    let weights = Weights::new(&layout, parameters)?;
-    // The same model with the gate of its second pass, the last parameter, closed.
-    let closed = if spec.mind.second_pass > 0 {
-        let mut closed = parameters.to_vec();
-        closed.iter_mut().next_back().into_iter().for_each(|gate| *gate = 0.0);
-        Some(Weights::new(&layout, &closed)?)
-    } else {
-        None
-    };
-    let (mut observed, mut predicted, mut coherences) =
-        (Observed::default(), Vec::new(), Vec::new());
-    let (mut chosen, mut before, mut after) = (0.0, 0.0, 0.0);
-    let mut utilisation = Utilisation::new(spec, 1);
+    let subject = Subject::new(spec, parameters)?;
+    let mut totals = Totals { utilisation: ExpertUtilisation::new(spec, 1), ..Totals::default() };
     for tokens in batches {
-        let (batch, longer) = tokens.size2()?;
-        let (inputs, targets) = (
-            tokens.f_narrow(1, 0, longer - 1)?,
-            tokens.f_narrow(1, 1, longer - 1)?.f_reshape([-1])?,
-        );
-        let read = |weights: &Weights| -> Result<(Observed, Option<Tensor>), Error> {
-            let hidden =
-                decoder.hidden(weights, &inputs, None)?.f_view([-1, i64::from(spec.width)])?;
-            Ok((
-                Observed::new(&decoder.head(weights, &hidden)?, &targets)?,
-                decoder.introspect(weights, &hidden)?,
-            ))
-        };
-        let (found, expected) = read(&weights)?;
-        if let Some(expected) = expected {
-            predicted.extend(Vec::<f64>::try_from(expected.f_to_kind(Kind::Double)?)?);
-        }
-        if let Some(closed) = &closed
-            && let (first, Some(expected)) = read(closed)?
-        {
-            let taken = worth_another(&expected.f_view([batch, -1])?, None)?.f_reshape([-1])?;
-            for (i, _) in
-                Vec::<bool>::try_from(taken)?.into_iter().enumerate().filter(|(_, taken)| *taken)
-            {
-                chosen += 1.0;
-                before += first.losses[i];
-                after += found.losses[i];
-            }
-        }
-        for amplitudes in decoder.amplitudes(&weights, &inputs)? {
-            coherences.push(coherence(&amplitudes)?);
-        }
-        if let Some(utilisation) = &mut utilisation {
-            utilisation.observe(
-                &decoder.outcome(&weights, tokens)?.routing,
-                &vec![0; usize::try_from(batch).unwrap_or(0)],
-            )?;
-        }
-        observed.extend(found);
+        subject.measure_batch(tokens, &mut totals)?;
     }
-    let entropies =
-        utilisation.iter().flat_map(|used| (0..used.blocks()).map(|block| used.loads(None, block)));
-    let entropies: Vec<f64> =
-        entropies.filter_map(|load| metrics::utilisation_entropy(&load)).collect();
-    let mean = |values: &[f64]| {
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
-    let confidence: Vec<f64> = predicted.iter().map(|expected| -expected).collect();
-    Ok(Measured {
-        tokens: observed.losses.len(),
-        loss: mean(&observed.losses).unwrap_or(f64::NAN),
-        auroc: metrics::type2_auroc(&confidence, &observed.correct),
-        calibration_error: metrics::expected_calibration_error(
-            &observed.confidence,
-            &observed.correct,
-            BINS,
-        ),
-        introspection: metrics::introspection_quality(&predicted, &observed.losses),
-        coherence: mean(&coherences),
-        second_pass: (chosen > 0.0).then(|| Again {
-            share: chosen / observed.losses.len() as f64,
-            before: before / chosen,
-            after: after / chosen,
-        }),
-        utilisation: mean(&entropies),
-    })
+    Ok(totals.measurements())
 }
 
-/// Puts the `count` probes of `seed` and `round` to a model, each after as many worked examples as
-/// `shots`, or fewer where its context has no room for them; the model always writes its likeliest
-/// token. Says of each whether it was answered, for
-/// [`reasoning_quality`](metrics::reasoning_quality). A probe for which there is no room at all is
-/// not put.
-pub fn ask<M: Model>(
-    model: &M,
-    text: &Text,
-    (seed, round): (&Hash, RoundNumber),
-    count: u32,
-    shots: u32,
-) -> Result<Vec<(Task, bool)>, pol_generate::Error> {
-    let mut answers = Vec::new();
-    for probe in probes(seed, round, count) {
-        let worked = examples(probe.task, seed, round, shots);
-        let room =
-            model.context().saturating_sub(text.encode(&format!(" {}", probe.answer))?.len());
-        let prompts =
-            (0..=worked.len()).rev().map(|shown| text.encode(&probe.prompt(&worked[..shown])));
-        let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
-        let Some(prompt) = prompts.into_iter().find(|prompt| prompt.len() <= room) else {
-            continue;
+/// Model under measurement.
+struct Subject {
+    decoder: Decoder,
+    weights: Weights,
+    /// The same model with the gate of its second pass closed.
+    closed: Option<Weights>,
+}
+
+/// Observations of all batches.
+#[derive(Default)]
+struct Totals {
+    predictions: TokenPredictions,
+    /// Losses that introspection predicts.
+    predicted_losses: Vec<f64>,
+    coherences: Vec<f64>,
+    /// Number of tokens that the second pass selects.
+    selected: f64,
+    /// Sum of the selected tokens' losses with a closed gate.
+    before: f64,
+    /// Sum of the selected tokens' losses with the gate as it is.
+    after: f64,
+    utilisation: Option<ExpertUtilisation>,
+}
+
+impl Subject {
+    fn new(spec: &ModelSpec, parameters: &[f32]) -> Result<Self, Error> {
+        let (decoder, layout) = (Decoder::new(spec)?, Layout::new(spec)?);
+        let weights = Weights::new(&layout, parameters)?;
+        let closed = if spec.mind.second_pass > 0 {
+            let mut closed = parameters.to_vec();
+            // The gate is the last parameter.
+            closed.iter_mut().next_back().into_iter().for_each(|gate| *gate = 0.0);
+            Some(Weights::new(&layout, &closed)?)
+        } else {
+            None
         };
-        let request = Request {
-            prompt,
-            max_tokens: LONGEST_ANSWER,
-            sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            stop: vec!["\n".into()],
-            ..Request::default()
-        };
-        let written = generate(model, text, &[request], |_, _| ControlFlow::Continue(()))?;
-        answers
-            .push((probe.task, written.iter().any(|written| probe.is_answered_by(&written.text))));
+        Ok(Self { decoder, weights, closed })
     }
-    Ok(answers)
+
+    fn measure_batch(&self, tokens: &Tensor, totals: &mut Totals) -> Result<(), Error> {
+        let (batch, longer) = tokens.size2()?;
+        let inputs = tokens.f_narrow(1, 0, longer - 1)?;
+        let targets = tokens.f_narrow(1, 1, longer - 1)?.f_reshape([-1])?;
+        let (predictions, expected) = self.predict(&self.weights, &inputs, &targets)?;
+        if let Some(expected) = expected {
+            totals
+                .predicted_losses
+                .extend(Vec::<f64>::try_from(expected.f_to_kind(Kind::Double)?)?);
+        }
+        if let Some(closed) = &self.closed
+            && let (first, Some(expected)) = self.predict(closed, &inputs, &targets)?
+        {
+            let selected = needs_second_pass(&expected.f_view([batch, -1])?, None)?;
+            let selected = Vec::<bool>::try_from(selected.f_reshape([-1])?)?;
+            for (i, _) in selected.into_iter().enumerate().filter(|(_, selected)| *selected) {
+                totals.selected += 1.0;
+                totals.before += first.losses[i];
+                totals.after += predictions.losses[i];
+            }
+        }
+        for amplitudes in self.decoder.amplitudes(&self.weights, &inputs)? {
+            totals.coherences.push(coherence(&amplitudes)?);
+        }
+        if let Some(utilisation) = &mut totals.utilisation {
+            let output = self.decoder.forward_loss(&self.weights, tokens)?;
+            utilisation.observe(&output.routing, &vec![0; usize::try_from(batch).unwrap_or(0)])?;
+        }
+        totals.predictions.extend(predictions);
+        Ok(())
+    }
+
+    /// Predicts `targets`. Returns the predictions and, with introspection, the predicted losses.
+    fn predict(
+        &self,
+        weights: &Weights,
+        inputs: &Tensor,
+        targets: &Tensor,
+    ) -> Result<(TokenPredictions, Option<Tensor>), Error> {
+        let width = i64::from(self.decoder.spec().width);
+        let hidden = self.decoder.hidden_states(weights, inputs, None)?.f_view([-1, width])?;
+        let logits = self.decoder.lm_head(weights, &hidden)?;
+        Ok((TokenPredictions::new(&logits, targets)?, self.decoder.introspect(weights, &hidden)?))
+    }
+}
+
+impl Totals {
+    fn measurements(&self) -> Measurements {
+        let Self { predictions, selected, .. } = self;
+        let tokens = predictions.losses.len();
+        let loads = self
+            .utilisation
+            .iter()
+            .flat_map(|used| (0..used.blocks()).map(|block| used.loads(None, block)));
+        let entropies: Vec<f64> =
+            loads.filter_map(|load| metrics::utilisation_entropy(&load)).collect();
+        let confidence: Vec<f64> = self.predicted_losses.iter().map(|loss| -loss).collect();
+        Measurements {
+            tokens,
+            loss: mean(&predictions.losses).unwrap_or(f64::NAN),
+            auroc: metrics::type2_auroc(&confidence, &predictions.correct),
+            calibration_error: metrics::expected_calibration_error(
+                &predictions.confidence,
+                &predictions.correct,
+                BINS,
+            ),
+            introspection: metrics::introspection_quality(
+                &self.predicted_losses,
+                &predictions.losses,
+            ),
+            coherence: mean(&self.coherences),
+            second_pass: (*selected > 0.0).then(|| SecondPassEffect {
+                share: selected / tokens as f64,
+                before: self.before / selected,
+                after: self.after / selected,
+            }),
+            utilisation: mean(&entropies),
+        }
+    }
+}
+
+/// Returns the mean of `values`; `None` if there are none.
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 #[cfg(test)]
@@ -215,10 +231,10 @@ mod tests {
         ModelSpec { mind, ..ModelSpec::gpt2(13, 8, 2, 2, 12, 6) }
     }
 
-    /// With everything in the last block open, and introspection that prefers some tokens.
+    /// Creates parameters with open gates and an introspection head that prefers some tokens.
     fn parameters(spec: &ModelSpec) -> Vec<f32> {
-        let lively = |(i, value): (usize, f32)| value * 8.0 + (i % 7) as f32 * 0.02;
-        initial_parameters(spec, &[3; 32]).into_iter().enumerate().map(lively).collect()
+        let enlarged = |(i, value): (usize, f32)| value * 8.0 + (i % 7) as f32 * 0.02;
+        initial_parameters(spec, &[3; 32]).into_iter().enumerate().map(enlarged).collect()
     }
 
     #[test]
@@ -236,15 +252,15 @@ mod tests {
         assert!(measured.calibration_error.is_some_and(|error| error > 0.0 && error < 1.0));
         assert_eq!(
             measured,
-            Measured {
+            Measurements {
                 tokens: 12,
                 loss: measured.loss,
                 calibration_error: measured.calibration_error,
-                ..Measured::default()
+                ..Measurements::default()
             }
         );
         let parts = measured.parts(Some(0.5));
-        assert_eq!(parts, Parts { reasoning: Some(0.5), ..Parts::default() });
+        assert_eq!(parts, LevelParts { reasoning: Some(0.5), ..LevelParts::default() });
     }
 
     #[test]
@@ -260,20 +276,21 @@ mod tests {
         let measured = measure(&spec, &parameters, &batches()).unwrap();
         assert!(measured.coherence.is_some_and(|coherence| coherence > 0.0 && coherence < 1.0));
         assert!(measured.introspection.is_some());
-        let again = measured.second_pass.unwrap();
+        let effect = measured.second_pass.unwrap();
         assert!(
-            again.share > 0.0 && again.share < 1.0 && (again.before - again.after).abs() > 1e-4,
-            "{again:?}"
+            effect.share > 0.0 && effect.share < 1.0 && (effect.before - effect.after).abs() > 1e-4,
+            "{effect:?}"
         );
-        // Tokens that did not take it are as they were: what the gate changes in all is what it
-        // changes in those chosen.
+        // The other tokens do not change, so the gate changes the total loss by the change of the
+        // selected tokens.
         parameters[gate] = 0.0;
         let closed = measure(&spec, &parameters, &batches()).unwrap();
         assert!(
-            (closed.loss - measured.loss - again.share * (again.before - again.after)).abs() < 1e-5
+            (closed.loss - measured.loss - effect.share * (effect.before - effect.after)).abs()
+                < 1e-5
         );
         let still = closed.second_pass.unwrap();
-        assert_eq!((still.share, still.before), (again.share, again.before));
+        assert_eq!((still.share, still.before), (effect.share, effect.before));
         assert_eq!(still.before, still.after);
         assert_eq!(closed.parts(None).meta_cognition, Some(0.0));
     }
@@ -291,7 +308,7 @@ mod tests {
                 parameters[slot.offset] = value;
             }
         };
-        // A bias beyond every score sends all to one expert.
+        // A bias above every score routes all tokens to one expert.
         bias(&mut parameters, 5.0);
         assert_eq!(measure(&spec, &parameters, &batches()).unwrap().utilisation, Some(0.0));
         bias(&mut parameters, 0.0);

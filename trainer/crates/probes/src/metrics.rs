@@ -1,20 +1,20 @@
-//! Numbers on what a model knows of itself and of the world: pure functions of what was observed,
-//! in float64.
-//!
-//! They use the platform's logarithm, so two machines agree to rounding, not to the bit. A metric
-//! that cannot be told (no tokens, one outcome only, values that are no numbers) is `None`, never a
-//! guess.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::probes::Task;
+//! Metrics of calibration, introspection and reasoning as pure functions in float64.
+//!
+//! They use the platform's logarithm, so two machines agree up to rounding and not to the bit. An
+//! undefined metric is `None`: without tokens, with only right or only wrong answers, or with NaN.
+
+use crate::probes::ProbeTask;
 use std::fmt;
 
-/// Type-2 area under the receiver operating characteristic: the chance that a token the model got
-/// right had the higher `confidence` than one that it got wrong, ties counting half. 0.5 is knowing
-/// nothing, 1 knowing always.
+/// Computes the type-2 area under the receiver operating characteristic: the probability that a
+/// correctly predicted token has a higher `confidence` than a wrongly predicted one. Ties count
+/// half. 0.5 is chance, 1 is perfect.
 ///
-/// Any score that rises with confidence will do. `None` unless there are right and wrong answers.
-/// After Galvin et al. (2003, "Type 2 tasks in the theory of signal detectability") and Fleming and
-/// Lau (2014, "How to measure metacognition").
+/// `confidence` can be any score that rises with confidence. Returns `None` unless there are
+/// correct and wrong predictions. After Galvin et al. (2003, "Type 2 tasks in the theory of signal
+/// detectability") and Fleming and Lau (2014, "How to measure metacognition").
 pub fn type2_auroc(confidence: &[f64], correct: &[bool]) -> Option<f64> {
     if confidence.len() != correct.len() || confidence.iter().any(|value| value.is_nan()) {
         return None;
@@ -27,8 +27,7 @@ pub fn type2_auroc(confidence: &[f64], correct: &[bool]) -> Option<f64> {
     let mut order: Vec<(f64, bool)> =
         confidence.iter().copied().zip(correct.iter().copied()).collect();
     order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    // Pairs that a right answer wins against the wrong ones below it, and half of those it ties
-    // with.
+    // Pairs in which a correct prediction ranks above a wrong one, and half of the ties.
     let (mut won, mut below) = (0.0, 0.0);
     for equal in order.chunk_by(|a, b| a.0 == b.0) {
         let right = equal.iter().filter(|(_, correct)| *correct).count() as f64;
@@ -39,11 +38,11 @@ pub fn type2_auroc(confidence: &[f64], correct: &[bool]) -> Option<f64> {
     Some(won / (right * wrong))
 }
 
-/// Expected calibration error: the mean distance between confidence and accuracy, over `bins` equal
-/// intervals of confidence, weighted by the tokens in them. 0 is perfect, 1 the worst.
+/// Computes the expected calibration error: the mean distance between confidence and accuracy over
+/// `bins` equal intervals of confidence, weighted by their tokens. 0 is perfect, 1 the worst.
 ///
-/// Confidences are probabilities; `None` for others, for no tokens and for no bins. After Guo et
-/// al. (2017, "On Calibration of Modern Neural Networks").
+/// Returns `None` without tokens, without bins, or if a confidence is not a probability. After Guo
+/// et al. (2017, "On Calibration of Modern Neural Networks").
 pub fn expected_calibration_error(
     confidence: &[f64],
     correct: &[bool],
@@ -53,7 +52,7 @@ pub fn expected_calibration_error(
     if confidence.len() != correct.len() || confidence.is_empty() || bins == 0 || !probabilities {
         return None;
     }
-    // Sum of confidence less number of right answers, in each bin.
+    // Sum of confidence minus number of correct predictions, per bin.
     let mut surplus = vec![0.0; bins];
     for (&confidence, &correct) in confidence.iter().zip(correct) {
         let bin = ((confidence * bins as f64) as usize).min(bins - 1);
@@ -62,8 +61,8 @@ pub fn expected_calibration_error(
     Some(surplus.iter().map(|surplus| surplus.abs()).sum::<f64>() / confidence.len() as f64)
 }
 
-/// Share of the variance of `losses` that `predicted` explains (R²), 0 to 1; predictions worse than
-/// the mean are 0. `None` where losses do not vary.
+/// Computes the share of the variance of `losses` that `predicted` explains (R²), 0 to 1.
+/// Predictions worse than the mean give 0. Returns `None` if the losses do not vary.
 pub fn introspection_quality(predicted: &[f64], losses: &[f64]) -> Option<f64> {
     if predicted.len() != losses.len() || losses.is_empty() {
         return None;
@@ -76,16 +75,16 @@ pub fn introspection_quality(predicted: &[f64], losses: &[f64]) -> Option<f64> {
         .then(|| (1.0 - missed / total).clamp(0.0, 1.0))
 }
 
-/// How well a model knows what it knows, 0 to 1: the mean of `2 · auroc − 1`, cut at 0, and
+/// Computes self-awareness, 0 to 1: the mean of `2 · auroc − 1`, clamped at 0, and
 /// `1 − calibration_error`.
 pub fn self_awareness(auroc: f64, calibration_error: f64) -> f64 {
     ((2.0 * auroc - 1.0).clamp(0.0, 1.0) + (1.0 - calibration_error).clamp(0.0, 1.0)) / 2.0
 }
 
-/// Reasoning quality, 0 to 1: the share of probes answered, as the mean over the kinds of task
-/// present, so that no kind counts for more because it was asked more often.
-pub fn reasoning_quality(answers: &[(Task, bool)]) -> Option<f64> {
-    let shares: Vec<f64> = Task::ALL
+/// Computes the reasoning quality, 0 to 1: the mean over tasks of the share of probes answered.
+/// Every task has the same weight, however often it was asked.
+pub fn reasoning_quality(answers: &[(ProbeTask, bool)]) -> Option<f64> {
+    let shares: Vec<f64> = ProbeTask::ALL
         .iter()
         .filter_map(|&task| {
             let of_task = || answers.iter().filter(move |(asked, _)| *asked == task);
@@ -97,8 +96,8 @@ pub fn reasoning_quality(answers: &[(Task, bool)]) -> Option<f64> {
     (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
-/// How evenly experts are used, 0 to 1: the entropy of the tokens sent to each over its greatest
-/// value, `ln(experts)`. `None` for fewer than two experts, and where no token was sent.
+/// Computes the evenness of expert use, 0 to 1: the entropy of the `load` divided by its maximum,
+/// `ln(experts)`. Returns `None` for fewer than two experts or without tokens.
 pub fn utilisation_entropy(load: &[u64]) -> Option<f64> {
     let total: f64 = load.iter().map(|&tokens| tokens as f64).sum();
     if load.len() < 2 || total == 0.0 {
@@ -113,16 +112,16 @@ pub fn utilisation_entropy(load: &[u64]) -> Option<f64> {
     Some((entropy / (load.len() as f64).ln()).clamp(0.0, 1.0))
 }
 
-/// What a second pass gains, 0 to 1: the share of the loss `before` it that is gone `after` it; 0
-/// where it does harm.
+/// Computes the gain of a second pass, 0 to 1: the relative drop of the loss from `before` to
+/// `after`. A rise gives 0.
 pub fn second_pass_gain(before: f64, after: f64) -> Option<f64> {
     (before > 0.0 && before.is_finite() && after.is_finite())
         .then(|| (1.0 - after / before).clamp(0.0, 1.0))
 }
 
-/// What the consciousness level is made of, each 0 to 1; `None` where a model lacks the part.
+/// Parts of the consciousness level, each 0 to 1; `None` if the model lacks the part.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Parts {
+pub struct LevelParts {
     /// [`self_awareness`].
     pub self_awareness: Option<f64>,
     /// [`reasoning_quality`].
@@ -137,8 +136,8 @@ pub struct Parts {
     pub utilisation: Option<f64>,
 }
 
-impl Parts {
-    /// Names, weights in hundredths, and values.
+impl LevelParts {
+    /// Returns names, weights in per cent, and values.
     pub const fn weighted(&self) -> [(&'static str, u32, Option<f64>); 6] {
         [
             ("self-awareness", 30, self.self_awareness),
@@ -151,28 +150,28 @@ impl Parts {
     }
 }
 
-/// The consciousness level: a weighted mean of measured parts, which come with it wherever it goes.
+/// Consciousness level: a weighted mean of measured parts, together with the parts.
 ///
-/// The name is the interface's. It is a summary of how well a model predicts itself and solves
-/// problems, by weights that were chosen and not found, and says nothing about experience.
+/// The name is that of the interface. The level summarises how well a model predicts itself and
+/// solves problems. Its weights are a choice and not a finding. It says nothing about experience.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConsciousnessLevel {
-    parts: Parts,
+    parts: LevelParts,
 }
 
 impl ConsciousnessLevel {
-    /// The level of a model with these `parts`.
-    pub const fn new(parts: Parts) -> Self {
+    /// Creates the level of a model with these `parts`.
+    pub const fn new(parts: LevelParts) -> Self {
         Self { parts }
     }
 
-    /// What it is made of.
-    pub const fn parts(&self) -> &Parts {
+    /// Returns the parts.
+    pub const fn parts(&self) -> &LevelParts {
         &self.parts
     }
 
-    /// The weighted mean, 0 to 1. A part that is absent, or no number, counts as 0: having less of
-    /// a mind must not raise the level.
+    /// Returns the weighted mean, 0 to 1. A part that is absent or NaN counts as 0, because lacking
+    /// a part must not raise the level.
     pub fn value(&self) -> f64 {
         let weighted = self.parts.weighted();
         let sum: f64 = weighted
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn calibration_by_hand() {
-        // Of ten tokens at 0.8, eight right: calibrated.
+        // Eight of ten tokens at 0.8 are correct: calibrated.
         close(
             expected_calibration_error(
                 &[0.8; 10],
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn introspection_by_hand() {
         close(introspection_quality(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 1.0);
-        // Missed 0.25 of a total of 2.
+        // 0.25 of a total of 2 is unexplained.
         close(introspection_quality(&[1.5, 2.0, 3.0], &[1.0, 2.0, 3.0]), 0.875);
         close(introspection_quality(&[2.0; 3], &[1.0, 2.0, 3.0]), 0.0);
         close(introspection_quality(&[9.0; 3], &[1.0, 2.0, 3.0]), 0.0);
@@ -266,11 +265,11 @@ mod tests {
         assert_eq!((self_awareness(0.3, 1.0), self_awareness(1.0, 0.0)), (0.0, 1.0));
         close(
             reasoning_quality(&[
-                (Task::Arithmetic, true),
-                (Task::Arithmetic, true),
-                (Task::Arithmetic, false),
-                (Task::Arithmetic, false),
-                (Task::Logic, true),
+                (ProbeTask::Arithmetic, true),
+                (ProbeTask::Arithmetic, true),
+                (ProbeTask::Arithmetic, false),
+                (ProbeTask::Arithmetic, false),
+                (ProbeTask::Logic, true),
             ]),
             0.75,
         );
@@ -287,59 +286,80 @@ mod tests {
 
     #[test]
     fn a_level_shows_its_parts() {
-        let parts = Parts {
+        let parts = LevelParts {
             self_awareness: Some(0.5),
             reasoning: Some(0.25),
             coherence: Some(1.0),
-            ..Parts::default()
+            ..LevelParts::default()
         };
         let level = ConsciousnessLevel::new(parts);
         assert!((level.value() - 0.325).abs() < 1e-12);
         assert_eq!(
             level.to_string(),
-            "0.325 (self-awareness 0.500 × 30 %, reasoning 0.250 × 30 %, introspection absent × 10 %, coherence 1.000 × 10 %, \
-             meta-cognition absent × 10 %, expert utilisation absent × 10 %)"
+            "0.325 (self-awareness 0.500 × 30 %, reasoning 0.250 × 30 %, introspection absent × \
+             10 %, coherence 1.000 × 10 %, meta-cognition absent × 10 %, expert utilisation absent \
+             × 10 %)"
         );
         assert_eq!(parts.weighted().iter().map(|(_, weight, _)| weight).sum::<u32>(), 100);
     }
 
     proptest! {
-        /// Against counting all pairs.
+        /// Compares with a count of all pairs.
         #[test]
-        fn auroc_is_the_share_of_pairs(tokens in proptest::collection::vec((0u8..9, any::<bool>()), 0..40)) {
-            let (confidence, correct): (Vec<f64>, Vec<bool>) = tokens.iter().map(|&(c, correct)| (f64::from(c), correct)).unzip();
-            let of = |wanted: bool| tokens.iter().filter(move |(_, correct)| *correct == wanted).map(|(c, _)| *c);
-            let halves: usize = of(true).flat_map(|r| of(false).map(move |w| usize::from(r > w) + usize::from(r >= w))).sum();
+        fn auroc_is_the_share_of_pairs(
+            tokens in proptest::collection::vec((0u8..9, any::<bool>()), 0..40),
+        ) {
+            let (confidence, correct): (Vec<f64>, Vec<bool>) =
+                tokens.iter().map(|&(c, correct)| (f64::from(c), correct)).unzip();
+            let of = |wanted: bool| {
+                tokens.iter().filter(move |(_, correct)| *correct == wanted).map(|(c, _)| *c)
+            };
+            let halves: usize = of(true)
+                .flat_map(|r| of(false).map(move |w| usize::from(r > w) + usize::from(r >= w)))
+                .sum();
             let pairs = of(true).count() * of(false).count();
             match type2_auroc(&confidence, &correct) {
-                Some(auroc) => prop_assert!((auroc - halves as f64 / (2 * pairs) as f64).abs() < 1e-12),
+                Some(auroc) => {
+                    let expected = halves as f64 / (2 * pairs) as f64;
+                    prop_assert!((auroc - expected).abs() < 1e-12);
+                }
                 None => prop_assert_eq!(pairs, 0),
             }
-            // Only the order of confidence matters, and turning it round turns the area round.
+            // Only the order of confidence matters, and reversing it reverses the area.
             let bent: Vec<f64> = confidence.iter().map(|c| c.powi(3) - 7.0).collect();
             prop_assert_eq!(type2_auroc(&bent, &correct), type2_auroc(&confidence, &correct));
-            let turned: Vec<f64> = confidence.iter().map(|c| -c).collect();
-            if let (Some(one), Some(other)) = (type2_auroc(&confidence, &correct), type2_auroc(&turned, &correct)) {
+            let reversed: Vec<f64> = confidence.iter().map(|c| -c).collect();
+            let (one, other) =
+                (type2_auroc(&confidence, &correct), type2_auroc(&reversed, &correct));
+            if let (Some(one), Some(other)) = (one, other) {
                 prop_assert!((one + other - 1.0).abs() < 1e-12);
             }
         }
 
         #[test]
         fn metrics_are_between_0_and_1(
-            tokens in proptest::collection::vec((0.0..=1.0f64, any::<bool>(), 0.0..9.0f64, -1.0..9.0f64), 1..40),
-            bins in 1usize..30, load in proptest::collection::vec(any::<u64>(), 2..9),
+            tokens in proptest::collection::vec(
+                (0.0..=1.0f64, any::<bool>(), 0.0..9.0f64, -1.0..9.0f64), 1..40
+            ),
+            bins in 1usize..30,
+            load in proptest::collection::vec(any::<u64>(), 2..9),
             parts in any::<[Option<f64>; 6]>(),
         ) {
             let confidence: Vec<f64> = tokens.iter().map(|token| token.0).collect();
             let correct: Vec<bool> = tokens.iter().map(|token| token.1).collect();
-            let (losses, predicted): (Vec<f64>, Vec<f64>) = tokens.iter().map(|token| (token.2, token.3)).unzip();
+            let (losses, predicted): (Vec<f64>, Vec<f64>) =
+                tokens.iter().map(|token| (token.2, token.3)).unzip();
             let error = expected_calibration_error(&confidence, &correct, bins).unwrap();
-            // One bin for all is the least: the mean confidence against the mean accuracy.
+            // A single bin gives the minimum: mean confidence against mean accuracy.
             let whole = expected_calibration_error(&confidence, &correct, 1).unwrap();
             prop_assert!((0.0..=1.0).contains(&error) && error >= whole - 1e-12);
-            let [self_awareness_part, reasoning, introspection, coherence, meta_cognition, utilisation] = parts;
-            let level = ConsciousnessLevel::new(Parts {
-                self_awareness: self_awareness_part, reasoning, introspection, coherence, meta_cognition, utilisation,
+            let level = ConsciousnessLevel::new(LevelParts {
+                self_awareness: parts[0],
+                reasoning: parts[1],
+                introspection: parts[2],
+                coherence: parts[3],
+                meta_cognition: parts[4],
+                utilisation: parts[5],
             });
             for value in [
                 introspection_quality(&predicted, &losses),

@@ -1,29 +1,31 @@
-//! Reasoning probes: questions with one right answer, made fresh for every round from a seed.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Reasoning probes: questions with one right answer, generated for every round from a seed.
 //!
-//! Each question is set among 2⁶⁴ and more of its kind, all drawn values written out in it, so that
-//! no two draws read alike. Of 10⁷ probes of one kind, drawn ever, the chance that any two are the
-//! same is below 10⁻⁵. Since the seed is the round's, nobody can learn the answers before.
+//! Each question is one of at least 2⁶⁴ of its kind and spells out all drawn values, so different
+//! draws give different texts. Among 10⁷ probes of one kind, the probability that any two are equal
+//! is below 10⁻⁵. The seed belongs to the round, so answers cannot be learned in advance.
 
 use pol_primitives::{Hash, RoundNumber, prf::Prf};
 use std::fmt::Write as _;
 
-/// The kinds of probes.
+/// Kinds of probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Task {
+pub enum ProbeTask {
     /// Sums, differences and products of named numbers.
     Arithmetic,
-    /// The name of the largest, second largest, … of named numbers.
+    /// Name of the largest, second largest, … of named numbers.
     Comparison,
     /// Truth values of propositional formulas.
     Logic,
-    /// A list of numbers reversed, sorted, turned or thinned out.
+    /// A list of numbers reversed, sorted, rotated, or with every second number left out.
     List,
-    /// A word put through a table of substitutions.
+    /// A word changed by a table of substitutions.
     Symbols,
 }
 
-impl Task {
-    /// Every kind.
+impl ProbeTask {
+    /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::Arithmetic, Self::Comparison, Self::Logic, Self::List, Self::Symbols];
 }
@@ -31,37 +33,37 @@ impl Task {
 /// A question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Its kind.
-    pub task: Task,
-    /// What is put to the model, ending in `A:`.
+    /// Kind of the probe.
+    pub task: ProbeTask,
+    /// Prompt, which ends in `A:`.
     pub question: String,
     /// The only right completion.
     pub answer: String,
 }
 
 impl Probe {
-    /// The question after worked `examples`, which show a model what an answer looks like.
+    /// Returns the question after worked `examples`, which show the form of an answer.
     pub fn prompt(&self, examples: &[Self]) -> String {
         let worked = |probe: &Self| format!("{} {}\n\n", probe.question, probe.answer);
         examples.iter().map(worked).chain([self.question.clone()]).collect()
     }
 
-    /// Whether `completion` starts with the answer: its first line that is not blank, without
-    /// blanks at either end, is the very same.
+    /// Returns `true` if `completion` starts with the answer: its first line that is not blank
+    /// equals the answer, apart from surrounding blanks.
     pub fn is_answered_by(&self, completion: &str) -> bool {
         completion.trim_start().lines().next().map(str::trim_end) == Some(self.answer.as_str())
     }
 }
 
-/// The `count` probes of `round`, kinds in turn; the same on every machine for the same `seed`, and
-/// unlike those of any other round.
+/// Generates the `count` probes of `round`, with the kinds in turn. They are the same on every
+/// machine for the same `seed` and differ between rounds.
 ///
-/// `seed` should be randomness that nobody knew when the models to be probed were made.
-pub fn probes(seed: &Hash, round: RoundNumber, count: u32) -> Vec<Probe> {
+/// `seed` should be randomness that was unknown when the models under test were trained.
+pub fn generate_probes(seed: &Hash, round: RoundNumber, count: u32) -> Vec<Probe> {
     (0..count)
-        .zip(Task::ALL.into_iter().cycle())
+        .zip(ProbeTask::ALL.into_iter().cycle())
         .map(|(index, task)| {
-            probe(
+            generate_probe(
                 task,
                 &mut Prf::new("pol/probes/1", seed, &[&round.to_le_bytes(), &index.to_le_bytes()]),
             )
@@ -69,12 +71,12 @@ pub fn probes(seed: &Hash, round: RoundNumber, count: u32) -> Vec<Probe> {
         .collect()
 }
 
-/// `count` worked examples of `task` for `round`: questions of their own, none of those of
-/// [`probes`].
-pub fn examples(task: Task, seed: &Hash, round: RoundNumber, count: u32) -> Vec<Probe> {
+/// Generates `count` worked examples of `task` for `round`. They differ from the probes of
+/// [`generate_probes`].
+pub fn worked_examples(task: ProbeTask, seed: &Hash, round: RoundNumber, count: u32) -> Vec<Probe> {
     (0..count)
         .map(|index| {
-            probe(
+            generate_probe(
                 task,
                 &mut Prf::new(
                     "pol/probes/examples/1",
@@ -86,41 +88,41 @@ pub fn examples(task: Task, seed: &Hash, round: RoundNumber, count: u32) -> Vec<
         .collect()
 }
 
-/// Where draws come from.
-trait Draw {
-    /// Uniform in `0..bound`.
+/// Sources of random numbers.
+trait RandomSource {
+    /// Draws uniformly from `0..bound`.
     fn below(&mut self, bound: u32) -> u32;
 }
 
-impl Draw for Prf {
+impl RandomSource for Prf {
     fn below(&mut self, bound: u32) -> u32 {
         Prf::below(self, bound)
     }
 }
 
-fn probe(task: Task, draw: &mut impl Draw) -> Probe {
+fn generate_probe(task: ProbeTask, draw: &mut impl RandomSource) -> Probe {
     let (question, answer) = match task {
-        Task::Arithmetic => arithmetic(draw),
-        Task::Comparison => comparison(draw),
-        Task::Logic => logic(draw),
-        Task::List => list(draw),
-        Task::Symbols => symbols(draw),
+        ProbeTask::Arithmetic => arithmetic(draw),
+        ProbeTask::Comparison => comparison(draw),
+        ProbeTask::Logic => logic(draw),
+        ProbeTask::List => list(draw),
+        ProbeTask::Symbols => symbols(draw),
     };
     Probe { task, question: format!("Q: {question}\nA:"), answer }
 }
 
-/// `count` different numbers below `bound`.
-fn different<const COUNT: usize>(draw: &mut impl Draw, bound: u32) -> [u32; COUNT] {
+/// Draws different numbers below `bound`.
+fn different<const COUNT: usize>(draw: &mut impl RandomSource, bound: u32) -> [u32; COUNT] {
     let mut left: Vec<u32> = (0..bound).collect();
     [(); COUNT].map(|()| left.swap_remove(draw.below(left.len() as u32) as usize))
 }
 
-/// Different small letters.
-fn letters<const COUNT: usize>(draw: &mut impl Draw) -> [char; COUNT] {
+/// Draws different lower-case letters.
+fn letters<const COUNT: usize>(draw: &mut impl RandomSource) -> [char; COUNT] {
     different(draw, 26).map(|letter| char::from(b'a' + letter as u8))
 }
 
-/// `a = 1, b = 2, …`
+/// Formats `a = 1, b = 2, …`.
 fn givens<T: std::fmt::Display>(names: &[char], values: &[T]) -> String {
     names
         .iter()
@@ -134,11 +136,11 @@ fn spaced<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn arithmetic(draw: &mut impl Draw) -> (String, String) {
+fn arithmetic(draw: &mut impl RandomSource) -> (String, String) {
     let names = letters::<6>(draw);
     let values = [(); 6].map(|()| i64::from(10 + draw.below(90)));
     let [x, y, z] = different(draw, 6).map(|at| at as usize);
-    // A product or a sum, then a sum: never more than four digits.
+    // A sum, difference or product, then a sum or difference: at most four digits.
     let (first, sign) = match draw.below(3) {
         0 => (values[x] + values[y], '+'),
         1 => (values[x] - values[y], '-'),
@@ -156,7 +158,7 @@ fn arithmetic(draw: &mut impl Draw) -> (String, String) {
     (question, result.to_string())
 }
 
-fn comparison(draw: &mut impl Draw) -> (String, String) {
+fn comparison(draw: &mut impl RandomSource) -> (String, String) {
     let names = letters::<6>(draw);
     let values = different::<6>(draw, 900).map(|value| value + 100);
     let mut order: Vec<usize> = (0..6).collect();
@@ -167,7 +169,7 @@ fn comparison(draw: &mut impl Draw) -> (String, String) {
     (format!("{}. Which is the {which}?", givens(&names, &values)), names[order[at]].to_string())
 }
 
-fn logic(draw: &mut impl Draw) -> (String, String) {
+fn logic(draw: &mut impl RandomSource) -> (String, String) {
     let names = letters::<6>(draw);
     let values = [(); 6].map(|()| draw.below(2) == 1);
     let shown = |value: bool| if value { 'T' } else { 'F' };
@@ -196,7 +198,7 @@ fn logic(draw: &mut impl Draw) -> (String, String) {
     (question, spaced(&answers))
 }
 
-fn list(draw: &mut impl Draw) -> (String, String) {
+fn list(draw: &mut impl RandomSource) -> (String, String) {
     let mut values = [(); 10].map(|()| 10 + draw.below(90));
     let given = spaced(&values);
     let task = match draw.below(4) {
@@ -224,7 +226,7 @@ fn list(draw: &mut impl Draw) -> (String, String) {
     (format!("{given}. What is this list {task}?"), spaced(&values))
 }
 
-fn symbols(draw: &mut impl Draw) -> (String, String) {
+fn symbols(draw: &mut impl RandomSource) -> (String, String) {
     let (from, to) =
         (letters::<6>(draw), letters::<6>(draw).map(|letter| letter.to_ascii_uppercase()));
     let word = [(); 5].map(|()| draw.below(6) as usize);
@@ -244,25 +246,26 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 
-    /// Counts the ways that the draws could have come out.
-    struct Counting {
+    /// Source that counts the bits of all draws.
+    struct CountingSource {
         prf: Prf,
         bits: f64,
     }
 
-    impl Draw for Counting {
+    impl RandomSource for CountingSource {
         fn below(&mut self, bound: u32) -> u32 {
             self.bits += f64::from(bound).log2();
             self.prf.below(bound)
         }
     }
 
-    fn of(task: Task, seed: u8) -> impl Iterator<Item = Probe> {
-        (0u32..300)
-            .map(move |i| probe(task, &mut Prf::new("test", &[seed; 32], &[&i.to_le_bytes()])))
+    fn of(task: ProbeTask, seed: u8) -> impl Iterator<Item = Probe> {
+        (0u32..300).map(move |i| {
+            generate_probe(task, &mut Prf::new("test", &[seed; 32], &[&i.to_le_bytes()]))
+        })
     }
 
-    /// The statement, its givens by name and the question of `Q: a = 1, b = 2. Question?\nA:`.
+    /// Parses the given values by name and the question of `Q: a = 1, b = 2. Question?\nA:`.
     fn parsed(probe: &Probe) -> (BTreeMap<char, String>, String) {
         let text = probe.question.strip_prefix("Q: ").unwrap().strip_suffix("?\nA:").unwrap();
         let (givens, question) = text.split_once(". ").unwrap();
@@ -275,10 +278,11 @@ mod tests {
 
     #[test]
     fn every_question_is_one_of_very_many() {
-        for task in Task::ALL {
+        for task in ProbeTask::ALL {
             for seed in 0..200 {
-                let mut draw = Counting { prf: Prf::new("space", &[seed; 32], &[]), bits: 0.0 };
-                probe(task, &mut draw);
+                let mut draw =
+                    CountingSource { prf: Prf::new("space", &[seed; 32], &[]), bits: 0.0 };
+                generate_probe(task, &mut draw);
                 assert!(draw.bits >= 64.0, "{task:?} has {} bits", draw.bits);
             }
         }
@@ -288,7 +292,7 @@ mod tests {
     fn no_question_comes_twice() {
         let mut seen = BTreeSet::new();
         for round in 0..400 {
-            for probe in probes(&[9; 32], round, 50) {
+            for probe in generate_probes(&[9; 32], round, 50) {
                 assert!(seen.insert(probe.question.clone()), "{}", probe.question);
             }
         }
@@ -297,22 +301,25 @@ mod tests {
 
     #[test]
     fn seed_and_round_fix_the_probes() {
-        let first = probes(&[1; 32], 7, 10);
-        assert_eq!(first, probes(&[1; 32], 7, 10));
-        // More probes are the same ones and others after them.
-        assert_eq!(first[..], probes(&[1; 32], 7, 20)[..10]);
+        let first = generate_probes(&[1; 32], 7, 10);
+        assert_eq!(first, generate_probes(&[1; 32], 7, 10));
+        // A larger count appends probes.
+        assert_eq!(first[..], generate_probes(&[1; 32], 7, 20)[..10]);
         assert_eq!(
             first.iter().map(|probe| probe.task).collect::<Vec<_>>(),
-            [Task::ALL, Task::ALL].concat()
+            [ProbeTask::ALL, ProbeTask::ALL].concat()
         );
-        for other in [probes(&[2; 32], 7, 10), probes(&[1; 32], 8, 10)] {
+        for other in [generate_probes(&[2; 32], 7, 10), generate_probes(&[1; 32], 8, 10)] {
             assert!(first.iter().zip(other).all(|(a, b)| a.question != b.question));
         }
     }
 
     #[test]
     fn examples_come_before_the_question() {
-        let (probe, worked) = (&probes(&[1; 32], 7, 5)[4], examples(Task::Symbols, &[1; 32], 7, 2));
+        let (probe, worked) = (
+            &generate_probes(&[1; 32], 7, 5)[4],
+            worked_examples(ProbeTask::Symbols, &[1; 32], 7, 2),
+        );
         let [first, second] = &worked[..] else { panic!("{worked:?}") };
         assert_eq!(
             probe.prompt(&worked),
@@ -323,13 +330,16 @@ mod tests {
         );
         assert_eq!(probe.prompt(&[]), probe.question);
         assert!(
-            first.task == Task::Symbols && first != second && first != probe && second != probe
+            first.task == ProbeTask::Symbols
+                && first != second
+                && first != probe
+                && second != probe
         );
     }
 
     #[test]
     fn sums_are_right() {
-        for probe in of(Task::Arithmetic, 1) {
+        for probe in of(ProbeTask::Arithmetic, 1) {
             let (given, question) = parsed(&probe);
             let words: Vec<&str> = question.split(' ').collect();
             let value = |word: &str| given[&word.chars().next().unwrap()].parse::<i64>().unwrap();
@@ -346,7 +356,7 @@ mod tests {
 
     #[test]
     fn comparisons_are_right() {
-        for probe in of(Task::Comparison, 2) {
+        for probe in of(ProbeTask::Comparison, 2) {
             let (given, question) = parsed(&probe);
             let mut values: Vec<(u32, char)> =
                 given.iter().map(|(name, value)| (value.parse().unwrap(), *name)).collect();
@@ -366,7 +376,7 @@ mod tests {
     #[test]
     fn formulas_are_right() {
         let mut outcomes = [0; 2];
-        for probe in of(Task::Logic, 3) {
+        for probe in of(ProbeTask::Logic, 3) {
             let (given, question) = parsed(&probe);
             let literal = |text: &str| {
                 let (name, negated) =
@@ -374,7 +384,7 @@ mod tests {
                 (given[&name.chars().next().unwrap()] == "T") != negated
             };
             let truth = |words: &str, left: Option<bool>| {
-                // "x and y", or " and y" after a left side already known.
+                // "x and y", or " and y" if the left side is known.
                 let (at, connective) = ["and", "or", "xor", "implies"]
                     .into_iter()
                     .find_map(|name| words.find(&format!(" {name} ")).map(|at| (at, name)))
@@ -401,14 +411,14 @@ mod tests {
                 spaced(&results.iter().map(|&r| if r { 'T' } else { 'F' }).collect::<Vec<_>>())
             );
         }
-        // Neither answer is nearly always right.
+        // Both answers are common.
         assert!(outcomes.iter().all(|&count| count > 400), "{outcomes:?}");
     }
 
     #[test]
     fn lists_are_right() {
         let mut kinds = BTreeSet::new();
-        for probe in of(Task::List, 4) {
+        for probe in of(ProbeTask::List, 4) {
             let (given, question) = probe
                 .question
                 .strip_prefix("Q: ")
@@ -441,7 +451,7 @@ mod tests {
 
     #[test]
     fn substitutions_are_right() {
-        for probe in of(Task::Symbols, 5) {
+        for probe in of(ProbeTask::Symbols, 5) {
             let text =
                 probe.question.strip_prefix("Q: ").unwrap().strip_suffix(" become?\nA:").unwrap();
             let (rules, word) = text.split_once(". What does ").unwrap();
@@ -457,7 +467,8 @@ mod tests {
 
     #[test]
     fn only_the_exact_answer_counts() {
-        let probe = Probe { task: Task::List, question: String::new(), answer: "3 1 2".into() };
+        let probe =
+            Probe { task: ProbeTask::List, question: String::new(), answer: "3 1 2".into() };
         assert!(
             [" 3 1 2", "3 1 2\nQ: next", "\n 3 1 2  \n"]
                 .iter()
@@ -473,7 +484,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_seed_makes_answerable_probes(seed: [u8; 32], round: u32) {
-            for probe in probes(&seed, round, 5) {
+            for probe in generate_probes(&seed, round, 5) {
                 let completion = format!(" {}\nQ: ", probe.answer);
                 prop_assert!(!probe.answer.is_empty() && probe.is_answered_by(&completion));
                 prop_assert!(probe.question.len() < 400);

@@ -1,40 +1,42 @@
-//! How values are written, and how float32 is made of them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Encodings of values and their decoding to float32.
 
 use half::{bf16, f16};
 use std::fmt;
 
-/// How the values of a tensor are written. The names are those of the formats.
+/// Encoding of a tensor's values. The names are those of the formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// IEEE double.
+    /// IEEE 754 double precision.
     F64,
-    /// IEEE single.
+    /// IEEE 754 single precision.
     F32,
-    /// IEEE half.
+    /// IEEE 754 half precision.
     F16,
-    /// The upper half of a single.
+    /// bfloat16.
     Bf16,
-    /// 32 values of 8 bits and their scale.
+    /// Blocks of 32 values of 8 bits with a scale.
     Q8_0,
-    /// 32 values of 4 bits around 8 and their scale.
+    /// Blocks of 32 values of 4 bits around 8 with a scale.
     Q4_0,
-    /// 32 values of 4 bits, their scale and their least.
+    /// Blocks of 32 values of 4 bits with a scale and a minimum.
     Q4_1,
-    /// 32 values of 5 bits around 16 and their scale.
+    /// Blocks of 32 values of 5 bits around 16 with a scale.
     Q5_0,
-    /// 32 values of 5 bits, their scale and their least.
+    /// Blocks of 32 values of 5 bits with a scale and a minimum.
     Q5_1,
-    /// 256 values of 4 bits in 8 parts with scales and least values of 6 bits.
+    /// Blocks of 256 values of 4 bits in 8 parts with scales and minima of 6 bits.
     Q4K,
-    /// 256 values of 5 bits in 8 parts with scales and least values of 6 bits.
+    /// Blocks of 256 values of 5 bits in 8 parts with scales and minima of 6 bits.
     Q5K,
-    /// 256 values of 6 bits in 16 parts with scales of 8 bits.
+    /// Blocks of 256 values of 6 bits in 16 parts with scales of 8 bits.
     Q6K,
-    /// Whole numbers or truth values, which no weight is made of.
+    /// Integers or booleans, which weights are not.
     Other {
-        /// The type's name.
+        /// Name of the type.
         name: &'static str,
-        /// Bytes of a value.
+        /// Bytes per value.
         bytes: u64,
     },
 }
@@ -60,7 +62,7 @@ impl fmt::Display for Encoding {
 }
 
 impl Encoding {
-    /// Values and bytes of a block, the least that can be decoded.
+    /// Returns the number of values and bytes of a block, the smallest decodable unit.
     pub const fn block(self) -> (u64, u64) {
         match self {
             Self::F64 => (1, 8),
@@ -78,12 +80,16 @@ impl Encoding {
         }
     }
 
-    /// Whether values were rounded to a few levels.
+    /// Returns `true` if values are rounded to a few levels.
     pub const fn is_quantised(self) -> bool {
         self.block().0 > 1
     }
 
-    /// Decodes whole blocks: `bytes` and `values` have as many of them.
+    /// Decodes whole blocks. `bytes` and `values` have the same number of blocks.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a reason if the encoding is not one of weights.
     pub(super) fn decode(self, bytes: &[u8], values: &mut [f32]) -> Result<(), String> {
         match self {
             Self::F64 => scalars(bytes, values, |b| f64::from_le_bytes(b) as f32),
@@ -101,8 +107,8 @@ impl Encoding {
                 nibbles(&block[2..], out, |quant| (f32::from(quant) - 8.0) * scale);
             }),
             Self::Q4_1 => blocks::<20, 32>(bytes, values, |block, out| {
-                let (scale, least) = (half_at(block, 0), half_at(block, 2));
-                nibbles(&block[4..], out, |quant| f32::from(quant) * scale + least);
+                let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
+                nibbles(&block[4..], out, |quant| f32::from(quant) * scale + minimum);
             }),
             Self::Q5_0 => blocks::<22, 32>(bytes, values, |block, out| {
                 let scale = half_at(block, 0);
@@ -111,10 +117,10 @@ impl Encoding {
                 out.iter_mut().for_each(|value| *value = (*value - 16.0) * scale);
             }),
             Self::Q5_1 => blocks::<24, 32>(bytes, values, |block, out| {
-                let (scale, least) = (half_at(block, 0), half_at(block, 2));
+                let (scale, minimum) = (half_at(block, 0), half_at(block, 2));
                 nibbles(&block[8..], out, f32::from);
                 fifth_bits(&block[4..8], out);
-                out.iter_mut().for_each(|value| *value = *value * scale + least);
+                out.iter_mut().for_each(|value| *value = *value * scale + minimum);
             }),
             Self::Q4K => blocks::<144, 256>(bytes, values, |block, out| {
                 k_parts(block, &[], &block[16..], out)
@@ -151,7 +157,7 @@ fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32_const()
 }
 
-/// The low halves of 16 bytes are the first 16 values, the high halves the others.
+/// Decodes 16 bytes: low nibbles are the first 16 values, high nibbles the others.
 fn nibbles(quants: &[u8], out: &mut [f32; 32], value: impl Fn(u8) -> f32) {
     let (low, high) = out.split_at_mut(16);
     for ((low, high), &quant) in low.iter_mut().zip(high).zip(quants) {
@@ -159,31 +165,31 @@ fn nibbles(quants: &[u8], out: &mut [f32; 32], value: impl Fn(u8) -> f32) {
     }
 }
 
-/// Adds 16 to the values whose bit is set.
+/// Adds 16 to each value whose bit is set.
 fn fifth_bits(bits: &[u8], out: &mut [f32; 32]) {
     for (i, value) in out.iter_mut().enumerate() {
         *value += f32::from(bits[i / 8] >> (i % 8) & 1) * 16.0;
     }
 }
 
-/// Q4_K and, with `high` bits, Q5_K: a scale and a scale of least values for the block, 6 bits of
-/// either for each of 8 parts.
+/// Decodes a block of Q4_K or, with `high` bits, Q5_K. The block has a scale and a scale of the
+/// minima; each of 8 parts has 6 bits of either.
 fn k_parts(block: &[u8], high: &[u8], quants: &[u8], out: &mut [f32; 256]) {
-    let (scale, least, packed) = (half_at(block, 0), half_at(block, 2), &block[4..16]);
+    let (scale, minimum_scale, packed) = (half_at(block, 0), half_at(block, 2), &block[4..16]);
     for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let (by, from) = if part < 4 {
+        let (factor, offset) = if part < 4 {
             (packed[part] & 63, packed[part + 4] & 63)
         } else {
             let both = packed[part + 4];
             (both & 15 | packed[part - 4] >> 6 << 4, both >> 4 | packed[part] >> 6 << 4)
         };
-        let (by, from) = (scale * f32::from(by), least * f32::from(from));
-        // Two parts share 32 bytes: the low halves are the first.
+        let (factor, offset) = (scale * f32::from(factor), minimum_scale * f32::from(offset));
+        // Two parts share 32 bytes. Low nibbles are the first part.
         let quants = &quants[part / 2 * 32..][..32];
         for (i, (value, &quant)) in out.iter_mut().zip(quants).enumerate() {
             let low = quant >> (part % 2 * 4) & 15;
             let fifth = high.get(i).map_or(0, |bits| bits >> part & 1);
-            *value = by * f32::from(low | fifth << 4) - from;
+            *value = factor * f32::from(low | fifth << 4) - offset;
         }
     }
 }
@@ -192,7 +198,8 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let (low, high, scales, scale) =
         (&block[..128], &block[128..192], &block[192..208], half_at(block, 208));
     for (i, value) in out.iter_mut().enumerate() {
-        // In each half, 64 bytes of low bits and 32 of high bits serve four rows of 32 values.
+        // In each half, 64 bytes of low bits and 32 bytes of high bits encode four rows of 32
+        // values.
         let (half, row, column) = (i / 128, i % 128 / 32, i % 32);
         let four = low[half * 64 + row % 2 * 32 + column] >> (row / 2 * 4) & 15;
         let two = high[half * 32 + column] >> (row * 2) & 3;

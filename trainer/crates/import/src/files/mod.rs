@@ -1,12 +1,14 @@
-//! The two file formats weights come in, read as tables of tensors.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Readers of the file formats of weights: safetensors and GGUF.
 //!
-//! What a file claims is checked before anything is allocated or read by it: counts against the
-//! bytes that are left, products against overflow, ranges against the file's length and each other.
-//! Values are decoded when asked for, one tensor at a time, so that a table of any size costs
-//! little memory. Files are read by position, not mapped: a file that shrinks under the reader is
-//! then an error and not the end of the process.
+//! Every claim of a file is checked before memory is allocated or bytes are read: counts against
+//! the remaining bytes, products against overflow, ranges against the file's length and each other.
+//! Values are decoded on request, one tensor at a time, so a table of any size needs little memory.
+//! Files are read by position and not mapped, so that a file that shrinks is an error and not a
+//! signal.
 //!
-//! This module needs nothing of the rest of the crate, so that the fuzz targets build in seconds.
+//! This module uses nothing from the rest of the crate, so the fuzz targets build in seconds.
 
 pub mod encoding;
 pub mod gguf;
@@ -16,34 +18,38 @@ pub use encoding::Encoding;
 
 use std::{collections::BTreeMap, fmt, fs::File, io, os::unix::fs::FileExt, path::Path};
 
-/// Why a file of weights is refused.
+/// Error of reading a file of weights.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system would not read it.
+    /// The system could not read it.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// It breaks the rules of its format.
+    /// It violates its format.
     #[error("is not a valid {format} file: {reason}")]
     Malformed {
-        /// The format's name.
+        /// Name of the format.
         format: &'static str,
-        /// Which rule.
+        /// Violation.
         reason: String,
     },
-    /// It is whole, but holds something that is not supported.
+    /// It holds something that is not supported.
     #[error("{0}")]
     Unsupported(String),
 }
 
-/// Bytes that can be read from anywhere in them.
-pub trait Bytes: Send + Sync {
-    /// How many there are.
+/// Types that bytes can be read from at any position.
+pub trait ReadAt: Send + Sync {
+    /// Returns the number of bytes.
     fn size(&self) -> u64;
-    /// Fills `into` with those from `offset` on.
+    /// Fills `into` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there are fewer bytes or the system cannot read them.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 }
 
-impl Bytes for Vec<u8> {
+impl ReadAt for Vec<u8> {
     fn size(&self) -> u64 {
         self.len() as u64
     }
@@ -56,15 +62,19 @@ impl Bytes for Vec<u8> {
     }
 }
 
-/// A file on disk, and its length when it was opened.
+/// A file on disk with its length when it was opened.
 #[derive(Debug)]
-pub struct Disk {
+pub struct DiskFile {
     file: File,
     size: u64,
 }
 
-impl Disk {
+impl DiskFile {
     /// Opens the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
@@ -72,7 +82,7 @@ impl Disk {
     }
 }
 
-impl Bytes for Disk {
+impl ReadAt for DiskFile {
     fn size(&self) -> u64 {
         self.size
     }
@@ -82,60 +92,64 @@ impl Bytes for Disk {
     }
 }
 
-/// Where a tensor lies and how its values are written.
+/// Place, shape and encoding of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TensorEntry {
     /// Sizes, outermost first.
     pub shape: Vec<u64>,
-    /// How values are written.
+    /// Encoding of the values.
     pub encoding: Encoding,
-    /// Offset of its first byte in its file.
+    /// Offset of the first byte in the file.
     offset: u64,
-    /// Its length in bytes.
+    /// Length in bytes.
     bytes: u64,
-    /// Its file, by place in the table.
+    /// Index of the file in the table.
     file: usize,
 }
 
-impl Entry {
-    /// Number of values.
+impl TensorEntry {
+    /// Returns the number of values.
     pub fn len(&self) -> u64 {
-        // Checked when the entry was made.
+        // Checked for overflow when the entry was created.
         self.shape.iter().product()
     }
 
-    /// Whether it has no values.
+    /// Returns `true` if there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The tensors of one checkpoint, from one file or several.
+/// Tensors of a checkpoint, from one file or several.
 #[derive(Default)]
-pub struct Table {
-    files: Vec<Box<dyn Bytes>>,
-    entries: BTreeMap<String, Entry>,
+pub struct TensorTable {
+    files: Vec<Box<dyn ReadAt>>,
+    entries: BTreeMap<String, TensorEntry>,
 }
 
-impl fmt::Debug for Table {
+impl fmt::Debug for TensorTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("entries", &self.entries).finish_non_exhaustive()
+        f.debug_struct("TensorTable").field("entries", &self.entries).finish_non_exhaustive()
     }
 }
 
-/// Bytes decoded at a time: a multiple of every encoding's block.
+/// Maximum number of bytes decoded at a time.
 const CHUNK: usize = 1 << 20;
-/// Most dimensions of a tensor.
+/// Maximum number of dimensions of a tensor.
 const MAX_DIMENSIONS: usize = 8;
 
-impl Table {
-    /// The tensors by name.
-    pub fn entries(&self) -> &BTreeMap<String, Entry> {
+impl TensorTable {
+    /// Returns the tensors by name.
+    pub fn entries(&self) -> &BTreeMap<String, TensorEntry> {
         &self.entries
     }
 
-    /// Takes in the tensors of another file; which name is in both, if any is.
-    pub fn join(&mut self, other: Table) -> Result<(), String> {
+    /// Adds the tensors of another table.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the name of a tensor that is in both tables.
+    pub fn merge(&mut self, other: TensorTable) -> Result<(), String> {
         let first = self.files.len();
         self.files.extend(other.files);
         for (name, mut entry) in other.entries {
@@ -148,8 +162,12 @@ impl Table {
         Ok(())
     }
 
-    /// The values of `entry` in row-major order.
-    pub fn values(&self, entry: &Entry) -> Result<Vec<f32>, FileError> {
+    /// Decodes the values of `entry` in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read or the encoding is not one of weights.
+    pub fn decode(&self, entry: &TensorEntry) -> Result<Vec<f32>, FileError> {
         let (block_values, block_bytes) = entry.encoding.block();
         let file =
             self.files.get(entry.file).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
@@ -167,12 +185,15 @@ impl Table {
         Ok(values)
     }
 
-    /// A table of one file. `entries` are as the file claims them: their ranges must lie between
-    /// `start` and the end of `file` and not overlap; where they are `dense` they must leave no gap
-    /// either.
+    /// Creates the table of one file from the `entries` that it claims.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a range is not between `start` and the end of `file`, if ranges overlap, if `dense`
+    /// is set and there is a gap, or if a name occurs twice.
     fn new(
-        file: Box<dyn Bytes>,
-        entries: Vec<(String, Entry)>,
+        file: Box<dyn ReadAt>,
+        entries: Vec<(String, TensorEntry)>,
         start: u64,
         dense: bool,
         malformed: impl Fn(String) -> FileError,
@@ -193,12 +214,15 @@ impl Table {
                     entry.offset - end
                 )));
             }
-            end = entry.offset.checked_add(entry.bytes).filter(|&end| end <= size).ok_or_else(|| {
-                malformed(format!(
-                    "tensor {name} should end {} bytes after byte {}, but the file has {size} bytes; it was cut short, download it again",
-                    entry.bytes, entry.offset
-                ))
-            })?;
+            end = entry.offset.checked_add(entry.bytes).filter(|&end| end <= size).ok_or_else(
+                || {
+                    malformed(format!(
+                        "tensor {name} should end {} bytes after byte {}, but the file has {size} \
+                     bytes; it was cut short, download it again",
+                        entry.bytes, entry.offset
+                    ))
+                },
+            )?;
         }
         if dense && end != size {
             return Err(malformed(format!(
@@ -217,7 +241,11 @@ impl Table {
     }
 }
 
-/// Bytes that a tensor of `shape` takes in `encoding`, or what is wrong with that.
+/// Returns the number of bytes of a tensor of `shape` in `encoding`.
+///
+/// # Errors
+///
+/// Fails with the violation if there is no such tensor.
 fn byte_length(shape: &[u64], encoding: Encoding) -> Result<u64, String> {
     if shape.len() > MAX_DIMENSIONS {
         return Err(format!("has {} dimensions, more than {MAX_DIMENSIONS}", shape.len()));
@@ -230,7 +258,8 @@ fn byte_length(shape: &[u64], encoding: Encoding) -> Result<u64, String> {
     let (block_values, block_bytes) = encoding.block();
     if !shape.last().unwrap_or(&1).is_multiple_of(block_values) {
         return Err(format!(
-            "has rows of {} values, which {encoding} cannot write: it takes {block_values} at a time",
+            "has rows of {} values, which {encoding} cannot write: \
+             it takes {block_values} at a time",
             shape.last().unwrap_or(&1)
         ));
     }

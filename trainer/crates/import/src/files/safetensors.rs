@@ -1,28 +1,38 @@
-//! safetensors: a JSON header that names tensors, and their bytes.
-//! Format: <https://huggingface.co/docs/safetensors>.
+// SPDX-License-Identifier: Apache-2.0
 
-use super::{Bytes, Encoding, Entry, FileError, Table, byte_length};
+//! safetensors: a JSON header that names tensors, followed by their bytes.
+//! Format: <https://huggingface.co/docs/safetensors>.
+//!
+//! The `safetensors` crate is not used: its `read_metadata` needs the whole file in memory or
+//! mapped, its header keeps one of two tensors with the same name, and its errors neither name the
+//! tensor nor tell a truncated file.
+
+use super::{Encoding, FileError, ReadAt, TensorEntry, TensorTable, byte_length};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 use std::fmt;
 
-/// Longest header in bytes, as the format has it.
-const MAX_HEADER: u64 = 100_000_000;
-/// Bytes of the header's length.
-const PREFIX: u64 = 8;
-/// The key of what is not a tensor.
-const METADATA: &str = "__metadata__";
+/// Maximum length of the header in bytes, set by the format.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// Number of bytes of the header's length.
+const PREFIX_BYTES: u64 = 8;
+/// Key of the entry that is not a tensor.
+const METADATA_KEY: &str = "__metadata__";
 
 fn malformed(reason: String) -> FileError {
     FileError::Malformed { format: "safetensors", reason }
 }
 
 /// Reads the header of `file` and checks it against the file's length.
-pub fn read(file: Box<dyn Bytes>) -> Result<Table, FileError> {
-    let mut prefix = [0; PREFIX as usize];
-    let Some(rest) = file.size().checked_sub(PREFIX) else {
+///
+/// # Errors
+///
+/// Fails if the file cannot be read or violates the format.
+pub fn read(file: Box<dyn ReadAt>) -> Result<TensorTable, FileError> {
+    let mut prefix = [0; PREFIX_BYTES as usize];
+    let Some(rest) = file.size().checked_sub(PREFIX_BYTES) else {
         return Err(malformed(format!(
             "it has {} bytes, less than the length of a header",
             file.size()
@@ -30,24 +40,24 @@ pub fn read(file: Box<dyn Bytes>) -> Result<Table, FileError> {
     };
     file.read_at(0, &mut prefix)?;
     let length = u64::from_le_bytes(prefix);
-    if length > MAX_HEADER || length > rest {
+    if length > MAX_HEADER_BYTES || length > rest {
         return Err(malformed(format!("its header should have {length} bytes, and {rest} follow")));
     }
     let mut header = vec![0; length as usize];
-    file.read_at(PREFIX, &mut header)?;
+    file.read_at(PREFIX_BYTES, &mut header)?;
     let Header(claims) = serde_json::from_slice(&header)
         .map_err(|error| malformed(format!("its header: {error}")))?;
-    let start = PREFIX + length;
+    let start = PREFIX_BYTES + length;
     let entries = claims.into_iter().map(|(name, claim)| {
         let entry =
             entry(claim, start).map_err(|reason| malformed(format!("tensor {name} {reason}")))?;
         Ok((name, entry))
     });
     let entries = entries.collect::<Result<_, FileError>>()?;
-    Table::new(file, entries, start, true, malformed)
+    TensorTable::new(file, entries, start, true, malformed)
 }
 
-fn entry(claim: Claim, start: u64) -> Result<Entry, String> {
+fn entry(claim: HeaderEntry, start: u64) -> Result<TensorEntry, String> {
     let encoding = encoding(&claim.dtype)
         .ok_or_else(|| format!("is of type {}, which is not known", claim.dtype))?;
     let bytes = byte_length(&claim.shape, encoding)?;
@@ -60,7 +70,7 @@ fn entry(claim: Claim, start: u64) -> Result<Entry, String> {
     }
     let offset =
         start.checked_add(from).ok_or_else(|| format!("lies at {from}, beyond any file"))?;
-    Ok(Entry { shape: claim.shape, encoding, offset, bytes, file: 0 })
+    Ok(TensorEntry { shape: claim.shape, encoding, offset, bytes, file: 0 })
 }
 
 fn encoding(dtype: &str) -> Option<Encoding> {
@@ -85,22 +95,22 @@ fn encoding(dtype: &str) -> Option<Encoding> {
     })
 }
 
-/// What a header says of a tensor.
+/// Entry of the header.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Claim {
+struct HeaderEntry {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: [u64; 2],
 }
 
-/// All claims in the order of the header; a map would silently keep one of two with the same name.
-struct Header(Vec<(String, Claim)>);
+/// All entries of the header in order. A map would silently keep one of two with the same name.
+struct Header(Vec<(String, HeaderEntry)>);
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Claims;
-        impl<'de> Visitor<'de> for Claims {
+        struct HeaderVisitor;
+        impl<'de> Visitor<'de> for HeaderVisitor {
             type Value = Header;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,26 +118,26 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut claims = Vec::new();
+                let mut entries = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    if name == METADATA {
+                    if name == METADATA_KEY {
                         map.next_value::<IgnoredAny>()?;
                     } else {
-                        claims.push((name, map.next_value()?));
+                        entries.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header(claims))
+                Ok(Header(entries))
             }
         }
-        deserializer.deserialize_map(Claims)
+        deserializer.deserialize_map(HeaderVisitor)
     }
 }
 
-/// The prefix and header of a file of float32 tensors that lie in the order given: all that comes
-/// before their bytes. `tensors` are names and shapes.
+/// Returns the bytes before the values of a file of float32 tensors: the length and the header.
+/// `tensors` has names and shapes in the order of the values.
 pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [u32])>) -> Vec<u8> {
     let mut offset = 0u64;
-    let mut json = format!(r#"{{"{METADATA}":{{"format":"pt"}}"#);
+    let mut json = format!(r#"{{"{METADATA_KEY}":{{"format":"pt"}}"#);
     for (name, shape) in tensors {
         let end = offset + shape.iter().map(|&size| u64::from(size)).product::<u64>() * 4;
         let name = serde_json::Value::from(name);
@@ -137,10 +147,10 @@ pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [u32])>) -> Ve
         offset = end;
     }
     json.push('}');
-    // Spaces bring the first value to a multiple of eight bytes.
+    // Spaces align the first value to eight bytes.
     let length = json.len().next_multiple_of(8);
     let mut bytes = (length as u64).to_le_bytes().to_vec();
     bytes.extend(json.into_bytes());
-    bytes.resize(PREFIX as usize + length, b' ');
+    bytes.resize(PREFIX_BYTES as usize + length, b' ');
     bytes
 }

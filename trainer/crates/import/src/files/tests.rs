@@ -1,9 +1,11 @@
-//! Valid files are read to the bit; damaged ones are refused, whatever was done to them.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Valid files are read to the bit. Damaged files are refused, whatever the damage.
 
 use super::*;
 use proptest::{collection::vec, prelude::*};
 
-/// A safetensors file of this header and this many bytes of tensors.
+/// Creates a safetensors file of `header` and `bytes` bytes of tensors.
 fn tensors(header: &str, bytes: usize) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
@@ -15,7 +17,7 @@ fn safetensors_error(file: Vec<u8>) -> String {
     safetensors::read(Box::new(file)).unwrap_err().to_string()
 }
 
-/// A GGUF file under construction.
+/// Builder of a GGUF file.
 #[derive(Default)]
 struct Gguf {
     pairs: (u64, Vec<u8>),
@@ -64,11 +66,11 @@ impl Gguf {
     }
 }
 
-/// A file with a value of every type and tensors of several.
+/// Creates a file with a value of every type and tensors of several encodings.
 fn valid_gguf() -> Vec<u8> {
     let floats: Vec<u8> =
         [1.5f32, -2.0, 0.25, 3.0, 4.0, 5.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-    // A scale of 0.5, then values of -1 and 2 by turns.
+    // A scale of 0.5, then values of -1 and 2 in turn.
     let quantised: Vec<u8> =
         [0x00, 0x38].into_iter().chain([0xff, 2].into_iter().cycle().take(32)).collect();
     Gguf::default()
@@ -101,7 +103,11 @@ fn valid_gguf() -> Vec<u8> {
         .bytes()
 }
 
-const VALID: &str = r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#;
+const VALID: &str = concat!(
+    r#"{"__metadata__":{"format":"pt"},"#,
+    r#""b":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},"#,
+    r#""a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#
+);
 
 fn valid_safetensors() -> Vec<u8> {
     let mut file = tensors(VALID, 0);
@@ -119,8 +125,8 @@ fn safetensors_are_read() {
         .map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
         .collect();
     assert_eq!(shapes, [("a", [2, 1].as_slice()), ("b", [2].as_slice())]);
-    assert_eq!(table.values(&table.entries()["a"]).unwrap(), [1.5, -3.25]);
-    assert_eq!(table.values(&table.entries()["b"]).unwrap(), [1.0, -2.0]);
+    assert_eq!(table.decode(&table.entries()["a"]).unwrap(), [1.5, -3.25]);
+    assert_eq!(table.decode(&table.entries()["b"]).unwrap(), [1.0, -2.0]);
 }
 
 #[test]
@@ -130,8 +136,8 @@ fn a_written_header_is_read() {
     assert!(file.len().is_multiple_of(8));
     file.extend((0..11).flat_map(|i| (i as f32).to_le_bytes()));
     let table = safetensors::read(Box::new(file)).unwrap();
-    assert_eq!(table.values(&table.entries()["z\""]).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-    assert_eq!(table.values(&table.entries()["m"]).unwrap(), [7.0, 8.0, 9.0, 10.0]);
+    assert_eq!(table.decode(&table.entries()["z\""]).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert_eq!(table.decode(&table.entries()["m"]).unwrap(), [7.0, 8.0, 9.0, 10.0]);
 }
 
 #[test]
@@ -163,7 +169,10 @@ fn malicious_safetensors_are_refused() {
     assert!(one("F32", "[1]", "[0,4]", 3).contains("cut short"));
     assert!(one("F32", "[1]", "[0,4]", 9).contains("5 bytes after the last tensor"));
     assert!(one("F32", "[1]", "[4,8]", 8).contains("4 bytes before tensor t"));
-    let two = r#"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"u":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#;
+    let two = concat!(
+        r#"{"t":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"#,
+        r#""u":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#
+    );
     assert!(safetensors_error(tensors(two, 3)).contains("overlaps"));
     assert!(
         safetensors_error(tensors(&two.replace("\"u\"", "\"t\"").replace("[1,3]", "[2,4]"), 4))
@@ -174,7 +183,7 @@ fn malicious_safetensors_are_refused() {
         8,
     )))
     .unwrap();
-    assert!(whole.values(&whole.entries()["t"]).unwrap_err().to_string().contains("I64"));
+    assert!(whole.decode(&whole.entries()["t"]).unwrap_err().to_string().contains("I64"));
 }
 
 #[test]
@@ -190,8 +199,8 @@ fn gguf_is_read() {
     assert_eq!(metadata["words"], Value::Texts(vec!["a".into(), "bc".into()]));
     assert_eq!(metadata["numbers"], Value::Integers(vec![9]));
     assert_eq!(table.entries()["matrix"].shape, [2, 3]);
-    assert_eq!(table.values(&table.entries()["matrix"]).unwrap(), [1.5, -2.0, 0.25, 3.0, 4.0, 5.0]);
-    assert_eq!(table.values(&table.entries()["blocks"]).unwrap(), [-0.5, 1.0].repeat(16));
+    assert_eq!(table.decode(&table.entries()["matrix"]).unwrap(), [1.5, -2.0, 0.25, 3.0, 4.0, 5.0]);
+    assert_eq!(table.decode(&table.entries()["blocks"]).unwrap(), [-0.5, 1.0].repeat(16));
 }
 
 #[test]
@@ -254,13 +263,13 @@ fn malicious_gguf_is_refused() {
     );
 }
 
-/// Reads all that can be read of `file` in either format; the point is that this returns.
+/// Reads everything that can be read of `file` in either format. The test is that this returns.
 fn read_anything(file: &[u8]) {
     let mut read = vec![safetensors::read(Box::new(file.to_vec())).ok()];
     read.push(gguf::read(Box::new(file.to_vec())).ok().map(|(_, table)| table));
     for table in read.into_iter().flatten() {
         for entry in table.entries().values() {
-            if let Ok(values) = table.values(entry) {
+            if let Ok(values) = table.decode(entry) {
                 assert_eq!(values.len() as u64, entry.len());
                 // A block of 256 values has at least 144 bytes.
                 assert!(
@@ -284,7 +293,11 @@ proptest! {
     }
 
     #[test]
-    fn flipped_bits_are_survived(flips in vec(any::<(prop::sample::Index, u8)>(), 1..6), cut in any::<prop::sample::Index>(), cuts in any::<bool>()) {
+    fn flipped_bits_are_survived(
+        flips in vec(any::<(prop::sample::Index, u8)>(), 1..6),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
         for mut file in [valid_gguf(), valid_safetensors()] {
             for (place, bit) in &flips {
                 let place = place.index(file.len());
@@ -298,7 +311,12 @@ proptest! {
     }
 
     #[test]
-    fn any_number_anywhere_is_survived(place in any::<prop::sample::Index>(), number in prop_oneof![any::<u64>(), 0u64..300, Just(u64::MAX), Just(1 << 63), Just(1 << 32)]) {
+    fn any_number_anywhere_is_survived(
+        place in any::<prop::sample::Index>(),
+        number in prop_oneof![
+            any::<u64>(), 0u64..300, Just(u64::MAX), Just(1 << 63), Just(1 << 32)
+        ],
+    ) {
         for mut file in [valid_gguf(), valid_safetensors()] {
             let place = place.index(file.len() - 8);
             file[place..place + 8].copy_from_slice(&number.to_le_bytes());
@@ -307,8 +325,15 @@ proptest! {
     }
 
     #[test]
-    fn any_claim_is_survived(shape in vec(prop_oneof![any::<u64>(), 0u64..5], 0..10), from in prop_oneof![any::<u64>(), 0u64..20], to in prop_oneof![any::<u64>(), 0u64..20], dtype in "F16|F32|F64|BF16|I64|X") {
-        read_anything(&tensors(&format!(r#"{{"t":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{from},{to}]}}}}"#), 16));
+    fn any_claim_is_survived(
+        shape in vec(prop_oneof![any::<u64>(), 0u64..5], 0..10),
+        from in prop_oneof![any::<u64>(), 0u64..20],
+        to in prop_oneof![any::<u64>(), 0u64..20],
+        dtype in "F16|F32|F64|BF16|I64|X",
+    ) {
+        let entry =
+            format!(r#""dtype":"{dtype}","shape":{shape:?},"data_offsets":[{from},{to}]"#);
+        read_anything(&tensors(&format!(r#"{{"t":{{{entry}}}}}"#), 16));
     }
 
     #[test]

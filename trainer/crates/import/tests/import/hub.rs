@@ -1,5 +1,7 @@
-//! Models come from a server that speaks the hub's HTTP: a listing by revision, files by commit,
-//! ranges, redirects.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Downloads from a server that speaks the hub's HTTP API: a listing by revision, files by commit,
+//! ranges and redirects.
 
 use super::fixture;
 use indicatif::ProgressBar;
@@ -18,20 +20,29 @@ use std::{
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What a server has and does.
+/// Files and behaviour of a server.
 #[derive(Default)]
 struct Server {
     files: BTreeMap<String, Vec<u8>>,
-    /// The hub's SHA-256 of this file is wrong.
-    lies_about: Option<&'static str>,
-    /// The first answer with this file breaks off in the middle.
+    /// File whose stated SHA-256 is wrong.
+    wrong_hash: Option<&'static str>,
+    /// File whose first response ends in the middle.
     breaks_off: Mutex<Option<&'static str>>,
     token: Option<&'static str>,
-    requests: Mutex<Vec<String>>,
+    /// Server that files are redirected to; this server if `None`.
+    cdn: Option<String>,
+    requests: Mutex<Vec<Request>>,
+}
+
+/// A request that a server received.
+struct Request {
+    path: String,
+    /// Value of the `Authorization` header.
+    token: Option<String>,
 }
 
 impl Server {
-    /// Files of a fixture.
+    /// Creates a server with the files of a fixture.
     fn of(name: &str) -> Self {
         let files = fs::read_dir(fixture(name)).unwrap().map(|entry| {
             let entry = entry.unwrap();
@@ -40,7 +51,7 @@ impl Server {
         Self { files: files.collect(), ..Self::default() }
     }
 
-    /// Serves until the process ends; gives the address.
+    /// Serves until the process ends. Returns the server and its address.
     fn start(self) -> (Arc<Self>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -73,7 +84,8 @@ impl Server {
                 .find(|(key, _)| key.eq_ignore_ascii_case(name))
                 .map(|(_, value)| value)
         };
-        self.requests.lock().unwrap().push(path.to_owned());
+        let token = header("authorization").map(str::to_owned);
+        self.requests.lock().unwrap().push(Request { path: path.to_owned(), token });
         let mut stream = reader.get_ref();
         let mut send = |status: &str, headers: &str, body: &[u8]| {
             let head = format!(
@@ -96,8 +108,9 @@ impl Server {
             return send("200 OK", "Content-Type: application/json\r\n", body.as_bytes());
         }
         if let Some(name) = path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/")) {
-            // As the hub does with large files: elsewhere.
-            return send("302 Found", &format!("Location: /cdn/{name}\r\n"), b"");
+            // The hub redirects large files too.
+            let cdn = self.cdn.as_deref().unwrap_or_default();
+            return send("302 Found", &format!("Location: {cdn}/cdn/{name}\r\n"), b"");
         }
         let Some((name, bytes)) =
             path.strip_prefix("/cdn/").and_then(|name| self.files.get_key_value(name))
@@ -132,7 +145,7 @@ impl Server {
         if name.ends_with(".safetensors") || name.ends_with(".gguf") {
             let mut hash: String =
                 Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            if self.lies_about == Some(name) {
+            if self.wrong_hash == Some(name) {
                 hash = hash.chars().rev().collect();
             }
             sibling["lfs"] =
@@ -162,7 +175,7 @@ fn a_sharded_model_is_fetched_once() {
     let cache = tempfile::tempdir().unwrap();
     let fetched = fetch(&endpoint, cache.path(), "org/tiny", None).unwrap();
     assert_eq!(fetched.parameters().unwrap(), super::open("llama").parameters().unwrap());
-    // The listing; config, index and three shards, each redirected.
+    // The listing, then config, index and three shards, each redirected.
     assert_eq!(server.requests(), 11);
     fetch(&endpoint, cache.path(), "org/tiny", None).unwrap();
     assert_eq!(server.requests(), 12);
@@ -210,7 +223,7 @@ fn gguf_files_are_chosen_by_name() {
 }
 
 #[test]
-fn what_the_hub_gets_wrong_is_an_error() {
+fn errors_of_the_hub_are_explained() {
     let cache = tempfile::tempdir().unwrap();
     let refusal = |server: Server, id: &str| {
         let (_, endpoint) = server.start();
@@ -221,7 +234,7 @@ fn what_the_hub_gets_wrong_is_an_error() {
     let text = refusal(Server { token: Some("secret"), ..Server::of("gpt2") }, "org/tiny");
     assert!(text.contains("HF_TOKEN"), "{text}");
     let text =
-        refusal(Server { lies_about: Some("model.safetensors"), ..Server::of("gpt2") }, "org/tiny");
+        refusal(Server { wrong_hash: Some("model.safetensors"), ..Server::of("gpt2") }, "org/tiny");
     assert!(text.contains("SHA-256"), "{text}");
     let files =
         [("config.json".to_owned(), b"{}".to_vec()), ("pytorch_model.bin".to_owned(), Vec::new())]
@@ -233,21 +246,39 @@ fn what_the_hub_gets_wrong_is_an_error() {
 }
 
 #[test]
-fn a_token_opens_what_is_not_public() {
+fn a_token_gives_access_to_private_models() {
     let (_, endpoint) = Server { token: Some("secret"), ..Server::of("gpt2") }.start();
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(&endpoint, cache.path().to_owned(), Some("secret".into()));
     let id: HubId = "org/tiny".parse().unwrap();
-    // The token is for the hub; whoever it sends us to for the file is another matter, here the
-    // same host.
     hub.fetch(&id, None, &ProgressBar::hidden()).unwrap();
+}
+
+#[test]
+fn another_host_does_not_get_the_token() {
+    let (cdn, address) = Server::of("gpt2").start();
+    let (hub, endpoint) =
+        Server { token: Some("secret"), cdn: Some(address), ..Server::of("gpt2") }.start();
+    let cache = tempfile::tempdir().unwrap();
+    let client = Hub::new(&endpoint, cache.path().to_owned(), Some("secret".into()));
+    client.fetch(&"org/tiny".parse().unwrap(), None, &ProgressBar::hidden()).unwrap();
+    let tokens = |server: &Server| -> Vec<(bool, bool)> {
+        let requests = server.requests.lock().unwrap();
+        requests
+            .iter()
+            .map(|request| (request.path.starts_with("/cdn/"), request.token.is_some()))
+            .collect()
+    };
+    // The listing and two files; the files come from the other host.
+    assert_eq!(tokens(&hub), [(false, true); 3]);
+    assert_eq!(tokens(&cdn), [(true, false); 2]);
 }
 
 #[test]
 fn the_environment_names_the_hub() {
     let (_, endpoint) = Server { token: Some("secret"), ..Server::of("gpt2") }.start();
     let cache = tempfile::tempdir().unwrap();
-    // The environment of a process is only safely set before it starts.
+    // The environment of a process can only be set safely before it starts.
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["hub::fetches_as_the_environment_says", "--exact", "--ignored"])
         .envs([("HF_ENDPOINT", endpoint.as_str()), ("HF_TOKEN", "secret")])

@@ -1,16 +1,22 @@
-//! Checkpoints as the reference implementation writes them are imported to the same function;
-//! contradictory ones are refused.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Checkpoints written by the reference implementation are imported to the same function.
+//! Contradictory checkpoints are refused.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod hub;
 mod real;
 
 use indicatif::ProgressBar;
 use pol_import::{
-    Checkpoint, Fate, ImportError, REPORT_FILE, Report, TOKENIZER_FILE, WEIGHTS_FILE, describe,
-    load,
+    Checkpoint, ImportError, ImportReport, REPORT_FILE, TOKENIZER_FILE, TensorDisposition,
+    WEIGHTS_FILE, describe, load,
 };
 use pol_model::{Decoder, Layout, Weights};
-use pol_primitives::model::{Activation, Biases, Local, ModelSpec, Norm, Positions};
+use pol_primitives::model::{
+    Activation, Biases, LocalAttention, ModelSpec, Norm, PositionEncoding,
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -27,8 +33,8 @@ fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&fixture(name), None).unwrap()
 }
 
-/// Largest difference between the logits of `parameters` and the reference's for the fixture
-/// `name`.
+/// Returns the largest difference between the logits of `parameters` and the reference's for the
+/// fixture `name`.
 fn distance(name: &str, spec: &ModelSpec, parameters: &[f32]) -> f64 {
     let reference: BTreeMap<_, _> =
         Tensor::read_safetensors(fixture(name).join("reference.safetensors"))
@@ -40,7 +46,7 @@ fn distance(name: &str, spec: &ModelSpec, parameters: &[f32]) -> f64 {
     let difference = logits.view_as(&reference["logits"]) - &reference["logits"];
     assert!(
         reference["logits"].abs().max().double_value(&[]) > 1.0,
-        "a reference that says nothing"
+        "the reference has no logits above 1"
     );
     difference.abs().max().double_value(&[])
 }
@@ -61,13 +67,13 @@ fn specifications_are_derived() {
     assert_eq!(*open("dialogpt").spec(), ModelSpec { feed_forward: 40, ..gpt2 });
     let biases =
         Biases { query_key_value: false, attention_output: true, feed_forward: true, head: false };
-    let local = Some(Local { window: 5, period: 2, layers: 0b10 });
+    let local = Some(LocalAttention { window: 5, period: 2, layers: 0b10 });
     let neo = ModelSpec { layers: 4, feed_forward: 32, local, scaled: false, biases, ..gpt2 };
     assert_eq!(*open("gpt-neo").spec(), neo);
     let spec = *open("gpt-j").spec();
     assert_eq!(
         spec.positions,
-        Positions::Rotary { dimensions: 4, base: 10_000, interleaved: true }
+        PositionEncoding::Rotary { dimensions: 4, base: 10_000, interleaved: true }
     );
     assert!(spec.parallel && !spec.tied && spec.biases.head && !spec.biases.query_key_value);
     let spec = *open("llama").spec();
@@ -76,7 +82,8 @@ fn specifications_are_derived() {
         (4, 2, 6, true, false)
     );
     assert_eq!((spec.norm, spec.activation), (Norm::Rms { epsilon: 1_000 }, Activation::Silu));
-    let rotary = |dimensions, base| Positions::Rotary { dimensions, base, interleaved: false };
+    let rotary =
+        |dimensions, base| PositionEncoding::Rotary { dimensions, base, interleaved: false };
     assert_eq!(spec.positions, rotary(6, 10_000));
     let tied = *open("llama-tied").spec();
     assert_eq!((tied.positions, tied.tied, tied.head_size), (rotary(4, 100_000), true, 4));
@@ -98,7 +105,7 @@ fn gguf_gives_the_same_model() {
 fn a_folder_is_written_and_read() {
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path().join("models/llama");
-    let checkpoint = open("llama.gguf").named("somewhere".into());
+    let checkpoint = open("llama.gguf").with_source("somewhere".into());
     let report = checkpoint.save(&out, false, &ProgressBar::hidden()).unwrap();
     let parameters = checkpoint.parameters().unwrap();
     let model = load(&out).unwrap();
@@ -112,18 +119,17 @@ fn a_folder_is_written_and_read() {
     assert_eq!(describe(&out).unwrap(), (model.spec, report.clone()));
     assert!(report.notes.is_empty(), "{:?}", report.notes);
     assert_eq!((report.special.begin, report.special.end.as_slice()), (Some(0), [0].as_slice()));
-    // Any reader of safetensors reads it.
+    // libtorch's reader of safetensors reads the file too.
     let tensors: BTreeMap<_, _> =
         Tensor::read_safetensors(out.join(WEIGHTS_FILE)).unwrap().into_iter().collect();
     let embedding = Vec::<f32>::try_from(tensors["wte.weight"].reshape([-1])).unwrap();
     assert_eq!(embedding, parameters[..61 * 16]);
-    // The tokenizer is GPT-2's kind: pairs merge in the order they were learned, digits stand
-    // alone.
+    // The tokenizer is of GPT-2's kind: pairs merge in the order of training, digits are separate.
     let tokenizer = tokenizers::Tokenizer::from_bytes(model.tokenizer.as_ref().unwrap()).unwrap();
     let encoded = tokenizer.encode("the an.12<|endoftext|>", true).unwrap();
     assert_eq!(encoded.get_tokens(), ["the", "Ġ", "an", ".", "1", "2", "<|endoftext|>"]);
     assert_eq!(tokenizer.decode(encoded.get_ids(), true).unwrap(), "the an.12");
-    // A changed model is saved under another root.
+    // A changed model has another root.
     let mut model = model;
     model.parameters[7] += 1.0;
     let changed = model.save(&scratch.path().join("changed"), false).unwrap();
@@ -141,7 +147,7 @@ fn a_folder_is_replaced_only_when_forced() {
     assert_eq!(describe(&out).unwrap().1.family, "gpt2");
     save("llama", true).unwrap();
     assert_eq!(describe(&out).unwrap().1.family, "llama");
-    // A folder that is not an import is not deleted, whatever was forced.
+    // A folder that is not an import is never deleted.
     let own = scratch.path().join("own");
     fs::create_dir(&own).unwrap();
     fs::write(own.join("thesis.txt"), "years").unwrap();
@@ -182,36 +188,40 @@ fn a_damaged_folder_is_not_loaded() {
 }
 
 #[test]
-fn the_report_tells_what_became_of_every_tensor() {
+fn the_report_has_the_disposition_of_every_tensor() {
     let scratch = tempfile::tempdir().unwrap();
-    let fates = |name: &str| -> (Report, BTreeMap<String, (Fate, Option<String>)>) {
-        let report =
-            open(name).save(&scratch.path().join(name), false, &ProgressBar::hidden()).unwrap();
-        let fates = report
-            .tensors
-            .iter()
-            .map(|tensor| (tensor.name.clone(), (tensor.fate, tensor.to.clone())));
-        (report.clone(), fates.collect())
-    };
-    let (_, gpt2) = fates("gpt2");
-    assert_eq!(gpt2["h.0.attn.bias"], (Fate::Left, None));
+    let dispositions =
+        |name: &str| -> (ImportReport, BTreeMap<String, (TensorDisposition, Option<String>)>) {
+            let report =
+                open(name).save(&scratch.path().join(name), false, &ProgressBar::hidden()).unwrap();
+            let dispositions = report
+                .tensors
+                .iter()
+                .map(|tensor| (tensor.name.clone(), (tensor.disposition, tensor.to.clone())));
+            (report.clone(), dispositions.collect())
+        };
+    let (_, gpt2) = dispositions("gpt2");
+    assert_eq!(gpt2["h.0.attn.bias"], (TensorDisposition::Skipped, None));
     assert_eq!(
         gpt2["h.1.attn.c_attn.weight"],
-        (Fate::Mapped, Some("h.1.attn.c_attn.weight".into()))
+        (TensorDisposition::Mapped, Some("h.1.attn.c_attn.weight".into()))
     );
-    assert_eq!(fates("dialogpt").1["lm_head.weight"].0, Fate::Left);
-    let (report, llama) = fates("llama");
+    assert_eq!(dispositions("dialogpt").1["lm_head.weight"].0, TensorDisposition::Skipped);
+    let (report, llama) = dispositions("llama");
     assert_eq!(
         llama["model.layers.1.self_attn.v_proj.weight"],
-        (Fate::FusedTransposed, Some("h.1.attn.c_attn.weight".into()))
+        (TensorDisposition::FusedTransposed, Some("h.1.attn.c_attn.weight".into()))
     );
     assert_eq!(
         llama["model.layers.0.mlp.down_proj.weight"],
-        (Fate::Transposed, Some("h.0.mlp.c_proj.weight".into()))
+        (TensorDisposition::Transposed, Some("h.0.mlp.c_proj.weight".into()))
     );
     assert!(report.notes.iter().any(|note| note.contains("without a tokenizer")));
-    assert_eq!(fates("llama-biased").1["model.layers.0.self_attn.q_proj.bias"].0, Fate::Fused);
-    let (report, _) = fates("llama.gguf");
+    assert_eq!(
+        dispositions("llama-biased").1["model.layers.0.self_attn.q_proj.bias"].0,
+        TensorDisposition::Fused
+    );
+    let (report, _) = dispositions("llama.gguf");
     let queries =
         report.tensors.iter().find(|tensor| tensor.name == "blk.0.attn_q.weight").unwrap();
     assert!(queries.note.as_ref().unwrap().contains("half-split"));
@@ -220,13 +230,14 @@ fn the_report_tells_what_became_of_every_tensor() {
 
 #[test]
 fn encodings_are_decoded_as_their_authors_do() {
-    use pol_import::files::{Disk, gguf};
-    let (_, table) = gguf::read(Box::new(Disk::open(&fixture("encodings.gguf")).unwrap())).unwrap();
+    use pol_import::files::{DiskFile, gguf};
+    let (_, table) =
+        gguf::read(Box::new(DiskFile::open(&fixture("encodings.gguf")).unwrap())).unwrap();
     let expected: BTreeMap<_, _> =
         Tensor::read_safetensors(fixture("encodings.safetensors")).unwrap().into_iter().collect();
     assert_eq!(table.entries().len(), 11);
     for (name, entry) in table.entries() {
-        let values = table.values(entry).unwrap();
+        let values = table.decode(entry).unwrap();
         let expected = Vec::<f32>::try_from(expected[name].reshape([-1])).unwrap();
         assert_eq!(values.len(), expected.len());
         for (value, expected) in values.iter().zip(&expected) {
@@ -238,12 +249,12 @@ fn encodings_are_decoded_as_their_authors_do() {
     }
 }
 
-/// A copy of a fixture, changed, and what opening it says.
-struct Changed {
+/// A changed copy of a fixture.
+struct ChangedFixture {
     folder: tempfile::TempDir,
 }
 
-impl Changed {
+impl ChangedFixture {
     fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(fixture(name)).unwrap() {
@@ -281,7 +292,7 @@ impl Changed {
 #[test]
 fn tensors_that_do_not_fit_are_named() {
     let refusal = |change: fn(&mut BTreeMap<String, Tensor>)| {
-        Changed::new("llama-biased").tensors(change).refusal()
+        ChangedFixture::new("llama-biased").tensors(change).refusal()
     };
     let text = refusal(|tensors| drop(tensors.remove("model.layers.1.mlp.up_proj.weight")));
     assert!(text.contains("model.layers.1.mlp.up_proj.weight [24, 16] is missing"), "{text}");
@@ -318,15 +329,15 @@ fn tensors_that_do_not_fit_are_named() {
         ))
     });
     assert!(text.contains("model.norm.weight is of type I64"), "{text}");
-    // Truncated.
-    let changed = Changed::new("gpt2");
+    // A truncated file.
+    let changed = ChangedFixture::new("gpt2");
     let path = changed.folder.path().join(WEIGHTS_FILE);
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
     let text = changed.refusal();
     assert!(text.contains("cut short"), "{text}");
-    // A head that differs from the embedding it is said to be.
-    let text = Changed::new("dialogpt")
+    // A head that differs from the embedding it is tied to.
+    let text = ChangedFixture::new("dialogpt")
         .tensors(|tensors| drop(tensors.get_mut("lm_head.weight").unwrap().get(0).fill_(9.0)))
         .refusal();
     assert!(text.contains("lm_head.weight differs from transformer.wte.weight"), "{text}");
@@ -334,7 +345,7 @@ fn tensors_that_do_not_fit_are_named() {
 
 #[test]
 fn configs_that_do_not_fit_are_explained() {
-    let refusal = |name: &str, changes: Value| Changed::new(name).config(changes).refusal();
+    let refusal = |name: &str, changes: Value| ChangedFixture::new(name).config(changes).refusal();
     for (name, changes, says) in [
         ("gpt2", json!({"n_embd": 20}), "wte.weight is [61, 16] where"),
         ("gpt2", json!({"n_layer": 3}), "h.2.ln_1.weight [16] is missing"),
@@ -363,7 +374,11 @@ fn configs_that_do_not_fit_are_explained() {
         ),
         (
             "gpt-neo",
-            json!({"num_layers": u32::MAX, "attention_layers": null, "attention_types": [[["global"], u32::MAX]]}),
+            json!({
+                "num_layers": u32::MAX,
+                "attention_layers": null,
+                "attention_types": [[["global"], u32::MAX]],
+            }),
             "beyond what",
         ),
         ("gpt-j", json!({"rotary_dim": null}), "rotary_dim null"),
@@ -396,12 +411,12 @@ fn configs_that_do_not_fit_are_explained() {
 
 #[test]
 fn shards_and_tokenizers_that_do_not_fit_are_named() {
-    let changed = Changed::new("llama");
+    let changed = ChangedFixture::new("llama");
     fs::remove_file(changed.folder.path().join("model-00002-of-00003.safetensors")).unwrap();
     let text = changed.refusal();
     assert!(text.contains("names model-00002-of-00003.safetensors, which is not there"), "{text}");
     for file in ["../model.safetensors", "/etc/passwd", "weights.bin", ""] {
-        let changed = Changed::new("llama");
+        let changed = ChangedFixture::new("llama");
         let index = json!({"weight_map": {"model.norm.weight": file}});
         fs::write(
             changed.folder.path().join("model.safetensors.index.json"),
@@ -411,7 +426,7 @@ fn shards_and_tokenizers_that_do_not_fit_are_named() {
         let text = changed.refusal();
         assert!(text.contains("not a .safetensors file beside it"), "{text}");
     }
-    let changed = Changed::new("llama");
+    let changed = ChangedFixture::new("llama");
     let index = changed.folder.path().join("model.safetensors.index.json");
     let text =
         fs::read_to_string(&index).unwrap().replacen("model.norm.weight", "model.norm.scale", 1);
@@ -419,7 +434,7 @@ fn shards_and_tokenizers_that_do_not_fit_are_named() {
     let text = changed.refusal();
     assert!(text.contains("model.norm.scale is not in"), "{text}");
 
-    let changed = Changed::new("gpt2");
+    let changed = ChangedFixture::new("gpt2");
     let vocab: BTreeMap<String, u32> = (0..70).map(|i| (format!("w{i}"), i)).collect();
     fs::write(changed.folder.path().join("vocab.json"), serde_json::to_vec(&vocab).unwrap())
         .unwrap();
@@ -429,7 +444,7 @@ fn shards_and_tokenizers_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn what_is_not_a_checkpoint_is_said_to_be_none() {
+fn paths_without_a_checkpoint_are_refused() {
     let refusal =
         |path: &Path| Checkpoint::open(path, None).err().expect("it was accepted").to_string();
     assert!(refusal(Path::new("/nowhere")).contains("does not exist"));

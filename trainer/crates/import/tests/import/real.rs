@@ -1,22 +1,24 @@
-//! A real model, where `scripts/setup.sh --model` put one: SmolLM2-135M-Instruct in Q4_1, with its
-//! tokenizer.
+// SPDX-License-Identifier: Apache-2.0
+
+//! A real model with its tokenizer: SmolLM2-135M-Instruct in Q4_1, downloaded by
+//! `scripts/setup.sh --model`.
 
 use indicatif::ProgressBar;
 use pol_import::{Checkpoint, load};
 use pol_model::{Decoder, Layout, Weights};
-use pol_primitives::model::{Norm, Positions};
+use pol_primitives::model::{Norm, PositionEncoding};
 use std::{
     env, fs,
     path::{Path, PathBuf},
 };
 use tch::{Kind, Tensor};
 
-/// The path that scripts/env.sh sets.
+/// Returns the path in a variable set by scripts/env.sh.
 fn set(variable: &str) -> PathBuf {
     env::var_os(variable).unwrap_or_default().into()
 }
 
-/// Whether the file is there; if not, a word on how to get it.
+/// Returns `true` if the file exists. Prints how to get it if not.
 fn exists(path: &Path, option: &str) -> bool {
     if !path.is_file() {
         eprintln!(
@@ -27,11 +29,13 @@ fn exists(path: &Path, option: &str) -> bool {
     path.is_file()
 }
 
-/// Public-domain English that every model of English knows a little of: the opening of Lincoln's
-/// address at Gettysburg.
-const TEXT: &str = "Four score and seven years ago our fathers brought forth on this continent, a new nation, conceived in Liberty, and \
-    dedicated to the proposition that all men are created equal. Now we are engaged in a great civil war, testing whether that nation, or \
-    any nation so conceived and so dedicated, can long endure. We are met on a great battle-field of that war.";
+/// Public-domain English: the opening of Lincoln's Gettysburg Address.
+const TEXT: &str = concat!(
+    "Four score and seven years ago our fathers brought forth on this continent, a new nation, ",
+    "conceived in Liberty, and dedicated to the proposition that all men are created equal. Now ",
+    "we are engaged in a great civil war, testing whether that nation, or any nation so conceived ",
+    "and so dedicated, can long endure. We are met on a great battle-field of that war."
+);
 
 #[test]
 fn a_real_model_is_imported_and_knows_english() {
@@ -51,13 +55,13 @@ fn a_real_model_is_imported_and_knows_english() {
     assert_eq!(spec.norm, Norm::Rms { epsilon: 10_000 });
     assert_eq!(
         spec.positions,
-        Positions::Rotary { dimensions: 64, base: 100_000, interleaved: false }
+        PositionEncoding::Rotary { dimensions: 64, base: 100_000, interleaved: false }
     );
     assert_eq!(model.report.special.end, [2]);
 
     let tokenizer = tokenizers::Tokenizer::from_bytes(model.tokenizer.as_ref().unwrap()).unwrap();
     let ids = |text: &str| tokenizer.encode(text, true).unwrap().get_ids().to_vec();
-    // As Hugging Face's tokenizer for the model has it.
+    // Recorded with Hugging Face's tokenizer of the model.
     assert_eq!(
         ids("Hello world! In 1984, naïve"),
         [19_556, 905, 17, 533, 216, 33, 41, 40, 36, 28, 15_486, 46_494]
@@ -67,7 +71,7 @@ fn a_real_model_is_imported_and_knows_english() {
     assert_eq!(tokenizer.decode(&ids(text), false).unwrap(), text);
 
     let weights = Weights::new(&Layout::new(&spec).unwrap(), &model.parameters).unwrap();
-    // Perplexity over `sequences` rows of all but the last of the tokens given.
+    // Perplexity of `ids`, split into `sequences` rows.
     let perplexity = |ids: &[u32], sequences: usize| {
         let length = (ids.len() - 1) / sequences;
         let rows = (0..sequences)

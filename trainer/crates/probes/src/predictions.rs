@@ -1,20 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use pol_model::Error;
 use tch::{Kind, Reduction, Tensor};
 
-/// What the metrics need to know of each token that a model predicted.
+/// Predictions of a model for a sequence of tokens, as the metrics need them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observed {
-    /// Cross-entropy, in nats.
+pub struct TokenPredictions {
+    /// Cross-entropy of each token in nats.
     pub losses: Vec<f64>,
-    /// Probability of the token that the model thought most likely.
+    /// Probability of the likeliest token.
     pub confidence: Vec<f64>,
-    /// Whether that was the token that came.
+    /// `true` if the likeliest token is the actual one.
     pub correct: Vec<bool>,
 }
 
-impl Observed {
-    /// Reads predictions, `logits` float32 `[n, vocabulary]`, against the tokens that came,
-    /// `targets` int64 `[n]`.
+impl TokenPredictions {
+    /// Compares `logits` (float32 `[n, vocabulary]`) with the actual tokens `targets` (int64
+    /// `[n]`).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the shapes do not match or a token is outside the vocabulary.
     pub fn new(logits: &Tensor, targets: &Tensor) -> Result<Self, Error> {
         let logits = logits.f_detach()?;
         let losses =
@@ -27,7 +33,7 @@ impl Observed {
         })
     }
 
-    /// Adds the tokens of `other` after these.
+    /// Appends the tokens of `other`.
     pub fn extend(&mut self, other: Self) {
         self.losses.extend(other.losses);
         self.confidence.extend(other.confidence);
@@ -43,14 +49,15 @@ mod tests {
     fn three_tokens_by_hand() {
         let thirds = 3f32.ln();
         let logits = Tensor::from_slice(&[thirds, 0.0, 0.0, thirds, 0.0, thirds]).view([3, 2]);
-        let observed = Observed::new(&logits, &Tensor::from_slice(&[0i64, 0, 1])).unwrap();
-        assert_eq!(observed.correct, [true, false, true]);
-        for (found, expected) in observed.losses.iter().zip([0.75f64, 0.25, 0.75]) {
+        let predictions =
+            TokenPredictions::new(&logits, &Tensor::from_slice(&[0i64, 0, 1])).unwrap();
+        assert_eq!(predictions.correct, [true, false, true]);
+        for (found, expected) in predictions.losses.iter().zip([0.75f64, 0.25, 0.75]) {
             assert!((found + expected.ln()).abs() < 1e-6);
         }
-        assert!(observed.confidence.iter().all(|confidence| (confidence - 0.75).abs() < 1e-6));
-        let mut twice = observed.clone();
-        twice.extend(observed);
+        assert!(predictions.confidence.iter().all(|confidence| (confidence - 0.75).abs() < 1e-6));
+        let mut twice = predictions.clone();
+        twice.extend(predictions);
         assert_eq!(
             (twice.losses.len(), twice.correct),
             (6, vec![true, false, true, true, false, true])

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::{
+    ImportError,
+    description::{self, ModelDescription, SpecialTokens},
+    files::TensorTable,
+    folder,
+    mapping::ImportPlan,
+    report::{ImportReport, unused_rows_note},
+    source_files::{self, CONFIG_FILE, read_file},
+    tokenizer,
+};
+use indicatif::ProgressBar;
+use pol_primitives::{Hash, model::ModelSpec};
+use std::path::Path;
+
+/// Content of a `tokenizer.json` and its origin.
+type TokenizerFile = (Vec<u8>, String);
+
+/// A checkpoint whose description and tensors are checked, but not decoded.
+pub struct Checkpoint {
+    spec: ModelSpec,
+    plan: ImportPlan,
+    tokenizer: Option<Vec<u8>>,
+    report: ImportReport,
+}
+
+impl Checkpoint {
+    /// Opens the Hugging Face folder or GGUF file at `path`. `tokenizer` is a `tokenizer.json` that
+    /// replaces the checkpoint's own.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no checkpoint at `path`, if a file is malformed or contradicts another, or
+    /// if the model has a feature that the decoder does not have.
+    pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self, ImportError> {
+        if path.is_dir() {
+            return Self::open_folder(path, tokenizer);
+        }
+        if !path.is_file() {
+            return Err(ImportError::Source(format!("{} does not exist", path.display())));
+        }
+        if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("gguf")) {
+            return Err(ImportError::Source(format!(
+                "{} is not a .gguf file; \
+                 for safetensors give the folder, which has to hold config.json too",
+                path.display()
+            )));
+        }
+        Self::open_gguf(path, tokenizer)
+    }
+
+    fn open_folder(path: &Path, tokenizer: Option<&Path>) -> Result<Self, ImportError> {
+        let config = path.join(CONFIG_FILE);
+        if !config.is_file() {
+            let reason = if path.join(folder::SPEC_FILE).is_file() {
+                "it was imported already; load it as it is"
+            } else {
+                "a checkpoint is a folder with config.json and model.safetensors, or a .gguf file"
+            };
+            return Err(ImportError::Source(format!(
+                "{} has no config.json: {reason}",
+                path.display()
+            )));
+        }
+        let from = config.display().to_string();
+        let mut description = description::hf::read(&read_file(&config)?, &from)?;
+        add_special_tokens(&mut description.special, path)?;
+        let own_tokenizer = || -> Result<Option<TokenizerFile>, ImportError> {
+            let found = source_files::read_tokenizer(path)?;
+            Ok(found.map(|(json, path)| (json, path.display().to_string())))
+        };
+        let table = source_files::read_weights(path)?;
+        let tokenizer = choose_tokenizer(tokenizer, own_tokenizer)?;
+        Self::new(description, table, path, "safetensors", &from, tokenizer)
+    }
+
+    fn open_gguf(path: &Path, tokenizer: Option<&Path>) -> Result<Self, ImportError> {
+        let (metadata, table) = source_files::read_gguf(path)?;
+        let from = path.display().to_string();
+        let description = description::gguf::read(&metadata, &table, &from)?;
+        let own_tokenizer = || -> Result<Option<TokenizerFile>, ImportError> {
+            let json = tokenizer::from_metadata(&metadata, &from)?;
+            Ok(json.map(|json| (json, from.clone())))
+        };
+        let tokenizer = choose_tokenizer(tokenizer, own_tokenizer)?;
+        Self::new(description, table, path, "gguf", &from, tokenizer)
+    }
+
+    fn new(
+        description: ModelDescription,
+        table: TensorTable,
+        path: &Path,
+        format: &str,
+        from: &str,
+        tokenizer: Option<TokenizerFile>,
+    ) -> Result<Self, ImportError> {
+        let ModelDescription { spec, tensor_map, special } = description;
+        let plan = ImportPlan::new(tensor_map, &spec, from, table, path)?;
+        let tokenizer = tokenizer
+            .map(|(json, from)| tokenizer::check(json, &from, spec.vocabulary))
+            .transpose()?;
+        let mut notes = Vec::new();
+        match &tokenizer {
+            None => {
+                notes.push("it came without a tokenizer; texts cannot be encoded for it".to_owned())
+            }
+            Some(tokenizer) => {
+                notes.extend(unused_rows_note(tokenizer.report.entries, spec.vocabulary))
+            }
+        }
+        if plan.reports().iter().any(|tensor| tensor.dequantised) {
+            notes.push(
+                "quantised weights were made float32; what quantising lost stays lost".to_owned(),
+            );
+        }
+        let report = ImportReport {
+            source: path.display().to_string(),
+            format: format.to_owned(),
+            family: tensor_map.family.to_owned(),
+            root: Hash::default(),
+            parameters: spec.size(),
+            tokenizer: tokenizer.as_ref().map(|tokenizer| tokenizer.report.clone()),
+            special,
+            notes,
+            tensors: plan.reports().to_vec(),
+            adapted: Vec::new(),
+        };
+        Ok(Self { spec, plan, tokenizer: tokenizer.map(|tokenizer| tokenizer.json), report })
+    }
+
+    /// Returns the architecture.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Sets the source named in the report, if it is not the path.
+    #[must_use]
+    pub fn with_source(mut self, source: String) -> Self {
+        self.report.source = source;
+        self
+    }
+
+    /// Decodes the parameters in canonical order.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the weights cannot be read or a value is NaN or infinite.
+    pub fn parameters(&self) -> Result<Vec<f32>, ImportError> {
+        let mut parameters = Vec::with_capacity(usize::try_from(self.spec.size()).unwrap_or(0));
+        for tensor in self.plan.tensors() {
+            parameters.extend(tensor?);
+        }
+        Ok(parameters)
+    }
+
+    /// Decodes the model into the folder `out`, whole or not at all. [`load`](crate::load) reads
+    /// it. An imported model at `out` is replaced if `force` is set. `bar` advances by one with
+    /// each tensor. Returns the report.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `out` must not be replaced, if a file cannot be read or written, or if a value is
+    /// NaN or infinite.
+    pub fn save(
+        &self,
+        out: &Path,
+        force: bool,
+        bar: &ProgressBar,
+    ) -> Result<ImportReport, ImportError> {
+        bar.set_length(self.plan.len() as u64);
+        let tensors = self.plan.tensors().inspect(|_| bar.inc(1));
+        let tokenizer = self.tokenizer.as_deref();
+        folder::write(out, force, &self.spec, tokenizer, tensors, self.report.clone())
+    }
+}
+
+/// Returns the tokenizer at `path` or, without a path, the checkpoint's own.
+fn choose_tokenizer(
+    path: Option<&Path>,
+    own: impl FnOnce() -> Result<Option<TokenizerFile>, ImportError>,
+) -> Result<Option<TokenizerFile>, ImportError> {
+    match path {
+        Some(path) => Ok(Some((read_file(path)?, path.display().to_string()))),
+        None => own(),
+    }
+}
+
+/// Adds the special tokens of the files beside the config: tokens that end a text, and the chat
+/// template from either of its two places.
+fn add_special_tokens(special: &mut SpecialTokens, path: &Path) -> Result<(), ImportError> {
+    let read = |name: &str| {
+        let file = path.join(name);
+        if file.is_file() { read_file(&file).map(Some) } else { Ok(None) }
+    };
+    let object = |name: &str| -> Result<serde_json::Map<String, serde_json::Value>, ImportError> {
+        let Some(json) = read(name)? else { return Ok(serde_json::Map::new()) };
+        let from = path.join(name).display().to_string();
+        serde_json::from_slice(&json)
+            .map_err(|error| ImportError::Config { from, reason: error.to_string() })
+    };
+    let generation = object("generation_config.json")?;
+    special.end.extend(description::hf::token_ids(&generation, "eos_token_id"));
+    special.end.sort_unstable();
+    special.end.dedup();
+    special.template = match read("chat_template.jinja")? {
+        Some(template) => String::from_utf8(template).ok(),
+        None => object("tokenizer_config.json")?
+            .get("chat_template")
+            .and_then(|template| template.as_str().map(str::to_owned)),
+    };
+    Ok(())
+}

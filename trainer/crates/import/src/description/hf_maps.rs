@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tensor names of the families as transformers has them.
+
+use crate::mapping::{TensorMap, identity, transpose};
+
+/// Endings of buffers that older checkpoints store although they follow from the description, and
+/// the reason to skip them.
+const MASKS: &[(&str, &str)] = &[
+    (".attn.bias", "a causal mask, which is computed"),
+    (".attn.masked_bias", "the value of a mask, which is computed"),
+    (".attn.attention.bias", "a causal mask, which is computed"),
+    (".attn.attention.masked_bias", "the value of a mask, which is computed"),
+    (".attn.embed_positions", "angles of the rotation, which are computed"),
+    (".rotary_emb.inv_freq", "angles of the rotation, which are computed"),
+];
+
+/// Tensors of GPT-2 and DialoGPT. The canonical names and layouts are theirs.
+pub(super) const GPT_2: TensorMap = TensorMap {
+    family: "gpt2",
+    prefix: "transformer.",
+    rules: &[
+        identity("wte.weight", &["wte.weight"]),
+        identity("wpe.weight", &["wpe.weight"]),
+        identity("h.*.ln_1.weight", &["h.*.ln_1.weight"]),
+        identity("h.*.ln_1.bias", &["h.*.ln_1.bias"]),
+        identity("h.*.attn.c_attn.weight", &["h.*.attn.c_attn.weight"]),
+        identity("h.*.attn.c_attn.bias", &["h.*.attn.c_attn.bias"]),
+        identity("h.*.attn.c_proj.weight", &["h.*.attn.c_proj.weight"]),
+        identity("h.*.attn.c_proj.bias", &["h.*.attn.c_proj.bias"]),
+        identity("h.*.ln_2.weight", &["h.*.ln_2.weight"]),
+        identity("h.*.ln_2.bias", &["h.*.ln_2.bias"]),
+        identity("h.*.mlp.c_fc.weight", &["h.*.mlp.c_fc.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["h.*.mlp.c_fc.bias"]),
+        identity("h.*.mlp.c_proj.weight", &["h.*.mlp.c_proj.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["h.*.mlp.c_proj.bias"]),
+        identity("ln_f.weight", &["ln_f.weight"]),
+        identity("ln_f.bias", &["ln_f.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    head: "lm_head.weight",
+    skipped: MASKS,
+    interleaved: false,
+};
+
+/// Tensors of GPT-Neo.
+pub(super) const GPT_NEO: TensorMap = TensorMap {
+    family: "gpt_neo",
+    prefix: "transformer.",
+    rules: &[
+        identity("wte.weight", &["wte.weight"]),
+        identity("wpe.weight", &["wpe.weight"]),
+        identity("h.*.ln_1.weight", &["h.*.ln_1.weight"]),
+        identity("h.*.ln_1.bias", &["h.*.ln_1.bias"]),
+        transpose(
+            "h.*.attn.c_attn.weight",
+            &[
+                "h.*.attn.attention.q_proj.weight",
+                "h.*.attn.attention.k_proj.weight",
+                "h.*.attn.attention.v_proj.weight",
+            ],
+        ),
+        transpose("h.*.attn.c_proj.weight", &["h.*.attn.attention.out_proj.weight"]),
+        identity("h.*.attn.c_proj.bias", &["h.*.attn.attention.out_proj.bias"]),
+        identity("h.*.ln_2.weight", &["h.*.ln_2.weight"]),
+        identity("h.*.ln_2.bias", &["h.*.ln_2.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["h.*.mlp.c_fc.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["h.*.mlp.c_fc.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["h.*.mlp.c_proj.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["h.*.mlp.c_proj.bias"]),
+        identity("ln_f.weight", &["ln_f.weight"]),
+        identity("ln_f.bias", &["ln_f.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    head: "lm_head.weight",
+    skipped: MASKS,
+    interleaved: false,
+};
+
+/// Tensors of GPT-J.
+pub(super) const GPT_J: TensorMap = TensorMap {
+    family: "gptj",
+    prefix: "transformer.",
+    rules: &[
+        identity("wte.weight", &["wte.weight"]),
+        identity("h.*.ln_1.weight", &["h.*.ln_1.weight"]),
+        identity("h.*.ln_1.bias", &["h.*.ln_1.bias"]),
+        transpose(
+            "h.*.attn.c_attn.weight",
+            &["h.*.attn.q_proj.weight", "h.*.attn.k_proj.weight", "h.*.attn.v_proj.weight"],
+        ),
+        transpose("h.*.attn.c_proj.weight", &["h.*.attn.out_proj.weight"]),
+        transpose("h.*.mlp.c_fc.weight", &["h.*.mlp.fc_in.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["h.*.mlp.fc_in.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["h.*.mlp.fc_out.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["h.*.mlp.fc_out.bias"]),
+        identity("ln_f.weight", &["ln_f.weight"]),
+        identity("ln_f.bias", &["ln_f.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+        identity("lm_head.bias", &["lm_head.bias"]),
+    ],
+    head: "lm_head.weight",
+    skipped: MASKS,
+    interleaved: false,
+};
+
+/// Tensors of LLaMA.
+pub(super) const LLAMA: TensorMap = TensorMap {
+    family: "llama",
+    prefix: "model.",
+    rules: &[
+        identity("wte.weight", &["embed_tokens.weight"]),
+        identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
+        transpose(
+            "h.*.attn.c_attn.weight",
+            &[
+                "layers.*.self_attn.q_proj.weight",
+                "layers.*.self_attn.k_proj.weight",
+                "layers.*.self_attn.v_proj.weight",
+            ],
+        ),
+        identity(
+            "h.*.attn.c_attn.bias",
+            &[
+                "layers.*.self_attn.q_proj.bias",
+                "layers.*.self_attn.k_proj.bias",
+                "layers.*.self_attn.v_proj.bias",
+            ],
+        ),
+        transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.o_proj.weight"]),
+        identity("h.*.attn.c_proj.bias", &["layers.*.self_attn.o_proj.bias"]),
+        identity("h.*.ln_2.weight", &["layers.*.post_attention_layernorm.weight"]),
+        transpose("h.*.mlp.c_gate.weight", &["layers.*.mlp.gate_proj.weight"]),
+        identity("h.*.mlp.c_gate.bias", &["layers.*.mlp.gate_proj.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["layers.*.mlp.up_proj.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["layers.*.mlp.up_proj.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.mlp.down_proj.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["layers.*.mlp.down_proj.bias"]),
+        identity("ln_f.weight", &["norm.weight"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    head: "lm_head.weight",
+    skipped: MASKS,
+    interleaved: false,
+};

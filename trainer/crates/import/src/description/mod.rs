@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Descriptions of models: `config.json` of a Hugging Face folder and metadata of a GGUF file.
+
+pub(crate) mod gguf;
+mod gguf_maps;
+pub(crate) mod hf;
+mod hf_families;
+mod hf_maps;
+
+use crate::mapping::TensorMap;
+use pol_primitives::model::ModelSpec;
+use serde::{Deserialize, Serialize};
+
+/// Special tokens of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecialTokens {
+    /// Token that starts every text, if the model was trained so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<u32>,
+    /// Tokens that end a text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end: Vec<u32>,
+    /// Chat template in Jinja.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+}
+
+/// Architecture, tensor names and special tokens of a model.
+pub(crate) struct ModelDescription {
+    pub(crate) spec: ModelSpec,
+    pub(crate) tensor_map: &'static TensorMap,
+    pub(crate) special: SpecialTokens,
+}
+
+/// Remedy for scaled rotary positions.
+const UNSCALED_MODEL: &str =
+    "take a model without it, or its version from before the context was extended";
+
+/// Converts the base of rotary positions to that of the specification, a whole number.
+fn whole_base(base: f64) -> Option<u32> {
+    (base.fract() == 0.0 && (2.0..4e9).contains(&base)).then_some(base as u32)
+}
+
+/// Converts `epsilon` to billionths; `None` if it is not a multiple of a billionth.
+fn billionths(epsilon: f64) -> Option<u32> {
+    let rounded = (epsilon * 1e9).round();
+    // A float32 written in decimal has a relative error of up to 6e-8.
+    ((1.0..=1e9).contains(&rounded) && (rounded / 1e9 - epsilon).abs() <= epsilon * 1e-6)
+        .then_some(rounded as u32)
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! GGUF: typed metadata and a list of tensors, followed by their bytes.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+mod reader;
+mod value;
+
+pub use value::{Metadata, Value};
+
+use super::{Encoding, FileError, ReadAt, TensorEntry, TensorTable, byte_length};
+use reader::HeaderReader;
+use value::malformed;
+
+const MAGIC: &[u8; 4] = b"GGUF";
+/// Versions whose counts and lengths have 64 bits.
+const VERSIONS: [u32; 2] = [2, 3];
+/// Default alignment of tensors in bytes.
+const DEFAULT_ALIGNMENT: u64 = 32;
+const ALIGNMENT_KEY: &str = "general.alignment";
+/// Maximum number of bytes of metadata and tensor list together.
+const MAX_HEADER_BYTES: u64 = 1 << 27;
+/// Minimum number of bytes of a tensor in the list: the length of its name, number of dimensions,
+/// one size, type and offset.
+const MIN_TENSOR_BYTES: u64 = 32;
+/// Minimum number of bytes of a metadata entry: the length of its key, a type and a byte.
+const MIN_ENTRY_BYTES: u64 = 13;
+/// Maximum number of dimensions of a tensor.
+const MAX_DIMENSIONS: u32 = 4;
+
+/// Reads the metadata and the tensor list of `file` and checks them against the file's length.
+///
+/// # Errors
+///
+/// Fails if the file cannot be read, violates the format, or has an encoding that is not supported.
+pub fn read(file: Box<dyn ReadAt>) -> Result<(Metadata, TensorTable), FileError> {
+    let mut reader = HeaderReader::new(&*file, file.size().min(MAX_HEADER_BYTES));
+    check_version(&mut reader)?;
+    let tensors = reader.count("tensors", MIN_TENSOR_BYTES)?;
+    let pairs = reader.count("metadata entries", MIN_ENTRY_BYTES)?;
+    let metadata = read_metadata(&mut reader, pairs)?;
+    let alignment = alignment(&metadata)?;
+    let mut entries =
+        (0..tensors).map(|_| read_tensor(&mut reader, alignment)).collect::<Result<Vec<_>, _>>()?;
+    // Offsets are relative to the end of the header.
+    let start = reader.position().next_multiple_of(alignment);
+    for (name, entry) in &mut entries {
+        let offset = entry.offset.checked_add(start);
+        entry.offset = offset.ok_or_else(|| {
+            malformed(format!("tensor {name} lies at {}, beyond any file", entry.offset))
+        })?;
+    }
+    Ok((metadata, TensorTable::new(file, entries, start, false, malformed)?))
+}
+
+fn check_version(reader: &mut HeaderReader<'_>) -> Result<(), FileError> {
+    if reader.take(4)? != MAGIC {
+        return Err(malformed("it does not begin with the letters GGUF".into()));
+    }
+    let version = reader.u32()?;
+    if VERSIONS.iter().any(|known| known.swap_bytes() == version) {
+        return Err(malformed("it is big-endian; convert it to little-endian".into()));
+    }
+    if !VERSIONS.contains(&version) {
+        return Err(malformed(format!(
+            "it is of version {version}; versions {VERSIONS:?} can be read"
+        )));
+    }
+    Ok(())
+}
+
+fn read_metadata(reader: &mut HeaderReader<'_>, pairs: u64) -> Result<Metadata, FileError> {
+    let mut metadata = Metadata::new();
+    for _ in 0..pairs {
+        let key = reader.text("a metadata key")?;
+        let kind = reader.u32()?;
+        let value = reader.value(kind, &key)?;
+        if metadata.insert(key.clone(), value).is_some() {
+            return Err(malformed(format!("metadata entry {key} is there twice")));
+        }
+    }
+    Ok(metadata)
+}
+
+fn alignment(metadata: &Metadata) -> Result<u64, FileError> {
+    match metadata.get(ALIGNMENT_KEY) {
+        None => Ok(DEFAULT_ALIGNMENT),
+        Some(&Value::Integer(value))
+            if (1..=1 << 20).contains(&value) && value.count_ones() == 1 =>
+        {
+            Ok(value as u64)
+        }
+        Some(other) => Err(malformed(format!("{ALIGNMENT_KEY} is {other:?}, not a power of two"))),
+    }
+}
+
+/// Reads a tensor of the list. Its offset is relative to the end of the header.
+fn read_tensor(
+    reader: &mut HeaderReader<'_>,
+    alignment: u64,
+) -> Result<(String, TensorEntry), FileError> {
+    let name = reader.text("a tensor's name")?;
+    let refuse = |reason: String| malformed(format!("tensor {name} {reason}"));
+    let dimensions = reader.u32()?;
+    if dimensions > MAX_DIMENSIONS {
+        return Err(refuse(format!("has {dimensions} dimensions, more than {MAX_DIMENSIONS}")));
+    }
+    let mut shape = (0..dimensions).map(|_| reader.u64()).collect::<Result<Vec<_>, _>>()?;
+    // The format lists the fastest dimension first.
+    shape.reverse();
+    let encoding = encoding(reader.u32()?).map_err(|kind| {
+        FileError::Unsupported(format!(
+            "tensor {name} is of type {kind}, which is not supported; \
+             take the file in F16, Q8_0, Q6_K, Q5_K, Q4_K, Q5_0, Q5_1, Q4_0 or Q4_1"
+        ))
+    })?;
+    let bytes = byte_length(&shape, encoding).map_err(refuse)?;
+    let offset = reader.u64()?;
+    if !offset.is_multiple_of(alignment) {
+        return Err(refuse(format!("lies at {offset}, not at a multiple of {alignment}")));
+    }
+    Ok((name, TensorEntry { shape, encoding, offset, bytes, file: 0 }))
+}
+
+/// Returns the encoding of a type number.
+///
+/// # Errors
+///
+/// Fails with the name of the type if it is not supported.
+fn encoding(kind: u32) -> Result<Encoding, String> {
+    let other = |name, bytes| Encoding::Other { name, bytes };
+    Ok(match kind {
+        0 => Encoding::F32,
+        1 => Encoding::F16,
+        2 => Encoding::Q4_0,
+        3 => Encoding::Q4_1,
+        6 => Encoding::Q5_0,
+        7 => Encoding::Q5_1,
+        8 => Encoding::Q8_0,
+        12 => Encoding::Q4K,
+        13 => Encoding::Q5K,
+        14 => Encoding::Q6K,
+        24 => other("I8", 1),
+        25 => other("I16", 2),
+        26 => other("I32", 4),
+        27 => other("I64", 8),
+        28 => Encoding::F64,
+        30 => Encoding::Bf16,
+        9 => return Err("Q8_1".into()),
+        10 => return Err("Q2_K".into()),
+        11 => return Err("Q3_K".into()),
+        15 => return Err("Q8_K".into()),
+        16..=23 | 29 => return Err(format!("IQ ({kind})")),
+        34 | 35 => return Err("TQ".into()),
+        39 => return Err("MXFP4".into()),
+        _ => return Err(format!("{kind}, not known")),
+    })
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Conversions of the layout of a tensor's values.
+
+/// Transposes `part` `[outputs, inputs]` into the columns of `into` `[inputs, columns]` from
+/// `column` on.
+pub(super) fn write_transposed(
+    part: &[f32],
+    inputs: usize,
+    into: &mut [f32],
+    columns: usize,
+    column: usize,
+) {
+    /// Side of the square tiles, such that source and target tile fit in the L1 cache.
+    const TILE: usize = 32;
+    let outputs = part.len() / inputs;
+    for output in (0..outputs).step_by(TILE) {
+        let up_to = (output + TILE).min(outputs);
+        for input in (0..inputs).step_by(TILE) {
+            for i in input..(input + TILE).min(inputs) {
+                let row = &mut into[i * columns + column + output..i * columns + column + up_to];
+                for (value, o) in row.iter_mut().zip(output..) {
+                    *value = part[o * inputs + i];
+                }
+            }
+        }
+    }
+}
+
+/// Reorders the rows of each head from interleaved to half-split: the first row of every rotated
+/// pair comes before all second rows.
+pub(super) fn half_split(values: &[f32], heads: usize, inputs: usize) -> Vec<f32> {
+    let size = values.len() / inputs / heads;
+    let rows = (0..heads * size).flat_map(|row| {
+        let (head, place) = (row / size, row % size);
+        let (half, pair) = (place / (size / 2), place % (size / 2));
+        let from = (head * size + pair * 2 + half) * inputs;
+        &values[from..from + inputs]
+    });
+    rows.copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn rows_are_reordered() {
+        // One head of size 6: pairs (0, 1), (2, 3), (4, 5) become halves.
+        assert_eq!(half_split(&[0., 1., 2., 3., 4., 5.], 1, 1), [0., 2., 4., 1., 3., 5.]);
+        assert_eq!(
+            half_split(&[0., 0., 1., 1., 2., 2., 3., 3.], 2, 2),
+            [0., 0., 1., 1., 2., 2., 3., 3.]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_transposed_side_by_side(
+            inputs in 1usize..70,
+            first in 1usize..70,
+            second in 1usize..70,
+        ) {
+            let columns = first + second;
+            let parts = [first, second]
+                .map(|outputs| (0..outputs * inputs).map(|i| i as f32).collect::<Vec<_>>());
+            let mut into = vec![-1.0; inputs * columns];
+            write_transposed(&parts[0], inputs, &mut into, columns, 0);
+            write_transposed(&parts[1], inputs, &mut into, columns, first);
+            for i in 0..inputs {
+                for o in 0..columns {
+                    let (part, row) =
+                        if o < first { (&parts[0], o) } else { (&parts[1], o - first) };
+                    prop_assert_eq!(into[i * columns + o], part[row * inputs + i]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Mapping of a checkpoint's tensors to canonical tensors.
+
+mod layout;
+
+use crate::{
+    ImportError,
+    files::{FileError, TensorEntry, TensorTable},
+};
+use layout::{half_split, write_transposed};
+use pol_primitives::model::{ModelSpec, Parameter};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// Names and layouts of a family's tensors.
+pub(crate) struct TensorMap {
+    /// Name of the family.
+    pub(crate) family: &'static str,
+    /// Optional prefix of every name but the head's.
+    pub(crate) prefix: &'static str,
+    /// Rule of each canonical tensor; `*` stands for the block's number.
+    pub(crate) rules: &'static [TensorRule],
+    /// Output projection, where a checkpoint may hold a copy of tied embeddings.
+    pub(crate) head: &'static str,
+    /// Endings of names that are skipped, and the reasons.
+    pub(crate) skipped: &'static [(&'static str, &'static str)],
+    /// Set if the rows of queries and keys are ordered for interleaved rotation and must be
+    /// reordered.
+    pub(crate) interleaved: bool,
+}
+
+/// Rule of one canonical tensor.
+pub(crate) struct TensorRule {
+    target: &'static str,
+    /// Tensors that are concatenated along the outputs.
+    sources: &'static [&'static str],
+    /// Set if sources are `[outputs, inputs]` where the target is `[inputs, outputs]`.
+    transposed: bool,
+}
+
+/// Creates a rule that copies `sources`.
+pub(crate) const fn identity(target: &'static str, sources: &'static [&'static str]) -> TensorRule {
+    TensorRule { target, sources, transposed: false }
+}
+
+/// Creates a rule that transposes `sources`.
+pub(crate) const fn transpose(
+    target: &'static str,
+    sources: &'static [&'static str],
+) -> TensorRule {
+    TensorRule { target, sources, transposed: true }
+}
+
+/// Disposition of a tensor of the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TensorDisposition {
+    /// Copied.
+    Mapped,
+    /// Transposed from `[outputs, inputs]` to `[inputs, outputs]`.
+    Transposed,
+    /// Concatenated with others to one tensor.
+    Fused,
+    /// Transposed and concatenated with others to one tensor.
+    FusedTransposed,
+    /// Not imported.
+    #[serde(rename = "left")]
+    Skipped,
+}
+
+/// Report on one tensor of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorReport {
+    /// Name in the checkpoint.
+    pub name: String,
+    /// Sizes in the checkpoint, outermost first.
+    pub shape: Vec<u64>,
+    /// Encoding of the values in the checkpoint.
+    pub encoding: String,
+    /// Set if the values were quantised.
+    pub dequantised: bool,
+    /// Disposition of the tensor.
+    #[serde(rename = "fate")]
+    pub disposition: TensorDisposition,
+    /// Canonical tensor that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Further conversion, or the reason to skip the tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Plan of an import: the sources of every canonical tensor, checked against the checkpoint.
+pub(crate) struct ImportPlan {
+    steps: Vec<Step>,
+    table: TensorTable,
+    /// File or folder of the table.
+    path: PathBuf,
+    reports: Vec<TensorReport>,
+}
+
+/// Sources of one canonical tensor.
+struct Step {
+    target: Parameter,
+    sources: Vec<Source>,
+    transposed: bool,
+}
+
+struct Source {
+    name: String,
+    /// Number of heads whose rows must be reordered from interleaved to half-split.
+    heads: Option<usize>,
+}
+
+/// Inputs of planning.
+struct Planner<'a> {
+    tensor_map: &'a TensorMap,
+    spec: &'a ModelSpec,
+    /// File of the description.
+    from: &'a str,
+    entries: &'a BTreeMap<String, TensorEntry>,
+    /// Prefix of the checkpoint's names; empty if the family's prefix is not used.
+    prefix: &'a str,
+}
+
+impl ImportPlan {
+    /// Plans the import of the tensors in `table`, which was read from `path`, as the parameters of
+    /// `spec`, which was described by `from`.
+    pub(crate) fn new(
+        tensor_map: &TensorMap,
+        spec: &ModelSpec,
+        from: &str,
+        table: TensorTable,
+        path: &Path,
+    ) -> Result<Self, ImportError> {
+        spec.validate().map_err(|invalid| ImportError::Spec { from: from.to_owned(), invalid })?;
+        let entries = table.entries();
+        let prefix = if entries.keys().any(|name| name.starts_with(tensor_map.prefix)) {
+            tensor_map.prefix
+        } else {
+            ""
+        };
+        let planner = Planner { tensor_map, spec, from, entries, prefix };
+        let mut reports = BTreeMap::new();
+        let steps = spec
+            .parameters()
+            .into_iter()
+            .map(|target| planner.step(target, &mut reports))
+            .collect::<Result<_, _>>()?;
+        let mut plan = Self { steps, table, path: path.to_owned(), reports: Vec::new() };
+        plan.account_for_the_rest(tensor_map, spec, from, &mut reports)?;
+        plan.reports = reports.into_values().collect();
+        Ok(plan)
+    }
+
+    /// Checks that every tensor without a step is known to be skipped.
+    fn account_for_the_rest(
+        &self,
+        tensor_map: &TensorMap,
+        spec: &ModelSpec,
+        from: &str,
+        reports: &mut BTreeMap<String, TensorReport>,
+    ) -> Result<(), ImportError> {
+        let mut extra = BTreeSet::new();
+        for (name, entry) in self.table.entries() {
+            if reports.contains_key(name) {
+                continue;
+            }
+            let reason = if name == tensor_map.head && spec.tied {
+                self.check_tied(name, entry, from)?;
+                Some("the same values as the embedding it is tied to")
+            } else {
+                let skipped = tensor_map.skipped.iter().find(|(ending, _)| name.ends_with(ending));
+                skipped.map(|&(_, reason)| reason)
+            };
+            match reason {
+                Some(reason) => drop(reports.insert(
+                    name.clone(),
+                    report(name, entry, TensorDisposition::Skipped, None, Some(reason.to_owned())),
+                )),
+                None => drop(extra.insert(name.clone())),
+            }
+        }
+        if extra.is_empty() {
+            return Ok(());
+        }
+        Err(ImportError::Extra {
+            names: extra.into_iter().collect(),
+            family: tensor_map.family.to_owned(),
+        })
+    }
+
+    fn check_tied(&self, name: &str, entry: &TensorEntry, from: &str) -> Result<(), ImportError> {
+        let Some(embedding) = self.steps.first().and_then(|step| step.sources.first()) else {
+            return Ok(());
+        };
+        let is_same = self
+            .table
+            .entries()
+            .get(&embedding.name)
+            .is_some_and(|other| other.shape == entry.shape)
+            && self.decode(name)? == self.decode(&embedding.name)?;
+        if is_same {
+            return Ok(());
+        }
+        let reason = format!(
+            "differs from {}, to which {from} ties it; \
+             set tie_word_embeddings to false if it was trained by itself",
+            embedding.name
+        );
+        Err(ImportError::Contradiction { name: name.to_owned(), reason })
+    }
+
+    /// Returns the number of canonical tensors.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Returns the report on each tensor of the checkpoint, by name.
+    pub(crate) fn reports(&self) -> &[TensorReport] {
+        &self.reports
+    }
+
+    /// Decodes the canonical tensors in order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = Result<Vec<f32>, ImportError>> {
+        self.steps.iter().map(|step| self.tensor(step))
+    }
+
+    fn tensor(&self, step: &Step) -> Result<Vec<f32>, ImportError> {
+        let mut parts = Vec::new();
+        for source in &step.sources {
+            let mut values = self.decode(&source.name)?;
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(ImportError::NotFinite {
+                    name: source.name.clone(),
+                    index,
+                    value: values[index],
+                });
+            }
+            if let Some(heads) = source.heads {
+                let inputs =
+                    if step.target.shape.len() == 1 { 1 } else { step.target.shape[0] as usize };
+                values = half_split(&values, heads, inputs);
+            }
+            parts.push(values);
+        }
+        if !step.transposed {
+            return Ok(if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat() });
+        }
+        let outputs = step.target.shape.last().map_or(1, |&size| size as usize);
+        let inputs = step.target.len() / outputs;
+        let mut values = vec![0.0; step.target.len()];
+        let mut column = 0;
+        for part in &parts {
+            write_transposed(part, inputs, &mut values, outputs, column);
+            column += part.len() / inputs;
+        }
+        Ok(values)
+    }
+
+    fn decode(&self, name: &str) -> Result<Vec<f32>, ImportError> {
+        let missing = || ImportError::File {
+            path: self.path.clone(),
+            source: FileError::Unsupported(format!("has no {name}")),
+        };
+        let entry = self.table.entries().get(name).ok_or_else(missing)?;
+        self.table.decode(entry).map_err(|source| match source {
+            FileError::Unsupported(reason) => {
+                ImportError::Contradiction { name: name.to_owned(), reason }
+            }
+            source => ImportError::File { path: self.path.clone(), source },
+        })
+    }
+}
+
+impl Planner<'_> {
+    /// Plans the canonical tensor `target` and adds the reports on its sources.
+    fn step(
+        &self,
+        target: Parameter,
+        reports: &mut BTreeMap<String, TensorReport>,
+    ) -> Result<Step, ImportError> {
+        let (pattern, block) = block_pattern(&target.name);
+        let Some(rule) = self.tensor_map.rules.iter().find(|rule| rule.target == pattern) else {
+            return Err(ImportError::Unsupported {
+                from: self.from.to_owned(),
+                feature: format!("tensor {}", target.name),
+                advice: "the family has no such tensor",
+            });
+        };
+        let disposition = match (rule.sources.len() > 1, rule.transposed) {
+            (false, false) => TensorDisposition::Mapped,
+            (false, true) => TensorDisposition::Transposed,
+            (true, false) => TensorDisposition::Fused,
+            (true, true) => TensorDisposition::FusedTransposed,
+        };
+        let outputs = source_outputs(self.spec, &target, rule.sources.len());
+        let mut sources = Vec::new();
+        for (i, (source, outputs)) in rule.sources.iter().zip(outputs).enumerate() {
+            let name = self.full_name(source, block);
+            let entry = self.entry(&name, source_shape(&target, outputs, rule.transposed))?;
+            let heads = match (self.tensor_map.interleaved && rule.sources.len() == 3, i) {
+                (true, 0) => Some(self.spec.heads),
+                (true, 1) => Some(self.spec.key_value_heads),
+                _ => None,
+            };
+            let note = heads
+                .map(|_| "rows ordered back from interleaved to half-split rotation".to_owned());
+            reports.insert(
+                name.clone(),
+                report(&name, entry, disposition, Some(target.name.clone()), note),
+            );
+            sources.push(Source { name, heads: heads.map(usize::from) });
+        }
+        Ok(Step { target, sources, transposed: rule.transposed })
+    }
+
+    /// Returns the name in the checkpoint of a rule's source in `block`.
+    fn full_name(&self, source: &str, block: &str) -> String {
+        let is_head = source.starts_with(self.tensor_map.head.trim_end_matches("weight"));
+        let prefix = if is_head { "" } else { self.prefix };
+        format!("{prefix}{}", source.replace('*', block))
+    }
+
+    /// Returns the tensor `name` of the checkpoint, which must have the shape `expected`.
+    fn entry(&self, name: &str, expected: Vec<u64>) -> Result<&TensorEntry, ImportError> {
+        let (name, from) = (name.to_owned(), self.from.to_owned());
+        match self.entries.get(&name) {
+            None => Err(ImportError::Missing { name, expected, from }),
+            Some(entry) if entry.shape != expected => {
+                Err(ImportError::Shape { name, found: entry.shape.clone(), expected, from })
+            }
+            Some(entry) => Ok(entry),
+        }
+    }
+}
+
+fn report(
+    name: &str,
+    entry: &TensorEntry,
+    disposition: TensorDisposition,
+    to: Option<String>,
+    note: Option<String>,
+) -> TensorReport {
+    TensorReport {
+        name: name.to_owned(),
+        shape: entry.shape.clone(),
+        encoding: entry.encoding.to_string(),
+        dequantised: entry.encoding.is_quantised(),
+        disposition,
+        to,
+        note,
+    }
+}
+
+/// Replaces the block's number in a canonical name by `*` and returns the number too.
+fn block_pattern(name: &str) -> (String, &str) {
+    match name.strip_prefix("h.").and_then(|rest| rest.split_once('.')) {
+        Some((block, part)) => (format!("h.*.{part}"), block),
+        None => (name.to_owned(), ""),
+    }
+}
+
+/// Returns the number of outputs of each source of `target`. Three sources are queries, keys and
+/// values.
+fn source_outputs(spec: &ModelSpec, target: &Parameter, sources: usize) -> Vec<u64> {
+    let head = u64::from(spec.head_size);
+    let (queries, keys) = (u64::from(spec.heads) * head, u64::from(spec.key_value_heads) * head);
+    if sources == 3 {
+        vec![queries, keys, keys]
+    } else {
+        vec![target.shape.last().copied().unwrap_or(1).into(); sources]
+    }
+}
+
+/// Returns the shape of a source of `target` with `outputs` outputs.
+fn source_shape(target: &Parameter, outputs: u64, transposed: bool) -> Vec<u64> {
+    let mut shape: Vec<u64> = target.shape.iter().copied().map(u64::from).collect();
+    if let Some(last) = shape.last_mut() {
+        *last = outputs;
+    }
+    if transposed {
+        shape.reverse();
+    }
+    shape
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_recognised() {
+        assert_eq!(
+            block_pattern("h.12.attn.c_attn.weight"),
+            ("h.*.attn.c_attn.weight".into(), "12")
+        );
+        assert_eq!(block_pattern("wte.weight"), ("wte.weight".into(), ""));
+    }
+}
