@@ -1,4 +1,7 @@
-//! Lets the executables of this package find libtorch where it was linked from.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Adds libtorch's folder to the run path of executables and tests. All crates that link libtorch
+//! share this script.
 
 fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH");

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the golden fixtures: tiny checkpoints of every family that can be imported, with the reference's logits.
 
-usage: "$(scripts/reference/setup.sh)" scripts/reference/fixtures.py trainer/crates/model/tests/fixtures
+usage: "$(scripts/reference/setup.sh)" scripts/reference/fixtures.py trainer/crates/import/tests/fixtures
 
 Every folder gets config.json and model.safetensors as transformers writes them (llama: in shards), and reference.safetensors with
 `tokens` (int64 [batch, length]) and `logits` (float32 [batch, length, vocabulary]) in float32 arithmetic. Seeded: the same versions

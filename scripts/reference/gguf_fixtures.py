@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the GGUF fixtures, with the `gguf` package of llama.cpp: what reading them must give is written beside them.
 
-usage: PYTHON scripts/reference/gguf_fixtures.py trainer/crates/model/tests/fixtures
+usage: PYTHON scripts/reference/gguf_fixtures.py trainer/crates/import/tests/fixtures
 
 PYTHON is any with: pip install gguf==0.19.0 safetensors
 
