@@ -110,7 +110,7 @@ pub fn format_metrics(metrics: &ModelMetrics) -> String {
     };
     let parts = metrics.parts().map(part).join(", ");
     format!(
-        "held-out loss {:.4} nats a token, level {:.3} ({parts})",
+        "held-out loss {:.4} nats per token, level {:.3} ({parts})",
         whole(metrics.loss),
         whole(metrics.level())
     )
@@ -122,7 +122,7 @@ mod tests {
     use pol_model::initial_parameters;
     use pol_primitives::{
         model::{Experts, Mind, Superposition},
-        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, TierParameters},
+        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
     };
     use serde_json::json;
 
@@ -282,8 +282,8 @@ mod tests {
             .unwrap()
             .reasoning
         };
-        assert_eq!(run_probes(32), None);
-        assert!(run_probes(128).is_some());
+        assert_eq!(ask(32), None);
+        assert!(ask(128).is_some());
     }
 
     #[test]

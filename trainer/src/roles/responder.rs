@@ -275,8 +275,8 @@ impl<S: Strategy> Response<S> {
 fn log_outcome(round: RoundNumber, record: &SubmissionRecord, bond: Balance) {
     match record.outcome {
         Outcome::Valid => tracing::info!(
-            "round {round}: the audit found the update valid: it improves text that nobody was \
-             assigned by {:.6} ± {:.6} nats a token",
+            "round {round}: the audit found the update valid: it improves unassigned text by {:.6} \
+             ± {:.6} nats per token",
             f64::from(record.gain) / 1e6,
             f64::from(record.error) / 1e6
         ),
