@@ -177,7 +177,7 @@ impl ChainObserver {
     async fn read_pay(&self, chain: &Chain) -> Result<()> {
         let accounts: Vec<AccountId> = self.observations().paid_accounts.iter().copied().collect();
         for account in accounts {
-            let rewards = chain.rewards(&account).await?;
+            let rewards = chain.pending_rewards(&account).await?;
             let known = rewards
                 .into_iter()
                 .filter_map(|reward| Some(((reward.round, account), reward.amount?)));

@@ -190,7 +190,7 @@ impl<'a> ScriptedTrainer<'a> {
 
     /// Returns this account's commitment to a reveal.
     pub(crate) fn commitment(&self, round: RoundNumber, reveal: &Reveal) -> Hash {
-        reveal.commitment(&self.account(), &self.context.chain.genesis(), round)
+        reveal.commitment(&self.account(), &self.context.chain.genesis_hash(), round)
     }
 
     /// Submits a commitment.

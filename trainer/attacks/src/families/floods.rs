@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::Result;
 use futures::{FutureExt, StreamExt, future::join_all, stream};
-use pol_chain::{Call, ChainError};
+use pol_chain::{AccountId, Call, ChainError};
 use pol_primitives::{POL, member::Endpoint};
 use pol_trainer::context::NodeContext;
 use std::{net::SocketAddr, time::Duration};
@@ -122,7 +122,8 @@ async fn wait_for_honest_heads(network: &Network, first: u32) -> Result<()> {
         let now = network.chain.overview().await?.round.number;
         for round in first..now {
             let updates = network.chain.updates(round).await?;
-            let is_in = |account| updates.iter().any(|update| update.account == *account);
+            let is_in =
+                |account: &AccountId| updates.iter().any(|update| update.account == *account);
             heads += u32::from(honest.iter().all(is_in));
         }
         Ok((heads >= HEADS).then_some(()))

@@ -75,13 +75,13 @@ async fn copy_evidence(network: &Network, mut gate: Gate) -> Result<Tally> {
     };
     let (id, audit) = network.until("the copier has a seat", 150, seated).await?;
     let (evidence, salt) = (invented_evidence(network, &audit, &account), [14; 32]);
-    let commitment = evidence_commitment(&other, &chain.genesis(), id, &evidence, &salt);
+    let commitment = evidence_commitment(&other, &chain.genesis_hash(), id, &evidence, &salt);
     let committed = chain.submit(&signer, Call::CommitAudit { audit: id, commitment }).await;
     committed.context("the copied commitment was not accepted")?;
     wait_for_reveal_stage(network, id).await?;
     let reveal = Call::RevealAudit { audit: id, evidence, salt };
     let found = refusal(chain.submit(&signer, reveal).await)?;
-    let is_unpaid = chain.rewards(&account).await?.is_empty();
+    let is_unpaid = chain.pending_rewards(&account).await?.is_empty();
     let tally = Tally::refused("WrongEvidence", &found);
     Ok(Tally { passed: tally.passed && is_unpaid, ..tally })
 }

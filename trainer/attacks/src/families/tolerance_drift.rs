@@ -23,8 +23,8 @@ pub(super) static FAMILY: Family = Family {
         Scenario {
             name: "hidden-drift",
             setup: Setup::Offline(measure_drift),
-            act: "Drifts by the whole tolerance in every segment, the way the loss grows fastest; \
-                  and by four times the tolerance.",
+            act: "Drifts in every segment by the whole tolerance, or by four times as much, in the \
+                  direction in which the loss grows fastest.",
             expect: "The hidden drift costs less than 1 % of the lease's improvement; four times \
                      the tolerance is found in every segment, and an honest lease in none.",
         },
@@ -33,8 +33,8 @@ pub(super) static FAMILY: Family = Family {
             setup: Setup::Heterogeneous(|logs| heterogeneous::run(logs).boxed_local()),
             act: "Raises the learning rate by 1 % or halves the batches, among honest machines \
                   with other kernels and numbers of threads.",
-            expect: "Every cheated update is invalid and every cheat loses of its bond; no honest \
-                     machine is wronged.",
+            expect: "Every cheated update is invalid and every cheat loses part of its bond; no \
+                     honest machine is wronged.",
         },
     ],
 };
