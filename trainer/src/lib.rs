@@ -17,8 +17,8 @@
 //! - [`model::ModelKeeper`] computes or fetches the model at the head. [`data::ShardReader`]
 //!   fetches shards. [`held_out_eval`] and [`metrics`] measure models.
 //! - [`error::RoleError`] separates errors that time mends from those that need a person.
-//! - [`process::run`] runs a program from its start to its end; [`cli`] and [`commands`] are the
-//!   command line.
+//! - [`process::run`] runs a program from its start to its end; [`cli`], [`options`] and
+//!   [`commands`] are the command line.
 //!
 //! # Example
 //!

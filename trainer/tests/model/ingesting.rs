@@ -50,5 +50,5 @@ fn data_is_tokenized_by_a_models_tokenizer() {
         "--end-of-text",
         "the",
     ];
-    assert!(refusal(&given, 1).contains("the occurs in texts, so it cannot stand between them"));
+    assert!(refusal(&given, 1).contains("the occurs in texts, so it cannot separate them"));
 }
