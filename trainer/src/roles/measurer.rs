@@ -147,7 +147,8 @@ impl HeadMeasurer {
         let Some(reporter) = &self.reporter else { return Ok(()) };
         let (chain, account) = (&self.context.chain, reporter.account());
         let is_open = chain.head_measurement(round).await?.is_none();
-        let pending = chain.pending_measurement().await?.filter(|open| is_open && open.round == round);
+        let pending =
+            chain.pending_measurement().await?.filter(|open| is_open && open.round == round);
         if pending.is_some_and(|open| open.reports.iter().all(|report| report.account != account)) {
             submit_housekeeping(chain, reporter, Call::MeasureHead { round, metrics }).await?;
         }
