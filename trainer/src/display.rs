@@ -2,11 +2,38 @@
 
 //! Short texts for people: hashes, amounts and roles.
 
+use pol_chain::{AccountId, Signer, format_account};
 use pol_primitives::{Balance, Hash, POL, member::Role};
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// Development accounts that are shown by name, of each of the two numbered kinds.
+const NAMED_ACCOUNTS: u32 = 16;
+
+/// Names of development accounts, whose keys everybody knows.
+static DEVELOPMENT_NAMES: LazyLock<BTreeMap<AccountId, String>> = LazyLock::new(|| {
+    let people = ["Alice", "Bob", "Charlie", "Dave", "Eve", "Ferdie"];
+    let people = people.map(|name| (name.to_lowercase(), format!("//{name}")));
+    let numbered = ["Trainer", "Validator"].into_iter().flat_map(|kind| {
+        (1..=NAMED_ACCOUNTS)
+            .map(move |i| (format!("{}-{i}", kind.to_lowercase()), format!("//{kind}//{i}")))
+    });
+    let accounts = people.into_iter().chain(numbered);
+    accounts
+        .filter_map(|(name, uri)| Some((Signer::from_uri(&uri).ok()?.account(), name)))
+        .collect()
+});
 
 /// Returns the first eight digits of a hash.
 pub fn short_hash(hash: &Hash) -> String {
     format!("0x{}…", hex::encode(hash.first_chunk::<4>().copied().unwrap_or_default()))
+}
+
+/// Returns the name of a development account, or the start of another account's address.
+pub fn account_name(account: &AccountId) -> String {
+    DEVELOPMENT_NAMES.get(account).cloned().unwrap_or_else(|| {
+        let address = format_account(account);
+        format!("{}…", address.get(..8).unwrap_or(&address))
+    })
 }
 
 /// Returns an amount in POL with up to six decimals; a smaller rest is cut off.
@@ -28,6 +55,14 @@ pub fn role_name(role: Role) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn development_accounts_have_names() {
+        let account = |uri| Signer::from_uri(uri).unwrap().account();
+        assert_eq!(account_name(&account("//Alice")), "alice");
+        assert_eq!(account_name(&account("//Trainer//2")), "trainer-2");
+        assert_eq!(account_name(&[7; 32]).chars().count(), 9);
+    }
 
     #[test]
     fn amounts_are_short() {

@@ -1,171 +1,319 @@
-//! Training speed, payload size and the cost of audits on this machine; and how fast a model that
-//! is given trains and writes.
+// SPDX-License-Identifier: Apache-2.0
 
-use crate::{
-    cli::{BenchOptions, Numerics},
-    commands::{
-        generate::{Either, threads},
-        recipe::{Sizes, recipe},
-    },
+//! Training speed, payload size and the cost of audits on this machine, or the speed of training
+//! and generation with an imported model.
+//!
+//! libtorch selects its kernels when it is loaded, so each measurement runs in a process of its
+//! own: this command again, with hidden options.
+
+use super::{
+    decoder::{AnyDecoder, thread_count},
+    preset::RecipeSizes,
 };
 use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use pol_engine::{
-    bench::{AuditCost, audit_cost, measure},
-    determinism,
+    bench::{AuditCost, measure_audit_cost, measure_throughput},
+    determinism::{self, NumericsMode},
 };
-use pol_generate::bench::{self, Load, Speed};
+use pol_generate::bench::{self, GenerationLoad, Throughput};
 use pol_import::{describe, load};
 use pol_primitives::{
     audit::AuditConfig,
     payload::encoded_size,
-    recipe::{MIN_TOLERANCE, Recipe, Tier},
+    recipe::{MIN_TOLERANCE, Numerics, Recipe, Tier},
 };
 use serde_json::json;
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-/// What is written when a model's speed is measured.
-const LOAD: Load = Load { prompt: 64, tokens: 64, batch: 1 };
+/// Load of the measurement of generation speed.
+const LOAD: GenerationLoad = GenerationLoad { prompt: 64, tokens: 64, batch: 1 };
+/// Sequences that are generated at once in the measurement of batches.
+const BATCH: usize = 8;
+/// Tokens that are generated before a measurement, to bring the parameters into memory.
+const WARMUP_TOKENS: usize = 4;
 
-pub fn run(options: &BenchOptions) -> Result<()> {
+const EXAMPLES: &str = "\
+Trains with the exact numerics of the network and with stock libtorch, on one thread and on all \
+cores, and prints the speed of each. Then measures the payload of an update and the cost of its \
+audit.
+
+Examples:
+  pol-trainer bench                            the demo's model
+  pol-trainer bench --width 256 --layers 8     a larger one
+  pol-trainer bench --model smollm2            an imported model: training and generation";
+
+/// Options of `bench`.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BenchOptions {
+    /// Folder made by `model import`: measure training and generation with this model, in place of
+    /// one of the given sizes.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Width of the model.
+    #[arg(long, default_value_t = 128)]
+    width: u32,
+    /// Blocks of the model.
+    #[arg(long, default_value_t = 4)]
+    layers: u16,
+    /// Attention heads.
+    #[arg(long, default_value_t = 4)]
+    heads: u16,
+    /// Entries of the vocabulary.
+    #[arg(long, default_value_t = 8_192)]
+    vocabulary: u32,
+    /// Tokens of a sequence.
+    #[arg(long, default_value_t = 128)]
+    sequence: u16,
+    /// Sequences of a micro-batch. Each thread trains one micro-batch at a time.
+    #[arg(long, default_value_t = 8)]
+    micro_batch: u16,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Measure training in this process. Used by the command itself.
+    #[arg(long, value_enum, hide = true)]
+    measure: Option<NumericsOption>,
+    /// Threads of that measurement.
+    #[arg(long, hide = true, default_value_t = 1)]
+    threads: u16,
+    /// Measure generation in this process. Used by the command itself.
+    #[arg(long, hide = true, requires = "model")]
+    write: bool,
+    /// Measure the cost of an audit in this process. Used by the command itself.
+    #[arg(long, hide = true)]
+    audit: bool,
+}
+
+/// Numerics of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NumericsOption {
+    /// Bit-exact training, as the network requires it.
+    Exact,
+    /// libtorch's defaults.
+    Stock,
+}
+
+impl From<NumericsOption> for NumericsMode {
+    fn from(numerics: NumericsOption) -> Self {
+        match numerics {
+            NumericsOption::Exact => Self::Exact,
+            NumericsOption::Stock => Self::Stock,
+        }
+    }
+}
+
+impl BenchOptions {
+    /// Returns the numerics of this process, or `None` if it only starts measurements.
+    pub(crate) fn numerics(&self) -> Option<NumericsMode> {
+        self.measure.map(Into::into)
+    }
+}
+
+/// Measures and prints.
+pub(crate) fn run(options: &BenchOptions) -> Result<()> {
     if options.audit {
-        let cost = audit_cost(
-            &audit_recipe(options),
-            Tier::Miner,
-            options.threads.into(),
-            &AuditConfig::default(),
-        )?;
-        println!("{}", serde_json::to_string(&cost)?);
-        return Ok(());
+        return run_audit(options);
     }
     if let (Some(model), true) = (&options.model, options.write) {
-        println!("{}", serde_json::to_string(&writing(model, options)?)?);
+        println!("{}", serde_json::to_string(&GenerationSpeed::measure(model, options)?)?);
         return Ok(());
     }
     let recipe = bench_recipe(options)?;
     recipe.validate()?;
     if options.measure.is_some() {
-        let throughput = measure(
-            &recipe,
-            Tier::Whale,
-            options.threads.into(),
-            Duration::from_secs(options.seconds),
-        )?;
+        let threads = options.threads.into();
+        let duration = Duration::from_secs(options.seconds);
+        let throughput = measure_throughput(&recipe, Tier::Whale, threads, duration)?;
         println!("{}", throughput.tokens_per_second());
         return Ok(());
     }
     let cores = u16::try_from(std::thread::available_parallelism()?.get())?;
-    let mut counts = vec![1];
-    counts.extend((cores > 1).then_some(cores));
     if options.model.is_some() {
-        return bench_model(&recipe, cores, options);
+        bench_model(&recipe, cores, options)
+    } else {
+        let report = SizeReport::measure(&recipe, cores, options)?;
+        if options.json {
+            report.print_json()
+        } else {
+            report.print(options)
+        }
+        Ok(())
     }
-    let mut rows = Vec::new();
-    for &threads in &counts {
-        let [exact, stock] = [Numerics::Exact, Numerics::Stock]
-            .map(|numerics| tokens_per_second(numerics, threads, options));
-        rows.push((threads, exact?, stock?));
+}
+
+/// Measures the cost of an audit in this process.
+fn run_audit(options: &BenchOptions) -> Result<()> {
+    let (recipe, threads) = (audit_recipe(options), options.threads.into());
+    let cost = measure_audit_cost(&recipe, Tier::Miner, threads, &AuditConfig::default())?;
+    println!("{}", serde_json::to_string(&cost)?);
+    Ok(())
+}
+
+/// Measurements of a model of the given sizes.
+struct SizeReport {
+    parameters: u64,
+    /// Values of each block of 4,096 that a payload keeps.
+    top_k: u16,
+    payload_bytes: u64,
+    dense_bytes: u64,
+    /// Threads, and tokens per second with exact and with stock numerics.
+    speeds: Vec<(u16, f64, f64)>,
+    audit: AuditCost,
+}
+
+impl SizeReport {
+    fn measure(recipe: &Recipe, cores: u16, options: &BenchOptions) -> Result<Self> {
+        let mut speeds = Vec::new();
+        for threads in [1].into_iter().chain((cores > 1).then_some(cores)) {
+            let [exact, stock] = [NumericsOption::Exact, NumericsOption::Stock]
+                .map(|numerics| training_speed(numerics, threads, options));
+            speeds.push((threads, exact?, stock?));
+        }
+        let (top_k, parameters) = (recipe.compression.top_k, recipe.model.size());
+        let audit = run_child(NumericsOption::Exact, cores, &["--audit"], options)?;
+        Ok(Self {
+            parameters,
+            top_k,
+            payload_bytes: encoded_size(top_k, parameters),
+            dense_bytes: parameters * 4,
+            speeds,
+            audit: serde_json::from_str(&audit)?,
+        })
     }
-    let (top_k, parameters) = (recipe.compression.top_k, recipe.model.size());
-    let (payload, dense) = (encoded_size(top_k, parameters), parameters * 4);
-    let ratio = dense as f64 / payload as f64;
-    let cost: AuditCost =
-        serde_json::from_str(&child(Numerics::Exact, cores, &["--audit"], options)?)?;
-    if options.json {
-        let rows: Vec<_> = rows
+
+    /// Returns how many times larger dense float32 values are than the payload.
+    fn compression(&self) -> f64 {
+        self.dense_bytes as f64 / self.payload_bytes as f64
+    }
+
+    fn print_json(&self) {
+        let speeds: Vec<_> = self
+            .speeds
             .iter()
-            .map(|(threads, exact, stock)| json!({ "threads": threads, "exact": exact, "stock": stock, "exact_over_stock": exact / stock }))
+            .map(|(threads, exact, stock)| {
+                json!({
+                    "threads": threads,
+                    "exact": exact,
+                    "stock": stock,
+                    "exact_over_stock": exact / stock,
+                })
+            })
             .collect();
         println!(
             "{}",
             json!({
-                "parameters": parameters, "tokens_per_second": rows, "payload_bytes": payload, "dense_bytes": dense,
-                "dense_over_payload": ratio, "audit": cost, "audit_over_training": cost.ratio(),
+                "parameters": self.parameters,
+                "tokens_per_second": speeds,
+                "payload_bytes": self.payload_bytes,
+                "dense_bytes": self.dense_bytes,
+                "dense_over_payload": self.compression(),
+                "audit": self.audit,
+                "audit_over_training": self.audit.ratio(),
             })
         );
-        return Ok(());
     }
-    println!(
-        "{} parameters, sequences of {}, micro-batches of {}",
-        parameters, options.sequence, options.micro_batch
-    );
-    println!("threads  exact tokens/s  stock tokens/s  exact/stock");
-    for (threads, exact, stock) in rows {
-        println!("{threads:>7}  {exact:>14.0}  {stock:>14.0}  {:>11.2}", exact / stock);
+
+    fn print(&self, options: &BenchOptions) {
+        println!(
+            "{} parameters, sequences of {}, micro-batches of {}",
+            self.parameters, options.sequence, options.micro_batch
+        );
+        println!("threads  exact tokens/s  stock tokens/s  exact/stock");
+        for (threads, exact, stock) in &self.speeds {
+            println!("{threads:>7}  {exact:>14.0}  {stock:>14.0}  {:>11.2}", exact / stock);
+        }
+        println!(
+            "payload of {} bytes with {} of 4096 values kept, {:.1} times smaller than the {} \
+             bytes of dense float32",
+            self.payload_bytes,
+            self.top_k,
+            self.compression(),
+            self.dense_bytes
+        );
+        self.print_audit();
     }
-    println!(
-        "payload {payload} bytes with {top_k} of 4096 values kept, {ratio:.1} times smaller than the {dense} bytes of dense float32"
-    );
-    println!(
-        "an update of {} segments costs its trainer {:.2} s ({:.2} s training, {:.2} s hashing states, {:.2} s packing)",
-        cost.segments,
-        cost.trainer(),
-        cost.train,
-        cost.trace,
-        cost.pack
-    );
-    println!(
-        "a seat costs {:.2} s ({:.2} s replaying {} of them, {:.2} s checking states, {:.2} s packing, {:.2} s scoring) and {:.1} MB; \
-         {} seats cost {:.2} of the training",
-        cost.seat(),
-        cost.replay,
-        cost.drawn,
-        cost.states,
-        cost.packing,
-        cost.score,
-        cost.bytes as f64 / 1e6,
-        cost.seats,
-        cost.ratio()
-    );
-    Ok(())
+
+    fn print_audit(&self) {
+        let cost = &self.audit;
+        println!(
+            "an update of {} segments costs its trainer {:.2} s ({:.2} s training, {:.2} s hashing \
+             states, {:.2} s packing)",
+            cost.segments,
+            cost.trainer_seconds(),
+            cost.train,
+            cost.trace,
+            cost.pack
+        );
+        println!(
+            "an audit seat costs {:.2} s ({:.2} s replaying {} segments, {:.2} s checking states, \
+             {:.2} s packing, {:.2} s scoring) and {:.1} MB; {} seats cost {:.2} of the training",
+            cost.seat_seconds(),
+            cost.replay,
+            cost.drawn,
+            cost.states,
+            cost.packing,
+            cost.score,
+            cost.bytes as f64 / 1e6,
+            cost.seats,
+            cost.ratio()
+        );
+    }
 }
 
-/// How fast a model writes, and what that takes.
+/// Speed and memory of generation with a model.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Writing {
-    /// Seconds to read the model and arrange its parameters.
+struct GenerationSpeed {
+    /// Seconds to read the model and to arrange its parameters.
     load_seconds: f64,
-    /// One sequence.
-    single: Speed,
-    /// Eight at once.
-    eight: Speed,
-    /// Most memory that the process had, in bytes.
+    /// Speed with one sequence.
+    single: Throughput,
+    /// Speed with eight sequences at once.
+    eight: Throughput,
+    /// Peak memory of the process, in bytes.
     peak_memory: u64,
 }
 
-fn writing(model: &Path, options: &BenchOptions) -> Result<Writing> {
-    let start = Instant::now();
-    let imported = load(model)?;
-    let model =
-        Either::new(&imported.spec, &imported.parameters, None, threads(Some(options.threads))?)?;
-    drop(imported);
-    let load_seconds = start.elapsed().as_secs_f64();
-    let measure = |load| match &model {
-        Either::Native(model) => bench::measure(&**model, load),
-        Either::Torch(model) => bench::measure(&**model, load),
-    };
-    // The first tokens bring the parameters into memory.
-    measure(Load { tokens: 4, ..LOAD })?;
-    let mut single = measure(LOAD)?;
-    let until = Instant::now() + Duration::from_secs(options.seconds);
-    while Instant::now() < until {
-        let again = measure(LOAD)?;
-        if again.tokens_per_second > single.tokens_per_second {
-            single = again;
+impl GenerationSpeed {
+    /// Measures in this process.
+    fn measure(folder: &Path, options: &BenchOptions) -> Result<Self> {
+        let start = Instant::now();
+        let model = load(folder)?;
+        let threads = thread_count(Some(options.threads))?;
+        let decoder = AnyDecoder::new(&model.spec, &model.parameters, None, threads)?;
+        drop(model);
+        let load_seconds = start.elapsed().as_secs_f64();
+        let measure = |load| match &decoder {
+            AnyDecoder::Native(model) => bench::measure(&**model, load),
+            AnyDecoder::Torch(model) => bench::measure(&**model, load),
+        };
+        measure(GenerationLoad { tokens: WARMUP_TOKENS, ..LOAD })?;
+        let mut single = measure(LOAD)?;
+        let end = Instant::now() + Duration::from_secs(options.seconds);
+        while Instant::now() < end {
+            let again = measure(LOAD)?;
+            if again.tokens_per_second > single.tokens_per_second {
+                single = again;
+            }
         }
+        Ok(Self {
+            load_seconds,
+            single,
+            eight: measure(GenerationLoad { batch: BATCH, ..LOAD })?,
+            peak_memory: peak_memory(),
+        })
     }
-    Ok(Writing {
-        load_seconds,
-        single,
-        eight: measure(Load { batch: 8, ..LOAD })?,
-        peak_memory: peak_memory(),
-    })
 }
 
-/// Most memory that this process had, in bytes; zero where the system does not tell.
+/// Returns the peak memory of this process in bytes, or 0 if the system does not tell.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -173,17 +321,20 @@ fn peak_memory() -> u64 {
         .map_or(0, |kib| kib * 1_024)
 }
 
+/// Measures training and generation with an imported model, and prints the speeds.
 fn bench_model(recipe: &Recipe, cores: u16, options: &BenchOptions) -> Result<()> {
-    let writing: Writing =
-        serde_json::from_str(&child(Numerics::Stock, cores, &["--write"], options)?)?;
-    let [exact, stock] = [Numerics::Exact, Numerics::Stock]
-        .map(|numerics| tokens_per_second(numerics, cores, options));
+    let generation = run_child(NumericsOption::Stock, cores, &["--write"], options)?;
+    let generation: GenerationSpeed = serde_json::from_str(&generation)?;
+    let [exact, stock] = [NumericsOption::Exact, NumericsOption::Stock]
+        .map(|numerics| training_speed(numerics, cores, options));
     let (exact, stock, parameters) = (exact?, stock?, recipe.model.size());
     if options.json {
         println!(
             "{}",
             json!({
-                "parameters": parameters, "threads": cores, "writing": writing,
+                "parameters": parameters,
+                "threads": cores,
+                "writing": generation,
                 "training_tokens_per_second": { "exact": exact, "stock": stock },
             })
         );
@@ -191,47 +342,42 @@ fn bench_model(recipe: &Recipe, cores: u16, options: &BenchOptions) -> Result<()
     }
     println!("{parameters} parameters, {cores} threads");
     println!(
-        "loaded in {:.2} s; {:.0} MB at most",
-        writing.load_seconds,
-        writing.peak_memory as f64 / 1e6
+        "loaded in {:.2} s, with a peak memory of {:.0} MB",
+        generation.load_seconds,
+        generation.peak_memory as f64 / 1e6
     );
-    for (rows, speed) in [(1, writing.single), (8, writing.eight)] {
+    for (sequences, speed) in [(1, generation.single), (BATCH, generation.eight)] {
         println!(
-            "{rows} at once: reads {:.1} and writes {:.1} tokens/s",
+            "{sequences} at once: reads {:.1} and generates {:.1} tokens/s",
             speed.prompt_tokens_per_second, speed.tokens_per_second
         );
     }
     println!(
-        "trains {stock:.1} tokens/s with stock numerics, {exact:.1} exact, in sequences of {} and micro-batches of {}",
+        "trains {stock:.1} tokens/s with stock numerics and {exact:.1} with exact ones, in \
+         sequences of {} and micro-batches of {}",
         options.sequence, options.micro_batch
     );
     Ok(())
 }
 
-fn tokens_per_second(numerics: Numerics, threads: u16, options: &BenchOptions) -> Result<f64> {
-    child(numerics, threads, &[], options)?
+/// Measures training in a process of its own, in tokens per second.
+fn training_speed(numerics: NumericsOption, threads: u16, options: &BenchOptions) -> Result<f64> {
+    run_child(numerics, threads, &[], options)?
         .trim()
         .parse()
         .context("a measurement printed no figure")
 }
 
-/// What this program prints when it measures one setting. Each has a process of its own, since
-/// libtorch chooses its kernels when it is loaded.
-fn child(
-    numerics: Numerics,
+/// Runs one measurement in a process of its own, and returns its output.
+fn run_child(
+    numerics: NumericsOption,
     threads: u16,
     flags: &[&str],
     options: &BenchOptions,
 ) -> Result<String> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("bench").args([
-        "--measure",
-        match numerics {
-            Numerics::Exact => "exact",
-            Numerics::Stock => "stock",
-        },
-    ]);
-    command.args(flags);
+    let mode = numerics.to_possible_value().context("every mode has a name")?;
+    command.args(["bench", "--measure", mode.get_name()]).args(flags);
     for (flag, value) in [
         ("--threads", u64::from(threads)),
         ("--width", options.width.into()),
@@ -257,13 +403,13 @@ fn child(
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The demo's recipe for the model asked for, with a micro-batch for every thread.
+/// Returns the recipe of the model to measure, with one micro-batch for each thread.
 fn bench_recipe(options: &BenchOptions) -> Result<Recipe> {
-    let mut recipe =
-        recipe(sizes(options, (options.micro_batch, options.threads, 1, 1), 1), [0; 32]);
-    if options.measure == Some(Numerics::Stock) {
-        // The profile that may be computed by any kernels.
-        recipe.numerics = pol_primitives::recipe::Numerics::Native { tolerance: MIN_TOLERANCE };
+    let tier = (options.micro_batch, options.threads, 1, 1);
+    let mut recipe = recipe_sizes(options, tier, 1).recipe([0; 32]);
+    if options.measure == Some(NumericsOption::Stock) {
+        // The native profile allows all kernels.
+        recipe.numerics = Numerics::Native { tolerance: MIN_TOLERANCE };
     }
     Ok(match &options.model {
         Some(folder) => Recipe { model: describe(folder)?.0, ..recipe },
@@ -271,13 +417,13 @@ fn bench_recipe(options: &BenchOptions) -> Result<Recipe> {
     })
 }
 
-/// The same with the demo's leases: 20 steps of two micro-batches in 20 segments.
+/// Returns a recipe with the demo's leases: 20 steps of two micro-batches in 20 segments.
 fn audit_recipe(options: &BenchOptions) -> Recipe {
-    recipe(sizes(options, (options.micro_batch, 2, 20, 1), 20), [0; 32])
+    recipe_sizes(options, (options.micro_batch, 2, 20, 1), 20).recipe([0; 32])
 }
 
-fn sizes(options: &BenchOptions, tier: (u16, u16, u16, u8), segments: u16) -> Sizes {
-    Sizes {
+fn recipe_sizes(options: &BenchOptions, tier: (u16, u16, u16, u8), segments: u16) -> RecipeSizes {
+    RecipeSizes {
         vocabulary: options.vocabulary,
         width: options.width,
         layers: options.layers,

@@ -1,21 +1,159 @@
-//! From texts to manifests on chain.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Texts on their way to shards, to manifests on chain, and into the model.
 
 use crate::{
-    cli::{DataCommand, IngestOptions, RegisterOptions, TraceOptions},
-    peer::short,
+    display::short_hash,
+    options::{KeyOptions, NodeOptions},
 };
 use anyhow::{Context, Result, ensure};
-use pol_chain::{Call, Chain, format_account};
-use pol_data::{EndOfText, IngestOptions as Ingest, Ingested, ManifestSummary};
+use clap::{Args, Subcommand, ValueEnum};
+use pol_chain::{AccountId, Call, Chain, Signer, format_account};
+use pol_data::{EndOfText, IngestConfig, IngestRecord, ManifestSummary};
 use pol_import::describe;
 use pol_primitives::{
     MILLION, Ppm,
-    data::{ManifestInfo, ShardId, SourceId, Text},
+    data::{Manifest, ManifestInfo, ShardId, ShardRecord, ShortText, Source, SourceId, SourceKind},
+    head::Head,
 };
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub async fn run(command: DataCommand) -> Result<()> {
+const INGEST_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data ingest --input texts --out data
+      train a tokenizer on the texts and cut them into shards
+  pol-trainer data ingest --input texts --out data --tokenizer smollm2/tokenizer.json
+      use the tokenizer of an imported model";
+
+const REGISTER_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data register --dev-account alice --data data
+  pol-trainer data register --key-file key.json --data data \\
+      --kind web --address https://example.org/texts --licence CC-BY-4.0
+
+Members fetch the shards from you: pass --data to `pol-trainer` to serve them.";
+
+const TRACE_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data trace 0/17    shard 17 of manifest 0";
+
+/// Subcommands of `data`.
+#[derive(Subcommand)]
+pub(crate) enum DataCommand {
+    /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
+    Ingest(IngestOptions),
+    /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
+    Register(RegisterOptions),
+    /// Show the origin of a shard and its effect on the model.
+    Trace(TraceOptions),
+}
+
+/// Options of `data ingest`.
+#[derive(Args)]
+#[command(after_help = INGEST_EXAMPLES)]
+pub(crate) struct IngestOptions {
+    /// Text file, or folder to search for .txt files. Can be repeated.
+    #[arg(long, value_name = "PATH", required = true)]
+    input: Vec<PathBuf>,
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Entries of the vocabulary.
+    #[arg(long, default_value_t = 8_192)]
+    vocabulary: u32,
+    /// Tokens of a training sequence.
+    #[arg(long, default_value_t = 128)]
+    sequence: u16,
+    /// Tokens of a shard, a multiple of the sequence.
+    #[arg(long, default_value_t = 4_096)]
+    shard_tokens: u32,
+    /// Share of the text that is never trained on, in percent.
+    #[arg(long, default_value_t = 2.0)]
+    held_out: f64,
+    /// Tokenizer to use instead of training one.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Token of that tokenizer that separates texts.
+    /// [default: the token with which the imported model in the tokenizer's folder ends texts;
+    /// otherwise the first of the well-known tokens that end texts, or else turns of conversations]
+    #[arg(long, value_name = "TOKEN", requires = "tokenizer")]
+    end_of_text: Option<String>,
+    /// Replace a folder made with other texts or options.
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `data register`.
+#[derive(Args)]
+#[command(after_help = REGISTER_EXAMPLES)]
+pub(crate) struct RegisterOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// Folder made by `data ingest`.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Kind of the text.
+    #[arg(long, value_enum, default_value = "dataset")]
+    kind: KindOption,
+    /// Origin of the text, such as a URL; at most 256 bytes.
+    #[arg(long, value_name = "TEXT", default_value = "local")]
+    address: String,
+    /// SPDX identifier of the licence.
+    #[arg(long, value_name = "SPDX", default_value = "LicenseRef-Public-Domain")]
+    licence: String,
+}
+
+/// Options of `data trace`.
+#[derive(Args)]
+#[command(after_help = TRACE_EXAMPLES)]
+pub(crate) struct TraceOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    /// Shard: the number of its manifest and its index in it.
+    #[arg(value_name = "MANIFEST/INDEX", value_parser = parse_shard_id)]
+    shard: ShardId,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Kind of a source.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindOption {
+    Pretrained,
+    Dataset,
+    Web,
+    Synthetic,
+}
+
+impl From<KindOption> for SourceKind {
+    fn from(kind: KindOption) -> Self {
+        match kind {
+            KindOption::Pretrained => Self::Pretrained,
+            KindOption::Dataset => Self::Dataset,
+            KindOption::Web => Self::Web,
+            KindOption::Synthetic => Self::Synthetic,
+        }
+    }
+}
+
+fn parse_shard_id(text: &str) -> Result<ShardId, String> {
+    let parts = text
+        .split_once('/')
+        .and_then(|(manifest, index)| Some((manifest.parse().ok()?, index.parse().ok()?)));
+    parts
+        .map(|(manifest, index)| ShardId { manifest, index })
+        .ok_or_else(|| "a shard is MANIFEST/INDEX, such as 0/17".into())
+}
+
+/// Runs a subcommand of `data`.
+pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Ingest(options) => {
             tokio::task::spawn_blocking(move || ingest(options)).await?
@@ -25,16 +163,15 @@ pub async fn run(command: DataCommand) -> Result<()> {
     }
 }
 
+/// Ingests texts and prints a summary.
 fn ingest(options: IngestOptions) -> Result<()> {
     ensure!((0.0..=50.0).contains(&options.held_out), "--held-out is a share in percent, 0 to 50");
-    let json = options.json;
-    let out = options.out.clone();
     let end_of_text = match (options.end_of_text, &options.tokenizer) {
         (Some(name), _) => EndOfText::Named(name),
-        (None, Some(tokenizer)) => ends_beside(tokenizer),
+        (None, Some(tokenizer)) => end_of_text_beside(tokenizer),
         (None, None) => EndOfText::Known,
     };
-    let ingested = pol_data::ingest(&Ingest {
+    let config = IngestConfig {
         inputs: options.input,
         out: options.out,
         vocabulary: options.vocabulary,
@@ -44,35 +181,38 @@ fn ingest(options: IngestOptions) -> Result<()> {
         tokenizer: options.tokenizer,
         end_of_text,
         force: options.force,
-    })?;
-    if json {
-        println!("{}", serde_json::to_string(&ingested)?);
+    };
+    let record = pol_data::ingest(&config)?;
+    if options.json {
+        println!("{}", serde_json::to_string(&record)?);
     } else {
         println!(
-            "{}: {} shards to train on, {} held out, {} tokens each, vocabulary {}, {} between texts",
-            out.display(),
-            ingested.train.shards,
-            ingested.held_out.shards,
-            ingested.shard_tokens,
-            ingested.vocabulary,
-            ingested.end_of_text
+            "{}: {} shards to train on, {} held out, {} tokens each, vocabulary {}, {} between \
+             texts",
+            config.out.display(),
+            record.train.shards,
+            record.held_out.shards,
+            record.shard_tokens,
+            record.vocabulary,
+            record.end_of_text
         );
     }
     Ok(())
 }
 
-/// What the model whose folder a tokenizer is in ends its texts with, if it is an imported one.
-fn ends_beside(tokenizer: &Path) -> EndOfText {
+/// Returns the choice of an imported model, if the tokenizer is in the folder of one.
+fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
     let model = tokenizer.parent().and_then(|folder| describe(folder).ok());
     model.map_or(EndOfText::Known, |(_, report)| EndOfText::Model(report.special.end))
 }
 
+/// Registers a source and its manifests on the chain.
 async fn register(options: RegisterOptions) -> Result<()> {
     let signer = options.key.signer()?;
-    let ingested = Ingested::read(&options.data)?;
+    let record = IngestRecord::read(&options.data)?;
     let chain = Chain::connect(&options.node.url).await?;
     let text = |text: &str, flag: &str| {
-        Text::try_from(text.as_bytes().to_vec())
+        ShortText::try_from(text.as_bytes().to_vec())
             .ok()
             .with_context(|| format!("{flag} is longer than 256 bytes"))
     };
@@ -82,26 +222,14 @@ async fn register(options: RegisterOptions) -> Result<()> {
         licence: text(&options.licence, "--licence")?,
     };
     chain.submit(&signer, call).await?;
-    // The newest source of this account is the one just made, whatever others registered meanwhile.
-    let mut source = None;
-    for id in 0.. {
-        let Some(found) = chain.source(id).await? else { break };
-        if found.owner == signer.account() {
-            source = Some(id);
-        }
-    }
-    let source = source.context("the source is not on the best chain any more; run this again")?;
-    for (part, held_out) in [(&ingested.train, false), (&ingested.held_out, true)] {
-        if part.shards > 0 {
-            chain
-                .submit(
-                    &signer,
-                    Call::RegisterManifest(manifest(&ingested, part, source, held_out)),
-                )
-                .await?;
+    let source = newest_source(&chain, &signer).await?;
+    for (split, held_out) in [(&record.train, false), (&record.held_out, true)] {
+        if split.shards > 0 {
+            let info = manifest_info(&record, split, source, held_out);
+            chain.submit(&signer, Call::RegisterManifest(info)).await?;
             println!(
                 "registered {} shards of {}{}",
-                part.shards,
+                split.shards,
                 options.data.display(),
                 if held_out { ", held out" } else { "" }
             );
@@ -110,95 +238,182 @@ async fn register(options: RegisterOptions) -> Result<()> {
     Ok(())
 }
 
-/// Follows a shard from where its text was found to what it did to the model.
+/// Returns the newest source of the signer's account. Other accounts may have registered sources
+/// since.
+async fn newest_source(chain: &Chain, signer: &Signer) -> Result<SourceId> {
+    let mut newest = None;
+    for id in 0.. {
+        let Some(source) = chain.source(id).await? else { break };
+        if source.owner == signer.account() {
+            newest = Some(id);
+        }
+    }
+    newest.context("the source is not on the best chain any more; run this command again")
+}
+
+fn manifest_info(
+    record: &IngestRecord,
+    split: &ManifestSummary,
+    source: SourceId,
+    held_out: bool,
+) -> ManifestInfo {
+    ManifestInfo {
+        source,
+        merkle_root: split.merkle_root,
+        content_hash: split.content_hash,
+        tokenizer: record.tokenizer,
+        shards: split.shards,
+        shard_tokens: record.shard_tokens,
+        parents: Default::default(),
+        quality: MILLION,
+        held_out,
+    }
+}
+
+/// Prints the origin of a shard and its effect on the model.
 async fn trace(options: TraceOptions) -> Result<()> {
     let chain = Chain::connect(&options.node.url).await?;
-    let ShardId { manifest: id, index } = options.shard;
-    let manifest =
-        chain.manifest(id).await?.with_context(|| format!("the chain has no manifest {id}"))?;
-    let info = &manifest.info;
-    ensure!(index < info.shards, "manifest {id} has shards 0 to {}", info.shards.saturating_sub(1));
-    let source = chain
-        .source(info.source)
-        .await?
-        .with_context(|| format!("the chain has no source {}", info.source))?;
-    let [address, licence] =
-        [&source.address, &source.licence].map(|text| String::from_utf8_lossy(text).into_owned());
-    let consumed = match chain.shard(options.shard).await? {
-        Some(shard) => {
-            let record = chain
-                .round_record(shard.round)
-                .await?
-                .with_context(|| format!("no record of round {}", shard.round))?;
-            let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
-            Some((shard, trainer.context("the round has no such update")?, record.head))
-        }
-        None => None,
-    };
-    let kind = source.kind;
+    let trace = ShardTrace::read(&chain, options.shard).await?;
     if options.json {
-        let consumed = consumed.map(|(shard, trainer, head)| {
+        trace.print_json();
+    } else {
+        trace.print();
+    }
+    Ok(())
+}
+
+/// History of a shard.
+struct ShardTrace {
+    id: ShardId,
+    source: Source<AccountId>,
+    manifest: Manifest<AccountId>,
+    /// Consumption by a lease, if the shard is part of the model.
+    consumption: Option<Consumption>,
+}
+
+/// Training of a shard as part of the model.
+struct Consumption {
+    shard: ShardRecord,
+    trainer: String,
+    head: Option<Head>,
+}
+
+impl ShardTrace {
+    async fn read(chain: &Chain, id: ShardId) -> Result<Self> {
+        let manifest = chain
+            .manifest(id.manifest)
+            .await?
+            .with_context(|| format!("the chain has no manifest {}", id.manifest))?;
+        let info = &manifest.info;
+        ensure!(
+            id.index < info.shards,
+            "manifest {} has shards 0 to {}",
+            id.manifest,
+            info.shards.saturating_sub(1)
+        );
+        let source = chain
+            .source(info.source)
+            .await?
+            .with_context(|| format!("the chain has no source {}", info.source))?;
+        let consumption = match chain.shard_record(id).await? {
+            Some(shard) => Some(Consumption::read(chain, shard).await?),
+            None => None,
+        };
+        Ok(Self { id, source, manifest, consumption })
+    }
+
+    fn print_json(&self) {
+        let (source, manifest) = (&self.source, &self.manifest);
+        let info = &manifest.info;
+        let consumed = self.consumption.as_ref().map(|Consumption { shard, trainer, head }| {
             let delta = f64::from(shard.delta) / 1e6;
             json!({ "round": shard.round, "trainer": trainer, "delta": delta, "head": head })
         });
         println!(
             "{}",
             json!({
-                "shard": options.shard,
-                "source": { "id": info.source, "kind": kind, "address": address, "licence": licence, "owner": format_account(&source.owner) },
+                "shard": self.id,
+                "source": {
+                    "id": info.source,
+                    "kind": source.kind,
+                    "address": lossy(&source.address),
+                    "licence": lossy(&source.licence),
+                    "owner": format_account(&source.owner),
+                },
                 "manifest": {
-                    "id": id, "owner": format_account(&manifest.owner), "parents": info.parents.as_slice(), "registered": manifest.registered,
-                    "contentHash": format!("0x{}", hex::encode(info.content_hash)), "heldOut": info.held_out,
+                    "id": self.id.manifest,
+                    "owner": format_account(&manifest.owner),
+                    "parents": info.parents.as_slice(),
+                    "registered": manifest.registered,
+                    "contentHash": format!("0x{}", hex::encode(info.content_hash)),
+                    "heldOut": info.held_out,
                 },
                 "consumed": consumed,
             })
         );
-        return Ok(());
     }
-    println!(
-        "source {}: {address} ({kind:?}, {licence}), registered by {}",
-        info.source,
-        format_account(&source.owner)
-    );
-    let parents = if info.parents.is_empty() {
-        String::new()
-    } else {
-        format!(", made from manifests {:?}", info.parents)
-    };
-    println!(
-        "manifest {id}: {} shards, content {}{parents}",
-        info.shards,
-        short(&info.content_hash)
-    );
-    match consumed {
-        Some((shard, trainer, head)) => {
-            let head = head.map_or(String::new(), |head| {
-                format!(", which is part of the model {}", short(&head.root))
-            });
-            println!("shard {index}: trained on by {trainer} in round {}{head}", shard.round);
-            println!("improvement on it: {:+.6} nats a token", f64::from(shard.delta) / 1e6);
+
+    fn print(&self) {
+        let (source, info, index) = (&self.source, &self.manifest.info, self.id.index);
+        println!(
+            "source {}: {} ({:?}, {}), registered by {}",
+            info.source,
+            lossy(&source.address),
+            source.kind,
+            lossy(&source.licence),
+            format_account(&source.owner)
+        );
+        let parents = if info.parents.is_empty() {
+            String::new()
+        } else {
+            format!(", made from manifests {:?}", info.parents)
+        };
+        println!(
+            "manifest {}: {} shards, content {}{parents}",
+            self.id.manifest,
+            info.shards,
+            short_hash(&info.content_hash)
+        );
+        match &self.consumption {
+            Some(Consumption { shard, trainer, head }) => {
+                let head = head.as_ref().map_or(String::new(), |head| {
+                    format!(", which is part of the model {}", short_hash(&head.root))
+                });
+                println!("shard {index}: trained on by {trainer} in round {}{head}", shard.round);
+                let improvement = f64::from(shard.delta) / 1e6;
+                println!("improvement of its loss: {improvement:+.6} nats per token");
+            }
+            None if info.held_out => println!("shard {index}: held out, never trained on"),
+            None => println!("shard {index}: not part of the model"),
         }
-        None if info.held_out => println!("shard {index}: held out, never trained on"),
-        None => println!("shard {index}: not part of the model"),
     }
-    Ok(())
 }
 
-fn manifest(
-    ingested: &Ingested,
-    part: &ManifestSummary,
-    source: SourceId,
-    held_out: bool,
-) -> ManifestInfo {
-    ManifestInfo {
-        source,
-        merkle_root: part.merkle_root,
-        content_hash: part.content_hash,
-        tokenizer: ingested.tokenizer,
-        shards: part.shards,
-        shard_tokens: ingested.shard_tokens,
-        parents: Default::default(),
-        quality: MILLION,
-        held_out,
+impl Consumption {
+    async fn read(chain: &Chain, shard: ShardRecord) -> Result<Self> {
+        let record = chain
+            .round_record(shard.round)
+            .await?
+            .with_context(|| format!("the chain has no record of round {}", shard.round))?;
+        let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
+        let trainer = trainer.context("the round has no such update")?;
+        Ok(Self { shard, trainer, head: record.head })
+    }
+}
+
+fn lossy(text: &ShortText) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_have_a_manifest_and_an_index() {
+        assert_eq!(parse_shard_id("3/17"), Ok(ShardId { manifest: 3, index: 17 }));
+        for text in ["", "3", "3/", "/3", "3/x", "3/1/2", "-1/2"] {
+            assert!(parse_shard_id(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,13 +1,15 @@
-//! Text written with a model.
+// SPDX-License-Identifier: Apache-2.0
 
+//! Generation of text with a model.
+
+use super::decoder::{AnyDecoder, DecoderOption, thread_count};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use pol_generate::{
-    Completion, Event, INSTRUCTION, Model, Native, Request, Sampling, Search, TOOLS, Text, Thought,
-    Torch, Turn, generate, reason,
+    ChatTurn, Completion, Event, LanguageModel, REASONING_INSTRUCTION, Request, Sampling,
+    SearchEvent, SearchOptions, TOOL_INSTRUCTION, TextTokenizer, generate, reason,
 };
 use pol_import::load;
-use pol_model::{Layout, Weights};
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write, stdin, stdout},
@@ -15,56 +17,58 @@ use std::{
     path::PathBuf,
     time::Instant,
 };
-use tch::Device;
 
 const EXAMPLES: &str = "\
 Examples:
   pol-trainer generate --model smollm2 'The capital of France is'
   pol-trainer generate --model smollm2 --chat --seed 7 'Why is the sky blue?'
-  pol-trainer generate --model smollm2 --temperature 0 --stop '\\n\\n' --max-tokens 50 - < prompt.txt
-  pol-trainer generate --model smollm2 --batch prompts.txt --json        a prompt a line, all at once
+  pol-trainer generate --model smollm2 --temperature 0 --stop '\\n\\n' - < prompt.txt
+  pol-trainer generate --model smollm2 --batch prompts.txt --json
+      one prompt per line, all at once
   pol-trainer generate --model smollm2 --chat --reason tree --budget 600 --tools 'What is 17 * 23?'
 
-The text goes to standard output as it is written, speed and seed to standard error. The same seed gives the same text: on every
-machine with AVX2 for a model without experts and mind, on the same machine for others.
+The text goes to standard output while it is generated, speed and seed to standard error. The same \
+seed gives the same text: on every machine with AVX2 for a model without experts and mind, on the \
+same machine for others.
 
-Tools (--tools) are called by the model with markers, and results are put behind them: <<calc: 12*(3+4)>> is exact arithmetic,
-<<sat: (a or b) and not a>> propositional satisfiability.";
+With --tools the model calls tools by markers, and results are inserted after them: \
+<<calc: 12*(3+4)>> is exact arithmetic, <<sat: (a or b) and not a>> propositional satisfiability.";
 
+/// Options of `generate`.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
-pub struct GenerateOptions {
-    /// What to continue, or with --chat to answer; - reads standard input.
+pub(crate) struct GenerateOptions {
+    /// Text to continue, or with --chat a message to answer; - reads standard input.
     #[arg(value_name = "PROMPT", required_unless_present = "batch")]
     prompt: Option<String>,
     /// Folder made by `model import`.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// File with a prompt on each line, all continued at once; - reads standard input.
+    /// File with one prompt per line, all continued at once; - reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "reason"])]
     batch: Option<String>,
-    /// Tokens to write at most, to each prompt.
+    /// Most tokens to generate for each prompt.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
-    /// Scores are divided by this; at 0 the best token is taken every time.
+    /// Divisor of the logits; 0 always takes the most likely token.
     #[arg(long, default_value_t = 0.7, allow_negative_numbers = true)]
     temperature: f32,
-    /// Draw from so many of the best tokens; 0 for all.
+    /// Sample from this many of the most likely tokens; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 0)]
     top_k: usize,
-    /// Draw from the fewest best tokens whose probabilities sum to this.
+    /// Sample from the fewest most likely tokens whose probabilities sum to this, above 0 to 1.
     #[arg(long, default_value_t = 0.95, allow_negative_numbers = true)]
     top_p: f32,
-    /// Draw from tokens with at least this share of the best one's probability.
+    /// Sample from tokens with at least this share of the greatest probability, 0 to 1.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
-    /// Divide scores of tokens that occurred by this; 1 for no penalty.
+    /// Penalty on the logits of tokens that occurred before; 1 for none.
     #[arg(long, default_value_t = 1.1, allow_negative_numbers = true)]
     repetition_penalty: f32,
-    /// Let surprise at its own text lower the temperature, from 0 for not at all to 1.
+    /// Lower the temperature when the model's own text surprises it, from 0 (never) to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, allow_negative_numbers = true)]
     sensitivity: f64,
-    /// Fixes every draw. [default: a new one every time]
+    /// Seed of the sampling. [default: a new one every time]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// End before this string; \n is a line break. Can be repeated.
@@ -73,10 +77,10 @@ pub struct GenerateOptions {
     /// Go on when the model ends its text.
     #[arg(long)]
     ignore_end: bool,
-    /// Write the prompt as a user's turn of a conversation (ChatML), and the model answers.
+    /// Treat the prompt as a user's message in a conversation (ChatML), and answer it.
     #[arg(long)]
     chat: bool,
-    /// What the model is told before the conversation.
+    /// System message before the conversation.
     #[arg(long, value_name = "TEXT", requires = "chat")]
     system: Option<String>,
     /// Let the model call tools.
@@ -91,110 +95,78 @@ pub struct GenerateOptions {
     /// Steps that a tree tries at each point.
     #[arg(long, value_name = "N", default_value_t = 3, requires = "reason")]
     branches: usize,
-    /// Points that a tree goes on from.
+    /// Points from which a tree goes on at each depth.
     #[arg(long, value_name = "N", default_value_t = 2, requires = "reason")]
     width: usize,
     /// Threads. [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// What reads the model: libtorch's decoder, or one that is made for writing and serves models
-    /// without experts and mind. [default: the latter where it can]
+    /// Decoder of the model. [default: native if it supports the model]
     #[arg(long, value_enum)]
     decoder: Option<DecoderOption>,
-    /// Print the result as JSON, in batches an object a line.
+    /// Print the result as JSON; with --batch one object per line.
     #[arg(long)]
     json: bool,
 }
 
+/// Order in which reasoning searches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Reasoning {
-    /// One step after the other.
+    /// Take one step after the other.
     Chain,
-    /// Several steps are tried at each point, and the best gone on from.
+    /// Try several steps at each point, and go on from the best.
     Tree,
 }
 
-/// What reads a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DecoderOption {
-    Native,
-    Torch,
-}
-
-pub async fn run(options: GenerateOptions) -> Result<()> {
+/// Generates text as the options say.
+pub(crate) async fn run(options: GenerateOptions) -> Result<()> {
     tokio::task::spawn_blocking(move || {
-        // What is wrong with these is said before a large model is read.
-        let sampling = sampling(&options)?;
+        // Reading a large model takes long, so invalid options are reported before it.
+        let sampling = options.sampling()?;
         ensure!(
             (0.0..=1.0).contains(&options.sensitivity),
             "sensitivity must be from 0 to 1, not {}",
             options.sensitivity
         );
-        let (model, text, begin) = open(&options)?;
-        match model {
-            Either::Native(model) => write(&*model, &text, begin, sampling, &options),
-            Either::Torch(model) => write(&*model, &text, begin, sampling, &options),
+        let (decoder, text, begin) = open(&options)?;
+        match decoder {
+            AnyDecoder::Native(model) => {
+                Session { model: &*model, text: &text, begin, options: &options }.run(sampling)
+            }
+            AnyDecoder::Torch(model) => {
+                Session { model: &*model, text: &text, begin, options: &options }.run(sampling)
+            }
         }
     })
     .await?
 }
 
-/// How tokens are drawn.
-fn sampling(options: &GenerateOptions) -> Result<Sampling> {
-    let seed = match options.seed {
-        Some(seed) => seed,
-        None => {
-            let mut bytes = [0; 4];
-            getrandom::fill(&mut bytes)?;
-            u32::from_le_bytes(bytes).into()
-        }
-    };
-    let sampling = Sampling {
-        temperature: options.temperature,
-        top_k: options.top_k,
-        top_p: options.top_p,
-        min_p: options.min_p,
-        repetition_penalty: options.repetition_penalty,
-        seed,
-    };
-    sampling.validate()?;
-    Ok(sampling)
-}
-
-/// A model, by what reads it.
-pub enum Either {
-    /// Made for writing.
-    Native(Box<Native>),
-    /// libtorch.
-    Torch(Box<Torch>),
-}
-
-impl Either {
-    /// The model of `spec` with these parameters, read as asked for or by what is fastest.
-    pub fn new(
-        spec: &pol_primitives::model::ModelSpec,
-        parameters: &[f32],
-        decoder: Option<DecoderOption>,
-        threads: usize,
-    ) -> Result<Self> {
-        let decoder = decoder.unwrap_or(if Native::supports(spec) {
-            DecoderOption::Native
-        } else {
-            DecoderOption::Torch
-        });
-        Ok(match decoder {
-            DecoderOption::Native => Self::Native(Native::new(spec, parameters, threads)?.into()),
-            DecoderOption::Torch => {
-                tch::set_num_threads(i32::try_from(threads)?);
-                let weights =
-                    Weights::new(&Layout::new(spec).map_err(pol_model::Error::from)?, parameters)?;
-                Self::Torch(Torch::new(spec, weights, Device::Cpu)?.into())
+impl GenerateOptions {
+    /// Returns the checked sampling parameters.
+    fn sampling(&self) -> Result<Sampling> {
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => {
+                let mut bytes = [0; 4];
+                getrandom::fill(&mut bytes)?;
+                u32::from_le_bytes(bytes).into()
             }
-        })
+        };
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            seed,
+        };
+        sampling.validate()?;
+        Ok(sampling)
     }
 }
 
-fn open(options: &GenerateOptions) -> Result<(Either, Text, Option<u32>)> {
+/// Loads the model, its tokenizer and the token that begins texts.
+fn open(options: &GenerateOptions) -> Result<(AnyDecoder, TextTokenizer, Option<u32>)> {
     let model = load(&options.model)?;
     let json = model.tokenizer.with_context(|| {
         format!(
@@ -203,183 +175,204 @@ fn open(options: &GenerateOptions) -> Result<(Either, Text, Option<u32>)> {
         )
     })?;
     let special = &model.report.special;
-    let text = Text::parse(&json)?.with_ends(&special.end);
-    let threads = threads(options.threads)?;
-    Ok((
-        Either::new(&model.spec, &model.parameters, options.decoder, threads)?,
-        text,
-        special.begin,
-    ))
+    let text = TextTokenizer::parse(&json)?.with_ends(&special.end);
+    let threads = thread_count(options.threads)?;
+    let decoder = AnyDecoder::new(&model.spec, &model.parameters, options.decoder, threads)?;
+    Ok((decoder, text, special.begin))
 }
 
-/// As many threads as asked for, or as there are cores.
-pub fn threads(asked: Option<u16>) -> Result<usize> {
-    Ok(match asked {
-        Some(threads) => threads.into(),
-        None => std::thread::available_parallelism()?.get(),
-    })
-}
-
-fn write<M: Model>(
-    model: &M,
-    text: &Text,
-    begin: Option<u32>,
-    sampling: Sampling,
-    options: &GenerateOptions,
-) -> Result<()> {
-    let request = Request {
-        max_tokens: options.max_tokens,
-        sampling,
-        stop: options.stop.iter().map(|stop| stop.replace("\\n", "\n")).collect(),
-        tools: options.tools,
-        ignore_end: options.ignore_end,
-        sensitivity: options.sensitivity,
-        ..Request::default()
-    };
-    match (&options.batch, options.reason) {
-        (Some(batch), _) => {
-            let prompts: Vec<String> = given(batch, true)?
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .map(Into::into)
-                .collect();
-            ensure!(!prompts.is_empty(), "there is no prompt in {batch}");
-            let requests = prompts.iter().zip(0..).map(|(prompt, stream)| {
-                Ok(Request {
-                    prompt: tokens(text, begin, prompt, options)?,
-                    stream,
-                    ..request.clone()
-                })
-            });
-            several(model, text, &prompts, &requests.collect::<Result<Vec<_>>>()?, options.json)
-        }
-        (None, reasoning) => {
-            let prompt = given(options.prompt.as_deref().unwrap_or_default(), false)?;
-            let request = Request { prompt: tokens(text, begin, &prompt, options)?, ..request };
-            match reasoning {
-                Some(reasoning) => think(model, text, &prompt, &request, reasoning, options),
-                None => one(model, text, &prompt, &request, options.json),
-            }
-        }
-    }
-}
-
-/// The text given on the command line, in a file if it can be one, or on standard input.
-fn given(argument: &str, file: bool) -> Result<String> {
+/// Reads an argument: as it is, from the file it names, or from standard input if it is `-`.
+fn read_argument(argument: &str, names_file: bool) -> Result<String> {
     if argument == "-" {
         let mut text = String::new();
-        stdin().read_to_string(&mut text).context("standard input")?;
-        // The line break that ends a file is not meant.
+        stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        // A line break at the end belongs to the file, not to the prompt.
         return Ok(text.strip_suffix('\n').map(Into::into).unwrap_or(text));
     }
-    if file {
+    if names_file {
         std::fs::read_to_string(argument).with_context(|| argument.to_owned())
     } else {
         Ok(argument.to_owned())
     }
 }
 
-/// What the model reads first.
-fn tokens(
-    text: &Text,
+/// One run of the command with a loaded model.
+struct Session<'a, M> {
+    model: &'a M,
+    text: &'a TextTokenizer,
+    /// Token that begins texts.
     begin: Option<u32>,
-    prompt: &str,
-    options: &GenerateOptions,
-) -> Result<Vec<u32>> {
-    let told = [options.reason.is_some().then_some(INSTRUCTION), options.tools.then_some(TOOLS)];
-    let told: Vec<&str> = told.into_iter().flatten().collect();
-    if options.chat {
-        let turn = |role: &str, text: &str| Turn { role: role.into(), text: text.into() };
-        let system = options.system.iter().map(|system| turn("system", system));
-        let asked = std::iter::once(prompt).chain(told).collect::<Vec<_>>().join("\n");
-        return Ok(text.encode_chat(&system.chain([turn("user", &asked)]).collect::<Vec<_>>())?);
-    }
-    let mut written = told.into_iter().chain([prompt]).collect::<Vec<_>>().join("\n\n");
-    if options.reason.is_some() && !written.ends_with('\n') {
-        written.push('\n');
-    }
-    Ok(begin.into_iter().chain(text.encode(&written)?).collect())
+    options: &'a GenerateOptions,
 }
 
-/// Tokens and seconds of what was written.
-struct Clock {
-    start: Instant,
-    first: Option<f64>,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { start: Instant::now(), first: None }
-    }
-
-    /// The first token came.
-    fn tick(&mut self) {
-        self.first.get_or_insert_with(|| self.start.elapsed().as_secs_f64());
-    }
-
-    /// Seconds to the first token, and tokens a second after it.
-    fn speed(&self, tokens: usize) -> (f64, f64) {
-        let first = self.first.unwrap_or_default();
-        (first, tokens.saturating_sub(1) as f64 / (self.start.elapsed().as_secs_f64() - first))
-    }
-
-    fn json(&self, tokens: usize) -> Value {
-        let (first, speed) = self.speed(tokens);
-        json!({ "seconds_to_first_token": first, "tokens_per_second": speed })
-    }
-
-    fn report(&self, read: usize, tokens: usize, seed: u64) {
-        let (first, speed) = self.speed(tokens);
-        eprintln!(
-            "{tokens} tokens at {speed:.1} tokens/s after a prompt of {read} tokens in {first:.2} s; seed {seed}"
-        );
-    }
-}
-
-fn one<M: Model>(
-    model: &M,
-    text: &Text,
-    prompt: &str,
-    request: &Request,
-    json: bool,
-) -> Result<()> {
-    let (mut clock, mut failed) = (Clock::start(), None);
-    let mut done = generate(model, text, std::slice::from_ref(request), |_, event| {
-        clock.tick();
-        if json {
-            return ControlFlow::Continue(());
-        }
-        let shown = match event {
-            Event::Text(text) => {
-                stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush())
-            }
-            Event::Call(_) => Ok(()),
+impl<M: LanguageModel> Session<'_, M> {
+    fn run(&self, sampling: Sampling) -> Result<()> {
+        let options = self.options;
+        let request = Request {
+            max_tokens: options.max_tokens,
+            sampling,
+            stop: options.stop.iter().map(|stop| stop.replace("\\n", "\n")).collect(),
+            tools: options.tools,
+            ignore_end: options.ignore_end,
+            sensitivity: options.sensitivity,
+            ..Request::default()
         };
-        match shown {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
+        if let Some(batch) = &options.batch {
+            return self.run_batch(batch, &request);
+        }
+        let prompt = read_argument(options.prompt.as_deref().unwrap_or_default(), false)?;
+        let request = Request { prompt: self.encode_prompt(&prompt)?, ..request };
+        match options.reason {
+            Some(reasoning) => self.reason(&prompt, &request, reasoning),
+            None => self.continue_one(&prompt, &request),
+        }
+    }
+
+    /// Returns the tokens of a prompt with its instructions.
+    fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
+        let options = self.options;
+        let instructions = [
+            options.reason.is_some().then_some(REASONING_INSTRUCTION),
+            options.tools.then_some(TOOL_INSTRUCTION),
+        ];
+        let instructions: Vec<&str> = instructions.into_iter().flatten().collect();
+        if options.chat {
+            let turn = |role: &str, text: &str| ChatTurn { role: role.into(), text: text.into() };
+            let system = options.system.iter().map(|system| turn("system", system));
+            let message = std::iter::once(prompt).chain(instructions);
+            let message = turn("user", &message.collect::<Vec<_>>().join("\n"));
+            return Ok(self.text.encode_chat(&system.chain([message]).collect::<Vec<_>>())?);
+        }
+        let parts = instructions.into_iter().chain([prompt]);
+        let mut text = parts.collect::<Vec<_>>().join("\n\n");
+        if options.reason.is_some() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(self.begin.into_iter().chain(self.text.encode(&text)?).collect())
+    }
+
+    /// Continues the prompts in a file, one per line, all at once.
+    fn run_batch(&self, batch: &str, request: &Request) -> Result<()> {
+        let lines = read_argument(batch, true)?;
+        let prompts: Vec<&str> = lines.lines().filter(|line| !line.trim().is_empty()).collect();
+        ensure!(!prompts.is_empty(), "there is no prompt in {batch}");
+        let requests = prompts.iter().zip(0..).map(|(prompt, stream)| {
+            Ok(Request { prompt: self.encode_prompt(prompt)?, stream, ..request.clone() })
+        });
+        let requests = requests.collect::<Result<Vec<_>>>()?;
+        let mut clock = Stopwatch::start();
+        let completions = generate(self.model, self.text, &requests, |_, _| {
+            clock.record_first_token();
+            ControlFlow::Continue(())
+        })?;
+        for ((prompt, request), completion) in prompts.iter().zip(&requests).zip(&completions) {
+            if self.options.json {
+                println!("{}", completion_json(prompt, request, completion));
+            } else {
+                println!("> {prompt}\n{}\n", completion.text);
             }
         }
-    })?;
-    if let Some(error) = failed {
-        return Err(error).context("standard output");
+        let prompt_tokens = requests.iter().map(|request| request.prompt.len()).sum();
+        let tokens = completions.iter().map(|completion| completion.tokens).sum();
+        clock.report(prompt_tokens, tokens, request.sampling.seed);
+        Ok(())
     }
-    let Some(done) = done.pop() else { bail!("nothing was written") };
-    if json {
-        let mut object = described(prompt, request, &done);
-        object["speed"] = clock.json(done.tokens);
-        println!("{object}");
-        return Ok(());
+
+    /// Continues one prompt, and prints the text while it is generated.
+    fn continue_one(&self, prompt: &str, request: &Request) -> Result<()> {
+        let (mut clock, mut failure) = (Stopwatch::start(), None);
+        let requests = std::slice::from_ref(request);
+        let mut completions = generate(self.model, self.text, requests, |_, event| {
+            clock.record_first_token();
+            let printed = match event {
+                Event::Text(text) if !self.options.json => {
+                    stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush())
+                }
+                _ => Ok(()),
+            };
+            match printed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failure {
+            return Err(error).context("cannot write to standard output");
+        }
+        let Some(completion) = completions.pop() else { bail!("no text was generated") };
+        if self.options.json {
+            let mut object = completion_json(prompt, request, &completion);
+            object["speed"] = clock.to_json(completion.tokens);
+            println!("{object}");
+            return Ok(());
+        }
+        println!();
+        clock.report(request.prompt.len(), completion.tokens, request.sampling.seed);
+        Ok(())
     }
-    println!();
-    clock.report(request.prompt.len(), done.tokens, request.sampling.seed);
-    Ok(())
+
+    /// Reasons about one prompt, and prints every step.
+    fn reason(&self, prompt: &str, request: &Request, reasoning: Reasoning) -> Result<()> {
+        let options = self.options;
+        let search = match reasoning {
+            Reasoning::Chain => SearchOptions::chain(options.budget),
+            Reasoning::Tree => SearchOptions {
+                branches: options.branches,
+                width: options.width,
+                ..SearchOptions::tree(options.budget)
+            },
+        };
+        let mut clock = Stopwatch::start();
+        let reasoned = reason(self.model, self.text, request, &search, |event| {
+            clock.record_first_token();
+            if !options.json {
+                print_search_event(&event, reasoning);
+            }
+        })?;
+        if options.json {
+            println!(
+                "{}",
+                json!({
+                    "prompt": prompt,
+                    "seed": request.sampling.seed,
+                    "reasoned": reasoned,
+                    "speed": clock.to_json(reasoned.tokens),
+                })
+            );
+            return Ok(());
+        }
+        if reasoning == Reasoning::Tree {
+            println!("\nThe best path:");
+            reasoned.path.iter().for_each(|step| println!("{}", step.text));
+        }
+        if reasoned.answer.is_empty() {
+            println!("{} tokens were not enough for an answer; raise --budget.", options.budget);
+        }
+        eprintln!(
+            "{} steps, {} of {} tokens",
+            reasoned.considered, reasoned.tokens, options.budget
+        );
+        clock.report(request.prompt.len(), reasoned.tokens, request.sampling.seed);
+        Ok(())
+    }
 }
 
-fn described(prompt: &str, request: &Request, done: &Completion) -> Value {
-    let calls: Vec<Value> = done
+fn print_search_event(event: &SearchEvent<'_>, reasoning: Reasoning) {
+    match event {
+        SearchEvent::Step(step) if reasoning == Reasoning::Chain => println!("{}", step.text),
+        SearchEvent::Step(step) => {
+            let after = step.parent.map(|parent| format!(" after {parent}")).unwrap_or_default();
+            println!("[{}{after}, value {:.2}] {}", step.id, step.value, step.text);
+        }
+        SearchEvent::Call(call) => println!("  {}{}", call.asked, call.inserted()),
+        SearchEvent::Kept(kept) => println!("  going on from {kept:?}"),
+    }
+}
+
+fn completion_json(prompt: &str, request: &Request, completion: &Completion) -> Value {
+    let calls: Vec<Value> = completion
         .calls
         .iter()
         .map(|call| match &call.result {
@@ -387,89 +380,55 @@ fn described(prompt: &str, request: &Request, done: &Completion) -> Value {
             Err(error) => json!({ "asked": call.asked, "error": error.to_string() }),
         })
         .collect();
-    let affect = done
+    let affect = completion
         .affect
         .map(|affect| json!({ "valence": affect.valence(), "arousal": affect.arousal() }));
     json!({
-        "prompt": prompt, "text": done.text, "finish": done.finish, "prompt_tokens": request.prompt.len(), "tokens": done.tokens,
-        "seed": request.sampling.seed, "calls": calls,
+        "prompt": prompt,
+        "text": completion.text,
+        "finish": completion.finish,
+        "prompt_tokens": request.prompt.len(),
+        "tokens": completion.tokens,
+        "seed": request.sampling.seed,
+        "calls": calls,
         "affect": affect,
     })
 }
 
-fn several<M: Model>(
-    model: &M,
-    text: &Text,
-    prompts: &[String],
-    requests: &[Request],
-    json: bool,
-) -> Result<()> {
-    let mut clock = Clock::start();
-    let done = generate(model, text, requests, |_, _| {
-        clock.tick();
-        ControlFlow::Continue(())
-    })?;
-    for ((prompt, request), done) in prompts.iter().zip(requests).zip(&done) {
-        if json {
-            println!("{}", described(prompt, request, done));
-        } else {
-            println!("> {prompt}\n{}\n", done.text);
-        }
-    }
-    let read = requests.iter().map(|request| request.prompt.len()).sum();
-    let written = done.iter().map(|done| done.tokens).sum();
-    clock.report(read, written, requests.first().map_or(0, |request| request.sampling.seed));
-    Ok(())
+/// Measurement of the speed of generation.
+struct Stopwatch {
+    start: Instant,
+    /// Seconds from the start to the first token.
+    first_token: Option<f64>,
 }
 
-fn think<M: Model>(
-    model: &M,
-    text: &Text,
-    prompt: &str,
-    request: &Request,
-    reasoning: Reasoning,
-    options: &GenerateOptions,
-) -> Result<()> {
-    let search = match reasoning {
-        Reasoning::Chain => Search::chain(options.budget),
-        Reasoning::Tree => Search {
-            branches: options.branches,
-            width: options.width,
-            ..Search::tree(options.budget)
-        },
-    };
-    let mut clock = Clock::start();
-    let reasoned = reason(model, text, request, &search, |thought| {
-        clock.tick();
-        if options.json {
-            return;
-        }
-        match thought {
-            Thought::Step(step) if reasoning == Reasoning::Chain => println!("{}", step.text),
-            Thought::Step(step) => {
-                let after =
-                    step.parent.map(|parent| format!(" after {parent}")).unwrap_or_default();
-                println!("[{}{after}, value {:.2}] {}", step.id, step.value, step.text);
-            }
-            Thought::Call(call) => println!("  {}{}", call.asked, call.inserted()),
-            Thought::Kept(kept) => println!("  going on from {kept:?}"),
-        }
-    })?;
-    if options.json {
-        println!(
-            "{}",
-            json!({ "prompt": prompt, "seed": request.sampling.seed, "reasoned": reasoned, "speed": clock.json(reasoned.tokens) })
+impl Stopwatch {
+    fn start() -> Self {
+        Self { start: Instant::now(), first_token: None }
+    }
+
+    /// Records the time of the first token. Later calls change nothing.
+    fn record_first_token(&mut self) {
+        self.first_token.get_or_insert_with(|| self.start.elapsed().as_secs_f64());
+    }
+
+    /// Returns the seconds to the first token, and the tokens per second after it.
+    fn speed(&self, tokens: usize) -> (f64, f64) {
+        let first = self.first_token.unwrap_or_default();
+        (first, tokens.saturating_sub(1) as f64 / (self.start.elapsed().as_secs_f64() - first))
+    }
+
+    fn to_json(&self, tokens: usize) -> Value {
+        let (first, speed) = self.speed(tokens);
+        json!({ "seconds_to_first_token": first, "tokens_per_second": speed })
+    }
+
+    /// Prints the speed on standard error.
+    fn report(&self, prompt_tokens: usize, tokens: usize, seed: u64) {
+        let (first, speed) = self.speed(tokens);
+        eprintln!(
+            "{tokens} tokens at {speed:.1} tokens/s after a prompt of {prompt_tokens} tokens in \
+             {first:.2} s; seed {seed}"
         );
-        return Ok(());
     }
-    if reasoning == Reasoning::Tree {
-        println!("\nThe best path:");
-        reasoned.path.iter().for_each(|step| println!("{}", step.text));
-    }
-    if reasoned.answer.is_empty() {
-        println!("The budget of {} tokens allowed no answer; give it more.", options.budget);
-    }
-    eprintln!("{} steps, {} of {} tokens", reasoned.considered, reasoned.tokens, options.budget);
-    clock.report(request.prompt.len(), reasoned.tokens, request.sampling.seed);
-    Ok(())
 }

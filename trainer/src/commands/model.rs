@@ -1,20 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Pretrained models: imported from other formats and families, and shown.
 
-use super::{adapt, propose};
-use crate::cli::{ImportOptions, ModelCommand, ShowOptions};
+use super::{
+    adapt::{self, AdaptOptions},
+    model_report::{print_adaptation, print_model, print_tensors},
+    progress::progress_bar,
+    propose::{self, ProposeOptions},
+};
 use anyhow::{Context, Result, anyhow};
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use pol_import::{Adaptation, Checkpoint, Fate, Hub, HubId, Report, describe, load, may_write};
-use pol_model::expert_names;
-use pol_primitives::model::{Experts, Mind, ModelSpec, Norm, Positions, Superposition};
+use clap::{Args, Subcommand};
+use pol_import::{Checkpoint, Hub, HubId, check_writable, describe, load};
 use serde_json::json;
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-pub async fn run(command: ModelCommand) -> Result<()> {
+const IMPORT_EXAMPLES: &str = "\
+Imports models of the families GPT-2 (DialoGPT too), GPT-Neo, GPT-J and LLaMA; from GGUF files, \
+LLaMA and GPT-2. The architecture is read from the checkpoint. A checkpoint that asks for what the \
+model cannot do is refused by name, never approximated.
+
+Examples:
+  pol-trainer model import ~/models/gpt2 --out gpt2
+      a folder with config.json and model.safetensors
+  pol-trainer model import SmolLM2-135M-Instruct.Q4_1.gguf --out smollm2
+      a GGUF file with its tokenizer inside
+  pol-trainer model import openai-community/gpt2 --out gpt2
+      a model on the hub
+  pol-trainer model import org/name@v1.0 --file model.Q8_0.gguf --out m
+      one file of a model on the hub at a revision
+
+The folder holds model.safetensors (canonical names and order), spec.json, tokenizer.json and \
+report.json, which lists the disposition of every tensor. The printed root is the BLAKE3 hash of \
+the parameters, by which a chain identifies the model.
+
+Environment:
+  HF_ENDPOINT   hub to fetch from [default: https://huggingface.co]
+  HF_TOKEN      access token for models that are not public
+  POL_CACHE     cache; fetched files are kept in its folder hub [default: ~/.cache/pol]";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  pol-trainer model show smollm2              architecture, tokenizer and root
+  pol-trainer model show smollm2 --tensors    the disposition of every tensor too
+  pol-trainer model show smollm2 --verify     check weights and tokenizer against the report";
+
+/// Subcommands of `model`.
+#[derive(Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Import a pretrained checkpoint as a model for training and generation.
+    Import(ImportOptions),
+    /// Show an imported model: its architecture, tokenizer, root and tensors.
+    Show(ShowOptions),
+    /// Make an imported model deeper, wider or smaller, or give it experts or parts of the mind.
+    Adapt(AdaptOptions),
+    /// Measure a model on texts, and propose rewrites that the measurements support.
+    Propose(ProposeOptions),
+}
+
+/// Options of `model import`.
+#[derive(Args)]
+#[command(after_help = IMPORT_EXAMPLES)]
+pub(crate) struct ImportOptions {
+    /// Hugging Face folder, .gguf file, or name of a model on the hub.
+    #[arg(value_name = "DIR|FILE.gguf|ORG/NAME[@REVISION]")]
+    source: String,
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// GGUF file to take of a model on the hub.
+    #[arg(long, value_name = "NAME.gguf")]
+    file: Option<String>,
+    /// tokenizer.json to use in place of the checkpoint's own tokenizer.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Replace a model that was imported into the folder before.
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `model show`.
+#[derive(Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowOptions {
+    /// Folder made by `model import` or `model adapt`.
+    #[arg(value_name = "DIR")]
+    model: PathBuf,
+    /// List the disposition of each tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// Read the weights too, and check them and the tokenizer against the report.
+    #[arg(long)]
+    verify: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a subcommand of `model`.
+pub(crate) async fn run(command: ModelCommand) -> Result<()> {
     let work = move || match command {
         ModelCommand::Import(options) => import(&options),
         ModelCommand::Show(options) => show(&options),
@@ -24,8 +113,9 @@ pub async fn run(command: ModelCommand) -> Result<()> {
     tokio::task::spawn_blocking(work).await?
 }
 
+/// Imports a checkpoint and prints the result.
 fn import(options: &ImportOptions) -> Result<()> {
-    may_write(&options.out, options.force)?;
+    check_writable(&options.out, options.force)?;
     let source = Path::new(&options.source);
     let (path, name) = if source.exists() {
         (source.to_owned(), options.source.clone())
@@ -34,45 +124,44 @@ fn import(options: &ImportOptions) -> Result<()> {
         (fetch(&id, options)?, id.to_string())
     };
     let start = Instant::now();
-    let checkpoint = Checkpoint::open(&path, options.tokenizer.as_deref())?.named(name);
-    let bar = bar(options.json, "{bar:40} {pos}/{len} tensors");
+    let checkpoint = Checkpoint::open(&path, options.tokenizer.as_deref())?.with_source(name);
+    let bar = progress_bar(options.json, "{bar:40} {pos}/{len} tensors");
     let report = checkpoint.save(&options.out, options.force, &bar)?;
     bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
     if options.json {
         println!(
             "{}",
-            json!({ "out": options.out, "seconds": seconds, "spec": checkpoint.spec(), "report": report })
+            json!({
+                "out": options.out,
+                "seconds": seconds,
+                "spec": checkpoint.spec(),
+                "report": report,
+            })
         );
         return Ok(());
     }
-    print(checkpoint.spec(), &report);
+    print_model(checkpoint.spec(), &report);
     println!("imported into {} in {seconds:.1} s", options.out.display());
     Ok(())
 }
 
+/// Fetches a model from the hub, and returns its path in the cache.
 fn fetch(id: &HubId, options: &ImportOptions) -> Result<PathBuf> {
-    let bar = bar(options.json, "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}");
+    let template = "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}";
+    let bar = progress_bar(options.json, template);
     let path = Hub::from_env().fetch(id, options.file.as_deref(), &bar);
     let path = path.with_context(|| {
-        format!("there is no '{}' here, and the hub did not give it", options.source)
+        format!(
+            "'{}' is neither a file nor a folder, and cannot be fetched from the hub",
+            options.source
+        )
     })?;
     bar.finish_and_clear();
     Ok(path)
 }
 
-/// Progress for people who watch.
-pub(super) fn bar(json: bool, template: &str) -> ProgressBar {
-    if json || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
-
+/// Shows an imported model.
 fn show(options: &ShowOptions) -> Result<()> {
     let (spec, report) = if options.verify {
         let model = load(&options.model)?;
@@ -84,153 +173,13 @@ fn show(options: &ShowOptions) -> Result<()> {
         println!("{}", json!({ "spec": spec, "report": report }));
         return Ok(());
     }
-    print(&spec, &report);
+    print_model(&spec, &report);
     if options.tensors {
-        let width = report.tensors.iter().map(|tensor| tensor.name.len()).max();
-        let width = width
-            .context("what became of a checkpoint's tensors is told by the model that was imported, not by one adapted since")?;
-        for tensor in &report.tensors {
-            let fate = match tensor.fate {
-                Fate::Mapped => "mapped to",
-                Fate::Transposed => "transposed to",
-                Fate::Fused => "fused into",
-                Fate::FusedTransposed => "transposed, fused into",
-                Fate::Left => "left",
-            };
-            let to = tensor.to.as_deref().unwrap_or_default();
-            let note = tensor.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
-            println!(
-                "{:width$} {:?} {} {fate} {to}{note}",
-                tensor.name, tensor.shape, tensor.encoding
-            );
-        }
+        print_tensors(&report)?;
     }
     report.adapted.iter().for_each(print_adaptation);
     if options.verify {
         println!("the weights and the tokenizer are as they were written");
     }
     Ok(())
-}
-
-/// Names of a model's experts: those that it was given with them, or else numbers.
-pub(super) fn experts(spec: &ModelSpec, report: &Report) -> Vec<String> {
-    let rewrites: Vec<_> =
-        report.adapted.iter().flat_map(|adaptation| adaptation.rewrites.iter().copied()).collect();
-    let count = usize::from(spec.experts.map_or(0, |experts| experts.count));
-    Some(expert_names(&rewrites))
-        .filter(|names| names.len() == count)
-        .unwrap_or_else(|| (0..count).map(|index| index.to_string()).collect())
-}
-
-/// What was done to a model.
-pub(super) fn print_adaptation(adaptation: &Adaptation) {
-    let sizes = &adaptation.sizes;
-    println!("adapted from the model 0x{}", hex::encode(adaptation.from));
-    for change in &sizes.changes {
-        println!("  {} from {} to {}: {}", change.of, change.from, change.to, change.rule);
-    }
-    if sizes.changes.iter().any(|change| change.of == "layers") {
-        let blocks = sizes
-            .blocks
-            .iter()
-            .map(|(index, silent)| format!("{index}{}", if *silent { " (silent)" } else { "" }));
-        println!("  blocks are made of {}", blocks.collect::<Vec<_>>().join(", "));
-    }
-    if !sizes.added.is_empty() {
-        println!("  added {} tensors: {}", sizes.added.len(), shortened(&sizes.added));
-    }
-    println!(
-        "  {} values are kept, {} start fresh, {} are zero",
-        HumanCount(sizes.kept),
-        HumanCount(sizes.fresh),
-        HumanCount(sizes.zero)
-    );
-    for rewrite in &adaptation.rewrites {
-        println!("  rewritten: {}", json!(rewrite));
-    }
-}
-
-/// The first few of `names`.
-fn shortened(names: &[String]) -> String {
-    const SHOWN: usize = 6;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
-}
-
-pub(super) fn print(spec: &ModelSpec, report: &Report) {
-    let norm = match spec.norm {
-        Norm::Layer { .. } => "LayerNorm",
-        Norm::Rms { .. } => "RMSNorm",
-    };
-    let positions = match spec.positions {
-        Positions::Learned => "learned positions".to_owned(),
-        Positions::Rotary { dimensions, base, .. } => {
-            format!("rotary positions ({dimensions} dimensions, base {base})")
-        }
-    };
-    println!("{} from {} ({})", report.family, report.source, report.format);
-    println!(
-        "  {} parameters ({} in float32): {} blocks {} wide, {} heads of {} over {} of keys and values, feed-forward {}{}",
-        HumanCount(report.parameters),
-        HumanBytes(report.parameters.saturating_mul(4)),
-        spec.layers,
-        spec.width,
-        spec.heads,
-        spec.head_size,
-        spec.key_value_heads,
-        spec.feed_forward,
-        if spec.gated { ", gated" } else { "" }
-    );
-    println!(
-        "  {norm}, {positions}, context {}, vocabulary {}, head {}",
-        spec.context,
-        spec.vocabulary,
-        if spec.tied { "tied to the embedding" } else { "of its own" }
-    );
-    if let Some(Experts { count, active, .. }) = spec.experts {
-        println!(
-            "  {count} experts in each block, {active} of them active: {}",
-            experts(spec, report).join(", ")
-        );
-    }
-    let Mind { superposition, introspection, second_pass } = spec.mind;
-    if let Some(Superposition { branches, rank }) = superposition {
-        println!("  superposition of {branches} branches of rank {rank}");
-    }
-    if introspection {
-        println!(
-            "  introspection, {}",
-            if second_pass > 0 {
-                format!("second pass of the last {second_pass} blocks")
-            } else {
-                "no second pass".into()
-            }
-        );
-    }
-    let count = |fates: &[Fate]| {
-        report.tensors.iter().filter(|tensor| fates.contains(&tensor.fate)).count()
-    };
-    if !report.tensors.is_empty() {
-        println!(
-            "  {} tensors: {} mapped, {} transposed, {} fused, {} left; {} were quantised",
-            report.tensors.len(),
-            count(&[Fate::Mapped]),
-            count(&[Fate::Transposed]),
-            count(&[Fate::Fused, Fate::FusedTransposed]),
-            count(&[Fate::Left]),
-            report.tensors.iter().filter(|tensor| tensor.dequantised).count()
-        );
-    }
-    match &report.tokenizer {
-        Some(tokenizer) => println!(
-            "  tokenizer of {} entries, 0x{}",
-            tokenizer.entries,
-            hex::encode(tokenizer.hash)
-        ),
-        None => println!("  no tokenizer"),
-    }
-    for note in &report.notes {
-        println!("  note: {note}");
-    }
-    println!("  root 0x{}", hex::encode(report.root));
 }

@@ -1,224 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Recipes: made for a folder of data, shown, and set by governance.
 
-use crate::cli::RecipeCommand;
+use super::preset::Preset;
+use crate::options::{KeyOptions, NodeOptions};
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
+use clap::{Args, Subcommand};
 use pol_chain::{Call, Chain};
-use pol_data::Ingested;
+use pol_data::IngestRecord;
 use pol_import::describe;
 use pol_primitives::{
-    Hash, MILLION,
     audit::AuditConfig,
     model::ModelSpec,
-    recipe::{AdamW, Compression, Numerics, Recipe, Schedule, TierParameters},
+    recipe::{Numerics, Recipe},
     rewrite::Rewrite,
     round::RoundConfig,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-/// How many times smaller the learning rate of a model is that starts from an imported one.
-const FINE_TUNING: u64 = 10;
+/// Divisor applied to the learning rate when fine-tuning: a higher rate would destroy what the
+/// imported model knows.
+const FINE_TUNING_DIVISOR: u64 = 10;
 
-/// Sizes of a model and of the work of a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Preset {
-    /// A model that trains in seconds, for tests.
-    Tiny,
-    /// 1.9 million parameters at a vocabulary of 8,192: learns visibly on a laptop within minutes.
-    Demo,
-    /// Leases of eight steps of one sequence or a few, in four segments: for imported models that a
-    /// laptop can only just train.
-    FineTune,
+const NEW_EXAMPLES: &str = "\
+Examples:
+  pol-trainer recipe new --data data --out recipe.json
+      a small model that learns within minutes
+  pol-trainer recipe new --data data --preset fine-tune --model smollm2 --out recipe.json
+      start from an imported model
+  pol-trainer recipe new --data data --tolerance 2000
+      let members train with the fastest kernels; print the recipe";
+
+const LENGTHS_EXAMPLES: &str = "\
+Examples:
+  pol-trainer recipe lengths --dev-account alice \\
+      '{\"join\":2,\"train\":20,\"reveal\":8,\"attest\":20,\"lead\":5,\"missed\":3}'";
+
+const AUDITS_EXAMPLES: &str = "\
+Examples:
+  pol-trainer recipe audits --dev-account alice \\
+      '{\"seats\":3,\"more_seats\":7,\"segments\":1,\"probe\":4,\"mix\":8,\"serve\":100,
+        \"replay\":200,\"open\":20,\"reveal\":20,\"escrow\":2}'";
+
+const REWRITES: &str = r#"A rewrite changes all blocks alike and keeps what the model computes:
+  '{"upcycle":{"experts":{"count":5,"active":2,"balance":10000,"z":1000}}}'
+      turn feed-forward layers into experts, two of them for each token; balance and z weigh two
+      terms of the loss, in millionths
+  '{"add_expert":{"like":0}}'      add an expert: a copy of another, with a router of its own
+  '{"split_expert":{"expert":0}}'  add an expert: a copy of another, with a copy of its router
+  '{"prune_expert":{"expert":4}}'  remove an expert; only tokens that went to it are computed
+                                   differently
+  '{"insert_block":{"at":1}}'      insert a block after this many others
+  '{"widen":{"feed_forward":640}}' widen the feed-forward layers
+
+Once it is set, the next round trains nothing: each member rewrites the model for itself, and
+validators attest the result. Leases given before end without a penalty, and trainers go on with a
+fresh optimiser. Until then, setting another recipe withdraws the rewrite.
+
+Examples:
+  pol-trainer recipe rewrite '{"insert_block":{"at":1}}'
+      show what it would change
+  pol-trainer recipe rewrite '{"insert_block":{"at":1}}' --set --dev-account alice
+      have the network carry it out
+  pol-trainer recipe rewrite '{"insert_block":{"at":1}}' --out next.json
+  pol-trainer recipe set next.json --key-file key.json
+      the same, with a look at the recipe in between"#;
+
+/// Subcommands of `recipe`.
+#[derive(Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Write a recipe for an ingested folder.
+    New(NewOptions),
+    /// Print the recipe in force.
+    Show {
+        #[command(flatten)]
+        node: NodeOptions,
+    },
+    /// Set the recipe with the key of governance (on a dev chain: alice).
+    Set {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// File made by `recipe new`.
+        file: PathBuf,
+    },
+    /// Make a recipe that rewrites the network's model, and show what changes.
+    Rewrite(RewriteOptions),
+    /// Set the lengths of a round's phases, in blocks, with the key of governance.
+    #[command(after_help = LENGTHS_EXAMPLES)]
+    Lengths {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// JSON object with join, train, reveal, attest, lead and missed, in blocks.
+        json: String,
+    },
+    /// Set the size and the deadlines of audits, with the key of governance.
+    #[command(after_help = AUDITS_EXAMPLES)]
+    Audits {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// JSON object with seats, more_seats, segments and probe as counts; mix, serve, replay,
+        /// open and reveal in blocks; escrow in rounds.
+        json: String,
+    },
 }
 
-pub async fn run(command: RecipeCommand) -> Result<()> {
+/// Options of `recipe new`.
+#[derive(Args)]
+#[command(after_help = NEW_EXAMPLES)]
+pub(crate) struct NewOptions {
+    /// Folder made by `data ingest`.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Size of the model and of leases.
+    #[arg(long, value_enum, default_value = "demo")]
+    preset: Preset,
+    /// Folder made by `model import`: start from its parameters instead of from random ones. The
+    /// preset then decides about leases only.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Largest difference between replays, in millionths of the change that a segment makes. It
+    /// selects the native numerics profile, under which members may train with the fastest kernels.
+    /// `pol-trainer calibrate` measures it. [default: replays have to be equal to the bit]
+    #[arg(long, value_name = "MILLIONTHS")]
+    tolerance: Option<u32>,
+    /// File to write. [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Options of `recipe rewrite`.
+#[derive(Args)]
+#[command(after_help = REWRITES)]
+pub(crate) struct RewriteOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// The rewrite.
+    #[arg(value_name = "JSON", value_parser = parse_rewrite)]
+    rewrite: Rewrite,
+    /// File to write the recipe to.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Set the recipe, with the key of governance.
+    #[arg(long)]
+    set: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Parses a rewrite in JSON.
+pub(crate) fn parse_rewrite(text: &str) -> Result<Rewrite, String> {
+    serde_json::from_str(text).map_err(|error| {
+        format!(r#"a rewrite is JSON such as {{"insert_block":{{"at":1}}}}: {error}"#)
+    })
+}
+
+/// Runs a subcommand of `recipe`.
+pub(crate) async fn run(command: RecipeCommand) -> Result<()> {
     match command {
-        RecipeCommand::New { data, preset, model, tolerance, out } => {
-            let data = Ingested::read(&data)?;
-            let mut recipe = recipe(preset.sizes(&data), data.tokenizer);
-            if let Some(folder) = &model {
-                start_from(&mut recipe, &data, folder)?;
-            }
-            if let Some(tolerance) = tolerance {
-                recipe.numerics = Numerics::Native { tolerance };
-            }
-            recipe.validate()?;
-            let json = serde_json::to_string_pretty(&recipe)?;
-            match out {
-                Some(path) => std::fs::write(&path, json + "\n")
-                    .with_context(|| path.display().to_string())?,
-                None => println!("{json}"),
-            }
+        RecipeCommand::New(options) => new(&options),
+        RecipeCommand::Show { node } => show(&node).await,
+        RecipeCommand::Set { node, key, file } => set(&node, &key, &file).await,
+        RecipeCommand::Rewrite(options) => rewrite(options).await,
+        RecipeCommand::Lengths { node, key, json } => set_lengths(&node, &key, &json).await,
+        RecipeCommand::Audits { node, key, json } => set_audits(&node, &key, &json).await,
+    }
+}
+
+/// Makes a recipe for a folder of data.
+fn new(options: &NewOptions) -> Result<()> {
+    let data = IngestRecord::read(&options.data)?;
+    let mut recipe = options.preset.sizes(&data).recipe(data.tokenizer);
+    if let Some(folder) = &options.model {
+        start_from(&mut recipe, &data, folder)?;
+    }
+    if let Some(tolerance) = options.tolerance {
+        recipe.numerics = Numerics::Native { tolerance };
+    }
+    recipe.validate()?;
+    let json = serde_json::to_string_pretty(&recipe)?;
+    match &options.out {
+        Some(path) => {
+            std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?
         }
-        RecipeCommand::Show { node } => {
-            let recipe = Chain::connect(&node.url)
-                .await?
-                .recipe()
-                .await?
-                .context("the chain has no recipe yet")?;
-            println!("{}", serde_json::to_string_pretty(&recipe)?);
-        }
-        RecipeCommand::Set { node, key, file } => {
-            let json = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            let recipe: Recipe = serde_json::from_slice(&json)
-                .with_context(|| format!("{} is not a recipe", file.display()))?;
-            recipe.validate().with_context(|| file.display().to_string())?;
-            let signer = key.signer()?;
-            Chain::connect(&node.url)
-                .await?
-                .submit(&signer, Call::SetRecipe(recipe.clone()).sudo())
-                .await?;
-            println!("recipe 0x{} is set", hex::encode(recipe.hash()));
-        }
-        RecipeCommand::Rewrite { node, key, rewrite, out, set, json } => {
-            let chain = Chain::connect(&node.url).await?;
-            let signer = set.then(|| key.signer()).transpose()?;
-            let (before, recipe) = rewritten(&chain, rewrite).await?;
-            let pretty = serde_json::to_string_pretty(&recipe)?;
-            if let Some(path) = &out {
-                std::fs::write(path, pretty + "\n").with_context(|| path.display().to_string())?;
-            }
-            if let Some(signer) = &signer {
-                chain.submit(signer, Call::SetRecipe(recipe.clone()).sudo()).await?;
-            }
-            tell(&before, &recipe, set, json)?;
-        }
-        RecipeCommand::Lengths { node, key, json } => {
-            let lengths: RoundConfig = serde_json::from_str(&json)
-                .context("lengths are a JSON object with join, train, reveal, attest, lead and missed, in blocks")?;
-            let signer = key.signer()?;
-            Chain::connect(&node.url)
-                .await?
-                .submit(&signer, Call::SetLengths(lengths).sudo())
-                .await?;
-            println!("lengths are set");
-        }
-        RecipeCommand::Audits { node, key, json } => {
-            let config: AuditConfig = serde_json::from_str(&json).context(
-                "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, open, reveal in blocks, escrow in \
-                 rounds",
-            )?;
-            let signer = key.signer()?;
-            Chain::connect(&node.url)
-                .await?
-                .submit(&signer, Call::SetAudits(config).sudo())
-                .await?;
-            println!("audits are set");
-        }
+        None => println!("{json}"),
     }
     Ok(())
 }
 
-/// What presets and benchmarks choose; everything else of a recipe is the same for all.
-pub struct Sizes {
-    pub vocabulary: u32,
-    pub width: u32,
-    pub layers: u16,
-    pub heads: u16,
-    pub sequence: u16,
-    pub shard_tokens: u32,
-    /// Micro-batch, accumulation, inner steps and cadence by tier, smallest tier first.
-    pub tiers: [(u16, u16, u16, u8); 4],
-    pub segments: u16,
-}
-
-impl Preset {
-    fn sizes(self, data: &Ingested) -> Sizes {
-        let Ingested { vocabulary, sequence, shard_tokens, .. } = *data;
-        match self {
-            Self::Tiny => Sizes {
-                vocabulary,
-                width: 32,
-                layers: 1,
-                heads: 2,
-                sequence,
-                shard_tokens,
-                tiers: [(4, 1, 8, 1); 4],
-                segments: 8,
-            },
-            Self::FineTune => Sizes {
-                tiers: [(1, 1, 8, 4), (1, 1, 8, 1), (1, 2, 8, 1), (1, 4, 8, 1)],
-                // A state of a large model takes gigabytes, and each segment ends in one.
-                segments: 4,
-                ..Self::Tiny.sizes(data)
-            },
-            Self::Demo => Sizes {
-                vocabulary,
-                width: 128,
-                layers: 4,
-                heads: 4,
-                sequence,
-                shard_tokens,
-                // From a phone that trains half a laptop's data over four rounds, up.
-                tiers: [(4, 1, 20, 4), (8, 1, 20, 1), (8, 2, 20, 1), (8, 4, 20, 1)],
-                // A step each: an audit of one is the least that can be asked of a seat.
-                segments: 20,
-            },
-        }
-    }
-}
-
-/// The recipe of these sizes.
-pub fn recipe(sizes: Sizes, tokenizer: Hash) -> Recipe {
-    let Sizes { vocabulary, width, layers, heads, sequence, shard_tokens, tiers, segments } = sizes;
-    let feed_forward = width.saturating_mul(4);
-    Recipe {
-        model: ModelSpec::gpt2(vocabulary, width, layers, heads, feed_forward, sequence.into()),
-        tokenizer,
-        // Everybody may know where the model starts; what must not be known in advance is the data.
-        seed: *blake3::hash(b"pol initial model").as_bytes(),
-        pretrained: None,
-        rewrite: None,
-        sequence,
-        shard_tokens,
-        tiers: tiers.map(|(micro_batch, accumulation, inner_steps, cadence)| TierParameters {
-            micro_batch,
-            accumulation,
-            inner_steps,
-            cadence,
-        }),
-        optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: Schedule { peak: 2_000_000, warmup_steps: 20, decay_tokens: 0, floor: MILLION },
-        gradient_clip: MILLION,
-        outer_rate: MILLION,
-        compression: Compression { top_k: 512, feedback: 950_000 },
-        segments,
-        numerics: Numerics::Exact,
-    }
-}
-
-/// Has `recipe` start from the imported model in `folder` instead of from noise.
-fn start_from(recipe: &mut Recipe, data: &Ingested, folder: &Path) -> Result<()> {
+/// Makes `recipe` start from the imported model in `folder` instead of from random parameters.
+fn start_from(recipe: &mut Recipe, data: &IngestRecord, folder: &Path) -> Result<()> {
     let (spec, report) = describe(folder)?;
-    let own = report.tokenizer.as_ref().with_context(|| {
+    let tokenizer = report.tokenizer.as_ref().with_context(|| {
         format!("{} has no tokenizer, so no text can be made for it", folder.display())
     })?;
     ensure!(
-        own.hash == data.tokenizer,
-        "the data was cut by another tokenizer than the model's: ingest it again with --tokenizer {}",
+        tokenizer.hash == data.tokenizer,
+        "the data was made with another tokenizer than the model's; ingest it again with \
+         --tokenizer {}",
         folder.join(pol_data::TOKENIZER_FILE).display()
     );
     ensure!(
         u32::from(data.sequence) <= spec.context,
-        "sequences of {} tokens are longer than the model's context of {}: ingest the data again with a smaller --sequence",
+        "sequences of {} tokens are longer than the model's context of {}; ingest the data again \
+         with a smaller --sequence",
         data.sequence,
         spec.context
     );
     (recipe.model, recipe.pretrained) = (spec, Some(report.root));
-    // What is known already is lost at the rate that noise is trained at.
-    recipe.schedule.peak /= FINE_TUNING;
+    recipe.schedule.peak /= FINE_TUNING_DIVISOR;
     Ok(())
 }
 
-/// The recipe that the network's model was made by, and the one in force with `rewrite` of that
+/// Prints the recipe in force.
+async fn show(node: &NodeOptions) -> Result<()> {
+    let chain = Chain::connect(&node.url).await?;
+    let recipe = chain.recipe().await?.context("the chain has no recipe yet")?;
+    println!("{}", serde_json::to_string_pretty(&recipe)?);
+    Ok(())
+}
+
+/// Sets the recipe in a file.
+async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
+    let json = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let recipe: Recipe = serde_json::from_slice(&json)
+        .with_context(|| format!("{} is not a recipe", file.display()))?;
+    recipe.validate().with_context(|| file.display().to_string())?;
+    submit_as_root(node, key, Call::SetRecipe(recipe.clone())).await?;
+    println!("recipe 0x{} is set", hex::encode(recipe.hash()));
+    Ok(())
+}
+
+/// Sets the lengths of a round's phases.
+async fn set_lengths(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<()> {
+    let lengths: RoundConfig = serde_json::from_str(json).context(
+        "lengths are a JSON object with join, train, reveal, attest, lead and missed, in blocks",
+    )?;
+    submit_as_root(node, key, Call::SetLengths(lengths)).await?;
+    println!("lengths are set");
+    Ok(())
+}
+
+/// Sets the size and the deadlines of audits.
+async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<()> {
+    let config: AuditConfig = serde_json::from_str(json).context(
+        "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, \
+         open, reveal in blocks, escrow in rounds",
+    )?;
+    submit_as_root(node, key, Call::SetAudits(config)).await?;
+    println!("audits are set");
+    Ok(())
+}
+
+/// Submits a call with the key of governance.
+async fn submit_as_root(node: &NodeOptions, key: &KeyOptions, call: Call) -> Result<()> {
+    let signer = key.signer()?;
+    Chain::connect(&node.url).await?.submit(&signer, call.sudo()).await?;
+    Ok(())
+}
+
+/// Makes a recipe that rewrites the network's model. Writes it, sets it, and shows the changes.
+async fn rewrite(options: RewriteOptions) -> Result<()> {
+    let chain = Chain::connect(&options.node.url).await?;
+    let signer = options.set.then(|| options.key.signer()).transpose()?;
+    let (before, recipe) = rewritten_recipe(&chain, options.rewrite).await?;
+    if let Some(path) = &options.out {
+        let json = serde_json::to_string_pretty(&recipe)?;
+        std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
+    }
+    if let Some(signer) = &signer {
+        chain.submit(signer, Call::SetRecipe(recipe.clone()).sudo()).await?;
+    }
+    print_changes(&before, &recipe, options.set, options.json)
+}
+
+/// Returns the recipe that made the network's model, and the recipe in force with `rewrite` of that
 /// model.
-async fn rewritten(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Recipe)> {
+async fn rewritten_recipe(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Recipe)> {
     let head = chain
         .overview()
         .await?
         .head
-        .context("the chain has no model yet: set a recipe of the architecture you want")?;
+        .context("the chain has no model yet; set a recipe of the architecture you want")?;
     let before = chain
         .recipe_by_hash(&head.recipe_hash)
         .await?
@@ -230,15 +305,21 @@ async fn rewritten(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Recipe)> 
     Ok((before, recipe))
 }
 
-/// Prints what `recipe` changes of the model that `before` made.
-fn tell(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> Result<()> {
-    let changes = changes(&before.model, &recipe.model)?;
-    let (hash, parameters) =
-        (format!("0x{}", hex::encode(recipe.hash())), [before.model.size(), recipe.model.size()]);
+/// Prints what `recipe` changes in the model that `before` made.
+fn print_changes(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> Result<()> {
+    let changes = changed_fields(&before.model, &recipe.model)?;
+    let hash = format!("0x{}", hex::encode(recipe.hash()));
+    let parameters = [before.model.size(), recipe.model.size()];
     if as_json {
         println!(
             "{}",
-            json!({ "hash": hash, "set": set, "changes": changes, "parameters": parameters, "recipe": recipe })
+            json!({
+                "hash": hash,
+                "set": set,
+                "changes": changes,
+                "parameters": parameters,
+                "recipe": recipe,
+            })
         );
         return Ok(());
     }
@@ -247,15 +328,16 @@ fn tell(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> Result<()
     }
     let [from, to] = parameters;
     println!("parameters: {from} to {to}");
-    match set {
-        true => println!("recipe {hash} is set: the next round rewrites the model"),
-        false => println!("recipe {hash} is not set; --set does that"),
+    if set {
+        println!("recipe {hash} is set: the next round rewrites the model");
+    } else {
+        println!("recipe {hash} is not set; --set does that");
     }
     Ok(())
 }
 
-/// What differs between two architectures.
-fn changes(before: &ModelSpec, after: &ModelSpec) -> Result<BTreeMap<String, [Value; 2]>> {
+/// Returns the fields in which two architectures differ, with both values.
+fn changed_fields(before: &ModelSpec, after: &ModelSpec) -> Result<BTreeMap<String, [Value; 2]>> {
     let [before, after] = [before, after].map(serde_json::to_value);
     let (before, after) = (before?, after?);
     let fields = after.as_object().into_iter().flatten();
@@ -269,10 +351,10 @@ mod tests {
     use pol_primitives::model::Experts;
 
     #[test]
-    fn what_a_rewrite_changes_is_shown() {
+    fn changes_of_a_rewrite_are_shown() {
         let before = ModelSpec::gpt2(99, 12, 3, 3, 24, 8);
         let changed =
-            |rewrite: Rewrite| changes(&before, &rewrite.apply(&before).unwrap()).unwrap();
+            |rewrite: Rewrite| changed_fields(&before, &rewrite.apply(&before).unwrap()).unwrap();
         assert_eq!(
             changed(Rewrite::InsertBlock { at: 1 }),
             BTreeMap::from([("layers".into(), [json!(3), json!(4)])])
@@ -282,15 +364,14 @@ mod tests {
     }
 
     #[test]
-    fn presets_are_valid() {
-        for preset in [Preset::Tiny, Preset::Demo, Preset::FineTune] {
-            let data = Ingested {
-                vocabulary: 8_192,
-                sequence: 128,
-                shard_tokens: 4_096,
-                ..Default::default()
-            };
-            assert_eq!(recipe(preset.sizes(&data), [0; 32]).validate(), Ok(()), "{preset:?}");
+    fn rewrites_are_parsed_as_the_help_prints_them() {
+        let printed =
+            REWRITES.lines().filter_map(|line| line.trim().strip_prefix('\'')?.split_once('\''));
+        let read: Vec<_> = printed.map(|(json, _)| parse_rewrite(json).unwrap()).collect();
+        assert_eq!((read.len(), read[4]), (6, Rewrite::InsertBlock { at: 1 }));
+        assert_eq!(read[0], Rewrite::Upcycle { experts: Experts::new(5, 2) });
+        for text in ["", "insert_block", "{\"insert_block\":1}", "{\"shrink\":{}}"] {
+            assert!(parse_rewrite(text).unwrap_err().contains("such as"), "{text}");
         }
     }
 }

@@ -1,60 +1,145 @@
-//! Taking part in the network.
+// SPDX-License-Identifier: Apache-2.0
+
+//! Taking part in the network, as a trainer or a validator.
 
 use crate::{
-    cli::{RoleOption, RunOptions},
-    conduct::Conduct,
-    failure::{Failure, explain},
+    context::NodeContext,
+    display::{role_name, short_hash},
+    error::{RoleError, explain},
     model::PRETRAINED_TAG,
-    peer::{Peer, name, short},
+    options::{KeyOptions, NodeOptions, SwarmOptions},
     roles::{
         self,
-        trainer::{Trainer, Work},
+        trainer::{Trainer, TrainerConfig},
         validator::Validator,
     },
     state::StateFolder,
+    strategy::Strategy,
 };
 use anyhow::{Context, Result, anyhow};
+use clap::{Args, ValueEnum};
 use pol_chain::{Chain, Signer};
 use pol_data::ShardFolder;
 use pol_engine::parameters_to_bytes;
-use pol_primitives::{Hash, peer::Role};
+use pol_primitives::{
+    Hash,
+    member::Role,
+    recipe::{Recipe, Tier},
+};
 use std::{
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
 };
 
-/// Blocks come every three seconds.
-const BLOCK: Duration = Duration::from_secs(3);
 /// Bytes of a GiB.
 const GIB: f64 = (1u64 << 30) as f64;
-/// Most time to say goodbye to peers.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// Longest wait for the swarm to close its connections.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes part as `options` say, until interrupted or until only a person can help.
-pub async fn run<C: Conduct>(options: RunOptions, conduct: C) -> Result<()> {
-    let mut interrupted = pin!(roles::interruption());
+/// Options of a member of the network.
+#[derive(Args)]
+pub struct RunOptions {
+    #[command(flatten)]
+    pub(crate) node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// Role in the network.
+    #[arg(long, value_enum, default_value = "trainer")]
+    role: RoleOption,
+    /// Size of a lease. A larger tier trains on more data in a round.
+    #[arg(long, value_enum, default_value = "auto")]
+    tier: TierOption,
+    /// Folder of the state: blobs, optimiser moments, progress.
+    /// [default: ~/.local/share/pol-trainer/CHAIN/ACCOUNT]
+    #[arg(long, value_name = "DIR", env = "POL_BASE_PATH")]
+    base_path: Option<PathBuf>,
+    /// Threads that train. [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Disk space in GiB for the training states of updates that are not settled yet. If it is too
+    /// small for all of them, some are kept and the others are trained again when an audit asks for
+    /// them.
+    #[arg(long, value_name = "GIB", default_value_t = 20.0, value_parser = parse_gib)]
+    state_budget: f64,
+    #[command(flatten)]
+    swarm: SwarmOptions,
+    /// Folder made by `data ingest` whose shards to serve to others.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder made by `model import` whose parameters to serve to others. If the recipe starts from
+    /// an imported model, at least one member has to serve it.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+}
+
+/// Role in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RoleOption {
+    /// Leases data and trains on it.
+    Trainer,
+    /// Attests heads and audits updates.
+    Validator,
+}
+
+/// Choice of a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TierOption {
+    Whale,
+    Miner,
+    Participant,
+    Mobile,
+    /// The largest tier that this machine has the memory and cores for.
+    Auto,
+}
+
+impl TierOption {
+    /// Returns the chosen tier, or `None` for `auto`.
+    fn tier(self) -> Option<Tier> {
+        match self {
+            Self::Whale => Some(Tier::Whale),
+            Self::Miner => Some(Tier::Miner),
+            Self::Participant => Some(Tier::Participant),
+            Self::Mobile => Some(Tier::Mobile),
+            Self::Auto => None,
+        }
+    }
+}
+
+fn parse_gib(text: &str) -> Result<f64, String> {
+    let size = text.parse().ok().filter(|size: &f64| size.is_finite() && *size >= 0.0);
+    size.ok_or_else(|| "a size is a number of GiB, such as 20 or 0.5".into())
+}
+
+/// Takes part in the network until interrupted.
+///
+/// # Errors
+///
+/// Fails if a person has to act: without a key, on a wrong chain, on damaged state, and so on.
+pub async fn run<S: Strategy>(options: RunOptions, strategy: S) -> Result<()> {
+    let mut interrupted = pin!(roles::shutdown_signal());
     let signer = options.key.signer()?;
-    let (peer, first_block) = tokio::select! {
+    let (context, first_block) = tokio::select! {
         started = start(&signer, &options) => started?,
         () = &mut interrupted => return Ok(()),
     };
     let outcome = tokio::select! {
-        outcome = take_part(&peer, &first_block, &signer, &options, conduct) => outcome,
+        outcome = take_part(&context, &first_block, &signer, &options, strategy) => outcome,
         () = &mut interrupted => {
             tracing::info!("stopping");
             Ok(())
         }
     };
-    // What was stored is safe already.
-    if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, peer.swarm.clone().shutdown()).await {
+    // All stored data is already safe, so an error here loses nothing.
+    let shutdown = tokio::time::timeout(SHUTDOWN_TIMEOUT, context.swarm.clone().shutdown()).await;
+    if let Ok(Err(error)) = shutdown {
         tracing::debug!("{error}");
     }
     outcome
 }
 
 /// Opens this account's state for the chain that the node serves.
-async fn start(signer: &Signer, options: &RunOptions) -> Result<(Peer, Hash)> {
+async fn start(signer: &Signer, options: &RunOptions) -> Result<(NodeContext, Hash)> {
     let chain = Chain::connect(&options.node.url).await?;
     let first_block = first_block(&chain).await?;
     let base_path = match &options.base_path {
@@ -63,101 +148,116 @@ async fn start(signer: &Signer, options: &RunOptions) -> Result<(Peer, Hash)> {
     };
     let state = StateFolder::open(&base_path)?;
     state.claim(&first_block)?;
-    Ok((Peer::start(chain, &options.swarm, state).await?, first_block))
+    Ok((NodeContext::start(chain, &options.swarm, state).await?, first_block))
 }
 
-/// The block that names the chain, once it can't change any more.
+/// Waits for the chain's first block, which identifies the chain, to be finalised.
 async fn first_block(chain: &Chain) -> Result<Hash> {
+    let block_time = chain.block_time().await?;
     let mut waited = false;
     loop {
-        if chain.finalised().await?.number > 0
-            && let Some(first) = chain.first_block().await?
+        if chain.finalised_block().await?.number > 0
+            && let Some(first) = chain.first_block_hash().await?
         {
             return Ok(first);
         }
         if !std::mem::replace(&mut waited, true) {
             tracing::info!("waiting for the chain's first block to be finalised");
         }
-        tokio::time::sleep(BLOCK).await;
+        tokio::time::sleep(block_time).await;
     }
 }
 
-async fn take_part<C: Conduct>(
-    peer: &Peer,
+/// Serves the given folders, joins the network and acts in its role.
+async fn take_part<S: Strategy>(
+    context: &NodeContext,
     first_block: &Hash,
     signer: &Signer,
     options: &RunOptions,
-    conduct: C,
+    strategy: S,
 ) -> Result<()> {
     if let Some(folder) = &options.data {
-        serve(peer, folder).await?;
+        serve_shards(context, folder).await?;
     }
     if let Some(folder) = &options.model {
-        serve_model(peer, folder.clone()).await?;
+        serve_model(context, folder.clone()).await?;
     }
     let role = match options.role {
         RoleOption::Trainer => Role::Trainer,
         RoleOption::Validator => Role::Validator,
     };
-    let member = loop {
-        match peer.ensure_member(signer, role).await {
-            Ok(member) => break member,
-            Err(Failure::Passing(error)) => {
-                tracing::warn!("{}; trying again with the next block", explain(&error))
-            }
-            Err(Failure::Fatal(error)) => return Err(error),
-        }
-        tokio::time::sleep(BLOCK).await;
-    };
-    tracing::info!("{} takes part with the role {}", signer.ss58(), name(member.role));
-    let machine = pol_hardware::detect(peer.state.path())?;
+    join(context, signer, role).await?;
+    let machine = pol_hardware::detect(context.state.path())?;
     let workers = options.workers.map_or(machine.cores, usize::from);
-    match role {
-        Role::Trainer => {
-            let tier = match (options.tier.tier(), peer.chain.recipe().await?) {
-                (Some(tier), _) => tier,
-                (None, Some(recipe)) => pol_hardware::fitting_tier(&machine, &recipe)?,
-                (None, None) => {
-                    return Err(anyhow!(
-                        "the chain has no recipe yet, so no tier can be chosen for this machine; name one with --tier"
-                    ));
-                }
-            };
+    match options.role {
+        RoleOption::Trainer => {
+            let recipe = context.chain.recipe().await?;
+            let tier = select_tier(options.tier, &machine, recipe.as_ref())?;
             tracing::info!("tier {tier:?} with {workers} worker threads");
-            let work = Work { tier, workers, state_budget: (options.state_budget * GIB) as u64 };
-            roles::run(
-                peer,
-                first_block,
-                &mut Trainer::new(peer.clone(), signer.clone(), work, conduct),
-            )
-            .await
+            let state_budget = (options.state_budget * GIB) as u64;
+            let config = TrainerConfig { tier, workers, state_budget };
+            let mut trainer = Trainer::new(context.clone(), signer.clone(), config, strategy);
+            roles::run(context, first_block, &mut trainer).await
         }
-        Role::Validator | Role::Authority => {
-            roles::run(
-                peer,
-                first_block,
-                &mut Validator::new(peer.clone(), signer.clone(), workers, conduct),
-            )
-            .await
+        RoleOption::Validator => {
+            let mut validator = Validator::new(context.clone(), signer.clone(), workers, strategy);
+            roles::run(context, first_block, &mut validator).await
         }
     }
 }
 
+/// Bonds the account and registers its endpoint. Tries again after transient errors.
+async fn join(context: &NodeContext, signer: &Signer, role: Role) -> Result<()> {
+    let block_time = context.chain.block_time().await?;
+    loop {
+        match context.ensure_member(signer, role).await {
+            Ok(member) => {
+                let name = role_name(member.role);
+                tracing::info!("{} takes part with the role {name}", signer.ss58());
+                return Ok(());
+            }
+            Err(RoleError::Transient(error)) => {
+                tracing::warn!("{}; trying again with the next block", explain(&error));
+            }
+            Err(RoleError::Fatal(error)) => return Err(error),
+        }
+        tokio::time::sleep(block_time).await;
+    }
+}
+
+/// Returns the chosen tier, or the largest that fits the machine.
+fn select_tier(
+    choice: TierOption,
+    machine: &pol_hardware::Machine,
+    recipe: Option<&Recipe>,
+) -> Result<Tier> {
+    if let Some(tier) = choice.tier() {
+        return Ok(tier);
+    }
+    let recipe = recipe.ok_or_else(|| {
+        anyhow!(
+            "the chain has no recipe yet, so no tier can be chosen for this machine; name one with \
+             --tier"
+        )
+    })?;
+    Ok(pol_hardware::largest_fitting_tier(machine, recipe)?)
+}
+
 /// Makes the blobs of an ingested folder available to peers.
-async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
+async fn serve_shards(context: &NodeContext, folder: &Path) -> Result<()> {
     let mut count = 0;
-    for part in pol_data::PARTS {
-        let shards = ShardFolder::open(&folder.join(part))?;
-        let tag = format!("served/{part}");
+    for split in pol_data::SPLITS {
+        let shards = ShardFolder::open(&folder.join(split))?;
+        let tag = format!("served/{split}");
         if shards.is_empty() {
             continue;
         }
-        peer.swarm.add(shards.body().to_vec().into(), &format!("{tag}/body")).await?;
+        context.swarm.add(shards.body().to_vec().into(), &format!("{tag}/body")).await?;
         let blobs = (0..shards.len())
             .map(|index| shards.read(index).map(Into::into))
             .collect::<Result<Vec<_>, _>>()?;
         count += blobs.len();
-        peer.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
+        context.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
     }
     let tokenizer = folder.join(pol_data::TOKENIZER_FILE);
     let bytes = std::fs::read(&tokenizer).with_context(|| {
@@ -166,24 +266,38 @@ async fn serve(peer: &Peer, folder: &Path) -> Result<()> {
             tokenizer.display()
         )
     })?;
-    peer.swarm.add(bytes.into(), "served/tokenizer").await?;
+    context.swarm.add(bytes.into(), "served/tokenizer").await?;
     tracing::info!("serving {count} shards of {}", folder.display());
     Ok(())
 }
 
 /// Makes the parameters of an imported model available to peers.
-async fn serve_model(peer: &Peer, folder: PathBuf) -> Result<()> {
+async fn serve_model(context: &NodeContext, folder: PathBuf) -> Result<()> {
     let model = tokio::task::spawn_blocking(move || pol_import::load(&folder)).await??;
-    peer.swarm.add(parameters_to_bytes(&model.parameters).into(), PRETRAINED_TAG).await?;
-    tracing::info!("serving the imported model {}", short(&model.root));
+    context.swarm.add(parameters_to_bytes(&model.parameters).into(), PRETRAINED_TAG).await?;
+    tracing::info!("serving the imported model {}", short_hash(&model.root));
     Ok(())
 }
 
-/// Every chain has folders of its own, so that a development chain can be started anew.
+/// Returns the default state folder of this account. Each chain has its own, so that a development
+/// chain can be started anew.
 fn default_base_path(first_block: &Hash, signer: &Signer) -> Result<PathBuf> {
     let data = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")))
         .context("neither HOME nor XDG_DATA_HOME is set; name a folder with --base-path")?;
     Ok(data.join("pol-trainer").join(hex::encode(&first_block[..8])).join(signer.ss58()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_numbers_of_gib() {
+        assert_eq!(parse_gib("0.5"), Ok(0.5));
+        for text in ["", "x", "-1", "inf", "NaN"] {
+            assert!(parse_gib(text).is_err(), "{text}");
+        }
+    }
 }

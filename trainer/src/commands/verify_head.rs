@@ -1,98 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Replays the model's history and compares its hash with the chain's.
 
 use crate::{
-    cli::{SwarmOptions, VerifyOptions},
-    failure::Failure,
-    model::{Model, initial_model, replay_round},
-    peer::{Peer, short},
+    context::NodeContext,
+    display::short_hash,
+    error::RoleError,
+    model::{GlobalModel, initial_model, replay_round},
+    options::{NodeOptions, SwarmOptions},
     state::StateFolder,
 };
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use pol_chain::Chain;
 use pol_primitives::head::Head;
 use serde_json::json;
 
-pub async fn run(options: VerifyOptions) -> Result<()> {
-    let scratch = tempfile::tempdir().context("a temporary folder for payloads")?;
-    let chain = Chain::connect(&options.node.url).await?;
-    let peer =
-        Peer::start(chain, &SwarmOptions::fetching(), StateFolder::open(scratch.path())?).await?;
-    let outcome = verify(&peer, options.json).await;
-    peer.swarm.clone().shutdown().await?;
-    outcome
+const EXAMPLES: &str = "\
+Fetches the payload of every included update from members, applies the updates in their order, and \
+compares each round's head with the chain's. Exits with code 1 at the first difference.
+
+Examples:
+  pol-trainer verify-head                              verify a local node's chain
+  pol-trainer verify-head --node ws://host:9944 --json print the result as JSON";
+
+/// Options of `verify-head`.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct VerifyOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
-async fn verify(peer: &Peer, as_json: bool) -> Result<()> {
-    let overview = peer.chain.overview().await?;
+/// Verifies the chain's head and prints the result.
+pub(crate) async fn run(options: VerifyOptions) -> Result<()> {
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder for payloads")?;
+    let chain = Chain::connect(&options.node.url).await?;
+    let state = StateFolder::open(scratch.path())?;
+    let context = NodeContext::start(chain, &SwarmOptions::fetch_only(), state).await?;
+    let outcome = verify(&context).await;
+    context.swarm.clone().shutdown().await?;
+    outcome?.print(options.json);
+    Ok(())
+}
+
+/// Result of a replay that ended in the chain's head.
+struct VerifiedHead {
+    head: Head,
+    updates: usize,
+    excised: usize,
+}
+
+/// Replays all rounds up to the chain's head.
+async fn verify(context: &NodeContext) -> Result<VerifiedHead> {
+    let overview = context.chain.overview().await?;
     let head = overview.head.context("the chain has no model yet")?;
     let bar = ProgressBar::new(head.round.into())
         .with_style(ProgressStyle::with_template("{bar:40} round {pos}/{len} {msg}")?);
-    let mut rebuilt: Option<(Head, Model)> = None;
+    let mut replayed: Option<(Head, GlobalModel)> = None;
     let (mut updates, mut excised) = (0, 0);
     for round in 0..=head.round {
         bar.set_position(round.into());
-        let Some(record) = peer.chain.round_record(round).await? else {
+        let Some(record) = context.chain.round_record(round).await? else {
             bail!("the chain has no record of round {round}")
         };
-        let Some(made) = record.head else { continue };
-        let (previous, model, parts) = match rebuilt {
+        let Some(on_chain) = record.head else { continue };
+        let (previous, model, included) = match replayed {
             None => {
-                let recipe = peer.recipe(&made.recipe_hash).await.map_err(Failure::into_inner)?;
-                (None, initial_model(peer, &recipe).await.map_err(Failure::into_inner)?, Vec::new())
+                let recipe = context.recipe(&on_chain.recipe_hash).await;
+                let recipe = recipe.map_err(RoleError::into_inner)?;
+                let model = initial_model(context, &recipe).await.map_err(RoleError::into_inner)?;
+                (None, model, Vec::new())
             }
             Some((previous, model)) => {
-                let (model, parts) = replay_round(peer, &previous, &model, &record, &made)
-                    .await
-                    .map_err(Failure::into_inner)?;
-                (Some(previous), model, parts)
+                let (model, included) =
+                    replay_round(context, &previous, &model, &record, &on_chain)
+                        .await
+                        .map_err(RoleError::into_inner)?;
+                (Some(previous), model, included)
             }
         };
-        (updates, excised) = (updates + parts.len(), excised + record.excised.len());
+        (updates, excised) = (updates + included.len(), excised + record.excised.len());
         let next = Head::next(
             previous.as_ref(),
             round,
             model.root,
-            made.recipe_hash,
-            &parts,
+            on_chain.recipe_hash,
+            &included,
             &record.excised,
         );
-        if next != made {
+        if next != on_chain {
             bail!(
-                "round {round}: the replay gives {} and the chain says {}",
+                "round {round}: the replay gives {} but the chain has {}",
                 describe(&next),
-                describe(&made)
+                describe(&on_chain)
             );
         }
-        rebuilt = Some((next, model));
+        replayed = Some((next, model));
     }
     bar.finish_and_clear();
-    if rebuilt.map(|(rebuilt, _)| rebuilt) != Some(head) {
-        bail!("the records of rounds do not lead to the head");
+    if replayed.map(|(last, _)| last) != Some(head) {
+        bail!("the records of the rounds do not lead to the head");
     }
-    if as_json {
-        println!(
-            "{}",
-            json!({
-                "round": head.round, "root": format!("0x{}", hex::encode(head.root)), "updates": updates, "excised": excised,
-                "tokens": head.tokens,
-            })
-        );
-    } else {
-        println!(
-            "replayed {updates} updates over {} rounds, {excised} taken out again: root 0x{}, as on chain",
-            head.round,
-            hex::encode(head.root)
-        );
+    Ok(VerifiedHead { head, updates, excised })
+}
+
+impl VerifiedHead {
+    fn print(&self, as_json: bool) {
+        let Self { head, updates, excised } = self;
+        let root = format!("0x{}", hex::encode(head.root));
+        if as_json {
+            println!(
+                "{}",
+                json!({
+                    "round": head.round, "root": root, "updates": updates, "excised": excised,
+                    "tokens": head.tokens,
+                })
+            );
+        } else {
+            println!(
+                "replayed {updates} updates of {} rounds, {excised} of them excised: root {root}, \
+                 as on chain",
+                head.round
+            );
+        }
     }
-    Ok(())
 }
 
 fn describe(head: &Head) -> String {
     format!(
         "root {}, {} tokens, lineage {}",
-        short(&head.root),
+        short_hash(&head.root),
         head.tokens,
-        short(&head.lineage_hash)
+        short_hash(&head.lineage_hash)
     )
 }

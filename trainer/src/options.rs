@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Groups of command-line options that several commands share.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use pol_chain::Signer;
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
+
+/// Environment variable with the secret URI of an account, used if neither a key file nor a
+/// development account is named.
+const KEY_VARIABLE: &str = "POL_KEY";
+
+/// Connection to a node.
+#[derive(Args, Clone)]
+pub struct NodeOptions {
+    /// WebSocket address of a node.
+    #[arg(
+        long = "node",
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:9944",
+        global = true,
+        env = "POL_NODE"
+    )]
+    pub(crate) url: String,
+}
+
+/// Account that signs. Secrets come from a file or the environment, never from an argument.
+#[derive(Args, Clone)]
+pub struct KeyOptions {
+    /// Key file made by `pol-trainer keys generate`.
+    #[arg(long, value_name = "FILE", env = "POL_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Development account with a public key pair: alice, bob, …, trainer-1, validator-1.
+    #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
+    pub(crate) dev_account: Option<String>,
+}
+
+impl KeyOptions {
+    /// Returns the signer of the account that these options name.
+    pub(crate) fn signer(&self) -> Result<Signer> {
+        if let Some(name) = &self.dev_account {
+            return Signer::from_uri(&dev_uri(name)?).context("development account");
+        }
+        if let Some(path) = &self.key_file {
+            return Ok(Signer::from_keystore(path)?);
+        }
+        if std::env::var_os(KEY_VARIABLE).is_some() {
+            return Ok(Signer::from_env(KEY_VARIABLE)?);
+        }
+        bail!(
+            "no key is given; make one with `pol-trainer keys generate --out key.json` and pass \
+             --key-file key.json, set {KEY_VARIABLE} to a secret phrase, or on a development chain \
+             use --dev-account trainer-1"
+        )
+    }
+}
+
+/// Returns the secret URI of a development account: `//Trainer//3` for `trainer-3`.
+fn dev_uri(name: &str) -> Result<String> {
+    let mut uri = String::new();
+    for part in name.split('-') {
+        let mut letters = part.chars();
+        let Some(first) =
+            letters.next().filter(|_| part.chars().all(|letter| letter.is_ascii_alphanumeric()))
+        else {
+            bail!(
+                "'{name}' is not a development account; use alice, bob, charlie, dave, eve, \
+                 ferdie, trainer-1 … or validator-1 …"
+            )
+        };
+        uri.push_str("//");
+        uri.push(first.to_ascii_uppercase());
+        uri.extend(letters);
+    }
+    Ok(uri)
+}
+
+/// Addresses of this machine in the swarm.
+#[derive(Args, Clone)]
+pub struct SwarmOptions {
+    /// UDP address on which blobs are served to peers. Port 0 takes a free port.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Address at which peers reach this machine, if it differs from --listen. Can be repeated, up
+    /// to four addresses.
+    #[arg(long, value_name = "IP:PORT")]
+    pub advertise: Vec<SocketAddr>,
+}
+
+impl SwarmOptions {
+    /// Returns the options of a process that fetches blobs and advertises no address.
+    pub(crate) fn fetch_only() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 0)), advertise: Vec::new() }
+    }
+}
+
+/// Options of the log, which goes to standard error.
+#[derive(Args, Clone)]
+pub struct LogOptions {
+    /// Level or filter of the log, such as `info` or `pol_trainer=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "POL_LOG", global = true)]
+    pub log: String,
+    /// Log one JSON object per line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+impl LogOptions {
+    /// Starts the log of this process.
+    pub(crate) fn start(&self) {
+        // A plain level applies to this workspace's crates. Libraries log warnings and errors only,
+        // and iroh nothing: the swarm's own errors tell what becomes of a connection.
+        let directives = if self.log.contains('=') || self.log.contains(',') {
+            self.log.clone()
+        } else {
+            let ours = ["trainer", "chain", "swarm", "engine", "data"]
+                .map(|part| format!("pol_{part}={}", self.log));
+            format!("warn,iroh=off,{}", ours.join(","))
+        };
+        let filter = tracing_subscriber::EnvFilter::try_new(&directives).unwrap_or_else(|error| {
+            eprintln!("pol-trainer: --log {}: {error}; logging at info", self.log);
+            tracing_subscriber::EnvFilter::new("info")
+        });
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false);
+        if self.log_json { subscriber.json().init() } else { subscriber.init() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn development_accounts_have_uris() {
+        assert_eq!(dev_uri("alice").unwrap(), "//Alice");
+        assert_eq!(dev_uri("trainer-12").unwrap(), "//Trainer//12");
+        assert!(dev_uri("").is_err());
+        assert!(dev_uri("trainer-").is_err());
+        assert!(dev_uri("a//b").is_err());
+    }
+}
