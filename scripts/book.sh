@@ -20,9 +20,29 @@ if ! command -v mdbook >/dev/null 2>&1; then
     env -u RUSTC_WORKSPACE_WRAPPER cargo install --locked mdbook
 fi
 out="$POL_CACHE/book"
-mdbook build docs --dest-dir "$out"
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+cp -r docs ARCHITECTURE.md "$scratch/"
+# Pages link to the code by relative paths, which work on GitHub and in editors. In the book these
+# become addresses.
+python3 - "$scratch/docs" <<'PY'
+import pathlib, posixpath, re, sys
+
+docs = pathlib.Path(sys.argv[1])
+for page in docs.rglob("*.md"):
+    folder = "docs" if page.parent == docs else f"docs/{page.parent.relative_to(docs)}"
+
+    def address(link):
+        path = posixpath.normpath(posixpath.join(folder, link[1]))
+        outside = not path.startswith("docs/") and "://" not in link[1]
+        return f"](https://github.com/pol-network/pol/blob/main/{path})" if outside else link[0]
+
+    page.write_text(re.sub(r"\]\((\.\.[^)#\s]*)\)", address, page.read_text()))
+PY
+rm -rf "$out"
+mdbook build "$scratch/docs" --dest-dir "$out"
 # mdbook renders links to pages that do not exist, so they are looked for here.
-python3 - docs "$out" <<'PY'
+python3 - "$out" <<'PY'
 import html.parser, pathlib, sys
 from urllib.parse import unquote, urlsplit
 
@@ -39,7 +59,7 @@ class Links(html.parser.HTMLParser):
         if tag == "img" and attributes.get("src"):
             self.links.append(attributes["src"])
 
-book = pathlib.Path(sys.argv[2])
+book = pathlib.Path(sys.argv[1])
 pages = {}
 for page in book.rglob("*.html"):
     parser = Links()

@@ -172,8 +172,8 @@ mod tests {
         assert_eq!(
             render(&view(&members, &[9.0, 8.0, 5.5]), Some(10)),
             [
-                "round 4 of 10 · train  █████░░░░░░░░░░░░░░░ 25 of at most 100 blocks · model 0xabababab… · \
-                 finalised 120",
+                "round 4 of 10 · train  █████░░░░░░░░░░░░░░░ 25 of at most 100 blocks · \
+                 model 0xabababab… · finalised 120",
                 "  trainer-1     trains ██████████░░░░░░░░░░ about 50 %",
                 "  trainer-2     has committed, 640 tokens/s",
                 "loss 9.000 █▆▁ 5.500 · 1234 tokens/s",

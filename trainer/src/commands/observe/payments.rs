@@ -32,7 +32,8 @@ impl AccountPayments {
 }
 
 impl Payments {
-    /// Notes the rewards that wait for `account` at a block. Those that no longer wait were claimed.
+    /// Notes the rewards that wait for `account` at a block. Those that no longer wait were
+    /// claimed.
     pub(super) fn note(&mut self, account: AccountId, pending: &[PendingReward]) {
         let state = self.accounts.entry(account).or_default();
         let waiting =
