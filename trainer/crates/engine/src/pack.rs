@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{EngineError, TrainingState, check_finite, check_len};
+use half::bf16;
 use pol_primitives::{
     payload::{CHUNK_SIZE, Chunk, ChunkEntry, Payload},
     recipe::Recipe,
@@ -116,13 +117,11 @@ fn mean(values: impl Iterator<Item = f32>) -> Option<f64> {
 /// Rounds a finite non-negative number to bfloat16 bits: to nearest, ties to even, and saturating
 /// at the largest finite number.
 fn to_bf16(value: f64) -> u16 {
-    let bits = (value as f32).to_bits();
-    let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    rounded.min(0x7f7f) as u16
+    bf16::from_f32(value as f32).to_bits().min(bf16::MAX.to_bits())
 }
 
 fn from_bf16(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
+    bf16::from_bits(bits).to_f32()
 }
 
 #[cfg(test)]

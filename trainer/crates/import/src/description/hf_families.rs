@@ -2,13 +2,13 @@
 
 //! Specifications of the families from their `config.json`.
 
-use super::{UNSCALED_MODEL, hf::Config, whole_base};
+use super::{UNSCALED_MODEL, hf_config::HfConfig, whole_base};
 use crate::ImportError;
 use pol_primitives::model::{Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding};
 use serde_json::Value;
 
 /// Returns the specification of a GPT-2.
-pub(super) fn gpt2(config: &Config) -> Result<ModelSpec, ImportError> {
+pub(super) fn gpt2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     config.refuse_true("scale_attn_by_inverse_layer_idx")?;
     config.refuse_true("add_cross_attention")?;
     let width = config.size("n_embd", None)?;
@@ -36,7 +36,7 @@ pub(super) fn gpt2(config: &Config) -> Result<ModelSpec, ImportError> {
 }
 
 /// Returns the specification of a GPT-Neo.
-pub(super) fn gpt_neo(config: &Config) -> Result<ModelSpec, ImportError> {
+pub(super) fn gpt_neo(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     let width = config.size("hidden_size", None)?;
     let sizes = Sizes {
         vocabulary: config.size("vocab_size", None)?,
@@ -63,7 +63,7 @@ pub(super) fn gpt_neo(config: &Config) -> Result<ModelSpec, ImportError> {
 }
 
 /// Returns the local blocks of a GPT-Neo.
-fn local(config: &Config, layers: u16) -> Result<Option<LocalAttention>, ImportError> {
+fn local(config: &HfConfig, layers: u16) -> Result<Option<LocalAttention>, ImportError> {
     let listed = attention_kinds(config, layers)?;
     let is_local =
         |kind: &Value| match kind.as_str() {
@@ -91,7 +91,7 @@ fn local(config: &Config, layers: u16) -> Result<Option<LocalAttention>, ImportE
 
 /// Returns the kind of attention of each block. `attention_layers` lists the kinds.
 /// `attention_types` lists patterns and the number of times that each is repeated.
-fn attention_kinds(config: &Config, layers: u16) -> Result<Vec<Value>, ImportError> {
+fn attention_kinds(config: &HfConfig, layers: u16) -> Result<Vec<Value>, ImportError> {
     let malformed = || {
         config
             .refuse("attention_types is not a list such as [[[\"global\", \"local\"], 12]]".into())
@@ -125,7 +125,7 @@ fn attention_kinds(config: &Config, layers: u16) -> Result<Vec<Value>, ImportErr
 }
 
 /// Returns the specification of a GPT-J.
-pub(super) fn gptj(config: &Config) -> Result<ModelSpec, ImportError> {
+pub(super) fn gptj(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     let width = config.size("n_embd", None)?;
     let sizes = Sizes {
         vocabulary: config.size("vocab_size", None)?,
@@ -160,7 +160,7 @@ pub(super) fn gptj(config: &Config) -> Result<ModelSpec, ImportError> {
 }
 
 /// Returns the specification of a LLaMA.
-pub(super) fn llama(config: &Config) -> Result<ModelSpec, ImportError> {
+pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     let rope = rope(config)?;
     if config.map.get("sliding_window").is_some_and(|window| !window.is_null()) {
         return Err(config.unsupported(
@@ -213,7 +213,7 @@ pub(super) fn llama(config: &Config) -> Result<ModelSpec, ImportError> {
 
 /// Returns the base of the rotation. Newer configs have it in `rope_parameters`, older ones in
 /// `rope_theta` and `rope_scaling`.
-fn rope(config: &Config) -> Result<u32, ImportError> {
+fn rope(config: &HfConfig) -> Result<u32, ImportError> {
     let mut theta = config.map.get("rope_theta");
     for key in ["rope_parameters", "rope_scaling"] {
         let parameters = match config.map.get(key) {
@@ -258,7 +258,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn spec(&self, config: &Config) -> Result<ModelSpec, ImportError> {
+    fn spec(&self, config: &HfConfig) -> Result<ModelSpec, ImportError> {
         if self.width.checked_rem(self.heads) != Some(0) {
             return Err(config.refuse(format!(
                 "the width {} is not a multiple of the {} heads",

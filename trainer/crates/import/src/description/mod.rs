@@ -5,6 +5,7 @@
 pub(crate) mod gguf;
 mod gguf_maps;
 pub(crate) mod hf;
+mod hf_config;
 mod hf_families;
 mod hf_maps;
 
