@@ -3,8 +3,9 @@
 //! Tokenizers, as generation needs them.
 
 use crate::Error;
-use std::{collections::HashMap, fs, panic::catch_unwind, path::Path};
-use tokenizers::{Decoder, DecoderWrapper, Tokenizer};
+use pol_data::{Tokenizer, TokenizerError};
+use std::{collections::HashMap, fs, path::Path};
+use tokenizers::{Decoder, DecoderWrapper};
 
 /// Common names of special tokens that end a text or a turn of a conversation.
 const ENDS: [&str; 8] = [
@@ -22,7 +23,7 @@ const TURN: (&str, &str) = ("<|im_start|>", "<|im_end|>");
 
 /// Tokenizer of a model, with the bytes of each token.
 pub struct TextTokenizer {
-    inner: Tokenizer,
+    tokenizer: Tokenizer,
     pieces: Vec<Vec<u8>>,
     ends: Vec<u32>,
 }
@@ -55,15 +56,10 @@ impl TextTokenizer {
     ///
     /// Fails if `json` is not a tokenizer, or if its merges do not fit its vocabulary.
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
-        // The parser panics on merges that make a longer token than any in the vocabulary.
-        let mut inner = catch_unwind(|| Tokenizer::from_bytes(json))
-            .map_err(|_| refused("its merges do not fit its vocabulary".into()))?
-            .map_err(|error| refused(format!("it is not a tokenizer.json: {error}")))?;
-        // A prompt that spells a special token is plain text, so nobody can open another turn by
-        // writing its delimiter.
-        inner.set_encode_special_tokens(true);
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| refused(error.to_string()))?;
+        // A prompt that spells a special token is plain text to `Tokenizer`, so writing a
+        // delimiter of turns opens none.
+        let tokenizer = Tokenizer::from_json(json).map_err(unusable)?;
+        let inner = tokenizer.inner();
         let vocabulary = inner.get_vocab(true);
         let size = vocabulary.values().max().map_or(0, |&largest| largest as usize + 1);
         let byte_level = characters_to_bytes();
@@ -77,7 +73,7 @@ impl TextTokenizer {
             };
         }
         let ends = ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
-        Ok(Self { inner, pieces, ends })
+        Ok(Self { tokenizer, pieces, ends })
     }
 
     /// Adds `tokens` to those that end a text.
@@ -98,9 +94,7 @@ impl TextTokenizer {
     ///
     /// Fails if the tokenizer cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding =
-            self.inner.encode_fast(text, false).map_err(|error| refused(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        self.tokenizer.encode(text).map_err(unusable)
     }
 
     /// Returns the tokens of a conversation in ChatML, up to the start of the assistant's turn.
@@ -115,7 +109,7 @@ impl TextTokenizer {
                     "it has no {token}, so this model knows no chat; give it a text to continue"
                 ))
             };
-            self.inner.token_to_id(token).ok_or_else(missing)
+            self.tokenizer.inner().token_to_id(token).ok_or_else(missing)
         };
         let (start, end) = (delimiter(TURN.0)?, delimiter(TURN.1)?);
         let mut tokens = Vec::new();
@@ -143,6 +137,10 @@ impl TextTokenizer {
 
 fn refused(reason: String) -> Error {
     Error::Tokenizer(reason)
+}
+
+fn unusable(error: TokenizerError) -> Error {
+    refused(error.to_string())
 }
 
 /// Returns the bytes of a vocabulary entry. The decoder tells which of the two common encodings of
