@@ -31,7 +31,7 @@ pub struct KeyOptions {
     /// Key file made by `pol-trainer keys generate`.
     #[arg(long, value_name = "FILE", env = "POL_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
-    /// Development account with a public key pair: alice, bob, …, trainer-1, validator-1.
+    /// Development account, whose key is public: alice, bob, …, trainer-1, validator-1, ….
     #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
     pub(crate) dev_account: Option<String>,
 }

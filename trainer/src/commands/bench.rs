@@ -56,25 +56,25 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Width of the model.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     width: u32,
     /// Blocks of the model.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     layers: u16,
     /// Attention heads.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     heads: u16,
     /// Entries of the vocabulary.
-    #[arg(long, default_value_t = 8_192)]
+    #[arg(long, value_name = "N", default_value_t = 8_192)]
     vocabulary: u32,
     /// Tokens of a sequence.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     sequence: u16,
     /// Sequences of a micro-batch. Each thread trains one micro-batch at a time.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     micro_batch: u16,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
     /// Print JSON.
     #[arg(long)]

@@ -60,16 +60,16 @@ pub(crate) struct IngestOptions {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Entries of the vocabulary.
-    #[arg(long, default_value_t = 8_192)]
+    #[arg(long, value_name = "N", default_value_t = 8_192)]
     vocabulary: u32,
     /// Tokens of a training sequence.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     sequence: u16,
     /// Tokens of a shard, a multiple of the sequence.
-    #[arg(long, default_value_t = 4_096)]
+    #[arg(long, value_name = "N", default_value_t = 4_096)]
     shard_tokens: u32,
     /// Share of the text that is never trained on, in percent.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
     held_out: f64,
     /// Tokenizer to use instead of training one.
     #[arg(long, value_name = "FILE")]

@@ -23,8 +23,8 @@ fn tokens(rows: &[[i64; 7]]) -> Tensor {
     Tensor::from_slice(rows.as_flattened()).view([rows.len() as i64, 7])
 }
 
-/// Creates initial parameters that are large enough for every path to matter. `change` gets the name
-/// and the values of each tensor of the mind.
+/// Creates initial parameters that are large enough for every path to matter. `change` gets the
+/// name and the values of each tensor of the mind.
 fn parameters(spec: &ModelSpec, change: impl Fn(&str, &mut [f32])) -> Vec<f32> {
     let mut flat = initial_parameters(spec, &[3; 32]);
     for slot in Layout::new(spec).unwrap().tensors() {

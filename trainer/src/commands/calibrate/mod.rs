@@ -13,9 +13,13 @@ mod workload;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use pol_engine::deviation::Deviation;
+use pol_primitives::recipe::Tier;
 use report::{Calibration, Row};
 use std::path::PathBuf;
 use workload::Workload;
+
+/// Tier of the lease that is trained.
+const TIER: Tier = Tier::Whale;
 
 const EXAMPLES: &str = "\
 Trains a lease, then trains its first, middle and last segment again: honestly with the kernels of \
@@ -33,31 +37,51 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CalibrateOptions {
     /// Width of the model.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     width: u32,
     /// Blocks of the model.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     layers: u16,
     /// Attention heads.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     heads: u16,
     /// Entries of the vocabulary.
-    #[arg(long, default_value_t = 8_192)]
+    #[arg(long, value_name = "N", default_value_t = 8_192)]
     vocabulary: u32,
     /// Tokens of a sequence.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     sequence: u16,
     /// Sequences of a micro-batch.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(2..)
+    )]
     micro_batch: u16,
     /// Micro-batches of a step.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     accumulation: u16,
     /// Steps of a segment.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     steps: u16,
     /// Segments to train. The first, the middle and the last one are measured.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
     segments: u16,
     /// Print JSON.
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 //! Results of a calibration.
 
-use super::workload::TIER;
+use super::TIER;
 use pol_primitives::{
     MILLION, Ppm,
     recipe::{MAX_TOLERANCE, MIN_TOLERANCE, Recipe},

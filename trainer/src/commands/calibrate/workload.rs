@@ -3,7 +3,7 @@
 //! The lease that a calibration trains, and the tasks on it.
 
 use super::{
-    CHEATS, CalibrateOptions, Task,
+    CHEATS, CalibrateOptions, TIER, Task,
     report::{Distance, Row},
     synthetic_text::SyntheticText,
 };
@@ -20,15 +20,13 @@ use pol_model::initial_parameters;
 use pol_primitives::{
     data::ShardId,
     lease::Lease,
-    recipe::{MIN_TOLERANCE, Numerics, Recipe, Tier},
+    recipe::{MIN_TOLERANCE, Numerics, Recipe},
 };
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// Tier of the lease.
-pub(super) const TIER: Tier = Tier::Whale;
 /// Account of the trainer.
 const TRAINER: [u8; 32] = [1; 32];
 /// Sequences on which harm is measured, and which no segment reads.
