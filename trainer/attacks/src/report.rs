@@ -48,8 +48,11 @@ pub(crate) fn sort(rows: &mut [Row]) {
     rows.sort_by_key(|row| order.iter().position(|name| *name == row.scenario));
 }
 
-/// Columns of the table: head and cell. The first two are left-aligned.
-const COLUMNS: [(&str, fn(&Row) -> String); 9] = [
+/// Head of a column, and the function that formats a row's cell.
+type Column = (&'static str, fn(&Row) -> String);
+
+/// Columns of the table. The first two are left-aligned.
+const COLUMNS: [Column; 9] = [
     ("family", |row| row.family.to_owned()),
     ("scenario", |row| row.scenario.to_owned()),
     ("attempts", |row| row.tally.attempts.to_string()),
