@@ -2,7 +2,10 @@
 
 //! The list of all scenarios, and the selection of some.
 
-use crate::{families::FAMILIES, scenario::Scenario};
+use crate::{
+    families::FAMILIES,
+    scenario::{Scenario, Setup},
+};
 
 /// A scenario of the list, with its family.
 #[derive(Clone, Copy)]
@@ -45,6 +48,10 @@ impl Filter {
             return Ok(Self::Family(entry.family));
         }
         match all_scenarios().find(|entry| entry.scenario.name == name) {
+            // The final model shows something only after the family's attacks.
+            Some(entry) if matches!(entry.scenario.setup, Setup::FinalModel(_)) => {
+                Ok(Self::Family(entry.family))
+            }
             Some(entry) => Ok(Self::Scenario(entry.scenario.name)),
             None => {
                 let families: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
@@ -155,6 +162,7 @@ mod tests {
         let first = FAMILIES[0].name;
         assert_eq!(names(first), names("1"));
         assert_eq!(names("zero-payload"), ["zero-payload"]);
+        assert_eq!(names("model-after-excision"), names("poisoning"));
         assert_eq!(Selection::new(&[]).iter().count(), all_scenarios().count());
         assert!(Filter::parse("0").is_err() && Filter::parse("23").is_err());
         assert!(Filter::parse("nothing").is_err_and(|error| error.contains(first)));
