@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Attacks a network on this machine in every way that docs/attacks lists, and checks the results.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the book in docs/ and fails on broken links between its pages.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds the whole workspace and shows how far it is. demo.sh, attacks.sh, and test.sh build through it,
 # so that they all find the same crates built with the same features.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs a whole network on this machine: a node, and trainers and validators that train one model and
 # audit each other. Ends when the model has moved N times and the rewards for that are claimed.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Checks bans, licences, and sources of all dependencies; with --advisories also known vulnerabilities.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 # The one place where the build environment is set. Source it: `. scripts/env.sh`
+# SPDX-License-Identifier: Apache-2.0
 # Changing any of these between builds recompiles everything, so every script and CI go through here.
 
 # Everything downloaded or built lives outside the checkout and outlives it.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs every check that a change has to pass: figures, format, lints, documentation, and all tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -174,7 +174,7 @@ fn to_json(block: BlockNumber, hash: Hash, checked: &Result<StateSummary, StateE
             "audits": summary.audits,
             "issuance": json::balance(summary.issuance),
             "held": json::balance(summary.held),
-            "books": json::books(&summary.books),
+            "books": json::ledger(&summary.books),
         }),
         Err(error) => json!({
             "block": block,

@@ -188,7 +188,7 @@ fn an_inconsistent_state_fails_with_the_broken_equation() {
     let mut spec: serde_json::Value =
         serde_json::from_slice(&output.stdout).expect("the specification is not JSON");
     // The ledger claims one emitted unit that no account owns.
-    let key = [twox_128(b"Rewards"), twox_128(b"Books")].concat();
+    let key = [twox_128(b"Rewards"), twox_128(b"RewardLedger")].concat();
     let hex = |bytes: &[u8]| polkadot_sdk::sp_core::bytes::to_hex(bytes, false);
     let mut books = [0; 5 * 16];
     books[0] = 1;

@@ -92,12 +92,12 @@ for (const method of ["pol_submissions", "pol_history", "pol_updates"]) {
 assert.equal(await raw.send("pol_recipeByHash", [`0x${"11".repeat(32)}`]), null);
 assert.deepEqual(await raw.send("pol_excisions", []), []);
 assert.deepEqual(await raw.send("pol_audits", []), []);
-assert.equal(await raw.send("pol_shown", [0, alice.address]), null);
+assert.equal(await raw.send("pol_auditResponse", [0, alice.address]), null);
 assert.equal(await raw.send("pol_auditedLease", [0, alice.address]), null);
 assert.deepEqual(await raw.send("pol_rewards", [alice.address]), []);
 assert.equal(await raw.send("pol_shard", [0, 0]), null);
 const books = { emitted: "0", seized: "0", paid: "0", burned: "0", waiting: "0" };
-assert.deepEqual(await raw.send("pol_books", []), books);
+assert.deepEqual(await raw.send("pol_ledger", []), books);
 const standing = await raw.send("pol_standing", [alice.address]);
 const { nonce, carry, flagged } = standing;
 assert.deepEqual([nonce, carry, flagged], [0, `0x${"00".repeat(32)}`, false]);

@@ -279,12 +279,12 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::round_record(round)
         }
 
-        fn measured(round: RoundNumber) -> Option<HeadMeasurement> {
-            ProofOfLearning::measured(round)
+        fn head_measurement(round: RoundNumber) -> Option<HeadMeasurement> {
+            ProofOfLearning::head_measurement(round)
         }
 
-        fn measuring() -> Option<PendingMeasurement<AccountId>> {
-            ProofOfLearning::measuring()
+        fn pending_measurement() -> Option<PendingMeasurement<AccountId>> {
+            ProofOfLearning::pending_measurement()
         }
 
         fn attestations() -> Vec<Attestation<AccountId>> {
@@ -303,19 +303,19 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::audits()
         }
 
-        fn shown(audit: AuditId, trainer: AccountId) -> Option<AuditResponse> {
-            ProofOfLearning::shown(audit, &trainer)
+        fn audit_response(audit: AuditId, trainer: AccountId) -> Option<AuditResponse> {
+            ProofOfLearning::audit_response(audit, &trainer)
         }
 
         fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease> {
             ProofOfLearning::audited_lease(round, &account)
         }
 
-        fn rewards(account: AccountId) -> Vec<PendingReward> {
-            Rewards::rewards(account)
+        fn pending_rewards(account: AccountId) -> Vec<PendingReward> {
+            Rewards::pending_rewards(account)
         }
 
-        fn books() -> Ledger {
+        fn ledger() -> Ledger {
             Rewards::ledger()
         }
 
@@ -339,8 +339,8 @@ sp_api::impl_runtime_apis! {
             Lineage::manifest_count()
         }
 
-        fn shard(shard: ShardId) -> Option<ShardRecord> {
-            Lineage::shard(shard)
+        fn shard_record(shard: ShardId) -> Option<ShardRecord> {
+            Lineage::shard_record(shard)
         }
     }
 }

@@ -198,7 +198,7 @@ fn check_leases() -> Result<(), String> {
 /// Checks that every consumed shard belongs to an update that is still part of the model.
 fn check_consumption() -> Result<(), String> {
     let mut updates = BTreeSet::new();
-    for records in pallet_pol_lineage::Consumed::<Runtime>::iter_values() {
+    for records in pallet_pol_lineage::ConsumedShards::<Runtime>::iter_values() {
         updates.extend(
             records
                 .places()

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Measures pol-trainer and the reference implementation on the same model and machine, and prints figures and ratios as JSON.
 
 usage: "$(scripts/reference/setup.sh)" scripts/reference/bench.py MODEL [--trainer BINARY] [--rounds N] ...

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes the golden fixtures: tiny checkpoints of every family that can be imported, with the reference's logits.
 
 usage: "$(scripts/reference/setup.sh)" scripts/reference/fixtures.py trainer/crates/import/tests/fixtures

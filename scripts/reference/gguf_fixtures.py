@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Writes the GGUF fixtures, with the `gguf` package of llama.cpp: what reading them must give is written beside them.
 
 usage: PYTHON scripts/reference/gguf_fixtures.py trainer/crates/import/tests/fixtures

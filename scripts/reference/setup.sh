@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Installs the reference implementation (PyTorch and transformers, computing on the CPU) into its own environment under POL_CACHE,
 # and prints the Python interpreter that has it. Safe to run again.
 set -euo pipefail

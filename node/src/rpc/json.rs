@@ -232,12 +232,12 @@ pub(crate) fn lease(lease: &Lease) -> Value {
 }
 
 /// Converts the measurements of a head by its validators.
-pub(crate) fn measured(measured: &HeadMeasurement) -> Value {
+pub(crate) fn head_measurement(measured: &HeadMeasurement) -> Value {
     json!({ "metrics": measured.metrics.summary(), "share": measured.share })
 }
 
 /// Converts the open measurement of the newest head.
-pub(crate) fn measuring(measuring: &PendingMeasurement<AccountId>) -> Value {
+pub(crate) fn pending_measurement(measuring: &PendingMeasurement<AccountId>) -> Value {
     let report = |report: &MetricsReport<AccountId>| {
         let (account, stake, metrics) =
             (&report.account, balance(report.stake), report.metrics.summary());
@@ -395,7 +395,7 @@ fn case(case: &Case<AccountId>) -> Value {
 }
 
 /// Converts the response of a trainer in an audit.
-pub(crate) fn shown(shown: &AuditResponse) -> Value {
+pub(crate) fn audit_response(shown: &AuditResponse) -> Value {
     let state = |state: &TraceState| {
         json!({
             "leaf": state.leaf,
@@ -420,13 +420,13 @@ pub(crate) fn reward(reward: &PendingReward) -> Value {
 }
 
 /// Converts the totals of all rewards.
-pub(crate) fn books(books: &Ledger) -> Value {
+pub(crate) fn ledger(ledger: &Ledger) -> Value {
     json!({
-        "emitted": balance(books.emitted),
-        "seized": balance(books.seized),
-        "paid": balance(books.paid),
-        "burned": balance(books.burned),
-        "waiting": balance(books.waiting),
+        "emitted": balance(ledger.emitted),
+        "seized": balance(ledger.seized),
+        "paid": balance(ledger.paid),
+        "burned": balance(ledger.burned),
+        "waiting": balance(ledger.waiting),
     })
 }
 
@@ -562,7 +562,7 @@ mod tests {
             calibration_error: Some(100_000),
             ..Default::default()
         };
-        let shown = measured(&HeadMeasurement { metrics, share: 670_000 });
+        let shown = head_measurement(&HeadMeasurement { metrics, share: 670_000 });
         assert_eq!((&shown["share"], &shown["metrics"]["loss"]), (&json!(670_000), &json!(7)));
         assert_eq!(
             (&shown["metrics"]["level"], &shown["metrics"]["selfAwareness"]),

@@ -71,13 +71,13 @@ pub(crate) trait Pol {
 
     /// Returns the measurements of a round's head by its validators, in millionths, with the share
     /// of the stake that reported; `null` until they are decided, or if no validator reported.
-    #[method(name = "pol_measured", blocking)]
-    fn measured(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
+    #[method(name = "pol_headMeasurement", blocking)]
+    fn head_measurement(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the open measurement of the newest head, with the reports that wait for a quorum;
     /// `null` before the block after the head.
-    #[method(name = "pol_measuring", blocking)]
-    fn measuring(&self, at: Option<Hash>) -> RpcResult<Value>;
+    #[method(name = "pol_pendingMeasurement", blocking)]
+    fn pending_measurement(&self, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the unsettled submissions to a round. `claims.metrics.off` is `true` if the
     /// trainer's measurements of the head differ from those of the validators, and `null` until
@@ -106,8 +106,13 @@ pub(crate) trait Pol {
     fn audits(&self, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the response of a trainer in an open audit.
-    #[method(name = "pol_shown", blocking)]
-    fn shown(&self, audit: AuditId, trainer: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+    #[method(name = "pol_auditResponse", blocking)]
+    fn audit_response(
+        &self,
+        audit: AuditId,
+        trainer: AccountId,
+        at: Option<Hash>,
+    ) -> RpcResult<Value>;
 
     /// Returns the lease of an account's update to a round, until the update is settled.
     #[method(name = "pol_auditedLease", blocking)]
@@ -121,11 +126,11 @@ pub(crate) trait Pol {
     /// Returns the rewards in escrow for an account. An amount is `null` until every update of its
     /// round is settled.
     #[method(name = "pol_rewards", blocking)]
-    fn rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+    fn pending_rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the totals of all rewards: `emitted + seized = paid + burned + waiting`.
-    #[method(name = "pol_books", blocking)]
-    fn books(&self, at: Option<Hash>) -> RpcResult<Value>;
+    #[method(name = "pol_ledger", blocking)]
+    fn ledger(&self, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns up to 100 bonded accounts after `start`, in storage order.
     #[method(name = "pol_members", blocking)]
@@ -138,7 +143,7 @@ pub(crate) trait Pol {
     /// Returns the record of a consumed shard: the round and the update that consumed it, and its
     /// effect on the model; `null` for any other shard.
     #[method(name = "pol_shard", blocking)]
-    fn shard(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value>;
+    fn shard_record(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value>;
 }
 
 /// Implementation of the methods by calls of the runtime.
@@ -178,7 +183,7 @@ impl Pol {
 /// until the validators' are decided.
 fn is_off(api: &Api, at: Hash, claimed: MetricsClaim) -> Result<Option<bool>, ApiError> {
     let (Some(measured), Some(record)) =
-        (api.measured(at, claimed.round)?, api.round_record(at, claimed.round)?)
+        (api.head_measurement(at, claimed.round)?, api.round_record(at, claimed.round)?)
     else {
         return Ok(None);
     };
@@ -220,14 +225,14 @@ impl PolServer for Pol {
             .map(|record| or_null(record, json::round_record))
     }
 
-    fn measured(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.measured(at, round))
-            .map(|measured| or_null(measured, json::measured))
+    fn head_measurement(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
+        self.query(at, |api, at| api.head_measurement(at, round))
+            .map(|measured| or_null(measured, json::head_measurement))
     }
 
-    fn measuring(&self, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.measuring(at))
-            .map(|measuring| or_null(measuring, json::measuring))
+    fn pending_measurement(&self, at: Option<Hash>) -> RpcResult<Value> {
+        self.query(at, |api, at| api.pending_measurement(at))
+            .map(|measuring| or_null(measuring, json::pending_measurement))
     }
 
     fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
@@ -276,9 +281,14 @@ impl PolServer for Pol {
         Ok(audits.iter().map(|audit| json::audit(audit, &config)).collect())
     }
 
-    fn shown(&self, audit: AuditId, trainer: AccountId, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.shown(at, audit, trainer))
-            .map(|shown| or_null(shown, json::shown))
+    fn audit_response(
+        &self,
+        audit: AuditId,
+        trainer: AccountId,
+        at: Option<Hash>,
+    ) -> RpcResult<Value> {
+        self.query(at, |api, at| api.audit_response(at, audit, trainer))
+            .map(|shown| or_null(shown, json::audit_response))
     }
 
     fn audited_lease(
@@ -291,13 +301,13 @@ impl PolServer for Pol {
             .map(|lease| or_null(lease, json::lease))
     }
 
-    fn rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.rewards(at, account))
+    fn pending_rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+        self.query(at, |api, at| api.pending_rewards(at, account))
             .map(|all| all.iter().map(json::reward).collect())
     }
 
-    fn books(&self, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.books(at)).map(|books| json::books(&books))
+    fn ledger(&self, at: Option<Hash>) -> RpcResult<Value> {
+        self.query(at, |api, at| api.ledger(at)).map(|ledger| json::ledger(&ledger))
     }
 
     fn members(&self, start: Option<AccountId>, at: Option<Hash>) -> RpcResult<Value> {
@@ -310,8 +320,8 @@ impl PolServer for Pol {
             .map(|manifest| or_null(manifest, json::manifest))
     }
 
-    fn shard(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.shard(at, ShardId { manifest, index }))
+    fn shard_record(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value> {
+        self.query(at, |api, at| api.shard_record(at, ShardId { manifest, index }))
             .map(|record| or_null(record, json::shard))
     }
 }

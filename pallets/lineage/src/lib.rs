@@ -28,15 +28,10 @@
 //! - `docs/protocol.md` and `docs/glossary.md` of the repository.
 
 #![cfg_attr(not(feature = "std"), no_std)]
-#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+// Stricter than the workspace: the chain must neither panic nor overflow on hostile input.
 #![cfg_attr(
-    test,
-    allow(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
-        reason = "a panic is how a test fails"
-    )
+    not(test),
+    deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
 extern crate alloc;
@@ -154,7 +149,7 @@ pub mod pallet {
     /// Providers choose the hashes, so a cryptographic hash keeps the trie balanced. One entry for
     /// each manifest.
     #[pallet::storage]
-    pub type ContentSeen<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
+    pub type ManifestOfContent<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
 
     /// Amount on hold for each manifest, by id. A runtime upgrade may change the deposit of later
     /// manifests.
@@ -188,7 +183,7 @@ pub mod pallet {
     ///
     /// Hashed like [`Manifests`], since its keys are a subset. An entry stays.
     #[pallet::storage]
-    pub type Retired<T: Config> = StorageMap<_, Twox64Concat, ManifestId, ()>;
+    pub type RetiredManifests<T: Config> = StorageMap<_, Twox64Concat, ManifestId, ()>;
 
     /// Number of free shards in the whole pool.
     #[pallet::storage]
@@ -209,7 +204,7 @@ pub mod pallet {
     /// The keys are numbers, so fast hashes are enough. A manifest has at most 512 chunks of 2,048
     /// shards, of 256 bytes each.
     #[pallet::storage]
-    pub type Leased<T: Config> =
+    pub type LeasedShards<T: Config> =
         StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, ShardBitmap>;
 
     /// Records of the consumed shards of each manifest, by manifest and chunk.
@@ -217,7 +212,7 @@ pub mod pallet {
     /// The keys are numbers, so fast hashes are enough. A manifest has at most 8,192 chunks of 128
     /// shards, of at most 1.3 kB each. Records are kept forever: they are the lineage of the model.
     #[pallet::storage]
-    pub type Consumed<T: Config> =
+    pub type ConsumedShards<T: Config> =
         StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, ShardRecords>;
 
     // ---- Events ----

@@ -3,9 +3,9 @@
 //! Checks of the pallet's invariants.
 
 use crate::{
-    Config, Consumed, ContentSeen, FreeShards, HoldReason, Leased, ManifestCount, ManifestDeposits,
-    Manifests, ManifestsOf, NextSource, Pallet, Pool, Retired, ShardBitmap, ShardRecords, Slots,
-    SourceDeposits, Sources, types::locate_in_bitmap,
+    Config, ConsumedShards, FreeShards, HoldReason, LeasedShards, ManifestCount, ManifestDeposits,
+    ManifestOfContent, Manifests, ManifestsOf, NextSource, Pallet, Pool, RetiredManifests,
+    ShardBitmap, ShardRecords, Slots, SourceDeposits, Sources, types::locate_in_bitmap,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -37,10 +37,10 @@ struct TakenShards {
 
 impl TakenShards {
     fn load<T: Config>(id: ManifestId) -> Self {
-        let consumed = Consumed::<T>::iter_prefix(id).flat_map(|(chunk, records)| {
+        let consumed = ConsumedShards::<T>::iter_prefix(id).flat_map(|(chunk, records)| {
             records.places().map(|place| (chunk, place)).collect::<Vec<_>>()
         });
-        Self { leased: Leased::<T>::iter_prefix(id).collect(), consumed: consumed.collect() }
+        Self { leased: LeasedShards::<T>::iter_prefix(id).collect(), consumed: consumed.collect() }
     }
 
     fn is_leased(&self, index: u32) -> bool {
@@ -75,7 +75,7 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(pooled.is_empty(), "the pool holds a manifest that is not registered");
         ensure!(
-            Retired::<T>::iter_keys().all(Manifests::<T>::contains_key),
+            RetiredManifests::<T>::iter_keys().all(Manifests::<T>::contains_key),
             "a retired manifest is not registered"
         );
         Self::check_sources()?;
@@ -104,7 +104,7 @@ impl<T: Config> Pallet<T> {
     ) -> Result<SourceKind, TryRuntimeError> {
         ensure!(id < ManifestCount::<T>::get(), "the id of a manifest is beyond the count");
         ensure!(
-            ContentSeen::<T>::get(record.info.content_hash) == Some(id),
+            ManifestOfContent::<T>::get(record.info.content_hash) == Some(id),
             "the content hash of a manifest is not stored"
         );
         Ok(Self::kind(&record.info).ok_or("the source of a manifest is not registered")?)
@@ -133,7 +133,8 @@ impl<T: Config> Pallet<T> {
             sum == record.info.shards,
             "free, leased and consumed shards do not add up to the manifest's shards"
         );
-        let in_pool = record.consumed < record.info.shards && !Retired::<T>::contains_key(id);
+        let in_pool =
+            record.consumed < record.info.shards && !RetiredManifests::<T>::contains_key(id);
         ensure!(
             pool_entry == in_pool.then_some((kind, record.free)),
             "the pool does not hold exactly the open manifests with their free shards"

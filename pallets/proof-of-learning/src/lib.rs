@@ -29,6 +29,7 @@
 //! - `docs/protocol.md` and `docs/glossary.md` of the repository cover the whole protocol.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+// Stricter than the workspace: the chain must neither panic nor overflow on hostile input.
 #![cfg_attr(
     not(test),
     deny(clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)
@@ -166,7 +167,7 @@ pub mod pallet {
 
     /// Lengths of the phases, in blocks. One value.
     #[pallet::storage]
-    pub type Lengths<T> = StorageValue<_, RoundConfig, ValueQuery>;
+    pub type PhaseLengths<T> = StorageValue<_, RoundConfig, ValueQuery>;
 
     /// Round under way. One value.
     #[pallet::storage]
@@ -184,11 +185,11 @@ pub mod pallet {
     /// Number of leases due in each round that has not opened yet. The chain counts the keys, so
     /// the hasher is a fast one. Bounded by the longest cadence, at most 255 rounds ahead.
     #[pallet::storage]
-    pub type Due<T> = StorageMap<_, Twox64Concat, RoundNumber, u32, ValueQuery>;
+    pub type DueLeases<T> = StorageMap<_, Twox64Concat, RoundNumber, u32, ValueQuery>;
 
     /// Last round in which a lease of an earlier round was or is due. One value.
     #[pallet::storage]
-    pub type LastDue<T> = StorageValue<_, RoundNumber, ValueQuery>;
+    pub type LastDueRound<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
     /// State that accounts bring into their next lease. Keyed like [`Leases`]. 48 bytes for every
     /// account that ever had a lease.
@@ -252,11 +253,11 @@ pub mod pallet {
     /// began to wait. One value of at most [`types::MAX_PENDING_AUDITS`] entries. Later blocks take
     /// out the updates of one round and draw at a time.
     #[pallet::storage]
-    pub type Undrawn<T: Config> = StorageValue<_, PendingAudits<T::AccountId>, ValueQuery>;
+    pub type UndrawnUpdates<T: Config> = StorageValue<_, PendingAudits<T::AccountId>, ValueQuery>;
 
     /// Mixed randomness of all blocks in which an update waited for its draw. One hash.
     #[pallet::storage]
-    pub type Mixed<T> = StorageValue<_, Hash, ValueQuery>;
+    pub type MixedRandomness<T> = StorageValue<_, Hash, ValueQuery>;
 
     /// Number of the next audit. One value.
     #[pallet::storage]
@@ -272,13 +273,13 @@ pub mod pallet {
     /// audits; accounts are keyed like [`Leases`]. At most one entry for each case, until it is
     /// settled.
     #[pallet::storage]
-    pub type Shown<T: Config> =
+    pub type AuditResponses<T: Config> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, AuditResponse>;
 
-    /// Commitments to evidence, by audit and validator. Keyed like [`Shown`]. At most one entry for
+    /// Commitments to evidence, by audit and validator. Keyed like [`AuditResponses`]. At most one entry for
     /// each holder of seats, until it reveals or one of its cases is settled without.
     #[pallet::storage]
-    pub type Commits<T: Config> =
+    pub type AuditCommitments<T: Config> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, Hash>;
 
     /// Findings of seats, by audit and by the places of case and holder in it. The chain counts all

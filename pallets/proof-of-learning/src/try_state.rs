@@ -104,7 +104,7 @@ impl<T: Config> Pallet<T> {
                 *count = count.saturating_add(1);
             }
         }
-        let mut counted: BTreeMap<_, _> = Due::<T>::iter().collect();
+        let mut counted: BTreeMap<_, _> = DueLeases::<T>::iter().collect();
         if round.due > 0 {
             ensure!(
                 counted.insert(round.number, round.due).is_none(),
@@ -113,7 +113,7 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(due == counted, "due = leases due, in every round");
         ensure!(
-            due.keys().all(|&r| r <= LastDue::<T>::get().max(round.number)),
+            due.keys().all(|&r| r <= LastDueRound::<T>::get().max(round.number)),
             "no lease is due after the last one"
         );
         Ok(())
@@ -278,7 +278,7 @@ impl<T: Config> Pallet<T> {
 
     /// Returns the updates that wait for a draw or a settlement, by round and encoded account.
     fn waiting_updates() -> Vec<(RoundNumber, Vec<u8>)> {
-        let undrawn = Undrawn::<T>::get()
+        let undrawn = UndrawnUpdates::<T>::get()
             .into_iter()
             .map(|(update, _)| (update.round, update.trainer.encode()));
         let cases = Audits::<T>::iter_values().flat_map(|audit| {
@@ -321,7 +321,7 @@ impl<T: Config> Pallet<T> {
 
     /// The trainer's response is stored as far as the case has come.
     fn check_case(id: AuditId, audit: &Audit<T::AccountId>, case: &Case<T::AccountId>) -> Check {
-        let shown: Option<AuditResponse> = Shown::<T>::get(id, &case.trainer);
+        let shown: Option<AuditResponse> = AuditResponses::<T>::get(id, &case.trainer);
         ensure!(
             shown.is_some() == (case.served && !case.settled),
             "shown = served and not settled"
@@ -342,11 +342,11 @@ impl<T: Config> Pallet<T> {
 
     /// Responses, commitments and findings are of open audits.
     fn check_audit_entries() -> Check {
-        for (id, account) in Shown::<T>::iter_keys() {
+        for (id, account) in AuditResponses::<T>::iter_keys() {
             let audit = Audits::<T>::get(id).ok_or("states are shown in open audits")?;
             ensure!(audit.case(&account).is_some(), "states are shown by trainers of cases");
         }
-        for (id, account) in Commits::<T>::iter_keys() {
+        for (id, account) in AuditCommitments::<T>::iter_keys() {
             let audit = Audits::<T>::get(id).ok_or("commitments are in open audits")?;
             let holder =
                 audit.holder(&account).and_then(|place| audit.holders.get(usize::from(place)));

@@ -219,10 +219,10 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 
     fn draw(updates: u32) -> Weight {
         if updates == 0 {
-            // Undrawn; if updates wait, also settings, randomness and the mixture.
+            // UndrawnUpdates; if updates wait, also settings, randomness and the mixture.
             return Self::cost(10, 4, 1);
         }
-        // Undrawn, settings, counters, randomness, the mixture, a lease and its recipe; a thousand
+        // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe; a thousand
         // stakes in one value; a probe of sixteen shards. For each update the stakes are read once
         // for every seat.
         Self::cost(300, 84, 6)

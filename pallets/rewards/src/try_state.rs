@@ -2,7 +2,7 @@
 
 //! Checks of the pallet's invariants.
 
-use crate::{Books, Config, Earnings, Emission, LastEmitted, Pallet, Pools};
+use crate::{Config, Earnings, Emission, LastEmitted, Pallet, Pools, RewardLedger};
 use alloc::collections::BTreeMap;
 use pol_primitives::{
     Balance, RoundNumber,
@@ -27,7 +27,7 @@ impl<T: Config> Pallet<T> {
     }
 
     fn check_ledger() -> Result<(), TryRuntimeError> {
-        let Ledger { emitted, seized, paid, burned, waiting } = Books::<T>::get();
+        let Ledger { emitted, seized, paid, burned, waiting } = RewardLedger::<T>::get();
         let (inflow, outflow) = (
             emitted.checked_add(seized),
             paid.checked_add(burned).and_then(|sum| sum.checked_add(waiting)),

@@ -69,9 +69,9 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn round_record(round: RoundNumber) -> Option<RoundRecord<AccountId>>;
         /// Returns the metrics that validators measured of the head of a round; `None` until they
         /// are decided.
-        fn measured(round: RoundNumber) -> Option<HeadMeasurement>;
+        fn head_measurement(round: RoundNumber) -> Option<HeadMeasurement>;
         /// Returns the pending measurement of the newest head; `None` before the next block.
-        fn measuring() -> Option<PendingMeasurement<AccountId>>;
+        fn pending_measurement() -> Option<PendingMeasurement<AccountId>>;
         /// Returns the attestations of the current round.
         fn attestations() -> Vec<Attestation<AccountId>>;
         /// Returns the updates of earlier rounds that the head under attestation excises, in
@@ -82,14 +82,14 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         /// Returns the open audits in their current stages, oldest first; at most 64.
         fn audits() -> Vec<(AuditId, Audit<AccountId>)>;
         /// Returns the response of a trainer in an open audit.
-        fn shown(audit: AuditId, trainer: AccountId) -> Option<AuditResponse>;
+        fn audit_response(audit: AuditId, trainer: AccountId) -> Option<AuditResponse>;
         /// Returns the lease of an account's update to a round until the update is settled, even
         /// if the lease is concluded.
         fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease>;
         /// Returns the account's rewards in escrow, newest round first; at most 1,024.
-        fn rewards(account: AccountId) -> Vec<PendingReward>;
+        fn pending_rewards(account: AccountId) -> Vec<PendingReward>;
         /// Returns the totals of all rewards and fines.
-        fn books() -> Ledger;
+        fn ledger() -> Ledger;
         /// Returns the account as a member of the network.
         fn member(account: AccountId) -> Option<Member<AccountId>>;
         /// Returns up to 100 members after `start`, in storage order.
@@ -101,6 +101,6 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         /// Returns the number of manifests. Their identifiers start at 0.
         fn manifest_count() -> u32;
         /// Returns the record of a shard that the model was trained on; `None` for other shards.
-        fn shard(shard: ShardId) -> Option<ShardRecord>;
+        fn shard_record(shard: ShardId) -> Option<ShardRecord>;
     }
 }

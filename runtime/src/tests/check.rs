@@ -46,7 +46,7 @@ fn unissued_funds_are_found() {
         check_after(|| pallet_balances::TotalIssuance::<Runtime>::mutate(|issued| *issued -= 1));
     assert_broken(error, "Balances", "total issuance");
     let error =
-        check_after(|| pallet_pol_rewards::Books::<Runtime>::mutate(|books| books.paid = 1));
+        check_after(|| pallet_pol_rewards::RewardLedger::<Runtime>::mutate(|books| books.paid = 1));
     assert_broken(error, "Rewards", "paid");
 }
 

@@ -136,11 +136,11 @@ impl PaidRound {
             assert_eq!(ProofOfLearning::audited_lease(1, trainer), None);
             let index = revealed.iter().position(|account| account == trainer).unwrap() as u8;
             let record = Some(ShardRecord { round: 1, index, delta });
-            assert!(lease.shards.iter().all(|&shard| Lineage::shard(shard) == record));
+            assert!(lease.shards.iter().all(|&shard| Lineage::shard_record(shard) == record));
         }
         let untouched = (0..SHARDS)
             .map(|index| ShardId { manifest: 0, index })
-            .filter(|&shard| Lineage::shard(shard).is_none());
+            .filter(|&shard| Lineage::shard_record(shard).is_none());
         assert_eq!(untouched.count(), 40);
     }
 
@@ -172,7 +172,7 @@ impl PaidRound {
         let seat = self.shares.validators / 3;
         rewards.extend(self.network.validators.iter().map(|pair| (pair.clone(), seat)));
         for (pair, amount) in &rewards {
-            let reward = Rewards::rewards(account(pair))
+            let reward = Rewards::pending_rewards(account(pair))
                 .into_iter()
                 .find(|reward| reward.round == 1)
                 .unwrap();
@@ -187,7 +187,8 @@ impl PaidRound {
         assert!(fee > 0 && fee < POL / 100, "{fee}");
         assert_eq!(Rewards::pool(1), None, "every share is claimed");
         let alice = account(&self.network.alice);
-        let rewards: Vec<_> = Rewards::rewards(alice).iter().map(|reward| reward.round).collect();
+        let rewards: Vec<_> =
+            Rewards::pending_rewards(alice).iter().map(|reward| reward.round).collect();
         assert_eq!(rewards, [2]);
         let again = self.network.chain.try_block(vec![(first, claim(1))]);
         assert_eq!(again, [Err(RewardsError::NothingToClaim.into())]);
@@ -298,8 +299,8 @@ impl RefutedRound {
         let manifest = Lineage::manifest(0).unwrap();
         assert_eq!((manifest.free, manifest.leased, manifest.consumed), (SHARDS - 10, 0, 10));
         let trainers = EmissionSchedule::default().shares_of(1).trainers;
-        assert_eq!(Rewards::rewards(self.honest.clone())[0].amount, Some(trainers));
-        assert_eq!(Rewards::rewards(self.cheat.clone()), []);
+        assert_eq!(Rewards::pending_rewards(self.honest.clone())[0].amount, Some(trainers));
+        assert_eq!(Rewards::pending_rewards(self.cheat.clone()), []);
     }
 
     /// Checks that the next head excises the update once, and that the cheat cannot join.

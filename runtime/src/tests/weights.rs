@@ -101,7 +101,7 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
             known: Default::default(),
         };
         let undrawn: Vec<_> = (0..MAX_SUBMISSIONS as u8).map(|index| (update(index), 0)).collect();
-        pallet_proof_of_learning::Undrawn::<Runtime>::put(
+        pallet_proof_of_learning::UndrawnUpdates::<Runtime>::put(
             pol_primitives::BoundedVec::truncate_from(undrawn),
         );
 
@@ -110,7 +110,7 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
         let (_, audit) = ProofOfLearning::audits().remove(0);
         assert_eq!(audit.cases.len(), MAX_SUBMISSIONS as usize);
         assert!(audit.cases.iter().all(|case| case.seats.len() == MAX_SEATS as usize));
-        assert!(!pallet_proof_of_learning::Undrawn::<Runtime>::exists());
+        assert!(!pallet_proof_of_learning::UndrawnUpdates::<Runtime>::exists());
         // Half of a block without signed calls is left for all other hooks.
         let left = limits()
             .max_block

@@ -16,7 +16,7 @@ use pol_engine::{
     bench::{AuditCost, measure_audit_cost, measure_throughput},
     determinism::{self, NumericsMode},
 };
-use pol_generate::bench::{self, GenerationLoad, Throughput};
+use pol_generate::bench::{self, DecodingSpeed, GenerationLoad};
 use pol_import::{describe, load};
 use pol_primitives::{
     audit::AuditConfig,
@@ -275,9 +275,9 @@ struct GenerationSpeed {
     /// Seconds to read the model and to arrange its parameters.
     load_seconds: f64,
     /// Speed with one sequence.
-    single: Throughput,
+    single: DecodingSpeed,
     /// Speed with eight sequences at once.
-    eight: Throughput,
+    eight: DecodingSpeed,
     /// Peak memory of the process, in bytes.
     peak_memory: u64,
 }

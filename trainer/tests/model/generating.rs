@@ -111,7 +111,7 @@ fn refusals_to_generate_are_explained() {
     fs::write(&empty, "\n").unwrap();
     let long = "the an in a zoo ".repeat(9);
     for (arguments, code, expected) in [
-        (&["--model", &short, long.as_str()][..], 1, "shorten it"),
+        (&["--model", &short, long.as_str()][..], 1, "shorten the prompt"),
         (&["--model", &none, "the"], 1, "is not an imported model: it has no spec.json"),
         (
             &["--model", &without_tokenizer, "the"],

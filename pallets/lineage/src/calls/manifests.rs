@@ -3,8 +3,8 @@
 //! Calls that register, withdraw and retire manifests.
 
 use crate::{
-    Config, ContentSeen, Error, Event, FreeShards, ManifestCount, ManifestDeposits, Manifests,
-    ManifestsOf, Pallet, Pool, PoolEntry, Retired, Slots, Sources,
+    Config, Error, Event, FreeShards, ManifestCount, ManifestDeposits, ManifestOfContent,
+    Manifests, ManifestsOf, Pallet, Pool, PoolEntry, RetiredManifests, Slots, Sources,
 };
 use pol_primitives::{
     MILLION,
@@ -23,7 +23,7 @@ impl<T: Config> Pallet<T> {
         ManifestCount::<T>::put(manifest.checked_add(1).ok_or(ArithmeticError::Overflow)?);
         ManifestDeposits::<T>::insert(manifest, Self::hold_deposit(&owner)?);
         ManifestsOf::<T>::mutate(info.source, |count| *count = count.saturating_add(1));
-        ContentSeen::<T>::insert(info.content_hash, manifest);
+        ManifestOfContent::<T>::insert(info.content_hash, manifest);
         let free = if info.held_out { 0 } else { info.shards };
         if !info.held_out {
             Pool::<T>::try_mutate(kind, |entries| entries.try_push(PoolEntry { manifest, free }))
@@ -56,7 +56,10 @@ impl<T: Config> Pallet<T> {
         let format = T::Recipe::shard_tokens_and_tokenizer().ok_or(Error::<T>::NoRecipe)?;
         ensure!(format == (info.shard_tokens, info.tokenizer), Error::<T>::WrongFormat);
         ensure!(info.parents.iter().all(Manifests::<T>::contains_key), Error::<T>::UnknownParent);
-        ensure!(!ContentSeen::<T>::contains_key(info.content_hash), Error::<T>::AlreadyRegistered);
+        ensure!(
+            !ManifestOfContent::<T>::contains_key(info.content_hash),
+            Error::<T>::AlreadyRegistered
+        );
         Ok(source.kind)
     }
 
@@ -70,7 +73,7 @@ impl<T: Config> Pallet<T> {
             ensure!(untouched && Self::remove_from_pool(&record.info, manifest), Error::<T>::InUse);
             FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
         }
-        ContentSeen::<T>::remove(record.info.content_hash);
+        ManifestOfContent::<T>::remove(record.info.content_hash);
         ManifestsOf::<T>::mutate_exists(record.info.source, |count| {
             *count = count.and_then(|count| count.checked_sub(1)).filter(|&left| left > 0);
         });
@@ -83,7 +86,7 @@ impl<T: Config> Pallet<T> {
         let record = Manifests::<T>::get(manifest).ok_or(Error::<T>::UnknownManifest)?;
         ensure!(Self::remove_from_pool(&record.info, manifest), Error::<T>::NotPooled);
         FreeShards::<T>::mutate(|total| *total = total.saturating_sub(record.free));
-        Retired::<T>::insert(manifest, ());
+        RetiredManifests::<T>::insert(manifest, ());
         Self::deposit_event(Event::ManifestRetired { manifest });
         Ok(())
     }

@@ -2,14 +2,14 @@
 
 //! Queries of the runtime API.
 
-use crate::{Config, Consumed, ManifestCount, Manifests, Pallet, ShardRecords, Sources};
+use crate::{Config, ConsumedShards, ManifestCount, Manifests, Pallet, ShardRecords, Sources};
 use pol_primitives::data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId};
 
 impl<T: Config> Pallet<T> {
     /// Returns the record of a consumed shard; none for any other shard.
-    pub fn shard(id: ShardId) -> Option<ShardRecord> {
+    pub fn shard_record(id: ShardId) -> Option<ShardRecord> {
         let (chunk, place) = ShardRecords::locate(id.index);
-        Consumed::<T>::get(id.manifest, chunk)?.get(place)
+        ConsumedShards::<T>::get(id.manifest, chunk)?.get(place)
     }
 
     /// Returns a source.

@@ -3,8 +3,8 @@
 //! Changes of the state of single shards.
 
 use crate::{
-    Config, Consumed, Event, FreeShards, Leased, Manifests, Pallet, Pool, PoolEntry, ShardRecords,
-    Slots, Sources, types::locate_in_bitmap,
+    Config, ConsumedShards, Event, FreeShards, LeasedShards, Manifests, Pallet, Pool, PoolEntry,
+    ShardRecords, Slots, Sources, types::locate_in_bitmap,
 };
 use pol_primitives::data::{Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, SourceKind};
 
@@ -47,7 +47,9 @@ impl<T: Config> Pallet<T> {
             record.leased = record.leased.saturating_add(1);
         });
         let (chunk, bit) = locate_in_bitmap(index);
-        Leased::<T>::mutate(manifest, chunk, |bitmap| bitmap.get_or_insert_default().insert(bit));
+        LeasedShards::<T>::mutate(manifest, chunk, |bitmap| {
+            bitmap.get_or_insert_default().insert(bit)
+        });
         ShardId { manifest, index }
     }
 
@@ -65,7 +67,7 @@ impl<T: Config> Pallet<T> {
         Manifests::<T>::try_mutate(shard.manifest, |record| {
             let record = record.as_mut().ok_or(ShardError::UnknownManifest)?;
             let (chunk, bit) = locate_in_bitmap(shard.index);
-            Leased::<T>::try_mutate_exists(shard.manifest, chunk, |bitmap| {
+            LeasedShards::<T>::try_mutate_exists(shard.manifest, chunk, |bitmap| {
                 let leased = bitmap.as_mut().ok_or(ShardError::NotLeased)?;
                 if !leased.remove(bit) {
                     return Err(ShardError::NotLeased);
@@ -105,7 +107,7 @@ impl<T: Config> Pallet<T> {
     ) -> Result<(), ShardError> {
         Self::end_lease(shard, |record| {
             let (chunk, place) = ShardRecords::locate(shard.index);
-            Consumed::<T>::mutate(shard.manifest, chunk, |records| {
+            ConsumedShards::<T>::mutate(shard.manifest, chunk, |records| {
                 records.get_or_insert_default().insert(place, shard_record)
             });
             record.consumed = record.consumed.saturating_add(1);

@@ -8,8 +8,8 @@ mod properties;
 mod registry;
 
 use crate::{
-    Call, Consumed, ContentSeen, Error, Event, FreeShards, HoldReason, Leased, MAX_POOL_MANIFESTS,
-    Manifests, Pool, PoolEntry, Retired, Slots,
+    Call, ConsumedShards, Error, Event, FreeShards, HoldReason, LeasedShards, MAX_POOL_MANIFESTS,
+    ManifestOfContent, Manifests, Pool, PoolEntry, RetiredManifests, Slots,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{

@@ -101,20 +101,23 @@ fn consumption_is_recorded_and_final() {
         Lineage::consume(&second, 9, 0, &[i32::MIN]);
         assert_eq!(counts(id), (4_037, 0, 63));
         for (shard, delta) in first.iter().zip(deltas) {
-            assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round: 7, index: 4, delta }));
+            assert_eq!(
+                Lineage::shard_record(*shard),
+                Some(ShardRecord { round: 7, index: 4, delta })
+            );
         }
         let deltas: Vec<_> =
-            second.iter().map(|shard| Lineage::shard(*shard).unwrap().delta).collect();
+            second.iter().map(|shard| Lineage::shard_record(*shard).unwrap().delta).collect();
         assert_eq!(deltas, [i32::MIN, 0, 0]);
-        assert_eq!(Leased::<Test>::iter_prefix(id).count(), 0);
-        assert!(Consumed::<Test>::iter_prefix(id).count() <= 33);
+        assert_eq!(LeasedShards::<Test>::iter_prefix(id).count(), 0);
+        assert!(ConsumedShards::<Test>::iter_prefix(id).count() <= 33);
         assert_eq!(Pool::<Test>::get(SourceKind::Web)[0].free, 4_037);
         let free = (0..4_100)
             .map(|index| ShardId { manifest: id, index })
-            .filter(|shard| Lineage::shard(*shard).is_none());
+            .filter(|shard| Lineage::shard_record(*shard).is_none());
         assert_eq!(free.count(), 4_037);
-        assert_eq!(Lineage::shard(ShardId { manifest: 9, index: 0 }), None);
-        assert_eq!(Lineage::shard(ShardId { manifest: id, index: u32::MAX }), None);
+        assert_eq!(Lineage::shard_record(ShardId { manifest: 9, index: 0 }), None);
+        assert_eq!(Lineage::shard_record(ShardId { manifest: id, index: u32::MAX }), None);
     });
 }
 
@@ -157,12 +160,15 @@ fn shards_that_are_not_leased_are_ignored() {
         Lineage::release(&wrong);
         Lineage::consume(&wrong, 2, 6, &[30; 5]);
         assert_eq!((counts(id), Lineage::free_shards()), before);
-        assert_eq!(Lineage::shard(shards[0]), Some(ShardRecord { round: 1, index: 5, delta: 10 }));
-        assert!(wrong[1..].iter().all(|shard| Lineage::shard(*shard).is_none()));
+        assert_eq!(
+            Lineage::shard_record(shards[0]),
+            Some(ShardRecord { round: 1, index: 5, delta: 10 })
+        );
+        assert!(wrong[1..].iter().all(|shard| Lineage::shard_record(*shard).is_none()));
         // A repeated shard counts once.
         Lineage::release(&[shards[2], shards[2]]);
         Lineage::consume(&[shards[3], shards[3]], 2, 0, &[40, 50]);
-        assert_eq!((counts(id), Lineage::shard(shards[3]).unwrap().delta), ((7, 0, 3), 40));
+        assert_eq!((counts(id), Lineage::shard_record(shards[3]).unwrap().delta), ((7, 0, 3), 40));
     });
 }
 

@@ -30,7 +30,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 /// Returns the number of free shards of retired manifests.
 fn retired() -> usize {
-    Retired::<Test>::iter_keys().map(|id| counts(id).0 as usize).sum()
+    RetiredManifests::<Test>::iter_keys().map(|id| counts(id).0 as usize).sum()
 }
 
 /// States of all shards as the tests expect them.
@@ -96,7 +96,7 @@ impl Model {
         for (shard, delta) in lease.iter().zip(deltas) {
             let key = (shard.manifest, shard.index);
             assert!(self.leased.remove(&key) && self.consumed.insert(key));
-            assert_eq!(Lineage::shard(*shard), Some(ShardRecord { round, index, delta }));
+            assert_eq!(Lineage::shard_record(*shard), Some(ShardRecord { round, index, delta }));
         }
     }
 
@@ -107,7 +107,7 @@ impl Model {
         for shard in sample {
             let key = (shard.manifest, shard.index);
             assert!(!self.leased.contains(&key) && !self.consumed.contains(&key), "{shard:?}");
-            assert!(!Retired::<Test>::contains_key(shard.manifest) && seen.insert(key));
+            assert!(!RetiredManifests::<Test>::contains_key(shard.manifest) && seen.insert(key));
         }
     }
 

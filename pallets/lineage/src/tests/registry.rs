@@ -75,7 +75,7 @@ fn a_manifest_enters_the_pool() {
             (40, 1, 2 * DEPOSIT)
         );
         assert_eq!(*Pool::<Test>::get(SourceKind::Dataset), [PoolEntry { manifest: 0, free: 40 }]);
-        assert_eq!(ContentSeen::<Test>::get(record.info.content_hash), Some(0));
+        assert_eq!(ManifestOfContent::<Test>::get(record.info.content_hash), Some(0));
     });
 }
 

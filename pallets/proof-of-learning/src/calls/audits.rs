@@ -38,7 +38,7 @@ impl<T: Config> Pallet<T> {
         ensure!(states.iter().all(is_proved), Error::<T>::WrongProof);
         case.served = true;
         let states = BoundedVec::truncate_from(states.iter().map(|served| served.state).collect());
-        Shown::<T>::insert(id, &who, AuditResponse { states, ..AuditResponse::default() });
+        AuditResponses::<T>::insert(id, &who, AuditResponse { states, ..AuditResponse::default() });
         Self::deposit_event(Event::StatesServed { audit: id, account: who });
         Self::store_audit(id, audit, &config);
         Ok(())
@@ -58,7 +58,7 @@ impl<T: Config> Pallet<T> {
         let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
         ensure!(!holder.committed, Error::<T>::SeatCommitted);
         holder.committed = true;
-        Commits::<T>::insert(id, &who, commitment);
+        AuditCommitments::<T>::insert(id, &who, commitment);
         Self::deposit_event(Event::AuditCommitted { audit: id, account: who });
         Self::store_audit(id, audit, &config);
         Ok(())
@@ -105,12 +105,12 @@ impl<T: Config> Pallet<T> {
             merkle_verify(&root, leaves, (*at).into(), &end.digest, &end.proof)
         };
         ensure!(ends.iter().zip(&at).all(is_proved), Error::<T>::WrongProof);
-        let mut shown = Shown::<T>::get(id, &who).ok_or(DispatchError::Corruption)?;
+        let mut shown = AuditResponses::<T>::get(id, &who).ok_or(DispatchError::Corruption)?;
         Self::ensure_profile(round, case, &shown.states, sketched)?;
         case.opened = true;
         shown.ends = BoundedVec::truncate_from(ends.iter().map(|end| end.digest).collect());
         shown.sketched = BoundedVec::truncate_from(sketched.to_vec());
-        Shown::<T>::insert(id, &who, shown);
+        AuditResponses::<T>::insert(id, &who, shown);
         Self::deposit_event(Event::SegmentsOpened { audit: id, account: who });
         Self::store_audit(id, audit, &config);
         Ok(())
@@ -181,12 +181,15 @@ impl<T: Config> Pallet<T> {
         ensure!(!holder.revealed, Error::<T>::SeatRevealed);
         let commitment =
             evidence_commitment(&who.encode(), &Self::genesis_hash(), id, &evidence, &salt);
-        ensure!(Commits::<T>::get(id, &who) == Some(commitment), Error::<T>::WrongEvidence);
+        ensure!(
+            AuditCommitments::<T>::get(id, &who) == Some(commitment),
+            Error::<T>::WrongEvidence
+        );
         ensure!(fits, Error::<T>::BadEvidence);
         let expected_bindings = if is_exact { 0 } else { evidence.len() };
         ensure!(bindings.len() == expected_bindings, Error::<T>::OtherProfile);
         holder.revealed = true;
-        Commits::<T>::remove(id, &who);
+        AuditCommitments::<T>::remove(id, &who);
         let bindings = bindings.iter().copied().map(Some).chain(core::iter::repeat(None));
         for ((case, finding), binding) in evidence.into_iter().zip(bindings) {
             Findings::<T>::insert(id, (case, place), (finding, binding));

@@ -46,7 +46,7 @@ impl<T: Config> Pallet<T> {
     /// Body of [`Pallet::set_lengths`].
     pub(crate) fn do_set_lengths(lengths: RoundConfig) -> DispatchResult {
         ensure!(lengths.is_valid(), Error::<T>::InvalidLengths);
-        Lengths::<T>::put(lengths);
+        PhaseLengths::<T>::put(lengths);
         Self::deposit_event(Event::LengthsSet { lengths });
         Ok(())
     }

@@ -27,7 +27,7 @@ impl<T: Config> Pallet<T> {
         let head = CurrentHead::<T>::get().ok_or(DispatchError::Corruption)?;
         let delay = u32::from(recipe.tier(tier).cadence).saturating_sub(1);
         let due_round = round.number.saturating_add(delay);
-        let due = if delay == 0 { round.due } else { Due::<T>::get(due_round) };
+        let due = if delay == 0 { round.due } else { DueLeases::<T>::get(due_round) };
         ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
 
         let mut standing = Self::standing(&who);
@@ -61,12 +61,12 @@ impl<T: Config> Pallet<T> {
     /// Adds a lease to the `due` ones of `due_round`, and starts the clock of `round`, which is
     /// under way, where the lease does.
     fn count_lease(mut round: Round, due_round: RoundNumber, due: u32) {
-        let (now, lengths, deadline) = (Self::now(), Lengths::<T>::get(), round.deadline);
+        let (now, lengths, deadline) = (Self::now(), PhaseLengths::<T>::get(), round.deadline);
         if due_round == round.number {
             round.count_due_lease(&lengths, now);
         } else {
-            Due::<T>::insert(due_round, due.saturating_add(1));
-            LastDue::<T>::mutate(|last| *last = due_round.max(*last));
+            DueLeases::<T>::insert(due_round, due.saturating_add(1));
+            LastDueRound::<T>::mutate(|last| *last = due_round.max(*last));
             round.note_later_lease(&lengths, now);
         }
         if round.deadline == deadline {

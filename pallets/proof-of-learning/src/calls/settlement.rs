@@ -121,7 +121,7 @@ impl<T: Config> Pallet<T> {
         let lease = Self::audited_lease(round, trainer).ok_or(DispatchError::Corruption)?;
         let recipe = Recipes::<T>::get(lease.recipe).ok_or(DispatchError::Corruption)?;
 
-        let shown = Shown::<T>::get(id, trainer).filter(|_| case.opened);
+        let shown = AuditResponses::<T>::get(id, trainer).filter(|_| case.opened);
         let panel = Self::panel(id, at, &audit, &case);
         let decision = PanelDecision::new(recipe.numerics, shown.as_ref(), &panel);
         let outcome = Self::outcome(decision.verdict, audit.draw, trainer, &lease)?;
@@ -175,7 +175,7 @@ impl<T: Config> Pallet<T> {
             Verdict::Unresolved if draw > 0 => Outcome::Unresolved,
             Verdict::Unresolved => {
                 // Half of the places stay free for the updates of the next head.
-                let waiting = Undrawn::<T>::decode_len().unwrap_or(0);
+                let waiting = UndrawnUpdates::<T>::decode_len().unwrap_or(0);
                 ensure!(waiting < MAX_SUBMISSIONS as usize, Error::<T>::TooManyUndrawn);
                 return Ok(None);
             }
@@ -191,9 +191,9 @@ impl<T: Config> Pallet<T> {
         case: &Case<T::AccountId>,
         panel: &Panel<T::AccountId>,
     ) {
-        Shown::<T>::remove(id, &case.trainer);
+        AuditResponses::<T>::remove(id, &case.trainer);
         case.seats.iter().for_each(|&place| Findings::<T>::remove(id, (at, place)));
-        panel.iter().for_each(|(account, ..)| Commits::<T>::remove(id, account));
+        panel.iter().for_each(|(account, ..)| AuditCommitments::<T>::remove(id, account));
         if let Some(case) = audit.cases.get_mut(usize::from(at)) {
             case.settled = true;
         }
@@ -210,7 +210,8 @@ impl<T: Config> Pallet<T> {
             segments: case.trace_segments,
             known: BoundedVec::truncate_from(known),
         };
-        Undrawn::<T>::try_append((update, Self::now())).map_err(|()| DispatchError::Corruption)
+        UndrawnUpdates::<T>::try_append((update, Self::now()))
+            .map_err(|()| DispatchError::Corruption)
     }
 }
 

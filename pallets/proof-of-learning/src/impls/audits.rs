@@ -29,7 +29,7 @@ impl<T: Config> Pallet<T> {
     /// Returns `true` if too many updates are unsettled for another round to open.
     pub(crate) fn is_behind() -> bool {
         Audits::<T>::count() >= MAX_OPEN_AUDITS
-            || Undrawn::<T>::decode_len().unwrap_or(0) > MAX_SUBMISSIONS as usize
+            || UndrawnUpdates::<T>::decode_len().unwrap_or(0) > MAX_SUBMISSIONS as usize
     }
 
     /// Marks the `included` ones of a round's reveals as part of the head. They wait for their
@@ -43,7 +43,7 @@ impl<T: Config> Pallet<T> {
         if included.is_empty() {
             return Ok(());
         }
-        let mut undrawn = Undrawn::<T>::get();
+        let mut undrawn = UndrawnUpdates::<T>::get();
         for index in included.indices() {
             let trainer = revealed.get(usize::from(index)).ok_or(DispatchError::Corruption)?;
             let mut submission =
@@ -63,14 +63,14 @@ impl<T: Config> Pallet<T> {
             submission.status = SubmissionStatus::Included;
             Submissions::<T>::insert(round, trainer, submission);
         }
-        Undrawn::<T>::put(undrawn);
+        UndrawnUpdates::<T>::put(undrawn);
         Ok(())
     }
 
     /// Draws the audit of the updates that have waited longest, all of one round and draw, once
     /// enough blocks have given their randomness since.
     pub(crate) fn draw_audit() -> Weight {
-        let undrawn = Undrawn::<T>::get();
+        let undrawn = UndrawnUpdates::<T>::get();
         let Some((first, since)) = undrawn.first() else { return T::WeightInfo::draw(0) };
         let (round, draw, since) = (first.round, first.draw, *since);
         let config = AuditSettings::<T>::get();
@@ -83,9 +83,9 @@ impl<T: Config> Pallet<T> {
             (update.round, update.draw) == (round, draw) && is_ready(*since)
         });
         if rest.is_empty() {
-            Undrawn::<T>::kill();
+            UndrawnUpdates::<T>::kill();
         } else {
-            Undrawn::<T>::put(PendingAudits::truncate_from(rest));
+            UndrawnUpdates::<T>::put(PendingAudits::truncate_from(rest));
         }
         let group: Vec<_> = group.into_iter().map(|(update, _)| update).collect();
         let seed = digest(b"pol/audit-seed/1", &(mixed, round, draw));
@@ -104,8 +104,8 @@ impl<T: Config> Pallet<T> {
     /// Mixes this block's randomness with that of the blocks before, and returns the mixture.
     fn mix_randomness() -> Hash {
         let (randomness, _) = T::Randomness::random(b"pol/audit");
-        let mixed = digest(b"pol/mix/1", &(Mixed::<T>::get(), randomness));
-        Mixed::<T>::put(mixed);
+        let mixed = digest(b"pol/mix/1", &(MixedRandomness::<T>::get(), randomness));
+        MixedRandomness::<T>::put(mixed);
         mixed
     }
 

@@ -34,7 +34,8 @@ fn by_account<A: Encode, V>(entries: impl Iterator<Item = (A, V)>) -> Vec<(A, V)
 impl<T: Config> Pallet<T> {
     /// Returns the state of the network at this block.
     pub fn overview() -> Overview<T::AccountId> {
-        let (now, round, config) = (Self::now(), CurrentRound::<T>::get(), Lengths::<T>::get());
+        let (now, round, config) =
+            (Self::now(), CurrentRound::<T>::get(), PhaseLengths::<T>::get());
         let lead = match round.phase {
             Phase::Attest => T::Bonds::lead(&round.seed, round.turn(&config, now)),
             _ => None,
@@ -141,13 +142,13 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Returns the measurement of the head of `round`, once it is decided.
-    pub fn measured(round: RoundNumber) -> Option<HeadMeasurement> {
+    pub fn head_measurement(round: RoundNumber) -> Option<HeadMeasurement> {
         HeadMetrics::<T>::get(round)
     }
 
     /// Returns the pending measurement of the newest head, with the reports on it; none before the
     /// block after the head.
-    pub fn measuring() -> Option<PendingMeasurement<T::AccountId>> {
+    pub fn pending_measurement() -> Option<PendingMeasurement<T::AccountId>> {
         let (round, seed) = ProbeSeed::<T>::get()?;
         let is_newest = CurrentHead::<T>::get().is_some_and(|head| head.round == round);
         let reports = || HeadReports::<T>::get().into_inner();
@@ -177,8 +178,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Returns the trainer's response to an open audit.
-    pub fn shown(id: AuditId, trainer: &T::AccountId) -> Option<AuditResponse> {
-        Shown::<T>::get(id, trainer)
+    pub fn audit_response(id: AuditId, trainer: &T::AccountId) -> Option<AuditResponse> {
+        AuditResponses::<T>::get(id, trainer)
     }
 
     /// Returns the lease of the account's update to `round`, open or concluded, until the update is

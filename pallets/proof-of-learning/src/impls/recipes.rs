@@ -20,7 +20,7 @@ impl<T: Config> Pallet<T> {
             lengths.is_valid(),
             "lengths of phases must be positive, join < train and lead <= attest"
         );
-        Lengths::<T>::put(lengths);
+        PhaseLengths::<T>::put(lengths);
         assert!(
             audits.is_valid(),
             "numbers of audits must be positive and within limits, with more_seats above seats"

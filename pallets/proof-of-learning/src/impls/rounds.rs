@@ -27,7 +27,8 @@ impl<T: Config> Pallet<T> {
 
     /// Applies the changes that this block makes to the round.
     pub(crate) fn advance_round() -> Weight {
-        let (now, lengths, round) = (Self::now(), Lengths::<T>::get(), CurrentRound::<T>::get());
+        let (now, lengths, round) =
+            (Self::now(), PhaseLengths::<T>::get(), CurrentRound::<T>::get());
         match round.transition(&lengths, now) {
             Transition::Stay
                 if round.phase == Phase::Idle && round.deadline.is_none_or(|over| now >= over) =>
@@ -124,12 +125,12 @@ impl<T: Config> Pallet<T> {
     /// Begins the train phase of a round that opens. Returns `false` if the round has to wait for
     /// data, or for audits that are too far behind.
     fn begin_training(round: &mut Round, lengths: &RoundConfig) -> bool {
-        let (number, now, last_due) = (round.number, round.opened_at, LastDue::<T>::get());
+        let (number, now, last_due) = (round.number, round.opened_at, LastDueRound::<T>::get());
         if (T::Pool::free_shards() == 0 && last_due < number) || Self::is_behind() {
             return false;
         }
         round.phase = Phase::Train;
-        let due = Due::<T>::take(number);
+        let due = DueLeases::<T>::take(number);
         if due > 0 {
             round.count_due_lease(lengths, now);
             round.due = due;
@@ -149,7 +150,7 @@ impl<T: Config> Pallet<T> {
         round.phase = Phase::Attest;
         round.deadline = Some(round.opened_at.saturating_add(lengths.attest));
         // These leases ended with the recipe before, so the round does not wait for them.
-        round.due = Due::<T>::take(round.number);
+        round.due = DueLeases::<T>::take(round.number);
         true
     }
 }

@@ -25,7 +25,7 @@ impl<T: Config> Rounds for Pallet<T> {
     }
 
     fn max_missed_phases() -> u32 {
-        Lengths::<T>::get().missed
+        PhaseLengths::<T>::get().missed
     }
 
     fn escrow_rounds() -> RoundNumber {

@@ -79,7 +79,7 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
         }
         assert_eq!(Learning::audits()[0].1.seed, digest(b"pol/audit-seed/1", &(mixed, 1u32, 0u8)));
         run(1);
-        assert_eq!(Mixed::<Test>::get(), mixed, "no update waits");
+        assert_eq!(MixedRandomness::<Test>::get(), mixed, "no update waits");
     });
 }
 
@@ -103,7 +103,7 @@ fn included_updates_are_drawn_in_the_next_block() {
             known: BoundedVec::new(),
         };
         let undrawn: Vec<_> =
-            Undrawn::<Test>::get().into_iter().map(|(update, _)| update).collect();
+            UndrawnUpdates::<Test>::get().into_iter().map(|(update, _)| update).collect();
         assert_eq!(undrawn, [waiting(1, 0), waiting(3, 2)]);
         assert!(Learning::audits().is_empty());
 
@@ -133,7 +133,7 @@ fn included_updates_are_drawn_in_the_next_block() {
         for case in expected.cases {
             assert_eq!((case.seats.len(), case.segments.len(), case.trace_segments), (2, 1, 4));
         }
-        assert!(!Undrawn::<Test>::exists());
+        assert!(!UndrawnUpdates::<Test>::exists());
         run(1);
         assert_eq!(NextAudit::<Test>::get(), 1, "once");
     });
@@ -144,7 +144,7 @@ fn a_round_that_is_void_is_not_audited() {
     in_round_one(|| {
         train(&[1]);
         run(LENGTHS.attest + 2);
-        assert_eq!((Undrawn::<Test>::exists(), NextAudit::<Test>::get()), (false, 0));
+        assert_eq!((UndrawnUpdates::<Test>::exists(), NextAudit::<Test>::get()), (false, 0));
     });
 }
 
@@ -204,7 +204,7 @@ fn stages_end_as_soon_as_every_member_is_done() {
             assert_event(Event::AuditRevealed { audit: id, account });
         }
         assert_eq!(audit(id).stage, Stage::Settle);
-        assert_eq!(Commits::<Test>::iter().count(), 0);
+        assert_eq!(AuditCommitments::<Test>::iter().count(), 0);
         assert_eq!(Findings::<Test>::iter_prefix(id).count(), 4, "two seats on each of two cases");
     });
 }
@@ -293,12 +293,12 @@ fn states_are_those_asked_for_with_their_proofs() {
             serves(1, id, changed, wrong);
         }
         serve(id, &[1]);
-        let shown = Learning::shown(id, &1).unwrap();
+        let shown = Learning::audit_response(id, &1).unwrap();
         assert_eq!(
             shown.states.to_vec(),
             honest.iter().map(|served| served.state).collect::<Vec<_>>()
         );
-        assert!(shown.ends.is_empty() && Learning::shown(id, &2).is_none());
+        assert!(shown.ends.is_empty() && Learning::audit_response(id, &2).is_none());
         serves(1, id, honest, Error::AlreadyServed);
     });
 }
@@ -320,7 +320,7 @@ fn seats_commit_once_if_there_is_something_to_replay() {
         }
         for &validator in &seated {
             assert_ok!(Learning::commit_audit(signed(validator), id, [1; 32]));
-            assert_eq!(Commits::<Test>::get(id, validator), Some([1; 32]));
+            assert_eq!(AuditCommitments::<Test>::get(id, validator), Some([1; 32]));
             if validator == seated[0] {
                 commits(validator, id, Error::SeatCommitted);
             }
@@ -351,9 +351,9 @@ fn ends_are_those_drawn_with_their_proofs() {
             vec![LeafProof { proof: MerkleProof::new(), ..honest[0].clone() }],
             Error::WrongProof,
         );
-        let before = Learning::shown(id, &1).unwrap();
+        let before = Learning::audit_response(id, &1).unwrap();
         open(id, &[1]);
-        let shown = Learning::shown(id, &1).unwrap();
+        let shown = Learning::audit_response(id, &1).unwrap();
         assert_eq!((shown.states, shown.ends.to_vec()), (before.states, vec![honest[0].digest]));
         opens(1, id, honest, Error::AlreadyOpened);
     });
@@ -577,15 +577,15 @@ fn no_round_opens_while_too_many_wait_for_a_draw() {
             segments: 4,
             known: BoundedVec::new(),
         };
-        Undrawn::<Test>::put(
+        UndrawnUpdates::<Test>::put(
             BoundedVec::try_from((0..67).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
                 .unwrap(),
         );
         run(2);
-        assert_eq!((Undrawn::<Test>::get().len(), round().phase), (65, Phase::Idle));
+        assert_eq!((UndrawnUpdates::<Test>::get().len(), round().phase), (65, Phase::Idle));
         run(1);
         assert_eq!(
-            (Undrawn::<Test>::get().len(), round().phase),
+            (UndrawnUpdates::<Test>::get().len(), round().phase),
             (64, Phase::Train),
             "a head of 64 updates has room"
         );

@@ -113,7 +113,7 @@ fn a_round_takes_sixty_four_leases() {
             assert_ok!(Learning::join_round(signed(account), Tier::Mobile));
         }
         joins(1, Tier::Mobile, Error::RoundIsFull);
-        assert_eq!((round().due, Due::<Test>::get(2)), (64, 64));
+        assert_eq!((round().due, DueLeases::<Test>::get(2)), (64, 64));
     });
 }
 

@@ -35,14 +35,14 @@ fn waiting() -> Vec<AccountId> {
 fn a_quorum_decides_the_median_by_stake() {
     in_round_one(|| {
         reports(11, 0, 30);
-        assert_eq!((waiting(), Learning::measured(0)), (vec![11], None));
+        assert_eq!((waiting(), Learning::head_measurement(0)), (vec![11], None));
         assert_ok!(Learning::do_try_state());
         // 67 of 100. The median is the smallest value with half of the reported stake at or below
         // it.
         reports(13, 0, 20);
         let measured = HeadMeasurement { metrics: metrics(30), share: 670_000 };
         assert_event(Event::HeadMeasured { round: 0, measured });
-        assert_eq!((waiting(), Learning::measured(0)), (vec![], Some(measured)));
+        assert_eq!((waiting(), Learning::head_measurement(0)), (vec![], Some(measured)));
         refused(12, 0, metrics(30), Error::HeadIsMeasured);
         // It changes nothing else.
         assert_eq!((Paid::get().len(), Noted::get(13).len(), round().number), (0, 0, 1));
@@ -58,29 +58,32 @@ fn the_next_head_decides_what_no_quorum_did() {
         let measured = HeadMeasurement { metrics: metrics(20), share: 330_000 };
         assert_event(Event::HeadMeasured { round: 0, measured });
         assert_eq!(
-            (waiting(), Learning::measured(0), Learning::measured(1)),
+            (waiting(), Learning::head_measurement(0), Learning::head_measurement(1)),
             (vec![], Some(measured), None)
         );
         // There was no report on the next one.
         run(1);
         train(&[1]);
         adopt([6; 32], &[0]);
-        assert_eq!((Learning::measured(1), Learning::measured(0)), (None, Some(measured)));
+        assert_eq!(
+            (Learning::head_measurement(1), Learning::head_measurement(0)),
+            (None, Some(measured))
+        );
     });
 }
 
 #[test]
 fn void_rounds_leave_the_head_to_be_measured() {
     in_round_one(|| {
-        let seed = Learning::measuring().unwrap().seed;
+        let seed = Learning::pending_measurement().unwrap().seed;
         train(&[1]);
         reports(11, 0, 30);
         run(LENGTHS.attest + 1);
         assert_eq!(round().number, 2);
-        let measuring = Learning::measuring().unwrap();
+        let measuring = Learning::pending_measurement().unwrap();
         assert_eq!((measuring.round, measuring.seed, measuring.reports.len()), (0, seed, 1));
         reports(12, 0, 30);
-        assert_eq!(Learning::measured(0).map(|measured| measured.share), Some(670_000));
+        assert_eq!(Learning::head_measurement(0).map(|measured| measured.share), Some(670_000));
     });
 }
 
@@ -88,20 +91,20 @@ fn void_rounds_leave_the_head_to_be_measured() {
 fn probes_are_drawn_after_the_head_and_once() {
     on_chain(Some(recipe()), || {
         run(1);
-        assert_eq!(Learning::measuring(), None, "there is no head");
+        assert_eq!(Learning::pending_measurement(), None, "there is no head");
         attest_initial();
         // The seed must not be known when the head is made.
-        assert_eq!(Learning::measuring(), None);
+        assert_eq!(Learning::pending_measurement(), None);
         refused(11, 0, metrics(1), Error::NotTheHead);
         run(1);
-        let first = Learning::measuring().unwrap();
+        let first = Learning::pending_measurement().unwrap();
         assert_event(Event::ProbesDrawn { round: 0, seed: first.seed });
         train(&[1]);
-        assert_eq!(Learning::measuring().unwrap(), first);
+        assert_eq!(Learning::pending_measurement().unwrap(), first);
         adopt([5; 32], &[0]);
-        assert_eq!(Learning::measuring(), None);
+        assert_eq!(Learning::pending_measurement(), None);
         run(1);
-        let second = Learning::measuring().unwrap();
+        let second = Learning::pending_measurement().unwrap();
         assert_eq!((first.round, second.round), (0, 1));
         assert_ne!(first.seed, second.seed);
     });
@@ -115,12 +118,12 @@ fn an_idle_network_measures_its_last_head() {
         adopt([5; 32], &[0]);
         run(3);
         assert_eq!(
-            (round().phase, Learning::measuring().map(|measuring| measuring.round)),
+            (round().phase, Learning::pending_measurement().map(|measuring| measuring.round)),
             (Default::default(), Some(1))
         );
         reports(11, 1, 30);
         reports(12, 1, 30);
-        assert!(Learning::measured(1).is_some());
+        assert!(Learning::head_measurement(1).is_some());
     });
 }
 
@@ -172,7 +175,7 @@ fn places_are_for_the_most_stake() {
         assert_eq!(crowd.filter(|account| !left.contains(account)).count(), 2);
         assert_ok!(Learning::do_try_state());
         reports(10, 0, 40);
-        let measured = Learning::measured(0).unwrap();
+        let measured = Learning::head_measurement(0).unwrap();
         assert_eq!(measured.metrics.loss, 40);
         assert!(measured.share > 990_000 && measured.share < MILLION);
     });
@@ -185,7 +188,7 @@ fn stake_counts_as_it_was_reported() {
         Validators::remove(12);
         // 33 that left, and 33 of the remaining 67.
         reports(13, 0, 10);
-        let measured = Learning::measured(0).unwrap();
+        let measured = Learning::head_measurement(0).unwrap();
         assert_eq!((measured.share, measured.metrics.loss), (985_074, 10));
     });
 }

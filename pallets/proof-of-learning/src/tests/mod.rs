@@ -33,16 +33,19 @@ fn all_three() {
 /// Asserts that only the permanent records of the audit and its update are left.
 #[track_caller]
 fn assert_gone(id: u32, round: u32, trainer: AccountId) {
-    assert_eq!((Audits::<Test>::get(id), Learning::shown(id, &trainer)), (None, None));
+    assert_eq!((Audits::<Test>::get(id), Learning::audit_response(id, &trainer)), (None, None));
     assert_eq!(
-        (Commits::<Test>::iter_prefix(id).count(), Findings::<Test>::iter_prefix(id).count()),
+        (
+            AuditCommitments::<Test>::iter_prefix(id).count(),
+            Findings::<Test>::iter_prefix(id).count()
+        ),
         (0, 0)
     );
     assert_eq!(
         (Submissions::<Test>::get(round, trainer), Learning::audited_lease(round, &trainer)),
         (None, None)
     );
-    assert!(!Undrawn::<Test>::exists());
+    assert!(!UndrawnUpdates::<Test>::exists());
 }
 
 /// Returns the earnings from the update settled last.

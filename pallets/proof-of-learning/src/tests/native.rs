@@ -107,7 +107,7 @@ fn what_is_within_the_tolerance_is_valid_and_earns() {
         let panel = panel(id, 1);
         look_into(id, HONESTLY);
         assert_eq!(
-            Learning::shown(id, &1).unwrap().sketched[0],
+            Learning::audit_response(id, &1).unwrap().sketched[0],
             opened(id, 1)[0].0,
             "peers read what they fetch"
         );
@@ -129,7 +129,7 @@ fn what_is_within_the_tolerance_is_valid_and_earns() {
         assert_eq!(
             (
                 Findings::<Test>::iter().count(),
-                Shown::<Test>::iter().count(),
+                AuditResponses::<Test>::iter().count(),
                 Audits::<Test>::count()
             ),
             (0, 0, 0)

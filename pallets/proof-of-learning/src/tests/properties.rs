@@ -171,9 +171,12 @@ fn settle_all() {
 
 /// Asserts that audits left nothing but permanent records, and every update was settled once.
 fn assert_all_settled() {
-    assert_eq!((Audits::<Test>::count(), Undrawn::<Test>::exists()), (0, false));
+    assert_eq!((Audits::<Test>::count(), UndrawnUpdates::<Test>::exists()), (0, false));
     assert_eq!(AuditedLeases::<Test>::iter().count(), 0);
-    assert_eq!((Shown::<Test>::iter().count(), Commits::<Test>::iter().count()), (0, 0));
+    assert_eq!(
+        (AuditResponses::<Test>::iter().count(), AuditCommitments::<Test>::iter().count()),
+        (0, 0)
+    );
     assert_eq!(Findings::<Test>::iter().count(), 0);
     let updates: usize = Paid::get().iter().map(|(_, updates)| *updates as usize).sum();
     assert_eq!(Earnings::get().len(), updates);

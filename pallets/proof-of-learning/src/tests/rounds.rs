@@ -235,14 +235,14 @@ fn a_round_of_slow_leases_only_gives_way_to_the_round_they_are_due_in() {
         FreeShards::mutate(|free| free.truncate(4));
         assert_ok!(Learning::join_round(signed(1), Tier::Mobile));
         assert_eq!((round().due, round().deadline, round().join_until), (0, Some(22), None));
-        assert_eq!((FreeShards::get().len(), Due::<Test>::get(2)), (0, 1));
+        assert_eq!((FreeShards::get().len(), DueLeases::<Test>::get(2)), (0, 1));
         run(20);
         assert_void(1, 1);
         // There is no free shard, but there is a lease to wait for.
         run(1);
         assert_eq!((round().number, round().phase, round().due), (2, Phase::Train, 1));
         assert_eq!((round().join_until, round().deadline), (Some(26), Some(43)));
-        assert!(!Due::<Test>::contains_key(2));
+        assert!(!DueLeases::<Test>::contains_key(2));
         let reveal = commit(1);
         run_until(Phase::Reveal);
         assert_ok!(Learning::reveal(signed(1), 2, reveal));

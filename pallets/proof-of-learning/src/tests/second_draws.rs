@@ -37,11 +37,11 @@ fn a_second_draw_decides_on_fresh_segments() {
             segments: 4,
             known: BoundedVec::try_from(known.clone()).unwrap(),
         };
-        assert_eq!(Undrawn::<Test>::get().to_vec(), [(waiting, System::block_number())]);
+        assert_eq!(UndrawnUpdates::<Test>::get().to_vec(), [(waiting, System::block_number())]);
         assert_eq!((Earnings::get().len(), Fines::get().len(), Trainings::get().len()), (0, 0, 0));
         assert!(VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0));
         assert_eq!(Learning::submissions(1)[0].1.status, SubmissionStatus::Included);
-        assert_eq!((Learning::shown(id, &1), Excisions::<Test>::get().len()), (None, 0));
+        assert_eq!((Learning::audit_response(id, &1), Excisions::<Test>::get().len()), (None, 0));
         assert_noop!(Learning::settle(signed(9), id, 1), Error::<Test>::AlreadySettled);
         settle(id, 2);
         assert_event(Event::AuditEnded { audit: id });
@@ -143,14 +143,14 @@ fn a_second_draw_waits_for_room() {
             segments: 4,
             known: BoundedVec::new(),
         };
-        Undrawn::<Test>::put(
+        UndrawnUpdates::<Test>::put(
             BoundedVec::try_from((100..164).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
                 .unwrap(),
         );
         assert_noop!(Learning::settle(signed(9), id, 1), Error::<Test>::TooManyUndrawn);
         run(1);
         settle(id, 1);
-        assert_eq!(Undrawn::<Test>::get().len(), 64);
+        assert_eq!(UndrawnUpdates::<Test>::get().len(), 64);
     });
 }
 

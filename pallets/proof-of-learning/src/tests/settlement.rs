@@ -356,7 +356,7 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
                     ));
                 }
                 run(AUDITS.reveal);
-                assert_eq!(Commits::<Test>::iter_prefix(id).count(), 1);
+                assert_eq!(AuditCommitments::<Test>::iter_prefix(id).count(), 1);
             } else {
                 examine(id, &|validator, trainer| {
                     (validator == 13 && round < 5).then(|| other(id, trainer))

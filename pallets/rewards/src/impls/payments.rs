@@ -2,7 +2,7 @@
 
 //! Accounts of the pallet and the payments between them.
 
-use crate::{Books, Config, Event, LOG_TARGET, Pallet, Pools};
+use crate::{Config, Event, LOG_TARGET, Pallet, Pools, RewardLedger};
 use pol_primitives::{Balance, RoundNumber, rewards::RoundPool, traits::Rounds};
 use polkadot_sdk::{
     frame_support::traits::{
@@ -42,7 +42,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn pay(to: &T::AccountId, amount: Balance) -> DispatchResult {
         if amount > 0 {
             T::Currency::transfer(&Self::pot_account(), to, amount, Preservation::Preserve)?;
-            Books::<T>::mutate(|ledger| {
+            RewardLedger::<T>::mutate(|ledger| {
                 ledger.waiting = ledger.waiting.saturating_sub(amount);
                 ledger.paid = ledger.paid.saturating_add(amount);
             });
@@ -70,7 +70,7 @@ impl<T: Config> Pallet<T> {
             Precision::Exact,
             Fortitude::Force,
         ) {
-            Ok(_) => Books::<T>::mutate(|ledger| {
+            Ok(_) => RewardLedger::<T>::mutate(|ledger| {
                 ledger.waiting = ledger.waiting.saturating_sub(amount);
                 ledger.burned = ledger.burned.saturating_add(amount);
             }),

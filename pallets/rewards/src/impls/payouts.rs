@@ -3,8 +3,8 @@
 //! Implementation of [`Payouts`] for the learning pallet.
 
 use crate::{
-    Books, Config, DescendingRound, Earnings, Emission, Event, LOG_TARGET, LastEmitted,
-    MAX_FORFEITED_ROUNDS, Pallet, Pools,
+    Config, DescendingRound, Earnings, Emission, Event, LOG_TARGET, LastEmitted,
+    MAX_FORFEITED_ROUNDS, Pallet, Pools, RewardLedger,
 };
 use alloc::vec::Vec;
 use pol_primitives::{
@@ -33,7 +33,7 @@ impl<T: Config> Payouts<T::AccountId> for Pallet<T> {
             return;
         }
         LastEmitted::<T>::put(round);
-        Books::<T>::mutate(|ledger| {
+        RewardLedger::<T>::mutate(|ledger| {
             ledger.emitted = ledger.emitted.saturating_add(total);
             ledger.waiting = ledger.waiting.saturating_add(total);
         });
@@ -76,7 +76,7 @@ impl<T: Config> Payouts<T::AccountId> for Pallet<T> {
         if amount == 0 {
             return;
         }
-        Books::<T>::mutate(|ledger| {
+        RewardLedger::<T>::mutate(|ledger| {
             ledger.seized = ledger.seized.saturating_add(amount);
             ledger.waiting = ledger.waiting.saturating_add(amount);
         });

@@ -2,7 +2,7 @@
 
 //! Queries of the runtime API.
 
-use crate::{Books, Config, Earnings, MAX_REWARDS_PER_QUERY, Pallet, Pools};
+use crate::{Config, Earnings, MAX_REWARDS_PER_QUERY, Pallet, Pools, RewardLedger};
 use alloc::vec::Vec;
 use pol_primitives::{
     RoundNumber,
@@ -13,7 +13,7 @@ use pol_primitives::{
 impl<T: Config> Pallet<T> {
     /// Returns the totals of all funds.
     pub fn ledger() -> Ledger {
-        Books::<T>::get()
+        RewardLedger::<T>::get()
     }
 
     /// Returns the unclaimed emission of a round; none before the round emits and after its last
@@ -24,7 +24,7 @@ impl<T: Config> Pallet<T> {
 
     /// Returns up to [`MAX_REWARDS_PER_QUERY`] unclaimed rewards of an account, from the newest
     /// round to the oldest.
-    pub fn rewards(account: T::AccountId) -> Vec<PendingReward> {
+    pub fn pending_rewards(account: T::AccountId) -> Vec<PendingReward> {
         let earnings = Earnings::<T>::iter_prefix(account).take(MAX_REWARDS_PER_QUERY);
         let to_reward = |(key, earned): (_, RoundEarnings)| {
             let round = RoundNumber::from(key);

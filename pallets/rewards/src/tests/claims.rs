@@ -66,15 +66,15 @@ fn rewards_are_listed_newest_first() {
         let reward = |round, amount| PendingReward { round, amount, from: round + INITIAL_ESCROW };
         let quarter = 17 * POL + POL / 2;
         assert_eq!(
-            Rewards::rewards(1),
+            Rewards::pending_rewards(1),
             [reward(3, None), reward(2, Some(quarter)), reward(1, Some(quarter))]
         );
-        assert_eq!(Rewards::rewards(9), []);
+        assert_eq!(Rewards::pending_rewards(9), []);
         // The announced amount is the amount paid.
         Round::set(9);
         assert_ok!(claim(1, 1));
         assert_eq!(gained(1), quarter);
-        assert_eq!(Rewards::rewards(1).len(), 2);
+        assert_eq!(Rewards::pending_rewards(1).len(), 2);
     });
 }
 
@@ -98,7 +98,10 @@ fn a_reward_below_the_existential_deposit_is_kept() {
     run_with(EmissionSchedule { initial: 1_000, ..Default::default() }, 1_000 * POL, || {
         settled_round(1, &[(99, earned(1, 1, 1))]);
         assert_noop!(claim(99, 1), TokenError::BelowMinimum);
-        assert_eq!(Rewards::rewards(99), [PendingReward { round: 1, amount: Some(950), from: 3 }]);
+        assert_eq!(
+            Rewards::pending_rewards(99),
+            [PendingReward { round: 1, amount: Some(950), from: 3 }]
+        );
         assert_ok!(Balances::transfer_allow_death(Origin::signed(1), 99, POL));
         assert_ok!(claim(99, 1));
         assert_eq!((Balances::balance(&99), pot()), (POL + 950, 0));

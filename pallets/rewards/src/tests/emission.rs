@@ -70,7 +70,7 @@ fn a_failed_mint_records_nothing() {
         Rewards::emit_round(1, 1);
         Rewards::record_settlement(1, &[(1, earned(1, 1, 1))]);
         assert_eq!((Rewards::ledger(), pot(), Rewards::pool(1)), (Ledger::default(), 0, None));
-        assert_eq!(Rewards::rewards(1), []);
+        assert_eq!(Rewards::pending_rewards(1), []);
     });
 }
 
@@ -176,7 +176,7 @@ fn nothing_is_earned_after_the_last_settlement() {
         settled_round(1, &[(1, earned(1, 1, 1))]);
         let before = Rewards::pool(1);
         Rewards::record_settlement(1, &[(2, earned(100, 1, 1))]);
-        assert_eq!((Rewards::pool(1), Rewards::rewards(2)), (before, vec![]));
+        assert_eq!((Rewards::pool(1), Rewards::pending_rewards(2)), (before, vec![]));
         // A round that emitted nothing ignores settlements as well.
         Rewards::record_settlement(9, &[(2, earned(100, 1, 1))]);
         assert_eq!(Earnings::<Test>::iter().count(), 1);

@@ -121,7 +121,7 @@ fn a_round_earned_by_a_cheat_only_is_removed() {
         settled_round(1, &[(4, earned(1, 1, 1))]);
         Round::set(1);
         Rewards::forfeit(&4, &[]);
-        assert_eq!((Rewards::pool(1), pot(), Rewards::rewards(4)), (None, 0, vec![]));
+        assert_eq!((Rewards::pool(1), pot(), Rewards::pending_rewards(4)), (None, 0, vec![]));
     });
 }
 
@@ -134,7 +134,7 @@ fn a_finding_forfeits_the_newest_rounds_only() {
             settled_round(round, &[(4, earned(1, 0, 0))]);
         }
         Rewards::forfeit(&4, &[]);
-        let left: Vec<_> = Rewards::rewards(4).iter().map(|reward| reward.round).collect();
+        let left: Vec<_> = Rewards::pending_rewards(4).iter().map(|reward| reward.round).collect();
         assert_eq!(left, [5, 4, 3, 2, 1]);
     });
 }

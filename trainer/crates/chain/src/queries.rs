@@ -157,7 +157,7 @@ impl Chain {
         audit: AuditId,
         trainer: &AccountId,
     ) -> Result<Option<AuditResponse>, ChainError> {
-        self.read("shown", (audit, trainer)).await
+        self.read("audit_response", (audit, trainer)).await
     }
 
     /// Returns the lease that the account's update for `round` was trained under, until the update
@@ -183,7 +183,7 @@ impl Chain {
         &self,
         account: &AccountId,
     ) -> Result<Vec<PendingReward>, ChainError> {
-        self.read("rewards", account).await
+        self.read("pending_rewards", account).await
     }
 
     /// Returns the totals of emission, fines, payouts and escrow.
@@ -192,7 +192,7 @@ impl Chain {
     ///
     /// Fails as every read does.
     pub async fn ledger(&self) -> Result<Ledger, ChainError> {
-        self.read("books", ()).await
+        self.read("ledger", ()).await
     }
 
     /// Returns the record of a shard that is part of the model, or `None` for other shards.
@@ -201,7 +201,7 @@ impl Chain {
     ///
     /// Fails as every read does.
     pub async fn shard_record(&self, id: ShardId) -> Result<Option<ShardRecord>, ChainError> {
-        self.read("shard", id).await
+        self.read("shard_record", id).await
     }
 
     /// Returns the validators' measurement of the head of a round, or `None` while there is no
@@ -214,7 +214,7 @@ impl Chain {
         &self,
         round: RoundNumber,
     ) -> Result<Option<HeadMeasurement>, ChainError> {
-        self.read("measured", round).await
+        self.read("head_measurement", round).await
     }
 
     /// Returns the measurement of the newest head that is under way, with the reports that wait for
@@ -226,7 +226,7 @@ impl Chain {
     pub async fn pending_measurement(
         &self,
     ) -> Result<Option<PendingMeasurement<AccountId>>, ChainError> {
-        self.read("measuring", ()).await
+        self.read("pending_measurement", ()).await
     }
 
     /// Returns the attestations of the current round.

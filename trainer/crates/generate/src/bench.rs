@@ -23,7 +23,7 @@ pub struct GenerationLoad {
 
 /// Measured speed.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Throughput {
+pub struct DecodingSpeed {
     /// Tokens of prompts processed per second, over all sequences.
     pub prompt_tokens_per_second: f64,
     /// Tokens generated per second, over all sequences, greedily.
@@ -37,7 +37,7 @@ pub struct Throughput {
 /// # Errors
 ///
 /// Fails if prompt and tokens exceed the context, or if the model cannot be run.
-pub fn measure<M: LanguageModel>(model: &M, load: GenerationLoad) -> Result<Throughput, Error> {
+pub fn measure<M: LanguageModel>(model: &M, load: GenerationLoad) -> Result<DecodingSpeed, Error> {
     let (context, needed) = (model.context(), load.prompt.max(1) + load.tokens);
     if needed > context {
         return Err(Error::Prompt { tokens: needed, context });
@@ -66,7 +66,7 @@ pub fn measure<M: LanguageModel>(model: &M, load: GenerationLoad) -> Result<Thro
     }
     let (seconds, read) = (start.elapsed().as_secs_f64(), read.unwrap_or_default());
     let rows = rows.len() as f64;
-    Ok(Throughput {
+    Ok(DecodingSpeed {
         prompt_tokens_per_second: rows * load.prompt.max(1) as f64 / read,
         tokens_per_second: rows * load.tokens as f64 / (seconds - read),
         seconds,
