@@ -50,9 +50,8 @@ done
 say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
 ./scripts/setup.sh --no-tests
 . scripts/env.sh
-say "building (the first time takes some 25 minutes on two cores, later seconds)"
-# The whole workspace: tests then find their crates built with the same features.
-cargo build --release --locked --quiet --workspace
+say "building (about 25 minutes the first time on two cores, later seconds)"
+./scripts/build.sh
 
 arguments=(--rounds "$rounds" "${json[@]}")
 [ -z "$only" ] || arguments+=(--only "$only")

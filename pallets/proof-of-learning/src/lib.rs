@@ -276,8 +276,8 @@ pub mod pallet {
     pub type AuditResponses<T: Config> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, AuditResponse>;
 
-    /// Commitments to evidence, by audit and validator. Keyed like [`AuditResponses`]. At most one entry for
-    /// each holder of seats, until it reveals or one of its cases is settled without.
+    /// Commitments to evidence, by audit and validator. Keyed like [`AuditResponses`]. At most one
+    /// entry for each holder of seats, until it reveals or one of its cases is settled without.
     #[pallet::storage]
     pub type AuditCommitments<T: Config> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, Hash>;

@@ -222,9 +222,9 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
             // UndrawnUpdates; if updates wait, also settings, randomness and the mixture.
             return Self::cost(10, 4, 1);
         }
-        // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe; a thousand
-        // stakes in one value; a probe of sixteen shards. For each update the stakes are read once
-        // for every seat.
+        // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe; a
+        // thousand stakes in one value; a probe of sixteen shards. For each update the stakes are
+        // read once for every seat.
         Self::cost(300, 84, 6)
             .saturating_add(Self::audit())
             .saturating_add(Self::times(Self::cost(400, 0, 0), updates))
