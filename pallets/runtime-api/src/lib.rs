@@ -13,7 +13,7 @@
 //! use codec::{Decode, Encode};
 //! use pol_primitives::{data::ShardId, recipe::Recipe};
 //!
-//! // `state_call("PolApi_shard", arguments)` returns an encoded `Option<ShardRecord>`.
+//! // `state_call("PolApi_shard_record", arguments)` returns an encoded `Option<ShardRecord>`.
 //! let arguments = ShardId { manifest: 3, index: 7 }.encode();
 //! assert_eq!(arguments, [3, 0, 0, 0, 7, 0, 0, 0]);
 //!

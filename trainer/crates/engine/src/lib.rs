@@ -26,7 +26,7 @@
 //! - [`audit()`] replays the drawn segments of an update; [`check_binding`] checks the sketches of
 //!   the native profile; [`audit_blobs`] lists the blobs that an audit reads.
 //! - [`score()`] measures the improvement by one update on the text of a [`ScoreProbe`].
-//! - [`evaluate()`] computes losses; [`bench`] measures speed and audit costs.
+//! - [`evaluate()`] computes losses; [`mod@bench`] measures speed and audit costs.
 //! - [`sketch_segment`], [`segment_distance`] and [`deviation`] compare replays that differ in
 //!   bits.
 //!
