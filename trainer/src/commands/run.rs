@@ -32,6 +32,8 @@ use std::{
     time::Duration,
 };
 
+/// Wait between two attempts to join the network, about one block.
+const JOIN_RETRY_INTERVAL: Duration = Duration::from_secs(3);
 /// Bytes of a GiB.
 const GIB: f64 = (1u64 << 30) as f64;
 /// Longest wait for the swarm to close its connections.
@@ -208,7 +210,6 @@ async fn take_part<S: Strategy>(
 
 /// Bonds the account and registers its endpoint. Tries again after transient errors.
 async fn join(context: &NodeContext, signer: &Signer, role: Role) -> Result<()> {
-    let block_time = context.chain.block_time().await?;
     loop {
         match context.ensure_member(signer, role).await {
             Ok(member) => {
@@ -221,7 +222,7 @@ async fn join(context: &NodeContext, signer: &Signer, role: Role) -> Result<()> 
             }
             Err(RoleError::Fatal(error)) => return Err(error),
         }
-        tokio::time::sleep(block_time).await;
+        tokio::time::sleep(JOIN_RETRY_INTERVAL).await;
     }
 }
 

@@ -83,12 +83,13 @@ impl Display {
     }
 
     /// Prints the table of rounds, the payments of all members, and the totals of the rewards.
-    pub(super) fn print_end(&self, summary: &Summary, rewards: &RewardTotals) {
+    /// `unobserved` is the number of members whose payments are unknown.
+    pub(super) fn print_end(&self, summary: &Summary, unobserved: usize, rewards: &RewardTotals) {
         if self.json {
             println!("{}", json!({ "accounts": summary.accounts, "rewards": rewards }));
             return;
         }
-        for line in end_table(summary) {
+        for line in end_table(summary, unobserved) {
             println!("{line}");
         }
         println!("{rewards}");
@@ -141,7 +142,7 @@ fn describe_audits(audits: &[AuditSummary]) -> String {
 }
 
 /// Renders the table of all rounds and of what each member was paid.
-fn end_table(summary: &Summary) -> Vec<String> {
+fn end_table(summary: &Summary, unobserved: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     lines.push(format!(
         "{:>5}  {:<19}  {:>7}  {:>10}  {:>7}  {}",
@@ -178,6 +179,9 @@ fn end_table(summary: &Summary) -> Vec<String> {
             format_amount(account.waiting),
             account.reason
         ));
+    }
+    if unobserved > 0 {
+        lines.push(format!("… and {unobserved} more members"));
     }
     lines.push(String::new());
     lines

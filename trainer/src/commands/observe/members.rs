@@ -21,8 +21,9 @@ use pol_primitives::{
 };
 use std::collections::BTreeSet;
 
-/// Number of members whose activity and payments are observed. Each costs two requests per block.
-const MAX_MEMBERS: usize = 64;
+/// Number of members whose activity and payments are observed. Each costs up to two requests per
+/// block.
+const MAX_MEMBERS: usize = 16;
 /// Number of manifests that are searched for providers.
 const MAX_MANIFESTS: u32 = 256;
 
@@ -35,18 +36,27 @@ pub(super) struct Members {
 
 impl Members {
     /// Reads the members and the rewards that wait for them.
-    pub(super) async fn update(&mut self, chain: &Chain) -> Result<(), RoleError> {
+    pub(super) async fn update(
+        &mut self,
+        chain: &Chain,
+        now: RoundNumber,
+    ) -> Result<(), RoleError> {
         self.members = chain.members().await?;
         // Storage order is random, so members are listed by role and name.
         self.members.sort_by_key(|member| (member.role as u8, account_name(&member.account)));
         for member in self.members.iter().take(MAX_MEMBERS) {
             let pending = chain.pending_rewards(&member.account).await?;
-            self.payments.note(member.account, &pending);
+            self.payments.note(member.account, &pending, now);
         }
         Ok(())
     }
 
-    /// Returns the activity of each member. `share` is the estimated share of the training phase
+    /// Returns the number of members that are not observed.
+    pub(super) fn unobserved(&self) -> usize {
+        self.members.len().saturating_sub(MAX_MEMBERS)
+    }
+
+    /// Returns the activity of each observed member. `share` is the estimated share of the training phase
     /// that is over.
     pub(super) async fn activities(
         &self,
@@ -90,7 +100,7 @@ impl Members {
         Ok(views)
     }
 
-    /// Summarises what each member was paid, and why.
+    /// Summarises what each observed member was paid, and why.
     pub(super) async fn accounts(
         &self,
         chain: &Chain,

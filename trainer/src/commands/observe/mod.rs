@@ -34,7 +34,7 @@ use std::{
     pin::pin,
     time::{Duration, Instant},
 };
-use summary::{AuditSummary, ChainSummary, RoundSummary, Summary};
+use summary::{AccountSummary, AuditSummary, ChainSummary, RoundSummary, Summary};
 use tokio::sync::mpsc;
 
 /// Newest rounds whose measurement by validators may still come. Validators measure no older ones.
@@ -175,7 +175,7 @@ impl<'a> Observer<'a> {
         let finalised = finalised.map_or(self.summary.chain.finalised, |block| block.number);
         self.summary.chain = ChainSummary { best: overview.now, finalised };
         for step in [
-            self.members.update(&self.context.chain).await,
+            self.members.update(&self.context.chain, overview.round.number).await,
             self.show_panel(&overview).await,
             self.record_outcomes().await,
         ] {
@@ -214,6 +214,7 @@ impl<'a> Observer<'a> {
             head: overview.head.as_ref().map(|head| head.root),
             finalised: self.summary.chain.finalised,
             members: &members,
+            unlisted: self.members.unobserved(),
             losses: &self.losses,
             tokens_per_second: rounds.last().and_then(RoundSummary::tokens_per_second),
         });
@@ -293,17 +294,28 @@ impl<'a> Observer<'a> {
         self.options.out.as_deref().map_or(Ok(()), |path| self.summary.write(path))
     }
 
+    /// Reads the payments of the members once more and summarises them.
+    async fn read_accounts(&mut self) -> Result<Vec<AccountSummary>, RoleError> {
+        let chain = &self.context.chain;
+        let round = chain.overview().await?.round.number;
+        self.members.update(chain, round).await?;
+        self.members.accounts(chain, &self.summary.rounds).await
+    }
+
     /// Prints and checks the totals of the rewards.
     async fn finish(mut self) -> Result<()> {
         self.display.clear();
         let chain = &self.context.chain;
         let rewards = RewardTotals::read(chain).await?;
         self.summary.rewards = Some(rewards);
-        self.summary.accounts = match self.members.accounts(chain, &self.summary.rounds).await {
-            Ok(accounts) => accounts,
-            Err(RoleError::Transient(error) | RoleError::Fatal(error)) => return Err(error),
-        };
-        self.display.print_end(&self.summary, &rewards);
+        // The totals decide about success. The table of payments is a service beside them.
+        match self.read_accounts().await {
+            Ok(accounts) => self.summary.accounts = accounts,
+            Err(RoleError::Transient(error) | RoleError::Fatal(error)) => {
+                tracing::warn!("the payments of members cannot be read: {}", explain(&error));
+            }
+        }
+        self.display.print_end(&self.summary, self.members.unobserved(), &rewards);
         self.write_summary()?;
         ensure!(
             rewards.balanced(),

@@ -5,8 +5,6 @@
 use crate::display::short_hash;
 use pol_primitives::{Hash, RoundNumber, round::Phase};
 
-/// Number of members that the panel lists.
-const MAX_MEMBERS: usize = 12;
 /// Number of losses that the sparkline shows.
 const MAX_LOSSES: usize = 24;
 /// Columns of a progress bar.
@@ -30,6 +28,8 @@ pub(super) struct PanelView<'a> {
     pub(super) finalised: u32,
     /// Members, in the order in which they are listed.
     pub(super) members: &'a [MemberView],
+    /// Number of members that are not listed.
+    pub(super) unlisted: usize,
     /// Held-out losses of the models so far, in nats per token.
     pub(super) losses: &'a [f64],
     /// Tokens per second of the last round, over all trainers.
@@ -88,9 +88,9 @@ pub(super) fn render(view: &PanelView<'_>, rounds: Option<u32>) -> Vec<String> {
         "round {}{of} · {phase:<6} {progress} · {head} · finalised {}",
         view.round, view.finalised
     )];
-    lines.extend(view.members.iter().take(MAX_MEMBERS).map(member_line));
-    if let Some(rest) = view.members.len().checked_sub(MAX_MEMBERS).filter(|&rest| rest > 0) {
-        lines.push(format!("  … {rest} more"));
+    lines.extend(view.members.iter().map(member_line));
+    if view.unlisted > 0 {
+        lines.push(format!("  … {} more", view.unlisted));
     }
     if let (Some(first), Some(last)) = (view.losses.first(), view.losses.last()) {
         let speed =
@@ -152,6 +152,7 @@ mod tests {
             head: Some([0xab; 32]),
             finalised: 120,
             members,
+            unlisted: 0,
             losses,
             tokens_per_second: Some(1_234.5),
         }
@@ -188,8 +189,8 @@ mod tests {
             render(&waiting, None),
             ["round 4 · train  waits for a trainer · no model yet · finalised 120"]
         );
-        let many = vec![MemberView { name: "x".into(), activity: Activity::Idle }; MAX_MEMBERS + 3];
-        assert!(render(&view(&many, &[]), None).iter().any(|line| line == "  … 3 more"));
+        let crowded = PanelView { unlisted: 3, ..view(&[], &[]) };
+        assert!(render(&crowded, None).iter().any(|line| line == "  … 3 more"));
     }
 
     #[test]

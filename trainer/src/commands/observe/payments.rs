@@ -20,28 +20,41 @@ pub(super) struct AccountPayments {
     pub(super) paid: Balance,
     /// Number of rounds that paid.
     pub(super) rounds: u32,
-    /// Rewards that wait, by round. An amount is zero until every update of the round is settled.
-    waiting: BTreeMap<RoundNumber, Balance>,
+    /// Rewards that wait, by the round that emitted them. An amount is zero until every update of
+    /// the round is settled.
+    waiting: BTreeMap<RoundNumber, WaitingReward>,
+}
+
+/// Reward that waits for its owner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct WaitingReward {
+    amount: Balance,
+    /// First round in which it can be claimed.
+    from: RoundNumber,
 }
 
 impl AccountPayments {
     /// Returns the sum of the rewards that wait and whose amount is known.
     pub(super) fn waiting(&self) -> Balance {
-        self.waiting.values().fold(0, |sum, &amount| sum.saturating_add(amount))
+        self.waiting.values().fold(0, |sum, reward| sum.saturating_add(reward.amount))
     }
 }
 
 impl Payments {
-    /// Notes the rewards that wait for `account` at a block. Those that no longer wait were
-    /// claimed.
-    pub(super) fn note(&mut self, account: AccountId, pending: &[PendingReward]) {
+    /// Notes the rewards that wait for `account` at a block of the round `now`. Those that no longer
+    /// wait were claimed, or forfeited if they could not be claimed yet.
+    pub(super) fn note(&mut self, account: AccountId, pending: &[PendingReward], now: RoundNumber) {
         let state = self.accounts.entry(account).or_default();
-        let waiting =
-            pending.iter().map(|reward| (reward.round, reward.amount.unwrap_or(0))).collect();
+        let waiting = pending.iter().map(|reward| {
+            let amount = reward.amount.unwrap_or(0);
+            (reward.round, WaitingReward { amount, from: reward.from })
+        });
+        let waiting = waiting.collect();
         let before = std::mem::replace(&mut state.waiting, waiting);
-        for (round, amount) in before {
-            if amount > 0 && !state.waiting.contains_key(&round) {
-                state.paid = state.paid.saturating_add(amount);
+        for (round, reward) in before {
+            let claimed = reward.from <= now && !state.waiting.contains_key(&round);
+            if claimed && reward.amount > 0 {
+                state.paid = state.paid.saturating_add(reward.amount);
                 state.rounds += 1;
             }
         }
@@ -64,21 +77,29 @@ mod tests {
     #[test]
     fn a_reward_that_no_longer_waits_was_paid() {
         let (mut payments, account) = (Payments::default(), [7; 32]);
-        payments.note(account, &[reward(1, None)]);
-        payments.note(account, &[reward(1, Some(30)), reward(2, None)]);
+        payments.note(account, &[reward(1, None)], 1);
+        payments.note(account, &[reward(1, Some(30)), reward(2, None)], 3);
         assert_eq!((payments.of(&account).paid, payments.of(&account).waiting()), (0, 30));
-        payments.note(account, &[reward(2, Some(12))]);
-        payments.note(account, &[reward(2, Some(12))]);
+        payments.note(account, &[reward(2, Some(12))], 3);
+        payments.note(account, &[reward(2, Some(12))], 4);
         assert_eq!((payments.of(&account).paid, payments.of(&account).rounds), (30, 1));
-        payments.note(account, &[]);
+        payments.note(account, &[], 4);
         assert_eq!((payments.of(&account).paid, payments.of(&account).waiting()), (42, 0));
+    }
+
+    #[test]
+    fn a_reward_that_vanishes_before_it_can_be_claimed_was_forfeited() {
+        let (mut payments, account) = (Payments::default(), [7; 32]);
+        payments.note(account, &[reward(1, Some(30))], 2);
+        payments.note(account, &[], 2);
+        assert_eq!(payments.of(&account), AccountPayments::default());
     }
 
     #[test]
     fn a_reward_that_settles_at_nothing_is_no_payment() {
         let (mut payments, account) = (Payments::default(), [7; 32]);
-        payments.note(account, &[reward(1, None)]);
-        payments.note(account, &[]);
+        payments.note(account, &[reward(1, None)], 4);
+        payments.note(account, &[], 4);
         assert_eq!(payments.of(&account), AccountPayments::default());
         assert_eq!(payments.of(&[8; 32]), AccountPayments::default());
     }
