@@ -56,8 +56,8 @@ impl Members {
         self.members.len().saturating_sub(MAX_MEMBERS)
     }
 
-    /// Returns the activity of each observed member. `share` is the estimated share of the training phase
-    /// that is over.
+    /// Returns the activity of each observed member. `share` is the estimated share of the training
+    /// phase that is over.
     pub(super) async fn activities(
         &self,
         chain: &Chain,

@@ -41,8 +41,8 @@ impl AccountPayments {
 }
 
 impl Payments {
-    /// Notes the rewards that wait for `account` at a block of the round `now`. Those that no longer
-    /// wait were claimed, or forfeited if they could not be claimed yet.
+    /// Notes the rewards that wait for `account` at a block of the round `now`. Those that no
+    /// longer wait were claimed, or forfeited if they could not be claimed yet.
     pub(super) fn note(&mut self, account: AccountId, pending: &[PendingReward], now: RoundNumber) {
         let state = self.accounts.entry(account).or_default();
         let waiting = pending.iter().map(|reward| {
