@@ -2,6 +2,7 @@
 
 //! Short texts for people: hashes, amounts and roles.
 
+use crate::options::dev_uri;
 use pol_chain::{AccountId, Signer, format_account};
 use pol_primitives::{Balance, Hash, POL, member::Role};
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -11,15 +12,16 @@ const NAMED_ACCOUNTS: u32 = 16;
 
 /// Names of development accounts, whose keys everybody knows.
 static DEVELOPMENT_NAMES: LazyLock<BTreeMap<AccountId, String>> = LazyLock::new(|| {
-    let people = ["Alice", "Bob", "Charlie", "Dave", "Eve", "Ferdie"];
-    let people = people.map(|name| (name.to_lowercase(), format!("//{name}")));
-    let numbered = ["Trainer", "Validator"].into_iter().flat_map(|kind| {
-        (1..=NAMED_ACCOUNTS)
-            .map(move |i| (format!("{}-{i}", kind.to_lowercase()), format!("//{kind}//{i}")))
-    });
-    let accounts = people.into_iter().chain(numbered);
-    accounts
-        .filter_map(|(name, uri)| Some((Signer::from_uri(&uri).ok()?.account(), name)))
+    let people = ["alice", "bob", "charlie", "dave", "eve", "ferdie"];
+    let numbered = ["trainer", "validator"]
+        .into_iter()
+        .flat_map(|kind| (1..=NAMED_ACCOUNTS).map(move |number| format!("{kind}-{number}")));
+    let names = people.map(str::to_owned).into_iter().chain(numbered);
+    names
+        .filter_map(|name| {
+            let signer = Signer::from_uri(&dev_uri(&name).ok()?).ok()?;
+            Some((signer.account(), name))
+        })
         .collect()
 });
 

@@ -57,7 +57,7 @@ impl KeyOptions {
 }
 
 /// Returns the secret URI of a development account: `//Trainer//3` for `trainer-3`.
-fn dev_uri(name: &str) -> Result<String> {
+pub(crate) fn dev_uri(name: &str) -> Result<String> {
     let mut uri = String::new();
     for part in name.split('-') {
         let mut letters = part.chars();

@@ -56,7 +56,7 @@ pub struct RunOptions {
     /// [default: ~/.local/share/pol-trainer/CHAIN/ACCOUNT]
     #[arg(long, value_name = "DIR", env = "POL_BASE_PATH")]
     base_path: Option<PathBuf>,
-    /// Threads that train. [default: all cores]
+    /// Threads that train. [default: as many as the cores and the memory allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
     /// Disk space in GiB for the training states of updates that are not settled yet. If it is too
@@ -190,11 +190,13 @@ async fn take_part<S: Strategy>(
     };
     join(context, signer, role).await?;
     let machine = pol_hardware::detect(context.state.path())?;
-    let workers = options.workers.map_or(machine.cores, usize::from);
+    let workers = options.workers.map(usize::from);
     match options.role {
         RoleOption::Trainer => {
             let recipe = context.chain.recipe().await?;
             let tier = select_tier(options.tier, &machine, recipe.as_ref())?;
+            let most = |recipe| pol_hardware::max_workers(&machine, recipe, tier);
+            let workers = workers.or(recipe.as_ref().map(most)).unwrap_or(machine.cores);
             tracing::info!("tier {tier:?} with {workers} worker threads");
             let state_budget = (options.state_budget * GIB) as u64;
             let config = TrainerConfig { tier, workers, state_budget };
@@ -202,6 +204,7 @@ async fn take_part<S: Strategy>(
             roles::run(context, first_block, &mut trainer).await
         }
         RoleOption::Validator => {
+            let workers = workers.unwrap_or(machine.cores);
             let mut validator = Validator::new(context.clone(), signer.clone(), workers, strategy);
             roles::run(context, first_block, &mut validator).await
         }

@@ -6,9 +6,8 @@
 
 use super::error::StateError;
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -17,17 +16,8 @@ const CHECKSUM_LEN: usize = 64;
 
 /// Replaces a file atomically. Only its owner can read it.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    let io = |source| StateError::Io { path: path.into(), source };
-    let next = path.with_extension("next");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)
-        .map_err(io)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io)?;
-    fs::rename(&next, path).map_err(io)
+    pol_engine::replace_file(path, |file| file.write_all(bytes))
+        .map_err(|source| StateError::Io { path: path.into(), source })
 }
 
 /// Replaces a checked file.

@@ -48,7 +48,7 @@ impl StateFolder {
         }
         // Files that a killed process was still writing.
         for part in [folder.path.clone(), folder.states(), folder.audits()] {
-            remove_where(&part, |name| name.starts_with(".tmp") || name.ends_with(".next"))?;
+            remove_where(&part, |name| name.starts_with(".tmp"))?;
         }
         Ok(folder)
     }

@@ -133,9 +133,4 @@ mod tests {
         // The C library can be loaded, and is not NVIDIA's.
         assert!(gpu_names(&["libc.so.6"]).is_empty());
     }
-
-    #[test]
-    fn gpus_have_names() {
-        assert!(gpu_names(&NVML_LIBRARIES).iter().all(|name| !name.is_empty()));
-    }
 }

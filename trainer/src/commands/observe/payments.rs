@@ -18,8 +18,6 @@ pub(super) struct Payments {
 pub(super) struct AccountPayments {
     /// Sum of the rewards that were claimed.
     pub(super) paid: Balance,
-    /// Number of rounds that paid.
-    pub(super) rounds: u32,
     /// Rewards that wait, by the round that emitted them. An amount is zero until every update of
     /// the round is settled.
     waiting: BTreeMap<RoundNumber, WaitingReward>,
@@ -53,9 +51,8 @@ impl Payments {
         let before = std::mem::replace(&mut state.waiting, waiting);
         for (round, reward) in before {
             let claimed = reward.from <= now && !state.waiting.contains_key(&round);
-            if claimed && reward.amount > 0 {
+            if claimed {
                 state.paid = state.paid.saturating_add(reward.amount);
-                state.rounds += 1;
             }
         }
     }
@@ -82,7 +79,7 @@ mod tests {
         assert_eq!((payments.of(&account).paid, payments.of(&account).waiting()), (0, 30));
         payments.note(account, &[reward(2, Some(12))], 3);
         payments.note(account, &[reward(2, Some(12))], 4);
-        assert_eq!((payments.of(&account).paid, payments.of(&account).rounds), (30, 1));
+        assert_eq!((payments.of(&account).paid, payments.of(&account).waiting()), (30, 12));
         payments.note(account, &[], 4);
         assert_eq!((payments.of(&account).paid, payments.of(&account).waiting()), (42, 0));
     }
