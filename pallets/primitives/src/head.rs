@@ -93,6 +93,21 @@ pub struct Excision {
     pub index: u8,
 }
 
+/// Returns the digest of everything that the parameters of the next head depend on: round, base,
+/// recipe, included updates in account order, and excisions in ascending order.
+///
+/// An attestation names it, so that one made on a fork, of other updates, is not an attestation of
+/// a wrong head here.
+pub fn head_inputs<AccountId: Encode>(
+    round: RoundNumber,
+    base_root: &Hash,
+    recipe_hash: &Hash,
+    updates: &[IncludedUpdate<AccountId>],
+    excised: &[Excision],
+) -> Hash {
+    crate::digest(b"pol/inputs/1", &(round, base_root, recipe_hash, updates, excised))
+}
+
 impl Head {
     /// Creates the head after `round`.
     ///
@@ -145,6 +160,30 @@ pub struct RoundRecord<AccountId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inputs_commit_to_every_part() {
+        let update = IncludedUpdate {
+            account: 1u64,
+            payload_hash: [1; 32],
+            data_hash: [2; 32],
+            tokens: 10,
+            staleness: 0,
+        };
+        let excised = Excision { round: 0, index: 0 };
+        let inputs = head_inputs(1, &[3; 32], &[4; 32], &[update], &[excised]);
+        let late = IncludedUpdate { staleness: 1, ..update };
+        for other in [
+            head_inputs(2, &[3; 32], &[4; 32], &[update], &[excised]),
+            head_inputs(1, &[5; 32], &[4; 32], &[update], &[excised]),
+            head_inputs(1, &[3; 32], &[5; 32], &[update], &[excised]),
+            head_inputs(1, &[3; 32], &[4; 32], &[late], &[excised]),
+            head_inputs(1, &[3; 32], &[4; 32], &[update, update], &[excised]),
+            head_inputs(1, &[3; 32], &[4; 32], &[update], &[]),
+        ] {
+            assert_ne!(inputs, other);
+        }
+    }
 
     #[test]
     fn lineage_commits_to_every_part() {

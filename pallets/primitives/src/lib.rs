@@ -23,15 +23,19 @@
 //! | module | contents |
 //! |---|---|
 //! | [`audit`] | stages of audits, draws of seats and segments, findings and verdicts |
+//! | [`beacon`] | beacons of public randomness: the schedule of their pulses |
+//! | [`clock`] | the clock of deadlines, which stands still while blocks are full |
 //! | [`data`] | sources, manifests and shards |
 //! | [`head`] | the hash chain of the model |
 //! | [`hex_hash`] | serde format of hashes in JSON |
+//! | [`inclusion`] | the count of stake that holds the updates of a round |
 //! | [`lease`] | leased data and its reading order |
 //! | [`member`] | roles, bonds, reputation and network addresses of members |
 //! | [`metrics`] | figures measured of a model, and their medians by stake |
 //! | [`model`] | architectures and their parameters |
 //! | [`payload`] | the encoding of compressed updates |
 //! | [`prf`] | the pseudo-random function behind every draw |
+//! | [`provider_draw`] | draws of shards by provider |
 //! | [`queries`] | answers of the runtime API |
 //! | [`recipe`] | recipes, tiers and learning-rate schedules |
 //! | [`rewards`] | emission, its shares and how they are paid out |
@@ -71,15 +75,19 @@
 extern crate alloc;
 
 pub mod audit;
+pub mod beacon;
+pub mod clock;
 pub mod data;
 pub mod head;
 pub mod hex_hash;
+pub mod inclusion;
 pub mod lease;
 pub mod member;
 pub mod metrics;
 pub mod model;
 pub mod payload;
 pub mod prf;
+pub mod provider_draw;
 pub mod queries;
 pub mod recipe;
 pub mod rewards;
@@ -110,6 +118,8 @@ pub const POL: Balance = 1_000_000_000_000;
 
 /// Maximum number of submissions to one round.
 pub const MAX_SUBMISSIONS: u32 = 64;
+/// Maximum number of active validators.
+pub const MAX_VALIDATORS: u32 = 1_000;
 /// Maximum number of shards in one lease.
 pub const MAX_LEASE_SHARDS: u32 = 64;
 /// Maximum number of segments in one trace.

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 /// State of the network at a block.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
-pub struct Overview<AccountId> {
+pub struct Overview {
     /// Height of the block.
+    pub height: BlockNumber,
+    /// Time on the [`Clock`](crate::clock::Clock) of all deadlines.
     pub now: BlockNumber,
     /// Current round.
     pub round: Round,
@@ -26,8 +28,6 @@ pub struct Overview<AccountId> {
     /// Hash of the recipe in force; `None` until governance has set one.
     #[serde(with = "crate::hex_hash::option")]
     pub recipe_hash: Option<Hash>,
-    /// Validator whose turn it is to propose the set of included updates.
-    pub lead: Option<AccountId>,
     /// Number of shards that are neither leased nor consumed.
     pub free_shards: u32,
     /// Total stake that takes part in attesting.
@@ -67,6 +67,4 @@ pub struct Attestation<AccountId> {
     pub account: AccountId,
     /// Root of the head that the validator computed.
     pub root: Hash,
-    /// Updates that the head was computed from.
-    pub included: crate::submission::RevealSet,
 }

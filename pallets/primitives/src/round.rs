@@ -5,7 +5,7 @@
 //! The chain calls [`Round::transition`] once per block. The function depends on its arguments
 //! only, so simulations of thousands of trainers use it too.
 
-use crate::{Balance, Hash, RoundNumber};
+use crate::{Balance, Hash, RoundNumber, submission::RevealSet};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,11 @@ pub enum Phase {
     /// Trainers open their commitments; validators fetch the payloads.
     #[codec(index = 2)]
     Reveal,
-    /// Validators agree on the next head.
+    /// Validators report the updates that they hold, which decides what the next head includes.
     #[codec(index = 3)]
+    Hold,
+    /// Validators agree on the next head.
+    #[codec(index = 4)]
     Attest,
 }
 
@@ -70,11 +73,12 @@ pub struct RoundConfig {
     pub train: BlockNumber,
     /// Blocks for opening commitments.
     pub reveal: BlockNumber,
+    /// Blocks for reporting the updates that validators hold.
+    pub hold: BlockNumber,
     /// Blocks for agreeing on the next head.
     pub attest: BlockNumber,
-    /// Blocks that each lead validator has for its proposal. Also the pause before round 0 opens
-    /// again.
-    pub lead: BlockNumber,
+    /// Blocks between a round that attested a model without training, in vain, and the next try.
+    pub pause: BlockNumber,
     /// Number of attest phases that a validator may miss in a row before any account may chill it.
     pub missed: u32,
 }
@@ -82,16 +86,15 @@ pub struct RoundConfig {
 impl RoundConfig {
     /// Returns `true` if every length is positive and the lengths are consistent.
     pub fn is_valid(&self) -> bool {
-        ![self.join, self.train, self.reveal, self.attest, self.lead, self.missed].contains(&0)
-            && self.join < self.train
-            && self.lead <= self.attest
+        let Self { join, train, reveal, hold, attest, pause, missed } = *self;
+        ![join, train, reveal, hold, attest, pause, missed].contains(&0) && join < train
     }
 }
 
 impl Default for RoundConfig {
     /// Returns lengths for a local network with a block time of three seconds.
     fn default() -> Self {
-        Self { join: 3, train: 100, reveal: 20, attest: 60, lead: 15, missed: 3 }
+        Self { join: 3, train: 100, reveal: 20, hold: 20, attest: 60, pause: 15, missed: 3 }
     }
 }
 
@@ -135,8 +138,17 @@ pub struct Round {
     pub committed: u32,
     /// Number of commitments opened.
     pub revealed: u32,
-    /// Total validator stake for the quorum, fixed at the start of the attest phase.
+    /// Stake of the count under way: of validators that count, as it was when the count began.
     pub stake: Balance,
+    /// Set if further reports cannot help the hold phase, so that it ends.
+    pub decided: bool,
+    /// Number of attest phases of this round that ended without a head.
+    pub attempt: u8,
+    /// Reveals that the next head includes; empty until the attest phase.
+    pub included: RevealSet,
+    /// [`head_inputs`](crate::head::head_inputs) of the next head; zeros until the attest phase.
+    #[serde(with = "crate::hex_hash")]
+    pub inputs: Hash,
 }
 
 /// Change of the round at a block.
@@ -202,11 +214,18 @@ impl Round {
                 if self.revealed == 0 {
                     Transition::Void
                 } else {
-                    Transition::Enter(Phase::Attest, now.saturating_add(config.attest))
+                    Transition::Enter(Phase::Hold, now.saturating_add(config.hold))
                 }
             }
+            Phase::Hold if over || self.decided => {
+                Transition::Enter(Phase::Attest, now.saturating_add(config.attest))
+            }
+            // An included update that too few could fetch is left out of the second attempt.
+            Phase::Attest if over && self.attempt == 0 && !self.attests_only() => {
+                Transition::Enter(Phase::Hold, now.saturating_add(config.hold))
+            }
             Phase::Attest if over => Transition::Void,
-            Phase::Train | Phase::Reveal | Phase::Attest => Transition::Stay,
+            Phase::Train | Phase::Reveal | Phase::Hold | Phase::Attest => Transition::Stay,
         }
     }
 
@@ -214,11 +233,6 @@ impl Round {
     /// or a rewritten one.
     pub fn attests_only(&self) -> bool {
         self.phase == Phase::Attest && self.revealed == 0
-    }
-
-    /// Returns the number of lead validators whose turn has ended by block `now`.
-    pub fn turn(&self, config: &RoundConfig, now: BlockNumber) -> u32 {
-        now.saturating_sub(self.phase_since).checked_div(config.lead).unwrap_or(0)
     }
 }
 
@@ -278,8 +292,23 @@ mod tests {
         assert_eq!(reveal.transition(&config, 99), Transition::Stay);
         assert_eq!(reveal.transition(&config, 100), Transition::Void);
         reveal.revealed = 2;
-        assert_eq!(reveal.transition(&config, 12), Transition::Enter(Phase::Attest, 72));
-        assert_eq!(round(Phase::Attest).transition(&config, 99), Transition::Stay);
+        assert_eq!(reveal.transition(&config, 12), Transition::Enter(Phase::Hold, 32));
+        let mut hold = round(Phase::Hold);
+        assert_eq!(hold.transition(&config, 99), Transition::Stay);
+        assert_eq!(hold.transition(&config, 100), Transition::Enter(Phase::Attest, 160));
+        hold.decided = true;
+        assert_eq!(hold.transition(&config, 12), Transition::Enter(Phase::Attest, 72));
+    }
+
+    #[test]
+    fn a_round_that_trains_has_two_attempts() {
+        let config = RoundConfig::default();
+        let mut attest = Round { revealed: 1, ..round(Phase::Attest) };
+        assert_eq!(attest.transition(&config, 99), Transition::Stay);
+        assert_eq!(attest.transition(&config, 100), Transition::Enter(Phase::Hold, 120));
+        attest.attempt = 1;
+        assert_eq!(attest.transition(&config, 100), Transition::Void);
+        // What attests only computes the same again, and pauses first.
         assert_eq!(round(Phase::Attest).transition(&config, 100), Transition::Void);
     }
 

@@ -170,10 +170,9 @@ pub struct SubmissionRecord {
     pub data_hash: Hash,
     /// Number of tokens credited.
     pub tokens: u64,
-    /// Improvement on unassigned text, in millionths of a nat per token.
+    /// [Gain](crate::audit::UpdateMeasurement) on unassigned text, in billionths of a nat per
+    /// token.
     pub gain: i32,
-    /// Standard error of `gain`, in the same unit.
-    pub error: u32,
 }
 
 /// A trainer's submission to a round.
@@ -237,8 +236,25 @@ pub struct RevealRecord {
     DecodeWithMemTracking,
     MaxEncodedLen,
     TypeInfo,
+    Serialize,
+    Deserialize,
 )]
+#[serde(from = "Vec<u8>", into = "Vec<u8>")]
 pub struct RevealSet(BoundedVec<u8, ConstU32<{ crate::MAX_SUBMISSIONS.div_ceil(8) }>>);
+
+/// Creates the set of a list of indices, as [`RevealSet::from_indices`] does.
+impl From<Vec<u8>> for RevealSet {
+    fn from(indices: Vec<u8>) -> Self {
+        Self::from_indices(indices)
+    }
+}
+
+/// Returns the indices in ascending order.
+impl From<RevealSet> for Vec<u8> {
+    fn from(set: RevealSet) -> Self {
+        set.indices().collect()
+    }
+}
 
 impl RevealSet {
     /// Creates the set of `indices`. Indices beyond [`MAX_SUBMISSIONS`](crate::MAX_SUBMISSIONS) are
@@ -332,7 +348,6 @@ mod tests {
             data_hash: [2; 32],
             tokens: u64::MAX,
             gain: i32::MIN,
-            error: u32::MAX,
         };
         assert!(settled.encode().len() <= SubmissionRecord::max_encoded_len());
         assert_eq!(SubmissionRecord::decode(&mut &settled.encode()[..]), Ok(settled));

@@ -2,7 +2,9 @@
 
 //! Interfaces between the pallets.
 
-use crate::{Balance, Hash, Ppm, RoundNumber, data::ShardId, prf::Prf, rewards::RoundEarnings};
+use crate::{
+    Balance, Hash, Ppm, RoundNumber, beacon::Pulse, data::ShardId, prf::Prf, rewards::RoundEarnings,
+};
 use alloc::vec::Vec;
 
 /// Bonded roles, as used by the learning pallet.
@@ -14,10 +16,16 @@ pub trait Bonds<AccountId> {
     fn validator_stake(account: &AccountId) -> Option<Balance>;
     /// Returns the total stake that takes part in attesting.
     fn total_validator_stake() -> Balance;
-    /// Returns the validator that proposes in `turn`. `seed` selects the validator of turn 0.
-    fn lead(seed: &Hash, turn: u32) -> Option<AccountId>;
+    /// Returns the accounts among those of [`Bonds::stakes`] that have not acted since they came.
+    /// Their stakes count in no whole.
+    fn newcomers() -> Vec<AccountId>;
+    /// Records that a validator acted, so that it is no newcomer.
+    fn note_active(account: &AccountId);
     /// Records that the account took part in attest phase `phase`, counted from 0, and is alive.
     fn note_attested(account: &AccountId, phase: u32);
+    /// Records if the root that the account attested is that of the head. Returns the number of
+    /// wrong roots in a row.
+    fn note_root(account: &AccountId, right: bool) -> u32;
     /// Burns up to `amount` of the account's bond. Returns the amount burned.
     fn slash(account: &AccountId, amount: Balance) -> Balance;
     /// Moves up to `amount` of the account's bond to `to`. Returns the amount moved.
@@ -31,12 +39,28 @@ pub trait Bonds<AccountId> {
     fn note_seat(account: &AccountId, right: bool) -> u32;
 }
 
+/// Stakes of validators, as used by the lineage pallet.
+pub trait ValidatorStakes<AccountId> {
+    /// Returns the stake of an active validator, `None` for any other account.
+    fn stake(account: &AccountId) -> Option<Balance>;
+    /// Returns the stake of all active validators.
+    fn total() -> Balance;
+}
+
+impl<AccountId, B: Bonds<AccountId>> ValidatorStakes<AccountId> for B {
+    fn stake(account: &AccountId) -> Option<Balance> {
+        B::validator_stake(account)
+    }
+
+    fn total() -> Balance {
+        B::total_validator_stake()
+    }
+}
+
 /// The current round, as used by staking and rewards.
 pub trait Rounds {
     /// Returns the number of the round.
     fn number() -> RoundNumber;
-    /// Returns `true` during the attest phase, in which stakes must not change.
-    fn is_attesting() -> bool;
     /// Returns the number of attest phases that have ended, with or without a head.
     fn attest_phases() -> u32;
     /// Returns the number of attest phases that a validator may miss in a row.
@@ -55,13 +79,15 @@ pub trait ShardPool<AccountId> {
     fn release(shards: &[ShardId]);
     /// Marks shards as permanently consumed by the update at `index` among the round's reveals.
     ///
-    /// `deltas` holds the improvement of the model on each shard, in millionths of a nat per token.
+    /// `deltas` holds the part of the update's gain that is due to each shard, in billionths of a
+    /// nat per token.
     /// A missing delta counts as 0.
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]);
     /// Draws up to `count` different free shards without leasing them.
     fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId>;
-    /// Returns the providers of the shards, each with the number of its shards.
-    fn owners(shards: &[ShardId]) -> Vec<(AccountId, u32)>;
+    /// Returns the providers of the shards, each with the measured effect of its shards: the sum of
+    /// the positive `deltas`. A missing delta counts as 0.
+    fn effects(shards: &[ShardId], deltas: &[i32]) -> Vec<(AccountId, u64)>;
     /// Returns the mean [bonus](crate::data::SourceKind::bonus) of the shards.
     fn bonus(shards: &[ShardId]) -> Ppm;
 }
@@ -72,13 +98,12 @@ pub trait Payouts<AccountId> {
     fn emit_round(round: RoundNumber, updates: u32);
     /// Records that one more update of `round` is settled, with the earnings of each account.
     fn record_settlement(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]);
-    /// Returns the account that holds fines until they are distributed.
+    /// Returns the account that holds fines until they are burned.
     fn pot_account() -> AccountId;
-    /// Distributes a fine that has arrived in the pot: half is burned, a quarter goes to `provers`,
-    /// and the rest goes to the treasury.
-    fn distribute_fine(amount: Balance, provers: &[AccountId]);
-    /// Forfeits all rewards of the account in escrow, as a fine.
-    fn forfeit(account: &AccountId, provers: &[AccountId]);
+    /// Burns a fine that has arrived in the pot.
+    fn burn_fine(amount: Balance);
+    /// Forfeits all rewards of the account in escrow, and burns those of settled rounds.
+    fn forfeit(account: &AccountId);
 }
 
 /// Format of the data that can be trained on.
@@ -86,4 +111,28 @@ pub trait DataFormat {
     /// Returns the number of tokens in a shard and the hash of the tokenizer, according to the
     /// recipe of the next round to open; `None` if there is no recipe.
     fn shard_tokens_and_tokenizer() -> Option<(u32, Hash)>;
+}
+
+/// Beacon of public randomness, as used by the learning pallet.
+pub trait Beacon {
+    /// Begins to wait for a pulse that nobody knows before this block is final, and forgets any
+    /// pulse before. Returns `false` if there is no beacon.
+    fn await_pulse() -> bool;
+    /// Returns the state of the pulse that is waited for.
+    fn pulse() -> Pulse;
+    /// Forgets the pulse: no draw needs it any more.
+    fn release();
+}
+
+/// No beacon.
+impl Beacon for () {
+    fn await_pulse() -> bool {
+        false
+    }
+
+    fn pulse() -> Pulse {
+        Pulse::Missed
+    }
+
+    fn release() {}
 }

@@ -13,6 +13,7 @@
 //! - **Bond**: funds on hold for a role, which penalties are taken from.
 //! - **Active validator**: a bonded validator or authority that has an endpoint and is not chilled.
 //! - **Stake**: the bond of an active validator, its weight in quorums and in the draw of seats.
+//! - **Newcomer**: an active validator that has not acted yet, whose stake does not count until then.
 //! - **Chilled**: excluded from attesting after too many missed attest phases in a row.
 //! - **Candidate**: a bonded authority, which elections can choose.
 //! - **Reputation**: a moving average of verified contribution, which raises the election weight.
@@ -140,11 +141,19 @@ pub mod pallet {
 
     /// Active validators with their stakes, sorted by account.
     ///
-    /// A single value, because the rotation of the lead and the draw of seats read it whole.
-    /// Bounded by [`Config::MaxValidators`].
+    /// A single value, because counts of stake and the draw of seats read it whole. Bounded by
+    /// [`Config::MaxValidators`].
     #[pallet::storage]
     pub type Validators<T: Config> =
         StorageValue<_, BoundedVec<(T::AccountId, Balance), T::MaxValidators>, ValueQuery>;
+
+    /// Active validators that have not acted since they became active, sorted by account. Their
+    /// stakes count in no quorum, so that an idle newcomer holds up nothing.
+    ///
+    /// A single value, because counts of stake read it whole. A subset of [`Validators`].
+    #[pallet::storage]
+    pub type Newcomers<T: Config> =
+        StorageValue<_, BoundedVec<T::AccountId, T::MaxValidators>, ValueQuery>;
 
     /// Sum of the stakes in [`Validators`].
     #[pallet::storage]
@@ -175,6 +184,7 @@ pub mod pallet {
                 if let Err(error) = Pallet::<T>::do_bond(who, *role, *amount) {
                     panic!("the genesis bond of {who:?} as {role:?} is impossible: {error:?}");
                 }
+                Ledgers::<T>::mutate_extant(who, |ledger| ledger.acted = true);
             }
         }
     }
@@ -277,8 +287,6 @@ pub mod pallet {
         StillUnbonding,
         /// The endpoint has no address. Give at least one.
         NoAddress,
-        /// Stakes are frozen while a quorum is counted. Try again after the attest phase.
-        StakeIsFrozen,
         /// The account is not an active validator.
         NotActive,
         /// The validator has not missed enough attest phases.
@@ -338,7 +346,6 @@ pub mod pallet {
         ///   minimum after a penalty can act again once the bond is back at the minimum.
         /// - Events: [`Event::BondRaised`]; [`Event::StakeChanged`] for a validator.
         /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::InsufficientFunds`];
-        ///   [`Error::StakeIsFrozen`] for a validator in the attest phase;
         ///   [`Error::TooManyValidators`] or [`Error::TooManyCandidates`] if the member returns and
         ///   its place is taken.
         #[pallet::call_index(1)]
@@ -355,8 +362,7 @@ pub mod pallet {
         ///   and open to penalties for [`Config::UnbondingPeriod`] blocks. An elected authority
         ///   serves the sessions it was elected for, so its node must keep running until then.
         /// - Events: [`Event::Unbonded`]; [`Event::StakeChanged`] for a validator.
-        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::StakeIsFrozen`] for a
-        ///   validator in the attest phase.
+        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`].
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::unbond())]
         pub fn unbond(origin: OriginFor<T>) -> DispatchResult {
@@ -385,9 +391,8 @@ pub mod pallet {
         /// - Effect: replaces the endpoint. The first endpoint makes a validator or authority an
         ///   active validator.
         /// - Events: [`Event::EndpointSet`]; [`Event::StakeChanged`] for a new active validator.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; for the first endpoint of a
-        ///   validator [`Error::StakeIsFrozen`] in the attest phase and
-        ///   [`Error::TooManyValidators`].
+        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; [`Error::TooManyValidators`] for
+        ///   the first endpoint of a validator.
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::set_endpoint())]
         pub fn set_endpoint(origin: OriginFor<T>, endpoint: Endpoint) -> DispatchResult {
@@ -402,8 +407,7 @@ pub mod pallet {
         /// - Effect: the validator leaves [`Validators`] and keeps its bond and role.
         /// - Events: [`Event::Chilled`]; [`Event::StakeChanged`].
         /// - Errors: [`Error::NotBonded`]; [`Error::NotActive`]; [`Error::IsAlive`] before
-        ///   [`Rounds::max_missed_phases`] attest phases ended without it;
-        ///   [`Error::StakeIsFrozen`] in the attest phase.
+        ///   [`Rounds::max_missed_phases`] attest phases ended without it.
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::chill())]
         pub fn chill(origin: OriginFor<T>, validator: T::AccountId) -> DispatchResult {
@@ -417,8 +421,7 @@ pub mod pallet {
         /// - Effect: the validator attests again. Its count of missed attest phases starts at zero.
         /// - Events: [`Event::Unchilled`]; [`Event::StakeChanged`] unless penalties left too small
         ///   a bond.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::StakeIsFrozen`] in the
-        ///   attest phase; [`Error::TooManyValidators`].
+        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::TooManyValidators`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::unchill())]
         pub fn unchill(origin: OriginFor<T>) -> DispatchResult {

@@ -29,7 +29,6 @@ polkadot_sdk::frame_support::construct_runtime!(
 );
 
 parameter_types! {
-    pub static Attesting: bool = false;
     pub static AttestPhases: u32 = 0;
 }
 
@@ -39,9 +38,6 @@ pub struct TestRounds;
 impl Rounds for TestRounds {
     fn number() -> RoundNumber {
         0
-    }
-    fn is_attesting() -> bool {
-        Attesting::get()
     }
     fn attest_phases() -> u32 {
         AttestPhases::get()
@@ -123,7 +119,6 @@ pub(crate) fn with_genesis(
         },
         ..Default::default()
     };
-    Attesting::set(false);
     AttestPhases::set(0);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {

@@ -2,9 +2,11 @@
 
 //! Checks of the pallet's invariants.
 
-use crate::{Candidates, Config, Endpoints, HoldReason, Ledgers, Pallet, TotalStake, Validators};
-use alloc::vec::Vec;
-use pol_primitives::{Balance, MILLION};
+use crate::{
+    Candidates, Config, Endpoints, HoldReason, Ledgers, Newcomers, Pallet, TotalStake, Validators,
+};
+use alloc::{collections::BTreeSet, vec::Vec};
+use pol_primitives::{Balance, MILLION, traits::Rounds};
 use polkadot_sdk::{
     frame_support::{ensure, traits::fungible::InspectHold},
     sp_runtime::TryRuntimeError,
@@ -28,6 +30,10 @@ impl<T: Config> Pallet<T> {
             let held = T::Currency::balance_on_hold(&HoldReason::Bond.into(), &who);
             ensure!(ledger.bond == held, "a bond differs from the amount on hold for it");
             ensure!(ledger.reputation <= MILLION, "a reputation exceeds one");
+            ensure!(
+                ledger.attested <= T::Rounds::attest_phases().saturating_add(1),
+                "a member attested in a phase that has not begun"
+            );
         }
         Ok(())
     }
@@ -40,6 +46,16 @@ impl<T: Config> Pallet<T> {
         ensure!(
             validators == Validators::<T>::get().into_inner(),
             "the validators are not the sorted active ones with their bonds"
+        );
+        let newcomers: Vec<_> = Ledgers::<T>::iter()
+            .filter(|(who, ledger)| !ledger.acted && Self::stake(who, ledger).is_some())
+            .map(|(who, _)| who)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        ensure!(
+            newcomers == Newcomers::<T>::get().into_inner(),
+            "the newcomers are not the sorted active validators that have not acted"
         );
         let total =
             validators.iter().fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake));

@@ -36,6 +36,10 @@ pub struct StakingLedger {
     pub reputation: Ppm,
     /// Number of seats in a row whose finding was wrong or missing.
     pub strikes: u32,
+    /// `true` if the active validator has acted since it became one. Members at genesis have.
+    pub acted: bool,
+    /// Number of attested roots in a row that were not those of the head.
+    pub wrong_roots: u32,
 }
 
 impl StakingLedger {
@@ -49,6 +53,8 @@ impl StakingLedger {
             attested: 0,
             reputation: 0,
             strikes: 0,
+            acted: false,
+            wrong_roots: 0,
         }
     }
 

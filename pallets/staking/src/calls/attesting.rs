@@ -9,7 +9,7 @@ use polkadot_sdk::frame_support::{dispatch::DispatchResult, ensure};
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_set_endpoint(who: T::AccountId, endpoint: Endpoint) -> DispatchResult {
         ensure!(!endpoint.addresses.is_empty(), Error::<T>::NoAddress);
-        Self::update_unless_frozen(&who, |_| {
+        Self::update(&who, |_| {
             Endpoints::<T>::insert(&who, endpoint);
             Ok(())
         })?;
@@ -18,7 +18,7 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_chill(validator: T::AccountId) -> DispatchResult {
-        Self::update_unless_frozen(&validator, |ledger| {
+        Self::update(&validator, |ledger| {
             ensure!(Self::stake(&validator, ledger).is_some(), Error::<T>::NotActive);
             let missed = T::Rounds::attest_phases().saturating_sub(ledger.attested);
             ensure!(missed >= T::Rounds::max_missed_phases(), Error::<T>::IsAlive);
@@ -30,7 +30,7 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_unchill(who: T::AccountId) -> DispatchResult {
-        Self::update_unless_frozen(&who, |ledger| {
+        Self::update(&who, |ledger| {
             ensure!(ledger.chilled, Error::<T>::NotChilled);
             ledger.chilled = false;
             Ok(())

@@ -21,7 +21,7 @@ impl<T: Config> Pallet<T> {
     }
 
     pub(crate) fn do_bond_extra(who: T::AccountId, amount: Balance) -> DispatchResult {
-        Self::update_unless_frozen(&who, |ledger| {
+        Self::update(&who, |ledger| {
             ensure!(ledger.free_at.is_none(), Error::<T>::RoleEnded);
             Self::hold(&who, ledger, amount)
         })?;
@@ -31,7 +31,7 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_unbond(who: T::AccountId) -> DispatchResult {
         let free_at = Self::now().saturating_add(T::UnbondingPeriod::get());
-        Self::update_unless_frozen(&who, |ledger| {
+        Self::update(&who, |ledger| {
             ensure!(ledger.free_at.is_none(), Error::<T>::RoleEnded);
             ledger.free_at = Some(free_at);
             Ok(())

@@ -2,10 +2,12 @@
 
 //! Implementation of [`Bonds`] for the learning pallet.
 
-use crate::{Config, Event, Ledgers, Pallet, TotalStake, Validators};
+use crate::{
+    Config, Event, Ledgers, Newcomers, Pallet, TotalStake, Validators, types::StakingLedger,
+};
 use alloc::vec::Vec;
 use pol_primitives::{
-    Balance, Hash,
+    Balance,
     member::{Role, move_reputation},
     traits::Bonds,
 };
@@ -28,18 +30,28 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
         TotalStake::<T>::get()
     }
 
-    fn lead(seed: &Hash, turn: u32) -> Option<T::AccountId> {
-        let validators = Validators::<T>::get();
-        let first = seed.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let at = first.wrapping_add(turn.into()).checked_rem(validators.len() as u64)?;
-        validators.into_iter().nth(usize::try_from(at).ok()?).map(|(account, _)| account)
+    fn newcomers() -> Vec<T::AccountId> {
+        Newcomers::<T>::get().into_inner()
+    }
+
+    fn note_active(account: &T::AccountId) {
+        Self::note_act(account, |_| ());
     }
 
     fn note_attested(account: &T::AccountId, phase: u32) {
         // The current phase counts as attended before it ends.
-        Ledgers::<T>::mutate_extant(account, |ledger| {
-            ledger.attested = ledger.attested.max(phase.saturating_add(1))
+        Self::note_act(account, |ledger| {
+            ledger.attested = ledger.attested.max(phase.saturating_add(1));
         });
+    }
+
+    fn note_root(account: &T::AccountId, right: bool) -> u32 {
+        let Some(ledger) = Ledgers::<T>::get(account) else { return 0 };
+        let wrong_roots = if right { 0 } else { ledger.wrong_roots.saturating_add(1) };
+        if wrong_roots != ledger.wrong_roots {
+            Ledgers::<T>::insert(account, StakingLedger { wrong_roots, ..ledger });
+        }
+        wrong_roots
     }
 
     fn slash(account: &T::AccountId, amount: Balance) -> Balance {

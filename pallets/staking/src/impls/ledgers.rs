@@ -3,8 +3,8 @@
 //! Changes of ledgers, and of the validators, total stake and candidates that follow from them.
 
 use crate::{
-    Candidates, Config, Endpoints, Error, Event, HoldReason, LOG_TARGET, Ledgers, Pallet,
-    TotalStake, Validators, types::StakingLedger,
+    Candidates, Config, Endpoints, Error, Event, HoldReason, LOG_TARGET, Ledgers, Newcomers,
+    Pallet, TotalStake, Validators, types::StakingLedger,
 };
 use pol_primitives::{Balance, traits::Rounds};
 use polkadot_sdk::{
@@ -94,12 +94,12 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Changes an account's ledger, and updates validators, total stake and candidates accordingly.
-    /// Returns `true` if the stake changed. No other function changes any of the four.
+    /// Changes an account's ledger, and updates validators, newcomers, total stake and candidates
+    /// accordingly. No other function changes any of them, except for [`Self::note_act`].
     pub(crate) fn update(
         who: &T::AccountId,
         change: impl FnOnce(&mut StakingLedger) -> DispatchResult,
-    ) -> Result<bool, DispatchError> {
+    ) -> DispatchResult {
         Ledgers::<T>::try_mutate(who, |ledger| {
             let ledger = ledger.as_mut().ok_or(Error::<T>::NotBonded)?;
             let (stake, candidate) = (Self::stake(who, ledger), ledger.is_candidate());
@@ -111,6 +111,7 @@ impl<T: Config> Pallet<T> {
             }
             if new_stake.is_some() != stake.is_some() {
                 ledger.attested = T::Rounds::attest_phases();
+                ledger.acted &= new_stake.is_some();
             }
             if new_stake != stake {
                 let room = Validators::<T>::mutate(|list| set_stake(list, who, new_stake));
@@ -122,18 +123,22 @@ impl<T: Config> Pallet<T> {
                 });
                 Self::deposit_event(Event::StakeChanged { who: who.clone(), stake: new_stake });
             }
-            Ok(new_stake != stake)
+            let is_newcomer = new_stake.is_some() && !ledger.acted;
+            let room = Newcomers::<T>::mutate(|list| set_listed(list, who, is_newcomer));
+            ensure!(room, Error::<T>::TooManyValidators);
+            Ok(())
         })
     }
 
-    /// Calls [`Self::update`], and fails if that changed the stake while a quorum is counted.
-    pub(crate) fn update_unless_frozen(
-        who: &T::AccountId,
-        change: impl FnOnce(&mut StakingLedger) -> DispatchResult,
-    ) -> DispatchResult {
-        let changed = Self::update(who, change)?;
-        ensure!(!(changed && T::Rounds::is_attesting()), Error::<T>::StakeIsFrozen);
-        Ok(())
+    /// Notes that a member acted, and applies `change` to its ledger.
+    pub(crate) fn note_act(who: &T::AccountId, change: impl FnOnce(&mut StakingLedger)) {
+        Ledgers::<T>::mutate_extant(who, |ledger| {
+            if !ledger.acted && Self::stake(who, ledger).is_some() {
+                ledger.acted = true;
+                Newcomers::<T>::mutate(|list| set_listed(list, who, false));
+            }
+            change(ledger);
+        });
     }
 
     /// Takes up to `amount` off an account's bond, also off that of an ended role, and returns the

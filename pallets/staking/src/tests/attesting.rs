@@ -61,33 +61,52 @@ fn the_number_of_validators_is_limited() {
     });
 }
 
+fn newcomers() -> Vec<AccountId> {
+    Newcomers::<Test>::get().into_inner()
+}
+
 #[test]
-fn stakes_are_frozen_while_a_quorum_is_counted() {
+fn a_validator_is_a_newcomer_until_it_acts() {
     run(|| {
-        activate(1, 5_000);
-        activate(2, 5_000);
+        for who in [3, 1, 2] {
+            activate(who, 5_000);
+        }
+        assert_eq!(newcomers(), [1, 2, 3]);
+        Staking::note_active(&2);
+        Staking::note_attested(&1, 0);
+        assert_eq!(newcomers(), [3]);
+        // Whoever leaves and returns has to act again, and so has a slashed one.
+        assert_eq!(Staking::slash(&1, POL), POL);
+        assert_ok!(Staking::bond_extra(Origin::signed(1), POL));
+        assert_eq!(newcomers(), [1, 3]);
         AttestPhases::set(3);
         assert_ok!(Staking::chill(Origin::signed(9), 2));
-        assert_ok!(Staking::bond(Origin::signed(3), Role::Validator, 5_000 * POL));
-        assert_ok!(Staking::bond(Origin::signed(4), Role::Trainer, 1_000 * POL));
-        Attesting::set(true);
-        assert_noop!(Staking::bond_extra(Origin::signed(1), POL), PalletError::StakeIsFrozen);
-        assert_noop!(Staking::unbond(Origin::signed(1)), PalletError::StakeIsFrozen);
-        assert_noop!(Staking::chill(Origin::signed(9), 1), PalletError::StakeIsFrozen);
-        assert_noop!(Staking::unchill(Origin::signed(2)), PalletError::StakeIsFrozen);
-        assert_noop!(
-            Staking::set_endpoint(Origin::signed(3), endpoint(3)),
-            PalletError::StakeIsFrozen
-        );
-        // Calls that change no stake are not frozen.
-        assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(9)));
-        assert_ok!(Staking::bond_extra(Origin::signed(3), POL));
-        assert_ok!(Staking::unbond(Origin::signed(4)));
-        assert_ok!(Staking::unbond(Origin::signed(2)));
-        assert_eq!(TotalStake::<Test>::get(), 5_000 * POL);
-        Attesting::set(false);
-        assert_ok!(Staking::set_endpoint(Origin::signed(3), endpoint(3)));
-        assert_eq!(TotalStake::<Test>::get(), 10_001 * POL);
+        assert_ok!(Staking::unchill(Origin::signed(2)));
+        assert_eq!(newcomers(), [1, 2, 3]);
+        assert_ok!(Staking::unbond(Origin::signed(3)));
+        assert_eq!(newcomers(), [1, 2]);
+        // An act of an account that is no active validator changes nothing.
+        Staking::note_active(&3);
+        Staking::note_active(&77);
+        Staking::note_attested(&3, 3);
+        assert!(!Ledgers::<Test>::get(3).unwrap().acted);
+    });
+}
+
+#[test]
+fn members_at_genesis_are_no_newcomers() {
+    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
+        assert_ok!(Staking::set_endpoint(Origin::signed(1), endpoint(1)));
+        assert_eq!((validators(), newcomers()), (vec![1], vec![]));
+    });
+}
+
+#[test]
+fn wrong_roots_are_counted_in_a_row() {
+    run(|| {
+        activate(1, 5_000);
+        let wrong = [false, false, true, false].map(|right| Staking::note_root(&1, right));
+        assert_eq!((wrong, Staking::note_root(&77, false)), ([1, 2, 0, 1], 0));
     });
 }
 
@@ -141,14 +160,11 @@ fn a_slashed_validator_leaves_and_can_return() {
     run(|| {
         activate(1, 5_000);
         activate(2, 7_000);
-        // Penalties are not frozen.
-        Attesting::set(true);
         assert_eq!(Staking::slash(&2, 1_000 * POL), 1_000 * POL);
         assert_eq!(TotalStake::<Test>::get(), 11_000 * POL);
         assert_eq!(Staking::slash(&2, 1_500 * POL), 1_500 * POL);
         assert_eq!(validators(), [1]);
         assert_eq!(TotalStake::<Test>::get(), 5_000 * POL);
-        Attesting::set(false);
         AttestPhases::set(7);
         assert_ok!(Staking::bond_extra(Origin::signed(2), 500 * POL));
         assert_eq!(Staking::validator_stake(&2), Some(5_000 * POL));
@@ -172,20 +188,5 @@ fn the_list_of_stakes_follows_every_change() {
         // A validator below the minimum bond leaves the list.
         assert_eq!(Staking::seize(&1, 501 * POL, &9), 501 * POL);
         assert_eq!(Staking::stakes(), [(3, 6_000 * POL)]);
-    });
-}
-
-#[test]
-fn the_lead_rotates_from_a_start_given_by_the_seed() {
-    run(|| {
-        assert_eq!(Staking::lead(&[0; 32], 0), None);
-        for who in [1, 2, 3] {
-            activate(who, 5_000);
-        }
-        let mut seed = [0; 32];
-        seed[0] = 4;
-        let leads: Vec<_> = (0..4).filter_map(|turn| Staking::lead(&seed, turn)).collect();
-        assert_eq!(leads, [2, 3, 1, 2]);
-        assert!(Staking::lead(&[255; 32], u32::MAX).is_some());
     });
 }

@@ -9,7 +9,8 @@ mod properties;
 mod reputation;
 
 use crate::{
-    Call, Endpoints, Error, Event, GenesisConfig, HoldReason, Ledgers, TotalStake, Validators,
+    Call, Endpoints, Error, Event, GenesisConfig, HoldReason, Ledgers, Newcomers, TotalStake,
+    Validators,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
