@@ -12,6 +12,7 @@ use pallet_transaction_payment_rpc_runtime_api as payment_api;
 use pol_primitives::{
     RoundNumber,
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
+    beacon,
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
@@ -20,7 +21,7 @@ use pol_primitives::{
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
-    submission::{Submission, SubmissionRecord},
+    submission::{RevealSet, Submission, SubmissionRecord},
 };
 use sp_core::{OpaqueMetadata, crypto::KeyTypeId};
 use sp_runtime::{
@@ -243,7 +244,7 @@ sp_api::impl_runtime_apis! {
     }
 
     impl pol_runtime_api::PolApi<Block, AccountId> for Runtime {
-        fn overview() -> Overview<AccountId> {
+        fn overview() -> Overview {
             ProofOfLearning::overview()
         }
 
@@ -285,6 +286,10 @@ sp_api::impl_runtime_apis! {
 
         fn pending_measurement() -> Option<PendingMeasurement<AccountId>> {
             ProofOfLearning::pending_measurement()
+        }
+
+        fn held_reports() -> Vec<(AccountId, RevealSet)> {
+            ProofOfLearning::held_reports()
         }
 
         fn attestations() -> Vec<Attestation<AccountId>> {
@@ -335,12 +340,24 @@ sp_api::impl_runtime_apis! {
             Lineage::manifest(id)
         }
 
+        fn manifest_of_content(content_hash: pol_primitives::Hash) -> Option<ManifestId> {
+            Lineage::manifest_of_content(content_hash)
+        }
+
         fn manifest_count() -> u32 {
             Lineage::manifest_count()
         }
 
         fn shard_record(shard: ShardId) -> Option<ShardRecord> {
             Lineage::shard_record(shard)
+        }
+
+        fn beacon() -> Option<beacon::BeaconConfig> {
+            Beacon::beacon()
+        }
+
+        fn awaited_pulse() -> Option<beacon::AwaitedPulse> {
+            Beacon::awaited_pulse()
         }
     }
 }

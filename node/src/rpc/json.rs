@@ -34,14 +34,14 @@ pub(crate) fn balance(balance: Balance) -> Value {
 }
 
 /// Converts the overview of the network.
-pub(crate) fn overview(overview: &Overview<AccountId>) -> Value {
+pub(crate) fn overview(overview: &Overview) -> Value {
     json!({
+        "height": overview.height,
         "now": overview.now,
         "round": round(&overview.round),
         "config": config(&overview.config),
         "head": overview.head.as_ref().map(head),
         "recipeHash": overview.recipe_hash.as_ref().map(hash),
-        "lead": overview.lead,
         "freeShards": overview.free_shards,
         "validatorStake": balance(overview.validator_stake),
     })
@@ -61,6 +61,9 @@ fn round(round: &Round) -> Value {
         "committed": round.committed,
         "revealed": round.revealed,
         "stake": balance(round.stake),
+        "attempt": round.attempt,
+        "included": round.included,
+        "inputs": hash(&round.inputs),
     })
 }
 
@@ -69,8 +72,9 @@ fn config(config: &RoundConfig) -> Value {
         "join": config.join,
         "train": config.train,
         "reveal": config.reveal,
+        "hold": config.hold,
         "attest": config.attest,
-        "lead": config.lead,
+        "pause": config.pause,
         "missed": config.missed,
     })
 }
@@ -174,6 +178,7 @@ pub(crate) fn recipe(recipe: &Recipe) -> Value {
         "tokenizer": hash(&recipe.tokenizer),
         "seed": hash(&recipe.seed),
         "pretrained": recipe.pretrained.as_ref().map(hash),
+        "heldOut": recipe.held_out.as_ref().map(hash),
         // In the syntax of the trainer's command line.
         "rewrite": recipe.rewrite,
         "sequence": recipe.sequence,
@@ -308,7 +313,6 @@ pub(crate) fn settled((account, settled): &(AccountId, SubmissionRecord)) -> Val
         "dataHash": hash(&settled.data_hash),
         "tokens": settled.tokens,
         "gain": settled.gain,
-        "error": settled.error,
     })
 }
 
@@ -375,7 +379,6 @@ pub(crate) fn audit((id, audit): &(AuditId, Audit<AccountId>), config: &AuditCon
 fn holder(holder: &SeatHolder<AccountId>) -> Value {
     json!({
         "account": holder.account,
-        "stake": balance(holder.stake),
         "committed": holder.committed,
         "revealed": holder.revealed,
     })
@@ -461,6 +464,8 @@ pub(crate) fn manifest(manifest: &Manifest<AccountId>) -> Value {
     json!({
         "owner": manifest.owner,
         "source": info.source,
+        "status": manifest.status,
+        "kind": manifest.kind,
         "merkleRoot": hash(&info.merkle_root),
         "contentHash": hash(&info.content_hash),
         "tokenizer": hash(&info.tokenizer),
@@ -483,8 +488,8 @@ mod tests {
 
     #[test]
     fn keys_are_camel_case_and_balances_exact() {
-        let lead = AccountId::new([7; 32]);
         let answer = overview(&Overview {
+            height: 10,
             now: 9,
             round: Round { number: 3, stake: 33_000 * POL, ..Default::default() },
             config: RoundConfig::default(),
@@ -496,7 +501,6 @@ mod tests {
                 lineage_hash: [2; 32],
             }),
             recipe_hash: None,
-            lead: Some(lead.clone()),
             free_shards: 4,
             validator_stake: 33_000 * POL,
         });
@@ -505,7 +509,6 @@ mod tests {
         assert_eq!(answer["round"]["joinUntil"], Value::Null);
         assert_eq!(answer["head"]["root"], format!("0x{}", "ab".repeat(32)));
         assert_eq!(answer["recipeHash"], Value::Null);
-        assert_eq!(answer["lead"], lead.to_string());
         let snake = |value: &Value| value.as_object().unwrap().keys().any(|key| key.contains('_'));
         assert!(!snake(&answer) && !snake(&answer["round"]) && !snake(&answer["head"]));
     }
@@ -513,14 +516,7 @@ mod tests {
     #[test]
     fn an_audit_lists_its_holders_and_cases() {
         let (trainer, validator) = (AccountId::new([1; 32]), AccountId::new([2; 32]));
-        let waiting = pol_primitives::audit::PendingAudit {
-            round: 5,
-            draw: 0,
-            trainer: trainer.clone(),
-            index: 3,
-            segments: 10,
-            known: Default::default(),
-        };
+        let waiting = pol_primitives::audit::PendingAudit::first(5, trainer.clone(), 3, 10);
         let config = AuditConfig::default();
         let drawn = Audit::draw(
             &config,
@@ -529,6 +525,7 @@ mod tests {
             &[waiting],
             &[(validator.clone(), 5_000 * POL)],
             Vec::new(),
+            pol_primitives::audit::MAX_AUDITED_SEGMENTS,
         );
         let answer = audit(&(7, drawn), &config);
         assert_eq!((&answer["id"], &answer["stage"]), (&json!(7), &json!("serve")));
@@ -537,7 +534,6 @@ mod tests {
             answer["holders"][0],
             json!({
                 "account": validator,
-                "stake": "5000000000000000",
                 "committed": false,
                 "revealed": false,
             })

@@ -40,8 +40,7 @@ const RUNTIME_FAILED: i32 = 7002;
 /// Methods of the `pol` namespace.
 #[rpc(server)]
 pub(crate) trait Pol {
-    /// Returns an overview of the network: the current round, its configuration, the head and the
-    /// lead.
+    /// Returns an overview of the network: the current round, its configuration and the head.
     #[method(name = "pol_overview", blocking)]
     fn overview(&self, at: Option<Hash>) -> RpcResult<Value>;
 

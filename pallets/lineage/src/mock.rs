@@ -4,11 +4,11 @@
 
 use crate as pallet_pol_lineage;
 use pol_primitives::{
-    Balance, Hash, POL, RoundNumber,
-    traits::{DataFormat, Rounds},
+    Balance, Hash, MILLION, POL, RoundNumber,
+    traits::{DataFormat, Rounds, ValidatorStakes},
 };
 use polkadot_sdk::{
-    frame_support::{derive_impl, parameter_types, traits::ConstU128},
+    frame_support::{derive_impl, parameter_types, traits::{ConstU32, ConstU128}},
     frame_system, pallet_balances,
     sp_io::TestExternalities,
     sp_runtime::BuildStorage,
@@ -18,8 +18,16 @@ pub(crate) type AccountId = u64;
 
 /// Initial balance of the accounts of the tests.
 pub(crate) const WEALTH: Balance = 10_000 * POL;
-/// Deposit for a source, and for a manifest.
+/// Deposit for a source, and for a manifest without its shards.
 pub(crate) const DEPOSIT: Balance = 10 * POL;
+/// Deposit for a shard.
+pub(crate) const SHARD_DEPOSIT: Balance = POL / 1_000;
+/// Length of a window of effects.
+pub(crate) const WINDOW: u32 = 20;
+/// Number of blocks in which reports must reach a quorum.
+pub(crate) const REPORT_WINDOW: u32 = 100;
+/// Stake of each of the validators 1 to 3.
+pub(crate) const STAKE: Balance = 5_000 * POL;
 /// Number of tokens in a shard, and hash of the tokenizer.
 pub(crate) const FORMAT: (u32, Hash) = (4_096, [1; 32]);
 
@@ -43,9 +51,6 @@ impl Rounds for TestRounds {
     fn number() -> RoundNumber {
         Round::get()
     }
-    fn is_attesting() -> bool {
-        false
-    }
     fn attest_phases() -> u32 {
         0
     }
@@ -66,6 +71,18 @@ impl DataFormat for TestFormat {
     }
 }
 
+/// Validators 1 to 3, of equal stake.
+pub struct TestStakes;
+
+impl ValidatorStakes<AccountId> for TestStakes {
+    fn stake(account: &AccountId) -> Option<Balance> {
+        (1..=3).contains(account).then_some(STAKE)
+    }
+    fn total() -> Balance {
+        3 * STAKE
+    }
+}
+
 #[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
 impl frame_system::Config for Test {
     type Block = frame_system::mocking::MockBlockU32<Test>;
@@ -83,9 +100,14 @@ impl crate::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type ManifestDeposit = ConstU128<DEPOSIT>;
+    type ShardDeposit = ConstU128<SHARD_DEPOSIT>;
+    type ProviderShare = ConstU32<{ MILLION / 2 }>;
+    type EffectWindow = ConstU32<WINDOW>;
+    type ReportWindow = ConstU32<REPORT_WINDOW>;
     type Rounds = TestRounds;
     type Recipe = TestFormat;
-    type GovernanceOrigin = frame_system::EnsureRoot<AccountId>;
+    type Validators = TestStakes;
+    type AdmissionOrigin = frame_system::EnsureRoot<AccountId>;
     type WeightInfo = ();
 }
 

@@ -34,7 +34,7 @@ mod errors {
         /// The pool has shards of another length or tokenizer. Keep those, or have the manifests
         /// withdrawn first.
         DataOfAnotherFormat,
-        /// Lengths must be positive, `join` below `train` and `lead` at most `attest`.
+        /// Lengths must be positive and `join` below `train`.
         InvalidLengths,
         /// Only bonded trainers lease data. Bond as a trainer first, or raise a bond that penalties
         /// have used up.
@@ -76,13 +76,20 @@ mod errors {
         WrongFirstLeaf,
         /// This payload was revealed before, by this account or another.
         PayloadSeen,
+        /// Reports of held updates are accepted in the hold phase only.
+        NotHolding,
+        /// The set must name reveals of the round, in its canonical encoding.
+        BadHeld,
+        /// The report must name all that the validator's last one names, and more.
+        NothingMoreHeld,
         /// Heads are attested in the attest phase only.
         NotAttesting,
-        /// Only bonded validators that are not chilled can attest and report.
+        /// Only those can attest and report that are active validators, and were when the phase or
+        /// the one before it began.
         NotAValidator,
-        /// The set must name reveals of the round in its canonical encoding: at least one, and none
-        /// in round zero or where the model is rewritten.
-        BadIncluded,
+        /// The head was computed from something else than the chain states. Read the included
+        /// updates and the excisions again.
+        WrongInputs,
         /// The validator has attested this head already.
         AlreadyAttested,
         /// The account has no lease, or its round is not over.
@@ -153,6 +160,9 @@ mod errors {
         HeadReported,
         /// A share exceeds one million millionths.
         MetricsOutOfRange,
+        /// This call may not use the room that blocks reserve for duties. Send each duty on its own
+        /// or through a proxy, not in a batch of duties.
+        ReservedRoom,
         /// 128 validators with at least this stake have reported on the head.
         TooManyReports,
     }

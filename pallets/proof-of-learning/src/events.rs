@@ -76,6 +76,24 @@ mod events {
             /// Index among the round's reveals.
             index: u8,
         },
+        /// A validator reported the reveals that it holds.
+        HeldReported {
+            /// Validator.
+            account: T::AccountId,
+            /// Round.
+            round: RoundNumber,
+            /// Reveals whose payloads it has fetched and found sound.
+            held: RevealSet,
+        },
+        /// The updates of the next head are fixed.
+        InclusionDecided {
+            /// Round.
+            round: RoundNumber,
+            /// Included reveals.
+            included: RevealSet,
+            /// Digest of all that the head is computed from.
+            inputs: Hash,
+        },
         /// A validator attested the next head.
         Attested {
             /// Validator.
@@ -84,6 +102,15 @@ mod events {
             round: RoundNumber,
             /// Root of the head that it computed.
             root: Hash,
+        },
+        /// A validator attested a root that is not that of the head computed from the same updates.
+        WrongRoot {
+            /// Validator.
+            account: T::AccountId,
+            /// Round.
+            round: RoundNumber,
+            /// Amount burned of its bond, in the smallest unit of the token.
+            amount: Balance,
         },
         /// The model has a new head.
         HeadAdvanced {

@@ -3,15 +3,15 @@
 //! Rounds, leases, commitments, audits and the head of the one global model.
 //!
 //! In each round, trainers lease data, train the head on it, and commit to and reveal compressed
-//! updates. Validators compute the next head from the revealed updates and attest its hash; the
-//! head advances once 67 % of the stake agrees. Later, validators drawn by stake replay randomly
+//! updates. Validators report the updates that they hold, compute the next head from those that
+//! enough of them hold, and attest its hash; the head advances once 67 % of the stake agrees. Later, validators drawn by stake replay randomly
 //! drawn parts of every included update, and the pallet decides which updates are paid, fined or
 //! removed from the model. It reaches staking, data and money only through
 //! [`pol_primitives::traits`].
 //!
 //! # Key terms
 //!
-//! - **Round**: numbered cycle of the phases train, reveal and attest. It yields a head or is void.
+//! - **Round**: numbered cycle of the phases train, reveal, hold and attest. It yields a head or is void.
 //! - **Head**: hash of the model's parameters, with the history that led to them.
 //! - **Recipe**: everything that training depends on, set by governance and named by its hash.
 //! - **Lease**: shards assigned to one trainer for one update, due in a given round.
@@ -40,9 +40,11 @@ extern crate alloc;
 mod calls;
 mod errors;
 mod events;
+mod extension;
 mod impls;
 #[cfg(test)]
 mod mock;
+mod storage;
 #[cfg(test)]
 mod tests;
 #[cfg(any(feature = "std", feature = "try-runtime"))]
@@ -50,6 +52,7 @@ mod try_state;
 pub mod types;
 pub mod weights;
 
+pub use extension::{CheckAdmission, OperationalCalls};
 pub use pallet::*;
 pub use weights::WeightInfo;
 
@@ -58,6 +61,7 @@ use polkadot_sdk::frame_support::pallet_macros::import_section;
 /// The pallet's declarations. The crate re-exports all public items.
 #[import_section(errors::errors)]
 #[import_section(events::events)]
+#[import_section(storage::storage)]
 #[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
@@ -70,7 +74,9 @@ pub mod pallet {
             MAX_AUDITED_SEGMENTS, MAX_SEATS, MAX_SERVED_STATES, MAX_SKETCHED_SEGMENTS, SketchedEnd,
             StateProof,
         },
+        clock::Clock,
         head::{Head, RoundRecord},
+        inclusion::StakeCount,
         lease::Lease,
         metrics::{HeadMeasurement, MAX_REPORTS, MetricsReport, ModelMetrics},
         recipe::{self, Tier},
@@ -83,7 +89,7 @@ pub mod pallet {
     use polkadot_sdk::{
         frame_support::{self, pallet_prelude::*, traits::Randomness},
         frame_system::pallet_prelude::*,
-        sp_runtime::SaturatedConversion,
+        sp_runtime::{Perbill, SaturatedConversion},
     };
 
     /// The pallet.
@@ -104,6 +110,8 @@ pub mod pallet {
         /// Source of the seeds of rounds and audits. Its output should not be known before the
         /// round opens.
         type Randomness: Randomness<Self::Hash, BlockNumberFor<Self>>;
+        /// Beacon whose pulse completes the randomness of a draw.
+        type Beacon: traits::Beacon;
         /// Bonds of trainers and validators.
         type Bonds: traits::Bonds<Self::AccountId>;
         /// Pool of shards to train on.
@@ -135,199 +143,28 @@ pub mod pallet {
         /// than their pay.
         #[pallet::constant]
         type SeatStrikes: Get<u32>;
+        /// Amount burned of a validator's bond for a root that contradicts the head, from the
+        /// [`Config::WrongRootStrikes`]th time in a row on.
+        #[pallet::constant]
+        type WrongRootPenalty: Get<Balance>;
+        /// Number of wrong roots in a row that cost a validator part of its bond.
+        #[pallet::constant]
+        type WrongRootStrikes: Get<u32>;
+        /// Share of a block's limits from which on the block counts as congested, and deadlines
+        /// stand still. It should leave room for the largest call that has a deadline and no
+        /// reserved room.
+        #[pallet::constant]
+        type CongestedShare: Get<Perbill>;
+        /// Slot of this block. Deadlines stand still after empty slots.
+        type CurrentSlot: Get<u64>;
+        /// Maximum number of congested blocks in a row for which deadlines stand still.
+        #[pallet::constant]
+        type MaxStandstill: Get<BlockNumber>;
         /// Weights of calls and hooks.
         type WeightInfo: WeightInfo;
     }
 
-    // ---- Storage ----
-
-    /// Recipe in force; none before governance set one. One value.
-    #[pallet::storage]
-    pub type Recipe<T> = StorageValue<_, recipe::Recipe>;
-
-    /// Recipe that comes into force when the next round opens. One value.
-    #[pallet::storage]
-    pub type PendingRecipe<T> = StorageValue<_, recipe::Recipe>;
-
-    /// All recipes that have been in force, by [`recipe::Recipe::hash`], a cryptographic hash that
-    /// needs no other. About 200 bytes for each recipe that governance set, kept because leases,
-    /// audits and the model's history name them.
-    #[pallet::storage]
-    pub type Recipes<T> = StorageMap<_, Identity, Hash, recipe::Recipe>;
-
-    /// First round of the recipe in force. Leases of earlier rounds ended with the recipe before.
-    /// One value.
-    #[pallet::storage]
-    pub type RecipeSince<T> = StorageValue<_, RoundNumber, ValueQuery>;
-
-    /// Round that made the first head of the present architecture. Carries of this round and
-    /// earlier ones belong to another architecture and count as none. One value.
-    #[pallet::storage]
-    pub type ModelSince<T> = StorageValue<_, RoundNumber, ValueQuery>;
-
-    /// Lengths of the phases, in blocks. One value.
-    #[pallet::storage]
-    pub type PhaseLengths<T> = StorageValue<_, RoundConfig, ValueQuery>;
-
-    /// Round under way. One value.
-    #[pallet::storage]
-    pub type CurrentRound<T> = StorageValue<_, Round, ValueQuery>;
-
-    /// The global model; none before round zero's quorum. One value.
-    #[pallet::storage]
-    pub type CurrentHead<T> = StorageValue<_, Head>;
-
-    /// Open leases by account, each until it is concluded. Accounts are chosen by their owners,
-    /// hence the keyed hasher. Bounded by the bonded trainers, each of which has at most one lease.
-    #[pallet::storage]
-    pub type Leases<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Lease>;
-
-    /// Number of leases due in each round that has not opened yet. The chain counts the keys, so
-    /// the hasher is a fast one. Bounded by the longest cadence, at most 255 rounds ahead.
-    #[pallet::storage]
-    pub type DueLeases<T> = StorageMap<_, Twox64Concat, RoundNumber, u32, ValueQuery>;
-
-    /// Last round in which a lease of an earlier round was or is due. One value.
-    #[pallet::storage]
-    pub type LastDueRound<T> = StorageValue<_, RoundNumber, ValueQuery>;
-
-    /// State that accounts bring into their next lease. Keyed like [`Leases`]. 48 bytes for every
-    /// account that ever had a lease.
-    #[pallet::storage]
-    pub type Standings<T: Config> =
-        StorageMap<_, Blake2_128Concat, T::AccountId, Standing, ValueQuery>;
-
-    /// Submissions by round and account. The chain counts rounds; accounts are keyed like
-    /// [`Leases`]. At most 64 a round, each until its lease is concluded without inclusion, or its
-    /// audit is settled.
-    #[pallet::storage]
-    pub type Submissions<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Submission>;
-
-    /// Accounts that have revealed in this round, by the index of their reveal. One value of at
-    /// most 64 accounts, cleared when the round ends.
-    #[pallet::storage]
-    pub type Revealed<T: Config> =
-        StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_SUBMISSIONS>>, ValueQuery>;
-
-    /// Hashes of all payloads ever revealed, so that none is accepted twice. Trainers choose the
-    /// keys, hence the keyed hasher. Grows by at most 64 a round.
-    #[pallet::storage]
-    pub type SeenPayloads<T> = StorageMap<_, Blake2_128Concat, Hash, ()>;
-
-    /// Attestations by attest phase and validator. The chain counts phases; accounts are keyed like
-    /// [`Leases`]. Bounded by the bonded validators. Those of past phases no longer count;
-    /// [`types::SWEEP_BATCH`] are cleared a block.
-    #[pallet::storage]
-    pub type Attestations<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, u32, Blake2_128Concat, T::AccountId, StakedAttestation>;
-
-    /// Stake for each candidate head, by attest phase and [`StakedAttestation::digest`]. The second
-    /// key is a cryptographic hash and needs no other. At most as many entries as attestations, and
-    /// cleared with them.
-    #[pallet::storage]
-    pub type Tallies<T> =
-        StorageDoubleMap<_, Twox64Concat, u32, Identity, Hash, Balance, ValueQuery>;
-
-    /// Number of attest phases that have ended, with or without a head; also the key of the phase
-    /// under way. One value.
-    #[pallet::storage]
-    pub type AttestPhases<T> = StorageValue<_, u32, ValueQuery>;
-
-    /// Number of attest phases whose attestations have been cleared; at most [`AttestPhases`]. One
-    /// value.
-    #[pallet::storage]
-    pub type SweptPhases<T> = StorageValue<_, u32, ValueQuery>;
-
-    /// Record of each concluded round, by number. The chain counts the keys. One entry a round,
-    /// kept as the model's history.
-    #[pallet::storage]
-    pub type Records<T: Config> =
-        StorageMap<_, Twox64Concat, RoundNumber, RoundRecord<T::AccountId>>;
-
-    /// Extent of audits and lengths of their stages. One value.
-    #[pallet::storage]
-    pub type AuditSettings<T> = StorageValue<_, AuditConfig, ValueQuery>;
-
-    /// Included updates that wait for their seats to be drawn, each with the block in which it
-    /// began to wait. One value of at most [`types::MAX_PENDING_AUDITS`] entries. Later blocks take
-    /// out the updates of one round and draw at a time.
-    #[pallet::storage]
-    pub type UndrawnUpdates<T: Config> = StorageValue<_, PendingAudits<T::AccountId>, ValueQuery>;
-
-    /// Mixed randomness of all blocks in which an update waited for its draw. One hash.
-    #[pallet::storage]
-    pub type MixedRandomness<T> = StorageValue<_, Hash, ValueQuery>;
-
-    /// Number of the next audit. One value.
-    #[pallet::storage]
-    pub type NextAudit<T> = StorageValue<_, AuditId, ValueQuery>;
-
-    /// Open audits by number, in the stage of the last call that changed them. The chain counts the
-    /// keys. No round opens while there are [`types::MAX_OPEN_AUDITS`]; each can lead to one more
-    /// for every update that it leaves undecided. Removed with the last case.
-    #[pallet::storage]
-    pub type Audits<T: Config> = CountedStorageMap<_, Twox64Concat, AuditId, Audit<T::AccountId>>;
-
-    /// States and segment ends that trainers have shown, by audit and account. The chain counts
-    /// audits; accounts are keyed like [`Leases`]. At most one entry for each case, until it is
-    /// settled.
-    #[pallet::storage]
-    pub type AuditResponses<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, AuditResponse>;
-
-    /// Commitments to evidence, by audit and validator. Keyed like [`AuditResponses`]. At most one
-    /// entry for each holder of seats, until it reveals or one of its cases is settled without.
-    #[pallet::storage]
-    pub type AuditCommitments<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, AuditId, Blake2_128Concat, T::AccountId, Hash>;
-
-    /// Findings of seats, by audit and by the places of case and holder in it. The chain counts all
-    /// keys. At most one entry for each seat of a case, until the case is settled.
-    #[pallet::storage]
-    pub type Findings<T> =
-        StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), SeatFinding>;
-
-    /// Concluded leases of included updates, each until its update is settled. Keyed like
-    /// [`Submissions`].
-    #[pallet::storage]
-    pub type AuditedLeases<T: Config> =
-        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Lease>;
-
-    /// Record of each settled submission. Keyed like [`Submissions`]. Under 128 bytes, at most 64 a
-    /// round, kept as the model's history.
-    #[pallet::storage]
-    pub type History<T: Config> = StorageDoubleMap<
-        _,
-        Twox64Concat,
-        RoundNumber,
-        Blake2_128Concat,
-        T::AccountId,
-        SubmissionRecord,
-    >;
-
-    /// Updates to be taken out of the model, each with the block that settled it, oldest first,
-    /// until a head takes them out. One value of at most [`types::MAX_PENDING_EXCISIONS`] entries
-    /// of 9 bytes.
-    #[pallet::storage]
-    pub type Excisions<T> = StorageValue<_, PendingExcisions, ValueQuery>;
-
-    /// Seed of the newest head's reasoning probes, with the round that made the head. Fixed in the
-    /// block after the head. One value.
-    #[pallet::storage]
-    pub type ProbeSeed<T> = StorageValue<_, (RoundNumber, Hash)>;
-
-    /// Reports of validators on the newest head, until holders of 67 % of the stake have reported
-    /// or a newer head is adopted. One value of at most [`MAX_REPORTS`] entries of 87 bytes, those
-    /// with the most stake.
-    #[pallet::storage]
-    pub type HeadReports<T: Config> =
-        StorageValue<_, BoundedVec<MetricsReport<T::AccountId>, ConstU32<MAX_REPORTS>>, ValueQuery>;
-
-    /// Measurement of each head, by its round. The chain counts the keys. At most 43 bytes a round,
-    /// kept as the model's history.
-    #[pallet::storage]
-    pub type HeadMetrics<T> = StorageMap<_, Twox64Concat, RoundNumber, HeadMeasurement>;
+    // ---- Storage, events and errors: storage.rs, events.rs, errors.rs ----
 
     // ---- Genesis ----
 
@@ -353,14 +190,20 @@ pub mod pallet {
         }
     }
 
-    // ---- Events and errors: events.rs, errors.rs ----
-
     // ---- Hooks ----
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn on_initialize(_: BlockNumberFor<T>) -> Weight {
-            Self::draw_audit().saturating_add(Self::advance_round()).saturating_add(Self::sweep())
+            // The clock goes first, since the others read it.
+            Self::tick()
+                .saturating_add(Self::draw_audit())
+                .saturating_add(Self::advance_round())
+                .saturating_add(Self::sweep())
+        }
+
+        fn on_finalize(_: BlockNumberFor<T>) {
+            Self::note_congestion();
         }
 
         #[cfg(feature = "try-runtime")]
@@ -437,7 +280,7 @@ pub mod pallet {
         ///   [`Error::NoLease`]; [`Error::NotDue`]; [`Error::RecipeChanged`];
         ///   [`Error::AlreadyCommitted`].
         #[pallet::call_index(3)]
-        #[pallet::weight(T::WeightInfo::commit())]
+        #[pallet::weight((T::WeightInfo::commit(), DispatchClass::Operational))]
         pub fn commit(
             origin: OriginFor<T>,
             round: RoundNumber,
@@ -457,37 +300,37 @@ pub mod pallet {
         ///   [`Error::AlreadyRevealed`]; [`Error::WrongOpening`]; [`Error::WrongSteps`];
         ///   [`Error::WrongFirstLeaf`]; [`Error::PayloadSeen`].
         #[pallet::call_index(4)]
-        #[pallet::weight(T::WeightInfo::reveal())]
+        #[pallet::weight((T::WeightInfo::reveal(), DispatchClass::Operational))]
         pub fn reveal(origin: OriginFor<T>, round: RoundNumber, reveal: Reveal) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_reveal(who, round, reveal)
         }
 
-        /// Counts the validator's stake for the head with parameters `root`, made of the round's
-        /// reveals in `included`.
+        /// Counts the validator's stake for the head with parameters `root`, which it computed from
+        /// `inputs`: [`pol_primitives::head::head_inputs`] of the included updates and excisions.
         ///
-        /// In round zero the head is the initial model, and where the recipe rewrites the model,
-        /// the rewritten one; `included` is then empty.
-        ///
-        /// - Origin: signed by a validator that takes part in attesting.
+        /// - Origin: signed by a validator of the count under way.
         /// - Effect: replaces the validator's earlier attestation. The quorum adopts the head.
         ///   After the quorum, a validator may attest the new head until the next round ends: it
-        ///   counts as present in the phase that made the head, and no stake moves.
-        /// - Events: [`Event::Attested`]; [`Event::HeadAdvanced`] with the quorum.
+        ///   counts as present in the phase that made the head, and no stake moves. A root that
+        ///   contradicts the head costs `WrongRootPenalty` from `WrongRootStrikes` in a row on.
+        /// - Events: [`Event::Attested`]; [`Event::HeadAdvanced`] with the quorum; later
+        ///   [`Event::WrongRoot`].
         /// - Errors: [`Error::WrongRound`]; [`Error::NotAttesting`]; [`Error::NotAValidator`];
-        ///   [`Error::BadIncluded`]; [`Error::AlreadyAttested`].
+        ///   [`Error::WrongInputs`]; [`Error::AlreadyAttested`].
         #[pallet::call_index(5)]
-        #[pallet::weight(
-            T::WeightInfo::attest_head().saturating_add(T::WeightInfo::adopt(MAX_SUBMISSIONS))
-        )]
+        #[pallet::weight((
+            T::WeightInfo::attest_head().saturating_add(T::WeightInfo::adopt(MAX_SUBMISSIONS)),
+            DispatchClass::Operational,
+        ))]
         pub fn attest_head(
             origin: OriginFor<T>,
             round: RoundNumber,
+            inputs: Hash,
             root: Hash,
-            included: RevealSet,
         ) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
-            Self::do_attest_head(who, round, root, included)
+            Self::do_attest_head(who, round, inputs, root)
         }
 
         /// Concludes `account`'s lease once the round it is due in is over.
@@ -545,7 +388,7 @@ pub mod pallet {
         /// - Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
         ///   [`Error::AlreadyServed`]; [`Error::WrongStates`]; [`Error::WrongProof`].
         #[pallet::call_index(9)]
-        #[pallet::weight(T::WeightInfo::serve_states())]
+        #[pallet::weight((T::WeightInfo::serve_states(), DispatchClass::Operational))]
         pub fn serve_states(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -564,7 +407,7 @@ pub mod pallet {
         /// - Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NoSeat`];
         ///   [`Error::SeatCommitted`].
         #[pallet::call_index(10)]
-        #[pallet::weight(T::WeightInfo::commit_audit())]
+        #[pallet::weight((T::WeightInfo::commit_audit(), DispatchClass::Operational))]
         pub fn commit_audit(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -583,7 +426,7 @@ pub mod pallet {
         ///   [`Error::NotServed`]; [`Error::AlreadyOpened`]; [`Error::WrongEnds`];
         ///   [`Error::WrongProof`]; [`Error::OtherProfile`].
         #[pallet::call_index(11)]
-        #[pallet::weight(T::WeightInfo::open_segments())]
+        #[pallet::weight((T::WeightInfo::open_segments(), DispatchClass::Operational))]
         pub fn open_segments(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -602,7 +445,10 @@ pub mod pallet {
         ///   [`Error::SeatNotCommitted`]; [`Error::SeatRevealed`]; [`Error::WrongEvidence`];
         ///   [`Error::BadEvidence`]; [`Error::OtherProfile`].
         #[pallet::call_index(12)]
-        #[pallet::weight(T::WeightInfo::reveal_audit(evidence.len().saturated_into()))]
+        #[pallet::weight((
+            T::WeightInfo::reveal_audit(evidence.len().saturated_into()),
+            DispatchClass::Operational,
+        ))]
         pub fn reveal_audit(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -617,14 +463,19 @@ pub mod pallet {
         /// settles the update: applies shards, score, fines and excision.
         ///
         /// - Origin: signed by anybody, in stage `Settle`.
-        /// - Effect: concludes the update's lease first if it is still open. An update without a
-        ///   quorum in the first draw waits for a second one.
+        /// - Effect: concludes the update's lease first if it is still open. An update that the
+        ///   first draw does not acquit waits for a second one, and costs nobody anything before.
+        ///   Seized bonds are burned.
         /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`] and
         ///   [`Event::Fined`] for each that failed; [`Event::AuditEnded`] with the last case.
         /// - Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
         ///   [`Error::AlreadySettled`]; [`Error::EarlierUnsettled`]; [`Error::TooManyUndrawn`].
         #[pallet::call_index(13)]
-        #[pallet::weight(T::WeightInfo::settle(MAX_LEASE_SHARDS, MAX_SEATS))]
+        #[pallet::weight(
+            T::WeightInfo::settle(MAX_LEASE_SHARDS, MAX_SEATS)
+                .saturating_add(T::WeightInfo::judge_earlier(MAX_SEATS))
+                .saturating_add(T::WeightInfo::forfeit())
+        )]
         pub fn settle(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -643,7 +494,7 @@ pub mod pallet {
         /// - Events: [`Event::SegmentsOpened`].
         /// - Errors: those of [`Pallet::open_segments`]; [`Error::DoesNotFollow`].
         #[pallet::call_index(14)]
-        #[pallet::weight(T::WeightInfo::open_sketches())]
+        #[pallet::weight((T::WeightInfo::open_sketches(), DispatchClass::Operational))]
         pub fn open_sketches(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -661,7 +512,10 @@ pub mod pallet {
         /// - Events: [`Event::AuditRevealed`].
         /// - Errors: those of [`Pallet::reveal_audit`].
         #[pallet::call_index(15)]
-        #[pallet::weight(T::WeightInfo::reveal_sketches(evidence.len().saturated_into()))]
+        #[pallet::weight((
+            T::WeightInfo::reveal_sketches(evidence.len().saturated_into()),
+            DispatchClass::Operational,
+        ))]
         pub fn reveal_sketches(
             origin: OriginFor<T>,
             audit: AuditId,
@@ -691,6 +545,27 @@ pub mod pallet {
         ) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_measure_head(who, round, metrics)
+        }
+
+        /// Reports the reveals of the round whose payloads the validator has fetched and found
+        /// sound. What more than half of the stake holds is included, and in a second attempt, what
+        /// 67 % hold.
+        ///
+        /// - Origin: signed by a validator of the count under way.
+        /// - Effect: a report adds to the validator's earlier one. The phase ends with the block
+        ///   after the one in which all have reported, or 67 % hold every reveal.
+        /// - Events: [`Event::HeldReported`].
+        /// - Errors: [`Error::WrongRound`]; [`Error::NotHolding`]; [`Error::BadHeld`];
+        ///   [`Error::NotAValidator`]; [`Error::NothingMoreHeld`].
+        #[pallet::call_index(17)]
+        #[pallet::weight((T::WeightInfo::report_held(), DispatchClass::Operational))]
+        pub fn report_held(
+            origin: OriginFor<T>,
+            round: RoundNumber,
+            held: RevealSet,
+        ) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::do_report_held(who, round, held)
         }
     }
 }

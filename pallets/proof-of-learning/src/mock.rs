@@ -6,6 +6,7 @@
 
 use crate as pallet_proof_of_learning;
 use crate::{pallet::*, weights::SubstrateWeight};
+use alloc::collections::BTreeSet;
 use codec::Encode;
 use pol_primitives::{
     Balance, BoundedVec, Hash, MILLION, Ppm, RoundNumber,
@@ -13,13 +14,14 @@ use pol_primitives::{
         Audit, AuditConfig, AuditId, Evidence, Finding, LeafProof, Stage, StateProof, TraceState,
         UpdateMeasurement, evidence_commitment,
     },
+    beacon::Pulse,
     data::ShardId,
     lease::Lease,
     model::ModelSpec,
     prf::Prf,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Tier, TierParameters},
     rewards::RoundEarnings,
-    round::{Phase, RoundConfig},
+    round::{Phase, Round, RoundConfig},
     submission::{Reveal, RevealSet, TrainingClaims},
     trace::{Carry, merkle_proof, merkle_root},
     traits,
@@ -27,15 +29,16 @@ use pol_primitives::{
 use polkadot_sdk::{
     frame_support::{
         assert_ok, construct_runtime, derive_impl,
+        dispatch::{DispatchResult, DispatchResultWithPostInfo},
         pallet_prelude::{Blake2_128Concat, OptionQuery, ValueQuery},
         parameter_types, storage_alias,
-        traits::{OnInitialize, Randomness},
+        traits::{OnFinalize, OnInitialize, Randomness},
         weights::RuntimeDbWeight,
     },
     frame_system,
     sp_core::H256,
     sp_io::TestExternalities,
-    sp_runtime::BuildStorage,
+    sp_runtime::{BuildStorage, Perbill},
 };
 
 pub(crate) type AccountId = u64;
@@ -55,6 +58,15 @@ parameter_types! {
     pub const WithheldPenalty: Balance = 4;
     pub const SeatPenalty: Balance = 5;
     pub const SeatStrikes: u32 = 3;
+    pub const CongestedShare: Perbill = Perbill::from_percent(80);
+    pub const MaxStandstill: u32 = 3;
+    pub const WrongRootPenalty: Balance = 6;
+    pub const WrongRootStrikes: u32 = 2;
+}
+
+parameter_types! {
+    /// Slot of the block; the clock does not read slots while it is 0.
+    pub static CurrentSlot: u64 = 0;
 }
 
 #[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
@@ -65,6 +77,7 @@ impl frame_system::Config for Test {
 
 impl Config for Test {
     type Randomness = BlockRandomness;
+    type Beacon = TestBeacon;
     type Bonds = Stakes;
     type Pool = Shards;
     type Payouts = Payments;
@@ -75,7 +88,44 @@ impl Config for Test {
     type WithheldPenalty = WithheldPenalty;
     type SeatPenalty = SeatPenalty;
     type SeatStrikes = SeatStrikes;
+    type WrongRootPenalty = WrongRootPenalty;
+    type WrongRootStrikes = WrongRootStrikes;
+    type CongestedShare = CongestedShare;
+    type CurrentSlot = CurrentSlot;
+    type MaxStandstill = MaxStandstill;
     type WeightInfo = SubstrateWeight<Test>;
+}
+
+/// State of the pulse that a draw would wait for; no beacon if there is none.
+#[storage_alias]
+pub(crate) type PulseState = StorageValue<Mock, Option<Hash>, OptionQuery>;
+/// Block after which the pulse counts as missed; none while nothing is awaited.
+#[storage_alias]
+pub(crate) type AwaitedUntil = StorageValue<Mock, u32, OptionQuery>;
+
+/// Beacon whose pulse the tests set.
+pub struct TestBeacon;
+
+impl traits::Beacon for TestBeacon {
+    fn await_pulse() -> bool {
+        let exists = PulseState::exists();
+        if exists {
+            AwaitedUntil::put(System::block_number() + PATIENCE);
+        }
+        exists
+    }
+
+    fn pulse() -> Pulse {
+        match (PulseState::get().flatten(), AwaitedUntil::get()) {
+            (Some(pulse), Some(_)) => Pulse::Arrived(pulse),
+            (None, Some(until)) if System::block_number() <= until => Pulse::Awaited,
+            _ => Pulse::Missed,
+        }
+    }
+
+    fn release() {
+        AwaitedUntil::kill();
+    }
 }
 
 /// Randomness that differs from block to block.
@@ -102,6 +152,27 @@ pub(crate) type Trainings = StorageValue<Mock, Vec<(AccountId, bool)>, ValueQuer
 #[storage_alias]
 pub(crate) type Strikes = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
 
+/// Validators that have not acted yet.
+#[storage_alias]
+pub(crate) type Newcomers = StorageValue<Mock, Vec<AccountId>, ValueQuery>;
+/// Number of attested roots in a row that were wrong.
+#[storage_alias]
+pub(crate) type WrongRoots = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
+
+/// Takes up to `amount` off the bond of a validator or trainer. Returns the amount taken.
+fn take_bond(account: &AccountId, amount: Balance) -> Balance {
+    let take = |bond: &mut Option<Balance>| {
+        let taken = bond.unwrap_or(0).min(amount);
+        *bond = bond.map(|bond| bond - taken);
+        taken
+    };
+    if Validators::contains_key(account) {
+        Validators::mutate(account, take)
+    } else {
+        Trainers::mutate(account, take)
+    }
+}
+
 /// Bonds that the tests set.
 pub struct Stakes;
 
@@ -118,37 +189,33 @@ impl traits::Bonds<AccountId> for Stakes {
         Validators::iter_values().sum()
     }
 
-    fn lead(seed: &Hash, turn: u32) -> Option<AccountId> {
-        let mut validators: Vec<_> = Validators::iter_keys().collect();
-        validators.sort_unstable();
-        let first = usize::from(seed[0]);
-        validators.get((first + turn as usize) % validators.len().max(1)).copied()
+    fn newcomers() -> Vec<AccountId> {
+        Newcomers::get()
+    }
+
+    fn note_active(account: &AccountId) {
+        Newcomers::mutate(|newcomers| newcomers.retain(|other| other != account));
     }
 
     fn note_attested(account: &AccountId, phase: u32) {
+        Self::note_active(account);
         Noted::mutate(account, |phases| phases.push(phase));
     }
 
-    fn slash(account: &AccountId, amount: Balance) -> Balance {
-        Trainers::mutate(account, |bond| {
-            let taken = bond.unwrap_or(0).min(amount);
-            *bond = bond.map(|bond| bond - taken);
-            taken
+    fn note_root(account: &AccountId, right: bool) -> u32 {
+        WrongRoots::mutate(account, |wrong| {
+            *wrong = if right { 0 } else { *wrong + 1 };
+            *wrong
         })
+    }
+
+    fn slash(account: &AccountId, amount: Balance) -> Balance {
+        take_bond(account, amount)
     }
 
     fn seize(account: &AccountId, amount: Balance, to: &AccountId) -> Balance {
         assert_eq!(*to, POT);
-        let bond = |bond: &mut Option<Balance>| {
-            let taken = bond.unwrap_or(0).min(amount);
-            *bond = bond.map(|bond| bond - taken);
-            taken
-        };
-        if Validators::contains_key(account) {
-            Validators::mutate(account, bond)
-        } else {
-            Trainers::mutate(account, bond)
-        }
+        take_bond(account, amount)
     }
 
     fn stakes() -> Vec<(AccountId, Balance)> {
@@ -212,9 +279,12 @@ impl traits::ShardPool<AccountId> for Shards {
     }
 
     /// Assigns even shards to one provider, odd ones to the other.
-    fn owners(shards: &[ShardId]) -> Vec<(AccountId, u32)> {
-        let of = |parity| shards.iter().filter(|shard| shard.index % 2 == parity).count() as u32;
-        PROVIDERS.into_iter().zip([of(0), of(1)]).filter(|(_, count)| *count > 0).collect()
+    fn effects(shards: &[ShardId], deltas: &[i32]) -> Vec<(AccountId, u64)> {
+        let of = |parity| {
+            let own = shards.iter().zip(deltas).filter(|(shard, _)| shard.index % 2 == parity);
+            own.filter_map(|(_, &delta)| u64::try_from(delta).ok()).sum()
+        };
+        PROVIDERS.into_iter().zip([of(0), of(1)]).filter(|(_, effect)| *effect > 0).collect()
     }
 
     fn bonus(_: &[ShardId]) -> Ppm {
@@ -229,12 +299,12 @@ pub(crate) type Paid = StorageValue<Mock, Vec<(RoundNumber, u32)>, ValueQuery>;
 #[storage_alias]
 pub(crate) type Earnings =
     StorageValue<Mock, Vec<(RoundNumber, Vec<(AccountId, RoundEarnings)>)>, ValueQuery>;
-/// Fines, with the accounts that proved them.
+/// Fines.
 #[storage_alias]
-pub(crate) type Fines = StorageValue<Mock, Vec<(Balance, Vec<AccountId>)>, ValueQuery>;
-/// Accounts that lost everything in escrow, with those that proved it.
+pub(crate) type Fines = StorageValue<Mock, Vec<Balance>, ValueQuery>;
+/// Accounts that lost everything in escrow.
 #[storage_alias]
-pub(crate) type Forfeits = StorageValue<Mock, Vec<(AccountId, Vec<AccountId>)>, ValueQuery>;
+pub(crate) type Forfeits = StorageValue<Mock, Vec<AccountId>, ValueQuery>;
 
 /// Payouts that are only recorded.
 pub struct Payments;
@@ -252,19 +322,13 @@ impl traits::Payouts<AccountId> for Payments {
         POT
     }
 
-    fn distribute_fine(amount: Balance, provers: &[AccountId]) {
-        Fines::mutate(|fines| fines.push((amount, sorted(provers))));
+    fn burn_fine(amount: Balance) {
+        Fines::mutate(|fines| fines.push(amount));
     }
 
-    fn forfeit(account: &AccountId, provers: &[AccountId]) {
-        Forfeits::mutate(|forfeits| forfeits.push((*account, sorted(provers))));
+    fn forfeit(account: &AccountId) {
+        Forfeits::mutate(|forfeits| forfeits.push(*account));
     }
-}
-
-fn sorted(accounts: &[AccountId]) -> Vec<AccountId> {
-    let mut accounts = accounts.to_vec();
-    accounts.sort_unstable();
-    accounts
 }
 
 /// Forgery of the states that a trainer commits to: additional steps in every segment, and the
@@ -272,6 +336,8 @@ fn sorted(accounts: &[AccountId]) -> Vec<AccountId> {
 #[storage_alias]
 pub(crate) type Forged = StorageMap<Mock, Blake2_128Concat, AccountId, (u64, u8), ValueQuery>;
 
+/// Number of blocks that a draw waits for the beacon.
+pub(crate) const PATIENCE: u32 = 6;
 /// Account that receives fines.
 pub(crate) const POT: AccountId = 99;
 /// Providers of even and odd shards.
@@ -286,7 +352,7 @@ pub(crate) const VALIDATORS: [(AccountId, Balance); 3] = [(11, 34), (12, 33), (1
 pub(crate) const SHARDS: u32 = 1_000;
 
 pub(crate) const LENGTHS: RoundConfig =
-    RoundConfig { join: 3, train: 20, reveal: 5, attest: 10, lead: 5, missed: 3 };
+    RoundConfig { join: 3, train: 20, reveal: 5, hold: 6, attest: 10, pause: 5, missed: 3 };
 
 /// Two seats, which make a quorum only together; all three validators in the second draw.
 pub(crate) const AUDITS: AuditConfig = AuditConfig {
@@ -310,6 +376,7 @@ pub(crate) fn recipe() -> pol_primitives::recipe::Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        held_out: None,
         rewrite: None,
         sequence: 64,
         shard_tokens: 1_024,
@@ -385,6 +452,7 @@ fn to_round_one() {
 /// Produces `blocks` blocks.
 pub(crate) fn run(blocks: u32) {
     for _ in 0..blocks {
+        Learning::on_finalize(System::block_number());
         let now = System::block_number() + 1;
         System::set_block_number(now);
         Learning::on_initialize(now);
@@ -402,7 +470,7 @@ pub(crate) fn run_until(phase: Phase) {
     panic!("no {phase:?} within 100 blocks: {:?}", round());
 }
 
-pub(crate) fn round() -> pol_primitives::round::Round {
+pub(crate) fn round() -> Round {
     CurrentRound::<Test>::get()
 }
 
@@ -418,17 +486,42 @@ pub(crate) fn signed(account: AccountId) -> RuntimeOrigin {
     RuntimeOrigin::signed(account)
 }
 
+/// Drops the weight of a call from its result.
+pub(crate) fn weightless(result: DispatchResultWithPostInfo) -> DispatchResult {
+    result.map(drop).map_err(|failed| failed.error)
+}
+
 /// Asserts that this event was deposited.
 #[track_caller]
 pub(crate) fn assert_event(event: Event<Test>) {
     System::assert_has_event(event.into());
 }
 
+/// Lets a validator attest `root` as the next head of the round under way.
+pub(crate) fn attest(validator: AccountId, root: Hash) -> DispatchResultWithPostInfo {
+    let Round { number, inputs, .. } = round();
+    Learning::attest_head(signed(validator), number, inputs, root)
+}
+
+/// Lets a validator attest the head of a past round.
+pub(crate) fn attest_late(
+    validator: AccountId,
+    number: RoundNumber,
+    root: Hash,
+) -> DispatchResultWithPostInfo {
+    Learning::attest_head(signed(validator), number, Hash::default(), root)
+}
+
 /// Lets the first two validators attest the initial model.
 pub(crate) fn attest_initial() {
     for validator in [11, 12] {
-        assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], RevealSet::default()));
+        assert_ok!(attest(validator, [3; 32]));
     }
+}
+
+/// Lets a validator report these reveals of the round under way.
+pub(crate) fn report(validator: AccountId, held: &[u8]) -> DispatchResult {
+    Learning::report_held(signed(validator), round().number, included(held))
 }
 
 /// Returns the carry of `account` after its lease number `nonce`.
@@ -498,27 +591,42 @@ pub(crate) fn commit(account: AccountId) -> Reveal {
     reveal
 }
 
-/// Takes the round under way from joining to attesting, with full leases of `accounts`. Their
-/// reveals have the order of `accounts`.
+/// Takes the round under way from joining to attesting a head of the full leases of `accounts`,
+/// whose reveals have the order of `accounts`.
 pub(crate) fn train(accounts: &[AccountId]) {
+    train_to_hold(accounts);
+    hold(&(0..accounts.len() as u8).collect::<Vec<_>>());
+}
+
+/// Lets all validators report these reveals, and begins to attest the head that includes them.
+pub(crate) fn hold(indices: &[u8]) {
+    for validator in Validators::iter_keys().collect::<Vec<_>>() {
+        assert_ok!(report(validator, indices));
+    }
+    run_until(Phase::Attest);
+    assert_eq!(round().included, included(indices));
+}
+
+/// Takes the round under way from joining to the reports of what is held, as [`train`] does.
+pub(crate) fn train_to_hold(accounts: &[AccountId]) {
     accounts.iter().for_each(|&account| join(account));
     let reveals: Vec<_> = accounts.iter().map(|&account| (account, commit(account))).collect();
     run_until(Phase::Reveal);
     for (account, reveal) in reveals {
         assert_ok!(Learning::reveal(signed(account), round().number, reveal));
     }
-    run_until(Phase::Attest);
+    run_until(Phase::Hold);
 }
 
 pub(crate) fn included(indices: &[u8]) -> RevealSet {
     RevealSet::from_indices(indices.iter().copied())
 }
 
-/// Lets the first two validators adopt a head of these reveals.
-pub(crate) fn adopt(root: Hash, indices: &[u8]) {
+/// Lets the first two validators adopt a head of the included reveals.
+pub(crate) fn adopt(root: Hash) {
     let number = round().number;
     for validator in [11, 12] {
-        assert_ok!(Learning::attest_head(signed(validator), number, root, included(indices)));
+        assert_ok!(attest(validator, root));
     }
     assert_eq!(head().round, number);
 }
@@ -539,11 +647,13 @@ pub(crate) fn case(
     (audit.cases[at].clone(), at as u8, Learning::audited_lease(audit.round, &trainer).unwrap())
 }
 
-/// Returns the validators with seats on `trainer`'s case.
+/// Returns the validators with seats on `trainer`'s case, each once.
 pub(crate) fn panel(id: AuditId, trainer: AccountId) -> Vec<AccountId> {
     let audit = audit(id);
     let seats = &audit.case(&trainer).unwrap().seats;
-    sorted(&seats.iter().map(|&seat| audit.holders[usize::from(seat)].account).collect::<Vec<_>>())
+    let accounts: BTreeSet<_> =
+        seats.iter().map(|&seat| audit.holders[usize::from(seat)].account).collect();
+    accounts.into_iter().collect()
 }
 
 /// Returns the states that an honest `trainer` shows.
@@ -575,7 +685,6 @@ pub(crate) fn measure(shards: usize) -> UpdateMeasurement {
     let shards = (0..shards).map(|at| 100 + at as i32).collect::<Vec<_>>();
     UpdateMeasurement {
         gain: 1_000,
-        error: 200,
         own: 1_500,
         quality: 800_000,
         shards: BoundedVec::try_from(shards).unwrap(),
@@ -660,12 +769,32 @@ pub(crate) fn examine(id: AuditId, find: Find) {
     assert_eq!(audit(id).stage, Stage::Settle);
 }
 
+/// Takes the second draw of `trainer`'s update, which the next block makes, to settling. Returns the
+/// audit's number.
+pub(crate) fn examine_again(trainer: AccountId, find: Find) -> AuditId {
+    run(1);
+    let id = NextAudit::<Test>::get() - 1;
+    assert_eq!((audit(id).draw, audit(id).cases[0].trainer), (1, trainer));
+    examine(id, find);
+    id
+}
+
+/// Settles `trainer`'s update of the audit as what every seat of both draws finds. Returns the
+/// number of the second audit and the validators with seats in either.
+pub(crate) fn convict(id: AuditId, trainer: AccountId, find: Find) -> (AuditId, Vec<AccountId>) {
+    let mut seated: BTreeSet<_> = panel(id, trainer).into_iter().collect();
+    settle(id, trainer);
+    let again = examine_again(trainer, find);
+    seated.extend(panel(again, trainer));
+    settle(again, trainer);
+    (again, seated.into_iter().collect())
+}
+
 /// Trains a round of `accounts`, includes all, and lets the next block draw their audit. Returns
 /// the audit's number.
 pub(crate) fn audited(accounts: &[AccountId]) -> AuditId {
     train(accounts);
-    let root = [round().number as u8 + 10; 32];
-    adopt(root, &(0..accounts.len() as u8).collect::<Vec<_>>());
+    adopt([round().number as u8 + 10; 32]);
     run(1);
     NextAudit::<Test>::get() - 1
 }

@@ -16,7 +16,11 @@ use pol_primitives::{
     round::{Phase, Round},
     submission::{Outcome, SubmissionStatus},
 };
-use polkadot_sdk::{frame_support::ensure, sp_runtime::TryRuntimeError};
+use polkadot_sdk::{
+    frame_support::{ensure, traits::Get},
+    frame_system::{self, pallet_prelude::BlockNumberFor},
+    sp_runtime::TryRuntimeError,
+};
 
 /// Result of a check; the error names the violated invariant.
 type Check = Result<(), TryRuntimeError>;
@@ -31,11 +35,13 @@ impl<T: Config> Pallet<T> {
         let round = CurrentRound::<T>::get();
         Self::check_round(&round)?;
         Self::check_leases(&round)?;
+        Self::check_count(&round)?;
         Self::check_attestations(&round)?;
         Self::check_lineage(&round)?;
         Self::check_submissions(&round)?;
         Self::check_audits()?;
         Self::check_metrics()?;
+        Self::check_clock()?;
         Self::check_excisions()
     }
 }
@@ -75,6 +81,15 @@ impl<T: Config> Pallet<T> {
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Time is at most the height, and the clock has not stood still for too long.
+    fn check_clock() -> Check {
+        let (clock, height) =
+            (ProtocolClock::<T>::get(), frame_system::Pallet::<T>::block_number());
+        ensure!(BlockNumberFor::<T>::from(clock.now) <= height, "time <= height");
+        ensure!(clock.standstill <= T::MaxStandstill::get(), "a standstill ends");
         Ok(())
     }
 
@@ -121,11 +136,19 @@ impl<T: Config> Pallet<T> {
 
     /// Tallies = sums of attested stakes.
     fn check_attestations(round: &Round) -> Check {
-        let phase = AttestPhases::<T>::get();
-        ensure!(SweptPhases::<T>::get() <= phase, "only past phases are cleared");
+        let (swept, phase) = (SweptPhases::<T>::get(), AttestPhases::<T>::get());
+        ensure!(swept <= phase, "only past phases are cleared");
+        let is_past = |phase_: u32| (swept..phase).contains(&phase_);
+        ensure!(AdoptedRoots::<T>::iter_keys().all(is_past), "heads are kept of uncleared phases");
+        let count = CurrentCount::<T>::get();
         let mut tallies = BTreeMap::new();
-        for attestation in Attestations::<T>::iter_prefix_values(phase) {
-            let tally = tallies.entry(attestation.digest()).or_insert(0u128);
+        for (account, attestation) in Attestations::<T>::iter_prefix(phase) {
+            let voter = count.voters().iter().find(|voter| voter.account == account);
+            ensure!(
+                voter.is_some_and(|voter| voter.counts && voter.stake == attestation.stake),
+                "attested stakes are counted ones"
+            );
+            let tally = tallies.entry(attestation.root).or_insert(0u128);
             *tally = tally.saturating_add(attestation.stake);
         }
         ensure!(
@@ -135,6 +158,29 @@ impl<T: Config> Pallet<T> {
         ensure!(
             tallies.is_empty() || round.phase == Phase::Attest,
             "attestations are of an attest phase"
+        );
+        Ok(())
+    }
+
+    /// A count is under way in the phases hold and attest only, and the round agrees with it.
+    fn check_count(round: &Round) -> Check {
+        let counts = matches!(round.phase, Phase::Hold | Phase::Attest);
+        ensure!(CurrentCount::<T>::exists() == counts, "stakes are counted to hold and attest");
+        let count = CurrentCount::<T>::get();
+        ensure!(round.stake == count.whole(), "stake = stakes that count");
+        let (revealed, phase) = (round.revealed, round.phase);
+        let decided = phase != Phase::Hold || round.decided == count.is_decided(revealed);
+        ensure!(decided, "decided = reports that decide");
+        let reported = count.voters().iter().filter_map(|voter| voter.held.as_ref());
+        ensure!(
+            reported.chain([&round.included]).all(|set| set.is_canonical(revealed)),
+            "only reveals are held and included"
+        );
+        let computes = phase == Phase::Attest && !round.attests_only();
+        ensure!(round.included.is_empty() != computes, "a head that is trained includes something");
+        ensure!(
+            !computes || round.included == count.included(revealed, round.attempt),
+            "included = held by enough of the stake"
         );
         Ok(())
     }
@@ -298,6 +344,10 @@ impl<T: Config> Pallet<T> {
 impl<T: Config> Pallet<T> {
     /// Audits hold what their unsettled cases need, and storage holds nothing for any other.
     fn check_audits() -> Check {
+        ensure!(
+            !SealedMixture::<T>::exists() || UndrawnUpdates::<T>::exists(),
+            "a mixture is sealed for updates that wait"
+        );
         ensure!(
             Audits::<T>::count() as usize == Audits::<T>::iter_keys().count(),
             "audits are counted"

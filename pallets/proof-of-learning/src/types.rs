@@ -8,7 +8,6 @@ use pol_primitives::{
     audit::{Binding, Finding, PendingAudit},
     head::Excision,
     round::BlockNumber,
-    submission::RevealSet,
 };
 use polkadot_sdk::frame_support::traits::StorageVersion;
 use scale_info::TypeInfo;
@@ -16,11 +15,21 @@ use scale_info::TypeInfo;
 /// Version of the pallet's storage.
 pub const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
-/// Maximum number of attestations, and of tallies, of a past phase that one block clears.
+/// Number of attestations of past phases that one block clears for each phase that waits.
 pub const SWEEP_BATCH: u32 = 32;
+
+/// Maximum number of attestations of past phases that one block clears. A thousand validators in
+/// rounds of eight blocks leave 125 a block.
+pub const MAX_SWEEP: u32 = 4 * SWEEP_BATCH;
 
 /// Number of open audits at which no further round opens: learning waits for its audits.
 pub const MAX_OPEN_AUDITS: u32 = 32;
+
+/// Maximum number of duties in a block. A block has weight for about as many.
+pub const MAX_DUTIES: u32 = 1_024;
+
+/// Maximum number of duties that one account has in a block. Further ones wait for the next block.
+pub const MAX_DUTIES_PER_BLOCK: usize = 4;
 
 /// Maximum number of updates that wait for a draw: those of one head, and as many that a first draw
 /// left undecided.
@@ -48,31 +57,6 @@ pub type SeatFinding = (Finding, Option<Binding>);
 pub struct StakedAttestation {
     /// Root of the head that the validator computed.
     pub root: Hash,
-    /// Reveals that the head was computed from.
-    pub included: RevealSet,
-    /// Stake of the validator at the time of the attestation.
+    /// Stake of the validator when the count began.
     pub stake: Balance,
-}
-
-impl StakedAttestation {
-    /// Returns the name of the attested head, by which stake is tallied. Attestations of the same
-    /// root and reveals share it.
-    ///
-    /// ```
-    /// use pallet_proof_of_learning::types::StakedAttestation;
-    /// use pol_primitives::submission::RevealSet;
-    ///
-    /// let first = StakedAttestation {
-    ///     root: [1; 32],
-    ///     included: RevealSet::from_indices([0, 2]),
-    ///     stake: 10,
-    /// };
-    /// let second = StakedAttestation { stake: 20, ..first.clone() };
-    /// let other = StakedAttestation { included: RevealSet::from_indices([0]), ..first.clone() };
-    /// assert_eq!(first.digest(), second.digest());
-    /// assert_ne!(first.digest(), other.digest());
-    /// ```
-    pub fn digest(&self) -> Hash {
-        pol_primitives::digest(b"pol/attest/1", &(self.root, &self.included))
-    }
 }

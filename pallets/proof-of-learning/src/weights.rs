@@ -26,6 +26,8 @@ pub trait WeightInfo {
     fn commit() -> Weight;
     /// Returns the weight of `reveal`.
     fn reveal() -> Weight;
+    /// Returns the weight of `report_held`.
+    fn report_held() -> Weight;
     /// Returns the weight of `attest_head` without a quorum.
     fn attest_head() -> Weight;
     /// Returns the additional weight of `attest_head` that adopts a head of `updates` updates.
@@ -50,8 +52,16 @@ pub trait WeightInfo {
     fn reveal_sketches(findings: u32) -> Weight;
     /// Returns the weight of `settle` for an update of `shards` shards, with `seats` seats on it.
     fn settle(shards: u32, seats: u32) -> Weight;
+    /// Returns the additional weight of `settle` that judges `seats` seats of an earlier draw.
+    fn judge_earlier(seats: u32) -> Weight;
+    /// Returns the additional weight of `settle` that forfeits the largest number of rewards.
+    fn forfeit() -> Weight;
     /// Returns the weight of `measure_head`, with or without a quorum.
     fn measure_head() -> Weight;
+    /// Returns the weight of checking a call before its dispatch.
+    fn admit() -> Weight;
+    /// Returns the weight of moving the clock and of finding out if a block was congested.
+    fn tick() -> Weight;
     /// Returns the weight of a block's draw of seats for `updates` updates.
     fn draw(updates: u32) -> Weight;
     /// Returns the weight of a block that leaves the round as it is.
@@ -60,9 +70,13 @@ pub trait WeightInfo {
     fn open() -> Weight;
     /// Returns the weight of a block that ends a phase.
     fn step() -> Weight;
-    /// Returns the weight of clearing up to `items` attestations and as many tallies of a past
-    /// phase.
+    /// Returns the additional weight of a block that decides to include `updates` updates.
+    fn begin_computing(updates: u32) -> Weight;
+    /// Returns the weight of judging and clearing up to `items` attestations and as many tallies of
+    /// past phases.
     fn sweep(items: u32) -> Weight;
+    /// Returns the additional weight of `fines` fines for wrong roots.
+    fn fine_roots(fines: u32) -> Weight;
 }
 
 /// Estimated weights for a database with the costs `Db`.
@@ -94,6 +108,12 @@ impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
     fn audit() -> Weight {
         Self::cost(300, 0, 0)
             .saturating_add(Weight::from_parts(0, ITEMS_PER_AUDIT.saturating_mul(PROOF_PER_READ)))
+    }
+
+    /// Returns the weight of reading, decoding, encoding and writing the largest count of stake: a
+    /// thousand validators of 59 bytes, about as much as an audit.
+    fn count() -> Weight {
+        Self::audit()
     }
 
     /// Returns `count` times the weight `each`.
@@ -130,10 +150,15 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         Self::cost(120, 8, 6)
     }
 
+    fn report_held() -> Weight {
+        // Round, count, ledger, endpoint, newcomers. The stakes are added up for each reveal.
+        Self::cost(400, 5, 4).saturating_add(Self::count())
+    }
+
     fn attest_head() -> Weight {
-        // Round, ledger, endpoint, head, attest phases, own attestation, two tallies, the newest
-        // round's record.
-        Self::cost(60, 10, 6)
+        // Round, count, ledger, endpoint, newcomers, head, attest phases, own attestation, two
+        // tallies.
+        Self::cost(60, 11, 8).saturating_add(Self::count())
     }
 
     fn adopt(updates: u32) -> Weight {
@@ -196,19 +221,27 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn settle(shards: u32, seats: u32) -> Weight {
         // Own: settings, audit, submission, lease in both places, response, history, standing,
         // round, recipe, undrawn, excisions. The trainer: ledger, reputation, hold, two accounts,
-        // issuance, validators, candidates, total stake. The payouts: pool, ledger, earnings in
-        // escrow.
+        // issuance, validators, candidates, total stake. The payouts: pool, ledger.
         let own = Self::cost(400, 51, 30).saturating_add(Self::audit());
         // The pool as above, with the provider of each shard and its earnings.
         let pool = Self::times(
             Self::cost(30, ITEMS_PER_SHARD.saturating_add(3), ITEMS_PER_SHARD.saturating_add(3)),
             shards,
         );
-        // Finding, commitment, ledger and reputation, earnings, share of fines; under the native
-        // profile, its sketch is compared with all others. For each fined seat, at most half of
-        // them: hold, two accounts, validators, candidates, total stake.
-        let seats = Self::times(Self::cost(800, 14, 16), seats);
+        // Finding, commitment; under the native profile, its sketch is compared with all others.
+        let seats = Self::times(Self::cost(780, 2, 2), seats).saturating_add(Self::judge_earlier(seats));
         own.saturating_add(pool).saturating_add(seats)
+    }
+
+    fn judge_earlier(seats: u32) -> Weight {
+        // Ledger and reputation, earnings; if it is fined: hold, two accounts, issuance, validators,
+        // candidates, total stake, and the ledger of payouts.
+        Self::times(Self::cost(20, 12, 12), seats)
+    }
+
+    fn forfeit() -> Weight {
+        // Pool and earnings of 64 rounds; issuance, account and ledger.
+        Self::cost(400, 131, 131)
     }
 
     fn measure_head() -> Weight {
@@ -217,15 +250,27 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         Self::cost(600, 12, 3)
     }
 
+    fn admit() -> Weight {
+        // At most the largest audit or count of stake, the settings, what the call is about and a
+        // proof of it, which the call then finds in the cache; proxies; the accounts of duties.
+        Self::cost(100, 10, 1).saturating_add(Self::audit())
+    }
+
+    fn tick() -> Weight {
+        // Clock, accounts of duties, consumed weight and length.
+        Self::cost(10, 4, 3)
+    }
+
     fn draw(updates: u32) -> Weight {
         if updates == 0 {
-            // UndrawnUpdates; if updates wait, also settings, randomness and the mixture.
-            return Self::cost(10, 4, 1);
+            // UndrawnUpdates; if updates wait, also settings, randomness, the mixture, open or
+            // sealed, and the beacon with its pulse and the time.
+            return Self::cost(10, 8, 3);
         }
-        // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe; a
-        // thousand stakes in one value; a probe of sixteen shards. For each update the stakes are
-        // read once for every seat.
-        Self::cost(300, 84, 6)
+        // UndrawnUpdates, settings, counters, randomness, the mixture, a lease and its recipe, the
+        // beacon and its pulse; a thousand stakes in one value; a probe of sixteen shards. For each
+        // update the stakes are read once for every seat.
+        Self::cost(300, 88, 8)
             .saturating_add(Self::audit())
             .saturating_add(Self::times(Self::cost(400, 0, 0), updates))
     }
@@ -241,18 +286,32 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn step() -> Weight {
-        // Round, lengths, head, total stake, reveals, record, phases.
-        Self::cost(50, 9, 5)
+        // Round, lengths, head, stakes, newcomers, count, reveals, record, phases, the head of the
+        // phase.
+        Self::cost(50, 12, 7).saturating_add(Self::count())
+    }
+
+    fn begin_computing(updates: u32) -> Weight {
+        // The recipe, excisions of ten items' size, and each update's submission.
+        Self::cost(500, 11, 0).saturating_add(Self::times(Self::cost(15, 1, 0), updates))
     }
 
     fn sweep(items: u32) -> Weight {
-        Self::cost(5, 2, 1).saturating_add(Self::times(Self::cost(10, 2, 2), items))
+        // Attestation, tally and ledger of each.
+        Self::cost(5, 3, 2).saturating_add(Self::times(Self::cost(10, 2, 3), items))
+    }
+
+    fn fine_roots(fines: u32) -> Weight {
+        // Hold, account, issuance, ledger, endpoint, validators, newcomers, candidates, total
+        // stake.
+        Self::times(Self::cost(100, 9, 9), fines)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::MAX_SWEEP;
     use pol_primitives::{MAX_LEASE_SHARDS, MAX_SUBMISSIONS, audit::MAX_SEATS};
     use polkadot_sdk::frame_support::weights::constants::{
         RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND,
@@ -277,16 +336,23 @@ mod tests {
             Slow::reveal_audit(MAX_SUBMISSIONS),
             Slow::reveal_sketches(MAX_SUBMISSIONS),
             Slow::stay().max(Slow::open()).max(Slow::step())
-                + Slow::sweep(crate::types::SWEEP_BATCH),
+                + Slow::begin_computing(MAX_SUBMISSIONS),
+            Slow::report_held(),
             Slow::draw(MAX_SUBMISSIONS),
             Slow::measure_head(),
         ] {
             assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
         }
+        // Every attestation of a phase is of a wrong root.
+        let (sweep, fines) = (Slow::sweep(MAX_SWEEP), Slow::fine_roots(MAX_SWEEP));
+        assert!(sweep.ref_time() < tenth.ref_time(), "{sweep}");
+        assert!((sweep + fines).ref_time() < 2 * tenth.ref_time(), "{fines}");
         // The largest lease, of manifests that are all different.
         let (join, conclude) =
             (Slow::join_round(MAX_LEASE_SHARDS), Slow::conclude(MAX_LEASE_SHARDS));
-        let settle = Slow::settle(MAX_LEASE_SHARDS, MAX_SEATS);
+        let settle = Slow::settle(MAX_LEASE_SHARDS, MAX_SEATS)
+            + Slow::judge_earlier(MAX_SEATS)
+            + Slow::forfeit();
         let weight = (join + conclude + Slow::reset_carry()).max(settle);
         assert!(
             weight.all_lt(tenth.saturating_mul(4)) && weight.ref_time() < tenth.ref_time(),

@@ -41,9 +41,6 @@ impl Rounds for TestRounds {
     fn number() -> RoundNumber {
         Round::get()
     }
-    fn is_attesting() -> bool {
-        false
-    }
     fn attest_phases() -> u32 {
         0
     }

@@ -30,6 +30,7 @@ use codec::Codec;
 use pol_primitives::{
     Hash, RoundNumber,
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
+    beacon::{AwaitedPulse, BeaconConfig},
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
@@ -38,17 +39,18 @@ use pol_primitives::{
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
-    submission::{Submission, SubmissionRecord},
+    submission::{RevealSet, Submission, SubmissionRecord},
 };
 
 polkadot_sdk::sp_api::decl_runtime_apis! {
     /// State of the learning network.
+    #[api_version(2)]
     pub trait PolApi<AccountId>
     where
         AccountId: Codec,
     {
         /// Returns the state of the network at the block.
-        fn overview() -> Overview<AccountId>;
+        fn overview() -> Overview;
         /// Returns the recipe in force.
         fn recipe() -> Option<Recipe>;
         /// Returns a recipe that is or was in force.
@@ -72,6 +74,9 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn head_measurement(round: RoundNumber) -> Option<HeadMeasurement>;
         /// Returns the pending measurement of the newest head; `None` before the next block.
         fn pending_measurement() -> Option<PendingMeasurement<AccountId>>;
+        /// Returns the reveals of the current round that validators have reported to hold, in
+        /// account order. The answer is empty outside the hold and attest phases.
+        fn held_reports() -> Vec<(AccountId, RevealSet)>;
         /// Returns the attestations of the current round.
         fn attestations() -> Vec<Attestation<AccountId>>;
         /// Returns the updates of earlier rounds that the head under attestation excises, in
@@ -98,9 +103,15 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn source(id: SourceId) -> Option<Source<AccountId>>;
         /// Returns a manifest.
         fn manifest(id: ManifestId) -> Option<Manifest<AccountId>>;
+        /// Returns the manifest that was admitted with this content hash.
+        fn manifest_of_content(content_hash: Hash) -> Option<ManifestId>;
         /// Returns the number of manifests. Their identifiers start at 0.
         fn manifest_count() -> u32;
         /// Returns the record of a shard that the model was trained on; `None` for other shards.
         fn shard_record(shard: ShardId) -> Option<ShardRecord>;
+        /// Returns the beacon of public randomness that draws of audits wait for.
+        fn beacon() -> Option<BeaconConfig>;
+        /// Returns the pulse of the beacon that draws wait for or use; `None` between draws.
+        fn awaited_pulse() -> Option<AwaitedPulse>;
     }
 }

@@ -4,8 +4,7 @@
 
 use super::*;
 use frame_support::traits::Randomness;
-use frame_system::EnsureRoot;
-use pol_primitives::member::Role;
+use pol_primitives::{MILLION, member::Role};
 
 /// Randomness of the parent block's VRF, which only its author knows before that block.
 ///
@@ -28,21 +27,39 @@ parameter_types! {
     pub const Treasury: PalletId = PalletId(*b"pol/trsy");
 }
 
+/// Slot of the block, as the consensus of blocks counts them.
+pub struct CurrentSlot;
+
+impl Get<u64> for CurrentSlot {
+    fn get() -> u64 {
+        pallet_babe::CurrentSlot::<Runtime>::get().into()
+    }
+}
+
 impl pallet_proof_of_learning::Config for Runtime {
     type Randomness = BlockRandomness;
+    type Beacon = Beacon;
     type Bonds = PolStaking;
     type Pool = Lineage;
     type Payouts = Rewards;
-    type GovernanceOrigin = EnsureRoot<AccountId>;
+    type GovernanceOrigin = GovernanceOrigin;
     type NoShowPenalty = ConstU128<{ 10 * POL }>;
-    // About ten times the fees of a lease of ten shards. A trainer with a bond of 1,000 POL can
-    // lose a thousand of these before its bond is too small.
+    // For the first lapse, about ten times the fees of a lease of ten shards. Each in a row costs
+    // twice the one before: ten use up the tenth of a trainer's smallest bond that may be missing.
     type LapsePenalty = ConstU128<{ POL / 10 }>;
     // The smallest bond of a trainer, so that a cheat loses all of it and must bond again.
     type InvalidPenalty = ConstU128<{ Role::Trainer.minimum_bond() }>;
     type WithheldPenalty = ConstU128<{ 200 * POL }>;
     type SeatPenalty = ConstU128<{ 50 * POL }>;
     type SeatStrikes = ConstU32<3>;
+    // Bits can flip in an honest validator's memory once, hardly in two rounds in a row.
+    type WrongRootPenalty = ConstU128<{ 100 * POL }>;
+    type WrongRootStrikes = ConstU32<2>;
+    // A call of up to 150 ms finds room in a block that is not congested.
+    type CongestedShare = CongestedShare;
+    // A deadline of 20 blocks then lasts 21 minutes while all blocks are full.
+    type MaxStandstill = ConstU32<20>;
+    type CurrentSlot = CurrentSlot;
     type WeightInfo = pallet_proof_of_learning::weights::SubstrateWeight<Runtime>;
 }
 
@@ -52,7 +69,7 @@ impl pallet_pol_staking::Config for Runtime {
     type Rounds = ProofOfLearning;
     type SessionKeys = Session;
     type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
-    type MaxValidators = ConstU32<1_000>;
+    type MaxValidators = ConstU32<{ pol_primitives::MAX_VALIDATORS }>;
     type MaxAuthorities = MaxAuthorities;
     type WeightInfo = ();
 }
@@ -61,9 +78,15 @@ impl pallet_pol_lineage::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type ManifestDeposit = ConstU128<{ 100 * POL }>;
+    // A manifest of the maximum of 2^20 shards takes 10,586 POL.
+    type ShardDeposit = ConstU128<{ POL / 100 }>;
+    type ProviderShare = ConstU32<{ MILLION / 2 }>;
+    type EffectWindow = ConstU32<256>;
+    type ReportWindow = ConstU32<DAYS>;
     type Rounds = ProofOfLearning;
     type Recipe = ProofOfLearning;
-    type GovernanceOrigin = EnsureRoot<AccountId>;
+    type Validators = PolStaking;
+    type AdmissionOrigin = GovernanceOrigin;
     type WeightInfo = ();
 }
 
@@ -72,6 +95,12 @@ impl pallet_pol_rewards::Config for Runtime {
     type PotId = RewardsPot;
     type TreasuryId = Treasury;
     type Rounds = ProofOfLearning;
-    type GovernanceOrigin = EnsureRoot<AccountId>;
+    type GovernanceOrigin = GovernanceOrigin;
+    type WeightInfo = ();
+}
+
+impl pallet_pol_beacon::Config for Runtime {
+    type Time = Timestamp;
+    type GovernanceOrigin = GovernanceOrigin;
     type WeightInfo = ();
 }

@@ -15,6 +15,7 @@ use pol_primitives::{
     lease::Lease,
     member::{Address, Endpoint},
     recipe::Tier,
+    round::Round,
     submission::{Reveal, RevealSet, TrainingClaims},
     trace::{Carry, MerkleProof, merkle_proof, merkle_root},
 };
@@ -94,7 +95,6 @@ impl TestUpdate {
             packed: true,
             measure: UpdateMeasurement {
                 gain,
-                error: 0,
                 own: gain + 1,
                 quality: MILLION,
                 shards: shards.try_into().unwrap(),
@@ -153,24 +153,32 @@ impl TestNetwork {
         calls.extend(network.trainers.iter().map(|trainer| (trainer.clone(), bond(Role::Trainer))));
         network.chain.block(calls);
         let source = pallet_pol_lineage::Call::register_source {
-            kind: SourceKind::Dataset,
             address: b"https://example.org/corpus".to_vec().try_into().unwrap(),
             licence: b"CC0-1.0".to_vec().try_into().unwrap(),
         };
         let alice = network.alice.clone();
+        let register = pallet_pol_lineage::Call::register_manifest { info: manifest() };
+        let admit =
+            pallet_pol_lineage::Call::admit_manifest { manifest: 0, kind: SourceKind::Dataset };
         network.chain.block([
             (alice.clone(), source.into()),
-            (alice, pallet_pol_lineage::Call::register_manifest { info: manifest() }.into()),
+            (alice.clone(), register.into()),
+            (alice, pallet_sudo::Call::sudo { call: Box::new(admit.into()) }.into()),
         ]);
-        network.attest(0, [6; 32], RevealSet::default());
+        network.attest([6; 32]);
         network
     }
 
-    /// Attests the head of `round` by all validators, in one block.
-    fn attest(&mut self, round: RoundNumber, root: pol_primitives::Hash, included: RevealSet) {
-        let attest = Learning::attest_head { round, root, included };
+    /// Lets all validators attest the next head, in one block.
+    fn attest(&mut self, root: pol_primitives::Hash) {
+        let Round { number: round, inputs, .. } = ProofOfLearning::overview().round;
+        self.send_all(Learning::attest_head { round, inputs, root });
+    }
+
+    /// Lets all validators send a call, in one block.
+    fn send_all(&mut self, call: Learning) {
         let calls =
-            self.validators.iter().map(|validator| (validator.clone(), attest.clone().into()));
+            self.validators.iter().map(|validator| (validator.clone(), call.clone().into()));
         self.chain.block(calls);
     }
 
@@ -215,8 +223,13 @@ impl TestNetwork {
             reveal: self.updates[&(round, trainer.clone())].reveal.clone(),
         });
         self.chain.block(reveals);
+        self.chain.until(Phase::Hold);
+        self.send_all(Learning::report_held {
+            round,
+            held: RevealSet::from_indices(0..who.len() as u8),
+        });
         self.chain.until(Phase::Attest);
-        self.attest(round, [round as u8; 32], RevealSet::from_indices(0..who.len() as u8));
+        self.attest([round as u8; 32]);
         round
     }
 

@@ -31,7 +31,8 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         pallet_pol_lineage::Call::register_manifest { info: manifest() }.into(),
         Call::join_round { tier: Tier::Mobile }.into(),
         Call::commit { round: 0, commitment: [0; 32], claims: TrainingClaims::default() }.into(),
-        Call::attest_head { round: 0, root: [0; 32], included: RevealSet::default() }.into(),
+        Call::report_held { round: 0, held: RevealSet::default() }.into(),
+        Call::attest_head { round: 0, inputs: [0; 32], root: [0; 32] }.into(),
         Call::set_audits { config: AuditConfig::default() }.into(),
         Call::serve_states { audit: 0, states: Default::default() }.into(),
         Call::commit_audit { audit: 0, commitment: [0; 32] }.into(),
@@ -93,12 +94,13 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
             ..presets_of::AUDIT_CONFIG
         });
         let update = |index: u8| PendingAudit {
-            round: 1,
             draw: 1,
-            trainer: AccountId::new([index; 32]),
-            index,
-            segments: pol_primitives::MAX_SEGMENTS as u16,
-            known: Default::default(),
+            ..PendingAudit::first(
+                1,
+                AccountId::new([index; 32]),
+                index,
+                pol_primitives::MAX_SEGMENTS as u16,
+            )
         };
         let undrawn: Vec<_> = (0..MAX_SUBMISSIONS as u8).map(|index| (update(index), 0)).collect();
         pallet_proof_of_learning::UndrawnUpdates::<Runtime>::put(

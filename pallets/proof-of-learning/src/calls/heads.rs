@@ -1,90 +1,135 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Attestations of the next head.
+//! Reports of held updates, and attestations of the next head.
 
 use crate::{pallet::*, types::StakedAttestation, weights::WeightInfo};
 use pol_primitives::{
     Balance, Hash, RoundNumber,
-    head::Head,
-    round::{Phase, is_quorum},
+    inclusion::{InvalidReport, StakeCount},
+    round::{Phase, Round, is_quorum},
     submission::RevealSet,
     traits::Bonds,
 };
 use polkadot_sdk::frame_support::pallet_prelude::*;
 
 impl<T: Config> Pallet<T> {
-    /// Body of [`Pallet::attest_head`].
-    pub(crate) fn do_attest_head(
+    /// Checks a report of held updates. Returns the round under way, and its count with the report.
+    pub(crate) fn check_report(
+        who: &T::AccountId,
+        round: RoundNumber,
+        held: &RevealSet,
+    ) -> Result<(Round, StakeCount<T::AccountId>), Error<T>> {
+        let current = CurrentRound::<T>::get();
+        ensure!(round == current.number, Error::<T>::WrongRound);
+        ensure!(current.phase == Phase::Hold, Error::<T>::NotHolding);
+        ensure!(held.is_canonical(current.revealed), Error::<T>::BadHeld);
+        let mut count = CurrentCount::<T>::get();
+        count.report(who, held.clone())?;
+        Ok((current, count))
+    }
+
+    /// Body of [`Pallet::report_held`].
+    pub(crate) fn do_report_held(
         who: T::AccountId,
         round: RoundNumber,
-        root: Hash,
-        included: RevealSet,
-    ) -> DispatchResultWithPostInfo {
-        let (current, head, phase) =
-            (CurrentRound::<T>::get(), CurrentHead::<T>::get(), AttestPhases::<T>::get());
+        held: RevealSet,
+    ) -> DispatchResult {
+        let (mut current, count) = Self::check_report(&who, round, &held)?;
+        current.stake = count.whole();
+        current.decided = count.is_decided(current.revealed);
+        CurrentCount::<T>::put(count);
+        CurrentRound::<T>::put(current);
+        T::Bonds::note_active(&who);
+        Self::deposit_event(Event::HeldReported { account: who, round, held });
+        Ok(())
+    }
+
+    /// Checks an attestation. Returns `true` if it is of a head that the round before has made.
+    pub(crate) fn check_attestation(
+        who: &T::AccountId,
+        round: RoundNumber,
+        inputs: &Hash,
+        root: &Hash,
+    ) -> Result<bool, Error<T>> {
+        let current = CurrentRound::<T>::get();
         // Until the round after it ends, the phase that made a head is the last one that ended. A
         // late attestation must not count for a later phase, or a validator that never helps a
         // quorum would pass for alive.
         let is_late = round.checked_add(1) == Some(current.number)
-            && Self::is_newest_head(head, round, root, &included);
+            && CurrentHead::<T>::get()
+                .is_some_and(|head| (head.round, &head.root) == (round, root));
         if is_late {
-            ensure!(T::Bonds::validator_stake(&who).is_some(), Error::<T>::NotAValidator);
+            ensure!(T::Bonds::validator_stake(who).is_some(), Error::<T>::NotAValidator);
+            return Ok(true);
+        }
+        ensure!(round == current.number, Error::<T>::WrongRound);
+        ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
+        ensure!(CurrentCount::<T>::get().act(who).is_some(), Error::<T>::NotAValidator);
+        ensure!(*inputs == current.inputs, Error::<T>::WrongInputs);
+        let earlier = Attestations::<T>::get(AttestPhases::<T>::get(), who);
+        ensure!(earlier.is_none_or(|earlier| earlier.root != *root), Error::<T>::AlreadyAttested);
+        Ok(false)
+    }
+
+    /// Body of [`Pallet::attest_head`].
+    pub(crate) fn do_attest_head(
+        who: T::AccountId,
+        round: RoundNumber,
+        inputs: Hash,
+        root: Hash,
+    ) -> DispatchResultWithPostInfo {
+        let is_late =
+            Self::check_attestation(&who, round, &inputs, &root).map_err(Self::refused)?;
+        let (mut current, head, phase) =
+            (CurrentRound::<T>::get(), CurrentHead::<T>::get(), AttestPhases::<T>::get());
+        if is_late {
             T::Bonds::note_attested(&who, phase.saturating_sub(1));
             Self::deposit_event(Event::Attested { account: who, round, root });
             return Ok(Some(T::WeightInfo::attest_head()).into());
         }
-        ensure!(round == current.number, Error::<T>::WrongRound);
-        ensure!(current.phase == Phase::Attest, Error::<T>::NotAttesting);
-        let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
-        let fits = included.is_canonical(current.revealed)
-            && included.is_empty() == current.attests_only();
-        ensure!(fits, Error::<T>::BadIncluded);
-
-        let attestation = StakedAttestation { root, included, stake };
-        let tally = Self::tally(phase, &who, &attestation)?;
+        let mut count = CurrentCount::<T>::get();
+        let stake = count.act(&who).ok_or(Error::<T>::NotAValidator)?;
+        let tally = Self::tally(phase, &who, &StakedAttestation { root, stake });
+        if count.whole() != current.stake {
+            current.stake = count.whole();
+            CurrentRound::<T>::put(&current);
+            CurrentCount::<T>::put(count);
+        }
         T::Bonds::note_attested(&who, phase);
         Self::deposit_event(Event::Attested { account: who, round, root });
 
         let mut weight = T::WeightInfo::attest_head();
         if is_quorum(tally, current.stake) {
-            weight = weight.saturating_add(T::WeightInfo::adopt(attestation.included.len()));
-            Self::adopt(current, head, root, attestation.included)?;
+            weight = weight.saturating_add(T::WeightInfo::adopt(current.included.len()));
+            Self::adopt(current, head, root)?;
         }
         Ok(Some(weight).into())
     }
 
-    /// Returns `true` if `round` made `head`, with parameters `root` and the reveals in `included`.
-    fn is_newest_head(
-        head: Option<Head>,
-        round: RoundNumber,
-        root: Hash,
-        included: &RevealSet,
-    ) -> bool {
-        head.is_some_and(|head| (head.round, head.root) == (round, root))
-            && Records::<T>::get(round).is_some_and(|record| record.included == *included)
-    }
-
     /// Stores `who`'s attestation in place of its earlier one. Returns the stake for the attested
     /// head.
-    fn tally(
-        phase: u32,
-        who: &T::AccountId,
-        attestation: &StakedAttestation,
-    ) -> Result<Balance, Error<T>> {
-        let digest = attestation.digest();
+    fn tally(phase: u32, who: &T::AccountId, attestation: &StakedAttestation) -> Balance {
+        let root = attestation.root;
         if let Some(earlier) = Attestations::<T>::get(phase, who) {
-            let other = earlier.digest();
-            ensure!(other != digest, Error::<T>::AlreadyAttested);
-            let rest = Tallies::<T>::get(phase, other).saturating_sub(earlier.stake);
+            let rest = Tallies::<T>::get(phase, earlier.root).saturating_sub(earlier.stake);
             if rest == 0 {
-                Tallies::<T>::remove(phase, other);
+                Tallies::<T>::remove(phase, earlier.root);
             } else {
-                Tallies::<T>::insert(phase, other, rest);
+                Tallies::<T>::insert(phase, earlier.root, rest);
             }
         }
-        let tally = Tallies::<T>::get(phase, digest).saturating_add(attestation.stake);
-        Tallies::<T>::insert(phase, digest, tally);
+        let tally = Tallies::<T>::get(phase, root).saturating_add(attestation.stake);
+        Tallies::<T>::insert(phase, root, tally);
         Attestations::<T>::insert(phase, who, attestation);
-        Ok(tally)
+        tally
+    }
+}
+
+impl<T> From<InvalidReport> for Error<T> {
+    fn from(invalid: InvalidReport) -> Self {
+        match invalid {
+            InvalidReport::NotAVoter => Self::NotAValidator,
+            InvalidReport::NotMore => Self::NothingMoreHeld,
+        }
     }
 }

@@ -16,12 +16,7 @@ use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConver
 
 impl<T: Config> Pallet<T> {
     /// Makes the model with parameters `root` the head after `round`.
-    pub(crate) fn adopt(
-        round: Round,
-        previous: Option<Head>,
-        root: Hash,
-        included: RevealSet,
-    ) -> DispatchResult {
+    pub(crate) fn adopt(round: Round, previous: Option<Head>, root: Hash) -> DispatchResult {
         let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         let number = round.number;
         if let Some(rewrite) = recipe.rewrite.filter(|_| previous.is_some() && round.attests_only())
@@ -33,7 +28,7 @@ impl<T: Config> Pallet<T> {
             Self::decide_metrics(previous.round);
         }
         let excised = Self::take_excisions(&round);
-        let revealed = Revealed::<T>::get();
+        let (revealed, included) = (Revealed::<T>::get(), round.included.clone());
         Self::include(number, &recipe, &revealed, &included)?;
         let updates = Self::updates_of(number, &revealed, &included);
         let head = Head::next(previous.as_ref(), number, root, recipe.hash(), &updates, &excised);

@@ -9,15 +9,17 @@ use pol_primitives::{
     Hash, RoundNumber,
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
     head::{Excision, IncludedUpdate, RoundRecord},
+    inclusion::Voter,
     lease::Lease,
     metrics::{HeadMeasurement, PendingMeasurement},
     queries::{Attestation, Overview},
     recipe::Recipe as Spec,
     round::Phase,
     standing::Standing,
-    submission::{Submission, SubmissionRecord},
+    submission::{RevealSet, Submission, SubmissionRecord},
     traits::{Bonds, ShardPool},
 };
+use polkadot_sdk::{frame_system, sp_runtime::SaturatedConversion};
 
 /// Maximum number of audits that one query returns. More are open only while none is settled.
 const AUDITS_PAGE: usize = 64;
@@ -33,20 +35,16 @@ fn by_account<A: Encode, V>(entries: impl Iterator<Item = (A, V)>) -> Vec<(A, V)
 
 impl<T: Config> Pallet<T> {
     /// Returns the state of the network at this block.
-    pub fn overview() -> Overview<T::AccountId> {
+    pub fn overview() -> Overview {
         let (now, round, config) =
             (Self::now(), CurrentRound::<T>::get(), PhaseLengths::<T>::get());
-        let lead = match round.phase {
-            Phase::Attest => T::Bonds::lead(&round.seed, round.turn(&config, now)),
-            _ => None,
-        };
         Overview {
+            height: frame_system::Pallet::<T>::block_number().saturated_into(),
             now,
             round,
             config,
             head: CurrentHead::<T>::get(),
             recipe_hash: Self::recipe_hash(),
-            lead,
             free_shards: T::Pool::free_shards(),
             validator_stake: T::Bonds::total_validator_stake(),
         }
@@ -129,9 +127,18 @@ impl<T: Config> Pallet<T> {
             .map(|(account, attestation)| Attestation {
                 account,
                 root: attestation.root,
-                included: attestation.included,
             })
             .collect()
+    }
+
+    /// Returns the reveals that validators have reported to hold, in account order, until the
+    /// round has a head.
+    pub fn held_reports() -> Vec<(T::AccountId, RevealSet)> {
+        let count = CurrentCount::<T>::get();
+        let report = |voter: &Voter<T::AccountId>| {
+            Some((voter.account.clone(), voter.held.clone()?))
+        };
+        count.voters().iter().filter_map(report).collect()
     }
 
     /// Returns the updates that the head being attested takes out of the model, in ascending order;

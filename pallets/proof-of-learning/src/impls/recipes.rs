@@ -18,7 +18,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn build_genesis(lengths: RoundConfig, audits: AuditConfig, recipe: Option<&Spec>) {
         assert!(
             lengths.is_valid(),
-            "lengths of phases must be positive, join < train and lead <= attest"
+            "lengths of phases must be positive, and join < train"
         );
         PhaseLengths::<T>::put(lengths);
         assert!(

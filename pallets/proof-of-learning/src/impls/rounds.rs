@@ -2,29 +2,26 @@
 
 //! Progress of a round from block to block: opening, phases, closing.
 
-use crate::{pallet::*, types::SWEEP_BATCH, weights::WeightInfo};
+use crate::{
+    pallet::*,
+    types::{MAX_SWEEP, SWEEP_BATCH, StakedAttestation},
+    weights::WeightInfo,
+};
+use alloc::vec::Vec;
 use pol_primitives::{
-    BoundedVec, ConstU32, RoundNumber, digest,
-    head::{Excision, Head, MAX_EXCISIONS, RoundRecord},
+    Balance, BoundedVec, ConstU32, Hash, RoundNumber, digest,
+    head::{Excision, Head, MAX_EXCISIONS, RoundRecord, head_inputs},
+    inclusion::StakeCount,
     recipe::Recipe as Spec,
     round::{BlockNumber, Phase, Round, RoundConfig, Transition},
     submission::RevealSet,
     traits::{Bonds, ShardPool},
 };
-use polkadot_sdk::{
-    frame_support::{pallet_prelude::*, traits::Randomness},
-    frame_system,
-    sp_runtime::SaturatedConversion,
-};
+use polkadot_sdk::frame_support::{pallet_prelude::*, traits::Randomness};
 
 // ---- Phases ----
 
 impl<T: Config> Pallet<T> {
-    /// Returns the number of this block.
-    pub(crate) fn now() -> BlockNumber {
-        frame_system::Pallet::<T>::block_number().saturated_into()
-    }
-
     /// Applies the changes that this block makes to the round.
     pub(crate) fn advance_round() -> Weight {
         let (now, lengths, round) =
@@ -37,18 +34,7 @@ impl<T: Config> Pallet<T> {
                 T::WeightInfo::open()
             }
             Transition::Stay => T::WeightInfo::stay(),
-            Transition::Enter(phase, deadline) => {
-                let stake =
-                    if phase == Phase::Attest { T::Bonds::total_validator_stake() } else { 0 };
-                Self::enter(Round {
-                    phase,
-                    phase_since: now,
-                    deadline: Some(deadline),
-                    stake,
-                    ..round
-                });
-                T::WeightInfo::step()
-            }
+            Transition::Enter(phase, deadline) => Self::change_phase(round, phase, deadline, now),
             Transition::Void => {
                 let pauses = round.attests_only();
                 Self::end_without_head(round);
@@ -56,12 +42,30 @@ impl<T: Config> Pallet<T> {
                     // The next round attests the same model again. In the pause stakes can change:
                     // validators can come and absent ones be chilled. Without it, whoever was
                     // bonded first could hold up the chain for good.
-                    let deadline = Some(now.saturating_add(lengths.lead));
+                    let deadline = Some(now.saturating_add(lengths.pause));
                     Self::enter(Round { phase_since: now, deadline, ..CurrentRound::<T>::get() });
                 }
                 T::WeightInfo::step()
             }
         }
+    }
+
+    /// Ends the phase of the round and begins `phase`.
+    fn change_phase(round: Round, phase: Phase, deadline: BlockNumber, now: BlockNumber) -> Weight {
+        let next = Round { phase, phase_since: now, deadline: Some(deadline), ..round.clone() };
+        match phase {
+            Phase::Hold => Self::begin_holding(&round, next),
+            Phase::Attest => {
+                let included = CurrentCount::<T>::get().included(round.revealed, round.attempt);
+                if included.is_empty() {
+                    Self::end_without_head(round);
+                } else {
+                    return Self::begin_computing(next, included);
+                }
+            }
+            Phase::Idle | Phase::Train | Phase::Reveal => Self::enter(next),
+        }
+        T::WeightInfo::step()
     }
 
     /// Stores the round with its new phase or deadline.
@@ -72,6 +76,51 @@ impl<T: Config> Pallet<T> {
             deadline: round.deadline,
         });
         CurrentRound::<T>::put(round);
+    }
+}
+
+// ---- Counts of stake ----
+
+impl<T: Config> Pallet<T> {
+    /// Fixes the stakes that count until the round has a head or the attempt has failed. Returns
+    /// their sum.
+    fn begin_count() -> Balance {
+        let count = StakeCount::new(T::Bonds::stakes(), &T::Bonds::newcomers());
+        let stake = count.whole();
+        CurrentCount::<T>::put(count);
+        stake
+    }
+
+    /// Begins the hold phase `next`, after the reveals or after an attest phase without a head.
+    fn begin_holding(before: &Round, next: Round) {
+        let failed = before.phase == Phase::Attest;
+        if failed {
+            Self::end_attest_phase(None);
+        }
+        Self::enter(Round {
+            stake: Self::begin_count(),
+            decided: false,
+            attempt: next.attempt.saturating_add(failed.into()),
+            included: RevealSet::default(),
+            inputs: Hash::default(),
+            ..next
+        });
+    }
+
+    /// Begins the attest phase `round`, in which the head of the `included` updates is computed.
+    fn begin_computing(round: Round, included: RevealSet) -> Weight {
+        let updates = Self::updates_of(round.number, &Revealed::<T>::get(), &included);
+        let recipe = Self::recipe_hash().unwrap_or_default();
+        let excised = Self::excisable(&round);
+        let inputs = head_inputs(round.number, &round.base_root, &recipe, &updates, &excised);
+        let count = included.len();
+        Self::deposit_event(Event::InclusionDecided {
+            round: round.number,
+            included: included.clone(),
+            inputs,
+        });
+        Self::enter(Round { included, inputs, ..round });
+        T::WeightInfo::step().saturating_add(T::WeightInfo::begin_computing(count))
     }
 }
 
@@ -143,10 +192,17 @@ impl<T: Config> Pallet<T> {
     /// Begins the attest phase of a round that makes the first model of an architecture. Returns
     /// `false` if there is no stake to attest it.
     fn begin_attesting(round: &mut Round, lengths: &RoundConfig) -> bool {
-        round.stake = T::Bonds::total_validator_stake();
-        if round.stake == 0 {
+        if T::Bonds::total_validator_stake() == 0 {
             return false;
         }
+        round.stake = Self::begin_count();
+        round.inputs = head_inputs::<T::AccountId>(
+            round.number,
+            &round.base_root,
+            &Self::recipe_hash().unwrap_or_default(),
+            &[],
+            &[],
+        );
         round.phase = Phase::Attest;
         round.deadline = Some(round.opened_at.saturating_add(lengths.attest));
         // These leases ended with the recipe before, so the round does not wait for them.
@@ -164,7 +220,8 @@ impl<T: Config> Pallet<T> {
             Self::deposit_event(Event::RoundVoid { number: round.number });
             Self::close(round, None, RevealSet::default(), BoundedVec::new());
         } else {
-            Self::end_attest_phase();
+            Self::end_attest_phase(None);
+            CurrentCount::<T>::kill();
             CurrentRound::<T>::kill();
         }
     }
@@ -177,8 +234,9 @@ impl<T: Config> Pallet<T> {
         excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>,
     ) {
         if round.phase == Phase::Attest {
-            Self::end_attest_phase();
+            Self::end_attest_phase(head);
         }
+        CurrentCount::<T>::kill();
         let record = RoundRecord {
             head,
             included,
@@ -194,24 +252,56 @@ impl<T: Config> Pallet<T> {
         });
     }
 
-    /// Ends the attest phase, whose attestations no longer count.
-    fn end_attest_phase() {
-        AttestPhases::<T>::mutate(|phases| *phases = phases.saturating_add(1));
+    /// Ends the attest phase, whose attestations no longer count. They are compared with the head
+    /// that it made.
+    fn end_attest_phase(head: Option<Head>) {
+        let phase = AttestPhases::<T>::get();
+        if let Some(head) = head {
+            AdoptedRoots::<T>::insert(phase, (head.round, head.root));
+        }
+        AttestPhases::<T>::put(phase.saturating_add(1));
     }
 
-    /// Clears up to [`SWEEP_BATCH`] attestations and as many tallies of past attest phases.
+    /// Judges and clears attestations of past attest phases, oldest first: the more phases wait,
+    /// the more of them, up to [`MAX_SWEEP`].
     pub(crate) fn sweep() -> Weight {
-        let phase = SweptPhases::<T>::get();
-        if phase >= AttestPhases::<T>::get() {
-            return T::WeightInfo::sweep(0);
+        let (first, end) = (SweptPhases::<T>::get(), AttestPhases::<T>::get());
+        let most = SWEEP_BATCH.saturating_mul(end.saturating_sub(first)).min(MAX_SWEEP);
+        let (mut phase, mut room, mut fines) = (first, most, 0u32);
+        while phase < end && room > 0 {
+            let adopted = AdoptedRoots::<T>::get(phase);
+            let batch: Vec<_> = Attestations::<T>::iter_prefix(phase).take(room as usize).collect();
+            for (account, StakedAttestation { root, .. }) in &batch {
+                Attestations::<T>::remove(phase, account);
+                Tallies::<T>::remove(phase, root);
+                let fined = adopted
+                    .is_some_and(|(round, right)| Self::judge_root(account, round, *root == right));
+                fines = fines.saturating_add(fined.into());
+            }
+            // A phase costs room too, so that empty ones do not add up.
+            room = room.saturating_sub(batch.len() as u32).saturating_sub(1);
+            if Attestations::<T>::iter_key_prefix(phase).next().is_none() {
+                AdoptedRoots::<T>::remove(phase);
+                phase = phase.saturating_add(1);
+            }
         }
-        // A clearing without a cursor starts over, which is right from block to block, since what
-        // was cleared is gone.
-        let attestations = Attestations::<T>::clear_prefix(phase, SWEEP_BATCH, None);
-        let tallies = Tallies::<T>::clear_prefix(phase, SWEEP_BATCH, None);
-        if attestations.maybe_cursor.is_none() && tallies.maybe_cursor.is_none() {
-            SweptPhases::<T>::put(phase.saturating_add(1));
+        if phase > first {
+            SweptPhases::<T>::put(phase);
         }
-        T::WeightInfo::sweep(SWEEP_BATCH)
+        T::WeightInfo::sweep(most).saturating_add(T::WeightInfo::fine_roots(fines))
+    }
+
+    /// Notes the judgement of a root that the account attested in `round`. Returns `true` if it
+    /// cost part of its bond.
+    fn judge_root(account: &T::AccountId, round: RoundNumber, right: bool) -> bool {
+        let wrong = T::Bonds::note_root(account, right);
+        if right {
+            return false;
+        }
+        let is_fined = wrong >= T::WrongRootStrikes::get();
+        let penalty = T::WrongRootPenalty::get();
+        let amount = if is_fined { T::Bonds::slash(account, penalty) } else { 0 };
+        Self::deposit_event(Event::WrongRoot { account: account.clone(), round, amount });
+        is_fined
     }
 }

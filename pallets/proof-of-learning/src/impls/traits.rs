@@ -5,19 +5,12 @@
 use crate::pallet::*;
 use pol_primitives::{
     Hash, RoundNumber,
-    round::Phase,
     traits::{DataFormat, Rounds},
 };
 
 impl<T: Config> Rounds for Pallet<T> {
     fn number() -> RoundNumber {
         CurrentRound::<T>::get().number
-    }
-
-    fn is_attesting() -> bool {
-        let round = CurrentRound::<T>::get();
-        // Without counted stake there is none to freeze, and validators must be able to bond.
-        round.phase == Phase::Attest && round.stake > 0
     }
 
     fn attest_phases() -> u32 {

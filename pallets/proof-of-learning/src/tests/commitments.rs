@@ -87,7 +87,7 @@ fn a_lease_of_a_past_round_cannot_commit() {
     in_round_one(|| {
         join(1);
         train(&[2]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         commits(1, 2, Error::NotDue);
     });
@@ -136,7 +136,7 @@ fn openings_have_their_round_and_time() {
         reveals(1, 0, reveal.clone(), Error::WrongRound);
         reveals(2, 1, work(2, 4), Error::NotCommitted);
         assert_ok!(Learning::reveal(signed(1), 1, reveal.clone()));
-        run_until(Phase::Attest);
+        run_until(Phase::Hold);
         reveals(1, 1, reveal, Error::NotRevealing);
     });
 }
@@ -221,7 +221,7 @@ fn a_payload_is_accepted_once() {
     in_round_one(|| {
         train(&[1]);
         let payload_hash = work(1, 4).payload_hash;
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         join(2);
         let reveal = Reveal { payload_hash, ..work(2, 4) };

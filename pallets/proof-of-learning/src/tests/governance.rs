@@ -8,7 +8,7 @@ use pol_primitives::{
     model::ModelSpec,
     recipe::{Numerics, Recipe as Spec, Tier},
     round::{Phase, RoundConfig},
-    submission::{Outcome, RevealSet, SubmissionStatus, TrainingClaims},
+    submission::{Outcome, SubmissionStatus, TrainingClaims},
     traits::{DataFormat, Rounds},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
@@ -91,7 +91,7 @@ fn a_recipe_takes_effect_with_the_next_round() {
         set(other());
         train(&[1]);
         assert_eq!(lease_of(1).recipe, recipe().hash());
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         assert_eq!((head().recipe_hash, Recipe::<Test>::get()), (recipe().hash(), Some(recipe())));
         run(1);
         assert_event(Event::RecipeAdopted { hash: other().hash() });
@@ -111,7 +111,7 @@ fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
         assert_ok!(Learning::join_round(signed(1), Tier::Mobile));
         set(other());
         train(&[2]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         let free = FreeShards::get().len();
         let refused = Learning::commit(signed(1), 2, [0; 32], TrainingClaims::default());
@@ -132,7 +132,7 @@ fn a_lease_of_an_earlier_recipe_cannot_commit_and_returns_its_shards() {
 fn another_recipe_starts_round_zero_over() {
     on_chain(Some(recipe()), || {
         run(1);
-        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], RevealSet::default()));
+        assert_ok!(attest(11, [3; 32]));
         let other_model = Spec { seed: [9; 32], ..recipe() };
         set(other_model.clone());
         assert_eq!((round().phase, AttestPhases::<Test>::get()), (Phase::Idle, 1));
@@ -142,9 +142,9 @@ fn another_recipe_starts_round_zero_over() {
             (0, Phase::Attest, vec![])
         );
         // The stake of the validator that attested the other model no longer counts.
-        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], RevealSet::default()));
+        assert_ok!(attest(12, [3; 32]));
         assert_eq!(CurrentHead::<Test>::get(), None);
-        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], RevealSet::default()));
+        assert_ok!(attest(11, [3; 32]));
         assert_eq!(head().recipe_hash, other_model.hash());
     });
 }

@@ -1,23 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Attestations, quorums and the hash chain of heads.
+//! Reports of held updates, attestations, quorums and the hash chain of heads.
 
-use crate::{mock::*, pallet::*};
+use crate::{
+    mock::{Newcomers, *},
+    pallet::*,
+};
 use pol_primitives::{
     Hash,
-    head::{Head, IncludedUpdate},
+    head::{Head, IncludedUpdate, head_inputs},
     recipe::Tier,
+    round::Phase,
     submission::RevealSet,
     traits::Rounds,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
 
-fn attests(validator: AccountId, root: Hash, set: &[u8]) {
-    assert_ok!(Learning::attest_head(signed(validator), round().number, root, included(set)));
+fn attests(validator: AccountId, root: Hash) {
+    assert_ok!(attest(validator, root));
 }
 
-fn refused(validator: AccountId, number: u32, set: RevealSet, error: Error<Test>) {
-    assert_noop!(Learning::attest_head(signed(validator), number, [5; 32], set), error);
+fn refused(validator: AccountId, number: u32, error: Error<Test>) {
+    let inputs = round().inputs;
+    assert_noop!(
+        weightless(Learning::attest_head(signed(validator), number, inputs, [5; 32])),
+        error
+    );
+}
+
+fn report_refused(validator: AccountId, number: u32, held: RevealSet, error: Error<Test>) {
+    assert_noop!(Learning::report_held(signed(validator), number, held), error);
 }
 
 /// Returns the tallies, largest first.
@@ -28,6 +40,162 @@ fn tallies() -> Vec<u128> {
     tallies
 }
 
+// ---- Holding ----
+
+#[test]
+fn more_than_half_of_the_stake_includes_an_update() {
+    in_round_one(|| {
+        train_to_hold(&[1, 2, 3]);
+        assert_ok!(report(11, &[0, 1]));
+        assert_event(Event::HeldReported { account: 11, round: 1, held: included(&[0, 1]) });
+        assert_ok!(report(12, &[1, 2]));
+        run(1);
+        assert_eq!((round().phase, round().included.is_empty()), (Phase::Hold, true));
+        assert_ok!(report(13, &[]));
+        run(1);
+        assert_eq!((round().phase, round().included.clone()), (Phase::Attest, included(&[1])));
+        let update = Learning::updates_of(1, &[1, 2, 3], &included(&[1]));
+        let inputs = head_inputs(1, &[3; 32], &recipe().hash(), &update, &[]);
+        assert_eq!(round().inputs, inputs);
+        assert_event(Event::InclusionDecided { round: 1, included: included(&[1]), inputs });
+        adopt([5; 32]);
+        assert_eq!(Learning::round_record(1).unwrap().included, included(&[1]));
+    });
+}
+
+#[test]
+fn a_quorum_that_holds_everything_ends_the_phase() {
+    in_round_one(|| {
+        train_to_hold(&[1, 2]);
+        assert_ok!(report(11, &[0, 1]));
+        assert_ok!(report(12, &[0]));
+        run(1);
+        assert_eq!(round().phase, Phase::Hold);
+        assert_ok!(report(12, &[0, 1]));
+        run(1);
+        assert_eq!((round().phase, round().included.clone()), (Phase::Attest, included(&[0, 1])));
+    });
+}
+
+#[test]
+fn silent_validators_delay_by_one_limit_and_leave_out_nothing() {
+    in_round_one(|| {
+        train_to_hold(&[1, 2]);
+        let since = System::block_number();
+        // The trainer of the second update sends it to nobody, and validator 13 is silent.
+        for validator in [11, 12] {
+            assert_ok!(report(validator, &[0]));
+        }
+        run_until(Phase::Attest);
+        assert_eq!(System::block_number() - since, LENGTHS.hold);
+        assert_eq!(round().included, included(&[0]));
+        adopt([5; 32]);
+    });
+}
+
+#[test]
+fn a_second_attempt_includes_what_a_quorum_holds() {
+    in_round_one(|| {
+        train_to_hold(&[1, 2]);
+        for (validator, held) in [(11, &[0, 1][..]), (12, &[0]), (13, &[0, 1])] {
+            assert_ok!(report(validator, held));
+        }
+        run_until(Phase::Attest);
+        assert_eq!(round().included, included(&[0, 1]));
+        // Validator 12 cannot fetch the second update, and 11 is too slow.
+        attests(13, [5; 32]);
+        run(LENGTHS.attest);
+        assert_eq!((round().phase, round().attempt), (Phase::Hold, 1));
+        for (validator, held) in [(11, &[0][..]), (12, &[0]), (13, &[0, 1])] {
+            assert_ok!(report(validator, held));
+        }
+        run(1);
+        assert_eq!((round().phase, round().included.clone()), (Phase::Attest, included(&[0])));
+        adopt([6; 32]);
+        assert_eq!(Learning::round_record(1).unwrap().included, included(&[0]));
+    });
+}
+
+#[test]
+fn reports_are_of_validators_in_their_phase() {
+    in_round_one(|| {
+        report_refused(11, 1, included(&[]), Error::NotHolding);
+        train_to_hold(&[1, 2]);
+        report_refused(11, 0, included(&[0]), Error::WrongRound);
+        report_refused(11, 2, included(&[0]), Error::WrongRound);
+        report_refused(1, 1, included(&[0]), Error::NotAValidator);
+        Validators::insert(14, 1_000);
+        report_refused(14, 1, included(&[0]), Error::NotAValidator);
+        report_refused(11, 1, included(&[2]), Error::BadHeld);
+        report_refused(11, 1, included(&[0, 63]), Error::BadHeld);
+        let longer = codec::Decode::decode(&mut &[8u8, 1, 0][..]).unwrap();
+        report_refused(11, 1, longer, Error::BadHeld);
+        assert_ok!(report(11, &[0]));
+        report_refused(11, 1, included(&[0]), Error::NothingMoreHeld);
+        report_refused(11, 1, included(&[1]), Error::NothingMoreHeld);
+        assert_ok!(report(11, &[0, 1]));
+        hold_rest();
+        report_refused(13, 1, included(&[0, 1]), Error::NotHolding);
+    });
+}
+
+/// Lets the other validators report both reveals.
+fn hold_rest() {
+    for validator in [12, 13] {
+        assert_ok!(report(validator, &[0, 1]));
+    }
+    run_until(Phase::Attest);
+}
+
+#[test]
+fn an_idle_newcomer_holds_up_neither_round_zero_nor_any_other() {
+    on_chain(Some(recipe()), || {
+        Validators::insert(14, 1_000);
+        Newcomers::put(vec![14]);
+        run(1);
+        assert_eq!(round().stake, 100);
+        attest_initial();
+        run(1);
+        train_to_hold(&[1]);
+        assert_ok!(report(11, &[0]));
+        assert_ok!(report(12, &[0]));
+        run(1);
+        assert_eq!((round().phase, round().stake), (Phase::Attest, 100));
+        adopt([5; 32]);
+    });
+}
+
+#[test]
+fn a_newcomer_counts_on_both_sides_once_it_acts() {
+    in_round_one(|| {
+        Validators::insert(14, 100);
+        Newcomers::put(vec![14]);
+        train_to_hold(&[1]);
+        assert_ok!(report(11, &[0]));
+        assert_ok!(report(12, &[0]));
+        assert!(round().decided);
+        assert_ok!(report(14, &[]));
+        assert_eq!((round().stake, round().decided), (200, false));
+        assert!(Newcomers::get().is_empty());
+        assert_ok!(report(13, &[]));
+        run(1);
+        assert_eq!((round().number, head().round), (2, 0), "67 of 200 include nothing");
+        run(1);
+        // Another one first acts by attesting.
+        Validators::insert(15, 10);
+        Newcomers::put(vec![15]);
+        train_to_hold(&[2]);
+        for validator in 11..=14 {
+            assert_ok!(report(validator, &[0]));
+        }
+        run(1);
+        attests(15, [6; 32]);
+        assert_eq!((round().stake, tallies()), (210, vec![10]));
+    });
+}
+
+// ---- Attesting ----
+
 #[test]
 fn sixty_seven_percent_make_a_head() {
     in_round_one(|| {
@@ -35,14 +203,14 @@ fn sixty_seven_percent_make_a_head() {
         let (first, second) = (lease_of(2).data_hash(), lease_of(1).data_hash());
         let payloads = (work(2, 4).payload_hash, work(1, 4).payload_hash);
         let before = head();
-        attests(12, [5; 32], &[0, 1]);
-        attests(13, [5; 32], &[0, 1]);
+        attests(12, [5; 32]);
+        attests(13, [5; 32]);
         assert_eq!((tallies(), head()), (vec![66], before), "66 of 100 are no quorum");
         let opened_at = round().opened_at;
 
         // Exactly 67 for another head.
-        attests(11, [6; 32], &[0, 1]);
-        attests(12, [6; 32], &[0, 1]);
+        attests(11, [6; 32]);
+        attests(12, [6; 32]);
         let update = |account, payload_hash, data_hash| IncludedUpdate {
             account,
             payload_hash,
@@ -70,29 +238,18 @@ fn sixty_seven_percent_make_a_head() {
 fn a_late_validator_counts_as_taking_part() {
     in_round_one(|| {
         train(&[1, 2]);
-        attests(11, [5; 32], &[0, 1]);
-        attests(12, [5; 32], &[0, 1]);
+        adopt([5; 32]);
         let newest = head();
-        refused(13, 1, included(&[0]), Error::WrongRound);
-        assert_noop!(
-            Learning::attest_head(signed(13), 1, [6; 32], included(&[0, 1])),
-            Error::<Test>::WrongRound
-        );
-        assert_noop!(
-            Learning::attest_head(signed(1), 1, [5; 32], included(&[0, 1])),
-            Error::<Test>::NotAValidator
-        );
-        assert_ok!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])));
+        assert_noop!(weightless(attest_late(13, 1, [6; 32])), Error::<Test>::WrongRound);
+        assert_noop!(weightless(attest_late(1, 1, [5; 32])), Error::<Test>::NotAValidator);
+        assert_ok!(attest_late(13, 1, [5; 32]));
         assert_event(Event::Attested { account: 13, round: 1, root: [5; 32] });
         assert_eq!((head(), Noted::get(13), tallies()), (newest, vec![1], vec![]));
         // Only the newest head can be attested late.
         run(1);
         train(&[1]);
-        adopt([7; 32], &[0]);
-        assert_noop!(
-            Learning::attest_head(signed(13), 1, [5; 32], included(&[0, 1])),
-            Error::<Test>::WrongRound
-        );
+        adopt([7; 32]);
+        assert_noop!(weightless(attest_late(13, 1, [5; 32])), Error::<Test>::WrongRound);
     });
 }
 
@@ -100,28 +257,18 @@ fn a_late_validator_counts_as_taking_part() {
 fn a_late_attestation_counts_for_its_own_phase_only() {
     in_round_one(|| {
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         train(&[1]);
         assert_eq!(AttestPhases::<Test>::get(), 2);
         for _ in 0..2 {
-            assert_ok!(Learning::attest_head(signed(13), 1, [5; 32], included(&[0])));
+            assert_ok!(attest_late(13, 1, [5; 32]));
         }
         assert_eq!(Noted::get(13), [1, 1]);
         // In a round without a quorum, the head before it keeps no absent validator alive.
-        run(LENGTHS.attest);
+        run(LENGTHS.attest + LENGTHS.hold);
         assert_eq!((round().number, head().round), (3, 1));
-        refused(13, 1, included(&[0]), Error::WrongRound);
-    });
-}
-
-#[test]
-fn the_same_root_of_another_set_is_another_head() {
-    in_round_one(|| {
-        train(&[1, 2]);
-        attests(11, [5; 32], &[0]);
-        attests(12, [5; 32], &[1]);
-        assert_eq!((tallies(), head().round), (vec![34, 33], 0));
+        assert_noop!(weightless(attest_late(13, 1, [5; 32])), Error::<Test>::WrongRound);
     });
 }
 
@@ -129,32 +276,37 @@ fn the_same_root_of_another_set_is_another_head() {
 fn an_attestation_replaces_the_earlier_one() {
     in_round_one(|| {
         train(&[1, 2]);
-        attests(11, [5; 32], &[0]);
-        refused(11, 1, included(&[0]), Error::AlreadyAttested);
-        attests(11, [6; 32], &[0, 1]);
+        attests(11, [5; 32]);
+        refused(11, 1, Error::AlreadyAttested);
+        attests(11, [6; 32]);
         assert_eq!(
             (tallies(), Learning::attestations().len(), Noted::get(11)),
             (vec![34], 1, vec![0, 1, 1])
         );
         // The first head has lost the stake, so another validator alone does not make it.
-        attests(12, [5; 32], &[0]);
+        attests(12, [5; 32]);
         assert_eq!((tallies(), head().round), (vec![34, 33], 0));
-        // Stake moves as it was counted, whatever the validator's stake is by now.
-        Validators::insert(12, 1);
-        attests(12, [7; 32], &[1]);
-        assert_eq!(tallies(), vec![34, 1]);
-        attests(13, [6; 32], &[0, 1]);
+        attests(13, [6; 32]);
         assert_eq!(head().root, [6; 32]);
     });
 }
 
 #[test]
-fn the_quorum_is_of_the_stake_when_the_phase_began() {
+fn stakes_count_as_they_were_when_the_count_began() {
     in_round_one(|| {
-        train(&[1]);
+        train_to_hold(&[1]);
+        // Whatever happens to bonds now, and whoever comes.
+        Validators::insert(11, 1);
         Validators::insert(14, 1_000);
-        attests(11, [5; 32], &[0]);
-        attests(13, [5; 32], &[0]);
+        Validators::remove(13);
+        for validator in [11, 12, 13] {
+            assert_ok!(report(validator, &[0]));
+        }
+        run(1);
+        attests(13, [5; 32]);
+        refused(14, 1, Error::NotAValidator);
+        assert_eq!((tallies(), round().stake), (vec![33], 100));
+        attests(11, [5; 32]);
         assert_eq!(head().root, [5; 32]);
     });
 }
@@ -162,46 +314,81 @@ fn the_quorum_is_of_the_stake_when_the_phase_began() {
 #[test]
 fn only_validators_attest_in_their_phase() {
     in_round_one(|| {
-        refused(11, 1, included(&[0]), Error::NotAttesting);
-        train(&[1]);
-        refused(1, 1, included(&[0]), Error::NotAValidator);
-        refused(11, 0, included(&[0]), Error::WrongRound);
-        refused(11, 2, included(&[0]), Error::WrongRound);
-        adopt([5; 32], &[0]);
-        refused(13, 1, included(&[0, 1]), Error::WrongRound);
-        refused(13, 2, included(&[0]), Error::NotAttesting);
+        refused(11, 1, Error::NotAttesting);
+        train_to_hold(&[1]);
+        refused(11, 1, Error::NotAttesting);
+        hold(&[0]);
+        refused(1, 1, Error::NotAValidator);
+        refused(11, 0, Error::WrongRound);
+        refused(11, 2, Error::WrongRound);
+        adopt([5; 32]);
+        assert_noop!(weightless(attest_late(13, 1, [9; 32])), Error::<Test>::WrongRound);
+        refused(13, 2, Error::NotAttesting);
         assert!(Noted::get(13).is_empty());
     });
 }
 
 #[test]
-fn the_set_names_reveals_of_the_round() {
-    on_chain(Some(recipe()), || {
-        run(1);
-        refused(11, 0, included(&[0]), Error::BadIncluded);
-        attest_initial();
-        run(1);
+fn a_root_of_other_inputs_is_refused() {
+    in_round_one(|| {
         train(&[1, 2]);
-        refused(11, 1, RevealSet::default(), Error::BadIncluded);
-        refused(11, 1, included(&[2]), Error::BadIncluded);
-        refused(11, 1, included(&[0, 63]), Error::BadIncluded);
-        let longer = codec::Decode::decode(&mut &[8u8, 1, 0][..]).unwrap();
-        refused(11, 1, longer, Error::BadIncluded);
-        attests(11, [5; 32], &[1]);
+        let updates = Learning::updates_of(1, &[1, 2], &included(&[0]));
+        let inputs = head_inputs(1, &[3; 32], &recipe().hash(), &updates, &[]);
+        assert_noop!(
+            weightless(Learning::attest_head(signed(11), 1, inputs, [5; 32])),
+            Error::<Test>::WrongInputs
+        );
+        assert_eq!(Noted::get(11), [0]);
     });
 }
 
 #[test]
-fn attesting_holds_stakes_only_where_some_count() {
+fn wrong_roots_cost_a_strike_and_then_stake() {
+    in_round_one(|| {
+        let mut bonds = Vec::new();
+        for number in 1..=4u8 {
+            train(&[1]);
+            // Right in the third round.
+            let root = if number == 3 { [3; 32] } else { [0xee; 32] };
+            attests(13, root);
+            adopt([number; 32]);
+            run(1);
+            bonds.push((Validators::get(13).unwrap(), WrongRoots::get(13)));
+        }
+        assert_eq!(bonds, [(33, 1), (27, 2), (27, 0), (27, 1)]);
+        assert_event(Event::WrongRoot { account: 13, round: 1, amount: 0 });
+        assert_event(Event::WrongRoot { account: 13, round: 2, amount: 6 });
+        assert_eq!((Validators::get(11), WrongRoots::get(11)), (Some(34), 0));
+        assert_eq!(
+            (AdoptedRoots::<Test>::iter().count(), Attestations::<Test>::iter().count()),
+            (0, 0)
+        );
+    });
+}
+
+#[test]
+fn no_root_is_wrong_where_no_head_is_made() {
+    in_round_one(|| {
+        train(&[1]);
+        attests(13, [0xee; 32]);
+        attests(12, [5; 32]);
+        run(LENGTHS.attest + LENGTHS.hold + 1);
+        assert_eq!((round().number, head().round), (2, 0));
+        assert_eq!((WrongRoots::get(12), WrongRoots::get(13)), (0, 0));
+        assert_eq!(Attestations::<Test>::iter().count(), 0);
+    });
+}
+
+#[test]
+fn nothing_is_a_quorum_of_no_stake() {
     in_round_one(|| {
         VALIDATORS.iter().for_each(|(account, _)| Validators::remove(account));
-        train(&[1]);
-        assert_eq!((round().stake, Learning::is_attesting()), (0, false));
+        train_to_hold(&[1]);
+        assert_eq!(round().stake, 0);
         Validators::insert(11, 50);
-        attests(11, [5; 32], &[0]);
-        assert_eq!(head().round, 0, "nothing is a quorum of no stake");
-        run(LENGTHS.attest);
-        assert_eq!(round().number, 2);
+        report_refused(11, 1, included(&[0]), Error::NotAValidator);
+        run(LENGTHS.hold);
+        assert_eq!((round().number, head().round), (2, 0));
     });
 }
 
@@ -209,11 +396,12 @@ fn attesting_holds_stakes_only_where_some_count() {
 fn the_lineage_continues_over_void_rounds() {
     in_round_one(|| {
         for number in 1..=6u8 {
-            train(&[1, 2, 3]);
+            train_to_hold(&[1, 2, 3]);
             if number % 3 == 0 {
-                run(LENGTHS.attest);
+                run(LENGTHS.hold);
             } else {
-                adopt([number; 32], &[number % 3]);
+                hold(&[number % 3]);
+                adopt([number; 32]);
             }
             assert_ok!(Learning::do_try_state());
             run(1);
@@ -232,14 +420,9 @@ fn only_the_quorum_pays_for_the_head() {
     in_round_one(|| {
         assert_ok!(Learning::join_round(signed(4), Tier::Mobile));
         train(&[1]);
-        let call = |validator| {
-            Learning::attest_head(signed(validator), 1, [5; 32], included(&[0]))
-                .unwrap()
-                .actual_weight
-                .unwrap()
-        };
+        let call = |validator| attest(validator, [5; 32]).unwrap().actual_weight.unwrap();
         let (vote, quorum) = (call(11), call(12));
-        let most = Call::<Test>::attest_head { round: 1, root: [5; 32], included: included(&[0]) }
+        let most = Call::<Test>::attest_head { round: 1, inputs: [0; 32], root: [5; 32] }
             .get_dispatch_info()
             .call_weight;
         assert!(vote.all_lt(quorum) && quorum.all_lt(most));

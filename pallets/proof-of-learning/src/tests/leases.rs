@@ -16,7 +16,7 @@ use pol_primitives::{
 use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
 
 fn joins(account: AccountId, tier: Tier, error: Error<Test>) {
-    assert_noop!(Learning::join_round(signed(account), tier), error);
+    assert_noop!(weightless(Learning::join_round(signed(account), tier)), error);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn one_lease_at_a_time() {
         joins(1, Tier::Mobile, Error::AlreadyLeased);
         assert_ok!(Learning::join_round(signed(2), Tier::Mobile));
         train(&[3]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         // The slow lease is still open; the other one's round is over.
         joins(2, Tier::Mobile, Error::AlreadyLeased);
@@ -138,7 +138,7 @@ fn a_slow_lease_is_due_a_round_later_and_discounted() {
         assert_noop!(refused, Error::<Test>::NotDue);
         run(2);
         train(&[2]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         assert_eq!((round().due, round().join_until), (1, Some(System::block_number() + 3)));
         join(3);
@@ -147,8 +147,9 @@ fn a_slow_lease_is_due_a_round_later_and_discounted() {
         for (account, reveal) in reveals {
             assert_ok!(Learning::reveal(signed(account), 2, reveal));
         }
-        run_until(Phase::Attest);
-        adopt([6; 32], &[0, 1]);
+        run_until(Phase::Hold);
+        hold(&[0, 1]);
+        adopt([6; 32]);
         let staleness: Vec<_> = Learning::submissions(2)
             .into_iter()
             .map(|(account, s)| (account, s.staleness))
@@ -160,10 +161,14 @@ fn a_slow_lease_is_due_a_round_later_and_discounted() {
 #[test]
 fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled() {
     in_round_one(|| {
-        train(&[1, 2]);
+        train_to_hold(&[1, 2]);
+        hold(&[0]);
         let (lease, carry) = (lease_of(1), work(1, 4).carry_hash);
-        assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
-        adopt([5; 32], &[0]);
+        assert_noop!(
+            weightless(Learning::conclude(signed(9), 1)),
+            Error::<Test>::NothingToConclude
+        );
+        adopt([5; 32]);
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded {
             account: 1,
@@ -178,7 +183,10 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
         );
         assert!(Consumed::get().is_empty());
         assert_eq!(Learning::submissions(1)[0].1.status, SubmissionStatus::Included);
-        assert_noop!(Learning::conclude(signed(9), 1), Error::<Test>::NothingToConclude);
+        assert_noop!(
+            weightless(Learning::conclude(signed(9), 1)),
+            Error::<Test>::NothingToConclude
+        );
 
         let (free, shards) = (Shards::free_shards(), lease_of(2).shards.len() as u32);
         assert_ok!(Learning::conclude(signed(2), 2));
@@ -190,7 +198,7 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
         assert_eq!((Shards::free_shards(), Learning::standing(&2).carry), (free + shards, [0; 32]));
         let settled = kept(1, 2);
         assert_eq!((settled.outcome, settled.index, settled.tokens), (Outcome::Excluded, 1, 8_192));
-        assert_eq!((settled.tier, settled.gain, settled.error), (Tier::Participant, 0, 0));
+        assert_eq!((settled.tier, settled.gain), (Tier::Participant, 0));
         assert_eq!(Learning::history(1), [(2, settled)]);
         assert_eq!(
             Learning::submissions(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(),
@@ -228,8 +236,9 @@ fn an_unopened_commitment_costs_the_penalty() {
         let reveal = commit(2);
         run_until(Phase::Reveal);
         assert_ok!(Learning::reveal(signed(2), 1, reveal));
-        run_until(Phase::Attest);
-        adopt([5; 32], &[0]);
+        run_until(Phase::Hold);
+        hold(&[0]);
+        adopt([5; 32]);
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded {
             account: 1,
@@ -245,7 +254,6 @@ fn an_unopened_commitment_costs_the_penalty() {
             data_hash,
             tokens: 0,
             gain: 0,
-            error: 0,
         };
         assert_eq!(
             (Trainers::get(1), kept(1, 1), Submissions::<Test>::get(1, 1)),
@@ -262,7 +270,7 @@ fn a_lease_without_a_commitment_costs_a_little() {
         join(2);
         Trainers::insert(2, 2);
         train(&[3]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         assert_ok!(Learning::conclude(signed(9), 1));
         assert_event(Event::Concluded { account: 1, round: 1, status: None });
         assert_eq!((Trainers::get(1), Trainers::get(3)), (Some(8), Some(10)));
@@ -280,11 +288,12 @@ fn the_carry_follows_included_work_only() {
     in_round_one(|| {
         train(&[1]);
         let first = work(1, 4).carry_hash;
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
-        train(&[1, 2]);
+        train_to_hold(&[1, 2]);
+        hold(&[1]);
         assert_eq!((lease_of(1).carry, lease_of(1).head_tokens), (first, head().tokens));
-        adopt([6; 32], &[1]);
+        adopt([6; 32]);
         run(1);
         // It was left out of round two, so the next lease starts from the carry of round one.
         join(1);
@@ -296,8 +305,8 @@ fn the_carry_follows_included_work_only() {
 fn a_trainer_can_forget_its_carry() {
     in_round_one(|| {
         train(&[1]);
-        assert_noop!(Learning::reset_carry(signed(1)), Error::<Test>::AlreadyLeased);
-        adopt([5; 32], &[0]);
+        assert_noop!(weightless(Learning::reset_carry(signed(1))), Error::<Test>::AlreadyLeased);
+        adopt([5; 32]);
         // The lease that would set the carry is concluded first.
         assert_ok!(Learning::reset_carry(signed(1)));
         assert_event(Event::Concluded {

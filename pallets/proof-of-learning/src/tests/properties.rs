@@ -103,6 +103,7 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
         Phase::Train if leased => 8,
         Phase::Train => 6,
         Phase::Reveal => 12,
+        Phase::Hold => 20,
         Phase::Attest => 16,
     };
     let (origin, call) = match kind {
@@ -120,13 +121,17 @@ fn act(kind: u8, who: u8, choice: u8, committed: &mut BTreeMap<AccountId, Reveal
         12..=15 if committed.contains_key(&trainer) => {
             (signed(trainer), Call::reveal { round: number, reveal: committed[&trainer].clone() })
         }
-        16..=21 => {
+        16..=19 => {
             // There are few choices, so that validators often agree.
-            let revealed = round().revealed as u8;
-            let set: Vec<u8> =
-                if choice < 40 { (0..choice % 3).collect() } else { (0..revealed).collect() };
             let root = [number as u8 + u8::from(choice < 20); 32];
-            (signed(validator), Call::attest_head { round: number, root, included: included(&set) })
+            let inputs = if choice == 255 { Hash::default() } else { round().inputs };
+            (signed(validator), Call::attest_head { round: number, inputs, root })
+        }
+        20..=21 => {
+            let revealed = round().revealed as u8;
+            let held: Vec<u8> =
+                if choice < 60 { (0..choice % 3).collect() } else { (0..revealed).collect() };
+            (signed(validator), Call::report_held { round: number, held: included(&held) })
         }
         22 => (signed(trainer), Call::conclude { account: 1 + u64::from(choice % 6) }),
         23 => (signed(trainer), Call::reset_carry {}),

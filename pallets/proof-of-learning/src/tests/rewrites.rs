@@ -9,8 +9,7 @@ use pol_primitives::{
     recipe::{Recipe as Spec, Tier},
     rewrite::Rewrite,
     round::Phase,
-    submission::{Outcome, RevealSet, SubmissionStatus, TrainingClaims},
-    traits::Rounds,
+    submission::{Outcome, SubmissionStatus, TrainingClaims},
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -40,7 +39,7 @@ fn rewriting(test: impl FnOnce()) {
     in_round_one(|| {
         set(rewritten());
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         test();
     });
@@ -63,13 +62,17 @@ fn a_round_that_rewrites_trains_nothing() {
             (before.recipe_hash, Recipe::<Test>::get()),
             (recipe().hash(), Some(rewritten()))
         );
-        assert_noop!(Learning::join_round(signed(2), Tier::Participant), Error::<Test>::NotJoining);
         assert_noop!(
-            Learning::attest_head(signed(11), 2, [6; 32], included(&[0])),
-            Error::<Test>::BadIncluded
+            weightless(Learning::join_round(signed(2), Tier::Participant)),
+            Error::<Test>::NotJoining
+        );
+        assert_noop!(report(11, &[]), Error::<Test>::NotHolding);
+        assert_noop!(
+            weightless(Learning::attest_head(signed(11), 2, [0; 32], [6; 32])),
+            Error::<Test>::WrongInputs
         );
 
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         let expected =
             Head::next::<AccountId>(Some(&before), 2, [6; 32], rewritten().hash(), &[], &[]);
         assert_eq!(
@@ -85,7 +88,7 @@ fn a_round_that_rewrites_trains_nothing() {
         );
         assert_eq!(Paid::get(), [(1, 1), (2, 0)], "nothing is earned where nothing is trained");
         // A validator that is late for the quorum has taken part in its phase.
-        assert_ok!(Learning::attest_head(signed(13), 2, [6; 32], RevealSet::default()));
+        assert_ok!(attest_late(13, 2, [6; 32]));
         assert_eq!(Noted::get(13), [2]);
 
         // The next round trains the rewritten model.
@@ -93,11 +96,7 @@ fn a_round_that_rewrites_trains_nothing() {
         assert_eq!((round().number, round().phase), (3, Phase::Train));
         train(&[2]);
         assert_eq!((lease_of(2).recipe, lease_of(2).base_root), (rewritten().hash(), [6; 32]));
-        assert_noop!(
-            Learning::attest_head(signed(11), 3, [7; 32], included(&[])),
-            Error::<Test>::BadIncluded
-        );
-        adopt([7; 32], &[0]);
+        adopt([7; 32]);
         assert_eq!(
             (head().round, head().tokens, ModelSince::<Test>::get()),
             (3, before.tokens + 8_192, 2)
@@ -108,7 +107,7 @@ fn a_round_that_rewrites_trains_nothing() {
 #[test]
 fn a_rewrite_is_carried_out_once() {
     rewriting(|| {
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         // The same recipe again, with other constants, and without naming the rewrite.
         let kept = [
             rewritten(),
@@ -123,7 +122,7 @@ fn a_rewrite_is_carried_out_once() {
                 (number, Phase::Train, Some(recipe))
             );
             train(&[1]);
-            adopt([number as u8 + 10; 32], &[0]);
+            adopt([number as u8 + 10; 32]);
         }
         assert_eq!(ModelSince::<Test>::get(), 2);
         // A second block in the same place is another model.
@@ -131,7 +130,7 @@ fn a_rewrite_is_carried_out_once() {
         set(again.clone());
         run(1);
         assert!(round().attests_only());
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         assert_eq!(
             (head().recipe_hash, again.model.layers, ModelSince::<Test>::get()),
             (again.hash(), 4, 6)
@@ -170,7 +169,7 @@ fn a_recipe_leads_from_the_head_to_its_model() {
             Error::RewriteOfAnotherModel,
         );
         refused(Spec { rewrite: Some(INSERT), ..recipe() }, Error::RewriteUnused);
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         refused(recipe(), Error::ModelIsFixed);
         refused(
             Spec { rewrite: Some(Rewrite::InsertBlock { at: 0 }), ..rewritten() },
@@ -203,7 +202,7 @@ fn a_rewrite_that_waits_can_be_taken_back() {
         set(rewritten());
         set(recipe());
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         assert_eq!(
             (round().number, round().phase, RecipeSince::<Test>::get()),
@@ -217,7 +216,7 @@ fn a_rewrite_that_waits_can_be_taken_back() {
 #[test]
 fn a_rewrite_under_way_can_be_taken_back() {
     rewriting(|| {
-        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], RevealSet::default()));
+        assert_ok!(attest(11, [6; 32]));
         let phases = AttestPhases::<Test>::get();
         set(recipe());
         assert_event(Event::RoundVoid { number: 2 });
@@ -226,14 +225,11 @@ fn a_rewrite_under_way_can_be_taken_back() {
             (3, Phase::Idle, phases + 1)
         );
         assert_eq!(Learning::round_record(2).unwrap().head, None);
-        assert_noop!(
-            Learning::attest_head(signed(12), 2, [6; 32], RevealSet::default()),
-            Error::<Test>::WrongRound
-        );
+        assert_noop!(weightless(attest_late(12, 2, [6; 32])), Error::<Test>::WrongRound);
         run(1);
         assert_eq!((round().phase, round().base_root), (Phase::Train, [5; 32]));
         train(&[3]);
-        adopt([7; 32], &[0]);
+        adopt([7; 32]);
         // Earlier carries fit the model, which never changed.
         run(1);
         join(1);
@@ -246,7 +242,7 @@ fn a_rewrite_under_way_can_be_taken_back() {
 fn another_rewrite_replaces_one_under_way() {
     let wider = with(Rewrite::Widen { feed_forward: 300 }, &recipe());
     rewriting(|| {
-        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], RevealSet::default()));
+        assert_ok!(attest(11, [6; 32]));
         set(wider.clone());
         run(1);
         assert_eq!(
@@ -254,9 +250,9 @@ fn another_rewrite_replaces_one_under_way() {
             (3, true, vec![])
         );
         // The stake of the validator that attested the other model no longer counts.
-        assert_ok!(Learning::attest_head(signed(12), 3, [6; 32], RevealSet::default()));
+        assert_ok!(attest(12, [6; 32]));
         assert_eq!(head().round, 1);
-        assert_ok!(Learning::attest_head(signed(11), 3, [6; 32], RevealSet::default()));
+        assert_ok!(attest(11, [6; 32]));
         assert_eq!((head().round, head().recipe_hash), (3, wider.hash()));
     });
 }
@@ -264,24 +260,24 @@ fn another_rewrite_replaces_one_under_way() {
 #[test]
 fn a_rewrite_out_of_time_is_tried_again_after_a_pause() {
     rewriting(|| {
-        assert_ok!(Learning::attest_head(signed(11), 2, [6; 32], RevealSet::default()));
+        assert_ok!(attest(11, [6; 32]));
         run(LENGTHS.attest);
         assert_event(Event::RoundVoid { number: 2 });
         let now = System::block_number();
         assert_eq!(
             (round().number, round().phase, round().deadline),
-            (3, Phase::Idle, Some(now + LENGTHS.lead))
+            (3, Phase::Idle, Some(now + LENGTHS.pause))
         );
-        assert_eq!((head().round, Learning::is_attesting()), (1, false));
+        assert_eq!((head().round, CurrentCount::<Test>::exists()), (1, false));
         assert_ok!(Learning::do_try_state());
-        run(LENGTHS.lead - 1);
+        run(LENGTHS.pause - 1);
         assert_eq!(round().phase, Phase::Idle);
         run(1);
         assert_eq!(
             (round().number, round().attests_only(), Learning::attestations()),
             (3, true, vec![])
         );
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         assert_eq!((ModelSince::<Test>::get(), Learning::round_record(2).unwrap().head), (3, None));
     });
 }
@@ -293,14 +289,14 @@ fn leases_of_before_end_without_a_penalty() {
         let leased = lease_of(2).shards.len();
         set(rewritten());
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         assert_eq!(
             (round().due, lease_of(2).due_round),
             (1, 2),
             "it is due in the round that trains nothing"
         );
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         let free = FreeShards::get().len();
         run(1);
         assert_ok!(Learning::conclude(signed(9), 2));
@@ -321,7 +317,7 @@ fn a_lease_ends_with_its_recipe_even_if_that_comes_back() {
         for (round, recipe) in [(2, Spec { gradient_clip: 2, ..slow.clone() }), (3, slow.clone())] {
             set(recipe);
             train(&[1]);
-            adopt([round as u8; 32], &[0]);
+            adopt([round as u8; 32]);
             run(1);
             assert_eq!(RecipeSince::<Test>::get(), round);
         }
@@ -343,13 +339,13 @@ fn carries_end_with_the_model() {
         assert_ok!(Learning::conclude(signed(9), 1));
         let before = Learning::standing(&1);
         assert_eq!((before.carry, before.carry_round), (work_of(1, 1), 1));
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         assert_eq!((Learning::standing(&1).carry, Learning::standing(&1).nonce), ([0; 32], 1));
         run(1);
         train(&[1, 2]);
         assert_eq!((lease_of(1).carry, Standings::<Test>::get(1).carry), ([0; 32], [0; 32]));
         let carry = work_of(1, 3);
-        adopt([7; 32], &[0, 1]);
+        adopt([7; 32]);
         // Carries of the new model count.
         run(1);
         join(1);
@@ -357,7 +353,7 @@ fn carries_end_with_the_model() {
     });
     // The same where the update is concluded after the rewrite.
     rewriting(|| {
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         run(1);
         join(1);
         assert_event(Event::Concluded {
@@ -379,7 +375,7 @@ fn updates_of_before_are_audited_and_taken_out_after() {
     in_round_one(|| {
         assert_eq!(audited(&[1, 2]), 0);
         examine(0, &|_, trainer| (trainer == 1).then(|| other(0, 1)));
-        settle(0, 1);
+        convict(0, 1, &|_, _| Some(other(1, 1)));
         assert_eq!(kept(1, 1).outcome, Outcome::Invalid);
         // The round is void, so that the excision waits when the next one rewrites the model.
         set(rewritten());
@@ -387,7 +383,7 @@ fn updates_of_before_are_audited_and_taken_out_after() {
         run(LENGTHS.train + 1);
         assert_eq!((round().number, round().attests_only()), (3, true));
         assert_eq!((Excisions::<Test>::get().len(), Learning::excisions()), (1, vec![]));
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         assert_eq!(
             (Learning::round_record(3).unwrap().excised.len(), Excisions::<Test>::get().len()),
             (0, 1)
@@ -399,7 +395,7 @@ fn updates_of_before_are_audited_and_taken_out_after() {
         train(&[4]);
         let excision = Excision { round: 1, index: 0 };
         assert_eq!(Learning::excisions(), [excision]);
-        adopt([7; 32], &[0]);
+        adopt([7; 32]);
         assert_eq!(Learning::round_record(4).unwrap().excised.to_vec(), [excision]);
         assert!(!Excisions::<Test>::exists());
     });
@@ -409,7 +405,7 @@ fn updates_of_before_are_audited_and_taken_out_after() {
 fn a_rewrite_waits_for_validators_and_not_for_data() {
     in_round_one(|| {
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         let free = FreeShards::take();
         run(3);
         assert_eq!(
@@ -424,7 +420,7 @@ fn a_rewrite_waits_for_validators_and_not_for_data() {
         stakes.into_iter().for_each(|(account, stake)| Validators::insert(account, stake));
         run(1);
         assert!(round().attests_only());
-        adopt([6; 32], &[]);
+        adopt([6; 32]);
         run(3);
         assert_eq!((round().number, round().phase), (3, Phase::Idle));
         FreeShards::put(free);

@@ -11,12 +11,15 @@ use crate::{
 use pol_primitives::{
     recipe::Tier,
     round::{Phase, Round},
-    submission::{Outcome, RevealSet, SubmissionStatus},
+    submission::{Outcome, SubmissionStatus},
     traits::Rounds,
 };
-use polkadot_sdk::frame_support::{
-    assert_ok,
-    traits::{GetStorageVersion, OnInitialize},
+use polkadot_sdk::{
+    frame_support::{
+        assert_ok,
+        traits::{GetStorageVersion, OnInitialize},
+    },
+    sp_io::TestExternalities,
 };
 
 #[test]
@@ -47,13 +50,13 @@ fn round_zero_opens_with_the_first_block_and_makes_the_first_head() {
 fn round_zero_out_of_time_starts_over() {
     on_chain(Some(recipe()), || {
         run(1);
-        assert_ok!(Learning::attest_head(signed(12), 0, [3; 32], RevealSet::default()));
+        assert_ok!(attest(12, [3; 32]));
         run(10);
         // For some blocks stakes can change, and the absent validator can be chilled.
         assert_event(Event::PhaseEntered { number: 0, phase: Phase::Idle, deadline: Some(16) });
         assert_eq!((Learning::attest_phases(), Learning::attestations()), (1, vec![]));
         run(4);
-        assert_eq!((round().phase, Learning::is_attesting()), (Phase::Idle, false));
+        assert_eq!((round().phase, CurrentCount::<Test>::exists()), (Phase::Idle, false));
         Validators::remove(11);
         run(1);
         let again = round();
@@ -62,7 +65,7 @@ fn round_zero_out_of_time_starts_over() {
             (0, Phase::Attest, Some(26), 66)
         );
         for validator in [12, 13] {
-            assert_ok!(Learning::attest_head(signed(validator), 0, [3; 32], RevealSet::default()));
+            assert_ok!(attest(validator, [3; 32]));
         }
         assert_eq!((head().root, Noted::get(12)), ([3; 32], vec![0, 1]));
     });
@@ -77,7 +80,7 @@ fn round_zero_waits_for_validators() {
         Validators::insert(11, 1);
         run(1);
         assert_eq!((round().phase, round().stake), (Phase::Attest, 1));
-        assert_ok!(Learning::attest_head(signed(11), 0, [3; 32], RevealSet::default()));
+        assert_ok!(attest(11, [3; 32]));
         assert_eq!(head().root, [3; 32]);
     });
 }
@@ -95,7 +98,7 @@ fn a_round_opens_on_the_head_with_a_seed_of_its_own() {
         run(1_000);
         assert_eq!(round(), first, "it waits for its first lease");
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         let second = round();
         assert_eq!((second.number, second.base_root), (2, [5; 32]));
@@ -134,13 +137,11 @@ fn phases_end_as_soon_as_every_member_is_done() {
         assert_event(Event::PhaseEntered { number: 1, phase: Phase::Reveal, deadline: Some(11) });
         assert_ok!(Learning::reveal(signed(1), 1, reveal));
         run(1);
-        assert_eq!(
-            (round().phase, round().deadline, round().stake),
-            (Phase::Attest, Some(17), 100)
-        );
-        assert!(Learning::is_attesting());
-        adopt([5; 32], &[0]);
-        assert!(!Learning::is_attesting());
+        assert_eq!((round().phase, round().deadline, round().stake), (Phase::Hold, Some(13), 100));
+        hold(&[0]);
+        assert_eq!((round().phase_since, round().deadline, round().stake), (8, Some(18), 100));
+        adopt([5; 32]);
+        assert!(!CurrentCount::<Test>::exists());
         assert_eq!(Learning::number(), 2);
     });
 }
@@ -161,8 +162,9 @@ fn phases_end_at_their_deadlines_without_the_missing() {
         run(4);
         assert_eq!(round().phase, Phase::Reveal);
         run(1);
-        assert_eq!((round().phase, round().revealed), (Phase::Attest, 1));
-        adopt([5; 32], &[0]);
+        assert_eq!((round().phase, round().revealed), (Phase::Hold, 1));
+        hold(&[0]);
+        adopt([5; 32]);
         for (account, status) in [
             (1, Some(SubmissionStatus::Included)),
             (2, Some(SubmissionStatus::Committed)),
@@ -207,12 +209,21 @@ fn a_round_without_reveals_is_void() {
 }
 
 #[test]
-fn a_round_without_a_quorum_is_void_and_counts_as_an_attest_phase() {
+fn a_round_without_a_quorum_has_a_second_attempt_and_then_is_void() {
     in_round_one(|| {
         train(&[1, 2]);
-        assert_ok!(Learning::attest_head(signed(12), 1, [5; 32], included(&[0, 1])));
-        run(10);
-        assert_void(1, 2);
+        assert_ok!(attest(12, [5; 32]));
+        run(LENGTHS.attest - 1);
+        assert_eq!((round().phase, round().attempt), (Phase::Attest, 0));
+        run(1);
+        assert_eq!(
+            (round().phase, round().attempt, Learning::attest_phases()),
+            (Phase::Hold, 1, 2)
+        );
+        assert_eq!((Learning::attestations(), Learning::held_reports()), (vec![], vec![]));
+        hold(&[0]);
+        run(LENGTHS.attest);
+        assert_void(1, 3);
         assert_eq!(Learning::round_record(1).unwrap().revealed.to_vec(), vec![1, 2]);
         // The base is the same; the seed and the shards are not.
         let shards = lease_of(1).shards;
@@ -220,12 +231,20 @@ fn a_round_without_a_quorum_is_void_and_counts_as_an_attest_phase() {
         assert_eq!((round().base_root, Learning::attestations()), ([3; 32], vec![]));
         train(&[1]);
         assert_ne!(lease_of(1).shards, shards);
-        assert_event(Event::PhaseEntered {
-            number: 2,
-            phase: Phase::Attest,
-            deadline: round().deadline,
-        });
-        adopt([6; 32], &[0]);
+        adopt([6; 32]);
+    });
+}
+
+#[test]
+fn a_round_that_nobody_holds_is_void_and_nobody_missed_a_phase() {
+    in_round_one(|| {
+        train_to_hold(&[1]);
+        assert_ok!(report(11, &[0]));
+        run(LENGTHS.hold - 1);
+        assert_eq!(round().phase, Phase::Hold);
+        run(1);
+        assert_void(1, 1);
+        assert!(!CurrentCount::<Test>::exists());
     });
 }
 
@@ -246,8 +265,9 @@ fn a_round_of_slow_leases_only_gives_way_to_the_round_they_are_due_in() {
         let reveal = commit(1);
         run_until(Phase::Reveal);
         assert_ok!(Learning::reveal(signed(1), 2, reveal));
-        run_until(Phase::Attest);
-        adopt([5; 32], &[0]);
+        run_until(Phase::Hold);
+        hold(&[0]);
+        adopt([5; 32]);
         // Round one was void, so the update was for the very head it was trained from.
         assert_eq!(Learning::submissions(2)[0].1.staleness, 0);
     });
@@ -271,34 +291,51 @@ fn a_long_cadence_is_reached_over_rounds_without_data() {
     });
 }
 
-#[test]
-fn entries_of_past_phases_are_cleared_a_bounded_number_at_a_time() {
-    let mut chain = chain(Some(recipe()));
-    chain.execute_with(|| {
-        run(1);
-        attest_initial();
-        // A phase of a hundred validators that never agreed leaves this behind.
-        for account in 100..200u64 {
-            let attested = StakedAttestation {
-                root: [account as u8; 32],
-                included: RevealSet::default(),
-                stake: 1,
-            };
-            Tallies::<Test>::insert(0, attested.digest(), 1);
-            Attestations::<Test>::insert(0, account, attested);
+/// Leaves `attestations` of different roots in each of the first `phases`, none of which made a
+/// head.
+fn leave_attestations(phases: u32, attestations: u64) {
+    AttestPhases::<Test>::put(phases);
+    for phase in 0..phases {
+        for account in 100..100 + attestations {
+            let root = pol_primitives::digest(b"root", &account);
+            Tallies::<Test>::insert(phase, root, 1);
+            Attestations::<Test>::insert(phase, account, StakedAttestation { root, stake: 1 });
         }
-    });
-    let mut left = Vec::new();
-    for _ in 0..6 {
+    }
+}
+
+/// Returns the number of attestations that are left after each of the next `blocks` blocks.
+fn left_after_blocks(chain: &mut TestExternalities, blocks: u32) -> Vec<usize> {
+    let block = |_| {
         chain.commit_all().unwrap();
         chain.execute_with(|| {
             run(1);
-            left.push(Attestations::<Test>::iter_prefix(0).count());
-        });
-    }
-    assert_eq!(left, [70, 38, 6, 0, 0, 0]);
+            Attestations::<Test>::iter().count()
+        })
+    };
+    (0..blocks).map(block).collect()
+}
+
+#[test]
+fn entries_of_past_phases_are_cleared_a_bounded_number_at_a_time() {
+    let mut chain = chain(None);
+    chain.execute_with(|| leave_attestations(1, 70));
+    assert_eq!(left_after_blocks(&mut chain, 4), [38, 6, 0, 0]);
     chain.execute_with(|| {
-        assert_eq!((Tallies::<Test>::iter_prefix(0).count(), SweptPhases::<Test>::get()), (0, 1));
+        assert_eq!((Tallies::<Test>::iter().count(), SweptPhases::<Test>::get()), (0, 1));
+        assert_ok!(Learning::do_try_state());
+    });
+}
+
+#[test]
+fn clearing_keeps_up_with_a_thousand_validators() {
+    let mut chain = chain(None);
+    chain.execute_with(|| leave_attestations(6, 50));
+    let left = left_after_blocks(&mut chain, 5);
+    assert_eq!(left[0], 300 - 126, "two of the places went to phases");
+    assert!(left.is_sorted_by(|before, after| before >= after) && left[4] == 0, "{left:?}");
+    chain.execute_with(|| {
+        assert_eq!((Tallies::<Test>::iter().count(), SweptPhases::<Test>::get()), (0, 6));
         assert_ok!(Learning::do_try_state());
     });
 }
@@ -309,7 +346,7 @@ fn every_block_weighs_something() {
     on_chain(None, || {
         let block = |now| {
             System::set_block_number(now);
-            Learning::on_initialize(now)
+            Learning::on_initialize(now) - Weights::tick()
         };
         assert_eq!(block(1), Weights::draw(0) + Weights::open() + Weights::sweep(0));
         assert_ok!(Learning::set_recipe(RuntimeOrigin::root(), recipe()));
@@ -317,11 +354,13 @@ fn every_block_weighs_something() {
         assert_eq!(block(3), Weights::draw(0) + Weights::stay() + Weights::sweep(0));
         attest_initial();
         assert_eq!(block(4), Weights::draw(0) + Weights::open() + Weights::sweep(SWEEP_BATCH));
-        train(&[1, 2]);
-        adopt([5; 32], &[0, 1]);
+        train_to_hold(&[1, 2]);
+        hold(&[0, 1]);
+        adopt([5; 32]);
         let next = System::block_number() + 1;
         assert_eq!(block(next), Weights::draw(2) + Weights::open() + Weights::sweep(SWEEP_BATCH));
         join(1);
+        run(19);
         assert_eq!(block(next + 20), Weights::draw(0) + Weights::step() + Weights::sweep(0));
         assert!(Weights::stay().all_gt(0.into()));
     });
