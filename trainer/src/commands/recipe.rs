@@ -2,11 +2,14 @@
 
 //! Recipes: made for a folder of data, shown, and set by governance.
 
-use super::preset::Preset;
+use super::{
+    governance::{decide, describe_decision},
+    preset::Preset,
+};
 use crate::options::{KeyOptions, NodeOptions};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use pol_chain::{Call, Chain};
+use pol_chain::{Call, Chain, Decision};
 use pol_data::IngestRecord;
 use pol_import::describe;
 use pol_primitives::{
@@ -38,12 +41,13 @@ Examples:
 const LENGTHS_EXAMPLES: &str = "\
 Examples:
   pol-trainer recipe lengths --dev-account alice \\
-      '{\"join\":2,\"train\":20,\"reveal\":8,\"attest\":20,\"lead\":5,\"missed\":3}'";
+      '{\"join\":2,\"train\":20,\"reveal\":8,\"hold\":8,\"attest\":20,\"pause\":5,
+        \"missed\":3}'";
 
 const AUDITS_EXAMPLES: &str = "\
 Examples:
   pol-trainer recipe audits --dev-account alice \\
-      '{\"seats\":3,\"more_seats\":7,\"segments\":1,\"probe\":4,\"mix\":8,\"serve\":100,
+      '{\"seats\":3,\"more_seats\":16,\"segments\":1,\"probe\":4,\"mix\":8,\"serve\":100,
         \"replay\":200,\"open\":20,\"reveal\":20,\"escrow\":2}'";
 
 const REWRITES: &str = r#"A rewrite changes all blocks alike and keeps what the model computes:
@@ -80,7 +84,7 @@ pub(crate) enum RecipeCommand {
         #[command(flatten)]
         node: NodeOptions,
     },
-    /// Set the recipe with the key of governance (on a dev chain: alice).
+    /// Set the recipe as governance: on a dev chain alice, elsewhere two thirds of the authorities.
     Set {
         #[command(flatten)]
         node: NodeOptions,
@@ -91,17 +95,17 @@ pub(crate) enum RecipeCommand {
     },
     /// Make a recipe that rewrites the network's model, and show what changes.
     Rewrite(RewriteOptions),
-    /// Set the lengths of a round's phases, in blocks, with the key of governance.
+    /// Set the lengths of a round's phases, in blocks, as governance.
     #[command(after_help = LENGTHS_EXAMPLES)]
     Lengths {
         #[command(flatten)]
         node: NodeOptions,
         #[command(flatten)]
         key: KeyOptions,
-        /// JSON object with join, train, reveal, attest, lead and missed, in blocks.
+        /// JSON object with join, train, reveal, hold, attest, pause and missed, in blocks.
         json: String,
     },
-    /// Set the size and the deadlines of audits, with the key of governance.
+    /// Set the size and the deadlines of audits, as governance.
     #[command(after_help = AUDITS_EXAMPLES)]
     Audits {
         #[command(flatten)]
@@ -152,7 +156,7 @@ pub(crate) struct RewriteOptions {
     /// File to write the recipe to.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Set the recipe, with the key of governance.
+    /// Set the recipe, as governance.
     #[arg(long)]
     set: bool,
     /// Print JSON.
@@ -183,6 +187,7 @@ pub(crate) async fn run(command: RecipeCommand) -> Result<()> {
 fn new(options: &NewOptions) -> Result<()> {
     let data = IngestRecord::read(&options.data)?;
     let mut recipe = options.preset.sizes(&data).recipe(data.tokenizer);
+    recipe.held_out = (data.held_out.shards > 0).then_some(data.held_out.content_hash);
     if let Some(folder) = &options.model {
         start_from(&mut recipe, &data, folder)?;
     }
@@ -238,19 +243,17 @@ async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
     let recipe: Recipe = serde_json::from_slice(&json)
         .with_context(|| format!("{} is not a recipe", file.display()))?;
     recipe.validate().with_context(|| file.display().to_string())?;
-    submit_as_root(node, key, Call::SetRecipe(recipe.clone())).await?;
-    println!("recipe 0x{} is set", hex::encode(recipe.hash()));
-    Ok(())
+    let hash = hex::encode(recipe.hash());
+    decide(node, key, Call::SetRecipe(recipe.into()), &format!("recipe 0x{hash} is set")).await
 }
 
 /// Sets the lengths of a round's phases.
 async fn set_lengths(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<()> {
     let lengths: RoundConfig = serde_json::from_str(json).context(
-        "lengths are a JSON object with join, train, reveal, attest, lead and missed, in blocks",
+        "lengths are a JSON object with join, train, reveal, hold, attest, pause and missed, in \
+         blocks",
     )?;
-    submit_as_root(node, key, Call::SetLengths(lengths)).await?;
-    println!("lengths are set");
-    Ok(())
+    decide(node, key, Call::SetLengths(lengths), "lengths are set").await
 }
 
 /// Sets the size and the deadlines of audits.
@@ -259,31 +262,25 @@ async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<
         "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, \
          open, reveal in blocks, escrow in rounds",
     )?;
-    submit_as_root(node, key, Call::SetAudits(config)).await?;
-    println!("audits are set");
-    Ok(())
-}
-
-/// Submits a call with the key of governance.
-async fn submit_as_root(node: &NodeOptions, key: &KeyOptions, call: Call) -> Result<()> {
-    let signer = key.signer()?;
-    Chain::connect(&node.url).await?.submit(&signer, call.sudo()).await?;
-    Ok(())
+    decide(node, key, Call::SetAudits(config), "audits are set").await
 }
 
 /// Makes a recipe that rewrites the network's model. Writes it, sets it, and shows the changes.
 async fn rewrite(options: RewriteOptions) -> Result<()> {
     let chain = Chain::connect(&options.node.url).await?;
-    let signer = options.set.then(|| options.key.signer()).transpose()?;
     let (before, recipe) = rewritten_recipe(&chain, options.rewrite).await?;
     if let Some(path) = &options.out {
         let json = serde_json::to_string_pretty(&recipe)?;
         std::fs::write(path, json + "\n").with_context(|| path.display().to_string())?;
     }
-    if let Some(signer) = &signer {
-        chain.submit(signer, Call::SetRecipe(recipe.clone()).sudo()).await?;
-    }
-    print_changes(&before, &recipe, options.set, options.json)
+    let decision = match options.set {
+        true => {
+            let signer = options.key.signer()?;
+            Some(chain.govern(&signer, Call::SetRecipe(recipe.clone().into())).await?)
+        }
+        false => None,
+    };
+    print_changes(&before, &recipe, decision, options.json)
 }
 
 /// Returns the recipe that made the network's model, and the recipe in force with `rewrite` of that
@@ -306,7 +303,12 @@ async fn rewritten_recipe(chain: &Chain, rewrite: Rewrite) -> Result<(Recipe, Re
 }
 
 /// Prints what `recipe` changes in the model that `before` made.
-fn print_changes(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> Result<()> {
+fn print_changes(
+    before: &Recipe,
+    recipe: &Recipe,
+    decision: Option<Decision>,
+    as_json: bool,
+) -> Result<()> {
     let changes = changed_fields(&before.model, &recipe.model)?;
     let hash = format!("0x{}", hex::encode(recipe.hash()));
     let parameters = [before.model.size(), recipe.model.size()];
@@ -315,7 +317,7 @@ fn print_changes(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> 
             "{}",
             json!({
                 "hash": hash,
-                "set": set,
+                "set": decision == Some(Decision::Executed),
                 "changes": changes,
                 "parameters": parameters,
                 "recipe": recipe,
@@ -328,10 +330,12 @@ fn print_changes(before: &Recipe, recipe: &Recipe, set: bool, as_json: bool) -> 
     }
     let [from, to] = parameters;
     println!("parameters: {from} to {to}");
-    if set {
-        println!("recipe {hash} is set: the next round rewrites the model");
-    } else {
-        println!("recipe {hash} is not set; --set does that");
+    match decision {
+        Some(decision) => {
+            let done = format!("recipe {hash} is set: the next round rewrites the model");
+            println!("{}", describe_decision(decision, &done));
+        }
+        None => println!("recipe {hash} is not set; --set does that"),
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use crate::{
     data::lease_tag,
     error::{Result, RoleError},
     model::{GlobalModel, ModelKeeper, fetch_model},
+    state::LeaseKey,
 };
 use anyhow::anyhow;
-use pol_chain::AccountId;
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::{
     lease::Lease,
@@ -33,10 +33,7 @@ impl HeadFollower {
     /// # Errors
     ///
     /// Fails for good if the network computes exactly and this process does not.
-    pub(super) async fn recipe(
-        &mut self,
-        overview: &Overview<AccountId>,
-    ) -> Result<Option<Recipe>> {
+    pub(super) async fn recipe(&mut self, overview: &Overview) -> Result<Option<Recipe>> {
         let known = self.recipe.as_ref().map(Recipe::hash);
         if overview.recipe_hash != known {
             let recipe = self.context.chain.recipe().await?;
@@ -53,25 +50,14 @@ impl HeadFollower {
         Ok(self.recipe.clone())
     }
 
-    /// Returns the model at the head, or `None` before round zero is attested. `recipe`, which is
-    /// in force, may be about to rewrite the model.
+    /// Returns the model at the head, or `None` before round zero is attested.
     ///
     /// # Errors
     ///
     /// Fails if the model can neither be computed nor fetched.
-    pub(super) async fn model(
-        &mut self,
-        overview: &Overview<AccountId>,
-        recipe: &Recipe,
-    ) -> Result<Option<GlobalModel>> {
+    pub(super) async fn model(&mut self, overview: &Overview) -> Result<Option<GlobalModel>> {
         match &overview.head {
-            Some(head) if head.recipe_hash == recipe.hash() => {
-                self.keeper.at(head, recipe).await.map(Some)
-            }
-            Some(head) => {
-                let recipe = self.context.recipe(&head.recipe_hash).await?;
-                self.keeper.at(head, &recipe).await.map(Some)
-            }
+            Some(head) => self.keeper.at(head).await.map(Some),
             None => Ok(None),
         }
     }
@@ -83,6 +69,7 @@ impl HeadFollower {
     ///
     /// Fails if no peer serves the model.
     pub(super) async fn lease_base(&self, lease: &Lease, recipe: &Recipe) -> Result<GlobalModel> {
-        fetch_model(&self.context, &lease.base_root, recipe, &[], &lease_tag(lease.nonce)).await
+        fetch_model(&self.context, &lease.base_root, recipe, &[], &lease_tag(&LeaseKey::of(lease)))
+            .await
     }
 }

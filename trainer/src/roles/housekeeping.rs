@@ -58,8 +58,8 @@ impl Housekeeping {
     }
 
     /// Does what is due at `overview`.
-    pub(super) async fn run(&mut self, overview: &Overview<AccountId>) -> Result<()> {
-        if overview.round.phase == Phase::Attest {
+    pub(super) async fn run(&mut self, overview: &Overview) -> Result<()> {
+        if matches!(overview.round.phase, Phase::Hold | Phase::Attest) {
             return Ok(());
         }
         self.unchill_self().await?;
@@ -102,7 +102,7 @@ impl Housekeeping {
     }
 
     /// Searches for trainers that left a lease of a past round, once per round.
-    async fn find_absent(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn find_absent(&mut self, overview: &Overview) -> Result<()> {
         let round = &overview.round;
         // An idle network may be waiting for the very data that absent trainers hold.
         let is_due = if round.phase == Phase::Idle {

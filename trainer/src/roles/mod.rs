@@ -10,11 +10,13 @@
 //! trainer answers the audits of its updates, a validator audits updates, and both measure heads.
 
 mod auditor;
+mod firm_audits;
 mod follower;
 mod housekeeping;
 mod lease_states;
 mod lease_training;
 mod measurer;
+mod payload_checks;
 mod replay;
 mod replay_input;
 mod responder;

@@ -5,7 +5,7 @@ use crate::{
     display::format_amount,
     error::Result,
 };
-use pol_chain::{AccountId, Call, Signer};
+use pol_chain::{Call, Signer};
 use pol_primitives::{queries::Overview, round::BlockNumber};
 
 /// Blocks between two looks at the waiting rewards.
@@ -30,7 +30,7 @@ impl RewardClaimer {
     /// # Errors
     ///
     /// Fails if the chain cannot be reached.
-    pub(super) async fn claim_due(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    pub(super) async fn claim_due(&mut self, overview: &Overview) -> Result<()> {
         if overview.now < self.next_check {
             return Ok(());
         }

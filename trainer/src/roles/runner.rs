@@ -9,7 +9,6 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use futures::{FutureExt, StreamExt};
-use pol_chain::AccountId;
 use pol_primitives::{Hash, queries::Overview};
 use std::{future::Future, pin::pin};
 
@@ -23,7 +22,7 @@ pub trait BlockHandler {
     /// fatal one if only a person can help.
     fn on_block(
         &mut self,
-        overview: &Overview<AccountId>,
+        overview: &Overview,
     ) -> impl Future<Output = Result<()>> + Send;
 }
 

@@ -6,7 +6,6 @@ use super::runner::BlockHandler;
 use crate::error::{Result, RoleError};
 use anyhow::anyhow;
 use futures::future::join_all;
-use pol_chain::AccountId;
 use pol_primitives::queries::Overview;
 use std::{future::Future, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
@@ -17,7 +16,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A role in a task of its own, beside another role of the process. Neither waits for the other.
 /// The task ends when this value is dropped.
 pub(super) struct RoleTask {
-    overviews: watch::Sender<Option<Overview<AccountId>>>,
+    overviews: watch::Sender<Option<Overview>>,
     task: JoinHandle<RoleError>,
 }
 
@@ -44,7 +43,7 @@ impl RoleTask {
     /// # Errors
     ///
     /// Returns the fatal error that ended the role.
-    pub(super) async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    pub(super) async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         if self.task.is_finished() {
             return Err((&mut self.task).await?);
         }

@@ -1,35 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The validator's role: check payloads, attest the next model and audit updates.
+//! The validator's role: check payloads, report those that are here, attest the next model and
+//! audit updates.
 
 use super::{
-    auditor::Auditor, follower::HeadFollower, housekeeping::Housekeeping, measurer::HeadMeasurer,
-    runner::BlockHandler, tasks::RoleTask,
+    auditor::Auditor,
+    follower::HeadFollower,
+    housekeeping::Housekeeping,
+    measurer::HeadMeasurer,
+    payload_checks::PayloadChecks,
+    runner::BlockHandler,
+    tasks::{BackgroundTask, RoleTask},
 };
 use crate::{
     context::{NodeContext, submit_housekeeping},
     display::short_hash,
-    error::{Result, RoleError, explain},
+    error::Result,
     model::{
         GlobalModel, apply_updates, excised_rounds, initial_model, revealed_updates, rewrite_model,
         rewrite_plan,
     },
     strategy::Strategy,
 };
-use futures::{StreamExt, stream};
-use pol_chain::{AccountId, Call, Signer, format_account};
+use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{
     Hash, RoundNumber,
+    head::{Head, head_inputs},
     queries::Overview,
     recipe::Recipe,
-    round::Phase,
+    round::{BlockNumber, Phase, Round},
     submission::{RevealRecord, RevealSet, Submission, SubmissionStatus},
 };
-use std::collections::BTreeSet;
 
-/// Payloads that are fetched and checked at a time: one that no peer serves does not hold up the
-/// others.
-const CONCURRENT_CHECKS: usize = 8;
+/// Blocks before the end of the hold phase in which a validator reports what it holds, whatever is
+/// missing.
+const REPORT_MARGIN: BlockNumber = 3;
+
+/// Inputs that a head is computed from, and its root.
+type ComputedHead = (Hash, Hash);
 
 /// The validator's role.
 pub struct Validator {
@@ -39,8 +47,12 @@ pub struct Validator {
     housekeeping: Housekeeping,
     /// Round of the newest head that this validator attested or found when it started.
     attested: Option<RoundNumber>,
-    /// Payloads of this round that are on this machine and valid.
-    valid_payloads: (RoundNumber, BTreeSet<Hash>),
+    /// Checks of the payloads of this round.
+    checks: PayloadChecks,
+    /// Computation of the head that the chain asks for, by the inputs that the chain states.
+    computation: Option<(Hash, BackgroundTask<ComputedHead>)>,
+    /// Head computed last.
+    computed: Option<ComputedHead>,
     auditor: RoleTask,
     measurer: RoleTask,
 }
@@ -60,139 +72,118 @@ impl Validator {
             auditor: RoleTask::new(auditor),
             measurer: RoleTask::new(measurer),
             follower: HeadFollower::new(context.clone()),
+            checks: PayloadChecks::new(context.clone(), 0),
+            computation: None,
+            computed: None,
             housekeeping: Housekeeping::new(context.clone(), signer.clone()),
             context,
             signer,
             attested: None,
-            valid_payloads: (0, BTreeSet::new()),
         }
     }
 
-    /// Fetches the revealed payloads and returns the indices of those that are on this machine and
-    /// give finite parameters.
-    async fn check_payloads(
+    /// Checks the payloads of the round, and reports those that are here in the hold phase: once
+    /// all are decided or the phase is about to end, and again when more arrive. Returns the
+    /// submissions to the round.
+    async fn hold(
         &mut self,
+        overview: &Overview,
         recipe: &Recipe,
-        round: RoundNumber,
-        model: Option<&GlobalModel>,
-        submissions: &[(AccountId, Submission)],
-    ) -> Result<Vec<u8>> {
-        let Some(model) = model else { return Ok(Vec::new()) };
-        if self.valid_payloads.0 != round {
-            self.valid_payloads = (round, BTreeSet::new());
-        }
-        let valid = &mut self.valid_payloads.1;
-        let reveals: Vec<(AccountId, RevealRecord)> = submissions
-            .iter()
-            .filter(|(_, submission)| submission.status == SubmissionStatus::Revealed)
-            .filter_map(|(account, submission)| Some((*account, submission.opened?)))
-            .collect();
-        let context = &self.context;
-        let unchecked = reveals.iter().filter(|(_, reveal)| !valid.contains(&reveal.payload_hash));
-        let checks: Vec<_> = unchecked
-            .map(async |(account, reveal)| {
-                let only = RevealSet::from_indices([reveal.index]);
-                let checked = async {
-                    let update = revealed_updates(context, recipe, submissions, &only).await?;
-                    apply_updates(recipe, model, update, Vec::new()).await
-                };
-                (account, reveal.payload_hash, checked.await)
-            })
-            .collect();
-        let mut checks = stream::iter(checks).buffer_unordered(CONCURRENT_CHECKS);
-        while let Some((account, payload, checked)) = checks.next().await {
-            match checked {
-                Ok(_) => {
-                    valid.insert(payload);
+    ) -> Result<Vec<(AccountId, Submission)>> {
+        let (round, chain) = (&overview.round, &self.context.chain);
+        let submissions = chain.submissions(round.number).await?;
+        let reveals = revealed(&submissions);
+        let reports = chain.held_reports().await?;
+        self.checks.advance(recipe, round.number, &reveals, &reports)?;
+        if round.phase == Phase::Hold {
+            let own = self.signer.account();
+            let before = reports.iter().find(|(account, _)| *account == own).map(|(_, held)| held);
+            let ends = round.deadline.is_some_and(|end| overview.now + REPORT_MARGIN >= end);
+            let is_due = before.is_some() || ends || self.checks.are_decided(&reveals);
+            let held = self.checks.held(&reveals);
+            if let Some(held) = more_held(before, &held).filter(|_| is_due) {
+                let (number, count) = (round.number, held.len());
+                let call = Call::ReportHeld { round: number, held };
+                if submit_housekeeping(chain, &self.signer, call).await? {
+                    let of = reveals.len();
+                    tracing::info!("round {number}: reported {count} of {of} updates");
                 }
-                Err(RoleError::Transient(error)) => tracing::warn!(
-                    "round {round}: leaving out {}: {}",
-                    format_account(account),
-                    explain(&error)
-                ),
-                Err(fatal) => return Err(fatal),
             }
         }
-        Ok(reveals
-            .iter()
-            .filter(|(_, reveal)| valid.contains(&reveal.payload_hash))
-            .map(|(_, reveal)| reveal.index)
-            .collect())
+        Ok(submissions)
     }
 
-    /// Attests the next head: the lead proposes the updates with valid payloads, and the others
-    /// sign a proposal that they can repeat.
+    /// Attests the head of the updates that the chain includes, once it is computed.
     async fn attest(
         &mut self,
-        overview: &Overview<AccountId>,
+        overview: &Overview,
         recipe: &Recipe,
-        model: Option<&GlobalModel>,
-        submissions: &[(AccountId, Submission)],
-        valid: &[u8],
+        model: Option<GlobalModel>,
+        submissions: Vec<(AccountId, Submission)>,
     ) -> Result<()> {
-        let (round, account) = (overview.round.number, self.signer.account());
+        let (round, own) = (&overview.round, self.signer.account());
         let attestations = self.context.chain.attestations().await?;
         let attested = attestations.iter().map(|attestation| attestation.account).collect();
-        self.housekeeping.note_attested(round, &attested).await?;
-        if attested.contains(&account) {
+        self.housekeeping.note_attested(round.number, &attested).await?;
+        let Some((inputs, root)) = self.compute(overview, recipe, model, submissions).await? else {
             return Ok(());
-        }
-        let (Some(model), Some(head)) = (model, &overview.head) else {
-            let root = initial_model(&self.context, recipe).await?.root;
-            return self.submit_attestation(round, root, RevealSet::default()).await;
         };
-        // A rewrite has no updates and so needs no proposal.
-        if let Some(plan) = rewrite_plan(&self.context, head, recipe).await? {
-            let root = rewrite_model(model, plan).await?.root;
-            return self.submit_attestation(round, root, RevealSet::default()).await;
-        }
-        let proposal = attestations
-            .iter()
-            .find(|attestation| Some(attestation.account) == overview.lead)
-            .or(attestations.first());
-        let included = match proposal {
-            Some(proposal) => proposal.included.clone(),
-            None if overview.lead == Some(account) && !valid.is_empty() => {
-                RevealSet::from_indices(valid.iter().copied())
-            }
-            None => return Ok(()),
-        };
-        if !included.indices().all(|index| valid.contains(&index)) {
-            tracing::warn!("round {round}: the proposal includes payloads that are not here yet");
+        // After a fork the chain may include other updates than those computed before.
+        if inputs != round.inputs
+            || attestations.iter().any(|vote| (vote.account, vote.root) == (own, root))
+        {
             return Ok(());
         }
-        let updates = revealed_updates(&self.context, recipe, submissions, &included).await?;
-        let excisions = self.context.chain.excisions().await?;
-        let excised = excised_rounds(&self.context, round, &excisions).await?;
-        let next = apply_updates(recipe, model, updates, excised).await?;
-        if let Some(proposal) = proposal.filter(|proposal| proposal.root != next.root) {
-            tracing::error!(
-                "round {round}: {} was proposed and {} is right; not signing",
-                short_hash(&proposal.root),
-                short_hash(&next.root)
-            );
-            return Ok(());
+        self.attested = Some(round.number);
+        let call = Call::AttestHead { round: round.number, inputs, root };
+        if submit_housekeeping(&self.context.chain, &self.signer, call).await? {
+            let count = round.included.len();
+            let (number, root) = (round.number, short_hash(&root));
+            tracing::info!("round {number}: attested {root} with {count} updates");
         }
-        self.submit_attestation(round, next.root, included).await
+        Ok(())
     }
 
-    async fn submit_attestation(
+    /// Returns the head that the chain asks for. Returns `None` while it is being computed, or an
+    /// included payload is missing.
+    async fn compute(
         &mut self,
-        round: RoundNumber,
-        root: Hash,
-        included: RevealSet,
-    ) -> Result<()> {
-        let count = included.len();
-        self.attested = Some(round);
-        let call = Call::AttestHead { round, root, included };
-        self.context.chain.submit(&self.signer, call).await?;
-        tracing::info!("round {round}: attested {} with {count} updates", short_hash(&root));
-        Ok(())
+        overview: &Overview,
+        recipe: &Recipe,
+        model: Option<GlobalModel>,
+        submissions: Vec<(AccountId, Submission)>,
+    ) -> Result<Option<ComputedHead>> {
+        let wanted = overview.round.inputs;
+        if let Some(computed) = self.computed.filter(|(inputs, _)| *inputs == wanted) {
+            return Ok(Some(computed));
+        }
+        if self.computation.as_ref().is_none_or(|(inputs, _)| *inputs != wanted) {
+            let held = self.checks.held(&revealed(&submissions));
+            let round = overview.round.clone();
+            if !round.included.indices().all(|index| held.contains(index)) {
+                let number = round.number;
+                tracing::debug!("round {number}: included payloads are not here yet");
+                return Ok(None);
+            }
+            let work = compute_head(
+                self.context.clone(),
+                recipe.clone(),
+                overview.head.zip(model),
+                round,
+                submissions,
+            );
+            self.computation = Some((wanted, BackgroundTask::start(work)));
+        }
+        let Some((_, task)) = &mut self.computation else { return Ok(None) };
+        let Some(computed) = task.wait().await else { return Ok(None) };
+        self.computation = None;
+        self.computed = Some(computed?);
+        Ok(self.computed)
     }
 
     /// Attests a head that the others agreed on before this validator could, so that it counts as
     /// taking part.
-    async fn attest_late(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn attest_late(&mut self, overview: &Overview) -> Result<()> {
         let Some(head) = overview.head else { return Ok(()) };
         let known = *self.attested.get_or_insert(head.round);
         if head.round <= known || overview.round.phase == Phase::Attest {
@@ -200,32 +191,87 @@ impl Validator {
         }
         // The follower has rebuilt this head by now.
         self.attested = Some(head.round);
-        let chain = &self.context.chain;
-        let Some(record) = chain.round_record(head.round).await? else { return Ok(()) };
-        let call =
-            Call::AttestHead { round: head.round, root: head.root, included: record.included };
-        submit_housekeeping(chain, &self.signer, call).await?;
+        // What a head was computed from matters only until there is a quorum for it.
+        let call = Call::AttestHead { round: head.round, inputs: Hash::default(), root: head.root };
+        submit_housekeeping(&self.context.chain, &self.signer, call).await?;
         Ok(())
     }
 }
 
+/// Returns the reveals among the submissions to a round.
+fn revealed(submissions: &[(AccountId, Submission)]) -> Vec<(AccountId, RevealRecord)> {
+    submissions
+        .iter()
+        .filter(|(_, submission)| submission.status == SubmissionStatus::Revealed)
+        .filter_map(|(account, submission)| Some((*account, submission.opened?)))
+        .collect()
+}
+
+/// Returns the report to make of the `held` reveals after the report `before`, or `None` if it
+/// would name no more.
+fn more_held(before: Option<&RevealSet>, held: &RevealSet) -> Option<RevealSet> {
+    let Some(before) = before else { return Some(held.clone()) };
+    let both = RevealSet::from_indices(before.indices().chain(held.indices()));
+    (both.len() > before.len()).then_some(both)
+}
+
+/// Computes the head after `round` from the head before it, if there is one, with its model.
+async fn compute_head(
+    context: NodeContext,
+    recipe: Recipe,
+    before: Option<(Head, GlobalModel)>,
+    round: Round,
+    submissions: Vec<(AccountId, Submission)>,
+) -> Result<ComputedHead> {
+    let (number, recipe_hash) = (round.number, recipe.hash());
+    let nothing = head_inputs::<AccountId>(number, &round.base_root, &recipe_hash, &[], &[]);
+    let Some((head, model)) = before else {
+        return Ok((nothing, initial_model(&context, &recipe).await?.root));
+    };
+    // A rewrite has a round of its own, without updates and excisions.
+    if let Some(plan) = rewrite_plan(&context, &head, &recipe).await? {
+        return Ok((nothing, rewrite_model(&model, plan).await?.root));
+    }
+    let updates =
+        revealed_updates(&context, &recipe, number, &submissions, &round.included).await?;
+    let excisions = context.chain.excisions().await?;
+    let names: Vec<_> = updates.iter().map(|included| included.update).collect();
+    let inputs = head_inputs(number, &model.root, &recipe_hash, &names, &excisions);
+    let excised = excised_rounds(&context, number, &excisions).await?;
+    Ok((inputs, apply_updates(&recipe, &model, updates, excised).await?.root))
+}
+
 impl BlockHandler for Validator {
-    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.auditor.on_block(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
-        let model = self.follower.model(overview, &recipe).await?;
+        let phase = overview.round.phase;
+        // What is here can be reported even by a validator that has yet to fetch the model.
+        let submissions = match phase {
+            Phase::Reveal | Phase::Hold | Phase::Attest => self.hold(overview, &recipe).await?,
+            Phase::Idle | Phase::Train => Vec::new(),
+        };
+        let model = self.follower.model(overview).await?;
         // From here on, the newest head is on this machine.
         self.measurer.on_block(overview).await?;
-        let round = &overview.round;
-        if matches!(round.phase, Phase::Reveal | Phase::Attest) {
-            let submissions = self.context.chain.submissions(round.number).await?;
-            let valid =
-                self.check_payloads(&recipe, round.number, model.as_ref(), &submissions).await?;
-            if round.phase == Phase::Attest {
-                self.attest(overview, &recipe, model.as_ref(), &submissions, &valid).await?;
-            }
+        if phase == Phase::Attest {
+            self.attest(overview, &recipe, model, submissions).await?;
         }
         self.attest_late(overview).await?;
         self.housekeeping.run(overview).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_name_all_that_was_reported_before() {
+        let set = |indices: &[u8]| RevealSet::from_indices(indices.iter().copied());
+        assert_eq!(more_held(None, &set(&[])), Some(set(&[])));
+        assert_eq!(more_held(Some(&set(&[1])), &set(&[2])), Some(set(&[1, 2])));
+        assert_eq!(more_held(Some(&set(&[1, 2])), &set(&[2])), None);
+        assert_eq!(more_held(Some(&set(&[])), &set(&[])), None);
     }
 }

@@ -193,13 +193,14 @@ impl Network {
         let folders = ["data", "ingest", "--input", texts, "--out", data_text];
         self.run(&[&folders[..], &sizes].concat());
         self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
-        let lengths =
-            format!(r#"{{"join":{join},"train":20,"reveal":8,"attest":20,"lead":5,"missed":3}}"#);
+        let lengths = format!(
+            r#"{{"join":{join},"train":20,"reveal":8,"hold":8,"attest":20,"pause":5,"missed":3}}"#
+        );
         self.govern(["recipe", "lengths"], &[&lengths]);
         // A member that is killed in the middle of an audit has the time to come back.
         self.set_audits(20);
         self.govern(["recipe", "set"], &[recipe]);
-        self.govern(["data", "register"], &["--data", data_text]);
+        self.govern(["data", "register"], &["--data", data_text, "--admit", "dataset"]);
         data
     }
 

@@ -61,13 +61,16 @@ impl Members {
     pub(super) async fn activities(
         &self,
         chain: &Chain,
-        overview: &Overview<AccountId>,
+        overview: &Overview,
         share: Option<f64>,
     ) -> Result<Vec<MemberView>, RoleError> {
         let round = &overview.round;
         let submissions = chain.submissions(round.number).await?;
-        let attestations = match round.phase {
-            Phase::Attest => chain.attestations().await?,
+        let done: Vec<AccountId> = match round.phase {
+            Phase::Hold => chain.held_reports().await?.into_iter().map(|(who, _)| who).collect(),
+            Phase::Attest => {
+                chain.attestations().await?.into_iter().map(|vote| vote.account).collect()
+            }
             Phase::Idle | Phase::Train | Phase::Reveal => Vec::new(),
         };
         let mut views = Vec::new();
@@ -84,10 +87,9 @@ impl Members {
                     }
                 }
                 None if role.attests() => match round.phase {
-                    Phase::Attest if attestations.iter().any(|vote| vote.account == *account) => {
-                        Activity::Attested
-                    }
-                    Phase::Attest => Activity::Checking,
+                    Phase::Hold if done.contains(account) => Activity::Reported,
+                    Phase::Attest if done.contains(account) => Activity::Attested,
+                    Phase::Hold | Phase::Attest => Activity::Checking,
                     Phase::Idle | Phase::Train | Phase::Reveal => Activity::Idle,
                 },
                 None if round.phase == Phase::Train && chain.lease(account).await?.is_some() => {

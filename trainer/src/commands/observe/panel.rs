@@ -67,6 +67,8 @@ pub(super) enum Activity {
     },
     /// The validator checks updates and computes the next model.
     Checking,
+    /// The validator has reported the updates that it holds.
+    Reported,
     /// The validator has attested the next model.
     Attested,
 }
@@ -114,6 +116,7 @@ fn member_line(member: &MemberView) -> String {
             format!("has revealed, {tokens_per_second} tokens/s")
         }
         Activity::Checking => "checks and aggregates".to_owned(),
+        Activity::Reported => "has reported its updates".to_owned(),
         Activity::Attested => "has attested the next model".to_owned(),
     };
     format!("  {:<NAME_WIDTH$} {activity}", member.name)

@@ -34,6 +34,7 @@ impl PhaseClock {
                     Phase::Idle => "idle",
                     Phase::Train => "train",
                     Phase::Reveal => "reveal",
+                    Phase::Hold => "hold",
                     Phase::Attest => "attest",
                 };
                 *seconds.entry(name).or_default() += end.duration_since(*start).as_secs_f64();
