@@ -9,17 +9,25 @@ use crate::{
     state::StateFolder,
 };
 use anyhow::{Context, anyhow};
-use pol_chain::{AccountId, Call, Chain, ChainError, Signer, format_account};
+use pol_chain::{AccountId, BlockInfo, Call, Chain, ChainError, Signer, format_account};
 use pol_primitives::{
-    Balance, Hash, POL,
+    Balance, Hash, POL, RoundNumber,
     member::{Endpoint, Role},
     payload::{Payload, encoded_size},
     queries::Member,
     recipe::Recipe,
 };
-use pol_swarm::{Swarm, SwarmConfig};
-use std::sync::Arc;
+use pol_swarm::{Bytes, Swarm, SwarmConfig, SwarmError};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
 
+/// Longest try to fetch a blob without a deadline of its own. What arrived is kept.
+const FETCH_TIME: Duration = Duration::from_secs(1800);
+/// Time for which the list of members is taken from memory: a few blocks.
+const MEMBERS_TIME: Duration = Duration::from_secs(12);
 /// Balance that an account needs besides its bond, to pay fees.
 const FEE_RESERVE: Balance = POL;
 
@@ -32,7 +40,24 @@ pub struct NodeContext {
     pub swarm: Swarm,
     /// Folder of the state that outlives the process.
     pub state: Arc<StateFolder>,
+    /// Choices of the member.
+    pub policy: Policy,
+    /// Time until which blobs are fetched; `None` for [`FETCH_TIME`] each.
+    deadline: Option<Instant>,
+    members: MemberCache,
 }
+
+/// Choices of a member about finality and disk space.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Set to act on leases and audits before they are final.
+    pub unfinalised: bool,
+    /// Set to keep the payloads of all rounds.
+    pub archive: bool,
+}
+
+/// The members of the network, and the time they were read.
+type MemberCache = Arc<Mutex<Option<(Instant, Arc<Vec<Member<AccountId>>>)>>>;
 
 impl NodeContext {
     /// Starts to serve the blobs in `state`.
@@ -52,7 +77,35 @@ impl NodeContext {
             advertise: swarm.advertise.clone(),
         };
         let swarm = Swarm::start(config).await?;
-        Ok(Self { chain, swarm, state: Arc::new(state) })
+        Ok(Self {
+            chain,
+            swarm,
+            state: Arc::new(state),
+            policy: Policy::default(),
+            deadline: None,
+            members: MemberCache::default(),
+        })
+    }
+
+    /// Returns a context that fetches blobs until `deadline` only.
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
+    }
+
+    /// Returns the block whose leases and audits this member acts on where a mistake costs
+    /// somebody's bond: the last finalised one, or the best one if the member chose so.
+    ///
+    /// A call that is submitted [at](Chain::at) that block is void on every fork without it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain cannot be reached.
+    pub async fn firm_block(&self) -> Result<BlockInfo> {
+        Ok(if self.policy.unfinalised {
+            self.chain.best_block().await?
+        } else {
+            self.chain.finalised_block().await?
+        })
     }
 
     /// Bonds the account for `role` and registers its endpoint, as far as that is not done yet.
@@ -129,22 +182,58 @@ impl NodeContext {
         Ok(())
     }
 
-    /// Returns the endpoints of all other members, those of `first` before the rest.
+    /// Returns the members of the network, as they were a few blocks ago at most.
+    async fn members(&self) -> Result<Arc<Vec<Member<AccountId>>>> {
+        let mut cache = self.members.lock().await;
+        if let Some((read, members)) = &*cache
+            && read.elapsed() < MEMBERS_TIME
+        {
+            return Ok(members.clone());
+        }
+        let members = Arc::new(self.chain.members().await?);
+        *cache = Some((Instant::now(), members.clone()));
+        Ok(members)
+    }
+
+    /// Returns the endpoints of all other members in the order to ask them for the blob `hash`:
+    /// those of `first`, validators, which keep everything, and then trainers.
+    ///
+    /// Each member asks the validators in an order of its own, so that they share the load.
     ///
     /// # Errors
     ///
     /// Fails if the chain cannot be reached.
-    pub async fn endpoints(&self, first: &[AccountId]) -> Result<Vec<Endpoint>> {
-        let mut members = self.chain.members().await?;
-        // By the chance that they have a blob: `first`, validators, which keep everything, and
-        // then trainers.
-        members.sort_by_key(|member| (!first.contains(&member.account), !member.role.attests()));
+    pub async fn endpoints(&self, hash: &Hash, first: &[AccountId]) -> Result<Vec<Endpoint>> {
         let own = self.swarm.endpoint().id;
-        Ok(members
-            .into_iter()
-            .filter_map(|member| member.endpoint)
-            .filter(|endpoint| endpoint.id != own)
-            .collect())
+        let members = self.members().await?;
+        let mut members: Vec<_> = members
+            .iter()
+            .filter_map(|member| Some((member, member.endpoint.as_ref()?)))
+            .filter(|(_, endpoint)| endpoint.id != own)
+            .collect();
+        members.sort_by_cached_key(|(member, endpoint)| {
+            let place = first.iter().position(|account| *account == member.account);
+            let turn = *blake3::Hasher::new_keyed(&own)
+                .update(hash)
+                .update(&endpoint.id)
+                .finalize()
+                .as_bytes();
+            (place.unwrap_or(usize::MAX), !member.role.attests(), turn)
+        });
+        Ok(members.into_iter().map(|(_, endpoint)| endpoint.clone()).collect())
+    }
+
+    /// Returns `true` if a peer other than `account` was reached at or after `since`. Without one,
+    /// this machine may be the one that is cut off.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain cannot be reached.
+    pub async fn has_reached_others(&self, since: Instant, account: &AccountId) -> Result<bool> {
+        let members = self.members().await?;
+        let accused = members.iter().find(|member| member.account == *account);
+        let accused = accused.and_then(|member| member.endpoint.as_ref()).map(|peer| peer.id);
+        Ok(self.swarm.has_reached(since, accused.as_slice()))
     }
 
     /// Returns the recipe with this hash, in force now or before.
@@ -159,6 +248,30 @@ impl NodeContext {
         })
     }
 
+    /// Makes sure that a blob of at most `max_bytes` is on this machine under the label `keep`. The
+    /// peers of `first` are asked before the others. A blob that is here is not read.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no peer serves the blob, or if it is too large.
+    pub async fn hold_blob(
+        &self,
+        hash: &Hash,
+        max_bytes: u64,
+        first: &[AccountId],
+        keep: &str,
+    ) -> Result<()> {
+        let is_here = self.swarm.has(*hash).await?;
+        let peers = if is_here { Vec::new() } else { self.endpoints(hash, first).await? };
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + FETCH_TIME);
+        let held = self.swarm.hold(*hash, max_bytes, &peers, keep, deadline).await;
+        if matches!(held, Err(SwarmError::Unavailable { .. })) {
+            // A member may have registered another endpoint.
+            *self.members.lock().await = None;
+        }
+        Ok(held?)
+    }
+
     /// Returns a blob of at most `max_bytes` from this machine or a peer, and keeps it under the
     /// label `keep`. The peers of `first` are asked before the others.
     ///
@@ -171,13 +284,31 @@ impl NodeContext {
         max_bytes: u64,
         first: &[AccountId],
         keep: &str,
-    ) -> Result<Vec<u8>> {
-        let peers =
-            if self.swarm.has(*hash).await? { Vec::new() } else { self.endpoints(first).await? };
-        Ok(self.swarm.fetch(*hash, max_bytes, &peers, keep).await?.to_vec())
+    ) -> Result<Bytes> {
+        self.hold_blob(hash, max_bytes, first, keep).await?;
+        let blob = self.swarm.get(*hash, max_bytes).await?;
+        blob.ok_or_else(|| {
+            RoleError::transient(anyhow!("the blob {} was just removed", short_hash(hash)))
+        })
     }
 
-    /// Returns the payload that `account` revealed as `hash`.
+    /// Makes sure that the payload that `account` revealed for `round` as `hash` is on this machine.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no peer serves the payload, or if it is too large for the recipe.
+    pub async fn hold_payload(
+        &self,
+        recipe: &Recipe,
+        round: RoundNumber,
+        account: &AccountId,
+        hash: &Hash,
+    ) -> Result<()> {
+        let max_bytes = encoded_size(recipe.compression.top_k, recipe.model.size());
+        self.hold_blob(hash, max_bytes, &[*account], &payload_tag(round)).await
+    }
+
+    /// Returns the payload that `account` revealed for `round` as `hash`.
     ///
     /// # Errors
     ///
@@ -185,23 +316,25 @@ impl NodeContext {
     pub async fn fetch_payload(
         &self,
         recipe: &Recipe,
+        round: RoundNumber,
         account: &AccountId,
         hash: &Hash,
     ) -> Result<Payload> {
         let (top_k, values) = (recipe.compression.top_k, recipe.model.size());
-        let max_bytes = encoded_size(top_k, values);
-        let bytes = self.fetch_blob(hash, max_bytes, &[*account], &payload_tag(hash)).await?;
+        let (max_bytes, tag) = (encoded_size(top_k, values), payload_tag(round));
+        let bytes = self.fetch_blob(hash, max_bytes, &[*account], &tag).await?;
         Payload::decode(&bytes, top_k, values)
             .with_context(|| format!("payload {} of {}", short_hash(hash), format_account(account)))
             .map_err(RoleError::Transient)
     }
 }
 
-/// Returns the label of a payload.
-///
-/// Payloads are kept as long as the state folder: together they are the history of the model.
-pub fn payload_tag(hash: &Hash) -> String {
-    format!("payload/{}", hex::encode(hash))
+/// Label of the payloads of all rounds.
+pub(crate) const PAYLOADS_TAG: &str = "payload";
+
+/// Returns the label of the payloads for `round`.
+pub fn payload_tag(round: RoundNumber) -> String {
+    format!("{PAYLOADS_TAG}/{round}")
 }
 
 /// Submits a call that another member may have made unnecessary, and returns `true` if the chain

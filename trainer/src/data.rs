@@ -5,6 +5,7 @@
 use crate::{
     context::NodeContext,
     error::{Result, RoleError},
+    state::LeaseKey,
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
@@ -19,9 +20,14 @@ use std::collections::HashMap;
 /// Bytes of a token in a shard.
 const TOKEN_BYTES: u64 = size_of::<u32>() as u64;
 
-/// Returns the label of the blobs that lease `nonce` needs until its update is settled.
-pub fn lease_tag(nonce: u32) -> String {
-    format!("lease/{nonce}")
+/// Returns the label of the blobs that `lease` needs until its update is settled.
+pub fn lease_tag(lease: &LeaseKey) -> String {
+    format!("lease/{lease}")
+}
+
+/// Returns the size of a shard: it ends with one token more, which its last token predicts.
+fn shard_bytes(recipe: &Recipe) -> u64 {
+    (u64::from(recipe.shard_tokens) + 1) * TOKEN_BYTES
 }
 
 /// Reader of shards that caches the hash list of each manifest.
@@ -67,6 +73,35 @@ impl ShardReader {
             .ok_or_else(|| RoleError::transient(anyhow!("manifest {id} is gone")))
     }
 
+    /// Returns the hash of a shard, and the accounts to ask for it: its owner and then `first`.
+    async fn locate(&mut self, id: ShardId, first: &[AccountId]) -> Result<(Hash, Vec<AccountId>)> {
+        let (manifest, hashes) = self.manifest(id.manifest).await?;
+        let hash = *hashes.get(id.index as usize).ok_or_else(|| {
+            RoleError::transient(anyhow!("manifest {} has no shard {}", id.manifest, id.index))
+        })?;
+        Ok((hash, [&[manifest.owner], first].concat()))
+    }
+
+    /// Makes sure that shards are on this machine under the label `keep`. Owners are asked first,
+    /// then the members of `first`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a shard is not registered, no peer serves it, or it is too large.
+    pub async fn hold(
+        &mut self,
+        recipe: &Recipe,
+        shards: &[ShardId],
+        first: &[AccountId],
+        keep: &str,
+    ) -> Result<()> {
+        for id in shards {
+            let (hash, first) = self.locate(*id, first).await?;
+            self.context.hold_blob(&hash, shard_bytes(recipe), &first, keep).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the tokens of one shard, checked against its manifest and the recipe, and keeps the
     /// shard under the label `keep`. Its owner is asked first, then the members of `first`.
     ///
@@ -80,14 +115,8 @@ impl ShardReader {
         first: &[AccountId],
         keep: &str,
     ) -> Result<Vec<u32>> {
-        let (manifest, hashes) = self.manifest(id.manifest).await?;
-        let first = [&[manifest.owner], first].concat();
-        let hash = *hashes.get(id.index as usize).ok_or_else(|| {
-            RoleError::transient(anyhow!("manifest {} has no shard {}", id.manifest, id.index))
-        })?;
-        // A shard ends with one token more, which its last token predicts.
-        let max_bytes = (u64::from(recipe.shard_tokens) + 1) * TOKEN_BYTES;
-        let shard = self.context.fetch_blob(&hash, max_bytes, &first, keep).await?;
+        let (hash, first) = self.locate(id, first).await?;
+        let shard = self.context.fetch_blob(&hash, shard_bytes(recipe), &first, keep).await?;
         pol_data::decode_shard(&shard, recipe.shard_tokens, recipe.model.vocabulary)
             .map_err(RoleError::transient)
     }
@@ -112,8 +141,8 @@ impl ShardReader {
         Ok(LeaseData::new(recipe, tokens)?)
     }
 
-    /// Returns held-out text for the recipe's tokenizer, or `None` if none is registered: at least
-    /// `sequences` sequences of the first such manifest, or all of it if it has fewer.
+    /// Returns the held-out text that the recipe names, or `None` if it names none or that manifest
+    /// is not admitted: at least `sequences` sequences, or all of it if it has fewer.
     ///
     /// # Errors
     ///
@@ -123,24 +152,20 @@ impl ShardReader {
         recipe: &Recipe,
         sequences: usize,
     ) -> Result<Option<LeaseData>> {
-        for id in 0..self.context.chain.manifest_count().await? {
-            let Some(manifest) = self.context.chain.manifest(id).await? else { continue };
-            if !manifest.info.held_out || manifest.info.tokenizer != recipe.tokenizer {
-                continue;
-            }
-            let available = manifest.info.shards;
-            let needed =
-                (sequences as u32).div_ceil(recipe.sequences_per_shard().max(1)).min(available);
-            let mut tokens = Vec::new();
-            // Spread over the whole text, so that no single document dominates.
-            for i in 0..needed {
-                let index = (u64::from(i) * u64::from(available) / u64::from(needed)) as u32;
-                let (id, keep) =
-                    (ShardId { manifest: id, index }, format!("held-out/{id}-{index}"));
-                tokens.push(self.shard(recipe, id, &[], &keep).await?);
-            }
-            return Ok(Some(LeaseData::new(recipe, tokens)?));
+        let Some(content_hash) = recipe.held_out else { return Ok(None) };
+        let Some(id) = self.context.chain.manifest_of_content(&content_hash).await? else {
+            return Ok(None);
+        };
+        let available = self.manifest(id).await?.0.info.shards;
+        let needed =
+            (sequences as u32).div_ceil(recipe.sequences_per_shard().max(1)).min(available);
+        let mut tokens = Vec::new();
+        // Spread over the whole text, so that no single document dominates.
+        for i in 0..needed {
+            let index = (u64::from(i) * u64::from(available) / u64::from(needed)) as u32;
+            let (id, keep) = (ShardId { manifest: id, index }, format!("held-out/{id}-{index}"));
+            tokens.push(self.shard(recipe, id, &[], &keep).await?);
         }
-        Ok(None)
+        Ok(Some(LeaseData::new(recipe, tokens)?))
     }
 }

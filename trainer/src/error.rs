@@ -89,8 +89,9 @@ impl From<SwarmError> for RoleError {
 // Retrying does not mend the computation or the files of this machine.
 impl From<pol_engine::EngineError> for RoleError {
     fn from(error: pol_engine::EngineError) -> Self {
-        // A value that is not finite comes from another member's update.
-        if matches!(error, pol_engine::EngineError::NotFinite { .. }) {
+        use pol_engine::EngineError::{Diverged, NotFinite};
+        // These come from other members' updates and data.
+        if matches!(error, NotFinite { .. } | Diverged { .. }) {
             Self::transient(error)
         } else {
             Self::fatal(error)

@@ -3,7 +3,7 @@
 //! Taking part in the network, as a trainer or a validator.
 
 use crate::{
-    context::NodeContext,
+    context::{NodeContext, Policy},
     display::{role_name, short_hash},
     error::{RoleError, explain},
     model::PRETRAINED_TAG,
@@ -26,16 +26,20 @@ use pol_primitives::{
     member::Role,
     recipe::{Recipe, Tier},
 };
+use pol_swarm::SwarmError;
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::pin,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Wait between two attempts to join the network, about one block.
 const JOIN_RETRY_INTERVAL: Duration = Duration::from_secs(3);
 /// Bytes of a GiB.
 const GIB: f64 = (1u64 << 30) as f64;
+/// Shards in memory at a time while a folder is read.
+const SHARDS_AT_ONCE: u32 = 256;
 /// Longest wait for the swarm to close its connections.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -66,6 +70,14 @@ pub struct RunOptions {
     state_budget: f64,
     #[command(flatten)]
     swarm: SwarmOptions,
+    /// Keep the payloads of all rounds. By default those of settled rounds are removed after 32
+    /// rounds; `verify-head` needs a member that has them all.
+    #[arg(long)]
+    archive: bool,
+    /// Commit to work on leases and audits before they are final. If the network forks, that work is
+    /// lost.
+    #[arg(long)]
+    unfinalised: bool,
     /// Folder made by `data ingest` whose shards to serve to others.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -150,7 +162,36 @@ async fn start(signer: &Signer, options: &RunOptions) -> Result<(NodeContext, Ha
     };
     let state = StateFolder::open(&base_path)?;
     state.claim(&first_block)?;
-    Ok((NodeContext::start(chain, &options.swarm, state).await?, first_block))
+    warn_if_unreachable(options);
+    let mut context = NodeContext::start(chain, &options.swarm, state).await?;
+    context.policy = Policy { unfinalised: options.unfinalised, archive: options.archive };
+    Ok((context, first_block))
+}
+
+/// Warns of addresses at which members on other machines do not reach this one.
+fn warn_if_unreachable(options: &RunOptions) {
+    let SwarmOptions { listen, advertise } = &options.swarm;
+    let is_local = |address: &SocketAddr| address.ip().is_loopback();
+    let is_hidden =
+        if advertise.is_empty() { is_local(listen) } else { advertise.iter().all(is_local) };
+    if is_hidden && !is_loopback_url(&options.node.url) {
+        tracing::warn!(
+            "the node is on another machine, and members there do not reach {listen}: they cannot \
+             fetch what this one has to serve, which costs its pay and part of its bond. Give \
+             --listen 0.0.0.0:PORT, and --advertise if peers see another address"
+        );
+    }
+}
+
+/// Returns `true` if the host of a WebSocket address is this machine.
+fn is_loopback_url(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Waits for the chain's first block, which identifies the chain, to be finalised.
@@ -257,11 +298,18 @@ async fn serve_shards(context: &NodeContext, folder: &Path) -> Result<()> {
             continue;
         }
         context.swarm.add(shards.body().to_vec().into(), &format!("{tag}/body")).await?;
-        let blobs = (0..shards.len())
-            .map(|index| shards.read(index).map(Into::into))
-            .collect::<Result<Vec<_>, _>>()?;
-        count += blobs.len();
-        context.swarm.add_all(blobs, &format!("{tag}/shards")).await?;
+        let tag = format!("{tag}/shards");
+        for first in (0..shards.len()).step_by(SHARDS_AT_ONCE as usize) {
+            let mut blobs = Vec::new();
+            for index in first..shards.len().min(first + SHARDS_AT_ONCE) {
+                // One that was stored at an earlier start is not stored again.
+                if !holds_shard(context, &shards, index, &tag).await? {
+                    blobs.push(shards.read(index)?.into());
+                }
+            }
+            context.swarm.add_all(blobs, &tag).await?;
+        }
+        count += shards.len();
     }
     let tokenizer = folder.join(pol_data::TOKENIZER_FILE);
     let bytes = std::fs::read(&tokenizer).with_context(|| {
@@ -273,6 +321,21 @@ async fn serve_shards(context: &NodeContext, folder: &Path) -> Result<()> {
     context.swarm.add(bytes.into(), "served/tokenizer").await?;
     tracing::info!("serving {count} shards of {}", folder.display());
     Ok(())
+}
+
+/// Returns `true` if a shard is in the store, and keeps it there under `tag`.
+async fn holds_shard(
+    context: &NodeContext,
+    shards: &ShardFolder,
+    index: u32,
+    tag: &str,
+) -> Result<bool> {
+    let Some(hash) = shards.shard_hash(index) else { return Ok(false) };
+    match context.swarm.hold(hash, u64::MAX, &[], tag, Instant::now()).await {
+        Ok(()) => Ok(true),
+        Err(SwarmError::Unavailable { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the parameters of an imported model available to peers.
@@ -296,6 +359,18 @@ fn default_base_path(first_block: &Hash, signer: &Signer) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_this_machine_are_known() {
+        for url in
+            ["ws://127.0.0.1:9944", "ws://localhost:9944/x", "ws://[::1]:9944", "wss://127.8.0.1"]
+        {
+            assert!(is_loopback_url(url), "{url}");
+        }
+        for url in ["ws://192.0.2.7:9944", "wss://node.example", "ws://[2001:db8::1]:9944", ""] {
+            assert!(!is_loopback_url(url), "{url}");
+        }
+    }
 
     #[test]
     fn sizes_are_numbers_of_gib() {

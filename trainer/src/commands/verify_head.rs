@@ -77,10 +77,17 @@ async fn verify(context: &NodeContext) -> Result<VerifiedHead> {
                 (None, model, Vec::new())
             }
             Some((previous, model)) => {
-                let (model, included) =
-                    replay_round(context, &previous, &model, &record, &on_chain)
-                        .await
-                        .map_err(RoleError::into_inner)?;
+                let (model, included) = replay_round(
+                    context, &previous, &model, &record, &on_chain,
+                )
+                .await
+                .map_err(RoleError::into_inner)
+                .with_context(|| {
+                    format!(
+                        "round {round} cannot be replayed. Members keep the payloads of the \
+                                 last rounds only; the history needs one that runs with --archive"
+                    )
+                })?;
                 (Some(previous), model, included)
             }
         };

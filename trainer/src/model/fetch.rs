@@ -21,6 +21,22 @@ use std::sync::Arc;
 /// Bytes of a parameter.
 const PARAMETER_BYTES: u64 = size_of::<f32>() as u64;
 
+/// Makes sure that the model whose parameters hash to `root` is on this machine under the label
+/// `keep`. The peers of `first` are asked before the others.
+///
+/// # Errors
+///
+/// Fails if no peer serves the parameters, or if they are too large for the recipe.
+pub async fn hold_model(
+    context: &NodeContext,
+    root: &Hash,
+    recipe: &Recipe,
+    first: &[AccountId],
+    keep: &str,
+) -> Result<()> {
+    context.hold_blob(root, recipe.model.size() * PARAMETER_BYTES, first, keep).await
+}
+
 /// Returns the model whose parameters hash to `root`, from this machine or a peer, and keeps it
 /// under the label `keep`. The peers of `first` are asked before the others.
 ///
@@ -57,17 +73,21 @@ pub async fn head_before(context: &NodeContext, round: RoundNumber) -> Result<Op
 
 /// Returns the updates that made the head of the concluded `round`, with their payloads, in account
 /// order.
-pub(super) async fn included_updates(
+///
+/// # Errors
+///
+/// Fails if the node does not know all of them, or if a payload cannot be fetched.
+pub async fn included_updates(
     context: &NodeContext,
     recipe: &Recipe,
     round: RoundNumber,
     record: &RoundRecord<AccountId>,
 ) -> Result<Vec<UpdateWithPayload>> {
     let updates = context.chain.updates(round).await?;
-    fetch_payloads(context, recipe, updates, record.included.len()).await
+    fetch_payloads(context, recipe, round, updates, record.included.len()).await
 }
 
-/// Returns the updates of `included` among the reveals of the round under way, with their payloads,
+/// Returns the updates of `included` among the reveals of `round`, which is under way, with their payloads,
 /// in account order.
 ///
 /// # Errors
@@ -76,6 +96,7 @@ pub(super) async fn included_updates(
 pub async fn revealed_updates(
     context: &NodeContext,
     recipe: &Recipe,
+    round: RoundNumber,
     submissions: &[(AccountId, Submission)],
     included: &RevealSet,
 ) -> Result<Vec<UpdateWithPayload>> {
@@ -91,13 +112,14 @@ pub async fn revealed_updates(
     };
     let mut updates: Vec<_> = submissions.iter().filter_map(update).collect();
     updates.sort_by_key(|update| update.account);
-    fetch_payloads(context, recipe, updates, included.len()).await
+    fetch_payloads(context, recipe, round, updates, included.len()).await
 }
 
 /// Fetches the payloads of `updates`. Fails unless there are `expected` updates.
 async fn fetch_payloads(
     context: &NodeContext,
     recipe: &Recipe,
+    round: RoundNumber,
     updates: Vec<IncludedUpdate<AccountId>>,
     expected: u32,
 ) -> Result<Vec<UpdateWithPayload>> {
@@ -109,7 +131,8 @@ async fn fetch_payloads(
     }
     let mut included = Vec::with_capacity(updates.len());
     for update in updates {
-        let payload = context.fetch_payload(recipe, &update.account, &update.payload_hash).await?;
+        let (account, hash) = (&update.account, &update.payload_hash);
+        let payload = context.fetch_payload(recipe, round, account, hash).await?;
         included.push(UpdateWithPayload { update, payload });
     }
     Ok(included)

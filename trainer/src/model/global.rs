@@ -33,6 +33,6 @@ pub struct UpdateWithPayload {
 }
 
 /// Returns the payloads of `updates` and their staleness, as aggregation takes them.
-pub(super) fn payloads(updates: impl IntoIterator<Item = UpdateWithPayload>) -> Vec<(Payload, u8)> {
+pub fn payloads(updates: impl IntoIterator<Item = UpdateWithPayload>) -> Vec<(Payload, u8)> {
     updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect()
 }

@@ -6,7 +6,8 @@
 //! is started again reveals the evidence that it committed to.
 
 use super::{
-    replay::{ReplayJob, ReplayScheduler},
+    firm_audits::FirmAudits,
+    replay::{FetchWindow, ReplayJob, ReplayScheduler},
     replay_input::audit_tag,
     rewards::RewardClaimer,
     runner::BlockHandler,
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     context::NodeContext,
     error::{Result, RoleError, explain},
+    state::AuditKey,
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -52,19 +54,32 @@ pub(super) struct Auditor<S> {
     strategy: S,
     rewards: RewardClaimer,
     scheduler: Arc<ReplayScheduler>,
+    /// Audits that no fork can replace.
+    firm: FirmAudits,
     /// Steps that go on in the background.
-    running: BTreeMap<AuditId, AuditStep>,
+    running: BTreeMap<AuditKey, AuditStep>,
+    /// Audits in which this validator stays silent, since it could not fetch what it has to judge.
+    silent: BTreeSet<AuditKey>,
     /// Audits with seats of this validator, and the task that fetches their models.
-    model_fetches: BTreeMap<AuditId, AbortHandle>,
+    model_fetches: BTreeMap<AuditKey, AbortHandle>,
     /// Blocks at which settling a case was last tried.
     settle_attempts: BTreeMap<(AuditId, AccountId), BlockNumber>,
 }
 
+/// Result of a step.
+enum StepResult {
+    Done,
+    /// The step goes on in the background.
+    Running(AuditStep),
+    /// The step cannot be done, and nobody is to blame.
+    Silent,
+}
+
 /// The step that an audit waits for from this validator.
 enum AuditStep {
-    Replay(BackgroundTask<Evidence>),
+    Replay(BackgroundTask<Option<Evidence>>),
     Commit(Evidence, Hash),
-    Reveal(BackgroundTask<Call>),
+    Reveal(BackgroundTask<Option<Call>>),
     Settle(Vec<AccountId>),
 }
 
@@ -73,24 +88,26 @@ impl<S: Strategy> Auditor<S> {
     pub(super) fn new(context: NodeContext, signer: Signer, workers: usize, strategy: S) -> Self {
         Self {
             rewards: RewardClaimer::new(context.clone(), signer.clone()),
+            firm: FirmAudits::new(context.clone()),
             context,
             signer,
             workers,
             strategy,
             scheduler: Arc::new(ReplayScheduler::new()),
             running: BTreeMap::new(),
+            silent: BTreeSet::new(),
             model_fetches: BTreeMap::new(),
             settle_attempts: BTreeMap::new(),
         }
     }
 
-    fn replay_job(&self, id: AuditId, audit: &Audit<AccountId>) -> ReplayJob<S> {
+    fn replay_job(&self, key: AuditKey, audit: &Audit<AccountId>) -> ReplayJob<S> {
         ReplayJob {
             context: self.context.clone(),
             account: self.signer.account(),
             workers: self.workers,
             strategy: self.strategy.clone(),
-            id,
+            key,
             audit: audit.clone(),
         }
     }
@@ -98,127 +115,137 @@ impl<S: Strategy> Auditor<S> {
     /// Returns the step that `audit` waits for, and starts it if it runs in the background.
     fn next_step(
         &mut self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         config: &AuditConfig,
         now: BlockNumber,
     ) -> Result<Option<AuditStep>> {
         let account = self.signer.account();
         if audit.stage == Stage::Settle {
-            return Ok(Some(AuditStep::Settle(self.cases_to_settle(id, audit, now))));
+            return Ok(Some(AuditStep::Settle(self.cases_to_settle(key.id, audit, now))));
         }
         let place = audit.holder(&account);
         let Some(holder) = place.and_then(|place| audit.holders.get(usize::from(place))) else {
             return Ok(None);
         };
-        self.start_model_fetch(id, audit);
+        if self.silent.contains(&key) {
+            return Ok(None);
+        }
+        self.start_model_fetch(key, audit);
         let deadline = audit.deadline(config).unwrap_or_default();
         match audit.stage {
             Stage::Replay if !holder.committed && audit.seats_of(&account).next().is_some() => {
-                self.replay_step(id, audit, config, deadline).map(Some)
+                self.replay_step(key, audit, config, deadline)
             }
             Stage::Reveal
                 if holder.committed && !holder.revealed && self.strategy.reveals_audit() =>
             {
-                self.reveal_step(id, audit, deadline).map(Some)
+                self.reveal_step(key, audit, deadline).map(Some)
             }
             _ => Ok(None),
         }
     }
 
     /// Starts to fetch the models of `audit` while peers still keep them, once per audit.
-    fn start_model_fetch(&mut self, id: AuditId, audit: &Audit<AccountId>) {
-        if self.model_fetches.contains_key(&id) {
+    fn start_model_fetch(&mut self, key: AuditKey, audit: &Audit<AccountId>) {
+        if self.model_fetches.contains_key(&key) {
             return;
         }
-        let job = self.replay_job(id, audit);
+        let job = self.replay_job(key, audit);
         let fetch = tokio::spawn(async move {
             if let Err(RoleError::Transient(error) | RoleError::Fatal(error)) =
                 job.keep_models().await
             {
-                tracing::debug!("audit {id}: {}", explain(&error));
+                tracing::debug!("audit {}: {}", key.id, explain(&error));
             }
         });
-        self.model_fetches.insert(id, fetch.abort_handle());
+        self.model_fetches.insert(key, fetch.abort_handle());
     }
 
+    /// Returns the step of an audit in its replay stage, or `None` if the evidence waits for the
+    /// audit to be firm.
     fn replay_step(
         &mut self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         config: &AuditConfig,
         deadline: BlockNumber,
-    ) -> Result<AuditStep> {
-        let evidence = self.context.state.evidence(id)?;
-        Ok(match (evidence, self.running.remove(&id)) {
-            (Some((evidence, salt)), _) => AuditStep::Commit(evidence, salt),
-            (None, Some(running)) => running,
+    ) -> Result<Option<AuditStep>> {
+        let evidence = self.context.state.evidence(&key)?;
+        Ok(match (evidence, self.running.remove(&key)) {
+            (Some((evidence, salt)), _) => {
+                self.firm.contains(&key).then_some(AuditStep::Commit(evidence, salt))
+            }
+            (None, Some(running)) => Some(running),
             (None, None) => {
                 let reserve = (config.replay / COMMIT_RESERVE).max(COMMIT_RESERVE);
                 let give_up = deadline.saturating_sub(reserve);
-                let job = self.replay_job(id, audit);
-                AuditStep::Replay(BackgroundTask::start(
-                    job.gather_evidence(self.scheduler.clone(), give_up),
-                ))
+                let window = FetchWindow { since: audit.since, give_up };
+                let job = self.replay_job(key, audit);
+                Some(AuditStep::Replay(BackgroundTask::start(
+                    job.gather_evidence(self.scheduler.clone(), window),
+                )))
             }
         })
     }
 
     fn reveal_step(
         &mut self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         deadline: BlockNumber,
     ) -> Result<AuditStep> {
-        if let Some(running) = self.running.remove(&id) {
+        if let Some(running) = self.running.remove(&key) {
             return Ok(running);
         }
-        let stored = self.context.state.evidence(id)?;
+        let (id, stored) = (key.id, self.context.state.evidence(&key)?);
         let (evidence, salt) = stored.ok_or_else(|| {
             RoleError::transient(anyhow!(
                 "audit {id}: the evidence is not in this folder; its seats are lost"
             ))
         })?;
-        let job = self.replay_job(id, audit);
-        let bindings =
-            job.check_bindings(self.scheduler.clone(), deadline.saturating_sub(REVEAL_RESERVE));
+        let give_up = deadline.saturating_sub(REVEAL_RESERVE);
+        let window = FetchWindow { since: audit.since, give_up };
+        let bindings = self.replay_job(key, audit).check_bindings(self.scheduler.clone(), window);
         Ok(AuditStep::Reveal(BackgroundTask::start(async move {
-            Ok(match bindings.await? {
-                None => Call::RevealAudit { audit: id, evidence, salt },
-                Some(bindings) => {
-                    let bindings = BoundedVec::truncate_from(bindings);
-                    Call::RevealSketches { audit: id, evidence, bindings, salt }
+            Ok(bindings.await?.map(|bindings| {
+                if bindings.is_empty() {
+                    return Call::RevealAudit { audit: id, evidence, salt };
                 }
-            })
+                let bindings = BoundedVec::truncate_from(bindings);
+                Call::RevealSketches { audit: id, evidence, bindings, salt }
+            }))
         })))
     }
 
-    /// Performs a step. Returns it if it still goes on in the background.
+    /// Performs a step.
     async fn perform(
         &self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         step: AuditStep,
-    ) -> Result<Option<AuditStep>> {
-        let (context, signer) = (&self.context, &self.signer);
+    ) -> Result<StepResult> {
+        let (context, signer, id) = (&self.context, &self.signer, key.id);
         match step {
             AuditStep::Replay(mut replay) => {
                 let Some(evidence) = replay.wait().await else {
-                    return Ok(Some(AuditStep::Replay(replay)));
+                    return Ok(StepResult::Running(AuditStep::Replay(replay)));
                 };
-                let (evidence, mut salt) = (evidence?, Hash::default());
+                let Some(evidence) = evidence? else { return Ok(StepResult::Silent) };
+                let mut salt = Hash::default();
                 getrandom::fill(&mut salt).map_err(|error| {
                     RoleError::fatal(anyhow!("the system gives no randomness: {error}"))
                 })?;
-                context.state.write_evidence(id, &evidence, &salt)?;
-                self.commit(id, audit, &evidence, &salt).await?;
+                context.state.write_evidence(&key, &evidence, &salt)?;
+                self.commit(key, audit, &evidence, &salt).await?;
             }
-            AuditStep::Commit(evidence, salt) => self.commit(id, audit, &evidence, &salt).await?,
+            AuditStep::Commit(evidence, salt) => self.commit(key, audit, &evidence, &salt).await?,
             AuditStep::Reveal(mut reveal) => {
                 let Some(call) = reveal.wait().await else {
-                    return Ok(Some(AuditStep::Reveal(reveal)));
+                    return Ok(StepResult::Running(AuditStep::Reveal(reveal)));
                 };
-                context.chain.submit(signer, call?).await?;
+                let Some(call) = call? else { return Ok(StepResult::Silent) };
+                context.chain.submit(signer, call).await?;
                 tracing::info!("round {}: revealed the evidence of audit {id}", audit.round);
             }
             AuditStep::Settle(trainers) => {
@@ -226,17 +253,19 @@ impl<S: Strategy> Auditor<S> {
                 try_join_all(trainers.into_iter().map(settle)).await?;
             }
         }
-        Ok(None)
+        Ok(StepResult::Done)
     }
 
+    /// Commits to the evidence, as soon as no fork can give the audit another draw.
     async fn commit(
         &self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         evidence: &Evidence,
         salt: &Hash,
     ) -> Result<()> {
-        let (chain, account) = (&self.context.chain, self.signer.account());
+        let Some(chain) = self.firm.chain(&key) else { return Ok(()) };
+        let (account, id) = (self.signer.account(), key.id);
         let commitment = evidence_commitment(&account, &chain.genesis_hash(), id, evidence, salt);
         chain.submit(&self.signer, Call::CommitAudit { audit: id, commitment }).await?;
         tracing::info!(
@@ -274,12 +303,12 @@ impl<S: Strategy> Auditor<S> {
     /// Performs the steps that `audits` wait for.
     async fn advance(
         &mut self,
-        audits: &[(AuditId, Audit<AccountId>)],
+        audits: &[(AuditKey, Audit<AccountId>)],
         now: BlockNumber,
     ) -> Result<()> {
         let config = self.context.chain.audit_config().await?;
-        self.running.retain(|id, step| {
-            let stage = audits.iter().find(|(open, _)| open == id).map(|(_, audit)| audit.stage);
+        self.running.retain(|key, step| {
+            let stage = audits.iter().find(|(open, _)| open == key).map(|(_, audit)| audit.stage);
             matches!(
                 (step, stage),
                 (AuditStep::Replay(_), Some(Stage::Replay))
@@ -287,44 +316,52 @@ impl<S: Strategy> Auditor<S> {
             )
         });
         let mut due = Vec::new();
-        for (id, audit) in audits {
-            match self.next_step(*id, audit, &config, now) {
-                Ok(step) => due.extend(step.map(|step| (*id, audit, step))),
+        for (key, audit) in audits {
+            match self.next_step(*key, audit, &config, now) {
+                Ok(step) => due.extend(step.map(|step| (*key, audit, step))),
                 Err(error) => error.log_transient()?,
             }
         }
-        let perform = async |(id, audit, step)| {
-            Ok(self.perform(id, audit, step).await?.map(|running| (id, running)))
-        };
-        let running = join_logged(due.into_iter().map(perform)).await?;
-        self.running.extend(running.into_iter().flatten());
+        let perform = async |(key, audit, step)| Ok((key, self.perform(key, audit, step).await?));
+        for (key, result) in join_logged(due.into_iter().map(perform)).await? {
+            match result {
+                StepResult::Done => {}
+                StepResult::Running(step) => drop(self.running.insert(key, step)),
+                StepResult::Silent => drop(self.silent.insert(key)),
+            }
+        }
         Ok(())
     }
 
-    /// Forgets audits that have ended.
-    async fn forget_ended(&mut self, open: &BTreeSet<AuditId>) -> Result<()> {
-        self.settle_attempts.retain(|(id, _), _| open.contains(id));
-        let mut ended: BTreeSet<AuditId> =
-            self.context.state.retain_evidence(open)?.into_iter().collect();
-        let fetches = self.model_fetches.extract_if(.., |id, _| !open.contains(id));
-        ended.extend(fetches.map(|(id, fetch)| {
+    /// Forgets audits that have ended, and those of other forks.
+    async fn forget_ended(&mut self, open: &BTreeSet<AuditKey>) -> Result<()> {
+        self.settle_attempts.retain(|(id, _), _| open.iter().any(|key| key.id == *id));
+        self.silent.retain(|key| open.contains(key));
+        let kept = open.union(self.firm.keys()).copied().collect();
+        let mut ended: BTreeSet<AuditKey> =
+            self.context.state.retain_evidence(&kept)?.into_iter().collect();
+        let fetches = self.model_fetches.extract_if(.., |key, _| !open.contains(key));
+        ended.extend(fetches.map(|(key, fetch)| {
             fetch.abort();
-            id
+            key
         }));
-        for id in ended {
-            self.context.swarm.release(&audit_tag(id)).await?;
+        for key in ended {
+            self.context.swarm.release(&audit_tag(&key)).await?;
         }
         Ok(())
     }
 }
 
 impl<S: Strategy> BlockHandler for Auditor<S> {
-    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         let audits = self.context.chain.audits().await?;
+        let audits: Vec<_> =
+            audits.into_iter().map(|(id, audit)| (AuditKey::of(id, &audit), audit)).collect();
+        self.firm.update(!audits.is_empty()).await?;
         if !audits.is_empty() {
             self.advance(&audits, overview.now).await?;
         }
-        self.forget_ended(&audits.iter().map(|(id, _)| *id).collect()).await?;
+        self.forget_ended(&audits.iter().map(|(key, _)| *key).collect()).await?;
         self.rewards.claim_due(overview).await
     }
 }

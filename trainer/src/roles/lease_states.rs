@@ -6,7 +6,7 @@ use crate::{
     context::NodeContext,
     data::lease_tag,
     error::{Result, RoleError, explain},
-    state::StateFolder,
+    state::{LeaseKey, StateFolder},
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -130,17 +130,17 @@ impl<S: Strategy> LeaseStates<S> {
                  be served"
             ))
         })?;
-        context.swarm.add_all(blobs, &lease_tag(self.lease.nonce)).await?;
+        context.swarm.add_all(blobs, &lease_tag(&LeaseKey::of(&self.lease))).await?;
         Ok((full, StateProof { state, proof }))
     }
 
     /// Returns the state after `leaf` segments: loaded, or trained again from the newest kept state
     /// before it.
     fn at(&self, leaf: u16) -> Result<TrainingState> {
-        let (nonce, parameters) = (self.lease.nonce, self.recipe.model.size() as usize);
-        let kept = self.state.kept_leaves(nonce)?;
+        let (key, parameters) = (LeaseKey::of(&self.lease), self.recipe.model.size() as usize);
+        let kept = self.state.kept_leaves(&key)?;
         for from in kept.into_iter().rev().filter(|kept| *kept <= leaf) {
-            let mut state = match self.state.load_state(nonce, from, parameters) {
+            let mut state = match self.state.load_state(&key, from, parameters) {
                 Ok(state) => state,
                 // Removed a moment ago, or damaged: the state before it leads here too.
                 Err(error) => {

@@ -4,7 +4,7 @@
 
 use crate::{
     error::{Result, RoleError},
-    state::{Journal, StateFolder},
+    state::{Journal, LeaseKey, StateFolder},
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -57,7 +57,7 @@ impl<S: Strategy> LeaseTraining<S> {
     /// Trains the remaining segments and packs the update. Returns `None` if asked to stop.
     pub(super) fn run(&self) -> Result<Option<PackedUpdate>> {
         let Self { recipe, lease, .. } = self;
-        let (mut journal, mut state) = self.resume()?;
+        let (key, (mut journal, mut state)) = (self.key(), self.resume()?);
         let job = LeaseJob {
             recipe,
             lease,
@@ -76,7 +76,7 @@ impl<S: Strategy> LeaseTraining<S> {
             journal.leaves.push(report.leaf);
             journal.losses.push(report.loss);
             journal.speed = tokens as f64 / started.elapsed().as_secs_f64().max(f64::EPSILON);
-            self.state.save_state(lease.nonce, journal.segments(), &state)?;
+            self.state.save_state(&key, journal.segments(), &state)?;
             self.state.write_journal(&journal)?;
             self.state.thin_states(self.state_budget)?;
             tracing::info!(
@@ -91,6 +91,10 @@ impl<S: Strategy> LeaseTraining<S> {
         self.pack(journal, state).map(Some)
     }
 
+    fn key(&self) -> LeaseKey {
+        LeaseKey::of(&self.lease)
+    }
+
     /// Packs the finished lease and adds the reveal to its journal.
     fn pack(&self, mut journal: Journal, mut state: TrainingState) -> Result<PackedUpdate> {
         let Self { recipe, lease, base, .. } = self;
@@ -99,7 +103,7 @@ impl<S: Strategy> LeaseTraining<S> {
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
         // Derived, so that a restarted process opens the same commitment. Secret until then.
         let salt = *blake3::Hasher::new_keyed(&self.salt_secret)
-            .update(&lease.nonce.to_le_bytes())
+            .update(self.key().digest())
             .update(&payload_hash)
             .finalize()
             .as_bytes();
@@ -119,9 +123,9 @@ impl<S: Strategy> LeaseTraining<S> {
     /// Returns the journal and the newest state of the lease. Without a journal, these are the
     /// lease's start.
     fn resume(&self) -> Result<(Journal, TrainingState)> {
-        let Self { lease, base, .. } = self;
-        if let Some(journal) = self.state.journal(lease.nonce)? {
-            let state = self.state.load_state(lease.nonce, journal.segments(), base.len())?;
+        let (Self { lease, base, .. }, key) = (self, self.key());
+        if let Some(journal) = self.state.journal(&key)? {
+            let state = self.state.load_state(&key, journal.segments(), base.len())?;
             if journal.segments() > 0 {
                 tracing::info!(
                     "round {}: going on after segment {}",
@@ -143,8 +147,8 @@ impl<S: Strategy> LeaseTraining<S> {
                 self.state.path().display()
             )));
         }
-        let journal = Journal::new(lease.nonce, lease.due_round, expected);
-        self.state.save_state(lease.nonce, 0, &state)?;
+        let journal = Journal::new(key, lease.due_round, expected);
+        self.state.save_state(&key, 0, &state)?;
         self.state.write_journal(&journal)?;
         Ok((journal, state))
     }

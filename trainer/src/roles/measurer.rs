@@ -13,7 +13,7 @@ use crate::{
     metrics::{MAX_SEQUENCES, format_metrics, measure_model},
     model::fetch_model,
 };
-use pol_chain::{AccountId, Call, Signer};
+use pol_chain::{Call, Signer};
 use pol_generate::TextTokenizer;
 use pol_primitives::{
     Hash, RoundNumber,
@@ -158,7 +158,7 @@ impl HeadMeasurer {
 }
 
 impl BlockHandler for HeadMeasurer {
-    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         let Some(head) = overview.head else { return Ok(()) };
         if self.handled != Some(head.root) {
             self.measure(&head).await?;

@@ -2,49 +2,78 @@
 
 //! Replays of one validator in one audit.
 
-use super::replay_input::{ReplayInput, audit_tag};
+use super::replay_input::{HeldInput, ReplayInput, RoundMeasure, audit_tag};
 use crate::{
     context::NodeContext,
     data::ShardReader,
     error::{Result, RoleError, explain},
-    model::{fetch_model, head_before},
+    model::{fetch_model, head_before, hold_model, included_updates, payloads},
+    state::AuditKey,
     strategy::Strategy,
 };
 use anyhow::anyhow;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join, try_join_all};
 use pol_chain::{AccountId, format_account};
-use pol_engine::{LeaseData, ScoreProbe};
+use pol_engine::{LeaseData, MAX_PROBE_SEQUENCES, ScoreProbe};
 use pol_primitives::{
-    audit::{Audit, AuditId, Binding, Case, Evidence},
+    audit::{Audit, Binding, Case, Evidence},
+    head::{Head, RoundRecord},
     recipe::{Numerics, Recipe},
     round::BlockNumber,
 };
 use pol_swarm::SwarmError;
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Mutex, Semaphore},
-    time::timeout,
-};
+use std::{sync::Arc, time::Instant};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
-/// Longest try to fetch the input of a replay before other cases get their turn. Arrived blobs are
-/// kept.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
-/// Cases whose input is fetched and held in memory at a time.
+/// Cases whose input is held in memory at a time.
 const CONCURRENT_CASES: usize = 8;
-/// Held-out sequences to draw from if the audit names no text.
-const HELD_OUT_SEQUENCES: usize = 64;
+/// Held-out sequences to draw from, beside the text that the audit names.
+const HELD_OUT_SEQUENCES: usize = MAX_PROBE_SEQUENCES / 2;
 
-/// Scheduler of the replays of all audits: a few cases fetch at a time, and one replays.
+/// Scheduler of the replays of all audits: a few cases are in memory at a time, and one replays.
 pub(super) struct ReplayScheduler {
-    fetching: Semaphore,
+    loading: Semaphore,
     replaying: Mutex<()>,
 }
 
 impl ReplayScheduler {
     /// Creates an idle scheduler.
     pub(super) fn new() -> Self {
-        Self { fetching: Semaphore::new(CONCURRENT_CASES), replaying: Mutex::default() }
+        Self { loading: Semaphore::new(CONCURRENT_CASES), replaying: Mutex::default() }
     }
+}
+
+/// The blocks in which the input of replays is fetched.
+#[derive(Clone, Copy)]
+pub(super) struct FetchWindow {
+    /// First block of the stage.
+    pub(super) since: BlockNumber,
+    /// Block from which on input that is not here is given up.
+    pub(super) give_up: BlockNumber,
+}
+
+impl FetchWindow {
+    /// Returns the first half of the window.
+    fn first_half(self) -> Self {
+        Self { give_up: self.since + self.give_up.saturating_sub(self.since) / 2, ..self }
+    }
+
+    /// Returns `true` if tries from block `first` on fill most of the window. One try at its end
+    /// says nothing about who is to blame.
+    fn is_filled_from(self, first: BlockNumber) -> bool {
+        self.give_up.saturating_sub(first) >= self.give_up.saturating_sub(self.since) / 2
+            && self.give_up > first
+    }
+}
+
+/// One try to fetch something.
+struct Try {
+    /// Deadline of the try.
+    deadline: Instant,
+    /// Set if the window ends with it.
+    is_last: bool,
+    /// Block at which it began.
+    block: BlockNumber,
 }
 
 /// The seats of one validator in one audit.
@@ -58,8 +87,8 @@ pub(super) struct ReplayJob<S> {
     pub(super) workers: usize,
     /// Strategy of the validator.
     pub(super) strategy: S,
-    /// Number of the audit.
-    pub(super) id: AuditId,
+    /// Name of the audit.
+    pub(super) key: AuditKey,
     /// The audit.
     pub(super) audit: Audit<AccountId>,
 }
@@ -72,151 +101,185 @@ impl<S: Strategy> ReplayJob<S> {
 
     /// Fetches the models that the audit needs while peers still keep them.
     pub(super) async fn keep_models(&self) -> Result<()> {
-        let (context, audit, tag) = (&self.context, &self.audit, audit_tag(self.id));
+        let (context, audit, tag) = (&self.context, &self.audit, audit_tag(&self.key));
         let recipe = self.recipe().await?;
-        self.head_parameters(&recipe).await?;
+        let head = self.head_before().await?;
+        hold_model(context, &head.root, &recipe, &[], &tag).await?;
         let place = audit.holder(&self.account);
         let has_seat =
             |case: &&Case<AccountId>| place.is_some_and(|place| case.seats.contains(&place));
         for case in audit.cases.iter().filter(has_seat) {
             let lease = context.chain.audited_lease(audit.round, &case.trainer).await?;
             if let Some(lease) = lease {
-                fetch_model(context, &lease.base_root, &recipe, &[case.trainer], &tag).await?;
+                hold_model(context, &lease.base_root, &recipe, &[case.trainer], &tag).await?;
             }
         }
         Ok(())
     }
 
-    /// Replays all cases and returns the findings. Input that cannot be fetched is tried again
-    /// until block `give_up`, and then found to be unavailable.
+    /// Replays all cases and returns the findings, or `None` if the input of a case cannot be had
+    /// and the trainer is not to blame: then this validator stays silent.
+    ///
+    /// What the updates are measured with is fetched at the same time, in the first half of
+    /// `window`. If it cannot be had, the replays count without measurements.
     pub(super) async fn gather_evidence(
         self,
         scheduler: Arc<ReplayScheduler>,
-        give_up: BlockNumber,
-    ) -> Result<Evidence> {
+        window: FetchWindow,
+    ) -> Result<Option<Evidence>> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
-        let probe = self.fetch_probe(&recipe, give_up).await?;
-        let findings = cases.iter().map(|(at, case)| {
-            let (strategy, judged, probe, seed, workers) =
-                (self.strategy.clone(), case.clone(), probe.clone(), self.audit.seed, self.workers);
-            let find = move |input: ReplayInput| {
-                strategy.audit_finding(&judged, || input.finding(probe.as_deref(), &seed, workers))
+        let measure = OnceCell::new();
+        let fetch_measure =
+            || measure.get_or_try_init(|| self.fetch_measure(&recipe, window.first_half()));
+        let findings = cases.iter().map(async |(at, case)| {
+            let Some(input) = self.hold_input(&recipe, case, window).await? else {
+                return Ok(None);
             };
-            let finding = self.with_input(&recipe, case, &scheduler, give_up, find);
-            async move { finding.await.map(|finding| (*at, finding)) }
+            let measure = fetch_measure().await?.clone();
+            let (strategy, judged) = (self.strategy.clone(), case.clone());
+            let (seed, workers) = (self.audit.seed, self.workers);
+            let find = move |input: ReplayInput| {
+                strategy
+                    .audit_finding(&judged, || input.finding(measure.as_deref(), &seed, workers))
+            };
+            let finding = self.with_input(input, &scheduler, find).await?;
+            Ok(Some((*at, finding)))
         });
-        let findings = try_join_all(findings).await?;
-        Evidence::try_from(findings)
+        let (_, findings) = try_join(fetch_measure(), try_join_all(findings)).await?;
+        let Some(findings) = findings.into_iter().collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let evidence = Evidence::try_from(findings);
+        evidence
+            .map(Some)
             .map_err(|_| RoleError::fatal(anyhow!("an audit has more cases than it may")))
     }
 
     /// Checks the ends that trainers opened since this validator committed, and returns the results
-    /// in the order of the cases, or `None` under the exact profile. Input that cannot be fetched
-    /// is tried again until block `give_up`.
+    /// in the order of the cases. There are none under the exact profile. Returns `None` if the
+    /// input of a case cannot be had and the trainer is not to blame.
     pub(super) async fn check_bindings(
         self,
         scheduler: Arc<ReplayScheduler>,
-        give_up: BlockNumber,
+        window: FetchWindow,
     ) -> Result<Option<Vec<Binding>>> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         if recipe.numerics == Numerics::Exact {
-            return Ok(None);
+            return Ok(Some(Vec::new()));
         }
         let bindings = cases.iter().map(async |(_, case)| {
             if !case.opened {
                 // The chain does not use the binding of a case without opened ends.
-                return Ok(Binding::Unavailable);
+                return Ok(Some(Binding::Unavailable));
             }
+            let Some(input) = self.hold_input(&recipe, case, window).await? else {
+                return Ok(None);
+            };
             let (seed, workers) = (self.audit.seed, self.workers);
             let check = move |input: ReplayInput| input.binding(&seed, workers);
-            self.with_input(&recipe, case, &scheduler, give_up, check).await
+            self.with_input(input, &scheduler, check).await.map(Some)
         });
-        try_join_all(bindings).await.map(Some)
+        Ok(try_join_all(bindings).await?.into_iter().collect())
     }
 
-    /// Returns the result of `work` on the input of `case`, on a thread that may compute.
-    ///
-    /// The cases take turns, so that one whose states no peer serves holds up none of the others.
-    async fn with_input<T: Send + 'static>(
+    /// Returns the next try to fetch something within `window`.
+    async fn next_try(&self, window: FetchWindow) -> Result<Try> {
+        let chain = &self.context.chain;
+        let (block, block_time) = (chain.best_block().await?.number, chain.block_time().await?);
+        let left = window.give_up.saturating_sub(block);
+        let deadline = Instant::now() + block_time.saturating_mul(left.max(1));
+        Ok(Try { deadline, is_last: left == 0, block })
+    }
+
+    /// Fetches the input of `case` until the end of `window`. Input that no peer serves is then
+    /// missing, which is the trainer's fault, or `None` if this machine may be at fault.
+    async fn hold_input(
         &self,
         recipe: &Arc<Recipe>,
         case: &Case<AccountId>,
+        window: FetchWindow,
+    ) -> Result<Option<HeldInput>> {
+        let (started, mut first_block) = (Instant::now(), None);
+        let (round, trainer) = (self.audit.round, format_account(&case.trainer));
+        loop {
+            let now = self.next_try(window).await?;
+            let first = *first_block.get_or_insert(now.block);
+            let context = self.context.until(now.deadline);
+            let held = HeldInput::fetch(&context, recipe, &self.key, round, case).await;
+            let error = match held {
+                Err(RoleError::Transient(error)) => error,
+                held => return held.map(Some),
+            };
+            tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
+            if now.is_last {
+                if !matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. })) {
+                    return Err(RoleError::Transient(error));
+                }
+                if window.is_filled_from(first)
+                    && self.context.has_reached_others(started, &case.trainer).await?
+                {
+                    return Ok(Some(HeldInput::Missing));
+                }
+                tracing::warn!(
+                    "round {round}: staying silent about {trainer}, since this machine may be the                      one that is cut off"
+                );
+                return Ok(None);
+            }
+            tokio::time::sleep(self.context.chain.block_time().await?).await;
+        }
+    }
+
+    /// Returns the result of `work` on `input`, on a thread that may compute.
+    async fn with_input<T: Send + 'static>(
+        &self,
+        input: HeldInput,
         scheduler: &ReplayScheduler,
-        give_up: BlockNumber,
         work: impl FnOnce(ReplayInput) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (chain, round) = (&self.context.chain, self.audit.round);
-        let block_time = chain.block_time().await?;
-        let mut shards = ShardReader::new(self.context.clone());
-        loop {
-            let turn = scheduler.fetching.acquire().await.map_err(RoleError::fatal)?;
-            let blocks_left = give_up.saturating_sub(chain.best_block().await?.number);
-            let limit = fetch_limit(block_time, blocks_left);
-            let fetch =
-                ReplayInput::fetch(&self.context, &mut shards, recipe, self.id, round, case);
-            let input = match timeout(limit, fetch).await {
-                Ok(Err(RoleError::Transient(error))) => {
-                    tracing::warn!(
-                        "round {round}: cannot replay {} yet: {}",
-                        format_account(&case.trainer),
-                        explain(&error)
-                    );
-                    // A trainer is blamed only for blobs that it has to serve.
-                    let unavailable =
-                        matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. }));
-                    match blocks_left {
-                        0 if unavailable => Some(ReplayInput::Missing),
-                        0 => return Err(RoleError::Transient(error)),
-                        _ => None,
-                    }
-                }
-                Ok(input) => Some(input?),
-                // Peers that do not answer are asked last, and the trainer was among the first.
-                Err(_) => (blocks_left == 0).then_some(ReplayInput::Missing),
-            };
-            if let Some(input) = input {
-                let _replaying = scheduler.replaying.lock().await;
-                return tokio::task::spawn_blocking(move || work(input)).await?;
-            }
-            drop(turn);
-            tokio::time::sleep(block_time).await;
-        }
+        let _turn = scheduler.loading.acquire().await.map_err(RoleError::fatal)?;
+        let input = input.load(&self.context).await?;
+        let _replaying = scheduler.replaying.lock().await;
+        tokio::task::spawn_blocking(move || work(input)).await?
+    }
+
+    /// Returns the record of the round.
+    async fn record(&self) -> Result<RoundRecord<AccountId>> {
+        let round = self.audit.round;
+        let record = self.context.chain.round_record(round).await?;
+        record
+            .ok_or_else(|| RoleError::transient(anyhow!("the node has no record of round {round}")))
     }
 
     /// Returns the recipe of the round.
     async fn recipe(&self) -> Result<Recipe> {
-        let (context, round) = (&self.context, self.audit.round);
-        let record = context.chain.round_record(round).await?;
-        let head = record.and_then(|record| record.head).ok_or_else(|| {
+        let round = self.audit.round;
+        let head = self.record().await?.head.ok_or_else(|| {
             RoleError::transient(anyhow!("the node has no head of round {round}"))
         })?;
-        context.recipe(&head.recipe_hash).await
+        self.context.recipe(&head.recipe_hash).await
     }
 
-    /// Returns the parameters of the head before the round.
-    async fn head_parameters(&self, recipe: &Recipe) -> Result<Arc<Vec<f32>>> {
-        let (context, round) = (&self.context, self.audit.round);
-        let head = head_before(context, round).await?.ok_or_else(|| {
-            RoleError::transient(anyhow!("there is no model before round {round}"))
-        })?;
-        let tag = audit_tag(self.id);
-        Ok(fetch_model(context, &head.root, recipe, &[], &tag).await?.parameters)
+    /// Returns the head before the round.
+    async fn head_before(&self) -> Result<Head> {
+        let round = self.audit.round;
+        let head = head_before(&self.context, round).await?;
+        head.ok_or_else(|| RoleError::transient(anyhow!("there is no model before round {round}")))
     }
 
-    /// Returns the probe that the round's updates are measured on, or `None` if it cannot be had
-    /// until block `give_up`. Without one, replays are compared all the same.
-    async fn fetch_probe(
+    /// Returns what the round's updates are measured with, or `None` if it cannot be had within
+    /// `window`. Without it, replays are compared all the same.
+    async fn fetch_measure(
         &self,
         recipe: &Arc<Recipe>,
-        give_up: BlockNumber,
-    ) -> Result<Option<Arc<ScoreProbe>>> {
-        let chain = &self.context.chain;
-        let block_time = chain.block_time().await?;
-        let mut shards = ShardReader::new(self.context.clone());
+        window: FetchWindow,
+    ) -> Result<Option<Arc<RoundMeasure>>> {
         loop {
-            let is_last = chain.best_block().await?.number >= give_up;
-            match self.try_probe(&mut shards, recipe, is_last).await {
-                Ok(probe) => return Ok(Some(Arc::new(probe))),
+            let now = self.next_try(window).await?;
+            let mut job = self.clone();
+            job.context = self.context.until(now.deadline);
+            let mut shards = ShardReader::new(job.context.clone());
+            match job.try_measure(&mut shards, recipe, now.is_last).await {
+                Ok(measure) => return Ok(Some(Arc::new(measure))),
                 Err(RoleError::Transient(error)) => tracing::warn!(
                     "round {}: cannot measure updates yet: {}",
                     self.audit.round,
@@ -224,48 +287,81 @@ impl<S: Strategy> ReplayJob<S> {
                 ),
                 Err(fatal) => return Err(fatal),
             }
-            if is_last {
+            if now.is_last {
                 return Ok(None);
             }
-            tokio::time::sleep(block_time).await;
+            tokio::time::sleep(self.context.chain.block_time().await?).await;
         }
     }
 
-    /// Returns the probe of the text that the audit names. The last try does without shards that
-    /// cannot be had. Without any text, held-out text takes its place.
-    async fn try_probe(
+    /// Returns the gradient of the round on its probe, from the head before it and the updates that
+    /// it included.
+    async fn try_measure(
         &self,
         shards: &mut ShardReader,
         recipe: &Arc<Recipe>,
         is_last: bool,
-    ) -> Result<ScoreProbe> {
-        let head = self.head_parameters(recipe).await?;
-        let mut tokens = Vec::new();
-        for id in &self.audit.probe {
-            match shards.shard(recipe, *id, &[], &audit_tag(self.id)).await {
-                Ok(shard) => tokens.push(shard),
+    ) -> Result<RoundMeasure> {
+        let (head, tag) = (self.head_before().await?, audit_tag(&self.key));
+        let head = fetch_model(&self.context, &head.root, recipe, &[], &tag).await?.parameters;
+        let record = self.record().await?;
+        let included = included_updates(&self.context, recipe, self.audit.round, &record).await?;
+        let accounts = included.iter().map(|included| included.update.account).collect();
+        let texts = self.probe_texts(shards, recipe, is_last).await?;
+        let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
+        let probe = tokio::task::spawn_blocking(move || {
+            ScoreProbe::new(&recipe, &head, &payloads(included), &seed, &texts, workers)
+        });
+        Ok(RoundMeasure { probe: probe.await??, accounts })
+    }
+
+    /// Returns the text that the audit names, and held-out text. The last try does without shards
+    /// that cannot be had.
+    async fn probe_texts(
+        &self,
+        shards: &mut ShardReader,
+        recipe: &Recipe,
+        is_last: bool,
+    ) -> Result<Vec<LeaseData>> {
+        let (mut tokens, tag) = (Vec::new(), &audit_tag(&self.key));
+        // At the same time, so that one that no peer serves does not hold up the others.
+        let held = join_all(self.audit.probe.iter().map(async |id| {
+            ShardReader::new(self.context.clone()).hold(recipe, &[*id], &[], tag).await
+        }));
+        for (id, held) in self.audit.probe.iter().zip(held.await) {
+            match held {
+                Ok(()) => tokens.push(shards.shard(recipe, *id, &[], tag).await?),
                 Err(RoleError::Transient(error)) if is_last => {
                     tracing::debug!("measuring without a shard: {}", explain(&error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        let text = if tokens.is_empty() {
-            shards.held_out(recipe, HELD_OUT_SEQUENCES).await?
-        } else {
-            None
-        };
-        let text = text.map_or_else(|| LeaseData::new(recipe, tokens), Ok)?;
-        let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
-        let probe = tokio::task::spawn_blocking(move || {
-            ScoreProbe::new(&recipe, head, &seed, &text, workers)
-        });
-        Ok(probe.await??)
+        let mut texts = Vec::new();
+        if !tokens.is_empty() {
+            texts.push(LeaseData::new(recipe, tokens)?);
+        }
+        match shards.held_out(recipe, HELD_OUT_SEQUENCES).await {
+            Ok(held_out) => texts.extend(held_out),
+            Err(RoleError::Transient(error)) if is_last => {
+                tracing::debug!("measuring without held-out text: {}", explain(&error));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(texts)
     }
 }
 
-/// Returns the time for one try to fetch a case: as long as the remaining blocks take, from one
-/// block to [`FETCH_TIMEOUT`].
-fn fetch_limit(block_time: Duration, blocks_left: BlockNumber) -> Duration {
-    block_time.saturating_mul(blocks_left).min(FETCH_TIMEOUT).max(block_time)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blame_takes_tries_over_most_of_the_window() {
+        let window = FetchWindow { since: 100, give_up: 175 };
+        assert!(window.is_filled_from(100) && window.is_filled_from(138));
+        assert!(!window.is_filled_from(139) && !window.is_filled_from(175));
+        assert!(!FetchWindow { since: 100, give_up: 100 }.is_filled_from(100));
+        assert_eq!(window.first_half().give_up, 137);
+    }
 }

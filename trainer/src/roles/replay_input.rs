@@ -6,113 +6,180 @@ use crate::{
     context::NodeContext,
     data::ShardReader,
     error::{Result, RoleError},
-    model::fetch_model,
+    model::{fetch_model, hold_model},
+    state::AuditKey,
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
 use pol_engine::{LeaseData, LeaseJob, ScoreProbe};
 use pol_primitives::{
     BoundedVec, Hash, RoundNumber,
-    audit::{AuditId, AuditResponse, Binding, Case, Finding, UpdateMeasurement},
+    audit::{AuditResponse, Binding, Case, Finding, UpdateMeasurement},
     lease::Lease,
     payload::Payload,
     recipe::Recipe,
     submission::RevealRecord,
 };
-use pol_swarm::SwarmError;
+use pol_swarm::{Bytes, SwarmError};
 use std::{io, sync::Arc};
 use tokio::runtime::Handle;
 
-/// Returns the label of the blobs that an audit needs.
-pub(super) fn audit_tag(id: AuditId) -> String {
-    format!("audit/{id}")
+/// Probe of a round, and the accounts of the updates that it measures.
+pub(super) struct RoundMeasure {
+    pub(super) probe: ScoreProbe,
+    pub(super) accounts: Vec<AccountId>,
 }
 
-/// The available input of a replay.
-pub(super) enum ReplayInput {
+impl RoundMeasure {
+    /// Returns the place of the trainer's update among those of the round.
+    fn place(&self, trainer: &AccountId) -> Option<usize> {
+        self.accounts.iter().position(|account| account == trainer)
+    }
+}
+
+/// Returns the label of the blobs that an audit needs.
+pub(super) fn audit_tag(audit: &AuditKey) -> String {
+    format!("audit/{audit}")
+}
+
+/// The records and blobs that a replay reads, on this machine as far as they can be had.
+pub(super) enum HeldInput {
     /// All input.
-    Complete(Box<ReplayMaterial>),
+    Complete(Box<ReplayRecords>),
     /// A blob that the trainer named as part of a state is too large to be one.
     OversizedState,
     /// A blob that no peer serves, not even the trainer, who needed it to train.
     Missing,
 }
 
-/// All input of a replay.
-pub(super) struct ReplayMaterial {
+/// Records of the chain that name all input of a replay.
+pub(super) struct ReplayRecords {
     recipe: Arc<Recipe>,
+    round: RoundNumber,
     case: Case<AccountId>,
     lease: Lease,
     reveal: RevealRecord,
     response: AuditResponse,
+    tag: String,
+}
+
+/// The input of a replay, in memory.
+pub(super) enum ReplayInput {
+    /// All input.
+    Complete(Box<ReplayMaterial>),
+    /// See [`HeldInput::OversizedState`].
+    OversizedState,
+    /// See [`HeldInput::Missing`].
+    Missing,
+}
+
+/// All input of a replay.
+pub(super) struct ReplayMaterial {
+    records: ReplayRecords,
     blobs: StateBlobs,
     data: LeaseData,
     base: Arc<Vec<f32>>,
     payload: Payload,
 }
 
-impl ReplayInput {
-    /// Fetches everything that the replay of `case` in audit `id` of `round` needs. The trainer is
-    /// asked first: it has to serve all of it.
+impl HeldInput {
+    /// Fetches everything that the replay of `case` in `audit` of `round` needs. The trainer is
+    /// asked first: it has to serve all of it. What is on this machine already is not read, so that
+    /// a further try costs little.
     pub(super) async fn fetch(
         context: &NodeContext,
-        shards: &mut ShardReader,
         recipe: &Arc<Recipe>,
-        id: AuditId,
+        audit: &AuditKey,
         round: RoundNumber,
         case: &Case<AccountId>,
     ) -> Result<Self> {
-        let (chain, trainer, tag) = (&context.chain, case.trainer, audit_tag(id));
+        let records = ReplayRecords::read(context, recipe, audit, round, case).await?;
+        let ReplayRecords { lease, reveal, response, tag, .. } = &records;
+        let blobs = records.blobs(context);
+        for hash in pol_engine::binding_blobs(case, response) {
+            match blobs.hold(&hash).await {
+                Err(RoleError::Transient(error))
+                    if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) =>
+                {
+                    return Ok(Self::OversizedState);
+                }
+                held => held?,
+            }
+        }
+        let trainer = case.trainer;
+        let mut shards = ShardReader::new(context.clone());
+        shards.hold(recipe, &lease.shards, &[trainer], tag).await?;
+        hold_model(context, &lease.base_root, recipe, &[trainer], tag).await?;
+        context.hold_payload(recipe, round, &trainer, &reveal.payload_hash).await?;
+        Ok(Self::Complete(Box::new(records)))
+    }
+
+    /// Reads the input into memory.
+    pub(super) async fn load(self, context: &NodeContext) -> Result<ReplayInput> {
+        let records = match self {
+            Self::Complete(records) => *records,
+            Self::OversizedState => return Ok(ReplayInput::OversizedState),
+            Self::Missing => return Ok(ReplayInput::Missing),
+        };
+        let ReplayRecords { recipe, round, case, lease, reveal, tag, .. } = &records;
+        let first = [case.trainer];
+        let mut shards = ShardReader::new(context.clone());
+        let data = shards.lease_data(recipe, &lease.shards, &first, tag).await?;
+        let base = fetch_model(context, &lease.base_root, recipe, &first, tag).await?;
+        let payload =
+            context.fetch_payload(recipe, *round, &case.trainer, &reveal.payload_hash).await?;
+        let (blobs, base) = (records.blobs(context), base.parameters);
+        Ok(ReplayInput::Complete(Box::new(ReplayMaterial { records, blobs, data, base, payload })))
+    }
+}
+
+impl ReplayRecords {
+    async fn read(
+        context: &NodeContext,
+        recipe: &Arc<Recipe>,
+        audit: &AuditKey,
+        round: RoundNumber,
+        case: &Case<AccountId>,
+    ) -> Result<Self> {
+        let (chain, trainer) = (&context.chain, case.trainer);
         let unknown = || {
             RoleError::transient(anyhow!(
                 "the node does not know the audit's lease or the trainer's response"
             ))
         };
         let lease = chain.audited_lease(round, &trainer).await?.ok_or_else(unknown)?;
-        let response = chain.audit_response(id, &trainer).await?.ok_or_else(unknown)?;
+        let response = chain.audit_response(audit.id, &trainer).await?.ok_or_else(unknown)?;
         let submissions = chain.submissions(round).await?;
         let reveal = submissions
             .into_iter()
             .find(|(account, _)| *account == trainer)
             .and_then(|(_, submission)| submission.opened)
             .ok_or_else(unknown)?;
-        let max_bytes = recipe.model.size().saturating_mul(size_of::<f32>() as u64);
-        let blobs = StateBlobs { context: context.clone(), trainer, max_bytes, tag: tag.clone() };
-        for hash in pol_engine::binding_blobs(case, &response) {
-            match blobs.fetch(&hash).await {
-                Err(RoleError::Transient(error))
-                    if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) =>
-                {
-                    return Ok(Self::OversizedState);
-                }
-                fetched => drop(fetched?),
-            }
-        }
-        let data = shards.lease_data(recipe, &lease.shards, &[trainer], &tag).await?;
-        let base = fetch_model(context, &lease.base_root, recipe, &[trainer], &tag).await?;
-        let payload = context.fetch_payload(recipe, &trainer, &reveal.payload_hash).await?;
-        Ok(Self::Complete(Box::new(ReplayMaterial {
-            recipe: recipe.clone(),
-            case: case.clone(),
-            lease,
-            reveal,
-            response,
-            blobs,
-            data,
-            base: base.parameters,
-            payload,
-        })))
+        let (recipe, case, tag) = (recipe.clone(), case.clone(), audit_tag(audit));
+        Ok(Self { recipe, round, case, lease, reveal, response, tag })
     }
 
-    /// Replays the update and measures it on `probe`, if there is one.
+    fn blobs(&self, context: &NodeContext) -> StateBlobs {
+        StateBlobs {
+            context: context.clone(),
+            trainer: self.case.trainer,
+            max_bytes: self.recipe.model.size().saturating_mul(size_of::<f32>() as u64),
+            tag: self.tag.clone(),
+        }
+    }
+}
+
+impl ReplayInput {
+    /// Replays the update and measures it, if there is a measure of its round.
     pub(super) fn finding(
         &self,
-        probe: Option<&ScoreProbe>,
+        measure: Option<&RoundMeasure>,
         seed: &Hash,
         workers: usize,
     ) -> Result<Finding> {
         self.judge(Finding::Impossible, Finding::Unavailable, |material| {
-            let ReplayMaterial { case, reveal, response, base, payload, .. } = material;
+            let ReplayMaterial { records, base, payload, .. } = material;
+            let ReplayRecords { case, reveal, response, .. } = records;
             let job = material.job(workers);
             let outcome =
                 pol_engine::audit(&job, base, case, reveal, &response.states, seed, |hash| {
@@ -123,7 +190,13 @@ impl ReplayInput {
                 Ok(UpdateMeasurement { shards, ..UpdateMeasurement::default() })
             };
             Ok(outcome.finding(|| {
-                probe.map_or_else(unmeasured, |probe| pol_engine::score(probe, &job, payload))
+                let place = |measure: &RoundMeasure| measure.place(&case.trainer);
+                match measure.and_then(|measure| Some((measure, place(measure)?))) {
+                    Some((measure, place)) => {
+                        pol_engine::score(&measure.probe, &job, payload, place)
+                    }
+                    None => unmeasured(),
+                }
             })?)
         })
     }
@@ -131,7 +204,8 @@ impl ReplayInput {
     /// Compares the opened ends with the states that they are of.
     pub(super) fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
         self.judge(Binding::Mismatch, Binding::Unavailable, |material| {
-            let ReplayMaterial { case, reveal, response, base, .. } = material;
+            let ReplayMaterial { records, base, .. } = material;
+            let ReplayRecords { case, reveal, response, .. } = records;
             let job = material.job(workers);
             Ok(pol_engine::check_binding(&job, base, case, reveal, response, seed, |hash| {
                 material.open(hash)
@@ -156,16 +230,16 @@ impl ReplayInput {
 impl ReplayMaterial {
     fn job(&self, workers: usize) -> LeaseJob<'_> {
         LeaseJob {
-            recipe: &self.recipe,
-            lease: &self.lease,
-            account: &self.case.trainer,
+            recipe: &self.records.recipe,
+            lease: &self.records.lease,
+            account: &self.records.case.trainer,
             data: &self.data,
             workers,
         }
     }
 
     /// Opens the blob with this hash, which is on this machine by now. May block.
-    fn open(&self, hash: &Hash) -> io::Result<io::Cursor<Vec<u8>>> {
+    fn open(&self, hash: &Hash) -> io::Result<io::Cursor<Bytes>> {
         let blob = Handle::current().block_on(self.blobs.fetch(hash));
         blob.map(io::Cursor::new).map_err(|error| io::Error::other(error.to_string()))
     }
@@ -181,7 +255,11 @@ struct StateBlobs {
 }
 
 impl StateBlobs {
-    async fn fetch(&self, hash: &Hash) -> Result<Vec<u8>> {
+    async fn hold(&self, hash: &Hash) -> Result<()> {
+        self.context.hold_blob(hash, self.max_bytes, &[self.trainer], &self.tag).await
+    }
+
+    async fn fetch(&self, hash: &Hash) -> Result<Bytes> {
         self.context.fetch_blob(hash, self.max_bytes, &[self.trainer], &self.tag).await
     }
 }

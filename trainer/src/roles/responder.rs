@@ -4,6 +4,7 @@
 //! ends of segments, and learn the outcome.
 
 use super::{
+    firm_audits::FirmAudits,
     lease_states::{LeaseStates, open_segments, parse_trace},
     rewards::RewardClaimer,
     runner::BlockHandler,
@@ -15,7 +16,7 @@ use crate::{
     data::{ShardReader, lease_tag},
     display::format_amount,
     error::{Result, RoleError},
-    state::Journal,
+    state::{AuditKey, LeaseKey},
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -34,6 +35,9 @@ use std::{
 };
 use tokio::sync::Mutex;
 
+/// Blocks for which an answer waits for its audit to be final. From then on it is worse to give no
+/// answer in time than to show states that another fork did not draw.
+const FINALITY_WAIT: BlockNumber = 8;
 /// Blocks after which a trainer settles its own update if no validator did, and between tries.
 const SELF_SETTLE_INTERVAL: BlockNumber = 10;
 
@@ -44,18 +48,29 @@ pub(super) struct AuditResponder<S> {
     workers: usize,
     strategy: S,
     rewards: RewardClaimer,
+    /// Audits that no fork can replace.
+    firm: FirmAudits,
     /// Responses in preparation, and the stage that waits for them.
-    preparing: BTreeMap<AuditId, (Stage, BackgroundTask<Call>)>,
+    preparing: BTreeMap<AuditKey, (Stage, BackgroundTask<Option<Call>>)>,
     /// Lock of the task that trains for a response: one at a time is enough for a machine.
     training_lock: Arc<Mutex<()>>,
     /// Audits of updates whose training is not in this folder.
-    lost: BTreeSet<AuditId>,
+    lost: BTreeSet<AuditKey>,
 }
 
 /// The action that an audit waits for from the trainer.
 enum ResponseStep {
-    Respond(BackgroundTask<Call>),
+    Respond(BackgroundTask<Option<Call>>),
     Settle,
+}
+
+/// Result of an action.
+enum StepResult {
+    Done,
+    /// The response is not ready.
+    Preparing(BackgroundTask<Option<Call>>),
+    /// The update's training is not in this folder.
+    Lost,
 }
 
 impl<S: Strategy> AuditResponder<S> {
@@ -64,6 +79,7 @@ impl<S: Strategy> AuditResponder<S> {
     pub(super) fn new(context: NodeContext, signer: Signer, workers: usize, strategy: S) -> Self {
         Self {
             rewards: RewardClaimer::new(context.clone(), signer.clone()),
+            firm: FirmAudits::new(context.clone()),
             context,
             signer,
             workers,
@@ -81,41 +97,46 @@ impl<S: Strategy> AuditResponder<S> {
     /// Returns the step that `audit` waits for, and starts it if it runs in the background.
     fn next_step(
         &mut self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
         now: BlockNumber,
-    ) -> Result<Option<ResponseStep>> {
+    ) -> Option<ResponseStep> {
         match audit.stage {
             Stage::Serve if !case.served && self.strategy.serves_states(case) => {
-                self.respond(id, audit, case)
+                self.respond(key, audit, case, now)
             }
             Stage::Open if case.served && !case.opened && self.strategy.opens_segments(case) => {
-                self.respond(id, audit, case)
+                self.respond(key, audit, case, now)
             }
             Stage::Settle
                 if !case.settled && now >= audit.since.saturating_add(SELF_SETTLE_INTERVAL) =>
             {
                 let blocks = now.saturating_sub(audit.since);
                 let due = blocks.checked_rem(SELF_SETTLE_INTERVAL) == Some(0);
-                Ok(due.then_some(ResponseStep::Settle))
+                due.then_some(ResponseStep::Settle)
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 
-    /// Performs a step. Returns a response that is not ready.
+    /// Performs a step.
     async fn perform(
         &self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
         step: ResponseStep,
-    ) -> Result<Option<BackgroundTask<Call>>> {
+    ) -> Result<StepResult> {
+        let id = key.id;
         match step {
             ResponseStep::Respond(mut preparing) => {
-                let Some(call) = preparing.wait().await else { return Ok(Some(preparing)) };
-                self.context.chain.submit(&self.signer, call?).await?;
+                let Some(call) = preparing.wait().await else {
+                    return Ok(StepResult::Preparing(preparing));
+                };
+                let Some(call) = call? else { return Ok(StepResult::Lost) };
+                let chain = self.firm.chain(&key).unwrap_or_else(|| self.context.chain.clone());
+                chain.submit(&self.signer, call).await?;
                 let what = if audit.stage == Stage::Serve { "starts" } else { "ends" };
                 tracing::info!(
                     "round {}: showed audit {id} the {what} of segments {:?}",
@@ -127,85 +148,62 @@ impl<S: Strategy> AuditResponder<S> {
                 settle(&self.context, &self.signer, id, audit, self.account()).await?;
             }
         }
-        Ok(None)
-    }
-
-    /// Returns the journal of the update that `audit` is about.
-    fn journal(&mut self, id: AuditId, audit: &Audit<AccountId>) -> Result<Option<Journal>> {
-        let state = &self.context.state;
-        for nonce in state.leases()? {
-            let journal = state.journal(nonce)?;
-            if let Some(journal) =
-                journal.filter(|journal| journal.round == audit.round && journal.reveal.is_some())
-            {
-                return Ok(Some(journal));
-            }
-        }
-        if self.lost.insert(id) {
-            tracing::error!(
-                "round {}: the update is being audited, and its training is not in {}; a penalty \
-                 will be taken",
-                audit.round,
-                state.path().display()
-            );
-        }
-        Ok(None)
+        Ok(StepResult::Done)
     }
 
     /// Returns the response to this stage of `audit`, in preparation, or `None` if the update's
-    /// training is lost.
+    /// training is lost or the audit is not final yet.
     fn respond(
         &mut self,
-        id: AuditId,
+        key: AuditKey,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
-    ) -> Result<Option<ResponseStep>> {
-        if let Some((_, preparing)) = self.preparing.remove(&id) {
-            return Ok(Some(ResponseStep::Respond(preparing)));
+        now: BlockNumber,
+    ) -> Option<ResponseStep> {
+        if let Some((_, preparing)) = self.preparing.remove(&key) {
+            return Some(ResponseStep::Respond(preparing));
         }
-        let Some(journal) = self.journal(id, audit)? else { return Ok(None) };
+        let may_change =
+            !self.firm.contains(&key) && now < audit.since.saturating_add(FINALITY_WAIT);
+        if may_change || self.lost.contains(&key) {
+            return None;
+        }
         let response = Response {
             context: self.context.clone(),
             account: self.account(),
             workers: self.workers,
             strategy: self.strategy.clone(),
             training_lock: self.training_lock.clone(),
-            id,
+            id: key.id,
             audit: audit.clone(),
             case: case.clone(),
-            journal,
         };
-        Ok(Some(ResponseStep::Respond(BackgroundTask::start(response.prepare()))))
+        Some(ResponseStep::Respond(BackgroundTask::start(response.prepare())))
     }
 
-    /// Logs the outcomes of updates that were settled, and forgets their leases.
-    async fn conclude_settled(
-        &mut self,
-        audits: &[(AuditId, Audit<AccountId>)],
-        overview: &Overview<AccountId>,
-    ) -> Result<()> {
-        let account = self.account();
-        // All reads are of one block: what is in none of them is over.
-        let best = self.context.chain.best_block().await?;
-        let chain = self.context.chain.at(best.hash);
-        let open = chain.lease(&account).await?.map(|lease| lease.nonce);
-        let leases = self.context.state.leases()?;
-        for nonce in leases.into_iter().filter(|nonce| open != Some(*nonce)) {
-            let Some(journal) = self.context.state.journal(nonce)? else { continue };
+    /// Forgets the leases that are settled on the firm chain, and logs their outcomes.
+    async fn conclude_settled(&self) -> Result<()> {
+        let (context, account) = (&self.context, self.account());
+        let leases = context.state.leases()?;
+        if leases.is_empty() {
+            return Ok(());
+        }
+        // All reads are of one block: what is in none of them is over. A fork cannot bring it back.
+        let chain = context.chain.at(context.firm_block().await?.hash);
+        let current = chain.overview().await?.round.number;
+        let open = chain.lease(&account).await?.map(|lease| LeaseKey::of(&lease));
+        for key in leases.into_iter().filter(|key| open != Some(*key)) {
+            let Some(journal) = context.state.journal(&key)? else { continue };
             let round = journal.round;
-            let audited = audits.iter().any(|(_, audit)| {
-                audit.round == round && audit.case(&account).is_some_and(|case| !case.settled)
-            });
-            if audited || round >= overview.round.number {
-                continue;
-            }
-            if chain.submissions(round).await?.iter().any(|(trainer, _)| *trainer == account) {
+            if round >= current
+                || chain.submissions(round).await?.iter().any(|(trainer, _)| *trainer == account)
+            {
                 continue;
             }
             let history = chain.history(round).await?;
             let record =
                 history.iter().find(|(trainer, _)| *trainer == account).map(|(_, record)| record);
-            let member = self.context.chain.member(&account).await?;
+            let member = context.chain.member(&account).await?;
             if let Some(record) = record {
                 log_outcome(round, record, member.as_ref().map_or(0, |member| member.bond));
             }
@@ -214,10 +212,10 @@ impl<S: Strategy> AuditResponder<S> {
             if record.is_none_or(|record| record.outcome != Outcome::Invalid)
                 && let Some(member) = member
             {
-                self.context.fill_bond(&self.signer, &member).await?;
+                context.fill_bond(&self.signer, &member).await?;
             }
-            self.context.swarm.release(&lease_tag(nonce)).await?;
-            self.context.state.forget_lease(nonce)?;
+            context.swarm.release(&lease_tag(&key)).await?;
+            context.state.forget_lease(&key)?;
         }
         Ok(())
     }
@@ -233,25 +231,35 @@ struct Response<S> {
     id: AuditId,
     audit: Audit<AccountId>,
     case: Case<AccountId>,
-    journal: Journal,
 }
 
 impl<S: Strategy> Response<S> {
-    /// Returns the call to submit, once peers can fetch the states that it names.
-    async fn prepare(self) -> Result<Call> {
-        let Self { context, account, strategy, id, audit, case, journal, .. } = self;
+    /// Returns the call to submit, once peers can fetch the states that it names, or `None` if the
+    /// training of the audited lease is lost.
+    async fn prepare(self) -> Result<Option<Call>> {
+        let Self { context, account, strategy, id, audit, case, .. } = self;
         let round = audit.round;
         let lease = context.chain.audited_lease(round, &account).await?.ok_or_else(|| {
             RoleError::transient(anyhow!(
                 "the node does not know the audited lease of round {round}"
             ))
         })?;
+        let key = LeaseKey::of(&lease);
+        let journal = context.state.journal(&key)?.filter(|journal| journal.reveal.is_some());
+        let Some(journal) = journal else {
+            tracing::error!(
+                "round {round}: the update is being audited, and its training is not in {}; a \
+                 penalty will be taken",
+                context.state.path().display()
+            );
+            return Ok(None);
+        };
         let recipe = context.recipe(&lease.recipe).await?;
         if audit.stage == Stage::Open && recipe.numerics == Numerics::Exact {
-            return open_segments(id, &case, journal.leaves);
+            return open_segments(id, &case, journal.leaves).map(Some);
         }
         let data = ShardReader::new(context.clone())
-            .lease_data(&recipe, &lease.shards, &[], &lease_tag(lease.nonce))
+            .lease_data(&recipe, &lease.shards, &[], &lease_tag(&key))
             .await?;
         let states = Arc::new(LeaseStates {
             account,
@@ -264,11 +272,12 @@ impl<S: Strategy> Response<S> {
             trace: parse_trace(journal.leaves)?,
         });
         let _training = self.training_lock.lock().await;
-        if audit.stage == Stage::Open {
+        let call = if audit.stage == Stage::Open {
             states.open_sketches(&context, id, &case, audit.seed).await
         } else {
             states.serve(&context, id, &case).await
-        }
+        };
+        call.map(Some)
     }
 }
 
@@ -276,9 +285,8 @@ fn log_outcome(round: RoundNumber, record: &SubmissionRecord, bond: Balance) {
     match record.outcome {
         Outcome::Valid => tracing::info!(
             "round {round}: the audit found the update valid: it improves unassigned text by {:.6} \
-             ± {:.6} nats per token",
-            f64::from(record.gain) / 1e6,
-            f64::from(record.error) / 1e6
+             nats per token",
+            f64::from(record.gain) / 1e9
         ),
         Outcome::Invalid => tracing::error!(
             "round {round}: the audit found that the update is not what its lease gives; it is \
@@ -303,28 +311,35 @@ fn log_outcome(round: RoundNumber, record: &SubmissionRecord, bond: Balance) {
 }
 
 impl<S: Strategy> BlockHandler for AuditResponder<S> {
-    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         let (audits, account) = (self.context.chain.audits().await?, self.account());
-        self.preparing.retain(|id, (stage, _)| {
-            audits.iter().any(|(open, audit)| open == id && audit.stage == *stage)
+        let audits: Vec<_> =
+            audits.into_iter().map(|(id, audit)| (AuditKey::of(id, &audit), audit)).collect();
+        self.firm.update(!audits.is_empty()).await?;
+        self.preparing.retain(|key, (stage, _)| {
+            audits.iter().any(|(open, audit)| open == key && audit.stage == *stage)
         });
-        self.lost.retain(|lost| audits.iter().any(|(id, _)| id == lost));
+        self.lost.retain(|lost| audits.iter().any(|(key, _)| key == lost));
         let mut due = Vec::new();
-        for (id, audit) in &audits {
+        for (key, audit) in &audits {
             if let Some(case) = audit.case(&account) {
-                match self.next_step(*id, audit, case, overview.now) {
-                    Ok(step) => due.extend(step.map(|step| (*id, audit, case, step))),
-                    Err(error) => error.log_transient()?,
-                }
+                let step = self.next_step(*key, audit, case, overview.now);
+                due.extend(step.map(|step| (*key, audit, case, step)));
             }
         }
-        let perform = async |(id, audit, case, step): (_, &Audit<_>, _, _)| {
-            let preparing = self.perform(id, audit, case, step).await?;
-            Ok(preparing.map(|preparing| (id, (audit.stage, preparing))))
+        let perform = async |(key, audit, case, step): (_, &Audit<_>, _, _)| {
+            Ok((key, audit.stage, self.perform(key, audit, case, step).await?))
         };
-        let preparing = join_logged(due.into_iter().map(perform)).await?;
-        self.preparing.extend(preparing.into_iter().flatten());
-        self.conclude_settled(&audits, overview).await?;
+        for (key, stage, result) in join_logged(due.into_iter().map(perform)).await? {
+            match result {
+                StepResult::Done => {}
+                StepResult::Preparing(response) => {
+                    self.preparing.insert(key, (stage, response));
+                }
+                StepResult::Lost => drop(self.lost.insert(key)),
+            }
+        }
+        self.conclude_settled().await?;
         self.rewards.claim_due(overview).await
     }
 }

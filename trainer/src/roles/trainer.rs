@@ -14,13 +14,13 @@ use crate::{
     context::{NodeContext, payload_tag, submit_housekeeping},
     data::{ShardReader, lease_tag},
     display::short_hash,
-    error::Result,
-    state::Journal,
+    error::{Result, RoleError, explain},
+    state::{Journal, LeaseKey},
     strategy::Strategy,
 };
-use pol_chain::{AccountId, Call, Signer};
+use pol_chain::{AccountId, Call, ChainError, Signer};
 use pol_primitives::{
-    MILLION,
+    Hash, MAX_SUBMISSIONS, MILLION, RoundNumber,
     lease::Lease,
     member::Role,
     metrics::MetricsClaim,
@@ -55,8 +55,12 @@ pub struct Trainer<S> {
     follower: HeadFollower,
     shards: ShardReader,
     training: Option<TrainingTask>,
-    /// Nonce of the lease that this folder cannot finish.
-    given_up: Option<u32>,
+    /// The lease that this folder cannot finish.
+    given_up: Option<LeaseKey>,
+    /// Round that had no place for this trainer.
+    refused: Option<RoundNumber>,
+    /// Set once the log says that the lease is not final.
+    waiting: bool,
     /// Set once the log says that the account cannot lease.
     barred: bool,
     responder: RoleTask,
@@ -66,7 +70,7 @@ pub struct Trainer<S> {
 
 /// Training in the background. Dropping it asks it to stop.
 struct TrainingTask {
-    nonce: u32,
+    lease: LeaseKey,
     stop: Arc<AtomicBool>,
     task: JoinHandle<Result<Option<PackedUpdate>>>,
 }
@@ -94,6 +98,8 @@ impl<S: Strategy> Trainer<S> {
             strategy,
             training: None,
             given_up: None,
+            refused: None,
+            waiting: false,
             barred: false,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
@@ -127,9 +133,19 @@ impl<S: Strategy> Trainer<S> {
                 "round {round}: the update is part of the model, and will be audited"
             ),
         }
-        let standing = context.chain.standing(&account).await?;
-        context.state.retain_carry(&standing.carry)?;
-        Ok(())
+        self.retain_carries().await.map(drop)
+    }
+
+    /// Removes optimiser states that no lease can start from, and returns the carry of the next
+    /// lease.
+    async fn retain_carries(&self) -> Result<Hash> {
+        let (context, account) = (&self.context, self.account());
+        let next = context.chain.standing(&account).await?.carry;
+        // A reorganisation may bring this one back.
+        let firm = context.chain.at(context.firm_block().await?.hash);
+        let firm = firm.standing(&account).await?.carry;
+        context.state.retain_carries(&[next, firm])?;
+        Ok(next)
     }
 
     /// Returns this account's submission for the lease's round, if there is one.
@@ -159,21 +175,40 @@ impl<S: Strategy> Trainer<S> {
         Ok(may_join)
     }
 
+    /// Returns `true` if the round has a place and data for another lease, as far as can be seen.
+    fn has_room(&self, overview: &Overview, recipe: &Recipe) -> bool {
+        let (round, tier) = (&overview.round, self.config.tier);
+        // A lease that lasts longer is due in a later round, whose leases are not counted here.
+        let is_due_now = recipe.tier(tier).cadence <= 1;
+        // The call takes effect in the next block at the earliest.
+        round.is_joinable(overview.now + 1)
+            && overview.free_shards > 0
+            && !(is_due_now && round.due >= MAX_SUBMISSIONS)
+            && self.refused != Some(round.number)
+    }
+
     /// Takes a lease.
-    async fn join(&mut self, recipe: &Recipe) -> Result<()> {
+    async fn join(&mut self, overview: &Overview, recipe: &Recipe) -> Result<()> {
         let (chain, state, tier) = (&self.context.chain, &self.context.state, self.config.tier);
-        let standing = chain.standing(&self.account()).await?;
         // Another member may have concluded the last lease, and a rewrite of the model drops the
         // carry.
-        state.retain_carry(&standing.carry)?;
-        if standing.carry != [0; 32] && !state.has_carry(&standing.carry) {
+        let carry = self.retain_carries().await?;
+        if carry != [0; 32] && !state.has_carry(&carry) {
             tracing::warn!(
                 "the optimiser state {} is not on this machine; starting with a fresh one",
-                short_hash(&standing.carry)
+                short_hash(&carry)
             );
             chain.submit(&self.signer, Call::ResetCarry).await?;
         }
-        chain.submit(&self.signer, Call::JoinRound { tier }).await?;
+        let joined = chain.submit(&self.signer, Call::JoinRound { tier }).await;
+        if let Err(ChainError::Refused { error, .. }) = &joined
+            && error == "RoundIsFull"
+        {
+            tracing::info!("the round is full; waiting for the next one");
+            self.refused = Some(overview.round.number);
+            return Ok(());
+        }
+        joined?;
         if let Some(lease) = chain.lease(&self.account()).await? {
             let tokens = lease.tokens(recipe, recipe.tier(tier).inner_steps);
             tracing::info!(
@@ -191,20 +226,20 @@ impl<S: Strategy> Trainer<S> {
             "round {}: {reason}; this lease is lost, and the next one starts without it",
             lease.due_round
         );
-        self.given_up = Some(lease.nonce);
+        self.training = None;
+        self.given_up = Some(LeaseKey::of(lease));
     }
 
     /// Starts or resumes the training of the lease.
     async fn start_training(&mut self, recipe: &Recipe, lease: &Lease) -> Result<()> {
-        let state = self.context.state.clone();
-        let is_started = state.journal(lease.nonce)?.is_some();
+        let (state, key) = (self.context.state.clone(), LeaseKey::of(lease));
+        let is_started = state.journal(&key)?.is_some();
         if lease.carry != [0; 32] && !is_started && !state.has_carry(&lease.carry) {
             self.give_up(lease, "the optimiser state that it starts from is not on this machine");
             return Ok(());
         }
         let model = self.follower.lease_base(lease, recipe).await?;
-        let data =
-            self.shards.lease_data(recipe, &lease.shards, &[], &lease_tag(lease.nonce)).await?;
+        let data = self.shards.lease_data(recipe, &lease.shards, &[], &lease_tag(&key)).await?;
         let stop = Arc::new(AtomicBool::new(false));
         let training = LeaseTraining {
             recipe: recipe.clone(),
@@ -220,7 +255,7 @@ impl<S: Strategy> Trainer<S> {
             stop: stop.clone(),
         };
         let task = tokio::task::spawn_blocking(move || training.run());
-        self.training = Some(TrainingTask { nonce: lease.nonce, stop, task });
+        self.training = Some(TrainingTask { lease: key, stop, task });
         Ok(())
     }
 
@@ -234,30 +269,38 @@ impl<S: Strategy> Trainer<S> {
         recipe: &Recipe,
         lease: &Lease,
     ) -> Result<Option<Journal>> {
-        if let Some(journal) = self.context.state.journal(lease.nonce)?
+        let key = LeaseKey::of(lease);
+        if let Some(journal) = self.context.state.journal(&key)?
             && let Some(reveal) = &journal.reveal
             && self.context.swarm.has(reveal.payload_hash).await?
         {
             return Ok(Some(journal));
         }
         match &self.training {
-            Some(training) if training.nonce == lease.nonce => {
+            Some(training) if training.lease == key => {
                 if !training.task.is_finished() {
                     return Ok(None);
                 }
             }
+            // Training of the lease that another fork gave stops here.
             _ => {
                 self.start_training(recipe, lease).await?;
                 return Ok(None);
             }
         }
         let Some(mut training) = self.training.take() else { return Ok(None) };
-        let Some(PackedUpdate { journal, payload }) = (&mut training.task).await?? else {
-            return Ok(None);
+        let trained = match (&mut training.task).await? {
+            Err(RoleError::Transient(error)) => {
+                // Training it again would end the same.
+                self.give_up(lease, &format!("it cannot be trained: {}", explain(&error)));
+                return Ok(None);
+            }
+            trained => trained?,
         };
+        let Some(PackedUpdate { journal, payload }) = trained else { return Ok(None) };
         let Some(reveal) = &journal.reveal else { return Ok(None) };
         let bytes = payload.len();
-        self.context.swarm.add(payload.into(), &payload_tag(&reveal.payload_hash)).await?;
+        self.context.swarm.add(payload.into(), &payload_tag(lease.due_round)).await?;
         self.context.state.write_journal(&journal)?;
         tracing::info!(
             "round {}: trained {} steps at {:.0} tokens/s, loss {:.3} to {:.3}, payload {bytes} \
@@ -272,12 +315,7 @@ impl<S: Strategy> Trainer<S> {
     }
 
     /// Trains the lease, and commits and reveals its update when the chain waits for it.
-    async fn work_on(
-        &mut self,
-        overview: &Overview<AccountId>,
-        recipe: &Recipe,
-        lease: &Lease,
-    ) -> Result<()> {
+    async fn work_on(&mut self, overview: &Overview, recipe: &Recipe, lease: &Lease) -> Result<()> {
         let round = &overview.round;
         let submission = self.submission(lease).await?;
         if submission
@@ -295,9 +333,10 @@ impl<S: Strategy> Trainer<S> {
         let commitment = reveal.commitment(&self.account(), &chain.genesis_hash(), due_round);
         match (submission, round.phase) {
             (None, Phase::Train) => {
+                let Some(firm) = self.firm_lease(lease).await? else { return Ok(()) };
                 let claims = self.claims(&journal, lease);
                 let call = Call::Commit { round: due_round, commitment, claims };
-                chain.submit(&self.signer, call).await?;
+                self.context.chain.at(firm).submit(&self.signer, call).await?;
                 tracing::info!("round {due_round}: committed");
             }
             (Some(submission), _) if submission.commitment != commitment => {
@@ -310,6 +349,29 @@ impl<S: Strategy> Trainer<S> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Returns the block that grants `lease` and to which its commitment is bound, or `None` as long
+    /// as that block is not [firm](NodeContext::firm_block): a commitment to the update of a lease
+    /// that a fork replaces would cost the bond. Work on a replaced lease is forgotten.
+    async fn firm_lease(&mut self, lease: &Lease) -> Result<Option<Hash>> {
+        let (context, key) = (&self.context, LeaseKey::of(lease));
+        let firm = context.firm_block().await?;
+        let found = context.chain.at(firm.hash).lease(&self.account()).await?;
+        if found.is_some_and(|found| LeaseKey::of(&found) == key) {
+            for other in context.state.leases()? {
+                if other.nonce == key.nonce && other != key {
+                    context.swarm.release(&lease_tag(&other)).await?;
+                    context.state.forget_lease(&other)?;
+                }
+            }
+            self.waiting = false;
+            return Ok(Some(firm.hash));
+        }
+        if !std::mem::replace(&mut self.waiting, true) {
+            tracing::info!("round {}: waiting for the lease to be final", lease.due_round);
+        }
+        Ok(None)
     }
 
     /// Returns the trainer's claims: figures of the journal, and metrics of the lease's base if
@@ -332,19 +394,18 @@ impl<S: Strategy> Trainer<S> {
 }
 
 impl<S: Strategy> BlockHandler for Trainer<S> {
-    async fn on_block(&mut self, overview: &Overview<AccountId>) -> Result<()> {
+    async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.responder.on_block(overview).await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         // The model is kept up to date for the next lease and for peers.
-        if self.follower.model(overview, &recipe).await?.is_none() {
+        if self.follower.model(overview).await?.is_none() {
             return Ok(());
         }
         self.measurer.on_block(overview).await?;
         let round = &overview.round;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
-            // The call takes effect in the next block at the earliest.
-            return if round.is_joinable(overview.now + 1) && self.may_join().await? {
-                self.join(&recipe).await
+            return if self.has_room(overview, &recipe) && self.may_join().await? {
+                self.join(overview, &recipe).await
             } else {
                 Ok(())
             };
@@ -357,7 +418,7 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
             self.training = None;
             return Ok(());
         }
-        if self.given_up == Some(lease.nonce) {
+        if self.given_up == Some(LeaseKey::of(&lease)) {
             return Ok(());
         }
         self.work_on(overview, &recipe, &lease).await

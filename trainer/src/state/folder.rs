@@ -4,13 +4,11 @@ use super::{
     error::StateError,
     files::{names, read_checked, remove, remove_where, replace, replace_checked},
     journal::Journal,
+    key::{AuditKey, LeaseKey},
 };
 use codec::{DecodeAll, Encode};
 use pol_engine::{EngineError, TrainingState};
-use pol_primitives::{
-    Hash,
-    audit::{AuditId, Evidence},
-};
+use pol_primitives::{Hash, audit::Evidence};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
@@ -113,30 +111,30 @@ impl StateFolder {
         self.path.join("audits")
     }
 
-    fn journal_path(&self, nonce: u32) -> PathBuf {
-        self.states().join(journal_name(nonce))
+    fn journal_path(&self, lease: &LeaseKey) -> PathBuf {
+        self.states().join(journal_name(lease))
     }
 
-    /// Returns the journal of lease `nonce`, or `None` if there is none.
+    /// Returns the journal of `lease`, or `None` if there is none.
     ///
     /// # Errors
     ///
     /// Fails if the journal is damaged or cannot be read.
-    pub fn journal(&self, nonce: u32) -> Result<Option<Journal>, StateError> {
+    pub fn journal(&self, lease: &LeaseKey) -> Result<Option<Journal>, StateError> {
         read_checked(
-            self.journal_path(nonce),
+            self.journal_path(lease),
             "the lease is trained from its start again, or lost where its update was revealed",
             |json| serde_json::from_slice(json).map_err(|error| error.to_string()),
         )
     }
 
-    /// Returns the nonces of the leases that have a journal, ascending.
+    /// Returns the leases that have a journal, by ascending nonce.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read.
-    pub fn leases(&self) -> Result<Vec<u32>, StateError> {
-        let mut leases: Vec<u32> = names(&self.states())?
+    pub fn leases(&self) -> Result<Vec<LeaseKey>, StateError> {
+        let mut leases: Vec<LeaseKey> = names(&self.states())?
             .iter()
             .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
             .collect();
@@ -150,51 +148,51 @@ impl StateFolder {
     ///
     /// Fails if the journal cannot be written.
     pub fn write_journal(&self, journal: &Journal) -> Result<(), StateError> {
-        let path = self.journal_path(journal.nonce);
+        let path = self.journal_path(&journal.lease);
         let mut bytes = serde_json::to_vec(journal)
             .map_err(|error| StateError::Io { path: path.clone(), source: error.into() })?;
         bytes.push(b'\n');
         replace_checked(&path, bytes)
     }
 
-    /// Saves the state at leaf `leaf` of lease `nonce`, which is the state after `leaf` segments.
+    /// Saves the state at leaf `leaf` of `lease`, which is the state after `leaf` segments.
     ///
     /// # Errors
     ///
     /// Fails if the state cannot be written.
     pub fn save_state(
         &self,
-        nonce: u32,
+        lease: &LeaseKey,
         leaf: u16,
         state: &TrainingState,
     ) -> Result<(), EngineError> {
-        state.save(&self.states().join(state_name(nonce, leaf)))
+        state.save(&self.states().join(state_name(lease, leaf)))
     }
 
-    /// Loads the state at leaf `leaf` of lease `nonce`, for a model of `parameters` values.
+    /// Loads the state at leaf `leaf` of `lease`, for a model of `parameters` values.
     ///
     /// # Errors
     ///
     /// Fails if the state is missing, damaged or of another size.
     pub fn load_state(
         &self,
-        nonce: u32,
+        lease: &LeaseKey,
         leaf: u16,
         parameters: usize,
     ) -> Result<TrainingState, EngineError> {
-        TrainingState::load(&self.states().join(state_name(nonce, leaf)), parameters)
+        TrainingState::load(&self.states().join(state_name(lease, leaf)), parameters)
     }
 
-    /// Returns the leaves of lease `nonce` whose states are kept, ascending.
+    /// Returns the leaves of `lease` whose states are kept, ascending.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read.
-    pub fn kept_leaves(&self, nonce: u32) -> Result<Vec<u16>, StateError> {
+    pub fn kept_leaves(&self, lease: &LeaseKey) -> Result<Vec<u16>, StateError> {
         let mut kept: Vec<u16> = names(&self.states())?
             .iter()
             .filter_map(|name| parse_state_name(name))
-            .filter_map(|(lease, leaf)| (lease == nonce).then_some(leaf))
+            .filter_map(|(of, leaf)| (of == *lease).then_some(leaf))
             .collect();
         kept.sort_unstable();
         Ok(kept)
@@ -225,20 +223,20 @@ impl StateFolder {
         }
         surplus(&sizes, budget)
             .into_iter()
-            .try_for_each(|(nonce, leaf)| remove(&folder.join(state_name(nonce, leaf))))
+            .try_for_each(|(lease, leaf)| remove(&folder.join(state_name(&lease, leaf))))
     }
 
-    /// Removes the states and the journal of lease `nonce`.
+    /// Removes the states and the journal of `lease`.
     ///
     /// # Errors
     ///
     /// Fails if a file cannot be removed.
-    pub fn forget_lease(&self, nonce: u32) -> Result<(), StateError> {
+    pub fn forget_lease(&self, lease: &LeaseKey) -> Result<(), StateError> {
         // The journal goes last: as long as it exists, the removal is repeated.
         remove_where(&self.states(), |name| {
-            parse_state_name(name).is_some_and(|(lease, _)| lease == nonce)
+            parse_state_name(name).is_some_and(|(of, _)| of == *lease)
         })?;
-        remove(&self.journal_path(nonce))
+        remove(&self.journal_path(lease))
     }
 
     /// Saves a state under the hash of its carry.
@@ -268,14 +266,16 @@ impl StateFolder {
         TrainingState::load(&self.path.join(carry_name(carry)), parameters)
     }
 
-    /// Removes every carry but `carry`.
+    /// Removes every carry that is not among `carries`.
     ///
     /// # Errors
     ///
     /// Fails if a carry cannot be removed.
-    pub fn retain_carry(&self, carry: &Hash) -> Result<(), StateError> {
-        let kept = carry_name(carry);
-        remove_where(&self.path, |name| name.starts_with("carry-") && name != kept)
+    pub fn retain_carries(&self, carries: &[Hash]) -> Result<(), StateError> {
+        let kept: Vec<_> = carries.iter().map(carry_name).collect();
+        remove_where(&self.path, |name| {
+            name.starts_with("carry-") && !kept.iter().any(|kept| kept == name)
+        })
     }
 
     /// Writes this validator's evidence in an audit, and the salt of its commitment.
@@ -285,7 +285,7 @@ impl StateFolder {
     /// Fails if the file cannot be written.
     pub fn write_evidence(
         &self,
-        audit: AuditId,
+        audit: &AuditKey,
         evidence: &Evidence,
         salt: &Hash,
     ) -> Result<(), StateError> {
@@ -298,7 +298,7 @@ impl StateFolder {
     /// # Errors
     ///
     /// Fails if the file is damaged or cannot be read.
-    pub fn evidence(&self, audit: AuditId) -> Result<Option<(Evidence, Hash)>, StateError> {
+    pub fn evidence(&self, audit: &AuditKey) -> Result<Option<(Evidence, Hash)>, StateError> {
         read_checked(
             self.audits().join(audit.to_string()),
             "the seats of that audit are lost",
@@ -311,32 +311,35 @@ impl StateFolder {
     /// # Errors
     ///
     /// Fails if the folder cannot be read or a file cannot be removed.
-    pub fn retain_evidence(&self, audits: &BTreeSet<AuditId>) -> Result<Vec<AuditId>, StateError> {
-        let ids = names(&self.audits())?;
-        let over: Vec<AuditId> = ids
+    pub fn retain_evidence(
+        &self,
+        audits: &BTreeSet<AuditKey>,
+    ) -> Result<Vec<AuditKey>, StateError> {
+        let names = names(&self.audits())?;
+        let over: Vec<AuditKey> = names
             .iter()
             .filter_map(|name| name.parse().ok())
-            .filter(|id| !audits.contains(id))
+            .filter(|audit| !audits.contains(audit))
             .collect();
-        remove_where(&self.audits(), |name| name.parse().is_ok_and(|id| over.contains(&id)))?;
+        remove_where(&self.audits(), |name| name.parse().is_ok_and(|audit| over.contains(&audit)))?;
         Ok(over)
     }
 }
 
-/// Nonce of a lease and leaf of one of its states.
-type StateKey = (u32, u16);
+/// A lease and the leaf of one of its states.
+type StateKey = (LeaseKey, u16);
 
-fn journal_name(nonce: u32) -> String {
-    format!("{nonce}.json")
+fn journal_name(lease: &LeaseKey) -> String {
+    format!("{lease}.json")
 }
 
-fn state_name(nonce: u32, leaf: u16) -> String {
-    format!("{nonce}-{leaf}.state")
+fn state_name(lease: &LeaseKey, leaf: u16) -> String {
+    format!("{lease}-{leaf}.state")
 }
 
 fn parse_state_name(name: &str) -> Option<StateKey> {
-    let (nonce, leaf) = name.strip_suffix(".state")?.split_once('-')?;
-    Some((nonce.parse().ok()?, leaf.parse().ok()?))
+    let (lease, leaf) = name.strip_suffix(".state")?.rsplit_once('-')?;
+    Some((lease.parse().ok()?, leaf.parse().ok()?))
 }
 
 fn carry_name(carry: &Hash) -> String {
@@ -348,16 +351,16 @@ fn carry_name(carry: &Hash) -> String {
 fn surplus(sizes: &BTreeMap<StateKey, u64>, budget: u64) -> Vec<StateKey> {
     let mut total: u64 = sizes.values().sum();
     let mut last = BTreeMap::new();
-    for (nonce, leaf) in sizes.keys() {
-        last.insert(*nonce, *leaf);
+    for (lease, leaf) in sizes.keys() {
+        last.insert(*lease, *leaf);
     }
     let (mut removed, mut stride) = (BTreeSet::new(), 2u16);
     while total > budget && stride < 1 << 15 {
-        for (&(nonce, leaf), size) in sizes {
+        for (&(lease, leaf), size) in sizes {
             if total > budget
                 && leaf % stride != 0
-                && last.get(&nonce) != Some(&leaf)
-                && removed.insert((nonce, leaf))
+                && last.get(&lease) != Some(&leaf)
+                && removed.insert((lease, leaf))
             {
                 total -= size;
             }

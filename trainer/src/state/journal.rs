@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use super::key::LeaseKey;
 use pol_primitives::{Hash, RoundNumber, submission::Reveal};
 use serde::{Deserialize, Serialize};
 
 /// Progress of a lease, and everything needed to answer the audit of its update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
-    /// Nonce of the lease.
-    pub nonce: u32,
+    /// The lease.
+    pub lease: LeaseKey,
     /// Round that the update is for.
     pub round: RoundNumber,
     /// Hashes of the states at the segment boundaries so far, the start first.
@@ -24,10 +25,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Creates the journal of lease `nonce`, due in `round`, whose first state has the leaf
+    /// Creates the journal of `lease`, due in `round`, whose first state has the leaf
     /// `start`.
-    pub fn new(nonce: u32, round: RoundNumber, start: Hash) -> Self {
-        Self { nonce, round, leaves: vec![start], losses: Vec::new(), speed: 0.0, reveal: None }
+    pub fn new(lease: LeaseKey, round: RoundNumber, start: Hash) -> Self {
+        Self { lease, round, leaves: vec![start], losses: Vec::new(), speed: 0.0, reveal: None }
     }
 
     /// Returns the number of trained segments, which is also the number of the newest leaf.

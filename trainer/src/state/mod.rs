@@ -8,10 +8,13 @@
 //! BASE/peer.key                  secret key of this machine in the swarm
 //! BASE/swarm/                    blobs: models, payloads, shards
 //! BASE/carry-*.state             optimiser state after a lease, by the hash of its carry
-//! BASE/states/NONCE.json         journal of a lease until its update is settled, with a checksum
-//! BASE/states/NONCE-LEAF.state   training state at a segment boundary of the lease
-//! BASE/audits/ID                 evidence in an audit and its salt, with a checksum
+//! BASE/states/LEASE.json         journal of a lease until its update is settled, with a checksum
+//! BASE/states/LEASE-LEAF.state   training state at a segment boundary of the lease
+//! BASE/audits/AUDIT              evidence in an audit and its salt, with a checksum
 //! ```
+//!
+//! `LEASE` and `AUDIT` are a [`LeaseKey`] and an [`AuditKey`]: a number, and the digest of what the
+//! chain gave under that number. After a fork that gives something else, the work starts anew.
 //!
 //! Every file is replaced atomically, and a training state is on disk before the journal names it.
 //! So a process may end at any moment and go on from its folder.
@@ -20,9 +23,11 @@ mod error;
 mod files;
 mod folder;
 mod journal;
+mod key;
 #[cfg(test)]
 mod tests;
 
 pub use error::StateError;
 pub use folder::StateFolder;
 pub use journal::Journal;
+pub use key::{AuditKey, InvalidKey, LeaseKey};

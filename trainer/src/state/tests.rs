@@ -1,12 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::{Journal, StateError, StateFolder};
+use super::{AuditKey, Journal, LeaseKey, StateError, StateFolder};
+use pol_chain::AccountId;
 use pol_engine::TrainingState;
 use pol_primitives::{
-    audit::{Evidence, Finding},
+    BoundedVec,
+    audit::{Audit, Case, Evidence, Finding, Stage},
+    data::ShardId,
+    lease::Lease,
+    recipe::Tier,
     submission::Reveal,
 };
 use std::fs;
+
+/// Returns a lease of shard `shard` under `nonce`.
+fn lease(nonce: u32, shard: u32) -> Lease {
+    Lease {
+        nonce,
+        tier: Tier::Whale,
+        round: 5,
+        due_round: 5,
+        seed: [5; 32],
+        base_root: [6; 32],
+        head_tokens: 0,
+        recipe: [7; 32],
+        carry: [0; 32],
+        carry_round: 0,
+        shards: BoundedVec::truncate_from(vec![ShardId { manifest: 0, index: shard }]),
+    }
+}
+
+/// Returns the name of a lease under `nonce`.
+fn key(nonce: u32) -> LeaseKey {
+    LeaseKey::of(&lease(nonce, 0))
+}
+
+/// Returns an audit of one update with the given seed.
+fn audit(seed: u8) -> Audit<AccountId> {
+    let case = Case {
+        trainer: [1; 32],
+        index: 0,
+        segments: BoundedVec::truncate_from(vec![3]),
+        trace_segments: 20,
+        seats: BoundedVec::truncate_from(vec![0, 1]),
+        earlier: BoundedVec::default(),
+        served: false,
+        opened: false,
+        settled: false,
+    };
+    Audit {
+        round: 3,
+        draw: 0,
+        seed: [seed; 32],
+        stage: Stage::Serve,
+        since: 9,
+        probe: BoundedVec::default(),
+        holders: BoundedVec::default(),
+        cases: BoundedVec::truncate_from(vec![case]),
+    }
+}
+
+/// Returns the name of an audit.
+fn audit_key(id: u32) -> AuditKey {
+    AuditKey::of(id, &audit(0))
+}
 
 fn state(steps: u64) -> TrainingState {
     let mut state = TrainingState::fresh(vec![0.5; 10]);
@@ -27,11 +84,11 @@ fn a_folder_belongs_to_one_process() {
 fn a_journal_and_its_states_survive_until_the_lease_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
-    assert_eq!(state_folder.journal(3).unwrap(), None);
-    let mut journal = Journal::new(3, 5, [0; 32]);
-    state_folder.save_state(3, 0, &state(0)).unwrap();
+    assert_eq!(state_folder.journal(&key(3)).unwrap(), None);
+    let mut journal = Journal::new(key(3), 5, [0; 32]);
+    state_folder.save_state(&key(3), 0, &state(0)).unwrap();
     for segment in 1..=2u16 {
-        state_folder.save_state(3, segment, &state(segment.into())).unwrap();
+        state_folder.save_state(&key(3), segment, &state(segment.into())).unwrap();
         journal.leaves.push([segment as u8; 32]);
         journal.losses.push(1.5);
         state_folder.write_journal(&journal).unwrap();
@@ -45,17 +102,73 @@ fn a_journal_and_its_states_survive_until_the_lease_is_forgotten() {
         salt: [5; 32],
     });
     state_folder.write_journal(&journal).unwrap();
-    state_folder.write_journal(&Journal::new(12, 6, [0; 32])).unwrap();
+    state_folder.write_journal(&Journal::new(key(12), 6, [0; 32])).unwrap();
     drop(state_folder);
     let state_folder = StateFolder::open(folder.path()).unwrap();
-    assert_eq!(state_folder.journal(3).unwrap(), Some(journal));
-    assert_eq!(state_folder.leases().unwrap(), [3, 12]);
-    assert_eq!(state_folder.kept_leaves(3).unwrap(), [0, 1, 2]);
-    assert_eq!(state_folder.load_state(3, 2, 10).unwrap(), state(2));
-    state_folder.forget_lease(3).unwrap();
-    assert_eq!(state_folder.leases().unwrap(), [12]);
-    assert_eq!(state_folder.kept_leaves(3).unwrap(), [0u16; 0]);
-    assert!(state_folder.load_state(3, 2, 10).is_err());
+    assert_eq!(state_folder.journal(&key(3)).unwrap(), Some(journal));
+    assert_eq!(state_folder.leases().unwrap(), [key(3), key(12)]);
+    assert_eq!(state_folder.kept_leaves(&key(3)).unwrap(), [0, 1, 2]);
+    assert_eq!(state_folder.load_state(&key(3), 2, 10).unwrap(), state(2));
+    state_folder.forget_lease(&key(3)).unwrap();
+    assert_eq!(state_folder.leases().unwrap(), [key(12)]);
+    assert_eq!(state_folder.kept_leaves(&key(3)).unwrap(), [0u16; 0]);
+    assert!(state_folder.load_state(&key(3), 2, 10).is_err());
+}
+
+#[test]
+fn a_lease_of_another_fork_is_another_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    let (ours, theirs) = (LeaseKey::of(&lease(3, 0)), LeaseKey::of(&lease(3, 1)));
+    assert_ne!(ours, theirs);
+    state_folder.save_state(&ours, 0, &state(0)).unwrap();
+    state_folder.write_journal(&Journal::new(ours, 5, [0; 32])).unwrap();
+    assert_eq!(state_folder.journal(&theirs).unwrap(), None);
+    assert_eq!(state_folder.kept_leaves(&theirs).unwrap(), [0u16; 0]);
+    state_folder.write_journal(&Journal::new(theirs, 5, [0; 32])).unwrap();
+    state_folder.forget_lease(&theirs).unwrap();
+    assert_eq!(state_folder.leases().unwrap(), [ours]);
+    assert_eq!(state_folder.load_state(&ours, 0, 10).unwrap(), state(0));
+}
+
+#[test]
+fn every_part_of_a_lease_is_in_its_name() {
+    let base = lease(3, 0);
+    let changed = [
+        Lease { tier: Tier::Miner, ..base.clone() },
+        Lease { due_round: 6, ..base.clone() },
+        Lease { seed: [8; 32], ..base.clone() },
+        Lease { base_root: [8; 32], ..base.clone() },
+        Lease { recipe: [8; 32], ..base.clone() },
+        Lease { carry: [8; 32], ..base.clone() },
+        lease(4, 0),
+    ];
+    assert!(changed.iter().all(|other| LeaseKey::of(other) != LeaseKey::of(&base)));
+    let name = LeaseKey::of(&base).to_string();
+    assert_eq!(name.parse(), Ok(LeaseKey::of(&base)));
+    for text in ["", "3", "3-", "x-00", &name[..name.len() - 1], &format!("{name}0")] {
+        assert!(text.parse::<LeaseKey>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn evidence_of_another_draw_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    let (ours, theirs) = (AuditKey::of(4, &audit(1)), AuditKey::of(4, &audit(2)));
+    let evidence = Evidence::truncate_from(vec![(0, Finding::Impossible)]);
+    state_folder.write_evidence(&ours, &evidence, &[7; 32]).unwrap();
+    assert_eq!(state_folder.evidence(&theirs).unwrap(), None);
+    assert_eq!(state_folder.retain_evidence(&[theirs].into()).unwrap(), [ours]);
+    assert_eq!(state_folder.evidence(&ours).unwrap(), None);
+    assert_eq!(ours.to_string().parse(), Ok(ours));
+
+    // Stages and answers do not change the name of an audit, and other segments do.
+    let mut later = Audit { stage: Stage::Replay, since: 12, ..audit(1) };
+    later.cases.iter_mut().for_each(|case| case.served = true);
+    assert_eq!(AuditKey::of(4, &later), ours);
+    later.cases.iter_mut().for_each(|case| case.segments = BoundedVec::truncate_from(vec![4]));
+    assert_ne!(AuditKey::of(4, &later), ours);
 }
 
 #[test]
@@ -63,13 +176,14 @@ fn states_are_thinned_to_their_budget_the_oldest_lease_first() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
     for leaf in 0..=5 {
-        state_folder.save_state(9, leaf, &state(leaf.into())).unwrap();
-        state_folder.save_state(10, leaf, &state(leaf.into())).unwrap();
+        state_folder.save_state(&key(9), leaf, &state(leaf.into())).unwrap();
+        state_folder.save_state(&key(10), leaf, &state(leaf.into())).unwrap();
     }
-    let size = fs::metadata(folder.path().join("states/9-0.state")).unwrap().len();
+    let size =
+        fs::metadata(folder.path().join(format!("states/{}-0.state", key(9)))).unwrap().len();
     let kept = |budget: u64| {
         state_folder.thin_states(budget).unwrap();
-        [9, 10].map(|nonce| state_folder.kept_leaves(nonce).unwrap())
+        [9, 10].map(|nonce| state_folder.kept_leaves(&key(nonce)).unwrap())
     };
     let all: Vec<u16> = (0..=5).collect();
     assert_eq!(kept(12 * size), [all.clone(), all.clone()]);
@@ -86,29 +200,29 @@ fn evidence_is_read_as_written_or_not_at_all() {
     let evidence =
         Evidence::truncate_from(vec![(0, Finding::Impossible), (2, Finding::Unavailable)]);
     for audit in [4, 40] {
-        state_folder.write_evidence(audit, &evidence, &[7; 32]).unwrap();
+        state_folder.write_evidence(&audit_key(audit), &evidence, &[7; 32]).unwrap();
     }
     drop(state_folder);
     let state_folder = StateFolder::open(folder.path()).unwrap();
-    assert_eq!(state_folder.evidence(4).unwrap(), Some((evidence, [7; 32])));
-    assert_eq!(state_folder.evidence(5).unwrap(), None);
-    assert_eq!(state_folder.retain_evidence(&[40].into()).unwrap(), [4]);
-    assert_eq!(state_folder.evidence(4).unwrap(), None);
-    let path = folder.path().join("audits/40");
+    assert_eq!(state_folder.evidence(&audit_key(4)).unwrap(), Some((evidence, [7; 32])));
+    assert_eq!(state_folder.evidence(&audit_key(5)).unwrap(), None);
+    assert_eq!(state_folder.retain_evidence(&[audit_key(40)].into()).unwrap(), [audit_key(4)]);
+    assert_eq!(state_folder.evidence(&audit_key(4)).unwrap(), None);
+    let path = folder.path().join(format!("audits/{}", audit_key(40)));
     let mut bytes = fs::read(&path).unwrap();
     bytes[3] ^= 1;
     fs::write(&path, bytes).unwrap();
-    assert!(state_folder.evidence(40).unwrap_err().to_string().contains("seats"));
+    assert!(state_folder.evidence(&audit_key(40)).unwrap_err().to_string().contains("seats"));
 }
 
 #[test]
-fn only_the_carry_in_force_is_kept() {
+fn only_the_carries_in_force_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
     let (old, new) = (state(1), state(2));
     state_folder.save_carry(&old).unwrap();
     state_folder.save_carry(&new).unwrap();
-    state_folder.retain_carry(&new.carry().hash()).unwrap();
+    state_folder.retain_carries(&[new.carry().hash(), [9; 32]]).unwrap();
     assert!(!state_folder.has_carry(&old.carry().hash()));
     assert_eq!(state_folder.load_carry(&new.carry().hash(), 10).unwrap().steps, 2);
 }
@@ -145,16 +259,16 @@ fn half_written_files_are_removed() {
 fn damaged_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
-    let path = folder.path().join("states/3.json");
+    let path = folder.path().join(format!("states/{}.json", key(3)));
     fs::write(&path, "{").unwrap();
-    let message = state_folder.journal(3).unwrap_err().to_string();
-    assert!(message.contains("3.json is damaged"), "{message}");
+    let message = state_folder.journal(&key(3)).unwrap_err().to_string();
+    assert!(message.contains(".json is damaged"), "{message}");
     state_folder
-        .write_journal(&Journal { losses: vec![1.25], ..Journal::new(3, 4, [0; 32]) })
+        .write_journal(&Journal { losses: vec![1.25], ..Journal::new(key(3), 4, [0; 32]) })
         .unwrap();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("1.25", "1.26")).unwrap();
-    assert!(state_folder.journal(3).unwrap_err().to_string().contains("checksum"));
+    assert!(state_folder.journal(&key(3)).unwrap_err().to_string().contains("checksum"));
     fs::write(folder.path().join("peer.key"), "short").unwrap();
     assert!(state_folder.peer_secret().is_err());
 }

@@ -13,7 +13,10 @@ use futures::{FutureExt, StreamExt, future::join_all, stream};
 use pol_chain::{AccountId, Call, ChainError};
 use pol_primitives::{POL, member::Endpoint};
 use pol_trainer::context::NodeContext;
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 use tokio::net::UdpSocket;
 
 pub(super) static FAMILY: Family = Family {
@@ -30,6 +33,8 @@ pub(super) static FAMILY: Family = Family {
 const TRANSFERS: u32 = 150;
 const CONNECTIONS: usize = 150;
 const BLOB_REQUESTS: u32 = 200;
+/// Time for each blob request.
+const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// Datagrams to each member.
 const DATAGRAMS: u32 = 5_000;
 /// Blob requests in flight.
@@ -92,7 +97,8 @@ async fn send_transfers(network: &Network) -> Result<Vec<Result<(), ChainError>>
 async fn request_missing_blobs(context: &NodeContext, endpoints: &[Endpoint]) -> usize {
     let requests = (0..BLOB_REQUESTS).map(|number| {
         let hash = pol_primitives::digest(b"pol/attacks/no such blob", &number);
-        context.swarm.fetch(hash, 1 << 20, endpoints, "flood")
+        let deadline = Instant::now() + REQUEST_TIME;
+        context.swarm.fetch(hash, 1 << 20, endpoints, "flood", deadline)
     });
     stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS).count().await
 }

@@ -10,7 +10,8 @@ use pol_primitives::{
         AuditConfig, AuditId, Binding, Evidence, LeafProof, MAX_AUDITED_SEGMENTS,
         MAX_SERVED_STATES, MAX_SKETCHED_SEGMENTS, SketchedEnd, StateProof,
     },
-    data::{ManifestInfo, ShortText, SourceKind},
+    beacon::{BeaconConfig, BeaconRound, PulseSignature},
+    data::{ManifestId, ManifestInfo, ShortText, SourceKind},
     member::{Endpoint, Role},
     metrics::ModelMetrics,
     recipe::{Recipe, Tier},
@@ -51,14 +52,21 @@ pub enum Call {
         /// Content of the commitment.
         reveal: Reveal,
     },
+    /// `ProofOfLearning.report_held`: reports the updates that a validator holds.
+    ReportHeld {
+        /// Round of the updates.
+        round: RoundNumber,
+        /// Updates that are on this machine and sound.
+        held: RevealSet,
+    },
     /// `ProofOfLearning.attest_head`: attests the next head as a validator.
     AttestHead {
         /// Round that makes the head.
         round: RoundNumber,
+        /// Digest of all that the head was computed from.
+        inputs: Hash,
         /// Root of the computed head.
         root: Hash,
-        /// Updates that the head was computed from.
-        included: RevealSet,
     },
     /// `ProofOfLearning.conclude`: takes back the shards of a lease without an update.
     Conclude {
@@ -141,7 +149,7 @@ pub enum Call {
         round: RoundNumber,
     },
     /// `ProofOfLearning.set_recipe`: sets the recipe, by governance.
-    SetRecipe(Recipe),
+    SetRecipe(Box<Recipe>),
     /// `ProofOfLearning.set_lengths`: sets the lengths of phases, by governance.
     SetLengths(RoundConfig),
     /// `ProofOfLearning.set_audits`: sets the configuration of audits, by governance.
@@ -176,15 +184,42 @@ pub enum Call {
     Unchill,
     /// `Lineage.register_source`: registers a source of text.
     RegisterSource {
-        /// Kind of text.
-        kind: SourceKind,
         /// Address where the text was found.
         address: ShortText,
         /// SPDX identifier of the licence.
         licence: ShortText,
     },
-    /// `Lineage.register_manifest`: adds shards to the pool.
+    /// `Lineage.register_manifest`: proposes shards for the pool.
     RegisterManifest(ManifestInfo),
+    /// `Lineage.admit_manifest`: admits a proposed manifest, by governance.
+    AdmitManifest {
+        /// Proposed manifest.
+        manifest: ManifestId,
+        /// Kind of its text.
+        kind: SourceKind,
+    },
+    /// `Lineage.pause_manifest`: takes a manifest out of the pool for now, by governance.
+    PauseManifest(ManifestId),
+    /// `Lineage.resume_manifest`: puts a paused manifest back, by governance.
+    ResumeManifest(ManifestId),
+    /// `Lineage.retire_manifest`: refuses or retires a manifest, by governance.
+    RetireManifest {
+        /// Manifest to retire.
+        manifest: ManifestId,
+        /// Set if its deposit is lost.
+        for_cause: bool,
+    },
+    /// `Lineage.report_manifest`: reports as a validator that the data cannot be fetched.
+    ReportManifest(ManifestId),
+    /// `Beacon.submit_pulse`: shows the pulse that a draw waits for. It is sent without a signature.
+    SubmitPulse {
+        /// Round of the pulse.
+        round: BeaconRound,
+        /// Signature of the beacon.
+        signature: PulseSignature,
+    },
+    /// `Beacon.set_beacon`: replaces the beacon, by governance.
+    SetBeacon(Option<BeaconConfig>),
     /// `Balances.transfer_keep_alive`: transfers tokens.
     Transfer {
         /// Account that receives.
@@ -192,12 +227,54 @@ pub enum Call {
         /// Amount to transfer.
         amount: Balance,
     },
+    /// `Council.propose`: opens a motion as a member of the council.
+    Propose {
+        /// Number of votes that the motion needs.
+        needed: u32,
+        /// Call to decide on.
+        call: Box<Call>,
+        /// Length of the encoded call in bytes.
+        length: u32,
+    },
+    /// `Council.vote`: votes on a motion as a member of the council.
+    Vote {
+        /// Hash of the motion's call.
+        hash: Hash,
+        /// Number of the motion.
+        index: u32,
+        /// Vote of the member.
+        approve: bool,
+    },
+    /// `Council.close`: has a motion that has its votes executed.
+    CloseMotion {
+        /// Hash of the motion's call.
+        hash: Hash,
+        /// Number of the motion.
+        index: u32,
+        /// Length of the encoded call in bytes.
+        length: u32,
+    },
+    /// `Utility.batch_all`: dispatches calls one after the other, all of them or none.
+    Batch(Vec<Call>),
+    /// `Whitelist.whitelist_call`: allows the call with this hash to be dispatched as root.
+    WhitelistCall(Hash),
+    /// `Whitelist.dispatch_whitelisted_call_with_preimage`: dispatches a call as root.
+    DispatchWhitelisted(Box<Call>),
+    /// `System.authorize_upgrade`: allows the runtime with this hash, as root.
+    AuthorizeUpgrade(Hash),
+    /// `System.apply_authorized_upgrade`: upgrades to the allowed runtime.
+    ApplyUpgrade(Vec<u8>),
+    /// `System.remark`: does nothing, with some bytes of no meaning.
+    Remark(Vec<u8>),
     /// `Sudo.sudo`: dispatches a call as root, on chains that have a sudo key.
     Sudo(Box<Call>),
 }
 
 /// Index of the variant `MultiAddress::Id`.
 const ADDRESS_ID: u8 = 0;
+/// Weight that closing a motion reserves for its call: half a second of compute, and a megabyte of
+/// proof. The unused part of the fee is paid back.
+const MOTION_WEIGHT: (Compact<u64>, Compact<u64>) = (Compact(500_000_000_000), Compact(1 << 20));
 
 impl Call {
     /// Wraps this call to be dispatched as root.
@@ -211,6 +288,7 @@ impl Call {
             Self::JoinRound { .. } => ("ProofOfLearning", "join_round"),
             Self::Commit { .. } => ("ProofOfLearning", "commit"),
             Self::Reveal { .. } => ("ProofOfLearning", "reveal"),
+            Self::ReportHeld { .. } => ("ProofOfLearning", "report_held"),
             Self::AttestHead { .. } => ("ProofOfLearning", "attest_head"),
             Self::Conclude { .. } => ("ProofOfLearning", "conclude"),
             Self::ResetCarry => ("ProofOfLearning", "reset_carry"),
@@ -235,7 +313,25 @@ impl Call {
             Self::Unchill => ("PolStaking", "unchill"),
             Self::RegisterSource { .. } => ("Lineage", "register_source"),
             Self::RegisterManifest(_) => ("Lineage", "register_manifest"),
+            Self::AdmitManifest { .. } => ("Lineage", "admit_manifest"),
+            Self::PauseManifest(_) => ("Lineage", "pause_manifest"),
+            Self::ResumeManifest(_) => ("Lineage", "resume_manifest"),
+            Self::RetireManifest { .. } => ("Lineage", "retire_manifest"),
+            Self::ReportManifest(_) => ("Lineage", "report_manifest"),
+            Self::Propose { .. } => ("Council", "propose"),
+            Self::Vote { .. } => ("Council", "vote"),
+            Self::CloseMotion { .. } => ("Council", "close"),
+            Self::Batch(_) => ("Utility", "batch_all"),
+            Self::WhitelistCall(_) => ("Whitelist", "whitelist_call"),
+            Self::DispatchWhitelisted(_) => {
+                ("Whitelist", "dispatch_whitelisted_call_with_preimage")
+            }
+            Self::AuthorizeUpgrade(_) => ("System", "authorize_upgrade"),
+            Self::ApplyUpgrade(_) => ("System", "apply_authorized_upgrade"),
+            Self::SubmitPulse { .. } => ("Beacon", "submit_pulse"),
+            Self::SetBeacon(_) => ("Beacon", "set_beacon"),
             Self::Transfer { .. } => ("Balances", "transfer_keep_alive"),
+            Self::Remark(_) => ("System", "remark"),
             Self::Sudo(_) => ("Sudo", "sudo"),
         }
     }
@@ -246,7 +342,8 @@ impl Call {
             Self::JoinRound { tier } => tier.encode(),
             Self::Commit { round, commitment, claims } => (round, commitment, claims).encode(),
             Self::Reveal { round, reveal } => (round, reveal).encode(),
-            Self::AttestHead { round, root, included } => (round, root, included).encode(),
+            Self::ReportHeld { round, held } => (round, held).encode(),
+            Self::AttestHead { round, inputs, root } => (round, inputs, root).encode(),
             Self::Conclude { account } => account.encode(),
             Self::ServeStates { audit, states } => (audit, states).encode(),
             Self::CommitAudit { audit, commitment } => (audit, commitment).encode(),
@@ -266,12 +363,54 @@ impl Call {
             Self::BondExtra { amount } => amount.encode(),
             Self::SetEndpoint { endpoint } => endpoint.encode(),
             Self::Chill { validator } => validator.encode(),
-            Self::RegisterSource { kind, address, licence } => (kind, address, licence).encode(),
+            Self::RegisterSource { address, licence } => (address, licence).encode(),
             Self::RegisterManifest(info) => info.encode(),
+            Self::AdmitManifest { manifest, kind } => (manifest, kind).encode(),
+            Self::PauseManifest(manifest)
+            | Self::ResumeManifest(manifest)
+            | Self::ReportManifest(manifest) => manifest.encode(),
+            Self::RetireManifest { manifest, for_cause } => (manifest, for_cause).encode(),
+            Self::Propose { needed, call, length } => {
+                [Compact(*needed).encode(), call.encode(metadata)?, Compact(*length).encode()]
+                    .concat()
+            }
+            Self::Vote { hash, index, approve } => (hash, Compact(*index), approve).encode(),
+            Self::CloseMotion { hash, index, length } => {
+                (hash, Compact(*index), MOTION_WEIGHT, Compact(*length)).encode()
+            }
+            Self::Batch(calls) => {
+                let mut bytes = Compact(calls.len() as u32).encode();
+                for call in calls {
+                    bytes.extend(call.encode(metadata)?);
+                }
+                bytes
+            }
+            Self::WhitelistCall(hash) | Self::AuthorizeUpgrade(hash) => hash.encode(),
+            Self::DispatchWhitelisted(call) => call.encode(metadata)?,
+            Self::ApplyUpgrade(code) => code.encode(),
+            Self::SubmitPulse { round, signature } => (round, signature).encode(),
+            Self::SetBeacon(beacon) => beacon.encode(),
             Self::Transfer { to, amount } => (ADDRESS_ID, to, Compact(*amount)).encode(),
+            Self::Remark(bytes) => bytes.encode(),
             Self::Sudo(call) => call.encode(metadata)?,
             Self::ResetCarry | Self::Unbond | Self::Withdraw | Self::Unchill => Vec::new(),
         })
+    }
+
+    /// Returns the duty that the call fulfils, as a call, or `None` if each such call is meant to
+    /// take effect. Claims of a commitment may change until it is included.
+    pub(crate) fn duty(&self) -> Option<Self> {
+        match self {
+            Self::Commit { round, commitment, .. } => Some(Self::Commit {
+                round: *round,
+                commitment: *commitment,
+                claims: TrainingClaims::default(),
+            }),
+            Self::Transfer { .. } | Self::BondExtra { .. } | Self::Remark(_) | Self::Sudo(_) => {
+                None
+            }
+            duty => Some(duty.clone()),
+        }
     }
 
     /// Encodes the call for the runtime of `metadata`: pallet index, call index, arguments.

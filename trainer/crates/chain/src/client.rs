@@ -2,7 +2,7 @@
 
 //! Connection to a node.
 
-use crate::{ChainError, queries::API};
+use crate::{ChainError, queries::API, sent::SentTransactions};
 use codec::{DecodeAll, Encode};
 use futures::TryFutureExt;
 use pol_primitives::Hash;
@@ -44,6 +44,8 @@ pub(crate) struct Node {
     /// Held from the choice of a nonce until the node's pool has the transaction, so that the next
     /// nonce differs.
     pub(crate) nonce_lock: Mutex<()>,
+    /// Transactions that a fork may take back.
+    pub(crate) sent: std::sync::Mutex<SentTransactions>,
 }
 
 /// Returns the delays between attempts to reach a node that is away.
@@ -99,6 +101,7 @@ impl Chain {
             rpc: LegacyRpcMethods::new(connection),
             client,
             nonce_lock: Mutex::default(),
+            sent: std::sync::Mutex::default(),
         };
         let chain = Self { node: Arc::new(node), at: None };
         if chain.client_at_best().await?.metadata_ref().runtime_api_trait_by_name(API).is_none() {
@@ -108,7 +111,7 @@ impl Chain {
     }
 
     /// Returns a client that reads at `block` instead of the best block, so that several reads
-    /// agree with each other.
+    /// agree with each other. A call that it submits is valid only on forks with that block.
     pub fn at(&self, block: Hash) -> Self {
         Self { node: self.node.clone(), at: Some(block) }
     }

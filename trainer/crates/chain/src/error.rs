@@ -5,6 +5,7 @@
 use crate::{AccountId, format_account};
 use pol_primitives::{Hash, round::BlockNumber};
 use subxt::{
+    Metadata,
     error::DispatchError,
     tx::{TransactionInvalid, ValidationResult},
 };
@@ -65,7 +66,8 @@ pub enum ChainError {
         /// Decoding error.
         reason: codec::Error,
     },
-    /// The call was included in a block and failed. It had no effect except for its fee.
+    /// The call failed in a block, where it had no effect except for its fee, or was refused before
+    /// inclusion, without a fee.
     #[error("refused with {pallet}.{error}: {documentation}")]
     Refused {
         /// Pallet of the error; `Runtime` for errors of no pallet.
@@ -74,6 +76,15 @@ pub enum ChainError {
         error: String,
         /// Documentation of the error, by its pallet.
         documentation: String,
+    },
+    /// The account takes no part in governance. Nothing was submitted.
+    #[error(
+        "{} is no member of the council, which decides on this chain: sign as one of the authorities",
+        format_account(.account)
+    )]
+    NotGovernor {
+        /// The account.
+        account: AccountId,
     },
     /// The account cannot pay the fee. Nothing was submitted.
     #[error("{} cannot pay transaction fees: send it some POL", format_account(.account))]
@@ -146,7 +157,11 @@ impl ChainError {
 
     /// Returns the reason why the runtime would not take a transaction of `account`, or `None` if
     /// it would, now or after earlier transactions.
-    pub(crate) fn invalid(account: AccountId, validation: ValidationResult) -> Option<Self> {
+    pub(crate) fn invalid(
+        account: AccountId,
+        validation: ValidationResult,
+        metadata: &Metadata,
+    ) -> Option<Self> {
         let reason = match validation {
             ValidationResult::Valid(_) | ValidationResult::Invalid(TransactionInvalid::Future) => {
                 return None;
@@ -156,6 +171,9 @@ impl ChainError {
             }
             ValidationResult::Invalid(TransactionInvalid::Stale) => {
                 return Some(Self::Displaced { account });
+            }
+            ValidationResult::Invalid(TransactionInvalid::Custom(code)) => {
+                return Some(Self::inadmissible(account, code, metadata));
             }
             ValidationResult::Invalid(TransactionInvalid::BadProof) => {
                 "its signature does not match this chain and runtime version".to_owned()
@@ -167,5 +185,22 @@ impl ChainError {
             ValidationResult::Unknown(other) => format!("{other:?}"),
         };
         Some(Self::Invalid { account, reason })
+    }
+
+    /// Converts a refusal before inclusion. Its code is the index of an error of the learning
+    /// pallet.
+    pub(crate) fn inadmissible(account: AccountId, code: u8, metadata: &Metadata) -> Self {
+        let pallet = "ProofOfLearning";
+        let error = metadata
+            .pallet_by_name(pallet)
+            .and_then(|pallet| pallet.error_variant_by_index(code));
+        match error {
+            Some(error) => Self::Refused {
+                pallet: pallet.to_owned(),
+                error: error.name.clone(),
+                documentation: error.docs.join(" ").trim().to_owned(),
+            },
+            None => Self::Invalid { account, reason: format!("it was refused with code {code}") },
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! only gives calls their indices and errors their names.
 //!
 //! A node may restart at any time. Reads wait for it; [`Chain::blocks`] subscribes again;
-//! [`Chain::submit`] never lets one call take effect twice.
+//! [`Chain::submit`] never lets one call take effect twice, not even after a reorganisation.
 //!
 //! # Main types
 //!
@@ -44,8 +44,10 @@ mod account;
 mod blocks;
 mod call;
 mod client;
+mod council;
 mod error;
 mod queries;
+mod sent;
 mod signer;
 mod submit;
 
@@ -53,6 +55,7 @@ pub use account::{AccountId, InvalidAccount, format_account, parse_account};
 pub use blocks::BlockInfo;
 pub use call::Call;
 pub use client::Chain;
+pub use council::{Decision, Motion};
 pub use error::ChainError;
 pub use signer::{KeyError, Signer};
 pub use submit::CallReceipt;

@@ -7,6 +7,7 @@ use codec::{Decode, Encode};
 use pol_primitives::{
     Balance, Hash, RoundNumber,
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
+    beacon::{AwaitedPulse, BeaconConfig},
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
@@ -15,7 +16,7 @@ use pol_primitives::{
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
-    submission::{Submission, SubmissionRecord},
+    submission::{RevealSet, Submission, SubmissionRecord},
 };
 use sp_crypto_hashing::{blake2_128, twox_128};
 use subxt::utils::H256;
@@ -31,7 +32,7 @@ impl Chain {
     /// # Errors
     ///
     /// Fails as every read does.
-    pub async fn overview(&self) -> Result<Overview<AccountId>, ChainError> {
+    pub async fn overview(&self) -> Result<Overview, ChainError> {
         self.read("overview", ()).await
     }
 
@@ -204,6 +205,24 @@ impl Chain {
         self.read("shard_record", id).await
     }
 
+    /// Returns the beacon of public randomness that draws of audits wait for.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn beacon(&self) -> Result<Option<BeaconConfig>, ChainError> {
+        self.read("beacon", ()).await
+    }
+
+    /// Returns the pulse of the beacon that draws wait for or use, or `None` between draws.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn awaited_pulse(&self) -> Result<Option<AwaitedPulse>, ChainError> {
+        self.read("awaited_pulse", ()).await
+    }
+
     /// Returns the validators' measurement of the head of a round, or `None` while there is no
     /// quorum for one.
     ///
@@ -227,6 +246,16 @@ impl Chain {
         &self,
     ) -> Result<Option<PendingMeasurement<AccountId>>, ChainError> {
         self.read("pending_measurement", ()).await
+    }
+
+    /// Returns the reveals of the current round that validators have reported to hold, by account;
+    /// empty outside the hold and attest phases.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn held_reports(&self) -> Result<Vec<(AccountId, RevealSet)>, ChainError> {
+        self.read("held_reports", ()).await
     }
 
     /// Returns the attestations of the current round.
@@ -272,6 +301,15 @@ impl Chain {
         }
     }
 
+    /// Returns the number of sources ever registered; their identifiers count from zero.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn source_count(&self) -> Result<SourceId, ChainError> {
+        Ok(self.storage("Lineage", "NextSource", &[]).await?.unwrap_or(0))
+    }
+
     /// Returns a source.
     ///
     /// # Errors
@@ -293,6 +331,18 @@ impl Chain {
         self.read("manifest", id).await
     }
 
+    /// Returns the manifest that was admitted with this content hash.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn manifest_of_content(
+        &self,
+        content_hash: &Hash,
+    ) -> Result<Option<ManifestId>, ChainError> {
+        self.read("manifest_of_content", content_hash).await
+    }
+
     /// Returns the number of manifests; their identifiers count from zero.
     ///
     /// # Errors
@@ -309,16 +359,27 @@ impl Chain {
     ///
     /// Fails as every read does.
     pub async fn free_balance(&self, account: &AccountId) -> Result<Balance, ChainError> {
-        let mut key = [twox_128(b"System"), twox_128(b"Account"), blake2_128(account)].concat();
-        key.extend_from_slice(account);
+        let key = [&blake2_128(account)[..], account].concat();
+        // Nonce, three reference counts, then the balances, of which the free one is first.
+        let found: Option<([u32; 4], Balance)> = self.storage("System", "Account", &key).await?;
+        Ok(found.map_or(0, |(_, free)| free))
+    }
+
+    /// Returns the start of the value of a storage item, as far as `T` decodes it. `key` is the
+    /// hashed key of an entry of a map, empty for a single value.
+    pub(crate) async fn storage<T: Decode>(
+        &self,
+        pallet: &str,
+        item: &str,
+        key: &[u8],
+    ) -> Result<Option<T>, ChainError> {
+        let prefix = [twox_128(pallet.as_bytes()), twox_128(item.as_bytes())].concat();
+        let key = [&prefix[..], key].concat();
         let at = self.at.map(H256);
         let bytes = self.request(|| self.node.rpc.state_get_storage(&key, at)).await?;
-        let Some(bytes) = bytes else { return Ok(0) };
-        // Nonce, three reference counts, then the balances, of which the free one is first.
-        let (_, free) = <([u32; 4], Balance)>::decode(&mut &bytes[..]).map_err(|reason| {
-            ChainError::UnexpectedAnswer { method: "System.Account".to_owned(), reason }
-        })?;
-        Ok(free)
+        let unexpected =
+            |reason| ChainError::UnexpectedAnswer { method: format!("{pallet}.{item}"), reason };
+        bytes.map(|bytes| T::decode(&mut &bytes[..]).map_err(unexpected)).transpose()
     }
 
     /// Returns the number of the account's transactions that the chain includes.

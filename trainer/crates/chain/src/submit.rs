@@ -6,15 +6,19 @@ use crate::{
     AccountId, BlockInfo, Call, Chain, ChainError, Signer,
     blocks::{BlockSubscription, unknown_block},
     client::Config,
+    sent::{SentTransactions, SignedTransaction},
 };
-use pol_primitives::{Hash, round::BlockNumber};
-use sp_crypto_hashing::blake2_256;
-use std::time::Duration;
+use pol_primitives::{Balance, Hash, round::BlockNumber};
+use std::{
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
 use subxt::{
     config::DefaultExtrinsicParamsBuilder,
     error::DispatchError,
     events::Phase,
     rpcs,
+    tx::{TransactionInvalid, ValidationResult},
     utils::{AccountId32, H256},
 };
 use tokio::time;
@@ -23,6 +27,11 @@ use tokio::time;
 const ERA_BLOCKS: BlockNumber = 64;
 /// Number of blocks without the transaction after which it is handed to the node again.
 const RESEND_BLOCKS: u32 = 2;
+/// Number of times that the node finds a nonce missing before the transaction's until it is filled.
+/// Whoever sent the missing transaction hands it to the node again before.
+const GAPS_BEFORE_FILLING: u32 = 2;
+/// Beginning of the reason of a refusal with a code, as the `author` RPC states it.
+const CUSTOM_ERROR: &str = "Custom error: ";
 /// Maximum number of times a call is signed while other processes of its account take its nonce.
 const MAX_ATTEMPTS: u32 = 3;
 /// Delay between two of these attempts.
@@ -48,21 +57,6 @@ pub struct CallReceipt {
     pub extrinsic: Hash,
 }
 
-/// Signed transaction.
-struct SignedTransaction {
-    account: AccountId,
-    nonce: u64,
-    bytes: Vec<u8>,
-    /// First block of its era.
-    birth: BlockNumber,
-}
-
-impl SignedTransaction {
-    fn hash(&self) -> Hash {
-        blake2_256(&self.bytes)
-    }
-}
-
 impl Chain {
     /// Signs `call`, submits it, and waits until a block of the best chain includes it.
     ///
@@ -70,19 +64,56 @@ impl Chain {
     /// signed transaction is submitted again, and the chain accepts its nonce once. It waits for as
     /// long as the node is away.
     ///
+    /// If a reorganisation takes the block back, the node keeps the transaction. Submitting the same
+    /// duty meanwhile sends that transaction again and signs no other. A client that reads
+    /// [at](Self::at) a block binds the transaction to it: it is void on every fork without that
+    /// block.
+    ///
     /// # Errors
     ///
-    /// Fails with [`ChainError::Refused`] if the call was included and failed, with
+    /// Fails with [`ChainError::Refused`] if the runtime refused the call or it failed, with
     /// [`ChainError::Expired`] if no block included it in its era of 64 blocks, with
     /// [`ChainError::Unfunded`], [`ChainError::Invalid`] or [`ChainError::Displaced`] if no block
     /// can include it, and if the node cannot answer.
     pub async fn submit(&self, signer: &Signer, call: Call) -> Result<CallReceipt, ChainError> {
+        self.submit_with_tip(signer, call, 0).await
+    }
+
+    /// Submits `call` as [`Chain::submit`] does, with a tip for the author of the block.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Chain::submit`] does.
+    pub async fn submit_with_tip(
+        &self,
+        signer: &Signer,
+        call: Call,
+        tip: Balance,
+    ) -> Result<CallReceipt, ChainError> {
         // Subscribing may fail, so it precedes sending.
         let blocks = self.subscribe_blocks().await?;
-        let signed = self.send(signer, &call).await?;
-        let receipt = self.follow(&signed, blocks).await?;
+        let signed = self.send(signer, &call, tip).await?;
+        let receipt = self.follow(signer, &signed, blocks).await?;
         tracing::debug!(call = call.name().1, block = receipt.block.number, "call included");
         Ok(receipt)
+    }
+
+    /// Submits `call` without a signature. The chain accepts few such calls, and each at most once.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ChainError::Node`] if the node's pool refuses the transaction or the node cannot
+    /// answer, and if the runtime has no such call.
+    pub async fn submit_bare(&self, call: &Call) -> Result<(), ChainError> {
+        let client = self.client_at_best().await?;
+        call.encode_at(&client)?;
+        let transaction = client.tx().create_unsigned(&call.payload(client.metadata_ref())?);
+        let bytes = transaction.map_err(ChainError::node)?.into_encoded();
+        match self.node.rpc.author_submit_extrinsic(&bytes).await {
+            // Somebody else was first.
+            Err(rpcs::Error::User(refusal)) if refusal.code == ALREADY_IMPORTED => Ok(()),
+            submitted => submitted.map(drop).map_err(ChainError::node),
+        }
     }
 
     /// Encodes `call` for the node's runtime, and checks its arguments against the metadata.
@@ -97,10 +128,60 @@ impl Chain {
 
     /// Signs `call` and hands it to the node, which then has it or, if the connection broke, may
     /// have it.
-    async fn send(&self, signer: &Signer, call: &Call) -> Result<SignedTransaction, ChainError> {
+    async fn send(
+        &self,
+        signer: &Signer,
+        call: &Call,
+        tip: Balance,
+    ) -> Result<SignedTransaction, ChainError> {
         let _lock = self.node.nonce_lock.lock().await;
+        let duty = call.duty();
+        if let Some(duty) = &duty
+            && let Some(signed) = self.send_again(signer.account(), duty).await?
+        {
+            return Ok(signed);
+        }
+        let signed = self.send_new(signer, call, tip).await?;
+        if let Some(duty) = duty {
+            self.sent().add(duty, signed.clone(), signed.birth.into());
+        }
+        Ok(signed)
+    }
+
+    /// Hands the node the transaction for `duty` again that a reorganisation took back, or that is
+    /// not included yet. Returns `None` if there is none that a block may include.
+    async fn send_again(
+        &self,
+        account: AccountId,
+        duty: &Call,
+    ) -> Result<Option<SignedTransaction>, ChainError> {
+        let best = self.best_block().await?;
+        let nonce = self.at(best.hash).nonce(&account).await?;
+        let found = self.sent().find(&account, duty, nonce.into(), best.number.into());
+        let Some(signed) = found else { return Ok(None) };
+        match self.resend(&signed).await {
+            Ok(_) => Ok(Some(signed)),
+            // It was bound to a block of another fork, or came too early.
+            Err(ChainError::Invalid { .. } | ChainError::Refused { .. }) => {
+                self.sent().forget(&signed);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, SentTransactions> {
+        self.node.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send_new(
+        &self,
+        signer: &Signer,
+        call: &Call,
+        tip: Balance,
+    ) -> Result<SignedTransaction, ChainError> {
         for _ in 0..MAX_ATTEMPTS {
-            let signed = match self.sign(signer, call).await {
+            let signed = match self.sign(signer, call, tip).await {
                 Err(ChainError::Displaced { .. }) => continue,
                 signed => signed?,
             };
@@ -118,7 +199,7 @@ impl Chain {
                             .as_ref()
                             .map_or(refusal.message.as_str(), |data| data.get().trim_matches('"'))
                             .to_owned();
-                        return Err(ChainError::Invalid { account: signed.account, reason });
+                        return Err(self.refused_by_pool(signed.account, reason).await?);
                     }
                 },
                 Ok(_) | Err(_) => return Ok(signed),
@@ -127,7 +208,24 @@ impl Chain {
         Err(ChainError::Displaced { account: signer.account() })
     }
 
-    async fn sign(&self, signer: &Signer, call: &Call) -> Result<SignedTransaction, ChainError> {
+    /// Converts the reason for which the pool did not take a transaction of `account`.
+    async fn refused_by_pool(
+        &self,
+        account: AccountId,
+        reason: String,
+    ) -> Result<ChainError, ChainError> {
+        let code = reason.strip_prefix(CUSTOM_ERROR).and_then(|code| code.parse().ok());
+        let Some(code) = code else { return Ok(ChainError::Invalid { account, reason }) };
+        let client = self.client_at_best().await?;
+        Ok(ChainError::inadmissible(account, code, client.metadata_ref()))
+    }
+
+    async fn sign(
+        &self,
+        signer: &Signer,
+        call: &Call,
+        tip: Balance,
+    ) -> Result<SignedTransaction, ChainError> {
         let client = self.client_at_best().await?;
         call.encode_at(&client)?;
         let account = signer.account();
@@ -136,6 +234,7 @@ impl Chain {
         let birth = self.era_birth(client.block_number()).await?;
         let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
             .nonce(nonce)
+            .tip(tip)
             .mortal_from_unchecked(ERA_BLOCKS.into(), birth.number.into(), H256(birth.hash))
             .build();
         let transaction = client
@@ -144,35 +243,37 @@ impl Chain {
             .and_then(|mut signable| signable.sign(&signer.0))
             .map_err(ChainError::node)?;
         let validation = transaction.validate().await.map_err(ChainError::node)?;
-        if let Some(error) = ChainError::invalid(account, validation) {
+        if let Some(error) = ChainError::invalid(account, validation, client.metadata_ref()) {
             return Err(error);
         }
         let bytes = transaction.into_encoded();
-        Ok(SignedTransaction { account, nonce, bytes, birth: birth.number })
+        let until = birth.number.saturating_add(ERA_BLOCKS - 1);
+        Ok(SignedTransaction { account, nonce, bytes, birth: birth.number, until })
     }
 
-    /// Returns the block that the era of a transaction signed at height `best` begins with: the
-    /// last finalised one, unless that is more than half an era old.
+    /// Returns the block that the era of a transaction signed at height `best` begins with: the one
+    /// that this client reads at, or else the last finalised one, unless that is more than half an
+    /// era old.
     ///
-    /// A block that a reorganisation replaces would invalidate the transaction.
+    /// A reorganisation that replaces the block invalidates the transaction.
     async fn era_birth(&self, best: u64) -> Result<BlockInfo, ChainError> {
-        let finalised = self.finalised_block().await?;
+        let bound = match self.at {
+            Some(hash) => self.block(Some(H256(hash))).await?,
+            None => self.finalised_block().await?,
+        };
         let oldest = best.saturating_sub(u64::from(ERA_BLOCKS) / 2);
-        if u64::from(finalised.number) >= oldest {
-            Ok(finalised)
-        } else {
-            self.block_at(oldest).await
-        }
+        if u64::from(bound.number) >= oldest { Ok(bound) } else { self.block_at(oldest).await }
     }
 
     /// Waits until a block includes the transaction, and returns its receipt if it took effect.
     async fn follow(
         &self,
+        signer: &Signer,
         signed: &SignedTransaction,
         mut blocks: BlockSubscription,
     ) -> Result<CallReceipt, ChainError> {
-        let until = signed.birth.saturating_add(ERA_BLOCKS - 1);
-        let mut waited = 0;
+        let until = signed.until;
+        let (mut waited, mut gaps) = (0, 0);
         loop {
             let block = blocks.next().await;
             let step = match self.receipt(signed, block).await {
@@ -182,7 +283,11 @@ impl Chain {
                 }
                 Ok(None) => {
                     waited += 1;
-                    if waited % RESEND_BLOCKS == 0 { self.resend(signed).await } else { Ok(()) }
+                    if waited % RESEND_BLOCKS == 0 {
+                        self.insist(signer, signed, &mut gaps).await
+                    } else {
+                        Ok(())
+                    }
                 }
                 Err(error) => Err(error),
             };
@@ -215,18 +320,52 @@ impl Chain {
         Ok(Some(CallReceipt { block, extrinsic: signed.hash() }))
     }
 
-    /// Hands the node the same transaction again; a node that restarted has lost it.
-    async fn resend(&self, signed: &SignedTransaction) -> Result<(), ChainError> {
-        let transaction = self.client_at_best().await?.tx().from_bytes(signed.bytes.clone());
+    /// Hands the node the same transaction again. If the nonce before it was missing each of
+    /// `gaps` times, fills that.
+    async fn insist(
+        &self,
+        signer: &Signer,
+        signed: &SignedTransaction,
+        gaps: &mut u32,
+    ) -> Result<(), ChainError> {
+        *gaps = if self.resend(signed).await? { *gaps + 1 } else { 0 };
+        if *gaps >= GAPS_BEFORE_FILLING { self.fill_gap(signer, signed).await } else { Ok(()) }
+    }
+
+    /// Hands the node the same transaction again; a node that restarted has lost it. Returns `true`
+    /// if it has to wait for an earlier one of the account.
+    async fn resend(&self, signed: &SignedTransaction) -> Result<bool, ChainError> {
+        let client = self.client_at_best().await?;
+        let transaction = client.tx().from_bytes(signed.bytes.clone());
         let validation = transaction.validate().await.map_err(ChainError::node)?;
-        match ChainError::invalid(signed.account, validation) {
+        let waits = matches!(validation, ValidationResult::Invalid(TransactionInvalid::Future));
+        match ChainError::invalid(signed.account, validation, client.metadata_ref()) {
             // Included a moment ago.
-            Some(ChainError::Displaced { .. }) => return Ok(()),
+            Some(ChainError::Displaced { .. }) => return Ok(false),
             Some(error) => return Err(error),
             None => {}
         }
         if let Err(error) = self.node.rpc.author_submit_extrinsic(&signed.bytes).await {
             tracing::debug!(%error, "the node did not take the transaction again");
+        }
+        Ok(waits)
+    }
+
+    /// Uses up the nonce before the transaction's that nothing in the pool has. The pool drops what
+    /// the chain would refuse, after which all later transactions of the account would wait.
+    async fn fill_gap(
+        &self,
+        signer: &Signer,
+        signed: &SignedTransaction,
+    ) -> Result<(), ChainError> {
+        let _lock = self.node.nonce_lock.lock().await;
+        let address = AccountId32(signed.account);
+        let next = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
+        if next < signed.nonce {
+            let filler = self.sign(signer, &Call::Remark(Vec::new()), 0).await?;
+            if let Err(error) = self.node.rpc.author_submit_extrinsic(&filler.bytes).await {
+                tracing::debug!(%error, "the node did not take the missing nonce");
+            }
         }
         Ok(())
     }
@@ -266,6 +405,11 @@ impl Chain {
                 // The call of a sudo key fails without failing the extrinsic: a `Result`, whose
                 // error has index 1.
                 ("Sudo", "Sudid", [1, error @ ..]) => error,
+                // So does that of a motion, after the hash of the call.
+                ("Council", "Executed", result) => match result.get(size_of::<Hash>()..) {
+                    Some([1, error @ ..]) => error,
+                    _ => continue,
+                },
                 _ => continue,
             };
             let error =

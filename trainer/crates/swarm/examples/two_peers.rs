@@ -5,7 +5,11 @@
 //! `cargo run --release -p pol-swarm --example two_peers`
 
 use pol_swarm::{Swarm, SwarmConfig, SwarmError};
-use std::{error::Error, path::Path};
+use std::{
+    error::Error,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -17,13 +21,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let hash = alice.add(blob.clone().into(), "round/1").await?;
     println!("alice serves blob {}", hex::encode(hash));
 
+    let soon = Instant::now() + Duration::from_secs(10);
     // On a network, endpoints are read from the chain.
-    let fetched = bob.fetch(hash, 8 << 20, &[alice.endpoint()], "round/1").await?;
+    let fetched = bob.fetch(hash, 8 << 20, &[alice.endpoint()], "round/1", soon).await?;
     println!("bob fetched {} verified bytes", fetched.len());
     assert_eq!(fetched, blob);
 
     // Peers that cannot deliver are named.
-    match bob.fetch([0; 32], 8 << 20, &[alice.endpoint()], "round/1").await {
+    match bob.fetch([0; 32], 8 << 20, &[alice.endpoint()], "round/1", soon).await {
         Err(error @ SwarmError::Unavailable { .. }) => println!("{error}"),
         other => println!("unexpected: {other:?}"),
     }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     Swarm, SwarmError,
     error::{PeerFailure, is_disk_full},
+    progress::Progress,
 };
 
 /// Errors of a download.
@@ -34,20 +35,42 @@ impl From<PeerFailure> for DownloadError {
     }
 }
 
+/// A connected peer that has proved that it has the blob.
+pub(crate) struct Source {
+    connection: Connection,
+}
+
+impl Source {
+    pub(crate) fn close(&self) {
+        self.connection.close(0u32.into(), b"done");
+    }
+}
+
 impl Swarm {
-    /// Downloads the missing parts of a blob into the store. Returns the number of bytes received.
-    pub(crate) async fn download(
+    /// Connects to a peer and has it prove that it has the blob and that the blob has at most
+    /// `max_bytes`.
+    pub(crate) async fn find_source(
         &self,
         hash: Hash,
         max_bytes: u64,
         peer: &Endpoint,
-    ) -> Result<u64, DownloadError> {
-        let connection = self.connect(peer).await;
-        self.record_reachability(peer, connection.is_ok());
-        let connection = connection?;
-        let received = self.transfer(&connection, hash, max_bytes).await;
-        connection.close(0u32.into(), b"done");
-        received
+    ) -> Result<Source, DownloadError> {
+        let source = Source { connection: self.connect(peer).await? };
+        self.peers().note_reached(peer.id, Instant::now().into());
+        let sized = async { get_verified_size(&source.connection, &hash.into()).await };
+        let sized = timeout(self.0.limits.stall_timeout, sized).await;
+        let sized = sized.map_err(|_| PeerFailure::Stalled);
+        match sized.and_then(|sized| sized.map_err(PeerFailure::from)) {
+            Ok((size, _)) if size <= max_bytes => Ok(source),
+            Ok((size, _)) => {
+                source.close();
+                Err(DownloadError::Fetch(SwarmError::TooLarge { hash, size, limit: max_bytes }))
+            }
+            Err(failure) => {
+                source.close();
+                Err(failure.into())
+            }
+        }
     }
 
     pub(crate) async fn connect(&self, peer: &Endpoint) -> Result<Connection, PeerFailure> {
@@ -79,40 +102,40 @@ impl Swarm {
         connected.await.map_err(|_| PeerFailure::Unreachable)?.map_err(PeerFailure::Connection)
     }
 
-    async fn transfer(
+    /// Downloads the missing parts of a blob into the store.
+    ///
+    /// Within each [`stall_timeout`](crate::limits::Limits) the peer has to send what a slow line
+    /// does. A peer that sends a byte now and then is therefore cut as a silent one is.
+    pub(crate) async fn transfer(
         &self,
-        connection: &Connection,
+        source: &Source,
         hash: Hash,
-        max_bytes: u64,
-    ) -> Result<u64, DownloadError> {
+        progress: &mut Progress<'_>,
+    ) -> Result<(), DownloadError> {
         let limits = &self.0.limits;
-        let verified =
-            timeout(limits.stall_timeout, get_verified_size(connection, &hash.into())).await;
-        let (size, _) = verified.map_err(|_| PeerFailure::Stalled)?.map_err(PeerFailure::from)?;
-        if size > max_bytes {
-            return Err(DownloadError::Fetch(SwarmError::TooLarge {
-                hash,
-                size,
-                limit: max_bytes,
-            }));
-        }
-        let deadline = Instant::now() + limits.transfer_timeout(size);
-        let progress = self
-            .0
-            .store
-            .remote()
-            .fetch(connection.clone(), HashAndFormat::raw(hash.into()))
-            .stream();
-        tokio::pin!(progress);
+        let blob = HashAndFormat::raw(hash.into());
+        let items = self.0.store.remote().fetch(source.connection.clone(), blob).stream();
+        tokio::pin!(items);
+        let (mut window_end, mut window_start) = (Instant::now() + limits.stall_timeout, 0);
         loop {
-            let stalled = Instant::now() + limits.stall_timeout;
-            match timeout_at(stalled.min(deadline), progress.next()).await {
-                Ok(Some(GetProgressItem::Progress(_))) => {}
-                Ok(Some(GetProgressItem::Done(stats))) => return Ok(stats.payload_bytes_read),
+            match timeout_at(window_end, items.next()).await {
+                Ok(Some(GetProgressItem::Progress(received))) => {
+                    progress.note(received);
+                    if received.saturating_sub(window_start) >= limits.bytes_per_window() {
+                        window_end = Instant::now() + limits.stall_timeout;
+                        window_start = received;
+                    }
+                }
+                Ok(Some(GetProgressItem::Done(stats))) => {
+                    progress.note(stats.payload_bytes_read);
+                    return Ok(());
+                }
                 Ok(Some(GetProgressItem::Error(error))) => return Err(self.attribute(error)),
                 Ok(None) => return Err(PeerFailure::Broken("no result".into()).into()),
-                Err(_) if stalled < deadline => return Err(PeerFailure::Stalled.into()),
-                Err(_) => return Err(PeerFailure::TooSlow.into()),
+                Err(_) if progress.received() > window_start => {
+                    return Err(PeerFailure::TooSlow.into());
+                }
+                Err(_) => return Err(PeerFailure::Stalled.into()),
             }
         }
     }

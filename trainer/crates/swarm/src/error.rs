@@ -107,6 +107,13 @@ pub enum SwarmError {
 #[derive(Debug, Default)]
 pub struct PeerFailures(pub Vec<([u8; 32], PeerFailure)>);
 
+impl PeerFailures {
+    /// Returns `true` if peers were asked, and each answered that it does not have the blob.
+    pub fn nobody_has_it(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|(_, failure)| *failure == PeerFailure::NotServed)
+    }
+}
+
 impl Display for PeerFailures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
@@ -138,6 +145,9 @@ pub enum PeerFailure {
     /// The peer stopped sending.
     #[error("stopped answering")]
     Stalled,
+    /// The time for the fetch ended while the peer was being asked.
+    #[error("had not delivered it when the time ended")]
+    OutOfTime,
     /// The transfer was too slow.
     #[error("is too slow")]
     TooSlow,

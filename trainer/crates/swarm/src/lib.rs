@@ -14,7 +14,7 @@
 //! # Main types
 //!
 //! - [`Swarm`] is a peer with its store: [`Swarm::start`], [`Swarm::add`], [`Swarm::fetch`],
-//!   [`Swarm::release`], [`Swarm::shutdown`].
+//!   [`Swarm::hold`], [`Swarm::release`], [`Swarm::shutdown`].
 //! - [`SwarmConfig`] says where it keeps blobs and where it listens.
 //! - [`SwarmError`] names the remedy in its messages; [`PeerFailures`] lists the failure of each
 //!   peer that was asked for a blob.
@@ -27,6 +27,7 @@
 //!
 //! ```
 //! use pol_swarm::{Swarm, SwarmConfig};
+//! use std::time::{Duration, Instant};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,8 +41,9 @@
 //! let alice = Swarm::start(config("alice", 1)).await?;
 //! let bob = Swarm::start(config("bob", 2)).await?;
 //!
+//! let soon = Instant::now() + Duration::from_secs(10);
 //! let hash = alice.add("an update".into(), "round/1").await?;
-//! let bytes = bob.fetch(hash, 1024, &[alice.endpoint()], "round/1").await?;
+//! let bytes = bob.fetch(hash, 1024, &[alice.endpoint()], "round/1", soon).await?;
 //! assert_eq!(bytes, "an update");
 //!
 //! bob.release("round/1").await?;
@@ -54,7 +56,10 @@
 mod download;
 mod endpoint;
 mod error;
+mod fetch;
 mod limits;
+mod peers;
+mod progress;
 mod serve;
 mod store;
 mod swarm;

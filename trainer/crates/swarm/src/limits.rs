@@ -14,9 +14,6 @@ pub(crate) const REQUEST_WINDOW: u32 = 64 * 1024;
 /// Maximum number of bytes sent and not yet acknowledged, kept in memory for every connection. It
 /// allows 10 MB/s at a latency of 100 ms.
 pub(crate) const SEND_WINDOW: u64 = 1024 * 1024;
-/// Number of peers at the front of a list that take turns in being asked first. A list starts with
-/// the likeliest holders, so the load is spread over the first few instead of all.
-pub(crate) const ROTATED_PEERS: usize = 4;
 /// Number of blobs that [`Swarm::add_all`](crate::Swarm::add_all) writes at a time. The store
 /// commits waiting blobs together.
 pub(crate) const CONCURRENT_WRITES: usize = 32;
@@ -30,10 +27,16 @@ pub(crate) struct Limits {
     /// Maximum time without a byte: longer than losses and a busy disk take, and short enough to
     /// try the next peer.
     pub(crate) stall_timeout: Duration,
-    /// Minimum average speed of a transfer, below which it is cut: half a megabit per second, which
-    /// a home line uploads to several peers at once. Bytes that arrived are kept, so a slow sole
-    /// holder still delivers, over several fetches.
+    /// Minimum speed of a transfer over each [`Self::stall_timeout`], below which it is cut: half a
+    /// megabit per second, which a home line uploads to several peers at once. Bytes that arrived
+    /// are kept, and a slow sole holder is asked again for the rest.
     pub(crate) min_bytes_per_second: u64,
+    /// Time without a transfer after which the next peer is asked beside those that were.
+    pub(crate) hedge_delay: Duration,
+    /// Time without progress of a transfer after which the next peer may send the same blob.
+    pub(crate) quiet_delay: Duration,
+    /// Maximum number of peers that are asked for one blob at a time.
+    pub(crate) max_asked: usize,
     /// Interval between collections of blobs without a label. Until the next one, a broken transfer
     /// can be resumed.
     pub(crate) gc_interval: Duration,
@@ -51,6 +54,9 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(10),
             min_bytes_per_second: 64 * 1024,
+            hedge_delay: Duration::from_millis(250),
+            quiet_delay: Duration::from_secs(1),
+            max_asked: 24,
             gc_interval: Duration::from_secs(600),
             max_connections: 128,
             max_downloads: 16,
@@ -59,7 +65,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns the maximum duration of a transfer of `size` bytes.
+    /// Returns the number of bytes that have to arrive within each [`Self::stall_timeout`].
+    pub(crate) fn bytes_per_window(&self) -> u64 {
+        self.min_bytes_per_second.saturating_mul(self.stall_timeout.as_secs())
+    }
+
+    /// Returns the maximum duration for which a blob of `size` bytes is served.
     pub(crate) fn transfer_timeout(&self, size: u64) -> Duration {
         self.stall_timeout + Duration::from_secs(size / self.min_bytes_per_second.max(1))
     }

@@ -7,6 +7,7 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use iroh_blobs::{
+    HashAndFormat,
     api::{Store, blobs::BlobStatus},
     protocol::{ERR_LIMIT, Request},
     provider::{StreamPair, events::EventSender, handle_get},
@@ -100,6 +101,8 @@ async fn answer(mut pair: StreamPair<BoundedStream, SendStream>, store: Store, l
         Ok(Err(error)) => return debug!("a request could not be read: {error:#}"),
         Err(_) => return debug!("a request did not arrive in time"),
     };
+    // A blob that loses its last label meanwhile is served to its end all the same.
+    let Ok(_pin) = store.tags().temp_tag(HashAndFormat::raw(request.hash)).await else { return };
     let Ok(BlobStatus::Complete { size }) = store.status(request.hash).await else {
         return debug!(hash = %request.hash, "asked for a blob that is not here");
     };

@@ -3,15 +3,13 @@
 //! The peer and its operations.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, VecDeque},
     error::Error,
     io,
     net::SocketAddr,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use futures::{StreamExt, TryStreamExt};
@@ -25,15 +23,15 @@ use iroh_blobs::{
     store::fs::FsStore,
 };
 use pol_primitives::{Hash, member::Endpoint};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout_at};
 use tracing::debug;
 
 use crate::{
-    Bytes, PeerFailure, PeerFailures, Result, SwarmError,
-    download::DownloadError,
+    Bytes, PeerFailures, Result, SwarmError,
     endpoint::{endpoint_to_register, open_socket},
     error::{is_disk_full, is_io},
-    limits::{CONCURRENT_WRITES, Limits, ROTATED_PEERS},
+    limits::{CONCURRENT_WRITES, Limits},
+    peers::PeerMemory,
     serve,
     store::open_store,
 };
@@ -68,10 +66,7 @@ pub(crate) struct SwarmInner {
     /// Task that serves others, which ends with the peer.
     serving: tokio::sync::Mutex<JoinSet<()>>,
     downloads: Semaphore,
-    /// Number of fetches, by which peers take turns in being asked first.
-    fetches: AtomicUsize,
-    /// Peers whose last connection failed.
-    unreachable: Mutex<HashSet<[u8; 32]>>,
+    peers: Mutex<PeerMemory>,
 }
 
 impl Swarm {
@@ -105,15 +100,13 @@ impl Swarm {
         debug!(id = hex::encode(endpoint.id), addresses = ?endpoint.addresses, "serving blobs");
         Ok(Self(Arc::new(SwarmInner {
             directory,
-            // Peers that fetch the same blobs in the same order start at different places.
-            fetches: AtomicUsize::new(endpoint.id[0].into()),
             endpoint,
             socket,
             store,
             serving: serving.into(),
             downloads: Semaphore::new(limits.max_downloads),
             limits,
-            unreachable: Mutex::default(),
+            peers: Mutex::default(),
         })))
     }
 
@@ -189,29 +182,47 @@ impl Swarm {
         Ok(Some(bytes.into()))
     }
 
-    /// Returns the blob from the store, or else fetches it from `peers`; it is kept under `label`.
-    ///
-    /// Peers are asked one after the other and should be in the order of likelihood: the first few
-    /// take turns, and peers whose last connection failed come last. If a peer is dead, slow, or
-    /// sends wrong bytes, the next one continues where it stopped. The size is proved before
-    /// anything is downloaded. This peer's own entry is skipped.
+    /// Returns the blob from the store, or else fetches it from `peers` until `deadline`; it is kept
+    /// under `label`.
     ///
     /// # Errors
     ///
-    /// Fails with [`SwarmError::Unavailable`] if no peer delivers, with [`SwarmError::TooLarge`] if
-    /// the blob has more than `max_bytes`, and as [`Swarm::get`] and [`Swarm::add`] do.
+    /// Fails as [`Swarm::hold`] and [`Swarm::get`] do.
     pub async fn fetch(
         &self,
         hash: Hash,
         max_bytes: u64,
         peers: &[Endpoint],
         label: &str,
+        deadline: Instant,
     ) -> Result<Bytes> {
-        if let Some(bytes) = self.get_labelled(hash, max_bytes, label).await? {
-            return Ok(bytes);
-        }
-        let _turn = self.0.downloads.acquire().await.map_err(|error| self.failed(error))?;
-        // Protects the blob from collection until it is complete and has its label.
+        self.hold(hash, max_bytes, peers, label, deadline).await?;
+        let bytes = self.get(hash, max_bytes).await?;
+        bytes.ok_or(SwarmError::Unavailable { hash, failures: PeerFailures::default() })
+    }
+
+    /// Makes sure that the whole blob is in the store under `label`: fetches what is missing from
+    /// `peers` until `deadline`. A blob that is complete is not read.
+    ///
+    /// Peers are asked in the given order, but those that failed lately come last, and this peer's
+    /// own entry is skipped. The next one is asked as soon as those before it make no progress, so
+    /// peers that are dead, silent, slow or lying cost little. The size is proved before anything is
+    /// downloaded. Parts that arrived stay under `label`, and the next call goes on from them.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`SwarmError::Unavailable`] if no peer delivers, with [`SwarmError::TooLarge`] if
+    /// the blob has more than `max_bytes`, and with [`SwarmError::DiskFull`] or
+    /// [`SwarmError::Store`].
+    pub async fn hold(
+        &self,
+        hash: Hash,
+        max_bytes: u64,
+        peers: &[Endpoint],
+        label: &str,
+        deadline: Instant,
+    ) -> Result<()> {
+        // From here on the blob cannot be collected before it has its label.
         let _pin = self
             .0
             .store
@@ -219,33 +230,53 @@ impl Swarm {
             .temp_tag(HashAndFormat::raw(hash.into()))
             .await
             .map_err(|error| self.failed(error))?;
-        let mut failures = PeerFailures::default();
-        for peer in self.order(peers) {
-            let failure = match self.download(hash, max_bytes, peer).await {
-                Ok(received) => match self.get_labelled(hash, max_bytes, label).await? {
-                    Some(bytes) => {
-                        debug!(
-                            hash = hex::encode(hash),
-                            peer = hex::encode(peer.id),
-                            size = bytes.len(),
-                            received,
-                            "fetched"
-                        );
-                        return Ok(bytes);
-                    }
-                    None => PeerFailure::Broken("parts are missing".into()),
-                },
-                Err(DownloadError::Peer(failure)) => failure,
-                Err(DownloadError::Fetch(error)) => return Err(error),
-            };
-            debug!(
-                hash = hex::encode(hash),
-                peer = hex::encode(peer.id),
-                "not fetched: the peer {failure}"
-            );
-            failures.0.push((peer.id, failure));
+        if self.size(hash).await?.is_none() {
+            let unavailable =
+                |_| SwarmError::Unavailable { hash, failures: PeerFailures::default() };
+            let turn = timeout_at(deadline.into(), self.0.downloads.acquire()).await;
+            let _turn = turn.map_err(unavailable)?.map_err(|error| self.failed(error))?;
+            let found = self.search(hash, max_bytes, peers, deadline).await;
+            if let Err(error) = found {
+                let status = self.0.store.status(hash).await;
+                if matches!(status, Ok(BlobStatus::Partial { .. })) {
+                    self.attach_label(hash, label).await?;
+                }
+                return Err(error);
+            }
         }
-        Err(SwarmError::Unavailable { hash, failures })
+        match self.size(hash).await? {
+            Some(size) if size > max_bytes => {
+                Err(SwarmError::TooLarge { hash, size, limit: max_bytes })
+            }
+            Some(_) => self.attach_label(hash, label).await,
+            None => Err(SwarmError::Unavailable { hash, failures: PeerFailures::default() }),
+        }
+    }
+
+    /// Returns `true` if a connection to a peer outside `except` was made at or after `since`.
+    pub fn has_reached(&self, since: Instant, except: &[[u8; 32]]) -> bool {
+        self.peers().reached_since(since, except)
+    }
+
+    /// Returns the names of the labels directly below `label` that hold blobs: `2` and `10` below
+    /// `payload` if there are blobs under `payload/2` and under `payload/10/late`.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`SwarmError::Store`].
+    pub async fn labels_below(&self, label: &str) -> Result<BTreeSet<String>> {
+        let prefix = format!("{label}/");
+        let tags = self.0.store.tags().list_prefix(&prefix).await;
+        let mut tags = std::pin::pin!(tags.map_err(|error| self.failed(error))?);
+        let mut labels = BTreeSet::new();
+        while let Some(tag) = tags.next().await {
+            let name = tag.map_err(|error| SwarmError::Store(format!("{error:#}")))?.name;
+            let name = String::from_utf8_lossy(name.0.as_ref()).into_owned();
+            // The last part of a tag is the blob's hash.
+            let below = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'));
+            labels.extend(below.map(|(label, _)| label.to_owned()));
+        }
+        Ok(labels)
     }
 
     /// Releases a label and the labels below it: `round/1` also releases `round/1/update`, but not
@@ -286,15 +317,6 @@ impl Swarm {
         Ok(hash)
     }
 
-    /// Returns a blob of the store, now also under `label`.
-    async fn get_labelled(&self, hash: Hash, max_bytes: u64, label: &str) -> Result<Option<Bytes>> {
-        let bytes = self.get(hash, max_bytes).await?;
-        if bytes.is_some() {
-            self.attach_label(hash, label).await?;
-        }
-        Ok(bytes)
-    }
-
     /// Attaches a label to the blob. One label holds many blobs, so each gets a tag of its own in
     /// the store.
     async fn attach_label(&self, hash: Hash, label: &str) -> Result<()> {
@@ -316,22 +338,14 @@ impl Swarm {
         }
     }
 
-    fn order<'a>(&self, peers: &'a [Endpoint]) -> Vec<&'a Endpoint> {
-        let turn = self.0.fetches.fetch_add(1, Ordering::Relaxed);
-        order_peers(peers, &self.0.endpoint.id, turn, &self.unreachable())
+    /// Returns the peers in the order to ask them.
+    pub(crate) fn order(&self, peers: &[Endpoint]) -> VecDeque<Endpoint> {
+        let order = self.peers();
+        order.order(peers, &self.0.endpoint.id, Instant::now()).into_iter().cloned().collect()
     }
 
-    /// Records the outcome of a connection to a peer.
-    pub(crate) fn record_reachability(&self, peer: &Endpoint, reached: bool) {
-        if reached {
-            self.unreachable().remove(&peer.id);
-        } else {
-            self.unreachable().insert(peer.id);
-        }
-    }
-
-    pub(crate) fn unreachable(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
-        self.0.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn peers(&self) -> MutexGuard<'_, PeerMemory> {
+        self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failed(&self, error: impl Error + 'static) -> SwarmError {
@@ -340,21 +354,4 @@ impl Swarm {
         }
         SwarmError::Store(format!("{error:#}"))
     }
-}
-
-/// Returns the peers in the order to ask them: without this peer, the first few in turn, and the
-/// unreachable last.
-pub(crate) fn order_peers<'a>(
-    peers: &'a [Endpoint],
-    own: &[u8; 32],
-    turn: usize,
-    unreachable: &HashSet<[u8; 32]>,
-) -> Vec<&'a Endpoint> {
-    let mut order: Vec<_> = peers.iter().filter(|peer| peer.id != *own).collect();
-    let spread = order.len().min(ROTATED_PEERS);
-    if let Some(start) = turn.checked_rem(spread) {
-        order[..spread].rotate_left(start);
-    }
-    order.sort_by_key(|peer| unreachable.contains(&peer.id));
-    order
 }

@@ -3,12 +3,11 @@
 //! Tests with real peers on the loopback interface.
 
 use std::{
-    collections::HashSet,
     future::Future,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iroh::{Endpoint as Socket, PublicKey, SecretKey, endpoint::presets, protocol::Router};
@@ -27,8 +26,8 @@ use crate::{
     download::DownloadError,
     endpoint::reachable_address,
     error::{is_disk_full, is_io},
-    limits::{Limits, ROTATED_PEERS},
-    swarm::order_peers,
+    limits::Limits,
+    progress::{Activity, Progress},
 };
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -63,6 +62,21 @@ fn noise(seed: u8, length: usize) -> Bytes {
 
 fn hash(bytes: &[u8]) -> Hash {
     blake3::hash(bytes).into()
+}
+
+/// Returns a deadline that no fetch of these tests reaches.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+/// Downloads a blob from one peer and returns the number of bytes received.
+async fn download(swarm: &Swarm, name: Hash, peer: &Endpoint) -> Result<u64, DownloadError> {
+    let activity = Activity::default();
+    let mut progress = Progress::new(&activity);
+    let source = swarm.find_source(name, LIMIT, peer).await?;
+    swarm.transfer(&source, name, &mut progress).await?;
+    source.close();
+    Ok(progress.received())
 }
 
 /// Panics if `future` hangs.
@@ -156,16 +170,16 @@ async fn blobs_travel_from_peer_to_peer() {
     // In its own task, as roles do.
     let fetched = tokio::spawn({
         let (b, peers) = (b.clone(), [a.endpoint()]);
-        async move { b.fetch(name, LIMIT, &peers, "kept").await }
+        async move { b.fetch(name, LIMIT, &peers, "kept", later()).await }
     });
     assert_eq!(soon(fetched).await.unwrap().unwrap(), bytes);
     assert!(b.has(name).await.unwrap());
 
     a.shutdown().await.unwrap();
-    assert_eq!(soon(c.fetch(name, LIMIT, &[b.endpoint()], "kept")).await.unwrap(), bytes);
+    assert_eq!(soon(c.fetch(name, LIMIT, &[b.endpoint()], "kept", later())).await.unwrap(), bytes);
     // Now from the store, without a peer to ask.
     b.shutdown().await.unwrap();
-    assert_eq!(c.fetch(name, LIMIT, &[], "kept").await.unwrap(), bytes);
+    assert_eq!(c.fetch(name, LIMIT, &[], "kept", later()).await.unwrap(), bytes);
     c.shutdown().await.unwrap();
 }
 
@@ -177,7 +191,7 @@ async fn many_small_blobs_and_the_empty_one() {
     let names = a.add_all(shards.clone(), "manifest").await.unwrap();
     assert_eq!(names, shards.iter().map(|shard| hash(shard)).collect::<Vec<_>>());
     let peers = [a.endpoint()];
-    let fetches = names.iter().map(|name| b.fetch(*name, 16 * 1024, &peers, "lease"));
+    let fetches = names.iter().map(|name| b.fetch(*name, 16 * 1024, &peers, "lease", later()));
     assert_eq!(soon(futures::future::try_join_all(fetches)).await.unwrap(), shards);
 }
 
@@ -187,11 +201,13 @@ async fn too_large_is_refused_before_it_is_downloaded() {
     let name = a.add(noise(0, 1_000_000), "kept").await.unwrap();
     let too_large =
         |error| matches!(error, SwarmError::TooLarge { size: 1_000_000, limit: 999_999, .. });
-    assert!(too_large(soon(b.fetch(name, 999_999, &[a.endpoint()], "kept")).await.unwrap_err()));
+    assert!(too_large(
+        soon(b.fetch(name, 999_999, &[a.endpoint()], "kept", later())).await.unwrap_err()
+    ));
     assert!(matches!(b.0.store.status(name).await.unwrap(), BlobStatus::NotFound));
     assert!(too_large(a.get(name, 999_999).await.unwrap_err()));
     assert_eq!(
-        soon(b.fetch(name, 1_000_000, &[a.endpoint()], "kept")).await.unwrap().len(),
+        soon(b.fetch(name, 1_000_000, &[a.endpoint()], "kept", later())).await.unwrap().len(),
         1_000_000
     );
 }
@@ -207,7 +223,8 @@ async fn an_unknown_blob_s_error_names_the_peers_that_were_asked() {
         (0..).map(|byte| [byte; 32]).find(|id| PublicKey::from_bytes(id).is_err()).unwrap();
     let no_key = Endpoint { id: off_curve, ..a.endpoint() };
     let peers = [b.endpoint(), a.endpoint(), nowhere, no_key];
-    let error = soon(b.fetch(hash(b"nobody has this"), LIMIT, &peers, "kept")).await.unwrap_err();
+    let error =
+        soon(b.fetch(hash(b"nobody has this"), LIMIT, &peers, "kept", later())).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&hex::encode(a.endpoint().id)), "{text}");
     assert!(text.contains("does not have it"), "{text}");
@@ -223,25 +240,103 @@ async fn an_unknown_blob_s_error_names_the_peers_that_were_asked() {
             == 2
     );
 
-    let error = b.fetch([1; 32], LIMIT, &[], "kept").await.unwrap_err();
+    let error = b.fetch([1; 32], LIMIT, &[], "kept", later()).await.unwrap_err();
     assert!(error.to_string().contains("no peer is registered"), "{error}");
 }
 
-#[tokio::test]
-async fn after_a_dead_peer_comes_a_live_one() {
-    let limits = Limits { connect_timeout: Duration::from_secs(2), ..Limits::default() };
-    let ((a, _a), (b, _b)) = (peer(1).await, peer_with(2, limits).await);
-    let names = a.add_all(vec![noise(0, 100_000), noise(1, 100_000)], "kept").await.unwrap();
-    let (dead, _dead) = peer(3).await;
-    let peers = [dead.endpoint(), a.endpoint()];
-    dead.shutdown().await.unwrap();
-    let mut dead_ones = HashSet::new();
-    // Peers take turns, so one of two fetches asks the dead one first.
-    for name in names {
-        assert_eq!(soon(b.fetch(name, LIMIT, &peers, "kept")).await.unwrap().len(), 100_000);
-        dead_ones.extend(b.unreachable().drain());
+/// Returns the endpoints of `count` peers whose sockets never answer.
+async fn dead_peers(count: u8) -> (Vec<UdpSocket>, Vec<Endpoint>) {
+    let (mut sockets, mut endpoints) = (Vec::new(), Vec::new());
+    for number in 0..count {
+        let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
+        let id = *SecretKey::from_bytes(&[100 + number; 32]).public().as_bytes();
+        let address = socket.local_addr().unwrap().into();
+        endpoints.push(Endpoint { id, addresses: vec![address].try_into().unwrap() });
+        sockets.push(socket);
     }
-    assert_eq!(dead_ones, HashSet::from([peers[0].id]));
+    (sockets, endpoints)
+}
+
+#[tokio::test]
+async fn many_dead_peers_cost_no_more_than_a_few() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let names = a.add_all(vec![noise(0, 100_000), noise(1, 100_000)], "kept").await.unwrap();
+    let (_sockets, mut peers) = dead_peers(36).await;
+    peers.push(a.endpoint());
+    let started = Instant::now();
+    assert_eq!(
+        soon(b.fetch(names[0], LIMIT, &peers, "kept", later())).await.unwrap().len(),
+        100_000
+    );
+    // One after the other they would take three minutes.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    // From then on they are asked last.
+    let started = Instant::now();
+    let order = b.order(&peers);
+    assert!(order.iter().position(|peer| peer.id == a.endpoint().id).unwrap() < 24);
+    soon(b.fetch(names[1], LIMIT, &peers, "kept", later())).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_deadline_ends_a_fetch() {
+    let (b, _b) = peer(2).await;
+    let (_sockets, peers) = dead_peers(3).await;
+    let started = Instant::now();
+    let deadline = started + Duration::from_millis(600);
+    let error = soon(b.fetch([1; 32], LIMIT, &peers, "kept", deadline)).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let failures = failures(error);
+    assert!(!failures.is_empty(), "the peers that were asked are named");
+    assert!(failures.iter().all(|(_, failure)| *failure == PeerFailure::OutOfTime), "{failures:?}");
+    assert!(!b.has_reached(started, &[]));
+}
+
+#[tokio::test]
+async fn peers_that_stall_in_the_middle_cost_one_wait() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let bytes = noise(0, 2_000_000);
+    let name = a.add(bytes.clone(), "kept").await.unwrap();
+    let mut peers = Vec::new();
+    let mut routers = Vec::new();
+    for _ in 0..4 {
+        let never = std::future::pending();
+        let (router, endpoint) = faltering(bytes.clone(), 20, never).await;
+        routers.push(router);
+        peers.push(endpoint);
+    }
+    peers.push(a.endpoint());
+    let started = Instant::now();
+    assert_eq!(soon(b.fetch(name, LIMIT, &peers, "kept", later())).await.unwrap(), bytes);
+    // Four stalls of ten seconds each, one after the other, would take longer.
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(b.has_reached(started, &[peers[0].id]));
+}
+
+#[tokio::test]
+async fn a_trickle_is_cut() {
+    let limits = Limits { stall_timeout: Duration::from_secs(2), ..Limits::default() };
+    let ((b, _b), bytes) = (peer_with(2, limits).await, noise(0, 1_000_000));
+    // Two groups of 16 KiB arrive, and a window has to bring 128 KiB.
+    let (_router, trickling) = faltering(bytes.clone(), 2, std::future::pending()).await;
+    let failed = soon(download(&b, hash(&bytes), &trickling)).await;
+    assert!(matches!(failed, Err(DownloadError::Peer(PeerFailure::TooSlow))));
+}
+
+#[tokio::test]
+async fn a_blob_is_held_without_being_read() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let name = a.add(noise(0, 100_000), "kept").await.unwrap();
+    let missing = b.hold(name, LIMIT, &[], "round/1", later()).await;
+    assert!(matches!(missing, Err(SwarmError::Unavailable { .. })));
+    soon(b.hold(name, LIMIT, &[a.endpoint()], "round/1", later())).await.unwrap();
+    // Now without a peer, and under a second label.
+    b.hold(name, LIMIT, &[], "round/20/late", later()).await.unwrap();
+    let too_large = b.hold(name, 99_999, &[], "round/3", later()).await;
+    assert!(matches!(too_large, Err(SwarmError::TooLarge { size: 100_000, .. })));
+    assert_eq!(b.labels_below("round").await.unwrap(), ["1", "20"].map(String::from).into());
+    assert_eq!(b.release("round/1").await.unwrap(), 1);
+    assert_eq!(b.labels_below("round").await.unwrap(), ["20"].map(String::from).into());
 }
 
 #[tokio::test]
@@ -258,17 +353,16 @@ async fn a_broken_transfer_is_resumed() {
         }
     };
     let (router, faltering) = faltering(bytes.clone(), 200, arrived).await;
-    let error =
-        soon(b.fetch(name, LIMIT, std::slice::from_ref(&faltering), "kept")).await.unwrap_err();
+    let error = soon(b.fetch(name, LIMIT, std::slice::from_ref(&faltering), "kept", later()))
+        .await
+        .unwrap_err();
     assert!(
         matches!(failures(error).as_slice(), [(id, PeerFailure::Broken(_))] if *id == faltering.id)
     );
     router.shutdown().await.unwrap();
     assert!(!b.has(name).await.unwrap());
 
-    let Ok(received) = soon(b.download(name, LIMIT, &a.endpoint())).await else {
-        panic!("not resumed")
-    };
+    let Ok(received) = soon(download(&b, name, &a.endpoint())).await else { panic!("not resumed") };
     assert!(received > 0 && received <= 3_000_000, "{received}");
     assert_eq!(b.get(name, LIMIT).await.unwrap().unwrap(), bytes);
 }
@@ -284,19 +378,23 @@ async fn wrong_bytes_are_refused_and_the_next_peer_asked() {
         [forged, vec![1, 2, 3], [u64::MAX.to_le_bytes().as_slice(), &noise(2, 100_000)].concat()]
     {
         let (task, liar) = scripted(Some(answer)).await;
-        let error =
-            soon(b.fetch(name, LIMIT, std::slice::from_ref(&liar), "kept")).await.unwrap_err();
+        let error = soon(b.fetch(name, LIMIT, std::slice::from_ref(&liar), "kept", later()))
+            .await
+            .unwrap_err();
         assert_eq!(failures(error).len(), 1);
         assert!(!b.has(name).await.unwrap());
         task.abort();
     }
     let (task, liar) =
         scripted(Some([10_000u64.to_le_bytes().as_slice(), &noise(1, 10_000)].concat())).await;
-    let Err(DownloadError::Peer(failure)) = soon(b.download(name, LIMIT, &liar)).await else {
+    let Err(DownloadError::Peer(failure)) = soon(download(&b, name, &liar)).await else {
         panic!("took wrong bytes")
     };
     assert_eq!(failure, PeerFailure::WrongBytes);
-    assert_eq!(soon(b.fetch(name, LIMIT, &[liar, a.endpoint()], "kept")).await.unwrap(), bytes);
+    assert_eq!(
+        soon(b.fetch(name, LIMIT, &[liar, a.endpoint()], "kept", later())).await.unwrap(),
+        bytes
+    );
     task.abort();
 }
 
@@ -305,7 +403,7 @@ async fn silent_and_noisy_peers_do_not_block_a_fetch() {
     let (b, _b) =
         peer_with(2, Limits { stall_timeout: Duration::from_secs(1), ..Limits::default() }).await;
     let (task, silent) = scripted(None).await;
-    let failed = soon(b.download([1; 32], LIMIT, &silent)).await;
+    let failed = soon(download(&b, [1; 32], &silent)).await;
     assert!(matches!(failed, Err(DownloadError::Peer(PeerFailure::Stalled))));
     task.abort();
 
@@ -324,7 +422,7 @@ async fn silent_and_noisy_peers_do_not_block_a_fetch() {
     // A peer without an older address of this key.
     let (c, _c) =
         peer_with(3, Limits { connect_timeout: Duration::from_secs(1), ..Limits::default() }).await;
-    let error = soon(c.fetch([1; 32], LIMIT, &[noisy], "kept")).await.unwrap_err();
+    let error = soon(c.fetch([1; 32], LIMIT, &[noisy], "kept", later())).await.unwrap_err();
     assert!(matches!(
         failures(error).as_slice(),
         [(_, PeerFailure::Unreachable | PeerFailure::Connection(_))]
@@ -345,14 +443,14 @@ async fn a_full_peer_refuses_and_serves_again_later() {
     else {
         panic!("not connected")
     };
-    let Err(DownloadError::Peer(failure)) = soon(b.download(name, LIMIT, &endpoint)).await else {
+    let Err(DownloadError::Peer(failure)) = soon(download(&b, name, &endpoint)).await else {
         panic!("not refused")
     };
     assert!(matches!(failure, PeerFailure::Connection(_)), "{failure}");
     // Idle connections lose their slots.
     soon(first.closed()).await;
     soon(second.closed()).await;
-    assert_eq!(soon(b.fetch(name, LIMIT, &[endpoint], "kept")).await.unwrap().len(), 1000);
+    assert_eq!(soon(b.fetch(name, LIMIT, &[endpoint], "kept", later())).await.unwrap().len(), 1000);
 }
 
 #[tokio::test]
@@ -406,11 +504,17 @@ async fn a_restart_keeps_blobs() {
     let swarm = Swarm::start(config(directory.path(), 1)).await.unwrap();
     assert_eq!(swarm.endpoint().id, id);
     let (other, _other) = peer(2).await;
-    assert_eq!(soon(other.fetch(name, LIMIT, &[swarm.endpoint()], "kept")).await.unwrap(), bytes);
+    assert_eq!(
+        soon(other.fetch(name, LIMIT, &[swarm.endpoint()], "kept", later())).await.unwrap(),
+        bytes
+    );
     let left = swarm.clone();
     swarm.shutdown().await.unwrap();
     assert!(matches!(left.add(Bytes::new(), "late").await, Err(SwarmError::Store(_))));
-    assert!(matches!(left.fetch([5; 32], LIMIT, &[], "late").await, Err(SwarmError::Store(_))));
+    assert!(matches!(
+        left.fetch([5; 32], LIMIT, &[], "late", later()).await,
+        Err(SwarmError::Store(_))
+    ));
 }
 
 #[tokio::test]
@@ -479,13 +583,14 @@ async fn a_damaged_blob_is_not_handed_out() {
     // It is not served to others either.
     let (b, _b) = peer(2).await;
     assert_eq!(
-        failures(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap_err()).len(),
+        failures(soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept", later())).await.unwrap_err())
+            .len(),
         1
     );
     // Adding it again repairs it.
     a.add(noise(0, 100_000), "kept").await.unwrap();
     assert_eq!(
-        soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept")).await.unwrap(),
+        soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept", later())).await.unwrap(),
         noise(0, 100_000)
     );
 }
@@ -507,24 +612,6 @@ async fn addresses_are_completed() {
     assert_eq!(reachable_address(Ipv4Addr::LOCALHOST.into()), Ipv4Addr::LOCALHOST);
     let derived = reachable_address(Ipv4Addr::UNSPECIFIED.into());
     assert!(derived.is_ipv4() && !derived.is_unspecified());
-}
-
-#[test]
-fn the_first_few_take_turns_and_the_unreachable_come_last() {
-    let peer = |id| Endpoint { id: [id; 32], addresses: Default::default() };
-    let peers: Vec<_> = (0..8).map(peer).collect();
-    let ids = |turn, unreachable: &[u8]| {
-        let unreachable = unreachable.iter().map(|id| [*id; 32]).collect();
-        order_peers(&peers, &[2; 32], turn, &unreachable)
-            .iter()
-            .map(|peer| peer.id[0])
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(ids(0, &[]), [0, 1, 3, 4, 5, 6, 7]);
-    assert_eq!(ids(1, &[]), [1, 3, 4, 0, 5, 6, 7]);
-    assert_eq!(ids(usize::MAX, &[]), ids(usize::MAX % ROTATED_PEERS, &[]));
-    assert_eq!(ids(0, &[0, 5]), [1, 3, 4, 6, 7, 0, 5]);
-    assert!(order_peers(&peers[..1], &[0; 32], 3, &HashSet::new()).is_empty());
 }
 
 #[test]

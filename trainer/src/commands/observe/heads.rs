@@ -84,7 +84,7 @@ impl HeadMeasurer {
         let Some(record) = self.context.chain.round_record(round).await? else { return Ok(None) };
         let Some(head) = record.head else { return Ok(None) };
         let recipe = self.context.recipe(&head.recipe_hash).await?;
-        let model = self.keeper.at(&head, &recipe).await?;
+        let model = self.keeper.at(&head).await?;
         let loss = self.held_out.loss(&mut self.shards, &recipe, model.parameters, 1).await?;
         let included = record
             .included

@@ -28,7 +28,9 @@ enum Learning {
     #[codec(index = 9)]
     reveal { round: RoundNumber, reveal: Reveal },
     #[codec(index = 11)]
-    attest_head { round: RoundNumber, root: Hash, included: RevealSet },
+    attest_head { round: RoundNumber, inputs: Hash, root: Hash },
+    #[codec(index = 31)]
+    report_held { round: RoundNumber, held: RevealSet },
     #[codec(index = 13)]
     set_lengths { lengths: RoundConfig },
     #[codec(index = 17)]
@@ -185,10 +187,13 @@ fn a_round_s_calls_are_encoded_as_the_chain_decodes_them() {
             bytes,
         ],
     );
-    let included = RevealSet::from_indices([0, 9]);
     check(
-        Call::AttestHead { round: 1, root: [8; 32], included },
-        &[&[40, 11], &[1, 0, 0, 0], &[8; 32], &[2 << 2, 0b1, 0b10]],
+        Call::ReportHeld { round: 1, held: RevealSet::from_indices([0, 9]) },
+        &[&[40, 31], &[1, 0, 0, 0], &[2 << 2, 0b1, 0b10]],
+    );
+    check(
+        Call::AttestHead { round: 1, inputs: [7; 32], root: [8; 32] },
+        &[&[40, 11], &[1, 0, 0, 0], &[7; 32], &[8; 32]],
     );
     let reveal = Reveal {
         payload_hash: [1; 32],
@@ -263,7 +268,6 @@ fn a_validator_s_audit_calls_are_encoded_as_the_chain_decodes_them() {
     check(Call::CommitAudit { audit: 6, commitment: [8; 32] }, &[&[40, 19, 6, 0, 0, 0], &[8; 32]]);
     let measure = UpdateMeasurement {
         gain: -1,
-        error: 2,
         own: 3,
         quality: 4,
         shards: BoundedVec::truncate_from(vec![5]),
@@ -279,7 +283,7 @@ fn a_validator_s_audit_calls_are_encoded_as_the_chain_decodes_them() {
             &[7; 32],
             &[1],
             &(-1i32).to_le_bytes(),
-            &[2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0],
+            &[3, 0, 0, 0, 4, 0, 0, 0],
             &[1 << 2, 5, 0, 0, 0],
             &[3, 2],
             &[8; 32],
@@ -322,7 +326,6 @@ fn calls_the_runtime_lacks_are_named() {
     assert_eq!(missing(Call::Unbond), ("PolStaking", "unbond"));
     assert_eq!(
         missing(Call::RegisterSource {
-            kind: SourceKind::Web,
             address: ShortText::new(),
             licence: ShortText::new()
         })
@@ -353,8 +356,8 @@ proptest! {
     }
 
     #[test]
-    fn every_set_fits_the_runtime(round: RoundNumber, root: Hash, indices: Vec<u8>) {
-        let call = Call::AttestHead { round, root, included: RevealSet::from_indices(indices) };
+    fn every_set_fits_the_runtime(round: RoundNumber, indices: Vec<u8>) {
+        let call = Call::ReportHeld { round, held: RevealSet::from_indices(indices) };
         prop_assert!(call.encode_at(&runtime()).is_ok());
     }
 }

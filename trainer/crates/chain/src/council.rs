@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Decisions of governance: by the sudo key of a development chain, elsewhere by the council of the
+//! authorities.
+
+use crate::{AccountId, Call, Chain, ChainError, Signer};
+use codec::Decode;
+use pol_primitives::{Hash, round::BlockNumber};
+use sp_crypto_hashing::blake2_256;
+
+/// Pallet of the council.
+const COUNCIL: &str = "Council";
+
+/// State of a decision of governance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The call took effect.
+    Executed,
+    /// The call waits for votes of the council.
+    Waiting {
+        /// Number of votes in favour.
+        ayes: u32,
+        /// Number of votes that it needs.
+        needed: u32,
+    },
+}
+
+/// Motion of the council.
+#[derive(Clone, Debug, PartialEq, Eq, Decode)]
+pub struct Motion {
+    /// Number of the motion.
+    pub index: u32,
+    /// Number of votes that it needs.
+    pub needed: u32,
+    /// Members that voted for it.
+    pub ayes: Vec<AccountId>,
+    /// Members that voted against it.
+    pub nays: Vec<AccountId>,
+    /// Block until which members can vote.
+    pub end: BlockNumber,
+}
+
+/// Returns the number of votes that two thirds of `members` are.
+fn votes_needed(members: usize) -> u32 {
+    u32::try_from(members.saturating_mul(2).div_ceil(3)).unwrap_or(u32::MAX)
+}
+
+/// Returns the result of a call, unless it failed with one of `errors` of the council.
+fn unless<T>(result: Result<T, ChainError>, errors: &[&str]) -> Result<(), ChainError> {
+    match result {
+        Err(ChainError::Refused { pallet, error, .. })
+            if pallet == COUNCIL && errors.contains(&error.as_str()) =>
+        {
+            Ok(())
+        }
+        result => result.map(|_| ()),
+    }
+}
+
+impl Chain {
+    /// Returns the members of the council, in account order.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn council_members(&self) -> Result<Vec<AccountId>, ChainError> {
+        Ok(self.storage(COUNCIL, "Members", &[]).await?.unwrap_or_default())
+    }
+
+    /// Returns the open motions of the council, each with the hash of its call.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn motions(&self) -> Result<Vec<(Hash, Motion)>, ChainError> {
+        let hashes: Vec<Hash> = self.storage(COUNCIL, "Proposals", &[]).await?.unwrap_or_default();
+        let mut motions = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            if let Some(motion) = self.motion(&hash).await? {
+                motions.push((hash, motion));
+            }
+        }
+        Ok(motions)
+    }
+
+    async fn motion(&self, hash: &Hash) -> Result<Option<Motion>, ChainError> {
+        self.storage(COUNCIL, "Voting", hash).await
+    }
+
+    /// Decides on a call as governance: with the key of sudo on a chain that has one, elsewhere as
+    /// a member of the council. The member proposes the call if nobody has, votes for it, and has
+    /// it executed if its vote was the last one needed.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ChainError::NotGovernor`] if the signer is no member of the council, and as
+    /// [`Self::submit`] does.
+    pub async fn govern(&self, signer: &Signer, call: Call) -> Result<Decision, ChainError> {
+        if self.has_sudo().await? {
+            self.submit(signer, call.sudo()).await?;
+            return Ok(Decision::Executed);
+        }
+        let account = signer.account();
+        let members = self.council_members().await?;
+        if !members.contains(&account) {
+            return Err(ChainError::NotGovernor { account });
+        }
+        let bytes = self.encode(&call).await?;
+        let (hash, length) = (blake2_256(&bytes), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let needed = votes_needed(members.len());
+        if self.motion(&hash).await?.is_none() {
+            let propose = Call::Propose { needed, call: Box::new(call), length };
+            unless(self.submit(signer, propose).await, &["DuplicateProposal"])?;
+        }
+        self.vote_and_close(signer, hash, length).await
+    }
+
+    /// Decides on a call that takes effect as root, such as an upgrade of the runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::govern`] does.
+    pub async fn govern_as_root(
+        &self,
+        signer: &Signer,
+        call: Call,
+    ) -> Result<Decision, ChainError> {
+        if self.has_sudo().await? {
+            return self.govern(signer, call).await;
+        }
+        let whitelist = Call::WhitelistCall(blake2_256(&self.encode(&call).await?));
+        let dispatch = Call::DispatchWhitelisted(Box::new(call));
+        self.govern(signer, Call::Batch(vec![whitelist, dispatch])).await
+    }
+
+    /// Upgrades the runtime: governance allows the hash of its code, and whoever decides last hands
+    /// the code in.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::govern`] does.
+    pub async fn upgrade_runtime(
+        &self,
+        signer: &Signer,
+        code: Vec<u8>,
+    ) -> Result<Decision, ChainError> {
+        let allow = Call::AuthorizeUpgrade(blake2_256(&code));
+        let decision = self.govern_as_root(signer, allow).await?;
+        if decision == Decision::Executed {
+            self.submit(signer, Call::ApplyUpgrade(code)).await?;
+        }
+        Ok(decision)
+    }
+
+    /// Returns `true` if the chain has a sudo key.
+    async fn has_sudo(&self) -> Result<bool, ChainError> {
+        Ok(self.storage::<AccountId>("Sudo", "Key", &[]).await?.is_some())
+    }
+
+    /// Votes for an open motion, and closes it if it has the votes. A motion that is not open any
+    /// more was executed by its last vote.
+    async fn vote_and_close(
+        &self,
+        signer: &Signer,
+        hash: Hash,
+        length: u32,
+    ) -> Result<Decision, ChainError> {
+        let Some(motion) = self.motion(&hash).await? else { return Ok(Decision::Executed) };
+        let index = motion.index;
+        if !motion.ayes.contains(&signer.account()) {
+            let vote = Call::Vote { hash, index, approve: true };
+            unless(self.submit(signer, vote).await, &["ProposalMissing", "DuplicateVote"])?;
+        }
+        let Some(motion) = self.motion(&hash).await? else { return Ok(Decision::Executed) };
+        let ayes = u32::try_from(motion.ayes.len()).unwrap_or(u32::MAX);
+        if ayes < motion.needed {
+            return Ok(Decision::Waiting { ayes, needed: motion.needed });
+        }
+        let close = Call::CloseMotion { hash, index, length };
+        unless(self.submit(signer, close).await, &["ProposalMissing"])?;
+        Ok(Decision::Executed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_thirds_are_needed() {
+        let needed = [0, 1, 2, 3, 4, 5, 6, 100].map(votes_needed);
+        assert_eq!(needed, [0, 1, 2, 2, 3, 4, 4, 67]);
+    }
+
+    #[test]
+    fn only_expected_refusals_are_passed_over() {
+        let refused = |pallet: &str| {
+            Err::<(), _>(ChainError::Refused {
+                pallet: pallet.into(),
+                error: "DuplicateVote".into(),
+                documentation: String::new(),
+            })
+        };
+        assert!(unless(refused(COUNCIL), &["ProposalMissing", "DuplicateVote"]).is_ok());
+        assert!(unless(refused(COUNCIL), &["ProposalMissing"]).is_err());
+        assert!(unless(refused("Lineage"), &["DuplicateVote"]).is_err());
+        assert!(unless(Ok(7), &[]).is_ok());
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Memory of how peers answered.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use pol_primitives::member::Endpoint;
+
+/// Time for which a peer that failed once is asked last. It doubles with each failure in a row.
+const FIRST_BACKOFF: Duration = Duration::from_secs(4);
+/// Maximum time for which a failed peer is asked last, and the time without a failure after which
+/// its earlier ones are forgotten.
+const MAX_BACKOFF: Duration = Duration::from_secs(300);
+/// Number of peers above which those without a recent failure or connection are forgotten.
+const MAX_PEERS: usize = 4096;
+
+/// Memory of one peer.
+#[derive(Clone, Copy, Default)]
+struct PeerRecord {
+    /// Failures in a row.
+    failures: u32,
+    /// End of the time in which the peer is asked last.
+    backoff_until: Option<Instant>,
+    /// Time of the last connection.
+    reached: Option<Instant>,
+}
+
+/// Memory of how peers answered, by their keys.
+#[derive(Default)]
+pub(crate) struct PeerMemory(HashMap<[u8; 32], PeerRecord>);
+
+impl PeerMemory {
+    /// Notes that a connection to the peer was made at `now`.
+    pub(crate) fn note_reached(&mut self, peer: [u8; 32], now: Instant) {
+        self.record(peer, now).reached = Some(now);
+    }
+
+    /// Notes that the peer delivered, which makes up for its failures.
+    pub(crate) fn note_delivered(&mut self, peer: [u8; 32], now: Instant) {
+        let record = self.record(peer, now);
+        (record.failures, record.backoff_until) = (0, None);
+    }
+
+    /// Notes that the peer failed at `now`.
+    pub(crate) fn note_failure(&mut self, peer: [u8; 32], now: Instant) {
+        let record = self.record(peer, now);
+        if record.backoff_until.is_some_and(|until| now >= until + MAX_BACKOFF) {
+            record.failures = 0;
+        }
+        let backoff = FIRST_BACKOFF.saturating_mul(1 << record.failures.min(16));
+        record.failures = record.failures.saturating_add(1);
+        record.backoff_until = Some(now + backoff.min(MAX_BACKOFF));
+    }
+
+    /// Returns `true` if a peer outside `except` was connected to at or after `since`.
+    pub(crate) fn reached_since(&self, since: Instant, except: &[[u8; 32]]) -> bool {
+        self.0.iter().any(|(peer, record)| {
+            !except.contains(peer) && record.reached.is_some_and(|reached| reached >= since)
+        })
+    }
+
+    /// Returns `peers` without `own`, those that failed lately last, otherwise in their order.
+    pub(crate) fn order<'a>(
+        &self,
+        peers: &'a [Endpoint],
+        own: &[u8; 32],
+        now: Instant,
+    ) -> Vec<&'a Endpoint> {
+        let mut order: Vec<_> = peers.iter().filter(|peer| peer.id != *own).collect();
+        order.sort_by_key(|peer| self.backs_off(&peer.id, now));
+        order
+    }
+
+    fn backs_off(&self, peer: &[u8; 32], now: Instant) -> bool {
+        let until = self.0.get(peer).and_then(|record| record.backoff_until);
+        until.is_some_and(|until| now < until)
+    }
+
+    fn record(&mut self, peer: [u8; 32], now: Instant) -> &mut PeerRecord {
+        if self.0.len() >= MAX_PEERS {
+            self.0.retain(|_, record| {
+                let newest = record.reached.max(record.backoff_until);
+                newest.is_some_and(|newest| now < newest + MAX_BACKOFF)
+            });
+        }
+        self.0.entry(peer).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(count: u8) -> Vec<Endpoint> {
+        (0..count).map(|id| Endpoint { id: [id; 32], addresses: Default::default() }).collect()
+    }
+
+    fn order(memory: &PeerMemory, peers: &[Endpoint], now: Instant) -> Vec<u8> {
+        memory.order(peers, &[2; 32], now).iter().map(|peer| peer.id[0]).collect()
+    }
+
+    #[test]
+    fn failed_peers_come_last_until_their_backoff_ends() {
+        let (mut memory, peers, start) = (PeerMemory::default(), peers(5), Instant::now());
+        assert_eq!(order(&memory, &peers, start), [0, 1, 3, 4]);
+        memory.note_failure([0; 32], start);
+        assert_eq!(order(&memory, &peers, start), [1, 3, 4, 0]);
+        assert_eq!(order(&memory, &peers, start + FIRST_BACKOFF), [0, 1, 3, 4]);
+
+        // The second failure in a row counts twice, and a delivery makes up for both.
+        let again = start + FIRST_BACKOFF;
+        memory.note_failure([0; 32], again);
+        assert_eq!(order(&memory, &peers, again + FIRST_BACKOFF), [1, 3, 4, 0]);
+        memory.note_delivered([0; 32], again);
+        assert_eq!(order(&memory, &peers, again), [0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn backoffs_are_bounded_and_failures_are_forgotten() {
+        let (mut memory, peers, mut now) = (PeerMemory::default(), peers(2), Instant::now());
+        for _ in 0..40 {
+            memory.note_failure([0; 32], now);
+        }
+        assert_eq!(order(&memory, &peers, now), [1, 0]);
+        now += MAX_BACKOFF;
+        assert_eq!(order(&memory, &peers, now), [0, 1]);
+        now += MAX_BACKOFF;
+        memory.note_failure([0; 32], now);
+        assert_eq!(order(&memory, &peers, now + FIRST_BACKOFF), [0, 1]);
+    }
+
+    #[test]
+    fn only_other_peers_prove_that_this_one_is_connected() {
+        let (mut memory, start) = (PeerMemory::default(), Instant::now());
+        memory.note_reached([1; 32], start);
+        assert!(memory.reached_since(start, &[]));
+        assert!(!memory.reached_since(start, &[[1; 32]]));
+        assert!(!memory.reached_since(start + Duration::from_secs(1), &[]));
+        memory.note_reached([2; 32], start + Duration::from_secs(1));
+        assert!(memory.reached_since(start + Duration::from_secs(1), &[[1; 32]]));
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let (mut memory, start) = (PeerMemory::default(), Instant::now());
+        for number in 0..=MAX_PEERS as u64 {
+            let mut peer = [0; 32];
+            peer[..8].copy_from_slice(&number.to_le_bytes());
+            memory.note_failure(peer, start + 3 * MAX_BACKOFF * u32::from(number > 4000));
+        }
+        assert!(memory.0.len() < 200, "{}", memory.0.len());
+    }
+}

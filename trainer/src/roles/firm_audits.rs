@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Audits that no fork can replace.
+
+use crate::{context::NodeContext, error::Result, state::AuditKey};
+use pol_chain::{BlockInfo, Chain};
+use std::collections::BTreeSet;
+
+/// The audits at the newest [firm](NodeContext::firm_block) block.
+pub(super) struct FirmAudits {
+    context: NodeContext,
+    block: Option<BlockInfo>,
+    keys: BTreeSet<AuditKey>,
+}
+
+impl FirmAudits {
+    /// Creates a view that knows no block.
+    pub(super) fn new(context: NodeContext) -> Self {
+        Self { context, block: None, keys: BTreeSet::new() }
+    }
+
+    /// Moves on to the newest firm block. Unless audits are `open` at the best block or known here,
+    /// none is read.
+    pub(super) async fn update(&mut self, open: bool) -> Result<()> {
+        if !open && self.keys.is_empty() {
+            return Ok(());
+        }
+        let block = self.context.firm_block().await?;
+        if self.block != Some(block) {
+            let audits = self.context.chain.at(block.hash).audits().await?;
+            self.keys = audits.iter().map(|(id, audit)| AuditKey::of(*id, audit)).collect();
+            self.block = Some(block);
+        }
+        Ok(())
+    }
+
+    /// Returns the audits at the firm block.
+    pub(super) fn keys(&self) -> &BTreeSet<AuditKey> {
+        &self.keys
+    }
+
+    /// Returns `true` if the audit is the same at the firm block.
+    pub(super) fn contains(&self, key: &AuditKey) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Returns a client whose calls are void on every fork without the audit, or `None` if the
+    /// audit is not the same at the firm block.
+    pub(super) fn chain(&self, key: &AuditKey) -> Option<Chain> {
+        let block = self.block.filter(|_| self.contains(key))?;
+        Some(self.context.chain.at(block.hash))
+    }
+}
