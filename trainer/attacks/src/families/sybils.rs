@@ -26,19 +26,16 @@ pub(super) static FAMILY: Family = Family {
 /// Least fees of one identity's lease: five calls of a hundred bytes.
 const FEES: Balance = 5 * 100 * 1_000_000;
 
-/// Score and tokens of an identity.
-type Work = (u32, u64);
-
-/// Compares pay less fees of divided and undivided work. Weights add up at best, and every
-/// identity pays fees.
+/// Compares pay less fees of divided and undivided work. Scores are parts of one movement, which
+/// add up, and every identity pays fees.
 fn split_work() -> Tally {
     let mut prf = Prf::new("pol/attacks/sybils", &[15; 32], &[]);
     let (mut gains, mut best) = (0u64, i128::MIN);
     for _ in 0..DRAWS {
-        let (tokens, score) = (u64::from(prf.below(1 << 24)) + 8, prf.below(2_000_000));
+        let score = prf.below(2_000_000_000);
         let (quality, others) = (prf.below(MILLION + 1), prf.next_u64());
-        let split = divide(&mut prf, score, tokens);
-        let whole = [(score, tokens)];
+        let split = divide(&mut prf, score);
+        let whole = [score];
         let gain = profit(&split, quality, others) - profit(&whole, quality, others);
         best = best.max(gain);
         gains += u64::from(gain > 0);
@@ -51,32 +48,34 @@ fn split_work() -> Tally {
     Tally::tried(tries, tries - gains).passed(gains == 0, note)
 }
 
-/// Divides the tokens among 2 to 8 identities. Less work never helps more: each has at best the
-/// whole score.
-fn divide(prf: &mut Prf, score: u32, tokens: u64) -> Vec<Work> {
-    let parts = u64::from(prf.below(7)) + 2;
-    (0..parts)
-        .map(|part| {
-            let score = if prf.below(2) == 0 { score } else { prf.below(score.saturating_add(1)) };
-            (score, tokens / parts + u64::from(part < tokens % parts))
+/// Divides a score among 2 to 8 identities.
+fn divide(prf: &mut Prf, score: u32) -> Vec<u32> {
+    let mut rest = score;
+    let mut parts: Vec<u32> = (0..=prf.below(7))
+        .map(|_| {
+            let part = prf.below(rest.saturating_add(1));
+            rest -= part;
+            part
         })
-        .collect()
+        .collect();
+    parts.push(rest);
+    parts
 }
 
 /// Returns the identities' pay from a round's pool, less their fees.
-fn profit(work: &[Work], quality: Ppm, others: u64) -> i128 {
+fn profit(scores: &[u32], quality: Ppm, others: u64) -> i128 {
     let mut pool = RoundPool::new(&EmissionSchedule::default().shares_of(1), 64);
-    let earned: Vec<RoundEarnings> = work
+    let earned: Vec<RoundEarnings> = scores
         .iter()
-        .map(|(score, tokens)| RoundEarnings {
-            training: training_weight(*score, *tokens, MILLION, quality),
+        .map(|score| RoundEarnings {
+            training: training_weight(*score, MILLION, quality),
             ..RoundEarnings::default()
         })
         .collect();
     pool.add(&RoundEarnings { training: others.into(), ..RoundEarnings::default() });
     earned.iter().for_each(|earned| pool.add(earned));
     let paid: Balance = earned.iter().map(|earned| pool.take(earned)).sum();
-    paid as i128 - FEES.saturating_mul(work.len() as Balance) as i128
+    paid as i128 - FEES.saturating_mul(scores.len() as Balance) as i128
 }
 
 #[cfg(test)]

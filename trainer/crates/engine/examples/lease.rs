@@ -67,6 +67,7 @@ fn recipe() -> Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        held_out: None,
         rewrite: None,
         sequence: 16,
         shard_tokens: 128,

@@ -90,39 +90,86 @@ pub fn aggregate(
 ///
 /// Fails for payloads of another model or recipe.
 pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, EngineError> {
-    let layout = Layout::new(&recipe.model)?;
-    for (payload, _) in updates {
-        let fits = payload.values == layout.len() as u64
-            && payload.chunks.len() == layout.len().div_ceil(CHUNK_SIZE);
-        if !fits || payload.top_k != recipe.compression.top_k {
-            return Err(EngineError::WrongModel {
-                expected: layout.len() as u64,
-                found: payload.values,
+    Ok(RoundFactors::new(recipe, updates)?.movement(updates))
+}
+
+/// Factors by which the updates of a round enter its [`movement()`], which is their sum.
+#[derive(Clone, Debug)]
+pub(crate) struct RoundFactors {
+    layout: Layout,
+    top_k: u16,
+    /// For each update, the factor of each tensor.
+    factors: Vec<Vec<f32>>,
+}
+
+impl RoundFactors {
+    pub(crate) fn new(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Self, EngineError> {
+        let (layout, top_k) = (Layout::new(&recipe.model)?, recipe.compression.top_k);
+        for (payload, _) in updates {
+            check_payload(&layout, top_k, payload)?;
+        }
+        let norms: Vec<Vec<f64>> =
+            updates.iter().map(|(payload, _)| norms(&layout, payload)).collect();
+        let limit = |(tensor, slot): (usize, &TensorSlot)| {
+            median(norms.iter().map(|norms| norms[tensor])).min(max_honest_norm(recipe, slot))
+        };
+        let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
+        let weight = |staleness: u8| 1.0 / (1.0 + f64::from(staleness));
+        let total_weight: f64 = updates.iter().map(|&(_, staleness)| weight(staleness)).sum();
+        let outer_rate = f64::from(recipe.outer_rate) / 1e6;
+        let factors = updates.iter().zip(&norms).map(|((_, staleness), norms)| {
+            let share = outer_rate * weight(*staleness) / total_weight;
+            let clip =
+                |(&norm, &limit): (&f64, &f64)| if norm > limit { limit / norm } else { 1.0 };
+            norms.iter().zip(&limits).map(|pair| (share * clip(pair)) as f32).collect()
+        });
+        let factors = factors.collect();
+        Ok(Self { layout, top_k, factors })
+    }
+
+    /// Returns the movement by the `updates` that the factors are of.
+    pub(crate) fn movement(&self, updates: &[(Payload, u8)]) -> Vec<f32> {
+        let mut movement = vec![0f32; self.layout.len()];
+        for ((payload, _), factors) in updates.iter().zip(&self.factors) {
+            for_each_value(&self.layout, payload, |tensor, index, value| {
+                if let Some(movement) = movement.get_mut(index) {
+                    *movement += factors[tensor] * value;
+                }
             });
         }
+        movement
     }
-    let norms: Vec<Vec<f64>> = updates.iter().map(|(payload, _)| norms(&layout, payload)).collect();
-    let limit = |(tensor, slot): (usize, &TensorSlot)| {
-        median(norms.iter().map(|norms| norms[tensor])).min(max_honest_norm(recipe, slot))
-    };
-    let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
-    let weight = |staleness: u8| 1.0 / (1.0 + f64::from(staleness));
-    let total_weight: f64 = updates.iter().map(|&(_, staleness)| weight(staleness)).sum();
-    let outer_rate = f64::from(recipe.outer_rate) / 1e6;
 
-    let mut movement = vec![0f32; layout.len()];
-    for ((payload, staleness), norms) in updates.iter().zip(&norms) {
-        let share = outer_rate * weight(*staleness) / total_weight;
-        let clip = |(&norm, &limit): (&f64, &f64)| if norm > limit { limit / norm } else { 1.0 };
-        let factors: Vec<f32> =
-            norms.iter().zip(&limits).map(|pair| (share * clip(pair)) as f32).collect();
-        for_each_value(&layout, payload, |tensor, index, value| {
-            if let Some(movement) = movement.get_mut(index) {
-                *movement += factors[tensor] * value;
+    /// Returns the inner product of `gradient` with the part of the movement that is due to the
+    /// update at `place`, which is `payload`: a float64 sum in the order of the parameters.
+    pub(crate) fn product(
+        &self,
+        place: usize,
+        payload: &Payload,
+        gradient: &[f32],
+    ) -> Result<f64, EngineError> {
+        check_payload(&self.layout, self.top_k, payload)?;
+        check_len(self.layout.len(), gradient.len())?;
+        let factors = self.factors.get(place).ok_or(EngineError::NoSuchUpdate { place })?;
+        let mut product = 0.0;
+        for_each_value(&self.layout, payload, |tensor, index, value| {
+            if let Some(&gradient) = gradient.get(index) {
+                product += f64::from(factors[tensor] * value) * f64::from(gradient);
             }
         });
+        Ok(product)
     }
-    Ok(movement)
+}
+
+/// Fails for a payload of another model or recipe.
+fn check_payload(layout: &Layout, top_k: u16, payload: &Payload) -> Result<(), EngineError> {
+    let fits = payload.values == layout.len() as u64
+        && payload.chunks.len() == layout.len().div_ceil(CHUNK_SIZE);
+    if fits && payload.top_k == top_k {
+        Ok(())
+    } else {
+        Err(EngineError::WrongModel { expected: layout.len() as u64, found: payload.values })
+    }
 }
 
 /// Returns the L2 norm of each tensor's part of the update, with squares summed in index order.

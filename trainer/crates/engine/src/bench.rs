@@ -86,6 +86,9 @@ pub fn measure_throughput(
     })
 }
 
+/// Number of updates of a round among which the cost of its probe is divided.
+const SCORED_UPDATES: u16 = 16;
+
 /// Cost of one update for its trainer and of one seat for a validator, in seconds on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct AuditCost {
@@ -109,9 +112,10 @@ pub struct AuditCost {
     pub states: f64,
     /// Seat: packing the final state again.
     pub packing: f64,
-    /// Seat: measuring the improvement by the update.
+    /// Seat: measuring the update by the gradient of the round.
     pub score: f64,
-    /// Validator: losses of the probe under the head, once per round for any number of seats.
+    /// Validator: movement of a round of [`SCORED_UPDATES`] updates and gradient of its probe, once
+    /// per round for any number of seats.
     pub probe: f64,
     /// Maximum number of bytes that a seat fetches: served states, payload and the lease's shards.
     pub bytes: u64,
@@ -123,13 +127,17 @@ impl AuditCost {
         self.train + self.trace + self.pack
     }
 
-    /// Returns the cost of a seat, in seconds.
-    pub fn seat_seconds(&self) -> f64 {
-        self.replay + self.states + self.packing + self.score
+    /// Returns a seat's cost of the score, with its part of the round's gradient, in seconds.
+    pub fn scoring_seconds(&self) -> f64 {
+        self.score + self.probe / f64::from(SCORED_UPDATES)
     }
 
-    /// Returns the cost of all seats on the update, relative to the trainer's. Work that is done
-    /// once per round is left out.
+    /// Returns the cost of a seat, in seconds.
+    pub fn seat_seconds(&self) -> f64 {
+        self.replay + self.states + self.packing + self.scoring_seconds()
+    }
+
+    /// Returns the cost of all seats on the update, relative to the trainer's.
     pub fn ratio(&self) -> f64 {
         f64::from(self.seats) * self.seat_seconds() / self.trainer_seconds()
     }
@@ -165,10 +173,12 @@ pub fn measure_audit_cost(
         let payload = compress(recipe, &lease.base, &trained.end.parameters, &mut feedback)?;
         Ok((blake3::hash(&payload.encode()), hash_values(&feedback)))
     })?;
-    let text = RandomLease::text(recipe, config.probe.into(), 1)?;
-    let (probe, probe_seconds) =
-        timed(|| ScoreProbe::new(recipe, lease.base.clone(), &[1; 32], &text, workers))?;
-    let score = median_seconds(|| score(&probe, &job, &payload))?;
+    let texts = [1, 2].map(|seed| RandomLease::text(recipe, config.probe.into(), seed));
+    let texts: Vec<LeaseData> = texts.into_iter().collect::<Result<_, _>>()?;
+    let updates = vec![(payload, 0); SCORED_UPDATES.into()];
+    let new_probe = || ScoreProbe::new(recipe, &lease.base, &updates, &[1; 32], &texts, workers);
+    let (probe, probe_seconds) = timed(new_probe)?;
+    let score = median_seconds(|| score(&probe, &job, &updates[0].0, 0))?;
 
     Ok(AuditCost {
         tier,

@@ -102,6 +102,12 @@ pub enum EngineError {
         /// Number of segments of a lease.
         segments: u16,
     },
+    /// The round has no such update.
+    #[error("the round has no update at place {place}")]
+    NoSuchUpdate {
+        /// The requested place in account order, from 0.
+        place: usize,
+    },
     /// There is nothing to evaluate, or the sequences differ in length.
     #[error("evaluation needs at least one sequence, all of the same length of at least 2 tokens")]
     InvalidSequences,

@@ -25,7 +25,8 @@
 //! - [`aggregate()`] computes the next head from updates, and takes out [`ExcisedRound`]s.
 //! - [`audit()`] replays the drawn segments of an update; [`check_binding`] checks the sketches of
 //!   the native profile; [`audit_blobs`] lists the blobs that an audit reads.
-//! - [`score()`] measures the improvement by one update on the text of a [`ScoreProbe`].
+//! - [`score()`] measures the part of a round's improvement, on the text of a [`ScoreProbe`], that
+//!   is due to one update.
 //! - [`evaluate()`] computes losses; [`mod@bench`] measures speed and audit costs.
 //! - [`sketch_segment`], [`segment_distance`] and [`deviation`] compare replays that differ in
 //!   bits.
@@ -70,6 +71,7 @@ mod data;
 mod error;
 mod evaluate;
 mod files;
+mod gradient;
 mod optimiser;
 mod pack;
 mod score;
@@ -81,6 +83,10 @@ mod train;
 #[cfg(test)]
 mod test_recipe;
 
+// The fixture of the tests names this crate as examples and other tests do.
+#[cfg(test)]
+extern crate self as pol_engine;
+
 pub use aggregate::{ExcisedRound, aggregate, movement};
 pub use audit::{ReplayOutcome, audit, check_binding};
 pub use blobs::{audit_blobs, binding_blobs, state_blobs};
@@ -89,7 +95,7 @@ pub use error::EngineError;
 pub use evaluate::{evaluate, losses};
 pub use files::replace_file;
 pub use pack::{dequantise, pack};
-pub use score::{OWN_SEQUENCES, PROBE_SEQUENCES, ScoreProbe, score};
+pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, score};
 pub use sketch::{segment_distance, sketch_segment};
 pub use state::{TrainingState, parameters_from_bytes, parameters_to_bytes};
 pub use trace::Trace;

@@ -303,7 +303,7 @@ fn impossible_states_are_recognised() {
     assert_eq!(impossible(2, |state| state.parameters.fill(1e38)), ReplayOutcome::Impossible);
     let finding = ReplayOutcome::Impossible.finding(|| Err(EngineError::InvalidSequences)).unwrap();
     assert_eq!(
-        judge(Some(&[[0; 32]]), &[Seat { stake: 1, finding: Some(&finding), binding: None }]),
+        judge(Some(&[[0; 32]]), &[Seat { finding: Some(&finding), binding: None }]),
         Verdict::Invalid
     );
 }
@@ -312,7 +312,7 @@ fn impossible_states_are_recognised() {
 fn a_finding_carries_what_was_replayed_and_measured() {
     let (setup, start) = second_lease();
     let submitted = setup.honest(start, 4, 2);
-    let measure = UpdateMeasurement { gain: 7, error: 1, ..UpdateMeasurement::default() };
+    let measure = UpdateMeasurement { gain: 7, ..UpdateMeasurement::default() };
     let finding =
         submitted.replayed(&setup, &[1, 3], 2).unwrap().finding(|| Ok(measure.clone())).unwrap();
     let Finding::Replayed { ends, packed, measure: measured } = finding else {

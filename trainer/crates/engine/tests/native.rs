@@ -65,7 +65,7 @@ fn honest_replays_are_valid_and_cheats_are_not() {
     let (reference, _) = replay(&setup.job(1), start.clone(), 1).unwrap();
     let replayed = finding(sketch(&setup, &start, &reference));
     let verdict = |end: &TrainingState| {
-        let seat = Seat { stake: 1, finding: Some(&replayed), binding: Some(Binding::Bound) };
+        let seat = Seat { finding: Some(&replayed), binding: Some(Binding::Bound) };
         judge(Some(&[sketch(&setup, &start, end)]), TOLERANCE, &[seat; 3])
     };
     for (threads, workers) in [(1, 1), (2, 1), (3, 3)] {

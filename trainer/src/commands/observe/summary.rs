@@ -78,11 +78,9 @@ pub(super) struct RoundSummary {
 pub(super) struct AuditSummary {
     pub(super) trainer: String,
     pub(super) outcome: Outcome,
-    /// Improvement on unassigned text, in nats per token.
+    /// Improvement of unassigned text that is due to the update, in nats per token.
     gain: f64,
-    /// Standard error of the gain, in nats per token.
-    error: f64,
-    /// Lower bound of the gain, which is paid.
+    /// Gain that is paid.
     pub(super) score: f64,
 }
 
@@ -131,9 +129,8 @@ impl RoundSummary {
 
 impl AuditSummary {
     pub(super) fn new(trainer: &AccountId, record: &SubmissionRecord) -> Self {
-        let [gain, error] =
-            [f64::from(record.gain), f64::from(record.error)].map(|micro| micro / 1e6);
-        let score = if record.outcome.stays() { (gain - 2.0 * error).max(0.0) } else { 0.0 };
-        Self { trainer: format_account(trainer), outcome: record.outcome, gain, error, score }
+        let gain = f64::from(record.gain) / 1e9;
+        let score = if record.outcome.stays() { gain.max(0.0) } else { 0.0 };
+        Self { trainer: format_account(trainer), outcome: record.outcome, gain, score }
     }
 }
