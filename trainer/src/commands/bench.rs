@@ -255,13 +255,15 @@ impl SizeReport {
         );
         println!(
             "an audit seat costs {:.2} s ({:.2} s replaying {} segments, {:.2} s checking states, \
-             {:.2} s packing, {:.2} s scoring) and {:.1} MB; {} seats cost {:.2} of the training",
+             {:.2} s packing, {:.3} s scoring, {:.3} of the training) and {:.1} MB; {} seats cost \
+             {:.2} of the training",
             cost.seat_seconds(),
             cost.replay,
             cost.drawn,
             cost.states,
             cost.packing,
-            cost.score,
+            cost.scoring_seconds(),
+            cost.scoring_seconds() / cost.trainer_seconds(),
             cost.bytes as f64 / 1e6,
             cost.seats,
             cost.ratio()

@@ -37,7 +37,7 @@ pub(super) static FAMILY: Family = Family {
 /// Largest difference of two proportional payments, as a share.
 const PAY_TOLERANCE: f64 = 0.005;
 
-/// Checks that the account was paid in proportion to measured improvement, tokens and quality,
+/// Checks that the account was paid in proportion to measured improvement and quality,
 /// like all honest trainers of the same rounds. Returns the number of comparisons.
 ///
 /// # Errors
@@ -85,11 +85,7 @@ fn weight_of(
     if record.outcome != Outcome::Valid {
         return Ok(None);
     }
-    let measurement = UpdateMeasurement {
-        gain: record.gain,
-        error: record.error,
-        ..UpdateMeasurement::default()
-    };
+    let measurement = UpdateMeasurement { gain: record.gain, ..UpdateMeasurement::default() };
     let shard = |id: &ShardId| -> Result<Vec<u32>> {
         let mut shards = network.shards(pol_data::TRAIN, id.index, 1)?;
         shards.pop().context("the lease's shard is not in the folder")
@@ -97,5 +93,5 @@ fn weight_of(
     let shards = lease.shards.iter().map(shard).collect::<Result<_>>()?;
     let data = LeaseData::new(&network.recipe, shards)?;
     let quality = quality((0..data.sequences()).filter_map(|at| data.sequence(at)));
-    Ok(Some(training_weight(measurement.score(), record.tokens, MILLION, quality)))
+    Ok(Some(training_weight(measurement.score(), MILLION, quality)))
 }
