@@ -8,9 +8,11 @@ mod copying;
 mod false_accusation;
 pub(crate) mod false_claims;
 mod floods;
+mod forks;
 mod free_rider;
 mod grinding;
 pub(crate) mod honest_fleet;
+mod inclusion;
 mod interpolation;
 mod invented_state;
 mod lazy_validators;
@@ -28,7 +30,7 @@ mod wrong_data;
 use crate::scenario::Family;
 
 /// All families, in the order of the index of `docs/attacks`.
-pub(crate) static FAMILIES: [&Family; 22] = [
+pub(crate) static FAMILIES: [&Family; 24] = [
     &free_rider::FAMILY,
     &copying::FAMILY,
     &stale_state::FAMILY,
@@ -51,6 +53,8 @@ pub(crate) static FAMILIES: [&Family; 22] = [
     &honest_fleet::FAMILY,
     &malformed_bytes::FAMILY,
     &floods::FAMILY,
+    &forks::FAMILY,
+    &inclusion::FAMILY,
 ];
 
 /// Requirement for cheats that every audit finds.

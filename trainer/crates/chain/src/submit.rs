@@ -15,7 +15,7 @@ use std::{
 };
 use subxt::{
     config::DefaultExtrinsicParamsBuilder,
-    error::DispatchError,
+    error::{BackendError, DispatchError},
     events::Phase,
     rpcs,
     tx::{TransactionInvalid, ValidationResult},
@@ -111,8 +111,14 @@ impl Chain {
         let bytes = transaction.map_err(ChainError::node)?.into_encoded();
         match self.node.rpc.author_submit_extrinsic(&bytes).await {
             // Somebody else was first.
-            Err(rpcs::Error::User(refusal)) if refusal.code == ALREADY_IMPORTED => Ok(()),
-            submitted => submitted.map(drop).map_err(ChainError::node),
+            Err(rpcs::Error::User(refusal))
+                if [ALREADY_IMPORTED, TEMPORARILY_BANNED].contains(&refusal.code) =>
+            {
+                Ok(())
+            }
+            submitted => {
+                submitted.map(drop).map_err(|error| ChainError::node(BackendError::from(error)))
+            }
         }
     }
 

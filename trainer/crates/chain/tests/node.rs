@@ -167,7 +167,8 @@ fn round_calls() -> Vec<Call> {
         Call::JoinRound { tier: Tier::Miner },
         Call::Commit { round: 1, commitment: [1; 32], claims: TrainingClaims::default() },
         Call::Reveal { round: 1, reveal },
-        Call::AttestHead { round: 1, root: [1; 32], included: RevealSet::from_indices([3]) },
+        Call::ReportHeld { round: 1, held: RevealSet::from_indices([3]) },
+        Call::AttestHead { round: 1, inputs: [2; 32], root: [1; 32] },
         Call::Conclude { account: [1; 32] },
         Call::ResetCarry,
         Call::MeasureHead {
@@ -212,6 +213,7 @@ fn governance_calls() -> Vec<Call> {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        held_out: None,
         rewrite: None,
         sequence: 64,
         shard_tokens: 64,
@@ -230,7 +232,7 @@ fn governance_calls() -> Vec<Call> {
         numerics: Numerics::Exact,
     };
     vec![
-        Call::SetRecipe(recipe).sudo(),
+        Call::SetRecipe(recipe.into()).sudo(),
         Call::SetLengths(RoundConfig::default()).sudo(),
         Call::SetAudits(AuditConfig::default()).sudo(),
     ]
@@ -248,6 +250,7 @@ fn staking_calls() -> Vec<Call> {
         Call::Chill { validator: [1; 32] },
         Call::Unchill,
         Call::Transfer { to: [1; 32], amount: POL },
+        Call::Remark(vec![1]),
     ]
 }
 
@@ -266,11 +269,15 @@ fn data_calls() -> Vec<Call> {
     };
     vec![
         Call::RegisterSource {
-            kind: SourceKind::Dataset,
             address: text("https://example.org"),
             licence: text("CC0-1.0"),
         },
         Call::RegisterManifest(manifest),
+        Call::AdmitManifest { manifest: 0, kind: SourceKind::Dataset },
+        Call::PauseManifest(0),
+        Call::ResumeManifest(0),
+        Call::RetireManifest { manifest: 0, for_cause: true },
+        Call::ReportManifest(0),
     ]
 }
 
@@ -319,6 +326,7 @@ async fn reads_agree(chain: &Chain) {
     for member in chain.members().await.unwrap() {
         assert_eq!(chain.member(&member.account).await.unwrap(), Some(member));
     }
+    chain.held_reports().await.unwrap();
     chain.attestations().await.unwrap();
     let (finalised, best) =
         (chain.finalised_block().await.unwrap(), chain.best_block().await.unwrap());
