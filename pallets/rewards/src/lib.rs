@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Emission of every round, its escrow and claims, and the distribution of fines.
+//! Emission of every round, its escrow and claims, and the burning of fines.
 //!
 //! A round that moves the head emits a fixed amount in four fixed shares. The treasury receives its
 //! share at once. The other shares stay in escrow until audits have settled who earned them. The
@@ -15,7 +15,7 @@
 //! - **Round pool**: the three pots of a round, a [`RoundPool`].
 //! - **Earnings**: weights of an account in the pots of a round, a [`RoundEarnings`].
 //! - **Escrow**: rounds that pass before a reward can be claimed.
-//! - **Fine**: a seized bond or forfeited rewards, distributed to provers, treasury and burning.
+//! - **Fine**: a seized bond. It is burned, so that nobody earns by a conviction.
 //! - **Ledger**: totals of all funds, a [`Ledger`](pol_primitives::rewards::Ledger).
 //!
 //! # Where to look
@@ -52,14 +52,17 @@ pub use pallet::*;
 pub use types::DescendingRound;
 pub use weights::WeightInfo;
 
-/// Maximum number of rounds whose rewards one finding forfeits, starting with the newest. Rewards
-/// wait for few rounds, so an account rarely has more in escrow.
-pub const MAX_FORFEITED_ROUNDS: usize = 32;
+/// Maximum number of rounds whose rewards one finding forfeits, starting with the newest. No more
+/// can wait: a round opens while fewer than 32 audits are open and two more wait for their draw,
+/// and settled rounds stay in escrow for at most [`MAX_ESCROW_ROUNDS`].
+pub const MAX_FORFEITED_ROUNDS: usize = 34 + MAX_ESCROW_ROUNDS as usize;
 /// Maximum number of rewards that one query returns.
 pub const MAX_REWARDS_PER_QUERY: usize = 1_024;
 
 /// Target of the pallet's log messages.
 const LOG_TARGET: &str = "runtime::pol-rewards";
+
+use pol_primitives::audit::MAX_ESCROW_ROUNDS;
 
 /// The pallet's declarations. The crate re-exports all public items.
 #[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
@@ -210,12 +213,10 @@ pub mod pallet {
             /// Amount paid.
             amount: Balance,
         },
-        /// A fine was distributed: half was burned, the rest went to the provers and the treasury.
+        /// A seized bond was burned.
         Fined {
             /// Amount of the fine.
             amount: Balance,
-            /// Amount that the provers received.
-            to_provers: Balance,
         },
         /// An account forfeited its rewards in escrow.
         Forfeited {
@@ -223,7 +224,8 @@ pub mod pallet {
             who: T::AccountId,
             /// Number of rounds whose rewards were forfeited.
             rounds: u32,
-            /// Amount from settled rounds. Rewards of unsettled rounds fall to the other earners.
+            /// Amount from settled rounds, which was burned. Rewards of unsettled rounds fall to
+            /// the other earners.
             amount: Balance,
         },
         /// The emission of future rounds changed.

@@ -70,7 +70,7 @@ impl<T: Config> Pallet<T> {
         let pots = [
             (pool.trainers, earned.training),
             (pool.validators, earned.seats.into()),
-            (pool.providers, earned.shards.into()),
+            (pool.providers, earned.effect.into()),
         ];
         ensure!(
             pots.iter().all(|(pot, earned)| pot.weight == *earned),

@@ -4,7 +4,7 @@
 
 use super::{
     AuditConfig, MAX_AUDITED_SEGMENTS, MAX_KNOWN_LEAVES, MAX_PROBE_SHARDS, MAX_SEAT_HOLDERS,
-    MAX_SEATS, Stage, draw_seats, draw_segments,
+    MAX_SEATS, Stage, Verdict, draw_proportional_seats, draw_seats, draw_segments,
 };
 use crate::{
     Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, data::ShardId,
@@ -21,8 +21,6 @@ use scale_info::TypeInfo;
 pub struct SeatHolder<AccountId> {
     /// Account of the validator.
     pub account: AccountId,
-    /// Stake at the time of the draw, which is the weight of its findings.
-    pub stake: Balance,
     /// Set if it has committed to its findings.
     pub committed: bool,
     /// Set if it has revealed its findings.
@@ -42,8 +40,11 @@ pub struct Case<AccountId> {
     pub segments: BoundedVec<u16, ConstU32<MAX_AUDITED_SEGMENTS>>,
     /// Number of segments of the whole trace.
     pub trace_segments: u16,
-    /// Seats on the case, as indices into [`Audit::holders`].
+    /// Seats on the case, as indices into [`Audit::holders`]. In a second draw, an account may hold
+    /// several: one replay, and as many votes.
     pub seats: BoundedVec<u16, ConstU32<MAX_SEATS>>,
+    /// Seats of the first draw, if this is the second.
+    pub earlier: BoundedVec<EarlierSeat<AccountId>, ConstU32<MAX_SEATS>>,
     /// Set if the trainer has served the starts.
     pub served: bool,
     /// Set if the trainer has opened the ends.
@@ -70,6 +71,46 @@ impl<AccountId> Case<AccountId> {
     pub fn opened_leaves(&self) -> Vec<u16> {
         self.segments.iter().map(|segment| segment.saturating_add(1)).collect()
     }
+
+    /// Returns the verdict on a trainer that serves or opens nothing: `Withheld`, or `Invalid`
+    /// where most seats of the first draw found the update invalid. A cheat that was found out
+    /// cannot choose the smaller penalty by falling silent.
+    pub fn verdict_of_silence(&self) -> Verdict {
+        let accuses = |seat: &&EarlierSeat<_>| seat.opinion == Some(Verdict::Invalid);
+        let accusers = self.earlier.iter().filter(accuses).count();
+        if accusers > self.earlier.len().saturating_sub(accusers) {
+            Verdict::Invalid
+        } else {
+            Verdict::Withheld
+        }
+    }
+}
+
+/// A seat of the first draw, as the second draw keeps it.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct EarlierSeat<AccountId> {
+    /// Account of the validator.
+    pub account: AccountId,
+    /// Opinion that follows from its finding; none if it revealed nothing.
+    pub opinion: Option<Verdict>,
+}
+
+impl<AccountId> EarlierSeat<AccountId> {
+    /// Returns `true` if the seat was right, `false` if it failed, and none if nobody knows.
+    ///
+    /// The second draw replays the disputed segments and further ones. If it acquits, then whoever
+    /// objected was wrong. If it convicts, then whoever objected was right, but a seat that found
+    /// nothing may have been shown honest segments only.
+    pub fn was_right(&self, verdict: Verdict) -> Option<bool> {
+        match (verdict, self.opinion) {
+            (Verdict::Valid, opinion) => Some(opinion == Some(verdict)),
+            (Verdict::Invalid, None) => Some(false),
+            (Verdict::Invalid, Some(opinion)) => (opinion == verdict).then_some(true),
+            (Verdict::Withheld | Verdict::Unresolved, _) => None,
+        }
+    }
 }
 
 /// An update that waits for the draw of its seats.
@@ -90,9 +131,85 @@ pub struct PendingAudit<AccountId> {
     /// Leaves of its trace that an earlier draw made known. Segments that end in them cannot be
     /// audited blindly.
     pub known: BoundedVec<u16, ConstU32<MAX_KNOWN_LEAVES>>,
+    /// Segments of the first draw, if one of its seats objected. The second draw replays them too.
+    pub disputed: BoundedVec<u16, ConstU32<MAX_AUDITED_SEGMENTS>>,
+    /// Seats of the first draw.
+    pub earlier: BoundedVec<EarlierSeat<AccountId>, ConstU32<MAX_SEATS>>,
 }
 
-/// The audit of the updates of a round, or of those that the first draw left undecided.
+impl<AccountId: Encode> PendingAudit<AccountId> {
+    /// Creates the wait of an update for its first draw.
+    pub fn first(round: RoundNumber, trainer: AccountId, index: u8, segments: u16) -> Self {
+        Self {
+            round,
+            draw: 0,
+            trainer,
+            index,
+            segments,
+            known: BoundedVec::new(),
+            disputed: BoundedVec::new(),
+            earlier: BoundedVec::new(),
+        }
+    }
+
+    /// Creates the wait for a second draw of a `case` of `round` whose seats, by account, have
+    /// these opinions.
+    pub fn second(
+        round: RoundNumber,
+        case: &Case<AccountId>,
+        seats: impl Iterator<Item = (AccountId, Option<Verdict>)>,
+    ) -> Self
+    where
+        AccountId: Clone,
+    {
+        let earlier: Vec<_> =
+            seats.map(|(account, opinion)| EarlierSeat { account, opinion }).collect();
+        let objects =
+            |seat: &EarlierSeat<_>| seat.opinion.is_some_and(|opinion| opinion != Verdict::Valid);
+        let is_disputed = earlier.iter().any(objects);
+        Self {
+            draw: 1,
+            known: BoundedVec::truncate_from(
+                case.served_leaves().into_iter().chain(case.opened_leaves()).collect(),
+            ),
+            disputed: if is_disputed { case.segments.clone() } else { BoundedVec::new() },
+            earlier: BoundedVec::truncate_from(earlier),
+            ..Self::first(round, case.trainer.clone(), case.index, case.trace_segments)
+        }
+    }
+
+    /// Draws the segments to replay, in ascending order: the disputed ones, and `count` others
+    /// while there are no more than `limit` in all. Others are needed because the ends of the
+    /// disputed ones are known, and could be copied.
+    fn draw_segments(&self, seed: &Hash, count: usize, limit: usize) -> Vec<u16> {
+        let room = limit.saturating_sub(self.disputed.len());
+        let drawn = draw_segments(seed, &self.trainer, self.segments, count.min(room), &self.known);
+        let others = drawn.into_iter().filter(|segment| !self.disputed.contains(segment));
+        let mut segments: Vec<u16> = self.disputed.iter().copied().chain(others).collect();
+        segments.sort_unstable();
+        segments
+    }
+
+    /// Draws the validators with seats, as indices in `stakes`.
+    fn draw_seats(
+        &self,
+        seed: &Hash,
+        config: &AuditConfig,
+        stakes: &[(AccountId, Balance)],
+    ) -> Vec<usize>
+    where
+        AccountId: PartialEq + Clone,
+    {
+        if self.draw == 0 {
+            return draw_seats(seed, &self.trainer, stakes, config.seats.into());
+        }
+        let earlier: Vec<_> = self.earlier.iter().map(|seat| seat.account.clone()).collect();
+        let count = config.more_seats.into();
+        draw_proportional_seats(seed, &self.trainer, stakes, count, &earlier)
+    }
+}
+
+/// The audit of the updates of a round, or of those that the first draw did not acquit.
 #[derive(
     Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -117,7 +234,8 @@ pub struct Audit<AccountId> {
 }
 
 impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
-    /// Draws seats and segments for `updates` among validators with the given `stakes`.
+    /// Draws seats, and at most `limit` segments of each, for `updates` among validators with the
+    /// given `stakes`.
     ///
     /// All `updates` must be of the same round and draw.
     pub fn draw(
@@ -127,13 +245,11 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         updates: &[PendingAudit<AccountId>],
         stakes: &[(AccountId, Balance)],
         probe: Vec<ShardId>,
+        limit: u32,
     ) -> Self {
         let (round, draw) = updates.first().map_or((0, 0), |first| (first.round, first.draw));
-        let count = if draw == 0 { config.seats } else { config.more_seats };
-        let drawn: Vec<Vec<usize>> = updates
-            .iter()
-            .map(|update| draw_seats(&seed, &update.trainer, stakes, count.into()))
-            .collect();
+        let drawn: Vec<Vec<usize>> =
+            updates.iter().map(|update| update.draw_seats(&seed, config, stakes)).collect();
         let mut order: Vec<usize> = drawn.iter().flatten().copied().collect();
         order.sort_by(|a, b| {
             stakes
@@ -143,9 +259,8 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         });
         order.dedup();
         let holders = order.iter().filter_map(|&at| stakes.get(at));
-        let holders = holders.map(|(account, stake)| SeatHolder {
+        let holders = holders.map(|(account, _)| SeatHolder {
             account: account.clone(),
-            stake: *stake,
             committed: false,
             revealed: false,
         });
@@ -155,15 +270,14 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         let cases = updates.iter().zip(&drawn).map(|(update, seats)| Case {
             trainer: update.trainer.clone(),
             index: update.index,
-            segments: BoundedVec::truncate_from(draw_segments(
+            segments: BoundedVec::truncate_from(update.draw_segments(
                 &seed,
-                &update.trainer,
-                update.segments,
                 config.segments.into(),
-                &update.known,
+                limit as usize,
             )),
             trace_segments: update.segments,
             seats: BoundedVec::truncate_from(seats.iter().filter_map(place).collect()),
+            earlier: update.earlier.clone(),
             served: false,
             opened: false,
             settled: false,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Random draws of seats and segments.
+//! Random draws of seats and segments. Stake decides who is drawn, and nothing else.
 
 use crate::{Balance, Hash, prf::Prf};
 use alloc::vec::Vec;
@@ -18,13 +18,8 @@ pub fn draw_seats<AccountId: Encode + PartialEq>(
     count: usize,
 ) -> Vec<usize> {
     let mut prf = Prf::new("pol/seats/1", seed, &[&trainer.encode()]);
-    let mut left: Vec<(usize, Balance)> = stakes
-        .iter()
-        .enumerate()
-        .filter(|(_, (account, stake))| account != trainer && *stake > 0)
-        .map(|(at, (_, stake))| (at, *stake))
-        .collect();
-    let mut total = left.iter().fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake));
+    let mut left = eligible(stakes, |account| account != trainer);
+    let mut total = total(&left);
     let mut seats = Vec::with_capacity(count.min(left.len()));
     while seats.len() < count {
         let mut point = prf.below_u128(total);
@@ -42,6 +37,69 @@ pub fn draw_seats<AccountId: Encode + PartialEq>(
         seats.push(at);
     }
     seats
+}
+
+/// Draws `count` seats for the update of `trainer` in proportion to stakes, and returns the indices
+/// of their validators in `stakes`.
+///
+/// A validator with a share `s` of the stake gets `s · count` seats, rounded up or down by chance,
+/// so that one with more than a `count`th may get several. The draw is systematic (Madow 1949): the
+/// validators stand in a random order, each over a length of its stake, and seats are at equal
+/// distances from a random start. The mean number of seats of a group therefore depends on its
+/// stake alone, however it divides it among accounts, and also where there are fewer validators
+/// than seats.
+///
+/// The `earlier` validators are left out, unless the others have less than nine tenths of the
+/// stake. Otherwise a group would gain by a first draw of the largest. The trainer itself is never
+/// drawn.
+pub fn draw_proportional_seats<AccountId: Encode + PartialEq>(
+    seed: &Hash,
+    trainer: &AccountId,
+    stakes: &[(AccountId, Balance)],
+    count: usize,
+    earlier: &[AccountId],
+) -> Vec<usize> {
+    let mut prf = Prf::new("pol/seats/2", seed, &[&trainer.encode()]);
+    let all = eligible(stakes, |account| account != trainer);
+    let fresh = eligible(stakes, |account| account != trainer && !earlier.contains(account));
+    let is_enough = total(&fresh).saturating_mul(10) >= total(&all).saturating_mul(9);
+    let pool = if is_enough { fresh } else { all };
+    let whole = total(&pool);
+    let count = count as Balance;
+    let start = prf.below_u128(whole);
+    // `(start + seat · whole) / count`, without a product that could overflow.
+    let each = whole.checked_div(count).unwrap_or(0);
+    let rest = whole.checked_rem(count).unwrap_or(0);
+    let place = |seat: Balance| {
+        let part = start.saturating_add(rest.saturating_mul(seat)).checked_div(count).unwrap_or(0);
+        each.saturating_mul(seat).saturating_add(part)
+    };
+    let (mut seats, mut end, mut next) = (Vec::new(), 0, 0);
+    let order = prf.permutation(u32::try_from(pool.len()).unwrap_or(u32::MAX));
+    for (at, stake) in order.into_iter().filter_map(|at| pool.get(at as usize)) {
+        end = stake.saturating_add(end);
+        while next < count && place(next) < end {
+            seats.push(*at);
+            next = next.saturating_add(1);
+        }
+    }
+    seats
+}
+
+/// Returns the indices and stakes of the validators that have stake and that `is_eligible` accepts.
+fn eligible<AccountId>(
+    stakes: &[(AccountId, Balance)],
+    is_eligible: impl Fn(&AccountId) -> bool,
+) -> Vec<(usize, Balance)> {
+    let numbered = stakes.iter().enumerate();
+    numbered
+        .filter(|(_, (account, stake))| *stake > 0 && is_eligible(account))
+        .map(|(at, (_, stake))| (at, *stake))
+        .collect()
+}
+
+fn total(stakes: &[(usize, Balance)]) -> Balance {
+    stakes.iter().fold(0, |sum, (_, stake)| stake.saturating_add(sum))
 }
 
 /// Draws up to `count` of the `segments` segments of `trainer`'s update, and returns them in

@@ -2,8 +2,8 @@
 
 //! Comparison of findings under the exact profile, in which replays agree in every bit.
 
-use super::{Finding, Seat, UpdateMeasurement, Verdict, finding::median};
-use crate::{Balance, Hash, round::is_quorum};
+use super::{Finding, Seat, UpdateMeasurement, Verdict, finding::median, is_seat_quorum};
+use crate::Hash;
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// A verdict, and for an invalid update the result that was found in its place.
@@ -24,26 +24,29 @@ pub(super) fn vote<'a>(opened: &[Hash], finding: &'a Finding) -> Option<Vote<'a>
     })
 }
 
-/// Returns the vote for which there is a quorum of the stake of all seats.
+/// Returns the vote of two thirds of all seats.
 fn decided<'a>(opened: &[Hash], seats: &[Seat<'a>]) -> Option<Vote<'a>> {
-    let whole = seats.iter().fold(0, |sum: Balance, seat| sum.saturating_add(seat.stake));
-    let mut groups = BTreeMap::<_, Balance>::new();
-    for Seat { stake, finding, .. } in seats {
+    let mut groups = BTreeMap::<_, usize>::new();
+    for Seat { finding, .. } in seats {
         let Some(vote) = finding.and_then(|finding| vote(opened, finding)) else { continue };
-        let sum = groups.entry(vote).or_default();
-        *sum = sum.saturating_add(*stake);
+        let votes = groups.entry(vote).or_default();
+        *votes = votes.saturating_add(1);
     }
-    groups
-        .into_iter()
-        .find(|(_, stake)| whole > 0 && is_quorum(*stake, whole))
-        .map(|(vote, _)| vote)
+    groups.into_iter().find(|(_, votes)| is_seat_quorum(*votes, seats.len())).map(|(vote, _)| vote)
 }
 
-/// Compares the findings of the seats with the opened ends, and returns the verdict.
+/// Returns the opinion of each seat on the update; none of a seat that revealed nothing, and none
+/// on an update whose trainer opened nothing.
+pub fn opinions(opened: Option<&[Hash]>, seats: &[Seat<'_>]) -> Vec<Option<Verdict>> {
+    let opinion = |seat: &Seat<'_>| vote(opened?, seat.finding?).map(|(verdict, _)| verdict);
+    seats.iter().map(opinion).collect()
+}
+
+/// Compares the findings of the seats with the opened ends, and returns what two thirds of all
+/// seats found.
 ///
 /// A trainer that opened nothing has withheld its update. Findings agree if their replays do;
-/// measurements are not compared. The quorum is taken of the stake of all seats, including those
-/// without a finding.
+/// measurements are not compared. [`verdict_of_draw`](super::verdict_of_draw) says what it means.
 pub fn judge(opened: Option<&[Hash]>, seats: &[Seat<'_>]) -> Verdict {
     let Some(opened) = opened else { return Verdict::Withheld };
     decided(opened, seats).map_or(Verdict::Unresolved, |(verdict, _)| verdict)
@@ -65,11 +68,11 @@ fn agrees(opened: &[Hash], ends: &[Hash], packed: bool) -> bool {
     packed && opened == ends
 }
 
-/// Returns the stake-weighted median of each figure over the seats that found the update valid.
+/// Returns the median of each figure over the seats that found the update valid.
 pub fn consensus(opened: &[Hash], seats: &[Seat<'_>]) -> UpdateMeasurement {
     let right = seats.iter().filter_map(|seat| match seat.finding {
         Some(Finding::Replayed { ends, packed, measure }) if agrees(opened, ends, *packed) => {
-            Some((measure, seat.stake))
+            Some(measure)
         }
         _ => None,
     });

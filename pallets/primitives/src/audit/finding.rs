@@ -4,7 +4,7 @@
 
 use super::{AuditId, MAX_AUDITED_SEGMENTS, MAX_SKETCHED_SEGMENTS};
 use crate::{
-    Balance, BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, MILLION, Ppm,
+    BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, MILLION, Ppm,
     sketch::Sketch, statistics::weighted_median,
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 /// A seat's measurement of an update.
 ///
-/// Gains are mean losses without the update minus mean losses with it, in millionths of a nat per
-/// token: positive if the update helps.
+/// Gains are in billionths of a nat per token, saturating, and positive if the update helps. They
+/// are products of gradients in the middle of the round's movement with the part of the movement
+/// that is the update's. Those of all updates of a round add up to the fall of the loss, up to
+/// third order, so they are the Shapley values of the linearised round (Wang et al. 2024, "Data
+/// Shapley in One Training Run", arXiv 2406.11011).
 #[derive(
     Clone,
     Debug,
@@ -30,21 +33,19 @@ use serde::{Deserialize, Serialize};
 pub struct UpdateMeasurement {
     /// Gain on unassigned text.
     pub gain: i32,
-    /// Standard error of `gain`.
-    pub error: u32,
-    /// Gain on the leased text.
+    /// Mean gain on the leased shards that were drawn.
     pub own: i32,
     /// [Quality](crate::data::quality) of the leased text.
     pub quality: Ppm,
-    /// Gain on each leased shard, in the order of the lease.
+    /// Parts of `gain` that are due to the leased shards, in the order of the lease. They are
+    /// signed, at most `gain` in all, and zero for shards that were not drawn.
     pub shards: BoundedVec<i32, ConstU32<MAX_LEASE_SHARDS>>,
 }
 
 impl UpdateMeasurement {
-    /// Returns the score that rewards depend on: `gain` minus two standard errors, at least 0.
+    /// Returns the score that rewards depend on: `gain`, at least 0.
     pub fn score(&self) -> u32 {
-        let sure = i64::from(self.gain).saturating_sub(i64::from(self.error).saturating_mul(2));
-        u32::try_from(sure.max(0)).unwrap_or(u32::MAX)
+        u32::try_from(self.gain).unwrap_or(0)
     }
 }
 
@@ -97,7 +98,7 @@ pub fn evidence_commitment(
     crate::digest(b"pol/evidence/1", &(account, genesis, audit, evidence, salt))
 }
 
-/// Verdict of an audit on an update.
+/// Verdict of an audit on an update, or opinion of one of its seats.
 #[derive(
     Clone,
     Copy,
@@ -116,16 +117,17 @@ pub fn evidence_commitment(
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// A quorum replayed to the opened end.
+    /// Two thirds of the seats replayed to the opened end.
     #[codec(index = 0)]
     Valid,
-    /// A quorum agreed on another result.
+    /// Two thirds of the seats of a second draw agreed on another result.
     #[codec(index = 1)]
     Invalid,
-    /// The trainer did not serve a start or open an end, or a quorum could not fetch a state.
+    /// The trainer did not serve a start or open an end, or two thirds of the seats of a second
+    /// draw could not fetch a state.
     #[codec(index = 2)]
     Withheld,
-    /// No finding had a quorum.
+    /// Neither draw decided.
     #[codec(index = 3)]
     Unresolved,
 }
@@ -157,31 +159,53 @@ pub enum Binding {
 }
 
 /// A seat on an update, as compared by [`exact`](super::exact) and [`native`](super::native).
-#[derive(Clone, Copy, Debug)]
+///
+/// Each seat has one vote. Stake decides who is drawn, and counts no second time.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Seat<'a> {
-    /// Stake of the validator.
-    pub stake: Balance,
     /// Revealed finding; `None` if the validator revealed nothing.
     pub finding: Option<&'a Finding>,
     /// Check of the opened ends; `None` under the exact profile.
     pub binding: Option<Binding>,
 }
 
-/// Returns the stake-weighted median of each figure.
-pub(super) fn median(right: &[(&UpdateMeasurement, Balance)]) -> UpdateMeasurement {
+/// Returns `true` if `votes` of `seats` seats decide: at least two thirds of all of them, silent
+/// ones included.
+///
+/// ```
+/// use pol_primitives::audit::is_seat_quorum;
+///
+/// assert!(is_seat_quorum(2, 3) && is_seat_quorum(11, 16) && is_seat_quorum(1, 1));
+/// assert!(!is_seat_quorum(1, 2) && !is_seat_quorum(10, 16) && !is_seat_quorum(0, 0));
+/// ```
+pub fn is_seat_quorum(votes: usize, seats: usize) -> bool {
+    votes > 0 && votes.saturating_mul(3) >= seats.saturating_mul(2)
+}
+
+/// Returns the verdict of a draw whose seats have the `opinions`, and two thirds of them `found`.
+///
+/// The first draw only acquits, and only where no seat objects. Anything else goes to a second draw
+/// before it costs anybody anything.
+pub fn verdict_of_draw(draw: u8, found: Verdict, opinions: &[Option<Verdict>]) -> Verdict {
+    let is_disputed = opinions.iter().flatten().any(|opinion| *opinion != Verdict::Valid);
+    if draw == 0 && is_disputed { Verdict::Unresolved } else { found }
+}
+
+/// Returns the median of each figure, in which every seat counts once. The median of two is the
+/// lower one.
+pub(super) fn median(right: &[&UpdateMeasurement]) -> UpdateMeasurement {
     let median = |figure: &dyn Fn(&UpdateMeasurement) -> i64| {
-        weighted_median(right.iter().map(|(measure, stake)| (figure(measure), *stake)))
+        weighted_median(right.iter().map(|measure| (figure(measure), 1)))
     };
     let signed = |value: i64| i32::try_from(value).unwrap_or(0);
-    let unsigned = |value: i64| u32::try_from(value).unwrap_or(0);
-    let shards = right.iter().map(|(measure, _)| measure.shards.len()).max().unwrap_or(0);
+    let shards = right.iter().map(|measure| measure.shards.len()).max().unwrap_or(0);
     let shards = (0..shards)
         .map(|at| signed(median(&|measure| measure.shards.get(at).copied().unwrap_or(0).into())));
     UpdateMeasurement {
         gain: signed(median(&|measure| measure.gain.into())),
-        error: unsigned(median(&|measure| measure.error.into())),
         own: signed(median(&|measure| measure.own.into())),
-        quality: unsigned(median(&|measure| measure.quality.min(MILLION).into())),
+        quality: u32::try_from(median(&|measure| measure.quality.min(MILLION).into()))
+            .unwrap_or(0),
         shards: BoundedVec::truncate_from(shards.collect()),
     }
 }

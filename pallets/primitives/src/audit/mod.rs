@@ -2,9 +2,12 @@
 
 //! Audits: the re-execution of updates by randomly drawn seats.
 //!
-//! One [`Audit`] covers the included updates of a round, each as a [`Case`] with several seats. A
-//! second draw with more seats covers the updates that the first left undecided. An audit has five
-//! stages, and each ends early when every account it waits for has acted:
+//! One [`Audit`] covers the included updates of a round, each as a [`Case`] with several seats.
+//!
+//! The first draw acquits an update where two thirds of its seats found it valid and no seat
+//! objects. All others go to a second draw with more seats, in which two thirds decide. So nobody
+//! loses anything by the word of a few. An audit has five stages, and each ends early when every
+//! account it waits for has acted:
 //!
 //! ```text
 //! Serve ──► Replay ──► Open ──► Reveal ──► Settle
@@ -19,7 +22,7 @@
 //! [`exact`] and [`native`] compare the findings under the two
 //! [numerics profiles](crate::recipe::Numerics).
 
-use crate::MAX_SUBMISSIONS;
+use crate::{MAX_SUBMISSIONS, RoundNumber};
 
 mod case;
 mod draw;
@@ -31,10 +34,11 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use case::{Audit, Case, PendingAudit, SeatHolder};
-pub use draw::{draw_seats, draw_segments};
+pub use case::{Audit, Case, EarlierSeat, PendingAudit, SeatHolder};
+pub use draw::{draw_proportional_seats, draw_seats, draw_segments};
 pub use finding::{
     Binding, Evidence, Finding, Seat, UpdateMeasurement, Verdict, evidence_commitment,
+    is_seat_quorum, verdict_of_draw,
 };
 pub use response::{AuditResponse, LeafProof, SketchedEnd, StateProof, TraceState};
 pub use stage::{AuditConfig, Stage};
@@ -47,6 +51,8 @@ pub const MAX_SEATS: u32 = 16;
 pub const MAX_AUDITED_SEGMENTS: u32 = 4;
 /// Maximum number of validators that hold seats in one audit.
 pub const MAX_SEAT_HOLDERS: u32 = MAX_SEATS * MAX_SUBMISSIONS;
+/// Maximum number of rounds that a reward stays in escrow after its round.
+pub const MAX_ESCROW_ROUNDS: RoundNumber = 30;
 /// Maximum number of probe shards of one audit.
 pub const MAX_PROBE_SHARDS: u32 = 16;
 /// Maximum number of states that a trainer has to serve for one update: a start for each drawn

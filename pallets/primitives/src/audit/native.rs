@@ -11,8 +11,8 @@
 //!   against the opened leaf. The check needs no secrecy, because anyone can compute it bit for bit
 //!   from the state.
 
-use super::{Binding, Finding, Seat, UpdateMeasurement, Verdict, finding::median};
-use crate::{Balance, Ppm, round::is_quorum, sketch::Sketch};
+use super::{Binding, Finding, Seat, UpdateMeasurement, Verdict, finding::median, is_seat_quorum};
+use crate::{Ppm, sketch::Sketch};
 use alloc::vec::Vec;
 
 /// Vote of a seat on an update.
@@ -76,31 +76,35 @@ impl<'a> Vote<'a> {
     }
 }
 
-/// Compares the findings of the seats with the opened sketches, and returns the verdict.
+/// Compares the findings of the seats with the opened sketches, and returns what two thirds of all
+/// seats found.
 ///
 /// As in [`exact::judge`](super::exact::judge), a trainer that opened nothing has withheld its
-/// update, and the quorum is taken of the stake of all seats. Findings that contradict the trainer
+/// update. Findings that contradict the trainer
 /// must agree with each other.
 pub fn judge(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]) -> Verdict {
     let Some(opened) = opened else { return Verdict::Withheld };
     decided(opened, tolerance, seats).map_or(Verdict::Unresolved, Vote::verdict)
 }
 
-/// Returns the vote for which there is a quorum of the stake of all seats.
+/// Returns the vote of two thirds of all seats.
 fn decided<'a>(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'a>]) -> Option<Vote<'a>> {
-    let whole = seats.iter().fold(0, |sum: Balance, seat| sum.saturating_add(seat.stake));
-    let votes: Vec<(Vote<'_>, Balance)> = seats
-        .iter()
-        .filter_map(|seat| Some((Vote::of(seat, opened, tolerance)?, seat.stake)))
-        .collect();
-    let stake_of = |vote: Vote<'_>| {
-        let same = votes.iter().filter(|(other, _)| vote.agrees(*other, tolerance));
-        same.fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake))
-    };
-    votes
-        .iter()
-        .find(|(vote, _)| whole > 0 && is_quorum(stake_of(*vote), whole))
-        .map(|(vote, _)| *vote)
+    let votes: Vec<Vote<'a>> =
+        seats.iter().filter_map(|seat| Vote::of(seat, opened, tolerance)).collect();
+    let agreeing =
+        |vote: Vote<'_>| votes.iter().filter(|other| vote.agrees(**other, tolerance)).count();
+    votes.iter().copied().find(|vote| is_seat_quorum(agreeing(*vote), seats.len()))
+}
+
+/// Returns the opinion of each seat on the update; none of a seat that revealed nothing, and none
+/// on an update whose trainer opened nothing.
+pub fn opinions(
+    opened: Option<&[Sketch]>,
+    tolerance: Ppm,
+    seats: &[Seat<'_>],
+) -> Vec<Option<Verdict>> {
+    let opinion = |seat: &Seat<'_>| Vote::of(seat, opened?, tolerance).map(Vote::verdict);
+    seats.iter().map(opinion).collect()
 }
 
 /// Returns, for each seat, `true` if its vote is that of the quorum. Without a quorum, no seat is
@@ -115,11 +119,11 @@ pub fn right_seats(opened: Option<&[Sketch]>, tolerance: Ppm, seats: &[Seat<'_>]
     seats.iter().map(right).collect()
 }
 
-/// Returns the stake-weighted median of each figure over the seats that found the update valid.
+/// Returns the median of each figure over the seats that found the update valid.
 pub fn consensus(opened: &[Sketch], tolerance: Ppm, seats: &[Seat<'_>]) -> UpdateMeasurement {
     let right =
         seats.iter().filter_map(|seat| match (Vote::of(seat, opened, tolerance)?, seat.finding?) {
-            (Vote::Valid, Finding::Sketched { measure, .. }) => Some((measure, seat.stake)),
+            (Vote::Valid, Finding::Sketched { measure, .. }) => Some(measure),
             _ => None,
         });
     median(&right.collect::<Vec<_>>())

@@ -2,7 +2,7 @@
 
 //! Stages of an audit and their configuration.
 
-use super::{MAX_AUDITED_SEGMENTS, MAX_PROBE_SHARDS, MAX_SEATS};
+use super::{MAX_AUDITED_SEGMENTS, MAX_ESCROW_ROUNDS, MAX_PROBE_SHARDS, MAX_SEATS};
 use crate::{RoundNumber, round::BlockNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -26,7 +26,8 @@ use serde::{Deserialize, Serialize};
 pub struct AuditConfig {
     /// Number of seats on every included update.
     pub seats: u8,
-    /// Number of seats in the second draw, after an undecided first one.
+    /// Number of seats in the second draw, which takes all updates that the first did not acquit.
+    /// Two thirds of these seats decide over bonds, so they should be many.
     pub more_seats: u8,
     /// Number of segments of every update that its seats replay.
     pub segments: u8,
@@ -52,7 +53,7 @@ impl Default for AuditConfig {
     fn default() -> Self {
         Self {
             seats: 3,
-            more_seats: 7,
+            more_seats: 16,
             segments: 1,
             probe: 4,
             mix: 8,
@@ -75,6 +76,14 @@ impl AuditConfig {
             && within(self.segments, MAX_AUDITED_SEGMENTS)
             && within(self.probe, MAX_PROBE_SHARDS)
             && ![self.serve, self.replay, self.open, self.reveal, self.escrow].contains(&0)
+            && self.escrow <= MAX_ESCROW_ROUNDS
+    }
+
+    /// Returns the configuration with one seat more in both draws, within the limits of the
+    /// protocol. It makes up for a draw whose randomness can be steered.
+    pub fn with_one_seat_more(self) -> Self {
+        let more = |seats: u8| seats.saturating_add(1).min(MAX_SEATS as u8);
+        Self { seats: more(self.seats), more_seats: more(self.more_seats), ..self }
     }
 
     /// Returns the maximum length of `stage` in blocks. Settling has none.

@@ -3,13 +3,13 @@
 //! Settlement of audited updates: verdict, outcome, and their consequences for model, data and
 //! money.
 
-use crate::{pallet::*, types::SeatFinding, weights::WeightInfo};
+use crate::{calls::CheckedAudit, pallet::*, types::SeatFinding, weights::WeightInfo};
 use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{
     Balance, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{
-        Audit, AuditId, AuditResponse, Case, PendingAudit, Seat, Stage, UpdateMeasurement, Verdict,
-        exact, native,
+        Audit, AuditId, AuditResponse, Case, EarlierSeat, PendingAudit, Seat, Stage,
+        UpdateMeasurement, Verdict, exact, native, verdict_of_draw,
     },
     head::Excision,
     lease::Lease,
@@ -21,8 +21,8 @@ use pol_primitives::{
 };
 use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConversion};
 
-/// Seats on a case: account, stake, and the finding if it was revealed.
-type Panel<AccountId> = Vec<(AccountId, Balance, Option<SeatFinding>)>;
+/// Seats on a case: account, and the finding if it was revealed.
+type Panel<AccountId> = Vec<(AccountId, Option<SeatFinding>)>;
 
 /// Earnings of each account from one update.
 type Earnings<AccountId> = BTreeMap<AccountId, RoundEarnings>;
@@ -30,38 +30,44 @@ type Earnings<AccountId> = BTreeMap<AccountId, RoundEarnings>;
 /// Decision of a panel on an update.
 struct PanelDecision {
     verdict: Verdict,
-    /// For each seat, `true` if it found what the quorum found.
+    /// For each seat, `true` if it found what two thirds of them found.
     right: Vec<bool>,
+    /// Opinion of each seat.
+    opinions: Vec<Option<Verdict>>,
     /// Effect of a valid update; zero for any other.
     measure: UpdateMeasurement,
 }
 
 impl PanelDecision {
-    /// Compares the seats' findings with the ends that the trainer opened; `shown` is none if it
-    /// opened none.
+    /// Compares the seats' findings in a draw with the ends that the trainer opened; `shown` is
+    /// none if it opened none.
     fn new<AccountId>(
+        draw: u8,
         numerics: Numerics,
         shown: Option<&AuditResponse>,
         panel: &Panel<AccountId>,
     ) -> Self {
         let seats: Vec<Seat> = panel.iter().map(seat).collect();
-        let (verdict, right, measure) = match numerics {
+        let (found, right, opinions, measure) = match numerics {
             Numerics::Exact => {
                 let ends = shown.map(|shown| shown.ends.as_slice());
                 let measure = ends.map(|ends| exact::consensus(ends, &seats));
-                (exact::judge(ends, &seats), exact::right_seats(ends, &seats), measure)
+                let right = exact::right_seats(ends, &seats);
+                (exact::judge(ends, &seats), right, exact::opinions(ends, &seats), measure)
             }
             Numerics::Native { tolerance } => {
                 let ends: Option<Vec<Sketch>> =
                     shown.map(|shown| shown.sketched.iter().map(|end| end.sketch).collect());
                 let ends = ends.as_deref();
                 let measure = ends.map(|ends| native::consensus(ends, tolerance, &seats));
-                let verdict = native::judge(ends, tolerance, &seats);
-                (verdict, native::right_seats(ends, tolerance, &seats), measure)
+                let right = native::right_seats(ends, tolerance, &seats);
+                let opinions = native::opinions(ends, tolerance, &seats);
+                (native::judge(ends, tolerance, &seats), right, opinions, measure)
             }
         };
+        let verdict = verdict_of_draw(draw, found, &opinions);
         let measure = measure.filter(|_| verdict == Verdict::Valid).unwrap_or_default();
-        Self { verdict, right, measure }
+        Self { verdict, right, opinions, measure }
     }
 
     /// Returns `true` if seats are right or wrong about the update.
@@ -72,25 +78,34 @@ impl PanelDecision {
         matches!(self.verdict, Verdict::Valid | Verdict::Invalid)
     }
 
-    /// Returns the accounts of the `panel` that are right about a replayed update.
-    fn right_accounts<AccountId: Clone>(&self, panel: &Panel<AccountId>) -> Vec<AccountId> {
-        panel
+    /// Returns the accounts with seats on a replayed update, each once, with `true` if it was
+    /// right.
+    ///
+    /// Seats of an `earlier` draw are among them where the decision says something about them.
+    fn judged_accounts<AccountId: Clone + Ord>(
+        &self,
+        panel: &Panel<AccountId>,
+        earlier: &[EarlierSeat<AccountId>],
+    ) -> BTreeMap<AccountId, bool> {
+        let earlier = earlier
             .iter()
-            .zip(&self.right)
-            .filter(|(_, right)| self.is_replayed() && **right)
-            .map(|((account, ..), _)| account.clone())
-            .collect()
+            .filter_map(|seat| Some((seat.account.clone(), seat.was_right(self.verdict)?)));
+        let seats =
+            panel.iter().zip(&self.right).map(|((account, _), &right)| (account.clone(), right));
+        if self.is_replayed() { earlier.chain(seats).collect() } else { BTreeMap::new() }
     }
 }
 
-/// Returns stake, finding and binding of a seat.
-fn seat<AccountId>((_, stake, found): &(AccountId, Balance, Option<SeatFinding>)) -> Seat<'_> {
+/// Returns finding and binding of a seat.
+fn seat<AccountId>((_, found): &(AccountId, Option<SeatFinding>)) -> Seat<'_> {
     Seat {
-        stake: *stake,
         finding: found.as_ref().map(|(finding, _)| finding),
         binding: found.as_ref().and_then(|(_, binding)| *binding),
     }
 }
+
+/// An audit, and the place and the case of one of its updates.
+type UnsettledCase<AccountId> = (CheckedAudit<AccountId>, u8, Case<AccountId>);
 
 /// Update that is being settled.
 struct AuditedUpdate<'a, AccountId> {
@@ -105,9 +120,12 @@ struct AuditedUpdate<'a, AccountId> {
 // ---- Verdict and outcome ----
 
 impl<T: Config> Pallet<T> {
-    /// Body of [`Pallet::settle`].
-    pub(crate) fn do_settle(id: AuditId, trainer: &T::AccountId) -> DispatchResultWithPostInfo {
-        let (mut audit, config) = Self::audit_in(id, Stage::Settle)?;
+    /// Returns the audit, and the place and the case of an update that can be settled.
+    pub(crate) fn unsettled_case(
+        id: AuditId,
+        trainer: &T::AccountId,
+    ) -> Result<UnsettledCase<T::AccountId>, Error<T>> {
+        let (audit, config) = Self::audit_in(id, Stage::Settle)?;
         let (case, at) = audit
             .cases
             .iter()
@@ -115,7 +133,15 @@ impl<T: Config> Pallet<T> {
             .find(|(case, _)| case.trainer == *trainer)
             .ok_or(Error::<T>::NotUnderAudit)?;
         ensure!(!case.settled, Error::<T>::AlreadySettled);
-        let (round, case) = (audit.round, case.clone());
+        let case = case.clone();
+        Ok(((audit, config), at, case))
+    }
+
+    /// Body of [`Pallet::settle`].
+    pub(crate) fn do_settle(id: AuditId, trainer: &T::AccountId) -> DispatchResultWithPostInfo {
+        let ((mut audit, config), at, case) =
+            Self::unsettled_case(id, trainer).map_err(Self::refused)?;
+        let round = audit.round;
         let submission = Submissions::<T>::get(round, trainer).ok_or(DispatchError::Corruption)?;
         let opened = submission.opened.ok_or(DispatchError::Corruption)?;
         let lease = Self::audited_lease(round, trainer).ok_or(DispatchError::Corruption)?;
@@ -123,19 +149,25 @@ impl<T: Config> Pallet<T> {
 
         let shown = AuditResponses::<T>::get(id, trainer).filter(|_| case.opened);
         let panel = Self::panel(id, at, &audit, &case);
-        let decision = PanelDecision::new(recipe.numerics, shown.as_ref(), &panel);
-        let outcome = Self::outcome(decision.verdict, audit.draw, trainer, &lease)?;
-        let cost = T::WeightInfo::settle(
+        let decision = PanelDecision::new(audit.draw, recipe.numerics, shown.as_ref(), &panel);
+        let verdict = if shown.is_some() { decision.verdict } else { case.verdict_of_silence() };
+        let outcome = Self::outcome(verdict, audit.draw, trainer, &lease)?;
+        let mut cost = T::WeightInfo::settle(
             lease.shards.len().saturated_into(),
             panel.len().saturated_into(),
-        );
+        )
+        .saturating_add(T::WeightInfo::judge_earlier(case.earlier.len().saturated_into()));
+        if outcome == Some(Outcome::Invalid) {
+            cost = cost.saturating_add(T::WeightInfo::forfeit());
+        }
 
         Self::clear_case(id, at, &mut audit, &case, &panel);
         if let Some(outcome) = outcome {
             let update = AuditedUpdate { audit: id, round, trainer, submission, opened, lease };
-            Self::settle_update(&update, outcome, &decision, &panel)?;
+            let judged = decision.judged_accounts(&panel, &case.earlier);
+            Self::settle_update(&update, outcome, &decision.measure, &judged)?;
         } else {
-            Self::draw_again(round, &case)?;
+            Self::draw_again(round, &case, &panel, decision.opinions)?;
             Self::deposit_event(Event::Undecided { audit: id, account: trainer.clone(), round });
         }
         Self::store_audit(id, audit, &config);
@@ -151,7 +183,7 @@ impl<T: Config> Pallet<T> {
     ) -> Panel<T::AccountId> {
         let seat = |place: &u16| {
             let holder = audit.holders.get(usize::from(*place))?;
-            Some((holder.account.clone(), holder.stake, Findings::<T>::get(id, (at, *place))))
+            Some((holder.account.clone(), Findings::<T>::get(id, (at, *place))))
         };
         case.seats.iter().filter_map(seat).collect()
     }
@@ -193,23 +225,21 @@ impl<T: Config> Pallet<T> {
     ) {
         AuditResponses::<T>::remove(id, &case.trainer);
         case.seats.iter().for_each(|&place| Findings::<T>::remove(id, (at, place)));
-        panel.iter().for_each(|(account, ..)| AuditCommitments::<T>::remove(id, account));
+        panel.iter().for_each(|(account, _)| AuditCommitments::<T>::remove(id, account));
         if let Some(case) = audit.cases.get_mut(usize::from(at)) {
             case.settled = true;
         }
     }
 
-    /// Makes the update wait for a second draw, of segments whose ends are not known.
-    fn draw_again(round: RoundNumber, case: &Case<T::AccountId>) -> DispatchResult {
-        let known = case.served_leaves().into_iter().chain(case.opened_leaves()).collect();
-        let update = PendingAudit {
-            round,
-            draw: 1,
-            trainer: case.trainer.clone(),
-            index: case.index,
-            segments: case.trace_segments,
-            known: BoundedVec::truncate_from(known),
-        };
+    /// Makes the update wait for a second draw.
+    fn draw_again(
+        round: RoundNumber,
+        case: &Case<T::AccountId>,
+        panel: &Panel<T::AccountId>,
+        opinions: Vec<Option<Verdict>>,
+    ) -> DispatchResult {
+        let accounts = panel.iter().map(|(account, _)| account.clone());
+        let update = PendingAudit::second(round, case, accounts.zip(opinions));
         UndrawnUpdates::<T>::try_append((update, Self::now()))
             .map_err(|()| DispatchError::Corruption)
     }
@@ -222,11 +252,10 @@ impl<T: Config> Pallet<T> {
     fn settle_update(
         update: &AuditedUpdate<'_, T::AccountId>,
         outcome: Outcome,
-        decision: &PanelDecision,
-        panel: &Panel<T::AccountId>,
+        measure: &UpdateMeasurement,
+        judged: &BTreeMap<T::AccountId, bool>,
     ) -> DispatchResult {
         let AuditedUpdate { audit, round, trainer, .. } = *update;
-        let measure = &decision.measure;
         if let Some(lease) = Leases::<T>::get(trainer).filter(|lease| lease.due_round == round) {
             Self::conclude_lease(trainer, lease);
         }
@@ -234,16 +263,12 @@ impl<T: Config> Pallet<T> {
         Submissions::<T>::remove(round, trainer);
         let record = SubmissionRecord {
             gain: measure.gain,
-            error: measure.error,
             ..Self::submission_record(&update.submission, outcome)
         };
         History::<T>::insert(round, trainer, record);
 
         let mut earned = Earnings::new();
-        let right = decision.right_accounts(panel);
-        if decision.is_replayed() {
-            Self::reward_seats(update, panel, &right, &mut earned);
-        }
+        Self::reward_seats(update, judged, &mut earned);
         if outcome == Outcome::Valid {
             Self::accept(update, measure, &mut earned);
         } else {
@@ -251,12 +276,12 @@ impl<T: Config> Pallet<T> {
         }
         match outcome {
             Outcome::Invalid => {
-                Self::fine(audit, trainer, T::InvalidPenalty::get(), &right);
-                T::Payouts::forfeit(trainer, &right);
+                Self::fine(audit, trainer, T::InvalidPenalty::get());
+                T::Payouts::forfeit(trainer);
                 T::Bonds::note_training(trainer, false);
             }
             Outcome::Withheld => {
-                Self::fine(audit, trainer, T::WithheldPenalty::get(), &[]);
+                Self::fine(audit, trainer, T::WithheldPenalty::get());
                 T::Bonds::note_training(trainer, false);
             }
             _ => {}
@@ -273,16 +298,14 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Pays the seats in `right` for a replayed update. The other seats on it get a strike, and
-    /// from the [`Config::SeatStrikes`]th in a row on a fine.
+    /// Pays the validators that were right one seat each, whatever they found: one replay is one
+    /// seat. The others get a strike, and from the [`Config::SeatStrikes`]th in a row on a fine.
     fn reward_seats(
         update: &AuditedUpdate<'_, T::AccountId>,
-        panel: &Panel<T::AccountId>,
-        right: &[T::AccountId],
+        judged: &BTreeMap<T::AccountId, bool>,
         earned: &mut Earnings<T::AccountId>,
     ) {
-        for (account, ..) in panel {
-            let is_right = right.contains(account);
+        for (account, &is_right) in judged {
             let strikes = T::Bonds::note_seat(account, is_right);
             if is_right {
                 let earned = earned.entry(account.clone()).or_default();
@@ -295,16 +318,16 @@ impl<T: Config> Pallet<T> {
                 trainer: update.trainer.clone(),
             });
             if strikes >= T::SeatStrikes::get() {
-                Self::fine(update.audit, account, T::SeatPenalty::get(), right);
+                Self::fine(update.audit, account, T::SeatPenalty::get());
             }
         }
     }
 
-    /// Seizes up to `amount` of a bond and distributes it.
-    fn fine(audit: AuditId, account: &T::AccountId, amount: Balance, provers: &[T::AccountId]) {
+    /// Seizes up to `amount` of a bond and burns it, so that nobody earns by a conviction.
+    fn fine(audit: AuditId, account: &T::AccountId, amount: Balance) {
         let amount = T::Bonds::seize(account, amount, &T::Payouts::pot_account());
         if amount > 0 {
-            T::Payouts::distribute_fine(amount, provers);
+            T::Payouts::burn_fine(amount);
         }
         Self::deposit_event(Event::Fined { audit, account: account.clone(), amount });
     }
@@ -317,10 +340,10 @@ impl<T: Config> Pallet<T> {
     ) {
         let AuditedUpdate { round, trainer, opened, lease, .. } = update;
         let bonus = T::Pool::bonus(&lease.shards);
-        let weight = training_weight(measure.score(), opened.tokens, bonus, measure.quality);
-        for (owner, shards) in T::Pool::owners(&lease.shards) {
-            let earned = earned.entry(owner).or_default();
-            earned.shards = earned.shards.saturating_add(shards);
+        let weight = training_weight(measure.score(), bonus, measure.quality);
+        for (provider, effect) in T::Pool::effects(&lease.shards, &measure.shards) {
+            let earned = earned.entry(provider).or_default();
+            earned.effect = earned.effect.saturating_add(effect);
         }
         T::Pool::consume(&lease.shards, *round, opened.index, &measure.shards);
         let is_flagged = Standings::<T>::mutate(trainer, |standing| {

@@ -10,18 +10,32 @@ use crate::{
 use alloc::vec::Vec;
 use pol_primitives::{
     Hash, MAX_SUBMISSIONS, RoundNumber,
-    audit::{Audit, AuditConfig, AuditId, MAX_SKETCHED_SEGMENTS, PendingAudit, Stage},
+    audit::{
+        Audit, AuditConfig, AuditId, MAX_AUDITED_SEGMENTS, MAX_SKETCHED_SEGMENTS, PendingAudit,
+        Stage,
+    },
+    beacon::Pulse,
     digest,
     prf::Prf,
     recipe::{Numerics, Recipe as Spec},
     round::BlockNumber,
     submission::{RevealRecord, RevealSet, SubmissionStatus},
-    traits::{Bonds, ShardPool},
+    traits::{Beacon, Bonds, ShardPool},
 };
 use polkadot_sdk::{
     frame_support::{pallet_prelude::*, traits::Randomness},
     sp_runtime::SaturatedConversion,
 };
+
+/// Randomness for the draws of a block.
+struct DrawSource {
+    /// Block in which the mixture was sealed. It decides over the updates that waited longer.
+    sealed_at: BlockNumber,
+    /// Randomness of the seeds.
+    randomness: Hash,
+    /// `false` if a beacon's pulse is missing.
+    has_pulse: bool,
+}
 
 // ---- Waiting and drawing ----
 
@@ -51,14 +65,7 @@ impl<T: Config> Pallet<T> {
             let steps = submission.opened.ok_or(DispatchError::Corruption)?.steps;
             let segments =
                 steps.checked_div(recipe.steps_per_segment(submission.tier)).unwrap_or(0);
-            let update = PendingAudit {
-                round,
-                draw: 0,
-                trainer: trainer.clone(),
-                index,
-                segments,
-                known: BoundedVec::new(),
-            };
+            let update = PendingAudit::first(round, trainer.clone(), index, segments);
             undrawn.try_push((update, Self::now())).map_err(|_| DispatchError::Corruption)?;
             submission.status = SubmissionStatus::Included;
             Submissions::<T>::insert(round, trainer, submission);
@@ -68,37 +75,81 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Draws the audit of the updates that have waited longest, all of one round and draw, once
-    /// enough blocks have given their randomness since.
+    /// enough blocks have given their randomness since, and after them the beacon.
     pub(crate) fn draw_audit() -> Weight {
         let undrawn = UndrawnUpdates::<T>::get();
         let Some((first, since)) = undrawn.first() else { return T::WeightInfo::draw(0) };
         let (round, draw, since) = (first.round, first.draw, *since);
         let config = AuditSettings::<T>::get();
-        let mixed = Self::mix_randomness();
-        let is_ready = |since: BlockNumber| Self::now() > since.saturating_add(config.mix);
-        if !is_ready(since) {
+        let mix_end = |since: BlockNumber| since.saturating_add(config.mix);
+        let Some(source) = Self::draw_source(mix_end(since)) else {
             return T::WeightInfo::draw(0);
-        }
+        };
+        let is_ready = |since: BlockNumber| source.sealed_at > mix_end(since);
         let (group, rest): (Vec<_>, Vec<_>) = undrawn.into_iter().partition(|(update, since)| {
             (update.round, update.draw) == (round, draw) && is_ready(*since)
         });
+        let is_last = !rest.iter().any(|(_, since)| is_ready(*since));
+        if is_last && SealedMixture::<T>::take().is_some() {
+            T::Beacon::release();
+        }
         if rest.is_empty() {
             UndrawnUpdates::<T>::kill();
         } else {
             UndrawnUpdates::<T>::put(PendingAudits::truncate_from(rest));
         }
         let group: Vec<_> = group.into_iter().map(|(update, _)| update).collect();
-        let seed = digest(b"pol/audit-seed/1", &(mixed, round, draw));
+        if group.is_empty() {
+            // Governance made the mix longer while the draw waited for the pulse.
+            return T::WeightInfo::draw(0);
+        }
+        let seed = digest(b"pol/audit-seed/1", &(source.randomness, round, draw));
+        let config = if source.has_pulse { config } else { config.with_one_seat_more() };
         let probe = T::Pool::sample(config.probe.into(), &mut Prf::new("pol/probe/1", &seed, &[]));
-        let segments = Self::segments_to_draw(&config, &group);
-        let config = AuditConfig { segments, ..config };
-        let audit = Audit::draw(&config, seed, Self::now(), &group, &T::Bonds::stakes(), probe);
+        let limit = Self::max_segments(&group);
+        let stakes = T::Bonds::stakes();
+        let audit = Audit::draw(&config, seed, Self::now(), &group, &stakes, probe, limit);
         let id = NextAudit::<T>::get();
         NextAudit::<T>::put(id.saturating_add(1));
         let cases = audit.cases.len().saturated_into();
         Audits::<T>::insert(id, audit);
         Self::deposit_event(Event::AuditDrawn { audit: id, round, draw, cases });
         T::WeightInfo::draw(cases)
+    }
+
+    /// Returns the randomness for the draws in this block. Returns `None` while the oldest update
+    /// waits: until the mix ends after block `mix_end`, then until the beacon's pulse arrives or is
+    /// given up.
+    ///
+    /// The mixture is sealed before the pulse is due, so that nobody knows the seed while a block
+    /// that goes into it can still be withheld.
+    fn draw_source(mix_end: BlockNumber) -> Option<DrawSource> {
+        let mixed = Self::mix_randomness();
+        let (sealed_at, mixture) = match SealedMixture::<T>::get() {
+            Some(sealed) => sealed,
+            None if Self::now() <= mix_end => return None,
+            None => {
+                let sealed = (Self::now(), mixed);
+                if !T::Beacon::await_pulse() {
+                    return Some(DrawSource {
+                        sealed_at: sealed.0,
+                        randomness: mixed,
+                        has_pulse: true,
+                    });
+                }
+                SealedMixture::<T>::put(sealed);
+                sealed
+            }
+        };
+        match T::Beacon::pulse() {
+            Pulse::Awaited => None,
+            Pulse::Arrived(pulse) => {
+                let randomness = digest(b"pol/pulse/1", &(mixture, pulse));
+                Some(DrawSource { sealed_at, randomness, has_pulse: true })
+            }
+            // Everybody knows the sealed mixture by now, but not this block's.
+            Pulse::Missed => Some(DrawSource { sealed_at, randomness: mixed, has_pulse: false }),
+        }
     }
 
     /// Mixes this block's randomness with that of the blocks before, and returns the mixture.
@@ -109,14 +160,15 @@ impl<T: Config> Pallet<T> {
         mixed
     }
 
-    /// Returns the number of segments to draw of each of the `updates`, which are of one recipe.
-    fn segments_to_draw(config: &AuditConfig, updates: &[PendingAudit<T::AccountId>]) -> u8 {
+    /// Returns the maximum number of segments to draw of each of the `updates`, which are of one
+    /// recipe.
+    fn max_segments(updates: &[PendingAudit<T::AccountId>]) -> u32 {
         let recipe_of = |update: &PendingAudit<T::AccountId>| {
             Self::audited_recipe(update.round, &update.trainer).ok()
         };
         match updates.first().and_then(recipe_of).map(|recipe| recipe.numerics) {
-            Some(Numerics::Native { .. }) => config.segments.min(MAX_SKETCHED_SEGMENTS as u8),
-            _ => config.segments,
+            Some(Numerics::Native { .. }) => MAX_SKETCHED_SEGMENTS,
+            _ => MAX_AUDITED_SEGMENTS,
         }
     }
 }

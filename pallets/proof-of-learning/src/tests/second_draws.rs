@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Updates that the first draw leaves undecided, and panels of few validators.
+//! Updates that the first draw does not acquit, and panels of few validators.
 
-use super::{assert_gone, earned};
+use super::{all_three, assert_gone, earned, seats_only};
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
     BoundedVec,
-    audit::{AuditConfig, Finding, PendingAudit, Stage},
+    audit::{AuditConfig, EarlierSeat, Finding, PendingAudit, Stage, Verdict},
     head::Excision,
     submission::{Outcome, SubmissionStatus},
     traits::ShardPool,
@@ -14,11 +14,12 @@ use pol_primitives::{
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 #[test]
-fn a_second_draw_decides_on_fresh_segments() {
+fn a_second_draw_decides_on_the_disputed_segments_and_fresh_ones() {
     in_round_one(|| {
         let id = audited(&[1, 2]);
         let first = case(id, 1).0;
-        let accuser = panel(id, 1)[0];
+        let seated = panel(id, 1);
+        let accuser = seated[0];
         examine(id, &|validator, trainer| {
             (validator == accuser && trainer == 1).then(|| other(id, trainer))
         });
@@ -29,36 +30,54 @@ fn a_second_draw_decides_on_fresh_segments() {
         assert_eq!(events(Event::Undecided { audit: id, account: 1, round: 1 }), 1);
         let known: Vec<u16> =
             first.served_leaves().into_iter().chain(first.opened_leaves()).collect();
+        let earlier: Vec<_> = first
+            .seats
+            .iter()
+            .map(|&place| audit(id).holders[usize::from(place)].account)
+            .map(|account| EarlierSeat {
+                account,
+                opinion: Some(if account == accuser { Verdict::Invalid } else { Verdict::Valid }),
+            })
+            .collect();
         let waiting = PendingAudit {
-            round: 1,
             draw: 1,
-            trainer: 1,
-            index: 0,
-            segments: 4,
             known: BoundedVec::try_from(known.clone()).unwrap(),
+            disputed: first.segments.clone(),
+            earlier: BoundedVec::try_from(earlier).unwrap(),
+            ..PendingAudit::first(1, 1, 0, 4)
         };
         assert_eq!(UndrawnUpdates::<Test>::get().to_vec(), [(waiting, System::block_number())]);
         assert_eq!((Earnings::get().len(), Fines::get().len(), Trainings::get().len()), (0, 0, 0));
         assert!(VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0));
         assert_eq!(Learning::submissions(1)[0].1.status, SubmissionStatus::Included);
         assert_eq!((Learning::audit_response(id, &1), Excisions::<Test>::get().len()), (None, 0));
-        assert_noop!(Learning::settle(signed(9), id, 1), Error::<Test>::AlreadySettled);
+        assert_noop!(weightless(Learning::settle(signed(9), id, 1)), Error::<Test>::AlreadySettled);
         settle(id, 2);
         assert_event(Event::AuditEnded { audit: id });
 
         run(1);
         let again = id + 1;
         assert_event(Event::AuditDrawn { audit: again, round: 1, draw: 1, cases: 1 });
-        assert_eq!((audit(again).draw, panel(again, 1)), (1, vec![11, 12, 13]));
+        let mut judged = panel(again, 1);
+        assert_eq!((audit(again).draw, case(again, 1).0.seats.len()), (1, 3));
         let second = case(again, 1).0;
-        assert_eq!((second.index, second.segments.len()), (0, 1));
-        assert!(second.opened_leaves().iter().all(|leaf| !known.contains(leaf)));
+        assert_eq!((second.index, second.segments.len()), (0, 2));
+        assert!(second.segments.contains(&first.segments[0]));
+        let fresh = second.opened_leaves().into_iter().filter(|leaf| !known.contains(leaf));
+        assert_eq!(fresh.count(), 1);
         examine(again, HONEST);
         settle(again, 1);
         assert_gone(again, 1, 1);
         assert_eq!(kept(1, 1).outcome, Outcome::Valid);
-        let seats = earned().iter().filter(|(_, earned)| earned.seats == 1).count();
-        assert_eq!((seats, Earnings::get().len(), Fines::get().len()), (3, 2, 0));
+        // One replay is one seat. The accuser is right now if it sits again, and failed otherwise.
+        let sits_again = judged.contains(&accuser);
+        judged.extend(seated.into_iter().filter(|account| *account != accuser));
+        judged.sort_unstable();
+        judged.dedup();
+        let paid: Vec<_> = earned().into_iter().filter(|(_, earned)| earned.seats > 0).collect();
+        assert_eq!(paid, seats_only(&judged));
+        assert_eq!(Strikes::get(accuser), u32::from(!sits_again));
+        assert_eq!((Earnings::get().len(), Fines::get().len()), (2, 0));
     });
 }
 
@@ -101,7 +120,7 @@ fn an_update_undecided_twice_is_taken_out_without_blame() {
 }
 
 #[test]
-fn a_second_draw_takes_known_segments_where_there_are_no_others() {
+fn a_second_draw_takes_only_known_segments_where_there_are_no_others() {
     in_round_one(|| {
         assert_ok!(Learning::set_audits(
             RuntimeOrigin::root(),
@@ -135,19 +154,12 @@ fn a_second_draw_waits_for_room() {
         }
         open(id, &[1]);
         run(AUDITS.reveal);
-        let waiting = |round| PendingAudit {
-            round,
-            draw: 1,
-            trainer: 1,
-            index: 0,
-            segments: 4,
-            known: BoundedVec::new(),
-        };
+        let waiting = |round| PendingAudit { draw: 1, ..PendingAudit::first(round, 1, 0, 4) };
         UndrawnUpdates::<Test>::put(
             BoundedVec::try_from((100..164).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
                 .unwrap(),
         );
-        assert_noop!(Learning::settle(signed(9), id, 1), Error::<Test>::TooManyUndrawn);
+        assert_noop!(weightless(Learning::settle(signed(9), id, 1)), Error::<Test>::TooManyUndrawn);
         run(1);
         settle(id, 1);
         assert_eq!(UndrawnUpdates::<Test>::get().len(), 64);
@@ -159,14 +171,15 @@ fn a_single_validator_is_a_quorum() {
     in_round_one(|| {
         VALIDATORS[1..].iter().for_each(|(account, _)| Validators::remove(account));
         train(&[1, 2]);
-        assert_ok!(Learning::attest_head(signed(11), 1, [5; 32], included(&[0, 1])));
+        assert_ok!(attest(11, [5; 32]));
         run(1);
         assert_eq!((panel(0, 1), audit(0).holders.len()), (vec![11], 1));
         examine(0, &|_, trainer| (trainer == 2).then_some(Finding::Impossible));
         settle(0, 1);
-        settle(0, 2);
+        let (again, seated) = convict(0, 2, &|_, _| Some(Finding::Impossible));
+        assert_eq!((again, seated), (1, vec![11]));
         assert_eq!((kept(1, 1).outcome, kept(1, 2).outcome), (Outcome::Valid, Outcome::Invalid));
-        assert_eq!(Fines::get(), [(8, vec![11])]);
+        assert_eq!((Fines::get(), earned()), (vec![8], seats_only(&[11])));
     });
 }
 
@@ -177,7 +190,7 @@ fn no_validator_audits_itself() {
         VALIDATORS[1..].iter().for_each(|(account, _)| Validators::remove(account));
         Trainers::insert(11, 10);
         train(&[11]);
-        assert_ok!(Learning::attest_head(signed(11), 1, [5; 32], included(&[0])));
+        assert_ok!(attest(11, [5; 32]));
         run(1);
         for id in [0, 1] {
             assert!(audit(id).holders.is_empty());
@@ -191,5 +204,113 @@ fn no_validator_audits_itself() {
             (kept(1, 11).outcome, Earnings::get()),
             (Outcome::Unresolved, vec![(1, vec![])])
         );
+    });
+}
+
+#[test]
+fn a_first_draw_convicts_nobody_though_all_its_seats_agree() {
+    in_round_one(|| {
+        let id = audited(&[1]);
+        examine(id, &|_, _| Some(Finding::Impossible));
+        settle(id, 1);
+        assert_event(Event::Undecided { audit: id, account: 1, round: 1 });
+        assert_eq!((Trainers::get(1), Fines::get(), Forfeits::get()), (Some(10), vec![], vec![]));
+        let again = examine_again(1, HONEST);
+        settle(again, 1);
+        assert_eq!((kept(1, 1).outcome, Trainers::get(1)), (Outcome::Valid, Some(10)));
+    });
+}
+
+#[test]
+fn a_silent_seat_is_no_objection() {
+    in_round_one(|| {
+        all_three();
+        let id = audited(&[1]);
+        serve(id, &[1]);
+        for validator in [11, 12] {
+            let hidden = hide(id, validator, &evidence(id, validator, HONEST));
+            assert_ok!(Learning::commit_audit(signed(validator), id, hidden));
+        }
+        run(AUDITS.replay);
+        open(id, &[1]);
+        for validator in [11, 12] {
+            let found = evidence(id, validator, HONEST);
+            assert_ok!(Learning::reveal_audit(signed(validator), id, found, SALT));
+        }
+        settle(id, 1);
+        assert_eq!((kept(1, 1).outcome, Strikes::get(13)), (Outcome::Valid, 1));
+    });
+}
+
+#[test]
+fn a_cheat_does_not_escape_by_falling_silent_after_the_first_draw() {
+    // The first number is of the seats that accuse it, the last the bond that is left.
+    for (accusers, outcome, left) in [(3, Outcome::Invalid, 2), (1, Outcome::Withheld, 6)] {
+        in_round_one(|| {
+            all_three();
+            let id = audited(&[1]);
+            examine(id, &|validator, _| (validator < 11 + accusers).then_some(Finding::Impossible));
+            settle(id, 1);
+            run(1 + AUDITS.serve);
+            settle(id + 1, 1);
+            assert_eq!((kept(1, 1).outcome, Trainers::get(1)), (outcome, Some(left)));
+            assert_eq!(Earnings::get(), [(1, vec![])]);
+            assert!(VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0));
+        });
+    }
+}
+
+/// Validator with four times the stake of the others in a crowd: 20,304 of 520,304.
+const GIANT: AccountId = 1_000;
+
+/// Adds the giant and 100 validators of 5,000, or takes them out.
+fn crowd(is_present: bool) {
+    let stakes = (1..=100).map(|at| (GIANT + at, 5_000));
+    for (account, stake) in stakes.chain([(GIANT, 20_304)]) {
+        Validators::set(account, is_present.then_some(stake));
+    }
+}
+
+#[test]
+fn a_giant_among_many_decides_no_case_and_earns_by_none() {
+    in_round_one(|| {
+        let config = AuditConfig { seats: 3, more_seats: 16, ..AUDITS };
+        assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));
+        let trainers: Vec<_> = TRAINERS.collect();
+        let lies: Find = &|validator, trainer| {
+            (validator == GIANT).then(|| other(NextAudit::<Test>::get() - 1, trainer))
+        };
+        let mut seated = 0;
+        for number in 1..=6 {
+            train(&trainers);
+            adopt([number as u8 + 10; 32]);
+            crowd(true);
+            run(1);
+            let id = NextAudit::<Test>::get() - 1;
+            examine(id, lies);
+            let accused: Vec<_> = trainers
+                .iter()
+                .copied()
+                .filter(|&trainer| panel(id, trainer).contains(&GIANT))
+                .collect();
+            seated += accused.len();
+            trainers.iter().for_each(|&trainer| settle(id, trainer));
+            if !accused.is_empty() {
+                run(1);
+                let again = NextAudit::<Test>::get() - 1;
+                examine(again, lies);
+                accused.iter().for_each(|&trainer| settle(again, trainer));
+            }
+            crowd(false);
+            for &trainer in &trainers {
+                assert_eq!(kept(number, trainer).outcome, Outcome::Valid);
+            }
+        }
+        // It would be alone on each of these by votes that weigh stake: 67.003 % of three seats.
+        assert!(seated >= 3, "{seated}");
+        assert!(trainers.iter().all(|trainer| Trainers::get(trainer) == Some(10)));
+        assert_eq!((Forfeits::get(), Fines::get().iter().all(|fine| *fine == 5)), (vec![], true));
+        let paid = Earnings::get().into_iter().flat_map(|(_, earned)| earned);
+        assert!(paid.into_iter().all(|(account, _)| account != GIANT));
     });
 }

@@ -26,8 +26,8 @@ use polkadot_sdk::{
     sp_io,
 };
 
-/// Score 600 of 8,192 tokens, at a bonus of 900,000 and a quality of 800,000 millionths.
-const WORTH: u128 = 600 * 8_192 * 720_000;
+/// Score 1,000, at a bonus of 900,000 and a quality of 800,000 millionths.
+const WORTH: u128 = 1_000 * 720_000;
 
 /// Gives this finding for every seat and update.
 fn all(finding: Finding) -> impl Fn(AccountId, AccountId) -> Option<Finding> {
@@ -40,7 +40,7 @@ fn a_valid_update_stays_and_earns() {
         train(&[1]);
         let lease = lease_of(1);
         let opened = Learning::submissions(1)[0].1.opened.unwrap();
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         let (audit, panel) = (audit(0), panel(0, 1));
         examine(0, HONEST);
@@ -50,7 +50,7 @@ fn a_valid_update_stays_and_earns() {
             account: 1,
             round: 1,
             outcome: Outcome::Valid,
-            score: 600,
+            score: 1_000,
         });
         assert_event(Event::AuditEnded { audit: 0 });
         assert_gone(0, 1, 1);
@@ -64,7 +64,6 @@ fn a_valid_update_stays_and_earns() {
             data_hash: lease.data_hash(),
             tokens: 8_192,
             gain: 1_000,
-            error: 200,
         };
         assert_eq!(Learning::history(1), [(1, settled)]);
         let consumed: Vec<_> = lease
@@ -80,13 +79,14 @@ fn a_valid_update_stays_and_earns() {
             "the probe was only looked at"
         );
 
-        assert_eq!(training_weight(600, 8_192, BONUS, 800_000), WORTH);
+        assert_eq!(training_weight(1_000, BONUS, 800_000), WORTH);
         let mut expected = seats_only(&panel);
         expected.insert(0, (1, RoundEarnings { training: WORTH, ..Default::default() }));
+        let deltas: Vec<_> = consumed.iter().map(|&(.., delta)| delta).collect();
         expected.extend(
-            Shards::owners(&lease.shards)
+            Shards::effects(&lease.shards, &deltas)
                 .into_iter()
-                .map(|(owner, shards)| (owner, RoundEarnings { shards, ..Default::default() })),
+                .map(|(owner, effect)| (owner, RoundEarnings { effect, ..Default::default() })),
         );
         assert_eq!(Earnings::get(), [(1, expected)]);
         assert_eq!(
@@ -94,13 +94,14 @@ fn a_valid_update_stays_and_earns() {
             (vec![(1, true)], vec![], vec![])
         );
         assert!(panel.iter().all(|validator| Strikes::get(validator) == 0));
-        // (7 · 0 + 1,500 + 2 · 200 - 1,000) / 8
+        // (7 · 0 + 1,500 - 1,000 / 2) / 8
         let standing = Standing {
             nonce: 1,
             carry: opened.carry_hash,
             carry_round: 1,
             valid: 1,
-            advantage: 112,
+            advantage: 125,
+            lapses: 0,
         };
         assert_eq!(Learning::standing(&1), standing);
         assert_eq!((Trainers::get(1), Excisions::<Test>::get().len()), (Some(10), 0));
@@ -160,7 +161,7 @@ fn an_update_without_improvement_earns_nothing() {
             Finding::Replayed { ends, packed, measure } => Some(Finding::Replayed {
                 ends,
                 packed,
-                measure: UpdateMeasurement { gain: 399, ..measure },
+                measure: UpdateMeasurement { gain: -1, ..measure },
             }),
             _ => None,
         };
@@ -173,7 +174,7 @@ fn an_update_without_improvement_earns_nothing() {
             outcome: Outcome::Valid,
             score: 0,
         });
-        assert_eq!((kept(1, 1).gain, kept(1, 1).error), (399, 200));
+        assert_eq!(kept(1, 1).gain, -1);
         assert!(earned().iter().all(|(account, _)| *account != 1));
     });
 }
@@ -183,42 +184,41 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
     for kind in 0..3 {
         in_round_one(|| {
             let id = audited(&[1, 2]);
-            let panel = panel(id, 1);
-            let find = |_, trainer| match (kind, finding(id, trainer)) {
-                _ if trainer == 2 => None,
-                (0, _) => Some(other(id, trainer)),
-                (1, Finding::Replayed { ends, measure, .. }) => {
-                    Some(Finding::Replayed { ends, packed: false, measure })
+            let find = |_, trainer| {
+                let id = NextAudit::<Test>::get() - 1;
+                match (kind, finding(id, trainer)) {
+                    _ if trainer == 2 => None,
+                    (0, _) => Some(other(id, trainer)),
+                    (1, Finding::Replayed { ends, measure, .. }) => {
+                        Some(Finding::Replayed { ends, packed: false, measure })
+                    }
+                    _ => Some(Finding::Impossible),
                 }
-                _ => Some(Finding::Impossible),
             };
             examine(id, &find);
-            settle(id, 1);
+            let (again, seated) = convict(id, 1, &find);
             assert_event(Event::Settled {
-                audit: id,
+                audit: again,
                 account: 1,
                 round: 1,
                 outcome: Outcome::Invalid,
                 score: 0,
             });
-            assert_event(Event::Fined { audit: id, account: 1, amount: 8 });
+            assert_event(Event::Fined { audit: again, account: 1, amount: 8 });
             assert_eq!(Trainers::get(1), Some(2));
-            assert_eq!(
-                (Fines::get(), Forfeits::get()),
-                (vec![(8, panel.clone())], vec![(1, panel.clone())])
-            );
+            assert_eq!((Fines::get(), Forfeits::get()), (vec![8], vec![1]));
             assert_eq!(
                 (Trainings::get(), Earnings::get()),
-                (vec![(1, false)], vec![(1, seats_only(&panel))])
+                (vec![(1, false)], vec![(1, seats_only(&seated))])
             );
             assert!(
-                panel.iter().all(|validator| Strikes::get(validator) == 0),
+                seated.iter().all(|validator| Strikes::get(validator) == 0),
                 "finding an update invalid is right too"
             );
             let settled = kept(1, 1);
             assert_eq!(
-                (settled.outcome, settled.gain, settled.error, settled.tokens),
-                (Outcome::Invalid, 0, 0, 8_192)
+                (settled.outcome, settled.gain, settled.tokens),
+                (Outcome::Invalid, 0, 8_192)
             );
             assert_eq!(
                 (Consumed::get().len(), Shards::free_shards()),
@@ -233,7 +233,7 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
             );
             // The other update is not affected.
             settle(id, 2);
-            assert_gone(id, 1, 1);
+            [id, again].into_iter().for_each(|id| assert_gone(id, 1, 1));
             assert_eq!(
                 (kept(1, 2).outcome, Trainers::get(2), Fines::get().len()),
                 (Outcome::Valid, Some(10), 1)
@@ -246,28 +246,28 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
 fn no_more_than_the_bond_is_taken() {
     in_round_one(|| {
         let id = audited(&[1, 2]);
-        let panel = panel(id, 1);
         Trainers::insert(1, 3);
         Trainers::insert(2, 0);
         examine(id, &all(Finding::Impossible));
-        settle(id, 1);
-        assert_event(Event::Fined { audit: id, account: 1, amount: 3 });
+        let (again, _) = convict(id, 1, &all(Finding::Impossible));
+        assert_event(Event::Fined { audit: again, account: 1, amount: 3 });
         assert_eq!((Trainers::get(1), Fines::get().len()), (Some(0), 1));
-        settle(id, 2);
-        assert_event(Event::Fined { audit: id, account: 2, amount: 0 });
-        assert_eq!(Fines::get(), [(3, panel)], "an empty fine is not distributed");
+        let (again, _) = convict(id, 2, &all(Finding::Impossible));
+        assert_event(Event::Fined { audit: again, account: 2, amount: 0 });
+        assert_eq!(Fines::get(), [3], "an empty fine is not burned");
         assert_eq!(Forfeits::get().len(), 2);
     });
 }
 
-/// Settles the first audit, of one update, as withheld after `examine`.
+/// Settles the last audit, of one update, as withheld after `examine`.
 fn withheld(examine: impl FnOnce()) {
     in_round_one(|| {
-        let id = audited(&[1]);
+        audited(&[1]);
         let carry = work(1, 4).carry_hash;
         assert_ok!(Learning::conclude(signed(1), 1));
         assert_eq!(Learning::standing(&1).carry, carry);
         examine();
+        let id = NextAudit::<Test>::get() - 1;
         settle(id, 1);
         assert_event(Event::Settled {
             audit: id,
@@ -278,10 +278,7 @@ fn withheld(examine: impl FnOnce()) {
         });
         assert_event(Event::Fined { audit: id, account: 1, amount: 4 });
         assert_gone(id, 1, 1);
-        assert_eq!(
-            (Trainers::get(1), Fines::get(), Forfeits::get()),
-            (Some(6), vec![(4, vec![])], vec![])
-        );
+        assert_eq!((Trainers::get(1), Fines::get(), Forfeits::get()), (Some(6), vec![4], vec![]));
         assert_eq!((Earnings::get(), Trainings::get()), (vec![(1, vec![])], vec![(1, false)]));
         assert!(
             VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0),
@@ -327,8 +324,12 @@ fn ends_that_are_not_opened_are_withheld_whatever_was_found() {
 }
 
 #[test]
-fn states_that_a_quorum_cannot_fetch_are_withheld() {
-    withheld(|| examine(0, &all(Finding::Unavailable)));
+fn states_that_seats_of_both_draws_cannot_fetch_are_withheld() {
+    withheld(|| {
+        examine(0, &all(Finding::Unavailable));
+        settle(0, 1);
+        examine_again(1, &all(Finding::Unavailable));
+    });
 }
 
 #[test]
@@ -362,8 +363,18 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
                     (validator == 13 && round < 5).then(|| other(id, trainer))
                 });
             }
-            System::reset_events();
             settle(id, 1);
+            // An objection leads to a second draw, and silence does not.
+            let id = if [1, 3, 4].contains(&round) {
+                let id = examine_again(1, &|validator, trainer| {
+                    (validator == 13).then(|| other(NextAudit::<Test>::get() - 1, trainer))
+                });
+                System::reset_events();
+                settle(id, 1);
+                id
+            } else {
+                id
+            };
             assert_gone(id, round, 1);
             assert_eq!(kept(round, 1).outcome, Outcome::Valid);
             let failed = Event::SeatFailed { audit: id, account: 13, trainer: 1 }.into();
@@ -378,8 +389,8 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
                 .collect();
             assert_eq!(seats, if round < 5 { vec![11, 12] } else { vec![11, 12, 13] });
         }
-        assert_eq!((Validators::get(13), Strikes::get(13)), (Some(33 - 10), 0));
-        assert_eq!(Fines::get(), [(5, vec![11, 12]), (5, vec![11, 12])]);
+        assert_eq!((Validators::get(13), Strikes::get(13)), (Some(20 - 10), 0));
+        assert_eq!(Fines::get(), [5, 5]);
         assert_eq!(Trainers::get(1), Some(10), "a false accuser costs the accused nothing");
     });
 }
@@ -390,17 +401,15 @@ fn a_seat_that_covers_for_a_cheat_fails() {
         all_three();
         let id = audited(&[1]);
         Strikes::insert(13, 2);
-        examine(id, &|validator, _| (validator != 13).then_some(Finding::Impossible));
-        settle(id, 1);
-        assert_event(Event::SeatFailed { audit: id, account: 13, trainer: 1 });
+        let find: Find = &|validator, _| (validator != 13).then_some(Finding::Impossible);
+        examine(id, find);
+        let (again, _) = convict(id, 1, find);
+        assert_event(Event::SeatFailed { audit: again, account: 13, trainer: 1 });
         assert_eq!((kept(1, 1).outcome, earned()), (Outcome::Invalid, seats_only(&[11, 12])));
         let mut fines = Fines::get();
         fines.sort_unstable();
-        assert_eq!(
-            (fines, Validators::get(13)),
-            (vec![(5, vec![11, 12]), (8, vec![11, 12])], Some(28))
-        );
-        assert_eq!(Forfeits::get(), [(1, vec![11, 12])]);
+        assert_eq!((fines, Validators::get(13)), (vec![5, 8], Some(15)));
+        assert_eq!(Forfeits::get(), [1]);
     });
 }
 
@@ -410,10 +419,10 @@ fn a_trainer_without_its_bond_cannot_join() {
         let id = audited(&[1]);
         Trainers::insert(1, 8);
         examine(id, &all(Finding::Impossible));
-        settle(id, 1);
+        convict(id, 1, &all(Finding::Impossible));
         assert_eq!(round().phase, Phase::Train);
         assert_noop!(
-            Learning::join_round(signed(1), Tier::Participant),
+            weightless(Learning::join_round(signed(1), Tier::Participant)),
             Error::<Test>::NotATrainer
         );
     });
@@ -456,6 +465,9 @@ fn a_submission_leaves_less_than_a_kilobyte() {
                     (trainer == 1 && number == 2).then_some(Finding::Impossible)
                 });
                 trainers.iter().for_each(|&trainer| settle(id, trainer));
+                if number == 2 {
+                    settle(examine_again(1, &all(Finding::Impossible)), 1);
+                }
                 TRAINERS.for_each(|account| Trainers::insert(account, 10));
                 rounds.push(stored());
             }

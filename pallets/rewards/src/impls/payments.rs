@@ -2,7 +2,7 @@
 
 //! Accounts of the pallet and the payments between them.
 
-use crate::{Config, Event, LOG_TARGET, Pallet, Pools, RewardLedger};
+use crate::{Config, LOG_TARGET, Pallet, Pools, RewardLedger};
 use pol_primitives::{Balance, RoundNumber, rewards::RoundPool, traits::Rounds};
 use polkadot_sdk::{
     frame_support::traits::{
@@ -79,21 +79,5 @@ impl<T: Config> Pallet<T> {
                 "cannot burn {amount}, which stays in the pot: {error:?}"
             ),
         }
-    }
-
-    /// Distributes an amount in the pot: half is burned, a quarter goes to the provers in equal
-    /// parts, and the rest goes to the treasury. So does the part of a prover whose account cannot
-    /// take it.
-    pub(crate) fn distribute(amount: Balance, provers: &[T::AccountId]) {
-        let half = amount / 2;
-        let each = Balance::try_from(provers.len())
-            .ok()
-            .and_then(|count| (amount / 4).checked_div(count))
-            .unwrap_or(0);
-        let paid = provers.iter().filter(|prover| Self::pay(prover, each).is_ok());
-        let to_provers = paid.fold(0, |sum: Balance, _| sum.saturating_add(each));
-        Self::burn(half);
-        Self::pay_treasury(amount.saturating_sub(half).saturating_sub(to_provers));
-        Self::deposit_event(Event::Fined { amount, to_provers });
     }
 }

@@ -72,7 +72,7 @@ impl<T: Config> Payouts<T::AccountId> for Pallet<T> {
         Self::pot_account()
     }
 
-    fn distribute_fine(amount: Balance, provers: &[T::AccountId]) {
+    fn burn_fine(amount: Balance) {
         if amount == 0 {
             return;
         }
@@ -80,10 +80,11 @@ impl<T: Config> Payouts<T::AccountId> for Pallet<T> {
             ledger.seized = ledger.seized.saturating_add(amount);
             ledger.waiting = ledger.waiting.saturating_add(amount);
         });
-        Self::distribute(amount, provers);
+        Self::burn(amount);
+        Self::deposit_event(Event::Fined { amount });
     }
 
-    fn forfeit(account: &T::AccountId, provers: &[T::AccountId]) {
+    fn forfeit(account: &T::AccountId) {
         let (mut amount, mut rounds): (Balance, u32) = (0, 0);
         let newest: Vec<_> =
             Earnings::<T>::iter_prefix(account).take(MAX_FORFEITED_ROUNDS).collect();
@@ -104,11 +105,9 @@ impl<T: Config> Payouts<T::AccountId> for Pallet<T> {
             Self::put_pool(round, pool);
             rounds = rounds.saturating_add(1);
         }
+        Self::burn(amount);
         if rounds > 0 {
             Self::deposit_event(Event::Forfeited { who: account.clone(), rounds, amount });
-        }
-        if amount > 0 {
-            Self::distribute(amount, provers);
         }
     }
 }

@@ -34,8 +34,8 @@ fn treasury() -> Balance {
     Balances::balance(&Rewards::treasury_account()) - DEPOSIT
 }
 
-fn earned(training: u128, seats: u32, shards: u32) -> RoundEarnings {
-    RoundEarnings { training, seats, shards }
+fn earned(training: u128, seats: u32, effect: u64) -> RoundEarnings {
+    RoundEarnings { training, seats, effect }
 }
 
 /// Returns the balance of the account beyond its initial one.

@@ -8,8 +8,10 @@
 use pol_primitives::{
     Balance, BoundedVec, Hash, MILLION, POL, RoundNumber,
     audit::{
-        Audit, AuditConfig, Case, Finding, PendingAudit, Seat, Stage, UpdateMeasurement, Verdict,
-        exact::{consensus, judge, right_seats},
+        Audit, AuditConfig, Case, Finding, MAX_AUDITED_SEGMENTS, PendingAudit, Seat, Stage,
+        UpdateMeasurement, Verdict,
+        exact::{consensus, judge, opinions, right_seats},
+        verdict_of_draw,
     },
     digest,
     prf::Prf,
@@ -37,7 +39,7 @@ pub struct SimulatedUpdate {
     pub withholds: bool,
     /// `true` if colluding validators support its trainer.
     pub accomplice: bool,
-    /// Improvement that an honest seat measures, in millionths of a nat per token.
+    /// Improvement that an honest seat measures, in billionths of a nat per token.
     pub gain: i32,
 }
 
@@ -84,7 +86,7 @@ pub enum ValidatorStrategy {
     Exaggerating,
 }
 
-/// Amount that an exaggerating seat adds to the gain, in millionths of a nat.
+/// Amount that an exaggerating seat adds to the gain, in billionths of a nat.
 pub const EXAGGERATION: i32 = 1_000_000;
 
 /// The validators' stakes and strategies, ascending by account.
@@ -108,6 +110,18 @@ impl Validators {
         Self { stakes, strategies }
     }
 
+    /// Creates validators that follow `strategy` with the stakes `others`, and `honest` ones.
+    pub fn with_stakes(
+        others: &[Balance],
+        honest: &[Balance],
+        strategy: ValidatorStrategy,
+    ) -> Self {
+        let stakes = (FIRST_VALIDATOR..).zip(others.iter().chain(honest).copied()).collect();
+        let strategies = others.iter().map(|_| strategy);
+        let honest = honest.iter().map(|_| ValidatorStrategy::Honest);
+        Self { stakes, strategies: strategies.chain(honest).collect() }
+    }
+
     /// Returns the strategy of `account`.
     pub fn strategy_of(&self, account: Account) -> ValidatorStrategy {
         let place =
@@ -116,13 +130,13 @@ impl Validators {
     }
 }
 
-/// A seat after settlement.
+/// A validator with seats on an update, after settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeatResult {
-    /// Its validator.
+    /// Its account.
     pub account: Account,
-    /// `true` if its finding agreed with the verdict.
-    pub right: bool,
+    /// `true` if it was right, `false` if it failed, none if nobody knows.
+    pub right: Option<bool>,
     /// `true` if its validator spent the compute.
     pub worked: bool,
 }
@@ -136,10 +150,10 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Measure that counts, where the update is valid.
     pub measure: UpdateMeasurement,
-    /// Seats of the last draw.
+    /// Validators with seats in the last draw, each once.
     pub panel: Vec<SeatResult>,
-    /// Seats of an undecided first draw, which are not paid.
-    pub wasted: Vec<SeatResult>,
+    /// Validators with seats in the first of two draws.
+    pub earlier: Vec<SeatResult>,
 }
 
 /// Returns seed number `number` for `purpose` in a simulation seeded with `world`.
@@ -147,7 +161,7 @@ pub fn seed(world: u64, purpose: &str, number: u64) -> Hash {
     digest(purpose.as_bytes(), &(world, number))
 }
 
-/// Audits all updates of a round, with a second draw for those that the first does not decide.
+/// Audits all updates of a round, with a second draw for those that the first does not acquit.
 /// Decisions come back in the order of the updates.
 pub fn audit(
     config: &AuditConfig,
@@ -159,16 +173,11 @@ pub fn audit(
     let undrawn: Vec<_> = updates
         .iter()
         .zip(0u8..)
-        .map(|(&(trainer, update), index)| PendingAudit {
-            round,
-            draw: 0,
-            trainer,
-            index,
-            segments: update.segments,
-            known: BoundedVec::new(),
+        .map(|(&(trainer, update), index)| {
+            PendingAudit::first(round, trainer, index, update.segments)
         })
         .collect();
-    let (first, mut decisions) = draw_once(config, seed, &undrawn, validators, updates);
+    let (first, opinions, mut decisions) = draw_once(config, seed, &undrawn, validators, updates);
     let open: Vec<usize> = decisions
         .iter()
         .enumerate()
@@ -182,18 +191,26 @@ pub fn audit(
         .iter()
         .map(|&at| {
             let case = &first.cases[at];
-            let known = case.served_leaves().into_iter().chain(case.opened_leaves()).collect();
-            PendingAudit { draw: 1, known: BoundedVec::truncate_from(known), ..undrawn[at].clone() }
+            let account = |place: &u16| first.holders[usize::from(*place)].account;
+            let seats = case.seats.iter().map(account).zip(opinions[at].iter().copied());
+            PendingAudit::second(round, case, seats)
         })
         .collect();
     let updates: Vec<_> = open.iter().map(|&at| updates[at]).collect();
-    let (_, second) = draw_once(config, digest(b"second", &seed), &again, validators, &updates);
-    for (at, decision) in open.into_iter().zip(second) {
-        let wasted = core::mem::take(&mut decisions[at].panel);
-        decisions[at] = Decision { first: Verdict::Unresolved, wasted, ..decision };
+    let (_, _, second) = draw_once(config, digest(b"second", &seed), &again, validators, &updates);
+    for ((at, decision), waited) in open.into_iter().zip(second).zip(again) {
+        let mut earlier = core::mem::take(&mut decisions[at].panel);
+        let judged = decision.panel.iter().any(|seat| seat.right.is_some());
+        for (seat, said) in earlier.iter_mut().zip(&waited.earlier) {
+            seat.right = judged.then(|| said.was_right(decision.verdict)).flatten();
+        }
+        decisions[at] = Decision { first: Verdict::Unresolved, earlier, ..decision };
     }
     decisions
 }
+
+/// Opinions of the seats of each case.
+type Opinions = Vec<Vec<Option<Verdict>>>;
 
 /// Runs one draw from the seats to the verdicts.
 fn draw_once(
@@ -202,9 +219,11 @@ fn draw_once(
     undrawn: &[PendingAudit<Account>],
     validators: &Validators,
     updates: &[(Account, SimulatedUpdate)],
-) -> (Audit<Account>, Vec<Decision>) {
+) -> (Audit<Account>, Opinions, Vec<Decision>) {
     let mut now: BlockNumber = 1_000;
-    let mut audit = Audit::draw(config, seed, now, undrawn, &validators.stakes, Vec::new());
+    let stakes = &validators.stakes;
+    let mut audit =
+        Audit::draw(config, seed, now, undrawn, stakes, Vec::new(), MAX_AUDITED_SEGMENTS);
     for (case, (_, update)) in audit.cases.iter_mut().zip(updates) {
         case.served = !(update.withholds || update.aborts && update.is_found_in(&case.segments));
     }
@@ -222,14 +241,14 @@ fn draw_once(
     audit.holders.iter_mut().for_each(|holder| holder.revealed = holder.committed);
     advance_to(&mut audit, config, &mut now, Stage::Settle);
     assert_eq!(audit.stage, Stage::Settle, "everybody has acted or missed the deadline");
-    let decisions = audit
+    let (opinions, decisions) = audit
         .cases
         .iter()
         .zip(updates)
         .zip(&findings)
         .map(|((case, (_, update)), findings)| decide(&audit, validators, case, update, findings))
-        .collect();
-    (audit, decisions)
+        .unzip();
+    (audit, opinions, decisions)
 }
 
 /// Findings of a case by seat; `None` where the seat is silent.
@@ -263,29 +282,26 @@ fn commit_findings(audit: &mut Audit<Account>, findings: &[CaseFindings]) {
     }
 }
 
-/// Judges a case by the chain's own functions.
+/// Judges a case by the chain's own functions, and returns the opinions of its seats too.
 fn decide(
     audit: &Audit<Account>,
     validators: &Validators,
     case: &Case<Account>,
     update: &SimulatedUpdate,
     findings: &[Option<Finding>],
-) -> Decision {
+) -> (Vec<Option<Verdict>>, Decision) {
     let opened = case.opened.then(|| opened_ends(case, update));
     let holder = |at: &u16| audit.holders.get(usize::from(*at));
-    let seats: Vec<Seat> = case
-        .seats
-        .iter()
-        .zip(findings)
-        .map(|(at, finding)| Seat {
-            stake: holder(at).map_or(0, |holder| holder.stake),
-            finding: finding.as_ref(),
-            binding: None,
-        })
-        .collect();
-    let verdict = judge(opened.as_deref(), &seats);
+    let seats: Vec<Seat> =
+        findings.iter().map(|finding| Seat { finding: finding.as_ref(), binding: None }).collect();
+    let opinions = opinions(opened.as_deref(), &seats);
+    let verdict = match &opened {
+        Some(opened) => verdict_of_draw(audit.draw, judge(Some(opened), &seats), &opinions),
+        None => case.verdict_of_silence(),
+    };
+    let judged = opened.is_some() && matches!(verdict, Verdict::Valid | Verdict::Invalid);
     let right = right_seats(opened.as_deref(), &seats);
-    let panel = case
+    let mut panel: Vec<SeatResult> = case
         .seats
         .iter()
         .zip(findings.iter().zip(right))
@@ -293,14 +309,18 @@ fn decide(
             let account = holder(at)?.account;
             let strategy = validators.strategy_of(account);
             let worked = case.served && spends_compute(strategy, update, finding.is_some());
-            Some(SeatResult { account, right, worked })
+            Some(SeatResult { account, right: judged.then_some(right), worked })
         })
         .collect();
+    if audit.draw > 0 {
+        panel.sort_unstable_by_key(|seat| seat.account);
+        panel.dedup_by_key(|seat| seat.account);
+    }
     let measure = match (&opened, verdict) {
         (Some(opened), Verdict::Valid) => consensus(opened, &seats),
         _ => UpdateMeasurement::default(),
     };
-    Decision { first: verdict, verdict, measure, panel, wasted: Vec::new() }
+    (opinions, Decision { first: verdict, verdict, measure, panel, earlier: Vec::new() })
 }
 
 /// Returns `true` if a seat with this strategy has replayed the update.
@@ -357,7 +377,6 @@ fn finding_of(
     let replayed = |ends: Vec<Hash>, packed: bool, gain: i32| {
         let measure = UpdateMeasurement {
             gain,
-            error: 0,
             own: gain.saturating_add(gain / 10).saturating_add(100),
             quality: MILLION,
             ..Default::default()
@@ -409,8 +428,8 @@ mod tests {
         for decision in decisions(&validators, SimulatedUpdate::honest(10, 500)) {
             assert_eq!((decision.first, decision.verdict), (Verdict::Valid, Verdict::Valid));
             assert_eq!((decision.measure.gain, decision.panel.len()), (500, 3));
-            assert!(decision.panel.iter().all(|seat| seat.right && seat.worked));
-            assert!(decision.wasted.is_empty());
+            assert!(decision.panel.iter().all(|seat| seat.right == Some(true) && seat.worked));
+            assert!(decision.earlier.is_empty());
         }
     }
 
@@ -431,18 +450,36 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_minority_delays_and_does_not_decide() {
-        let validators = Validators::equal(20, 4, ValidatorStrategy::Silent);
-        let decisions = decisions(&validators, SimulatedUpdate::honest(10, 500));
-        let again = decisions.iter().filter(|one| one.first == Verdict::Unresolved).count();
-        assert!(again > 5, "{again} of 40 were drawn again");
-        for decision in decisions.iter().filter(|one| one.verdict == Verdict::Valid) {
-            for seat in decision.panel.iter().chain(&decision.wasted) {
-                let honest = validators.strategy_of(seat.account) == ValidatorStrategy::Honest;
-                assert_eq!(seat.worked, honest);
+    fn a_minority_delays_and_pays_for_it() {
+        for (strategy, least) in [(ValidatorStrategy::Silent, 0), (ValidatorStrategy::Accusing, 9)]
+        {
+            let validators = Validators::equal(20, 4, strategy);
+            let decisions = decisions(&validators, SimulatedUpdate::honest(10, 500));
+            let again = decisions.iter().filter(|one| one.first == Verdict::Unresolved).count();
+            assert!(again > least, "{again} of 40 were drawn again");
+            for decision in decisions.iter().filter(|one| one.verdict == Verdict::Valid) {
+                for seat in decision.panel.iter().chain(&decision.earlier) {
+                    let honest = validators.strategy_of(seat.account) == ValidatorStrategy::Honest;
+                    assert_eq!((seat.worked, seat.right), (honest, Some(honest)));
+                }
             }
-            assert!(decision.panel.iter().all(|seat| seat.right == seat.worked));
         }
+    }
+
+    #[test]
+    fn a_cheat_that_falls_silent_after_it_was_found_out_is_convicted() {
+        let validators = Validators::equal(20, 0, ValidatorStrategy::Honest);
+        let updates = [(1, SimulatedUpdate { forged: u64::MAX, ..SimulatedUpdate::honest(10, 1) })];
+        let undrawn = [PendingAudit::first(1, 1, 0, 10)];
+        let (first, opinions, _) =
+            draw_once(&AuditConfig::default(), seed(1, "x", 0), &undrawn, &validators, &updates);
+        let seats = (0..).zip(opinions[0].iter().copied());
+        let again = [PendingAudit::second(1, &first.cases[0], seats)];
+        let silent = [(1, SimulatedUpdate { withholds: true, ..updates[0].1 })];
+        let (_, _, decisions) =
+            draw_once(&AuditConfig::default(), seed(1, "x", 1), &again, &validators, &silent);
+        assert_eq!(decisions[0].verdict, Verdict::Invalid);
+        assert!(decisions[0].panel.iter().all(|seat| seat.right.is_none()));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use crate::{
     Settings,
     audits::{FIRST_VALIDATOR, ValidatorStrategy, Validators, seed},
-    collusion::{Estimate, SeatChances},
+    collusion::{Chances, Estimate},
     detection::{chance, forge},
     statistics::choose,
 };
@@ -102,9 +102,8 @@ fn author(settings: &Settings, percent: u32, skipped: u16) -> Author {
 
 fn blocking(settings: &Settings, percent: u32, skipped: u16) -> Blocking {
     let colluding = settings.validators.saturating_mul(percent).div_ceil(100);
-    let seats = SeatChances::new(settings.validators, colluding, settings.audit.seats.into());
     let p = chance(settings.segments, skipped, settings.audit.segments);
-    let found = p * (1.0 - seats.captured);
+    let found = p * (1.0 - Chances::new(settings, settings.validators, colluding).passes());
     let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
     let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
     let best = best(settings, percent, found, mixed_blocks(settings), slots as usize);

@@ -89,6 +89,8 @@ pub struct Report {
     pub detection: Vec<detection::Detection>,
     /// Results of [`collusion`].
     pub collusion: Vec<collusion::Collusion>,
+    /// Coalitions of one account or many, among equal and unequal stakes.
+    pub coalitions: Vec<collusion::Coalition>,
     /// Exact chances for other numbers of seats.
     pub choices: Vec<collusion::SeatChoice>,
     /// Networks of few validators.
@@ -110,7 +112,8 @@ pub fn run(settings: &Settings) -> Report {
         settings: settings.clone(),
         detection: detection::run(settings),
         collusion: collusion::run(settings),
-        choices: collusion::choices(),
+        coalitions: collusion::coalitions(settings),
+        choices: collusion::choices(settings),
         small_networks: collusion::small_networks(settings),
         grinding: grinding::run(settings),
         split: grinding::split(settings),

@@ -151,8 +151,8 @@ fn detection(report: &Report, area: &Area<'_>) -> Result<()> {
 fn collusion(report: &Report, area: &Area<'_>) -> Result<()> {
     type Figure = fn(&Collusion) -> &Estimate;
     let figures: [(&str, Figure); 4] = [
-        ("wrong verdict", |found| &found.passes),
-        ("cheat convicted", |found| &found.caught),
+        ("cheat passes", |found| &found.passes),
+        ("honest convicted", |found| &found.convicted),
         ("honest undecided", |found| &found.stalled),
         ("score set", |found| &found.score_set),
     ];

@@ -58,9 +58,10 @@ impl Display for Table {
 }
 
 /// All tables in the order of the report.
-const TABLES: [fn(&Report) -> Table; 9] = [
+const TABLES: [fn(&Report) -> Table; 10] = [
     detection,
     collusion,
+    coalitions,
     seat_choices,
     small_networks,
     block_authors,
@@ -119,6 +120,7 @@ fn collusion(report: &Report) -> Table {
             estimate(&found.caught),
             estimate(&found.convicted),
             estimate(&found.delayed),
+            estimate(&found.silenced),
             estimate(&found.stalled),
             estimate(&found.score_set),
         ]
@@ -132,10 +134,45 @@ fn collusion(report: &Report) -> Table {
             "cheat convicted",
             "honest convicted",
             "drawn again",
+            "if silent",
             "undecided",
             "score set",
         ],
         rows: report.collusion.iter().map(row).collect(),
+    }
+}
+
+fn coalitions(report: &Report) -> Table {
+    let row = |found: &crate::collusion::Coalition| {
+        let rates = &found.rates;
+        let shares = [
+            rates.passes,
+            rates.caught,
+            rates.convicted,
+            rates.delayed,
+            rates.silenced,
+            rates.stalled,
+            rates.score_set,
+        ];
+        [format!("{:?}, {:?}", found.distribution, found.accounts), percent(found.stake)]
+            .into_iter()
+            .chain(shares.map(|rate| percent(rate.share())))
+            .collect()
+    };
+    Table {
+        title: "Coalitions in one account or many of the smallest bond, beside 100 honest, %",
+        heads: &[
+            "stakes, accounts",
+            "stake",
+            "cheat passes",
+            "cheat convicted",
+            "honest convicted",
+            "drawn again",
+            "if silent",
+            "undecided",
+            "score set",
+        ],
+        rows: report.coalitions.iter().map(row).collect(),
     }
 }
 
@@ -145,13 +182,23 @@ fn seat_choices(report: &Report) -> Table {
             format!("{}, then {}", found.seats, found.more_seats),
             percent(found.stake),
             percent(found.passes),
+            percent(found.convicted),
             percent(found.delayed),
             percent(found.stalled),
+            format!("{:.1}", found.replays),
         ]
     };
     Table {
         title: "Other numbers of seats, % (exact)",
-        heads: &["seats", "stake", "cheat passes, or honest convicted", "drawn again", "undecided"],
+        heads: &[
+            "seats",
+            "stake",
+            "cheat passes",
+            "honest convicted",
+            "drawn again",
+            "undecided",
+            "replays",
+        ],
         rows: report.choices.iter().map(row).collect(),
     }
 }

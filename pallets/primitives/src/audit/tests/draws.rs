@@ -74,12 +74,11 @@ fn an_audit_is_drawn_for_every_update() {
     let config = AuditConfig { seats: 3, more_seats: 4, segments: 2, ..Default::default() };
     let updates: Vec<_> = (0..6).map(|trainer| pending(trainer, 10, &[])).collect();
     let probe = vec![ShardId { manifest: 1, index: 2 }];
-    let audit = Audit::draw(&config, seed(3), 77, &updates, &stakes(), probe.clone());
+    let audit = Audit::draw(&config, seed(3), 77, &updates, &stakes(), probe.clone(), 4);
     assert_eq!((audit.round, audit.draw, audit.seed), (5, 0, seed(3)));
     assert_eq!((audit.stage, audit.since, audit.probe.to_vec()), (Stage::Serve, 77, probe));
     assert!(audit.holders.windows(2).all(|two| two[0].account < two[1].account));
     for holder in &audit.holders {
-        assert_eq!(holder.stake, stakes()[holder.account as usize].1);
         assert!(!holder.committed && !holder.revealed);
     }
     for (case, update) in audit.cases.iter().zip(&updates) {
@@ -99,15 +98,16 @@ fn an_audit_is_drawn_for_every_update() {
 
     let again: Vec<_> =
         updates.iter().map(|update| PendingAudit { draw: 1, ..update.clone() }).collect();
-    let second = Audit::draw(&config, seed(4), 99, &again, &stakes(), vec![]);
+    let second = Audit::draw(&config, seed(4), 99, &again, &stakes(), vec![], 4);
     assert_eq!(second.draw, 1);
     assert!(second.cases.iter().all(|case| case.seats.len() == 4));
 }
 
 #[test]
 fn a_validator_has_its_seats_once_the_states_are_shown() {
-    let mut audit =
-        Audit::draw(&AuditConfig::default(), seed(3), 0, &[pending(9, 10, &[])], &stakes(), vec![]);
+    let updates = [pending(9, 10, &[])];
+    let config = AuditConfig::default();
+    let mut audit = Audit::draw(&config, seed(3), 0, &updates, &stakes(), vec![], 4);
     let seated = audit.holders[0].account;
     assert_eq!(audit.holder(&seated), Some(0));
     assert_eq!(audit.seats_of(&seated).count(), 0);
@@ -119,7 +119,120 @@ fn a_validator_has_its_seats_once_the_states_are_shown() {
     assert_eq!(audit.seats_of(&9).count(), 0);
 }
 
+/// Returns the number of seats of each validator in a proportional draw.
+fn proportional(
+    number: u32,
+    stakes: &[(u64, Balance)],
+    count: usize,
+    earlier: &[u64],
+) -> Vec<usize> {
+    let drawn = draw_proportional_seats(&seed(number), &99, stakes, count, earlier);
+    (0..stakes.len()).map(|at| drawn.iter().filter(|&&other| other == at).count()).collect()
+}
+
+#[test]
+fn seats_of_a_second_draw_are_shares_of_the_stake() {
+    // Shares of 1, 2, 3, 4 and 10 of 20: 0.8, 1.6, 2.4, 3.2 and 8 of 16 seats.
+    let mut sums = [0usize; 5];
+    for number in 0..5_000 {
+        let held = proportional(number, &stakes(), 16, &[]);
+        assert_eq!((held.iter().sum::<usize>(), held[4]), (16, 8));
+        assert!((0..=1).contains(&held[0]) && (1..=2).contains(&held[1]), "{held:?}");
+        assert!((2..=3).contains(&held[2]) && (3..=4).contains(&held[3]), "{held:?}");
+        sums.iter_mut().zip(held).for_each(|(sum, held)| *sum += held);
+    }
+    for (sum, expected) in sums.into_iter().zip([0.8, 1.6, 2.4, 3.2, 8.0]) {
+        assert!((sum as f64 / 5_000.0 - expected).abs() < 0.03, "{sums:?}");
+    }
+}
+
+#[test]
+fn dividing_stake_wins_no_seats_in_a_second_draw() {
+    // Three validators of a million, and 35,000 in one account or in seven.
+    let honest = (0..3u64).map(|account| (account, 1_000_000 * POL));
+    let one: Vec<_> = honest.clone().chain([(3, 35_000 * POL)]).collect();
+    let seven: Vec<_> = honest.chain((3..10).map(|account| (account, 5_000 * POL))).collect();
+    let held = |stakes: &[(u64, Balance)]| -> Vec<usize> {
+        (0..2_000).map(|number| proportional(number, stakes, 16, &[])[3..].iter().sum()).collect()
+    };
+    let (one, seven) = (held(&one), held(&seven));
+    for held in [&one, &seven] {
+        let mean = held.iter().sum::<usize>() as f64 / 2_000.0;
+        assert!((mean - 16.0 * 35.0 / 3_035.0).abs() < 0.03, "{mean}");
+    }
+    assert!(one.iter().chain(&seven).all(|&held| held <= 2), "seven of ten accounts are no quorum");
+}
+
+#[test]
+fn a_second_draw_is_fresh_where_enough_stake_is_left() {
+    let equal: Vec<(u64, Balance)> = (0..40).map(|account| (account, 5_000 * POL)).collect();
+    let held = proportional(1, &equal, 16, &[0, 1, 2]);
+    assert_eq!((held[..3].iter().sum::<usize>(), held.iter().max()), (0, Some(&1)));
+    assert!(proportional(1, &stakes(), 16, &[4])[4] > 0, "half of the stake is not left out");
+    assert_eq!(proportional(1, &stakes()[..1], 16, &[0]), [16], "one validator judges alone");
+    assert_eq!(proportional(1, &[], 16, &[]), [0usize; 0]);
+}
+
+#[test]
+fn the_second_draw_replays_what_was_disputed_and_something_fresh() {
+    let config = AuditConfig { segments: 2, ..Default::default() };
+    let first = case(&[3, 7], 10);
+    let second = |opinions: [Option<Verdict>; 2]| {
+        PendingAudit::second(5, &first, [1u64, 2].into_iter().zip(opinions))
+    };
+    let segments = |update: &PendingAudit<u64>, limit| {
+        let audit = Audit::draw(
+            &config,
+            seed(1),
+            0,
+            core::slice::from_ref(update),
+            &stakes(),
+            vec![],
+            limit,
+        );
+        audit.cases[0].segments.to_vec()
+    };
+    let disputed = second([Some(Verdict::Valid), Some(Verdict::Invalid)]);
+    assert_eq!((disputed.draw, disputed.disputed.to_vec()), (1, vec![3, 7]));
+    assert_eq!(disputed.known.to_vec(), [3, 7, 10, 4, 8]);
+    let drawn = segments(&disputed, MAX_AUDITED_SEGMENTS);
+    assert_eq!((drawn.len(), drawn.contains(&3), drawn.contains(&7)), (4, true, true));
+    let fresh = drawn.iter().filter(|&&at| at != 3 && at != 7);
+    assert!(fresh.clone().count() == 2 && fresh.into_iter().all(|at| ![2, 6, 9].contains(at)));
+    assert_eq!(segments(&disputed, 2), [3, 7], "there is no room for others");
+    let silent = second([Some(Verdict::Valid), None]);
+    assert!(silent.disputed.is_empty());
+    assert!(segments(&silent, 4).iter().all(|at| ![2, 3, 6, 7, 9].contains(at)));
+}
+
 proptest! {
+    #[test]
+    fn proportional_seats_are_shares_rounded(
+        number: u32,
+        stakes in prop::collection::vec(0u128..100 * POL, 0..30),
+        count in 1usize..17,
+        trainer in 0u64..40,
+    ) {
+        let stakes: Vec<(u64, Balance)> = (0u64..).zip(stakes).collect();
+        let whole: Balance = stakes
+            .iter()
+            .filter(|(account, _)| *account != trainer)
+            .map(|(_, stake)| stake)
+            .sum();
+        let drawn = draw_proportional_seats(&seed(number), &trainer, &stakes, count, &[]);
+        prop_assert_eq!(drawn.len(), if whole > 0 { count } else { 0 });
+        for (at, (account, stake)) in stakes.iter().enumerate() {
+            let held = drawn.iter().filter(|&&other| other == at).count() as u128;
+            if *account == trainer || *stake == 0 {
+                prop_assert_eq!(held, 0);
+            } else {
+                let (low, high) =
+                    (stake * count as u128 / whole, (stake * count as u128).div_ceil(whole));
+                prop_assert!((low..=high).contains(&held), "{} of {}..={}", held, low, high);
+            }
+        }
+    }
+
     #[test]
     fn seats_are_different_and_never_the_trainers(
         number: u32,

@@ -36,14 +36,14 @@ fn a_commitment_binds_all_evidence() {
 #[test]
 fn what_the_chain_stores_is_small() {
     type Account = [u8; 32];
-    assert!(Case::<Account>::max_encoded_len() <= 96, "{}", Case::<Account>::max_encoded_len());
+    assert!(Case::<Account>::max_encoded_len() <= 640, "{}", Case::<Account>::max_encoded_len());
     assert!(
-        Audit::<Account>::max_encoded_len() <= 64 * 1_024,
+        Audit::<Account>::max_encoded_len() <= 80 * 1_024,
         "{}",
         Audit::<Account>::max_encoded_len()
     );
     assert!(
-        PendingAudit::<Account>::max_encoded_len() <= 96,
+        PendingAudit::<Account>::max_encoded_len() <= 640,
         "{}",
         PendingAudit::<Account>::max_encoded_len()
     );
@@ -60,12 +60,17 @@ fn the_largest_of_each_fits_its_bound() {
     let config = AuditConfig { seats: 15, more_seats: 16, segments: 4, ..Default::default() };
     let updates: Vec<_> = (0..64u8)
         .map(|index| PendingAudit {
-            round: u32::MAX,
             draw: 1,
-            trainer: [index; 32],
-            index,
-            segments: 64,
             known: BoundedVec::truncate_from((0..20).collect()),
+            disputed: BoundedVec::truncate_from(vec![20, 21, 22]),
+            earlier: BoundedVec::truncate_from(vec![
+                EarlierSeat {
+                    account: [9; 32],
+                    opinion: Some(Verdict::Invalid)
+                };
+                16
+            ]),
+            ..PendingAudit::first(u32::MAX, [index; 32], index, 64)
         })
         .collect();
     let mut stakes = stakes;
@@ -77,6 +82,7 @@ fn the_largest_of_each_fits_its_bound() {
         &updates,
         &stakes,
         vec![ShardId { manifest: 1, index: 1 }; 16],
+        MAX_AUDITED_SEGMENTS,
     );
     assert!(
         audit.holders.len() > 600

@@ -4,11 +4,7 @@
 //! statistical tests are deterministic.
 
 use super::*;
-use crate::{
-    Balance, BoundedVec, Hash, MILLION, POL, Ppm,
-    data::ShardId,
-    round::{BlockNumber, is_quorum},
-};
+use crate::{Balance, BoundedVec, Hash, MILLION, POL, Ppm, data::ShardId, round::BlockNumber};
 use codec::{Decode, Encode, MaxEncodedLen};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -44,32 +40,42 @@ fn measured(measure: UpdateMeasurement) -> Finding {
     Finding::Replayed { ends: BoundedVec::truncate_from(OPENED.to_vec()), packed: true, measure }
 }
 
-/// Stake and finding of a seat under the exact profile.
-type StakedFinding<'a> = (Balance, Option<&'a Finding>);
+/// Number of seats under the exact profile that have the same finding.
+type Votes<'a> = (usize, Option<&'a Finding>);
 
-fn staked<'a>(findings: &[(Balance, &'a Finding)]) -> Vec<StakedFinding<'a>> {
-    findings.iter().map(|&(stake, finding)| (stake, Some(finding))).collect()
+fn said<'a>(findings: &[(usize, &'a Finding)]) -> Vec<Votes<'a>> {
+    findings.iter().map(|&(votes, finding)| (votes, Some(finding))).collect()
 }
 
-fn seats<'a>(staked: &[StakedFinding<'a>]) -> Vec<Seat<'a>> {
-    staked.iter().map(|&(stake, finding)| Seat { stake, finding, binding: None }).collect()
+fn seats<'a>(groups: &[Votes<'a>]) -> Vec<Seat<'a>> {
+    let seats = groups.iter().map(|&(votes, finding)| vec![Seat { finding, binding: None }; votes]);
+    seats.flatten().collect()
 }
 
-fn judge(opened: Option<&[Hash]>, staked: &[StakedFinding]) -> Verdict {
-    exact::judge(opened, &seats(staked))
+fn judge(opened: Option<&[Hash]>, groups: &[Votes]) -> Verdict {
+    exact::judge(opened, &seats(groups))
 }
 
-fn right_seats(opened: Option<&[Hash]>, staked: &[StakedFinding]) -> Vec<bool> {
-    exact::right_seats(opened, &seats(staked))
+/// For each group, `true` if its seats are right.
+fn right_groups(opened: Option<&[Hash]>, groups: &[Votes]) -> Vec<bool> {
+    let right = exact::right_seats(opened, &seats(groups));
+    let mut left = right.as_slice();
+    let mut of = |&(votes, _): &Votes| {
+        let (group, rest) = left.split_at(votes);
+        left = rest;
+        assert!(group.windows(2).all(|two| two[0] == two[1]), "seats that say the same are alike");
+        group.first().copied().unwrap_or(false)
+    };
+    groups.iter().map(&mut of).collect()
 }
 
-fn consensus(opened: &[Hash], staked: &[StakedFinding]) -> UpdateMeasurement {
-    exact::consensus(opened, &seats(staked))
+fn consensus(opened: &[Hash], groups: &[Votes]) -> UpdateMeasurement {
+    exact::consensus(opened, &seats(groups))
 }
 
 fn pending(trainer: u64, segments: u16, known: &[u16]) -> PendingAudit<u64> {
     let known = BoundedVec::truncate_from(known.to_vec());
-    PendingAudit { round: 5, draw: 0, trainer, index: trainer as u8, segments, known }
+    PendingAudit { known, ..PendingAudit::first(5, trainer, trainer as u8, segments) }
 }
 
 fn case(segments: &[u16], trace_segments: u16) -> Case<u64> {
@@ -79,6 +85,7 @@ fn case(segments: &[u16], trace_segments: u16) -> Case<u64> {
         segments: BoundedVec::truncate_from(segments.to_vec()),
         trace_segments,
         seats: BoundedVec::new(),
+        earlier: BoundedVec::new(),
         served: false,
         opened: false,
         settled: false,

@@ -28,9 +28,12 @@ fn replayed(size: i16) -> Finding {
     sketched(&[flat(size)], 0)
 }
 
-fn verdict(seats: &[(Balance, Option<&Finding>, Option<Binding>)]) -> Verdict {
-    let seats: Vec<_> =
-        seats.iter().map(|&(stake, finding, binding)| Seat { stake, finding, binding }).collect();
+/// Judges seats given by their number, finding and binding.
+fn verdict(seats: &[(usize, Option<&Finding>, Option<Binding>)]) -> Verdict {
+    let seats: Vec<_> = seats
+        .iter()
+        .flat_map(|&(votes, finding, binding)| vec![Seat { finding, binding }; votes])
+        .collect();
     judge(Some(&[flat(20_000)]), TOLERANCE, &seats)
 }
 
@@ -71,7 +74,7 @@ fn a_quorum_decides() {
         Verdict::Invalid
     );
     assert_eq!(verdict(&[]), Verdict::Unresolved);
-    let seat = Seat { stake: 1, finding: Some(&near), binding: bound };
+    let seat = Seat { finding: Some(&near), binding: bound };
     assert_eq!(judge(None, TOLERANCE, &[seat]), Verdict::Withheld);
     assert_eq!(judge(Some(&[]), TOLERANCE, &[seat]), Verdict::Invalid, "another number of ends");
 }
@@ -81,16 +84,16 @@ fn seats_are_right_about_what_they_said() {
     let (near, far, further) = (replayed(20_100), replayed(21_000), replayed(25_000));
     let (bound, other, lost) =
         (Some(Binding::Bound), Some(Binding::Mismatch), Some(Binding::Unavailable));
-    // The first of the seats makes a quorum.
+    // As the first, twice as many others say.
     let right = |seats: &[(&Finding, Option<Binding>)]| {
-        let seats = seats.iter().zip(0..).map(|(&(finding, binding), at)| Seat {
-            stake: if at == 0 { 90 } else { 2 },
-            finding: Some(finding),
-            binding,
-        });
-        let seats: Vec<_> = seats.collect();
+        let seats: Vec<_> = seats
+            .iter()
+            .map(|&(finding, binding)| Seat { finding: Some(finding), binding })
+            .collect();
+        let seats = [vec![seats[0]; 2 * seats.len()], seats].concat();
         assert!(right_seats(None, TOLERANCE, &seats).iter().all(|right| !right));
-        right_seats(Some(&[flat(20_000)]), TOLERANCE, &seats)
+        let right = right_seats(Some(&[flat(20_000)]), TOLERANCE, &seats);
+        right[seats.len() / 3 * 2..].to_vec()
     };
     let exact = Finding::Replayed {
         ends: BoundedVec::new(),
@@ -116,15 +119,11 @@ fn seats_are_right_about_what_they_said() {
         right(&[(&near, lost), (&Finding::Unavailable, None), (&near, other)]),
         [true, true, false]
     );
-    let seat = |finding| Seat { stake: 1, finding: Some(finding), binding: bound };
+    let seat = |finding| Seat { finding: Some(finding), binding: bound };
     assert_eq!(
         right_seats(Some(&[flat(20_000)]), TOLERANCE, &[seat(&near), seat(&far)]),
         [false; 2],
         "no quorum"
-    );
-    assert_eq!(
-        right_seats(Some(&[flat(20_000)]), TOLERANCE, &[Seat { stake: 0, ..seat(&near) }]),
-        [false]
     );
 }
 
@@ -132,7 +131,7 @@ fn seats_are_right_about_what_they_said() {
 fn only_seats_within_the_tolerance_measure() {
     let findings = [(20_000, 5), (20_100, 7), (19_900, 6), (25_000, 900)]
         .map(|(size, gain)| sketched(&[flat(size)], gain));
-    let seat = |finding| Seat { stake: 1, finding: Some(finding), binding: Some(Binding::Bound) };
+    let seat = |finding| Seat { finding: Some(finding), binding: Some(Binding::Bound) };
     let mut seats: Vec<_> = findings.iter().map(seat).collect();
     assert_eq!(consensus(&[flat(20_000)], TOLERANCE, &seats).gain, 6);
     seats[0].binding = None;

@@ -18,7 +18,7 @@ const CONFIG: AuditConfig = AuditConfig {
 /// Two updates under audit by the same two validators, drawn at block 1,000.
 fn audit() -> Audit<u64> {
     let updates = [pending(8, 10, &[]), pending(9, 10, &[])];
-    Audit::draw(&CONFIG, seed(1), 1_000, &updates, &[(1, POL), (2, POL)], vec![])
+    Audit::draw(&CONFIG, seed(1), 1_000, &updates, &[(1, POL), (2, POL)], vec![], 4)
 }
 
 fn at(audit: &Audit<u64>) -> (Stage, BlockNumber) {
@@ -88,6 +88,7 @@ fn a_stage_that_waits_for_nobody_gives_the_next_one_no_extra_time() {
         &[pending(8, 10, &[]), pending(9, 10, &[])],
         &[],
         vec![],
+        4,
     );
     audit.cases[0].served = true;
     for now in [1_025, 1_029] {
@@ -129,7 +130,7 @@ fn a_seat_on_a_case_that_was_not_served_is_not_waited_for() {
 
 #[test]
 fn an_audit_of_nothing_is_over() {
-    let mut audit = Audit::<u64>::draw(&CONFIG, seed(1), 1_000, &[], &[(1, POL)], vec![]);
+    let mut audit = Audit::<u64>::draw(&CONFIG, seed(1), 1_000, &[], &[(1, POL)], vec![], 4);
     audit.advance(&CONFIG, 1_000);
     assert_eq!(at(&audit), (Stage::Settle, 1_000));
 }
@@ -188,6 +189,7 @@ fn limits_are_checked() {
         AuditConfig { open: 0, ..CONFIG },
         AuditConfig { reveal: 0, ..CONFIG },
         AuditConfig { escrow: 0, ..CONFIG },
+        AuditConfig { escrow: MAX_ESCROW_ROUNDS + 1, ..CONFIG },
     ] {
         assert!(!invalid.is_valid(), "{invalid:?}");
     }

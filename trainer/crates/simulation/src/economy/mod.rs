@@ -32,12 +32,8 @@ pub const SEAT_PENALTY: Balance = 50 * POL;
 /// Failed seats in a row from which on each is fined; the runtime's value.
 const SEAT_STRIKES: u32 = 3;
 
-/// Improvement of an honest full lease, in millionths of a nat per token.
-const GAIN: i32 = 20_000;
-/// Tokens of a segment.
-const TOKENS: u64 = 1 << 16;
-/// Shards of a lease.
-const SHARDS: u32 = 10;
+/// Gain of an honest full lease, in billionths of a nat per token.
+const GAIN: i32 = 20_000_000;
 /// Cost of measuring for a seat, as a share of the cost of replaying its segments.
 const MEASURING: f64 = 0.5;
 /// Updates of a round.
@@ -211,8 +207,8 @@ fn updates_of_round(
     let cheats: usize = if strategy.author > 0 { 1 } else { 4 };
     let segments = settings.segments / strategy.identities;
     let skipped = (u32::from(segments) * u32::from(strategy.skipped)).div_ceil(100) as u16;
-    // Improvement grows with the square root of the work.
-    let gain = (f64::from(GAIN) / f64::from(strategy.identities).sqrt()) as i32;
+    // Gains are parts of a movement that the work makes, so they grow with it.
+    let gain = GAIN / i32::from(strategy.identities);
     let mut updates = BTreeMap::new();
     while updates.len() < UPDATES as usize {
         let cheats_here = updates.len() < cheats;

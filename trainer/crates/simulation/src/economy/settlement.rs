@@ -2,9 +2,7 @@
 
 //! Payments and fines of a simulated network.
 
-use super::{
-    INVALID_PENALTY, PROVIDER, SEAT_PENALTY, SEAT_STRIKES, SHARDS, TOKENS, WITHHELD_PENALTY,
-};
+use super::{INVALID_PENALTY, PROVIDER, SEAT_PENALTY, SEAT_STRIKES, WITHHELD_PENALTY};
 use crate::audits::{Account, Decision, SeatResult, SimulatedUpdate};
 use pol_primitives::{
     Balance, MILLION, RoundNumber,
@@ -52,18 +50,10 @@ impl Economy {
         self.accounts.entry(account).or_default()
     }
 
-    /// Burns half of a fine. The rest goes to those who proved it and to the treasury. The seats'
-    /// part is not added to their rewards here, since it depends on the number of cheats.
-    fn distribute(&mut self, amount: Balance) {
-        let burned = amount / 2;
-        self.ledger.burned += burned;
-        self.ledger.paid += amount - burned;
-    }
-
     fn fine(&mut self, account: Account, amount: Balance) {
         self.account(account).fined += amount;
         self.ledger.seized += amount;
-        self.distribute(amount);
+        self.ledger.burned += amount;
     }
 
     /// Takes everything that waits in escrow for `account`.
@@ -74,7 +64,7 @@ impl Economy {
                 amount += pool.take(&earned);
             }
         }
-        self.distribute(amount);
+        self.ledger.burned += amount;
     }
 
     /// Settles a round, and pays the round whose escrow ends.
@@ -89,7 +79,7 @@ impl Economy {
         self.ledger.paid += shares.treasury;
         let mut pool = RoundPool::new(&shares, decisions.len() as u32);
         let mut earned = BTreeMap::<Account, RoundEarnings>::new();
-        for (&(trainer, update), decision) in updates.iter().zip(decisions) {
+        for (&(trainer, _), decision) in updates.iter().zip(decisions) {
             self.count_seats(decision);
             if decision.verdict == Verdict::Invalid {
                 self.fine(trainer, INVALID_PENALTY);
@@ -98,7 +88,7 @@ impl Economy {
                 }
                 self.forfeit(trainer);
             }
-            let mut more = self.settle_trainer(trainer, &update, decision);
+            let mut more = self.settle_trainer(trainer, decision);
             more.extend(self.settle_panel(decision));
             for (account, more) in more {
                 pool.add(&more);
@@ -115,7 +105,7 @@ impl Economy {
     }
 
     fn count_seats(&mut self, decision: &Decision) {
-        for seat in decision.panel.iter().chain(&decision.wasted) {
+        for seat in decision.panel.iter().chain(&decision.earlier) {
             let totals = self.account(seat.account);
             totals.held += 1;
             totals.worked += f64::from(u8::from(seat.worked));
@@ -126,7 +116,6 @@ impl Economy {
     fn settle_trainer(
         &mut self,
         trainer: Account,
-        update: &SimulatedUpdate,
         decision: &Decision,
     ) -> Vec<(Account, RoundEarnings)> {
         let mut earned = Vec::new();
@@ -134,13 +123,12 @@ impl Economy {
             Verdict::Valid => {
                 let standing = self.standings.entry(trainer).or_default();
                 standing.note_valid(&decision.measure);
-                let tokens = u64::from(update.segments) * TOKENS;
                 let (score, bonus) = (decision.measure.score(), SourceKind::Dataset.bonus());
-                let training = training_weight(score, tokens, bonus, MILLION);
+                let training = training_weight(score, bonus, MILLION);
                 if !standing.is_flagged() {
                     earned.push((trainer, RoundEarnings { training, ..Default::default() }));
                 }
-                earned.push((PROVIDER, RoundEarnings { shards: SHARDS, ..Default::default() }));
+                earned.push((PROVIDER, RoundEarnings { effect: 1, ..Default::default() }));
             }
             Verdict::Withheld => self.fine(trainer, WITHHELD_PENALTY),
             Verdict::Invalid | Verdict::Unresolved => {}
@@ -151,10 +139,8 @@ impl Economy {
     /// Returns the earnings of right seats; fines those that failed too often in a row.
     fn settle_panel(&mut self, decision: &Decision) -> Vec<(Account, RoundEarnings)> {
         let mut earned = Vec::new();
-        if !matches!(decision.verdict, Verdict::Valid | Verdict::Invalid) {
-            return earned;
-        }
-        for &SeatResult { account, right, .. } in &decision.panel {
+        for &SeatResult { account, right, .. } in decision.earlier.iter().chain(&decision.panel) {
+            let Some(right) = right else { continue };
             let strikes = if right { 0 } else { self.account(account).strikes + 1 };
             self.account(account).strikes = strikes;
             if right {
