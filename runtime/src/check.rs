@@ -85,22 +85,25 @@ pub fn check_state() -> Result<StateSummary, StateError> {
         ("Lineage", of_pallet(Lineage::do_try_state())),
         ("Rewards", of_pallet(Rewards::do_try_state())),
         ("ProofOfLearning", of_pallet(ProofOfLearning::do_try_state())),
+        ("Beacon", of_pallet(Beacon::do_try_state())),
     ];
-    let between: [(&str, Check); 5] = [
+    let between: [(&str, Check); 7] = [
+        ("Council and Session", check_council),
         ("Balances", check_issuance),
         ("Balances, PolStaking and Lineage", check_holds),
         ("Lineage and ProofOfLearning", check_leases),
         ("Lineage and ProofOfLearning", check_consumption),
         ("Rewards and ProofOfLearning", check_settlements),
+        ("Beacon and ProofOfLearning", check_pulse),
     ];
     let checks =
         pallets.into_iter().chain(between.into_iter().map(|(part, check)| (part, check())));
     for (part, checked) in checks {
         checked.map_err(|equation| StateError::BrokenEquation { part, equation })?;
     }
-    let pol_primitives::queries::Overview { now, round, head, .. } = ProofOfLearning::overview();
+    let pol_primitives::queries::Overview { height, round, head, .. } = ProofOfLearning::overview();
     Ok(StateSummary {
-        block: now,
+        block: height,
         round: round.number,
         phase: round.phase,
         head,
@@ -138,6 +141,16 @@ fn check_issuance() -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// Checks that the council is the set of authorities that was elected last.
+fn check_council() -> Result<(), String> {
+    let members = pallet_collective::Members::<Runtime, configs::AuthorityCouncil>::get();
+    let queued = pallet_session::QueuedKeys::<Runtime>::get();
+    let elected: BTreeSet<_> = queued.into_iter().map(|(account, _)| account).collect();
+    ensure(elected.iter().eq(&members), || {
+        format!("members of the council ({members:?}) = elected authorities ({elected:?})")
+    })
 }
 
 /// Returns the sum of all bonds in the staking pallet.
@@ -236,4 +249,15 @@ fn check_settlements() -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// Checks that a pulse is awaited only for a mixture that draws wait with.
+fn check_pulse() -> Result<(), String> {
+    let (awaited, sealed) = (
+        Beacon::awaited_pulse().is_some(),
+        pallet_proof_of_learning::SealedMixture::<Runtime>::exists(),
+    );
+    ensure(sealed || !awaited, || {
+        format!("a pulse is awaited ({awaited}) for a sealed mixture ({sealed})")
+    })
 }

@@ -8,7 +8,7 @@
 use crate::*;
 use alloc::{format, string::ToString, vec, vec::Vec};
 use frame_support::build_struct_json_patch;
-use pol_primitives::{audit::AuditConfig, member::Role, round::RoundConfig};
+use pol_primitives::{audit::AuditConfig, beacon, member::Role, round::RoundConfig};
 use serde_json::Value;
 use sp_core::{DeriveJunction, Pair, sr25519};
 use sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET, PresetId};
@@ -25,7 +25,7 @@ pub const FUNDED_ACCOUNTS: u64 = 16;
 /// a segment for each of its seats while it trains, and one minute to serve and fetch states.
 pub const AUDIT_CONFIG: AuditConfig = AuditConfig {
     seats: 3,
-    more_seats: 7,
+    more_seats: 16,
     segments: 1,
     probe: 4,
     mix: 8,
@@ -35,6 +35,14 @@ pub const AUDIT_CONFIG: AuditConfig = AuditConfig {
     reveal: 20,
     escrow: 2,
 };
+
+/// Returns the beacon of the presets: `pol-trainer beacon sign` signs its pulses, with a key that
+/// everybody knows. Blocks are final well within the margin. The patience leaves seven blocks for a
+/// pulse after it is due.
+pub fn development_beacon() -> beacon::BeaconConfig {
+    let key = beacon::bls::BeaconSecret::development().key();
+    beacon::BeaconConfig { key, genesis: 0, period: 3, margin: 12, patience: 12 }
+}
 
 /// Returns the account of `//{family}//{number}` under the well-known development phrase.
 ///
@@ -94,6 +102,7 @@ fn genesis(authorities: &[(Sr25519Keyring, Ed25519Keyring)], sudo: Option<Accoun
             lengths: RoundConfig::default(),
             audits: AUDIT_CONFIG
         },
+        beacon: BeaconConfig { beacon: Some(development_beacon()) },
         session: SessionConfig { keys: keys.collect() },
         sudo: SudoConfig { key: sudo },
     })

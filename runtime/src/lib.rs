@@ -55,6 +55,7 @@ pub type TxExtension = (
     frame_system::CheckGenesis<Runtime>,
     frame_system::CheckEra<Runtime>,
     frame_system::CheckNonce<Runtime>,
+    pallet_proof_of_learning::CheckAdmission<Runtime, configs::ReservedCalls>,
     frame_system::CheckWeight<Runtime>,
     pallet_transaction_payment::ChargeTransactionPayment<Runtime>,
     frame_metadata_hash_extension::CheckMetadataHash<Runtime>,
@@ -104,10 +105,10 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
     spec_name: Cow::Borrowed("pol"),
     impl_name: Cow::Borrowed("pol"),
     authoring_version: 1,
-    spec_version: 3,
+    spec_version: 4,
     impl_version: 1,
     apis: RUNTIME_API_VERSIONS,
-    transaction_version: 2,
+    transaction_version: 3,
     system_version: 1,
 };
 
@@ -190,6 +191,8 @@ mod runtime {
     pub type Rewards = pallet_pol_rewards::Pallet<Runtime>;
     #[runtime::pallet_index(22)]
     pub type ProofOfLearning = pallet_proof_of_learning::Pallet<Runtime>;
+    #[runtime::pallet_index(24)]
+    pub type Beacon = pallet_pol_beacon::Pallet<Runtime>;
 
     // Conveniences.
     #[runtime::pallet_index(30)]
@@ -202,4 +205,10 @@ mod runtime {
     // Governance of the development preset. Other chains have no sudo key.
     #[runtime::pallet_index(40)]
     pub type Sudo = pallet_sudo::Pallet<Runtime>;
+
+    // Governance of other chains: the elected authorities.
+    #[runtime::pallet_index(41)]
+    pub type Council = pallet_collective::Pallet<Runtime, Instance1>;
+    #[runtime::pallet_index(42)]
+    pub type Whitelist = pallet_whitelist::Pallet<Runtime>;
 }

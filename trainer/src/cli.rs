@@ -5,10 +5,12 @@
 use crate::{
     HonestStrategy,
     commands::{
+        beacon::{self, BeaconCommand},
         bench::{self, BenchOptions},
         calibrate::{self, CalibrateOptions},
         data::{self, DataCommand},
         generate::{self, GenerateOptions},
+        governance::{self, CouncilCommand},
         keys::{self, KeysCommand},
         model::{self, ModelCommand},
         observe::{self, ObserveOptions},
@@ -61,6 +63,9 @@ pub(crate) enum Command {
     /// Make, show or set the recipe that all members train by.
     #[command(subcommand)]
     Recipe(RecipeCommand),
+    /// Show the council that decides on a chain without a sudo key; upgrade the runtime.
+    #[command(subcommand)]
+    Council(CouncilCommand),
     /// Import a pretrained model; show, adapt or measure an imported one.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -71,6 +76,9 @@ pub(crate) enum Command {
     /// Make or show the key of an account.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Sign or relay the pulses of public randomness that draws of audits wait for.
+    #[command(subcommand)]
+    Beacon(BeaconCommand),
     /// Measure training speed, payload size and the cost of audits on this machine.
     Bench(BenchOptions),
     /// Measure the tolerance of the native numerics profile, between honest replays and cheats.
@@ -102,10 +110,12 @@ impl Cli {
             None => run::run(self.run, HonestStrategy).await,
             Some(Command::Data(command)) => data::run(command).await,
             Some(Command::Recipe(command)) => recipe::run(command).await,
+            Some(Command::Council(command)) => governance::run(command).await,
             Some(Command::Model(command)) => model::run(command).await,
             Some(Command::Generate(options)) => generate::run(options).await,
             Some(Command::Status(options)) => status::run(options).await,
             Some(Command::Keys(command)) => keys::run(command),
+            Some(Command::Beacon(command)) => beacon::run(command).await,
             Some(Command::Bench(options)) => bench::run(&options),
             Some(Command::Calibrate(options)) => calibrate::run(&options),
             Some(Command::VerifyHead(options)) => verify_head::run(options).await,

@@ -2,28 +2,32 @@
 
 //! Sources, manifests and the consumption of every shard exactly once.
 //!
-//! Providers register sources of text and manifests of shards made from them. The pallet keeps the
-//! pool of shards that can be leased, and ensures that each shard becomes part of the model at most
-//! once. The learning pallet uses it through [`ShardPool`](pol_primitives::traits::ShardPool). The
-//! pallet reads the current round through [`Rounds`](pol_primitives::traits::Rounds), and the
-//! format of data through [`DataFormat`](pol_primitives::traits::DataFormat).
+//! Providers register sources of text and manifests of shards made from them. An origin of the
+//! runtime's choice admits a manifest as text of a kind. The pallet keeps the pool of admitted
+//! shards that can be leased, and ensures that each shard becomes part of the model at most once.
+//! The learning pallet uses it through [`ShardPool`](pol_primitives::traits::ShardPool). The pallet
+//! reads the current round through [`Rounds`](pol_primitives::traits::Rounds), the format of data
+//! through [`DataFormat`](pol_primitives::traits::DataFormat), and stakes through
+//! [`ValidatorStakes`](pol_primitives::traits::ValidatorStakes).
 //!
 //! # Key terms
 //!
 //! - **Source**: a registered origin of text, a [`Source`](pol_primitives::data::Source).
 //! - **Shard**: a piece of tokenized text of fixed length.
 //! - **Manifest**: a registered list of shards, a [`Manifest`](pol_primitives::data::Manifest).
-//! - **Pool**: manifests whose shards can be leased, by kind of source.
+//! - **Admission**: the decision that a manifest is text of a kind.
+//! - **Pool**: admitted manifests whose shards can be leased, by kind.
 //! - **Free, leased, consumed**: the three states of a shard.
 //! - **Held out**: never leased; the network measures itself on such shards.
-//! - **Retired**: taken out of the pool by governance.
+//! - **Paused**: taken out of the pool until it is resumed.
+//! - **Retired**: taken out of the pool for good.
 //! - **Record**: the round, update and effect of a consumed shard, a
 //!   [`ShardRecord`](pol_primitives::data::ShardRecord).
 //!
 //! # Where to look
 //!
-//! - [`Config`], [`Pallet`] (calls), [`Event`], [`Error`]; [`PoolEntry`], [`ShardBitmap`] and
-//!   [`ShardRecords`], the values of the larger storage items.
+//! - [`Config`], [`Pallet`] (calls), [`Event`], [`Error`]; [`PoolEntry`], [`ShardBitmap`],
+//!   [`ShardRecords`] and [`UnavailabilityReport`], the values of the larger storage items.
 //! - The pallet's `README.md`: lifecycle, calls, storage, invariants and security.
 //! - `docs/protocol.md` and `docs/glossary.md` of the repository.
 
@@ -48,7 +52,9 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{PoolEntry, RECORDS_PER_CHUNK, ShardBitmap, ShardRecords};
+pub use types::{
+    PauseReason, PoolEntry, RECORDS_PER_CHUNK, ShardBitmap, ShardRecords, UnavailabilityReport,
+};
 pub use weights::WeightInfo;
 
 /// Maximum number of manifests of one kind in the pool.
@@ -61,11 +67,14 @@ const LOG_TARGET: &str = "runtime::pol-lineage";
 #[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{MAX_POOL_MANIFESTS, PoolEntry, ShardBitmap, ShardRecords, WeightInfo};
+    use super::{
+        MAX_POOL_MANIFESTS, PauseReason, PoolEntry, ShardBitmap, ShardRecords,
+        UnavailabilityReport, WeightInfo,
+    };
     use pol_primitives::{
-        Balance, Hash,
+        Balance, Hash, Ppm,
         data::{Manifest, ManifestId, ManifestInfo, ShortText, Source, SourceId, SourceKind},
-        traits::{DataFormat, Rounds},
+        traits::{DataFormat, Rounds, ValidatorStakes},
     };
     use polkadot_sdk::{
         frame_support::{pallet_prelude::*, traits::fungible},
@@ -93,15 +102,31 @@ pub mod pallet {
             >;
         /// Hold reasons of the runtime.
         type RuntimeHoldReason: From<HoldReason>;
-        /// Deposit for a source, and for a manifest.
+        /// Deposit for a source, and for a manifest without its shards.
         #[pallet::constant]
         type ManifestDeposit: Get<Balance>;
+        /// Deposit for each shard of a manifest.
+        #[pallet::constant]
+        type ShardDeposit: Get<Balance>;
+        /// Maximum share of one provider in a lease or a probe while others have data.
+        #[pallet::constant]
+        type ProviderShare: Get<Ppm>;
+        /// Number of consumed shards after which a manifest that did not improve the model by them
+        /// is paused.
+        #[pallet::constant]
+        type EffectWindow: Get<u32>;
+        /// Number of blocks in which reports about a manifest must reach a quorum. Shorter than the
+        /// wait for a bond, so that no stake counts twice.
+        #[pallet::constant]
+        type ReportWindow: Get<BlockNumberFor<Self>>;
         /// Source of the current round.
         type Rounds: Rounds;
         /// Source of the data format of the recipe.
         type Recipe: DataFormat;
-        /// Origin that may retire manifests.
-        type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+        /// Source of the stakes of validators.
+        type Validators: ValidatorStakes<Self::AccountId>;
+        /// Origin that may admit, pause, resume and retire manifests.
+        type AdmissionOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
@@ -135,8 +160,8 @@ pub mod pallet {
 
     /// Registered manifests and the counts of their shards, by id.
     ///
-    /// Ids count up, so a fast hash is enough. Each entry costs a deposit, and goes only when an
-    /// untouched manifest is withdrawn.
+    /// Ids count up, so a fast hash is enough. Each entry costs a deposit, and goes when a manifest
+    /// is withdrawn, or retired before it was admitted.
     #[pallet::storage]
     pub type Manifests<T: Config> = StorageMap<_, Twox64Concat, ManifestId, Manifest<T::AccountId>>;
 
@@ -144,17 +169,19 @@ pub mod pallet {
     #[pallet::storage]
     pub type ManifestCount<T: Config> = StorageValue<_, u32, ValueQuery>;
 
-    /// Manifests by content hash, so that no data is registered twice.
+    /// Admitted manifests by content hash, so that no data is admitted twice.
     ///
     /// Providers choose the hashes, so a cryptographic hash keeps the trie balanced. One entry for
-    /// each manifest.
+    /// each manifest that was admitted and not withdrawn. A proposal has none, so that nobody can
+    /// occupy the hash of another's text.
     #[pallet::storage]
     pub type ManifestOfContent<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
 
     /// Amount on hold for each manifest, by id. A runtime upgrade may change the deposit of later
     /// manifests.
     ///
-    /// Hashed like [`Manifests`]; one entry for each manifest.
+    /// Hashed like [`Manifests`]; one entry for each manifest that is proposed, admitted or paused
+    /// and has not lost its deposit.
     #[pallet::storage]
     pub type ManifestDeposits<T: Config> =
         StorageMap<_, Twox64Concat, ManifestId, Balance, ValueQuery>;
@@ -165,25 +192,31 @@ pub mod pallet {
     #[pallet::storage]
     pub type SourceDeposits<T: Config> = StorageMap<_, Twox64Concat, SourceId, Balance, ValueQuery>;
 
-    /// Manifests whose shards can be leased, by kind of source.
+    /// Manifests whose shards can be leased, by the kind that they were admitted as.
     ///
-    /// There are four keys, so a fast hash is enough. A draw reads a list whole, and its length is
-    /// bounded by [`MAX_POOL_MANIFESTS`]. A manifest that is not held out is in the pool from its
-    /// registration until its last shard is consumed, or it is retired or withdrawn.
+    /// There are four keys, so a fast hash is enough. A draw reads all lists, and the length of
+    /// each is bounded by [`MAX_POOL_MANIFESTS`]. A manifest that is not held out is in the pool
+    /// from its admission until its last shard is consumed, or it is paused, retired or withdrawn.
     #[pallet::storage]
     pub type Pool<T: Config> = StorageMap<
         _,
         Twox64Concat,
         SourceKind,
-        BoundedVec<PoolEntry, ConstU32<MAX_POOL_MANIFESTS>>,
+        BoundedVec<PoolEntry<T::AccountId>, ConstU32<MAX_POOL_MANIFESTS>>,
         ValueQuery,
     >;
 
-    /// Manifests that governance has taken out of the pool, by id.
+    /// Reports that the shards of an admitted manifest cannot be fetched, by manifest.
     ///
-    /// Hashed like [`Manifests`], since its keys are a subset. An entry stays.
+    /// Hashed like [`Manifests`], since its keys are a subset. An entry is bounded by the number of
+    /// validators, and goes when they reach a quorum, or the manifest leaves the pool.
     #[pallet::storage]
-    pub type RetiredManifests<T: Config> = StorageMap<_, Twox64Concat, ManifestId, ()>;
+    pub type Reports<T: Config> = StorageMap<
+        _,
+        Twox64Concat,
+        ManifestId,
+        UnavailabilityReport<T::AccountId, BlockNumberFor<T>>,
+    >;
 
     /// Number of free shards in the whole pool.
     #[pallet::storage]
@@ -227,15 +260,13 @@ pub mod pallet {
             source: SourceId,
             /// Account that owns the source.
             owner: T::AccountId,
-            /// Kind of the source.
-            kind: SourceKind,
         },
         /// A source without manifests was withdrawn.
         SourceWithdrawn {
             /// Id of the source.
             source: SourceId,
         },
-        /// A manifest was registered.
+        /// A manifest was registered, and waits for its admission.
         ManifestRegistered {
             /// Id of the manifest.
             manifest: ManifestId,
@@ -246,15 +277,50 @@ pub mod pallet {
             /// `true` if the shards are never leased.
             held_out: bool,
         },
+        /// A manifest was admitted as text of a kind.
+        ManifestAdmitted {
+            /// Id of the manifest.
+            manifest: ManifestId,
+            /// Kind of the text.
+            kind: SourceKind,
+        },
         /// An untouched manifest was withdrawn.
         ManifestWithdrawn {
             /// Id of the manifest.
             manifest: ManifestId,
         },
-        /// Governance took a manifest out of the pool.
+        /// A validator reported that the shards of a manifest cannot be fetched.
+        ManifestReported {
+            /// Id of the manifest.
+            manifest: ManifestId,
+            /// Account of the validator.
+            validator: T::AccountId,
+        },
+        /// The deposit of a manifest was burned, because its shards cannot be fetched.
+        DepositLost {
+            /// Id of the manifest.
+            manifest: ManifestId,
+            /// Amount of the deposit.
+            burned: Balance,
+        },
+        /// A manifest was taken out of the pool until it is resumed.
+        ManifestPaused {
+            /// Id of the manifest.
+            manifest: ManifestId,
+            /// Reason of the pause.
+            reason: PauseReason,
+        },
+        /// A paused manifest was put back into the pool.
+        ManifestResumed {
+            /// Id of the manifest.
+            manifest: ManifestId,
+        },
+        /// A manifest was refused, or taken out of the pool for good.
         ManifestRetired {
             /// Id of the manifest.
             manifest: ManifestId,
+            /// Deposit that was burned; the rest was released.
+            burned: Balance,
         },
         /// The last shard of a manifest was consumed.
         ManifestConsumed {
@@ -287,16 +353,30 @@ pub mod pallet {
         /// The shard length or tokenizer differs from the recipe's. Prepare the data with those of
         /// the recipe.
         WrongFormat,
-        /// A manifest with this content is already registered.
-        AlreadyRegistered,
+        /// A manifest with this content is or was admitted.
+        AlreadyAdmitted,
         /// The pool holds the maximum number of manifests of this kind. Try again when one is
         /// consumed, or merge small manifests into one.
         PoolIsFull,
-        /// A shard of the manifest was leased, or the manifest was retired, so it cannot be
-        /// withdrawn.
+        /// A shard of the manifest was leased, or the manifest is held out, paused or retired, so
+        /// it cannot be withdrawn.
         InUse,
-        /// The manifest is not in the pool: it is held out, consumed or retired.
-        NotPooled,
+        /// The manifest was decided about already.
+        NotProposed,
+        /// The manifest is not in the pool. Only admitted manifests are paused or reported.
+        NotAdmitted,
+        /// The manifest is not paused.
+        NotPaused,
+        /// The manifest was retired or consumed already.
+        AlreadyEnded,
+        /// The manifest is held out. A recipe names it, and nobody leases it.
+        HeldOut,
+        /// The caller is no active validator.
+        NotValidator,
+        /// The validator has reported the manifest already.
+        AlreadyReported,
+        /// The report holds the maximum number of validators.
+        TooManyReports,
         /// The source has manifests. Withdraw them first.
         HasManifests,
     }
@@ -327,24 +407,22 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::register_source())]
         pub fn register_source(
             origin: OriginFor<T>,
-            kind: SourceKind,
             address: ShortText,
             licence: ShortText,
         ) -> DispatchResult {
             let owner = ensure_signed(origin)?;
-            Self::do_register_source(owner, kind, address, licence)
+            Self::do_register_source(owner, address, licence)
         }
 
-        /// Registers a manifest made from one of the caller's sources.
+        /// Proposes a manifest made from one of the caller's sources.
         ///
         /// - Origin: signed by the owner of the source.
-        /// - Effect: the manifest gets the next id. Its deposit is put on hold. Its shards can be
-        ///   leased from now on, unless it is held out.
+        /// - Effect: the manifest gets the next id and waits for its admission. Its deposit, which
+        ///   grows with its shards, is put on hold.
         /// - Events: [`Event::ManifestRegistered`].
         /// - Errors: [`Error::UnknownSource`]; [`Error::NotOwner`]; [`Error::InvalidShards`];
-        ///   [`Error::InvalidQuality`]; [`Error::NoRecipe`]; [`Error::WrongFormat`];
-        ///   [`Error::UnknownParent`]; [`Error::AlreadyRegistered`]; [`Error::InsufficientFunds`];
-        ///   [`Error::PoolIsFull`].
+        ///   [`Error::InvalidQuality`]; [`Error::UnknownParent`]; [`Error::NoRecipe`];
+        ///   [`Error::WrongFormat`]; [`Error::AlreadyAdmitted`]; [`Error::InsufficientFunds`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::register_manifest())]
         pub fn register_manifest(origin: OriginFor<T>, info: ManifestInfo) -> DispatchResult {
@@ -352,7 +430,7 @@ pub mod pallet {
             Self::do_register_manifest(owner, info)
         }
 
-        /// Withdraws a manifest none of whose shards was ever leased.
+        /// Withdraws a manifest that was not admitted, or none of whose shards was ever leased.
         ///
         /// - Origin: signed by the owner of the manifest.
         /// - Effect: removes the manifest, its content hash and its shards in the pool, and
@@ -380,20 +458,87 @@ pub mod pallet {
             Self::do_withdraw_source(who, source)
         }
 
-        /// Takes a manifest out of the pool permanently, because no peer serves its data or the
-        /// model should not learn it.
+        /// Refuses a proposed manifest, or takes an admitted one out of the pool for good.
         ///
-        /// - Origin: governance.
-        /// - Effect: its shards are no longer leased. Open leases end as usual, and consumed shards
-        ///   stay in the model. Manifest and deposit are kept, so the same content cannot be
-        ///   registered again.
+        /// - Origin: `AdmissionOrigin`.
+        /// - Effect: a proposed manifest is removed. The shards of an admitted one are no longer
+        ///   leased; open leases end as usual, consumed shards stay in the model, and its content
+        ///   cannot be admitted again. The deposit is burned if the manifest is retired
+        ///   `for_cause`, and released otherwise.
         /// - Events: [`Event::ManifestRetired`].
-        /// - Errors: [`Error::UnknownManifest`]; [`Error::NotPooled`].
+        /// - Errors: [`Error::UnknownManifest`]; [`Error::AlreadyEnded`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::retire_manifest())]
-        pub fn retire_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
-            T::GovernanceOrigin::ensure_origin(origin)?;
-            Self::do_retire_manifest(manifest)
+        pub fn retire_manifest(
+            origin: OriginFor<T>,
+            manifest: ManifestId,
+            for_cause: bool,
+        ) -> DispatchResult {
+            T::AdmissionOrigin::ensure_origin(origin)?;
+            Self::do_retire_manifest(manifest, for_cause)
+        }
+
+        /// Admits a proposed manifest as text of `kind`.
+        ///
+        /// - Origin: `AdmissionOrigin`.
+        /// - Effect: its shards can be leased from now on. A held-out manifest is never leased, but
+        ///   a recipe can name it.
+        /// - Events: [`Event::ManifestAdmitted`].
+        /// - Errors: [`Error::UnknownManifest`]; [`Error::NotProposed`]; [`Error::NoRecipe`];
+        ///   [`Error::WrongFormat`]; [`Error::AlreadyAdmitted`]; [`Error::PoolIsFull`].
+        #[pallet::call_index(5)]
+        #[pallet::weight(T::WeightInfo::admit_manifest())]
+        pub fn admit_manifest(
+            origin: OriginFor<T>,
+            manifest: ManifestId,
+            kind: SourceKind,
+        ) -> DispatchResult {
+            T::AdmissionOrigin::ensure_origin(origin)?;
+            Self::do_admit_manifest(manifest, kind)
+        }
+
+        /// Takes a manifest out of the pool until it is resumed.
+        ///
+        /// - Origin: `AdmissionOrigin`.
+        /// - Effect: its shards are no longer leased. Open leases end as usual.
+        /// - Events: [`Event::ManifestPaused`].
+        /// - Errors: [`Error::UnknownManifest`]; [`Error::HeldOut`]; [`Error::NotAdmitted`].
+        #[pallet::call_index(6)]
+        #[pallet::weight(T::WeightInfo::pause_manifest())]
+        pub fn pause_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
+            T::AdmissionOrigin::ensure_origin(origin)?;
+            Self::do_pause_manifest(manifest)
+        }
+
+        /// Puts a paused manifest back into the pool.
+        ///
+        /// - Origin: `AdmissionOrigin`.
+        /// - Effect: its shards can be leased again. If its deposit was lost, its owner pays
+        ///   another one.
+        /// - Events: [`Event::ManifestResumed`].
+        /// - Errors: [`Error::UnknownManifest`]; [`Error::NotPaused`]; [`Error::NoRecipe`];
+        ///   [`Error::WrongFormat`]; [`Error::InsufficientFunds`]; [`Error::PoolIsFull`].
+        #[pallet::call_index(7)]
+        #[pallet::weight(T::WeightInfo::resume_manifest())]
+        pub fn resume_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
+            T::AdmissionOrigin::ensure_origin(origin)?;
+            Self::do_resume_manifest(manifest)
+        }
+
+        /// Reports that the shards of a manifest cannot be fetched.
+        ///
+        /// - Origin: signed by an active validator.
+        /// - Effect: counts the validator's stake. Once validators with 67 % of the stake reported
+        ///   the manifest within [`Config::ReportWindow`], it is paused and its deposit is burned.
+        /// - Events: [`Event::ManifestReported`]; with the quorum, also [`Event::ManifestPaused`]
+        ///   and [`Event::DepositLost`].
+        /// - Errors: [`Error::NotValidator`]; [`Error::UnknownManifest`]; [`Error::HeldOut`];
+        ///   [`Error::NotAdmitted`]; [`Error::AlreadyReported`]; [`Error::TooManyReports`].
+        #[pallet::call_index(8)]
+        #[pallet::weight(T::WeightInfo::report_manifest())]
+        pub fn report_manifest(origin: OriginFor<T>, manifest: ManifestId) -> DispatchResult {
+            let validator = ensure_signed(origin)?;
+            Self::do_report_manifest(validator, manifest)
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use crate::{
     Config, ConsumedShards, FreeShards, HoldReason, LeasedShards, ManifestCount, ManifestDeposits,
-    ManifestOfContent, Manifests, ManifestsOf, NextSource, Pallet, Pool, RetiredManifests,
-    ShardBitmap, ShardRecords, Slots, SourceDeposits, Sources, types::locate_in_bitmap,
+    ManifestOfContent, Manifests, ManifestsOf, NextSource, Pallet, Pool, Reports, ShardBitmap,
+    ShardRecords, Slots, SourceDeposits, Sources, types::locate_in_bitmap,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -13,15 +13,17 @@ use alloc::{
 };
 use pol_primitives::{
     Balance,
-    data::{Manifest, ManifestId, SourceId, SourceKind},
+    data::{Manifest, ManifestId, ManifestStatus, SourceId, SourceKind},
 };
 use polkadot_sdk::{
     frame_support::{ensure, traits::fungible::InspectHold},
     sp_runtime::TryRuntimeError,
 };
 
-/// Kind and number of free shards of each manifest in the pool.
-type PooledManifests = BTreeMap<ManifestId, (SourceKind, u32)>;
+/// Kind, provider and number of free shards of a manifest in the pool.
+type PooledManifest<AccountId> = (SourceKind, AccountId, u32);
+/// Manifests in the pool.
+type PooledManifests<AccountId> = BTreeMap<ManifestId, PooledManifest<AccountId>>;
 
 /// Returns the index of the shard whose record is at `place` of `chunk`.
 fn shard_index(chunk: u32, place: u8) -> u32 {
@@ -62,57 +64,98 @@ impl<T: Config> Pallet<T> {
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let mut pooled = Self::check_pool()?;
         for (id, record) in Manifests::<T>::iter() {
-            let kind = Self::check_registration(id, &record)?;
+            Self::check_registration(id, &record)?;
             let pool_entry = pooled.remove(&id);
             if record.info.held_out {
                 Self::check_held_out(&record, pool_entry)?;
             } else {
-                Self::check_counts(id, &record, kind, pool_entry)?;
+                Self::check_counts(&record, pool_entry)?;
                 let taken = TakenShards::load::<T>(id);
                 Self::check_taken(&record, &taken)?;
                 Self::check_slots(id, &record, &taken)?;
             }
         }
         ensure!(pooled.is_empty(), "the pool holds a manifest that is not registered");
-        ensure!(
-            RetiredManifests::<T>::iter_keys().all(Manifests::<T>::contains_key),
-            "a retired manifest is not registered"
-        );
+        Self::check_contents()?;
+        Self::check_reports()?;
         Self::check_sources()?;
         Self::check_deposits()
     }
 
-    fn check_pool() -> Result<PooledManifests, TryRuntimeError> {
+    fn check_pool() -> Result<PooledManifests<T::AccountId>, TryRuntimeError> {
         let mut pooled = PooledManifests::new();
         for (kind, entries) in Pool::<T>::iter() {
             for entry in entries {
                 ensure!(
-                    pooled.insert(entry.manifest, (kind, entry.free)).is_none(),
+                    pooled.insert(entry.manifest, (kind, entry.provider, entry.free)).is_none(),
                     "a manifest is in the pool twice"
                 );
             }
         }
-        let free = pooled.values().fold(0u32, |sum, (_, free)| sum.saturating_add(*free));
+        let free = pooled.values().fold(0u32, |sum, (.., free)| sum.saturating_add(*free));
         ensure!(free == FreeShards::<T>::get(), "the free shards differ from those of the pool");
         Ok(pooled)
     }
 
-    /// Checks id, content hash and source of a manifest. Returns the kind of its source.
+    /// Checks id, kind, content hash and source of a manifest.
     fn check_registration(
         id: ManifestId,
         record: &Manifest<T::AccountId>,
-    ) -> Result<SourceKind, TryRuntimeError> {
+    ) -> Result<(), TryRuntimeError> {
         ensure!(id < ManifestCount::<T>::get(), "the id of a manifest is beyond the count");
+        let was_admitted = record.status != ManifestStatus::Proposed;
         ensure!(
-            ManifestOfContent::<T>::get(record.info.content_hash) == Some(id),
+            record.kind.is_some() == was_admitted,
+            "a manifest has a kind before it was admitted, or none after"
+        );
+        ensure!(
+            !was_admitted || ManifestOfContent::<T>::get(record.info.content_hash) == Some(id),
             "the content hash of a manifest is not stored"
         );
-        Ok(Self::kind(&record.info).ok_or("the source of a manifest is not registered")?)
+        ensure!(
+            Sources::<T>::contains_key(record.info.source),
+            "the source of a manifest is not registered"
+        );
+        let has_ended = matches!(record.status, ManifestStatus::Retired | ManifestStatus::Consumed);
+        ensure!(
+            !has_ended || !ManifestDeposits::<T>::contains_key(id),
+            "a manifest that has ended has a deposit"
+        );
+        Ok(())
+    }
+
+    fn check_contents() -> Result<(), TryRuntimeError> {
+        let is_admitted = |(hash, id): (_, ManifestId)| {
+            Manifests::<T>::get(id).is_some_and(|record| {
+                record.info.content_hash == hash && record.status != ManifestStatus::Proposed
+            })
+        };
+        ensure!(
+            ManifestOfContent::<T>::iter().all(is_admitted),
+            "a content hash is that of no admitted manifest"
+        );
+        Ok(())
+    }
+
+    fn check_reports() -> Result<(), TryRuntimeError> {
+        for (id, report) in Reports::<T>::iter() {
+            ensure!(
+                Manifests::<T>::get(id)
+                    .is_some_and(|record| record.status == ManifestStatus::Admitted),
+                "a manifest that is not admitted was reported"
+            );
+            let distinct: BTreeSet<_> = report.validators.iter().collect();
+            ensure!(
+                distinct.len() == report.validators.len() && !distinct.is_empty(),
+                "a validator reported a manifest twice, or nobody did"
+            );
+        }
+        Ok(())
     }
 
     fn check_held_out(
         record: &Manifest<T::AccountId>,
-        pool_entry: Option<(SourceKind, u32)>,
+        pool_entry: Option<PooledManifest<T::AccountId>>,
     ) -> Result<(), TryRuntimeError> {
         ensure!(
             (record.free, record.leased, record.consumed) == (0, 0, 0),
@@ -123,21 +166,25 @@ impl<T: Config> Pallet<T> {
     }
 
     fn check_counts(
-        id: ManifestId,
         record: &Manifest<T::AccountId>,
-        kind: SourceKind,
-        pool_entry: Option<(SourceKind, u32)>,
+        pool_entry: Option<PooledManifest<T::AccountId>>,
     ) -> Result<(), TryRuntimeError> {
         let sum = record.free.saturating_add(record.leased).saturating_add(record.consumed);
         ensure!(
             sum == record.info.shards,
             "free, leased and consumed shards do not add up to the manifest's shards"
         );
-        let in_pool =
-            record.consumed < record.info.shards && !RetiredManifests::<T>::contains_key(id);
         ensure!(
-            pool_entry == in_pool.then_some((kind, record.free)),
-            "the pool does not hold exactly the open manifests with their free shards"
+            record.status == ManifestStatus::Retired
+                || (record.consumed == record.info.shards)
+                    == (record.status == ManifestStatus::Consumed),
+            "a manifest is consumed, but not all its shards, or the other way round"
+        );
+        let pooled_kind = record.kind.filter(|_| record.status == ManifestStatus::Admitted);
+        let expected = pooled_kind.map(|kind| (kind, record.owner.clone(), record.free));
+        ensure!(
+            pool_entry == expected,
+            "the pool does not hold exactly the admitted manifests with their free shards"
         );
         Ok(())
     }

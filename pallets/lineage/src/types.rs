@@ -1,15 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Values of the pool and of the consumed shards.
+//! Values of the pool, of the consumed shards and of reports.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use pol_primitives::{
-    BoundedVec, ConstU32,
+    Balance, BoundedVec, ConstU32, MAX_VALIDATORS,
     data::{ManifestId, ShardRecord},
+    provider_draw::FreeShards,
 };
 use scale_info::TypeInfo;
 
 /// Manifest in the pool.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct PoolEntry<AccountId> {
+    /// Id of the manifest.
+    pub manifest: ManifestId,
+    /// Account that provides the manifest.
+    pub provider: AccountId,
+    /// Number of free shards, equal to that in [`Manifests`](crate::Manifests).
+    pub free: u32,
+}
+
+impl<AccountId: Ord + Clone> FreeShards for PoolEntry<AccountId> {
+    type Provider = AccountId;
+
+    fn provider(&self) -> &AccountId {
+        &self.provider
+    }
+
+    fn free(&self) -> u32 {
+        self.free
+    }
+}
+
+/// Reason why a manifest was paused.
 #[derive(
     Clone,
     Copy,
@@ -22,11 +48,29 @@ use scale_info::TypeInfo;
     MaxEncodedLen,
     TypeInfo,
 )]
-pub struct PoolEntry {
-    /// Id of the manifest.
-    pub manifest: ManifestId,
-    /// Number of free shards, equal to that in [`Manifests`](crate::Manifests).
-    pub free: u32,
+pub enum PauseReason {
+    /// The shards consumed lately did not improve the model.
+    #[codec(index = 0)]
+    NoEffect,
+    /// Validators with a quorum of the stake could not fetch its shards.
+    #[codec(index = 1)]
+    Unavailable,
+    /// The origin of admissions paused it.
+    #[codec(index = 2)]
+    Governance,
+}
+
+/// Reports of validators that the shards of a manifest cannot be fetched.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct UnavailabilityReport<AccountId, BlockNumber> {
+    /// Block of the first report.
+    pub since: BlockNumber,
+    /// Stake of the validators that reported, each at the time of its report.
+    pub stake: Balance,
+    /// Validators that reported.
+    pub validators: BoundedVec<AccountId, ConstU32<MAX_VALIDATORS>>,
 }
 
 /// Size of a full bitmap, in bytes.
@@ -103,7 +147,7 @@ impl ShardBitmap {
 /// at most 1.3 kB.
 pub const RECORDS_PER_CHUNK: u32 = 128;
 
-/// ShardRecords of up to 128 consumed shards of a chunk, sorted by their places in the chunk.
+/// Records of up to 128 consumed shards of a chunk, sorted by their places in the chunk.
 #[derive(
     Clone,
     Debug,

@@ -19,6 +19,14 @@ pub trait WeightInfo {
     fn withdraw_source() -> Weight;
     /// Weight of `retire_manifest`.
     fn retire_manifest() -> Weight;
+    /// Weight of `admit_manifest`.
+    fn admit_manifest() -> Weight;
+    /// Weight of `pause_manifest`.
+    fn pause_manifest() -> Weight;
+    /// Weight of `resume_manifest`.
+    fn resume_manifest() -> Weight;
+    /// Weight of `report_manifest`.
+    fn report_manifest() -> Weight;
 }
 
 /// Returns the weight of a call: 100 µs of compute, 16 KiB of proof (one list of the pool and the
@@ -35,15 +43,15 @@ impl WeightInfo for () {
     }
 
     // Source, recipe, eight parents, content, count, deposit, account, holds, manifests of the
-    // source, pool, free shards, round, manifest.
+    // source, round, manifest.
     fn register_manifest() -> Weight {
-        weight(20, 10)
+        weight(18, 8)
     }
 
-    // Manifest, first slot, source, pool, free shards, content, manifests of the source, deposit,
+    // Manifest, first slot, pool, free shards, content, report, manifests of the source, deposit,
     // account, holds.
     fn withdraw_manifest() -> Weight {
-        weight(10, 9)
+        weight(10, 10)
     }
 
     // Source, manifests of the source, deposit, account, holds.
@@ -51,8 +59,30 @@ impl WeightInfo for () {
         weight(5, 4)
     }
 
-    // Manifest, source, pool, free shards, the mark.
+    // Manifest, pool, free shards, report, manifests of the source, deposit, account, holds,
+    // issuance.
     fn retire_manifest() -> Weight {
-        weight(5, 3)
+        weight(9, 9)
+    }
+
+    // Manifest, recipe, content, pool, free shards.
+    fn admit_manifest() -> Weight {
+        weight(6, 4)
+    }
+
+    // Manifest, pool, free shards, report.
+    fn pause_manifest() -> Weight {
+        weight(4, 4)
+    }
+
+    // Manifest, recipe, pool, free shards, deposit, account, holds.
+    fn resume_manifest() -> Weight {
+        weight(8, 6)
+    }
+
+    // Stakes and their total, manifest, report, block number; with the quorum also pool, free
+    // shards, deposit, account, holds, issuance. The report holds up to 1,000 validators.
+    fn report_manifest() -> Weight {
+        weight(11, 8).saturating_add(Weight::from_parts(100_000_000, 65_536))
     }
 }

@@ -82,8 +82,6 @@ impl SourceKind {
 pub struct Source<AccountId> {
     /// Account that registered the source.
     pub owner: AccountId,
-    /// Kind of text.
-    pub kind: SourceKind,
     /// Address of the original.
     pub address: ShortText,
     /// SPDX identifier of the licence.
@@ -111,8 +109,80 @@ pub struct ManifestInfo {
     pub parents: BoundedVec<ManifestId, ConstU32<MAX_PARENTS>>,
     /// The provider's estimate of the [quality] of the text.
     pub quality: Ppm,
-    /// Set if the shards are never leased, because the network evaluates its model on them.
+    /// Set if the shards are never leased, because the network evaluates its model on them. A
+    /// recipe names the manifest that it uses.
     pub held_out: bool,
+}
+
+/// Stage of a manifest between its registration and its end.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ManifestStatus {
+    /// Registered by its provider, and not admitted.
+    #[codec(index = 0)]
+    Proposed,
+    /// Admitted as text of a kind: leased, or held out.
+    #[codec(index = 1)]
+    Admitted,
+    /// Out of the pool until it is resumed.
+    #[codec(index = 2)]
+    Paused,
+    /// Out of the pool for good.
+    #[codec(index = 3)]
+    Retired,
+    /// Part of the model, every shard of it.
+    #[codec(index = 4)]
+    Consumed,
+}
+
+/// Effect of the consumed shards of a manifest since the start of a window of a fixed number of
+/// them.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub struct EffectWindow {
+    /// Number of measured shards.
+    pub shards: u32,
+    /// Sum of their improvements, in billionths of a nat per token.
+    pub sum: i64,
+}
+
+impl EffectWindow {
+    /// Adds the improvement of a shard to a window of `length` shards. Returns `true` if that
+    /// completes a window without any improvement in sum. A complete window starts again.
+    pub fn note(&mut self, delta: i32, length: u32) -> bool {
+        self.shards = self.shards.saturating_add(1);
+        self.sum = self.sum.saturating_add(delta.into());
+        let is_complete = self.shards >= length;
+        let is_useless = is_complete && self.sum <= 0;
+        if is_complete {
+            *self = Self::default();
+        }
+        is_useless
+    }
 }
 
 /// A registered manifest and the state of its shards.
@@ -126,6 +196,12 @@ pub struct Manifest<AccountId> {
     pub owner: AccountId,
     /// Registered description.
     pub info: ManifestInfo,
+    /// Stage of the manifest.
+    pub status: ManifestStatus,
+    /// Kind of text, given when the manifest was admitted.
+    pub kind: Option<SourceKind>,
+    /// Effect of the shards consumed lately.
+    pub effect: EffectWindow,
     /// Number of shards that can be leased.
     pub free: u32,
     /// Number of shards under a lease.
@@ -201,6 +277,17 @@ pub struct ShardId {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_window_without_effect_is_found_when_it_is_complete() {
+        let mut window = EffectWindow::default();
+        assert!([5, -9].into_iter().all(|delta| !window.note(delta, 3)));
+        assert_eq!(window, EffectWindow { shards: 2, sum: -4 });
+        assert!(window.note(4, 3), "no improvement in sum");
+        assert_eq!(window, EffectWindow::default());
+        assert!([0, 0, 1].into_iter().all(|delta| !window.note(delta, 3)), "one was improved");
+        assert_eq!(window, EffectWindow::default());
+    }
 
     fn quality_of(sequences: &[Vec<u32>]) -> Ppm {
         quality(sequences.iter().map(Vec::as_slice))

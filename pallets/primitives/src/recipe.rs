@@ -273,6 +273,10 @@ pub struct Recipe {
     /// fetch them from each other.
     #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
     pub pretrained: Option<Hash>,
+    /// Content hash of the manifest of held-out text on which members evaluate the model; `None` if
+    /// they evaluate it on none.
+    #[serde(default, with = "crate::hex_hash::option", skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<Hash>,
     /// Rewrite that leads from the architecture of the previous recipe to this one; `None` for the
     /// first recipe of a network.
     ///
@@ -510,6 +514,7 @@ pub(crate) mod tests {
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,
+            held_out: None,
             rewrite: None,
             sequence: 128,
             shard_tokens: 4_096,

@@ -67,7 +67,7 @@ pub struct EmissionShares {
     pub trainers: Balance,
     /// For validators, by seats that agreed with the quorum.
     pub validators: Balance,
-    /// For data providers, by consumed shards.
+    /// For data providers, by the measured effect of their shards.
     pub providers: Balance,
     /// For the treasury.
     pub treasury: Balance,
@@ -148,7 +148,7 @@ pub struct RoundPool {
     pub trainers: Pot,
     /// For validators, by seats that agreed with the quorum.
     pub validators: Pot,
-    /// For data providers, by shards that the model was trained on.
+    /// For data providers, by the measured effect of their shards.
     pub providers: Pot,
 }
 
@@ -171,8 +171,8 @@ pub struct RoundEarnings {
     pub training: u128,
     /// Number of seats that agreed with the quorum.
     pub seats: u32,
-    /// Number of shards provided.
-    pub shards: u32,
+    /// Measured effect of the shards that it provided, in billionths of a nat per token.
+    pub effect: u64,
 }
 
 impl RoundEarnings {
@@ -181,7 +181,7 @@ impl RoundEarnings {
         Self {
             training: self.training.saturating_add(more.training),
             seats: self.seats.saturating_add(more.seats),
-            shards: self.shards.saturating_add(more.shards),
+            effect: self.effect.saturating_add(more.effect),
         }
     }
 }
@@ -208,14 +208,14 @@ impl RoundPool {
     pub fn add(&mut self, earned: &RoundEarnings) {
         self.trainers.weight = self.trainers.weight.saturating_add(earned.training);
         self.validators.weight = self.validators.weight.saturating_add(earned.seats.into());
-        self.providers.weight = self.providers.weight.saturating_add(earned.shards.into());
+        self.providers.weight = self.providers.weight.saturating_add(earned.effect.into());
     }
 
     /// Removes the earnings of an account, whose share falls to the others.
     pub fn remove(&mut self, earned: &RoundEarnings) {
         self.trainers.weight = self.trainers.weight.saturating_sub(earned.training);
         self.validators.weight = self.validators.weight.saturating_sub(earned.seats.into());
-        self.providers.weight = self.providers.weight.saturating_sub(earned.shards.into());
+        self.providers.weight = self.providers.weight.saturating_sub(earned.effect.into());
     }
 
     /// Returns `true` if every update is settled and every share has been taken.
@@ -226,17 +226,17 @@ impl RoundPool {
 
     /// Returns the current share of `earned`.
     pub fn share(&self, earned: &RoundEarnings) -> Balance {
-        let RoundEarnings { training, seats, shards } = *earned;
+        let RoundEarnings { training, seats, effect } = *earned;
         let (training, seats) =
             (self.trainers.share(training), self.validators.share(seats.into()));
-        training.saturating_add(seats).saturating_add(self.providers.share(shards.into()))
+        training.saturating_add(seats).saturating_add(self.providers.share(effect.into()))
     }
 
     /// Takes the share of `earned` out of the pool and returns it.
     pub fn take(&mut self, earned: &RoundEarnings) -> Balance {
-        let RoundEarnings { training, seats, shards } = *earned;
+        let RoundEarnings { training, seats, effect } = *earned;
         let (training, seats) = (self.trainers.take(training), self.validators.take(seats.into()));
-        training.saturating_add(seats).saturating_add(self.providers.take(shards.into()))
+        training.saturating_add(seats).saturating_add(self.providers.take(effect.into()))
     }
 
     /// Takes the pots without a weight and returns their sum. Call it when every update is settled.
@@ -305,14 +305,14 @@ impl EmissionSchedule {
 
 /// Returns the weight of an update in the trainers' pot.
 ///
-/// It is the product of the proven improvement `score`, the number of tokens, and the bonus and the
-/// quality of the data.
-pub fn training_weight(score: u32, tokens: u64, bonus: Ppm, quality: Ppm) -> u128 {
+/// It is the product of its `score` and of the bonus and the quality of the data. A score is a part
+/// of the round's improvement and grows with the work, so that tokens are not counted again.
+pub fn training_weight(score: u32, bonus: Ppm, quality: Ppm) -> u128 {
     let worth = u128::from(bonus)
         .saturating_mul(u128::from(quality.min(MILLION)))
         .checked_div(u128::from(MILLION))
         .unwrap_or(0);
-    u128::from(score).saturating_mul(u128::from(tokens)).saturating_mul(worth)
+    u128::from(score).saturating_mul(worth)
 }
 
 #[cfg(test)]
@@ -391,17 +391,17 @@ mod tests {
             trainers in 0..1u128 << 70,
             validators in 0..1u128 << 70,
             providers in 0..1u128 << 70,
-            earned in prop::collection::vec((0u128..3, any::<u64>(), 0u32..4, 0u32..40), 0..40),
+            earned in prop::collection::vec((0u128..3, any::<u64>(), 0u32..4, 0u64..40), 0..40),
             forfeited in prop::collection::vec(any::<bool>(), 40),
             order: u64,
         ) {
             let shares = EmissionShares { trainers, validators, providers, treasury: 7 };
             let earned: Vec<RoundEarnings> = earned
                 .into_iter()
-                .map(|(some, training, seats, shards)| RoundEarnings {
+                .map(|(some, training, seats, effect)| RoundEarnings {
                     training: some.min(1) * u128::from(training),
                     seats,
-                    shards,
+                    effect,
                 })
                 .collect();
             let mut pool = RoundPool::new(&shares, earned.len() as u32);
@@ -467,7 +467,7 @@ mod tests {
         let (trainer, validator, provider) = (
             RoundEarnings { training: 9, ..Default::default() },
             RoundEarnings { seats: 2, ..Default::default() },
-            RoundEarnings { shards: 5, ..Default::default() },
+            RoundEarnings { effect: 5, ..Default::default() },
         );
         [trainer, validator, validator, provider].iter().for_each(|earned| pool.add(earned));
         assert_eq!(
@@ -476,7 +476,7 @@ mod tests {
         );
         assert_eq!(
             trainer.plus(&validator).plus(&provider),
-            RoundEarnings { training: 9, seats: 2, shards: 5 }
+            RoundEarnings { training: 9, seats: 2, effect: 5 }
         );
         assert_eq!(pool.share(&trainer.plus(&validator).plus(&provider)), 860);
         pool.unsettled = 0;
@@ -502,21 +502,16 @@ mod tests {
 
     #[test]
     fn a_weight_never_overflows_nor_does_the_sum_of_a_round() {
-        let largest = training_weight(u32::MAX, u64::MAX, MILLION, MILLION);
-        assert_eq!(largest, u128::from(u32::MAX) * u128::from(u64::MAX) * u128::from(MILLION));
+        let largest = training_weight(u32::MAX, MILLION, MILLION);
+        assert_eq!(largest, u128::from(u32::MAX) * u128::from(MILLION));
         assert!(largest.checked_mul(crate::MAX_SUBMISSIONS.into()).is_some());
-        assert_eq!(training_weight(10, 4_096, MILLION, 500_000), 10 * 4_096 * 500_000);
+        assert_eq!(training_weight(10, MILLION, 500_000), 10 * 500_000);
         assert_eq!(
-            (
-                training_weight(0, 9, 9, 9),
-                training_weight(9, 0, 9, 9),
-                training_weight(9, 9, 0, 9),
-                training_weight(9, 9, 9, 0)
-            ),
-            (0, 0, 0, 0)
+            (training_weight(0, 9, 9), training_weight(9, 0, 9), training_weight(9, 9, 0)),
+            (0, 0, 0)
         );
         assert_eq!(
-            training_weight(1, 1, MILLION, u32::MAX),
+            training_weight(1, MILLION, u32::MAX),
             u128::from(MILLION),
             "quality is at most one"
         );
@@ -526,15 +521,13 @@ mod tests {
         #[test]
         fn a_weight_grows_with_each_factor(
             score: u32,
-            tokens: u64,
             bonus in 0..=MILLION,
             quality in 0..=MILLION,
         ) {
-            let base = training_weight(score, tokens, bonus, quality);
-            prop_assert!(training_weight(score.saturating_add(1), tokens, bonus, quality) >= base);
-            prop_assert!(training_weight(score, tokens.saturating_add(1), bonus, quality) >= base);
-            prop_assert!(training_weight(score, tokens, bonus + 1, quality) >= base);
-            prop_assert!(training_weight(score, tokens, bonus, quality + 1) >= base);
+            let base = training_weight(score, bonus, quality);
+            prop_assert!(training_weight(score.saturating_add(1), bonus, quality) >= base);
+            prop_assert!(training_weight(score, bonus + 1, quality) >= base);
+            prop_assert!(training_weight(score, bonus, quality + 1) >= base);
         }
     }
 }

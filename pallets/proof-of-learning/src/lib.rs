@@ -63,6 +63,7 @@ use polkadot_sdk::frame_support::pallet_macros::import_section;
 #[import_section(events::events)]
 #[import_section(storage::storage)]
 #[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
+#[allow(clippy::large_enum_variant, reason = "a call with a recipe is rare")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use crate::types::{self, PendingAudits, PendingExcisions, SeatFinding, StakedAttestation};

@@ -3,7 +3,7 @@
 //! Configuration of the learning protocol's pallets.
 
 use super::*;
-use frame_support::traits::Randomness;
+use frame_support::traits::{Get, Randomness};
 use pol_primitives::{MILLION, member::Role};
 
 /// Randomness of the parent block's VRF, which only its author knows before that block.

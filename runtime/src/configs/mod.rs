@@ -4,6 +4,8 @@
 
 #![warn(missing_docs)]
 
+mod congestion;
+mod governance;
 mod learning;
 
 use crate::*;
@@ -33,6 +35,8 @@ use sp_staking::{
     offence::{OffenceDetails, OffenceSeverity, OnOffenceHandler},
 };
 
+pub use congestion::{CongestedShare, ReservedCalls};
+pub use governance::{AuthorityCouncil, GovernanceOrigin};
 pub use learning::BlockRandomness;
 
 /// Share of a block for signed calls. The rest is reserved for operational calls and inherents.
@@ -228,11 +232,11 @@ impl SessionManager<AccountId> for Elections {
 
 impl historical::SessionManager<AccountId, ()> for Elections {
     fn new_session(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
-        PolStaking::new_session(index).map(with_identification)
+        PolStaking::new_session(index).map(elected)
     }
 
     fn new_session_genesis(index: SessionIndex) -> Option<Vec<(AccountId, ())>> {
-        PolStaking::new_session_genesis(index).map(with_identification)
+        PolStaking::new_session_genesis(index).map(elected)
     }
 
     fn start_session(index: SessionIndex) {
@@ -247,7 +251,9 @@ impl historical::SessionManager<AccountId, ()> for Elections {
     }
 }
 
-fn with_identification(authorities: Vec<AccountId>) -> Vec<(AccountId, ())> {
+/// Makes elected authorities the council, and returns them with their identification.
+fn elected(authorities: Vec<AccountId>) -> Vec<(AccountId, ())> {
+    governance::seat_council(&authorities);
     authorities.into_iter().map(|account| (account, ())).collect()
 }
 
@@ -344,8 +350,9 @@ pub enum ProxyType {
     #[default]
     #[codec(index = 0)]
     Any,
-    /// Calls of rounds and audits, and claims of the principal's rewards. The key on a training
-    /// machine then cannot transfer funds.
+    /// Calls of rounds and audits, claims of the principal's rewards, and what keeps a member in
+    /// its role: its endpoint, its return after it was absent, and a larger bond. The key on a
+    /// training machine then cannot transfer funds.
     #[codec(index = 1)]
     Learning,
 }
@@ -358,6 +365,11 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
                 call,
                 RuntimeCall::ProofOfLearning(..)
                     | RuntimeCall::Rewards(pallet_pol_rewards::Call::claim { .. })
+                    | RuntimeCall::PolStaking(
+                        pallet_pol_staking::Call::unchill { .. }
+                            | pallet_pol_staking::Call::bond_extra { .. }
+                            | pallet_pol_staking::Call::set_endpoint { .. }
+                    )
                     | RuntimeCall::Utility(..)
             ),
         }

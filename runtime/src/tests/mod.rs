@@ -3,15 +3,19 @@
 //! Tests of the runtime by signed extrinsics in executed blocks.
 
 mod check;
+mod congestion;
 mod learning;
+mod metadata;
 mod network;
 mod presets;
 mod weights;
 
 use crate::{check::check_state, genesis_config_presets as presets_of, *};
 use codec::Encode;
+use frame_support::traits::PalletInfoAccess;
 use pol_primitives::{
     MILLION,
+    beacon::bls::BeaconSecret,
     data::ManifestInfo,
     member::Role,
     model::ModelSpec,
@@ -21,7 +25,10 @@ use pol_primitives::{
 use sp_core::{Pair, sr25519};
 use sp_io::TestExternalities;
 use sp_runtime::{
-    BuildStorage, Digest, DigestItem, DispatchError, generic::Era, traits::Header as _,
+    BuildStorage, Digest, DigestItem, DispatchError, ModuleError,
+    generic::Era,
+    traits::Header as _,
+    transaction_validity::{InvalidTransaction, TransactionValidityError},
 };
 
 const DEV: &str = sp_genesis_builder::DEV_RUNTIME_PRESET;
@@ -58,6 +65,14 @@ fn account(pair: &sr25519::Pair) -> AccountId {
 }
 
 fn signed(pair: &sr25519::Pair, call: RuntimeCall) -> UncheckedExtrinsic {
+    signed_with_tip(pair, call, 0)
+}
+
+fn signed_with_tip(
+    pair: &sr25519::Pair,
+    call: RuntimeCall,
+    tip: Balance,
+) -> UncheckedExtrinsic {
     let nonce = System::account_nonce(account(pair));
     let extension: TxExtension = (
         frame_system::CheckNonZeroSender::new(),
@@ -66,14 +81,42 @@ fn signed(pair: &sr25519::Pair, call: RuntimeCall) -> UncheckedExtrinsic {
         frame_system::CheckGenesis::new(),
         frame_system::CheckEra::from(Era::Immortal),
         frame_system::CheckNonce::from(nonce),
+        pallet_proof_of_learning::CheckAdmission::new(),
         frame_system::CheckWeight::new(),
-        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        pallet_transaction_payment::ChargeTransactionPayment::from(tip),
         frame_metadata_hash_extension::CheckMetadataHash::new(false),
         frame_system::WeightReclaim::new(),
     );
     let payload = SignedPayload::new(call.clone(), extension.clone()).unwrap();
     let signature = payload.using_encoded(|bytes| pair.sign(bytes));
     UncheckedExtrinsic::new_signed(call, account(pair).into(), signature.into(), extension)
+}
+
+/// Returns the error that a call would have failed with, had it not been refused before.
+fn refusal_reason(refusal: TransactionValidityError) -> DispatchError {
+    let TransactionValidityError::Invalid(InvalidTransaction::Custom(code)) = refusal else {
+        panic!("the calls have valid signatures: {refusal:?}");
+    };
+    let index = <ProofOfLearning as PalletInfoAccess>::index() as u8;
+    match code {
+        u8::MAX => DispatchError::BadOrigin,
+        code => ModuleError { index, error: [code, 0, 0, 0], message: None }.into(),
+    }
+}
+
+/// Shows the awaited pulse if it is due, as the signer of the development networks does.
+fn show_pulse() {
+    let Some(awaited) = Beacon::awaited_pulse().filter(|pulse| pulse.randomness.is_none()) else {
+        return;
+    };
+    let now = Timestamp::get() / 1_000;
+    if Beacon::beacon().is_some_and(|beacon| beacon.due(awaited.round) <= now) {
+        let round = awaited.round;
+        let signature = BeaconSecret::development().sign(round).unwrap();
+        let call = pallet_pol_beacon::Call::submit_pulse { round, signature };
+        let pulse = UncheckedExtrinsic::new_bare(call.into());
+        Executive::apply_extrinsic(pulse).unwrap().unwrap();
+    }
 }
 
 /// Chain whose first authority produces one block in each slot.
@@ -115,9 +158,10 @@ impl Chain {
         let now =
             RuntimeCall::Timestamp(pallet_timestamp::Call::set { now: *slot * SLOT_DURATION });
         Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(now)).unwrap().unwrap();
+        show_pulse();
         let apply = |(pair, call)| {
-            Executive::apply_extrinsic(signed(&pair, call))
-                .expect("the calls have valid signatures")
+            let applied = Executive::apply_extrinsic(signed(&pair, call));
+            applied.unwrap_or_else(|refusal| Err(refusal_reason(refusal)))
         };
         let results = calls.into_iter().map(apply).collect();
         self.parent = Executive::finalize_block().hash();
@@ -144,6 +188,7 @@ fn recipe() -> Recipe {
         tokenizer: [1; 32],
         seed: [2; 32],
         pretrained: None,
+        held_out: None,
         rewrite: None,
         sequence: 128,
         shard_tokens: 4_096,

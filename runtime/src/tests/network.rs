@@ -244,10 +244,14 @@ impl TestNetwork {
 
     /// Executes empty blocks until the audit of the newest head is drawn.
     pub(super) fn draw(&mut self) {
-        for _ in 0..=presets_of::AUDIT_CONFIG.mix {
-            assert!(ProofOfLearning::audits().is_empty());
+        let start = System::block_number();
+        while ProofOfLearning::audits().is_empty() {
             self.chain.block([]);
+            assert!(System::block_number() < start + 30, "no audit is drawn");
         }
+        // The mixture is sealed in the block after the mix. Then the pulse is due within five
+        // blocks, since each block sees the time of its parent.
+        assert_eq!(System::block_number() - start, presets_of::AUDIT_CONFIG.mix + 1 + 5);
     }
 
     /// Returns the only open audit.

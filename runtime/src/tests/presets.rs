@@ -48,6 +48,36 @@ fn the_local_preset_has_three_authorities_and_no_sudo() {
 }
 
 #[test]
+fn a_pulse_enters_a_block_without_a_signature_or_a_fee() {
+    use pol_primitives::{beacon::bls::BeaconSecret, traits::Beacon as _};
+    use sp_runtime::transaction_validity::{InvalidTransaction, TransactionSource};
+    genesis(LOCAL).execute_with(|| {
+        assert_eq!(Beacon::beacon(), Some(presets_of::development_beacon()));
+        let mut chain = Chain::new();
+        chain.block([]);
+        Beacon::await_pulse();
+        let round = Beacon::awaited_pulse().unwrap().round;
+        let bare = |signature| {
+            let call = pallet_pol_beacon::Call::submit_pulse { round, signature };
+            UncheckedExtrinsic::new_bare(call.into())
+        };
+        let validate = |pulse| {
+            let parent = System::parent_hash();
+            Executive::validate_transaction(TransactionSource::External, pulse, parent)
+        };
+        let signature = BeaconSecret::development().sign(round).unwrap();
+        assert!(validate(bare(signature)).is_ok_and(|valid| valid.propagate));
+        let forged = BeaconSecret::from_seed(&[1; 32]).sign(round).unwrap();
+        assert_eq!(validate(bare(forged)), Err(InvalidTransaction::Custom(5).into()));
+        let call = pallet_pol_beacon::Call::<Runtime>::submit_pulse { round, signature };
+        let info = frame_support::dispatch::GetDispatchInfo::get_dispatch_info(&call);
+        assert_eq!(info.pays_fee, frame_support::dispatch::Pays::No);
+        let most = <Runtime as frame_system::Config>::BlockWeights::get().max_block;
+        assert!(info.call_weight.ref_time() < most.ref_time() / 20, "{}", info.call_weight);
+    });
+}
+
+#[test]
 fn only_listed_presets_exist() {
     assert!(presets_of::preset_names().iter().all(|name| presets_of::get_preset(name).is_some()));
     assert_eq!(presets_of::get_preset(&"mainnet".into()), None);

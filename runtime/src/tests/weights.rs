@@ -50,6 +50,7 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
         Call::measure_head { round: 0, metrics: ModelMetrics::default() }.into(),
         pallet_pol_rewards::Call::set_emission { emission: EmissionSchedule::default() }.into(),
         pallet_pol_rewards::Call::claim { round: 1 }.into(),
+        pallet_pol_beacon::Call::set_beacon { beacon: None }.into(),
     ];
     let most = limits().get(DispatchClass::Normal).max_extrinsic.unwrap();
     genesis(DEV).execute_with(|| {
@@ -106,6 +107,8 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
         pallet_proof_of_learning::UndrawnUpdates::<Runtime>::put(
             pol_primitives::BoundedVec::truncate_from(undrawn),
         );
+
+        pallet_pol_beacon::Beacon::<Runtime>::kill();
 
         System::set_block_number(1);
         let weight = ProofOfLearning::on_initialize(1);

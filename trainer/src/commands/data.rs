@@ -2,18 +2,24 @@
 
 //! Texts on their way to shards, to manifests on chain, and into the model.
 
+use super::{
+    admission::{
+        self, AdmitOptions, KindOption, ListOptions, ManifestOptions, RetireOptions,
+    },
+    governance::describe_decision,
+};
 use crate::{
     display::short_hash,
     options::{KeyOptions, NodeOptions},
 };
-use anyhow::{Context, Result, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand};
 use pol_chain::{AccountId, Call, Chain, Signer, format_account};
 use pol_data::{EndOfText, IngestConfig, IngestRecord, ManifestSummary};
 use pol_import::describe;
 use pol_primitives::{
-    MILLION, Ppm,
-    data::{Manifest, ManifestInfo, ShardId, ShardRecord, ShortText, Source, SourceId, SourceKind},
+    Hash, MILLION, Ppm,
+    data::{Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, ShortText, Source, SourceId, SourceKind},
     head::Head,
 };
 use serde_json::json;
@@ -28,11 +34,12 @@ Examples:
 
 const REGISTER_EXAMPLES: &str = "\
 Examples:
-  pol-trainer data register --dev-account alice --data data
+  pol-trainer data register --dev-account alice --data data --admit dataset
+      on a dev chain, where alice decides
   pol-trainer data register --key-file key.json --data data \\
-      --kind web --address https://example.org/texts --licence CC-BY-4.0
+      --address https://example.org/texts --licence CC-BY-4.0
 
-Members fetch the shards from you: pass --data to `pol-trainer` to serve them.";
+A registered manifest waits until governance admits it. Members fetch the shards from you: pass --data to `pol-trainer` to serve them.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +52,18 @@ pub(crate) enum DataCommand {
     Ingest(IngestOptions),
     /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
     Register(RegisterOptions),
+    /// List all manifests, with their stages and kinds.
+    List(ListOptions),
+    /// Admit a registered manifest to the pool, as governance.
+    Admit(AdmitOptions),
+    /// Take a manifest out of the pool for now, as governance.
+    Pause(ManifestOptions),
+    /// Put a paused manifest back into the pool, as governance.
+    Resume(ManifestOptions),
+    /// Refuse a registered manifest, or retire an admitted one for good, as governance.
+    Retire(RetireOptions),
+    /// Report as a validator that a manifest cannot be fetched, after trying it.
+    Report(ManifestOptions),
     /// Show the origin of a shard and its effect on the model.
     Trace(TraceOptions),
 }
@@ -98,9 +117,9 @@ pub(crate) struct RegisterOptions {
     /// Folder made by `data ingest`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Kind of the text.
-    #[arg(long, value_enum, default_value = "dataset")]
-    kind: KindOption,
+    /// Admit the text as this kind, as governance.
+    #[arg(long, value_enum, value_name = "KIND")]
+    admit: Option<KindOption>,
     /// Origin of the text, such as a URL; at most 256 bytes.
     #[arg(long, value_name = "TEXT", default_value = "local")]
     address: String,
@@ -123,26 +142,6 @@ pub(crate) struct TraceOptions {
     json: bool,
 }
 
-/// Kind of a source.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KindOption {
-    Pretrained,
-    Dataset,
-    Web,
-    Synthetic,
-}
-
-impl From<KindOption> for SourceKind {
-    fn from(kind: KindOption) -> Self {
-        match kind {
-            KindOption::Pretrained => Self::Pretrained,
-            KindOption::Dataset => Self::Dataset,
-            KindOption::Web => Self::Web,
-            KindOption::Synthetic => Self::Synthetic,
-        }
-    }
-}
-
 fn parse_shard_id(text: &str) -> Result<ShardId, String> {
     let parts = text
         .split_once('/')
@@ -159,6 +158,12 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
             tokio::task::spawn_blocking(move || ingest(options)).await?
         }
         DataCommand::Register(options) => register(options).await,
+        DataCommand::List(options) => admission::list(options).await,
+        DataCommand::Admit(options) => admission::admit(options).await,
+        DataCommand::Pause(options) => options.pause().await,
+        DataCommand::Resume(options) => options.resume().await,
+        DataCommand::Retire(options) => admission::retire(options).await,
+        DataCommand::Report(options) => options.report().await,
         DataCommand::Trace(options) => trace(options).await,
     }
 }
@@ -217,7 +222,6 @@ async fn register(options: RegisterOptions) -> Result<()> {
             .with_context(|| format!("{flag} is longer than 256 bytes"))
     };
     let call = Call::RegisterSource {
-        kind: options.kind.into(),
         address: text(&options.address, "--address")?,
         licence: text(&options.licence, "--licence")?,
     };
@@ -227,28 +231,64 @@ async fn register(options: RegisterOptions) -> Result<()> {
         if split.shards > 0 {
             let info = manifest_info(&record, split, source, held_out);
             chain.submit(&signer, Call::RegisterManifest(info)).await?;
+            let id = newest_manifest(&chain, split.content_hash, source).await?;
             println!(
-                "registered {} shards of {}{}",
+                "registered manifest {id}: {} shards of {}{}",
                 split.shards,
                 options.data.display(),
                 if held_out { ", held out" } else { "" }
             );
+            admit(&chain, &signer, id, options.admit).await?;
         }
     }
     Ok(())
 }
 
+/// Admits a manifest as governance, or says that it waits for that.
+async fn admit(
+    chain: &Chain,
+    signer: &Signer,
+    manifest: ManifestId,
+    kind: Option<KindOption>,
+) -> Result<()> {
+    let Some(kind) = kind.map(SourceKind::from) else {
+        println!(
+            "manifest {manifest} waits until governance admits it: pol-trainer data admit \
+             {manifest}"
+        );
+        return Ok(());
+    };
+    let decision = chain.govern(signer, Call::AdmitManifest { manifest, kind }).await?;
+    println!("manifest {manifest}: {}", describe_decision(decision, "admitted"));
+    Ok(())
+}
+
+/// Returns the newest manifest of this content from `source`.
+async fn newest_manifest(
+    chain: &Chain,
+    content_hash: Hash,
+    source: SourceId,
+) -> Result<ManifestId> {
+    for id in (0..chain.manifest_count().await?).rev() {
+        let manifest = chain.manifest(id).await?;
+        if manifest.is_some_and(|manifest| {
+            (manifest.info.content_hash, manifest.info.source) == (content_hash, source)
+        }) {
+            return Ok(id);
+        }
+    }
+    bail!("the manifest is not on the best chain any more; run this command again")
+}
+
 /// Returns the newest source of the signer's account. Other accounts may have registered sources
 /// since.
 async fn newest_source(chain: &Chain, signer: &Signer) -> Result<SourceId> {
-    let mut newest = None;
-    for id in 0.. {
-        let Some(source) = chain.source(id).await? else { break };
-        if source.owner == signer.account() {
-            newest = Some(id);
+    for id in (0..chain.source_count().await?).rev() {
+        if chain.source(id).await?.is_some_and(|source| source.owner == signer.account()) {
+            return Ok(id);
         }
     }
-    newest.context("the source is not on the best chain any more; run this command again")
+    bail!("the source is not on the best chain any more; run this command again")
 }
 
 fn manifest_info(
@@ -326,7 +366,7 @@ impl ShardTrace {
         let (source, manifest) = (&self.source, &self.manifest);
         let info = &manifest.info;
         let consumed = self.consumption.as_ref().map(|Consumption { shard, trainer, head }| {
-            let delta = f64::from(shard.delta) / 1e6;
+            let delta = f64::from(shard.delta) / 1e9;
             json!({ "round": shard.round, "trainer": trainer, "delta": delta, "head": head })
         });
         println!(
@@ -335,7 +375,6 @@ impl ShardTrace {
                 "shard": self.id,
                 "source": {
                     "id": info.source,
-                    "kind": source.kind,
                     "address": lossy(&source.address),
                     "licence": lossy(&source.licence),
                     "owner": format_account(&source.owner),
@@ -346,6 +385,8 @@ impl ShardTrace {
                     "parents": info.parents.as_slice(),
                     "registered": manifest.registered,
                     "contentHash": format!("0x{}", hex::encode(info.content_hash)),
+                    "status": manifest.status,
+                    "kind": manifest.kind,
                     "heldOut": info.held_out,
                 },
                 "consumed": consumed,
@@ -356,10 +397,9 @@ impl ShardTrace {
     fn print(&self) {
         let (source, info, index) = (&self.source, &self.manifest.info, self.id.index);
         println!(
-            "source {}: {} ({:?}, {}), registered by {}",
+            "source {}: {} ({}), registered by {}",
             info.source,
             lossy(&source.address),
-            source.kind,
             lossy(&source.licence),
             format_account(&source.owner)
         );
@@ -369,9 +409,10 @@ impl ShardTrace {
             format!(", made from manifests {:?}", info.parents)
         };
         println!(
-            "manifest {}: {} shards, content {}{parents}",
+            "manifest {}: {} shards, {}, content {}{parents}",
             self.id.manifest,
             info.shards,
+            self.manifest.kind.map_or("no kind yet".into(), |kind| format!("{kind:?}")),
             short_hash(&info.content_hash)
         );
         match &self.consumption {
@@ -380,7 +421,7 @@ impl ShardTrace {
                     format!(", which is part of the model {}", short_hash(&head.root))
                 });
                 println!("shard {index}: trained on by {trainer} in round {}{head}", shard.round);
-                let improvement = f64::from(shard.delta) / 1e6;
+                let improvement = f64::from(shard.delta) / 1e9;
                 println!("improvement of its loss: {improvement:+.6} nats per token");
             }
             None if info.held_out => println!("shard {index}: held out, never trained on"),

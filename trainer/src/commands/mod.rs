@@ -3,12 +3,15 @@
 //! The commands of `pol-trainer`, each with its options.
 
 pub(crate) mod adapt;
+mod admission;
 mod balances;
+pub(crate) mod beacon;
 pub(crate) mod bench;
 pub(crate) mod calibrate;
 pub(crate) mod data;
 mod decoder;
 pub(crate) mod generate;
+pub(crate) mod governance;
 pub(crate) mod keys;
 pub(crate) mod model;
 mod model_report;

@@ -8,6 +8,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::OnceLock,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -17,13 +18,16 @@ pub(crate) struct Network {
     folder: tempfile::TempDir,
     rpc_port: u16,
     p2p_port: u16,
+    /// Signer of the beacon, which runs until the network ends.
+    beacon: OnceLock<Process>,
 }
 
 impl Network {
     /// Chooses a folder and free ports.
     pub(crate) fn new() -> Self {
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { folder: tempfile::tempdir().unwrap(), rpc_port: port(), p2p_port: port() }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, rpc_port: port(), p2p_port: port(), beacon: OnceLock::new() }
     }
 
     /// Returns the path of a file or folder of the network.
@@ -183,9 +187,14 @@ impl Network {
         texts
     }
 
-    /// Ingests texts, sets a recipe and the lengths of phases, and registers the data. Joining
-    /// takes at most `join` blocks. Returns the ingested folder.
+    /// Ingests texts, sets a recipe and the lengths of phases, registers the data, and starts the
+    /// signer of the beacon. Joining takes at most `join` blocks. Returns the ingested folder.
     pub(crate) fn prepare(&self, join: u32) -> PathBuf {
+        self.beacon.get_or_init(|| {
+            let mut command = self.trainer();
+            command.args(["beacon", "sign"]);
+            Process::start(&mut command, self.path("beacon.log"))
+        });
         let (texts, data, recipe) = (self.texts(), self.path("data"), self.path("recipe.json"));
         let [texts, data_text, recipe] =
             [&texts, &data, &recipe].map(|path| path.to_str().unwrap());

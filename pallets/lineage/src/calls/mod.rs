@@ -2,5 +2,6 @@
 
 //! Bodies of the calls.
 
+mod admission;
 mod manifests;
 mod sources;

@@ -3,24 +3,25 @@
 //! Calls that register and withdraw sources.
 
 use crate::{Config, Error, Event, ManifestsOf, NextSource, Pallet, SourceDeposits, Sources};
-use pol_primitives::data::{ShortText, Source, SourceId, SourceKind};
+use pol_primitives::data::{ShortText, Source, SourceId};
 use polkadot_sdk::{
-    frame_support::{dispatch::DispatchResult, ensure},
+    frame_support::{dispatch::DispatchResult, ensure, traits::Get},
     sp_runtime::ArithmeticError,
 };
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_register_source(
         owner: T::AccountId,
-        kind: SourceKind,
         address: ShortText,
         licence: ShortText,
     ) -> DispatchResult {
         let source = NextSource::<T>::get();
         NextSource::<T>::put(source.checked_add(1).ok_or(ArithmeticError::Overflow)?);
-        SourceDeposits::<T>::insert(source, Self::hold_deposit(&owner)?);
-        Sources::<T>::insert(source, Source { owner: owner.clone(), kind, address, licence });
-        Self::deposit_event(Event::SourceRegistered { source, owner, kind });
+        let deposit = T::ManifestDeposit::get();
+        Self::hold_deposit(&owner, deposit)?;
+        SourceDeposits::<T>::insert(source, deposit);
+        Sources::<T>::insert(source, Source { owner: owner.clone(), address, licence });
+        Self::deposit_event(Event::SourceRegistered { source, owner });
         Ok(())
     }
 

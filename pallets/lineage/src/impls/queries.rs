@@ -2,8 +2,14 @@
 
 //! Queries of the runtime API.
 
-use crate::{Config, ConsumedShards, ManifestCount, Manifests, Pallet, ShardRecords, Sources};
-use pol_primitives::data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId};
+use crate::{
+    Config, ConsumedShards, ManifestCount, ManifestOfContent, Manifests, Pallet, ShardRecords,
+    Sources,
+};
+use pol_primitives::{
+    Hash,
+    data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+};
 
 impl<T: Config> Pallet<T> {
     /// Returns the record of a consumed shard; none for any other shard.
@@ -20,6 +26,11 @@ impl<T: Config> Pallet<T> {
     /// Returns a manifest.
     pub fn manifest(id: ManifestId) -> Option<Manifest<T::AccountId>> {
         Manifests::<T>::get(id)
+    }
+
+    /// Returns the admitted manifest of this content.
+    pub fn manifest_of_content(content_hash: Hash) -> Option<ManifestId> {
+        ManifestOfContent::<T>::get(content_hash)
     }
 
     /// Returns the number of manifests ever registered. Their ids count from zero, and the ids of

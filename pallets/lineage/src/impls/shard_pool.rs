@@ -2,60 +2,19 @@
 
 //! Implementation of [`ShardPool`] for the learning pallet.
 
-use crate::{Config, FreeShards, LOG_TARGET, Manifests, Pallet, Pool, PoolEntry, Slots};
+use crate::{Config, FreeShards, LOG_TARGET, Manifests, Pallet, Pool};
 use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{
     MAX_LEASE_SHARDS, Ppm, RoundNumber,
-    data::{Manifest, ManifestId, ShardId, ShardRecord, SourceKind},
+    data::{ManifestId, ShardId, ShardRecord, SourceKind},
     prf::Prf,
+    provider_draw::ProviderDraw,
     traits::ShardPool,
 };
-
-/// Returns the number of free shards of the manifests.
-fn count_free(entries: &[PoolEntry]) -> u32 {
-    entries.iter().fold(0, |sum: u32, entry| sum.saturating_add(entry.free))
-}
-
-/// Returns the entry that holds the free shard at `position` over all entries, and its position in
-/// that entry.
-fn find_free<'a>(
-    mut entries: impl Iterator<Item = &'a mut PoolEntry>,
-    mut position: u32,
-) -> Option<(&'a mut PoolEntry, u32)> {
-    let entry = entries.find(|entry| {
-        let here = position < entry.free;
-        if !here {
-            position = position.saturating_sub(entry.free);
-        }
-        here
-    })?;
-    Some((entry, position))
-}
-
-/// Draws up to `count` distinct numbers below `bound`. Every set of them is equally likely (Robert
-/// Floyd; Bentley 1987, "Programming Pearls: A Sample of Brilliance").
-fn draw_distinct(count: u32, bound: u32, prf: &mut Prf) -> Vec<u32> {
-    let mut drawn = Vec::new();
-    for last in bound.saturating_sub(count)..bound {
-        let number = prf.below(last.saturating_add(1));
-        drawn.push(if drawn.contains(&number) { last } else { number });
-    }
-    drawn
-}
-
-impl<T: Config> Pallet<T> {
-    /// Returns the manifests of the shards, each with the number of its shards among them.
-    fn manifests_of(shards: &[ShardId]) -> impl Iterator<Item = (Manifest<T::AccountId>, u32)> {
-        let mut counts: BTreeMap<ManifestId, u32> = BTreeMap::new();
-        for shard in shards {
-            let count = counts.entry(shard.manifest).or_default();
-            *count = count.saturating_add(1);
-        }
-        counts
-            .into_iter()
-            .filter_map(|(id, count)| Manifests::<T>::get(id).map(|record| (record, count)))
-    }
-}
+use polkadot_sdk::{
+    frame_support::{storage::with_transaction_unchecked, traits::Get},
+    sp_runtime::TransactionOutcome,
+};
 
 impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
     fn free_shards() -> u32 {
@@ -63,23 +22,22 @@ impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
     }
 
     fn lease(count: u32, prf: &mut Prf) -> Vec<ShardId> {
-        let count = count.min(MAX_LEASE_SHARDS) as usize;
-        let mut shards = Vec::with_capacity(count);
-        for kind in SourceKind::ALL {
-            if shards.len() == count {
+        let count = count.min(MAX_LEASE_SHARDS);
+        let mut pool = SourceKind::ALL.map(Pool::<T>::get);
+        let mut draw = ProviderDraw::new(count, T::ProviderShare::get());
+        let mut shards = Vec::new();
+        for _ in 0..count {
+            let Some(place) = draw.next(&pool, prf) else { break };
+            let entries = pool.get_mut(place.kind);
+            let Some(entry) = entries.and_then(|entries| entries.get_mut(place.manifest)) else {
                 break;
+            };
+            shards.push(Self::lease_one(entry, place.position));
+        }
+        for (kind, entries) in SourceKind::ALL.into_iter().zip(pool) {
+            if !entries.is_empty() {
+                Pool::<T>::insert(kind, entries);
             }
-            Pool::<T>::mutate(kind, |entries| {
-                while shards.len() < count {
-                    // One draw over all entries selects the manifest, in proportion to its free
-                    // shards, and the position in it.
-                    let drawn = prf.below(count_free(entries));
-                    let Some((entry, position)) = find_free(entries.iter_mut(), drawn) else {
-                        break;
-                    };
-                    shards.push(Self::lease_one(entry, position));
-                }
-            });
         }
         shards
     }
@@ -93,51 +51,46 @@ impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
     }
 
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]) {
-        let deltas = deltas.iter().copied().chain(core::iter::repeat(0));
-        for (shard, delta) in shards.iter().zip(deltas) {
-            if let Err(error) = Self::consume_one(shard, ShardRecord { round, index, delta }) {
+        for (at, shard) in shards.iter().enumerate() {
+            let measured = deltas.get(at).copied();
+            let record = ShardRecord { round, index, delta: measured.unwrap_or(0) };
+            if let Err(error) = Self::consume_one(shard, record, measured.is_some()) {
                 log::error!(target: LOG_TARGET, "cannot consume {shard:?}: {error:?}");
             }
         }
     }
 
-    /// Draws in the order of leases, so that updates are measured on the data that comes next.
+    /// Draws as a lease does, so that updates are measured on the data that comes next.
     fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId> {
-        let mut shards = Vec::new();
-        let mut left = count.min(MAX_LEASE_SHARDS);
-        for kind in SourceKind::ALL {
-            if left == 0 {
-                break;
-            }
-            let mut entries = Pool::<T>::get(kind);
-            for drawn in draw_distinct(left, count_free(&entries), prf) {
-                let Some((entry, position)) = find_free(entries.iter_mut(), drawn) else {
-                    continue;
-                };
-                let index = Slots::<T>::get(entry.manifest, position).unwrap_or(position);
-                shards.push(ShardId { manifest: entry.manifest, index });
-                left = left.saturating_sub(1);
-            }
-        }
-        shards
+        with_transaction_unchecked(|| TransactionOutcome::Rollback(Self::lease(count, prf)))
     }
 
-    fn owners(shards: &[ShardId]) -> Vec<(T::AccountId, u32)> {
-        let mut owners: BTreeMap<T::AccountId, u32> = BTreeMap::new();
-        for (record, count) in Self::manifests_of(shards) {
-            let sum = owners.entry(record.owner).or_default();
-            *sum = sum.saturating_add(count);
+    fn effects(shards: &[ShardId], deltas: &[i32]) -> Vec<(T::AccountId, u64)> {
+        let mut effects: BTreeMap<ManifestId, u64> = BTreeMap::new();
+        for (shard, delta) in shards.iter().zip(deltas) {
+            let sum = effects.entry(shard.manifest).or_default();
+            *sum = sum.saturating_add(u64::try_from(*delta).unwrap_or(0));
         }
-        owners.into_iter().collect()
+        let mut providers: BTreeMap<T::AccountId, u64> = BTreeMap::new();
+        for (manifest, effect) in effects.into_iter().filter(|(_, effect)| *effect > 0) {
+            if let Some(record) = Manifests::<T>::get(manifest) {
+                let sum = providers.entry(record.owner).or_default();
+                *sum = sum.saturating_add(effect);
+            }
+        }
+        providers.into_iter().collect()
     }
 
     fn bonus(shards: &[ShardId]) -> Ppm {
-        let (mut sum, mut counted): (u64, u64) = (0, 0);
-        for (record, count) in Self::manifests_of(shards) {
-            let bonus = Self::kind(&record.info).map_or(0, SourceKind::bonus);
-            sum = sum.saturating_add(u64::from(bonus).saturating_mul(count.into()));
-            counted = counted.saturating_add(count.into());
-        }
-        sum.checked_div(counted).and_then(|mean| Ppm::try_from(mean).ok()).unwrap_or(0)
+        let mut bonuses: BTreeMap<ManifestId, Option<Ppm>> = BTreeMap::new();
+        let of = |shard: &ShardId| {
+            *bonuses.entry(shard.manifest).or_insert_with(|| {
+                Some(Manifests::<T>::get(shard.manifest)?.kind.map_or(0, SourceKind::bonus))
+            })
+        };
+        let known: Vec<u64> = shards.iter().filter_map(of).map(u64::from).collect();
+        let sum = known.iter().fold(0u64, |sum, bonus| sum.saturating_add(*bonus));
+        let mean = sum.checked_div(known.len() as u64);
+        mean.and_then(|mean| Ppm::try_from(mean).ok()).unwrap_or(0)
     }
 }

@@ -3,38 +3,50 @@
 //! Changes of the state of single shards.
 
 use crate::{
-    Config, ConsumedShards, Event, FreeShards, LeasedShards, Manifests, Pallet, Pool, PoolEntry,
-    ShardRecords, Slots, Sources, types::locate_in_bitmap,
+    Config, ConsumedShards, Error, Event, FreeShards, LeasedShards, Manifests, Pallet, PauseReason,
+    Pool, PoolEntry, Reports, ShardRecords, Slots, types::locate_in_bitmap,
 };
-use pol_primitives::data::{Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, SourceKind};
+use pol_primitives::data::{Manifest, ManifestId, ManifestStatus, ShardId, ShardRecord};
+use polkadot_sdk::frame_support::{dispatch::DispatchResult, traits::Get};
 
 /// Reason why a shard cannot change its state.
 #[derive(Debug)]
 pub(super) enum ShardError {
     UnknownManifest,
-    UnknownSource,
     NotLeased,
 }
 
 impl<T: Config> Pallet<T> {
-    /// Returns the kind of a manifest's source.
-    pub(crate) fn kind(info: &ManifestInfo) -> Option<SourceKind> {
-        Sources::<T>::get(info.source).map(|source| source.kind)
+    /// Adds an admitted manifest to the pool, unless it is held out.
+    pub(crate) fn add_to_pool(
+        manifest: ManifestId,
+        record: &Manifest<T::AccountId>,
+    ) -> DispatchResult {
+        let Some(kind) = record.kind.filter(|_| !record.info.held_out) else { return Ok(()) };
+        let (provider, free) = (record.owner.clone(), record.free);
+        let entry = PoolEntry { manifest, provider, free };
+        Pool::<T>::try_mutate(kind, |entries| entries.try_push(entry))
+            .map_err(|_| Error::<T>::PoolIsFull)?;
+        FreeShards::<T>::mutate(|total| *total = total.saturating_add(free));
+        Ok(())
     }
 
     /// Removes a manifest from the pool. Returns `true` if it was there.
-    pub(crate) fn remove_from_pool(info: &ManifestInfo, manifest: ManifestId) -> bool {
-        Self::kind(info).is_some_and(|kind| {
+    pub(crate) fn remove_from_pool(manifest: ManifestId, record: &Manifest<T::AccountId>) -> bool {
+        let removed = record.kind.and_then(|kind| {
             Pool::<T>::mutate(kind, |entries| {
                 let place = entries.iter().position(|entry| entry.manifest == manifest);
-                place.map(|at| entries.remove(at)).is_some()
+                place.map(|at| entries.remove(at))
             })
-        })
+        });
+        let free = removed.as_ref().map_or(0, |entry| entry.free);
+        FreeShards::<T>::mutate(|total| *total = total.saturating_sub(free));
+        removed.is_some()
     }
 
     /// Leases the free shard at `position`. The last free shard moves to its position, so that each
     /// shard is drawn once (Fisher–Yates shuffle).
-    pub(super) fn lease_one(entry: &mut PoolEntry, position: u32) -> ShardId {
+    pub(super) fn lease_one(entry: &mut PoolEntry<T::AccountId>, position: u32) -> ShardId {
         let (manifest, last) = (entry.manifest, entry.free.saturating_sub(1));
         let index = Slots::<T>::take(manifest, position).unwrap_or(position);
         if position != last {
@@ -84,11 +96,11 @@ impl<T: Config> Pallet<T> {
     /// Returns a leased shard to the free ones.
     pub(super) fn release_one(shard: &ShardId) -> Result<(), ShardError> {
         Self::end_lease(shard, |record| {
-            let kind = Self::kind(&record.info).ok_or(ShardError::UnknownSource)?;
             Self::put_slot(shard.manifest, record.free, shard.index);
             record.free = record.free.saturating_add(1);
+            let Some(kind) = record.kind else { return Ok(()) };
             Pool::<T>::mutate(kind, |entries| {
-                // A retired manifest is not in the pool.
+                // A paused or retired manifest is not in the pool.
                 if let Some(entry) =
                     entries.iter_mut().find(|entry| entry.manifest == shard.manifest)
                 {
@@ -100,10 +112,12 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// Consumes a leased shard and stores its record.
+    /// Consumes a leased shard and stores its record. The delta counts for the effect of the
+    /// manifest if `is_measured`.
     pub(super) fn consume_one(
         shard: &ShardId,
         shard_record: ShardRecord,
+        is_measured: bool,
     ) -> Result<(), ShardError> {
         Self::end_lease(shard, |record| {
             let (chunk, place) = ShardRecords::locate(shard.index);
@@ -111,11 +125,25 @@ impl<T: Config> Pallet<T> {
                 records.get_or_insert_default().insert(place, shard_record)
             });
             record.consumed = record.consumed.saturating_add(1);
+            let is_useless = is_measured
+                && record.effect.note(shard_record.delta, T::EffectWindow::get().max(1));
             if record.consumed == record.info.shards {
-                Self::remove_from_pool(&record.info, shard.manifest);
-                Self::deposit_event(Event::ManifestConsumed { manifest: shard.manifest });
+                Self::end(shard.manifest, record);
+            } else if is_useless && record.status == ManifestStatus::Admitted {
+                Self::pause(shard.manifest, record, PauseReason::NoEffect);
             }
             Ok(())
         })
+    }
+
+    /// Ends a manifest whose last shard was consumed. A retired one stays retired.
+    fn end(manifest: ManifestId, record: &mut Manifest<T::AccountId>) {
+        if record.status != ManifestStatus::Retired {
+            Self::remove_from_pool(manifest, record);
+            Reports::<T>::remove(manifest);
+            Self::release_consumed(manifest, &record.owner);
+            record.status = ManifestStatus::Consumed;
+        }
+        Self::deposit_event(Event::ManifestConsumed { manifest });
     }
 }

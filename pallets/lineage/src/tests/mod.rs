@@ -2,20 +2,22 @@
 
 //! Tests of the calls, the pool and the invariants.
 
-mod owners;
+mod admission;
+mod effects;
 mod pool;
 mod properties;
 mod registry;
 
 use crate::{
     Call, ConsumedShards, Error, Event, FreeShards, HoldReason, LeasedShards, MAX_POOL_MANIFESTS,
-    ManifestOfContent, Manifests, Pool, PoolEntry, RetiredManifests, Slots,
+    Manifests, PauseReason, Pool, PoolEntry, Reports, Slots,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
     BoundedVec, Hash, MILLION, POL,
     data::{
-        MAX_SHARDS, ManifestId, ManifestInfo, ShardId, ShardRecord, ShortText, SourceId, SourceKind,
+        MAX_SHARDS, ManifestId, ManifestInfo, ManifestStatus, ShardId, ShardRecord, ShortText,
+        SourceId, SourceKind,
     },
     prf::Prf,
     traits::ShardPool,
@@ -50,25 +52,60 @@ fn info(source: SourceId, shards: u32) -> ManifestInfo {
     }
 }
 
-/// Registers a source of account 1 and returns its id.
-fn source(kind: SourceKind) -> SourceId {
+/// Registers a source of an account and returns its id.
+fn source_of(owner: AccountId) -> SourceId {
     let id = crate::NextSource::<Test>::get();
     assert_ok!(Lineage::register_source(
-        Origin::signed(1),
-        kind,
+        Origin::signed(owner),
         text("https://example.org"),
         text("CC0-1.0")
     ));
     id
 }
 
-/// Registers a source of account 1 and a manifest of `shards` shards from it. Returns the id of
-/// the manifest.
-fn manifest(kind: SourceKind, shards: u32) -> ManifestId {
+/// Registers a source of account 1 and returns its id.
+fn source() -> SourceId {
+    source_of(1)
+}
+
+/// Proposes a manifest of account 1 and returns its id.
+fn propose(info: ManifestInfo) -> ManifestId {
     let id = Lineage::manifest_count();
-    let info = info(source(kind), shards);
     assert_ok!(Lineage::register_manifest(Origin::signed(1), info));
     id
+}
+
+fn admit(id: ManifestId, kind: SourceKind) {
+    assert_ok!(Lineage::admit_manifest(Origin::root(), id, kind));
+}
+
+/// Registers a source of `owner` and a manifest of `shards` shards from it, which is admitted.
+/// Returns the id of the manifest.
+fn manifest_of(owner: AccountId, kind: SourceKind, shards: u32) -> ManifestId {
+    let id = Lineage::manifest_count();
+    let info = info(source_of(owner), shards);
+    assert_ok!(Lineage::register_manifest(Origin::signed(owner), info));
+    admit(id, kind);
+    id
+}
+
+/// Registers and admits a manifest of account 1.
+fn manifest(kind: SourceKind, shards: u32) -> ManifestId {
+    manifest_of(1, kind, shards)
+}
+
+fn status(id: ManifestId) -> ManifestStatus {
+    Lineage::manifest(id).unwrap().status
+}
+
+/// Returns the deposit for a manifest.
+fn deposit(shards: u32) -> u128 {
+    DEPOSIT + u128::from(shards) * SHARD_DEPOSIT
+}
+
+/// Returns the entry of a manifest of account 1 in the pool.
+fn entry(manifest: ManifestId, free: u32) -> PoolEntry<AccountId> {
+    PoolEntry { manifest, provider: 1, free }
 }
 
 fn prf(seed: u8) -> Prf {

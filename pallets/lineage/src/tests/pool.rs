@@ -134,8 +134,10 @@ fn a_consumed_manifest_leaves_the_pool() {
         assert_eq!(take_events(), []);
         Lineage::consume(&of(id)[3..], 2, 0, &[]);
         assert_eq!(take_events(), [Event::ManifestConsumed { manifest: id }]);
+        assert_eq!(status(id), ManifestStatus::Consumed);
+        assert_eq!(held(1), 2 * DEPOSIT + deposit(60), "its deposit came back");
         Lineage::release(&of(other));
-        assert_eq!(*Pool::<Test>::get(SourceKind::Web), [PoolEntry { manifest: other, free: 60 }]);
+        assert_eq!(*Pool::<Test>::get(SourceKind::Web), [entry(other, 60)]);
         assert_eq!(counts(id), (0, 0, 4));
         assert!(Manifests::<Test>::contains_key(id), "the lineage of the model is kept");
         assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), id), PalletError::InUse);
@@ -207,7 +209,7 @@ fn samples_use_the_kinds_in_order() {
         let synthetic = manifest(SourceKind::Synthetic, 4);
         let web = manifest(SourceKind::Web, 3);
         let dataset = manifest(SourceKind::Dataset, 4);
-        assert_ok!(Lineage::retire_manifest(Origin::root(), dataset));
+        assert_ok!(Lineage::retire_manifest(Origin::root(), dataset, false));
         let sampled: Vec<_> =
             Lineage::sample(5, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
         assert_eq!(sampled, [web, web, web, synthetic, synthetic]);

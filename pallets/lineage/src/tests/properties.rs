@@ -13,7 +13,9 @@ enum Action {
     Consume(Index),
     Sample(u32, u8),
     Register(SourceKind, u32),
-    Retire(Index),
+    Retire(Index, bool),
+    Pause(Index),
+    Resume(Index),
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -24,13 +26,24 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0u32..20, any::<u8>()).prop_map(|(count, seed)| Action::Sample(count, seed)),
         1 => (prop::sample::select(&SourceKind::ALL[..]), 1u32..30)
             .prop_map(|(kind, shards)| Action::Register(kind, shards)),
-        1 => any::<Index>().prop_map(Action::Retire),
+        1 => (any::<Index>(), any::<bool>()).prop_map(|(id, cause)| Action::Retire(id, cause)),
+        1 => any::<Index>().prop_map(Action::Pause),
+        1 => any::<Index>().prop_map(Action::Resume),
     ]
 }
 
-/// Returns the number of free shards of retired manifests.
-fn retired() -> usize {
-    RetiredManifests::<Test>::iter_keys().map(|id| counts(id).0 as usize).sum()
+/// Returns a registered manifest.
+fn choose(which: Index) -> Option<ManifestId> {
+    let count = Lineage::manifest_count() as usize;
+    (count > 0).then(|| which.index(count) as ManifestId)
+}
+
+/// Returns the number of free shards of manifests that are not in the pool.
+fn unpooled() -> usize {
+    Manifests::<Test>::iter_values()
+        .filter(|record| record.status != ManifestStatus::Admitted)
+        .map(|record| record.free as usize)
+        .sum()
 }
 
 /// States of all shards as the tests expect them.
@@ -47,19 +60,27 @@ impl Model {
     fn apply(&mut self, round: u32, action: Action) {
         match action {
             Action::Register(kind, shards) => {
-                manifest(kind, shards);
+                manifest_of(1 + u64::from(round) % 3, kind, shards);
                 self.shards += shards;
             }
             Action::Lease(count, seed) => self.lease(count, seed),
             Action::Release(which) => self.release(which),
             Action::Consume(which) => self.consume(round, which),
             Action::Sample(count, seed) => self.sample(count, seed),
-            Action::Retire(which) if Lineage::manifest_count() > 4 => {
-                let id = which.index(Lineage::manifest_count() as usize) as ManifestId;
-                // Refused if the manifest is consumed or retired.
-                let _ = Lineage::retire_manifest(Origin::root(), id);
+            // Each of these is refused in some stages.
+            Action::Retire(which, for_cause) if Lineage::manifest_count() > 4 => {
+                let Some(id) = choose(which) else { return };
+                let _ = Lineage::retire_manifest(Origin::root(), id, for_cause);
             }
-            Action::Retire(_) => (),
+            Action::Retire(..) => (),
+            Action::Pause(which) => {
+                let Some(id) = choose(which) else { return };
+                let _ = Lineage::pause_manifest(Origin::root(), id);
+            }
+            Action::Resume(which) => {
+                let Some(id) = choose(which) else { return };
+                let _ = Lineage::resume_manifest(Origin::root(), id);
+            }
         }
     }
 
@@ -107,13 +128,13 @@ impl Model {
         for shard in sample {
             let key = (shard.manifest, shard.index);
             assert!(!self.leased.contains(&key) && !self.consumed.contains(&key), "{shard:?}");
-            assert!(!RetiredManifests::<Test>::contains_key(shard.manifest) && seen.insert(key));
+            assert!(status(shard.manifest) == ManifestStatus::Admitted && seen.insert(key));
         }
     }
 
-    /// Returns the number of shards that are free and not retired.
+    /// Returns the number of shards that are free and in the pool.
     fn leasable(&self) -> usize {
-        self.shards as usize - self.leased.len() - self.consumed.len() - retired()
+        self.shards as usize - self.leased.len() - self.consumed.len() - unpooled()
     }
 }
 
@@ -128,7 +149,7 @@ proptest! {
                 assert_eq!(Lineage::free_shards() as usize, model.leasable());
                 Lineage::do_try_state().unwrap();
             }
-            // All other shards can still be leased, each once, except those of retired manifests.
+            // All other shards can still be leased, each once, except those of paused and retired ones.
             for seed in 0.. {
                 if Lineage::free_shards() == 0 {
                     break;

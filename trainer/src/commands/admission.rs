@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Manifests on the chain: listed, decided about by governance, and reported by validators.
+
+use super::governance::decide;
+use crate::{
+    context::NodeContext,
+    data::ShardReader,
+    options::{KeyOptions, NodeOptions, SwarmOptions},
+    state::StateFolder,
+};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use pol_chain::{AccountId, Call, Chain, format_account};
+use pol_primitives::data::{Manifest, ManifestId, ShardId, SourceKind};
+use serde_json::json;
+
+/// Number of shards that a report tries to fetch.
+const TRIED_SHARDS: u32 = 4;
+
+/// Kind of text.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum KindOption {
+    Pretrained,
+    Dataset,
+    Web,
+    Synthetic,
+}
+
+impl From<KindOption> for SourceKind {
+    fn from(kind: KindOption) -> Self {
+        match kind {
+            KindOption::Pretrained => Self::Pretrained,
+            KindOption::Dataset => Self::Dataset,
+            KindOption::Web => Self::Web,
+            KindOption::Synthetic => Self::Synthetic,
+        }
+    }
+}
+
+/// Manifest, and the key of a member that decides about it.
+#[derive(Args)]
+pub(crate) struct ManifestOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// Number of the manifest.
+    #[arg(value_name = "MANIFEST")]
+    manifest: ManifestId,
+}
+
+/// Options of `data admit`.
+#[derive(Args)]
+pub(crate) struct AdmitOptions {
+    #[command(flatten)]
+    of: ManifestOptions,
+    /// Kind of its text.
+    #[arg(long, value_enum, default_value = "dataset")]
+    kind: KindOption,
+}
+
+/// Options of `data retire`.
+#[derive(Args)]
+pub(crate) struct RetireOptions {
+    #[command(flatten)]
+    of: ManifestOptions,
+    /// Burn the deposit: the data is not what its provider said, or cannot be fetched.
+    #[arg(long)]
+    for_cause: bool,
+}
+
+/// Options of `data list`.
+#[derive(Args)]
+pub(crate) struct ListOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ManifestOptions {
+    async fn decide(&self, call: Call, done: &str) -> Result<()> {
+        decide(&self.node, &self.key, call, &format!("manifest {} is {done}", self.manifest)).await
+    }
+
+    /// Takes the manifest out of the pool.
+    pub(super) async fn pause(self) -> Result<()> {
+        self.decide(Call::PauseManifest(self.manifest), "paused").await
+    }
+
+    /// Puts the manifest back into the pool.
+    pub(super) async fn resume(self) -> Result<()> {
+        self.decide(Call::ResumeManifest(self.manifest), "in the pool again").await
+    }
+
+    /// Reports the manifest as a validator, if some of its shards cannot be fetched now.
+    pub(super) async fn report(self) -> Result<()> {
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder for blobs")?;
+        let chain = Chain::connect(&self.node.url).await?;
+        let state = StateFolder::open(scratch.path())?;
+        let context = NodeContext::start(chain.clone(), &SwarmOptions::fetch_only(), state).await?;
+        let fetched = fetch_any(&context, self.manifest).await;
+        context.swarm.clone().shutdown().await?;
+        if let Some(index) = fetched? {
+            bail!(
+                "shard {index} of manifest {} can be fetched; nothing is reported",
+                self.manifest
+            );
+        }
+        chain.submit(&self.key.signer()?, Call::ReportManifest(self.manifest)).await?;
+        println!("manifest {} is reported", self.manifest);
+        Ok(())
+    }
+}
+
+/// Tries to fetch some shards of a manifest. Returns the index of the first that it gets.
+async fn fetch_any(context: &NodeContext, manifest: ManifestId) -> Result<Option<u32>> {
+    let recipe = context.chain.recipe().await?.context("the chain has no recipe yet")?;
+    let record = context.chain.manifest(manifest).await?;
+    let shards =
+        record.with_context(|| format!("the chain has no manifest {manifest}"))?.info.shards;
+    let mut reader = ShardReader::new(context.clone());
+    let tried = TRIED_SHARDS.min(shards);
+    for at in 0..tried {
+        let index = (u64::from(at) * u64::from(shards) / u64::from(tried)) as u32;
+        match reader.shard(&recipe, ShardId { manifest, index }, &[], "report").await {
+            Ok(_) => return Ok(Some(index)),
+            Err(error) => tracing::info!("shard {index}: {error:#}"),
+        }
+    }
+    Ok(None)
+}
+
+/// Admits a manifest.
+pub(super) async fn admit(options: AdmitOptions) -> Result<()> {
+    let AdmitOptions { of, kind } = options;
+    of.decide(Call::AdmitManifest { manifest: of.manifest, kind: kind.into() }, "admitted").await
+}
+
+/// Refuses or retires a manifest.
+pub(super) async fn retire(options: RetireOptions) -> Result<()> {
+    let RetireOptions { of, for_cause } = options;
+    of.decide(Call::RetireManifest { manifest: of.manifest, for_cause }, "retired").await
+}
+
+/// Prints all manifests.
+pub(super) async fn list(options: ListOptions) -> Result<()> {
+    let chain = Chain::connect(&options.node.url).await?;
+    let count = chain.manifest_count().await?;
+    ensure!(count > 0 || options.json, "no manifest is registered");
+    for id in 0..count {
+        // The number of a withdrawn manifest stays unused.
+        let Some(manifest) = chain.manifest(id).await? else { continue };
+        if options.json {
+            print_json(id, &manifest);
+        } else {
+            print(id, &manifest);
+        }
+    }
+    Ok(())
+}
+
+fn print_json(id: ManifestId, manifest: &Manifest<AccountId>) {
+    let info = &manifest.info;
+    println!(
+        "{}",
+        json!({
+            "id": id,
+            "owner": format_account(&manifest.owner),
+            "source": info.source,
+            "status": manifest.status,
+            "kind": manifest.kind,
+            "heldOut": info.held_out,
+            "shards": info.shards,
+            "free": manifest.free,
+            "leased": manifest.leased,
+            "consumed": manifest.consumed,
+            "contentHash": format!("0x{}", hex::encode(info.content_hash)),
+        })
+    );
+}
+
+fn print(id: ManifestId, manifest: &Manifest<AccountId>) {
+    let Manifest { owner, info, status, kind, free, consumed, .. } = manifest;
+    let kind = match kind {
+        _ if info.held_out => "held out".to_owned(),
+        Some(kind) => format!("{kind:?}").to_lowercase(),
+        None => "no kind yet".to_owned(),
+    };
+    let status = format!("{status:?}").to_lowercase();
+    println!(
+        "manifest {id}: {status}, {kind}, {} shards ({free} free, {consumed} consumed) of source \
+         {} by {}",
+        info.shards,
+        info.source,
+        format_account(owner)
+    );
+}
