@@ -166,7 +166,7 @@ fn the_next_head_takes_out_updates_settled_before_its_attest_phase() {
         run(1);
         train(&[3]);
         assert_eq!(Learning::excisions(), left);
-        run(LENGTHS.attest);
+        run(LENGTHS.attest + LENGTHS.hold);
         assert!(Learning::round_record(3).unwrap().excised.is_empty());
         run(1);
         train(&[3]);

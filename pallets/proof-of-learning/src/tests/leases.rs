@@ -212,7 +212,7 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
 fn a_void_round_returns_the_shards_of_all() {
     in_round_one(|| {
         train(&[1, 2]);
-        run(LENGTHS.attest);
+        run(LENGTHS.attest + LENGTHS.hold);
         for account in [1, 2] {
             assert_ok!(Learning::conclude(signed(9), account));
             assert_event(Event::Concluded {

@@ -54,7 +54,7 @@ fn the_next_head_decides_what_no_quorum_did() {
     in_round_one(|| {
         train(&[1]);
         reports(13, 0, 20);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         let measured = HeadMeasurement { metrics: metrics(20), share: 330_000 };
         assert_event(Event::HeadMeasured { round: 0, measured });
         assert_eq!(
@@ -64,7 +64,7 @@ fn the_next_head_decides_what_no_quorum_did() {
         // There was no report on the next one.
         run(1);
         train(&[1]);
-        adopt([6; 32], &[0]);
+        adopt([6; 32]);
         assert_eq!(
             (Learning::head_measurement(1), Learning::head_measurement(0)),
             (None, Some(measured))
@@ -78,7 +78,7 @@ fn void_rounds_leave_the_head_to_be_measured() {
         let seed = Learning::pending_measurement().unwrap().seed;
         train(&[1]);
         reports(11, 0, 30);
-        run(LENGTHS.attest + 1);
+        run(LENGTHS.attest + LENGTHS.hold + 1);
         assert_eq!(round().number, 2);
         let measuring = Learning::pending_measurement().unwrap();
         assert_eq!((measuring.round, measuring.seed, measuring.reports.len()), (0, seed, 1));
@@ -101,7 +101,7 @@ fn probes_are_drawn_after_the_head_and_once() {
         assert_event(Event::ProbesDrawn { round: 0, seed: first.seed });
         train(&[1]);
         assert_eq!(Learning::pending_measurement().unwrap(), first);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         assert_eq!(Learning::pending_measurement(), None);
         run(1);
         let second = Learning::pending_measurement().unwrap();
@@ -115,7 +115,7 @@ fn an_idle_network_measures_its_last_head() {
     in_round_one(|| {
         train(&[1]);
         FreeShards::kill();
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(3);
         assert_eq!(
             (round().phase, Learning::pending_measurement().map(|measuring| measuring.round)),
@@ -149,7 +149,7 @@ fn each_misuse_is_refused() {
         assert_eq!(waiting(), [11]);
         // Only the newest head is measured.
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         run(1);
         refused(12, 0, metrics(1), Error::NotTheHead);
     });
