@@ -52,9 +52,10 @@ pub use pallet::*;
 pub use types::DescendingRound;
 pub use weights::WeightInfo;
 
-/// Maximum number of rounds whose rewards one finding forfeits, starting with the newest. No more
-/// can wait: a round opens while fewer than 32 audits are open and two more wait for their draw,
-/// and settled rounds stay in escrow for at most [`MAX_ESCROW_ROUNDS`].
+/// Maximum number of rounds whose rewards one finding forfeits, starting with the newest.
+///
+/// A round opens while fewer than 32 audits are open, and two more rounds may wait for their draw.
+/// Settled rounds stay in escrow for at most [`MAX_ESCROW_ROUNDS`].
 pub const MAX_FORFEITED_ROUNDS: usize = 34 + MAX_ESCROW_ROUNDS as usize;
 /// Maximum number of rewards that one query returns.
 pub const MAX_REWARDS_PER_QUERY: usize = 1_024;
