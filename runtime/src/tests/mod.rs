@@ -100,7 +100,10 @@ fn refusal_reason(refusal: TransactionValidityError) -> DispatchError {
     let index = <ProofOfLearning as PalletInfoAccess>::index() as u8;
     match code {
         u8::MAX => DispatchError::BadOrigin,
-        code => ModuleError { index, error: [code, 0, 0, 0], message: None }.into(),
+        code => {
+            let error = [code, 0, 0, 0];
+            DispatchError::Module(ModuleError { index, error, message: None })
+        }
     }
 }
 

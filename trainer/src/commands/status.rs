@@ -78,7 +78,7 @@ struct Claim {
 
 /// State of the network at the best block.
 struct NetworkStatus {
-    overview: Overview<AccountId>,
+    overview: Overview,
     finalised: u32,
     members: Vec<Member<AccountId>>,
     audits: Vec<(AuditId, Audit<AccountId>)>,
@@ -105,7 +105,7 @@ impl NetworkStatus {
     fn to_json(&self) -> Value {
         let (overview, round) = (&self.overview, &self.overview.round);
         json!({
-            "best": overview.now,
+            "best": overview.height,
             "finalised": self.finalised,
             "round": round.number,
             "phase": round.phase,
@@ -165,7 +165,7 @@ impl NetworkStatus {
         println!(
             "block {} (finalised {}) | round {} {:?}: {} due, {} committed, {} revealed | {model} \
              | {} free shards",
-            overview.now,
+            overview.height,
             self.finalised,
             round.number,
             round.phase,
@@ -232,7 +232,7 @@ fn print_member(member: &Member<AccountId>) {
 /// Returns the newest measurement of the head or of one of its predecessors.
 async fn last_measurement(
     chain: &Chain,
-    overview: &Overview<AccountId>,
+    overview: &Overview,
 ) -> Result<Option<(RoundNumber, HeadMeasurement)>> {
     let Some(head) = &overview.head else { return Ok(None) };
     for round in (head.round.saturating_sub(MEASUREMENT_WINDOW)..=head.round).rev() {
@@ -244,7 +244,7 @@ async fn last_measurement(
 }
 
 /// Returns the claims of the trainers of this round and of the newest head's round.
-async fn claims(chain: &Chain, overview: &Overview<AccountId>) -> Result<Vec<Claim>> {
+async fn claims(chain: &Chain, overview: &Overview) -> Result<Vec<Claim>> {
     let rounds: BTreeSet<_> =
         overview.head.map(|head| head.round).into_iter().chain([overview.round.number]).collect();
     let mut claims = Vec::new();

@@ -2,7 +2,7 @@
 
 //! Acts of trainers and seats in the stages of an audit.
 
-use crate::pallet::*;
+use crate::{calls::CheckedAudit, pallet::*};
 use alloc::vec::Vec;
 use codec::Encode;
 use pol_primitives::{
@@ -17,31 +17,55 @@ use pol_primitives::{
 use polkadot_sdk::frame_support::pallet_prelude::*;
 
 impl<T: Config> Pallet<T> {
+    /// Checks the states that `who` shows. Returns the audit.
+    pub(crate) fn check_states(
+        id: AuditId,
+        who: &T::AccountId,
+        states: &[StateProof],
+    ) -> Result<CheckedAudit<T::AccountId>, DispatchError> {
+        let (audit, config) = Self::audit_in(id, Stage::Serve)?;
+        let case = audit.case(who).ok_or(Error::<T>::NotUnderAudit)?;
+        ensure!(!case.served, Error::<T>::AlreadyServed);
+        ensure!(
+            states.iter().map(|served| served.state.leaf).eq(case.served_leaves()),
+            Error::<T>::WrongStates
+        );
+        let (root, leaves) = Self::trace_of(audit.round, case)?;
+        let is_proved = |StateProof { state, proof }: &StateProof| {
+            merkle_verify(&root, leaves, state.leaf.into(), &state.digest(), proof)
+        };
+        ensure!(states.iter().all(is_proved), Error::<T>::WrongProof);
+        Ok((audit, config))
+    }
+
     /// Body of [`Pallet::serve_states`].
     pub(crate) fn do_serve_states(
         id: AuditId,
         who: T::AccountId,
         states: &[StateProof],
     ) -> DispatchResult {
-        let (mut audit, config) = Self::audit_in(id, Stage::Serve)?;
-        let round = audit.round;
-        let case = Self::case_mut(&mut audit, &who)?;
-        ensure!(!case.served, Error::<T>::AlreadyServed);
-        ensure!(
-            states.iter().map(|served| served.state.leaf).eq(case.served_leaves()),
-            Error::<T>::WrongStates
-        );
-        let (root, leaves) = Self::trace_of(round, case)?;
-        let is_proved = |StateProof { state, proof }: &StateProof| {
-            merkle_verify(&root, leaves, state.leaf.into(), &state.digest(), proof)
-        };
-        ensure!(states.iter().all(is_proved), Error::<T>::WrongProof);
-        case.served = true;
+        let (mut audit, config) = Self::check_states(id, &who, states)?;
+        Self::case_mut(&mut audit, &who)?.served = true;
         let states = BoundedVec::truncate_from(states.iter().map(|served| served.state).collect());
         AuditResponses::<T>::insert(id, &who, AuditResponse { states, ..AuditResponse::default() });
         Self::deposit_event(Event::StatesServed { audit: id, account: who });
         Self::store_audit(id, audit, &config);
         Ok(())
+    }
+
+    /// Checks that `who` has seats to commit for. Returns the audit, and its place in it.
+    pub(crate) fn check_seats(
+        id: AuditId,
+        who: &T::AccountId,
+    ) -> Result<(CheckedAudit<T::AccountId>, u16), DispatchError> {
+        let (audit, config) = Self::audit_in(id, Stage::Replay)?;
+        let place = audit
+            .holder(who)
+            .filter(|_| audit.seats_of(who).next().is_some())
+            .ok_or(Error::<T>::NoSeat)?;
+        let holder = audit.holders.get(usize::from(place)).ok_or(DispatchError::Corruption)?;
+        ensure!(!holder.committed, Error::<T>::SeatCommitted);
+        Ok(((audit, config), place))
     }
 
     /// Body of [`Pallet::commit_audit`].
@@ -50,13 +74,8 @@ impl<T: Config> Pallet<T> {
         who: T::AccountId,
         commitment: Hash,
     ) -> DispatchResult {
-        let (mut audit, config) = Self::audit_in(id, Stage::Replay)?;
-        let place = audit
-            .holder(&who)
-            .filter(|_| audit.seats_of(&who).next().is_some())
-            .ok_or(Error::<T>::NoSeat)?;
+        let ((mut audit, config), place) = Self::check_seats(id, &who)?;
         let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
-        ensure!(!holder.committed, Error::<T>::SeatCommitted);
         holder.committed = true;
         AuditCommitments::<T>::insert(id, &who, commitment);
         Self::deposit_event(Event::AuditCommitted { audit: id, account: who });
@@ -79,11 +98,41 @@ impl<T: Config> Pallet<T> {
         who: T::AccountId,
         ends: Vec<(SketchedEnd, MerkleProof)>,
     ) -> DispatchResult {
-        let (sketched, ends): (Vec<_>, Vec<_>) = ends
-            .into_iter()
-            .map(|(end, proof)| (end, LeafProof { digest: end.state.digest(), proof }))
-            .unzip();
+        let (sketched, ends) = Self::split_ends(&ends);
         Self::open_ends(id, who, &ends, &sketched)
+    }
+
+    /// Splits sketched ends into the ends alone, and the proofs of their states.
+    pub(crate) fn split_ends(
+        ends: &[(SketchedEnd, MerkleProof)],
+    ) -> (Vec<SketchedEnd>, Vec<LeafProof>) {
+        let split = |(end, proof): &(SketchedEnd, MerkleProof)| {
+            (*end, LeafProof { digest: end.state.digest(), proof: proof.clone() })
+        };
+        ends.iter().map(split).unzip()
+    }
+
+    /// Checks the ends that `who` opens. Returns the audit, and what the trainer has shown before.
+    pub(crate) fn check_ends(
+        id: AuditId,
+        who: &T::AccountId,
+        ends: &[LeafProof],
+        sketched: &[SketchedEnd],
+    ) -> Result<(CheckedAudit<T::AccountId>, AuditResponse), DispatchError> {
+        let (audit, config) = Self::audit_in(id, Stage::Open)?;
+        let case = audit.case(who).ok_or(Error::<T>::NotUnderAudit)?;
+        ensure!(case.served, Error::<T>::NotServed);
+        ensure!(!case.opened, Error::<T>::AlreadyOpened);
+        let at = case.opened_leaves();
+        ensure!(ends.len() == at.len(), Error::<T>::WrongEnds);
+        let (root, leaves) = Self::trace_of(audit.round, case)?;
+        let is_proved = |(end, at): (&LeafProof, &u16)| {
+            merkle_verify(&root, leaves, (*at).into(), &end.digest, &end.proof)
+        };
+        ensure!(ends.iter().zip(&at).all(is_proved), Error::<T>::WrongProof);
+        let shown = AuditResponses::<T>::get(id, who).ok_or(DispatchError::Corruption)?;
+        Self::ensure_profile(audit.round, case, &shown.states, sketched)?;
+        Ok(((audit, config), shown))
     }
 
     /// Stores the ends that `who` opens, with their states and sketches if the recipe is native.
@@ -93,21 +142,8 @@ impl<T: Config> Pallet<T> {
         ends: &[LeafProof],
         sketched: &[SketchedEnd],
     ) -> DispatchResult {
-        let (mut audit, config) = Self::audit_in(id, Stage::Open)?;
-        let round = audit.round;
-        let case = Self::case_mut(&mut audit, &who)?;
-        ensure!(case.served, Error::<T>::NotServed);
-        ensure!(!case.opened, Error::<T>::AlreadyOpened);
-        let at = case.opened_leaves();
-        ensure!(ends.len() == at.len(), Error::<T>::WrongEnds);
-        let (root, leaves) = Self::trace_of(round, case)?;
-        let is_proved = |(end, at): (&LeafProof, &u16)| {
-            merkle_verify(&root, leaves, (*at).into(), &end.digest, &end.proof)
-        };
-        ensure!(ends.iter().zip(&at).all(is_proved), Error::<T>::WrongProof);
-        let mut shown = AuditResponses::<T>::get(id, &who).ok_or(DispatchError::Corruption)?;
-        Self::ensure_profile(round, case, &shown.states, sketched)?;
-        case.opened = true;
+        let ((mut audit, config), mut shown) = Self::check_ends(id, &who, ends, sketched)?;
+        Self::case_mut(&mut audit, &who)?.opened = true;
         shown.ends = BoundedVec::truncate_from(ends.iter().map(|end| end.digest).collect());
         shown.sketched = BoundedVec::truncate_from(sketched.to_vec());
         AuditResponses::<T>::insert(id, &who, shown);
@@ -164,6 +200,29 @@ impl<T: Config> Pallet<T> {
         Self::reveal_evidence(id, who, evidence, bindings, salt)
     }
 
+    /// Checks the findings that `who` reveals. Returns the audit, and its place in it.
+    pub(crate) fn check_evidence(
+        id: AuditId,
+        who: &T::AccountId,
+        evidence: &Evidence,
+        bindings: &[Binding],
+        salt: &Hash,
+    ) -> Result<(CheckedAudit<T::AccountId>, u16), DispatchError> {
+        let (audit, config) = Self::audit_in(id, Stage::Reveal)?;
+        let place = audit.holder(who).ok_or(Error::<T>::NoSeat)?;
+        let is_exact = Self::is_exact(&audit)?;
+        let holder = audit.holders.get(usize::from(place)).ok_or(DispatchError::Corruption)?;
+        ensure!(holder.committed, Error::<T>::SeatNotCommitted);
+        ensure!(!holder.revealed, Error::<T>::SeatRevealed);
+        let commitment =
+            evidence_commitment(&who.encode(), &Self::genesis_hash(), id, evidence, salt);
+        ensure!(AuditCommitments::<T>::get(id, who) == Some(commitment), Error::<T>::WrongEvidence);
+        ensure!(Self::fits_seats(&audit, who, evidence, is_exact), Error::<T>::BadEvidence);
+        let expected_bindings = if is_exact { 0 } else { evidence.len() };
+        ensure!(bindings.len() == expected_bindings, Error::<T>::OtherProfile);
+        Ok(((audit, config), place))
+    }
+
     /// Stores `who`'s findings, with one of the `bindings` for each if the recipe is native.
     fn reveal_evidence(
         id: AuditId,
@@ -172,22 +231,9 @@ impl<T: Config> Pallet<T> {
         bindings: &[Binding],
         salt: Hash,
     ) -> DispatchResult {
-        let (mut audit, config) = Self::audit_in(id, Stage::Reveal)?;
-        let place = audit.holder(&who).ok_or(Error::<T>::NoSeat)?;
-        let is_exact = Self::is_exact(&audit)?;
-        let fits = Self::fits_seats(&audit, &who, &evidence, is_exact);
+        let ((mut audit, config), place) =
+            Self::check_evidence(id, &who, &evidence, bindings, &salt)?;
         let holder = audit.holders.get_mut(usize::from(place)).ok_or(DispatchError::Corruption)?;
-        ensure!(holder.committed, Error::<T>::SeatNotCommitted);
-        ensure!(!holder.revealed, Error::<T>::SeatRevealed);
-        let commitment =
-            evidence_commitment(&who.encode(), &Self::genesis_hash(), id, &evidence, &salt);
-        ensure!(
-            AuditCommitments::<T>::get(id, &who) == Some(commitment),
-            Error::<T>::WrongEvidence
-        );
-        ensure!(fits, Error::<T>::BadEvidence);
-        let expected_bindings = if is_exact { 0 } else { evidence.len() };
-        ensure!(bindings.len() == expected_bindings, Error::<T>::OtherProfile);
         holder.revealed = true;
         AuditCommitments::<T>::remove(id, &who);
         let bindings = bindings.iter().copied().map(Some).chain(core::iter::repeat(None));

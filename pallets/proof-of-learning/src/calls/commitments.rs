@@ -8,13 +8,29 @@ use pol_primitives::{
     Hash, RoundNumber,
     lease::Lease,
     recipe::Recipe as Spec,
-    round::Phase,
+    round::{Phase, Round},
     submission::{Reveal, RevealRecord, Submission, SubmissionStatus, TrainingClaims},
     trace::{merkle_verify, state_leaf},
 };
 use polkadot_sdk::frame_support::pallet_prelude::*;
 
 impl<T: Config> Pallet<T> {
+    /// Returns the round under way, which must be `round`, and the account's lease that it may
+    /// commit to an update of.
+    pub(crate) fn check_committing(
+        who: &T::AccountId,
+        round: RoundNumber,
+    ) -> Result<(Round, Lease), Error<T>> {
+        let current = CurrentRound::<T>::get();
+        ensure!(round == current.number, Error::<T>::WrongRound);
+        ensure!(current.phase == Phase::Train, Error::<T>::NotTraining);
+        let lease = Leases::<T>::get(who).ok_or(Error::<T>::NoLease)?;
+        ensure!(lease.due_round == round, Error::<T>::NotDue);
+        ensure!(lease.round >= RecipeSince::<T>::get(), Error::<T>::RecipeChanged);
+        ensure!(!Submissions::<T>::contains_key(round, who), Error::<T>::AlreadyCommitted);
+        Ok((current, lease))
+    }
+
     /// Body of [`Pallet::commit`].
     pub(crate) fn do_commit(
         who: T::AccountId,
@@ -22,14 +38,7 @@ impl<T: Config> Pallet<T> {
         commitment: Hash,
         claims: TrainingClaims,
     ) -> DispatchResult {
-        let mut current = CurrentRound::<T>::get();
-        ensure!(round == current.number, Error::<T>::WrongRound);
-        ensure!(current.phase == Phase::Train, Error::<T>::NotTraining);
-        let lease = Leases::<T>::get(&who).ok_or(Error::<T>::NoLease)?;
-        ensure!(lease.due_round == round, Error::<T>::NotDue);
-        ensure!(lease.round >= RecipeSince::<T>::get(), Error::<T>::RecipeChanged);
-        ensure!(!Submissions::<T>::contains_key(round, &who), Error::<T>::AlreadyCommitted);
-
+        let (mut current, lease) = Self::check_committing(&who, round)?;
         let submission = Submission {
             commitment,
             tier: lease.tier,
@@ -46,33 +55,43 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
+    /// Checks the opening of the account's commitment in `round`. Returns its submission, and the
+    /// number of tokens credited to it.
+    pub(crate) fn check_opening(
+        who: &T::AccountId,
+        round: RoundNumber,
+        reveal: &Reveal,
+    ) -> Result<(Submission, u64), DispatchError> {
+        let current = CurrentRound::<T>::get();
+        ensure!(round == current.number, Error::<T>::WrongRound);
+        ensure!(current.phase == Phase::Reveal, Error::<T>::NotRevealing);
+        let submission = Submissions::<T>::get(round, who).ok_or(Error::<T>::NotCommitted)?;
+        ensure!(submission.status == SubmissionStatus::Committed, Error::<T>::AlreadyRevealed);
+        let commitment = reveal.commitment(&who.encode(), &Self::genesis_hash(), round);
+        ensure!(commitment == submission.commitment, Error::<T>::WrongOpening);
+
+        // A commitment has a lease, and its round a recipe, until the round is over.
+        let lease = Leases::<T>::get(who).ok_or(DispatchError::Corruption)?;
+        let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
+        Self::ensure_trace(reveal, &lease, &recipe)?;
+        ensure!(!SeenPayloads::<T>::contains_key(reveal.payload_hash), Error::<T>::PayloadSeen);
+        Ok((submission, lease.tokens(&recipe, reveal.steps)))
+    }
+
     /// Body of [`Pallet::reveal`].
     pub(crate) fn do_reveal(
         who: T::AccountId,
         round: RoundNumber,
         reveal: Reveal,
     ) -> DispatchResult {
+        let (mut submission, tokens) = Self::check_opening(&who, round, &reveal)?;
         let mut current = CurrentRound::<T>::get();
-        ensure!(round == current.number, Error::<T>::WrongRound);
-        ensure!(current.phase == Phase::Reveal, Error::<T>::NotRevealing);
-        let mut submission = Submissions::<T>::get(round, &who).ok_or(Error::<T>::NotCommitted)?;
-        ensure!(submission.status == SubmissionStatus::Committed, Error::<T>::AlreadyRevealed);
-        let commitment = reveal.commitment(&who.encode(), &Self::genesis_hash(), round);
-        ensure!(commitment == submission.commitment, Error::<T>::WrongOpening);
-
-        // A commitment has a lease, and its round a recipe, until the round is over.
-        let lease = Leases::<T>::get(&who).ok_or(DispatchError::Corruption)?;
-        let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
-        Self::ensure_trace(&reveal, &lease, &recipe)?;
-        ensure!(!SeenPayloads::<T>::contains_key(reveal.payload_hash), Error::<T>::PayloadSeen);
-
         let mut revealed = Revealed::<T>::get();
         let index = u8::try_from(revealed.len()).map_err(|_| DispatchError::Corruption)?;
         revealed.try_push(who.clone()).map_err(|_| DispatchError::Corruption)?;
         Revealed::<T>::put(revealed);
         SeenPayloads::<T>::insert(reveal.payload_hash, ());
         let Reveal { payload_hash, trace_root, carry_hash, steps, .. } = reveal;
-        let tokens = lease.tokens(&recipe, steps);
         submission.opened =
             Some(RevealRecord { index, payload_hash, trace_root, carry_hash, steps, tokens });
         submission.status = SubmissionStatus::Revealed;

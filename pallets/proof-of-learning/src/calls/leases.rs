@@ -7,17 +7,42 @@ use codec::Encode;
 use pol_primitives::{
     Hash, MAX_SUBMISSIONS, RoundNumber,
     lease::Lease,
-    recipe::Tier,
+    recipe::{Recipe as Spec, Tier},
     round::Round,
     traits::{Bonds, ShardPool},
 };
 use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConversion};
 
 impl<T: Config> Pallet<T> {
-    /// Body of [`Pallet::join_round`].
-    pub(crate) fn do_join_round(who: T::AccountId, tier: Tier) -> DispatchResultWithPostInfo {
+    /// Checks that the account may have a lease as a machine of `tier`.
+    pub(crate) fn check_joining(who: &T::AccountId, tier: Tier) -> Result<(), Error<T>> {
         let round = CurrentRound::<T>::get();
         ensure!(round.is_joinable(Self::now()), Error::<T>::NotJoining);
+        let lease = Leases::<T>::get(who);
+        let is_over = |lease: &Lease| lease.due_round < round.number;
+        ensure!(lease.as_ref().is_none_or(is_over), Error::<T>::AlreadyLeased);
+        ensure!(T::Bonds::is_trainer(who), Error::<T>::NotATrainer);
+        let recipe = Recipe::<T>::get().ok_or(Error::<T>::NotJoining)?;
+        let (_, due) = Self::due_leases(&round, &recipe, tier);
+        ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
+        // The conclusion of a past lease may return its shards.
+        ensure!(lease.is_some() || T::Pool::free_shards() > 0, Error::<T>::NoData);
+        Ok(())
+    }
+
+    /// Returns the round that a lease given in `round` would be due in, and the number of leases
+    /// due in that one.
+    fn due_leases(round: &Round, recipe: &Spec, tier: Tier) -> (RoundNumber, u32) {
+        let delay = u32::from(recipe.tier(tier).cadence).saturating_sub(1);
+        let due_round = round.number.saturating_add(delay);
+        let due = if delay == 0 { round.due } else { DueLeases::<T>::get(due_round) };
+        (due_round, due)
+    }
+
+    /// Body of [`Pallet::join_round`].
+    pub(crate) fn do_join_round(who: T::AccountId, tier: Tier) -> DispatchResultWithPostInfo {
+        Self::check_joining(&who, tier).map_err(Self::refused)?;
+        let round = CurrentRound::<T>::get();
         let concluded = Self::conclude_past(&who, round.number)?;
         // The past lease may have cost part of the bond, so the bond is checked after it.
         ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
@@ -25,10 +50,7 @@ impl<T: Config> Pallet<T> {
         // A train phase has both.
         let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         let head = CurrentHead::<T>::get().ok_or(DispatchError::Corruption)?;
-        let delay = u32::from(recipe.tier(tier).cadence).saturating_sub(1);
-        let due_round = round.number.saturating_add(delay);
-        let due = if delay == 0 { round.due } else { DueLeases::<T>::get(due_round) };
-        ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
+        let (due_round, due) = Self::due_leases(&round, &recipe, tier);
 
         let mut standing = Self::standing(&who);
         let mut prf = Lease::draw(&round.seed, &who.encode(), standing.nonce);
@@ -78,15 +100,20 @@ impl<T: Config> Pallet<T> {
 
     /// Body of [`Pallet::conclude`].
     pub(crate) fn do_conclude(account: &T::AccountId) -> DispatchResultWithPostInfo {
-        let is_over = |lease: &Lease| lease.due_round < CurrentRound::<T>::get().number;
-        let lease =
-            Leases::<T>::get(account).filter(is_over).ok_or(Error::<T>::NothingToConclude)?;
+        let lease = Self::past_lease(account).map_err(Self::refused)?;
         Ok(Some(Self::conclude_lease(account, lease)).into())
+    }
+
+    /// Returns the account's lease, whose round must be over.
+    pub(crate) fn past_lease(account: &T::AccountId) -> Result<Lease, Error<T>> {
+        let is_over = |lease: &Lease| lease.due_round < CurrentRound::<T>::get().number;
+        Leases::<T>::get(account).filter(is_over).ok_or(Error::<T>::NothingToConclude)
     }
 
     /// Body of [`Pallet::reset_carry`].
     pub(crate) fn do_reset_carry(who: T::AccountId) -> DispatchResultWithPostInfo {
-        let concluded = Self::conclude_past(&who, CurrentRound::<T>::get().number)?;
+        let concluded = Self::conclude_past(&who, CurrentRound::<T>::get().number)
+            .map_err(Self::refused)?;
         Standings::<T>::mutate_exists(&who, |standing| {
             if let Some(standing) = standing {
                 standing.carry = Hash::default();

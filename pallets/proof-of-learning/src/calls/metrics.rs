@@ -4,7 +4,7 @@
 
 use crate::pallet::*;
 use pol_primitives::{
-    RoundNumber,
+    Balance, RoundNumber,
     metrics::{MetricsReport, ModelMetrics},
     round::is_quorum,
     traits::Bonds,
@@ -12,21 +12,31 @@ use pol_primitives::{
 use polkadot_sdk::frame_support::pallet_prelude::*;
 
 impl<T: Config> Pallet<T> {
+    /// Checks a report on the head of `round`. Returns the stake of `who`.
+    pub(crate) fn check_measuring(
+        who: &T::AccountId,
+        round: RoundNumber,
+        metrics: &ModelMetrics,
+    ) -> Result<Balance, Error<T>> {
+        let stake = T::Bonds::validator_stake(who).ok_or(Error::<T>::NotAValidator)?;
+        let is_newest = ProbeSeed::<T>::get().is_some_and(|(seeded, _)| seeded == round)
+            && CurrentHead::<T>::get().is_some_and(|head| head.round == round);
+        ensure!(is_newest, Error::<T>::NotTheHead);
+        ensure!(!HeadMetrics::<T>::contains_key(round), Error::<T>::HeadIsMeasured);
+        ensure!(metrics.is_valid(), Error::<T>::MetricsOutOfRange);
+        let reported = HeadReports::<T>::get().iter().any(|report| report.account == *who);
+        ensure!(!reported, Error::<T>::HeadReported);
+        Ok(stake)
+    }
+
     /// Body of [`Pallet::measure_head`].
     pub(crate) fn do_measure_head(
         who: T::AccountId,
         round: RoundNumber,
         metrics: ModelMetrics,
     ) -> DispatchResult {
-        let stake = T::Bonds::validator_stake(&who).ok_or(Error::<T>::NotAValidator)?;
-        let is_newest = ProbeSeed::<T>::get().is_some_and(|(seeded, _)| seeded == round)
-            && CurrentHead::<T>::get().is_some_and(|head| head.round == round);
-        ensure!(is_newest, Error::<T>::NotTheHead);
-        ensure!(!HeadMetrics::<T>::contains_key(round), Error::<T>::HeadIsMeasured);
-        ensure!(metrics.is_valid(), Error::<T>::MetricsOutOfRange);
-
+        let stake = Self::check_measuring(&who, round, &metrics)?;
         let mut reports = HeadReports::<T>::get();
-        ensure!(reports.iter().all(|report| report.account != who), Error::<T>::HeadReported);
         let report = MetricsReport { account: who.clone(), stake, metrics };
         if let Err(report) = reports.try_push(report) {
             // The most stake takes precedence, so that many small bonds cannot keep others out.

@@ -9,3 +9,8 @@ mod heads;
 mod leases;
 mod metrics;
 mod settlement;
+
+use pol_primitives::audit::{Audit, AuditConfig};
+
+/// An audit that a call found to be in the right stage, with the parameters of audits.
+pub(crate) type CheckedAudit<AccountId> = (Audit<AccountId>, AuditConfig);

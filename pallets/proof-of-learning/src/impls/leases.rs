@@ -7,6 +7,7 @@ use pol_primitives::{
     Hash,
     lease::Lease,
     round::Round,
+    standing::Standing,
     submission::{Outcome, Submission, SubmissionRecord, SubmissionStatus},
     traits::{Bonds, ShardPool},
 };
@@ -23,6 +24,7 @@ impl<T: Config> Pallet<T> {
         match submission {
             Some(Submission { status: SubmissionStatus::Included, opened, .. }) => {
                 Standings::<T>::mutate(account, |standing| {
+                    standing.note_revealed();
                     standing.carry = opened.map(|opened| opened.carry_hash).unwrap_or_default();
                     standing.carry_round = round;
                 });
@@ -30,6 +32,7 @@ impl<T: Config> Pallet<T> {
             }
             Some(submission) => {
                 let outcome = if submission.opened.is_some() {
+                    Standings::<T>::mutate(account, Standing::note_revealed);
                     Outcome::Excluded
                 } else {
                     T::Bonds::slash(account, T::NoShowPenalty::get());
@@ -44,7 +47,10 @@ impl<T: Config> Pallet<T> {
                 // After a change of the recipe nothing can be committed to the lease, which is not
                 // the trainer's fault.
                 if lease.round >= RecipeSince::<T>::get() {
-                    T::Bonds::slash(account, T::LapsePenalty::get());
+                    let penalty = Standings::<T>::mutate(account, |standing| {
+                        standing.note_lapse(T::LapsePenalty::get())
+                    });
+                    T::Bonds::slash(account, penalty);
                 }
                 T::Pool::release(&lease.shards);
             }
@@ -68,7 +74,6 @@ impl<T: Config> Pallet<T> {
             data_hash,
             tokens,
             gain: 0,
-            error: 0,
         }
     }
 

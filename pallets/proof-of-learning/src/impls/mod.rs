@@ -2,7 +2,9 @@
 
 //! Work of the hooks, interfaces to other pallets and queries of the runtime API, by topic.
 
+mod admission;
 mod audits;
+mod clock;
 mod excisions;
 mod heads;
 mod leases;

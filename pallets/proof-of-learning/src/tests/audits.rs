@@ -6,8 +6,8 @@ use crate::{mock::*, pallet::*, types::MAX_OPEN_AUDITS};
 use pol_primitives::{
     BoundedVec, Hash,
     audit::{
-        Audit, AuditConfig, Evidence, Finding, LeafProof, PendingAudit, SeatHolder, Stage,
-        StateProof,
+        Audit, AuditConfig, Evidence, Finding, LeafProof, MAX_AUDITED_SEGMENTS, PendingAudit,
+        SeatHolder, Stage, StateProof,
     },
     digest,
     prf::Prf,
@@ -47,7 +47,7 @@ fn reveals(validator: AccountId, id: u32, evidence: Evidence, salt: Hash, error:
 }
 
 fn settles(id: u32, trainer: AccountId, error: Error<Test>) {
-    assert_noop!(Learning::settle(signed(9), id, trainer), error);
+    assert_noop!(weightless(Learning::settle(signed(9), id, trainer)), error);
 }
 
 fn set(config: AuditConfig) {
@@ -70,7 +70,7 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
     in_round_one(|| {
         AuditSettings::<Test>::put(AuditConfig { mix: 2, ..AUDITS });
         train(&[1]);
-        adopt([5; 32], &[0]);
+        adopt([5; 32]);
         let mut mixed = [0; 32];
         for _ in 0..3 {
             assert!(Learning::audits().is_empty());
@@ -86,22 +86,16 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
 #[test]
 fn included_updates_are_drawn_in_the_next_block() {
     in_round_one(|| {
-        train(&[1, 2, 3]);
-        adopt([5; 32], &[0, 2]);
+        train_to_hold(&[1, 2, 3]);
+        hold(&[0, 2]);
+        adopt([5; 32]);
         let statuses: Vec<_> =
             Learning::submissions(1).into_iter().map(|(_, submission)| submission.status).collect();
         assert_eq!(
             statuses,
             [SubmissionStatus::Included, SubmissionStatus::Revealed, SubmissionStatus::Included]
         );
-        let waiting = |trainer, index| PendingAudit {
-            round: 1,
-            draw: 0,
-            trainer,
-            index,
-            segments: 4,
-            known: BoundedVec::new(),
-        };
+        let waiting = |trainer, index| PendingAudit::first(1, trainer, index, 4);
         let undrawn: Vec<_> =
             UndrawnUpdates::<Test>::get().into_iter().map(|(update, _)| update).collect();
         assert_eq!(undrawn, [waiting(1, 0), waiting(3, 2)]);
@@ -119,6 +113,7 @@ fn included_updates_are_drawn_in_the_next_block() {
             &undrawn,
             &Stakes::stakes(),
             probe.clone(),
+            MAX_AUDITED_SEGMENTS,
         );
         assert_eq!(Learning::audits(), [(0, expected.clone())]);
         assert_eq!(
@@ -143,7 +138,7 @@ fn included_updates_are_drawn_in_the_next_block() {
 fn a_round_that_is_void_is_not_audited() {
     in_round_one(|| {
         train(&[1]);
-        run(LENGTHS.attest + 2);
+        run(LENGTHS.attest + LENGTHS.hold + 2);
         assert_eq!((UndrawnUpdates::<Test>::exists(), NextAudit::<Test>::get()), (false, 0));
     });
 }
@@ -156,8 +151,9 @@ fn an_update_that_stopped_early_is_audited_where_it_was_trained() {
         assert_ok!(Learning::commit(signed(1), 1, commitment(1, &reveal), Default::default()));
         run_until(Phase::Reveal);
         assert_ok!(Learning::reveal(signed(1), 1, reveal));
-        run_until(Phase::Attest);
-        adopt([5; 32], &[0]);
+        run_until(Phase::Hold);
+        hold(&[0]);
+        adopt([5; 32]);
         run(1);
         let case = case(0, 1).0;
         assert_eq!(
@@ -569,14 +565,7 @@ fn no_round_opens_while_too_many_wait_for_a_draw() {
         run(1);
         attest_initial();
         // Settlements of many rounds at once leave this behind.
-        let waiting = |round| PendingAudit {
-            round,
-            draw: 1,
-            trainer: 1,
-            index: 0,
-            segments: 4,
-            known: BoundedVec::new(),
-        };
+        let waiting = |round| PendingAudit { draw: 1, ..PendingAudit::first(round, 1, 0, 4) };
         UndrawnUpdates::<Test>::put(
             BoundedVec::try_from((0..67).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
                 .unwrap(),

@@ -3,7 +3,9 @@
 //! Tests by topic. Every test ends with a check of the pallet's invariants.
 
 mod audits;
+mod beacon;
 mod commitments;
+mod congestion;
 mod excisions;
 mod governance;
 mod heads;
@@ -22,11 +24,13 @@ use pol_primitives::{audit::AuditConfig, rewards::RoundEarnings};
 use polkadot_sdk::frame_support::assert_ok;
 
 /// Earnings of a seat that was right.
-const SEAT: RoundEarnings = RoundEarnings { training: 0, seats: 1, shards: 0 };
+const SEAT: RoundEarnings = RoundEarnings { training: 0, seats: 1, effect: 0 };
 
-/// Gives all three validators a seat on every update.
+/// Gives all three validators a seat on every update, and the first two enough seats of a second
+/// draw to decide.
 fn all_three() {
-    let config = AuditConfig { seats: 3, more_seats: 4, ..AUDITS };
+    Validators::insert(13, 20);
+    let config = AuditConfig { seats: 3, more_seats: 16, ..AUDITS };
     assert_ok!(Learning::set_audits(RuntimeOrigin::root(), config));
 }
 

@@ -27,7 +27,7 @@ use heads::{ObservedHead, measure_heads};
 use members::{Members, training_share};
 use panel::PanelView;
 use phase_clock::PhaseClock;
-use pol_chain::{AccountId, Chain};
+use pol_chain::Chain;
 use pol_primitives::{RoundNumber, queries::Overview, round::Phase};
 use std::{
     path::PathBuf,
@@ -173,7 +173,7 @@ impl<'a> Observer<'a> {
         self.clock.record(overview.round.number, overview.round.phase);
         let finalised = self.context.chain.finalised_block().await;
         let finalised = finalised.map_or(self.summary.chain.finalised, |block| block.number);
-        self.summary.chain = ChainSummary { best: overview.now, finalised };
+        self.summary.chain = ChainSummary { best: overview.height, finalised };
         for step in [
             self.members.update(&self.context.chain, overview.round.number).await,
             self.show_panel(&overview).await,
@@ -195,7 +195,7 @@ impl<'a> Observer<'a> {
     }
 
     /// Draws the panel.
-    async fn show_panel(&self, overview: &Overview<AccountId>) -> Result<(), RoleError> {
+    async fn show_panel(&self, overview: &Overview) -> Result<(), RoleError> {
         if self.display.is_hidden() {
             return Ok(());
         }
@@ -340,7 +340,7 @@ impl Settling {
         &mut self,
         context: &NodeContext,
         summary: &Summary,
-        overview: &Overview<AccountId>,
+        overview: &Overview,
     ) -> Result<bool> {
         if !summary.rounds.iter().all(RoundSummary::is_settled) {
             return Ok(false);

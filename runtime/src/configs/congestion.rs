@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Room in full blocks.
+
+use super::*;
+use pallet_proof_of_learning::OperationalCalls;
+use sp_runtime::traits::{Hash as _, StaticLookup, Zero};
+
+parameter_types! {
+    /// Share of a block's limits from which on deadlines stand still.
+    pub const CongestedShare: Perbill = Perbill::from_percent(80);
+}
+
+/// Operational calls besides duties that their own account signs: those of its proxy, those of the
+/// council's members and of the sudo key, and an authorised upgrade.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservedCalls;
+
+impl OperationalCalls<Runtime> for ReservedCalls {
+    fn proxied<'a>(
+        who: &AccountId,
+        call: &'a RuntimeCall,
+    ) -> Option<(AccountId, &'a pallet_proof_of_learning::Call<Runtime>)> {
+        let RuntimeCall::Proxy(pallet_proxy::Call::proxy { real, force_proxy_type, call }) = call
+        else {
+            return None;
+        };
+        let RuntimeCall::ProofOfLearning(duty) = &**call else { return None };
+        let real = <Runtime as frame_system::Config>::Lookup::lookup(real.clone()).ok()?;
+        let proxy = Proxy::find_proxy(&real, who, *force_proxy_type).ok()?;
+        let may = proxy.delay.is_zero() && proxy.proxy_type.filter(call);
+        may.then_some((real, duty))
+    }
+
+    fn is_governance(who: &AccountId, call: &RuntimeCall) -> bool {
+        match call {
+            RuntimeCall::Council(..) => Council::is_member(who),
+            RuntimeCall::System(frame_system::Call::apply_authorized_upgrade { code }) => {
+                let authorized = System::authorized_upgrade();
+                authorized.is_some_and(|upgrade| *upgrade.code_hash() == BlakeTwo256::hash(code))
+            }
+            RuntimeCall::Sudo(..) => pallet_sudo::Key::<Runtime>::get().as_ref() == Some(who),
+            _ => false,
+        }
+    }
+}
