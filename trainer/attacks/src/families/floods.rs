@@ -4,14 +4,18 @@
 
 use crate::{
     attackers::accounts,
-    network::{self, Network, TRAINERS, VALIDATORS},
+    network::{self, Network, POLL_INTERVAL, TRAINERS, VALIDATORS},
     scenario::{Family, Scenario, Setup},
     tally::Tally,
 };
-use anyhow::Result;
-use futures::{FutureExt, StreamExt, future::join_all, stream};
+use anyhow::{Error, Result, anyhow};
+use futures::{
+    FutureExt, StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
 use pol_chain::{AccountId, Call, ChainError};
-use pol_primitives::{POL, member::Endpoint};
+use pol_primitives::{Balance, POL, member::Endpoint, recipe::Tier};
 use pol_trainer::context::NodeContext;
 use std::{
     net::SocketAddr,
@@ -21,13 +25,24 @@ use tokio::net::UdpSocket;
 
 pub(super) static FAMILY: Family = Family {
     name: "floods",
-    scenarios: &[Scenario {
-        name: "flooded-network",
-        setup: Setup::NodeAttack(|network| flood(network).boxed_local()),
-        act: "Floods the network with transfers, connections, blob requests and datagrams while \
-              the others work.",
-        expect: "Both honest trainers are in two heads meanwhile.",
-    }],
+    scenarios: &[
+        Scenario {
+            name: "flooded-network",
+            setup: Setup::NodeAttack(|network| flood(network).boxed_local()),
+            act: "Floods the network with transfers, connections, blob requests and datagrams \
+                  while the others work.",
+            expect: "Both honest trainers are in two heads meanwhile.",
+        },
+        Scenario {
+            name: "full-blocks",
+            setup: Setup::NodeAttack(|network| congest(network).boxed_local()),
+            act: "Fills twenty blocks by calls with tips, and sends 13 joins a block that must \
+                  fail.",
+            expect: "Every join is refused before inclusion, deadlines stand still in full \
+                     blocks, no honest member loses anything, and both honest trainers are in \
+                     two heads.",
+        },
+    ],
 };
 
 const TRANSFERS: u32 = 150;
@@ -135,4 +150,99 @@ async fn wait_for_honest_heads(network: &Network, first: u32) -> Result<()> {
         Ok((heads >= HEADS).then_some(()))
     };
     network.until("the honest trainers move the model twice under floods", 90, moved).await
+}
+
+// ---- Full blocks ----
+
+/// Accounts that fill blocks.
+const FILLERS: [&str; 3] = ["bob", "charlie", "dave"];
+/// Calls that fill a block together, and the bytes of each.
+const FILLING_CALLS: usize = 4;
+const FILLING_BYTES: usize = 900_000;
+/// Tip of each call. No member offers one.
+const TIP: Balance = POL;
+/// Blocks after which deadlines have to stand still.
+const FULL_BLOCKS: u32 = 20;
+/// Longest wait for these, in blocks.
+const FILLING_BLOCKS: u32 = 60;
+/// Joins for each of these blocks.
+const JOINS: u32 = 13;
+
+async fn congest(network: &Network) -> Result<Tally> {
+    let honest = accounts(VALIDATORS.iter().map(|(name, _)| *name).chain(TRAINERS))?;
+    let before = bonds(network, &honest).await?;
+    let first = network.chain.overview().await?.round.number + 1;
+    let attempts = u64::from(JOINS * FULL_BLOCKS);
+    let (refused, stood) = tokio::select! {
+        done = async { tokio::try_join!(refused_joins(network), wait_for_standstill(network)) } => {
+            done?
+        }
+        error = fill_blocks(network) => return Err(error),
+    };
+    let worked = wait_for_honest_heads(network, first).await;
+    let after = bonds(network, &honest).await?;
+    let lost: Balance =
+        before.iter().zip(&after).map(|(before, after)| before.saturating_sub(*after)).sum();
+    let passed = refused == attempts && lost == 0 && worked.is_ok();
+    let note = format!(
+        "{refused} of {attempts} joins refused; deadlines stood still for {stood} blocks; honest \
+         members lost {} POL; {}",
+        lost / POL,
+        match &worked {
+            Ok(()) => format!("both honest trainers in {HEADS} heads"),
+            Err(error) => format!("{error:#}"),
+        }
+    );
+    Ok(Tally::counted(attempts, attempts, refused).passed(passed, note))
+}
+
+/// Returns the balance on hold of each account at the last final block.
+async fn bonds(network: &Network, accounts: &[AccountId]) -> Result<Vec<Balance>> {
+    let block = network.chain.finalised_block().await?;
+    network.rpc.balances_on_hold(accounts, block.hash).await
+}
+
+/// Sends joins of an account without a bond, with tips; returns the number refused.
+async fn refused_joins(network: &Network) -> Result<u64> {
+    let outsider = network::signer("eve")?;
+    let mut refused = 0;
+    for _ in 0..FULL_BLOCKS {
+        let join = |_| {
+            let call = Call::JoinRound { tier: Tier::Whale };
+            network.chain.submit_with_tip(&outsider, call, 1)
+        };
+        let joins = join_all((0..JOINS).map(join)).await;
+        let is_refused = |join: &&Result<_, _>| matches!(join, Err(ChainError::Refused { .. }));
+        refused += joins.iter().filter(is_refused).count() as u64;
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(refused)
+}
+
+/// Waits until deadlines have stood still for long enough; returns the number of blocks.
+async fn wait_for_standstill(network: &Network) -> Result<u32> {
+    let start = network.chain.overview().await?;
+    let stood = || async {
+        let overview = network.chain.overview().await?;
+        let (blocks, time) = (overview.height - start.height, overview.now - start.now);
+        Ok(blocks.checked_sub(time).filter(|stood| *stood >= FULL_BLOCKS))
+    };
+    network.until("deadlines stand still in full blocks", FILLING_BLOCKS, stood).await
+}
+
+/// Fills blocks for as long as it is polled. Returns an error only.
+async fn fill_blocks(network: &Network) -> Error {
+    let fill = |name| async move {
+        let signer = network::signer(name)?;
+        loop {
+            let call = |_| {
+                let call = Call::Remark(vec![0; FILLING_BYTES]);
+                network.chain.submit_with_tip(&signer, call, TIP)
+            };
+            // A call that expires is sent anew.
+            join_all((0..FILLING_CALLS).map(call)).await;
+        }
+    };
+    let filled: Result<Vec<()>> = try_join_all(FILLERS.map(fill)).await;
+    filled.err().unwrap_or_else(|| anyhow!("nobody filled the blocks"))
 }
