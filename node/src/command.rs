@@ -17,6 +17,11 @@ use polkadot_sdk::{
 };
 use std::{net::TcpListener, sync::Arc};
 
+/// RPC calls a minute for each connection from another machine. A member makes about a tenth.
+const RPC_CALLS_A_MINUTE: &str = "3000";
+/// Networks whose connections are not limited.
+const THIS_MACHINE: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
 impl SubstrateCli for Cli {
     fn impl_name() -> String {
         "POL Node".into()
@@ -68,6 +73,14 @@ impl SubstrateCli for Cli {
             // Unsafe methods change keys and peers. No web page may call them, not even one on this
             // machine.
             .mut_arg("rpc_methods", |methods| methods.default_value("safe"))
+            // Some calls read a thousand storage items. Programs on this machine are trusted.
+            .mut_arg("rpc_rate_limit", |limit| {
+                let help = "Maximum number of RPC calls a minute for each connection";
+                limit.help(help).long_help(help).default_value(RPC_CALLS_A_MINUTE)
+            })
+            .mut_arg("rpc_rate_limit_whitelisted_ips", |addresses| {
+                addresses.default_values(THIS_MACHINE)
+            })
     }
 }
 
