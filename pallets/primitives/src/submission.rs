@@ -363,6 +363,15 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_canonical_set_has_one_encoding(bytes: Vec<u8>, count in 0..=crate::MAX_SUBMISSIONS) {
+            let Ok(set) = RevealSet::decode(&mut &bytes[..]) else { return Ok(()) };
+            if set.is_canonical(count) {
+                prop_assert_eq!(&set, &RevealSet::from_indices(set.indices()));
+                prop_assert!(set.len() <= count);
+            }
+        }
+
+        #[test]
         fn a_set_holds_what_it_was_made_of(indices: BTreeSet<u8>) {
             let set = RevealSet::from_indices(indices.iter().copied());
             let expected: Vec<u8> = indices

@@ -4,14 +4,15 @@
 //!
 //! In each round, trainers lease data, train the head on it, and commit to and reveal compressed
 //! updates. Validators report the updates that they hold, compute the next head from those that
-//! enough of them hold, and attest its hash; the head advances once 67 % of the stake agrees. Later, validators drawn by stake replay randomly
-//! drawn parts of every included update, and the pallet decides which updates are paid, fined or
-//! removed from the model. It reaches staking, data and money only through
-//! [`pol_primitives::traits`].
+//! enough of them hold, and attest its hash; the head advances once 67 % of the stake agrees.
+//! Later, validators drawn by stake replay randomly drawn parts of every included update, and the pallet
+//! decides which updates are paid, fined or removed from the model. It reaches staking, data and
+//! money only through [`pol_primitives::traits`].
 //!
 //! # Key terms
 //!
-//! - **Round**: numbered cycle of the phases train, reveal, hold and attest. It yields a head or is void.
+//! - **Round**: numbered cycle of the phases train, reveal, hold and attest. It yields a head or is
+//!   void.
 //! - **Head**: hash of the model's parameters, with the history that led to them.
 //! - **Recipe**: everything that training depends on, set by governance and named by its hash.
 //! - **Lease**: shards assigned to one trainer for one update, due in a given round.

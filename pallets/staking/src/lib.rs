@@ -13,7 +13,7 @@
 //! - **Bond**: funds on hold for a role, which penalties are taken from.
 //! - **Active validator**: a bonded validator or authority that has an endpoint and is not chilled.
 //! - **Stake**: the bond of an active validator, its weight in quorums and in the draw of seats.
-//! - **Newcomer**: an active validator that has not acted yet, whose stake does not count until then.
+//! - **Newcomer**: an active validator that has not acted yet. Its stake does not count until then.
 //! - **Chilled**: excluded from attesting after too many missed attest phases in a row.
 //! - **Candidate**: a bonded authority, which elections can choose.
 //! - **Reputation**: a moving average of verified contribution, which raises the election weight.

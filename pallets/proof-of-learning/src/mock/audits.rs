@@ -148,8 +148,8 @@ pub(crate) fn examine(id: AuditId, find: Find) {
     assert_eq!(audit(id).stage, Stage::Settle);
 }
 
-/// Takes the second draw of `trainer`'s update, which the next block makes, to settling. Returns the
-/// audit's number.
+/// Takes the second draw of `trainer`'s update, which the next block makes, to settling. Returns
+/// the audit's number.
 pub(crate) fn examine_again(trainer: AccountId, find: Find) -> AuditId {
     run(1);
     let id = NextAudit::<Test>::get() - 1;
