@@ -185,7 +185,7 @@ impl<S: Strategy> ReplayJob<S> {
     /// Returns the next try to fetch something within `window`.
     async fn next_try(&self, window: FetchWindow) -> Result<Try> {
         let chain = &self.context.chain;
-        let (block, block_time) = (chain.best_block().await?.number, chain.block_time().await?);
+        let (block, block_time) = (chain.overview().await?.now, chain.block_time().await?);
         let left = window.give_up.saturating_sub(block);
         let deadline = Instant::now() + block_time.saturating_mul(left.max(1));
         Ok(Try { deadline, is_last: left == 0, block })
