@@ -5,9 +5,9 @@
 //! In each round, trainers lease data, train the head on it, and commit to and reveal compressed
 //! updates. Validators report the updates that they hold, compute the next head from those that
 //! enough of them hold, and attest its hash; the head advances once 67 % of the stake agrees.
-//! Later, validators drawn by stake replay randomly drawn parts of every included update, and the pallet
-//! decides which updates are paid, fined or removed from the model. It reaches staking, data and
-//! money only through [`pol_primitives::traits`].
+//! Later, validators drawn by stake replay randomly drawn parts of every included update, and the
+//! pallet decides which updates are paid, fined or removed from the model. It reaches staking, data
+//! and money only through [`pol_primitives::traits`].
 //!
 //! # Key terms
 //!
