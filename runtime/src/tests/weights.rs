@@ -82,6 +82,13 @@ fn bond_validators() {
 }
 
 #[test]
+fn a_finding_forfeits_all_rounds_that_can_wait() {
+    use pallet_proof_of_learning::types::MAX_OPEN_AUDITS;
+    let waiting = MAX_OPEN_AUDITS + 2 + pol_primitives::audit::MAX_ESCROW_ROUNDS;
+    assert!(pallet_pol_rewards::MAX_FORFEITED_ROUNDS >= waiting as usize);
+}
+
+#[test]
 fn the_largest_draw_is_a_small_part_of_a_block() {
     genesis(DEV).execute_with(|| {
         bond_validators();

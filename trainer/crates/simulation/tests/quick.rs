@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 
 /// Standard deviations of a confidence of 99.99 %: there are hundreds of comparisons.
 const Z: f64 = 3.9;
+/// Rounding of the end of an interval that should be zero.
+const ROUNDING: f64 = 1e-12;
 
 fn report() -> &'static Report {
     static REPORT: OnceLock<Report> = OnceLock::new();
@@ -24,7 +26,7 @@ fn report() -> &'static Report {
 fn assert_agrees(rate: Rate, expected: f64, subject: &str) {
     let (low, high) = rate.interval(Z);
     assert!(
-        (low..=high).contains(&expected),
+        (low - ROUNDING..=high).contains(&expected),
         "{subject}: {rate:?} is {low} to {high}, and should be {expected}"
     );
 }
@@ -77,12 +79,16 @@ fn grinding_is_worth_what_the_formula_says() {
     }
     for found in &report().grinding.author {
         assert!(found.best <= found.alone && found.best > 0.0, "{found:?}");
+        let beacon = &found.beacon;
+        assert_agrees(beacon.rate, beacon.expected, &format!("a beacon at {}", found.share));
+        assert!(beacon.expected > 0.99 * found.alone, "a beacon leaves no choice: {found:?}");
     }
     for found in &report().grinding.blocking {
         assert!(
             found.unmixed < found.best && found.best < 1.0,
             "mixing must leave less choice: {found:?}"
         );
+        assert!(found.beacon > found.best, "a beacon leaves less choice: {found:?}");
     }
 }
 
