@@ -2,15 +2,16 @@
 
 //! Chains that this binary knows by name. Their genesis states are presets of the runtime.
 
+use crate::client::PairingFunctions;
 use pol_runtime::{SS58_PREFIX, WASM_BINARY};
 use polkadot_sdk::{
-    sc_chain_spec::{ChainType, GenericChainSpec, Properties},
+    sc_chain_spec::{ChainType, GenericChainSpec, NoExtension, Properties},
     sp_genesis_builder::{DEV_RUNTIME_PRESET, LOCAL_TESTNET_RUNTIME_PRESET},
 };
 use std::path::Path;
 
 /// Chain specification without extensions.
-pub(crate) type ChainSpec = GenericChainSpec;
+pub(crate) type ChainSpec = GenericChainSpec<NoExtension, PairingFunctions>;
 
 /// Name of the development chain: one authority, on this machine only.
 pub(crate) const DEV: &str = "dev";

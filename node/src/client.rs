@@ -10,9 +10,14 @@ use polkadot_sdk::{
     sc_transaction_pool::TransactionPoolHandle,
     sp_io::SubstrateHostFunctions,
 };
+use sp_crypto_ec_utils::bls12_381;
 
+/// Host functions beside those of every Substrate node: pairings, for pulses of the beacon.
+pub(crate) type PairingFunctions = bls12_381::host_calls::HostFunctions;
+/// Host functions of the runtime.
+pub(crate) type HostFunctions = (SubstrateHostFunctions, PairingFunctions);
 /// Client: database, state and runtime.
-pub(crate) type FullClient = TFullClient<Block, RuntimeApi, WasmExecutor<SubstrateHostFunctions>>;
+pub(crate) type FullClient = TFullClient<Block, RuntimeApi, WasmExecutor<HostFunctions>>;
 /// Storage of blocks and states.
 pub(crate) type FullBackend = TFullBackend<Block>;
 /// Rule that picks the best fork: the longest one.

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Serde format of hashes as `0x…` strings: `#[serde(with = "crate::hex_hash")]`.
+//! Serde format of hashes and keys as `0x…` strings: `#[serde(with = "crate::hex_hash")]`.
 
 use crate::Hash;
-use alloc::string::String;
+use alloc::{format, string::String};
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// Serializes a hash as `0x` and 64 lower-case hexadecimal digits.
+/// Serializes bytes as `0x` and lower-case hexadecimal digits.
 ///
 /// # Errors
 ///
 /// Fails if the serializer fails.
-pub fn serialize<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut text = String::with_capacity(66);
-    text.push_str("0x");
-    for byte in hash {
+pub fn serialize<S: Serializer, const N: usize>(
+    bytes: &[u8; N],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut text = String::from("0x");
+    for byte in bytes {
         for nibble in [byte >> 4, byte & 15] {
             text.extend(char::from_digit(nibble.into(), 16));
         }
@@ -22,29 +24,40 @@ pub fn serialize<S: Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_str(&text)
 }
 
-/// Deserializes a hash that [`parse`] accepts.
+/// Deserializes bytes that [`parse_bytes`] accepts.
 ///
 /// # Errors
 ///
-/// Fails if the input is not a string of 64 hexadecimal digits, with or without `0x`.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+/// Fails if the input is not a string of two hexadecimal digits for each byte, with or without
+/// `0x`.
+pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse(&text).ok_or_else(|| D::Error::custom("a hash is 0x and 64 hexadecimal digits"))
+    let digits = N.saturating_mul(2);
+    let expected = || D::Error::custom(format!("expected 0x and {digits} hexadecimal digits"));
+    parse_bytes(&text).ok_or_else(expected)
 }
 
 /// Parses 64 hexadecimal digits, with or without `0x`. Returns `None` for any other text.
 pub fn parse(text: &str) -> Option<Hash> {
+    parse_bytes(text)
+}
+
+/// Parses two hexadecimal digits for each byte, with or without `0x`. Returns `None` for any other
+/// text.
+pub fn parse_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
     let (pairs, rest) = digits.as_chunks::<2>();
-    let mut hash = Hash::default();
-    if pairs.len() != hash.len() || !rest.is_empty() {
+    let mut bytes = [0; N];
+    if pairs.len() != bytes.len() || !rest.is_empty() {
         return None;
     }
-    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
         let digit = |c: &u8| char::from(*c).to_digit(16);
         *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
     }
-    Some(hash)
+    Some(bytes)
 }
 
 /// Serde format of an optional hash.

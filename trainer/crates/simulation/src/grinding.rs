@@ -6,6 +6,10 @@
 //! An author cannot choose its output, but knows it and can withhold its block. Another slot's
 //! block is then mixed in its place. A choice matters only while nobody else's block is mixed
 //! after it, so only runs of own slots at the end count.
+//!
+//! With a beacon, the mixture is sealed before the pulse that completes the seed is known. An
+//! author can then only keep a pulse out that it does not like, which takes every block until the
+//! draw is made without it.
 
 use crate::{
     Settings,
@@ -26,6 +30,8 @@ use serde::Serialize;
 pub const SHARES: [u32; 5] = [5, 10, 20, 33, 50];
 /// Shares of stake that can block a quorum, in percent.
 const BLOCKING: [u32; 4] = [34, 40, 50, 60];
+/// Blocks between the time of a pulse and the end of the wait for it, in the presets.
+const PULSE_BLOCKS: i32 = 7;
 /// Slots simulated after the last one in which the head can be adopted.
 const BEYOND: usize = 100;
 
@@ -43,6 +49,9 @@ pub struct Author {
     pub caught: Estimate,
     /// Caught with an accomplice that knows all its slots in advance and plays optimally.
     pub best: f64,
+    /// Caught where a beacon completes the seed, and the accomplice keeps pulses out that it does
+    /// not like: `p · (1 − a⁷ · (1 − q))`, where `q` is the chance without the pulse.
+    pub beacon: Estimate,
 }
 
 /// A group with so much stake that there is no quorum without it, and the same share of the slots:
@@ -58,6 +67,9 @@ pub struct Blocking {
     pub best: f64,
     /// Caught if the seed were the output of that block alone.
     pub unmixed: f64,
+    /// Caught where a beacon completes the seed, and the group keeps pulses out that it does not
+    /// like.
+    pub beacon: f64,
 }
 
 /// Results for both kinds of groups.
@@ -97,7 +109,8 @@ fn author(settings: &Settings, percent: u32, skipped: u16) -> Author {
         caught.rate.count(is_caught(settings, &mut random, trainer, skipped, percent));
     }
     let best = best(settings, percent, p, mixed_blocks(settings), 1);
-    Author { share: a, skipped, alone: p, caught, best }
+    let beacon = with_beacon(settings, percent, skipped, p, caught.expected);
+    Author { share: a, skipped, alone: p, caught, best, beacon }
 }
 
 fn blocking(settings: &Settings, percent: u32, skipped: u16) -> Blocking {
@@ -107,7 +120,36 @@ fn blocking(settings: &Settings, percent: u32, skipped: u16) -> Blocking {
     let (share, slots) = (f64::from(percent) / 100.0, RoundConfig::default().attest);
     let unmixed = (1.0 - share * (1.0 - found)).powi(slots as i32);
     let best = best(settings, percent, found, mixed_blocks(settings), slots as usize);
-    Blocking { share, skipped, best, unmixed }
+    let beacon = found * pulse_counts(share, best);
+    Blocking { share, skipped, best, unmixed, beacon }
+}
+
+/// Returns the share of bad pulses that count although a group with a `share` of the slots keeps
+/// them out where it can, if a draw without a pulse is bad with the chance `without`.
+fn pulse_counts(share: f64, without: f64) -> f64 {
+    1.0 - share.powi(PULSE_BLOCKS) * (1.0 - without)
+}
+
+/// Simulates draws whose seed a beacon completes. `p` is the chance of being caught in a draw that
+/// nobody chose, and `without` that in a draw without the pulse.
+fn with_beacon(settings: &Settings, percent: u32, skipped: u16, p: f64, without: f64) -> Estimate {
+    let share = f64::from(percent) / 100.0;
+    let expected = p * pulse_counts(share, without);
+    let mut estimate = Estimate { expected, ..Default::default() };
+    let beacon_seed = seed(settings.seed, "beacon", percent.into());
+    let mut random = Prf::new("beacon", &beacon_seed, &[&skipped.to_le_bytes()]);
+    for trainer in 0..settings.trials {
+        // Nobody withholds a block of the mixture, since no draw is known before the pulse.
+        let is_bad = is_caught(settings, &mut random, trainer, skipped, 0);
+        let is_kept_out = is_bad && (0..PULSE_BLOCKS).all(|_| happens(&mut random, percent));
+        let is_found = if is_kept_out {
+            is_caught(settings, &mut random, trainer, skipped, percent)
+        } else {
+            is_bad
+        };
+        estimate.rate.count(is_found);
+    }
+    estimate
 }
 
 /// Returns `true` with a chance of `percent`.

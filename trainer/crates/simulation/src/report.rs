@@ -227,11 +227,12 @@ fn block_authors(report: &Report) -> Table {
             percent(found.alone),
             estimate(&found.caught),
             percent(found.best),
+            estimate(&found.beacon),
         ]
     };
     Table {
         title: "Cheats caught with an accomplice that authors blocks, %",
-        heads: &["blocks", "skipped", "alone", "last block withheld", "best play"],
+        heads: &["blocks", "skipped", "alone", "last block withheld", "best play", "with a beacon"],
         rows: report.grinding.author.iter().map(row).collect(),
     }
 }
@@ -243,11 +244,18 @@ fn blocking_groups(report: &Report) -> Table {
             format!("{} of {}", found.skipped, report.settings.segments),
             percent(found.best),
             percent(found.unmixed),
+            percent(found.beacon),
         ]
     };
     Table {
         title: "Cheats caught where their accomplices can block a quorum, %",
-        heads: &["stake and blocks", "skipped", "best play", "if one block made the seed"],
+        heads: &[
+            "stake and blocks",
+            "skipped",
+            "best play",
+            "if one block made the seed",
+            "with a beacon",
+        ],
         rows: report.grinding.blocking.iter().map(row).collect(),
     }
 }
