@@ -292,7 +292,7 @@ impl NodeContext {
         })
     }
 
-    /// Makes sure that the payload that `account` revealed for `round` as `hash` is on this machine.
+    /// Makes sure that this machine has the payload that `account` revealed for `round` as `hash`.
     ///
     /// # Errors
     ///

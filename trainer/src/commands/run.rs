@@ -74,8 +74,8 @@ pub struct RunOptions {
     /// rounds; `verify-head` needs a member that has them all.
     #[arg(long)]
     archive: bool,
-    /// Commit to work on leases and audits before they are final. If the network forks, that work is
-    /// lost.
+    /// Commit to work on leases and audits before they are final. If the network forks, that work
+    /// is lost.
     #[arg(long)]
     unfinalised: bool,
     /// Folder made by `data ingest` whose shards to serve to others.

@@ -87,8 +87,8 @@ pub async fn included_updates(
     fetch_payloads(context, recipe, round, updates, record.included.len()).await
 }
 
-/// Returns the updates of `included` among the reveals of `round`, which is under way, with their payloads,
-/// in account order.
+/// Returns the updates of `included` among the reveals of `round`, which is under way, with their
+/// payloads, in account order.
 ///
 /// # Errors
 ///

@@ -106,10 +106,9 @@ impl ModelKeeper {
                 Ok(true)
             }
             Err(RoleError::Transient(error)) => {
-                let is_gone = error.downcast_ref().is_some_and(|error| {
-                    matches!(error, SwarmError::Unavailable { failures, .. } if failures.nobody_has_it())
-                });
-                if is_gone {
+                if let Some(SwarmError::Unavailable { failures, .. }) = error.downcast_ref()
+                    && failures.nobody_has_it()
+                {
                     self.target = None;
                 }
                 Err(RoleError::Transient(error))

@@ -120,7 +120,7 @@ impl<S: Strategy> ReplayJob<S> {
     /// Replays all cases and returns the findings, or `None` if the input of a case cannot be had
     /// and the trainer is not to blame: then this validator stays silent.
     ///
-    /// What the updates are measured with is fetched at the same time, in the first half of
+    /// The probe that measures the updates is fetched at the same time, in the first half of
     /// `window`. If it cannot be had, the replays count without measurements.
     pub(super) async fn gather_evidence(
         self,
@@ -221,7 +221,8 @@ impl<S: Strategy> ReplayJob<S> {
                     return Ok(Some(HeldInput::Missing));
                 }
                 tracing::warn!(
-                    "round {round}: staying silent about {trainer}, since this machine may be the                      one that is cut off"
+                    "round {round}: staying silent about {trainer}, since this machine may be \
+                     the one that is cut off"
                 );
                 return Ok(None);
             }

@@ -64,8 +64,8 @@ impl Chain {
     /// signed transaction is submitted again, and the chain accepts its nonce once. It waits for as
     /// long as the node is away.
     ///
-    /// If a reorganisation takes the block back, the node keeps the transaction. Submitting the same
-    /// duty meanwhile sends that transaction again and signs no other. A client that reads
+    /// If a reorganisation takes the block back, the node keeps the transaction. A further call for
+    /// the same duty sends that transaction again and signs no other. A client that reads
     /// [at](Self::at) a block binds the transaction to it: it is void on every fork without that
     /// block.
     ///

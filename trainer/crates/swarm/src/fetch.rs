@@ -36,7 +36,6 @@ struct Search<'a> {
     swarm: &'a Swarm,
     hash: Hash,
     max_bytes: u64,
-    activity: Activity,
     /// Peers to ask, in order.
     waiting: VecDeque<Endpoint>,
     /// Keys of the peers that are being asked.
@@ -53,13 +52,11 @@ impl Swarm {
         peers: &[Endpoint],
         deadline: Instant,
     ) -> Result<()> {
-        let waiting = self.order(peers);
         let mut search = Search {
             swarm: self,
             hash,
             max_bytes,
-            activity: Activity::default(),
-            waiting,
+            waiting: self.order(peers),
             asked: Vec::new(),
             failures: PeerFailures::default(),
         };
@@ -79,8 +76,7 @@ impl Search<'_> {
     async fn run(&mut self) -> Result<Option<()>> {
         let (swarm, limits) = (self.swarm, &self.swarm.0.limits);
         let (hash, max_bytes) = (self.hash, self.max_bytes);
-        // Taken out, so that the attempts may refer to it while the rest changes.
-        let activity = std::mem::take(&mut self.activity);
+        let activity = Activity::default();
         let mut attempts: FuturesUnordered<BoxFuture<'_, (Endpoint, Attempt)>> =
             FuturesUnordered::new();
         let (mut is_due, mut last_start) = (true, Instant::now());
@@ -149,7 +145,7 @@ impl Search<'_> {
         }
         self.failures.0.retain(|(failed, _)| *failed != peer.id);
         self.failures.0.push((peer.id, failure));
-        // What arrived stays, so a slow or faltering peer may deliver the rest.
+        // Parts that arrived stay, so a slow or faltering peer may deliver the rest.
         if received > 0 {
             self.waiting.push_back(peer);
         }

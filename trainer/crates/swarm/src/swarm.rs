@@ -182,8 +182,8 @@ impl Swarm {
         Ok(Some(bytes.into()))
     }
 
-    /// Returns the blob from the store, or else fetches it from `peers` until `deadline`; it is kept
-    /// under `label`.
+    /// Returns the blob from the store, or else fetches it from `peers` until `deadline`, and keeps
+    /// it under `label`.
     ///
     /// # Errors
     ///
@@ -206,8 +206,8 @@ impl Swarm {
     ///
     /// Peers are asked in the given order, but those that failed lately come last, and this peer's
     /// own entry is skipped. The next one is asked as soon as those before it make no progress, so
-    /// peers that are dead, silent, slow or lying cost little. The size is proved before anything is
-    /// downloaded. Parts that arrived stay under `label`, and the next call goes on from them.
+    /// peers that are dead, silent, slow or lying cost little. The size is proved before anything
+    /// is downloaded. Parts that arrived stay under `label`, and the next call goes on from them.
     ///
     /// # Errors
     ///

@@ -300,7 +300,7 @@ fn claims_and_audit_settings_are_encoded_as_the_chain_decodes_them() {
         Call::SetAudits(config),
         &[
             &[40, 27],
-            &[3, 7, 1, 4],
+            &[3, 16, 1, 4],
             &[5, 0, 0, 0],
             &[20, 0, 0, 0, 100, 0, 0, 0, 20, 0, 0, 0, 20, 0, 0, 0, 2, 1, 0, 0],
         ],
