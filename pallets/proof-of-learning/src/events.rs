@@ -182,7 +182,8 @@ mod events {
             /// Validator.
             account: T::AccountId,
         },
-        /// No quorum of an update's seats agreed, so that it waits for a second, larger draw.
+        /// The seats of a first draw did not acquit an update, or one of them objected, so that it
+        /// waits for a second, larger draw.
         Undecided {
             /// Audit.
             audit: AuditId,

@@ -146,7 +146,7 @@ mod storage {
 
     /// Open audits by number, in the stage of the last call that changed them. The chain counts the
     /// keys. No round opens while there are [`types::MAX_OPEN_AUDITS`]; each can lead to one more
-    /// for every update that it leaves undecided. Removed with the last case.
+    /// for every update that it does not acquit. Removed with the last case.
     #[pallet::storage]
     pub type Audits<T: Config> = CountedStorageMap<_, Twox64Concat, AuditId, Audit<T::AccountId>>;
 

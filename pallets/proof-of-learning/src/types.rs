@@ -32,7 +32,7 @@ pub const MAX_DUTIES: u32 = 1_024;
 pub const MAX_DUTIES_PER_BLOCK: usize = 4;
 
 /// Maximum number of updates that wait for a draw: those of one head, and as many that a first draw
-/// left undecided.
+/// did not acquit.
 pub const MAX_PENDING_AUDITS: u32 = 2 * MAX_SUBMISSIONS;
 
 /// Maximum number of updates that wait to be taken out of the model.

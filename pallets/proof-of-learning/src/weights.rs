@@ -90,9 +90,9 @@ const PROOF_PER_READ: u64 = 2_048;
 /// Number of storage items that the pool touches for each shard: manifest, bitmaps, two places in
 /// the drawing order, source, history.
 const ITEMS_PER_SHARD: u64 = 7;
-/// Size of the largest audit in storage items: a thousand holders of 50 bytes, 64 cases of 100
+/// Size of the largest audit in storage items: a thousand holders of 50 bytes, 64 cases of 640
 /// bytes, and a probe.
-const ITEMS_PER_AUDIT: u64 = 60_000 / PROOF_PER_READ + 1;
+const ITEMS_PER_AUDIT: u64 = 92_000 / PROOF_PER_READ + 1;
 
 impl<Db: Get<RuntimeDbWeight>> Estimates<Db> {
     /// Returns the weight of `micros` microseconds of computation with database accesses.
