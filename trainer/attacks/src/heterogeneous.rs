@@ -43,7 +43,7 @@ pub(crate) async fn run(logs: &Path) -> Result<Tally> {
         let is_settled = |account: &AccountId| settled.iter().any(|(who, _)| who == account);
         Ok(everybody.iter().all(is_settled).then_some(settled))
     };
-    let settled = network.until("an update of everybody is settled", 120, settled).await?;
+    let settled = network.until("an update of everybody is settled", 240, settled).await?;
     judge(&network, &settled, &cheats, &honest).await
 }
 

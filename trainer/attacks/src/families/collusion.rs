@@ -256,7 +256,7 @@ pub(crate) async fn trial(
         let mut rounds = first..=observations.round();
         Ok(rounds.find_map(|round| outcomes_of(&observations, &honest, round)))
     };
-    let outcomes = network.until("updates are settled by liars", 130, settled).await?;
+    let outcomes = network.until("updates are settled by liars", 220, settled).await?;
     // The block that settles the last update also shows its penalty.
     tokio::time::sleep(network::POLL_INTERVAL * 6).await;
     let lost = lost(&observer.observations(), &honest).saturating_sub(before);
