@@ -18,7 +18,8 @@ pub type GovernanceOrigin = EitherOfDiverse<
 
 parameter_types! {
     /// Maximum weight of a call that the council decides on: half a block.
-    pub MaxProposalWeight: Weight = Perbill::from_percent(50) * RuntimeBlockWeights::get().max_block;
+    pub MaxProposalWeight: Weight =
+        Perbill::from_percent(50) * RuntimeBlockWeights::get().max_block;
 }
 
 impl pallet_collective::Config<AuthorityCouncil> for Runtime {

@@ -60,6 +60,15 @@ fn a_hold_without_a_bond_is_found() {
 }
 
 #[test]
+fn a_council_of_others_is_found() {
+    let error = check_after(|| {
+        type Members = pallet_collective::Members<Runtime, crate::configs::AuthorityCouncil>;
+        Members::mutate(|members| members.push(account(&pair("//Bob"))));
+    });
+    assert_broken(error, "Council and Session", "members of the council");
+}
+
+#[test]
 fn rewards_without_unsettled_updates_are_found() {
     let error = check_after(|| {
         pallet_pol_rewards::LastEmitted::<Runtime>::put(1);

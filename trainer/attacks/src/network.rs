@@ -11,6 +11,8 @@ use pol_engine::LeaseData;
 use pol_primitives::{
     Balance, POL,
     audit::AuditConfig,
+    beacon::BeaconConfig,
+    data::SourceKind,
     member::Role,
     recipe::{Numerics, Recipe},
     round::{BlockNumber, RoundConfig},
@@ -18,7 +20,7 @@ use pol_primitives::{
 use pol_trainer::{context::NodeContext, options::SwarmOptions, state::StateFolder};
 use std::{
     fs,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -37,8 +39,8 @@ const SEGMENTS: u16 = 4;
 /// Texts of the corpus to train on.
 const TEXTS: usize = 4;
 /// Short phases: a round takes a minute at most, even if attackers delay it.
-const LENGTHS: RoundConfig =
-    RoundConfig { join: 4, train: 14, reveal: 6, attest: 20, lead: 5, missed: 8 };
+pub(crate) const LENGTHS: RoundConfig =
+    RoundConfig { join: 4, train: 14, reveal: 6, hold: 8, attest: 20, pause: 5, missed: 8 };
 /// Audits in which five of six validators sit on every update, so that each has seats in every
 /// audit.
 pub(crate) const AUDITS: AuditConfig = AuditConfig {
@@ -86,7 +88,7 @@ pub(crate) fn signer(name: &str) -> Result<Signer> {
 }
 
 /// A process that is killed when this one ends.
-struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -94,7 +96,7 @@ struct Process {
 
 impl Process {
     /// Returns a line about the panic or the end of the process, with its last words in the log.
-    fn failure(&mut self) -> Option<String> {
+    pub(crate) fn failure(&mut self) -> Option<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         // Every node logs a call in the sandboxed runtime that ends because its argument cannot be
         // decoded. That is no panic of the node.
@@ -140,11 +142,11 @@ impl Network {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-        let (rpc, p2p) = (Rpc { port: port()? }, port()?);
+        let (rpc, p2p) = (Rpc(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port()?)), port()?);
         let mut node = Command::new(binary("pol-node")?);
         node.args(["--chain", "dev", "--no-prometheus", "--no-telemetry", "--no-mdns"]);
         node.arg("--base-path").arg(folder.path().join("node"));
-        node.args(["--rpc-port", &rpc.port.to_string(), "--port", &p2p.to_string()]);
+        node.args(["--rpc-port", &rpc.0.port().to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
         let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs), connect(rpc))?;
         let recipe = Recipe { numerics, ..recipe };
@@ -160,11 +162,15 @@ impl Network {
         };
         network
             .govern([
-                Call::SetRecipe(network.recipe.clone()),
+                Call::SetRecipe(network.recipe.clone().into()),
                 Call::SetLengths(LENGTHS),
                 Call::SetAudits(AUDITS),
+                Call::SetBeacon(network.chain.beacon().await?.map(short_margin)),
             ])
             .await?;
+        let mut signer = network.trainer()?;
+        signer.args(["beacon", "sign"]);
+        network.processes().push(launch("beacon", &mut signer, &network.logs)?);
         network.register().await?;
         try_join_all(VALIDATORS.map(|(name, bond)| network.bond(name, Role::Validator, bond)))
             .await?;
@@ -205,7 +211,9 @@ impl Network {
         let (data, owner) = (self.data(), VALIDATORS[0].0);
         let mut command = self.trainer()?;
         command.args(["data", "register", "--dev-account", owner, "--data"]).arg(data);
-        finish(command).await.map(drop)
+        finish(command).await?;
+        let kind = SourceKind::Dataset;
+        self.govern([0, 1].map(|manifest| Call::AdmitManifest { manifest, kind })).await
     }
 
     fn processes(&self) -> MutexGuard<'_, Vec<Process>> {
@@ -353,8 +361,13 @@ impl Network {
     }
 }
 
+/// Returns the beacon with a margin of one block: this network has one node, and so no forks.
+fn short_margin(beacon: BeaconConfig) -> BeaconConfig {
+    BeaconConfig { margin: 3, ..beacon }
+}
+
 /// Connects to a node that has just been started. On a busy machine that takes several attempts.
-async fn connect(rpc: Rpc) -> Result<Chain> {
+pub(crate) async fn connect(rpc: Rpc) -> Result<Chain> {
     const ATTEMPTS: u32 = 3;
     for _ in 1..ATTEMPTS {
         if let Ok(chain) = Chain::connect(&rpc.url()).await {
@@ -365,7 +378,7 @@ async fn connect(rpc: Rpc) -> Result<Chain> {
 }
 
 /// Returns the path of a program that was built together with this one.
-fn binary(name: &str) -> Result<PathBuf> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     ensure!(
         path.exists(),
@@ -375,7 +388,7 @@ fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn launch(name: &str, command: &mut Command, logs: &Path) -> Result<Process> {
+pub(crate) fn launch(name: &str, command: &mut Command, logs: &Path) -> Result<Process> {
     let log = logs.join(format!("{name}.log"));
     let file = fs::File::create(&log).with_context(|| log.display().to_string())?;
     let child = command
@@ -388,7 +401,7 @@ fn launch(name: &str, command: &mut Command, logs: &Path) -> Result<Process> {
 }
 
 /// Runs a command to its end; returns its standard output.
-async fn finish(mut command: Command) -> Result<Vec<u8>> {
+pub(crate) async fn finish(mut command: Command) -> Result<Vec<u8>> {
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr));
@@ -397,7 +410,7 @@ async fn finish(mut command: Command) -> Result<Vec<u8>> {
 }
 
 /// Makes shards of a few texts of the corpus in `folder`; returns a tiny recipe for them.
-async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
+pub(crate) async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
     let corpus = std::env::var_os("POL_CORPUS")
         .context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;
     let mut texts: Vec<PathBuf> =

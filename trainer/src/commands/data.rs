@@ -3,9 +3,7 @@
 //! Texts on their way to shards, to manifests on chain, and into the model.
 
 use super::{
-    admission::{
-        self, AdmitOptions, KindOption, ListOptions, ManifestOptions, RetireOptions,
-    },
+    admission::{self, AdmitOptions, KindOption, ListOptions, ManifestOptions, RetireOptions},
     governance::describe_decision,
 };
 use crate::{
@@ -19,7 +17,10 @@ use pol_data::{EndOfText, IngestConfig, IngestRecord, ManifestSummary};
 use pol_import::describe;
 use pol_primitives::{
     Hash, MILLION, Ppm,
-    data::{Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, ShortText, Source, SourceId, SourceKind},
+    data::{
+        Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, ShortText, Source, SourceId,
+        SourceKind,
+    },
     head::Head,
 };
 use serde_json::json;
@@ -39,7 +40,8 @@ Examples:
   pol-trainer data register --key-file key.json --data data \\
       --address https://example.org/texts --licence CC-BY-4.0
 
-A registered manifest waits until governance admits it. Members fetch the shards from you: pass --data to `pol-trainer` to serve them.";
+A registered manifest waits until governance admits it. Members fetch the shards from you: pass
+--data to `pol-trainer` to serve them.";
 
 const TRACE_EXAMPLES: &str = "\
 Examples:

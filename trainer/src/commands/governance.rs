@@ -6,6 +6,7 @@ use crate::options::{KeyOptions, NodeOptions};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 use pol_chain::{Call, Chain, Decision, Motion, format_account};
+use pol_primitives::Hash;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,16 @@ pub(crate) enum CouncilCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Vote against an open motion. More than a third of the authorities end it.
+    Reject {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// Hash of the motion, as `council show` prints it.
+        #[arg(value_name = "HASH", value_parser = parse_hash)]
+        motion: Hash,
+    },
     /// Upgrade the chain's runtime, as governance.
     #[command(after_help = UPGRADE_EXAMPLES)]
     Upgrade {
@@ -49,8 +60,25 @@ pub(crate) enum CouncilCommand {
 pub(crate) async fn run(command: CouncilCommand) -> Result<()> {
     match command {
         CouncilCommand::Show { node, json } => show(&node, json).await,
+        CouncilCommand::Reject { node, key, motion } => reject(&node, &key, motion).await,
         CouncilCommand::Upgrade { node, key, file } => upgrade(&node, &key, &file).await,
     }
+}
+
+/// Parses a hash in hexadecimal.
+fn parse_hash(text: &str) -> Result<Hash, String> {
+    let mut hash = Hash::default();
+    hex::decode_to_slice(text.trim_start_matches("0x"), &mut hash)
+        .map_err(|error| format!("a hash is 64 hexadecimal digits: {error}"))?;
+    Ok(hash)
+}
+
+/// Votes against a motion.
+async fn reject(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<()> {
+    let signer = key.signer()?;
+    let is_closed = Chain::connect(&node.url).await?.reject_motion(&signer, motion).await?;
+    println!("{}", if is_closed { "the motion is closed" } else { "voted against the motion" });
+    Ok(())
 }
 
 /// Decides on a call as governance, and prints `done` or the votes that it waits for.
@@ -125,6 +153,13 @@ async fn upgrade(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_are_hexadecimal() {
+        assert_eq!(parse_hash(&format!("0x{}", "07".repeat(32))), Ok([7; 32]));
+        assert_eq!(parse_hash(&"07".repeat(32)), Ok([7; 32]));
+        assert!(["", "0x07", "x"].into_iter().all(|text| parse_hash(text).is_err()));
+    }
 
     #[test]
     fn missing_votes_are_said() {

@@ -91,6 +91,7 @@ impl RecipeSizes {
             // The start of the model may be public. Only the data must not be known in advance.
             seed: *blake3::hash(b"pol initial model").as_bytes(),
             pretrained: None,
+            held_out: None,
             rewrite: None,
             sequence,
             shard_tokens,

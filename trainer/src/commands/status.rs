@@ -194,6 +194,7 @@ fn member_json(member: &Member<AccountId>) -> Value {
         "role": member.role,
         "bond": member.bond.to_string(),
         "chilled": member.chilled,
+        "absent": member.absent,
         "reachable": member.endpoint.is_some(),
     })
 }
@@ -216,6 +217,8 @@ fn settled_cases(audit: &Audit<AccountId>) -> usize {
 fn print_member(member: &Member<AccountId>) {
     let note = if member.chilled {
         ", chilled"
+    } else if member.absent {
+        ", produced no blocks"
     } else if member.endpoint.is_none() {
         ", not reachable"
     } else {

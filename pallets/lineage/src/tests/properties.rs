@@ -149,7 +149,8 @@ proptest! {
                 assert_eq!(Lineage::free_shards() as usize, model.leasable());
                 Lineage::do_try_state().unwrap();
             }
-            // All other shards can still be leased, each once, except those of paused and retired ones.
+            // All other shards can still be leased, each once, except those of manifests that are
+            // paused or retired.
             for seed in 0.. {
                 if Lineage::free_shards() == 0 {
                     break;

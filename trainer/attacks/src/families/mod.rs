@@ -25,12 +25,13 @@ mod stale_state;
 mod sybils;
 mod timing;
 mod tolerance_drift;
+mod unwanted_data;
 mod wrong_data;
 
 use crate::scenario::Family;
 
 /// All families, in the order of the index of `docs/attacks`.
-pub(crate) static FAMILIES: [&Family; 24] = [
+pub(crate) static FAMILIES: [&Family; 25] = [
     &free_rider::FAMILY,
     &copying::FAMILY,
     &stale_state::FAMILY,
@@ -55,6 +56,7 @@ pub(crate) static FAMILIES: [&Family; 24] = [
     &floods::FAMILY,
     &forks::FAMILY,
     &inclusion::FAMILY,
+    &unwanted_data::FAMILY,
 ];
 
 /// Requirement for cheats that every audit finds.

@@ -40,6 +40,11 @@ pub struct Motion {
     pub end: BlockNumber,
 }
 
+/// Returns `true` if `nays` of `members` leave too few for `needed` votes.
+fn is_rejected(nays: usize, members: usize, needed: u32) -> bool {
+    members.saturating_sub(nays) < needed as usize
+}
+
 /// Returns the number of votes that two thirds of `members` are.
 fn votes_needed(members: usize) -> u32 {
     u32::try_from(members.saturating_mul(2).div_ceil(3)).unwrap_or(u32::MAX)
@@ -133,6 +138,29 @@ impl Chain {
         self.govern(signer, Call::Batch(vec![whitelist, dispatch])).await
     }
 
+    /// Votes against an open motion as a member of the council, and closes it if it can no longer
+    /// get the votes that it needs. Returns `true` if it is closed.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::submit`] does.
+    pub async fn reject_motion(&self, signer: &Signer, hash: Hash) -> Result<bool, ChainError> {
+        let Some(motion) = self.motion(&hash).await? else { return Ok(true) };
+        let index = motion.index;
+        if !motion.nays.contains(&signer.account()) {
+            let vote = Call::Vote { hash, index, approve: false };
+            unless(self.submit(signer, vote).await, &["ProposalMissing"])?;
+        }
+        let Some(motion) = self.motion(&hash).await? else { return Ok(true) };
+        let members = self.council_members().await?.len();
+        let is_rejected = is_rejected(motion.nays.len(), members, motion.needed);
+        if is_rejected {
+            let close = Call::CloseMotion { hash, index, length: 0 };
+            unless(self.submit(signer, close).await, &["ProposalMissing"])?;
+        }
+        Ok(is_rejected)
+    }
+
     /// Upgrades the runtime: governance allows the hash of its code, and whoever decides last hands
     /// the code in.
     ///
@@ -190,6 +218,14 @@ mod tests {
     fn two_thirds_are_needed() {
         let needed = [0, 1, 2, 3, 4, 5, 6, 100].map(votes_needed);
         assert_eq!(needed, [0, 1, 2, 2, 3, 4, 4, 67]);
+    }
+
+    #[test]
+    fn more_than_a_third_reject() {
+        assert!(!is_rejected(1, 3, votes_needed(3)) && is_rejected(2, 3, votes_needed(3)));
+        assert!(
+            !is_rejected(33, 100, votes_needed(100)) && is_rejected(34, 100, votes_needed(100))
+        );
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub enum ChainError {
     },
     /// The account takes no part in governance. Nothing was submitted.
     #[error(
-        "{} is no member of the council, which decides on this chain: sign as one of the authorities",
+        "{} is no member of the council, which decides on this chain: sign as one of the \
+         authorities",
         format_account(.account)
     )]
     NotGovernor {
