@@ -21,20 +21,34 @@ use pol_primitives::{
 
 pub(super) static FAMILY: Family = Family {
     name: "inclusion",
-    scenarios: &[Scenario {
-        name: "spoiled-rounds",
-        setup: Setup::NodeAttack(|network| spoil(network).boxed_local()),
-        act: "With 31 % of the stake, reports only the first update, then attests random roots as \
-              the phase begins, and then says nothing.",
-        expect: "Every round has a head of all honest updates within one limit of a phase, and the \
-                 second wrong root costs 100 POL.",
-    }],
+    scenarios: &[
+        Scenario {
+            name: "spoiled-rounds",
+            setup: Setup::NodeAttack(|network| spoil(network).boxed_local()),
+            act: "With 31 % of the stake, reports only the first update, then attests random \
+                  roots as the phase begins, and then says nothing.",
+            expect: "Every round has a head of all honest updates within one limit of a phase, \
+                     and the second wrong root costs 100 POL.",
+        },
+        Scenario {
+            name: "idle-newcomer",
+            setup: Setup::NodeAttack(|network| idle(network).boxed_local()),
+            act: "Bonds 38 % of the stake, registers an endpoint, and never acts.",
+            expect: "Two rounds have heads of all honest updates in time.",
+        },
+    ],
 };
 
 /// The validator that spoils.
 const SPOILER: &str = "validator-9";
 /// Its bond, beside 95,000 POL of honest validators.
 const BOND: Balance = 44_000 * POL;
+/// The validator that never acts.
+const IDLER: &str = "validator-10";
+/// Its bond. If it counted, the others would be no quorum.
+const IDLE_BOND: Balance = 60_000 * POL;
+/// Rounds beside the validator that never acts.
+const IDLE_ROUNDS: usize = 2;
 /// The runtime's penalty for the second wrong root in a row.
 const WRONG_ROOT_PENALTY: Balance = 100 * POL;
 /// Longest wait for a phase, in blocks: two rounds.
@@ -83,6 +97,24 @@ async fn spoil(network: &Network) -> Result<Tally> {
         lost / POL
     );
     Ok(Tally::tried(tried, held as u64).slashed(slashed).passed(passed, note))
+}
+
+async fn idle(network: &Network) -> Result<Tally> {
+    network.bond(IDLER, Role::Validator, IDLE_BOND).await?;
+    register_endpoint(network, IDLER).await?;
+    let honest = accounts(TRAINERS)?;
+    let mut last = network.chain.overview().await?.round.number;
+    let mut held = 0;
+    for _ in 0..IDLE_ROUNDS {
+        last = spoil_round(network, Spoil::Silent, last).await?;
+        let record = network.chain.round_record(last).await?;
+        let record = record.with_context(|| format!("round {last} has no record"))?;
+        held += u64::from(has_all_of(&record, &honest));
+    }
+    network.submit_until_accepted(IDLER, Call::Unbond, ACCEPTANCE_BLOCKS).await?;
+    let tried = IDLE_ROUNDS as u64;
+    let note = format!("{held} of {tried} rounds had a head of all honest updates in time");
+    Ok(Tally::tried(tried, held).passed(held == tried, note))
 }
 
 /// Spoils the first round after `last` whose updates are being reported. Returns its number once
