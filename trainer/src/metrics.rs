@@ -170,6 +170,7 @@ mod tests {
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,
+            held_out: None,
             rewrite: None,
             sequence,
             shard_tokens: 256,

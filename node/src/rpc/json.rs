@@ -444,7 +444,9 @@ pub(crate) fn member(member: &Member<AccountId>) -> Value {
         "account": member.account,
         "role": member.role,
         "bond": balance(member.bond),
+        "bonded": member.bonded,
         "chilled": member.chilled,
+        "absent": member.absent,
         "endpoint": member.endpoint.as_ref().map(endpoint),
     })
 }

@@ -8,7 +8,10 @@ use pol_primitives::{
     traits::{DataFormat, Rounds, ValidatorStakes},
 };
 use polkadot_sdk::{
-    frame_support::{derive_impl, parameter_types, traits::{ConstU32, ConstU128}},
+    frame_support::{
+        derive_impl, parameter_types,
+        traits::{ConstU32, ConstU128},
+    },
     frame_system, pallet_balances,
     sp_io::TestExternalities,
     sp_runtime::BuildStorage,

@@ -161,6 +161,7 @@ mod tests {
             tokenizer: [1; 32],
             seed: [2; 32],
             pretrained: None,
+            held_out: None,
             rewrite: None,
             sequence: 1_024,
             shard_tokens: 1 << 20,
