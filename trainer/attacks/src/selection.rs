@@ -90,6 +90,11 @@ impl Selection {
         self.iter().any(|selected| selected.scenario.name == entry.scenario.name)
     }
 
+    /// Returns `true` if a scenario needs the network of several sites.
+    pub(crate) fn needs_sites(&self) -> bool {
+        self.iter().any(|entry| matches!(entry.scenario.setup, Setup::Sites(_)))
+    }
+
     /// Returns `true` if a scenario needs the shared network.
     pub(crate) fn needs_network(&self) -> bool {
         self.iter().any(|entry| entry.scenario.setup.needs_network())
@@ -164,7 +169,8 @@ mod tests {
         assert_eq!(names("zero-payload"), ["zero-payload"]);
         assert_eq!(names("model-after-excision"), names("poisoning"));
         assert_eq!(Selection::new(&[]).iter().count(), all_scenarios().count());
-        assert!(Filter::parse("0").is_err() && Filter::parse("23").is_err());
+        let beyond = (FAMILIES.len() + 1).to_string();
+        assert!(Filter::parse("0").is_err() && Filter::parse(&beyond).is_err());
         assert!(Filter::parse("nothing").is_err_and(|error| error.contains(first)));
         assert!(!Selection::new(&[Filter::Family("sybils")]).needs_network());
     }
