@@ -293,11 +293,13 @@ async fn a_deadline_ends_a_fetch() {
 }
 
 #[tokio::test]
-async fn peers_that_stall_in_the_middle_cost_one_wait() {
+async fn silent_and_stalling_peers_cost_one_wait() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let bytes = noise(0, 2_000_000);
     let name = a.add(bytes.clone(), "kept").await.unwrap();
-    let mut peers = Vec::new();
+    // One accepts connections and says nothing, and the others stop in the middle.
+    let (task, silent) = scripted(None).await;
+    let mut peers = vec![silent];
     let mut routers = Vec::new();
     for _ in 0..4 {
         let never = std::future::pending();
@@ -311,6 +313,7 @@ async fn peers_that_stall_in_the_middle_cost_one_wait() {
     // Four stalls of ten seconds each, one after the other, would take longer.
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert!(b.has_reached(started, &[peers[0].id]));
+    task.abort();
 }
 
 #[tokio::test]
