@@ -194,3 +194,11 @@ fn limits_are_checked() {
         assert!(!invalid.is_valid(), "{invalid:?}");
     }
 }
+
+#[test]
+fn one_seat_more_stays_within_the_limits() {
+    let more = CONFIG.with_one_seat_more();
+    assert_eq!(more, AuditConfig { seats: 3, more_seats: 4, ..CONFIG });
+    let most = AuditConfig { seats: 15, more_seats: 16, ..CONFIG }.with_one_seat_more();
+    assert_eq!((most.seats, most.more_seats), (16, 16));
+}
