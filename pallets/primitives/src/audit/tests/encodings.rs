@@ -62,7 +62,7 @@ fn the_largest_of_each_fits_its_bound() {
         .map(|index| PendingAudit {
             draw: 1,
             known: BoundedVec::truncate_from((0..20).collect()),
-            disputed: BoundedVec::truncate_from(vec![16, 17, 18]),
+            disputed: BoundedVec::truncate_from(vec![10, 11, 12]),
             earlier: BoundedVec::truncate_from(vec![
                 EarlierSeat {
                     account: [9; 32],
