@@ -249,9 +249,9 @@ impl TestNetwork {
             self.chain.block([]);
             assert!(System::block_number() < start + 30, "no audit is drawn");
         }
-        // The mixture is sealed in the block after the mix. Then the pulse is due within five
-        // blocks, since each block sees the time of its parent.
-        assert_eq!(System::block_number() - start, presets_of::AUDIT_CONFIG.mix + 1 + 5);
+        // The block after the mix seals the mixture. The pulse is due 12 seconds after its parent,
+        // three blocks later, and the draw is made in the next one.
+        assert_eq!(System::block_number() - start, presets_of::AUDIT_CONFIG.mix + 1 + 3 + 1);
     }
 
     /// Returns the only open audit.
