@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The state transition function of the POL chain: BABE and GRANDPA under an elected set of
-//! authorities, the usual account pallets, and the four pallets of the learning protocol.
+//! authorities, the usual account pallets, and the five pallets of the learning protocol.
 #![cfg_attr(not(feature = "std"), no_std)]
 // The modules with items of our own turn the lint on again.
 #![allow(missing_docs, reason = "FRAME's macros generate items without documentation")]
@@ -167,16 +167,17 @@ mod runtime {
     pub type TransactionPayment = pallet_transaction_payment::Pallet<Runtime>;
 
     // Consensus. Staking comes before the session pallet, whose genesis asks for the authorities.
-    // Authorship comes before the end of a session, which needs the author.
     #[runtime::pallet_index(10)]
     pub type Babe = pallet_babe::Pallet<Runtime>;
-    #[runtime::pallet_index(11)]
-    pub type Authorship = pallet_authorship::Pallet<Runtime>;
     // Not named `Staking`: wallets would treat it as Polkadot's staking pallet and query its eras.
     #[runtime::pallet_index(12)]
     pub type PolStaking = pallet_pol_staking::Pallet<Runtime>;
     #[runtime::pallet_index(13)]
     pub type Session = pallet_session::Pallet<Runtime>;
+    // After the session pallet, since the first block of a session names its author by the place
+    // in the new set.
+    #[runtime::pallet_index(11)]
+    pub type Authorship = pallet_authorship::Pallet<Runtime>;
     #[runtime::pallet_index(14)]
     pub type Historical = pallet_session::historical::Pallet<Runtime>;
     #[runtime::pallet_index(15)]

@@ -4,7 +4,7 @@
 
 use super::NodeHandles;
 use crate::client::{FullBackend, FullClient, FullPool, FullSelectChain};
-use pol_runtime::opaque::Block;
+use pol_runtime::{BlockNumber, opaque::Block};
 use polkadot_sdk::{
     sc_basic_authorship::ProposerFactory,
     sc_consensus::DefaultImportQueue,
@@ -12,6 +12,7 @@ use polkadot_sdk::{
         self as babe, BabeBlockImport, BabeLink, BabeWorkerHandle, SlotProportion,
     },
     sc_consensus_grandpa::{self as grandpa, GrandpaBlockImport, LinkHalf, SharedVoterState},
+    sc_consensus_slots::BackoffAuthoringOnFinalizedHeadLagging,
     sc_network::{
         ProtocolName,
         service::traits::{NetworkService, NotificationService},
@@ -31,6 +32,14 @@ use std::{sync::Arc, time::Duration};
 const JUSTIFICATION_PERIOD: u32 = 512;
 /// Time in which a GRANDPA message is expected to reach all voters.
 const GOSSIP_DURATION: Duration = Duration::from_millis(333);
+/// Slower production while finality lags, so that few blocks are lost if it goes another way. A
+/// session keeps some blocks, since elections replace absent authorities.
+const BACKOFF: BackoffAuthoringOnFinalizedHeadLagging<BlockNumber> =
+    BackoffAuthoringOnFinalizedHeadLagging {
+        max_interval: 10,
+        unfinalized_slack: 100,
+        authoring_bias: 4,
+    };
 /// Part of a slot spent on proposing a block. The rest lets the block reach the other nodes.
 const PROPOSAL_SLOT_PORTION: f32 = 0.5;
 
@@ -153,7 +162,7 @@ impl NodeHandles {
             justification_sync_link: sync_service,
             create_inherent_data_providers: babe.inherents,
             force_authoring: settings.force_authoring,
-            backoff_authoring_blocks: None::<()>,
+            backoff_authoring_blocks: Some(BACKOFF),
             babe_link: babe.link,
             block_proposal_slot_portion: SlotProportion::new(PROPOSAL_SLOT_PORTION),
             max_block_proposal_slot_portion: None,

@@ -26,6 +26,7 @@
 //! | [`beacon`] | beacons of public randomness: the schedule of their pulses |
 //! | [`clock`] | the clock of deadlines, which stands still while blocks are full |
 //! | [`data`] | sources, manifests and shards |
+//! | [`election`] | the choice of authorities among candidates |
 //! | [`head`] | the hash chain of the model |
 //! | [`hex_hash`] | serde format of hashes in JSON |
 //! | [`inclusion`] | the count of stake that holds the updates of a round |
@@ -78,6 +79,7 @@ pub mod audit;
 pub mod beacon;
 pub mod clock;
 pub mod data;
+pub mod election;
 pub mod head;
 pub mod hex_hash;
 pub mod inclusion;

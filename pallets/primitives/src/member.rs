@@ -48,13 +48,13 @@ impl Role {
         }
     }
 
-    /// Returns `true` if `bond` is enough to keep exercising the role.
+    /// Returns `true` if `bond` backs the role, given that it did or did not before.
     ///
-    /// A trainer needs nine tenths of the minimum bond. The margin covers the small penalties of a
-    /// slow or interrupted machine.
-    pub const fn is_backed_by(self, bond: Balance) -> bool {
+    /// A role is taken up, or taken up again, with the minimum bond, and kept with nine tenths of
+    /// it. The margin covers small penalties, so that the first one excludes nobody.
+    pub const fn is_backed_by(self, bond: Balance, was_backed: bool) -> bool {
         let minimum = self.minimum_bond();
-        let spare = if matches!(self, Self::Trainer) { minimum / 10 } else { 0 };
+        let spare = if was_backed { minimum / 10 } else { 0 };
         bond >= minimum.saturating_sub(spare)
     }
 

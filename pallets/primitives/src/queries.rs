@@ -43,8 +43,13 @@ pub struct Member<AccountId> {
     pub role: Role,
     /// Active bond.
     pub bond: Balance,
+    /// `true` if the active bond is enough to act in the role.
+    pub bonded: bool,
     /// Set if the member is inactive because it missed too many attest phases.
     pub chilled: bool,
+    /// `true` if the authority produced no block although it should have, and is not elected until
+    /// it says that it is back.
+    pub absent: bool,
     /// Endpoint at which it serves blobs.
     pub endpoint: Option<Endpoint>,
 }

@@ -15,7 +15,10 @@
 //! - **Stake**: the bond of an active validator, its weight in quorums and in the draw of seats.
 //! - **Newcomer**: an active validator that has not acted yet. Its stake does not count until then.
 //! - **Chilled**: excluded from attesting after too many missed attest phases in a row.
-//! - **Candidate**: a bonded authority, which elections can choose.
+//! - **Candidate**: a bonded authority that elections consider. Its
+//!   [`Candidacy`](pol_primitives::election::Candidacy) records its readiness over the sessions.
+//! - **Absent**: a candidate that produced no block although it should have.
+//! - **Barred**: an authority that equivocated, and is no candidate for the unbonding period.
 //! - **Reputation**: a moving average of verified contribution, which raises the election weight.
 //!
 //! # Where to look
@@ -38,6 +41,7 @@ mod calls;
 mod impls;
 #[cfg(test)]
 mod mock;
+mod sessions;
 #[cfg(test)]
 mod tests;
 #[cfg(any(feature = "std", feature = "try-runtime"))]
@@ -46,7 +50,8 @@ mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::StakingLedger;
+pub use sessions::Sessions;
+pub use types::{Bar, StakingLedger};
 pub use weights::WeightInfo;
 
 /// Maximum number of candidates, and so of elected authorities.
@@ -59,19 +64,16 @@ const LOG_TARGET: &str = "runtime::pol-staking";
 #[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{MAX_CANDIDATES, StakingLedger, WeightInfo};
+    use super::{MAX_CANDIDATES, Sessions, StakingLedger, WeightInfo};
     use alloc::vec::Vec;
     use pol_primitives::{
         Balance,
+        election::Candidacy,
         member::{Endpoint, Role},
         traits::Rounds,
     };
     use polkadot_sdk::{
-        frame_support::{
-            self,
-            pallet_prelude::*,
-            traits::{ValidatorRegistration, fungible},
-        },
+        frame_support::{self, pallet_prelude::*, traits::fungible},
         frame_system::pallet_prelude::*,
     };
 
@@ -98,8 +100,10 @@ pub mod pallet {
         type RuntimeHoldReason: From<HoldReason>;
         /// Source of the current round.
         type Rounds: Rounds;
-        /// Registry of session keys, the session pallet. Only accounts with keys are elected.
-        type SessionKeys: ValidatorRegistration<Self::AccountId>;
+        /// The session pallet. Only accounts with session keys are elected.
+        type Sessions: Sessions<Self::AccountId>;
+        /// Origin that sets the number of authorities.
+        type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Number of blocks between the end of a role and the release of its bond. It must be
         /// longer than two sessions and than the longest wait of a submission for its audit.
         /// Otherwise a cheat could withdraw its bond before the penalty.
@@ -111,6 +115,10 @@ pub mod pallet {
         /// Maximum number of authorities of a session, in `1..=`[`MAX_CANDIDATES`].
         #[pallet::constant]
         type MaxAuthorities: Get<u32>;
+        /// Number of authorities that elections aim at until governance sets another, in
+        /// `1..=MaxAuthorities`.
+        #[pallet::constant]
+        type DefaultTarget: Get<u32>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
@@ -159,12 +167,26 @@ pub mod pallet {
     #[pallet::storage]
     pub type TotalStake<T: Config> = StorageValue<_, Balance, ValueQuery>;
 
-    /// Candidates for election, sorted by account.
+    /// Candidates for election with their readiness, sorted by account.
     ///
     /// A single value, because an election reads it whole. Bounded by [`MAX_CANDIDATES`].
     #[pallet::storage]
-    pub type Candidates<T: Config> =
-        StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_CANDIDATES>>, ValueQuery>;
+    pub type Candidates<T: Config> = StorageValue<
+        _,
+        BoundedVec<(T::AccountId, Candidacy), ConstU32<MAX_CANDIDATES>>,
+        ValueQuery,
+    >;
+
+    /// Number of authorities that elections aim at; none until governance sets it.
+    #[pallet::storage]
+    pub type AuthorityTarget<T: Config> = StorageValue<_, u32>;
+
+    /// Numbers of blocks that the authorities produced in this session, by account.
+    ///
+    /// Only authorities are keys, so a fast hash is enough. Bounded by [`Config::MaxAuthorities`],
+    /// and emptied at the end of the session.
+    #[pallet::storage]
+    pub type Authored<T: Config> = StorageMap<_, Twox64Concat, T::AccountId, u32, ValueQuery>;
 
     // ---- Genesis ----
 
@@ -186,6 +208,9 @@ pub mod pallet {
                 }
                 Ledgers::<T>::mutate_extant(who, |ledger| ledger.acted = true);
             }
+            Candidates::<T>::mutate(|candidates| {
+                candidates.iter_mut().for_each(|(_, candidacy)| *candidacy = Candidacy::founder());
+            });
         }
     }
 
@@ -242,10 +267,34 @@ pub mod pallet {
             /// Account of the validator.
             who: T::AccountId,
         },
-        /// A chilled validator returned.
+        /// A member that was chilled, absent, barred or without a place returned.
         Unchilled {
-            /// Account of the validator.
+            /// Account of the member.
             who: T::AccountId,
+        },
+        /// A validator or candidate has no place, because the list is full of others with more. It
+        /// stays bonded, and takes a place with a higher bond or once there is room.
+        Waiting {
+            /// Account of the member.
+            who: T::AccountId,
+        },
+        /// An authority produced no block although it should have. It is elected again some time
+        /// after it said that it is back.
+        Absent {
+            /// Account of the authority.
+            who: T::AccountId,
+        },
+        /// An authority equivocated, and is no candidate for the unbonding period.
+        Barred {
+            /// Account of the authority.
+            who: T::AccountId,
+            /// First block in which it can be a candidate again.
+            until: u32,
+        },
+        /// The number of authorities that elections aim at was set.
+        AuthorityTargetSet {
+            /// New number.
+            target: u32,
         },
         /// Part of a bond was burned.
         Slashed {
@@ -291,23 +340,38 @@ pub mod pallet {
         NotActive,
         /// The validator has not missed enough attest phases.
         IsAlive,
-        /// The account is not chilled.
+        /// The account has nothing to return from: it is active.
         NotChilled,
-        /// The maximum number of active validators is reached. Try again when one has left.
-        TooManyValidators,
-        /// The maximum number of candidates is reached. Try again when one has left.
-        TooManyCandidates,
+        /// All places are taken by members with more. Raise the bond, or try again when one has
+        /// left.
+        NoPlace,
+        /// The authority equivocated. The `Barred` event names the block in which it can return.
+        IsBarred,
+        /// The number of authorities must be at least one, and at most the maximum.
+        TargetOutOfRange,
+        /// The session keys of authorities are in use. Unbond, withdraw, and wait until the last
+        /// elected session is over.
+        KeysInUse,
     }
 
     // ---- Hooks ----
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        /// Reserves the count of the author's block, which the authorship pallet does not charge.
+        fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+            T::DbWeight::get().reads_writes(1, 1)
+        }
+
         fn integrity_test() {
             assert!(T::MaxValidators::get() > 0, "MaxValidators must be at least 1");
             assert!(
                 (1..=MAX_CANDIDATES).contains(&T::MaxAuthorities::get()),
                 "MaxAuthorities must be in 1..={MAX_CANDIDATES}"
+            );
+            assert!(
+                (1..=T::MaxAuthorities::get()).contains(&T::DefaultTarget::get()),
+                "DefaultTarget must be in 1..=MaxAuthorities"
             );
         }
 
@@ -328,10 +392,12 @@ pub mod pallet {
         /// - Origin: signed by an account without a role.
         /// - Effect: opens a ledger. A trainer can join rounds at once. A validator or authority
         ///   becomes an active validator with [`Pallet::set_endpoint`]. An authority also becomes a
-        ///   candidate, which can be elected once it has set session keys.
-        /// - Events: [`Event::Bonded`].
+        ///   candidate. It can be elected once it has had session keys and an endpoint for a full
+        ///   session.
+        /// - Events: [`Event::Bonded`]; [`Event::Waiting`] for an authority if the list of
+        ///   candidates is full, or for the candidate that made room.
         /// - Errors: [`Error::AlreadyBonded`]; [`Error::BondTooSmall`] below
-        ///   [`Role::minimum_bond`]; [`Error::InsufficientFunds`]; [`Error::TooManyCandidates`].
+        ///   [`Role::minimum_bond`]; [`Error::InsufficientFunds`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::bond())]
         pub fn bond(origin: OriginFor<T>, role: Role, amount: Balance) -> DispatchResult {
@@ -343,11 +409,11 @@ pub mod pallet {
         ///
         /// - Origin: signed by a member.
         /// - Effect: the stake of an active validator grows. A member whose bond was below the
-        ///   minimum after a penalty can act again once the bond is back at the minimum.
-        /// - Events: [`Event::BondRaised`]; [`Event::StakeChanged`] for a validator.
-        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::InsufficientFunds`];
-        ///   [`Error::TooManyValidators`] or [`Error::TooManyCandidates`] if the member returns and
-        ///   its place is taken.
+        ///   minimum after a penalty can act again once the bond is back at the minimum. A member
+        ///   without a place takes that of whoever has least, if its own bond is higher now.
+        /// - Events: [`Event::BondRaised`]; [`Event::StakeChanged`] for a validator;
+        ///   [`Event::Waiting`] for a member that has no place or made room.
+        /// - Errors: [`Error::NotBonded`]; [`Error::RoleEnded`]; [`Error::InsufficientFunds`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::bond_extra())]
         pub fn bond_extra(origin: OriginFor<T>, amount: Balance) -> DispatchResult {
@@ -389,10 +455,10 @@ pub mod pallet {
         /// - Origin: signed by a member, or by an account that waits for its bond and may still
         ///   have to serve blobs.
         /// - Effect: replaces the endpoint. The first endpoint makes a validator or authority an
-        ///   active validator.
-        /// - Events: [`Event::EndpointSet`]; [`Event::StakeChanged`] for a new active validator.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`]; [`Error::TooManyValidators`] for
-        ///   the first endpoint of a validator.
+        ///   active validator, unless all places are taken by higher stakes.
+        /// - Events: [`Event::EndpointSet`]; [`Event::StakeChanged`] for a new active validator;
+        ///   [`Event::Waiting`] for one that has no place or made room.
+        /// - Errors: [`Error::NotBonded`]; [`Error::NoAddress`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::set_endpoint())]
         pub fn set_endpoint(origin: OriginFor<T>, endpoint: Endpoint) -> DispatchResult {
@@ -415,18 +481,50 @@ pub mod pallet {
             Self::do_chill(validator)
         }
 
-        /// Returns the chilled caller to the active validators.
+        /// Returns the caller after it was chilled, absent, barred or without a place.
         ///
-        /// - Origin: signed by the chilled validator.
-        /// - Effect: the validator attests again. Its count of missed attest phases starts at zero.
+        /// - Origin: signed by the member.
+        /// - Effect: a chilled validator attests again. Its count of missed attest phases starts at
+        ///   zero. An absent authority is considered again after a probation, which doubles with
+        ///   each absence. A barred one is a candidate again once its time is over. A member that
+        ///   waits takes a place if there is one.
         /// - Events: [`Event::Unchilled`]; [`Event::StakeChanged`] unless penalties left too small
-        ///   a bond.
-        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::TooManyValidators`].
+        ///   a bond; [`Event::Waiting`] for a member that has no place or made room.
+        /// - Errors: [`Error::NotBonded`]; [`Error::NotChilled`]; [`Error::IsBarred`];
+        ///   [`Error::NoPlace`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::unchill())]
         pub fn unchill(origin: OriginFor<T>) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_unchill(who)
+        }
+
+        /// Sets the number of authorities that elections aim at.
+        ///
+        /// - Origin: governance.
+        /// - Effect: elections from the next session on choose up to this number.
+        /// - Events: [`Event::AuthorityTargetSet`].
+        /// - Errors: [`Error::TargetOutOfRange`].
+        #[pallet::call_index(7)]
+        #[pallet::weight(T::WeightInfo::set_authority_target())]
+        pub fn set_authority_target(origin: OriginFor<T>, target: u32) -> DispatchResult {
+            T::GovernanceOrigin::ensure_origin(origin)?;
+            Self::do_set_authority_target(target)
+        }
+
+        /// Removes the caller's session keys and releases their deposit. The session pallet's own
+        /// call could leave a session without authorities.
+        ///
+        /// - Origin: signed by an account that is no authority, and serves in neither this session
+        ///   nor the next.
+        /// - Effect: the keys are free for another account.
+        /// - Events: those of the session pallet.
+        /// - Errors: [`Error::KeysInUse`]; those of the session pallet if there are no keys.
+        #[pallet::call_index(8)]
+        #[pallet::weight(T::WeightInfo::purge_session_keys())]
+        pub fn purge_session_keys(origin: OriginFor<T>) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::do_purge_session_keys(who)
         }
     }
 }

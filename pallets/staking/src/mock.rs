@@ -78,7 +78,7 @@ impl pallet_session::Config for Test {
     type SessionManager = Staking;
     type SessionHandler = pallet_session::TestSessionHandler;
     type Keys = SessionKeys;
-    type DisablingStrategy = ();
+    type DisablingStrategy = pallet_session::disabling::UpToLimitDisablingStrategy;
     type WeightInfo = ();
     type Currency = Balances;
     type KeyDeposit = ();
@@ -88,10 +88,12 @@ impl crate::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type Rounds = TestRounds;
-    type SessionKeys = Session;
+    type Sessions = Session;
+    type GovernanceOrigin = polkadot_sdk::frame_system::EnsureRoot<AccountId>;
     type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
     type MaxValidators = ConstU32<3>;
-    type MaxAuthorities = ConstU32<2>;
+    type MaxAuthorities = ConstU32<8>;
+    type DefaultTarget = ConstU32<2>;
     type WeightInfo = ();
 }
 

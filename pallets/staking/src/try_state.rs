@@ -3,12 +3,20 @@
 //! Checks of the pallet's invariants.
 
 use crate::{
-    Candidates, Config, Endpoints, HoldReason, Ledgers, Newcomers, Pallet, TotalStake, Validators,
+    Authored, Candidates, Config, Endpoints, HoldReason, Ledgers, Newcomers, Pallet, Sessions,
+    TotalStake, Validators,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
-use pol_primitives::{Balance, MILLION, traits::Rounds};
+use pol_primitives::{
+    Balance, MILLION,
+    election::{MAX_PROBATION, PROBATION},
+    traits::Rounds,
+};
 use polkadot_sdk::{
-    frame_support::{ensure, traits::fungible::InspectHold},
+    frame_support::{
+        ensure,
+        traits::{Get, fungible::InspectHold},
+    },
     sp_runtime::TryRuntimeError,
 };
 
@@ -67,14 +75,27 @@ impl<T: Config> Pallet<T> {
     }
 
     fn check_candidates() -> Result<(), TryRuntimeError> {
-        let mut candidates: Vec<_> = Ledgers::<T>::iter()
-            .filter(|(_, ledger)| ledger.is_candidate())
-            .map(|(who, _)| who)
-            .collect();
-        candidates.sort_unstable();
+        let candidates = Candidates::<T>::get();
         ensure!(
-            candidates == Candidates::<T>::get().into_inner(),
-            "the candidates are not the sorted bonded authorities"
+            candidates.iter().map(|(who, _)| who).is_sorted_by(|a, b| a < b),
+            "the candidates are not sorted by account"
+        );
+        ensure!(
+            candidates.iter().all(|(who, candidacy)| {
+                (PROBATION..=MAX_PROBATION).contains(&candidacy.probation)
+                    && !(candidacy.absent && candidacy.proven)
+                    && Ledgers::<T>::get(who).is_some_and(|ledger| ledger.may_stand())
+            }),
+            "a candidate is no bonded authority, or its record is impossible"
+        );
+        let authorities = T::Sessions::authorities();
+        ensure!(
+            Authored::<T>::iter_keys().all(|who| authorities.contains(&who)),
+            "somebody else than an authority produced a block"
+        );
+        ensure!(
+            (1..=T::MaxAuthorities::get()).contains(&Self::target()),
+            "elections aim at an impossible number of authorities"
         );
         Ok(())
     }

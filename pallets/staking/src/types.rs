@@ -4,7 +4,29 @@
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use pol_primitives::{Balance, MILLION, Ppm, member::Role};
+use polkadot_sdk::sp_runtime::Perbill;
 use scale_info::TypeInfo;
+
+/// Exclusion from elections for an equivocation.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub struct Bar {
+    /// First block in which the authority can be a candidate again.
+    pub until: u32,
+    /// Share of the bond that was slashed. A further equivocation meanwhile costs only what its
+    /// share is higher.
+    pub share: Perbill,
+}
 
 /// Record of a member: role, bond and the results of its audits.
 #[derive(
@@ -40,6 +62,12 @@ pub struct StakingLedger {
     pub acted: bool,
     /// Number of attested roots in a row that were not those of the head.
     pub wrong_roots: u32,
+    /// `true` if the bond reached the minimum and has not fallen below nine tenths of it since.
+    pub backed: bool,
+    /// `true` if the validator has no place, because the list is full of higher stakes.
+    pub waiting: bool,
+    /// Exclusion from elections, until the authority asks to be a candidate again.
+    pub bar: Option<Bar>,
 }
 
 impl StakingLedger {
@@ -55,6 +83,9 @@ impl StakingLedger {
             strikes: 0,
             acted: false,
             wrong_roots: 0,
+            backed: false,
+            waiting: false,
+            bar: None,
         }
     }
 
@@ -66,12 +97,12 @@ impl StakingLedger {
     /// Returns `true` if the account may act in its role: the role has not ended, and penalties
     /// have left enough of the bond.
     pub fn is_bonded(&self) -> bool {
-        self.role.is_backed_by(self.active_bond())
+        self.backed && self.free_at.is_none()
     }
 
-    /// Returns `true` if the account is a candidate for election.
-    pub fn is_candidate(&self) -> bool {
-        self.role == Role::Authority && self.is_bonded()
+    /// Returns `true` if the account may be a candidate for election.
+    pub fn may_stand(&self) -> bool {
+        self.role == Role::Authority && self.is_bonded() && self.bar.is_none()
     }
 
     /// Returns the weight by which elections rank candidates: `bond · (1 + reputation)`.
@@ -106,18 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn a_trainer_may_lose_a_tenth_of_its_bond() {
-        let bonded = |role, bond| StakingLedger { bond, ..StakingLedger::new(role) }.is_bonded();
-        assert!(bonded(Role::Trainer, 900 * POL) && !bonded(Role::Trainer, 900 * POL - 1));
-        assert!(bonded(Role::Validator, 5_000 * POL) && !bonded(Role::Validator, 5_000 * POL - 1));
-        assert!(
-            !StakingLedger {
-                bond: 1_000 * POL,
-                free_at: Some(9),
-                ..StakingLedger::new(Role::Trainer)
-            }
-            .is_bonded()
-        );
+    fn a_role_ends_with_its_bond() {
+        let ledger =
+            StakingLedger { bond: 1_000 * POL, backed: true, ..StakingLedger::new(Role::Trainer) };
+        assert!(ledger.is_bonded());
+        assert!(!StakingLedger { free_at: Some(9), ..ledger }.is_bonded());
+        assert!(!StakingLedger { backed: false, ..ledger }.is_bonded());
     }
 
     proptest! {

@@ -23,6 +23,10 @@ pub trait WeightInfo {
     fn chill() -> Weight;
     /// Weight of `unchill`.
     fn unchill() -> Weight;
+    /// Weight of `set_authority_target`.
+    fn set_authority_target() -> Weight;
+    /// Weight of `purge_session_keys`.
+    fn purge_session_keys() -> Weight;
 }
 
 /// Returns the weight of a call: 100 µs of compute, 64 KiB of proof (full lists of 1,000 validators
@@ -33,14 +37,15 @@ fn weight(reads: u64, writes: u64) -> Weight {
 }
 
 impl WeightInfo for () {
-    // Ledger, account, holds, candidates.
+    // Ledger, account, holds, candidates, and the ledgers of all candidates if their list is full.
     fn bond() -> Weight {
-        weight(5, 5)
+        weight(133, 5)
     }
 
-    // Ledger, endpoint, account, holds, validators, total stake, candidates, round.
+    // Ledger, endpoint, account, holds, validators, total stake, candidates with their ledgers,
+    // round, and the ledger and endpoint of the validator that makes room.
     fn bond_extra() -> Weight {
-        weight(9, 7)
+        weight(140, 9)
     }
 
     // Ledger, endpoint, validators, total stake, candidates, round.
@@ -53,9 +58,10 @@ impl WeightInfo for () {
         weight(4, 4)
     }
 
-    // Ledger, endpoint, validators, total stake, round.
+    // Ledger, endpoint, validators, total stake, round, and the ledger and endpoint of the
+    // validator that makes room.
     fn set_endpoint() -> Weight {
-        weight(7, 4)
+        weight(10, 6)
     }
 
     // Ledger, endpoint, validators, total stake, round and its configuration.
@@ -63,8 +69,18 @@ impl WeightInfo for () {
         weight(8, 3)
     }
 
-    // Like `set_endpoint`.
+    // Like `bond_extra`.
     fn unchill() -> Weight {
-        weight(7, 3)
+        weight(140, 7)
+    }
+
+    // The target.
+    fn set_authority_target() -> Weight {
+        weight(0, 1)
+    }
+
+    // Ledger, authorities of two sessions, two keys with their owners, account, holds.
+    fn purge_session_keys() -> Weight {
+        weight(9, 6)
     }
 }

@@ -67,10 +67,13 @@ impl pallet_pol_staking::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type Rounds = ProofOfLearning;
-    type SessionKeys = Session;
+    type Sessions = Session;
+    type GovernanceOrigin = GovernanceOrigin;
     type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
     type MaxValidators = ConstU32<{ pol_primitives::MAX_VALIDATORS }>;
     type MaxAuthorities = MaxAuthorities;
+    // Finality tolerates the loss of seven, and each produces nine blocks a session on average.
+    type DefaultTarget = ConstU32<22>;
     type WeightInfo = ();
 }
 

@@ -14,8 +14,8 @@ use frame_support::{
     dispatch::DispatchClass,
     parameter_types,
     traits::{
-        ConstU8, ConstU32, ConstU64, ConstU128, InstanceFilter, OnUnbalanced, fungible::Balanced,
-        fungible::Credit,
+        ConstU8, ConstU32, ConstU64, ConstU128, Contains, Imbalance, InstanceFilter, OnUnbalanced,
+        fungible::Balanced, fungible::Credit,
     },
     weights::{
         ConstantMultiplier, IdentityFee, Weight,
@@ -25,7 +25,6 @@ use frame_support::{
 use frame_system::limits::{BlockLength, BlockWeights};
 use pallet_session::{SessionManager, historical};
 use pallet_transaction_payment::{FungibleAdapter, Multiplier, TargetedFeeAdjustment};
-use pol_primitives::traits::Bonds;
 use sp_runtime::{
     FixedPointNumber, Perbill, Perquintill,
     traits::{AccountIdLookup, Bounded, Convert, ConvertInto, OpaqueKeys},
@@ -63,8 +62,19 @@ parameter_types! {
         .build();
 }
 
+/// Filter of calls. The session pallet's call that purges keys could leave a session without
+/// authorities; `PolStaking::purge_session_keys` replaces it.
+pub struct SafeCalls;
+
+impl Contains<RuntimeCall> for SafeCalls {
+    fn contains(call: &RuntimeCall) -> bool {
+        !matches!(call, RuntimeCall::Session(pallet_session::Call::purge_keys {}))
+    }
+}
+
 #[derive_impl(frame_system::config_preludes::SolochainDefaultConfig)]
 impl frame_system::Config for Runtime {
+    type BaseCallFilter = SafeCalls;
     type Block = Block;
     type BlockWeights = RuntimeBlockWeights;
     type BlockLength = RuntimeBlockLength;
@@ -106,15 +116,28 @@ impl pallet_balances::Config for Runtime {
     type DoneSlashHandler = ();
 }
 
-/// Payment of fees to the author of the block. Fees of a block without an author are burned.
+/// Share of a fee for the author of the block. The rest is burned, so that nobody fills its own
+/// blocks for nothing.
+const AUTHOR_SHARE: Perbill = Perbill::from_percent(20);
+
+/// Payment of tips, and of a share of fees, to the author of the block.
 pub struct ToAuthor;
 
 impl OnUnbalanced<Credit<AccountId, Balances>> for ToAuthor {
-    fn on_nonzero_unbalanced(fees: Credit<AccountId, Balances>) {
+    fn on_unbalanceds(mut fee_then_tip: impl Iterator<Item = Credit<AccountId, Balances>>) {
+        let Some(fee) = fee_then_tip.next() else { return };
+        let share = AUTHOR_SHARE * fee.peek();
+        let (mut earned, burned) = fee.split(share);
+        drop(burned);
+        fee_then_tip.for_each(|tip| earned.subsume(tip));
+        Self::on_unbalanced(earned);
+    }
+
+    fn on_nonzero_unbalanced(earned: Credit<AccountId, Balances>) {
         if let Some(author) = Authorship::author() {
-            // Fees that the author's account cannot take are burned, such as an amount below the
+            // An amount that the author's account cannot take is burned, such as one below the
             // existential deposit.
-            drop(Balances::resolve(&author, fees));
+            drop(Balances::resolve(&author, earned));
         }
     }
 }
@@ -184,7 +207,7 @@ impl pallet_grandpa::Config for Runtime {
 
 impl pallet_authorship::Config for Runtime {
     type FindAuthor = pallet_session::FindAccountFromAuthorIndex<Self, Babe>;
-    type EventHandler = ();
+    type EventHandler = PolStaking;
 }
 
 impl pallet_session::Config for Runtime {
@@ -265,8 +288,12 @@ impl historical::Config for Runtime {
 
 type Offender = historical::IdentificationTuple<Runtime>;
 
-/// Handler of equivocations: slashes a share of the authority's bond, and disables the authority
-/// for the session.
+/// Smallest share of its bond that an equivocation costs an authority. The share grows with the
+/// square of the number of those that equivocate together, up to the whole bond at a third of them.
+const MIN_EQUIVOCATION_SHARE: Perbill = Perbill::from_percent(10);
+
+/// Handler of equivocations: slashes a share of the authority's bond, excludes the authority from
+/// elections for as long as equivocations can be reported, and disables it until it is replaced.
 pub struct SlashEquivocation;
 
 impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
@@ -277,10 +304,10 @@ impl OnOffenceHandler<AccountId, Offender, Weight> for SlashEquivocation {
     ) -> Weight {
         for (offence, share) in offenders.iter().zip(shares) {
             let (account, ()) = &offence.offender;
+            let share = MIN_EQUIVOCATION_SHARE.max(*share);
             // An unbonding authority still signs for the sessions it was elected for.
-            let bond = PolStaking::slashable(account);
-            <PolStaking as Bonds<AccountId>>::slash(account, share.mul_ceil(bond));
-            Session::report_offence(account.clone(), OffenceSeverity(*share));
+            PolStaking::punish_equivocation(account, share);
+            Session::report_offence(account.clone(), OffenceSeverity(share));
         }
         <Runtime as frame_system::Config>::DbWeight::get()
             .reads_writes(12, 12)

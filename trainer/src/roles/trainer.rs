@@ -161,9 +161,8 @@ impl<S: Strategy> Trainer<S> {
     /// takes the place of another in the block.
     async fn may_join(&mut self) -> Result<bool> {
         let member = self.context.chain.member(&self.account()).await?;
-        let may_join = member.is_some_and(|member| {
-            member.role == Role::Trainer && member.role.is_backed_by(member.bond)
-        });
+        let may_join =
+            member.is_some_and(|member| member.role == Role::Trainer && member.bonded);
         if !may_join && !std::mem::replace(&mut self.barred, true) {
             tracing::error!(
                 "{} is not bonded as a trainer any more: the bond was withdrawn, or penalties have \
@@ -351,9 +350,9 @@ impl<S: Strategy> Trainer<S> {
         Ok(())
     }
 
-    /// Returns the block that grants `lease` and to which its commitment is bound, or `None` as long
-    /// as that block is not [firm](NodeContext::firm_block): a commitment to the update of a lease
-    /// that a fork replaces would cost the bond. Work on a replaced lease is forgotten.
+    /// Returns the [firm](NodeContext::firm_block) block if it has `lease`, so that the commitment
+    /// is bound to it, or `None` if it does not yet: a commitment to the update of a lease that a
+    /// fork replaces would cost the bond. Work on a replaced lease is forgotten.
     async fn firm_lease(&mut self, lease: &Lease) -> Result<Option<Hash>> {
         let (context, key) = (&self.context, LeaseKey::of(lease));
         let firm = context.firm_block().await?;

@@ -3,4 +3,5 @@
 //! Bodies of the calls.
 
 mod attesting;
+mod authorities;
 mod bonding;

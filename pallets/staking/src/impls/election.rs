@@ -1,48 +1,133 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Election of the authorities of a session.
+//! Election of the authorities of a session, and what keeps an account out of it.
 
-use crate::{Candidates, Config, Ledgers, Pallet};
-use alloc::vec::Vec;
-use core::cmp::Reverse;
+use crate::{
+    Authored, AuthorityTarget, Candidates, Config, Endpoints, Event, Ledgers, Pallet, Sessions,
+    types::Bar,
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use pol_primitives::{
+    election::{Candidate, Standing, elect},
+    traits::Bonds,
+};
 use polkadot_sdk::{
-    frame_support::traits::{Get, ValidatorRegistration},
-    pallet_session::SessionManager,
-    sp_staking::SessionIndex,
+    frame_support::traits::Get, frame_system::pallet_prelude::BlockNumberFor, pallet_authorship,
+    pallet_session::SessionManager, sp_runtime::Perbill, sp_staking::SessionIndex,
 };
 
 impl<T: Config> Pallet<T> {
-    /// Returns the candidates of the highest election weight that have session keys, sorted by
-    /// account.
-    fn elect() -> Vec<T::AccountId> {
-        let mut ranked: Vec<_> = Candidates::<T>::get()
-            .into_iter()
-            .filter(T::SessionKeys::is_registered)
-            .filter_map(|who| {
-                Ledgers::<T>::get(&who).map(|ledger| (Reverse(ledger.election_weight()), who))
-            })
-            .collect();
-        ranked.sort_unstable();
-        let mut elected: Vec<_> = ranked
-            .into_iter()
-            .take(T::MaxAuthorities::get() as usize)
-            .map(|(_, who)| who)
-            .collect();
-        elected.sort_unstable();
-        elected
+    /// Returns the number of authorities that elections aim at.
+    pub(crate) fn target() -> u32 {
+        AuthorityTarget::<T>::get().unwrap_or_else(T::DefaultTarget::get)
+    }
+
+    /// Returns the candidates of an election, with the readiness of each recorded, and the
+    /// authorities of the session that are no candidates any more.
+    fn standings(serving: &BTreeSet<T::AccountId>) -> Vec<Candidate<T::AccountId>> {
+        let mut field = Vec::new();
+        let mut leaving = serving.clone();
+        Candidates::<T>::mutate(|candidates| {
+            for (who, candidacy) in candidates.iter_mut() {
+                let (Some(ledger), serves) = (Ledgers::<T>::get(&*who), leaving.remove(who)) else {
+                    continue;
+                };
+                let keys = T::Sessions::has_keys(who);
+                let reachable = serves || Endpoints::<T>::contains_key(&*who);
+                let ready = keys && reachable && !ledger.chilled && !candidacy.absent;
+                candidacy.note_election(ready, serves);
+                if let Some(standing) = candidacy.standing(serves).filter(|_| keys) {
+                    let weight = ledger.election_weight();
+                    field.push(Candidate { account: who.clone(), weight, standing });
+                }
+            }
+        });
+        let leaving = leaving.into_iter().filter(|who| {
+            let is_barred = Ledgers::<T>::get(who).is_some_and(|ledger| ledger.bar.is_some());
+            T::Sessions::has_keys(who) && !is_barred
+        });
+        field.extend(leaving.map(|account| Candidate {
+            account,
+            weight: 0,
+            standing: Standing::Absent,
+        }));
+        field
+    }
+
+    /// Excludes an authority that equivocated from elections for the unbonding period, and slashes
+    /// `share` of its bond. Further equivocations meanwhile cost only what their share is higher.
+    pub fn punish_equivocation(who: &T::AccountId, share: Perbill) {
+        let until = Self::now().saturating_add(T::UnbondingPeriod::get());
+        let mut due = share;
+        let barred = Self::update(who, |ledger| {
+            let before = ledger.bar.filter(|bar| Self::now() < bar.until);
+            let paid = before.map_or(Perbill::zero(), |bar| bar.share);
+            due = Perbill::from_parts(share.deconstruct().saturating_sub(paid.deconstruct()));
+            ledger.bar = Some(Bar { until, share: share.max(paid) });
+            Ok(())
+        });
+        if barred.is_ok() {
+            Self::deposit_event(Event::Barred { who: who.clone(), until });
+            <Self as Bonds<_>>::slash(who, due.mul_ceil(Self::slashable(who)));
+        }
     }
 }
 
 impl<T: Config> SessionManager<T::AccountId> for Pallet<T> {
     /// Returns the authorities of a session, also if they do not change: the record of each session
-    /// must hold the keys in force, so that equivocations can be proved. Returns none if there is
-    /// no candidate, and the current authorities stay, since a chain without authorities stops for
+    /// must hold the keys in force, so that equivocations can be proved. Returns none if nobody can
+    /// be elected, and the current authorities stay, since a chain without authorities stops for
     /// good.
     fn new_session(_: SessionIndex) -> Option<Vec<T::AccountId>> {
-        Some(Self::elect()).filter(|elected| !elected.is_empty())
+        let serving = T::Sessions::authorities().into_iter().collect();
+        let field = Self::standings(&serving);
+        let elected = elect(field, serving.len(), Self::target() as usize);
+        Some(elected).filter(|elected| !elected.is_empty())
     }
 
-    fn start_session(_: SessionIndex) {}
+    /// Returns the authorities of the first two sessions: all candidates with keys.
+    fn new_session_genesis(_: SessionIndex) -> Option<Vec<T::AccountId>> {
+        let candidates = Candidates::<T>::get().into_iter().map(|(who, _)| who);
+        let elected: Vec<_> = candidates
+            .filter(T::Sessions::has_keys)
+            .take(T::MaxAuthorities::get() as usize)
+            .collect();
+        Some(elected).filter(|elected| !elected.is_empty())
+    }
 
-    fn end_session(_: SessionIndex) {}
+    /// Disables the authorities that were elected before they were barred. The session pallet
+    /// enables everybody when the set changes.
+    fn start_session(_: SessionIndex) {
+        for who in T::Sessions::authorities() {
+            if Ledgers::<T>::get(&who).is_some_and(|ledger| ledger.bar.is_some()) {
+                T::Sessions::disable(who);
+            }
+        }
+    }
+
+    /// Finds the authorities that produced no block although they should have.
+    fn end_session(_: SessionIndex) {
+        let serving = T::Sessions::authorities();
+        let authored: BTreeMap<_, u32> = Authored::<T>::drain().collect();
+        let total = authored.values().fold(0u32, |sum, blocks| sum.saturating_add(*blocks));
+        let authorities = u32::try_from(serving.len()).unwrap_or(u32::MAX);
+        let serving: BTreeSet<_> = serving.into_iter().collect();
+        Candidates::<T>::mutate(|candidates| {
+            for (who, candidacy) in candidates.iter_mut().filter(|(who, _)| serving.contains(who)) {
+                let own = authored.get(who).copied().unwrap_or(0);
+                if candidacy.note_session(own, total, authorities) {
+                    Self::deposit_event(Event::Absent { who: who.clone() });
+                }
+            }
+        });
+    }
+}
+
+impl<T: Config> pallet_authorship::EventHandler<T::AccountId, BlockNumberFor<T>> for Pallet<T> {
+    fn note_author(author: T::AccountId) {
+        Authored::<T>::mutate(author, |blocks| *blocks = blocks.saturating_add(1));
+    }
 }

@@ -5,4 +5,5 @@
 mod bonds;
 mod election;
 mod ledgers;
+mod places;
 mod queries;

@@ -2,9 +2,9 @@
 
 //! Queries of the runtime API.
 
-use crate::{Config, Endpoints, Ledgers, Pallet, types::StakingLedger};
+use crate::{Candidates, Config, Endpoints, Ledgers, Pallet, types::StakingLedger};
 use alloc::vec::Vec;
-use pol_primitives::queries::Member;
+use pol_primitives::{member::Role, queries::Member};
 
 /// Maximum number of members that one query returns.
 const MEMBERS_PAGE_SIZE: usize = 100;
@@ -30,11 +30,17 @@ impl<T: Config> Pallet<T> {
 
     fn to_member(account: T::AccountId, ledger: StakingLedger) -> Member<T::AccountId> {
         let endpoint = Endpoints::<T>::get(&account);
+        let absent = ledger.role == Role::Authority
+            && Candidates::<T>::get()
+                .iter()
+                .any(|(candidate, candidacy)| *candidate == account && candidacy.absent);
         Member {
             account,
             role: ledger.role,
             bond: ledger.active_bond(),
+            bonded: ledger.is_bonded(),
             chilled: ledger.chilled,
+            absent,
             endpoint,
         }
     }

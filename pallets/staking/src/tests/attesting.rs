@@ -44,20 +44,30 @@ fn trainers_do_not_attest() {
 }
 
 #[test]
-fn the_number_of_validators_is_limited() {
+fn a_full_list_of_validators_gives_way_to_higher_stakes() {
     run(|| {
         for who in [3, 1, 2] {
             activate(who, 5_000);
         }
+        take_events();
+        // An equal stake waits for a place.
+        activate(4, 5_000);
         assert_eq!(validators(), [1, 2, 3]);
-        assert_ok!(Staking::bond(Origin::signed(4), Role::Validator, 5_000 * POL));
-        assert_noop!(
-            Staking::set_endpoint(Origin::signed(4), endpoint(4)),
-            PalletError::TooManyValidators
-        );
-        assert_ok!(Staking::unbond(Origin::signed(2)));
-        assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(4)));
+        assert!(take_events().contains(&Event::Waiting { who: 4 }));
+        assert_eq!(Staking::validator_stake(&4), None);
+        assert_noop!(Staking::unchill(Origin::signed(4)), PalletError::NoPlace);
+        // A higher one takes the place of the lowest, which stays bonded and returns with more.
+        assert_ok!(Staking::bond_extra(Origin::signed(4), POL));
+        assert_eq!(validators(), [2, 3, 4]);
+        assert_eq!(Staking::total_validator_stake(), 15_001 * POL);
+        assert_eq!((held(1), Staking::validator_stake(&1)), (5_000 * POL, None));
+        assert_ok!(Staking::bond_extra(Origin::signed(1), 2 * POL));
         assert_eq!(validators(), [1, 3, 4]);
+        // Whoever waits returns when there is room.
+        assert_ok!(Staking::unbond(Origin::signed(3)));
+        assert_ok!(Staking::unchill(Origin::signed(2)));
+        assert_eq!(validators(), [1, 2, 4]);
+        assert_noop!(Staking::unchill(Origin::signed(2)), PalletError::NotChilled);
     });
 }
 
@@ -75,9 +85,9 @@ fn a_validator_is_a_newcomer_until_it_acts() {
         Staking::note_active(&2);
         Staking::note_attested(&1, 0);
         assert_eq!(newcomers(), [3]);
-        // Whoever leaves and returns has to act again, and so has a slashed one.
-        assert_eq!(Staking::slash(&1, POL), POL);
-        assert_ok!(Staking::bond_extra(Origin::signed(1), POL));
+        // Whoever leaves and returns has to act again, and so has one that lost too much.
+        assert_eq!(Staking::slash(&1, 501 * POL), 501 * POL);
+        assert_ok!(Staking::bond_extra(Origin::signed(1), 501 * POL));
         assert_eq!(newcomers(), [1, 3]);
         AttestPhases::set(3);
         assert_ok!(Staking::chill(Origin::signed(9), 2));
@@ -162,11 +172,16 @@ fn a_slashed_validator_leaves_and_can_return() {
         activate(2, 7_000);
         assert_eq!(Staking::slash(&2, 1_000 * POL), 1_000 * POL);
         assert_eq!(TotalStake::<Test>::get(), 11_000 * POL);
+        // It keeps its role with nine tenths of the minimum, and takes it up again with all of it.
         assert_eq!(Staking::slash(&2, 1_500 * POL), 1_500 * POL);
+        assert_eq!(validators(), [1, 2]);
+        assert_eq!(Staking::slash(&2, POL), POL);
         assert_eq!(validators(), [1]);
         assert_eq!(TotalStake::<Test>::get(), 5_000 * POL);
         AttestPhases::set(7);
         assert_ok!(Staking::bond_extra(Origin::signed(2), 500 * POL));
+        assert_eq!(Staking::validator_stake(&2), None);
+        assert_ok!(Staking::bond_extra(Origin::signed(2), POL));
         assert_eq!(Staking::validator_stake(&2), Some(5_000 * POL));
         assert_noop!(Staking::chill(Origin::signed(9), 2), PalletError::IsAlive);
     });
@@ -185,8 +200,8 @@ fn the_list_of_stakes_follows_every_change() {
         assert_eq!(Staking::slash(&3, 1_000 * POL), 1_000 * POL);
         assert_eq!(Staking::stakes(), [(1, 5_500 * POL), (3, 6_000 * POL)]);
         assert_eq!(Staking::total_validator_stake(), 11_500 * POL);
-        // A validator below the minimum bond leaves the list.
-        assert_eq!(Staking::seize(&1, 501 * POL, &9), 501 * POL);
+        // A validator below nine tenths of the minimum bond leaves the list.
+        assert_eq!(Staking::seize(&1, 1_001 * POL, &9), 1_001 * POL);
         assert_eq!(Staking::stakes(), [(3, 6_000 * POL)]);
     });
 }

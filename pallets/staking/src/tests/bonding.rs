@@ -209,4 +209,6 @@ fn calls_keep_their_indices() {
     assert_eq!(index(Call::set_endpoint { endpoint: endpoint(1) }), 4);
     assert_eq!(index(Call::chill { validator: 1 }), 5);
     assert_eq!(index(Call::unchill {}), 6);
+    assert_eq!(index(Call::set_authority_target { target: 1 }), 7);
+    assert_eq!(index(Call::purge_session_keys {}), 8);
 }

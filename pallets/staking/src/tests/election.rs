@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Election of the authorities.
+//! Election of the authorities, and what keeps accounts out of it.
 
 use super::*;
-use crate::Candidates;
+use crate::{Authored, Candidates};
+use pol_primitives::election::{Candidacy, PROBATION};
 use polkadot_sdk::{
-    frame_support::traits::Hooks, pallet_session::SessionManager,
-    sp_runtime::testing::UintAuthorityId,
+    frame_support::traits::Hooks,
+    pallet_authorship::EventHandler,
+    pallet_session::SessionManager,
+    sp_runtime::{DispatchError, Perbill, testing::UintAuthorityId},
 };
 
 fn set_keys(who: AccountId, key: u64) {
@@ -23,12 +26,54 @@ fn bond_authority(who: AccountId, bond: u128) {
     assert_ok!(Staking::bond(Origin::signed(who), Role::Authority, bond * POL));
 }
 
-/// Ends two sessions, after which an election is in force, and returns the validators.
-fn two_sessions() -> Vec<AccountId> {
+/// Bonds an authority that has keys and an endpoint, as an operator does.
+fn join(who: AccountId, bond: u128) {
+    bond_authority(who, bond);
+    assert_ok!(Staking::set_endpoint(Origin::signed(who), endpoint(1)));
+    set_keys(who, who);
+}
+
+fn set_target(target: u32) {
+    assert_ok!(Staking::set_authority_target(Origin::root(), target));
+}
+
+/// Runs a session of 60 blocks, which all authorities but `silent` ones share. Returns the
+/// authorities of the next session.
+fn session(silent: &[AccountId]) -> Vec<AccountId> {
+    let alive: Vec<_> =
+        Session::validators().into_iter().filter(|who| !silent.contains(who)).collect();
+    for block in 0..60 {
+        if let Some(author) = alive.get(block % alive.len().max(1)) {
+            Staking::note_author(*author);
+        }
+    }
     Session::rotate_session();
-    Session::rotate_session();
+    assert_eq!(Authored::<Test>::iter().count(), 0);
+    Staking::do_try_state().unwrap();
     Session::validators()
 }
+
+fn sessions(count: usize, silent: &[AccountId]) -> Vec<AccountId> {
+    for _ in 0..count {
+        session(silent);
+    }
+    Session::validators()
+}
+
+fn candidates() -> Vec<AccountId> {
+    Candidates::<Test>::get().into_iter().map(|(who, _)| who).collect()
+}
+
+fn candidacy(who: AccountId) -> Candidacy {
+    Candidates::<Test>::get().into_iter().find(|(other, _)| *other == who).unwrap().1
+}
+
+/// Three authorities of the smallest bond.
+const THREE: [(AccountId, Role, Balance); 3] = [
+    (1, Role::Authority, 10_000 * POL),
+    (2, Role::Authority, 10_000 * POL),
+    (3, Role::Authority, 10_000 * POL),
+];
 
 #[test]
 fn genesis_authorities_are_elected() {
@@ -40,7 +85,8 @@ fn genesis_authorities_are_elected() {
     with_genesis(&members, &[1, 2], || {
         assert_eq!(Session::validators(), [1, 2]);
         assert_eq!((held(1), held(2), held(3)), (10_000 * POL, 12_000 * POL, 1_000 * POL));
-        assert_eq!(two_sessions(), [1, 2]);
+        // They need no endpoint as long as they produce blocks.
+        assert_eq!(sessions(4, &[]), [1, 2]);
     });
 }
 
@@ -48,7 +94,7 @@ fn genesis_authorities_are_elected() {
 fn without_candidates_the_genesis_keys_stay() {
     with_genesis(&[], &[5], || {
         assert_eq!(Session::validators(), [5]);
-        assert_eq!(two_sessions(), [5]);
+        assert_eq!(sessions(3, &[]), [5]);
     });
 }
 
@@ -66,79 +112,219 @@ fn genesis_is_read_from_json() {
 }
 
 #[test]
-fn the_highest_weights_are_elected_and_ties_go_by_account() {
-    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
-        for (who, bond) in [(2, 10_000), (3, 11_000), (4, 10_000)] {
-            bond_authority(who, bond);
-            set_keys(who, who);
-        }
-        assert_eq!(*Candidates::<Test>::get(), [1, 2, 3, 4]);
-        assert_eq!(two_sessions(), [1, 3]);
-        Ledgers::<Test>::mutate(4, |ledger| ledger.as_mut().unwrap().reputation = MILLION);
-        assert_eq!(two_sessions(), [3, 4]);
-        assert_ok!(Staking::unbond(Origin::signed(4)));
-        assert_eq!(two_sessions(), [1, 3]);
-        assert_eq!(Staking::slash(&3, 2_000 * POL), 2_000 * POL);
-        assert_eq!(two_sessions(), [1, 2]);
-        assert_ok!(Staking::bond_extra(Origin::signed(3), 5_000 * POL));
-        assert_eq!(two_sessions(), [1, 3]);
+fn newcomers_enter_after_a_full_session_of_readiness() {
+    with_genesis(&THREE[..1], &[1], || {
+        join(2, 10_000);
+        // Ready at the first election and at the second, so elected there, for the session after.
+        assert_eq!(session(&[]), [1]);
+        assert_eq!(candidacy(2).ready, 1);
+        assert_eq!(session(&[]), [1]);
+        assert_eq!(candidacy(2).ready, PROBATION);
+        assert_eq!(session(&[]), [1, 2]);
     });
 }
 
 #[test]
-fn reputation_decides_between_equal_bonds() {
-    with_genesis(
-        &[(1, Role::Authority, 10_000 * POL), (2, Role::Authority, 10_000 * POL)],
-        &[1, 2],
-        || {
-            bond_authority(3, 10_000);
-            set_keys(3, 3);
-            assert_eq!(two_sessions(), [1, 2]);
-            Staking::note_seat(&3, true);
-            Staking::note_seat(&2, true);
-            Staking::note_seat(&2, false);
-            assert_eq!(two_sessions(), [2, 3]);
-        },
-    );
+fn candidates_need_keys_and_an_endpoint() {
+    with_genesis(&THREE[..1], &[1], || {
+        bond_authority(2, 50_000);
+        assert_ok!(Staking::set_endpoint(Origin::signed(2), endpoint(1)));
+        bond_authority(3, 60_000);
+        set_keys(3, 3);
+        assert_eq!(sessions(5, &[]), [1]);
+        set_keys(2, 2);
+        assert_eq!(sessions(3, &[]), [1, 2]);
+    });
 }
 
 #[test]
-fn candidates_without_keys_are_skipped() {
-    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
-        bond_authority(2, 50_000);
-        bond_authority(3, 60_000);
-        assert_eq!(two_sessions(), [1]);
-        set_keys(2, 2);
-        assert_eq!(two_sessions(), [1, 2]);
-        assert_ok!(Session::purge_keys(Origin::signed(2)));
-        assert_eq!(two_sessions(), [1]);
+fn a_higher_weight_takes_the_place_of_the_lowest() {
+    with_genesis(&THREE[..2], &[1, 2], || {
+        join(3, 11_000);
+        assert_eq!(sessions(3, &[]), [1, 3]);
+        Ledgers::<Test>::mutate(2, |ledger| ledger.as_mut().unwrap().reputation = MILLION);
+        set_target(3);
+        assert_ok!(Staking::set_endpoint(Origin::signed(2), endpoint(2)));
+        assert_eq!(sessions(3, &[]), [1, 2, 3]);
+        set_target(2);
+        assert_eq!(sessions(2, &[]), [2, 3]);
+        assert_ok!(Staking::unbond(Origin::signed(2)));
+        // It stays as long as nobody else could replace it, so that the set keeps its size.
+        assert_eq!(sessions(2, &[]), [3]);
+    });
+}
+
+#[test]
+fn the_target_is_set_by_governance_within_bounds() {
+    run(|| {
+        assert_noop!(Staking::set_authority_target(Origin::signed(1), 3), DispatchError::BadOrigin);
+        for target in [0, 9] {
+            assert_noop!(
+                Staking::set_authority_target(Origin::root(), target),
+                PalletError::TargetOutOfRange
+            );
+        }
+        set_target(8);
+        assert_eq!(take_events(), [Event::AuthorityTargetSet { target: 8 }]);
+    });
+}
+
+#[test]
+fn bonds_without_nodes_do_not_stop_finality() {
+    with_genesis(&THREE, &[1, 2, 3], || {
+        set_target(8);
+        let dead = [8, 9];
+        dead.iter().for_each(|who| join(*who, 90_000));
+        for number in 0..40 {
+            let authorities = session(&dead);
+            let missing = authorities.iter().filter(|who| dead.contains(who)).count();
+            assert!(
+                [1, 2, 3].iter().all(|who| authorities.contains(who)),
+                "{authorities:?} in session {number}"
+            );
+            assert!(missing <= (authorities.len() - 1) / 3, "{authorities:?} cannot finalise");
+            // They say again and again that they are back.
+            for who in dead {
+                let _ = Staking::unchill(Origin::signed(who));
+            }
+        }
+        // Each absence doubled their probation, so they serve ever more rarely.
+        assert!(dead.iter().all(|who| candidacy(*who).probation >= 4 * PROBATION));
+        assert!(Staking::member(8).unwrap().bonded);
+    });
+}
+
+#[test]
+fn whoever_produces_no_block_is_out_until_it_says_that_it_is_back() {
+    let members: Vec<_> = (1..=4).map(|who| (who, Role::Authority, 10_000 * POL)).collect();
+    with_genesis(&members, &[1, 2, 3, 4], || {
+        set_target(4);
+        assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(1)));
+        take_events();
+        session(&[4]);
+        assert_eq!(take_events(), [Event::Absent { who: 4 }]);
+        assert!(Staking::member(4).unwrap().absent);
+        assert_eq!(session(&[4]), [1, 2, 3]);
+        assert_eq!(sessions(6, &[]), [1, 2, 3]);
+        take_events();
+        assert_ok!(Staking::unchill(Origin::signed(4)));
+        assert_eq!(take_events(), [Event::Unchilled { who: 4 }]);
+        assert_noop!(Staking::unchill(Origin::signed(4)), PalletError::NotChilled);
+        // Its probation is twice as long.
+        assert_eq!(sessions(4, &[]), [1, 2, 3]);
+        assert_eq!(session(&[]), [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_partition_does_not_empty_the_set_at_once() {
+    let members: Vec<_> = (1..=4).map(|who| (who, Role::Authority, 10_000 * POL)).collect();
+    with_genesis(&members, &[1, 2, 3, 4], || {
+        set_target(4);
+        let sizes: Vec<_> = (0..6).map(|_| session(&[2, 3, 4]).len()).collect();
+        assert_eq!(sizes, [4, 3, 2, 1, 1, 1]);
+        assert_eq!(Session::validators(), [1]);
+    });
+}
+
+#[test]
+fn a_chain_without_blocks_makes_nobody_absent() {
+    with_genesis(&THREE, &[1, 2, 3], || {
+        set_target(3);
+        for _ in 0..5 {
+            Session::rotate_session();
+        }
+        assert_eq!(Session::validators(), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn equivocation_bars_from_elections_for_the_unbonding_period() {
+    let members: Vec<_> = (1..=5).map(|who| (who, Role::Authority, 10_000 * POL)).collect();
+    with_genesis(&members, &[1, 2, 3, 4, 5], || {
+        set_target(8);
+        assert_ok!(Staking::set_endpoint(Origin::signed(5), endpoint(1)));
+        session(&[]);
+        take_events();
+        let tenth = Perbill::from_percent(10);
+        Staking::punish_equivocation(&5, tenth);
+        let until = 1 + UNBONDING_PERIOD;
+        assert_eq!(
+            take_events(),
+            [
+                Event::Barred { who: 5, until },
+                Event::StakeChanged { who: 5, stake: Some(9_000 * POL) },
+                Event::Slashed { who: 5, amount: 1_000 * POL }
+            ]
+        );
+        // The same again costs nothing, and a graver one the difference.
+        Staking::punish_equivocation(&5, tenth);
+        assert_eq!(held(5), 9_000 * POL);
+        Staking::punish_equivocation(&5, Perbill::from_percent(20));
+        assert_eq!(held(5), 8_100 * POL);
+        Session::report_offence(5, Default::default());
+        assert_eq!(Session::disabled_validators(), [4]);
+        // It was elected for the next session already, and stays disabled in it.
+        assert_eq!(session(&[5]), [1, 2, 3, 4, 5]);
+        assert_eq!(Session::disabled_validators(), [4]);
+        assert_eq!(session(&[5]), [1, 2, 3, 4]);
+        assert_ok!(Staking::bond_extra(Origin::signed(5), 5_000 * POL));
+        assert_noop!(Staking::unchill(Origin::signed(5)), PalletError::IsBarred);
+        assert_eq!(candidates(), [1, 2, 3, 4]);
+        System::set_block_number(until);
+        assert_ok!(Staking::unchill(Origin::signed(5)));
+        assert_eq!(sessions(3, &[]), [1, 2, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn one_small_fine_removes_no_authority() {
+    with_genesis(&THREE, &[1, 2, 3], || {
+        set_target(3);
+        assert_eq!(Staking::slash(&1, 1_000 * POL), 1_000 * POL);
+        assert_eq!(sessions(3, &[]), [1, 2, 3]);
+        assert_eq!(Staking::slash(&1, POL), POL);
+        assert_eq!(candidates(), [2, 3]);
+        // It has to come back with the whole minimum.
+        assert_ok!(Staking::bond_extra(Origin::signed(1), 1_000 * POL));
+        assert_eq!(candidates(), [2, 3]);
+        assert_ok!(Staking::bond_extra(Origin::signed(1), POL));
+        assert_eq!(candidates(), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn keys_of_authorities_stay() {
+    with_genesis(&THREE[..1], &[1], || {
+        let purge = |who| Staking::purge_session_keys(Origin::signed(who));
+        assert_noop!(purge(1), PalletError::KeysInUse);
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        System::set_block_number(1 + UNBONDING_PERIOD);
+        assert_ok!(Staking::withdraw(Origin::signed(1)));
+        // It still serves, since nobody replaced it.
+        assert_eq!(sessions(2, &[]), [1]);
+        assert_noop!(purge(1), PalletError::KeysInUse);
+        set_keys(7, 7);
+        assert_ok!(purge(7));
+        assert!(purge(7).is_err());
     });
 }
 
 #[test]
 fn new_keys_take_effect_with_unchanged_authorities() {
-    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
+    with_genesis(&THREE[..1], &[1], || {
         assert_eq!(Staking::new_session(7), Some(vec![1]));
         set_keys(1, 77);
-        assert_eq!(two_sessions(), [1]);
+        assert_eq!(sessions(2, &[]), [1]);
         assert_eq!(Session::queued_keys(), [(1, SessionKeys { dummy: UintAuthorityId(77) })]);
     });
 }
 
 #[test]
-fn the_authorities_stay_if_there_is_no_candidate() {
-    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
-        assert_ok!(Staking::unbond(Origin::signed(1)));
-        assert_eq!(two_sessions(), [1]);
-    });
-}
-
-#[test]
 fn sessions_end_after_their_period() {
-    with_genesis(&[(1, Role::Authority, 10_000 * POL)], &[1], || {
-        bond_authority(2, 10_000);
-        set_keys(2, 2);
-        for block in 2..=10 {
+    with_genesis(&THREE[..1], &[1], || {
+        join(2, 10_000);
+        for block in 2..=15 {
             System::set_block_number(block);
             <Session as Hooks<_>>::on_initialize(block);
         }
@@ -147,16 +333,26 @@ fn sessions_end_after_their_period() {
 }
 
 #[test]
-fn the_number_of_candidates_is_limited() {
+fn a_full_list_of_candidates_gives_way_to_higher_bonds() {
     run(|| {
         for who in 1..=u64::from(crate::MAX_CANDIDATES) {
             bond_authority(who, 10_000);
         }
-        assert_noop!(
-            Staking::bond(Origin::signed(150), Role::Authority, 10_000 * POL),
-            PalletError::TooManyCandidates
-        );
-        assert_ok!(Staking::unbond(Origin::signed(77)));
+        take_events();
+        // An equal bond waits.
         bond_authority(150, 10_000);
+        assert!(!candidates().contains(&150));
+        assert!(take_events().contains(&Event::Waiting { who: 150 }));
+        assert_noop!(Staking::unchill(Origin::signed(150)), PalletError::NoPlace);
+        // A higher one takes the place of the lowest, which stays bonded.
+        assert_ok!(Staking::bond_extra(Origin::signed(150), POL));
+        assert!(candidates().contains(&150) && !candidates().contains(&1));
+        assert!(take_events().contains(&Event::Waiting { who: 1 }));
+        assert_eq!(held(1), 10_000 * POL);
+        assert!(Staking::member(1).unwrap().bonded);
+        // It returns when there is room.
+        assert_ok!(Staking::unbond(Origin::signed(77)));
+        assert_ok!(Staking::unchill(Origin::signed(1)));
+        assert!(candidates().contains(&1) && candidates().is_sorted());
     });
 }
