@@ -15,6 +15,7 @@
 //! | [`cheating`], [`attackers`] | the released roles with one choice made otherwise |
 //! | [`scripted`] | trainers that act call by call |
 //! | [`network_attacks`], [`heterogeneous`] | runs on a network of the exact, the native profile |
+//! | [`sites`] | a network of several authorities, whose links and nodes fail |
 //! | [`tally`], [`report`] | results: counts, the table, and `attacks.json` |
 //!
 //! To add a scenario, add it to its family's list and to the family's page. Terms are explained in
@@ -34,6 +35,7 @@ mod rpc;
 mod scenario;
 mod scripted;
 mod selection;
+mod sites;
 mod tally;
 
 use anyhow::{Context, Result, bail};
@@ -43,9 +45,11 @@ use pol_trainer::{options::LogOptions, process, roles};
 use report::Row;
 use scenario::Setup;
 use selection::{Filter, Selection};
+use sites::SitesNetwork;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::OnceLock,
     time::Instant,
 };
@@ -75,12 +79,12 @@ struct Options {
     /// Families or single scenarios to try, separated by commas. [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = Filter::parse)]
     only: Vec<Filter>,
-    /// Leases that each attacker takes.
+    /// Leases that each attacker takes, and rounds that a network with failing links goes through.
     #[arg(
         long,
         value_name = "N",
         default_value_t = 2,
-        value_parser = clap::value_parser!(u32).range(1..=100)
+        value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     rounds: u32,
     /// Folder for attacks.json and the logs of every process.
@@ -94,8 +98,14 @@ struct Options {
     log: String,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let options = Options::parse();
+    if Selection::new(&options.only).needs_sites()
+        && let Err(error) = sites::enter_private_network()
+    {
+        eprintln!("Error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let log = LogOptions { log: options.log.clone(), log_json: false };
     process::run("pol-attacks", Some(NumericsMode::Exact), &log, run(options))
 }
@@ -148,9 +158,31 @@ async fn attack(selection: &Selection, rounds: u32, out: &Path, rows: &mut Vec<R
             rows.push(Row::new(entry, tally.unwrap_or_else(|error| Tally::failed(&error))));
         }
     }
+    if selection.needs_sites() {
+        attack_sites(selection, rounds, &out.join("logs-sites"), rows).await?;
+    }
     if selection.needs_network() {
         network_attacks::run(selection, rounds, &out.join("logs"), rows, print_progress).await
     } else {
         Ok(())
     }
+}
+
+/// Tries the selected scenarios on one network of several sites and adds their rows.
+async fn attack_sites(
+    selection: &Selection,
+    rounds: u32,
+    logs: &Path,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    print_progress("starting four sites with an authority, trainers and validators each");
+    let network = SitesNetwork::start(logs).await?;
+    for entry in selection.iter() {
+        if let Setup::Sites(trial) = entry.scenario.setup {
+            print_progress(&format!("{}: {}", entry.scenario.name, entry.scenario.act));
+            let tally = trial(&network, rounds).await;
+            rows.push(Row::new(entry, tally.unwrap_or_else(|error| Tally::failed(&error))));
+        }
+    }
+    Ok(())
 }

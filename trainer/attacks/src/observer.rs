@@ -38,7 +38,7 @@ pub(crate) struct Hold {
 #[derive(Default)]
 pub(crate) struct Observations {
     /// The network at the last block.
-    pub(crate) overview: Option<Overview<AccountId>>,
+    pub(crate) overview: Option<Overview>,
     /// Draws on each update, the first one first.
     pub(crate) cases: BTreeMap<UpdateKey, Vec<Case<AccountId>>>,
     /// Number of seats of each account, over all draws.

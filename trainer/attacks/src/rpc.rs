@@ -9,7 +9,7 @@ use pol_chain::AccountId;
 use pol_primitives::{Balance, Hash};
 use serde_json::{Value, json};
 use sp_crypto_hashing::{blake2_128, twox_128};
-use std::time::Duration;
+use std::{net::SocketAddrV4, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,20 +23,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Address of the node's RPC.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rpc {
-    /// TCP port on the loopback interface.
-    pub(crate) port: u16,
-}
+pub(crate) struct Rpc(pub(crate) SocketAddrV4);
 
 impl Rpc {
     /// Returns the WebSocket address.
     pub(crate) fn url(self) -> String {
-        format!("ws://127.0.0.1:{}", self.port)
+        format!("ws://{}", self.0)
     }
 
     /// Opens a connection and sends nothing.
     pub(crate) async fn connect(self) -> Result<TcpStream> {
-        Ok(TcpStream::connect(("127.0.0.1", self.port)).await?)
+        Ok(TcpStream::connect(self.0).await?)
     }
 
     /// Sends these bytes as the body of a request; returns the answer from the status line on.
@@ -44,8 +41,9 @@ impl Rpc {
         let exchange = async {
             let mut stream = self.connect().await?;
             let head = format!(
-                "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+                "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
                  Connection: close\r\nContent-Length: {}\r\n\r\n",
+                self.0,
                 body.len()
             );
             stream.write_all(head.as_bytes()).await?;

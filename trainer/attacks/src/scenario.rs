@@ -2,7 +2,9 @@
 
 //! Declarations of attacks: families, scenarios and their setups.
 
-use crate::{cheating::Cheat, network::Network, offline::TrainingHarness, tally::Tally};
+use crate::{
+    cheating::Cheat, network::Network, offline::TrainingHarness, sites::SitesNetwork, tally::Tally,
+};
 use anyhow::{Context, Result};
 use futures::future::LocalBoxFuture;
 use pol_primitives::{Balance, submission::Outcome};
@@ -38,6 +40,9 @@ pub(crate) enum Setup {
     /// A network of the native profile whose members compute with different kernels. The argument
     /// is the folder for logs.
     Heterogeneous(for<'a> fn(&'a Path) -> LocalBoxFuture<'a, Result<Tally>>),
+    /// A network of several sites, whose links and nodes fail. The second argument is the number of
+    /// rounds to go through.
+    Sites(for<'a> fn(&'a SitesNetwork, u32) -> LocalBoxFuture<'a, Result<Tally>>),
     /// A trainer of the network that cheats in one way.
     Trainer {
         /// Development account of the trainer.
@@ -76,7 +81,7 @@ pub(crate) enum Setup {
 impl Setup {
     /// Returns `true` if the scenario needs the shared network, or data that is prepared for it.
     pub(crate) fn needs_network(&self) -> bool {
-        !matches!(self, Self::MonteCarlo(_) | Self::Heterogeneous(_))
+        !matches!(self, Self::MonteCarlo(_) | Self::Heterogeneous(_) | Self::Sites(_))
     }
 
     /// Returns a short description for the report.
@@ -85,6 +90,7 @@ impl Setup {
             Self::MonteCarlo(_) => "Monte Carlo draws in this process",
             Self::Offline(_) => "real training in this process, without a network",
             Self::Heterogeneous(_) => "a network of the native profile on different kernels",
+            Self::Sites(_) => "a network of four sites with an authority each",
             Self::Trainer { .. } => "a network with a cheating trainer",
             Self::Validator { .. } => "a network with a cheating validator",
             Self::Scripted(_) => "a network with accounts that act call by call",

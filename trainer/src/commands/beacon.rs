@@ -56,8 +56,8 @@ pub(crate) enum BeaconCommand {
         #[command(flatten)]
         node: NodeOptions,
         /// HTTP address of the network at one of drand's relays. It ends with the network's hash.
-        #[arg(long)]
-        url: String,
+        #[arg(long = "url", value_name = "URL")]
+        relay: String,
     },
     /// Replace or remove the beacon, as governance.
     #[command(after_help = SET_EXAMPLES)]
@@ -86,9 +86,9 @@ pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
             );
             follow(&chain, &PulseSource::Secret(secret)).await
         }
-        BeaconCommand::Relay { node, url } => {
+        BeaconCommand::Relay { node, relay } => {
             let chain = Chain::connect(&node.url).await?;
-            follow(&chain, &PulseSource::relay(url)?).await
+            follow(&chain, &PulseSource::relay(relay)?).await
         }
         BeaconCommand::Set { node, key, json } => {
             let beacon = serde_json::from_str(&json).context(

@@ -245,8 +245,8 @@ async fn valid_updates(
             others += 1;
             continue;
         }
-        let payload =
-            context.fetch_payload(&network.recipe, &update.account, &update.payload_hash).await;
+        let (recipe, hash) = (&network.recipe, &update.payload_hash);
+        let payload = context.fetch_payload(recipe, round, &update.account, hash).await;
         valid.push((payload.map_err(RoleError::into_inner)?, update.staleness));
     }
     Ok((valid, others))

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! A network of four sites, each with an authority, trainers and validators of its own.
+
+use super::links::Links;
+use crate::{
+    network::{AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, signer},
+    rpc::Rpc,
+};
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use pol_chain::{AccountId, Call, Chain};
+use pol_primitives::{Balance, POL, member::Role, recipe::Recipe};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    net::SocketAddrV4,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Authorities with their bonds, one a site. Their keys are those of the well-known accounts.
+pub(crate) const AUTHORITIES: [(&str, Balance); 4] = [
+    ("alice", 40_000 * POL),
+    ("bob", 25_000 * POL),
+    ("charlie", 15_000 * POL),
+    ("dave", 10_000 * POL),
+];
+/// Validators with their sites and bonds.
+pub(crate) const VALIDATORS: [(&str, u8, Balance); 5] = [
+    ("validator-1", 0, 40_000 * POL),
+    ("validator-2", 1, 30_000 * POL),
+    ("validator-3", 2, 25_000 * POL),
+    ("validator-4", 2, 10_000 * POL),
+    ("validator-5", 0, 5_000 * POL),
+];
+/// Trainers with their sites.
+pub(crate) const TRAINERS: [(&str, u8); 6] = [
+    ("trainer-1", 0),
+    ("trainer-2", 1),
+    ("trainer-3", 2),
+    ("trainer-4", 3),
+    ("trainer-5", 1),
+    ("trainer-6", 2),
+];
+
+/// Node key of the first site's node, which the others boot from, as the node's peer id.
+const FIRST_PEER: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+/// TCP port of each node for its peers.
+const P2P_PORT: u16 = 30_333;
+/// TCP port of each node's RPC.
+const RPC_PORT: u16 = 9_944;
+/// First UDP port of members in a site.
+const SWARM_PORT: u16 = 40_000;
+/// Pause between two looks at a chain while waiting.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A running network of four sites.
+pub(crate) struct SitesNetwork {
+    pub(crate) links: Links,
+    /// Client of each site's node.
+    pub(crate) chains: Vec<Chain>,
+    block_time: Duration,
+    spec: PathBuf,
+    /// Process of each site's node; none while it is stopped.
+    nodes: Mutex<Vec<Option<Process>>>,
+    members: Mutex<Vec<Process>>,
+    folder: tempfile::TempDir,
+    logs: PathBuf,
+}
+
+impl SitesNetwork {
+    /// Starts the sites with all members, and waits for the first model.
+    pub(crate) async fn start(logs: &Path) -> Result<Self> {
+        fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+        let folder = tempfile::tempdir().context("a temporary folder")?;
+        let recipe = ingest(folder.path(), logs).await?;
+        let spec = folder.path().join("spec.json");
+        fs::write(&spec, chain_spec(&recipe).await?.to_string())?;
+        let sites = AUTHORITIES.len() as u8;
+        let links = Links::new(sites)?;
+        let nodes = (0..sites)
+            .map(|site| Ok(Some(launch_node(&links, site, &spec, folder.path(), logs)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let chains = try_join_all((0..sites).map(|site| connect(rpc(&links, site)))).await?;
+        let block_time = chains.first().context("there are sites")?.block_time().await?;
+        let network = Self {
+            links,
+            chains,
+            block_time,
+            spec,
+            nodes: nodes.into(),
+            members: Mutex::default(),
+            folder,
+            logs: logs.to_owned(),
+        };
+        network.start_members().await?;
+        network
+            .until("round zero is attested", 80, || async {
+                Ok(network.chains[0].overview().await?.head.map(drop))
+            })
+            .await?;
+        Ok(network)
+    }
+
+    async fn start_members(&self) -> Result<()> {
+        let chain = &self.chains[0];
+        try_join_all(VALIDATORS.map(|(name, _, amount)| async move {
+            let call = Call::Bond { role: Role::Validator, amount };
+            chain.submit(&signer(name)?, call).await.map_err(anyhow::Error::from)
+        }))
+        .await?;
+        self.register_data().await?;
+        self.start_beacon()?;
+        let data = self.folder.path().join("data");
+        for (index, (name, site, _)) in (0..).zip(VALIDATORS) {
+            let mut command = self.member(site, name, index)?;
+            command.args(["--role", "validator"]);
+            if index == 0 {
+                command.arg("--data").arg(&data);
+            }
+            self.launch_member(name, command)?;
+        }
+        for (index, (name, site)) in (VALIDATORS.len() as u16..).zip(TRAINERS) {
+            let mut command = self.member(site, name, index)?;
+            command.args(["--tier", "whale"]);
+            self.launch_member(name, command)?;
+        }
+        Ok(())
+    }
+
+    fn start_beacon(&self) -> Result<()> {
+        let mut command = self.links.command(0, &binary("pol-trainer")?);
+        command.args(["beacon", "sign", "--node", &format!("ws://127.0.0.1:{RPC_PORT}")]);
+        self.launch_member("beacon", command)
+    }
+
+    async fn register_data(&self) -> Result<()> {
+        let mut command = self.links.command(0, &binary("pol-trainer")?);
+        command
+            .args(["data", "register", "--dev-account", VALIDATORS[0].0])
+            .args(["--node", &format!("ws://127.0.0.1:{RPC_PORT}"), "--data"])
+            .arg(self.folder.path().join("data"));
+        finish(command).await.map(drop)
+    }
+
+    /// Returns the command of a member in a site. `index` tells the members of a site apart.
+    fn member(&self, site: u8, name: &str, index: u16) -> Result<Command> {
+        let listen = SocketAddrV4::new(self.links.address(site), SWARM_PORT + index);
+        let mut command = self.links.command(site, &binary("pol-trainer")?);
+        command
+            .env("POL_NODE", format!("ws://127.0.0.1:{RPC_PORT}"))
+            .env("NO_COLOR", "1")
+            .args(["--dev-account", name, "--workers", "1"])
+            .args(["--listen", &listen.to_string(), "--base-path"])
+            .arg(self.folder.path().join(name));
+        Ok(command)
+    }
+
+    fn launch_member(&self, name: &str, mut command: Command) -> Result<()> {
+        lock(&self.members).push(launch(name, &mut command, &self.logs)?);
+        Ok(())
+    }
+
+    /// Stops a site's node by a kill, as a power cut would.
+    pub(crate) fn stop_node(&self, site: u8) {
+        if let Some(node) = lock(&self.nodes).get_mut(usize::from(site)) {
+            *node = None;
+        }
+    }
+
+    /// Starts a stopped node again with its old state.
+    pub(crate) fn start_node(&self, site: u8) -> Result<()> {
+        let node = launch_node(&self.links, site, &self.spec, self.folder.path(), &self.logs)?;
+        if let Some(place) = lock(&self.nodes).get_mut(usize::from(site)) {
+            *place = Some(node);
+        }
+        Ok(())
+    }
+
+    /// Waits for some block times.
+    pub(crate) async fn wait_blocks(&self, blocks: u32) {
+        tokio::time::sleep(self.block_time * blocks).await;
+    }
+
+    /// Asks until there is an answer, for at most `blocks` blocks. `event` completes the error
+    /// "waited … blocks until". A node that does not answer is asked again.
+    pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
+        &self,
+        event: &str,
+        blocks: u32,
+        ask: impl Fn() -> F,
+    ) -> Result<T> {
+        let end = Instant::now() + self.block_time * blocks;
+        loop {
+            match ask().await {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(error) => tracing::debug!("while waiting until {event}: {error:#}"),
+            }
+            ensure!(Instant::now() < end, "waited {blocks} blocks until {event}");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// Returns a reader of balances on hold.
+    pub(crate) fn holds(&self) -> Holds {
+        Holds { chain: self.chains[0].clone(), rpc: rpc(&self.links, 0) }
+    }
+
+    /// Returns a line about each process that has ended or panicked without being stopped.
+    pub(crate) fn failed_processes(&self) -> Vec<String> {
+        let (mut nodes, mut members) = (lock(&self.nodes), lock(&self.members));
+        nodes.iter_mut().flatten().chain(members.iter_mut()).filter_map(Process::failure).collect()
+    }
+}
+
+/// Reader of balances on hold, from the first site's node.
+pub(crate) struct Holds {
+    chain: Chain,
+    rpc: Rpc,
+}
+
+impl Holds {
+    /// Returns the balances on hold of the accounts at the newest final block.
+    pub(crate) async fn at_final_block(&self, accounts: &[AccountId]) -> Result<Vec<Balance>> {
+        let block = self.chain.finalised_block().await?;
+        self.rpc.balances_on_hold(accounts, block.hash).await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the accounts of all trainers and validators.
+pub(crate) fn members() -> Result<Vec<(&'static str, AccountId)>> {
+    let names = VALIDATORS.map(|(name, ..)| name).into_iter().chain(TRAINERS.map(|(name, _)| name));
+    names.map(|name| Ok((name, signer(name)?.account()))).collect()
+}
+
+fn rpc(links: &Links, site: u8) -> Rpc {
+    Rpc(SocketAddrV4::new(links.watched_address(site), RPC_PORT))
+}
+
+fn launch_node(
+    links: &Links,
+    site: u8,
+    spec: &Path,
+    folder: &Path,
+    logs: &Path,
+) -> Result<Process> {
+    let (name, _) = AUTHORITIES[usize::from(site)];
+    let address = links.address(site);
+    let mut command = links.command(site, &binary("pol-node")?);
+    command.arg("--chain").arg(spec).arg(format!("--{name}"));
+    command.arg("--base-path").arg(folder.join(name));
+    command.args(["--node-key", &format!("{:064x}", u16::from(site) + 1)]);
+    command.args(["--listen-addr", &format!("/ip4/{address}/tcp/{P2P_PORT}")]);
+    if site > 0 {
+        let first = links.address(0);
+        command.args(["--bootnodes", &format!("/ip4/{first}/tcp/{P2P_PORT}/p2p/{FIRST_PEER}")]);
+    }
+    // Only this process can reach the address by which the RPC is seen outside the site.
+    command.args(["--rpc-external", "--rpc-cors", "all", "--rpc-methods", "safe"]);
+    command.args(["--rpc-port", &RPC_PORT.to_string()]);
+    command.args(["--no-prometheus", "--no-telemetry", "--no-mdns"]);
+    launch(&format!("{name}-node"), &mut command, logs)
+}
+
+/// Returns the specification of the sites' chain: the local network with the authorities of this
+/// file, the recipe from the first block on, and Alice as its governance.
+async fn chain_spec(recipe: &Recipe) -> Result<Value> {
+    let mut command = Command::new(binary("pol-node")?);
+    command.args(["export-chain-spec", "--chain", "local"]);
+    let mut spec: Value = serde_json::from_slice(&finish(command).await?)?;
+    let patch = spec
+        .pointer_mut("/genesis/runtimeGenesis/patch")
+        .context("the local chain has a patch of its genesis")?;
+    let mut keys = Vec::new();
+    let mut bonds = Vec::new();
+    for (name, bond) in AUTHORITIES {
+        let account = signer(name)?.ss58();
+        keys.push(json!([
+            account,
+            account,
+            { "babe": account, "grandpa": finality_key(name).await? },
+        ]));
+        bonds.push(json!([account, Role::Authority, u64::try_from(bond)?]));
+    }
+    patch["session"]["keys"] = json!(keys);
+    patch["polStaking"]["members"] = json!(bonds);
+    patch["proofOfLearning"] = json!({ "lengths": LENGTHS, "audits": AUDITS, "recipe": recipe });
+    patch["sudo"]["key"] = json!(signer("alice")?.ss58());
+    Ok(spec)
+}
+
+/// Returns the finality key of a well-known account.
+async fn finality_key(name: &str) -> Result<String> {
+    let uri = format!("//{}{}", name[..1].to_uppercase(), &name[1..]);
+    let mut command = Command::new(binary("pol-node")?);
+    command.args(["key", "inspect", "--scheme", "ed25519", "--output-type", "json", &uri]);
+    let key: Value = serde_json::from_slice(&finish(command).await?)?;
+    Ok(key["ss58PublicKey"].as_str().context("the node prints the key")?.to_owned())
+}
