@@ -87,7 +87,8 @@ pub fn check_state() -> Result<StateSummary, StateError> {
         ("ProofOfLearning", of_pallet(ProofOfLearning::do_try_state())),
         ("Beacon", of_pallet(Beacon::do_try_state())),
     ];
-    let between: [(&str, Check); 7] = [
+    let between: [(&str, Check); 8] = [
+        ("PolStaking and Session", check_authorities),
         ("Council and Session", check_council),
         ("Balances", check_issuance),
         ("Balances, PolStaking and Lineage", check_holds),
@@ -150,6 +151,18 @@ fn check_council() -> Result<(), String> {
     let elected: BTreeSet<_> = queued.into_iter().map(|(account, _)| account).collect();
     ensure(elected.iter().eq(&members), || {
         format!("members of the council ({members:?}) = elected authorities ({elected:?})")
+    })
+}
+
+/// Checks that somebody produces blocks and somebody finalises them.
+fn check_authorities() -> Result<(), String> {
+    let sets = [
+        ("Session", Session::validators().len()),
+        ("Babe", Babe::authorities().len()),
+        ("Grandpa", Grandpa::grandpa_authorities().len()),
+    ];
+    sets.into_iter().try_for_each(|(pallet, authorities)| {
+        ensure(authorities > 0, || format!("authorities of {pallet} (0) > 0"))
     })
 }
 

@@ -105,9 +105,10 @@ fn development_accounts_are_funded() {
 }
 
 #[test]
-fn the_sender_of_a_transfer_pays_the_author() {
+fn the_author_earns_a_fifth_of_the_fees_and_the_rest_is_burned() {
     genesis(DEV).execute_with(|| {
         let (alice, bob, dave) = (pair("//Alice"), pair("//Bob"), pair("//Dave"));
+        let issued = Balances::total_issuance();
         let before = [&alice, &bob, &dave].map(|pair| Balances::free_balance(account(pair)));
         let transfer =
             pallet_balances::Call::transfer_keep_alive { dest: account(&dave).into(), value: POL };
@@ -116,7 +117,9 @@ fn the_sender_of_a_transfer_pays_the_author() {
         assert_eq!(after[2], before[2] + POL);
         let fee = before[1] - POL - after[1];
         assert!(fee > POL / 100_000 && fee < POL / 100, "a transfer cost {fee}");
-        assert_eq!(after[0], before[0] + fee, "Alice is the author");
+        let earned = fee / 5;
+        assert_eq!(after[0], before[0] + earned, "Alice is the author");
+        assert_eq!(Balances::total_issuance(), issued - fee + earned);
     });
 }
 
@@ -157,6 +160,58 @@ fn an_equivocation_costs_the_bond_and_the_seat() {
         SlashEquivocation::on_offence(&[offence], &[Perbill::from_percent(50)], 0);
         assert_eq!(PolStaking::slashable(&charlie), half);
         check_state().unwrap();
+    });
+}
+
+#[test]
+fn an_equivocation_excludes_from_elections() {
+    genesis(LOCAL).execute_with(|| {
+        System::set_block_number(1);
+        let charlie = Sr25519Keyring::Charlie.to_account_id();
+        let offence = OffenceDetails { offender: (charlie.clone(), ()), reporters: vec![] };
+        SlashEquivocation::on_offence(&[offence], &[Perbill::from_rational(9u32, 10_000)], 0);
+        let minimum = Role::Authority.minimum_bond();
+        assert_eq!(PolStaking::slashable(&charlie), minimum - minimum / 10);
+        let ledger = pallet_pol_staking::Ledgers::<Runtime>::get(&charlie).unwrap();
+        assert_eq!(ledger.bar.map(|bar| bar.until), Some(1 + crate::configs::UNBONDING_PERIOD));
+        System::set_block_number(0);
+        let mut chain = Chain::new();
+        for _ in 0..=2 * EPOCH_DURATION {
+            chain.block([]);
+        }
+        let authorities = Session::validators();
+        assert!(!authorities.contains(&charlie) && !authorities.is_empty());
+    });
+}
+
+#[test]
+fn keys_are_purged_through_the_staking_pallet_only() {
+    use sp_runtime::traits::Dispatchable;
+    genesis(LOCAL).execute_with(|| {
+        let origin = || RuntimeOrigin::signed(Sr25519Keyring::Bob.to_account_id());
+        let purge = RuntimeCall::from(pallet_session::Call::purge_keys {});
+        let refused = purge.dispatch(origin()).unwrap_err().error;
+        assert_eq!(refused, frame_system::Error::<Runtime>::CallFiltered.into());
+        let purge = RuntimeCall::from(pallet_pol_staking::Call::purge_session_keys {});
+        let refused = purge.dispatch(origin()).unwrap_err().error;
+        assert_eq!(refused, pallet_pol_staking::Error::<Runtime>::KeysInUse.into());
+    });
+}
+
+#[test]
+fn authorities_that_produce_nothing_leave_one_by_one() {
+    genesis(LOCAL).execute_with(|| {
+        let mut chain = Chain::new();
+        let mut sizes = vec![];
+        for _ in 0..4 {
+            for _ in 0..EPOCH_DURATION {
+                chain.block([]);
+            }
+            sizes.push((Session::validators().len(), Grandpa::grandpa_authorities().len()));
+        }
+        // The chain's authors take every slot as the first authority.
+        assert_eq!(sizes.last(), Some(&(1, 1)), "{sizes:?}");
+        assert!(!sizes.iter().any(|(authorities, _)| *authorities == 0), "{sizes:?}");
     });
 }
 
