@@ -68,11 +68,7 @@ fn signed(pair: &sr25519::Pair, call: RuntimeCall) -> UncheckedExtrinsic {
     signed_with_tip(pair, call, 0)
 }
 
-fn signed_with_tip(
-    pair: &sr25519::Pair,
-    call: RuntimeCall,
-    tip: Balance,
-) -> UncheckedExtrinsic {
+fn signed_with_tip(pair: &sr25519::Pair, call: RuntimeCall, tip: Balance) -> UncheckedExtrinsic {
     let nonce = System::account_nonce(account(pair));
     let extension: TxExtension = (
         frame_system::CheckNonZeroSender::new(),

@@ -20,10 +20,7 @@ pub trait BlockHandler {
     ///
     /// Fails with a transient error if it should be called again at the next block, and with a
     /// fatal one if only a person can help.
-    fn on_block(
-        &mut self,
-        overview: &Overview,
-    ) -> impl Future<Output = Result<()>> + Send;
+    fn on_block(&mut self, overview: &Overview) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// Calls `role` at every block of the chain whose first block is `first_block`.

@@ -161,8 +161,7 @@ impl<S: Strategy> Trainer<S> {
     /// takes the place of another in the block.
     async fn may_join(&mut self) -> Result<bool> {
         let member = self.context.chain.member(&self.account()).await?;
-        let may_join =
-            member.is_some_and(|member| member.role == Role::Trainer && member.bonded);
+        let may_join = member.is_some_and(|member| member.role == Role::Trainer && member.bonded);
         if !may_join && !std::mem::replace(&mut self.barred, true) {
             tracing::error!(
                 "{} is not bonded as a trainer any more: the bond was withdrawn, or penalties have \

@@ -4,8 +4,8 @@
 
 use super::{AuditId, MAX_AUDITED_SEGMENTS, MAX_SKETCHED_SEGMENTS};
 use crate::{
-    BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, MILLION, Ppm,
-    sketch::Sketch, statistics::weighted_median,
+    BoundedVec, ConstU32, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, MILLION, Ppm, sketch::Sketch,
+    statistics::weighted_median,
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -204,8 +204,7 @@ pub(super) fn median(right: &[&UpdateMeasurement]) -> UpdateMeasurement {
     UpdateMeasurement {
         gain: signed(median(&|measure| measure.gain.into())),
         own: signed(median(&|measure| measure.own.into())),
-        quality: u32::try_from(median(&|measure| measure.quality.min(MILLION).into()))
-            .unwrap_or(0),
+        quality: u32::try_from(median(&|measure| measure.quality.min(MILLION).into())).unwrap_or(0),
         shards: BoundedVec::truncate_from(shards.collect()),
     }
 }

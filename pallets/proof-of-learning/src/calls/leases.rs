@@ -112,8 +112,8 @@ impl<T: Config> Pallet<T> {
 
     /// Body of [`Pallet::reset_carry`].
     pub(crate) fn do_reset_carry(who: T::AccountId) -> DispatchResultWithPostInfo {
-        let concluded = Self::conclude_past(&who, CurrentRound::<T>::get().number)
-            .map_err(Self::refused)?;
+        let concluded =
+            Self::conclude_past(&who, CurrentRound::<T>::get().number).map_err(Self::refused)?;
         Standings::<T>::mutate_exists(&who, |standing| {
             if let Some(standing) = standing {
                 standing.carry = Hash::default();

@@ -124,10 +124,7 @@ impl<T: Config> Pallet<T> {
     /// Returns the attestations of the attest phase under way.
     pub fn attestations() -> Vec<Attestation<T::AccountId>> {
         Attestations::<T>::iter_prefix(AttestPhases::<T>::get())
-            .map(|(account, attestation)| Attestation {
-                account,
-                root: attestation.root,
-            })
+            .map(|(account, attestation)| Attestation { account, root: attestation.root })
             .collect()
     }
 
@@ -135,9 +132,8 @@ impl<T: Config> Pallet<T> {
     /// round has a head.
     pub fn held_reports() -> Vec<(T::AccountId, RevealSet)> {
         let count = CurrentCount::<T>::get();
-        let report = |voter: &Voter<T::AccountId>| {
-            Some((voter.account.clone(), voter.held.clone()?))
-        };
+        let report =
+            |voter: &Voter<T::AccountId>| Some((voter.account.clone(), voter.held.clone()?));
         count.voters().iter().filter_map(report).collect()
     }
 

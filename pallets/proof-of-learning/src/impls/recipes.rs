@@ -16,10 +16,7 @@ impl<T: Config> Pallet<T> {
     ///
     /// If a part of it is invalid, since no chain may start from it.
     pub(crate) fn build_genesis(lengths: RoundConfig, audits: AuditConfig, recipe: Option<&Spec>) {
-        assert!(
-            lengths.is_valid(),
-            "lengths of phases must be positive, and join < train"
-        );
+        assert!(lengths.is_valid(), "lengths of phases must be positive, and join < train");
         PhaseLengths::<T>::put(lengths);
         assert!(
             audits.is_valid(),

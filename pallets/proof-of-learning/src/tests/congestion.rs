@@ -331,9 +331,8 @@ fn an_account_has_a_share_of_the_reserved_room_in_each_block() {
         let call =
             RuntimeCall::from(Call::commit { round: 1, commitment, claims: Default::default() });
         let info = call.get_dispatch_info();
-        let prepare = || {
-            Extension::new().validate_and_prepare(signed(1), &call, &info, 0, 0).map(drop)
-        };
+        let prepare =
+            || Extension::new().validate_and_prepare(signed(1), &call, &info, 0, 0).map(drop);
         for _ in 0..MAX_DUTIES_PER_BLOCK {
             assert_ok!(prepare());
         }

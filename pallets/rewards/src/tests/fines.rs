@@ -18,8 +18,7 @@ fn a_fine_is_burned_to_the_last_unit() {
         assert_eq!((treasury(), pot()), (0, 0));
         assert_eq!(Balances::total_issuance(), before - 200 * POL - 1);
         assert_eq!(take_events(), [Event::Fined { amount: 200 * POL + 1 }]);
-        let ledger =
-            Ledger { seized: 200 * POL + 1, burned: 200 * POL + 1, ..Default::default() };
+        let ledger = Ledger { seized: 200 * POL + 1, burned: 200 * POL + 1, ..Default::default() };
         assert_eq!(Rewards::ledger(), ledger);
         Rewards::burn_fine(0);
         assert_eq!(take_events(), []);
@@ -47,10 +46,7 @@ fn rewards_in_escrow_are_forfeited() {
         Round::set(1 + INITIAL_ESCROW);
         take_events();
         Rewards::forfeit(&4);
-        assert_eq!(
-            take_events(),
-            [Event::Forfeited { who: 4, rounds: 2, amount: 70 * POL }]
-        );
+        assert_eq!(take_events(), [Event::Forfeited { who: 4, rounds: 2, amount: 70 * POL }]);
         assert_eq!(treasury(), 15 * POL, "the treasury has its shares of the emission only");
         let ledger = Rewards::ledger();
         assert_eq!(

@@ -33,8 +33,8 @@ pub(super) static FAMILY: Family = Family {
             setup: Setup::MonteCarlo(draw_liars),
             act: "Lets 10 to 75 of 100 equal validators agree on lies about 10,000 honest updates, \
                   for three numbers of seats.",
-            expect: "At 10 % more than 99 % of updates are valid; at 30 % and 16 seats in the second \
-                     draw less than 0.5 % are condemned; at 75 % most are condemned.",
+            expect: "At 10 % more than 99 % of updates are valid; at 30 % and 16 seats in the \
+                     second draw less than 0.5 % are condemned; at 75 % most are condemned.",
         },
         Scenario {
             name: "giant-among-many",
@@ -48,7 +48,7 @@ pub(super) static FAMILY: Family = Family {
             setup: Setup::MonteCarlo(draw_divided),
             act: "Seven accounts of 5,000 POL lie about 10,000 honest updates beside three honest \
                   validators of 1,000,000 POL.",
-            expect: "They are seven of ten accounts with 1.2 % of the stake; every update is valid.",
+            expect: "Seven of ten accounts have 1.2 % of the stake; every update is valid.",
         },
         Scenario {
             name: "half-of-the-stake",

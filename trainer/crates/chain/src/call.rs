@@ -211,7 +211,7 @@ pub enum Call {
     },
     /// `Lineage.report_manifest`: reports as a validator that the data cannot be fetched.
     ReportManifest(ManifestId),
-    /// `Beacon.submit_pulse`: shows the pulse that a draw waits for. It is sent without a signature.
+    /// `Beacon.submit_pulse`: shows the pulse that a draw waits for, without a signature.
     SubmitPulse {
         /// Round of the pulse.
         round: BeaconRound,

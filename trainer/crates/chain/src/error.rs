@@ -192,9 +192,8 @@ impl ChainError {
     /// pallet.
     pub(crate) fn inadmissible(account: AccountId, code: u8, metadata: &Metadata) -> Self {
         let pallet = "ProofOfLearning";
-        let error = metadata
-            .pallet_by_name(pallet)
-            .and_then(|pallet| pallet.error_variant_by_index(code));
+        let error =
+            metadata.pallet_by_name(pallet).and_then(|pallet| pallet.error_variant_by_index(code));
         match error {
             Some(error) => Self::Refused {
                 pallet: pallet.to_owned(),

@@ -102,8 +102,8 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// Fails with [`ChainError::Node`] if the node's pool refuses the transaction or the node cannot
-    /// answer, and if the runtime has no such call.
+    /// Fails with [`ChainError::Node`] if the node's pool refuses the transaction or the node
+    /// cannot answer, and if the runtime has no such call.
     pub async fn submit_bare(&self, call: &Call) -> Result<(), ChainError> {
         let client = self.client_at_best().await?;
         call.encode_at(&client)?;

@@ -268,10 +268,7 @@ fn data_calls() -> Vec<Call> {
         held_out: true,
     };
     vec![
-        Call::RegisterSource {
-            address: text("https://example.org"),
-            licence: text("CC0-1.0"),
-        },
+        Call::RegisterSource { address: text("https://example.org"), licence: text("CC0-1.0") },
         Call::RegisterManifest(manifest),
         Call::AdmitManifest { manifest: 0, kind: SourceKind::Dataset },
         Call::PauseManifest(0),

@@ -325,11 +325,7 @@ fn calls_the_runtime_lacks_are_named() {
     };
     assert_eq!(missing(Call::Unbond), ("PolStaking", "unbond"));
     assert_eq!(
-        missing(Call::RegisterSource {
-            address: ShortText::new(),
-            licence: ShortText::new()
-        })
-        .0,
+        missing(Call::RegisterSource { address: ShortText::new(), licence: ShortText::new() }).0,
         "Lineage"
     );
     assert_eq!(missing(Call::ResetCarry.sudo()), ("ProofOfLearning", "reset_carry"));
