@@ -55,8 +55,13 @@ assert.ok(transferred, "there should be a Transfer event");
 assert.equal(transferred.data.to.toString(), bob.address);
 assert.equal(transferred.data.amount.toBigInt(), AMOUNT);
 assert.equal((await free(bob)) - bobBefore, AMOUNT);
-// Alice is the only author, so she receives the fee.
-assert.equal(aliceBefore - (await free(alice)), AMOUNT);
+// Alice is the only author, so she receives a fifth of her fee. The rest is burned.
+const { actualFee, tip } = events.find((event) =>
+  api.events.transactionPayment.TransactionFeePaid.is(event),
+).data;
+const fee = actualFee.toBigInt();
+assert.ok(fee > 0n && tip.toBigInt() === 0n);
+assert.equal(aliceBefore - (await free(alice)), AMOUNT + fee - fee / 5n);
 
 const overview = (await api.rpc.pol.overview()).toJSON();
 assert.equal(overview.round.number, 0);
