@@ -19,10 +19,10 @@ impl FirmAudits {
         Self { context, block: None, keys: BTreeSet::new() }
     }
 
-    /// Moves on to the newest firm block. Unless audits are `open` at the best block or known here,
-    /// none is read.
+    /// Moves on to the newest firm block. Once a block was read, none is read while no audits
+    /// are `open` at the best block or known here.
     pub(super) async fn update(&mut self, open: bool) -> Result<()> {
-        if !open && self.keys.is_empty() {
+        if !open && self.keys.is_empty() && self.block.is_some() {
             return Ok(());
         }
         let block = self.context.firm_block().await?;
