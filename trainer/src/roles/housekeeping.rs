@@ -26,7 +26,7 @@ pub(super) struct Housekeeping {
     searched: RoundNumber,
     /// Trainers with a lease of a past round.
     absent: Vec<AccountId>,
-    /// Validators that had not attested in this round when its attestations were last read.
+    /// Other validators that had not attested in this round when its attestations were last read.
     silent: Option<(RoundNumber, BTreeSet<AccountId>)>,
 }
 
@@ -42,13 +42,14 @@ impl Housekeeping {
         round: RoundNumber,
         attested: &BTreeSet<AccountId>,
     ) -> Result<()> {
-        let members = self.context.chain.members().await?;
+        let (members, own) = (self.context.chain.members().await?, self.signer.account());
         let silent = members
             .into_iter()
             .filter(|member| {
                 member.role.attests()
                     && !member.chilled
                     && member.endpoint.is_some()
+                    && member.account != own
                     && !attested.contains(&member.account)
             })
             .map(|member| member.account)
@@ -85,18 +86,17 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Sets aside the validators that were silent in an earlier round.
+    /// Sets aside one of the validators that were silent in an earlier round. The others follow at
+    /// the next blocks, so that attesting never waits for them.
     async fn chill_silent(&mut self, round: &Round) -> Result<()> {
-        let Some((_, silent)) = self.silent.take_if(|(number, _)| *number < round.number) else {
+        let silent = self.silent.as_mut().filter(|(number, _)| *number < round.number);
+        let Some(validator) = silent.and_then(|(_, silent)| silent.pop_first()) else {
             return Ok(());
         };
-        let own = self.signer.account();
-        for validator in silent.into_iter().filter(|account| *account != own) {
-            // The chain refuses as long as the validator may still miss a phase.
-            let call = Call::Chill { validator };
-            if submit_housekeeping(&self.context.chain, &self.signer, call).await? {
-                tracing::info!("set aside the silent validator {}", format_account(&validator));
-            }
+        // The chain refuses as long as the validator may still miss a phase.
+        let call = Call::Chill { validator };
+        if submit_housekeeping(&self.context.chain, &self.signer, call).await? {
+            tracing::info!("set aside the silent validator {}", format_account(&validator));
         }
         Ok(())
     }

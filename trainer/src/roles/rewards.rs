@@ -6,7 +6,7 @@ use crate::{
     error::Result,
 };
 use pol_chain::{Call, Signer};
-use pol_primitives::{queries::Overview, round::BlockNumber};
+use pol_primitives::{RoundNumber, queries::Overview, round::BlockNumber};
 
 /// Blocks between two looks at the waiting rewards.
 const CHECK_INTERVAL: BlockNumber = 4;
@@ -17,15 +17,18 @@ pub(super) struct RewardClaimer {
     signer: Signer,
     /// Block of the next look.
     next_check: BlockNumber,
+    /// Round whose reward was claimed last.
+    last: RoundNumber,
 }
 
 impl RewardClaimer {
     /// Creates a claimer for the account of `signer`.
     pub(super) fn new(context: NodeContext, signer: Signer) -> Self {
-        Self { context, signer, next_check: 0 }
+        Self { context, signer, next_check: 0, last: 0 }
     }
 
-    /// Claims the rewards that are due.
+    /// Claims one of the rewards that are due, and the others at the next blocks: a claim waits for
+    /// its block, and the role of the caller must not miss many.
     ///
     /// # Errors
     ///
@@ -34,16 +37,23 @@ impl RewardClaimer {
         if overview.now < self.next_check {
             return Ok(());
         }
-        self.next_check = overview.now.saturating_add(CHECK_INTERVAL);
         let chain = &self.context.chain;
-        for reward in chain.pending_rewards(&self.signer.account()).await? {
-            let due = reward.from <= overview.round.number;
-            let Some(amount) = reward.amount.filter(|_| due) else { continue };
-            // Another process of the account may have claimed it already.
-            let call = Call::Claim { round: reward.round };
-            if submit_housekeeping(chain, &self.signer, call).await? {
-                tracing::info!("round {}: claimed {}", reward.round, format_amount(amount));
-            }
+        let rewards = chain.pending_rewards(&self.signer.account()).await?;
+        let mut due: Vec<_> = rewards
+            .into_iter()
+            .filter(|reward| reward.from <= overview.round.number)
+            .filter_map(|reward| Some((reward.round, reward.amount?)))
+            .collect();
+        due.sort_unstable();
+        let wait = if due.len() > 1 { 1 } else { CHECK_INTERVAL };
+        self.next_check = overview.now.saturating_add(wait);
+        // In turn, so that a claim that the chain refuses does not hold up the others.
+        let next = due.iter().find(|(round, _)| *round > self.last).or(due.first());
+        let Some(&(round, amount)) = next else { return Ok(()) };
+        self.last = round;
+        // Another process of the account may have claimed it already.
+        if submit_housekeeping(chain, &self.signer, Call::Claim { round }).await? {
+            tracing::info!("round {round}: claimed {}", format_amount(amount));
         }
         Ok(())
     }
