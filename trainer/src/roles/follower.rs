@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+use super::tasks::BackgroundTask;
 use crate::{
     context::NodeContext,
     data::lease_tag,
@@ -10,22 +11,30 @@ use crate::{
 use anyhow::anyhow;
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::{
+    head::Head,
     lease::Lease,
     queries::Overview,
     recipe::{Numerics, Recipe},
 };
 
+/// Work of a keeper, which comes back with the model.
+type ModelWork = BackgroundTask<(ModelKeeper, Result<GlobalModel>)>;
+
 /// Follower of the recipe in force and of the model at the head.
 pub(super) struct HeadFollower {
     context: NodeContext,
-    keeper: ModelKeeper,
+    /// Keeper of the model, unless it is at work.
+    keeper: Option<ModelKeeper>,
+    /// Work on the model of a head.
+    work: Option<(Head, ModelWork)>,
     recipe: Option<Recipe>,
 }
 
 impl HeadFollower {
     /// Creates a follower that knows no recipe and no model.
     pub(super) fn new(context: NodeContext) -> Self {
-        Self { keeper: ModelKeeper::new(context.clone()), context, recipe: None }
+        let keeper = Some(ModelKeeper::new(context.clone()));
+        Self { keeper, work: None, context, recipe: None }
     }
 
     /// Returns the recipe in force, or `None` before governance sets one.
@@ -50,16 +59,28 @@ impl HeadFollower {
         Ok(self.recipe.clone())
     }
 
-    /// Returns the model at the head, or `None` before round zero is attested.
+    /// Returns the model at the head, or `None` before round zero is attested and while the model is
+    /// being computed or fetched.
     ///
     /// # Errors
     ///
     /// Fails if the model can neither be computed nor fetched.
     pub(super) async fn model(&mut self, overview: &Overview) -> Result<Option<GlobalModel>> {
-        match &overview.head {
-            Some(head) => self.keeper.at(head).await.map(Some),
-            None => Ok(None),
+        let Some(head) = overview.head else { return Ok(None) };
+        if let Some(mut keeper) = self.keeper.take() {
+            let work = BackgroundTask::start(async move {
+                let model = keeper.at(&head).await;
+                Ok((keeper, model))
+            });
+            self.work = Some((head, work));
         }
+        let Some((of, work)) = &mut self.work else { return Ok(None) };
+        let Some(done) = work.wait().await else { return Ok(None) };
+        let is_newest = *of == head;
+        self.work = None;
+        let (keeper, model) = done?;
+        self.keeper = Some(keeper);
+        model.map(|model| is_newest.then_some(model))
     }
 
     /// Returns the model that `lease` starts from, and keeps it until the update is settled: peers

@@ -27,4 +27,4 @@ mod tasks;
 pub mod trainer;
 pub mod validator;
 
-pub use runner::{BlockHandler, run, shutdown_signal};
+pub use runner::{BlockHandler, OverviewSender, run, shutdown_signal};

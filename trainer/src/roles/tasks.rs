@@ -2,9 +2,8 @@
 
 //! Work beside the loop over blocks.
 
-use super::runner::BlockHandler;
-use crate::error::{Result, RoleError};
-use anyhow::anyhow;
+use super::runner::{BlockHandler, OverviewSender, handle_newest};
+use crate::error::Result;
 use futures::future::join_all;
 use pol_primitives::queries::Overview;
 use std::{future::Future, time::Duration};
@@ -16,40 +15,42 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A role in a task of its own, beside another role of the process. Neither waits for the other.
 /// The task ends when this value is dropped.
 pub(super) struct RoleTask {
-    overviews: watch::Sender<Option<Overview>>,
-    task: JoinHandle<RoleError>,
+    overviews: OverviewSender,
+    task: JoinHandle<Result<()>>,
 }
 
 impl RoleTask {
     /// Starts a task for `role`.
     pub(super) fn new(mut role: impl BlockHandler + Send + 'static) -> Self {
-        let (overviews, mut newest) = watch::channel(None);
-        let task = tokio::spawn(async move {
-            while newest.changed().await.is_ok() {
-                let overview = newest.borrow_and_update().clone();
-                let Some(overview) = overview else { continue };
-                let outcome = role.on_block(&overview).await;
-                if let Err(fatal) = outcome.or_else(RoleError::log_transient) {
-                    return fatal;
-                }
-            }
-            RoleError::transient(anyhow!("the role's owner is gone"))
-        });
+        let (overviews, newest) = watch::channel(None);
+        let task = tokio::spawn(async move { handle_newest(&mut role, newest).await });
         Self { overviews, task }
     }
 
-    /// Passes `overview` to the role, which handles it once it is done with the one before.
+    /// Returns the sender of overviews to the role, which handles each once it is done with the one
+    /// before. Of those that come while it is busy, it handles the newest.
+    pub(super) fn sender(&self) -> OverviewSender {
+        self.overviews.clone()
+    }
+
+    /// Passes `overview` to the role.
     ///
     /// # Errors
     ///
     /// Returns the fatal error that ended the role.
     pub(super) async fn on_block(&mut self, overview: &Overview) -> Result<()> {
-        if self.task.is_finished() {
-            return Err((&mut self.task).await?);
-        }
-        // Of the blocks that come while the role is busy, only the newest matters.
+        self.check().await?;
         self.overviews.send_replace(Some(overview.clone()));
         Ok(())
+    }
+
+    /// Checks that the role goes on.
+    ///
+    /// # Errors
+    ///
+    /// Returns the fatal error that ended the role.
+    pub(super) async fn check(&mut self) -> Result<()> {
+        if self.task.is_finished() { (&mut self.task).await? } else { Ok(()) }
     }
 }
 

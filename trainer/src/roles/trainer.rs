@@ -7,7 +7,7 @@ use super::{
     lease_training::{LeaseTraining, PackedUpdate},
     measurer::{HeadMeasurer, HeadMetrics},
     responder::AuditResponder,
-    runner::BlockHandler,
+    runner::{BlockHandler, OverviewSender},
     tasks::RoleTask,
 };
 use crate::{
@@ -63,6 +63,8 @@ pub struct Trainer<S> {
     waiting: bool,
     /// Set once the log says that the account cannot lease.
     barred: bool,
+    /// Set once the log says that finality lags too far for a lease.
+    lagging: bool,
     responder: RoleTask,
     measurer: RoleTask,
     head_metrics: HeadMetrics,
@@ -101,6 +103,7 @@ impl<S: Strategy> Trainer<S> {
             refused: None,
             waiting: false,
             barred: false,
+            lagging: false,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
             head_metrics,
@@ -171,6 +174,22 @@ impl<S: Strategy> Trainer<S> {
         }
         self.barred = !may_join;
         Ok(may_join)
+    }
+
+    /// Returns `true` if a lease taken now would be final in time for its commitment. Until it is
+    /// final, nothing is committed, and a lease that lapses costs part of the bond.
+    async fn is_final_in_time(&mut self, overview: &Overview) -> Result<bool> {
+        let firm = self.context.firm_block().await?.number;
+        let lags = lags_too_far(overview.height, firm, overview.config.train);
+        if lags && !std::mem::replace(&mut self.lagging, true) {
+            tracing::warn!(
+                "block {firm} is the last final one, too far behind block {}; leasing nothing \
+                 until finality catches up",
+                overview.height
+            );
+        }
+        self.lagging = lags;
+        Ok(!lags)
     }
 
     /// Returns `true` if the round has a place and data for another lease, as far as can be seen.
@@ -391,9 +410,14 @@ impl<S: Strategy> Trainer<S> {
     }
 }
 
+/// Returns `true` if block `firm` is further behind block `best` than the `train` phase is long.
+fn lags_too_far(best: u32, firm: u32, train: u32) -> bool {
+    best.saturating_sub(firm) > train
+}
+
 impl<S: Strategy> BlockHandler for Trainer<S> {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
-        self.responder.on_block(overview).await?;
+        self.responder.check().await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         // The model is kept up to date for the next lease and for peers.
         if self.follower.model(overview).await?.is_none() {
@@ -402,7 +426,10 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
         self.measurer.on_block(overview).await?;
         let round = &overview.round;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
-            return if self.has_room(overview, &recipe) && self.may_join().await? {
+            return if self.has_room(overview, &recipe)
+                && self.is_final_in_time(overview).await?
+                && self.may_join().await?
+            {
                 self.join(overview, &recipe).await
             } else {
                 Ok(())
@@ -420,5 +447,20 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
             return Ok(());
         }
         self.work_on(overview, &recipe, &lease).await
+    }
+
+    fn tasks(&self) -> Vec<OverviewSender> {
+        vec![self.responder.sender()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_wait_for_finality_that_lags_longer_than_training_lasts() {
+        assert!(!lags_too_far(200, 100, 100) && lags_too_far(201, 100, 100));
+        assert!(!lags_too_far(5, 6, 0), "the best block may be read before the final one");
     }
 }

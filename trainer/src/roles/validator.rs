@@ -9,7 +9,7 @@ use super::{
     housekeeping::Housekeeping,
     measurer::HeadMeasurer,
     payload_checks::PayloadChecks,
-    runner::BlockHandler,
+    runner::{BlockHandler, OverviewSender},
     tasks::{BackgroundTask, RoleTask},
 };
 use crate::{
@@ -243,7 +243,7 @@ async fn compute_head(
 
 impl BlockHandler for Validator {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
-        self.auditor.on_block(overview).await?;
+        self.auditor.check().await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         let phase = overview.round.phase;
         // What is here can be reported even by a validator that has yet to fetch the model.
@@ -252,6 +252,9 @@ impl BlockHandler for Validator {
             Phase::Idle | Phase::Train => Vec::new(),
         };
         let model = self.follower.model(overview).await?;
+        if overview.head.is_some() && model.is_none() {
+            return Ok(());
+        }
         // From here on, the newest head is on this machine.
         self.measurer.on_block(overview).await?;
         if phase == Phase::Attest {
@@ -259,6 +262,10 @@ impl BlockHandler for Validator {
         }
         self.attest_late(overview).await?;
         self.housekeeping.run(overview).await
+    }
+
+    fn tasks(&self) -> Vec<OverviewSender> {
+        vec![self.auditor.sender()]
     }
 }
 
