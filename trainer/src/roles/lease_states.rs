@@ -19,6 +19,7 @@ use pol_primitives::{
     recipe::Recipe,
 };
 use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
 
 /// Returns the trace with these leaves.
 pub(super) fn parse_trace(leaves: Vec<Hash>) -> Result<Trace> {
@@ -62,6 +63,8 @@ pub(super) struct LeaseStates<S> {
     pub(super) data: LeaseData,
     /// Trace that was committed to.
     pub(super) trace: Trace,
+    /// Turn to train. A thread that goes on after its task was aborted holds it too.
+    pub(super) _training: OwnedMutexGuard<()>,
 }
 
 impl<S: Strategy> LeaseStates<S> {
@@ -136,7 +139,7 @@ impl<S: Strategy> LeaseStates<S> {
 
     /// Returns the state after `leaf` segments: loaded, or trained again from the newest kept state
     /// before it.
-    fn at(&self, leaf: u16) -> Result<TrainingState> {
+    fn at(self: &Arc<Self>, leaf: u16) -> Result<TrainingState> {
         let (key, parameters) = (LeaseKey::of(&self.lease), self.recipe.model.size() as usize);
         let kept = self.state.kept_leaves(&key)?;
         for from in kept.into_iter().rev().filter(|kept| *kept <= leaf) {
@@ -148,9 +151,13 @@ impl<S: Strategy> LeaseStates<S> {
                     continue;
                 }
             };
-            let Self { recipe, lease, account, data, workers, .. } = self;
+            let Self { recipe, lease, account, data, workers, .. } = &**self;
             let job = LeaseJob { recipe, lease, account, data, workers: *workers };
             for segment in from..leaf {
+                // The task that waits for the state holds another reference.
+                if Arc::strong_count(self) == 1 {
+                    return Err(RoleError::transient(anyhow!("the state is not needed any more")));
+                }
                 self.strategy.train_segment(&job, &mut state, segment)?;
             }
             return Ok(state);

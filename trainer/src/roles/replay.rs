@@ -32,14 +32,14 @@ const HELD_OUT_SEQUENCES: usize = MAX_PROBE_SEQUENCES / 2;
 
 /// Scheduler of the replays of all audits: a few cases are in memory at a time, and one replays.
 pub(super) struct ReplayScheduler {
-    loading: Semaphore,
-    replaying: Mutex<()>,
+    loading: Arc<Semaphore>,
+    replaying: Arc<Mutex<()>>,
 }
 
 impl ReplayScheduler {
     /// Creates an idle scheduler.
     pub(super) fn new() -> Self {
-        Self { loading: Semaphore::new(CONCURRENT_CASES), replaying: Mutex::default() }
+        Self { loading: Arc::new(Semaphore::new(CONCURRENT_CASES)), replaying: Arc::default() }
     }
 }
 
@@ -129,8 +129,9 @@ impl<S: Strategy> ReplayJob<S> {
     ) -> Result<Option<Evidence>> {
         let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
         let measure = OnceCell::new();
-        let fetch_measure =
-            || measure.get_or_try_init(|| self.fetch_measure(&recipe, window.first_half()));
+        let fetch_measure = || {
+            measure.get_or_try_init(|| self.fetch_measure(&recipe, &scheduler, window.first_half()))
+        };
         let findings = cases.iter().map(async |(at, case)| {
             let Some(input) = self.hold_input(&recipe, case, window).await? else {
                 return Ok(None);
@@ -237,10 +238,15 @@ impl<S: Strategy> ReplayJob<S> {
         scheduler: &ReplayScheduler,
         work: impl FnOnce(ReplayInput) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = scheduler.loading.acquire().await.map_err(RoleError::fatal)?;
+        let turn = scheduler.loading.clone().acquire_owned().await.map_err(RoleError::fatal)?;
         let input = input.load(&self.context).await?;
-        let _replaying = scheduler.replaying.lock().await;
-        tokio::task::spawn_blocking(move || work(input)).await?
+        let replaying = scheduler.replaying.clone().lock_owned().await;
+        // The thread goes on if this task is aborted, so it holds the guards.
+        let work = move || {
+            let _guards = (turn, replaying);
+            work(input)
+        };
+        tokio::task::spawn_blocking(work).await?
     }
 
     /// Returns the record of the round.
@@ -272,6 +278,7 @@ impl<S: Strategy> ReplayJob<S> {
     async fn fetch_measure(
         &self,
         recipe: &Arc<Recipe>,
+        scheduler: &ReplayScheduler,
         window: FetchWindow,
     ) -> Result<Option<Arc<RoundMeasure>>> {
         loop {
@@ -279,7 +286,7 @@ impl<S: Strategy> ReplayJob<S> {
             let mut job = self.clone();
             job.context = self.context.until(now.deadline);
             let mut shards = ShardReader::new(job.context.clone());
-            match job.try_measure(&mut shards, recipe, now.is_last).await {
+            match job.try_measure(&mut shards, recipe, scheduler, now.is_last).await {
                 Ok(measure) => return Ok(Some(Arc::new(measure))),
                 Err(RoleError::Transient(error)) => tracing::warn!(
                     "round {}: cannot measure updates yet: {}",
@@ -301,6 +308,7 @@ impl<S: Strategy> ReplayJob<S> {
         &self,
         shards: &mut ShardReader,
         recipe: &Arc<Recipe>,
+        scheduler: &ReplayScheduler,
         is_last: bool,
     ) -> Result<RoundMeasure> {
         let (head, tag) = (self.head_before().await?, audit_tag(&self.key));
@@ -310,7 +318,9 @@ impl<S: Strategy> ReplayJob<S> {
         let accounts = included.iter().map(|included| included.update.account).collect();
         let texts = self.probe_texts(shards, recipe, is_last).await?;
         let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
+        let replaying = scheduler.replaying.clone().lock_owned().await;
         let probe = tokio::task::spawn_blocking(move || {
+            let _replaying = replaying;
             ScoreProbe::new(&recipe, &head, &payloads(included), &seed, &texts, workers)
         });
         Ok(RoundMeasure { probe: probe.await??, accounts })

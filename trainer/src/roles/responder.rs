@@ -261,6 +261,7 @@ impl<S: Strategy> Response<S> {
         let data = ShardReader::new(context.clone())
             .lease_data(&recipe, &lease.shards, &[], &lease_tag(&key))
             .await?;
+        let training = self.training_lock.lock_owned().await;
         let states = Arc::new(LeaseStates {
             account,
             workers: self.workers,
@@ -270,8 +271,8 @@ impl<S: Strategy> Response<S> {
             recipe,
             lease,
             trace: parse_trace(journal.leaves)?,
+            _training: training,
         });
-        let _training = self.training_lock.lock().await;
         let call = if audit.stage == Stage::Open {
             states.open_sketches(&context, id, &case, audit.seed).await
         } else {
