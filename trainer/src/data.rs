@@ -20,9 +20,12 @@ use std::collections::HashMap;
 /// Bytes of a token in a shard.
 const TOKEN_BYTES: u64 = size_of::<u32>() as u64;
 
+/// Label of the blobs of all leases.
+pub(crate) const LEASES_TAG: &str = "lease";
+
 /// Returns the label of the blobs that `lease` needs until its update is settled.
 pub fn lease_tag(lease: &LeaseKey) -> String {
-    format!("lease/{lease}")
+    format!("{LEASES_TAG}/{lease}")
 }
 
 /// Returns the size of a shard: it ends with one token more, which its last token predicts.

@@ -8,7 +8,7 @@
 use super::{
     firm_audits::FirmAudits,
     replay::{FetchWindow, ReplayJob, ReplayScheduler},
-    replay_input::audit_tag,
+    replay_input::{AUDITS_TAG, audit_tag},
     rewards::RewardClaimer,
     runner::BlockHandler,
     settlement::settle,
@@ -24,7 +24,7 @@ use anyhow::anyhow;
 use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{
-    BoundedVec, Hash,
+    BoundedVec, Hash, RoundNumber,
     audit::{Audit, AuditConfig, AuditId, Evidence, Stage, evidence_commitment},
     queries::Overview,
     round::BlockNumber,
@@ -64,6 +64,8 @@ pub(super) struct Auditor<S> {
     model_fetches: BTreeMap<AuditKey, AbortHandle>,
     /// Blocks at which settling a case was last tried.
     settle_attempts: BTreeMap<(AuditId, AccountId), BlockNumber>,
+    /// Round in which blobs of ended audits were last searched for.
+    searched: Option<RoundNumber>,
 }
 
 /// Result of a step.
@@ -98,6 +100,7 @@ impl<S: Strategy> Auditor<S> {
             silent: BTreeSet::new(),
             model_fetches: BTreeMap::new(),
             settle_attempts: BTreeMap::new(),
+            searched: None,
         }
     }
 
@@ -334,10 +337,10 @@ impl<S: Strategy> Auditor<S> {
     }
 
     /// Forgets audits that have ended, and those of other forks.
-    async fn forget_ended(&mut self, open: &BTreeSet<AuditKey>) -> Result<()> {
+    async fn forget_ended(&mut self, open: &BTreeSet<AuditKey>, round: RoundNumber) -> Result<()> {
         self.settle_attempts.retain(|(id, _), _| open.iter().any(|key| key.id == *id));
         self.silent.retain(|key| open.contains(key));
-        let kept = open.union(self.firm.keys()).copied().collect();
+        let kept: BTreeSet<_> = open.union(self.firm.keys()).copied().collect();
         let mut ended: BTreeSet<AuditKey> =
             self.context.state.retain_evidence(&kept)?.into_iter().collect();
         let fetches = self.model_fetches.extract_if(.., |key, _| !open.contains(key));
@@ -345,6 +348,13 @@ impl<S: Strategy> Auditor<S> {
             fetch.abort();
             key
         }));
+        // Once a round, those that an earlier process left behind too.
+        if self.searched != Some(round) {
+            let labels = self.context.swarm.labels_below(AUDITS_TAG).await?;
+            ended.extend(labels.iter().filter_map(|label| label.parse::<AuditKey>().ok()));
+            ended.retain(|key| !kept.contains(key));
+            self.searched = Some(round);
+        }
         for key in ended {
             self.context.swarm.release(&audit_tag(&key)).await?;
         }
@@ -361,7 +371,8 @@ impl<S: Strategy> BlockHandler for Auditor<S> {
         if !audits.is_empty() {
             self.advance(&audits, overview.now).await?;
         }
-        self.forget_ended(&audits.iter().map(|(key, _)| *key).collect()).await?;
+        let open = audits.iter().map(|(key, _)| *key).collect();
+        self.forget_ended(&open, overview.round.number).await?;
         self.rewards.claim_due(overview).await
     }
 }

@@ -37,9 +37,12 @@ impl RoundMeasure {
     }
 }
 
+/// Label of the blobs of all audits.
+pub(super) const AUDITS_TAG: &str = "audit";
+
 /// Returns the label of the blobs that an audit needs.
 pub(super) fn audit_tag(audit: &AuditKey) -> String {
-    format!("audit/{audit}")
+    format!("{AUDITS_TAG}/{audit}")
 }
 
 /// The records and blobs that a replay reads, on this machine as far as they can be had.

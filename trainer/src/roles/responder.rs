@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     context::NodeContext,
-    data::{ShardReader, lease_tag},
+    data::{LEASES_TAG, ShardReader, lease_tag},
     display::format_amount,
     error::{Result, RoleError},
     state::{AuditKey, LeaseKey},
@@ -56,6 +56,8 @@ pub(super) struct AuditResponder<S> {
     training_lock: Arc<Mutex<()>>,
     /// Audits of updates whose training is not in this folder.
     lost: BTreeSet<AuditKey>,
+    /// Round in which blobs of ended leases were last searched for.
+    searched: Option<RoundNumber>,
 }
 
 /// The action that an audit waits for from the trainer.
@@ -87,6 +89,7 @@ impl<S: Strategy> AuditResponder<S> {
             preparing: BTreeMap::new(),
             training_lock: Arc::default(),
             lost: BTreeSet::new(),
+            searched: None,
         }
     }
 
@@ -179,6 +182,25 @@ impl<S: Strategy> AuditResponder<S> {
             case: case.clone(),
         };
         Some(ResponseStep::Respond(BackgroundTask::start(response.prepare())))
+    }
+
+    /// Releases the blobs of leases that ended before they had a journal.
+    async fn release_ended(&self) -> Result<()> {
+        let (context, account) = (&self.context, self.account());
+        // Read first, since a lease that is taken meanwhile is open below.
+        let labels = context.swarm.labels_below(LEASES_TAG).await?;
+        let mut kept = BTreeSet::new();
+        let firm = context.chain.at(context.firm_block().await?.hash);
+        for chain in [&firm, &context.chain] {
+            kept.extend(chain.lease(&account).await?.map(|lease| LeaseKey::of(&lease)));
+        }
+        kept.extend(context.state.leases()?);
+        for key in labels.iter().filter_map(|label| label.parse::<LeaseKey>().ok()) {
+            if !kept.contains(&key) {
+                context.swarm.release(&lease_tag(&key)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets the leases that are settled on the firm chain, and logs their outcomes.
@@ -341,6 +363,10 @@ impl<S: Strategy> BlockHandler for AuditResponder<S> {
             }
         }
         self.conclude_settled().await?;
+        if self.searched != Some(overview.round.number) {
+            self.release_ended().await?;
+            self.searched = Some(overview.round.number);
+        }
         self.rewards.claim_due(overview).await
     }
 }
