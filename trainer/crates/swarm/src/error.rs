@@ -108,9 +108,14 @@ pub enum SwarmError {
 pub struct PeerFailures(pub Vec<([u8; 32], PeerFailure)>);
 
 impl PeerFailures {
-    /// Returns `true` if peers were asked, and each answered that it does not have the blob.
+    /// Returns `true` if a peer answered that it does not have the blob, and no peer that could be
+    /// connected to may have it. Peers that cannot be reached count as not having it.
     pub fn nobody_has_it(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|(_, failure)| *failure == PeerFailure::NotServed)
+        use PeerFailure::{Connection, NotServed, Registration, Unreachable};
+        self.0.iter().any(|(_, failure)| *failure == NotServed)
+            && self.0.iter().all(|(_, failure)| {
+                matches!(failure, NotServed | Unreachable | Connection(_) | Registration(_))
+            })
     }
 }
 
@@ -192,4 +197,21 @@ pub(crate) fn is_io(error: &(dyn Error + 'static), kinds: &[io::ErrorKind]) -> b
 /// Returns `true` if `error` was caused by a full disk or an exhausted quota.
 pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     is_io(error, &[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PeerFailure, PeerFailures};
+
+    #[test]
+    fn peers_out_of_reach_do_not_keep_a_blob_in_demand() {
+        let nobody = |failures: &[PeerFailure]| {
+            PeerFailures(failures.iter().map(|failure| ([1; 32], failure.clone())).collect())
+                .nobody_has_it()
+        };
+        assert!(nobody(&[PeerFailure::NotServed, PeerFailure::Unreachable]));
+        assert!(!nobody(&[PeerFailure::NotServed, PeerFailure::OutOfTime]));
+        assert!(!nobody(&[PeerFailure::Unreachable]));
+        assert!(!nobody(&[]));
+    }
 }
