@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 const CONCURRENT_CHECKS: usize = 16;
 /// Longest try to fetch and check a payload. What arrived is kept for the next one.
 const CHECK_TIME: Duration = Duration::from_secs(24);
+/// Time after the end of a try in which it stores what arrived.
+const CHECK_GRACE: Duration = Duration::from_secs(2);
 /// Pause after a failed try. Each further failure doubles it, up to sixteen times as long.
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
 
@@ -132,7 +134,7 @@ impl PayloadChecks {
         let shape = (recipe.compression.top_k, recipe.model.size());
         self.tasks.spawn(async move {
             let check = check(&context, round, shape, payload, &first);
-            let checked = tokio::time::timeout(CHECK_TIME, check).await;
+            let checked = tokio::time::timeout(CHECK_TIME + CHECK_GRACE, check).await;
             let late = |_| Err(RoleError::transient(anyhow!("it did not arrive in time")));
             (account, payload, checked.unwrap_or_else(late))
         });

@@ -66,6 +66,10 @@ impl Swarm {
             return done;
         }
         let Search { asked, mut failures, .. } = search;
+        // A peer that drips until the end is not the first to be asked the next time.
+        for peer in &asked {
+            self.peers().note_failure(*peer, Instant::now());
+        }
         failures.0.extend(asked.into_iter().map(|peer| (peer, PeerFailure::OutOfTime)));
         Err(SwarmError::Unavailable { hash, failures })
     }
