@@ -151,6 +151,9 @@ pub struct RoundRecord<AccountId> {
     pub excised: BoundedVec<Excision, ConstU32<MAX_EXCISIONS>>,
     /// Trainers that revealed, by index of their reveal.
     pub revealed: BoundedVec<AccountId, ConstU32<MAX_SUBMISSIONS>>,
+    /// `true` if validators are the ones who left out what is not included: the round made a head,
+    /// or enough of them reported and too few held anything.
+    pub judged: bool,
     /// Block in which the round opened.
     pub opened_at: u32,
     /// Block in which the round was concluded.

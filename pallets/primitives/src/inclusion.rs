@@ -9,6 +9,9 @@
 //! If liars have at most 33 % of the counted stake, three things hold whatever they report. An
 //! update that all honest validators hold is included. One that none of them holds is not. And the
 //! liars cannot keep the count open, since honest reports alone decide it.
+//!
+//! Newcomers count once they act. Until then the others decide only with a third of all stake, so
+//! that a small rest of it does not decide alone while most of the stake is new.
 
 use crate::{
     Balance, BoundedVec, ConstU32, MAX_VALIDATORS, round::is_quorum, submission::RevealSet,
@@ -73,6 +76,21 @@ impl<AccountId: PartialEq> StakeCount<AccountId> {
         self.sum(|voter| voter.counts)
     }
 
+    /// Returns `true` if `part` makes a head, or ends the count: it is a quorum of those that count,
+    /// and at least a third of all stake, newcomers included.
+    pub fn suffices(&self, part: Balance) -> bool {
+        is_quorum(part, self.whole()) && self.is_third(part)
+    }
+
+    fn is_third(&self, part: Balance) -> bool {
+        part.saturating_mul(3) >= self.sum(|_| true)
+    }
+
+    /// Returns the stake that has reported.
+    pub fn reported(&self) -> Balance {
+        self.sum(|voter| voter.held.is_some())
+    }
+
     /// Returns the stake that holds the reveal at `index`.
     pub fn holding(&self, index: u8) -> Balance {
         self.sum(|voter| voter.held.as_ref().is_some_and(|held| held.contains(index)))
@@ -111,12 +129,13 @@ impl<AccountId: PartialEq> StakeCount<AccountId> {
     }
 
     /// Returns `true` if waiting for further reports cannot help the round: all that count have
-    /// reported, or a quorum holds each of the `revealed` reveals.
+    /// reported, or a quorum holds each of the `revealed` reveals. A third of all stake must have
+    /// reported.
     pub fn is_decided(&self, revealed: u32) -> bool {
         let whole = self.whole();
-        let reported = self.sum(|voter| voter.held.is_some());
+        let reported = self.reported();
         let all_held = || indices(revealed).all(|index| is_quorum(self.holding(index), whole));
-        whole > 0 && (reported >= whole || all_held())
+        whole > 0 && self.is_third(reported) && (reported >= whole || all_held())
     }
 
     /// Returns the set to include of the `revealed` reveals: what more than half of the stake
@@ -194,10 +213,25 @@ mod tests {
         assert_eq!(count(&[60, 40], &[0, 1]).whole(), 100, "nobody has acted, so all count");
     }
 
+    #[test]
+    fn a_small_rest_of_the_stake_decides_nothing_alone() {
+        for (newcomer, decides) in [(0, true), (20, true), (21, false), (1_000, false)] {
+            let mut count = count(&[10, newcomer], &[1]);
+            count.report(&0, set(&[0])).unwrap();
+            let decided = (count.is_decided(1), count.suffices(10));
+            assert_eq!(decided, (decides, decides), "{newcomer}");
+        }
+        let mut count = count(&[10, 21], &[1]);
+        count.report(&1, set(&[0])).unwrap();
+        assert!(count.is_decided(1) && count.suffices(21), "67 % of all");
+        assert!(!count.suffices(20) && !StakeCount::<usize>::default().suffices(0));
+    }
+
     /// Reveals of the round.
     const REVEALS: u8 = 5;
 
-    /// Honest validators, liars with at most 33 % of the stake, and idle newcomers.
+    /// Honest validators, liars with at most 33 % of the stake, and idle newcomers with no more
+    /// than all of them.
     #[derive(Clone, Debug)]
     struct Network {
         honest: Vec<(Balance, Vec<u8>)>,
@@ -256,6 +290,10 @@ mod tests {
             while network.liar_stake() * 67 > network.honest_stake() * 33 {
                 network.liars.pop();
             }
+            let acting = network.honest_stake() + network.liar_stake();
+            while network.idle.iter().sum::<Balance>() > acting {
+                network.idle.pop();
+            }
             network
         })
     }
@@ -290,7 +328,7 @@ mod tests {
             network.honest.iter_mut().for_each(|(_, held)| *held = all.clone());
             let count = network.count();
             prop_assert!(count.is_decided(REVEALS.into()));
-            prop_assert!(is_quorum(network.honest_stake(), count.whole()));
+            prop_assert!(count.suffices(network.honest_stake()));
             prop_assert_eq!(count.included(REVEALS.into(), 0), set(&all));
         }
 
@@ -303,6 +341,14 @@ mod tests {
                 (count.is_decided(REVEALS.into()), count.included(REVEALS.into(), attempt))
             };
             prop_assert_eq!(of(&with), of(&without));
+        }
+
+        #[test]
+        fn what_suffices_is_a_quorum_and_a_third_of_all(network in network(), part in stake()) {
+            let count = network.count();
+            let all: Balance = count.voters().iter().map(|voter| voter.stake).sum();
+            let expected = is_quorum(part, count.whole()) && part * 3 >= all;
+            prop_assert_eq!(count.suffices(part), expected);
         }
 
         #[test]

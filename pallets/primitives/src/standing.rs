@@ -20,8 +20,8 @@ pub struct Standing {
     /// Moving average of the gain of its updates on their own text less half the gain on unassigned
     /// text, in billionths of a nat per token.
     pub advantage: i32,
-    /// Number of leases that the trainer let lapse, less those that it revealed an update for
-    /// since.
+    /// Number of leases that the trainer let lapse, or whose updates validators left out, less
+    /// those whose updates were included since.
     pub lapses: u8,
 }
 
@@ -31,7 +31,7 @@ impl Standing {
     /// Number of lapses from which on each costs the same.
     const MAX_DOUBLINGS: u8 = 10;
 
-    /// Records a lease without a commitment. Returns its penalty: twice that of the lapse before,
+    /// Records a lease without a commitment, or whose update was left out. Returns its penalty: twice that of the lapse before,
     /// beginning with `first`, and at most 1,024 times as much.
     ///
     /// One lapse may be an accident. Places taken again and again without work keep others out.
@@ -41,8 +41,8 @@ impl Standing {
         first.saturating_mul(1 << doublings)
     }
 
-    /// Records a revealed update, which makes up for one lapse.
-    pub fn note_revealed(&mut self) {
+    /// Records an included update, which makes up for one lapse.
+    pub fn note_included(&mut self) {
         self.lapses = self.lapses.min(Self::MAX_DOUBLINGS).saturating_sub(1);
     }
 
@@ -126,9 +126,9 @@ mod tests {
         let lapses: Vec<_> = (0..13).map(|_| standing.note_lapse(10)).collect();
         assert_eq!(lapses[..4], [10, 20, 40, 80]);
         assert_eq!(lapses[10..], [10_240; 3], "it stops growing");
-        standing.note_revealed();
+        standing.note_included();
         assert_eq!(standing.note_lapse(10), 5_120, "one update makes up for one lapse");
-        (0..20).for_each(|_| standing.note_revealed());
+        (0..20).for_each(|_| standing.note_included());
         assert_eq!((standing.lapses, standing.note_lapse(10)), (0, 10));
     }
 

@@ -23,6 +23,9 @@ pub trait Bonds<AccountId> {
     fn note_active(account: &AccountId);
     /// Records that the account took part in attest phase `phase`, counted from 0, and is alive.
     fn note_attested(account: &AccountId, phase: u32);
+    /// Returns `true` if the account took part in attest phase `phase` or a later one, or could not
+    /// have, since it came after that phase.
+    fn has_attested(account: &AccountId, phase: u32) -> bool;
     /// Records if the root that the account attested is that of the head. Returns the number of
     /// wrong roots in a row.
     fn note_root(account: &AccountId, right: bool) -> u32;

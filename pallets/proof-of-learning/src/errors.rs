@@ -90,7 +90,8 @@ mod errors {
         /// The head was computed from something else than the chain states. Read the included
         /// updates and the excisions again.
         WrongInputs,
-        /// The validator has attested this head already.
+        /// The validator has attested this head already, or is late for a phase that it took part
+        /// in or came after.
         AlreadyAttested,
         /// The account has no lease, or its round is not over.
         NothingToConclude,
@@ -161,7 +162,9 @@ mod errors {
         /// A share exceeds one million millionths.
         MetricsOutOfRange,
         /// This call may not use the room that blocks reserve for duties. Send each duty on its own
-        /// or through a proxy, not in a batch of duties.
+        /// or through a proxy: not in a batch of duties, as a derivative, by a multisig with a
+        /// threshold of one, or as an announced proxy. Calls of the council are its members', and
+        /// of 64 KiB at most.
         ReservedRoom,
         /// 128 validators with at least this stake have reported on the head.
         TooManyReports,

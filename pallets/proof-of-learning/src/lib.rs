@@ -125,9 +125,10 @@ pub mod pallet {
         /// Amount slashed for a commitment that is not revealed.
         #[pallet::constant]
         type NoShowPenalty: Get<Balance>;
-        /// Amount slashed for the first lease without a commitment. Each further one costs twice
-        /// the one before ([`Standing::note_lapse`]). It should exceed the fees of holding up a
-        /// round, and stay bearable for an honest trainer that was too slow or was cut off.
+        /// Amount slashed for the first lease without a commitment, or whose update validators left
+        /// out. Each further one costs twice the one before ([`Standing::note_lapse`]). It should
+        /// exceed the fees of holding up a round, and stay bearable for an honest trainer that was
+        /// too slow or was cut off.
         #[pallet::constant]
         type LapsePenalty: Get<Balance>;
         /// Amount seized for an update that replays to something else, in addition to everything
@@ -342,7 +343,8 @@ pub mod pallet {
         /// - Effect: an included update becomes the account's carry, and its shards stay leased
         ///   until it is settled. Any other submission is settled, and its shards return to the
         ///   pool. A commitment that was not revealed costs `NoShowPenalty`, and a lease without a
-        ///   commitment `LapsePenalty` or more unless the recipe changed meanwhile.
+        ///   commitment `LapsePenalty` or more unless the recipe changed meanwhile. So does an
+        ///   update that validators left out.
         /// - Events: [`Event::Concluded`].
         /// - Errors: [`Error::NothingToConclude`].
         #[pallet::call_index(6)]

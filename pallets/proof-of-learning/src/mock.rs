@@ -202,6 +202,10 @@ impl traits::Bonds<AccountId> for Stakes {
         Noted::mutate(account, |phases| phases.push(phase));
     }
 
+    fn has_attested(account: &AccountId, phase: u32) -> bool {
+        Noted::get(account).contains(&phase)
+    }
+
     fn note_root(account: &AccountId, right: bool) -> u32 {
         WrongRoots::mutate(account, |wrong| {
             *wrong = if right { 0 } else { *wrong + 1 };

@@ -170,10 +170,10 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     }
 
     fn conclude(shards: u32) -> Weight {
-        // Own: lease, round, submission, history, audited lease, standing, the recipe's first
-        // round. A slash: ledger, endpoint, hold, account, issuance, validators, candidates, total
-        // stake, phases. The pool as above.
-        Self::cost(150, 20, 16)
+        // Own: lease, round, submission, record, history, audited lease, standing, the recipe's
+        // first round. A slash: ledger, endpoint, hold, account, issuance, validators, candidates,
+        // total stake, phases. The pool as above.
+        Self::cost(150, 21, 16)
             .saturating_add(Self::times(Self::cost(20, ITEMS_PER_SHARD, ITEMS_PER_SHARD), shards))
     }
 

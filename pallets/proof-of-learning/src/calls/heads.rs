@@ -6,7 +6,7 @@ use crate::{pallet::*, types::StakedAttestation, weights::WeightInfo};
 use pol_primitives::{
     Balance, Hash, RoundNumber,
     inclusion::{InvalidReport, StakeCount},
-    round::{Phase, Round, is_quorum},
+    round::{Phase, Round},
     submission::RevealSet,
     traits::Bonds,
 };
@@ -52,14 +52,17 @@ impl<T: Config> Pallet<T> {
         root: &Hash,
     ) -> Result<bool, Error<T>> {
         let current = CurrentRound::<T>::get();
-        // Until the round after it ends, the phase that made a head is the last one that ended. A
-        // late attestation must not count for a later phase, or a validator that never helps a
-        // quorum would pass for alive.
-        let is_late = round.checked_add(1) == Some(current.number)
+        // Until a phase of the round after it ends, the phase that made a head is the last one that
+        // ended. A late attestation must not count for a later phase, or a validator that never
+        // helps a quorum would pass for alive.
+        let is_late = current.attempt == 0
+            && round.checked_add(1) == Some(current.number)
             && CurrentHead::<T>::get()
                 .is_some_and(|head| (head.round, &head.root) == (round, root));
         if is_late {
             ensure!(T::Bonds::validator_stake(who).is_some(), Error::<T>::NotAValidator);
+            let phase = AttestPhases::<T>::get().saturating_sub(1);
+            ensure!(!T::Bonds::has_attested(who, phase), Error::<T>::AlreadyAttested);
             return Ok(true);
         }
         ensure!(round == current.number, Error::<T>::WrongRound);
@@ -93,13 +96,13 @@ impl<T: Config> Pallet<T> {
         if count.whole() != current.stake {
             current.stake = count.whole();
             CurrentRound::<T>::put(&current);
-            CurrentCount::<T>::put(count);
+            CurrentCount::<T>::put(&count);
         }
         T::Bonds::note_attested(&who, phase);
         Self::deposit_event(Event::Attested { account: who, round, root });
 
         let mut weight = T::WeightInfo::attest_head();
-        if is_quorum(tally, current.stake) {
+        if count.suffices(tally) {
             weight = weight.saturating_add(T::WeightInfo::adopt(current.included.len()));
             Self::adopt(current, head, root)?;
         }

@@ -7,7 +7,6 @@ use pol_primitives::{
     Hash,
     lease::Lease,
     round::Round,
-    standing::Standing,
     submission::{Outcome, Submission, SubmissionRecord, SubmissionStatus},
     traits::{Bonds, ShardPool},
 };
@@ -24,7 +23,7 @@ impl<T: Config> Pallet<T> {
         match submission {
             Some(Submission { status: SubmissionStatus::Included, opened, .. }) => {
                 Standings::<T>::mutate(account, |standing| {
-                    standing.note_revealed();
+                    standing.note_included();
                     standing.carry = opened.map(|opened| opened.carry_hash).unwrap_or_default();
                     standing.carry_round = round;
                 });
@@ -32,7 +31,10 @@ impl<T: Config> Pallet<T> {
             }
             Some(submission) => {
                 let outcome = if submission.opened.is_some() {
-                    Standings::<T>::mutate(account, Standing::note_revealed);
+                    // Otherwise a place would cost nothing to a trainer that serves no payload.
+                    if Records::<T>::get(round).is_some_and(|record| record.judged) {
+                        Self::punish_lapse(account);
+                    }
                     Outcome::Excluded
                 } else {
                     T::Bonds::slash(account, T::NoShowPenalty::get());
@@ -47,16 +49,20 @@ impl<T: Config> Pallet<T> {
                 // After a change of the recipe nothing can be committed to the lease, which is not
                 // the trainer's fault.
                 if lease.round >= RecipeSince::<T>::get() {
-                    let penalty = Standings::<T>::mutate(account, |standing| {
-                        standing.note_lapse(T::LapsePenalty::get())
-                    });
-                    T::Bonds::slash(account, penalty);
+                    Self::punish_lapse(account);
                 }
                 T::Pool::release(&lease.shards);
             }
         }
         Self::deposit_event(Event::Concluded { account: account.clone(), round, status });
         T::WeightInfo::conclude(shards)
+    }
+
+    /// Slashes `account` for a lease that brought the model nothing.
+    fn punish_lapse(account: &T::AccountId) {
+        let penalty =
+            Standings::<T>::mutate(account, |standing| standing.note_lapse(T::LapsePenalty::get()));
+        T::Bonds::slash(account, penalty);
     }
 
     /// Returns the record of a submission without a measurement.

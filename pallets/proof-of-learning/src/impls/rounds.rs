@@ -236,11 +236,18 @@ impl<T: Config> Pallet<T> {
         if round.phase == Phase::Attest {
             Self::end_attest_phase(head);
         }
+        // An attest phase in vain says nothing about the updates.
+        let reported = |count: StakeCount<_>| count.suffices(count.reported());
+        let judged = head.is_some()
+            || (round.phase == Phase::Hold
+                && round.attempt == 0
+                && reported(CurrentCount::<T>::get()));
         CurrentCount::<T>::kill();
         let record = RoundRecord {
             head,
             included,
             excised,
+            judged,
             revealed: Revealed::<T>::take(),
             opened_at: round.opened_at,
             concluded_at: Self::now(),

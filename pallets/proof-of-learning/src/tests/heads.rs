@@ -150,7 +150,7 @@ fn hold_rest() {
 #[test]
 fn an_idle_newcomer_holds_up_neither_round_zero_nor_any_other() {
     on_chain(Some(recipe()), || {
-        Validators::insert(14, 1_000);
+        Validators::insert(14, 100);
         Newcomers::put(vec![14]);
         run(1);
         assert_eq!(round().stake, 100);
@@ -162,6 +162,49 @@ fn an_idle_newcomer_holds_up_neither_round_zero_nor_any_other() {
         run(1);
         assert_eq!((round().phase, round().stake), (Phase::Attest, 100));
         adopt([5; 32]);
+    });
+}
+
+#[test]
+fn nobody_decides_alone_while_most_stake_is_new() {
+    on_chain(Some(recipe()), || {
+        Validators::insert(14, 201);
+        Newcomers::put(vec![14]);
+        run(1);
+        for validator in [11, 12, 13] {
+            assert_ok!(attest(validator, [3; 32]));
+        }
+        assert_eq!((round().stake, CurrentHead::<Test>::get()), (100, None));
+        // With a newcomer it is a quorum of all.
+        assert_ok!(attest(14, [3; 32]));
+        assert_eq!((head().root, Newcomers::get()), ([3; 32], vec![]));
+        run(1);
+        Newcomers::put(vec![14]);
+        train_to_hold(&[1]);
+        for validator in [11, 12, 13] {
+            assert_ok!(report(validator, &[0]));
+        }
+        assert!(!round().decided);
+        // All that act have up to two thirds against them.
+        Validators::insert(14, 200);
+        run_until(Phase::Attest);
+        for validator in [11, 12, 13] {
+            assert_ok!(attest(validator, [5; 32]));
+        }
+        assert_eq!(head().round, 0, "the stakes are those of the count's beginning");
+        run(LENGTHS.attest);
+        assert_eq!((round().phase, round().attempt), (Phase::Hold, 1));
+        for validator in [11, 12, 13] {
+            assert_ok!(report(validator, &[0]));
+        }
+        assert!(round().decided);
+        run(1);
+        for validator in [11, 12] {
+            assert_ok!(attest(validator, [5; 32]));
+        }
+        assert_eq!(head().round, 0, "67 of 300 are no third");
+        attests(13, [5; 32]);
+        assert_eq!(head().round, 1);
     });
 }
 
@@ -242,6 +285,7 @@ fn a_late_validator_counts_as_taking_part() {
         let newest = head();
         assert_noop!(weightless(attest_late(13, 1, [6; 32])), Error::<Test>::WrongRound);
         assert_noop!(weightless(attest_late(1, 1, [5; 32])), Error::<Test>::NotAValidator);
+        assert_noop!(weightless(attest_late(12, 1, [5; 32])), Error::<Test>::AlreadyAttested);
         assert_ok!(attest_late(13, 1, [5; 32]));
         assert_event(Event::Attested { account: 13, round: 1, root: [5; 32] });
         assert_eq!((head(), Noted::get(13), tallies()), (newest, vec![1], vec![]));
@@ -261,12 +305,14 @@ fn a_late_attestation_counts_for_its_own_phase_only() {
         run(1);
         train(&[1]);
         assert_eq!(AttestPhases::<Test>::get(), 2);
-        for _ in 0..2 {
-            assert_ok!(attest_late(13, 1, [5; 32]));
-        }
-        assert_eq!(Noted::get(13), [1, 1]);
+        assert_ok!(attest_late(13, 1, [5; 32]));
+        assert_noop!(weightless(attest_late(13, 1, [5; 32])), Error::<Test>::AlreadyAttested);
+        assert_eq!(Noted::get(13), [1]);
         // In a round without a quorum, the head before it keeps no absent validator alive.
-        run(LENGTHS.attest + LENGTHS.hold);
+        run(LENGTHS.attest);
+        assert_eq!((round().phase, round().attempt), (Phase::Hold, 1));
+        assert_noop!(weightless(attest_late(13, 1, [5; 32])), Error::<Test>::WrongRound);
+        run(LENGTHS.hold);
         assert_eq!((round().number, head().round), (3, 1));
         assert_noop!(weightless(attest_late(13, 1, [5; 32])), Error::<Test>::WrongRound);
     });
@@ -395,6 +441,7 @@ fn nothing_is_a_quorum_of_no_stake() {
 #[test]
 fn the_lineage_continues_over_void_rounds() {
     in_round_one(|| {
+        (1..=3).for_each(|account| Trainers::insert(account, 1_000));
         for number in 1..=6u8 {
             train_to_hold(&[1, 2, 3]);
             if number % 3 == 0 {

@@ -204,7 +204,33 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
             Learning::submissions(1).iter().map(|(account, _)| *account).collect::<Vec<_>>(),
             [1]
         );
-        assert_eq!(Trainers::get(2), Some(10), "being left out costs nothing");
+        assert_eq!((Trainers::get(2), Learning::standing(&2).lapses), (Some(8), 1));
+    });
+}
+
+#[test]
+fn an_update_that_is_not_served_costs_as_much_as_a_lapse() {
+    in_round_one(|| {
+        let conclude = || {
+            assert_ok!(Learning::conclude(signed(9), 1));
+            run(1);
+            (Trainers::get(1), Learning::standing(&1).lapses)
+        };
+        for left in [(Some(8), 1), (Some(4), 2)] {
+            train_to_hold(&[1]);
+            for validator in [11, 12, 13] {
+                assert_ok!(report(validator, &[]));
+            }
+            run(1);
+            assert!(Learning::round_record(round().number - 1).unwrap().judged);
+            assert_eq!(conclude(), left);
+        }
+        // Validators that do not report cost the trainer nothing.
+        train_to_hold(&[1]);
+        assert_ok!(report(11, &[]));
+        run(LENGTHS.hold);
+        assert!(!Learning::round_record(round().number - 1).unwrap().judged);
+        assert_eq!(conclude(), (Some(4), 2));
     });
 }
 
@@ -221,6 +247,7 @@ fn a_void_round_returns_the_shards_of_all() {
                 status: Some(SubmissionStatus::Revealed),
             });
             assert_eq!(kept(1, account).outcome, Outcome::Excluded);
+            assert_eq!(Trainers::get(account), Some(10), "no quorum is not the trainer's fault");
         }
         assert_eq!((Shards::free_shards(), Consumed::get()), (SHARDS, vec![]));
     });

@@ -45,6 +45,10 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
         });
     }
 
+    fn has_attested(account: &T::AccountId, phase: u32) -> bool {
+        Ledgers::<T>::get(account).is_some_and(|ledger| ledger.attested > phase)
+    }
+
     fn note_root(account: &T::AccountId, right: bool) -> u32 {
         let Some(ledger) = Ledgers::<T>::get(account) else { return 0 };
         let wrong_roots = if right { 0 } else { ledger.wrong_roots.saturating_add(1) };

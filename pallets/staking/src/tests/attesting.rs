@@ -130,6 +130,8 @@ fn a_validator_is_chilled_only_after_missed_phases() {
         assert_noop!(Staking::chill(Origin::signed(9), 1), PalletError::IsAlive);
         // Account 2 attests in the current phase, the thirteenth.
         Staking::note_attested(&2, 12);
+        let attested = |who| [9, 12, 13].map(|phase| Staking::has_attested(&who, phase));
+        assert_eq!((attested(2), attested(77)), ([true, true, false], [false; 3]));
         // A late attestation of an earlier phase does not lower the count of account 2. Account 1
         // has attested that phase only.
         Staking::note_attested(&2, 10);
