@@ -93,6 +93,12 @@ pub enum SwarmError {
         /// Maximum size that the caller accepts, in bytes.
         limit: u64,
     },
+    /// Other downloads took all the time, so no peer was asked.
+    #[error("blob {}: other downloads took all the time; no peer was asked", hex::encode(hash))]
+    NoTurn {
+        /// Hash of the blob.
+        hash: Hash,
+    },
     /// No peer delivered the blob.
     #[error("blob {} is not in the store, and no peer delivered it: {failures}", hex::encode(hash))]
     Unavailable {

@@ -231,10 +231,9 @@ impl Swarm {
             .await
             .map_err(|error| self.failed(error))?;
         if self.size(hash).await?.is_none() {
-            let unavailable =
-                |_| SwarmError::Unavailable { hash, failures: PeerFailures::default() };
             let turn = timeout_at(deadline.into(), self.0.downloads.acquire()).await;
-            let _turn = turn.map_err(unavailable)?.map_err(|error| self.failed(error))?;
+            let turn = turn.map_err(|_| SwarmError::NoTurn { hash })?;
+            let _turn = turn.map_err(|error| self.failed(error))?;
             let found = self.search(hash, max_bytes, peers, deadline).await;
             if let Err(error) = found {
                 let status = self.0.store.status(hash).await;
