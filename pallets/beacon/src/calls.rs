@@ -8,7 +8,7 @@ use crate::{
 };
 use pol_primitives::beacon::{self, BeaconConfig, BeaconRound, PulseSignature, randomness};
 use polkadot_sdk::{
-    frame_support::{dispatch::DispatchResult, ensure},
+    frame_support::{dispatch::DispatchResult, ensure, traits::Get},
     sp_runtime::transaction_validity::{
         InvalidTransaction, TransactionPriority, TransactionValidity, TransactionValidityError,
         ValidTransaction,
@@ -57,6 +57,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_set_beacon(beacon: Option<BeaconConfig>) -> DispatchResult {
         if let Some(beacon) = &beacon {
             ensure!(beacon.has_rounds(), Error::<T>::NoRounds);
+            ensure!(beacon.is_patient(T::BlockTime::get()), Error::<T>::WrongPatience);
             ensure!(is_valid_key(&beacon.key), Error::<T>::InvalidKey);
         }
         Beacon::<T>::set(beacon.clone());

@@ -74,6 +74,9 @@ pub mod pallet {
     pub trait Config: polkadot_sdk::frame_system::Config {
         /// Clock of the chain, in milliseconds since 1970.
         type Time: Time<Moment = u64>;
+        /// Time between two blocks, in milliseconds.
+        #[pallet::constant]
+        type BlockTime: Get<u64>;
         /// Origin that may replace the beacon.
         type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Weights of the calls.
@@ -168,6 +171,8 @@ pub mod pallet {
         NoRounds,
         /// The key is no compressed point of G2, or zero.
         InvalidKey,
+        /// The patience is more than 100 blocks, or no longer than the margin and the period.
+        WrongPatience,
     }
 
     // ---- Hooks ----
@@ -209,7 +214,7 @@ pub mod pallet {
         /// - Origin: `GovernanceOrigin`.
         /// - Effect: draws that wait for a pulse of the beacon before go on without it.
         /// - Events: [`Event::BeaconSet`].
-        /// - Errors: [`Error::NoRounds`]; [`Error::InvalidKey`].
+        /// - Errors: [`Error::NoRounds`]; [`Error::WrongPatience`]; [`Error::InvalidKey`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::set_beacon())]
         pub fn set_beacon(origin: OriginFor<T>, beacon: Option<BeaconConfig>) -> DispatchResult {

@@ -5,7 +5,9 @@
 use crate as pallet_pol_beacon;
 use pol_primitives::beacon::{self, bls::BeaconSecret};
 use polkadot_sdk::{
-    frame_support::derive_impl, frame_system, pallet_timestamp, sp_io::TestExternalities,
+    frame_support::{derive_impl, traits::ConstU64},
+    frame_system, pallet_timestamp,
+    sp_io::TestExternalities,
     sp_runtime::BuildStorage,
 };
 
@@ -27,6 +29,7 @@ impl pallet_timestamp::Config for Test {}
 
 impl crate::Config for Test {
     type Time = Timestamp;
+    type BlockTime = ConstU64<3_000>;
     type GovernanceOrigin = frame_system::EnsureRoot<u64>;
     type WeightInfo = ();
 }

@@ -174,6 +174,13 @@ fn unusable_beacons_are_refused() {
         ] {
             assert_noop!(set(beacon), PalletError::NoRounds);
         }
+        for beacon in [
+            BeaconConfig { patience: 101, ..valid.clone() },
+            BeaconConfig { margin: 3 * PATIENCE - 3, ..valid.clone() },
+            BeaconConfig { period: u32::MAX, ..valid.clone() },
+        ] {
+            assert_noop!(set(beacon), PalletError::WrongPatience);
+        }
         let key = [0; 96];
         assert_noop!(set(BeaconConfig { key, ..valid.clone() }), PalletError::InvalidKey);
         assert_eq!(Beacon::beacon(), Some(valid));

@@ -3,7 +3,10 @@
 //! Checks of the pallet's invariants.
 
 use crate::{AwaitedPulse, Beacon, Config, Pallet, scheme::is_valid_key};
-use polkadot_sdk::{frame_support::ensure, sp_runtime::TryRuntimeError};
+use polkadot_sdk::{
+    frame_support::{ensure, traits::Get},
+    sp_runtime::TryRuntimeError,
+};
 
 impl<T: Config> Pallet<T> {
     /// Checks the invariants listed in the README, in its order.
@@ -15,6 +18,7 @@ impl<T: Config> Pallet<T> {
         let beacon = Beacon::<T>::get();
         if let Some(beacon) = &beacon {
             ensure!(beacon.has_rounds(), "the beacon has no rounds");
+            ensure!(beacon.is_patient(T::BlockTime::get()), "the beacon's patience is wrong");
             ensure!(is_valid_key(&beacon.key), "the beacon's key is invalid");
         }
         let Some(awaited) = AwaitedPulse::<T>::get() else { return Ok(()) };

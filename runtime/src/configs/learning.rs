@@ -104,6 +104,7 @@ impl pallet_pol_rewards::Config for Runtime {
 
 impl pallet_pol_beacon::Config for Runtime {
     type Time = Timestamp;
+    type BlockTime = ConstU64<SLOT_DURATION>;
     type GovernanceOrigin = GovernanceOrigin;
     type WeightInfo = ();
 }

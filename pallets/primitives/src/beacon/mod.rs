@@ -24,6 +24,9 @@ pub type BeaconKey = [u8; 96];
 /// Signature of a pulse: a compressed point of G1.
 pub type PulseSignature = [u8; 48];
 
+/// Maximum number of blocks that a draw waits for a pulse.
+pub const MAX_PATIENCE: BlockNumber = 100;
+
 /// A beacon, and the way in which draws use it.
 #[derive(
     Clone,
@@ -49,7 +52,7 @@ pub struct BeaconConfig {
     /// Number of seconds between the block that begins to wait and the pulse that it waits for. The
     /// block should be final by then.
     pub margin: u32,
-    /// Number of blocks after which a draw waits no longer.
+    /// Number of blocks after which a draw waits no longer, at most [`MAX_PATIENCE`].
     pub patience: BlockNumber,
 }
 
@@ -57,6 +60,14 @@ impl BeaconConfig {
     /// Returns `true` if the beacon has rounds and draws wait for them.
     pub fn has_rounds(&self) -> bool {
         self.period > 0 && self.patience > 0
+    }
+
+    /// Returns `true` if draws wait long enough for every pulse, with a block each `block_time`
+    /// milliseconds, and for no more than [`MAX_PATIENCE`] blocks.
+    pub fn is_patient(&self, block_time: u64) -> bool {
+        let longest = u64::from(self.margin).saturating_add(self.period.into());
+        let patience = u64::from(self.patience).saturating_mul(block_time);
+        self.patience <= MAX_PATIENCE && longest.saturating_mul(1_000) < patience
     }
 
     /// Returns the round that a draw waits for if it begins to wait at `now`, in seconds since
@@ -138,6 +149,15 @@ mod tests {
         assert!(beacon(0, 3, 0).has_rounds());
         assert!(!beacon(0, 0, 0).has_rounds());
         assert!(!BeaconConfig { patience: 0, ..beacon(0, 3, 0) }.has_rounds());
+    }
+
+    #[test]
+    fn patience_outlasts_margin_and_period_and_has_a_limit() {
+        let patient =
+            |patience, margin| BeaconConfig { patience, ..beacon(0, 3, margin) }.is_patient(3_000);
+        assert!(patient(12, 32) && !patient(12, 33) && !patient(0, 0));
+        assert!(patient(MAX_PATIENCE, 30) && !patient(MAX_PATIENCE + 1, 30));
+        assert!(!patient(BlockNumber::MAX, u32::MAX));
     }
 
     proptest! {
