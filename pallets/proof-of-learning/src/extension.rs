@@ -10,7 +10,7 @@ use polkadot_sdk::{
         CloneNoBound, DebugNoBound, DefaultNoBound, EqNoBound, PartialEqNoBound,
         dispatch::{DispatchClass, DispatchInfo, GetDispatchInfo},
         pallet_prelude::{TransactionSource, Weight},
-        traits::{IsSubType, OriginTrait},
+        traits::{GetCallIndex, IsSubType, OriginTrait},
     },
     frame_system,
     sp_runtime::{
@@ -28,6 +28,11 @@ type AccountOf<T> = <T as frame_system::Config>::AccountId;
 
 /// Priority of calls in the room that blocks reserve. No tip below ten thousand POL reaches it.
 const RESERVED_PRIORITY: TransactionPriority = TransactionPriority::MAX;
+/// Priority of calls of governance: after those of duties, and before calls with tips below five
+/// thousand POL. What their fees add must not make them duties' equals.
+const GOVERNANCE_PRIORITY: TransactionPriority = RESERVED_PRIORITY / 2;
+/// Prefix of the tag of duties.
+const DUTY_TAG: &[u8; 8] = b"pol/duty";
 /// Code of a refusal for another reason than an error of the pallet.
 const OTHER_REASON: u8 = u8::MAX;
 
@@ -62,7 +67,11 @@ impl<T: Config> OperationalCalls<T> for () {
 /// What is refused costs no fee and takes no room. [`Call`]s that are duties have the operational
 /// class, so that they have room of their own in every block and precede all others, whatever tips
 /// those offer. Only they, made by their account or its proxy, and calls of governance have that
-/// room. A batch of nothing but duties would have it too and is refused.
+/// room, and those of governance come after duties. A batch of nothing but duties would have it
+/// too and is refused, like all other calls that wrap one duty.
+///
+/// An account has one pending duty of each kind in each round or audit, so that pools do not fill
+/// with calls of which a block includes one only. Another enters the pool once that is included.
 ///
 /// A refusal is [`InvalidTransaction::Custom`] with the index of the pallet's [`Error`], or 255.
 #[derive(
@@ -91,13 +100,13 @@ where
     T: Config<RuntimeCall: IsSubType<Call<T>>>,
     Others: OperationalCalls<T>,
 {
-    /// Checks `call` of `who`. Returns the account whose share of the reserved room it takes, if it
-    /// has that room.
+    /// Checks `call` of `who`. Returns its place in the pool, and the account whose share of the
+    /// reserved room it takes, if it has that room.
     fn check(
         who: &AccountOf<T>,
         call: &RuntimeCallOf<T>,
         is_operational: bool,
-    ) -> Result<Option<AccountOf<T>>, DispatchError> {
+    ) -> Result<(ValidTransaction, Option<AccountOf<T>>), DispatchError> {
         let acted = match call.is_sub_type() {
             Some(own) => Some((who.clone(), own)),
             None if is_operational => Others::proxied(who, call),
@@ -106,11 +115,39 @@ where
         match acted {
             Some((account, own)) => {
                 Pallet::<T>::admits(&account, own)?;
-                Ok(Some(account).filter(|_| is_operational))
+                if !is_operational {
+                    return Ok(Default::default());
+                }
+                let tag = (DUTY_TAG, &account, own.get_call_index(), own.occasion()).encode();
+                let provides = [tag].into();
+                let priority = RESERVED_PRIORITY;
+                Ok((ValidTransaction { priority, provides, ..Default::default() }, Some(account)))
             }
-            None if !is_operational => Ok(None),
-            None if Others::is_governance(who, call) => Ok(Some(who.clone())),
+            None if !is_operational => Ok(Default::default()),
+            None if Others::is_governance(who, call) => {
+                let priority = GOVERNANCE_PRIORITY;
+                Ok((ValidTransaction { priority, ..Default::default() }, Some(who.clone())))
+            }
             None => Err(Error::<T>::ReservedRoom.into()),
+        }
+    }
+}
+
+impl<T: Config> Call<T> {
+    /// Returns the round or the audit that a duty belongs to.
+    fn occasion(&self) -> Option<u32> {
+        match self {
+            Self::commit { round, .. }
+            | Self::reveal { round, .. }
+            | Self::report_held { round, .. }
+            | Self::attest_head { round, .. } => Some(*round),
+            Self::serve_states { audit, .. }
+            | Self::commit_audit { audit, .. }
+            | Self::open_segments { audit, .. }
+            | Self::open_sketches { audit, .. }
+            | Self::reveal_audit { audit, .. }
+            | Self::reveal_sketches { audit, .. } => Some(*audit),
+            _ => None,
         }
     }
 }
@@ -154,9 +191,8 @@ where
             return Ok((ValidTransaction::default(), None, origin));
         };
         let is_operational = info.class == DispatchClass::Operational;
-        let account = Self::check(who, call, is_operational).map_err(refusal)?;
-        let priority = if account.is_some() { RESERVED_PRIORITY } else { 0 };
-        Ok((ValidTransaction { priority, ..Default::default() }, account, origin))
+        let (valid, account) = Self::check(who, call, is_operational).map_err(refusal)?;
+        Ok((valid, account, origin))
     }
 
     fn prepare(

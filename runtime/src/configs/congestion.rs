@@ -12,6 +12,10 @@ parameter_types! {
     pub const CongestedShare: Perbill = Perbill::from_percent(80);
 }
 
+/// Maximum length of a call of the council. No recipe is longer, and an upgrade is proposed by the
+/// hash of its code. The code itself is of its own call.
+const MAX_COUNCIL_BYTES: usize = 64 * 1_024;
+
 /// Operational calls besides duties that their own account signs: those of its proxy, those of the
 /// council's members and of the sudo key, and an authorised upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +39,9 @@ impl OperationalCalls<Runtime> for ReservedCalls {
 
     fn is_governance(who: &AccountId, call: &RuntimeCall) -> bool {
         match call {
-            RuntimeCall::Council(..) => Council::is_member(who),
+            RuntimeCall::Council(call) => {
+                Council::is_member(who) && call.encoded_size() <= MAX_COUNCIL_BYTES
+            }
             RuntimeCall::System(frame_system::Call::apply_authorized_upgrade { code }) => {
                 // The hash is the first field, and has no accessor in a runtime.
                 let is_of = |hash: Hash| {

@@ -112,6 +112,57 @@ fn governance_has_the_reserved_room_and_others_have_not() {
 }
 
 #[test]
+fn calls_of_the_council_come_after_duties_and_are_short() {
+    type Motions = pallet_collective::Call<Runtime, configs::AuthorityCouncil>;
+    genesis(LOCAL).execute_with(|| {
+        let remark = |bytes| {
+            Box::new(RuntimeCall::from(frame_system::Call::remark { remark: vec![0; bytes] }))
+        };
+        let execute =
+            |bytes| Motions::execute { proposal: remark(bytes), length_bound: bytes as u32 + 9 };
+        let propose = |bytes| Motions::propose {
+            threshold: 2,
+            proposal: remark(bytes),
+            length_bound: bytes as u32 + 9,
+        };
+        let long = 64 << 10;
+        let priorities = [
+            validate("//Alice", execute(100), 0).unwrap().priority,
+            validate("//Alice", propose(long - 100), 0).unwrap().priority,
+        ];
+        let outbid = frame_system::Call::remark { remark: vec![] };
+        let outbid = validate("//Alice", outbid, 1_000 * POL).unwrap().priority;
+        for priority in priorities {
+            assert!(outbid < priority && priority < u64::MAX, "{priority}");
+        }
+        assert_eq!(validate("//Alice", execute(long), 0), refusal(Error::ReservedRoom));
+        assert_eq!(validate("//Alice", propose(long), 0), refusal(Error::ReservedRoom));
+        assert_eq!(validate("//Dave", execute(100), 0), refusal(Error::ReservedRoom));
+    });
+}
+
+#[test]
+fn other_wrappers_of_a_duty_have_no_room() {
+    genesis(DEV).execute_with(|| {
+        let call = || Box::new(commit());
+        let alice = account(&pair("//Alice"));
+        let wrapped: [RuntimeCall; 2] = [
+            pallet_utility::Call::as_derivative { index: 0, call: call() }.into(),
+            pallet_proxy::Call::proxy_announced {
+                delegate: alice.clone().into(),
+                real: alice.into(),
+                force_proxy_type: None,
+                call: call(),
+            }
+            .into(),
+        ];
+        for call in wrapped {
+            assert_eq!(validate("//Alice", call, 0), refusal(Error::ReservedRoom));
+        }
+    });
+}
+
+#[test]
 fn the_reserved_room_holds_the_duties_of_a_full_round_in_few_blocks() {
     type Weights = <Runtime as pallet_proof_of_learning::Config>::WeightInfo;
     let limits = <Runtime as frame_system::Config>::BlockWeights::get();

@@ -16,6 +16,9 @@ impl<T: Config> Pallet<T> {
     /// Checks that `call` of `who` can succeed as things stand, by the checks that the call itself
     /// begins with.
     ///
+    /// What anybody may do, somebody else may have done a moment ago. Such a call passes, and fails
+    /// in the block: if the pool dropped it, the caller's own duties would wait for its nonce.
+    ///
     /// # Errors
     ///
     /// The error that the call would fail with.
@@ -28,7 +31,6 @@ impl<T: Config> Pallet<T> {
             Call::attest_head { round, inputs, root } => {
                 Self::check_attestation(who, *round, inputs, root).map(drop)?
             }
-            Call::conclude { account } => Self::past_lease(account).map(drop)?,
             Call::serve_states { audit, states } => {
                 Self::check_states(*audit, who, states).map(drop)?
             }
@@ -46,7 +48,10 @@ impl<T: Config> Pallet<T> {
             Call::reveal_sketches { audit, evidence, bindings, salt } => {
                 Self::check_evidence(*audit, who, evidence, bindings, salt).map(drop)?
             }
-            Call::settle { audit, trainer } => Self::unsettled_case(*audit, trainer).map(drop)?,
+            Call::settle { audit, trainer } => match Self::unsettled_case(*audit, trainer) {
+                Ok(_) | Err(Error::AlreadySettled | Error::NoSuchAudit) => {}
+                Err(error) => Err(error)?,
+            },
             Call::measure_head { round, metrics } => {
                 Self::check_measuring(who, *round, metrics).map(drop)?
             }
@@ -54,7 +59,7 @@ impl<T: Config> Pallet<T> {
                 let origin = RawOrigin::Signed(who.clone()).into();
                 T::GovernanceOrigin::ensure_origin(origin)?;
             }
-            Call::reset_carry {} | Call::__Ignore(..) => {}
+            Call::conclude { .. } | Call::reset_carry {} | Call::__Ignore(..) => {}
         }
         Ok(())
     }

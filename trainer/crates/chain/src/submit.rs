@@ -43,7 +43,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 const TEMPORARILY_BANNED: i32 = 1012;
 /// The pool has the transaction.
 const ALREADY_IMPORTED: i32 = 1013;
-/// The pool has another transaction with this nonce.
+/// The pool has another transaction with this nonce, or for this duty.
 const TOO_LOW_PRIORITY: i32 = 1014;
 /// The pool is full.
 const IMMEDIATELY_DROPPED: i32 = 1016;
@@ -196,8 +196,8 @@ impl Chain {
                     TEMPORARILY_BANNED | ALREADY_IMPORTED | IMMEDIATELY_DROPPED => {
                         return Ok(signed);
                     }
-                    // The other transaction is this account's, sent by another process. The pool
-                    // never had this one.
+                    // The other transaction is this account's, sent by another process or before
+                    // this duty changed. A block includes it soon. The pool never had this one.
                     TOO_LOW_PRIORITY => time::sleep(RETRY_DELAY).await,
                     _ => {
                         let reason = refusal
