@@ -76,8 +76,8 @@ impl<AccountId: PartialEq> StakeCount<AccountId> {
         self.sum(|voter| voter.counts)
     }
 
-    /// Returns `true` if `part` makes a head, or ends the count: it is a quorum of those that count,
-    /// and at least a third of all stake, newcomers included.
+    /// Returns `true` if `part` makes a head, or ends the count: it is a quorum of those that
+    /// count, and at least a third of all stake, newcomers included.
     pub fn suffices(&self, part: Balance) -> bool {
         is_quorum(part, self.whole()) && self.is_third(part)
     }

@@ -31,8 +31,8 @@ impl Standing {
     /// Number of lapses from which on each costs the same.
     const MAX_DOUBLINGS: u8 = 10;
 
-    /// Records a lease without a commitment, or whose update was left out. Returns its penalty: twice that of the lapse before,
-    /// beginning with `first`, and at most 1,024 times as much.
+    /// Records a lease without a commitment, or whose update was left out. Returns its penalty:
+    /// twice that of the lapse before, beginning with `first`, and at most 1,024 times as much.
     ///
     /// One lapse may be an accident. Places taken again and again without work keep others out.
     pub fn note_lapse(&mut self, first: Balance) -> Balance {

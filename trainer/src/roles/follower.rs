@@ -59,8 +59,8 @@ impl HeadFollower {
         Ok(self.recipe.clone())
     }
 
-    /// Returns the model at the head, or `None` before round zero is attested and while the model is
-    /// being computed or fetched.
+    /// Returns the model at the head, or `None` before round zero is attested and while the model
+    /// is being computed or fetched.
     ///
     /// # Errors
     ///

@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Chain};
-use pol_primitives::{Balance, POL, member::Role, recipe::Recipe};
+use pol_primitives::{Balance, POL, data::SourceKind, member::Role, recipe::Recipe};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -143,7 +143,13 @@ impl SitesNetwork {
             .args(["data", "register", "--dev-account", VALIDATORS[0].0])
             .args(["--node", &format!("ws://127.0.0.1:{RPC_PORT}"), "--data"])
             .arg(self.folder.path().join("data"));
-        finish(command).await.map(drop)
+        finish(command).await?;
+        let governance = signer("alice")?;
+        for manifest in [0, 1] {
+            let call = Call::AdmitManifest { manifest, kind: SourceKind::Dataset };
+            self.chains[0].submit(&governance, call.sudo()).await?;
+        }
+        Ok(())
     }
 
     /// Returns the command of a member in a site. `index` tells the members of a site apart.
