@@ -241,10 +241,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the accounts of all trainers and validators.
-pub(crate) fn members() -> Result<Vec<(&'static str, AccountId)>> {
-    let names = VALIDATORS.map(|(name, ..)| name).into_iter().chain(TRAINERS.map(|(name, _)| name));
-    names.map(|name| Ok((name, signer(name)?.account()))).collect()
+/// Returns the names, sites and accounts of all trainers and validators.
+pub(crate) fn members() -> Result<Vec<(&'static str, u8, AccountId)>> {
+    let validators = VALIDATORS.map(|(name, site, _)| (name, site));
+    let all = validators.into_iter().chain(TRAINERS);
+    all.map(|(name, site)| Ok((name, site, signer(name)?.account()))).collect()
 }
 
 fn rpc(links: &Links, site: u8) -> Rpc {
