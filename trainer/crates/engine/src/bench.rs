@@ -114,7 +114,7 @@ pub struct AuditCost {
     pub packing: f64,
     /// Seat: measuring the update by the gradient of the round.
     pub score: f64,
-    /// Validator: movement of a round of [`SCORED_UPDATES`] updates and gradient of its probe, once
+    /// Validator: movement of a round of `SCORED_UPDATES` updates and gradient of its probe, once
     /// per round for any number of seats.
     pub probe: f64,
     /// Maximum number of bytes that a seat fetches: served states, payload and the lease's shards.
