@@ -125,8 +125,10 @@ impl<T: Config> Pallet<T> {
     /// Makes an authority a candidate if there is room, after the candidate of the lowest weight
     /// has made room if its weight is lower. Returns `true` if the authority is a candidate now.
     pub(crate) fn seek_candidacy(who: &T::AccountId, ledger: &StakingLedger) -> bool {
+        if Self::is_candidate(who) {
+            return true;
+        }
         let mut candidates = Candidates::<T>::get();
-        let Err(at) = candidates.binary_search_by(|(other, _)| other.cmp(who)) else { return true };
         if candidates.is_full() {
             let weight = |other: &T::AccountId| {
                 Ledgers::<T>::get(other).map_or(0, |ledger| ledger.election_weight())
@@ -141,14 +143,12 @@ impl<T: Config> Pallet<T> {
                 return false;
             };
             candidates.retain(|(other, _)| *other != lowest);
-            let at = if lowest < *who { at.saturating_sub(1) } else { at };
-            let _ = candidates.try_insert(at, (who.clone(), Candidacy::newcomer()));
             Self::deposit_event(Event::Waiting { who: lowest });
-        } else {
-            let _ = candidates.try_insert(at, (who.clone(), Candidacy::newcomer()));
         }
+        let at = candidates.partition_point(|(other, _)| other < who);
+        let listed = candidates.try_insert(at, (who.clone(), Candidacy::newcomer())).is_ok();
         Candidates::<T>::put(candidates);
-        true
+        listed
     }
 
     /// Returns `true` if the account is a candidate.
