@@ -7,6 +7,8 @@
 
 #[path = "../tests/fixture/mod.rs"]
 mod fixture;
+#[path = "../src/test_recipe.rs"]
+mod test_recipe;
 
 use fixture::season::Season;
 use pol_engine::{
@@ -14,10 +16,9 @@ use pol_engine::{
     determinism::{self, NumericsMode},
 };
 use pol_primitives::{
-    MILLION,
     audit::AuditConfig,
     model::ModelSpec,
-    recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, Tier, TierParameters},
+    recipe::{LearningRateSchedule, Recipe, Tier, TierParameters},
 };
 use std::{env, error::Error};
 
@@ -68,25 +69,9 @@ fn demo_recipe() -> Recipe {
     }
 }
 
-/// Recipe of a model with 5,760 parameters, whose loss falls the slower the lower the `peak` rate.
+/// Recipe of the tests at another peak of the learning rate. The lower it is, the slower the loss
+/// falls.
 fn small_recipe(peak: u64) -> Recipe {
-    let tier = TierParameters { micro_batch: 2, accumulation: 3, inner_steps: 8, cadence: 1 };
-    Recipe {
-        model: ModelSpec::gpt2(64, 16, 2, 2, 32, 16),
-        tokenizer: [1; 32],
-        seed: [2; 32],
-        pretrained: None,
-        held_out: None,
-        rewrite: None,
-        sequence: 16,
-        shard_tokens: 128,
-        tiers: [tier; 4],
-        optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 100_000 },
-        schedule: LearningRateSchedule { peak, warmup_steps: 4, decay_tokens: 0, floor: 100_000 },
-        gradient_clip: MILLION,
-        outer_rate: MILLION,
-        compression: Compression { top_k: 512, feedback: 950_000 },
-        segments: 4,
-        numerics: Numerics::Exact,
-    }
+    let recipe = test_recipe::recipe();
+    Recipe { schedule: LearningRateSchedule { peak, ..recipe.schedule }, ..recipe }
 }
