@@ -57,7 +57,11 @@ impl KeyOptions {
 }
 
 /// Returns the secret URI of a development account: `//Trainer//3` for `trainer-3`.
-pub(crate) fn dev_uri(name: &str) -> Result<String> {
+///
+/// # Errors
+///
+/// Fails if a part of the name is empty, or has other characters than letters and digits.
+pub fn dev_uri(name: &str) -> Result<String> {
     let mut uri = String::new();
     for part in name.split('-') {
         let mut letters = part.chars();

@@ -17,7 +17,11 @@ use pol_primitives::{
     recipe::{Numerics, Recipe},
     round::{BlockNumber, RoundConfig},
 };
-use pol_trainer::{context::NodeContext, options::SwarmOptions, state::StateFolder};
+use pol_trainer::{
+    context::NodeContext,
+    options::{SwarmOptions, dev_uri},
+    state::StateFolder,
+};
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
@@ -79,12 +83,7 @@ const MACHINES: [&[(&str, &str)]; 4] = [
 
 /// Returns the key of a development account, named as for `--dev-account`.
 pub(crate) fn signer(name: &str) -> Result<Signer> {
-    let part = |part: &str| {
-        let mut letters = part.chars();
-        let first = letters.next().map(|first| first.to_ascii_uppercase());
-        format!("//{}{}", first.map(String::from).unwrap_or_default(), letters.as_str())
-    };
-    Ok(Signer::from_uri(&name.split('-').map(part).collect::<String>())?)
+    Ok(Signer::from_uri(&dev_uri(name)?)?)
 }
 
 /// A process that is killed when this one ends.
@@ -308,14 +307,7 @@ impl Network {
         ask: impl Fn() -> F,
     ) -> Result<T> {
         // Twice the block time: a busy machine makes blocks late.
-        let end = Instant::now() + self.block_time * 2 * blocks;
-        loop {
-            if let Some(answer) = ask().await? {
-                return Ok(answer);
-            }
-            ensure!(Instant::now() < end, "waited {blocks} blocks until {event}");
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        poll(event, blocks, self.block_time * 2, ask).await
     }
 
     /// Submits a call until the chain accepts it. Some calls are refused in certain phases only.
@@ -364,6 +356,24 @@ impl Network {
 /// Returns the beacon with a margin of one block: this network has one node, and so no forks.
 fn short_margin(beacon: BeaconConfig) -> BeaconConfig {
     BeaconConfig { margin: 3, ..beacon }
+}
+
+/// Asks until there is an answer, for at most `blocks` blocks of this time. `event` completes the
+/// error "waited … blocks until".
+pub(crate) async fn poll<T, F: Future<Output = Result<Option<T>>>>(
+    event: &str,
+    blocks: BlockNumber,
+    block_time: Duration,
+    ask: impl Fn() -> F,
+) -> Result<T> {
+    let end = Instant::now() + block_time * blocks;
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        ensure!(Instant::now() < end, "waited {blocks} blocks until {event}");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
 }
 
 /// Connects to a node that has just been started. On a busy machine that takes several attempts.

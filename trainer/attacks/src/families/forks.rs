@@ -11,8 +11,8 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use futures::future::LocalBoxFuture;
 use pol_chain::Chain;
-use pol_primitives::{Balance, Hash, POL, RoundNumber, submission::Outcome};
-use std::time::Duration;
+use pol_primitives::{Balance, POL, RoundNumber, round::BlockNumber, submission::Outcome};
+use std::{ops::Range, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub(super) static FAMILY: Family = Family {
@@ -69,20 +69,14 @@ fn parted_authorities(network: &SitesNetwork, rounds: u32) -> LocalBoxFuture<'_,
             partitions += 1;
             is_joined(network).await?;
         }
-        let outcomes = settled(network, first, last).await?;
-        let bad = outcomes.iter().filter(|outcome| is_loss(**outcome)).count() as u64;
-        let valid = outcomes.iter().filter(|outcome| **outcome == Outcome::Valid).count();
-        let lost = losses.end(&[]).await?;
-        let failures = network.failed_processes();
-        let passed = forks > 0 && valid > 0 && bad == 0 && lost.is_empty() && failures.is_empty();
+        let damage = Damage::find(network, losses, first..last, &[]).await?;
         let note = format!(
-            "{forks} forks in {partitions} partitions over {} rounds; {valid} of {} updates valid. \
-             {}",
+            "{forks} forks in {partitions} partitions over {} rounds; {} updates valid",
             last - first,
-            outcomes.len(),
-            [lost, failures].concat().join("; ")
+            damage.valid
         );
-        Ok(Tally::counted(outcomes.len() as u64, 0, 0).false_positives(bad).passed(passed, note))
+        let moved_on = forks > 0 && damage.valid > 0;
+        Ok(damage.tally(moved_on, note))
     })
 }
 
@@ -110,26 +104,54 @@ fn dead_authorities(network: &SitesNetwork, _: u32) -> LocalBoxFuture<'_, Result
                 Ok((round(network).await? > last).then_some(()))
             })
             .await;
-        let outcomes = settled(network, first, last).await?;
-        let bad = outcomes.iter().filter(|outcome| is_loss(**outcome)).count() as u64;
-        let lost = losses.end(&DEAD_SITES).await?;
-        let failures = network.failed_processes();
-        let passed = with_three
-            && !with_two
-            && with_four
-            && moved.is_ok()
-            && moved_again.is_ok()
-            && bad == 0
-            && lost.is_empty()
-            && failures.is_empty();
+        let damage = Damage::find(network, losses, first..last, &DEAD_SITES).await?;
         let note = format!(
-            "final with three: {with_three}, with two: {with_two}, with four again: {with_four}; \
-             {} updates settled. {}",
-            outcomes.len(),
-            [lost, failures].concat().join("; ")
+            "final with three: {with_three}, with two: {with_two}, with four again: {with_four}"
         );
-        Ok(Tally::counted(outcomes.len() as u64, 0, 0).false_positives(bad).passed(passed, note))
+        let went_on = with_three && !with_two && with_four && moved.is_ok() && moved_again.is_ok();
+        Ok(damage.tally(went_on, note))
     })
+}
+
+/// Damage to honest members in some rounds.
+struct Damage {
+    settled: u64,
+    valid: u64,
+    /// Updates that cost their trainers something.
+    condemned: u64,
+    /// Members that lost something, and processes that ended.
+    failures: Vec<String>,
+}
+
+impl Damage {
+    /// Waits until the updates of `rounds` are settled, and finds what they and the members came
+    /// to. Members of the sites in `without` may lose something.
+    async fn find(
+        network: &SitesNetwork,
+        losses: Losses,
+        rounds: Range<RoundNumber>,
+        without: &[u8],
+    ) -> Result<Self> {
+        let outcomes = settled(network, rounds).await?;
+        let count = |is: fn(Outcome) -> bool| {
+            outcomes.iter().filter(|outcome| is(**outcome)).count() as u64
+        };
+        Ok(Self {
+            settled: outcomes.len() as u64,
+            valid: count(|outcome| outcome == Outcome::Valid),
+            condemned: count(is_loss),
+            failures: [losses.end(without).await?, network.failed_processes()].concat(),
+        })
+    }
+
+    /// Returns the tally of a scenario that requires no damage, and `passed` besides.
+    fn tally(self, passed: bool, note: String) -> Tally {
+        let is_none = self.condemned == 0 && self.failures.is_empty();
+        let note =
+            format!("{note}; {} updates settled. {}", self.settled, self.failures.join("; "));
+        let tally = Tally::counted(self.settled, 0, 0).false_positives(self.condemned);
+        tally.passed(passed && is_none, note)
+    }
 }
 
 /// Watch on the balances on hold of all members, in final blocks.
@@ -189,16 +211,12 @@ fn is_loss(outcome: Outcome) -> bool {
 }
 
 /// Waits until the updates of these rounds are settled, and returns their outcomes.
-async fn settled(
-    network: &SitesNetwork,
-    first: RoundNumber,
-    last: RoundNumber,
-) -> Result<Vec<Outcome>> {
+async fn settled(network: &SitesNetwork, rounds: Range<RoundNumber>) -> Result<Vec<Outcome>> {
     let chain = &network.chains[0];
     network
         .until("all updates are settled", SETTLE_BLOCKS, || async {
             let mut outcomes = Vec::new();
-            for round in first..last {
+            for round in rounds.clone() {
                 let open = chain.submissions(round).await?;
                 if !open.is_empty() {
                     return Ok(None);
@@ -211,21 +229,20 @@ async fn settled(
         .await
 }
 
-/// Returns `true` if each half has a best block that the other half does not follow.
+/// Returns `true` if the halves have different blocks at the greatest height that both have.
 async fn are_parted(network: &SitesNetwork) -> Result<bool> {
-    let halves = [best(&network.chains[0]).await?, best(&network.chains[3]).await?];
-    let [(a, first), (b, second)] = halves;
-    Ok(a != b && first.abs_diff(second) < 1_000)
+    let height = best(&network.chains[0]).await?.min(best(&network.chains[3]).await?);
+    Ok(network.block_hash(0, height).await? != network.block_hash(3, height).await?)
 }
 
-async fn best(chain: &Chain) -> Result<(Hash, u32)> {
-    let block = chain.best_block().await?;
-    Ok((block.hash, block.number))
+/// Returns the height of the best block.
+async fn best(chain: &Chain) -> Result<BlockNumber> {
+    Ok(chain.best_block().await?.number)
 }
 
 /// Waits until both halves agree on a final block that is newer than the present best one.
 async fn is_joined(network: &SitesNetwork) -> Result<()> {
-    let (_, height) = best(&network.chains[0]).await?;
+    let height = best(&network.chains[0]).await?;
     network
         .until("the halves agree again", JOIN_BLOCKS, || async {
             let first = network.chains[0].finalised_block().await?;
@@ -238,7 +255,7 @@ async fn is_joined(network: &SitesNetwork) -> Result<()> {
 /// Returns `true` if the first site's chain makes a block final within `blocks` blocks.
 async fn finalises(network: &SitesNetwork, blocks: u32) -> Result<bool> {
     let chain = &network.chains[0];
-    let before = chain.best_block().await?.number;
+    let before = best(chain).await?;
     let event = "a new block is final";
     let waited = network.until(event, blocks, || async {
         Ok((chain.finalised_block().await?.number > before).then_some(()))

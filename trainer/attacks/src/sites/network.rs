@@ -4,13 +4,16 @@
 
 use super::links::Links;
 use crate::{
-    network::{AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, signer},
+    network::{AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, poll, signer},
     rpc::Rpc,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Chain};
-use pol_primitives::{Balance, POL, data::SourceKind, member::Role, recipe::Recipe};
+use pol_primitives::{
+    Balance, POL, data::SourceKind, member::Role, recipe::Recipe, round::BlockNumber,
+};
+use pol_trainer::options::dev_uri;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -18,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Authorities with their bonds, one a site. Their keys are those of the well-known accounts.
@@ -54,8 +57,6 @@ const P2P_PORT: u16 = 30_333;
 const RPC_PORT: u16 = 9_944;
 /// First UDP port of members in a site.
 const SWARM_PORT: u16 = 40_000;
-/// Pause between two looks at a chain while waiting.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running network of four sites.
 pub(crate) struct SitesNetwork {
@@ -196,19 +197,21 @@ impl SitesNetwork {
     pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
         &self,
         event: &str,
-        blocks: u32,
+        blocks: BlockNumber,
         ask: impl Fn() -> F,
     ) -> Result<T> {
-        let end = Instant::now() + self.block_time * blocks;
-        loop {
-            match ask().await {
-                Ok(Some(answer)) => return Ok(answer),
-                Ok(None) => {}
-                Err(error) => tracing::debug!("while waiting until {event}: {error:#}"),
-            }
-            ensure!(Instant::now() < end, "waited {blocks} blocks until {event}");
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
+        let tolerant = || async {
+            ask().await.or_else(|error| {
+                tracing::debug!("while waiting until {event}: {error:#}");
+                Ok(None)
+            })
+        };
+        poll(event, blocks, self.block_time, tolerant).await
+    }
+
+    /// Returns the hash of the block at this height on the chain of a site.
+    pub(crate) async fn block_hash(&self, site: u8, height: BlockNumber) -> Result<Value> {
+        rpc(&self.links, site).call("chain_getBlockHash", json!([height])).await
     }
 
     /// Returns a reader of balances on hold.
@@ -306,9 +309,16 @@ async fn chain_spec(recipe: &Recipe) -> Result<Value> {
 
 /// Returns the finality key of a well-known account.
 async fn finality_key(name: &str) -> Result<String> {
-    let uri = format!("//{}{}", name[..1].to_uppercase(), &name[1..]);
     let mut command = Command::new(binary("pol-node")?);
-    command.args(["key", "inspect", "--scheme", "ed25519", "--output-type", "json", &uri]);
+    command.args([
+        "key",
+        "inspect",
+        "--scheme",
+        "ed25519",
+        "--output-type",
+        "json",
+        &dev_uri(name)?,
+    ]);
     let key: Value = serde_json::from_slice(&finish(command).await?)?;
     Ok(key["ss58PublicKey"].as_str().context("the node prints the key")?.to_owned())
 }
