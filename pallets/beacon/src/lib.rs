@@ -199,6 +199,8 @@ pub mod pallet {
         /// - Errors: [`Error::NotAwaited`]; [`Error::WrongRound`]; [`Error::PulseKnown`];
         ///   [`Error::TooLate`]; [`Error::MalformedPulse`]; [`Error::ForgedPulse`].
         #[pallet::call_index(0)]
+        // Nobody pays, since a bare call has no account. The chain takes one pulse for each that it
+        // awaits, and refuses all others before a block.
         #[pallet::weight((T::WeightInfo::submit_pulse(), DispatchClass::Operational, Pays::No))]
         pub fn submit_pulse(
             origin: OriginFor<T>,

@@ -164,15 +164,17 @@ pub struct RoundRecord<AccountId> {
 mod tests {
     use super::*;
 
+    const UPDATE: IncludedUpdate<u64> = IncludedUpdate {
+        account: 1,
+        payload_hash: [1; 32],
+        data_hash: [2; 32],
+        tokens: 10,
+        staleness: 0,
+    };
+
     #[test]
     fn inputs_commit_to_every_part() {
-        let update = IncludedUpdate {
-            account: 1u64,
-            payload_hash: [1; 32],
-            data_hash: [2; 32],
-            tokens: 10,
-            staleness: 0,
-        };
+        let update = UPDATE;
         let excised = Excision { round: 0, index: 0 };
         let inputs = head_inputs(1, &[3; 32], &[4; 32], &[update], &[excised]);
         let late = IncludedUpdate { staleness: 1, ..update };
@@ -190,13 +192,7 @@ mod tests {
 
     #[test]
     fn lineage_commits_to_every_part() {
-        let update = IncludedUpdate {
-            account: 1u64,
-            payload_hash: [1; 32],
-            data_hash: [2; 32],
-            tokens: 10,
-            staleness: 0,
-        };
+        let update = UPDATE;
         let first = Head::next::<u64>(None, 0, [3; 32], [4; 32], &[], &[]);
         let next = |previous, root, recipe, updates: &[IncludedUpdate<u64>]| {
             Head::next(previous, 1, root, recipe, updates, &[]).lineage_hash

@@ -64,7 +64,7 @@ impl<T: Config> OperationalCalls<T> for () {
 
 /// Check that a call of this pallet can succeed, before a block includes it.
 ///
-/// What is refused costs no fee and takes no room. [`Call`]s that are duties have the operational
+/// A refused call costs no fee and takes no room. [`Call`]s that are duties have the operational
 /// class, so that they have room of their own in every block and precede all others, whatever tips
 /// those offer. Only they, made by their account or its proxy, and calls of governance have that
 /// room, and those of governance come after duties. A batch of nothing but duties would have it

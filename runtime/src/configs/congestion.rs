@@ -44,11 +44,9 @@ impl OperationalCalls<Runtime> for ReservedCalls {
             }
             RuntimeCall::System(frame_system::Call::apply_authorized_upgrade { code }) => {
                 // The hash is the first field, and has no accessor in a runtime.
-                let is_of = |hash: Hash| {
-                    System::authorized_upgrade()
-                        .is_some_and(|upgrade| upgrade.encode().starts_with(hash.as_ref()))
-                };
-                is_of(BlakeTwo256::hash(code))
+                System::authorized_upgrade().is_some_and(|upgrade| {
+                    upgrade.encode().starts_with(BlakeTwo256::hash(code).as_ref())
+                })
             }
             RuntimeCall::Sudo(..) => pallet_sudo::Key::<Runtime>::get().as_ref() == Some(who),
             _ => false,

@@ -160,8 +160,7 @@ impl<S: Strategy> Trainer<S> {
             .map(|(_, submission)| submission))
     }
 
-    /// Returns `true` if the chain would lease to this account. A refused call costs its fee and
-    /// takes the place of another in the block.
+    /// Returns `true` if the chain would lease to this account.
     async fn may_join(&mut self) -> Result<bool> {
         let member = self.context.chain.member(&self.account()).await?;
         let may_join = member.is_some_and(|member| member.role == Role::Trainer && member.bonded);

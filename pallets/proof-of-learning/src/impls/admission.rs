@@ -16,8 +16,9 @@ impl<T: Config> Pallet<T> {
     /// Checks that `call` of `who` can succeed as things stand, by the checks that the call itself
     /// begins with.
     ///
-    /// What anybody may do, somebody else may have done a moment ago. Such a call passes, and fails
-    /// in the block: if the pool dropped it, the caller's own duties would wait for its nonce.
+    /// Anybody may settle and conclude, and somebody else may have done so a moment ago. Such a
+    /// call passes, and fails in the block: if the pool dropped it, the caller's own duties would
+    /// wait for its nonce.
     ///
     /// # Errors
     ///
