@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pol_chain::Signer;
+use pol_chain::{Chain, ChainError, Signer};
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
 /// Environment variable with the secret URI of an account, used if neither a key file nor a
@@ -14,15 +14,24 @@ const KEY_VARIABLE: &str = "POL_KEY";
 /// Connection to a node.
 #[derive(Args, Clone)]
 pub struct NodeOptions {
-    /// WebSocket address of a node.
+    /// WebSocket addresses of nodes, separated by commas. The first that answers is used, and the
+    /// next one when it no longer does.
     #[arg(
         long = "node",
-        value_name = "URL",
+        value_name = "URL,…",
+        value_delimiter = ',',
         default_value = "ws://127.0.0.1:9944",
         global = true,
         env = "POL_NODE"
     )]
-    pub(crate) url: String,
+    pub(crate) urls: Vec<String>,
+}
+
+impl NodeOptions {
+    /// Connects to the first of the nodes that answers.
+    pub(crate) async fn connect(&self) -> Result<Chain, ChainError> {
+        Chain::connect_any(&self.urls).await
+    }
 }
 
 /// Account that signs. Secrets come from a file or the environment, never from an argument.

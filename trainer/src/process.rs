@@ -3,7 +3,6 @@
 //! Start and end of a program.
 
 use crate::{cli::Cli, error, options::LogOptions};
-use pol_chain::Chain;
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::recipe::Numerics;
 use std::{ffi::c_int, future::Future, io::Write, time::Duration};
@@ -25,7 +24,7 @@ pub fn numerics(cli: &Cli) -> Option<NumericsMode> {
     if cli.command.is_some() {
         return cli.numerics();
     }
-    let recipe = async { Chain::connect(&cli.run.node.url).await?.recipe().await };
+    let recipe = async { cli.run.node.connect().await?.recipe().await };
     let recipe = async { tokio::time::timeout(CONNECT_TIMEOUT, recipe).await.ok()?.ok()? };
     // A runtime of its own: `determinism::ensure` may replace the process after this.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;

@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use pol_chain::{AccountId, Call, Chain, format_account};
+use pol_chain::{AccountId, Call, format_account};
 use pol_primitives::data::{Manifest, ManifestId, ShardId, SourceKind};
 use serde_json::json;
 
@@ -98,7 +98,7 @@ impl ManifestOptions {
     /// Reports the manifest as a validator, if some of its shards cannot be fetched now.
     pub(super) async fn report(self) -> Result<()> {
         let scratch = tempfile::tempdir().context("cannot make a temporary folder for blobs")?;
-        let chain = Chain::connect(&self.node.url).await?;
+        let chain = self.node.connect().await?;
         let state = StateFolder::open(scratch.path())?;
         let context = NodeContext::start(chain.clone(), &SwarmOptions::fetch_only(), state).await?;
         let fetched = fetch_any(&context, self.manifest).await;
@@ -147,7 +147,7 @@ pub(super) async fn retire(options: RetireOptions) -> Result<()> {
 
 /// Prints all manifests.
 pub(super) async fn list(options: ListOptions) -> Result<()> {
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let count = chain.manifest_count().await?;
     ensure!(count > 0 || options.json, "no manifest is registered");
     for id in 0..count {

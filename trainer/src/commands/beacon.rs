@@ -77,7 +77,7 @@ pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
     match command {
         BeaconCommand::Sign { node } => {
             let secret = BeaconSecret::development();
-            let chain = Chain::connect(&node.url).await?;
+            let chain = node.connect().await?;
             let beacon = chain.beacon().await?.context("the chain has no beacon")?;
             ensure!(
                 beacon.key == secret.key(),
@@ -87,7 +87,7 @@ pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
             follow(&chain, &PulseSource::Secret(secret)).await
         }
         BeaconCommand::Relay { node, relay } => {
-            let chain = Chain::connect(&node.url).await?;
+            let chain = node.connect().await?;
             follow(&chain, &PulseSource::relay(relay)?).await
         }
         BeaconCommand::Set { node, key, json } => {

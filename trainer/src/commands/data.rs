@@ -217,7 +217,7 @@ fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
 async fn register(options: RegisterOptions) -> Result<()> {
     let signer = options.key.signer()?;
     let record = IngestRecord::read(&options.data)?;
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let text = |text: &str, flag: &str| {
         ShortText::try_from(text.as_bytes().to_vec())
             .ok()
@@ -314,7 +314,7 @@ fn manifest_info(
 
 /// Prints the origin of a shard and its effect on the model.
 async fn trace(options: TraceOptions) -> Result<()> {
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let trace = ShardTrace::read(&chain, options.shard).await?;
     if options.json {
         trace.print_json();

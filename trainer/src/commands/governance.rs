@@ -5,16 +5,26 @@
 use crate::options::{KeyOptions, NodeOptions};
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use pol_chain::{Call, Chain, Decision, Motion, format_account};
+use pol_chain::{Call, Decision, Motion, MotionCall, format_account};
 use pol_primitives::Hash;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 const COUNCIL_HELP: &str = "\
 On a chain without a sudo key two thirds of the elected authorities decide. A command of governance,
 such as `recipe set` or `data admit`, then proposes its call, or votes for it if another authority
 has proposed the same, and executes it with the last vote needed. So each authority runs the same
-command with its own key.";
+command with its own key, or looks at the open motions and votes for one.
+
+Examples:
+  pol-trainer council show
+      the members, and the open motions with what they would do
+  pol-trainer council approve 0x6f1c… --key-file authority.json
+      vote for a motion, and execute it with the last vote needed
+  pol-trainer council reject 0x6f1c… --key-file authority.json
+      vote against it, and close it once it cannot get its votes any more
+  pol-trainer council upgrade runtime.wasm --key-file authority.json
+      propose a new runtime, or vote for it";
 
 const UPGRADE_EXAMPLES: &str = "\
 Examples:
@@ -32,6 +42,16 @@ pub(crate) enum CouncilCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Vote for an open motion. The last vote needed executes it.
+    Approve {
+        #[command(flatten)]
+        node: NodeOptions,
+        #[command(flatten)]
+        key: KeyOptions,
+        /// Hash of the motion, as `council show` prints it.
+        #[arg(value_name = "HASH", value_parser = parse_hash)]
+        motion: Hash,
     },
     /// Vote against an open motion. More than a third of the authorities end it.
     Reject {
@@ -60,6 +80,7 @@ pub(crate) enum CouncilCommand {
 pub(crate) async fn run(command: CouncilCommand) -> Result<()> {
     match command {
         CouncilCommand::Show { node, json } => show(&node, json).await,
+        CouncilCommand::Approve { node, key, motion } => approve(&node, &key, motion).await,
         CouncilCommand::Reject { node, key, motion } => reject(&node, &key, motion).await,
         CouncilCommand::Upgrade { node, key, file } => upgrade(&node, &key, &file).await,
     }
@@ -73,10 +94,20 @@ fn parse_hash(text: &str) -> Result<Hash, String> {
     Ok(hash)
 }
 
+/// Votes for a motion.
+async fn approve(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<()> {
+    let signer = key.signer()?;
+    let decision = node.connect().await?.approve_motion(&signer, motion).await?;
+    let decision =
+        decision.context("no such motion is open; `council show` lists those that are")?;
+    println!("{}", describe_decision(decision, "the motion has its votes and is executed"));
+    Ok(())
+}
+
 /// Votes against a motion.
 async fn reject(node: &NodeOptions, key: &KeyOptions, motion: Hash) -> Result<()> {
     let signer = key.signer()?;
-    let is_closed = Chain::connect(&node.url).await?.reject_motion(&signer, motion).await?;
+    let is_closed = node.connect().await?.reject_motion(&signer, motion).await?;
     println!("{}", if is_closed { "the motion is closed" } else { "voted against the motion" });
     Ok(())
 }
@@ -89,7 +120,7 @@ pub(crate) async fn decide(
     done: &str,
 ) -> Result<()> {
     let signer = key.signer()?;
-    let decision = Chain::connect(&node.url).await?.govern(&signer, call).await?;
+    let decision = node.connect().await?.govern(&signer, call).await?;
     println!("{}", describe_decision(decision, done));
     Ok(())
 }
@@ -108,44 +139,76 @@ pub(crate) fn describe_decision(decision: Decision, done: &str) -> String {
 
 /// Prints the council.
 async fn show(node: &NodeOptions, as_json: bool) -> Result<()> {
-    let chain = Chain::connect(&node.url).await?;
-    let (members, motions) = (chain.council_members().await?, chain.motions().await?);
+    let chain = node.connect().await?;
+    let members = chain.council_members().await?;
+    let mut motions = Vec::new();
+    for (hash, motion) in chain.motions().await? {
+        motions.push((hash, motion, chain.motion_call(&hash).await?));
+    }
     if as_json {
-        let motion = |(hash, motion): &([u8; 32], Motion)| {
-            json!({
-                "hash": format!("0x{}", hex::encode(hash)),
-                "needed": motion.needed,
-                "ayes": motion.ayes.iter().map(format_account).collect::<Vec<_>>(),
-                "nays": motion.nays.iter().map(format_account).collect::<Vec<_>>(),
-                "end": motion.end,
-            })
-        };
         let members: Vec<_> = members.iter().map(format_account).collect();
-        let motions: Vec<_> = motions.iter().map(motion).collect();
+        let motions: Vec<_> =
+            motions.iter().map(|(hash, motion, call)| json_of(hash, motion, call)).collect();
         println!("{}", json!({ "members": members, "motions": motions }));
         return Ok(());
     }
     for member in &members {
         println!("member {}", format_account(member));
     }
-    for (hash, motion) in &motions {
-        println!(
-            "motion 0x{}: {} of {} votes, {} against, until block {}",
-            hex::encode(hash),
-            motion.ayes.len(),
-            motion.needed,
-            motion.nays.len(),
-            motion.end
-        );
+    for (hash, motion, call) in &motions {
+        println!("{}", describe_motion(hash, motion, call.as_ref()));
+    }
+    if motions.is_empty() {
+        println!("no motion is open");
     }
     Ok(())
+}
+
+fn json_of(hash: &Hash, motion: &Motion, call: &Option<MotionCall>) -> Value {
+    let call = call.as_ref().map(|call| {
+        let arguments: serde_json::Map<_, _> =
+            call.arguments.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        json!({ "name": call.name, "arguments": arguments })
+    });
+    json!({
+        "hash": format!("0x{}", hex::encode(hash)),
+        "call": call,
+        "needed": motion.needed,
+        "ayes": motion.ayes.iter().map(format_account).collect::<Vec<_>>(),
+        "nays": motion.nays.iter().map(format_account).collect::<Vec<_>>(),
+        "end": motion.end,
+    })
+}
+
+/// Describes a motion: its call, its votes, and the commands that vote.
+fn describe_motion(hash: &Hash, motion: &Motion, call: Option<&MotionCall>) -> String {
+    let hash = format!("0x{}", hex::encode(hash));
+    let name = call.map_or("a call that was closed meanwhile", |call| &call.name);
+    let mut lines = vec![format!("motion {hash}: {name}")];
+    let arguments = call.map_or(&[][..], |call| &call.arguments);
+    lines.extend(arguments.iter().map(|(name, value)| format!("  {name}: {value}")));
+    lines.push(format!(
+        "  {} of {} votes needed, {} against, until block {}",
+        motion.ayes.len(),
+        motion.needed,
+        motion.nays.len(),
+        motion.end
+    ));
+    let votes = [("for", &motion.ayes), ("against", &motion.nays)];
+    let votes = votes.iter().flat_map(|(side, accounts)| {
+        accounts.iter().map(move |account| format!("  {side}: {}", format_account(account)))
+    });
+    lines.extend(votes);
+    lines.push(format!("  for it:     pol-trainer council approve {hash} --key-file FILE"));
+    lines.push(format!("  against it: pol-trainer council reject {hash} --key-file FILE"));
+    lines.join("\n")
 }
 
 /// Upgrades the runtime.
 async fn upgrade(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
     let code = std::fs::read(file).with_context(|| file.display().to_string())?;
     let signer = key.signer()?;
-    let decision = Chain::connect(&node.url).await?.upgrade_runtime(&signer, code).await?;
+    let decision = node.connect().await?.upgrade_runtime(&signer, code).await?;
     println!("{}", describe_decision(decision, "the runtime is upgraded"));
     Ok(())
 }
@@ -159,6 +222,27 @@ mod tests {
         assert_eq!(parse_hash(&format!("0x{}", "07".repeat(32))), Ok([7; 32]));
         assert_eq!(parse_hash(&"07".repeat(32)), Ok([7; 32]));
         assert!(["", "0x07", "x"].into_iter().all(|text| parse_hash(text).is_err()));
+    }
+
+    #[test]
+    fn a_motion_is_shown_with_its_call_its_votes_and_the_commands() {
+        let motion = Motion { index: 4, needed: 3, ayes: vec![[1; 32]], nays: vec![], end: 90 };
+        let call = MotionCall {
+            name: "Lineage.admit_manifest".into(),
+            arguments: vec![("manifest".into(), "3".into())],
+        };
+        let text = describe_motion(&[7; 32], &motion, Some(&call));
+        let hash = format!("0x{}", "07".repeat(32));
+        let parts = [
+            format!("motion {hash}: Lineage.admit_manifest\n  manifest: 3\n"),
+            "1 of 3 votes needed, 0 against, until block 90".into(),
+            format!("for: {}", format_account(&[1; 32])),
+            format!("council approve {hash} --key-file"),
+            format!("council reject {hash} --key-file"),
+        ];
+        assert!(parts.iter().all(|part| text.contains(part.as_str())), "{text}");
+        let json = json_of(&[7; 32], &motion, &Some(call));
+        assert_eq!(json["call"]["arguments"]["manifest"], "3");
     }
 
     #[test]

@@ -231,7 +231,7 @@ fn start_from(recipe: &mut Recipe, data: &IngestRecord, folder: &Path) -> Result
 
 /// Prints the recipe in force.
 async fn show(node: &NodeOptions) -> Result<()> {
-    let chain = Chain::connect(&node.url).await?;
+    let chain = node.connect().await?;
     let recipe = chain.recipe().await?.context("the chain has no recipe yet")?;
     println!("{}", serde_json::to_string_pretty(&recipe)?);
     Ok(())
@@ -267,7 +267,7 @@ async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<
 
 /// Makes a recipe that rewrites the network's model. Writes it, sets it, and shows the changes.
 async fn rewrite(options: RewriteOptions) -> Result<()> {
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let (before, recipe) = rewritten_recipe(&chain, options.rewrite).await?;
     if let Some(path) = &options.out {
         let json = serde_json::to_string_pretty(&recipe)?;

@@ -154,7 +154,7 @@ pub async fn run<S: Strategy>(options: RunOptions, strategy: S) -> Result<()> {
 
 /// Opens this account's state for the chain that the node serves.
 async fn start(signer: &Signer, options: &RunOptions) -> Result<(NodeContext, Hash)> {
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let first_block = first_block(&chain).await?;
     let base_path = match &options.base_path {
         Some(path) => path.clone(),
@@ -174,7 +174,7 @@ fn warn_if_unreachable(options: &RunOptions) {
     let is_local = |address: &SocketAddr| address.ip().is_loopback();
     let is_hidden =
         if advertise.is_empty() { is_local(listen) } else { advertise.iter().all(is_local) };
-    if is_hidden && !is_loopback_url(&options.node.url) {
+    if is_hidden && !options.node.urls.iter().all(|url| is_loopback_url(url)) {
         tracing::warn!(
             "the node is on another machine, and members there do not reach {listen}: they cannot \
              fetch what this one has to serve, which costs its pay and part of its bond. Give \

@@ -13,7 +13,6 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use pol_chain::Chain;
 use pol_primitives::head::Head;
 use serde_json::json;
 
@@ -39,7 +38,7 @@ pub(crate) struct VerifyOptions {
 /// Verifies the chain's head and prints the result.
 pub(crate) async fn run(options: VerifyOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder for payloads")?;
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let state = StateFolder::open(scratch.path())?;
     let context = NodeContext::start(chain, &SwarmOptions::fetch_only(), state).await?;
     let outcome = verify(&context).await;

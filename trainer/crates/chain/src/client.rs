@@ -2,7 +2,7 @@
 
 //! Connection to a node.
 
-use crate::{ChainError, queries::API, sent::SentTransactions};
+use crate::{ChainError, failover::Failover, queries::API, sent::SentTransactions};
 use codec::{DecodeAll, Encode};
 use futures::TryFutureExt;
 use pol_primitives::Hash;
@@ -13,8 +13,7 @@ use subxt::{
     config::RpcConfigFor,
     error::BackendError,
     rpcs::{
-        self, LegacyRpcMethods, RpcClient,
-        client::reconnecting_rpc_client::{self, ExponentialBackoff},
+        self, LegacyRpcMethods, RpcClient, client::reconnecting_rpc_client::ExponentialBackoff,
     },
     utils::H256,
 };
@@ -27,7 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest delay between two attempts to reconnect. The first is 200 ms, and they double.
 pub(crate) const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// Client of a node. Clones share one connection, which is restored whenever it breaks.
+/// Client of a node, or of one of several. Clones share one connection, which is restored whenever
+/// it breaks.
 #[derive(Clone)]
 pub struct Chain {
     pub(crate) node: Arc<Node>,
@@ -36,6 +36,7 @@ pub struct Chain {
 }
 
 pub(crate) struct Node {
+    /// Addresses of the node and of those that may replace it.
     pub(crate) url: String,
     pub(crate) rpc: LegacyRpcMethods<RpcConfigFor<Config>>,
     /// Fetches metadata at each block it is asked about and caches it by runtime version, so that
@@ -73,31 +74,37 @@ impl Chain {
     /// Fails with [`ChainError::Unreachable`] if no node answers within 30 seconds, and with
     /// [`ChainError::NotPol`] if its runtime has no `PolApi`.
     pub async fn connect(url: &str) -> Result<Self, ChainError> {
-        let unreachable = |reason: String| ChainError::Unreachable { url: url.to_owned(), reason };
-        if !(url.starts_with("ws://") || url.starts_with("wss://")) {
-            return Err(unreachable("the address does not begin with ws:// or wss://".to_owned()));
+        Self::connect_any(&[url.to_owned()]).await
+    }
+
+    /// Connects to the first of these nodes that answers, in their order. When it no longer does,
+    /// the next one takes its place: requests are made again there, and transactions are handed to
+    /// it again.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::connect`] does, with [`ChainError::Unreachable`] if there is no address,
+    /// and with [`ChainError::OtherChain`] if a node that answers has another genesis block.
+    pub async fn connect_any(urls: &[String]) -> Result<Self, ChainError> {
+        let unreachable = |reason: String| ChainError::Unreachable { url: urls.join(", "), reason };
+        let is_address = |url: &String| url.starts_with("ws://") || url.starts_with("wss://");
+        if urls.is_empty() || !urls.iter().all(is_address) {
+            return Err(unreachable("an address begins with ws:// or wss://".to_owned()));
         }
         // Another program at the address may accept a connection and then say nothing.
-        let opened = time::timeout(CONNECT_TIMEOUT, Self::open(url)).await;
+        let opened = time::timeout(CONNECT_TIMEOUT, Self::open(urls)).await;
         let reason = || format!("no node answered within {} seconds", CONNECT_TIMEOUT.as_secs());
         opened.map_err(|_| unreachable(reason()))?
     }
 
-    async fn open(url: &str) -> Result<Self, ChainError> {
-        let connecting = reconnecting_rpc_client::RpcClient::builder()
-            .retry_policy(reconnect_delays())
-            .build(url);
-        let connection = connecting.await.map_err(|error| ChainError::Unreachable {
-            url: url.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let connection = RpcClient::new(connection);
+    async fn open(urls: &[String]) -> Result<Self, ChainError> {
+        let connection = RpcClient::new(Failover::open(urls.to_vec()).await?);
         let backend = LegacyBackend::builder().build(connection.clone());
         let client = OnlineClient::from_backend_with_config(Config::new(), Arc::new(backend))
             .await
             .map_err(ChainError::node)?;
         let node = Node {
-            url: url.to_owned(),
+            url: urls.join(", "),
             rpc: LegacyRpcMethods::new(connection),
             client,
             nonce_lock: Mutex::default(),
@@ -105,7 +112,7 @@ impl Chain {
         };
         let chain = Self { node: Arc::new(node), at: None };
         if chain.client_at_best().await?.metadata_ref().runtime_api_trait_by_name(API).is_none() {
-            return Err(ChainError::NotPol { url: url.to_owned() });
+            return Err(ChainError::NotPol { url: chain.node.url.clone() });
         }
         Ok(chain)
     }

@@ -7,6 +7,14 @@ use crate::{AccountId, Call, Chain, ChainError, Signer};
 use codec::Decode;
 use pol_primitives::{Hash, round::BlockNumber};
 use sp_crypto_hashing::blake2_256;
+use subxt::{
+    dynamic::Value,
+    error::BackendError,
+    ext::scale_value::{
+        Composite,
+        stringify::{custom_formatters::format_hex, to_writer_custom},
+    },
+};
 
 /// Pallet of the council.
 const COUNCIL: &str = "Council";
@@ -38,6 +46,41 @@ pub struct Motion {
     pub nays: Vec<AccountId>,
     /// Block until which members can vote.
     pub end: BlockNumber,
+}
+
+/// Call that a motion of the council is about, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MotionCall {
+    /// Pallet and call, such as `Lineage.admit_manifest`.
+    pub name: String,
+    /// Names and values of the arguments, in order. Bytes are in hexadecimal digits, and calls in a
+    /// call are variants of their pallets.
+    pub arguments: Vec<(String, String)>,
+}
+
+impl MotionCall {
+    fn new(pallet: &str, call: &str, arguments: &Composite<()>) -> Self {
+        let arguments = match arguments {
+            Composite::Named(fields) => {
+                fields.iter().map(|(name, value)| (name.clone(), format_value(value))).collect()
+            }
+            Composite::Unnamed(values) => (0..)
+                .zip(values)
+                .map(|(at, value): (u32, _)| (at.to_string(), format_value(value)))
+                .collect(),
+        };
+        Self { name: format!("{pallet}.{call}"), arguments }
+    }
+}
+
+/// Formats a value on one line.
+fn format_value(value: &Value) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = to_writer_custom()
+        .add_custom_formatter(|value, writer| format_hex(value, writer))
+        .write(value, &mut text);
+    text
 }
 
 /// Returns `true` if `nays` of `members` leave too few for `needed` votes.
@@ -92,6 +135,49 @@ impl Chain {
         self.storage(COUNCIL, "Voting", hash).await
     }
 
+    /// Returns the encoded call of an open motion.
+    async fn motion_bytes(&self, hash: &Hash) -> Result<Option<Vec<u8>>, ChainError> {
+        self.stored_bytes(COUNCIL, "ProposalOf", hash).await
+    }
+
+    /// Returns the call that an open motion is about.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does, and if the node's metadata does not describe the call.
+    pub async fn motion_call(&self, hash: &Hash) -> Result<Option<MotionCall>, ChainError> {
+        let Some(bytes) = self.motion_bytes(hash).await? else { return Ok(None) };
+        let client = self.client_at_best().await?;
+        let call = client.tx().from_call_data_bytes(&bytes);
+        let call =
+            call.map_err(|error| ChainError::node(BackendError::other(error.to_string())))?;
+        Ok(Some(MotionCall::new(call.pallet_name(), call.call_name(), call.call_data())))
+    }
+
+    /// Votes for an open motion as a member of the council, and has its call executed if that vote
+    /// was the last one needed. Returns `None` if no such motion is open.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`ChainError::NotGovernor`] if the signer is no member of the council, and as
+    /// [`Self::submit`] does.
+    pub async fn approve_motion(
+        &self,
+        signer: &Signer,
+        hash: Hash,
+    ) -> Result<Option<Decision>, ChainError> {
+        let Some(bytes) = self.motion_bytes(&hash).await? else { return Ok(None) };
+        Self::ensure_governor(signer, &self.council_members().await?)?;
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.vote_and_close(signer, hash, length).await.map(Some)
+    }
+
+    /// Checks that the signer is one of the members of the council.
+    fn ensure_governor(signer: &Signer, members: &[AccountId]) -> Result<(), ChainError> {
+        let account = signer.account();
+        members.contains(&account).then_some(()).ok_or(ChainError::NotGovernor { account })
+    }
+
     /// Decides on a call as governance: with the key of sudo on a chain that has one, elsewhere as
     /// a member of the council. The member proposes the call if nobody has, votes for it, and has
     /// it executed if its vote was the last one needed.
@@ -105,11 +191,8 @@ impl Chain {
             self.submit(signer, call.sudo()).await?;
             return Ok(Decision::Executed);
         }
-        let account = signer.account();
         let members = self.council_members().await?;
-        if !members.contains(&account) {
-            return Err(ChainError::NotGovernor { account });
-        }
+        Self::ensure_governor(signer, &members)?;
         let bytes = self.encode(&call).await?;
         let (hash, length) = (blake2_256(&bytes), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let needed = votes_needed(members.len());
@@ -226,6 +309,24 @@ mod tests {
         assert!(
             !is_rejected(33, 100, votes_needed(100)) && is_rejected(34, 100, votes_needed(100))
         );
+    }
+
+    #[test]
+    fn calls_are_readable() {
+        let inner = Value::named_variant("admit_manifest", [("manifest", Value::u128(3))]);
+        let call = Value::unnamed_variant("Lineage", [inner]);
+        let arguments = Composite::named([
+            ("call_hash", Value::from_bytes([0xab, 0x01])),
+            ("calls", Value::unnamed_composite([call])),
+        ]);
+        let call = MotionCall::new("Utility", "batch_all", &arguments);
+        assert_eq!(call.name, "Utility.batch_all");
+        assert_eq!(call.arguments[0], ("call_hash".to_owned(), "0xab01".to_owned()));
+        let (name, calls) = &call.arguments[1];
+        assert_eq!(name, "calls");
+        assert!(calls.contains("Lineage") && calls.contains("admit_manifest { manifest: 3 }"));
+        let unnamed = MotionCall::new("System", "remark", &Composite::unnamed([Value::bool(true)]));
+        assert_eq!(unnamed.arguments, [("0".to_owned(), "true".to_owned())]);
     }
 
     #[test]

@@ -31,6 +31,16 @@ pub enum ChainError {
         /// Address of the node.
         url: String,
     },
+    /// Nodes of different chains were named.
+    #[error(
+        "the node at {url} runs another chain than that at {chain_of}: name nodes of one chain"
+    )]
+    OtherChain {
+        /// Address of the node.
+        url: String,
+        /// Address of the node whose chain counts.
+        chain_of: String,
+    },
     /// The runtime of the node has no such call.
     #[error(
         "the node's runtime has no call {pallet}.{call}: it is older or newer than this program, \

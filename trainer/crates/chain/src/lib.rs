@@ -7,7 +7,8 @@
 //! only gives calls their indices and errors their names.
 //!
 //! A node may restart at any time. Reads wait for it; [`Chain::blocks`] subscribes again;
-//! [`Chain::submit`] never lets one call take effect twice, not even after a reorganisation.
+//! [`Chain::submit`] never lets one call take effect twice, not even after a reorganisation. Of
+//! several nodes, another one takes over: [`Chain::connect_any`].
 //!
 //! # Main types
 //!
@@ -46,6 +47,7 @@ mod call;
 mod client;
 mod council;
 mod error;
+mod failover;
 mod queries;
 mod sent;
 mod signer;
@@ -55,7 +57,7 @@ pub use account::{AccountId, InvalidAccount, format_account, parse_account};
 pub use blocks::BlockInfo;
 pub use call::Call;
 pub use client::Chain;
-pub use council::{Decision, Motion};
+pub use council::{Decision, Motion, MotionCall};
 pub use error::ChainError;
 pub use signer::{KeyError, Signer};
 pub use submit::CallReceipt;

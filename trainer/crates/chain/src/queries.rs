@@ -373,13 +373,23 @@ impl Chain {
         item: &str,
         key: &[u8],
     ) -> Result<Option<T>, ChainError> {
+        let unexpected =
+            |reason| ChainError::UnexpectedAnswer { method: format!("{pallet}.{item}"), reason };
+        let bytes = self.stored_bytes(pallet, item, key).await?;
+        bytes.map(|bytes| T::decode(&mut &bytes[..]).map_err(unexpected)).transpose()
+    }
+
+    /// Returns the encoded value of a storage item. `key` is that of [`Self::storage`].
+    pub(crate) async fn stored_bytes(
+        &self,
+        pallet: &str,
+        item: &str,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, ChainError> {
         let prefix = [twox_128(pallet.as_bytes()), twox_128(item.as_bytes())].concat();
         let key = [&prefix[..], key].concat();
         let at = self.at.map(H256);
-        let bytes = self.request(|| self.node.rpc.state_get_storage(&key, at)).await?;
-        let unexpected =
-            |reason| ChainError::UnexpectedAnswer { method: format!("{pallet}.{item}"), reason };
-        bytes.map(|bytes| T::decode(&mut &bytes[..]).map_err(unexpected)).transpose()
+        self.request(|| self.node.rpc.state_get_storage(&key, at)).await
     }
 
     /// Returns the number of the account's transactions that the chain includes.

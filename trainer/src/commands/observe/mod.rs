@@ -27,7 +27,6 @@ use heads::{ObservedHead, measure_heads};
 use members::{Members, training_share};
 use panel::PanelView;
 use phase_clock::PhaseClock;
-use pol_chain::Chain;
 use pol_primitives::{RoundNumber, queries::Overview, round::Phase};
 use std::{
     path::PathBuf,
@@ -80,7 +79,7 @@ pub(crate) struct ObserveOptions {
 /// Watches the network and prints each round.
 pub(crate) async fn run(options: ObserveOptions) -> Result<()> {
     let scratch = tempfile::tempdir().context("cannot make a temporary folder for blobs")?;
-    let chain = Chain::connect(&options.node.url).await?;
+    let chain = options.node.connect().await?;
     let state = StateFolder::open(scratch.path())?;
     let context = NodeContext::start(chain, &SwarmOptions::fetch_only(), state).await?;
     let outcome = observe(&context, &options).await;

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Requests to one of several nodes: the first that answers, and the next one when it no longer
+//! does.
+
+use crate::{ChainError, client::reconnect_delays};
+use futures::{FutureExt, future::try_join_all};
+use std::time::Duration;
+use subxt::rpcs::{
+    Error,
+    client::{
+        RawRpcFuture, RawRpcSubscription, RawValue, ReconnectingRpcClient, RpcClientT,
+        reconnecting_rpc_client::PingConfig,
+    },
+};
+use tokio::{sync::Mutex, time};
+
+/// Number of attempts to reach a node again before another one is used. They cover a break of the
+/// connection, not a restart of the node.
+const ATTEMPTS: usize = 2;
+/// Longest wait for a node to take a connection.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for an answer, if there are other nodes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two signs of life that a node is asked for, if there are other nodes.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Time without a sign of life after which a node counts as gone.
+const PING_LIMIT: Duration = Duration::from_secs(15);
+/// Longest wait, at the start, for the nodes that are not used yet.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connection to one of the nodes.
+#[derive(Clone)]
+struct Connection {
+    /// Number of nodes that were left before.
+    turn: u64,
+    /// Place of the node among the addresses.
+    place: usize,
+    client: ReconnectingRpcClient,
+}
+
+/// Client of one of several nodes of the same chain. A single node is waited for, however long it
+/// is away.
+pub(crate) struct Failover {
+    urls: Vec<String>,
+    /// Hash of the genesis block, as nodes state it.
+    genesis: String,
+    /// Held while another node is searched for, so that all requests wait for it.
+    current: Mutex<Connection>,
+}
+
+impl Failover {
+    /// Connects to the first node that answers, in the order of `urls`. Ends only once one does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another node answers that runs another chain, and if the only address is none.
+    pub(crate) async fn open(urls: Vec<String>) -> Result<Self, ChainError> {
+        let (place, client, genesis) = first_answer(&urls).await?;
+        let current = Mutex::new(Connection { turn: 0, place, client });
+        let nodes = Self { urls, genesis, current };
+        nodes.check_others(place).await?;
+        Ok(nodes)
+    }
+
+    /// Checks that the nodes that answer run the chain of the node at `place`.
+    async fn check_others(&self, place: usize) -> Result<(), ChainError> {
+        let others = self.urls.iter().enumerate().filter(|(at, _)| *at != place);
+        let check = async |(_, url): (usize, &String)| {
+            let genesis = async { genesis_hash(&dial(url, ATTEMPTS).await?).await };
+            match time::timeout(CHECK_TIMEOUT, genesis).await {
+                Ok(Ok(genesis)) if genesis != self.genesis => {
+                    let chain_of = self.urls.get(place).cloned().unwrap_or_default();
+                    return Err(ChainError::OtherChain { url: url.clone(), chain_of });
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(reason)) => tracing::warn!(url, reason, "this node cannot replace another"),
+                Err(_) => tracing::warn!(url, "this node does not answer"),
+            }
+            Ok(())
+        };
+        try_join_all(others.map(check)).await.map(drop)
+    }
+
+    async fn connection(&self) -> Connection {
+        self.current.lock().await.clone()
+    }
+
+    /// Returns the answer, or after the loss of a node that others can replace, the error by which
+    /// the request is made again.
+    async fn checked<T>(&self, used: &Connection, answer: Result<T, Error>) -> Result<T, Error> {
+        match answer {
+            Err(Error::Client(reason)) if self.urls.len() > 1 => {
+                let reason = reason.to_string();
+                self.leave(used, &reason).await;
+                Err(Error::DisconnectedWillReconnect(reason))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Connects to another node than the `used` one, or to the same if it is the first to answer
+    /// again. Ends only once one does.
+    async fn leave(&self, used: &Connection, reason: &str) {
+        let mut current = self.current.lock().await;
+        if current.turn != used.turn {
+            return;
+        }
+        let url = self.urls.get(used.place);
+        tracing::warn!(url, reason, "the node does not answer; looking for another one");
+        let mut delays = reconnect_delays();
+        let mut is_first_search = true;
+        for (place, url) in self.urls.iter().enumerate().cycle().skip(used.place + 1) {
+            match self.join(url).await {
+                Ok(client) => {
+                    tracing::info!(url, "using this node from now on");
+                    *current = Connection { turn: used.turn + 1, place, client };
+                    return;
+                }
+                Err(reason) if is_first_search => tracing::warn!(url, reason, "cannot use it"),
+                Err(reason) => tracing::debug!(url, reason, "cannot use it yet"),
+            }
+            if place == used.place {
+                is_first_search = false;
+                time::sleep(delays.next().unwrap_or(DIAL_TIMEOUT)).await;
+            }
+        }
+    }
+
+    /// Connects to the node at `url`, if it runs this chain.
+    async fn join(&self, url: &str) -> Result<ReconnectingRpcClient, String> {
+        let client = dial(url, ATTEMPTS).await?;
+        if genesis_hash(&client).await? != self.genesis {
+            return Err("it runs another chain".to_owned());
+        }
+        Ok(client)
+    }
+}
+
+impl RpcClientT for Failover {
+    fn request_raw<'a>(
+        &'a self,
+        method: &'a str,
+        params: Option<Box<RawValue>>,
+    ) -> RawRpcFuture<'a, Box<RawValue>> {
+        async move {
+            let used = self.connection().await;
+            let answer = used.client.request_raw(method, params).await;
+            self.checked(&used, answer).await
+        }
+        .boxed()
+    }
+
+    fn subscribe_raw<'a>(
+        &'a self,
+        sub: &'a str,
+        params: Option<Box<RawValue>>,
+        unsub: &'a str,
+    ) -> RawRpcFuture<'a, RawRpcSubscription> {
+        async move {
+            let used = self.connection().await;
+            let answer = used.client.subscribe_raw(sub, params, unsub).await;
+            self.checked(&used, answer).await
+        }
+        .boxed()
+    }
+}
+
+/// Returns the place and the client of the first node that answers, and the genesis of its chain.
+async fn first_answer(
+    urls: &[String],
+) -> Result<(usize, ReconnectingRpcClient, String), ChainError> {
+    let is_alone = urls.len() == 1;
+    let attempts = if is_alone { usize::MAX } else { ATTEMPTS };
+    let mut delays = reconnect_delays();
+    loop {
+        for (place, url) in urls.iter().enumerate() {
+            let answer = async {
+                let client = dial(url, attempts).await?;
+                let genesis = genesis_hash(&client).await?;
+                Ok::<_, String>((place, client, genesis))
+            };
+            match answer.await {
+                Ok(found) => return Ok(found),
+                Err(reason) if is_alone => {
+                    return Err(ChainError::Unreachable { url: url.clone(), reason });
+                }
+                Err(reason) => tracing::warn!(url, reason, "the node does not answer"),
+            }
+        }
+        time::sleep(delays.next().unwrap_or(DIAL_TIMEOUT)).await;
+    }
+}
+
+/// Connects to a node. Then the client restores the connection by as many `attempts` each time,
+/// before its requests fail.
+async fn dial(url: &str, attempts: usize) -> Result<ReconnectingRpcClient, String> {
+    let retries = reconnect_delays().take(attempts.saturating_sub(1));
+    let mut client = ReconnectingRpcClient::builder().retry_policy(retries);
+    if attempts != usize::MAX {
+        let pings = PingConfig::new().ping_interval(PING_INTERVAL).inactive_limit(PING_LIMIT);
+        client = client
+            .connection_timeout(DIAL_TIMEOUT)
+            .request_timeout(ANSWER_TIMEOUT)
+            .enable_ws_ping(pings);
+    }
+    client.build(url).await.map_err(|error| error.to_string())
+}
+
+/// Returns the hash of the genesis block of a node, as the node states it.
+async fn genesis_hash(client: &ReconnectingRpcClient) -> Result<String, String> {
+    let first = RawValue::from_string("[0]".to_owned()).map_err(|error| error.to_string())?;
+    let hash = client.request_raw("chain_getBlockHash", Some(first)).await;
+    hash.map(|hash| hash.get().to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
