@@ -397,7 +397,12 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
                             | pallet_pol_staking::Call::bond_extra { .. }
                             | pallet_pol_staking::Call::set_endpoint { .. }
                     )
-                    | RuntimeCall::Utility(..)
+                    | RuntimeCall::Utility(
+                        // The filter applies to the calls in a batch too.
+                        pallet_utility::Call::batch { .. }
+                            | pallet_utility::Call::batch_all { .. }
+                            | pallet_utility::Call::force_batch { .. }
+                    )
             ),
         }
     }

@@ -4,10 +4,12 @@
 
 mod check;
 mod congestion;
+mod governance;
 mod learning;
 mod metadata;
 mod network;
 mod presets;
+mod proxies;
 mod weights;
 
 use crate::{check::check_state, genesis_config_presets as presets_of, *};

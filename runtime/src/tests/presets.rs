@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The presets, fees, proxies and equivocation.
+//! The presets, fees and equivocation.
 
 use super::*;
-use crate::configs::{ProxyType, SlashEquivocation};
-use frame_support::traits::{InstanceFilter, fungible::Inspect};
-use pol_primitives::{recipe::Tier, round::RoundConfig};
+use crate::configs::SlashEquivocation;
+use frame_support::traits::fungible::Inspect;
+use pol_primitives::round::RoundConfig;
 use sp_keyring::Sr25519Keyring;
 use sp_runtime::Perbill;
 use sp_staking::offence::{OffenceDetails, OnOffenceHandler};
@@ -121,21 +121,6 @@ fn the_author_earns_a_fifth_of_the_fees_and_the_rest_is_burned() {
         assert_eq!(after[0], before[0] + earned, "Alice is the author");
         assert_eq!(Balances::total_issuance(), issued - fee + earned);
     });
-}
-
-#[test]
-fn a_learning_proxy_cannot_move_funds() {
-    let join = pallet_proof_of_learning::Call::join_round { tier: Tier::Mobile }.into();
-    let transfer = pallet_balances::Call::transfer_keep_alive {
-        dest: Sr25519Keyring::Bob.to_account_id().into(),
-        value: 1,
-    }
-    .into();
-    assert!(ProxyType::Learning.filter(&join) && !ProxyType::Learning.filter(&transfer));
-    assert!(!ProxyType::Learning.filter(&pallet_pol_staking::Call::unbond {}.into()));
-    assert!(ProxyType::Learning.filter(&pallet_pol_rewards::Call::claim { round: 1 }.into()));
-    assert!(ProxyType::Any.filter(&transfer) && ProxyType::Any.is_superset(&ProxyType::Learning));
-    assert!(!ProxyType::Learning.is_superset(&ProxyType::Any));
 }
 
 #[test]
