@@ -46,11 +46,17 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a development chain stored in `base_path`, and waits until it serves JSON-RPC.
     pub(crate) fn dev(base_path: &Path) -> Self {
+        Self::start("dev", base_path)
+    }
+
+    /// Starts a chain of one authority, `dev` or the path of a specification, as [`Self::dev`]
+    /// does.
+    pub(crate) fn start(chain: &str, base_path: &Path) -> Self {
         let port = free_port();
         let base_path = base_path.to_str().expect("paths of temporary folders are UTF-8");
         let mut child =
-            node(&["--chain", "dev", "--base-path", base_path, "--no-prometheus", "--port", "0"])
-                .args(["--rpc-port", &port.to_string()])
+            node(&["--dev", "--chain", chain, "--base-path", base_path, "--no-prometheus"])
+                .args(["--port", "0", "--rpc-port", &port.to_string()])
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
                 .spawn()

@@ -321,7 +321,7 @@ mod tests {
         ]);
         let call = MotionCall::new("Utility", "batch_all", &arguments);
         assert_eq!(call.name, "Utility.batch_all");
-        assert_eq!(call.arguments[0], ("call_hash".to_owned(), "0xab01".to_owned()));
+        assert_eq!(call.arguments[0], ("call_hash".to_owned(), "0xAB01".to_owned()));
         let (name, calls) = &call.arguments[1];
         assert_eq!(name, "calls");
         assert!(calls.contains("Lineage") && calls.contains("admit_manifest { manifest: 3 }"));
