@@ -46,6 +46,12 @@ impl RoleError {
         }
     }
 
+    /// Returns `true` if a blob is larger than it may be. Its hash proves the size.
+    pub fn is_too_large(&self) -> bool {
+        let (Self::Transient(error) | Self::Fatal(error)) = self;
+        matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. }))
+    }
+
     /// Returns the inner error, for commands that have no next block to wait for.
     pub fn into_inner(self) -> anyhow::Error {
         let (Self::Transient(error) | Self::Fatal(error)) = self;

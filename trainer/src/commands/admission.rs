@@ -15,7 +15,7 @@ use pol_chain::{AccountId, Call, format_account};
 use pol_primitives::data::{Manifest, ManifestId, ShardId, SourceKind};
 use serde_json::json;
 
-/// Number of shards that a report tries to fetch.
+/// Number of shards that a report tries to read.
 const TRIED_SHARDS: u32 = 4;
 
 /// Kind of text.
@@ -70,6 +70,16 @@ pub(crate) struct RetireOptions {
     for_cause: bool,
 }
 
+/// Options of `data report`.
+#[derive(Args)]
+pub(crate) struct ReportOptions {
+    #[command(flatten)]
+    of: ManifestOptions,
+    /// The shard that cannot be fetched or is no text. Without it, some are tried.
+    #[arg(long)]
+    shard: Option<u32>,
+}
+
 /// Options of `data list`.
 #[derive(Args)]
 pub(crate) struct ListOptions {
@@ -94,37 +104,44 @@ impl ManifestOptions {
     pub(super) async fn resume(self) -> Result<()> {
         self.decide(Call::ResumeManifest(self.manifest), "in the pool again").await
     }
+}
 
-    /// Reports the manifest as a validator, if some of its shards cannot be fetched now.
+impl ReportOptions {
+    /// Reports the manifest as a validator, if its shards cannot be read now.
     pub(super) async fn report(self) -> Result<()> {
+        let Self { of: ManifestOptions { node, key, manifest }, shard } = self;
         let scratch = tempfile::tempdir().context("cannot make a temporary folder for blobs")?;
-        let chain = self.node.connect().await?;
+        let chain = node.connect().await?;
         let state = StateFolder::open(scratch.path())?;
         let context = NodeContext::start(chain.clone(), &SwarmOptions::fetch_only(), state).await?;
-        let fetched = fetch_any(&context, self.manifest).await;
+        let read = read_any(&context, manifest, shard).await;
         context.swarm.clone().shutdown().await?;
-        if let Some(index) = fetched? {
-            bail!(
-                "shard {index} of manifest {} can be fetched; nothing is reported",
-                self.manifest
-            );
+        if let Some(index) = read? {
+            bail!("shard {index} of manifest {manifest} can be read; nothing is reported");
         }
-        chain.submit(&self.key.signer()?, Call::ReportManifest(self.manifest)).await?;
-        println!("manifest {} is reported", self.manifest);
+        chain.submit(&key.signer()?, Call::ReportManifest(manifest)).await?;
+        println!("manifest {manifest} is reported");
         Ok(())
     }
 }
 
-/// Tries to fetch some shards of a manifest. Returns the index of the first that it gets.
-async fn fetch_any(context: &NodeContext, manifest: ManifestId) -> Result<Option<u32>> {
+/// Tries to read `shard` of a manifest, or some of its shards. Returns the index of the first that
+/// it gets.
+async fn read_any(
+    context: &NodeContext,
+    manifest: ManifestId,
+    shard: Option<u32>,
+) -> Result<Option<u32>> {
     let recipe = context.chain.recipe().await?.context("the chain has no recipe yet")?;
     let record = context.chain.manifest(manifest).await?;
     let shards =
         record.with_context(|| format!("the chain has no manifest {manifest}"))?.info.shards;
+    ensure!(shard.is_none_or(|shard| shard < shards), "the manifest has {shards} shards");
     let mut reader = ShardReader::new(context.clone());
     let tried = TRIED_SHARDS.min(shards);
-    for at in 0..tried {
-        let index = (u64::from(at) * u64::from(shards) / u64::from(tried)) as u32;
+    let spread = |at: u32| (u64::from(at) * u64::from(shards) / u64::from(tried)) as u32;
+    let indices = shard.map_or_else(|| (0..tried).map(spread).collect(), |shard| vec![shard]);
+    for index in indices {
         match reader.shard(&recipe, ShardId { manifest, index }, &[], "report").await {
             Ok(_) => return Ok(Some(index)),
             Err(error) => tracing::info!("shard {index}: {error:#}"),

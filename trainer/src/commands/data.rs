@@ -3,7 +3,9 @@
 //! Texts on their way to shards, to manifests on chain, and into the model.
 
 use super::{
-    admission::{self, AdmitOptions, KindOption, ListOptions, ManifestOptions, RetireOptions},
+    admission::{
+        self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
+    },
     governance::describe_decision,
 };
 use crate::{
@@ -64,8 +66,8 @@ pub(crate) enum DataCommand {
     Resume(ManifestOptions),
     /// Refuse a registered manifest, or retire an admitted one for good, as governance.
     Retire(RetireOptions),
-    /// Report as a validator that a manifest cannot be fetched, after trying it.
-    Report(ManifestOptions),
+    /// Report as a validator that a manifest cannot be read, after trying it.
+    Report(ReportOptions),
     /// Show the origin of a shard and its effect on the model.
     Trace(TraceOptions),
 }

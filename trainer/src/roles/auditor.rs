@@ -58,7 +58,8 @@ pub(super) struct Auditor<S> {
     firm: FirmAudits,
     /// Steps that go on in the background.
     running: BTreeMap<AuditKey, AuditStep>,
-    /// Audits in which this validator stays silent, since it could not fetch what it has to judge.
+    /// Audits in which this validator stays silent, since it could fetch nothing of what it has to
+    /// judge.
     silent: BTreeSet<AuditKey>,
     /// Audits with seats of this validator, and the task that fetches their models.
     model_fetches: BTreeMap<AuditKey, AbortHandle>,
@@ -79,9 +80,12 @@ enum StepResult {
 
 /// The step that an audit waits for from this validator.
 enum AuditStep {
-    Replay(BackgroundTask<Option<Evidence>>),
+    Replay(BackgroundTask<Evidence>),
     Commit(Evidence, Hash),
-    Reveal(BackgroundTask<Option<Call>>),
+    /// Checks what trainers opened, which gives the call to submit.
+    Check(BackgroundTask<Call>),
+    /// Submits the call until the chain shows that the evidence is revealed.
+    Reveal(Call),
     Settle(Vec<AccountId>),
 }
 
@@ -209,15 +213,14 @@ impl<S: Strategy> Auditor<S> {
         })?;
         let give_up = deadline.saturating_sub(REVEAL_RESERVE);
         let window = FetchWindow { since: audit.since, give_up };
-        let bindings = self.replay_job(key, audit).check_bindings(self.scheduler.clone(), window);
-        Ok(AuditStep::Reveal(BackgroundTask::start(async move {
-            Ok(bindings.await?.map(|bindings| {
-                if bindings.is_empty() {
-                    return Call::RevealAudit { audit: id, evidence, salt };
-                }
-                let bindings = BoundedVec::truncate_from(bindings);
-                Call::RevealSketches { audit: id, evidence, bindings, salt }
-            }))
+        let (job, scheduler) = (self.replay_job(key, audit), self.scheduler.clone());
+        Ok(AuditStep::Check(BackgroundTask::start(async move {
+            let bindings = job.check_bindings(&evidence, scheduler, window).await?;
+            if bindings.is_empty() {
+                return Ok(Call::RevealAudit { audit: id, evidence, salt });
+            }
+            let bindings = BoundedVec::truncate_from(bindings);
+            Ok(Call::RevealSketches { audit: id, evidence, bindings, salt })
         })))
     }
 
@@ -234,7 +237,10 @@ impl<S: Strategy> Auditor<S> {
                 let Some(evidence) = replay.wait().await else {
                     return Ok(StepResult::Running(AuditStep::Replay(replay)));
                 };
-                let Some(evidence) = evidence? else { return Ok(StepResult::Silent) };
+                let evidence = evidence?;
+                if evidence.is_empty() {
+                    return Ok(StepResult::Silent);
+                }
                 let mut salt = Hash::default();
                 getrandom::fill(&mut salt).map_err(|error| {
                     RoleError::fatal(anyhow!("the system gives no randomness: {error}"))
@@ -243,14 +249,13 @@ impl<S: Strategy> Auditor<S> {
                 self.commit(key, audit, &evidence, &salt).await?;
             }
             AuditStep::Commit(evidence, salt) => self.commit(key, audit, &evidence, &salt).await?,
-            AuditStep::Reveal(mut reveal) => {
-                let Some(call) = reveal.wait().await else {
-                    return Ok(StepResult::Running(AuditStep::Reveal(reveal)));
+            AuditStep::Check(mut check) => {
+                return match check.wait().await {
+                    Some(call) => self.reveal(id, audit, call?).await,
+                    None => Ok(StepResult::Running(AuditStep::Check(check))),
                 };
-                let Some(call) = call? else { return Ok(StepResult::Silent) };
-                context.chain.submit(signer, call).await?;
-                tracing::info!("round {}: revealed the evidence of audit {id}", audit.round);
             }
+            AuditStep::Reveal(call) => return self.reveal(id, audit, call).await,
             AuditStep::Settle(trainers) => {
                 let settle = |trainer| settle(context, signer, id, audit, trainer);
                 try_join_all(trainers.into_iter().map(settle)).await?;
@@ -272,11 +277,27 @@ impl<S: Strategy> Auditor<S> {
         let commitment = evidence_commitment(&account, &chain.genesis_hash(), id, evidence, salt);
         chain.submit(&self.signer, Call::CommitAudit { audit: id, commitment }).await?;
         tracing::info!(
-            "round {}: audited {} updates and committed to the evidence of audit {id}",
+            "round {}: audited {} of {} updates and committed to the evidence of audit {id}",
             audit.round,
-            evidence.len()
+            evidence.len(),
+            audit.seats_of(&account).count()
         );
         Ok(())
+    }
+
+    /// Submits the call that reveals the evidence, and keeps it until the chain shows that: what it
+    /// took to make the call is not done twice.
+    async fn reveal(
+        &self,
+        id: AuditId,
+        audit: &Audit<AccountId>,
+        call: Call,
+    ) -> Result<StepResult> {
+        match self.context.chain.submit(&self.signer, call.clone()).await {
+            Ok(_) => tracing::info!("round {}: revealed the evidence of audit {id}", audit.round),
+            Err(error) => RoleError::from(error).log_transient()?,
+        }
+        Ok(StepResult::Running(AuditStep::Reveal(call)))
     }
 
     /// Returns the trainers whose cases to settle now. Validators take turns, so that not all of
@@ -315,7 +336,7 @@ impl<S: Strategy> Auditor<S> {
             matches!(
                 (step, stage),
                 (AuditStep::Replay(_), Some(Stage::Replay))
-                    | (AuditStep::Reveal(_), Some(Stage::Reveal))
+                    | (AuditStep::Check(_) | AuditStep::Reveal(_), Some(Stage::Reveal))
             )
         });
         let mut due = Vec::new();
@@ -340,6 +361,7 @@ impl<S: Strategy> Auditor<S> {
     async fn forget_ended(&mut self, open: &BTreeSet<AuditKey>, round: RoundNumber) -> Result<()> {
         self.settle_attempts.retain(|(id, _), _| open.iter().any(|key| key.id == *id));
         self.silent.retain(|key| open.contains(key));
+        self.scheduler.retain(open).await;
         let kept: BTreeSet<_> = open.union(self.firm.keys()).copied().collect();
         let mut ended: BTreeSet<AuditKey> =
             self.context.state.retain_evidence(&kept)?.into_iter().collect();

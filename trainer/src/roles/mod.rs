@@ -20,6 +20,7 @@ mod payload_checks;
 mod replay;
 mod replay_input;
 mod responder;
+mod retries;
 mod rewards;
 mod runner;
 mod settlement;

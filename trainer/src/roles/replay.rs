@@ -2,10 +2,14 @@
 
 //! Replays of one validator in one audit.
 
-use super::replay_input::{HeldInput, ReplayInput, RoundMeasure, audit_tag};
+use super::{
+    replay_input::{HeldInput, ReplayInput, RoundMeasure, audit_tag},
+    retries::retried,
+    tasks::{Stop, compute},
+};
 use crate::{
-    context::NodeContext,
-    data::ShardReader,
+    context::{NodeContext, Undelivered},
+    data::{ShardReader, unless_malformed},
     error::{Result, RoleError, explain},
     model::{fetch_model, head_before, hold_model, included_updates, payloads},
     state::AuditKey,
@@ -22,7 +26,11 @@ use pol_primitives::{
     round::BlockNumber,
 };
 use pol_swarm::SwarmError;
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 /// Cases whose input is held in memory at a time.
@@ -34,12 +42,44 @@ const HELD_OUT_SEQUENCES: usize = MAX_PROBE_SEQUENCES / 2;
 pub(super) struct ReplayScheduler {
     loading: Arc<Semaphore>,
     replaying: Arc<Mutex<()>>,
+    first_tries: Mutex<BTreeMap<(AuditKey, AccountId, BlockNumber), FirstTry>>,
+}
+
+/// The first try to fetch the input of a case in a stage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct FirstTry {
+    block: BlockNumber,
+    at: Instant,
 }
 
 impl ReplayScheduler {
     /// Creates an idle scheduler.
     pub(super) fn new() -> Self {
-        Self { loading: Arc::new(Semaphore::new(CONCURRENT_CASES)), replaying: Arc::default() }
+        Self {
+            loading: Arc::new(Semaphore::new(CONCURRENT_CASES)),
+            replaying: Arc::default(),
+            first_tries: Mutex::default(),
+        }
+    }
+
+    /// Returns the first try for the case of `trainer` in the stage that began in block `since`,
+    /// which is now, in `block`, if there was none. A step that starts over goes on from it.
+    async fn first_try(
+        &self,
+        audit: AuditKey,
+        trainer: AccountId,
+        since: BlockNumber,
+        block: BlockNumber,
+    ) -> FirstTry {
+        let mut tries = self.first_tries.lock().await;
+        *tries
+            .entry((audit, trainer, since))
+            .or_insert_with(|| FirstTry { block, at: Instant::now() })
+    }
+
+    /// Forgets the first tries of all audits but those in `open`.
+    pub(super) async fn retain(&self, open: &BTreeSet<AuditKey>) {
+        self.first_tries.lock().await.retain(|(audit, ..), _| open.contains(audit));
     }
 }
 
@@ -74,6 +114,8 @@ struct Try {
     is_last: bool,
     /// Block at which it began.
     block: BlockNumber,
+    /// Time to the next block, at which the next try begins.
+    block_time: Duration,
 }
 
 /// The seats of one validator in one audit.
@@ -117,8 +159,8 @@ impl<S: Strategy> ReplayJob<S> {
         Ok(())
     }
 
-    /// Replays all cases and returns the findings, or `None` if the input of a case cannot be had
-    /// and the trainer is not to blame: then this validator stays silent.
+    /// Replays all cases and returns the findings. Those are left out whose input cannot be had
+    /// though the trainer may not be to blame: about these this validator stays silent.
     ///
     /// The probe that measures the updates is fetched at the same time, in the first half of
     /// `window`. If it cannot be had, the replays count without measurements.
@@ -126,70 +168,68 @@ impl<S: Strategy> ReplayJob<S> {
         self,
         scheduler: Arc<ReplayScheduler>,
         window: FetchWindow,
-    ) -> Result<Option<Evidence>> {
-        let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
+    ) -> Result<Evidence> {
+        let (recipe, cases) = (Arc::new(retried(|| self.recipe()).await?), self.cases());
         let measure = OnceCell::new();
         let fetch_measure = || {
             measure.get_or_try_init(|| self.fetch_measure(&recipe, &scheduler, window.first_half()))
         };
         let findings = cases.iter().map(async |(at, case)| {
-            let Some(input) = self.hold_input(&recipe, case, window).await? else {
+            let Some(input) = self.hold_input(&recipe, case, &scheduler, window).await? else {
                 return Ok(None);
             };
             let measure = fetch_measure().await?.clone();
             let (strategy, judged) = (self.strategy.clone(), case.clone());
             let (seed, workers) = (self.audit.seed, self.workers);
-            let find = move |input: ReplayInput| {
-                strategy
-                    .audit_finding(&judged, || input.finding(measure.as_deref(), &seed, workers))
+            let find = move |input: ReplayInput, stop: &Stop| {
+                let replay = || input.finding(measure.as_deref(), &seed, workers, stop);
+                strategy.audit_finding(&judged, replay)
             };
             let finding = self.with_input(input, &scheduler, find).await?;
             Ok(Some((*at, finding)))
         });
         let (_, findings) = try_join(fetch_measure(), try_join_all(findings)).await?;
-        let Some(findings) = findings.into_iter().collect::<Option<Vec<_>>>() else {
-            return Ok(None);
-        };
-        let evidence = Evidence::try_from(findings);
-        evidence
-            .map(Some)
+        let findings: Vec<_> = findings.into_iter().flatten().collect();
+        Evidence::try_from(findings)
             .map_err(|_| RoleError::fatal(anyhow!("an audit has more cases than it may")))
     }
 
-    /// Checks the ends that trainers opened since this validator committed, and returns the results
-    /// in the order of the cases. There are none under the exact profile. Returns `None` if the
-    /// input of a case cannot be had and the trainer is not to blame.
+    /// Checks the ends that trainers opened since this validator committed to `evidence`, and
+    /// returns a result for each of its findings. There are none under the exact profile.
     pub(super) async fn check_bindings(
         self,
+        evidence: &Evidence,
         scheduler: Arc<ReplayScheduler>,
         window: FetchWindow,
-    ) -> Result<Option<Vec<Binding>>> {
-        let (recipe, cases) = (Arc::new(self.recipe().await?), self.cases());
+    ) -> Result<Vec<Binding>> {
+        let (recipe, mut cases) = (Arc::new(retried(|| self.recipe()).await?), self.cases());
         if recipe.numerics == Numerics::Exact {
-            return Ok(Some(Vec::new()));
+            return Ok(Vec::new());
         }
+        cases.retain(|(at, _)| evidence.iter().any(|(judged, _)| judged == at));
         let bindings = cases.iter().map(async |(_, case)| {
             if !case.opened {
                 // The chain does not use the binding of a case without opened ends.
-                return Ok(Some(Binding::Unavailable));
+                return Ok(Binding::Unchecked);
             }
-            let Some(input) = self.hold_input(&recipe, case, window).await? else {
-                return Ok(None);
+            let Some(input) = self.hold_input(&recipe, case, &scheduler, window).await? else {
+                return Ok(Binding::Unchecked);
             };
             let (seed, workers) = (self.audit.seed, self.workers);
-            let check = move |input: ReplayInput| input.binding(&seed, workers);
-            self.with_input(input, &scheduler, check).await.map(Some)
+            let check = move |input: ReplayInput, stop: &Stop| input.binding(&seed, workers, stop);
+            self.with_input(input, &scheduler, check).await
         });
-        Ok(try_join_all(bindings).await?.into_iter().collect())
+        try_join_all(bindings).await
     }
 
     /// Returns the next try to fetch something within `window`.
     async fn next_try(&self, window: FetchWindow) -> Result<Try> {
         let chain = &self.context.chain;
-        let (block, block_time) = (chain.overview().await?.now, chain.block_time().await?);
+        let block = retried(|| chain.overview()).await?.now;
+        let block_time = retried(|| chain.block_time()).await?;
         let left = window.give_up.saturating_sub(block);
         let deadline = Instant::now() + block_time.saturating_mul(left.max(1));
-        Ok(Try { deadline, is_last: left == 0, block })
+        Ok(Try { deadline, is_last: left == 0, block, block_time })
     }
 
     /// Fetches the input of `case` until the end of `window`. Input that no peer serves is then
@@ -198,13 +238,13 @@ impl<S: Strategy> ReplayJob<S> {
         &self,
         recipe: &Arc<Recipe>,
         case: &Case<AccountId>,
+        scheduler: &ReplayScheduler,
         window: FetchWindow,
     ) -> Result<Option<HeldInput>> {
-        let (started, mut first_block) = (Instant::now(), None);
         let (round, trainer) = (self.audit.round, format_account(&case.trainer));
         loop {
             let now = self.next_try(window).await?;
-            let first = *first_block.get_or_insert(now.block);
+            let first = scheduler.first_try(self.key, case.trainer, window.since, now.block).await;
             let context = self.context.until(now.deadline);
             let held = HeldInput::fetch(&context, recipe, &self.key, round, case).await;
             let error = match held {
@@ -213,11 +253,15 @@ impl<S: Strategy> ReplayJob<S> {
             };
             tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
             if now.is_last {
-                if !matches!(error.downcast_ref(), Some(SwarmError::Unavailable { .. })) {
-                    return Err(RoleError::Transient(error));
-                }
-                if window.is_filled_from(first)
-                    && self.context.has_reached_others(started, &case.trainer).await?
+                let is_at_fault = match error.downcast_ref::<Undelivered>() {
+                    Some(undelivered) => undelivered.is_fault_of(&case.trainer),
+                    None if error.is::<SwarmError>() => false,
+                    None => return Err(RoleError::Transient(error)),
+                };
+                let reached_others = || self.context.has_reached_others(first.at, &case.trainer);
+                if is_at_fault
+                    && window.is_filled_from(first.block)
+                    && retried(reached_others).await?
                 {
                     return Ok(Some(HeldInput::Missing));
                 }
@@ -227,7 +271,7 @@ impl<S: Strategy> ReplayJob<S> {
                 );
                 return Ok(None);
             }
-            tokio::time::sleep(self.context.chain.block_time().await?).await;
+            tokio::time::sleep(now.block_time).await;
         }
     }
 
@@ -236,17 +280,16 @@ impl<S: Strategy> ReplayJob<S> {
         &self,
         input: HeldInput,
         scheduler: &ReplayScheduler,
-        work: impl FnOnce(ReplayInput) -> Result<T> + Send + 'static,
+        work: impl FnOnce(ReplayInput, &Stop) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let turn = scheduler.loading.clone().acquire_owned().await.map_err(RoleError::fatal)?;
-        let input = input.load(&self.context).await?;
+        let input = retried(|| input.load(&self.context)).await?;
         let replaying = scheduler.replaying.clone().lock_owned().await;
-        // The thread goes on if this task is aborted, so it holds the guards.
-        let work = move || {
+        compute(move |stop| {
             let _guards = (turn, replaying);
-            work(input)
-        };
-        tokio::task::spawn_blocking(work).await?
+            work(input, stop)
+        })
+        .await
     }
 
     /// Returns the record of the round.
@@ -298,7 +341,7 @@ impl<S: Strategy> ReplayJob<S> {
             if now.is_last {
                 return Ok(None);
             }
-            tokio::time::sleep(self.context.chain.block_time().await?).await;
+            tokio::time::sleep(now.block_time).await;
         }
     }
 
@@ -311,7 +354,7 @@ impl<S: Strategy> ReplayJob<S> {
         scheduler: &ReplayScheduler,
         is_last: bool,
     ) -> Result<RoundMeasure> {
-        let (head, tag) = (self.head_before().await?, audit_tag(&self.key));
+        let (head, tag) = (retried(|| self.head_before()).await?, audit_tag(&self.key));
         let head = fetch_model(&self.context, &head.root, recipe, &[], &tag).await?.parameters;
         let record = self.record().await?;
         let included = included_updates(&self.context, recipe, self.audit.round, &record).await?;
@@ -319,15 +362,15 @@ impl<S: Strategy> ReplayJob<S> {
         let texts = self.probe_texts(shards, recipe, is_last).await?;
         let (recipe, seed, workers) = (recipe.clone(), self.audit.seed, self.workers);
         let replaying = scheduler.replaying.clone().lock_owned().await;
-        let probe = tokio::task::spawn_blocking(move || {
+        let probe = compute(move |_| {
             let _replaying = replaying;
-            ScoreProbe::new(&recipe, &head, &payloads(included), &seed, &texts, workers)
+            Ok(ScoreProbe::new(&recipe, &head, &payloads(included), &seed, &texts, workers)?)
         });
-        Ok(RoundMeasure { probe: probe.await??, accounts })
+        Ok(RoundMeasure { probe: probe.await?, accounts })
     }
 
-    /// Returns the text that the audit names, and held-out text. The last try does without shards
-    /// that cannot be had.
+    /// Returns the text that the audit names, and held-out text. Malformed shards are left out in
+    /// every try, and so by every seat. The last try does without shards that cannot be had.
     async fn probe_texts(
         &self,
         shards: &mut ShardReader,
@@ -336,12 +379,13 @@ impl<S: Strategy> ReplayJob<S> {
     ) -> Result<Vec<LeaseData>> {
         let (mut tokens, tag) = (Vec::new(), &audit_tag(&self.key));
         // At the same time, so that one that no peer serves does not hold up the others.
-        let held = join_all(self.audit.probe.iter().map(async |id| {
-            ShardReader::new(self.context.clone()).hold(recipe, &[*id], &[], tag).await
+        let read = join_all(self.audit.probe.iter().map(async |id| {
+            let mut shards = ShardReader::new(self.context.clone());
+            unless_malformed(shards.shard(recipe, *id, &[], tag).await)
         }));
-        for (id, held) in self.audit.probe.iter().zip(held.await) {
-            match held {
-                Ok(()) => tokens.push(shards.shard(recipe, *id, &[], tag).await?),
+        for read in read.await {
+            match read {
+                Ok(shard) => tokens.extend(shard),
                 Err(RoleError::Transient(error)) if is_last => {
                     tracing::debug!("measuring without a shard: {}", explain(&error));
                 }
@@ -374,5 +418,26 @@ mod tests {
         assert!(!window.is_filled_from(139) && !window.is_filled_from(175));
         assert!(!FetchWindow { since: 100, give_up: 100 }.is_filled_from(100));
         assert_eq!(window.first_half().give_up, 137);
+    }
+
+    #[tokio::test]
+    async fn a_step_that_starts_over_goes_on_from_its_first_try() {
+        let (scheduler, trainer) = (ReplayScheduler::new(), [1; 32]);
+        let keys = [1, 2].map(audit_key);
+        let first = scheduler.first_try(keys[0], trainer, 100, 101).await;
+        assert_eq!(first.block, 101);
+        assert_eq!(scheduler.first_try(keys[0], trainer, 100, 120).await, first);
+        for (key, trainer, since) in
+            [(keys[1], trainer, 100), (keys[0], [2; 32], 100), (keys[0], trainer, 140)]
+        {
+            assert_eq!(scheduler.first_try(key, trainer, since, 141).await.block, 141);
+        }
+        scheduler.retain(&BTreeSet::from([keys[1]])).await;
+        assert_eq!(scheduler.first_try(keys[0], trainer, 100, 150).await.block, 150);
+        assert_eq!(scheduler.first_try(keys[1], trainer, 100, 150).await.block, 141);
+    }
+
+    fn audit_key(id: u32) -> AuditKey {
+        format!("{id}-{}", "00".repeat(32)).parse().unwrap()
     }
 }

@@ -2,9 +2,10 @@
 
 //! Everything that the replay of one update reads, fetched from the chain and from peers.
 
+use super::tasks::Stop;
 use crate::{
     context::NodeContext,
-    data::ShardReader,
+    data::{ShardReader, unless_malformed},
     error::{Result, RoleError},
     model::{fetch_model, hold_model},
     state::AuditKey,
@@ -20,7 +21,7 @@ use pol_primitives::{
     recipe::Recipe,
     submission::RevealRecord,
 };
-use pol_swarm::{Bytes, SwarmError};
+use pol_swarm::Bytes;
 use std::{io, sync::Arc};
 use tokio::runtime::Handle;
 
@@ -49,13 +50,15 @@ pub(super) fn audit_tag(audit: &AuditKey) -> String {
 pub(super) enum HeldInput {
     /// All input.
     Complete(Box<ReplayRecords>),
-    /// A blob that the trainer named as part of a state is too large to be one.
-    OversizedState,
+    /// Input that nobody can train from: a blob that the trainer named as part of a state is too
+    /// large to be one, or a shard of the lease is [malformed](crate::data::MalformedData).
+    Untrainable,
     /// A blob that no peer serves, not even the trainer, who needed it to train.
     Missing,
 }
 
 /// Records of the chain that name all input of a replay.
+#[derive(Clone)]
 pub(super) struct ReplayRecords {
     recipe: Arc<Recipe>,
     round: RoundNumber,
@@ -70,8 +73,8 @@ pub(super) struct ReplayRecords {
 pub(super) enum ReplayInput {
     /// All input.
     Complete(Box<ReplayMaterial>),
-    /// See [`HeldInput::OversizedState`].
-    OversizedState,
+    /// See [`HeldInput::Untrainable`].
+    Untrainable,
     /// See [`HeldInput::Missing`].
     Missing,
 }
@@ -101,33 +104,33 @@ impl HeldInput {
         let blobs = records.blobs(context);
         for hash in pol_engine::binding_blobs(case, response) {
             match blobs.hold(&hash).await {
-                Err(RoleError::Transient(error))
-                    if matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. })) =>
-                {
-                    return Ok(Self::OversizedState);
-                }
+                Err(error) if error.is_too_large() => return Ok(Self::Untrainable),
                 held => held?,
             }
         }
         let trainer = case.trainer;
         let mut shards = ShardReader::new(context.clone());
-        shards.hold(recipe, &lease.shards, &[trainer], tag).await?;
+        let held = shards.hold(recipe, &lease.shards, &[trainer], tag).await;
+        if unless_malformed(held)?.is_none() {
+            return Ok(Self::Untrainable);
+        }
         hold_model(context, &lease.base_root, recipe, &[trainer], tag).await?;
         context.hold_payload(recipe, round, &trainer, &reveal.payload_hash).await?;
         Ok(Self::Complete(Box::new(records)))
     }
 
     /// Reads the input into memory.
-    pub(super) async fn load(self, context: &NodeContext) -> Result<ReplayInput> {
+    pub(super) async fn load(&self, context: &NodeContext) -> Result<ReplayInput> {
         let records = match self {
-            Self::Complete(records) => *records,
-            Self::OversizedState => return Ok(ReplayInput::OversizedState),
+            Self::Complete(records) => ReplayRecords::clone(records),
+            Self::Untrainable => return Ok(ReplayInput::Untrainable),
             Self::Missing => return Ok(ReplayInput::Missing),
         };
         let ReplayRecords { recipe, round, case, lease, reveal, tag, .. } = &records;
         let first = [case.trainer];
         let mut shards = ShardReader::new(context.clone());
-        let data = shards.lease_data(recipe, &lease.shards, &first, tag).await?;
+        let data = shards.lease_data(recipe, &lease.shards, &first, tag).await;
+        let Some(data) = unless_malformed(data)? else { return Ok(ReplayInput::Untrainable) };
         let base = fetch_model(context, &lease.base_root, recipe, &first, tag).await?;
         let payload =
             context.fetch_payload(recipe, *round, &case.trainer, &reveal.payload_hash).await?;
@@ -179,6 +182,7 @@ impl ReplayInput {
         measure: Option<&RoundMeasure>,
         seed: &Hash,
         workers: usize,
+        stop: &Stop,
     ) -> Result<Finding> {
         self.judge(Finding::Impossible, Finding::Unavailable, |material| {
             let ReplayMaterial { records, base, payload, .. } = material;
@@ -186,8 +190,9 @@ impl ReplayInput {
             let job = material.job(workers);
             let outcome =
                 pol_engine::audit(&job, base, case, reveal, &response.states, seed, |hash| {
-                    material.open(hash)
+                    material.open(hash, stop)
                 })?;
+            stop.check()?;
             let unmeasured = || {
                 let shards = BoundedVec::truncate_from(vec![0; job.lease.shards.len()]);
                 Ok(UpdateMeasurement { shards, ..UpdateMeasurement::default() })
@@ -205,26 +210,26 @@ impl ReplayInput {
     }
 
     /// Compares the opened ends with the states that they are of.
-    pub(super) fn binding(&self, seed: &Hash, workers: usize) -> Result<Binding> {
+    pub(super) fn binding(&self, seed: &Hash, workers: usize, stop: &Stop) -> Result<Binding> {
         self.judge(Binding::Mismatch, Binding::Unavailable, |material| {
             let ReplayMaterial { records, base, .. } = material;
             let ReplayRecords { case, reveal, response, .. } = records;
             let job = material.job(workers);
             Ok(pol_engine::check_binding(&job, base, case, reveal, response, seed, |hash| {
-                material.open(hash)
+                material.open(hash, stop)
             })?)
         })
     }
 
     fn judge<T>(
         &self,
-        oversized: T,
+        untrainable: T,
         missing: T,
         judge: impl FnOnce(&ReplayMaterial) -> Result<T>,
     ) -> Result<T> {
         match self {
             Self::Complete(material) => judge(material),
-            Self::OversizedState => Ok(oversized),
+            Self::Untrainable => Ok(untrainable),
             Self::Missing => Ok(missing),
         }
     }
@@ -241,9 +246,10 @@ impl ReplayMaterial {
         }
     }
 
-    /// Opens the blob with this hash, which is on this machine by now. May block.
-    fn open(&self, hash: &Hash) -> io::Result<io::Cursor<Bytes>> {
-        let blob = Handle::current().block_on(self.blobs.fetch(hash));
+    /// Opens the blob with this hash, which is on this machine by now. May block. Every run of
+    /// segments begins with this, so that none begins once nobody needs it.
+    fn open(&self, hash: &Hash, stop: &Stop) -> io::Result<io::Cursor<Bytes>> {
+        let blob = stop.check().and_then(|()| Handle::current().block_on(self.blobs.fetch(hash)));
         blob.map(io::Cursor::new).map_err(|error| io::Error::other(error.to_string()))
     }
 }

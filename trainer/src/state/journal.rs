@@ -11,6 +11,9 @@ pub struct Journal {
     pub lease: LeaseKey,
     /// Round that the update is for.
     pub round: RoundNumber,
+    /// Digest of the [contents](crate::data::contents) that the lease was trained on.
+    #[serde(with = "pol_primitives::hex_hash")]
+    pub contents: Hash,
     /// Hashes of the states at the segment boundaries so far, the start first.
     #[serde(with = "hashes")]
     pub leaves: Vec<Hash>,
@@ -25,10 +28,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Creates the journal of `lease`, due in `round`, whose first state has the leaf
-    /// `start`.
-    pub fn new(lease: LeaseKey, round: RoundNumber, start: Hash) -> Self {
-        Self { lease, round, leaves: vec![start], losses: Vec::new(), speed: 0.0, reveal: None }
+    /// Creates the journal of `lease`, due in `round`, which is trained on `contents` from a state
+    /// with the leaf `start`.
+    pub fn new(lease: LeaseKey, round: RoundNumber, contents: Hash, start: Hash) -> Self {
+        let (leaves, losses) = (vec![start], Vec::new());
+        Self { lease, round, contents, leaves, losses, speed: 0.0, reveal: None }
     }
 
     /// Returns the number of trained segments, which is also the number of the newest leaf.

@@ -85,7 +85,7 @@ fn a_journal_and_its_states_survive_until_the_lease_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
     assert_eq!(state_folder.journal(&key(3)).unwrap(), None);
-    let mut journal = Journal::new(key(3), 5, [0; 32]);
+    let mut journal = Journal::new(key(3), 5, [9; 32], [0; 32]);
     state_folder.save_state(&key(3), 0, &state(0)).unwrap();
     for segment in 1..=2u16 {
         state_folder.save_state(&key(3), segment, &state(segment.into())).unwrap();
@@ -102,7 +102,7 @@ fn a_journal_and_its_states_survive_until_the_lease_is_forgotten() {
         salt: [5; 32],
     });
     state_folder.write_journal(&journal).unwrap();
-    state_folder.write_journal(&Journal::new(key(12), 6, [0; 32])).unwrap();
+    state_folder.write_journal(&Journal::new(key(12), 6, [9; 32], [0; 32])).unwrap();
     drop(state_folder);
     let state_folder = StateFolder::open(folder.path()).unwrap();
     assert_eq!(state_folder.journal(&key(3)).unwrap(), Some(journal));
@@ -122,10 +122,10 @@ fn a_lease_of_another_fork_is_another_lease() {
     let (ours, theirs) = (LeaseKey::of(&lease(3, 0)), LeaseKey::of(&lease(3, 1)));
     assert_ne!(ours, theirs);
     state_folder.save_state(&ours, 0, &state(0)).unwrap();
-    state_folder.write_journal(&Journal::new(ours, 5, [0; 32])).unwrap();
+    state_folder.write_journal(&Journal::new(ours, 5, [9; 32], [0; 32])).unwrap();
     assert_eq!(state_folder.journal(&theirs).unwrap(), None);
     assert_eq!(state_folder.kept_leaves(&theirs).unwrap(), [0u16; 0]);
-    state_folder.write_journal(&Journal::new(theirs, 5, [0; 32])).unwrap();
+    state_folder.write_journal(&Journal::new(theirs, 5, [9; 32], [0; 32])).unwrap();
     state_folder.forget_lease(&theirs).unwrap();
     assert_eq!(state_folder.leases().unwrap(), [ours]);
     assert_eq!(state_folder.load_state(&ours, 0, 10).unwrap(), state(0));
@@ -264,7 +264,7 @@ fn damaged_files_are_named() {
     let message = state_folder.journal(&key(3)).unwrap_err().to_string();
     assert!(message.contains(".json is damaged"), "{message}");
     state_folder
-        .write_journal(&Journal { losses: vec![1.25], ..Journal::new(key(3), 4, [0; 32]) })
+        .write_journal(&Journal { losses: vec![1.25], ..Journal::new(key(3), 4, [9; 32], [0; 32]) })
         .unwrap();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("1.25", "1.26")).unwrap();

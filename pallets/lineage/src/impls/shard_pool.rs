@@ -3,10 +3,13 @@
 //! Implementation of [`ShardPool`] for the learning pallet.
 
 use crate::{Config, FreeShards, LOG_TARGET, Manifests, Pallet, Pool};
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use pol_primitives::{
     MAX_LEASE_SHARDS, Ppm, RoundNumber,
-    data::{ManifestId, ShardId, ShardRecord, SourceKind},
+    data::{ManifestId, ManifestStatus, ShardId, ShardRecord, SourceKind},
     prf::Prf,
     provider_draw::ProviderDraw,
     traits::ShardPool,
@@ -92,5 +95,12 @@ impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
         let sum = known.iter().fold(0u64, |sum, bonus| sum.saturating_add(*bonus));
         let mean = sum.checked_div(known.len() as u64);
         mean.and_then(|mean| Ppm::try_from(mean).ok()).unwrap_or(0)
+    }
+
+    fn is_stopped(shards: &[ShardId]) -> bool {
+        let manifests: BTreeSet<ManifestId> = shards.iter().map(|shard| shard.manifest).collect();
+        manifests.into_iter().filter_map(Manifests::<T>::get).any(|manifest| {
+            matches!(manifest.status, ManifestStatus::Paused | ManifestStatus::Retired)
+        })
     }
 }

@@ -81,8 +81,9 @@ pub enum Finding {
     },
 }
 
-/// Findings of a validator in all its seats of an audit, each with the index of its case in
-/// [`Audit::cases`](super::Audit::cases), in ascending order.
+/// Findings of a validator in an audit, each with the index of its case in
+/// [`Audit::cases`](super::Audit::cases), in ascending order. The validator is silent about cases
+/// that are left out.
 pub type Evidence = BoundedVec<(u8, Finding), ConstU32<MAX_SUBMISSIONS>>;
 
 /// Returns the commitment that hides `evidence` until it is revealed.
@@ -156,6 +157,9 @@ pub enum Binding {
     /// An opened state could not be fetched.
     #[codec(index = 2)]
     Unavailable,
+    /// The seat could not check the ends and blames nobody. It counts as silent.
+    #[codec(index = 3)]
+    Unchecked,
 }
 
 /// A seat on an update, as compared by [`exact`](super::exact) and [`native`](super::native).

@@ -36,8 +36,8 @@ fn within(claimed: &[Sketch], replayed: &[Sketch], tolerance: Ppm) -> bool {
 }
 
 impl<'a> Vote<'a> {
-    /// Returns the vote of `seat`; `None` if its finding or its binding is missing, or if the
-    /// finding is of the other profile.
+    /// Returns the vote of `seat`; `None` if its finding or its binding is missing, if the ends are
+    /// unchecked, or if the finding is of the other profile.
     fn of(seat: &Seat<'a>, opened: &[Sketch], tolerance: Ppm) -> Option<Self> {
         Some(match (seat.finding?, seat.binding) {
             (Finding::Unavailable, _) => Self::Withheld,
@@ -50,7 +50,8 @@ impl<'a> Vote<'a> {
                 Self::Valid
             }
             (Finding::Sketched { ends, .. }, Some(Binding::Bound)) => Self::Distant(ends),
-            (Finding::Sketched { .. }, None) | (Finding::Replayed { .. }, _) => return None,
+            (Finding::Sketched { .. }, None | Some(Binding::Unchecked))
+            | (Finding::Replayed { .. }, _) => return None,
         })
     }
 

@@ -252,32 +252,29 @@ impl<T: Config> Pallet<T> {
         Ok(Self::audited_recipe(audit.round, &case.trainer)?.numerics == Numerics::Exact)
     }
 
-    /// Returns `true` if `evidence` covers exactly the cases that `who` has to replay, in the
-    /// recipe's profile and with as many ends and figures as each case asks for.
+    /// Returns `true` if `evidence` is of cases that `who` has to replay, at least one, in their
+    /// order, in the recipe's profile and with as many ends and figures as each case asks for. `who`
+    /// is silent about the cases that it leaves out.
     fn fits_seats(
         audit: &Audit<T::AccountId>,
         who: &T::AccountId,
         evidence: &Evidence,
         is_exact: bool,
     ) -> bool {
-        let mut evidence = evidence.iter();
-        for (at, case) in audit.seats_of(who) {
-            let Some((_, finding)) = evidence.next().filter(|(of, _)| *of == at) else {
-                return false;
-            };
+        let mut seats = audit.seats_of(who);
+        let fits = |(of, finding): &(u8, Finding)| {
+            let Some((_, case)) = seats.find(|(at, _)| at == of) else { return false };
             let (ends, measure) = match finding {
                 Finding::Replayed { ends, measure, .. } if is_exact => (ends.len(), measure),
                 Finding::Sketched { ends, measure } if !is_exact => (ends.len(), measure),
-                Finding::Impossible | Finding::Unavailable => continue,
+                Finding::Impossible | Finding::Unavailable => return true,
                 Finding::Replayed { .. } | Finding::Sketched { .. } => return false,
             };
             let shards =
                 Self::audited_lease(audit.round, &case.trainer).map(|lease| lease.shards.len());
-            if ends != case.segments.len() || shards != Some(measure.shards.len()) {
-                return false;
-            }
-        }
-        evidence.next().is_none()
+            ends == case.segments.len() && shards == Some(measure.shards.len())
+        };
+        !evidence.is_empty() && evidence.iter().all(fits)
     }
 
     /// Returns the case of `trainer` to change.

@@ -55,6 +55,11 @@ fn a_quorum_decides() {
         "so does half of a word"
     );
     assert_eq!(
+        verdict(&[(66, Some(&near), bound), (34, Some(&near), Some(Binding::Unchecked))]),
+        Verdict::Unresolved,
+        "so do ends that nobody checked"
+    );
+    assert_eq!(
         verdict(&[(50, Some(&far), bound), (50, Some(&further), bound)]),
         Verdict::Unresolved,
         "of one thing"
