@@ -104,7 +104,9 @@ pub enum SwarmError {
     Unavailable {
         /// Hash of the blob.
         hash: Hash,
-        /// Failure of each peer, in the order they were asked.
+        /// Number of bytes that arrived in this call. They stay in the store.
+        received: u64,
+        /// Failure of each peer, in the order they failed.
         failures: PeerFailures,
     },
 }
@@ -114,14 +116,24 @@ pub enum SwarmError {
 pub struct PeerFailures(pub Vec<([u8; 32], PeerFailure)>);
 
 impl PeerFailures {
-    /// Returns `true` if a peer answered that it does not have the blob, and no peer that could be
-    /// connected to may have it. Peers that cannot be reached count as not having it.
-    pub fn nobody_has_it(&self) -> bool {
-        use PeerFailure::{Connection, NotServed, Registration, Unreachable};
-        self.0.iter().any(|(_, failure)| *failure == NotServed)
-            && self.0.iter().all(|(_, failure)| {
-                matches!(failure, NotServed | Unreachable | Connection(_) | Registration(_))
-            })
+    /// Returns `true` if the peer was asked and is at fault: it neither delivered the blob nor was
+    /// still sending it when the time ended.
+    pub fn is_fault_of(&self, peer: &[u8; 32]) -> bool {
+        self.0.iter().any(|(failed, failure)| failed == peer && *failure != PeerFailure::OutOfTime)
+    }
+
+    /// Returns `true` if a peer answered that it does not have the blob.
+    pub fn is_refused(&self) -> bool {
+        self.0.iter().any(|(_, failure)| *failure == PeerFailure::NotServed)
+    }
+
+    /// Notes the last failure of a peer. Running out of time takes back no earlier one.
+    pub(crate) fn note(&mut self, peer: [u8; 32], failure: PeerFailure) {
+        if failure == PeerFailure::OutOfTime && self.is_fault_of(&peer) {
+            return;
+        }
+        self.0.retain(|(failed, _)| *failed != peer);
+        self.0.push((peer, failure));
     }
 }
 
@@ -156,9 +168,12 @@ pub enum PeerFailure {
     /// The peer stopped sending.
     #[error("stopped answering")]
     Stalled,
-    /// The time for the fetch ended while the peer was being asked.
+    /// The time for the fetch ended while the peer was sending, or just after it was asked.
     #[error("had not delivered it when the time ended")]
     OutOfTime,
+    /// The peer had sent nothing when the time for the fetch ended.
+    #[error("had sent nothing when the time ended")]
+    Silent,
     /// The transfer was too slow.
     #[error("is too slow")]
     TooSlow,
@@ -210,14 +225,18 @@ mod tests {
     use super::{PeerFailure, PeerFailures};
 
     #[test]
-    fn peers_out_of_reach_do_not_keep_a_blob_in_demand() {
-        let nobody = |failures: &[PeerFailure]| {
-            PeerFailures(failures.iter().map(|failure| ([1; 32], failure.clone())).collect())
-                .nobody_has_it()
-        };
-        assert!(nobody(&[PeerFailure::NotServed, PeerFailure::Unreachable]));
-        assert!(!nobody(&[PeerFailure::NotServed, PeerFailure::OutOfTime]));
-        assert!(!nobody(&[PeerFailure::Unreachable]));
-        assert!(!nobody(&[]));
+    fn peers_that_were_still_sending_are_not_at_fault() {
+        let mut failures = PeerFailures::default();
+        failures.note([1; 32], PeerFailure::OutOfTime);
+        failures.note([2; 32], PeerFailure::Silent);
+        failures.note([3; 32], PeerFailure::TooSlow);
+        failures.note([3; 32], PeerFailure::OutOfTime);
+        assert!(!failures.is_fault_of(&[1; 32]) && !failures.is_fault_of(&[4; 32]));
+        assert!(failures.is_fault_of(&[2; 32]));
+        assert!(failures.is_fault_of(&[3; 32]), "it was too slow before");
+        assert!(!failures.is_refused());
+        failures.note([3; 32], PeerFailure::NotServed);
+        assert!(failures.is_refused());
+        assert_eq!(failures.0.len(), 3);
     }
 }

@@ -2,11 +2,12 @@
 
 //! Fetching side: one blob from many peers.
 //!
-//! Peers are asked in their order, the next one as soon as one failed or none makes progress. As
-//! long as one transfer makes progress no other begins, so that a blob is rarely sent twice. A dead
-//! or silent peer therefore costs a fraction of a second, however many there are.
+//! Peers are asked in their order, the next one as soon as one failed or none makes progress at a
+//! fair speed. As long as one transfer does, no other begins, so that a blob is rarely sent twice.
+//! A dead or silent peer therefore costs a fraction of a second and a slow one some seconds, however
+//! many there are, and whoever was overtaken by another is asked later the next time.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, pin::pin, time::Instant};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use pol_primitives::{Hash, member::Endpoint};
@@ -31,6 +32,12 @@ enum Attempt {
     Hopeless(SwarmError),
 }
 
+/// A peer that is being asked, and since when.
+struct Asked {
+    peer: Endpoint,
+    since: Instant,
+}
+
 /// A search for a blob among peers.
 struct Search<'a> {
     swarm: &'a Swarm,
@@ -38,8 +45,10 @@ struct Search<'a> {
     max_bytes: u64,
     /// Peers to ask, in order.
     waiting: VecDeque<Endpoint>,
-    /// Keys of the peers that are being asked.
-    asked: Vec<[u8; 32]>,
+    /// Peers that are being asked, in the order they were.
+    asked: Vec<Asked>,
+    /// Bytes that arrived from peers that did not deliver the blob.
+    received: u64,
     failures: PeerFailures,
 }
 
@@ -58,29 +67,55 @@ impl Swarm {
             max_bytes,
             waiting: self.order(peers),
             asked: Vec::new(),
+            received: 0,
             failures: PeerFailures::default(),
         };
-        if let Ok(done) = timeout_at(deadline.into(), search.run()).await
-            && let Some(done) = done.transpose()
-        {
-            return done;
+        let mut was_asked = search.waiting.is_empty();
+        while let Ok(turn) = timeout_at(deadline.into(), self.turns().acquire()).await {
+            let _turn = turn.map_err(|error| SwarmError::Store(error.to_string()))?;
+            was_asked = true;
+            match search.take_turn(deadline).await {
+                Some(Ok(true)) => return Ok(()),
+                Some(Ok(false)) => break,
+                Some(Err(error)) => return Err(error),
+                None if Instant::now() >= deadline => break,
+                None => {}
+            }
         }
-        let Search { asked, mut failures, .. } = search;
-        // A peer that drips until the end is not the first to be asked the next time.
-        for peer in &asked {
-            self.peers().note_failure(*peer, Instant::now());
+        if !was_asked {
+            return Err(SwarmError::NoTurn { hash });
         }
-        failures.0.extend(asked.into_iter().map(|peer| (peer, PeerFailure::OutOfTime)));
-        Err(SwarmError::Unavailable { hash, failures })
+        let failures = std::mem::take(&mut search.failures);
+        Err(SwarmError::Unavailable { hash, received: search.received, failures })
     }
 }
 
 impl Search<'_> {
-    /// Returns `Some` once the blob is complete, and `None` if no peer delivers it.
-    async fn run(&mut self) -> Result<Option<()>> {
+    /// Searches as [`Self::run`] does. Returns `None` at the deadline, or earlier when another
+    /// download waits for its turn and this one had a long one.
+    async fn take_turn(&mut self, deadline: Instant) -> Option<Result<bool>> {
+        let (swarm, activity) = (self.swarm, Activity::default());
+        let done = {
+            let mut run = pin!(self.run(&activity));
+            loop {
+                let end = deadline.min(Instant::now() + swarm.0.limits.stall_timeout);
+                match timeout_at(end.into(), &mut run).await {
+                    Ok(done) => break Some(done),
+                    Err(_) if end < deadline && swarm.turns().available_permits() > 0 => {}
+                    Err(_) => break None,
+                }
+            }
+        };
+        if done.is_none() {
+            self.interrupt(&activity);
+        }
+        done
+    }
+
+    /// Returns `true` once the blob is complete, and `false` if no peer delivers it.
+    async fn run(&mut self, activity: &Activity) -> Result<bool> {
         let (swarm, limits) = (self.swarm, &self.swarm.0.limits);
         let (hash, max_bytes) = (self.hash, self.max_bytes);
-        let activity = Activity::default();
         let mut attempts: FuturesUnordered<BoxFuture<'_, (Endpoint, Attempt)>> =
             FuturesUnordered::new();
         let (mut is_due, mut last_start) = (true, Instant::now());
@@ -89,9 +124,8 @@ impl Search<'_> {
                 && attempts.len() < limits.max_asked
                 && let Some(peer) = self.waiting.pop_front()
             {
-                self.asked.push(peer.id);
                 last_start = Instant::now();
-                let activity = &activity;
+                self.asked.push(Asked { peer: peer.clone(), since: last_start });
                 attempts.push(
                     async move {
                         let attempt = swarm.attempt(hash, max_bytes, &peer, activity).await;
@@ -102,37 +136,72 @@ impl Search<'_> {
             }
             is_due = false;
             if attempts.is_empty() {
-                return Ok(None);
+                return Ok(false);
             }
             let may_start = !self.waiting.is_empty() && attempts.len() < limits.max_asked;
             let start = last_start + limits.hedge_delay;
-            let start =
-                activity.quiet_from(limits.quiet_delay).map_or(start, |quiet| quiet.max(start));
+            let start = activity.suffices_until().map_or(start, |until| until.max(start));
             tokio::select! {
                 Some((peer, attempt)) = attempts.next() => {
-                    self.asked.retain(|asked| *asked != peer.id);
+                    let overtaken = self.end_asking(&peer);
                     match attempt {
                         Attempt::Complete(received) => {
-                            swarm.peers().note_delivered(peer.id, Instant::now());
-                            debug!(
-                                hash = hex::encode(hash),
-                                peer = hex::encode(peer.id),
-                                received,
-                                "fetched"
-                            );
-                            return Ok(Some(()));
+                            self.deliver(&peer, &overtaken, received);
+                            return Ok(true);
                         }
                         Attempt::Spare => self.waiting.push_front(peer),
                         Attempt::Failed(failure, received) => {
                             self.fail(peer, failure, received);
-                            is_due = activity.is_quiet(limits.quiet_delay);
+                            is_due = activity.is_quiet();
                         }
                         Attempt::Hopeless(error) => return Err(error),
                     }
                 }
                 () = sleep_until(start.into()), if may_start => {
-                    is_due = activity.is_quiet(limits.quiet_delay);
+                    is_due = activity.is_quiet();
                 }
+            }
+        }
+    }
+
+    /// Notes that the peer is not being asked any more, and returns the keys of the peers that were
+    /// asked before it and still are.
+    fn end_asking(&mut self, peer: &Endpoint) -> Vec<[u8; 32]> {
+        let before = self.asked.iter().take_while(|asked| asked.peer.id != peer.id);
+        let before = before.map(|asked| asked.peer.id).collect();
+        self.asked.retain(|asked| asked.peer.id != peer.id);
+        before
+    }
+
+    /// Notes that the peer delivered before those that it has `overtaken`.
+    fn deliver(&self, peer: &Endpoint, overtaken: &[[u8; 32]], received: u64) {
+        let (mut peers, now) = (self.swarm.peers(), Instant::now());
+        peers.note_delivered(peer.id, now);
+        for slower in overtaken {
+            peers.note_failure(*slower, now);
+        }
+        let (hash, peer) = (hex::encode(self.hash), hex::encode(peer.id));
+        debug!(hash, peer, received, "fetched");
+    }
+
+    /// Notes how far the peers came that were being asked when the time or the turn ended. Those
+    /// that sent at a fair speed come first in the next turn, and the others last.
+    fn interrupt(&mut self, activity: &Activity) {
+        let (limits, now) = (&self.swarm.0.limits, Instant::now());
+        for Asked { peer, since } in std::mem::take(&mut self.asked) {
+            let received = activity.received(&peer.id);
+            self.received = self.received.saturating_add(received);
+            let is_silent = received == 0 && now >= since + limits.quiet_delay;
+            if is_silent {
+                self.failures.note(peer.id, PeerFailure::Silent);
+            } else {
+                self.failures.note(peer.id, PeerFailure::OutOfTime);
+            }
+            if activity.is_fair(&peer.id) {
+                self.waiting.push_front(peer);
+            } else {
+                self.swarm.peers().note_failure(peer.id, now);
+                self.waiting.push_back(peer);
             }
         }
     }
@@ -147,11 +216,21 @@ impl Search<'_> {
         if failure != PeerFailure::NotServed {
             self.swarm.peers().note_failure(peer.id, Instant::now());
         }
-        self.failures.0.retain(|(failed, _)| *failed != peer.id);
-        self.failures.0.push((peer.id, failure));
+        self.received = self.received.saturating_add(received);
+        self.failures.note(peer.id, failure);
         // Parts that arrived stay, so a slow or faltering peer may deliver the rest.
         if received > 0 {
             self.waiting.push_back(peer);
+        }
+    }
+}
+
+impl Drop for Search<'_> {
+    /// Remembers the peers that a search that is cancelled was waiting for.
+    fn drop(&mut self) {
+        let (limits, now) = (&self.swarm.0.limits, Instant::now());
+        for asked in self.asked.iter().filter(|asked| now >= asked.since + limits.slow_delay) {
+            self.swarm.peers().note_failure(asked.peer.id, now);
         }
     }
 }
@@ -173,11 +252,11 @@ impl Swarm {
             Ok(source) => source,
             Err(error) => return failed(error, 0),
         };
-        if !activity.is_quiet(self.0.limits.quiet_delay) {
+        if !activity.is_quiet() {
             source.close();
             return Attempt::Spare;
         }
-        let mut progress = Progress::new(activity);
+        let mut progress = Progress::new(peer.id, &self.0.limits, activity);
         let transferred = self.transfer(&source, hash, &mut progress).await;
         source.close();
         match transferred {
@@ -187,7 +266,7 @@ impl Swarm {
                 Err(error) => Attempt::Hopeless(error),
             },
             Err(error) => {
-                activity.end();
+                progress.end();
                 failed(error, progress.received())
             }
         }

@@ -53,6 +53,7 @@
 //! # }
 //! ```
 
+mod demand;
 mod download;
 mod endpoint;
 mod error;

@@ -35,6 +35,11 @@ pub(crate) struct Limits {
     pub(crate) hedge_delay: Duration,
     /// Time without progress of a transfer after which the next peer may send the same blob.
     pub(crate) quiet_delay: Duration,
+    /// Time below [`Self::fair_bytes_per_second`] after which the next peer may send the same blob.
+    pub(crate) slow_delay: Duration,
+    /// Speed of a transfer beside which no other begins: two megabits per second. Whoever sends
+    /// just enough not to be cut thus keeps a blob from nobody.
+    pub(crate) fair_bytes_per_second: u64,
     /// Maximum number of peers that are asked for one blob at a time.
     pub(crate) max_asked: usize,
     /// Interval between collections of blobs without a label. Until the next one, a broken transfer
@@ -43,8 +48,8 @@ pub(crate) struct Limits {
     /// Maximum number of connections served at a time, each costing up to [`SEND_WINDOW`] of
     /// memory.
     pub(crate) max_connections: usize,
-    /// Maximum number of blobs fetched at a time; others wait. It keeps one peer from using up
-    /// another's connections.
+    /// Maximum number of blobs fetched at a time through one handle. If there are more, they take
+    /// turns of one [`Self::stall_timeout`]. It keeps one peer from using up another's connections.
     pub(crate) max_downloads: usize,
 }
 
@@ -56,6 +61,8 @@ impl Default for Limits {
             min_bytes_per_second: 64 * 1024,
             hedge_delay: Duration::from_millis(250),
             quiet_delay: Duration::from_secs(1),
+            slow_delay: Duration::from_secs(3),
+            fair_bytes_per_second: 256 * 1024,
             max_asked: 24,
             gc_interval: Duration::from_secs(600),
             max_connections: 128,
@@ -68,6 +75,12 @@ impl Limits {
     /// Returns the number of bytes that have to arrive within each [`Self::stall_timeout`].
     pub(crate) fn bytes_per_window(&self) -> u64 {
         self.min_bytes_per_second.saturating_mul(self.stall_timeout.as_secs())
+    }
+
+    /// Returns the number of bytes that have to arrive within each [`Self::slow_delay`] to keep
+    /// other peers waiting.
+    pub(crate) fn bytes_per_fair_window(&self) -> u64 {
+        self.fair_bytes_per_second.saturating_mul(self.slow_delay.as_secs())
     }
 
     /// Returns the maximum duration for which a blob of `size` bytes is served.

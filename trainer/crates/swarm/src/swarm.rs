@@ -23,16 +23,17 @@ use iroh_blobs::{
     store::fs::FsStore,
 };
 use pol_primitives::{Hash, member::Endpoint};
-use tokio::{sync::Semaphore, task::JoinSet, time::timeout_at};
+use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::debug;
 
 use crate::{
     Bytes, PeerFailures, Result, SwarmError,
+    demand::Demand,
     endpoint::{endpoint_to_register, open_socket},
     error::{is_disk_full, is_io},
     limits::{CONCURRENT_WRITES, Limits},
     peers::PeerMemory,
-    serve,
+    serve::Server,
     store::open_store,
 };
 
@@ -54,8 +55,11 @@ pub struct SwarmConfig {
 /// peer.
 ///
 /// The store stays locked until [`Swarm::shutdown`] or the end of the process.
+///
+/// A handle fetches some blobs at a time, and its clones share these turns. Handles
+/// [with turns of their own](Swarm::with_own_turns) do not wait for each other.
 #[derive(Clone)]
-pub struct Swarm(pub(crate) Arc<SwarmInner>);
+pub struct Swarm(pub(crate) Arc<SwarmInner>, Arc<Semaphore>);
 
 pub(crate) struct SwarmInner {
     pub(crate) directory: PathBuf,
@@ -65,7 +69,7 @@ pub(crate) struct SwarmInner {
     pub(crate) limits: Limits,
     /// Task that serves others, which ends with the peer.
     serving: tokio::sync::Mutex<JoinSet<()>>,
-    downloads: Semaphore,
+    demand: Arc<Demand>,
     peers: Mutex<PeerMemory>,
 }
 
@@ -95,19 +99,28 @@ impl Swarm {
                 return Err(error);
             }
         };
-        let mut serving = JoinSet::new();
-        serving.spawn(serve::serve(socket.clone(), store.clone().into(), limits.clone()));
+        let (mut serving, demand) = (JoinSet::new(), Arc::<Demand>::default());
+        let server = Server { store: store.clone().into(), demand: demand.clone(), limits };
+        let limits = server.limits.clone();
+        serving.spawn(server.serve(socket.clone()));
         debug!(id = hex::encode(endpoint.id), addresses = ?endpoint.addresses, "serving blobs");
-        Ok(Self(Arc::new(SwarmInner {
+        let turns = Arc::new(Semaphore::new(limits.max_downloads));
+        let inner = SwarmInner {
             directory,
             endpoint,
             socket,
             store,
             serving: serving.into(),
-            downloads: Semaphore::new(limits.max_downloads),
             limits,
+            demand,
             peers: Mutex::default(),
-        })))
+        };
+        Ok(Self(Arc::new(inner), turns))
+    }
+
+    /// Returns a handle to the same peer whose downloads wait only for each other.
+    pub fn with_own_turns(&self) -> Self {
+        Self(self.0.clone(), Arc::new(Semaphore::new(self.0.limits.max_downloads)))
     }
 
     /// Returns the endpoint at which others reach this peer, to be registered on chain.
@@ -198,7 +211,7 @@ impl Swarm {
     ) -> Result<Bytes> {
         self.hold(hash, max_bytes, peers, label, deadline).await?;
         let bytes = self.get(hash, max_bytes).await?;
-        bytes.ok_or(SwarmError::Unavailable { hash, failures: PeerFailures::default() })
+        bytes.ok_or_else(|| removed(hash))
     }
 
     /// Makes sure that the whole blob is in the store under `label`: fetches what is missing from
@@ -211,7 +224,8 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// Fails with [`SwarmError::Unavailable`] if no peer delivers, with [`SwarmError::TooLarge`] if
+    /// Fails with [`SwarmError::Unavailable`] if no peer delivers, with [`SwarmError::NoTurn`] if
+    /// the handle's other downloads took all the time, with [`SwarmError::TooLarge`] if
     /// the blob has more than `max_bytes`, and with [`SwarmError::DiskFull`] or
     /// [`SwarmError::Store`].
     pub async fn hold(
@@ -231,9 +245,6 @@ impl Swarm {
             .await
             .map_err(|error| self.failed(error))?;
         if self.size(hash).await?.is_none() {
-            let turn = timeout_at(deadline.into(), self.0.downloads.acquire()).await;
-            let turn = turn.map_err(|_| SwarmError::NoTurn { hash })?;
-            let _turn = turn.map_err(|error| self.failed(error))?;
             let found = self.search(hash, max_bytes, peers, deadline).await;
             if let Err(error) = found {
                 let status = self.0.store.status(hash).await;
@@ -248,13 +259,31 @@ impl Swarm {
                 Err(SwarmError::TooLarge { hash, size, limit: max_bytes })
             }
             Some(_) => self.attach_label(hash, label).await,
-            None => Err(SwarmError::Unavailable { hash, failures: PeerFailures::default() }),
+            None => Err(removed(hash)),
         }
     }
 
     /// Returns `true` if a connection to a peer outside `except` was made at or after `since`.
     pub fn has_reached(&self, since: Instant, except: &[[u8; 32]]) -> bool {
         self.peers().reached_since(since, except)
+    }
+
+    /// Returns `true` if a peer asked for a blob under `label`, or received a part of it, at or
+    /// after `since`.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`SwarmError::Store`].
+    pub async fn is_wanted(&self, label: &str, since: Instant) -> Result<bool> {
+        let tags = self.0.store.tags().list_prefix(format!("{label}/")).await;
+        let mut tags = std::pin::pin!(tags.map_err(|error| self.failed(error))?);
+        while let Some(tag) = tags.next().await {
+            let hash = tag.map_err(|error| SwarmError::Store(format!("{error:#}")))?.hash;
+            if self.0.demand.is_since(hash.as_bytes(), since) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the names of the labels directly below `label` that hold blobs: `2` and `10` below
@@ -302,7 +331,6 @@ impl Swarm {
     ///
     /// Fails with [`SwarmError::Store`].
     pub async fn shutdown(self) -> Result<()> {
-        self.0.downloads.close();
         self.0.socket.close().await;
         self.0.serving.lock().await.join_next().await;
         self.0.store.shutdown().await.map_err(|error| self.failed(error))
@@ -343,6 +371,10 @@ impl Swarm {
         order.order(peers, &self.0.endpoint.id, Instant::now()).into_iter().cloned().collect()
     }
 
+    pub(crate) fn turns(&self) -> &Semaphore {
+        &self.1
+    }
+
     pub(crate) fn peers(&self) -> MutexGuard<'_, PeerMemory> {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -353,4 +385,9 @@ impl Swarm {
         }
         SwarmError::Store(format!("{error:#}"))
     }
+}
+
+/// Returns the error for a blob that lost its last label while it was fetched.
+fn removed(hash: Hash) -> SwarmError {
+    SwarmError::Unavailable { hash, received: 0, failures: PeerFailures::default() }
 }

@@ -72,7 +72,7 @@ fn later() -> Instant {
 /// Downloads a blob from one peer and returns the number of bytes received.
 async fn download(swarm: &Swarm, name: Hash, peer: &Endpoint) -> Result<u64, DownloadError> {
     let activity = Activity::default();
-    let mut progress = Progress::new(&activity);
+    let mut progress = Progress::new(peer.id, &swarm.0.limits, &activity);
     let source = swarm.find_source(name, LIMIT, peer).await?;
     swarm.transfer(&source, name, &mut progress).await?;
     source.close();
@@ -134,6 +134,25 @@ async fn faltering(
         Router::builder(socket).accept(ALPN, BlobsProtocol::new(&store, Some(events))).spawn(),
         endpoint,
     )
+}
+
+/// Starts a peer that sends 16 KiB in each `pause`.
+async fn dripping(bytes: Bytes, pause: Duration) -> (Router, Endpoint) {
+    let store = MemStore::new();
+    store.add_bytes(bytes).with_named_tag("kept").await.unwrap();
+    let mask = EventMask { throttle: ThrottleMode::Intercept, ..EventMask::DEFAULT };
+    let (events, mut messages) = EventSender::channel(32, mask);
+    tokio::spawn(async move {
+        while let Some(message) = messages.recv().await {
+            let ProviderMessage::Throttle(message) = message else { continue };
+            tokio::time::sleep(pause).await;
+            message.tx.send(Ok(())).await.ok();
+        }
+    });
+    let socket = socket().await;
+    let endpoint = registration(&socket);
+    let protocol = BlobsProtocol::new(&store, Some(events));
+    (Router::builder(socket).accept(ALPN, protocol).spawn(), endpoint)
 }
 
 /// Starts a peer that answers every request with `answer`, or never.
@@ -314,6 +333,96 @@ async fn silent_and_stalling_peers_cost_one_wait() {
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert!(b.has_reached(started, &[peers[0].id]));
     task.abort();
+}
+
+#[tokio::test]
+async fn a_slow_peer_keeps_a_blob_from_nobody() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let bytes = noise(0, 8_000_000);
+    let name = a.add(bytes.clone(), "kept").await.unwrap();
+    // 109 KB/s: enough not to be cut, so that the blob would take more than a minute.
+    let (_first, slow) = dripping(bytes.clone(), Duration::from_millis(150)).await;
+    let (_second, slower) = dripping(bytes.clone(), Duration::from_millis(200)).await;
+    let (started, peers) = (Instant::now(), [slow.clone(), slower.clone(), a.endpoint()]);
+    assert_eq!(soon(b.fetch(name, LIMIT, &peers, "kept", later())).await.unwrap(), bytes);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    // They cost one wait: from then on they are asked last.
+    let order: Vec<_> = b.order(&peers).iter().map(|peer| peer.id).collect();
+    assert_eq!(order, [a.endpoint().id, slow.id, slower.id]);
+}
+
+#[tokio::test]
+async fn only_peers_that_do_not_send_are_at_fault_when_the_time_ends() {
+    let (b, _b) = peer(2).await;
+    let bytes = noise(0, 2_000_000);
+    let (_router, slow) = dripping(bytes.clone(), Duration::from_millis(150)).await;
+    let (task, silent) = scripted(None).await;
+    let peers = [silent.clone(), slow.clone()];
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let error = soon(b.fetch(hash(&bytes), LIMIT, &peers, "kept", deadline)).await.unwrap_err();
+    let SwarmError::Unavailable { received, failures, .. } = error else { panic!("{error}") };
+    assert!(received > 0);
+    assert!(failures.0.contains(&(slow.id, PeerFailure::OutOfTime)), "{failures}");
+    assert!(failures.0.contains(&(silent.id, PeerFailure::Silent)), "{failures}");
+    assert!(!failures.is_fault_of(&slow.id) && failures.is_fault_of(&silent.id));
+    // Both are asked last for a while.
+    let (other, _other) = peer(3).await;
+    let order = b.order(&[slow, silent, other.endpoint()]);
+    assert_eq!(order.front().map(|peer| peer.id), Some(other.endpoint().id));
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_cancelled_fetch_remembers_the_peer_that_it_waited_for() {
+    let limits = Limits { slow_delay: Duration::from_millis(500), ..Limits::default() };
+    let ((b, _b), (c, _c)) = (peer_with(2, limits).await, peer(3).await);
+    let (task, silent) = scripted(None).await;
+    let peers = [silent.clone()];
+    let fetch = b.fetch([1; 32], LIMIT, &peers, "kept", later());
+    assert!(timeout(Duration::from_secs(2), fetch).await.is_err());
+    let order = b.order(&[silent, c.endpoint()]);
+    assert_eq!(order.front().map(|peer| peer.id), Some(c.endpoint().id));
+    task.abort();
+}
+
+#[tokio::test]
+async fn downloads_take_turns_and_other_handles_do_not_wait() {
+    let limits =
+        Limits { max_downloads: 1, stall_timeout: Duration::from_secs(1), ..Limits::default() };
+    let ((a, _a), (b, _b)) = (peer(1).await, peer_with(2, limits).await);
+    let name = a.add(noise(0, 1000), "kept").await.unwrap();
+    let bytes = noise(1, 16 << 20);
+    let (_router, slow) = dripping(bytes.clone(), Duration::from_millis(20)).await;
+    let tarpit = tokio::spawn({
+        let b = b.clone();
+        async move { b.fetch(hash(&bytes), LIMIT << 1, &[slow], "slow", later()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (started, peers) = (Instant::now(), [a.endpoint()]);
+    let soon_over = || Instant::now() + Duration::from_millis(100);
+    let starved = b.fetch(name, LIMIT, &peers, "kept", soon_over()).await;
+    assert!(matches!(starved, Err(SwarmError::NoTurn { .. })), "nobody was asked");
+    let own = b.with_own_turns();
+    soon(own.fetch(name, LIMIT, &peers, "kept", later())).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    // The slow one gives way after its turn, and goes on afterwards.
+    let other = a.add(noise(2, 1000), "kept").await.unwrap();
+    soon(b.fetch(other, LIMIT, &peers, "kept", later())).await.unwrap();
+    assert!(!tarpit.is_finished());
+    tarpit.abort();
+}
+
+#[tokio::test]
+async fn blobs_that_peers_fetch_are_wanted() {
+    let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
+    let name = a.add(noise(0, 1000), "model/1").await.unwrap();
+    a.add(noise(1, 1000), "model/2").await.unwrap();
+    let started = Instant::now();
+    assert!(!a.is_wanted("model/1", started).await.unwrap());
+    soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept", later())).await.unwrap();
+    assert!(a.is_wanted("model/1", started).await.unwrap());
+    assert!(!a.is_wanted("model/2", started).await.unwrap());
+    assert!(!a.is_wanted("model/1", Instant::now()).await.unwrap());
 }
 
 #[tokio::test]
