@@ -3,7 +3,7 @@
 //! Connections and state of one process: chain client, swarm and state folder.
 
 use crate::{
-    display::{role_name, short_hash},
+    display::{format_amount, role_name, short_hash},
     error::{Result, RoleError},
     options::SwarmOptions,
     state::StateFolder,
@@ -56,6 +56,24 @@ pub struct Policy {
     pub archive: bool,
 }
 
+/// A blob that no member delivered.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct Undelivered {
+    /// Members that were asked and are at fault, as they were registered when they were asked.
+    at_fault: Vec<AccountId>,
+    /// Failures of the peers.
+    pub source: SwarmError,
+}
+
+impl Undelivered {
+    /// Returns `true` if `account` was asked for the blob, and neither delivered it nor was still
+    /// sending it when the time ended.
+    pub fn is_fault_of(&self, account: &AccountId) -> bool {
+        self.at_fault.contains(account)
+    }
+}
+
 /// The members of the network, and the time they were read.
 type MemberCache = Arc<Mutex<Option<(Instant, Arc<Vec<Member<AccountId>>>)>>>;
 
@@ -90,6 +108,11 @@ impl NodeContext {
     /// Returns a context that fetches blobs until `deadline` only.
     pub fn until(&self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self.clone() }
+    }
+
+    /// Returns a context whose fetches wait only for each other, and not for those of other roles.
+    pub fn with_own_turns(&self) -> Self {
+        Self { swarm: self.swarm.with_own_turns(), ..self.clone() }
     }
 
     /// Returns the block whose leases and audits this member acts on where a mistake costs
@@ -170,16 +193,28 @@ impl NodeContext {
     /// Fails if the chain cannot be reached.
     pub async fn fill_bond(&self, signer: &Signer, member: &Member<AccountId>) -> Result<()> {
         let amount = member.role.minimum_bond().saturating_sub(member.bond);
-        if amount > 0 {
-            if submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await? {
-                tracing::info!("filled the bond up to its minimum");
-            } else {
-                tracing::warn!(
-                    "the bond is below its minimum and could not be filled up; check the balance"
-                );
-            }
+        if amount > 0 && !self.raise_bond(signer, amount).await? {
+            tracing::warn!(
+                "the bond is below its minimum and could not be filled up; check the balance"
+            );
         }
         Ok(())
+    }
+
+    /// Adds `amount` to the signer's bond. Returns `false` if its balance does not cover that and
+    /// some fees.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain cannot be reached.
+    pub async fn raise_bond(&self, signer: &Signer, amount: Balance) -> Result<bool> {
+        let free = self.chain.free_balance(&signer.account()).await?;
+        let raised = free >= amount.saturating_add(FEE_RESERVE)
+            && submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await?;
+        if raised {
+            tracing::info!("raised the bond by {}", format_amount(amount));
+        }
+        Ok(raised)
     }
 
     /// Returns the members of the network, as they were a few blocks ago at most.
@@ -195,17 +230,17 @@ impl NodeContext {
         Ok(members)
     }
 
-    /// Returns the endpoints of all other members in the order to ask them for the blob `hash`:
-    /// those of `first`, validators, which keep everything, and then trainers.
+    /// Returns the endpoints of all `members` but this one in the order to ask them for the blob
+    /// `hash`: those of `first`, validators, which keep everything, and then trainers.
     ///
     /// Each member asks the validators in an order of its own, so that they share the load.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the chain cannot be reached.
-    pub async fn endpoints(&self, hash: &Hash, first: &[AccountId]) -> Result<Vec<Endpoint>> {
+    fn endpoints(
+        &self,
+        members: &[Member<AccountId>],
+        hash: &Hash,
+        first: &[AccountId],
+    ) -> Vec<Endpoint> {
         let own = self.swarm.endpoint().id;
-        let members = self.members().await?;
         let mut members: Vec<_> = members
             .iter()
             .filter_map(|member| Some((member, member.endpoint.as_ref()?)))
@@ -220,7 +255,7 @@ impl NodeContext {
                 .as_bytes();
             (place.unwrap_or(usize::MAX), !member.role.attests(), turn)
         });
-        Ok(members.into_iter().map(|(_, endpoint)| endpoint.clone()).collect())
+        members.into_iter().map(|(_, endpoint)| endpoint.clone()).collect()
     }
 
     /// Returns `true` if a peer other than `account` was reached at or after `since`. Without one,
@@ -253,7 +288,7 @@ impl NodeContext {
     ///
     /// # Errors
     ///
-    /// Fails if no peer serves the blob, or if it is too large.
+    /// Fails with [`Undelivered`] if no peer serves the blob, and if it is too large.
     pub async fn hold_blob(
         &self,
         hash: &Hash,
@@ -262,14 +297,17 @@ impl NodeContext {
         keep: &str,
     ) -> Result<()> {
         let is_here = self.swarm.has(*hash).await?;
-        let peers = if is_here { Vec::new() } else { self.endpoints(hash, first).await? };
+        let members = if is_here { Arc::default() } else { self.members().await? };
+        let peers = self.endpoints(&members, hash, first);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + FETCH_TIME);
-        let held = self.swarm.hold(*hash, max_bytes, &peers, keep, deadline).await;
-        if matches!(held, Err(SwarmError::Unavailable { .. })) {
-            // A member may have registered another endpoint.
-            *self.members.lock().await = None;
+        match self.swarm.hold(*hash, max_bytes, &peers, keep, deadline).await {
+            Err(source @ SwarmError::Unavailable { .. }) => {
+                // A member may have registered another endpoint.
+                *self.members.lock().await = None;
+                Err(RoleError::transient(undelivered(&members, source)))
+            }
+            held => Ok(held?),
         }
-        Ok(held?)
     }
 
     /// Returns a blob of at most `max_bytes` from this machine or a peer, and keeps it under the
@@ -327,6 +365,16 @@ impl NodeContext {
             .with_context(|| format!("payload {} of {}", short_hash(hash), format_account(account)))
             .map_err(RoleError::Transient)
     }
+}
+
+/// Returns the error of a fetch for which `members` were asked.
+fn undelivered(members: &[Member<AccountId>], source: SwarmError) -> Undelivered {
+    let is_at_fault = |member: &&Member<AccountId>| match (&source, &member.endpoint) {
+        (SwarmError::Unavailable { failures, .. }, Some(peer)) => failures.is_fault_of(&peer.id),
+        _ => false,
+    };
+    let at_fault = members.iter().filter(is_at_fault).map(|member| member.account).collect();
+    Undelivered { at_fault, source }
 }
 
 /// Label of the payloads of all rounds.

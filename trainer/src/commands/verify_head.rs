@@ -3,7 +3,7 @@
 //! Replays the model's history and compares its hash with the chain's.
 
 use crate::{
-    context::NodeContext,
+    context::{NodeContext, Undelivered},
     display::short_hash,
     error::RoleError,
     model::{GlobalModel, initial_model, replay_round},
@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use pol_primitives::head::Head;
+use pol_primitives::{RoundNumber, head::Head};
 use serde_json::json;
 
 const EXAMPLES: &str = "\
@@ -76,17 +76,8 @@ async fn verify(context: &NodeContext) -> Result<VerifiedHead> {
                 (None, model, Vec::new())
             }
             Some((previous, model)) => {
-                let (model, included) = replay_round(
-                    context, &previous, &model, &record, &on_chain,
-                )
-                .await
-                .map_err(RoleError::into_inner)
-                .with_context(|| {
-                    format!(
-                        "round {round} cannot be replayed. Members keep the payloads of the \
-                                 last rounds only; the history needs one that runs with --archive"
-                    )
-                })?;
+                let replayed = replay_round(context, &previous, &model, &record, &on_chain).await;
+                let (model, included) = replayed.map_err(|error| cannot_replay(round, error))?;
                 (Some(previous), model, included)
             }
         };
@@ -113,6 +104,20 @@ async fn verify(context: &NodeContext) -> Result<VerifiedHead> {
         bail!("the records of the rounds do not lead to the head");
     }
     Ok(VerifiedHead { head, updates, excised })
+}
+
+/// Returns the error of a round whose replay failed with `error`, with the remedy.
+fn cannot_replay(round: RoundNumber, error: RoleError) -> anyhow::Error {
+    let error = error.into_inner();
+    let is_pruned = error.is::<Undelivered>();
+    let error = error.context(format!("round {round} cannot be replayed"));
+    if !is_pruned {
+        return error;
+    }
+    error.context(
+        "a payload is on no member that was reached: members keep those of the last rounds only, \
+         and the whole history takes one that runs with --archive",
+    )
 }
 
 impl VerifiedHead {

@@ -3,12 +3,13 @@
 //! The model at the chain's head.
 
 use super::{
+    collect::PayloadCollector,
     compute::{initial_model, replay_round},
     fetch::fetch_model,
     global::GlobalModel,
 };
 use crate::{
-    context::{NodeContext, PAYLOADS_TAG, payload_tag},
+    context::{NodeContext, PAYLOADS_TAG, Undelivered, payload_tag},
     display::short_hash,
     error::{Result, RoleError},
 };
@@ -16,19 +17,26 @@ use anyhow::anyhow;
 use pol_engine::parameters_to_bytes;
 use pol_primitives::{RoundNumber, head::Head};
 use pol_swarm::SwarmError;
+use std::time::{Duration, Instant};
 
-/// Heads whose parameters are kept, for peers that lag behind and for audits of the updates made
-/// from them.
-const KEPT_MODELS: u32 = 4;
+/// Newest heads whose parameters are kept, for peers that lag behind and for audits of the updates
+/// made from them.
+const KEPT_MODELS: usize = 4;
+/// Older heads whose parameters are kept as well, as long as peers fetch them.
+const KEPT_WANTED: usize = 4;
+/// Time after a request for a part of a model in which it counts as being fetched.
+const WANTED_TIME: Duration = Duration::from_secs(600);
 /// Most rounds to catch up with by applying updates. Beyond that, fetching the parameters is
 /// cheaper.
 const MAX_CATCH_UP: u32 = 4;
-/// Most rounds to catch up with after the parameters were fetched. If the network was faster than
-/// the transfer, another transfer would not arrive in time either.
-const MAX_CATCH_UP_FETCHED: u32 = 16;
+/// Tries in a row without a byte of a model, after which a member that answered does not have it.
+/// Then that of a newer head is fetched.
+const FRUITLESS_TRIES: u32 = 3;
 /// Rounds whose payloads are kept. Members that catch up need those of the last rounds, and those
 /// of the rounds from which these took updates out.
-const KEPT_PAYLOADS: u32 = 2 * MAX_CATCH_UP_FETCHED;
+const KEPT_PAYLOADS: u32 = 32;
+/// Label of the models that are kept.
+const MODELS_TAG: &str = "model";
 /// Label of the last model that came from a peer.
 const FETCHED_TAG: &str = "model/fetched";
 
@@ -40,14 +48,17 @@ pub struct ModelKeeper {
     /// The head whose model is being fetched. It stays the same when newer heads appear, so that a
     /// transfer that takes longer than a round ends all the same.
     target: Option<Head>,
-    /// Set from the end of a transfer until the newest head is reached.
+    /// Tries in a row that brought nothing of the target.
+    fruitless: u32,
+    /// Set from the end of a transfer until the newest head is near. The updates since then were
+    /// collected meanwhile, so that all of them are applied, however many there are.
     is_behind: bool,
 }
 
 impl ModelKeeper {
     /// Creates a keeper without a model.
     pub fn new(context: NodeContext) -> Self {
-        Self { context, current: None, target: None, is_behind: false }
+        Self { context, current: None, target: None, fruitless: 0, is_behind: false }
     }
 
     /// Returns the model of `head` and serves it to peers. The model is computed from updates where
@@ -80,25 +91,33 @@ impl ModelKeeper {
             short_hash(&head.root),
             head.tokens
         );
-        self.is_behind = false;
+        self.prune_models().await?;
         self.prune_payloads(head.round).await?;
         Ok(model)
     }
 
-    /// Fetches the model of `head`, or goes on fetching that of an earlier head. Returns `true` if
-    /// there is a model to go on from.
+    /// Fetches the model of `head`, or goes on fetching that of an earlier head, and meanwhile
+    /// collects the updates that lead from there to newer heads. Returns `true` if there is a model
+    /// to go on from.
     async fn fetch(&mut self, head: &Head) -> Result<bool> {
         let context = &self.context;
         let target = match self.target {
             Some(target) => target,
             None => {
                 context.swarm.release(FETCHED_TAG).await?;
+                self.prune_payloads(head.round).await?;
                 tracing::info!("fetching the model of round {} from peers", head.round);
+                self.fruitless = 0;
                 *self.target.insert(*head)
             }
         };
-        let recipe = context.recipe(&target.recipe_hash).await?;
-        match fetch_model(context, &target.root, &recipe, &[], FETCHED_TAG).await {
+        let recipe = self.context.recipe(&target.recipe_hash).await?;
+        let collector = PayloadCollector::new(self.context.with_own_turns(), target.round);
+        let fetched = tokio::select! {
+            fetched = fetch_model(&self.context, &target.root, &recipe, &[], FETCHED_TAG) => fetched,
+            fatal = collector.run() => Err(fatal),
+        };
+        match fetched {
             Ok(model) => {
                 self.target = None;
                 self.is_behind = true;
@@ -106,9 +125,10 @@ impl ModelKeeper {
                 Ok(true)
             }
             Err(RoleError::Transient(error)) => {
-                if let Some(SwarmError::Unavailable { failures, .. }) = error.downcast_ref()
-                    && failures.nobody_has_it()
-                {
+                if let Some(Undelivered { source, .. }) = error.downcast_ref() {
+                    self.fruitless = next_fruitless(self.fruitless, source);
+                }
+                if self.fruitless >= FRUITLESS_TRIES {
                     self.target = None;
                 }
                 Err(RoleError::Transient(error))
@@ -133,11 +153,16 @@ impl ModelKeeper {
     /// the way there is too long or the result is not the head.
     async fn compute(&mut self, head: &Head) -> Result<Option<GlobalModel>> {
         let chain = self.context.chain.clone();
-        let most = if self.is_behind { MAX_CATCH_UP_FETCHED } else { MAX_CATCH_UP };
+        // Also after others moved on while this machine caught up with an older head.
+        self.is_behind &= self
+            .current
+            .as_ref()
+            .is_some_and(|(known, _)| head.round > known.round.saturating_add(MAX_CATCH_UP));
+        let most = if self.is_behind { u32::MAX } else { MAX_CATCH_UP };
+        let is_near =
+            |known: &Head| (known.round..=known.round.saturating_add(most)).contains(&head.round);
         let (mut before, mut model) = match &self.current {
-            Some((known, model)) if (known.round..=known.round + most).contains(&head.round) => {
-                (*known, model.clone())
-            }
+            Some((known, model)) if is_near(known) => (*known, model.clone()),
             _ if head.round <= MAX_CATCH_UP => {
                 let record = chain.round_record(0).await?;
                 let Some(first) = record.and_then(|record| record.head) else { return Ok(None) };
@@ -171,6 +196,32 @@ impl ModelKeeper {
         Ok(Some(model))
     }
 
+    /// Releases old models, but not those that peers are fetching.
+    async fn prune_models(&self) -> Result<()> {
+        let (swarm, now) = (&self.context.swarm, Instant::now());
+        let since = now.checked_sub(WANTED_TIME);
+        let labels = swarm.labels_below(MODELS_TAG).await?;
+        let mut rounds: Vec<RoundNumber> =
+            labels.iter().filter_map(|round| round.parse().ok()).collect();
+        rounds.sort_unstable();
+        rounds.truncate(rounds.len().saturating_sub(KEPT_MODELS));
+        // Those that have been fetched for longest come first.
+        let mut wanted = 0;
+        for round in rounds {
+            let tag = model_tag(round);
+            let is_wanted = match since {
+                Some(since) => swarm.is_wanted(&tag, since).await?,
+                None => true,
+            };
+            if is_wanted && wanted < KEPT_WANTED {
+                wanted += 1;
+            } else {
+                swarm.release(&tag).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Releases the payloads of rounds that are settled and long over, unless the member keeps all.
     async fn prune_payloads(&self, newest: RoundNumber) -> Result<()> {
         let context = &self.context;
@@ -197,8 +248,42 @@ impl ModelKeeper {
     }
 }
 
-/// Returns the label of a round's model. Labels repeat, so that a newer model replaces an older
-/// one.
+/// Returns the label of a round's model.
 fn model_tag(round: RoundNumber) -> String {
-    format!("model/{}", round % KEPT_MODELS)
+    format!("{MODELS_TAG}/{round}")
+}
+
+/// Returns the number of fruitless tries in a row after one that failed with `error`, if there were
+/// `before` tries.
+///
+/// A try in which nobody could be asked says nothing about the members that have the model.
+fn next_fruitless(before: u32, error: &SwarmError) -> u32 {
+    match error {
+        SwarmError::Unavailable { received: 0, failures, .. } if failures.is_refused() => {
+            before.saturating_add(1)
+        }
+        SwarmError::Unavailable { received: 1.., .. } => 0,
+        _ => before,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_swarm::{PeerFailure, PeerFailures};
+
+    #[test]
+    fn a_model_is_given_up_only_if_it_does_not_come_and_members_answer() {
+        let after = |received, failures: &[PeerFailure]| {
+            let failures = failures.iter().map(|failure| ([1; 32], failure.clone())).collect();
+            let failures = PeerFailures(failures);
+            next_fruitless(2, &SwarmError::Unavailable { hash: [0; 32], received, failures })
+        };
+        use PeerFailure::{NotServed, Silent, Stalled, Unreachable};
+        assert_eq!(after(0, &[NotServed, Unreachable]), 3);
+        assert_eq!(after(0, &[NotServed, Stalled, Silent]), 3, "nobody holds a joiner up");
+        assert_eq!(after(1, &[NotServed, Stalled]), 0, "what arrived is not given up");
+        assert_eq!(after(0, &[Unreachable]), 2, "this machine may be cut off");
+        assert_eq!(after(0, &[]), 2);
+    }
 }

@@ -6,6 +6,7 @@
 //! ([`replay_round`]) where that is possible, and fetches the parameters from peers
 //! ([`fetch_model`]) where it is not.
 
+mod collect;
 mod compute;
 mod excision;
 mod fetch;

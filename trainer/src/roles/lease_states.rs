@@ -2,6 +2,7 @@
 
 //! States of a trained lease, as audits ask for them.
 
+use super::tasks::{Stop, compute};
 use crate::{
     context::NodeContext,
     data::lease_tag,
@@ -99,12 +100,12 @@ impl<S: Strategy> LeaseStates<S> {
         for (leaf, segment) in case.opened_leaves().into_iter().zip(case.segments.iter().copied()) {
             let (end, StateProof { state, proof }) = self.publish(context, leaf).await?;
             let this = self.clone();
-            let sketch = tokio::task::spawn_blocking(move || {
-                let start = this.at(segment)?;
+            let sketch = compute(move |stop| {
+                let start = this.at(segment, stop)?;
                 let (spec, account) = (&this.recipe.model, &this.account);
-                Ok::<_, RoleError>(sketch_segment(spec, &seed, account, segment, &start, &end)?)
+                Ok(sketch_segment(spec, &seed, account, segment, &start, &end)?)
             });
-            ends.push((SketchedEnd { state, sketch: sketch.await?? }, proof));
+            ends.push((SketchedEnd { state, sketch: sketch.await? }, proof));
         }
         let ends = ends
             .try_into()
@@ -119,13 +120,13 @@ impl<S: Strategy> LeaseStates<S> {
         leaf: u16,
     ) -> Result<(TrainingState, StateProof)> {
         let this = self.clone();
-        let (full, state, blobs) = tokio::task::spawn_blocking(move || {
-            let full = this.at(leaf)?;
+        let (full, state, blobs) = compute(move |stop| {
+            let full = this.at(leaf, stop)?;
             let state = full.trace_state(leaf);
             let blobs = full.blobs().into_iter().map(|blob| blob.to_vec().into()).collect();
-            Ok::<_, RoleError>((full, state, blobs))
+            Ok((full, state, blobs))
         })
-        .await??;
+        .await?;
         let committed = self.trace.leaves().get(usize::from(leaf)) == Some(&state.digest());
         let proof = self.trace.proof(leaf.into()).filter(|_| committed).ok_or_else(|| {
             RoleError::transient(anyhow!(
@@ -139,7 +140,7 @@ impl<S: Strategy> LeaseStates<S> {
 
     /// Returns the state after `leaf` segments: loaded, or trained again from the newest kept state
     /// before it.
-    fn at(self: &Arc<Self>, leaf: u16) -> Result<TrainingState> {
+    fn at(&self, leaf: u16, stop: &Stop) -> Result<TrainingState> {
         let (key, parameters) = (LeaseKey::of(&self.lease), self.recipe.model.size() as usize);
         let kept = self.state.kept_leaves(&key)?;
         for from in kept.into_iter().rev().filter(|kept| *kept <= leaf) {
@@ -151,13 +152,10 @@ impl<S: Strategy> LeaseStates<S> {
                     continue;
                 }
             };
-            let Self { recipe, lease, account, data, workers, .. } = &**self;
+            let Self { recipe, lease, account, data, workers, .. } = self;
             let job = LeaseJob { recipe, lease, account, data, workers: *workers };
             for segment in from..leaf {
-                // The task that waits for the state holds another reference.
-                if Arc::strong_count(self) == 1 {
-                    return Err(RoleError::transient(anyhow!("the state is not needed any more")));
-                }
+                stop.check()?;
                 self.strategy.train_segment(&job, &mut state, segment)?;
             }
             return Ok(state);

@@ -50,8 +50,10 @@ pub(super) struct PayloadChecks {
 }
 
 impl PayloadChecks {
-    /// Creates checks of `round`, of which no reveal is known yet.
-    pub(super) fn new(context: NodeContext, round: RoundNumber) -> Self {
+    /// Creates checks of `round`, of which no reveal is known yet. They wait for the downloads of no
+    /// other role.
+    pub(super) fn new(context: &NodeContext, round: RoundNumber) -> Self {
+        let context = context.with_own_turns();
         Self { context, round, checks: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
@@ -69,7 +71,7 @@ impl PayloadChecks {
         reports: &[(AccountId, RevealSet)],
     ) -> Result<()> {
         if self.round != round {
-            *self = Self::new(self.context.clone(), round);
+            *self = Self::new(&self.context, round);
         }
         while let Some(done) = self.tasks.try_join_next() {
             let (account, payload, checked) = done?;

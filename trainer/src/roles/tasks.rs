@@ -3,10 +3,18 @@
 //! Work beside the loop over blocks.
 
 use super::runner::{BlockHandler, OverviewSender, handle_newest};
-use crate::error::Result;
+use crate::error::{Result, RoleError};
+use anyhow::anyhow;
 use futures::future::join_all;
 use pol_primitives::queries::Overview;
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// Longest wait of a role for work in the background, somewhat shorter than a block.
@@ -60,7 +68,48 @@ impl Drop for RoleTask {
     }
 }
 
-/// Work that goes on between blocks. It ends when this value is dropped.
+/// Request to a computation to end early, made once nobody waits for its result any more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Returns `true` if the computation should end.
+    pub(super) fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Fails if the computation should end.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.is_requested() {
+            return Err(RoleError::transient(anyhow!("the result is not needed any more")));
+        }
+        Ok(())
+    }
+}
+
+/// Guard that requests a stop when it is dropped.
+struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Returns the result of `work`, which runs on a thread that may compute.
+///
+/// Dropping this future does not end the thread. It asks `work` to stop, which should look at its
+/// argument between steps and own the guards of its turn.
+pub(super) async fn compute<T: Send + 'static>(
+    work: impl FnOnce(&Stop) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let stop = Stop::default();
+    let _request = StopOnDrop(stop.clone());
+    tokio::task::spawn_blocking(move || work(&stop)).await?
+}
+
+/// Work that goes on between blocks. It ends when this value is dropped, and computations that it
+/// [awaits](compute) are asked to stop.
 pub(super) struct BackgroundTask<T>(JoinHandle<Result<T>>);
 
 impl<T: Send + 'static> BackgroundTask<T> {
@@ -99,4 +148,42 @@ pub(super) async fn join_logged<T>(
         }
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn dropped_work_gives_up_its_turn_between_steps() {
+        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        let (begin, begun) = mpsc::channel();
+        let task = BackgroundTask::start({
+            let turn = turn.clone();
+            async move {
+                let guard = turn.lock_owned().await;
+                compute(move |stop| {
+                    let _guard = guard;
+                    begin.send(()).map_err(RoleError::fatal)?;
+                    while stop.check().is_ok() {
+                        std::thread::yield_now();
+                    }
+                    stop.check()
+                })
+                .await
+            }
+        });
+        tokio::task::spawn_blocking(move || begun.recv()).await.unwrap().unwrap();
+        assert!(turn.try_lock().is_err(), "the thread holds the turn");
+        drop(task);
+        let freed = tokio::time::timeout(Duration::from_secs(10), turn.lock()).await;
+        assert!(freed.is_ok(), "the thread was not asked to stop");
+    }
+
+    #[tokio::test]
+    async fn computations_that_are_awaited_are_not_stopped() {
+        let done = compute(|stop| Ok(stop.is_requested())).await;
+        assert!(matches!(done, Ok(false)));
+    }
 }

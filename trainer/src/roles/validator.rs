@@ -66,13 +66,13 @@ impl Validator {
         workers: usize,
         strategy: impl Strategy,
     ) -> Self {
-        let auditor = Auditor::new(context.clone(), signer.clone(), workers, strategy);
+        let auditor = Auditor::new(context.with_own_turns(), signer.clone(), workers, strategy);
         let measurer = HeadMeasurer::new(context.clone(), Some(signer.clone()));
         Self {
             auditor: RoleTask::new(auditor),
             measurer: RoleTask::new(measurer),
             follower: HeadFollower::new(context.clone()),
-            checks: PayloadChecks::new(context.clone(), 0),
+            checks: PayloadChecks::new(&context, 0),
             computation: None,
             computed: None,
             housekeeping: Housekeeping::new(context.clone(), signer.clone()),
