@@ -64,6 +64,8 @@ pub(crate) enum Cheat {
     AccusedUpdates,
     /// A validator that reports the ends agreed with other liars.
     AgreedEnds,
+    /// A validator that finds every update packed as it should be.
+    UncheckedUpdates,
 }
 
 /// Segments that [`Cheat::SkippedSegments`] leaves out of four.
@@ -320,6 +322,12 @@ impl Strategy for CheatingStrategy {
             Cheat::GuessedEnds => Ok(invented(b"pol/attacks/guess", true)),
             Cheat::AgreedEnds => Ok(invented(b"pol/attacks/agreed", true)),
             Cheat::AccusedUpdates => Ok(invented(b"pol/attacks/accused", false)),
+            Cheat::UncheckedUpdates => Ok(match honest()? {
+                Finding::Replayed { ends, measure, .. } => {
+                    Finding::Replayed { ends, packed: true, measure }
+                }
+                _ => invented(b"pol/attacks/unchecked", true),
+            }),
             _ => honest(),
         }
     }
