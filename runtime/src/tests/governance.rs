@@ -62,6 +62,8 @@ fn two_thirds_of_the_authorities_set_a_recipe() {
         let proposal = BlakeTwo256::hash_of(&set_recipe());
         let vote = Motions::vote { proposal, index: 0, approve: true };
         chain.block([(pair("//Bob"), vote.into()), close(&set_recipe(), 0)]);
+        // It is in force when the round opens.
+        chain.block([]);
         assert_eq!(ProofOfLearning::recipe(), Some(recipe()));
     });
 }
@@ -71,7 +73,8 @@ fn strangers_do_not_vote() {
     genesis(LOCAL).execute_with(|| {
         let mut calls = motion(&set_recipe(), 0, &["//Dave"]);
         let refused = Chain::new().try_block(calls.split_off(0));
-        let stranger = pallet_collective::Error::<Runtime, AuthorityCouncil>::NotMember;
+        // Calls of the council have reserved room, which strangers have not.
+        let stranger = pallet_proof_of_learning::Error::<Runtime>::ReservedRoom;
         assert_eq!(refused, [Ok(()), Err(stranger.into())]);
     });
 }
