@@ -29,6 +29,17 @@ Examples:
 https://api.drand.sh/52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971
       relay the pulses of quicknet, a network of drand";
 
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  pol-trainer beacon sign                              for a node on this machine
+  pol-trainer beacon sign --node ws://10.0.0.5:9944    for another one";
+
+const RELAY_EXAMPLES: &str = "\
+Examples:
+  pol-trainer beacon relay --url \
+https://api.drand.sh/52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971
+      one relay in the network is enough, and more do no harm";
+
 const SET_EXAMPLES: &str = "\
 Examples:
   pol-trainer beacon set '{\"key\": \"0x83cf…\", \"genesis\": 1692803367, \"period\": 3, \
@@ -47,11 +58,13 @@ const MAX_ANSWER_BYTES: usize = 4_096;
 #[command(after_help = EXAMPLES)]
 pub(crate) enum BeaconCommand {
     /// Sign the awaited pulses of a development network, whose key everybody knows.
+    #[command(after_help = SIGN_EXAMPLES)]
     Sign {
         #[command(flatten)]
         node: NodeOptions,
     },
     /// Relay the awaited pulses of a network of drand.
+    #[command(after_help = RELAY_EXAMPLES)]
     Relay {
         #[command(flatten)]
         node: NodeOptions,

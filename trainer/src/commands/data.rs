@@ -45,28 +45,82 @@ Examples:
 A registered manifest waits until governance admits it. Members fetch the shards from you: pass
 --data to `pol-trainer` to serve them.";
 
+const DATA_EXAMPLES: &str = "\
+Examples, from texts to the pool:
+  pol-trainer data ingest --input texts --out data
+  pol-trainer data register --key-file key.json --data data --licence CC-BY-4.0
+  pol-trainer --data data --key-file key.json
+      serve the shards, as a trainer
+  pol-trainer data list
+      the numbers of the manifests, and what became of them
+  pol-trainer data admit 3 --kind web --key-file authority.json
+      as two thirds of the authorities; on a dev chain: --dev-account alice
+  pol-trainer data trace 3/17
+      what a shard did to the model";
+
+const ADMIT_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data admit 3 --dev-account alice
+      put manifest 3 into the pool, as a data set
+  pol-trainer data admit 3 --kind synthetic --key-file authority.json
+      propose it as synthetic text, or vote for that. Trainers lease pretrained corpora first, then
+      data sets, web text, and synthetic text";
+
+const PAUSE_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data pause 3 --key-file authority.json
+      no trainer leases from manifest 3 any more; open leases go on
+  pol-trainer data resume 3 --key-file authority.json
+      put it back, also if it was paused because its text had no effect";
+
+const RETIRE_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data retire 3 --key-file authority.json
+      for good; the provider gets its deposit back
+  pol-trainer data retire 3 --for-cause --key-file authority.json
+      the deposit is burned";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data report 3 --key-file validator.json
+      try to fetch shards of manifest 3; if none can be had, say so on the chain. Reports of 67 % of
+      the stake pause the manifest and burn its deposit
+  pol-trainer data report 3 --shard 17 --key-file validator.json
+      the same for a shard whose bytes are no text of the recipe";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data list --json    one JSON object per line";
+
 const TRACE_EXAMPLES: &str = "\
 Examples:
   pol-trainer data trace 0/17    shard 17 of manifest 0";
 
 /// Subcommands of `data`.
 #[derive(Subcommand)]
+#[command(after_help = DATA_EXAMPLES)]
 pub(crate) enum DataCommand {
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
     /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
     Register(RegisterOptions),
     /// List all manifests, with their stages and kinds.
+    #[command(after_help = LIST_EXAMPLES)]
     List(ListOptions),
     /// Admit a registered manifest to the pool, as governance.
+    #[command(after_help = ADMIT_EXAMPLES)]
     Admit(AdmitOptions),
     /// Take a manifest out of the pool for now, as governance.
+    #[command(after_help = PAUSE_EXAMPLES)]
     Pause(ManifestOptions),
     /// Put a paused manifest back into the pool, as governance.
+    #[command(after_help = PAUSE_EXAMPLES)]
     Resume(ManifestOptions),
     /// Refuse a registered manifest, or retire an admitted one for good, as governance.
+    #[command(after_help = RETIRE_EXAMPLES)]
     Retire(RetireOptions),
     /// Report as a validator that a manifest cannot be read, after trying it.
+    #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
     /// Show the origin of a shard and its effect on the model.
     Trace(TraceOptions),

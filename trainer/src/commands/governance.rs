@@ -26,6 +26,11 @@ Examples:
   pol-trainer council upgrade runtime.wasm --key-file authority.json
       propose a new runtime, or vote for it";
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  pol-trainer council show           members, motions, and how to vote for or against each
+  pol-trainer council show --json    the same for programs";
+
 const UPGRADE_EXAMPLES: &str = "\
 Examples:
   pol-trainer council upgrade runtime.wasm --key-file authority.json
@@ -35,7 +40,8 @@ Examples:
 #[derive(Subcommand)]
 #[command(after_help = COUNCIL_HELP)]
 pub(crate) enum CouncilCommand {
-    /// Show the members and the open motions.
+    /// Show the members and the open motions, with the calls that they would execute.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         #[command(flatten)]
         node: NodeOptions,

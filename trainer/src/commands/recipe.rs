@@ -38,6 +38,21 @@ Examples:
   pol-trainer recipe new --data data --tolerance 2000
       let members train with the fastest kernels; print the recipe";
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  pol-trainer recipe show > recipe.json    change it, and propose it with `recipe set`";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  pol-trainer recipe set recipe.json --dev-account alice
+      on a dev chain, where alice decides
+  pol-trainer recipe set recipe.json --key-file authority.json
+      propose it to the council, or vote for it if another authority has proposed the same file
+
+The first recipe defines the model. A later one that changes the architecture needs a rewrite: see
+`recipe rewrite`. It is in force from the next round on, and leases of the recipe before end without
+a penalty.";
+
 const LENGTHS_EXAMPLES: &str = "\
 Examples:
   pol-trainer recipe lengths --dev-account alice \\
@@ -80,11 +95,13 @@ pub(crate) enum RecipeCommand {
     /// Write a recipe for an ingested folder.
     New(NewOptions),
     /// Print the recipe in force.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         #[command(flatten)]
         node: NodeOptions,
     },
     /// Set the recipe as governance: on a dev chain alice, elsewhere two thirds of the authorities.
+    #[command(after_help = SET_EXAMPLES)]
     Set {
         #[command(flatten)]
         node: NodeOptions,
