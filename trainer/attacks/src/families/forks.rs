@@ -5,15 +5,23 @@
 
 use crate::{
     scenario::{Family, Scenario, Setup},
-    sites::{SitesNetwork, members},
+    sites::{Quality, SitesNetwork, members},
     tally::Tally,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use futures::future::LocalBoxFuture;
 use pol_chain::Chain;
 use pol_primitives::{Balance, POL, RoundNumber, round::BlockNumber, submission::Outcome};
-use std::{ops::Range, time::Duration};
-use tokio::{sync::oneshot, task::JoinHandle};
+use pol_trainer::display::format_amount;
+use serde_json::json;
+use std::{
+    cell::Cell,
+    fmt::{self, Display, Formatter},
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
 
 pub(super) static FAMILY: Family = Family {
     name: "forks",
@@ -25,6 +33,13 @@ pub(super) static FAMILY: Family = Family {
                   of their own.",
             expect: "The chains part and join, the model moves on, every settled update is valid \
                      or left out, and no member loses 1 POL.",
+        },
+        Scenario {
+            name: "poor-links",
+            setup: Setup::Sites(poor_links),
+            act: "Delays what sites send each other by 80 ms, loses 2 % of it, reorders 2 %, and \
+                  lets 256 KB pass in a second.",
+            expect: "The model moves on, and no member loses 1 POL.",
         },
         Scenario {
             name: "dead-authorities",
@@ -40,6 +55,26 @@ pub(super) static FAMILY: Family = Family {
 const PARTITIONS: [u32; 4] = [4, 9, 6, 14];
 /// Lengths in blocks of the pauses between them, so that they meet each phase.
 const PAUSES: [u32; 5] = [7, 4, 10, 5, 8];
+/// Number of rounds from which on partitions are fewer and shorter, so that rounds are not much
+/// longer by them.
+const LONG_RUN: u32 = 10;
+/// Lengths of partitions in blocks in a long run.
+const CUTS: [u32; 4] = [3, 5, 4, 6];
+/// Lengths in blocks of the pauses between them, about a round.
+const LONG_PAUSES: [u32; 5] = [17, 13, 21, 15, 19];
+/// Blocks by which a partition may be longer, if one half has no block of its own yet.
+const MORE_BLOCKS: u32 = 6;
+/// Most rounds with poor links.
+const MAX_POOR_ROUNDS: u32 = 2;
+/// Rounds after which an update that is settled stays settled on every fork.
+const FIRM_ROUNDS: RoundNumber = 2;
+/// Quality of poor links.
+const POOR: Quality = Quality {
+    delay: Duration::from_millis(80),
+    loss: 0.02,
+    reorder: 0.02,
+    bandwidth: Some(256_000),
+};
 /// Pause between two looks at balances.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Sites whose nodes are killed, one after the other.
@@ -53,31 +88,150 @@ const ROUND_BLOCKS: u32 = 80;
 
 fn parted_authorities(network: &SitesNetwork, rounds: u32) -> LocalBoxFuture<'_, Result<Tally>> {
     Box::pin(async move {
-        let losses = Losses::begin(network).await?;
-        let first = round(network).await?;
-        let last = first.saturating_add(rounds.max(2));
-        let (mut partitions, mut forks) = (0, 0);
-        let mut lengths = PARTITIONS.into_iter().zip(PAUSES.into_iter().cycle()).cycle();
-        while round(network).await? < last {
-            ensure!(partitions < u64::from(rounds) * 8 + 16, "the network moves no more");
-            let Some((parted, pause)) = lengths.next() else { break };
-            network.wait_blocks(pause).await;
-            network.links.part()?;
-            network.wait_blocks(parted).await;
-            forks += u64::from(are_parted(network).await?);
-            network.links.join()?;
-            partitions += 1;
-            is_joined(network).await?;
-        }
-        let damage = Damage::find(network, losses, first..last, &[]).await?;
-        let note = format!(
-            "{forks} forks in {partitions} partitions over {} rounds; {} updates valid",
-            last - first,
-            damage.valid
-        );
-        let moved_on = forks > 0 && damage.valid > 0;
+        let mut run = Run::begin(network, rounds).await?;
+        let lengths = if rounds < LONG_RUN { (PARTITIONS, PAUSES) } else { (CUTS, LONG_PAUSES) };
+        let cuts = Cuts::default();
+        let followed = tokio::select! {
+            cut = cuts.make(network, lengths) => cut,
+            followed = run.follow(network, &cuts) => followed,
+        };
+        network.links.join();
+        followed?;
+        is_joined(network).await?;
+        let (damage, rounds) = run.end(network).await?;
+        let note = format!("{cuts} over {rounds} rounds; {} updates valid", damage.valid);
+        let moved_on = cuts.forks.get() > 0 && damage.valid > 0;
         Ok(damage.tally(moved_on, note))
     })
+}
+
+fn poor_links(network: &SitesNetwork, rounds: u32) -> LocalBoxFuture<'_, Result<Tally>> {
+    Box::pin(async move {
+        let mut run = Run::begin(network, rounds.min(MAX_POOR_ROUNDS)).await?;
+        network.links.set_quality(POOR);
+        let followed = run.follow(network, &Cuts::default()).await;
+        network.links.set_quality(Quality::default());
+        followed?;
+        let (damage, rounds) = run.end(network).await?;
+        let note = format!("{} updates valid over {rounds} rounds", damage.valid);
+        let moved_on = damage.valid > 0;
+        Ok(damage.tally(moved_on, note))
+    })
+}
+
+/// Partitions so far, and those in which both halves had blocks of their own.
+#[derive(Default)]
+struct Cuts {
+    partitions: Cell<u32>,
+    forks: Cell<u32>,
+}
+
+impl Cuts {
+    /// Parts the network again and again for these lengths in blocks, with these pauses.
+    async fn make<const N: usize, const M: usize>(
+        &self,
+        network: &SitesNetwork,
+        (partitions, pauses): ([u32; N], [u32; M]),
+    ) -> Result<()> {
+        for (parted, pause) in partitions.into_iter().cycle().zip(pauses.into_iter().cycle()) {
+            network.wait_blocks(pause).await;
+            network.links.part();
+            network.wait_blocks(parted).await;
+            let mut is_fork = are_parted(network).await?;
+            for _ in 0..MORE_BLOCKS {
+                if is_fork {
+                    break;
+                }
+                network.wait_blocks(1).await;
+                is_fork = are_parted(network).await?;
+            }
+            network.links.join();
+            self.partitions.set(self.partitions.get() + 1);
+            self.forks.set(self.forks.get() + u32::from(is_fork));
+            is_joined(network).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Cuts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} forks in {} partitions", self.forks.get(), self.partitions.get())
+    }
+}
+
+/// A run over some rounds, whose damage is counted and reported as it goes on.
+struct Run {
+    losses: Losses,
+    rounds: Range<RoundNumber>,
+    /// Outcomes of the rounds that are settled for good.
+    outcomes: Vec<Outcome>,
+    /// First round that is not.
+    unsettled: RoundNumber,
+}
+
+impl Run {
+    async fn begin(network: &SitesNetwork, rounds: u32) -> Result<Self> {
+        let first = round(network).await?;
+        Ok(Self {
+            losses: Losses::begin(network).await?,
+            rounds: first..first.saturating_add(rounds),
+            outcomes: Vec::new(),
+            unsettled: first,
+        })
+    }
+
+    /// Waits until all rounds have ended. Reports after each.
+    async fn follow(&mut self, network: &SitesNetwork, cuts: &Cuts) -> Result<()> {
+        for number in self.rounds.clone() {
+            let event = format!("round {number} ends");
+            network
+                .until(&event, 4 * ROUND_BLOCKS, || async {
+                    Ok((round(network).await? > number).then_some(()))
+                })
+                .await?;
+            while self.unsettled.saturating_add(FIRM_ROUNDS) < number
+                && let Some(outcomes) = round_outcomes(network, self.unsettled).await?
+            {
+                self.outcomes.extend(outcomes);
+                self.unsettled = self.unsettled.saturating_add(1);
+            }
+            self.report(network, number, cuts)?;
+        }
+        Ok(())
+    }
+
+    /// Prints the state after a round, and appends it to a file of the run.
+    fn report(&self, network: &SitesNetwork, number: RoundNumber, cuts: &Cuts) -> Result<()> {
+        let condemned = self.outcomes.iter().filter(|outcome| is_loss(**outcome)).count();
+        let lost = self.losses.lines(1, &[])?;
+        crate::print_progress(&format!(
+            "round {number} of {}: {cuts}, {} updates settled, {condemned} condemned; losses: {}",
+            self.rounds.end.saturating_sub(1),
+            self.outcomes.len(),
+            if lost.is_empty() { "none".into() } else { lost.join(", ") }
+        ));
+        network.record(
+            "forks",
+            &json!({
+                "round": number,
+                "partitions": cuts.partitions.get(),
+                "forks": cuts.forks.get(),
+                "settled": self.outcomes.len(),
+                "condemned": condemned,
+                "losses": lost,
+                "failures": network.failed_processes(),
+            }),
+        )
+    }
+
+    /// Waits until all updates are settled, and returns the damage and the number of rounds.
+    async fn end(self, network: &SitesNetwork) -> Result<(Damage, RoundNumber)> {
+        let Self { losses, rounds, mut outcomes, unsettled } = self;
+        outcomes.extend(settled(network, unsettled..rounds.end).await?);
+        let damage = Damage::new(network, losses, &outcomes, &[]).await?;
+        Ok((damage, rounds.end.saturating_sub(rounds.start)))
+    }
 }
 
 fn dead_authorities(network: &SitesNetwork, _: u32) -> LocalBoxFuture<'_, Result<Tally>> {
@@ -97,7 +251,7 @@ fn dead_authorities(network: &SitesNetwork, _: u32) -> LocalBoxFuture<'_, Result
         let with_two = finalises(network, 15).await?;
         DEAD_SITES.into_iter().try_for_each(|site| network.start_node(site))?;
         let with_four = finalises(network, JOIN_BLOCKS).await?;
-        let last = round(network).await?.saturating_add(1);
+        let last = round(network).await?;
         let event = "the model moves again";
         let moved_again = network
             .until(event, 3 * ROUND_BLOCKS, || async {
@@ -133,6 +287,16 @@ impl Damage {
         without: &[u8],
     ) -> Result<Self> {
         let outcomes = settled(network, rounds).await?;
+        Self::new(network, losses, &outcomes, without).await
+    }
+
+    /// Finds what these outcomes and the members came to.
+    async fn new(
+        network: &SitesNetwork,
+        losses: Losses,
+        outcomes: &[Outcome],
+        without: &[u8],
+    ) -> Result<Self> {
         let count = |is: fn(Outcome) -> bool| {
             outcomes.iter().filter(|outcome| is(**outcome)).count() as u64
         };
@@ -140,7 +304,7 @@ impl Damage {
             settled: outcomes.len() as u64,
             valid: count(|outcome| outcome == Outcome::Valid),
             condemned: count(is_loss),
-            failures: [losses.end(without).await?, network.failed_processes()].concat(),
+            failures: [losses.lines(POL, without)?, network.failed_processes()].concat(),
         })
     }
 
@@ -157,76 +321,93 @@ impl Damage {
 /// Watch on the balances on hold of all members, in final blocks.
 ///
 /// Members bond again after a penalty, so that balances at the end would not show what they lost.
-struct Losses(JoinHandle<Vec<(Balance, Balance)>>, oneshot::Sender<()>);
+pub(super) struct Losses {
+    /// Balance of each member, and the sum of its decreases.
+    seen: Arc<Mutex<Vec<(Balance, Balance)>>>,
+    watch: JoinHandle<()>,
+}
+
+impl Drop for Losses {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
 
 impl Losses {
     /// Starts to watch.
-    async fn begin(network: &SitesNetwork) -> Result<Self> {
+    pub(super) async fn begin(network: &SitesNetwork) -> Result<Self> {
         let accounts: Vec<_> = members()?.into_iter().map(|(.., account)| account).collect();
         let holds = network.holds();
-        let first = holds.at_final_block(&accounts).await?;
-        let (stop, mut stopped) = oneshot::channel();
-        let watch = async move {
-            // Balance of each account, and the sum of its decreases.
-            let mut seen: Vec<(Balance, Balance)> =
-                first.into_iter().map(|held| (held, 0)).collect();
-            while stopped.try_recv().is_err() {
+        let first = holds.at_final_block(&accounts).await?.into_iter().map(|held| (held, 0));
+        let seen = Arc::new(Mutex::new(first.collect::<Vec<(Balance, Balance)>>()));
+        let shared = Arc::clone(&seen);
+        let watch = tokio::spawn(async move {
+            loop {
                 // A node that is cut off or stopped has no newer final block.
                 if let Ok(now) = holds.at_final_block(&accounts).await {
-                    for ((held, lost), now) in seen.iter_mut().zip(now) {
+                    for ((held, lost), now) in lock(&shared).iter_mut().zip(now) {
                         *lost = lost.saturating_add(held.saturating_sub(now));
                         *held = now;
                     }
                 }
                 tokio::time::sleep(WATCH_INTERVAL).await;
             }
-            seen
-        };
-        Ok(Self(tokio::spawn(watch), stop))
+        });
+        Ok(Self { seen, watch })
     }
 
-    /// Returns a line about each member that has lost 1 POL or more, but for those of the sites in
-    /// `without`. A lease that a busy machine missed costs a tenth of a POL.
-    async fn end(self, without: &[u8]) -> Result<Vec<String>> {
-        let Self(watch, stop) = self;
-        // The watch only ends because of this.
-        let _ = stop.send(());
-        let seen = watch.await.context("the watch on balances ended")?;
-        let members = members()?.into_iter().zip(seen);
+    /// Returns a line about each member that has lost `least` or more, but for those of the sites
+    /// in `without`.
+    pub(super) fn lines(&self, least: Balance, without: &[u8]) -> Result<Vec<String>> {
+        let members = members()?.into_iter().zip(lock(&self.seen).clone());
         let lost = members
-            .filter(|((_, site, _), (_, lost))| *lost >= POL && !without.contains(site))
-            .map(|((name, ..), (_, lost))| format!("{name} lost {} POL", lost / POL));
+            .filter(|((_, site, _), (_, lost))| *lost >= least && !without.contains(site))
+            .map(|((name, ..), (_, lost))| format!("{name} lost {}", format_amount(lost)));
         Ok(lost.collect())
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns the current round on the first site's chain.
-async fn round(network: &SitesNetwork) -> Result<RoundNumber> {
+pub(super) async fn round(network: &SitesNetwork) -> Result<RoundNumber> {
     Ok(network.chains[0].overview().await?.round.number)
 }
 
 /// Returns `true` if the outcome costs its trainer something.
-fn is_loss(outcome: Outcome) -> bool {
+pub(super) fn is_loss(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Valid | Outcome::Excluded | Outcome::Unresolved)
 }
 
 /// Waits until the updates of these rounds are settled, and returns their outcomes.
 async fn settled(network: &SitesNetwork, rounds: Range<RoundNumber>) -> Result<Vec<Outcome>> {
-    let chain = &network.chains[0];
     network
         .until("all updates are settled", SETTLE_BLOCKS, || async {
             let mut outcomes = Vec::new();
             for round in rounds.clone() {
-                let open = chain.submissions(round).await?;
-                if !open.is_empty() {
+                let Some(of_round) = round_outcomes(network, round).await? else {
                     return Ok(None);
-                }
-                let history = chain.history(round).await?;
-                outcomes.extend(history.into_iter().map(|(_, record)| record.outcome));
+                };
+                outcomes.extend(of_round);
             }
             Ok(Some(outcomes))
         })
         .await
+}
+
+/// Returns the outcomes of a round's updates, or `None` while some are not settled.
+async fn round_outcomes(
+    network: &SitesNetwork,
+    round: RoundNumber,
+) -> Result<Option<Vec<Outcome>>> {
+    let chain = &network.chains[0];
+    if !chain.submissions(round).await?.is_empty() {
+        return Ok(None);
+    }
+    let history = chain.history(round).await?;
+    Ok(Some(history.into_iter().map(|(_, record)| record.outcome).collect()))
 }
 
 /// Returns `true` if the halves have different blocks at the greatest height that both have.
@@ -253,7 +434,7 @@ async fn is_joined(network: &SitesNetwork) -> Result<()> {
 }
 
 /// Returns `true` if the first site's chain makes a block final within `blocks` blocks.
-async fn finalises(network: &SitesNetwork, blocks: u32) -> Result<bool> {
+pub(super) async fn finalises(network: &SitesNetwork, blocks: u32) -> Result<bool> {
     let chain = &network.chains[0];
     let before = best(chain).await?;
     let event = "a new block is final";

@@ -2,7 +2,7 @@
 
 //! A network of four sites, each with an authority, trainers and validators of its own.
 
-use super::links::Links;
+use super::{clock::shift_clock, links::Links};
 use crate::{
     network::{AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, poll, signer},
     rpc::Rpc,
@@ -17,7 +17,8 @@ use pol_trainer::options::dev_uri;
 use serde_json::{Value, json};
 use std::{
     fs,
-    net::SocketAddrV4,
+    io::Write,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -49,14 +50,13 @@ pub(crate) const TRAINERS: [(&str, u8); 6] = [
     ("trainer-6", 2),
 ];
 
-/// Node key of the first site's node, which the others boot from, as the node's peer id.
-const FIRST_PEER: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
-/// TCP port of each node for its peers.
-const P2P_PORT: u16 = 30_333;
-/// TCP port of each node's RPC.
-const RPC_PORT: u16 = 9_944;
-/// First UDP port of members in a site.
-const SWARM_PORT: u16 = 40_000;
+/// Peer ids of the sites' nodes. Their keys are the numbers from 1 on.
+const PEERS: [&str; AUTHORITIES.len()] = [
+    "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+    "12D3KooWHdiAxVd8uMQR1hGWXccidmfCwLqcMpGwR6QcTP6QRMuD",
+    "12D3KooWSCufgHzV4fCwRijfH2k3abrpAJxTKxEvN1FDuRXA2U9x",
+    "12D3KooWSsChzF81YDUKpe9Uk5AHV5oqAaXAcWNSPYgoLauUk4st",
+];
 
 /// A running network of four sites.
 pub(crate) struct SitesNetwork {
@@ -68,6 +68,8 @@ pub(crate) struct SitesNetwork {
     /// Process of each site's node; none while it is stopped.
     nodes: Mutex<Vec<Option<Process>>>,
     members: Mutex<Vec<Process>>,
+    /// Seconds by which the clock of each site is ahead.
+    clocks: Mutex<[i32; AUTHORITIES.len()]>,
     folder: tempfile::TempDir,
     logs: PathBuf,
 }
@@ -83,7 +85,7 @@ impl SitesNetwork {
         let sites = AUTHORITIES.len() as u8;
         let links = Links::new(sites)?;
         let nodes = (0..sites)
-            .map(|site| Ok(Some(launch_node(&links, site, &spec, folder.path(), logs)?)))
+            .map(|site| Ok(Some(launch_node(&links, site, &spec, folder.path(), logs, 0)?)))
             .collect::<Result<Vec<_>>>()?;
         let chains = try_join_all((0..sites).map(|site| connect(rpc(&links, site)))).await?;
         let block_time = chains.first().context("there are sites")?.block_time().await?;
@@ -94,6 +96,7 @@ impl SitesNetwork {
             spec,
             nodes: nodes.into(),
             members: Mutex::default(),
+            clocks: Mutex::default(),
             folder,
             logs: logs.to_owned(),
         };
@@ -115,8 +118,14 @@ impl SitesNetwork {
         .await?;
         self.register_data().await?;
         self.start_beacon()?;
+        (0..AUTHORITIES.len() as u8).try_for_each(|site| self.start_members_of(site))
+    }
+
+    /// Starts the members of a site.
+    fn start_members_of(&self, wanted: u8) -> Result<()> {
         let data = self.folder.path().join("data");
-        for (index, (name, site, _)) in (0..).zip(VALIDATORS) {
+        let validators = (0..).zip(VALIDATORS).filter(|(_, (_, site, _))| *site == wanted);
+        for (index, (name, site, _)) in validators {
             let mut command = self.member(site, name, index)?;
             command.args(["--role", "validator"]);
             if index == 0 {
@@ -124,7 +133,8 @@ impl SitesNetwork {
             }
             self.launch_member(name, command)?;
         }
-        for (index, (name, site)) in (VALIDATORS.len() as u16..).zip(TRAINERS) {
+        let trainers = (VALIDATORS.len() as u16..).zip(TRAINERS);
+        for (index, (name, site)) in trainers.filter(|(_, (_, site))| *site == wanted) {
             let mut command = self.member(site, name, index)?;
             command.args(["--tier", "whale"]);
             self.launch_member(name, command)?;
@@ -134,7 +144,7 @@ impl SitesNetwork {
 
     fn start_beacon(&self) -> Result<()> {
         let mut command = self.links.command(0, &binary("pol-trainer")?);
-        command.args(["beacon", "sign", "--node", &format!("ws://127.0.0.1:{RPC_PORT}")]);
+        command.args(["beacon", "sign", "--node", &self.node_url(0)]);
         self.launch_member("beacon", command)
     }
 
@@ -142,7 +152,7 @@ impl SitesNetwork {
         let mut command = self.links.command(0, &binary("pol-trainer")?);
         command
             .args(["data", "register", "--dev-account", VALIDATORS[0].0])
-            .args(["--node", &format!("ws://127.0.0.1:{RPC_PORT}"), "--data"])
+            .args(["--node", &self.node_url(0), "--data"])
             .arg(self.folder.path().join("data"));
         finish(command).await?;
         let governance = signer("alice")?;
@@ -155,15 +165,24 @@ impl SitesNetwork {
 
     /// Returns the command of a member in a site. `index` tells the members of a site apart.
     fn member(&self, site: u8, name: &str, index: u16) -> Result<Command> {
-        let listen = SocketAddrV4::new(self.links.address(site), SWARM_PORT + index);
+        let (listen, relayed) = self.links.member_addresses(site, index)?;
         let mut command = self.links.command(site, &binary("pol-trainer")?);
         command
-            .env("POL_NODE", format!("ws://127.0.0.1:{RPC_PORT}"))
+            .env("POL_NODE", self.node_url(site))
             .env("NO_COLOR", "1")
             .args(["--dev-account", name, "--workers", "1"])
             .args(["--listen", &listen.to_string(), "--base-path"])
             .arg(self.folder.path().join(name));
+        for address in relayed {
+            command.args(["--advertise", &address.to_string()]);
+        }
+        shift_clock(&mut command, self.clock(site));
         Ok(command)
+    }
+
+    /// Returns the address of the node of a site for processes of this site.
+    fn node_url(&self, site: u8) -> String {
+        format!("ws://127.0.0.1:{}", self.links.rpc_port(site))
     }
 
     fn launch_member(&self, name: &str, mut command: Command) -> Result<()> {
@@ -180,11 +199,30 @@ impl SitesNetwork {
 
     /// Starts a stopped node again with its old state.
     pub(crate) fn start_node(&self, site: u8) -> Result<()> {
-        let node = launch_node(&self.links, site, &self.spec, self.folder.path(), &self.logs)?;
+        let (folder, ahead) = (self.folder.path(), self.clock(site));
+        let node = launch_node(&self.links, site, &self.spec, folder, &self.logs, ahead)?;
         if let Some(place) = lock(&self.nodes).get_mut(usize::from(site)) {
             *place = Some(node);
         }
         Ok(())
+    }
+
+    fn clock(&self, site: u8) -> i32 {
+        lock(&self.clocks).get(usize::from(site)).copied().unwrap_or(0)
+    }
+
+    /// Starts the node and all members of a site again, with a clock that is so many seconds ahead.
+    pub(crate) async fn restart_site(&self, site: u8, ahead: i32) -> Result<()> {
+        if let Some(clock) = lock(&self.clocks).get_mut(usize::from(site)) {
+            *clock = ahead;
+        }
+        let of_site = members()?.into_iter().filter(|(_, at, _)| *at == site);
+        let names: Vec<_> = of_site.map(|(name, ..)| name).collect();
+        lock(&self.members).retain(|member| !names.contains(&member.name()));
+        self.stop_node(site);
+        self.start_node(site)?;
+        connect(rpc(&self.links, site)).await?;
+        self.start_members_of(site)
     }
 
     /// Waits for some block times.
@@ -212,6 +250,14 @@ impl SitesNetwork {
     /// Returns the hash of the block at this height on the chain of a site.
     pub(crate) async fn block_hash(&self, site: u8, height: BlockNumber) -> Result<Value> {
         rpc(&self.links, site).call("chain_getBlockHash", json!([height])).await
+    }
+
+    /// Appends a line to the file `NAME.jsonl` in the folder of the logs. A run that is cut off
+    /// leaves what it found so far.
+    pub(crate) fn record(&self, name: &str, line: &Value) -> Result<()> {
+        let path = self.logs.join(format!("{name}.jsonl"));
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(writeln!(file, "{line}")?)
     }
 
     /// Returns a reader of balances on hold.
@@ -252,7 +298,7 @@ pub(crate) fn members() -> Result<Vec<(&'static str, u8, AccountId)>> {
 }
 
 fn rpc(links: &Links, site: u8) -> Rpc {
-    Rpc(SocketAddrV4::new(links.watched_address(site), RPC_PORT))
+    Rpc(links.rpc_address(site))
 }
 
 fn launch_node(
@@ -261,23 +307,32 @@ fn launch_node(
     spec: &Path,
     folder: &Path,
     logs: &Path,
+    ahead: i32,
 ) -> Result<Process> {
     let (name, _) = AUTHORITIES[usize::from(site)];
-    let address = links.address(site);
     let mut command = links.command(site, &binary("pol-node")?);
     command.arg("--chain").arg(spec).arg(format!("--{name}"));
     command.arg("--base-path").arg(folder.join(name));
     command.args(["--node-key", &format!("{:064x}", u16::from(site) + 1)]);
-    command.args(["--listen-addr", &format!("/ip4/{address}/tcp/{P2P_PORT}")]);
-    if site > 0 {
-        let first = links.address(0);
-        command.args(["--bootnodes", &format!("/ip4/{first}/tcp/{P2P_PORT}/p2p/{FIRST_PEER}")]);
+    command.args(["--listen-addr", &multiaddress(links.node_address(site))]);
+    // A node that searched for others would find ways around the relays.
+    command.arg("--reserved-only");
+    for (to, peer) in (0..).zip(PEERS).filter(|(to, _)| *to != site) {
+        let address = multiaddress(links.relayed_node_address(site, to));
+        command.args(["--reserved-nodes", &format!("{address}/p2p/{peer}")]);
     }
-    // Only this process can reach the address by which the RPC is seen outside the site.
-    command.args(["--rpc-external", "--rpc-cors", "all", "--rpc-methods", "safe"]);
-    command.args(["--rpc-port", &RPC_PORT.to_string()]);
+    if links.are_private() {
+        // Only this process can reach the address by which the RPC is seen outside the site.
+        command.args(["--rpc-external", "--rpc-cors", "all", "--rpc-methods", "safe"]);
+    }
+    command.args(["--rpc-port", &links.rpc_port(site).to_string()]);
     command.args(["--no-prometheus", "--no-telemetry", "--no-mdns"]);
+    shift_clock(&mut command, ahead);
     launch(&format!("{name}-node"), &mut command, logs)
+}
+
+fn multiaddress(address: SocketAddr) -> String {
+    format!("/ip4/{}/tcp/{}", address.ip(), address.port())
 }
 
 /// Returns the specification of the sites' chain: the local network with the authorities of this
