@@ -64,8 +64,9 @@ need_packages() { # reason, packages...
     step "installing ${missing[*]}: $reason (under a minute)"
     apt_install "${missing[@]}"
 }
-need_packages "C and C++ parts, protocol buffers, downloads" \
-    build-essential ca-certificates curl git jq unzip pkg-config cmake protobuf-compiler clang libclang-dev python3
+need_packages "C and C++ parts, protocol buffers, downloads, wrong clocks of attacks" \
+    build-essential ca-certificates curl git jq unzip pkg-config cmake protobuf-compiler clang libclang-dev python3 \
+    libfaketime
 have pip3 || have pip || need_packages "fetching libtorch and the corpus" python3-pip
 
 # --- Rust with the wasm32v1-none target --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 use crate::rpc::Rpc;
 use anyhow::{Context, Result, bail, ensure};
+use codec::Encode;
 use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Chain, ChainError, Signer};
 use pol_data::ShardFolder;
@@ -22,6 +23,8 @@ use pol_trainer::{
     options::{SwarmOptions, dev_uri},
     state::StateFolder,
 };
+use serde_json::{Value, json};
+use sp_crypto_hashing::twox_128;
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
@@ -60,6 +63,9 @@ pub(crate) const AUDITS: AuditConfig = AuditConfig {
     escrow: 1,
 };
 
+/// Audits that look at nothing: no segment is drawn. Governance cannot set them.
+pub(crate) const NO_AUDITS: AuditConfig = AuditConfig { segments: 0, ..AUDITS };
+
 /// Environment variables that choose libtorch's kernels and threads.
 const KERNEL_VARIABLES: [&str; 5] =
     ["ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS", "MKL_NUM_THREADS"];
@@ -94,9 +100,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Returns the name of the process.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns what the process has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Returns a line about the panic or the end of the process, with its last words in the log.
     pub(crate) fn failure(&mut self) -> Option<String> {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         // Every node logs a call in the sandboxed runtime that ends because its argument cannot be
         // decoded. That is no panic of the node.
         let is_real =
@@ -138,12 +154,25 @@ impl Network {
     /// Starts the node and sets it up by governance: data, a recipe of this profile, lengths,
     /// audits, and bonds of the honest validators.
     pub(crate) async fn start(logs: &Path, numerics: Numerics) -> Result<Self> {
+        Self::start_with(logs, numerics, AUDITS).await
+    }
+
+    /// Starts the network as [`Self::start`] does, with these audits. Those that governance would
+    /// refuse are part of the chain's first state.
+    pub(crate) async fn start_with(
+        logs: &Path,
+        numerics: Numerics,
+        audits: AuditConfig,
+    ) -> Result<Self> {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
         let (rpc, p2p) = (Rpc(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port()?)), port()?);
         let mut node = Command::new(binary("pol-node")?);
-        node.args(["--chain", "dev", "--no-prometheus", "--no-telemetry", "--no-mdns"]);
+        node.args(["--dev", "--no-prometheus", "--no-telemetry", "--no-mdns"]);
+        if !audits.is_valid() {
+            node.arg("--chain").arg(write_spec(folder.path(), &audits).await?);
+        }
         node.arg("--base-path").arg(folder.path().join("node"));
         node.args(["--rpc-port", &rpc.0.port().to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
@@ -163,10 +192,10 @@ impl Network {
             .govern([
                 Call::SetRecipe(network.recipe.clone().into()),
                 Call::SetLengths(LENGTHS),
-                Call::SetAudits(AUDITS),
                 Call::SetBeacon(network.chain.beacon().await?.map(short_margin)),
             ])
             .await?;
+        network.govern(audits.is_valid().then_some(Call::SetAudits(audits))).await?;
         let mut signer = network.trainer()?;
         signer.args(["beacon", "sign"]);
         network.processes().push(launch("beacon", &mut signer, &network.logs)?);
@@ -206,6 +235,19 @@ impl Network {
         Ok(())
     }
 
+    /// Returns the balance on hold of each account at the last final block.
+    pub(crate) async fn holds(&self, accounts: &[AccountId]) -> Result<Vec<Balance>> {
+        let block = self.chain.finalised_block().await?;
+        self.rpc.balances_on_hold(accounts, block.hash).await
+    }
+
+    /// Runs a command of the released program in the name of an account, to its end.
+    pub(crate) async fn run_as(&self, name: &str, arguments: &[&str]) -> Result<()> {
+        let mut command = self.trainer()?;
+        command.args(arguments).args(["--dev-account", name]);
+        finish(command).await.map(drop)
+    }
+
     async fn register(&self) -> Result<()> {
         let (data, owner) = (self.data(), VALIDATORS[0].0);
         let mut command = self.trainer()?;
@@ -225,7 +267,8 @@ impl Network {
         Ok(command)
     }
 
-    fn member(&self, name: &str, arguments: &[&str]) -> Result<()> {
+    /// Starts a member with these further arguments, and logs to a file called `log`.
+    fn launch_member(&self, name: &str, log: &str, arguments: &[&str]) -> Result<Process> {
         let mut command = self.trainer()?;
         command
             .args(["--dev-account", name, "--workers", "1", "--base-path"])
@@ -238,8 +281,23 @@ impl Network {
             }
             command.envs(MACHINES[self.processes().len() % MACHINES.len()].iter().copied());
         }
-        self.processes().push(launch(name, &mut command, &self.logs)?);
+        launch(log, &mut command, &self.logs)
+    }
+
+    fn member(&self, name: &str, arguments: &[&str]) -> Result<()> {
+        let process = self.launch_member(name, name, arguments)?;
+        self.processes().push(process);
         Ok(())
+    }
+
+    /// Starts an honest validator that may end. It logs to a file called `log`.
+    pub(crate) fn launch_validator(&self, name: &str, log: &str) -> Result<Process> {
+        self.launch_member(name, log, &["--role", "validator"])
+    }
+
+    /// Starts an honest trainer.
+    pub(crate) fn start_trainer(&self, name: &str) -> Result<()> {
+        self.member(name, &["--tier", "whale"])
     }
 
     /// Starts the honest validators and waits for the first model. The first validator serves the
@@ -252,6 +310,11 @@ impl Network {
             let serving: &[&str] = if index == 0 { &["--data", &data] } else { &[] };
             self.member(name, &[&["--role", "validator"], serving].concat())?;
         }
+        self.until_first_model().await
+    }
+
+    /// Waits until the validators have attested the first model.
+    pub(crate) async fn until_first_model(&self) -> Result<()> {
         self.until("round zero is attested", 60, || async {
             Ok(self.chain.overview().await?.head.map(drop))
         })
@@ -260,7 +323,7 @@ impl Network {
 
     /// Starts the honest trainers.
     pub(crate) fn start_trainers(&self) -> Result<()> {
-        TRAINERS.into_iter().try_for_each(|name| self.member(name, &["--tier", "whale"]))
+        TRAINERS.into_iter().try_for_each(|name| self.start_trainer(name))
     }
 
     /// Returns the path of a folder or file of this network.
@@ -268,7 +331,8 @@ impl Network {
         self.folder.path().join(name)
     }
 
-    fn data(&self) -> PathBuf {
+    /// Returns the folder of the ingested text.
+    pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
     }
 
@@ -356,6 +420,21 @@ impl Network {
 /// Returns the beacon with a margin of one block: this network has one node, and so no forks.
 fn short_margin(beacon: BeaconConfig) -> BeaconConfig {
     BeaconConfig { margin: 3, ..beacon }
+}
+
+/// Writes the specification of a development chain whose first state has these audits, without the
+/// checks that governance makes. Returns its path.
+async fn write_spec(folder: &Path, audits: &AuditConfig) -> Result<PathBuf> {
+    let mut command = Command::new(binary("pol-node")?);
+    command.args(["export-chain-spec", "--chain", "dev", "--raw"]);
+    let mut spec: Value = serde_json::from_slice(&finish(command).await?)?;
+    let state = spec.pointer_mut("/genesis/raw/top").context("a raw specification has a state")?;
+    let key = [twox_128(b"ProofOfLearning"), twox_128(b"AuditSettings")].concat();
+    let [key, audits] = [key, audits.encode()].map(|bytes| format!("0x{}", hex::encode(bytes)));
+    state[key] = json!(audits);
+    let path = folder.join("spec.json");
+    fs::write(&path, spec.to_string()).with_context(|| path.display().to_string())?;
+    Ok(path)
 }
 
 /// Asks until there is an answer, for at most `blocks` blocks of this time. `event` completes the

@@ -3,7 +3,8 @@
 //! Declarations of attacks: families, scenarios and their setups.
 
 use crate::{
-    cheating::Cheat, network::Network, offline::TrainingHarness, sites::SitesNetwork, tally::Tally,
+    cheating::Cheat, network::Network, observer::ChainObserver, offline::TrainingHarness,
+    sites::SitesNetwork, tally::Tally,
 };
 use anyhow::{Context, Result};
 use futures::future::LocalBoxFuture;
@@ -63,8 +64,17 @@ pub(crate) enum Setup {
     Scripted(&'static Script),
     /// An attack on the network's node while honest members go on.
     NodeAttack(NetworkTrial),
+    /// An attack on the network that leaves others undisturbed, so that several share their rounds.
+    Quiet(NetworkTrial),
+    /// A validator of the network whose disk is small. It needs mounts of this process only.
+    SmallDisk(NetworkTrial),
     /// A check of the network's model after all attacks on training.
     FinalModel(NetworkTrial),
+    /// Validators of the network that deny, invent and lie, when everybody sits on every update. A
+    /// large minority may leave honest updates undecided, so they come after all other attacks.
+    Coalition(ObservedTrial),
+    /// A run over many rounds of honest members only. It is tried only if it is named.
+    LongRun(LongTrial),
     /// Two colluding validators of the network, after all other attacks.
     Colluders {
         /// Stake that each of the two adds for this scenario.
@@ -72,6 +82,8 @@ pub(crate) enum Setup {
         /// Outcome of honest updates that the quorum rule implies.
         outcome: Outcome,
     },
+    /// A check of honest trainers' pay, part of every run with a network.
+    HonestPay,
     /// A check of every honest member, part of every run with a network.
     HonestMembers,
     /// A check of every process, part of every run with a network.
@@ -82,6 +94,11 @@ impl Setup {
     /// Returns `true` if the scenario needs the shared network, or data that is prepared for it.
     pub(crate) fn needs_network(&self) -> bool {
         !matches!(self, Self::MonteCarlo(_) | Self::Heterogeneous(_) | Self::Sites(_))
+    }
+
+    /// Returns `true` if the scenario needs links or mounts of this process only.
+    pub(crate) fn needs_private_machine(&self) -> bool {
+        matches!(self, Self::Sites(_) | Self::SmallDisk(_))
     }
 
     /// Returns a short description for the report.
@@ -95,9 +112,13 @@ impl Setup {
             Self::Validator { .. } => "a network with a cheating validator",
             Self::Scripted(_) => "a network with accounts that act call by call",
             Self::NodeAttack(_) => "a network whose node is attacked",
+            Self::Quiet(_) => "a network beside other quiet attacks",
+            Self::SmallDisk(_) => "a network with a validator on a small disk",
             Self::FinalModel(_) => "the network's model after the attacks",
+            Self::Coalition(_) => "a network with a coalition of validators",
+            Self::LongRun(_) => "a network of honest members over many rounds",
             Self::Colluders { .. } => "a network with two colluding validators",
-            Self::HonestMembers | Self::Processes => "every run with a network",
+            Self::HonestPay | Self::HonestMembers | Self::Processes => "every run with a network",
         }
     }
 }
@@ -117,6 +138,14 @@ pub(crate) enum ExpectedOutcome {
 
 /// A scenario on the running network.
 pub(crate) type NetworkTrial = for<'a> fn(&'a Network) -> LocalBoxFuture<'a, Result<Tally>>;
+
+/// A scenario on the running network that is judged by what the observer sees.
+pub(crate) type ObservedTrial =
+    for<'a> fn(&'a Network, &'a ChainObserver) -> LocalBoxFuture<'a, Result<Tally>>;
+
+/// A scenario of many rounds on the running network. The last argument is their number.
+pub(crate) type LongTrial =
+    for<'a> fn(&'a Network, &'a ChainObserver, u32) -> LocalBoxFuture<'a, Result<Tally>>;
 
 /// A sequence of calls by some accounts. It may be the setup of several scenarios of a family.
 pub(crate) struct Script {

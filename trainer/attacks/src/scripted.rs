@@ -2,15 +2,16 @@
 
 //! A trainer that acts call by call, so that any call can be wrong, late or missing.
 
-use crate::network::{self, Network};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::network::{self, Network, POLL_INTERVAL};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use futures::future::try_join;
 use pol_chain::{AccountId, Call, ChainError, Signer};
 use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState, parameters_to_bytes};
 use pol_primitives::{
     BoundedVec, Hash, RoundNumber,
     audit::{Audit, AuditId, Case, LeafProof, Stage, StateProof, TraceState},
     lease::Lease,
-    member::Role,
+    member::{Role, UPDATE_LOCK},
     recipe::Tier,
     round::Phase,
     submission::{Reveal, SubmissionRecord, TrainingClaims},
@@ -18,12 +19,16 @@ use pol_primitives::{
 };
 use pol_swarm::Bytes;
 use pol_trainer::{context::NodeContext, data::ShardReader, error::RoleError, model};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use tokio::sync::Mutex;
 
 /// Longest wait for a phase of a round, in blocks: two rounds.
 const PHASE_BLOCKS: u32 = 60;
 /// Longest wait for a settlement, in blocks: a round and an audit of two draws.
 const SETTLEMENT_BLOCKS: u32 = 140;
 const TIER: Tier = Tier::Whale;
+/// Updates that may wait for their audits.
+const OPEN_UPDATES: usize = 8;
 /// Label of everything that scripts keep in the swarm.
 const BLOB_LABEL: &str = "scripted";
 
@@ -34,7 +39,7 @@ pub(crate) struct ScriptedTrainer<'a> {
     pub(crate) signer: Signer,
     /// Its connections.
     pub(crate) context: NodeContext,
-    shards: ShardReader,
+    shards: Mutex<ShardReader>,
 }
 
 /// A trained lease with everything that its trainer submits or serves.
@@ -99,7 +104,8 @@ impl<'a> ScriptedTrainer<'a> {
         let context = network.connect_observer(name).await?;
         let member = context.ensure_member(&signer, Role::Trainer).await;
         member.map_err(RoleError::into_inner)?;
-        Ok(Self { network, signer, shards: ShardReader::new(context.clone()), context })
+        let shards = Mutex::new(ShardReader::new(context.clone()));
+        Ok(Self { network, signer, shards, context })
     }
 
     /// Returns its account.
@@ -121,6 +127,10 @@ impl<'a> ScriptedTrainer<'a> {
             }
             match self.submit(Call::JoinRound { tier: TIER }).await {
                 Ok(()) => Ok(self.context.chain.lease(&self.account()).await?),
+                Err(ChainError::Refused { error, .. }) if error == "BondIsLocked" => {
+                    self.submit(Call::BondExtra { amount: UPDATE_LOCK }).await?;
+                    Ok(None)
+                }
                 Err(ChainError::Refused { .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             }
@@ -134,14 +144,14 @@ impl<'a> ScriptedTrainer<'a> {
         Ok(model.map_err(RoleError::into_inner)?.parameters.to_vec())
     }
 
-    async fn fetch_text(&mut self, lease: &Lease) -> Result<LeaseData> {
-        let recipe = &self.network.recipe;
-        let data = self.shards.lease_data(recipe, &lease.shards, &[], BLOB_LABEL).await;
+    async fn fetch_text(&self, lease: &Lease) -> Result<LeaseData> {
+        let (recipe, mut reader) = (&self.network.recipe, self.shards.lock().await);
+        let data = reader.lease_data(recipe, &lease.shards, &[], BLOB_LABEL).await;
         data.map_err(RoleError::into_inner)
     }
 
     /// Trains the first `segments` segments honestly, packs the update and serves it.
-    pub(crate) async fn train(&mut self, lease: Lease, segments: u16) -> Result<TrainedLease> {
+    pub(crate) async fn train(&self, lease: Lease, segments: u16) -> Result<TrainedLease> {
         let base = self.fetch_model(&lease.base_root).await?;
         let data = self.fetch_text(&lease).await?;
         let (recipe, account) = (self.network.recipe.clone(), self.account());
@@ -178,7 +188,7 @@ impl<'a> ScriptedTrainer<'a> {
     }
 
     /// Joins the next round and trains the whole lease honestly.
-    pub(crate) async fn train_next(&mut self) -> Result<TrainedLease> {
+    pub(crate) async fn train_next(&self) -> Result<TrainedLease> {
         let lease = self.join_round().await?;
         self.train(lease, self.network.recipe.segments).await
     }
@@ -324,6 +334,39 @@ impl<'a> ScriptedTrainer<'a> {
             self.open_segments(id, case, trained).await?;
         }
         Ok(())
+    }
+
+    /// Trains the first `segments` segments of a lease in every round, and answers the audits, for
+    /// as long as it is polled. Returns an error only.
+    pub(crate) async fn train_rounds(&self, segments: u16) -> Error {
+        let trained = RefCell::new(VecDeque::new());
+        let train = async {
+            loop {
+                let update = Rc::new(self.train(self.join_round().await?, segments).await?);
+                let (round, reveal) = (update.due_round(), update.reveal.clone());
+                trained.borrow_mut().push_front(update);
+                trained.borrow_mut().truncate(OPEN_UPDATES);
+                let revealed = self.commit_and_reveal(round, reveal).await;
+                if let Err(error) = revealed.and_then(|answer| Ok(answer?)) {
+                    tracing::warn!("round {round}: {error:#}");
+                }
+            }
+        };
+        let answer = async {
+            loop {
+                for (id, audit) in self.context.chain.audits().await? {
+                    let is_of = |update: &&Rc<TrainedLease>| update.due_round() == audit.round;
+                    let update = trained.borrow().iter().find(is_of).cloned();
+                    let Some(update) = update else { continue };
+                    if let Err(error) = self.answer(id, &audit, &update, |_| Ok(None)).await {
+                        tracing::warn!("audit {id}: {error:#}");
+                    }
+                }
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        let ended: Result<((), ())> = try_join(train, answer).await;
+        ended.err().unwrap_or_else(|| anyhow!("nobody trained"))
     }
 
     /// Waits until the update of a round is settled.

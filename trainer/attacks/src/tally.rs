@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     /// `true` if the requirement was met.
     #[serde(rename = "held")]
     pub(crate) passed: bool,
+    /// `true` if this machine lacks what the scenario needs, so that it was not tried.
+    pub(crate) skipped: bool,
     /// Figures and reasons.
     pub(crate) note: String,
 }
@@ -37,6 +39,7 @@ impl Tally {
             false_positives: 0,
             interval: [0.0, 1.0],
             passed: false,
+            skipped: false,
             note: String::new(),
         }
     }
@@ -62,6 +65,16 @@ impl Tally {
     /// Returns the tally of a scenario that could not be tried to its end.
     pub(crate) fn failed(error: &anyhow::Error) -> Self {
         Self::new().passed(false, format!("could not be tried: {error:#}"))
+    }
+
+    /// Returns the tally of a scenario that this machine cannot try, for this reason.
+    pub(crate) fn skipped(reason: &str) -> Self {
+        Self { skipped: true, ..Self::new() }.passed(false, format!("not tried: {reason}"))
+    }
+
+    /// Returns `true` if the scenario was tried and its requirement was not met.
+    pub(crate) fn is_failure(&self) -> bool {
+        !self.passed && !self.skipped
     }
 
     /// Sets the number of penalties.

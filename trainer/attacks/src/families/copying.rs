@@ -90,7 +90,7 @@ async fn play(network: &Network, gate: Gate) -> Result<Vec<Tally>> {
 impl<'a> Players<'a> {
     /// Lets all four join one round. The victim and two copiers train.
     async fn train(network: &'a Network, mut gate: Gate) -> Result<Self> {
-        let (mut victim, copier, mut resender, mut changer) = tokio::try_join!(
+        let (victim, copier, resender, changer) = tokio::try_join!(
             ScriptedTrainer::start(network, "attacker-victim"),
             ScriptedTrainer::start(network, "attacker-copier"),
             ScriptedTrainer::start(network, "attacker-resender"),

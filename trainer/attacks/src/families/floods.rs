@@ -15,7 +15,7 @@ use futures::{
     stream,
 };
 use pol_chain::{AccountId, Call, ChainError};
-use pol_primitives::{Balance, POL, member::Endpoint, recipe::Tier};
+use pol_primitives::{Balance, POL, RoundNumber, member::Endpoint, recipe::Tier, round::Phase};
 use pol_trainer::context::NodeContext;
 use std::{
     net::SocketAddr,
@@ -36,11 +36,11 @@ pub(super) static FAMILY: Family = Family {
         Scenario {
             name: "full-blocks",
             setup: Setup::NodeAttack(|network| congest(network).boxed_local()),
-            act: "Fills twenty blocks by calls with tips, and sends 13 joins a block that must \
-                  fail.",
-            expect: "Every join is refused before inclusion, deadlines stand still in full \
-                     blocks, no honest member loses anything, and both honest trainers are in \
-                     two heads.",
+            act: "Fills twenty blocks by calls with tips once a round has begun, and sends 13 \
+                  joins a block that must fail.",
+            expect: "Every join is refused before inclusion, deadlines stand still, the round has \
+                     a head of both honest trainers while blocks are full, no honest member loses \
+                     anything, and both honest trainers are in two heads.",
         },
     ],
 };
@@ -71,7 +71,7 @@ async fn flood(network: &Network) -> Result<Tally> {
         send_transfers(network),
         request_missing_blobs(&context, &endpoints),
         send_datagrams(&endpoints),
-        wait_for_honest_heads(network, first)
+        wait_for_honest_heads(network, first, HEADS)
     );
     drop(connections);
     context.swarm.clone().shutdown().await?;
@@ -135,8 +135,12 @@ async fn send_datagrams(endpoints: &[Endpoint]) -> Result<u64> {
     Ok(sent)
 }
 
-/// Waits until both honest trainers are in enough heads, from round `first` on.
-async fn wait_for_honest_heads(network: &Network, first: u32) -> Result<()> {
+/// Waits until both honest trainers are in so many heads, from round `first` on.
+pub(super) async fn wait_for_honest_heads(
+    network: &Network,
+    first: RoundNumber,
+    wanted: u32,
+) -> Result<()> {
     let honest = accounts(TRAINERS)?;
     let moved = || async {
         let mut heads = 0;
@@ -147,9 +151,9 @@ async fn wait_for_honest_heads(network: &Network, first: u32) -> Result<()> {
                 |account: &AccountId| updates.iter().any(|update| update.account == *account);
             heads += u32::from(honest.iter().all(is_in));
         }
-        Ok((heads >= HEADS).then_some(()))
+        Ok((heads >= wanted).then_some(()))
     };
-    network.until("the honest trainers move the model twice under floods", 90, moved).await
+    network.until("both honest trainers move the model", 90, moved).await
 }
 
 // ---- Full blocks ----
@@ -170,23 +174,29 @@ const JOINS: u32 = 13;
 
 async fn congest(network: &Network) -> Result<Tally> {
     let honest = accounts(VALIDATORS.iter().map(|(name, _)| *name).chain(TRAINERS))?;
-    let before = bonds(network, &honest).await?;
-    let first = network.chain.overview().await?.round.number + 1;
+    let before = network.holds(&honest).await?;
+    let round = wait_for_training(network).await?;
     let attempts = u64::from(JOINS * FULL_BLOCKS);
-    let (refused, stood) = tokio::select! {
-        done = async { tokio::try_join!(refused_joins(network), wait_for_standstill(network)) } => {
-            done?
-        }
+    let attack = async {
+        tokio::try_join!(
+            refused_joins(network),
+            wait_for_standstill(network),
+            // Commitments, openings, reports and attestations have room beside what fills blocks.
+            wait_for_honest_heads(network, round, 1)
+        )
+    };
+    let (refused, stood, ()) = tokio::select! {
+        done = attack => done?,
         error = fill_blocks(network) => return Err(error),
     };
-    let worked = wait_for_honest_heads(network, first).await;
-    let after = bonds(network, &honest).await?;
+    let worked = wait_for_honest_heads(network, round, HEADS).await;
+    let after = network.holds(&honest).await?;
     let lost: Balance =
         before.iter().zip(&after).map(|(before, after)| before.saturating_sub(*after)).sum();
     let passed = refused == attempts && lost == 0 && worked.is_ok();
     let note = format!(
-        "{refused} of {attempts} joins refused; deadlines stood still for {stood} blocks; honest \
-         members lost {} POL; {}",
+        "{refused} of {attempts} joins refused; deadlines stood still for {stood} blocks; a head \
+         of both honest trainers in full blocks; honest members lost {} POL; {}",
         lost / POL,
         match &worked {
             Ok(()) => format!("both honest trainers in {HEADS} heads"),
@@ -196,10 +206,21 @@ async fn congest(network: &Network) -> Result<Tally> {
     Ok(Tally::counted(attempts, attempts, refused).passed(passed, note))
 }
 
-/// Returns the balance on hold of each account at the last final block.
-async fn bonds(network: &Network, accounts: &[AccountId]) -> Result<Vec<Balance>> {
-    let block = network.chain.finalised_block().await?;
-    network.rpc.balances_on_hold(accounts, block.hash).await
+/// Waits until both honest trainers have a lease of a round that is trained, and returns its
+/// number.
+pub(super) async fn wait_for_training(network: &Network) -> Result<RoundNumber> {
+    let honest = accounts(TRAINERS)?;
+    let begun = || async {
+        let round = network.chain.overview().await?.round;
+        for account in &honest {
+            let lease = network.chain.lease(account).await?;
+            if lease.is_none_or(|lease| lease.due_round != round.number) {
+                return Ok(None);
+            }
+        }
+        Ok((round.phase == Phase::Train).then_some(round.number))
+    };
+    network.until("both honest trainers train", 90, begun).await
 }
 
 /// Sends joins of an account without a bond, with tips; returns the number refused.

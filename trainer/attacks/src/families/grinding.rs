@@ -54,7 +54,7 @@ static EARLY_STOP: Script = Script {
 };
 
 async fn stop_early(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, "attacker-early").await?;
+    let trainer = ScriptedTrainer::start(network, "attacker-early").await?;
     gate.pass().await?;
     let lease = trainer.join_round().await?;
     let whole = lease.tokens(&network.recipe, network.recipe.tier(lease.tier).inner_steps);

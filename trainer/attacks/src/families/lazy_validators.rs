@@ -87,7 +87,11 @@ async fn copy_evidence(network: &Network, mut gate: Gate) -> Result<Tally> {
 }
 
 /// Returns evidence for all seats of `account`.
-fn invented_evidence(network: &Network, audit: &Audit<AccountId>, account: &AccountId) -> Evidence {
+pub(super) fn invented_evidence(
+    network: &Network,
+    audit: &Audit<AccountId>,
+    account: &AccountId,
+) -> Evidence {
     let shards = network.recipe.shards_per_lease(Tier::Whale) as usize;
     let findings: Vec<(u8, Finding)> = audit
         .seats_of(account)

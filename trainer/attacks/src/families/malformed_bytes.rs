@@ -93,7 +93,7 @@ static GARBAGE_STATES: Script = Script {
 };
 
 async fn reveal_garbage_payload(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, "attacker-garbage").await?;
+    let trainer = ScriptedTrainer::start(network, "attacker-garbage").await?;
     gate.pass().await?;
     let mut trained = trainer.train_next().await?;
     let mut payload = trained.payload.clone();
@@ -108,7 +108,7 @@ async fn reveal_garbage_payload(network: &Network, mut gate: Gate) -> Result<Vec
 }
 
 async fn serve_garbage_states(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, "attacker-statesgarbage").await?;
+    let trainer = ScriptedTrainer::start(network, "attacker-statesgarbage").await?;
     gate.pass().await?;
     let mut trained = trainer.train_next().await?;
     let states = replace_states(&trainer, &mut trained).await?;

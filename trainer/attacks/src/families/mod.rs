@@ -18,6 +18,8 @@ mod invented_state;
 mod lazy_validators;
 mod low_precision;
 mod malformed_bytes;
+mod outages;
+pub(crate) mod pay;
 mod poisoning;
 mod skipped_segments;
 mod small_segments;
@@ -31,7 +33,7 @@ mod wrong_data;
 use crate::scenario::Family;
 
 /// All families, in the order of the index of `docs/attacks`.
-pub(crate) static FAMILIES: [&Family; 25] = [
+pub(crate) static FAMILIES: [&Family; 27] = [
     &free_rider::FAMILY,
     &copying::FAMILY,
     &stale_state::FAMILY,
@@ -57,6 +59,8 @@ pub(crate) static FAMILIES: [&Family; 25] = [
     &forks::FAMILY,
     &inclusion::FAMILY,
     &unwanted_data::FAMILY,
+    &outages::FAMILY,
+    &pay::FAMILY,
 ];
 
 /// Requirement for cheats that every audit finds.

@@ -44,7 +44,7 @@ pub(super) async fn reveal_other_start(
     account: &str,
     start: impl Fn(&TrainedLease) -> Result<Hash>,
 ) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, account).await?;
+    let trainer = ScriptedTrainer::start(network, account).await?;
     gate.pass().await?;
     let trained = trainer.train_next().await?;
     let reveal = reveal_from(&trained, start(&trained)?)?;

@@ -58,7 +58,7 @@ static UNSERVED_STATES: Script = Script {
 };
 
 async fn commit_late(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, "attacker-late").await?;
+    let trainer = ScriptedTrainer::start(network, "attacker-late").await?;
     gate.pass().await?;
     let trained = trainer.train_next().await?;
     let round = trained.due_round();
@@ -69,7 +69,7 @@ async fn commit_late(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
 }
 
 async fn name_states_late(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, "attacker-lateserver").await?;
+    let trainer = ScriptedTrainer::start(network, "attacker-lateserver").await?;
     gate.pass().await?;
     let trained = trainer.train_next().await?;
     let round = trained.due_round();
@@ -83,7 +83,7 @@ async fn name_states_late(network: &Network, mut gate: Gate) -> Result<Vec<Tally
 }
 
 async fn name_without_serving(network: &Network, mut gate: Gate) -> Result<Vec<Tally>> {
-    let mut trainer = ScriptedTrainer::start(network, "attacker-hider").await?;
+    let trainer = ScriptedTrainer::start(network, "attacker-hider").await?;
     gate.pass().await?;
     let trained = trainer.train_next().await?;
     trainer.commit_and_reveal(trained.due_round(), trained.reveal.clone()).await??;

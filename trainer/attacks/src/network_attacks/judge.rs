@@ -88,6 +88,10 @@ pub(super) fn trainer(
     let lost = observations.lost(&account);
     let slashed = u64::try_from(lost / penalty).unwrap_or(u64::MAX);
     let tally = Tally::counted(attempts, sampled, detected).slashed(slashed);
+    let paid = pay_of_refuted(observations, &account);
+    if paid > 0 {
+        wrong.push(format!("paid {paid} units for updates that were not valid"));
+    }
     let passed = attempts > 0 && wrong.is_empty() && slashed == detected;
     if trainer.outcome == ExpectedOutcome::Valid {
         return Ok(
@@ -107,6 +111,27 @@ pub(super) fn trainer(
         wrong.push(format!("lost {} POL for {detected} detections", lost / POL));
     }
     Ok(tally.passed(passed, wrong.join("; ")))
+}
+
+/// Judges a cheating trainer of a network without audits. It passes if it succeeds.
+pub(super) fn without_audits(account: &str, observations: &Observations) -> Result<Tally> {
+    let account = network::signer(account)?.account();
+    let valid = observations.count(&account, Outcome::Valid);
+    let others = [Outcome::Invalid, Outcome::Withheld, Outcome::Unresolved, Outcome::Tainted];
+    let found: u64 = others.into_iter().map(|one| observations.count(&account, one)).sum();
+    let lost = observations.lost(&account);
+    let slashed = u64::try_from(lost / WITHHELD_PENALTY).unwrap_or(u64::MAX);
+    let settled = valid + found;
+    let note = format!("{valid} of {settled} updates valid, {} POL lost", lost / POL);
+    let succeeded = valid > 0 && found == 0 && slashed == 0;
+    Ok(Tally::counted(settled, settled, found).slashed(slashed).passed(succeeded, note))
+}
+
+/// Returns the account's pay for rounds in which its update was not valid.
+fn pay_of_refuted(observations: &Observations, account: &AccountId) -> Balance {
+    let settled = observations.settled_of(account);
+    let refuted = settled.filter(|(_, record)| record.outcome != Outcome::Valid);
+    refuted.filter_map(|(round, _)| observations.pay.get(&(round, *account))).sum()
 }
 
 /// Judges a validator that has lied in every seat.

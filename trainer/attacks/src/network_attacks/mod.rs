@@ -4,6 +4,9 @@
 //! afterwards.
 
 mod judge;
+mod mutation;
+
+pub(crate) use mutation::run_without_audits;
 
 use crate::{
     ProgressFn,
@@ -12,7 +15,7 @@ use crate::{
         start_attacker,
     },
     cheating::Cheat,
-    families::{collusion, honest_fleet},
+    families::{collusion, honest_fleet, pay},
     network::{self, Network, TRAINERS, VALIDATORS},
     observer::{ChainObserver, Observations},
     offline::TrainingHarness,
@@ -175,6 +178,9 @@ impl Campaign<'_> {
         // Honest members have to come through every attack.
         let tally = honest_fleet::members(&self.observer.observations(), &honest, wronged)?;
         rows.extend(rows_of(Setup::HonestMembers, &tally));
+        let tally = pay::equal_pay(&self.observer.observations())?;
+        rows.extend(rows_of(Setup::HonestPay, &tally));
+        self.run_long(rows).await;
         // Colluders wrong honest members by design, so that they come last.
         self.collude(&mut roles, rows).await?;
         while let Some(ended) = roles.try_join_next() {
@@ -216,6 +222,7 @@ impl Campaign<'_> {
         self.observer.observe_bonds(accounts(everybody)?);
         self.observer.observe_pay(honest.iter().copied());
         self.observer.observe_pay(accounts(validators)?);
+        self.observer.observe_pay(accounts(self.cast.trainers.iter().map(|one| one.account))?);
         Ok(())
     }
 
@@ -316,8 +323,10 @@ impl Campaign<'_> {
             let account = network::signer(trainer.account)?.account();
             attackers.push(Attacker { name: trainer.account, account, has_left: false });
         }
-        // Without cheating trainers, the honest ones still finish some rounds.
-        let wanted = RoundNumber::from(u16::try_from(self.rounds)?);
+        // Without cheating trainers, the honest ones still finish some rounds, unless a long run
+        // begins now.
+        let is_long = |entry: Entry| matches!(entry.scenario.setup, Setup::LongRun(_));
+        let wanted = if self.selection.iter().any(is_long) { 1 } else { self.rounds };
         let state = Mutex::new((attackers, String::new()));
         let settled = || async {
             let mut guard = state.lock().await;
@@ -395,35 +404,84 @@ impl Campaign<'_> {
         Ok(rows)
     }
 
-    /// Attacks the node itself, and then checks the model that has survived all attacks.
+    /// Tries quiet attacks in the same rounds, and then those on the node itself, beside a member
+    /// on a small disk. Then checks the model that has survived all attacks.
     async fn attack_node(&self) -> Vec<Row> {
-        let attacks: fn(&Setup) -> Option<NetworkTrial> = |setup| match setup {
+        let quiet = self.trials(|setup| match setup {
+            Setup::Quiet(trial) => Some(*trial),
+            _ => None,
+        });
+        let attacks = self.trials(|setup| match setup {
             Setup::NodeAttack(trial) => Some(*trial),
             _ => None,
-        };
-        let checks: fn(&Setup) -> Option<NetworkTrial> = |setup| match setup {
+        });
+        let disks = self.trials(|setup| match setup {
+            Setup::SmallDisk(trial) => Some(*trial),
+            _ => None,
+        });
+        let checks = self.trials(|setup| match setup {
             Setup::FinalModel(trial) => Some(*trial),
             _ => None,
-        };
-        let mut rows = Vec::new();
-        for trial_of in [attacks, checks] {
-            for entry in self.selection.iter() {
-                let Some(trial) = trial_of(&entry.scenario.setup) else { continue };
-                (self.progress)(&format!("{}: {}", entry.scenario.name, entry.scenario.act));
-                let tally = trial(self.network).await;
-                let tally = tally.unwrap_or_else(|error| Tally::failed(&error));
-                rows.push(Row::new(entry, tally));
+        });
+        let attacks = async {
+            let mut rows = join_all(quiet).await;
+            for attack in attacks {
+                rows.push(attack.await);
             }
+            rows
+        };
+        let (mut rows, disks) = futures::join!(attacks, join_all(disks));
+        rows.extend(disks);
+        for check in checks {
+            rows.push(check.await);
         }
         rows
     }
 
+    /// Returns the selected scenarios with such a trial, to be tried.
+    fn trials(
+        &self,
+        trial_of: fn(&Setup) -> Option<NetworkTrial>,
+    ) -> Vec<impl Future<Output = Row>> {
+        let trial = |entry: Entry| {
+            let trial = trial_of(&entry.scenario.setup)?;
+            Some(async move { self.try_one(entry, trial(self.network)).await })
+        };
+        self.selection.iter().filter_map(trial).collect()
+    }
+
+    /// Tries a scenario; returns its row.
+    async fn try_one(&self, entry: Entry, trial: impl Future<Output = Result<Tally>>) -> Row {
+        (self.progress)(&format!("{}: {}", entry.scenario.name, entry.scenario.act));
+        let tally = trial.await.unwrap_or_else(|error| Tally::failed(&error));
+        Row::new(entry, tally)
+    }
+
+    /// Tries the scenarios of many rounds.
+    async fn run_long(&self, rows: &mut Vec<Row>) {
+        for entry in self.selection.iter() {
+            if let Setup::LongRun(trial) = entry.scenario.setup {
+                let trial = trial(self.network, self.observer, self.rounds);
+                rows.push(self.try_one(entry, trial).await);
+            }
+        }
+    }
+
+    /// Lets validators conspire while everybody sits on every update.
     async fn collude(&self, roles: &mut Roles, rows: &mut Vec<Row>) -> Result<()> {
         let is_collusion = |entry: &Entry| matches!(entry.scenario.setup, Setup::Colluders { .. });
+        let is_coalition = |entry: &Entry| matches!(entry.scenario.setup, Setup::Coalition(_));
+        if self.selection.iter().any(|entry| is_collusion(&entry) || is_coalition(&entry)) {
+            collusion::start(self.network).await?;
+        }
+        for entry in self.selection.iter() {
+            if let Setup::Coalition(trial) = entry.scenario.setup {
+                rows.push(self.try_one(entry, trial(self.network, self.observer)).await);
+            }
+        }
         if !self.selection.iter().any(|entry| is_collusion(&entry)) {
             return Ok(());
         }
-        collusion::start(self.network).await?;
         // Stake adds up, so that every step before a selected one is taken too.
         let mut bond = 0;
         for entry in all_scenarios().filter(is_collusion) {
