@@ -12,7 +12,8 @@ usage: scripts/test.sh
 
 Sets up what is missing, then checks the figures of the code base (scripts/house.sh), the format,
 lints, and API documentation, and runs the unit, property, pallet, documentation, and end-to-end
-tests. It takes about 20 minutes on two cores once everything is built.
+tests, among them a fast part of the attacks on real networks, with what each requires. It takes
+about half an hour on two cores once everything is built.
 To run one test: cargo test --release --locked -p PACKAGE -- NAME, after `. scripts/env.sh`.
 USAGE
         exit 0 ;;
