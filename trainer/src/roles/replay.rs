@@ -25,7 +25,6 @@ use pol_primitives::{
     recipe::{Numerics, Recipe},
     round::BlockNumber,
 };
-use pol_swarm::SwarmError;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -253,11 +252,9 @@ impl<S: Strategy> ReplayJob<S> {
             };
             tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
             if now.is_last {
-                let is_at_fault = match error.downcast_ref::<Undelivered>() {
-                    Some(undelivered) => undelivered.is_fault_of(&case.trainer),
-                    None if error.is::<SwarmError>() => false,
-                    None => return Err(RoleError::Transient(error)),
-                };
+                let is_at_fault = error
+                    .downcast_ref::<Undelivered>()
+                    .is_some_and(|undelivered| undelivered.is_fault_of(&case.trainer));
                 let reached_others = || self.context.has_reached_others(first.at, &case.trainer);
                 if is_at_fault
                     && window.is_filled_from(first.block)
