@@ -105,7 +105,8 @@ impl Swarm {
     /// Downloads the missing parts of a blob into the store.
     ///
     /// Within each [`stall_timeout`](crate::limits::Limits) the peer has to send what a slow line
-    /// does. A peer that sends a byte now and then is therefore cut as a silent one is.
+    /// does. A peer that sends a byte now and then is therefore cut as a silent one is, and the
+    /// slower of two that send the blob at the same time as well.
     pub(crate) async fn transfer(
         &self,
         source: &Source,
@@ -121,6 +122,9 @@ impl Swarm {
             match timeout_at(window_end, items.next()).await {
                 Ok(Some(GetProgressItem::Progress(received))) => {
                     progress.note(received);
+                    if progress.is_outpaced() {
+                        return Err(PeerFailure::Outpaced.into());
+                    }
                     if received.saturating_sub(window_start) >= limits.bytes_per_window() {
                         window_end = Instant::now() + limits.stall_timeout;
                         window_start = received;

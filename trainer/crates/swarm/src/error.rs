@@ -116,10 +116,10 @@ pub enum SwarmError {
 pub struct PeerFailures(pub Vec<([u8; 32], PeerFailure)>);
 
 impl PeerFailures {
-    /// Returns `true` if the peer was asked and is at fault: it neither delivered the blob nor was
-    /// still sending it when the time ended.
+    /// Returns `true` if the peer was asked and is at fault: it did not deliver the blob, although
+    /// it was given the time to.
     pub fn is_fault_of(&self, peer: &[u8; 32]) -> bool {
-        self.0.iter().any(|(failed, failure)| failed == peer && *failure != PeerFailure::OutOfTime)
+        self.0.iter().any(|(failed, failure)| failed == peer && failure.is_fault())
     }
 
     /// Returns `true` if a peer answered that it does not have the blob.
@@ -127,9 +127,9 @@ impl PeerFailures {
         self.0.iter().any(|(_, failure)| *failure == PeerFailure::NotServed)
     }
 
-    /// Notes the last failure of a peer. Running out of time takes back no earlier one.
+    /// Notes the last failure of a peer. One that is not its fault takes back no earlier one.
     pub(crate) fn note(&mut self, peer: [u8; 32], failure: PeerFailure) {
-        if failure == PeerFailure::OutOfTime && self.is_fault_of(&peer) {
+        if !failure.is_fault() && self.is_fault_of(&peer) {
             return;
         }
         self.0.retain(|(failed, _)| *failed != peer);
@@ -177,12 +177,22 @@ pub enum PeerFailure {
     /// The transfer was too slow.
     #[error("is too slow")]
     TooSlow,
+    /// Another peer was faster, and then failed too.
+    #[error("was slower than others")]
+    Outpaced,
     /// The bytes do not match the requested hash.
     #[error("sent bytes that do not match the hash")]
     WrongBytes,
     /// The transfer ended early.
     #[error("broke off: {0}")]
     Broken(String),
+}
+
+impl PeerFailure {
+    /// Returns `true` unless the peer was sending when it was stopped.
+    fn is_fault(&self) -> bool {
+        !matches!(self, Self::OutOfTime | Self::Outpaced)
+    }
 }
 
 impl From<GetError> for PeerFailure {
@@ -231,6 +241,7 @@ mod tests {
         failures.note([2; 32], PeerFailure::Silent);
         failures.note([3; 32], PeerFailure::TooSlow);
         failures.note([3; 32], PeerFailure::OutOfTime);
+        failures.note([3; 32], PeerFailure::Outpaced);
         assert!(!failures.is_fault_of(&[1; 32]) && !failures.is_fault_of(&[4; 32]));
         assert!(failures.is_fault_of(&[2; 32]));
         assert!(failures.is_fault_of(&[3; 32]), "it was too slow before");

@@ -4,8 +4,9 @@
 //!
 //! Peers are asked in their order, the next one as soon as one failed or none makes progress at a
 //! fair speed. As long as one transfer does, no other begins, so that a blob is rarely sent twice.
-//! A dead or silent peer therefore costs a fraction of a second and a slow one some seconds, however
-//! many there are, and whoever was overtaken by another is asked later the next time.
+//! Of two slow ones, the slower is cut before a third one begins. A dead or silent peer therefore
+//! costs a fraction of a second and a slow one some seconds, however many there are, and whoever
+//! was overtaken by another is asked later the next time.
 
 use std::{collections::VecDeque, pin::pin, time::Instant};
 
@@ -45,6 +46,8 @@ struct Search<'a> {
     max_bytes: u64,
     /// Peers to ask, in order.
     waiting: VecDeque<Endpoint>,
+    /// Peers that were slower than others, to be asked again when no one else is left.
+    outpaced: Vec<Endpoint>,
     /// Peers that are being asked, in the order they were.
     asked: Vec<Asked>,
     /// Bytes that arrived from peers that did not deliver the blob.
@@ -66,6 +69,7 @@ impl Swarm {
             hash,
             max_bytes,
             waiting: self.order(peers),
+            outpaced: Vec::new(),
             asked: Vec::new(),
             received: 0,
             failures: PeerFailures::default(),
@@ -120,6 +124,9 @@ impl Search<'_> {
             FuturesUnordered::new();
         let (mut is_due, mut last_start) = (true, Instant::now());
         loop {
+            if attempts.is_empty() && self.waiting.is_empty() {
+                self.waiting.extend(self.outpaced.drain(..));
+            }
             if (is_due || attempts.is_empty())
                 && attempts.len() < limits.max_asked
                 && let Some(peer) = self.waiting.pop_front()
@@ -151,14 +158,19 @@ impl Search<'_> {
                         }
                         Attempt::Spare => self.waiting.push_front(peer),
                         Attempt::Failed(failure, received) => {
+                            // Another one was begun when the transfer was cut.
+                            let is_cut = failure == PeerFailure::Outpaced;
                             self.fail(peer, failure, received);
-                            is_due = activity.is_quiet();
+                            is_due = !is_cut && activity.is_quiet();
                         }
                         Attempt::Hopeless(error) => return Err(error),
                     }
                 }
-                () = sleep_until(start.into()), if may_start => {
+                () = sleep_until(start.into()), if may_start || activity.is_shared() => {
                     is_due = activity.is_quiet();
+                    if is_due {
+                        activity.cut_slowest();
+                    }
                 }
             }
         }
@@ -217,11 +229,13 @@ impl Search<'_> {
             self.swarm.peers().note_failure(peer.id, Instant::now());
         }
         self.received = self.received.saturating_add(received);
-        self.failures.note(peer.id, failure);
         // Parts that arrived stay, so a slow or faltering peer may deliver the rest.
-        if received > 0 {
-            self.waiting.push_back(peer);
+        if failure == PeerFailure::Outpaced {
+            self.outpaced.push(peer.clone());
+        } else if received > 0 {
+            self.waiting.push_back(peer.clone());
         }
+        self.failures.note(peer.id, failure);
     }
 }
 

@@ -20,6 +20,19 @@ struct TransferState {
     received: u64,
     /// Time until which no other transfer needs to begin beside it.
     suffices_until: Instant,
+    /// Time and bytes at the last comparison with other transfers.
+    compared: (Instant, u64),
+    /// Set until the transfer ended or is to be cut.
+    is_kept: bool,
+}
+
+impl TransferState {
+    /// Returns the bytes per second since the last comparison, and begins the next one.
+    fn compare(&mut self, now: Instant) -> u64 {
+        let (since, before) = std::mem::replace(&mut self.compared, (now, self.received));
+        let millis = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        self.received.saturating_sub(before).saturating_mul(1000) / millis.max(1)
+    }
 }
 
 impl Activity {
@@ -31,6 +44,23 @@ impl Activity {
     /// Returns `true` if no transfer makes fair progress, so that a further one may begin.
     pub(crate) fn is_quiet(&self) -> bool {
         self.suffices_until().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Returns `true` if several transfers are under way.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.transfers().values().filter(|transfer| transfer.is_kept).count() > 1
+    }
+
+    /// Cuts the slowest transfer since the last call, unless it is the only one.
+    pub(crate) fn cut_slowest(&self) {
+        let (now, mut transfers) = (Instant::now(), self.transfers());
+        let kept = transfers.values_mut().filter(|transfer| transfer.is_kept);
+        let mut speeds: Vec<_> = kept.map(|transfer| (transfer.compare(now), transfer)).collect();
+        if speeds.len() > 1
+            && let Some((_, slowest)) = speeds.iter_mut().min_by_key(|(speed, _)| *speed)
+        {
+            slowest.is_kept = false;
+        }
     }
 
     /// Returns the number of bytes that arrived from the peer in its last transfer.
@@ -64,10 +94,15 @@ pub(crate) struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Creates the progress of a transfer from `peer` that begins now.
     pub(crate) fn new(peer: [u8; 32], limits: &'a Limits, activity: &'a Activity) -> Self {
-        let fair_since = Instant::now();
-        let progress = Self { peer, limits, activity, received: 0, fair_since, fair_received: 0 };
-        progress.publish(fair_since);
-        progress
+        let now = Instant::now();
+        let state = TransferState {
+            received: 0,
+            suffices_until: now + limits.quiet_delay.min(limits.slow_delay),
+            compared: (now, 0),
+            is_kept: true,
+        };
+        activity.transfers().insert(peer, state);
+        Self { peer, limits, activity, received: 0, fair_since: now, fair_received: 0 }
     }
 
     /// Returns the number of verified bytes that arrived.
@@ -85,22 +120,24 @@ impl<'a> Progress<'a> {
         if received.saturating_sub(self.fair_received) >= self.limits.bytes_per_fair_window() {
             (self.fair_since, self.fair_received) = (now, received);
         }
-        self.publish(now);
+        let (quiet, slow) = (self.limits.quiet_delay, self.limits.slow_delay);
+        let suffices_until = (now + quiet).min(self.fair_since + slow);
+        self.update(|state| (state.received, state.suffices_until) = (received, suffices_until));
+    }
+
+    /// Returns `true` if the transfer is to be cut, since others are faster.
+    pub(crate) fn is_outpaced(&self) -> bool {
+        self.activity.transfers().get(&self.peer).is_some_and(|state| !state.is_kept)
     }
 
     /// Lets a further transfer begin at once, since this one has failed.
     pub(crate) fn end(&self) {
-        self.set(Instant::now());
+        let now = Instant::now();
+        self.update(|state| (state.suffices_until, state.is_kept) = (now, false));
     }
 
-    fn publish(&self, now: Instant) {
-        let (quiet, slow) = (self.limits.quiet_delay, self.limits.slow_delay);
-        self.set((now + quiet).min(self.fair_since + slow));
-    }
-
-    fn set(&self, suffices_until: Instant) {
-        let state = TransferState { received: self.received, suffices_until };
-        self.activity.transfers().insert(self.peer, state);
+    fn update(&self, change: impl FnOnce(&mut TransferState)) {
+        self.activity.transfers().get_mut(&self.peer).map(change);
     }
 }
 
@@ -132,5 +169,27 @@ mod tests {
         assert!(!activity.is_quiet() && activity.is_fair(&[2; 32]));
         fast.end();
         assert!(activity.is_quiet());
+    }
+
+    #[test]
+    fn of_several_transfers_the_slowest_is_cut() {
+        let (limits, activity) = (Limits::default(), Activity::default());
+        let mut first = Progress::new([1; 32], &limits, &activity);
+        assert!(!activity.is_shared());
+        activity.cut_slowest();
+        assert!(!first.is_outpaced(), "it is the only one");
+        first.note(1_000_000);
+        let second = Progress::new([2; 32], &limits, &activity);
+        assert!(activity.is_shared());
+        std::thread::sleep(Duration::from_millis(20));
+        activity.cut_slowest();
+        assert!(second.is_outpaced() && !first.is_outpaced());
+        // Only what arrived since the last comparison counts.
+        second.end();
+        let mut third = Progress::new([3; 32], &limits, &activity);
+        third.note(1000);
+        std::thread::sleep(Duration::from_millis(20));
+        activity.cut_slowest();
+        assert!(first.is_outpaced() && !third.is_outpaced());
     }
 }

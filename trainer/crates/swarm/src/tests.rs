@@ -352,6 +352,24 @@ async fn a_slow_peer_keeps_a_blob_from_nobody() {
 }
 
 #[tokio::test]
+async fn of_slow_peers_the_fastest_delivers() {
+    let limits = Limits { slow_delay: Duration::from_secs(1), ..Limits::default() };
+    let (b, _b) = peer_with(2, limits).await;
+    let bytes = noise(0, 1_200_000);
+    let pauses = [220, 80, 240, 260].map(Duration::from_millis);
+    let (mut routers, mut peers) = (Vec::new(), Vec::new());
+    for pause in pauses {
+        let (router, endpoint) = dripping(bytes.clone(), pause).await;
+        routers.push(router);
+        peers.push(endpoint);
+    }
+    let started = Instant::now();
+    assert_eq!(soon(b.fetch(hash(&bytes), LIMIT, &peers, "kept", later())).await.unwrap(), bytes);
+    // 5.9 s at the speed of the fastest, and 16 s at that of the first.
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn only_peers_that_do_not_send_are_at_fault_when_the_time_ends() {
     let (b, _b) = peer(2).await;
     let bytes = noise(0, 2_000_000);
