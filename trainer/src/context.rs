@@ -401,3 +401,35 @@ pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> 
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_swarm::{PeerFailure, PeerFailures};
+
+    #[test]
+    fn only_members_that_were_asked_and_sent_nothing_are_at_fault() {
+        let member = |number: u8| Member {
+            account: [number; 32],
+            role: Role::Trainer,
+            bond: 0,
+            locked: 0,
+            bonded: true,
+            chilled: false,
+            absent: false,
+            endpoint: Some(Endpoint { id: [number + 100; 32], addresses: Default::default() }),
+        };
+        let members: Vec<_> = (1..=3).map(member).collect();
+        let failures = PeerFailures(vec![
+            ([101; 32], PeerFailure::Unreachable),
+            ([102; 32], PeerFailure::OutOfTime),
+        ]);
+        let source = SwarmError::Unavailable { hash: [0; 32], received: 0, failures };
+        let error = undelivered(&members, source);
+        assert!(error.is_fault_of(&[1; 32]));
+        assert!(!error.is_fault_of(&[2; 32]), "it was sending");
+        assert!(!error.is_fault_of(&[3; 32]), "it was not asked");
+        let nobody = undelivered(&members, SwarmError::NoTurn { hash: [0; 32] });
+        assert!(!nobody.is_fault_of(&[1; 32]));
+    }
+}

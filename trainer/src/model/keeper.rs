@@ -16,7 +16,7 @@ use crate::{
 use anyhow::anyhow;
 use pol_engine::parameters_to_bytes;
 use pol_primitives::{RoundNumber, head::Head};
-use pol_swarm::SwarmError;
+use pol_swarm::{Swarm, SwarmError};
 use std::time::{Duration, Instant};
 
 /// Newest heads whose parameters are kept, for peers that lag behind and for audits of the updates
@@ -91,7 +91,7 @@ impl ModelKeeper {
             short_hash(&head.root),
             head.tokens
         );
-        self.prune_models().await?;
+        prune_models(swarm, Instant::now().checked_sub(WANTED_TIME)).await?;
         self.prune_payloads(head.round).await?;
         Ok(model)
     }
@@ -100,11 +100,10 @@ impl ModelKeeper {
     /// collects the updates that lead from there to newer heads. Returns `true` if there is a model
     /// to go on from.
     async fn fetch(&mut self, head: &Head) -> Result<bool> {
-        let context = &self.context;
         let target = match self.target {
             Some(target) => target,
             None => {
-                context.swarm.release(FETCHED_TAG).await?;
+                self.context.swarm.release(FETCHED_TAG).await?;
                 self.prune_payloads(head.round).await?;
                 tracing::info!("fetching the model of round {} from peers", head.round);
                 self.fruitless = 0;
@@ -113,8 +112,9 @@ impl ModelKeeper {
         };
         let recipe = self.context.recipe(&target.recipe_hash).await?;
         let collector = PayloadCollector::new(self.context.with_own_turns(), target.round);
+        let fetch = fetch_model(&self.context, &target.root, &recipe, &[], FETCHED_TAG);
         let fetched = tokio::select! {
-            fetched = fetch_model(&self.context, &target.root, &recipe, &[], FETCHED_TAG) => fetched,
+            fetched = fetch => fetched,
             fatal = collector.run() => Err(fatal),
         };
         match fetched {
@@ -196,32 +196,6 @@ impl ModelKeeper {
         Ok(Some(model))
     }
 
-    /// Releases old models, but not those that peers are fetching.
-    async fn prune_models(&self) -> Result<()> {
-        let (swarm, now) = (&self.context.swarm, Instant::now());
-        let since = now.checked_sub(WANTED_TIME);
-        let labels = swarm.labels_below(MODELS_TAG).await?;
-        let mut rounds: Vec<RoundNumber> =
-            labels.iter().filter_map(|round| round.parse().ok()).collect();
-        rounds.sort_unstable();
-        rounds.truncate(rounds.len().saturating_sub(KEPT_MODELS));
-        // Those that have been fetched for longest come first.
-        let mut wanted = 0;
-        for round in rounds {
-            let tag = model_tag(round);
-            let is_wanted = match since {
-                Some(since) => swarm.is_wanted(&tag, since).await?,
-                None => true,
-            };
-            if is_wanted && wanted < KEPT_WANTED {
-                wanted += 1;
-            } else {
-                swarm.release(&tag).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Releases the payloads of rounds that are settled and long over, unless the member keeps all.
     async fn prune_payloads(&self, newest: RoundNumber) -> Result<()> {
         let context = &self.context;
@@ -248,6 +222,29 @@ impl ModelKeeper {
     }
 }
 
+/// Releases old models, but not those that peers asked for at or after `since`, which is `None` on
+/// a machine that has run for less than that time.
+async fn prune_models(swarm: &Swarm, since: Option<Instant>) -> Result<()> {
+    let labels = swarm.labels_below(MODELS_TAG).await?;
+    let mut old: Vec<RoundNumber> = labels.iter().filter_map(|round| round.parse().ok()).collect();
+    old.sort_unstable();
+    old.truncate(old.len().saturating_sub(KEPT_MODELS));
+    let mut wanted = 0;
+    // Peers have been fetching the oldest for longest.
+    for tag in old.into_iter().map(model_tag) {
+        let is_wanted = match since {
+            Some(since) => swarm.is_wanted(&tag, since).await?,
+            None => true,
+        };
+        if is_wanted && wanted < KEPT_WANTED {
+            wanted += 1;
+        } else {
+            swarm.release(&tag).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Returns the label of a round's model.
 fn model_tag(round: RoundNumber) -> String {
     format!("{MODELS_TAG}/{round}")
@@ -270,7 +267,8 @@ fn next_fruitless(before: u32, error: &SwarmError) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_swarm::{PeerFailure, PeerFailures};
+    use pol_swarm::{PeerFailure, PeerFailures, SwarmConfig};
+    use std::path::Path;
 
     #[test]
     fn a_model_is_given_up_only_if_it_does_not_come_and_members_answer() {
@@ -285,5 +283,39 @@ mod tests {
         assert_eq!(after(1, &[NotServed, Stalled]), 0, "what arrived is not given up");
         assert_eq!(after(0, &[Unreachable]), 2, "this machine may be cut off");
         assert_eq!(after(0, &[]), 2);
+    }
+
+    async fn peer(folder: &Path, secret: u8) -> Swarm {
+        let config = SwarmConfig {
+            directory: folder.join(secret.to_string()),
+            secret: [secret; 32],
+            bind: ([127, 0, 0, 1], 0).into(),
+            advertise: Vec::new(),
+        };
+        Swarm::start(config).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_late_joiner_is_served_an_old_head_until_it_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (member, joiner) = (peer(folder.path(), 1).await, peer(folder.path(), 2).await);
+        let started = Instant::now();
+        for round in 1..=6u8 {
+            let hash = member.add(vec![round; 10].into(), &model_tag(round.into())).await.unwrap();
+            if round == 2 {
+                let later = Instant::now() + Duration::from_secs(30);
+                joiner.fetch(hash, 10, &[member.endpoint()], "kept", later).await.unwrap();
+            }
+        }
+        let kept = async || member.labels_below(MODELS_TAG).await.unwrap().into_iter().collect();
+        prune_models(&member, Some(started)).await.unwrap();
+        let rounds: Vec<String> = kept().await;
+        assert_eq!(rounds, ["2", "3", "4", "5", "6"]);
+        prune_models(&member, Some(Instant::now())).await.unwrap();
+        let rounds: Vec<String> = kept().await;
+        assert_eq!(rounds, ["3", "4", "5", "6"]);
+        prune_models(&member, None).await.unwrap();
+        member.shutdown().await.unwrap();
+        joiner.shutdown().await.unwrap();
     }
 }

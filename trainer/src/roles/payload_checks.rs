@@ -50,8 +50,8 @@ pub(super) struct PayloadChecks {
 }
 
 impl PayloadChecks {
-    /// Creates checks of `round`, of which no reveal is known yet. They wait for the downloads of no
-    /// other role.
+    /// Creates checks of `round`, of which no reveal is known yet. They wait for the downloads of
+    /// no other role.
     pub(super) fn new(context: &NodeContext, round: RoundNumber) -> Self {
         let context = context.with_own_turns();
         Self { context, round, checks: BTreeMap::new(), tasks: JoinSet::new() }
