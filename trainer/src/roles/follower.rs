@@ -3,16 +3,13 @@
 use super::tasks::BackgroundTask;
 use crate::{
     context::NodeContext,
-    data::lease_tag,
     error::{Result, RoleError},
-    model::{GlobalModel, ModelKeeper, fetch_model},
-    state::LeaseKey,
+    model::{GlobalModel, ModelKeeper},
 };
 use anyhow::anyhow;
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::{
     head::Head,
-    lease::Lease,
     queries::Overview,
     recipe::{Numerics, Recipe},
 };
@@ -81,16 +78,5 @@ impl HeadFollower {
         let (keeper, model) = done?;
         self.keeper = Some(keeper);
         model.map(|model| is_newest.then_some(model))
-    }
-
-    /// Returns the model that `lease` starts from, and keeps it until the update is settled: peers
-    /// may have kept only its successors.
-    ///
-    /// # Errors
-    ///
-    /// Fails if no peer serves the model.
-    pub(super) async fn lease_base(&self, lease: &Lease, recipe: &Recipe) -> Result<GlobalModel> {
-        fetch_model(&self.context, &lease.base_root, recipe, &[], &lease_tag(&LeaseKey::of(lease)))
-            .await
     }
 }

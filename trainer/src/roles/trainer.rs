@@ -4,16 +4,16 @@
 
 use super::{
     follower::HeadFollower,
-    lease_training::{LeaseTraining, PackedUpdate},
+    lease_training::{LeaseWork, PackedUpdate},
     measurer::{HeadMeasurer, HeadMetrics},
     responder::AuditResponder,
     runner::{BlockHandler, OverviewSender},
-    tasks::RoleTask,
+    tasks::{BackgroundTask, RoleTask},
 };
 use crate::{
     context::{NodeContext, payload_tag, submit_housekeeping},
-    data::{ShardReader, lease_tag},
-    display::short_hash,
+    data::{contents, lease_tag},
+    display::{format_amount, short_hash},
     error::{Result, RoleError, explain},
     state::{Journal, LeaseKey},
     strategy::Strategy,
@@ -22,18 +22,13 @@ use pol_chain::{AccountId, Call, ChainError, Signer};
 use pol_primitives::{
     Hash, MAX_SUBMISSIONS, MILLION, RoundNumber,
     lease::Lease,
-    member::Role,
+    member::{Role, UPDATE_LOCK},
     metrics::MetricsClaim,
-    queries::Overview,
+    queries::{Member, Overview},
     recipe::{Recipe, Tier},
-    round::Phase,
+    round::{Phase, Round},
     submission::{Outcome, Submission, SubmissionStatus, TrainingClaims},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-use tokio::task::JoinHandle;
 
 /// Resources that a trainer uses.
 #[derive(Clone, Copy, Debug)]
@@ -53,16 +48,21 @@ pub struct Trainer<S> {
     config: TrainerConfig,
     strategy: S,
     follower: HeadFollower,
-    shards: ShardReader,
     training: Option<TrainingTask>,
     /// The lease that this folder cannot finish.
     given_up: Option<LeaseKey>,
     /// Round that had no place for this trainer.
     refused: Option<RoundNumber>,
+    /// Round in which this trainer took a place.
+    placed: Option<RoundNumber>,
+    /// Set once the log says that places are still drawn.
+    contested: bool,
     /// Set once the log says that the lease is not final.
     waiting: bool,
     /// Set once the log says that the account cannot lease.
     barred: bool,
+    /// Set once the log says that the bond does not cover another update.
+    locked: bool,
     /// Set once the log says that finality lags too far for a lease.
     lagging: bool,
     responder: RoleTask,
@@ -70,30 +70,28 @@ pub struct Trainer<S> {
     head_metrics: HeadMetrics,
 }
 
-/// Training in the background. Dropping it asks it to stop.
+/// Training in the background. It stops when this value is dropped.
 struct TrainingTask {
     lease: LeaseKey,
-    stop: Arc<AtomicBool>,
-    task: JoinHandle<Result<Option<PackedUpdate>>>,
-}
-
-impl Drop for TrainingTask {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
+    /// Work that fails while the input of the lease cannot be had. Its result is an error if the
+    /// lease cannot be trained.
+    work: BackgroundTask<Result<PackedUpdate>>,
 }
 
 impl<S: Strategy> Trainer<S> {
     /// Creates a trainer for the account of `signer`. Must be called within a tokio runtime: tasks
     /// answer the audits of its updates and measure heads.
     pub fn new(context: NodeContext, signer: Signer, config: TrainerConfig, strategy: S) -> Self {
-        let responder =
-            AuditResponder::new(context.clone(), signer.clone(), config.workers, strategy.clone());
+        let responder = AuditResponder::new(
+            context.with_own_turns(),
+            signer.clone(),
+            config.workers,
+            strategy.clone(),
+        );
         let measurer = HeadMeasurer::new(context.clone(), None);
         let head_metrics = measurer.subscribe();
         Self {
             follower: HeadFollower::new(context.clone()),
-            shards: ShardReader::new(context.clone()),
             context,
             signer,
             config,
@@ -101,8 +99,11 @@ impl<S: Strategy> Trainer<S> {
             training: None,
             given_up: None,
             refused: None,
+            placed: None,
+            contested: false,
             waiting: false,
             barred: false,
+            locked: false,
             lagging: false,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
@@ -163,7 +164,8 @@ impl<S: Strategy> Trainer<S> {
     /// Returns `true` if the chain would lease to this account.
     async fn may_join(&mut self) -> Result<bool> {
         let member = self.context.chain.member(&self.account()).await?;
-        let may_join = member.is_some_and(|member| member.role == Role::Trainer && member.bonded);
+        let member = member.filter(|member| member.role == Role::Trainer && member.bonded);
+        let may_join = member.is_some();
         if !may_join && !std::mem::replace(&mut self.barred, true) {
             tracing::error!(
                 "{} is not bonded as a trainer any more: the bond was withdrawn, or penalties have \
@@ -172,7 +174,30 @@ impl<S: Strategy> Trainer<S> {
             );
         }
         self.barred = !may_join;
-        Ok(may_join)
+        match member {
+            Some(member) => self.covers_another(&member).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Returns `true` if the bond covers another update, beside those that wait for their audits.
+    /// Raises it if it does not and the balance allows.
+    async fn covers_another(&mut self, member: &Member<AccountId>) -> Result<bool> {
+        let missing = member.locked.saturating_add(UPDATE_LOCK).saturating_sub(member.bond);
+        let covers = missing == 0 || self.context.raise_bond(&self.signer, missing).await?;
+        if !covers && !std::mem::replace(&mut self.locked, true) {
+            tracing::warn!(
+                "{} of the bond of {} back updates that wait for their audits, and the balance \
+                 does not cover {} more for another one: waiting until one is settled. Send {} \
+                 some POL to train meanwhile",
+                format_amount(member.locked),
+                format_amount(member.bond),
+                format_amount(missing),
+                self.signer.ss58()
+            );
+        }
+        self.locked = !covers;
+        Ok(covers)
     }
 
     /// Returns `true` if a lease taken now would be final in time for its commitment. Until it is
@@ -191,16 +216,42 @@ impl<S: Strategy> Trainer<S> {
         Ok(!lags)
     }
 
-    /// Returns `true` if the round has a place and data for another lease, as far as can be seen.
-    fn has_room(&self, overview: &Overview, recipe: &Recipe) -> bool {
-        let (round, tier) = (&overview.round, self.config.tier);
-        // A lease that lasts longer is due in a later round, whose leases are not counted here.
-        let is_due_now = recipe.tier(tier).cadence <= 1;
+    /// Returns `true` if the round can be joined, as far as can be seen. If its places are taken,
+    /// this trainer may have a lower rank than somebody who has one.
+    fn may_ask(&self, overview: &Overview) -> bool {
+        let round = &overview.round;
         // The call takes effect in the next block at the earliest.
         round.is_joinable(overview.now + 1)
-            && overview.free_shards > 0
-            && !(is_due_now && round.due >= MAX_SUBMISSIONS)
+            && (overview.free_shards > 0 || round.due >= MAX_SUBMISSIONS)
             && self.refused != Some(round.number)
+    }
+
+    /// Returns `true` if the lease can still be lost to another trainer of lower rank, so that work
+    /// on it may be in vain.
+    fn may_lose(&mut self, overview: &Overview, lease: &Lease) -> bool {
+        let round = &overview.round;
+        let is_of_round = lease.round == round.number && lease.due_round == round.number;
+        let may_lose = is_of_round && round.is_contested(overview.now + 1);
+        if may_lose && !std::mem::replace(&mut self.contested, true) {
+            tracing::info!(
+                "round {}: all places are taken; training begins once they are drawn",
+                round.number
+            );
+        }
+        self.contested = may_lose;
+        may_lose
+    }
+
+    /// Stops the work for a lease whose place went to another trainer.
+    fn note_lost_place(&mut self, round: &Round) {
+        if round.due >= MAX_SUBMISSIONS && self.placed.take() == Some(round.number) {
+            self.training = None;
+            tracing::info!(
+                "round {}: more than {MAX_SUBMISSIONS} trainers asked for places, and others were \
+                 drawn. This costs nothing, and the next round draws anew",
+                round.number
+            );
+        }
     }
 
     /// Takes a lease.
@@ -220,12 +271,16 @@ impl<S: Strategy> Trainer<S> {
         if let Err(ChainError::Refused { error, .. }) = &joined
             && error == "RoundIsFull"
         {
-            tracing::info!("the round is full; waiting for the next one");
+            tracing::info!(
+                "round {}: others were drawn for all places; asking again in the next round",
+                overview.round.number
+            );
             self.refused = Some(overview.round.number);
             return Ok(());
         }
         joined?;
         if let Some(lease) = chain.lease(&self.account()).await? {
+            self.placed = Some(lease.round);
             let tokens = lease.tokens(recipe, recipe.tier(tier).inner_steps);
             tracing::info!(
                 "round {}: leased {} shards, {tokens} tokens",
@@ -246,33 +301,34 @@ impl<S: Strategy> Trainer<S> {
         self.given_up = Some(LeaseKey::of(lease));
     }
 
-    /// Starts or resumes the training of the lease.
-    async fn start_training(&mut self, recipe: &Recipe, lease: &Lease) -> Result<()> {
-        let (state, key) = (self.context.state.clone(), LeaseKey::of(lease));
-        let is_started = state.journal(&key)?.is_some();
-        if lease.carry != [0; 32] && !is_started && !state.has_carry(&lease.carry) {
-            self.give_up(lease, "the optimiser state that it starts from is not on this machine");
-            return Ok(());
+    /// Keeps the model up to date, for the next lease and for peers, and returns `true` if that of
+    /// the newest head is here. Work on a lease goes on without it.
+    async fn follow_head(&mut self, overview: &Overview) -> Result<bool> {
+        let has_head = match self.follower.model(overview).await {
+            Ok(model) => model.is_some(),
+            Err(error) => {
+                error.log_transient()?;
+                false
+            }
+        };
+        if has_head {
+            self.measurer.on_block(overview).await?;
         }
-        let model = self.follower.lease_base(lease, recipe).await?;
-        let data = self.shards.lease_data(recipe, &lease.shards, &[], &lease_tag(&key)).await?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let training = LeaseTraining {
+        Ok(has_head)
+    }
+
+    /// Fetches the input of the lease and starts or resumes its training, in the background.
+    fn start_training(&self, recipe: &Recipe, lease: &Lease) -> TrainingTask {
+        let work = LeaseWork {
+            context: self.context.clone(),
             recipe: recipe.clone(),
             lease: lease.clone(),
             account: self.account(),
-            base: model.parameters,
-            data: self.strategy.data(recipe, data),
             workers: self.config.workers,
             state_budget: self.config.state_budget,
             strategy: self.strategy.clone(),
-            salt_secret: state.peer_secret()?,
-            state,
-            stop: stop.clone(),
         };
-        let task = tokio::task::spawn_blocking(move || training.run());
-        self.training = Some(TrainingTask { lease: key, stop, task });
-        Ok(())
+        TrainingTask { lease: LeaseKey::of(lease), work: BackgroundTask::start(work.run()) }
     }
 
     /// Returns the journal of the finished lease. Starts the training or waits for it if the lease
@@ -292,20 +348,14 @@ impl<S: Strategy> Trainer<S> {
         {
             return Ok(Some(journal));
         }
-        match &self.training {
-            Some(training) if training.lease == key => {
-                if !training.task.is_finished() {
-                    return Ok(None);
-                }
-            }
-            // Training of the lease that another fork gave stops here.
-            _ => {
-                self.start_training(recipe, lease).await?;
-                return Ok(None);
-            }
-        }
-        let Some(mut training) = self.training.take() else { return Ok(None) };
-        let trained = match (&mut training.task).await? {
+        // Training of the lease that another fork gave stops here.
+        let training = self.training.take().filter(|training| training.lease == key);
+        let mut training = training.unwrap_or_else(|| self.start_training(recipe, lease));
+        let Some(trained) = training.work.wait().await else {
+            self.training = Some(training);
+            return Ok(None);
+        };
+        let PackedUpdate { journal, payload } = match trained? {
             Err(RoleError::Transient(error)) => {
                 // Training it again would end the same.
                 self.give_up(lease, &format!("it cannot be trained: {}", explain(&error)));
@@ -313,7 +363,6 @@ impl<S: Strategy> Trainer<S> {
             }
             trained => trained?,
         };
-        let Some(PackedUpdate { journal, payload }) = trained else { return Ok(None) };
         let Some(reveal) = &journal.reveal else { return Ok(None) };
         let bytes = payload.len();
         self.context.swarm.add(payload.into(), &payload_tag(lease.due_round)).await?;
@@ -349,7 +398,9 @@ impl<S: Strategy> Trainer<S> {
         let commitment = reveal.commitment(&self.account(), &chain.genesis_hash(), due_round);
         match (submission, round.phase) {
             (None, Phase::Train) => {
-                let Some(firm) = self.firm_lease(lease).await? else { return Ok(()) };
+                let Some(firm) = self.firm_lease(lease, &journal.contents).await? else {
+                    return Ok(());
+                };
                 let claims = self.claims(&journal, lease);
                 let call = Call::Commit { round: due_round, commitment, claims };
                 self.context.chain.at(firm).submit(&self.signer, call).await?;
@@ -367,19 +418,31 @@ impl<S: Strategy> Trainer<S> {
         Ok(())
     }
 
-    /// Returns the [firm](NodeContext::firm_block) block if it has `lease`, so that the commitment
-    /// is bound to it, or `None` if it does not yet: a commitment to the update of a lease that a
-    /// fork replaces would cost the bond. Work on a replaced lease is forgotten.
-    async fn firm_lease(&mut self, lease: &Lease) -> Result<Option<Hash>> {
+    /// Returns the [firm](NodeContext::firm_block) block if it has `lease`, and data of the
+    /// contents that it was `trained_on`, so that the commitment is bound to it. Returns `None` if
+    /// it does not yet: a commitment to the update of a lease that a fork replaces would cost the
+    /// bond. Work on a replaced lease or on replaced data is forgotten.
+    async fn firm_lease(&mut self, lease: &Lease, trained_on: &Hash) -> Result<Option<Hash>> {
         let (context, key) = (&self.context, LeaseKey::of(lease));
         let firm = context.firm_block().await?;
-        let found = context.chain.at(firm.hash).lease(&self.account()).await?;
+        let chain = context.chain.at(firm.hash);
+        let found = chain.lease(&self.account()).await?;
         if found.is_some_and(|found| LeaseKey::of(&found) == key) {
+            let is_same_data = contents(&chain, &lease.shards).await? == *trained_on;
             for other in context.state.leases()? {
-                if other.nonce == key.nonce && other != key {
+                if other.nonce == key.nonce && (other != key || !is_same_data) {
                     context.swarm.release(&lease_tag(&other)).await?;
                     context.state.forget_lease(&other)?;
                 }
+            }
+            if !is_same_data {
+                tracing::warn!(
+                    "round {}: another fork registered the data under the same number; training \
+                     again",
+                    lease.due_round
+                );
+                self.training = None;
+                return Ok(None);
             }
             self.waiting = false;
             return Ok(Some(firm.hash));
@@ -418,14 +481,12 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.responder.check().await?;
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
-        // The model is kept up to date for the next lease and for peers.
-        if self.follower.model(overview).await?.is_none() {
-            return Ok(());
-        }
-        self.measurer.on_block(overview).await?;
+        let has_head = self.follow_head(overview).await?;
         let round = &overview.round;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
-            return if self.has_room(overview, &recipe)
+            self.note_lost_place(round);
+            return if has_head
+                && self.may_ask(overview)
                 && self.is_final_in_time(overview).await?
                 && self.may_join().await?
             {
@@ -442,7 +503,7 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
             self.training = None;
             return Ok(());
         }
-        if self.given_up == Some(LeaseKey::of(&lease)) {
+        if self.given_up == Some(LeaseKey::of(&lease)) || self.may_lose(overview, &lease) {
             return Ok(());
         }
         self.work_on(overview, &recipe, &lease).await
