@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Data that nobody admitted, put forward to be trained on and measured on, and data that nobody
-//! can fetch.
+//! can fetch or read.
 
 use super::floods;
 use crate::{
     attackers::{FUNDS, accounts},
     network::{self, Network, TRAINERS, VALIDATORS},
     scenario::{Family, Scenario, Setup},
+    scripted::ScriptedTrainer,
     sites,
     tally::Tally,
 };
@@ -41,10 +42,10 @@ pub(super) static FAMILY: Family = Family {
         Scenario {
             name: "unserved-data",
             setup: Setup::NodeAttack(|network| starve(network).boxed_local()),
-            act: "Has two manifests admitted, serves one to nobody, and of the other one only the \
-                  list of shards, at 4 KB/s.",
+            act: "Has three manifests admitted: serves one to nobody, of another one only the list \
+                  of shards at 4 KB/s, and of the third shards that are no text.",
             expect: "Updates whose probe is of these shards are valid, validators' reports burn \
-                     both deposits, no honest member loses 1 POL, and both honest trainers are in \
+                     all deposits, no honest member loses 1 POL, and both honest trainers are in \
                      a head again.",
         },
     ],
@@ -136,15 +137,17 @@ async fn foreign_shards(network: &Network) -> Result<usize> {
     Ok(foreign)
 }
 
-// ---- Data that nobody can fetch ----
+// ---- Data that nobody can fetch or read ----
 
+/// Provider of shards that are no text.
+const NOISE: &str = "attacker-noise";
 /// Provider that serves nothing.
 const UNSERVED: &str = "attacker-unserved";
 /// Provider that serves slowly.
 const TARPIT: &str = "attacker-tarpit";
 /// Bytes that pass to and from the slow provider in a second.
 const DRIP: u32 = 4_000;
-/// Shards of each of the two manifests. Their list has 128 KiB.
+/// Shards of each of the manifests. Their list has 128 KiB.
 const SHARDS: u32 = 4_096;
 /// Smallest deposit of a manifest.
 const DEPOSIT: Balance = 100 * POL;
@@ -157,11 +160,15 @@ const REPORT_BLOCKS: u32 = 20;
 
 async fn starve(network: &Network) -> Result<Tally> {
     let members = VALIDATORS.iter().map(|(name, _)| *name).chain(TRAINERS);
-    let (members, owners) = (accounts(members)?, accounts([UNSERVED, TARPIT])?);
+    let (members, owners) = (accounts(members)?, accounts([UNSERVED, TARPIT, NOISE])?);
     let before = network.holds(&members).await?;
-    network.fund([UNSERVED, TARPIT], FUNDS).await?;
-    let tarpit = Tarpit::start(network).await?;
-    let manifests = [propose(network, UNSERVED).await?, propose(network, TARPIT).await?];
+    network.fund([UNSERVED, TARPIT, NOISE], FUNDS).await?;
+    let (tarpit, noise) = (Tarpit::start(network).await?, serve_noise(network).await?);
+    let manifests = [
+        propose(network, UNSERVED, &invented_hashes(UNSERVED)).await?,
+        propose(network, TARPIT, &invented_hashes(TARPIT)).await?,
+        propose(network, NOISE, &noise_hashes(network)).await?,
+    ];
     let deposits = network.holds(&owners).await?;
     // The leases of this round are of honest data. Its probe is drawn from all.
     let round = floods::wait_for_training(network).await?;
@@ -175,6 +182,7 @@ async fn starve(network: &Network) -> Result<Tally> {
     let now = network.chain.overview().await?.round.number;
     floods::wait_for_honest_heads(network, now, 1).await?;
     tarpit.stop(network).await?;
+    noise.submit(Call::Unbond).await?;
     let burned = lost(&deposits, &network.holds(&owners).await?);
     let wronged = lost(&before, &network.holds(&members).await?);
     let wronged = wronged.into_iter().filter(|lost| *lost >= POL).count();
@@ -183,12 +191,12 @@ async fn starve(network: &Network) -> Result<Tally> {
         && burned.iter().all(|lost| *lost >= DEPOSIT)
         && wronged == 0;
     let note = format!(
-        "{probed} shards of a probe and {leased} of a lease were out of reach; {valid} of {} \
+        "{probed} shards of a probe and {leased} of a lease were of no use; {valid} of {} \
          honest updates valid; deposits of {} POL burned; {wronged} honest members lost 1 POL",
         outcomes.len(),
         burned.iter().sum::<Balance>() / POL
     );
-    Ok(Tally::tried(2, 2).slashed(2).false_positives(wronged as u64).passed(passed, note))
+    Ok(Tally::tried(3, 3).slashed(3).false_positives(wronged as u64).passed(passed, note))
 }
 
 /// Returns the difference of each balance.
@@ -202,14 +210,32 @@ fn invented_hashes(owner: &str) -> Vec<Hash> {
     (0..SHARDS).map(hash).collect()
 }
 
-/// Registers a manifest of shards that do not exist, and returns its id.
-async fn propose(network: &Network, owner: &str) -> Result<ManifestId> {
-    let (signer, hashes) = (network::signer(owner)?, invented_hashes(owner));
+/// Returns a shard of the right length whose tokens are in no vocabulary.
+fn noise_shard(network: &Network) -> Vec<u8> {
+    vec![u8::MAX; (network.recipe.shard_tokens as usize + 1) * size_of::<u32>()]
+}
+
+/// Returns the hashes of shards that are all the same noise.
+fn noise_hashes(network: &Network) -> Vec<Hash> {
+    vec![*blake3::hash(&noise_shard(network)).as_bytes(); SHARDS as usize]
+}
+
+/// Starts a member that serves noise.
+async fn serve_noise(network: &Network) -> Result<ScriptedTrainer<'_>> {
+    let member = ScriptedTrainer::start(network, NOISE).await?;
+    member.add_blob(noise_hashes(network).concat()).await?;
+    member.add_blob(noise_shard(network)).await?;
+    Ok(member)
+}
+
+/// Registers a manifest of shards with these hashes, and returns its id.
+async fn propose(network: &Network, owner: &str, hashes: &[Hash]) -> Result<ManifestId> {
+    let signer = network::signer(owner)?;
     let (address, licence) = (ShortText::default(), ShortText::default());
     network.chain.submit(&signer, Call::RegisterSource { address, licence }).await?;
     let info = ManifestInfo {
         content_hash: *blake3::hash(&hashes.concat()).as_bytes(),
-        merkle_root: merkle_root(&hashes),
+        merkle_root: merkle_root(hashes),
         shards: SHARDS,
         ..stranger_info(network).await?
     };
