@@ -3,8 +3,8 @@
 //! Shards of registered manifests, fetched from peers.
 //!
 //! The chain knows data by hashes alone, so a provider can register bytes that are no text. Every
-//! member that fetches them finds this, and finds the same: [`MalformedData`]. Time does not mend it
-//! and no peer is to blame.
+//! member that fetches them finds this, and finds the same: [`MalformedData`]. Time does not mend
+//! it, and no peer is to blame.
 
 use crate::{
     context::NodeContext,
@@ -140,8 +140,8 @@ fn parse_shard(bytes: &[u8], id: ShardId, tokens: u32, vocabulary: u32) -> Resul
 /// Reader of shards that caches the hash list of each manifest.
 pub struct ShardReader {
     context: NodeContext,
-    /// Merkle roots and shard hashes of manifests, by content hash. Their numbers mean other text on
-    /// another fork.
+    /// Merkle roots and shard hashes of manifests, by content hash. Their numbers mean other text
+    /// on another fork.
     bodies: HashMap<Hash, (Hash, Vec<Hash>)>,
 }
 
@@ -151,8 +151,8 @@ impl ShardReader {
         Self { context, bodies: HashMap::new() }
     }
 
-    /// Returns the hash of a shard of `manifest`, checked against the chain, and the accounts to ask
-    /// for it: its owner and then `first`.
+    /// Returns the hash of a shard of `manifest`, checked against the chain, and the accounts to
+    /// ask for it: its owner and then `first`.
     async fn locate(
         &mut self,
         manifest: &Manifest<AccountId>,
@@ -294,9 +294,9 @@ impl ShardReader {
         Ok((LeaseData::new(recipe, tokens)?, digest_of(&manifests)))
     }
 
-    /// Returns the held-out text that the recipe names, or `None` if it names none, if that manifest
-    /// is not admitted or if it holds no text: at least `sequences` sequences, or all of it if it
-    /// has fewer. Malformed shards are left out, here and on every other machine.
+    /// Returns the held-out text that the recipe names, or `None` if it names none, if that
+    /// manifest is not admitted, or if it holds no text: at least `sequences` sequences, or all of
+    /// it if it has fewer. Malformed shards are left out, here and on every other machine.
     ///
     /// # Errors
     ///
@@ -359,6 +359,7 @@ mod tests {
             leased: 0,
             consumed: 0,
             registered: 0,
+            ended: None,
         }
     }
 
