@@ -253,8 +253,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Returns `true` if `evidence` is of cases that `who` has to replay, at least one, in their
-    /// order, in the recipe's profile and with as many ends and figures as each case asks for. `who`
-    /// is silent about the cases that it leaves out.
+    /// order, in the recipe's profile and with as many ends and figures as each case asks for.
+    /// `who` is silent about the cases that it leaves out.
     fn fits_seats(
         audit: &Audit<T::AccountId>,
         who: &T::AccountId,
