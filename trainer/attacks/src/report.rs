@@ -53,6 +53,16 @@ pub(crate) fn sort(rows: &mut [Row]) {
     rows.sort_by_key(|row| order.iter().position(|name| *name == row.scenario));
 }
 
+/// Merges the rows of scenarios that were tried on several networks.
+pub(crate) fn merge(rows: &mut Vec<Row>) {
+    for row in std::mem::take(rows) {
+        match rows.iter_mut().find(|known| known.scenario == row.scenario) {
+            Some(known) => known.tally = known.tally.clone().and(row.tally),
+            None => rows.push(row),
+        }
+    }
+}
+
 /// Head of a column, and the function that formats a row's cell.
 type Column = (&'static str, fn(&Row) -> String);
 

@@ -101,6 +101,11 @@ impl Setup {
         matches!(self, Self::Sites(_) | Self::SmallDisk(_))
     }
 
+    /// Returns `true` if the scenario comes after all others on a network.
+    pub(crate) fn is_last(&self) -> bool {
+        matches!(self, Self::Coalition(_) | Self::LongRun(_) | Self::Colluders { .. })
+    }
+
     /// Returns a short description for the report.
     pub(crate) fn describe(&self) -> &'static str {
         match self {

@@ -155,6 +155,7 @@ impl<'a> ScriptedTrainer<'a> {
         let base = self.fetch_model(&lease.base_root).await?;
         let data = self.fetch_text(&lease).await?;
         let (recipe, account) = (self.network.recipe.clone(), self.account());
+        let folder = self.context.state.clone();
         let trained = tokio::task::spawn_blocking(move || -> Result<TrainedLease> {
             let job = LeaseJob {
                 recipe: &recipe,
@@ -163,8 +164,12 @@ impl<'a> ScriptedTrainer<'a> {
                 data: &data,
                 workers: 1,
             };
-            let mut states = vec![TrainingState::fresh(base.clone())];
             let mut last = TrainingState::fresh(base.clone());
+            if lease.carry != [0; 32] {
+                let carried = folder.load_carry(&lease.carry, base.len())?;
+                last = TrainingState { parameters: last.parameters, ..carried };
+            }
+            let mut states = vec![last.clone()];
             for segment in 0..segments {
                 pol_engine::train_segment(&job, &mut last, segment)?;
                 states.push(last.clone());
@@ -172,6 +177,7 @@ impl<'a> ScriptedTrainer<'a> {
             let leaves = states.iter().map(TrainingState::leaf).collect();
             let trace = Trace::from_leaves(leaves).context("no states")?;
             let payload = pol_engine::pack(&recipe, &base, &mut last)?.encode();
+            folder.save_carry(&last)?;
             let reveal = Reveal {
                 payload_hash: *blake3::hash(&payload).as_bytes(),
                 trace_root: trace.root(),

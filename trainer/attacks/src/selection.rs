@@ -91,6 +91,12 @@ impl Selection {
         self.iter().any(|selected| selected.scenario.name == entry.scenario.name)
     }
 
+    /// Divides the scenarios into those for which `is_first` holds, and all others.
+    pub(crate) fn split(&self, is_first: impl Fn(&Entry) -> bool) -> (Self, Self) {
+        let (first, second) = self.iter().partition(is_first);
+        (Self(first), Self(second))
+    }
+
     /// Returns `true` if a scenario needs the network of several sites.
     pub(crate) fn needs_sites(&self) -> bool {
         self.iter().any(|entry| matches!(entry.scenario.setup, Setup::Sites(_)))

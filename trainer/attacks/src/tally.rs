@@ -77,6 +77,30 @@ impl Tally {
         !self.passed && !self.skipped
     }
 
+    /// Adds the tally of the same scenario on another network. Both have to pass, unless one was
+    /// not tried.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self.skipped, other.skipped) {
+            (_, true) => self,
+            (true, false) => other,
+            (false, false) => Self {
+                attempts: self.attempts + other.attempts,
+                sampled: self.sampled + other.sampled,
+                detected: self.detected + other.detected,
+                slashed: self.slashed + other.slashed,
+                false_positives: self.false_positives + other.false_positives,
+                // The wider one of both.
+                interval: [
+                    self.interval[0].min(other.interval[0]),
+                    self.interval[1].max(other.interval[1]),
+                ],
+                passed: self.passed && other.passed,
+                skipped: false,
+                note: format!("{} {}", self.note, other.note).trim().to_owned(),
+            },
+        }
+    }
+
     /// Sets the number of penalties.
     pub(crate) fn slashed(self, slashed: u64) -> Self {
         Self { slashed, ..self }
@@ -116,6 +140,17 @@ pub(crate) fn wilson(hits: u64, tries: u64) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scenario_of_two_networks_has_to_pass_on_both() {
+        let tally = |passed| Tally::tried(2, 2).passed(passed, "");
+        assert!(tally(true).and(tally(true)).passed);
+        assert_eq!(tally(true).and(tally(true)).attempts, 4);
+        assert!(tally(true).and(tally(false)).is_failure());
+        assert!(tally(false).and(tally(true)).is_failure());
+        assert!(Tally::skipped("").and(tally(true)).passed);
+        assert!(tally(true).and(Tally::skipped("")).passed);
+    }
 
     #[test]
     fn intervals_are_wilsons() {

@@ -323,10 +323,9 @@ impl Campaign<'_> {
             let account = network::signer(trainer.account)?.account();
             attackers.push(Attacker { name: trainer.account, account, has_left: false });
         }
-        // Without cheating trainers, the honest ones still finish some rounds, unless a long run
-        // begins now.
-        let is_long = |entry: Entry| matches!(entry.scenario.setup, Setup::LongRun(_));
-        let wanted = if self.selection.iter().any(is_long) { 1 } else { self.rounds };
+        // Without cheating trainers, the honest ones still finish some rounds, unless others follow.
+        let goes_on = self.selection.iter().any(|entry| entry.scenario.setup.is_last());
+        let wanted = if goes_on { 1 } else { self.rounds };
         let state = Mutex::new((attackers, String::new()));
         let settled = || async {
             let mut guard = state.lock().await;
