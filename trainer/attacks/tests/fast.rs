@@ -90,7 +90,7 @@ fn attack(names: &[&str]) -> Result<Vec<Value>, Box<dyn Error>> {
 /// Returns the logs of all processes.
 fn logs(folder: &Path) -> String {
     let mut text = String::new();
-    for name in ["logs", "logs-sites"] {
+    for name in ["logs", "logs-coalitions", "logs-sites"] {
         for entry in fs::read_dir(folder.join(name)).into_iter().flatten().flatten() {
             let log = entry.path();
             let content = fs::read_to_string(&log).unwrap_or_default();
