@@ -13,7 +13,7 @@ pub(super) static FAMILY: Family = Family {
         name: "accuse-everybody",
         setup: Setup::Validator { account: "validator-5", cheat: Cheat::AccusedUpdates },
         act: "Reports of every update that its training ended elsewhere and its payload is wrong.",
-        expect: "Every accused update is drawn again and acquitted. The accuser is never paid and \
-                 loses 50 POL at least once.",
+        expect: "Every honest update is drawn again and acquitted. The accuser loses 50 POL at \
+                 least once, and twenty times what it earns by objections to cheats.",
     }],
 };

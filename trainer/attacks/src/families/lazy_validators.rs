@@ -26,7 +26,8 @@ pub(super) static FAMILY: Family = Family {
             name: "guessed-evidence",
             setup: Setup::Validator { account: "validator-4", cheat: Cheat::GuessedEnds },
             act: "Guesses the ends of all segments instead of replaying them.",
-            expect: "The validator is never paid and loses 50 POL at least once.",
+            expect: "The validator loses 50 POL at least once, and twenty times what it earns by \
+                     objections to cheats.",
         },
         Scenario {
             name: "copied-evidence",
