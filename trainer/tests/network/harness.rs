@@ -13,6 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Key of the node's identity among peers, and the identity.
+const NODE_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+const NODE_ID: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+
 /// A node and its members as processes, in a folder of their own.
 pub(crate) struct Network {
     folder: tempfile::TempDir,
@@ -25,9 +29,8 @@ pub(crate) struct Network {
 impl Network {
     /// Chooses a folder and free ports.
     pub(crate) fn new() -> Self {
-        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, rpc_port: port(), p2p_port: port(), beacon: OnceLock::new() }
+        Self { folder, rpc_port: free_port(), p2p_port: free_port(), beacon: OnceLock::new() }
     }
 
     /// Returns the path of a file or folder of the network.
@@ -54,8 +57,33 @@ impl Network {
         let mut command = Command::new(self.node_binary());
         command.args(["--chain", "dev", "--no-prometheus", "--base-path"]).arg(self.path("node"));
         command.args(["--rpc-port", &self.rpc_port.to_string()]);
-        command.args(["--port", &self.p2p_port.to_string()]);
+        command.args(["--port", &self.p2p_port.to_string(), "--node-key", NODE_KEY]);
         Process::start(&mut command, self.path("node.log"))
+    }
+
+    /// Starts a second node, which produces no blocks, and waits until it has followed the first
+    /// one to a model. Returns it with the addresses of both, its own first.
+    pub(crate) fn follower(&self) -> (Process, String) {
+        let (spec, rpc) = (self.path("spec.json"), free_port());
+        let exported = Command::new(self.node_binary())
+            .args(["export-chain-spec", "--chain", "dev"])
+            .output()
+            .unwrap();
+        fs::write(&spec, exported.stdout).unwrap();
+        let mut command = Command::new(self.node_binary());
+        command.arg("--chain").arg(spec).arg("--base-path").arg(self.path("follower"));
+        command.args(["--no-prometheus", "--no-telemetry", "--no-mdns"]);
+        command.args(["--rpc-port", &rpc.to_string(), "--port", &free_port().to_string()]);
+        let first = format!("/ip4/127.0.0.1/tcp/{}/p2p/{NODE_ID}", self.p2p_port);
+        command.args(["--bootnodes", &first]);
+        let node = Process::start(&mut command, self.path("follower.log"));
+        let url = format!("ws://127.0.0.1:{rpc}");
+        let follows = |_: &Value| {
+            let output = self.try_run(&["status", "--json", "--node", &url]);
+            serde_json::from_slice(&output.stdout).is_ok_and(|status: Value| has_model(&status))
+        };
+        self.wait("the second node follows", 60, &[&node], follows);
+        (node, format!("{url},{}", self.node_url()))
     }
 
     /// Starts the node and waits until it answers.
@@ -237,6 +265,10 @@ impl Network {
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
         serde_json::from_slice(&checked.stdout).unwrap()
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Returns the round of the head in a status, or 0 without one.

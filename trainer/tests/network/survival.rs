@@ -16,6 +16,8 @@ const REVEALED_AUDIT: &str = "revealed the evidence of audit";
 const SERVED_STARTS: &str = "the starts of segments";
 /// Text of the log of a trainer that opens segments to an audit.
 const OPENED_ENDS: &str = "the ends of segments";
+/// Text of the log of a trainer that has a new lease.
+const LEASED: &str = ": leased ";
 /// Text of the log of a trainer whose update is valid.
 const VALID: &str = "found the update valid";
 
@@ -46,9 +48,7 @@ fn a_network_trains_one_model_and_survives_its_members() {
     let (node, head) = kill_node(&network, node, &[&validator, &first, &second]);
     let validator = kill_validator_in_audit(&network, &data, validator);
 
-    // A late member fetches the model from its peers and takes part.
-    let late = network.member("trainer-3", &["--tier", "participant"]);
-    late.wait_for(INCLUDED, 0, 200);
+    let late = join_late(&network);
     late.wait_for(VALID, 0, 120);
 
     let verified = network.run_json(&["verify-head", "--json"]);
@@ -168,6 +168,21 @@ fn kill_node(network: &Network, node: Process, members: &[&Process]) -> (Process
         head_round(status) > before + 1
     });
     (node, before)
+}
+
+/// Lets a late member fetch the model from its peers and take part. Its own node dies while it has a
+/// lease. It goes on with another one, and the lease is not lost.
+fn join_late(network: &Network) -> Process {
+    let (own_node, nodes) = network.follower();
+    let late = network.member("trainer-3", &["--tier", "participant", "--node", &nodes]);
+    late.wait_for(LEASED, 0, 200);
+    own_node.kill();
+    late.wait_for("using this node from now on", 0, 60);
+    late.wait_for(INCLUDED, 0, 120);
+    let log = late.log();
+    let (until, _) = log.split_once(INCLUDED).unwrap();
+    assert_eq!(until.matches(LEASED).count(), 1, "{log}");
+    late
 }
 
 /// Kills a validator between commitment and reveal. It reveals what it committed to.
