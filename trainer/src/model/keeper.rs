@@ -29,8 +29,12 @@ const WANTED_TIME: Duration = Duration::from_secs(600);
 /// Most rounds to catch up with by applying updates. Beyond that, fetching the parameters is
 /// cheaper.
 const MAX_CATCH_UP: u32 = 4;
-/// Tries in a row without a byte of a model, after which a member that answered does not have it.
-/// Then that of a newer head is fetched.
+/// Longest try to fetch a model. What arrived is kept for the next one.
+const TRY_TIME: Duration = Duration::from_secs(120);
+/// Bytes of a model per second below which a try counts as fruitless.
+const FRUITFUL_SPEED: u64 = 16 * 1024;
+/// Fruitless tries in a row, in which a member answered that it does not have the model. Then that
+/// of a newer head is fetched.
 const FRUITLESS_TRIES: u32 = 3;
 /// Rounds whose payloads are kept. Members that catch up need those of the last rounds, and those
 /// of the rounds from which these took updates out.
@@ -48,7 +52,7 @@ pub struct ModelKeeper {
     /// The head whose model is being fetched. It stays the same when newer heads appear, so that a
     /// transfer that takes longer than a round ends all the same.
     target: Option<Head>,
-    /// Tries in a row that brought nothing of the target.
+    /// Tries in a row that brought next to nothing of the target.
     fruitless: u32,
     /// Set from the end of a transfer until the newest head is near. The updates since then were
     /// collected meanwhile, so that all of them are applied, however many there are.
@@ -112,7 +116,9 @@ impl ModelKeeper {
         };
         let recipe = self.context.recipe(&target.recipe_hash).await?;
         let collector = PayloadCollector::new(self.context.with_own_turns(), target.round);
-        let fetch = fetch_model(&self.context, &target.root, &recipe, &[], FETCHED_TAG);
+        let started = Instant::now();
+        let context = self.context.until(started + TRY_TIME);
+        let fetch = fetch_model(&context, &target.root, &recipe, &[], FETCHED_TAG);
         let fetched = tokio::select! {
             fetched = fetch => fetched,
             fatal = collector.run() => Err(fatal),
@@ -126,7 +132,7 @@ impl ModelKeeper {
             }
             Err(RoleError::Transient(error)) => {
                 if let Some(Undelivered { source, .. }) = error.downcast_ref() {
-                    self.fruitless = next_fruitless(self.fruitless, source);
+                    self.fruitless = next_fruitless(self.fruitless, source, started.elapsed());
                 }
                 if self.fruitless >= FRUITLESS_TRIES {
                     self.target = None;
@@ -250,17 +256,17 @@ fn model_tag(round: RoundNumber) -> String {
     format!("{MODELS_TAG}/{round}")
 }
 
-/// Returns the number of fruitless tries in a row after one that failed with `error`, if there were
-/// `before` tries.
+/// Returns the number of fruitless tries in a row after one that failed with `error` and took
+/// `time`, if there were `before` tries.
 ///
-/// A try in which nobody could be asked says nothing about the members that have the model.
-fn next_fruitless(before: u32, error: &SwarmError) -> u32 {
-    match error {
-        SwarmError::Unavailable { received: 0, failures, .. } if failures.is_refused() => {
-            before.saturating_add(1)
-        }
-        SwarmError::Unavailable { received: 1.., .. } => 0,
-        _ => before,
+/// A try in which nobody could be asked says nothing about the members that have the model. A
+/// trickle counts as nothing.
+fn next_fruitless(before: u32, error: &SwarmError, time: Duration) -> u32 {
+    let SwarmError::Unavailable { received, failures, .. } = error else { return before };
+    if *received >= FRUITFUL_SPEED.saturating_mul(time.as_secs().max(1)) {
+        0
+    } else {
+        before.saturating_add(u32::from(failures.is_refused()))
     }
 }
 
@@ -275,14 +281,18 @@ mod tests {
         let after = |received, failures: &[PeerFailure]| {
             let failures = failures.iter().map(|failure| ([1; 32], failure.clone())).collect();
             let failures = PeerFailures(failures);
-            next_fruitless(2, &SwarmError::Unavailable { hash: [0; 32], received, failures })
+            let error = SwarmError::Unavailable { hash: [0; 32], received, failures };
+            next_fruitless(2, &error, Duration::from_secs(100))
         };
         use PeerFailure::{NotServed, Silent, Stalled, Unreachable};
         assert_eq!(after(0, &[NotServed, Unreachable]), 3);
         assert_eq!(after(0, &[NotServed, Stalled, Silent]), 3, "nobody holds a joiner up");
-        assert_eq!(after(1, &[NotServed, Stalled]), 0, "what arrived is not given up");
+        assert_eq!(after(1_000_000, &[NotServed, Stalled]), 3, "nor does a trickle");
+        assert_eq!(after(2_000_000, &[NotServed, Stalled]), 0, "what arrives is not given up");
         assert_eq!(after(0, &[Unreachable]), 2, "this machine may be cut off");
         assert_eq!(after(0, &[]), 2);
+        let busy = SwarmError::NoTurn { hash: [0; 32] };
+        assert_eq!(next_fruitless(2, &busy, Duration::ZERO), 2);
     }
 
     async fn peer(folder: &Path, secret: u8) -> Swarm {

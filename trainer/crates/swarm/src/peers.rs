@@ -14,6 +14,9 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(4);
 /// Maximum time for which a failed peer is asked last, and the time without a failure after which
 /// its earlier ones are forgotten.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
+/// Number of peers that are asked at most before the first one that the caller names, which is the
+/// owner of the blob if it has one: it has to deliver, and to be asked before it is blamed.
+const MOST_BEFORE_FIRST: usize = 3;
 /// Number of peers above which those without a recent failure or connection are forgotten.
 const MAX_PEERS: usize = 4096;
 
@@ -62,7 +65,8 @@ impl PeerMemory {
         })
     }
 
-    /// Returns `peers` without `own`, those that failed lately last, otherwise in their order.
+    /// Returns `peers` without `own`, those that failed lately last, otherwise in their order. At
+    /// most [`MOST_BEFORE_FIRST`] come before the first one, whatever it did.
     pub(crate) fn order<'a>(
         &self,
         peers: &'a [Endpoint],
@@ -70,7 +74,13 @@ impl PeerMemory {
         now: Instant,
     ) -> Vec<&'a Endpoint> {
         let mut order: Vec<_> = peers.iter().filter(|peer| peer.id != *own).collect();
+        let first = order.first().map(|peer| peer.id);
         order.sort_by_key(|peer| self.backs_off(&peer.id, now));
+        let place = order.iter().position(|peer| Some(peer.id) == first).unwrap_or_default();
+        if place > MOST_BEFORE_FIRST {
+            let first = order.remove(place);
+            order.insert(MOST_BEFORE_FIRST, first);
+        }
         order
     }
 
@@ -116,6 +126,20 @@ mod tests {
         assert_eq!(order(&memory, &peers, again + FIRST_BACKOFF), [1, 3, 4, 0]);
         memory.note_delivered([0; 32], again);
         assert_eq!(order(&memory, &peers, again), [0, 1, 3, 4]);
+    }
+
+    #[test]
+    fn the_first_peer_is_asked_early_whatever_it_did() {
+        let (mut memory, peers, now) = (PeerMemory::default(), peers(8), Instant::now());
+        memory.note_failure([0; 32], now);
+        assert_eq!(order(&memory, &peers, now), [1, 3, 4, 0, 5, 6, 7]);
+        memory.note_failure([5; 32], now);
+        assert_eq!(order(&memory, &peers, now), [1, 3, 4, 0, 6, 7, 5]);
+        // Behind one, two and three others, it keeps its place.
+        for count in 1..=4 {
+            assert_eq!(order(&memory, &peers[..=count], now).last(), Some(&0));
+        }
+        assert!(order(&memory, &[], now).is_empty());
     }
 
     #[test]
