@@ -12,6 +12,7 @@ use alloc::{
     format,
     string::String,
 };
+use frame_support::traits::Get;
 use pol_primitives::{
     RoundNumber,
     data::ManifestId,
@@ -87,7 +88,7 @@ pub fn check_state() -> Result<StateSummary, StateError> {
         ("ProofOfLearning", of_pallet(ProofOfLearning::do_try_state())),
         ("Beacon", of_pallet(Beacon::do_try_state())),
     ];
-    let between: [(&str, Check); 8] = [
+    let between: [(&str, Check); 10] = [
         ("PolStaking and Session", check_authorities),
         ("Council and Session", check_council),
         ("Balances", check_issuance),
@@ -95,6 +96,8 @@ pub fn check_state() -> Result<StateSummary, StateError> {
         ("Lineage and ProofOfLearning", check_leases),
         ("Lineage and ProofOfLearning", check_consumption),
         ("Rewards and ProofOfLearning", check_settlements),
+        ("PolStaking and ProofOfLearning", check_locks),
+        ("PolStaking and ProofOfLearning", check_standings),
         ("Beacon and ProofOfLearning", check_pulse),
     ];
     let checks =
@@ -221,8 +224,12 @@ fn check_leases() -> Result<(), String> {
     })
 }
 
-/// Checks that every consumed shard belongs to an update that is still part of the model.
+/// Checks that every consumed shard belongs to an update that is still part of the model, as far as
+/// the records of its round are kept.
 fn check_consumption() -> Result<(), String> {
+    // The record of the first round may be gone, too.
+    let first = pallet_proof_of_learning::FirstKept::<Runtime>::get();
+    let is_kept = |round| round > first || ProofOfLearning::round_record(round).is_some();
     let mut updates = BTreeSet::new();
     for records in pallet_pol_lineage::ConsumedShards::<Runtime>::iter_values() {
         updates.extend(
@@ -232,7 +239,7 @@ fn check_consumption() -> Result<(), String> {
                 .map(|record| (record.round, record.index)),
         );
     }
-    for (round, index) in updates {
+    for (round, index) in updates.into_iter().filter(|(round, _)| is_kept(*round)) {
         let trainer = ProofOfLearning::round_record(round)
             .and_then(|record| record.revealed.get(usize::from(index)).cloned());
         let settled = trainer
@@ -259,6 +266,37 @@ fn check_settlements() -> Result<(), String> {
                 "updates that the rewards of round {round} wait for ({unsettled}) = unsettled \
                  updates ({open})"
             )
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks that each bond backs the open lease and the unsettled updates of its owner, once each.
+fn check_locks() -> Result<(), String> {
+    use pallet_proof_of_learning::{AuditedLeases, Config, Leases};
+    let penalty = <Runtime as Config>::InvalidPenalty::get();
+    let mut due: BTreeMap<AccountId, Balance> = BTreeMap::new();
+    let audited = AuditedLeases::<Runtime>::iter_keys().map(|(_, trainer)| trainer);
+    for trainer in Leases::<Runtime>::iter_keys().chain(audited) {
+        let sum = due.entry(trainer).or_default();
+        *sum = sum.saturating_add(penalty);
+    }
+    for (who, ledger) in pallet_pol_staking::Ledgers::<Runtime>::iter() {
+        let (due, locked) = (due.remove(&who).unwrap_or(0), ledger.locked);
+        ensure(due == locked, || {
+            format!("of {who}: locked ({locked}) = penalties for leases and updates ({due})")
+        })?;
+    }
+    ensure(due.is_empty(), || format!("bonds back leases and updates, of {:?} too", due.keys()))
+}
+
+/// Checks that only members, and accounts with a lease, have a standing.
+fn check_standings() -> Result<(), String> {
+    use pallet_proof_of_learning::{Leases, Standings};
+    for account in Standings::<Runtime>::iter_keys() {
+        let is_member = pallet_pol_staking::Ledgers::<Runtime>::contains_key(&account);
+        ensure(is_member || Leases::<Runtime>::contains_key(&account), || {
+            format!("{account} has a standing and neither a bond nor a lease")
         })?;
     }
     Ok(())

@@ -444,6 +444,7 @@ pub(crate) fn member(member: &Member<AccountId>) -> Value {
         "account": member.account,
         "role": member.role,
         "bond": balance(member.bond),
+        "locked": balance(member.locked),
         "bonded": member.bonded,
         "chilled": member.chilled,
         "absent": member.absent,
@@ -480,6 +481,7 @@ pub(crate) fn manifest(manifest: &Manifest<AccountId>) -> Value {
         "leased": manifest.leased,
         "consumed": manifest.consumed,
         "registered": manifest.registered,
+        "ended": manifest.ended,
     })
 }
 

@@ -72,7 +72,7 @@ pub mod pallet {
         UnavailabilityReport, WeightInfo,
     };
     use pol_primitives::{
-        Balance, Hash, Ppm,
+        Balance, Hash, Ppm, RoundNumber,
         data::{Manifest, ManifestId, ManifestInfo, ShortText, Source, SourceId, SourceKind},
         traits::{DataFormat, Rounds, ValidatorStakes},
     };
@@ -119,6 +119,10 @@ pub mod pallet {
         /// wait for a bond, so that no stake counts twice.
         #[pallet::constant]
         type ReportWindow: Get<BlockNumberFor<Self>>;
+        /// Number of rounds for which a manifest is kept after its end, with the records of its
+        /// shards. Longer than a lease and its audit take.
+        #[pallet::constant]
+        type KeptRounds: Get<RoundNumber>;
         /// Source of the current round.
         type Rounds: Rounds;
         /// Source of the data format of the recipe.
@@ -161,7 +165,7 @@ pub mod pallet {
     /// Registered manifests and the counts of their shards, by id.
     ///
     /// Ids count up, so a fast hash is enough. Each entry costs a deposit, and goes when a manifest
-    /// is withdrawn, or retired before it was admitted.
+    /// is withdrawn, retired before it was admitted, or ended [`Config::KeptRounds`] ago.
     #[pallet::storage]
     pub type Manifests<T: Config> = StorageMap<_, Twox64Concat, ManifestId, Manifest<T::AccountId>>;
 
@@ -172,7 +176,7 @@ pub mod pallet {
     /// Admitted manifests by content hash, so that no data is admitted twice.
     ///
     /// Providers choose the hashes, so a cryptographic hash keeps the trie balanced. One entry for
-    /// each manifest that was admitted and not withdrawn. A proposal has none, so that nobody can
+    /// each manifest that was admitted and not withdrawn, whether it is still kept or not. A proposal has none, so that nobody can
     /// occupy the hash of another's text.
     #[pallet::storage]
     pub type ManifestOfContent<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
@@ -243,10 +247,18 @@ pub mod pallet {
     /// Records of the consumed shards of each manifest, by manifest and chunk.
     ///
     /// The keys are numbers, so fast hashes are enough. A manifest has at most 8,192 chunks of 128
-    /// shards, of at most 1.3 kB each. Records are kept forever: they are the lineage of the model.
+    /// shards, of at most 1.3 kB each. They go with the manifest.
     #[pallet::storage]
     pub type ConsumedShards<T: Config> =
         StorageDoubleMap<_, Twox64Concat, ManifestId, Twox64Concat, u32, ShardRecords>;
+
+    /// Manifest that was removed, and whose records and slots are being removed.
+    #[pallet::storage]
+    pub type LeavingManifest<T: Config> = StorageValue<_, ManifestId>;
+
+    /// Id from which on the next block looks for a manifest to remove.
+    #[pallet::storage]
+    pub type NextChecked<T: Config> = StorageValue<_, ManifestId, ValueQuery>;
 
     // ---- Events ----
 
@@ -327,6 +339,11 @@ pub mod pallet {
             /// Id of the manifest.
             manifest: ManifestId,
         },
+        /// A manifest that ended long ago was removed, and the records of its shards will be.
+        ManifestForgotten {
+            /// Id of the manifest.
+            manifest: ManifestId,
+        },
     }
 
     // ---- Errors ----
@@ -385,6 +402,10 @@ pub mod pallet {
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+            Self::expire()
+        }
+
         #[cfg(feature = "try-runtime")]
         fn try_state(
             _: BlockNumberFor<T>,

@@ -19,6 +19,9 @@ use polkadot_sdk::{
 
 pub(crate) type AccountId = u64;
 
+/// Number of rounds for which a manifest is kept after its end.
+pub(crate) const KEPT_ROUNDS: u32 = 10;
+
 /// Initial balance of the accounts of the tests.
 pub(crate) const WEALTH: Balance = 10_000 * POL;
 /// Deposit for a source, and for a manifest without its shards.
@@ -45,6 +48,7 @@ polkadot_sdk::frame_support::construct_runtime!(
 parameter_types! {
     pub static Round: RoundNumber = 0;
     pub static RecipeFormat: Option<(u32, Hash)> = None;
+    pub static Validators: Vec<AccountId> = vec![1, 2, 3];
 }
 
 /// Round whose state the test sets.
@@ -74,15 +78,12 @@ impl DataFormat for TestFormat {
     }
 }
 
-/// Validators 1 to 3, of equal stake.
+/// Validators of equal stake, 1 to 3 at first.
 pub struct TestStakes;
 
 impl ValidatorStakes<AccountId> for TestStakes {
-    fn stake(account: &AccountId) -> Option<Balance> {
-        (1..=3).contains(account).then_some(STAKE)
-    }
-    fn total() -> Balance {
-        3 * STAKE
+    fn stakes() -> Vec<(AccountId, Balance)> {
+        Validators::get().into_iter().map(|account| (account, STAKE)).collect()
     }
 }
 
@@ -107,6 +108,7 @@ impl crate::Config for Test {
     type ProviderShare = ConstU32<{ MILLION / 2 }>;
     type EffectWindow = ConstU32<WINDOW>;
     type ReportWindow = ConstU32<REPORT_WINDOW>;
+    type KeptRounds = ConstU32<KEPT_ROUNDS>;
     type Rounds = TestRounds;
     type Recipe = TestFormat;
     type Validators = TestStakes;
@@ -126,6 +128,7 @@ pub(crate) fn run(test: impl FnOnce()) {
     };
     Round::set(0);
     RecipeFormat::set(Some(FORMAT));
+    Validators::set(vec![1, 2, 3]);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {
         System::set_block_number(1);

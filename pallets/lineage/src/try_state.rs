@@ -3,9 +3,10 @@
 //! Checks of the pallet's invariants.
 
 use crate::{
-    Config, ConsumedShards, FreeShards, HoldReason, LeasedShards, ManifestCount, ManifestDeposits,
-    ManifestOfContent, Manifests, ManifestsOf, NextSource, Pallet, Pool, Reports, ShardBitmap,
-    ShardRecords, Slots, SourceDeposits, Sources, types::locate_in_bitmap,
+    Config, ConsumedShards, FreeShards, HoldReason, LeasedShards, LeavingManifest, ManifestCount,
+    ManifestDeposits, ManifestOfContent, Manifests, ManifestsOf, NextChecked, NextSource, Pallet,
+    Pool, Reports, ShardBitmap, ShardRecords, Slots, SourceDeposits, Sources,
+    types::locate_in_bitmap,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -77,6 +78,7 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(pooled.is_empty(), "the pool holds a manifest that is not registered");
         Self::check_contents()?;
+        Self::check_leaving()?;
         Self::check_reports()?;
         Self::check_sources()?;
         Self::check_deposits()
@@ -121,18 +123,46 @@ impl<T: Config> Pallet<T> {
             !has_ended || !ManifestDeposits::<T>::contains_key(id),
             "a manifest that has ended has a deposit"
         );
+        ensure!(
+            has_ended == record.ended.is_some(),
+            "a manifest has ended in no round, or it has not ended and names one"
+        );
         Ok(())
     }
 
     fn check_contents() -> Result<(), TryRuntimeError> {
-        let is_admitted = |(hash, id): (_, ManifestId)| {
-            Manifests::<T>::get(id).is_some_and(|record| {
+        let count = ManifestCount::<T>::get();
+        let was_admitted = |(hash, id): (_, ManifestId)| match Manifests::<T>::get(id) {
+            Some(record) => {
                 record.info.content_hash == hash && record.status != ManifestStatus::Proposed
-            })
+            }
+            // It ended long ago.
+            None => id < count,
         };
         ensure!(
-            ManifestOfContent::<T>::iter().all(is_admitted),
+            ManifestOfContent::<T>::iter().all(was_admitted),
             "a content hash is that of no admitted manifest"
+        );
+        Ok(())
+    }
+
+    fn check_leaving() -> Result<(), TryRuntimeError> {
+        let leaving = LeavingManifest::<T>::get();
+        ensure!(
+            leaving.is_none_or(|id| !Manifests::<T>::contains_key(id)),
+            "a manifest leaves and is registered"
+        );
+        ensure!(
+            NextChecked::<T>::get() <= ManifestCount::<T>::get(),
+            "the next manifest to check is beyond the count"
+        );
+        let is_known = |id| leaving == Some(id) || Manifests::<T>::contains_key(id);
+        let records = ConsumedShards::<T>::iter_keys().map(|(id, _)| id);
+        let slots = Slots::<T>::iter_keys().map(|(id, _)| id);
+        let leased = LeasedShards::<T>::iter_keys().map(|(id, _)| id);
+        ensure!(
+            records.chain(slots).all(is_known) && leased.into_iter().all(Manifests::<T>::contains_key),
+            "shards are of a manifest that is neither registered nor leaves"
         );
         Ok(())
     }

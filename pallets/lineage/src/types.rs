@@ -4,7 +4,7 @@
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use pol_primitives::{
-    Balance, BoundedVec, ConstU32, MAX_VALIDATORS,
+    BoundedVec, ConstU32, MAX_VALIDATORS,
     data::{ManifestId, ShardRecord},
     provider_draw::FreeShards,
 };
@@ -67,9 +67,7 @@ pub enum PauseReason {
 pub struct UnavailabilityReport<AccountId, BlockNumber> {
     /// Block of the first report.
     pub since: BlockNumber,
-    /// Stake of the validators that reported, each at the time of its report.
-    pub stake: Balance,
-    /// Validators that reported.
+    /// Validators that reported. Their stakes count as they are when they are counted.
     pub validators: BoundedVec<AccountId, ConstU32<MAX_VALIDATORS>>,
 }
 

@@ -27,6 +27,8 @@ pub trait WeightInfo {
     fn resume_manifest() -> Weight;
     /// Weight of `report_manifest`.
     fn report_manifest() -> Weight;
+    /// Weight of a block that removes `chunks` chunks of records and `slots` slots.
+    fn expire(chunks: u32, slots: u32) -> Weight;
 }
 
 /// Returns the weight of a call: 100 µs of compute, 16 KiB of proof (one list of the pool and the
@@ -84,5 +86,17 @@ impl WeightInfo for () {
     // shards, deposit, account, holds, issuance. The report holds up to 1,000 validators.
     fn report_manifest() -> Weight {
         weight(11, 8).saturating_add(Weight::from_parts(100_000_000, 65_536))
+    }
+
+    // The manifest that leaves; or the count, the next id, a manifest, and the manifests of the
+    // source. Each entry is found and removed.
+    fn expire(chunks: u32, slots: u32) -> Weight {
+        let storage = RocksDbWeight::get();
+        let chunk = Weight::from_parts(5_000_000, 2_048).saturating_add(storage.reads_writes(1, 1));
+        let slot = Weight::from_parts(5_000_000, 512).saturating_add(storage.reads_writes(1, 1));
+        Weight::from_parts(20_000_000, 4_096)
+            .saturating_add(storage.reads_writes(6, 4))
+            .saturating_add(chunk.saturating_mul(chunks.into()))
+            .saturating_add(slot.saturating_mul(slots.into()))
     }
 }

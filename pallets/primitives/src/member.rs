@@ -48,14 +48,18 @@ impl Role {
         }
     }
 
+    /// Returns the bond with which the role is kept: nine tenths of the minimum.
+    pub const fn kept_bond(self) -> Balance {
+        let minimum = self.minimum_bond();
+        minimum.saturating_sub(minimum / 10)
+    }
+
     /// Returns `true` if `bond` backs the role, given that it did or did not before.
     ///
     /// A role is taken up, or taken up again, with the minimum bond, and kept with nine tenths of
     /// it. The margin covers small penalties, so that the first one excludes nobody.
     pub const fn is_backed_by(self, bond: Balance, was_backed: bool) -> bool {
-        let minimum = self.minimum_bond();
-        let spare = if was_backed { minimum / 10 } else { 0 };
-        bond >= minimum.saturating_sub(spare)
+        bond >= if was_backed { self.kept_bond() } else { self.minimum_bond() }
     }
 
     /// Returns `true` if the role attests heads.
@@ -63,6 +67,10 @@ impl Role {
         matches!(self, Self::Validator | Self::Authority)
     }
 }
+
+/// Part of a trainer's bond that each lease and each unsettled update locks, and that an update
+/// costs which is not that of its lease. Whoever has the role has at least so much.
+pub const UPDATE_LOCK: Balance = Role::Trainer.kept_bond();
 
 /// An IP address and port, as announced by the member.
 #[derive(
@@ -133,6 +141,16 @@ pub fn move_reputation(reputation: Ppm, good: bool) -> Ppm {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn every_role_outlasts_a_small_penalty_and_is_taken_up_again_with_the_whole_bond() {
+        for role in [Role::Trainer, Role::Validator, Role::Authority] {
+            let (minimum, kept) = (role.minimum_bond(), role.kept_bond());
+            assert_eq!(kept, minimum / 10 * 9);
+            assert!(role.is_backed_by(minimum, false) && role.is_backed_by(kept, true));
+            assert!(!role.is_backed_by(minimum - 1, false) && !role.is_backed_by(kept - 1, true));
+        }
+    }
 
     #[test]
     fn reputation_comes_to_both_its_ends() {

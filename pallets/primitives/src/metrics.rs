@@ -294,7 +294,7 @@ impl HeadMeasurement {
 pub struct MetricsReport<AccountId> {
     /// Account of the validator.
     pub account: AccountId,
-    /// Stake of the validator at the time of the report.
+    /// Stake of the validator at the time of the report. Counts look it up again.
     pub stake: Balance,
     /// Measured figures.
     pub metrics: ModelMetrics,

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Emission of a round, its fixed shares, and their payment to the last unit.
+//! Emission of a round by the time that it took, its fixed shares, and their payment to the last
+//! unit.
 
-use crate::{Balance, MILLION, POL, Ppm, RoundNumber};
+use crate::{Balance, MILLION, POL, Ppm, round::BlockNumber};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use core::ops::Range;
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
 
 /// Emission of the rounds that advance the head.
+///
+/// Time emits, whatever the number of rounds in it. A round draws what the blocks since the round
+/// before it emit, at most [`EmissionSchedule::per_round`]. What no round draws is never minted.
 #[derive(
     Clone,
     Copy,
@@ -24,29 +29,41 @@ use sp_arithmetic::{Rounding, helpers_128bit::multiply_by_rational_with_rounding
     Deserialize,
 )]
 pub struct EmissionSchedule {
-    /// Emission of a round before the first halving.
-    pub initial: Balance,
-    /// Number of rounds between halvings, void rounds included; 0 means that it never halves.
-    pub halving: RoundNumber,
+    /// Emission of a block before the first halving. Blocks are those of the protocol's clock.
+    pub per_block: Balance,
+    /// Maximum emission of a round, however long it takes. Penalties must outweigh it.
+    pub per_round: Balance,
+    /// Number of blocks between halvings; 0 means that it never halves.
+    pub halving: BlockNumber,
     /// Share of the trainers.
     pub trainers: Ppm,
     /// Share of the validators.
     pub validators: Ppm,
     /// Share of the data providers. The treasury receives the rest.
     pub providers: Ppm,
+    /// Share of the validators' part that a seat earns at most in a round that improved nothing.
+    pub per_seat: Ppm,
 }
 
 impl Default for EmissionSchedule {
     fn default() -> Self {
         Self {
-            initial: 100 * POL,
-            halving: 100_000,
+            per_block: POL,
+            per_round: 100 * POL,
+            halving: BLOCKS_PER_YEAR,
             trainers: 700_000,
             validators: 180_000,
             providers: 70_000,
+            per_seat: 5_000,
         }
     }
 }
+
+/// Number of blocks in a year of 365 days.
+pub const BLOCKS_PER_YEAR: BlockNumber = 10_512_000;
+
+/// Maximum sum of all emissions: twice what the default schedule emits before its first halving.
+pub const MAX_EMISSION: Balance = 21_024_000 * POL;
 
 /// The emission of one round, divided among the recipients.
 #[derive(
@@ -65,7 +82,7 @@ impl Default for EmissionSchedule {
 pub struct EmissionShares {
     /// For trainers, by [`training_weight`].
     pub trainers: Balance,
-    /// For validators, by seats that agreed with the quorum.
+    /// For validators, by seats that agreed with the quorum. Most of it is for gain, too.
     pub validators: Balance,
     /// For data providers, by the measured effect of their shards.
     pub providers: Balance,
@@ -150,6 +167,10 @@ pub struct RoundPool {
     pub validators: Pot,
     /// For data providers, by the measured effect of their shards.
     pub providers: Pot,
+    /// Set if the gain of a settled update is positive.
+    pub improved: bool,
+    /// Amount that a seat earns at most unless the round improved something.
+    pub per_seat: Balance,
 }
 
 /// Earnings of an account in a round, as weights in the pots of [`RoundPool`].
@@ -187,15 +208,17 @@ impl RoundEarnings {
 }
 
 impl RoundPool {
-    /// Creates a pool of `shares` for `updates` updates. The share of the treasury is not part of
-    /// it.
-    pub fn new(shares: &EmissionShares, updates: u32) -> Self {
+    /// Creates a pool of `shares` for `updates` updates, without the share of the treasury. A seat
+    /// earns the share `per_seat` of the validators' part whatever the round improves.
+    pub fn new(shares: &EmissionShares, per_seat: Ppm, updates: u32) -> Self {
         let pot = |left| Pot { left, weight: 0 };
         Self {
             unsettled: updates,
             trainers: pot(shares.trainers),
             validators: pot(shares.validators),
             providers: pot(shares.providers),
+            improved: false,
+            per_seat: part_of(shares.validators, per_seat),
         }
     }
 
@@ -239,9 +262,19 @@ impl RoundPool {
         training.saturating_add(seats).saturating_add(self.providers.take(effect.into()))
     }
 
-    /// Takes the pots without a weight and returns their sum. Call it when every update is settled.
+    /// Takes what nobody earned, and returns the sum. Call it when every update is settled.
+    ///
+    /// That is every pot without a weight. Validators are paid for the round's gain. If there is
+    /// none, they are paid a fixed amount for each seat, as far as their pot lasts, so that a bad
+    /// round is worth auditing and not worth making.
     pub fn take_unearned(&mut self) -> Balance {
         let mut sum: Balance = 0;
+        if !self.improved {
+            let due =
+                self.per_seat.saturating_mul(self.validators.weight).min(self.validators.left);
+            sum = self.validators.left.saturating_sub(due);
+            self.validators.left = due;
+        }
         for pot in [&mut self.trainers, &mut self.validators, &mut self.providers] {
             if pot.weight == 0 {
                 sum = sum.saturating_add(core::mem::take(&mut pot.left));
@@ -274,33 +307,60 @@ pub struct Ledger {
     pub seized: Balance,
     /// Claimed by accounts, and paid to the treasury.
     pub paid: Balance,
-    /// Burned: unearned shares and half of the fines.
+    /// Burned: unearned shares, forfeited rewards, and fines.
     pub burned: Balance,
     /// Held in the pot for future claims.
     pub waiting: Balance,
 }
 
 impl EmissionSchedule {
-    /// Returns `true` if the shares add up to at most 1 and the initial emission is small enough
+    /// Returns `true` if the shares add up to at most 1 and the emission of a round is small enough
     /// for the computation of shares.
     pub fn is_valid(&self) -> bool {
         self.trainers.saturating_add(self.validators).saturating_add(self.providers) <= MILLION
-            && self.initial < Balance::MAX / 2_000_000
+            && self.per_round < Balance::MAX / 2_000_000
     }
 
-    /// Returns the emission of `round`, divided without a remainder.
-    pub fn shares_of(&self, round: RoundNumber) -> EmissionShares {
-        let halvings = round.checked_div(self.halving).unwrap_or(0);
-        let total = self.initial.checked_shr(halvings).unwrap_or(0);
-        let part = |share: Ppm| {
-            total.saturating_mul(share.into()).checked_div(MILLION.into()).unwrap_or(0)
-        };
-        let (trainers, validators, providers) =
-            (part(self.trainers), part(self.validators), part(self.providers));
+    /// Returns the emission of the blocks in `time`.
+    pub fn accrued(&self, time: Range<BlockNumber>) -> Balance {
+        let (mut sum, mut from) = (0, time.start);
+        while from < time.end {
+            let halvings = from.checked_div(self.halving).unwrap_or(0);
+            let rate = self.per_block.checked_shr(halvings).unwrap_or(0);
+            if rate == 0 {
+                break;
+            }
+            // Without a further halving in the range of numbers, the rate stays.
+            let next = halvings.checked_add(1).and_then(|next| next.checked_mul(self.halving));
+            let until = next.filter(|&next| next > from).map_or(time.end, |at| at.min(time.end));
+            let blocks = until.saturating_sub(from);
+            sum = rate.saturating_mul(blocks.into()).saturating_add(sum);
+            from = until;
+        }
+        sum
+    }
+
+    /// Returns the emission of a round that took the blocks in `time`.
+    pub fn of_round(&self, time: Range<BlockNumber>) -> Balance {
+        self.accrued(time).min(self.per_round)
+    }
+
+    /// Divides the emission of a round without a remainder.
+    pub fn divide(&self, total: Balance) -> EmissionShares {
+        let (trainers, validators, providers) = (
+            part_of(total, self.trainers),
+            part_of(total, self.validators),
+            part_of(total, self.providers),
+        );
         let treasury =
             total.saturating_sub(trainers).saturating_sub(validators).saturating_sub(providers);
         EmissionShares { trainers, validators, providers, treasury }
     }
+}
+
+/// Returns a share of an amount, rounded down.
+fn part_of(whole: Balance, share: Ppm) -> Balance {
+    whole.saturating_mul(share.into()).checked_div(MILLION.into()).unwrap_or(0)
 }
 
 /// Returns the weight of an update in the trainers' pot.
@@ -321,38 +381,87 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn it_halves() {
+    fn it_halves_with_the_blocks() {
         let emission = EmissionSchedule::default();
-        assert_eq!(emission.shares_of(0).total(), 100 * POL);
-        assert_eq!(emission.shares_of(100_000).total(), 50 * POL);
-        assert_eq!(emission.shares_of(u32::MAX).total(), 0);
-        assert_eq!(
-            EmissionSchedule { halving: 0, ..emission }.shares_of(u32::MAX).total(),
-            100 * POL
-        );
+        let year = BLOCKS_PER_YEAR;
+        assert_eq!(emission.accrued(7..27), 20 * POL);
+        assert_eq!(emission.accrued(year - 4..year + 4), 6 * POL);
+        assert_eq!(emission.accrued(5..5), 0);
+        assert_eq!(emission.accrued(0..year), Balance::from(year) * POL);
+        let yearly = |years| emission.accrued(year * years..year * (years + 1)) / POL;
+        let expected = [10_512_000, 5_256_000, 2_628_000, 1_314_000, 657_000];
+        assert_eq!([yearly(0), yearly(1), yearly(2), yearly(3), yearly(4)], expected);
+        let forever = EmissionSchedule { halving: 0, ..emission };
+        assert_eq!(forever.accrued(u32::MAX - 1..u32::MAX), POL);
+        assert!(emission.accrued(0..u32::MAX) <= MAX_EMISSION);
+    }
+
+    #[test]
+    fn a_long_round_draws_no_more_than_the_limit() {
+        let emission = EmissionSchedule::default();
+        assert_eq!(emission.of_round(0..8), 8 * POL);
+        assert_eq!(emission.of_round(0..100), 100 * POL);
+        assert_eq!(emission.of_round(0..5_000), 100 * POL);
+    }
+
+    #[test]
+    fn a_round_without_gain_pays_for_seats_only() {
+        let emission = EmissionSchedule::default();
+        let shares = emission.divide(100 * POL);
+        // Seats, gain, and what is left for validators.
+        for (seats, improved, left) in [
+            (3, true, 18 * POL),
+            (3, false, 27 * POL / 100),
+            (200, false, 18 * POL),
+            (500, false, 18 * POL),
+            (0, true, 0),
+        ] {
+            let mut pool = RoundPool::new(&shares, emission.per_seat, 0);
+            pool.add(&RoundEarnings { seats, ..Default::default() });
+            pool.improved = improved;
+            let unearned = pool.take_unearned();
+            assert_eq!(pool.validators.left, left);
+            assert_eq!(unearned, 95 * POL - left);
+        }
     }
 
     proptest! {
         #[test]
+        fn rounds_of_any_speed_emit_what_time_does(
+            per_block in 0..Balance::MAX >> 40,
+            halving in 0u32..400,
+            mut ends in prop::collection::vec(0u32..4_000, 1..40),
+        ) {
+            let emission = EmissionSchedule { per_block, halving, ..Default::default() };
+            ends.sort_unstable();
+            let mut from = 0;
+            let mut sum = 0;
+            for end in ends {
+                sum += emission.accrued(from..end);
+                from = end;
+            }
+            prop_assert_eq!(sum, emission.accrued(0..from));
+            let each = (0..from).map(|block| {
+                per_block.checked_shr(block.checked_div(halving).unwrap_or(0)).unwrap_or(0)
+            });
+            prop_assert_eq!(sum, each.sum::<Balance>());
+        }
+
+        #[test]
         fn nothing_is_lost_in_the_split(
-            initial in 0..Balance::MAX / 2_000_000,
-            round: u32,
+            total in 0..Balance::MAX / 2_000_000,
             a in 0..=MILLION,
             b in 0..=MILLION,
             c in 0..=MILLION,
         ) {
             let emission = EmissionSchedule {
-                initial,
-                halving: 10,
                 trainers: a,
                 validators: b.min(MILLION - a),
                 providers: c.min(MILLION - a - b.min(MILLION - a)),
+                ..Default::default()
             };
             prop_assert!(emission.is_valid());
-            prop_assert_eq!(
-                emission.shares_of(round).total(),
-                initial.checked_shr(round / 10).unwrap_or(0)
-            );
+            prop_assert_eq!(emission.divide(total).total(), total);
         }
 
         #[test]
@@ -393,6 +502,7 @@ mod tests {
             providers in 0..1u128 << 70,
             earned in prop::collection::vec((0u128..3, any::<u64>(), 0u32..4, 0u64..40), 0..40),
             forfeited in prop::collection::vec(any::<bool>(), 40),
+            (improved, per_seat) in (any::<bool>(), 0..=MILLION),
             order: u64,
         ) {
             let shares = EmissionShares { trainers, validators, providers, treasury: 7 };
@@ -404,7 +514,8 @@ mod tests {
                     effect,
                 })
                 .collect();
-            let mut pool = RoundPool::new(&shares, earned.len() as u32);
+            let mut pool = RoundPool::new(&shares, per_seat, earned.len() as u32);
+            pool.improved = improved;
             let whole = shares.total() - shares.treasury;
             prop_assert_eq!(pool.left(), whole);
             earned.iter().for_each(|earned| {
@@ -463,7 +574,7 @@ mod tests {
     #[test]
     fn each_kind_of_work_has_a_pot_of_its_own() {
         let shares = EmissionShares { trainers: 700, validators: 180, providers: 70, treasury: 50 };
-        let mut pool = RoundPool::new(&shares, 2);
+        let mut pool = RoundPool { improved: true, ..RoundPool::new(&shares, 0, 2) };
         let (trainer, validator, provider) = (
             RoundEarnings { training: 9, ..Default::default() },
             RoundEarnings { seats: 2, ..Default::default() },
@@ -488,7 +599,7 @@ mod tests {
             (90, 70, 90)
         );
         assert!(pool.is_done());
-        assert!(!RoundPool::new(&shares, 1).is_done(), "an update is not settled");
+        assert!(!RoundPool::new(&shares, 0, 1).is_done(), "an update is not settled");
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 //! Emission of every round, its escrow and claims, and the burning of fines.
 //!
-//! A round that moves the head emits a fixed amount in four fixed shares. The treasury receives its
-//! share at once. The other shares stay in escrow until audits have settled who earned them. The
-//! learning pallet uses this pallet through [`Payouts`](pol_primitives::traits::Payouts). The
+//! Time emits: a round that moves the head emits for the blocks that it took, in four fixed shares,
+//! and never more than the cap in all. The treasury receives its share at once. The other shares
+//! stay in escrow until audits have settled who earned them. The learning pallet uses this pallet through [`Payouts`](pol_primitives::traits::Payouts). The
 //! pallet reads the current round through [`Rounds`](pol_primitives::traits::Rounds).
 //!
 //! # Key terms
 //!
-//! - **Emission**: tokens minted for a round, by its [`EmissionSchedule`].
+//! - **Emission**: tokens minted for a round, by the [`EmissionSchedule`] and the blocks it took.
 //! - **Pot**: one of the three sums of a round that are shared by weight, for trainers, validators
 //!   and data providers. Also the account that holds all of them.
 //! - **Round pool**: the three pots of a round, a [`RoundPool`].
@@ -52,27 +52,33 @@ pub use pallet::*;
 pub use types::DescendingRound;
 pub use weights::WeightInfo;
 
-/// Maximum number of rounds whose rewards one finding forfeits, starting with the newest.
+/// Maximum number of rounds with unsettled updates.
 ///
-/// A round opens while fewer than 32 audits are open, and two more rounds may wait for their draw.
-/// Settled rounds stay in escrow for at most [`MAX_ESCROW_ROUNDS`].
-pub const MAX_FORFEITED_ROUNDS: usize = 34 + MAX_ESCROW_ROUNDS as usize;
+/// A round opens while fewer than 32 audits are open and at most 64 updates wait for their draw,
+/// which may be of as many rounds. Its own head adds one.
+pub const MAX_UNSETTLED_ROUNDS: u32 = 31 + MAX_SUBMISSIONS + 1;
+/// Maximum number of rewards and rounds that one block lets expire.
+///
+/// Nobody leaves more than this in a block for long: a round of eight blocks has some thousand
+/// seats at most, and their owners claim most rewards.
+pub const MAX_EXPIRED: u32 = 128;
 /// Maximum number of rewards that one query returns.
 pub const MAX_REWARDS_PER_QUERY: usize = 1_024;
 
 /// Target of the pallet's log messages.
 const LOG_TARGET: &str = "runtime::pol-rewards";
 
-use pol_primitives::audit::MAX_ESCROW_ROUNDS;
+use pol_primitives::MAX_SUBMISSIONS;
 
 /// The pallet's declarations. The crate re-exports all public items.
 #[allow(clippy::expect_used, reason = "the macro's expansion uses it")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use super::{DescendingRound, WeightInfo};
+    use super::{DescendingRound, MAX_UNSETTLED_ROUNDS, WeightInfo};
     use pol_primitives::{
         Balance, RoundNumber,
         rewards::{self, EmissionSchedule, EmissionShares, RoundEarnings, RoundPool},
+        round::BlockNumber,
         traits::Rounds,
     };
     use polkadot_sdk::{
@@ -99,12 +105,19 @@ pub mod pallet {
     pub trait Config: polkadot_sdk::frame_system::Config {
         /// Currency of emission, rewards and fines.
         type Currency: fungible::Mutate<Self::AccountId, Balance = Balance>;
+        /// Maximum sum of all emissions. No governance changes it.
+        #[pallet::constant]
+        type MaxEmission: Get<Balance>;
         /// Id of the account that holds all funds in escrow. It must differ from `TreasuryId`.
         #[pallet::constant]
         type PotId: Get<PalletId>;
         /// Id of the treasury's account.
         #[pallet::constant]
         type TreasuryId: Get<PalletId>;
+        /// Number of rounds after which an unclaimed reward expires. Longer than the escrow and
+        /// than updates wait for their settlement.
+        #[pallet::constant]
+        type KeptRounds: Get<RoundNumber>;
         /// Source of the current round and of the length of the escrow.
         type Rounds: Rounds;
         /// Origin that may change the emission.
@@ -121,17 +134,16 @@ pub mod pallet {
 
     /// Unclaimed emission of each round with the weights that share it, by round.
     ///
-    /// Rounds count up and no user chooses them, so a fast hash is enough. One entry of at most 100
-    /// bytes for each round that moved the head, until its last share is claimed.
+    /// Rounds count up and no user chooses them, so a fast hash is enough. One entry of at most 117
+    /// bytes for each round that moved the head, until its last share is claimed or expires.
     #[pallet::storage]
     pub type Pools<T: Config> = StorageMap<_, Twox64Concat, RoundNumber, RoundPool>;
 
     /// Unclaimed earnings of each account, by account and round.
     ///
     /// Users choose the accounts, so a cryptographic hash keeps the trie balanced. Rounds are
-    /// stored without a hash, so that those of an account iterate from the newest on, which bounds
-    /// the reads of a finding. A round has at most as many entries as seats, trainers and owners of
-    /// its shards. An entry goes when it is claimed or forfeited.
+    /// stored without a hash, so that those of an account are listed from the newest on. A round has at most as many entries as seats, trainers and owners of
+    /// its shards. An entry goes when it is claimed or forfeited, or expires.
     #[pallet::storage]
     pub type Earnings<T: Config> = StorageDoubleMap<
         _,
@@ -142,13 +154,33 @@ pub mod pallet {
         RoundEarnings,
     >;
 
+    /// Accounts with unclaimed earnings, by round and account, so that those of old rounds are
+    /// found.
+    ///
+    /// Hashed like [`Pools`] and [`Earnings`], and with as many entries as these.
+    #[pallet::storage]
+    pub type Earners<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, ()>;
+
+    /// First round whose rewards have not expired.
+    #[pallet::storage]
+    pub type FirstKept<T: Config> = StorageValue<_, RoundNumber, ValueQuery>;
+
     /// Totals of all funds: emitted, seized, paid, burned and waiting.
     #[pallet::storage]
     pub type RewardLedger<T: Config> = StorageValue<_, rewards::Ledger, ValueQuery>;
 
-    /// Last round that emitted. No round up to this one emits again.
+    /// Last round that emitted, and the time at its end. No round up to this one emits again, and
+    /// no block up to this time.
     #[pallet::storage]
-    pub type LastEmitted<T: Config> = StorageValue<_, RoundNumber>;
+    pub type LastEmitted<T: Config> = StorageValue<_, (RoundNumber, BlockNumber)>;
+
+    /// Rounds in [`Pools`] with unsettled updates, in ascending order.
+    ///
+    /// A single value of at most [`MAX_UNSETTLED_ROUNDS`] numbers, which a finding reads whole.
+    #[pallet::storage]
+    pub type UnsettledRounds<T: Config> =
+        StorageValue<_, BoundedVec<RoundNumber, ConstU32<MAX_UNSETTLED_ROUNDS>>, ValueQuery>;
 
     // ---- Genesis ----
 
@@ -202,7 +234,7 @@ pub mod pallet {
         RoundSettled {
             /// Round that was settled.
             round: RoundNumber,
-            /// Amount without an owner, which was burned.
+            /// Amount that nobody earned, which was burned.
             unearned: Balance,
         },
         /// A reward was paid.
@@ -234,6 +266,13 @@ pub mod pallet {
             /// New emission schedule.
             emission: EmissionSchedule,
         },
+        /// Rewards that nobody had claimed for long expired.
+        Expired {
+            /// Round of the rewards.
+            round: RoundNumber,
+            /// Amount, which was burned.
+            amount: Balance,
+        },
     }
 
     // ---- Errors ----
@@ -244,7 +283,7 @@ pub mod pallet {
         /// The shares of the emission exceed a million parts, or the emission is too large. Lower
         /// them.
         InvalidEmission,
-        /// The account has no reward in that round, or has claimed or forfeited it.
+        /// The account has no reward in that round, has claimed or forfeited it, or it has expired.
         NothingToClaim,
         /// The reward is still in escrow. The runtime API method `rewards` returns the round from
         /// which it can be claimed.
@@ -257,6 +296,10 @@ pub mod pallet {
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+            Self::expire()
+        }
+
         fn integrity_test() {
             assert!(
                 Self::pot_account() != Self::treasury_account(),

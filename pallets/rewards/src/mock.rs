@@ -3,15 +3,22 @@
 //! Runtime with this pallet and balances.
 
 use crate as pallet_pol_rewards;
-use pol_primitives::{Balance, POL, RoundNumber, rewards::EmissionSchedule, traits::Rounds};
+use pol_primitives::{
+    Balance, POL, RoundNumber,
+    rewards::{self, EmissionSchedule},
+    traits::Rounds,
+};
 use polkadot_sdk::{
-    frame_support::{PalletId, derive_impl, parameter_types, traits::ConstU128},
+    frame_support::{PalletId, derive_impl, parameter_types, traits::{ConstU32, ConstU128}},
     frame_system, pallet_balances,
     sp_io::TestExternalities,
     sp_runtime::BuildStorage,
 };
 
 pub(crate) type AccountId = u64;
+
+/// Number of rounds after which a reward expires.
+pub(crate) const KEPT_ROUNDS: RoundNumber = 300;
 
 /// Existential deposit.
 pub(crate) const DEPOSIT: Balance = POL;
@@ -30,6 +37,7 @@ parameter_types! {
     // Account ids of the tests are short, so the ids differ in the first four letters.
     pub const PotId: PalletId = PalletId(*b"pots/pol");
     pub const TreasuryId: PalletId = PalletId(*b"trsy/pol");
+    pub static MaxEmission: Balance = rewards::MAX_EMISSION;
     pub static Round: RoundNumber = 0;
     pub static EscrowRounds: RoundNumber = INITIAL_ESCROW;
 }
@@ -67,8 +75,10 @@ impl pallet_balances::Config for Test {
 
 impl crate::Config for Test {
     type Currency = Balances;
+    type MaxEmission = MaxEmission;
     type PotId = PotId;
     type TreasuryId = TreasuryId;
+    type KeptRounds = ConstU32<KEPT_ROUNDS>;
     type Rounds = TestRounds;
     type GovernanceOrigin = frame_system::EnsureRoot<AccountId>;
     type WeightInfo = ();
@@ -87,6 +97,7 @@ pub(crate) fn run_with(emission: EmissionSchedule, wealth: Balance, test: impl F
     };
     Round::set(0);
     EscrowRounds::set(INITIAL_ESCROW);
+    MaxEmission::set(rewards::MAX_EMISSION);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {
         System::set_block_number(1);
@@ -95,8 +106,8 @@ pub(crate) fn run_with(emission: EmissionSchedule, wealth: Balance, test: impl F
     });
 }
 
-/// Runs `test` with the default emission: 70, 18, 7 and 5 POL for trainers, validators, providers
-/// and the treasury.
+/// Runs `test` with the default emission. A round of a hundred blocks or more emits 70, 18, 7 and 5
+/// POL for trainers, validators, providers and the treasury.
 pub(crate) fn run(test: impl FnOnce()) {
     run_with(EmissionSchedule::default(), 1_000 * POL, test);
 }

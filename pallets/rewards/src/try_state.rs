@@ -2,14 +2,19 @@
 
 //! Checks of the pallet's invariants.
 
-use crate::{Config, Earnings, Emission, LastEmitted, Pallet, Pools, RewardLedger};
-use alloc::collections::BTreeMap;
+use crate::{
+    Config, DescendingRound, Earners, Earnings, Emission, FirstKept, LastEmitted, Pallet, Pools, RewardLedger, UnsettledRounds,
+};
+use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{
     Balance, RoundNumber,
     rewards::{Ledger, RoundEarnings, RoundPool},
 };
 use polkadot_sdk::{
-    frame_support::{ensure, traits::fungible::Inspect},
+    frame_support::{
+        ensure,
+        traits::{Get, fungible::Inspect},
+    },
     sp_runtime::TryRuntimeError,
 };
 
@@ -36,6 +41,7 @@ impl<T: Config> Pallet<T> {
             inflow.is_some() && inflow == outflow,
             "emitted + seized differs from paid + burned + waiting"
         );
+        ensure!(emitted <= T::MaxEmission::get(), "more than the maximum was emitted");
         let left =
             Pools::<T>::iter_values().fold(0, |sum: Balance, pool| sum.saturating_add(pool.left()));
         ensure!(left == waiting, "the waiting funds differ from the sum of the pools");
@@ -50,8 +56,12 @@ impl<T: Config> Pallet<T> {
 
     fn check_pots() -> Result<(), TryRuntimeError> {
         let mut sums: BTreeMap<RoundNumber, RoundEarnings> = BTreeMap::new();
-        for (_, key, earned) in Earnings::<T>::iter() {
+        for (account, key, earned) in Earnings::<T>::iter() {
             ensure!(earned != RoundEarnings::default(), "an entry of earnings is empty");
+            ensure!(
+                Earners::<T>::contains_key(RoundNumber::from(key), &account),
+                "earnings are not listed by round"
+            );
             let sum = sums.entry(key.into()).or_default();
             *sum = sum.plus(&earned);
         }
@@ -59,6 +69,21 @@ impl<T: Config> Pallet<T> {
             Self::check_pool(round, &pool, sums.remove(&round).unwrap_or_default())?;
         }
         ensure!(sums.is_empty(), "an account has earnings in a round without a pool");
+        let listed = Earners::<T>::iter_keys().all(|(round, account)| {
+            Earnings::<T>::contains_key(account, DescendingRound::from(round))
+        });
+        ensure!(listed, "earnings are listed that nobody has");
+        let first = FirstKept::<T>::get();
+        ensure!(Pools::<T>::iter_keys().all(|round| round >= first), "a pool has expired");
+        let mut unsettled: Vec<_> = Pools::<T>::iter()
+            .filter(|(_, pool)| pool.unsettled > 0)
+            .map(|(round, _)| round)
+            .collect();
+        unsettled.sort_unstable();
+        ensure!(
+            unsettled == UnsettledRounds::<T>::get().into_inner(),
+            "the unsettled rounds are not those of the pools with unsettled updates"
+        );
         Ok(())
     }
 
@@ -80,7 +105,7 @@ impl<T: Config> Pallet<T> {
         ensure!(pool.unsettled > 0 || !unearned, "a settled round has a pot without earnings");
         ensure!(!pool.is_done(), "the pool of a fully claimed round still exists");
         ensure!(
-            LastEmitted::<T>::get().is_some_and(|last| round <= last),
+            LastEmitted::<T>::get().is_some_and(|(last, _)| round <= last),
             "a pool is newer than the last round that emitted"
         );
         Ok(())

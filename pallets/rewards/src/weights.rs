@@ -13,6 +13,8 @@ pub trait WeightInfo {
     fn set_emission() -> Weight;
     /// Weight of `claim`.
     fn claim() -> Weight;
+    /// Weight of a block that lets `rewards` rewards expire.
+    fn expire(rewards: u32) -> Weight;
 }
 
 impl WeightInfo for () {
@@ -25,6 +27,16 @@ impl WeightInfo for () {
     // Earnings, pool, round, audit configuration, ledger, and the accounts of pot and caller.
     fn claim() -> Weight {
         Weight::from_parts(100_000_000, 16_384)
-            .saturating_add(RocksDbWeight::get().reads_writes(7, 5))
+            .saturating_add(RocksDbWeight::get().reads_writes(7, 6))
+    }
+
+    // First kept round, round, ledger, issuance and the pot's account; for each reward its place in
+    // both maps, and at most one pool.
+    fn expire(rewards: u32) -> Weight {
+        let each = Weight::from_parts(10_000_000, 1_024)
+            .saturating_add(RocksDbWeight::get().reads_writes(3, 3));
+        Weight::from_parts(20_000_000, 4_096)
+            .saturating_add(RocksDbWeight::get().reads_writes(5, 4))
+            .saturating_add(each.saturating_mul(rewards.into()))
     }
 }

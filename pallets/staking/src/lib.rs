@@ -12,12 +12,13 @@
 //! - **Role**: a [`Role`](pol_primitives::member::Role), one of trainer, validator and authority.
 //! - **Bond**: funds on hold for a role, which penalties are taken from.
 //! - **Active validator**: a bonded validator or authority that has an endpoint and is not chilled.
+//! - **Lock**: part of a trainer's bond that backs an unsettled update.
 //! - **Stake**: the bond of an active validator, its weight in quorums and in the draw of seats.
 //! - **Newcomer**: an active validator that has not acted yet. Its stake does not count until then.
 //! - **Chilled**: excluded from attesting after too many missed attest phases in a row.
 //! - **Candidate**: a bonded authority that elections consider. Its
 //!   [`Candidacy`](pol_primitives::election::Candidacy) records its readiness over the sessions.
-//! - **Absent**: a candidate that produced no block although it should have.
+//! - **Absent**: a candidate that produced no or too few blocks in its sessions.
 //! - **Barred**: an authority that equivocated, and is no candidate for the unbonding period.
 //! - **Reputation**: a moving average of verified contribution, which raises the election weight.
 //!
@@ -70,7 +71,7 @@ pub mod pallet {
         Balance,
         election::Candidacy,
         member::{Endpoint, Role},
-        traits::Rounds,
+        traits::{Departures, Rounds},
     };
     use polkadot_sdk::{
         frame_support::{self, pallet_prelude::*, traits::fungible},
@@ -100,6 +101,8 @@ pub mod pallet {
         type RuntimeHoldReason: From<HoldReason>;
         /// Source of the current round.
         type Rounds: Rounds;
+        /// Watcher of members that withdraw their bonds.
+        type Departures: Departures<Self::AccountId>;
         /// The session pallet. Only accounts with session keys are elected.
         type Sessions: Sessions<Self::AccountId>;
         /// Origin that sets the number of authorities.
@@ -119,6 +122,11 @@ pub mod pallet {
         /// `1..=MaxAuthorities`.
         #[pallet::constant]
         type DefaultTarget: Get<u32>;
+        /// Amount burned of the bond of an authority that counts as absent. Each further absence
+        /// costs twice the one before. It should make it expensive to slow the network by silence,
+        /// and stay bearable for an honest authority whose machine has failed.
+        #[pallet::constant]
+        type AbsencePenalty: Get<Balance>;
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
     }
@@ -278,8 +286,8 @@ pub mod pallet {
             /// Account of the member.
             who: T::AccountId,
         },
-        /// An authority produced no block although it should have. It is elected again some time
-        /// after it said that it is back.
+        /// An authority produced no or too few blocks. It is elected again some time after it said
+        /// that it is back.
         Absent {
             /// Account of the authority.
             who: T::AccountId,
@@ -334,6 +342,9 @@ pub mod pallet {
         RoleNotEnded,
         /// The unbonding period is not over. The `Unbonded` event names the block in which it ends.
         StillUnbonding,
+        /// A lease is not concluded, or an update is not settled. Call `conclude` and `settle` of
+        /// the learning pallet, as any account may, or wait.
+        StillLocked,
         /// The endpoint has no address. Give at least one.
         NoAddress,
         /// The account is not an active validator.
@@ -442,7 +453,8 @@ pub mod pallet {
         /// - Effect: the rest of the bond is free. Ledger and endpoint are removed.
         /// - Events: [`Event::Withdrawn`].
         /// - Errors: [`Error::NotBonded`]; [`Error::RoleNotEnded`]; [`Error::StillUnbonding`]
-        ///   before the block named in [`Event::Unbonded`].
+        ///   before the block named in [`Event::Unbonded`]; [`Error::StillLocked`] while an update
+        ///   is unsettled.
         #[pallet::call_index(3)]
         #[pallet::weight(T::WeightInfo::withdraw())]
         pub fn withdraw(origin: OriginFor<T>) -> DispatchResult {

@@ -3,7 +3,11 @@
 //! Runtime with this pallet, balances and sessions.
 
 use crate as pallet_pol_staking;
-use pol_primitives::{Balance, POL, RoundNumber, member::Role, traits::Rounds};
+use pol_primitives::{
+    Balance, POL, RoundNumber,
+    member::Role,
+    traits::{Departures, Rounds},
+};
 use polkadot_sdk::{
     frame_support::{derive_impl, parameter_types, traits::ConstU32},
     frame_system, pallet_balances, pallet_session,
@@ -30,6 +34,16 @@ polkadot_sdk::frame_support::construct_runtime!(
 
 parameter_types! {
     pub static AttestPhases: u32 = 0;
+    pub static Left: Vec<AccountId> = Vec::new();
+}
+
+/// Accounts that left, in order.
+pub struct Departed;
+
+impl Departures<AccountId> for Departed {
+    fn note_departure(account: &AccountId) {
+        Left::mutate(|left| left.push(*account));
+    }
 }
 
 /// Round whose state the test sets.
@@ -88,12 +102,14 @@ impl crate::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type Rounds = TestRounds;
+    type Departures = Departed;
     type Sessions = Session;
     type GovernanceOrigin = polkadot_sdk::frame_system::EnsureRoot<AccountId>;
     type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
     type MaxValidators = ConstU32<3>;
     type MaxAuthorities = ConstU32<8>;
     type DefaultTarget = ConstU32<2>;
+    type AbsencePenalty = polkadot_sdk::frame_support::traits::ConstU128<{ 20 * POL }>;
     type WeightInfo = ();
 }
 

@@ -37,6 +37,7 @@ impl<T: Config> Pallet<T> {
         for (who, ledger) in Ledgers::<T>::iter() {
             let held = T::Currency::balance_on_hold(&HoldReason::Bond.into(), &who);
             ensure!(ledger.bond == held, "a bond differs from the amount on hold for it");
+            ensure!(ledger.locked <= ledger.bond, "more is locked than the bond");
             ensure!(ledger.reputation <= MILLION, "a reputation exceeds one");
             ensure!(
                 ledger.attested <= T::Rounds::attest_phases().saturating_add(1),

@@ -3,7 +3,7 @@
 //! Records of members.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use pol_primitives::{Balance, MILLION, Ppm, member::Role};
+use pol_primitives::{Balance, MILLION, Ppm, RoundNumber, member::Role};
 use polkadot_sdk::sp_runtime::Perbill;
 use scale_info::TypeInfo;
 
@@ -44,8 +44,12 @@ pub struct Bar {
 pub struct StakingLedger {
     /// Role that the account is bonded for.
     pub role: Role,
+    /// Round in which the account took the role.
+    pub since: RoundNumber,
     /// Amount on hold for the role.
     pub bond: Balance,
+    /// Part of the bond that backs unsettled updates. It is not withdrawn before they are settled.
+    pub locked: Balance,
     /// First block in which the bond can be withdrawn; none until the role ends.
     pub free_at: Option<u32>,
     /// `true` if the validator was excluded for missing too many attest phases.
@@ -71,11 +75,13 @@ pub struct StakingLedger {
 }
 
 impl StakingLedger {
-    /// Creates the ledger of a role without a bond.
-    pub(crate) const fn new(role: Role) -> Self {
+    /// Creates the ledger of a role without a bond, which was taken in round `since`.
+    pub(crate) const fn new(role: Role, since: RoundNumber) -> Self {
         Self {
             role,
+            since,
             bond: 0,
+            locked: 0,
             free_at: None,
             chilled: false,
             attested: 0,
@@ -123,7 +129,7 @@ mod tests {
 
     #[test]
     fn reputation_at_most_doubles_the_weight() {
-        let ledger = StakingLedger { bond: 10_000 * POL, ..StakingLedger::new(Role::Authority) };
+        let ledger = StakingLedger { bond: 10_000 * POL, ..StakingLedger::new(Role::Authority, 0) };
         assert_eq!(ledger.election_weight(), 10_000 * POL);
         assert_eq!(
             StakingLedger { reputation: MILLION / 2, ..ledger }.election_weight(),
@@ -139,7 +145,7 @@ mod tests {
     #[test]
     fn a_role_ends_with_its_bond() {
         let ledger =
-            StakingLedger { bond: 1_000 * POL, backed: true, ..StakingLedger::new(Role::Trainer) };
+            StakingLedger { bond: 1_000 * POL, backed: true, ..StakingLedger::new(Role::Trainer, 0) };
         assert!(ledger.is_bonded());
         assert!(!StakingLedger { free_at: Some(9), ..ledger }.is_bonded());
         assert!(!StakingLedger { backed: false, ..ledger }.is_bonded());
@@ -152,7 +158,7 @@ mod tests {
             more in 0..1u128 << 100,
             reputation in 0..=MILLION,
         ) {
-            let ledger = StakingLedger { reputation, ..StakingLedger::new(Role::Authority) };
+            let ledger = StakingLedger { reputation, ..StakingLedger::new(Role::Authority, 0) };
             let weight = |bond| StakingLedger { bond, ..ledger }.election_weight();
             prop_assert!(weight(bond + more) >= weight(bond));
         }

@@ -53,9 +53,9 @@ impl WeightInfo for () {
         weight(7, 4)
     }
 
-    // Ledger, endpoint, account, holds.
+    // Ledger, endpoint, account, holds; the lease and the standing of a trainer.
     fn withdraw() -> Weight {
-        weight(4, 4)
+        weight(6, 5)
     }
 
     // Ledger, endpoint, validators, total stake, round, and the ledger and endpoint of the

@@ -4,7 +4,7 @@
 
 use super::*;
 use frame_support::traits::{Get, Randomness};
-use pol_primitives::{MILLION, member::Role};
+use pol_primitives::{MILLION, RoundNumber, member::UPDATE_LOCK, rewards::MAX_EMISSION};
 
 /// Randomness of the parent block's VRF, which only its author knows before that block.
 ///
@@ -23,6 +23,9 @@ impl Randomness<Hash, BlockNumber> for BlockRandomness {
 parameter_types! {
     /// Id of the account that holds rewards in escrow.
     pub const RewardsPot: PalletId = PalletId(*b"pol/pots");
+    /// Number of rounds for which records and unclaimed rewards are kept: a month of the shortest
+    /// rounds, ten weeks of rounds of a minute.
+    pub const KeptRounds: RoundNumber = 100_000;
     /// Id of the treasury's account.
     pub const Treasury: PalletId = PalletId(*b"pol/trsy");
 }
@@ -47,8 +50,9 @@ impl pallet_proof_of_learning::Config for Runtime {
     // For the first lapse, about ten times the fees of a lease of ten shards. Each in a row costs
     // twice the one before: ten use up the tenth of a trainer's smallest bond that may be missing.
     type LapsePenalty = ConstU128<{ POL / 10 }>;
-    // The smallest bond of a trainer, so that a cheat loses all of it and must bond again.
-    type InvalidPenalty = ConstU128<{ Role::Trainer.minimum_bond() }>;
+    // As much is locked for each unsettled update, and the smallest bond covers it once, also after
+    // small penalties.
+    type InvalidPenalty = ConstU128<UPDATE_LOCK>;
     type WithheldPenalty = ConstU128<{ 200 * POL }>;
     type SeatPenalty = ConstU128<{ 50 * POL }>;
     type SeatStrikes = ConstU32<3>;
@@ -59,6 +63,7 @@ impl pallet_proof_of_learning::Config for Runtime {
     type CongestedShare = CongestedShare;
     // A deadline of 20 blocks then lasts 21 minutes while all blocks are full.
     type MaxStandstill = ConstU32<20>;
+    type KeptRounds = KeptRounds;
     type CurrentSlot = CurrentSlot;
     type WeightInfo = pallet_proof_of_learning::weights::SubstrateWeight<Runtime>;
 }
@@ -67,6 +72,7 @@ impl pallet_pol_staking::Config for Runtime {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type Rounds = ProofOfLearning;
+    type Departures = ProofOfLearning;
     type Sessions = Session;
     type GovernanceOrigin = GovernanceOrigin;
     type UnbondingPeriod = ConstU32<UNBONDING_PERIOD>;
@@ -74,6 +80,7 @@ impl pallet_pol_staking::Config for Runtime {
     type MaxAuthorities = MaxAuthorities;
     // Finality tolerates the loss of seven, and each produces nine blocks a session on average.
     type DefaultTarget = ConstU32<22>;
+    type AbsencePenalty = ConstU128<{ 20 * POL }>;
     type WeightInfo = ();
 }
 
@@ -86,6 +93,7 @@ impl pallet_pol_lineage::Config for Runtime {
     type ProviderShare = ConstU32<{ MILLION / 2 }>;
     type EffectWindow = ConstU32<256>;
     type ReportWindow = ConstU32<DAYS>;
+    type KeptRounds = KeptRounds;
     type Rounds = ProofOfLearning;
     type Recipe = ProofOfLearning;
     type Validators = PolStaking;
@@ -95,8 +103,10 @@ impl pallet_pol_lineage::Config for Runtime {
 
 impl pallet_pol_rewards::Config for Runtime {
     type Currency = Balances;
+    type MaxEmission = ConstU128<MAX_EMISSION>;
     type PotId = RewardsPot;
     type TreasuryId = Treasury;
+    type KeptRounds = KeptRounds;
     type Rounds = ProofOfLearning;
     type GovernanceOrigin = GovernanceOrigin;
     type WeightInfo = ();

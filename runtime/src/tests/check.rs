@@ -71,13 +71,25 @@ fn a_council_of_others_is_found() {
 #[test]
 fn rewards_without_unsettled_updates_are_found() {
     let error = check_after(|| {
-        pallet_pol_rewards::LastEmitted::<Runtime>::put(1);
+        pallet_pol_rewards::LastEmitted::<Runtime>::put((1, 1));
+        pallet_pol_rewards::UnsettledRounds::<Runtime>::put(
+            frame_support::BoundedVec::try_from(vec![1]).unwrap(),
+        );
         pallet_pol_rewards::Pools::<Runtime>::insert(
             1,
             RoundPool { unsettled: 1, ..Default::default() },
         );
     });
     assert_broken(error, "Rewards and ProofOfLearning", "unsettled updates (0)");
+}
+
+#[test]
+fn a_lock_without_an_update_is_found() {
+    let error = check_after(|| {
+        let alice = account(&pair("//Alice"));
+        pallet_pol_staking::Ledgers::<Runtime>::mutate_extant(alice, |ledger| ledger.locked = POL);
+    });
+    assert_broken(error, "PolStaking and ProofOfLearning", "locked");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use pol_primitives::{
     data::{ShardId, ShardRecord},
     head::{Excision, Head},
     lease::Lease,
+    member::UPDATE_LOCK,
     recipe::Tier,
     rewards::{EmissionSchedule, EmissionShares},
     submission::{Outcome, SubmissionStatus},
@@ -34,6 +35,14 @@ fn outcomes(round: RoundNumber) -> BTreeMap<AccountId, Outcome> {
         .into_iter()
         .map(|(account, settled)| (account, settled.outcome))
         .collect()
+}
+
+/// Returns the emission of a round: one POL for each block since the round before.
+fn emitted(round: RoundNumber) -> EmissionShares {
+    let end = |round| ProofOfLearning::round_record(round).unwrap().concluded_at;
+    let blocks = end(round) - end(round - 1);
+    assert!((1..100).contains(&blocks));
+    EmissionSchedule::default().divide(Balance::from(blocks) * POL)
 }
 
 fn has_event(event: impl Into<RuntimeEvent>) -> bool {
@@ -70,7 +79,7 @@ impl PaidRound {
         let issuance = Balances::total_issuance();
         let network = TestNetwork::new(3, 2);
         let trainers = [0, 1].map(|at| account(&network.trainers[at]));
-        Self { network, trainers, issuance, shares: EmissionSchedule::default().shares_of(1) }
+        Self { network, trainers, issuance, shares: EmissionShares::default() }
     }
 
     /// Trains round 1, and checks the new head and the emission. Returns the trainers' leases.
@@ -81,6 +90,7 @@ impl PaidRound {
         assert_eq!(ProofOfLearning::recipe_by_hash(first.recipe_hash), Some(recipe()));
 
         assert_eq!(self.network.learn(&[0, 1]), 1);
+        self.shares = emitted(1);
         let leases = self
             .trainers
             .each_ref()
@@ -126,7 +136,7 @@ impl PaidRound {
         let valid = self.trainers.iter().map(|trainer| (trainer.clone(), Outcome::Valid));
         assert_eq!(outcomes(1), valid.collect());
         assert_eq!(ProofOfLearning::submissions(1), []);
-        assert_eq!(ProofOfLearning::audits(), []);
+        assert_eq!(ProofOfLearning::audits(0), []);
     }
 
     /// Checks the standing of the trainers and the records of the shards after round 1.
@@ -202,10 +212,12 @@ impl PaidRound {
 
     /// Checks the totals after two rounds: round 1 is paid, and of round 2 the treasury's share.
     fn check_totals(&self) {
-        let (total, treasury) = (self.shares.total(), self.shares.treasury);
+        let (first, second) = (self.shares.total(), emitted(2));
         let ledger = Rewards::ledger();
-        assert_eq!((ledger.emitted, ledger.seized, ledger.burned), (2 * total, 0, 0));
-        assert_eq!((ledger.paid, ledger.waiting), (total + treasury, total - treasury));
+        let all = first + second.total();
+        assert_eq!((ledger.emitted, ledger.seized, ledger.burned), (all, 0, 0));
+        let paid = first + second.treasury;
+        assert_eq!((ledger.paid, ledger.waiting), (paid, all - paid));
         assert_issued(self.issuance + ledger.emitted - ledger.burned);
     }
 }
@@ -237,8 +249,8 @@ struct RefutedRound {
 }
 
 impl RefutedRound {
-    /// Bond of the cheat, all of which it loses.
-    const FINE: Balance = 1_000 * POL;
+    /// Part of the cheat's bond that was locked for the update.
+    const FINE: Balance = UPDATE_LOCK;
 
     /// Trains and audits round 1. Three replays of the cheat's segment give the same other state.
     fn new() -> Self {
@@ -274,14 +286,15 @@ impl RefutedRound {
             amount: Self::FINE,
             to: Rewards::pot_account()
         }));
-        assert_eq!(PolStaking::member(cheat.clone()).unwrap().bond, 0);
+        let smallest = Role::Trainer.minimum_bond();
+        assert_eq!(PolStaking::member(cheat.clone()).unwrap().bond, smallest - Self::FINE);
         assert_eq!(
             Balances::total_balance(&cheat) / POL,
             (presets_of::ENDOWMENT - Self::FINE) / POL - 1,
             "the fine and some fees are gone"
         );
         assert_eq!(ProofOfLearning::standing(&cheat).carry, [0; 32]);
-        assert_eq!(PolStaking::member(honest).unwrap().bond, Self::FINE);
+        assert_eq!(PolStaking::member(honest).unwrap().bond, smallest);
     }
 
     /// Checks that the fine is burned, and that neither seats nor treasury gained by it.
@@ -290,10 +303,9 @@ impl RefutedRound {
             let after = Balances::balance(&account(validator));
             assert!(after <= *before && before - after < POL / 10, "seats pay fees only");
         }
-        let emitted = EmissionSchedule::default().shares_of(1);
         let ledger = Rewards::ledger();
         assert_eq!((ledger.seized, ledger.burned), (Self::FINE, Self::FINE));
-        assert_eq!(Balances::balance(&treasury()), EXISTENTIAL_DEPOSIT + emitted.treasury);
+        assert_eq!(Balances::balance(&treasury()), EXISTENTIAL_DEPOSIT + emitted(1).treasury);
         assert_issued(self.issuance + ledger.emitted - ledger.burned);
     }
 
@@ -302,9 +314,23 @@ impl RefutedRound {
     fn check_earnings(&self) {
         let manifest = Lineage::manifest(0).unwrap();
         assert_eq!((manifest.free, manifest.leased, manifest.consumed), (SHARDS - 10, 0, 10));
-        let trainers = EmissionSchedule::default().shares_of(1).trainers;
+        let trainers = emitted(1).trainers;
         assert_eq!(Rewards::pending_rewards(self.honest.clone())[0].amount, Some(trainers));
         assert_eq!(Rewards::pending_rewards(self.cheat.clone()), []);
+    }
+
+    /// Checks that the smallest bond backs one unsettled update of the honest trainer, and raises it
+    /// for another.
+    fn raise_bond(&mut self) {
+        self.network.chain.until(Phase::Train);
+        let honest = self.network.trainers[0].clone();
+        let join = Learning::join_round { tier: Tier::Participant };
+        let refused = self.network.chain.try_block(vec![(honest.clone(), join.into())]);
+        assert_eq!(refused, [Err(pallet_proof_of_learning::Error::<Runtime>::BondIsLocked.into())]);
+        let locked = PolStaking::member(self.honest.clone()).unwrap().locked;
+        assert_eq!(locked, UPDATE_LOCK);
+        let raise = pallet_pol_staking::Call::bond_extra { amount: UPDATE_LOCK };
+        self.network.chain.block([(honest, raise.into())]);
     }
 
     /// Checks that the next head excises the update once, and that the cheat cannot join.
@@ -326,6 +352,7 @@ impl RefutedRound {
             Head::next(Some(&before), 2, head.root, head.recipe_hash, &updates, &excised)
         );
         assert_eq!(ProofOfLearning::updates(1).len(), 2, "excised updates stay on record");
+        self.raise_bond();
         assert_eq!(self.network.learn(&[0]), 3);
         let record = ProofOfLearning::round_record(3).unwrap();
         assert!(record.excised.is_empty(), "an update is excised once");
@@ -357,7 +384,7 @@ fn an_update_whose_trainer_serves_nothing_is_excised() {
         network.settle(audit);
         assert_eq!(outcomes(1), [(trainer.clone(), Outcome::Withheld)].into());
         let ledger = Rewards::ledger();
-        let emitted = EmissionSchedule::default().shares_of(1);
+        let emitted = emitted(1);
         // There are no earnings.
         assert_eq!(
             (ledger.seized, ledger.burned),

@@ -82,10 +82,28 @@ fn bond_validators() {
 }
 
 #[test]
-fn a_finding_forfeits_all_rounds_that_can_wait() {
+fn as_many_rounds_emit_as_can_be_unsettled() {
     use pallet_proof_of_learning::types::MAX_OPEN_AUDITS;
-    let waiting = MAX_OPEN_AUDITS + 2 + pol_primitives::audit::MAX_ESCROW_ROUNDS;
-    assert!(pallet_pol_rewards::MAX_FORFEITED_ROUNDS >= waiting as usize);
+    let unsettled = MAX_OPEN_AUDITS + pol_primitives::MAX_SUBMISSIONS;
+    assert_eq!(pallet_pol_rewards::MAX_UNSETTLED_ROUNDS, unsettled);
+}
+
+#[test]
+fn no_penalty_for_an_update_exceeds_what_is_locked_for_it() {
+    use frame_support::traits::Get;
+    use pallet_proof_of_learning::Config;
+    use pol_primitives::standing::Standing;
+    let mut standing = Standing { lapses: u8::MAX, ..Default::default() };
+    let lapse = standing.note_lapse(<Runtime as Config>::LapsePenalty::get());
+    let locked = <Runtime as Config>::InvalidPenalty::get();
+    for penalty in [
+        lapse,
+        <Runtime as Config>::NoShowPenalty::get(),
+        <Runtime as Config>::WithheldPenalty::get(),
+    ] {
+        assert!(penalty <= locked, "{penalty}");
+    }
+    assert_eq!(locked, Role::Trainer.kept_bond());
 }
 
 #[test]
@@ -119,7 +137,7 @@ fn the_largest_draw_is_a_small_part_of_a_block() {
 
         System::set_block_number(1);
         let weight = ProofOfLearning::on_initialize(1);
-        let (_, audit) = ProofOfLearning::audits().remove(0);
+        let (_, audit) = ProofOfLearning::audits(0).remove(0);
         assert_eq!(audit.cases.len(), MAX_SUBMISSIONS as usize);
         assert!(audit.cases.iter().all(|case| case.seats.len() == MAX_SEATS as usize));
         assert!(!pallet_proof_of_learning::UndrawnUpdates::<Runtime>::exists());

@@ -11,7 +11,7 @@ use clap::Parser;
 use pol_chain::{AccountId, Call};
 use pol_primitives::{
     Balance, POL,
-    member::{Address, Endpoint},
+    member::{Address, Endpoint, UPDATE_LOCK},
     recipe::Tier,
 };
 use pol_trainer::{cli, commands};
@@ -28,7 +28,7 @@ pub(crate) const VALIDATOR_BOND: Balance = 5_000 * POL;
 pub(crate) const ACCEPTANCE_BLOCKS: u32 = 40;
 
 /// The runtime's penalty for invalid updates.
-pub(crate) const INVALID_PENALTY: Balance = 1_000 * POL;
+pub(crate) const INVALID_PENALTY: Balance = UPDATE_LOCK;
 /// The runtime's penalty for withheld updates.
 pub(crate) const WITHHELD_PENALTY: Balance = 200 * POL;
 /// The runtime's penalty for a failed seat.
@@ -51,14 +51,25 @@ pub(crate) fn start_attacker(
     role: &str,
     cheat: Cheat,
 ) -> Result<()> {
+    start_attacker_with(network, roles, account, cheat, &["--role", role])
+}
+
+/// Starts an attacker as [`start_attacker`] does, with these arguments.
+pub(crate) fn start_attacker_with(
+    network: &Network,
+    roles: &mut Roles,
+    account: &'static str,
+    cheat: Cheat,
+    more: &[&str],
+) -> Result<()> {
     let (url, path) = (network.rpc.url(), network.path(account));
     let path = path.to_str().context("the temporary folder's name is not valid UTF-8")?;
     #[rustfmt::skip]
     let arguments = [
-        "pol-trainer", "--node", &url, "--dev-account", account, "--role", role,
+        "pol-trainer", "--node", &url, "--dev-account", account,
         "--tier", "whale", "--workers", "1", "--base-path", path,
     ];
-    let options = cli::Cli::try_parse_from(arguments)?.run;
+    let options = cli::Cli::try_parse_from(arguments.iter().chain(more))?.run;
     let held_out = Arc::new(network.shards(pol_data::HELD_OUT, 0, 4)?);
     let shards = network.recipe.shards_per_lease(Tier::Whale) as usize;
     let strategy = CheatingStrategy { cheat, held_out, shards };

@@ -6,10 +6,12 @@ use crate::{
     Config, Error, Event, ManifestDeposits, ManifestOfContent, Manifests, Pallet, PauseReason,
     Reports, UnavailabilityReport,
 };
+use alloc::collections::BTreeSet;
 use pol_primitives::{
+    Balance,
     data::{Manifest, ManifestId, ManifestStatus, SourceKind},
     round::is_quorum,
-    traits::ValidatorStakes,
+    traits::{Rounds, ValidatorStakes},
 };
 use polkadot_sdk::{
     frame_support::{dispatch::DispatchResult, ensure, traits::Get},
@@ -98,6 +100,7 @@ impl<T: Config> Pallet<T> {
                 Self::remove_from_pool(manifest, &record);
                 Reports::<T>::remove(manifest);
                 record.status = ManifestStatus::Retired;
+                record.ended = Some(T::Rounds::number());
                 Manifests::<T>::insert(manifest, &record);
             }
             ManifestStatus::Retired | ManifestStatus::Consumed => {
@@ -118,16 +121,24 @@ impl<T: Config> Pallet<T> {
         validator: T::AccountId,
         manifest: ManifestId,
     ) -> DispatchResult {
-        let stake = T::Validators::stake(&validator).ok_or(Error::<T>::NotValidator)?;
+        let stakes = T::Validators::stakes();
+        ensure!(stakes.iter().any(|(who, _)| *who == validator), Error::<T>::NotValidator);
         let mut record = Self::training_manifest(manifest)?;
         ensure!(record.status == ManifestStatus::Admitted, Error::<T>::NotAdmitted);
         let mut report = Self::open_report(manifest);
         ensure!(!report.validators.contains(&validator), Error::<T>::AlreadyReported);
         let added = report.validators.try_push(validator.clone());
         added.map_err(|_| Error::<T>::TooManyReports)?;
-        report.stake = report.stake.saturating_add(stake);
         Self::deposit_event(Event::ManifestReported { manifest, validator });
-        if is_quorum(report.stake, T::Validators::total()) {
+        // Parts and whole are the stakes of this moment. Stake that has left since its report, also
+        // to report again, counts once.
+        let reporters: BTreeSet<_> = report.validators.iter().collect();
+        let (mut part, mut whole): (Balance, Balance) = (0, 0);
+        for (who, stake) in &stakes {
+            whole = whole.saturating_add(*stake);
+            part = part.saturating_add(if reporters.contains(who) { *stake } else { 0 });
+        }
+        if is_quorum(part, whole) {
             Self::pause(manifest, &mut record, PauseReason::Unavailable);
             let burned = Self::burn_manifest_deposit(manifest, &record)?;
             Manifests::<T>::insert(manifest, record);
@@ -143,10 +154,6 @@ impl<T: Config> Pallet<T> {
         let now = frame_system::Pallet::<T>::block_number();
         Reports::<T>::get(manifest)
             .filter(|report| now.saturating_sub(report.since) <= T::ReportWindow::get())
-            .unwrap_or(UnavailabilityReport {
-                since: now,
-                stake: 0,
-                validators: Default::default(),
-            })
+            .unwrap_or(UnavailabilityReport { since: now, validators: Default::default() })
     }
 }

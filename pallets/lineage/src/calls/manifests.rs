@@ -40,6 +40,7 @@ impl<T: Config> Pallet<T> {
             leased: 0,
             consumed: 0,
             registered: T::Rounds::number(),
+            ended: None,
             info,
         };
         Manifests::<T>::insert(manifest, record);

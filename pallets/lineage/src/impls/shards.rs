@@ -6,7 +6,10 @@ use crate::{
     Config, ConsumedShards, Error, Event, FreeShards, LeasedShards, Manifests, Pallet, PauseReason,
     Pool, PoolEntry, Reports, ShardRecords, Slots, types::locate_in_bitmap,
 };
-use pol_primitives::data::{Manifest, ManifestId, ManifestStatus, ShardId, ShardRecord};
+use pol_primitives::{
+    data::{Manifest, ManifestId, ManifestStatus, ShardId, ShardRecord},
+    traits::Rounds,
+};
 use polkadot_sdk::frame_support::{dispatch::DispatchResult, traits::Get};
 
 /// Reason why a shard cannot change its state.
@@ -143,6 +146,7 @@ impl<T: Config> Pallet<T> {
             Reports::<T>::remove(manifest);
             Self::release_consumed(manifest, &record.owner);
             record.status = ManifestStatus::Consumed;
+            record.ended = Some(T::Rounds::number());
         }
         Self::deposit_event(Event::ManifestConsumed { manifest });
     }

@@ -173,7 +173,9 @@ fn a_retired_manifest_is_not_leased() {
         assert_noop!(Lineage::retire_manifest(Origin::signed(1), bad, false), BadOrigin);
         assert_noop!(retire(9), PalletError::UnknownManifest);
         take_events();
+        assert!(!Lineage::is_stopped(&shards));
         assert_ok!(retire(bad));
+        assert!(Lineage::is_stopped(&shards));
         assert_eq!(take_events(), [Event::ManifestRetired { manifest: bad, burned: 0 }]);
         assert_noop!(retire(bad), PalletError::AlreadyEnded);
         assert_eq!(held(1), 2 * DEPOSIT + deposit(8), "its deposit came back");
@@ -223,7 +225,7 @@ fn validators_report_what_cannot_be_fetched() {
         assert_ok!(report(2, id));
         let reported = |validator| Event::ManifestReported { manifest: id, validator };
         assert_eq!(take_events(), [reported(1), reported(2)], "two thirds are no quorum");
-        assert_eq!(Reports::<Test>::get(id).unwrap().stake, 2 * STAKE);
+        assert_eq!(*Reports::<Test>::get(id).unwrap().validators, [1, 2]);
         assert_ok!(report(3, id));
         let (reason, burned) = (PauseReason::Unavailable, deposit(8));
         assert_eq!(
@@ -237,9 +239,11 @@ fn validators_report_what_cannot_be_fetched() {
         assert_eq!((held(1), status(id)), (DEPOSIT, ManifestStatus::Paused));
         assert_eq!(Reports::<Test>::get(id), None);
         assert_noop!(report(1, id), PalletError::NotAdmitted);
+        assert!(Lineage::is_stopped(&shards));
         Lineage::release(&shards);
         // It comes back for another deposit.
         assert_ok!(Lineage::resume_manifest(Origin::root(), id));
+        assert!(!Lineage::is_stopped(&shards));
         assert_eq!((held(1), Lineage::free_shards()), (DEPOSIT + deposit(8), 8));
     });
 }
@@ -254,6 +258,22 @@ fn resuming_needs_another_deposit_in_place_of_a_lost_one() {
         let free = Balances::free_balance(1);
         assert_ok!(Balances::transfer_allow_death(Origin::signed(1), 2, free - 2 * POL));
         assert_noop!(Lineage::resume_manifest(Origin::root(), id), PalletError::InsufficientFunds);
+    });
+}
+
+#[test]
+fn stake_that_left_after_its_report_does_not_count() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 8);
+        assert_ok!(report(1, id));
+        assert_ok!(report(2, id));
+        // The stake of 1 moved to 4, which reports as well.
+        Validators::set(vec![2, 3, 4]);
+        assert_noop!(report(1, id), PalletError::NotValidator);
+        assert_ok!(report(4, id));
+        assert_eq!(status(id), ManifestStatus::Admitted);
+        assert_ok!(report(3, id));
+        assert_eq!(status(id), ManifestStatus::Paused);
     });
 }
 

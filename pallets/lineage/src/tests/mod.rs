@@ -4,6 +4,7 @@
 
 mod admission;
 mod effects;
+mod expiry;
 mod pool;
 mod properties;
 mod registry;

@@ -47,9 +47,10 @@ impl<T: Config> Pallet<T> {
             *least.ok_or(Error::<T>::TooManyReports)? = report;
         }
         Self::deposit_event(Event::HeadReported { account: who, round });
-        let reported = reports.iter().fold(0u128, |sum, report| sum.saturating_add(report.stake));
         HeadReports::<T>::put(reports);
-        if is_quorum(reported, T::Bonds::total_validator_stake()) {
+        let (reports, whole) = Self::counted_reports();
+        let reported = reports.iter().fold(0u128, |sum, (stake, _)| sum.saturating_add(*stake));
+        if is_quorum(reported, whole) {
             Self::decide_metrics(round);
         }
         Ok(())

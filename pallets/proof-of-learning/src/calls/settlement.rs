@@ -198,9 +198,11 @@ impl<T: Config> Pallet<T> {
         Ok(Some(match verdict {
             Verdict::Valid if lease.carry == Hash::default() => Outcome::Valid,
             Verdict::Valid => {
-                let earlier = History::<T>::get(lease.carry_round, trainer)
-                    .ok_or(Error::<T>::EarlierUnsettled)?;
-                if earlier.outcome.stays() { Outcome::Valid } else { Outcome::Tainted }
+                let earlier = History::<T>::get(lease.carry_round, trainer);
+                let is_kept = lease.carry_round >= FirstKept::<T>::get();
+                ensure!(earlier.is_some() || !is_kept, Error::<T>::EarlierUnsettled);
+                let stays = earlier.is_some_and(|earlier| earlier.outcome.stays());
+                if stays { Outcome::Valid } else { Outcome::Tainted }
             }
             Verdict::Invalid => Outcome::Invalid,
             Verdict::Withheld => Outcome::Withheld,
@@ -261,6 +263,7 @@ impl<T: Config> Pallet<T> {
         }
         AuditedLeases::<T>::remove(round, trainer);
         Submissions::<T>::remove(round, trainer);
+        Self::unlock_bond(trainer);
         let record = SubmissionRecord {
             gain: measure.gain,
             ..Self::submission_record(&update.submission, outcome)
@@ -287,7 +290,9 @@ impl<T: Config> Pallet<T> {
             _ => {}
         }
         earned.retain(|_, earned| *earned != RoundEarnings::default());
-        T::Payouts::record_settlement(round, &earned.into_iter().collect::<Vec<_>>());
+        let improved = measure.score() > 0;
+        T::Payouts::record_settlement(round, improved, &earned.into_iter().collect::<Vec<_>>());
+        Self::forget_stranger(trainer);
         Self::deposit_event(Event::Settled {
             audit,
             account: trainer.clone(),
@@ -299,7 +304,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Pays the validators that were right one seat each, whatever they found: one replay is one
-    /// seat. The others get a strike, and from the [`Config::SeatStrikes`]th in a row on a fine.
+    /// seat, worth a fixed amount if the round improves nothing. The others get a strike, and from the [`Config::SeatStrikes`]th in a row on a fine.
     fn reward_seats(
         update: &AuditedUpdate<'_, T::AccountId>,
         judged: &BTreeMap<T::AccountId, bool>,
@@ -341,9 +346,12 @@ impl<T: Config> Pallet<T> {
         let AuditedUpdate { round, trainer, opened, lease, .. } = update;
         let bonus = T::Pool::bonus(&lease.shards);
         let weight = training_weight(measure.score(), bonus, measure.quality);
-        for (provider, effect) in T::Pool::effects(&lease.shards, &measure.shards) {
-            let earned = earned.entry(provider).or_default();
-            earned.effect = earned.effect.saturating_add(effect);
+        // Shards of an update that improves nothing have no effect to be paid for.
+        if measure.score() > 0 {
+            for (provider, effect) in T::Pool::effects(&lease.shards, &measure.shards) {
+                let earned = earned.entry(provider).or_default();
+                earned.effect = earned.effect.saturating_add(effect);
+            }
         }
         T::Pool::consume(&lease.shards, *round, opened.index, &measure.shards);
         let is_flagged = Standings::<T>::mutate(trainer, |standing| {

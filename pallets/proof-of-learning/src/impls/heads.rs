@@ -33,9 +33,12 @@ impl<T: Config> Pallet<T> {
         let updates = Self::updates_of(number, &revealed, &included);
         let head = Head::next(previous.as_ref(), number, root, recipe.hash(), &updates, &excised);
         CurrentHead::<T>::put(head);
+        // The time of void rounds is nobody's: it would make the next round worth waiting for.
+        let since = number.checked_sub(1).and_then(Records::<T>::get);
+        let time = since.map_or(round.opened_at, |before| before.concluded_at)..Self::now();
         Self::close(round, Some(head), included, excised);
         if previous.is_some() {
-            T::Payouts::emit_round(number, updates.len().saturated_into());
+            T::Payouts::emit_round(number, time, updates.len().saturated_into());
         }
         Self::deposit_event(Event::HeadAdvanced { head });
         Ok(())

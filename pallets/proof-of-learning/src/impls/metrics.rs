@@ -4,7 +4,11 @@
 
 use crate::pallet::*;
 use alloc::vec::Vec;
-use pol_primitives::{RoundNumber, digest, metrics::HeadMeasurement, traits::Bonds};
+use pol_primitives::{
+    Balance, RoundNumber, digest,
+    metrics::{HeadMeasurement, MetricsReport, ModelMetrics},
+    traits::Bonds,
+};
 use polkadot_sdk::frame_support::traits::Randomness;
 
 impl<T: Config> Pallet<T> {
@@ -20,14 +24,24 @@ impl<T: Config> Pallet<T> {
         }
     }
 
+    /// Returns the reports on the newest head with the stakes of their validators, and the stake of
+    /// all. Parts and whole are those of this moment, whatever changed since the reports.
+    pub(crate) fn counted_reports() -> (Vec<(Balance, ModelMetrics)>, Balance) {
+        let stakes = T::Bonds::stakes();
+        let whole = stakes.iter().fold(0, |sum: Balance, (_, stake)| sum.saturating_add(*stake));
+        let counted = |report: MetricsReport<T::AccountId>| {
+            let at = stakes.binary_search_by(|(who, _)| who.cmp(&report.account)).ok()?;
+            stakes.get(at).map(|(_, stake)| (*stake, report.metrics))
+        };
+        (HeadReports::<T>::get().into_iter().filter_map(counted).collect(), whole)
+    }
+
     /// Makes the median of the reports on the head of `round` its measurement, and removes the
     /// reports.
     pub(crate) fn decide_metrics(round: RoundNumber) {
-        let reports: Vec<_> = HeadReports::<T>::take()
-            .into_iter()
-            .map(|report| (report.stake, report.metrics))
-            .collect();
-        if let Some(measured) = HeadMeasurement::new(&reports, T::Bonds::total_validator_stake()) {
+        let (reports, whole) = Self::counted_reports();
+        HeadReports::<T>::kill();
+        if let Some(measured) = HeadMeasurement::new(&reports, whole) {
             HeadMetrics::<T>::insert(round, measured);
             Self::deposit_event(Event::HeadMeasured { round, measured });
         }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Payments from the pot, traits for other pallets, and queries of the runtime API.
+//! Payments from the pot and expiry, traits for other pallets, and queries of the runtime API.
 
+mod expiry;
 mod payments;
 mod payouts;
 mod queries;

@@ -35,8 +35,8 @@ fn a_reward_is_paid_once() {
 #[test]
 fn each_invalid_claim_has_its_error() {
     run(|| {
-        Rewards::emit_round(1, 2);
-        Rewards::record_settlement(1, &[(1, earned(1, 1, 1))]);
+        emit(1, 2);
+        settle(1, &[(1, earned(1, 1, 1))]);
         Round::set(INITIAL_ESCROW);
         assert_noop!(claim(1, 1), PalletError::TooEarly);
         assert_noop!(claim(2, 1), PalletError::NothingToClaim);
@@ -44,7 +44,7 @@ fn each_invalid_claim_has_its_error() {
         assert_noop!(Rewards::claim(Origin::root(), 1), DispatchError::BadOrigin);
         Round::set(1 + INITIAL_ESCROW);
         assert_noop!(claim(1, 1), PalletError::Unsettled);
-        Rewards::record_settlement(1, &[]);
+        settle(1, &[]);
         // Governance may change the length of the escrow.
         EscrowRounds::set(INITIAL_ESCROW + 1);
         assert_noop!(claim(1, 1), PalletError::TooEarly);
@@ -57,10 +57,10 @@ fn each_invalid_claim_has_its_error() {
 fn rewards_are_listed_newest_first() {
     run(|| {
         for round in 1..=3 {
-            Rewards::emit_round(round, 2);
-            Rewards::record_settlement(round, &[(1, earned(10, 0, 0)), (2, earned(30, 0, 1))]);
+            emit(round, 2);
+            settle(round, &[(1, earned(10, 0, 0)), (2, earned(30, 0, 1))]);
             if round < 3 {
-                Rewards::record_settlement(round, &[(3, earned(0, 1, 0))]);
+                settle(round, &[(3, earned(0, 1, 0))]);
             }
         }
         let reward = |round, amount| PendingReward { round, amount, from: round + INITIAL_ESCROW };
@@ -95,7 +95,7 @@ fn a_share_of_an_empty_pot_can_be_claimed() {
 
 #[test]
 fn a_reward_below_the_existential_deposit_is_kept() {
-    run_with(EmissionSchedule { initial: 1_000, ..Default::default() }, 1_000 * POL, || {
+    run_with(EmissionSchedule { per_round: 1_000, ..Default::default() }, 1_000 * POL, || {
         settled_round(1, &[(99, earned(1, 1, 1))]);
         assert_noop!(claim(99, 1), TokenError::BelowMinimum);
         assert_eq!(

@@ -3,6 +3,7 @@
 //! Fines and forfeited rewards.
 
 use super::*;
+use pol_primitives::audit::MAX_ESCROW_ROUNDS;
 
 /// Moves `amount` from account 1 to the pot, as staking does with a bond, and burns it.
 fn fine(amount: Balance) {
@@ -71,14 +72,14 @@ fn rewards_in_escrow_are_forfeited() {
 #[test]
 fn a_share_of_an_unsettled_round_falls_to_the_others() {
     run(|| {
-        Rewards::emit_round(1, 2);
-        Rewards::record_settlement(1, &[(4, earned(90, 0, 1)), (5, earned(10, 1, 0))]);
+        emit(1, 2);
+        settle(1, &[(4, earned(90, 0, 1)), (5, earned(10, 1, 0))]);
         // The escrow is over, but the round is not settled.
         Round::set(50);
         take_events();
         Rewards::forfeit(&4);
         assert_eq!(take_events(), [Event::Forfeited { who: 4, rounds: 1, amount: 0 }]);
-        Rewards::record_settlement(1, &[]);
+        settle(1, &[]);
         assert_eq!(take_events(), [Event::RoundSettled { round: 1, unearned: 7 * POL }]);
         assert_ok!(claim(5, 1));
         assert_eq!((gained(5), pot()), (88 * POL, 0));
@@ -96,15 +97,42 @@ fn a_round_earned_by_a_cheat_only_is_removed() {
 }
 
 #[test]
-fn a_finding_forfeits_the_newest_rounds_only() {
+fn a_finding_forfeits_all_that_waits() {
     run(|| {
-        EscrowRounds::set(1_000);
-        let rounds = MAX_FORFEITED_ROUNDS as u32 + 5;
-        for round in 1..=rounds {
-            settled_round(round, &[(4, earned(1, 0, 0))]);
+        // An old round is still unsettled, and newer rewards were never claimed.
+        emit(1, 2);
+        settle(1, &[(4, earned(1, 0, 0)), (5, earned(1, 1, 1))]);
+        for round in 2..=200 {
+            settled_round(round, &[(4, earned(1, 0, 0)), (5, earned(1, 1, 1))]);
         }
+        Round::set(201);
+        let claimable = |who| Rewards::pending_rewards(who).len();
+        assert_eq!(claimable(4), 200);
+        take_events();
         Rewards::forfeit(&4);
-        let left: Vec<_> = Rewards::pending_rewards(4).iter().map(|reward| reward.round).collect();
-        assert_eq!(left, [5, 4, 3, 2, 1]);
+        // Round 1, and of the settled ones that in escrow.
+        assert_eq!(take_events(), [Event::Forfeited { who: 4, rounds: 2, amount: 35 * POL }]);
+        assert_eq!(claimable(4), 198);
+        assert!(Rewards::pending_rewards(4).iter().all(|reward| (2..200).contains(&reward.round)));
+        assert_eq!(claimable(5), 200);
+    });
+}
+
+#[test]
+fn the_longest_escrow_and_all_unsettled_rounds_are_forfeited() {
+    run(|| {
+        EscrowRounds::set(MAX_ESCROW_ROUNDS);
+        for round in 1..MAX_UNSETTLED_ROUNDS {
+            emit(round, 2);
+            settle(round, &[(4, earned(1, 1, 1))]);
+        }
+        for round in 101..=100 + MAX_ESCROW_ROUNDS {
+            settled_round(round, &[(4, earned(1, 1, 1))]);
+        }
+        Round::set(100 + MAX_ESCROW_ROUNDS);
+        let waiting = MAX_UNSETTLED_ROUNDS - 1 + MAX_ESCROW_ROUNDS;
+        assert_eq!(Rewards::pending_rewards(4).len(), waiting as usize);
+        Rewards::forfeit(&4);
+        assert_eq!(Rewards::pending_rewards(4), []);
     });
 }

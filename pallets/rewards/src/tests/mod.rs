@@ -4,11 +4,13 @@
 
 mod claims;
 mod emission;
+mod expiry;
 mod fines;
 mod properties;
 
 use crate::{
-    Call, DescendingRound, Earnings, Error, Event, LastEmitted, MAX_FORFEITED_ROUNDS, Pools,
+    Call, DescendingRound, Earnings, Error, Event, LastEmitted, MAX_UNSETTLED_ROUNDS, Pools,
+    UnsettledRounds,
     mock::{RuntimeOrigin as Origin, *},
 };
 use pol_primitives::{
@@ -47,11 +49,25 @@ fn claim(who: AccountId, round: RoundNumber) -> polkadot_sdk::sp_runtime::Dispat
     Rewards::claim(Origin::signed(who), round)
 }
 
+/// Blocks of a round. With the default schedule, they emit as much as a round may.
+const BLOCKS: u32 = 100;
+
+/// Emits for a round of a hundred blocks. All rounds before it took as long.
+fn emit(round: RoundNumber, updates: u32) {
+    let end = |round: RoundNumber| round.saturating_mul(BLOCKS);
+    Rewards::emit_round(round, end(round.saturating_sub(1))..end(round), updates);
+}
+
+/// Settles an update that improved something.
+fn settle(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]) {
+    Rewards::record_settlement(round, true, earned);
+}
+
 /// Emits for `round` with one update, settles it with the earnings `earned`, and waits until they
 /// can be claimed.
 fn settled_round(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]) {
-    Rewards::emit_round(round, 1);
-    Rewards::record_settlement(round, earned);
+    emit(round, 1);
+    settle(round, earned);
     Round::set(round + INITIAL_ESCROW);
 }
 

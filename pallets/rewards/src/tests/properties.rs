@@ -7,12 +7,13 @@ use proptest::{prelude::*, sample::Index};
 
 #[derive(Clone, Debug)]
 enum Action {
-    Conclude(u32),
-    Settle(Index, Vec<(AccountId, RoundEarnings)>),
+    Conclude(u32, u32),
+    Settle(Index, bool, Vec<(AccountId, RoundEarnings)>),
     Claim(AccountId, Index),
     Fine(Balance),
     Forfeit(AccountId),
     Pass,
+    Expire,
     SetEscrow(RoundNumber),
     SetEmission(EmissionSchedule),
 }
@@ -35,23 +36,30 @@ fn amount() -> impl Strategy<Value = Balance> {
 
 fn emission() -> impl Strategy<Value = EmissionSchedule> {
     let shares = (0..=MILLION / 2, 0..=MILLION / 4, 0..=MILLION / 4);
-    (amount(), shares).prop_map(|(initial, (trainers, validators, providers))| EmissionSchedule {
-        initial,
-        halving: 3,
-        trainers,
-        validators,
-        providers,
-    })
+    let rest = (1u128..200, 0..MILLION / 3);
+    (amount(), shares, rest).prop_map(
+        |(per_round, (trainers, validators, providers), (blocks, per_seat))| EmissionSchedule {
+            per_block: per_round / blocks,
+            per_round,
+            halving: 300,
+            trainers,
+            validators,
+            providers,
+            per_seat,
+        },
+    )
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        3 => (0u32..4).prop_map(Action::Conclude),
-        6 => (any::<Index>(), weights()).prop_map(|(round, earned)| Action::Settle(round, earned)),
+        3 => (0u32..4, 0u32..300).prop_map(|(updates, blocks)| Action::Conclude(updates, blocks)),
+        6 => (any::<Index>(), any::<bool>(), weights())
+            .prop_map(|(round, improved, earned)| Action::Settle(round, improved, earned)),
         5 => (account(), any::<Index>()).prop_map(|(who, round)| Action::Claim(who, round)),
         2 => amount().prop_map(Action::Fine),
         2 => account().prop_map(Action::Forfeit),
         2 => Just(Action::Pass),
+        1 => Just(Action::Expire),
         1 => (0u32..4).prop_map(Action::SetEscrow),
         1 => emission().prop_map(Action::SetEmission),
     ]
@@ -84,15 +92,19 @@ fn checked_claim(who: AccountId, round: RoundNumber) {
 }
 
 impl Action {
-    fn apply(self) {
+    /// Applies the action at `now`, and returns the time after it.
+    fn apply(self, now: u32) -> u32 {
         // Rounds count from one.
         let round_at = |index: Index| 1 + index.index(Round::get() as usize + 1) as u32;
         match self {
-            Self::Conclude(updates) => {
+            Self::Conclude(updates, blocks) => {
                 Round::mutate(|round| *round += 1);
-                Rewards::emit_round(Round::get(), updates);
+                Rewards::emit_round(Round::get(), now..now + blocks, updates);
+                return now + blocks;
             }
-            Self::Settle(index, earned) => Rewards::record_settlement(round_at(index), &earned),
+            Self::Settle(index, improved, earned) => {
+                Rewards::record_settlement(round_at(index), improved, &earned);
+            }
             Self::Claim(who, index) => checked_claim(who, round_at(index)),
             Self::Fine(amount) => {
                 let (from, pot) = (Origin::signed(1), Rewards::pot_account());
@@ -101,11 +113,17 @@ impl Action {
             }
             Self::Forfeit(who) => Rewards::forfeit(&who),
             Self::Pass => Round::mutate(|round| *round += 1),
+            Self::Expire => {
+                // Everything that can expire so soon does.
+                Round::mutate(|round| *round += KEPT_ROUNDS + 1);
+                Rewards::expire();
+            }
             Self::SetEscrow(rounds) => EscrowRounds::set(rounds),
             Self::SetEmission(emission) => {
                 assert_ok!(Rewards::set_emission(Origin::root(), emission));
             }
         }
+        now
     }
 }
 
@@ -115,20 +133,23 @@ proptest! {
     #[test]
     fn the_ledger_is_exact(
         emission in emission(),
+        cap in 0..200 * POL,
         actions in prop::collection::vec(action(), 1..80),
     ) {
         run_with(emission, 1_000 * POL, || {
-            let start = Balances::total_issuance();
+            MaxEmission::set(cap);
+            let (start, mut now) = (Balances::total_issuance(), 0);
             for action in actions {
-                action.apply();
+                now = action.apply(now);
                 Rewards::do_try_state().unwrap();
                 let ledger = Rewards::ledger();
                 assert_eq!(pot(), ledger.waiting);
+                assert!(ledger.emitted <= cap);
                 assert_eq!(Balances::total_issuance() + ledger.burned, start + ledger.emitted);
             }
             // In the end every reward can be paid, and nothing is left.
             for (round, pool) in Pools::<Test>::iter().collect::<Vec<_>>() {
-                (0..pool.unsettled).for_each(|_| Rewards::record_settlement(round, &[]));
+                (0..pool.unsettled).for_each(|_| settle(round, &[]));
             }
             Round::set(1_000);
             claim_all();
@@ -139,11 +160,11 @@ proptest! {
 
     #[test]
     fn claims_in_any_order_pay_everything(
-        initial in amount(),
+        per_round in amount(),
         earned in prop::collection::vec((0u128..1 << 78, 0u32..3, 0u64..9), 1..9),
         order in Just((1u64..=9).collect::<Vec<_>>()).prop_shuffle(),
     ) {
-        run_with(EmissionSchedule { initial, ..Default::default() }, 1_000 * POL, || {
+        run_with(EmissionSchedule { per_round, ..Default::default() }, 1_000 * POL, || {
             let earned = earned.iter().map(|&(a, b, c)| super::earned(a, b, c));
             let earned: Vec<_> = (1..).zip(earned).collect();
             settled_round(1, &earned);

@@ -3,7 +3,11 @@
 //! Calls that open, change and close a role and its bond.
 
 use crate::{Config, Endpoints, Error, Event, HoldReason, Ledgers, Pallet, types::StakingLedger};
-use pol_primitives::{Balance, member::Role};
+use pol_primitives::{
+    Balance,
+    member::Role,
+    traits::{Departures, Rounds},
+};
 use polkadot_sdk::frame_support::{
     dispatch::DispatchResult,
     ensure,
@@ -14,7 +18,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_bond(who: &T::AccountId, role: Role, amount: Balance) -> DispatchResult {
         ensure!(!Ledgers::<T>::contains_key(who), Error::<T>::AlreadyBonded);
         ensure!(amount >= role.minimum_bond(), Error::<T>::BondTooSmall);
-        Ledgers::<T>::insert(who, StakingLedger::new(role));
+        Ledgers::<T>::insert(who, StakingLedger::new(role, T::Rounds::number()));
         Self::update(who, |ledger| Self::hold(who, ledger, amount))?;
         Self::deposit_event(Event::Bonded { who: who.clone(), role, amount });
         Ok(())
@@ -44,9 +48,11 @@ impl<T: Config> Pallet<T> {
         let ledger = Ledgers::<T>::take(&who).ok_or(Error::<T>::NotBonded)?;
         let free_at = ledger.free_at.ok_or(Error::<T>::RoleNotEnded)?;
         ensure!(Self::now() >= free_at, Error::<T>::StillUnbonding);
+        ensure!(ledger.locked == 0, Error::<T>::StillLocked);
         let reason = HoldReason::Bond.into();
         let amount = T::Currency::release(&reason, &who, ledger.bond, Precision::Exact)?;
         Endpoints::<T>::remove(&who);
+        T::Departures::note_departure(&who);
         Self::deposit_event(Event::Withdrawn { who, amount });
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 use pol_primitives::{
-    Balance,
+    Balance, RoundNumber,
     member::{Role, move_reputation},
     traits::Bonds,
 };
@@ -20,6 +20,10 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
     fn is_trainer(account: &T::AccountId) -> bool {
         Ledgers::<T>::get(account)
             .is_some_and(|ledger| ledger.role == Role::Trainer && ledger.is_bonded())
+    }
+
+    fn bonded_since(account: &T::AccountId) -> Option<RoundNumber> {
+        Ledgers::<T>::get(account).map(|ledger| ledger.since)
     }
 
     fn validator_stake(account: &T::AccountId) -> Option<Balance> {
@@ -56,6 +60,24 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
             Ledgers::<T>::insert(account, StakingLedger { wrong_roots, ..ledger });
         }
         wrong_roots
+    }
+
+    fn free_bond(account: &T::AccountId) -> Balance {
+        Ledgers::<T>::get(account)
+            .filter(|ledger| ledger.role == Role::Trainer && ledger.is_bonded())
+            .map_or(0, |ledger| ledger.bond.saturating_sub(ledger.locked))
+    }
+
+    fn lock(account: &T::AccountId, amount: Balance) {
+        Ledgers::<T>::mutate_extant(account, |ledger| {
+            ledger.locked = ledger.locked.saturating_add(amount);
+        });
+    }
+
+    fn unlock(account: &T::AccountId, amount: Balance) {
+        Ledgers::<T>::mutate_extant(account, |ledger| {
+            ledger.locked = ledger.locked.saturating_sub(amount);
+        });
     }
 
     fn slash(account: &T::AccountId, amount: Balance) -> Balance {

@@ -11,7 +11,7 @@ use alloc::{
     vec::Vec,
 };
 use pol_primitives::{
-    election::{Candidate, Standing, elect},
+    election::{Candidate, Standing, elect, tolerance},
     traits::Bonds,
 };
 use polkadot_sdk::{
@@ -108,21 +108,31 @@ impl<T: Config> SessionManager<T::AccountId> for Pallet<T> {
         }
     }
 
-    /// Finds the authorities that produced no block although they should have.
+    /// Finds and fines the authorities that produced no or too few blocks.
     fn end_session(_: SessionIndex) {
         let serving = T::Sessions::authorities();
         let authored: BTreeMap<_, u32> = Authored::<T>::drain().collect();
         let total = authored.values().fold(0u32, |sum, blocks| sum.saturating_add(*blocks));
         let authorities = u32::try_from(serving.len()).unwrap_or(u32::MAX);
         let serving: BTreeSet<_> = serving.into_iter().collect();
+        let mut absent = Vec::new();
         Candidates::<T>::mutate(|candidates| {
             for (who, candidacy) in candidates.iter_mut().filter(|(who, _)| serving.contains(who)) {
                 let own = authored.get(who).copied().unwrap_or(0);
-                if candidacy.note_session(own, total, authorities) {
+                if let Some(factor) = candidacy.note_session(own, total, authorities) {
                     Self::deposit_event(Event::Absent { who: who.clone() });
+                    absent.push((who.clone(), factor));
                 }
             }
         });
+        // If more are absent than finality tolerates, the network was parted, which is not theirs
+        // to prevent.
+        if absent.len() <= tolerance(serving.len()) {
+            for (who, factor) in absent {
+                let penalty = T::AbsencePenalty::get().saturating_mul(factor.into());
+                <Self as Bonds<_>>::slash(&who, penalty);
+            }
+        }
     }
 }
 

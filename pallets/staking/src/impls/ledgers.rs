@@ -90,6 +90,7 @@ impl<T: Config> Pallet<T> {
         let penalised = Self::update(who, |ledger| {
             taken = take(&HoldReason::Bond.into(), amount)?;
             ledger.bond = ledger.bond.saturating_sub(taken);
+            ledger.locked = ledger.locked.min(ledger.bond);
             Ok(())
         });
         if let Err(error) = penalised {

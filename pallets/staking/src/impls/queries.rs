@@ -38,6 +38,7 @@ impl<T: Config> Pallet<T> {
             account,
             role: ledger.role,
             bond: ledger.active_bond(),
+            locked: ledger.locked,
             bonded: ledger.is_bonded(),
             chilled: ledger.chilled,
             absent,

@@ -131,6 +131,55 @@ fn an_unbonding_account_can_be_slashed() {
 }
 
 #[test]
+fn a_locked_bond_is_not_withdrawn() {
+    run(|| {
+        assert_eq!(Staking::free_bond(&1), 0);
+        assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 2_000 * POL));
+        assert_eq!(Staking::free_bond(&1), 2_000 * POL);
+        Staking::lock(&1, 900 * POL);
+        Staking::lock(&1, 900 * POL);
+        assert_eq!((Staking::free_bond(&1), held(1)), (200 * POL, 2_000 * POL));
+        assert_eq!(Staking::member(1).unwrap().locked, 1_800 * POL);
+        assert_ok!(Staking::unbond(Origin::signed(1)));
+        assert_eq!(Staking::free_bond(&1), 0);
+        System::set_block_number(1 + UNBONDING_PERIOD);
+        assert_noop!(Staking::withdraw(Origin::signed(1)), PalletError::StillLocked);
+        // Penalties reach it twice.
+        for left in [1_100, 200] {
+            Staking::unlock(&1, 900 * POL);
+            assert_eq!(Staking::seize(&1, 900 * POL, &2), 900 * POL);
+            assert_eq!(held(1), left * POL);
+        }
+        assert_ok!(Staking::withdraw(Origin::signed(1)));
+        // Without a ledger there is nothing to lock.
+        Staking::lock(&1, POL);
+        Staking::unlock(&1, POL);
+        assert_eq!(Staking::free_bond(&1), 0);
+        // Only trainers make updates.
+        assert_ok!(Staking::bond(Origin::signed(3), Role::Validator, 5_000 * POL));
+        assert_eq!(Staking::free_bond(&3), 0);
+    });
+}
+
+#[test]
+fn every_role_outlasts_a_small_penalty() {
+    run(|| {
+        for (who, role) in [(1, Role::Trainer), (2, Role::Validator), (3, Role::Authority)] {
+            let (minimum, kept) = (role.minimum_bond(), role.kept_bond());
+            assert_ok!(Staking::bond(Origin::signed(who), role, minimum));
+            assert_eq!(Staking::slash(&who, minimum - kept), minimum - kept);
+            assert!(Ledgers::<Test>::get(who).unwrap().is_bonded());
+            assert_eq!(Staking::slash(&who, 1), 1);
+            assert!(!Ledgers::<Test>::get(who).unwrap().is_bonded());
+            assert_ok!(Staking::bond_extra(Origin::signed(who), minimum - kept));
+            assert!(!Ledgers::<Test>::get(who).unwrap().is_bonded(), "the whole bond is needed");
+            assert_ok!(Staking::bond_extra(Origin::signed(who), 1));
+            assert!(Ledgers::<Test>::get(who).unwrap().is_bonded());
+        }
+    });
+}
+
+#[test]
 fn a_seized_amount_arrives_in_full() {
     run(|| {
         assert_ok!(Staking::bond(Origin::signed(1), Role::Trainer, 1_200 * POL));

@@ -202,7 +202,15 @@ fn whoever_produces_no_block_is_out_until_it_says_that_it_is_back() {
         assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(1)));
         take_events();
         session(&[4]);
-        assert_eq!(take_events(), [Event::Absent { who: 4 }]);
+        let left = 9_980 * POL;
+        assert_eq!(
+            take_events(),
+            [
+                Event::Absent { who: 4 },
+                Event::StakeChanged { who: 4, stake: Some(left) },
+                Event::Slashed { who: 4, amount: 20 * POL }
+            ]
+        );
         assert!(Staking::member(4).unwrap().absent);
         assert_eq!(session(&[4]), [1, 2, 3]);
         assert_eq!(sessions(6, &[]), [1, 2, 3]);
@@ -210,9 +218,31 @@ fn whoever_produces_no_block_is_out_until_it_says_that_it_is_back() {
         assert_ok!(Staking::unchill(Origin::signed(4)));
         assert_eq!(take_events(), [Event::Unchilled { who: 4 }]);
         assert_noop!(Staking::unchill(Origin::signed(4)), PalletError::NotChilled);
-        // Its probation is twice as long.
+        // Its probation is twice as long, and so is its next penalty.
         assert_eq!(sessions(4, &[]), [1, 2, 3]);
-        assert_eq!(session(&[]), [1, 2, 3, 4]);
+        assert_eq!(session(&[4]), [1, 2, 3, 4]);
+        session(&[4]);
+        assert_eq!(held(4), left - 40 * POL);
+    });
+}
+
+#[test]
+fn whoever_leaves_out_many_of_its_blocks_is_absent_too() {
+    let members: Vec<_> = (1..=4).map(|who| (who, Role::Authority, 10_000 * POL)).collect();
+    with_genesis(&members, &[1, 2, 3, 4], || {
+        set_target(4);
+        // It makes a block now and then: one in five of its share of fifteen.
+        let mut few = |_| {
+            (0..57).for_each(|block| Staking::note_author(1 + block % 3));
+            (0..3).for_each(|_| Staking::note_author(4));
+            Session::rotate_session();
+            held(4)
+        };
+        let bonds: Vec<_> = (0..4).map(&mut few).collect();
+        // Each session it falls 8.25 blocks further behind three quarters of its share.
+        assert_eq!(bonds, [10_000, 10_000, 10_000, 9_980].map(|bond| bond * POL));
+        assert!(Staking::member(4).unwrap().absent);
+        assert_eq!((held(1), held(2), held(3)), (10_000 * POL, 10_000 * POL, 10_000 * POL));
     });
 }
 
@@ -224,6 +254,8 @@ fn a_partition_does_not_empty_the_set_at_once() {
         let sizes: Vec<_> = (0..6).map(|_| session(&[2, 3, 4]).len()).collect();
         assert_eq!(sizes, [4, 3, 2, 1, 1, 1]);
         assert_eq!(Session::validators(), [1]);
+        // It is nobody's fault if more are cut off than finality tolerates.
+        assert_eq!((held(2), held(3), held(4)), (10_000 * POL, 10_000 * POL, 10_000 * POL));
     });
 }
 

@@ -24,8 +24,13 @@ enum Action {
     Seat(bool),
     EndPhase,
     Act,
+    Lock,
+    Unlock,
     Wait,
 }
+
+/// Amount that a lock takes of a bond.
+const LOCK: u128 = 900 * POL;
 
 fn action() -> impl Strategy<Value = Action> {
     let role = prop_oneof![Just(Role::Trainer), Just(Role::Validator), Just(Role::Authority)];
@@ -43,6 +48,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(Action::Seat),
         3 => Just(Action::EndPhase),
         1 => Just(Action::Act),
+        2 => Just(Action::Lock),
+        1 => Just(Action::Unlock),
         1 => Just(Action::Wait),
     ]
 }
@@ -67,6 +74,9 @@ impl Action {
             }
             Self::EndPhase => AttestPhases::mutate(|phases| *phases += 1),
             Self::Act => Staking::note_active(&who),
+            Self::Lock if Staking::free_bond(&who) >= LOCK => Staking::lock(&who, LOCK),
+            Self::Lock => {}
+            Self::Unlock => Staking::unlock(&who, LOCK),
             Self::Wait => System::set_block_number(System::block_number() + UNBONDING_PERIOD),
         }
         Ok(())

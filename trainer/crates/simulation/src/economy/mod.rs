@@ -15,16 +15,16 @@ use crate::{
 use pol_primitives::{
     Balance, Hash, POL,
     audit::{Verdict, draw_segments},
-    member::Role,
+    member::UPDATE_LOCK,
     prf::Prf,
-    rewards::EmissionSchedule,
+    rewards::{EmissionSchedule, EmissionShares},
 };
 use serde::Serialize;
 use settlement::{Economy, Totals};
 use std::collections::BTreeMap;
 
 /// Fine for training something else than the lease; the runtime's value.
-pub const INVALID_PENALTY: Balance = Role::Trainer.minimum_bond();
+pub const INVALID_PENALTY: Balance = UPDATE_LOCK;
 /// Fine for not showing what an audit asks for; the runtime's value.
 pub const WITHHELD_PENALTY: Balance = 200 * POL;
 /// Fine for each failed seat from the third in a row on; the runtime's value.
@@ -159,9 +159,15 @@ fn pol(amount: Balance) -> f64 {
     amount as f64 / POL as f64
 }
 
+/// Returns the largest emission of a round, whose rewards outweigh penalties most.
+fn largest_round() -> EmissionShares {
+    let emission = EmissionSchedule::default();
+    emission.divide(emission.per_round)
+}
+
 /// Returns the reward of an honest update in a full round, in POL.
 pub fn fair_reward() -> f64 {
-    pol(EmissionSchedule::default().shares_of(0).trainers) / f64::from(UPDATES)
+    pol(largest_round().trainers) / f64::from(UPDATES)
 }
 
 fn is_cheat(trainer: Account) -> bool {
@@ -191,7 +197,7 @@ fn simulate(
                 caught.count(matches!(decision.verdict, Verdict::Invalid | Verdict::Withheld));
             }
         }
-        economy.settle(round, &updates, &decisions);
+        economy.settle(&updates, &decisions);
     }
     economy.close();
     economy

@@ -2,10 +2,12 @@
 
 //! Payments and fines of a simulated network.
 
-use super::{INVALID_PENALTY, PROVIDER, SEAT_PENALTY, SEAT_STRIKES, WITHHELD_PENALTY};
+use super::{
+    INVALID_PENALTY, PROVIDER, SEAT_PENALTY, SEAT_STRIKES, WITHHELD_PENALTY, largest_round,
+};
 use crate::audits::{Account, Decision, SeatResult, SimulatedUpdate};
 use pol_primitives::{
-    Balance, MILLION, RoundNumber,
+    Balance, MILLION,
     audit::Verdict,
     data::SourceKind,
     rewards::{EmissionSchedule, Ledger, RoundEarnings, RoundPool, training_weight},
@@ -70,14 +72,14 @@ impl Economy {
     /// Settles a round, and pays the round whose escrow ends.
     pub(super) fn settle(
         &mut self,
-        round: RoundNumber,
         updates: &[(Account, SimulatedUpdate)],
         decisions: &[Decision],
     ) {
-        let shares = EmissionSchedule::default().shares_of(round);
+        let shares = largest_round();
         self.ledger.emitted += shares.total();
         self.ledger.paid += shares.treasury;
-        let mut pool = RoundPool::new(&shares, decisions.len() as u32);
+        let per_seat = EmissionSchedule::default().per_seat;
+        let mut pool = RoundPool::new(&shares, per_seat, decisions.len() as u32);
         let mut earned = BTreeMap::<Account, RoundEarnings>::new();
         for (&(trainer, _), decision) in updates.iter().zip(decisions) {
             self.count_seats(decision);
@@ -96,6 +98,7 @@ impl Economy {
                 *entry = entry.plus(&more);
             }
             pool.unsettled -= 1;
+            pool.improved |= decision.measure.score() > 0;
         }
         self.ledger.burned += pool.take_unearned();
         self.waiting.push_back((pool, earned));
