@@ -4,8 +4,9 @@
 //!
 //! Time emits: a round that moves the head emits for the blocks that it took, in four fixed shares,
 //! and never more than the cap in all. The treasury receives its share at once. The other shares
-//! stay in escrow until audits have settled who earned them. The learning pallet uses this pallet through [`Payouts`](pol_primitives::traits::Payouts). The
-//! pallet reads the current round through [`Rounds`](pol_primitives::traits::Rounds).
+//! stay in escrow until audits have settled who earned them. The learning pallet uses this pallet
+//! through [`Payouts`](pol_primitives::traits::Payouts). The pallet reads the current round through
+//! [`Rounds`](pol_primitives::traits::Rounds).
 //!
 //! # Key terms
 //!
@@ -142,8 +143,8 @@ pub mod pallet {
     /// Unclaimed earnings of each account, by account and round.
     ///
     /// Users choose the accounts, so a cryptographic hash keeps the trie balanced. Rounds are
-    /// stored without a hash, so that those of an account are listed from the newest on. A round has at most as many entries as seats, trainers and owners of
-    /// its shards. An entry goes when it is claimed or forfeited, or expires.
+    /// stored without a hash, so that those of an account are listed from the newest on. A round has
+    /// at most as many entries as seats, trainers and owners of its shards. An entry goes when it is claimed or forfeited, or expires.
     #[pallet::storage]
     pub type Earnings<T: Config> = StorageDoubleMap<
         _,

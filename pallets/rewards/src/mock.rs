@@ -9,7 +9,10 @@ use pol_primitives::{
     traits::Rounds,
 };
 use polkadot_sdk::{
-    frame_support::{PalletId, derive_impl, parameter_types, traits::{ConstU32, ConstU128}},
+    frame_support::{
+        PalletId, derive_impl, parameter_types,
+        traits::{ConstU32, ConstU128},
+    },
     frame_system, pallet_balances,
     sp_io::TestExternalities,
     sp_runtime::BuildStorage,

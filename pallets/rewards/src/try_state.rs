@@ -3,7 +3,8 @@
 //! Checks of the pallet's invariants.
 
 use crate::{
-    Config, DescendingRound, Earners, Earnings, Emission, FirstKept, LastEmitted, Pallet, Pools, RewardLedger, UnsettledRounds,
+    Config, DescendingRound, Earners, Earnings, Emission, FirstKept, LastEmitted, Pallet, Pools,
+    RewardLedger, UnsettledRounds,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{

@@ -3,8 +3,8 @@
 //! Implementation of [`Payouts`] for the learning pallet.
 
 use crate::{
-    Config, DescendingRound, Earners, Earnings, Emission, Event, LOG_TARGET, LastEmitted, Pallet, Pools,
-    RewardLedger, UnsettledRounds,
+    Config, DescendingRound, Earners, Earnings, Emission, Event, LOG_TARGET, LastEmitted, Pallet,
+    Pools, RewardLedger, UnsettledRounds,
 };
 use alloc::collections::BTreeSet;
 use core::ops::Range;
