@@ -18,8 +18,14 @@ pub const PROBATION: u32 = 2;
 /// Longest probation, in elections. Each absence doubles the probation up to this.
 pub const MAX_PROBATION: u32 = 1_024;
 /// Number of blocks that an authority is expected to produce before it counts as absent without
-/// one. An authority that is there produces none of ten with a probability of 0.005 %.
-pub const SILENCE_LIMIT: u32 = 10;
+/// one. An authority that is there produces none of fifteen with a probability of 0.3 millionths.
+pub const SILENCE_LIMIT: u32 = 15;
+/// Number of blocks by which an authority is behind [`FAIR_PART`] of its share when it counts as
+/// absent. An authority that is there is never so far behind: its probability is below three in a
+/// billion a session of 200 blocks, for any number of authorities.
+pub const SHORTFALL_LIMIT: u32 = 30;
+/// Part of its share that an authority should at least produce, in thousandths.
+const FAIR_PART: u32 = 750;
 
 /// Unit of expected blocks: thousandths of a block.
 const THOUSANDTHS: u32 = 1_000;
@@ -46,14 +52,23 @@ pub struct Candidacy {
     pub proven: bool,
     /// Number of blocks that it was expected to produce since its last one, in thousandths.
     pub expected: u32,
-    /// `true` if it produced no block although it should have, until it says that it is back.
+    /// Number of blocks by which it is behind [`FAIR_PART`] of its share, in thousandths.
+    pub shortfall: u32,
+    /// `true` if it produced no or too few blocks, until it says that it is back.
     pub absent: bool,
 }
 
 impl Candidacy {
     /// Creates the record of a newcomer.
     pub const fn newcomer() -> Self {
-        Self { ready: 0, probation: PROBATION, proven: false, expected: 0, absent: false }
+        Self {
+            ready: 0,
+            probation: PROBATION,
+            proven: false,
+            expected: 0,
+            shortfall: 0,
+            absent: false,
+        }
     }
 
     /// Creates the record of an authority at genesis, which serves no probation.
@@ -62,25 +77,32 @@ impl Candidacy {
     }
 
     /// Records a session in which the candidate was one of `authorities`, and produced `own` of
-    /// `total` blocks. Returns `true` if the candidate is absent from now on.
+    /// `total` blocks. If the candidate is absent from now on, returns the factor of the penalty,
+    /// which doubles with each absence as the probation does.
     ///
     /// A slow chain is nobody's absence, since expectations follow the blocks that exist.
-    pub fn note_session(&mut self, own: u32, total: u32, authorities: u32) -> bool {
-        if own > 0 {
-            (self.proven, self.expected) = (true, 0);
-            return false;
-        }
+    pub fn note_session(&mut self, own: u32, total: u32, authorities: u32) -> Option<u32> {
         let share = total.saturating_mul(THOUSANDTHS).checked_div(authorities).unwrap_or(0);
-        self.expected = self.expected.saturating_add(share);
-        if self.absent || self.expected < SILENCE_LIMIT.saturating_mul(THOUSANDTHS) {
-            return false;
+        let fair = total.saturating_mul(FAIR_PART).checked_div(authorities).unwrap_or(0);
+        let made = own.saturating_mul(THOUSANDTHS);
+        self.shortfall = self.shortfall.saturating_add(fair).saturating_sub(made);
+        self.expected = if own > 0 { 0 } else { self.expected.saturating_add(share) };
+        if self.absent {
+            return None;
         }
+        self.proven |= own > 0;
+        let falls = self.expected >= SILENCE_LIMIT.saturating_mul(THOUSANDTHS)
+            || self.shortfall >= SHORTFALL_LIMIT.saturating_mul(THOUSANDTHS);
+        if !falls {
+            return None;
+        }
+        let factor = self.probation.checked_div(PROBATION);
         *self = Self {
             probation: self.probation.saturating_mul(2).min(MAX_PROBATION),
             absent: true,
             ..Self::newcomer()
         };
-        true
+        factor
     }
 
     /// Records if the candidate is ready at an election, and if it serves in the session that
@@ -88,7 +110,7 @@ impl Candidacy {
     pub const fn note_election(&mut self, ready: bool, serves: bool) {
         self.ready = if ready { self.ready.saturating_add(1) } else { 0 };
         if !serves {
-            (self.proven, self.expected) = (false, 0);
+            (self.proven, self.expected, self.shortfall) = (false, 0, 0);
         }
     }
 
@@ -237,20 +259,50 @@ mod tests {
     fn silence_counts_by_the_blocks_that_exist() {
         let mut candidacy = Candidacy::founder();
         // A hundred authorities: two blocks a session are expected of each.
-        for _ in 0..4 {
-            assert!(!candidacy.note_session(0, 200, 100));
+        for _ in 0..7 {
+            assert_eq!(candidacy.note_session(0, 200, 100), None);
         }
-        assert!(candidacy.note_session(0, 200, 100));
+        assert_eq!(candidacy.note_session(0, 200, 100), Some(1));
         assert!(candidacy.absent && !candidacy.proven);
         assert_eq!(candidacy.probation, 2 * PROBATION);
-        // It is reported once.
-        assert!(!candidacy.note_session(0, 200, 1));
+        // It is reported once, and the next absence has twice the penalty.
+        assert_eq!(candidacy.note_session(0, 200, 1), None);
+        candidacy.absent = false;
+        assert_eq!(candidacy.note_session(0, 200, 4), Some(2));
         // A session without blocks is nobody's absence, and a block ends the silence.
         let mut candidacy = Candidacy::founder();
-        assert!(!candidacy.note_session(0, 0, 3) && !candidacy.note_session(0, 27, 3));
-        assert!(!candidacy.note_session(1, 200, 3));
+        assert_eq!(candidacy.note_session(0, 0, 3), None);
+        assert_eq!(candidacy.note_session(0, 27, 3), None);
+        assert_eq!(candidacy.note_session(5, 27, 3), None);
         assert_eq!(candidacy.expected, 0);
-        assert!(candidacy.note_session(0, 200, 3));
+        assert_eq!(candidacy.note_session(0, 200, 3), Some(1));
+    }
+
+    #[test]
+    fn whoever_makes_fewer_blocks_than_three_quarters_of_its_share_is_absent_in_the_end() {
+        let sessions = |own| {
+            let mut candidacy = Candidacy::founder();
+            (1..1_000).find(|_| candidacy.note_session(own, 200, 4).is_some())
+        };
+        // Its share is 50 blocks a session, and three quarters of it are 37.5.
+        assert_eq!([0, 1, 5, 20, 36].map(sessions), [1, 1, 1, 2, 20].map(Some));
+        assert_eq!([38, 50, 100].map(sessions), [None; 3]);
+        // Blocks beyond the share buy no silence later.
+        let mut candidacy = Candidacy::founder();
+        assert_eq!(candidacy.note_session(200, 200, 4), None);
+        assert_eq!(candidacy.note_session(1, 200, 4), Some(1));
+    }
+
+    #[test]
+    fn whoever_is_there_is_not_absent() {
+        for authorities in [3, 4, 10, 22, 100] {
+            let mut prf = crate::prf::Prf::new("authors", &[7; 32], &[&[authorities as u8]]);
+            let mut candidacy = Candidacy::founder();
+            for _ in 0..2_000 {
+                let own = (0..200).filter(|_| prf.below(authorities) == 0).count() as u32;
+                assert_eq!(candidacy.note_session(own, 200, authorities), None);
+            }
+        }
     }
 
     #[test]
@@ -266,7 +318,7 @@ mod tests {
         // It serves, and then has proven itself.
         candidacy.note_election(true, true);
         assert_eq!(candidacy.standing(true), Some(Newcomer));
-        assert!(!candidacy.note_session(7, 200, 4));
+        assert_eq!(candidacy.note_session(47, 200, 4), None);
         candidacy.note_election(true, true);
         assert_eq!(candidacy.standing(true), Some(Proven));
         candidacy.note_election(false, true);
@@ -327,10 +379,11 @@ mod tests {
         ) {
             let mut candidacy = Candidacy::newcomer();
             for (authored, total, authorities, serves) in sessions {
-                let own = u32::from(authored);
-                let was_absent = candidacy.absent;
+                let (own, before) = (u32::from(authored), candidacy);
                 let fell = candidacy.note_session(own, total, authorities);
-                prop_assert!(!fell || own == 0 && !was_absent && candidacy.absent);
+                prop_assert_eq!(fell.is_some(), candidacy.absent && !before.absent);
+                prop_assert!(fell.is_none_or(|factor| factor == before.probation / PROBATION));
+                prop_assert!(!(candidacy.absent && candidacy.proven));
                 candidacy.note_election(!candidacy.absent, serves);
                 prop_assert!((PROBATION..=MAX_PROBATION).contains(&candidacy.probation));
             }

@@ -35,6 +35,7 @@
 //! | [`metrics`] | figures measured of a model, and their medians by stake |
 //! | [`model`] | architectures and their parameters |
 //! | [`payload`] | the encoding of compressed updates |
+//! | [`places`] | the places of a round and who has them |
 //! | [`prf`] | the pseudo-random function behind every draw |
 //! | [`provider_draw`] | draws of shards by provider |
 //! | [`queries`] | answers of the runtime API |
@@ -90,6 +91,7 @@ pub mod model;
 pub mod payload;
 pub mod prf;
 pub mod provider_draw;
+pub mod places;
 pub mod queries;
 pub mod recipe;
 pub mod rewards;

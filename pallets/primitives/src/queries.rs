@@ -47,7 +47,7 @@ pub struct Member<AccountId> {
     pub bonded: bool,
     /// Set if the member is inactive because it missed too many attest phases.
     pub chilled: bool,
-    /// `true` if the authority produced no block although it should have, and is not elected until
+    /// `true` if the authority produced no or too few blocks, and is not elected until
     /// it says that it is back.
     pub absent: bool,
     /// Endpoint at which it serves blobs.

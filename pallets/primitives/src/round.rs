@@ -5,7 +5,7 @@
 //! The chain calls [`Round::transition`] once per block. The function depends on its arguments
 //! only, so simulations of thousands of trainers use it too.
 
-use crate::{Balance, Hash, RoundNumber, submission::RevealSet};
+use crate::{Balance, Hash, MAX_SUBMISSIONS, RoundNumber, submission::RevealSet};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -179,6 +179,12 @@ impl Round {
         self.phase == Phase::Train && self.join_until.is_none_or(|last| now <= last)
     }
 
+    /// Returns `true` if all places are taken at block `now`, and trainers may still join, so that
+    /// places can be lost.
+    pub fn is_contested(&self, now: BlockNumber) -> bool {
+        self.due >= MAX_SUBMISSIONS && self.is_joinable(now)
+    }
+
     /// Counts a lease that is due in this round. The first one sets the deadline of the train
     /// phase.
     pub fn count_due_lease(&mut self, config: &RoundConfig, now: BlockNumber) {
@@ -259,6 +265,9 @@ mod tests {
         round.count_due_lease(&config, 50);
         assert_eq!((round.join_until, round.deadline), (Some(53), Some(150)));
         assert!(round.is_joinable(53) && !round.is_joinable(54));
+        assert!(!round.is_contested(53));
+        round.due = MAX_SUBMISSIONS;
+        assert!(round.is_contested(53) && !round.is_contested(54));
     }
 
     #[test]

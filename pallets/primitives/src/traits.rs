@@ -13,6 +13,8 @@ pub trait Bonds<AccountId> {
     fn is_trainer(account: &AccountId) -> bool;
     /// Returns the stake of a validator or authority that takes part in attesting, `None` for any
     /// other account.
+    /// Returns the round in which the account took its role; none if it has no role.
+    fn bonded_since(account: &AccountId) -> Option<RoundNumber>;
     fn validator_stake(account: &AccountId) -> Option<Balance>;
     /// Returns the total stake that takes part in attesting.
     fn total_validator_stake() -> Balance;

@@ -44,7 +44,8 @@ mod errors {
         /// The account has a lease whose round is not over. Finish it, or wait for its round to
         /// end.
         AlreadyLeased,
-        /// The round that the lease would be due in has 64 leases. Join a later one.
+        /// Accounts of lower rank have all places of the round that the lease would be due in. Ask
+        /// again in the next round, in which ranks are drawn anew.
         RoundIsFull,
         /// The pool has no free shard. Wait for leases to return theirs or for new data.
         NoData,

@@ -58,6 +58,14 @@ mod events {
             /// Number of shards.
             shards: u32,
         },
+        /// A trainer lost its place to one of lower rank, and with it its lease, for no penalty. It
+        /// can ask again in the next round.
+        PlaceLost {
+            /// Trainer.
+            account: T::AccountId,
+            /// Round that its update was due in.
+            due_round: RoundNumber,
+        },
         /// A trainer committed to an update.
         Committed {
             /// Trainer.

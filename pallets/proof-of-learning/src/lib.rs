@@ -81,6 +81,7 @@ pub mod pallet {
         inclusion::StakeCount,
         lease::Lease,
         metrics::{HeadMeasurement, MAX_REPORTS, MetricsReport, ModelMetrics},
+        places::Places,
         recipe::{self, Tier},
         round::{BlockNumber, Round, RoundConfig},
         standing::Standing,
@@ -256,18 +257,22 @@ pub mod pallet {
             Self::do_set_lengths(lengths)
         }
 
-        /// Leases data for one update, which is to be committed in round `number + cadence - 1`.
+        /// Asks for a place in round `number + cadence - 1`, and leases data for the update that is
+        /// to be committed there.
         ///
         /// - Origin: signed by a bonded trainer.
-        /// - Effect: a lease of a past round is concluded first.
+        /// - Effect: a lease of a past round is concluded first. If all places are taken, the
+        ///   holder of the highest [`Rank`](pol_primitives::places::Rank) makes room for a lower
+        ///   one: it loses its lease and no more.
         /// - Events: [`Event::Leased`]; [`Event::PhaseEntered`] if it starts the round's clock;
-        ///   [`Event::Concluded`] for the past lease.
-        /// - Errors: [`Error::NotATrainer`]; [`Error::NotJoining`] outside the train phase or after
-        ///   joining closed; [`Error::AlreadyLeased`]; [`Error::RoundIsFull`]; [`Error::NoData`].
+        ///   [`Event::Concluded`] for the past lease; [`Event::PlaceLost`] for who makes room.
+        /// - Errors: [`Error::NotATrainer`]; [`Error::BondIsLocked`]; [`Error::NotJoining`] outside
+        ///   the train phase or after joining closed; [`Error::AlreadyLeased`];
+        ///   [`Error::RoundIsFull`]; [`Error::NoData`].
         #[pallet::call_index(2)]
         #[pallet::weight(
             T::WeightInfo::join_round(MAX_LEASE_SHARDS)
-                .saturating_add(T::WeightInfo::conclude(MAX_LEASE_SHARDS))
+                .saturating_add(T::WeightInfo::conclude(MAX_LEASE_SHARDS).saturating_mul(2))
         )]
         pub fn join_round(origin: OriginFor<T>, tier: Tier) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;

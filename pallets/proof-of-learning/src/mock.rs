@@ -148,6 +148,16 @@ pub(crate) type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, Vec<u32>, 
 /// Outcomes of updates, as noted for the reputation of their trainers.
 #[storage_alias]
 pub(crate) type Trainings = StorageValue<Mock, Vec<(AccountId, bool)>, ValueQuery>;
+/// Part of a trainer's bond that can be locked: enough for many updates unless a test sets it.
+#[storage_alias]
+pub(crate) type Lockable =
+    StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
+/// Locked part of a trainer's bond.
+#[storage_alias]
+pub(crate) type Locked = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, ValueQuery>;
+/// Rounds in which trainers were bonded.
+#[storage_alias]
+pub(crate) type Since = StorageMap<Mock, Blake2_128Concat, AccountId, RoundNumber, ValueQuery>;
 /// Number of seats in a row in which a validator was silent or wrong.
 #[storage_alias]
 pub(crate) type Strikes = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
@@ -184,6 +194,10 @@ impl traits::Bonds<AccountId> for Stakes {
     fn validator_stake(account: &AccountId) -> Option<Balance> {
         Validators::get(account)
     }
+    fn bonded_since(account: &AccountId) -> Option<RoundNumber> {
+        Trainers::contains_key(account).then(|| Since::get(account))
+    }
+
 
     fn total_validator_stake() -> Balance {
         Validators::iter_values().sum()

@@ -58,8 +58,14 @@ mod storage {
     #[pallet::storage]
     pub type LastDueRound<T> = StorageValue<_, RoundNumber, ValueQuery>;
 
-    /// State that accounts bring into their next lease. Keyed like [`Leases`]. 48 bytes for every
-    /// account that ever had a lease.
+    /// Places that accounts took in the round under way, each with a lease. One value of at most
+    /// [`MAX_PLACES`](pol_primitives::places::MAX_PLACES) entries of 45 bytes, cleared when the
+    /// round ends.
+    #[pallet::storage]
+    pub type TakenPlaces<T: Config> = StorageValue<_, Places<T::AccountId>, ValueQuery>;
+
+    /// State that accounts bring into their next lease. Keyed like [`Leases`]. At most 49 bytes for
+    /// each bonded trainer, removed with its bond.
     #[pallet::storage]
     pub type Standings<T: Config> =
         StorageMap<_, Blake2_128Concat, T::AccountId, Standing, ValueQuery>;

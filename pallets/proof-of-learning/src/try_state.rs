@@ -96,8 +96,12 @@ impl<T: Config> Pallet<T> {
     /// Leases due in a round = leases counted for it.
     fn check_leases(round: &Round) -> Check {
         let mut due = BTreeMap::<RoundNumber, u32>::new();
+        let mut taken = BTreeSet::new();
         for (account, lease) in Leases::<T>::iter() {
             ensure!(!lease.shards.is_empty(), "a lease holds data");
+            if lease.round == round.number {
+                taken.insert((account.encode(), lease.due_round));
+            }
             ensure!(lease.nonce < Standings::<T>::get(&account).nonce, "a lease was counted");
             ensure!(
                 lease.round <= lease.due_round && lease.round <= round.number,
@@ -120,6 +124,10 @@ impl<T: Config> Pallet<T> {
             }
         }
         let mut counted: BTreeMap<_, _> = DueLeases::<T>::iter().collect();
+        let places = TakenPlaces::<T>::get();
+        let places = places.taken().iter().map(|place| (place.account.encode(), place.due_round));
+        ensure!(places.clone().count() == taken.len(), "an account has one place");
+        ensure!(places.collect::<BTreeSet<_>>() == taken, "places = leases of the round");
         if round.due > 0 {
             ensure!(
                 counted.insert(round.number, round.due).is_none(),
@@ -204,9 +212,14 @@ impl<T: Config> Pallet<T> {
             };
             let recipe =
                 Recipes::<T>::get(made.recipe_hash).ok_or("the recipe of a head is kept")?;
-            let is_first = Self::is_first_model(before.as_ref(), &recipe)?;
-            Self::check_head(number, &record, &made, head.as_ref(), is_first)?;
-            since = if is_first { number } else { since };
+            if first > 0 && head.is_none() {
+                // The one before it is not kept.
+                since = ModelSince::<T>::get();
+            } else {
+                let is_first = Self::is_first_model(before.as_ref(), &recipe)?;
+                Self::check_head(number, &record, &made, head.as_ref(), is_first)?;
+                since = if is_first { number } else { since };
+            }
             before = Some(recipe);
             head = Some(made);
         }

@@ -13,7 +13,7 @@ use clap::Args;
 use futures::StreamExt;
 use pol_chain::{AccountId, Chain, format_account};
 use pol_primitives::{
-    MILLION, POL, RoundNumber,
+    MAX_SUBMISSIONS, MILLION, POL, RoundNumber,
     audit::{Audit, AuditId},
     metrics::{HeadMeasurement, MetricsClaim},
     queries::{Member, Overview},
@@ -163,8 +163,8 @@ impl NetworkStatus {
             format!("model {root} of round {}, {} tokens", head.round, head.tokens)
         });
         println!(
-            "block {} (finalised {}) | round {} {:?}: {} due, {} committed, {} revealed | {model} \
-             | {} free shards",
+            "block {} (finalised {}) | round {} {:?}: {} of {MAX_SUBMISSIONS} places, {} \
+             committed, {} revealed | {model} | {} free shards",
             overview.height,
             self.finalised,
             round.number,

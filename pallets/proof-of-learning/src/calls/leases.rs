@@ -5,8 +5,9 @@
 use crate::{pallet::*, weights::WeightInfo};
 use codec::Encode;
 use pol_primitives::{
-    Hash, MAX_SUBMISSIONS, RoundNumber,
+    Hash, RoundNumber,
     lease::Lease,
+    places::Room,
     recipe::{Recipe as Spec, Tier},
     round::Round,
     traits::{Bonds, ShardPool},
@@ -23,10 +24,12 @@ impl<T: Config> Pallet<T> {
         ensure!(lease.as_ref().is_none_or(is_over), Error::<T>::AlreadyLeased);
         ensure!(T::Bonds::is_trainer(who), Error::<T>::NotATrainer);
         let recipe = Recipe::<T>::get().ok_or(Error::<T>::NotJoining)?;
-        let (_, due) = Self::due_leases(&round, &recipe, tier);
-        ensure!(due < MAX_SUBMISSIONS, Error::<T>::RoundIsFull);
-        // The conclusion of a past lease may return its shards.
-        ensure!(lease.is_some() || T::Pool::free_shards() > 0, Error::<T>::NoData);
+        let (due_round, due) = Self::due_leases(&round, &recipe, tier);
+        let room = Self::room(who, &round, due_round, due);
+        ensure!(room != Room::None, Error::<T>::RoundIsFull);
+        // A past lease, or that of an account that makes room, may return its shards.
+        let returns = lease.is_some() || room != Room::Free;
+        ensure!(returns || T::Pool::free_shards() > 0, Error::<T>::NoData);
         Ok(())
     }
 
@@ -42,7 +45,7 @@ impl<T: Config> Pallet<T> {
     /// Body of [`Pallet::join_round`].
     pub(crate) fn do_join_round(who: T::AccountId, tier: Tier) -> DispatchResultWithPostInfo {
         Self::check_joining(&who, tier).map_err(Self::refused)?;
-        let round = CurrentRound::<T>::get();
+        let mut round = CurrentRound::<T>::get();
         let concluded = Self::conclude_past(&who, round.number)?;
         // The past lease may have cost part of the bond, so the bond is checked after it.
         ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
@@ -60,6 +63,12 @@ impl<T: Config> Pallet<T> {
 
         let leased = shards.len().saturated_into();
         let lease = Lease {
+        let displaced = match Self::room(&who, &round, due_round, due) {
+            Room::Free => None,
+            Room::Of(account) => Some(account),
+            Room::None => return Err(Error::<T>::RoundIsFull.into()),
+        };
+        let displacing = Self::take_place(&who, &mut round, due_round, displaced.as_ref())?;
             nonce: standing.nonce,
             tier,
             round: round.number,
@@ -72,12 +81,17 @@ impl<T: Config> Pallet<T> {
             carry_round: standing.carry_round,
             shards,
         };
-        Self::count_lease(round, due_round, due);
+        if displaced.is_some() {
+            CurrentRound::<T>::put(round);
+        } else {
+            Self::count_lease(round, due_round, due);
+        }
         Leases::<T>::insert(&who, lease);
         standing.nonce = standing.nonce.saturating_add(1);
         Standings::<T>::insert(&who, standing);
         Self::deposit_event(Event::Leased { account: who, due_round, shards: leased });
-        Ok(Some(T::WeightInfo::join_round(leased).saturating_add(concluded)).into())
+        let weight = T::WeightInfo::join_round(leased);
+        Ok(Some(weight.saturating_add(concluded).saturating_add(displacing)).into())
     }
 
     /// Adds a lease to the `due` ones of `due_round`, and starts the clock of `round`, which is

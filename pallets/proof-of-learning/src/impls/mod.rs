@@ -10,6 +10,7 @@ mod heads;
 mod leases;
 mod metrics;
 mod queries;
+mod places;
 mod recipes;
 mod rounds;
 mod traits;

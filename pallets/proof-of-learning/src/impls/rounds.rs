@@ -253,6 +253,7 @@ impl<T: Config> Pallet<T> {
             concluded_at: Self::now(),
         };
         Records::<T>::insert(round.number, record);
+        TakenPlaces::<T>::kill();
         CurrentRound::<T>::put(Round {
             number: round.number.saturating_add(1),
             ..Default::default()

@@ -190,6 +190,7 @@ fn joining_is_refused_before_inclusion() {
         refuses(10, join_round(), Error::NotATrainer);
         makes(1, join_round(), DispatchClass::Normal);
         refuses(1, join_round(), Error::AlreadyLeased);
+        Since::insert(2, 1);
         CurrentRound::<Test>::mutate(|round| round.due = pol_primitives::MAX_SUBMISSIONS);
         refuses(2, join_round(), Error::RoundIsFull);
         CurrentRound::<Test>::mutate(|round| round.due = 1);

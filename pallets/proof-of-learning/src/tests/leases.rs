@@ -5,7 +5,8 @@
 use crate::{mock::*, pallet::*};
 use codec::Encode;
 use pol_primitives::{
-    BoundedVec, MAX_SUBMISSIONS,
+    BoundedVec,
+    audit::Finding,
     lease::Lease,
     recipe::Tier,
     round::Phase,
@@ -93,27 +94,6 @@ fn one_lease_at_a_time() {
         join(1);
         assert_event(Event::Concluded { account: 1, round: 1, status: None });
         assert_eq!((lease_of(1).round, lease_of(1).nonce), (2, 1));
-    });
-}
-
-#[test]
-fn a_round_takes_sixty_four_leases() {
-    in_round_one(|| {
-        (100..100 + u64::from(MAX_SUBMISSIONS)).for_each(|account| {
-            Trainers::insert(account, 10);
-            join(account);
-        });
-        joins(1, Tier::Participant, Error::RoundIsFull);
-        // The next round has places until they are taken as well.
-        for account in 200..200 + u64::from(MAX_SUBMISSIONS) {
-            Trainers::insert(account, 10);
-            FreeShards::mutate(|free| {
-                free.push(pol_primitives::data::ShardId { manifest: 1, index: account as u32 })
-            });
-            assert_ok!(Learning::join_round(signed(account), Tier::Mobile));
-        }
-        joins(1, Tier::Mobile, Error::RoundIsFull);
-        assert_eq!((round().due, DueLeases::<Test>::get(2)), (64, 64));
     });
 }
 

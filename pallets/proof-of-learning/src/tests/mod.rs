@@ -13,6 +13,7 @@ mod leases;
 mod metrics;
 mod native;
 mod properties;
+mod places;
 mod queries;
 mod rewrites;
 mod rounds;

@@ -2,11 +2,14 @@
 
 //! One machine's work under several identities.
 
+mod places;
+
 use crate::{
     monte_carlo::DRAWS,
     scenario::{Family, Scenario, Setup},
     tally::Tally,
 };
+use futures::FutureExt;
 use pol_primitives::{
     Balance, MILLION, POL, Ppm,
     prf::Prf,
@@ -15,12 +18,21 @@ use pol_primitives::{
 
 pub(super) static FAMILY: Family = Family {
     name: "sybils",
-    scenarios: &[Scenario {
-        name: "split-work",
-        setup: Setup::MonteCarlo(split_work),
-        act: "Splits one trainer's work among 2 to 8 identities, 10,000 times.",
-        expect: "No split earns more than the undivided work.",
-    }],
+    scenarios: &[
+        Scenario {
+            name: "split-work",
+            setup: Setup::MonteCarlo(split_work),
+            act: "Splits one trainer's work among 2 to 8 identities, 10,000 times.",
+            expect: "No split earns more than the undivided work.",
+        },
+        Scenario {
+            name: "taken-places",
+            setup: Setup::NodeAttack(|network| places::take_places(network).boxed_local()),
+            act: "Asks for the 64 places of a round by 70 accounts, twice, and works for none.",
+            expect: "Both rounds have 64 leases, the accounts without one lose nothing, and the \
+                     second round draws others.",
+        },
+    ],
 };
 
 /// Least fees of one identity's lease: five calls of a hundred bytes.
@@ -64,7 +76,8 @@ fn divide(prf: &mut Prf, score: u32) -> Vec<u32> {
 
 /// Returns the identities' pay from a round's pool, less their fees.
 fn profit(scores: &[u32], quality: Ppm, others: u64) -> i128 {
-    let mut pool = RoundPool::new(&EmissionSchedule::default().shares_of(1), 64);
+    let emission = EmissionSchedule::default();
+    let mut pool = RoundPool::new(&emission.divide(emission.per_round), emission.per_seat, 64);
     let earned: Vec<RoundEarnings> = scores
         .iter()
         .map(|score| RoundEarnings {
