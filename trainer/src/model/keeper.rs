@@ -95,7 +95,8 @@ impl ModelKeeper {
             short_hash(&head.root),
             head.tokens
         );
-        prune_models(swarm, Instant::now().checked_sub(WANTED_TIME)).await?;
+        let since = Instant::now().checked_sub(WANTED_TIME);
+        prune_models(swarm, head.round, since).await?;
         self.prune_payloads(head.round).await?;
         Ok(model)
     }
@@ -228,11 +229,13 @@ impl ModelKeeper {
     }
 }
 
-/// Releases old models, but not those that peers asked for at or after `since`, which is `None` on
-/// a machine that has run for less than that time.
-async fn prune_models(swarm: &Swarm, since: Option<Instant>) -> Result<()> {
+/// Releases models older than the last ones up to round `newest`, but not those that peers asked
+/// for at or after `since`, which is `None` on a machine that has run for less than that time.
+/// Those of later rounds, which a fork took back, are replaced in time.
+async fn prune_models(swarm: &Swarm, newest: RoundNumber, since: Option<Instant>) -> Result<()> {
     let labels = swarm.labels_below(MODELS_TAG).await?;
-    let mut old: Vec<RoundNumber> = labels.iter().filter_map(|round| round.parse().ok()).collect();
+    let rounds = labels.iter().filter_map(|round| round.parse::<RoundNumber>().ok());
+    let mut old: Vec<_> = rounds.filter(|round| *round <= newest).collect();
     old.sort_unstable();
     old.truncate(old.len().saturating_sub(KEPT_MODELS));
     let mut wanted = 0;
@@ -318,13 +321,13 @@ mod tests {
             }
         }
         let kept = async || member.labels_below(MODELS_TAG).await.unwrap().into_iter().collect();
-        prune_models(&member, Some(started)).await.unwrap();
+        prune_models(&member, 6, Some(started)).await.unwrap();
         let rounds: Vec<String> = kept().await;
         assert_eq!(rounds, ["2", "3", "4", "5", "6"]);
-        prune_models(&member, Some(Instant::now())).await.unwrap();
+        prune_models(&member, 6, Some(Instant::now())).await.unwrap();
         let rounds: Vec<String> = kept().await;
         assert_eq!(rounds, ["3", "4", "5", "6"]);
-        prune_models(&member, None).await.unwrap();
+        prune_models(&member, 6, None).await.unwrap();
         member.shutdown().await.unwrap();
         joiner.shutdown().await.unwrap();
     }

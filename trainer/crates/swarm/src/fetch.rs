@@ -186,12 +186,13 @@ impl Search<'_> {
     }
 
     /// Notes that the peer delivered before those that it has `overtaken`.
-    fn deliver(&self, peer: &Endpoint, overtaken: &[[u8; 32]], received: u64) {
+    fn deliver(&mut self, peer: &Endpoint, overtaken: &[[u8; 32]], received: u64) {
         let (mut peers, now) = (self.swarm.peers(), Instant::now());
         peers.note_delivered(peer.id, now);
         for slower in overtaken {
             peers.note_failure(*slower, now);
         }
+        self.asked.clear();
         let (hash, peer) = (hex::encode(self.hash), hex::encode(peer.id));
         debug!(hash, peer, received, "fetched");
     }
