@@ -18,7 +18,7 @@ use bounded_collections::BoundedVec;
 use codec::Encode;
 
 /// Runs of each test.
-const RUNS: u32 = 4_000;
+const RUNS: u32 = 800;
 
 /// Runs `check` on random bytes, and on each of the `valid` encodings with a few bytes changed,
 /// added or removed.
