@@ -2,8 +2,8 @@
 
 //! Weights of the calls.
 //!
-//! The verification of a pulse is measured. The rest is estimated by hand from the storage that each
-//! call touches, with a margin, until benchmarks replace it.
+//! The verification of a pulse is measured. The rest is estimated by hand from the storage that
+//! each call touches, with a margin, until benchmarks replace it.
 
 use polkadot_sdk::frame_support::weights::{
     Weight,

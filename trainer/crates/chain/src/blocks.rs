@@ -4,7 +4,7 @@
 
 use crate::{
     Chain, ChainError,
-    client::{MAX_RECONNECT_DELAY, reconnect_delays},
+    failover::{MAX_RECONNECT_DELAY, reconnect_delays},
 };
 use codec::Encode;
 use futures::stream::{self, BoxStream};

@@ -12,9 +12,7 @@ use subxt::{
     backend::{LegacyBackend, utils::retry},
     config::RpcConfigFor,
     error::BackendError,
-    rpcs::{
-        self, LegacyRpcMethods, RpcClient, client::reconnecting_rpc_client::ExponentialBackoff,
-    },
+    rpcs::{self, LegacyRpcMethods, RpcClient},
     utils::H256,
 };
 use tokio::{sync::Mutex, time};
@@ -23,9 +21,6 @@ pub(crate) type Config = SubstrateConfig;
 
 /// Maximum duration of a first connection. A node that was started at the same time is found.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest delay between two attempts to reconnect. The first is 200 ms, and they double.
-pub(crate) const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
-
 /// Client of a node, or of one of several. Clones share one connection, which is restored whenever
 /// it breaks.
 #[derive(Clone)]
@@ -47,11 +42,6 @@ pub(crate) struct Node {
     pub(crate) nonce_lock: Mutex<()>,
     /// Transactions that a fork may take back.
     pub(crate) sent: std::sync::Mutex<SentTransactions>,
-}
-
-/// Returns the delays between attempts to reach a node that is away.
-pub(crate) fn reconnect_delays() -> ExponentialBackoff {
-    ExponentialBackoff::from_millis(2).factor(100).max_delay(MAX_RECONNECT_DELAY)
 }
 
 impl fmt::Debug for Chain {

@@ -3,17 +3,20 @@
 //! Requests to one of several nodes: the first that answers, and the next one when it no longer
 //! does.
 
-use crate::{ChainError, client::reconnect_delays};
+use crate::ChainError;
 use futures::{FutureExt, future::try_join_all};
 use std::time::Duration;
 use subxt::rpcs::{
     Error,
     client::{
         RawRpcFuture, RawRpcSubscription, RawValue, ReconnectingRpcClient, RpcClientT,
-        reconnecting_rpc_client::PingConfig,
+        reconnecting_rpc_client::{ExponentialBackoff, PingConfig},
     },
 };
 use tokio::{sync::Mutex, time};
+
+/// Longest delay between two attempts to reconnect. The first is 200 ms, and they double.
+pub(crate) const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
 /// Number of attempts to reach a node again before another one is used. They cover a break of the
 /// connection, not a restart of the node.
@@ -28,6 +31,11 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_LIMIT: Duration = Duration::from_secs(15);
 /// Longest wait, at the start, for the nodes that are not used yet.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns the delays between attempts to reach a node that is away.
+pub(crate) fn reconnect_delays() -> ExponentialBackoff {
+    ExponentialBackoff::from_millis(2).factor(100).max_delay(MAX_RECONNECT_DELAY)
+}
 
 /// Connection to one of the nodes.
 #[derive(Clone)]
