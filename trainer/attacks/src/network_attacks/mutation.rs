@@ -23,8 +23,8 @@ const LEAST: usize = 10;
 /// Environment of all attacks.
 const SETUP: &str = "a network with a cheating trainer, whose audits replay and check nothing";
 /// Success of all attacks.
-const SUCCESS: &str = "The attack succeeds: every included update is settled as valid, and no audit \
-                       takes any of the bond.";
+const SUCCESS: &str = "The attack succeeds: every included update is settled as valid, and no \
+                       audit takes any of the bond.";
 
 /// Tries the attacks that audits find without audits, with `rounds` leases per attacker. Rows are
 /// added as they are found.
