@@ -169,13 +169,14 @@ async fn starve(network: &Network) -> Result<Tally> {
         propose(network, TARPIT, &invented_hashes(TARPIT)).await?,
         propose(network, NOISE, &noise_hashes(network)).await?,
     ];
-    let deposits = network.holds(&owners).await?;
     // The leases of this round are of honest data. Its probe is drawn from all.
     let round = floods::wait_for_training(network).await?;
     let kind = SourceKind::Dataset;
     let admit = |manifest| Call::AdmitManifest { manifest, kind };
     network.govern(manifests.map(admit)).await?;
     let probed = foreign_probe(network, round, &manifests).await?;
+    // The registrations are final by now.
+    let deposits = network.holds(&owners).await?;
     let leased = foreign_lease(network, round, &manifests).await?;
     report_all(network, &manifests).await?;
     let outcomes = honest_outcomes(network, round).await?;
