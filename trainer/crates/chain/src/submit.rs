@@ -344,7 +344,7 @@ impl Chain {
         let client = self.client_at_best().await?;
         let transaction = client.tx().from_bytes(signed.bytes.clone());
         let validation = transaction.validate().await.map_err(ChainError::node)?;
-        let waits = matches!(validation, ValidationResult::Invalid(TransactionInvalid::Future));
+        let waits = is_early(&validation);
         match ChainError::invalid(signed.account, validation, client.metadata_ref()) {
             // Included a moment ago.
             Some(ChainError::Displaced { .. }) => return Ok(false),
@@ -423,5 +423,38 @@ impl Chain {
             return Err(ChainError::refused(&error));
         }
         Ok(())
+    }
+}
+
+/// Returns `true` if the transaction has to wait for an earlier one of its account. A runtime
+/// whose nonce check is an extension calls it valid, and names what it requires.
+fn is_early(validation: &ValidationResult) -> bool {
+    match validation {
+        ValidationResult::Valid(valid) => !valid.requires.is_empty(),
+        ValidationResult::Invalid(reason) => matches!(reason, TransactionInvalid::Future),
+        ValidationResult::Unknown(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use subxt::tx::TransactionValid;
+
+    #[test]
+    fn transactions_that_require_an_earlier_one_are_early() {
+        let valid = |requires: &[&[u8]]| {
+            ValidationResult::Valid(TransactionValid {
+                priority: 0,
+                requires: requires.iter().map(|tag| tag.to_vec()).collect(),
+                provides: vec![b"second".to_vec()],
+                longevity: 1,
+                propagate: true,
+            })
+        };
+        assert!(is_early(&valid(&[b"first"])));
+        assert!(is_early(&ValidationResult::Invalid(TransactionInvalid::Future)));
+        assert!(!is_early(&valid(&[])));
+        assert!(!is_early(&ValidationResult::Invalid(TransactionInvalid::Stale)));
     }
 }
