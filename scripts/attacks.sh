@@ -33,7 +33,8 @@ Reading the table: attempts are updates, calls or draws; sampled are those where
 something false; detected are those that were found or refused; false positives are honest updates
 that were condemned meanwhile.
 
-Forks over 200 rounds, with the state after each round in out/logs-sites/forks.jsonl:
+Forks over 200 rounds, in two and a half hours, with the state after each round in
+out/logs-sites/forks.jsonl:
   scripts/attacks.sh --only parted-authorities --rounds 200 --out out
 USAGE
 }

@@ -457,7 +457,7 @@ pub(crate) async fn poll<T, F: Future<Output = Result<Option<T>>>>(
 
 /// Connects to a node that has just been started. On a busy machine that takes several attempts.
 pub(crate) async fn connect(rpc: Rpc) -> Result<Chain> {
-    const ATTEMPTS: u32 = 3;
+    const ATTEMPTS: u32 = 8;
     for _ in 1..ATTEMPTS {
         if let Ok(chain) = Chain::connect(&rpc.url()).await {
             return Ok(chain);

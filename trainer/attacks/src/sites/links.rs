@@ -6,10 +6,10 @@
 //! the relays, and so are delay, loss, reordering and bandwidth, so that no module of the kernel is
 //! needed for them. Connections of processes stay open, as they do when a cable is pulled.
 //!
-//! Where the machine allows it, each site is a network namespace that has a way to this process
-//! only. Elsewhere the sites' processes share the loopback interface. Nodes then know of each other
-//! by the relays' addresses only. Members that have met try the addresses that they are bound to,
-//! so those of the two halves of the network are bound to addresses of different families.
+//! Each site is a network namespace that has a way to this process only, if the machine allows it.
+//! Otherwise the sites' processes share the loopback interface. Nodes then know of each other by
+//! the relays' addresses only. Members that have met try the addresses that they are bound to, so
+//! those of the two halves of the network are bound to addresses of different families.
 
 use super::{
     relay::{relay_connections, relay_datagrams},
@@ -170,8 +170,8 @@ impl Links {
         index: u16,
     ) -> Result<(SocketAddr, Vec<SocketAddr>)> {
         let offset = u16::from(site) * MEMBERS + index;
-        let is_second_half = usize::from(site >= self.sites / 2);
-        let host = match self.hubs.get(is_second_half) {
+        let half = usize::from(site >= self.sites / 2);
+        let host = match self.hubs.get(half) {
             Some(hub) if !self.is_private => *hub,
             _ => self.host(site).into(),
         };
