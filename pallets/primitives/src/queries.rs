@@ -12,6 +12,9 @@ use codec::{Decode, Encode};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
+/// Maximum number of audits in one answer. An audit of a thousand holders takes 92 kB.
+pub const AUDITS_PAGE: usize = 16;
+
 /// State of the network at a block.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]
 pub struct Overview {
@@ -43,6 +46,8 @@ pub struct Member<AccountId> {
     pub role: Role,
     /// Active bond.
     pub bond: Balance,
+    /// Part of the bond that is locked for unsettled updates.
+    pub locked: Balance,
     /// `true` if the active bond is enough to act in the role.
     pub bonded: bool,
     /// Set if the member is inactive because it missed too many attest phases.

@@ -3,18 +3,20 @@
 //! Interfaces between the pallets.
 
 use crate::{
-    Balance, Hash, Ppm, RoundNumber, beacon::Pulse, data::ShardId, prf::Prf, rewards::RoundEarnings,
+    Balance, Hash, Ppm, RoundNumber, beacon::Pulse, data::ShardId, prf::Prf,
+    rewards::RoundEarnings, round::BlockNumber,
 };
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Bonded roles, as used by the learning pallet.
 pub trait Bonds<AccountId> {
     /// Returns `true` if the account is bonded as a trainer.
     fn is_trainer(account: &AccountId) -> bool;
-    /// Returns the stake of a validator or authority that takes part in attesting, `None` for any
-    /// other account.
     /// Returns the round in which the account took its role; none if it has no role.
     fn bonded_since(account: &AccountId) -> Option<RoundNumber>;
+    /// Returns the stake of a validator or authority that takes part in attesting, `None` for any
+    /// other account.
     fn validator_stake(account: &AccountId) -> Option<Balance>;
     /// Returns the total stake that takes part in attesting.
     fn total_validator_stake() -> Balance;
@@ -31,6 +33,13 @@ pub trait Bonds<AccountId> {
     /// Records if the root that the account attested is that of the head. Returns the number of
     /// wrong roots in a row.
     fn note_root(account: &AccountId, right: bool) -> u32;
+    /// Returns the part of a trainer's bond that is not locked, 0 for any other account.
+    fn free_bond(account: &AccountId) -> Balance;
+    /// Locks `amount` of the bond for an update, until it is settled. The caller has checked that
+    /// so much is free.
+    fn lock(account: &AccountId, amount: Balance);
+    /// Unlocks what [`Bonds::lock`] locked.
+    fn unlock(account: &AccountId, amount: Balance);
     /// Burns up to `amount` of the account's bond. Returns the amount burned.
     fn slash(account: &AccountId, amount: Balance) -> Balance;
     /// Moves up to `amount` of the account's bond to `to`. Returns the amount moved.
@@ -44,21 +53,26 @@ pub trait Bonds<AccountId> {
     fn note_seat(account: &AccountId, right: bool) -> u32;
 }
 
+/// Watcher of accounts that leave, as used by the staking pallet.
+pub trait Departures<AccountId> {
+    /// Notes that the account has withdrawn its bond.
+    fn note_departure(account: &AccountId);
+}
+
+/// No watcher.
+impl<AccountId> Departures<AccountId> for () {
+    fn note_departure(_: &AccountId) {}
+}
+
 /// Stakes of validators, as used by the lineage pallet.
 pub trait ValidatorStakes<AccountId> {
-    /// Returns the stake of an active validator, `None` for any other account.
-    fn stake(account: &AccountId) -> Option<Balance>;
-    /// Returns the stake of all active validators.
-    fn total() -> Balance;
+    /// Returns the active validators with their stakes, in account order.
+    fn stakes() -> Vec<(AccountId, Balance)>;
 }
 
 impl<AccountId, B: Bonds<AccountId>> ValidatorStakes<AccountId> for B {
-    fn stake(account: &AccountId) -> Option<Balance> {
-        B::validator_stake(account)
-    }
-
-    fn total() -> Balance {
-        B::total_validator_stake()
+    fn stakes() -> Vec<(AccountId, Balance)> {
+        B::stakes()
     }
 }
 
@@ -95,14 +109,22 @@ pub trait ShardPool<AccountId> {
     fn effects(shards: &[ShardId], deltas: &[i32]) -> Vec<(AccountId, u64)>;
     /// Returns the mean [bonus](crate::data::SourceKind::bonus) of the shards.
     fn bonus(shards: &[ShardId]) -> Ppm;
+    /// Returns `true` if a manifest of the shards was paused or retired.
+    fn is_stopped(shards: &[ShardId]) -> bool;
 }
 
 /// Payment of rewards and fines, as used by the learning pallet.
 pub trait Payouts<AccountId> {
-    /// Mints the emission of `round` into escrow, for its `updates` included updates.
-    fn emit_round(round: RoundNumber, updates: u32);
+    /// Mints the emission of `round` into escrow, for its `updates` included updates. The round
+    /// took the blocks in `time`, on the protocol's clock.
+    fn emit_round(round: RoundNumber, time: Range<BlockNumber>, updates: u32);
     /// Records that one more update of `round` is settled, with the earnings of each account.
-    fn record_settlement(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]);
+    /// `improved` says that its gain is positive.
+    fn record_settlement(
+        round: RoundNumber,
+        improved: bool,
+        earned: &[(AccountId, RoundEarnings)],
+    );
     /// Returns the account that holds fines until they are burned.
     fn pot_account() -> AccountId;
     /// Burns a fine that has arrived in the pot.

@@ -39,6 +39,9 @@ mod errors {
         /// Only bonded trainers lease data. Bond as a trainer first, or raise a bond that penalties
         /// have used up.
         NotATrainer,
+        /// Each lease and each unsettled update locks a part of the bond, and the rest does not
+        /// cover another one. Raise the bond, or wait until an update is settled.
+        BondIsLocked,
         /// Joining is closed. Wait for the next round to open.
         NotJoining,
         /// The account has a lease whose round is not over. Finish it, or wait for its round to
@@ -128,9 +131,9 @@ mod errors {
         /// The evidence does not match the commitment of this account, on this chain, for this
         /// audit.
         WrongEvidence,
-        /// Evidence must have one finding, in order, for each seat on an update whose trainer
-        /// showed its states. A finding of a replay has an end for each drawn segment and a figure
-        /// for each leased shard.
+        /// Evidence must have at least one finding, each on another update on which the validator
+        /// has a seat and whose trainer showed its states, in their order. A finding of a replay
+        /// has an end for each drawn segment and a figure for each leased shard.
         BadEvidence,
         /// The recipe has the other numerics profile. Use the calls of that profile, with a sketch
         /// for each drawn segment and a binding for each finding if it is native.

@@ -133,7 +133,8 @@ pub mod pallet {
         #[pallet::constant]
         type LapsePenalty: Get<Balance>;
         /// Amount seized for an update that replays to something else, in addition to everything
-        /// that waits in escrow for its trainer.
+        /// that waits in escrow for its trainer. As much of the bond is locked for each lease and
+        /// each unsettled update, so no other penalty for an update may exceed it.
         #[pallet::constant]
         type InvalidPenalty: Get<Balance>;
         /// Amount seized for withholding what an audit asks for. It must exceed the gain from
@@ -160,6 +161,10 @@ pub mod pallet {
         /// reserved room.
         #[pallet::constant]
         type CongestedShare: Get<Perbill>;
+        /// Number of rounds for which the records of a round are kept. Longer than updates wait for
+        /// their settlement and excision.
+        #[pallet::constant]
+        type KeptRounds: Get<RoundNumber>;
         /// Slot of this block. Deadlines stand still after empty slots.
         type CurrentSlot: Get<u64>;
         /// Maximum number of congested blocks in a row for which deadlines stand still.
@@ -205,6 +210,7 @@ pub mod pallet {
                 .saturating_add(Self::draw_audit())
                 .saturating_add(Self::advance_round())
                 .saturating_add(Self::sweep())
+                .saturating_add(Self::expire())
         }
 
         fn on_finalize(_: BlockNumberFor<T>) {
@@ -446,8 +452,10 @@ pub mod pallet {
             Self::do_open_segments(audit, who, &ends)
         }
 
-        /// Reveals the validator's findings, one for each seat on a case whose trainer showed its
-        /// states, ascending by case.
+        /// Reveals the validator's findings, at most one for each case on which it has seats and
+        /// whose trainer showed its states, ascending by case.
+        ///
+        /// A validator leaves out what it could not judge. There it counts as silent.
         ///
         /// - Origin: signed by a validator that committed, in stage `Reveal`.
         /// - Events: [`Event::AuditRevealed`].

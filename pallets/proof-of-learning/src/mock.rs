@@ -7,6 +7,7 @@
 use crate as pallet_proof_of_learning;
 use crate::{pallet::*, weights::SubstrateWeight};
 use codec::Encode;
+use core::ops::Range;
 use pol_primitives::{
     Balance, Hash, MILLION, Ppm, RoundNumber,
     audit::{AuditConfig, TraceState},
@@ -17,7 +18,7 @@ use pol_primitives::{
     prf::Prf,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Tier, TierParameters},
     rewards::RoundEarnings,
-    round::{Phase, Round, RoundConfig},
+    round::{BlockNumber, Phase, Round, RoundConfig},
     submission::{Reveal, RevealSet, TrainingClaims},
     trace::{Carry, merkle_proof, merkle_root},
     traits,
@@ -60,6 +61,7 @@ parameter_types! {
     pub const SeatStrikes: u32 = 3;
     pub const CongestedShare: Perbill = Perbill::from_percent(80);
     pub const MaxStandstill: u32 = 3;
+    pub static KeptRounds: RoundNumber = 1_000;
     pub const WrongRootPenalty: Balance = 6;
     pub const WrongRootStrikes: u32 = 2;
 }
@@ -91,6 +93,7 @@ impl Config for Test {
     type WrongRootPenalty = WrongRootPenalty;
     type WrongRootStrikes = WrongRootStrikes;
     type CongestedShare = CongestedShare;
+    type KeptRounds = KeptRounds;
     type CurrentSlot = CurrentSlot;
     type MaxStandstill = MaxStandstill;
     type WeightInfo = SubstrateWeight<Test>;
@@ -145,9 +148,6 @@ pub(crate) type Validators = StorageMap<Mock, Blake2_128Concat, AccountId, Balan
 /// Attest phases that a validator took part in, in the order of its attestations.
 #[storage_alias]
 pub(crate) type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, Vec<u32>, ValueQuery>;
-/// Outcomes of updates, as noted for the reputation of their trainers.
-#[storage_alias]
-pub(crate) type Trainings = StorageValue<Mock, Vec<(AccountId, bool)>, ValueQuery>;
 /// Part of a trainer's bond that can be locked: enough for many updates unless a test sets it.
 #[storage_alias]
 pub(crate) type Lockable =
@@ -158,6 +158,9 @@ pub(crate) type Locked = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, 
 /// Rounds in which trainers were bonded.
 #[storage_alias]
 pub(crate) type Since = StorageMap<Mock, Blake2_128Concat, AccountId, RoundNumber, ValueQuery>;
+/// Outcomes of updates, as noted for the reputation of their trainers.
+#[storage_alias]
+pub(crate) type Trainings = StorageValue<Mock, Vec<(AccountId, bool)>, ValueQuery>;
 /// Number of seats in a row in which a validator was silent or wrong.
 #[storage_alias]
 pub(crate) type Strikes = StorageMap<Mock, Blake2_128Concat, AccountId, u32, ValueQuery>;
@@ -191,13 +194,13 @@ impl traits::Bonds<AccountId> for Stakes {
         Trainers::get(account).is_some_and(|bond| bond > 0)
     }
 
-    fn validator_stake(account: &AccountId) -> Option<Balance> {
-        Validators::get(account)
-    }
     fn bonded_since(account: &AccountId) -> Option<RoundNumber> {
         Trainers::contains_key(account).then(|| Since::get(account))
     }
 
+    fn validator_stake(account: &AccountId) -> Option<Balance> {
+        Validators::get(account)
+    }
 
     fn total_validator_stake() -> Balance {
         Validators::iter_values().sum()
@@ -225,6 +228,18 @@ impl traits::Bonds<AccountId> for Stakes {
             *wrong = if right { 0 } else { *wrong + 1 };
             *wrong
         })
+    }
+
+    fn free_bond(account: &AccountId) -> Balance {
+        Lockable::get(account).unwrap_or(1_000).saturating_sub(Locked::get(account))
+    }
+
+    fn lock(account: &AccountId, amount: Balance) {
+        Locked::mutate(account, |locked| *locked += amount);
+    }
+
+    fn unlock(account: &AccountId, amount: Balance) {
+        Locked::mutate(account, |locked| *locked -= amount);
     }
 
     fn slash(account: &AccountId, amount: Balance) -> Balance {
@@ -257,6 +272,9 @@ impl traits::Bonds<AccountId> for Stakes {
 /// Free shards.
 #[storage_alias]
 pub(crate) type FreeShards = StorageValue<Mock, Vec<ShardId>, ValueQuery>;
+/// Set if the manifest was paused.
+#[storage_alias]
+pub(crate) type Stopped = StorageValue<Mock, bool, ValueQuery>;
 #[storage_alias]
 pub(crate) type Consumed = StorageValue<Mock, Vec<(ShardId, RoundNumber, u8, i32)>, ValueQuery>;
 
@@ -308,11 +326,18 @@ impl traits::ShardPool<AccountId> for Shards {
     fn bonus(_: &[ShardId]) -> Ppm {
         BONUS
     }
+
+    fn is_stopped(_: &[ShardId]) -> bool {
+        Stopped::get()
+    }
 }
 
-/// Rounds with emission, and the number of their updates.
+/// Rounds with emission, the time that each took, and the number of its updates.
 #[storage_alias]
-pub(crate) type Paid = StorageValue<Mock, Vec<(RoundNumber, u32)>, ValueQuery>;
+pub(crate) type Paid = StorageValue<Mock, Vec<(RoundNumber, u32, u32)>, ValueQuery>;
+/// Settled updates that improved something, by round.
+#[storage_alias]
+pub(crate) type Improved = StorageValue<Mock, Vec<RoundNumber>, ValueQuery>;
 /// Settled updates: the round of each, and the earnings from it.
 #[storage_alias]
 pub(crate) type Earnings =
@@ -328,11 +353,18 @@ pub(crate) type Forfeits = StorageValue<Mock, Vec<AccountId>, ValueQuery>;
 pub struct Payments;
 
 impl traits::Payouts<AccountId> for Payments {
-    fn emit_round(round: RoundNumber, updates: u32) {
-        Paid::mutate(|paid| paid.push((round, updates)));
+    fn emit_round(round: RoundNumber, time: Range<BlockNumber>, updates: u32) {
+        Paid::mutate(|paid| paid.push((round, time.end - time.start, updates)));
     }
 
-    fn record_settlement(round: RoundNumber, earned: &[(AccountId, RoundEarnings)]) {
+    fn record_settlement(
+        round: RoundNumber,
+        improved: bool,
+        earned: &[(AccountId, RoundEarnings)],
+    ) {
+        if improved {
+            Improved::mutate(|rounds| rounds.push(round));
+        }
         Earnings::mutate(|earnings| earnings.push((round, earned.to_vec())));
     }
 

@@ -77,6 +77,11 @@ pub trait WeightInfo {
     fn sweep(items: u32) -> Weight;
     /// Returns the additional weight of `fines` fines for wrong roots.
     fn fine_roots(fines: u32) -> Weight;
+    /// Returns the weight of finding that no round is old enough to be removed.
+    fn keep() -> Weight;
+    /// Returns the weight of removing `records` records of submissions of an old round, without
+    /// concluding a lease.
+    fn expire(records: u32) -> Weight;
 }
 
 /// Estimated weights for a database with the costs `Db`.
@@ -225,7 +230,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         let own = Self::cost(400, 51, 30).saturating_add(Self::audit());
         // The pool as above, with the provider of each shard and its earnings.
         let pool = Self::times(
-            Self::cost(30, ITEMS_PER_SHARD.saturating_add(3), ITEMS_PER_SHARD.saturating_add(3)),
+            Self::cost(30, ITEMS_PER_SHARD.saturating_add(3), ITEMS_PER_SHARD.saturating_add(4)),
             shards,
         );
         // Finding, commitment; under the native profile, its sketch is compared with all others.
@@ -237,18 +242,20 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
     fn judge_earlier(seats: u32) -> Weight {
         // Ledger and reputation, earnings; if it is fined: hold, two accounts, issuance,
         // validators, candidates, total stake, and the ledger of payouts.
-        Self::times(Self::cost(20, 12, 12), seats)
+        Self::times(Self::cost(20, 12, 13), seats)
     }
 
     fn forfeit() -> Weight {
-        // Pool and earnings of 64 rounds; issuance, account and ledger.
-        Self::cost(400, 131, 131)
+        // Pool and earnings, twice, of 96 unsettled rounds and 30 in escrow; issuance, account and
+        // ledger.
+        Self::cost(400, 256, 381)
     }
 
     fn measure_head() -> Weight {
-        // Ledger, endpoint, total stake, head, the probes' seed, the measurement, reports of six
-        // items' size, over which eight medians are taken.
-        Self::cost(600, 12, 3)
+        // Ledger, endpoint, head, the probes' seed, the measurement, reports of six items' size,
+        // over which eight medians are taken, and all stakes, twice.
+        let stakes = Self::count();
+        Self::cost(600, 12, 3).saturating_add(stakes).saturating_add(stakes)
     }
 
     fn admit() -> Weight {
@@ -302,6 +309,16 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         Self::cost(5, 3, 2).saturating_add(Self::times(Self::cost(10, 2, 3), items))
     }
 
+    fn keep() -> Weight {
+        Self::cost(5, 2, 0)
+    }
+
+    fn expire(records: u32) -> Weight {
+        // First kept round, round, record, measurement, head, submissions, excisions of ten items'
+        // size. The record, and the payload of each.
+        Self::cost(50, 16, 3).saturating_add(Self::times(Self::cost(10, 1, 2), records))
+    }
+
     fn fine_roots(fines: u32) -> Weight {
         // Hold, account, issuance, ledger, endpoint, validators, newcomers, candidates, total
         // stake.
@@ -312,7 +329,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::MAX_SWEEP;
+    use crate::types::{MAX_EXPIRED, MAX_SWEEP};
     use pol_primitives::{MAX_LEASE_SHARDS, MAX_SUBMISSIONS, audit::MAX_SEATS};
     use polkadot_sdk::frame_support::weights::constants::{
         RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND,
@@ -339,6 +356,7 @@ mod tests {
             Slow::stay().max(Slow::open()).max(Slow::step())
                 + Slow::begin_computing(MAX_SUBMISSIONS),
             Slow::report_held(),
+            Slow::expire(MAX_EXPIRED),
             Slow::draw(MAX_SUBMISSIONS),
             Slow::measure_head(),
         ] {

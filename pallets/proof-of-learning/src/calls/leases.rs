@@ -23,6 +23,8 @@ impl<T: Config> Pallet<T> {
         let is_over = |lease: &Lease| lease.due_round < round.number;
         ensure!(lease.as_ref().is_none_or(is_over), Error::<T>::AlreadyLeased);
         ensure!(T::Bonds::is_trainer(who), Error::<T>::NotATrainer);
+        // The conclusion of a past lease may unlock its part of the bond.
+        ensure!(lease.is_some() || Self::has_free_bond(who), Error::<T>::BondIsLocked);
         let recipe = Recipe::<T>::get().ok_or(Error::<T>::NotJoining)?;
         let (due_round, due) = Self::due_leases(&round, &recipe, tier);
         let room = Self::room(who, &round, due_round, due);
@@ -31,6 +33,12 @@ impl<T: Config> Pallet<T> {
         let returns = lease.is_some() || room != Room::Free;
         ensure!(returns || T::Pool::free_shards() > 0, Error::<T>::NoData);
         Ok(())
+    }
+
+    /// Returns `true` if the bond covers the penalty for one more update, beside those that wait
+    /// for their settlement.
+    fn has_free_bond(who: &T::AccountId) -> bool {
+        T::Bonds::free_bond(who) >= T::InvalidPenalty::get()
     }
 
     /// Returns the round that a lease given in `round` would be due in, and the number of leases
@@ -49,11 +57,18 @@ impl<T: Config> Pallet<T> {
         let concluded = Self::conclude_past(&who, round.number)?;
         // The past lease may have cost part of the bond, so the bond is checked after it.
         ensure!(T::Bonds::is_trainer(&who), Error::<T>::NotATrainer);
+        ensure!(Self::has_free_bond(&who), Error::<T>::BondIsLocked);
 
         // A train phase has both.
         let recipe = Recipe::<T>::get().ok_or(DispatchError::Corruption)?;
         let head = CurrentHead::<T>::get().ok_or(DispatchError::Corruption)?;
         let (due_round, due) = Self::due_leases(&round, &recipe, tier);
+        let displaced = match Self::room(&who, &round, due_round, due) {
+            Room::Free => None,
+            Room::Of(account) => Some(account),
+            Room::None => return Err(Error::<T>::RoundIsFull.into()),
+        };
+        let displacing = Self::take_place(&who, &mut round, due_round, displaced.as_ref())?;
 
         let mut standing = Self::standing(&who);
         let mut prf = Lease::draw(&round.seed, &who.encode(), standing.nonce);
@@ -63,12 +78,6 @@ impl<T: Config> Pallet<T> {
 
         let leased = shards.len().saturated_into();
         let lease = Lease {
-        let displaced = match Self::room(&who, &round, due_round, due) {
-            Room::Free => None,
-            Room::Of(account) => Some(account),
-            Room::None => return Err(Error::<T>::RoundIsFull.into()),
-        };
-        let displacing = Self::take_place(&who, &mut round, due_round, displaced.as_ref())?;
             nonce: standing.nonce,
             tier,
             round: round.number,
@@ -87,6 +96,7 @@ impl<T: Config> Pallet<T> {
             Self::count_lease(round, due_round, due);
         }
         Leases::<T>::insert(&who, lease);
+        T::Bonds::lock(&who, T::InvalidPenalty::get());
         standing.nonce = standing.nonce.saturating_add(1);
         Standings::<T>::insert(&who, standing);
         Self::deposit_event(Event::Leased { account: who, due_round, shards: leased });

@@ -30,6 +30,7 @@ impl<T: Config> Pallet<T> {
                 AuditedLeases::<T>::insert(round, account, lease);
             }
             Some(submission) => {
+                Self::unlock_bond(account);
                 let outcome = if submission.opened.is_some() {
                     // Otherwise a place would cost nothing to a trainer that serves no payload.
                     if Records::<T>::get(round).is_some_and(|record| record.judged) {
@@ -46,16 +47,23 @@ impl<T: Config> Pallet<T> {
                 History::<T>::insert(round, account, record);
             }
             None => {
-                // After a change of the recipe nothing can be committed to the lease, which is not
-                // the trainer's fault.
-                if lease.round >= RecipeSince::<T>::get() {
+                Self::unlock_bond(account);
+                // Nothing can be committed to the lease after a change of the recipe, or trained on
+                // data that cannot be fetched or read, which is not the trainer's fault.
+                if lease.round >= RecipeSince::<T>::get() && !T::Pool::is_stopped(&lease.shards) {
                     Self::punish_lapse(account);
                 }
                 T::Pool::release(&lease.shards);
             }
         }
+        Self::forget_stranger(account);
         Self::deposit_event(Event::Concluded { account: account.clone(), round, status });
         T::WeightInfo::conclude(shards)
+    }
+
+    /// Unlocks the part of the bond that backed a lease or an update, before a penalty for it.
+    pub(crate) fn unlock_bond(account: &T::AccountId) {
+        T::Bonds::unlock(account, T::InvalidPenalty::get());
     }
 
     /// Slashes `account` for a lease that brought the model nothing.

@@ -64,6 +64,70 @@ fn only_bonded_trainers_join() {
 }
 
 #[test]
+fn each_lease_and_each_unsettled_update_locks_a_part_of_the_bond() {
+    in_round_one(|| {
+        // Enough for one update, with a rest that is too small for another.
+        Lockable::insert(1, 15);
+        Lockable::insert(2, 16);
+        let id = audited(&[1, 2]);
+        assert_eq!((Locked::get(1), Locked::get(2)), (8, 8));
+        run_until(Phase::Train);
+        joins(1, Tier::Miner, Error::BondIsLocked);
+        assert_ok!(Learning::conclude(signed(1), 1));
+        joins(1, Tier::Miner, Error::BondIsLocked);
+        join(2);
+        assert_eq!((Locked::get(1), Locked::get(2)), (8, 16), "the lease and the update before");
+        examine(id, HONEST);
+        settle(id, 1);
+        settle(id, 2);
+        assert_eq!((Locked::get(1), Locked::get(2)), (0, 8));
+        join(1);
+        assert_eq!(Locked::get(1), 8);
+    });
+}
+
+#[test]
+fn two_cheats_in_unsettled_rounds_are_fined_twice() {
+    in_round_one(|| {
+        Trainers::insert(1, 16);
+        Lockable::insert(1, 16);
+        let impossible = |_, _| Some(Finding::Impossible);
+        let examined = [(); 2].map(|()| {
+            let id = audited(&[1]);
+            examine(id, &impossible);
+            id
+        });
+        assert_eq!(Locked::get(1), 16);
+        for id in examined {
+            convict(id, 1, &impossible);
+        }
+        assert_eq!((Fines::get(), Trainers::get(1), Locked::get(1)), (vec![8, 8], Some(0), 0));
+    });
+}
+
+#[test]
+fn a_lost_lease_locks_nothing() {
+    in_round_one(|| {
+        // One lapses, one does not reveal, and one is left out.
+        (1..=3).for_each(join);
+        commit(2);
+        let reveal = commit(3);
+        run_until(Phase::Reveal);
+        assert_ok!(Learning::reveal(signed(3), 1, reveal));
+        run_until(Phase::Hold);
+        for (validator, _) in VALIDATORS {
+            assert_ok!(report(validator, &[]));
+        }
+        run_until(Phase::Train);
+        for account in 1..=3 {
+            assert_eq!(Locked::get(account), 8);
+            assert_ok!(Learning::conclude(signed(9), account));
+            assert_eq!(Locked::get(account), 0);
+        }
+    });
+}
+
+#[test]
 fn joining_closes() {
     on_chain(Some(recipe()), || {
         run(1);
@@ -185,6 +249,23 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
             [1]
         );
         assert_eq!((Trainers::get(2), Learning::standing(&2).lapses), (Some(8), 1));
+    });
+}
+
+#[test]
+fn a_lease_of_data_that_was_stopped_lapses_for_nothing() {
+    in_round_one(|| {
+        let lapse = || {
+            join(1);
+            run(LENGTHS.train);
+            assert_ok!(Learning::conclude(signed(9), 1));
+            run(1);
+            (Trainers::get(1), Learning::standing(&1).lapses)
+        };
+        Stopped::put(true);
+        assert_eq!(lapse(), (Some(10), 0));
+        Stopped::put(false);
+        assert_eq!(lapse(), (Some(8), 1));
     });
 }
 

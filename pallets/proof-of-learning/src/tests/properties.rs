@@ -4,7 +4,7 @@
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{
-    BoundedVec, Hash,
+    Balance, BoundedVec, Hash,
     audit::{Finding, Stage},
     metrics::ModelMetrics,
     recipe::{Recipe as Spec, Tier},
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 /// Returns the next call in an audit, mostly one that its stage is for.
 fn audit_call(kind: u8, who: u8, choice: u8) -> Option<(RuntimeOrigin, Call<Test>)> {
-    let audits = Learning::audits();
+    let audits = Learning::audits(0);
     let (id, audit) = audits.get(usize::from(choice) % audits.len().max(1))?;
     let case = &audit.cases[usize::from(who) % audit.cases.len()];
     let (id, trainer) = (*id, case.trainer);
@@ -166,7 +166,7 @@ fn assert_shards_are_kept() {
 fn settle_all() {
     for _ in 0..200 {
         run(1);
-        for (id, audit) in Learning::audits() {
+        for (id, audit) in Learning::audits(0) {
             for case in audit.cases {
                 let _ = Learning::settle(signed(9), id, case.trainer);
             }
@@ -183,8 +183,12 @@ fn assert_all_settled() {
         (0, 0)
     );
     assert_eq!(Findings::<Test>::iter().count(), 0);
-    let updates: usize = Paid::get().iter().map(|(_, updates)| *updates as usize).sum();
+    let updates: usize = Paid::get().iter().map(|(_, _, updates)| *updates as usize).sum();
     assert_eq!(Earnings::get().len(), updates);
+    for (account, locked) in Locked::iter() {
+        let leases = Balance::from(Leases::<Test>::contains_key(account));
+        assert_eq!(locked, leases * InvalidPenalty::get(), "a settled update locks nothing");
+    }
 }
 
 proptest! {
