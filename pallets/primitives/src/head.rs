@@ -3,6 +3,7 @@
 //! The hash chain of the model.
 
 use crate::{BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, submission::RevealSet};
+use alloc::vec::Vec;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -105,7 +106,28 @@ pub fn head_inputs<AccountId: Encode>(
     updates: &[IncludedUpdate<AccountId>],
     excised: &[Excision],
 ) -> Hash {
+    let (updates, excised) = (update_fields(updates), excision_fields(excised));
     crate::digest(b"pol/inputs/1", &(round, base_root, recipe_hash, updates, excised))
+}
+
+/// Returns what names of heads hash of each update.
+///
+/// It is a list of fields, which stays when updates get further ones: heads keep their names.
+#[allow(clippy::type_complexity, reason = "it is hashed at once")]
+fn update_fields<AccountId>(
+    updates: &[IncludedUpdate<AccountId>],
+) -> Vec<(&AccountId, &Hash, &Hash, u64, u8)> {
+    updates
+        .iter()
+        .map(|IncludedUpdate { account, payload_hash, data_hash, tokens, staleness }| {
+            (account, payload_hash, data_hash, *tokens, *staleness)
+        })
+        .collect()
+}
+
+/// Returns what names of heads hash of each excision, likewise.
+fn excision_fields(excised: &[Excision]) -> Vec<(RoundNumber, u8)> {
+    excised.iter().map(|&Excision { round, index }| (round, index)).collect()
 }
 
 impl Head {
@@ -121,10 +143,11 @@ impl Head {
         updates: &[IncludedUpdate<AccountId>],
         excised: &[Excision],
     ) -> Self {
-        let aggregate_root = crate::digest(b"pol/aggregate/2", &(updates, excised));
+        let fields = (update_fields(updates), excision_fields(excised));
+        let aggregate_root = crate::digest(b"pol/aggregate/2", &fields);
         let data_root = crate::digest(
             b"pol/data/1",
-            &updates.iter().map(|update| update.data_hash).collect::<alloc::vec::Vec<_>>(),
+            &updates.iter().map(|update| update.data_hash).collect::<Vec<_>>(),
         );
         let parent = previous.map_or([0; 32], |head| head.lineage_hash);
         let tokens = updates.iter().fold(previous.map_or(0, |head| head.tokens), |sum, update| {
@@ -188,6 +211,14 @@ mod tests {
         ] {
             assert_ne!(inputs, other);
         }
+    }
+
+    #[test]
+    fn a_head_keeps_its_name() {
+        let excised = Excision { round: 0, index: 0 };
+        let head = Head::next(None, 1, [5; 32], [4; 32], &[UPDATE], &[excised]);
+        let name = "6fd64a4846820120886b2749b8b8db0c3ba6a92d69314795a827c45821a1006f";
+        assert_eq!(Some(head.lineage_hash), crate::hex_hash::parse(name));
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Returns the hash that names the whole lease.
+    ///
+    /// It is of a list of fields, which stays when leases get further ones: a lease keeps its name.
+    pub fn hash(&self) -> Hash {
+        let Self { nonce, tier, round, due_round, seed, base_root, head_tokens, .. } = self;
+        let Self { recipe, carry, carry_round, shards, .. } = self;
+        let grant = (nonce, tier, round, due_round, seed, base_root, head_tokens);
+        crate::digest(b"pol/lease-name/1", &(grant, recipe, carry, carry_round, shards))
+    }
+
     /// Returns the digest of the leased data, to which the lineage of the model commits.
     pub fn data_hash(&self) -> Hash {
         crate::digest(b"pol/lease-data/1", &self.shards)
@@ -115,6 +125,28 @@ mod tests {
                 .collect::<Vec<_>>()
                 .try_into()
                 .unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_lease_keeps_its_name_which_binds_all_of_it() {
+        let lease = lease(2);
+        let name = "79eb7842c18c381a20bef7e7155e19cb0e94e9108eb341f205ec569d79f6c68d";
+        assert_eq!(Some(lease.hash()), crate::hex_hash::parse(name));
+        for other in [
+            Lease { nonce: 4, ..lease.clone() },
+            Lease { tier: Tier::Miner, ..lease.clone() },
+            Lease { round: 0, ..lease.clone() },
+            Lease { due_round: 2, ..lease.clone() },
+            Lease { seed: [0; 32], ..lease.clone() },
+            Lease { base_root: [0; 32], ..lease.clone() },
+            Lease { head_tokens: 1, ..lease.clone() },
+            Lease { recipe: [1; 32], ..lease.clone() },
+            Lease { carry: [1; 32], ..lease.clone() },
+            Lease { carry_round: 1, ..lease.clone() },
+            Lease { shards: BoundedVec::new(), ..lease.clone() },
+        ] {
+            assert_ne!(other.hash(), lease.hash());
         }
     }
 

@@ -75,6 +75,8 @@
 )]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate self as pol_primitives;
 
 pub mod audit;
 pub mod beacon;
@@ -89,10 +91,12 @@ pub mod member;
 pub mod metrics;
 pub mod model;
 pub mod payload;
+pub mod places;
 pub mod prf;
 pub mod provider_draw;
-pub mod places;
 pub mod queries;
+#[cfg(test)]
+mod random_bytes;
 pub mod recipe;
 pub mod rewards;
 pub mod rewrite;
@@ -103,6 +107,7 @@ pub mod statistics;
 pub mod submission;
 pub mod trace;
 pub mod traits;
+mod versioned;
 
 pub use bounded_collections::{BoundedVec, ConstU32};
 

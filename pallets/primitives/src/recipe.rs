@@ -6,6 +6,7 @@ use crate::{
     Hash, MILLION, Ppm,
     model::ModelSpec,
     rewrite::{InvalidRewrite, Rewrite},
+    versioned::versioned,
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -246,20 +247,9 @@ pub const MAX_TOLERANCE: Ppm = 100_000;
 
 /// Everything needed to replay a training step.
 ///
-/// Only governance changes the recipe, with effect from the next round.
-#[derive(
-    Clone,
-    Debug,
-    PartialEq,
-    Eq,
-    Encode,
-    Decode,
-    DecodeWithMemTracking,
-    MaxEncodedLen,
-    TypeInfo,
-    Serialize,
-    Deserialize,
-)]
+/// Only governance changes the recipe, with effect from the next round. The SCALE encoding is
+/// versioned, so that a recipe keeps its [name](Self::hash) when recipes get further fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Architecture of the model.
     pub model: ModelSpec,
@@ -305,6 +295,21 @@ pub struct Recipe {
     /// Numerics profile.
     pub numerics: Numerics,
 }
+
+versioned!(
+    Recipe,
+    1: {
+        model: ModelSpec,
+        tokenizer: Hash, seed: Hash, pretrained: Option<Hash>, rewrite: Option<Rewrite>,
+        sequence: u16, shard_tokens: u32,
+        tiers: [TierParameters; 4],
+        optimiser: AdamW, schedule: LearningRateSchedule,
+        gradient_clip: Ppm, outer_rate: Ppm,
+        compression: Compression,
+        segments: u16, numerics: Numerics,
+    },
+    2: { held_out: Option<Hash> },
+);
 
 /// Error of a recipe that is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,7 +409,7 @@ impl Recipe {
         }
     }
 
-    /// Returns the hash that names this recipe.
+    /// Returns the hash that names this recipe: that of its versioned encoding.
     pub fn hash(&self) -> Hash {
         crate::digest(b"pol/recipe/1", self)
     }
@@ -618,6 +623,34 @@ pub(crate) mod tests {
         ] {
             assert_eq!(other.rewrite_from(&before), Err(InvalidSuccessor::Fixed));
         }
+    }
+
+    /// Encoding of [`recipe`] in version 1, and its name.
+    const V1: (&str, &str) = (
+        "01010020000080000000040004000400200000020000800000000000001027000000000100010101000100\
+         00000000010101010101010101010101010101010101010101010101010101010101010102020202020202\
+         02020202020202020202020202020202020202020202020202000080000010000008000200140001080002\
+         001400010800020014000108000200140001a0bb0d00f07e0e000a00000000000000a086010040420f0000\
+         000000140000000000000000000000a086010040420f0040420f000001f07e0e000a0000",
+        "92c6e5a46baebc706285e646c607043062ad9700dc018e3af934d1e8a88ce7e7",
+    );
+
+    #[test]
+    fn recipes_of_version_1_keep_encoding_and_name() {
+        let (encoding, name) = (bytes(V1.0), crate::hex_hash::parse(V1.1));
+        // It has the default of the field that version 2 added.
+        let decoded = Recipe::decode(&mut &encoding[..]).unwrap();
+        assert_eq!((decoded.held_out, &decoded), (None, &recipe()));
+        assert_eq!((Some(decoded.hash()), decoded.encode()), (name, encoding));
+        let with_text = Recipe { held_out: Some([3; 32]), ..recipe() };
+        let name = "acd63bc3e83b642f4a2fe6db70c26851cd6d3aede9e3d69119624e9b8007dbbf";
+        assert_eq!(Some(with_text.hash()), crate::hex_hash::parse(name));
+        assert_eq!(with_text.encode()[0], 2);
+    }
+
+    fn bytes(text: &str) -> Vec<u8> {
+        let pairs = text.as_bytes().chunks_exact(2);
+        pairs.map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect()
     }
 
     #[test]

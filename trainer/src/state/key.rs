@@ -28,8 +28,7 @@ pub struct LeaseKey {
 impl LeaseKey {
     /// Returns the name of `lease`.
     pub fn of(lease: &Lease) -> Self {
-        let digest = pol_primitives::digest(b"pol/trainer/lease/1", lease);
-        Self { nonce: lease.nonce, digest }
+        Self { nonce: lease.nonce, digest: lease.hash() }
     }
 
     /// Returns the digest of the whole lease.

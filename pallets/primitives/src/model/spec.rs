@@ -2,30 +2,17 @@
 
 //! Specifications of architectures.
 
-use crate::{Hash, Ppm};
+use crate::{Hash, Ppm, versioned::versioned};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 /// The architecture of a model: a decoder of the GPT-2, GPT-Neo, GPT-J or LLaMA family.
 ///
-/// The SCALE encoding is canonical, and [`ModelSpec::hash`] names the architecture.
+/// The SCALE encoding is canonical and versioned, and [`ModelSpec::hash`] names the architecture.
 /// [`ModelSpec::validate`] bounds every field. All other functions are total: they return some
 /// value for hostile fields too.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Encode,
-    Decode,
-    DecodeWithMemTracking,
-    MaxEncodedLen,
-    TypeInfo,
-    Serialize,
-    Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// Number of entries in the vocabulary.
     pub vocabulary: u32,
@@ -69,6 +56,31 @@ pub struct ModelSpec {
     /// Modules by which the model observes and corrects itself.
     pub mind: Mind,
 }
+
+versioned!(
+    ModelSpec,
+    1: {
+        vocabulary: u32,
+        width: u32,
+        layers: u16,
+        heads: u16,
+        key_value_heads: u16,
+        head_size: u16,
+        feed_forward: u32,
+        context: u32,
+        activation: Activation,
+        gated: bool,
+        norm: Norm,
+        positions: PositionEncoding,
+        local: Option<LocalAttention>,
+        scaled: bool,
+        parallel: bool,
+        biases: Biases,
+        tied: bool,
+        experts: Option<Experts>,
+        mind: Mind,
+    },
+);
 
 /// Activation function of a feed-forward layer.
 #[derive(
