@@ -304,8 +304,8 @@ sp_api::impl_runtime_apis! {
             ProofOfLearning::audit_config()
         }
 
-        fn audits() -> Vec<(AuditId, Audit<AccountId>)> {
-            ProofOfLearning::audits()
+        fn audits(start: AuditId) -> Vec<(AuditId, Audit<AccountId>)> {
+            ProofOfLearning::audits(start)
         }
 
         fn audit_response(audit: AuditId, trainer: AccountId) -> Option<AuditResponse> {

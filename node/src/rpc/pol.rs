@@ -18,7 +18,8 @@ use pol_primitives::{
     RoundNumber,
     audit::AuditId,
     data::{ManifestId, ShardId},
-    metrics::MetricsClaim,
+    metrics::{MetricsClaim, ModelMetrics},
+    recipe::Numerics,
     submission::Submission,
 };
 use pol_runtime::{AccountId, Hash, opaque::Block};
@@ -28,7 +29,10 @@ use polkadot_sdk::{
     sp_blockchain::HeaderBackend,
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 type Api = <FullClient as ProvideRuntimeApi<Block>>::Api;
 
@@ -80,7 +84,7 @@ pub(crate) trait Pol {
 
     /// Returns the unsettled submissions to a round. `claims.metrics.off` is `true` if the
     /// trainer's measurements of the head differ from those of the validators, and `null` until
-    /// those are decided.
+    /// those are decided, or if the head is not among the four newest that trainers measured.
     #[method(name = "pol_submissions", blocking)]
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
 
@@ -100,9 +104,10 @@ pub(crate) trait Pol {
     #[method(name = "pol_auditConfig", blocking)]
     fn audit_config(&self, at: Option<Hash>) -> RpcResult<Value>;
 
-    /// Returns the open audits with their stages. The seats of a case are indices into `holders`.
+    /// Returns up to 16 open audits from the identifier `start` on with their stages. The seats of
+    /// a case are indices into `holders`.
     #[method(name = "pol_audits", blocking)]
-    fn audits(&self, at: Option<Hash>) -> RpcResult<Value>;
+    fn audits(&self, start: Option<AuditId>, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the response of a trainer in an open audit.
     #[method(name = "pol_auditResponse", blocking)]
@@ -178,17 +183,34 @@ impl Pol {
     }
 }
 
-/// Returns `true` if a trainer's measurements of a head differ from those of the validators; none
-/// until the validators' are decided.
-fn is_off(api: &Api, at: Hash, claimed: MetricsClaim) -> Result<Option<bool>, ApiError> {
+/// Maximum number of heads of which one answer reads the measurement. Trainers choose the rounds
+/// that they claim to have measured.
+const MEASURED_HEADS: usize = 4;
+
+/// Returns the newest rounds before `round` whose heads trainers claim to have measured.
+fn newest_heads(
+    claims: impl Iterator<Item = MetricsClaim>,
+    round: RoundNumber,
+) -> impl Iterator<Item = RoundNumber> {
+    let rounds = claims.map(|claimed| claimed.round).filter(|&claimed| claimed < round);
+    rounds.collect::<BTreeSet<_>>().into_iter().rev().take(MEASURED_HEADS)
+}
+
+/// Returns the measurements of the head of `round` by its validators, with the numerics profile of
+/// its recipe; none until they are decided.
+fn measured_head(
+    api: &Api,
+    at: Hash,
+    round: RoundNumber,
+) -> Result<Option<(ModelMetrics, Numerics)>, ApiError> {
     let (Some(measured), Some(record)) =
-        (api.head_measurement(at, claimed.round)?, api.round_record(at, claimed.round)?)
+        (api.head_measurement(at, round)?, api.round_record(at, round)?)
     else {
         return Ok(None);
     };
     let Some(head) = record.head else { return Ok(None) };
     let recipe = api.recipe_by_hash(at, head.recipe_hash)?;
-    Ok(recipe.map(|recipe| claimed.metrics.deviates_from(&measured.metrics, recipe.numerics)))
+    Ok(recipe.map(|recipe| (measured.metrics, recipe.numerics)))
 }
 
 /// Converts a value to JSON, and none to `null`.
@@ -246,12 +268,19 @@ impl PolServer for Pol {
     fn submissions(&self, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value> {
         self.query(at, |api, at| {
             let submissions = api.submissions(at, round)?;
-            let to_json = |entry: &(AccountId, Submission)| -> Result<Value, ApiError> {
-                let claimed = entry.1.claims.metrics;
-                let off = claimed.map(|claimed| is_off(api, at, claimed)).transpose()?.flatten();
-                Ok(json::submission(entry, off))
+            let claims = submissions.iter().filter_map(|(_, submission)| submission.claims.metrics);
+            let mut measured = BTreeMap::new();
+            for claimed in newest_heads(claims, round) {
+                measured.insert(claimed, measured_head(api, at, claimed)?);
+            }
+            let is_off = |claimed: MetricsClaim| {
+                let (measured, numerics) = measured.get(&claimed.round)?.as_ref()?;
+                Some(claimed.metrics.deviates_from(measured, *numerics))
             };
-            submissions.iter().map(to_json).collect()
+            let to_json = |entry: &(AccountId, Submission)| {
+                json::submission(entry, entry.1.claims.metrics.and_then(is_off))
+            };
+            Ok(submissions.iter().map(to_json).collect())
         })
     }
 
@@ -274,9 +303,10 @@ impl PolServer for Pol {
         self.query(at, |api, at| api.audit_config(at)).map(|config| json::audit_config(&config))
     }
 
-    fn audits(&self, at: Option<Hash>) -> RpcResult<Value> {
+    fn audits(&self, start: Option<AuditId>, at: Option<Hash>) -> RpcResult<Value> {
+        let start = start.unwrap_or(0);
         let (config, audits) =
-            self.query(at, |api, at| Ok((api.audit_config(at)?, api.audits(at)?)))?;
+            self.query(at, |api, at| Ok((api.audit_config(at)?, api.audits(at, start)?)))?;
         Ok(audits.iter().map(|audit| json::audit(audit, &config)).collect())
     }
 
@@ -322,5 +352,18 @@ impl PolServer for Pol {
     fn shard_record(&self, manifest: ManifestId, index: u32, at: Option<Hash>) -> RpcResult<Value> {
         self.query(at, |api, at| api.shard_record(at, ShardId { manifest, index }))
             .map(|record| or_null(record, json::shard))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_reads_few_measurements_whatever_trainers_claim() {
+        let claim = |round| MetricsClaim { round, metrics: ModelMetrics::default() };
+        let claims = (0..64).chain([63, 1_000]).map(claim);
+        assert_eq!(newest_heads(claims, 64).collect::<Vec<_>>(), [63, 62, 61, 60]);
+        assert_eq!(newest_heads([claim(7), claim(7)].into_iter(), 9).count(), 1);
     }
 }

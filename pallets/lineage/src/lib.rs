@@ -176,8 +176,8 @@ pub mod pallet {
     /// Admitted manifests by content hash, so that no data is admitted twice.
     ///
     /// Providers choose the hashes, so a cryptographic hash keeps the trie balanced. One entry for
-    /// each manifest that was admitted and not withdrawn, whether it is still kept or not. A proposal has none, so that nobody can
-    /// occupy the hash of another's text.
+    /// each manifest that was admitted and not withdrawn, also if it is no longer kept. A proposal
+    /// has none, so that nobody can occupy the hash of another's text.
     #[pallet::storage]
     pub type ManifestOfContent<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
 

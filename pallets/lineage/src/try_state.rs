@@ -161,7 +161,7 @@ impl<T: Config> Pallet<T> {
         let slots = Slots::<T>::iter_keys().map(|(id, _)| id);
         let leased = LeasedShards::<T>::iter_keys().map(|(id, _)| id);
         ensure!(
-            records.chain(slots).all(is_known) && leased.into_iter().all(Manifests::<T>::contains_key),
+            records.chain(slots).chain(leased).all(is_known),
             "shards are of a manifest that is neither registered nor leaves"
         );
         Ok(())

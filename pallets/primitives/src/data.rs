@@ -210,6 +210,9 @@ pub struct Manifest<AccountId> {
     pub consumed: u32,
     /// Round of the registration.
     pub registered: RoundNumber,
+    /// Round in which the last shard was consumed or the manifest was retired, after which it is
+    /// kept for a time; `None` before.
+    pub ended: Option<RoundNumber>,
 }
 
 /// Record of a shard that the model was trained on.

@@ -83,8 +83,9 @@ mod storage {
     pub type Revealed<T: Config> =
         StorageValue<_, BoundedVec<T::AccountId, ConstU32<MAX_SUBMISSIONS>>, ValueQuery>;
 
-    /// Hashes of all payloads ever revealed, so that none is accepted twice. Trainers choose the
-    /// keys, hence the keyed hasher. Grows by at most 64 a round.
+    /// Hashes of the payloads revealed in kept rounds, so that none is accepted twice. Trainers
+    /// choose the keys, hence the keyed hasher. At most 64 a round, each until its record in
+    /// [`History`] is removed.
     #[pallet::storage]
     pub type SeenPayloads<T> = StorageMap<_, Blake2_128Concat, Hash, ()>;
 
@@ -121,8 +122,13 @@ mod storage {
     #[pallet::storage]
     pub type SweptPhases<T> = StorageValue<_, u32, ValueQuery>;
 
-    /// Record of each concluded round, by number. The chain counts the keys. One entry a round,
-    /// kept as the model's history.
+    /// First round of which records are kept. Those of earlier rounds were removed
+    /// [`Config::KeptRounds`] later. One value.
+    #[pallet::storage]
+    pub type FirstKept<T> = StorageValue<_, RoundNumber, ValueQuery>;
+
+    /// Record of each concluded round, by number. The chain counts the keys. One entry for each
+    /// kept round.
     #[pallet::storage]
     pub type Records<T: Config> =
         StorageMap<_, Twox64Concat, RoundNumber, RoundRecord<T::AccountId>>;
@@ -181,8 +187,8 @@ mod storage {
     pub type AuditedLeases<T: Config> =
         StorageDoubleMap<_, Twox64Concat, RoundNumber, Blake2_128Concat, T::AccountId, Lease>;
 
-    /// Record of each settled submission. Keyed like [`Submissions`]. Under 128 bytes, at most 64 a
-    /// round, kept as the model's history.
+    /// Record of each settled submission. Keyed like [`Submissions`]. Under 128 bytes, at most 64
+    /// in each kept round.
     #[pallet::storage]
     pub type History<T: Config> = StorageDoubleMap<
         _,
@@ -211,8 +217,8 @@ mod storage {
     pub type HeadReports<T: Config> =
         StorageValue<_, BoundedVec<MetricsReport<T::AccountId>, ConstU32<MAX_REPORTS>>, ValueQuery>;
 
-    /// Measurement of each head, by its round. The chain counts the keys. At most 43 bytes a round,
-    /// kept as the model's history.
+    /// Measurement of each head, by its round. The chain counts the keys. At most 43 bytes for each
+    /// kept round.
     #[pallet::storage]
     pub type HeadMetrics<T> = StorageMap<_, Twox64Concat, RoundNumber, HeadMeasurement>;
 

@@ -98,10 +98,10 @@ impl<T: Config> Pallet<T> {
         let mut due = BTreeMap::<RoundNumber, u32>::new();
         let mut taken = BTreeSet::new();
         for (account, lease) in Leases::<T>::iter() {
-            ensure!(!lease.shards.is_empty(), "a lease holds data");
             if lease.round == round.number {
                 taken.insert((account.encode(), lease.due_round));
             }
+            ensure!(!lease.shards.is_empty(), "a lease holds data");
             ensure!(lease.nonce < Standings::<T>::get(&account).nonce, "a lease was counted");
             ensure!(
                 lease.round <= lease.due_round && lease.round <= round.number,
@@ -123,11 +123,11 @@ impl<T: Config> Pallet<T> {
                 *count = count.saturating_add(1);
             }
         }
-        let mut counted: BTreeMap<_, _> = DueLeases::<T>::iter().collect();
         let places = TakenPlaces::<T>::get();
         let places = places.taken().iter().map(|place| (place.account.encode(), place.due_round));
         ensure!(places.clone().count() == taken.len(), "an account has one place");
         ensure!(places.collect::<BTreeSet<_>>() == taken, "places = leases of the round");
+        let mut counted: BTreeMap<_, _> = DueLeases::<T>::iter().collect();
         if round.due > 0 {
             ensure!(
                 counted.insert(round.number, round.due).is_none(),
@@ -197,12 +197,22 @@ impl<T: Config> Pallet<T> {
 // ---- History ----
 
 impl<T: Config> Pallet<T> {
-    /// Every round before this one has a record, and each head follows from the one before it.
+    /// Returns the first concluded round whose record is there.
+    fn first_record(number: RoundNumber) -> RoundNumber {
+        let first = FirstKept::<T>::get();
+        let is_old = first.saturating_add(T::KeptRounds::get()) < number;
+        // The record goes first, then the submissions.
+        let is_leaving = is_old && !Records::<T>::contains_key(first);
+        first.saturating_add(is_leaving.into())
+    }
+
+    /// Every kept round before this one has a record, and each head follows from the one before it.
     fn check_lineage(round: &Round) -> Check {
         let mut head: Option<Head> = None;
         let (mut since, mut before) = (0, None::<Spec>);
-        for number in 0..round.number {
-            let record = Records::<T>::get(number).ok_or("every concluded round has a record")?;
+        let first = Self::first_record(round.number);
+        for number in first..round.number {
+            let record = Records::<T>::get(number).ok_or("every kept round has a record")?;
             let Some(made) = record.head else {
                 ensure!(
                     record.included.is_empty() && record.excised.is_empty(),
@@ -225,8 +235,8 @@ impl<T: Config> Pallet<T> {
         }
         ensure!(head == CurrentHead::<T>::get(), "the head is the last one recorded");
         ensure!(
-            Records::<T>::iter_keys().all(|number| number < round.number),
-            "only concluded rounds have records"
+            Records::<T>::iter_keys().all(|number| (first..round.number).contains(&number)),
+            "only kept rounds have records"
         );
         ensure!(
             since == ModelSince::<T>::get(),
@@ -468,10 +478,15 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Updates that did not stay = those taken out + those that wait for it.
+    /// Updates of kept rounds that did not stay = those taken out + those that wait for it.
     fn check_excisions() -> Check {
         let mut out = BTreeSet::new();
+        let first = Self::first_record(CurrentRound::<T>::get().number);
         for (round, account, settled) in History::<T>::iter() {
+            ensure!(round >= FirstKept::<T>::get(), "only submissions of kept rounds have records");
+            if round < first {
+                continue;
+            }
             let record = Records::<T>::get(round)
                 .ok_or("only submissions of concluded rounds are settled")?;
             let included =
@@ -496,7 +511,8 @@ impl<T: Config> Pallet<T> {
             "excisions wait in the order of their settlement"
         );
         let done = Records::<T>::iter_values().flat_map(|record| record.excised);
-        for excision in done.chain(waiting.iter().map(|(excision, _)| *excision)) {
+        let all = done.chain(waiting.iter().map(|(excision, _)| *excision));
+        for excision in all.filter(|excision| excision.round >= first) {
             ensure!(
                 out.remove(&excision),
                 "only updates that did not stay are taken out, each once"

@@ -22,6 +22,9 @@ pub const SWEEP_BATCH: u32 = 32;
 /// rounds of eight blocks leave 125 a block.
 pub const MAX_SWEEP: u32 = 4 * SWEEP_BATCH;
 
+/// Maximum number of records of submissions that one block removes. A round has 64 at most.
+pub const MAX_EXPIRED: u32 = 32;
+
 /// Number of open audits at which no further round opens: learning waits for its audits.
 pub const MAX_OPEN_AUDITS: u32 = 32;
 

@@ -84,8 +84,9 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn excisions() -> Vec<Excision>;
         /// Returns the configuration of audits.
         fn audit_config() -> AuditConfig;
-        /// Returns the open audits in their current stages, oldest first; at most 64.
-        fn audits() -> Vec<(AuditId, Audit<AccountId>)>;
+        /// Returns up to [`AUDITS_PAGE`](pol_primitives::queries::AUDITS_PAGE) open audits from the
+        /// identifier `start` on in their current stages, oldest first.
+        fn audits(start: AuditId) -> Vec<(AuditId, Audit<AccountId>)>;
         /// Returns the response of a trainer in an open audit.
         fn audit_response(audit: AuditId, trainer: AccountId) -> Option<AuditResponse>;
         /// Returns the lease of an account's update to a round until the update is settled, even

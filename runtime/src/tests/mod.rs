@@ -5,6 +5,7 @@
 mod check;
 mod congestion;
 mod governance;
+mod growth;
 mod learning;
 mod metadata;
 mod network;

@@ -245,7 +245,7 @@ impl TestNetwork {
     /// Executes empty blocks until the audit of the newest head is drawn.
     pub(super) fn draw(&mut self) {
         let start = System::block_number();
-        while ProofOfLearning::audits().is_empty() {
+        while ProofOfLearning::audits(0).is_empty() {
             self.chain.block([]);
             assert!(System::block_number() < start + 30, "no audit is drawn");
         }
@@ -256,7 +256,7 @@ impl TestNetwork {
 
     /// Returns the only open audit.
     pub(super) fn open_audit() -> (AuditId, Audit<AccountId>) {
-        let audits = ProofOfLearning::audits();
+        let audits = ProofOfLearning::audits(0);
         assert_eq!(audits.len(), 1);
         audits.into_iter().next().unwrap()
     }

@@ -65,7 +65,10 @@ async fn verify(context: &NodeContext) -> Result<VerifiedHead> {
     for round in 0..=head.round {
         bar.set_position(round.into());
         let Some(record) = context.chain.round_record(round).await? else {
-            bail!("the chain has no record of round {round}")
+            bail!(
+                "the chain has no record of round {round}: it forgets rounds after a time, and \
+                 only a model all of whose rounds it knows can be replayed"
+            )
         };
         let Some(on_chain) = record.head else { continue };
         let (previous, model, included) = match replayed {

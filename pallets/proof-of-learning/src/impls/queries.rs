@@ -12,7 +12,7 @@ use pol_primitives::{
     inclusion::Voter,
     lease::Lease,
     metrics::{HeadMeasurement, PendingMeasurement},
-    queries::{Attestation, Overview},
+    queries::{AUDITS_PAGE, Attestation, Overview},
     recipe::Recipe as Spec,
     round::Phase,
     standing::Standing,
@@ -20,9 +20,6 @@ use pol_primitives::{
     traits::{Bonds, ShardPool},
 };
 use polkadot_sdk::{frame_system, sp_runtime::SaturatedConversion};
-
-/// Maximum number of audits that one query returns. More are open only while none is settled.
-const AUDITS_PAGE: usize = 64;
 
 /// Sorts entries by encoded account, the order in which peers go through accounts.
 fn by_account<A: Encode, V>(entries: impl Iterator<Item = (A, V)>) -> Vec<(A, V)> {
@@ -67,11 +64,12 @@ impl<T: Config> Pallet<T> {
 
     /// Returns the state that the account brings into its next lease.
     ///
-    /// The carry is zero if the model was rewritten since, or if it continues from an update that
-    /// was taken out.
+    /// The carry is zero if the model was rewritten since, if it is half as old as records get, or
+    /// if it continues from an update that was taken out.
     pub fn standing(account: &T::AccountId) -> Standing {
         let mut standing = Standings::<T>::get(account);
         if standing.carry_round <= ModelSince::<T>::get()
+            || Self::is_stale_carry(standing.carry_round)
             || Self::continues_from_excised(account, standing.carry_round)
         {
             standing.carry = Hash::default();
@@ -109,14 +107,14 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Returns the updates that the head of `round` was made of, by account and whatever their
-    /// outcome; none for a round without a head.
+    /// outcome; none for a round without a head, and for one whose records are no longer kept.
     pub fn updates(round: RoundNumber) -> Vec<IncludedUpdate<T::AccountId>> {
         Records::<T>::get(round).map_or_else(Vec::new, |record| {
             Self::updates_of(round, &record.revealed, &record.included)
         })
     }
 
-    /// Returns the record of a concluded round.
+    /// Returns the record of a concluded round, while it is kept.
     pub fn round_record(round: RoundNumber) -> Option<RoundRecord<T::AccountId>> {
         Records::<T>::get(round)
     }
@@ -167,10 +165,11 @@ impl<T: Config> Pallet<T> {
         AuditSettings::<T>::get()
     }
 
-    /// Returns the open audits in the stage that they have reached, oldest first, at most 64.
-    pub fn audits() -> Vec<(AuditId, Audit<T::AccountId>)> {
+    /// Returns up to [`AUDITS_PAGE`] open audits from the number `start` on, in the stage that they
+    /// have reached, oldest first.
+    pub fn audits(start: AuditId) -> Vec<(AuditId, Audit<T::AccountId>)> {
         let (config, now) = (AuditSettings::<T>::get(), Self::now());
-        let mut open: Vec<AuditId> = Audits::<T>::iter_keys().collect();
+        let mut open: Vec<AuditId> = Audits::<T>::iter_keys().filter(|id| *id >= start).collect();
         open.sort_unstable();
         let audit = |id| {
             let mut audit = Audits::<T>::get(id)?;

@@ -13,7 +13,7 @@ use pol_primitives::{
 };
 
 pub(crate) fn audit(id: AuditId) -> Audit<AccountId> {
-    Learning::audits().into_iter().find(|(other, _)| *other == id).unwrap().1
+    Learning::audits(0).into_iter().find(|(other, _)| *other == id).unwrap().1
 }
 
 /// Returns the case of `trainer`, its place in the audit, and its lease.

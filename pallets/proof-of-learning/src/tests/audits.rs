@@ -12,7 +12,7 @@ use pol_primitives::{
     digest,
     prf::Prf,
     round::Phase,
-    submission::SubmissionStatus,
+    submission::{Outcome, SubmissionStatus},
     trace::{Carry, MerkleProof},
     traits::{Bonds, ShardPool},
 };
@@ -73,11 +73,11 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
         adopt([5; 32]);
         let mut mixed = [0; 32];
         for _ in 0..3 {
-            assert!(Learning::audits().is_empty());
+            assert!(Learning::audits(0).is_empty());
             run(1);
             mixed = digest(b"pol/mix/1", &(mixed, BlockRandomness::random(b"pol/audit").0));
         }
-        assert_eq!(Learning::audits()[0].1.seed, digest(b"pol/audit-seed/1", &(mixed, 1u32, 0u8)));
+        assert_eq!(Learning::audits(0)[0].1.seed, digest(b"pol/audit-seed/1", &(mixed, 1u32, 0u8)));
         run(1);
         assert_eq!(MixedRandomness::<Test>::get(), mixed, "no update waits");
     });
@@ -99,7 +99,7 @@ fn included_updates_are_drawn_in_the_next_block() {
         let undrawn: Vec<_> =
             UndrawnUpdates::<Test>::get().into_iter().map(|(update, _)| update).collect();
         assert_eq!(undrawn, [waiting(1, 0), waiting(3, 2)]);
-        assert!(Learning::audits().is_empty());
+        assert!(Learning::audits(0).is_empty());
 
         run(1);
         assert_event(Event::AuditDrawn { audit: 0, round: 1, draw: 0, cases: 2 });
@@ -115,7 +115,7 @@ fn included_updates_are_drawn_in_the_next_block() {
             probe.clone(),
             MAX_AUDITED_SEGMENTS,
         );
-        assert_eq!(Learning::audits(), [(0, expected.clone())]);
+        assert_eq!(Learning::audits(0), [(0, expected.clone())]);
         assert_eq!(
             (expected.stage, expected.since, expected.cases.len()),
             (Stage::Serve, System::block_number(), 2)
@@ -448,6 +448,33 @@ fn evidence_has_one_fitting_finding_for_each_seat() {
 }
 
 #[test]
+fn a_validator_may_be_silent_about_some_of_its_cases() {
+    in_round_one(|| {
+        set(AuditConfig { seats: 3, more_seats: 4, ..AUDITS });
+        let id = audited(&[1, 2]);
+        serve(id, &[1, 2]);
+        let (_, first, _) = case(id, 1);
+        let found = |validator| {
+            let mut found = evidence(id, validator, HONEST).into_inner();
+            found.retain(|(at, _)| validator != 13 || *at != first);
+            BoundedVec::truncate_from(found)
+        };
+        for validator in [11, 12, 13] {
+            let hidden = hide(id, validator, &found(validator));
+            assert_ok!(Learning::commit_audit(signed(validator), id, hidden));
+        }
+        open(id, &[1, 2]);
+        for validator in [11, 12, 13] {
+            assert_ok!(Learning::reveal_audit(signed(validator), id, found(validator), SALT));
+        }
+        settle(id, 1);
+        assert_eq!((kept(1, 1).outcome, Strikes::get(13)), (Outcome::Valid, 1));
+        settle(id, 2);
+        assert_eq!((kept(1, 2).outcome, Strikes::get(13)), (Outcome::Valid, 0));
+    });
+}
+
+#[test]
 fn cases_are_settled_once_when_everything_is_said() {
     in_round_one(|| {
         let id = audited(&[1, 2]);
@@ -524,7 +551,7 @@ fn several_audits_go_on_at_once() {
         serve(first, &[1, 2]);
         let second = audited(&[1, 2]);
         let open: Vec<_> =
-            Learning::audits().into_iter().map(|(id, audit)| (id, audit.round)).collect();
+            Learning::audits(0).into_iter().map(|(id, audit)| (id, audit.round)).collect();
         assert_eq!(open, [(first, 1), (second, 2)]);
         serve(second, &[2, 1]);
         // Evidence is bound to its audit.

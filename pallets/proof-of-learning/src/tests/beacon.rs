@@ -31,7 +31,7 @@ fn wait_for_pulse() -> Hash {
 
 /// Returns the seed and the number of seats of the only case of the only audit.
 fn drawn() -> (Hash, usize) {
-    let audits = Learning::audits();
+    let audits = Learning::audits(0);
     assert_eq!(audits.len(), 1);
     (audits[0].1.seed, audits[0].1.cases[0].seats.len())
 }
@@ -45,7 +45,7 @@ fn a_draw_takes_the_sealed_mixture_and_the_pulse() {
     in_round_one(|| {
         let mixture = wait_for_pulse();
         run(3);
-        assert!(Learning::audits().is_empty(), "the pulse is missing");
+        assert!(Learning::audits(0).is_empty(), "the pulse is missing");
         assert_ne!(MixedRandomness::<Test>::get(), mixture);
         assert_eq!(SealedMixture::<Test>::get().unwrap().1, mixture, "later blocks change nothing");
         PulseState::put(Some([7u8; 32]));
@@ -62,7 +62,7 @@ fn without_a_pulse_the_draw_takes_the_mixture_with_one_seat_more() {
     in_round_one(|| {
         let mixture = wait_for_pulse();
         run(PATIENCE);
-        assert!(Learning::audits().is_empty());
+        assert!(Learning::audits(0).is_empty());
         run(1);
         let mixed = MixedRandomness::<Test>::get();
         assert_ne!(mixed, mixture, "the sealed mixture has been known for long");
@@ -111,9 +111,9 @@ fn a_longer_mix_unseals_the_mixture() {
         PulseState::put(Some([7u8; 32]));
         AuditSettings::<Test>::put(AuditConfig { mix: MIX + 4, ..AUDITS });
         run(1);
-        assert!(Learning::audits().is_empty() && !SealedMixture::<Test>::exists());
+        assert!(Learning::audits(0).is_empty() && !SealedMixture::<Test>::exists());
         assert!(UndrawnUpdates::<Test>::exists() && !AwaitedUntil::exists());
         run(4);
-        assert_eq!(Learning::audits().len(), 1);
+        assert_eq!(Learning::audits(0).len(), 1);
     });
 }

@@ -12,7 +12,7 @@ use pol_primitives::{
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
     metrics::{HeadMeasurement, PendingMeasurement},
-    queries::{Attestation, Member, Overview, PendingReward},
+    queries::{AUDITS_PAGE, Attestation, Member, Overview, PendingReward},
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
@@ -139,13 +139,22 @@ impl Chain {
         self.read("audit_config", ()).await
     }
 
-    /// Returns the open audits in their stages at this block, oldest first; at most 64.
+    /// Returns the open audits in their stages at this block, oldest first.
     ///
     /// # Errors
     ///
     /// Fails as every read does.
     pub async fn audits(&self) -> Result<Vec<(AuditId, Audit<AccountId>)>, ChainError> {
-        self.read("audits", ()).await
+        let mut audits = Vec::new();
+        loop {
+            let start = audits.last().map_or(0, |(id, _): &(AuditId, _)| id.saturating_add(1));
+            let page: Vec<_> = self.read("audits", start).await?;
+            let is_last = page.len() < AUDITS_PAGE;
+            audits.extend(page);
+            if is_last {
+                return Ok(audits);
+            }
+        }
     }
 
     /// Returns the states and ends that a trainer has shown of its update in an open audit.
