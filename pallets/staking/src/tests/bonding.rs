@@ -37,6 +37,7 @@ fn a_bond_is_held_and_released() {
         assert_ok!(Staking::withdraw(Origin::signed(1)));
         assert_eq!((held(1), Balances::balance(&1)), (0, WEALTH));
         assert_eq!(take_events(), [Event::Withdrawn { who: 1, amount: 1_500 * POL }]);
+        assert_eq!(Left::take(), [1], "others learn of it");
         assert!(Ledgers::<Test>::get(1).is_none() && Endpoints::<Test>::get(1).is_none());
         assert_ok!(Staking::bond(Origin::signed(1), Role::Validator, 5_000 * POL));
     });
