@@ -12,7 +12,7 @@ usage: scripts/attacks.sh [--only NAME,… | --without-audits] [--rounds N] [--o
 
 Sets up what is missing, builds, then runs one pol-node, honest pol-trainer processes, and the
 attackers. It prints a table of all scenarios with what was done and required, and stops everything
-it started. The exit code is 0 only if every requirement was met. All of it takes about ten minutes
+it started. The exit code is 0 only if every requirement was met. All of it takes about half an hour
 on two cores.
 
   --only NAME,…   families or single scenarios to try, by their names in docs/attacks, such as

@@ -57,7 +57,7 @@ use tally::Tally;
 
 const EXAMPLES: &str = "\
 Examples:
-  pol-attacks                     every attack: about ten minutes on two cores
+  pol-attacks                     every attack: about half an hour on two cores
   pol-attacks --only sybils       a family of attacks, by its name in docs/attacks
   pol-attacks --only 5,late-states
                                   a family by its position in the list, and a single scenario
