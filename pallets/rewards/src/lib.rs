@@ -60,9 +60,9 @@ pub use weights::WeightInfo;
 pub const MAX_UNSETTLED_ROUNDS: u32 = 31 + MAX_SUBMISSIONS + 1;
 /// Maximum number of rewards and rounds that one block lets expire.
 ///
-/// Nobody leaves more than this in a block for long: a round of eight blocks has some thousand
-/// seats at most, and their owners claim most rewards.
-pub const MAX_EXPIRED: u32 = 128;
+/// A thousand validators and 64 trainers with as many providers leave 141 a block in rounds of
+/// eight blocks, if nobody claims.
+pub const MAX_EXPIRED: u32 = 192;
 /// Maximum number of rewards that one query returns.
 pub const MAX_REWARDS_PER_QUERY: usize = 1_024;
 
