@@ -25,6 +25,9 @@ use tokio::time;
 
 /// Number of blocks in which a transaction is valid (its era): a power of two, as eras are.
 const ERA_BLOCKS: BlockNumber = 64;
+/// Time that the block which calls for a duty has to reach other nodes. A node that hears of the
+/// duty first refuses it as too early, and bans it from its pool.
+const HEAD_START: Duration = Duration::from_millis(700);
 /// Number of blocks without the transaction after which it is handed to the node again.
 const RESEND_BLOCKS: u32 = 2;
 /// Number of times that the node finds a nonce missing before the transaction's until it is filled.
@@ -140,8 +143,11 @@ impl Chain {
         call: &Call,
         tip: Balance,
     ) -> Result<SignedTransaction, ChainError> {
-        let _lock = self.node.nonce_lock.lock().await;
         let duty = call.duty();
+        if duty.is_some() {
+            time::sleep(HEAD_START).await;
+        }
+        let _lock = self.node.nonce_lock.lock().await;
         if let Some(duty) = &duty
             && let Some(signed) = self.send_again(signer.account(), duty).await?
         {
