@@ -143,9 +143,9 @@ pub mod pallet {
     /// Unclaimed earnings of each account, by account and round.
     ///
     /// Users choose the accounts, so a cryptographic hash keeps the trie balanced. Rounds are
-    /// stored without a hash, so that those of an account are listed from the newest on. A round has
-    /// at most as many entries as seats, trainers and owners of its shards. An entry goes when it is
-    /// claimed or forfeited, or expires.
+    /// stored without a hash, so that those of an account are listed from the newest on. A round
+    /// has at most as many entries as seats, trainers and owners of its shards. An entry goes when
+    /// it is claimed or forfeited, or expires.
     #[pallet::storage]
     pub type Earnings<T: Config> = StorageDoubleMap<
         _,
