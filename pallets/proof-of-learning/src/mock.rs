@@ -150,8 +150,7 @@ pub(crate) type Validators = StorageMap<Mock, Blake2_128Concat, AccountId, Balan
 pub(crate) type Noted = StorageMap<Mock, Blake2_128Concat, AccountId, Vec<u32>, ValueQuery>;
 /// Part of a trainer's bond that can be locked: enough for many updates unless a test sets it.
 #[storage_alias]
-pub(crate) type Lockable =
-    StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
+pub(crate) type Lockable = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, OptionQuery>;
 /// Locked part of a trainer's bond.
 #[storage_alias]
 pub(crate) type Locked = StorageMap<Mock, Blake2_128Concat, AccountId, Balance, ValueQuery>;

@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_role_ends_with_its_bond() {
-        let ledger =
-            StakingLedger { bond: 1_000 * POL, backed: true, ..StakingLedger::new(Role::Trainer, 0) };
+        let new = StakingLedger::new(Role::Trainer, 0);
+        let ledger = StakingLedger { bond: 1_000 * POL, backed: true, ..new };
         assert!(ledger.is_bonded());
         assert!(!StakingLedger { free_at: Some(9), ..ledger }.is_bonded());
         assert!(!StakingLedger { backed: false, ..ledger }.is_bonded());

@@ -319,8 +319,8 @@ impl RefutedRound {
         assert_eq!(Rewards::pending_rewards(self.cheat.clone()), []);
     }
 
-    /// Checks that the smallest bond backs one unsettled update of the honest trainer, and raises it
-    /// for another.
+    /// Checks that the smallest bond backs one unsettled update of the honest trainer, and raises
+    /// it for another.
     fn raise_bond(&mut self) {
         self.network.chain.until(Phase::Train);
         let honest = self.network.trainers[0].clone();

@@ -170,8 +170,8 @@ fn kill_node(network: &Network, node: Process, members: &[&Process]) -> (Process
     (node, before)
 }
 
-/// Lets a late member fetch the model from its peers and take part. Its own node dies while it has a
-/// lease. It goes on with another one, and the lease is not lost.
+/// Lets a late member fetch the model from its peers and take part. Its own node dies while it has
+/// a lease. It goes on with another one, and the lease is not lost.
 fn join_late(network: &Network) -> Process {
     let (own_node, nodes) = network.follower();
     let late = network.member("trainer-3", &["--tier", "participant", "--node", &nodes]);

@@ -304,7 +304,8 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Pays the validators that were right one seat each, whatever they found: one replay is one
-    /// seat, worth a fixed amount if the round improves nothing. The others get a strike, and from the [`Config::SeatStrikes`]th in a row on a fine.
+    /// seat, worth a fixed amount if the round improves nothing. The others get a strike, and from
+    /// the [`Config::SeatStrikes`]th in a row on a fine.
     fn reward_seats(
         update: &AuditedUpdate<'_, T::AccountId>,
         judged: &BTreeMap<T::AccountId, bool>,

@@ -86,7 +86,8 @@ fn a_round_that_rewrites_trains_nothing() {
             (record.head, record.included.is_empty(), record.revealed.len()),
             (Some(expected), true, 0)
         );
-        let paid: Vec<_> = Paid::get().iter().map(|(round, _, updates)| (*round, *updates)).collect();
+        let paid: Vec<_> =
+            Paid::get().iter().map(|(round, _, updates)| (*round, *updates)).collect();
         assert_eq!(paid, [(1, 1), (2, 0)], "nothing is earned where nothing is trained");
         // A validator that is late for the quorum has taken part in its phase.
         assert_ok!(attest_late(13, 2, [6; 32]));

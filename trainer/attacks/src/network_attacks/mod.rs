@@ -323,7 +323,7 @@ impl Campaign<'_> {
             let account = network::signer(trainer.account)?.account();
             attackers.push(Attacker { name: trainer.account, account, has_left: false });
         }
-        // Without cheating trainers, the honest ones still finish some rounds, unless others follow.
+        // Without cheating trainers, the honest ones still finish rounds, unless others follow.
         let goes_on = self.selection.iter().any(|entry| entry.scenario.setup.is_last());
         let wanted = if goes_on { 1 } else { self.rounds };
         let state = Mutex::new((attackers, String::new()));
