@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use futures::FutureExt;
 use pol_chain::AccountId;
-use pol_primitives::{Balance, POL, RoundNumber, submission::Outcome};
+use pol_primitives::{Balance, POL, RoundNumber, recipe::Tier, submission::Outcome};
 
 pub(super) static FAMILY: Family = Family {
     name: "pay",
@@ -118,14 +118,17 @@ async fn pay_fairly(network: &Network, observer: &ChainObserver, rounds: u32) ->
     let half = ScriptedTrainer::start(network, HALF).await?;
     let trainers = accounts(TRAINERS.into_iter().chain([THIRD, HALF]))?;
     observer.observe_pay(trainers.iter().copied());
-    let first = network.chain.overview().await?.round.number + 1;
-    let segments = network.recipe.segments;
+    let (recipe, segments) = (&network.recipe, network.recipe.segments);
     ensure!(segments.is_multiple_of(2), "a lease of {segments} segments has no half");
+    // Rates rise over a trainer's first steps, which the trainer of half the work makes last.
+    let steps = u32::from(segments / 2 * recipe.steps_per_segment(Tier::Whale));
+    let warm_up = recipe.schedule.warmup_steps.div_ceil(steps.max(1));
+    let first = network.chain.overview().await?.round.number + 1 + warm_up;
     let enough = || async {
         let pay = CommonPay::find(&observer.observations(), first, &trainers);
         Ok((pay.rounds >= rounds).then_some(pay))
     };
-    let blocks = ROUND_BLOCKS.saturating_mul(rounds + SETTLED_ROUNDS);
+    let blocks = ROUND_BLOCKS.saturating_mul(warm_up + rounds + SETTLED_ROUNDS);
     let pay = tokio::select! {
         pay = network.until("all trainers have gone through the rounds", blocks, enough) => pay?,
         error = half.train_rounds(segments / 2) => return Err(error),
