@@ -82,14 +82,15 @@ impl Candidacy {
     ///
     /// A slow chain is nobody's absence, since expectations follow the blocks that exist.
     pub fn note_session(&mut self, own: u32, total: u32, authorities: u32) -> Option<u32> {
+        if self.absent {
+            // It serves only until others may leave, and is found already.
+            return None;
+        }
         let share = total.saturating_mul(THOUSANDTHS).checked_div(authorities).unwrap_or(0);
         let fair = total.saturating_mul(FAIR_PART).checked_div(authorities).unwrap_or(0);
         let made = own.saturating_mul(THOUSANDTHS);
         self.shortfall = self.shortfall.saturating_add(fair).saturating_sub(made);
         self.expected = if own > 0 { 0 } else { self.expected.saturating_add(share) };
-        if self.absent {
-            return None;
-        }
         self.proven |= own > 0;
         let falls = self.expected >= SILENCE_LIMIT.saturating_mul(THOUSANDTHS)
             || self.shortfall >= SHORTFALL_LIMIT.saturating_mul(THOUSANDTHS);
@@ -291,6 +292,17 @@ mod tests {
         let mut candidacy = Candidacy::founder();
         assert_eq!(candidacy.note_session(200, 200, 4), None);
         assert_eq!(candidacy.note_session(1, 200, 4), Some(1));
+    }
+
+    #[test]
+    fn whoever_is_back_is_not_charged_for_the_time_of_its_absence() {
+        let mut candidacy = Candidacy::founder();
+        // One of 22 falls in the second session. It stays for a few more, since others leave first.
+        let fell = (0..7).filter_map(|_| candidacy.note_session(0, 200, 22)).collect::<Vec<_>>();
+        assert_eq!(fell, [1]);
+        candidacy.absent = false;
+        // It is back, and makes its whole share.
+        assert!((0..20).all(|_| candidacy.note_session(9, 200, 22).is_none()));
     }
 
     #[test]
