@@ -167,7 +167,7 @@ pub struct RoundPool {
     pub validators: Pot,
     /// For data providers, by the measured effect of their shards.
     pub providers: Pot,
-    /// Set if the gain of a settled update is positive.
+    /// Set if the gain of a valid update is positive.
     pub improved: bool,
     /// Amount that a seat earns at most unless the round improved something.
     pub per_seat: Balance,

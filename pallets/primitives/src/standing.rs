@@ -20,8 +20,8 @@ pub struct Standing {
     /// Moving average of the gain of its updates on their own text less half the gain on unassigned
     /// text, in billionths of a nat per token.
     pub advantage: i32,
-    /// Number of leases that the trainer let lapse, or whose updates validators left out, less
-    /// those whose updates were included since.
+    /// Number of leases that the trainer let lapse, or whose updates it did not reveal or
+    /// validators left out, less those whose updates were included since.
     pub lapses: u8,
 }
 
@@ -31,8 +31,9 @@ impl Standing {
     /// Number of lapses from which on each costs the same.
     const MAX_DOUBLINGS: u8 = 10;
 
-    /// Records a lease without a commitment, or whose update was left out. Returns its penalty:
-    /// twice that of the lapse before, beginning with `first`, and at most 1,024 times as much.
+    /// Records a lease without a commitment, or whose update was not revealed or left out. Returns
+    /// its penalty: twice that of the lapse before, beginning with `first`, and at most 1,024 times
+    /// as much.
     ///
     /// One lapse may be an accident. Places taken again and again without work keep others out.
     pub fn note_lapse(&mut self, first: Balance) -> Balance {

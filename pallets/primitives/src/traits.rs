@@ -119,7 +119,7 @@ pub trait Payouts<AccountId> {
     /// took the blocks in `time`, on the protocol's clock.
     fn emit_round(round: RoundNumber, time: Range<BlockNumber>, updates: u32);
     /// Records that one more update of `round` is settled, with the earnings of each account.
-    /// `improved` says that its gain is positive.
+    /// `improved` says that it stays in the model and its gain is positive.
     fn record_settlement(round: RoundNumber, improved: bool, earned: &[(AccountId, RoundEarnings)]);
     /// Returns the account that holds fines until they are burned.
     fn pot_account() -> AccountId;

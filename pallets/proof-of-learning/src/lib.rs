@@ -123,7 +123,7 @@ pub mod pallet {
         type Payouts: traits::Payouts<Self::AccountId>;
         /// Origin that sets the recipe, the lengths of phases and the parameters of audits.
         type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
-        /// Amount slashed for a commitment that is not revealed.
+        /// Least amount slashed for a commitment that is not revealed, which is a lapse too.
         #[pallet::constant]
         type NoShowPenalty: Get<Balance>;
         /// Amount slashed for the first lease without a commitment, or whose update validators left
@@ -353,9 +353,9 @@ pub mod pallet {
         /// - Origin: signed by anybody.
         /// - Effect: an included update becomes the account's carry, and its shards stay leased
         ///   until it is settled. Any other submission is settled, and its shards return to the
-        ///   pool. A commitment that was not revealed costs `NoShowPenalty`, and a lease without a
-        ///   commitment `LapsePenalty` or more unless the recipe changed meanwhile. So does an
-        ///   update that validators left out.
+        ///   pool. A lease without a commitment costs `LapsePenalty` or more unless the recipe
+        ///   changed meanwhile. So does an update that validators left out, and a commitment that
+        ///   was not revealed, but `NoShowPenalty` at least.
         /// - Events: [`Event::Concluded`].
         /// - Errors: [`Error::NothingToConclude`].
         #[pallet::call_index(6)]

@@ -290,7 +290,7 @@ impl<T: Config> Pallet<T> {
             _ => {}
         }
         earned.retain(|_, earned| *earned != RoundEarnings::default());
-        let improved = measure.score() > 0;
+        let improved = outcome == Outcome::Valid && measure.score() > 0;
         T::Payouts::record_settlement(round, improved, &earned.into_iter().collect::<Vec<_>>());
         Self::forget_stranger(trainer);
         Self::deposit_event(Event::Settled {

@@ -4,7 +4,7 @@
 
 use crate::{pallet::*, weights::WeightInfo};
 use pol_primitives::{
-    Hash,
+    Balance, Hash,
     lease::Lease,
     round::Round,
     submission::{Outcome, Submission, SubmissionRecord, SubmissionStatus},
@@ -34,11 +34,12 @@ impl<T: Config> Pallet<T> {
                 let outcome = if submission.opened.is_some() {
                     // Otherwise a place would cost nothing to a trainer that serves no payload.
                     if Records::<T>::get(round).is_some_and(|record| record.judged) {
-                        Self::punish_lapse(account);
+                        Self::punish_lapse(account, 0);
                     }
                     Outcome::Excluded
                 } else {
-                    T::Bonds::slash(account, T::NoShowPenalty::get());
+                    // Otherwise a commitment would be the cheaper way to leave places unused.
+                    Self::punish_lapse(account, T::NoShowPenalty::get());
                     Outcome::NoShow
                 };
                 T::Pool::release(&lease.shards);
@@ -51,7 +52,7 @@ impl<T: Config> Pallet<T> {
                 // Nothing can be committed to the lease after a change of the recipe, or trained on
                 // data that cannot be fetched or read, which is not the trainer's fault.
                 if lease.round >= RecipeSince::<T>::get() && !T::Pool::is_stopped(&lease.shards) {
-                    Self::punish_lapse(account);
+                    Self::punish_lapse(account, 0);
                 }
                 T::Pool::release(&lease.shards);
             }
@@ -66,11 +67,11 @@ impl<T: Config> Pallet<T> {
         T::Bonds::unlock(account, T::InvalidPenalty::get());
     }
 
-    /// Slashes `account` for a lease that brought the model nothing.
-    fn punish_lapse(account: &T::AccountId) {
+    /// Slashes `account` for a lease that brought the model nothing, by `least` or more.
+    fn punish_lapse(account: &T::AccountId, least: Balance) {
         let penalty =
             Standings::<T>::mutate(account, |standing| standing.note_lapse(T::LapsePenalty::get()));
-        T::Bonds::slash(account, penalty);
+        T::Bonds::slash(account, penalty.max(least));
     }
 
     /// Returns the record of a submission without a measurement.

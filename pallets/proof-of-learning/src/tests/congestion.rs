@@ -139,6 +139,26 @@ fn every_lapse_in_a_row_costs_twice_the_one_before() {
     });
 }
 
+#[test]
+fn a_commitment_that_is_not_revealed_is_a_lapse_that_costs_no_less() {
+    in_round_one(|| {
+        Trainers::insert(1, 1_000);
+        let no_show = || {
+            join(1);
+            commit(1);
+            run_until(Phase::Reveal);
+            run(LENGTHS.reveal);
+            let before = Trainers::get(1).unwrap();
+            assert_ok!(Learning::conclude(signed(9), 1));
+            run(1);
+            before - Trainers::get(1).unwrap()
+        };
+        // Lapses would cost 2, 4, 8 and 16.
+        assert_eq!([no_show(), no_show(), no_show(), no_show()], [7, 7, 8, 16]);
+        assert_eq!(Learning::standing(&1).lapses, 4);
+    });
+}
+
 // ---- Admission ----
 
 type Extension = CheckAdmission<Test, ()>;

@@ -49,6 +49,7 @@ fn an_update_that_continues_from_an_invalid_one_is_tainted() {
             score: 1_000,
         });
         assert_eq!(kept(3, 1).gain, 1_000);
+        assert!(Improved::get().is_empty(), "what is taken out improves nothing");
         assert_eq!(
             (Trainers::get(1), Fines::get().len(), Trainings::get()),
             (Some(2), 1, vec![(1, false)])
@@ -62,7 +63,7 @@ fn an_update_that_continues_from_an_invalid_one_is_tainted() {
         let id = audited(&[1]);
         examine(id, HONEST);
         settle(id, 1);
-        assert_eq!(kept(4, 1).outcome, Outcome::Valid);
+        assert_eq!((kept(4, 1).outcome, Improved::get()), (Outcome::Valid, vec![4]));
     });
 }
 
