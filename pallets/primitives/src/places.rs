@@ -85,8 +85,9 @@ impl<AccountId: Clone + PartialEq> Places<AccountId> {
     /// Returns the room at block `now` for `rank` in `due_round`, which is `delay` rounds ahead and
     /// in which `due` leases are due already.
     ///
-    /// A place is lost to a lower rank only while places are drawn: until `join` blocks after the
-    /// first of the round was taken.
+    /// A place in this round is lost to a lower rank as long as trainers may join, which the caller
+    /// checks. Joining can stay open for leases of later rounds: these lose their places only until
+    /// `join` blocks after the first one was taken.
     pub fn room(
         &self,
         due_round: RoundNumber,
@@ -98,7 +99,7 @@ impl<AccountId: Clone + PartialEq> Places<AccountId> {
         if due < places_ahead(delay) && !self.taken.is_full() {
             return Room::Free;
         }
-        let is_drawing = self.drawn_until.is_none_or(|last| now <= last);
+        let is_drawing = delay == 0 || self.drawn_until.is_none_or(|last| now <= last);
         let last = self
             .taken
             .iter()
@@ -170,17 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn places_are_drawn_for_a_while_and_then_kept() {
+    fn places_of_later_rounds_are_drawn_for_a_while_and_then_kept() {
         let mut places = Places::default();
-        for account in 0..64 {
+        for account in 0..32 {
             ask(&mut places, 7, account, true, 10);
         }
-        let later = |now| {
+        let later = |delay, now| {
             let rank = Rank::draw(&[7; 32], &[], false);
-            places.room(1, 0, 64, rank, now)
+            places.room(1, delay, places_ahead(delay), rank, now)
         };
-        assert!(matches!(later(10 + JOIN), Room::Of(_)));
-        assert_eq!(later(11 + JOIN), Room::None);
+        assert!(matches!(later(1, 10 + JOIN), Room::Of(_)));
+        assert_eq!(later(1, 11 + JOIN), Room::None);
+        assert!(matches!(later(0, 11 + JOIN), Room::Of(_)), "who may join takes part in the draw");
     }
 
     #[test]

@@ -169,3 +169,15 @@ fn a_slow_lease_loses_its_place_only_while_places_are_drawn() {
     slow(LENGTHS.join);
     slow(LENGTHS.join + 1);
 }
+
+#[test]
+fn a_slow_lease_does_not_end_the_draw_of_this_round() {
+    in_round_one(|| {
+        let ranked = bond(PLACES + 1);
+        assert_ok!(ask(1, Tier::Mobile));
+        run(LENGTHS.join + 1);
+        ranked[1..].iter().for_each(|&account| join(account));
+        assert_ok!(ask(ranked[0], Tier::Participant));
+        assert_event(Event::PlaceLost { account: ranked[PLACES], due_round: 1 });
+    });
+}
