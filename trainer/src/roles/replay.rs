@@ -30,10 +30,13 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
 
 /// Cases whose input is held in memory at a time.
 const CONCURRENT_CASES: usize = 8;
+/// Longest time in which a peer delivers its first bytes, or fails to: it is connected to, and
+/// stalls. A try that the end of the time cuts off earlier blames nobody.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
 /// Held-out sequences to draw from, beside the text that the audit names.
 const HELD_OUT_SEQUENCES: usize = MAX_PROBE_SEQUENCES / 2;
 
@@ -59,6 +62,15 @@ impl ReplayScheduler {
             replaying: Arc::default(),
             first_tries: Mutex::default(),
         }
+    }
+
+    /// Waits for a turn to have `input` in memory. Returns `None` if there is nothing to replay, so
+    /// that a trainer which serves nothing to the end of the stage delays no other finding.
+    async fn loading_turn(&self, input: &HeldInput) -> Result<Option<OwnedSemaphorePermit>> {
+        if !matches!(input, HeldInput::Complete(_)) {
+            return Ok(None);
+        }
+        self.loading.clone().acquire_owned().await.map(Some).map_err(RoleError::fatal)
     }
 
     /// Returns the first try for the case of `trainer` in the stage that began in block `since`,
@@ -107,6 +119,8 @@ impl FetchWindow {
 
 /// One try to fetch something.
 struct Try {
+    /// Time at which it began.
+    begin: Instant,
     /// Deadline of the try.
     deadline: Instant,
     /// Set if the window ends with it.
@@ -115,6 +129,14 @@ struct Try {
     block: BlockNumber,
     /// Time to the next block, at which the next try begins.
     block_time: Duration,
+}
+
+impl Try {
+    /// Returns `true` if its failure at `end` says who is at fault: peers failed before its time
+    /// was over, or had enough of it.
+    fn is_conclusive(&self, end: Instant) -> bool {
+        end < self.deadline || self.deadline >= self.begin + ANSWER_TIME
+    }
 }
 
 /// The seats of one validator in one audit.
@@ -227,8 +249,9 @@ impl<S: Strategy> ReplayJob<S> {
         let block = retried(|| chain.overview()).await?.now;
         let block_time = retried(|| chain.block_time()).await?;
         let left = window.give_up.saturating_sub(block);
-        let deadline = Instant::now() + block_time.saturating_mul(left.max(1));
-        Ok(Try { deadline, is_last: left == 0, block, block_time })
+        let begin = Instant::now();
+        let deadline = begin + block_time.saturating_mul(left.max(1));
+        Ok(Try { begin, deadline, is_last: left == 0, block, block_time })
     }
 
     /// Fetches the input of `case` until the end of `window`. Input that no peer serves is then
@@ -241,6 +264,8 @@ impl<S: Strategy> ReplayJob<S> {
         window: FetchWindow,
     ) -> Result<Option<HeldInput>> {
         let (round, trainer) = (self.audit.round, format_account(&case.trainer));
+        // By the last try that says something.
+        let mut is_at_fault = false;
         loop {
             let now = self.next_try(window).await?;
             let first = scheduler.first_try(self.key, case.trainer, window.since, now.block).await;
@@ -251,10 +276,12 @@ impl<S: Strategy> ReplayJob<S> {
                 held => return held.map(Some),
             };
             tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
-            if now.is_last {
-                let is_at_fault = error
+            if now.is_conclusive(Instant::now()) {
+                is_at_fault = error
                     .downcast_ref::<Undelivered>()
                     .is_some_and(|undelivered| undelivered.is_fault_of(&case.trainer));
+            }
+            if now.is_last {
                 let reached_others = || self.context.has_reached_others(first.at, &case.trainer);
                 if is_at_fault
                     && window.is_filled_from(first.block)
@@ -279,9 +306,12 @@ impl<S: Strategy> ReplayJob<S> {
         scheduler: &ReplayScheduler,
         work: impl FnOnce(ReplayInput, &Stop) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let turn = scheduler.loading.clone().acquire_owned().await.map_err(RoleError::fatal)?;
+        let turn = scheduler.loading_turn(&input).await?;
         let input = retried(|| input.load(&self.context)).await?;
-        let replaying = scheduler.replaying.clone().lock_owned().await;
+        let replaying = match turn {
+            Some(_) => Some(scheduler.replaying.clone().lock_owned().await),
+            None => None,
+        };
         compute(move |stop| {
             let _guards = (turn, replaying);
             work(input, stop)
@@ -415,6 +445,32 @@ mod tests {
         assert!(!window.is_filled_from(139) && !window.is_filled_from(175));
         assert!(!FetchWindow { since: 100, give_up: 100 }.is_filled_from(100));
         assert_eq!(window.first_half().give_up, 137);
+    }
+
+    #[test]
+    fn a_try_that_is_soon_cut_off_blames_nobody() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let is_conclusive = |lasts, end| {
+            let (deadline, block_time) = (after(lasts), Duration::from_secs(3));
+            let one = Try { begin, deadline, is_last: true, block: 1, block_time };
+            one.is_conclusive(after(end))
+        };
+        assert!(!is_conclusive(3, 3) && !is_conclusive(14, 14));
+        assert!(is_conclusive(3, 2), "all peers failed before");
+        assert!(is_conclusive(15, 15) && is_conclusive(200, 200));
+    }
+
+    #[tokio::test]
+    async fn input_that_is_missing_waits_for_no_turn() {
+        let scheduler = ReplayScheduler::new();
+        let busy = scheduler.loading.clone().acquire_many_owned(CONCURRENT_CASES as u32).await;
+        for input in [HeldInput::Missing, HeldInput::Untrainable] {
+            let turn =
+                tokio::time::timeout(Duration::from_secs(10), scheduler.loading_turn(&input));
+            assert!(turn.await.unwrap().unwrap().is_none());
+        }
+        drop(busy);
     }
 
     #[tokio::test]

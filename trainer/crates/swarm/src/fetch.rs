@@ -204,7 +204,8 @@ impl Search<'_> {
         for Asked { peer, since } in std::mem::take(&mut self.asked) {
             let received = activity.received(&peer.id);
             self.received = self.received.saturating_add(received);
-            let is_silent = received == 0 && now >= since + limits.quiet_delay;
+            // One that was asked later may still be connecting.
+            let is_silent = received == 0 && now >= since + limits.connect_timeout;
             if is_silent {
                 self.failures.note(peer.id, PeerFailure::Silent);
             } else {
