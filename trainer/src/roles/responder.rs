@@ -31,7 +31,10 @@ use pol_primitives::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::Mutex;
 
@@ -58,6 +61,8 @@ pub(super) struct AuditResponder<S> {
     lost: BTreeSet<AuditKey>,
     /// Round in which blobs of ended leases were last searched for.
     searched: Option<RoundNumber>,
+    /// Set once an update was found to be invalid.
+    convicted: Arc<AtomicBool>,
 }
 
 /// The action that an audit waits for from the trainer.
@@ -90,7 +95,13 @@ impl<S: Strategy> AuditResponder<S> {
             training_lock: Arc::default(),
             lost: BTreeSet::new(),
             searched: None,
+            convicted: Arc::default(),
         }
+    }
+
+    /// Returns a flag that is set once an update was found to be invalid.
+    pub(super) fn convicted(&self) -> Arc<AtomicBool> {
+        self.convicted.clone()
     }
 
     fn account(&self) -> AccountId {
@@ -231,7 +242,10 @@ impl<S: Strategy> AuditResponder<S> {
             }
             // Any trainer may lose a part of its bond and fills it up again. One that was found to
             // cheat should find out the reason first.
-            if record.is_none_or(|record| record.outcome != Outcome::Invalid)
+            if record.is_some_and(|record| record.outcome == Outcome::Invalid) {
+                self.convicted.store(true, Ordering::Relaxed);
+            }
+            if !self.convicted.load(Ordering::Relaxed)
                 && let Some(member) = member
             {
                 context.fill_bond(&self.signer, &member).await?;
@@ -313,7 +327,8 @@ fn log_outcome(round: RoundNumber, record: &SubmissionRecord, bond: Balance) {
         ),
         Outcome::Invalid => tracing::error!(
             "round {round}: the audit found that the update is not what its lease gives; it is \
-             taken out of the model, and the bond is {} now",
+             taken out of the model, and the bond is {} now. This process raises it no more: find \
+             out the reason before starting it again",
             format_amount(bond)
         ),
         Outcome::Withheld => tracing::error!(

@@ -20,7 +20,7 @@ use crate::{
 };
 use pol_chain::{AccountId, Call, ChainError, Signer};
 use pol_primitives::{
-    Hash, MAX_SUBMISSIONS, MILLION, RoundNumber,
+    Balance, Hash, MAX_SUBMISSIONS, MILLION, RoundNumber,
     lease::Lease,
     member::{Role, UPDATE_LOCK},
     metrics::MetricsClaim,
@@ -28,6 +28,10 @@ use pol_primitives::{
     recipe::{Recipe, Tier},
     round::{Phase, Round},
     submission::{Outcome, Submission, SubmissionStatus, TrainingClaims},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 /// Resources that a trainer uses.
@@ -63,6 +67,8 @@ pub struct Trainer<S> {
     barred: bool,
     /// Set once the log says that the bond does not cover another update.
     locked: bool,
+    /// Set once an update was found to be invalid.
+    convicted: Arc<AtomicBool>,
     /// Set once the log says that finality lags too far for a lease.
     lagging: bool,
     responder: RoleTask,
@@ -104,6 +110,7 @@ impl<S: Strategy> Trainer<S> {
             waiting: false,
             barred: false,
             locked: false,
+            convicted: responder.convicted(),
             lagging: false,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
@@ -181,9 +188,13 @@ impl<S: Strategy> Trainer<S> {
     }
 
     /// Returns `true` if the bond covers another update, beside those that wait for their audits.
-    /// Raises it if it does not and the balance allows.
+    /// Raises it if it does not and the balance allows, unless an update was found to be invalid: a
+    /// machine that computes wrongly would use up the balance in this way.
     async fn covers_another(&mut self, member: &Member<AccountId>) -> Result<bool> {
-        let missing = member.locked.saturating_add(UPDATE_LOCK).saturating_sub(member.bond);
+        let missing = missing_bond(member);
+        if self.convicted.load(Ordering::Relaxed) {
+            return Ok(missing == 0);
+        }
         let covers = missing == 0 || self.context.raise_bond(&self.signer, missing).await?;
         if !covers && !std::mem::replace(&mut self.locked, true) {
             tracing::warn!(
@@ -472,6 +483,11 @@ impl<S: Strategy> Trainer<S> {
     }
 }
 
+/// Returns the amount by which the bond is too small for another update.
+fn missing_bond(member: &Member<AccountId>) -> Balance {
+    member.locked.saturating_add(UPDATE_LOCK).saturating_sub(member.bond)
+}
+
 /// Returns `true` if block `firm` is further behind block `best` than the `train` phase is long.
 fn lags_too_far(best: u32, firm: u32, train: u32) -> bool {
     best.saturating_sub(firm) > train
@@ -517,6 +533,29 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pol_primitives::POL;
+
+    #[test]
+    fn a_bond_covers_the_updates_that_wait_and_one_more() {
+        let missing = |bond, locked| {
+            let (role, bond, locked) = (Role::Trainer, bond * POL, locked * POL);
+            missing_bond(&Member {
+                account: [1; 32],
+                role,
+                bond,
+                locked,
+                bonded: true,
+                chilled: false,
+                absent: false,
+                endpoint: None,
+            })
+        };
+        assert_eq!(missing(1_000, 0), 0);
+        assert_eq!(missing(1_000, 900), 800 * POL);
+        assert_eq!(missing(1_900, 900), 0);
+        // A conviction leaves the locks of the other updates without a margin.
+        assert_eq!(missing(1_900, 1_800), 800 * POL);
+    }
 
     #[test]
     fn leases_wait_for_finality_that_lags_longer_than_training_lasts() {
