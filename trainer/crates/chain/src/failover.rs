@@ -29,7 +29,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Time without a sign of life after which a node counts as gone.
 const PING_LIMIT: Duration = Duration::from_secs(15);
-/// Longest wait, at the start, for the nodes that are not used yet.
+/// Longest wait for the first answer of a node that others can replace, and at the start for all
+/// that the nodes which are not used yet are asked.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the delays between attempts to reach a node that is away.
@@ -137,8 +138,8 @@ impl Failover {
 
     /// Connects to the node at `url`, if it runs this chain.
     async fn join(&self, url: &str) -> Result<ReconnectingRpcClient, String> {
-        let client = dial(url, ATTEMPTS).await?;
-        if genesis_hash(&client).await? != self.genesis {
+        let (client, genesis) = greet(url).await?;
+        if genesis != self.genesis {
             return Err("it runs another chain".to_owned());
         }
         Ok(client)
@@ -179,17 +180,19 @@ async fn first_answer(
     urls: &[String],
 ) -> Result<(usize, ReconnectingRpcClient, String), ChainError> {
     let is_alone = urls.len() == 1;
-    let attempts = if is_alone { usize::MAX } else { ATTEMPTS };
     let mut delays = reconnect_delays();
     loop {
         for (place, url) in urls.iter().enumerate() {
             let answer = async {
-                let client = dial(url, attempts).await?;
+                if !is_alone {
+                    return greet(url).await;
+                }
+                let client = dial(url, usize::MAX).await?;
                 let genesis = genesis_hash(&client).await?;
-                Ok::<_, String>((place, client, genesis))
+                Ok((client, genesis))
             };
             match answer.await {
-                Ok(found) => return Ok(found),
+                Ok((client, genesis)) => return Ok((place, client, genesis)),
                 Err(reason) if is_alone => {
                     return Err(ChainError::Unreachable { url: url.clone(), reason });
                 }
@@ -213,6 +216,15 @@ async fn dial(url: &str, attempts: usize) -> Result<ReconnectingRpcClient, Strin
             .enable_ws_ping(pings);
     }
     client.build(url).await.map_err(|error| error.to_string())
+}
+
+/// Connects to a node that others can replace, and returns the genesis of its chain too. One that
+/// takes connections and answers nothing, as a frozen one does, is given up soon.
+async fn greet(url: &str) -> Result<(ReconnectingRpcClient, String), String> {
+    let client = dial(url, ATTEMPTS).await?;
+    let genesis = time::timeout(CHECK_TIMEOUT, genesis_hash(&client)).await;
+    let genesis = genesis.map_err(|_| "it does not answer".to_owned())??;
+    Ok((client, genesis))
 }
 
 /// Returns the hash of the genesis block of a node, as the node states it.

@@ -78,6 +78,20 @@ async fn the_first_node_that_answers_is_used() {
 }
 
 #[tokio::test]
+async fn a_node_that_takes_connections_and_answers_nothing_is_passed_over() {
+    let [frozen, second] = [address(), address()];
+    let mut module = RpcModule::new(());
+    module
+        .register_async_method("chain_getBlockHash", |_, _, _| std::future::pending::<String>())
+        .unwrap();
+    let _frozen = Server::builder().build(frozen).await.unwrap().start(module);
+    let _two = node(second, "second", 0).await;
+    let client = time::timeout(3 * CHECK_TIMEOUT, open(&[frozen, second])).await;
+    let client = client.expect("both are asked in time").unwrap();
+    assert_eq!(name(&client).await, "second");
+}
+
+#[tokio::test]
 async fn a_node_of_another_chain_is_refused() {
     let [first, other] = [address(), address()];
     let (_one, _other) = (node(first, "first", 0).await, node(other, "other", 1).await);
