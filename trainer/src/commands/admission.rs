@@ -4,8 +4,9 @@
 
 use super::governance::decide;
 use crate::{
-    context::NodeContext,
-    data::ShardReader,
+    context::{NodeContext, Undelivered},
+    data::{MalformedData, ShardReader},
+    error::RoleError,
     options::{KeyOptions, NodeOptions, SwarmOptions},
     state::StateFolder,
 };
@@ -14,6 +15,7 @@ use clap::{Args, ValueEnum};
 use pol_chain::{AccountId, Call, format_account};
 use pol_primitives::data::{Manifest, ManifestId, ShardId, SourceKind};
 use serde_json::json;
+use std::time::Instant;
 
 /// Number of shards that a report tries to read.
 const TRIED_SHARDS: u32 = 4;
@@ -126,7 +128,7 @@ impl ReportOptions {
 }
 
 /// Tries to read `shard` of a manifest, or some of its shards. Returns the index of the first that
-/// it gets.
+/// it gets. Fails if this machine or its node may be why it gets none.
 async fn read_any(
     context: &NodeContext,
     manifest: ManifestId,
@@ -141,13 +143,23 @@ async fn read_any(
     let tried = TRIED_SHARDS.min(shards);
     let spread = |at: u32| (u64::from(at) * u64::from(shards) / u64::from(tried)) as u32;
     let indices = shard.map_or_else(|| (0..tried).map(spread).collect(), |shard| vec![shard]);
+    let started = Instant::now();
     for index in indices {
-        match reader.shard(&recipe, ShardId { manifest, index }, &[], "report").await {
-            Ok(_) => return Ok(Some(index)),
-            Err(error) => tracing::info!("shard {index}: {error:#}"),
+        let read = reader.shard(&recipe, ShardId { manifest, index }, &[], "report").await;
+        let Err(error) = read.map_err(RoleError::into_inner) else { return Ok(Some(index)) };
+        if !is_of_data(&error, context.swarm.has_reached(started, &[])) {
+            return Err(error
+                .context("nothing is reported, since this machine or its node may be at fault"));
         }
+        tracing::info!("shard {index}: {error:#}");
     }
     Ok(None)
+}
+
+/// Returns `true` if the data is why it could not be read. Blobs that do not come are its fault
+/// only on a machine that is connected to another member.
+fn is_of_data(error: &anyhow::Error, is_connected: bool) -> bool {
+    error.is::<MalformedData>() || (is_connected && error.is::<Undelivered>())
 }
 
 /// Admits a manifest.
@@ -214,4 +226,18 @@ fn print(id: ManifestId, manifest: &Manifest<AccountId>) {
         info.source,
         format_account(owner)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn only_the_data_is_reported() {
+        let shard = ShardId { manifest: 3, index: 7 };
+        let malformed = anyhow!(MalformedData::Shard { shard, reason: "odd".into() });
+        assert!(is_of_data(&malformed, false));
+        assert!(!is_of_data(&anyhow!("the node does not answer"), true));
+    }
 }
