@@ -164,7 +164,7 @@ impl Network {
         numerics: Numerics,
         audits: AuditConfig,
     ) -> Result<Self> {
-        fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+        prepare_logs(logs)?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let port = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
         let (rpc, p2p) = (Rpc(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port()?)), port()?);
@@ -477,9 +477,24 @@ pub(crate) fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Creates the folder of the logs, and removes those of an earlier run from it.
+pub(crate) fn prepare_logs(logs: &Path) -> Result<()> {
+    fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+    for entry in fs::read_dir(logs)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "log" || extension == "jsonl") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Starts a process that logs to the end of the file of its name. The log of a process that is
+/// started again thus shows the panics of both.
 pub(crate) fn launch(name: &str, command: &mut Command, logs: &Path) -> Result<Process> {
     let log = logs.join(format!("{name}.log"));
-    let file = fs::File::create(&log).with_context(|| log.display().to_string())?;
+    let file = fs::OpenOptions::new().create(true).append(true).open(&log);
+    let file = file.with_context(|| log.display().to_string())?;
     let child = command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
@@ -525,4 +540,23 @@ pub(crate) async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
     finish(command).await?;
     let recipe: Recipe = serde_json::from_slice(&fs::read(&recipe)?)?;
     Ok(Recipe { segments: SEGMENTS, ..recipe })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_seen_after_a_restart_and_not_in_the_next_run() {
+        let logs = tempfile::tempdir().unwrap();
+        let start = |script| {
+            launch("member", Command::new("sh").args(["-c", script]), logs.path()).unwrap()
+        };
+        prepare_logs(logs.path()).unwrap();
+        start("echo thread panicked at here").child.wait().unwrap();
+        let failure = start("exec sleep 60").failure().unwrap();
+        assert!(failure.starts_with("member panicked at"), "{failure}");
+        prepare_logs(logs.path()).unwrap();
+        assert_eq!(start("exec sleep 60").failure(), None);
+    }
 }

@@ -4,7 +4,10 @@
 
 use super::{clock::shift_clock, links::Links};
 use crate::{
-    network::{AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, poll, signer},
+    network::{
+        AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, poll, prepare_logs,
+        signer,
+    },
     rpc::Rpc,
 };
 use anyhow::{Context, Result};
@@ -77,7 +80,7 @@ pub(crate) struct SitesNetwork {
 impl SitesNetwork {
     /// Starts the sites with all members, and waits for the first model.
     pub(crate) async fn start(logs: &Path) -> Result<Self> {
-        fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
+        prepare_logs(logs)?;
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let recipe = ingest(folder.path(), logs).await?;
         let spec = folder.path().join("spec.json");
