@@ -44,14 +44,8 @@ const HELD_OUT_SEQUENCES: usize = MAX_PROBE_SEQUENCES / 2;
 pub(super) struct ReplayScheduler {
     loading: Arc<Semaphore>,
     replaying: Arc<Mutex<()>>,
-    first_tries: Mutex<BTreeMap<(AuditKey, AccountId, BlockNumber), FirstTry>>,
-}
-
-/// The first try to fetch the input of a case in a stage.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct FirstTry {
-    block: BlockNumber,
-    at: Instant,
+    /// Blocks of the first tries to fetch the input of cases in stages.
+    first_tries: Mutex<BTreeMap<(AuditKey, AccountId, BlockNumber), BlockNumber>>,
 }
 
 impl ReplayScheduler {
@@ -73,19 +67,16 @@ impl ReplayScheduler {
         self.loading.clone().acquire_owned().await.map(Some).map_err(RoleError::fatal)
     }
 
-    /// Returns the first try for the case of `trainer` in the stage that began in block `since`,
-    /// which is now, in `block`, if there was none. A step that starts over goes on from it.
+    /// Returns the block of the first try for the case of `trainer` in the stage that began in
+    /// block `since`, which is `block` if there was none. A step that starts over goes on from it.
     async fn first_try(
         &self,
         audit: AuditKey,
         trainer: AccountId,
         since: BlockNumber,
         block: BlockNumber,
-    ) -> FirstTry {
-        let mut tries = self.first_tries.lock().await;
-        *tries
-            .entry((audit, trainer, since))
-            .or_insert_with(|| FirstTry { block, at: Instant::now() })
+    ) -> BlockNumber {
+        *self.first_tries.lock().await.entry((audit, trainer, since)).or_insert(block)
     }
 
     /// Forgets the first tries of all audits but those in `open`.
@@ -277,16 +268,10 @@ impl<S: Strategy> ReplayJob<S> {
             };
             tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
             if now.is_conclusive(Instant::now()) {
-                is_at_fault = error
-                    .downcast_ref::<Undelivered>()
-                    .is_some_and(|undelivered| undelivered.is_fault_of(&case.trainer));
+                is_at_fault = self.is_fault_of(&case.trainer, &error, now.begin).await?;
             }
             if now.is_last {
-                let reached_others = || self.context.has_reached_others(first.at, &case.trainer);
-                if is_at_fault
-                    && window.is_filled_from(first.block)
-                    && retried(reached_others).await?
-                {
+                if is_at_fault && window.is_filled_from(first) {
                     return Ok(Some(HeldInput::Missing));
                 }
                 tracing::warn!(
@@ -297,6 +282,21 @@ impl<S: Strategy> ReplayJob<S> {
             }
             tokio::time::sleep(now.block_time).await;
         }
+    }
+
+    /// Returns `true` if a try since `begin` that ended in `error` failed by the trainer's fault.
+    /// It has to have reached another peer, or this machine may have been cut off at that time.
+    async fn is_fault_of(
+        &self,
+        trainer: &AccountId,
+        error: &anyhow::Error,
+        begin: Instant,
+    ) -> Result<bool> {
+        let undelivered = error.downcast_ref::<Undelivered>();
+        if !undelivered.is_some_and(|undelivered| undelivered.is_fault_of(trainer)) {
+            return Ok(false);
+        }
+        retried(|| self.context.has_reached_others(begin, trainer)).await
     }
 
     /// Returns the result of `work` on `input`, on a thread that may compute.
@@ -478,16 +478,16 @@ mod tests {
         let (scheduler, trainer) = (ReplayScheduler::new(), [1; 32]);
         let keys = [1, 2].map(audit_key);
         let first = scheduler.first_try(keys[0], trainer, 100, 101).await;
-        assert_eq!(first.block, 101);
+        assert_eq!(first, 101);
         assert_eq!(scheduler.first_try(keys[0], trainer, 100, 120).await, first);
         for (key, trainer, since) in
             [(keys[1], trainer, 100), (keys[0], [2; 32], 100), (keys[0], trainer, 140)]
         {
-            assert_eq!(scheduler.first_try(key, trainer, since, 141).await.block, 141);
+            assert_eq!(scheduler.first_try(key, trainer, since, 141).await, 141);
         }
         scheduler.retain(&BTreeSet::from([keys[1]])).await;
-        assert_eq!(scheduler.first_try(keys[0], trainer, 100, 150).await.block, 150);
-        assert_eq!(scheduler.first_try(keys[1], trainer, 100, 150).await.block, 141);
+        assert_eq!(scheduler.first_try(keys[0], trainer, 100, 150).await, 150);
+        assert_eq!(scheduler.first_try(keys[1], trainer, 100, 150).await, 141);
     }
 
     fn audit_key(id: u32) -> AuditKey {
