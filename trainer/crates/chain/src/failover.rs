@@ -5,6 +5,7 @@
 
 use crate::ChainError;
 use futures::{FutureExt, future::try_join_all};
+use serde_json::Value;
 use std::time::Duration;
 use subxt::rpcs::{
     Error,
@@ -120,7 +121,7 @@ impl Failover {
         let mut delays = reconnect_delays();
         let mut is_first_search = true;
         for (place, url) in self.urls.iter().enumerate().cycle().skip(used.place + 1) {
-            match self.join(url).await {
+            match self.join(url, is_first_search).await {
                 Ok(client) => {
                     tracing::info!(url, "using this node from now on");
                     *current = Connection { turn: used.turn + 1, place, client };
@@ -136,9 +137,9 @@ impl Failover {
         }
     }
 
-    /// Connects to the node at `url`, if it runs this chain.
-    async fn join(&self, url: &str) -> Result<ReconnectingRpcClient, String> {
-        let (client, genesis) = greet(url).await?;
+    /// Connects to the node at `url`, if it runs this chain, and is not syncing if it `must_lead`.
+    async fn join(&self, url: &str, must_lead: bool) -> Result<ReconnectingRpcClient, String> {
+        let (client, genesis) = greet(url, must_lead).await?;
         if genesis != self.genesis {
             return Err("it runs another chain".to_owned());
         }
@@ -181,11 +182,12 @@ async fn first_answer(
 ) -> Result<(usize, ReconnectingRpcClient, String), ChainError> {
     let is_alone = urls.len() == 1;
     let mut delays = reconnect_delays();
+    let mut is_first_search = true;
     loop {
         for (place, url) in urls.iter().enumerate() {
             let answer = async {
                 if !is_alone {
-                    return greet(url).await;
+                    return greet(url, is_first_search).await;
                 }
                 let client = dial(url, usize::MAX).await?;
                 let genesis = genesis_hash(&client).await?;
@@ -196,9 +198,10 @@ async fn first_answer(
                 Err(reason) if is_alone => {
                     return Err(ChainError::Unreachable { url: url.clone(), reason });
                 }
-                Err(reason) => tracing::warn!(url, reason, "the node does not answer"),
+                Err(reason) => tracing::warn!(url, reason, "cannot use the node"),
             }
         }
+        is_first_search = false;
         time::sleep(delays.next().unwrap_or(DIAL_TIMEOUT)).await;
     }
 }
@@ -219,12 +222,26 @@ async fn dial(url: &str, attempts: usize) -> Result<ReconnectingRpcClient, Strin
 }
 
 /// Connects to a node that others can replace, and returns the genesis of its chain too. One that
-/// takes connections and answers nothing, as a frozen one does, is given up soon.
-async fn greet(url: &str) -> Result<(ReconnectingRpcClient, String), String> {
+/// takes connections and answers nothing, as a frozen one does, is given up soon. So is one that
+/// has not caught up with its peers, if it `must_lead`.
+async fn greet(url: &str, must_lead: bool) -> Result<(ReconnectingRpcClient, String), String> {
     let client = dial(url, ATTEMPTS).await?;
-    let genesis = time::timeout(CHECK_TIMEOUT, genesis_hash(&client)).await;
-    let genesis = genesis.map_err(|_| "it does not answer".to_owned())??;
-    Ok((client, genesis))
+    let asked = async {
+        let genesis = genesis_hash(&client).await?;
+        Ok::<_, String>((genesis, must_lead && is_syncing(&client).await))
+    };
+    let asked = time::timeout(CHECK_TIMEOUT, asked).await;
+    match asked.map_err(|_| "it does not answer".to_owned())?? {
+        (_, true) => Err("it is still syncing".to_owned()),
+        (genesis, false) => Ok((client, genesis)),
+    }
+}
+
+/// Returns `true` if the node says that it is far behind its peers.
+async fn is_syncing(client: &ReconnectingRpcClient) -> bool {
+    let health = client.request_raw("system_health", None).await;
+    let health = health.ok().and_then(|health| serde_json::from_str::<Value>(health.get()).ok());
+    health.is_some_and(|health| health["isSyncing"] == true)
 }
 
 /// Returns the hash of the genesis block of a node, as the node states it.

@@ -6,6 +6,7 @@ use jsonrpsee::{
     RpcModule,
     server::{Server, ServerHandle},
 };
+use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use subxt::rpcs::{RpcClient, rpc_params};
 
@@ -89,6 +90,23 @@ async fn a_node_that_takes_connections_and_answers_nothing_is_passed_over() {
     let client = time::timeout(3 * CHECK_TIMEOUT, open(&[frozen, second])).await;
     let client = client.expect("both are asked in time").unwrap();
     assert_eq!(name(&client).await, "second");
+}
+
+#[tokio::test]
+async fn a_node_that_is_syncing_is_used_only_if_no_other_answers() {
+    let [behind, second] = [address(), address()];
+    let mut module = RpcModule::new(());
+    module.register_method("name", |_, _, _| "behind").unwrap();
+    module.register_method("chain_getBlockHash", |_, _, _| GENESIS[0]).unwrap();
+    module
+        .register_method("system_health", |_, _, _| json!({ "isSyncing": true, "peers": 3 }))
+        .unwrap();
+    let _behind = Server::builder().build(behind).await.unwrap().start(module);
+    let two = node(second, "second", 0).await;
+    let client = open(&[behind, second]).await.unwrap();
+    assert_eq!(name(&client).await, "second");
+    stop(two).await;
+    assert_eq!(name(&client).await, "behind");
 }
 
 #[tokio::test]
