@@ -6,6 +6,24 @@ use crate::{Balance, Hash, prf::Prf};
 use alloc::vec::Vec;
 use codec::Encode;
 
+/// Returns the stakes that seats are drawn from: those of validators that have acted, without the
+/// `newcomers`, if they are a third of all stake or more, and all of them otherwise.
+///
+/// A bond that never acts leaves its seats empty, and could so keep the updates of others undecided
+/// until it has failed often enough to be fined.
+pub fn seated_stakes<AccountId: PartialEq>(
+    stakes: Vec<(AccountId, Balance)>,
+    newcomers: &[AccountId],
+) -> Vec<(AccountId, Balance)> {
+    let has_acted = |account: &AccountId| !newcomers.contains(account);
+    let whole = total(&eligible(&stakes, |_| true));
+    let acting = total(&eligible(&stakes, has_acted));
+    if acting.saturating_mul(3) < whole {
+        return stakes;
+    }
+    stakes.into_iter().filter(|(account, _)| has_acted(account)).collect()
+}
+
 /// Draws `count` different validators for the update of `trainer`, and returns their indices in
 /// `stakes`.
 ///

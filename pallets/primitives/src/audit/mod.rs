@@ -35,7 +35,7 @@ mod stage;
 mod tests;
 
 pub use case::{Audit, Case, EarlierSeat, PendingAudit, SeatHolder};
-pub use draw::{draw_proportional_seats, draw_seats, draw_segments};
+pub use draw::{draw_proportional_seats, draw_seats, draw_segments, seated_stakes};
 pub use finding::{
     Binding, Evidence, Finding, Seat, UpdateMeasurement, Verdict, evidence_commitment,
     is_seat_quorum, verdict_of_draw,

@@ -12,7 +12,7 @@ use pol_primitives::{
     Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{
         Audit, AuditConfig, AuditId, MAX_AUDITED_SEGMENTS, MAX_SKETCHED_SEGMENTS, PendingAudit,
-        Stage,
+        Stage, seated_stakes,
     },
     beacon::Pulse,
     digest,
@@ -107,7 +107,7 @@ impl<T: Config> Pallet<T> {
         let config = if source.has_pulse { config } else { config.with_one_seat_more() };
         let probe = T::Pool::sample(config.probe.into(), &mut Prf::new("pol/probe/1", &seed, &[]));
         let limit = Self::max_segments(&group);
-        let stakes = T::Bonds::stakes();
+        let stakes = seated_stakes(T::Bonds::stakes(), &T::Bonds::newcomers());
         let audit = Audit::draw(&config, seed, Self::now(), &group, &stakes, probe, limit);
         let id = NextAudit::<T>::get();
         NextAudit::<T>::put(id.saturating_add(1));

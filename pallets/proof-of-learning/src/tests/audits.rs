@@ -84,6 +84,22 @@ fn a_draw_waits_for_the_randomness_of_later_blocks() {
 }
 
 #[test]
+fn a_validator_that_has_never_acted_gets_no_seat() {
+    in_round_one(|| {
+        let stakes = Stakes::stakes();
+        let (newcomer, _) = *stakes.iter().max_by_key(|(_, stake)| *stake).unwrap();
+        train_to_hold(&[1, 2, 3]);
+        hold(&[0, 1, 2]);
+        adopt([5; 32]);
+        Newcomers::put(vec![newcomer]);
+        run(1);
+        let (_, audit) = Learning::audits(0).pop().unwrap();
+        let holders: Vec<_> = audit.holders.iter().map(|holder| holder.account).collect();
+        assert!(!holders.is_empty() && !holders.contains(&newcomer), "{holders:?}");
+    });
+}
+
+#[test]
 fn included_updates_are_drawn_in_the_next_block() {
     in_round_one(|| {
         train_to_hold(&[1, 2, 3]);

@@ -140,7 +140,7 @@ async fn foreign_shards(network: &Network) -> Result<usize> {
 // ---- Data that nobody can fetch or read ----
 
 /// Provider of shards that are no text.
-const NOISE: &str = "attacker-noise";
+const NOISE: &str = "noise-provider";
 /// Provider that serves nothing.
 const UNSERVED: &str = "attacker-unserved";
 /// Provider that serves slowly.

@@ -94,11 +94,26 @@ impl Chain {
         tip: Balance,
     ) -> Result<CallReceipt, ChainError> {
         // Subscribing may fail, so it precedes sending.
-        let blocks = self.subscribe_blocks().await?;
-        let signed = self.send(signer, &call, tip).await?;
-        let receipt = self.follow(signer, &signed, blocks).await?;
-        tracing::debug!(call = call.name().1, block = receipt.block.number, "call included");
-        Ok(receipt)
+        let mut blocks = self.subscribe_blocks().await?;
+        let mut attempts = if call.duty().is_some() { MAX_ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            let signed = self.send(signer, &call, tip).await?;
+            match self.follow(signer, &signed, &mut blocks).await {
+                // A duty takes effect once, so that it can be sent again at once. It has to be:
+                // its deadline may be a block away.
+                Err(ChainError::Displaced { .. }) if attempts > 0 => {
+                    tracing::debug!(call = call.name().1, "its nonce was taken; signing it again");
+                    self.sent().forget(&signed);
+                }
+                followed => {
+                    let receipt = followed?;
+                    let block = receipt.block.number;
+                    tracing::debug!(call = call.name().1, block, "call included");
+                    return Ok(receipt);
+                }
+            }
+        }
     }
 
     /// Submits `call` without a signature. The chain accepts few such calls, and each at most once.
@@ -282,7 +297,7 @@ impl Chain {
         &self,
         signer: &Signer,
         signed: &SignedTransaction,
-        mut blocks: BlockSubscription,
+        blocks: &mut BlockSubscription,
     ) -> Result<CallReceipt, ChainError> {
         let until = signed.until;
         let (mut waited, mut gaps) = (0, 0);

@@ -32,6 +32,19 @@ fn seats_follow_stake() {
 }
 
 #[test]
+fn newcomers_get_no_seats_while_the_others_have_a_third_of_the_stake() {
+    let accounts = |newcomers: &[u64]| -> Vec<u64> {
+        seated_stakes(stakes(), newcomers).into_iter().map(|(account, _)| account).collect()
+    };
+    assert_eq!(accounts(&[]), [0, 1, 2, 3, 4]);
+    assert_eq!(accounts(&[4]), [0, 1, 2, 3]);
+    // Validators 0 to 2 have 6 of 20 parts, and 0 and 2 to 3 have 8.
+    assert_eq!(accounts(&[3, 4]), [0, 1, 2, 3, 4]);
+    assert_eq!(accounts(&[1, 4]), [0, 2, 3]);
+    assert_eq!(accounts(&[0, 1, 2, 3, 4]), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn updates_have_seats_of_their_own() {
     let drawn: BTreeSet<_> =
         (0..50u64).map(|trainer| draw_seats(&seed(1), &(trainer + 100), &stakes(), 2)).collect();
