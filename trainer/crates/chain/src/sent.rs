@@ -5,6 +5,8 @@
 //! A role reads the chain at every block and does what is missing there. After a reorganisation its
 //! last call is missing again, although the node or a block may still hold the transaction. So a
 //! call for the same duty sends that transaction again. It keeps its nonce, and takes effect once.
+//!
+//! The nonce of a transaction is not given to another one while the node's pool takes it.
 
 use crate::{AccountId, Call};
 use pol_primitives::round::BlockNumber;
@@ -28,14 +30,15 @@ impl SignedTransaction {
     }
 }
 
-/// Transactions of this process whose eras are not over, each with the duty that it fulfils.
+/// Transactions of this process whose eras are not over, each with the duty that it fulfils if it
+/// fulfils one.
 #[derive(Debug, Default)]
-pub(crate) struct SentTransactions(Vec<(Call, SignedTransaction)>);
+pub(crate) struct SentTransactions(Vec<(Option<Call>, SignedTransaction)>);
 
 impl SentTransactions {
     /// Adds a transaction that fulfils `duty`, and forgets those whose eras ended before block
     /// `best`.
-    pub(crate) fn add(&mut self, duty: Call, signed: SignedTransaction, best: u64) {
+    pub(crate) fn add(&mut self, duty: Option<Call>, signed: SignedTransaction, best: u64) {
         self.0.retain(|(_, sent)| u64::from(sent.until) >= best);
         self.0.push((duty, signed));
     }
@@ -49,13 +52,19 @@ impl SentTransactions {
         nonce: u64,
         best: u64,
     ) -> Option<SignedTransaction> {
-        let fits = |(of, sent): &&(Call, SignedTransaction)| {
-            of == duty
+        let fits = |(of, sent): &&(Option<Call>, SignedTransaction)| {
+            of.as_ref() == Some(duty)
                 && sent.account == *account
                 && sent.nonce >= nonce
                 && u64::from(sent.until) > best
         };
         self.0.iter().find(fits).map(|(_, sent)| sent.clone())
+    }
+
+    /// Returns the newest transaction of `account` with this nonce.
+    pub(crate) fn with_nonce(&self, account: &AccountId, nonce: u64) -> Option<SignedTransaction> {
+        let mut newest = self.0.iter().rev().map(|(_, sent)| sent);
+        newest.find(|sent| sent.account == *account && sent.nonce == nonce).cloned()
     }
 
     /// Forgets a transaction that no block can include.
@@ -86,7 +95,7 @@ mod tests {
     #[test]
     fn a_retracted_transaction_is_found_for_its_duty_only() {
         let mut sent = SentTransactions::default();
-        sent.add(duty(3), signed(1, 7, 64), 1);
+        sent.add(Some(duty(3)), signed(1, 7, 64), 1);
         // Included: the next nonce is 8.
         assert_eq!(sent.find(&[1; 32], &duty(3), 8, 10), None);
         // Retracted.
@@ -99,11 +108,25 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_transaction_of_a_nonce_is_found_whatever_it_does() {
+        let mut sent = SentTransactions::default();
+        let newer = SignedTransaction { bytes: vec![9], ..signed(1, 7, 64) };
+        sent.add(None, signed(1, 7, 64), 1);
+        sent.add(Some(duty(3)), newer.clone(), 1);
+        assert_eq!(sent.with_nonce(&[1; 32], 7), Some(newer.clone()));
+        assert_eq!(sent.with_nonce(&[1; 32], 8), None);
+        assert_eq!(sent.with_nonce(&[2; 32], 7), None);
+        sent.forget(&newer);
+        assert_eq!(sent.with_nonce(&[1; 32], 7), Some(signed(1, 7, 64)));
+        assert_eq!(sent.find(&[1; 32], &duty(3), 7, 10), None);
+    }
+
+    #[test]
     fn transactions_are_forgotten_with_their_eras() {
         let mut sent = SentTransactions::default();
-        sent.add(duty(1), signed(1, 7, 64), 1);
+        sent.add(Some(duty(1)), signed(1, 7, 64), 1);
         assert_eq!(sent.find(&[1; 32], &duty(1), 7, 64), None);
-        sent.add(duty(2), signed(1, 8, 128), 65);
+        sent.add(Some(duty(2)), signed(1, 8, 128), 65);
         assert_eq!(sent.0.len(), 1);
     }
 

@@ -95,7 +95,8 @@ impl Chain {
     ) -> Result<CallReceipt, ChainError> {
         // Subscribing may fail, so it precedes sending.
         let mut blocks = self.subscribe_blocks().await?;
-        let mut attempts = if call.duty().is_some() { MAX_ATTEMPTS } else { 1 };
+        let is_duty = call.duty().is_some();
+        let mut attempts = if is_duty { MAX_ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
             let signed = self.send(signer, &call, tip).await?;
@@ -106,8 +107,14 @@ impl Chain {
                     tracing::debug!(call = call.name().1, "its nonce was taken; signing it again");
                     self.sent().forget(&signed);
                 }
-                followed => {
-                    let receipt = followed?;
+                Err(error) => {
+                    // The caller decides if another one is sent, so that this one is not sent again.
+                    if !is_duty {
+                        self.sent().forget(&signed);
+                    }
+                    return Err(error);
+                }
+                Ok(receipt) => {
                     let block = receipt.block.number;
                     tracing::debug!(call = call.name().1, block, "call included");
                     return Ok(receipt);
@@ -169,9 +176,7 @@ impl Chain {
             return Ok(signed);
         }
         let signed = self.send_new(signer, call, tip).await?;
-        if let Some(duty) = duty {
-            self.sent().add(duty, signed.clone(), signed.birth.into());
-        }
+        self.sent().add(duty, signed.clone(), signed.birth.into());
         Ok(signed)
     }
 
@@ -257,7 +262,10 @@ impl Chain {
         call.encode_at(&client)?;
         let account = signer.account();
         let address = AccountId32(account);
-        let nonce = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
+        let mut nonce = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
+        while self.is_pending(&account, nonce).await {
+            nonce += 1;
+        }
         let birth = self.era_birth(client.block_number()).await?;
         let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
             .nonce(nonce)
@@ -276,6 +284,20 @@ impl Chain {
         let bytes = transaction.into_encoded();
         let until = birth.number.saturating_add(ERA_BLOCKS - 1);
         Ok(SignedTransaction { account, nonce, bytes, birth: birth.number, until })
+    }
+
+    /// Returns `true` if this process sent a transaction with the nonce, and the node's pool has it
+    /// or takes it again.
+    ///
+    /// For a moment after a new block the node may take the nonce for a free one. Another
+    /// transaction would then displace the first in this pool, and be displaced by it elsewhere.
+    async fn is_pending(&self, account: &AccountId, nonce: u64) -> bool {
+        let Some(sent) = self.sent().with_nonce(account, nonce) else { return false };
+        match self.node.rpc.author_submit_extrinsic(&sent.bytes).await {
+            Ok(_) => true,
+            Err(rpcs::Error::User(refusal)) => refusal.code == ALREADY_IMPORTED,
+            Err(_) => false,
+        }
     }
 
     /// Returns the block that the era of a transaction signed at height `best` begins with: the one
@@ -388,7 +410,7 @@ impl Chain {
         let _lock = self.node.nonce_lock.lock().await;
         let address = AccountId32(signed.account);
         let next = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
-        if next < signed.nonce {
+        if next < signed.nonce && !self.is_pending(&signed.account, next).await {
             let filler = self.sign(signer, &Call::Remark(Vec::new()), 0).await?;
             if let Err(error) = self.node.rpc.author_submit_extrinsic(&filler.bytes).await {
                 tracing::debug!(%error, "the node did not take the missing nonce");
