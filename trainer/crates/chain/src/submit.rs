@@ -108,7 +108,7 @@ impl Chain {
                     self.sent().forget(&signed);
                 }
                 Err(error) => {
-                    // The caller decides if another one is sent, so that this one is not sent again.
+                    // The caller decides if another one is sent. This one is not sent again.
                     if !is_duty {
                         self.sent().forget(&signed);
                     }
