@@ -34,3 +34,26 @@ pub(crate) async fn open_store(directory: &Path, limits: &Limits) -> Result<FsSt
         }
     })
 }
+
+/// Returns `false` if the disk with `directory` has no room for one more small file.
+pub(crate) fn has_room(directory: &Path) -> bool {
+    const SIZE: usize = 4096;
+    let probe = directory.join("room");
+    let written = std::fs::write(&probe, [0; SIZE]);
+    // It may not exist.
+    let _ = std::fs::remove_file(probe);
+    written.err().is_none_or(|error| !is_disk_full(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_for_room_leaves_nothing_and_blames_the_disk_for_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(has_room(directory.path()));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert!(has_room(&directory.path().join("missing")));
+    }
+}

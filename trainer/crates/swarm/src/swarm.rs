@@ -34,7 +34,7 @@ use crate::{
     limits::{CONCURRENT_WRITES, Limits},
     peers::PeerMemory,
     serve::Server,
-    store::open_store,
+    store::{has_room, open_store},
 };
 
 /// Configuration of a peer.
@@ -278,7 +278,7 @@ impl Swarm {
         let tags = self.0.store.tags().list_prefix(format!("{label}/")).await;
         let mut tags = std::pin::pin!(tags.map_err(|error| self.failed(error))?);
         while let Some(tag) = tags.next().await {
-            let hash = tag.map_err(|error| SwarmError::Store(format!("{error:#}")))?.hash;
+            let hash = tag.map_err(|error| self.store_failed(format!("{error:#}")))?.hash;
             if self.0.demand.is_since(hash.as_bytes(), since) {
                 return Ok(true);
             }
@@ -298,7 +298,7 @@ impl Swarm {
         let mut tags = std::pin::pin!(tags.map_err(|error| self.failed(error))?);
         let mut labels = BTreeSet::new();
         while let Some(tag) = tags.next().await {
-            let name = tag.map_err(|error| SwarmError::Store(format!("{error:#}")))?.name;
+            let name = tag.map_err(|error| self.store_failed(format!("{error:#}")))?.name;
             let name = String::from_utf8_lossy(name.0.as_ref()).into_owned();
             // The last part of a tag is the blob's hash.
             let below = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'));
@@ -383,7 +383,18 @@ impl Swarm {
         if is_disk_full(&error) {
             return SwarmError::DiskFull(self.0.directory.clone());
         }
-        SwarmError::Store(format!("{error:#}"))
+        self.store_failed(format!("{error:#}"))
+    }
+
+    /// Returns the error of a store that failed for this reason, or since the disk is full: a store
+    /// that could not write stops, and does not say why.
+    fn store_failed(&self, reason: String) -> SwarmError {
+        let directory = &self.0.directory;
+        if has_room(directory) {
+            SwarmError::Store(reason)
+        } else {
+            SwarmError::DiskFull(directory.clone())
+        }
     }
 }
 
