@@ -20,7 +20,7 @@ pub const MAX_PROBATION: u32 = 1_024;
 /// Number of blocks that an authority is expected to produce before it counts as absent without
 /// one. An authority that is there produces none of fifteen with a probability of 0.3 millionths.
 pub const SILENCE_LIMIT: u32 = 15;
-/// Number of blocks by which an authority is behind [`FAIR_PART`] of its share when it counts as
+/// Number of blocks by which an authority is behind three quarters of its share when it counts as
 /// absent. An authority that is there is never so far behind: its probability is below three in a
 /// billion a session of 200 blocks, for any number of authorities.
 pub const SHORTFALL_LIMIT: u32 = 30;
@@ -52,7 +52,7 @@ pub struct Candidacy {
     pub proven: bool,
     /// Number of blocks that it was expected to produce since its last one, in thousandths.
     pub expected: u32,
-    /// Number of blocks by which it is behind [`FAIR_PART`] of its share, in thousandths.
+    /// Number of blocks by which it is behind three quarters of its share, in thousandths.
     pub shortfall: u32,
     /// `true` if it produced no or too few blocks, until it says that it is back.
     pub absent: bool,
