@@ -188,6 +188,6 @@ mod tests {
         let beyond = (FAMILIES.len() + 1).to_string();
         assert!(Filter::parse("0").is_err() && Filter::parse(&beyond).is_err());
         assert!(Filter::parse("nothing").is_err_and(|error| error.contains(first)));
-        assert!(!Selection::new(&[Filter::Family("sybils")]).needs_network());
+        assert!(!Selection::new(&[Filter::Family("small-segments")]).needs_network());
     }
 }
