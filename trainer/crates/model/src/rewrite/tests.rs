@@ -77,7 +77,7 @@ fn two_members_compute_the_same_model() {
     let upcycle =
         RewritePlan::new(&spec, &Rewrite::Upcycle { experts: Experts::new(5, 2) }).unwrap();
     let pinned = hash_values(&upcycle.rewrite_parameters(&large_parameters(&spec)).unwrap());
-    assert_eq!(pinned[..8], [0xb1, 0x44, 0x82, 0x32, 0x81, 0x9a, 0xce, 0xd1]);
+    assert_eq!(pinned[..8], [0x64, 0xd8, 0x27, 0x33, 0xf0, 0xa4, 0x72, 0xc8]);
 }
 
 #[test]
