@@ -4,7 +4,7 @@
 
 use crate::options::{KeyOptions, NodeOptions};
 use anyhow::{Context, Result};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use pol_chain::{Call, Decision, Motion, MotionCall, format_account};
 use pol_primitives::Hash;
 use serde_json::{Value, json};
@@ -50,25 +50,9 @@ pub(crate) enum CouncilCommand {
         json: bool,
     },
     /// Vote for an open motion. The last vote needed executes it.
-    Approve {
-        #[command(flatten)]
-        node: NodeOptions,
-        #[command(flatten)]
-        key: KeyOptions,
-        /// Hash of the motion, as `council show` prints it.
-        #[arg(value_name = "HASH", value_parser = parse_hash)]
-        motion: Hash,
-    },
+    Approve(VoteOptions),
     /// Vote against an open motion. More than a third of the authorities end it.
-    Reject {
-        #[command(flatten)]
-        node: NodeOptions,
-        #[command(flatten)]
-        key: KeyOptions,
-        /// Hash of the motion, as `council show` prints it.
-        #[arg(value_name = "HASH", value_parser = parse_hash)]
-        motion: Hash,
-    },
+    Reject(VoteOptions),
     /// Upgrade the chain's runtime, as governance.
     #[command(after_help = UPGRADE_EXAMPLES)]
     Upgrade {
@@ -86,10 +70,22 @@ pub(crate) enum CouncilCommand {
 pub(crate) async fn run(command: CouncilCommand) -> Result<()> {
     match command {
         CouncilCommand::Show { node, json } => show(&node, json).await,
-        CouncilCommand::Approve { node, key, motion } => approve(&node, &key, motion).await,
-        CouncilCommand::Reject { node, key, motion } => reject(&node, &key, motion).await,
+        CouncilCommand::Approve(vote) => approve(&vote.node, &vote.key, vote.motion).await,
+        CouncilCommand::Reject(vote) => reject(&vote.node, &vote.key, vote.motion).await,
         CouncilCommand::Upgrade { node, key, file } => upgrade(&node, &key, &file).await,
     }
+}
+
+/// A vote on a motion.
+#[derive(Args)]
+pub(crate) struct VoteOptions {
+    #[command(flatten)]
+    node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+    /// Hash of the motion, as `council show` prints it.
+    #[arg(value_name = "HASH", value_parser = parse_hash)]
+    motion: Hash,
 }
 
 /// Parses a hash in hexadecimal.
