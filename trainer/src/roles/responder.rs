@@ -23,7 +23,7 @@ use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{
     Balance, RoundNumber,
-    audit::{Audit, AuditId, Case, Stage},
+    audit::{Audit, AuditConfig, AuditId, Case, Stage},
     queries::Overview,
     recipe::Numerics,
     round::BlockNumber,
@@ -38,8 +38,9 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-/// Blocks for which an answer waits for its audit to be final. From then on it is worse to give no
-/// answer in time than to show states that another fork did not draw.
+/// Most blocks for which an answer waits for its audit to be final, or half of the stage if that is
+/// less. From then on it is worse to give no answer in time than to show states that another fork
+/// did not draw.
 const FINALITY_WAIT: BlockNumber = 8;
 /// Blocks after which a trainer settles its own update if no validator did, and between tries.
 const SELF_SETTLE_INTERVAL: BlockNumber = 10;
@@ -114,14 +115,16 @@ impl<S: Strategy> AuditResponder<S> {
         key: AuditKey,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
+        config: &AuditConfig,
         now: BlockNumber,
     ) -> Option<ResponseStep> {
+        let wait_ends = finality_wait_end(audit, config);
         match audit.stage {
             Stage::Serve if !case.served && self.strategy.serves_states(case) => {
-                self.respond(key, audit, case, now)
+                self.respond(key, audit, case, now < wait_ends)
             }
             Stage::Open if case.served && !case.opened && self.strategy.opens_segments(case) => {
-                self.respond(key, audit, case, now)
+                self.respond(key, audit, case, now < wait_ends)
             }
             Stage::Settle
                 if !case.settled && now >= audit.since.saturating_add(SELF_SETTLE_INTERVAL) =>
@@ -166,19 +169,18 @@ impl<S: Strategy> AuditResponder<S> {
     }
 
     /// Returns the response to this stage of `audit`, in preparation, or `None` if the update's
-    /// training is lost or the audit is not final yet.
+    /// training is lost, or if the audit is not final yet and the response `waits` for that.
     fn respond(
         &mut self,
         key: AuditKey,
         audit: &Audit<AccountId>,
         case: &Case<AccountId>,
-        now: BlockNumber,
+        waits: bool,
     ) -> Option<ResponseStep> {
         if let Some((_, preparing)) = self.preparing.remove(&key) {
             return Some(ResponseStep::Respond(preparing));
         }
-        let may_change =
-            !self.firm.contains(&key) && now < audit.since.saturating_add(FINALITY_WAIT);
+        let may_change = waits && !self.firm.contains(&key);
         if may_change || self.lost.contains(&key) {
             return None;
         }
@@ -255,6 +257,13 @@ impl<S: Strategy> AuditResponder<S> {
         }
         Ok(())
     }
+}
+
+/// Returns the first block at which an answer to this stage of `audit` does not wait any longer for
+/// the audit to be final.
+fn finality_wait_end(audit: &Audit<AccountId>, config: &AuditConfig) -> BlockNumber {
+    let blocks = audit.deadline(config).map_or(0, |end| end.saturating_sub(audit.since));
+    audit.since.saturating_add(FINALITY_WAIT.min(blocks / 2))
 }
 
 /// Everything needed to prepare a response to one stage of an audit.
@@ -358,11 +367,16 @@ impl<S: Strategy> BlockHandler for AuditResponder<S> {
             audits.iter().any(|(open, audit)| open == key && audit.stage == *stage)
         });
         self.lost.retain(|lost| audits.iter().any(|(key, _)| key == lost));
+        let cases: Vec<_> = audits
+            .iter()
+            .filter_map(|(key, audit)| Some((*key, audit, audit.case(&account)?)))
+            .collect();
         let mut due = Vec::new();
-        for (key, audit) in &audits {
-            if let Some(case) = audit.case(&account) {
-                let step = self.next_step(*key, audit, case, overview.now);
-                due.extend(step.map(|step| (*key, audit, case, step)));
+        if !cases.is_empty() {
+            let config = self.context.chain.audit_config().await?;
+            for (key, audit, case) in cases {
+                let step = self.next_step(key, audit, case, &config, overview.now);
+                due.extend(step.map(|step| (key, audit, case, step)));
             }
         }
         let perform = async |(key, audit, case, step): (_, &Audit<_>, _, _)| {
