@@ -14,7 +14,9 @@
 //! that a small rest of it does not decide alone while most of the stake is new.
 
 use crate::{
-    Balance, BoundedVec, ConstU32, MAX_VALIDATORS, round::is_quorum, submission::RevealSet,
+    Balance, BoundedVec, ConstU32, MAX_VALIDATORS,
+    round::{is_quorum, is_third},
+    submission::RevealSet,
 };
 use alloc::vec::Vec;
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -83,7 +85,7 @@ impl<AccountId: PartialEq> StakeCount<AccountId> {
     }
 
     fn is_third(&self, part: Balance) -> bool {
-        part.saturating_mul(3) >= self.sum(|_| true)
+        is_third(part, self.sum(|_| true))
     }
 
     /// Returns the stake that has reported.

@@ -247,6 +247,12 @@ pub fn is_quorum(part: Balance, whole: Balance) -> bool {
     whole > 0 && part.saturating_mul(100) >= whole.saturating_mul(67)
 }
 
+/// Returns `true` if `part` is at least a third of `whole`. So much of all stake decides by itself
+/// if the rest has never acted.
+pub(crate) fn is_third(part: Balance, whole: Balance) -> bool {
+    part.saturating_mul(3) >= whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

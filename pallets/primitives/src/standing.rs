@@ -21,30 +21,35 @@ pub struct Standing {
     /// text, in billionths of a nat per token.
     pub advantage: i32,
     /// Number of leases that the trainer let lapse, or whose updates it did not reveal or
-    /// validators left out, less those whose updates were included since.
-    pub lapses: u8,
+    /// validators left out, less those whose updates were included since. Below zero, that many
+    /// lapses cost nothing.
+    pub lapses: i8,
 }
 
 impl Standing {
     /// Number of valid updates from which on the average is meaningful.
     const SETTLING_IN: u32 = 8;
     /// Number of lapses from which on each costs the same.
-    const MAX_DOUBLINGS: u8 = 10;
+    const MAX_DOUBLINGS: i8 = 10;
+    /// Most lapses that included updates make up for in advance. The links of an honest trainer may
+    /// break at any time.
+    const MAX_FREE_LAPSES: i8 = 2;
 
     /// Records a lease without a commitment, or whose update was not revealed or left out. Returns
-    /// its penalty: twice that of the lapse before, beginning with `first`, and at most 1,024 times
-    /// as much.
+    /// its penalty: none if included updates made up for it, and else twice that of the lapse
+    /// before, beginning with `first`, and at most 1,024 times as much.
     ///
     /// One lapse may be an accident. Places taken again and again without work keep others out.
     pub fn note_lapse(&mut self, first: Balance) -> Balance {
         let doublings = self.lapses.min(Self::MAX_DOUBLINGS);
         self.lapses = self.lapses.saturating_add(1);
-        first.saturating_mul(1 << doublings)
+        if doublings < 0 { 0 } else { first.saturating_mul(1 << doublings) }
     }
 
-    /// Records an included update, which makes up for one lapse.
+    /// Records an included update, which makes up for one lapse, before it or after it.
     pub fn note_included(&mut self) {
-        self.lapses = self.lapses.min(Self::MAX_DOUBLINGS).saturating_sub(1);
+        let lapses = self.lapses.min(Self::MAX_DOUBLINGS).saturating_sub(1);
+        self.lapses = lapses.max(Self::MAX_FREE_LAPSES.saturating_neg());
     }
 
     /// Records a valid update and its measurement.
@@ -130,15 +135,16 @@ mod tests {
         standing.note_included();
         assert_eq!(standing.note_lapse(10), 5_120, "one update makes up for one lapse");
         (0..20).for_each(|_| standing.note_included());
-        assert_eq!((standing.lapses, standing.note_lapse(10)), (0, 10));
+        assert_eq!([(); 4].map(|()| standing.note_lapse(10)), [0, 0, 10, 20]);
     }
 
     proptest! {
         #[test]
-        fn a_lapse_is_never_cheaper_than_the_one_before(lapses: u8, first in 0u128..1 << 100) {
+        fn a_lapse_is_never_cheaper_than_the_one_before(lapses: i8, first in 0u128..1 << 100) {
             let mut standing = Standing { lapses, ..Default::default() };
             let cost = standing.note_lapse(first);
-            prop_assert!(first <= cost && cost <= first * 1_024);
+            prop_assert_eq!(cost == 0, lapses < 0 || first == 0);
+            prop_assert!(cost <= first * 1_024);
             prop_assert!(standing.note_lapse(first) >= cost);
         }
 

@@ -127,7 +127,8 @@ pub mod pallet {
         #[pallet::constant]
         type NoShowPenalty: Get<Balance>;
         /// Amount slashed for the first lease without a commitment, or whose update validators left
-        /// out. Each further one costs twice the one before ([`Standing::note_lapse`]). It should
+        /// out, that no included update makes up for. Each further one costs twice the one before
+        /// ([`Standing::note_lapse`]). It should
         /// exceed the fees of holding up a round, and stay bearable for an honest trainer that was
         /// too slow or was cut off.
         #[pallet::constant]

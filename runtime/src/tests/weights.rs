@@ -93,7 +93,7 @@ fn no_penalty_for_an_update_exceeds_what_is_locked_for_it() {
     use frame_support::traits::Get;
     use pallet_proof_of_learning::Config;
     use pol_primitives::standing::Standing;
-    let mut standing = Standing { lapses: u8::MAX, ..Default::default() };
+    let mut standing = Standing { lapses: i8::MAX, ..Default::default() };
     let lapse = standing.note_lapse(<Runtime as Config>::LapsePenalty::get());
     let locked = <Runtime as Config>::InvalidPenalty::get();
     for penalty in [

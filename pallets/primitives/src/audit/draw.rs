@@ -2,7 +2,7 @@
 
 //! Random draws of seats and segments. Stake decides who is drawn, and nothing else.
 
-use crate::{Balance, Hash, prf::Prf};
+use crate::{Balance, Hash, prf::Prf, round::is_third};
 use alloc::vec::Vec;
 use codec::Encode;
 
@@ -18,7 +18,7 @@ pub fn seated_stakes<AccountId: PartialEq>(
     let has_acted = |account: &AccountId| !newcomers.contains(account);
     let whole = total(&eligible(&stakes, |_| true));
     let acting = total(&eligible(&stakes, has_acted));
-    if acting.saturating_mul(3) < whole {
+    if !is_third(acting, whole) {
         return stakes;
     }
     stakes.into_iter().filter(|(account, _)| has_acted(account)).collect()

@@ -376,9 +376,9 @@ pub(super) async fn round(network: &SitesNetwork) -> Result<RoundNumber> {
     Ok(network.chains[0].overview().await?.round.number)
 }
 
-/// Returns `true` if the outcome costs its trainer something.
+/// Returns `true` if the outcome says that the trainer failed an audit. Lapses show in balances.
 pub(super) fn is_loss(outcome: Outcome) -> bool {
-    !matches!(outcome, Outcome::Valid | Outcome::Excluded | Outcome::Unresolved)
+    matches!(outcome, Outcome::Invalid | Outcome::Withheld | Outcome::Tainted)
 }
 
 /// Waits until the updates of these rounds are settled, and returns their outcomes.

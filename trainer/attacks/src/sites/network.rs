@@ -5,8 +5,7 @@
 use super::{clock::shift_clock, links::Links};
 use crate::{
     network::{
-        AUDITS, LENGTHS, Process, binary, connect, finish, ingest, launch, poll, prepare_logs,
-        signer,
+        AUDITS, Process, binary, connect, finish, ingest, launch, poll, prepare_logs, signer,
     },
     rpc::Rpc,
 };
@@ -14,7 +13,12 @@ use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Chain};
 use pol_primitives::{
-    Balance, POL, data::SourceKind, member::Role, recipe::Recipe, round::BlockNumber,
+    Balance, POL,
+    audit::AuditConfig,
+    data::SourceKind,
+    member::Role,
+    recipe::Recipe,
+    round::{BlockNumber, RoundConfig},
 };
 use pol_trainer::options::dev_uri;
 use serde_json::{Value, json};
@@ -27,6 +31,14 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+/// Phases that last longer than any partition: a member that is cut off for a whole phase is late,
+/// and nothing tells it from one that is idle. Phases end when all have acted.
+const LENGTHS: RoundConfig =
+    RoundConfig { join: 4, train: 40, reveal: 30, hold: 30, attest: 60, pause: 5, missed: 8 };
+/// Audits whose stages last as long.
+const LONG_AUDITS: AuditConfig =
+    AuditConfig { serve: 30, replay: 60, open: 30, reveal: 30, ..AUDITS };
 
 /// Authorities with their bonds, one a site. Their keys are those of the well-known accounts.
 pub(crate) const AUTHORITIES: [(&str, Balance); 4] = [
@@ -360,7 +372,7 @@ async fn chain_spec(recipe: &Recipe) -> Result<Value> {
     }
     patch["session"]["keys"] = json!(keys);
     patch["polStaking"]["members"] = json!(bonds);
-    patch["proofOfLearning"] = json!({ "lengths": LENGTHS, "audits": AUDITS, "recipe": recipe });
+    patch["proofOfLearning"] = json!({ "lengths": LENGTHS, "audits": LONG_AUDITS, "recipe": recipe });
     patch["sudo"]["key"] = json!(signer("alice")?.ss58());
     Ok(spec)
 }
