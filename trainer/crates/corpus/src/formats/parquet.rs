@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Parquet files, of which only the columns that are wanted are read, a page of each at a time.
+//!
+//! The file is read through [`Pages`], which sees the header of each page before its bytes are
+//! decompressed and refuses sizes that would fill memory.
+
+use std::{
+    fs::File,
+    io::{BufReader, Seek as _, SeekFrom, Write as _},
+    path::Path,
+    sync::Arc,
+};
+
+use parquet::{
+    basic::Type,
+    column::reader::ColumnReaderImpl,
+    data_type::{ByteArray, ByteArrayType},
+    errors::ParquetError,
+    file::{
+        metadata::{ParquetMetaData, ParquetMetaDataReader},
+        reader::{ChunkReader, Length},
+        serialized_reader::SerializedPageReader,
+    },
+};
+
+use super::{
+    Context, Next, Parser,
+    detect::PARQUET_MAGIC,
+    encoding, guarded,
+    rows::{Fields, Row, Value},
+    source::{Budget, Fault, Source},
+};
+
+/// Rows that are read at a time.
+const BATCH: usize = 128;
+/// Bytes that are copied at a time.
+const CHUNK: usize = 1 << 20;
+/// Bytes of a page's header that hold its sizes.
+const HEADER: u64 = 24;
+/// End of a file: length of the metadata, and the magic number again.
+const FOOTER: u64 = 8;
+
+/// Opens a file, or a stream by way of a temporary file, because the table of contents is last.
+pub(super) fn open(
+    context: Context,
+    source: Source,
+    file: Option<&Path>,
+) -> Result<Box<dyn Parser>, Fault> {
+    let file = match file {
+        Some(path) => File::open(path).map_err(Fault::Failed)?,
+        None => spool(source, context.shared.options.temporary.as_deref())?,
+    };
+    let pages = Pages::new(&context, file)?;
+    let metadata =
+        guarded(|| ParquetMetaDataReader::new().parse_and_finish(&pages.file))?.map_err(fault)?;
+    let mut fields = Fields::new(&context);
+    let mut columns = Vec::new();
+    let mut names = Vec::new();
+    for (at, column) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
+        if column.max_rep_level() == 0 && column.physical_type() == Type::BYTE_ARRAY {
+            columns.push(at);
+            names.push(column.path().string());
+        }
+    }
+    let chosen = fields.select(&names).map_err(Fault::Refused)?;
+    let chosen = chosen.into_iter().filter_map(|at| columns.get(at).copied()).collect();
+    let pages = Arc::new(pages);
+    let (group, row, next, rows) = (0, 0, 0, 0);
+    let columns = Vec::new();
+    Ok(Box::new(Table {
+        context,
+        pages,
+        metadata,
+        fields,
+        chosen,
+        group,
+        columns,
+        row,
+        next,
+        rows,
+    }))
+}
+
+fn spool(mut source: Source, folder: Option<&Path>) -> Result<File, Fault> {
+    let file = match folder {
+        Some(folder) => tempfile::tempfile_in(folder),
+        None => tempfile::tempfile(),
+    };
+    let mut file = file.map_err(Fault::Failed)?;
+    loop {
+        let bytes = source.fill(CHUNK);
+        if bytes.is_empty() {
+            source.end()?;
+            return Ok(file);
+        }
+        file.write_all(bytes).map_err(Fault::Failed)?;
+        let length = bytes.len();
+        source.skip(length);
+    }
+}
+
+/// Tells a disk that failed from a file that is damaged.
+fn fault(error: ParquetError) -> Fault {
+    match error {
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => Fault::Failed(*error),
+            Err(error) => Fault::Refused(format!("damaged: {error}")),
+        },
+        error => Fault::Refused(format!("damaged: {error}")),
+    }
+}
+
+/// File whose pages are looked at before they are decompressed.
+struct Pages {
+    file: File,
+    length: u64,
+    limit: u64,
+    budget: Arc<Budget>,
+}
+
+impl Pages {
+    fn new(context: &Context, mut file: File) -> Result<Self, Fault> {
+        let length = file.seek(SeekFrom::End(0)).map_err(Fault::Failed)?;
+        let footer = length
+            .checked_sub(FOOTER)
+            .map(|start| file.get_bytes(start, FOOTER as usize))
+            .ok_or_else(|| Fault::Refused("damaged: too short for a Parquet file".into()))?
+            .map_err(fault)?;
+        let size = footer.first_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+        if !footer.ends_with(PARQUET_MAGIC) {
+            return Err(Fault::Refused("damaged: a Parquet file without its end".into()));
+        }
+        if size as usize > context.limits().row {
+            return Err(Fault::Refused(format!("a table of contents of {size} bytes")));
+        }
+        let limit = context.limits().parquet_page;
+        Ok(Self { file, length, limit, budget: context.shared.budget.clone() })
+    }
+
+    fn check(&self, header: &[u8]) -> Result<(), ParquetError> {
+        let (unpacked, packed) = page_sizes(header)
+            .ok_or_else(|| ParquetError::General("a page without its sizes".into()))?;
+        if unpacked.max(packed) > self.limit {
+            let limit = self.limit;
+            return Err(ParquetError::General(format!("a page of over {limit} bytes")));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the sizes in the header of a page, decompressed and compressed. They are the second and
+/// the third field, after the type, in Thrift's compact protocol.
+fn page_sizes(header: &[u8]) -> Option<(u64, u64)> {
+    /// Header of a field: an `i32` whose number is one above that of the field before.
+    const NEXT_I32: u8 = 0x15;
+    let mut bytes = header.iter().copied();
+    let mut field = || {
+        if bytes.next()? != NEXT_I32 {
+            return None;
+        }
+        let mut value = 0u64;
+        for shift in (0..35).step_by(7) {
+            let byte = bytes.next()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                // Even numbers stand for those that are not negative.
+                return value.is_multiple_of(2).then_some(value / 2);
+            }
+        }
+        None
+    };
+    let _kind = field()?;
+    Some((field()?, field()?))
+}
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.length
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = BufReader<File>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        let left = self.length.saturating_sub(start).min(HEADER);
+        self.check(&self.file.get_bytes(start, left as usize)?)?;
+        self.file.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
+        let there = start.checked_add(length as u64).is_some_and(|end| end <= self.length);
+        if !there || length as u64 > self.limit {
+            return Err(ParquetError::General("a page that ends behind the file".into()));
+        }
+        self.budget.read(length);
+        self.file.get_bytes(start, length)
+    }
+}
+
+/// Column of a row group, with the values of some rows.
+struct Column {
+    reader: ColumnReaderImpl<ByteArrayType>,
+    defined: i16,
+    levels: Vec<i16>,
+    values: std::vec::IntoIter<ByteArray>,
+}
+
+impl Column {
+    fn open(
+        pages: &Arc<Pages>,
+        metadata: &ParquetMetaData,
+        group: usize,
+        column: usize,
+    ) -> Result<Self, ParquetError> {
+        let group = metadata.row_group(group);
+        let chunk = group.column(column);
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        if start < 0 || chunk.compressed_size() < 0 {
+            return Err(ParquetError::General("a column before the start of the file".into()));
+        }
+        let rows = usize::try_from(group.num_rows())
+            .map_err(|_| ParquetError::General("a negative number of rows".into()))?;
+        let reader = SerializedPageReader::new(pages.clone(), chunk, rows, None)?;
+        let descriptor = chunk.column_descr_ptr();
+        Ok(Self {
+            defined: descriptor.max_def_level(),
+            reader: ColumnReaderImpl::new(descriptor, Box::new(reader)),
+            levels: Vec::new(),
+            values: Vec::new().into_iter(),
+        })
+    }
+
+    /// Reads the values of the next rows. Returns the number of rows.
+    fn read(&mut self) -> Result<usize, ParquetError> {
+        self.levels.clear();
+        let mut values = Vec::new();
+        let levels = (self.defined > 0).then_some(&mut self.levels);
+        let (rows, ..) = self.reader.read_records(BATCH, levels, None, &mut values)?;
+        self.values = values.into_iter();
+        Ok(rows)
+    }
+
+    /// Takes the value of the row at a position, in order.
+    fn value(&mut self, at: usize) -> Option<ByteArray> {
+        let there = self.levels.get(at).is_none_or(|level| *level == self.defined);
+        if there { self.values.next() } else { None }
+    }
+}
+
+/// Parser of a file.
+struct Table {
+    context: Context,
+    pages: Arc<Pages>,
+    metadata: ParquetMetaData,
+    fields: Fields,
+    /// Columns of the file for each field.
+    chosen: Vec<usize>,
+    /// Next row group.
+    group: usize,
+    columns: Vec<Column>,
+    row: u64,
+    /// Next of the rows that were read, and their number.
+    next: usize,
+    rows: usize,
+}
+
+impl Table {
+    /// Reads rows until there are some. Returns whether there are.
+    fn read(&mut self) -> Result<bool, ParquetError> {
+        while self.next == self.rows {
+            (self.next, self.rows) = (0, 0);
+            for column in &mut self.columns {
+                let rows = column.read()?;
+                self.rows = self.rows.max(rows);
+            }
+            if self.rows > 0 {
+                break;
+            }
+            if self.group == self.metadata.num_row_groups() {
+                return Ok(false);
+            }
+            self.columns = self
+                .chosen
+                .iter()
+                .map(|column| Column::open(&self.pages, &self.metadata, self.group, *column))
+                .collect::<Result<_, _>>()?;
+            self.group += 1;
+        }
+        Ok(true)
+    }
+}
+
+impl Parser for Table {
+    fn next(&mut self) -> Next {
+        if !guarded(|| self.read())?.map_err(fault)? {
+            return Ok(None);
+        }
+        let at = self.next;
+        self.next += 1;
+        self.row += 1;
+        let mut row = Row::new(&self.fields);
+        for (value, column) in row.values.iter_mut().zip(&mut self.columns) {
+            if let Some(bytes) = column.value(at) {
+                self.pages.budget.expand(bytes.len())?;
+                let (text, invalid) = encoding::decode(encoding::Charset::Undecided, bytes.data());
+                row.invalid += invalid;
+                *value = Some(Value::Text(text));
+            }
+        }
+        let place = format!("row {}", self.row);
+        let event = self
+            .fields
+            .document(&self.context, "parquet", place, row, || vec!["the row has none".into()]);
+        Ok(Some(event))
+    }
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Rows of tables: fields that hold text, and those that tell its origin.
+
+use super::{Context, Event, encoding};
+
+/// Fields that hold the text in published datasets, in order of preference.
+const TEXT_FIELDS: &[&str] =
+    &["text", "content", "body", "document", "article", "story", "raw_content", "markdown"];
+const LICENCE_FIELDS: &[&str] =
+    &["license", "licence", "metadata.license", "meta.license", "license_type"];
+const URL_FIELDS: &[&str] = &["url", "uri", "metadata.url", "meta.url", "source_url"];
+const ID_FIELDS: &[&str] = &["id", "_id", "doc_id", "uuid"];
+/// Longest value that tells an origin, in bytes. Longer ones are something else.
+const MAX_LABEL_BYTES: usize = 2 << 10;
+/// Most names of fields that a refusal lists.
+pub(super) const MAX_LISTED: usize = 20;
+
+/// Returns the fields that hold text: those that the options name, or the usual ones.
+pub(super) fn text_fields(named: &[String]) -> Vec<String> {
+    if named.is_empty() {
+        TEXT_FIELDS.iter().map(|field| (*field).to_owned()).collect()
+    } else {
+        named.to_vec()
+    }
+}
+
+/// Value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    /// Number or truth value, as written.
+    Scalar(String),
+    Null,
+    /// List or object.
+    Nested,
+}
+
+/// Fields that are taken from each row.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    /// Names, with dots between those of nested objects.
+    pub(super) names: Vec<String>,
+    /// Number of names that hold text.
+    text: usize,
+    /// All of the text fields make a document, not the first that is there.
+    all: bool,
+}
+
+impl Fields {
+    pub(super) fn new(context: &Context) -> Self {
+        let named = &context.shared.options.text_fields;
+        let mut names = text_fields(named);
+        let text = names.len();
+        let labels = [LICENCE_FIELDS, URL_FIELDS, ID_FIELDS].into_iter().flatten();
+        names.extend(labels.map(|name| (*name).to_owned()));
+        Self { names, text, all: !named.is_empty() }
+    }
+
+    /// Restricts the fields to those that a table has. Returns their positions in it, or an error
+    /// in words if it lacks the text.
+    pub(super) fn select(&mut self, columns: &[String]) -> Result<Vec<usize>, String> {
+        let found: Vec<Option<usize>> = self
+            .names
+            .iter()
+            .map(|name| {
+                let exact = columns.iter().position(|column| column == name);
+                exact
+                    .or_else(|| columns.iter().position(|column| column.eq_ignore_ascii_case(name)))
+            })
+            .collect();
+        let texts = &found[..self.text];
+        let enough = if self.all {
+            texts.iter().all(Option::is_some)
+        } else {
+            texts.iter().any(Option::is_some)
+        };
+        if !enough {
+            return Err(self.missing(columns.iter().map(String::as_str)));
+        }
+        // Of the usual names, one is enough.
+        let first = texts.iter().position(Option::is_some).unwrap_or(0);
+        let keep = |at: usize| self.all || at >= self.text || at == first;
+        let kept: Vec<usize> =
+            (0..found.len()).filter(|at| keep(*at) && found[*at].is_some()).collect();
+        self.text = kept.iter().filter(|at| **at < self.text).count();
+        self.names = kept.iter().map(|at| self.names[*at].clone()).collect();
+        Ok(kept.into_iter().filter_map(|at| found[at]).collect())
+    }
+
+    /// Returns the reason for which a row or table without the text is refused.
+    fn missing<'a>(&self, present: impl Iterator<Item = &'a str>) -> String {
+        let wanted = self.names[..self.text].join("`, `");
+        let wanted = if self.all { format!("`{wanted}`") } else { format!("one of `{wanted}`") };
+        let present: Vec<&str> = present.take(MAX_LISTED).collect();
+        format!(
+            "has no text in {wanted}; name the field that holds it (fields: {})",
+            present.join(", ")
+        )
+    }
+
+    /// Returns the document that a row is, or its refusal. `present` lists the names of its fields.
+    pub(super) fn document(
+        &self,
+        context: &Context,
+        tool: &str,
+        place: String,
+        mut row: Row,
+        present: impl FnOnce() -> Vec<String>,
+    ) -> Event {
+        let text = match self.text(&mut row) {
+            Some(text) if text.trim_ascii().is_empty() => {
+                return context.refuse(vec![place], "no text in it");
+            }
+            Some(text) => text,
+            None => {
+                let present = present();
+                let reason = self.missing(present.iter().map(String::as_str));
+                return context.refuse(vec![place], reason);
+            }
+        };
+        let raw = blake3::hash(text.as_bytes()).into();
+        let text = encoding::normalise_line_ends(text);
+        let label = |names: &[&str]| {
+            names.iter().find_map(|name| self.label(&row, name)).map(str::to_owned)
+        };
+        let mut parts = vec![place];
+        parts.extend(label(URL_FIELDS).or_else(|| label(ID_FIELDS).map(|id| format!("id {id}"))));
+        let mut document = context.document(parts, tool, raw, row.invalid, text);
+        if let Some(licence) = label(LICENCE_FIELDS) {
+            document.origin.licence = Some(licence);
+        }
+        Event::Document(document)
+    }
+
+    /// Takes the text out of a row: the first text there is, or all of them.
+    fn text(&self, row: &mut Row) -> Option<String> {
+        let mut texts = row.values[..self.text].iter_mut().map(|value| match value.take() {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        });
+        if !self.all {
+            return texts.flatten().next();
+        }
+        let first = texts.next()??;
+        texts.try_fold(first, |joined, text| Some(joined + "\n\n" + &text?))
+    }
+
+    /// Returns a value that tells an origin.
+    fn label<'a>(&self, row: &'a Row, name: &str) -> Option<&'a str> {
+        let at = self.names.iter().skip(self.text).position(|known| known == name)?;
+        match row.values.get(self.text + at)?.as_ref()? {
+            Value::Text(text) | Value::Scalar(text) => Some(text.as_str())
+                .filter(|text| !text.trim().is_empty() && text.len() <= MAX_LABEL_BYTES),
+            Value::Null | Value::Nested => None,
+        }
+    }
+}
+
+/// Row of a table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    /// Values in the order of [`Fields::names`].
+    pub(super) values: Vec<Option<Value>>,
+    /// Number of byte sequences that could not be decoded.
+    pub(super) invalid: u64,
+}
+
+impl Row {
+    pub(super) fn new(fields: &Fields) -> Self {
+        Self { values: vec![None; fields.names.len()], ..Self::default() }
+    }
+}
+
+/// Returns the separator of a table, if a text is one. A file that is called a table has to have a
+/// header. Others are tables if their header names a text field, and their second row fits.
+pub(super) fn separator(text: &str, whole: bool, named: bool, fields: &[String]) -> Option<u8> {
+    let mut lines = text.split('\n').filter(|line| !line.trim().is_empty());
+    let header = lines.next()?;
+    let count = |separator: u8| memchr::memchr_iter(separator, header.as_bytes()).count();
+    let best = [b'\t', b',', b';', b'|'].into_iter().max_by_key(|separator| {
+        // The first of equals is meant.
+        (count(*separator), std::cmp::Reverse(*separator))
+    })?;
+    if named {
+        return Some(if count(best) == 0 { b',' } else { best });
+    }
+    let names: Vec<&str> =
+        header.split(char::from(best)).map(|name| name.trim().trim_matches('"')).collect();
+    let known = names.len() > 1
+        && names.iter().all(|name| !name.is_empty() && name.len() < 64)
+        && fields.iter().any(|field| names.contains(&field.as_str()));
+    let fits = lines
+        .next()
+        .is_some_and(|row| row.split(char::from(best)).count() >= names.len() || row.contains('"'));
+    (known && fits && (whole || header.len() < text.len())).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_told_from_prose() {
+        let fields = text_fields(&[]);
+        let found = |text: &str, named| separator(text, true, named, &fields);
+        assert_eq!(found("id,text\n1,One.\n", false), Some(b','));
+        assert_eq!(found("text\tid\nOne.\t1\n", false), Some(b'\t'));
+        assert_eq!(found("id;\"text\"\n1;\"One\n", false), Some(b';'));
+        assert_eq!(found("In the text, he said,\nthere is more, and so on.\n", false), None);
+        assert_eq!(found("id,text\n", false), None);
+        assert_eq!(found("word\nother\n", true), Some(b','));
+    }
+}

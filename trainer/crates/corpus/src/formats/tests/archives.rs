@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::*;
+
+/// Writes an archive of files.
+pub(super) fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = ::tar::Builder::new(Vec::new());
+    for (name, content) in members {
+        let mut header = ::tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn compression_is_taken_off() {
+    let line = b"{\"text\": \"One.\"}\n";
+    for bytes in [gzip(line), zst(line), gzip(&zst(line)), zst(&gzip(&gzip(line)))] {
+        assert_eq!(texts("a.jsonl.gz", bytes), ["One."]);
+    }
+    let members = [gzip(b"One. "), gzip(b"Two."), vec![0; 600]].concat();
+    assert_eq!(texts("a.gz", members), ["One. Two."]);
+    assert_eq!(texts("a.zst", [zst(b"One. "), zst(b"Two.")].concat()), ["One. Two."]);
+    assert_eq!(texts("a.md.gz", gzip(b"---\na: b\n---\nText.")), ["Text."]);
+    assert!(reason("a.gz", gzip(b"%PDF-1.7")).contains("PDF"));
+}
+
+#[test]
+fn members_of_archives_are_documents() {
+    let long = format!("{}/a.txt", "folder".repeat(30));
+    let table = b"{\"text\": \"Two.\"}\n{\"text\": \"Three.\"}\n";
+    let inner = tar(&[("b.jsonl", table), ("c.txt.gz", &gzip(b"Four."))]);
+    let archive = tar(&[
+        (&long, b"One."),
+        ("._a.txt", b"macOS"),
+        ("x/.hidden", b"hidden"),
+        ("inner.tar.zst", &zst(&inner)),
+        ("a.png", b"\x89PNG\r\n"),
+        ("empty", b""),
+        ("z.txt", b"Five."),
+    ]);
+    let items = read("a.tar", archive.clone());
+    let places: Vec<String> = items
+        .iter()
+        .map(|item| match item {
+            Ok(document) => document.origin.part.join(" > "),
+            Err(refusal) => format!("!{}", refusal.origin.part.join(" > ")),
+        })
+        .collect();
+    assert_eq!(
+        places,
+        [
+            long.as_str(),
+            "!._a.txt",
+            "!x/.hidden",
+            "inner.tar.zst > b.jsonl > line 1",
+            "inner.tar.zst > b.jsonl > line 2",
+            "inner.tar.zst > c.txt.gz",
+            "!a.png",
+            "!empty",
+            "z.txt",
+        ]
+    );
+    let four = items[5].as_ref().unwrap();
+    assert_eq!((four.text.as_str(), four.raw), ("Four.", hash(b"Four.")));
+    assert_eq!(texts("a.tgz", gzip(&archive)), shown(items));
+}
+
+#[test]
+fn damage_is_told_and_text_before_it_is_kept() {
+    let lines: Vec<u8> = (0..50_000)
+        .flat_map(|number| format!("{{\"text\": \"Number {}.\"}}\n", number * 7_919).into_bytes())
+        .collect();
+    for whole in [gzip(&lines), zst(&lines)] {
+        let items = texts("a.jsonl.gz", &whole[..whole.len() / 2]);
+        assert!(items.len() > 1_000);
+        assert!(items.iter().rev().skip(2).all(|text| text.starts_with("Number")));
+        assert!(items.last().unwrap().contains("!damaged"), "{:?}", items.last());
+    }
+    let trailing = [gzip(b"One."), b"garbage".to_vec()].concat();
+    let items = texts("a.gz", trailing);
+    assert_eq!(items[0], "One.");
+    assert!(items[1].contains("no member"));
+}
+
+#[test]
+fn archives_that_end_early_or_are_damaged_are_told() {
+    let archive = tar(&[("a.txt", b"One."), ("b.txt", &b"Two. ".repeat(300))]);
+    let cut = texts("a.tar", &archive[..archive.len() - 2_000]);
+    assert_eq!(cut[0], "One.");
+    assert!(cut.last().unwrap().contains("!damaged: the archive ends within it"), "{cut:?}");
+    let mut damaged = archive;
+    damaged[1_024 + 150] ^= 1;
+    let items = texts("a.tar", damaged);
+    assert_eq!(items, ["One.", "!damaged: a member without a valid header"]);
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let mut bytes = b"Text.".to_vec();
+    for _ in 0..6 {
+        bytes = gzip(&bytes);
+    }
+    assert_eq!(texts("a.gz", bytes.clone()), ["Text."]);
+    assert!(reason("a.gz", gzip(&bytes)).contains("over 6 layers"));
+    let mut bytes = tar(&[("a.txt", b"Text.")]);
+    for _ in 0..6 {
+        bytes = tar(&[("a.tar", &bytes)]);
+    }
+    assert!(reason("a.tar", bytes).contains("over 6 layers"));
+}
+
+#[test]
+fn bombs_are_refused_by_name() {
+    let mut text = Vec::new();
+    while text.len() < 80 << 20 {
+        text.extend_from_slice(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n");
+    }
+    let bomb = zst(&text);
+    assert!(bomb.len() < 20_000);
+    let options = ReadOptions::default();
+    let count = |bytes: Vec<u8>| {
+        let documents = Documents::open(input("a", bytes), &options).unwrap();
+        let mut length = 0;
+        let mut refused = Vec::new();
+        for item in documents.map(Result::unwrap) {
+            match item {
+                Ok(document) => length += document.text.len(),
+                Err(refusal) => refused.push(refusal.reason),
+            }
+        }
+        (length, refused)
+    };
+    let (length, refused) = count(bomb.clone());
+    assert!(length <= (64 << 20) + 256 * bomb.len());
+    assert!(refused.len() == 1 && refused[0].contains("made to do harm"), "{refused:?}");
+    // Many bombs in an archive are no more than one.
+    let archive = tar(&[("a", &bomb), ("b", &bomb), ("c", &bomb)]);
+    let (length, refused) = count(archive);
+    assert!(length < 96 << 20 && refused.len() == 3, "{length} {refused:?}");
+    let limits = Limits { total: 1_000, ..Limits::default() };
+    let options = ReadOptions { limits, ..ReadOptions::default() };
+    let items = shown(read_with(input("a.gz", gzip(&[b'a'; 2_000])), &options));
+    assert!(items[0].contains("made to do harm"), "{items:?}");
+}

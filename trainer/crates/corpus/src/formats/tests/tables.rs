@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use ::parquet::{
+    basic::{Compression, ZstdLevel},
+    data_type::{ByteArray, ByteArrayType, Int64Type},
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    schema::parser::parse_message_type,
+};
+
+use super::*;
+
+fn with_fields(location: &str, bytes: impl Into<Vec<u8>>, fields: &[&str]) -> Vec<String> {
+    let text_fields = fields.iter().map(|field| (*field).to_owned()).collect();
+    let options = ReadOptions { text_fields, ..ReadOptions::default() };
+    shown(read_with(input(location, bytes), &options))
+}
+
+#[test]
+fn lines_of_json_are_documents() {
+    let lines = "{\"text\": \"One\\r\\ntwo.\", \"url\": \"https://a.org/1\", \"license\": \"MIT\"}\n\
+                 \n{\"id\": 7, \"content\": \"Zwei.\", \"meta\": \"x\"}\r\n{\"text\": broken}\n\
+                 {\"title\": \"none\", \"n\": [1, {\"text\": 2}]}\n{\"text\": 5}\n\
+                 {\"text\": \"\", \"content\": \"x\"}\n[1]\n{\"text\": \"Last.\"}";
+    let items = read("a.jsonl", lines);
+    let first = items[0].as_ref().unwrap();
+    assert_eq!(first.origin.part, ["line 1", "https://a.org/1"]);
+    assert_eq!(first.origin.licence.as_deref(), Some("MIT"));
+    assert_eq!(first.raw, hash(b"One\r\ntwo."));
+    assert_eq!(first.text, "One\ntwo.");
+    assert_eq!(items[1].as_ref().unwrap().origin.part, ["line 3", "id 7"]);
+    let refused: Vec<_> = items
+        .iter()
+        .filter_map(|item| item.as_ref().err())
+        .map(|refusal| (refusal.origin.part[0].as_str(), refusal.reason.as_str()))
+        .collect();
+    assert_eq!(
+        refused.iter().map(|(line, _)| *line).collect::<Vec<_>>(),
+        ["line 4", "line 5", "line 6", "line 7", "line 8"]
+    );
+    assert!(refused[0].1.contains("no row in JSON: expected value"));
+    assert!(refused[1].1.contains("name the field") && refused[1].1.contains("title, n"));
+    assert!(refused[3].1.contains("no text"));
+    assert_eq!(items.last().unwrap().as_ref().unwrap().text, "Last.");
+}
+
+#[test]
+fn fields_are_chosen_and_joined() {
+    let lines = "{\"q\": {\"text\": \"Why?\"}, \"a\": \"So.\", \"text\": \"no\"}\n\
+                 {\"q\": null, \"a\": \"So.\"}\n{\"q\": {\"text\": 1}, \"a\": \"So.\"}\n";
+    let items = with_fields("a.jsonl", lines, &["q.text", "a"]);
+    assert_eq!(items[0], "Why?\n\nSo.");
+    assert!(items[1].contains("has no text in `q.text`, `a`") && items[2].starts_with('!'));
+}
+
+#[test]
+fn lines_in_other_encodings_and_with_bad_bytes_are_read() {
+    let line = "{\"text\": \"Über.\"}\n";
+    assert_eq!(texts("x", utf_16(&format!("\u{feff}{line}"), u16::to_le_bytes)), ["Über."]);
+    let mut bytes = line.repeat(3).into_bytes();
+    bytes.extend_from_slice(b"{\"text\": \"a\xffb\"}\n");
+    let document = read("x", bytes).remove(3).unwrap();
+    assert_eq!((document.text.as_str(), document.invalid), ("a\u{fffd}b", 1));
+}
+
+#[test]
+fn lines_that_are_too_long_are_refused_by_number() {
+    let limits = Limits { row: 1_000, ..Limits::default() };
+    let options = ReadOptions { limits, ..ReadOptions::default() };
+    let long = format!("{{\"text\": \"{}\"}}", "x".repeat(300_000));
+    let lines = format!("{{\"text\": \"One.\"}}\n{long}\n{{\"text\": \"Three.\"}}\n");
+    let items = read_with(input("a.jsonl", lines), &options);
+    assert_eq!(items[1].as_ref().unwrap_err().origin.part, ["line 2"]);
+    assert_eq!(shown(items), ["One.", "!a row of over 1000 bytes", "Three."]);
+    let array = read_with(input("a.json", format!("[{{\"text\": \"One.\"}}, {long}]")), &options);
+    assert_eq!(shown(array), ["One.", "!row 2: a row of over 1000 bytes"]);
+}
+
+#[test]
+fn arrays_and_values_over_several_lines_are_read() {
+    let array = "[\n  {\"text\": \"One \\\"}]\\\\\"},\n  5,\n  {\n\"text\": \"Two.\"}\n]\n";
+    for location in ["a.json", "unnamed"] {
+        let items = texts(location, array);
+        assert_eq!((items[0].as_str(), items[2].as_str()), ("One \"}]\\", "Two."));
+        assert!(items[1].contains("!no row in JSON"));
+    }
+    assert_eq!(
+        texts("a.json", "{\n\"text\": \"One.\"\n}\n{\"text\":\n\"Two.\"}"),
+        ["One.", "Two."]
+    );
+    assert_eq!(texts("a.json", "{\"text\": \"One.\"}"), ["One."]);
+    let cut = texts("a.json", "[{\"text\": \"One.\"}, {\"text\": \"Tw");
+    assert_eq!(cut, ["One.", "!row 2: ends within a value"]);
+    assert_eq!(texts("a.json", "[]"), Vec::<String>::new());
+    assert_eq!(texts("a.txt", "[Illustration]\n"), ["[Illustration]\n"]);
+    assert_eq!(texts("a.txt", "{text in braces}\n"), ["{text in braces}\n"]);
+}
+
+#[test]
+fn long_rows_come_in_pieces() {
+    let text = "A paragraph of a row.\n\n".repeat(150_000);
+    let line = serde_json::json!({ "text": text }).to_string();
+    let documents: Vec<Document> =
+        read("a.jsonl", line + "\n").into_iter().map(Result::unwrap).collect();
+    assert_eq!(documents.len(), text.len() / MAX_PIECE_BYTES + 1);
+    assert!(documents.iter().enumerate().all(|(at, piece)| piece.piece as usize == at));
+    assert!(documents.iter().all(|piece| piece.text.len() <= MAX_PIECE_BYTES));
+    assert!(documents.iter().map(|piece| piece.text.as_str()).collect::<String>() == text);
+}
+
+#[test]
+fn tables_are_read_by_column() {
+    let table = "id,\"text\",url\n1,\"One, \"\"two\"\"\nthree\",https://a.org\n2,Vier,\n3,x\n";
+    for location in ["a.csv", "unnamed"] {
+        let items = read(location, table);
+        assert_eq!(items[0].as_ref().unwrap().origin.part, ["row 1", "https://a.org"]);
+        assert_eq!(items[1].as_ref().unwrap().origin.part, ["row 2", "id 2"]);
+        let expected = ["One, \"two\"\nthree", "Vier", "!2 values in a table of 3 columns"];
+        assert_eq!(shown(items), expected);
+    }
+    assert_eq!(texts("a.tsv", "label\ttext\n1\tOne.\n"), ["One."]);
+    assert_eq!(texts("a.csv", "label;Text\n1;One.\n"), ["One."]);
+    assert_eq!(with_fields("a.csv", "q,a\nWhy?,So.\n", &["q", "a"]), ["Why?\n\nSo."]);
+    let reason = reason("a.csv", "label,words\n1,One.\n");
+    assert!(reason.contains("(fields: label, words)"), "{reason}");
+    assert_eq!(texts("a.csv", "text\n"), Vec::<String>::new());
+}
+
+#[test]
+fn a_quote_that_does_not_end_is_refused() {
+    let limits = Limits { row: 1_000, ..Limits::default() };
+    let options = ReadOptions { limits, ..ReadOptions::default() };
+    let table = format!("id,text\n1,One.\n2,\"{}", "Two\n".repeat(100_000));
+    let items = shown(read_with(input("a.csv", table), &options));
+    assert_eq!(items, ["One.", "!row 2: over 1000 bytes; a quote may be missing"]);
+    let wide = format!("{}text\n", "c,".repeat(5_000));
+    assert!(reason("a.csv", wide).contains("4096 columns"));
+}
+
+/// Writes a file with a row group for each 100 rows.
+fn parquet(rows: &[(&str, Option<&str>, i64)], compression: Compression) -> Vec<u8> {
+    let schema = "message rows { required binary text (STRING); optional group meta { optional \
+                  binary url (STRING); } required int64 id; }";
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_data_page_row_count_limit(40)
+        .set_write_batch_size(20)
+        .build();
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    for rows in rows.chunks(100) {
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts: Vec<ByteArray> = rows.iter().map(|(text, ..)| ByteArray::from(*text)).collect();
+        column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let urls: Vec<ByteArray> =
+            rows.iter().filter_map(|(_, url, _)| url.map(ByteArray::from)).collect();
+        let levels: Vec<i16> =
+            rows.iter().map(|(_, url, _)| i16::from(url.is_some()) * 2).collect();
+        column.typed::<ByteArrayType>().write_batch(&urls, Some(&levels), None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let ids: Vec<i64> = rows.iter().map(|(.., id)| *id).collect();
+        column.typed::<Int64Type>().write_batch(&ids, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+fn sample() -> Vec<u8> {
+    parquet(&[("One.", Some("https://a.org"), 1), ("", None, 2), ("Three.", None, 3)], SNAPPY)
+}
+
+const SNAPPY: Compression = Compression::SNAPPY;
+
+#[test]
+fn columns_of_parquet_are_read_by_row_group() {
+    let texts: Vec<String> = (0..250).map(|number| format!("Text {}.", number % 90)).collect();
+    let rows: Vec<_> = texts
+        .iter()
+        .enumerate()
+        .map(|(at, text)| (text.as_str(), (at % 3 == 0).then_some("https://a.org"), at as i64))
+        .collect();
+    for compression in [
+        Compression::UNCOMPRESSED,
+        SNAPPY,
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::GZIP(Default::default()),
+        Compression::LZ4_RAW,
+    ] {
+        let bytes = parquet(&rows, compression);
+        let documents: Vec<Document> =
+            read("a.parquet", bytes).into_iter().map(Result::unwrap).collect();
+        assert_eq!(documents.len(), 250);
+        for (at, document) in documents.iter().enumerate() {
+            assert_eq!(document.text, texts[at]);
+            assert_eq!(document.raw, hash(texts[at].as_bytes()));
+            let part = &document.origin.part;
+            assert_eq!(part[0], format!("row {}", at + 1));
+            assert_eq!(part.get(1).is_some(), at % 3 == 0);
+        }
+    }
+}
+
+#[test]
+fn parquet_is_read_from_files_streams_and_archives() {
+    let expected = ["One.", "!no text in it", "Three."];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    std::fs::write(&path, sample()).unwrap();
+    let from_file = Input { content: Content::File(path), ..input("a.parquet", "") };
+    assert_eq!(shown(read_with(from_file, &ReadOptions::default())), expected);
+    let content = Content::Stream(Box::new(Cursor::new(sample())));
+    let options =
+        ReadOptions { temporary: Some(folder.path().to_owned()), ..ReadOptions::default() };
+    assert_eq!(shown(read_with(Input { content, ..input("-", "") }, &options)), expected);
+    assert_eq!(texts("a.parquet.gz", gzip(&sample())), expected);
+    assert_eq!(texts("a.tar", archives::tar(&[("a", &sample())])), expected);
+}
+
+#[test]
+fn parquet_without_the_column_or_damaged_is_refused() {
+    let missing = with_fields("a.parquet", sample(), &["words"]);
+    assert_eq!(missing.len(), 1);
+    assert!(missing[0].contains("`words`") && missing[0].contains("text, meta.url"));
+    let bytes = sample();
+    for end in 4..bytes.len() {
+        assert!(reason("a.parquet", &bytes[..end]).contains("damaged"), "{end}");
+    }
+    let limits = Limits { parquet_page: 8, ..Limits::default() };
+    let options = ReadOptions { limits, ..ReadOptions::default() };
+    let items = shown(read_with(input("a.parquet", sample()), &options));
+    assert!(items.last().unwrap().contains("page"), "{items:?}");
+    let limits = Limits { row: 64, ..Limits::default() };
+    let options = ReadOptions { limits, ..ReadOptions::default() };
+    let items = shown(read_with(input("a.parquet", sample()), &options));
+    assert!(items[0].contains("table of contents"), "{items:?}");
+}
+
+#[test]
+fn parquet_with_any_changed_byte_is_survived() {
+    let bytes = sample();
+    for at in 0..bytes.len() {
+        for change in [1, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= change;
+            let _ = read("a.parquet", bytes);
+        }
+    }
+}

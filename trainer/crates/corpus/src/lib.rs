@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! From raw bytes of any format to clean, unique documents with a record of each.
+
+pub mod dedup;
+mod document;
+mod error;
+pub mod filters;
+mod formats;
+pub mod pipeline;
+pub mod quality;
+mod store;
+
+pub use document::{
+    Decision, Document, DocumentRecord, MAX_PIECE_BYTES, Origin, Place, RawDocument, Refusal, Side,
+    Tool, Verdict,
+};
+pub use error::CorpusError;
+pub use formats::{
+    Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, ReadOptions, inputs,
+};
+pub use store::{RawDocuments, RawStore};
