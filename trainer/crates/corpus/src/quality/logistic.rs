@@ -14,7 +14,7 @@ const STEP: u64 = ONE.unsigned_abs() / STEPS_OF_ONE;
 const DECAY: u128 = 9_151_595_186_215_228_389;
 /// Parts of a millionth that the table resolves.
 const FINE: u64 = 1 << 10;
-const TABLE: [u64; (LIMIT * STEPS_OF_ONE) as usize + 2] = table();
+static TABLE: [u64; (LIMIT * STEPS_OF_ONE) as usize + 2] = table();
 
 /// Computes values of the logistic function at multiples of 1/128, in parts of a millionth.
 const fn table() -> [u64; (LIMIT * STEPS_OF_ONE) as usize + 2] {

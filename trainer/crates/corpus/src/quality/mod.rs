@@ -113,6 +113,7 @@ impl QualityModel {
             sum += i64::from(self.weights[bucket]);
             count += 1;
         });
+        // From units of 2^-8 to those of 2^-16.
         logistic((sum << 8) / count)
     }
 }

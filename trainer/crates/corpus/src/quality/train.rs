@@ -24,9 +24,12 @@ const MAX_COUNT: u32 = (1 << COUNT_BITS) - 1;
 /// Fraction bits of a weight while it is trained, and in the model.
 const TRAINED_BITS: u32 = 20;
 const STORED_BITS: u32 = 8;
+/// One of the logistic function's units, in those of a weight.
+const UNIT: i64 = (1 << TRAINED_BITS) / ONE;
 const MAX_WEIGHT: i64 = (1 << (TRAINED_BITS - STORED_BITS + 15)) - 1;
-/// One, as the weight of a class.
+/// One, and the largest, as the weight of a class.
 const CLASS_ONE: u64 = 1 << 10;
+const CLASS_MAX: u64 = 1 << 20;
 
 /// Options of training. The model is a function of these and of the examples in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +91,8 @@ pub enum TrainProgress {
 
 /// Trains a model that tells good examples from poor ones.
 ///
-/// Both classes count the same, however many examples they have. Memory holds 16 bytes an example:
-/// the features wait in a temporary file.
+/// Both classes count the same, unless one has two thousand times as many examples. Memory holds 20
+/// bytes an example: the features wait in a temporary file.
 ///
 /// # Errors
 ///
@@ -218,7 +221,8 @@ impl Learner {
         let good = entries.iter().filter(|entry| entry.good).count() as u64;
         let poor = entries.len() as u64 - good;
         let class = |count: u64| {
-            ((good + poor) * CLASS_ONE).checked_div(2 * count).map(i128::from).ok_or_else(|| {
+            let weight = ((good + poor) * CLASS_ONE).checked_div(2 * count);
+            weight.map(|weight| weight.min(CLASS_MAX).into()).ok_or_else(|| {
                 CorpusError::InvalidOption(format!(
                     "there are {good} good and {poor} poor examples; training needs both"
                 ))
@@ -238,7 +242,7 @@ impl Learner {
         let length: i64 = SMOOTHING + buckets.iter().map(|(_, count)| count).sum::<i64>();
         let sum: i64 =
             buckets.iter().map(|&(bucket, count)| self.weights[bucket as usize] * count).sum();
-        let score = logistic((sum / length) / (1 << TRAINED_BITS >> ONE.ilog2()));
+        let score = logistic(sum / length / UNIT);
         let target = if good { MILLION } else { 0 };
         let error = i128::from(target) - i128::from(score);
         let left = i128::from(self.total - self.done);
