@@ -112,6 +112,12 @@ const fn check(
     Entry { name, limits, presets, build: Build::Check(measure) }
 }
 
+/// Returns the share of characters in repeated sequences of so many words. Without spaces between
+/// words, nobody knows the words.
+fn sequences(page: &Page, length: usize) -> Option<u64> {
+    (!page.words().is_spaceless()).then(|| page.repetition().share(length))
+}
+
 /// Returns all rules in their order: first the changes, then the judgements, cheap ones first.
 pub(super) fn entries() -> impl Iterator<Item = &'static Entry> {
     [&EDITS[..], TEXT, LINES, WORDS, REPETITION].into_iter().flatten()
@@ -182,7 +188,8 @@ static LINES: &[Entry] = &[
         page.lines().line_characters.checked_div(page.lines().lines)
     }),
     check("code.alphanumeric", at_least(250_000), CODE, |page| {
-        Some(ppm(page.lines().alphanumeric, page.lines().characters))
+        let alphanumeric = page.text().chars().filter(|it| it.is_alphanumeric()).count() as u64;
+        Some(ppm(alphanumeric, page.lines().characters))
     }),
 ];
 
@@ -194,7 +201,7 @@ static WORDS: &[Entry] = &[
         WEB_AND_BOOKS,
         |page| {
             let words = page.words();
-            (!words.is_spaceless()).then(|| ppm(words.word_characters, words.words))
+            (!words.is_spaceless()).then(|| words.mean_length())
         },
     ),
     check("gopher.hashes", at_most(100_000), WEB_AND_DIALOGUE, |page| {
@@ -225,25 +232,13 @@ static REPETITION: &[Entry] = &[
     check("gopher.duplicate_paragraph_characters", at_most(200_000), WEB, |page| {
         Some(page.duplicates().paragraphs.character_share())
     }),
-    check("gopher.top_2_gram", at_most(200_000), WEB, |page| Some(page.repetition().share(2))),
-    check("gopher.top_3_gram", at_most(180_000), WEB, |page| Some(page.repetition().share(3))),
-    check("gopher.top_4_gram", at_most(160_000), WEB, |page| Some(page.repetition().share(4))),
-    check("gopher.repeated_5_grams", at_most(150_000), WEB, |page| {
-        Some(page.repetition().share(5))
-    }),
-    check("gopher.repeated_6_grams", at_most(140_000), WEB, |page| {
-        Some(page.repetition().share(6))
-    }),
-    check("gopher.repeated_7_grams", at_most(130_000), WEB, |page| {
-        Some(page.repetition().share(7))
-    }),
-    check("gopher.repeated_8_grams", at_most(120_000), WEB, |page| {
-        Some(page.repetition().share(8))
-    }),
-    check("gopher.repeated_9_grams", at_most(110_000), WEB, |page| {
-        Some(page.repetition().share(9))
-    }),
-    check("gopher.repeated_10_grams", at_most(100_000), WEB, |page| {
-        Some(page.repetition().share(10))
-    }),
+    check("gopher.top_2_gram", at_most(200_000), WEB, |page| sequences(page, 2)),
+    check("gopher.top_3_gram", at_most(180_000), WEB, |page| sequences(page, 3)),
+    check("gopher.top_4_gram", at_most(160_000), WEB, |page| sequences(page, 4)),
+    check("gopher.repeated_5_grams", at_most(150_000), WEB, |page| sequences(page, 5)),
+    check("gopher.repeated_6_grams", at_most(140_000), WEB, |page| sequences(page, 6)),
+    check("gopher.repeated_7_grams", at_most(130_000), WEB, |page| sequences(page, 7)),
+    check("gopher.repeated_8_grams", at_most(120_000), WEB, |page| sequences(page, 8)),
+    check("gopher.repeated_9_grams", at_most(110_000), WEB, |page| sequences(page, 9)),
+    check("gopher.repeated_10_grams", at_most(100_000), WEB, |page| sequences(page, 10)),
 ];

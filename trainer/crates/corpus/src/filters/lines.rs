@@ -33,8 +33,6 @@ pub(super) struct LineCounts {
     pub(super) line_characters: u64,
     /// Characters of the text, with the ends of lines.
     pub(super) characters: u64,
-    /// Letters and digits.
-    pub(super) alphanumeric: u64,
 }
 
 impl LineCounts {
@@ -55,7 +53,6 @@ impl LineCounts {
             counts.bullets += u64::from(start.starts_with(is_bullet));
             counts.ellipses += u64::from(line.ends_with("...") || line.ends_with('…'));
             counts.sentences += sentences(start);
-            counts.alphanumeric += alphanumeric(line);
         }
         counts
     }
@@ -64,14 +61,6 @@ impl LineCounts {
     pub(super) fn share(&self, part: u64) -> u64 {
         ppm(part, self.lines)
     }
-}
-
-/// Returns the number of letters and digits.
-fn alphanumeric(line: &str) -> u64 {
-    if line.is_ascii() {
-        return line.bytes().filter(u8::is_ascii_alphanumeric).count() as u64;
-    }
-    line.chars().filter(|it| it.is_alphanumeric()).count() as u64
 }
 
 fn is_bullet(character: char) -> bool {
@@ -124,26 +113,29 @@ pub(super) fn ends_sentence(line: &str) -> bool {
 /// Returns the number of sentences in a line. A sentence ends with the line, or with terminal
 /// punctuation before a space and no small letter, unless a title or an initial precedes it.
 fn sentences(line: &str) -> u64 {
-    if line.is_ascii() && memchr3(b'.', b'!', b'?', line.as_bytes()).is_none() {
-        return 1;
-    }
-    let (mut count, mut start) = (0, 0);
-    for (at, found) in line.match_indices(is_terminal) {
-        if at < start {
-            continue;
-        }
-        let rest = line[at + found.len()..].trim_start_matches(is_terminal);
-        let rest = rest.trim_start_matches(is_closing);
+    let (mut count, mut start, mut at, is_ascii) = (0, 0, 0, line.is_ascii());
+    while let Some(found) = next_terminal(line, at, is_ascii) {
+        let rest = line[found..].trim_start_matches(is_terminal).trim_start_matches(is_closing);
         let next = rest.trim_start();
+        let is_point = line[found..].starts_with('.');
         let is_end = next.is_empty()
-            || !found.is_ascii()
+            || !line[found..].starts_with(|it: char| it.is_ascii())
             || next.len() < rest.len() && !next.starts_with(char::is_lowercase);
-        if is_end && !(found == "." && is_abbreviated(&line[..at])) {
+        at = line.len() - rest.len();
+        if is_end && !(is_point && is_abbreviated(&line[..found])) {
             count += 1;
             start = line.len() - next.len();
         }
     }
     count + u64::from(start < line.len())
+}
+
+/// Returns the offset of the next sign that ends a sentence.
+fn next_terminal(line: &str, at: usize, is_ascii: bool) -> Option<usize> {
+    let rest = &line[at..];
+    let found =
+        if is_ascii { memchr3(b'.', b'!', b'?', rest.as_bytes()) } else { rest.find(is_terminal) };
+    found.map(|offset| at + offset)
 }
 
 /// Tells whether a text ends with an initial or a title.

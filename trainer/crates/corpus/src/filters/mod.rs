@@ -138,14 +138,14 @@ impl Cleaner {
     /// Changes a page until no rule changes it further, and returns a decision of each rule.
     fn edit(&self, page: &mut Page) -> Vec<Decision> {
         let mut changes = vec![0; self.edits.len()];
-        for _ in 0..MAX_ROUNDS {
-            let mut is_changed = false;
-            for (rule, changes) in self.edits.iter().zip(&mut changes) {
-                let outcome = rule.apply(page);
-                *changes += outcome.measured.unwrap_or_default();
-                is_changed |= outcome.verdict == Verdict::Changed;
-            }
-            if !is_changed {
+        // Each rule has to find nothing after the last change of any.
+        let mut unchanged = 0;
+        let rounds = std::iter::repeat_n(&self.edits, MAX_ROUNDS);
+        for (index, rule) in rounds.flat_map(|edits| edits.iter().enumerate()) {
+            let outcome = rule.apply(page);
+            changes[index] += outcome.measured.unwrap_or_default();
+            unchanged = if outcome.verdict == Verdict::Changed { 0 } else { unchanged + 1 };
+            if unchanged == self.edits.len() {
                 break;
             }
         }

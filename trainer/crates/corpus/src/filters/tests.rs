@@ -255,6 +255,36 @@ fn rules_have_names_of_their_own() {
     assert_eq!(edits, catalogue::entries().filter(|entry| entry.is_edit()).count());
 }
 
+#[test]
+fn texts_made_to_be_slow_are_cleaned() {
+    let cleaner = Cleaner::new(&CleanConfig::of(Preset::Web)).unwrap();
+    for part in [
+        "+1 ",
+        "1.",
+        "a. ",
+        "é. ",
+        "[",
+        "[1",
+        "@",
+        "a@",
+        "eyJ.",
+        "sk-",
+        "-----BEGIN ",
+        "\n",
+        "-----BEGIN PRIVATE KEY-----\n",
+        "password=\"",
+        "| ",
+        "\u{301}",
+        "https://",
+        "4111 ",
+        "tel ",
+    ] {
+        let text = part.repeat((1 << 16) / part.len());
+        // Searches are bounded, so that none takes the square of the length.
+        let _ = cleaner.clean(text);
+    }
+}
+
 /// Strings of parts that the rules react to, with any characters between them.
 fn texts() -> impl Strategy<Value = String> {
     let part = prop_oneof![

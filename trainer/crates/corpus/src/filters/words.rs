@@ -5,8 +5,10 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use memchr::{memchr_iter, memmem};
+use memchr::{memchr_iter, memchr2, memmem};
 use unicode_normalization::char::is_combining_mark;
+
+use super::rule::ppm;
 
 /// English words of which a text has some (Gopher, appendix A1).
 const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
@@ -20,7 +22,9 @@ pub(super) struct Words {
     pub(super) ends: Vec<u32>,
     /// Number of words, without signs.
     pub(super) words: u64,
-    /// Characters in words.
+    /// Number of addresses and paths among the words.
+    pub(super) addresses: u64,
+    /// Characters in words that are no addresses.
     pub(super) word_characters: u64,
     /// Rows of words and signs between white space.
     pub(super) chunks: u64,
@@ -50,7 +54,7 @@ impl Words {
         let mut numbers = Numbers::default();
         let mut stop_words = 0u8;
         let (mut end, mut is_counted) = (0, false);
-        for token in (Tokens { text, at: 0 }) {
+        for token in Tokens::new(text) {
             let (id, is_new) = numbers.number(token.text);
             if is_new && token.kind == Kind::Word {
                 let found = STOP_WORDS.iter().position(|it| token.text.eq_ignore_ascii_case(it));
@@ -63,7 +67,11 @@ impl Words {
             is_counted &= !token.is_first;
             if token.kind != Kind::Sign {
                 words.words += 1;
-                words.word_characters += u64::from(token.characters);
+                if token.kind == Kind::Address {
+                    words.addresses += 1;
+                } else {
+                    words.word_characters += u64::from(token.characters);
+                }
                 if !is_counted && token.is_alphabetic() {
                     words.alphabetic += 1;
                     is_counted = true;
@@ -78,6 +86,11 @@ impl Words {
     /// Returns the number of words to compare numbers of signs with.
     pub(super) fn or_chunks(&self) -> u64 {
         self.words.max(self.chunks)
+    }
+
+    /// Returns the mean length of words in millionths, without addresses.
+    pub(super) fn mean_length(&self) -> u64 {
+        ppm(self.word_characters, self.words - self.addresses)
     }
 
     /// Tells whether most words stand in scripts without spaces between words, of which measures
@@ -114,6 +127,8 @@ impl<'a> Numbers<'a> {
 enum Kind {
     /// Letters, digits, and apostrophes between them; points and commas between digits.
     Word,
+    /// Address or path, up to the next white space.
+    Address,
     /// Character of a script that puts no spaces between words.
     Spaceless,
     /// Other characters, of the same kind in a row.
@@ -140,9 +155,38 @@ impl Token<'_> {
 struct Tokens<'a> {
     text: &'a str,
     at: usize,
+    /// Next sign that makes an address or a path of the characters around it.
+    mark: usize,
 }
 
+/// Distance from the start of an address to its first slash or at sign that is looked for.
+const MAX_SCHEME: usize = 64;
+
 impl<'a> Tokens<'a> {
+    fn new(text: &'a str) -> Self {
+        let mut tokens = Self { text, at: 0, mark: 0 };
+        tokens.find_mark();
+        tokens
+    }
+
+    /// Finds the next slash or at sign.
+    fn find_mark(&mut self) {
+        let found = memchr2(b'/', b'@', &self.text.as_bytes()[self.at..]);
+        self.mark = found.map_or(self.text.len(), |offset| self.at + offset);
+    }
+
+    /// Returns the offset after the address or path that starts where the iterator is, if one does.
+    fn address_end(&mut self) -> Option<usize> {
+        if self.mark < self.at {
+            self.find_mark();
+        }
+        let start = self.at;
+        let is_near = self.mark < self.text.len() && self.mark - start <= MAX_SCHEME;
+        let rest = &self.text.as_bytes()[start..];
+        let length = || rest.iter().position(|it| !it.is_ascii_graphic()).unwrap_or(rest.len());
+        Some(start + is_near.then(length)?).filter(|&end| end > self.mark)
+    }
+
     /// Returns the character at an offset.
     fn peek(&self, at: usize) -> Option<char> {
         match self.text.as_bytes().get(at) {
@@ -202,7 +246,10 @@ impl<'a> Iterator for Tokens<'a> {
             first = self.peek(self.at)?;
         }
         let start = self.at;
-        let (kind, (end, characters)) = if is_word(first) {
+        let address = if is_first { self.address_end() } else { None };
+        let (kind, (end, characters)) = if let Some(end) = address {
+            (Kind::Address, (end, (end - start) as u32))
+        } else if is_word(first) {
             (Kind::Word, self.word_end(start))
         } else if is_spaceless(first) {
             (Kind::Spaceless, (start + first.len_utf8(), 1))
@@ -245,7 +292,7 @@ mod tests {
     use super::*;
 
     fn tokens(text: &str) -> Vec<&str> {
-        Tokens { text, at: 0 }.map(|token| token.text).collect()
+        Tokens::new(text).map(|token| token.text).collect()
     }
 
     #[test]
@@ -272,6 +319,10 @@ mod tests {
         );
         assert_eq!(tokens("3. 'tis o' 5'"), ["3", ".", "'", "tis", "o", "'", "5", "'"]);
         assert_eq!(tokens("東京tower क्या"), ["東", "京", "tower", "क्या"]);
+        assert_eq!(
+            tokens("(http://a.b/c) é/e a@b.c, and/or"),
+            ["(http://a.b/c)", "é", "/", "e", "a@b.c,", "and/or"]
+        );
         assert!(tokens(" \n").is_empty());
     }
 
@@ -286,6 +337,8 @@ mod tests {
         assert_eq!(words.stop_words, 2);
         assert_eq!((words.hashes, words.ellipses), (1, 2));
         assert_eq!(words.ends.last(), Some(&26));
+        let addresses = Words::new("four (http://a.b/c) if");
+        assert_eq!((addresses.words, addresses.mean_length()), (3, 3_000_000));
         assert!(!words.is_spaceless() && Words::new("東京 a").is_spaceless());
     }
 }

@@ -31,6 +31,9 @@ const LABELS: [&str; 11] = [
     "whatsapp",
 ];
 
+/// Digits of the longest number.
+const MAX_DIGITS: usize = 15;
+
 /// Search for telephone numbers.
 pub(in super::super) struct Phones {
     labels: AhoCorasick,
@@ -84,7 +87,7 @@ fn labelled_start(text: &[u8], end: usize) -> Option<usize> {
     (start > end && (first.is_ascii_digit() || matches!(first, b'+' | b'('))).then_some(start)
 }
 
-/// Returns the place of up to 15 digits in groups, if they are enough: with separators between
+/// Returns the place of digits in groups, if they are enough: with separators between
 /// them, or without.
 fn walk(text: &[u8], start: usize, enough: usize, enough_in_one: usize) -> Option<Range<usize>> {
     let (mut at, mut end, mut count, mut groups) = (start, start, 0, 0);
@@ -99,9 +102,12 @@ fn walk(text: &[u8], start: usize, enough: usize, enough_in_one: usize) -> Optio
         end = at;
         count += length;
         groups += 1;
+        if count > MAX_DIGITS {
+            return None;
+        }
     }
     let least = if groups > 1 { enough } else { enough_in_one };
-    (least..=15).contains(&count).then_some(start..end)
+    (least..=MAX_DIGITS).contains(&count).then_some(start..end)
 }
 
 /// Returns the place of a number such as `(212) 555-2368` or `1-212-555-2368`. Numbers for fiction,

@@ -164,15 +164,16 @@ fn service_key(
     alphabet: Alphabet,
     least: usize,
 ) -> Option<Range<usize>> {
+    let belongs = |it: u8| is_word(it) || it == b'-' || alphabet.contains(it);
+    if before(text, prefix.start).is_some_and(belongs) {
+        return None;
+    }
     let rest = &text[prefix.end..text.len().min(prefix.end + MAX_KEY)];
     let length = rest.iter().take_while(|&&it| alphabet.contains(it)).count();
-    let length = rest[..length].iter().rposition(u8::is_ascii_alphanumeric)? + 1;
-    let key = &rest[..length];
-    let is_part = before(text, prefix.start).is_some_and(|it| is_word(it) || it == b'-');
-    // A web token has three parts, and names with hyphens have no capitals and digits.
+    let key = &rest[..rest[..length].iter().rposition(u8::is_ascii_alphanumeric)? + 1];
+    // A web token has parts, and names with hyphens have no capitals and digits.
     let is_token = alphabet != Alphabet::Parts || key.contains(&b'.');
-    (length >= least && !is_part && is_token && is_random(key))
-        .then_some(prefix.start..prefix.end + length)
+    (key.len() >= least && is_token && is_random(key)).then(|| prefix.start..prefix.end + key.len())
 }
 
 /// Tells whether a text has digits and capital letters, as few words do.
