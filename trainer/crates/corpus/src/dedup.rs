@@ -35,4 +35,4 @@ pub use repeats::{RepeatConfig, RepeatFinder, Repeats, cut};
 pub use signature::{Signature, Signer};
 pub use signature_file::SignatureFile;
 pub use sort::{ExternalSort, Sorted};
-pub use split::side;
+pub use split::{draw, side};

@@ -80,8 +80,8 @@ impl Decontaminator {
         let (n, shortest) = (config.ngram as usize, config.shortest as usize);
         if !(1..=64).contains(&n) || !(1..=n).contains(&shortest) {
             return Err(CorpusError::InvalidOption(format!(
-                "decontamination by runs of {n} words and at least {shortest} is impossible; choose \
-                 1 to 64 words, and a least number that is not above it"
+                "decontamination by runs of {n} words and at least {shortest} is impossible; \
+                 choose 1 to 64 words, and a least number that is not above it"
             )));
         }
         let mut lists = BTreeMap::<usize, Vec<(u64, u32)>>::new();

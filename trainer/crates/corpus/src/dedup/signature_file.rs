@@ -129,6 +129,7 @@ fn header_of(config: &DedupConfig) -> [u8; ENDS[0] as usize] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::{fs, path::PathBuf};
 
     fn written(folder: &Path) -> (PathBuf, Vec<u8>) {
@@ -180,5 +181,29 @@ mod tests {
         }
         let missing = folder.path().join("missing");
         assert!(matches!(SignatureFile::open(&missing, &config), Err(CorpusError::Io { .. })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_contents_under_a_right_checksum_are_refused_or_compared(
+            records in 0usize..3, rest in 0usize..2, byte: u8,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, config) = (folder.path().join("made"), DedupConfig::default());
+            let layout = Signer::new(&config).unwrap().layout();
+            let mut writer = SignatureWriter::create(&path, &config).unwrap();
+            writer.write(&vec![byte; records * layout.width() + rest]).unwrap();
+            writer.commit().unwrap();
+            let opened = SignatureFile::open(&path, &config);
+            prop_assert_eq!(opened.is_ok(), rest == 0);
+            if let Ok(mut file) = opened {
+                for index in 0..file.documents() {
+                    let signature = file.signature(index).unwrap().to_vec();
+                    prop_assert!(layout.keys(&signature).count() >= 1);
+                    prop_assert!(layout.likeness(&signature, &signature, 1).is_some());
+                }
+            }
+        }
     }
 }

@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn more_runs_than_are_merged_at_a_time_are_merged_in_levels() {
-        let records: Vec<[u8; 2]> = (0..9000u16).map(|n| (n * 7919).to_be_bytes()).collect();
+        let records: Vec<[u8; 2]> =
+            (0..9000u16).map(|n| n.wrapping_mul(7919).to_be_bytes()).collect();
         let mut expected = records.clone();
         expected.sort_unstable();
         // Two records a run are 4,500 runs: two levels and a rest.

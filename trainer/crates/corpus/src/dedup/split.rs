@@ -13,10 +13,14 @@ const CONTEXT: &str = "pol-corpus 2026 split into training and held-out text by 
 /// Nothing but the cluster's identity decides, so all editions of a text and all pieces of a
 /// document are on one side, and a cluster that is held out stays so when the share grows.
 pub fn side(cluster: &Hash, held_out: Ppm) -> Side {
-    let hash = blake3::derive_key(CONTEXT, cluster);
-    let draw = u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]));
-    let draw = (u128::from(draw) * u128::from(MILLION)) >> 64;
+    let draw = (u128::from(draw(cluster)) * u128::from(MILLION)) >> 64;
     if draw < u128::from(held_out) { Side::HeldOut } else { Side::Train }
+}
+
+/// Returns the place of a cluster in the order in which clusters are held out.
+pub fn draw(cluster: &Hash) -> u64 {
+    let hash = blake3::derive_key(CONTEXT, cluster);
+    u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]))
 }
 
 #[cfg(test)]

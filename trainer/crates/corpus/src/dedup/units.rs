@@ -7,7 +7,7 @@
 
 use pol_primitives::Hash;
 
-/// Fewest bytes in a unit, white space aside.
+/// Fewest bytes in a line or sentence that is a unit of its own, white space aside.
 const SHORTEST: usize = 16;
 /// Bytes from which a unit without the end of a sentence may end at any word.
 const LONG: usize = 256;
@@ -43,10 +43,10 @@ impl Part {
     }
 }
 
-/// Returns the units of a text.
+/// Returns the units of a text. Of two that follow each other, one at least is not short.
 pub(super) fn units(text: &str) -> Vec<Unit> {
     let mut units = Vec::new();
-    let mut start = 0;
+    let (mut start, mut segment_start) = (0, 0);
     let (mut unit, mut segment, mut word) = (Part::default(), Part::default(), Part::default());
     let mut stopped = false;
     for (offset, character) in text.char_indices() {
@@ -56,14 +56,19 @@ pub(super) fn units(text: &str) -> Vec<Unit> {
                 part.add(character);
             }
         }
+        let end = offset + character.len_utf8();
         let sentence = matches!(character, '。' | '！' | '？') || space && stopped;
         stopped = matches!(character, '.' | '!' | '?' | '…')
             || stopped && matches!(character, '"' | '\'' | ')' | '”' | '’' | '»');
-        let cut = if sentence || character == '\n' {
-            // Short lines end a unit by their hash, so that tables are cut alike after a change.
-            let cut = segment.solid >= SHORTEST || unit.solid >= SHORTEST && segment.draw(2);
-            segment = Part::default();
-            cut
+        let ends = sentence || character == '\n';
+        if ends && segment.solid >= SHORTEST && unit.solid > segment.solid {
+            // Short lines before a long one are no part of it.
+            units.push(finished(text, start, segment_start, unit.solid - segment.solid));
+            (unit, start) = (segment, segment_start);
+        }
+        // Short lines end a unit by their hash, so that tables are cut alike after a change.
+        let cut = if ends {
+            segment.solid >= SHORTEST || unit.solid >= SHORTEST && segment.draw(2)
         } else {
             space && unit.solid >= LONG && word.solid > 0 && word.draw(3)
         };
@@ -71,10 +76,11 @@ pub(super) fn units(text: &str) -> Vec<Unit> {
             word = Part::default();
         }
         if cut {
-            let end = offset + character.len_utf8();
             units.push(finished(text, start, end, unit.solid));
-            (unit, segment, word) = (Part::default(), Part::default(), Part::default());
-            start = end;
+            (unit, word, start) = (Part::default(), Part::default(), end);
+        }
+        if ends || cut {
+            (segment, segment_start) = (Part::default(), end);
         }
     }
     if start < text.len() {
@@ -113,7 +119,8 @@ mod tests {
             [
                 "The first sentence is here. ",
                 "\"Is this the second?\" ",
-                "Yes.\nA line without a stop\n",
+                "Yes.\n",
+                "A line without a stop\n",
             ]
         );
         assert_eq!(
@@ -140,13 +147,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn units_cover_the_text_and_have_a_least_size(text in "([a-z]{0,9}[ .\n\u{3002}]{1,3}){0,60}") {
+        fn units_cover_the_text_and_are_not_many(text in "([a-z]{0,9}[ .\n\u{3002}]{1,3}){0,60}") {
             let units = units(&text);
             prop_assert_eq!(units.last().map_or(0, |unit| unit.end), text.len());
-            let solid: usize = text.chars().filter(|c| !c.is_whitespace()).map(char::len_utf8).sum();
+            let solid = text.chars().filter(|c| !c.is_whitespace());
+            let solid: usize = solid.map(char::len_utf8).sum();
             prop_assert_eq!(units.iter().map(|unit| unit.solid).sum::<usize>(), solid);
-            for unit in units.iter().rev().skip(1) {
-                prop_assert!(unit.solid >= SHORTEST);
+            for pair in units.windows(2).rev().skip(1) {
+                prop_assert!(pair.iter().any(|unit| unit.solid >= SHORTEST));
             }
         }
     }
