@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The way of documents from inputs to clean, unique text.
+//!
+//! ```text
+//! inputs  →  prepared/    text after the rules, with the decision of each
+//!         →  duplicates/  signatures, clusters, and the survivor of each
+//!         →  repeats/     passages that occurred before
+//!         →  Selection    what remains, in order, on two sides
+//! ```
+//!
+//! Each arrow is a step whose output is on disk. A run that was killed goes on where it stopped,
+//! also within the first step, which takes the longest. Memory is bounded. The same inputs and
+//! configuration give the same documents on any machine and any number of threads.
+
+mod config;
+mod prepare;
+mod prepared;
+mod report;
+mod select;
+mod supply;
+
+pub use config::PipelineConfig;
+pub use prepare::References;
+pub use report::CorpusReport;
+pub use select::{Selected, Selection};
+pub use supply::Supply;
+
+use crate::{
+    CorpusError, ReadOptions,
+    dedup::{Deduplicator, Entry, RepeatFinder},
+    error::IoContext,
+    filters::Cleaner,
+};
+use pol_primitives::Hash;
+use prepare::Preparer;
+use prepared::{Item, PreparedStore};
+use rayon::prelude::*;
+use select::Split;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Bytes of text whose signatures are made at a time.
+const SIGNED_BYTES: usize = 8 << 20;
+
+/// Step of a run, for those who watch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many bytes of the inputs were read, of those that are known to be there.
+    Reading {
+        /// Bytes read.
+        bytes: u64,
+        /// Bytes of all files and stores.
+        total: u64,
+    },
+    /// So many documents were compared with all others.
+    Comparing {
+        /// Documents compared.
+        documents: u64,
+        /// Documents in all.
+        total: u64,
+    },
+    /// So many documents were searched for repeated passages.
+    Repeats {
+        /// Documents searched.
+        documents: u64,
+        /// Documents in all.
+        total: u64,
+    },
+}
+
+/// Way of documents through a folder that keeps what each step made.
+pub struct Pipeline {
+    folder: PathBuf,
+    config: PipelineConfig,
+    references: References,
+    options: ReadOptions,
+    digest: Hash,
+}
+
+impl Pipeline {
+    /// Prepares a run in `folder`, which is created if it is missing. It is the run's own: other
+    /// files in it may be removed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an option is out of its range, or the folder cannot be created.
+    pub fn open(
+        folder: &Path,
+        config: PipelineConfig,
+        references: References,
+        options: ReadOptions,
+    ) -> Result<Self, CorpusError> {
+        config.validate()?;
+        fs::create_dir_all(folder).io_context("create the folder", folder)?;
+        let cleaner = Cleaner::new(&config.clean)?;
+        let digest = config.digest(&cleaner, &references, &options);
+        Ok(Self { folder: folder.to_owned(), config, references, options, digest })
+    }
+
+    /// Returns the digest of everything besides the inputs that determines the result.
+    pub fn digest(&self) -> Hash {
+        self.digest
+    }
+
+    /// Runs all steps that have not been run, and returns what remains of the documents.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an input or the folder cannot be read or written, or if an input changed since a
+    /// run that was killed.
+    pub fn run(
+        &self,
+        supplies: &[Supply],
+        watch: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Selection, CorpusError> {
+        let store = self.prepare(supplies, watch)?;
+        let identity = store.identity(&self.digest);
+        let mut clusters = self.compare(&store, &identity, watch)?;
+        let split = Split::find(&store, &mut clusters, &self.folder, self.config.held_out)?;
+        let repeats = match &self.config.repeats {
+            Some(config) => {
+                let folder = self.folder.join("repeats");
+                let mut finder = RepeatFinder::open(&folder, config.clone(), &identity)?;
+                if !finder.is_finished() {
+                    let total = store.len();
+                    for item in store.items() {
+                        let (id, item, text) = item?;
+                        let membership = clusters.get(id)?;
+                        let survives = membership.is_some_and(|found| found.duplicate.is_none());
+                        if survives && matches!(item, Item::Document { .. }) {
+                            finder.add(id, &text)?;
+                        }
+                        watch(Progress::Repeats { documents: id + 1, total });
+                    }
+                }
+                Some(finder.finish()?)
+            }
+            None => None,
+        };
+        Ok(Selection::new(store, clusters, repeats, split))
+    }
+
+    /// Reads and cleans the inputs, from where a run that was killed stopped.
+    fn prepare(
+        &self,
+        supplies: &[Supply],
+        watch: &(dyn Fn(Progress) + Sync),
+    ) -> Result<PreparedStore, CorpusError> {
+        let request = supply::digest(&self.digest, supplies)?;
+        let folder = self.folder.join("prepared");
+        let mut store = PreparedStore::open(&folder, request)?;
+        if !store.is_complete() {
+            let cleaner = Cleaner::new(&self.config.clean)?;
+            let preparer = Preparer::new(&self.config, &self.references, cleaner);
+            preparer.run(supplies, &self.options, &mut store, watch)?;
+        }
+        Ok(store)
+    }
+
+    /// Finds the duplicates among the prepared documents.
+    fn compare(
+        &self,
+        store: &PreparedStore,
+        identity: &Hash,
+        watch: &(dyn Fn(Progress) + Sync),
+    ) -> Result<crate::dedup::Clusters, CorpusError> {
+        let folder = self.folder.join("duplicates");
+        let mut search = Deduplicator::open(&folder, self.config.dedup.clone(), identity)?;
+        for path in &self.references.against {
+            search.against(crate::dedup::SignatureFile::open(path, &self.config.dedup)?);
+        }
+        if !search.is_filled() {
+            let (mut batch, mut bytes) = (Vec::new(), 0);
+            for item in store.items() {
+                let (id, item, text) = item?;
+                if let Item::Document { group, record } = item
+                    && !record.is_dropped()
+                {
+                    let quality = record.quality.unwrap_or_default();
+                    bytes += text.len();
+                    batch.push((Entry { id, group, quality }, text));
+                }
+                if bytes >= SIGNED_BYTES {
+                    add_signed(&mut search, &mut batch)?;
+                    bytes = 0;
+                }
+                watch(Progress::Comparing { documents: id + 1, total: store.len() });
+            }
+            add_signed(&mut search, &mut batch)?;
+        }
+        search.finish()
+    }
+}
+
+/// Adds documents in order, whose signatures are made on all cores.
+fn add_signed(
+    search: &mut Deduplicator,
+    batch: &mut Vec<(Entry, String)>,
+) -> Result<(), CorpusError> {
+    let signer = search.signer();
+    let signatures: Vec<_> = batch.par_iter().map(|(_, text)| signer.sign(text)).collect();
+    for ((entry, _), signature) in batch.drain(..).zip(&signatures) {
+        search.add_signed(entry, signature)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! First step: documents are read in order and cleaned on all cores.
+
+use super::{
+    PipelineConfig, Progress,
+    prepared::{Item, PreparedStore},
+    supply::{Position, Supply},
+};
+use crate::{
+    CorpusError, Decision, Document, DocumentRecord, Documents, Origin, ReadOptions, Refusal,
+    Verdict,
+    dedup::Decontaminator,
+    filters::{Cleaned, Cleaner, OptOutList},
+    quality::QualityModel,
+};
+use pol_primitives::{Hash, Ppm};
+use rayon::prelude::*;
+use std::{
+    path::PathBuf,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
+};
+
+/// Text that is cleaned at a time, in bytes.
+const BATCH_BYTES: usize = 8 << 20;
+/// Things that are cleaned at a time, at most.
+const BATCH_THINGS: usize = 4_096;
+/// Batches that wait to be cleaned.
+const WAITING_BATCHES: usize = 1;
+/// Text after which what was done is made durable, in bytes.
+const COMMIT_BYTES: usize = 256 << 20;
+
+/// Lists and models that documents are held against.
+#[derive(Default)]
+pub struct References {
+    /// Model of quality. Without one documents have none.
+    pub quality: Option<QualityModel>,
+    /// Sources and documents whose owners do not want them to be trained on.
+    pub opt_out: Option<OptOutList>,
+    /// Text that must not be trained on, with a digest of it.
+    pub held_out: Option<(Decontaminator, Hash)>,
+    /// Signature files of other manifests, which documents are compared with.
+    pub against: Vec<PathBuf>,
+}
+
+impl References {
+    /// Returns the digest of all of them but the signature files, which are digested when they are
+    /// read.
+    pub(super) fn digest(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        let parts = [
+            self.quality.as_ref().map(QualityModel::hash),
+            self.opt_out.as_ref().map(OptOutList::digest),
+            self.held_out.as_ref().map(|(_, digest)| *digest),
+        ];
+        for part in parts {
+            hasher.update(&[u8::from(part.is_some())]).update(&part.unwrap_or_default());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Things that were read, and the place in the inputs that follows them.
+struct Batch {
+    things: Vec<Result<Document, Refusal>>,
+    next: Position,
+    /// Bytes of text.
+    bytes: usize,
+}
+
+/// First step of a run.
+pub(super) struct Preparer<'a> {
+    references: &'a References,
+    cleaner: Cleaner,
+    min_quality: Ppm,
+}
+
+impl<'a> Preparer<'a> {
+    pub(super) fn new(
+        config: &PipelineConfig,
+        references: &'a References,
+        cleaner: Cleaner,
+    ) -> Self {
+        Self { references, cleaner, min_quality: config.min_quality }
+    }
+
+    /// Reads and cleans what follows the contents of `store`.
+    pub(super) fn run(
+        &self,
+        supplies: &[Supply],
+        options: &ReadOptions,
+        store: &mut PreparedStore,
+        watch: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(), CorpusError> {
+        let total = supplies.iter().try_fold(0u64, |sum, supply| {
+            Ok::<_, CorpusError>(sum.saturating_add(supply.bytes()?))
+        })?;
+        let start = store.position();
+        let (sender, receiver) = sync_channel::<Batch>(WAITING_BATCHES);
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || read(supplies, start, options, &sender));
+            let (mut bytes, mut uncommitted, mut next) = (0u64, 0, start);
+            for batch in receiver {
+                let prepared: Vec<_> =
+                    batch.things.into_par_iter().map(|thing| self.prepare(thing)).collect();
+                for (item, text) in prepared {
+                    store.append(&item, text)?;
+                }
+                next = batch.next;
+                bytes += batch.bytes as u64;
+                uncommitted += batch.bytes;
+                watch(Progress::Reading { bytes, total });
+                if uncommitted >= COMMIT_BYTES {
+                    store.commit(next, false)?;
+                    uncommitted = 0;
+                }
+            }
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            store.commit(next, true)
+        })
+    }
+
+    /// Asks all rules about a thing. Returns what is stored of it.
+    fn prepare(&self, thing: Result<Document, Refusal>) -> (Item, String) {
+        let document = match thing {
+            Ok(document) => document,
+            Err(refusal) => return (Item::Refused(refusal), String::new()),
+        };
+        let Document { origin, raw, piece, extractor, invalid, text } = document;
+        let group = group(&origin);
+        let opt_out = self.references.opt_out.as_ref();
+        let opt_out = opt_out.and_then(|list| list.matches(&origin, &raw));
+        let cleaned = match opt_out {
+            Some(found) => {
+                Cleaned { text: None, decisions: vec![found.decision()], language: None }
+            }
+            None => self.cleaner.clean(text),
+        };
+        let Cleaned { text, mut decisions, language } = cleaned;
+        let (mut text, mut quality) = (text.unwrap_or_default(), None);
+        if !decisions.iter().any(|decision| decision.verdict == Verdict::Dropped) {
+            let (score, more) = self.judge(&text);
+            (quality, decisions) = (score, [decisions, more].concat());
+        }
+        let mut record = DocumentRecord {
+            origin,
+            raw,
+            piece,
+            extractor,
+            invalid,
+            text: *blake3::hash(text.as_bytes()).as_bytes(),
+            bytes: text.len() as u64,
+            language,
+            quality,
+            decisions,
+            survivor: None,
+            place: None,
+        };
+        if record.is_dropped() {
+            text.clear();
+            record.bytes = 0;
+        }
+        (Item::Document { group, record: Box::new(record) }, text)
+    }
+
+    /// Returns the quality of a clean text, and the decisions on it.
+    fn judge(&self, text: &str) -> (Option<Ppm>, Vec<Decision>) {
+        let decide = |rule: &str, is_dropped: bool, measured: u64| Decision {
+            rule: rule.to_owned(),
+            verdict: if is_dropped { Verdict::Dropped } else { Verdict::Passed },
+            measured: Some(measured),
+        };
+        let mut decisions = Vec::new();
+        if text.trim().is_empty() {
+            return (None, vec![decide("empty", true, 0)]);
+        }
+        let quality = self.references.quality.as_ref().map(|model| model.score(text));
+        if let Some(score) = quality {
+            let is_dropped = score < self.min_quality;
+            decisions.push(decide("quality", is_dropped, score.into()));
+            if is_dropped {
+                return (quality, decisions);
+            }
+        }
+        if let Some((held_out, _)) = &self.references.held_out {
+            let shared = held_out.check(text).map_or(0, |found| found.shared);
+            decisions.push(decide("contamination", shared > 0, shared));
+        }
+        (quality, decisions)
+    }
+}
+
+/// Returns the number that all pieces of a document have in common.
+fn group(origin: &Origin) -> u64 {
+    let named = serde_json::to_vec(origin).unwrap_or_default();
+    u64::from_le_bytes(*blake3::hash(&named).as_bytes().first_chunk().unwrap_or(&[0; 8]))
+}
+
+/// Reads the inputs from a position on, and sends what it finds.
+fn read(
+    supplies: &[Supply],
+    start: Position,
+    options: &ReadOptions,
+    sender: &SyncSender<Batch>,
+) -> Result<(), CorpusError> {
+    let mut batches = Batches { sender, batch: Vec::new(), bytes: 0 };
+    for (number, supply) in supplies.iter().enumerate().skip(start.supply) {
+        let first = if number == start.supply { start.unit } else { 0 };
+        for (input, unit) in supply.units(first)?.zip(first..) {
+            let is_begun = number == start.supply && unit == start.unit;
+            let skipped = if is_begun { start.things } else { 0 };
+            let at = Position { supply: number, unit, things: 0 };
+            match input? {
+                Err(refusal) => {
+                    if skipped == 0 && !batches.push(Err(refusal), Position { things: 1, ..at }) {
+                        return Ok(());
+                    }
+                }
+                Ok(input) => {
+                    for (thing, things) in Documents::open(input, options)?.zip(1u64..) {
+                        let thing = thing?;
+                        let next = Position { things, ..at };
+                        if things > skipped && !batches.push(thing, next) {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+    batches.send(Position { supply: supplies.len(), unit: 0, things: 0 });
+    Ok(())
+}
+
+/// Gathering of batches.
+struct Batches<'a> {
+    sender: &'a SyncSender<Batch>,
+    batch: Vec<Result<Document, Refusal>>,
+    bytes: usize,
+}
+
+impl Batches<'_> {
+    /// Adds a thing that is followed by `next`. Returns `false` if nobody takes batches any more.
+    fn push(&mut self, thing: Result<Document, Refusal>, next: Position) -> bool {
+        self.bytes += thing.as_ref().map_or(0, |document| document.text.len());
+        self.batch.push(thing);
+        if self.bytes < BATCH_BYTES && self.batch.len() < BATCH_THINGS {
+            return true;
+        }
+        self.send(next)
+    }
+
+    fn send(&mut self, next: Position) -> bool {
+        let things = std::mem::take(&mut self.batch);
+        let bytes = std::mem::take(&mut self.bytes);
+        // It fails if the other side ended with an error, which it reports itself.
+        self.sender.send(Batch { things, next, bytes }).is_ok()
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Counts of a run.
+
+use crate::{DocumentRecord, Refusal, Side, Verdict};
+use pol_primitives::{MILLION, Ppm};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Bars of the histogram of quality.
+const QUALITY_BARS: usize = 10;
+/// Refusals that are listed; the others are counted.
+const LISTED_REFUSALS: usize = 100;
+
+/// Counts of one side, source, or language.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Documents, where the pieces of a long one count as one.
+    pub documents: u64,
+    /// Bytes of clean text.
+    pub bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, record: &DocumentRecord) {
+        self.documents += u64::from(record.piece == 0);
+        self.bytes += record.bytes;
+    }
+}
+
+/// Counts of a run, by everything that a provider asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorpusReport {
+    /// Text to train on.
+    pub train: Amount,
+    /// Text that is held out.
+    pub held_out: Amount,
+    /// Documents that were dropped, by the rule that dropped them.
+    pub dropped: BTreeMap<String, u64>,
+    /// Documents that rules changed, by the rule.
+    pub changed: BTreeMap<String, u64>,
+    /// Text that remains, by its source.
+    pub sources: BTreeMap<String, Amount>,
+    /// Text that remains, by its language, where it was asked for.
+    pub languages: BTreeMap<String, Amount>,
+    /// Documents that remain, by tenths of quality, where it was asked for.
+    pub quality: [u64; QUALITY_BARS],
+    /// Sum of bytes times quality of the documents that remain.
+    quality_sum: u128,
+    /// Bytes of documents that have a quality.
+    quality_bytes: u64,
+    /// Number of byte sequences that could not be decoded.
+    pub invalid: u64,
+    /// Number of things that are no text.
+    pub refused: u64,
+    /// The first of them.
+    pub refusals: Vec<Refusal>,
+}
+
+impl CorpusReport {
+    /// Returns the mean quality of the documents that remain, weighted by their length.
+    pub fn mean_quality(&self) -> Option<Ppm> {
+        let mean = self.quality_sum.checked_div(self.quality_bytes.into())?;
+        Ppm::try_from(mean).ok()
+    }
+
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        self.refused += 1;
+        if self.refusals.len() < LISTED_REFUSALS {
+            self.refusals.push(refusal.clone());
+        }
+    }
+
+    /// Counts a document that is on `side`, or dropped.
+    pub(super) fn count(&mut self, record: &DocumentRecord, side: Option<Side>) {
+        self.invalid += record.invalid;
+        for decision in &record.decisions {
+            let counts = match decision.verdict {
+                Verdict::Passed => continue,
+                Verdict::Changed => &mut self.changed,
+                Verdict::Dropped => &mut self.dropped,
+            };
+            *counts.entry(decision.rule.clone()).or_default() += 1;
+        }
+        let amount = match side {
+            None => return,
+            Some(Side::Train) => &mut self.train,
+            Some(Side::HeldOut) => &mut self.held_out,
+        };
+        amount.add(record);
+        self.sources.entry(record.origin.source.clone()).or_default().add(record);
+        if let Some(language) = &record.language {
+            self.languages.entry(language.clone()).or_default().add(record);
+        }
+        if let Some(quality) = record.quality {
+            self.quality_sum += u128::from(quality) * u128::from(record.bytes);
+            self.quality_bytes += record.bytes;
+            let bar = u64::from(quality) * QUALITY_BARS as u64 / (u64::from(MILLION) + 1);
+            if let Some(count) = usize::try_from(bar).ok().and_then(|bar| self.quality.get_mut(bar))
+            {
+                *count += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Last step: what remains of the documents, and on which side.
+
+use super::{
+    CorpusReport,
+    prepared::{Item, PreparedStore},
+};
+use crate::{
+    CorpusError, Decision, DocumentRecord, Side, Verdict,
+    dedup::{Clusters, ExternalSort, Repeats, cut, draw},
+};
+use pol_primitives::{MILLION, Ppm};
+use std::path::Path;
+
+/// Memory in which clusters are sorted, in bytes.
+const SORT_MEMORY: usize = 64 << 20;
+
+/// Document that remains or was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Record, without a place.
+    pub record: DocumentRecord,
+    /// Text and its side, unless the document was dropped.
+    pub kept: Option<(String, Side)>,
+    /// Number that all pieces of a long document have in common.
+    pub group: u64,
+}
+
+/// Choice of held-out text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Split {
+    /// Nothing is held out.
+    Nothing,
+    /// Clusters are held out up to this place in their order.
+    Clusters(u64),
+    /// There is one cluster, whose text is held out from this byte on.
+    Tail(u64),
+}
+
+impl Split {
+    /// Chooses clusters in an order that their texts alone decide, until they are `share` of all
+    /// text. At least one is held out and at least one is not, if there are two.
+    ///
+    /// So a share of a small corpus is met too, and a cluster keeps its side when others are added,
+    /// unless the share was met with it alone.
+    pub(super) fn find(
+        store: &PreparedStore,
+        clusters: &mut Clusters,
+        folder: &Path,
+        share: Ppm,
+    ) -> Result<Self, CorpusError> {
+        if share == 0 {
+            return Ok(Self::Nothing);
+        }
+        let (mut sort, mut total) = (ExternalSort::<16>::new(folder, SORT_MEMORY), 0u64);
+        for item in store.items() {
+            let (id, item, text) = item?;
+            let Item::Document { .. } = item else { continue };
+            let Some(membership) = clusters.get(id)? else { continue };
+            if membership.duplicate.is_none() {
+                let bytes = text.len() as u64;
+                let mut record = [0; 16];
+                record[..8].copy_from_slice(&draw(&membership.cluster).to_be_bytes());
+                record[8..].copy_from_slice(&bytes.to_be_bytes());
+                sort.push(record)?;
+                total = total.saturating_add(bytes);
+            }
+        }
+        let wanted = u128::from(total) * u128::from(share);
+        let (mut taken, mut current, mut held_out) = (0u128, None, None);
+        for record in sort.finish()? {
+            let record = record?;
+            let number = |at: usize| {
+                record[at..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+            };
+            let (place, bytes) = (number(0), number(8));
+            // Another cluster follows the current one, so that it need not be trained on.
+            if current.is_some_and(|current| current != place) {
+                held_out = current;
+                if taken >= wanted {
+                    break;
+                }
+            }
+            current = Some(place);
+            taken += u128::from(bytes) * u128::from(MILLION);
+        }
+        Ok(held_out
+            .map_or_else(|| Self::Tail(tail_start(total, share)), |place| Self::Clusters(place)))
+    }
+}
+
+/// Returns the byte from which on the last `share` of `total` bytes begins.
+fn tail_start(total: u64, share: Ppm) -> u64 {
+    let tail = u128::from(total) * u128::from(share) / u128::from(MILLION);
+    total.saturating_sub(u64::try_from(tail).unwrap_or(total))
+}
+
+/// What remains of the documents of a run, in the order of the inputs.
+pub struct Selection {
+    store: PreparedStore,
+    clusters: Clusters,
+    repeats: Option<Repeats>,
+    split: Split,
+}
+
+impl Selection {
+    pub(super) fn new(
+        store: PreparedStore,
+        clusters: Clusters,
+        repeats: Option<Repeats>,
+        split: Split,
+    ) -> Self {
+        Self { store, clusters, repeats, split }
+    }
+
+    /// Returns the number of things that were read.
+    pub fn things(&self) -> u64 {
+        self.store.len()
+    }
+
+    /// Calls `each` with every document in order, also those that were dropped, and with the number
+    /// of things before it. It can be called again.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does, or `each`.
+    pub fn for_each<E: From<CorpusError>>(
+        &mut self,
+        mut each: impl FnMut(Selected, u64) -> Result<(), E>,
+    ) -> Result<CorpusReport, E> {
+        let mut report = CorpusReport::default();
+        let mut before = 0;
+        for item in self.store.items() {
+            let (id, item, text) = item?;
+            let (group, record) = match item {
+                Item::Document { group, record } => (group, *record),
+                Item::Refused(refusal) => {
+                    report.refuse(&refusal);
+                    continue;
+                }
+            };
+            for selected in self.select(id, group, record, text, &mut before)? {
+                report.count(&selected.record, selected.kept.as_ref().map(|(_, side)| *side));
+                each(selected, id)?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Saves the signatures of all documents that remain, for those who compare theirs with them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does.
+    pub fn save_signatures(&mut self, path: &Path) -> Result<(), CorpusError> {
+        self.clusters.save_signatures(path)
+    }
+
+    /// Returns a document as it remains, in two parts if its tail is held out. `before` is the
+    /// number of bytes that remain of the documents before it.
+    fn select(
+        &mut self,
+        id: u64,
+        group: u64,
+        mut record: DocumentRecord,
+        text: String,
+        before: &mut u64,
+    ) -> Result<Vec<Selected>, CorpusError> {
+        let dropped = |record| Ok(vec![Selected { record, kept: None, group }]);
+        let Some(membership) = self.clusters.get(id)? else { return dropped(record) };
+        if let Some(duplicate) = membership.duplicate {
+            record.survivor = Some(duplicate.text);
+            let rule = if duplicate.exact { "duplicate.exact" } else { "duplicate.near" };
+            record.decisions.push(Decision {
+                rule: rule.into(),
+                verdict: Verdict::Dropped,
+                measured: Some(duplicate.similarity.into()),
+            });
+            return dropped(record);
+        }
+        let start = *before;
+        *before = before.saturating_add(text.len() as u64);
+        let (text, repeated) = match &mut self.repeats {
+            Some(repeats) => {
+                let spans = repeats.spans(id)?;
+                let length = text.len();
+                let text = if spans.is_empty() { text } else { cut(&text, &spans) };
+                let repeated = length.saturating_sub(text.len()) as u64;
+                (text, Some(repeated))
+            }
+            None => (text, None),
+        };
+        if let Some(repeated) = repeated {
+            let verdict = match repeated {
+                0 => Verdict::Passed,
+                _ if text.trim().is_empty() => Verdict::Dropped,
+                _ => Verdict::Changed,
+            };
+            record.decisions.push(Decision {
+                rule: "repeats".into(),
+                verdict,
+                measured: Some(repeated),
+            });
+            if verdict == Verdict::Dropped {
+                return dropped(record);
+            }
+        }
+        let selected = |record, text, side| Selected { record, kept: Some((text, side)), group };
+        let side = match self.split {
+            Split::Nothing => Side::Train,
+            Split::Clusters(last) if draw(&membership.cluster) <= last => Side::HeldOut,
+            Split::Clusters(_) => Side::Train,
+            Split::Tail(tail) => {
+                return Ok(halves(&text, tail.saturating_sub(start))
+                    .into_iter()
+                    .filter(|(text, _)| !text.trim().is_empty())
+                    .map(|(text, side)| {
+                        let mut record = record.clone();
+                        if side == Side::HeldOut && start < tail {
+                            record.origin.part.push("held out".into());
+                            record.text = *blake3::hash(text.as_bytes()).as_bytes();
+                        }
+                        record.bytes = text.len() as u64;
+                        selected(record, text.to_owned(), side)
+                    })
+                    .collect());
+            }
+        };
+        record.bytes = text.len() as u64;
+        Ok(vec![selected(record, text, side)])
+    }
+}
+
+/// Cuts a text at the end of the last line before `at`, and returns both parts with their sides.
+fn halves(text: &str, at: u64) -> [(&str, Side); 2] {
+    let at = usize::try_from(at).unwrap_or(usize::MAX).min(text.len());
+    let whole = at == text.len() || at == 0;
+    let window = &text[..text.floor_char_boundary(at)];
+    let cut = if whole { at } else { window.rfind('\n').map_or(window.len(), |line| line + 1) };
+    let (train, held_out) = text.split_at(cut);
+    [(train, Side::Train), (held_out, Side::HeldOut)]
+}

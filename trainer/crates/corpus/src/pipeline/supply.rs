@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Inputs of a run: files, and stores that sources filled.
+
+use crate::{Content, CorpusError, Input, RawStore, Refusal, error::IoContext, inputs};
+use pol_primitives::Hash;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    time::UNIX_EPOCH,
+};
+
+/// Inputs of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// File, folder, or `-` for standard input.
+    Path(PathBuf),
+    /// Folder of a [`RawStore`].
+    Store(PathBuf),
+}
+
+/// Place in the inputs: so many things of this unit of this supply were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) supply: usize,
+    pub(super) unit: u64,
+    pub(super) things: u64,
+}
+
+/// Units of a supply: things that a parser reads from their start.
+type Units<'a> = Box<dyn Iterator<Item = Result<Result<Input, Refusal>, CorpusError>> + 'a>;
+
+impl Supply {
+    /// Returns the units from number `first` on.
+    pub(super) fn units(&self, first: u64) -> Result<Units<'_>, CorpusError> {
+        Ok(match self {
+            Self::Path(path) => {
+                let first = usize::try_from(first).unwrap_or(usize::MAX);
+                Box::new(inputs(std::slice::from_ref(path)).skip(first))
+            }
+            Self::Store(folder) => {
+                let documents = RawStore::create_or_open(folder)?.documents_from(first);
+                Box::new(documents.map(|document| {
+                    let document = document?;
+                    Ok(Ok(Input {
+                        origin: document.origin,
+                        media: document.media,
+                        content: Content::Bytes(document.bytes),
+                    }))
+                }))
+            }
+        })
+    }
+
+    /// Returns the number of bytes, as far as it is known: that of pipes is not.
+    pub(super) fn bytes(&self) -> Result<u64, CorpusError> {
+        match self {
+            Self::Path(path) => {
+                let paths = std::slice::from_ref(path);
+                inputs(paths).try_fold(0u64, |sum, input| {
+                    let bytes = match input? {
+                        Ok(Input { content: Content::File(path), .. }) => {
+                            fs::metadata(&path).io_context("read", &path)?.len()
+                        }
+                        _ => 0,
+                    };
+                    Ok(sum.saturating_add(bytes))
+                })
+            }
+            // A store counts its documents, not their bytes.
+            Self::Store(_) => Ok(0),
+        }
+    }
+
+    /// Adds all that identifies the inputs. Files are named by size and time of change, as a killed
+    /// run must find them again; stores by what they hold.
+    fn identify(&self, hasher: &mut blake3::Hasher) -> Result<(), CorpusError> {
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        };
+        match self {
+            Self::Path(path) => {
+                add(b"path");
+                for input in inputs(std::slice::from_ref(path)) {
+                    let Ok(input) = input? else { continue };
+                    add(input.origin.location.as_bytes());
+                    if let Content::File(path) = &input.content {
+                        let file = File::open(path).io_context("read", path)?;
+                        let facts = file.metadata().io_context("read", path)?;
+                        add(&facts.len().to_le_bytes());
+                        let changed = facts.modified().ok();
+                        let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                        add(&since.unwrap_or_default().as_nanos().to_le_bytes());
+                    }
+                }
+            }
+            Self::Store(folder) => {
+                add(b"store");
+                let store = RawStore::create_or_open(folder)?;
+                add(&store.len().to_le_bytes());
+                add(store.cursor().to_string().as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the digest that a run's folder belongs to.
+pub(super) fn digest(pipeline: &Hash, supplies: &[Supply]) -> Result<Hash, CorpusError> {
+    let mut hasher = blake3::Hasher::new_derive_key("pol-corpus 2026 request");
+    hasher.update(pipeline);
+    supplies.iter().try_for_each(|supply| supply.identify(&mut hasher))?;
+    Ok(*hasher.finalize().as_bytes())
+}

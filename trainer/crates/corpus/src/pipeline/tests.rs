@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::*;
+use crate::{
+    Side, Verdict,
+    filters::{CleanConfig, Preset},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Returns a text of `sentences` that no other number gives.
+fn text(number: u32, sentences: u32) -> String {
+    (0..sentences)
+        .map(|sentence| {
+            let word = |part: u32| {
+                let seed = u64::from(number) * 7_919 + u64::from(sentence) * 104_729;
+                let mixed = (seed + u64::from(part)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                format!("w{:05x}", mixed >> 44)
+            };
+            format!("The {} of {} saw {} by {}.\n", word(1), word(2), word(3), word(4))
+        })
+        .collect()
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.0.path().join("in").join(name), contents).unwrap();
+    }
+
+    fn pipeline(&self, config: PipelineConfig) -> Pipeline {
+        let work = self.0.path().join("work");
+        Pipeline::open(&work, config, References::default(), ReadOptions::default()).unwrap()
+    }
+
+    fn supplies(&self) -> Vec<Supply> {
+        vec![Supply::Path(self.0.path().join("in"))]
+    }
+
+    fn run(&self, config: PipelineConfig) -> (CorpusReport, Vec<Selected>) {
+        let mut selection = self.pipeline(config).run(&self.supplies(), &|_| ()).unwrap();
+        all(&mut selection)
+    }
+}
+
+fn all(selection: &mut Selection) -> (CorpusReport, Vec<Selected>) {
+    let mut found = Vec::new();
+    let report = selection
+        .for_each(|selected, _| {
+            found.push(selected);
+            Ok::<_, CorpusError>(())
+        })
+        .unwrap();
+    (report, found)
+}
+
+fn by_location(found: &[Selected]) -> BTreeMap<&str, Option<Side>> {
+    found
+        .iter()
+        .map(|selected| {
+            let side = selected.kept.as_ref().map(|(_, side)| *side);
+            (selected.record.origin.location.as_str(), side)
+        })
+        .collect()
+}
+
+#[test]
+fn documents_are_cleaned_deduplicated_and_split_by_cluster() {
+    let folder = Folder::new();
+    for number in 0..12 {
+        folder.write(&format!("{number:02}.txt"), text(number, 60));
+    }
+    // Another edition of a text, an exact copy, and things that are no text.
+    folder.write("20.txt", text(3, 60).replace("saw", "had seen"));
+    folder.write("21.txt", text(4, 60));
+    folder.write("22.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+    folder.write("._23.txt", "metadata");
+    let config = PipelineConfig { held_out: 200_000, ..PipelineConfig::default() };
+    let (report, found) = folder.run(config.clone());
+
+    let sides = by_location(&found);
+    assert_eq!(sides["in/21.txt"], None, "{sides:?}");
+    assert_eq!(report.dropped["duplicate.exact"], 1);
+    assert_eq!(report.refused, 2, "{:?}", report.refusals);
+    let held_out = sides.values().filter(|side| **side == Some(Side::HeldOut)).count();
+    assert!((2..=4).contains(&held_out), "{sides:?}");
+    assert_eq!(report.held_out.documents, held_out as u64);
+    let kept: u64 = found.iter().filter_map(|found| found.kept.as_ref()).map(|_| 1).sum();
+    assert_eq!(report.train.documents + report.held_out.documents, kept);
+    // The same again, from the folder and without it.
+    assert_eq!(folder.run(config.clone()), (report.clone(), found.clone()));
+    fs::remove_dir_all(folder.0.path().join("work")).unwrap();
+    assert_eq!(folder.run(config), (report, found));
+}
+
+#[test]
+fn rules_are_recorded_and_drop_documents() {
+    let folder = Folder::new();
+    folder.write("a.txt", "Too short.");
+    folder.write("b.txt", " \n ");
+    let config =
+        PipelineConfig { clean: CleanConfig::of(Preset::Web), ..PipelineConfig::default() };
+    let (report, found) = folder.run(config);
+    assert_eq!(found.len(), 1, "a text of white space is refused: {:?}", report.refusals);
+    let record = &found[0].record;
+    assert!(record.is_dropped() && found[0].kept.is_none() && record.place.is_none());
+    let last = record.decisions.last().unwrap();
+    assert_eq!((last.verdict, report.dropped[&last.rule]), (Verdict::Dropped, 1));
+}
+
+#[test]
+fn the_tail_of_a_single_text_is_held_out() {
+    let folder = Folder::new();
+    let whole = text(1, 200);
+    folder.write("a.txt", &whole);
+    let config = PipelineConfig { held_out: 100_000, ..PipelineConfig::default() };
+    let (report, found) = folder.run(config);
+    let parts: Vec<_> = found.iter().map(|found| found.kept.clone().unwrap()).collect();
+    assert_eq!(parts.len(), 2);
+    assert_eq!(parts.iter().map(|(text, _)| text.as_str()).collect::<String>(), whole);
+    assert_eq!((parts[0].1, parts[1].1), (Side::Train, Side::HeldOut));
+    let share = report.held_out.bytes * 100 / whole.len() as u64;
+    assert!((9..=11).contains(&share), "{share}");
+    let origins: BTreeSet<_> = found.iter().map(|found| &found.record.origin).collect();
+    assert_eq!(origins.len(), 2, "each part has an origin of its own");
+}
+
+#[test]
+fn pieces_of_a_long_document_stay_together() {
+    let folder = Folder::new();
+    let long = text(1, 50_000);
+    assert!(long.len() > 2 * crate::MAX_PIECE_BYTES);
+    folder.write("long.txt", &long);
+    (2..40).for_each(|number| folder.write(&format!("{number:02}.txt"), text(number, 500)));
+    let config = PipelineConfig { held_out: 300_000, repeats: None, ..PipelineConfig::default() };
+    let (_, found) = folder.run(config);
+    let pieces: Vec<_> =
+        found.iter().filter(|found| found.record.origin.location == "in/long.txt").collect();
+    assert!(pieces.len() > 2);
+    let sides: BTreeSet<_> = pieces.iter().map(|found| found.kept.as_ref().unwrap().1).collect();
+    assert_eq!(sides.len(), 1);
+    let joined: String =
+        pieces.iter().map(|found| found.kept.as_ref().unwrap().0.as_str()).collect();
+    assert_eq!(joined, long);
+    assert!(pieces.iter().all(|piece| piece.group == pieces[0].group));
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_stopped() {
+    let folder = Folder::new();
+    (0..6).for_each(|number| folder.write(&format!("{number}.txt"), text(number, 100)));
+    let config = PipelineConfig { held_out: 200_000, ..PipelineConfig::default() };
+    let expected = folder.run(config.clone());
+    fs::remove_dir_all(folder.0.path().join("work")).unwrap();
+
+    // A watcher that panics stands for a kill at each step.
+    for stop in 1.. {
+        let (calls, work) = (AtomicU32::new(0), folder.pipeline(config.clone()));
+        let supplies = folder.supplies();
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            work.run(&supplies, &|_| {
+                assert!(calls.fetch_add(1, Ordering::Relaxed) + 1 != stop, "killed");
+            })
+        }));
+        if let Ok(selection) = run {
+            assert_eq!(all(&mut selection.unwrap()), expected);
+            break;
+        }
+    }
+}
+
+#[test]
+fn other_inputs_start_anew() {
+    let folder = Folder::new();
+    folder.write("a.txt", text(1, 50));
+    let config = PipelineConfig::default();
+    let first = folder.run(config.clone());
+    folder.write("b.txt", text(2, 50));
+    let second = folder.run(config.clone());
+    assert_eq!((first.1.len(), second.1.len()), (1, 2));
+    let watched = AtomicU32::new(0);
+    let supplies = folder.supplies();
+    let run = folder.pipeline(config).run(&supplies, &|_| {
+        watched.fetch_add(1, Ordering::Relaxed);
+    });
+    all(&mut run.unwrap());
+    assert_eq!(watched.into_inner(), 0, "nothing is read again");
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for config in [
+        PipelineConfig { held_out: 1_000_000, ..PipelineConfig::default() },
+        PipelineConfig { min_quality: 1_000_001, ..PipelineConfig::default() },
+    ] {
+        let opened =
+            Pipeline::open(folder.path(), config, References::default(), ReadOptions::default());
+        assert!(matches!(opened, Err(CorpusError::InvalidOption(_))));
+    }
+    let missing = Supply::Path(folder.path().join("missing"));
+    let pipeline = Pipeline::open(
+        folder.path(),
+        PipelineConfig::default(),
+        References::default(),
+        ReadOptions::default(),
+    );
+    let run = pipeline.unwrap().run(&[missing], &|_| ());
+    assert!(matches!(run, Err(CorpusError::Io { .. })));
+}
