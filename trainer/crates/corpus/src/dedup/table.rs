@@ -191,7 +191,7 @@ impl Table {
                     low = self.cached;
                 }
             } else {
-                (low, high) = (last + 1, high);
+                low = last + 1;
                 if low < high && id_of(self.record(low)?) >= id {
                     return Ok(low);
                 }
