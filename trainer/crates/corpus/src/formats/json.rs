@@ -311,7 +311,12 @@ impl Visitor<'_> for Key<'_> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Wanted, E> {
+        let first = (self.prefix.len(), key.as_bytes().first());
         for (at, name) in self.fields.names.iter().enumerate() {
+            // Most names differ in their first letter.
+            if name.as_bytes().get(first.0) != first.1 {
+                continue;
+            }
             let rest = name.strip_prefix(self.prefix).and_then(|name| name.strip_prefix(key));
             match rest {
                 Some("") => return Ok(Wanted::Field(at)),

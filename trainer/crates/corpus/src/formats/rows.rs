@@ -16,6 +16,9 @@ const MAX_LABEL_BYTES: usize = 2 << 10;
 /// Most names of fields that a refusal lists.
 pub(super) const MAX_LISTED: usize = 20;
 
+/// Reason for which blank rows are refused.
+const NO_TEXT: &str = "no text in it";
+
 /// Returns the fields that hold text: those that the options name, or the usual ones.
 pub(super) fn text_fields(named: &[String]) -> Vec<String> {
     if named.is_empty() {
@@ -99,7 +102,8 @@ impl Fields {
         )
     }
 
-    /// Returns the document that a row is, or its refusal. `present` lists the names of its fields.
+    /// Returns the document that a row is, or its refusal. `present` lists the names of its
+    /// fields, if rows have different ones.
     pub(super) fn document(
         &self,
         context: &Context,
@@ -110,12 +114,15 @@ impl Fields {
     ) -> Event {
         let text = match self.text(&mut row) {
             Some(text) if text.trim_ascii().is_empty() => {
-                return context.refuse(vec![place], "no text in it");
+                return context.refuse(vec![place], NO_TEXT);
             }
             Some(text) => text,
             None => {
                 let present = present();
-                let reason = self.missing(present.iter().map(String::as_str));
+                let reason = match present.as_slice() {
+                    [] => NO_TEXT.to_owned(),
+                    names => self.missing(names.iter().map(String::as_str)),
+                };
                 return context.refuse(vec![place], reason);
             }
         };

@@ -26,6 +26,8 @@ pub(super) struct Text {
     source: Source,
     tool: &'static str,
     charset: Charset,
+    /// Most bytes of a piece, so that its text has no more than a piece may have.
+    window: usize,
     /// Length of a byte order mark that comes next.
     mark: usize,
     /// Number of the present book, or zero outside of books.
@@ -54,6 +56,7 @@ impl Text {
             source,
             tool,
             charset,
+            window: MAX_PIECE_BYTES,
             mark,
             book: 0,
             books: 0,
@@ -67,14 +70,15 @@ impl Text {
     /// Takes the first piece of `available` bytes of text. Returns nothing for blank text.
     fn piece(&mut self, available: usize) -> Option<Event> {
         let (bytes, units) = (&self.source.buffered()[..available], Units::of(self.charset));
-        let mut length = units.cut(bytes, MAX_PIECE_BYTES);
+        let mut length = units.cut(bytes, self.window);
         if self.charset == Charset::Undecided {
             self.charset = encoding::decide(&bytes[..length]);
         }
         let mark = std::mem::take(&mut self.mark).min(length);
         let (mut text, mut invalid) = encoding::decode(self.charset, &bytes[mark..length]);
-        if text.len() > MAX_PIECE_BYTES {
-            length = units.cut(bytes, MAX_PIECE_BYTES / MAX_GROWTH);
+        while text.len() > MAX_PIECE_BYTES {
+            self.window = (self.window / 4 * 3).max(MAX_PIECE_BYTES / MAX_GROWTH);
+            length = units.cut(bytes, self.window);
             (text, invalid) = encoding::decode(self.charset, &bytes[mark..length]);
         }
         let raw = &bytes[..length];

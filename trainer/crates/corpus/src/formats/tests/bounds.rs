@@ -31,7 +31,7 @@ const STARTS: &[&[u8]] = &[
     b"[{",
     b"<html>",
     b"id,text\n1,",
-    b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http\r\nContent-Length: 9\r\n\r\n",
+    b"WARC/1.0\r\nWARC-Type: resource\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n",
     b"PAR1",
     b"\x1f\x8b\x08\0\0\0\0\0\0\0",
     b"\x28\xb5\x2f\xfd",

@@ -17,8 +17,9 @@ fn with_fields(location: &str, bytes: impl Into<Vec<u8>>, fields: &[&str]) -> Ve
 
 #[test]
 fn lines_of_json_are_documents() {
-    let lines = "{\"text\": \"One\\r\\ntwo.\", \"url\": \"https://a.org/1\", \"license\": \"MIT\"}\n\
-                 \n{\"id\": 7, \"content\": \"Zwei.\", \"meta\": \"x\"}\r\n{\"text\": broken}\n\
+    let lines = "{\"text\": \"One\\r\\ntwo.\",\
+                 \"url\": \"https://a.org/1\", \"license\": \"MIT\"}\n\n\
+                 {\"id\": 7, \"content\": \"Zwei.\", \"meta\": \"x\"}\r\n{\"text\": broken}\n\
                  {\"title\": \"none\", \"n\": [1, {\"text\": 2}]}\n{\"text\": 5}\n\
                  {\"text\": \"\", \"content\": \"x\"}\n[1]\n{\"text\": \"Last.\"}";
     let items = read("a.jsonl", lines);
