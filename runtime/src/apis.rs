@@ -16,8 +16,9 @@ use pol_primitives::{
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
+    lineage::Retirement,
     metrics::{HeadMeasurement, PendingMeasurement},
-    queries::{Attestation, Member, Overview, PendingReward},
+    queries::{Attestation, Member, Overview, Page, PendingReward},
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
@@ -344,12 +345,36 @@ sp_api::impl_runtime_apis! {
             Lineage::manifest_of_content(content_hash)
         }
 
+        fn manifests_of_documents(root: pol_primitives::Hash) -> Vec<ManifestId> {
+            Lineage::manifests_of_documents(root)
+        }
+
+        fn children(manifest: ManifestId, start: ManifestId) -> Page<ManifestId> {
+            Lineage::children(manifest, start)
+        }
+
+        fn manifests_of_source(source: SourceId, start: ManifestId) -> Page<ManifestId> {
+            Lineage::manifests_of_source(source, start)
+        }
+
+        fn retirement(manifest: ManifestId) -> Option<Retirement> {
+            Lineage::retirement(manifest)
+        }
+
         fn manifest_count() -> u32 {
             Lineage::manifest_count()
         }
 
         fn shard_record(shard: ShardId) -> Option<ShardRecord> {
             Lineage::shard_record(shard)
+        }
+
+        fn shard_records(
+            manifest: ManifestId,
+            round: Option<RoundNumber>,
+            start: u32,
+        ) -> Page<(u32, ShardRecord)> {
+            Lineage::shard_records(manifest, round, start)
         }
 
         fn beacon() -> Option<beacon::BeaconConfig> {

@@ -477,6 +477,13 @@ pub(crate) fn manifest(manifest: &Manifest<AccountId>) -> Value {
         "parents": info.parents.as_slice(),
         "quality": info.quality,
         "heldOut": info.held_out,
+        "derivation": {
+            "activity": info.derivation.activity,
+            "tool": String::from_utf8_lossy(&info.derivation.tool),
+            "version": String::from_utf8_lossy(&info.derivation.version),
+            "configuration": hash(&info.derivation.configuration),
+        },
+        "documents": info.documents,
         "free": manifest.free,
         "leased": manifest.leased,
         "consumed": manifest.consumed,

@@ -20,7 +20,12 @@
 //! - **Free, leased, consumed**: the three states of a shard.
 //! - **Held out**: never leased; the network measures itself on such shards.
 //! - **Paused**: taken out of the pool until it is resumed.
-//! - **Retired**: taken out of the pool for good.
+//! - **Retired**: taken out of the pool for good, for a reason, a
+//!   [`Retirement`](pol_primitives::lineage::Retirement).
+//! - **Derivation**: the activity and the program that made a text, a
+//!   [`Derivation`](pol_primitives::lineage::Derivation).
+//! - **Documents**: the tree over the records of the documents of a text,
+//!   [`Documents`](pol_primitives::lineage::Documents).
 //! - **Record**: the round, update and effect of a consumed shard, a
 //!   [`ShardRecord`](pol_primitives::data::ShardRecord).
 //!
@@ -71,9 +76,11 @@ pub mod pallet {
         MAX_POOL_MANIFESTS, PauseReason, PoolEntry, ShardBitmap, ShardRecords,
         UnavailabilityReport, WeightInfo,
     };
+    use alloc::boxed::Box;
     use pol_primitives::{
         Balance, Hash, Ppm, RoundNumber,
         data::{Manifest, ManifestId, ManifestInfo, ShortText, Source, SourceId, SourceKind},
+        lineage::Retirement,
         traits::{DataFormat, Rounds, ValidatorStakes},
     };
     use polkadot_sdk::{
@@ -180,6 +187,21 @@ pub mod pallet {
     /// has none, so that nobody can occupy the hash of another's text.
     #[pallet::storage]
     pub type ManifestOfContent<T: Config> = StorageMap<_, Blake2_128Concat, Hash, ManifestId>;
+
+    /// Admitted manifests by the root over their documents and their side of the split (`true` if
+    /// held out), so that no documents are admitted twice.
+    ///
+    /// Hashed and kept like [`ManifestOfContent`].
+    #[pallet::storage]
+    pub type ManifestOfDocuments<T: Config> =
+        StorageDoubleMap<_, Blake2_128Concat, Hash, Twox64Concat, bool, ManifestId>;
+
+    /// Decisions to retire or refuse a manifest, by its id, also if it is no longer kept.
+    ///
+    /// Hashed like [`Manifests`]. Only [`Config::AdmissionOrigin`] adds entries, at most one for
+    /// each manifest.
+    #[pallet::storage]
+    pub type Retirements<T: Config> = StorageMap<_, Twox64Concat, ManifestId, Retirement>;
 
     /// Amount on hold for each manifest, by id. A runtime upgrade may change the deposit of later
     /// manifests.
@@ -331,6 +353,8 @@ pub mod pallet {
         ManifestRetired {
             /// Id of the manifest.
             manifest: ManifestId,
+            /// Reason, with its evidence.
+            retirement: Retirement,
             /// Deposit that was burned; the rest was released.
             burned: Balance,
         },
@@ -357,6 +381,15 @@ pub mod pallet {
         UnknownManifest,
         /// A parent is not registered. Register the parents first.
         UnknownParent,
+        /// A parent was retired for a cause that holds for all text made from it. Derive the text
+        /// from others.
+        ParentRetired,
+        /// Text that was selected or transformed names no parent.
+        MissingParent,
+        /// The program that made the text has no name or no version, or not in UTF-8.
+        InvalidDerivation,
+        /// The number of documents is not in `1..=2^24`.
+        InvalidDocuments,
         /// The caller does not own the source or manifest.
         NotOwner,
         /// The account's free balance does not cover the deposit and the existential deposit.
@@ -372,6 +405,11 @@ pub mod pallet {
         WrongFormat,
         /// A manifest with this content is or was admitted.
         AlreadyAdmitted,
+        /// A manifest with these documents is or was admitted.
+        DocumentsAlreadyAdmitted,
+        /// The other side of the split of these documents has another source or derivation, or is
+        /// no longer kept.
+        ForeignDocuments,
         /// The pool holds the maximum number of manifests of this kind. Try again when one is
         /// consumed, or merge small manifests into one.
         PoolIsFull,
@@ -384,8 +422,8 @@ pub mod pallet {
         NotAdmitted,
         /// The manifest is not paused.
         NotPaused,
-        /// The manifest was retired or consumed already.
-        AlreadyEnded,
+        /// The manifest was retired already.
+        AlreadyRetired,
         /// The manifest is held out. A recipe names it, and nobody leases it.
         HeldOut,
         /// The caller is no active validator.
@@ -442,21 +480,24 @@ pub mod pallet {
         ///   grows with its shards, is put on hold.
         /// - Events: [`Event::ManifestRegistered`].
         /// - Errors: [`Error::UnknownSource`]; [`Error::NotOwner`]; [`Error::InvalidShards`];
-        ///   [`Error::InvalidQuality`]; [`Error::UnknownParent`]; [`Error::NoRecipe`];
-        ///   [`Error::WrongFormat`]; [`Error::AlreadyAdmitted`]; [`Error::InsufficientFunds`].
+        ///   [`Error::InvalidQuality`]; [`Error::InvalidDerivation`]; [`Error::InvalidDocuments`];
+        ///   [`Error::MissingParent`]; [`Error::UnknownParent`]; [`Error::ParentRetired`];
+        ///   [`Error::NoRecipe`]; [`Error::WrongFormat`]; [`Error::AlreadyAdmitted`];
+        ///   [`Error::DocumentsAlreadyAdmitted`]; [`Error::ForeignDocuments`];
+        ///   [`Error::InsufficientFunds`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::register_manifest())]
-        pub fn register_manifest(origin: OriginFor<T>, info: ManifestInfo) -> DispatchResult {
+        pub fn register_manifest(origin: OriginFor<T>, info: Box<ManifestInfo>) -> DispatchResult {
             let owner = ensure_signed(origin)?;
-            Self::do_register_manifest(owner, info)
+            Self::do_register_manifest(owner, *info)
         }
 
         /// Withdraws a manifest that was not admitted, or none of whose shards was ever leased.
         ///
         /// - Origin: signed by the owner of the manifest.
-        /// - Effect: removes the manifest, its content hash and its shards in the pool, and
-        ///   releases the deposit. The id is not reused, so manifests that name it as a parent name
-        ///   no other.
+        /// - Effect: removes the manifest, its content hash, its documents and its shards in the
+        ///   pool, and releases the deposit. The id is not reused, so manifests that name it as a
+        ///   parent name no other.
         /// - Events: [`Event::ManifestWithdrawn`].
         /// - Errors: [`Error::UnknownManifest`]; [`Error::NotOwner`]; [`Error::InUse`].
         #[pallet::call_index(2)]
@@ -482,21 +523,22 @@ pub mod pallet {
         /// Refuses a proposed manifest, or takes an admitted one out of the pool for good.
         ///
         /// - Origin: `AdmissionOrigin`.
-        /// - Effect: a proposed manifest is removed. The shards of an admitted one are no longer
-        ///   leased; open leases end as usual, consumed shards stay in the model, and its content
-        ///   cannot be admitted again. The deposit is burned if the manifest is retired
-        ///   `for_cause`, and released otherwise.
+        /// - Effect: stores the decision for good. A proposed manifest is removed. The shards of
+        ///   an admitted one are no longer leased; open leases end as usual, consumed shards stay
+        ///   in the model, and its content and documents cannot be admitted again. The deposit is
+        ///   burned if the manifest is retired for cause, and released otherwise. A manifest whose
+        ///   shards are all consumed can be retired too, which bars text derived from it.
         /// - Events: [`Event::ManifestRetired`].
-        /// - Errors: [`Error::UnknownManifest`]; [`Error::AlreadyEnded`].
+        /// - Errors: [`Error::UnknownManifest`]; [`Error::AlreadyRetired`].
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::retire_manifest())]
         pub fn retire_manifest(
             origin: OriginFor<T>,
             manifest: ManifestId,
-            for_cause: bool,
+            retirement: Retirement,
         ) -> DispatchResult {
             T::AdmissionOrigin::ensure_origin(origin)?;
-            Self::do_retire_manifest(manifest, for_cause)
+            Self::do_retire_manifest(manifest, retirement)
         }
 
         /// Admits a proposed manifest as text of `kind`.
@@ -506,7 +548,9 @@ pub mod pallet {
         ///   a recipe can name it.
         /// - Events: [`Event::ManifestAdmitted`].
         /// - Errors: [`Error::UnknownManifest`]; [`Error::NotProposed`]; [`Error::NoRecipe`];
-        ///   [`Error::WrongFormat`]; [`Error::AlreadyAdmitted`]; [`Error::PoolIsFull`].
+        ///   [`Error::WrongFormat`]; [`Error::ParentRetired`]; [`Error::AlreadyAdmitted`];
+        ///   [`Error::DocumentsAlreadyAdmitted`]; [`Error::ForeignDocuments`];
+        ///   [`Error::PoolIsFull`].
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::admit_manifest())]
         pub fn admit_manifest(

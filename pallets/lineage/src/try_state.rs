@@ -4,9 +4,9 @@
 
 use crate::{
     Config, ConsumedShards, FreeShards, HoldReason, LeasedShards, LeavingManifest, ManifestCount,
-    ManifestDeposits, ManifestOfContent, Manifests, ManifestsOf, NextChecked, NextSource, Pallet,
-    Pool, Reports, ShardBitmap, ShardRecords, Slots, SourceDeposits, Sources,
-    types::locate_in_bitmap,
+    ManifestDeposits, ManifestOfContent, ManifestOfDocuments, Manifests, ManifestsOf, NextChecked,
+    NextSource, Pallet, Pool, Reports, Retirements, ShardBitmap, ShardRecords, Slots,
+    SourceDeposits, Sources, types::locate_in_bitmap,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -115,6 +115,23 @@ impl<T: Config> Pallet<T> {
             "the content hash of a manifest is not stored"
         );
         ensure!(
+            !was_admitted
+                || record.info.documents.is_none_or(|documents| {
+                    let stored =
+                        ManifestOfDocuments::<T>::get(documents.root, record.info.held_out);
+                    stored == Some(id)
+                }),
+            "the documents of a manifest are not stored"
+        );
+        ensure!(
+            (record.status == ManifestStatus::Retired) == Retirements::<T>::contains_key(id),
+            "a manifest was retired for no reason, or it was not retired and has one"
+        );
+        ensure!(
+            record.info.parents.iter().all(|parent| *parent < id),
+            "a manifest is older than its parent"
+        );
+        ensure!(
             Sources::<T>::contains_key(record.info.source),
             "the source of a manifest is not registered"
         );
@@ -142,6 +159,23 @@ impl<T: Config> Pallet<T> {
         ensure!(
             ManifestOfContent::<T>::iter().all(was_admitted),
             "a content hash is that of no admitted manifest"
+        );
+        let has_documents = |(root, held_out, id): (_, _, ManifestId)| match Manifests::<T>::get(id)
+        {
+            Some(Manifest { info, status, .. }) => {
+                info.documents.is_some_and(|documents| documents.root == root)
+                    && info.held_out == held_out
+                    && status != ManifestStatus::Proposed
+            }
+            None => id < count,
+        };
+        ensure!(
+            ManifestOfDocuments::<T>::iter().all(has_documents),
+            "documents are those of no admitted manifest"
+        );
+        ensure!(
+            Retirements::<T>::iter_keys().all(|id| id < count),
+            "a manifest was retired that nobody registered"
         );
         Ok(())
     }

@@ -181,6 +181,13 @@ impl ShardRecords {
         }
     }
 
+    /// Returns the indices of the shards with a record in the manifest, and the records. These are
+    /// of chunk number `chunk`.
+    pub(crate) fn iter(&self, chunk: u32) -> impl Iterator<Item = (u32, ShardRecord)> + '_ {
+        let index = move |place: u8| (chunk << 7) | u32::from(place);
+        self.0.iter().map(move |(place, record)| (index(*place), *record))
+    }
+
     /// Returns the places with a record, in ascending order.
     pub fn places(&self) -> impl Iterator<Item = u8> + '_ {
         self.0.iter().map(|(place, _)| *place)

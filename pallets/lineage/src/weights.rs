@@ -44,16 +44,17 @@ impl WeightInfo for () {
         weight(4, 5)
     }
 
-    // Source, recipe, eight parents, content, count, deposit, account, holds, manifests of the
-    // source, round, manifest.
+    // Source, recipe, eight parents and their retirements, content, documents of both sides and the
+    // manifest of the other, count, deposit, account, holds, manifests of the source, round,
+    // manifest.
     fn register_manifest() -> Weight {
-        weight(18, 8)
+        weight(29, 8)
     }
 
-    // Manifest, first slot, pool, free shards, content, report, manifests of the source, deposit,
-    // account, holds.
+    // Manifest, first slot, pool, free shards, content, documents, report, manifests of the source,
+    // deposit, account, holds.
     fn withdraw_manifest() -> Weight {
-        weight(10, 10)
+        weight(11, 11)
     }
 
     // Source, manifests of the source, deposit, account, holds.
@@ -61,15 +62,16 @@ impl WeightInfo for () {
         weight(5, 4)
     }
 
-    // Manifest, pool, free shards, report, manifests of the source, deposit, account, holds,
-    // issuance.
+    // Manifest, retirement, pool, free shards, report, manifests of the source, deposit, account,
+    // holds, issuance.
     fn retire_manifest() -> Weight {
-        weight(9, 9)
+        weight(10, 10)
     }
 
-    // Manifest, recipe, content, pool, free shards.
+    // Manifest, recipe, retirements of eight parents, content, documents of both sides and the
+    // manifest of the other, pool, free shards.
     fn admit_manifest() -> Weight {
-        weight(6, 4)
+        weight(17, 5)
     }
 
     // Manifest, pool, free shards, report.

@@ -7,7 +7,10 @@
 //! of the body is the `content_hash` of the manifest, and the Merkle root over the shard hashes is
 //! its `merkle_root`.
 
-use crate::{BoundedVec, ConstU32, Hash, MILLION, Ppm, RoundNumber};
+use crate::{
+    BoundedVec, ConstU32, Hash, MILLION, Ppm, RoundNumber,
+    lineage::{Derivation, Documents},
+};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -112,6 +115,10 @@ pub struct ManifestInfo {
     /// Set if the shards are never leased, because the network evaluates its model on them. A
     /// recipe names the manifest that it uses.
     pub held_out: bool,
+    /// Making of the text.
+    pub derivation: Derivation,
+    /// Records of the documents that the text is from. Text without documents has none.
+    pub documents: Option<Documents>,
 }
 
 /// Stage of a manifest between its registration and its end.

@@ -31,6 +31,7 @@
 //! | [`hex_hash`] | serde format of hashes in JSON |
 //! | [`inclusion`] | the count of stake that holds the updates of a round |
 //! | [`lease`] | leased data and its reading order |
+//! | [`lineage`] | the making of manifests, their documents, and retirements |
 //! | [`member`] | roles, bonds, reputation and network addresses of members |
 //! | [`metrics`] | figures measured of a model, and their medians by stake |
 //! | [`model`] | architectures and their parameters |
@@ -87,6 +88,7 @@ pub mod head;
 pub mod hex_hash;
 pub mod inclusion;
 pub mod lease;
+pub mod lineage;
 pub mod member;
 pub mod metrics;
 pub mod model;

@@ -8,12 +8,28 @@ use crate::{
     member::{Endpoint, Role},
     round::{BlockNumber, Round, RoundConfig},
 };
+use alloc::vec::Vec;
 use codec::{Decode, Encode};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 /// Maximum number of audits in one answer. An audit of a thousand holders takes 92 kB.
 pub const AUDITS_PAGE: usize = 16;
+
+/// Number of manifests that are looked at for one answer.
+pub const MANIFESTS_PAGE: u32 = 512;
+/// Number of chunks of shard records that are read for one answer. It holds up to 16,384 records,
+/// of 13 bytes each.
+pub const RECORD_CHUNKS_PAGE: u32 = 128;
+
+/// Part of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo)]
+pub struct Page<T> {
+    /// Items of this part; possibly none although others follow.
+    pub items: Vec<T>,
+    /// Start of the next part; `None` if this is the last one.
+    pub next: Option<u32>,
+}
 
 /// State of the network at a block.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, TypeInfo, Serialize, Deserialize)]

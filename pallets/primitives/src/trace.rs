@@ -72,7 +72,8 @@ pub fn state_leaf(parameters: &Hash, carry: &Hash) -> Hash {
         .as_bytes()
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+/// Returns the node above two neighbours of a level. A node without a neighbour moves up unchanged.
+pub fn merkle_node(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [1u8; 65];
     for (to, from) in bytes.iter_mut().skip(1).zip(left.iter().chain(right)) {
         *to = *from;
@@ -80,7 +81,8 @@ fn node(left: &Hash, right: &Hash) -> Hash {
     blake2_256(&bytes)
 }
 
-fn leaf_node(leaf: &Hash) -> Hash {
+/// Returns the node of the lowest level that stands for a leaf.
+pub fn merkle_leaf(leaf: &Hash) -> Hash {
     let mut bytes = [0u8; 33];
     for (to, from) in bytes.iter_mut().skip(1).zip(leaf) {
         *to = *from;
@@ -88,7 +90,8 @@ fn leaf_node(leaf: &Hash) -> Hash {
     blake2_256(&bytes)
 }
 
-fn root_of(top: &Hash, leaves: u32) -> Hash {
+/// Returns the root of a tree whose highest level is the node `top`.
+pub fn merkle_top(top: &Hash, leaves: u32) -> Hash {
     let mut bytes = [2u8; 37];
     for (to, from) in bytes.iter_mut().skip(1).zip(leaves.to_le_bytes().iter().chain(top)) {
         *to = *from;
@@ -100,7 +103,7 @@ fn parents(level: &[Hash]) -> Vec<Hash> {
     level
         .chunks(2)
         .map(|pair| match pair {
-            [left, right] => node(left, right),
+            [left, right] => merkle_node(left, right),
             // A node without a sibling moves up unchanged.
             [single] => *single,
             _ => Hash::default(),
@@ -110,11 +113,11 @@ fn parents(level: &[Hash]) -> Vec<Hash> {
 
 /// Returns the root of the tree over at most 2^24 `leaves`.
 pub fn merkle_root(leaves: &[Hash]) -> Hash {
-    let mut level: Vec<Hash> = leaves.iter().map(leaf_node).collect();
+    let mut level: Vec<Hash> = leaves.iter().map(merkle_leaf).collect();
     while level.len() > 1 {
         level = parents(&level);
     }
-    root_of(&level.first().copied().unwrap_or_default(), leaves.len() as u32)
+    merkle_top(&level.first().copied().unwrap_or_default(), leaves.len() as u32)
 }
 
 /// Returns the proof for `leaves[index]`, or `None` if there is no such leaf or the tree is too
@@ -125,7 +128,7 @@ pub fn merkle_proof(leaves: &[Hash], index: u32) -> Option<MerkleProof> {
         return None;
     }
     let mut proof = MerkleProof::new();
-    let mut level: Vec<Hash> = leaves.iter().map(leaf_node).collect();
+    let mut level: Vec<Hash> = leaves.iter().map(merkle_leaf).collect();
     while level.len() > 1 {
         if let Some(sibling) = level.get(position ^ 1) {
             proof.try_push(*sibling).ok()?;
@@ -142,16 +145,20 @@ pub fn merkle_verify(root: &Hash, leaves: u32, index: u32, leaf: &Hash, proof: &
         return false;
     }
     let mut siblings = proof.iter();
-    let (mut hash, mut position, mut width) = (leaf_node(leaf), index, leaves);
+    let (mut hash, mut position, mut width) = (merkle_leaf(leaf), index, leaves);
     while width > 1 {
         if position ^ 1 < width {
             let Some(sibling) = siblings.next() else { return false };
-            hash = if position & 1 == 0 { node(&hash, sibling) } else { node(sibling, &hash) };
+            hash = if position & 1 == 0 {
+                merkle_node(&hash, sibling)
+            } else {
+                merkle_node(sibling, &hash)
+            };
         }
         position >>= 1;
         width = width.div_ceil(2);
     }
-    siblings.next().is_none() && root_of(&hash, leaves) == *root
+    siblings.next().is_none() && merkle_top(&hash, leaves) == *root
 }
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ use pol_primitives::{
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
+    lineage::Retirement,
     metrics::{HeadMeasurement, PendingMeasurement},
-    queries::{Attestation, Member, Overview, PendingReward},
+    queries::{Attestation, Member, Overview, Page, PendingReward},
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
@@ -44,7 +45,7 @@ use pol_primitives::{
 
 polkadot_sdk::sp_api::decl_runtime_apis! {
     /// State of the learning network.
-    #[api_version(2)]
+    #[api_version(3)]
     pub trait PolApi<AccountId>
     where
         AccountId: Codec,
@@ -106,10 +107,26 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn manifest(id: ManifestId) -> Option<Manifest<AccountId>>;
         /// Returns the manifest that was admitted with this content hash.
         fn manifest_of_content(content_hash: Hash) -> Option<ManifestId>;
+        /// Returns the manifests that were admitted with the documents of this root: that of the
+        /// training text, then that of the held-out text.
+        fn manifests_of_documents(root: Hash) -> Vec<ManifestId>;
+        /// Returns manifests from `start` on that name `manifest` as a parent, in ascending order.
+        fn children(manifest: ManifestId, start: ManifestId) -> Page<ManifestId>;
+        /// Returns manifests from `start` on that were made from a source, in ascending order.
+        fn manifests_of_source(source: SourceId, start: ManifestId) -> Page<ManifestId>;
+        /// Returns the decision by which a manifest was retired or refused.
+        fn retirement(manifest: ManifestId) -> Option<Retirement>;
         /// Returns the number of manifests. Their identifiers start at 0.
         fn manifest_count() -> u32;
         /// Returns the record of a shard that the model was trained on; `None` for other shards.
         fn shard_record(shard: ShardId) -> Option<ShardRecord>;
+        /// Returns the indices and records of the shards of a manifest from `start` on that the
+        /// model was trained on, in ascending order: all, or those of `round`.
+        fn shard_records(
+            manifest: ManifestId,
+            round: Option<RoundNumber>,
+            start: u32,
+        ) -> Page<(u32, ShardRecord)>;
         /// Returns the beacon of public randomness that draws of audits wait for.
         fn beacon() -> Option<BeaconConfig>;
         /// Returns the pulse of the beacon that draws wait for or use; `None` between draws.

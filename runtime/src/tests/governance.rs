@@ -94,8 +94,8 @@ fn the_council_admits_data_and_a_flood_waits() {
         let owner = pair("//Dave");
         chain.block([
             (owner.clone(), source.into()),
-            (owner.clone(), Lineages::register_manifest { info: flood }.into()),
-            (owner, Lineages::register_manifest { info: manifest() }.into()),
+            (owner.clone(), Lineages::register_manifest { info: Box::new(flood) }.into()),
+            (owner, Lineages::register_manifest { info: Box::new(manifest()) }.into()),
         ]);
         assert_eq!(ProofOfLearning::overview().free_shards, 0, "both wait");
         let admit: RuntimeCall =

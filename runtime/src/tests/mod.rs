@@ -20,6 +20,7 @@ use pol_primitives::{
     MILLION,
     beacon::bls::BeaconSecret,
     data::ManifestInfo,
+    lineage::{Activity, Derivation, Documents, ToolName},
     member::Role,
     model::ModelSpec,
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
@@ -221,6 +222,13 @@ fn manifest() -> ManifestInfo {
         parents: Default::default(),
         quality: MILLION,
         held_out: false,
+        derivation: Derivation {
+            activity: Activity::Collection,
+            tool: ToolName::truncate_from(b"pol-data".to_vec()),
+            version: ToolName::truncate_from(b"1".to_vec()),
+            configuration: [5; 32],
+        },
+        documents: Some(Documents { root: [6; 32], count: 1 }),
     }
 }
 

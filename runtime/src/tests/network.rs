@@ -157,7 +157,7 @@ impl TestNetwork {
             licence: b"CC0-1.0".to_vec().try_into().unwrap(),
         };
         let alice = network.alice.clone();
-        let register = pallet_pol_lineage::Call::register_manifest { info: manifest() };
+        let register = pallet_pol_lineage::Call::register_manifest { info: Box::new(manifest()) };
         let admit =
             pallet_pol_lineage::Call::admit_manifest { manifest: 0, kind: SourceKind::Dataset };
         network.chain.block([

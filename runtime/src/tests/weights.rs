@@ -28,7 +28,7 @@ fn every_call_of_the_learning_pallets_fits_a_block_and_costs_something() {
     let calls: Vec<RuntimeCall> = vec![
         bond(Role::Trainer),
         pallet_pol_staking::Call::unbond {}.into(),
-        pallet_pol_lineage::Call::register_manifest { info: manifest() }.into(),
+        pallet_pol_lineage::Call::register_manifest { info: Box::new(manifest()) }.into(),
         Call::join_round { tier: Tier::Mobile }.into(),
         Call::commit { round: 0, commitment: [0; 32], claims: TrainingClaims::default() }.into(),
         Call::report_held { round: 0, held: RevealSet::default() }.into(),

@@ -13,7 +13,12 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use pol_chain::{AccountId, Call, format_account};
-use pol_primitives::data::{Manifest, ManifestId, ShardId, SourceKind};
+use pol_primitives::{
+    Hash,
+    data::{Manifest, ManifestId, ShardId, SourceKind},
+    hex_hash,
+    lineage::{Retirement, RetirementReason},
+};
 use serde_json::json;
 use std::time::Instant;
 
@@ -36,6 +41,36 @@ impl From<KindOption> for SourceKind {
             KindOption::Dataset => Self::Dataset,
             KindOption::Web => Self::Web,
             KindOption::Synthetic => Self::Synthetic,
+        }
+    }
+}
+
+/// Reason to retire a manifest.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ReasonOption {
+    /// Somebody with rights in the text does not want it to be trained on.
+    OptOut,
+    /// The licence does not permit it, or is not that of the text.
+    Licence,
+    /// The text is of no use.
+    Quality,
+    /// The text holds some that models are measured on.
+    Contamination,
+    /// The shards cannot be fetched.
+    Unavailable,
+    /// Another reason.
+    Other,
+}
+
+impl From<ReasonOption> for RetirementReason {
+    fn from(reason: ReasonOption) -> Self {
+        match reason {
+            ReasonOption::OptOut => Self::OptOut,
+            ReasonOption::Licence => Self::Licence,
+            ReasonOption::Quality => Self::Quality,
+            ReasonOption::Contamination => Self::Contamination,
+            ReasonOption::Unavailable => Self::Unavailable,
+            ReasonOption::Other => Self::Other,
         }
     }
 }
@@ -70,6 +105,17 @@ pub(crate) struct RetireOptions {
     /// Burn the deposit: the data is not what its provider said, or cannot be fetched.
     #[arg(long)]
     for_cause: bool,
+    /// Reason, which the chain keeps. After an opt-out, a breach of a licence or a contamination,
+    /// no text may be derived from the manifest any more.
+    #[arg(long, value_enum, default_value = "other")]
+    reason: ReasonOption,
+    /// BLAKE3 of the evidence, such as a letter, in hexadecimal digits.
+    #[arg(long, value_name = "HASH", value_parser = parse_hash)]
+    evidence: Option<Hash>,
+}
+
+fn parse_hash(text: &str) -> Result<Hash, String> {
+    hex_hash::parse(text).ok_or_else(|| "a hash is 64 hexadecimal digits".into())
 }
 
 /// Options of `data report`.
@@ -170,8 +216,9 @@ pub(super) async fn admit(options: AdmitOptions) -> Result<()> {
 
 /// Refuses or retires a manifest.
 pub(super) async fn retire(options: RetireOptions) -> Result<()> {
-    let RetireOptions { of, for_cause } = options;
-    of.decide(Call::RetireManifest { manifest: of.manifest, for_cause }, "retired").await
+    let RetireOptions { of, for_cause, reason, evidence } = options;
+    let retirement = Retirement { reason: reason.into(), evidence, for_cause };
+    of.decide(Call::RetireManifest { manifest: of.manifest, retirement }, "retired").await
 }
 
 /// Prints all manifests.
@@ -207,6 +254,7 @@ fn print_json(id: ManifestId, manifest: &Manifest<AccountId>) {
             "leased": manifest.leased,
             "consumed": manifest.consumed,
             "contentHash": format!("0x{}", hex::encode(info.content_hash)),
+            "documents": info.documents,
         })
     );
 }

@@ -3,13 +3,14 @@
 //! Calls that decide about manifests: admission, pauses, retirement, and reports of validators.
 
 use crate::{
-    Config, Error, Event, ManifestDeposits, ManifestOfContent, Manifests, Pallet, PauseReason,
-    Reports, UnavailabilityReport,
+    Config, Error, Event, ManifestDeposits, ManifestOfContent, ManifestOfDocuments, Manifests,
+    Pallet, PauseReason, Reports, Retirements, UnavailabilityReport,
 };
 use alloc::collections::BTreeSet;
 use pol_primitives::{
     Balance,
     data::{Manifest, ManifestId, ManifestStatus, SourceKind},
+    lineage::Retirement,
     round::is_quorum,
     traits::{Rounds, ValidatorStakes},
 };
@@ -35,10 +36,14 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_admit_manifest(manifest: ManifestId, kind: SourceKind) -> DispatchResult {
         let mut record = Self::registered(manifest)?;
         ensure!(record.status == ManifestStatus::Proposed, Error::<T>::NotProposed);
-        // Recipe and admissions may have changed since the registration.
+        // Recipe, parents and admissions may have changed since the registration.
         Self::check_format(&record.info)?;
+        Self::check_parents(&record.info)?;
         Self::check_content(&record.info)?;
         ManifestOfContent::<T>::insert(record.info.content_hash, manifest);
+        if let Some(documents) = &record.info.documents {
+            ManifestOfDocuments::<T>::insert(documents.root, record.info.held_out, manifest);
+        }
         record.kind = Some(kind);
         Self::admit(manifest, record)?;
         Self::deposit_event(Event::ManifestAdmitted { manifest, kind });
@@ -88,7 +93,10 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    pub(crate) fn do_retire_manifest(manifest: ManifestId, for_cause: bool) -> DispatchResult {
+    pub(crate) fn do_retire_manifest(
+        manifest: ManifestId,
+        retirement: Retirement,
+    ) -> DispatchResult {
         let mut record = Self::registered(manifest)?;
         match record.status {
             // Nothing refers to a manifest that was never admitted.
@@ -103,17 +111,21 @@ impl<T: Config> Pallet<T> {
                 record.ended = Some(T::Rounds::number());
                 Manifests::<T>::insert(manifest, &record);
             }
-            ManifestStatus::Retired | ManifestStatus::Consumed => {
-                return Err(Error::<T>::AlreadyEnded.into());
+            // It is out of the pool, and has its deposit back.
+            ManifestStatus::Consumed => {
+                record.status = ManifestStatus::Retired;
+                Manifests::<T>::insert(manifest, &record);
             }
+            ManifestStatus::Retired => return Err(Error::<T>::AlreadyRetired.into()),
         }
-        let burned = if for_cause {
+        Retirements::<T>::insert(manifest, retirement);
+        let burned = if retirement.for_cause {
             Self::burn_manifest_deposit(manifest, &record)?
         } else {
             Self::release_deposit(&record.owner, ManifestDeposits::<T>::take(manifest))?;
             0
         };
-        Self::deposit_event(Event::ManifestRetired { manifest, burned });
+        Self::deposit_event(Event::ManifestRetired { manifest, retirement, burned });
         Ok(())
     }
 

@@ -3,12 +3,13 @@
 //! Calls of providers: they register and withdraw manifests.
 
 use crate::{
-    Config, Error, Event, ManifestCount, ManifestDeposits, ManifestOfContent, Manifests,
-    ManifestsOf, Pallet, Reports, Slots, Sources,
+    Config, Error, Event, ManifestCount, ManifestDeposits, ManifestOfContent, ManifestOfDocuments,
+    Manifests, ManifestsOf, Pallet, Reports, Retirements, Slots, Sources,
 };
 use pol_primitives::{
     MILLION,
     data::{MAX_SHARDS, Manifest, ManifestId, ManifestInfo, ManifestStatus, SourceId},
+    lineage::{Documents, Retirement},
     traits::{DataFormat, Rounds},
 };
 use polkadot_sdk::{
@@ -53,9 +54,24 @@ impl<T: Config> Pallet<T> {
         ensure!(source.owner == *owner, Error::<T>::NotOwner);
         ensure!((1..=MAX_SHARDS).contains(&info.shards), Error::<T>::InvalidShards);
         ensure!(info.quality <= MILLION, Error::<T>::InvalidQuality);
+        ensure!(info.derivation.is_named(), Error::<T>::InvalidDerivation);
+        let is_in_range = info.documents.as_ref().is_none_or(Documents::is_in_range);
+        ensure!(is_in_range, Error::<T>::InvalidDocuments);
+        let has_parents = !info.derivation.activity.needs_parents() || !info.parents.is_empty();
+        ensure!(has_parents, Error::<T>::MissingParent);
         ensure!(info.parents.iter().all(Manifests::<T>::contains_key), Error::<T>::UnknownParent);
+        Self::check_parents(info)?;
         Self::check_format(info)?;
         Self::check_content(info)
+    }
+
+    /// Checks that text may be derived from the parents of a manifest. Parents that are no longer
+    /// kept are barred like others.
+    pub(crate) fn check_parents(info: &ManifestInfo) -> DispatchResult {
+        let is_barred =
+            |parent| Retirements::<T>::get(parent).as_ref().is_some_and(Retirement::bars_children);
+        ensure!(!info.parents.iter().any(is_barred), Error::<T>::ParentRetired);
+        Ok(())
     }
 
     /// Checks that a manifest has the format of the recipe.
@@ -65,10 +81,21 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Checks that no manifest of the same content is admitted.
+    /// Checks that no manifest of the same content or documents was admitted. Documents may be
+    /// admitted once on each side of a split that was made together.
     pub(crate) fn check_content(info: &ManifestInfo) -> DispatchResult {
         let is_admitted = ManifestOfContent::<T>::contains_key(info.content_hash);
         ensure!(!is_admitted, Error::<T>::AlreadyAdmitted);
+        let Some(documents) = &info.documents else { return Ok(()) };
+        let of_side = |held_out| ManifestOfDocuments::<T>::get(documents.root, held_out);
+        ensure!(of_side(info.held_out).is_none(), Error::<T>::DocumentsAlreadyAdmitted);
+        let is_pair = of_side(!info.held_out).is_none_or(|other| {
+            Manifests::<T>::get(other).is_some_and(|Manifest { info: other, .. }| {
+                let made = (other.source, &other.derivation, &other.documents);
+                made == (info.source, &info.derivation, &info.documents)
+            })
+        });
+        ensure!(is_pair, Error::<T>::ForeignDocuments);
         Ok(())
     }
 
@@ -81,6 +108,9 @@ impl<T: Config> Pallet<T> {
                 && Slots::<T>::iter_key_prefix(manifest).next().is_none();
             ensure!(is_untouched && Self::remove_from_pool(manifest, &record), Error::<T>::InUse);
             ManifestOfContent::<T>::remove(record.info.content_hash);
+            if let Some(documents) = &record.info.documents {
+                ManifestOfDocuments::<T>::remove(documents.root, record.info.held_out);
+            }
             Reports::<T>::remove(manifest);
         }
         Self::forget_manifest_of(record.info.source);

@@ -88,14 +88,14 @@ fn a_squatted_content_hash_stops_nobody() {
         let squatted = propose(ManifestInfo { merkle_root: [9; 32], ..info(source(), 4) });
         assert_eq!(Lineage::manifest(squatted).unwrap().info.content_hash, honest.content_hash);
         let content_hash = honest.content_hash;
-        assert_ok!(Lineage::register_manifest(Origin::signed(2), honest));
+        assert_ok!(Lineage::register_manifest(Origin::signed(2), Box::new(honest)));
         admit(1, SourceKind::Web);
         assert_eq!(Lineage::manifest_of_content(content_hash), Some(1));
         assert_noop!(
             Lineage::admit_manifest(Origin::root(), squatted, SourceKind::Web),
             PalletError::AlreadyAdmitted
         );
-        assert_ok!(Lineage::retire_manifest(Origin::root(), squatted, true));
+        assert_ok!(Lineage::retire_manifest(Origin::root(), squatted, retirement(true)));
         assert_eq!((held(1), Lineage::manifest(squatted)), (DEPOSIT, None));
     });
 }
@@ -112,7 +112,7 @@ fn held_out_data_is_admitted_and_never_leased() {
         assert_noop!(Lineage::withdraw_manifest(Origin::signed(1), id), PalletError::InUse);
         assert_noop!(Lineage::pause_manifest(Origin::root(), id), PalletError::HeldOut);
         assert_noop!(report(1, id), PalletError::HeldOut);
-        assert_ok!(Lineage::retire_manifest(Origin::root(), id, false));
+        assert_ok!(Lineage::retire_manifest(Origin::root(), id, retirement(false)));
         assert_eq!((held(1), status(id)), (DEPOSIT, ManifestStatus::Retired));
     });
 }
@@ -165,19 +165,22 @@ fn a_paused_manifest_comes_back() {
 #[test]
 fn a_retired_manifest_is_not_leased() {
     run(|| {
-        let retire = |id| Lineage::retire_manifest(Origin::root(), id, false);
+        let retire = |id| Lineage::retire_manifest(Origin::root(), id, retirement(false));
         let bad = manifest(SourceKind::Pretrained, 8);
         let good = manifest(SourceKind::Web, 8);
         let shards = Lineage::lease(5, &mut prf(1));
         assert!(shards.iter().all(|shard| shard.manifest == bad));
-        assert_noop!(Lineage::retire_manifest(Origin::signed(1), bad, false), BadOrigin);
+        let foreign = Lineage::retire_manifest(Origin::signed(1), bad, retirement(false));
+        assert_noop!(foreign, BadOrigin);
         assert_noop!(retire(9), PalletError::UnknownManifest);
         take_events();
         assert!(!Lineage::is_stopped(&shards));
         assert_ok!(retire(bad));
         assert!(Lineage::is_stopped(&shards));
-        assert_eq!(take_events(), [Event::ManifestRetired { manifest: bad, burned: 0 }]);
-        assert_noop!(retire(bad), PalletError::AlreadyEnded);
+        let retired =
+            Event::ManifestRetired { manifest: bad, retirement: retirement(false), burned: 0 };
+        assert_eq!(take_events(), [retired]);
+        assert_noop!(retire(bad), PalletError::AlreadyRetired);
         assert_eq!(held(1), 2 * DEPOSIT + deposit(8), "its deposit came back");
         assert_eq!((Lineage::free_shards(), counts(bad)), (8, (3, 5, 0)));
         // Open leases end as usual, and released shards stay free.
@@ -189,7 +192,7 @@ fn a_retired_manifest_is_not_leased() {
         // Its content is not admitted again.
         let again = ManifestInfo { content_hash: content(0), ..info(1, 4) };
         assert_noop!(
-            Lineage::register_manifest(Origin::signed(1), again),
+            Lineage::register_manifest(Origin::signed(1), Box::new(again)),
             PalletError::AlreadyAdmitted
         );
     });
@@ -201,9 +204,9 @@ fn a_manifest_retired_for_cause_loses_its_deposit() {
         let id = manifest(SourceKind::Web, 8);
         let (issued, before) = (Balances::total_issuance(), total_balance(1));
         take_events();
-        assert_ok!(Lineage::retire_manifest(Origin::root(), id, true));
-        let burned = deposit(8);
-        assert_eq!(take_events(), [Event::ManifestRetired { manifest: id, burned }]);
+        assert_ok!(Lineage::retire_manifest(Origin::root(), id, retirement(true)));
+        let (retirement, burned) = (retirement(true), deposit(8));
+        assert_eq!(take_events(), [Event::ManifestRetired { manifest: id, retirement, burned }]);
         assert_eq!(
             (Balances::total_issuance(), total_balance(1)),
             (issued - burned, before - burned)

@@ -90,6 +90,6 @@ fn a_paused_manifest_is_consumed_by_its_last_lease() {
         assert_ok!(Lineage::pause_manifest(Origin::root(), id));
         Lineage::consume(&shards, 1, 0, &[1, 1]);
         assert_eq!((status(id), held(1)), (ManifestStatus::Consumed, DEPOSIT));
-        assert_noop!(Lineage::retire_manifest(Origin::root(), id, true), PalletError::AlreadyEnded);
+        assert_noop!(Lineage::pause_manifest(Origin::root(), id), PalletError::NotAdmitted);
     });
 }

@@ -45,8 +45,15 @@ fn a_consumed_manifest_is_kept_for_a_time_and_then_removed() {
         assert_eq!(ManifestOfContent::<Test>::get(hash), Some(id));
         assert_eq!(ManifestsOf::<Test>::iter().count(), 0);
         let again = ManifestInfo { content_hash: hash, ..info(0, 200) };
-        let refused = Lineage::register_manifest(Origin::signed(1), again);
+        let refused = Lineage::register_manifest(Origin::signed(1), Box::new(again));
         assert_noop!(refused, PalletError::AlreadyAdmitted);
+        let again = ManifestInfo { documents: Some(documents(id)), ..info(0, 200) };
+        let refused = Lineage::register_manifest(Origin::signed(1), Box::new(again.clone()));
+        assert_noop!(refused, PalletError::DocumentsAlreadyAdmitted);
+        // Nobody knows any more with which text the held-out side was made.
+        let again = ManifestInfo { held_out: true, ..again };
+        let refused = Lineage::register_manifest(Origin::signed(1), Box::new(again));
+        assert_noop!(refused, PalletError::ForeignDocuments);
         assert_ok!(Lineage::withdraw_source(Origin::signed(1), 0));
     });
 }
@@ -73,7 +80,7 @@ fn a_retired_manifest_is_removed_after_its_leases() {
     run(|| {
         let id = manifest(SourceKind::Web, 100);
         let shards = Lineage::lease(10, &mut prf(1));
-        assert_ok!(Lineage::retire_manifest(Origin::root(), id, false));
+        assert_ok!(Lineage::retire_manifest(Origin::root(), id, retirement(false)));
         Round::set(1 + KEPT_ROUNDS);
         block();
         block();
@@ -94,7 +101,7 @@ fn manifests_in_use_stay_and_each_gets_its_turn() {
         let used = manifest(SourceKind::Web, 3);
         let proposed = propose(info(0, 3));
         let retired = manifest(SourceKind::Dataset, 3);
-        assert_ok!(Lineage::retire_manifest(Origin::root(), retired, true));
+        assert_ok!(Lineage::retire_manifest(Origin::root(), retired, retirement(true)));
         Round::set(100);
         (0..8).for_each(|_| block());
         let kept = [used, proposed, retired].map(|id| Lineage::manifest(id).is_some());

@@ -5,6 +5,7 @@
 mod admission;
 mod effects;
 mod expiry;
+mod lineage;
 mod pool;
 mod properties;
 mod registry;
@@ -20,6 +21,7 @@ use pol_primitives::{
         MAX_SHARDS, ManifestId, ManifestInfo, ManifestStatus, ShardId, ShardRecord, ShortText,
         SourceId, SourceKind,
     },
+    lineage::{Activity, Derivation, Documents, Retirement, RetirementReason, ToolName},
     prf::Prf,
     traits::ShardPool,
 };
@@ -50,7 +52,25 @@ fn info(source: SourceId, shards: u32) -> ManifestInfo {
         parents: BoundedVec::new(),
         quality: MILLION / 2,
         held_out: false,
+        derivation: derivation(Activity::Collection),
+        documents: Some(documents(Lineage::manifest_count())),
     }
+}
+
+/// Returns the making of a text by a named program.
+fn derivation(activity: Activity) -> Derivation {
+    let name = |name: &str| ToolName::truncate_from(name.as_bytes().to_vec());
+    Derivation { activity, tool: name("pol-data"), version: name("1"), configuration: [8; 32] }
+}
+
+/// Returns documents whose root is unique to `number`.
+fn documents(number: u32) -> Documents {
+    Documents { root: content(!number), count: 3 }
+}
+
+/// Returns a decision without evidence.
+fn retirement(for_cause: bool) -> Retirement {
+    Retirement { reason: RetirementReason::Other, evidence: None, for_cause }
 }
 
 /// Registers a source of an account and returns its id.
@@ -72,7 +92,7 @@ fn source() -> SourceId {
 /// Proposes a manifest of account 1 and returns its id.
 fn propose(info: ManifestInfo) -> ManifestId {
     let id = Lineage::manifest_count();
-    assert_ok!(Lineage::register_manifest(Origin::signed(1), info));
+    assert_ok!(Lineage::register_manifest(Origin::signed(1), Box::new(info)));
     id
 }
 
@@ -85,7 +105,7 @@ fn admit(id: ManifestId, kind: SourceKind) {
 fn manifest_of(owner: AccountId, kind: SourceKind, shards: u32) -> ManifestId {
     let id = Lineage::manifest_count();
     let info = info(source_of(owner), shards);
-    assert_ok!(Lineage::register_manifest(Origin::signed(owner), info));
+    assert_ok!(Lineage::register_manifest(Origin::signed(owner), Box::new(info)));
     admit(id, kind);
     id
 }

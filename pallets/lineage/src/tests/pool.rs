@@ -209,7 +209,7 @@ fn samples_use_the_kinds_in_order() {
         let synthetic = manifest(SourceKind::Synthetic, 4);
         let web = manifest(SourceKind::Web, 3);
         let dataset = manifest(SourceKind::Dataset, 4);
-        assert_ok!(Lineage::retire_manifest(Origin::root(), dataset, false));
+        assert_ok!(Lineage::retire_manifest(Origin::root(), dataset, retirement(false)));
         let sampled: Vec<_> =
             Lineage::sample(5, &mut prf(1)).iter().map(|shard| shard.manifest).collect();
         assert_eq!(sampled, [web, web, web, synthetic, synthetic]);

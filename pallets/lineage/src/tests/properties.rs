@@ -70,7 +70,7 @@ impl Model {
             // Each of these is refused in some stages.
             Action::Retire(which, for_cause) if Lineage::manifest_count() > 4 => {
                 let Some(id) = choose(which) else { return };
-                let _ = Lineage::retire_manifest(Origin::root(), id, for_cause);
+                let _ = Lineage::retire_manifest(Origin::root(), id, retirement(for_cause));
             }
             Action::Retire(..) => (),
             Action::Pause(which) => {

@@ -18,6 +18,7 @@ use pol_chain::{AccountId, Call, ChainError, Signer};
 use pol_primitives::{
     Balance, Hash, POL, RoundNumber,
     data::{MAX_SHARDS, ManifestId, ManifestInfo, ManifestStatus, ShortText, SourceKind},
+    lineage::{Retirement, RetirementReason},
     member::Role,
     submission::Outcome,
     trace::merkle_root,
@@ -78,8 +79,8 @@ async fn register_flood(network: &Network, stranger: &Signer) -> Result<Manifest
     network.chain.submit(stranger, Call::RegisterSource { address, licence }).await?;
     let info = stranger_info(network).await?;
     let content_hash = pol_primitives::digest(b"pol/attacks/near duplicates", &0);
-    let flood = ManifestInfo { content_hash, shards: MAX_SHARDS, ..info };
-    network.chain.submit(stranger, Call::RegisterManifest(flood)).await?;
+    let flood = ManifestInfo { content_hash, shards: MAX_SHARDS, documents: None, ..info };
+    network.chain.submit(stranger, Call::RegisterManifest(Box::new(flood))).await?;
     Ok(network.chain.manifest_count().await?.saturating_sub(1))
 }
 
@@ -97,11 +98,13 @@ async fn refused_calls(
     flood: ManifestId,
 ) -> Result<Vec<(&'static str, String)>> {
     let copied = ManifestInfo { merkle_root: [7; 32], ..stranger_info(network).await? };
+    let retirement =
+        Retirement { reason: RetirementReason::Other, evidence: None, for_cause: true };
     let calls = [
         (Call::AdmitManifest { manifest: flood, kind: SourceKind::Pretrained }, "BadOrigin"),
-        (Call::RegisterManifest(copied), "AlreadyAdmitted"),
+        (Call::RegisterManifest(Box::new(copied)), "AlreadyAdmitted"),
         (Call::ReportManifest(HONEST), "NotValidator"),
-        (Call::RetireManifest { manifest: HONEST, for_cause: true }, "BadOrigin"),
+        (Call::RetireManifest { manifest: HONEST, retirement }, "BadOrigin"),
     ];
     let mut refusals = Vec::new();
     for (call, expected) in calls {
@@ -238,9 +241,10 @@ async fn propose(network: &Network, owner: &str, hashes: &[Hash]) -> Result<Mani
         content_hash: *blake3::hash(&hashes.concat()).as_bytes(),
         merkle_root: merkle_root(hashes),
         shards: SHARDS,
+        documents: None,
         ..stranger_info(network).await?
     };
-    network.chain.submit(&signer, Call::RegisterManifest(info)).await?;
+    network.chain.submit(&signer, Call::RegisterManifest(Box::new(info))).await?;
     Ok(network.chain.manifest_count().await?.saturating_sub(1))
 }
 

@@ -12,6 +12,7 @@ use pol_primitives::{
     },
     beacon::{BeaconConfig, BeaconRound, PulseSignature},
     data::{ManifestId, ManifestInfo, ShortText, SourceKind},
+    lineage::Retirement,
     member::{Endpoint, Role},
     metrics::ModelMetrics,
     recipe::{Recipe, Tier},
@@ -190,7 +191,7 @@ pub enum Call {
         licence: ShortText,
     },
     /// `Lineage.register_manifest`: proposes shards for the pool.
-    RegisterManifest(ManifestInfo),
+    RegisterManifest(Box<ManifestInfo>),
     /// `Lineage.admit_manifest`: admits a proposed manifest, by governance.
     AdmitManifest {
         /// Proposed manifest.
@@ -206,8 +207,8 @@ pub enum Call {
     RetireManifest {
         /// Manifest to retire.
         manifest: ManifestId,
-        /// Set if its deposit is lost.
-        for_cause: bool,
+        /// Reason, and who is to blame.
+        retirement: Retirement,
     },
     /// `Lineage.report_manifest`: reports as a validator that the data cannot be fetched.
     ReportManifest(ManifestId),
@@ -369,7 +370,7 @@ impl Call {
             Self::PauseManifest(manifest)
             | Self::ResumeManifest(manifest)
             | Self::ReportManifest(manifest) => manifest.encode(),
-            Self::RetireManifest { manifest, for_cause } => (manifest, for_cause).encode(),
+            Self::RetireManifest { manifest, retirement } => (manifest, retirement).encode(),
             Self::Propose { needed, call, length } => {
                 [Compact(*needed).encode(), call.encode(metadata)?, Compact(*length).encode()]
                     .concat()

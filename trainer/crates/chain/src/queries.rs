@@ -11,8 +11,9 @@ use pol_primitives::{
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
+    lineage::Retirement,
     metrics::{HeadMeasurement, PendingMeasurement},
-    queries::{AUDITS_PAGE, Attestation, Member, Overview, PendingReward},
+    queries::{AUDITS_PAGE, Attestation, Member, Overview, Page, PendingReward},
     recipe::Recipe,
     rewards::Ledger,
     standing::Standing,
@@ -214,6 +215,44 @@ impl Chain {
         self.read("shard_record", id).await
     }
 
+    /// Returns the indices and records of the shards of a manifest that are part of the model, in
+    /// ascending order: all, or those of `round`.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn shard_records(
+        &self,
+        manifest: ManifestId,
+        round: Option<RoundNumber>,
+    ) -> Result<Vec<(u32, ShardRecord)>, ChainError> {
+        self.pages("shard_records", |start| (manifest, round, start)).await
+    }
+
+    /// Returns the shards that the updates of a round trained on and that are part of the model,
+    /// with their records, in ascending order. Those of one update have its index.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn shards_of_round(
+        &self,
+        round: RoundNumber,
+    ) -> Result<Vec<(ShardId, ShardRecord)>, ChainError> {
+        let pinned = self.pinned().await?;
+        let mut shards = Vec::new();
+        for manifest in 0..pinned.manifest_count().await? {
+            let found = pinned.manifest(manifest).await?;
+            let is_read = |found: &Manifest<_>| found.consumed > 0 && found.registered <= round;
+            if found.as_ref().is_some_and(is_read) {
+                let records = pinned.shard_records(manifest, Some(round)).await?;
+                let with_id = |(index, record)| (ShardId { manifest, index }, record);
+                shards.extend(records.into_iter().map(with_id));
+            }
+        }
+        Ok(shards)
+    }
+
     /// Returns the beacon of public randomness that draws of audits wait for.
     ///
     /// # Errors
@@ -294,11 +333,7 @@ impl Chain {
     ///
     /// Fails as every read does.
     pub async fn members(&self) -> Result<Vec<Member<AccountId>>, ChainError> {
-        let block = match self.at {
-            Some(block) => block,
-            None => self.best_block().await?.hash,
-        };
-        let pinned = self.at(block);
+        let pinned = self.pinned().await?;
         let mut members: Vec<Member<AccountId>> = Vec::new();
         loop {
             let start = members.last().map(|member| member.account);
@@ -350,6 +385,46 @@ impl Chain {
         content_hash: &Hash,
     ) -> Result<Option<ManifestId>, ChainError> {
         self.read("manifest_of_content", content_hash).await
+    }
+
+    /// Returns the manifests that were admitted with the documents of this root: that of the
+    /// training text, then that of the held-out text.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn manifests_of_documents(&self, root: &Hash) -> Result<Vec<ManifestId>, ChainError> {
+        self.read("manifests_of_documents", root).await
+    }
+
+    /// Returns the manifests that name `manifest` as a parent, in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn children(&self, manifest: ManifestId) -> Result<Vec<ManifestId>, ChainError> {
+        self.pages("children", |start| (manifest, start)).await
+    }
+
+    /// Returns the manifests that were made from a source, in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn manifests_of_source(
+        &self,
+        source: SourceId,
+    ) -> Result<Vec<ManifestId>, ChainError> {
+        self.pages("manifests_of_source", |start| (source, start)).await
+    }
+
+    /// Returns the decision by which a manifest was retired or refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn retirement(&self, manifest: ManifestId) -> Result<Option<Retirement>, ChainError> {
+        self.read("retirement", manifest).await
     }
 
     /// Returns the number of manifests; their identifiers count from zero.
@@ -408,6 +483,32 @@ impl Chain {
     /// Fails as every read does.
     pub async fn nonce(&self, account: &AccountId) -> Result<u32, ChainError> {
         self.call_runtime("AccountNonceApi_account_nonce", account).await
+    }
+
+    /// Returns these reads at one block: the one they are at already, or the best one.
+    async fn pinned(&self) -> Result<Self, ChainError> {
+        let block = match self.at {
+            Some(block) => block,
+            None => self.best_block().await?.hash,
+        };
+        Ok(self.at(block))
+    }
+
+    /// Reads all pages of an answer at one block. `arguments` are those of the page from a start.
+    async fn pages<T: Decode, A: Encode>(
+        &self,
+        method: &str,
+        arguments: impl Fn(u32) -> A,
+    ) -> Result<Vec<T>, ChainError> {
+        let pinned = self.pinned().await?;
+        let (mut items, mut next) = (Vec::new(), Some(0));
+        while let Some(start) = next {
+            let page: Page<T> = pinned.read(method, arguments(start)).await?;
+            items.extend(page.items);
+            // A node that goes in circles is not followed.
+            next = page.next.filter(|next| *next > start);
+        }
+        Ok(items)
     }
 
     async fn read<T: Decode>(&self, method: &str, arguments: impl Encode) -> Result<T, ChainError> {

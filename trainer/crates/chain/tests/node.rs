@@ -14,6 +14,7 @@ use pol_primitives::{
         UpdateMeasurement,
     },
     data::{ManifestInfo, ShardId, ShortText, SourceKind},
+    lineage::{Activity, Derivation, Documents, Retirement, RetirementReason, ToolName},
     member::{Endpoint, Role},
     metrics::ModelMetrics,
     model::ModelSpec,
@@ -266,14 +267,23 @@ fn data_calls() -> Vec<Call> {
         parents: vec![1, 2].try_into().unwrap(),
         quality: 1_000_000,
         held_out: true,
+        derivation: Derivation {
+            activity: Activity::Selection,
+            tool: ToolName::truncate_from(b"pol-data".to_vec()),
+            version: ToolName::truncate_from(b"1".to_vec()),
+            configuration: [4; 32],
+        },
+        documents: Some(Documents { root: [5; 32], count: 6 }),
     };
+    let retirement =
+        Retirement { reason: RetirementReason::OptOut, evidence: Some([7; 32]), for_cause: true };
     vec![
         Call::RegisterSource { address: text("https://example.org"), licence: text("CC0-1.0") },
-        Call::RegisterManifest(manifest),
+        Call::RegisterManifest(Box::new(manifest)),
         Call::AdmitManifest { manifest: 0, kind: SourceKind::Dataset },
         Call::PauseManifest(0),
         Call::ResumeManifest(0),
-        Call::RetireManifest { manifest: 0, for_cause: true },
+        Call::RetireManifest { manifest: 0, retirement },
         Call::ReportManifest(0),
     ]
 }
