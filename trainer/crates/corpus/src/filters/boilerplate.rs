@@ -4,7 +4,7 @@
 //!
 //! C4 (arXiv 1910.10683, section 2.2, and its published program) drops lines without terminal
 //! punctuation, lines of few words, and lines about JavaScript, cookies, and terms. RefinedWeb
-//! (arXiv 2306.01116, appendix G.2) adds counters and short lines of navigation.
+//! (arXiv 2306.01116, line-wise corrections) adds counters and short lines of navigation.
 
 use std::ops::Range;
 

@@ -12,8 +12,10 @@ use super::{
     },
     characters::{Characters, Composed, Spacing},
     language::Language,
-    rule::{Check, Edit, EditRule, Limits, Page, Rule, ppm},
+    page::Page,
+    rule::{Check, Edit, EditRule, Limits, Rule},
     scrub::{Addresses, Cards, Emails, Ibans, Keys, Phones, PrivateKeys, Scrub},
+    share::ppm,
 };
 use crate::CorpusError;
 

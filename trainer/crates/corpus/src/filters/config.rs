@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{catalogue, rule::Limits};
 use crate::CorpusError;
 
-/// Version of the rules. A change by which some text is cleaned or judged otherwise raises it.
+/// Version of the rules. A change by which some text is cleaned or judged otherwise raises it, be
+/// it of a rule, of `whatlang`, or of a table of Unicode.
 pub const RULES_VERSION: u32 = 1;
 
 /// Kind of text, and the rules that fit it.
@@ -38,7 +39,7 @@ pub enum Preset {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// Answer to whether the rule is asked, if the preset gives the other.
+    /// Switch of the rule, in place of the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<bool>,
     /// Smallest measure that passes: a count, or a share in millionths.

@@ -11,7 +11,10 @@
 
 use whatlang::{Info, Lang};
 
-use super::rule::{Limits, Outcome, Page, Rule};
+use super::{
+    page::Page,
+    rule::{Limits, Outcome, Rule},
+};
 use crate::{CorpusError, Verdict};
 
 /// Longest text that is looked at as a whole, in bytes.

@@ -4,7 +4,7 @@
 
 use memchr::memchr3;
 
-use super::rule::ppm;
+use super::share::ppm;
 
 /// Lines with fewer characters are short (FineWeb, arXiv 2406.17557).
 const SHORT_LINE: u64 = 30;

@@ -15,7 +15,7 @@ use std::{
 use foldhash::fast::RandomState;
 use memchr::memmem;
 
-use super::{rule::ppm, words::Words};
+use super::{share::ppm, words::Words};
 
 /// Lengths of which the most common sequence is measured.
 pub(super) const TOP: Range<usize> = 2..5;

@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Rules, and the page that they are asked about.
+//! Rules, which change texts or judge them.
 
-use std::cell::OnceCell;
-
-use super::{
-    lines::LineCounts,
-    repetition::{Duplicates, Repetition},
-    words::Words,
-};
+use super::page::Page;
 use crate::{Decision, Verdict};
 
 /// Rule that changes a text, or judges it.
@@ -44,73 +38,6 @@ pub(super) struct Limits {
     pub(super) min: u64,
     /// Largest measure that passes.
     pub(super) max: u64,
-}
-
-/// Text on its way through the rules, with measures that several of them share.
-#[derive(Debug, Default)]
-pub struct Page {
-    text: String,
-    language: Option<&'static str>,
-    lines: OnceCell<LineCounts>,
-    duplicates: OnceCell<Duplicates>,
-    words: OnceCell<Words>,
-    repetition: OnceCell<Repetition>,
-}
-
-impl Page {
-    /// Creates a page of a text.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self { text, ..Self::default() }
-    }
-
-    /// Returns the text as the rules so far left it.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Returns the text and gives up the measures.
-    #[must_use]
-    pub fn into_text(self) -> String {
-        self.text
-    }
-
-    /// Puts another text in place of this one.
-    pub fn replace(&mut self, text: String) {
-        *self = Self::new(text);
-    }
-
-    /// Returns the language, as an ISO 639-3 code, if a rule could tell it.
-    #[must_use]
-    pub fn language(&self) -> Option<&'static str> {
-        self.language
-    }
-
-    /// States the language.
-    pub(super) fn set_language(&mut self, language: &'static str) {
-        self.language = Some(language);
-    }
-
-    /// Returns counts of the lines.
-    pub(super) fn lines(&self) -> &LineCounts {
-        self.lines.get_or_init(|| LineCounts::new(&self.text))
-    }
-
-    /// Returns the repeated lines and paragraphs.
-    pub(super) fn duplicates(&self) -> &Duplicates {
-        self.duplicates.get_or_init(|| Duplicates::new(&self.text))
-    }
-
-    /// Returns the words.
-    pub(super) fn words(&self) -> &Words {
-        self.words.get_or_init(|| Words::new(&self.text))
-    }
-
-    /// Returns the repeated sequences of words.
-    pub(super) fn repetition(&self) -> &Repetition {
-        self.repetition.get_or_init(|| Repetition::new(self.words(), self.lines().characters))
-    }
 }
 
 /// Measure of a page.
@@ -161,7 +88,7 @@ impl<E: Edit> Rule for EditRule<E> {
     }
 
     fn apply(&self, page: &mut Page) -> Outcome {
-        match self.edit.edit(&page.text) {
+        match self.edit.edit(page.text()) {
             Some(Edited { text, changes }) => {
                 page.replace(text);
                 Outcome { verdict: Verdict::Changed, measured: Some(changes) }
@@ -169,11 +96,6 @@ impl<E: Edit> Rule for EditRule<E> {
             None => Outcome { verdict: Verdict::Passed, measured: Some(0) },
         }
     }
-}
-
-/// Returns a share in millionths, cut and not rounded. The share of nothing is zero.
-pub(super) fn ppm(part: u64, whole: u64) -> u64 {
-    part.saturating_mul(u64::from(pol_primitives::MILLION)).checked_div(whole).unwrap_or(0)
 }
 
 /// Returns the next byte from an offset on that a predicate accepts. Blocks without one are passed

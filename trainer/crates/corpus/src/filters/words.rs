@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use memchr::{memchr_iter, memchr2, memmem};
 use unicode_normalization::char::is_combining_mark;
 
-use super::rule::ppm;
+use super::share::ppm;
 
 /// English words of which a text has some (Gopher, appendix A1).
 const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
