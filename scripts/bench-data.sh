@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Measures the data pipeline beside datatrove: the same stages on the same corpus in the same run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/env.sh
+
+usage() {
+    cat <<'USAGE'
+usage: scripts/bench-data.sh [--megabytes N] [--out DIR] [--without-datatrove] [--json]
+
+Makes a corpus of N MB (default 40) with known duplicates from the examples of scripts/quality-set,
+and runs these stages on it, each program on one core: read, filter, deduplicate, score, tokenise.
+Prints for each stage the MB of its input that a second of processor time is enough for, and the
+largest resident memory of each program. Takes a quarter of an hour, mostly of datatrove.
+
+datatrove 0.10.0 is installed from PyPI into a virtual environment of 0.8 GB below POL_CACHE, which
+needs Python 3.11 to 3.13.
+
+  --megabytes N         size of the corpus
+  --out DIR             folder for the corpus and all outputs (default: a temporary one, removed)
+  --without-datatrove   measure this program only
+  --json                print one JSON object
+USAGE
+}
+
+megabytes=40 out='' with_datatrove=1 json=''
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --megabytes) megabytes="${2:?a number follows --megabytes}"; shift ;;
+        --out) out="${2:?a folder follows --out}"; shift ;;
+        --without-datatrove) with_datatrove=0 ;;
+        --json) json=--json ;;
+        -h | --help) usage; exit 0 ;;
+        *) echo "bench-data: unknown option '$1'" >&2; usage >&2; exit 2 ;;
+    esac
+    shift
+done
+step() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+if [ -z "$out" ]; then
+    out="$(mktemp -d)"
+    trap 'rm -rf "$out"' EXIT
+fi
+mkdir -p "$out"
+
+# --- programs -------------------------------------------------------------------------------------
+environment="$POL_CACHE/datatrove-0.10.0"
+if [ ! -f "$environment/.complete" ]; then
+    step "installing datatrove 0.10.0 (0.8 GB; two minutes)"
+    python3 -m venv --clear "$environment"
+    "$environment/bin/pip" install -q --disable-pip-version-check 'datatrove[io]==0.10.0' nltk \
+        spacy regex tokenizers 'xxhash<4' fasttext-numpy2-wheel fasteners
+    touch "$environment/.complete"
+fi
+step "building the pipeline"
+cargo build -q --release -p pol-data --example pipeline_bench
+
+# --- corpus ---------------------------------------------------------------------------------------
+if [ ! -f "$out/examples/test.jsonl" ]; then
+    step "making examples (fetches 130 MB once)"
+    python3 scripts/quality-set --out "$out/examples" >&2
+fi
+step "making a corpus of $megabytes MB"
+"$environment/bin/python" scripts/bench-data/corpus.py "$out/examples" "$out" "$megabytes"
+
+# --- runs, one after the other --------------------------------------------------------------------
+# One thread each: throughput is per core. Processor time hardly depends on what else runs.
+export RAYON_NUM_THREADS=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+bench="$CARGO_TARGET_DIR/release/examples/pipeline_bench"
+for mode in stages whole; do
+    step "measuring this program: $mode"
+    rm -rf "$out/pol-$mode"
+    "$bench" "$mode" "$out" "$out/pol-$mode" >"$out/pol-$mode.jsonl"
+done
+rm -f "$out/datatrove.jsonl"
+if [ "$with_datatrove" = 1 ]; then
+    step "measuring datatrove"
+    rm -rf "$out/datatrove"
+    "$environment/bin/python" scripts/bench-data/datatrove_stages.py "$out" "$out/datatrove" \
+        >"$out/datatrove.jsonl" 2>"$out/datatrove.log" ||
+        { tail -n 20 "$out/datatrove.log" >&2; exit 1; }
+fi
+python3 scripts/bench-data/report.py "$out" $json

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints the figures of the benchmark as a table, or as JSON.
+
+usage: report.py FOLDER [--json]
+"""
+
+import json
+import pathlib
+import sys
+
+STAGES = ["read", "filter", "deduplicate", "score", "tokenise"]
+
+
+def read(path):
+    """Returns the records of a run by stage, and its largest resident memory."""
+    if not path.exists():
+        return {}, None
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    peak = next((record["peak_bytes"] for record in records if "peak_bytes" in record), None)
+    return {record["stage"]: record for record in records if "stage" in record}, peak
+
+
+def speed(size, record):
+    return size / 1e6 / max(record["cpu_seconds"], 1e-9)
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    ours, _ = read(folder / "pol-stages.jsonl")
+    whole, our_peak = read(folder / "pol-whole.jsonl")
+    ours["tokenise"] = whole["tokenise"]
+    theirs, their_peak = read(folder / "datatrove.jsonl")
+    size = whole["whole"]["bytes"]
+    rows = [(name, speed(ours[name]["bytes"], ours[name]),
+             speed(theirs[name]["bytes"], theirs[name]) if theirs else None) for name in STAGES]
+    # datatrove's filters read the corpus again, so its stage of reading is no part of the whole.
+    total = sum(theirs[name]["cpu_seconds"] for name in STAGES[1:]) if theirs else None
+    rows.append(("end to end", speed(size, whole["whole"]), size / 1e6 / total if total else None))
+    if "--json" in sys.argv:
+        print(json.dumps({
+            "bytes": size,
+            "megabytes_per_core_second": {
+                name: {"pol": one, "datatrove": other} for name, one, other in rows},
+            "documents_read_by_stage": {
+                name: {"pol": ours[name]["documents"],
+                       "datatrove": theirs[name]["documents"] if theirs else None}
+                for name in STAGES},
+            "peak_bytes": {"pol": our_peak, "datatrove": their_peak},
+        }, indent=2))
+        return
+    print(f"{size / 1e6:.1f} MB of text, MB a second of processor time\n")
+    print("| stage | this program | datatrove | ratio | documents read | by datatrove |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for name, one, other in rows:
+        ratio = f"{one / other:.1f}" if other else ""
+        counts = [str(run[name]["documents"]) if name in run else "" for run in (ours, theirs)]
+        print(f"| {name} | {one:.2f} | {other or 0:.2f} | {ratio} | {counts[0]} | {counts[1]} |")
+    print(f"\nlargest resident memory: {our_peak / 1e6:.0f} MB"
+          + (f", datatrove {their_peak / 1e6:.0f} MB" if their_peak else ""))
+
+
+if __name__ == "__main__":
+    main()
