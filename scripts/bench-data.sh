@@ -14,8 +14,8 @@ and runs these stages on it, each program on one core: read, filter, deduplicate
 Prints for each stage the MB of its input that a second of processor time is enough for, and the
 largest resident memory of each program. Takes a quarter of an hour, mostly of datatrove.
 
-datatrove 0.10.0 is installed from PyPI into a virtual environment of 0.8 GB below POL_CACHE, which
-needs Python 3.11 to 3.13.
+datatrove 0.10.0 is installed from PyPI into a virtual environment of 0.8 GB below POL_CACHE, for
+which Python 3.11 to 3.13 is needed. Without it, only the tokenizer's trainer is installed.
 
   --megabytes N         size of the corpus
   --out DIR             folder for the corpus and all outputs (default: a temporary one, removed)
@@ -44,12 +44,15 @@ fi
 mkdir -p "$out"
 
 # --- programs -------------------------------------------------------------------------------------
-environment="$POL_CACHE/datatrove-0.10.0"
+environment="$POL_CACHE/bench-data" packages=(tokenizers)
+if [ "$with_datatrove" = 1 ]; then
+    environment="$POL_CACHE/datatrove-0.10.0"
+    packages+=('datatrove[io]==0.10.0' nltk spacy regex 'xxhash<4' fasttext-numpy2-wheel fasteners)
+fi
 if [ ! -f "$environment/.complete" ]; then
-    step "installing datatrove 0.10.0 (0.8 GB; two minutes)"
+    step "installing ${packages[*]} (up to two minutes)"
     python3 -m venv --clear "$environment"
-    "$environment/bin/pip" install -q --disable-pip-version-check 'datatrove[io]==0.10.0' nltk \
-        spacy regex tokenizers 'xxhash<4' fasttext-numpy2-wheel fasteners
+    "$environment/bin/pip" install -q --disable-pip-version-check "${packages[@]}"
     touch "$environment/.complete"
 fi
 step "building the pipeline"
@@ -61,7 +64,8 @@ if [ ! -f "$out/examples/test.jsonl" ]; then
     python3 scripts/quality-set --out "$out/examples" >&2
 fi
 step "making a corpus of $megabytes MB"
-"$environment/bin/python" scripts/bench-data/corpus.py "$out/examples" "$out" "$megabytes"
+"$environment/bin/python" scripts/bench-data/corpus.py "$out/examples" "$out" "$megabytes" \
+    "$with_datatrove"
 
 # --- runs, one after the other --------------------------------------------------------------------
 # One thread each: throughput is per core. Processor time hardly depends on what else runs.

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the corpus of the benchmark, a tokenizer of it, and datatrove's model of quality.
 
-usage: corpus.py EXAMPLES OUT MEGABYTES
+usage: corpus.py EXAMPLES OUT MEGABYTES WITH_DATATROVE
 """
 
 import json
 import pathlib
 import sys
 
-import fasttext
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -80,6 +79,8 @@ def write_tokenizer(out):
 
 def write_classifier(examples, out):
     """Trains fastText on the training examples, as datatrove's stage of quality needs a model."""
+    import fasttext
+
     lines = []
     for line in (examples / "train.jsonl").read_text().splitlines():
         example = json.loads(line)
@@ -94,10 +95,12 @@ def write_classifier(examples, out):
 
 
 def main():
-    examples, out, megabytes = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
-    write_corpus(examples, out, int(megabytes) * 1_000_000)
+    examples, out = map(pathlib.Path, sys.argv[1:3])
+    megabytes, with_datatrove = map(int, sys.argv[3:5])
+    write_corpus(examples, out, megabytes * 1_000_000)
     write_tokenizer(out)
-    write_classifier(examples, out)
+    if with_datatrove:
+        write_classifier(examples, out)
 
 
 if __name__ == "__main__":

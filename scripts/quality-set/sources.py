@@ -215,7 +215,7 @@ def mail(kind):
     """Source of the bodies of electronic mail, without markup."""
     def pieces(folder, rng):
         for _, text in Package(folder, "spam-assassin").files(rf"data/{kind}.*\.txt$"):
-            head, _, body = text.partition("\n\n")
+            _, _, body = text.partition("\n\n")
             if "base64" in text[:6000].lower():
                 continue
             if "quoted-printable" in text[:6000].lower():
