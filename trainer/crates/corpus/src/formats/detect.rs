@@ -95,6 +95,7 @@ const REFUSED: &[(usize, &[u8], &str)] = &[
     (0, b"\x04\x22\x4d\x18", "compressed by LZ4; unpack it, or compress it with zstd"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
     (0, b"Rar!\x1a\x07", "a RAR archive; unpack it first"),
+    (0, b"filedesc://", "an ARC file of a crawler; convert it to WARC"),
     (0, b"%PDF-", "a PDF; extract its text first"),
     (0, b"%!PS", "PostScript; extract its text first"),
     (0, b"{\\rtf", "rich text (RTF); save it as plain text first"),

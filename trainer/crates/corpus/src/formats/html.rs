@@ -2,7 +2,7 @@
 
 //! Web pages, and the extractor of their text.
 
-use dom_smoothie::{Config, Readability, TextMode};
+use dom_smoothie::{CandidateSelectMode, Config, Readability, TextMode};
 use encoding_rs::Encoding;
 
 use super::{
@@ -27,6 +27,10 @@ pub trait HtmlExtractor: Send + Sync {
     fn extract(&self, html: &str, url: Option<&str>) -> Option<String>;
 }
 
+/// Text above which an extraction counts as found, in characters. Readability's own 500 makes it
+/// look again with less care on short pages, and take what stands around them.
+const MIN_CHARACTERS: usize = 150;
+
 /// Extraction by `dom_smoothie`, a port of Mozilla's Readability.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DomSmoothie;
@@ -37,7 +41,12 @@ impl HtmlExtractor for DomSmoothie {
     }
 
     fn extract(&self, html: &str, url: Option<&str>) -> Option<String> {
-        let config = Config { text_mode: TextMode::Formatted, ..Config::default() };
+        let config = Config {
+            text_mode: TextMode::Formatted,
+            candidate_select_mode: CandidateSelectMode::DomSmoothie,
+            char_threshold: MIN_CHARACTERS,
+            ..Config::default()
+        };
         let article = Readability::new(html, url, Some(config)).ok()?.parse().ok()?;
         Some(article.text_content.to_string())
     }

@@ -30,6 +30,7 @@ mod inputs;
 mod json;
 mod lines;
 mod parquet;
+mod random;
 mod rows;
 mod source;
 mod tar;
@@ -51,10 +52,12 @@ use crate::{CorpusError, Document, MAX_PIECE_BYTES, Origin, Refusal, Tool, error
 use detect::{Format, Hints, SNIFF, Textual};
 use encoding::{Charset, Transcoder};
 use lines::Units;
+use random::ReaderAt;
 use source::{Budget, Expanded, Fault, Metered, Source};
 
 pub use html::{DomSmoothie, HtmlExtractor};
 pub use inputs::inputs;
+pub use random::RandomAccess;
 pub use source::Limits;
 
 /// Raw bytes of an input.
@@ -65,6 +68,8 @@ pub enum Content {
     File(PathBuf),
     /// Stream that is read once, such as standard input.
     Stream(Box<dyn Read + Send>),
+    /// Bytes that are read at any position. Of a Parquet file only the wanted columns are.
+    Random(Arc<dyn RandomAccess>),
 }
 
 impl fmt::Debug for Content {
@@ -73,6 +78,7 @@ impl fmt::Debug for Content {
             Self::Bytes(bytes) => write!(formatter, "Bytes({} bytes)", bytes.len()),
             Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
             Self::Stream(_) => formatter.write_str("Stream"),
+            Self::Random(_) => formatter.write_str("Random"),
         }
     }
 }
@@ -95,6 +101,9 @@ pub struct ReadOptions {
     /// Several are joined by blank lines. If none is named, the first of `text`, `content`, and
     /// some other usual names is taken.
     pub text_fields: Vec<String>,
+    /// Number of rows at the start of a Parquet file that are left out. Row groups are skipped
+    /// without being read.
+    pub skip_rows: u64,
     /// Extractor of the text of web pages.
     pub html: Arc<dyn HtmlExtractor>,
     /// Limits.
@@ -108,6 +117,7 @@ impl Default for ReadOptions {
     fn default() -> Self {
         Self {
             text_fields: Vec::new(),
+            skip_rows: 0,
             html: Arc::new(DomSmoothie),
             limits: Limits::default(),
             temporary: None,
@@ -120,6 +130,7 @@ impl fmt::Debug for ReadOptions {
         formatter
             .debug_struct("ReadOptions")
             .field("text_fields", &self.text_fields)
+            .field("skip_rows", &self.skip_rows)
             .field("html", &self.html.tool())
             .field("limits", &self.limits)
             .field("temporary", &self.temporary)
@@ -229,20 +240,29 @@ impl Documents {
     pub fn open(input: Input, options: &ReadOptions) -> Result<Self, CorpusError> {
         let budget = Arc::new(Budget::new(&options.limits));
         let shared = Arc::new(Shared { options: options.clone(), budget: budget.clone() });
-        let mut file = None;
+        let mut file: Option<Arc<dyn RandomAccess>> = None;
         let reader: Box<dyn Read + Send> = match input.content {
             Content::Bytes(bytes) => Box::new(Metered { reader: Cursor::new(bytes), budget }),
             Content::Stream(reader) => Box::new(Metered { reader, budget }),
             Content::File(path) => {
                 let reader = open_file(&path)?;
-                file = regular(&reader).then_some(path);
+                if regular(&reader) {
+                    // A file that is opened twice has two positions.
+                    file = Some(Arc::new(open_file(&path)?));
+                }
+                Box::new(Metered { reader, budget })
+            }
+            Content::Random(random) => {
+                let path = Path::new(&input.origin.location);
+                let reader = ReaderAt::new(random.clone(), 0).io_context("read", path)?;
+                file = Some(random);
                 Box::new(Metered { reader, budget })
             }
         };
         let mut documents = Self { shared, levels: Vec::new(), rest: None, refusal: None };
         let name = input.origin.location.clone();
         let member = Member { origin: input.origin.clone(), name, media: input.media, reader };
-        match documents.level(member, 0, file.as_deref()) {
+        match documents.level(member, 0, file) {
             Ok(level) => documents.levels.push(level),
             Err(fault) => {
                 documents.refusal = Some(refusal_or_error(input.origin, fault)?);
@@ -252,7 +272,12 @@ impl Documents {
     }
 
     /// Recognises the format of a member at a depth. Compression is taken off.
-    fn level(&self, member: Member, mut depth: usize, file: Option<&Path>) -> Result<Level, Fault> {
+    fn level(
+        &self,
+        member: Member,
+        mut depth: usize,
+        file: Option<Arc<dyn RandomAccess>>,
+    ) -> Result<Level, Fault> {
         let Self { shared, .. } = self;
         let hints = Hints::new(&member.name, member.media.as_deref());
         let fields = rows::text_fields(&shared.options.text_fields);
@@ -392,7 +417,7 @@ fn plain_parser(
     context: Context,
     format: Format,
     source: Source,
-    file: Option<&Path>,
+    file: Option<Arc<dyn RandomAccess>>,
 ) -> Result<Box<dyn Parser>, Fault> {
     let (textual, charset, mark) = match format {
         Format::Parquet => return parquet::open(context, source, file),

@@ -7,7 +7,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Seek as _, SeekFrom, Write as _},
+    io::{self, BufReader, Write as _},
     path::Path,
     sync::Arc,
 };
@@ -28,6 +28,7 @@ use super::{
     Context, Next, Parser,
     detect::PARQUET_MAGIC,
     encoding, guarded,
+    random::{RandomAccess, ReaderAt, failed},
     rows::{Fields, Row, Value},
     source::{Budget, Fault, Source},
 };
@@ -45,13 +46,13 @@ const FOOTER: u64 = 8;
 pub(super) fn open(
     context: Context,
     source: Source,
-    file: Option<&Path>,
+    file: Option<Arc<dyn RandomAccess>>,
 ) -> Result<Box<dyn Parser>, Fault> {
     let file = match file {
-        Some(path) => File::open(path).map_err(Fault::Failed)?,
-        None => spool(source, context.shared.options.temporary.as_deref())?,
+        Some(file) => file,
+        None => Arc::new(spool(source, context.shared.options.temporary.as_deref())?),
     };
-    let pages = Pages::new(&context, file)?;
+    let pages = Pages::new(&context, Chunks::new(file).map_err(Fault::Failed)?)?;
     let metadata =
         guarded(|| ParquetMetaDataReader::new().parse_and_finish(&pages.file))?.map_err(fault)?;
     let mut fields = Fields::new(&context);
@@ -68,18 +69,11 @@ pub(super) fn open(
     let pages = Arc::new(pages);
     let (group, row, next, rows) = (0, 0, 0, 0);
     let columns = Vec::new();
-    Ok(Box::new(Table {
-        context,
-        pages,
-        metadata,
-        fields,
-        chosen,
-        group,
-        columns,
-        row,
-        next,
-        rows,
-    }))
+    let skip = context.shared.options.skip_rows;
+    let mut table =
+        Table { context, pages, metadata, fields, chosen, group, columns, row, next, rows };
+    guarded(|| table.skip(skip))?.map_err(fault)?;
+    Ok(Box::new(table))
 }
 
 fn spool(mut source: Source, folder: Option<&Path>) -> Result<File, Fault> {
@@ -104,24 +98,59 @@ fn spool(mut source: Source, folder: Option<&Path>) -> Result<File, Fault> {
 fn fault(error: ParquetError) -> Fault {
     match error {
         ParquetError::External(error) => match error.downcast::<std::io::Error>() {
-            Ok(error) => Fault::Failed(*error),
-            Err(error) => Fault::Refused(format!("damaged: {error}")),
+            Ok(error) => (*error).into(),
+            Err(error) => unread(&error),
         },
-        error => Fault::Refused(format!("damaged: {error}")),
+        error => unread(&error),
+    }
+}
+
+fn unread(error: &dyn std::fmt::Display) -> Fault {
+    Fault::Refused(format!("damaged, or of a kind that is not read: {error}"))
+}
+
+/// File as the library reads it.
+struct Chunks {
+    file: Arc<dyn RandomAccess>,
+    size: u64,
+}
+
+impl Chunks {
+    fn new(file: Arc<dyn RandomAccess>) -> io::Result<Self> {
+        let size = file.size()?;
+        Ok(Self { file, size })
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = BufReader<ReaderAt>;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
+        Ok(BufReader::new(ReaderAt::new(self.file.clone(), start)?))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
+        Ok(self.file.read_at(start, length).map_err(failed)?)
     }
 }
 
 /// File whose pages are looked at before they are decompressed.
 struct Pages {
-    file: File,
+    file: Chunks,
     length: u64,
     limit: u64,
     budget: Arc<Budget>,
 }
 
 impl Pages {
-    fn new(context: &Context, mut file: File) -> Result<Self, Fault> {
-        let length = file.seek(SeekFrom::End(0)).map_err(Fault::Failed)?;
+    fn new(context: &Context, file: Chunks) -> Result<Self, Fault> {
+        let length = file.len();
         let footer = length
             .checked_sub(FOOTER)
             .map(|start| file.get_bytes(start, FOOTER as usize))
@@ -181,7 +210,7 @@ impl Length for Pages {
 }
 
 impl ChunkReader for Pages {
-    type T = BufReader<File>;
+    type T = BufReader<ReaderAt>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
         let left = self.length.saturating_sub(start).min(HEADER);
@@ -267,6 +296,27 @@ struct Table {
 }
 
 impl Table {
+    /// Leaves out rows at the start, without reading the row groups before the first that is kept.
+    fn skip(&mut self, rows: u64) -> Result<(), ParquetError> {
+        while self.row < rows && self.group < self.metadata.num_row_groups() {
+            let length = u64::try_from(self.metadata.row_group(self.group).num_rows())
+                .map_err(|_| ParquetError::General("a negative number of rows".into()))?;
+            if rows - self.row < length {
+                break;
+            }
+            self.row += length;
+            self.group += 1;
+        }
+        while self.row < rows && self.read()? {
+            for column in &mut self.columns {
+                column.value(self.next);
+            }
+            self.next += 1;
+            self.row += 1;
+        }
+        Ok(())
+    }
+
     /// Reads rows until there are some. Returns whether there are.
     fn read(&mut self) -> Result<bool, ParquetError> {
         while self.next == self.rows {
@@ -310,9 +360,7 @@ impl Parser for Table {
             }
         }
         let place = format!("row {}", self.row);
-        let event = self
-            .fields
-            .document(&self.context, "parquet", place, row, || vec!["the row has none".into()]);
+        let event = self.fields.document(&self.context, "parquet", place, row, Vec::new);
         Ok(Some(event))
     }
 }

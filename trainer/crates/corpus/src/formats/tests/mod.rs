@@ -170,3 +170,22 @@ fn folders_that_lead_back_are_an_error() {
     let error = inputs(&paths).find_map(Result::err).unwrap().to_string();
     assert!(error.contains("leads back"), "{error}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn pipes_are_read_by_their_name() {
+    use std::os::fd::AsRawFd as _;
+
+    for (bytes, expected) in [(b"One.".to_vec(), 1), (tables::sample(), 3), (gzip(b"One."), 1)] {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+        let thread = std::thread::spawn(move || {
+            for byte in bytes {
+                writer.write_all(&[byte]).unwrap();
+            }
+        });
+        let input = inputs(&[path]).next().unwrap().unwrap().unwrap();
+        assert_eq!(read_with(input, &ReadOptions::default()).len(), expected);
+        thread.join().unwrap();
+    }
+}

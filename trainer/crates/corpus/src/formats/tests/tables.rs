@@ -170,7 +170,8 @@ fn parquet(rows: &[(&str, Option<&str>, i64)], compression: Compression) -> Vec<
     writer.into_inner().unwrap()
 }
 
-fn sample() -> Vec<u8> {
+/// Returns a file of three rows, of which one is blank.
+pub(super) fn sample() -> Vec<u8> {
     parquet(&[("One.", Some("https://a.org"), 1), ("", None, 2), ("Three.", None, 3)], SNAPPY)
 }
 
@@ -219,6 +220,55 @@ fn parquet_is_read_from_files_streams_and_archives() {
     assert_eq!(shown(read_with(Input { content, ..input("-", "") }, &options)), expected);
     assert_eq!(texts("a.parquet.gz", gzip(&sample())), expected);
     assert_eq!(texts("a.tar", archives::tar(&[("a", &sample())])), expected);
+}
+
+/// Bytes on a server that stops answering behind a position.
+struct Server {
+    bytes: Vec<u8>,
+    fails_from: u64,
+}
+
+impl RandomAccess for Server {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, start: u64, length: usize) -> io::Result<bytes::Bytes> {
+        let start = start as usize;
+        if start as u64 >= self.fails_from && start + 64 < self.bytes.len() {
+            return Err(io::Error::other("no answer"));
+        }
+        let part = self.bytes.get(start..start + length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(part.to_vec().into())
+    }
+}
+
+#[test]
+fn parquet_is_read_at_any_position_and_from_any_row() {
+    let texts: Vec<String> = (0..250).map(|number| format!("Text {number}.")).collect();
+    let rows: Vec<_> = texts.iter().map(|text| (text.as_str(), None, 0)).collect();
+    let bytes = parquet(&rows, SNAPPY);
+    for skip_rows in [0, 1, 99, 100, 230, 250, 400] {
+        let server = Server { bytes: bytes.clone(), fails_from: u64::MAX };
+        let content = Content::Random(Arc::new(server));
+        let options = ReadOptions { skip_rows, ..ReadOptions::default() };
+        let items = read_with(Input { content, ..input("a.parquet", "") }, &options);
+        let first = skip_rows.min(250) as usize;
+        let part = items.first().map(|item| item.as_ref().unwrap().origin.part.clone());
+        assert_eq!(part, (first < 250).then(|| vec![format!("row {}", first + 1)]));
+        assert_eq!(shown(items), texts[first..]);
+    }
+    let size = bytes.len() as u64;
+    let mut failures = 0;
+    for fails_from in (0..size).step_by(37) {
+        let server = Server { bytes: bytes.clone(), fails_from };
+        let input = Input { content: Content::Random(Arc::new(server)), ..input("a.parquet", "") };
+        let items = Documents::open(input, &ReadOptions::default())
+            .map_or_else(|error| vec![Err(error)], Iterator::collect);
+        assert!(items.iter().all(|item| !matches!(item, Ok(Err(_)))), "{fails_from}: {items:?}");
+        failures += usize::from(items.last().is_some_and(Result::is_err));
+    }
+    assert!(failures > 10);
 }
 
 #[test]

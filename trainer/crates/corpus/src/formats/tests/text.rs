@@ -205,6 +205,7 @@ fn what_is_no_text_is_refused_by_name() {
         (&b""[..], "empty"),
         (b" \n\t\n", "no text"),
         (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+        (b"filedesc://a.arc 0.0.0.0 2005 text/plain 73\n", "ARC"),
         (b"\x89PNG\r\n\x1a\n\0\0", "PNG"),
         (b"PK\x03\x04\x14\0\0\0", "zip"),
         (b"BZh91AY&SY\0\x01", "bzip2"),
