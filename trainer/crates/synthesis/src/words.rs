@@ -182,12 +182,12 @@ impl Layout {
             Self::Steps => format!("{question}\n\n{numbered}Answer: {answer}\n"),
             Self::Short => {
                 let lines: String = steps.iter().map(|step| format!("{step}.\n")).collect();
-                format!("Q: {question}\nA: {}\n{lines}The answer is {answer}.\n", words.opening())
+                format!("Q: {question}\nA: {}\n{lines}The answer is: {answer}.\n", words.opening())
             }
             Self::Exercise => format!(
                 "Exercise {number}. {question}\n\nSolution. {}\n\n{} {answer}.\n",
                 sentences(steps),
-                words.pick(&["Result:", "The result is", "We find:", "Answer:"]),
+                words.pick(&["Result:", "The result is:", "We find:", "Answer:"]),
             ),
             Self::Lesson => {
                 let steps: String =
@@ -195,7 +195,7 @@ impl Layout {
                 format!(
                     "Student: {question}\nTeacher: {}\n{steps}Student: {} {answer}.\n",
                     words.opening(),
-                    words.pick(&["So the answer is", "I see, it is", "Then the answer must be"]),
+                    words.pick(&["So the answer is:", "I see. It is:", "Then the answer must be:"]),
                 )
             }
             Self::Chat => format!(

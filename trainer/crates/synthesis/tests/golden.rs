@@ -37,15 +37,15 @@ fn tasks_change_only_with_the_version() {
         (family.name(), digest(Content::Tasks(tasks), &model))
     });
     let expected = [
-        ("arithmetic", "a056020e9400b899"),
-        ("algebra", "17a9c8ebd0ac2dbd"),
-        ("logic", "9ded5a2484cbcc0a"),
-        ("lists", "71e7d06f3cb33a80"),
-        ("programs", "1536af2131376e8b"),
-        ("graphs", "e521f6e2be71d2ee"),
-        ("planning", "5863325e4223ee14"),
-        ("reasoning", "c3cbe9c06ff9f029"),
-        ("mistakes", "dd0a35b5a4432d26"),
+        ("arithmetic", "0c9f6225d96cec4a"),
+        ("algebra", "7ba1e0d2b11652c3"),
+        ("logic", "e9ce53a37e3895c8"),
+        ("lists", "4d17ad770096903c"),
+        ("programs", "fa5a92167a9306f1"),
+        ("graphs", "d5f4147f96d413e0"),
+        ("planning", "a447a0c504da847a"),
+        ("reasoning", "5e643e8d634fbe44"),
+        ("mistakes", "d479f15f7c7d62fe"),
     ];
     assert_eq!(found, expected.map(|(name, digest)| (name, digest.to_owned())));
 }
@@ -74,6 +74,7 @@ fn texts_of_a_model_change_only_with_the_version() {
         levels: (1, 2),
         sampling,
         measure: CertaintyMeasure::Agreement { samples: 4 },
+        examples: 2,
         calibration: 40,
         bins: 3,
     };

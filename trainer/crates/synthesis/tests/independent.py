@@ -14,8 +14,8 @@ import re
 import sys
 
 ANSWER = re.compile(
-    r"(?:^Answer: |The answer is |So the answer is |I see, it is |Then the answer must be "
-    r"|^Result: |^The result is |^We find: )(.*?)\.?$", re.M)
+    r"(?:^Answer: |The answer is: |So the answer is: |I see. It is: |Then the answer must be: "
+    r"|^Result: |^The result is: |^We find: )(.*?)\.?$", re.M)
 OPENING = re.compile(
     r"(?=^Q: |^Exercise \d+\. |^Student: (?!So the answer|I see|Then the answer)|^User: )", re.M)
 FACTS = [

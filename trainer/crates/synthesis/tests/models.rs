@@ -165,6 +165,7 @@ fn certainty_is_measured() {
             levels: (1, 2),
             sampling: SamplingParameters { max_tokens: 32, ..Default::default() },
             measure,
+            examples: 1,
             calibration: 64,
             bins: 4,
         };

@@ -116,6 +116,33 @@ fn values_of_text_recipes_have_ranges() {
 }
 
 #[test]
+fn values_of_recipes_about_certainty_have_ranges() {
+    let questions = format!(
+        r#"{{"version": 1, "seed": "{0}", "documents": 5, "content": {{"certainty": {{
+            "model": {{"root": "{0}", "tokenizer": "{0}", "decoder": "none"}},
+            "families": ["logic"], "levels": [1, 2], "examples": 2, "calibration": 16, "bins": 4,
+            "measure": {{"agreement": {{"samples": 5}}}}}}}}}}"#,
+        "00".repeat(32),
+    );
+    Recipe::from_json(&questions).unwrap();
+    Recipe::from_json(
+        &questions.replace(r#"{"agreement": {"samples": 5}}"#, r#""log_probability""#),
+    )
+    .unwrap();
+    for (from, to, expected) in [
+        ("\"logic\"", "\"logic\", \"graphs\"", "one right answer, not graphs"),
+        ("\"samples\": 5", "\"samples\": 1", "measure.agreement.samples must be from 2"),
+        ("\"examples\": 2", "\"examples\": 17", "examples must be from 0 to 16"),
+        ("\"calibration\": 16", "\"calibration\": 15", "calibration must be from 16"),
+        ("\"bins\": 4", "\"bins\": 0", "bins must be from 1 to 100"),
+        ("agreement", "feeling", "unknown variant"),
+    ] {
+        let error = Recipe::from_json(&questions.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
 fn documents_can_be_made_alone_and_in_any_order() {
     let recipe = Recipe::from_toml(TASKS).unwrap();
     let all: Vec<_> = recipe.documents().unwrap().map(|made| made.unwrap().unwrap()).collect();

@@ -53,9 +53,10 @@ fn times(factor: i64, number: i64) -> String {
     if number < 0 { format!("{factor} * ({number})") } else { format!("{factor} * {number}") }
 }
 
-/// Writes `+ 3` or `- 3`.
+/// Writes ` + 3` or ` - 3`, and nothing for 0.
 fn added(number: i64) -> String {
-    if number < 0 { format!("- {}", number.unsigned_abs()) } else { format!("+ {number}") }
+    let sign = if number < 0 { '-' } else { '+' };
+    if number == 0 { String::new() } else { format!(" {sign} {}", number.unsigned_abs()) }
 }
 
 impl Algebra {
@@ -80,11 +81,11 @@ fn one_side(size: i64, draws: &mut Draws) -> Algebra {
     Algebra {
         equations: vec![format!("{left} = {c}")],
         steps: vec![
-            format!("{a}x = {c} {}", added(-b)),
+            format!("{a}x = {c}{}", added(-b)),
             format!("{a}x = {}", a * x),
             format!("x = {} / {a}", a * x),
             format!("x = {x}"),
-            format!("{} {} = {c}", times(a, x), added(b)),
+            format!("{}{} = {c}", times(a, x), added(b)),
         ],
         solutions: vec![vec![x]],
     }
@@ -102,7 +103,7 @@ fn both_sides(size: i64, draws: &mut Draws) -> Algebra {
         steps.push(format!("{} = {}", sum(&[(a - c, "x")]), d - b));
     }
     steps.push(format!("x = {x}"));
-    let sides = [(a, b), (c, d)].map(|(m, n)| format!("{} {}", times(m, x), added(n)));
+    let sides = [(a, b), (c, d)].map(|(m, n)| format!("{}{}", times(m, x), added(n)));
     steps.push(format!("{} = {} = {}", sides[0], sides[1], a * x + b));
     steps.dedup();
     Algebra { equations: vec![format!("{left} = {right}")], steps, solutions: vec![vec![x]] }
@@ -132,14 +133,14 @@ fn quadratic(size: i64, draws: &mut Draws) -> Algebra {
     let s = r + draws.distinct_range(0, 2 * size);
     let (p, q) = (-(r + s), r * s);
     let left = sum(&[(1, "x^2"), (p, "x"), (q, "")]);
-    let factor = |root: i64| if root == 0 { "x".into() } else { format!("(x {})", added(-root)) };
+    let factor = |root: i64| if root == 0 { "x".into() } else { format!("(x{})", added(-root)) };
     let mut steps = vec![format!("{} = {left} = 0", factor(r) + &factor(s))];
     let mut solutions = vec![vec![r], vec![s]];
     solutions.dedup();
     for root in solutions.iter().flatten() {
         let x = if *root < 0 { format!("({root})") } else { root.to_string() };
-        let linear = if p == 0 { String::new() } else { format!("{} * {x} ", added(p)) };
-        steps.push(format!("{x}^2 {linear}{} = 0", added(q)));
+        let linear = if p == 0 { String::new() } else { format!("{} * {x}", added(p)) };
+        steps.push(format!("{x}^2{linear}{} = 0", added(q)));
     }
     Algebra { equations: vec![format!("{left} = 0")], steps, solutions }
 }
@@ -167,7 +168,7 @@ fn system(size: i64, draws: &mut Draws) -> Algebra {
             format!("{} = {}", sum(&[(b * c, "x"), (b * d, "y")]), b * f),
             format!("{} = {}", sum(&[(determinant, "x")]), d * e - b * f),
             format!("x = {x}"),
-            format!("{} = {e} {}", sum(&[(b, "y")]), added(-a * x)),
+            format!("{} = {e}{}", sum(&[(b, "y")]), added(-a * x)),
             format!("y = {y}"),
             format!("{} + {} = {f}", times(c, x), times(d, y)),
         ],

@@ -131,6 +131,12 @@ impl Family {
         }
     }
 
+    /// Returns `true` if every question has one right answer. There are several colourings, shortest
+    /// routes, and plans.
+    pub(crate) const fn has_one_answer(self) -> bool {
+        !matches!(self, Self::Graphs | Self::Planning)
+    }
+
     /// Draws a task. Its text shows all draws that spell the index.
     fn draw(self, level: Level, draws: &mut Draws) -> Task {
         match (self, draws.below(3)) {
@@ -198,12 +204,18 @@ impl Task {
     pub fn check(&self) -> Result<(), Rejection> {
         self.proved().check()
     }
+}
 
-    /// Returns the question and the answer in words.
-    pub(crate) fn question_and_answer(&self, words: &mut Words) -> (String, String) {
-        let Solution { question, answer, .. } = self.proved().solution(words);
-        (question, answer)
-    }
+/// Draws a task and returns its question and its answer in words.
+pub(crate) fn question_and_answer(
+    family: Family,
+    level: Level,
+    draws: &mut Draws,
+) -> (String, String) {
+    let mut words = Words::new(&draws.seed());
+    let task = family.draw(level, draws);
+    let Solution { question, answer, .. } = task.proved().solution(&mut words);
+    (question, answer)
 }
 
 /// Content of a document as data, from which everything that its text says can be checked.

@@ -13,7 +13,7 @@ use super::model::{ModelIdentity, SamplingParameters, TextModel, TextRequest, ge
 use crate::{
     draws::Draws,
     error::{SynthesisError, in_range},
-    tasks::{Certificate, Family, Level},
+    tasks::{Family, Level, question_and_answer},
     words::Words,
 };
 use pol_primitives::{Hash, Ppm, prf::Prf};
@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 pub struct CertaintyQuestions {
     /// Model that answers.
     pub model: ModelIdentity,
-    /// Kinds of questions, in turn.
+    /// Kinds of questions, in turn. Each question must have one right answer, which excludes graphs
+    /// and planning.
     pub families: Vec<Family>,
     /// Lowest and highest level.
     pub levels: (u8, u8),
@@ -34,6 +35,9 @@ pub struct CertaintyQuestions {
     pub sampling: SamplingParameters,
     /// Score of an answer.
     pub measure: CertaintyMeasure,
+    /// Number of worked examples before each question, which show the form of an answer.
+    #[serde(default)]
+    pub examples: u8,
     /// Number of questions that calibrate.
     pub calibration: u32,
     /// Number of bins.
@@ -147,6 +151,11 @@ impl CertaintyQuestions {
         if let CertaintyMeasure::Agreement { samples } = self.measure {
             in_range("measure.agreement.samples", samples.into(), 2, 64)?;
         }
+        if let Some(family) = self.families.iter().find(|family| !family.has_one_answer()) {
+            let range = format!("kinds of questions with one right answer, not {}", family.name());
+            return Err(SynthesisError::Range { field: "families", range });
+        }
+        in_range("examples", self.examples.into(), 0, 16)?;
         in_range("calibration", self.calibration, 16, 1 << 20)?;
         in_range("bins", self.bins.into(), 1, 100)
     }
@@ -176,13 +185,12 @@ impl CertaintyQuestions {
     ) -> Result<Answered, SynthesisError> {
         let mut draws = Draws::new(seed, index);
         let (family, level) = draw_task(&self.families, self.levels, index, &mut draws);
-        let certificate = Certificate::draw(family, level, &mut draws);
-        let mut words = Words::new(&certificate.wording);
-        let (question, right) = match certificate.tasks.first() {
-            Some(task) => task.question_and_answer(&mut words),
-            None => Default::default(),
-        };
-        let prompt = format!("Question: {question}\nAnswer:");
+        let (question, right) = question_and_answer(family, level, &mut draws);
+        let examples = (0..self.examples).map(|_| {
+            let (question, right) = question_and_answer(family, level, &mut draws.detached());
+            format!("Question: {question}\nAnswer: {right}\n\n")
+        });
+        let prompt = examples.collect::<String>() + &format!("Question: {question}\nAnswer:");
         let stop = ["\n".to_owned()];
         let seed = Prf::new("pol/synthesis/answer/1", seed, &[&index.to_le_bytes()]).next_u64();
         let request = |stream| TextRequest {
