@@ -17,6 +17,7 @@ pub use document::{
 };
 pub use error::CorpusError;
 pub use formats::{
-    Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, ReadOptions, inputs,
+    Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, RandomAccess, ReadOptions,
+    inputs,
 };
 pub use store::{RawDocuments, RawStore};
