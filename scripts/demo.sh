@@ -111,7 +111,8 @@ if [ -n "$import" ]; then
     cut=(--tokenizer "$work/model/tokenizer.json" --sequence 64 --shard-tokens 1024) model=(--model "$work/model")
 fi
 say "preparing the corpus: cleaning, tokenizer, shards (once, under a minute)"
-"$trainer" data ingest --input "$POL_CORPUS" --out "$data" "${cut[@]}" "${json[@]}" >"$logs/ingest.log"
+# The folder is the demo's own: one that another version made is replaced.
+"$trainer" data ingest --input "$POL_CORPUS" --out "$data" --force "${cut[@]}" "${json[@]}" >"$logs/ingest.log"
 "$trainer" recipe new --data "$data" --preset "$preset" "${model[@]}" --out "$work/recipe.json"
 
 say "starting the node: watch it at https://polkadot.js.org/apps/?rpc=ws://127.0.0.1:$rpc_port"

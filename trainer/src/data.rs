@@ -22,9 +22,6 @@ use pol_primitives::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry};
 
-/// Bytes of a token in a shard.
-const TOKEN_BYTES: u64 = size_of::<u32>() as u64;
-
 /// Label of the blobs of all leases.
 pub(crate) const LEASES_TAG: &str = "lease";
 
@@ -33,9 +30,9 @@ pub fn lease_tag(lease: &LeaseKey) -> String {
     format!("{LEASES_TAG}/{lease}")
 }
 
-/// Returns the size of a shard: it ends with one token more, which its last token predicts.
+/// Returns the largest size of a shard: it ends with one token more, which its last token predicts.
 fn shard_bytes(recipe: &Recipe) -> u64 {
-    (u64::from(recipe.shard_tokens) + 1) * TOKEN_BYTES
+    (u64::from(recipe.shard_tokens) + 1) * pol_data::MAX_TOKEN_BYTES
 }
 
 /// Error of data with the registered hash that is not what its manifest or the recipe says.
@@ -330,7 +327,10 @@ impl ShardReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::data::{EffectWindow, ManifestInfo, ManifestStatus};
+    use pol_primitives::{
+        data::{EffectWindow, ManifestInfo, ManifestStatus},
+        lineage::{Activity, Derivation, ToolName},
+    };
 
     const SHARD: ShardId = ShardId { manifest: 3, index: 7 };
 
@@ -351,6 +351,13 @@ mod tests {
                 parents: Default::default(),
                 quality: 0,
                 held_out: false,
+                derivation: Derivation {
+                    activity: Activity::Collection,
+                    tool: ToolName::default(),
+                    version: ToolName::default(),
+                    configuration: [4; 32],
+                },
+                documents: None,
             },
             status: ManifestStatus::Admitted,
             kind: None,

@@ -7,33 +7,20 @@ use super::{
         self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
     },
     governance::describe_decision,
+    ingest::IngestOptions,
+    prove::{ProveOptions, VerifyOptions},
+    trace::TraceOptions,
 };
-use crate::{
-    display::short_hash,
-    options::{KeyOptions, NodeOptions},
-};
-use anyhow::{Context, Result, bail, ensure};
+use crate::options::{KeyOptions, NodeOptions};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use pol_chain::{AccountId, Call, Chain, Signer, format_account};
-use pol_data::{EndOfText, IngestConfig, IngestRecord, ManifestSummary};
-use pol_import::describe;
+use pol_chain::{Call, Chain, Signer};
+use pol_data::{IngestRecord, ManifestSummary};
 use pol_primitives::{
-    Hash, MILLION, Ppm,
-    data::{
-        Manifest, ManifestId, ManifestInfo, ShardId, ShardRecord, ShortText, Source, SourceId,
-        SourceKind,
-    },
-    head::Head,
+    Hash, MILLION,
+    data::{ManifestId, ManifestInfo, ShortText, SourceId, SourceKind},
 };
-use serde_json::json;
-use std::path::{Path, PathBuf};
-
-const INGEST_EXAMPLES: &str = "\
-Examples:
-  pol-trainer data ingest --input texts --out data
-      train a tokenizer on the texts and cut them into shards
-  pol-trainer data ingest --input texts --out data --tokenizer smollm2/tokenizer.json
-      use the tokenizer of an imported model";
+use std::path::PathBuf;
 
 const REGISTER_EXAMPLES: &str = "\
 Examples:
@@ -77,7 +64,7 @@ const RETIRE_EXAMPLES: &str = "\
 Examples:
   pol-trainer data retire 3 --key-file authority.json
       for good; the provider gets its deposit back
-  pol-trainer data retire 3 --for-cause --key-file authority.json
+  pol-trainer data retire 3 --reason licence --for-cause --key-file authority.json
       the deposit is burned";
 
 const REPORT_EXAMPLES: &str = "\
@@ -91,10 +78,6 @@ Examples:
 const LIST_EXAMPLES: &str = "\
 Examples:
   pol-trainer data list --json    one JSON object per line";
-
-const TRACE_EXAMPLES: &str = "\
-Examples:
-  pol-trainer data trace 0/17    shard 17 of manifest 0";
 
 /// Subcommands of `data`.
 #[derive(Subcommand)]
@@ -122,46 +105,12 @@ pub(crate) enum DataCommand {
     /// Report as a validator that a manifest cannot be read, after trying it.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
-    /// Show the origin of a shard and its effect on the model.
+    /// Follow a shard or a passage back to its source and forward to the model.
     Trace(TraceOptions),
-}
-
-/// Options of `data ingest`.
-#[derive(Args)]
-#[command(after_help = INGEST_EXAMPLES)]
-pub(crate) struct IngestOptions {
-    /// Text file, or folder to search for .txt files. Can be repeated.
-    #[arg(long, value_name = "PATH", required = true)]
-    input: Vec<PathBuf>,
-    /// Folder to make.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Entries of the vocabulary.
-    #[arg(long, value_name = "N", default_value_t = 8_192)]
-    vocabulary: u32,
-    /// Tokens of a training sequence.
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    sequence: u16,
-    /// Tokens of a shard, a multiple of the sequence.
-    #[arg(long, value_name = "N", default_value_t = 4_096)]
-    shard_tokens: u32,
-    /// Share of the text that is never trained on, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
-    held_out: f64,
-    /// Tokenizer to use instead of training one.
-    #[arg(long, value_name = "FILE")]
-    tokenizer: Option<PathBuf>,
-    /// Token of that tokenizer that separates texts.
-    /// [default: the token with which the imported model in the tokenizer's folder ends texts;
-    /// otherwise the first of the well-known tokens that end texts, or else turns of conversations]
-    #[arg(long, value_name = "TOKEN", requires = "tokenizer")]
-    end_of_text: Option<String>,
-    /// Replace a folder made with other texts or options.
-    #[arg(long)]
-    force: bool,
-    /// Print the result as JSON.
-    #[arg(long)]
-    json: bool,
+    /// Prove that a document is in the shards of a folder, or is not.
+    Prove(ProveOptions),
+    /// Verify such a proof against the chain.
+    Verify(VerifyOptions),
 }
 
 /// Options of `data register`.
@@ -186,35 +135,10 @@ pub(crate) struct RegisterOptions {
     licence: String,
 }
 
-/// Options of `data trace`.
-#[derive(Args)]
-#[command(after_help = TRACE_EXAMPLES)]
-pub(crate) struct TraceOptions {
-    #[command(flatten)]
-    node: NodeOptions,
-    /// Shard: the number of its manifest and its index in it.
-    #[arg(value_name = "MANIFEST/INDEX", value_parser = parse_shard_id)]
-    shard: ShardId,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-fn parse_shard_id(text: &str) -> Result<ShardId, String> {
-    let parts = text
-        .split_once('/')
-        .and_then(|(manifest, index)| Some((manifest.parse().ok()?, index.parse().ok()?)));
-    parts
-        .map(|(manifest, index)| ShardId { manifest, index })
-        .ok_or_else(|| "a shard is MANIFEST/INDEX, such as 0/17".into())
-}
-
 /// Runs a subcommand of `data`.
 pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
-        DataCommand::Ingest(options) => {
-            tokio::task::spawn_blocking(move || ingest(options)).await?
-        }
+        DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::Register(options) => register(options).await,
         DataCommand::List(options) => admission::list(options).await,
         DataCommand::Admit(options) => admission::admit(options).await,
@@ -222,51 +146,10 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Resume(options) => options.resume().await,
         DataCommand::Retire(options) => admission::retire(options).await,
         DataCommand::Report(options) => options.report().await,
-        DataCommand::Trace(options) => trace(options).await,
+        DataCommand::Trace(options) => options.run().await,
+        DataCommand::Prove(options) => tokio::task::spawn_blocking(move || options.run()).await?,
+        DataCommand::Verify(options) => options.run().await,
     }
-}
-
-/// Ingests texts and prints a summary.
-fn ingest(options: IngestOptions) -> Result<()> {
-    ensure!((0.0..=50.0).contains(&options.held_out), "--held-out is a share in percent, 0 to 50");
-    let end_of_text = match (options.end_of_text, &options.tokenizer) {
-        (Some(name), _) => EndOfText::Named(name),
-        (None, Some(tokenizer)) => end_of_text_beside(tokenizer),
-        (None, None) => EndOfText::Known,
-    };
-    let config = IngestConfig {
-        inputs: options.input,
-        out: options.out,
-        vocabulary: options.vocabulary,
-        sequence: options.sequence,
-        shard_tokens: options.shard_tokens,
-        held_out: (options.held_out / 100.0 * f64::from(MILLION)) as Ppm,
-        tokenizer: options.tokenizer,
-        end_of_text,
-        force: options.force,
-    };
-    let record = pol_data::ingest(&config)?;
-    if options.json {
-        println!("{}", serde_json::to_string(&record)?);
-    } else {
-        println!(
-            "{}: {} shards to train on, {} held out, {} tokens each, vocabulary {}, {} between \
-             texts",
-            config.out.display(),
-            record.train.shards,
-            record.held_out.shards,
-            record.shard_tokens,
-            record.vocabulary,
-            record.end_of_text
-        );
-    }
-    Ok(())
-}
-
-/// Returns the choice of an imported model, if the tokenizer is in the folder of one.
-fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
-    let model = tokenizer.parent().and_then(|folder| describe(folder).ok());
-    model.map_or(EndOfText::Known, |(_, report)| EndOfText::Model(report.special.end))
 }
 
 /// Registers a source and its manifests on the chain.
@@ -288,7 +171,7 @@ async fn register(options: RegisterOptions) -> Result<()> {
     for (split, held_out) in [(&record.train, false), (&record.held_out, true)] {
         if split.shards > 0 {
             let info = manifest_info(&record, split, source, held_out);
-            chain.submit(&signer, Call::RegisterManifest(info)).await?;
+            chain.submit(&signer, Call::RegisterManifest(Box::new(info))).await?;
             let id = newest_manifest(&chain, split.content_hash, source).await?;
             println!(
                 "registered manifest {id}: {} shards of {}{}",
@@ -355,6 +238,7 @@ fn manifest_info(
     source: SourceId,
     held_out: bool,
 ) -> ManifestInfo {
+    let lineage = record.lineage();
     ManifestInfo {
         source,
         merkle_root: split.merkle_root,
@@ -363,156 +247,9 @@ fn manifest_info(
         shards: split.shards,
         shard_tokens: record.shard_tokens,
         parents: Default::default(),
-        quality: MILLION,
+        quality: record.quality.unwrap_or(MILLION),
         held_out,
-    }
-}
-
-/// Prints the origin of a shard and its effect on the model.
-async fn trace(options: TraceOptions) -> Result<()> {
-    let chain = options.node.connect().await?;
-    let trace = ShardTrace::read(&chain, options.shard).await?;
-    if options.json {
-        trace.print_json();
-    } else {
-        trace.print();
-    }
-    Ok(())
-}
-
-/// History of a shard.
-struct ShardTrace {
-    id: ShardId,
-    source: Source<AccountId>,
-    manifest: Manifest<AccountId>,
-    /// Consumption by a lease, if the shard is part of the model.
-    consumption: Option<Consumption>,
-}
-
-/// Training of a shard as part of the model.
-struct Consumption {
-    shard: ShardRecord,
-    trainer: String,
-    head: Option<Head>,
-}
-
-impl ShardTrace {
-    async fn read(chain: &Chain, id: ShardId) -> Result<Self> {
-        let manifest = chain
-            .manifest(id.manifest)
-            .await?
-            .with_context(|| format!("the chain has no manifest {}", id.manifest))?;
-        let info = &manifest.info;
-        ensure!(
-            id.index < info.shards,
-            "manifest {} has shards 0 to {}",
-            id.manifest,
-            info.shards.saturating_sub(1)
-        );
-        let source = chain
-            .source(info.source)
-            .await?
-            .with_context(|| format!("the chain has no source {}", info.source))?;
-        let consumption = match chain.shard_record(id).await? {
-            Some(shard) => Some(Consumption::read(chain, shard).await?),
-            None => None,
-        };
-        Ok(Self { id, source, manifest, consumption })
-    }
-
-    fn print_json(&self) {
-        let (source, manifest) = (&self.source, &self.manifest);
-        let info = &manifest.info;
-        let consumed = self.consumption.as_ref().map(|Consumption { shard, trainer, head }| {
-            let delta = f64::from(shard.delta) / 1e9;
-            json!({ "round": shard.round, "trainer": trainer, "delta": delta, "head": head })
-        });
-        println!(
-            "{}",
-            json!({
-                "shard": self.id,
-                "source": {
-                    "id": info.source,
-                    "address": lossy(&source.address),
-                    "licence": lossy(&source.licence),
-                    "owner": format_account(&source.owner),
-                },
-                "manifest": {
-                    "id": self.id.manifest,
-                    "owner": format_account(&manifest.owner),
-                    "parents": info.parents.as_slice(),
-                    "registered": manifest.registered,
-                    "contentHash": format!("0x{}", hex::encode(info.content_hash)),
-                    "status": manifest.status,
-                    "kind": manifest.kind,
-                    "heldOut": info.held_out,
-                },
-                "consumed": consumed,
-            })
-        );
-    }
-
-    fn print(&self) {
-        let (source, info, index) = (&self.source, &self.manifest.info, self.id.index);
-        println!(
-            "source {}: {} ({}), registered by {}",
-            info.source,
-            lossy(&source.address),
-            lossy(&source.licence),
-            format_account(&source.owner)
-        );
-        let parents = if info.parents.is_empty() {
-            String::new()
-        } else {
-            format!(", made from manifests {:?}", info.parents)
-        };
-        println!(
-            "manifest {}: {} shards, {}, content {}{parents}",
-            self.id.manifest,
-            info.shards,
-            self.manifest.kind.map_or("no kind yet".into(), |kind| format!("{kind:?}")),
-            short_hash(&info.content_hash)
-        );
-        match &self.consumption {
-            Some(Consumption { shard, trainer, head }) => {
-                let head = head.as_ref().map_or(String::new(), |head| {
-                    format!(", which is part of the model {}", short_hash(&head.root))
-                });
-                println!("shard {index}: trained on by {trainer} in round {}{head}", shard.round);
-                let improvement = f64::from(shard.delta) / 1e9;
-                println!("improvement of its loss: {improvement:+.6} nats per token");
-            }
-            None if info.held_out => println!("shard {index}: held out, never trained on"),
-            None => println!("shard {index}: not part of the model"),
-        }
-    }
-}
-
-impl Consumption {
-    async fn read(chain: &Chain, shard: ShardRecord) -> Result<Self> {
-        let record = chain
-            .round_record(shard.round)
-            .await?
-            .with_context(|| format!("the chain has no record of round {}", shard.round))?;
-        let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
-        let trainer = trainer.context("the round has no such update")?;
-        Ok(Self { shard, trainer, head: record.head })
-    }
-}
-
-fn lossy(text: &ShortText) -> String {
-    String::from_utf8_lossy(text).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_have_a_manifest_and_an_index() {
-        assert_eq!(parse_shard_id("3/17"), Ok(ShardId { manifest: 3, index: 17 }));
-        for text in ["", "3", "3/", "/3", "3/x", "3/1/2", "-1/2"] {
-            assert!(parse_shard_id(text).is_err(), "{text}");
-        }
+        derivation: lineage.derivation(),
+        documents: lineage.documents,
     }
 }

@@ -16,13 +16,14 @@
 mod config;
 mod prepare;
 mod prepared;
+mod references;
 mod report;
 mod select;
 mod supply;
 
 pub use config::PipelineConfig;
-pub use prepare::References;
-pub use report::CorpusReport;
+pub use references::{ReferenceFiles, References};
+pub use report::{Amount, CorpusReport};
 pub use select::{Selected, Selection};
 pub use supply::Supply;
 

@@ -4,6 +4,7 @@
 
 use crate::{
     Tokenizer,
+    encoder::Encoder,
     error::{DataError, IoContext},
 };
 use pol_primitives::Hash;
@@ -98,6 +99,7 @@ fn special_tokens(tokenizer: &Tokenizer) -> String {
 /// A tokenizer with its file and its separator of texts.
 pub(crate) struct IngestTokenizer {
     inner: Tokenizer,
+    encoder: Encoder,
     json: Vec<u8>,
     hash: Hash,
     end_of_text: (String, u32),
@@ -129,7 +131,8 @@ impl IngestTokenizer {
         }
         let end_of_text = end.choose(&inner).map_err(refuse)?;
         let hash = *blake3::hash(&json).as_bytes();
-        Ok(Self { inner, json, hash, end_of_text })
+        let encoder = Encoder::new(&inner);
+        Ok(Self { inner, encoder, json, hash, end_of_text })
     }
 
     /// Returns the BLAKE3 hash of [`Self::json`], which a recipe names the tokenizer by.
@@ -159,9 +162,11 @@ impl IngestTokenizer {
 
     /// Returns the tokens of each of `texts`, computed on all cores.
     pub(crate) fn encode_batch(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, DataError> {
-        self.inner.encode_batch(texts).map_err(|error| DataError::InvalidTokenizer {
-            origin: hex::encode(self.hash),
-            reason: error.to_string(),
+        self.encoder.encode_batch(&self.inner, texts).map_err(|error| {
+            DataError::InvalidTokenizer {
+                origin: hex::encode(self.hash),
+                reason: error.to_string(),
+            }
         })
     }
 }
@@ -169,11 +174,11 @@ impl IngestTokenizer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer_trainer::tests::{trained, words};
+    use crate::tokenizer_trainer::tests::{many_words, trained};
     use std::sync::LazyLock;
 
     static TOKENIZER: LazyLock<IngestTokenizer> =
-        LazyLock::new(|| trained(&words(8_000), 600).unwrap());
+        LazyLock::new(|| trained(&many_words(8_000), 600).unwrap());
 
     #[test]
     fn a_file_gives_the_same_tokenizer() {

@@ -12,8 +12,8 @@ use std::{
 pub enum DataError {
     /// There is no input text.
     #[error(
-        "no .txt files under {0}; run scripts/setup.sh for the demonstration corpus, or name \
-         files or folders with --input"
+        "no text in {0}; run scripts/setup.sh for the demonstration corpus, or name files or folders \
+         with --input"
     )]
     NoText(String),
     /// An option is out of its range.
@@ -29,12 +29,9 @@ pub enum DataError {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// A file changed while it was being ingested.
-    #[error(
-        "{} changed while it was read; run the ingestion again when nothing writes to it",
-        .0.display()
-    )]
-    Changed(PathBuf),
+    /// The inputs cannot be read, or what was made of them cannot be kept.
+    #[error(transparent)]
+    Corpus(#[from] pol_corpus::CorpusError),
     /// There is too little text for the vocabulary.
     #[error(
         "the text supports a vocabulary of at most {possible} entries, not {requested}; add text \
@@ -115,6 +112,54 @@ pub enum DataError {
         /// Expected length, in bytes.
         needed: u64,
     },
+    /// The record of a document is too long.
+    #[error(
+        "the record of {location} takes {bytes} bytes and may take {most}; leave out its signals, \
+         or shorten its address"
+    )]
+    LongRecord {
+        /// Start of the document's address.
+        location: String,
+        /// Length of the record.
+        bytes: usize,
+        /// Largest length.
+        most: usize,
+    },
+    /// Bytes are not the encoding of the record of a document.
+    #[error("not a record of a document: {0}")]
+    InvalidDocument(String),
+    /// There are more documents than a tree can hold.
+    #[error(
+        "there are more than {} documents; ingest the text in several runs",
+        pol_primitives::lineage::MAX_DOCUMENTS
+    )]
+    TooManyDocuments,
+    /// There are no documents.
+    #[error("there are no documents; name inputs that hold text")]
+    NoDocuments,
+    /// A document has too many records for a proof.
+    #[error(
+        "the document has more than {} records, the most a proof holds; remove repeated inputs and \
+         ingest the text again",
+        pol_primitives::lineage::MAX_COPIES
+    )]
+    TooManyCopies,
+    /// A document is in too many shards for a proof.
+    #[error(
+        "the document is in {shards} shards and a proof holds at most {most}; use larger shards"
+    )]
+    TooManyProvenShards {
+        /// Number of shards.
+        shards: usize,
+        /// Largest number.
+        most: usize,
+    },
+    /// A proof about a document does not show what it says.
+    #[error("the proof does not hold: {0}")]
+    InvalidProof(String),
+    /// A description of a data set cannot be used.
+    #[error("not a Croissant description that can be used: {0}")]
+    InvalidCroissant(String),
     /// The files of a manifest contradict each other.
     #[error(
         "the shards in {} are damaged: {reason}; ingest the text again or fetch them from a peer",

@@ -1,41 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! An ingestion from its input files to its output folder.
+//! An ingestion from its inputs to its output folder.
+
+mod record;
+mod tokenise;
+
+pub use record::IngestRecord;
 
 use crate::{
-    EndOfText, HELD_OUT, ManifestSummary, RECORD_FILE, ShardFolder, TOKENIZER_FILE, TRAIN,
-    corpus::{Block, Corpus, CorpusCounts},
+    EndOfText, HELD_OUT, RECORD_FILE, REPORT_FILE, SIGNATURES_FILE, ShardFolder, TOKENIZER_FILE,
+    TRAIN,
+    documents::LineageRecord,
     end_of_text::{END_OF_TEXT, IngestTokenizer},
     error::{DataError, IoContext},
-    shards::{ShardWriter, write_synced},
-    tokenizer_trainer::TokenizerTrainer,
+    shards::write_synced,
 };
-use indicatif::{ProgressBar, ProgressStyle};
-use pol_primitives::{Hash, MILLION, Ppm, data::MAX_SHARD_TOKENS};
-use serde::{Deserialize, Serialize};
+use pol_corpus::{
+    Content, CorpusError, ReadOptions, inputs,
+    pipeline::{Pipeline, PipelineConfig, Progress, References, Selection, Supply},
+};
+use pol_primitives::{Hash, data::MAX_SHARD_TOKENS};
+use serde::Serialize;
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
+use tokenise::{Tokenised, tokenise, train_tokenizer};
 
-/// Blocks that are tokenised at a time.
-const BATCH_BLOCKS: usize = 256;
+/// Path that stands for standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// Inputs and options of an ingestion.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
-    /// Text files, and folders that are searched for `.txt` files at any depth.
-    pub inputs: Vec<PathBuf>,
+    /// Files, folders, standard input, and stores that sources filled.
+    pub inputs: Vec<Supply>,
     /// Output folder.
     pub out: PathBuf,
+    /// Cleaning, deduplication, and the share that is held out.
+    pub corpus: PipelineConfig,
+    /// Fields of tables that hold the text of a document. If none is named, the usual names are
+    /// tried.
+    pub text_fields: Vec<String>,
     /// Entries of the vocabulary to train. Ignored if `tokenizer` is given.
     pub vocabulary: u32,
     /// Tokens of a training sequence.
     pub sequence: u16,
     /// Tokens that a shard trains on, a multiple of `sequence`.
     pub shard_tokens: u32,
-    /// Share of the text that is held out, in millionths. Zero holds nothing out.
-    pub held_out: Ppm,
     /// `tokenizer.json` to use. If `None`, a tokenizer is trained on the text.
     pub tokenizer: Option<PathBuf>,
     /// Separator of texts in a given tokenizer. Trained tokenizers have
@@ -45,9 +59,65 @@ pub struct IngestConfig {
     pub force: bool,
 }
 
+/// Progress of an ingestion, for those who watch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "stage")]
+pub enum IngestEvent {
+    /// Inputs are read and cleaned.
+    Reading {
+        /// Bytes of text so far.
+        bytes: u64,
+        /// Bytes of all inputs, as far as they are known.
+        total: u64,
+    },
+    /// Documents are compared with each other.
+    Comparing {
+        /// Documents so far.
+        documents: u64,
+        /// Documents in all.
+        total: u64,
+    },
+    /// Repeated passages are looked for.
+    Repeats {
+        /// Documents so far.
+        documents: u64,
+        /// Documents in all.
+        total: u64,
+    },
+    /// Words are counted for the tokenizer.
+    Words {
+        /// Documents so far.
+        documents: u64,
+        /// Documents in all.
+        total: u64,
+    },
+    /// The tokenizer is trained.
+    Tokenizer {
+        /// Entries of its vocabulary.
+        vocabulary: u32,
+    },
+    /// Documents become tokens.
+    Tokens {
+        /// Documents so far.
+        documents: u64,
+        /// Documents in all.
+        total: u64,
+    },
+}
+
+impl From<Progress> for IngestEvent {
+    fn from(progress: Progress) -> Self {
+        match progress {
+            Progress::Reading { bytes, total } => Self::Reading { bytes, total },
+            Progress::Comparing { documents, total } => Self::Comparing { documents, total },
+            Progress::Repeats { documents, total } => Self::Repeats { documents, total },
+        }
+    }
+}
+
 impl IngestConfig {
     fn validate(&self) -> Result<(), DataError> {
-        let Self { sequence, shard_tokens, held_out, .. } = *self;
+        let Self { sequence, shard_tokens, .. } = *self;
         if sequence == 0
             || shard_tokens == 0
             || shard_tokens > MAX_SHARD_TOKENS
@@ -58,118 +128,45 @@ impl IngestConfig {
                  {sequence}, and at most {MAX_SHARD_TOKENS}"
             )));
         }
-        if held_out >= MILLION {
-            return Err(DataError::InvalidOption(
-                "the held-out share must leave some text to train on".into(),
-            ));
+        if self.inputs.is_empty() {
+            return Err(DataError::NoText("no input".into()));
         }
         Ok(())
     }
 
-    /// Returns the digest of everything that determines the output.
-    fn digest(&self, corpus: &Corpus, tokenizer: Option<&IngestTokenizer>) -> Hash {
+    /// Returns the digest of everything that determines the output. `pipeline` and `contents` are
+    /// those of the documents.
+    fn digest(&self, pipeline: &Hash, contents: &Hash, given: Option<&IngestTokenizer>) -> Hash {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"pol/ingest/1");
-        match tokenizer {
+        hasher.update(b"pol/ingest/2").update(pipeline).update(contents);
+        match given {
             Some(tokenizer) => hasher.update(&[1]).update(&tokenizer.hash()),
             None => hasher.update(&[0]).update(&self.vocabulary.to_le_bytes()),
         };
-        // The default separator is left out: digests of earlier versions, which knew no other,
-        // stay valid.
-        if let Some(end) =
-            tokenizer.map(IngestTokenizer::end_of_text_name).filter(|&end| end != END_OF_TEXT)
-        {
-            hasher.update(&[2]).update(&(end.len() as u64).to_le_bytes()).update(end.as_bytes());
-        }
+        let end = given.map_or(END_OF_TEXT, IngestTokenizer::end_of_text_name);
         hasher
+            .update(&(end.len() as u64).to_le_bytes())
+            .update(end.as_bytes())
             .update(&self.sequence.to_le_bytes())
-            .update(&self.shard_tokens.to_le_bytes())
-            .update(&self.held_out.to_le_bytes());
-        for hash in corpus.hashes() {
-            hasher.update(hash);
-        }
+            .update(&self.shard_tokens.to_le_bytes());
         *hasher.finalize().as_bytes()
     }
 }
 
-/// Record of an ingestion, stored as `ingest.json` with hashes in hexadecimal.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IngestRecord {
-    /// Digest of the inputs and options.
-    #[serde(with = "pol_primitives::hex_hash")]
-    pub request: Hash,
-    /// BLAKE3 of `tokenizer.json`.
-    #[serde(with = "pol_primitives::hex_hash")]
-    pub tokenizer: Hash,
-    /// Entries of the vocabulary.
-    pub vocabulary: u32,
-    /// Token between texts.
-    #[serde(default = "default_end_of_text")]
-    pub end_of_text: String,
-    /// Tokens of a training sequence.
-    pub sequence: u16,
-    /// Tokens that each shard trains on.
-    pub shard_tokens: u32,
-    /// Training manifest.
-    pub train: ManifestSummary,
-    /// Held-out manifest, without shards if nothing was held out.
-    pub held_out: ManifestSummary,
-    /// Number of input files.
-    pub documents: u32,
-    /// Number of blocks of text, of at most 8 KiB each, without duplicates.
-    pub blocks: u64,
-    /// Number of duplicate blocks, which were left out.
-    pub duplicate_blocks: u64,
-    /// Bytes of clean text.
-    pub bytes: u64,
-    /// Number of byte sequences that were not UTF-8.
-    pub invalid: u64,
-    /// Tokens of the text, including those that filled no shard.
-    pub tokens: u64,
-}
-
-/// Returns the separator of records that name none.
-fn default_end_of_text() -> String {
-    END_OF_TEXT.into()
-}
-
-impl IngestRecord {
-    /// Reads the record in an ingestion's folder.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the folder has no readable record.
-    pub fn read(folder: &Path) -> Result<Self, DataError> {
-        let path = folder.join(RECORD_FILE);
-        let unreadable =
-            |reason: String| DataError::InvalidRecord { path: folder.to_owned(), reason };
-        let json = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
-        serde_json::from_slice(&json).map_err(|error| unreadable(error.to_string()))
-    }
-}
-
-/// Turns text files into shards and manifests. Returns at once if `out` already holds exactly this
+/// Turns texts into shards and manifests. Returns at once if `out` already holds exactly this
 /// ingestion.
 ///
-/// `out` appears as a whole or not at all. If standard error is a terminal, a progress bar on it
-/// shows the bytes read.
+/// `out` appears as a whole or not at all. What was done is kept beside it until then, so that the
+/// same ingestion goes on where it was killed. Memory does not grow with the inputs.
 ///
 /// # Errors
 ///
 /// Fails if an option is out of its range, if the text is too little for the vocabulary or for a
 /// shard, if `out` holds other files, or if a file cannot be read or written.
-pub fn ingest(config: &IngestConfig) -> Result<IngestRecord, DataError> {
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes}");
-    let progress =
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let record = ingest_with_progress(config, &progress);
-    progress.finish_and_clear();
-    record
-}
-
-fn ingest_with_progress(
+pub fn ingest(
     config: &IngestConfig,
-    progress: &ProgressBar,
+    references: References,
+    watch: &(dyn Fn(IngestEvent) + Sync),
 ) -> Result<IngestRecord, DataError> {
     config.validate()?;
     let given = config
@@ -177,43 +174,44 @@ fn ingest_with_progress(
         .as_deref()
         .map(|path| IngestTokenizer::load(path, &config.end_of_text))
         .transpose()?;
-    progress.set_message("reading");
-    let corpus = Corpus::open(&config.inputs)?;
-    let request = config.digest(&corpus, given.as_ref());
-    if let Some(record) = existing_ingestion(config, &request)? {
-        return Ok(record);
-    }
-
     let parent = config
         .out
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).io_context("create the folder", parent)?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".ingest-")
-        .tempdir_in(parent)
-        .io_context("write to", parent)?;
-    let folder = scratch.path().join("new");
-    fs::create_dir(&folder).io_context("create the folder", &folder)?;
-
-    progress.set_length(corpus.bytes * if given.is_some() { 1 } else { 2 });
-    let tokenizer = match given {
-        Some(tokenizer) => tokenizer,
-        None => train_tokenizer(&corpus, config, progress)?,
-    };
-    write_synced(&folder.join(TOKENIZER_FILE), tokenizer.json())?;
-    progress.set_message("tokenising");
-    let record = tokenise(&corpus, &tokenizer, config, request, &folder, progress)?;
-    let json = serde_json::to_vec_pretty(&record)
-        .map_err(io::Error::from)
-        .io_context("write", &folder.join(RECORD_FILE))?;
-    write_synced(&folder.join(RECORD_FILE), &json)?;
-    move_into_place(&folder, &config.out, &scratch.path().join("old"))?;
+    let (inputs, _spools) = spool_pipes(&config.inputs, parent)?;
+    let contents = digest_of(&inputs)?;
+    let options = ReadOptions { text_fields: config.text_fields.clone(), ..ReadOptions::default() };
+    // Named by what the documents depend on: another tokenizer finds them prepared.
+    let name = blake3::Hasher::new()
+        .update(serde_json::to_string(&config.corpus).unwrap_or_default().as_bytes())
+        .update(&contents)
+        .finalize()
+        .to_hex();
+    let work = parent.join(format!(".ingest-{}", &name[..16]));
+    let is_new = !work.exists();
+    let pipeline = Pipeline::open(&work, config.corpus.clone(), references, options)?;
+    let request = config.digest(&pipeline.digest(), &contents, given.as_ref());
+    let existing = existing_ingestion(config, &request);
+    if is_new && !matches!(existing, Ok(None)) {
+        fs::remove_dir_all(&work).io_context("remove", &work)?;
+    }
+    if let Some(record) = existing? {
+        return Ok(record);
+    }
+    let record = make(config, given, &pipeline, &inputs, request, &work, watch);
+    // A run that the disk failed goes on later. After another error it would fail again.
+    let is_resumable =
+        matches!(record, Err(DataError::Io { .. } | DataError::Corpus(CorpusError::Io { .. })));
+    if !is_resumable {
+        fs::remove_dir_all(&work).io_context("remove", &work)?;
+    }
+    let record = record?;
     if record.invalid > 0 {
         tracing::warn!(
             sequences = record.invalid,
-            "some bytes were not UTF-8 and were replaced by U+FFFD"
+            "some bytes could not be decoded and were replaced by U+FFFD"
         );
     }
     tracing::info!(
@@ -223,6 +221,149 @@ fn ingest_with_progress(
         "ingested"
     );
     Ok(record)
+}
+
+/// Makes the output of an ingestion in the folder `work`, and moves it to its place.
+fn make(
+    config: &IngestConfig,
+    given: Option<IngestTokenizer>,
+    pipeline: &Pipeline,
+    inputs: &[Supply],
+    request: Hash,
+    work: &Path,
+    watch: &(dyn Fn(IngestEvent) + Sync),
+) -> Result<IngestRecord, DataError> {
+    let mut selection = pipeline.run(inputs, &|progress| watch(progress.into()))?;
+    let folder = work.join("new");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).io_context("remove", &folder)?;
+    }
+    fs::create_dir(&folder).io_context("create the folder", &folder)?;
+    let record = write(config, given, &mut selection, request, &folder, watch)?;
+    move_into_place(&folder, &config.out, &work.join("old"))?;
+    Ok(record)
+}
+
+/// Writes the output of an ingestion into `folder`.
+fn write(
+    config: &IngestConfig,
+    given: Option<IngestTokenizer>,
+    selection: &mut Selection,
+    request: Hash,
+    folder: &Path,
+    watch: &(dyn Fn(IngestEvent) + Sync),
+) -> Result<IngestRecord, DataError> {
+    let tokenizer = match given {
+        Some(tokenizer) => tokenizer,
+        None => train_tokenizer(selection, config.vocabulary, watch)?,
+    };
+    write_synced(&folder.join(TOKENIZER_FILE), tokenizer.json())?;
+    let holds_out = config.corpus.held_out > 0;
+    let Tokenised { train, held_out, tokens, documents, report } =
+        tokenise(selection, &tokenizer, config.shard_tokens, holds_out, folder, watch)?;
+    selection.save_signatures(&folder.join(SIGNATURES_FILE))?;
+    let record = IngestRecord {
+        request,
+        tokenizer: tokenizer.hash(),
+        vocabulary: tokenizer.vocabulary(),
+        end_of_text: tokenizer.end_of_text_name().into(),
+        sequence: config.sequence,
+        shard_tokens: config.shard_tokens,
+        train,
+        held_out,
+        documents: report.train.documents + report.held_out.documents,
+        dropped: report.dropped.values().sum(),
+        refused: report.refused,
+        bytes: report.train.bytes + report.held_out.bytes,
+        invalid: report.invalid,
+        tokens,
+        quality: report.mean_quality(),
+        lineage: Some(LineageRecord {
+            documents: Some(documents),
+            ..LineageRecord::of_request(request)
+        }),
+    };
+    write_json(&folder.join(REPORT_FILE), &report)?;
+    write_json(&folder.join(RECORD_FILE), &record)?;
+    Ok(record)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
+    let json =
+        serde_json::to_vec_pretty(value).map_err(io::Error::from).io_context("write", path)?;
+    write_synced(path, &json)
+}
+
+/// Writes what pipes hold into temporary files in `folder`, since they can be read once and an
+/// ingestion is named by its contents. Returns the inputs with these files, and the files.
+fn spool_pipes(
+    supplies: &[Supply],
+    folder: &Path,
+) -> Result<(Vec<Supply>, Vec<NamedTempFile>), DataError> {
+    let mut spools = Vec::new();
+    let mut spool = |supply: &Supply| {
+        let Supply::Path(path) = supply else { return Ok(supply.clone()) };
+        let is_standard = path.as_os_str() == STANDARD_INPUT;
+        // Other errors are told by who reads the file.
+        let is_pipe = fs::metadata(path).is_ok_and(|facts| !facts.is_dir() && !facts.is_file());
+        if !is_standard && !is_pipe {
+            return Ok(supply.clone());
+        }
+        let mut file = NamedTempFile::new_in(folder).io_context("write to", folder)?;
+        let copied = if is_standard {
+            io::copy(&mut io::stdin().lock(), &mut file)
+        } else {
+            File::open(path).and_then(|mut pipe| io::copy(&mut pipe, &mut file))
+        };
+        copied.io_context("read", path)?;
+        let location =
+            if is_standard { "standard input".into() } else { path.display().to_string() };
+        let path = file.path().to_owned();
+        spools.push(file);
+        Ok::<_, DataError>(Supply::Spool { location, path })
+    };
+    let supplies = supplies.iter().map(&mut spool).collect::<Result<_, _>>()?;
+    Ok((supplies, spools))
+}
+
+/// Returns the digest of the inputs: names and contents of files, and what stores hold.
+fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
+    let mut hasher = blake3::Hasher::new();
+    for supply in supplies {
+        match supply {
+            Supply::Path(path) => {
+                for input in inputs(std::slice::from_ref(path)) {
+                    let Ok(input) = input? else { continue };
+                    hasher.update(&digest_of_text(&input.origin.location));
+                    if let Content::File(path) = &input.content
+                        && path.is_file()
+                    {
+                        hasher.update(&file_hash(path)?);
+                    }
+                }
+            }
+            Supply::Spool { location, path } => {
+                hasher.update(&digest_of_text(location)).update(&file_hash(path)?);
+            }
+            Supply::Store(folder) => {
+                let store = pol_corpus::RawStore::create_or_open(folder)?;
+                hasher.update(&store.len().to_le_bytes());
+                hasher.update(&digest_of_text(&store.cursor().to_string()));
+            }
+        }
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
+fn file_hash(path: &Path) -> Result<Hash, DataError> {
+    let file = File::open(path).io_context("read", path)?;
+    let mut contents = blake3::Hasher::new();
+    contents.update_reader(file).io_context("read", path)?;
+    Ok(*contents.finalize().as_bytes())
+}
+
+fn digest_of_text(text: &str) -> Hash {
+    *blake3::hash(text.as_bytes()).as_bytes()
 }
 
 /// Returns the record of an identical earlier ingestion in `out`, or `None` if `out` is free or is
@@ -262,107 +403,6 @@ fn agrees_with_files(record: &IngestRecord, out: &Path) -> Result<bool, DataErro
     Ok(blake3::hash(&json) == record.tokenizer
         && ShardFolder::open(&out.join(TRAIN))?.summary() == &record.train
         && ShardFolder::open(&out.join(HELD_OUT))?.summary() == &record.held_out)
-}
-
-/// Trains a tokenizer on the training split.
-fn train_tokenizer(
-    corpus: &Corpus,
-    config: &IngestConfig,
-    progress: &ProgressBar,
-) -> Result<IngestTokenizer, DataError> {
-    progress.set_message("counting words");
-    let mut trainer = TokenizerTrainer::default();
-    corpus.for_each_block(progress, |block| {
-        if block.is_held_out(config.held_out) { Ok(()) } else { trainer.count(block.text) }
-    })?;
-    progress.set_message("training the tokenizer");
-    trainer.train(config.vocabulary)
-}
-
-/// Writer of one split of the text.
-struct SplitWriter {
-    shards: ShardWriter,
-    /// Document and index of the last block.
-    last: Option<(u32, u32)>,
-    /// Blocks that are not tokenised yet.
-    pending: Vec<String>,
-    /// For each pending block, `true` if it does not continue the block before it.
-    starts: Vec<bool>,
-    tokens: u64,
-}
-
-impl SplitWriter {
-    fn create(path: PathBuf, shard_tokens: u32) -> Result<Self, DataError> {
-        Ok(Self {
-            shards: ShardWriter::create(path, shard_tokens)?,
-            last: None,
-            pending: Vec::new(),
-            starts: Vec::new(),
-            tokens: 0,
-        })
-    }
-
-    fn add(&mut self, block: &Block<'_>, tokenizer: &IngestTokenizer) -> Result<(), DataError> {
-        self.starts.push(self.last.is_none_or(|(document, index)| {
-            (document, index + 1) != (block.document, block.index)
-        }));
-        self.last = Some((block.document, block.index));
-        self.pending.push(block.text.to_owned());
-        if self.pending.len() < BATCH_BLOCKS { Ok(()) } else { self.flush(tokenizer) }
-    }
-
-    fn flush(&mut self, tokenizer: &IngestTokenizer) -> Result<(), DataError> {
-        let encoded = tokenizer.encode_batch(&self.pending)?;
-        for (tokens, starts) in encoded.iter().zip(self.starts.drain(..)) {
-            if starts {
-                self.shards.write(&[tokenizer.end_of_text()])?;
-            }
-            self.shards.write(tokens)?;
-            self.tokens += tokens.len() as u64 + u64::from(starts);
-        }
-        self.pending.clear();
-        Ok(())
-    }
-}
-
-/// Tokenises the corpus and writes both splits into `folder`.
-fn tokenise(
-    corpus: &Corpus,
-    tokenizer: &IngestTokenizer,
-    config: &IngestConfig,
-    request: Hash,
-    folder: &Path,
-    progress: &ProgressBar,
-) -> Result<IngestRecord, DataError> {
-    let mut train = SplitWriter::create(folder.join(TRAIN), config.shard_tokens)?;
-    let mut held_out = SplitWriter::create(folder.join(HELD_OUT), config.shard_tokens)?;
-    let CorpusCounts { documents, blocks, duplicate_blocks, bytes, invalid } = corpus
-        .for_each_block(progress, |block| {
-            let split = if block.is_held_out(config.held_out) { &mut held_out } else { &mut train };
-            split.add(block, tokenizer)
-        })?;
-    train.flush(tokenizer)?;
-    held_out.flush(tokenizer)?;
-    Ok(IngestRecord {
-        request,
-        tokenizer: tokenizer.hash(),
-        vocabulary: tokenizer.vocabulary(),
-        end_of_text: tokenizer.end_of_text_name().into(),
-        sequence: config.sequence,
-        shard_tokens: config.shard_tokens,
-        tokens: train.tokens + held_out.tokens,
-        train: train.shards.finish("training", "or hold out a smaller share")?,
-        held_out: if config.held_out == 0 {
-            held_out.shards.close()?
-        } else {
-            held_out.shards.finish("held-out", "or hold out a larger share")?
-        },
-        documents,
-        blocks,
-        duplicate_blocks,
-        bytes,
-        invalid,
-    })
 }
 
 /// Moves `new` to `out`. An earlier `out` is moved to `old`, and back if the move fails.

@@ -2,15 +2,19 @@
 
 //! Turns text files into tokenised shards and the manifests that a chain registers.
 //!
-//! [`ingest`] reads text files, cleans them, trains a tokenizer on them or takes a given one, and
-//! writes a folder:
+//! [`ingest`] reads texts of any format, cleans and deduplicates them, trains a tokenizer on them
+//! or takes a given one, and writes a folder:
 //!
 //! ```text
 //! tokenizer.json         the tokenizer, which the recipe names by its BLAKE3 hash
 //! train/body.bin         the training manifest: BLAKE3 hashes of its shards
-//! train/shards.bin       the training shards
+//! train/shards.u16       the training shards
 //! held-out/body.bin      the held-out manifest, of text that is in no training shard
-//! held-out/shards.bin    the held-out shards, on which the network measures its model
+//! held-out/shards.u16    the held-out shards, on which the network measures its model
+//! documents.zst          a record of each document
+//! documents/             tables over the records, and the tree that the chain knows the root of
+//! signatures.bin         signatures of the documents, to find near duplicates elsewhere
+//! report.json            counts by source, language, quality, and rule
 //! ingest.json            the record of the ingestion
 //! ```
 //!
@@ -26,6 +30,7 @@
 //! # Example
 //!
 //! ```
+//! use pol_corpus::pipeline::{PipelineConfig, References, Supply};
 //! use pol_data::{
 //!     EndOfText, IngestConfig, MIN_VOCABULARY, ShardFolder, TRAIN, decode_shard, ingest,
 //! };
@@ -35,17 +40,19 @@
 //! std::fs::write(&text, "A quick brown fox jumps over the lazy dog. ".repeat(20))?;
 //!
 //! let out = scratch.path().join("data");
-//! let record = ingest(&IngestConfig {
-//!     inputs: vec![text],
+//! let config = IngestConfig {
+//!     inputs: vec![Supply::Path(text)],
 //!     out: out.clone(),
+//!     corpus: PipelineConfig::default(),
+//!     text_fields: Vec::new(),
 //!     vocabulary: MIN_VOCABULARY,
 //!     sequence: 16,
 //!     shard_tokens: 64,
-//!     held_out: 0,
 //!     tokenizer: None,
 //!     end_of_text: EndOfText::Known,
 //!     force: false,
-//! })?;
+//! };
+//! let record = ingest(&config, References::default(), &|_| ())?;
 //!
 //! let shards = ShardFolder::open(&out.join(TRAIN))?;
 //! assert_eq!(shards.len(), record.train.shards);
@@ -54,19 +61,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod clean;
-mod corpus;
+pub mod documents;
+mod encoder;
 mod end_of_text;
 mod error;
 mod ingest;
 mod shards;
 mod tokenizer;
 mod tokenizer_trainer;
+mod words;
 
 pub use end_of_text::{END_OF_TEXT, EndOfText};
 pub use error::DataError;
-pub use ingest::{IngestConfig, IngestRecord, ingest};
-pub use shards::{ManifestSummary, ShardFolder, body_hashes, decode_shard};
+pub use ingest::{IngestConfig, IngestEvent, IngestRecord, ingest};
+pub use shards::{MAX_TOKEN_BYTES, ManifestSummary, ShardFolder, body_hashes, decode_shard};
 pub use tokenizer::{Tokenizer, TokenizerError};
 pub use tokenizer_trainer::MIN_VOCABULARY;
 
@@ -80,3 +88,7 @@ pub const SPLITS: [&str; 2] = [TRAIN, HELD_OUT];
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// File name of the record of an ingestion.
 pub const RECORD_FILE: &str = "ingest.json";
+/// File name of the counts of an ingestion.
+pub const REPORT_FILE: &str = "report.json";
+/// File name of the signatures of an ingestion's documents, which others compare theirs with.
+pub const SIGNATURES_FILE: &str = "signatures.bin";

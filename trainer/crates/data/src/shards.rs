@@ -2,10 +2,11 @@
 
 //! Shards and manifests on disk.
 //!
-//! Consecutive shards share one token: the last token of a shard is the first of the next. So
-//! `shards.bin` holds the stream of tokens, as little-endian `u32`, and shard `i` consists of the
-//! `shard_tokens + 1` tokens from token `i · shard_tokens`. `body.bin` is the manifest's body, the
-//! concatenated hashes of the shards.
+//! Consecutive shards share one token: the last token of a shard is the first of the next. So one
+//! file holds the stream of tokens, and shard `i` consists of the `shard_tokens + 1` tokens from
+//! token `i · shard_tokens`. Tokens are little-endian: `shards.u16` holds those of a vocabulary
+//! that fits two bytes, and `shards.u32` those of a larger one. `body.bin` is the manifest's body,
+//! the concatenated hashes of the shards.
 
 use crate::error::{DataError, IoContext};
 use pol_primitives::{
@@ -17,12 +18,70 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io::{BufWriter, Read, Seek, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 const BODY_FILE: &str = "body.bin";
-const SHARDS_FILE: &str = "shards.bin";
-const TOKEN_BYTES: usize = size_of::<u32>();
+/// Most bytes that a token takes in a shard.
+pub const MAX_TOKEN_BYTES: u64 = size_of::<u32>() as u64;
+
+/// Width of tokens in shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    Two,
+    Four,
+}
+
+impl Width {
+    /// Returns the narrowest width for the tokens of a vocabulary.
+    fn of(vocabulary: u32) -> Self {
+        if vocabulary <= u32::from(u16::MAX) + 1 { Self::Two } else { Self::Four }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Two => size_of::<u16>(),
+            Self::Four => size_of::<u32>(),
+        }
+    }
+
+    /// Returns the tokens in `bytes`.
+    fn decode(self, bytes: &[u8]) -> Vec<u32> {
+        match self {
+            Self::Two => {
+                bytes.as_chunks().0.iter().map(|&token| u16::from_le_bytes(token).into()).collect()
+            }
+            Self::Four => bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect(),
+        }
+    }
+
+    /// Returns the name of the file that holds tokens of this width.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Two => "shards.u16",
+            Self::Four => "shards.u32",
+        }
+    }
+
+    /// Returns the width of the shards in the folder `path`.
+    fn in_folder(path: &Path) -> Self {
+        if path.join(Self::Four.file()).exists() { Self::Four } else { Self::Two }
+    }
+
+    /// Returns the length of a shard, in bytes.
+    fn shard_bytes(self, shard_tokens: u32) -> u64 {
+        (u64::from(shard_tokens) + 1) * self.bytes() as u64
+    }
+
+    /// Returns the length of a stream of tokens, in bytes.
+    fn stream_bytes(self, shards: u32, shard_tokens: u32) -> u64 {
+        if shards == 0 {
+            return 0;
+        }
+        (u64::from(shards) * u64::from(shard_tokens) + 1) * self.bytes() as u64
+    }
+}
 
 /// Facts about a manifest that the chain registers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +111,8 @@ pub fn body_hashes(body: &[u8], shards: u32) -> Result<Vec<Hash>, DataError> {
     }
 }
 
-/// Returns the tokens of a shard: `shard_tokens + 1` tokens, each below `vocabulary`.
+/// Returns the tokens of a shard: `shard_tokens + 1` tokens, each below `vocabulary`. The length
+/// tells if they take two or four bytes each.
 ///
 /// # Errors
 ///
@@ -62,22 +122,22 @@ pub fn decode_shard(
     shard_tokens: u32,
     vocabulary: u32,
 ) -> Result<Vec<u32>, DataError> {
-    let needed = shard_bytes(shard_tokens);
-    if bytes.len() as u64 != needed {
-        return Err(DataError::InvalidShard(format!("{} bytes instead of {needed}", bytes.len())));
-    }
-    let tokens: Vec<u32> = bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
+    let length = bytes.len() as u64;
+    let fits = |width: &Width| length == width.shard_bytes(shard_tokens);
+    let Some(width) = [Width::Two, Width::Four].into_iter().find(fits) else {
+        return Err(DataError::InvalidShard(format!(
+            "{length} bytes instead of {} or {}",
+            Width::Two.shard_bytes(shard_tokens),
+            Width::Four.shard_bytes(shard_tokens)
+        )));
+    };
+    let tokens = width.decode(bytes);
     match tokens.iter().find(|&&token| token >= vocabulary) {
         Some(token) => Err(DataError::InvalidShard(format!(
             "token {token} is outside the vocabulary of {vocabulary}"
         ))),
         None => Ok(tokens),
     }
-}
-
-/// Returns the length of a shard, in bytes.
-fn shard_bytes(shard_tokens: u32) -> u64 {
-    (u64::from(shard_tokens) + 1) * TOKEN_BYTES as u64
 }
 
 /// Manifest with its shards, in a folder that an ingestion wrote.
@@ -88,6 +148,7 @@ pub struct ShardFolder {
     hashes: Vec<Hash>,
     summary: ManifestSummary,
     shard_tokens: u32,
+    width: Width,
 }
 
 impl ShardFolder {
@@ -109,17 +170,18 @@ impl ShardFolder {
         let hashes = body_hashes(&body, shards)
             .map_err(|_| damaged("the manifest is not a whole number of hashes"))?;
 
-        let file = path.join(SHARDS_FILE);
+        let width = Width::in_folder(path);
+        let file = path.join(width.file());
         let bytes = fs::metadata(&file).io_context("read", &file)?.len();
         // The length of a shard follows from that of the stream.
-        let tokens = (bytes / TOKEN_BYTES as u64).saturating_sub(1);
+        let tokens = (bytes / width.bytes() as u64).saturating_sub(1);
         let shard_tokens = tokens
             .checked_div(shards.into())
             .and_then(|tokens| u32::try_from(tokens).ok())
             .unwrap_or(0);
         if shard_tokens > MAX_SHARD_TOKENS
             || (shard_tokens == 0 && shards > 0)
-            || bytes != stream_bytes(shards, shard_tokens)
+            || bytes != width.stream_bytes(shards, shard_tokens)
         {
             return Err(damaged("the number of shards is not that of the manifest"));
         }
@@ -128,7 +190,7 @@ impl ShardFolder {
             merkle_root: merkle_root(&hashes),
             shards,
         };
-        Ok(Self { path: path.to_owned(), body, hashes, summary, shard_tokens })
+        Ok(Self { path: path.to_owned(), body, hashes, summary, shard_tokens, width })
     }
 
     /// Returns the number of shards.
@@ -161,6 +223,25 @@ impl ShardFolder {
         self.hashes.get(index as usize).copied()
     }
 
+    /// Returns the tokens of a range of the stream, as far as shards hold it. Their hashes are not
+    /// checked.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the shards cannot be read.
+    pub fn tokens(&self, range: Range<u64>) -> Result<Vec<u32>, DataError> {
+        let width = self.width.bytes();
+        let length = self.width.stream_bytes(self.len(), self.shard_tokens) / width as u64;
+        let (start, end) = (range.start.min(length), range.end.min(length));
+        let path = self.path.join(self.width.file());
+        let mut file = File::open(&path).io_context("open", &path)?;
+        file.seek(SeekFrom::Start(start * width as u64)).io_context("read", &path)?;
+        let mut bytes = Vec::new();
+        let wanted = end.saturating_sub(start) * width as u64;
+        file.take(wanted).read_to_end(&mut bytes).io_context("read", &path)?;
+        Ok(self.width.decode(&bytes))
+    }
+
     /// Returns the bytes of a shard.
     ///
     /// # Errors
@@ -172,11 +253,11 @@ impl ShardFolder {
         let Some(hash) = self.shard_hash(index) else {
             return Err(damaged(format!("there is no shard {index}, only {}", self.len())));
         };
-        let path = self.path.join(SHARDS_FILE);
+        let path = self.path.join(self.width.file());
         let mut file = File::open(&path).io_context("open", &path)?;
-        let start = u64::from(index) * u64::from(self.shard_tokens) * TOKEN_BYTES as u64;
+        let start = u64::from(index) * u64::from(self.shard_tokens) * self.width.bytes() as u64;
         file.seek(SeekFrom::Start(start)).io_context("read", &path)?;
-        let mut bytes = vec![0; shard_bytes(self.shard_tokens) as usize];
+        let mut bytes = vec![0; self.width.shard_bytes(self.shard_tokens) as usize];
         file.read_exact(&mut bytes).io_context("read", &path)?;
         if *blake3::hash(&bytes).as_bytes() == hash {
             Ok(bytes)
@@ -186,19 +267,12 @@ impl ShardFolder {
     }
 }
 
-/// Returns the length of the stream of tokens, in bytes.
-fn stream_bytes(shards: u32, shard_tokens: u32) -> u64 {
-    if shards == 0 {
-        return 0;
-    }
-    (u64::from(shards) * u64::from(shard_tokens) + 1) * TOKEN_BYTES as u64
-}
-
 /// Writer of a stream of tokens as shards. Tokens at the end that fill no shard are left out.
 pub(crate) struct ShardWriter {
     path: PathBuf,
     file: BufWriter<File>,
     shard_tokens: u32,
+    width: Width,
     /// Tokens of the shard being filled, as bytes.
     pending: Vec<u8>,
     body: Vec<u8>,
@@ -206,20 +280,26 @@ pub(crate) struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Creates the folder `path` and starts a manifest in it.
-    pub(crate) fn create(path: PathBuf, shard_tokens: u32) -> Result<Self, DataError> {
+    /// Creates the folder `path` and starts a manifest of tokens below `vocabulary` in it.
+    pub(crate) fn create(
+        path: PathBuf,
+        shard_tokens: u32,
+        vocabulary: u32,
+    ) -> Result<Self, DataError> {
         fs::create_dir(&path).io_context("create the folder", &path)?;
-        let file = path.join(SHARDS_FILE);
+        let width = Width::of(vocabulary);
+        let file = path.join(width.file());
         let file = BufWriter::new(File::create(&file).io_context("write", &file)?);
-        let pending = Vec::with_capacity(shard_bytes(shard_tokens) as usize);
-        Ok(Self { path, file, shard_tokens, pending, body: Vec::new(), tokens: 0 })
+        let pending = Vec::with_capacity(width.shard_bytes(shard_tokens) as usize);
+        Ok(Self { path, file, shard_tokens, width, pending, body: Vec::new(), tokens: 0 })
     }
 
     /// Appends tokens to the stream.
     pub(crate) fn write(&mut self, tokens: &[u32]) -> Result<(), DataError> {
         for token in tokens {
-            self.pending.extend_from_slice(&token.to_le_bytes());
-            if self.pending.len() as u64 == shard_bytes(self.shard_tokens) {
+            // Little-endian, so that the first bytes are those that count.
+            self.pending.extend_from_slice(&token.to_le_bytes()[..self.width.bytes()]);
+            if self.pending.len() as u64 == self.width.shard_bytes(self.shard_tokens) {
                 self.end_shard()?;
             }
         }
@@ -232,10 +312,8 @@ impl ShardWriter {
             return Err(DataError::TooManyShards);
         }
         self.body.extend_from_slice(blake3::hash(&self.pending).as_bytes());
-        let shared = self.pending.len() - TOKEN_BYTES;
-        self.file
-            .write_all(&self.pending[..shared])
-            .io_context("write", &self.path.join(SHARDS_FILE))?;
+        let shared = self.pending.len() - self.width.bytes();
+        self.file.write_all(&self.pending[..shared]).io_context("write", &self.file_path())?;
         // The last token of this shard is the first token of the next.
         self.pending.drain(..shared);
         Ok(())
@@ -256,14 +334,23 @@ impl ShardWriter {
             });
         }
         self.file
-            .write_all(&self.pending[..TOKEN_BYTES])
-            .io_context("write", &self.path.join(SHARDS_FILE))?;
+            .write_all(&self.pending[..self.width.bytes()])
+            .io_context("write", &self.file_path())?;
         self.close()
+    }
+
+    fn file_path(&self) -> PathBuf {
+        self.path.join(self.width.file())
+    }
+
+    /// Returns the number of tokens written so far.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.tokens
     }
 
     /// Ends the manifest, even one without shards.
     pub(crate) fn close(self) -> Result<ManifestSummary, DataError> {
-        let file = self.path.join(SHARDS_FILE);
+        let file = self.file_path();
         let handle = self
             .file
             .into_inner()
@@ -289,9 +376,11 @@ mod tests {
     fn written(
         tokens: &[u32],
         shard_tokens: u32,
+        vocabulary: u32,
     ) -> (tempfile::TempDir, Result<ManifestSummary, DataError>) {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = ShardWriter::create(folder.path().join("train"), shard_tokens).unwrap();
+        let mut writer =
+            ShardWriter::create(folder.path().join("train"), shard_tokens, vocabulary).unwrap();
         for part in tokens.chunks(7) {
             writer.write(part).unwrap();
         }
@@ -304,8 +393,12 @@ mod tests {
         fn shards_are_the_stream(
             tokens in prop::collection::vec(0u32..1_000, 2..400),
             shard_tokens in 1u32..40,
+            is_large: bool,
         ) {
-            let (folder, summary) = written(&tokens, shard_tokens);
+            let vocabulary = if is_large { 65_537 } else { 65_536 };
+            let scaled = |token| if is_large { token * 65 } else { token };
+            let tokens: Vec<u32> = tokens.into_iter().map(scaled).collect();
+            let (folder, summary) = written(&tokens, shard_tokens, vocabulary);
             let shards = (tokens.len() as u32 - 1) / shard_tokens;
             if shards == 0 {
                 let Err(DataError::TooLittleText { tokens: found, .. }) = summary else {
@@ -324,8 +417,10 @@ mod tests {
             let mut stream = Vec::new();
             for index in 0..shards {
                 let bytes = opened.read(index).unwrap();
+                let width = if is_large { 4 } else { 2 };
+                prop_assert_eq!(bytes.len(), (shard_tokens as usize + 1) * width);
                 prop_assert_eq!(hashes[index as usize], *blake3::hash(&bytes).as_bytes());
-                let shard = decode_shard(&bytes, shard_tokens, 1_000).unwrap();
+                let shard = decode_shard(&bytes, shard_tokens, vocabulary).unwrap();
                 prop_assert!(stream.last().is_none_or(|last| last == &shard[0]));
                 stream.pop();
                 stream.extend(shard);
@@ -361,23 +456,23 @@ mod tests {
     #[test]
     fn damage_is_noticed() {
         let tokens: Vec<u32> = (0..100).collect();
-        let (folder, summary) = written(&tokens, 10);
+        let (folder, summary) = written(&tokens, 10, 100);
         assert_eq!(summary.unwrap().shards, 9);
         let path = folder.path().join("train");
         let damaged = |result: Result<(), DataError>| {
             assert!(matches!(result, Err(DataError::Damaged { .. })))
         };
 
-        let mut bytes = fs::read(path.join(SHARDS_FILE)).unwrap();
-        bytes[45 * TOKEN_BYTES] ^= 1;
-        fs::write(path.join(SHARDS_FILE), &bytes).unwrap();
+        let mut bytes = fs::read(path.join("shards.u16")).unwrap();
+        bytes[45 * 2] ^= 1;
+        fs::write(path.join("shards.u16"), &bytes).unwrap();
         let opened = ShardFolder::open(&path).unwrap();
         assert!(opened.read(3).is_ok() && opened.read(5).is_ok());
         damaged(opened.read(4).map(drop));
         damaged(opened.read(9).map(drop));
         assert_eq!(opened.shard_hash(9), None);
 
-        fs::write(path.join(SHARDS_FILE), &bytes[1..]).unwrap();
+        fs::write(path.join("shards.u16"), &bytes[1..]).unwrap();
         damaged(ShardFolder::open(&path).map(drop));
         for body in [&[][..], &[1; 33], &[1; 8 * 32]] {
             fs::write(path.join(BODY_FILE), body).unwrap();

@@ -105,12 +105,12 @@ fn library_error(error: tokenizers::Error) -> TokenizerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer_trainer::tests::{trained, words};
+    use crate::tokenizer_trainer::tests::{many_words, trained};
     use proptest::prelude::*;
     use std::sync::LazyLock;
 
     static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
-        let trained = trained(&words(8_000), 600).unwrap();
+        let trained = trained(&many_words(8_000), 600).unwrap();
         Tokenizer::from_json(trained.json()).unwrap()
     });
 

@@ -6,10 +6,12 @@ use crate::{
     EndOfText,
     end_of_text::{END_OF_TEXT, IngestTokenizer},
     error::DataError,
+    words::{byte_characters, spell, words},
 };
+use rayon::prelude::*;
 use std::collections::HashMap;
 use tokenizers::{
-    AddedToken, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    AddedToken, Model,
     models::bpe::{BPE, BpeTrainer},
     pre_tokenizers::byte_level::ByteLevel,
 };
@@ -31,26 +33,38 @@ const MAX_TEXT_BYTES: u64 = 1 << 30;
 /// frequent pair is merged next, and of equally frequent pairs the one of the older tokens.
 #[derive(Default)]
 pub(crate) struct TokenizerTrainer {
-    word_counts: HashMap<String, u64>,
+    word_counts: WordCounts<String>,
     bytes: u64,
 }
 
+/// Numbers of occurrences of words. The hash is seeded at random: nobody can choose words that
+/// collide.
+type WordCounts<Word> = HashMap<Word, u64, foldhash::fast::RandomState>;
+
 impl TokenizerTrainer {
-    /// Counts the words of `text`.
-    pub(crate) fn count(&mut self, text: &str) -> Result<(), DataError> {
-        if self.bytes >= MAX_TEXT_BYTES {
-            return Ok(());
-        }
-        self.bytes += text.len() as u64;
-        let mut split = PreTokenizedString::from(text);
-        byte_level().pre_tokenize(&mut split).map_err(training_error)?;
-        for (word, ..) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+    /// Counts the words of `texts`, on all cores.
+    pub(crate) fn count(&mut self, texts: &[String]) {
+        let within = |text: &&String| {
+            let counts = self.bytes < MAX_TEXT_BYTES;
+            self.bytes += text.len() as u64;
+            counts
+        };
+        let texts: Vec<&String> = texts.iter().take_while(within).collect();
+        let counted: Vec<WordCounts<&str>> = texts
+            .par_iter()
+            .fold(WordCounts::default, |mut counts, text| {
+                for word in words(text) {
+                    *counts.entry(word).or_default() += 1;
+                }
+                counts
+            })
+            .collect();
+        for (word, count) in counted.into_iter().flatten() {
             match self.word_counts.get_mut(word) {
-                Some(count) => *count += 1,
-                None => drop(self.word_counts.insert(word.to_owned(), 1)),
+                Some(sum) => *sum += count,
+                None => drop(self.word_counts.insert(word.to_owned(), count)),
             }
         }
-        Ok(())
     }
 
     /// Trains a tokenizer of exactly `vocabulary` entries.
@@ -69,8 +83,13 @@ impl TokenizerTrainer {
             .special_tokens(vec![end_of_text.clone()])
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        let counts =
-            self.word_counts.into_iter().map(|(word, count)| (word.into(), count)).collect();
+        let characters = byte_characters();
+        let spelled = |word: &str| spell(word, &characters).collect::<String>();
+        let counts = self
+            .word_counts
+            .into_iter()
+            .map(|(word, count)| (spelled(&word).into(), count))
+            .collect();
         let mut model = BPE::default();
         trainer.do_train(&counts, &mut model).map_err(training_error)?;
         let possible = model.get_vocab_size() as u32;
@@ -107,7 +126,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     /// Returns a text of many different words of five letters.
-    pub(crate) fn words(count: u32) -> String {
+    pub(crate) fn many_words(count: u32) -> String {
         (0..count)
             .map(|i| {
                 format!(
@@ -121,15 +140,15 @@ pub(crate) mod tests {
 
     pub(crate) fn trained(text: &str, vocabulary: u32) -> Result<IngestTokenizer, DataError> {
         let mut trainer = TokenizerTrainer::default();
-        trainer.count(text)?;
+        trainer.count(&[text.to_owned()]);
         trainer.train(vocabulary)
     }
 
     #[test]
     fn the_vocabulary_is_exact_and_shortens_text() {
-        let tokenizer = trained(&words(8_000), 600).unwrap();
+        let tokenizer = trained(&many_words(8_000), 600).unwrap();
         assert_eq!((tokenizer.vocabulary(), tokenizer.end_of_text()), (600, 0));
-        let (text, plain) = (words(300), Tokenizer::from_json(tokenizer.json()).unwrap());
+        let (text, plain) = (many_words(300), Tokenizer::from_json(tokenizer.json()).unwrap());
         assert!(plain.encode(&text).unwrap().len() * 10 < text.len() * 9);
         assert_eq!(trained("abc", MIN_VOCABULARY).unwrap().vocabulary(), MIN_VOCABULARY);
     }
@@ -155,7 +174,7 @@ pub(crate) mod tests {
         ) {
             let train = |words: &[String]| {
                 let mut trainer = TokenizerTrainer::default();
-                words.iter().try_for_each(|word| trainer.count(word)).unwrap();
+                words.chunks(3).for_each(|words| trainer.count(words));
                 match trainer.train(290) {
                     Ok(tokenizer) => tokenizer.json().to_vec(),
                     Err(error) => error.to_string().into(),

@@ -3,21 +3,18 @@
 //! First step: documents are read in order and cleaned on all cores.
 
 use super::{
-    PipelineConfig, Progress,
+    PipelineConfig, Progress, References,
     prepared::{Item, PreparedStore},
     supply::{Position, Supply},
 };
 use crate::{
     CorpusError, Decision, Document, DocumentRecord, Documents, Origin, ReadOptions, Refusal,
     Verdict,
-    dedup::Decontaminator,
-    filters::{Cleaned, Cleaner, OptOutList},
-    quality::QualityModel,
+    filters::{Cleaned, Cleaner},
 };
-use pol_primitives::{Hash, Ppm};
+use pol_primitives::Ppm;
 use rayon::prelude::*;
 use std::{
-    path::PathBuf,
     sync::mpsc::{SyncSender, sync_channel},
     thread,
 };
@@ -30,36 +27,6 @@ const BATCH_THINGS: usize = 4_096;
 const WAITING_BATCHES: usize = 1;
 /// Text after which what was done is made durable, in bytes.
 const COMMIT_BYTES: usize = 256 << 20;
-
-/// Lists and models that documents are held against.
-#[derive(Default)]
-pub struct References {
-    /// Model of quality. Without one documents have none.
-    pub quality: Option<QualityModel>,
-    /// Sources and documents whose owners do not want them to be trained on.
-    pub opt_out: Option<OptOutList>,
-    /// Text that must not be trained on, with a digest of it.
-    pub held_out: Option<(Decontaminator, Hash)>,
-    /// Signature files of other manifests, which documents are compared with.
-    pub against: Vec<PathBuf>,
-}
-
-impl References {
-    /// Returns the digest of all of them but the signature files, which are digested when they are
-    /// read.
-    pub(super) fn digest(&self) -> Hash {
-        let mut hasher = blake3::Hasher::new();
-        let parts = [
-            self.quality.as_ref().map(QualityModel::hash),
-            self.opt_out.as_ref().map(OptOutList::digest),
-            self.held_out.as_ref().map(|(_, digest)| *digest),
-        ];
-        for part in parts {
-            hasher.update(&[u8::from(part.is_some())]).update(&part.unwrap_or_default());
-        }
-        *hasher.finalize().as_bytes()
-    }
-}
 
 /// Things that were read, and the place in the inputs that follows them.
 struct Batch {
@@ -174,6 +141,11 @@ impl<'a> Preparer<'a> {
         let mut decisions = Vec::new();
         if text.trim().is_empty() {
             return (None, vec![decide("empty", true, 0)]);
+        }
+        if let Some(list) = &self.references.opt_out
+            && let Some(found) = list.matches_hash(blake3::hash(text.as_bytes()).as_bytes())
+        {
+            return (None, vec![found.decision()]);
         }
         let quality = self.references.quality.as_ref().map(|model| model.score(text));
         if let Some(score) = quality {

@@ -85,8 +85,7 @@ impl Split {
             current = Some(place);
             taken += u128::from(bytes) * u128::from(MILLION);
         }
-        Ok(held_out
-            .map_or_else(|| Self::Tail(tail_start(total, share)), |place| Self::Clusters(place)))
+        Ok(held_out.map_or_else(|| Self::Tail(tail_start(total, share)), Self::Clusters))
     }
 }
 

@@ -2,7 +2,7 @@
 
 //! Inputs of a run: files, and stores that sources filled.
 
-use crate::{Content, CorpusError, Input, RawStore, Refusal, error::IoContext, inputs};
+use crate::{Content, CorpusError, Input, Origin, RawStore, Refusal, error::IoContext, inputs};
 use pol_primitives::Hash;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -18,6 +18,13 @@ pub enum Supply {
     Path(PathBuf),
     /// Folder of a [`RawStore`].
     Store(PathBuf),
+    /// File with what was read from a pipe, which can be read once.
+    Spool {
+        /// Name of the pipe.
+        location: String,
+        /// File.
+        path: PathBuf,
+    },
 }
 
 /// Place in the inputs: so many things of this unit of this supply were read.
@@ -38,6 +45,16 @@ impl Supply {
             Self::Path(path) => {
                 let first = usize::try_from(first).unwrap_or(usize::MAX);
                 Box::new(inputs(std::slice::from_ref(path)).skip(first))
+            }
+            Self::Spool { location, path } => {
+                let origin = Origin {
+                    source: "files".into(),
+                    location: location.clone(),
+                    ..Origin::default()
+                };
+                let content = Content::File(path.clone());
+                let input = Input { origin, media: None, content };
+                Box::new(std::iter::once(Ok(Ok(input))).skip(usize::from(first > 0)))
             }
             Self::Store(folder) => {
                 let documents = RawStore::create_or_open(folder)?.documents_from(first);
@@ -68,6 +85,7 @@ impl Supply {
                     Ok(sum.saturating_add(bytes))
                 })
             }
+            Self::Spool { path, .. } => Ok(fs::metadata(path).io_context("read", path)?.len()),
             // A store counts its documents, not their bytes.
             Self::Store(_) => Ok(0),
         }
@@ -94,6 +112,14 @@ impl Supply {
                         add(&since.unwrap_or_default().as_nanos().to_le_bytes());
                     }
                 }
+            }
+            Self::Spool { location, path } => {
+                add(b"spool");
+                add(location.as_bytes());
+                let mut contents = blake3::Hasher::new();
+                let file = File::open(path).io_context("read", path)?;
+                contents.update_reader(file).io_context("read", path)?;
+                add(contents.finalize().as_bytes());
             }
             Self::Store(folder) => {
                 add(b"store");

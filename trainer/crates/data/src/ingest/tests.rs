@@ -1,25 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use crate::{SPLITS, Tokenizer, decode_shard, tokenizer_trainer::tests::words};
+use crate::{
+    SPLITS, Tokenizer, decode_shard,
+    documents::{DocumentIndex, search},
+    tokenizer_trainer::tests::many_words,
+};
+use pol_corpus::Side;
+use pol_primitives::MILLION;
 
 /// Returns a folder with three documents of different text, and a configuration for them.
 fn corpus() -> (tempfile::TempDir, IngestConfig) {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("corpus");
     fs::create_dir(&input).unwrap();
-    let text = words(60_000);
+    let text = many_words(60_000);
     let third = text.len() / 3;
     for (i, name) in ["a.txt", "b.txt", "c.txt"].iter().enumerate() {
         fs::write(input.join(name), &text[i * third..(i + 1) * third]).unwrap();
     }
     let config = IngestConfig {
-        inputs: vec![input],
+        inputs: vec![Supply::Path(input)],
         out: folder.path().join("deep/out"),
+        corpus: PipelineConfig { held_out: 100_000, ..PipelineConfig::default() },
+        text_fields: Vec::new(),
         vocabulary: 400,
         sequence: 16,
         shard_tokens: 64,
-        held_out: 100_000,
         tokenizer: None,
         end_of_text: EndOfText::Known,
         force: false,
@@ -27,8 +34,15 @@ fn corpus() -> (tempfile::TempDir, IngestConfig) {
     (folder, config)
 }
 
+/// Returns the path of the first input.
+fn input(config: &IngestConfig) -> &Path {
+    match &config.inputs[0] {
+        Supply::Path(path) | Supply::Store(path) | Supply::Spool { path, .. } => path,
+    }
+}
+
 fn run(config: &IngestConfig) -> Result<IngestRecord, DataError> {
-    ingest_with_progress(config, &ProgressBar::hidden())
+    ingest(config, References::default(), &|_| ())
 }
 
 /// Returns every file below a folder with its contents, sorted by path.
@@ -59,45 +73,81 @@ fn stream(folder: &Path, vocabulary: u32) -> Vec<u32> {
 }
 
 #[test]
-fn the_shards_hold_the_text_and_the_splits_share_none_of_it() {
+fn the_shards_hold_the_text_and_the_sides_share_none_of_it() {
     let (_folder, config) = corpus();
     let record = run(&config).unwrap();
     let out = &config.out;
-    assert_eq!((record.documents, record.duplicate_blocks, record.vocabulary), (3, 0, 400));
+    assert_eq!((record.documents, record.dropped, record.vocabulary), (3, 0, 400));
     let tokenizer = IngestTokenizer::load(&out.join(TOKENIZER_FILE), &EndOfText::Known).unwrap();
     assert_eq!(tokenizer.hash(), record.tokenizer);
 
     let plain = Tokenizer::from_json(tokenizer.json()).unwrap();
-    let mut blocks = [Vec::new(), Vec::new()];
-    Corpus::open(&config.inputs)
-        .unwrap()
-        .for_each_block(&ProgressBar::hidden(), |block| {
-            blocks[usize::from(block.is_held_out(config.held_out))].push(block.text.to_owned());
-            Ok(())
-        })
-        .unwrap();
+    let mut texts = [String::new(), String::new()];
+    let index = DocumentIndex::open(out).unwrap();
+    let mut ends = 0;
+    for document in index.records().unwrap() {
+        let document = document.unwrap();
+        let name = document.origin.location.rsplit('/').next().unwrap();
+        let place = document.place.unwrap();
+        let text = fs::read_to_string(input(&config).join(name)).unwrap();
+        texts[usize::from(place.side == Side::HeldOut)].push_str(&text);
+        ends += usize::from(place.side == Side::Train);
+    }
     let mut tokens = 0;
-    for (name, blocks, summary) in
-        [(TRAIN, &blocks[0], record.train), (HELD_OUT, &blocks[1], record.held_out)]
+    for (name, text, summary) in
+        [(TRAIN, &texts[0], record.train), (HELD_OUT, &texts[1], record.held_out)]
     {
         let stream = stream(&out.join(name), 400);
         assert_eq!(stream[0], tokenizer.end_of_text());
         assert_eq!(stream.len() as u32, summary.shards * 64 + 1);
-        let (decoded, text) = (plain.decode(&stream).unwrap(), blocks.concat());
+        let decoded = plain.decode(&stream).unwrap();
         assert!(text.starts_with(decoded.trim_end_matches(char::REPLACEMENT_CHARACTER)), "{name}");
         assert!(text.len() - decoded.len() < 64 * 20);
         tokens += stream.len() as u64;
     }
     assert!(record.tokens >= tokens && record.tokens < tokens + 2 * 64);
-    assert_eq!(record.blocks as usize, blocks[0].len() + blocks[1].len());
-    assert!(blocks[1].iter().all(|block| !blocks[0].contains(block)));
 
-    // A separator starts each document, and each block after one of the other split.
-    let ends = stream(&out.join(TRAIN), 400)
+    // A separator starts each document.
+    let separators = stream(&out.join(TRAIN), 400)
         .iter()
         .filter(|&&token| token == tokenizer.end_of_text())
         .count();
-    assert!(ends >= 3 && ends < blocks[0].len(), "{ends}");
+    assert_eq!(separators, ends);
+}
+
+#[test]
+fn the_record_of_a_document_names_the_place_of_its_tokens() {
+    let (_folder, config) = corpus();
+    run(&config).unwrap();
+    let tokenizer = Tokenizer::from_json(&fs::read(config.out.join(TOKENIZER_FILE)).unwrap());
+    let tokenizer = tokenizer.unwrap();
+    let index = DocumentIndex::open(&config.out).unwrap();
+    for document in index.records().unwrap() {
+        let document = document.unwrap();
+        let place = document.place.unwrap();
+        let name = if place.side == Side::Train { TRAIN } else { HELD_OUT };
+        let stream = stream(&config.out.join(name), 400);
+        let end = usize::try_from(place.start + place.tokens).unwrap().min(stream.len());
+        let tokens = &stream[usize::try_from(place.start).unwrap()..end];
+        let path = input(&config).join(document.origin.location.rsplit('/').next().unwrap());
+        let text = fs::read_to_string(path).unwrap();
+        let decoded = tokenizer.decode(tokens).unwrap();
+        assert!(text.starts_with(decoded.trim_end_matches(char::REPLACEMENT_CHARACTER)));
+        assert!(tokens.len() as u64 + 64 > place.tokens);
+    }
+}
+
+#[test]
+fn a_passage_is_found_in_its_document() {
+    let (_folder, config) = corpus();
+    run(&config).unwrap();
+    let text = fs::read_to_string(input(&config).join("b.txt")).unwrap();
+    let start = text[1_000..].find(' ').unwrap() + 1_001;
+    let passage = text[start..start + 80].replace(' ', "\n ");
+    let found = search(&config.out, &passage, 9, |_| ()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].origin.location, "corpus/b.txt");
+    assert!(search(&config.out, "this is nowhere", 9, |_| ()).unwrap().is_empty());
 }
 
 #[test]
@@ -105,7 +155,7 @@ fn the_same_text_gives_the_same_folder() {
     let (folder, mut config) = corpus();
     let first = run(&config).unwrap();
     let files = contents(&config.out);
-    assert_eq!(files.len(), 6);
+    assert!(files.len() >= 9, "{files:?}");
     assert_eq!(IngestRecord::read(&config.out).unwrap(), first);
     // No temporary files remain.
     assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
@@ -116,15 +166,41 @@ fn the_same_text_gives_the_same_folder() {
     assert_eq!(fs::metadata(config.out.join(RECORD_FILE)).unwrap().modified().unwrap(), time);
 
     // A moved corpus gives the same files in another folder.
-    let moved = folder.path().join("moved");
-    fs::rename(&config.inputs[0], &moved).unwrap();
-    config.inputs = vec![moved];
+    let moved = folder.path().join("moved/corpus");
+    fs::create_dir(folder.path().join("moved")).unwrap();
+    fs::rename(input(&config), &moved).unwrap();
+    config.inputs = vec![Supply::Path(moved)];
     config.out = folder.path().join("elsewhere");
     assert_eq!(run(&config).unwrap(), first);
     let bytes = |files: Vec<(PathBuf, Vec<u8>)>| {
         files.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>()
     };
     assert_eq!(bytes(contents(&config.out)), bytes(files));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_named_by_its_contents() {
+    let (folder, mut config) = corpus();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    config.inputs = vec![Supply::Path(pipe.clone())];
+    config.out = folder.path().join("piped");
+    let piped = |text: String| {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, text).unwrap());
+        run(&config)
+    };
+    let first = piped(many_words(60_000)).unwrap();
+    assert!(first.train.shards > 0 && first.held_out.shards > 0);
+    assert_eq!(piped(many_words(60_000)).unwrap(), first);
+    assert!(matches!(piped(many_words(59_000)), Err(DataError::Occupied { .. })));
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        3,
+        "nothing but the corpus, the pipe and the output"
+    );
 }
 
 #[test]
@@ -188,7 +264,7 @@ fn a_given_tokenizer_may_end_texts_in_its_own_way() {
 #[test]
 fn an_ingestion_may_hold_nothing_out() {
     let (_folder, mut config) = corpus();
-    config.held_out = 0;
+    config.corpus.held_out = 0;
     let record = run(&config).unwrap();
     assert!(record.held_out.shards == 0 && record.train.shards > 0);
     for (split, summary) in SPLITS.into_iter().zip([record.train, record.held_out]) {
@@ -199,7 +275,7 @@ fn an_ingestion_may_hold_nothing_out() {
         );
     }
     assert_eq!(run(&config).unwrap(), record);
-    let Err(error) = IngestRecord::read(&config.inputs[0]) else { panic!("read") };
+    let Err(error) = IngestRecord::read(input(&config)) else { panic!("read") };
     assert!(error.to_string().contains("data ingest"), "{error}");
 }
 
@@ -254,14 +330,17 @@ fn each_failure_is_named_and_leaves_nothing() {
         fails(&|o| o.shard_tokens = MAX_SHARD_TOKENS + 16),
         DataError::InvalidOption(_)
     ));
-    assert!(matches!(fails(&|o| o.held_out = MILLION), DataError::InvalidOption(_)));
+    assert!(matches!(fails(&|o| o.corpus.held_out = MILLION), DataError::Corpus(_)));
     assert!(matches!(fails(&|o| o.vocabulary = 256), DataError::InvalidOption(_)));
     assert!(matches!(
         fails(&|o| o.vocabulary = 1 << 20),
         DataError::VocabularyTooLarge { requested: 1_048_576, .. }
     ));
     assert!(matches!(
-        fails(&|o| o.held_out = 1),
+        fails(&|o| {
+            o.corpus.held_out = 1;
+            o.inputs = vec![Supply::Path(input(o).join("a.txt"))];
+        }),
         DataError::TooLittleText { split: "held-out", .. }
     ));
     assert!(matches!(
@@ -269,11 +348,14 @@ fn each_failure_is_named_and_leaves_nothing() {
         DataError::TooLittleText { split: "training", needed: 1_048_577, .. }
     ));
     assert!(matches!(fails(&|o| o.inputs.clear()), DataError::NoText(_)));
-    assert!(matches!(fails(&|o| o.inputs[0].push("none")), DataError::Io { .. }));
     assert!(matches!(
-        fails(&|o| o.tokenizer = Some(o.inputs[0].join("a.txt"))),
+        fails(&|o| o.inputs = vec![Supply::Path(input(o).join("none"))]),
+        DataError::Corpus(_)
+    ));
+    assert!(matches!(
+        fails(&|o| o.tokenizer = Some(input(o).join("a.txt"))),
         DataError::InvalidTokenizer { .. }
     ));
-    assert!(matches!(fails(&|o| o.out = o.inputs[0].join("a.txt/out")), DataError::Io { .. }));
+    assert!(matches!(fails(&|o| o.out = input(o).join("a.txt/out")), DataError::Io { .. }));
     assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 0);
 }

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! `data ingest`: from texts to shards.
+
+use super::progress::progress_bar;
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use pol_corpus::{
+    filters::{CleanConfig, Preset},
+    pipeline::{PipelineConfig, ReferenceFiles, Supply},
+};
+use pol_data::{EndOfText, IngestConfig, IngestEvent, IngestRecord};
+use pol_import::describe;
+use pol_primitives::{MILLION, Ppm};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Time between two lines about a stage.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+const INGEST_EXAMPLES: &str = "\
+Examples:
+  pol-trainer data ingest --input texts --out data
+      train a tokenizer on the texts and cut them into shards
+  pol-trainer data ingest --input texts --out data --tokenizer smollm2/tokenizer.json
+      use the tokenizer of an imported model
+  pol-trainer data ingest --input crawl.warc.gz --out data --clean web --language eng \\
+      --min-quality 40 --opt-out opt-out.txt
+      clean pages of the web, and keep the better ones in English
+  zstdcat posts.jsonl.zst | pol-trainer data ingest --input - --out data --text-field body
+      read a pipe; each line is a document
+
+Files are told apart by their contents: text, Markdown, HTML, JSONL, JSON, CSV, Parquet, WARC, books
+of Project Gutenberg, and gzip, Zstandard, or tar of these. Anything else is left out, and
+report.json in the folder says why. An ingestion that is killed goes on where it stopped.";
+
+/// Rules of cleaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CleanOption {
+    /// Any text, as it is.
+    None,
+    /// Pages of the web.
+    Web,
+    /// Books and other edited text.
+    Books,
+    /// Source code.
+    Code,
+    /// Conversations.
+    Dialogue,
+}
+
+impl From<CleanOption> for Preset {
+    fn from(option: CleanOption) -> Self {
+        match option {
+            CleanOption::None => Self::None,
+            CleanOption::Web => Self::Web,
+            CleanOption::Books => Self::Books,
+            CleanOption::Code => Self::Code,
+            CleanOption::Dialogue => Self::Dialogue,
+        }
+    }
+}
+
+/// Options of `data ingest`.
+#[derive(Args)]
+#[command(after_help = INGEST_EXAMPLES)]
+pub(crate) struct IngestOptions {
+    /// File, folder, or `-` for standard input. Can be repeated.
+    #[arg(long, value_name = "PATH", required_unless_present = "store")]
+    input: Vec<PathBuf>,
+    /// Folder that `data acquire` filled. Can be repeated.
+    #[arg(long, value_name = "DIR")]
+    store: Vec<PathBuf>,
+    /// Folder to make.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Rules of cleaning.
+    #[arg(long, value_enum, value_name = "RULES", default_value = "none")]
+    clean: CleanOption,
+    /// Language to keep, as an ISO 639-3 code such as eng. Can be repeated. [default: all]
+    #[arg(long, value_name = "CODE")]
+    language: Vec<String>,
+    /// Field of tables that holds the text; dots lead into nested objects. Can be repeated.
+    /// [default: text, content, or another usual name]
+    #[arg(long, value_name = "NAME")]
+    text_field: Vec<String>,
+    /// Least quality of a document, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    min_quality: f64,
+    /// Model of quality, in place of the one that ships with the program.
+    #[arg(long, value_name = "FILE")]
+    quality_model: Option<PathBuf>,
+    /// List of hosts, addresses, and hashes whose owners do not want them to be trained on.
+    #[arg(long, value_name = "FILE")]
+    opt_out: Option<PathBuf>,
+    /// Texts that must not be trained on, such as tests. Documents that share 13 words in a row
+    /// with them are dropped. Can be repeated.
+    #[arg(long, value_name = "PATH")]
+    decontaminate: Vec<PathBuf>,
+    /// signatures.bin of another ingestion. Documents like those in it are dropped. Can be
+    /// repeated.
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// Cut passages that occurred before.
+    #[arg(long)]
+    cut_repeats: bool,
+    /// Entries of the vocabulary.
+    #[arg(long, value_name = "N", default_value_t = 8_192)]
+    vocabulary: u32,
+    /// Tokens of a training sequence.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    sequence: u16,
+    /// Tokens of a shard, a multiple of the sequence.
+    #[arg(long, value_name = "N", default_value_t = 4_096)]
+    shard_tokens: u32,
+    /// Share of the text that is never trained on, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
+    held_out: f64,
+    /// Tokenizer to use instead of training one.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Token of that tokenizer that separates texts.
+    /// [default: the token with which the imported model in the tokenizer's folder ends texts;
+    /// otherwise the first of the well-known tokens that end texts, or else turns of conversations]
+    #[arg(long, value_name = "TOKEN", requires = "tokenizer")]
+    end_of_text: Option<String>,
+    /// Replace a folder made with other texts or options.
+    #[arg(long)]
+    force: bool,
+    /// Print the result as JSON, and the progress as a JSON object per line on standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+impl IngestOptions {
+    /// Ingests texts and prints a summary.
+    pub(crate) fn run(self) -> Result<()> {
+        let references = ReferenceFiles {
+            quality_model: self.quality_model.clone(),
+            opt_out: self.opt_out.clone(),
+            decontaminate: self.decontaminate.clone(),
+            against: self.against.clone(),
+        };
+        let (json, config) = (self.json, self.config()?);
+        let display = Display::new(json);
+        let record = pol_data::ingest(&config, references.load()?, &|event| display.show(event));
+        display.end();
+        print(&config.out, &record?, json)
+    }
+
+    fn config(self) -> Result<IngestConfig> {
+        ensure!((0.0..=50.0).contains(&self.held_out), "--held-out is a share in percent, 0 to 50");
+        let percent = 0.0..=100.0;
+        ensure!(percent.contains(&self.min_quality), "--min-quality is in percent, 0 to 100");
+        let end_of_text = match (self.end_of_text, &self.tokenizer) {
+            (Some(name), _) => EndOfText::Named(name),
+            (None, Some(tokenizer)) => end_of_text_beside(tokenizer),
+            (None, None) => EndOfText::Known,
+        };
+        let paths = self.input.into_iter().map(Supply::Path);
+        Ok(IngestConfig {
+            inputs: paths.chain(self.store.into_iter().map(Supply::Store)).collect(),
+            out: self.out,
+            corpus: PipelineConfig {
+                clean: CleanConfig {
+                    languages: self.language,
+                    ..CleanConfig::of(self.clean.into())
+                },
+                min_quality: ppm(self.min_quality),
+                repeats: self.cut_repeats.then(Default::default),
+                held_out: ppm(self.held_out),
+                ..PipelineConfig::default()
+            },
+            text_fields: self.text_field,
+            vocabulary: self.vocabulary,
+            sequence: self.sequence,
+            shard_tokens: self.shard_tokens,
+            tokenizer: self.tokenizer,
+            end_of_text,
+            force: self.force,
+        })
+    }
+}
+
+/// Returns a share in percent in millionths.
+fn ppm(percent: f64) -> Ppm {
+    (percent / 100.0 * f64::from(MILLION)) as Ppm
+}
+
+/// Returns the choice of an imported model, if the tokenizer is in the folder of one.
+fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
+    let model = tokenizer.parent().and_then(|folder| describe(folder).ok());
+    model.map_or(EndOfText::Known, |(_, report)| EndOfText::Model(report.special.end))
+}
+
+fn print(out: &Path, record: &IngestRecord, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(record)?);
+        return Ok(());
+    }
+    println!(
+        "{}: {} shards to train on, {} held out, {} tokens each, vocabulary {}, {} between texts",
+        out.display(),
+        record.train.shards,
+        record.held_out.shards,
+        record.shard_tokens,
+        record.vocabulary,
+        record.end_of_text
+    );
+    if record.dropped > 0 || record.refused > 0 {
+        println!(
+            "left out: {} documents by rules or as duplicates, {} inputs that are no text; see {}",
+            record.dropped,
+            record.refused,
+            out.join(pol_data::REPORT_FILE).display()
+        );
+    }
+    Ok(())
+}
+
+/// Display of the progress: a bar for each stage, or lines of JSON.
+struct Display {
+    json: bool,
+    shown: Mutex<Shown>,
+}
+
+/// Stage that is shown.
+struct Shown {
+    name: &'static str,
+    bar: ProgressBar,
+    since: Instant,
+}
+
+impl Display {
+    fn new(json: bool) -> Self {
+        let shown = Shown { name: "", bar: ProgressBar::hidden(), since: Instant::now() };
+        Self { json, shown: Mutex::new(shown) }
+    }
+
+    fn show(&self, event: IngestEvent) {
+        let (name, done, total) = match event {
+            IngestEvent::Reading { bytes, total } => ("reading", bytes, total),
+            IngestEvent::Comparing { documents, total } => ("comparing", documents, total),
+            IngestEvent::Repeats { documents, total } => ("looking for repeats", documents, total),
+            IngestEvent::Words { documents, total } => ("counting words", documents, total),
+            IngestEvent::Tokenizer { .. } => ("training the tokenizer", 0, 1),
+            IngestEvent::Tokens { documents, total } => ("tokenising", documents, total),
+        };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = shown.name != name;
+        if self.json {
+            if is_new || shown.since.elapsed() >= LINE_INTERVAL {
+                (shown.name, shown.since) = (name, Instant::now());
+                if let Ok(line) = serde_json::to_string(&event) {
+                    eprintln!("{line}");
+                }
+            }
+            return;
+        }
+        if is_new {
+            shown.bar.finish_and_clear();
+            let template = match event {
+                IngestEvent::Reading { .. } => {
+                    "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
+                }
+                _ => "{msg} {wide_bar} {pos} of {len} documents, {per_sec}, {eta} left",
+            };
+            (shown.name, shown.bar) = (name, progress_bar(false, template).with_message(name));
+        }
+        shown.bar.set_length(total.max(done));
+        shown.bar.set_position(done);
+    }
+
+    fn end(&self) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).bar.finish_and_clear();
+    }
+}
