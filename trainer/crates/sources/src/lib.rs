@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sources of documents: the web, feeds, services, and data sets of a hub.
+
+pub mod connectors;
+pub mod crawl;
+mod error;
+pub mod feeds;
+pub mod http;
+pub mod hub;
+pub mod robots;
+pub mod signals;
+mod source;
+
+pub use error::SourceError;
+pub use source::{
+    Batch, Budget, End, FillOptions, Observer, Progress, Sink, Source, Step, Totals, fill,
+};

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Crawls of sites that have no end, no order, or no manners.
+
+use super::{
+    crawl::{crawl, crawl_options},
+    server::{Reply, Server, client, html, missing, redirect, response, run},
+};
+use pol_sources::{
+    End,
+    crawl::{Crawl, CrawlOptions, Visitor},
+};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+#[tokio::test]
+async fn endless_links_end() {
+    let server = Server::start(|got, _| {
+        let path = got.path.split('?').next().unwrap().trim_end_matches('/');
+        let page = got.path.len();
+        match got.path.as_str() {
+            "/robots.txt" => missing(),
+            _ => html(format!(
+                "<a href='{path}/deeper'>d</a><a href='/page/{page}1'>p</a><a \
+                 href='/calendar?year={page}7&month=1'>c</a><a href='{path}/a{page}'>n</a>"
+            )),
+        }
+    })
+    .await;
+    let options = CrawlOptions {
+        max_pages_per_host: 60,
+        max_pages_per_shape: 5,
+        max_depth: 1000,
+        ..crawl_options(&server)
+    };
+    let filled = run(&mut Crawl::new(Visitor::new(client()), options).unwrap()).await;
+    assert_eq!(filled.end, End::Done);
+    let pages = server.pages();
+    assert!(pages.len() <= 60, "{}", pages.len());
+    assert!(pages.iter().filter(|path| path.starts_with("/calendar?")).count() <= 5);
+    assert!(pages.iter().all(|path| path.matches("/deeper").count() <= 2));
+}
+
+#[tokio::test]
+async fn a_crawl_ends_at_its_number_of_pages() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        path => html(format!("<a href='/x{}'>x</a><a href='/y{}'>y</a>", path.len(), path.len())),
+    })
+    .await;
+    let options = CrawlOptions { max_pages: 7, ..crawl_options(&server) };
+    let filled = run(&mut Crawl::new(Visitor::new(client()), options).unwrap()).await;
+    assert!(filled.end == End::Done && server.pages().len() <= 7);
+}
+
+#[tokio::test]
+async fn redirects_end_and_stay_within_the_crawl() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" => html("<a href=/loop>1</a><a href=/self>2</a><a href=/n/1>3</a><a href=/out>4</a>"),
+        "/loop" => redirect("/pool"),
+        "/pool" => redirect("/loop"),
+        "/self" => redirect("/self#again"),
+        "/out" => redirect("http://169.254.169.254/"),
+        path => {
+            let number: u32 = path.trim_start_matches("/n/").parse().unwrap();
+            redirect(&format!("/n/{}", number + 1))
+        }
+    })
+    .await;
+    let filled = run(&mut crawl(&server)).await;
+    assert_eq!((filled.end, filled.documents.len()), (End::Done, 1));
+    assert!(filled.reason("/self").contains("without an end"));
+    assert!(filled.reason("/out").contains("outside of the crawl"));
+    assert!(filled.reason("/n/6").contains("without an end"));
+    assert!(server.pages().len() < 15);
+}
+
+#[tokio::test]
+async fn raw_bytes_stay_whatever_their_charset_and_markup() {
+    let latin = b"<p>caf\xe9 <a href='/utf16'>next</a></p></div></b><table><p".to_vec();
+    let utf16: Vec<u8> = "\u{feff}<p>text</p>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let (one, two) = (latin.clone(), utf16.clone());
+    let server = Server::start(move |got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" => response("200 OK", "Content-Type: text/html; charset=utf-8\r\n", &one),
+        _ => response("200 OK", "Content-Type: text/html; charset=klingon\r\n", &two),
+    })
+    .await;
+    let filled = run(&mut crawl(&server)).await;
+    let document = |path| filled.document(path);
+    assert_eq!(document("/").bytes, latin);
+    assert_eq!(document("/").media.as_deref(), Some("text/html; charset=utf-8"));
+    assert_eq!(document("/utf16").bytes, utf16);
+    assert_eq!(document("/utf16").media.as_deref(), Some("text/html; charset=klingon"));
+}
+
+#[tokio::test]
+async fn a_host_that_fails_again_and_again_is_left() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" => html((0..50).map(|n| format!("<a href='/{n}'>{n}</a>")).collect::<String>()),
+        _ => Reply::Nothing,
+    })
+    .await;
+    let filled = run(&mut crawl(&server)).await;
+    assert_eq!(filled.documents.len(), 1);
+    assert_eq!(server.pages().len(), 6);
+    assert!(filled.refused.last().unwrap().reason.contains("45 further pages"));
+}
+
+#[tokio::test]
+async fn a_busy_host_rests_and_goes_on() {
+    let count = AtomicU32::new(0);
+    let server = Server::start(move |got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/busy" => response("429 Too Many Requests", "Retry-After: 0\r\n", ""),
+        "/" if count.fetch_add(1, Ordering::Relaxed) == 0 => {
+            response("503 Service Unavailable", "Retry-After: 1\r\n", "")
+        }
+        _ => html("<a href=/busy>b</a>"),
+    })
+    .await;
+    let start = Instant::now();
+    let filled = run(&mut crawl(&server)).await;
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(filled.documents.len(), 1);
+    assert!(filled.reason("/busy").contains("busy"));
+    assert_eq!(server.pages(), ["/", "/", "/busy", "/busy", "/busy", "/busy"]);
+}
+
+#[tokio::test]
+async fn large_and_slow_pages_are_refused_and_the_crawl_goes_on() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        "/" => html("<a href=/flood>1</a><a href=/slow>2</a><a href=/cut>3</a><a href=/ok>4</a>"),
+        "/flood" => Reply::Flood(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+        "/slow" => Reply::Drip(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), Duration::from_millis(50)),
+        "/cut" => Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ntext".to_vec()),
+        _ => html("text"),
+    })
+    .await;
+    let filled = run(&mut crawl(&server)).await;
+    assert_eq!((filled.end, filled.documents.len()), (End::Done, 2));
+    assert!(filled.reason("/flood").contains("larger"));
+    assert!(filled.reason("/slow").contains("slowly"));
+    assert!(filled.reason("/cut").contains("cannot be read"));
+}
+
+#[tokio::test]
+async fn endless_robots_txt_is_cut() {
+    let server = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => {
+            let file = "User-agent: *\nDisallow: /private\n".to_owned() + &"# x\n".repeat(300_000);
+            response("200 OK", "", file)
+        }
+        "/" => html("<a href=/private>p</a>"),
+        _ => html("text"),
+    })
+    .await;
+    assert_eq!(run(&mut crawl(&server)).await.documents.len(), 1);
+    assert_eq!(server.pages(), ["/"]);
+}
