@@ -38,6 +38,11 @@ impl LineageRecord {
         }
     }
 
+    /// Returns the digest of the making, without the documents.
+    pub(crate) fn digest(&self) -> Hash {
+        pol_primitives::digest(b"pol/making/1", &self.derivation())
+    }
+
     /// Returns the making as the chain registers it. Names that are too long are cut.
     pub fn derivation(&self) -> Derivation {
         Derivation {
