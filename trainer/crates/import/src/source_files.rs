@@ -8,6 +8,7 @@ use crate::{
     tokenizer,
 };
 use pol_data::TOKENIZER_FILE;
+use pol_sources::hub::is_plain_name;
 use std::{
     collections::BTreeMap,
     fs,
@@ -111,13 +112,6 @@ pub(crate) fn parse_index(
         )));
     }
     Ok(index.weight_map)
-}
-
-/// Returns `true` if `name` is the plain name of a file and not a path.
-pub(crate) fn is_plain_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('.')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 pub(crate) fn read_safetensors(path: &Path) -> Result<TensorTable, ImportError> {

@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::source_files::{INDEX_FILE, WEIGHTS_FILE, is_plain_name};
+use crate::source_files::{INDEX_FILE, WEIGHTS_FILE};
+use pol_sources::hub::{HubFile, is_plain_name};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
-
-/// Number of bytes hashed at a time.
-const CHUNK_BYTES: usize = 1 << 18;
 
 /// The hub's description of a model at a revision.
 #[derive(Deserialize)]
 pub(super) struct Listing {
-    /// Commit in hexadecimal.
-    pub(super) sha: String,
     #[serde(rename = "siblings")]
     files: Vec<ListedFile>,
 }
@@ -78,25 +68,12 @@ impl Listing {
 }
 
 impl ListedFile {
-    /// Compares the download at `path` with the stated size and SHA-256. Returns the mismatch if
-    /// there is one.
-    pub(super) fn check(&self, path: &Path) -> io::Result<Option<String>> {
-        let mut file = File::open(path)?;
-        let found = file.metadata()?.len();
-        if let Some(size) = self.size.filter(|&size| size != found) {
-            return Ok(Some(format!("{found} bytes came of {size}; try again")));
+    /// Returns the description as a download needs it.
+    pub(super) fn to_hub_file(&self) -> HubFile {
+        HubFile {
+            path: self.name.clone(),
+            size: self.size,
+            sha256: self.lfs.as_ref().map(|lfs| lfs.sha256.clone()),
         }
-        let Some(lfs) = &self.lfs else { return Ok(None) };
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-        let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((!digest.eq_ignore_ascii_case(&lfs.sha256))
-            .then(|| "the received file has another SHA-256 than the hub states; try again".into()))
     }
 }

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Services with an interface of their own, in the shapes of their documentation.
+
+use crate::{
+    server::{Response, Server},
+    sink::Memory,
+};
+use pol_sources::{
+    End,
+    connectors::{
+        Arxiv, Connector, Endpoint, Failure, GithubReadmes, HackerNews, Mastodon, PubmedCentral,
+        Service, StackExchange,
+    },
+    http::{HttpClient, HttpOptions},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Returns a client that reaches this machine and does not wait.
+pub(crate) fn client() -> HttpClient {
+    let mut options = HttpOptions::new("https://example.org/tests");
+    options.allowed_hosts.insert("127.0.0.1".into());
+    options.host_delay = Duration::ZERO;
+    options.retry_wait = Duration::from_millis(1);
+    HttpClient::new(options).unwrap()
+}
+
+fn at(server: &Server) -> Endpoint {
+    Endpoint::new(&server.address, Duration::ZERO)
+}
+
+/// Fills a store from `service` until it has nothing new.
+fn read<S: Service>(service: S) -> (End, Memory) {
+    let mut store = Memory::default();
+    let end = store.fill(&mut Connector::new(service, client())).unwrap();
+    (end, store)
+}
+
+/// Returns the failure of the first page.
+fn failure<S: Service>(mut service: S) -> Failure {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let page = runtime.block_on(async { service.page(&client(), &S::Place::default()).await });
+    page.err().expect("there is a page")
+}
+
+#[track_caller]
+fn is_busy(failure: Failure, seconds: u64) {
+    match failure {
+        Failure::Busy(time) => assert_eq!(time.as_secs(), seconds),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn is_refusal(failure: Failure, words: &str) {
+    match failure {
+        Failure::Service(reason) => assert!(reason.contains(words), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns an answer of arXiv with the entries of `numbers` out of `total`.
+fn arxiv_feed(numbers: std::ops::Range<u64>, total: u64) -> String {
+    let entries: String = numbers
+        .map(|number| {
+            format!(
+                "<entry><id>http://arxiv.org/abs/2401.{number:05}v1</id>\
+                 <published>2024-01-01T00:{:02}:00Z</published>\
+                 <updated>2024-01-01T00:00:00Z</updated><title>Paper\n  {number}</title>\
+                 <summary>  An abstract\nof {number} &lt; 1000.\n</summary>\
+                 <author><name>A. Author</name></author><category term=\"cs.CL\"/></entry>",
+                number % 60
+            )
+        })
+        .collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><feed xmlns=\"http://www.w3.org/2005/Atom\">\
+         <id>http://arxiv.org/api/x</id><title>ArXiv Query</title>\
+         <updated>2024-01-01T00:00:00Z</updated>\
+         <opensearch:totalResults xmlns:opensearch=\"http://a9.com/-/spec/opensearch/1.1/\">{total}\
+         </opensearch:totalResults>{entries}</feed>"
+    )
+}
+
+#[test]
+fn abstracts_of_arxiv_come_in_pages() {
+    let server = Server::start(|request| {
+        let start: u64 = request.parameter("start").unwrap().parse().unwrap();
+        Response::new(200, arxiv_feed(start..150.min(start + 100), 150))
+            .with("Content-Type", "application/atom+xml")
+    });
+    let (end, store) = read(Arxiv::new(at(&server), "cat:cs.CL"));
+    assert_eq!((end, store.documents.len()), (End::Idle, 150));
+    let document = &store.documents[149];
+    assert_eq!(document.bytes, b"Paper 149\n\nAn abstract of 149 < 1000.");
+    assert_eq!(document.origin.source, "arxiv");
+    assert_eq!(document.origin.location, "http://arxiv.org/abs/2401.00149v1");
+    assert_eq!(document.origin.licence.as_deref(), Some("CC0-1.0"));
+    let paths = server.paths();
+    assert_eq!(paths.len(), 2);
+    assert!(paths[0].contains("search_query=cat%3Acs.CL") && paths[0].contains("submittedDate"));
+}
+
+#[test]
+fn arxiv_says_what_is_wrong() {
+    let feed = arxiv_feed(0..1, 1)
+        .replace("arxiv.org/abs/2401.00000v1", "arxiv.org/api/errors#bad")
+        .replace("Paper\n  0", "Error");
+    let server = Server::start(move |_| Response::new(200, feed.clone()));
+    is_refusal(failure(Arxiv::new(at(&server), "x")), "refuses the search: An abstract");
+    let server = Server::start(|_| Response::new(200, arxiv_feed(0..3, 150)));
+    is_busy(failure(Arxiv::new(at(&server), "x")), 60);
+    let server = Server::start(|_| Response::new(500, "Rate exceeded."));
+    is_refusal(failure(Arxiv::new(at(&server), "x")), "status 500");
+}
+
+#[test]
+fn articles_of_pubmed_central_follow_tokens() {
+    let record = |number: u32, licence: &str| {
+        format!(
+            "<record><header><identifier>oai:pubmedcentral.nih.gov:{number}</identifier>\
+             <datestamp>2024-05-0{number}</datestamp></header><metadata><article xmlns:xlink='x'>\
+             <front><article-meta><permissions><license xlink:href='{licence}'/></permissions>\
+             </article-meta></front><body><p>Text {number}.</p></body></article></metadata>\
+             </record>"
+        )
+    };
+    let by = "https://creativecommons.org/licenses/by/4.0/";
+    let server = Server::start(move |request| {
+        let list = match (request.parameter("resumptionToken"), request.parameter("from")) {
+            (None, Some("2024-05-03")) => "<error code='noRecordsMatch'/>".to_owned(),
+            (None, _) => {
+                let records = record(1, by) + &record(2, "https://example.org/terms");
+                format!("<ListRecords>{records}<resumptionToken>t1</resumptionToken></ListRecords>")
+            }
+            (Some(_), _) => format!("<ListRecords>{}</ListRecords>", record(3, by)),
+        };
+        Response::new(200, format!("<OAI-PMH>{list}</OAI-PMH>"))
+    });
+    let (end, mut store) = read(PubmedCentral::new(at(&server), None));
+    assert_eq!((end, store.texts()), (End::Idle, vec!["Text 1.".into(), "Text 3.".into()]));
+    let origin = &store.documents[1].origin;
+    assert_eq!(origin.location, "https://pmc.ncbi.nlm.nih.gov/articles/PMC3/");
+    assert_eq!(origin.licence.as_deref(), Some("CC-BY-4.0"));
+    assert!(store.refused[0].reason.contains("no licence"));
+    // A later run asks for what changed since.
+    let mut source = Connector::new(PubmedCentral::new(at(&server), None), client());
+    assert_eq!(store.fill(&mut source).unwrap(), End::Idle);
+    assert!(server.paths().last().unwrap().contains("from=2024-05-03"));
+    let server =
+        Server::start(|_| Response::new(200, "<OAI-PMH><error code='badVerb'/></OAI-PMH>"));
+    is_refusal(failure(PubmedCentral::new(at(&server), None)), "badVerb");
+}
+
+#[test]
+fn items_of_hacker_news_come_in_order() {
+    let server = Server::start(|request| {
+        let answer = match request.path.trim_start_matches("/v0/") {
+            "maxitem.json" => json!(5),
+            "item/1.json" => json!({"id": 1, "type": "story", "by": "pg", "time": 1_160_418_111,
+                "title": "Ask HN: Why?", "text": "First.<p>Second."}),
+            "item/2.json" => {
+                json!({"id": 2, "type": "comment", "parent": 1, "text": "It&#x27;s so"})
+            }
+            "item/3.json" => json!({"id": 3, "type": "comment", "deleted": true}),
+            "item/4.json" => Value::Null,
+            "item/5.json" => json!({"id": 5, "type": "story", "title": "Link", "url": "http://x"}),
+            _ => return Response::new(404, ""),
+        };
+        Response::json(&answer)
+    });
+    let (end, store) = read(HackerNews::new(at(&server), 1));
+    assert_eq!(end, End::Idle);
+    let texts = store.texts();
+    assert!(texts[0].starts_with("Ask HN: Why?\n\nFirst.") && texts[0].ends_with("Second."));
+    assert_eq!(texts[1..], ["It's so"]);
+    assert_eq!(store.documents[1].origin.location, "https://news.ycombinator.com/item?id=2");
+    assert_eq!(store.refused.len(), 3);
+    let server = Server::start(|_| Response::new(200, "<html>no JSON</html>"));
+    is_refusal(failure(HackerNews::new(at(&server), 1)), "something else than documented");
+}
+
+fn stack_post(number: u64) -> Value {
+    json!({"post_id": number, "post_type": "question", "creation_date": 1_600_000_000 + number,
+        "content_license": "CC BY-SA 4.0", "title": "T", "body": format!("<p>Body {number}</p>"),
+        "link": format!("https://stackoverflow.com/q/{number}")})
+}
+
+#[test]
+fn posts_of_stack_exchange_wait_as_asked() {
+    let server = Server::start(|request| match request.parameter("page") {
+        Some("1") => Response::json(&json!({"items": [stack_post(1)], "has_more": true,
+            "backoff": 0, "quota_max": 300, "quota_remaining": 299})),
+        _ => Response::json(&json!({"items": [stack_post(2)], "has_more": false,
+            "quota_max": 300, "quota_remaining": 298})),
+    });
+    let service = StackExchange::new(at(&server), "stackoverflow", Some("k".into()));
+    let (end, store) = read(service);
+    assert_eq!((end, store.texts()), (End::Idle, vec!["T\n\nBody 1".into(), "T\n\nBody 2".into()]));
+    let origin = &store.documents[0].origin;
+    assert_eq!(origin.source, "stack-exchange/stackoverflow");
+    assert_eq!(origin.licence.as_deref(), Some("CC-BY-SA-4.0"));
+    assert!(server.paths()[0].contains("key=k") && server.paths()[0].contains("filter=withbody"));
+    assert_eq!(store.cursor.unwrap()["cursor"]["place"]["from"], 1_600_000_003_u64);
+}
+
+#[test]
+fn stack_exchange_limits_requests() {
+    let error = |name: &str, message: &str| {
+        let body = json!({"error_id": 502, "error_name": name, "error_message": message});
+        let server = Server::start(move |_| Response::new(400, body.to_string()));
+        failure(StackExchange::new(at(&server), "x", None))
+    };
+    let message = "too many requests from this IP, more requests available in 4711 seconds";
+    is_busy(error("throttle_violation", message), 4711);
+    is_refusal(error("bad_parameter", "site is required"), "bad_parameter: site is required");
+    // A used-up quota ends the run after its last page.
+    let server = Server::start(|_| {
+        Response::json(&json!({"items": [stack_post(1)], "has_more": true, "quota_remaining": 0}))
+    });
+    let (end, store) = read(StackExchange::new(at(&server), "x", None));
+    assert_eq!((end, store.documents.len()), (End::Idle, 1));
+}
+
+fn status(number: u64, indexable: bool) -> Value {
+    json!({"id": number.to_string(), "created_at": "2024-01-01T00:00:00.000Z",
+        "visibility": "public", "reblog": null, "spoiler_text": "", "language": "en",
+        "content": format!("<p>Status <span>{number}</span></p>"),
+        "url": format!("https://example.social/@a/{number}"), "uri": "u",
+        "account": {"id": "1", "acct": "a", "bot": false, "note": "", "noindex": false,
+            "indexable": indexable}})
+}
+
+#[test]
+fn statuses_of_mastodon_respect_their_authors() {
+    let server = Server::start(|request| {
+        let next = "<http://x/api/v1/timelines/public?min_id=12>; rel=\"prev\"";
+        match request.parameter("min_id") {
+            None => Response::json(&json!([status(12, true), status(11, false), status(10, true)]))
+                .with("Link", format!("<http://x/?max_id=10>; rel=\"next\", {next}"))
+                .with("X-RateLimit-Remaining", "299"),
+            Some("12") => Response::json(&json!([status(13, true)])),
+            Some(_) => Response::json(&json!([])),
+        }
+    });
+    let (end, store) = read(Mastodon::new(at(&server), None));
+    assert_eq!(end, End::Idle);
+    assert_eq!(store.texts(), ["Status 10", "Status 12", "Status 13"]);
+    let origin = &store.documents[0].origin;
+    assert_eq!(origin.location, "https://example.social/@a/10");
+    assert_eq!(origin.signals, ["mastodon: indexable true", "mastodon: noindex false"]);
+    assert!(store.refused[0].reason.contains("search engines"));
+    assert!(server.paths()[2].contains("min_id=13"));
+}
+
+#[test]
+fn mastodon_limits_requests() {
+    let server = Server::start(|_| {
+        Response::new(429, "{\"error\": \"Too many requests\"}")
+            .with("Date", "Mon, 01 Jan 2024 00:00:00 GMT")
+            .with("X-RateLimit-Reset", "2024-01-01T00:02:05.000000Z")
+    });
+    is_busy(failure(Mastodon::new(at(&server), None)), 125);
+    let server = Server::start(|_| Response::new(422, "{}"));
+    is_refusal(failure(Mastodon::new(at(&server), None)), "only to members");
+}
+
+fn repository(name: &str, licence: &str) -> Value {
+    json!({"full_name": name, "private": false, "fork": false,
+        "license": {"key": "x", "spdx_id": licence}})
+}
+
+#[test]
+fn readmes_of_github_have_the_licence_of_their_repository() {
+    let server = Server::start(|request| match request.path.split('?').next().unwrap() {
+        "/search/repositories" if request.parameter("page") == Some("1") => {
+            Response::json(&json!({"total_count": 3, "incomplete_results": false, "items": [
+                repository("a/one", "MIT"), repository("a/none", "NOASSERTION"),
+                repository("a/gone", "Apache-2.0")]}))
+        }
+        "/search/repositories" => Response::json(&json!({"total_count": 3, "items": []})),
+        "/repos/a/one/readme" => {
+            assert_eq!(request.header("accept"), Some("application/vnd.github.raw+json"));
+            assert_eq!(request.header("authorization"), Some("Bearer secret"));
+            Response::new(200, "# One\n\nText.\n")
+        }
+        _ => Response::new(404, "{\"message\": \"Not Found\"}"),
+    });
+    let endpoint = Endpoint { token: Some("secret".into()), ..at(&server) };
+    let (end, store) = read(GithubReadmes::new(endpoint, "license:mit stars:>10"));
+    assert_eq!((end, store.texts()), (End::Done, vec!["# One\n\nText.\n".into()]));
+    let document = &store.documents[0];
+    assert_eq!(document.origin.location, "https://github.com/a/one#readme");
+    assert_eq!(document.origin.licence.as_deref(), Some("MIT"));
+    assert_eq!(document.media.as_deref(), Some("text/markdown; charset=utf-8"));
+    let reasons: Vec<_> = store.refused.iter().map(|refusal| refusal.reason.as_str()).collect();
+    assert_eq!(reasons, ["it states no licence that is known", "it has no README"]);
+    // The search has ended for later runs, too.
+    let mut store = store;
+    let requests = server.paths().len();
+    let service = GithubReadmes::new(at(&server), "license:mit stars:>10");
+    assert_eq!(store.fill(&mut Connector::new(service, client())).unwrap(), End::Done);
+    assert_eq!(server.paths().len(), requests);
+}
+
+#[test]
+fn github_limits_requests() {
+    let answer = |status: u16, headers: &'static [(&'static str, &'static str)]| {
+        let server = Server::start(move |_| {
+            let response = Response::new(status, "{\"message\": \"API rate limit exceeded\"}");
+            headers.iter().fold(response, |response, (name, value)| response.with(name, *value))
+        });
+        failure(GithubReadmes::new(at(&server), "x"))
+    };
+    is_busy(answer(403, &[("Retry-After", "42")]), 42);
+    is_busy(answer(403, &[("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1")]), 0);
+    is_busy(answer(429, &[]), 60);
+    is_refusal(answer(401, &[]), "GITHUB_TOKEN");
+    is_refusal(answer(422, &[]), "does not understand the search");
+}
+
+#[test]
+fn a_place_belongs_to_one_choice() {
+    let server = Server::start(|_| Response::new(200, arxiv_feed(0..1, 1)));
+    let (_, mut store) = read(Arxiv::new(at(&server), "cat:cs.CL"));
+    let mut other = Connector::new(Arxiv::new(at(&server), "cat:math.CO"), client());
+    let error = store.fill(&mut other).unwrap_err().to_string();
+    assert!(error.contains("cat:cs.CL") && error.contains("another folder"), "{error}");
+}
