@@ -15,9 +15,6 @@ use std::{
 const CHUNK: usize = 64 << 10;
 /// Most bytes that a parser can go back.
 const MAX_REWIND: usize = 1 << 20;
-/// Decoded bytes that any input may have, whatever its length. Small files of many equal lines
-/// shrink a lot.
-const FREE_EXPANSION: u64 = 64 << 20;
 
 /// Reason for which reading ends.
 #[derive(Debug)]
@@ -57,8 +54,10 @@ pub(super) fn refused(reason: impl Into<String>) -> io::Error {
 pub struct Limits {
     /// Most layers of archives and compression within each other.
     pub depth: usize,
-    /// Most decoded bytes for each byte of the input, beyond the first 64 MiB.
+    /// Most decoded bytes for each byte of the input, beyond those of [`Self::free`].
     pub expansion: u64,
+    /// Decoded bytes that any input may have: small files of many equal lines shrink a lot.
+    pub free: u64,
     /// Most decoded bytes of an input.
     pub total: u64,
     /// Longest row of a table and longest record of a WARC file, in bytes.
@@ -74,6 +73,7 @@ impl Default for Limits {
         Self {
             depth: 6,
             expansion: 256,
+            free: 64 << 20,
             total: 16 << 40,
             row: 64 << 20,
             page: 8 << 20,
@@ -88,6 +88,7 @@ pub(super) struct Budget {
     read: AtomicU64,
     expanded: AtomicU64,
     expansion: u64,
+    free: u64,
     total: u64,
 }
 
@@ -97,6 +98,7 @@ impl Budget {
             read: AtomicU64::new(0),
             expanded: AtomicU64::new(0),
             expansion: limits.expansion,
+            free: limits.free,
             total: limits.total,
         }
     }
@@ -111,7 +113,7 @@ impl Budget {
         let bytes = bytes as u64;
         let expanded = self.expanded.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let read = self.read.load(Ordering::Relaxed);
-        let allowed = FREE_EXPANSION.saturating_add(read.saturating_mul(self.expansion));
+        let allowed = self.free.saturating_add(read.saturating_mul(self.expansion));
         if expanded > allowed.min(self.total) {
             return Err(Fault::Refused(format!(
                 "expands from {read} to over {expanded} bytes, as archives made to do harm do; \
