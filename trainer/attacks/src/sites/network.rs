@@ -372,7 +372,8 @@ async fn chain_spec(recipe: &Recipe) -> Result<Value> {
     }
     patch["session"]["keys"] = json!(keys);
     patch["polStaking"]["members"] = json!(bonds);
-    patch["proofOfLearning"] = json!({ "lengths": LENGTHS, "audits": LONG_AUDITS, "recipe": recipe });
+    patch["proofOfLearning"] =
+        json!({ "lengths": LENGTHS, "audits": LONG_AUDITS, "recipe": recipe });
     patch["sudo"]["key"] = json!(signer("alice")?.ss58());
     Ok(spec)
 }

@@ -28,7 +28,7 @@ type WordTokens = HashMap<Box<str>, Box<[u32]>, foldhash::fast::RandomState>;
 pub(crate) struct Encoder {
     /// Characters that stand for bytes in the words of the model, if it can be asked by words.
     byte_characters: Option<[char; 256]>,
-    /// What threads remember between two batches.
+    /// Words that threads remember between two batches.
     known: Mutex<Vec<WordTokens>>,
 }
 

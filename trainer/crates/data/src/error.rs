@@ -12,8 +12,8 @@ use std::{
 pub enum DataError {
     /// There is no input text.
     #[error(
-        "no text in {0}; run scripts/setup.sh for the demonstration corpus, or name files or folders \
-         with --input"
+        "no text in {0}; run scripts/setup.sh for the demonstration corpus, or name files or \
+         folders with --input"
     )]
     NoText(String),
     /// An option is out of its range.

@@ -57,6 +57,8 @@ pub struct IngestConfig {
     pub end_of_text: EndOfText,
     /// Replace an earlier ingestion in `out` that had other inputs or options.
     pub force: bool,
+    /// Making of the text, if something else than this program made it, such as a recipe.
+    pub lineage: Option<LineageRecord>,
 }
 
 /// Progress of an ingestion, for those who watch it.
@@ -149,6 +151,9 @@ impl IngestConfig {
             .update(end.as_bytes())
             .update(&self.sequence.to_le_bytes())
             .update(&self.shard_tokens.to_le_bytes());
+        if let Some(lineage) = &self.lineage {
+            hasher.update(&lineage.digest());
+        }
         *hasher.finalize().as_bytes()
     }
 }
@@ -280,7 +285,7 @@ fn write(
         quality: report.mean_quality(),
         lineage: Some(LineageRecord {
             documents: Some(documents),
-            ..LineageRecord::of_request(request)
+            ..config.lineage.clone().unwrap_or_else(|| LineageRecord::of_request(request))
         }),
     };
     write_json(&folder.join(REPORT_FILE), &report)?;

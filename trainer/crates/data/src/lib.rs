@@ -51,6 +51,7 @@
 //!     tokenizer: None,
 //!     end_of_text: EndOfText::Known,
 //!     force: false,
+//!     lineage: None,
 //! };
 //! let record = ingest(&config, References::default(), &|_| ())?;
 //!

@@ -95,7 +95,7 @@ fn tail_start(total: u64, share: Ppm) -> u64 {
     total.saturating_sub(u64::try_from(tail).unwrap_or(total))
 }
 
-/// What remains of the documents of a run, in the order of the inputs.
+/// Documents of a run that remain, in the order of the inputs.
 pub struct Selection {
     store: PreparedStore,
     clusters: Clusters,

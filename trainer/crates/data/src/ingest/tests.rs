@@ -30,6 +30,7 @@ fn corpus() -> (tempfile::TempDir, IngestConfig) {
         tokenizer: None,
         end_of_text: EndOfText::Known,
         force: false,
+        lineage: None,
     };
     (folder, config)
 }
