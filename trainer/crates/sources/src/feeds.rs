@@ -376,3 +376,23 @@ fn news(entry: &Entry, rights: &Rights, origin: &Origin) -> News {
 fn now() -> u64 {
     unix_seconds(SystemTime::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STARTS: [&str; 2] =
+        ["<rss version='2.0'><channel>", "<feed xmlns='http://www.w3.org/2005/Atom'>"];
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: Vec<u8>, xml in "[<>/!a-z\\[\\]&;:'= ]{0,80}") {
+            let origin = Origin { location: "http://example.org/".to_owned(), ..Origin::default() };
+            let _ = parse(&bytes, &origin);
+            for start in STARTS {
+                let _ = parse(format!("{start}{xml}").as_bytes(), &origin);
+            }
+        }
+    }
+}

@@ -36,16 +36,25 @@ pub struct Rules {
 
 enum Verdict {
     All,
-    Nothing(&'static str),
+    Nothing(String),
+    /// The site does not tell its rules for now, so nothing is allowed.
+    Unknown,
     Listed(Robot),
 }
 
 impl Rules {
+    /// Returns the time after which the site is asked for its rules again, if it failed to tell
+    /// them.
+    pub fn retry_after(&self) -> Option<Duration> {
+        matches!(self.verdict, Verdict::Unknown).then_some(RETRY_AFTER_FAILURE)
+    }
+
     /// Returns the reason why `url` must not be requested, if there is one.
-    pub fn refusal(&self, url: &Url) -> Option<&'static str> {
+    pub fn refusal(&self, url: &Url) -> Option<&str> {
         match &self.verdict {
             Verdict::All => None,
             Verdict::Nothing(reason) => Some(reason),
+            Verdict::Unknown => Some("robots.txt cannot be read for now"),
             Verdict::Listed(robot) => {
                 (!robot.allowed(url.as_str())).then_some("robots.txt disallows it")
             }
@@ -56,18 +65,20 @@ impl Rules {
         Self { verdict, delay: Duration::ZERO, sitemaps: Vec::new() }
     }
 
+    fn nothing(reason: impl Into<String>) -> Self {
+        Self::without_list(Verdict::Nothing(reason.into()))
+    }
+
     /// Reads a file of the site that `url` belongs to.
     fn parse(url: &Url, file: &[u8]) -> Self {
         let Ok(robot) = Robot::new(AGENT, file) else {
-            return Self::without_list(Verdict::Nothing("robots.txt cannot be understood"));
+            return Self::nothing("robots.txt cannot be understood");
         };
         let delay = robot.delay.map_or(Some(Duration::ZERO), |seconds| {
             Duration::try_from_secs_f32(seconds.max(0.0)).ok().filter(|delay| *delay <= MAX_DELAY)
         });
         let Some(delay) = delay else {
-            return Self::without_list(Verdict::Nothing(
-                "robots.txt wants more than five minutes between two requests",
-            ));
+            return Self::nothing("robots.txt wants more than five minutes between two requests");
         };
         let sitemaps = robot.sitemaps.iter().filter_map(|sitemap| url.join(sitemap).ok());
         let sitemaps = sitemaps.take(MAX_SITEMAPS).collect();
@@ -121,22 +132,23 @@ impl Robots {
     }
 
     async fn fetch(&self, url: &Url) -> Result<(Rules, Duration), FetchError> {
-        let nothing =
-            |reason| Ok((Rules::without_list(Verdict::Nothing(reason)), RETRY_AFTER_FAILURE));
         let Ok(address) = url.join("/robots.txt") else {
-            return nothing("its site has no robots.txt");
+            return Ok((Rules::nothing("its site has no robots.txt"), LIFETIME));
         };
-        match self.read(&Request::new(address).without_retries()).await {
-            Ok(file) => Ok((Rules::parse(url, &file), LIFETIME)),
-            Err(FetchError::Budget) => Err(FetchError::Budget),
-            // Without a file all is allowed. A server that is busy has one, perhaps.
-            Err(FetchError::Status(status)) if status < 500 && status != 429 => {
-                Ok((Rules::without_list(Verdict::All), LIFETIME))
+        let rules = match self.read(&Request::new(address).without_retries()).await {
+            Ok(file) => Rules::parse(url, &file),
+            Err(FetchError::Budget) => return Err(FetchError::Budget),
+            // A server that fails or is busy has a file, perhaps. Without one all is allowed.
+            Err(
+                FetchError::Status(429 | 500..) | FetchError::Transport(_) | FetchError::TooSlow,
+            ) => Rules::without_list(Verdict::Unknown),
+            Err(FetchError::Status(_) | FetchError::Redirects(_)) => {
+                Rules::without_list(Verdict::All)
             }
-            Err(FetchError::Status(_)) => nothing("the server fails to answer for robots.txt"),
-            Err(FetchError::Redirects(_)) => Ok((Rules::without_list(Verdict::All), LIFETIME)),
-            Err(_) => nothing("robots.txt cannot be read"),
-        }
+            Err(error) => Rules::nothing(format!("robots.txt: {error}")),
+        };
+        let lifetime = rules.retry_after().unwrap_or(LIFETIME);
+        Ok((rules, lifetime))
     }
 
     /// Reads the first part of a file.
@@ -160,6 +172,7 @@ impl Robots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn rules(file: &str) -> Rules {
         Rules::parse(&Url::parse("http://example.org/").unwrap(), file.as_bytes())
@@ -205,5 +218,15 @@ mod tests {
     fn sitemaps_are_limited() {
         let file = "Sitemap: https://example.org/a.xml\n".repeat(1000);
         assert_eq!(rules(&file).sitemaps.len(), MAX_SITEMAPS);
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read(bytes: Vec<u8>, lines in "((Dis)?allow:[ /*$%a-]{0,20}\n){0,3}") {
+            let url = Url::parse("http://example.org/a/%e9?b#c").unwrap();
+            for file in [bytes.as_slice(), format!("User-agent: *\n{lines}").as_bytes()] {
+                let _ = Rules::parse(&url, file).refusal(&url);
+            }
+        }
     }
 }

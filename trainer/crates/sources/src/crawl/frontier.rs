@@ -148,8 +148,8 @@ impl Frontier {
         self.seen.0.insert(key(url.as_str()))
     }
 
-    /// Begins the next visit, at the host after the last one that has less than `concurrency` visits
-    /// under way and is not left out by `rests`.
+    /// Begins the next visit, at the next host that has less than `concurrency` visits under way and
+    /// is not left out by `rests`.
     pub(super) fn take(
         &mut self,
         concurrency: usize,

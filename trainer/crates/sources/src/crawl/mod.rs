@@ -37,6 +37,8 @@ const MAX_HOPS: u32 = 5;
 const MAX_TRIES: u32 = 3;
 /// Most bytes of the cursor for pages that are visited again.
 const MAX_KNOWN_BYTES: usize = 6 << 20;
+/// Longest time that all hosts may rest before the caller decides whether to wait.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Longest time for which a server is left alone.
 const MAX_REST: Duration = Duration::from_secs(24 * 3600);
 
@@ -279,7 +281,9 @@ impl Crawl {
                     self.state.frontier.put_back(Entry { tries, ..entry });
                     return Step::Batch(batch);
                 }
-                Visit::Busy(_) => self.absorb_failure(&entry, "its server is busy", &mut batch),
+                Visit::Busy(_) => {
+                    self.absorb_failure(&entry, "its server is busy or fails", &mut batch)
+                }
                 Visit::Failed(reason) => self.absorb_failure(&entry, &reason, &mut batch),
                 Visit::Refused(reason) => batch.refused.push(self.refusal(&entry, reason)),
                 Visit::Spent => {
@@ -427,6 +431,10 @@ impl Source for Crawl {
             let is_spent = self.state.frontier.visits() >= self.options.max_pages;
             let wakes = self.state.frontier.waiting_hosts().filter_map(|host| self.rests.get(host));
             let wake = wakes.min().copied().filter(|_| !is_spent);
+            let rest = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
+            if let Some(rest) = rest.filter(|rest| self.visits.is_empty() && *rest > MAX_SLEEP) {
+                return Ok(Step::Wait(rest));
+            }
             tokio::select! {
                 Some(visit) = self.visits.join_next() => {
                     // Visits neither panic nor are they cancelled: pages are parsed elsewhere.

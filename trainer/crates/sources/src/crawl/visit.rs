@@ -35,7 +35,7 @@ pub enum Visit {
     Unchanged,
     /// The page is elsewhere.
     Moved(Url),
-    /// The server wants to be left alone for this time.
+    /// The server wants to be left alone for this time, or does not tell its rules for now.
     Busy(Duration),
     /// The server does not answer as servers do, with the reason.
     Failed(String),
@@ -97,6 +97,9 @@ impl Visitor {
             error => Visit::Refused(error.to_string()),
         };
         let rules = self.robots.rules(url).await.map_err(refused)?;
+        if let Some(time) = rules.retry_after() {
+            return Err(Visit::Busy(time));
+        }
         if let Some(reason) = rules.refusal(url) {
             return Err(Visit::Refused(reason.to_owned()));
         }

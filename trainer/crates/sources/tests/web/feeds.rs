@@ -155,8 +155,11 @@ async fn feeds_that_are_none_are_refused_and_the_others_go_on() {
         _ => missing(),
     })
     .await;
-    let busy =
-        Server::start(|_, _| response("429 Too Many Requests", "Retry-After: 100\r\n", "")).await;
+    let busy = Server::start(|got, _| match got.path.as_str() {
+        "/robots.txt" => missing(),
+        _ => response("429 Too Many Requests", "Retry-After: 100\r\n", ""),
+    })
+    .await;
     let paths = ["/broken", "/page", "/loop", "/noai", "/deep", "/flood", "/none", "/good"];
     let mut urls: Vec<_> = paths.iter().map(|path| server.url(path)).collect();
     urls.push(busy.url("/feed"));
