@@ -108,6 +108,9 @@ mod tests {
                 "global-shard_01_of_10/local-shard_0_of_10/shard_00000000_processed.jsonl.zst",
             ),
             ("fineweb", "sample/10BT/000_00000.parquet"),
+            ("gutenberg", "data/en-00000-of-00052.parquet"),
+            ("pubmed-central", "pubmed_00000.json.gz"),
+            ("stack-v2-permissive", "documents/00000_stackv2.jsonl.gz"),
             ("slimpajama", "train/chunk1/example_train_0.jsonl.zst"),
             ("wikipedia", "20231101.en/train-00000-of-00041.parquet"),
         ] {
