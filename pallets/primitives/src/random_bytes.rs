@@ -10,6 +10,7 @@ use crate::{
     audit::{
         AuditResponse, Evidence, Finding, LeafProof, StateProof, TraceState, UpdateMeasurement,
     },
+    lineage::{DocumentLeaf, LeavesProof},
     prf::Prf,
     submission::{Reveal, RevealSet},
     trace::{Carry, MerkleProof},
@@ -75,4 +76,15 @@ fn openings_prove_nothing_else() {
         Evidence::truncate_from(findings).encode(),
     ];
     check_all("test/openings", &valid, checks::check_openings);
+}
+
+#[test]
+fn proofs_about_documents_show_all_their_leaves() {
+    let leaves: Vec<_> = [1, 2, 2, 2, 5]
+        .into_iter()
+        .zip(0..)
+        .map(|(key, record)| DocumentLeaf { key: [key; 32], record: [record; 32] })
+        .collect();
+    let proof = |key: u8| LeavesProof::over(&leaves, &[key; 32]).unwrap().encode();
+    check_all("test/documents", &[0, 1, 2, 3, 9].map(proof), checks::check_documents);
 }

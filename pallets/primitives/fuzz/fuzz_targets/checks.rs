@@ -7,6 +7,7 @@ use pol_primitives::{
     Hash, MAX_SUBMISSIONS,
     audit::{AuditResponse, Evidence, LeafProof, StateProof},
     inclusion::{InvalidReport, StakeCount},
+    lineage::{DocumentLeaf, Documents, LeavesProof},
     submission::{Reveal, RevealSet},
     trace::{MerkleProof, merkle_proof, merkle_root, merkle_verify},
 };
@@ -72,6 +73,31 @@ pub fn check_openings(bytes: &[u8]) {
         }
     }
     check_encoding::<Evidence>(bytes);
+}
+
+/// Reads bytes as a tree over documents, as a proof about it, and as the keys of two documents.
+/// Proofs of the tree pass, and one that is read from the bytes for no document whose leaves it
+/// does not have.
+///
+/// # Panics
+///
+/// Panics if a check fails.
+pub fn check_documents(bytes: &[u8]) {
+    let read = check_encoding::<LeavesProof>(bytes);
+    let (pairs, _) = bytes.as_chunks::<2>();
+    let leaf = |&[key, record]: &[u8; 2]| DocumentLeaf { key: [key; 32], record: [record; 32] };
+    let mut leaves: Vec<_> = pairs.iter().take(32).map(leaf).collect();
+    leaves.sort();
+    let Some(tree) = Documents::over(&leaves) else { return assert!(leaves.is_empty()) };
+    for key in bytes.first().into_iter().chain(bytes.last()).map(|key| [*key; 32]) {
+        let found: Vec<_> = leaves.iter().filter(|leaf| leaf.key == key).collect();
+        let proof = LeavesProof::over(&leaves, &key).unwrap_or_default();
+        assert!(proof.verify(&tree, &key));
+        assert!(proof.leaves.iter().map(|opened| &opened.leaf).eq(found.iter().copied()));
+        if let Some(read) = read.as_ref().filter(|read| read.verify(&tree, &key)) {
+            assert!(read.leaves.iter().map(|opened| &opened.leaf).eq(found));
+        }
+    }
 }
 
 /// Reads bytes as a value, which has no other encoding than what was read.

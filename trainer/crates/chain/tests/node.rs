@@ -329,6 +329,7 @@ async fn reads_agree(chain: &Chain) {
     assert!(chain.audit_config().await.unwrap().is_valid());
     assert_eq!(chain.audits().await.unwrap(), Vec::new());
     assert_eq!(chain.shard_record(ShardId { manifest: 1_000_000, index: 0 }).await.unwrap(), None);
+    reads_of_lineage_are_empty(chain).await;
     assert_eq!(chain.ledger().await.unwrap(), Ledger::default());
     for member in chain.members().await.unwrap() {
         assert_eq!(chain.member(&member.account).await.unwrap(), Some(member));
@@ -340,6 +341,15 @@ async fn reads_agree(chain: &Chain) {
     assert!(finalised.number <= best.number);
     let block_time = chain.block_time().await.unwrap();
     assert!((Duration::from_millis(500)..STEP_TIMEOUT).contains(&block_time), "{block_time:?}");
+}
+
+async fn reads_of_lineage_are_empty(chain: &Chain) {
+    assert_eq!(chain.shard_records(1_000_000, None).await.unwrap(), Vec::new());
+    assert_eq!(chain.shards_of_round(1_000_000).await.unwrap(), Vec::new());
+    assert_eq!(chain.children(0).await.unwrap(), Vec::<u32>::new());
+    assert_eq!(chain.manifests_of_source(1_000_000).await.unwrap(), Vec::<u32>::new());
+    assert_eq!(chain.manifests_of_documents(&[0; 32]).await.unwrap(), Vec::<u32>::new());
+    assert_eq!(chain.retirement(1_000_000).await.unwrap(), None);
 }
 
 async fn reads_of_unknown_accounts_are_empty(chain: &Chain, unknown: &Signer) {

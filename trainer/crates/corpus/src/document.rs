@@ -125,6 +125,9 @@ pub struct Place {
 }
 
 /// Record of a document, kept also if the document was dropped.
+///
+/// Hashes of its JSON are registered. So fields keep their order, and a further one is left out
+/// where it is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentRecord {
     /// Place that the document came from.
