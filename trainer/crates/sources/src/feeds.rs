@@ -12,7 +12,7 @@ use crate::{
     signals::{Obeyed, Signals, licence_of_url},
 };
 use async_trait::async_trait;
-use feed_rs::model::{Entry, Feed, Link};
+use feed_rs::model::{Entry, Feed, Link, Text};
 use pol_corpus::{Origin, RawDocument, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,8 +24,14 @@ use url::Url;
 
 /// Largest feed, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
-/// Most entries of a feed that are read at one time, and twice as many that are remembered.
+/// Most entries of a feed that are read at one time.
 const MAX_ENTRIES: usize = 1000;
+/// Entries that are remembered of a short feed. Of others, twice as many are as it has.
+const MIN_SEEN: usize = 100;
+/// Longest address and name of an entry, in bytes.
+const MAX_NAME_BYTES: usize = 2048;
+/// Longest media type and statement of rights, in bytes.
+const MAX_STATEMENT_BYTES: usize = 300;
 /// Most redirects to a feed or a page.
 const MAX_HOPS: usize = 5;
 
@@ -135,11 +141,12 @@ impl Feeds {
         let mut batch = Batch::default();
         let (min, max) = (self.options.min_interval.as_secs(), self.options.max_interval.as_secs());
         let interval = feed.interval.clamp(min.max(1), max.max(1));
+        let longer = interval.saturating_add(interval / 2);
         let (interval, wait) = match self.request(&url, &feed.validators).await {
             Ok((news, validators, ttl)) => {
                 feed.validators = validators;
                 let has_news = self.take_news(news, &mut feed, &mut batch);
-                let next = if has_news { interval / 2 } else { interval + interval / 2 };
+                let next = if has_news { interval / 2 } else { longer };
                 (next.max(ttl), 0)
             }
             Err(Visit::Busy(time)) => (interval, time.as_secs()),
@@ -148,7 +155,7 @@ impl Feeds {
                 batch.refused.push(self.refusal(&url, reason));
                 (interval.saturating_mul(2), 0)
             }
-            Err(_) => (interval + interval / 2, 0),
+            Err(_) => (longer, 0),
         };
         feed.interval = interval.clamp(min, max);
         feed.due = now().saturating_add(feed.interval.max(wait.min(max)));
@@ -159,6 +166,7 @@ impl Feeds {
     /// Takes the entries over that are new. Returns `true` if there are any.
     fn take_news(&mut self, news: Vec<News>, feed: &mut FeedState, batch: &mut Batch) -> bool {
         let mut has_news = false;
+        let remembered = MIN_SEEN.max(2 * news.len());
         for News { key, page, document } in news {
             if feed.seen.contains(&key) {
                 continue;
@@ -176,7 +184,7 @@ impl Feeds {
                 None => {}
             }
         }
-        while feed.seen.len() > 2 * MAX_ENTRIES {
+        while feed.seen.len() > remembered {
             feed.seen.pop_front();
         }
         has_news
@@ -334,35 +342,34 @@ fn licence_in(text: &str) -> Option<String> {
 fn news(entry: &Entry, rights: &Rights, origin: &Origin) -> News {
     let is_page = |link: &&Link| matches!(link.rel.as_deref(), None | Some("alternate"));
     let page = entry.links.iter().find(is_page).and_then(|link| Url::parse(&link.href).ok());
-    let page = page.filter(|page| matches!(page.scheme(), "http" | "https"));
-    let content = entry
-        .content
-        .as_ref()
-        .and_then(|content| Some((content.content_type.to_string(), content.body.as_ref()?)));
-    let summary = || {
-        let summary = entry.summary.as_ref()?;
-        Some((summary.content_type.to_string(), &summary.content))
+    let page = page.filter(|page| {
+        matches!(page.scheme(), "http" | "https") && page.as_str().len() <= MAX_NAME_BYTES
+    });
+    let content = || {
+        let content = entry.content.as_ref()?;
+        Some((content.content_type.to_string(), content.body.as_ref()?))
     };
-    let title = || {
-        let title = entry.title.as_ref()?;
-        Some((title.content_type.to_string(), &title.content))
+    let text = |text: &Option<Text>| {
+        text.as_ref().map(|text| (text.content_type.to_string(), text.content.clone()))
     };
-    let (media, text) = content
-        .or_else(summary)
-        .or_else(title)
-        .map_or_else(Default::default, |(media, text)| (media, text.clone()));
+    let (media, text) = content()
+        .map(|(media, text)| (media, text.clone()))
+        .or_else(|| text(&entry.summary))
+        .or_else(|| text(&entry.title))
+        .unwrap_or_default();
+    let media = Some(format!("{media}; charset=utf-8")).filter(|m| m.len() <= MAX_STATEMENT_BYTES);
     let statement = entry.rights.as_ref().map(|rights| rights.content.trim().to_owned());
-    let mut signals = origin.signals.clone();
     let statement = statement.or_else(|| rights.statement.clone());
-    signals
-        .extend(statement.filter(|text| text.len() <= 300).map(|text| format!("rights: {text}")));
+    let statement = statement.filter(|text| text.len() <= MAX_STATEMENT_BYTES);
+    let mut signals = origin.signals.clone();
+    signals.extend(statement.map(|text| format!("rights: {text}")));
     let location = page.as_ref().map_or(origin.location.clone(), Url::to_string);
-    let name = if entry.id.is_empty() { text.clone() } else { entry.id.clone() };
+    let name = if entry.id.is_empty() { &text } else { &entry.id };
     let key = blake3::hash(format!("{location}\n{name}").as_bytes());
-    let part = if page.is_none() && !entry.id.is_empty() { vec![entry.id.clone()] } else { vec![] };
+    let has_name = page.is_none() && (1..=MAX_NAME_BYTES).contains(&entry.id.len());
+    let part = if has_name { vec![entry.id.clone()] } else { vec![] };
     let licence = licence(&entry.links).or_else(|| rights.licence.clone());
     let origin = Origin { location, part, licence, signals, ..origin.clone() };
-    let media = Some(format!("{media}; charset=utf-8"));
     let mut short = [0; 8];
     short.copy_from_slice(&key.as_bytes()[..8]);
     News {
@@ -384,6 +391,24 @@ mod tests {
 
     const STARTS: [&str; 2] =
         ["<rss version='2.0'><channel>", "<feed xmlns='http://www.w3.org/2005/Atom'>"];
+
+    #[test]
+    fn long_names_do_not_reach_the_store() {
+        let long = "x".repeat(1 << 20);
+        let feed = format!(
+            "<rss version='2.0'><channel><title>t</title><item><guid \
+             isPermaLink='false'>{long}</guid><description>text</description></item><item>\
+             <link>http://example.org/{long}</link><title>title</title></item></channel></rss>"
+        );
+        let origin = Origin { location: "http://example.org/feed".to_owned(), ..Origin::default() };
+        let (news, _) = parse(feed.as_bytes(), &origin).unwrap();
+        assert_eq!(news.len(), 2);
+        for entry in &news {
+            assert_eq!(entry.document.origin, origin);
+            assert_eq!(entry.page, None);
+        }
+        assert_ne!(news[0].key, news[1].key);
+    }
 
     proptest! {
         #[test]

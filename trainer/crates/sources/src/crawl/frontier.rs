@@ -15,7 +15,7 @@ use url::Url;
 const MAX_SEEN: usize = 1 << 17;
 /// Most bytes of addresses that wait. With the others, this keeps the cursor below 16 MiB, the
 /// longest that a store takes.
-const MAX_QUEUED_BYTES: usize = 6 << 20;
+const MAX_QUEUED_BYTES: usize = 5 << 20;
 /// Bytes of an entry in the cursor beside its address.
 const ENTRY_BYTES: usize = 64;
 /// Most shapes whose addresses are counted.
@@ -143,13 +143,18 @@ impl Frontier {
         true
     }
 
-    /// Remembers a page. Returns `true` if it is new.
+    /// Remembers a page, if there is room for one. Returns `true` if it is new.
     pub(super) fn mark(&mut self, url: &Url) -> bool {
-        self.seen.0.insert(key(url.as_str()))
+        let key = key(url.as_str());
+        let is_new = !self.seen.0.contains(&key);
+        if is_new && self.seen.0.len() < MAX_SEEN {
+            self.seen.0.insert(key);
+        }
+        is_new
     }
 
-    /// Begins the next visit, at the next host that has less than `concurrency` visits under way and
-    /// is not left out by `rests`.
+    /// Begins the next visit, at the next host that has less than `concurrency` visits under way
+    /// and does not rest.
     pub(super) fn take(
         &mut self,
         concurrency: usize,

@@ -36,7 +36,7 @@ const MAX_HOPS: u32 = 5;
 /// Most visits to a page whose server is busy.
 const MAX_TRIES: u32 = 3;
 /// Most bytes of the cursor for pages that are visited again.
-const MAX_KNOWN_BYTES: usize = 6 << 20;
+const MAX_KNOWN_BYTES: usize = 5 << 20;
 /// Longest time that all hosts may rest before the caller decides whether to wait.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// Longest time for which a server is left alone.
@@ -298,7 +298,7 @@ impl Crawl {
 
     fn absorb_page(&mut self, entry: &Entry, page: Page, batch: &mut Batch) {
         self.failures.remove(entry.url.authority());
-        let Page { document, validators, links, canonical, feeds: _, sitemaps } = page;
+        let Page { document, validators, links, canonical, sitemaps } = page;
         for link in links {
             self.offer_page(link, entry.depth.saturating_add(1), 0);
         }
@@ -362,9 +362,10 @@ impl Crawl {
     /// Returns the step after the last visit of a round.
     fn end_round(&mut self) -> Option<Step> {
         let Some(interval) = self.options.revisit else { return Some(Step::Done) };
-        let due = self.state.begun.saturating_add(interval.as_secs());
+        let interval = interval.as_secs().max(1);
+        let due = self.state.begun.saturating_add(interval);
         // A clock that was set back must not stop the crawl for longer than a round.
-        let wait = due.saturating_sub(now()).min(interval.as_secs());
+        let wait = due.saturating_sub(now()).min(interval);
         if wait > 0 {
             return Some(Step::Wait(Duration::from_secs(wait)));
         }

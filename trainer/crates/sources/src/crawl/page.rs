@@ -24,8 +24,6 @@ pub(crate) struct PageFacts {
     pub(crate) links: Vec<Url>,
     /// Address that it names as its own.
     pub(crate) canonical: Option<Url>,
-    /// Feeds that it offers.
-    pub(crate) feeds: Vec<Url>,
     /// Licence that it names.
     pub(crate) licence: Option<String>,
 }
@@ -106,13 +104,13 @@ impl State<'_> {
                     self.add_licence(&target);
                 }
                 if name != "link" {
-                    if !(self.obeys_nofollow && is("nofollow")) {
-                        push(&mut self.facts.links, target);
+                    if !(self.obeys_nofollow && is("nofollow"))
+                        && self.facts.links.len() < MAX_LINKS
+                    {
+                        self.facts.links.push(target);
                     }
                 } else if is("canonical") {
                     self.facts.canonical.get_or_insert(target);
-                } else if is("alternate") && value("type").is_some_and(is_feed) {
-                    push(&mut self.facts.feeds, target);
                 }
             }
             _ => {}
@@ -125,17 +123,6 @@ impl State<'_> {
             self.facts.licence = licence_of_url(target);
         }
     }
-}
-
-fn push(links: &mut Vec<Url>, link: Url) {
-    if links.len() < MAX_LINKS {
-        links.push(link);
-    }
-}
-
-fn is_feed(media: &str) -> bool {
-    let media = media.trim().to_ascii_lowercase();
-    matches!(&*media, "application/rss+xml" | "application/atom+xml" | "application/feed+json")
 }
 
 fn attribute<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
@@ -180,12 +167,11 @@ mod tests {
     fn the_head_is_read() {
         let (facts, signals) = facts(
             "<link rel=canonical href=/c><link rel='license' \
-             href='https://creativecommons.org/licenses/by/4.0/'><link rel=alternate \
-             type='application/atom+xml' href=feed><meta name=robots content='noai, noindex'>",
+             href='https://creativecommons.org/licenses/by/4.0/'><link rel=alternate href=feed>\
+             <meta name=robots content='noai, noindex'>",
         );
         assert_eq!(facts.canonical.unwrap().as_str(), "http://example.org/c");
         assert_eq!(facts.licence.as_deref(), Some("CC-BY-4.0"));
-        assert_eq!(facts.feeds[0].as_str(), "http://example.org/dir/feed");
         assert_eq!(signals.forbids_storing(&Obeyed::default()), Some("robots: noai"));
     }
 

@@ -56,8 +56,6 @@ pub struct Page {
     pub links: Vec<Url>,
     /// Address of the page by its own words, if it is on the same site.
     pub canonical: Option<Url>,
-    /// Feeds that it offers.
-    pub feeds: Vec<Url>,
     /// Sitemaps that the site names in robots.txt.
     pub sitemaps: Vec<Url>,
 }
@@ -160,8 +158,7 @@ impl Visitor {
             None => Ok(RawDocument { origin, media, bytes: response.body }),
         };
         let links = facts.links.into_iter().map(normalise).collect();
-        let feeds = facts.feeds;
-        Visit::Page(Box::new(Page { document, validators, links, canonical, feeds, sitemaps }))
+        Visit::Page(Box::new(Page { document, validators, links, canonical, sitemaps }))
     }
 }
 

@@ -15,10 +15,13 @@ use std::{
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
+/// Longest time over which the rate of a transfer is measured.
+const MAX_WINDOW: Duration = Duration::from_secs(3600);
+
 /// Slowest transfer that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
-    /// Time over which the rate is measured.
+    /// Time over which the rate is measured, at most an hour.
     pub window: Duration,
     /// Bytes that have to arrive in each window.
     pub bytes: u64,
@@ -70,7 +73,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(rate: MinRate) -> Self {
-        Self { end: Instant::now() + rate.window, bytes: 0 }
+        Self { end: Instant::now() + rate.window.min(MAX_WINDOW), bytes: 0 }
     }
 }
 

@@ -12,6 +12,8 @@ use tokio::{
     time::Instant,
 };
 
+/// Longest time that requests to a host are kept apart.
+const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 /// Number of hosts above which those that nobody waits for are forgotten.
 const MAX_HOSTS: usize = 4096;
 
@@ -45,7 +47,7 @@ impl Pacer {
                 if host.next > now {
                     return Some(host.next);
                 }
-                host.next = now + delay;
+                host.next = now + delay.min(MAX_DELAY);
                 None
             });
             match wait {
@@ -57,7 +59,9 @@ impl Pacer {
 
     /// Lets no request to `host` start for `time`.
     pub(super) fn pause(&self, host: &str, time: Duration) {
-        self.with_host(host, |host| host.next = host.next.max(Instant::now() + time));
+        self.with_host(host, |host| {
+            host.next = host.next.max(Instant::now() + time.min(MAX_DELAY))
+        });
     }
 
     fn with_host<T>(&self, name: &str, act: impl FnOnce(&mut Host) -> T) -> T {
