@@ -41,7 +41,7 @@ fn tasks_change_only_with_the_version() {
         ("algebra", "7ba1e0d2b11652c3"),
         ("logic", "e9ce53a37e3895c8"),
         ("lists", "4d17ad770096903c"),
-        ("programs", "fa5a92167a9306f1"),
+        ("programs", "33a4ee6c2bcf0cac"),
         ("graphs", "d5f4147f96d413e0"),
         ("planning", "a447a0c504da847a"),
         ("reasoning", "5e643e8d634fbe44"),

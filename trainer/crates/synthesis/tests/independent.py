@@ -161,6 +161,10 @@ def lists(text, answer):
 
 
 def programs(text, answer):
+    if "```rust" in text:
+        # The calling test compiles and runs these.
+        print(json.dumps([re.search(r"```rust\n(.*?)```", text, re.S)[1], answer]))
+        return
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         exec(re.search(r"```python\n(.*?)```", text, re.S)[1], {})

@@ -26,6 +26,38 @@ fn check(lines: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// Compiles and runs programs, given as lines of JSON with their output.
+fn run_rust(lines: &str) {
+    let programs: Vec<[String; 2]> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(programs.len() > 20);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, program) = (folder.path().join("all.rs"), folder.path().join("all"));
+    let mut source = "#![allow(warnings)]\n".to_owned();
+    let mut main = String::new();
+    for (number, [text, _]) in programs.iter().enumerate() {
+        source += &text.replace("fn main()", &format!("fn p{number}()"));
+        main += &format!("p{number}(); println!();\n");
+    }
+    std::fs::write(&file, format!("{source}fn main() {{\n{main}}}\n")).unwrap();
+    let compiled = Command::new("rustc").arg(&file).arg("-o").arg(&program).output();
+    let Ok(compiled) = compiled else {
+        eprintln!("skipped the programs in Rust: there is no rustc");
+        return;
+    };
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let output = Command::new(&program).output().unwrap();
+    assert!(output.status.success());
+    let output = String::from_utf8(output.stdout).unwrap();
+    let outputs: Vec<String> = output
+        .split("\n\n")
+        .map(|lines| lines.lines().collect::<Vec<_>>().join(", then "))
+        .filter(|lines| !lines.is_empty())
+        .collect();
+    let expected: Vec<&str> = programs.iter().map(|[_, answer]| answer.as_str()).collect();
+    assert_eq!(outputs, expected);
+}
+
 fn line(family: &str, text: &str) -> String {
     format!("{}\n", serde_json::json!({ "family": family, "text": text }))
 }
@@ -53,7 +85,9 @@ fn another_program_finds_the_same_answers() {
     let output = check(&lines);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    let count: u32 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
-    assert!(count >= 450, "{count}");
+    let output = String::from_utf8_lossy(&output.stdout);
+    let (programs, count) = output.trim().rsplit_once('\n').unwrap();
+    assert!(count.parse::<u32>().unwrap() >= 450, "{count}");
+    run_rust(programs);
     assert!(!wrong.is_empty() && !check(&wrong).status.success(), "a wrong answer was accepted");
 }

@@ -20,7 +20,7 @@ pub use lists::{ListOperation, ListQuestion, Lists};
 pub use logic::{Conclusion, Line, Literal, Logic, Premise};
 pub use orders::{Order, Relation};
 pub use planning::{Ferry, Stacks};
-pub use programs::{Comparison, Program, Sign, Statement, Term};
+pub use programs::{Comparison, Language, Program, Sign, Statement, Term};
 
 use crate::{
     draws::Draws,
@@ -88,7 +88,7 @@ pub enum Family {
     Logic,
     /// Operations on lists.
     Lists,
-    /// Output of small programs.
+    /// Output of small programs in Python and Rust.
     Programs,
     /// Shortest routes, colourings, and orders of work.
     Graphs,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Small programs in the subset of Python that this module evaluates, with their output.
+//! Small programs with their output, in the subset of Python and Rust that this module evaluates.
+
+mod source;
 
 use super::{Level, Proved};
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     words::{Solution, Words},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
+use source::{Writer, is_valid};
 
 /// Names of variables, by number.
 const NAMES: [&str; 8] = ["a", "b", "c", "i", "j", "n", "total", "count"];
@@ -97,10 +99,22 @@ pub enum Statement {
     PrintList,
 }
 
+/// Language of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// Python 3.
+    Python,
+    /// Rust.
+    Rust,
+}
+
 /// A program, its output, and the values at the end of each round of its outermost loop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
+    /// Language of its text.
+    pub language: Language,
     /// Statements.
     pub statements: Vec<Statement>,
     /// Lines of output.
@@ -165,6 +179,8 @@ impl Machine {
                     *self.values.get_mut(*name)? = Some(value);
                     self.round(body)?;
                 }
+                // The variable belongs to the loop.
+                *self.values.get_mut(*name)? = None;
             }
             Statement::While(left, comparison, right, body) => {
                 while self.compare(left, *comparison, right)? {
@@ -280,83 +296,6 @@ impl Term {
             Self::Number(draws.range(1, 9))
         }
     }
-
-    fn write(&self, text: &mut String, nested: bool) {
-        // Writing to a string cannot fail.
-        let _ = match self {
-            Self::Number(number) => write!(text, "{number}"),
-            Self::Name(name) => write!(text, "{}", NAMES.get(*name).unwrap_or(&"?")),
-            Self::Length => write!(text, "len(values)"),
-            Self::Sum => write!(text, "sum(values)"),
-            Self::Binary(left, sign, right) => {
-                let sign = match sign {
-                    Sign::Plus => "+",
-                    Sign::Minus => "-",
-                    Sign::Times => "*",
-                    Sign::Quotient => "//",
-                    Sign::Remainder => "%",
-                };
-                *text += if nested { "(" } else { "" };
-                left.write(text, true);
-                let _ = write!(text, " {sign} ");
-                right.write(text, true);
-                *text += if nested { ")" } else { "" };
-                Ok(())
-            }
-        };
-    }
-
-    fn written(&self) -> String {
-        let mut text = String::new();
-        self.write(&mut text, false);
-        text
-    }
-}
-
-impl Comparison {
-    fn sign(self) -> &'static str {
-        match self {
-            Self::Less => "<",
-            Self::Greater => ">",
-            Self::Equal => "==",
-            Self::Different => "!=",
-        }
-    }
-}
-
-impl Statement {
-    fn write(&self, text: &mut String, indent: usize) {
-        let name = |name: &usize| NAMES.get(*name).copied().unwrap_or("?");
-        let condition = |left: &Term, comparison: &Comparison, right: &Term| {
-            format!("{} {} {}", left.written(), comparison.sign(), right.written())
-        };
-        let (line, body): (String, &[Self]) = match self {
-            Self::Assign(target, term) => (format!("{} = {}", name(target), term.written()), &[]),
-            Self::Add(target, term) => (format!("{} += {}", name(target), term.written()), &[]),
-            Self::NewList => ("values = []".into(), &[]),
-            Self::Append(term) => (format!("values.append({})", term.written()), &[]),
-            Self::For(target, from, to, body) => {
-                (format!("for {} in range({from}, {to}):", name(target)), body)
-            }
-            Self::While(left, comparison, right, body) => {
-                (format!("while {}:", condition(left, comparison, right)), body)
-            }
-            Self::If(left, comparison, right, yes, _) => {
-                (format!("if {}:", condition(left, comparison, right)), yes)
-            }
-            Self::Print(term) => (format!("print({})", term.written()), &[]),
-            Self::PrintList => ("print(values)".into(), &[]),
-        };
-        let space = "    ".repeat(indent);
-        *text += &format!("{space}{line}\n");
-        body.iter().for_each(|statement| statement.write(text, indent + 1));
-        if let Self::If(.., no) = self
-            && !no.is_empty()
-        {
-            *text += &format!("{space}else:\n");
-            no.iter().for_each(|statement| statement.write(text, indent + 1));
-        }
-    }
 }
 
 impl Program {
@@ -367,6 +306,7 @@ impl Program {
             .map(|name| Statement::Assign(name, Term::Number(draws.distinct_range(1, 99))))
             .collect();
         let mut draws = draws.detached();
+        let language = if draws.chance(65) { Language::Python } else { Language::Rust };
         loop {
             let mut statements = start.clone();
             statements.extend(draw_rest(level, values, &mut draws));
@@ -374,17 +314,15 @@ impl Program {
                 && (1..=MAX_TRACE).contains(&trace.len())
                 && output.iter().all(|line| line != "0" && line != "[]")
             {
-                return Self { statements, output, trace };
+                return Self { language, statements, output, trace };
             }
         }
     }
 
-    /// Returns the text of the program, in Python.
+    /// Returns the text of the program.
     #[must_use]
     pub fn source(&self) -> String {
-        let mut text = String::new();
-        self.statements.iter().for_each(|statement| statement.write(&mut text, 0));
-        text
+        Writer::write(self.language, &self.statements)
     }
 }
 
@@ -459,22 +397,9 @@ fn draw_body(level: Level, known: &[usize], uses_list: bool, draws: &mut Draws) 
     body
 }
 
-/// Returns `true` if every block, also one that never runs, has statements and is not too deep.
-fn is_sound(statements: &[Statement], depth: u32) -> bool {
-    let sound = |body: &Vec<Statement>| !body.is_empty() && is_sound(body, depth + 1);
-    depth <= MAX_DEPTH
-        && statements.iter().all(|statement| match statement {
-            Statement::For(.., body) | Statement::While(.., body) => sound(body),
-            Statement::If(.., yes, no) => sound(yes) && (no.is_empty() || sound(no)),
-            _ => true,
-        })
-}
-
 impl Proved for Program {
     fn check(&self) -> Result<(), Rejection> {
-        // A question mark stands for a variable without a name.
-        let written = is_sound(&self.statements, 0) && !self.source().contains('?');
-        Rejection::unless(written, "the program is malformed")?;
+        Rejection::unless(is_valid(&self.statements), "the program is malformed")?;
         let Some(Machine { output, trace, .. }) = Machine::run(&self.statements) else {
             return Err(Rejection("the program does not run".into()));
         };
@@ -483,12 +408,18 @@ impl Proved for Program {
     }
 
     fn solution(&self, words: &mut Words) -> Solution {
-        let asked = words.pick(&[
-            "What does this Python program print?",
-            "Give the output of this program:",
-            "Run this program in your head. What is printed?",
-            "Which lines does the following Python code write?",
-        ]);
+        let (language, fence) = match self.language {
+            Language::Python => ("Python", "python"),
+            Language::Rust => ("Rust", "rust"),
+        };
+        let asked = words
+            .pick(&[
+                "What does this _ program print?",
+                "Give the output of this program:",
+                "Run this program in your head. What is printed?",
+                "Which lines does the following _ code write?",
+            ])
+            .replace('_', language);
         let mut steps: Vec<String> = (1..)
             .zip(&self.trace)
             .map(|(round, values)| format!("After round {round}: {values}"))
@@ -498,7 +429,7 @@ impl Proved for Program {
         }
         steps.extend(self.output.iter().map(|line| format!("It prints {line}")));
         Solution {
-            question: format!("{asked}\n```python\n{}```", self.source()),
+            question: format!("{asked}\n```{fence}\n{}```", self.source()),
             steps,
             answer: self.output.join(", then "),
         }
