@@ -176,7 +176,7 @@ impl Network {
         node.arg("--base-path").arg(folder.path().join("node"));
         node.args(["--rpc-port", &rpc.0.port().to_string(), "--port", &p2p.to_string()]);
         let node = launch("node", &mut node, logs)?;
-        let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs), connect(rpc))?;
+        let (recipe, chain) = tokio::try_join!(ingest(folder.path(), logs, TEXTS), connect(rpc))?;
         let recipe = Recipe { numerics, ..recipe };
         let block_time = chain.block_time().await?;
         let network = Self {
@@ -513,15 +513,15 @@ pub(crate) async fn finish(mut command: Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Makes shards of a few texts of the corpus in `folder`; returns a tiny recipe for them.
-pub(crate) async fn ingest(folder: &Path, logs: &Path) -> Result<Recipe> {
+/// Makes shards of up to `count` texts of the corpus in `folder`; returns a tiny recipe for them.
+pub(crate) async fn ingest(folder: &Path, logs: &Path, count: usize) -> Result<Recipe> {
     let corpus = std::env::var_os("POL_CORPUS")
         .context("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`")?;
     let mut texts: Vec<PathBuf> =
         fs::read_dir(&corpus)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     texts.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     texts.sort();
-    texts.truncate(TEXTS);
+    texts.truncate(count);
     let (data, recipe) = (folder.join("data"), logs.join("recipe.json"));
     let mut command = Command::new(binary("pol-trainer")?);
     command.args(["data", "ingest", "--vocabulary", "512", "--sequence", "32"]);
