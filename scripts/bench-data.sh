@@ -12,7 +12,7 @@ usage: scripts/bench-data.sh [--megabytes N] [--out DIR] [--without-datatrove] [
 Makes a corpus of N MB (default 40) with known duplicates from the examples of scripts/quality-set,
 and runs these stages on it, each program on one core: read, filter, deduplicate, score, tokenise.
 Prints for each stage the MB of its input that a second of processor time is enough for, and the
-largest resident memory of each program. Takes a quarter of an hour, mostly of datatrove.
+largest resident memory of each program. Takes some minutes, nearly all of them of datatrove.
 
 datatrove 0.10.0 is installed from PyPI into a virtual environment of 0.8 GB below POL_CACHE, for
 which Python 3.11 to 3.13 is needed. Without it, only the tokenizer's trainer is installed.
