@@ -131,8 +131,8 @@ impl Family {
         }
     }
 
-    /// Returns `true` if every question has one right answer. There are several colourings, shortest
-    /// routes, and plans.
+    /// Returns `true` if every question has one right answer. There may be several shortest routes,
+    /// colourings, and plans.
     pub(crate) const fn has_one_answer(self) -> bool {
         !matches!(self, Self::Graphs | Self::Planning)
     }
