@@ -3,9 +3,11 @@
 //! Texts on their way to shards, to manifests on chain, and into the model.
 
 use super::{
+    acquire::AcquireOptions,
     admission::{
         self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
     },
+    data_report::SummaryOptions,
     governance::describe_decision,
     ingest::IngestOptions,
     prove::{ProveOptions, VerifyOptions},
@@ -83,8 +85,12 @@ Examples:
 #[derive(Subcommand)]
 #[command(after_help = DATA_EXAMPLES)]
 pub(crate) enum DataCommand {
+    /// Fill a network's data from its sources: files, data sets, the web, and recipes.
+    Acquire(AcquireOptions),
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
+    /// Sum up ingested folders: sources, quality, drops, and languages.
+    Summary(SummaryOptions),
     /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
     Register(RegisterOptions),
     /// List all manifests, with their stages and kinds.
@@ -138,7 +144,9 @@ pub(crate) struct RegisterOptions {
 /// Runs a subcommand of `data`.
 pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
+        DataCommand::Acquire(options) => options.run().await,
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
+        DataCommand::Summary(options) => options.run(),
         DataCommand::Register(options) => register(options).await,
         DataCommand::List(options) => admission::list(options).await,
         DataCommand::Admit(options) => admission::admit(options).await,

@@ -182,6 +182,7 @@ impl IngestOptions {
             tokenizer: self.tokenizer,
             end_of_text,
             force: self.force,
+            lineage: None,
         })
     }
 }
@@ -192,7 +193,7 @@ fn ppm(percent: f64) -> Ppm {
 }
 
 /// Returns the choice of an imported model, if the tokenizer is in the folder of one.
-fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
+pub(super) fn end_of_text_beside(tokenizer: &Path) -> EndOfText {
     let model = tokenizer.parent().and_then(|folder| describe(folder).ok());
     model.map_or(EndOfText::Known, |(_, report)| EndOfText::Model(report.special.end))
 }
@@ -223,7 +224,7 @@ fn print(out: &Path, record: &IngestRecord, json: bool) -> Result<()> {
 }
 
 /// Display of the progress: a bar for each stage, or lines of JSON.
-struct Display {
+pub(super) struct Display {
     json: bool,
     shown: Mutex<Shown>,
 }
@@ -236,12 +237,12 @@ struct Shown {
 }
 
 impl Display {
-    fn new(json: bool) -> Self {
+    pub(super) fn new(json: bool) -> Self {
         let shown = Shown { name: "", bar: ProgressBar::hidden(), since: Instant::now() };
         Self { json, shown: Mutex::new(shown) }
     }
 
-    fn show(&self, event: IngestEvent) {
+    pub(super) fn show(&self, event: IngestEvent) {
         let (name, done, total) = match event {
             IngestEvent::Reading { bytes, total } => ("reading", bytes, total),
             IngestEvent::Comparing { documents, total } => ("comparing", documents, total),
@@ -275,7 +276,7 @@ impl Display {
         shown.bar.set_position(done);
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).bar.finish_and_clear();
     }
 }

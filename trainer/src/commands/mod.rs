@@ -2,6 +2,7 @@
 
 //! The commands of `pol-trainer`, each with its options.
 
+mod acquire;
 pub(crate) mod adapt;
 mod admission;
 mod balances;
@@ -9,6 +10,7 @@ pub(crate) mod beacon;
 pub(crate) mod bench;
 pub(crate) mod calibrate;
 pub(crate) mod data;
+mod data_report;
 mod decoder;
 pub(crate) mod generate;
 pub(crate) mod governance;

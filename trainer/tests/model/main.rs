@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `pol-trainer model`, `generate`, and `data ingest` with a model's tokenizer, as users run them.
+//! `pol-trainer model`, `generate`, and `data`, as users run them.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod acquiring;
 mod adapting;
 mod common;
 mod generating;

@@ -106,6 +106,7 @@ fn whole(folder: &Path, out: &Path) -> Outcome {
         tokenizer: Some(folder.join("tokenizer.json")),
         end_of_text: EndOfText::Known,
         force: false,
+        lineage: None,
     };
     let quality = Some(QualityModel::bundled()?);
     let tokenise = OnceLock::new();

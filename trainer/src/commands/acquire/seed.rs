@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Section `data_acquisition` of a network's JSON configuration.
+
+use super::{
+    config::{Config, Kind, SourceConfig},
+    suppliers::{HubConfig, SynthesisConfig, known_dataset},
+};
+use anyhow::{Context, Result, ensure};
+use pol_primitives::Hash;
+use pol_sources::hub;
+use pol_synthesis::Recipe;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Name of the section.
+const SECTION: &str = "data_acquisition";
+/// Documents of the synthetic source, unless its budget is less.
+const SYNTHETIC_DOCUMENTS: u32 = 100_000;
+/// Seed of the synthetic source.
+const SYNTHETIC_SEED: Hash = [0; 32];
+
+/// Switches of the section, beside the fields that TOML has.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Switches {
+    /// Read sources of the web. If it is false, those that are named are left out.
+    enable_web_scraping: Option<bool>,
+    /// Data sets, by their names in the catalogue or on the hub.
+    huggingface_datasets: Vec<String>,
+    /// Draw text from an imported model.
+    pretrained_extraction: bool,
+    /// Make tasks with proofs. If it is false, synthetic sources that are named are left out.
+    synthetic_generation: Option<bool>,
+}
+
+impl Switches {
+    const NAMES: [&str; 4] = [
+        "enable_web_scraping",
+        "huggingface_datasets",
+        "pretrained_extraction",
+        "synthetic_generation",
+    ];
+
+    /// Takes the switches out of the section.
+    fn take(section: &mut Map<String, Value>) -> Result<Self> {
+        let switches: Map<_, _> =
+            Self::NAMES.iter().filter_map(|name| section.remove_entry(*name)).collect();
+        serde_json::from_value(switches.into()).context(SECTION)
+    }
+
+    /// Adds the sources that the switches ask for.
+    fn apply(self, config: &mut Config) -> Result<()> {
+        ensure!(
+            !self.pretrained_extraction,
+            "{SECTION}.pretrained_extraction: this program cannot draw text from an imported model \
+             for an acquisition; set it to false, or add a source of kind \"pretrained\" with files"
+        );
+        let sources = &mut config.sources;
+        for name in self.huggingface_datasets {
+            sources.push(dataset(&name)?);
+        }
+        match self.enable_web_scraping {
+            Some(true) => ensure!(
+                sources.iter().any(|source| source.kind == Kind::Web),
+                "{SECTION}.enable_web_scraping: no page to begin at; add to {SECTION}.source one \
+                 of kind \"web\", such as {{\"name\": \"pages\", \"kind\": \"web\", \"crawl\": \
+                 {{\"seeds\": [\"https://example.org/\"]}}}}"
+            ),
+            Some(false) => sources.retain(|source| source.kind != Kind::Web),
+            None => {}
+        }
+        match self.synthetic_generation {
+            Some(true) if !sources.iter().any(|source| source.synthesis.is_some()) => {
+                let recipe = Recipe::all_tasks(SYNTHETIC_SEED, SYNTHETIC_DOCUMENTS);
+                let mut tasks = SourceConfig::new("tasks".into(), Kind::Synthetic);
+                tasks.synthesis = Some(SynthesisConfig { file: None, recipe: Some(recipe) });
+                sources.push(tasks);
+            }
+            Some(false) => sources.retain(|source| source.kind != Kind::Synthetic),
+            Some(true) | None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Parses a JSON configuration. Other sections than `data_acquisition` are left alone.
+pub(super) fn parse(text: &str) -> Result<Config> {
+    let mut file: Map<String, Value> =
+        serde_json::from_str(text).context("this is no JSON object")?;
+    let section = file.remove(SECTION);
+    let section = section.with_context(|| format!("it has no section {SECTION}; add one"))?;
+    let Value::Object(mut section) = section else {
+        anyhow::bail!("{SECTION} is no object; write {{\"out\": …, \"tokenizer\": …, …}}")
+    };
+    let switches = Switches::take(&mut section)?;
+    let mut config: Config = serde_json::from_value(section.into()).context(SECTION)?;
+    switches.apply(&mut config)?;
+    Ok(config)
+}
+
+/// Returns the source of a data set: one of the catalogue, or one on the hub.
+fn dataset(name: &str) -> Result<SourceConfig> {
+    let (hub, kind) = if name.contains('/') {
+        (HubConfig::of_id(name.to_owned()), Kind::Dataset)
+    } else {
+        let context = || format!("{SECTION}.huggingface_datasets");
+        let kind = match known_dataset(name).with_context(context)?.kind {
+            hub::Kind::Dataset => Kind::Dataset,
+            hub::Kind::Synthetic => Kind::Synthetic,
+        };
+        (HubConfig::known(name.to_owned()), kind)
+    };
+    let mut source = SourceConfig::new(name.replace(['/', '@'], "-"), kind);
+    source.hub = Some(hub);
+    Ok(source)
+}
