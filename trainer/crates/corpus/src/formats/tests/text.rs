@@ -262,7 +262,7 @@ fn pages_are_extracted() {
 fn pages_are_bounded() {
     assert!(reason("a.html", "<html><body></body></html>").contains("readable"));
     let deep = format!("<html>{}", "<div>".repeat(100_000));
-    assert!(reason("a.html", deep).contains("512"));
+    assert!(reason("a.html", deep).contains("2048"));
     let long = format!("<html>{}", "<p>text".repeat(2 << 20));
     assert!(reason("a.html", long).contains("over 8388608 bytes"));
 }
