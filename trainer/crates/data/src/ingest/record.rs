@@ -35,8 +35,10 @@ pub struct IngestRecord {
     /// Number of documents that remain, where the pieces of a long one count as one.
     pub documents: u64,
     /// Number of documents that rules dropped, or that are like others.
+    #[serde(default)]
     pub dropped: u64,
     /// Number of things in the inputs that are no text.
+    #[serde(default)]
     pub refused: u64,
     /// Bytes of clean text.
     pub bytes: u64,

@@ -303,6 +303,17 @@ fn existing_files_are_kept_unless_forced() {
     config.force = true;
     assert_eq!(run(&config).unwrap(), second);
 
+    // So is what an earlier version made, whose records said less.
+    let record = config.out.join(RECORD_FILE);
+    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    old["blocks"] = 7.into();
+    for unknown in ["dropped", "refused", "lineage", "quality"] {
+        old.as_object_mut().unwrap().remove(unknown);
+    }
+    fs::write(&record, old.to_string()).unwrap();
+    fs::rename(config.out.join("train/shards.u16"), config.out.join("train/shards.bin")).unwrap();
+    assert_eq!(run(&config).unwrap(), second);
+
     // Files that no ingestion wrote are never touched.
     for foreign in ["folder", "file"] {
         config.out = config.out.with_file_name(foreign);
