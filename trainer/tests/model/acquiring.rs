@@ -33,9 +33,12 @@ fn text(number: usize, sentences: usize) -> String {
         .collect()
 }
 
+fn paragraphs(number: usize) -> String {
+    (0..4).map(|part| format!("<p>{}</p>\n", text(number * 10 + part, 12))).collect()
+}
+
 fn page(number: usize, links: &str) -> String {
-    let paragraphs: String =
-        (0..4).map(|part| format!("<p>{}</p>\n", text(number * 10 + part, 12))).collect();
+    let paragraphs = paragraphs(number);
     format!(
         "<!DOCTYPE html><html lang=\"en\"><head><title>Page {number}</title></head><body>\
          <article><h1>Page {number}</h1>\n{paragraphs}</article>{links}</body></html>"
@@ -48,7 +51,7 @@ fn feed() -> String {
             format!(
                 "<item><title>Entry {number}</title><guid>entry-{number}</guid>\
                  <description>{}</description></item>",
-                text(number, 40)
+                paragraphs(number).replace('<', "&lt;").replace('>', "&gt;")
             )
         })
         .collect();

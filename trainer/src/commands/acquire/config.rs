@@ -2,13 +2,10 @@
 
 //! Configuration of an acquisition: shared options, and the sources in the order of their kinds.
 
-use super::{
-    seed,
-    suppliers::{
-        ArxivConfig, CrawlConfig, DocumentationConfig, FeedsConfig, GithubConfig, HackerNewsConfig,
-        HubConfig, MastodonConfig, NewsConfig, PubmedConfig, StackExchangeConfig, Supplier,
-        SynthesisConfig,
-    },
+use super::suppliers::{
+    ArxivConfig, CrawlConfig, DocumentationConfig, FeedsConfig, GithubConfig, HackerNewsConfig,
+    HubConfig, MastodonConfig, NewsConfig, PubmedConfig, StackExchangeConfig, Supplier,
+    SynthesisConfig,
 };
 use anyhow::{Context, Result, bail, ensure};
 use pol_corpus::{
@@ -25,13 +22,12 @@ use pol_sources::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 /// Bytes that count as a token while a source is read, before a tokenizer sees its text.
-pub(super) const TOKEN_BYTES: u64 = 4;
+const TOKEN_BYTES: u64 = 4;
 
 /// Configuration of an acquisition.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,7 +57,7 @@ pub(super) struct Config {
     quality_threshold: f64,
     /// Most tokens that a source yields over all runs.
     #[serde(default)]
-    pub(super) max_tokens_per_source: Option<u64>,
+    max_tokens_per_source: Option<u64>,
     /// Languages to keep, as ISO 639-3 codes. All, if there are none.
     #[serde(default)]
     languages: Vec<String>,
@@ -204,30 +200,8 @@ fn default_held_out() -> f64 {
 }
 
 impl Config {
-    /// Reads a configuration: TOML, or JSON with a section `data_acquisition`. Paths in it are
-    /// relative to its folder.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let of_file = || path.display().to_string();
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", of_file()))?;
-        let config = Self::parse(&text).and_then(|mut config| {
-            config.resolve(path.parent().unwrap_or(Path::new("")));
-            config.validate()?;
-            Ok(config)
-        });
-        config.with_context(of_file)
-    }
-
-    /// Parses a configuration. Text that begins with a brace is JSON.
-    pub(super) fn parse(text: &str) -> Result<Self> {
-        if text.trim_start().starts_with('{') {
-            return seed::parse(text);
-        }
-        toml::from_str(text).context("this is no configuration of `data acquire`")
-    }
-
     /// Makes the paths relative to the folder `base`.
-    fn resolve(&mut self, base: &Path) {
+    pub(super) fn resolve(&mut self, base: &Path) {
         let Self { out, tokenizer, quality_model, opt_out, decontaminate, against, .. } = self;
         let shared = [out, tokenizer].into_iter().chain(quality_model).chain(opt_out);
         let sources = self.sources.iter_mut().flat_map(|source| {
@@ -240,7 +214,7 @@ impl Config {
     }
 
     /// Checks everything that can be known before the first source is asked.
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let Self { sequence, shard_tokens, held_out, tokenizer, .. } = self;
         ensure!(
             tokenizer.is_file(),

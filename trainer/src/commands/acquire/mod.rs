@@ -5,6 +5,7 @@
 mod collect;
 mod config;
 mod display;
+mod read;
 mod seed;
 mod state;
 mod suppliers;
@@ -63,7 +64,7 @@ pub(crate) struct AcquireOptions {
 impl AcquireOptions {
     /// Asks the sources, and makes data of what they have.
     pub(crate) async fn run(self) -> Result<()> {
-        let config = Config::read(&self.config)?;
+        let config = read::read(&self.config)?;
         let plan = config.plan(&self.only)?;
         if self.dry_run {
             return plan.into_iter().try_for_each(|source| self.describe(&config, source));

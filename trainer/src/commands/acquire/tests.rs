@@ -33,7 +33,7 @@ impl Folder {
     fn read(&self, name: &str, text: &str) -> Result<Config> {
         let path = self.0.path().join(name);
         fs::write(&path, text).unwrap();
-        Config::read(&path)
+        read::read(&path)
     }
 
     /// Reads a configuration of the usual fields and more.
@@ -63,7 +63,7 @@ fn source(kind: &str, more: &str) -> String {
 #[test]
 fn the_example_is_a_configuration() {
     let text = include_str!("../../../../docs/examples/acquire.toml");
-    let config = Config::parse(text).unwrap();
+    let config = read::parse(text).unwrap();
     let plan = config.plan(&[]).unwrap();
     let kinds: Vec<_> = plan.iter().map(|source| source.kind).collect();
     assert!(kinds.is_sorted(), "{kinds:?}");
@@ -156,7 +156,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
     }
     fs::remove_file(folder.0.path().join("tokenizer.json")).unwrap();
     assert!(folder.refusal(&files).contains("tokenizer: "));
-    assert!(Config::read(Path::new("/nowhere/a.toml")).is_err());
+    assert!(read::read(Path::new("/nowhere/a.toml")).is_err());
 }
 
 #[test]
