@@ -58,7 +58,8 @@ pub(super) struct Config {
     /// Most tokens that a source yields over all runs.
     #[serde(default)]
     max_tokens_per_source: Option<u64>,
-    /// Languages to keep, as ISO 639-3 codes. All, if there are none.
+    /// Languages to keep, as ISO 639-3 codes, where the rules of cleaning tell the language. All,
+    /// if there are none.
     #[serde(default)]
     languages: Vec<String>,
     /// Model of quality, in place of the one that ships with the program.
@@ -305,7 +306,13 @@ impl SourceConfig {
             "contact: sites must be able to reach who reads them; give the address of a page or \
              mailbox"
         );
-        Cleaner::new(&self.cleaning(config)?)?;
+        let cleaning = self.cleaning(config)?;
+        ensure!(
+            self.languages.is_none() || !matches!(cleaning.preset, Preset::None | Preset::Code),
+            "languages: the rules of cleaning of this source tell none; set clean to web, books, \
+             or dialogue"
+        );
+        Cleaner::new(&cleaning)?;
         Ok(())
     }
 

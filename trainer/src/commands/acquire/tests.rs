@@ -148,7 +148,8 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
             "synthesis.file: cannot read".into(),
         ),
         (&TASKS.replace("version = 1", "version = 9"), "version 9 of the generators".into()),
-        (&format!("languages = [\"xx\"]\n{files}"), "source a: ".into()),
+        (&format!("languages = [\"xx\"]\n{files}clean = \"books\""), "source a: ".into()),
+        (&format!("{files}languages = [\"eng\"]"), "set clean to web".into()),
     ] {
         let error = folder.refusal(more);
         assert!(error.contains(&reason), "{more}: {error}");
