@@ -8,6 +8,7 @@ use super::{
         self, AdmitOptions, KindOption, ListOptions, ManifestOptions, ReportOptions, RetireOptions,
     },
     data_report::SummaryOptions,
+    describe::DescribeOptions,
     governance::describe_decision,
     ingest::IngestOptions,
     prove::{ProveOptions, VerifyOptions},
@@ -117,6 +118,8 @@ pub(crate) enum DataCommand {
     Prove(ProveOptions),
     /// Verify such a proof against the chain.
     Verify(VerifyOptions),
+    /// Describe a manifest in the Croissant format.
+    Describe(DescribeOptions),
 }
 
 /// Options of `data register`.
@@ -157,6 +160,7 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Trace(options) => options.run().await,
         DataCommand::Prove(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::Verify(options) => options.run().await,
+        DataCommand::Describe(options) => options.run().await,
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod calibrate;
 pub(crate) mod data;
 mod data_report;
 mod decoder;
+mod describe;
 pub(crate) mod generate;
 pub(crate) mod governance;
 mod ingest;

@@ -208,6 +208,11 @@ impl ShardFolder {
         self.shard_tokens
     }
 
+    /// Returns the name of the file that holds the shards.
+    pub fn file_name(&self) -> &'static str {
+        self.width.file()
+    }
+
     /// Returns the facts that the chain registers.
     pub fn summary(&self) -> &ManifestSummary {
         &self.summary

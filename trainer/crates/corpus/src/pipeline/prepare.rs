@@ -23,6 +23,10 @@ use std::{
 const BATCH_BYTES: usize = 8 << 20;
 /// Things that are cleaned at a time, at most.
 const BATCH_THINGS: usize = 4_096;
+/// Longest description of the place of a document, in bytes of JSON. Records are bounded.
+const MAX_ORIGIN_BYTES: usize = 32 << 10;
+/// Start of an address that is too long, in bytes, by which it is named.
+const MAX_LOCATION_BYTES: usize = 1 << 10;
 /// Batches that wait to be cleaned.
 const WAITING_BATCHES: usize = 1;
 /// Text after which what was done is made durable, in bytes.
@@ -94,6 +98,9 @@ impl<'a> Preparer<'a> {
             Ok(document) => document,
             Err(refusal) => return (Item::Refused(refusal), String::new()),
         };
+        if let Some(refusal) = too_long(&document.origin) {
+            return (Item::Refused(refusal), String::new());
+        }
         let Document { origin, raw, piece, extractor, invalid, text } = document;
         let group = group(&origin);
         let opt_out = self.references.opt_out.as_ref();
@@ -161,6 +168,21 @@ impl<'a> Preparer<'a> {
         }
         (quality, decisions)
     }
+}
+
+/// Returns the reason to refuse a document if its place takes more than a record may.
+fn too_long(origin: &Origin) -> Option<Refusal> {
+    let bytes = serde_json::to_vec(origin).map_or(usize::MAX, |json| json.len());
+    (bytes > MAX_ORIGIN_BYTES).then(|| {
+        let end = origin.location.floor_char_boundary(MAX_LOCATION_BYTES);
+        let location = origin.location[..end].to_owned();
+        Refusal {
+            origin: Origin { source: origin.source.clone(), location, ..Origin::default() },
+            reason: format!(
+                "its address and signals take {bytes} bytes, more than {MAX_ORIGIN_BYTES}"
+            ),
+        }
+    })
 }
 
 /// Returns the number that all pieces of a document have in common.

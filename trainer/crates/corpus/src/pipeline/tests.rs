@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    Side, Verdict,
+    Origin, RawDocument, RawStore, Side, Verdict,
     filters::{CleanConfig, Preset},
 };
 use std::{
@@ -176,6 +176,32 @@ fn a_killed_run_goes_on_where_it_stopped() {
             break;
         }
     }
+}
+
+#[test]
+fn stores_are_read_and_places_that_are_too_long_refused() {
+    let folder = Folder::new();
+    let raw = folder.0.path().join("raw");
+    let mut store = RawStore::create_or_open(&raw).unwrap();
+    for (number, signal) in [(1, "tdm-reservation: 0".to_owned()), (2, "x".repeat(40_000))] {
+        let origin = Origin {
+            source: "web".into(),
+            location: format!("https://example.org/{number}"),
+            fetched: Some(1_700_000_000),
+            signals: vec![signal],
+            ..Origin::default()
+        };
+        let bytes = text(number, 30).into_bytes();
+        store.append(&RawDocument { origin, media: Some("text/plain".into()), bytes }).unwrap();
+    }
+    store.commit(&serde_json::json!({ "page": 2 })).unwrap();
+    drop(store);
+    let pipeline = folder.pipeline(PipelineConfig::default());
+    let (report, found) = all(&mut pipeline.run(&[Supply::Store(raw)], &|_| ()).unwrap());
+    assert_eq!((found.len(), report.refused), (1, 1));
+    assert_eq!(found[0].record.origin.location, "https://example.org/1");
+    assert_eq!(found[0].record.origin.fetched, Some(1_700_000_000));
+    assert!(report.refusals[0].reason.contains("more than 32768"), "{:?}", report.refusals);
 }
 
 #[test]
