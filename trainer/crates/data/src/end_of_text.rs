@@ -162,11 +162,9 @@ impl IngestTokenizer {
 
     /// Returns the tokens of each of `texts`, computed on all cores.
     pub(crate) fn encode_batch(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, DataError> {
-        self.encoder.encode_batch(&self.inner, texts).map_err(|error| {
-            DataError::InvalidTokenizer {
-                origin: hex::encode(self.hash),
-                reason: error.to_string(),
-            }
+        self.encoder.encode_batch(&self.inner, texts).map_err(|error| DataError::InvalidTokenizer {
+            origin: hex::encode(self.hash),
+            reason: error.to_string(),
         })
     }
 }
