@@ -154,6 +154,11 @@ impl IngestOptions {
 
     fn config(self) -> Result<IngestConfig> {
         ensure!((0.0..=50.0).contains(&self.held_out), "--held-out is a share in percent, 0 to 50");
+        let tells_languages = !matches!(self.clean, CleanOption::None | CleanOption::Code);
+        ensure!(
+            self.language.is_empty() || tells_languages,
+            "these rules do not tell languages; give --language with --clean web, books, or dialogue"
+        );
         let percent = 0.0..=100.0;
         ensure!(percent.contains(&self.min_quality), "--min-quality is in percent, 0 to 100");
         let end_of_text = match (self.end_of_text, &self.tokenizer) {
