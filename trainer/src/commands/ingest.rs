@@ -157,7 +157,8 @@ impl IngestOptions {
         let tells_languages = !matches!(self.clean, CleanOption::None | CleanOption::Code);
         ensure!(
             self.language.is_empty() || tells_languages,
-            "these rules do not tell languages; give --language with --clean web, books, or dialogue"
+            "these rules do not tell languages; give --language with --clean web, books, or \
+             dialogue"
         );
         let percent = 0.0..=100.0;
         ensure!(percent.contains(&self.min_quality), "--min-quality is in percent, 0 to 100");
