@@ -101,7 +101,7 @@ fn a_valid_update_stays_and_earns() {
             carry_round: 1,
             valid: 1,
             advantage: 125,
-            lapses: 0,
+            lapses: -1,
         };
         assert_eq!(Learning::standing(&1), standing);
         assert_eq!((Trainers::get(1), Excisions::<Test>::get().len()), (Some(10), 0));
@@ -231,7 +231,7 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
             assert_eq!(Excisions::<Test>::get().to_vec(), [(excision, System::block_number())]);
             assert_eq!(
                 Learning::standing(&1),
-                Standing { nonce: 1, carry_round: 1, ..Default::default() }
+                Standing { nonce: 1, carry_round: 1, lapses: -1, ..Default::default() }
             );
             // The other update is not affected.
             settle(id, 2);
