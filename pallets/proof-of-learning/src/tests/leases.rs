@@ -219,7 +219,8 @@ fn an_included_update_becomes_the_carry_and_keeps_its_shards_until_it_is_settled
             round: 1,
             status: Some(SubmissionStatus::Included),
         });
-        let standing = Standing { nonce: 1, carry, carry_round: 1, lapses: -1, ..Default::default() };
+        let standing =
+            Standing { nonce: 1, carry, carry_round: 1, lapses: -1, ..Default::default() };
         assert_eq!((Learning::standing(&1), Learning::lease(&1)), (standing, None));
         assert_eq!(
             (Learning::audited_lease(1, &1), Learning::audited_lease(2, &1)),
