@@ -218,6 +218,10 @@ fn print(out: &Path, record: &IngestRecord, json: bool) -> Result<()> {
         record.vocabulary,
         record.end_of_text
     );
+    let length = u64::from(record.train.shards) + u64::from(record.held_out.shards);
+    if let Some(share) = (u64::from(record.held_out.shards) * 1_000).checked_div(length) {
+        println!("held out: {}.{} % of the shards", share / 10, share % 10);
+    }
     if record.dropped > 0 || record.refused > 0 {
         println!(
             "left out: {} documents by rules or as duplicates, {} inputs that are no text; see {}",

@@ -5,6 +5,7 @@
 use crate::{display::short_hash, options::NodeOptions};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use pol_corpus::{Documents, ReadOptions, inputs};
 use pol_data::documents::{DocumentIndex, DocumentProof, MAX_PROOF_BYTES, Presence};
 use pol_primitives::Hash;
 use serde_json::json;
@@ -18,6 +19,8 @@ const PROVE_EXAMPLES: &str = "\
 Examples:
   pol-trainer data prove page.html --data data --out proof.json
       prove that these bytes are in the shards of the folder, or are not
+  pol-trainer data prove posts.jsonl --number 17 --data data --out proof.json
+      the same for the seventeenth document of a file that holds several
   pol-trainer data prove 0x5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9 \\
       --data data
       the same for a document by its BLAKE3 hash, as `data trace --json` prints it";
@@ -34,6 +37,10 @@ pub(crate) struct ProveOptions {
     /// File with the raw document, or its BLAKE3 hash.
     #[arg(value_name = "DOCUMENT")]
     document: String,
+    /// Number of the document in the file, or of the piece of a text over 1 MiB, if there are
+    /// several.
+    #[arg(long, value_name = "N")]
+    number: Option<usize>,
     /// Folder made by `data ingest`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -54,28 +61,49 @@ pub(crate) struct VerifyOptions {
     /// File with the raw document that the proof has to be about, or its BLAKE3 hash.
     #[arg(long, value_name = "DOCUMENT")]
     document: Option<String>,
+    /// Number of the document in that file, if it holds several.
+    #[arg(long, value_name = "N", requires = "document")]
+    number: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Returns the hash that `document` is, or that of the file that it names.
-fn document_hash(document: &str) -> Result<Hash> {
+/// Returns the hash that `document` is, or that of the document of this number in the file that it
+/// names. Rows, books, and pieces of long texts are documents of their own.
+fn document_hash(document: &str, number: Option<usize>) -> Result<Hash> {
     let hex = document.strip_prefix("0x").unwrap_or(document);
     let mut hash = Hash::default();
     if hex::decode_to_slice(hex, &mut hash).is_ok() {
         return Ok(hash);
     }
-    let mut hasher = blake3::Hasher::new();
-    let read = File::open(document).and_then(|file| hasher.update_reader(file).map(drop));
-    read.with_context(|| format!("{document} is no hash, and no file that can be read"))?;
-    Ok(*hasher.finalize().as_bytes())
+    let mut found = Vec::new();
+    for input in inputs(&[PathBuf::from(document)]) {
+        let input = input.with_context(|| format!("{document} is no hash and no file"))?;
+        let Ok(input) = input else { continue };
+        for document in Documents::open(input, &ReadOptions::default())? {
+            found.extend(document?.ok().map(|document| document.raw));
+        }
+    }
+    ensure!(!found.is_empty(), "{document} holds no text; name the hash of a document");
+    let at = match number {
+        Some(number) => number.checked_sub(1),
+        None => (found.len() == 1).then_some(0),
+    };
+    at.and_then(|at| found.get(at).copied()).with_context(|| {
+        format!(
+            "{document} holds {} documents, or pieces of a long one; choose one with --number 1 \
+             to {}",
+            found.len(),
+            found.len()
+        )
+    })
 }
 
 impl ProveOptions {
     /// Writes a proof.
     pub(crate) fn run(self) -> Result<()> {
-        let key = document_hash(&self.document)?;
+        let key = document_hash(&self.document, self.number)?;
         let proof = DocumentIndex::open(&self.data)?.prove(&key)?;
         let json = serde_json::to_string(&proof)?;
         let Some(out) = self.out else {
@@ -83,11 +111,12 @@ impl ProveOptions {
             return Ok(());
         };
         fs::write(&out, json).with_context(|| format!("cannot write {}", out.display()))?;
-        let found = proof.records().count();
+        let is_known = proof.records().next().is_some();
         eprintln!(
-            "{}: document {} has {found} records in {}",
+            "{}: document {} {} among those of {}",
             out.display(),
             short_hash(&key),
+            if is_known { "is" } else { "is not" },
             self.data.display()
         );
         Ok(())
@@ -100,7 +129,7 @@ impl VerifyOptions {
         let proof = DocumentProof::parse(&read(&self.proof)?)?;
         if let Some(document) = &self.document {
             ensure!(
-                document_hash(document)? == proof.document(),
+                document_hash(document, self.number)? == proof.document(),
                 "the proof is about another document, {}",
                 short_hash(&proof.document())
             );

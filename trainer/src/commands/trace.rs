@@ -65,8 +65,8 @@ fn parse_shard_id(text: &str) -> Result<ShardId, String> {
 impl TraceOptions {
     /// Prints the lineage of a shard or a passage.
     pub(crate) async fn run(self) -> Result<()> {
-        let chain = self.node.connect().await?;
         if let Some(shard) = self.shard {
+            let chain = self.node.connect().await?;
             let trace = ShardTrace::read(&chain, shard).await?;
             let documents = match self.data {
                 Some(folder) => trace.documents(&folder)?,
@@ -83,6 +83,7 @@ impl TraceOptions {
         let (Some(folder), Some(passage)) = (self.data, self.passage) else {
             anyhow::bail!("name a shard, or a passage with --passage and --data");
         };
+        ensure!(!passage.trim().is_empty(), "the passage is empty; give some words of it");
         let bar = progress_bar(self.json, "{spinner} {pos} documents searched");
         let found = tokio::task::spawn_blocking({
             let folder = folder.clone();
@@ -101,6 +102,7 @@ impl TraceOptions {
              two pieces of a long document",
             folder.display()
         );
+        let chain = self.node.connect().await?;
         for record in &found {
             trace_document(&chain, &folder, record, self.json).await?;
         }

@@ -42,7 +42,7 @@ fn refusals_to_import_are_explained() {
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path().join("model").to_str().unwrap().to_owned();
     for (source, expected) in [
-        ("no such thing", "neither a file or folder here nor a model on the hub"),
+        ("no such thing", "neither a file or folder here nor a name on the hub"),
         (&*fixture(""), "has no config.json"),
     ] {
         let output = model(&["import", source, "--out", &out]);

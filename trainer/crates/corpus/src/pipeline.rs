@@ -95,8 +95,8 @@ impl Pipeline {
         options: ReadOptions,
     ) -> Result<Self, CorpusError> {
         config.validate()?;
-        fs::create_dir_all(folder).io_context("create the folder", folder)?;
         let cleaner = Cleaner::new(&config.clean)?;
+        fs::create_dir_all(folder).io_context("create the folder", folder)?;
         let digest = config.digest(&cleaner, &references, &options);
         Ok(Self { folder: folder.to_owned(), config, references, options, digest })
     }

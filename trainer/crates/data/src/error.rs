@@ -16,6 +16,9 @@ pub enum DataError {
          folders with --input"
     )]
     NoText(String),
+    /// There are inputs, but no document of them remains.
+    #[error("no document remains to learn from: {0}")]
+    NothingLeft(String),
     /// An option is out of its range.
     #[error("{0}")]
     InvalidOption(String),

@@ -22,11 +22,10 @@ use pol_corpus::{
 use pol_primitives::{Hash, data::MAX_SHARD_TOKENS};
 use serde::Serialize;
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
 };
-use tempfile::NamedTempFile;
 use tokenise::{Tokenised, tokenise, train_tokenizer};
 
 /// Path that stands for standard input.
@@ -185,6 +184,7 @@ pub fn ingest(
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs::create_dir_all(parent).io_context("create the folder", parent)?;
+    refuse_own_output(config)?;
     let (inputs, _spools) = spool_pipes(&config.inputs, parent)?;
     let contents = digest_of(&inputs)?;
     let options = ReadOptions { text_fields: config.text_fields.clone(), ..ReadOptions::default() };
@@ -195,23 +195,15 @@ pub fn ingest(
         .finalize()
         .to_hex();
     let work = parent.join(format!(".ingest-{}", &name[..16]));
-    let is_new = !work.exists();
-    let pipeline = Pipeline::open(&work, config.corpus.clone(), references, options)?;
-    let request = config.digest(&pipeline.digest(), &contents, given.as_ref());
-    let existing = existing_ingestion(config, &request);
-    if is_new && !matches!(existing, Ok(None)) {
-        fs::remove_dir_all(&work).io_context("remove", &work)?;
-    }
-    if let Some(record) = existing? {
-        return Ok(record);
-    }
-    let record = make(config, given, &pipeline, &inputs, request, &work, watch);
+    let lock = lock(&work)?;
+    let record = ingest_in(&work, config, references, options, given, &inputs, &contents, watch);
     // A run that the disk failed goes on later. After another error it would fail again.
     let is_resumable =
         matches!(record, Err(DataError::Io { .. } | DataError::Corpus(CorpusError::Io { .. })));
     if !is_resumable {
         fs::remove_dir_all(&work).io_context("remove", &work)?;
     }
+    drop(lock);
     let record = record?;
     if record.invalid > 0 {
         tracing::warn!(
@@ -219,13 +211,27 @@ pub fn ingest(
             "some bytes could not be decoded and were replaced by U+FFFD"
         );
     }
-    tracing::info!(
-        documents = record.documents,
-        tokens = record.tokens,
-        shards = record.train.shards,
-        "ingested"
-    );
     Ok(record)
+}
+
+/// Makes the output of an ingestion in the folder `work`, unless it is there already.
+#[expect(clippy::too_many_arguments, reason = "the parts of one call that needs a lock around it")]
+fn ingest_in(
+    work: &Path,
+    config: &IngestConfig,
+    references: References,
+    options: ReadOptions,
+    given: Option<IngestTokenizer>,
+    inputs: &[Supply],
+    contents: &Hash,
+    watch: &(dyn Fn(IngestEvent) + Sync),
+) -> Result<IngestRecord, DataError> {
+    let pipeline = Pipeline::open(work, config.corpus.clone(), references, options)?;
+    let request = config.digest(&pipeline.digest(), contents, given.as_ref());
+    match existing_ingestion(config, &request)? {
+        Some(record) => Ok(record),
+        None => make(config, given, &pipeline, inputs, request, work, watch),
+    }
 }
 
 /// Makes the output of an ingestion in the folder `work`, and moves it to its place.
@@ -299,36 +305,126 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
     write_synced(path, &json)
 }
 
+/// Fails if the output is within an input: the next ingestion would learn from it, and from the
+/// text that it holds out.
+fn refuse_own_output(config: &IngestConfig) -> Result<(), DataError> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let out = absolute(&config.out);
+    for input in &config.inputs {
+        if let Supply::Path(path) = input
+            && path.is_dir()
+            && out.starts_with(absolute(path))
+        {
+            return Err(DataError::InvalidOption(format!(
+                "the output {} is within the input {}; choose a folder beside it",
+                config.out.display(),
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps other processes from the folder of a run, while the file is open.
+fn lock(work: &Path) -> Result<File, DataError> {
+    fs::create_dir_all(work).io_context("create the folder", work)?;
+    let path = work.join("lock");
+    let file = File::create(&path).io_context("create", &path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataError::InvalidOption(
+            "the same ingestion is running in another process; wait for it, or stop it".into(),
+        )),
+        Err(TryLockError::Error(error)) => Err(error).io_context("lock", &path),
+    }
+}
+
 /// Writes what pipes hold into temporary files in `folder`, since they can be read once and an
 /// ingestion is named by its contents. Returns the inputs with these files, and the files.
-fn spool_pipes(
-    supplies: &[Supply],
-    folder: &Path,
-) -> Result<(Vec<Supply>, Vec<NamedTempFile>), DataError> {
+fn spool_pipes(supplies: &[Supply], folder: &Path) -> Result<(Vec<Supply>, Vec<Spool>), DataError> {
     let mut spools = Vec::new();
     let mut spool = |supply: &Supply| {
         let Supply::Path(path) = supply else { return Ok(supply.clone()) };
         let is_standard = path.as_os_str() == STANDARD_INPUT;
         // Other errors are told by who reads the file.
-        let is_pipe = fs::metadata(path).is_ok_and(|facts| !facts.is_dir() && !facts.is_file());
-        if !is_standard && !is_pipe {
+        let is_special = fs::metadata(path).is_ok_and(|facts| !facts.is_dir() && !facts.is_file());
+        if !is_standard && !is_special {
             return Ok(supply.clone());
         }
-        let mut file = NamedTempFile::new_in(folder).io_context("write to", folder)?;
+        if !is_standard && !is_pipe(path) {
+            return Err(DataError::InvalidOption(format!(
+                "{} is a device; name files, folders, or pipes",
+                path.display()
+            )));
+        }
+        let mut spool = Spool::create(folder)?;
         let copied = if is_standard {
-            io::copy(&mut io::stdin().lock(), &mut file)
+            io::copy(&mut io::stdin().lock(), spool.file())
         } else {
-            File::open(path).and_then(|mut pipe| io::copy(&mut pipe, &mut file))
+            File::open(path).and_then(|mut pipe| io::copy(&mut pipe, spool.file()))
         };
         copied.io_context("read", path)?;
         let location =
             if is_standard { "standard input".into() } else { path.display().to_string() };
-        let path = file.path().to_owned();
-        spools.push(file);
+        let path = spool.path();
+        spools.push(spool);
         Ok::<_, DataError>(Supply::Spool { location, path })
     };
     let supplies = supplies.iter().map(&mut spool).collect::<Result<_, _>>()?;
     Ok((supplies, spools))
+}
+
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &Path) -> bool {
+    false
+}
+
+/// Temporary file that can be opened by its path, and that is gone after a kill where the system
+/// allows.
+struct Spool {
+    #[cfg(target_os = "linux")]
+    file: File,
+    #[cfg(not(target_os = "linux"))]
+    file: tempfile::NamedTempFile,
+}
+
+#[cfg(target_os = "linux")]
+impl Spool {
+    fn create(folder: &Path) -> Result<Self, DataError> {
+        Ok(Self { file: tempfile::tempfile_in(folder).io_context("write to", folder)? })
+    }
+
+    fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Returns the path of the descriptor: the file itself has no name.
+    fn path(&self) -> PathBuf {
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Spool {
+    fn create(folder: &Path) -> Result<Self, DataError> {
+        let file = tempfile::NamedTempFile::new_in(folder).io_context("write to", folder)?;
+        Ok(Self { file })
+    }
+
+    fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.file.path().to_owned()
+    }
 }
 
 /// Returns the digest of the inputs: names and contents of files, and what stores hold.

@@ -26,6 +26,10 @@ const MIN_PAIR_COUNT: u64 = 2;
 /// bits, which this much text cannot overflow.
 const MAX_TEXT_BYTES: u64 = 1 << 30;
 
+/// Longest word that counts, in bytes. The time of the library grows with the square of a word's
+/// length, and longer words, such as lines of dashes, are none.
+const MAX_WORD_BYTES: usize = 256;
+
 /// Trainer of byte-pair encodings (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of
 /// Rare Words with Subword Units").
 ///
@@ -53,7 +57,7 @@ impl TokenizerTrainer {
         let counted: Vec<WordCounts<&str>> = texts
             .par_iter()
             .fold(WordCounts::default, |mut counts, text| {
-                for word in words(text) {
+                for word in words(text).filter(|word| word.len() <= MAX_WORD_BYTES) {
                     *counts.entry(word).or_default() += 1;
                 }
                 counts
@@ -151,6 +155,13 @@ pub(crate) mod tests {
         let (text, plain) = (many_words(300), Tokenizer::from_json(tokenizer.json()).unwrap());
         assert!(plain.encode(&text).unwrap().len() * 10 < text.len() * 9);
         assert_eq!(trained("abc", MIN_VOCABULARY).unwrap().vocabulary(), MIN_VOCABULARY);
+    }
+
+    #[test]
+    fn long_runs_of_one_character_are_no_words() {
+        let text = format!("{} {}", many_words(8_000), "=".repeat(300_000));
+        let tokenizer = trained(&text, 600).unwrap();
+        assert_eq!(tokenizer.json(), trained(&many_words(8_000), 600).unwrap().json());
     }
 
     #[test]

@@ -73,7 +73,14 @@ fn folder(root: &Path) -> impl Iterator<Item = Result<Result<Input, Refusal>, Co
                     let reason = "a link to something that is not there".into();
                     return Some(Ok(Err(Refusal { origin, reason })));
                 }
-                Err(error) => return Some(Err(walk_error(root, error))),
+                Err(error) => {
+                    if let Some(ancestor) = error.loop_ancestor() {
+                        let origin = origin(location(root, error.path().unwrap_or(root)));
+                        let reason = format!("leads back to {}", ancestor.display());
+                        return Some(Ok(Err(Refusal { origin, reason })));
+                    }
+                    return Some(Err(walk_error(root, error)));
+                }
             };
             if let Some(reason) = refusal(&entry) {
                 if entry.file_type().is_dir() {
@@ -127,12 +134,5 @@ fn is_dead_link(error: &walkdir::Error) -> bool {
 
 fn walk_error(root: &Path, error: walkdir::Error) -> CorpusError {
     let path = error.path().unwrap_or(root).to_owned();
-    match error.loop_ancestor() {
-        Some(ancestor) => CorpusError::InvalidOption(format!(
-            "{} leads back to {}; remove the link",
-            path.display(),
-            ancestor.display()
-        )),
-        None => CorpusError::Io { action: "read", path, source: error.into() },
-    }
+    CorpusError::Io { action: "read", path, source: error.into() }
 }

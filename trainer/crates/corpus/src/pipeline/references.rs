@@ -70,6 +70,14 @@ impl ReferenceFiles {
                 texts.push(Ok((document.origin.location, document.text)));
             }
         }
+        if texts.is_empty() {
+            let names: Vec<_> =
+                self.decontaminate.iter().map(|path| path.display().to_string()).collect();
+            return Err(CorpusError::InvalidOption(format!(
+                "no text in {}, which is to be kept out of the data",
+                names.join(", ")
+            )));
+        }
         let finder = Decontaminator::new(&DecontaminationConfig::default(), texts)?;
         Ok((finder, *hasher.finalize().as_bytes()))
     }

@@ -6,7 +6,10 @@ use crate::{
     documents::{DocumentIndex, search},
     tokenizer_trainer::tests::many_words,
 };
-use pol_corpus::Side;
+use pol_corpus::{
+    Side,
+    filters::{CleanConfig, Preset},
+};
 use pol_primitives::MILLION;
 
 /// Returns a folder with three documents of different text, and a configuration for them.
@@ -324,6 +327,44 @@ fn existing_files_are_kept_unless_forced() {
         assert!(matches!(run(&config), Err(DataError::Foreign(path)) if path == config.out));
         assert_eq!(fs::read(kept).unwrap(), b"mine");
     }
+}
+
+#[test]
+fn an_ingestion_does_not_learn_from_its_own_output() {
+    let (_folder, mut config) = corpus();
+    config.out = input(&config).join("out");
+    let error = run(&config).unwrap_err().to_string();
+    assert!(error.contains("is within the input"), "{error}");
+    assert!(!config.out.exists());
+}
+
+#[test]
+fn reasons_are_given_if_nothing_is_left() {
+    let (folder, mut config) = corpus();
+    let (empty, picture) = (folder.path().join("empty"), folder.path().join("a.png"));
+    fs::create_dir(&empty).unwrap();
+    fs::write(&picture, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+    for (path, expected) in [(&empty, "the inputs are empty"), (&picture, "a.png: ")] {
+        config.inputs = vec![Supply::Path(path.clone())];
+        let error = run(&config).unwrap_err();
+        assert!(matches!(error, DataError::NothingLeft(_)), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    config.inputs = vec![Supply::Path(folder.path().join("corpus"))];
+    config.corpus.clean = CleanConfig::of(Preset::Web);
+    let error = run(&config).unwrap_err().to_string();
+    assert!(error.contains("dropped by "), "{error}");
+}
+
+#[test]
+fn one_process_works_on_an_ingestion() {
+    let (folder, config) = corpus();
+    let held = lock(&folder.path().join("work")).unwrap();
+    let error = lock(&folder.path().join("work")).unwrap_err().to_string();
+    assert!(error.contains("another process"), "{error}");
+    drop(held);
+    assert!(lock(&folder.path().join("work")).is_ok());
+    run(&config).unwrap();
 }
 
 #[test]

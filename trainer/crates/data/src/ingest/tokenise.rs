@@ -27,7 +27,7 @@ pub(super) fn train_tokenizer(
 ) -> Result<IngestTokenizer, DataError> {
     let total = selection.things();
     let (mut trainer, mut texts, mut bytes) = (TokenizerTrainer::default(), Vec::new(), 0);
-    selection.for_each(|Selected { kept, .. }, before| {
+    let report = selection.for_each(|Selected { kept, .. }, before| {
         if let Some((text, Side::Train)) = kept {
             bytes += text.len();
             texts.push(text);
@@ -40,9 +40,32 @@ pub(super) fn train_tokenizer(
         }
         Ok::<_, DataError>(())
     })?;
+    something_left(&report)?;
     trainer.count(&texts);
     watch(IngestEvent::Tokenizer { vocabulary });
     trainer.train(vocabulary)
+}
+
+/// Fails with the reasons if no document remains.
+fn something_left(report: &CorpusReport) -> Result<(), DataError> {
+    if report.train.documents + report.held_out.documents > 0 {
+        return Ok(());
+    }
+    let mut reasons: Vec<String> = report
+        .dropped
+        .iter()
+        .map(|(rule, documents)| format!("{documents} dropped by {rule}"))
+        .collect();
+    if let Some(first) = report.refusals.first() {
+        reasons.push(format!(
+            "{} inputs are no text, such as {}: {}",
+            report.refused, first.origin.location, first.reason
+        ));
+    }
+    if reasons.is_empty() {
+        reasons.push("the inputs are empty".into());
+    }
+    Err(DataError::NothingLeft(reasons.join("; ")))
 }
 
 /// Result of tokenising.
@@ -82,6 +105,7 @@ pub(super) fn tokenise(
         }
         Ok::<_, DataError>(())
     })?;
+    something_left(&report)?;
     writer.flush()?;
     let Writer { train, held_out, documents, .. } = writer;
     Ok(Tokenised {
