@@ -12,14 +12,11 @@ use super::{
 };
 use crate::error::explain;
 use anyhow::{Context, Result, ensure};
-use pol_corpus::{Content, RawStore, inputs, pipeline::Supply};
+use pol_corpus::{RawStore, pipeline::Supply};
 use pol_data::{DataError, IngestRecord};
 use pol_sources::{End, FillOptions, fill, http::HttpClient};
 use serde::Serialize;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 /// Folder of the documents as they came, in the folder of a source.
 const RAW: &str = "raw";
@@ -156,9 +153,9 @@ impl Collector<'_> {
         let folder = self.config.out.join(&source.name);
         let supplier = source.supplier()?;
         if let Supplier::Files(paths) = supplier {
-            check_size(paths, source.max_bytes(self.config))?;
+            let supplies: Vec<_> = paths.iter().cloned().map(Supply::Path).collect();
+            check_size(&supplies, source.max_bytes(self.config))?;
             outcome.ended = Some(Ended::Done);
-            let supplies = paths.iter().cloned().map(Supply::Path).collect();
             return self.ingest(source, supplies, &folder, None, outcome).await;
         }
         let filled = self.fill(source, supplier, &folder, outcome).await;
@@ -244,7 +241,9 @@ impl Collector<'_> {
                 outcome.data = Some(record);
                 Ok(())
             }
-            Err(error @ DataError::TooLittleText { .. }) if outcome.ended == Some(Ended::Idle) => {
+            Err(error @ (DataError::TooLittleText { .. } | DataError::NothingLeft(_)))
+                if outcome.ended == Some(Ended::Idle) =>
+            {
                 outcome.note = Some(format!("no data yet: {error}"));
                 Ok(())
             }
@@ -254,17 +253,11 @@ impl Collector<'_> {
 }
 
 /// Fails if the files are larger than the budget.
-fn check_size(paths: &[PathBuf], max_bytes: Option<u64>) -> Result<()> {
+fn check_size(files: &[Supply], max_bytes: Option<u64>) -> Result<()> {
     let Some(max_bytes) = max_bytes else { return Ok(()) };
     let mut bytes = 0u64;
-    for input in inputs(paths) {
-        if let Ok(input) = input?
-            && let Content::File(path) = &input.content
-        {
-            let facts = fs::metadata(path);
-            let facts = facts.with_context(|| format!("cannot read {}", path.display()))?;
-            bytes = bytes.saturating_add(facts.len());
-        }
+    for file in files {
+        bytes = bytes.saturating_add(file.bytes()?);
     }
     ensure!(
         bytes <= max_bytes,

@@ -70,8 +70,12 @@ impl Supply {
         })
     }
 
-    /// Returns the number of bytes, as far as it is known: that of pipes is not.
-    pub(super) fn bytes(&self) -> Result<u64, CorpusError> {
+    /// Returns the number of bytes, as far as it is known: that of pipes and stores is not.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file or folder cannot be read.
+    pub fn bytes(&self) -> Result<u64, CorpusError> {
         match self {
             Self::Path(path) => {
                 let paths = std::slice::from_ref(path);
