@@ -29,7 +29,7 @@ pub use supply::Supply;
 
 use crate::{
     CorpusError, ReadOptions,
-    dedup::{Deduplicator, Entry, RepeatFinder},
+    dedup::{Clusters, Deduplicator, Entry, RepeatFinder, SignatureFile},
     error::IoContext,
     filters::Cleaner,
 };
@@ -76,6 +76,7 @@ pub enum Progress {
 pub struct Pipeline {
     folder: PathBuf,
     config: PipelineConfig,
+    cleaner: Cleaner,
     references: References,
     options: ReadOptions,
     digest: Hash,
@@ -98,7 +99,7 @@ impl Pipeline {
         let cleaner = Cleaner::new(&config.clean)?;
         fs::create_dir_all(folder).io_context("create the folder", folder)?;
         let digest = config.digest(&cleaner, &references, &options);
-        Ok(Self { folder: folder.to_owned(), config, references, options, digest })
+        Ok(Self { folder: folder.to_owned(), config, cleaner, references, options, digest })
     }
 
     /// Returns the digest of everything besides the inputs that determines the result.
@@ -154,8 +155,11 @@ impl Pipeline {
         let folder = self.folder.join("prepared");
         let mut store = PreparedStore::open(&folder, request)?;
         if !store.is_complete() {
-            let cleaner = Cleaner::new(&self.config.clean)?;
-            let preparer = Preparer::new(&self.config, &self.references, cleaner);
+            let preparer = Preparer {
+                references: &self.references,
+                cleaner: &self.cleaner,
+                min_quality: self.config.min_quality,
+            };
             preparer.run(supplies, &self.options, &mut store, watch)?;
         }
         Ok(store)
@@ -167,11 +171,11 @@ impl Pipeline {
         store: &PreparedStore,
         identity: &Hash,
         watch: &(dyn Fn(Progress) + Sync),
-    ) -> Result<crate::dedup::Clusters, CorpusError> {
+    ) -> Result<Clusters, CorpusError> {
         let folder = self.folder.join("duplicates");
         let mut search = Deduplicator::open(&folder, self.config.dedup.clone(), identity)?;
         for path in &self.references.against {
-            search.against(crate::dedup::SignatureFile::open(path, &self.config.dedup)?);
+            search.against(SignatureFile::open(path, &self.config.dedup)?);
         }
         if !search.is_filled() {
             let (mut batch, mut bytes) = (Vec::new(), 0);

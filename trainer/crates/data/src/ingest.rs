@@ -195,8 +195,14 @@ pub fn ingest(
         .finalize()
         .to_hex();
     let work = parent.join(format!(".ingest-{}", &name[..16]));
+    let pipeline = Pipeline::open(&work, config.corpus.clone(), references, options)?;
     let lock = lock(&work)?;
-    let record = ingest_in(&work, config, references, options, given, &inputs, &contents, watch);
+    let request = config.digest(&pipeline.digest(), &contents, given.as_ref());
+    let record = match existing_ingestion(config, &request) {
+        Ok(None) => make(config, given, &pipeline, &inputs, request, &work, watch),
+        Ok(Some(record)) => Ok(record),
+        Err(error) => Err(error),
+    };
     // A run that the disk failed goes on later. After another error it would fail again.
     let is_resumable =
         matches!(record, Err(DataError::Io { .. } | DataError::Corpus(CorpusError::Io { .. })));
@@ -212,26 +218,6 @@ pub fn ingest(
         );
     }
     Ok(record)
-}
-
-/// Makes the output of an ingestion in the folder `work`, unless it is there already.
-#[expect(clippy::too_many_arguments, reason = "the parts of one call that needs a lock around it")]
-fn ingest_in(
-    work: &Path,
-    config: &IngestConfig,
-    references: References,
-    options: ReadOptions,
-    given: Option<IngestTokenizer>,
-    inputs: &[Supply],
-    contents: &Hash,
-    watch: &(dyn Fn(IngestEvent) + Sync),
-) -> Result<IngestRecord, DataError> {
-    let pipeline = Pipeline::open(work, config.corpus.clone(), references, options)?;
-    let request = config.digest(&pipeline.digest(), contents, given.as_ref());
-    match existing_ingestion(config, &request)? {
-        Some(record) => Ok(record),
-        None => make(config, given, &pipeline, inputs, request, work, watch),
-    }
 }
 
 /// Makes the output of an ingestion in the folder `work`, and moves it to its place.
@@ -327,7 +313,6 @@ fn refuse_own_output(config: &IngestConfig) -> Result<(), DataError> {
 
 /// Keeps other processes from the folder of a run, while the file is open.
 fn lock(work: &Path) -> Result<File, DataError> {
-    fs::create_dir_all(work).io_context("create the folder", work)?;
     let path = work.join("lock");
     let file = File::create(&path).io_context("create", &path)?;
     match file.try_lock() {

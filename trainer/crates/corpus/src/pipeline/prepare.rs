@@ -3,7 +3,7 @@
 //! First step: documents are read in order and cleaned on all cores.
 
 use super::{
-    PipelineConfig, Progress, References,
+    Progress, References,
     prepared::{Item, PreparedStore},
     supply::{Position, Supply},
 };
@@ -42,20 +42,12 @@ struct Batch {
 
 /// First step of a run.
 pub(super) struct Preparer<'a> {
-    references: &'a References,
-    cleaner: Cleaner,
-    min_quality: Ppm,
+    pub(super) references: &'a References,
+    pub(super) cleaner: &'a Cleaner,
+    pub(super) min_quality: Ppm,
 }
 
-impl<'a> Preparer<'a> {
-    pub(super) fn new(
-        config: &PipelineConfig,
-        references: &'a References,
-        cleaner: Cleaner,
-    ) -> Self {
-        Self { references, cleaner, min_quality: config.min_quality }
-    }
-
+impl Preparer<'_> {
     /// Reads and cleans what follows the contents of `store`.
     pub(super) fn run(
         &self,
@@ -98,11 +90,11 @@ impl<'a> Preparer<'a> {
             Ok(document) => document,
             Err(refusal) => return (Item::Refused(refusal), String::new()),
         };
-        if let Some(refusal) = too_long(&document.origin) {
-            return (Item::Refused(refusal), String::new());
-        }
+        let group = match group(&document.origin) {
+            Ok(group) => group,
+            Err(refusal) => return (Item::Refused(*refusal), String::new()),
+        };
         let Document { origin, raw, piece, extractor, invalid, text } = document;
-        let group = group(&origin);
         let opt_out = self.references.opt_out.as_ref();
         let opt_out = opt_out.and_then(|list| list.matches(&origin, &raw));
         let cleaned = match opt_out {
@@ -170,25 +162,23 @@ impl<'a> Preparer<'a> {
     }
 }
 
-/// Returns the reason to refuse a document if its place takes more than a record may.
-fn too_long(origin: &Origin) -> Option<Refusal> {
-    let bytes = serde_json::to_vec(origin).map_or(usize::MAX, |json| json.len());
-    (bytes > MAX_ORIGIN_BYTES).then(|| {
-        let end = origin.location.floor_char_boundary(MAX_LOCATION_BYTES);
-        let location = origin.location[..end].to_owned();
-        Refusal {
-            origin: Origin { source: origin.source.clone(), location, ..Origin::default() },
-            reason: format!(
-                "its address and signals take {bytes} bytes, more than {MAX_ORIGIN_BYTES}"
-            ),
-        }
-    })
-}
-
-/// Returns the number that all pieces of a document have in common.
-fn group(origin: &Origin) -> u64 {
+/// Returns the number that all pieces of a document have in common, or the reason to refuse it if
+/// its place takes more than a record may.
+fn group(origin: &Origin) -> Result<u64, Box<Refusal>> {
     let named = serde_json::to_vec(origin).unwrap_or_default();
-    u64::from_le_bytes(*blake3::hash(&named).as_bytes().first_chunk().unwrap_or(&[0; 8]))
+    if named.len() <= MAX_ORIGIN_BYTES {
+        let hash = blake3::hash(&named);
+        return Ok(u64::from_le_bytes(*hash.as_bytes().first_chunk().unwrap_or(&[0; 8])));
+    }
+    let end = origin.location.floor_char_boundary(MAX_LOCATION_BYTES);
+    let location = origin.location[..end].to_owned();
+    Err(Box::new(Refusal {
+        origin: Origin { source: origin.source.clone(), location, ..Origin::default() },
+        reason: format!(
+            "its address and signals take {} bytes, more than {MAX_ORIGIN_BYTES}",
+            named.len()
+        ),
+    }))
 }
 
 /// Reads the inputs from a position on, and sends what it finds.

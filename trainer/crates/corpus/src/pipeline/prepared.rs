@@ -14,7 +14,7 @@ use std::{fs, path::Path};
 pub(super) enum Item {
     /// A document.
     Document {
-        /// Number of the first piece of the document.
+        /// Number that all pieces of the document have in common.
         group: u64,
         /// Record, as far as it is known.
         record: Box<DocumentRecord>,
@@ -44,9 +44,8 @@ impl PreparedStore {
         let fresh = Cursor { request, position: Position::default(), is_complete: false };
         if folder.exists() {
             let store = RawStore::create_or_open(folder)?;
-            let cursor = serde_json::from_value(store.cursor().clone()).unwrap_or(fresh);
-            let is_own: Cursor = cursor;
-            if is_own.request == request && (!store.is_empty() || is_own.is_complete) {
+            let cursor: Cursor = serde_json::from_value(store.cursor().clone()).unwrap_or(fresh);
+            if cursor.request == request && (!store.is_empty() || cursor.is_complete) {
                 return Ok(Self { store, cursor });
             }
             drop(store);

@@ -359,6 +359,7 @@ fn reasons_are_given_if_nothing_is_left() {
 #[test]
 fn one_process_works_on_an_ingestion() {
     let (folder, config) = corpus();
+    fs::create_dir(folder.path().join("work")).unwrap();
     let held = lock(&folder.path().join("work")).unwrap();
     let error = lock(&folder.path().join("work")).unwrap_err().to_string();
     assert!(error.contains("another process"), "{error}");
