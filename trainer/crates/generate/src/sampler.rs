@@ -217,12 +217,13 @@ fn best(logits: &[f32]) -> Result<u32, SamplingError> {
     best.filter(|(_, score)| score.is_finite()).map(|(token, _)| token).ok_or(SamplingError::Scores)
 }
 
-/// Returns the natural logarithm of the model's probability of `token`.
+/// Returns the natural logarithm of the model's probability of `token`. Equal logits give the same
+/// bits on every machine.
 pub fn log_probability(logits: &[f32], token: u32) -> f64 {
     let (highest, sum) = mass(logits);
     logits
         .get(token as usize)
-        .map_or(f64::NEG_INFINITY, |&score| f64::from(score) - highest - sum.ln())
+        .map_or(f64::NEG_INFINITY, |&score| f64::from(score) - highest - libm::log(sum))
 }
 
 /// Returns the entropy, in nats, of the distribution of `logits`, which is the loss that the model
@@ -231,7 +232,7 @@ pub fn entropy(logits: &[f32]) -> f64 {
     let (highest, sum) = mass(logits);
     let weighted =
         |score: f64| if score.is_finite() { exp(score - highest) * (score - highest) } else { 0.0 };
-    sum.ln() - logits.iter().map(|&score| weighted(score.into())).sum::<f64>() / sum
+    libm::log(sum) - logits.iter().map(|&score| weighted(score.into())).sum::<f64>() / sum
 }
 
 /// Returns the largest logit, and the sum of all exponentials relative to it.

@@ -4,7 +4,7 @@
 
 use crate::{
     draws::Draws,
-    error::SynthesisError,
+    error::{ModelError, SynthesisError},
     recipe::{Content, Recipe, Tasks},
     tasks::Certificate,
     text::{
@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use pol_corpus::{Origin, RawDocument, Refusal};
+use std::{collections::VecDeque, ops::Range};
 
 /// Media type of all documents.
 const MEDIA: &str = "text/plain; charset=utf-8";
@@ -107,43 +108,67 @@ impl<'a> Synthesizer<'a> {
     ///
     /// Fails if the model does, and if `index` is not below the number of documents.
     pub fn document(&self, index: u32) -> Result<Result<Synthetic, Refusal>, SynthesisError> {
-        let Recipe { seed, documents, .. } = self.recipe;
-        if index >= *documents {
+        let documents = self.recipe.documents;
+        if index >= documents {
             let range = format!("below {documents}, not {index}");
             return Err(SynthesisError::Range { field: "the index of a document", range });
         }
-        let (name, made) = match &self.maker {
-            Maker::Tasks(tasks) => {
-                let mut draws = Draws::new(seed, index);
-                let (family, level) = draw_task(&tasks.families, tasks.levels, index, &mut draws);
-                let certificate = Certificate::draw(family, level, &mut draws);
-                // The proof is checked once more when it is made, so no wrong text gets out.
-                let text = certificate.proved_text()?;
-                (family.name(), Ok((text, Some(certificate))))
-            }
+        let made = self.make(index..index.saturating_add(1))?;
+        Ok(made.into_iter().next().ok_or_else(|| ModelError("it wrote no text".into()))?)
+    }
+
+    /// Returns the number of documents that are best made together.
+    fn at_once(&self) -> u32 {
+        match &self.maker {
+            Maker::Tasks(_) => 1,
+            Maker::Text(drawn, ..) => drawn.at_once(),
+            Maker::Certainty(questions, ..) => questions.at_once(),
+        }
+    }
+
+    /// Makes the documents at `indices` together.
+    fn make(&self, indices: Range<u32>) -> Result<Vec<Result<Synthetic, Refusal>>, SynthesisError> {
+        let seed = &self.recipe.seed;
+        let (name, texts) = match &self.maker {
+            Maker::Tasks(tasks) => return indices.map(|index| self.task(tasks, index)).collect(),
             Maker::Text(drawn, model, prompts) => {
-                let form = drawn.form.name();
-                let drawn = drawn.draw(*model, *prompts, seed, index)?;
-                (form, drawn.map(|text| (text, None)))
+                (drawn.form.name(), drawn.draw(*model, *prompts, seed, indices.clone())?)
             }
             Maker::Certainty(questions, model, calibration) => {
-                let drawn = questions.draw(*model, calibration, seed, index)?;
-                ("certainty", drawn.map(|text| (text, None)))
+                ("certainty", questions.draw(*model, calibration, seed, indices.clone())?)
             }
         };
-        let origin = Origin {
+        let mut made = Vec::new();
+        for (index, text) in indices.zip(texts) {
+            let origin = self.origin(name, index);
+            made.push(match text {
+                Ok(text) => Ok(Synthetic { document: document(origin, text), certificate: None }),
+                Err(reason) => Err(Refusal { origin, reason }),
+            });
+        }
+        Ok(made)
+    }
+
+    /// Makes the document of tasks at `index`.
+    fn task(
+        &self,
+        tasks: &Tasks,
+        index: u32,
+    ) -> Result<Result<Synthetic, Refusal>, SynthesisError> {
+        let mut draws = Draws::new(&self.recipe.seed, index);
+        let (family, level) = draw_task(&tasks.families, tasks.levels, index, &mut draws);
+        let certificate = Certificate::draw(family, level, &mut draws);
+        // The proof is checked once more when it is made, so no wrong text gets out.
+        let document = document(self.origin(family.name(), index), certificate.proved_text()?);
+        Ok(Ok(Synthetic { document, certificate: Some(certificate) }))
+    }
+
+    fn origin(&self, name: &str, index: u32) -> Origin {
+        Origin {
             source: format!("synthesis/{name}"),
             location: format!("{}/{index}", self.digest),
             ..Origin::default()
-        };
-        Ok(match made {
-            Err(reason) => Err(Refusal { origin, reason }),
-            Ok((text, certificate)) => {
-                let media = Some(MEDIA.to_owned());
-                let document = RawDocument { origin, media, bytes: text.into_bytes() };
-                Ok(Synthetic { document, certificate })
-            }
-        })
+        }
     }
 
     /// Verifies that the recipe makes `document` at the index that its location names.
@@ -173,8 +198,17 @@ impl<'a> Synthesizer<'a> {
     /// Returns all documents in order.
     #[must_use]
     pub fn documents(self) -> Documents<'a> {
-        Documents { synthesizer: self, next: 0, novelty: Novelty::default() }
+        Documents {
+            synthesizer: self,
+            next: 0,
+            ahead: VecDeque::new(),
+            novelty: Novelty::default(),
+        }
     }
+}
+
+fn document(origin: Origin, text: String) -> RawDocument {
+    RawDocument { origin, media: Some(MEDIA.to_owned()), bytes: text.into_bytes() }
 }
 
 /// Returns the loaded model if it is the one that a recipe names.
@@ -190,10 +224,13 @@ fn named_model<'a>(
     Err(SynthesisError::OtherModel { expected: named.to_string(), found: found.to_string() })
 }
 
-/// Documents of a recipe, in order. Texts of a model that repeat earlier ones are refused.
+/// Documents of a recipe, in order. Texts of a model that repeat earlier ones are refused. An error
+/// is the last item.
 pub struct Documents<'a> {
     synthesizer: Synthesizer<'a>,
     next: u32,
+    /// Documents from the next one on that were made together.
+    ahead: VecDeque<Result<Synthetic, Refusal>>,
     novelty: Novelty,
 }
 
@@ -201,13 +238,14 @@ impl Documents<'_> {
     /// Continues a stopped run at the document `next`. `kept` are the texts of the documents before
     /// it that were not refused, in order.
     #[must_use]
-    pub fn resume<'t>(mut self, next: u32, kept: impl IntoIterator<Item = &'t str>) -> Self {
+    pub fn resume(mut self, next: u32, kept: impl IntoIterator<Item: AsRef<str>>) -> Self {
         if let Maker::Text(drawn, ..) = &self.synthesizer.maker {
             for text in kept {
-                self.novelty.refuses(text, &drawn.filter);
+                self.novelty.refuses(text.as_ref(), &drawn.filter);
             }
         }
         self.next = next;
+        self.ahead.clear();
         self
     }
 
@@ -228,12 +266,20 @@ impl Iterator for Documents<'_> {
     type Item = Result<Result<Synthetic, Refusal>, SynthesisError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.synthesizer.recipe.documents {
-            return None;
+        let documents = self.synthesizer.recipe.documents;
+        if self.ahead.is_empty() && self.next < documents {
+            let end = self.next.saturating_add(self.synthesizer.at_once()).min(documents);
+            match self.synthesizer.make(self.next..end) {
+                Ok(made) => self.ahead = made.into(),
+                Err(error) => {
+                    self.next = documents;
+                    return Some(Err(error));
+                }
+            }
         }
-        let made = self.synthesizer.document(self.next);
+        let made = self.ahead.pop_front()?;
         self.next += 1;
-        let Ok(Ok(synthetic)) = made else { return Some(made) };
+        let Ok(synthetic) = made else { return Some(Ok(made)) };
         Some(Ok(match self.repeats(&synthetic) {
             Some(reason) => Err(Refusal { origin: synthetic.document.origin, reason }),
             None => Ok(synthetic),

@@ -5,7 +5,10 @@
 use crate::{
     error::{SynthesisError, in_range},
     tasks::Family,
-    text::{CertaintyQuestions, DrawnText, validate_tasks},
+    text::{
+        CertaintyQuestions, Consistency, DrawnText, Form, ModelIdentity, PromptSource,
+        SamplingParameters, TextFilter, validate_tasks,
+    },
 };
 use pol_primitives::Hash;
 use serde::{Deserialize, Serialize};
@@ -61,6 +64,35 @@ impl Recipe {
     pub fn all_tasks(seed: Hash, documents: u32) -> Self {
         let content = Content::Tasks(Tasks { families: Family::ALL.to_vec(), levels: (1, 5) });
         Self { version: GENERATOR_VERSION, seed, documents, content }
+    }
+
+    /// Returns a recipe of texts that a model writes from bundled beginnings: up to 512 tokens each,
+    /// out of the likeliest that have 95 % of the probability.
+    #[must_use]
+    pub fn continuations(model: ModelIdentity, seed: Hash, documents: u32) -> Self {
+        let content = Content::Text(DrawnText {
+            form: Form::Continuation,
+            model,
+            prompts: PromptSource::Bundled,
+            sampling: SamplingParameters {
+                max_tokens: 512,
+                top_p: 950_000,
+                ..SamplingParameters::default()
+            },
+            consistency: Consistency::NONE,
+            filter: TextFilter::default(),
+        });
+        Self { version: GENERATOR_VERSION, seed, documents, content }
+    }
+
+    /// Returns the model that the recipe draws text from, if it does.
+    #[must_use]
+    pub const fn model(&self) -> Option<&ModelIdentity> {
+        match &self.content {
+            Content::Tasks(_) => None,
+            Content::Text(drawn) => Some(&drawn.model),
+            Content::Certainty(questions) => Some(&questions.model),
+        }
     }
 
     /// Parses a recipe in JSON.

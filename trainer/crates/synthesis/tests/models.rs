@@ -196,6 +196,77 @@ fn certainty_is_measured() {
     }
 }
 
+/// Model that reads short prompts only.
+struct ShortModel(NgramModel, usize);
+
+impl TextModel for ShortModel {
+    fn identity(&self) -> ModelIdentity {
+        self.0.identity()
+    }
+
+    fn fits(&self, prompt: &str) -> Result<bool, ModelError> {
+        Ok(prompt.len() <= self.1)
+    }
+
+    fn generate(&self, requests: &[TextRequest<'_>]) -> Result<Vec<GeneratedText>, ModelError> {
+        assert!(requests.iter().all(|request| request.prompt.len() <= self.1));
+        self.0.generate(requests)
+    }
+
+    fn log_probabilities(&self, prompt: &str, continuation: &str) -> Result<Vec<i64>, ModelError> {
+        self.0.log_probabilities(prompt, continuation)
+    }
+}
+
+#[test]
+fn texts_that_do_not_fit_the_model_are_refused() {
+    let model = NgramModel::new(&corpus());
+    let content = drawn(&model, Form::Dialogue { turns: 2 });
+    let long = recipe(Content::Text(content), 40);
+    let all = made(&long, Resources { model: Some(&model), prompts: None });
+    // Some dialogues are too long for their second turn. The others are as before.
+    let short = ShortModel(model, 130);
+    let resources = Resources { model: Some(&short), prompts: None };
+    let kept = made(&long, resources);
+    let refused = |made: &Result<Synthetic, Refusal>| {
+        made.as_ref().is_err_and(|refusal| refusal.reason.contains("it is too long, or empty"))
+    };
+    let count = kept.iter().filter(|made| refused(made)).count();
+    assert!((1..40).contains(&count), "{count}");
+    assert!(kept.iter().zip(&all).all(|(kept, all)| refused(kept) || kept == all));
+
+    let questions = CertaintyQuestions {
+        model: short.identity(),
+        families: vec![Family::Arithmetic],
+        levels: (1, 5),
+        sampling: SamplingParameters { max_tokens: 8, ..Default::default() },
+        measure: CertaintyMeasure::LogProbability,
+        examples: 9,
+        calibration: 16,
+        bins: 2,
+    };
+    let recipe = recipe(Content::Certainty(questions), 1);
+    let error = recipe.open(resources).err().unwrap().to_string();
+    assert!(error.contains("give fewer examples, or lower levels"), "{error}");
+}
+
+#[test]
+fn texts_are_the_same_alone_and_together() {
+    let model = NgramModel::new(&corpus());
+    let resources = Resources { model: Some(&model), prompts: None };
+    let mut content = drawn(&model, Form::Instruction);
+    // Five prompts at a time, of which the last batch has less.
+    content.consistency = Consistency { samples: 6, agree: 1, min_overlap: 1_000_000 };
+    content.filter.max_overlap = 1_000_000;
+    let recipe = recipe(Content::Text(content), 13);
+    let together = made(&recipe, resources);
+    let synthesizer = recipe.open(resources).unwrap();
+    let alone: Vec<_> = (0..13).map(|index| synthesizer.document(index).unwrap()).collect();
+    assert_eq!(together, alone);
+    let rest = recipe.open(resources).unwrap().documents().resume(7, [""; 0]);
+    assert_eq!(rest.map(|made| made.unwrap()).collect::<Vec<_>>(), together[7..]);
+}
+
 #[test]
 fn failures_of_models_are_reported() {
     let mut content = drawn(&NgramModel::new("a"), Form::Continuation);

@@ -24,13 +24,12 @@ levels = [2, 4]
 fn text_recipe(model: &NgramModel, rest: &str) -> String {
     let identity = model.identity();
     format!(
-        r#"{{"version": 1, "seed": "{}", "documents": 5, "content": {{"text": {{
+        r#"{{"version": 1, "seed": "{1}", "documents": 5, "content": {{"text": {{
             "form": "continuation",
-            "model": {{"root": "0x{}", "tokenizer": "0x{}", "decoder": "ngrams/1"}},
+            "model": {{"root": "0x{0}", "tokenizer": "{1}", "decoder": "ngrams/1", "spec": "{1}"}},
             "prompts": "bundled"{rest}}}}}}}"#,
-        "00".repeat(32),
         hex::encode(identity.root),
-        hex::encode(identity.tokenizer),
+        "00".repeat(32),
     )
 }
 
@@ -43,6 +42,17 @@ fn both_formats_give_the_same_recipe() {
     assert_eq!(Recipe::from_json(&json).unwrap(), recipe);
     let scale = codec::Encode::encode(&recipe);
     assert_eq!(<Recipe as codec::Decode>::decode(&mut &scale[..]).unwrap(), recipe);
+}
+
+#[test]
+fn recipes_name_the_model_that_they_need() {
+    let model = NgramModel::new("abc");
+    let recipe = Recipe::continuations(model.identity(), [3; 32], 7);
+    recipe.validate().unwrap();
+    assert_eq!(recipe.model(), Some(&model.identity()));
+    let json = serde_json::to_string(&recipe).unwrap();
+    assert_eq!(Recipe::from_json(&json).unwrap(), recipe);
+    assert_eq!(Recipe::from_toml(TASKS).unwrap().model(), None);
 }
 
 #[test]
@@ -119,7 +129,7 @@ fn values_of_text_recipes_have_ranges() {
 fn values_of_recipes_about_certainty_have_ranges() {
     let questions = format!(
         r#"{{"version": 1, "seed": "{0}", "documents": 5, "content": {{"certainty": {{
-            "model": {{"root": "{0}", "tokenizer": "{0}", "decoder": "none"}},
+            "model": {{"root": "{0}", "tokenizer": "{0}", "decoder": "none", "spec": "{0}"}},
             "families": ["logic"], "levels": [1, 2], "examples": 2, "calibration": 16, "bins": 4,
             "measure": {{"agreement": {{"samples": 5}}}}}}}}}}"#,
         "00".repeat(32),
@@ -158,7 +168,7 @@ fn documents_can_be_made_alone_and_in_any_order() {
     let error = synthesizer.document(9).unwrap_err().to_string();
     assert!(error.contains("the index of a document must be below 9, not 9"), "{error}");
     let rest: Vec<_> =
-        recipe.documents().unwrap().resume(6, []).map(|made| made.unwrap().unwrap()).collect();
+        recipe.documents().unwrap().resume(6, [""; 0]).map(|made| made.unwrap().unwrap()).collect();
     assert_eq!(rest, all[6..]);
 }
 

@@ -9,15 +9,19 @@
 //! certainty in words follow Lin, Hilton and Evans 2022, "Teaching Models to Express Their
 //! Uncertainty in Words".
 
-use super::model::{ModelIdentity, SamplingParameters, TextModel, TextRequest, generate};
+use super::model::{
+    GeneratedText, ModelIdentity, NO_FIT, SamplingParameters, TextModel, TextRequest, generate,
+    prompts_at_once,
+};
 use crate::{
     draws::Draws,
-    error::{SynthesisError, in_range},
+    error::{ModelError, SynthesisError, in_range},
     tasks::{Family, Level, question_and_answer},
     words::Words,
 };
 use pol_primitives::{Hash, Ppm, prf::Prf};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Description of questions about the certainty of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, codec::Encode, codec::Decode)]
@@ -124,6 +128,14 @@ impl Calibration {
     }
 }
 
+/// Question with its right answer, the prompt that asks it, and the seed of the model's answers.
+struct Question {
+    question: String,
+    right: String,
+    prompt: String,
+    seed: u64,
+}
+
 /// Question with its right answer, the answer of the model, and its score.
 struct Answered {
     question: String,
@@ -160,6 +172,18 @@ impl CertaintyQuestions {
         in_range("bins", self.bins.into(), 1, 100)
     }
 
+    /// Returns the number of questions to ask at a time.
+    pub(crate) fn at_once(&self) -> u32 {
+        prompts_at_once(self.samples())
+    }
+
+    fn samples(&self) -> u8 {
+        match self.measure {
+            CertaintyMeasure::Agreement { samples } => samples,
+            CertaintyMeasure::LogProbability => 1,
+        }
+    }
+
     /// Asks the model the questions that calibrate.
     pub(crate) fn calibrate(
         &self,
@@ -168,21 +192,25 @@ impl CertaintyQuestions {
     ) -> Result<Calibration, SynthesisError> {
         // Their seed is another one, so that no question of a document calibrates.
         let seed = Draws::new(seed, u32::MAX).seed();
-        let answer = |index| {
-            let answered = self.answer(model, &seed, index)?;
-            Ok((answered.score, answered.is_right()))
-        };
-        let answers = (0..self.calibration).map(answer).collect::<Result<_, SynthesisError>>()?;
+        let mut answers = Vec::new();
+        let mut first = 0;
+        while first < self.calibration {
+            let end = first.saturating_add(self.at_once()).min(self.calibration);
+            for answered in self.answers(model, &seed, first..end)? {
+                let Some(answered) = answered else {
+                    let reason = "a question is too long for it; give fewer examples, or lower \
+                                  levels";
+                    return Err(ModelError(reason.into()).into());
+                };
+                answers.push((answered.score, answered.is_right()));
+            }
+            first = end;
+        }
         Ok(Calibration::new(answers, self.bins))
     }
 
-    /// Asks the question at `index`.
-    fn answer(
-        &self,
-        model: &dyn TextModel,
-        seed: &Hash,
-        index: u32,
-    ) -> Result<Answered, SynthesisError> {
+    /// Makes the question at `index`.
+    fn question(&self, seed: &Hash, index: u32) -> Question {
         let mut draws = Draws::new(seed, index);
         let (family, level) = draw_task(&self.families, self.levels, index, &mut draws);
         let (question, right) = question_and_answer(family, level, &mut draws);
@@ -191,22 +219,44 @@ impl CertaintyQuestions {
             format!("Question: {question}\nAnswer: {right}\n\n")
         });
         let prompt = examples.collect::<String>() + &format!("Question: {question}\nAnswer:");
-        let stop = ["\n".to_owned()];
         let seed = Prf::new("pol/synthesis/answer/1", seed, &[&index.to_le_bytes()]).next_u64();
-        let request = |stream| TextRequest {
-            prompt: &prompt,
-            sampling: &self.sampling,
-            seed,
-            stream,
-            stop: &stop,
-        };
-        let samples = match self.measure {
-            CertaintyMeasure::Agreement { samples } => samples.into(),
-            CertaintyMeasure::LogProbability => 1,
-        };
-        let requests: Vec<_> = (0..samples).map(request).collect();
+        Question { question, right, prompt, seed }
+    }
+
+    /// Asks the questions at `indices` together. One that is too long for the model has no answer.
+    fn answers(
+        &self,
+        model: &dyn TextModel,
+        seed: &Hash,
+        indices: Range<u32>,
+    ) -> Result<Vec<Option<Answered>>, SynthesisError> {
+        let (sampling, stop) = (&self.sampling, &["\n".to_owned()]);
+        let (mut questions, mut requests) = (Vec::new(), Vec::new());
+        for question in indices.map(|index| self.question(seed, index)) {
+            let fits = model.fits(&question.prompt)?;
+            questions.push((question, fits));
+        }
+        for (Question { prompt, seed, .. }, _) in questions.iter().filter(|(_, fits)| *fits) {
+            let request = |stream| TextRequest { prompt, sampling, seed: *seed, stream, stop };
+            requests.extend((0..self.samples().into()).map(request));
+        }
         let texts = generate(model, &requests)?;
-        let said: Vec<String> = texts.iter().map(|text| normalised(&text.text)).collect();
+        let mut texts = texts.chunks(self.samples().into());
+        let answer = |(question, fits)| {
+            let samples = if fits { texts.next() } else { None };
+            samples.map(|samples| self.answer(model, question, samples)).transpose()
+        };
+        questions.into_iter().map(answer).collect()
+    }
+
+    /// Returns the answer that most samples give, with its score.
+    fn answer(
+        &self,
+        model: &dyn TextModel,
+        question: Question,
+        samples: &[GeneratedText],
+    ) -> Result<Answered, SynthesisError> {
+        let said: Vec<String> = samples.iter().map(|sample| normalised(&sample.text)).collect();
         let count = |answer: &String| said.iter().filter(|other| *other == answer).count();
         // Of equally frequent answers the first is the model's.
         let most =
@@ -214,31 +264,34 @@ impl CertaintyQuestions {
         let score = match self.measure {
             CertaintyMeasure::Agreement { .. } => i64::try_from(count(&most)).unwrap_or(i64::MAX),
             CertaintyMeasure::LogProbability => {
-                let logs = model.log_probabilities(&prompt, &format!(" {most}"))?;
+                let logs = model.log_probabilities(&question.prompt, &format!(" {most}"))?;
                 let sum = logs.iter().fold(0i64, |sum, &log| sum.saturating_add(log));
                 sum / i64::try_from(logs.len().max(1)).unwrap_or(i64::MAX)
             }
         };
+        let Question { question, right, .. } = question;
         Ok(Answered { question, right, said: most, score })
     }
 
-    /// Returns the text at `index`, or the reason for having none.
+    /// Returns the texts at `indices`. Each is a text, or the reason for having none.
     pub(crate) fn draw(
         &self,
         model: &dyn TextModel,
         calibration: &Calibration,
         seed: &Hash,
-        index: u32,
-    ) -> Result<Result<String, String>, SynthesisError> {
-        let answered = self.answer(model, seed, index)?;
-        let Some(bin) = calibration.bin(answered.score) else {
-            return Ok(Err("the calibration has no answers".into()));
+        indices: Range<u32>,
+    ) -> Result<Vec<Result<String, String>>, SynthesisError> {
+        let answers = self.answers(model, seed, indices.clone())?;
+        let text = |(index, answered): (u32, Option<Answered>)| {
+            let answered = answered.ok_or(NO_FIT)?;
+            let bin = calibration.bin(answered.score).ok_or("the calibration has no answers")?;
+            if answered.said.is_empty() {
+                return Err("the model left its answer empty".into());
+            }
+            let wording = Draws::new(seed, index).detached().seed();
+            Ok(written(&answered, bin.certainty(), &mut Words::new(&wording)))
         };
-        if answered.said.is_empty() {
-            return Ok(Err("the model left its answer empty".into()));
-        }
-        let wording = Draws::new(seed, index).detached().seed();
-        Ok(Ok(written(&answered, bin.certainty(), &mut Words::new(&wording))))
+        Ok(indices.zip(answers).map(text).collect())
     }
 }
 

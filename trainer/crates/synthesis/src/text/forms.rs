@@ -4,12 +4,17 @@
 
 use super::{
     filters::{Consistency, TextFilter},
-    model::{ModelIdentity, SamplingParameters, TextModel, TextRequest, generate},
+    model::{
+        GeneratedText, ModelIdentity, NO_FIT, SamplingParameters, TextModel, TextRequest, generate,
+        prompts_at_once,
+    },
     prompts::{PromptSet, PromptSource, bundled},
 };
 use crate::error::{SynthesisError, in_range};
+use pol_corpus::MAX_PIECE_BYTES;
 use pol_primitives::{Hash, prf::Prf};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Starts of the turns of a conversation.
 const SPEAKERS: [&str; 2] = ["User:", "Assistant:"];
@@ -38,6 +43,19 @@ impl Form {
             Self::Instruction => "instruction",
             Self::Dialogue { .. } => "dialogue",
         }
+    }
+
+    /// Returns the number of turns that the model writes.
+    fn turns(&self) -> u8 {
+        match self {
+            Self::Continuation | Self::Instruction => 1,
+            Self::Dialogue { turns } => *turns,
+        }
+    }
+
+    /// Returns `true` if a user and an assistant speak in turn.
+    fn is_spoken(&self) -> bool {
+        *self != Self::Continuation
     }
 }
 
@@ -96,72 +114,120 @@ impl DrawnText {
         }
     }
 
-    /// Draws the text at `index`, or returns the reason for having none.
+    /// Returns the number of texts to draw at a time.
+    pub(crate) fn at_once(&self) -> u32 {
+        prompts_at_once(self.consistency.samples)
+    }
+
+    /// Draws the texts at `indices` together. Each is a text, or the reason for having none.
     pub(crate) fn draw(
         &self,
         model: &dyn TextModel,
         prompts: Option<&PromptSet>,
         seed: &Hash,
-        index: u32,
-    ) -> Result<Result<String, String>, SynthesisError> {
-        let prompt = match prompts {
-            Some(set) => set.prompt(index).to_owned(),
-            None => bundled(self.form == Form::Continuation, seed, index),
+        indices: Range<u32>,
+    ) -> Result<Vec<Result<String, String>>, SynthesisError> {
+        let is_spoken = self.form.is_spoken();
+        let begin = |index| {
+            let prompt = match prompts {
+                Some(set) => set.prompt(index).to_owned(),
+                None => bundled(!is_spoken, seed, index),
+            };
+            let text = if is_spoken { format!("{} {prompt}", SPEAKERS[0]) } else { prompt };
+            Draft { index, text, refusal: None }
         };
-        let mut source = Turns { drawn: self, model, seed, index, turn: 0 };
-        let (mut text, turns) = match self.form {
-            Form::Continuation => {
-                let continued = source.next(&prompt, &[])?;
-                return Ok(continued.map(|text| prompt + &text));
+        let mut drafts: Vec<Draft> = indices.map(begin).collect();
+        for turn in 0..self.form.turns() {
+            self.take_turn(model, seed, turn, &mut drafts)?;
+        }
+        Ok(drafts.into_iter().map(|draft| draft.finish(is_spoken)).collect())
+    }
+
+    /// Lets the model continue each text that is not refused.
+    fn take_turn(
+        &self,
+        model: &dyn TextModel,
+        seed: &Hash,
+        turn: u8,
+        drafts: &mut [Draft],
+    ) -> Result<(), SynthesisError> {
+        let is_spoken = self.form.is_spoken();
+        let mut open = Vec::new();
+        for draft in drafts.iter_mut().filter(|draft| draft.refusal.is_none()) {
+            if is_spoken {
+                draft.text = format!("{}\n{}", draft.text, SPEAKERS[(usize::from(turn) + 1) % 2]);
             }
-            Form::Instruction => (format!("{} {prompt}", SPEAKERS[0]), 1),
-            Form::Dialogue { turns } => (format!("{} {prompt}", SPEAKERS[0]), turns),
-        };
-        let stop = SPEAKERS.map(|speaker| format!("\n{speaker}"));
-        for turn in 1..=usize::from(turns) {
-            text = format!("{text}\n{}", SPEAKERS[turn % 2]);
-            match source.next(&text, &stop)? {
-                Ok(said) if !said.trim().is_empty() => text = format!("{text} {}", said.trim()),
-                Ok(_) => return Ok(Err("the model left a turn empty".into())),
-                Err(reason) => return Ok(Err(reason)),
+            if model.fits(&draft.text)? {
+                open.push(draft);
+            } else {
+                draft.refusal = Some(NO_FIT.into());
             }
         }
-        Ok(Ok(text + "\n"))
+        let stop = if is_spoken {
+            SPEAKERS.map(|speaker| format!("\n{speaker}")).to_vec()
+        } else {
+            vec![]
+        };
+        let mut requests = Vec::new();
+        for draft in &open {
+            let inputs: [&[u8]; 2] = [&draft.index.to_le_bytes(), &u32::from(turn).to_le_bytes()];
+            let seed = Prf::new("pol/synthesis/text/1", seed, &inputs).next_u64();
+            let (prompt, sampling, stop) = (&*draft.text, &self.sampling, &*stop);
+            let request = |stream| TextRequest { prompt, sampling, seed, stream, stop };
+            requests.extend((0..self.consistency.samples.into()).map(request));
+        }
+        let texts = generate(model, &requests)?;
+        for (draft, samples) in open.into_iter().zip(texts.chunks(self.consistency.samples.into()))
+        {
+            match self.choose(samples) {
+                Ok(said) => draft.add(said, is_spoken),
+                Err(reason) => draft.refusal = Some(reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the sample that enough others agree with, if its length is allowed.
+    fn choose<'a>(&self, samples: &'a [GeneratedText]) -> Result<&'a str, String> {
+        let texts: Vec<&str> = samples.iter().map(|sample| sample.text.as_str()).collect();
+        let chosen = self.consistency.choose(&texts).and_then(|at| texts.get(at).copied());
+        let text = chosen.ok_or("too few samples of the model agree")?;
+        match self.filter.refuses_length(text) {
+            Some(reason) => Err(reason),
+            None => Ok(text),
+        }
     }
 }
 
-/// Source of the model's turns in one document.
-struct Turns<'a> {
-    drawn: &'a DrawnText,
-    model: &'a dyn TextModel,
-    seed: &'a Hash,
+/// Text that is being drawn.
+struct Draft {
     index: u32,
-    turn: u32,
+    /// Text so far.
+    text: String,
+    /// Reason for having none.
+    refusal: Option<String>,
 }
 
-impl Turns<'_> {
-    /// Returns a text that enough samples agree on and that has an allowed length.
-    fn next(
-        &mut self,
-        prompt: &str,
-        stop: &[String],
-    ) -> Result<Result<String, String>, SynthesisError> {
-        let Self { drawn, seed, index, turn, .. } = self;
-        let inputs: [&[u8]; 2] = [&index.to_le_bytes(), &turn.to_le_bytes()];
-        let seed = Prf::new("pol/synthesis/text/1", seed, &inputs).next_u64();
-        *turn += 1;
-        let request =
-            |stream| TextRequest { prompt, sampling: &drawn.sampling, seed, stream, stop };
-        let requests: Vec<_> = (0..drawn.consistency.samples.into()).map(request).collect();
-        let mut samples = generate(self.model, &requests)?;
-        let texts: Vec<&str> = samples.iter().map(|sample| sample.text.as_str()).collect();
-        let Some(chosen) = drawn.consistency.choose(&texts) else {
-            return Ok(Err("too few samples of the model agree".into()));
-        };
-        let text = samples.swap_remove(chosen).text;
-        Ok(match drawn.filter.refuses_length(&text) {
+impl Draft {
+    /// Adds what the model said.
+    fn add(&mut self, said: &str, is_spoken: bool) {
+        if !is_spoken {
+            self.text += said;
+        } else if said.trim().is_empty() {
+            self.refusal = Some("the model left a turn empty".into());
+        } else {
+            self.text = format!("{} {}", self.text, said.trim());
+        }
+    }
+
+    fn finish(self, is_spoken: bool) -> Result<String, String> {
+        let text = if is_spoken { self.text + "\n" } else { self.text };
+        match self.refusal {
             Some(reason) => Err(reason),
+            None if text.len() > MAX_PIECE_BYTES => {
+                Err(format!("the text has more than {MAX_PIECE_BYTES} bytes"))
+            }
             None => Ok(text),
-        })
+        }
     }
 }

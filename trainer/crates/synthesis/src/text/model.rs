@@ -10,6 +10,10 @@ use std::fmt;
 
 /// One, in millionths.
 const ONE: Ppm = 1_000_000;
+/// Number of requests that a model gets at a time, which is faster than one by one.
+const REQUESTS_AT_ONCE: u32 = 32;
+/// Reason to refuse a text that the model cannot continue.
+pub(crate) const NO_FIT: &str = "the model cannot continue the text: it is too long, or empty";
 
 /// Facts that fix which text a model writes for a prompt and a seed.
 #[derive(
@@ -26,12 +30,17 @@ pub struct ModelIdentity {
     /// Name and version of the program that runs the model, such as `pol-generate/native/1`. A
     /// change of its arithmetic needs another version.
     pub decoder: String,
+    /// Digest of the architecture, and of the tokens that begin and end texts. Equal parameters
+    /// compute something else with another number of heads, for one.
+    #[serde(with = "pol_primitives::hex_hash")]
+    pub spec: Hash,
 }
 
 impl fmt::Display for ModelIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { root, tokenizer, decoder } = self;
-        write!(f, "0x{} (tokenizer 0x{}, {decoder})", hex::encode(root), hex::encode(tokenizer))
+        let Self { root, tokenizer, decoder, spec } = self;
+        let [root, tokenizer, spec] = [root, tokenizer, spec].map(hex::encode);
+        write!(f, "0x{root} (tokenizer 0x{tokenizer}, specification 0x{spec}, {decoder})")
     }
 }
 
@@ -110,20 +119,37 @@ pub trait TextModel {
     /// Returns the identity of the model.
     fn identity(&self) -> ModelIdentity;
 
+    /// Returns `true` if the model can continue `prompt`. It cannot if the prompt is too long, or if
+    /// it has no token.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the prompt cannot be encoded.
+    fn fits(&self, prompt: &str) -> Result<bool, ModelError> {
+        let _ = prompt;
+        Ok(true)
+    }
+
     /// Writes a text for each request.
     ///
     /// # Errors
     ///
-    /// Fails if a prompt is too long for the model, or if the model cannot be run.
+    /// Fails if a prompt does not fit the model, or if the model cannot be run.
     fn generate(&self, requests: &[TextRequest<'_>]) -> Result<Vec<GeneratedText>, ModelError>;
 
     /// Returns the natural logarithm of the probability of each token of `continuation` after
-    /// `prompt`, in millionths, rounded towards zero.
+    /// `prompt`, in millionths, rounded towards zero. Tokens at the end that are too many for the
+    /// model have none.
     ///
     /// # Errors
     ///
-    /// Fails if the text is too long for the model, or if the model cannot be run.
+    /// Fails if the prompt does not fit the model, or if the model cannot be run.
     fn log_probabilities(&self, prompt: &str, continuation: &str) -> Result<Vec<i64>, ModelError>;
+}
+
+/// Returns the number of prompts with so many samples each that a model gets at a time.
+pub(crate) fn prompts_at_once(samples: u8) -> u32 {
+    (REQUESTS_AT_ONCE / u32::from(samples.max(1))).max(1)
 }
 
 /// Asks the model for texts, and checks their number and sizes.

@@ -27,7 +27,8 @@ impl NgramModel {
             }
         }
         let root = blake3::hash(text.as_bytes()).into();
-        let identity = ModelIdentity { root, tokenizer: [0; 32], decoder: "ngrams/1".into() };
+        let decoder = "ngrams/1".into();
+        let identity = ModelIdentity { root, decoder, ..ModelIdentity::default() };
         Self { identity, counts }
     }
 
