@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::common::{json, run, stdout};
+use pol_mock_services::{Response, Server};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Output,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
 };
-
-/// Web server of a few pages and a feed, with the number of requests.
-struct Site {
-    address: String,
-    requests: Arc<AtomicUsize>,
-}
 
 /// Returns a text of `sentences` that no other number gives.
 fn text(number: usize, sentences: usize) -> String {
@@ -63,56 +50,27 @@ fn feed() -> String {
 }
 
 /// Returns status, media type, and body of an answer.
-fn answer(path: &str) -> (&'static str, &'static str, String) {
-    let html = |body| ("200 OK", "text/html; charset=utf-8", body);
+fn answer(path: &str) -> (u16, &'static str, String) {
+    let html = |body| (200, "text/html; charset=utf-8", body);
     match path {
-        "/robots.txt" => ("200 OK", "text/plain", "User-agent: *\nDisallow: /private\n".into()),
+        "/robots.txt" => (200, "text/plain", "User-agent: *\nDisallow: /private\n".into()),
         "/" => {
             html(page(1, "<a href=\"/a\">a</a> <a href=\"/b\">b</a> <a href=\"/private\">p</a>"))
         }
         "/a" => html(page(2, "<a href=\"/\">home</a>")),
         "/b" => html(page(3, "")),
         "/private" => html(page(4, "")),
-        "/feed.xml" => ("200 OK", "application/rss+xml", feed()),
-        _ => ("404 Not Found", "text/plain", "There is no such page.".into()),
+        "/feed.xml" => (200, "application/rss+xml", feed()),
+        _ => (404, "text/plain", "There is no such page.".into()),
     }
 }
 
-fn serve(mut stream: TcpStream) -> Option<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let (mut request, mut chunk) = (Vec::new(), [0; 4_096]);
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
-        request.extend_from_slice(&chunk[..read]);
-    }
-    let request = String::from_utf8_lossy(&request).into_owned();
-    let (status, media, body) = answer(request.split(' ').nth(1)?);
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {media}\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).ok()
-}
-
-impl Site {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(AtomicUsize::new(0));
-        let heard = requests.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                heard.fetch_add(1, Ordering::Relaxed);
-                thread::spawn(move || serve(stream));
-            }
-        });
-        Self { address, requests }
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
+/// Serves a few pages and a feed.
+fn site() -> Server {
+    Server::start(|request| {
+        let (status, media, body) = answer(&request.path);
+        Response::new(status, body).with("Content-Type", media)
+    })
 }
 
 /// Scratch folder with a tokenizer.
@@ -153,7 +111,7 @@ impl Folder {
     }
 
     /// Writes a configuration of the usual fields and `sources`.
-    fn configure(&self, site: &Site, sources: &str) -> String {
+    fn configure(&self, site: &Server, sources: &str) -> String {
         let usual = "out = \"out\"\ntokenizer = \"first/tokenizer.json\"\nsequence = 16\n\
                      shard_tokens = 64\nheld_out = 0.0\ncontact = \"https://example.org/us\"\n\
                      [http]\nallowed_hosts = [\"127.0.0.1\"]\nhost_delay_ms = 10\n";
@@ -206,12 +164,12 @@ files = [\"texts\"]
 
 #[test]
 fn sources_of_all_kinds_become_data_once() {
-    let (site, folder) = (Site::start(), Folder::new("acquiring"));
+    let (site, folder) = (site(), Folder::new("acquiring"));
     let config = folder.configure(&site, SOURCES);
     let plan = stdout(&run(&["data", "acquire", "--config", &config, "--dry-run"]));
     let names: Vec<_> = plan.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(names, ["books", "pages", "blogs", "tasks"], "{plan}");
-    assert_eq!(site.requests(), 0);
+    assert_eq!(site.requests().len(), 0);
 
     let (output, first) = acquire(&config, &[]);
     stdout(&output);
@@ -229,10 +187,10 @@ fn sources_of_all_kinds_become_data_once() {
     assert_eq!(tasks["tool"]["name"], "pol-synthesis", "{tasks}");
 
     // There is nothing new, so nothing is requested or made.
-    let requests = site.requests();
+    let requests = site.requests().len();
     let (output, second) = acquire(&config, &[]);
     stdout(&output);
-    assert_eq!(site.requests(), requests);
+    assert_eq!(site.requests().len(), requests);
     for (name, outcome) in &second {
         assert_eq!((&outcome["made"], &outcome["new_documents"]), (&false.into(), &0.into()));
         assert_eq!(outcome["data"], first[name]["data"], "{name}");
@@ -248,7 +206,7 @@ fn sources_of_all_kinds_become_data_once() {
 
 #[test]
 fn a_source_that_fails_stops_no_other() {
-    let (site, folder) = (Site::start(), Folder::new("acquiring-failing"));
+    let (site, folder) = (site(), Folder::new("acquiring-failing"));
     let config = folder.configure(
         &site,
         "[[source]]\nname = \"missing\"\nkind = \"pretrained\"\n\

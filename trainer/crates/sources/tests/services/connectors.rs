@@ -2,10 +2,8 @@
 
 //! Services with an interface of their own, in the shapes of their documentation.
 
-use crate::{
-    server::{Response, Server},
-    sink::Memory,
-};
+use crate::sink::Memory;
+use pol_mock_services::{Response, Server, arxiv_feed, stack_post};
 use pol_sources::{
     End,
     connectors::{
@@ -60,34 +58,20 @@ fn is_refusal(failure: Failure, words: &str) {
     }
 }
 
-/// Returns an answer of arXiv with the entries of `numbers` out of `total`.
-fn arxiv_feed(numbers: std::ops::Range<u64>, total: u64) -> String {
-    let entries: String = numbers
-        .map(|number| {
-            format!(
-                "<entry><id>http://arxiv.org/abs/2401.{number:05}v1</id>\
-                 <published>2024-01-01T00:{:02}:00Z</published>\
-                 <updated>2024-01-01T00:00:00Z</updated><title>Paper\n  {number}</title>\
-                 <summary>  An abstract\nof {number} &lt; 1000.\n</summary>\
-                 <author><name>A. Author</name></author><category term=\"cs.CL\"/></entry>",
-                number % 60
-            )
-        })
-        .collect();
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><feed xmlns=\"http://www.w3.org/2005/Atom\">\
-         <id>http://arxiv.org/api/x</id><title>ArXiv Query</title>\
-         <updated>2024-01-01T00:00:00Z</updated>\
-         <opensearch:totalResults xmlns:opensearch=\"http://a9.com/-/spec/opensearch/1.1/\">{total}\
-         </opensearch:totalResults>{entries}</feed>"
-    )
+/// Returns an answer of arXiv with the papers of `numbers` out of `total`.
+fn papers(numbers: std::ops::Range<u64>, total: u64) -> String {
+    let paper = |number| {
+        let summary = format!("  An abstract\nof {number} < 1000.\n");
+        (number, format!("Paper\n  {number}"), summary)
+    };
+    arxiv_feed(numbers.map(paper), total)
 }
 
 #[test]
 fn abstracts_of_arxiv_come_in_pages() {
     let server = Server::start(|request| {
         let start: u64 = request.parameter("start").unwrap().parse().unwrap();
-        Response::new(200, arxiv_feed(start..150.min(start + 100), 150))
+        Response::new(200, papers(start..150.min(start + 100), 150))
             .with("Content-Type", "application/atom+xml")
     });
     let (end, store) = read(Arxiv::new(at(&server), "cat:cs.CL"));
@@ -104,12 +88,12 @@ fn abstracts_of_arxiv_come_in_pages() {
 
 #[test]
 fn arxiv_says_what_is_wrong() {
-    let feed = arxiv_feed(0..1, 1)
+    let feed = papers(0..1, 1)
         .replace("arxiv.org/abs/2401.00000v1", "arxiv.org/api/errors#bad")
         .replace("Paper\n  0", "Error");
     let server = Server::start(move |_| Response::new(200, feed.clone()));
     is_refusal(failure(Arxiv::new(at(&server), "x")), "refuses the search: An abstract");
-    let server = Server::start(|_| Response::new(200, arxiv_feed(0..3, 150)));
+    let server = Server::start(|_| Response::new(200, papers(0..3, 150)));
     is_busy(failure(Arxiv::new(at(&server), "x")), 60);
     let server = Server::start(|_| Response::new(500, "Rate exceeded."));
     is_refusal(failure(Arxiv::new(at(&server), "x")), "status 500");
@@ -181,18 +165,16 @@ fn items_of_hacker_news_come_in_order() {
     is_refusal(failure(HackerNews::new(at(&server), 1)), "something else than documented");
 }
 
-fn stack_post(number: u64) -> Value {
-    json!({"post_id": number, "post_type": "question", "creation_date": 1_600_000_000 + number,
-        "content_license": "CC BY-SA 4.0", "title": "T", "body": format!("<p>Body {number}</p>"),
-        "link": format!("https://stackoverflow.com/q/{number}")})
+fn post(number: u64) -> Value {
+    stack_post(number, "T", &format!("Body {number}"))
 }
 
 #[test]
 fn posts_of_stack_exchange_wait_as_asked() {
     let server = Server::start(|request| match request.parameter("page") {
-        Some("1") => Response::json(&json!({"items": [stack_post(1)], "has_more": true,
+        Some("1") => Response::json(&json!({"items": [post(1)], "has_more": true,
             "backoff": 0, "quota_max": 300, "quota_remaining": 299})),
-        _ => Response::json(&json!({"items": [stack_post(2)], "has_more": false,
+        _ => Response::json(&json!({"items": [post(2)], "has_more": false,
             "quota_max": 300, "quota_remaining": 298})),
     });
     let service = StackExchange::new(at(&server), "stackoverflow", Some("k".into()));
@@ -217,7 +199,7 @@ fn stack_exchange_limits_requests() {
     is_refusal(error("bad_parameter", "site is required"), "bad_parameter: site is required");
     // A used-up quota ends the run after its last page.
     let server = Server::start(|_| {
-        Response::json(&json!({"items": [stack_post(1)], "has_more": true, "quota_remaining": 0}))
+        Response::json(&json!({"items": [post(1)], "has_more": true, "quota_remaining": 0}))
     });
     let (end, store) = read(StackExchange::new(at(&server), "x", None));
     assert_eq!((end, store.documents.len()), (End::Idle, 1));
@@ -322,7 +304,7 @@ fn github_limits_requests() {
 
 #[test]
 fn a_place_belongs_to_one_choice() {
-    let server = Server::start(|_| Response::new(200, arxiv_feed(0..1, 1)));
+    let server = Server::start(|_| Response::new(200, papers(0..1, 1)));
     let (_, mut store) = read(Arxiv::new(at(&server), "cat:cs.CL"));
     let mut other = Connector::new(Arxiv::new(at(&server), "cat:math.CO"), client());
     let error = store.fill(&mut other).unwrap_err().to_string();

@@ -2,18 +2,15 @@
 
 //! Rows of data sets, from a local hub.
 
-use crate::{
-    hub_server::{COMMIT, CONVERTED, HubData, gzip, parquet},
-    server::Server,
-    sink::Memory,
-};
+use crate::sink::Memory;
 use indicatif::ProgressBar;
+use pol_mock_services::{COMMIT, CONVERTED, HubData, Server, gzip, parquet};
 use pol_sources::{
     End, Source,
     hub::{DatasetSpec, Hub, HubSource, Transfer},
 };
 use serde_json::json;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Returns a source of the data set `org/set` of a server.
 pub(crate) fn source(
@@ -201,7 +198,7 @@ fn a_set_without_files_in_its_card_is_read_as_converted() {
 fn broken_transfers_are_resumed_and_refusals_waited_for() {
     for transfer in [Transfer::Whole, Transfer::Columns] {
         for status in [0, 429, 503] {
-            let data = HubData { broken: 2, broken_status: status, ..two_files() };
+            let data = HubData { broken: Arc::new(2.into()), broken_status: status, ..two_files() };
             assert_eq!(read(data, spec(), transfer).texts(), ALL, "{status}");
         }
     }

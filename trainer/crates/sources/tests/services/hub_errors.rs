@@ -4,11 +4,10 @@
 
 use crate::{
     hub::{source, spec},
-    hub_server::{HubData, gzip, parquet},
-    server::{Response, Server},
     sink::Memory,
 };
 use indicatif::ProgressBar;
+use pol_mock_services::{HubData, Response, Server, gzip, parquet};
 use pol_sources::hub::{DatasetSpec, Hub, HubSource, Transfer};
 use serde_json::{Value, json};
 

@@ -7,7 +7,5 @@
 mod connectors;
 mod hub;
 mod hub_errors;
-mod hub_server;
-mod server;
 mod sink;
 mod web;

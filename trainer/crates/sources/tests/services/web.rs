@@ -2,11 +2,8 @@
 
 //! Documentation by sitemap, and news by feed.
 
-use crate::{
-    connectors::client,
-    server::{Response, Server},
-    sink::Memory,
-};
+use crate::{connectors::client, sink::Memory};
+use pol_mock_services::{Response, Server};
 use pol_sources::{
     End,
     connectors::{Documentation, News, OUTLETS},

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Server that speaks the hub's HTTP over files that the tests make. The shapes are those of the
-//! hub's documentation: *Hub API Endpoints*, and *List Parquet files* of the dataset viewer.
+//! Hub of data sets over files that its user makes. The shapes are those of the hub's
+//! documentation: *Hub API Endpoints*, and *List Parquet files* of the dataset viewer.
 
-use crate::server::{Request, Response, Server};
+use crate::{Request, Response, Server};
 use flate2::{Compression, write::GzEncoder};
 use parquet::{
     basic::Compression as ParquetCompression,
@@ -23,35 +23,41 @@ use std::{
 };
 
 /// Commit of the main branch.
-pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Commit of the branch of conversions.
-pub(crate) const CONVERTED: &str = "89abcdef0123456789abcdef0123456789abcdef";
+pub const CONVERTED: &str = "89abcdef0123456789abcdef0123456789abcdef";
 
 /// A data set and the behaviour of its hub.
 #[derive(Clone)]
-pub(crate) struct HubData {
-    pub(crate) card: Value,
-    pub(crate) gated: Value,
-    pub(crate) token: Option<&'static str>,
+pub struct HubData {
+    /// Name on the hub.
+    pub id: String,
+    /// Metadata of its card.
+    pub card: Value,
+    /// Way in which the hub gates it: `false`, `"auto"`, or `"manual"`.
+    pub gated: Value,
+    /// Token that requests need.
+    pub token: Option<&'static str>,
     /// Files by path, of each commit.
-    pub(crate) files: BTreeMap<(&'static str, String), Vec<u8>>,
+    pub files: BTreeMap<(&'static str, String), Vec<u8>>,
     /// Answer of the API that lists Parquet files.
-    pub(crate) parquet: Value,
+    pub parquet: Value,
     /// Entries of a page of a listing.
-    pub(crate) page: usize,
+    pub page: usize,
     /// Changes the listing of a file.
-    pub(crate) lie: fn(&mut Value),
+    pub lie: fn(&mut Value),
     /// Number of requests for files that break off or are refused first.
-    pub(crate) broken: usize,
+    pub broken: Arc<AtomicUsize>,
     /// Status of these, or zero for a transfer that breaks off.
-    pub(crate) broken_status: u16,
+    pub broken_status: u16,
     /// The server ignores ranges.
-    pub(crate) ignores_ranges: bool,
+    pub ignores_ranges: bool,
 }
 
 impl Default for HubData {
     fn default() -> Self {
         Self {
+            id: "org/set".to_owned(),
             card: json!({"license": "mit"}),
             gated: json!(false),
             token: None,
@@ -59,7 +65,7 @@ impl Default for HubData {
             parquet: json!({}),
             page: 1000,
             lie: |_| {},
-            broken: 0,
+            broken: Arc::default(),
             broken_status: 0,
             ignores_ranges: false,
         }
@@ -68,28 +74,38 @@ impl Default for HubData {
 
 impl HubData {
     /// Adds a file to the main branch.
-    pub(crate) fn file(mut self, path: &str, bytes: Vec<u8>) -> Self {
+    #[must_use]
+    pub fn file(mut self, path: &str, bytes: Vec<u8>) -> Self {
         self.files.insert((COMMIT, path.into()), bytes);
         self
     }
 
     /// Adds a file to the branch of conversions.
-    pub(crate) fn converted(mut self, path: &str, bytes: Vec<u8>) -> Self {
+    #[must_use]
+    pub fn converted(mut self, path: &str, bytes: Vec<u8>) -> Self {
         self.files.insert((CONVERTED, path.into()), bytes);
         self
     }
 
-    pub(crate) fn start(self) -> Server {
-        let broken = Arc::new(AtomicUsize::new(self.broken));
-        Server::start(move |request| self.answer(request, &broken))
+    /// Serves the data set until the process ends.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no port is free.
+    #[must_use]
+    pub fn start(self) -> Server {
+        Server::start(move |request| self.answer(request))
     }
 
-    fn answer(&self, request: &Request, broken: &AtomicUsize) -> Response {
+    /// Answers a request.
+    #[must_use]
+    pub fn answer(&self, request: &Request) -> Response {
         let authorization = self.token.map(|token| format!("Bearer {token}"));
         let path = request.path.split('?').next().unwrap_or_default();
         if authorization.as_deref().is_some_and(|is| request.header("authorization") != Some(is)) {
             return Response::new(401, "{\"error\":\"Access is restricted\"}");
         }
+        let id = &self.id;
         let revisions = [
             ("main", COMMIT),
             (COMMIT, COMMIT),
@@ -97,27 +113,27 @@ impl HubData {
             (CONVERTED, CONVERTED),
         ];
         for (name, commit) in revisions {
-            if path == format!("/api/datasets/org/set/revision/{name}") {
+            if path == format!("/api/datasets/{id}/revision/{name}") {
                 let card = if commit == COMMIT { &self.card } else { &Value::Null };
                 return Response::json(&json!({
-                    "_id": "0", "id": "org/set", "sha": commit, "gated": self.gated,
+                    "_id": "0", "id": id, "sha": commit, "gated": self.gated,
                     "disabled": false, "cardData": card,
                 }));
             }
-            let tree = format!("/api/datasets/org/set/tree/{name}");
+            let tree = format!("/api/datasets/{id}/tree/{name}");
             if let Some(folder) = path.strip_prefix(&tree) {
                 let folder = folder.trim_start_matches('/').replace("%20", " ");
                 return self.list(request, commit, &folder);
             }
-            let files = format!("/datasets/org/set/resolve/{name}/");
+            let files = format!("/datasets/{id}/resolve/{name}/");
             if let Some(file) = path.strip_prefix(&files) {
-                return self.send(request, commit, &file.replace("%20", " "), broken);
+                return self.send(request, commit, &file.replace("%20", " "));
             }
         }
-        match path {
-            "/api/datasets/org/set/parquet" => Response::json(&self.parquet),
-            _ => Response::new(404, "{\"error\":\"Repository not found\"}"),
+        if path == format!("/api/datasets/{id}/parquet") {
+            return Response::json(&self.parquet);
         }
+        Response::new(404, "{\"error\":\"Repository not found\"}")
     }
 
     /// Lists files below a folder, a page at a time.
@@ -151,13 +167,7 @@ impl HubData {
         entry
     }
 
-    fn send(
-        &self,
-        request: &Request,
-        commit: &'static str,
-        path: &str,
-        broken: &AtomicUsize,
-    ) -> Response {
+    fn send(&self, request: &Request, commit: &'static str, path: &str) -> Response {
         let Some(bytes) = self.files.get(&(commit, path.to_owned())) else {
             return Response::new(404, "Entry not found");
         };
@@ -175,8 +185,8 @@ impl HubData {
                 Response::new(206, &bytes[from..=to]).with("Content-Range", range)
             }
         };
-        let is_broken =
-            broken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let less = |left: usize| left.checked_sub(1);
+        let is_broken = self.broken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
         if is_broken.is_ok() {
             match self.broken_status {
                 0 => response.cut = Some(response.body.len() / 2),
@@ -189,7 +199,12 @@ impl HubData {
 
 /// Returns a Parquet file with the columns `id`, `text` and `title`, of which the texts may be
 /// null, in row groups of `group` rows.
-pub(crate) fn parquet(texts: &[Option<&str>], group: usize) -> Vec<u8> {
+///
+/// # Panics
+///
+/// Panics if a group has no rows.
+#[must_use]
+pub fn parquet(texts: &[Option<&str>], group: usize) -> Vec<u8> {
     let schema = "message schema { REQUIRED INT64 id; OPTIONAL BYTE_ARRAY text (UTF8);
         REQUIRED BYTE_ARRAY title (UTF8); }";
     let properties = WriterProperties::builder()
@@ -221,7 +236,13 @@ pub(crate) fn parquet(texts: &[Option<&str>], group: usize) -> Vec<u8> {
     file
 }
 
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// Returns bytes compressed with gzip.
+///
+/// # Panics
+///
+/// Never: writing to memory does not fail.
+#[must_use]
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! HTTP server of the tests, on a port of this machine.
+//! HTTP server on a port of this machine.
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -12,60 +12,88 @@ use std::{
 
 /// A request that came.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub struct Request {
     /// Path with its query.
-    pub(crate) path: String,
+    pub path: String,
     /// Headers, with names in lower case.
-    pub(crate) headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Request {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// Returns the value of a header, whose name is in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
     /// Returns the value of a parameter of the query, as it is escaped.
-    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
         let (_, query) = self.path.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
 /// An answer.
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Response {
+    /// Code of the status.
+    pub status: u16,
+    /// Headers beside those of the length and the connection.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body.
+    pub body: Vec<u8>,
     /// Number of bytes of the body after which the connection breaks.
-    pub(crate) cut: Option<usize>,
+    pub cut: Option<usize>,
 }
 
 impl Response {
-    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    /// Creates an answer without more headers.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into(), cut: None }
     }
 
-    pub(crate) fn json(value: &serde_json::Value) -> Self {
+    /// Creates an answer in JSON.
+    #[must_use]
+    pub fn json(value: &serde_json::Value) -> Self {
         Self::new(200, value.to_string()).with("Content-Type", "application/json")
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 }
 
 /// Server that answers with a function of the request.
-pub(crate) struct Server {
-    pub(crate) address: String,
+pub struct Server {
+    /// Beginning of all addresses, such as `http://127.0.0.1:9955`.
+    pub address: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// Serves until the process ends.
-    pub(crate) fn start(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+    /// Serves on any free port until the process ends.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no port is free.
+    pub fn start(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
+        Self::listen(0, answer).unwrap()
+    }
+
+    /// Serves on a port, or on any free one for 0, until the process ends.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the port is in use.
+    pub fn listen(
+        port: u16,
+        answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let address = format!("http://{}", listener.local_addr()?);
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, answer) = (requests.clone(), Arc::new(answer));
         thread::spawn(move || {
@@ -73,22 +101,27 @@ impl Server {
                 let (seen, answer) = (seen.clone(), answer.clone());
                 thread::spawn(move || {
                     if let Some(request) = read(&stream) {
-                        seen.lock().unwrap().push(request.clone());
+                        if let Ok(mut seen) = seen.lock() {
+                            seen.push(request.clone());
+                        }
                         write(stream, &answer(&request));
                     }
                 });
             }
         });
-        Self { address, requests }
+        Ok(Self { address, requests })
     }
 
     /// Returns the paths that were requested.
-    pub(crate) fn paths(&self) -> Vec<String> {
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
         self.requests().into_iter().map(|request| request.path).collect()
     }
 
-    pub(crate) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+    /// Returns the requests that came.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().map(|requests| requests.clone()).unwrap_or_default()
     }
 }
 
