@@ -3,8 +3,8 @@
 //! First step: documents are read in order and cleaned on all cores.
 
 use super::{
-    Progress, References,
-    prepared::{Item, PreparedStore},
+    Progress, References, Stage,
+    prepared::{Item, Prepared, PreparedStore},
     supply::{Position, Supply},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
 use pol_primitives::Ppm;
 use rayon::prelude::*;
 use std::{
+    panic::resume_unwind,
     sync::mpsc::{SyncSender, sync_channel},
     thread,
 };
@@ -61,38 +62,47 @@ impl Preparer<'_> {
         })?;
         let start = store.position();
         let (sender, receiver) = sync_channel::<Batch>(WAITING_BATCHES);
+        let (cleaned_sender, cleaned) = sync_channel(WAITING_BATCHES);
         thread::scope(|scope| {
             let reader = scope.spawn(move || read(supplies, start, options, &sender));
-            let (mut bytes, mut uncommitted, mut next) = (0u64, 0, start);
-            for batch in receiver {
-                let prepared: Vec<_> =
-                    batch.things.into_par_iter().map(|thing| self.prepare(thing)).collect();
-                for (item, text) in prepared {
-                    store.append(&item, text)?;
+            let cleaner = scope.spawn(move || {
+                for Batch { things, next, bytes } in receiver {
+                    let things: Vec<_> =
+                        things.into_par_iter().map(|thing| self.prepare(thing)).collect();
+                    // The disk has failed.
+                    if cleaned_sender.send((things, next, bytes)).is_err() {
+                        return;
+                    }
                 }
-                next = batch.next;
-                bytes += batch.bytes as u64;
-                uncommitted += batch.bytes;
-                watch(Progress::Reading { bytes, total });
+            });
+            let (mut done, mut uncommitted, mut position) = (0u64, 0, start);
+            for (things, next, bytes) in cleaned {
+                things.iter().try_for_each(|thing| store.append(thing))?;
+                position = next;
+                done += bytes as u64;
+                uncommitted += bytes;
+                watch(Progress { stage: Stage::Reading, done, total });
                 if uncommitted >= COMMIT_BYTES {
-                    store.commit(next, false)?;
+                    store.commit(position, false)?;
                     uncommitted = 0;
                 }
             }
-            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            store.commit(next, true)
+            cleaner.join().unwrap_or_else(|panic| resume_unwind(panic));
+            reader.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            store.commit(position, true)
         })
     }
 
     /// Asks all rules about a thing. Returns what is stored of it.
-    fn prepare(&self, thing: Result<Document, Refusal>) -> (Item, String) {
+    fn prepare(&self, thing: Result<Document, Refusal>) -> Prepared {
+        let refused = |refusal| Prepared { item: Item::Refused(refusal), text: String::new() };
         let document = match thing {
             Ok(document) => document,
-            Err(refusal) => return (Item::Refused(refusal), String::new()),
+            Err(refusal) => return refused(refusal),
         };
         let group = match group(&document.origin) {
             Ok(group) => group,
-            Err(refusal) => return (Item::Refused(*refusal), String::new()),
+            Err(refusal) => return refused(*refusal),
         };
         let Document { origin, raw, piece, extractor, invalid, text } = document;
         let opt_out = self.references.opt_out.as_ref();
@@ -127,7 +137,7 @@ impl Preparer<'_> {
             text.clear();
             record.bytes = 0;
         }
-        (Item::Document { group, record: Box::new(record) }, text)
+        Prepared { item: Item::Document { group, record: Box::new(record) }, text }
     }
 
     /// Returns the quality of a clean text, and the decisions on it.

@@ -3,10 +3,17 @@
 //! Documents after the rules, on disk.
 
 use super::supply::Position;
-use crate::{CorpusError, DocumentRecord, RawDocument, RawStore, Refusal, error::IoContext};
+use crate::{
+    CorpusError, DocumentRecord, Refusal,
+    error::IoContext,
+    store::{Store, Stored},
+};
 use pol_primitives::Hash;
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::{fs, iter, panic::resume_unwind, path::Path, sync::mpsc::sync_channel, thread};
+
+/// Things that are read ahead of the step that asks for them. Each has a megabyte of text at most.
+const THINGS_AHEAD: usize = 32;
 
 /// Thing that was read, beside its text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +30,25 @@ pub(super) enum Item {
     Refused(Refusal),
 }
 
+/// Thing with its text.
+pub(super) struct Prepared {
+    pub(super) item: Item,
+    pub(super) text: String,
+}
+
+impl Stored for Prepared {
+    type Description = Item;
+
+    fn parts(&self) -> (Item, &[u8]) {
+        (self.item.clone(), self.text.as_bytes())
+    }
+
+    fn from_parts(item: Item, bytes: Vec<u8>) -> Result<Self, String> {
+        let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
+        Ok(Self { item, text })
+    }
+}
+
 /// State of the first step.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Cursor {
@@ -34,7 +60,7 @@ struct Cursor {
 
 /// Store of what was read, in order, with the place in the inputs that follows it.
 pub(super) struct PreparedStore {
-    store: RawStore,
+    store: Store<Prepared>,
     cursor: Cursor,
 }
 
@@ -43,7 +69,7 @@ impl PreparedStore {
     pub(super) fn open(folder: &Path, request: Hash) -> Result<Self, CorpusError> {
         let fresh = Cursor { request, position: Position::default(), is_complete: false };
         if folder.exists() {
-            let store = RawStore::create_or_open(folder)?;
+            let store = Store::create_or_open(folder)?;
             let cursor: Cursor = serde_json::from_value(store.cursor().clone()).unwrap_or(fresh);
             if cursor.request == request && (!store.is_empty() || cursor.is_complete) {
                 return Ok(Self { store, cursor });
@@ -51,7 +77,7 @@ impl PreparedStore {
             drop(store);
             fs::remove_dir_all(folder).io_context("remove", folder)?;
         }
-        Ok(Self { store: RawStore::create_or_open(folder)?, cursor: fresh })
+        Ok(Self { store: Store::create_or_open(folder)?, cursor: fresh })
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -75,14 +101,9 @@ impl PreparedStore {
         *hasher.finalize().as_bytes()
     }
 
-    /// Appends a thing and its text.
-    pub(super) fn append(&mut self, item: &Item, text: String) -> Result<(), CorpusError> {
-        let described = serde_json::to_string(item).map_err(|error| {
-            CorpusError::InvalidOption(format!("the record of a document is no JSON: {error}"))
-        })?;
-        let origin = crate::Origin::default();
-        let bytes = text.into_bytes();
-        self.store.append(&RawDocument { origin, media: Some(described), bytes })
+    /// Appends a thing.
+    pub(super) fn append(&mut self, thing: &Prepared) -> Result<(), CorpusError> {
+        self.store.append(thing)
     }
 
     /// Makes all that was appended durable. `position` follows it in the inputs.
@@ -98,20 +119,25 @@ impl PreparedStore {
         self.store.commit(&cursor)
     }
 
-    /// Returns all things with their numbers and texts, in order.
+    /// Returns all things with their numbers and texts, in order. Another thread reads and unpacks
+    /// ahead of the caller.
     pub(super) fn items(
         &self,
     ) -> impl Iterator<Item = Result<(u64, Item, String), CorpusError>> + use<> {
-        self.store.documents().zip(0u64..).map(|(document, id)| {
-            let RawDocument { media, bytes, .. } = document?;
-            let damaged = |reason: String| {
-                CorpusError::InvalidOption(format!(
-                    "document {id} of the run's folder is damaged ({reason}); remove the folder"
-                ))
-            };
-            let item = serde_json::from_str(&media.unwrap_or_default())
-                .map_err(|error| damaged(error.to_string()))?;
-            let text = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
+        let (sender, receiver) = sync_channel(THINGS_AHEAD);
+        let mut things = self.store.documents();
+        // Sending fails once the caller has dropped the iterator.
+        let reader = thread::spawn(move || things.all(|thing| sender.send(thing).is_ok()));
+        let mut reader = Some(reader);
+        let things = iter::from_fn(move || {
+            receiver.recv().ok().or_else(|| {
+                // An end by a panic is no end of the store.
+                reader.take()?.join().unwrap_or_else(|panic| resume_unwind(panic));
+                None
+            })
+        });
+        things.zip(0u64..).map(|(thing, id)| {
+            let Prepared { item, text } = thing?;
             Ok((id, item, text))
         })
     }
