@@ -6,7 +6,7 @@
 //! locality-sensitive hashing (Broder, 1997; Indyk and Motwani, 1998) as the corpora FineWeb
 //! (arXiv 2406.17557) and Dolma do. [`RepeatFinder`] finds passages that documents share (Lee et
 //! al., arXiv 2107.06499), and [`Decontaminator`] documents that share a passage with text that
-//! nobody may train on. [`side`] splits by cluster.
+//! nobody may train on. [`HeldOut`] splits by cluster.
 //!
 //! All of it works on integers, with seeds, and sorts on disk: the same documents give the same
 //! bytes for any budget of memory and any number of threads.
@@ -35,4 +35,4 @@ pub use repeats::{RepeatConfig, RepeatFinder, Repeats, cut};
 pub use signature::{Signature, Signer};
 pub use signature_file::SignatureFile;
 pub use sort::{ExternalSort, Sorted};
-pub use split::{draw, side};
+pub use split::{HeldOut, draw};

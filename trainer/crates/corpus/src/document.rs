@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// memory does not grow with the input.
 pub const MAX_PIECE_BYTES: usize = 1 << 20;
 
+/// Media type of plain text.
+pub const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
 /// Place that a document came from, and the terms under which it was offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
@@ -50,6 +53,13 @@ pub struct RawDocument {
     pub media: Option<String>,
     /// Contents.
     pub bytes: Vec<u8>,
+}
+
+impl RawDocument {
+    /// Creates a document of plain text.
+    pub fn of_text(origin: Origin, text: String) -> Self {
+        Self { origin, media: Some(PLAIN_TEXT.to_owned()), bytes: text.into_bytes() }
+    }
 }
 
 /// Text of a document, or of a piece of a long one.
@@ -156,7 +166,11 @@ pub struct DocumentRecord {
     /// document if `place` is `None`.
     pub decisions: Vec<Decision>,
     /// Clean text of the document that this one is a near duplicate of, by its BLAKE3.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_hash")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "pol_primitives::hex_hash::option"
+    )]
     pub survivor: Option<Hash>,
     /// Place in the shards, unless the document was dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,27 +181,5 @@ impl DocumentRecord {
     /// Returns `true` if a rule dropped the document.
     pub fn is_dropped(&self) -> bool {
         self.decisions.iter().any(|decision| decision.verdict == Verdict::Dropped)
-    }
-}
-
-/// Hashes in hexadecimal, if there are any.
-mod optional_hash {
-    use super::{Deserialize, Hash, Serialize};
-    use serde::{Deserializer, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct Hex(#[serde(with = "pol_primitives::hex_hash")] Hash);
-
-    pub(super) fn serialize<S: Serializer>(
-        hash: &Option<Hash>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        hash.map(Hex).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Hash>, D::Error> {
-        Ok(Option::<Hex>::deserialize(deserializer)?.map(|hex| hex.0))
     }
 }

@@ -12,12 +12,12 @@ pub mod quality;
 mod store;
 
 pub use document::{
-    Decision, Document, DocumentRecord, MAX_PIECE_BYTES, Origin, Place, RawDocument, Refusal, Side,
-    Tool, Verdict,
+    Decision, Document, DocumentRecord, MAX_PIECE_BYTES, Origin, PLAIN_TEXT, Place, RawDocument,
+    Refusal, Side, Tool, Verdict,
 };
 pub use error::CorpusError;
 pub use formats::{
     Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, RandomAccess, ReadOptions,
-    inputs,
+    TEXT_FIELDS, documents, inputs,
 };
-pub use store::{RawDocuments, RawStore};
+pub use store::{RawDescription, RawDocuments, RawStore, Store, StoreReader, Stored};

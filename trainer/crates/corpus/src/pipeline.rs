@@ -38,6 +38,7 @@ use prepare::Preparer;
 use prepared::{Item, PreparedStore};
 use rayon::prelude::*;
 use select::Split;
+use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -46,30 +47,33 @@ use std::{
 /// Bytes of text whose signatures are made at a time.
 const SIGNED_BYTES: usize = 8 << 20;
 
-/// Step of a run, for those who watch it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// So many bytes of the inputs were read, of those that are known to be there.
-    Reading {
-        /// Bytes read.
-        bytes: u64,
-        /// Bytes of all files and stores.
-        total: u64,
-    },
-    /// So many documents were compared with all others.
-    Comparing {
-        /// Documents compared.
-        documents: u64,
-        /// Documents in all.
-        total: u64,
-    },
-    /// So many documents were searched for repeated passages.
-    Repeats {
-        /// Documents searched.
-        documents: u64,
-        /// Documents in all.
-        total: u64,
-    },
+/// Progress of a run, for those who watch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Stage.
+    pub stage: Stage,
+    /// Bytes read so far if the inputs are read, and otherwise documents so far.
+    pub done: u64,
+    /// Bytes or documents in all, as far as they are known.
+    pub total: u64,
+}
+
+/// Stage on the way from inputs to shards. The pipeline has the first three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Inputs are read and cleaned.
+    Reading,
+    /// Documents are compared with each other.
+    Comparing,
+    /// Repeated passages are looked for.
+    Repeats,
+    /// Words are counted for the tokenizer.
+    Words,
+    /// The tokenizer is trained.
+    Tokenizer,
+    /// Documents become tokens.
+    Tokens,
 }
 
 /// Way of documents through a folder that keeps what each step made.
@@ -135,7 +139,7 @@ impl Pipeline {
                         if survives && matches!(item, Item::Document { .. }) {
                             finder.add(id, &text)?;
                         }
-                        watch(Progress::Repeats { documents: id + 1, total });
+                        watch(Progress { stage: Stage::Repeats, done: id + 1, total });
                     }
                 }
                 Some(finder.finish()?)
@@ -192,7 +196,7 @@ impl Pipeline {
                     add_signed(&mut search, &mut batch)?;
                     bytes = 0;
                 }
-                watch(Progress::Comparing { documents: id + 1, total: store.len() });
+                watch(Progress { stage: Stage::Comparing, done: id + 1, total: store.len() });
             }
             add_signed(&mut search, &mut batch)?;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Store of documents as their sources gave them.
+//! Store of documents in a folder: those that sources gave, or what was made of them.
 //!
 //! A store is a folder of segments and a file `head.json`. Documents are appended to the last
 //! segment, as frames of Zstandard. A commit flushes them and then replaces the head, which names
@@ -14,10 +14,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{CorpusError, Origin, RawDocument, error::IoContext as _};
 
@@ -78,18 +79,59 @@ impl Head {
     }
 }
 
-/// Description of a document.
+/// Thing that a store keeps: a description and bytes.
+pub trait Stored: Sized {
+    /// Description, an object in JSON without a field `bytes`.
+    type Description: DeserializeOwned;
+
+    /// Returns the description, in the form of [`Self::Description`], and the bytes.
+    fn parts(&self) -> (impl Serialize, &[u8]);
+
+    /// Returns the thing that has this description and these bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the contradiction if there is no such thing.
+    fn from_parts(description: Self::Description, bytes: Vec<u8>) -> Result<Self, String>;
+}
+
+/// Description of a raw document.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RawDescription<O, M> {
+    origin: O,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    media: Option<M>,
+}
+
+impl Stored for RawDocument {
+    type Description = RawDescription<Origin, String>;
+
+    fn parts(&self) -> (impl Serialize, &[u8]) {
+        (RawDescription { origin: &self.origin, media: self.media.as_deref() }, &self.bytes)
+    }
+
+    fn from_parts(description: Self::Description, bytes: Vec<u8>) -> Result<Self, String> {
+        let RawDescription { origin, media } = description;
+        Ok(Self { origin, media, bytes })
+    }
+}
+
+/// Description of a thing, with the number of bytes that follow.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    origin: Origin,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    media: Option<String>,
+struct Header<D> {
+    #[serde(flatten)]
+    description: D,
     bytes: u64,
 }
 
 /// Store of raw documents in a folder.
+pub type RawStore = Store<RawDocument>;
+/// Committed documents of a [`RawStore`], in order.
+pub type RawDocuments = StoreReader<RawDocument>;
+
+/// Store of documents of one kind in a folder.
 #[derive(Debug)]
-pub struct RawStore {
+pub struct Store<T> {
     folder: PathBuf,
     head: Head,
     /// Segment that is written, once something was appended.
@@ -101,9 +143,10 @@ pub struct RawStore {
     segment_bytes: u64,
     /// Keeps others from writing.
     _lock: File,
+    kind: PhantomData<fn() -> T>,
 }
 
-impl RawStore {
+impl<T: Stored> Store<T> {
     /// Opens a store, or creates one in a folder that is empty or not there. Documents behind the
     /// last commit, which a kill left, are dropped.
     ///
@@ -134,6 +177,7 @@ impl RawStore {
             failed: false,
             segment_bytes: SEGMENT_BYTES,
             _lock: lock,
+            kind: PhantomData,
         };
         store.drop_uncommitted()?;
         Ok(store)
@@ -145,21 +189,18 @@ impl RawStore {
     ///
     /// Returns an error if the document or its description is too long, or if the disk fails. After
     /// a failure of the disk, the store has to be opened anew.
-    pub fn append(&mut self, document: &RawDocument) -> Result<(), CorpusError> {
-        let header = Header {
-            origin: document.origin.clone(),
-            media: document.media.clone(),
-            bytes: document.bytes.len() as u64,
-        };
+    pub fn append(&mut self, document: &T) -> Result<(), CorpusError> {
+        let (description, bytes) = document.parts();
+        let header = Header { description, bytes: bytes.len() as u64 };
         let header = to_json(&header, MAX_HEADER_BYTES, "the description of a document")?;
-        if document.bytes.len() > MAX_DOCUMENT_BYTES {
+        if bytes.len() > MAX_DOCUMENT_BYTES {
             return Err(CorpusError::InvalidOption(format!(
                 "a document of over {MAX_DOCUMENT_BYTES} bytes; store it in parts"
             )));
         }
         self.write(|store| {
             let writer = store.open_writer()?;
-            writer.append(&header, &document.bytes)
+            writer.append(&header, bytes)
         })?;
         self.pending += 1;
         Ok(())
@@ -210,14 +251,14 @@ impl RawStore {
 
     /// Iterates over the committed documents, in the order of appending.
     #[must_use]
-    pub fn documents(&self) -> RawDocuments {
+    pub fn documents(&self) -> StoreReader<T> {
         self.documents_from(0)
     }
 
     /// Iterates over the committed documents from a position on.
     #[must_use]
-    pub fn documents_from(&self, position: u64) -> RawDocuments {
-        RawDocuments::new(self.folder.clone(), self.head.clone(), position)
+    pub fn documents_from(&self, position: u64) -> StoreReader<T> {
+        StoreReader::new(self.folder.clone(), self.head.clone(), position)
     }
 
     /// Runs a change, and remembers if it failed halfway.
@@ -485,7 +526,7 @@ fn verify(
 }
 
 /// Committed documents of a store, in order. Each segment is verified before it is read.
-pub struct RawDocuments {
+pub struct StoreReader<T> {
     folder: PathBuf,
     head: Head,
     /// Next segment.
@@ -496,17 +537,18 @@ pub struct RawDocuments {
     skip: u64,
     /// Documents that are left, with those to pass over.
     left: u64,
+    kind: PhantomData<fn() -> T>,
 }
 
 type Reader = zstd::stream::read::Decoder<'static, BufReader<io::Take<File>>>;
 
-impl std::fmt::Debug for RawDocuments {
+impl<T> std::fmt::Debug for StoreReader<T> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("RawDocuments").field("folder", &self.folder).finish_non_exhaustive()
+        formatter.debug_struct("StoreReader").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
-impl RawDocuments {
+impl<T: Stored> StoreReader<T> {
     /// Opens the documents of a store that another process may be writing, as of its last commit.
     ///
     /// # Errors
@@ -521,7 +563,8 @@ impl RawDocuments {
     }
 
     fn new(folder: PathBuf, head: Head, skip: u64) -> Self {
-        Self { folder, segment: 0, reader: None, skip, left: head.documents, head }
+        let left = head.documents;
+        Self { folder, segment: 0, reader: None, skip, left, head, kind: PhantomData }
     }
 
     /// Opens the next segment. Segments of documents to pass over are not verified.
@@ -555,7 +598,7 @@ impl RawDocuments {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<Option<RawDocument>, CorpusError> {
+    fn read(&mut self) -> Result<Option<T>, CorpusError> {
         while self.left > 0 {
             let Some((reader, documents)) = &mut self.reader else {
                 self.open_segment()?;
@@ -578,8 +621,8 @@ impl RawDocuments {
     }
 }
 
-impl Iterator for RawDocuments {
-    type Item = Result<RawDocument, CorpusError>;
+impl<T: Stored> Iterator for StoreReader<T> {
+    type Item = Result<T, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.read().transpose();
@@ -590,14 +633,14 @@ impl Iterator for RawDocuments {
     }
 }
 
-fn read_document(reader: &mut Reader, path: &Path) -> Result<RawDocument, CorpusError> {
+fn read_document<T: Stored>(reader: &mut Reader, path: &Path) -> Result<T, CorpusError> {
     let mut length = [0; 4];
     reader.read_exact(&mut length).io_context("decompress", path)?;
     let header = read_bytes(reader, u64::from(u32::from_le_bytes(length)), path)?;
-    let header: Header =
+    let header: Header<T::Description> =
         serde_json::from_slice(&header).map_err(|error| damaged(path, &error.to_string()))?;
     let bytes = read_bytes(reader, header.bytes, path)?;
-    Ok(RawDocument { origin: header.origin, media: header.media, bytes })
+    T::from_parts(header.description, bytes).map_err(|reason| damaged(path, &reason))
 }
 
 /// Reads bytes whose number is not believed before they are there.

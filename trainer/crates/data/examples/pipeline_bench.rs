@@ -12,10 +12,10 @@ use pol_corpus::{
     Content, Documents, Input, Origin, ReadOptions,
     dedup::{DedupConfig, Deduplicator, Entry},
     filters::{CleanConfig, Cleaner, Preset, Setting},
-    pipeline::{PipelineConfig, References, Supply},
+    pipeline::{PipelineConfig, References, Stage, Supply},
     quality::QualityModel,
 };
-use pol_data::{EndOfText, IngestConfig, IngestEvent, ingest};
+use pol_data::{EndOfText, IngestConfig, ingest};
 use serde_json::json;
 use std::{env, error::Error, fs, path::Path, sync::OnceLock, time::Instant};
 
@@ -111,8 +111,8 @@ fn whole(folder: &Path, out: &Path) -> Outcome {
     let quality = Some(QualityModel::bundled()?);
     let tokenise = OnceLock::new();
     let start = Start::now()?;
-    let record = ingest(&config, References { quality, ..References::default() }, &|event| {
-        if matches!(event, IngestEvent::Tokens { .. }) {
+    let record = ingest(&config, References { quality, ..References::default() }, &|progress| {
+        if progress.stage == Stage::Tokens {
             tokenise.get_or_init(|| Start::now().ok());
         }
     })?;

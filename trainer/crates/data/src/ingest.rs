@@ -23,7 +23,7 @@ use pol_primitives::{Hash, data::MAX_SHARD_TOKENS};
 use serde::Serialize;
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 use tokenise::{Tokenised, tokenise, train_tokenizer};
@@ -58,62 +58,6 @@ pub struct IngestConfig {
     pub force: bool,
     /// Making of the text, if something else than this program made it, such as a recipe.
     pub lineage: Option<LineageRecord>,
-}
-
-/// Progress of an ingestion, for those who watch it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "stage")]
-pub enum IngestEvent {
-    /// Inputs are read and cleaned.
-    Reading {
-        /// Bytes of text so far.
-        bytes: u64,
-        /// Bytes of all inputs, as far as they are known.
-        total: u64,
-    },
-    /// Documents are compared with each other.
-    Comparing {
-        /// Documents so far.
-        documents: u64,
-        /// Documents in all.
-        total: u64,
-    },
-    /// Repeated passages are looked for.
-    Repeats {
-        /// Documents so far.
-        documents: u64,
-        /// Documents in all.
-        total: u64,
-    },
-    /// Words are counted for the tokenizer.
-    Words {
-        /// Documents so far.
-        documents: u64,
-        /// Documents in all.
-        total: u64,
-    },
-    /// The tokenizer is trained.
-    Tokenizer {
-        /// Entries of its vocabulary.
-        vocabulary: u32,
-    },
-    /// Documents become tokens.
-    Tokens {
-        /// Documents so far.
-        documents: u64,
-        /// Documents in all.
-        total: u64,
-    },
-}
-
-impl From<Progress> for IngestEvent {
-    fn from(progress: Progress) -> Self {
-        match progress {
-            Progress::Reading { bytes, total } => Self::Reading { bytes, total },
-            Progress::Comparing { documents, total } => Self::Comparing { documents, total },
-            Progress::Repeats { documents, total } => Self::Repeats { documents, total },
-        }
-    }
 }
 
 impl IngestConfig {
@@ -170,7 +114,7 @@ impl IngestConfig {
 pub fn ingest(
     config: &IngestConfig,
     references: References,
-    watch: &(dyn Fn(IngestEvent) + Sync),
+    watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
     config.validate()?;
     let given = config
@@ -228,9 +172,9 @@ fn make(
     inputs: &[Supply],
     request: Hash,
     work: &Path,
-    watch: &(dyn Fn(IngestEvent) + Sync),
+    watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
-    let mut selection = pipeline.run(inputs, &|progress| watch(progress.into()))?;
+    let mut selection = pipeline.run(inputs, watch)?;
     let folder = work.join("new");
     if folder.exists() {
         fs::remove_dir_all(&folder).io_context("remove", &folder)?;
@@ -248,7 +192,7 @@ fn write(
     selection: &mut Selection,
     request: Hash,
     folder: &Path,
-    watch: &(dyn Fn(IngestEvent) + Sync),
+    watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
     let tokenizer = match given {
         Some(tokenizer) => tokenizer,
@@ -343,20 +287,41 @@ fn spool_pipes(supplies: &[Supply], folder: &Path) -> Result<(Vec<Supply>, Vec<S
             )));
         }
         let mut spool = Spool::create(folder)?;
-        let copied = if is_standard {
-            io::copy(&mut io::stdin().lock(), spool.file())
+        let contents = if is_standard {
+            copy_hashed(&mut io::stdin().lock(), spool.file())
         } else {
-            File::open(path).and_then(|mut pipe| io::copy(&mut pipe, spool.file()))
+            File::open(path).and_then(|mut pipe| copy_hashed(&mut pipe, spool.file()))
         };
-        copied.io_context("read", path)?;
+        let contents = contents.io_context("read", path)?;
         let location =
             if is_standard { "standard input".into() } else { path.display().to_string() };
         let path = spool.path();
         spools.push(spool);
-        Ok::<_, DataError>(Supply::Spool { location, path })
+        Ok::<_, DataError>(Supply::Spool { location, path, contents })
     };
     let supplies = supplies.iter().map(&mut spool).collect::<Result<_, _>>()?;
     Ok((supplies, spools))
+}
+
+/// Copies what `from` holds to `to`, and returns the BLAKE3 of it.
+fn copy_hashed(from: &mut impl io::Read, to: &mut File) -> io::Result<Hash> {
+    struct Hashed<'a>(&'a mut File, blake3::Hasher);
+
+    impl Write for Hashed<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let written = self.0.write(bytes)?;
+            self.1.update(&bytes[..written]);
+            Ok(written)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+
+    let mut hashed = Hashed(to, blake3::Hasher::new());
+    io::copy(from, &mut hashed)?;
+    Ok(hashed.1.finalize().into())
 }
 
 #[cfg(unix)]
@@ -428,10 +393,11 @@ fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
                     }
                 }
             }
-            Supply::Spool { location, path } => {
-                hasher.update(&digest_of_text(location)).update(&file_hash(path)?);
+            Supply::Spool { location, contents, .. } => {
+                hasher.update(&digest_of_text(location)).update(contents);
             }
-            Supply::Store(folder) => {
+            Supply::Store(folder, passed) => {
+                hasher.update(&passed.to_le_bytes());
                 let store = pol_corpus::RawStore::create_or_open(folder)?;
                 hasher.update(&store.len().to_le_bytes());
                 hasher.update(&digest_of_text(&store.cursor().to_string()));

@@ -74,7 +74,7 @@ mod words;
 
 pub use end_of_text::{END_OF_TEXT, EndOfText};
 pub use error::DataError;
-pub use ingest::{IngestConfig, IngestEvent, IngestRecord, ingest};
+pub use ingest::{IngestConfig, IngestRecord, ingest};
 pub use shards::{MAX_TOKEN_BYTES, ManifestSummary, ShardFolder, body_hashes, decode_shard};
 pub use tokenizer::{Tokenizer, TokenizerError};
 pub use tokenizer_trainer::MIN_VOCABULARY;

@@ -6,13 +6,16 @@ pub mod connectors;
 pub mod crawl;
 mod error;
 pub mod feeds;
+pub mod files;
 pub mod http;
 pub mod hub;
 pub mod robots;
 pub mod signals;
 mod source;
+mod texts;
 
 pub use error::SourceError;
 pub use source::{
     Batch, Budget, End, FillOptions, Observer, Progress, Sink, Source, Step, Totals, fill,
 };
+pub use texts::{BlockingTexts, TextBatch, TextOrRefusal};

@@ -137,6 +137,14 @@ pub struct Totals {
     pub refused: u64,
 }
 
+impl Totals {
+    /// Returns the totals of a store: zeros if no source filled it.
+    pub fn of(sink: &dyn Sink) -> Self {
+        let cursor = sink.cursor().and_then(|cursor| StoreCursor::deserialize(cursor).ok());
+        cursor.map_or_else(Self::default, |cursor| cursor.totals)
+    }
+}
+
 /// Reason why [`fill`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

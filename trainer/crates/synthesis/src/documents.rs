@@ -15,9 +15,6 @@ use crate::{
 use pol_corpus::{Origin, RawDocument, Refusal};
 use std::{collections::VecDeque, ops::Range};
 
-/// Media type of all documents.
-const MEDIA: &str = "text/plain; charset=utf-8";
-
 /// Model and prompts that a recipe may need.
 #[derive(Clone, Copy, Default)]
 pub struct Resources<'a> {
@@ -142,7 +139,10 @@ impl<'a> Synthesizer<'a> {
         for (index, text) in indices.zip(texts) {
             let origin = self.origin(name, index);
             made.push(match text {
-                Ok(text) => Ok(Synthetic { document: document(origin, text), certificate: None }),
+                Ok(text) => Ok(Synthetic {
+                    document: RawDocument::of_text(origin, text),
+                    certificate: None,
+                }),
                 Err(reason) => Err(Refusal { origin, reason }),
             });
         }
@@ -159,7 +159,8 @@ impl<'a> Synthesizer<'a> {
         let (family, level) = draw_task(&tasks.families, tasks.levels, index, &mut draws);
         let certificate = Certificate::draw(family, level, &mut draws);
         // The proof is checked once more when it is made, so no wrong text gets out.
-        let document = document(self.origin(family.name(), index), certificate.proved_text()?);
+        let origin = self.origin(family.name(), index);
+        let document = RawDocument::of_text(origin, certificate.proved_text()?);
         Ok(Ok(Synthetic { document, certificate: Some(certificate) }))
     }
 
@@ -182,11 +183,7 @@ impl<'a> Synthesizer<'a> {
             location: document.origin.location.clone(),
             reason: reason.to_owned(),
         };
-        let index = document.origin.location.split_once('/').and_then(|(digest, index)| {
-            // Only one spelling of a number is a location.
-            let number = index.parse::<u32>().ok().filter(|number| number.to_string() == index);
-            number.filter(|_| digest == self.digest)
-        });
+        let index = self.recipe.index_of(&document.origin.location);
         let index = index.ok_or_else(|| other("its location names another recipe"))?;
         match self.document(index)? {
             Ok(made) if made.document == *document => Ok(()),
@@ -205,10 +202,6 @@ impl<'a> Synthesizer<'a> {
             novelty: Novelty::default(),
         }
     }
-}
-
-fn document(origin: Origin, text: String) -> RawDocument {
-    RawDocument { origin, media: Some(MEDIA.to_owned()), bytes: text.into_bytes() }
 }
 
 /// Returns the loaded model if it is the one that a recipe names.

@@ -10,8 +10,8 @@ use std::{
 
 use walkdir::{DirEntry, WalkDir};
 
-use super::{Content, Input};
-use crate::{CorpusError, Origin, Refusal, error::IoContext as _};
+use super::{Content, Documents, Input, ReadOptions};
+use crate::{CorpusError, Document, Origin, Refusal, error::IoContext as _};
 
 /// Path that stands for standard input.
 const STANDARD_INPUT: &str = "-";
@@ -38,6 +38,28 @@ pub fn inputs(
         match fs::metadata(path).io_context("read", path) {
             Ok(metadata) if metadata.is_dir() => Box::new(folder(path)),
             Ok(_) => Box::new(std::iter::once(Ok(Ok(file(path, path.file_name()))))),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    })
+}
+
+/// Reads the documents of all inputs that paths name, in order.
+///
+/// # Errors
+///
+/// An item is an error if an input cannot be read.
+pub fn documents<'a>(
+    paths: &'a [PathBuf],
+    options: &'a ReadOptions,
+) -> impl Iterator<Item = Result<Result<Document, Refusal>, CorpusError>> + 'a {
+    inputs(paths).flat_map(move |input| -> Box<dyn Iterator<Item = _>> {
+        let opened = match input {
+            Ok(Ok(input)) => Documents::open(input, options),
+            Ok(Err(refusal)) => return Box::new(std::iter::once(Ok(Err(refusal)))),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(documents) => Box::new(documents),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     })

@@ -56,8 +56,9 @@ use random::ReaderAt;
 use source::{Budget, Expanded, Fault, Metered, Source};
 
 pub use html::{DomSmoothie, HtmlExtractor};
-pub use inputs::inputs;
+pub use inputs::{documents, inputs};
 pub use random::RandomAccess;
+pub use rows::TEXT_FIELDS;
 pub use source::Limits;
 
 /// Raw bytes of an input.

@@ -5,7 +5,7 @@
 use super::{Context, Event, encoding};
 
 /// Fields that hold the text in published datasets, in order of preference.
-const TEXT_FIELDS: &[&str] =
+pub const TEXT_FIELDS: &[&str] =
     &["text", "content", "body", "document", "article", "story", "raw_content", "markdown"];
 const LICENCE_FIELDS: &[&str] =
     &["license", "licence", "metadata.license", "meta.license", "license_type"];

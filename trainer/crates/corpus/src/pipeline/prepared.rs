@@ -39,8 +39,8 @@ pub(super) struct Prepared {
 impl Stored for Prepared {
     type Description = Item;
 
-    fn parts(&self) -> (Item, &[u8]) {
-        (self.item.clone(), self.text.as_bytes())
+    fn parts(&self) -> (impl Serialize, &[u8]) {
+        (&self.item, self.text.as_bytes())
     }
 
     fn from_parts(item: Item, bytes: Vec<u8>) -> Result<Self, String> {

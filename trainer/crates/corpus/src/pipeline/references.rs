@@ -3,11 +3,11 @@
 //! Lists and models that documents are held against.
 
 use crate::{
-    CorpusError, Documents, ReadOptions,
+    CorpusError, ReadOptions,
     dedup::{DecontaminationConfig, Decontaminator},
+    documents,
     error::IoContext,
     filters::OptOutList,
-    inputs,
     quality::QualityModel,
 };
 use pol_primitives::Hash;
@@ -62,13 +62,10 @@ impl ReferenceFiles {
     fn texts(&self) -> Result<(Decontaminator, Hash), CorpusError> {
         let (options, mut hasher) = (ReadOptions::default(), blake3::Hasher::new());
         let mut texts = Vec::new();
-        for input in inputs(&self.decontaminate) {
-            let Ok(input) = input? else { continue };
-            for document in Documents::open(input, &options)? {
-                let Ok(document) = document? else { continue };
-                hasher.update(blake3::hash(document.text.as_bytes()).as_bytes());
-                texts.push(Ok((document.origin.location, document.text)));
-            }
+        for document in documents(&self.decontaminate, &options) {
+            let Ok(document) = document? else { continue };
+            hasher.update(blake3::hash(document.text.as_bytes()).as_bytes());
+            texts.push(Ok((document.origin.location, document.text)));
         }
         if texts.is_empty() {
             let names: Vec<_> =

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     CorpusError, Decision, DocumentRecord, Side, Verdict,
-    dedup::{Clusters, ExternalSort, Repeats, cut, draw},
+    dedup::{Clusters, ExternalSort, HeldOut, Repeats, Sorted, cut, draw},
 };
 use pol_primitives::{MILLION, Ppm};
 use std::path::Path;
@@ -28,22 +28,19 @@ pub struct Selected {
 }
 
 /// Choice of held-out text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Split {
     /// Nothing is held out.
     Nothing,
-    /// Clusters are held out up to this place in their order.
-    Clusters(u64),
+    /// Clusters are held out.
+    Clusters(HeldOut),
     /// There is one cluster, whose text is held out from this byte on.
     Tail(u64),
 }
 
 impl Split {
-    /// Chooses clusters in an order that their texts alone decide, until they are `share` of all
-    /// text. At least one is held out and at least one is not, if there are two.
-    ///
-    /// So a share of a small corpus is met too, and a cluster keeps its side when others are added,
-    /// unless the share was met with it alone.
+    /// Chooses clusters in an order that their texts alone decide, so that they are nearly `share`
+    /// of all text. At least one is held out and at least one is not, if there are two.
     pub(super) fn find(
         store: &PreparedStore,
         clusters: &mut Clusters,
@@ -67,25 +64,42 @@ impl Split {
                 total = total.saturating_add(bytes);
             }
         }
-        let wanted = u128::from(total) * u128::from(share);
-        let (mut taken, mut current, mut held_out) = (0u128, None, None);
-        for record in sort.finish()? {
-            let record = record?;
+        let clusters = Places { records: sort.finish()?, next: None };
+        let held_out = HeldOut::choose(clusters, total, share)?;
+        Ok(held_out.map_or_else(|| Self::Tail(tail_start(total, share)), Self::Clusters))
+    }
+}
+
+/// Iterator over the places of clusters with the bytes of all their texts.
+struct Places {
+    records: Sorted<16>,
+    /// Cluster of which more texts may come.
+    next: Option<(u64, u64)>,
+}
+
+impl Iterator for Places {
+    type Item = Result<(u64, u64), CorpusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let record = match self.records.next() {
+                Some(Ok(record)) => record,
+                Some(Err(error)) => return Some(Err(error)),
+                None => return self.next.take().map(Ok),
+            };
             let number = |at: usize| {
                 record[at..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
             };
             let (place, bytes) = (number(0), number(8));
-            // Another cluster follows the current one, so that it need not be trained on.
-            if current.is_some_and(|current| current != place) {
-                held_out = current;
-                if taken >= wanted {
-                    break;
+            match &mut self.next {
+                Some((last, sum)) if *last == place => *sum = sum.saturating_add(bytes),
+                next => {
+                    if let Some(whole) = next.replace((place, bytes)) {
+                        return Some(Ok(whole));
+                    }
                 }
             }
-            current = Some(place);
-            taken += u128::from(bytes) * u128::from(MILLION);
         }
-        Ok(held_out.map_or_else(|| Self::Tail(tail_start(total, share)), Self::Clusters))
     }
 }
 
@@ -206,11 +220,12 @@ impl Selection {
             }
         }
         let selected = |record, text, side| Selected { record, kept: Some((text, side)), group };
-        let side = match self.split {
+        let side = match &self.split {
             Split::Nothing => Side::Train,
-            Split::Clusters(last) if draw(&membership.cluster) <= last => Side::HeldOut,
+            Split::Clusters(held_out) if held_out.contains(&membership.cluster) => Side::HeldOut,
             Split::Clusters(_) => Side::Train,
             Split::Tail(tail) => {
+                let tail = *tail;
                 return Ok(halves(&text, tail.saturating_sub(start))
                     .into_iter()
                     .filter(|(text, _)| !text.trim().is_empty())

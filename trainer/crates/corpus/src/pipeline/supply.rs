@@ -16,14 +16,16 @@ use std::{
 pub enum Supply {
     /// File, folder, or `-` for standard input.
     Path(PathBuf),
-    /// Folder of a [`RawStore`].
-    Store(PathBuf),
+    /// Folder of a [`RawStore`], and the number of its first documents that are passed over.
+    Store(PathBuf, u64),
     /// File with what was read from a pipe, which can be read once.
     Spool {
         /// Name of the pipe.
         location: String,
         /// File.
         path: PathBuf,
+        /// BLAKE3 of its contents.
+        contents: Hash,
     },
 }
 
@@ -46,7 +48,7 @@ impl Supply {
                 let first = usize::try_from(first).unwrap_or(usize::MAX);
                 Box::new(inputs(std::slice::from_ref(path)).skip(first))
             }
-            Self::Spool { location, path } => {
+            Self::Spool { location, path, .. } => {
                 let origin = Origin {
                     source: "files".into(),
                     location: location.clone(),
@@ -56,7 +58,8 @@ impl Supply {
                 let input = Input { origin, media: None, content };
                 Box::new(std::iter::once(Ok(Ok(input))).skip(usize::from(first > 0)))
             }
-            Self::Store(folder) => {
+            Self::Store(folder, passed) => {
+                let first = passed.saturating_add(first);
                 let documents = RawStore::create_or_open(folder)?.documents_from(first);
                 Box::new(documents.map(|document| {
                     let document = document?;
@@ -91,7 +94,7 @@ impl Supply {
             }
             Self::Spool { path, .. } => Ok(fs::metadata(path).io_context("read", path)?.len()),
             // A store counts its documents, not their bytes.
-            Self::Store(_) => Ok(0),
+            Self::Store(..) => Ok(0),
         }
     }
 
@@ -117,16 +120,14 @@ impl Supply {
                     }
                 }
             }
-            Self::Spool { location, path } => {
+            Self::Spool { location, contents, .. } => {
                 add(b"spool");
                 add(location.as_bytes());
-                let mut contents = blake3::Hasher::new();
-                let file = File::open(path).io_context("read", path)?;
-                contents.update_reader(file).io_context("read", path)?;
-                add(contents.finalize().as_bytes());
+                add(contents);
             }
-            Self::Store(folder) => {
+            Self::Store(folder, passed) => {
                 add(b"store");
+                add(&passed.to_le_bytes());
                 let store = RawStore::create_or_open(folder)?;
                 add(&store.len().to_le_bytes());
                 add(store.cursor().to_string().as_bytes());

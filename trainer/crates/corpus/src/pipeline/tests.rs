@@ -197,11 +197,15 @@ fn stores_are_read_and_places_that_are_too_long_refused() {
     store.commit(&serde_json::json!({ "page": 2 })).unwrap();
     drop(store);
     let pipeline = folder.pipeline(PipelineConfig::default());
-    let (report, found) = all(&mut pipeline.run(&[Supply::Store(raw)], &|_| ()).unwrap());
+    let (report, found) =
+        all(&mut pipeline.run(&[Supply::Store(raw.clone(), 0)], &|_| ()).unwrap());
     assert_eq!((found.len(), report.refused), (1, 1));
     assert_eq!(found[0].record.origin.location, "https://example.org/1");
     assert_eq!(found[0].record.origin.fetched, Some(1_700_000_000));
     assert!(report.refusals[0].reason.contains("more than 32768"), "{:?}", report.refusals);
+    let pipeline = folder.pipeline(PipelineConfig::default());
+    let (_, later) = all(&mut pipeline.run(&[Supply::Store(raw, 1)], &|_| ()).unwrap());
+    assert_eq!(later.len() + 1, found.len(), "the first document is passed over");
 }
 
 #[test]

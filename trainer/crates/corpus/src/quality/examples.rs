@@ -2,7 +2,8 @@
 
 //! Labelled texts to train and measure a model with.
 
-use crate::{CorpusError, error::IoContext};
+use crate::{CorpusError, ReadOptions, Refusal, documents, error::IoContext};
+use pol_primitives::{MILLION, Ppm};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -26,6 +27,38 @@ pub struct Example {
     /// Name of the source. Sources that are tested on are not trained on.
     #[serde(default)]
     pub source: String,
+}
+
+impl Example {
+    /// Returns `true` if the example is of the `share` that is not trained on, which its text and
+    /// the seed decide.
+    pub fn is_held_out(&self, seed: u64, share: Ppm) -> bool {
+        let mut hasher = blake3::Hasher::new_derive_key("pol-corpus 2026 held-out examples");
+        hasher.update(&seed.to_le_bytes()).update(self.text.as_bytes());
+        let hash = hasher.finalize();
+        let draw = u64::from_be_bytes(*hash.as_bytes().first_chunk().unwrap_or(&[0; 8]));
+        (u128::from(draw) * u128::from(MILLION)) >> 64 < u128::from(share)
+    }
+}
+
+/// Reads the documents that paths name as examples with one label. Their kind is the name of the
+/// file or folder that was named.
+///
+/// # Errors
+///
+/// An item is an error if an input cannot be read.
+pub fn labelled<'a>(
+    paths: &'a [PathBuf],
+    good: bool,
+    options: &'a ReadOptions,
+) -> impl Iterator<Item = Result<Result<Example, Refusal>, CorpusError>> + 'a {
+    documents(paths, options).map(move |document| {
+        Ok(document?.map(|document| {
+            let location = &document.origin.location;
+            let kind = location.split('/').next().unwrap_or_default().to_owned();
+            Example { text: document.text, good, kind, source: String::new() }
+        }))
+    })
 }
 
 /// Iterator over the examples of a file: one JSON object a line.

@@ -31,8 +31,8 @@
 //! # Training
 //!
 //! `scripts/quality-set` makes the examples of the bundled model from pinned packages, and
-//! generators of poor text. The example program `train_quality` trains the model and measures it on
-//! packages and phrases that no training example comes from.
+//! generators of poor text. `pol-trainer data train-quality` trains a model of these or other
+//! texts, and measures it on packages and phrases that no training example comes from.
 //!
 //! ```
 //! use pol_corpus::quality::QualityModel;
@@ -51,8 +51,8 @@ mod logistic;
 mod measure;
 mod train;
 
-pub use examples::{Example, ExampleFile};
-pub use measure::auroc;
+pub use examples::{Example, ExampleFile, labelled};
+pub use measure::{KindReport, Measurement, QualityReport, ThresholdReport, auroc};
 pub use train::{TrainConfig, TrainProgress, train};
 
 use crate::CorpusError;

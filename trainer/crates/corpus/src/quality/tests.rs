@@ -54,6 +54,32 @@ fn the_same_examples_give_the_same_model_everywhere() {
 }
 
 #[test]
+fn texts_of_any_format_are_examples_of_which_a_share_is_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("good");
+    fs::create_dir(&good).unwrap();
+    fs::write(good.join("a.txt"), PROSE).unwrap();
+    let row = |row| serde_json::json!({ "text": format!("{row} {MENU}") }).to_string() + "\n";
+    fs::write(good.join("b.jsonl"), (0..200).map(row).collect::<String>()).unwrap();
+    fs::write(good.join("c.png"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+    let (paths, options) = ([good], crate::ReadOptions::default());
+    let read: Vec<_> = labelled(&paths, true, &options).map(Result::unwrap).collect();
+    let examples: Vec<Example> = read.iter().flatten().cloned().collect();
+    assert_eq!((read.len(), examples.len()), (202, 201), "{:?}", read.last());
+    assert_eq!((examples[0].text.as_str(), examples[0].kind.as_str()), (PROSE, "good"));
+    let held_out = |seed, share| -> Vec<&Example> {
+        examples.iter().filter(|example| example.is_held_out(seed, share)).collect()
+    };
+    assert_eq!((held_out(1, 0).len(), held_out(1, MILLION).len()), (0, 201));
+    let (few, more) = (held_out(1, 200_000), held_out(1, 400_000));
+    assert!((20..60).contains(&few.len()), "{}", few.len());
+    assert!(few.iter().all(|example| more.contains(example)));
+    assert_ne!(held_out(2, 200_000), few);
+    let missing = [folder.path().join("none")];
+    assert!(labelled(&missing, false, &options).any(|item| item.is_err()));
+}
+
+#[test]
 fn progress_is_told() {
     let mut events = Vec::new();
     train(examples(), &config(), |event| events.push(event)).unwrap();

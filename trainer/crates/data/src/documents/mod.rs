@@ -34,7 +34,7 @@ pub use index::{DocumentIndex, DocumentQuery, Records};
 pub use lineage::LineageRecord;
 pub use proof::{DocumentProof, MAX_PROOF_BYTES, MAX_PROVEN_SHARDS, Presence};
 pub use record::{MAX_RECORD_BYTES, encode_record, parse_record};
-pub use search::search;
+pub use search::{Texts, search};
 pub use writer::DocumentWriter;
 
 /// File name of the records, in an ingestion's folder.

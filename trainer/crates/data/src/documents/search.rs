@@ -1,17 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Search for a passage in the shards, and for the documents that it is in.
+//! Texts of documents in the shards, and search for a passage in them.
 
-use super::DocumentIndex;
+use super::{RECORDS_FILE, index::Records};
 use crate::{DataError, HELD_OUT, ShardFolder, TOKENIZER_FILE, TRAIN, Tokenizer, error::IoContext};
-use pol_corpus::{DocumentRecord, Side};
-use std::{fs, path::Path};
+use pol_corpus::{DocumentRecord, MAX_PIECE_BYTES, Place, Side};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Most tokens of a document. Each stands for a byte at least, but a decoder may shorten a text.
+const MAX_DOCUMENT_TOKENS: u64 = 4 * MAX_PIECE_BYTES as u64;
+
+/// Texts of the documents in the shards of an ingested folder, in the order of their records.
+///
+/// The texts are decoded from the tokens: the folder keeps nothing else of them. Tokens that filled
+/// no shard are missing at the end of a side.
+pub struct Texts {
+    tokenizer: Tokenizer,
+    /// Path of the tokenizer.
+    path: PathBuf,
+    train: Option<ShardFolder>,
+    held_out: Option<ShardFolder>,
+    records: Records,
+    /// Ends of the last documents of both sides. Documents share no tokens.
+    ends: [u64; 2],
+}
+
+impl Texts {
+    /// Opens a folder with the records, the tokenizer, and the shards of one side or both.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file cannot be read, or is damaged.
+    pub fn open(folder: &Path) -> Result<Self, DataError> {
+        let path = folder.join(TOKENIZER_FILE);
+        let json = fs::read(&path).io_context("read the tokenizer", &path)?;
+        let tokenizer =
+            Tokenizer::from_json(&json).map_err(|error| invalid_tokenizer(&path, &error))?;
+        let shards = |side| {
+            let folder = folder.join(side);
+            folder.is_dir().then(|| ShardFolder::open(&folder)).transpose()
+        };
+        let (train, held_out) = (shards(TRAIN)?, shards(HELD_OUT)?);
+        let records = Records::open(&folder.join(RECORDS_FILE))?;
+        Ok(Self { tokenizer, path, train, held_out, records, ends: [0; 2] })
+    }
+
+    /// Returns the text of a document, as far as shards of the folder hold it.
+    fn text(&mut self, record: &DocumentRecord) -> Result<Option<String>, DataError> {
+        let Some(Place { side, start, tokens }) = record.place else { return Ok(None) };
+        let shards = if side == Side::Train { &self.train } else { &self.held_out };
+        let Some(shards) = shards else { return Ok(None) };
+        let end = start.saturating_add(tokens);
+        let last = std::mem::replace(&mut self.ends[usize::from(side == Side::HeldOut)], end);
+        if tokens > MAX_DOCUMENT_TOKENS || start < last {
+            let reason = format!("a document has the tokens {start} to {end} behind {last}");
+            return Err(DataError::Damaged { path: self.path.clone(), reason });
+        }
+        let tokens = shards.tokens(start..end)?;
+        let decoded = self.tokenizer.decode(&tokens);
+        decoded.map(Some).map_err(|error| invalid_tokenizer(&self.path, &error))
+    }
+}
+
+impl Iterator for Texts {
+    type Item = Result<(DocumentRecord, Option<String>), DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.records.next()?;
+        Some(record.and_then(|record| {
+            let text = self.text(&record)?;
+            Ok((record, text))
+        }))
+    }
+}
+
+fn invalid_tokenizer(path: &Path, error: &crate::TokenizerError) -> DataError {
+    DataError::InvalidTokenizer { origin: path.display().to_string(), reason: error.to_string() }
+}
 
 /// Returns up to `most` records of documents whose text in the shards of an ingested folder
 /// contains a passage, where all white space is alike. `watch` is called with the number of records
 /// before each.
-///
-/// The shards are read from the start: nothing but tokens and records is kept of a text.
 ///
 /// # Errors
 ///
@@ -22,25 +94,11 @@ pub fn search(
     most: usize,
     mut watch: impl FnMut(u64),
 ) -> Result<Vec<DocumentRecord>, DataError> {
-    let path = folder.join(TOKENIZER_FILE);
-    let json = fs::read(&path).io_context("read the tokenizer", &path)?;
-    let invalid = |error: crate::TokenizerError| DataError::InvalidTokenizer {
-        origin: path.display().to_string(),
-        reason: error.to_string(),
-    };
-    let tokenizer = Tokenizer::from_json(&json).map_err(invalid)?;
-    let sides =
-        [ShardFolder::open(&folder.join(TRAIN))?, ShardFolder::open(&folder.join(HELD_OUT))?];
     let (passage, mut found) = (one_space(passage), Vec::new());
-    for (record, number) in DocumentIndex::open(folder)?.records()?.zip(0u64..) {
-        let record = record?;
+    for (item, number) in Texts::open(folder)?.zip(0u64..) {
+        let (record, text) = item?;
         watch(number);
-        let Some(place) = record.place else { continue };
-        let [train, held_out] = &sides;
-        let shards = if place.side == Side::Train { train } else { held_out };
-        let tokens = shards.tokens(place.start..place.start.saturating_add(place.tokens))?;
-        let text = tokenizer.decode(&tokens).map_err(invalid)?;
-        if one_space(&text).contains(&passage) {
+        if text.is_some_and(|text| one_space(&text).contains(&passage)) {
             found.push(record);
             if found.len() >= most {
                 break;

@@ -41,7 +41,7 @@ fn corpus() -> (tempfile::TempDir, IngestConfig) {
 /// Returns the path of the first input.
 fn input(config: &IngestConfig) -> &Path {
     match &config.inputs[0] {
-        Supply::Path(path) | Supply::Store(path) | Supply::Spool { path, .. } => path,
+        Supply::Path(path) | Supply::Store(path, _) | Supply::Spool { path, .. } => path,
     }
 }
 

@@ -2,14 +2,13 @@
 
 //! Tokens of the documents that remain, on two sides, and the record of each document.
 
-use super::IngestEvent;
 use crate::{
     HELD_OUT, ManifestSummary, TRAIN, documents::DocumentWriter, end_of_text::IngestTokenizer,
     error::DataError, shards::ShardWriter, tokenizer_trainer::TokenizerTrainer,
 };
 use pol_corpus::{
     DocumentRecord, Place, Side,
-    pipeline::{CorpusReport, Selected, Selection},
+    pipeline::{CorpusReport, Progress, Selected, Selection, Stage},
 };
 use pol_primitives::lineage::Documents;
 use std::path::Path;
@@ -23,7 +22,7 @@ const BATCH_DOCUMENTS: usize = 8_192;
 pub(super) fn train_tokenizer(
     selection: &mut Selection,
     vocabulary: u32,
-    watch: &(dyn Fn(IngestEvent) + Sync),
+    watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestTokenizer, DataError> {
     let total = selection.things();
     let (mut trainer, mut texts, mut bytes) = (TokenizerTrainer::default(), Vec::new(), 0);
@@ -36,13 +35,13 @@ pub(super) fn train_tokenizer(
             trainer.count(&texts);
             texts.clear();
             bytes = 0;
-            watch(IngestEvent::Words { documents: before, total });
+            watch(Progress { stage: Stage::Words, done: before, total });
         }
         Ok::<_, DataError>(())
     })?;
     something_left(&report)?;
     trainer.count(&texts);
-    watch(IngestEvent::Tokenizer { vocabulary });
+    watch(Progress { stage: Stage::Tokenizer, done: total, total });
     trainer.train(vocabulary)
 }
 
@@ -85,7 +84,7 @@ pub(super) fn tokenise(
     shard_tokens: u32,
     holds_out: bool,
     folder: &Path,
-    watch: &(dyn Fn(IngestEvent) + Sync),
+    watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<Tokenised, DataError> {
     let vocabulary = tokenizer.vocabulary();
     let side = |name| SideWriter::create(&folder.join(name), shard_tokens, vocabulary);
@@ -98,10 +97,10 @@ pub(super) fn tokenise(
         bytes: 0,
     };
     let total = selection.things();
-    watch(IngestEvent::Tokens { documents: 0, total });
+    watch(Progress { stage: Stage::Tokens, done: 0, total });
     let report = selection.for_each(|selected, before| {
         if writer.add(selected)? {
-            watch(IngestEvent::Tokens { documents: before, total });
+            watch(Progress { stage: Stage::Tokens, done: before, total });
         }
         Ok::<_, DataError>(())
     })?;

@@ -254,7 +254,7 @@ pub(super) struct Post {
 }
 
 /// Media type of text without markup.
-pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
+pub(super) const PLAIN: &str = pol_corpus::PLAIN_TEXT;
 
 impl Post {
     /// Adds the document, or its refusal, to `batch`.

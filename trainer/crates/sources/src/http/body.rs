@@ -4,7 +4,10 @@
 
 use super::message::FetchError;
 use flate2::read::MultiGzDecoder;
-use reqwest::header::{CONTENT_ENCODING, HeaderMap};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_RANGE, HeaderMap},
+};
 use std::{
     io::Read,
     sync::{
@@ -78,6 +81,16 @@ impl Window {
 }
 
 impl Body {
+    /// Returns the number of bytes of the file before the first of this body, which is a part of
+    /// the file if the request had a range (RFC 9110, 14.4).
+    pub(super) fn first_byte(&self) -> u64 {
+        if self.response.status() != StatusCode::PARTIAL_CONTENT {
+            return 0;
+        }
+        let range = self.response.headers().get(CONTENT_RANGE);
+        range.and_then(|range| first_byte(range.to_str().ok()?)).unwrap_or(0)
+    }
+
     /// Returns the next bytes as they came over the network, or `None` after the last.
     ///
     /// # Errors
@@ -135,6 +148,11 @@ impl Body {
     }
 }
 
+/// Returns the first position of a range such as `bytes 7-9/10`.
+fn first_byte(range: &str) -> Option<u64> {
+    range.trim().strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
 /// Returns `true` if a body is compressed, and fails if it is so in a way that was not asked for.
 fn is_gzip(headers: &HeaderMap) -> Result<bool, FetchError> {
     let mut codings = headers
@@ -187,6 +205,15 @@ mod tests {
         assert_eq!(gunzip(&packed, 99_999), Err(FetchError::TooLarge));
         assert!(matches!(gunzip(&packed[..50], 100_000), Err(FetchError::Encoding(_))));
         assert!(matches!(gunzip(b"plain", 100), Err(FetchError::Encoding(_))));
+    }
+
+    #[test]
+    fn ranges_begin_at_their_first_byte() {
+        assert_eq!(first_byte("bytes 7-9/10"), Some(7));
+        assert_eq!(first_byte("bytes 0-9/*"), Some(0));
+        for range in ["", "bytes */10", "7-9/10", "bytes x-9/10", "bytes -1-9/10"] {
+            assert_eq!(first_byte(range), None, "{range}");
+        }
     }
 
     #[test]

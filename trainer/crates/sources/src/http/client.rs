@@ -95,11 +95,30 @@ impl HttpOptions {
 pub struct HttpClient(Arc<Inner>);
 
 struct Inner {
-    client: Client,
+    transport: Transport,
     guard: Arc<Guard>,
     pacer: Pacer,
     received: Received,
     options: HttpOptions,
+}
+
+/// Function that answers in the place of all servers.
+#[doc(hidden)]
+pub type Answers = Arc<dyn Fn(&Url) -> reqwest::Response + Send + Sync>;
+
+/// Way to servers.
+enum Transport {
+    Network(Client),
+    Answers(Answers),
+}
+
+impl Transport {
+    async fn get(&self, url: &Url, headers: HeaderMap) -> reqwest::Result<reqwest::Response> {
+        match self {
+            Self::Network(client) => client.get(url.clone()).headers(headers).send().await,
+            Self::Answers(answers) => Ok(answers(url)),
+        }
+    }
 }
 
 impl HttpClient {
@@ -134,13 +153,24 @@ impl HttpClient {
                 service: "the HTTP client".to_owned(),
                 reason: FetchError::transport(error).to_string(),
             })?;
-        Ok(Self(Arc::new(Inner {
-            client,
+        Ok(Self::over(Transport::Network(client), guard, options))
+    }
+
+    /// Creates a client that `answers` answers, for fuzz targets. All else is as on the network.
+    #[doc(hidden)]
+    pub fn answered_by(options: HttpOptions, answers: Answers) -> Self {
+        let guard = Guard::new(options.allowed_hosts.clone(), Arc::new(SystemLookup));
+        Self::over(Transport::Answers(answers), Arc::new(guard), options)
+    }
+
+    fn over(transport: Transport, guard: Arc<Guard>, options: HttpOptions) -> Self {
+        Self(Arc::new(Inner {
+            transport,
             guard,
             pacer: Pacer::new(options.host_concurrency),
             received: Received::new(options.budget_bytes),
             options,
-        })))
+        }))
     }
 
     /// Returns the number of bytes received so far.
@@ -238,14 +268,13 @@ impl HttpClient {
         headers: HeaderMap,
         request: &Request,
     ) -> Result<Body, FetchError> {
-        let Inner { client, guard, pacer, received, options } = &*self.0;
+        let Inner { transport, guard, pacer, received, options } = &*self.0;
         let blocked = |error: Blocked| FetchError::Blocked(error.0);
         guard.check_url(url).map_err(blocked)?;
         received.add(0)?;
         let delay = options.host_delay.max(request.delay);
         let permit = pacer.enter(url.authority(), delay).await;
-        let sent = client.get(url.clone()).headers(headers).send();
-        let response = timeout(options.header_timeout, sent)
+        let response = timeout(options.header_timeout, transport.get(url, headers))
             .await
             .map_err(|_| FetchError::TooSlow)?
             .map_err(FetchError::transport)?;

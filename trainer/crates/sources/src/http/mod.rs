@@ -11,12 +11,16 @@
 
 mod body;
 mod client;
+mod download;
 mod guard;
 mod message;
 mod pace;
 
 pub use body::{Body, MinRate, gunzip};
+#[doc(hidden)]
+pub use client::Answers;
 pub use client::{AGENT, HttpClient, HttpOptions};
+pub use download::{DownloadError, Downloaded, Stated};
 pub use guard::{Lookup, SystemLookup, is_public};
 pub(crate) use message::unix_seconds;
 pub use message::{FetchError, Request, Response, Validators};

@@ -21,6 +21,8 @@ mod rows;
 mod source;
 
 pub use catalogue::{CatalogueEntry, Kind, catalogue};
+#[doc(hidden)]
+pub use client::HubAnswers;
 pub use client::{HubClient, HubFile};
 pub use dataset::DatasetSpec;
 pub use error::HubError;
@@ -41,13 +43,22 @@ pub struct Hub {
     endpoint: String,
     cache: PathBuf,
     token: Option<String>,
+    /// Function that answers in the place of the hub.
+    answers: Option<HubAnswers>,
 }
 
 impl Hub {
     /// Describes the hub at `endpoint` with the folder `cache` for its files. `token` gives access
     /// to what is not public.
     pub fn new(endpoint: &str, cache: PathBuf, token: Option<String>) -> Self {
-        Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token }
+        Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token, answers: None }
+    }
+
+    /// Describes the same hub, in whose place `answers` answers, for fuzz targets.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn answered_by(self, answers: HubAnswers) -> Self {
+        Self { answers: Some(answers), ..self }
     }
 
     /// Describes the hub at `HF_ENDPOINT` with the token in `HF_TOKEN`. The cache is
@@ -72,7 +83,10 @@ impl Hub {
     ///
     /// Fails if the system has no root certificates.
     pub fn connect(&self) -> Result<HubClient, HubError> {
-        HubClient::new(self.endpoint.clone(), self.token.clone())
+        match &self.answers {
+            Some(answers) => Ok(HubClient::answered_by(self.endpoint.clone(), answers.clone())),
+            None => HubClient::new(self.endpoint.clone(), self.token.clone()),
+        }
     }
 
     /// Returns the folder for files of the repository `id` at `commit`.

@@ -3,26 +3,20 @@
 //! Rows of a file of a data set, as documents.
 
 use super::files::Format;
-use pol_corpus::{
-    Content, CorpusError, Document, Documents, Input, Origin, RawDocument, ReadOptions, Refusal,
-};
+use crate::texts::{TextOrRefusal, Texts};
+use pol_corpus::{Content, CorpusError, Input, Origin, ReadOptions, Refusal};
 use std::iter::Peekable;
 
 /// Number of rows of a file after which one with text must have come.
 const MAX_BLANK_ROWS: u64 = 1000;
-/// Media type of the text of a row.
-const MEDIA: &str = "text/plain; charset=utf-8";
 
 /// Rows of a file, in order.
 pub(super) struct Rows {
-    documents: Peekable<Documents>,
+    texts: Peekable<Texts>,
     /// No row had text yet, and the number of rows that had none.
     blank: Option<u64>,
     has_ended: bool,
 }
-
-/// A row: a document, or the reason why it is none.
-pub(super) type Row = Result<RawDocument, Refusal>;
 
 impl Rows {
     /// Opens a file of `format` behind its first `skip` rows. Several `columns` are joined by an
@@ -43,7 +37,7 @@ impl Rows {
             ReadOptions { text_fields: columns.to_vec(), skip_rows, ..ReadOptions::default() };
         let input = Input { origin, media: None, content };
         let mut rows = Self {
-            documents: Documents::open(input, &options)?.peekable(),
+            texts: Texts::open(input, &options)?.peekable(),
             blank: (skip == 0).then_some(0),
             has_ended: false,
         };
@@ -55,40 +49,21 @@ impl Rows {
         Ok(rows)
     }
 
-    /// Returns the next row. A long one comes in pieces, which are joined.
-    fn next_row(&mut self) -> Result<Option<Row>, CorpusError> {
-        let mut row = match self.documents.next() {
-            None => return Ok(None),
-            Some(item) => match item? {
-                Ok(document) => document,
-                Err(refusal) => return Ok(Some(Err(refusal))),
-            },
-        };
-        while let Some(piece) = self.documents.next_if(is_further_piece) {
-            if let Ok(piece) = piece? {
-                row.text.push_str(&piece.text);
+    /// Returns the next row.
+    fn next_row(&mut self) -> Result<Option<TextOrRefusal>, CorpusError> {
+        Ok(match self.texts.next().transpose()? {
+            Some(Ok(row)) if row.origin.part.is_empty() => {
+                let reason = "it has no rows; take a file of Parquet or JSON Lines".to_owned();
+                Some(Err(Refusal { origin: row.origin, reason }))
             }
-        }
-        if row.origin.part.is_empty() {
-            let reason = "it has no rows; take a file of Parquet or JSON Lines".to_owned();
-            return Ok(Some(Err(Refusal { origin: row.origin, reason })));
-        }
-        Ok(Some(Ok(RawDocument {
-            origin: row.origin,
-            media: Some(MEDIA.to_owned()),
-            bytes: row.text.into_bytes(),
-        })))
+            row => row,
+        })
     }
-}
-
-/// Returns `true` if an item belongs to the document before it.
-fn is_further_piece(item: &Result<Result<Document, Refusal>, CorpusError>) -> bool {
-    matches!(item, Ok(Ok(document)) if document.piece > 0)
 }
 
 impl Iterator for Rows {
     /// An outer error ends the file, with the reason.
-    type Item = Result<Row, String>;
+    type Item = Result<TextOrRefusal, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.has_ended {
@@ -106,7 +81,7 @@ impl Iterator for Rows {
             (Err(refusal), Some(blank)) => {
                 *blank += 1;
                 // A file whose rows all lack the text is not what was chosen.
-                if *blank >= MAX_BLANK_ROWS || self.documents.peek().is_none() {
+                if *blank >= MAX_BLANK_ROWS || self.texts.peek().is_none() {
                     self.has_ended = true;
                     return Some(Err(refusal.reason.clone()));
                 }

@@ -7,12 +7,12 @@ use super::{
     dataset::{Dataset, Pin},
     files::Format,
     remote::RemoteFile,
-    rows::{Row, Rows},
+    rows::Rows,
 };
-use crate::{Batch, Source, SourceError, Step};
+use crate::{Batch, Source, SourceError, Step, texts::Pending};
 use async_trait::async_trait;
 use indicatif::ProgressBar;
-use pol_corpus::{Content, Origin};
+use pol_corpus::{Content, Origin, RawDocument, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -24,10 +24,6 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Maximum size of the texts of a batch, but for one text that is larger.
-const BATCH_BYTES: usize = 1 << 21;
-/// Maximum number of rows of a batch.
-const BATCH_ROWS: usize = 1 << 10;
 /// Number of batches that are read ahead.
 const BATCHES_AHEAD: usize = 2;
 
@@ -209,7 +205,10 @@ impl Reader {
         let mut batch = Pending::default();
         for row in rows {
             self.cursor.row += 1;
-            batch.add(row.map_err(refuse)?, &location);
+            let mut row = row.map_err(refuse)?;
+            let (Ok(RawDocument { origin, .. }) | Err(Refusal { origin, .. })) = &mut row;
+            origin.location.clone_from(&location);
+            batch.add(row);
             if batch.is_full() && !self.send(sender, batch.take()) {
                 return Ok(false);
             }
@@ -287,38 +286,6 @@ impl Reader {
     /// Sends `batch` with the cursor behind it. Returns `false` if nobody receives it.
     fn send(&self, sender: &mpsc::Sender<Message>, batch: Batch) -> bool {
         sender.blocking_send(Message::Batch(batch, Box::new(self.cursor.clone()))).is_ok()
-    }
-}
-
-/// Rows that were not sent yet.
-#[derive(Default)]
-struct Pending {
-    batch: Batch,
-    bytes: usize,
-}
-
-impl Pending {
-    fn add(&mut self, row: Row, location: &str) {
-        match row {
-            Ok(mut document) => {
-                self.bytes += document.bytes.len();
-                document.origin.location = location.to_owned();
-                self.batch.documents.push(document);
-            }
-            Err(mut refusal) => {
-                refusal.origin.location = location.to_owned();
-                self.batch.refused.push(refusal);
-            }
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes >= BATCH_BYTES
-            || self.batch.documents.len() + self.batch.refused.len() >= BATCH_ROWS
-    }
-
-    fn take(&mut self) -> Batch {
-        std::mem::take(self).batch
     }
 }
 

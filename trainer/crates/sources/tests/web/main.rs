@@ -5,7 +5,9 @@
 
 mod crawl;
 mod crawl_traps;
+mod download;
 mod feeds;
+mod files;
 mod fill;
 mod hostile;
 mod http;

@@ -191,7 +191,7 @@ fn identifier(name: &str, value: String) -> Value {
 
 fn identifiers(info: &ManifestInfo) -> Vec<Value> {
     let mut all = vec![
-        identifier("pol:contentHash", hash_text(&info.content_hash)),
+        identifier(super::import::CONTENT_HASH, hash_text(&info.content_hash)),
         identifier("pol:merkleRoot", hash_text(&info.merkle_root)),
         identifier("pol:tokenizer", hash_text(&info.tokenizer)),
     ];
@@ -225,7 +225,7 @@ fn origins(facts: &ManifestFacts<'_>) -> Vec<Value> {
     let parent = |parent: &ParentFacts| {
         let mut entity = json!({ "@id": manifest_iri(&facts.genesis, parent.id) });
         if let Some(content_hash) = &parent.content_hash {
-            entity["identifier"] = identifier("pol:contentHash", hash_text(content_hash));
+            entity["identifier"] = identifier(super::import::CONTENT_HASH, hash_text(content_hash));
         }
         entity
     };
@@ -331,6 +331,7 @@ mod tests {
         assert_eq!(read.name, "pol-manifest-3");
         assert_eq!(read.licence.as_deref(), Some("CC-BY-4.0"));
         assert_eq!(read.address.as_deref(), Some("https://example.org/texts"));
+        assert_eq!(read.content_hash, Some([2; 32]));
         assert_eq!(read.files[0].sha256, Some(files[0].sha256));
         assert_eq!(read.files[0].bytes, Some(3));
         let parent = manifest_iri(&[9; 32], 1);

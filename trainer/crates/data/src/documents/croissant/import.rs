@@ -2,6 +2,7 @@
 
 //! Descriptions of sources.
 
+use super::records::{DescribedRecords, records};
 use crate::DataError;
 use pol_primitives::{Hash, hex_hash};
 use serde_json::{Map, Value};
@@ -15,6 +16,8 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// Addresses of licences in the SPDX list.
 pub(super) const SPDX: &str = "https://spdx.org/licenses/";
+/// Identifier of a manifest.
+pub(super) const CONTENT_HASH: &str = "pol:contentHash";
 /// Versions of the format that are read.
 const VERSIONS: [&str; 2] =
     ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/1.1"];
@@ -33,6 +36,8 @@ pub struct DescribedFile {
     pub contained_in: Vec<String>,
     /// Patterns of the names of the files of a set.
     pub includes: Vec<String>,
+    /// Patterns of names that are not of the set.
+    pub excludes: Vec<String>,
     /// Media type.
     pub media: Option<String>,
     /// Length in bytes, if it is stated in bytes.
@@ -56,6 +61,10 @@ pub struct SourceDescription {
     pub version: Option<String>,
     /// Files.
     pub files: Vec<DescribedFile>,
+    /// Records in the files.
+    pub records: Vec<DescribedRecords>,
+    /// Content hash, if it is a manifest of a chain.
+    pub content_hash: Option<Hash>,
     /// Names of what it was derived from.
     pub parents: Vec<String>,
     /// Conditions of use.
@@ -98,6 +107,8 @@ impl SourceDescription {
             licence: Some(licences.join(" AND ")).filter(|licence| !licence.is_empty()),
             version: text(object, "version", "@value")?,
             files: items(object, "distribution")?.map(file).collect::<Result<_, _>>()?,
+            records: items(object, "recordSet")?.map(records).collect::<Result<_, _>>()?,
+            content_hash: content_hash(object)?,
             parents: texts(object, "prov:wasDerivedFrom", "@id")?,
             usage: texts(object, "usageInfo", "name")?,
         })
@@ -111,17 +122,17 @@ impl SourceDescription {
     }
 }
 
-fn invalid(reason: String) -> DataError {
+pub(super) fn invalid(reason: String) -> DataError {
     DataError::InvalidCroissant(reason)
 }
 
 /// Returns `true` if `name` is a term of schema.org or Croissant, with any prefix.
-fn is_term(name: &str, term: &str) -> bool {
+pub(super) fn is_term(name: &str, term: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.strip_prefix(prefix) == Some(term))
 }
 
 /// Returns the values of a property. A single value is a list of one.
-fn items<'a>(
+pub(super) fn items<'a>(
     object: &'a Map<String, Value>,
     term: &str,
 ) -> Result<impl Iterator<Item = &'a Value>, DataError> {
@@ -139,7 +150,11 @@ fn items<'a>(
 
 /// Returns the values of a property as texts. Of objects, the text is in `field`, or is their name
 /// or label. Values without a text are left out.
-fn texts(object: &Map<String, Value>, term: &str, field: &str) -> Result<Vec<String>, DataError> {
+pub(super) fn texts(
+    object: &Map<String, Value>,
+    term: &str,
+    field: &str,
+) -> Result<Vec<String>, DataError> {
     let text_of = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -156,7 +171,11 @@ fn texts(object: &Map<String, Value>, term: &str, field: &str) -> Result<Vec<Str
 }
 
 /// Returns the only value of a property as a text.
-fn text(object: &Map<String, Value>, term: &str, field: &str) -> Result<Option<String>, DataError> {
+pub(super) fn text(
+    object: &Map<String, Value>,
+    term: &str,
+    field: &str,
+) -> Result<Option<String>, DataError> {
     let mut all = texts(object, term, field)?;
     if all.len() > 1 {
         return Err(invalid(format!("{term} has several values")));
@@ -187,6 +206,20 @@ fn licence_name(licence: &str) -> String {
     let http = "http://spdx.org/licenses/";
     let name = licence.strip_prefix(SPDX).or_else(|| licence.strip_prefix(http));
     name.map_or(licence, |name| name.trim_end_matches(".html")).to_owned()
+}
+
+/// Returns the content hash of a manifest.
+fn content_hash(object: &Map<String, Value>) -> Result<Option<Hash>, DataError> {
+    for identifier in items(object, "identifier")?.filter_map(Value::as_object) {
+        if text(identifier, "propertyID", "@id")?.as_deref() == Some(CONTENT_HASH) {
+            let hash = text(identifier, "value", "@value")?;
+            let hash = hash.and_then(|hash| hex_hash::parse(&hash));
+            return hash.map(Some).ok_or_else(|| {
+                invalid(format!("its {CONTENT_HASH} is not 64 hexadecimal digits"))
+            });
+        }
+    }
+    Ok(None)
 }
 
 /// Reads an item of the distribution.
@@ -223,6 +256,7 @@ fn file(value: &Value) -> Result<DescribedFile, DataError> {
         location,
         contained_in,
         includes: texts(object, "includes", "@value")?,
+        excludes: texts(object, "excludes", "@value")?,
         media: text(object, "encodingFormat", "@value")?,
         bytes: size.and_then(|size| size.trim_end_matches(['B', ' ']).parse().ok()),
         sha256,

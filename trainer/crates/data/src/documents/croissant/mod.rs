@@ -8,10 +8,13 @@
 //!
 //! - [`describe`] returns the description of a manifest, from facts that the chain and its provider
 //!   know.
-//! - [`SourceDescription`] reads the description of a source: its files, licence, and parents.
+//! - [`SourceDescription`] reads the description of a source: its files, records, licence, and
+//!   parents. It chooses the files and fields that hold text.
 
 mod export;
 mod import;
+mod records;
 
 pub use export::{FileFacts, ManifestFacts, ParentFacts, describe, manifest_iri};
 pub use import::{DescribedFile, MAX_DESCRIPTION_BYTES, SourceDescription};
+pub use records::{ChosenFile, ChosenText, DescribedField, DescribedRecords, FieldPlace};
