@@ -30,6 +30,10 @@ one PACKAGE NAME:
 attacks *ARGS:
     ./scripts/attacks.sh {{ARGS}}
 
+# Feed parsers with bytes that libFuzzer makes.
+fuzz *ARGS:
+    ./scripts/fuzz.sh {{ARGS}}
+
 # Format the code.
 fmt:
     . scripts/env.sh && cargo fmt --all

@@ -38,7 +38,7 @@ def figure(name, places, limit):
 
 
 def is_test(path):
-    return bool(re.search(r"(^|/)(tests|benches|examples|fuzz_targets)(/|\.rs$)|(^|/)(mock|test\w*)\.rs$|_tests?\.rs$", path))
+    return bool(re.search(r"(^|/)(tests|benches|examples)(/|\.rs$)|(^|/)(mock|test\w*)\.rs$|_tests?\.rs$", path))
 
 
 def library_sources():

@@ -97,8 +97,6 @@ pub mod places;
 pub mod prf;
 pub mod provider_draw;
 pub mod queries;
-#[cfg(test)]
-mod random_bytes;
 pub mod recipe;
 pub mod rewards;
 pub mod rewrite;

@@ -8,7 +8,7 @@
 //! Files are read by position and not mapped, so that a file that shrinks is an error and not a
 //! signal.
 //!
-//! This module uses nothing from the rest of the crate, so the fuzz targets build in seconds.
+//! This module uses nothing from the rest of the crate, so that fuzz targets need no libtorch.
 
 pub mod encoding;
 pub mod gguf;
