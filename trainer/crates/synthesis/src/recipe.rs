@@ -152,4 +152,15 @@ impl Recipe {
     pub fn digest(&self) -> Hash {
         pol_primitives::digest(b"pol/synthesis/recipe/1", self)
     }
+
+    /// Returns the index of the document at `location`, as its origin names it, if it is one of
+    /// this recipe.
+    #[must_use]
+    pub fn index_of(&self, location: &str) -> Option<u32> {
+        let (digest, index) = location.split_once('/')?;
+        let number: u32 = index.parse().ok()?;
+        // Only one spelling of a number is a location.
+        let is_ours = digest == hex::encode(self.digest()) && number.to_string() == index;
+        Some(number).filter(|_| is_ours)
+    }
 }

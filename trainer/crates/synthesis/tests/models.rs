@@ -251,6 +251,18 @@ fn texts_that_do_not_fit_the_model_are_refused() {
 }
 
 #[test]
+fn control_characters_are_no_text() {
+    let model = NgramModel::new("\0a\u{1b}[1m\tb\r\n");
+    let mut content = drawn(&model, Form::Continuation);
+    content.filter.max_overlap = 1_000_000;
+    let recipe = recipe(Content::Text(content), 4);
+    let all = made(&recipe, Resources { model: Some(&model), prompts: None });
+    let all: String = all.iter().flatten().map(text).collect();
+    assert!(all.contains("a[1m\tb\n"), "{all:?}");
+    assert!(!all.contains(['\0', '\u{1b}', '\r']), "{all:?}");
+}
+
+#[test]
 fn texts_are_the_same_alone_and_together() {
     let model = NgramModel::new(&corpus());
     let resources = Resources { model: Some(&model), prompts: None };

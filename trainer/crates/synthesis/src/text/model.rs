@@ -152,18 +152,22 @@ pub(crate) fn prompts_at_once(samples: u8) -> u32 {
     (REQUESTS_AT_ONCE / u32::from(samples.max(1))).max(1)
 }
 
-/// Asks the model for texts, and checks their number and sizes.
+/// Asks the model for texts, and checks their number and sizes. Control characters other than tabs
+/// and line breaks are removed, as they make a text look like binary data.
 pub(crate) fn generate(
     model: &dyn TextModel,
     requests: &[TextRequest<'_>],
 ) -> Result<Vec<GeneratedText>, ModelError> {
-    let texts = model.generate(requests)?;
+    let mut texts = model.generate(requests)?;
     if texts.len() != requests.len() {
         let (found, asked) = (texts.len(), requests.len());
         return Err(ModelError(format!("it wrote {found} texts where {asked} were asked for")));
     }
     if texts.iter().any(|text| text.text.len() > MAX_PIECE_BYTES) {
         return Err(ModelError(format!("it wrote a text of more than {MAX_PIECE_BYTES} bytes")));
+    }
+    for GeneratedText { text, .. } in &mut texts {
+        text.retain(|letter| !letter.is_control() || matches!(letter, '\t' | '\n'));
     }
     Ok(texts)
 }
