@@ -2,18 +2,16 @@
 
 //! Descriptions of sources.
 
-use super::records::{DescribedRecords, records};
+use super::{
+    records::{DescribedRecords, records},
+    terms::{invalid, is_term, items, text, texts},
+};
 use crate::DataError;
 use pol_primitives::{Hash, hex_hash};
 use serde_json::{Map, Value};
 
 /// Largest description, in bytes.
 pub const MAX_DESCRIPTION_BYTES: usize = 4 << 20;
-/// Maximum number of files, of parents, and of conditions.
-const MAX_ITEMS: usize = 10_000;
-/// Maximum length in bytes of a text that is kept.
-const MAX_TEXT_BYTES: usize = 64 << 10;
-
 /// Addresses of licences in the SPDX list.
 pub(super) const SPDX: &str = "https://spdx.org/licenses/";
 /// Identifier of a manifest.
@@ -21,10 +19,6 @@ pub(super) const CONTENT_HASH: &str = "pol:contentHash";
 /// Versions of the format that are read.
 const VERSIONS: [&str; 2] =
     ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/1.1"];
-/// Prefixes that terms are written with.
-const PREFIXES: [&str; 7] =
-    ["", "sc:", "cr:", "dct:", "schema:", "http://schema.org/", "https://schema.org/"];
-
 /// File of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedFile {
@@ -120,67 +114,6 @@ impl SourceDescription {
             }
         })
     }
-}
-
-pub(super) fn invalid(reason: String) -> DataError {
-    DataError::InvalidCroissant(reason)
-}
-
-/// Returns `true` if `name` is a term of schema.org or Croissant, with any prefix.
-pub(super) fn is_term(name: &str, term: &str) -> bool {
-    PREFIXES.iter().any(|prefix| name.strip_prefix(prefix) == Some(term))
-}
-
-/// Returns the values of a property. A single value is a list of one.
-pub(super) fn items<'a>(
-    object: &'a Map<String, Value>,
-    term: &str,
-) -> Result<impl Iterator<Item = &'a Value>, DataError> {
-    let value = PREFIXES.iter().find_map(|prefix| object.get(&format!("{prefix}{term}")));
-    let values = match value {
-        None | Some(Value::Null) => &[],
-        Some(Value::Array(values)) => values.as_slice(),
-        Some(value) => std::slice::from_ref(value),
-    };
-    if values.len() > MAX_ITEMS {
-        return Err(invalid(format!("{term} has {} values, more than {MAX_ITEMS}", values.len())));
-    }
-    Ok(values.iter())
-}
-
-/// Returns the values of a property as texts. Of objects, the text is in `field`, or is their name
-/// or label. Values without a text are left out.
-pub(super) fn texts(
-    object: &Map<String, Value>,
-    term: &str,
-    field: &str,
-) -> Result<Vec<String>, DataError> {
-    let text_of = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Object(object) => [field, "@id", "@value", "name", "prov:label"]
-            .iter()
-            .find_map(|field| object.get(*field)?.as_str().map(str::to_owned)),
-        _ => None,
-    };
-    let all: Vec<String> = items(object, term)?.filter_map(text_of).collect();
-    match all.iter().find(|text| text.len() > MAX_TEXT_BYTES || text.contains('\0')) {
-        Some(_) => Err(invalid(format!("a text of {term} is too long, or holds a NUL"))),
-        None => Ok(all),
-    }
-}
-
-/// Returns the only value of a property as a text.
-pub(super) fn text(
-    object: &Map<String, Value>,
-    term: &str,
-    field: &str,
-) -> Result<Option<String>, DataError> {
-    let mut all = texts(object, term, field)?;
-    if all.len() > 1 {
-        return Err(invalid(format!("{term} has several values")));
-    }
-    Ok(all.pop())
 }
 
 /// Returns `true` for an address of HTTP without spaces.
@@ -351,7 +284,7 @@ mod tests {
         {
             refused("/distribution/2/contentUrl", json!(address), "has an address");
         }
-        refused("/distribution", json!(vec![0; MAX_ITEMS + 1]), "more than 10000");
+        refused("/distribution", json!(vec![0; 10_001]), "more than 10000");
         let long = vec![b' '; MAX_DESCRIPTION_BYTES + 1];
         let error = SourceDescription::parse(&long).unwrap_err();
         assert!(error.to_string().contains("too many"));

@@ -11,10 +11,13 @@
 //! - [`SourceDescription`] reads the description of a source: its files, records, licence, and
 //!   parents. It chooses the files and fields that hold text.
 
+mod choice;
 mod export;
 mod import;
 mod records;
+mod terms;
 
+pub use choice::{ChosenFile, ChosenText};
 pub use export::{FileFacts, ManifestFacts, ParentFacts, describe, manifest_iri};
 pub use import::{DescribedFile, MAX_DESCRIPTION_BYTES, SourceDescription};
-pub use records::{ChosenFile, ChosenText, DescribedField, DescribedRecords, FieldPlace};
+pub use records::{DescribedField, DescribedRecords, FieldPlace};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::*;
+use super::{super::records::records, *};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn field(name: &str, kind: &str, source: Value) -> Value {
     json!({ "@type": "cr:Field", "@id": name, "dataType": kind, "source": source })
