@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `data trace`: from a shard or a passage back to its source, and forward to the model.
+//! `data trace`: from a shard or a passage back to its source and forward to the model, and from a
+//! round back to its shards.
 
 use crate::{display::short_hash, options::NodeOptions};
 use anyhow::{Context, Result, ensure};
@@ -12,11 +13,15 @@ use pol_data::{
     documents::{DocumentIndex, DocumentQuery, search},
 };
 use pol_primitives::{
+    RoundNumber,
     data::{Manifest, ShardId, ShardRecord, ShortText, Source},
-    head::Head,
+    head::{Head, RoundRecord},
 };
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::{Path, PathBuf},
+};
 
 use super::progress::progress_bar;
 
@@ -27,7 +32,9 @@ Examples:
   pol-trainer data trace 0/17 --data data
       the documents in it as well, as its provider
   pol-trainer data trace --data data --passage 'It was the best of times'
-      the documents that say so: their pages, and the heads that learned from them";
+      the documents that say so: their pages, and the heads that learned from them
+  pol-trainer data trace --round 7
+      the shards that the updates of round 7 trained on";
 
 /// Documents that a passage is looked for in, at most.
 const MAX_DOCUMENTS: usize = 20;
@@ -40,7 +47,7 @@ pub(crate) struct TraceOptions {
     node: NodeOptions,
     /// Shard: the number of its manifest and its index in it.
     #[arg(value_name = "MANIFEST/INDEX", value_parser = parse_shard_id)]
-    #[arg(required_unless_present = "passage")]
+    #[arg(required_unless_present_any = ["passage", "round"])]
     shard: Option<ShardId>,
     /// Folder made by `data ingest`, which holds the records of the documents.
     #[arg(long, value_name = "DIR")]
@@ -48,6 +55,9 @@ pub(crate) struct TraceOptions {
     /// Passage to look for in the folder.
     #[arg(long, value_name = "TEXT", requires = "data", conflicts_with = "shard")]
     passage: Option<String>,
+    /// Round to follow back to the shards that its updates trained on.
+    #[arg(long, value_name = "N", conflicts_with_all = ["shard", "data"])]
+    round: Option<RoundNumber>,
     /// Print JSON, an object per line.
     #[arg(long)]
     json: bool,
@@ -63,7 +73,7 @@ fn parse_shard_id(text: &str) -> Result<ShardId, String> {
 }
 
 impl TraceOptions {
-    /// Prints the lineage of a shard or a passage.
+    /// Prints the lineage of a shard, a passage, or a round.
     pub(crate) async fn run(self) -> Result<()> {
         if let Some(shard) = self.shard {
             let chain = self.node.connect().await?;
@@ -80,8 +90,11 @@ impl TraceOptions {
             }
             return Ok(());
         }
+        if let Some(round) = self.round {
+            return trace_round(&self.node.connect().await?, round, self.json).await;
+        }
         let (Some(folder), Some(passage)) = (self.data, self.passage) else {
-            anyhow::bail!("name a shard, or a passage with --passage and --data");
+            anyhow::bail!("name a shard, a round, or a passage with --passage and --data");
         };
         ensure!(!passage.trim().is_empty(), "the passage is empty; give some words of it");
         let bar = progress_bar(self.json, "{spinner} {pos} documents searched");
@@ -139,6 +152,43 @@ async fn trace_document(
         trace.print();
     }
     Ok(())
+}
+
+/// Prints the shards of the updates of a round that are part of the model.
+async fn trace_round(chain: &Chain, round: RoundNumber, as_json: bool) -> Result<()> {
+    let record = chain
+        .round_record(round)
+        .await?
+        .with_context(|| format!("the chain has no record of round {round}"))?;
+    let shards = chain.shards_of_round(round).await?;
+    ensure!(
+        !shards.is_empty(),
+        "no shard of round {round} is part of the model; audits of its updates may still be open"
+    );
+    let mut kinds = BTreeMap::new();
+    for (id, shard) in shards {
+        if let Entry::Vacant(entry) = kinds.entry(id.manifest) {
+            entry.insert(chain.manifest(id.manifest).await?.and_then(|manifest| manifest.kind));
+        }
+        let (trainer, kind) = (trainer_of(&record, &shard)?, kinds[&id.manifest]);
+        if as_json {
+            let delta = f64::from(shard.delta) / 1e9;
+            println!(
+                "{}",
+                json!({ "shard": id, "kind": kind, "trainer": trainer, "delta": delta })
+            );
+        } else {
+            let kind = kind.map_or("no kind".into(), |kind| format!("{kind:?}").to_lowercase());
+            println!("shard {}/{}: {kind}, trained on by {trainer}", id.manifest, id.index);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the address of the account whose update of a round trained on a shard.
+fn trainer_of(record: &RoundRecord<AccountId>, shard: &ShardRecord) -> Result<String> {
+    let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
+    trainer.context("the round has no such update")
 }
 
 /// Returns the manifest of a place in a folder, and the indices of the shards there.
@@ -325,9 +375,7 @@ impl Consumption {
             .round_record(shard.round)
             .await?
             .with_context(|| format!("the chain has no record of round {}", shard.round))?;
-        let trainer = record.revealed.get(usize::from(shard.index)).map(format_account);
-        let trainer = trainer.context("the round has no such update")?;
-        Ok(Self { shard, trainer, head: record.head })
+        Ok(Self { shard, trainer: trainer_of(&record, &shard)?, head: record.head })
     }
 }
 
