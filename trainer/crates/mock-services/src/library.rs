@@ -13,6 +13,8 @@ pub const DATASET: &str = "library/works";
 const ROW_GROUP: usize = 64;
 /// Papers or posts of a page.
 const PAGE: usize = 100;
+/// Papers and posts there are at most.
+const NEWEST: usize = 40;
 
 /// Titles and passages.
 type Passages = Vec<(String, String)>;
@@ -36,10 +38,10 @@ impl Library {
         }
         let [first, news, second, pages, third, papers, fourth, posts] = shares;
         Self {
-            hub: hub([first, second, third, fourth].map(passages)),
+            hub: hub([first, second, third, fourth].into_iter().flatten().collect()),
             site: Site::new(pages, news),
-            papers: passages(papers),
-            posts: passages(posts),
+            papers: passages(papers).take(NEWEST).collect(),
+            posts: passages(posts).take(NEWEST).collect(),
         }
     }
 
@@ -88,22 +90,23 @@ fn number(request: &Request, name: &str) -> Option<usize> {
     request.parameter(name)?.parse().ok()
 }
 
-fn passages(works: Vec<Work>) -> Passages {
-    let passages = works.into_iter().flat_map(|Work { title, passages, .. }| {
+fn passages(works: Vec<Work>) -> impl Iterator<Item = (String, String)> {
+    works.into_iter().flat_map(|Work { title, passages, .. }| {
         (1..).zip(passages).map(move |(number, text)| (format!("{title} ({number})"), text))
-    });
-    passages.collect()
+    })
 }
 
-/// Returns a hub with one data set, of a Parquet file for each share.
-fn hub(shares: [Passages; 4]) -> HubData {
+/// Returns a hub with one data set, of a Parquet file for each work.
+fn hub(works: Vec<Work>) -> HubData {
     let card = json!({"license": "cc0-1.0", "configs": [{"config_name": "default", "data_files": [
         {"split": "train", "path": "data/train-*"},
     ]}]});
+    let files = works.len();
     let hub = HubData { id: DATASET.to_owned(), card, ..HubData::default() };
-    (0..).zip(shares).fold(hub, |hub, (part, share)| {
-        let texts: Vec<_> = share.iter().map(|(_, text)| Some(text.as_str())).collect();
-        hub.file(&format!("data/train-{part:05}-of-00004.parquet"), parquet(&texts, ROW_GROUP))
+    works.iter().enumerate().fold(hub, |hub, (part, work)| {
+        let texts: Vec<_> = work.passages.iter().map(|text| Some(text.as_str())).collect();
+        let path = format!("data/train-{part:05}-of-{files:05}.parquet");
+        hub.file(&path, parquet(&texts, ROW_GROUP))
     })
 }
 
@@ -166,7 +169,7 @@ mod tests {
         let (status, set) = get(&library(), "/api/datasets/library/works/revision/main");
         assert!(status == 200 && set.contains("cc0-1.0"), "{set}");
         let (_, files) = get(&library(), "/api/datasets/library/works/tree/main/data");
-        assert_eq!(files.matches("parquet\"").count(), 4, "{files}");
+        assert_eq!(files.matches("parquet\"").count(), 8, "{files}");
         assert_eq!(get(&library(), "/api/datasets/org/set/revision/main").0, 404);
     }
 }
