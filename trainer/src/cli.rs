@@ -19,10 +19,11 @@ use crate::{
         status::{self, StatusOptions},
         verify_head::{self, VerifyOptions},
     },
+    error::ErrorFormat,
     options::LogOptions,
 };
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use pol_engine::determinism::NumericsMode;
 
 const EXAMPLES: &str = "\
@@ -89,7 +90,27 @@ pub(crate) enum Command {
     Observe(ObserveOptions),
 }
 
+/// Exit code for a malformed command line.
+const USAGE: i32 = 2;
+
 impl Cli {
+    /// Reads the command line of the process, and the form in which the command's errors are
+    /// printed. Ends the process if the line is malformed or asks for help.
+    pub fn read() -> (Self, ErrorFormat) {
+        let read = Self::command().try_get_matches().and_then(|matches| {
+            let errors = error_format(&matches);
+            Ok((Self::from_arg_matches(&matches)?, errors))
+        });
+        read.unwrap_or_else(|error| {
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                let text = error.to_string();
+                ErrorFormat::Json.print("", text.trim_start_matches("error: ").trim_end());
+                std::process::exit(USAGE)
+            }
+            error.exit()
+        })
+    }
+
     /// Returns the numerics of a subcommand that computes with models, or `None` if the processor
     /// and the environment decide.
     pub(crate) fn numerics(&self) -> Option<NumericsMode> {
@@ -124,13 +145,44 @@ impl Cli {
     }
 }
 
+/// Returns the form of the errors of a command: that of its result.
+fn error_format(matches: &ArgMatches) -> ErrorFormat {
+    let mut command = matches;
+    while let Some((_, inner)) = command.subcommand() {
+        command = inner;
+    }
+    match command.try_get_one::<bool>("json") {
+        Ok(Some(true)) => ErrorFormat::Json,
+        _ => ErrorFormat::Text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_that_print_json_print_their_errors_so() {
+        let format = |line: &str| {
+            let words = line.split(' ');
+            error_format(&Cli::command().try_get_matches_from(words).unwrap())
+        };
+        for line in [
+            "pol-trainer data list --json",
+            "pol-trainer data ingest --input a --out b --json",
+            "pol-trainer data acquire --config a --json",
+            "pol-trainer data train-quality --good a --poor b --out c --json",
+            "pol-trainer data trace 0/1 --json",
+        ] {
+            assert_eq!(format(line), ErrorFormat::Json, "{line}");
+            assert_eq!(format(line.trim_end_matches(" --json")), ErrorFormat::Text, "{line}");
+        }
+        assert_eq!(format("pol-trainer"), ErrorFormat::Text);
+        assert_eq!(format("pol-trainer data describe 0"), ErrorFormat::Text);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Errors of roles, by the remedy: time or a person.
+//! Errors of roles, by the remedy: time or a person, and the form of errors of commands.
 
 use pol_chain::ChainError;
 use pol_swarm::SwarmError;
@@ -68,6 +68,25 @@ pub fn explain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Form of the error that a program ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorFormat {
+    /// Line for people.
+    Text,
+    /// Object in JSON with the field `error`.
+    Json,
+}
+
+impl ErrorFormat {
+    /// Prints an error of the program `name` to standard error.
+    pub(crate) fn print(self, name: &str, error: &str) {
+        match self {
+            Self::Text => eprintln!("{name}: {error}"),
+            Self::Json => eprintln!("{}", serde_json::json!({ "error": error })),
+        }
+    }
 }
 
 impl From<ChainError> for RoleError {

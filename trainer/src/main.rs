@@ -2,12 +2,11 @@
 
 //! `pol-trainer`: trains the global model and audits other trainers.
 
-use clap::Parser;
 use pol_trainer::{cli::Cli, process};
 
 fn main() {
-    let cli = Cli::parse();
+    let (cli, errors) = Cli::read();
     let log = cli.log.clone();
     let numerics = process::numerics(&cli);
-    process::run("pol-trainer", numerics, &log, cli.execute())
+    process::run("pol-trainer", numerics, &log, errors, cli.execute())
 }

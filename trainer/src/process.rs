@@ -2,7 +2,11 @@
 
 //! Start and end of a program.
 
-use crate::{cli::Cli, error, options::LogOptions};
+use crate::{
+    cli::Cli,
+    error::{self, ErrorFormat},
+    options::LogOptions,
+};
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::recipe::Numerics;
 use std::{ffi::c_int, future::Future, io::Write, time::Duration};
@@ -35,19 +39,20 @@ pub fn numerics(cli: &Cli) -> Option<NumericsMode> {
 }
 
 /// Runs `work` as the whole of the program `name` and ends the process. If `work` fails, the error
-/// goes to standard error and the exit code is 1. `numerics` is the mode in which the program
-/// computes with models.
+/// goes to standard error in the form `errors`, and the exit code is 1. `numerics` is the mode in
+/// which the program computes with models.
 pub fn run(
     name: &str,
     numerics: Option<NumericsMode>,
     log: &LogOptions,
+    errors: ErrorFormat,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> ! {
     // Must precede the first kernel: the environment at process start selects the exact profile.
     if let Some(mode) = numerics
         && let Err(error) = determinism::ensure(mode)
     {
-        eprintln!("{name}: {error}");
+        errors.print(name, &error.to_string());
         _exit(1);
     }
     log.start();
@@ -61,7 +66,7 @@ pub fn run(
             outcome
         });
     if let Err(error) = &outcome {
-        eprintln!("{name}: {}", error::explain(error));
+        errors.print(name, &error::explain(error));
     }
     // A thread may still be training and would crash if an orderly exit unloaded libtorch under it.
     // Its files are consistent at any moment.

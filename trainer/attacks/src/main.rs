@@ -41,7 +41,7 @@ mod tally;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use pol_engine::determinism::NumericsMode;
-use pol_trainer::{options::LogOptions, process, roles};
+use pol_trainer::{error::ErrorFormat, options::LogOptions, process, roles};
 use report::Row;
 use scenario::Setup;
 use selection::{Filter, Selection};
@@ -117,7 +117,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let log = LogOptions { log: options.log.clone(), log_json: false };
-    process::run("pol-attacks", Some(NumericsMode::Exact), &log, run(options))
+    let (mode, errors) = (Some(NumericsMode::Exact), ErrorFormat::Text);
+    process::run("pol-attacks", mode, &log, errors, run(options))
 }
 
 /// Prints progress to standard error, with the seconds since the first call.

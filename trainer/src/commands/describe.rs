@@ -96,12 +96,16 @@ fn files_of<AccountId>(folder: &Path, manifest: &Manifest<AccountId>) -> Result<
         "{} does not hold this manifest; name the folder that it was registered from",
         folder.display()
     );
-    let names = [
+    let read = |(name, media): (String, &str)| Ok(FileFacts::read(folder, &name, media)?);
+    file_names(side, &shards).into_iter().map(read).collect()
+}
+
+/// Returns the names of the files of a side, with their media types.
+pub(super) fn file_names(side: &str, shards: &ShardFolder) -> [(String, &'static str); 4] {
+    [
         (format!("{side}/body.bin"), BINARY),
         (format!("{side}/{}", shards.file_name()), BINARY),
         (pol_data::TOKENIZER_FILE.to_owned(), "application/json"),
         (pol_data::documents::RECORDS_FILE.to_owned(), "application/zstd"),
-    ];
-    let read = |(name, media): (String, &str)| Ok(FileFacts::read(folder, &name, media)?);
-    names.into_iter().map(read).collect()
+    ]
 }

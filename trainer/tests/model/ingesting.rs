@@ -52,3 +52,18 @@ fn data_is_tokenized_by_a_models_tokenizer() {
     ];
     assert!(refusal(&given, 1).contains("the occurs in texts, so it cannot separate them"));
 }
+
+#[test]
+fn errors_of_commands_that_print_json_are_json() {
+    let error = |arguments: &[&str], code| -> String {
+        let message = refusal(&[arguments, &["--json"]].concat(), code);
+        let value: serde_json::Value = serde_json::from_str(&message).unwrap();
+        value["error"].as_str().unwrap().to_owned()
+    };
+    let out = MODELS.path("failed");
+    let nowhere = ["data", "ingest", "--input", "nowhere", "--out", &out];
+    assert!(error(&nowhere, 1).contains("cannot read nowhere"));
+    assert!(error(&["data", "acquire", "--config", "nowhere"], 1).contains("cannot read nowhere"));
+    assert!(error(&["data", "ingest", "--out", &out], 2).contains("--input <PATH>"));
+    assert!(refusal(&nowhere, 1).starts_with("pol-trainer: cannot read nowhere"));
+}
