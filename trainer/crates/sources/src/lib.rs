@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Sources of documents: the web, feeds, services, and data sets of a hub.
+//! Sources of documents: the web, feeds, services, listed files, and data sets of a hub.
 
 pub mod connectors;
 pub mod crawl;
