@@ -4,7 +4,7 @@
 
 use super::NodeHandles;
 use crate::client::{FullBackend, FullClient, FullPool, FullSelectChain};
-use pol_runtime::{BlockNumber, opaque::Block};
+use pol_runtime::{BlockNumber, Hash, opaque::Block};
 use polkadot_sdk::{
     sc_basic_authorship::ProposerFactory,
     sc_consensus::DefaultImportQueue,
@@ -12,7 +12,7 @@ use polkadot_sdk::{
         self as babe, BabeBlockImport, BabeLink, BabeWorkerHandle, SlotProportion,
     },
     sc_consensus_grandpa::{self as grandpa, GrandpaBlockImport, LinkHalf, SharedVoterState},
-    sc_consensus_slots::BackoffAuthoringOnFinalizedHeadLagging,
+    sc_consensus_slots::{BackoffAuthoringOnFinalizedHeadLagging, InherentDataProviderExt},
     sc_network::{
         ProtocolName,
         service::traits::{NetworkService, NotificationService},
@@ -21,9 +21,12 @@ use polkadot_sdk::{
     sc_service::{Configuration, Role, TaskManager, config::PrometheusConfig, error::Error},
     sc_telemetry::Telemetry,
     sc_transaction_pool_api::OffchainTransactionPoolFactory,
-    sp_consensus_babe::inherents::{
-        BabeCreateInherentDataProviders, InherentDataProvider as SlotProvider,
+    sp_blockchain::HeaderBackend,
+    sp_consensus_babe::{
+        Slot,
+        inherents::{BabeCreateInherentDataProviders, InherentDataProvider as SlotProvider},
     },
+    sp_inherents::CreateInherentDataProviders,
     sp_timestamp::InherentDataProvider as TimestampProvider,
 };
 use std::{sync::Arc, time::Duration};
@@ -137,6 +140,27 @@ pub(super) fn new_import_queue(
     Ok((import_queue, ConsensusParts { babe, grandpa_link, telemetry }))
 }
 
+/// Fails if the slot that this machine's clock says is before the slot of the block to build on.
+///
+/// The runtime would trap on such a block.
+fn check_clock(
+    client: &FullClient,
+    parent: Hash,
+    slot: Slot,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let header = client.expect_header(parent)?;
+    let parent_slot = babe::find_pre_digest::<Block>(&header)?.slot();
+    if slot < parent_slot {
+        let number = header.number;
+        return Err(format!(
+            "the clock of this machine is behind that of others: block {number} is of slot \
+             {parent_slot}, and the clock says {slot}; set the clock right, for example by NTP"
+        )
+        .into());
+    }
+    Ok(())
+}
+
 impl NodeHandles {
     /// Starts the task that produces blocks in the authority's slots.
     pub(super) fn start_block_production(
@@ -152,6 +176,7 @@ impl NodeHandles {
             settings.prometheus.as_ref().map(|config| &config.registry),
             self.telemetry.clone(),
         );
+        let (client, inherents) = (self.client.clone(), babe.inherents);
         let worker = babe::start_babe(babe::BabeParams {
             keystore: self.keystore.clone(),
             client: self.client.clone(),
@@ -160,7 +185,14 @@ impl NodeHandles {
             block_import: babe.block_import,
             sync_oracle: sync_service.clone(),
             justification_sync_link: sync_service,
-            create_inherent_data_providers: babe.inherents,
+            create_inherent_data_providers: move |parent, ()| {
+                let (client, inherents) = (client.clone(), inherents.clone());
+                async move {
+                    let inherents = inherents.create_inherent_data_providers(parent, ()).await?;
+                    check_clock(&client, parent, inherents.slot())?;
+                    Ok(inherents)
+                }
+            },
             force_authoring: settings.force_authoring,
             backoff_authoring_blocks: Some(BACKOFF),
             babe_link: babe.link,

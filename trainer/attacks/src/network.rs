@@ -301,13 +301,13 @@ impl Network {
     }
 
     /// Starts the honest validators and waits for the first model. The first validator serves the
-    /// data.
+    /// data, and keeps all rounds for those who replay them.
     pub(crate) async fn start_validators(&self) -> Result<()> {
         let data = self.data();
         let data =
             data.to_str().context("the temporary folder's name is not valid UTF-8")?.to_owned();
         for (index, (name, _)) in VALIDATORS.into_iter().enumerate() {
-            let serving: &[&str] = if index == 0 { &["--data", &data] } else { &[] };
+            let serving: &[&str] = if index == 0 { &["--data", &data, "--archive"] } else { &[] };
             self.member(name, &[&["--role", "validator"], serving].concat())?;
         }
         self.until_first_model().await

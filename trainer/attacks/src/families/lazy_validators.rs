@@ -12,11 +12,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use pol_chain::{AccountId, Call};
+use pol_chain::{AccountId, Call, Signer};
 use pol_primitives::{
     BoundedVec, Hash,
     audit::{Audit, AuditId, Evidence, Finding, Stage, UpdateMeasurement, evidence_commitment},
     recipe::Tier,
+    round::Phase,
+    submission::RevealSet,
 };
 
 pub(super) static FAMILY: Family = Family {
@@ -38,6 +40,8 @@ pub(super) static FAMILY: Family = Family {
     ],
 };
 
+/// Longest wait in blocks for a phase of a round.
+const ROUND_BLOCKS: u32 = 120;
 /// The validator that copies.
 const COPIER: &str = "validator-8";
 
@@ -68,6 +72,7 @@ async fn copy_evidence(network: &Network, mut gate: Gate) -> Result<Tally> {
     let account = signer.account();
     let other = network::signer(VALIDATORS[0].0)?.account();
     gate.pass().await?;
+    act_once(network, &signer).await?;
     let seated = || async {
         let audits = chain.audits().await?;
         Ok(audits.into_iter().find(|(_, audit)| {
@@ -85,6 +90,20 @@ async fn copy_evidence(network: &Network, mut gate: Gate) -> Result<Tally> {
     let is_unpaid = chain.pending_rewards(&account).await?.is_empty();
     let tally = Tally::refused("WrongEvidence", &found);
     Ok(Tally { passed: tally.passed && is_unpaid, ..tally })
+}
+
+/// Reports that the validator holds nothing: bonds that never acted get no seats.
+async fn act_once(network: &Network, signer: &Signer) -> Result<()> {
+    let acted = || async {
+        let round = network.chain.overview().await?.round;
+        let held = RevealSet::from_indices([]);
+        let report = Call::ReportHeld { round: round.number, held };
+        // Refused if the phase ends meanwhile.
+        let has_acted =
+            round.phase == Phase::Hold && network.chain.submit(signer, report).await.is_ok();
+        Ok(has_acted.then_some(()))
+    };
+    network.until("the copier has acted", ROUND_BLOCKS, acted).await
 }
 
 /// Returns evidence for all seats of `account`.
