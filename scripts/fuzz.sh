@@ -60,10 +60,11 @@ if ! command -v "${CXX:-c++}" >/dev/null; then
 fi
 # Counters of edges and of comparisons, which libFuzzer reads. A target for the compiler keeps them
 # out of build scripts and macros, which have no libFuzzer.
-flags=(-Cpasses=sancov-module -Cdebug-assertions -Coverflow-checks)
+flags=(-Cpasses=sancov-module)
 for option in level=4 inline-8bit-counters pc-table trace-compares; do
     flags+=("-Cllvm-args=-sanitizer-coverage-$option")
 done
+flags+=(-Cdebug-assertions -Coverflow-checks)
 host="$(rustc -vV | sed -n 's/^host: //p')"
 [ -d "$folder/target" ] || echo "==> building (about a quarter of an hour the first time)" >&2
 env -u RUSTC_WORKSPACE_WRAPPER CARGO_TARGET_DIR="$folder/target" RUSTFLAGS="${flags[*]}" \

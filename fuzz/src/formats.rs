@@ -15,7 +15,7 @@ use pol_corpus::{
     RawStore, ReadOptions,
     dedup::{DedupConfig, Deduplicator, Entry, SignatureFile},
     filters::{CleanConfig, Cleaner, OptOutList, Preset},
-    quality::QualityModel,
+    quality::{ExampleFile, QualityModel},
 };
 use std::{fs, io::Write, path::Path, sync::LazyLock};
 
@@ -32,6 +32,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "zstd", run: |bytes| read("a.zst", bytes), seeds: || vec![zstd(LINES)] },
     Target { name: "store", run: store, seeds: store_seeds },
     Target { name: "quality_model", run: quality_model, seeds: quality_model_seeds },
+    Target { name: "examples", run: examples, seeds: example_seeds },
     Target { name: "signatures", run: signatures, seeds: signature_seeds },
     Target { name: "opt_out", run: opt_out, seeds: opt_out_seeds },
     Target { name: "clean", run: clean, seeds: text_seeds },
@@ -233,6 +234,20 @@ fn quality_model(bytes: &[u8]) -> bool {
 fn quality_model_seeds() -> Vec<Vec<u8>> {
     // Of 2¹⁰ weights, one is not zero. A zero is followed by the number of further ones: 1,022.
     vec![[&[10][..], &[7; 8], &[3, 0, 0xfe, 7]].concat()]
+}
+
+/// Reads bytes as examples that a model of quality is trained on.
+fn examples(bytes: &[u8]) -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("examples.jsonl");
+    fs::write(&path, bytes).expect("a file of examples");
+    let mut examples = ExampleFile::open(&path).expect("the disk can be read").peekable();
+    examples.peek().is_some() && examples.take(MAX_ITEMS).all(|example| example.is_ok())
+}
+
+fn example_seeds() -> Vec<Vec<u8>> {
+    let good = r#"{"text": "One.", "good": true, "kind": "x", "source": "y"}"#;
+    vec![format!("{good}\n{{\"text\": \"\", \"good\": false}}\n").into()]
 }
 
 static SIGNATURES: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -250,12 +250,20 @@ fn document_index(bytes: &[u8]) -> bool {
 }
 
 /// Reads bytes as a description of a data set. Files have addresses of the web, or stay below it.
+/// Those that hold the text are some of them.
 fn croissant(bytes: &[u8]) -> bool {
     let Ok(source) = SourceDescription::parse(bytes) else { return false };
     assert!(!source.files.is_empty());
     for location in source.files.iter().filter_map(|file| file.location.as_deref()) {
         let is_web = ["http://", "https://"].iter().any(|start| location.starts_with(start));
         assert!(is_web || location.split('/').all(|name| !name.is_empty() && name != ".."));
+    }
+    let names = source.records.iter().map(|records| Some(records.name.as_str()));
+    for name in names.take(4).chain([None]) {
+        for fields in [&[][..], &["text".to_owned()]] {
+            let Ok(chosen) = source.choose(name, fields) else { continue };
+            assert!(chosen.files.iter().all(|chosen| source.files.contains(&chosen.file)));
+        }
     }
     true
 }
@@ -276,6 +284,10 @@ fn croissant_seeds() -> Vec<Vec<u8>> {
             {"@type": "cr:FileObject", "@id": "a.txt", "contentUrl": "data/a.txt",
              "contentSize": "25 B", "sha256": "07".repeat(32)},
         ],
+        "recordSet": {"@type": "cr:RecordSet", "name": "rows", "field": [
+            {"@type": "cr:Field", "name": "rows/text", "dataType": "sc:Text",
+             "source": {"fileObject": {"@id": "a.txt"}, "extract": {"jsonPath": "$.a.text"}}},
+        ]},
     });
     vec![description.to_string().into()]
 }

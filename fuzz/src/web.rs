@@ -15,7 +15,8 @@ use pol_sources::{
     },
     crawl::{Crawl, CrawlOptions, Visit, Visitor},
     feeds::{FeedOptions, Feeds},
-    http::{HttpClient, HttpOptions, Validators},
+    files::{FileList, FilePlace, FileSource, ListedFile, Members},
+    http::{HttpClient, HttpOptions, Stated, Validators},
     hub::{DatasetSpec, Hub, HubSource, Transfer},
     robots::Robots,
 };
@@ -37,6 +38,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "mastodon", run: mastodon, seeds: mastodon_seeds },
     Target { name: "github", run: github, seeds: github_seeds },
     Target { name: "hub", run: hub, seeds: hub_seeds },
+    Target { name: "files", run: files, seeds: || vec![b"200\n\n{\"text\": \"One.\"}\n".into()] },
     Target { name: "cursor", run: cursor, seeds: cursor_seeds },
 ];
 
@@ -332,6 +334,24 @@ fn hub_seeds() -> Vec<Vec<u8>> {
     let one = files(json!("*.jsonl")).to_string();
     let several = files(json!([{"split": "train", "path": ["a.*"]}])).to_string();
     [one, several].map(|commit| write(&[commit.as_bytes(), tree.as_bytes(), lines])).into()
+}
+
+/// Reads bytes as the answers of a server that a listed file is on.
+fn files(bytes: &[u8]) -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = site().join("a.jsonl").expect("an address");
+    let file = ListedFile {
+        location: address.to_string(),
+        place: FilePlace::Web(address),
+        media: None,
+        stated: Stated { bytes: None, sha256: None, max_bytes: 1 << 20 },
+        members: Members::default(),
+    };
+    let list = FileList { source: "files".into(), files: vec![file], ..FileList::default() };
+    steps(|| {
+        let (client, folder) = (Some(client(bytes)), folder.path().to_owned());
+        FileSource::new(list.clone(), client, folder, ProgressBar::hidden())
+    })
 }
 
 /// Reads bytes as the cursor of each source, as a damaged store may have it, and goes on from it.
