@@ -10,17 +10,18 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 /// Environment variable with the secret URI of an account, used if neither a key file nor a
 /// development account is named.
 const KEY_VARIABLE: &str = "POL_KEY";
+/// Address of the node if none is given.
+const DEFAULT_NODE: &str = "ws://127.0.0.1:9944";
 
 /// Connection to a node.
 #[derive(Args, Clone)]
 pub struct NodeOptions {
     /// WebSocket addresses of nodes, separated by commas. The first that answers is used, and the
-    /// next one when it no longer does.
+    /// next one when it no longer does. [default: ws://127.0.0.1:9944]
     #[arg(
         long = "node",
         value_name = "URL,…",
         value_delimiter = ',',
-        default_value = "ws://127.0.0.1:9944",
         global = true,
         env = "POL_NODE"
     )]
@@ -30,7 +31,16 @@ pub struct NodeOptions {
 impl NodeOptions {
     /// Connects to the first of the nodes that answers.
     pub(crate) async fn connect(&self) -> Result<Chain, ChainError> {
-        Chain::connect_any(&self.urls).await
+        if self.is_given() {
+            Chain::connect_any(&self.urls).await
+        } else {
+            Chain::connect(DEFAULT_NODE).await
+        }
+    }
+
+    /// Returns `true` if the command line or the environment names a node.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.urls.is_empty()
     }
 }
 

@@ -12,17 +12,17 @@ use super::{
     governance::describe_decision,
     ingest::IngestOptions,
     prove::{ProveOptions, VerifyOptions},
+    redraw::RedrawOptions,
+    registration::{Registrar, Terms},
     trace::TraceOptions,
+    train_quality::TrainQualityOptions,
 };
 use crate::options::{KeyOptions, NodeOptions};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use pol_chain::{Call, Chain, Signer};
-use pol_data::{IngestRecord, ManifestSummary};
-use pol_primitives::{
-    Hash, MILLION,
-    data::{ManifestId, ManifestInfo, ShortText, SourceId, SourceKind},
-};
+use pol_data::IngestRecord;
+use pol_primitives::data::{ManifestId, ManifestStatus, SourceKind};
 use std::path::PathBuf;
 
 const REGISTER_EXAMPLES: &str = "\
@@ -90,6 +90,8 @@ pub(crate) enum DataCommand {
     Acquire(AcquireOptions),
     /// Clean texts, train or reuse a tokenizer, and cut the tokens into shards.
     Ingest(IngestOptions),
+    /// Train a model of quality on good and poor texts, and measure it.
+    TrainQuality(TrainQualityOptions),
     /// Sum up ingested folders: sources, quality, drops, and languages.
     Summary(SummaryOptions),
     /// Register an ingested folder on the chain: a source, a training manifest and a held-out one.
@@ -120,6 +122,8 @@ pub(crate) enum DataCommand {
     Verify(VerifyOptions),
     /// Describe a manifest in the Croissant format.
     Describe(DescribeOptions),
+    /// Make documents of a recipe again, and compare them with those of a folder.
+    Redraw(RedrawOptions),
 }
 
 /// Options of `data register`.
@@ -149,7 +153,10 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
     match command {
         DataCommand::Acquire(options) => options.run().await,
         DataCommand::Ingest(options) => tokio::task::spawn_blocking(move || options.run()).await?,
-        DataCommand::Summary(options) => options.run(),
+        DataCommand::TrainQuality(options) => {
+            tokio::task::spawn_blocking(move || options.run()).await?
+        }
+        DataCommand::Summary(options) => options.run().await,
         DataCommand::Register(options) => register(options).await,
         DataCommand::List(options) => admission::list(options).await,
         DataCommand::Admit(options) => admission::admit(options).await,
@@ -161,36 +168,27 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Prove(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::Verify(options) => options.run().await,
         DataCommand::Describe(options) => options.run().await,
+        DataCommand::Redraw(options) => tokio::task::spawn_blocking(move || options.run()).await?,
     }
 }
 
-/// Registers a source and its manifests on the chain.
+/// Registers a source and its manifests on the chain, as far as they are not there.
 async fn register(options: RegisterOptions) -> Result<()> {
     let signer = options.key.signer()?;
     let record = IngestRecord::read(&options.data)?;
+    let terms = Terms::new(&options.address, &options.licence)?;
     let chain = options.node.connect().await?;
-    let text = |text: &str, flag: &str| {
-        ShortText::try_from(text.as_bytes().to_vec())
-            .ok()
-            .with_context(|| format!("{flag} is longer than 256 bytes"))
-    };
-    let call = Call::RegisterSource {
-        address: text(&options.address, "--address")?,
-        licence: text(&options.licence, "--licence")?,
-    };
-    chain.submit(&signer, call).await?;
-    let source = newest_source(&chain, &signer).await?;
-    for (split, held_out) in [(&record.train, false), (&record.held_out, true)] {
-        if split.shards > 0 {
-            let info = manifest_info(&record, split, source, held_out);
-            chain.submit(&signer, Call::RegisterManifest(Box::new(info))).await?;
-            let id = newest_manifest(&chain, split.content_hash, source).await?;
-            println!(
-                "registered manifest {id}: {} shards of {}{}",
-                split.shards,
-                options.data.display(),
-                if held_out { ", held out" } else { "" }
-            );
+    let registrar = Registrar { chain: &chain, signer: &signer, held_out: true, limit: None };
+    for manifest in registrar.register(&record, &terms).await?.manifests {
+        let id = manifest.id;
+        println!(
+            "{} manifest {id}: {} shards of {}{}",
+            if manifest.is_new { "registered" } else { "registered before:" },
+            manifest.shards,
+            options.data.display(),
+            if manifest.held_out { ", held out" } else { "" }
+        );
+        if manifest.status == ManifestStatus::Proposed {
             admit(&chain, &signer, id, options.admit).await?;
         }
     }
@@ -214,54 +212,4 @@ async fn admit(
     let decision = chain.govern(signer, Call::AdmitManifest { manifest, kind }).await?;
     println!("manifest {manifest}: {}", describe_decision(decision, "admitted"));
     Ok(())
-}
-
-/// Returns the newest manifest of this content from `source`.
-async fn newest_manifest(
-    chain: &Chain,
-    content_hash: Hash,
-    source: SourceId,
-) -> Result<ManifestId> {
-    for id in (0..chain.manifest_count().await?).rev() {
-        let manifest = chain.manifest(id).await?;
-        if manifest.is_some_and(|manifest| {
-            (manifest.info.content_hash, manifest.info.source) == (content_hash, source)
-        }) {
-            return Ok(id);
-        }
-    }
-    bail!("the manifest is not on the best chain any more; run this command again")
-}
-
-/// Returns the newest source of the signer's account. Other accounts may have registered sources
-/// since.
-async fn newest_source(chain: &Chain, signer: &Signer) -> Result<SourceId> {
-    for id in (0..chain.source_count().await?).rev() {
-        if chain.source(id).await?.is_some_and(|source| source.owner == signer.account()) {
-            return Ok(id);
-        }
-    }
-    bail!("the source is not on the best chain any more; run this command again")
-}
-
-fn manifest_info(
-    record: &IngestRecord,
-    split: &ManifestSummary,
-    source: SourceId,
-    held_out: bool,
-) -> ManifestInfo {
-    let lineage = record.lineage();
-    ManifestInfo {
-        source,
-        merkle_root: split.merkle_root,
-        content_hash: split.content_hash,
-        tokenizer: record.tokenizer,
-        shards: split.shards,
-        shard_tokens: record.shard_tokens,
-        parents: Default::default(),
-        quality: record.quality.unwrap_or(MILLION),
-        held_out,
-        derivation: lineage.derivation(),
-        documents: lineage.documents,
-    }
 }

@@ -3,15 +3,18 @@
 //! `data summary`: sources, quality, drops, and languages of ingested folders, in words and as a
 //! picture.
 
+use super::{
+    acquire::state::{DATA, SourceState},
+    consumption::{Consumption, DataFolder},
+    earnings::EarningsBook,
+    membership::first_block,
+    picture::{MICRO_POL, Panel, Row, Unit, size, svg},
+};
+use crate::options::NodeOptions;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::text_anchor::{HPos, Pos, VPos},
-};
 use pol_corpus::pipeline::{Amount, CorpusReport};
-use pol_data::REPORT_FILE;
+use pol_data::{IngestRecord, REPORT_FILE};
 use pol_primitives::Ppm;
 use serde::Serialize;
 use std::{
@@ -25,7 +28,9 @@ Examples:
   pol-trainer data summary data
       a folder of `data ingest`
   pol-trainer data summary acquired --svg acquired.svg
-      all sources of `data acquire`, also as a picture";
+      all sources of `data acquire`, also as a picture
+  pol-trainer data summary acquired --node ws://127.0.0.1:9944
+      consumption and rewards too, by the chain";
 
 /// Largest report, in bytes.
 const MAX_REPORT_BYTES: u64 = 64 << 20;
@@ -37,6 +42,8 @@ pub(crate) struct SummaryOptions {
     /// Folder of `data ingest`, or the folder of all sources of `data acquire`. Can be repeated.
     #[arg(value_name = "DIR", required = true)]
     folders: Vec<PathBuf>,
+    #[command(flatten)]
+    node: NodeOptions,
     /// Draw the summary into this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -46,17 +53,21 @@ pub(crate) struct SummaryOptions {
 }
 
 impl SummaryOptions {
-    /// Sums up the folders, prints the sums, and draws them.
-    pub(crate) fn run(self) -> Result<()> {
+    /// Sums up the folders, prints the sums, and draws them. If a node is named, the chain is asked
+    /// about them too.
+    pub(crate) async fn run(self) -> Result<()> {
         let mut summary = Summary::default();
         for folder in &self.folders {
-            for path in reports(folder)? {
-                summary.add(&read(&path)?);
+            for path in data_folders(folder)? {
+                summary.add(&read(&path.join(REPORT_FILE))?);
             }
+        }
+        if self.node.is_given() {
+            summary.chain = Some(self.ask().await?);
         }
         if let Some(path) = &self.svg {
             let context = || format!("cannot write {}", path.display());
-            fs::write(path, svg(&summary)?).with_context(context)?;
+            fs::write(path, svg(&summary.panels())?).with_context(context)?;
         }
         if self.json {
             println!("{}", serde_json::to_string(&summary)?);
@@ -65,20 +76,36 @@ impl SummaryOptions {
         }
         Ok(())
     }
+
+    /// Asks the chain about the manifests of all folders.
+    async fn ask(&self) -> Result<Consumption> {
+        let chain = self.node.connect().await?;
+        let first_block = hex::encode(first_block(&chain).await?);
+        let mut all = Consumption::default();
+        for folder in &self.folders {
+            let paths = data_folders(folder)?;
+            let folders: Vec<_> =
+                paths.iter().map(|path| described(path)).collect::<Result<_>>()?;
+            let mut book = EarningsBook::read(folder, &first_block)?;
+            all.extend(Consumption::ask(&chain, &first_block, &folders, &mut book).await?);
+        }
+        Ok(all)
+    }
 }
 
-/// Returns the report of a folder, or those of the sources in it.
-fn reports(folder: &Path) -> Result<Vec<PathBuf>> {
-    let own = folder.join(REPORT_FILE);
-    if own.is_file() {
-        return Ok(vec![own]);
+/// Returns the folder itself if it was ingested, or the data of the sources in it.
+fn data_folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    if folder.join(REPORT_FILE).is_file() {
+        return Ok(vec![folder.to_owned()]);
     }
-    let context = || format!("cannot read {}", folder.display());
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(context)? {
-        let path = entry.with_context(context)?.path().join("data").join(REPORT_FILE);
-        if path.is_file() {
-            found.push(path);
+    for source in entries(folder)? {
+        if source.is_dir() {
+            found.extend(
+                entries(&source)?.into_iter().filter(|data| {
+                    batch_number(data).is_some() && data.join(REPORT_FILE).is_file()
+                }),
+            );
         }
     }
     ensure!(
@@ -86,8 +113,35 @@ fn reports(folder: &Path) -> Result<Vec<PathBuf>> {
         "{} has no {REPORT_FILE}; name a folder that `data ingest` or `data acquire` made",
         folder.display()
     );
-    found.sort();
+    found.sort_by_cached_key(|data| (data.parent().map(Path::to_owned), batch_number(data)));
     Ok(found)
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot read {}", folder.display());
+    let entries = fs::read_dir(folder).with_context(context)?;
+    entries.map(|entry| Ok(entry.with_context(context)?.path())).collect()
+}
+
+/// Returns the number of a folder among the data of its source, from 0, by its name.
+fn batch_number(data: &Path) -> Option<usize> {
+    match data.file_name()?.to_str()?.strip_prefix(DATA)? {
+        "" => Some(0),
+        more => more.strip_prefix('-')?.parse::<usize>().ok()?.checked_sub(1),
+    }
+}
+
+/// Returns the description of an ingested folder.
+fn described(path: &Path) -> Result<DataFolder> {
+    let record = IngestRecord::read(path)?;
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let source = path.parent().filter(|source| SourceState::exists(source));
+    let batch = match (source, batch_number(path)) {
+        (Some(source), Some(number)) => Some((SourceState::read(source)?, number)),
+        _ => None,
+    };
+    let named = source.filter(|_| batch.is_some()).unwrap_or(path);
+    Ok(DataFolder { source: name(named).unwrap_or_default(), record, batch })
 }
 
 fn read(path: &Path) -> Result<CorpusReport> {
@@ -118,6 +172,9 @@ struct Summary {
     duplicates: u64,
     /// Things that are no text.
     refused: u64,
+    /// Manifests by the chain, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<Consumption>,
     /// Sum of bytes times quality, and of bytes.
     #[serde(skip)]
     weighted: (u128, u128),
@@ -174,19 +231,22 @@ impl Summary {
         }
         text += &format!("duplicates: {}; no text: {}\n", self.duplicates, self.refused);
         for panel in self.panels() {
-            if panel.rows.iter().all(|(_, value)| *value == 0) {
+            if panel.rows.iter().all(|row| row.value() == 0) {
                 continue;
             }
             text += &format!("{}\n", panel.title);
-            for (name, value) in panel.rows {
-                text += &format!("  {name:<40} {:>12}\n", panel.unit.show(value));
+            for row in &panel.rows {
+                text += &format!("  {:<40} {:>12}\n", row.name, panel.unit.show(row));
             }
+        }
+        if let Some(chain) = &self.chain {
+            text += &format!("On the chain\n{}", chain.text());
         }
         text
     }
 
     /// Returns the parts of the picture.
-    fn panels(&self) -> [Panel; 4] {
+    fn panels(&self) -> Vec<Panel> {
         let bytes = |amounts: &BTreeMap<String, Amount>| {
             largest(amounts.iter().map(|(name, amount)| (name.clone(), amount.bytes)))
         };
@@ -194,35 +254,31 @@ impl Summary {
         let tenths =
             tenths.map(|(tenth, count)| (format!("{}–{} %", tenth * 10, tenth * 10 + 10), *count));
         let dropped = self.dropped.iter().map(|(rule, count)| (rule.clone(), *count));
-        [
-            Panel { title: "Sources", unit: Unit::Bytes, rows: bytes(&self.sources) },
-            Panel { title: "Quality", unit: Unit::Documents, rows: tenths.collect() },
-            Panel { title: "Dropped, by rule", unit: Unit::Documents, rows: largest(dropped) },
-            Panel { title: "Languages", unit: Unit::Bytes, rows: bytes(&self.languages) },
-        ]
-    }
-}
-
-/// Part of the picture: bars with names.
-struct Panel {
-    title: &'static str,
-    unit: Unit,
-    rows: Vec<(String, u64)>,
-}
-
-/// Unit of the values of a panel.
-#[derive(Clone, Copy)]
-enum Unit {
-    Bytes,
-    Documents,
-}
-
-impl Unit {
-    fn show(self, value: u64) -> String {
-        match self {
-            Self::Bytes => size(value),
-            Self::Documents => value.to_string(),
+        let panel = |title, unit, rows: Vec<(String, u64)>| Panel {
+            title,
+            unit,
+            rows: rows.into_iter().map(Row::new).collect(),
+        };
+        let mut panels = vec![
+            panel("Sources", Unit::Bytes, bytes(&self.sources)),
+            panel("Quality", Unit::Count, tenths.collect()),
+            panel("Dropped, by rule", Unit::Count, largest(dropped)),
+            panel("Languages", Unit::Bytes, bytes(&self.languages)),
+        ];
+        if let Some(chain) = &self.chain {
+            let sources = chain.by_source();
+            let shards = sources
+                .iter()
+                .take(ROWS)
+                .map(|(name, totals)| Row { name: name.clone(), parts: totals.shards.to_vec() });
+            let title = "Shards: consumed, leased, left";
+            panels.push(Panel { title, unit: Unit::Count, rows: shards.collect() });
+            let earned = sources.into_iter().map(|(name, totals)| {
+                (name, u64::try_from(totals.earned / MICRO_POL).unwrap_or(u64::MAX))
+            });
+            panels.push(panel("Rewards", Unit::MicroPol, largest(earned)));
         }
+        panels
     }
 }
 
@@ -239,81 +295,6 @@ fn largest(values: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
         rows.push((format!("{} others", others.len()), sum));
     }
     rows
-}
-
-/// Returns a number of bytes for people.
-fn size(bytes: u64) -> String {
-    let units = [(1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} B"),
-    }
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-/// Size of the picture in pixels.
-const SIZE: (u32, u32) = (1_400, 920);
-/// Left ends of the bars, and their greatest length, in pixels.
-const BARS: (i32, i32) = (250, 330);
-/// Distance between two bars, and height of the title, in pixels.
-const ROW: (i32, i32) = (32, 50);
-const FONT_SIZE: u32 = 17;
-/// Most characters of a name.
-const NAME_CHARACTERS: usize = 28;
-/// Colours that read on light and on dark pages.
-const GREY: RGBColor = RGBColor(0x80, 0x80, 0x80);
-const COLOURS: [RGBColor; 4] = [
-    RGBColor(0x3d, 0x85, 0xc6),
-    RGBColor(0x3f, 0xa0, 0x66),
-    RGBColor(0xd9, 0x82, 0x2b),
-    RGBColor(0xb5, 0x65, 0xb0),
-];
-
-/// Draws the summary as an SVG document.
-fn svg(summary: &Summary) -> Result<String> {
-    let mut document = String::new();
-    {
-        let root = SVGBackend::with_string(&mut document, SIZE).into_drawing_area();
-        let areas = root.split_evenly((2, 2));
-        for ((panel, area), colour) in summary.panels().iter().zip(&areas).zip(COLOURS) {
-            draw(panel, area, colour)?;
-        }
-        root.present()?;
-    }
-    Ok(document)
-}
-
-fn draw(panel: &Panel, area: &Area<'_>, colour: RGBColor) -> Result<()> {
-    let font = ("sans-serif", FONT_SIZE).into_font();
-    let text = font.color(&GREY);
-    let title = font.style(FontStyle::Bold).color(&GREY);
-    area.draw(&Text::new(panel.title, (BARS.0, 20), title))?;
-    let right = text.pos(Pos::new(HPos::Right, VPos::Center));
-    let left = text.pos(Pos::new(HPos::Left, VPos::Center));
-    let most = panel.rows.iter().map(|(_, value)| *value).max().unwrap_or(0).max(1);
-    if panel.rows.is_empty() {
-        area.draw(&Text::new("none", (BARS.0, ROW.1 + ROW.0 / 2), left))?;
-        return Ok(());
-    }
-    for ((name, value), row) in panel.rows.iter().zip(0i32..) {
-        let middle = ROW.1 + row * ROW.0 + ROW.0 / 2;
-        let length = u128::from(*value) * u128::from(BARS.1.unsigned_abs()) / u128::from(most);
-        let end = BARS.0 + i32::try_from(length).unwrap_or(BARS.1);
-        let bar = [(BARS.0, middle - ROW.0 / 3), (end, middle + ROW.0 / 3)];
-        area.draw(&Rectangle::new(bar, colour.filled()))?;
-        area.draw(&Text::new(shortened(name), (BARS.0 - 10, middle), right.clone()))?;
-        area.draw(&Text::new(panel.unit.show(*value), (end + 8, middle), left.clone()))?;
-    }
-    Ok(())
-}
-
-/// Returns a name that fits beside a bar.
-fn shortened(name: &str) -> String {
-    if name.chars().count() <= NAME_CHARACTERS {
-        return name.to_owned();
-    }
-    name.chars().take(NAME_CHARACTERS - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -348,9 +329,9 @@ mod tests {
     #[test]
     fn a_summary_is_drawn() {
         let mut summary = Summary::default();
-        assert!(svg(&summary).unwrap().contains("none"));
+        assert!(svg(&summary.panels()).unwrap().contains("none"));
         summary.add(&report());
-        let picture = svg(&summary).unwrap();
+        let picture = svg(&summary.panels()).unwrap();
         assert!(picture.starts_with("<svg") && picture.contains("duplicate.exact"), "{picture}");
         assert!(!picture.contains("<more>"), "names are escaped");
     }
@@ -360,19 +341,21 @@ mod tests {
         let rows = largest((0..20).map(|n| (format!("rule {n:02}"), n)));
         assert_eq!((rows.len(), &rows[0].0), (ROWS, &"rule 19".to_owned()));
         assert_eq!(rows[ROWS - 1], ("9 others".into(), (0..9).sum()));
-        assert_eq!(size(999), "999 B");
-        assert_eq!(size(12_345_678), "12.3 MB");
     }
 
     #[test]
     fn folders_without_reports_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = reports(folder.path()).unwrap_err().to_string();
+        let error = data_folders(folder.path()).unwrap_err().to_string();
         assert!(error.contains("has no report.json"), "{error}");
-        fs::create_dir_all(folder.path().join("books/data")).unwrap();
-        let path = folder.path().join("books/data/report.json");
-        fs::write(&path, "{").unwrap();
-        assert_eq!(reports(folder.path()).unwrap(), std::slice::from_ref(&path));
+        for name in ["books/data-10", "books/data", "books/data-2", "books/dat", "books/data-x"] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("report.json"), "{").unwrap();
+        }
+        let found = data_folders(folder.path()).unwrap();
+        let expected = ["data", "data-2", "data-10"];
+        assert_eq!(found, expected.map(|name| folder.path().join("books").join(name)));
+        let path = found[0].join("report.json");
         assert!(read(&path).is_err());
     }
 }

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use pol_corpus::{
     filters::{CleanConfig, Preset},
-    pipeline::{PipelineConfig, ReferenceFiles, Supply},
+    pipeline::{PipelineConfig, Progress, ReferenceFiles, Stage, Supply},
 };
-use pol_data::{EndOfText, IngestConfig, IngestEvent, IngestRecord};
+use pol_data::{EndOfText, IngestConfig, IngestRecord};
 use pol_import::describe;
 use pol_primitives::{MILLION, Ppm};
 use std::{
@@ -147,7 +147,8 @@ impl IngestOptions {
         };
         let (json, config) = (self.json, self.config()?);
         let display = Display::new(json);
-        let record = pol_data::ingest(&config, references.load()?, &|event| display.show(event));
+        let watch = |progress| display.show(progress);
+        let record = pol_data::ingest(&config, references.load()?, &watch);
         display.end();
         print(&config.out, &record?, json)
     }
@@ -168,8 +169,9 @@ impl IngestOptions {
             (None, None) => EndOfText::Known,
         };
         let paths = self.input.into_iter().map(Supply::Path);
+        let stores = self.store.into_iter().map(|store| Supply::Store(store, 0));
         Ok(IngestConfig {
-            inputs: paths.chain(self.store.into_iter().map(Supply::Store)).collect(),
+            inputs: paths.chain(stores).collect(),
             out: self.out,
             corpus: PipelineConfig {
                 clean: CleanConfig {
@@ -252,21 +254,21 @@ impl Display {
         Self { json, shown: Mutex::new(shown) }
     }
 
-    pub(super) fn show(&self, event: IngestEvent) {
-        let (name, done, total) = match event {
-            IngestEvent::Reading { bytes, total } => ("reading", bytes, total),
-            IngestEvent::Comparing { documents, total } => ("comparing", documents, total),
-            IngestEvent::Repeats { documents, total } => ("looking for repeats", documents, total),
-            IngestEvent::Words { documents, total } => ("counting words", documents, total),
-            IngestEvent::Tokenizer { .. } => ("training the tokenizer", 0, 1),
-            IngestEvent::Tokens { documents, total } => ("tokenising", documents, total),
+    pub(super) fn show(&self, progress: Progress) {
+        let name = match progress.stage {
+            Stage::Reading => "reading",
+            Stage::Comparing => "comparing",
+            Stage::Repeats => "looking for repeats",
+            Stage::Words => "counting words",
+            Stage::Tokenizer => "training the tokenizer",
+            Stage::Tokens => "tokenising",
         };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = shown.name != name;
         if self.json {
             if is_new || shown.since.elapsed() >= LINE_INTERVAL {
                 (shown.name, shown.since) = (name, Instant::now());
-                if let Ok(line) = serde_json::to_string(&event) {
+                if let Ok(line) = serde_json::to_string(&progress) {
                     eprintln!("{line}");
                 }
             }
@@ -274,16 +276,16 @@ impl Display {
         }
         if is_new {
             shown.bar.finish_and_clear();
-            let template = match event {
-                IngestEvent::Reading { .. } => {
+            let template = match progress.stage {
+                Stage::Reading => {
                     "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
                 }
                 _ => "{msg} {wide_bar} {pos} of {len} documents, {per_sec}, {eta} left",
             };
             (shown.name, shown.bar) = (name, progress_bar(false, template).with_message(name));
         }
-        shown.bar.set_length(total.max(done));
-        shown.bar.set_position(done);
+        shown.bar.set_length(progress.total.max(progress.done));
+        shown.bar.set_position(progress.done);
     }
 
     pub(super) fn end(&self) {

@@ -28,4 +28,5 @@ mod tasks;
 pub mod trainer;
 pub mod validator;
 
+pub(crate) use rewards::RewardClaimer;
 pub use runner::{BlockHandler, OverviewSender, run, shutdown_signal};

@@ -12,7 +12,7 @@ use pol_primitives::{RoundNumber, queries::Overview, round::BlockNumber};
 const CHECK_INTERVAL: BlockNumber = 4;
 
 /// Claims of all rewards of an account: for training, for seats and for data.
-pub(super) struct RewardClaimer {
+pub(crate) struct RewardClaimer {
     context: NodeContext,
     signer: Signer,
     /// Block of the next look.
@@ -23,7 +23,7 @@ pub(super) struct RewardClaimer {
 
 impl RewardClaimer {
     /// Creates a claimer for the account of `signer`.
-    pub(super) fn new(context: NodeContext, signer: Signer) -> Self {
+    pub(crate) fn new(context: NodeContext, signer: Signer) -> Self {
         Self { context, signer, next_check: 0, last: 0 }
     }
 
@@ -33,7 +33,7 @@ impl RewardClaimer {
     /// # Errors
     ///
     /// Fails if the chain cannot be reached.
-    pub(super) async fn claim_due(&mut self, overview: &Overview) -> Result<()> {
+    pub(crate) async fn claim_due(&mut self, overview: &Overview) -> Result<()> {
         if overview.now < self.next_check {
             return Ok(());
         }

@@ -4,24 +4,19 @@
 
 use super::{
     super::ingest::Display,
-    Stop,
+    RAW, Stop,
     config::{Config, Kind, SourceConfig},
     display::FillDisplay,
-    state::IngestState,
+    state::{IngestState, Inputs, SourceState, batch_folder},
     suppliers::Supplier,
 };
 use crate::error::explain;
 use anyhow::{Context, Result, ensure};
 use pol_corpus::{RawStore, pipeline::Supply};
 use pol_data::{DataError, IngestRecord};
-use pol_sources::{End, FillOptions, fill, http::HttpClient};
+use pol_sources::{Budget, End, FillOptions, Totals, fill, http::HttpClient};
 use serde::Serialize;
 use std::path::Path;
-
-/// Folder of the documents as they came, in the folder of a source.
-const RAW: &str = "raw";
-/// Folder of the data that are made of them.
-const DATA: &str = "data";
 
 /// Collector of sources.
 pub(super) struct Collector<'a> {
@@ -30,6 +25,8 @@ pub(super) struct Collector<'a> {
     pub(super) client: Option<HttpClient>,
     pub(super) stop: Stop,
     pub(super) json: bool,
+    /// Bytes of text after which a source's data are full, and the next ones begin.
+    pub(super) batch_bytes: Option<u64>,
 }
 
 /// Reason why a source yields no more for now.
@@ -42,6 +39,10 @@ pub(super) enum Ended {
     Idle,
     /// A budget is used up.
     Budget,
+    /// Its data are full; the next ones follow.
+    Full,
+    /// The network has enough text of its kind.
+    Held,
     /// The operator stopped it.
     Stopped,
 }
@@ -59,6 +60,7 @@ impl From<End> for Ended {
 
 /// Outcome of a source.
 #[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "source")]
 pub(super) struct Outcome {
     /// Name of the source.
     pub(super) source: String,
@@ -76,15 +78,21 @@ pub(super) struct Outcome {
     /// The data were made anew in this run.
     made: bool,
     /// Record of the data.
-    data: Option<IngestRecord>,
+    pub(super) data: Option<IngestRecord>,
+    /// Inputs of the data, if these may still grow.
+    #[serde(skip)]
+    pub(super) inputs: Option<Inputs>,
+    /// The data do not grow any more.
+    #[serde(skip)]
+    pub(super) is_complete: bool,
     /// Remark.
-    note: Option<String>,
+    pub(super) note: Option<String>,
     /// Error, with its remedy.
     pub(super) error: Option<String>,
 }
 
 impl Outcome {
-    fn new(source: &SourceConfig) -> Self {
+    pub(super) fn new(source: &SourceConfig) -> Self {
         Self {
             source: source.name.clone(),
             kind: source.kind,
@@ -95,6 +103,8 @@ impl Outcome {
             refused: 0,
             made: false,
             data: None,
+            inputs: None,
+            is_complete: false,
             note: None,
             error: None,
         }
@@ -125,6 +135,8 @@ impl Outcome {
             Some(Ended::Done) => "; no more to come",
             Some(Ended::Idle) => "; more may come",
             Some(Ended::Budget) => "; its budget is used up",
+            Some(Ended::Full) => "; more follow",
+            Some(Ended::Held) => "; nothing is drawn for now",
             Some(Ended::Stopped) => "; stopped",
             None => "",
         };
@@ -151,19 +163,21 @@ impl Collector<'_> {
 
     async fn try_collect(&self, source: &SourceConfig, outcome: &mut Outcome) -> Result<()> {
         let folder = self.config.out.join(&source.name);
+        let state = SourceState::read(&folder)?;
         let supplier = source.supplier()?;
         if let Supplier::Files(paths) = supplier {
             let supplies: Vec<_> = paths.iter().cloned().map(Supply::Path).collect();
             check_size(&supplies, source.max_bytes(self.config))?;
-            outcome.ended = Some(Ended::Done);
-            return self.ingest(source, supplies, &folder, None, outcome).await;
+            (outcome.ended, outcome.is_complete) = (Some(Ended::Done), true);
+            let inputs = Inputs::of_files(paths)?;
+            return self.ingest(source, supplies, &folder, state, inputs, outcome).await;
         }
-        let filled = self.fill(source, supplier, &folder, outcome).await;
+        let filled = self.fill(source, supplier, &folder, &state, outcome).await;
         // Also what came before a failure is made use of.
         if outcome.documents > 0 && !self.stop.is_set() {
-            let (raw, documents) = (folder.join(RAW), outcome.documents);
-            let supplies = vec![Supply::Store(raw)];
-            let made = self.ingest(source, supplies, &folder, Some(documents), outcome).await;
+            let supplies = vec![Supply::Store(folder.join(RAW), state.offered().documents)];
+            let inputs = Inputs { documents: outcome.documents, bytes: outcome.bytes, files: None };
+            let made = self.ingest(source, supplies, &folder, state, inputs, outcome).await;
             return filled.and(made);
         }
         filled
@@ -175,6 +189,7 @@ impl Collector<'_> {
         source: &SourceConfig,
         supplier: Supplier<'_>,
         folder: &Path,
+        state: &SourceState,
         outcome: &mut Outcome,
     ) -> Result<()> {
         let display = FillDisplay::new(&source.name, source.max_bytes(self.config), self.json);
@@ -182,45 +197,55 @@ impl Collector<'_> {
         let mut documents = supplier.open(&source.name, folder, self.client.as_ref(), bar)?;
         let mut store = RawStore::create_or_open(folder.join(RAW))?;
         let before = store.len();
-        let options = FillOptions { budget: source.budget(self.config), ..FillOptions::default() };
+        let budget = source.budget(self.config);
+        let full = self.batch_bytes.filter(|_| supplier.is_divisible());
+        let full = full.map(|bytes| state.offered().bytes.saturating_add(bytes));
+        let bytes = budget.bytes.into_iter().chain(full).min();
+        let options = FillOptions { budget: Budget { bytes, ..budget }, ..FillOptions::default() };
         let stop = self.stop.clone().wait();
         let filled = fill(documents.as_mut(), &mut store, &options, &display, stop).await;
         display.end();
+        let totals = Totals::of(&store);
+        (outcome.bytes, outcome.refused) = (totals.bytes, totals.refused);
         outcome.documents = store.len();
         outcome.new_documents = store.len() - before;
-        let (end, totals) = filled?;
-        (outcome.bytes, outcome.refused) = (totals.bytes, totals.refused);
-        outcome.ended = Some(end.into());
+        let (end, _) = filled?;
+        let is_spent = is_reached(budget.bytes, totals.bytes)
+            || is_reached(budget.documents, totals.documents);
+        let is_full = !is_spent && end == End::Budget && is_reached(full, totals.bytes);
+        outcome.is_complete = is_spent || is_full || end == End::Done;
+        outcome.ended = Some(if is_full { Ended::Full } else { end.into() });
         Ok(())
     }
 
-    /// Makes data of what a source has, unless they are there. `documents` is their number in a
-    /// store.
+    /// Makes data of the `inputs` of a source that are not in sealed data, unless they are there.
     async fn ingest(
         &self,
         source: &SourceConfig,
         supplies: Vec<Supply>,
         folder: &Path,
-        documents: Option<u64>,
+        mut state: SourceState,
+        inputs: Inputs,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let data = folder.join(DATA);
+        if state.offered() == inputs {
+            return Ok(());
+        }
+        let data = batch_folder(folder, state.sealed.len());
         let config = source.ingestion(self.config, supplies, data.clone())?;
-        let references = self.config.references();
+        let mut references = self.config.references();
+        references.against.extend(state.signatures(folder));
         let before = IngestRecord::read(&data).ok();
-        let state = match documents {
-            Some(documents) => Some(IngestState::new(documents, &config, &references)?),
-            None => None,
-        };
-        if state.is_some() && state == IngestState::read(folder) && before.is_some() {
-            outcome.data = before;
+        let open = Some(IngestState::new(&inputs, &config, &references)?);
+        if state.open == open && before.is_some() {
+            (outcome.data, outcome.inputs) = (before, Some(inputs));
             return Ok(());
         }
         let json = self.json;
         let task = tokio::task::spawn_blocking(move || {
             let display = Display::new(json);
             let record =
-                pol_data::ingest(&config, references.load()?, &|event| display.show(event));
+                pol_data::ingest(&config, references.load()?, &|progress| display.show(progress));
             display.end();
             record
         });
@@ -232,17 +257,17 @@ impl Collector<'_> {
                 return Ok(());
             }
         };
+        let may_grow = !state.sealed.is_empty() || outcome.ended == Some(Ended::Idle);
         match made {
             Ok(record) => {
-                if let Some(state) = state {
-                    state.write(folder)?;
-                }
+                state.open = open;
+                state.write(folder)?;
                 outcome.made = before.as_ref() != Some(&record);
-                outcome.data = Some(record);
+                (outcome.data, outcome.inputs) = (Some(record), Some(inputs));
                 Ok(())
             }
             Err(error @ (DataError::TooLittleText { .. } | DataError::NothingLeft(_)))
-                if outcome.ended == Some(Ended::Idle) =>
+                if may_grow =>
             {
                 outcome.note = Some(format!("no data yet: {error}"));
                 Ok(())
@@ -250,6 +275,11 @@ impl Collector<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Returns `true` if a quantity has come to its limit.
+fn is_reached(limit: Option<u64>, quantity: u64) -> bool {
+    limit.is_some_and(|limit| quantity >= limit)
 }
 
 /// Fails if the files are larger than the budget.

@@ -2,10 +2,14 @@
 
 //! Configuration of an acquisition: shared options, and the sources in the order of their kinds.
 
-use super::suppliers::{
-    ArxivConfig, CrawlConfig, DocumentationConfig, FeedsConfig, GithubConfig, HackerNewsConfig,
-    HubConfig, MastodonConfig, NewsConfig, PubmedConfig, StackExchangeConfig, Supplier,
-    SynthesisConfig,
+use super::{
+    super::registration::Terms,
+    croissant::CroissantConfig,
+    provider_config::ProviderConfig,
+    suppliers::{
+        CrawlConfig, DocumentationConfig, FeedsConfig, HackerNewsConfig, HubConfig, MastodonConfig,
+        NewsConfig, PubmedConfig, SearchConfig, StackExchangeConfig, Supplier, SynthesisConfig,
+    },
 };
 use anyhow::{Context, Result, bail, ensure};
 use pol_corpus::{
@@ -13,7 +17,10 @@ use pol_corpus::{
     pipeline::{PipelineConfig, ReferenceFiles, Supply},
 };
 use pol_data::{EndOfText, IngestConfig};
-use pol_primitives::{MILLION, Ppm, data::MAX_SHARD_TOKENS};
+use pol_primitives::{
+    MILLION, Ppm,
+    data::{MAX_SHARD_TOKENS, SourceKind},
+};
 use pol_sources::{
     Budget, SourceError,
     http::{HttpClient, HttpOptions},
@@ -27,7 +34,9 @@ use std::{
 };
 
 /// Bytes that count as a token while a source is read, before a tokenizer sees its text.
-const TOKEN_BYTES: u64 = 4;
+pub(super) const TOKEN_BYTES: u64 = 4;
+/// Statement that the licence of a text is not known, by the SPDX specification.
+const UNKNOWN_LICENCE: &str = "NOASSERTION";
 
 /// Configuration of an acquisition.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,7 +48,7 @@ pub(super) struct Config {
     #[serde(default)]
     contact: Option<String>,
     /// `tokenizer.json` of the network.
-    tokenizer: PathBuf,
+    pub(super) tokenizer: PathBuf,
     /// Token that separates texts.
     #[serde(default)]
     end_of_text: Option<String>,
@@ -48,7 +57,7 @@ pub(super) struct Config {
     sequence: u16,
     /// Tokens of a shard, a multiple of the sequence.
     #[serde(default = "default_shard_tokens")]
-    shard_tokens: u32,
+    pub(super) shard_tokens: u32,
     /// Share of the text that is never trained on, from 0 to 0.5.
     #[serde(default = "default_held_out")]
     held_out: f64,
@@ -77,6 +86,9 @@ pub(super) struct Config {
     /// Behaviour towards sites.
     #[serde(default)]
     http: HttpConfig,
+    /// Registration and service of the data.
+    #[serde(default)]
+    pub(super) provider: Option<ProviderConfig>,
     /// Sources.
     #[serde(rename = "source", default)]
     pub(super) sources: Vec<SourceConfig>,
@@ -117,6 +129,17 @@ pub(super) enum Kind {
     Synthetic,
 }
 
+impl From<SourceKind> for Kind {
+    fn from(kind: SourceKind) -> Self {
+        match kind {
+            SourceKind::Pretrained => Self::Pretrained,
+            SourceKind::Dataset => Self::Dataset,
+            SourceKind::Web => Self::Web,
+            SourceKind::Synthetic => Self::Synthetic,
+        }
+    }
+}
+
 impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -145,6 +168,9 @@ pub(super) struct SourceConfig {
     /// Least quality, in place of the shared one.
     #[serde(default)]
     quality_threshold: Option<f64>,
+    /// Share that is never trained on, in place of the shared one.
+    #[serde(default)]
+    held_out: Option<f64>,
     /// Most tokens, in place of the shared budget.
     #[serde(default)]
     max_tokens: Option<u64>,
@@ -160,16 +186,24 @@ pub(super) struct SourceConfig {
     /// Cut passages that occurred before.
     #[serde(default)]
     cut_repeats: bool,
+    /// Origin of the text, as it is stated on the chain.
+    #[serde(default)]
+    address: Option<String>,
+    /// SPDX identifier of the licence, as it is stated on the chain.
+    #[serde(default)]
+    licence: Option<String>,
     #[serde(default)]
     pub(super) files: Option<Vec<PathBuf>>,
     #[serde(default)]
     pub(super) hub: Option<HubConfig>,
     #[serde(default)]
+    pub(super) croissant: Option<CroissantConfig>,
+    #[serde(default)]
     pub(super) crawl: Option<CrawlConfig>,
     #[serde(default)]
     pub(super) feeds: Option<FeedsConfig>,
     #[serde(default)]
-    pub(super) arxiv: Option<ArxivConfig>,
+    pub(super) arxiv: Option<SearchConfig>,
     #[serde(default)]
     pub(super) pubmed: Option<PubmedConfig>,
     #[serde(default)]
@@ -179,7 +213,7 @@ pub(super) struct SourceConfig {
     #[serde(default)]
     pub(super) mastodon: Option<MastodonConfig>,
     #[serde(default)]
-    pub(super) github: Option<GithubConfig>,
+    pub(super) github: Option<SearchConfig>,
     #[serde(default)]
     pub(super) documentation: Option<DocumentationConfig>,
     #[serde(default)]
@@ -206,10 +240,14 @@ impl Config {
         let Self { out, tokenizer, quality_model, opt_out, decontaminate, against, .. } = self;
         let shared = [out, tokenizer].into_iter().chain(quality_model).chain(opt_out);
         let sources = self.sources.iter_mut().flat_map(|source| {
-            let recipe = source.synthesis.as_mut().and_then(|synthesis| synthesis.file.as_mut());
-            source.files.iter_mut().flatten().chain(recipe)
+            let recipe = source.synthesis.iter_mut().flat_map(|synthesis| {
+                [&mut synthesis.file, &mut synthesis.model, &mut synthesis.prompts]
+            });
+            let croissant = source.croissant.iter_mut().flat_map(|described| &mut described.file);
+            source.files.iter_mut().flatten().chain(recipe.flatten()).chain(croissant)
         });
-        for path in shared.chain(decontaminate).chain(against).chain(sources) {
+        let provider = self.provider.iter_mut().flat_map(ProviderConfig::paths);
+        for path in shared.chain(decontaminate).chain(against).chain(sources).chain(provider) {
             *path = base.join(&*path);
         }
     }
@@ -229,9 +267,9 @@ impl Config {
             "shard_tokens: {shard_tokens} must be a multiple of the sequence of {sequence}, and at \
              most {MAX_SHARD_TOKENS}"
         );
-        let is_share = (0.0..=0.5).contains(held_out);
-        ensure!(is_share, "held_out: {held_out} is no share of the text from 0 to 0.5");
+        check_held_out(*held_out)?;
         ensure!(!self.sources.is_empty(), "source: there is none; add a section [[source]]");
+        self.provider.as_ref().map_or(Ok(()), ProviderConfig::validate)?;
         let mut names = BTreeSet::new();
         for source in &self.sources {
             let name = &source.name;
@@ -293,8 +331,10 @@ impl SourceConfig {
         let quality = self.quality_threshold.unwrap_or(config.quality_threshold);
         let is_share = (0.0..=1.0).contains(&quality);
         ensure!(is_share, "quality_threshold: {quality} is no quality from 0 to 1");
+        self.held_out.map_or(Ok(()), check_held_out)?;
         let supplier = self.supplier()?;
         supplier.validate()?;
+        self.terms()?;
         if let Supplier::Files(_) = supplier {
             ensure!(
                 self.max_documents.is_none() && self.max_minutes.is_none(),
@@ -321,6 +361,7 @@ impl SourceConfig {
         let found = [
             self.files.as_deref().map(Supplier::Files),
             self.hub.as_ref().map(Supplier::Hub),
+            self.croissant.as_ref().map(|file| Supplier::Croissant(file, &self.text_fields)),
             self.crawl.as_ref().map(Supplier::Crawl),
             self.feeds.as_ref().map(Supplier::Feeds),
             self.arxiv.as_ref().map(Supplier::Arxiv),
@@ -337,12 +378,21 @@ impl SourceConfig {
         match found.as_slice() {
             [supplier] => Ok(*supplier),
             several => bail!(
-                "it has {} of files, hub, crawl, feeds, arxiv, pubmed, hacker_news, \
+                "it has {} of files, hub, croissant, crawl, feeds, arxiv, pubmed, hacker_news, \
                  stack_exchange, mastodon, github, documentation, news, and synthesis; give \
                  exactly one",
                 several.len()
             ),
         }
+    }
+
+    /// Returns what is stated about the text on the chain.
+    pub(super) fn terms(&self) -> Result<Terms> {
+        let supplier = self.supplier()?;
+        let described = || format!("{}: {}", self.name, supplier.describe());
+        let address = self.address.clone().unwrap_or_else(described);
+        let licence = self.licence.clone().or_else(|| supplier.licence());
+        Ok(Terms::new(&address, licence.as_deref().unwrap_or(UNKNOWN_LICENCE))?)
     }
 
     fn cleaning(&self, config: &Config) -> Result<CleanConfig> {
@@ -387,7 +437,7 @@ impl SourceConfig {
                 clean: self.cleaning(config)?,
                 min_quality: ppm(self.quality_threshold.unwrap_or(config.quality_threshold)),
                 repeats: self.cut_repeats.then(Default::default),
-                held_out: ppm(config.held_out),
+                held_out: ppm(self.held_out.unwrap_or(config.held_out)),
                 ..PipelineConfig::default()
             },
             text_fields: self.text_fields.clone(),
@@ -400,6 +450,12 @@ impl SourceConfig {
             lineage: self.supplier()?.lineage()?,
         })
     }
+}
+
+fn check_held_out(share: f64) -> Result<()> {
+    let is_share = (0.0..=0.5).contains(&share);
+    ensure!(is_share, "held_out: {share} is no share of the text from 0 to 0.5");
+    Ok(())
 }
 
 /// Returns a share in millionths.

@@ -2,26 +2,42 @@
 
 //! `data acquire`: fills a network's data from its sources.
 
+mod address;
 mod collect;
 mod config;
+mod croissant;
+mod demand;
 mod display;
+mod events;
+mod provider;
+mod provider_config;
 mod read;
 mod seed;
-mod state;
+pub(super) mod state;
 mod suppliers;
 mod synthesis;
+mod watcher;
 
-use crate::roles::shutdown_signal;
-use anyhow::{Result, bail};
+use crate::{
+    options::{KeyOptions, NodeOptions},
+    roles::shutdown_signal,
+};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use collect::{Collector, Ended};
-use config::{Config, SourceConfig};
+use collect::{Collector, Ended, Outcome};
+use config::{Config, Kind, SourceConfig};
+use events::Events;
+use provider::Provider;
 use serde_json::json;
-use std::{path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 use tokio::sync::watch;
 
+/// Folder of the documents as they came, in the folder of a source.
+const RAW: &str = "raw";
 /// Time after which sources are asked again that may have news.
 const WATCH_INTERVAL: Duration = Duration::from_secs(600);
+/// Environment variable with the key file of a provider's account.
+const KEY_FILE_VARIABLE: &str = "POL_KEY_FILE";
 
 const ACQUIRE_EXAMPLES: &str = "\
 Examples:
@@ -31,6 +47,8 @@ Examples:
       fill the store of each source up to its budget, and make data of it
   pol-trainer data acquire --config acquire.toml --only pages --watch
       go on asking one source until Ctrl-C
+  pol-trainer data acquire --config acquire.toml --key-file key.json --watch
+      as a provider: register the data, serve them, and draw more while the network runs low
   pol-trainer data summary acquired --svg acquired.svg
       the result, in words and as a picture
 
@@ -49,9 +67,17 @@ pub(crate) struct AcquireOptions {
     /// Source to ask. Can be repeated. [default: all]
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Go on asking sources that may have news.
+    /// Go on asking sources that may have news. A provider goes on serving.
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    node: NodeOptions,
+    /// Key file of a provider's account: register the data on the chain, and serve them.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// The same with a development account, whose key is public: trainer-1, ….
+    #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
+    dev_account: Option<String>,
     /// Print the sources in their order, and ask none.
     #[arg(long, conflicts_with = "watch")]
     dry_run: bool,
@@ -69,55 +95,90 @@ impl AcquireOptions {
         if self.dry_run {
             return plan.into_iter().try_for_each(|source| self.describe(&config, source));
         }
+        let (stop, events) = (Stop::listen(), Events::new(self.json));
+        if !self.provides(&config) {
+            return self.collect(&config, plan, stop, None).await;
+        }
+        let (node, key) = (self.node(&config), self.key(&config));
+        let started = Provider::start(&config, &node, &key, events, stop.clone());
+        let (provider, watching) = tokio::select! {
+            started = started => started?,
+            () = stop.clone().wait() => return Ok(()),
+        };
+        let done = tokio::select! {
+            done = self.collect(&config, plan, stop, Some(&provider)) => done,
+            ended = watching => {
+                ended?.and_then(|()| bail!("the watch of the chain ended; run the command again"))
+            }
+        };
+        provider.end().await;
+        done
+    }
+
+    /// Returns `true` if the data are to be registered.
+    fn provides(&self, config: &Config) -> bool {
+        config.provider.is_some() || self.key_file.is_some() || self.dev_account.is_some()
+    }
+
+    /// Returns the nodes that the command line or the configuration names.
+    fn node(&self, config: &Config) -> NodeOptions {
+        let configured = config.provider.as_ref().filter(|_| !self.node.is_given());
+        configured.map_or_else(|| self.node.clone(), |of| NodeOptions { urls: of.node.clone() })
+    }
+
+    /// Returns the account that the command line, the configuration, or the environment names.
+    fn key(&self, config: &Config) -> KeyOptions {
+        let configured = || config.provider.as_ref().and_then(|of| of.key_file.clone());
+        let environment = || env::var_os(KEY_FILE_VARIABLE).map(PathBuf::from);
+        let key_file = self.key_file.clone().or_else(configured).or_else(environment);
+        KeyOptions { key_file, dev_account: self.dev_account.clone() }
+    }
+
+    /// Collects sources in rounds, as long as they may have news and the operator wants it. A
+    /// provider goes on as long as the operator wants it.
+    async fn collect(
+        &self,
+        config: &Config,
+        mut plan: Vec<&SourceConfig>,
+        stop: Stop,
+        provider: Option<&Provider<'_>>,
+    ) -> Result<()> {
         let mut needs_client = false;
         for source in &plan {
             needs_client |= source.supplier()?.needs_client();
         }
         let collector = Collector {
-            config: &config,
+            config,
             client: needs_client.then(|| config.client()).transpose()?,
-            stop: Stop::listen(),
+            stop: stop.clone(),
             json: self.json,
+            batch_bytes: provider.map(Provider::batch_bytes),
         };
-        self.collect(&collector, plan).await
-    }
-
-    /// Collects sources in rounds, as long as they may have news and the operator wants it.
-    async fn collect(&self, collector: &Collector<'_>, mut plan: Vec<&SourceConfig>) -> Result<()> {
         loop {
-            let (count, mut failed, mut waiting) = (plan.len(), Vec::new(), Vec::new());
+            let (count, mut pass) = (plan.len(), Pass::default());
             for source in plan {
-                if collector.stop.is_set() {
+                if stop.is_set() {
                     break;
                 }
-                let outcome = collector.collect(source).await;
+                let outcome = match provider {
+                    Some(provider) => provider.provide(&collector, source).await,
+                    None => collector.collect(source).await,
+                };
                 outcome.print(self.json)?;
-                if outcome.error.is_some() {
-                    failed.push(outcome.source);
-                    waiting.push(source);
-                } else if outcome.ended == Some(Ended::Idle) {
-                    waiting.push(source);
-                }
+                pass.note(source, &outcome);
             }
-            if collector.stop.is_set() {
+            if stop.is_set() {
                 eprintln!("stopped; the same command goes on from here");
                 return Ok(());
             }
-            if !self.watch || waiting.is_empty() {
-                if failed.is_empty() {
-                    return Ok(());
-                }
-                bail!(
-                    "{} of {count} sources failed: {}; mend it as said above and run the same \
-                     command again, which keeps all that was collected",
-                    failed.len(),
-                    failed.join(", ")
-                );
+            if !self.watch || (pass.waiting.is_empty() && provider.is_none()) {
+                return pass.result(count);
             }
-            plan = waiting;
+            plan = pass.waiting;
             tokio::select! {
                 () = tokio::time::sleep(WATCH_INTERVAL) => {}
-                () = collector.stop.clone().wait() => {}
+                () = wait_for_demand(provider, &pass.held) => {}
+                () = stop.clone().wait() => {}
             }
         }
     }
@@ -145,6 +206,52 @@ impl AcquireOptions {
             );
         }
         Ok(())
+    }
+}
+
+/// Sources after one pass over them.
+#[derive(Default)]
+struct Pass<'a> {
+    /// Sources that may have news, that failed, or that are not drawn from for now.
+    waiting: Vec<&'a SourceConfig>,
+    /// Names of those that failed.
+    failed: Vec<String>,
+    /// Kinds that are not drawn from for now.
+    held: Vec<Kind>,
+}
+
+impl<'a> Pass<'a> {
+    fn note(&mut self, source: &'a SourceConfig, outcome: &Outcome) {
+        if outcome.error.is_some() {
+            self.failed.push(source.name.clone());
+        }
+        if outcome.ended == Some(Ended::Held) {
+            self.held.push(source.kind);
+        }
+        if outcome.error.is_some() || matches!(outcome.ended, Some(Ended::Idle | Ended::Held)) {
+            self.waiting.push(source);
+        }
+    }
+
+    /// Fails if a source failed of the `count` that there are.
+    fn result(self, count: usize) -> Result<()> {
+        let Self { failed, .. } = self;
+        ensure!(
+            failed.is_empty(),
+            "{} of {count} sources failed: {}; mend it as said above and run the same command \
+             again, which keeps all that was collected",
+            failed.len(),
+            failed.join(", ")
+        );
+        Ok(())
+    }
+}
+
+/// Waits until the network runs low on text of one of these kinds.
+async fn wait_for_demand(provider: Option<&Provider<'_>>, kinds: &[Kind]) {
+    match provider {
+        Some(provider) => provider.wait_for_demand(kinds).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@ use pol_sources::hub;
 use pol_synthesis::Recipe;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::path::PathBuf;
 
 /// Name of the section.
 const SECTION: &str = "data_acquisition";
@@ -28,17 +29,20 @@ struct Switches {
     enable_web_scraping: Option<bool>,
     /// Data sets, by their names in the catalogue or on the hub.
     huggingface_datasets: Vec<String>,
-    /// Draw text from an imported model.
-    pretrained_extraction: bool,
+    /// Draw text from an imported model. If it is false, sources that would are left out.
+    pretrained_extraction: Option<bool>,
+    /// Folder of that model.
+    pretrained_model: Option<PathBuf>,
     /// Make tasks with proofs. If it is false, synthetic sources that are named are left out.
     synthetic_generation: Option<bool>,
 }
 
 impl Switches {
-    const NAMES: [&str; 4] = [
+    const NAMES: [&str; 5] = [
         "enable_web_scraping",
         "huggingface_datasets",
         "pretrained_extraction",
+        "pretrained_model",
         "synthetic_generation",
     ];
 
@@ -51,14 +55,29 @@ impl Switches {
 
     /// Adds the sources that the switches ask for.
     fn apply(self, config: &mut Config) -> Result<()> {
-        ensure!(
-            !self.pretrained_extraction,
-            "{SECTION}.pretrained_extraction: this program cannot draw text from an imported model \
-             for an acquisition; set it to false, or add a source of kind \"pretrained\" with files"
-        );
         let sources = &mut config.sources;
         for name in self.huggingface_datasets {
             sources.push(dataset(&name)?);
+        }
+        let follows_recipe =
+            |source: &SourceConfig, kind| source.kind == kind && source.synthesis.is_some();
+        let draws = |source: &SourceConfig| follows_recipe(source, Kind::Pretrained);
+        match self.pretrained_extraction {
+            Some(true) if !sources.iter().any(draws) => {
+                let model = self.pretrained_model.with_context(|| {
+                    format!(
+                        "{SECTION}.pretrained_extraction: no model to draw text from; add to \
+                         {SECTION} \"pretrained_model\": \"DIR\" with a folder that `pol-trainer \
+                         model import` made"
+                    )
+                })?;
+                let mut drawn = SourceConfig::new("drawn".into(), Kind::Pretrained);
+                drawn.synthesis =
+                    Some(SynthesisConfig { model: Some(model), ..SynthesisConfig::default() });
+                sources.push(drawn);
+            }
+            Some(false) => sources.retain(|source| !draws(source)),
+            Some(true) | None => {}
         }
         match self.enable_web_scraping {
             Some(true) => ensure!(
@@ -71,10 +90,11 @@ impl Switches {
             None => {}
         }
         match self.synthetic_generation {
-            Some(true) if !sources.iter().any(|source| source.synthesis.is_some()) => {
+            Some(true) if !sources.iter().any(|it| follows_recipe(it, Kind::Synthetic)) => {
                 let recipe = Recipe::all_tasks(SYNTHETIC_SEED, SYNTHETIC_DOCUMENTS);
                 let mut tasks = SourceConfig::new("tasks".into(), Kind::Synthetic);
-                tasks.synthesis = Some(SynthesisConfig { file: None, recipe: Some(recipe) });
+                tasks.synthesis =
+                    Some(SynthesisConfig { recipe: Some(recipe), ..SynthesisConfig::default() });
                 sources.push(tasks);
             }
             Some(false) => sources.retain(|source| source.kind != Kind::Synthetic),

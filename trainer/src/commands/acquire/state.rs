@@ -1,21 +1,73 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Inputs and options of the data that a source's folder holds.
+//! Batches of a source: data that were offered to the network, and data that may still grow.
+//!
+//! Data that were offered are sealed: they are never made anew, so that what the chain registers
+//! stays what the folder holds. Later documents go into the next folder.
 
 use anyhow::{Context, Result};
 use pol_corpus::{Content, inputs, pipeline::ReferenceFiles};
 use pol_data::IngestConfig;
+use pol_primitives::data::{ManifestId, SourceId};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 /// File of the state, in the folder of a source.
 const FILE: &str = "state.json";
+/// Folder of the first data of a source, in the folder of the source.
+pub(in crate::commands) const DATA: &str = "data";
 
-/// Inputs and options of the data in a folder. The store's cursor is no part of it, as it changes
-/// also when a source has nothing new.
+/// State of a source's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct SourceState {
+    /// Data that are never made anew, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::commands) sealed: Vec<Batch>,
+    /// Inputs and options of the data that may grow, once they were made.
+    #[serde(flatten)]
+    pub(super) open: Option<IngestState>,
+}
+
+/// Data that are never made anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct Batch {
+    /// Inputs of the source up to the end of the batch.
+    pub(super) inputs: Inputs,
+    /// Place on a chain, once it is there for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::commands) on_chain: Option<ChainRecord>,
+}
+
+/// Place of data on a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::commands) struct ChainRecord {
+    /// First block of the chain, in hexadecimal.
+    pub(in crate::commands) chain: String,
+    /// Source, unless the network has the text from elsewhere.
+    pub(in crate::commands) source: Option<SourceId>,
+    /// Manifests.
+    pub(in crate::commands) manifests: Vec<ManifestId>,
+}
+
+/// Inputs of a source up to a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Inputs {
+    /// Documents of the store.
+    pub(super) documents: u64,
+    /// Bytes of the store.
+    pub(super) bytes: u64,
+    /// Digest of the names, sizes, and times of files, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) files: Option<String>,
+}
+
+/// Inputs and options of data. The store's cursor is no part of them, as it changes also when a
+/// source has nothing new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IngestState {
     /// Documents of the store.
@@ -24,17 +76,53 @@ pub(super) struct IngestState {
     options: String,
 }
 
+/// Returns the folder of batch `number` of the source in `folder`, counted from 0.
+pub(in crate::commands) fn batch_folder(folder: &Path, number: usize) -> PathBuf {
+    match number {
+        0 => folder.join(DATA),
+        _ => folder.join(format!("{DATA}-{}", number + 1)),
+    }
+}
+
+impl Inputs {
+    /// Returns the inputs that these files are.
+    pub(super) fn of_files(files: &[PathBuf]) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new_derive_key("pol-trainer 2026 files");
+        for input in inputs(files) {
+            let Ok(input) = input? else { continue };
+            let location = input.origin.location.as_bytes();
+            hasher.update(&(location.len() as u64).to_le_bytes()).update(location);
+            if let Content::File(path) = &input.content {
+                let context = || format!("cannot read {}", path.display());
+                let facts = fs::metadata(path).with_context(context)?;
+                let changed = facts.modified().ok();
+                let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                hasher.update(&facts.len().to_le_bytes());
+                hasher.update(&since.unwrap_or_default().as_nanos().to_le_bytes());
+            }
+        }
+        let files = Some(hasher.finalize().to_hex().to_string());
+        Ok(Self { files, ..Self::default() })
+    }
+}
+
 impl IngestState {
-    /// Returns the state after an ingestion.
+    /// Returns the state after an ingestion of `inputs`.
     pub(super) fn new(
-        documents: u64,
+        inputs_read: &Inputs,
         config: &IngestConfig,
         references: &ReferenceFiles,
     ) -> Result<Self> {
         let mut hasher = blake3::Hasher::new_derive_key("pol-trainer 2026 acquisition");
         let IngestConfig { corpus, text_fields, sequence, shard_tokens, .. } = config;
-        let options =
-            serde_json::to_vec(&(corpus, references, text_fields, sequence, shard_tokens))?;
+        let options = serde_json::to_vec(&(
+            corpus,
+            references,
+            text_fields,
+            sequence,
+            shard_tokens,
+            &inputs_read.files,
+        ))?;
         hasher.update(&options);
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
         hasher.update(format!("{:?} {:?}", config.end_of_text, config.lineage).as_bytes());
@@ -54,17 +142,102 @@ impl IngestState {
                 hasher.update(contents.finalize().as_bytes());
             }
         }
-        Ok(Self { documents, options: hasher.finalize().to_hex().to_string() })
+        let options = hasher.finalize().to_hex().to_string();
+        Ok(Self { documents: inputs_read.documents, options })
+    }
+}
+
+impl SourceState {
+    /// Returns `true` if a folder is that of a source.
+    pub(in crate::commands) fn exists(folder: &Path) -> bool {
+        folder.join(FILE).is_file()
     }
 
-    /// Returns the state in a folder. A torn file is none: the data are then made anew.
-    pub(super) fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(folder.join(FILE)).ok()?).ok()
+    /// Reads the state in the folder of a source: an empty one if there is none.
+    pub(in crate::commands) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let context = || format!("cannot read {}", path.display());
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(context),
+            Ok(json) => serde_json::from_slice(&json).with_context(|| {
+                format!(
+                    "{} is damaged; restore it from a copy, or remove it if nothing of the source \
+                     was registered",
+                    path.display()
+                )
+            }),
+        }
     }
 
+    /// Replaces the state in the folder of a source.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(FILE);
-        let context = || format!("cannot write {}", path.display());
-        fs::write(&path, serde_json::to_vec(self)?).with_context(context)
+        let json = serde_json::to_vec(self)?;
+        pol_engine::replace_file(&path, |file| file.write_all(&json))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Returns the inputs that are in sealed data.
+    pub(super) fn offered(&self) -> Inputs {
+        self.sealed.last().map_or_else(Inputs::default, |batch| batch.inputs.clone())
+    }
+
+    /// Returns the signature files of sealed data.
+    pub(super) fn signatures(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
+        let folder = folder.to_owned();
+        (0..self.sealed.len())
+            .map(move |number| batch_folder(&folder, number).join(pol_data::SIGNATURES_FILE))
+    }
+
+    /// Seals the data that were made last, of all `inputs` until now.
+    pub(super) fn seal(&mut self, inputs: Inputs) {
+        self.open = None;
+        self.sealed.push(Batch { inputs, on_chain: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(SourceState::read(folder.path()).unwrap(), SourceState::default());
+        let open = Some(IngestState { documents: 3, options: "aa".into() });
+        let mut state = SourceState { sealed: Vec::new(), open };
+        state.write(folder.path()).unwrap();
+        assert_eq!(SourceState::read(folder.path()).unwrap(), state);
+        state.seal(Inputs { documents: 3, bytes: 40, files: None });
+        let manifests = vec![4, 5];
+        state.sealed[0].on_chain =
+            Some(ChainRecord { chain: "bb".into(), source: Some(1), manifests });
+        state.write(folder.path()).unwrap();
+        let read = SourceState::read(folder.path()).unwrap();
+        assert_eq!((&read, read.offered().documents), (&state, 3));
+        let signatures: Vec<_> = read.signatures(folder.path()).collect();
+        assert_eq!(signatures, [folder.path().join("data/signatures.bin")]);
+        fs::write(folder.path().join(FILE), "{").unwrap();
+        let error = SourceState::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("is damaged; restore it"), "{error}");
+    }
+
+    #[test]
+    fn later_data_have_folders_of_their_own() {
+        let name = |number| batch_folder(Path::new("a"), number);
+        assert_eq!(name(0), Path::new("a/data"));
+        assert_eq!((name(1), name(9)), ("a/data-2".into(), "a/data-10".into()));
+    }
+
+    #[test]
+    fn changed_files_are_other_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [folder.path().to_owned()];
+        fs::write(folder.path().join("a.txt"), "A text.").unwrap();
+        let first = Inputs::of_files(&files).unwrap();
+        assert_eq!(Inputs::of_files(&files).unwrap(), first);
+        fs::write(folder.path().join("b.txt"), "Another text.").unwrap();
+        assert_ne!(Inputs::of_files(&files).unwrap(), first);
     }
 }

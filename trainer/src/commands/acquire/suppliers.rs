@@ -2,7 +2,12 @@
 
 //! Ways to documents, as a configuration describes them.
 
-use super::synthesis::RecipeSource;
+use super::{
+    super::drawing::{RecipeFiles, read_recipe, usual_recipe},
+    address::{Address, urls},
+    croissant::{CroissantConfig, CroissantSource, Opener},
+    synthesis::RecipeSource,
+};
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
 use pol_corpus::{Tool, filters::Preset};
@@ -19,36 +24,13 @@ use pol_sources::{
     http::HttpClient,
     hub::{CatalogueEntry, DatasetSpec, Hub, HubId, HubSource, Transfer, catalogue},
 };
-use pol_synthesis::{Content, GENERATOR_VERSION, Recipe};
+use pol_synthesis::{GENERATOR_VERSION, Recipe};
 use serde::Deserialize;
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
-use url::Url;
-
-/// Address on the web.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Address(Url);
-
-impl TryFrom<String> for Address {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let url = Url::parse(&text).map_err(|error| format!("{text:?} is no address: {error}"))?;
-        if matches!(url.scheme(), "http" | "https") {
-            Ok(Self(url))
-        } else {
-            Err(format!("{text:?} is no address of the web; it begins with https:// or http://"))
-        }
-    }
-}
-
-fn urls(addresses: &[Address]) -> Vec<Url> {
-    addresses.iter().map(|address| address.0.clone()).collect()
-}
 
 /// Data set of a hub: one of the catalogue, or one by its name on the hub.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -117,11 +99,11 @@ pub(super) struct FeedsConfig {
     min_minutes: Option<u64>,
 }
 
-/// Abstracts of arXiv.
+/// Abstracts of arXiv or READMEs of GitHub, by a search.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ArxivConfig {
-    /// Search in the service's notation, such as `cat:cs.CL`.
+pub(super) struct SearchConfig {
+    /// Search in the service's notation, such as `cat:cs.CL` or `license:mit stars:>100`.
     query: String,
     #[serde(default)]
     endpoint: Option<Address>,
@@ -172,16 +154,6 @@ pub(super) struct MastodonConfig {
     endpoint: Option<Address>,
 }
 
-/// READMEs of GitHub.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GithubConfig {
-    /// Search, such as `license:mit stars:>100`.
-    query: String,
-    #[serde(default)]
-    endpoint: Option<Address>,
-}
-
 /// Technical documentation by its sitemaps.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -214,16 +186,19 @@ pub(super) struct NewsConfig {
     licence: Option<String>,
 }
 
-/// Recipe of text that is made: a file, or the recipe itself.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Recipe of text that is made: a file, or the recipe itself. Without both it is the usual one of
+/// the model.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct SynthesisConfig {
     /// File of a recipe, in TOML or JSON.
-    #[serde(default)]
     pub(super) file: Option<PathBuf>,
     /// Recipe.
-    #[serde(default)]
     pub(super) recipe: Option<Recipe>,
+    /// Folder of the model that the recipe draws text from.
+    pub(super) model: Option<PathBuf>,
+    /// File of the prompts that the recipe names.
+    pub(super) prompts: Option<PathBuf>,
 }
 
 /// Way to the documents of a source.
@@ -231,14 +206,16 @@ pub(super) struct SynthesisConfig {
 pub(super) enum Supplier<'a> {
     Files(&'a [PathBuf]),
     Hub(&'a HubConfig),
+    /// The description, and the fields that hold the text.
+    Croissant(&'a CroissantConfig, &'a [String]),
     Crawl(&'a CrawlConfig),
     Feeds(&'a FeedsConfig),
-    Arxiv(&'a ArxivConfig),
+    Arxiv(&'a SearchConfig),
     Pubmed(&'a PubmedConfig),
     HackerNews(&'a HackerNewsConfig),
     StackExchange(&'a StackExchangeConfig),
     Mastodon(&'a MastodonConfig),
-    Github(&'a GithubConfig),
+    Github(&'a SearchConfig),
     Documentation(&'a DocumentationConfig),
     News(&'a NewsConfig),
     Synthesis(&'a SynthesisConfig),
@@ -247,7 +224,27 @@ pub(super) enum Supplier<'a> {
 impl Supplier<'_> {
     /// Returns `true` if documents come over HTTP, other than from a hub.
     pub(super) fn needs_client(self) -> bool {
-        !matches!(self, Self::Files(_) | Self::Hub(_) | Self::Synthesis(_))
+        match self {
+            Self::Files(_) | Self::Hub(_) | Self::Synthesis(_) => false,
+            Self::Croissant(croissant, _) => croissant.is_on_the_web(),
+            _ => true,
+        }
+    }
+
+    /// Returns `true` if the text has no end that is known, so that it is offered in parts. What a
+    /// recipe makes is a whole, which anybody makes again.
+    pub(super) fn is_divisible(self) -> bool {
+        !matches!(self, Self::Files(_) | Self::Synthesis(_))
+    }
+
+    /// Returns the licence of the text, if the description has one.
+    pub(super) fn licence(self) -> Option<String> {
+        match self {
+            Self::Hub(hub) => hub.spec().ok()?.licence,
+            Self::Croissant(croissant, _) => croissant.licence(),
+            Self::News(news) => news.licence.clone(),
+            _ => None,
+        }
     }
 
     /// Checks the description.
@@ -263,6 +260,7 @@ impl Supplier<'_> {
             Self::Hub(hub) => {
                 hub.spec()?;
             }
+            Self::Croissant(croissant, text_fields) => croissant.validate(text_fields)?,
             Self::Crawl(crawl) => ensure!(
                 !(crawl.seeds.is_empty() && crawl.sitemaps.is_empty()),
                 "crawl.seeds: there is none; name a page to begin at"
@@ -288,7 +286,7 @@ impl Supplier<'_> {
         Ok(match self {
             Self::Files(_) | Self::Synthesis(_) => Preset::None,
             Self::Hub(HubConfig { catalogue: Some(name), .. }) => known_dataset(name)?.rules,
-            Self::Hub(_) => Preset::None,
+            Self::Hub(_) | Self::Croissant(..) => Preset::None,
             Self::Crawl(_) | Self::Feeds(_) | Self::Documentation(_) | Self::News(_) => Preset::Web,
             Self::Arxiv(_) | Self::Pubmed(_) | Self::Github(_) => Preset::Books,
             Self::HackerNews(_) | Self::StackExchange(_) | Self::Mastodon(_) => Preset::Dialogue,
@@ -298,10 +296,16 @@ impl Supplier<'_> {
     /// Returns the making of the text, if it is not collected.
     pub(super) fn lineage(self) -> Result<Option<LineageRecord>> {
         let Self::Synthesis(synthesis) = self else { return Ok(None) };
+        let recipe = synthesis.load()?;
+        let generator = GENERATOR_VERSION.to_string();
+        let (activity, version) = match recipe.model() {
+            None => (Activity::Generation, generator),
+            Some(model) => (Activity::Sampling, format!("{generator} with {}", model.decoder)),
+        };
         Ok(Some(LineageRecord {
-            activity: Activity::Generation,
-            tool: Tool { name: "pol-synthesis".into(), version: GENERATOR_VERSION.to_string() },
-            configuration: synthesis.load()?.digest(),
+            activity,
+            tool: Tool { name: "pol-synthesis".into(), version },
+            configuration: recipe.digest(),
             documents: None,
         }))
     }
@@ -325,8 +329,19 @@ impl Supplier<'_> {
                     bar,
                 )?));
             }
+            Self::Croissant(config, text_fields) => {
+                let opener = Opener {
+                    config: config.clone(),
+                    text_fields: text_fields.to_vec(),
+                    client: client.cloned(),
+                    folder: folder.to_owned(),
+                    bar,
+                };
+                return Ok(Box::new(CroissantSource::new(name, opener)));
+            }
             Self::Synthesis(synthesis) => {
-                return Ok(Box::new(RecipeSource::new(synthesis.load()?)));
+                let files = synthesis.files();
+                return Ok(Box::new(RecipeSource::new(synthesis.load()?, files, folder)));
             }
             _ => {}
         }
@@ -336,7 +351,9 @@ impl Supplier<'_> {
     fn open_on_the_web(self, name: &str, client: HttpClient) -> Result<Box<dyn Source>> {
         let visitor = || Visitor::new(client.clone());
         Ok(match self {
-            Self::Files(_) | Self::Hub(_) | Self::Synthesis(_) => bail!("it is not on the web"),
+            Self::Files(_) | Self::Hub(_) | Self::Croissant(..) | Self::Synthesis(_) => {
+                bail!("it is not on the web")
+            }
             Self::Crawl(crawl) => Box::new(Crawl::new(visitor(), crawl.options(name))?),
             Self::Feeds(feeds) => Box::new(Feeds::new(visitor(), feeds.options(name))?),
             Self::Documentation(pages) => Box::new(pages.documentation().source(visitor())?),
@@ -376,13 +393,16 @@ impl Supplier<'_> {
 
     /// Returns a description for people.
     pub(super) fn describe(self) -> String {
-        let first = |urls: &[Address]| urls.first().map_or(String::new(), |url| url.0.to_string());
+        let first = |urls: &[Address]| {
+            urls.first().map_or(String::new(), |address| address.url().to_string())
+        };
         match self {
             Self::Files(paths) => format!("{} files or folders", paths.len()),
             Self::Hub(hub) => {
                 let name = hub.catalogue.as_ref().or(hub.id.as_ref());
                 format!("data set {}", name.map_or("", String::as_str))
             }
+            Self::Croissant(croissant, _) => croissant.describe(),
             Self::Crawl(crawl) => format!("crawl from {}", first(&crawl.seeds)),
             Self::Feeds(feeds) => format!("feeds such as {}", first(&feeds.addresses)),
             Self::Arxiv(arxiv) => format!("arXiv, {}", arxiv.query),
@@ -393,6 +413,9 @@ impl Supplier<'_> {
             Self::Github(github) => format!("READMEs of GitHub, {}", github.query),
             Self::Documentation(pages) => format!("documentation, {}", first(&pages.sitemaps)),
             Self::News(news) => format!("news, {}", news.outlet),
+            Self::Synthesis(SynthesisConfig { model: Some(model), .. }) => {
+                format!("recipe with the model {}", model.display())
+            }
             Self::Synthesis(_) => "recipe".into(),
         }
     }
@@ -447,7 +470,7 @@ impl HubConfig {
         match &self.endpoint {
             None => Hub::from_env(),
             Some(endpoint) => {
-                Hub::new(endpoint.0.as_str(), folder.join("cache"), secret("HF_TOKEN"))
+                Hub::new(endpoint.url().as_str(), folder.join("cache"), secret("HF_TOKEN"))
             }
         }
     }
@@ -516,28 +539,24 @@ impl NewsConfig {
 }
 
 impl SynthesisConfig {
-    /// Returns the recipe, if this program can follow it.
+    /// Returns the recipe, if the files that it needs are there.
     fn load(&self) -> Result<Recipe> {
-        let recipe = match (&self.file, &self.recipe) {
-            (Some(path), None) => {
-                let text = fs::read_to_string(path)
-                    .with_context(|| format!("synthesis.file: cannot read {}", path.display()))?;
-                let is_json = text.trim_start().starts_with('{');
-                let parse = if is_json { Recipe::from_json } else { Recipe::from_toml };
-                parse(&text).with_context(|| format!("synthesis.file: {}", path.display()))?
-            }
-            (None, Some(recipe)) => {
+        let recipe = match (&self.file, &self.recipe, &self.model) {
+            (Some(path), None, _) => read_recipe(path).context("synthesis.file")?,
+            (None, Some(recipe), _) => {
                 recipe.validate().context("synthesis.recipe")?;
                 recipe.clone()
             }
-            _ => bail!("synthesis: give either file or recipe"),
+            (None, None, Some(model)) => usual_recipe(model).context("synthesis.model")?,
+            _ => bail!("synthesis: give either file or recipe, or a model alone"),
         };
-        ensure!(
-            matches!(recipe.content, Content::Tasks(_)),
-            "synthesis: the recipe draws text from a model, which this command cannot do; give a \
-             recipe of tasks"
-        );
+        self.files().check(&recipe).context("synthesis")?;
         Ok(recipe)
+    }
+
+    /// Returns the files that the recipe may need.
+    fn files(&self) -> RecipeFiles {
+        RecipeFiles { model: self.model.clone(), prompts: self.prompts.clone() }
     }
 }
 
@@ -546,7 +565,7 @@ fn endpoint(public: Endpoint, given: Option<&Address>) -> Endpoint {
     match given {
         None => public,
         Some(address) => {
-            Endpoint { url: address.0.as_str().trim_end_matches('/').to_owned(), ..public }
+            Endpoint { url: address.url().as_str().trim_end_matches('/').to_owned(), ..public }
         }
     }
 }

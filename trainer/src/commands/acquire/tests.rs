@@ -1,9 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::{config::Kind, suppliers::Supplier, synthesis::RecipeSource, *};
-use pol_primitives::lineage::Activity;
+use super::{
+    super::{drawing::RecipeFiles, registration::Terms},
+    config::Kind,
+    state::SourceState,
+    suppliers::Supplier,
+    synthesis::RecipeSource,
+    *,
+};
+use pol_corpus::{RawStore, pipeline::Supply};
+use pol_data::IngestConfig;
+use pol_primitives::{POL, lineage::Activity};
 use pol_sources::{Source, Step};
-use pol_synthesis::Recipe;
+use pol_synthesis::{ModelIdentity, Recipe};
 use std::{fs, path::Path};
 
 /// Folder with a tokenizer, a text, and configurations.
@@ -80,7 +89,7 @@ fn the_example_is_a_configuration() {
         .map(|source| std::mem::discriminant(&source.supplier().unwrap()))
         .map(|supplier| format!("{supplier:?}"))
         .collect();
-    assert_eq!(described.len(), 13);
+    assert_eq!(described.len(), 14);
 }
 
 #[test]
@@ -126,11 +135,18 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
         (&format!("{files}{files}"), "two are named a; rename one".into()),
         (&files.replace("\"a\"", "\"../a\""), "cannot name a folder".into()),
         (&format!("{files}max_minutes = 3"), "files are read as a whole".into()),
+        (&format!("[provider]\nahead_rounds = 0\n{files}"), "provider.ahead_rounds: with 0".into()),
+        (&format!("[provider]\nmax_shards = 0\n{files}"), "provider.max_shards: 0 must be".into()),
+        (&format!("[provider]\nmin_shards = 5000\n{files}"), "more than max_shards".into()),
+        (&format!("[provider]\nbudget = 5\n{files}"), "unknown field `budget`".into()),
+        (&format!("{files}licence = \"{}\"", "x".repeat(257)), "the licence is longer".into()),
         (&files.replace("a.txt", "b.txt"), "b.txt is not there".into()),
-        (&source("dataset", ""), "it has 0 of files, hub, crawl".into()),
+        (&source("dataset", ""), "it has 0 of files, hub, croissant".into()),
         (&source("dataset", "files = [\"a.txt\"]\npubmed = {}"), "it has 2 of files".into()),
         (&source("books", "files = [\"a.txt\"]"), "unknown variant `books`".into()),
         (&source("dataset", "hub = {}"), "give either catalogue or id".into()),
+        (&source("dataset", "croissant = {}"), "give either file or address".into()),
+        (&source("dataset", "croissant = { file = \"a.txt\" }"), "not a Croissant".into()),
         (&source("dataset", "hub = { id = \"a b\" }"), "hub.id: ".into()),
         (
             &source("dataset", "hub = { catalogue = \"x\" }"),
@@ -161,25 +177,28 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
 }
 
 #[test]
-fn recipes_that_need_a_model_are_refused() {
+fn recipes_that_need_a_model_name_its_folder() {
     let folder = Folder::new();
-    let zeros = format!("0x{}", "0".repeat(64));
-    let recipe = json!({
-        "version": 1,
-        "seed": zeros,
-        "documents": 3,
-        "content": {"certainty": {
-            "model": {"root": zeros, "tokenizer": zeros, "decoder": "pol-generate"},
-            "families": ["arithmetic"],
-            "levels": [1, 2],
-            "measure": "log_probability",
-            "calibration": 100,
-            "bins": 4,
-        }},
-    });
-    fs::write(folder.0.path().join("r.json"), recipe.to_string()).unwrap();
-    let error = folder.refusal(&source("synthetic", "synthesis = { file = \"r.json\" }"));
-    assert!(error.contains("draws text from a model, which this command cannot do"), "{error}");
+    let recipe = Recipe::continuations(ModelIdentity::default(), [7; 32], 3);
+    let recipe = serde_json::to_string(&recipe).unwrap();
+    fs::write(folder.0.path().join("r.json"), recipe).unwrap();
+    let refusal = |fields: &str| {
+        folder.refusal(&source("pretrained", &format!("synthesis = {{ {fields} }}")))
+    };
+    let error = refusal("file = \"r.json\"");
+    assert!(
+        error.contains("synthesis: model: the recipe draws text from the model 0x00"),
+        "{error}"
+    );
+    assert!(error.contains("name its folder"), "{error}");
+    for fields in ["model = \"none\"", "file = \"r.json\", model = \"none\""] {
+        let error = refusal(fields);
+        assert!(error.contains("is not an imported model"), "{fields}: {error}");
+    }
+    let recipe = "[source.synthesis.recipe]";
+    let with_model = format!("[source.synthesis]\nmodel = \"none\"\n{recipe}");
+    let error = folder.refusal(&TASKS.replace(recipe, &with_model));
+    assert!(error.contains("the recipe draws no text from one; leave it out"), "{error}");
 }
 
 #[test]
@@ -190,10 +209,14 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
             "enable_web_scraping": false,
             "huggingface_datasets": ["fineweb-edu", "org/name@main"],
             "pretrained_extraction": false,
+            "pretrained_model": "none",
             "synthetic_generation": true,
             "quality_threshold": 0.7,
             "max_tokens_per_source": 1000,
-            "source": [{"name": "pages", "kind": "web", "arxiv": {"query": "x"}}],
+            "source": [
+                {"name": "pages", "kind": "web", "arxiv": {"query": "x"}},
+                {"name": "drawn", "kind": "pretrained", "synthesis": {"model": "none"}},
+            ],
         }))
         .unwrap();
     let plan = config.plan(&[]).unwrap();
@@ -201,7 +224,11 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
     assert_eq!(names, ["fineweb-edu", "org-name-main", "tasks"]);
     assert_eq!(plan[0].max_bytes(&config), Some(4000));
     for (section, reason) in [
-        (json!({"pretrained_extraction": true}), "pretrained_extraction: this program cannot"),
+        (json!({"pretrained_extraction": true}), "pretrained_extraction: no model to draw"),
+        (
+            json!({"pretrained_extraction": true, "pretrained_model": "none"}),
+            "none is not an imported model",
+        ),
         (json!({"enable_web_scraping": true}), "enable_web_scraping: no page to begin at"),
         (json!({"huggingface_datasets": ["x"]}), "the catalogue has no data set x"),
         (json!({"huggingface_datasets": true}), "data_acquisition"),
@@ -216,8 +243,10 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
 
 #[tokio::test]
 async fn a_recipe_goes_on_behind_its_cursor() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = |recipe| RecipeSource::new(recipe, RecipeFiles::default(), folder.path());
     let recipe = Recipe::all_tasks([7; 32], 600);
-    let mut whole = RecipeSource::new(recipe.clone());
+    let mut whole = source(recipe.clone());
     let mut documents = Vec::new();
     let mut cursors = Vec::new();
     while let Step::Batch(batch) = whole.next().await.unwrap() {
@@ -225,11 +254,111 @@ async fn a_recipe_goes_on_behind_its_cursor() {
         cursors.push((documents.len(), whole.cursor()));
     }
     assert_eq!(documents.len(), 600);
+    let written = fs::read_to_string(folder.path().join("recipe.json")).unwrap();
+    assert_eq!(Recipe::from_json(&written).unwrap(), recipe);
+
     let (read, cursor) = cursors[0].clone();
-    let mut resumed = RecipeSource::new(recipe);
+    let mut store = RawStore::create_or_open(folder.path().join(RAW)).unwrap();
+    documents[..read].iter().for_each(|document| store.append(document).unwrap());
+    store.commit(&cursor).unwrap();
+    let mut resumed = source(recipe);
     resumed.resume(cursor.clone()).unwrap();
     let Step::Batch(batch) = resumed.next().await.unwrap() else { panic!("no batch") };
     assert_eq!(batch.documents[0], documents[read]);
-    let mut other = RecipeSource::new(Recipe::all_tasks([8; 32], 600));
+    let mut other = source(Recipe::all_tasks([8; 32], 600));
     assert!(other.resume(cursor).unwrap_err().contains("another recipe"));
+}
+
+#[tokio::test]
+async fn a_recipe_whose_store_is_gone_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = Recipe::all_tasks([7; 32], 600);
+    let mut source = RecipeSource::new(recipe, RecipeFiles::default(), folder.path());
+    let mut cursor = source.cursor();
+    cursor["next"] = 256.into();
+    source.resume(cursor).unwrap();
+    let error = source.next().await.unwrap_err().to_string();
+    assert!(error.contains("is no store of documents"), "{error}");
+    // Nobody sends any more.
+    let error = source.next().await.unwrap_err().to_string();
+    assert!(error.contains("run the command again"), "{error}");
+}
+
+#[test]
+fn providers_state_where_a_text_is_from() {
+    let folder = Folder::new();
+    let terms = |more: &str| {
+        let config = folder.toml(&source("web", more)).unwrap();
+        config.sources[0].terms().unwrap()
+    };
+    let stated = "files = [\"a.txt\"]\naddress = \"https://a.org\"\nlicence = \"CC0-1.0\"";
+    assert_eq!(terms(stated), Terms::new("https://a.org", "CC0-1.0").unwrap());
+    let described = terms("files = [\"a.txt\"]");
+    assert_eq!(described, Terms::new("a: 1 files or folders", "NOASSERTION").unwrap());
+    let hub = terms("hub = { id = \"org/name\", licence = \"MIT\" }");
+    assert_eq!(hub, Terms::new("a: data set org/name", "MIT").unwrap());
+}
+
+#[test]
+fn paths_and_limits_of_a_provider_are_read() {
+    let folder = Folder::new();
+    let section = "[provider]\nkey_file = \"key.json\"\nmax_deposit = 7\nserve = false\n";
+    let config = folder.toml(&format!("{section}{TASKS}")).unwrap();
+    let provider = config.provider.unwrap();
+    assert_eq!(provider.key_file, Some(folder.0.path().join("key.json")));
+    assert_eq!(provider.max_deposit(), Some(7 * POL));
+    assert_eq!(
+        (provider.min_shards, provider.max_shards, provider.ahead_rounds),
+        (256, 4_096, 100)
+    );
+    assert!(folder.toml(TASKS).unwrap().provider.is_none());
+}
+
+/// Returns sentences that no other number gives.
+fn sentences(number: usize) -> String {
+    (0..60).map(|at| format!("Zebra {} saw river {} at {at}. ", number * 97 + at, number)).collect()
+}
+
+#[tokio::test]
+async fn what_was_offered_is_never_made_anew() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.0.path().join(name);
+    fs::create_dir(path("texts")).unwrap();
+    (0..6).for_each(|at| fs::write(path(&format!("texts/{at}.txt")), sentences(at)).unwrap());
+    let sizes = "sequence = 16\nshard_tokens = 64\nheld_out = 0\n";
+    let more = format!("{sizes}{}", source("dataset", "files = [\"texts\"]"));
+    let config = folder.toml(&more).unwrap();
+    let supplies = vec![Supply::Path(path("texts"))];
+    let first = IngestConfig {
+        vocabulary: pol_data::MIN_VOCABULARY,
+        tokenizer: None,
+        ..config.sources[0].ingestion(&config, supplies, path("first")).unwrap()
+    };
+    pol_data::ingest(&first, config.references().load().unwrap(), &|_| ()).unwrap();
+    fs::copy(path("first/tokenizer.json"), path("tokenizer.json")).unwrap();
+    let stop = Stop(watch::channel(false).1);
+    let collector =
+        Collector { config: &config, client: None, stop, json: true, batch_bytes: Some(1) };
+    let collect = async || {
+        let outcome = collector.collect(&config.sources[0]).await;
+        assert_eq!(outcome.error, None);
+        outcome
+    };
+
+    let outcome = collect().await;
+    assert!(outcome.is_complete && collect().await.inputs == outcome.inputs, "it may grow");
+    let mut state = SourceState::read(&path("out/a")).unwrap();
+    state.seal(outcome.inputs.unwrap());
+    state.write(&path("out/a")).unwrap();
+    let sealed = fs::read(path("out/a/data/ingest.json")).unwrap();
+    let outcome = collect().await;
+    assert!(outcome.inputs.is_none() && !path("out/a/data-2").exists(), "nothing is new");
+
+    fs::write(path("texts/6.txt"), sentences(6)).unwrap();
+    let later = collect().await.data.unwrap();
+    assert_eq!((later.documents, later.dropped), (1, 6), "the others were offered");
+    assert!(path("out/a/data-2").exists());
+    assert_eq!(fs::read(path("out/a/data/ingest.json")).unwrap(), sealed);
+    let supplier = config.sources[0].supplier().unwrap();
+    assert!(!supplier.is_divisible());
 }
