@@ -4,6 +4,7 @@
 
 use super::{
     adapt::{self, AdaptOptions},
+    drawing::usual_recipe,
     model_report::{print_adaptation, print_model, print_tensors},
     progress::progress_bar,
     propose::{self, ProposeOptions},
@@ -45,7 +46,8 @@ const SHOW_EXAMPLES: &str = "\
 Examples:
   pol-trainer model show smollm2              architecture, tokenizer and root
   pol-trainer model show smollm2 --tensors    the disposition of every tensor too
-  pol-trainer model show smollm2 --verify     check weights and tokenizer against the report";
+  pol-trainer model show smollm2 --verify     check weights and tokenizer against the report
+  pol-trainer model show smollm2 --recipe     a recipe of text that the model writes";
 
 /// Subcommands of `model`.
 #[derive(Subcommand)]
@@ -97,6 +99,9 @@ pub(crate) struct ShowOptions {
     /// Read the weights too, and check them and the tokenizer against the report.
     #[arg(long)]
     verify: bool,
+    /// Print a recipe of text that the model writes, to start from, for `data acquire`.
+    #[arg(long, conflicts_with_all = ["tensors", "verify"])]
+    recipe: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -163,6 +168,10 @@ fn fetch(id: &HubId, options: &ImportOptions) -> Result<PathBuf> {
 
 /// Shows an imported model.
 fn show(options: &ShowOptions) -> Result<()> {
+    if options.recipe {
+        println!("{}", serde_json::to_string_pretty(&usual_recipe(&options.model)?)?);
+        return Ok(());
+    }
     let (spec, report) = if options.verify {
         let model = load(&options.model)?;
         (model.spec, model.report)

@@ -7,6 +7,7 @@
 mod acquiring;
 mod adapting;
 mod common;
+mod drawing;
 mod generating;
 mod importing;
 mod ingesting;
