@@ -150,7 +150,7 @@ impl Held {
 
     /// Compares all documents from the first to the last one that the folder holds.
     fn compare_all(self, synthesizer: Synthesizer<'_>, json: bool) -> Result<Compared> {
-        // What comes before is made all the same: texts of a model must not repeat it.
+        // Those before it are made all the same: texts of a model must not repeat them.
         let first = self.0.first_key_value().map_or(0, |(first, _)| *first);
         let end = self.0.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
         let bar = progress_bar(json, "{wide_bar} {pos} of {len} documents, {eta} left");

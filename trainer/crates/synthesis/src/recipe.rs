@@ -66,8 +66,8 @@ impl Recipe {
         Self { version: GENERATOR_VERSION, seed, documents, content }
     }
 
-    /// Returns a recipe of texts that a model writes from bundled beginnings: up to 512 tokens each,
-    /// out of the likeliest that have 95 % of the probability.
+    /// Returns a recipe of texts that a model writes from bundled beginnings: up to 512 tokens
+    /// each, out of the likeliest that have 95 % of the probability.
     #[must_use]
     pub fn continuations(model: ModelIdentity, seed: Hash, documents: u32) -> Self {
         let content = Content::Text(DrawnText {

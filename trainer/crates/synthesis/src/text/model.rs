@@ -119,8 +119,8 @@ pub trait TextModel {
     /// Returns the identity of the model.
     fn identity(&self) -> ModelIdentity;
 
-    /// Returns `true` if the model can continue `prompt`. It cannot if the prompt is too long, or if
-    /// it has no token.
+    /// Returns `true` if the model can continue `prompt`. It cannot if the prompt is too long, or
+    /// if it has no token.
     ///
     /// # Errors
     ///
