@@ -156,8 +156,8 @@ impl Sources {
     }
 
     /// Checks that a sentence of a shard of the observed rounds leads to the address of its page
-    /// and to the head that learned from it. A proof convinces a process that has only it, the page,
-    /// and the chain, unless a byte of the proof is another.
+    /// and to the head that learned from it. A proof convinces a process that has only it, the
+    /// page, and the chain, unless a byte of the proof is another.
     pub(crate) fn check_page(&self, network: &Network, rounds: &[Value]) {
         let data = self.folder.join("pages/data");
         let data = data.to_str().unwrap();
