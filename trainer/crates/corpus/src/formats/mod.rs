@@ -30,6 +30,7 @@ mod inputs;
 mod json;
 mod lines;
 mod parquet;
+mod parquet_shape;
 mod random;
 mod rows;
 mod source;

@@ -3,15 +3,17 @@
 //! Parquet files, of which only the columns that are wanted are read, a page of each at a time.
 //!
 //! The file is read through [`Pages`], which sees the header of each page before its bytes are
-//! decompressed and refuses sizes that would fill memory.
+//! decompressed and refuses sizes that would fill memory. All metadata has the shape of the format
+//! before the library reads it.
 
 use std::{
     fs::File,
-    io::{self, BufReader, Write as _},
+    io::{Cursor, Write as _},
     path::Path,
     sync::Arc,
 };
 
+use bytes::Bytes;
 use parquet::{
     basic::Type,
     column::reader::ColumnReaderImpl,
@@ -28,7 +30,8 @@ use super::{
     Context, Next, Parser,
     detect::PARQUET_MAGIC,
     encoding, guarded,
-    random::{RandomAccess, ReaderAt, failed},
+    parquet_shape::{FILE, PAGE, length},
+    random::{RandomAccess, failed},
     rows::{Fields, Row, Value},
     source::{Budget, Fault, Source},
 };
@@ -37,8 +40,9 @@ use super::{
 const BATCH: usize = 128;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
-/// Bytes of a page's header that hold its sizes.
-const HEADER: u64 = 24;
+/// Bytes in which the header of a page is looked for, one after the other. Statistics in it hold
+/// two values of the column.
+const HEADERS: [u64; 3] = [1 << 8, 1 << 13, 1 << 20];
 /// End of a file: length of the metadata, and the magic number again.
 const FOOTER: u64 = 8;
 
@@ -52,9 +56,10 @@ pub(super) fn open(
         Some(file) => file,
         None => Arc::new(spool(source, context.shared.options.temporary.as_deref())?),
     };
-    let pages = Pages::new(&context, Chunks::new(file).map_err(Fault::Failed)?)?;
+    let pages = Pages::new(&context, file)?;
+    let table_of_contents = pages.table_of_contents(context.limits().row)?;
     let metadata =
-        guarded(|| ParquetMetaDataReader::new().parse_and_finish(&pages.file))?.map_err(fault)?;
+        guarded(|| ParquetMetaDataReader::decode_metadata(&table_of_contents))?.map_err(fault)?;
     let mut fields = Fields::new(&context);
     let mut columns = Vec::new();
     let mut names = Vec::new();
@@ -109,62 +114,55 @@ fn unread(error: &dyn std::fmt::Display) -> Fault {
     Fault::Refused(format!("damaged, or of a kind that is not read: {error}"))
 }
 
-/// File as the library reads it.
-struct Chunks {
-    file: Arc<dyn RandomAccess>,
-    size: u64,
-}
-
-impl Chunks {
-    fn new(file: Arc<dyn RandomAccess>) -> io::Result<Self> {
-        let size = file.size()?;
-        Ok(Self { file, size })
-    }
-}
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.size
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = BufReader<ReaderAt>;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        Ok(BufReader::new(ReaderAt::new(self.file.clone(), start)?))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
-        Ok(self.file.read_at(start, length).map_err(failed)?)
-    }
-}
-
 /// File whose pages are looked at before they are decompressed.
 struct Pages {
-    file: Chunks,
+    file: Arc<dyn RandomAccess>,
     length: u64,
     limit: u64,
     budget: Arc<Budget>,
 }
 
 impl Pages {
-    fn new(context: &Context, file: Chunks) -> Result<Self, Fault> {
-        let length = file.len();
-        let footer = length
-            .checked_sub(FOOTER)
-            .map(|start| file.get_bytes(start, FOOTER as usize))
-            .ok_or_else(|| Fault::Refused("damaged: too short for a Parquet file".into()))?
-            .map_err(fault)?;
-        let size = footer.first_chunk().map_or(0, |size| u32::from_le_bytes(*size));
-        if !footer.ends_with(PARQUET_MAGIC) {
-            return Err(Fault::Refused("damaged: a Parquet file without its end".into()));
-        }
-        if size as usize > context.limits().row {
-            return Err(Fault::Refused(format!("a table of contents of {size} bytes")));
-        }
+    fn new(context: &Context, file: Arc<dyn RandomAccess>) -> Result<Self, Fault> {
+        let length = file.size().map_err(Fault::Failed)?;
         let limit = context.limits().parquet_page;
         Ok(Self { file, length, limit, budget: context.shared.budget.clone() })
+    }
+
+    fn read(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        Ok(self.file.read_at(start, length).map_err(failed)?)
+    }
+
+    /// Returns the metadata of the file, which has at most `limit` bytes and the right shape.
+    fn table_of_contents(&self, limit: usize) -> Result<Bytes, Fault> {
+        let refuse = |reason: &str| Fault::Refused(format!("damaged: {reason}"));
+        let end = self.length.checked_sub(FOOTER);
+        let end = end.ok_or_else(|| refuse("too short for a Parquet file"))?;
+        let footer = self.read(end, FOOTER as usize).map_err(fault)?;
+        let size = footer.first_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+        if !footer.ends_with(PARQUET_MAGIC) {
+            return Err(refuse("a Parquet file without its end"));
+        }
+        if size as usize > limit {
+            return Err(Fault::Refused(format!("a table of contents of {size} bytes")));
+        }
+        let start = end.checked_sub(size.into());
+        let start = start.ok_or_else(|| refuse("a table of contents before the file"))?;
+        let bytes = self.read(start, size as usize).map_err(fault)?;
+        let is_whole = length(&bytes, FILE).is_some();
+        is_whole.then_some(bytes).ok_or_else(|| refuse("a table of contents of another shape"))
+    }
+
+    /// Returns the header of the page at `start`.
+    fn header(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let left = self.length.saturating_sub(start);
+        for most in HEADERS {
+            let bytes = self.read(start, left.min(most) as usize)?;
+            if let Some(length) = length(&bytes, PAGE) {
+                return Ok(bytes.slice(..length));
+            }
+        }
+        Err(ParquetError::General("a page without a header".into()))
     }
 
     fn check(&self, header: &[u8]) -> Result<(), ParquetError> {
@@ -210,12 +208,13 @@ impl Length for Pages {
 }
 
 impl ChunkReader for Pages {
-    type T = BufReader<ReaderAt>;
+    type T = Cursor<Bytes>;
 
+    /// The library reads headers of pages so, and all else by their lengths.
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        let left = self.length.saturating_sub(start).min(HEADER);
-        self.check(&self.file.get_bytes(start, left as usize)?)?;
-        self.file.get_read(start)
+        let header = self.header(start)?;
+        self.check(&header)?;
+        Ok(Cursor::new(header))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
@@ -224,7 +223,7 @@ impl ChunkReader for Pages {
             return Err(ParquetError::General("a page that ends behind the file".into()));
         }
         self.budget.read(length);
-        self.file.get_bytes(start, length)
+        self.read(start, length)
     }
 }
 
@@ -350,6 +349,8 @@ impl Parser for Table {
         let at = self.next;
         self.next += 1;
         self.row += 1;
+        // A few bytes stand for any number of rows without a value.
+        self.pages.budget.expand(1)?;
         let mut row = Row::new(&self.fields);
         for (value, column) in row.values.iter_mut().zip(&mut self.columns) {
             if let Some(bytes) = column.value(at) {

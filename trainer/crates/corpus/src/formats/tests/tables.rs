@@ -178,6 +178,16 @@ pub(super) fn sample() -> Vec<u8> {
 const SNAPPY: Compression = Compression::SNAPPY;
 
 #[test]
+fn tables_that_claim_billions_of_booleans_are_refused_at_once() {
+    // Unknown fields, each a list of as many booleans as 31 bits can count.
+    let lists: Vec<u8> = [0x19, 0xf1, 0xff, 0xff, 0xff, 0xff, 7].repeat(1_000);
+    let contents = [&[0xf9], &lists[1..], &[0]].concat();
+    let length = (contents.len() as u32).to_le_bytes();
+    let table = [&b"PAR1"[..], &contents, &length, b"PAR1"].concat();
+    assert!(reason("a.parquet", table).contains("another shape"));
+}
+
+#[test]
 fn columns_of_parquet_are_read_by_row_group() {
     let texts: Vec<String> = (0..250).map(|number| format!("Text {}.", number % 90)).collect();
     let rows: Vec<_> = texts
