@@ -66,7 +66,7 @@ show_order() {
         "$trainer" data trace --round "$round" --json >"$work/round-$round.jsonl"
         # The shards are in the order of manifests, which were registered in the order of kinds.
         jq -r .kind "$work/round-$round.jsonl" | uniq -c | awk -v round="$round" \
-            '{ printf "%s%d %s", NR > 1 ? ", " : "round " round ": ", $1, $2 } END { print "" }'
+            '{ printf "%s%d %s", (NR > 1 ? ", " : "round " round ": "), $1, $2 } END { print "" }'
     done
 }
 
