@@ -37,16 +37,6 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// Returns the address with which the process takes part, according to its log.
-    pub(crate) fn account(&self) -> String {
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("takes part with")).unwrap();
-        line.split_whitespace()
-            .find(|word| word.starts_with('5') && word.len() == 48)
-            .unwrap()
-            .to_owned()
-    }
-
     /// Returns the log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
