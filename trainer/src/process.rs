@@ -9,7 +9,7 @@ use crate::{
 };
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::recipe::Numerics;
-use std::{ffi::c_int, future::Future, io::Write, time::Duration};
+use std::{ffi::c_int, future::Future, io::Write, panic, time::Duration};
 
 /// Longest wait for a node to report the numerics of its recipe.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +56,7 @@ pub fn run(
         _exit(1);
     }
     log.start();
+    guard_output(name, errors);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -72,4 +73,20 @@ pub fn run(
     // Its files are consistent at any moment.
     let _ = std::io::stdout().flush();
     _exit(outcome.is_err().into())
+}
+
+/// Ends the program without a panic where standard output cannot be written, which makes `println!`
+/// panic. Nothing is said if the reader has closed the pipe, as `head` does.
+fn guard_output(name: &str, errors: ErrorFormat) {
+    let (name, report) = (name.to_owned(), panic::take_hook());
+    panic::set_hook(Box::new(move |panic| {
+        match panic.payload_as_str().filter(|text| text.starts_with("failed printing to stdout")) {
+            Some(text) if text.contains("Broken pipe") => _exit(1),
+            Some(text) => {
+                errors.print(&name, text);
+                _exit(1)
+            }
+            None => report(panic),
+        }
+    }));
 }

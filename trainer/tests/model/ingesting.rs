@@ -2,7 +2,7 @@
 
 use crate::common::{MODELS, json, refusal, run};
 use serde_json::json;
-use std::fs;
+use std::{fs, io, process::Command};
 
 #[test]
 fn data_is_tokenized_by_a_models_tokenizer() {
@@ -51,6 +51,17 @@ fn data_is_tokenized_by_a_models_tokenizer() {
         "the",
     ];
     assert!(refusal(&given, 1).contains("the occurs in texts, so it cannot separate them"));
+}
+
+#[test]
+fn a_reader_may_close_the_output() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pol-trainer"));
+    command.args(["model", "show", &MODELS.path("short")]).stdout(writer);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*said), (Some(1), ""));
 }
 
 #[test]

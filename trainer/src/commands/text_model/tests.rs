@@ -76,13 +76,8 @@ fn requests<'a>(
     sampling: &'a SamplingParameters,
     stop: &'a [String],
 ) -> Vec<TextRequest<'a>> {
-    let request = |(prompt, stream): (&&'a str, _)| TextRequest {
-        prompt: *prompt,
-        sampling,
-        seed: 5,
-        stream,
-        stop,
-    };
+    let request =
+        |(prompt, stream): (&&'a str, _)| TextRequest { prompt, sampling, seed: 5, stream, stop };
     prompts.iter().zip(0..).map(request).collect()
 }
 
