@@ -89,7 +89,7 @@ pub(super) enum RegistrationError {
         /// Part of the budget that is left.
         left: Balance,
     },
-    /// What was just registered is not there.
+    /// Registration that was just made and is gone from the best chain.
     #[error("the {0} is not on the best chain any more; run this command again")]
     TakenBack(&'static str),
     /// The chain refused a call, or cannot be asked.
