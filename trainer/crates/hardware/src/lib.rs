@@ -10,7 +10,8 @@
 //! - [`largest_fitting_tier`]: the tier for `--tier auto`.
 //! - [`memory_needed`] and [`max_workers`]: the memory that training takes, and the number of
 //!   micro-batches that fit in it at a time.
-//! - [`require_disk`]: a check before large files are written.
+//! - [`disk_space`] and [`require_disk`]: the space on a disk, and a check before large files are
+//!   written.
 //!
 //! The workspace's terms are explained in `docs/glossary.md`.
 //!
@@ -33,5 +34,5 @@ mod machine;
 mod tier;
 
 pub use error::HardwareError;
-pub use machine::{Machine, detect, require_disk};
+pub use machine::{DiskSpace, Machine, detect, disk_space, require_disk};
 pub use tier::{largest_fitting_tier, max_workers, memory_needed};

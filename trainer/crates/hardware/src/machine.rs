@@ -77,13 +77,34 @@ fn gpu_names(libraries: &[&str]) -> Vec<String> {
     (0..nvml.device_count().unwrap_or(0)).filter_map(name).collect()
 }
 
-/// Returns the free space on the disk of `path`, in bytes. The path need not exist yet.
-fn free_space(path: &Path) -> Result<u64, HardwareError> {
+/// Space on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Space that the process may still use, in bytes.
+    pub free_bytes: u64,
+    /// Size of the disk, in bytes.
+    pub size_bytes: u64,
+}
+
+/// Returns the space on the disk of `path`, which need not exist yet.
+///
+/// # Errors
+///
+/// Fails if the operating system does not tell.
+pub fn disk_space(path: &Path) -> Result<DiskSpace, HardwareError> {
     let unknown = |source| HardwareError::Unknown { property: "disk", source };
     let path = std::path::absolute(path).map_err(unknown)?;
     let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(&path);
     let disk = rustix::fs::statvfs(existing).map_err(|errno| unknown(errno.into()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    Ok(DiskSpace {
+        free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+        size_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+    })
+}
+
+/// Returns the free space on the disk of `path`, in bytes. The path need not exist yet.
+fn free_space(path: &Path) -> Result<u64, HardwareError> {
+    Ok(disk_space(path)?.free_bytes)
 }
 
 /// Checks that `bytes` more can be written at `path`, which need not exist yet.
@@ -111,6 +132,12 @@ mod tests {
         assert!(machine.cores >= 1 && machine.memory_bytes > 64 << 20 && !machine.cpu.is_empty());
         assert!(machine.avx2 || !machine.avx512);
         assert!(detect(Path::new("relative/state")).is_ok());
+    }
+
+    #[test]
+    fn a_disk_has_no_more_free_space_than_it_has() {
+        let space = disk_space(Path::new("not/created/yet")).unwrap();
+        assert!(space.size_bytes > 0 && space.free_bytes <= space.size_bytes, "{space:?}");
     }
 
     #[test]
