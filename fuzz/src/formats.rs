@@ -4,7 +4,10 @@
 //! opt-outs.
 
 use crate::Target;
-use flate2::{Compression, write::GzEncoder};
+use flate2::{
+    Compression,
+    write::{DeflateEncoder, GzEncoder},
+};
 use parquet::{
     data_type::{ByteArray, ByteArrayType},
     file::writer::SerializedFileWriter,
@@ -17,6 +20,7 @@ use pol_corpus::{
     filters::{CleanConfig, Cleaner, OptOutList, Preset},
     quality::{ExampleFile, QualityModel},
 };
+use rawzip::{CompressionMethod, ZipArchiveWriter};
 use std::{fs, io::Write, path::Path, sync::LazyLock};
 
 pub(crate) const TARGETS: &[Target] = &[
@@ -29,6 +33,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "tar", run: tar, seeds: tar_seeds },
     Target { name: "text", run: |bytes| read("a", bytes), seeds: text_seeds },
     Target { name: "warc", run: |bytes| read("a.warc", bytes), seeds: warc_seeds },
+    Target { name: "zip", run: zip, seeds: zip_seeds },
     Target { name: "zstd", run: |bytes| read("a.zst", bytes), seeds: || vec![zstd(LINES)] },
     Target { name: "store", run: store, seeds: store_seeds },
     Target { name: "quality_model", run: quality_model, seeds: quality_model_seeds },
@@ -154,6 +159,35 @@ fn archive() -> Vec<u8> {
 
 fn tar_seeds() -> Vec<Vec<u8>> {
     vec![archive()]
+}
+
+/// Reads bytes as an archive, whose start and end have their marks.
+fn zip(bytes: &[u8]) -> bool {
+    let mut bytes = bytes.to_vec();
+    let end = bytes.len().saturating_sub(22);
+    if end < 4 {
+        return false;
+    }
+    bytes[..4].copy_from_slice(b"PK\x03\x04");
+    bytes[end..end + 4].copy_from_slice(b"PK\x05\x06");
+    read("a.zip", &bytes)
+}
+
+fn zip_seeds() -> Vec<Vec<u8>> {
+    let written = || {
+        let mut writer = ZipArchiveWriter::new(Vec::new());
+        for (name, content) in [("a/b.jsonl", LINES), ("c.txt", b"One."), ("d.tar", &archive())] {
+            let file = writer.new_file(name).compression_method(CompressionMethod::DEFLATE);
+            let (mut entry, config) = file.start()?;
+            let mut packed = config.wrap(DeflateEncoder::new(&mut entry, Compression::default()));
+            packed.write_all(content)?;
+            let (packed, descriptor) = packed.finish()?;
+            packed.finish()?;
+            entry.finish(descriptor)?;
+        }
+        writer.finish()
+    };
+    vec![written().expect("memory can be written")]
 }
 
 fn text_seeds() -> Vec<Vec<u8>> {

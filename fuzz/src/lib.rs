@@ -9,7 +9,10 @@
 
 mod answers;
 mod chain;
+mod config;
 mod formats;
+mod keys;
+mod receipts;
 mod records;
 mod synthesis;
 mod web;
@@ -29,7 +32,10 @@ pub struct Target {
 pub fn targets() -> impl Iterator<Item = &'static Target> {
     [
         chain::TARGETS,
+        config::TARGETS,
         formats::TARGETS,
+        keys::TARGETS,
+        receipts::TARGETS,
         records::TARGETS,
         synthesis::TARGETS,
         web::TARGETS,

@@ -18,6 +18,6 @@ pub use document::{
 pub use error::CorpusError;
 pub use formats::{
     Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, RandomAccess, ReadOptions,
-    TEXT_FIELDS, documents, inputs,
+    TEXT_FIELDS, documents, inputs, is_pipe,
 };
 pub use store::{RawDescription, RawDocuments, RawStore, Store, StoreReader, Stored};

@@ -557,7 +557,10 @@ impl<T: Stored> StoreReader<T> {
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, CorpusError> {
         let folder = folder.into();
         let head = read_head(&folder)?.ok_or_else(|| {
-            CorpusError::InvalidOption(format!("{} is no store of documents", folder.display()))
+            CorpusError::InvalidOption(format!(
+                "{} is no store of documents; name the folder `raw` that `data acquire` filled",
+                folder.display()
+            ))
         })?;
         Ok(Self::new(folder, head, 0))
     }

@@ -35,6 +35,14 @@ pub enum Preset {
     None,
 }
 
+impl Preset {
+    /// Returns `true` if its rules tell languages.
+    #[must_use]
+    pub fn tells_languages(self) -> bool {
+        !matches!(self, Self::Code | Self::None)
+    }
+}
+
 /// Setting of a rule that differs from the preset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read};
 use flate2::bufread::GzDecoder;
 use memchr::memmem;
 
-use super::source::{Source, refused};
+use super::source::{Fault, Source};
 
 /// First bytes of a member: identification and the one method of compression.
 pub(super) const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b, 8];
@@ -27,7 +27,8 @@ pub(super) struct GzipMembers(State);
 
 enum State {
     Between(Source),
-    Inside(Box<GzDecoder<Source>>),
+    /// Decoder of a member, and whether it gave bytes.
+    Inside(Box<GzDecoder<Source>>, bool),
     Ended,
 }
 
@@ -51,11 +52,12 @@ impl GzipMembers {
         }
         if source.fill(GZIP_MAGIC.len()).starts_with(GZIP_MAGIC) {
             source.mark();
-            self.0 = State::Inside(Box::new(GzDecoder::new(source)));
+            self.0 = State::Inside(Box::new(GzDecoder::new(source)), false);
             return Ok(());
         }
         self.recover(source);
-        Err(refused("damaged: bytes after a gzip member that are no member"))
+        let reason = "damaged: bytes after a gzip member that are no member";
+        Err(io::Error::other(Fault::Between(reason.into())))
     }
 
     /// Finds the next member behind damage, which a damaged member may have run into.
@@ -85,16 +87,21 @@ impl Read for GzipMembers {
             match std::mem::replace(&mut self.0, State::Ended) {
                 State::Ended => return Ok(0),
                 State::Between(source) => self.begin(source)?,
-                State::Inside(mut decoder) => match decoder.read(buffer) {
+                State::Inside(mut decoder, is_begun) => match decoder.read(buffer) {
                     Ok(0) if !buffer.is_empty() => {
                         self.0 = State::Between(decoder.into_inner());
                     }
                     Err(error) => {
                         self.recover(decoder.into_inner());
-                        return Err(error);
+                        return Err(match Fault::from(error) {
+                            Fault::Refused(reason) if !is_begun => {
+                                io::Error::other(Fault::Between(reason))
+                            }
+                            fault => io::Error::other(fault),
+                        });
                     }
                     read => {
-                        self.0 = State::Inside(decoder);
+                        self.0 = State::Inside(decoder, true);
                         return read;
                     }
                 },

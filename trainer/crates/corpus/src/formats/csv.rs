@@ -71,7 +71,11 @@ impl Table {
             if record.bytes.len() < record.length + CHUNK {
                 record.bytes.resize(record.length + 2 * CHUNK, 0);
             }
-            let input = self.source.fill(1);
+            if self.source.fill(1).is_empty() {
+                // A row that damage cut off looks like a whole one.
+                self.source.end()?;
+            }
+            let input = self.source.buffered();
             let input = &input[..input.len().min(CHUNK)];
             let (result, read, written, ends) = self.reader.read_record(
                 input,
@@ -119,7 +123,7 @@ impl Parser for Table {
             self.read_header()?;
         }
         if !self.read_record()? {
-            return self.source.end().map(|()| None);
+            return Ok(None);
         }
         self.row += 1;
         let place = format!("row {}", self.row);

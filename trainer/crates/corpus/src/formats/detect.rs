@@ -7,7 +7,7 @@ use memchr::memmem;
 use super::{
     compressed::{GZIP_MAGIC, ZSTD_MAGIC},
     encoding::{self, Charset},
-    rows, tar,
+    rows, tar, zip,
 };
 
 /// Bytes that a format is recognised by.
@@ -21,6 +21,7 @@ pub(super) enum Format {
     Gzip,
     Zstd,
     Tar,
+    Zip,
     Parquet,
     Warc,
     Text(Textual, Charset, usize),
@@ -88,8 +89,8 @@ impl Hints {
 /// Signatures of formats that are refused, from the file formats' own specifications and from the
 /// tables of `file`.
 const REFUSED: &[(usize, &[u8], &str)] = &[
-    (0, b"PK\x03\x04", "a zip archive (also EPUB, DOCX, and NumPy's npz); unpack it first"),
     (0, b"PK\x05\x06", "an empty zip archive"),
+    (0, b"PK\x07\x08", "a part of a zip archive; join its parts first"),
     (0, b"BZh", "compressed by bzip2; unpack it, or compress it with zstd"),
     (0, b"\xfd7zXZ\0", "compressed by xz; unpack it, or compress it with zstd"),
     (0, b"\x04\x22\x4d\x18", "compressed by LZ4; unpack it, or compress it with zstd"),
@@ -140,6 +141,9 @@ pub(super) fn detect(bytes: &[u8], hints: &Hints, fields: &[String]) -> Result<F
     }
     if bytes.starts_with(PARQUET_MAGIC) {
         return Ok(Format::Parquet);
+    }
+    if bytes.starts_with(zip::MAGIC) {
+        return zip::office_document(bytes).map_or(Ok(Format::Zip), |name| Err(name.into()));
     }
     if bytes.starts_with(b"WARC/") {
         return Ok(Format::Warc);

@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -19,14 +19,15 @@ const STANDARD_INPUT: &str = "-";
 const MAX_DEPTH: usize = 64;
 
 /// Turns paths into inputs, in the order of the paths and, within a folder, of its names. `-` is
-/// standard input. Hidden files in folders are refused, and so is everything that is no file.
+/// standard input. Hidden files in folders are refused, and so is everything that is no file or
+/// cannot be read.
 ///
 /// Locations are relative to the folder that holds the path, so that they are the same on all
 /// machines.
 ///
 /// # Errors
 ///
-/// An item is an error if a path or folder cannot be read, or if `-` is named twice.
+/// An item is an error if a path itself cannot be read or is a device, or if `-` is named twice.
 pub fn inputs(
     paths: &[PathBuf],
 ) -> impl Iterator<Item = Result<Result<Input, Refusal>, CorpusError>> + '_ {
@@ -37,10 +38,29 @@ pub fn inputs(
         }
         match fs::metadata(path).io_context("read", path) {
             Ok(metadata) if metadata.is_dir() => Box::new(folder(path)),
-            Ok(_) => Box::new(std::iter::once(Ok(Ok(file(path, path.file_name()))))),
+            Ok(metadata) if metadata.is_file() || is_pipe(&metadata) => {
+                Box::new(std::iter::once(Ok(Ok(file(path, path.file_name())))))
+            }
+            Ok(_) => Box::new(std::iter::once(Err(CorpusError::InvalidOption(format!(
+                "{} is a device or socket; name files, folders, or pipes",
+                path.display()
+            ))))),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     })
+}
+
+/// Returns `true` if a path is that of a pipe, which can be read once.
+#[cfg(unix)]
+pub fn is_pipe(facts: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    facts.file_type().is_fifo()
+}
+
+/// Returns `true` if a path is that of a pipe, which can be read once.
+#[cfg(not(unix))]
+pub fn is_pipe(_: &fs::Metadata) -> bool {
+    false
 }
 
 /// Reads the documents of all inputs that paths name, in order.
@@ -84,47 +104,61 @@ fn file(path: &Path, location: Option<&OsStr>) -> Input {
 }
 
 fn folder(root: &Path) -> impl Iterator<Item = Result<Result<Input, Refusal>, CorpusError>> + '_ {
-    let mut walk =
-        WalkDir::new(root).follow_links(true).max_depth(MAX_DEPTH).sort_by_file_name().into_iter();
+    // The deepest folders are refused, not passed over.
+    let walk = WalkDir::new(root).follow_links(true).max_depth(MAX_DEPTH + 1);
+    let mut walk = walk.sort_by_file_name().into_iter();
     std::iter::from_fn(move || {
         loop {
             let entry = match walk.next()? {
                 Ok(entry) => entry,
-                Err(error) if is_dead_link(&error) => {
-                    let origin = origin(location(root, error.path().unwrap_or(root)));
-                    let reason = "a link to something that is not there".into();
-                    return Some(Ok(Err(Refusal { origin, reason })));
-                }
-                Err(error) => {
-                    if let Some(ancestor) = error.loop_ancestor() {
-                        let origin = origin(location(root, error.path().unwrap_or(root)));
-                        let reason = format!("leads back to {}", ancestor.display());
-                        return Some(Ok(Err(Refusal { origin, reason })));
-                    }
-                    return Some(Err(walk_error(root, error)));
-                }
+                Err(error) => return Some(unread(root, error)),
             };
+            let location = location(root, entry.path());
             if let Some(reason) = refusal(&entry) {
                 if entry.file_type().is_dir() {
                     walk.skip_current_dir();
                 }
-                let origin = origin(location(root, entry.path()));
-                return Some(Ok(Err(Refusal { origin, reason: reason.into() })));
+                return Some(Ok(Err(Refusal { origin: origin(location), reason })));
             }
             if entry.file_type().is_file() {
-                let location = location(root, entry.path());
                 return Some(Ok(Ok(file(entry.path(), Some(OsStr::new(&location))))));
             }
         }
     })
 }
 
-fn refusal(entry: &DirEntry) -> Option<&'static str> {
-    let inside = entry.depth() > 0;
-    let hidden = inside.then(|| hidden(&entry.file_name().to_string_lossy())).flatten();
+/// Returns the reason for which something in a folder is no input.
+fn refusal(entry: &DirEntry) -> Option<String> {
     let kind = entry.file_type();
-    let special = !kind.is_file() && !kind.is_dir();
-    hidden.or_else(|| special.then_some("neither a file nor a folder"))
+    let inside = entry.depth() > 0;
+    if let Some(reason) = inside.then(|| hidden(&entry.file_name().to_string_lossy())).flatten() {
+        return Some(reason.to_owned());
+    }
+    if kind.is_dir() {
+        let is_deep = entry.depth() == MAX_DEPTH;
+        return is_deep.then(|| format!("over {MAX_DEPTH} folders deep; name it on its own"));
+    }
+    if !kind.is_file() {
+        return Some("neither a file nor a folder".to_owned());
+    }
+    File::open(entry.path()).err().map(|error| format!("cannot be read: {error}"))
+}
+
+/// Returns the refusal of something in a folder that cannot be read, or the error of the folder.
+fn unread(root: &Path, error: walkdir::Error) -> Result<Result<Input, Refusal>, CorpusError> {
+    let path = error.path().unwrap_or(root).to_owned();
+    let reason = if let Some(ancestor) = error.loop_ancestor() {
+        format!("leads back to {}", location(root, ancestor))
+    } else if error.depth() == 0 {
+        return Err(CorpusError::Io { action: "read", path, source: error.into() });
+    } else if is_dead_link(&error) {
+        "a link to something that is not there".to_owned()
+    } else {
+        // Without the path, which other machines do not have.
+        let error = error.into_io_error();
+        format!("cannot be read: {}", error.map_or_else(String::new, |error| error.to_string()))
+    };
+    Ok(Err(Refusal { origin: origin(location(root, &path)), reason }))
 }
 
 /// Returns the reason for which a name within a folder or archive is left out.
@@ -152,9 +186,4 @@ fn location(root: &Path, path: &Path) -> String {
 fn is_dead_link(error: &walkdir::Error) -> bool {
     error.path().is_some_and(Path::is_symlink)
         && error.io_error().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
-fn walk_error(root: &Path, error: walkdir::Error) -> CorpusError {
-    let path = error.path().unwrap_or(root).to_owned();
-    CorpusError::Io { action: "read", path, source: error.into() }
 }

@@ -46,12 +46,16 @@ impl Parser for Lines {
         loop {
             let limit = self.context.limits().row;
             let (length, ended) = self.source.find(b'\n', limit);
+            let is_last = !ended && length < limit;
+            if is_last {
+                self.source.end()?;
+            }
             if length == 0 {
-                return self.source.end().map(|()| None);
+                return Ok(None);
             }
             self.line += 1;
             let place = format!("line {}", self.line);
-            if !ended && length == limit {
+            if !ended && !is_last {
                 self.skip_line();
                 return Ok(Some(self.context.refuse(vec![place], too_long(limit))));
             }
@@ -105,7 +109,7 @@ impl Values {
 impl Parser for Values {
     fn next(&mut self) -> Next {
         if !self.next_value() {
-            return self.source.end().map(|()| None);
+            return self.source.finish().map(|()| None);
         }
         self.started = true;
         self.row += 1;

@@ -37,6 +37,7 @@ mod source;
 mod tar;
 mod text;
 mod warc;
+mod zip;
 
 use std::{
     fmt,
@@ -57,7 +58,7 @@ use random::ReaderAt;
 use source::{Budget, Expanded, Fault, Metered, Source};
 
 pub use html::{DomSmoothie, HtmlExtractor};
-pub use inputs::{documents, inputs};
+pub use inputs::{documents, inputs, is_pipe};
 pub use random::RandomAccess;
 pub use rows::TEXT_FIELDS;
 pub use source::Limits;
@@ -110,8 +111,8 @@ pub struct ReadOptions {
     pub html: Arc<dyn HtmlExtractor>,
     /// Limits.
     pub limits: Limits,
-    /// Folder for tables that come as streams but are read from their end. By default it is that
-    /// of the system.
+    /// Folder for tables and archives that come as streams but are read from their end. By default
+    /// it is that of the system.
     pub temporary: Option<PathBuf>,
 }
 
@@ -177,6 +178,14 @@ impl Context {
         Document { origin: self.origin(parts), raw, piece: 0, extractor, invalid, text }
     }
 
+    /// Returns a member of an archive, or its refusal if its name is hidden.
+    fn member(&self, name: String, reader: Box<dyn Read + Send>) -> Event {
+        if let Some(reason) = name.split('/').find_map(inputs::hidden) {
+            return self.refuse(vec![name], reason);
+        }
+        Event::Member(Member { origin: self.origin(vec![name.clone()]), name, media: None, reader })
+    }
+
     fn refuse(&self, parts: Vec<String>, reason: impl Into<String>) -> Event {
         Event::Refusal(Refusal { origin: self.origin(parts), reason: reason.into() })
     }
@@ -215,6 +224,8 @@ trait Parser: Send {
 struct Level {
     origin: Origin,
     depth: usize,
+    /// Number of documents before it.
+    before: u64,
     parser: Box<dyn Parser>,
 }
 
@@ -226,6 +237,8 @@ pub struct Documents {
     shared: Arc<Shared>,
     /// Parsers of members within members, outermost first.
     levels: Vec<Level>,
+    /// Number of documents so far, where those that are cut into pieces later count as one.
+    count: u64,
     /// Long document, and the start of its next piece.
     rest: Option<(Document, usize)>,
     /// Refusal of the whole input.
@@ -261,7 +274,8 @@ impl Documents {
                 Box::new(Metered { reader, budget })
             }
         };
-        let mut documents = Self { shared, levels: Vec::new(), rest: None, refusal: None };
+        let (levels, count) = (Vec::new(), 0);
+        let mut documents = Self { shared, levels, count, rest: None, refusal: None };
         let name = input.origin.location.clone();
         let member = Member { origin: input.origin.clone(), name, media: input.media, reader };
         match documents.level(member, 0, file) {
@@ -315,7 +329,7 @@ impl Documents {
                     let context = Context { origin: origin.clone(), hints, shared };
                     let file = file.filter(|_| depth == 0);
                     let parser = plain_parser(context, format, source, file)?;
-                    return Ok(Level { origin, depth, parser });
+                    return Ok(Level { origin, depth, before: self.count, parser });
                 }
             };
             depth += 1;
@@ -358,6 +372,7 @@ impl Iterator for Documents {
             let level = self.levels.last_mut()?;
             let (origin, fault) = match level.parser.next() {
                 Ok(Some(Event::Document(document))) => {
+                    self.count += 1;
                     return Some(Ok(Ok(self.piece(document, 0))));
                 }
                 Ok(Some(Event::Refusal(refusal))) => return Some(Ok(Err(refusal))),
@@ -377,8 +392,9 @@ impl Iterator for Documents {
                 }
                 Err(fault) => {
                     let origin = std::mem::take(&mut level.origin);
+                    let kept = self.count - level.before;
                     self.levels.pop();
-                    (origin, fault)
+                    (origin, fault.after(kept))
                 }
             };
             let refusal = refusal_or_error(origin, fault);
@@ -393,7 +409,7 @@ impl Iterator for Documents {
 /// Tells bytes that are no text from a disk or pipe that failed.
 fn refusal_or_error(origin: Origin, fault: Fault) -> Result<Refusal, CorpusError> {
     match fault {
-        Fault::Refused(reason) => Ok(Refusal { origin, reason }),
+        Fault::Refused(reason) | Fault::Between(reason) => Ok(Refusal { origin, reason }),
         Fault::Failed(source) => {
             Err(CorpusError::Io { action: "read", path: PathBuf::from(origin.location), source })
         }
@@ -424,6 +440,7 @@ fn plain_parser(
     let (textual, charset, mark) = match format {
         Format::Parquet => return parquet::open(context, source, file),
         Format::Tar => return Ok(Box::new(tar::Tar::new(context, source))),
+        Format::Zip => return zip::open(context, source, file),
         Format::Warc => return Ok(Box::new(warc::Warc::new(context, source))),
         Format::Text(textual, charset, mark) => (textual, charset, mark),
         // Compression was taken off.

@@ -6,12 +6,7 @@
 //! decompressed and refuses sizes that would fill memory. All metadata has the shape of the format
 //! before the library reads it.
 
-use std::{
-    fs::File,
-    io::{Cursor, Write as _},
-    path::Path,
-    sync::Arc,
-};
+use std::{io::Cursor, sync::Arc};
 
 use bytes::Bytes;
 use parquet::{
@@ -31,15 +26,13 @@ use super::{
     detect::PARQUET_MAGIC,
     encoding, guarded,
     parquet_shape::{FILE, PAGE, length},
-    random::{RandomAccess, failed},
+    random::{RandomAccess, failed, random_access},
     rows::{Fields, Row, Value},
     source::{Budget, Fault, Source},
 };
 
 /// Rows that are read at a time.
 const BATCH: usize = 128;
-/// Bytes that are copied at a time.
-const CHUNK: usize = 1 << 20;
 /// Bytes in which the header of a page is looked for, one after the other. Statistics in it hold
 /// two values of the column.
 const HEADERS: [u64; 3] = [1 << 8, 1 << 13, 1 << 20];
@@ -52,10 +45,7 @@ pub(super) fn open(
     source: Source,
     file: Option<Arc<dyn RandomAccess>>,
 ) -> Result<Box<dyn Parser>, Fault> {
-    let file = match file {
-        Some(file) => file,
-        None => Arc::new(spool(source, context.shared.options.temporary.as_deref())?),
-    };
+    let file = random_access(&context, source, file)?;
     let pages = Pages::new(&context, file)?;
     let table_of_contents = pages.table_of_contents(context.limits().row)?;
     let metadata =
@@ -79,24 +69,6 @@ pub(super) fn open(
         Table { context, pages, metadata, fields, chosen, group, columns, row, next, rows };
     guarded(|| table.skip(skip))?.map_err(fault)?;
     Ok(Box::new(table))
-}
-
-fn spool(mut source: Source, folder: Option<&Path>) -> Result<File, Fault> {
-    let file = match folder {
-        Some(folder) => tempfile::tempfile_in(folder),
-        None => tempfile::tempfile(),
-    };
-    let mut file = file.map_err(Fault::Failed)?;
-    loop {
-        let bytes = source.fill(CHUNK);
-        if bytes.is_empty() {
-            source.end()?;
-            return Ok(file);
-        }
-        file.write_all(bytes).map_err(Fault::Failed)?;
-        let length = bytes.len();
-        source.skip(length);
-    }
 }
 
 /// Tells a disk that failed from a file that is damaged.

@@ -4,13 +4,20 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek as _, SeekFrom},
+    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    path::Path,
     sync::Arc,
 };
 
 use bytes::Bytes;
 
-use super::source::Fault;
+use super::{
+    Context,
+    source::{Fault, Source},
+};
+
+/// Bytes that are copied at a time.
+const CHUNK: usize = 1 << 20;
 
 /// Bytes that can be read at any position, such as a file on the disk or on a server.
 pub trait RandomAccess: Send + Sync {
@@ -41,6 +48,36 @@ impl RandomAccess for File {
         let mut bytes = vec![0; length];
         file.read_exact(&mut bytes)?;
         Ok(bytes.into())
+    }
+}
+
+/// Returns the file that a source reads, or a temporary file with the bytes of a stream.
+pub(super) fn random_access(
+    context: &Context,
+    source: Source,
+    file: Option<Arc<dyn RandomAccess>>,
+) -> Result<Arc<dyn RandomAccess>, Fault> {
+    match file {
+        Some(file) => Ok(file),
+        None => Ok(Arc::new(spool(source, context.shared.options.temporary.as_deref())?)),
+    }
+}
+
+fn spool(mut source: Source, folder: Option<&Path>) -> Result<File, Fault> {
+    let file = match folder {
+        Some(folder) => tempfile::tempfile_in(folder),
+        None => tempfile::tempfile(),
+    };
+    let mut file = file.map_err(Fault::Failed)?;
+    loop {
+        let bytes = source.fill(CHUNK);
+        if bytes.is_empty() {
+            source.end()?;
+            return Ok(file);
+        }
+        file.write_all(bytes).map_err(Fault::Failed)?;
+        let length = bytes.len();
+        source.skip(length);
     }
 }
 

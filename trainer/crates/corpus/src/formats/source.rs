@@ -23,13 +23,27 @@ pub(super) enum Fault {
     Failed(io::Error),
     /// The bytes are not what they should be, in words for people.
     Refused(String),
+    /// The same between two parts that are whole, of which some are lost.
+    Between(String),
+}
+
+impl Fault {
+    /// Says that so many documents before it are kept.
+    pub(super) fn after(self, kept: u64) -> Self {
+        match self {
+            Self::Refused(reason) | Self::Between(reason) if kept > 0 => {
+                Self::Refused(format!("{reason} (documents before it, which are kept: {kept})"))
+            }
+            fault => fault,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(formatter),
-            Self::Refused(reason) => reason.fmt(formatter),
+            Self::Refused(reason) | Self::Between(reason) => reason.fmt(formatter),
         }
     }
 }
@@ -42,6 +56,10 @@ impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         error.downcast().unwrap_or_else(|own| Self::Refused(format!("damaged: {own}")))
     }
+}
+
+fn is_between(fault: &Fault) -> bool {
+    matches!(fault, Fault::Between(_))
 }
 
 /// Returns a fault as an error that decoders hand on.
@@ -170,8 +188,9 @@ impl<R: Read> Read for Expanded<R> {
 
 /// Reader with as much look-ahead as a parser asks for.
 ///
-/// An error ends the bytes. It is told by [`Source::end`] once they are used, so that text before
-/// damage is not lost.
+/// An error ends the bytes. [`Source::end`] tells it. A parser asks before it hands out what
+/// reaches to the end of the bytes, because damage may have cut that off. What is whole before it
+/// is kept.
 pub(super) struct Source {
     reader: Box<dyn Read + Send>,
     buffer: Vec<u8>,
@@ -261,9 +280,22 @@ impl Source {
         }
     }
 
+    /// Returns `true` if damage may have touched the last of the bytes that were read ahead, as it
+    /// was not between two parts.
+    pub(super) fn is_damaged(&self) -> bool {
+        let fault = |error: &io::Error| error.get_ref()?.downcast_ref::<Fault>().map(is_between);
+        self.error.as_ref().is_some_and(|error| fault(error) != Some(true))
+    }
+
     /// Tells the end of the bytes from an error.
     pub(super) fn end(&mut self) -> Result<(), Fault> {
         self.error.take().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Drops what is left, so that damage in it is told too.
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        self.skip_all(u64::MAX);
+        self.end()
     }
 
     /// Reads on after an error, where the reader can. Returns whether it can.

@@ -13,8 +13,7 @@ use std::{
 use tar::{EntryType, Header, PaxExtensions};
 
 use super::{
-    Context, Event, Member, Next, Parser,
-    inputs::hidden,
+    Context, Event, Next, Parser,
     source::{Fault, Source, refused},
 };
 
@@ -86,15 +85,7 @@ impl Tar {
 
     fn member(&self, name: &[u8]) -> Event {
         let name = String::from_utf8_lossy(name).trim_start_matches("./").to_owned();
-        if let Some(reason) = name.split('/').find_map(hidden) {
-            return self.context.refuse(vec![name], reason);
-        }
-        Event::Member(Member {
-            origin: self.context.origin(vec![name.clone()]),
-            name,
-            media: None,
-            reader: Box::new(MemberReader(self.body.clone())),
-        })
+        self.context.member(name, Box::new(MemberReader(self.body.clone())))
     }
 }
 
@@ -158,7 +149,7 @@ impl Body {
         self.set_size(0);
         let block = self.source.fill(BLOCK);
         if block.is_empty() || block.iter().take(BLOCK).all(|byte| *byte == 0) {
-            return self.source.end().map(|()| None);
+            return self.source.finish().map(|()| None);
         }
         if !is_header(block) {
             self.source.end()?;

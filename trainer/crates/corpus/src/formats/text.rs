@@ -68,7 +68,7 @@ impl Text {
     }
 
     /// Takes the first piece of `available` bytes of text. Returns nothing for blank text.
-    fn piece(&mut self, available: usize) -> Option<Event> {
+    fn piece(&mut self, available: usize) -> Next {
         let (bytes, units) = (&self.source.buffered()[..available], Units::of(self.charset));
         let mut length = units.cut(bytes, self.window);
         if self.charset == Charset::Undecided {
@@ -81,7 +81,11 @@ impl Text {
             length = units.cut(bytes, self.window);
             (text, invalid) = encoding::decode(self.charset, &bytes[mark..length]);
         }
-        let raw = &bytes[..length];
+        if length == self.source.buffered().len() {
+            // A text that damage cut off looks like a whole one.
+            self.source.end()?;
+        }
+        let raw = &self.source.buffered()[..length];
         let zeros = units == Units::Bytes && memchr::memchr_iter(0, raw).count() > length / ZEROS;
         let hash = blake3::hash(raw).into();
         self.source.skip(length);
@@ -90,10 +94,10 @@ impl Text {
             text.drain(..front_matter(&text));
         }
         if self.fresh && text.trim_ascii().is_empty() {
-            return None;
+            return Ok(None);
         }
         (self.fresh, self.used) = (false, true);
-        Some(self.hand_out(hash, invalid, text, zeros))
+        Ok(Some(self.hand_out(hash, invalid, text, zeros)))
     }
 
     fn hand_out(&mut self, raw: [u8; 32], invalid: u64, text: String, binary: bool) -> Event {
@@ -125,7 +129,7 @@ impl Parser for Text {
             }
             let units = Units::of(self.charset);
             let skipped = match gutenberg::next_part(bytes, units, self.fresh, self.licence) {
-                Part::Text(length) => match self.piece(length) {
+                Part::Text(length) => match self.piece(length)? {
                     Some(event) => return Ok(Some(event)),
                     None => continue,
                 },

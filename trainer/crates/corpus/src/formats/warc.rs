@@ -131,6 +131,13 @@ impl Warc {
             self.resynchronise();
             return Err("damaged: the record does not have the length that it states".into());
         }
+        let is_last = bytes.len() < end + BOUNDARY.len();
+        if is_last && self.source.is_damaged() {
+            // A compressed record is whole if the checksum of its member is right, which comes last.
+            self.source.skip(end);
+            return Ok(None);
+        }
+        let bytes = self.source.buffered();
         let event = self.record.event(&bytes[..start], &bytes[start..end]);
         self.source.skip(end);
         Ok(event)
@@ -216,7 +223,9 @@ impl Parser for Warc {
         loop {
             if !self.skip_line_ends() {
                 match self.source.end() {
-                    Err(Fault::Refused(reason)) if self.source.resume() => {
+                    Err(Fault::Refused(reason) | Fault::Between(reason))
+                        if self.source.resume() =>
+                    {
                         return Ok(Some(self.record.refuse(reason)));
                     }
                     end => return end.map(|()| None),

@@ -69,20 +69,66 @@ fn members_of_archives_are_documents() {
 }
 
 #[test]
-fn damage_is_told_and_text_before_it_is_kept() {
+fn damage_is_told_and_whole_documents_before_it_are_kept() {
     let lines: Vec<u8> = (0..20_000)
         .flat_map(|number| format!("{{\"text\": \"Number {}.\"}}\n", number * 7_919).into_bytes())
         .collect();
     for whole in [gzip(&lines), zst(&lines)] {
-        let items = texts("a.jsonl.gz", &whole[..whole.len() / 2]);
+        let mut items = texts("a.jsonl.gz", &whole[..whole.len() / 2]);
+        let last = items.pop().unwrap();
         assert!(items.len() > 1_000);
-        assert!(items.iter().rev().skip(2).all(|text| text.starts_with("Number")));
-        assert!(items.last().unwrap().contains("!damaged"), "{:?}", items.last());
+        assert!(items.iter().all(|text| text.starts_with("Number") && text.ends_with('.')));
+        let kept = format!("(documents before it, which are kept: {})", items.len());
+        assert!(last.starts_with("!damaged") && last.ends_with(&kept), "{last}");
     }
-    let trailing = [gzip(b"One."), b"garbage".to_vec()].concat();
-    let items = texts("a.gz", trailing);
-    assert_eq!(items[0], "One.");
-    assert!(items[1].contains("no member"));
+}
+
+/// Files of all formats, each with several documents but for the page.
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let noise: String =
+        (0..24_000u32).map(|number| format!("{} ", blake3::hash(&number.to_le_bytes()))).collect();
+    let rows = |before: &str, after: &str| -> String {
+        let rows = noise.as_bytes().chunks(65_000);
+        rows.map(|row| format!("{before}{}{after}", String::from_utf8_lossy(row))).collect()
+    };
+    let (objects, text) = (rows("{\"text\": \"", "\"}\n"), &noise[..100_000]);
+    let record = |number: u8| warc::text_response(&format!("https://a.org/{number}"), text);
+    let members: [(&str, &[u8]); 2] = [("a", text.as_bytes()), ("b", text.as_bytes())];
+    vec![
+        ("a.txt", noise.clone().into_bytes()),
+        ("a.html", format!("<html><body><article><p>{text}</p></article></html>").into_bytes()),
+        ("a.csv", format!("id,text\n{}", rows("1,", "\n")).into_bytes()),
+        ("a.jsonl", objects.clone().into_bytes()),
+        ("a.json", format!("[{}]\n", objects.trim_end().replace('\n', ",\n")).into_bytes()),
+        ("a.warc", [record(1), record(2)].concat()),
+        ("a.tar", tar(&members)),
+        ("a.zip", zip::zip(&members)),
+    ]
+}
+
+#[test]
+fn a_document_that_damage_cut_is_not_kept() {
+    for (name, whole) in files() {
+        let expected = texts(name, whole.clone());
+        let mut sum = gzip(&whole);
+        let at = sum.len() - 6;
+        sum[at] ^= 1;
+        for (damage, bytes) in [
+            ("cut", gzip(&whole)[..gzip(&whole).len() * 2 / 3].to_vec()),
+            ("cut", zst(&whole)[..zst(&whole).len() * 2 / 3].to_vec()),
+            ("sum", sum),
+        ] {
+            let items = texts(name, bytes);
+            let (told, kept): (Vec<_>, Vec<_>) =
+                items.iter().partition(|item| item.starts_with('!'));
+            assert!(told.iter().any(|item| item.contains("damaged")), "{name} {damage}: {told:?}");
+            assert!(kept.iter().all(|item| expected.contains(item)), "{name} {damage}");
+            // A row or member is whole whatever follows, also a checksum of the file around it.
+            let is_bounded = damage == "sum" && !["a.txt", "a.html", "a.warc"].contains(&name);
+            let is_left_out = kept.len() < expected.len();
+            assert!(is_left_out || (is_bounded && name != "a.zip"), "{name} {damage}");
+        }
+    }
 }
 
 #[test]
@@ -94,7 +140,11 @@ fn archives_that_end_early_or_are_damaged_are_told() {
     let mut damaged = archive;
     damaged[1_024 + 150] ^= 1;
     let items = texts("a.tar", damaged);
-    assert_eq!(items, ["One.", "!damaged: a member without a valid header"]);
+    let reason = format!("!damaged: a member without a valid header{ONE_KEPT}");
+    assert_eq!(items, ["One.", &reason]);
+    // Bytes behind a member may be the rest of the text, of which the start is damaged.
+    let trailing = super::reason("a.gz", [gzip(b"One."), b"garbage".to_vec()].concat());
+    assert!(trailing.contains("no member"), "{trailing}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ const LOCATIONS: &[&str] = &[
     "a.csv",
     "a.tsv",
     "a.tar",
+    "a.zip",
     "a.gz",
     "a.zst",
     "a.parquet",
@@ -96,8 +97,9 @@ proptest! {
         end in any::<prop::sample::Index>(),
     ) {
         let line = b"{\"text\": \"One.\"}\n{\"text\": \"Two.\"}\n";
-        let archive = archives::tar(&[("a.jsonl", line), ("b.gz", &gzip(line)), ("c", b"x")]);
-        for mut bytes in [archive.clone(), gzip(&archive), zst(&archive), gzip(line)] {
+        let members: [(&str, &[u8]); 3] = [("a.jsonl", line), ("b.gz", &gzip(line)), ("c", b"x")];
+        let (archive, zip) = (archives::tar(&members), zip::zip(&members));
+        for mut bytes in [archive.clone(), zip, gzip(&archive), zst(&archive), gzip(line)] {
             let at = at.index(bytes.len());
             bytes[at] ^= change;
             survives("a", bytes.clone())?;

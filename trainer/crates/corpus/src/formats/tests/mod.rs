@@ -7,10 +7,14 @@ mod bounds;
 mod tables;
 mod text;
 mod warc;
+mod zip;
 
 use std::io::Write as _;
 
 use super::*;
+
+/// End of the reason for which reading ends behind a document.
+const ONE_KEPT: &str = " (documents before it, which are kept: 1)";
 
 fn input(location: &str, bytes: impl Into<Vec<u8>>) -> Input {
     let origin = Origin { source: "files".into(), location: location.into(), ..Origin::default() };
@@ -163,14 +167,50 @@ fn standard_input_is_read_once() {
 
 #[cfg(unix)]
 #[test]
-fn folders_that_lead_back_are_left_out() {
+fn what_cannot_be_read_in_a_folder_is_left_out() {
+    use std::os::unix::{fs::PermissionsExt as _, fs::symlink, net::UnixListener};
+
     let folder = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(folder.path(), folder.path().join("back")).unwrap();
-    let paths = [folder.path().to_owned()];
+    let root = folder.path().join("texts");
+    let path = |name: &str| root.join(name);
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(path("a.txt"), "A text.").unwrap();
+    symlink(&root, path("back")).unwrap();
+    symlink("loop-2", path("loop-1")).unwrap();
+    symlink("loop-1", path("loop-2")).unwrap();
+    symlink("/dev/zero", path("device")).unwrap();
+    let _socket = UnixListener::bind(path("socket")).unwrap();
+    let deep = "folder/".repeat(65);
+    std::fs::create_dir_all(path(&deep)).unwrap();
+    std::fs::write(path(&format!("{}z.txt", "folder/".repeat(63))), "A deep text.").unwrap();
+    std::fs::write(path("locked.txt"), "Another text.").unwrap();
+    let locked = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(path("locked.txt"), locked).unwrap();
+    // The superuser reads all files.
+    let is_locked = File::open(path("locked.txt")).is_err();
+    let paths = [root.clone()];
     let found: Vec<_> = inputs(&paths).map(Result::unwrap).collect();
-    assert_eq!(found.len(), 1);
-    let reason = &found[0].as_ref().unwrap_err().reason;
-    assert!(reason.contains("leads back"), "{reason}");
+    let count = found.iter().filter(|item| item.is_ok()).count();
+    assert_eq!(count, if is_locked { 2 } else { 3 });
+    for (name, reason) in [
+        ("back", "leads back to texts"),
+        ("loop-1", "cannot be read: "),
+        ("loop-2", "cannot be read: "),
+        ("device", "neither a file nor a folder"),
+        ("socket", "neither a file nor a folder"),
+        ("folder/", "over 64 folders deep"),
+    ] {
+        let is_it =
+            |refusal: &&Refusal| refusal.origin.location.starts_with(&format!("texts/{name}"));
+        let refusal = found.iter().filter_map(|item| item.as_ref().err()).find(is_it).unwrap();
+        assert!(refusal.reason.contains(reason), "{refusal:?}");
+        assert!(!refusal.reason.contains(root.to_str().unwrap()), "{refusal:?}");
+    }
+    for name in ["device", "socket"] {
+        let error = inputs(&[path(name)]).next().unwrap().unwrap_err().to_string();
+        assert!(error.contains("is a device or socket; name files"), "{error}");
+    }
+    assert!(inputs(&[path("loop-1")]).next().unwrap().is_err());
 }
 
 #[cfg(target_os = "linux")]

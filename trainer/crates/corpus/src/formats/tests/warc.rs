@@ -17,7 +17,7 @@ fn response(uri: &str, header: &str, body: &str) -> Vec<u8> {
     record("response", uri, "application/http; msgtype=response", &block)
 }
 
-fn text_response(uri: &str, body: &str) -> Vec<u8> {
+pub(super) fn text_response(uri: &str, body: &str) -> Vec<u8> {
     response(uri, "200 OK\r\nContent-Type: text/plain", body)
 }
 
