@@ -149,7 +149,12 @@ impl Feeds {
                 let next = if has_news { interval / 2 } else { longer };
                 (next.max(ttl), 0)
             }
-            Err(Visit::Busy(time)) => (interval, time.as_secs()),
+            Err(Visit::Busy(time)) => {
+                let seconds = time.as_secs();
+                let reason = format!("its server is away or busy for {seconds} seconds");
+                batch.refused.push(self.refusal(&url, reason));
+                (interval, seconds)
+            }
             Err(Visit::Spent) => return Ok(Step::Spent),
             Err(Visit::Refused(reason) | Visit::Failed(reason)) => {
                 batch.refused.push(self.refusal(&url, reason));

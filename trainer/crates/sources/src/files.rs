@@ -8,7 +8,7 @@
 //! disk.
 
 use crate::{
-    BlockingTexts, Source, SourceError, Step,
+    BlockingTexts, Reader, ResumableSource, SourceError, Step,
     http::{DownloadError, Downloaded, FetchError, HttpClient, Request, Stated, unix_seconds},
     texts::Texts,
 };
@@ -17,7 +17,6 @@ use glob::Pattern;
 use indicatif::ProgressBar;
 use pol_corpus::{Content, CorpusError, Input, Origin, RawDocument, ReadOptions, Refusal};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -155,20 +154,22 @@ async fn verify(path: &Path, stated: Stated) -> Result<(), DownloadError> {
     verified.await.unwrap_or_else(|error| Err(DownloadError::Differs(error.to_string())))
 }
 
-/// Texts of listed files, as a [`Source`].
-pub struct FileSource {
+/// Texts of listed files, as a [`Source`](crate::Source).
+pub type FileSource = ResumableSource<FileReader>;
+
+/// Reader of listed files.
+pub struct FileReader {
     list: FileList,
     client: Option<HttpClient>,
     folder: PathBuf,
-    cursor: Cursor,
     texts: Option<BlockingTexts>,
     bar: ProgressBar,
 }
 
-/// Place behind the texts that were returned.
+/// Place in listed files, behind the texts that were returned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cursor {
+pub struct FileCursor {
     /// Digest of the list.
     list: String,
     /// Number of files that are done.
@@ -188,18 +189,23 @@ impl FileSource {
         folder: PathBuf,
         bar: ProgressBar,
     ) -> Self {
-        let cursor = Cursor { list: list.digest(), files: 0, texts: 0, fetched: None };
-        Self { list, client, folder, cursor, texts: None, bar }
+        let cursor = FileCursor { list: list.digest(), files: 0, texts: 0, fetched: None };
+        Self::at(cursor, FileReader { list, client, folder, texts: None, bar })
     }
+}
 
+impl FileReader {
     /// Returns the path that a file is downloaded to.
     fn path_of(&self, file: &ListedFile) -> PathBuf {
         self.folder.join(blake3::hash(file.location.as_bytes()).to_hex().as_str())
     }
 
     /// Opens the next file behind the texts that were returned.
-    async fn open(&mut self) -> Result<Option<BlockingTexts>, DownloadError> {
-        let Some(file) = self.list.files.get(self.cursor.files) else { return Ok(None) };
+    async fn open(
+        &mut self,
+        cursor: &mut FileCursor,
+    ) -> Result<Option<BlockingTexts>, DownloadError> {
+        let Some(file) = self.list.files.get(cursor.files) else { return Ok(None) };
         let to = self.path_of(file);
         fs::create_dir_all(&self.folder)?;
         self.bar.set_length(file.stated.bytes.unwrap_or(0));
@@ -207,13 +213,13 @@ impl FileSource {
         let is_local = matches!(file.place, FilePlace::Disk(_));
         let path =
             file.fetch(self.client.as_ref(), &to, |bytes| self.bar.set_position(bytes)).await?;
-        if !is_local && self.cursor.fetched.is_none() {
-            self.cursor.fetched = Some(unix_seconds(SystemTime::now()));
+        if !is_local && cursor.fetched.is_none() {
+            cursor.fetched = Some(unix_seconds(SystemTime::now()));
         }
         let origin = Origin {
             source: self.list.source.clone(),
             location: file.location.clone(),
-            fetched: self.cursor.fetched,
+            fetched: cursor.fetched,
             licence: self.list.licence.clone(),
             signals: self.list.signals.clone(),
             ..Origin::default()
@@ -221,7 +227,7 @@ impl FileSource {
         let input = Input { origin, media: file.media.clone(), content: Content::File(path) };
         let options =
             ReadOptions { text_fields: self.list.text_fields.clone(), ..Default::default() };
-        let (members, skip) = (file.members.clone(), self.cursor.texts);
+        let (members, skip) = (file.members.clone(), cursor.texts);
         let open = move || {
             let texts = Texts::open(input, &options)?;
             let is_wanted = move |text: &Result<_, CorpusError>| match text {
@@ -237,52 +243,46 @@ impl FileSource {
     }
 
     /// Returns an error about the next file.
-    fn error(&self, reason: &impl ToString) -> SourceError {
-        let file = self.list.files.get(self.cursor.files);
+    fn error(&self, cursor: &FileCursor, reason: &impl ToString) -> SourceError {
+        let file = self.list.files.get(cursor.files);
         let service = file.map_or_else(String::new, |file| file.location.clone());
         SourceError::Service { service, reason: reason.to_string() }
     }
 }
 
 #[async_trait]
-impl Source for FileSource {
+impl Reader for FileReader {
+    type Cursor = FileCursor;
+
     fn name(&self) -> &str {
         &self.list.source
     }
 
-    fn resume(&mut self, cursor: Value) -> Result<(), String> {
-        let cursor: Cursor = serde_json::from_value(cursor).map_err(|error| error.to_string())?;
-        if cursor.list != self.cursor.list {
-            return Err("it read other files, or other fields of them".into());
-        }
-        self.cursor = cursor;
-        Ok(())
+    fn check(&self, cursor: &FileCursor, saved: &FileCursor) -> Result<(), String> {
+        let is_same = saved.list == cursor.list;
+        is_same.then_some(()).ok_or_else(|| "it read other files, or other fields of them".into())
     }
 
-    fn cursor(&self) -> Value {
-        serde_json::to_value(&self.cursor).unwrap_or_default()
-    }
-
-    async fn next(&mut self) -> Result<Step, SourceError> {
+    async fn next(&mut self, cursor: &mut FileCursor) -> Result<Step, SourceError> {
         let texts = match self.texts.take() {
             Some(texts) => texts,
-            None => match self.open().await {
+            None => match self.open(cursor).await {
                 Ok(Some(texts)) => texts,
                 Ok(None) => return Ok(Step::Done),
                 Err(DownloadError::Fetch(FetchError::Budget)) => return Ok(Step::Spent),
-                Err(error) => return Err(self.error(&error)),
+                Err(error) => return Err(self.error(cursor, &error)),
             },
         };
-        let read = texts.next_batch().await.map_err(|error| self.error(&error))?;
+        let read = texts.next_batch().await.map_err(|error| self.error(cursor, &error))?;
         self.texts = read.rest;
         if self.texts.is_some() {
-            self.cursor.texts += read.count;
+            cursor.texts += read.count;
         } else {
-            let done = self.list.files.get(self.cursor.files).map(|file| self.path_of(file));
+            let done = self.list.files.get(cursor.files).map(|file| self.path_of(file));
             // A download that stays takes room, and nothing else.
             let _ = done.map(fs::remove_file);
-            let files = self.cursor.files + 1;
-            self.cursor = Cursor { files, texts: 0, fetched: None, list: self.cursor.list.clone() };
+            cursor.files += 1;
+            (cursor.texts, cursor.fetched) = (0, None);
         }
         Ok(Step::Batch(read.batch))
     }

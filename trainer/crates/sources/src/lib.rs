@@ -9,12 +9,14 @@ pub mod feeds;
 pub mod files;
 pub mod http;
 pub mod hub;
+mod resumable;
 pub mod robots;
 pub mod signals;
 mod source;
 mod texts;
 
 pub use error::SourceError;
+pub use resumable::{Reader, ResumableSource};
 pub use source::{
     Batch, Budget, End, FillOptions, Observer, Progress, Sink, Source, Step, Totals, fill,
 };

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use pol_corpus::{CorpusError, RawDocument, RawStore, Refusal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future, time::Duration};
 use tokio::time::Instant;
 
 /// Way to documents: a crawl, a feed, a service, a data set of a hub.
@@ -167,7 +167,7 @@ pub enum Progress<'a> {
     Refused(&'a Refusal),
     /// The documents so far are durable.
     Committed(Totals),
-    /// The source has nothing new for this time.
+    /// The source has nothing new for this time, after which it is asked again if it is watched.
     Waiting(Duration),
 }
 
@@ -194,12 +194,23 @@ struct StoreCursor {
     source: String,
     totals: Totals,
     cursor: Value,
+    /// Documents behind the cursor that are in the store, by the start of their BLAKE3: those of a
+    /// step for whose other documents the budget had no room.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    written: BTreeSet<String>,
+}
+
+/// Returns the start of the BLAKE3 of a document.
+fn short_digest(document: &RawDocument) -> String {
+    blake3::hash(&document.bytes).to_hex()[..16].to_owned()
 }
 
 /// Writes the documents of `source` to `sink`, from where an earlier run stopped, until the source
 /// ends, a budget is used up, or `cancelled` is ready. All that was written is committed then.
 ///
-/// The budgets of documents and bytes may be exceeded by a part of one step.
+/// No more documents are written than the budget has. A later run with a larger one asks for the
+/// step again that had more, and writes the others. The budget of bytes may be exceeded by a part
+/// of one step.
 ///
 /// # Errors
 ///
@@ -212,9 +223,10 @@ pub async fn fill(
     observer: &dyn Observer,
     cancelled: impl Future<Output = ()> + Send,
 ) -> Result<(End, Totals), SourceError> {
-    let totals = resume(source, sink)?;
+    let (totals, written) = resume(source, sink)?;
     let deadline = options.budget.time.and_then(|time| Instant::now().checked_add(time));
-    let mut filling = Filling { source, sink, observer, totals, committed: Instant::now() };
+    let committed = Instant::now();
+    let mut filling = Filling { source, sink, observer, totals, written, cut: None, committed };
     let out_of_time = async {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -231,9 +243,13 @@ pub async fn fill(
     Ok((end?, filling.totals))
 }
 
-/// Brings `source` to where the store's last run stopped, and returns the totals so far.
-fn resume(source: &mut dyn Source, sink: &dyn Sink) -> Result<Totals, SourceError> {
-    let Some(saved) = sink.cursor() else { return Ok(Totals::default()) };
+/// Brings `source` to where the store's last run stopped. Returns the totals so far, and the
+/// documents of its next step that are in the store.
+fn resume(
+    source: &mut dyn Source,
+    sink: &dyn Sink,
+) -> Result<(Totals, BTreeSet<String>), SourceError> {
+    let Some(saved) = sink.cursor() else { return Ok(Default::default()) };
     let error = |reason| SourceError::Cursor { source_name: source.name().to_owned(), reason };
     let saved: StoreCursor = serde_json::from_value(saved).map_err(|e| error(e.to_string()))?;
     if saved.source != source.name() {
@@ -243,7 +259,7 @@ fn resume(source: &mut dyn Source, sink: &dyn Sink) -> Result<Totals, SourceErro
     source
         .resume(saved.cursor)
         .map_err(|reason| SourceError::Cursor { source_name: name, reason })?;
-    Ok(saved.totals)
+    Ok((saved.totals, saved.written))
 }
 
 /// State of [`fill`].
@@ -252,6 +268,10 @@ struct Filling<'a> {
     sink: &'a mut dyn Sink,
     observer: &'a dyn Observer,
     totals: Totals,
+    /// Documents of the next step, or of one that was cut, that are in the store.
+    written: BTreeSet<String>,
+    /// Cursor before the last step, if the budget had no room for all of it.
+    cut: Option<Value>,
     committed: Instant,
 }
 
@@ -269,14 +289,17 @@ impl Filling<'_> {
             }
             // A source that never waits must not keep a cancellation from being seen.
             tokio::task::yield_now().await;
+            let before = options.budget.documents.map(|_| self.source.cursor());
             match self.source.next().await? {
-                Step::Batch(batch) => self.write(&batch)?,
+                Step::Batch(batch) => self.write(&batch, &options.budget, before)?,
                 Step::Done => return Ok(End::Done),
                 Step::Spent => return Ok(End::Budget),
-                Step::Wait(_) if !options.watch => return Ok(End::Idle),
                 Step::Wait(time) => {
                     self.commit()?;
                     self.observer.observe(Progress::Waiting(time));
+                    if !options.watch {
+                        return Ok(End::Idle);
+                    }
                     tokio::time::sleep(time).await;
                 }
             }
@@ -291,15 +314,37 @@ impl Filling<'_> {
             || budget.documents.is_some_and(|documents| self.totals.documents >= documents)
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<(), SourceError> {
-        for document in &batch.documents {
+    /// Writes the documents of a step that are not in the store, as many as the budget allows.
+    /// `before` is the cursor before the step.
+    fn write(
+        &mut self,
+        batch: &Batch,
+        budget: &Budget,
+        before: Option<Value>,
+    ) -> Result<(), SourceError> {
+        let written = &self.written;
+        let is_new = |document: &&RawDocument| {
+            written.is_empty() || !written.contains(&short_digest(document))
+        };
+        let new: Vec<_> = batch.documents.iter().filter(is_new).collect();
+        let room = budget.documents.map(|most| most.saturating_sub(self.totals.documents));
+        let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
+        for document in new.iter().take(room) {
             self.sink.append(document)?;
             self.totals.documents += 1;
             self.totals.bytes += document.bytes.len() as u64;
         }
-        for refusal in &batch.refused {
-            self.totals.refused += 1;
-            self.observer.observe(Progress::Refused(refusal));
+        if new.len() > room {
+            self.written.extend(new[..room].iter().map(|document| short_digest(document)));
+            self.cut = before;
+        } else {
+            if !batch.documents.is_empty() {
+                self.written.clear();
+            }
+            for refusal in &batch.refused {
+                self.totals.refused += 1;
+                self.observer.observe(Progress::Refused(refusal));
+            }
         }
         self.observer.observe(Progress::Written(self.totals));
         Ok(())
@@ -309,7 +354,8 @@ impl Filling<'_> {
         let cursor = StoreCursor {
             source: self.source.name().to_owned(),
             totals: self.totals,
-            cursor: self.source.cursor(),
+            cursor: self.cut.clone().unwrap_or_else(|| self.source.cursor()),
+            written: self.written.clone(),
         };
         let cursor = serde_json::to_value(cursor).map_err(|error| SourceError::Cursor {
             source_name: self.source.name().to_owned(),

@@ -3,14 +3,13 @@
 //! Services as sources: the loop that is the same for all.
 
 use crate::{
-    Batch, Source, SourceError, Step,
+    Batch, Reader, ResumableSource, SourceError, Step,
     http::{FetchError, HttpClient, Request, Response},
 };
 use async_trait::async_trait;
 use pol_corpus::{Origin, RawDocument, Refusal};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -153,19 +152,22 @@ pub(super) fn parse_json<T: DeserializeOwned>(response: &Response) -> Result<T, 
     })
 }
 
-/// Documents of a [`Service`], as a [`Source`].
-pub struct Connector<S: Service> {
+/// Documents of a [`Service`], as a [`Source`](crate::Source).
+pub type Connector<S> = ResumableSource<ServiceReader<S>>;
+
+/// Reader of the documents of a service.
+pub struct ServiceReader<S: Service> {
     service: S,
     http: HttpClient,
-    state: State<S::Place>,
     then: Then,
     /// Time before which the service wants no request.
     not_before: Option<Instant>,
 }
 
+/// Place in the documents of a service.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State<P> {
+pub struct ServiceCursor<P> {
     choice: String,
     place: P,
     has_ended: bool,
@@ -174,38 +176,35 @@ struct State<P> {
 impl<S: Service> Connector<S> {
     /// Creates a source of the documents of `service`, which is asked through `http`.
     pub fn new(service: S, http: HttpClient) -> Self {
-        let state =
-            State { choice: service.choice(), place: S::Place::default(), has_ended: false };
-        Self { service, http, state, then: Then::Next(Duration::ZERO), not_before: None }
+        let (choice, place) = (service.choice(), S::Place::default());
+        let cursor = ServiceCursor { choice, place, has_ended: false };
+        let then = Then::Next(Duration::ZERO);
+        Self::at(cursor, ServiceReader { service, http, then, not_before: None })
     }
+}
 
+impl<S: Service> ServiceReader<S> {
     fn pause(&mut self, time: Duration) {
         self.not_before = Instant::now().checked_add(time);
     }
 }
 
 #[async_trait]
-impl<S: Service> Source for Connector<S> {
+impl<S: Service> Reader for ServiceReader<S> {
+    type Cursor = ServiceCursor<S::Place>;
+
     fn name(&self) -> &str {
         self.service.name()
     }
 
-    fn resume(&mut self, cursor: Value) -> Result<(), String> {
-        let state: State<S::Place> =
-            serde_json::from_value(cursor).map_err(|error| error.to_string())?;
-        if state.choice != self.state.choice {
-            return Err(format!("it read {}, not {}", state.choice, self.state.choice));
-        }
-        self.state = state;
-        Ok(())
+    fn check(&self, cursor: &Self::Cursor, saved: &Self::Cursor) -> Result<(), String> {
+        let is_same = saved.choice == cursor.choice;
+        let other = || format!("it read {}, not {}", saved.choice, cursor.choice);
+        is_same.then_some(()).ok_or_else(other)
     }
 
-    fn cursor(&self) -> Value {
-        serde_json::to_value(&self.state).unwrap_or_default()
-    }
-
-    async fn next(&mut self) -> Result<Step, SourceError> {
-        if self.state.has_ended {
+    async fn next(&mut self, cursor: &mut Self::Cursor) -> Result<Step, SourceError> {
+        if cursor.has_ended {
             return Ok(Step::Done);
         }
         if let Then::Wait(time) = self.then {
@@ -216,10 +215,10 @@ impl<S: Service> Source for Connector<S> {
             tokio::time::sleep_until(time).await;
             self.not_before = None;
         }
-        match self.service.page(&self.http, &self.state.place).await {
+        match self.service.page(&self.http, &cursor.place).await {
             Ok(page) => {
-                self.state.place = page.place;
-                self.state.has_ended = page.then == Then::End;
+                cursor.place = page.place;
+                cursor.has_ended = page.then == Then::End;
                 self.then = page.then;
                 if let Then::Next(time) = page.then {
                     self.pause(time);

@@ -117,6 +117,8 @@ pub struct Crawl {
     state: State,
     /// Times until which hosts are left alone.
     rests: BTreeMap<String, Instant>,
+    /// Pages of hosts that are left alone for long, with the reason.
+    resting: Vec<Refusal>,
     /// Failures of hosts in a row.
     failures: BTreeMap<String, u32>,
     visits: JoinSet<(Entry, Outcome)>,
@@ -175,6 +177,7 @@ impl Crawl {
             options,
             state: State { begun: now(), ..State::default() },
             rests: BTreeMap::new(),
+            resting: Vec::new(),
             failures: BTreeMap::new(),
             visits: JoinSet::new(),
             known_bytes: 0,
@@ -275,6 +278,11 @@ impl Crawl {
                 Visit::Page(_) | Visit::Unchanged => {}
                 Visit::Moved(target) => self.absorb_redirect(&entry, target, &mut batch),
                 Visit::Busy(time) if entry.tries < MAX_TRIES => {
+                    if time > MAX_SLEEP {
+                        let seconds = time.as_secs();
+                        let reason = format!("its server is away or busy for {seconds} seconds");
+                        self.resting.push(self.refusal(&entry, reason));
+                    }
                     let host = entry.url.authority().to_owned();
                     self.rests.insert(host, Instant::now() + time.min(MAX_REST));
                     let tries = entry.tries + 1;
@@ -434,7 +442,10 @@ impl Source for Crawl {
             let wake = wakes.min().copied().filter(|_| !is_spent);
             let rest = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
             if let Some(rest) = rest.filter(|rest| self.visits.is_empty() && *rest > MAX_SLEEP) {
-                return Ok(Step::Wait(rest));
+                let refused = std::mem::take(&mut self.resting);
+                let is_told = refused.is_empty();
+                let told = Step::Batch(Batch { refused, ..Batch::default() });
+                return Ok(if is_told { Step::Wait(rest) } else { told });
             }
             tokio::select! {
                 Some(visit) = self.visits.join_next() => {

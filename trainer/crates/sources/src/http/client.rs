@@ -324,16 +324,24 @@ fn is_busy(body: &Body) -> bool {
 
 /// Returns the name of the client with its contact.
 fn user_agent(contact: &str) -> Result<HeaderValue, SourceError> {
-    let is_address = Url::parse(contact).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https" | "mailto") && contact.len() <= 200
+    let scheme = if is_mailbox(contact) { "mailto:" } else { "" };
+    let address = format!("{scheme}{contact}");
+    let is_address = Url::parse(&address).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https" | "mailto") && address.len() <= 200
     });
-    let agent = format!("{AGENT}/{} (+{contact})", env!("CARGO_PKG_VERSION"));
+    let agent = format!("{AGENT}/{} (+{address})", env!("CARGO_PKG_VERSION"));
     HeaderValue::from_str(&agent).ok().filter(|_| is_address).ok_or_else(|| {
         SourceError::InvalidOption(format!(
-            "contact {contact:?} is no address: give the https: or mailto: address at which \
-             operators of web sites reach you"
+            "contact {contact:?} is no address: give the page, as https://example.org/about, or \
+             the mailbox at which operators of web sites reach you"
         ))
     })
+}
+
+/// Returns `true` for the plain address of a mailbox, such as `jane@example.org`.
+fn is_mailbox(contact: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && !part.contains([':', '/', '@', ' ', '<', '>']);
+    contact.split_once('@').is_some_and(|(name, host)| is_part(name) && is_part(host))
 }
 
 #[cfg(test)]
@@ -346,7 +354,11 @@ mod tests {
         let agent = user_agent("https://example.org/bot").unwrap();
         let agent = agent.to_str().unwrap();
         assert!(agent.starts_with("pol-trainer/") && agent.ends_with("(+https://example.org/bot)"));
-        for contact in ["", "me", "ftp://example.org/", "mailto:a@b\nX: y"] {
+        for contact in ["jane@example.org", "mailto:jane@example.org"] {
+            let agent = user_agent(contact).unwrap();
+            assert!(agent.to_str().unwrap().ends_with("(+mailto:jane@example.org)"));
+        }
+        for contact in ["", "me", "ftp://example.org/", "mailto:a@b\nX: y", "a@b@c", "@b", "a b"] {
             let agent = user_agent(contact);
             assert!(matches!(agent, Err(SourceError::InvalidOption(_))), "{contact:?}");
         }

@@ -9,12 +9,11 @@ use super::{
     remote::RemoteFile,
     rows::Rows,
 };
-use crate::{Batch, Source, SourceError, Step, texts::Pending};
+use crate::{Batch, Reader, ResumableSource, SourceError, Step, texts::Pending};
 use async_trait::async_trait;
 use indicatif::ProgressBar;
 use pol_corpus::{Content, Origin, RawDocument, Refusal};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{
     fs,
     path::PathBuf,
@@ -40,21 +39,23 @@ pub enum Transfer {
     Columns,
 }
 
-/// Rows of a data set on a hub, as a [`Source`].
-pub struct HubSource {
+/// Rows of a data set on a hub, as a [`Source`](crate::Source).
+pub type HubSource = ResumableSource<HubReader>;
+
+/// Reader of the rows of a data set on a hub.
+pub struct HubReader {
     name: String,
     hub: Hub,
     spec: DatasetSpec,
     transfer: Transfer,
-    cursor: Cursor,
-    reader: Option<mpsc::Receiver<Message>>,
+    rows: Option<mpsc::Receiver<Message>>,
     bar: ProgressBar,
 }
 
 /// Place behind the rows that were returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cursor {
+pub struct HubCursor {
     /// Choice of rows, which later runs must have too.
     spec: Option<DatasetSpec>,
     /// Commit, once it is resolved.
@@ -70,7 +71,7 @@ struct Cursor {
 
 /// Message of the thread that reads.
 enum Message {
-    Batch(Batch, Box<Cursor>),
+    Batch(Batch, Box<HubCursor>),
     Failed(HubError),
 }
 
@@ -92,23 +93,25 @@ impl HubSource {
             return Err(SourceError::InvalidOption(reason));
         }
         let name = format!("hub/{}", id.name());
-        let cursor = Cursor { spec: Some(spec.clone()), ..Cursor::default() };
-        Ok(Self { name, hub, spec, transfer, cursor, reader: None, bar })
+        let cursor = HubCursor { spec: Some(spec.clone()), ..HubCursor::default() };
+        Ok(Self::at(cursor, HubReader { name, hub, spec, transfer, rows: None, bar }))
     }
+}
 
+impl HubReader {
     /// Starts the thread that reads. HTTP and Parquet block, so they have a thread of their own.
-    fn start(&self) -> mpsc::Receiver<Message> {
+    fn start(&self, cursor: &HubCursor) -> mpsc::Receiver<Message> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let reader = Reader {
+        let thread = ReaderThread {
             hub: self.hub.clone(),
             spec: self.spec.clone(),
             transfer: self.transfer,
-            cursor: self.cursor.clone(),
+            cursor: cursor.clone(),
             source: self.name.clone(),
             bar: self.bar.clone(),
         };
         thread::spawn(move || {
-            if let Err(error) = reader.run(&sender) {
+            if let Err(error) = thread.run(&sender) {
                 let _ = sender.blocking_send(Message::Failed(error));
             }
         });
@@ -117,57 +120,51 @@ impl HubSource {
 }
 
 #[async_trait]
-impl Source for HubSource {
+impl Reader for HubReader {
+    type Cursor = HubCursor;
+
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn resume(&mut self, cursor: Value) -> Result<(), String> {
-        let cursor: Cursor = serde_json::from_value(cursor).map_err(|error| error.to_string())?;
-        if cursor.spec.as_ref() != Some(&self.spec) {
-            return Err("it read another part of the data set".into());
-        }
-        self.cursor = cursor;
-        Ok(())
+    fn check(&self, cursor: &HubCursor, saved: &HubCursor) -> Result<(), String> {
+        let is_same = saved.spec == cursor.spec;
+        is_same.then_some(()).ok_or_else(|| "it read another part of the data set".into())
     }
 
-    fn cursor(&self) -> Value {
-        serde_json::to_value(&self.cursor).unwrap_or_default()
-    }
-
-    async fn next(&mut self) -> Result<Step, SourceError> {
-        if self.cursor.is_done {
+    async fn next(&mut self, cursor: &mut HubCursor) -> Result<Step, SourceError> {
+        if cursor.is_done {
             return Ok(Step::Done);
         }
-        if self.reader.is_none() {
-            self.reader = Some(self.start());
-        }
-        let Some(reader) = &mut self.reader else { return Ok(Step::Done) };
-        let reason = match reader.recv().await {
-            Some(Message::Batch(batch, cursor)) => {
-                self.cursor = *cursor;
+        let rows = match self.rows.take() {
+            Some(rows) => rows,
+            None => self.start(cursor),
+        };
+        let reason = match self.rows.insert(rows).recv().await {
+            Some(Message::Batch(batch, behind)) => {
+                *cursor = *behind;
                 return Ok(Step::Batch(batch));
             }
             Some(Message::Failed(error)) => error.to_string(),
             None => "a file cannot be decoded; leave it out by the patterns of files".into(),
         };
         // The next call starts again from the cursor.
-        self.reader = None;
+        self.rows = None;
         Err(SourceError::Service { service: self.name.clone(), reason })
     }
 }
 
 /// State of the thread that reads.
-struct Reader {
+struct ReaderThread {
     hub: Hub,
     spec: DatasetSpec,
     transfer: Transfer,
-    cursor: Cursor,
+    cursor: HubCursor,
     source: String,
     bar: ProgressBar,
 }
 
-impl Reader {
+impl ReaderThread {
     /// Sends all batches behind the cursor. Ends early if nobody receives them.
     fn run(mut self, sender: &mpsc::Sender<Message>) -> Result<(), HubError> {
         let client = Arc::new(self.hub.connect()?);

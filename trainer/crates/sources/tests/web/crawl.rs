@@ -169,7 +169,9 @@ async fn robots_txt_of_a_failing_server_forbids_all() {
         .await;
         let filled = run(&mut crawl(&server)).await;
         assert_eq!(server.paths(), ["/robots.txt"], "{status}");
-        assert_eq!((filled.end, filled.totals), (End::Idle, Totals::default()));
+        assert_eq!(filled.end, End::Idle);
+        assert_eq!(filled.totals, Totals { refused: 1, ..Totals::default() });
+        assert!(filled.refused[0].reason.contains("its server is away or busy"), "{status}");
     }
     for status in ["404 Not Found", "403 Forbidden"] {
         let server = Server::start(move |got, _| match got.path.as_str() {

@@ -4,7 +4,7 @@
 
 use super::server::{Memory, run, run_with};
 use async_trait::async_trait;
-use pol_corpus::{CorpusError, Origin, RawDocument};
+use pol_corpus::{CorpusError, Origin, RawDocument, Refusal};
 use pol_sources::{
     Batch, Budget, End, FillOptions, Progress, Sink, Source, SourceError, Step, Totals, fill,
 };
@@ -78,6 +78,59 @@ async fn budgets_hold_over_all_runs() {
         assert_eq!(totals, Totals { documents, bytes: 10 * documents, refused: 0 });
         assert_eq!(memory.documents.len() as u64, documents);
     }
+}
+
+/// Source of numbered documents, five at a time, each with a refusal.
+struct Fives(u64);
+
+#[async_trait]
+impl Source for Fives {
+    fn name(&self) -> &str {
+        "fives"
+    }
+
+    fn resume(&mut self, cursor: Value) -> Result<(), String> {
+        self.0 = cursor.as_u64().ok_or("it is no number")?;
+        Ok(())
+    }
+
+    fn cursor(&self) -> Value {
+        json!(self.0)
+    }
+
+    async fn next(&mut self) -> Result<Step, SourceError> {
+        if self.0 >= 20 {
+            return Ok(Step::Done);
+        }
+        self.0 += 5;
+        let document =
+            |number: u64| RawDocument::of_text(Origin::default(), format!("Document {number}."));
+        let refused = Refusal { origin: Origin::default(), reason: "one of five".into() };
+        let documents = (self.0 - 5..self.0).map(document).collect();
+        Ok(Step::Batch(Batch { documents, refused: vec![refused] }))
+    }
+}
+
+#[tokio::test]
+async fn the_budget_of_documents_is_exact_and_loses_none() {
+    let mut memory = Memory::default();
+    for (most, documents, refused, end) in [
+        (7, 7, 1, End::Budget),
+        (7, 7, 1, End::Budget),
+        (8, 8, 1, End::Budget),
+        (11, 11, 2, End::Budget),
+        (15, 15, 3, End::Budget),
+        (99, 20, 4, End::Done),
+    ] {
+        let options = watch(Budget { documents: Some(most), ..Budget::default() });
+        let filled = fill(&mut Fives(0), &mut memory, &options, &(), pending()).await.unwrap();
+        assert_eq!((filled.0, filled.1.documents, filled.1.refused), (end, documents, refused));
+        assert_eq!(memory.documents.len() as u64, documents);
+    }
+    let expected: Vec<_> =
+        (0..20).map(|number| format!("Document {number}.").into_bytes()).collect();
+    let found: Vec<_> = memory.documents.into_iter().map(|document| document.bytes).collect();
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]
