@@ -53,7 +53,8 @@ impl EndOfText {
         let mut names = known.chain(own).chain(TEXT_ENDS).chain(turns).chain(TURN_ENDS);
         names.find_map(|name| separator(tokenizer, name)).ok_or_else(|| {
             format!(
-                "it has no token that is known to end a text; name one with --end-of-text: {}",
+                "it has no token that is known to end a text; name one with end_of_text in a \
+                 configuration, or with --end-of-text: {}",
                 special_tokens(tokenizer)
             )
         })
@@ -94,6 +95,15 @@ fn special_tokens(tokenizer: &Tokenizer) -> String {
     } else {
         format!("its special tokens are {}", names.join(" "))
     }
+}
+
+/// Checks that an ingestion can use a `tokenizer.json`, and that it has the separator of texts.
+///
+/// # Errors
+///
+/// Fails as the ingestion would.
+pub fn check_tokenizer(path: &Path, end: &EndOfText) -> Result<(), DataError> {
+    IngestTokenizer::load(path, end).map(drop)
 }
 
 /// A tokenizer with its file and its separator of texts.

@@ -13,7 +13,7 @@ pub enum DataError {
     /// There is no input text.
     #[error(
         "no text in {0}; run scripts/setup.sh for the demonstration corpus, or name files or \
-         folders with --input"
+         folders with --input, or with files in a configuration"
     )]
     NoText(String),
     /// There are inputs, but no document of them remains.
@@ -163,6 +163,17 @@ pub enum DataError {
     /// A description of a data set cannot be used.
     #[error("not a Croissant description that can be used: {0}")]
     InvalidCroissant(String),
+    /// A file of an ingested folder is not what the record of the folder says.
+    #[error(
+        "{} is damaged: {reason}; restore it from a copy, or ingest the text again",
+        path.display()
+    )]
+    DamagedFile {
+        /// File.
+        path: PathBuf,
+        /// Contradiction found.
+        reason: String,
+    },
     /// The files of a manifest contradict each other.
     #[error(
         "the shards in {} are damaged: {reason}; ingest the text again or fetch them from a peer",

@@ -8,15 +8,15 @@ mod tokenise;
 pub use record::IngestRecord;
 
 use crate::{
-    EndOfText, HELD_OUT, RECORD_FILE, REPORT_FILE, SIGNATURES_FILE, ShardFolder, TOKENIZER_FILE,
-    TRAIN,
+    EndOfText, RECORD_FILE, REPORT_FILE, SIGNATURES_FILE, TOKENIZER_FILE,
     documents::LineageRecord,
     end_of_text::{END_OF_TEXT, IngestTokenizer},
     error::{DataError, IoContext},
     shards::write_synced,
+    verify::{file_hash, verify},
 };
 use pol_corpus::{
-    Content, CorpusError, ReadOptions, inputs,
+    Content, CorpusError, ReadOptions, inputs, is_pipe,
     pipeline::{Pipeline, PipelineConfig, Progress, References, Selection, Supply},
 };
 use pol_primitives::{Hash, data::MAX_SHARD_TOKENS};
@@ -275,16 +275,9 @@ fn spool_pipes(supplies: &[Supply], folder: &Path) -> Result<(Vec<Supply>, Vec<S
     let mut spool = |supply: &Supply| {
         let Supply::Path(path) = supply else { return Ok(supply.clone()) };
         let is_standard = path.as_os_str() == STANDARD_INPUT;
-        // Other errors are told by who reads the file.
-        let is_special = fs::metadata(path).is_ok_and(|facts| !facts.is_dir() && !facts.is_file());
-        if !is_standard && !is_special {
+        // Errors, and devices, are told by who reads the files.
+        if !is_standard && !fs::metadata(path).is_ok_and(|facts| is_pipe(&facts)) {
             return Ok(supply.clone());
-        }
-        if !is_standard && !is_pipe(path) {
-            return Err(DataError::InvalidOption(format!(
-                "{} is a device; name files, folders, or pipes",
-                path.display()
-            )));
         }
         let mut spool = Spool::create(folder)?;
         let contents = if is_standard {
@@ -322,17 +315,6 @@ fn copy_hashed(from: &mut impl io::Read, to: &mut File) -> io::Result<Hash> {
     let mut hashed = Hashed(to, blake3::Hasher::new());
     io::copy(from, &mut hashed)?;
     Ok(hashed.1.finalize().into())
-}
-
-#[cfg(unix)]
-fn is_pipe(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo())
-}
-
-#[cfg(not(unix))]
-fn is_pipe(_: &Path) -> bool {
-    false
 }
 
 /// Temporary file that can be opened by its path, and that is gone after a kill where the system
@@ -386,9 +368,7 @@ fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
                 for input in inputs(std::slice::from_ref(path)) {
                     let Ok(input) = input? else { continue };
                     hasher.update(&digest_of_text(&input.origin.location));
-                    if let Content::File(path) = &input.content
-                        && path.is_file()
-                    {
+                    if let Content::File(path) = &input.content {
                         hasher.update(&file_hash(path)?);
                     }
                 }
@@ -405,13 +385,6 @@ fn digest_of(supplies: &[Supply]) -> Result<Hash, DataError> {
         }
     }
     Ok(*hasher.finalize().as_bytes())
-}
-
-fn file_hash(path: &Path) -> Result<Hash, DataError> {
-    let file = File::open(path).io_context("read", path)?;
-    let mut contents = blake3::Hasher::new();
-    contents.update_reader(file).io_context("read", path)?;
-    Ok(*contents.finalize().as_bytes())
 }
 
 fn digest_of_text(text: &str) -> Hash {
@@ -439,22 +412,12 @@ fn existing_ingestion(
     let reason = if record.request != *request {
         "has other inputs or options".to_owned()
     } else {
-        match agrees_with_files(&record, out) {
-            Ok(true) => return Ok(Some(record)),
-            Ok(false) => "does not agree with its record".to_owned(),
+        match verify(out) {
+            Ok(record) => return Ok(Some(record)),
             Err(error) => format!("is damaged ({error})"),
         }
     };
     if config.force { Ok(None) } else { Err(DataError::Occupied { path: out.clone(), reason }) }
-}
-
-/// Returns `true` if the tokenizer and the manifests in `out` are those of `record`.
-fn agrees_with_files(record: &IngestRecord, out: &Path) -> Result<bool, DataError> {
-    let tokenizer = out.join(TOKENIZER_FILE);
-    let json = fs::read(&tokenizer).io_context("read the tokenizer", &tokenizer)?;
-    Ok(blake3::hash(&json) == record.tokenizer
-        && ShardFolder::open(&out.join(TRAIN))?.summary() == &record.train
-        && ShardFolder::open(&out.join(HELD_OUT))?.summary() == &record.held_out)
 }
 
 /// Moves `new` to `out`. An earlier `out` is moved to `old`, and back if the move fails.

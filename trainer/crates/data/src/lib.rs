@@ -21,6 +21,7 @@
 //! The same files and options give the same folder, byte for byte, on every machine.
 //!
 //! - [`ingest`], [`IngestConfig`] and [`IngestRecord`] make such a folder and describe it.
+//! - [`verify`] checks every file of such a folder against its digest.
 //! - [`ShardFolder`] reads the shards of a manifest, to serve them to peers.
 //! - [`decode_shard`] and [`body_hashes`] parse and check the bytes that a peer sent.
 //! - [`Tokenizer`] encodes text; [`EndOfText`] chooses the token that separates texts.
@@ -70,14 +71,16 @@ mod ingest;
 mod shards;
 mod tokenizer;
 mod tokenizer_trainer;
+mod verify;
 mod words;
 
-pub use end_of_text::{END_OF_TEXT, EndOfText};
+pub use end_of_text::{END_OF_TEXT, EndOfText, check_tokenizer};
 pub use error::DataError;
 pub use ingest::{IngestConfig, IngestRecord, ingest};
 pub use shards::{MAX_TOKEN_BYTES, ManifestSummary, ShardFolder, body_hashes, decode_shard};
 pub use tokenizer::{Tokenizer, TokenizerError};
 pub use tokenizer_trainer::MIN_VOCABULARY;
+pub use verify::verify;
 
 /// Folder of the training manifest, in an ingestion's folder.
 pub const TRAIN: &str = "train";

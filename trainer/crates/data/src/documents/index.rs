@@ -2,6 +2,8 @@
 
 //! Records that are found again, and proved.
 
+mod verify;
+
 use super::{
     DocumentProof, DocumentWriter, INDEX_FOLDER, RECORDS_FILE, parse_record,
     proof::{OpenedShard, shards_of},

@@ -137,6 +137,37 @@ impl TreeFile {
         Ok(tree)
     }
 
+    /// Checks every node. `hashes` are those of the leaves.
+    pub(super) fn verify(
+        &self,
+        hashes: impl Iterator<Item = Result<Hash, DataError>>,
+    ) -> Result<(), DataError> {
+        let reader = || File::open(&self.path).map(BufReader::new).io_context("open", &self.path);
+        let next = |nodes: &mut BufReader<File>| {
+            let mut node = Hash::default();
+            nodes.read_exact(&mut node).io_context("read", &self.path)?;
+            Ok::<_, DataError>(node)
+        };
+        let (mut nodes, mut below) = (reader()?, reader()?);
+        let mut is_sound = true;
+        for hash in hashes {
+            is_sound &= next(&mut nodes)? == merkle_leaf(&hash?);
+        }
+        for width in widths(self.leaves).filter(|width| *width > 1) {
+            for at in (0..width).step_by(2) {
+                let left = next(&mut below)?;
+                let is_paired = at + 1 < width;
+                let node = if is_paired { merkle_node(&left, &next(&mut below)?) } else { left };
+                is_sound &= next(&mut nodes)? == node;
+            }
+        }
+        if is_sound {
+            return Ok(());
+        }
+        let reason = "its nodes are not those over the leaves".to_owned();
+        Err(DataError::DamagedFile { path: self.path.clone(), reason })
+    }
+
     fn node(&self, number: u64) -> Result<Hash, DataError> {
         let mut hash = Hash::default();
         self.file.read_exact_at(&mut hash, number * NODE_BYTES).io_context("read", &self.path)?;

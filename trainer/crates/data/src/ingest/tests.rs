@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    SPLITS, Tokenizer, decode_shard,
+    HELD_OUT, SPLITS, ShardFolder, TRAIN, Tokenizer, decode_shard,
     documents::{DocumentIndex, search},
     tokenizer_trainer::tests::many_words,
 };

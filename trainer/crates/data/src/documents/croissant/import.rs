@@ -155,6 +155,21 @@ fn content_hash(object: &Map<String, Value>) -> Result<Option<Hash>, DataError> 
     Ok(None)
 }
 
+/// Returns the number of bytes of a size. It is `None` inside if the size is rounded to a larger
+/// unit, as people write it, and `None` outside if the text is no size.
+fn content_size(text: &str) -> Option<Option<u64>> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim().to_ascii_lowercase();
+    if matches!(unit.as_str(), "" | "b" | "byte" | "bytes") {
+        return number.parse().ok().map(Some);
+    }
+    let is_unit =
+        unit.len() == 1 || unit.ends_with('b') || unit.trim_end_matches('s').ends_with("byte");
+    let is_rounded = unit.starts_with(['k', 'm', 'g', 't', 'p']) && is_unit;
+    (is_rounded && number.parse::<f64>().is_ok()).then_some(None)
+}
+
 /// Reads an item of the distribution.
 fn file(value: &Value) -> Result<DescribedFile, DataError> {
     let Value::Object(object) = value else {
@@ -184,14 +199,19 @@ fn file(value: &Value) -> Result<DescribedFile, DataError> {
                 .ok_or_else(|| invalid(format!("{id} has a sha256 that is not 64 digits")))
         })
         .transpose()?;
-    let size = text(object, "contentSize", "@value")?;
+    let bytes = match text(object, "contentSize", "@value")? {
+        Some(size) => content_size(&size).ok_or_else(|| {
+            invalid(format!("{id} has a contentSize of {size:?}; write bytes, such as \"25 B\""))
+        })?,
+        None => None,
+    };
     Ok(DescribedFile {
         location,
         contained_in,
         includes: texts(object, "includes", "@value")?,
         excludes: texts(object, "excludes", "@value")?,
         media: text(object, "encodingFormat", "@value")?,
-        bytes: size.and_then(|size| size.trim_end_matches(['B', ' ']).parse().ok()),
+        bytes,
         sha256,
         id,
     })
@@ -258,6 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_in_bytes_or_rounded() {
+        for (size, bytes) in [
+            (json!(25), Some(25)),
+            (json!("25"), Some(25)),
+            (json!("25 bytes"), Some(25)),
+            (json!("1.2 GB"), None),
+            (json!("3 MiB"), None),
+            (json!("70k"), None),
+            (json!("5 Megabytes"), None),
+            (json!(null), None),
+        ] {
+            let mut other = example();
+            other["distribution"][2]["contentSize"] = size;
+            assert_eq!(parse(&other).unwrap().files[2].bytes, bytes, "{other}");
+        }
+    }
+
+    #[test]
     fn descriptions_that_cannot_be_used_say_why() {
         let refused = |path: &str, value: Value, reason: &str| {
             let mut other = example();
@@ -280,6 +318,9 @@ mod tests {
         refused("/distribution/0/@type", json!("cr:Field"), "neither a cr:FileObject");
         refused("/distribution/1/containedIn", json!([]), "contained in nothing");
         refused("/distribution/2/sha256", json!("07"), "64 digits");
+        for size in ["much", "-5 B", "2.5 B", "B", "1.2.3 MB", "5 miles", "", "9e9"] {
+            refused("/distribution/2/contentSize", json!(size), "stories.txt has a contentSize");
+        }
         for address in ["../up", "/etc/passwd", "file:///x", "https://", "https://a b", "a\\b", ""]
         {
             refused("/distribution/2/contentUrl", json!(address), "has an address");
