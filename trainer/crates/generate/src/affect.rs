@@ -11,7 +11,7 @@ const FULL_SURPRISE: f64 = 4.0;
 /// The dimensions are Russell's (1980, "A circumplex model of affect"). That prediction errors
 /// drive them follows Joffily and Coricelli (2013, "Emotional valence and the free-energy
 /// principle"). The arithmetic is plain IEEE 754, so the same tokens give the same state.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Affect {
     valence: f64,
     arousal: f64,

@@ -12,6 +12,9 @@ pub struct Prediction {
     /// Loss, in nats, that the model expects of its own prediction; `None` without an introspection
     /// head.
     pub expected_loss: Option<f32>,
+    /// Sum of the final hidden states of the tokens that were processed together, as wide as the
+    /// model.
+    pub hidden_sum: Vec<f32>,
 }
 
 /// Language models that process sequences of tokens piece by piece.
@@ -24,6 +27,11 @@ pub trait LanguageModel {
 
     /// Returns the number of tokens of the vocabulary.
     fn vocabulary(&self) -> usize;
+
+    /// Returns `true` if the division of a sequence into pieces changes no bit of a prediction.
+    fn is_divisible(&self) -> bool {
+        false
+    }
 
     /// Creates an empty cache with memory for `capacity` tokens, at most the context.
     ///

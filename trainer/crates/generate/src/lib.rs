@@ -7,7 +7,8 @@
 //! | run a model | [`LanguageModel`], [`NativeModel`] (own kernels), [`TorchModel`] (libtorch) |
 //! | convert between text and tokens | [`TextTokenizer`], [`TextStream`] |
 //! | choose the next token | [`Sampling`], [`Sampler`] |
-//! | generate | [`generate()`] for one prompt or a batch, [`reason()`] for steps |
+//! | generate | [`generate()`] for prompts, [`Batch`] for those that come and go, [`reason()`] |
+//! | compare texts | [`Embedding`] |
 //! | compute on the way | [`Tool`], [`ToolCall`] |
 //!
 //! Draws come from an integer generator and from arithmetic that is the same on every machine. The
@@ -37,10 +38,15 @@
 //! ```
 
 mod affect;
+mod batch;
 pub mod bench;
+mod embedding;
 mod language_model;
 mod native;
+mod prompt;
 mod reason;
+mod receipt;
+mod report;
 mod sampler;
 mod sequence;
 mod stream;
@@ -49,14 +55,18 @@ mod tools;
 mod torch;
 
 pub use affect::Affect;
+pub use batch::{Batch, Ended, generate};
+pub use embedding::Embedding;
 pub use language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput};
 pub use native::{NativeCache, NativeModel};
+pub use prompt::Prompt;
 pub use reason::{
     REASONING_INSTRUCTION, ReasoningResult, ReasoningStep, SearchEvent, SearchOptions,
     TOOL_INSTRUCTION, reason,
 };
+pub use report::TokenReport;
 pub use sampler::{Sampler, Sampling, SamplingError, entropy, log_probability};
-pub use sequence::{Completion, Event, FinishReason, Request, generate};
+pub use sequence::{Completion, Event, FinishReason, Request};
 pub use stream::TextStream;
 pub use text::{ChatTurn, TextTokenizer};
 pub use tools::{MAX_TOOL_INPUT_BYTES, Tool, ToolCall, ToolCallDetector, ToolError};
@@ -113,6 +123,12 @@ pub enum Error {
     /// A model or processor that [`NativeModel`] cannot serve.
     #[error("this model or processor needs the decoder of libtorch; use TorchModel")]
     Unsupported,
+    /// The model could not be run for another sequence of the batch.
+    #[error("the model cannot be run: {0}")]
+    Batch(String),
+    /// Nobody waits for the result any more.
+    #[error("nobody waits for the result")]
+    Cancelled,
     /// No threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(String),

@@ -220,10 +220,17 @@ fn best(logits: &[f32]) -> Result<u32, SamplingError> {
 /// Returns the natural logarithm of the model's probability of `token`. Equal logits give the same
 /// bits on every machine.
 pub fn log_probability(logits: &[f32], token: u32) -> f64 {
+    log_probabilities(logits)(token)
+}
+
+/// Returns the function that [`log_probability`] computes for the tokens of one prediction.
+pub(super) fn log_probabilities(logits: &[f32]) -> impl Fn(u32) -> f64 {
     let (highest, sum) = mass(logits);
-    logits
-        .get(token as usize)
-        .map_or(f64::NEG_INFINITY, |&score| f64::from(score) - highest - libm::log(sum))
+    let log = libm::log(sum);
+    move |token| {
+        let score = logits.get(token as usize);
+        score.map_or(f64::NEG_INFINITY, |&score| f64::from(score) - highest - log)
+    }
 }
 
 /// Returns the entropy, in nats, of the distribution of `logits`, which is the loss that the model

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Generation of one sequence, or of several at once, token by token.
+//! Generation of one sequence, token by token.
 
 use crate::Affect;
 use crate::{
     Error,
     language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput},
+    report::TokenReport,
     sampler::{Sampler, Sampling, entropy, log_probability},
     stream::TextStream,
     text::TextTokenizer,
@@ -33,6 +34,8 @@ pub struct Request {
     /// Strength, 0 to 1, with which surprise changes the temperature: the sensitivity of
     /// [`Affect::temperature`].
     pub sensitivity: f64,
+    /// Number of likeliest tokens in the report of each drawn token; `None` for no reports.
+    pub reports: Option<usize>,
 }
 
 /// Reason for the end of a text.
@@ -52,8 +55,10 @@ pub enum FinishReason {
 }
 
 /// Event of a running generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
+    /// Report of a drawn token, before its text. A token that ends the text has none.
+    Token(&'a TokenReport),
     /// Text that will not change, in whole characters.
     Text(&'a str),
     /// The model called a tool. The result follows as text.
@@ -61,7 +66,7 @@ pub enum Event<'a> {
 }
 
 /// Result of a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Completion {
     /// Generated text, without the prompt and without a stop string.
     pub text: String,
@@ -71,44 +76,8 @@ pub struct Completion {
     pub calls: Vec<ToolCall>,
     /// Reason for the end.
     pub finish: FinishReason,
-    /// Affect after the last token; `None` if the request has no sensitivity.
+    /// Affect after the last token; `None` if the request has neither sensitivity nor reports.
     pub affect: Option<Affect>,
-}
-
-/// Generates continuations of all `requests` at once.
-///
-/// `on` receives each event with the index of its request. If it returns [`ControlFlow::Break`],
-/// that text ends with [`FinishReason::Cancelled`].
-///
-/// # Errors
-///
-/// Fails if a prompt is empty or fills the context, if a sampling parameter is out of range, or if
-/// the model or the tokenizer fails.
-pub fn generate<M: LanguageModel>(
-    model: &M,
-    text: &TextTokenizer,
-    requests: &[Request],
-    mut on: impl FnMut(usize, Event<'_>) -> ControlFlow<()>,
-) -> Result<Vec<Completion>, Error> {
-    let mut sequences = requests
-        .iter()
-        .map(|request| Sequence::new(model, request))
-        .collect::<Result<Vec<_>, _>>()?;
-    loop {
-        let mut active: Vec<_> = sequences
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, sequence)| sequence.finish.is_none())
-            .collect();
-        if active.is_empty() {
-            break;
-        }
-        read(model, active.iter_mut().map(|(_, sequence)| &mut **sequence))?;
-        for (index, sequence) in active {
-            sequence.write(text, &mut |event| on(index, event))?;
-        }
-    }
-    Ok(sequences.into_iter().map(Sequence::complete).collect())
 }
 
 /// Processes the pending tokens of each sequence.
@@ -151,6 +120,8 @@ pub(super) struct Sequence<P> {
     pub(super) value: Option<f64>,
     /// Affect, the temperature without it, and the sensitivity.
     affect: Option<(Affect, f32, f64)>,
+    /// Number of likeliest tokens in reports.
+    reports: Option<usize>,
 }
 
 impl<P: SequenceCache> Sequence<P> {
@@ -164,6 +135,10 @@ impl<P: SequenceCache> Sequence<P> {
         }
         if tokens >= context {
             return Err(Error::Prompt { tokens, context });
+        }
+        let vocabulary = model.vocabulary();
+        if let Some(&token) = request.prompt.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(Error::Token { token, vocabulary });
         }
         let mut sampler = Sampler::new(request.sampling, request.stream)?;
         request.prompt.iter().for_each(|&token| sampler.accept(token));
@@ -182,8 +157,9 @@ impl<P: SequenceCache> Sequence<P> {
             last: Vec::new(),
             finish: (request.max_tokens == 0).then_some(FinishReason::Length),
             value: None,
-            affect: (request.sensitivity > 0.0)
+            affect: (request.sensitivity > 0.0 || request.reports.is_some())
                 .then(|| (Affect::default(), request.sampling.temperature, request.sensitivity)),
+            reports: request.reports,
         })
     }
 
@@ -235,8 +211,9 @@ impl<P: SequenceCache> Sequence<P> {
     ) -> Result<(), Error> {
         self.pending.clear();
         // The sampler changes logits in place.
-        let logits =
-            (self.value.is_some() || self.affect.is_some()).then(|| self.prediction.logits.clone());
+        let is_watched = self.value.is_some() || self.affect.is_some() || self.reports.is_some();
+        let logits = is_watched.then(|| self.prediction.logits.clone());
+        let mut report = None;
         let token = self.sampler.sample(&mut self.prediction.logits)?;
         if let Some(logits) = logits {
             let expected = self.prediction.expected_loss.map(f64::from);
@@ -251,6 +228,7 @@ impl<P: SequenceCache> Sequence<P> {
                 let temperature = affect.temperature((*temperature).into(), *sensitivity);
                 self.sampler.set_temperature(temperature as f32);
             }
+            report = self.reports.map(|top| TokenReport::new(&logits, token, expected, top));
         }
         if !self.ignore_end && text.ends().contains(&token) {
             self.finish = Some(FinishReason::End);
@@ -269,7 +247,13 @@ impl<P: SequenceCache> Sequence<P> {
             self.pending = text.encode(&String::from_utf8_lossy(bytes))?;
         }
         self.last = bytes.to_vec();
-        let mut heard = self.show(bytes, on);
+        let mut heard = match &report {
+            Some(report) => on(Event::Token(report)),
+            None => ControlFlow::Continue(()),
+        };
+        if heard.is_continue() {
+            heard = self.show(bytes, on);
+        }
         if let Some((call, _)) = called
             && self.stream.stopped().is_none()
         {
@@ -325,7 +309,7 @@ impl<P: SequenceCache> Sequence<P> {
         Ok(())
     }
 
-    fn complete(self) -> Completion {
+    pub(super) fn complete(self) -> Completion {
         Completion {
             text: self.text,
             tokens: self.written,
@@ -339,7 +323,7 @@ impl<P: SequenceCache> Sequence<P> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::text::tests::BYTES;
+    use crate::{generate, text::tests::BYTES};
     use std::cell::RefCell;
 
     /// Writes `script` whatever it reads: the token after `n` tokens is the script's `n`th, behind
@@ -420,6 +404,7 @@ pub(super) mod tests {
             match event {
                 Event::Text(text) => heard += text,
                 Event::Call(call) => heard += &format!("[{}]", call.asked),
+                Event::Token(_) => {}
             }
             ControlFlow::Continue(())
         });

@@ -45,6 +45,12 @@ impl TorchModel {
             .f_to(Device::Cpu)?;
         input.prediction.logits.resize(self.vocabulary(), 0.0);
         logits.f_copy_data(&mut input.prediction.logits, self.vocabulary())?;
+        let width = self.spec.width as usize;
+        input.prediction.hidden_sum.resize(width, 0.0);
+        hidden
+            .f_sum_dim_intlist([0i64, 1].as_slice(), false, Kind::Float)?
+            .f_to(Device::Cpu)?
+            .f_copy_data(&mut input.prediction.hidden_sum, width)?;
         let expected = self.decoder.introspect(&self.weights, &last)?;
         input.prediction.expected_loss =
             expected.map(|loss| loss.f_double_value(&[0, 0])).transpose()?.map(|loss| loss as f32);

@@ -284,6 +284,7 @@ impl NativeModel {
         }
         self.norm.apply(spec.norm, x, normed);
         for (row, normed) in rows.iter().zip(normed.chunks_exact(width)) {
+            add(&mut inputs[row.input].prediction.hidden_sum, normed);
             last[row.input * width..][..width].copy_from_slice(normed);
         }
     }
@@ -417,6 +418,10 @@ impl LanguageModel for NativeModel {
         self.spec.vocabulary as usize
     }
 
+    fn is_divisible(&self) -> bool {
+        true
+    }
+
     fn new_cache(&self, capacity: usize) -> Result<NativeCache, Error> {
         let capacity = capacity.min(self.context());
         let len = capacity * self.spec.key_value_width() as usize;
@@ -428,7 +433,9 @@ impl LanguageModel for NativeModel {
     fn forward(&self, inputs: &mut [SequenceInput<'_, NativeCache>]) -> Result<(), Error> {
         check(inputs, self.vocabulary())?;
         let mut rows = Vec::new();
-        for (index, input) in inputs.iter().enumerate() {
+        for (index, input) in inputs.iter_mut().enumerate() {
+            input.prediction.hidden_sum.clear();
+            input.prediction.hidden_sum.resize(self.spec.width as usize, 0.0);
             rows.extend(
                 input.tokens.iter().zip(input.cache.len..).map(|(&token, place)| TokenRow {
                     input: index,

@@ -6,6 +6,8 @@
 mod calc;
 mod sat;
 
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
 /// Largest input of a tool, in bytes.
 pub const MAX_TOOL_INPUT_BYTES: usize = 512;
 /// Deepest nesting of parentheses and operators.
@@ -66,6 +68,19 @@ impl ToolCall {
             Ok(result) => format!(" = {result}"),
             Err(error) => format!(" = error: {error}"),
         }
+    }
+}
+
+impl Serialize for ToolCall {
+    /// Serializes an object with the fields `asked`, and `result` or `error`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_struct("ToolCall", 2)?;
+        object.serialize_field("asked", &self.asked)?;
+        match &self.result {
+            Ok(result) => object.serialize_field("result", result)?,
+            Err(error) => object.serialize_field("error", &error.to_string())?,
+        }
+        object.end()
     }
 }
 

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Models that are served, each with a thread that owns it.
+
+use crate::{
+    answers::stopped,
+    error::ApiError,
+    worker::{Answer, Job, Task, Worker},
+};
+use pol_generate::{LanguageModel, Request, SearchOptions, TextTokenizer};
+use serde::Serialize;
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+};
+use tokio::sync::mpsc;
+use utoipa::ToSchema;
+
+/// Facts about a served model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelCard {
+    /// Name, as requests have it.
+    pub name: String,
+    /// Root of the model: BLAKE3 of its parameters, in hexadecimal digits.
+    pub root: String,
+    /// Decoder, by which the bits of the predictions are known.
+    #[schema(example = "pol-generate/native/1")]
+    pub decoder: String,
+    /// Time from which it is served, in seconds since 1970.
+    pub since: u64,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Longest sequence, in tokens.
+    pub context: usize,
+    /// Set if the vocabulary has turns of conversations.
+    pub chat: bool,
+}
+
+impl ModelCard {
+    /// Returns the root and the numerics, which together with seed and prompt fix a text.
+    pub fn fingerprint(&self) -> String {
+        format!("{}/{}", self.root, self.decoder)
+    }
+}
+
+/// Limits of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// Largest number of sequences that are generated at once.
+    pub places: usize,
+    /// Largest number of requests that wait for a place.
+    pub queue: usize,
+    /// Largest number of tokens of all sequences together, which bounds their memory. A single
+    /// sequence may exceed it.
+    pub tokens: usize,
+    /// Largest number of tokens that one request generates.
+    pub max_tokens: usize,
+}
+
+/// Model that a thread serves. The thread ends with the last of its requests after the engine was
+/// dropped.
+pub struct Engine {
+    card: ModelCard,
+    text: Arc<TextTokenizer>,
+    begin: Option<u32>,
+    options: EngineOptions,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Engine {
+    /// Starts a thread that serves `model`, whose texts begin with the token `begin`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the thread cannot be started.
+    pub fn start<M: LanguageModel + Send + 'static>(
+        model: M,
+        text: TextTokenizer,
+        begin: Option<u32>,
+        card: ModelCard,
+        options: EngineOptions,
+    ) -> io::Result<Self> {
+        let text = Arc::new(text);
+        let (sender, jobs) = mpsc::channel(options.queue.max(1));
+        let worker = Worker::new(model, Arc::clone(&text), jobs, options.places, options.tokens);
+        thread::Builder::new().name("model".into()).spawn(move || worker.run())?;
+        Ok(Self { card, text, begin, options, jobs: sender })
+    }
+
+    /// Returns facts about the model.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
+    }
+
+    pub(crate) fn text(&self) -> &Arc<TextTokenizer> {
+        &self.text
+    }
+
+    pub(crate) fn begin(&self) -> Option<u32> {
+        self.begin
+    }
+
+    pub(crate) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Asks for a text. The answers have room for every token, so that a slow reader holds up
+    /// nobody.
+    pub(crate) fn generate(&self, request: Request) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        let parts = request.max_tokens.min(self.card.context) + 2;
+        self.submit(Task::Generate(request), parts)
+    }
+
+    /// Asks for steps of reasoning and an answer.
+    pub(crate) fn reason(
+        &self,
+        request: Request,
+        search: SearchOptions,
+    ) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        // A step has at least a token, and a call of a tool several.
+        let parts = 2 * search.budget + 2;
+        self.submit(Task::Reason(request, search), parts)
+    }
+
+    /// Asks for the embedding of a text.
+    pub(crate) fn embed(&self, tokens: Vec<u32>) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        self.submit(Task::Embed(tokens), 1)
+    }
+
+    fn submit(&self, task: Task, parts: usize) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        let (answers, receiver) = mpsc::channel(parts);
+        self.jobs.try_send(Job { task, answers }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ApiError::Busy,
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        Ok(receiver)
+    }
+}
+
+/// The model that is served now. Requests finish with the model that they began with.
+#[derive(Clone)]
+pub struct Models {
+    current: Arc<RwLock<Arc<Engine>>>,
+}
+
+impl Models {
+    /// Serves `engine`.
+    pub fn new(engine: Engine) -> Self {
+        Self { current: Arc::new(RwLock::new(Arc::new(engine))) }
+    }
+
+    /// Returns the model that new requests get.
+    pub fn current(&self) -> Arc<Engine> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves `engine` from now on. The model before is freed when its last request has ended.
+    pub fn replace(&self, engine: Engine) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(engine);
+    }
+
+    /// Returns the current model if it has the name `asked`, or if none is asked for.
+    pub(crate) fn named(&self, asked: Option<&str>) -> Result<Arc<Engine>, ApiError> {
+        let engine = self.current();
+        match asked {
+            Some(asked) if asked != engine.card.name => Err(ApiError::Model {
+                asked: asked.chars().take(80).collect(),
+                served: engine.card.name.clone(),
+            }),
+            _ => Ok(engine),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Errors of requests, as problem details (RFC 9457).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// Media type of problem details.
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Error of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The body is not the JSON that the endpoint takes, or a parameter is out of range.
+    #[error("{detail}")]
+    Invalid {
+        /// Parameter at fault, if it is one.
+        parameter: Option<&'static str>,
+        /// Description of the fault and the remedy.
+        detail: String,
+    },
+    /// The endpoint does not support a feature.
+    #[error("{parameter} is not supported: {remedy}")]
+    Unsupported {
+        /// Parameter that asks for the feature.
+        parameter: &'static str,
+        /// Alternative.
+        remedy: &'static str,
+    },
+    /// The prompt leaves no room in the context.
+    #[error(transparent)]
+    ContextLength(pol_generate::Error),
+    /// The request names a model that is not served.
+    #[error("the model '{asked}' is not served here; GET /v1/models lists '{served}'")]
+    Model {
+        /// Name in the request.
+        asked: String,
+        /// Name of the served model.
+        served: String,
+    },
+    /// There is no token, or it is unknown or revoked.
+    #[error("send a valid token as `Authorization: Bearer …`; `pol-trainer tokens add` makes one")]
+    Unauthorized,
+    /// The token lacks a scope.
+    #[error("the token lacks the scope '{0}'; make one with `pol-trainer tokens add --scope {0}`")]
+    Forbidden(&'static str),
+    /// A request without a token names a host that is not this machine.
+    #[error("the host of the request is not this machine; ask for localhost, or use tokens")]
+    Host,
+    /// There is no such endpoint.
+    #[error("there is no such endpoint; GET /openapi.json lists all")]
+    NotFound,
+    /// The endpoint has no such method.
+    #[error("the endpoint does not have this method; GET /openapi.json lists all")]
+    Method,
+    /// The body is too large.
+    #[error("the body is larger than {0} bytes; send less")]
+    BodySize(usize),
+    /// The body is not declared as JSON.
+    #[error("send the body with `Content-Type: application/json`")]
+    MediaType,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {} s; send it faster", .0.as_secs())]
+    Slow(Duration),
+    /// Too many requests of this client.
+    #[error("too many requests; try again in {} s", .0.as_secs().max(1))]
+    Rate(Duration),
+    /// All places are taken, and the queue is full.
+    #[error("all places are taken and the queue is full; try again in a few seconds")]
+    Busy,
+    /// The server is at fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Error of a request as problem details, with the object by which clients of OpenAI know errors.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Kind of the problem, as a URN.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:pol:problem:rate-limited")]
+    kind: String,
+    /// Name of the kind.
+    title: &'static str,
+    /// Status code.
+    status: u16,
+    /// Description of this occurrence, with the remedy.
+    detail: String,
+    /// Error in the form of OpenAI.
+    error: OpenAiError,
+}
+
+/// Error in the form of OpenAI.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OpenAiError {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'static str>,
+    code: &'static str,
+}
+
+/// Constant parts of an error: status, name, title, and the type that clients of OpenAI know.
+type Kind = (StatusCode, &'static str, &'static str, &'static str);
+
+impl ApiError {
+    /// Creates the error of a parameter that is out of range.
+    pub(crate) fn parameter(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid { parameter: Some(name), detail: detail.into() }
+    }
+
+    fn kind(&self) -> Kind {
+        const INVALID: &str = "invalid_request_error";
+        let status = |status, name, title, kind| (status, name, title, kind);
+        match self {
+            Self::Invalid { .. } => {
+                status(StatusCode::BAD_REQUEST, "invalid-request", "Invalid request", INVALID)
+            }
+            Self::Unsupported { .. } => {
+                status(StatusCode::BAD_REQUEST, "unsupported", "Not supported", INVALID)
+            }
+            Self::ContextLength(_) => {
+                let title = "Prompt too long";
+                status(StatusCode::BAD_REQUEST, "context_length_exceeded", title, INVALID)
+            }
+            Self::Model { .. } => {
+                status(StatusCode::NOT_FOUND, "model_not_found", "Unknown model", INVALID)
+            }
+            Self::Unauthorized => {
+                let kind = "authentication_error";
+                status(StatusCode::UNAUTHORIZED, "unauthorized", "Token required", kind)
+            }
+            Self::Forbidden(_) => {
+                status(StatusCode::FORBIDDEN, "forbidden", "Scope required", "permission_error")
+            }
+            Self::Host => {
+                let title = "Host refused";
+                status(StatusCode::MISDIRECTED_REQUEST, "host-refused", title, "permission_error")
+            }
+            Self::NotFound => status(StatusCode::NOT_FOUND, "not-found", "Not found", INVALID),
+            Self::Method => {
+                status(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", INVALID)
+            }
+            Self::BodySize(_) => {
+                status(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large", INVALID)
+            }
+            Self::MediaType => {
+                let title = "JSON required";
+                status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, INVALID)
+            }
+            Self::Slow(_) => {
+                status(StatusCode::REQUEST_TIMEOUT, "slow-body", "Body too slow", INVALID)
+            }
+            Self::Rate(_) => {
+                let kind = "rate_limit_error";
+                status(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", kind)
+            }
+            Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
+            Self::Internal(_) => {
+                let title = "Internal error";
+                status(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, "server_error")
+            }
+        }
+    }
+
+    /// Returns the problem details of this error.
+    pub fn problem(&self) -> Problem {
+        let (status, code, title, kind) = self.kind();
+        let param = match self {
+            Self::Invalid { parameter, .. } => *parameter,
+            Self::Unsupported { parameter, .. } => Some(*parameter),
+            _ => None,
+        };
+        let detail = self.to_string();
+        Problem {
+            kind: format!("urn:pol:problem:{}", code.replace('_', "-")),
+            title,
+            status: status.as_u16(),
+            error: OpenAiError { message: detail.clone(), kind, param, code },
+            detail,
+        }
+    }
+}
+
+impl From<pol_generate::Error> for ApiError {
+    fn from(error: pol_generate::Error) -> Self {
+        use pol_generate::{Error, SamplingError};
+        match error {
+            Error::Prompt { .. } => Self::ContextLength(error),
+            Error::Empty | Error::Tokenizer(_) | Error::Sampling(SamplingError::Control { .. }) => {
+                Self::Invalid { parameter: None, detail: error.to_string() }
+            }
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, ..) = self.kind();
+        let body = serde_json::to_string(&self.problem()).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        let wait = match &self {
+            Self::Rate(wait) => Some(wait.as_secs().max(1)),
+            Self::Busy => Some(2),
+            _ => None,
+        };
+        let headers = response.headers_mut();
+        if let Some(seconds) = wait {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if matches!(self, Self::Unauthorized) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_serves_readers_of_both_forms() {
+        let error = ApiError::parameter("temperature", "temperature must be 0 or more, not -1");
+        let problem = serde_json::to_value(error.problem()).unwrap();
+        assert_eq!(problem["type"], "urn:pol:problem:invalid-request");
+        assert_eq!(
+            (&problem["status"], &problem["title"]),
+            (&400.into(), &"Invalid request".into())
+        );
+        assert_eq!(problem["detail"], "temperature must be 0 or more, not -1");
+        assert_eq!(problem["error"]["message"], problem["detail"]);
+        assert_eq!(problem["error"]["param"], "temperature");
+        let response = ApiError::Rate(Duration::from_millis(10)).into_response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The frame around all endpoints: versions, access, limits, errors, and the reference.
+
+use crate::{access::Access, body::MAX_BODY_BYTES, error::ApiError, reference, tokens::Scope};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, header},
+    middleware::{Next, from_fn},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+use utoipa::openapi::{
+    Components, InfoBuilder, OpenApi, OpenApiBuilder,
+    security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+/// Name of a request in answers and logs.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Headers of every answer: no guess of types, no place in frames, no address to other sites.
+const FIXED: [(HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+];
+/// Policy of the reference: a page without scripts.
+const PAGE_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+
+/// Address of the client of a request, which the server adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Collection of endpoints.
+///
+/// # Examples
+///
+/// ```
+/// use pol_api::{Access, Frame, Rate, Scope};
+/// use std::num::NonZeroU32;
+/// use utoipa_axum::{router::OpenApiRouter, routes};
+///
+/// /// Says that the server runs.
+/// #[utoipa::path(get, path = "/hello", responses((status = 200, body = String)))]
+/// async fn hello() -> &'static str {
+///     "hello"
+/// }
+///
+/// let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::MIN };
+/// let routes = OpenApiRouter::new().routes(routes!(hello));
+/// // GET /hello and GET /v1/hello, for tokens with the scope `read`.
+/// let router = Frame::new(Access::new(None, rate)).with(Scope::Read, routes).build();
+/// # let _ = router;
+/// ```
+pub struct Frame {
+    access: Arc<Access>,
+    routes: OpenApiRouter,
+}
+
+impl Frame {
+    /// Creates a frame without endpoints.
+    pub fn new(access: Access) -> Self {
+        let info = InfoBuilder::new()
+            .title("POL")
+            .version(env!("CARGO_PKG_VERSION"))
+            .description(Some("Models of a proof-of-learning network."));
+        let mut components = Components::new();
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", bearer);
+        let openapi = OpenApiBuilder::new()
+            .info(info.build())
+            .components(Some(components))
+            .security(Some([SecurityRequirement::new("token", [""; 0])]))
+            .build();
+        Self { access: Arc::new(access), routes: OpenApiRouter::with_openapi(openapi) }
+    }
+
+    /// Adds endpoints that require `scope`, at their plain paths and below `/v1`.
+    #[must_use]
+    pub fn with(self, scope: Scope, routes: OpenApiRouter) -> Self {
+        let plain = self.guarded(scope, routes.clone());
+        let frame = self.with_versioned(scope, routes);
+        Self { routes: frame.routes.merge(plain), ..frame }
+    }
+
+    /// Adds endpoints that require `scope`, below `/v1` alone.
+    #[must_use]
+    pub fn with_versioned(self, scope: Scope, routes: OpenApiRouter) -> Self {
+        let routes = self.guarded(scope, routes);
+        Self { routes: self.routes.nest("/v1", routes), ..self }
+    }
+
+    fn guarded(&self, scope: Scope, routes: OpenApiRouter) -> OpenApiRouter {
+        let access = Arc::clone(&self.access);
+        routes.route_layer(from_fn(move |request: Request, next: Next| {
+            let access = Arc::clone(&access);
+            async move {
+                let peer = peer(&request);
+                let (headers, uri) = (request.headers(), request.uri());
+                match access.check(scope, headers, uri, peer) {
+                    Ok(client) => {
+                        tracing::Span::current().record("client", client.as_str());
+                        next.run(request).await
+                    }
+                    Err(error) => error.into_response(),
+                }
+            }
+        }))
+    }
+
+    /// Returns the service of all endpoints, with `/openapi.json`, `/reference`, and `/health`,
+    /// which require no token.
+    pub fn build(self) -> Router {
+        let (router, mut openapi) = self.routes.split_for_parts();
+        name_operations(&mut openapi);
+        let page = reference::page(&openapi);
+        let openapi = Arc::new(openapi);
+        router
+            .route("/openapi.json", get(move || async move { Json(&*openapi).into_response() }))
+            .route(
+                "/reference",
+                get(move || async move {
+                    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page))
+                }),
+            )
+            .route("/health", get(|| async { "ok" }))
+            .fallback(|| async { ApiError::NotFound })
+            .method_not_allowed_fallback(|| async { ApiError::Method })
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(from_fn(observe))
+    }
+}
+
+/// Names each operation after its path. The function behind it may stand for several.
+fn name_operations(openapi: &mut OpenApi) {
+    for (path, item) in &mut openapi.paths.paths {
+        let words = path.replace(['/', '{', '}', '-', '.'], "_");
+        for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}{words}"));
+            }
+        }
+    }
+}
+
+/// Returns the address of the client; an unspecified one in tests without a server.
+fn peer(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<Peer>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+/// Names a request, logs it, and adds the headers of every answer.
+async fn observe(request: Request, next: Next) -> Response {
+    use tracing::Instrument;
+    let mut bytes = [0; 12];
+    // Without random bytes requests have one name, which harms nobody.
+    let _ = getrandom::fill(&mut bytes);
+    let id = hex::encode(bytes);
+    let span = tracing::info_span!("request", %id, client = tracing::field::Empty);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let started = Instant::now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let (status, milliseconds) = (response.status().as_u16(), started.elapsed().as_millis());
+    span.in_scope(|| tracing::info!("{method} {path:.80} {status} after {milliseconds} ms"));
+    let headers = response.headers_mut();
+    headers.extend(FIXED);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}

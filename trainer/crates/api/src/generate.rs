@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! `POST /generate`: a text with all that the model tells about it.
+
+use crate::{
+    answers,
+    body::JsonBody,
+    engine::{Engine, Models},
+    error::{ApiError, Problem},
+    events,
+    parameters::{Parameters, Strings},
+    tokenize::encode,
+    worker::{Answer, Part},
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response, sse::Event},
+};
+use futures::StreamExt;
+use pol_generate::{
+    Completion, Prompt, ReasoningResult, Request, Sampling, SearchOptions, TextTokenizer,
+    TokenReport, ToolCall,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Number of tokens of a text for which no number is given, as of `pol-trainer generate`.
+const DEFAULT_TOKENS: usize = 256;
+/// Tokens of reasoning for which no budget is given.
+const DEFAULT_BUDGET: usize = 512;
+/// Largest budget of reasoning.
+const MAX_BUDGET: usize = 4_096;
+/// Most branches and points of a tree.
+const MAX_BRANCHES: usize = 8;
+/// Sampling for which nothing is given, as of `pol-trainer generate`.
+const SAMPLING: Sampling = Sampling {
+    temperature: 0.7,
+    top_k: 0,
+    top_p: 0.95,
+    min_p: 0.0,
+    repetition_penalty: 1.1,
+    seed: 0,
+};
+
+/// Request for a text with its insights.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"prompt": "The capital of France is", "max_tokens": 20, "seed": 7}))]
+pub struct GenerateRequest {
+    /// Name of the model; the one that is served if it is missing.
+    model: Option<String>,
+    /// Text to continue, or with `chat` a message to answer.
+    prompt: String,
+    /// Set if the prompt is a user's message in a conversation.
+    #[serde(default)]
+    chat: bool,
+    /// System message before the conversation.
+    system: Option<String>,
+    /// Largest number of tokens [default: 256].
+    max_tokens: Option<usize>,
+    /// Divisor of the logits; 0 takes the likeliest token [default: 0.7].
+    temperature: Option<f32>,
+    /// Number of likeliest tokens that are drawn from; 0 for all.
+    top_k: Option<usize>,
+    /// Share of the probability that is drawn from [default: 0.95].
+    top_p: Option<f32>,
+    /// Smallest probability relative to the likeliest token.
+    min_p: Option<f32>,
+    /// Penalty on tokens that occurred; 1 for none [default: 1.1].
+    repetition_penalty: Option<f32>,
+    /// Strength, 0 to 1, with which surprise lowers the temperature.
+    #[serde(default)]
+    sensitivity: f64,
+    /// Seed [default: a random one, which the answer names].
+    seed: Option<i64>,
+    /// String before which the text ends, or several.
+    stop: Option<Strings>,
+    /// Set if generation goes on after a token that ends a text.
+    #[serde(default)]
+    ignore_end: bool,
+    /// Set if the model may call its tools.
+    #[serde(default)]
+    tools: bool,
+    /// Number of likely tokens beside each token.
+    #[serde(default)]
+    alternatives: u8,
+    /// Order in which the model reasons; no reasoning if it is missing.
+    reason: Option<Reasoning>,
+    /// Largest number of tokens of all steps [default: 512].
+    budget: Option<usize>,
+    /// Steps that a tree tries at each point [default: 3].
+    branches: Option<usize>,
+    /// Points from which a tree goes on at each depth [default: 2].
+    width: Option<usize>,
+    /// Set if the text is sent as events while it is made.
+    #[serde(default)]
+    stream: bool,
+}
+
+/// Order of reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Reasoning {
+    /// One step after the other.
+    Chain,
+    /// Several steps at each point, of which the best are continued.
+    Tree,
+}
+
+impl GenerateRequest {
+    /// Checks all that can be checked without the model.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter is out of range.
+    pub fn check(&self) -> Result<(), ApiError> {
+        self.search()?;
+        self.request().map(drop)
+    }
+
+    fn request(&self) -> Result<Request, ApiError> {
+        let parameters = Parameters {
+            max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_TOKENS)),
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            sensitivity: self.sensitivity,
+            seed: self.seed,
+            stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
+            choices: 1,
+            top: Some(self.alternatives),
+        };
+        let request = parameters.check(SAMPLING)?;
+        let max_tokens = parameters.max_tokens.unwrap_or(DEFAULT_TOKENS);
+        Ok(Request { tools: self.tools, ignore_end: self.ignore_end, max_tokens, ..request })
+    }
+
+    fn search(&self) -> Result<Option<SearchOptions>, ApiError> {
+        let Some(reasoning) = self.reason else { return Ok(None) };
+        let budget = self.budget.unwrap_or(DEFAULT_BUDGET);
+        if !(1..=MAX_BUDGET).contains(&budget) {
+            return Err(ApiError::parameter("budget", format!("budget is 1 to {MAX_BUDGET}")));
+        }
+        let tree = SearchOptions::tree(budget);
+        let options = match reasoning {
+            Reasoning::Chain => return Ok(Some(SearchOptions::chain(budget))),
+            Reasoning::Tree => SearchOptions {
+                branches: self.branches.unwrap_or(tree.branches),
+                width: self.width.unwrap_or(tree.width),
+                ..tree
+            },
+        };
+        for (name, value) in [("branches", options.branches), ("width", options.width)] {
+            if !(1..=MAX_BRANCHES).contains(&value) {
+                return Err(ApiError::parameter(name, format!("{name} is 1 to {MAX_BRANCHES}")));
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+/// Text with its insights.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Generated {
+    /// Name of the model.
+    model: String,
+    /// Root of the model and its decoder. With prompt, parameters, and seed they fix the text.
+    system_fingerprint: String,
+    prompt_tokens: usize,
+    seed: u64,
+    /// Text, its end (`end`, `length`, `context`, or a stop string), calls of tools, and affect.
+    #[serde(flatten)]
+    #[schema(value_type = Option<Object>)]
+    completion: Option<Completion>,
+    /// Probability, surprise, and confidence of each token.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    insights: Vec<Insight>,
+    /// Steps of reasoning on the best path, and the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    reasoned: Option<ReasoningResult>,
+}
+
+/// Report of a token.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Insight {
+    /// Text of the token.
+    text: String,
+    /// Its number, its `log_probability` in nats, the `expected_loss` before it was drawn, the
+    /// `surprise` at it, and the `confidence` of the model.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    report: TokenReport,
+    /// Likely tokens with the logarithms of their probabilities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    alternatives: Vec<(String, f64)>,
+}
+
+/// Part of a text, in an event.
+#[derive(Serialize)]
+struct Delta {
+    text: String,
+    insights: Vec<Insight>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    calls: Vec<ToolCall>,
+}
+
+fn insights(reports: Vec<TokenReport>, text: &TextTokenizer) -> Vec<Insight> {
+    let spelled = |token| String::from_utf8_lossy(text.bytes(token)).into_owned();
+    let insight = |report: TokenReport| Insight {
+        text: spelled(report.token),
+        alternatives: report.top.iter().map(|&(token, log)| (spelled(token), log)).collect(),
+        report,
+    };
+    reports.into_iter().map(insight).collect()
+}
+
+/// Answer under way.
+struct Answering {
+    engine: Arc<Engine>,
+    prompt_tokens: usize,
+    seed: u64,
+}
+
+impl Answering {
+    fn generated(&self) -> Generated {
+        let card = self.engine.card();
+        Generated {
+            model: card.name.clone(),
+            system_fingerprint: card.fingerprint(),
+            prompt_tokens: self.prompt_tokens,
+            seed: self.seed,
+            completion: None,
+            insights: Vec::new(),
+            reasoned: None,
+        }
+    }
+
+    async fn whole(
+        self,
+        mut answers: Receiver<Answer>,
+        reasons: bool,
+    ) -> Result<Response, ApiError> {
+        if !reasons {
+            let (completion, part) = answers::collect(answers).await?;
+            let insights = insights(part.reports, self.engine.text());
+            let whole = Generated { completion: Some(completion), insights, ..self.generated() };
+            return Ok(Json(whole).into_response());
+        }
+        while let Some(answer) = answers.recv().await {
+            match answer {
+                Answer::Reasoned(reasoned) => {
+                    let whole = Generated { reasoned: Some(reasoned), ..self.generated() };
+                    return Ok(Json(whole).into_response());
+                }
+                Answer::Failed(error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Err(answers::stopped())
+    }
+
+    fn stream(self, answers: Receiver<Answer>) -> Response {
+        let events = answers::merge(vec![answers]).map(move |(_, answer)| self.event(answer));
+        events::respond(events)
+    }
+
+    fn event(&self, answer: Answer) -> Event {
+        match answer {
+            Answer::Part(Part { text, reports, calls }) => {
+                let insights = insights(reports, self.engine.text());
+                events::json(&Delta { text, insights, calls }).event("text")
+            }
+            Answer::Step(step) => events::json(&step).event("step"),
+            Answer::Done(completion) => {
+                let whole = Generated { completion: Some(completion), ..self.generated() };
+                events::json(&whole).event("done")
+            }
+            Answer::Reasoned(reasoned) => {
+                let whole = Generated { reasoned: Some(reasoned), ..self.generated() };
+                events::json(&whole).event("done")
+            }
+            Answer::Failed(error) => events::json(&ApiError::from(error).problem()).event("error"),
+            Answer::Embedding(_) => Event::default().comment(""),
+        }
+    }
+}
+
+/// Generates a text with its insights.
+///
+/// With `stream: true` the answer is events: `text` with a part and its insights, `step` with a
+/// step of reasoning, and at last `done` with the whole, or `error` with a problem.
+#[utoipa::path(
+    post,
+    path = "/generate",
+    tag = "Generation",
+    request_body = GenerateRequest,
+    responses(
+        (status = 200, body = Generated),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn generate(
+    State(models): State<Models>,
+    JsonBody(asked): JsonBody<GenerateRequest>,
+) -> Result<Response, ApiError> {
+    let (request, search) = (asked.request()?, asked.search()?);
+    let engine = models.named(asked.model.as_deref())?;
+    let (is_stream, begin) = (asked.stream, engine.begin());
+    let prompts = encode(&engine, vec![asked], move |text, asked| {
+        let prompt = Prompt {
+            text: &asked.prompt,
+            chat: asked.chat,
+            system: asked.system.as_deref(),
+            reason: asked.reason.is_some(),
+            tools: asked.tools,
+        };
+        prompt.encode(text, begin)
+    });
+    let prompt = prompts.await?.pop().unwrap_or_default();
+    let (tokens, context) = (prompt.len(), engine.card().context);
+    if tokens >= context {
+        return Err(pol_generate::Error::Prompt { tokens, context }.into());
+    }
+    let max_tokens = request.max_tokens.min(engine.options().max_tokens);
+    let request = Request { prompt, max_tokens, ..request };
+    let seed = request.sampling.seed;
+    let answers = match search {
+        Some(search) => engine.reason(request, search)?,
+        None => engine.generate(request)?,
+    };
+    let answering = Answering { engine, prompt_tokens: tokens, seed };
+    if is_stream {
+        Ok(answering.stream(answers))
+    } else {
+        answering.whole(answers, search.is_some()).await
+    }
+}
+
+/// Returns the endpoint.
+pub(crate) fn routes(models: Models) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(generate)).with_state(models)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::parse;
+
+    #[test]
+    fn reasoning_is_bounded() {
+        let check = |json: &str| parse::<GenerateRequest>(json.as_bytes())?.check();
+        assert!(check(r#"{"prompt": "x", "reason": "tree", "branches": 4, "width": 2}"#).is_ok());
+        assert!(check(r#"{"prompt": "x", "reason": "chain", "budget": 4096}"#).is_ok());
+        for wrong in [
+            r#"{"prompt": "x", "reason": "tree", "branches": 9}"#,
+            r#"{"prompt": "x", "reason": "tree", "width": 0}"#,
+            r#"{"prompt": "x", "reason": "chain", "budget": 5000}"#,
+            r#"{"prompt": "x", "reason": "maze"}"#,
+            r#"{"prompt": "x", "alternatives": 21}"#,
+            r#"{"prompt": ["x"]}"#,
+            r#"{}"#,
+        ] {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::texts::{Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text};
+use crate::{
+    body::JsonBody,
+    engine::Models,
+    error::{ApiError, Problem},
+    parameters::{Parameters, Strings},
+    tokenize::encode,
+    worker::Part,
+};
+use axum::{extract::State, response::Response};
+use pol_generate::{Sampling, TextTokenizer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Number of tokens of a completion for which no number is given, as OpenAI has it.
+const DEFAULT_TOKENS: usize = 16;
+
+/// Request for the continuation of texts.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompletionRequest {
+    /// Name of the model; the one that is served if it is missing.
+    model: Option<String>,
+    /// Text to continue, or several.
+    prompt: Strings,
+    /// Largest number of tokens of each text.
+    max_tokens: Option<usize>,
+    /// Divisor of the logits; 0 takes the likeliest token.
+    temperature: Option<f32>,
+    /// Share of the probability that is drawn from.
+    top_p: Option<f32>,
+    /// Number of likeliest tokens that are drawn from; 0 for all.
+    top_k: Option<usize>,
+    /// Smallest probability relative to the likeliest token.
+    min_p: Option<f32>,
+    /// Penalty on tokens that occurred.
+    repetition_penalty: Option<f32>,
+    /// Number of texts for each prompt.
+    n: Option<usize>,
+    /// Seed. With the prompt, the parameters, and the fingerprint it fixes the text.
+    seed: Option<i64>,
+    /// String before which a text ends, or several.
+    stop: Option<Strings>,
+    /// Set if the texts are sent as events while they are made.
+    stream: Option<bool>,
+    /// Options of the stream.
+    stream_options: Option<StreamOptions>,
+    /// Number of likely tokens beside each token, which has its probability then.
+    logprobs: Option<u8>,
+    /// Not supported, except as 0.
+    frequency_penalty: Option<f32>,
+    /// Not supported, except as 0.
+    presence_penalty: Option<f32>,
+    /// Not supported, except as `false`.
+    echo: Option<bool>,
+    /// Ignored.
+    #[schema(value_type = Option<String>)]
+    #[expect(dead_code, reason = "clients send it")]
+    user: Option<Value>,
+}
+
+impl CompletionRequest {
+    /// Checks all that can be checked without the model.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter is out of range or not supported.
+    pub fn check(&self) -> Result<(), ApiError> {
+        self.parameters()?.check(Sampling::default()).map(drop)
+    }
+
+    fn parameters(&self) -> Result<Parameters, ApiError> {
+        refuse_penalties(self.frequency_penalty, self.presence_penalty)?;
+        if self.echo == Some(true) {
+            let remedy = "put the prompt before the text yourself";
+            return Err(ApiError::Unsupported { parameter: "echo", remedy });
+        }
+        let prompts = self.prompt.clone().into_vec().len();
+        Ok(Parameters {
+            max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_TOKENS)),
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            sensitivity: 0.0,
+            seed: self.seed,
+            stop: self.stop.clone().map(Strings::into_vec).unwrap_or_default(),
+            choices: prompts.saturating_mul(self.n.unwrap_or(1)),
+            top: self.logprobs,
+        })
+    }
+}
+
+/// Refuses penalties that the sampler does not have.
+pub(super) fn refuse_penalties(
+    frequency: Option<f32>,
+    presence: Option<f32>,
+) -> Result<(), ApiError> {
+    let remedy = "use repetition_penalty";
+    for (parameter, value) in [("frequency_penalty", frequency), ("presence_penalty", presence)] {
+        if value.is_some_and(|value| value != 0.0) {
+            return Err(ApiError::Unsupported { parameter, remedy });
+        }
+    }
+    Ok(())
+}
+
+/// Text of a completion, or a part of it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CompletionChoice {
+    index: usize,
+    text: String,
+    logprobs: Option<CompletionLogprobs>,
+    /// `stop`, `length`, or none while the text goes on.
+    finish_reason: Option<&'static str>,
+}
+
+/// Probabilities of tokens.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CompletionLogprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f64>,
+    top_logprobs: Vec<BTreeMap<String, f64>>,
+    text_offset: Vec<usize>,
+}
+
+struct Completions;
+
+impl Form for Completions {
+    const ID: &'static str = "cmpl";
+    const OBJECTS: [&'static str; 2] = ["text_completion", "text_completion"];
+    type Choice = CompletionChoice;
+    type Delta = CompletionChoice;
+
+    fn choice(
+        index: usize,
+        part: Part,
+        finish: &'static str,
+        text: &TextTokenizer,
+    ) -> CompletionChoice {
+        Self::delta(index, part, Some(finish), 0, text)
+    }
+
+    fn delta(
+        index: usize,
+        part: Part,
+        finish: Option<&'static str>,
+        offset: usize,
+        text: &TextTokenizer,
+    ) -> CompletionChoice {
+        let logprobs = (!part.reports.is_empty()).then(|| probabilities(&part, offset, text));
+        CompletionChoice { index, text: part.text, logprobs, finish_reason: finish }
+    }
+}
+
+fn probabilities(part: &Part, mut offset: usize, text: &TextTokenizer) -> CompletionLogprobs {
+    let mut all = CompletionLogprobs {
+        tokens: Vec::new(),
+        token_logprobs: Vec::new(),
+        top_logprobs: Vec::new(),
+        text_offset: Vec::new(),
+    };
+    for report in &part.reports {
+        let token = token_text(text, report.token);
+        all.text_offset.push(offset);
+        offset += token.chars().count();
+        all.tokens.push(token);
+        all.token_logprobs.push(log_probability(report));
+        let top = report.top.iter().map(|&(token, log)| (token_text(text, token), finite(log)));
+        all.top_logprobs.push(top.collect());
+    }
+    all
+}
+
+/// Continues texts.
+#[utoipa::path(
+    post,
+    path = "/completions",
+    tag = "OpenAI",
+    request_body = CompletionRequest,
+    responses(
+        (status = 200, body = Envelope<CompletionChoice>),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn create(
+    State(models): State<Models>,
+    JsonBody(request): JsonBody<CompletionRequest>,
+) -> Result<Response, ApiError> {
+    let parameters = request.parameters()?;
+    let base = parameters.check(Sampling::default())?;
+    let engine = models.named(request.model.as_deref())?;
+    let begin = engine.begin();
+    let prompts = encode(&engine, request.prompt.into_vec(), move |text, prompt| {
+        Ok(begin.into_iter().chain(text.encode(&prompt)?).collect())
+    });
+    let texts = Texts {
+        prompts: prompts.await?,
+        engine,
+        each: request.n.unwrap_or(1),
+        base,
+        max_tokens: parameters.max_tokens,
+        stream: request.stream.unwrap_or(false).then(|| request.stream_options.unwrap_or_default()),
+    };
+    texts.respond::<Completions>().await
+}

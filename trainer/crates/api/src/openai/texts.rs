@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Texts of completions and chats, which differ in the form of their parts.
+
+use crate::{
+    answers,
+    engine::Engine,
+    error::ApiError,
+    events,
+    worker::{Answer, Part},
+};
+use axum::{
+    Json,
+    response::{IntoResponse, Response, sse::Event},
+};
+use futures::{StreamExt, stream};
+use pol_generate::{FinishReason, Request, TextTokenizer, TokenReport};
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::mpsc::Receiver;
+use utoipa::ToSchema;
+
+/// Smallest logarithm of a probability, since JSON has no infinity.
+const MIN_LOG_PROBABILITY: f64 = -9_999.0;
+
+/// Numbers of tokens.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+pub(crate) struct Usage {
+    pub(crate) prompt_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) completion_tokens: Option<usize>,
+    pub(crate) total_tokens: usize,
+}
+
+/// Options of a stream.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct StreamOptions {
+    /// Set if the last event has the numbers of tokens.
+    #[serde(default)]
+    pub(crate) include_usage: bool,
+}
+
+/// Answer, or event of a stream, with choices of one form.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Envelope<C> {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    /// Root of the model and its decoder. With prompt, parameters, and seed they fix the text.
+    system_fingerprint: String,
+    choices: Vec<C>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+/// Form of texts.
+pub(crate) trait Form: 'static {
+    /// Start of the names of answers.
+    const ID: &'static str;
+    /// Names of whole answers and of events.
+    const OBJECTS: [&'static str; 2];
+    /// Part of an answer.
+    type Choice: Serialize + Send;
+    /// Part of an event.
+    type Delta: Serialize + Send;
+
+    /// Returns the part of an answer for a whole text.
+    fn choice(index: usize, part: Part, finish: &'static str, text: &TextTokenizer)
+    -> Self::Choice;
+
+    /// Returns the first part of a stream, if it has one before the text.
+    fn first(_index: usize) -> Option<Self::Delta> {
+        None
+    }
+
+    /// Returns the part of an event. `offset` is the length, in characters, of the tokens before.
+    fn delta(
+        index: usize,
+        part: Part,
+        finish: Option<&'static str>,
+        offset: usize,
+        text: &TextTokenizer,
+    ) -> Self::Delta;
+}
+
+/// Texts that a request asks for.
+pub(crate) struct Texts {
+    pub(crate) engine: Arc<Engine>,
+    /// Prompts, each of which gets as many texts.
+    pub(crate) prompts: Vec<Vec<u32>>,
+    pub(crate) each: usize,
+    /// Request without prompt and largest number of tokens.
+    pub(crate) base: Request,
+    /// Largest number of tokens; `None` for all that fit.
+    pub(crate) max_tokens: Option<usize>,
+    /// Set if the texts are sent while they are made.
+    pub(crate) stream: Option<StreamOptions>,
+}
+
+impl Texts {
+    /// Generates the texts and answers in the form `F`.
+    pub(crate) async fn respond<F: Form>(self) -> Result<Response, ApiError> {
+        let receivers = self.submit()?;
+        let head = Head::new::<F>(&self.engine);
+        let prompt_tokens = self.prompts.iter().map(Vec::len).sum();
+        match self.stream {
+            Some(options) => {
+                let prompt_tokens = options.include_usage.then_some(prompt_tokens);
+                Ok(stream_texts::<F>(self.engine, receivers, head, prompt_tokens))
+            }
+            None => {
+                let (mut choices, mut generated) = (Vec::new(), 0);
+                for (index, receiver) in receivers.into_iter().enumerate() {
+                    let (completion, part) = answers::collect(receiver).await?;
+                    generated += completion.tokens;
+                    let finish = finish_name(&completion.finish);
+                    choices.push(F::choice(index, part, finish, self.engine.text()));
+                }
+                let usage = usage(prompt_tokens, generated);
+                Ok(Json(head.envelope(F::OBJECTS[0], choices, Some(usage))).into_response())
+            }
+        }
+    }
+
+    /// Asks the model for all texts.
+    fn submit(&self) -> Result<Vec<Receiver<Answer>>, ApiError> {
+        let texts = self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.each));
+        let context = self.engine.card().context;
+        let limit = self.engine.options().max_tokens;
+        let submit = |(prompt, stream): (&Vec<u32>, u64)| {
+            if prompt.len() >= context {
+                let tokens = prompt.len();
+                return Err(pol_generate::Error::Prompt { tokens, context }.into());
+            }
+            let max_tokens = self.max_tokens.unwrap_or(usize::MAX).min(limit);
+            let max_tokens = max_tokens.min(context - prompt.len());
+            let prompt = prompt.clone();
+            self.engine.generate(Request { prompt, stream, max_tokens, ..self.base.clone() })
+        };
+        texts.zip(0..).map(submit).collect()
+    }
+}
+
+/// Common fields of an answer and its events.
+struct Head {
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+}
+
+impl Head {
+    fn new<F: Form>(engine: &Engine) -> Self {
+        let mut bytes = [0; 12];
+        // Without random bytes answers have one name, which harms nobody.
+        let _ = getrandom::fill(&mut bytes);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: format!("{}-{}", F::ID, hex::encode(bytes)),
+            created: now.as_secs(),
+            model: engine.card().name.clone(),
+            fingerprint: engine.card().fingerprint(),
+        }
+    }
+
+    fn envelope<C>(
+        &self,
+        object: &'static str,
+        choices: Vec<C>,
+        usage: Option<Usage>,
+    ) -> Envelope<C> {
+        Envelope {
+            id: self.id.clone(),
+            object,
+            created: self.created,
+            model: self.model.clone(),
+            system_fingerprint: self.fingerprint.clone(),
+            choices,
+            usage,
+        }
+    }
+}
+
+/// State of a stream.
+struct Streaming {
+    engine: Arc<Engine>,
+    head: Head,
+    /// Tokens of the prompts, if the last event has the usage.
+    prompt_tokens: Option<usize>,
+    generated: usize,
+    /// Length of the tokens of each text so far, in characters.
+    offsets: Vec<usize>,
+    has_failed: bool,
+}
+
+fn stream_texts<F: Form>(
+    engine: Arc<Engine>,
+    receivers: Vec<Receiver<Answer>>,
+    head: Head,
+    prompt_tokens: Option<usize>,
+) -> Response {
+    let offsets = vec![0; receivers.len()];
+    let mut state =
+        Streaming { engine, head, prompt_tokens, generated: 0, offsets, has_failed: false };
+    let first: Vec<Event> = (0..receivers.len())
+        .filter_map(F::first)
+        .map(|delta| events::json(&state.head.envelope(F::OBJECTS[1], vec![delta], None)))
+        .collect();
+    // `None` marks the end of all texts.
+    let answers = answers::merge(receivers).map(Some).chain(stream::iter([None]));
+    let rest = answers.flat_map(move |answer| {
+        let events: Vec<Event> = match answer {
+            Some((index, answer)) => state.answer::<F>(index, answer).into_iter().collect(),
+            None => state.end::<F>(),
+        };
+        stream::iter(events)
+    });
+    events::respond(stream::iter(first).chain(rest))
+}
+
+impl Streaming {
+    fn answer<F: Form>(&mut self, index: usize, answer: Answer) -> Option<Event> {
+        if self.has_failed {
+            return None;
+        }
+        let (part, finish) = match answer {
+            Answer::Part(part) => (part, None),
+            Answer::Done(completion) => {
+                self.generated += completion.tokens;
+                (Part::default(), Some(finish_name(&completion.finish)))
+            }
+            Answer::Failed(error) => {
+                self.has_failed = true;
+                return Some(events::json(&ApiError::from(error).problem()));
+            }
+            Answer::Step(_) | Answer::Reasoned(_) | Answer::Embedding(_) => return None,
+        };
+        let text = self.engine.text();
+        let offset = self.offsets[index];
+        self.offsets[index] += part
+            .reports
+            .iter()
+            .map(|report| token_text(text, report.token).chars().count())
+            .sum::<usize>();
+        let delta = F::delta(index, part, finish, offset, text);
+        Some(events::json(&self.head.envelope(F::OBJECTS[1], vec![delta], None)))
+    }
+
+    fn end<F: Form>(&self) -> Vec<Event> {
+        if self.has_failed {
+            return Vec::new();
+        }
+        let usage = self.prompt_tokens.map(|prompt_tokens| {
+            let usage = usage(prompt_tokens, self.generated);
+            events::json(&self.head.envelope::<F::Delta>(F::OBJECTS[1], Vec::new(), Some(usage)))
+        });
+        usage.into_iter().chain([Event::default().data("[DONE]")]).collect()
+    }
+}
+
+fn usage(prompt_tokens: usize, completion_tokens: usize) -> Usage {
+    Usage {
+        prompt_tokens,
+        completion_tokens: Some(completion_tokens),
+        total_tokens: prompt_tokens + completion_tokens,
+    }
+}
+
+/// Returns the reason for an end, as clients of OpenAI know it.
+fn finish_name(finish: &FinishReason) -> &'static str {
+    match finish {
+        FinishReason::End | FinishReason::Stop(_) => "stop",
+        FinishReason::Length | FinishReason::Context | FinishReason::Cancelled => "length",
+    }
+}
+
+/// Returns the text of a token on its own. A part of a character becomes U+FFFD.
+pub(crate) fn token_text(text: &TextTokenizer, token: u32) -> String {
+    String::from_utf8_lossy(text.bytes(token)).into_owned()
+}
+
+/// Returns the logarithm of the probability of the token that a report is about.
+pub(crate) fn log_probability(report: &TokenReport) -> f64 {
+    finite(report.log_probability)
+}
+
+/// Returns a logarithm that JSON can express.
+pub(crate) fn finite(log: f64) -> f64 {
+    log.max(MIN_LOG_PROBABILITY)
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Checked parameters of generation, which all endpoints share.
+
+use crate::error::ApiError;
+use pol_generate::{Request, Sampling};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Most stop strings of a request.
+const MAX_STOPS: usize = 16;
+/// Longest stop string, in bytes.
+const MAX_STOP_BYTES: usize = 256;
+/// Most texts of a request.
+const MAX_CHOICES: usize = 16;
+/// Most likely tokens beside each token.
+const MAX_TOP: u8 = 20;
+
+/// One string, or several.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Strings {
+    /// One string.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Strings {
+    /// Returns all strings.
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(string) => vec![string],
+            Self::Many(strings) => strings,
+        }
+    }
+}
+
+/// Parameters as a request gives them; `None` where it gives none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parameters {
+    pub(crate) max_tokens: Option<usize>,
+    pub(crate) temperature: Option<f32>,
+    pub(crate) top_k: Option<usize>,
+    pub(crate) top_p: Option<f32>,
+    pub(crate) min_p: Option<f32>,
+    pub(crate) repetition_penalty: Option<f32>,
+    pub(crate) sensitivity: f64,
+    pub(crate) seed: Option<i64>,
+    pub(crate) stop: Vec<String>,
+    pub(crate) choices: usize,
+    pub(crate) top: Option<u8>,
+}
+
+impl Parameters {
+    /// Returns the request that these parameters make, without a prompt. Parameters that were not
+    /// given are those of `default`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter is out of range.
+    pub(crate) fn check(&self, default: Sampling) -> Result<Request, ApiError> {
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(default.temperature),
+            top_k: self.top_k.unwrap_or(default.top_k),
+            top_p: self.top_p.unwrap_or(default.top_p),
+            min_p: self.min_p.unwrap_or(default.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(default.repetition_penalty),
+            // All bits of a negative seed count.
+            seed: match self.seed {
+                Some(seed) => seed as u64,
+                None => random_seed()?,
+            },
+        };
+        sampling.validate().map_err(pol_generate::Error::from)?;
+        if !(0.0..=1.0).contains(&self.sensitivity) {
+            let detail = format!("sensitivity must be from 0 to 1, not {}", self.sensitivity);
+            return Err(ApiError::parameter("sensitivity", detail));
+        }
+        if self.stop.len() > MAX_STOPS || self.stop.iter().any(|s| s.len() > MAX_STOP_BYTES) {
+            let detail = format!("give at most {MAX_STOPS} strings of {MAX_STOP_BYTES} bytes each");
+            return Err(ApiError::parameter("stop", detail));
+        }
+        if self.max_tokens == Some(0) {
+            return Err(ApiError::parameter("max_tokens", "max_tokens must be 1 or more"));
+        }
+        if !(1..=MAX_CHOICES).contains(&self.choices) {
+            let detail = format!("a request has 1 to {MAX_CHOICES} texts: prompts times n");
+            return Err(ApiError::parameter("n", detail));
+        }
+        if self.top.is_some_and(|top| top > MAX_TOP) {
+            let detail = format!("at most {MAX_TOP} likely tokens are reported");
+            return Err(ApiError::parameter("top_logprobs", detail));
+        }
+        Ok(Request {
+            sampling,
+            stop: self.stop.clone(),
+            sensitivity: self.sensitivity,
+            reports: self.top.map(usize::from),
+            ..Request::default()
+        })
+    }
+}
+
+/// Returns a seed of 32 bits, which every JSON reader keeps exactly.
+fn random_seed() -> Result<u64, ApiError> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(u32::from_le_bytes(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given() -> Parameters {
+        Parameters { choices: 1, ..Parameters::default() }
+    }
+
+    #[test]
+    fn defaults_hold_where_nothing_is_given() {
+        let default = Sampling { temperature: 0.7, ..Sampling::default() };
+        let request = given().check(default).unwrap();
+        assert_eq!((request.sampling.temperature, request.reports), (0.7, None));
+        assert!(request.sampling.seed <= u32::MAX.into());
+        let own = Parameters { temperature: Some(0.0), seed: Some(-1), ..given() };
+        let request = own.check(default).unwrap();
+        assert_eq!((request.sampling.temperature, request.sampling.seed), (0.0, u64::MAX));
+    }
+
+    #[test]
+    fn each_parameter_has_bounds() {
+        for wrong in [
+            Parameters { temperature: Some(-1.0), ..given() },
+            Parameters { temperature: Some(f32::INFINITY), ..given() },
+            Parameters { top_p: Some(0.0), ..given() },
+            Parameters { min_p: Some(1.5), ..given() },
+            Parameters { repetition_penalty: Some(f32::NAN), ..given() },
+            Parameters { sensitivity: 2.0, ..given() },
+            Parameters { sensitivity: f64::NAN, ..given() },
+            Parameters { max_tokens: Some(0), ..given() },
+            Parameters { choices: 0, ..given() },
+            Parameters { choices: 17, ..given() },
+            Parameters { top: Some(21), ..given() },
+            Parameters { stop: vec!["x".into(); 17], ..given() },
+            Parameters { stop: vec!["x".repeat(257)], ..given() },
+        ] {
+            let refused = wrong.check(Sampling::default());
+            assert!(matches!(refused, Err(ApiError::Invalid { .. })), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! `GET /pretrained-models`: models that can be imported, and those that are here.
+
+use crate::{
+    engine::{ModelCard, Models},
+    error::{ApiError, Problem},
+};
+use axum::{Json, extract::State};
+use pol_import::{ImportReport, SPEC_FILE, describe};
+use serde::Serialize;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// Most entries of the library that are looked at.
+const MAX_ENTRIES: usize = 1_000;
+/// Families of checkpoints that can be imported.
+const FAMILIES: [&str; 4] = ["GPT-2", "GPT-Neo", "GPT-J", "LLaMA"];
+/// Formats of checkpoints that can be imported.
+const FORMATS: [&str; 2] = ["safetensors", "GGUF"];
+
+/// Models to import, and imported ones.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PretrainedModels {
+    /// Families of checkpoints that `pol-trainer model import` reads.
+    families: [&'static str; 4],
+    /// Formats that it reads.
+    formats: [&'static str; 2],
+    /// The model that is served.
+    served: ModelCard,
+    /// Imported models in the library of this server.
+    imported: Vec<Imported>,
+}
+
+/// Imported model.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct Imported {
+    /// Name of its folder.
+    name: String,
+    /// Root: BLAKE3 of the parameters.
+    root: String,
+    /// Family of the checkpoint.
+    family: String,
+    /// Format of the checkpoint.
+    format: String,
+    /// Number of parameters.
+    parameters: u64,
+    /// Longest sequence, in tokens.
+    context: u32,
+    /// Set if it has a tokenizer, without which it generates no text.
+    tokenizer: bool,
+    /// Number of adaptations since the import.
+    adaptations: usize,
+}
+
+/// State of the endpoint.
+#[derive(Clone)]
+struct Library {
+    models: Models,
+    folder: Option<Arc<Path>>,
+}
+
+/// Lists models that can be imported, and those that are here.
+#[utoipa::path(
+    get,
+    path = "/pretrained-models",
+    tag = "Models",
+    responses(
+        (status = 200, body = PretrainedModels),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn list(State(library): State<Library>) -> Result<Json<PretrainedModels>, ApiError> {
+    let imported = match library.folder {
+        Some(folder) => tokio::task::spawn_blocking(move || scan(&folder))
+            .await
+            .map_err(|error| ApiError::Internal(error.to_string()))?
+            .map_err(|error| ApiError::Internal(format!("cannot read the library: {error}")))?,
+        None => Vec::new(),
+    };
+    let served = library.models.current().card().clone();
+    Ok(Json(PretrainedModels { families: FAMILIES, formats: FORMATS, served, imported }))
+}
+
+/// Returns the imported models among the folders in `library`, by name.
+fn scan(library: &Path) -> io::Result<Vec<Imported>> {
+    let folders: Vec<PathBuf> =
+        fs::read_dir(library)?.take(MAX_ENTRIES).flatten().map(|entry| entry.path()).collect();
+    let folders = folders.into_iter().filter(|folder| folder.join(SPEC_FILE).is_file());
+    let mut found: Vec<Imported> = folders
+        .filter_map(|folder| {
+            let name = folder.file_name()?.to_str()?.to_owned();
+            // A folder that is being written, or damaged, is none that can be used.
+            let (spec, report) = describe(&folder).ok()?;
+            Some(imported(name, spec.context, report))
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn imported(name: String, context: u32, report: ImportReport) -> Imported {
+    Imported {
+        name,
+        root: hex::encode(report.root),
+        family: report.family,
+        format: report.format,
+        parameters: report.parameters,
+        context,
+        tokenizer: report.tokenizer.is_some(),
+        adaptations: report.adapted.len(),
+    }
+}
+
+/// Returns the endpoint, which lists the models in the folder `library`.
+pub(crate) fn routes(models: Models, library: Option<PathBuf>) -> OpenApiRouter {
+    let library = Library { models, folder: library.map(Into::into) };
+    OpenApiRouter::new().routes(routes!(list)).with_state(library)
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::{
+    client::Client,
+    models::{Server, engine, native, options},
+};
+use pol_api::{Limits, Scope, TokenFile};
+use serde_json::json;
+
+#[tokio::test]
+async fn tokens_open_what_their_scopes_allow() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let file = TokenFile::new(&path);
+    let reader = file.add("reader", &[Scope::Read]).unwrap();
+    let writer = file.add("writer", &[Scope::Generate]).unwrap();
+    let served = engine(native(1), "r1", options());
+    let server = Server::with(served, Limits::default(), Some(&path), None).await;
+    let with = |token: &str| Client { token: Some(token.into()), ..server.client.clone() };
+    let request = json!({"prompt": "x", "max_tokens": 2});
+    for (client, read, generate) in [
+        (server.client.clone(), 401, 401),
+        (with("pol_0000"), 401, 401),
+        (with(&reader), 200, 403),
+        (with(&writer), 403, 200),
+    ] {
+        assert_eq!(client.get("/v1/models").await.status, read);
+        assert_eq!(client.get("/pretrained-models").await.status, read);
+        assert_eq!(client.post("/v1/completions", &request).await.status, generate);
+        assert_eq!(client.post("/generate", &request).await.status, generate);
+        // Descriptions need no token.
+        assert_eq!(client.get("/openapi.json").await.status, 200);
+    }
+    let refused = server.client.get("/v1/models").await;
+    assert!(refused.head.contains("www-authenticate: bearer"), "{}", refused.head);
+    file.revoke("reader").unwrap();
+    assert_eq!(with(&reader).get("/v1/models").await.status, 401);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_refused() {
+    let server = Server::start().await;
+    let rebound = b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.client.send(rebound).await.status, 421);
+    let body = r#"{"prompt": "x"}"#;
+    let simple = format!(
+        "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(server.client.send(simple.as_bytes()).await.status, 415);
+    let preflight = b"OPTIONS /generate HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Origin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\n\r\n";
+    let answer = server.client.send(preflight).await;
+    assert!(answer.status >= 400 && !answer.head.contains("access-control"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_too_often_is_told_when() {
+    let served = engine(native(1), "r1", options());
+    let server = Server::with(served, Limits::default(), None, Some(2)).await;
+    for _ in 0..2 {
+        assert_eq!(server.client.get("/v1/models").await.status, 200);
+    }
+    let refused = server.client.get("/v1/models").await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+}

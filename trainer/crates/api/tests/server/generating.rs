@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::models::Server;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_text_has_its_insights() {
+    let server = Server::start().await;
+    let mut request = json!({
+        "prompt": "Once", "seed": 4, "max_tokens": 30, "temperature": 1.1, "alternatives": 2,
+        "sensitivity": 0.5, "ignore_end": true,
+    });
+    let answer = server.client.post("/generate", &request).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let json = answer.json();
+    assert_eq!(
+        (&json["seed"], &json["prompt_tokens"], &json["tokens"]),
+        (&4.into(), &4.into(), &30.into())
+    );
+    assert_eq!(json["finish"], "length");
+    assert!(json["affect"]["arousal"].as_f64().unwrap() > 0.0);
+    let insights = json["insights"].as_array().unwrap();
+    assert_eq!(insights.len(), 30);
+    for insight in insights {
+        let number = |name: &str| insight[name].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&number("confidence")));
+        let surprise = -number("log_probability") - number("expected_loss");
+        assert!((number("surprise") - surprise).abs() < 1e-9);
+        assert_eq!(insight["alternatives"].as_array().unwrap().len(), 2);
+    }
+    // The versioned path and the stream have the same.
+    let versioned = server.client.post("/v1/generate", &request).await.json();
+    assert_eq!(versioned, json);
+    request["stream"] = true.into();
+    let stream = server.client.post("/generate", &request).await;
+    let events = stream.events();
+    let text: String = events.iter().filter_map(|event| event["text"].as_str()).collect();
+    // The last event has the whole once more.
+    let whole = json["text"].as_str().unwrap();
+    assert_eq!(text, whole.repeat(2));
+    let count: usize =
+        events.iter().filter_map(|event| Some(event["insights"].as_array()?.len())).sum();
+    assert_eq!(count, 30);
+    assert!(stream.body.contains("event: text") && stream.body.contains("event: done"));
+}
+
+#[tokio::test]
+async fn reasoning_is_told_step_by_step_while_others_go_on() {
+    let server = Server::start().await;
+    let reasoning = json!({
+        "prompt": "Why?", "seed": 2, "reason": "tree", "budget": 120, "tools": true,
+        "temperature": 1.0, "stream": true,
+    });
+    let client = server.client.clone();
+    let other = json!({"prompt": "Once", "seed": 4, "max_tokens": 60, "ignore_end": true});
+    let (reasoned, other) =
+        tokio::join!(server.client.post("/generate", &reasoning), client.post("/generate", &other));
+    assert_eq!(other.json()["tokens"], 60);
+    assert!(reasoned.body.contains("event: step"), "{}", reasoned.body);
+    let events = reasoned.events();
+    let done = events.last().unwrap();
+    assert!((1..=120).contains(&done["reasoned"]["tokens"].as_u64().unwrap()), "{done}");
+    let mut whole = reasoning.clone();
+    whole["stream"] = false.into();
+    let whole = server.client.post("/generate", &whole).await.json();
+    assert_eq!(whole["reasoned"], done["reasoned"]);
+}
+
+#[tokio::test]
+async fn the_interface_describes_itself() {
+    let server = Server::start().await;
+    let openapi = server.client.get("/openapi.json").await.json();
+    let paths = openapi["paths"].as_object().unwrap();
+    for path in [
+        "/generate",
+        "/v1/generate",
+        "/pretrained-models",
+        "/v1/pretrained-models",
+        "/v1/models",
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/embeddings",
+    ] {
+        assert!(paths.contains_key(path), "{path}");
+    }
+    let mut names: Vec<&str> = paths
+        .values()
+        .flat_map(|item| item.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    // Every reference leads to a type.
+    let text = openapi.to_string();
+    for part in text.split("#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(openapi["components"]["schemas"].get(name).is_some(), "{name}");
+    }
+    let page = server.client.get("/reference").await;
+    assert!(page.head.contains("default-src 'none'"), "{}", page.head);
+    assert!(page.body.contains("/v1/chat/completions") && !page.body.contains("<script"));
+    assert!(!page.body.contains("https://"), "nothing is fetched from elsewhere");
+    assert_eq!(server.client.get("/health").await.body, "ok");
+    let models = server.client.get("/pretrained-models").await.json();
+    assert_eq!(models["served"]["name"], "tiny");
+    assert!(models["families"].as_array().unwrap().len() >= 4);
+}

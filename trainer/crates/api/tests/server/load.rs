@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use crate::{
+    client::finish,
+    models::{Server, engine, native, options},
+};
+use futures::future::select_all;
+use pol_api::{EngineOptions, Limits};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Request that would never end.
+fn endless() -> Value {
+    json!({"prompt": "x", "max_tokens": 1 << 29, "stream": true})
+}
+
+fn few() -> Value {
+    json!({"prompt": "x", "max_tokens": 5})
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_its_place() {
+    let one = EngineOptions { places: 1, ..options() };
+    let server = Server::endless(one, Limits::default()).await;
+    for path in ["/v1/completions", "/generate"] {
+        let (stream, first) = server.client.start(path, &endless()).await;
+        assert!(first.starts_with(b"HTTP/1.1 200"));
+        drop(stream);
+        let answer = server.client.post("/v1/completions", &few()).await;
+        assert_eq!(answer.json()["choices"][0]["text"], "aaaaa", "{path}");
+    }
+    // Also one that waits for a whole answer.
+    let mut whole = endless();
+    whole["stream"] = false.into();
+    let body = whole.to_string();
+    let head = server.client.head("POST", "/v1/completions", body.len());
+    let stream = server.client.open((head + &body).as_bytes()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(stream);
+    assert_eq!(server.client.post("/v1/completions", &few()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_up_nobody() {
+    let limits = Limits { write_timeout: Duration::from_millis(500), ..Limits::default() };
+    let two = EngineOptions { places: 2, ..options() };
+    let server = Server::endless(two, limits).await;
+    // Two that ask for all and read nothing: reports fill the buffers of the connection soon.
+    let mut greedy = endless();
+    greedy["logprobs"] = 20.into();
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        readers.push(server.client.start("/v1/completions", &greedy).await.0);
+    }
+    // Their places are free once they took nothing for a while.
+    let answer = server.client.post("/v1/completions", &few()).await;
+    assert_eq!(answer.json()["choices"][0]["text"], "aaaaa");
+}
+
+#[tokio::test]
+async fn requests_beyond_the_queue_are_told_to_come_again() {
+    let small = EngineOptions { places: 1, queue: 1, ..options() };
+    let server = Server::endless(small, Limits::default()).await;
+    let (_first, _) = server.client.start("/v1/completions", &endless()).await;
+    // One of three waits, and the others are refused.
+    let client = &server.client;
+    let mut asking: Vec<_> =
+        (0..3).map(|_| Box::pin(async { client.post("/v1/completions", &few()).await })).collect();
+    for _ in 0..2 {
+        let (answer, _, others) = select_all(asking).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.head.contains("retry-after: 2"), "{}", answer.head);
+        asking = others;
+    }
+}
+
+#[tokio::test]
+async fn answers_finish_with_the_model_that_they_began_with() {
+    let server = Server::endless(options(), Limits::default()).await;
+    let mut long = endless();
+    long["max_tokens"] = 400.into();
+    let (mut stream, first) = server.client.start("/v1/completions", &long).await;
+    server.models.replace(engine(native(2), "r2", options()));
+    let next = server.client.post("/v1/completions", &few()).await.json();
+    assert_eq!(next["system_fingerprint"], "r2/test/1");
+    let rest = finish(&mut stream).await;
+    let text = String::from_utf8(first).unwrap() + &rest.head + &rest.body;
+    assert!(text.to_lowercase().contains("[done]") && !text.contains("r2/test/1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_finishes_its_answers() {
+    let mut server = Server::endless(options(), Limits::default()).await;
+    let mut long = endless();
+    long["max_tokens"] = 300.into();
+    let (mut stream, _) = server.client.start("/v1/completions", &long).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    let rest = finish(&mut stream).await;
+    assert!((rest.head + &rest.body).to_lowercase().contains("[done]"));
+    server.ended.await.unwrap();
+    assert!(tokio::net::TcpStream::connect(server.client.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_stops_cuts_off_what_takes_too_long() {
+    let limits = Limits { drain: Duration::from_millis(200), ..Limits::default() };
+    let mut server = Server::endless(options(), limits).await;
+    let (mut stream, _) = server.client.start("/v1/completions", &endless()).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    server.ended.await.unwrap();
+    let rest = finish(&mut stream).await;
+    assert!(!rest.body.contains("[DONE]"));
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The server over real sockets, with tiny models.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod access;
+mod client;
+mod faults;
+mod generating;
+mod load;
+mod models;
+mod openai;

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Sequences that are generated together, and that join and leave between steps (continuous
+//! batching; Yu et al. 2022, "Orca: A Distributed Serving System for Transformer-Based Generative
+//! Models").
+
+use crate::{
+    Error,
+    language_model::{LanguageModel, SequenceInput},
+    sequence::{Completion, Event, Request, Sequence},
+    text::TextTokenizer,
+};
+use std::ops::ControlFlow;
+
+/// Generates continuations of all `requests` at once.
+///
+/// `on` receives each event with the index of its request. If it returns [`ControlFlow::Break`],
+/// that text ends with [`FinishReason::Cancelled`](crate::FinishReason::Cancelled).
+///
+/// # Errors
+///
+/// Fails if a prompt is empty or fills the context, if a sampling parameter is out of range, or if
+/// the model or the tokenizer fails.
+pub fn generate<M: LanguageModel>(
+    model: &M,
+    text: &TextTokenizer,
+    requests: &[Request],
+    mut on: impl FnMut(usize, Event<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Completion>, Error> {
+    let mut batch = Batch::new(model, text);
+    for (id, request) in (0..).zip(requests) {
+        batch.add(id, request)?;
+    }
+    let mut completions = Vec::new();
+    while !batch.is_empty() {
+        for (id, completion) in batch.step(|id, event| on(id as usize, event))? {
+            completions.push((id, completion?));
+        }
+    }
+    completions.sort_unstable_by_key(|&(id, _)| id);
+    Ok(completions.into_iter().map(|(_, completion)| completion).collect())
+}
+
+/// Sequences that are generated together. Each step draws a token of each.
+///
+/// A step reads the parameters of the model once for all sequences. The text of a sequence is that
+/// of [`generate`](crate::generate()), whatever else is in the batch.
+pub struct Batch<'a, M: LanguageModel> {
+    model: &'a M,
+    text: &'a TextTokenizer,
+    sequences: Vec<(u64, Sequence<M::Cache>)>,
+    /// Largest number of prompt tokens of a step.
+    prompt_tokens: usize,
+}
+
+/// Sequence that ended, by its name, with its text.
+pub type Ended = (u64, Result<Completion, Error>);
+
+impl<'a, M: LanguageModel> Batch<'a, M> {
+    /// Creates an empty batch.
+    pub fn new(model: &'a M, text: &'a TextTokenizer) -> Self {
+        Self { model, text, sequences: Vec::new(), prompt_tokens: usize::MAX }
+    }
+
+    /// Divides prompts, so that a step processes at most `tokens` of them and a long prompt delays
+    /// other sequences less. Nothing changes for a model whose predictions depend on the division.
+    #[must_use]
+    pub fn with_prompt_tokens(mut self, tokens: usize) -> Self {
+        if self.model.is_divisible() {
+            self.prompt_tokens = tokens.max(1);
+        }
+        self
+    }
+
+    /// Adds a sequence with the name `id`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the prompt is empty, fills the context, or has a token outside the vocabulary, if a
+    /// sampling parameter is out of range, or if memory cannot be allocated.
+    pub fn add(&mut self, id: u64, request: &Request) -> Result<(), Error> {
+        self.sequences.push((id, Sequence::new(self.model, request)?));
+        Ok(())
+    }
+
+    /// Removes the sequence `id`, which frees its memory.
+    pub fn remove(&mut self, id: u64) {
+        self.sequences.retain(|(other, _)| *other != id);
+    }
+
+    /// Returns the number of sequences.
+    pub fn len(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Returns `true` if there is no sequence.
+    pub fn is_empty(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    /// Draws the next token of each sequence whose prompt is processed, and returns the sequences
+    /// that ended, which leave the batch.
+    ///
+    /// `on` receives each event with the name of its sequence. If it returns
+    /// [`ControlFlow::Break`], that sequence ends with
+    /// [`FinishReason::Cancelled`](crate::FinishReason::Cancelled).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the model cannot be run. The batch is of no use after that.
+    pub fn step(
+        &mut self,
+        mut on: impl FnMut(u64, Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<Ended>, Error> {
+        let mut ended: Vec<Ended> = Vec::new();
+        let finished = |(_, sequence): &mut (u64, Sequence<_>)| sequence.finish.is_some();
+        let complete = |(id, sequence): (u64, Sequence<_>)| (id, Ok(sequence.complete()));
+        ended.extend(self.sequences.extract_if(.., finished).map(complete));
+        let shares = self.shares();
+        self.read(&shares)?;
+        for ((id, sequence), share) in self.sequences.iter_mut().zip(shares) {
+            if share < sequence.pending.len() {
+                sequence.pending.drain(..share);
+            } else if let Err(error) = sequence.write(self.text, &mut |event| on(*id, event)) {
+                ended.push((*id, Err(error)));
+            }
+        }
+        self.sequences.retain(|(id, _)| !ended.iter().any(|(other, _)| other == id));
+        ended.extend(self.sequences.extract_if(.., finished).map(complete));
+        Ok(ended)
+    }
+
+    /// Returns the number of pending tokens of each sequence that the next step processes.
+    fn shares(&self) -> Vec<usize> {
+        let mut left = self.prompt_tokens;
+        let share = |(_, sequence): &(u64, Sequence<M::Cache>)| {
+            let pending = sequence.pending.len();
+            if pending == 1 {
+                return 1;
+            }
+            let share = pending.min(left);
+            left -= share;
+            share
+        };
+        self.sequences.iter().map(share).collect()
+    }
+
+    /// Processes these numbers of pending tokens.
+    fn read(&mut self, shares: &[usize]) -> Result<(), Error> {
+        let inputs = self.sequences.iter_mut().zip(shares).filter(|(_, share)| **share > 0);
+        let mut inputs: Vec<_> = inputs
+            .map(|((_, sequence), share)| SequenceInput {
+                cache: &mut sequence.cache,
+                tokens: &sequence.pending[..*share],
+                prediction: &mut sequence.prediction,
+            })
+            .collect();
+        if inputs.is_empty() { Ok(()) } else { self.model.forward(&mut inputs) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FinishReason, NativeModel, Sampling, TokenReport, text::tests::BYTES};
+    use pol_model::initial_parameters;
+    use pol_primitives::model::ModelSpec;
+    use std::collections::HashMap;
+
+    fn model() -> NativeModel {
+        let spec = ModelSpec::gpt2(260, 32, 2, 4, 64, 96);
+        let flat: Vec<f32> =
+            initial_parameters(&spec, &[5; 32]).into_iter().map(|value| value * 6.0).collect();
+        NativeModel::new(&spec, &flat, 2).unwrap()
+    }
+
+    fn request(prompt: &str, stream: u64) -> Request {
+        Request {
+            prompt: BYTES.encode(prompt).unwrap(),
+            max_tokens: 12 + stream as usize,
+            sampling: Sampling { temperature: 1.2, top_p: 0.9, seed: 3, ..Sampling::default() },
+            stream,
+            ignore_end: true,
+            sensitivity: 0.5,
+            reports: Some(2),
+            ..Request::default()
+        }
+    }
+
+    /// Text, reports, and affect of a sequence, which show each bit of its predictions.
+    type Record = (Vec<TokenReport>, Option<Completion>);
+
+    fn record(records: &mut HashMap<u64, Record>, id: u64, event: Event<'_>) -> ControlFlow<()> {
+        if let Event::Token(report) = event {
+            records.entry(id).or_default().0.push(report.clone());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn alone(model: &NativeModel, request: &Request) -> Record {
+        let mut records = HashMap::new();
+        let done = generate(model, &BYTES, std::slice::from_ref(request), |_, event| {
+            record(&mut records, 0, event)
+        });
+        (records.remove(&0).unwrap().0, done.unwrap().pop())
+    }
+
+    #[test]
+    fn neither_company_nor_arrival_nor_the_division_of_prompts_changes_a_bit() {
+        let model = model();
+        let long = "long ".repeat(11);
+        let requests: Vec<Request> = ["a", "another text", &long, "b", &long, "", "the end"]
+            .iter()
+            .zip(0..)
+            .map(|(prompt, stream)| request(&format!("x{prompt}"), stream))
+            .collect();
+        let mut batch = Batch::new(&model, &BYTES).with_prompt_tokens(7);
+        let mut records: HashMap<u64, Record> = HashMap::new();
+        let mut waiting = requests.iter().zip(0..);
+        let mut steps = 0;
+        loop {
+            // One more sequence arrives at every third step, while others end.
+            if steps % 3 == 0
+                && let Some((request, id)) = waiting.next()
+            {
+                batch.add(id, request).unwrap();
+            }
+            if batch.is_empty() {
+                break;
+            }
+            for (id, done) in batch.step(|id, event| record(&mut records, id, event)).unwrap() {
+                records.entry(id).or_default().1 = Some(done.unwrap());
+            }
+            steps += 1;
+        }
+        for (request, id) in requests.iter().zip(0..) {
+            assert_eq!(records[&id], alone(&model, request), "sequence {id}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_is_removed_frees_its_place() {
+        let model = model();
+        let mut batch = Batch::new(&model, &BYTES);
+        batch.add(1, &request("a", 1)).unwrap();
+        batch.add(2, &request("b", 2)).unwrap();
+        batch.step(|_, _| ControlFlow::Continue(())).unwrap();
+        batch.remove(1);
+        assert_eq!(batch.len(), 1);
+        let mut records = HashMap::new();
+        while !batch.is_empty() {
+            batch.step(|id, event| record(&mut records, id, event)).unwrap();
+        }
+        assert_eq!(records.keys().collect::<Vec<_>>(), [&2]);
+    }
+
+    #[test]
+    fn one_that_breaks_off_ends_alone() {
+        let model = model();
+        let mut batch = Batch::new(&model, &BYTES);
+        batch.add(1, &request("a", 1)).unwrap();
+        batch.add(2, &request("b", 2)).unwrap();
+        let ended = batch
+            .step(|id, _| if id == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            .unwrap();
+        let reasons: Vec<_> =
+            ended.into_iter().map(|(id, done)| (id, done.unwrap().finish)).collect();
+        assert_eq!(reasons, [(1, FinishReason::Cancelled)]);
+        assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn a_token_of_another_vocabulary_is_refused_before_it_harms_others() {
+        let model = model();
+        let mut batch = Batch::new(&model, &BYTES);
+        let foreign = Request { prompt: vec![260], ..request("a", 0) };
+        assert!(matches!(batch.add(1, &foreign), Err(Error::Token { token: 260, .. })));
+        assert!(batch.is_empty());
+    }
+}
