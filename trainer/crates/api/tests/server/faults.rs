@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{client::Answer, models::Server};
+use super::{client::Answer, models::Server};
 use pol_api::{Limits, MAX_BODY_BYTES};
 use serde_json::json;
 use std::time::Duration;
@@ -95,7 +95,7 @@ async fn clients_that_never_finish_asking_lose_their_place() {
     let limits =
         Limits { connections: 2, header_timeout: Duration::from_millis(300), ..Limits::default() };
     let server = Server::with(
-        crate::models::engine(crate::models::native(1), "r", crate::models::options()),
+        super::models::engine(super::models::native(1), "r", super::models::options()),
         limits,
         None,
         None,

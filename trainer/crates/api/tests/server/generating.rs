@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::models::Server;
+use super::models::Server;
 use serde_json::json;
 
 #[tokio::test]

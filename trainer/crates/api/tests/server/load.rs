@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::{
+use super::{
     client::finish,
     models::{Server, engine, native, options},
 };

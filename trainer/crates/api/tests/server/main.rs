@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod access;
+mod any_bytes;
 mod client;
 mod faults;
 mod generating;

@@ -2,7 +2,7 @@
 
 //! Models and servers of the tests.
 
-use crate::client::Client;
+use super::client::Client;
 use pol_api::{
     Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, TokenFile, router, serve,
 };
