@@ -166,8 +166,18 @@ impl NodeContext {
     }
 
     async fn bond(&self, signer: &Signer, role: Role) -> Result<()> {
+        let (account, key) = (signer.account(), signer.key_account());
+        if key != account {
+            return Err(RoleError::fatal(anyhow!(
+                "{} is not bonded, and a proxy cannot bond it: with the key of that account, run \
+                 `pol-trainer keys authorise {} --bond {}`",
+                signer.ss58(),
+                format_account(&key),
+                role_name(role)
+            )));
+        }
         let bond = role.minimum_bond();
-        let free = self.chain.free_balance(&signer.account()).await?;
+        let free = self.chain.free_balance(&account).await?;
         if free < bond.saturating_add(FEE_RESERVE) {
             return Err(RoleError::fatal(anyhow!(
                 "{} has {} POL and needs a bond of {} POL plus fees to be a {}; send it some, or \

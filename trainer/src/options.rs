@@ -2,14 +2,20 @@
 
 //! Groups of command-line options that several commands share.
 
+use crate::{
+    error::ErrorFormat,
+    keyring::{find, unlock},
+    password::PasswordOptions,
+};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pol_chain::{Chain, ChainError, Signer};
+use pol_chain::{AccountId, Chain, ChainError, Signer, parse_account};
+use pol_keystore::KeyFile;
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
 /// Environment variable with the secret URI of an account, used if neither a key file nor a
 /// development account is named.
-const KEY_VARIABLE: &str = "POL_KEY";
+pub(crate) const KEY_VARIABLE: &str = "POL_KEY";
 /// Address of the node if none is given.
 const DEFAULT_NODE: &str = "ws://127.0.0.1:9944";
 
@@ -38,39 +44,76 @@ impl NodeOptions {
         }
     }
 
+    /// Returns the addresses that are tried, for people.
+    pub(crate) fn addresses(&self) -> String {
+        if self.is_given() { self.urls.join(", ") } else { DEFAULT_NODE.to_owned() }
+    }
+
+    /// Returns `true` if all addresses may be those of nodes.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        self.urls.iter().all(|url| url.starts_with("ws://") || url.starts_with("wss://"))
+    }
+
     /// Returns `true` if the command line or the environment names a node.
     pub(crate) fn is_given(&self) -> bool {
         !self.urls.is_empty()
     }
 }
 
-/// Account that signs. Secrets come from a file or the environment, never from an argument.
-#[derive(Args, Clone)]
+/// Account that signs. Secrets come from a file, a terminal or the environment, never from an
+/// argument.
+#[derive(Args, Clone, Default)]
 pub struct KeyOptions {
-    /// Key file made by `pol-trainer keys generate`.
-    #[arg(long, value_name = "FILE", env = "POL_KEY_FILE")]
+    /// Key of the account: a name in the folder of keys, or a file. See `pol-trainer keys`.
+    #[arg(
+        long = "account",
+        visible_alias = "key-file",
+        value_name = "NAME|FILE",
+        env = "POL_KEY_FILE"
+    )]
     pub(crate) key_file: Option<PathBuf>,
     /// Development account, whose key is public: alice, bob, …, trainer-1, validator-1, ….
     #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
     pub(crate) dev_account: Option<String>,
+    /// Account that the key acts for, as a proxy that `pol-trainer keys authorise` made.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_account)]
+    pub(crate) proxy_for: Option<AccountId>,
+    #[command(flatten)]
+    pub(crate) password: PasswordOptions,
 }
 
 impl KeyOptions {
     /// Returns the signer of the account that these options name.
     pub(crate) fn signer(&self) -> Result<Signer> {
+        let signer = self.key_signer()?;
+        Ok(match self.proxy_for {
+            Some(principal) => signer.acting_for(principal),
+            None => signer,
+        })
+    }
+
+    /// Returns the account of the key that these options name. It needs no password.
+    pub(crate) fn key_account(&self) -> Result<AccountId> {
+        match (&self.dev_account, &self.key_file) {
+            (None, Some(name)) => Ok(KeyFile::read(&find(name)?)?.account()),
+            _ => Ok(self.key_signer()?.account()),
+        }
+    }
+
+    fn key_signer(&self) -> Result<Signer> {
         if let Some(name) = &self.dev_account {
             return Signer::from_uri(&dev_uri(name)?).context("development account");
         }
-        if let Some(path) = &self.key_file {
-            return Ok(Signer::from_keystore(path)?);
+        if let Some(name) = &self.key_file {
+            return Ok(Signer::new(unlock(&find(name)?, &self.password)?));
         }
         if std::env::var_os(KEY_VARIABLE).is_some() {
             return Ok(Signer::from_env(KEY_VARIABLE)?);
         }
         bail!(
-            "no key is given; make one with `pol-trainer keys generate --out key.json` and pass \
-             --key-file key.json, set {KEY_VARIABLE} to a secret phrase, or on a development chain \
-             use --dev-account trainer-1"
+            "no key is given; make one with `pol-trainer keys generate NAME` and pass --account \
+             NAME, set {KEY_VARIABLE} to a secret phrase, or on a development chain use \
+             --dev-account trainer-1"
         )
     }
 }
@@ -124,25 +167,25 @@ pub struct LogOptions {
     /// Level or filter of the log, such as `info` or `pol_trainer=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info", env = "POL_LOG", global = true)]
     pub log: String,
-    /// Log one JSON object per line.
+    /// Log one JSON object per line. Commands with --json do so anyhow.
     #[arg(long, global = true)]
     pub log_json: bool,
 }
 
 impl LogOptions {
-    /// Starts the log of this process.
-    pub(crate) fn start(&self) {
+    /// Starts the log of this process: lines of JSON where its errors are JSON too.
+    pub(crate) fn start(&self, name: &str, errors: ErrorFormat) {
         // A plain level applies to this workspace's crates. Libraries log warnings and errors only,
         // and iroh nothing: the swarm's own errors tell what becomes of a connection.
         let directives = if self.log.contains('=') || self.log.contains(',') {
             self.log.clone()
         } else {
-            let ours = ["trainer", "chain", "swarm", "engine", "data"]
+            let ours = ["trainer", "api", "chain", "swarm", "engine", "data"]
                 .map(|part| format!("pol_{part}={}", self.log));
             format!("warn,iroh=off,{}", ours.join(","))
         };
         let filter = tracing_subscriber::EnvFilter::try_new(&directives).unwrap_or_else(|error| {
-            eprintln!("pol-trainer: --log {}: {error}; logging at info", self.log);
+            errors.print(name, &format!("--log {}: {error}; logging at info", self.log));
             tracing_subscriber::EnvFilter::new("info")
         });
         let subscriber = tracing_subscriber::fmt()
@@ -150,7 +193,8 @@ impl LogOptions {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
-        if self.log_json { subscriber.json().init() } else { subscriber.init() }
+        let is_json = self.log_json || errors == ErrorFormat::Json;
+        if is_json { subscriber.json().init() } else { subscriber.init() }
     }
 }
 

@@ -27,13 +27,14 @@ const VALID: &str = "found the update valid";
 fn a_network_trains_one_model_and_survives_its_members() {
     let network = Network::new();
     let node = network.ready_node();
+    let indexing = network.index();
     let sources = network.prepare_from_services(2);
     let validator = network.member("alice", &VALIDATOR);
     network.wait_for_model(&[&node, &validator]);
-    // The second trainer keeps only the start and the end of its training, and trains again what
-    // audits ask for.
+    // The second trainer starts by a configuration. It keeps only the start and the end of its
+    // training, and trains again what audits ask for.
     let first = network.member("trainer-1", &["--tier", "whale"]);
-    let second = network.member("trainer-2", &["--tier", "miner", "--state-budget", "0"]);
+    let second = network.configured_trainer();
 
     let summary = network.observe("150", &[&validator, &first, &second]);
     let rounds = entries(&summary, "rounds");
@@ -61,6 +62,7 @@ fn a_network_trains_one_model_and_survives_its_members() {
     for process in [&first, &second, &late, &validator] {
         check_all_valid(process);
     }
+    indexing.check(&network);
     let members = [first, second, late, validator, sources.end(), node];
     let report = network.check_final_state(members);
     assert_eq!(report["addsUp"], true);
@@ -161,11 +163,25 @@ fn kill_node(network: &Network, node: Process, members: &[&Process]) -> (Process
     (node, before)
 }
 
-/// Lets a late member fetch the model from its peers and take part. Its own node dies while it has
-/// a lease. It goes on with another one, and the lease is not lost.
+/// Starts a trainer on a machine that has the key of a proxy only.
+fn start_proxy(network: &Network, nodes: &str) -> Process {
+    let [account, proxy] = ["trainer-3", "charlie"]
+        .map(|name| network.run(&["keys", "show", "--dev-account", name]).trim().to_owned());
+    let options = ["--tier", "participant", "--node", nodes, "--proxy-for", &account];
+    let refusal = network.member("charlie", &options).wait_failure(60);
+    assert!(refusal.contains("keys authorise"), "{refusal}");
+    let bond = ["--dev-account", "trainer-3", "--bond", "trainer", "--fund", "10"];
+    network.run(&[&["keys", "authorise", &proxy][..], &bond].concat());
+    let proxies = network.run(&["keys", "proxies", &account]);
+    assert!(proxies.contains(&proxy), "{proxies}");
+    network.member("charlie", &options)
+}
+
+/// Lets a late member fetch the model from its peers and take part, by a proxy. Its own node dies
+/// while it has a lease. It goes on with another one, and the lease is not lost.
 fn join_late(network: &Network) -> Process {
     let (own_node, nodes) = network.follower();
-    let late = network.member("trainer-3", &["--tier", "participant", "--node", &nodes]);
+    let late = start_proxy(network, &nodes);
     late.wait_for(LEASED, 0, 200);
     own_node.kill();
     late.wait_for("using this node from now on", 0, 60);

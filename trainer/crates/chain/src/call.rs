@@ -3,7 +3,7 @@
 //! Calls of participants, and their encoding.
 
 use crate::{AccountId, ChainError};
-use codec::{Compact, Encode};
+use codec::{Compact, Decode, Encode};
 use pol_primitives::{
     Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{
@@ -11,7 +11,7 @@ use pol_primitives::{
         MAX_SERVED_STATES, MAX_SKETCHED_SEGMENTS, SketchedEnd, StateProof,
     },
     beacon::{BeaconConfig, BeaconRound, PulseSignature},
-    data::{ManifestId, ManifestInfo, ShortText, SourceKind},
+    data::{ManifestId, ManifestInfo, ShortText, SourceId, SourceKind},
     lineage::Retirement,
     member::{Endpoint, Role},
     metrics::ModelMetrics,
@@ -192,6 +192,10 @@ pub enum Call {
     },
     /// `Lineage.register_manifest`: proposes shards for the pool.
     RegisterManifest(Box<ManifestInfo>),
+    /// `Lineage.withdraw_manifest`: withdraws a manifest of which no shard was ever leased.
+    WithdrawManifest(ManifestId),
+    /// `Lineage.withdraw_source`: withdraws a source without manifests.
+    WithdrawSource(SourceId),
     /// `Lineage.admit_manifest`: admits a proposed manifest, by governance.
     AdmitManifest {
         /// Proposed manifest.
@@ -269,7 +273,45 @@ pub enum Call {
     Remark(Vec<u8>),
     /// `Sudo.sudo`: dispatches a call as root, on chains that have a sudo key.
     Sudo(Box<Call>),
+    /// `Proxy.proxy`: dispatches a call for an account that the signer is a proxy of.
+    AsProxy {
+        /// Account that the call is made for.
+        principal: AccountId,
+        /// Call of the account.
+        call: Box<Call>,
+    },
+    /// `Proxy.add_proxy`: makes an account a proxy of the one that signs, at once.
+    AddProxy {
+        /// Account that becomes a proxy.
+        delegate: AccountId,
+        /// Calls that it may make.
+        permission: Permission,
+    },
+    /// `Proxy.remove_proxy`: takes the permission of a proxy back.
+    RemoveProxy {
+        /// Account that is a proxy.
+        delegate: AccountId,
+        /// Calls that it may make so far.
+        permission: Permission,
+    },
 }
+
+/// Calls that a proxy may make: the runtime's `ProxyType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Permission {
+    /// All calls.
+    #[codec(index = 0)]
+    Any,
+    /// Calls of rounds and audits, claims of rewards, and what keeps a member in its role. It can
+    /// neither transfer funds, nor bond, nor unbond.
+    #[codec(index = 1)]
+    Learning,
+}
+
+/// Wait until a proxy's call takes effect, in blocks.
+const PROXY_DELAY: u32 = 0;
+/// Permission that a proxy's call asks for: that which the proxy has.
+const OWN_PERMISSION: Option<Permission> = None;
 
 /// Index of the variant `MultiAddress::Id`.
 const ADDRESS_ID: u8 = 0;
@@ -314,6 +356,8 @@ impl Call {
             Self::Unchill => ("PolStaking", "unchill"),
             Self::RegisterSource { .. } => ("Lineage", "register_source"),
             Self::RegisterManifest(_) => ("Lineage", "register_manifest"),
+            Self::WithdrawManifest(_) => ("Lineage", "withdraw_manifest"),
+            Self::WithdrawSource(_) => ("Lineage", "withdraw_source"),
             Self::AdmitManifest { .. } => ("Lineage", "admit_manifest"),
             Self::PauseManifest(_) => ("Lineage", "pause_manifest"),
             Self::ResumeManifest(_) => ("Lineage", "resume_manifest"),
@@ -334,6 +378,9 @@ impl Call {
             Self::Transfer { .. } => ("Balances", "transfer_keep_alive"),
             Self::Remark(_) => ("System", "remark"),
             Self::Sudo(_) => ("Sudo", "sudo"),
+            Self::AsProxy { .. } => ("Proxy", "proxy"),
+            Self::AddProxy { .. } => ("Proxy", "add_proxy"),
+            Self::RemoveProxy { .. } => ("Proxy", "remove_proxy"),
         }
     }
 
@@ -367,9 +414,11 @@ impl Call {
             Self::RegisterSource { address, licence } => (address, licence).encode(),
             Self::RegisterManifest(info) => info.encode(),
             Self::AdmitManifest { manifest, kind } => (manifest, kind).encode(),
-            Self::PauseManifest(manifest)
+            Self::WithdrawManifest(manifest)
+            | Self::PauseManifest(manifest)
             | Self::ResumeManifest(manifest)
             | Self::ReportManifest(manifest) => manifest.encode(),
+            Self::WithdrawSource(source) => source.encode(),
             Self::RetireManifest { manifest, retirement } => (manifest, retirement).encode(),
             Self::Propose { needed, call, length } => {
                 [Compact(*needed).encode(), call.encode(metadata)?, Compact(*length).encode()]
@@ -394,6 +443,14 @@ impl Call {
             Self::Transfer { to, amount } => (ADDRESS_ID, to, Compact(*amount)).encode(),
             Self::Remark(bytes) => bytes.encode(),
             Self::Sudo(call) => call.encode(metadata)?,
+            Self::AsProxy { principal, call } => {
+                let target = (ADDRESS_ID, principal, OWN_PERMISSION).encode();
+                [target, call.encode(metadata)?].concat()
+            }
+            Self::AddProxy { delegate, permission }
+            | Self::RemoveProxy { delegate, permission } => {
+                (ADDRESS_ID, delegate, permission, PROXY_DELAY).encode()
+            }
             Self::ResetCarry | Self::Unbond | Self::Withdraw | Self::Unchill => Vec::new(),
         })
     }
@@ -409,6 +466,9 @@ impl Call {
             }),
             Self::Transfer { .. } | Self::BondExtra { .. } | Self::Remark(_) | Self::Sudo(_) => {
                 None
+            }
+            Self::AsProxy { principal, call } => {
+                Some(Self::AsProxy { principal: *principal, call: Box::new(call.duty()?) })
             }
             duty => Some(duty.clone()),
         }

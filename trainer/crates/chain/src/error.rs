@@ -97,6 +97,20 @@ pub enum ChainError {
         /// The account.
         account: AccountId,
     },
+    /// The key may not act for the account. Nothing was submitted.
+    #[error(
+        "{} is no proxy of {} that takes effect at once: with the key of that account, run \
+         `pol-trainer keys authorise {}`",
+        format_account(.key),
+        format_account(.account),
+        format_account(.key)
+    )]
+    NotProxy {
+        /// Account of the key.
+        key: AccountId,
+        /// Account that it was to act for.
+        account: AccountId,
+    },
     /// The account cannot pay the fee. Nothing was submitted.
     #[error("{} cannot pay transaction fees: send it some POL", format_account(.account))]
     Unfunded {
@@ -140,6 +154,12 @@ pub enum ChainError {
 }
 
 impl ChainError {
+    /// Returns `true` if the node had the state of the block that was read, and has it no more.
+    pub fn is_pruned(&self) -> bool {
+        // The node states it in words only (`sc_client_db`), which a source of the error has.
+        matches!(self, Self::Node(error) if format!("{error:?}").contains("already discarded"))
+    }
+
     /// Wraps an error of the node or of the client library.
     pub(crate) fn node(error: impl Into<subxt::Error>) -> Self {
         Self::Node(Box::new(error.into()))

@@ -16,8 +16,8 @@
 //!   [`Chain::lease`], [`Chain::blocks`], [`Chain::block_time`].
 //! - [`Call`] lists the extrinsics of participants; [`Chain::submit`] sends one and returns a
 //!   [`CallReceipt`].
-//! - [`Signer`] holds the key of an account; [`parse_account`] and [`format_account`] convert
-//!   [`AccountId`]s.
+//! - [`Signer`] holds the key of an account, or of its proxy; [`parse_account`] and
+//!   [`format_account`] convert [`AccountId`]s.
 //! - [`ChainError`] and [`KeyError`] name the remedy in their messages.
 //!
 //! The workspace's terms are explained in `docs/glossary.md`.
@@ -47,8 +47,11 @@ mod call;
 mod client;
 mod council;
 mod error;
+mod events;
 mod failover;
+mod past;
 mod providing;
+mod proxies;
 mod queries;
 mod sent;
 mod signer;
@@ -56,10 +59,13 @@ mod submit;
 
 pub use account::{AccountId, InvalidAccount, format_account, parse_account};
 pub use blocks::BlockInfo;
-pub use call::Call;
+pub use call::{Call, Permission};
 pub use client::Chain;
 pub use council::{Decision, Motion, MotionCall};
 pub use error::ChainError;
+pub use events::ChainEvent;
+pub use past::{AccountBalance, BlockContent, BlockEvent, BlockExtrinsic};
 pub use providing::{DataEarnings, DepositRates, PooledManifest};
+pub use proxies::Proxy;
 pub use signer::{KeyError, Signer};
 pub use submit::CallReceipt;

@@ -2,81 +2,42 @@
 
 //! Signing keys of accounts.
 
-use crate::{AccountId, format_account, parse_account};
-use pol_primitives::hex_hash;
-use serde::{Deserialize, Serialize};
-use std::{
-    fmt, fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
+use crate::{AccountId, Call, client::Config, format_account};
+use pol_keystore::{InvalidSecret, SecretKey};
+use std::fmt;
+use subxt::{
+    tx,
+    utils::{AccountId32, MultiSignature},
 };
-use subxt_signer::{SecretUri, sr25519::Keypair};
 
-/// Errors of loading or creating a key. No message repeats a secret.
+/// Errors of loading a key. No message repeats a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The text is not a secret.
-    #[error(
-        "the secret is neither a phrase of 12 to 24 words, nor 0x and 64 hexadecimal digits, nor \
-         a path like //Alice"
-    )]
-    InvalidSecret,
+    #[error(transparent)]
+    InvalidSecret(#[from] InvalidSecret),
     /// The environment variable is not set.
     #[error("the environment variable {0} is not set: put the account's secret phrase in it")]
     MissingVariable(String),
-    /// The file cannot be read or written.
-    #[error("key file {}: {error}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Underlying error.
-        error: io::Error,
-    },
-    /// The file exists; a key is never overwritten.
-    #[error(
-        "key file {} exists already and is left as it is: choose another path",
-        .0.display()
-    )]
-    Exists(PathBuf),
-    /// Other users can read the file.
-    #[error(
-        "key file {} can be read by other users (mode {mode:o}): run chmod 600 on it",
-        path.display()
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Permission bits of the file.
-        mode: u32,
-    },
-    /// The file is not a key file, or is damaged.
-    #[error("key file {} is damaged: {reason}; restore it from a backup", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Reason.
-        reason: &'static str,
-    },
-    /// The operating system gave no randomness.
-    #[error("the operating system gives no randomness: {0}")]
-    Randomness(getrandom::Error),
 }
 
-/// Content of a key file: JSON that only its owner may read.
-#[derive(Serialize, Deserialize)]
-struct KeyFile {
-    /// SS58 address of the account, by which a damaged seed is detected.
-    account: String,
-    /// Secret of 32 bytes that the sr25519 key pair is expanded from.
-    #[serde(with = "hex_hash")]
-    seed: [u8; 32],
-}
-
-/// sr25519 key pair of an account. Its `Debug` shows the account only.
+/// Account that calls are made for, and the key that signs them.
+///
+/// The key is that of the account, or of a proxy of the account. A proxy pays the fees of its
+/// calls. Its `Debug` shows the accounts only.
 #[derive(Clone)]
-pub struct Signer(pub(crate) Keypair);
+pub struct Signer {
+    key: SecretKey,
+    /// Account that the key is a proxy of.
+    principal: Option<AccountId>,
+}
 
 impl Signer {
+    /// Creates a signer for the account of a key.
+    pub fn new(key: SecretKey) -> Self {
+        Self { key, principal: None }
+    }
+
     /// Creates a signer from a secret phrase, from `0x` and a seed in hexadecimal, or from a
     /// development path like `//Alice`. Each may be followed by derivation junctions
     /// (`//hard/soft`) and `///password`.
@@ -85,8 +46,7 @@ impl Signer {
     ///
     /// Fails if `uri` is none of these.
     pub fn from_uri(uri: &str) -> Result<Self, KeyError> {
-        let uri: SecretUri = uri.trim().parse().map_err(|_| KeyError::InvalidSecret)?;
-        Keypair::from_uri(&uri).map(Self).map_err(|_| KeyError::InvalidSecret)
+        Ok(Self::new(SecretKey::from_uri(uri)?))
     }
 
     /// Creates a signer from the environment variable `variable`, read as by
@@ -101,114 +61,65 @@ impl Signer {
         Self::from_uri(&uri)
     }
 
-    /// Loads a key file made by [`Signer::generate`].
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file cannot be read, if other users can read it, and if it is damaged.
-    pub fn from_keystore(path: impl AsRef<Path>) -> Result<Self, KeyError> {
-        let path = path.as_ref();
-        let damaged = |reason| KeyError::Damaged { path: path.to_owned(), reason };
-        refuse_exposed(path)?;
-        let bytes =
-            fs::read(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
-        let KeyFile { account, seed } =
-            serde_json::from_slice(&bytes).map_err(|_| damaged("it is not a key file"))?;
-        let signer = Self::from_seed(seed)?;
-        if parse_account(&account) != Ok(signer.account()) {
-            return Err(damaged("its seed is not that of its account"));
-        }
-        Ok(signer)
+    /// Returns a signer that makes its calls for `principal`, as its proxy.
+    pub fn acting_for(self, principal: AccountId) -> Self {
+        let principal = Some(principal).filter(|principal| *principal != self.key.account());
+        Self { principal, ..self }
     }
 
-    /// Generates a key from the operating system's randomness and writes it to a new file that only
-    /// its owner may read.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the file exists or cannot be written, and if the system gives no randomness.
-    pub fn generate(path: impl AsRef<Path>) -> Result<Self, KeyError> {
-        let path = path.as_ref();
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(KeyError::Randomness)?;
-        let signer = Self::from_seed(seed)?;
-        let failed = |error| KeyError::File { path: path.to_owned(), error };
-        let mut text = serde_json::to_vec_pretty(&KeyFile { account: signer.ss58(), seed })
-            .map_err(|e| failed(e.into()))?;
-        text.push(b'\n');
-        let folder =
-            path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Temporary files are readable by their owner only, so the file is whole and private from
-        // the start.
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        file.persist_noclobber(path).map_err(|refused| match refused.error.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists(path.to_owned()),
-            _ => failed(refused.error),
-        })?;
-        // The new name must survive a power cut as well.
-        #[cfg(unix)]
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        Ok(signer)
-    }
-
-    fn from_seed(seed: [u8; 32]) -> Result<Self, KeyError> {
-        Keypair::from_secret_key(seed).map(Self).map_err(|_| KeyError::InvalidSecret)
-    }
-
-    /// Returns the account that the key signs for.
+    /// Returns the account that calls are made for.
     pub fn account(&self) -> AccountId {
-        self.0.public_key().0
+        self.principal.unwrap_or_else(|| self.key_account())
     }
 
-    /// Returns the account's SS58 address.
+    /// Returns the account of the key, which pays fees.
+    pub fn key_account(&self) -> AccountId {
+        self.key.account()
+    }
+
+    /// Returns the signature of the key's account under a message that is no call, such as a digest
+    /// with a domain of its own.
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message)
+    }
+
+    /// Returns the SS58 address of the account that calls are made for.
     pub fn ss58(&self) -> String {
         format_account(&self.account())
+    }
+
+    /// Returns the call that the key signs, so that `call` is made for the account.
+    pub(crate) fn wrap(&self, call: Call) -> Call {
+        match self.principal {
+            Some(principal) => Call::AsProxy { principal, call: Box::new(call) },
+            None => call,
+        }
+    }
+}
+
+impl tx::Signer<Config> for Signer {
+    fn account_id(&self) -> AccountId32 {
+        AccountId32(self.key_account())
+    }
+
+    fn sign(&self, payload: &[u8]) -> MultiSignature {
+        MultiSignature::Sr25519(self.key.sign(payload))
     }
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Signer").field(&self.ss58()).finish()
+        let principal = self.principal.map(|account| format_account(&account));
+        f.debug_tuple("Signer")
+            .field(&format_account(&self.key_account()))
+            .field(&principal)
+            .finish()
     }
-}
-
-#[cfg(unix)]
-fn refuse_exposed(path: &Path) -> Result<(), KeyError> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata =
-        fs::metadata(path).map_err(|error| KeyError::File { path: path.to_owned(), error })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Exposed { path: path.to_owned(), mode }) }
-}
-
-/// Accepts every file: other systems protect a user's files without permission bits.
-#[cfg(not(unix))]
-fn refuse_exposed(_: &Path) -> Result<(), KeyError> {
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn development_keys_are_the_known_ones() {
-        let alice = Signer::from_uri("//Alice").unwrap();
-        assert_eq!(alice.ss58(), "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY");
-        assert_eq!(Signer::from_uri(" //Alice\n").unwrap().account(), alice.account());
-        let phrase = "bottom drive obey lake curtain smoke basket hold race lonely fit walk//Alice";
-        assert_eq!(Signer::from_uri(phrase).unwrap().account(), alice.account());
-    }
-
-    #[test]
-    fn errors_and_debug_keep_secrets() {
-        let secret = "zebra zebra zebra";
-        assert!(!Signer::from_uri(secret).unwrap_err().to_string().contains("zebra"));
-        let seed = "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
-        let signer = Signer::from_uri(&format!("0x{seed}")).unwrap();
-        assert_eq!(format!("{signer:?}"), format!("Signer({:?})", signer.ss58()));
-    }
 
     #[test]
     fn a_missing_variable_is_named() {
@@ -217,51 +128,21 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_key_is_read_back_and_never_overwritten() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("trainer.json");
-        let made = Signer::generate(&path).unwrap();
-        assert_eq!(Signer::from_keystore(&path).unwrap().account(), made.account());
-        let before = fs::read(&path).unwrap();
-        assert!(matches!(Signer::generate(&path), Err(KeyError::Exists(_))));
-        assert_eq!(fs::read(&path).unwrap(), before);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
-        assert_ne!(
-            Signer::generate(folder.path().join("other.json")).unwrap().account(),
-            made.account()
-        );
+    fn debug_keeps_secrets() {
+        let seed = "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
+        let signer = Signer::from_uri(&format!("0x{seed}")).unwrap();
+        assert_eq!(format!("{signer:?}"), format!("Signer({:?}, None)", signer.ss58()));
     }
 
     #[test]
-    fn damaged_files_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.json");
-        Signer::generate(&path).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        let alice = Signer::from_uri("//Alice").unwrap().ss58();
-        let mut file: KeyFile = serde_json::from_str(&text).unwrap();
-        file.account = alice;
-        fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
-        assert!(matches!(Signer::from_keystore(&path), Err(KeyError::Damaged { .. })));
-        fs::write(&path, &text[..text.len() / 2]).unwrap();
-        assert!(matches!(Signer::from_keystore(&path), Err(KeyError::Damaged { .. })));
-        assert!(matches!(
-            Signer::from_keystore(folder.path().join("none")),
-            Err(KeyError::File { .. })
-        ));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn files_that_others_can_read_are_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.json");
-        Signer::generate(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Signer::from_keystore(&path).unwrap_err();
-        assert!(matches!(error, KeyError::Exposed { mode: 0o640, .. }), "{error}");
-        assert!(error.to_string().contains("chmod 600"));
+    fn a_proxy_wraps_its_calls_and_an_account_does_not() {
+        let [alice, bob] = ["//Alice", "//Bob"].map(|uri| Signer::from_uri(uri).unwrap());
+        let call = Call::Claim { round: 3 };
+        assert_eq!(alice.wrap(call.clone()), call);
+        let proxy = bob.clone().acting_for(alice.account());
+        assert_eq!((proxy.account(), proxy.key_account()), (alice.account(), bob.account()));
+        let wrapped = Call::AsProxy { principal: alice.account(), call: Box::new(call.clone()) };
+        assert_eq!(proxy.wrap(call.clone()), wrapped);
+        assert_eq!(alice.clone().acting_for(alice.account()).wrap(call.clone()), call);
     }
 }

@@ -63,6 +63,8 @@ pub struct CallReceipt {
 impl Chain {
     /// Signs `call`, submits it, and waits until a block of the best chain includes it.
     ///
+    /// A signer that acts for another account makes the call as a proxy of that.
+    ///
     /// The call takes effect at most once, however often the connection breaks: only the same
     /// signed transaction is submitted again, and the chain accepts its nonce once. It waits for as
     /// long as the node is away.
@@ -93,6 +95,7 @@ impl Chain {
         call: Call,
         tip: Balance,
     ) -> Result<CallReceipt, ChainError> {
+        let call = signer.wrap(call);
         // Subscribing may fail, so it precedes sending.
         let mut blocks = self.subscribe_blocks().await?;
         let is_duty = call.duty().is_some();
@@ -171,7 +174,7 @@ impl Chain {
         }
         let _lock = self.node.nonce_lock.lock().await;
         if let Some(duty) = &duty
-            && let Some(signed) = self.send_again(signer.account(), duty).await?
+            && let Some(signed) = self.send_again(signer.key_account(), duty).await?
         {
             return Ok(signed);
         }
@@ -237,7 +240,7 @@ impl Chain {
                 Ok(_) | Err(_) => return Ok(signed),
             }
         }
-        Err(ChainError::Displaced { account: signer.account() })
+        Err(ChainError::Displaced { account: signer.key_account() })
     }
 
     /// Converts the reason for which the pool did not take a transaction of `account`.
@@ -260,7 +263,7 @@ impl Chain {
     ) -> Result<SignedTransaction, ChainError> {
         let client = self.client_at_best().await?;
         call.encode_at(&client)?;
-        let account = signer.account();
+        let account = signer.key_account();
         let address = AccountId32(account);
         let mut nonce = self.request(|| self.node.rpc.system_account_next_index(&address)).await?;
         while self.is_pending(&account, nonce).await {
@@ -275,7 +278,7 @@ impl Chain {
         let transaction = client
             .tx()
             .create_signable_offline(&call.payload(client.metadata_ref())?, parameters)
-            .and_then(|mut signable| signable.sign(&signer.0))
+            .and_then(|mut signable| signable.sign(signer))
             .map_err(ChainError::node)?;
         let validation = transaction.validate().await.map_err(ChainError::node)?;
         if let Some(error) = ChainError::invalid(account, validation, client.metadata_ref()) {
@@ -449,23 +452,37 @@ impl Chain {
             if event.phase() != Phase::ApplyExtrinsic(index) {
                 continue;
             }
-            let failure = match (event.pallet_name(), event.event_name(), event.field_bytes()) {
-                ("System", "ExtrinsicFailed", error) => error,
-                // The call of a sudo key fails without failing the extrinsic: a `Result`, whose
-                // error has index 1.
-                ("Sudo", "Sudid", [1, error @ ..]) => error,
-                // So does that of a motion, after the hash of the call.
-                ("Council", "Executed", result) => match result.get(size_of::<Hash>()..) {
-                    Some([1, error @ ..]) => error,
-                    _ => continue,
-                },
-                _ => continue,
+            let (pallet, name) = (event.pallet_name(), event.event_name());
+            let Some(failure) = dispatch_failure(pallet, name, event.field_bytes()) else {
+                continue;
             };
             let error =
                 DispatchError::decode_from(failure, client.metadata()).map_err(ChainError::node)?;
             return Err(ChainError::refused(&error));
         }
         Ok(())
+    }
+}
+
+/// Returns the encoded error of an event which says that a call failed.
+pub(crate) fn dispatch_failure<'a>(
+    pallet: &str,
+    event: &str,
+    fields: &'a [u8],
+) -> Option<&'a [u8]> {
+    match (pallet, event, fields) {
+        ("System", "ExtrinsicFailed", error) => Some(error),
+        // The call of a sudo key fails without failing the extrinsic: a `Result`, whose error has
+        // index 1.
+        ("Sudo", "Sudid", [1, error @ ..]) => Some(error),
+        // So does that of a proxy.
+        ("Proxy", "ProxyExecuted", [1, error @ ..]) => Some(error),
+        // So does that of a motion, after the hash of the call.
+        ("Council", "Executed", result) => match result.get(size_of::<Hash>()..) {
+            Some([1, error @ ..]) => Some(error),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

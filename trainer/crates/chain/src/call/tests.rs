@@ -97,6 +97,24 @@ enum Sudo {
 
 #[expect(dead_code, reason = "only their metadata is used")]
 #[derive(TypeInfo)]
+enum Permissions {
+    Any,
+    Learning,
+}
+
+#[expect(dead_code, non_camel_case_types, reason = "only their metadata is used")]
+#[derive(TypeInfo)]
+enum Proxies {
+    #[codec(index = 2)]
+    proxy { real: MultiAddress, force_proxy_type: Option<Permissions>, call: Box<RuntimeCall> },
+    #[codec(index = 5)]
+    add_proxy { delegate: MultiAddress, proxy_type: Permissions, delay: u32 },
+    #[codec(index = 8)]
+    remove_proxy { delegate: MultiAddress, proxy_type: Permissions, delay: u32 },
+}
+
+#[expect(dead_code, reason = "only their metadata is used")]
+#[derive(TypeInfo)]
 enum RuntimeCall {
     #[codec(index = 40)]
     ProofOfLearning(Learning),
@@ -132,6 +150,7 @@ fn runtime() -> OfflineClientAtBlock<SubstrateConfig> {
             pallet("PolStaking", 41, meta_type::<Staking>()),
             pallet("Rewards", 42, meta_type::<Rewards>()),
             pallet("Balances", 5, meta_type::<Balances>()),
+            pallet("Proxy", 9, meta_type::<Proxies>()),
             pallet("Sudo", 255, meta_type::<Sudo>()),
         ],
         ExtrinsicMetadata {
@@ -314,6 +333,29 @@ fn a_transfer_is_compact_and_sudo_wraps_a_whole_call() {
     let bytes: [&[u8]; 4] = [&[5, 3], &[0], &[6; 32], &[0xa1, 0x0f]];
     check(transfer.clone(), &bytes);
     check(transfer.sudo(), &[&[255, 1], &bytes.concat()]);
+}
+
+#[test]
+fn calls_of_and_about_proxies_are_encoded_as_the_chain_decodes_them() {
+    let call = Box::new(Call::Claim { round: 9 });
+    let proxied = Call::AsProxy { principal: [6; 32], call };
+    check(proxied, &[&[9, 2], &[0], &[6; 32], &[0], &[42, 3, 9, 0, 0, 0]]);
+    let (delegate, permission) = ([7; 32], Permission::Learning);
+    let target: &[&[u8]] = &[&[0], &[7; 32], &[1], &[0, 0, 0, 0]];
+    check(Call::AddProxy { delegate, permission }, &[&[&[9, 5][..]], target].concat());
+    check(Call::RemoveProxy { delegate, permission }, &[&[&[9, 8][..]], target].concat());
+}
+
+#[test]
+fn a_proxy_fulfils_the_duties_of_its_principal() {
+    let by = |principal, call| Call::AsProxy { principal, call: Box::new(call) };
+    let commit = |first_loss| {
+        let claims = TrainingClaims { first_loss, ..TrainingClaims::default() };
+        by([1; 32], Call::Commit { round: 3, commitment: [2; 32], claims }).duty()
+    };
+    assert!(commit(1).is_some() && commit(1) == commit(2));
+    assert_ne!(by([1; 32], Call::Claim { round: 3 }).duty(), Call::Claim { round: 3 }.duty());
+    assert_eq!(by([1; 32], Call::BondExtra { amount: 5 }).duty(), None);
 }
 
 #[test]

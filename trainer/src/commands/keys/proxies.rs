@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Keys that act for an account, as its proxies on the chain.
+
+use crate::options::{KeyOptions, NodeOptions};
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use pol_chain::{AccountId, Call, Permission, format_account, parse_account};
+use pol_primitives::{Balance, POL, member::Role};
+
+const AUTHORISE_HELP: &str = "\
+The key of the account then stays away from the machine that trains. The other key makes the calls
+of rounds, audits and rewards, and pays their fees. It can neither transfer funds, nor bond, nor
+unbond.
+
+Examples:
+  pol-trainer keys generate hot
+      on the machine that trains; prints ADDRESS
+  pol-trainer keys authorise ADDRESS --account main --bond trainer --fund 10
+      on a machine with the key of the account: bonds it, adds the proxy, sends 10 POL for fees
+  pol-trainer --account hot --proxy-for ACCOUNT
+      on the machine that trains";
+
+/// Options of `keys authorise`.
+#[derive(Args)]
+#[command(after_help = AUTHORISE_HELP)]
+pub(crate) struct AuthoriseOptions {
+    /// Address of the key that may act for the account.
+    #[arg(value_name = "ADDRESS", value_parser = parse_account)]
+    delegate: AccountId,
+    /// Allow all calls, also those that transfer funds.
+    #[arg(long)]
+    any: bool,
+    /// Bond the account for this role too, if it is not bonded.
+    #[arg(long, value_enum, value_name = "ROLE")]
+    bond: Option<BondRole>,
+    /// Send this many POL to the key too, for its fees.
+    #[arg(long, value_name = "POL", value_parser = clap::value_parser!(u32).range(1..))]
+    fund: Option<u32>,
+    #[command(flatten)]
+    node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+}
+
+/// Role to bond for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BondRole {
+    Trainer,
+    Validator,
+}
+
+/// Options of `keys revoke`.
+#[derive(Args)]
+pub(crate) struct RevokeOptions {
+    /// Address of the key that is a proxy of the account.
+    #[arg(value_name = "ADDRESS", value_parser = parse_account)]
+    delegate: AccountId,
+    #[command(flatten)]
+    node: NodeOptions,
+    #[command(flatten)]
+    key: KeyOptions,
+}
+
+/// Options of `keys proxies`.
+#[derive(Args)]
+pub(crate) struct ProxiesOptions {
+    /// Address of the account.
+    #[arg(value_name = "ADDRESS", value_parser = parse_account)]
+    account: AccountId,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+impl AuthoriseOptions {
+    /// Adds the proxy, with a bond and funds if they are asked for, in one transaction.
+    pub(super) async fn run(self) -> Result<()> {
+        let signer = self.key.signer()?;
+        let chain = self.node.connect().await?;
+        let (account, delegate) = (signer.account(), self.delegate);
+        let permission = if self.any { Permission::Any } else { Permission::Learning };
+        let proxies = chain.proxies(&account).await?;
+        let is_known = proxies.iter().any(|known| {
+            known.delegate == delegate && known.permission == permission && known.delay == 0
+        });
+        let mut calls = Vec::new();
+        if let Some(role) = self.bond
+            && chain.member(&account).await?.is_none()
+        {
+            let role = match role {
+                BondRole::Trainer => Role::Trainer,
+                BondRole::Validator => Role::Validator,
+            };
+            calls.push(Call::Bond { role, amount: role.minimum_bond() });
+        }
+        if !is_known {
+            calls.push(Call::AddProxy { delegate, permission });
+        }
+        if let Some(fund) = self.fund {
+            calls.push(Call::Transfer { to: delegate, amount: Balance::from(fund) * POL });
+        }
+        if !calls.is_empty() {
+            chain.submit(&signer, Call::Batch(calls)).await?;
+        }
+        println!("{} may act for {}", format_account(&delegate), signer.ss58());
+        Ok(())
+    }
+}
+
+impl RevokeOptions {
+    /// Removes the proxy with all its permissions.
+    pub(super) async fn run(self) -> Result<()> {
+        let signer = self.key.signer()?;
+        let chain = self.node.connect().await?;
+        let (account, delegate) = (signer.account(), self.delegate);
+        let proxies = chain.proxies(&account).await?;
+        let own = proxies.iter().filter(|proxy| proxy.delegate == delegate && proxy.delay == 0);
+        let remove = |permission| Call::RemoveProxy { delegate, permission };
+        let calls: Vec<_> = own.map(|proxy| remove(proxy.permission)).collect();
+        if calls.is_empty() {
+            bail!("{} is no proxy of {}", format_account(&delegate), signer.ss58());
+        }
+        chain.submit(&signer, Call::Batch(calls)).await?;
+        println!("{} may no longer act for {}", format_account(&delegate), signer.ss58());
+        Ok(())
+    }
+}
+
+impl ProxiesOptions {
+    /// Prints the proxies of the account.
+    pub(super) async fn run(self) -> Result<()> {
+        for proxy in self.node.connect().await?.proxies(&self.account).await? {
+            let permission = match proxy.permission {
+                Permission::Any => "all calls",
+                Permission::Learning => "rounds, audits and rewards",
+            };
+            let delay = match proxy.delay {
+                0 => String::new(),
+                blocks => format!(", {blocks} blocks after an announcement"),
+            };
+            println!("{}  {permission}{delay}", format_account(&proxy.delegate));
+        }
+        Ok(())
+    }
+}
