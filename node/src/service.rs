@@ -130,7 +130,7 @@ pub(crate) fn new_full<N: NetworkBackend<Block, Hash>>(
             gap_sync_body_policy: None,
         })?;
     if config.offchain_worker.enabled {
-        handles.start_offchain_workers(config.role.is_authority(), network.clone())?;
+        handles.start_offchain_workers(config.role.is_authority(), network.clone());
     }
 
     let settings = ConsensusSettings::new(&config);
@@ -228,13 +228,11 @@ impl NodeHandles {
         }
     }
 
-    fn start_offchain_workers(
-        &self,
-        is_validator: bool,
-        network: Arc<dyn NetworkService>,
-    ) -> Result<(), Error> {
+    /// Starts the off-chain workers. A system without certificates has none: the library asks for
+    /// those although no worker may make requests.
+    fn start_offchain_workers(&self, is_validator: bool, network: Arc<dyn NetworkService>) {
         let pool = OffchainTransactionPoolFactory::new(self.transaction_pool.clone());
-        let workers = OffchainWorkers::new(OffchainWorkerOptions {
+        let workers = match OffchainWorkers::new(OffchainWorkerOptions {
             runtime_api_provider: self.client.clone(),
             is_validator,
             keystore: Some(self.keystore.clone()),
@@ -243,13 +241,18 @@ impl NodeHandles {
             network_provider: Arc::new(network),
             enable_http_requests: false,
             custom_extensions: |_| Vec::new(),
-        })?;
+        }) {
+            Ok(workers) => workers,
+            Err(error) => {
+                log::warn!("off-chain workers do not run: {error}; install ca-certificates");
+                return;
+            }
+        };
         self.spawn.spawn(
             "offchain-workers-runner",
             "offchain-worker",
             workers.run(self.client.clone(), self.spawn.clone()).boxed(),
         );
-        Ok(())
     }
 
     fn rpc_deps(&self, consensus: &ConsensusParts, voter_state: &SharedVoterState) -> rpc::Deps {
