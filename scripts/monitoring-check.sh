@@ -9,11 +9,11 @@ usage() {
     cat <<'USAGE'
 usage: scripts/monitoring-check.sh [--static] [--bin DIR] [--out DIR]
 
-Checks the configuration and the alerts in deploy/prometheus with promtool, and runs the tests of the
-alerts. Then it starts a development network whose processes serve metrics, lets a real Prometheus
-scrape them, and checks that every process answers and is ready, that promtool has no objection to
-what a process of this project exposes, and that every expression in the alerts and the dashboards
-names only metrics that exist and can be evaluated. It takes about three minutes.
+Checks the configuration and the alerts in deploy/prometheus with promtool, and runs the tests of
+the alerts. Then it starts a development network whose processes serve metrics, lets a real
+Prometheus scrape them, and checks that every process answers and is ready, that promtool has no
+objection to what a process of this project exposes, and that every expression in the alerts and
+the dashboards names only metrics that exist and can be evaluated. It takes about three minutes.
 
 The programs are those of scripts/build.sh. promtool and prometheus are in Debian's package
 prometheus; Grafana is not needed.
@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 for tool in promtool prometheus python3 curl; do
     command -v "$tool" >/dev/null || {
-        echo "monitoring-check: $tool is missing; on Debian: apt install prometheus python3 curl" >&2
+        echo "monitoring-check: $tool is missing: apt install prometheus python3 curl" >&2
         exit 1
     }
 done
@@ -89,7 +89,11 @@ wait_until() { # description, seconds, command...
     done
 }
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    python3 - <<'PORT'
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1])
+PORT
 }
 job() { # name, port; notes a process that Prometheus scrapes
     jobs+=("$1 127.0.0.1:$2")

@@ -14,7 +14,7 @@ url = sys.argv[1]
 NO_METRICS = re.compile(
     r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)')
 WORDS = re.compile(r"\b[a-z][a-z0-9_]*\b(?!\s*\()")
-OPERATORS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "inf", "nan"}
+OPERATORS = {"and", "or", "unless", "bool", "offset"}
 # The API of a trainer records these, and this network has none.
 ELSEWHERE = re.compile(r"gen_ai_|pol_generation_")
 

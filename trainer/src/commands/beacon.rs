@@ -3,7 +3,10 @@
 //! Pulses of the chain's beacon: signed for a development network, relayed for any other.
 
 use super::governance::decide;
-use crate::options::{KeyOptions, NodeOptions};
+use crate::{
+    monitoring::{MetricsOptions, Monitoring},
+    options::{KeyOptions, NodeOptions},
+};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Subcommand;
 use futures::StreamExt;
@@ -62,12 +65,16 @@ pub(crate) enum BeaconCommand {
     Sign {
         #[command(flatten)]
         node: NodeOptions,
+        #[command(flatten)]
+        metrics: MetricsOptions,
     },
     /// Relay the awaited pulses of a network of drand.
     #[command(after_help = RELAY_EXAMPLES)]
     Relay {
         #[command(flatten)]
         node: NodeOptions,
+        #[command(flatten)]
+        metrics: MetricsOptions,
         /// HTTP address of the network at one of drand's relays. It ends with the network's hash.
         #[arg(long = "url", value_name = "URL")]
         relay: String,
@@ -88,7 +95,8 @@ pub(crate) enum BeaconCommand {
 /// Runs a subcommand of `beacon`.
 pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
     match command {
-        BeaconCommand::Sign { node } => {
+        BeaconCommand::Sign { node, metrics } => {
+            let monitoring = metrics.start("beacon").await?;
             let secret = BeaconSecret::development();
             let chain = node.connect().await?;
             let beacon = chain.beacon().await?.context("the chain has no beacon")?;
@@ -97,11 +105,12 @@ pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
                 "the beacon of this chain has another key than that of development networks; use \
                  `pol-trainer beacon relay`"
             );
-            follow(&chain, &PulseSource::Secret(secret)).await
+            follow(&chain, &PulseSource::Secret(secret), monitoring).await
         }
-        BeaconCommand::Relay { node, relay } => {
+        BeaconCommand::Relay { node, metrics, relay } => {
+            let monitoring = metrics.start("beacon").await?;
             let chain = node.connect().await?;
-            follow(&chain, &PulseSource::relay(relay)?).await
+            follow(&chain, &PulseSource::relay(relay)?, monitoring).await
         }
         BeaconCommand::Set { node, key, json } => {
             let beacon = serde_json::from_str(&json).context(
@@ -113,16 +122,20 @@ pub(crate) async fn run(command: BeaconCommand) -> Result<()> {
 }
 
 /// Shows every awaited pulse to the chain once it is due. Ends only with the program.
-async fn follow(chain: &Chain, source: &PulseSource) -> Result<()> {
+async fn follow(chain: &Chain, source: &PulseSource, mut monitoring: Monitoring) -> Result<()> {
+    monitoring.follow_chain(chain, None);
+    let metrics = pol_metrics::beacon_relay();
     let mut blocks = pin!(chain.blocks().await?);
     let mut shown = None;
     while blocks.next().await.is_some() {
         match show_pulse(chain, source).await {
             Ok(Some(round)) if shown.replace(round) != Some(round) => {
+                metrics.pulses_total.inc();
                 tracing::info!(round, "showed a pulse of the beacon");
             }
             Ok(_) => {}
             Err(error) => {
+                metrics.failures_total.inc();
                 tracing::warn!(error = format!("{error:#}"), "cannot show the pulse; trying again");
             }
         }

@@ -276,6 +276,7 @@ impl<S: Strategy> Auditor<S> {
         let (account, id) = (self.signer.account(), key.id);
         let commitment = evidence_commitment(&account, &chain.genesis_hash(), id, evidence, salt);
         chain.submit(&self.signer, Call::CommitAudit { audit: id, commitment }).await?;
+        pol_metrics::validator().committed_audits_total.inc();
         tracing::info!(
             "round {}: audited {} of {} updates and committed to the evidence of audit {id}",
             audit.round,
@@ -294,7 +295,10 @@ impl<S: Strategy> Auditor<S> {
         call: Call,
     ) -> Result<StepResult> {
         match self.context.chain.submit(&self.signer, call.clone()).await {
-            Ok(_) => tracing::info!("round {}: revealed the evidence of audit {id}", audit.round),
+            Ok(_) => {
+                pol_metrics::validator().revealed_audits_total.inc();
+                tracing::info!("round {}: revealed the evidence of audit {id}", audit.round);
+            }
             Err(error) => RoleError::from(error).log_transient()?,
         }
         Ok(StepResult::Running(AuditStep::Reveal(call)))
@@ -351,7 +355,10 @@ impl<S: Strategy> Auditor<S> {
             match result {
                 StepResult::Done => {}
                 StepResult::Running(step) => drop(self.running.insert(key, step)),
-                StepResult::Silent => drop(self.silent.insert(key)),
+                StepResult::Silent => {
+                    pol_metrics::validator().silent_audits_total.inc();
+                    self.silent.insert(key);
+                }
             }
         }
         Ok(())

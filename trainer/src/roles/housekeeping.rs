@@ -96,6 +96,7 @@ impl Housekeeping {
         // The chain refuses as long as the validator may still miss a phase.
         let call = Call::Chill { validator };
         if submit_housekeeping(&self.context.chain, &self.signer, call).await? {
+            pol_metrics::validator().chilled_validators_total.inc();
             tracing::info!("set aside the silent validator {}", format_account(&validator));
         }
         Ok(())

@@ -107,7 +107,15 @@ impl<S: Strategy> LeaseTraining<S> {
         let mut tokens = 0;
         for segment in journal.segments()..recipe.segments {
             stop.check()?;
+            let segment_started = Instant::now();
             let report = strategy.train_segment(&job, &mut state, segment)?;
+            let metrics = pol_metrics::trainer();
+            metrics.segment_duration_seconds.observe_since(segment_started);
+            metrics.segments_total.inc();
+            metrics.tokens_total.add(report.tokens);
+            metrics.loss_nats.set(report.loss);
+            let share = f64::from(segment + 1) / f64::from(recipe.segments);
+            metrics.lease_progress_ratio.set(share);
             tokens += report.tokens;
             journal.leaves.push(report.leaf);
             journal.losses.push(report.loss);

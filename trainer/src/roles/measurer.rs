@@ -11,12 +11,12 @@ use crate::{
     error::{Result, RoleError, explain},
     held_out_eval::HeldOutEval,
     metrics::{MAX_SEQUENCES, format_metrics, measure_model},
-    model::fetch_model,
+    model::{fetch_model, fetch_tokenizer},
 };
 use pol_chain::{Call, Signer};
 use pol_generate::TextTokenizer;
 use pol_primitives::{
-    Hash, RoundNumber,
+    Hash, MILLION, RoundNumber,
     head::Head,
     metrics::{MetricsClaim, ModelMetrics},
     queries::Overview,
@@ -25,8 +25,6 @@ use pol_primitives::{
 use std::{sync::Arc, time::Instant};
 use tokio::sync::watch;
 
-/// Largest tokenizer, in bytes.
-const MAX_TOKENIZER_BYTES: u64 = 1 << 26;
 /// Label of the model that is being measured.
 const MEASURED_TAG: &str = "model/measured";
 /// Number of heads whose metrics are remembered: a lease may start from an older head.
@@ -53,6 +51,7 @@ pub(super) struct HeadMeasurer {
 impl HeadMeasurer {
     /// Creates a measurer that has seen no head. It reports as `reporter`, if there is one.
     pub(super) fn new(context: NodeContext, reporter: Option<Signer>) -> Self {
+        pol_metrics::measurement();
         Self {
             shards: ShardReader::new(context.clone()),
             held_out: HeldOutEval::new(MAX_SEQUENCES as usize),
@@ -111,6 +110,8 @@ impl HeadMeasurer {
             format_metrics(&metrics),
             started.elapsed().as_secs_f64()
         );
+        pol_metrics::measurement().duration_seconds.observe_since(started);
+        pol_metrics::measurement().loss_nats.set(f64::from(metrics.loss) / f64::from(MILLION));
         self.metrics.send_modify(|heads| {
             heads.truncate(REMEMBERED_HEADS - 1);
             heads.insert(0, (head.root, MetricsClaim { round, metrics }));
@@ -123,7 +124,7 @@ impl HeadMeasurer {
     async fn tokenizer(&mut self, recipe: &Recipe) -> Result<Option<Arc<TextTokenizer>>> {
         let hash = recipe.tokenizer;
         if self.tokenizer.as_ref().is_none_or(|(known, _)| *known != hash) {
-            let json = self.context.fetch_blob(&hash, MAX_TOKENIZER_BYTES, &[], "tokenizer").await;
+            let json = fetch_tokenizer(&self.context, recipe).await;
             match json.and_then(|json| TextTokenizer::parse(&json).map_err(RoleError::transient)) {
                 Ok(tokenizer) => self.tokenizer = Some((hash, Arc::new(tokenizer))),
                 Err(RoleError::Transient(error)) => {

@@ -181,6 +181,7 @@ impl<S: Strategy> ReplayJob<S> {
         scheduler: Arc<ReplayScheduler>,
         window: FetchWindow,
     ) -> Result<Evidence> {
+        let started = Instant::now();
         let (recipe, cases) = (Arc::new(retried(|| self.recipe()).await?), self.cases());
         let measure = OnceCell::new();
         let fetch_measure = || {
@@ -201,6 +202,7 @@ impl<S: Strategy> ReplayJob<S> {
             Ok(Some((*at, finding)))
         });
         let (_, findings) = try_join(fetch_measure(), try_join_all(findings)).await?;
+        pol_metrics::validator().audit_duration_seconds.observe_since(started);
         let findings: Vec<_> = findings.into_iter().flatten().collect();
         Evidence::try_from(findings)
             .map_err(|_| RoleError::fatal(anyhow!("an audit has more cases than it may")))

@@ -21,6 +21,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, Call, Signer};
+use pol_metrics::{AnswerStage, UpdateOutcome};
 use pol_primitives::{
     Balance, RoundNumber,
     audit::{Audit, AuditConfig, AuditId, Case, Stage},
@@ -154,7 +155,10 @@ impl<S: Strategy> AuditResponder<S> {
                 let Some(call) = call? else { return Ok(StepResult::Lost) };
                 let chain = self.firm.chain(&key).unwrap_or_else(|| self.context.chain.clone());
                 chain.submit(&self.signer, call).await?;
-                let what = if audit.stage == Stage::Serve { "starts" } else { "ends" };
+                let is_serving = audit.stage == Stage::Serve;
+                let stage = if is_serving { AnswerStage::Serve } else { AnswerStage::Open };
+                pol_metrics::trainer().audit_answers_total.count(stage);
+                let what = if is_serving { "starts" } else { "ends" };
                 tracing::info!(
                     "round {}: showed audit {id} the {what} of segments {:?}",
                     audit.round,
@@ -241,6 +245,10 @@ impl<S: Strategy> AuditResponder<S> {
             let member = context.chain.member(&account).await?;
             if let Some(record) = record {
                 log_outcome(round, record, member.as_ref().map_or(0, |member| member.bond));
+                // These were counted when the lease was concluded.
+                if !matches!(record.outcome, Outcome::NoShow | Outcome::Excluded) {
+                    count_outcome(record.outcome);
+                }
             }
             // Any trainer may lose a part of its bond and fills it up again. One that was found to
             // cheat should find out the reason first.
@@ -325,6 +333,19 @@ impl<S: Strategy> Response<S> {
         };
         call.map(Some)
     }
+}
+
+/// Counts the outcome of an update.
+pub(super) fn count_outcome(outcome: Outcome) {
+    pol_metrics::trainer().updates_total.count(match outcome {
+        Outcome::NoShow => UpdateOutcome::NoShow,
+        Outcome::Excluded => UpdateOutcome::Excluded,
+        Outcome::Valid => UpdateOutcome::Valid,
+        Outcome::Invalid => UpdateOutcome::Invalid,
+        Outcome::Withheld => UpdateOutcome::Withheld,
+        Outcome::Unresolved => UpdateOutcome::Unresolved,
+        Outcome::Tainted => UpdateOutcome::Tainted,
+    });
 }
 
 fn log_outcome(round: RoundNumber, record: &SubmissionRecord, bond: Balance) {

@@ -53,6 +53,7 @@ impl RewardClaimer {
         self.last = round;
         // Another process of the account may have claimed it already.
         if submit_housekeeping(chain, &self.signer, Call::Claim { round }).await? {
+            pol_metrics::account().claims_total.inc();
             tracing::info!("round {round}: claimed {}", format_amount(amount));
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::{
     follower::HeadFollower,
     lease_training::{LeaseWork, PackedUpdate},
     measurer::{HeadMeasurer, HeadMetrics},
-    responder::AuditResponder,
+    responder::{AuditResponder, count_outcome},
     runner::{BlockHandler, OverviewSender},
     tasks::{BackgroundTask, RoleTask},
 };
@@ -96,6 +96,8 @@ impl<S: Strategy> Trainer<S> {
         );
         let measurer = HeadMeasurer::new(context.clone(), None);
         let head_metrics = measurer.subscribe();
+        pol_metrics::trainer().worker_threads.set(config.workers as f64);
+        pol_metrics::trainer().last_commitment_timestamp_seconds.set_now();
         Self {
             follower: HeadFollower::new(context.clone()),
             context,
@@ -130,6 +132,9 @@ impl<S: Strategy> Trainer<S> {
         submit_housekeeping(&context.chain, &self.signer, Call::Conclude { account }).await?;
         let history = context.chain.history(round).await?;
         let record = history.into_iter().find(|(trainer, _)| *trainer == account);
+        if let Some((_, record)) = &record {
+            count_outcome(record.outcome);
+        }
         match record.map(|(_, record)| record.outcome) {
             Some(Outcome::NoShow) => tracing::warn!(
                 "round {round}: the commitment was never opened; a penalty was taken"
@@ -292,6 +297,7 @@ impl<S: Strategy> Trainer<S> {
         joined?;
         if let Some(lease) = chain.lease(&self.account()).await? {
             self.placed = Some(lease.round);
+            pol_metrics::trainer().leases_total.inc();
             let tokens = lease.tokens(recipe, recipe.tier(tier).inner_steps);
             tracing::info!(
                 "round {}: leased {} shards, {tokens} tokens",
@@ -310,6 +316,7 @@ impl<S: Strategy> Trainer<S> {
         );
         self.training = None;
         self.given_up = Some(LeaseKey::of(lease));
+        pol_metrics::trainer().abandoned_leases_total.inc();
     }
 
     /// Keeps the model up to date, for the next lease and for peers, and returns `true` if that of
@@ -415,6 +422,8 @@ impl<S: Strategy> Trainer<S> {
                 let claims = self.claims(&journal, lease);
                 let call = Call::Commit { round: due_round, commitment, claims };
                 self.context.chain.at(firm).submit(&self.signer, call).await?;
+                pol_metrics::trainer().commitments_total.inc();
+                pol_metrics::trainer().last_commitment_timestamp_seconds.set_now();
                 tracing::info!("round {due_round}: committed");
             }
             (Some(submission), _) if submission.commitment != commitment => {
@@ -422,6 +431,7 @@ impl<S: Strategy> Trainer<S> {
             }
             (Some(_), Phase::Reveal) => {
                 chain.submit(&self.signer, Call::Reveal { round: due_round, reveal }).await?;
+                pol_metrics::trainer().reveals_total.inc();
                 tracing::info!("round {due_round}: revealed");
             }
             _ => {}

@@ -23,6 +23,7 @@ use crate::{
     strategy::Strategy,
 };
 use pol_chain::{AccountId, Call, Signer};
+use pol_metrics::AttestationTime;
 use pol_primitives::{
     Hash, RoundNumber,
     head::{Head, head_inputs},
@@ -31,6 +32,7 @@ use pol_primitives::{
     round::{BlockNumber, Phase, Round},
     submission::{RevealRecord, RevealSet, Submission, SubmissionStatus},
 };
+use std::time::Instant;
 
 /// Blocks before the end of the hold phase in which a validator reports what it holds, whatever is
 /// missing.
@@ -68,6 +70,7 @@ impl Validator {
     ) -> Self {
         let auditor = Auditor::new(context.with_own_turns(), signer.clone(), workers, strategy);
         let measurer = HeadMeasurer::new(context.clone(), Some(signer.clone()));
+        pol_metrics::validator().last_attestation_timestamp_seconds.set_now();
         Self {
             auditor: RoleTask::new(auditor),
             measurer: RoleTask::new(measurer),
@@ -105,6 +108,7 @@ impl Validator {
                 let (number, count) = (round.number, held.len());
                 let call = Call::ReportHeld { round: number, held };
                 if submit_housekeeping(chain, &self.signer, call).await? {
+                    pol_metrics::validator().reports_total.inc();
                     let of = reveals.len();
                     tracing::info!("round {number}: reported {count} of {of} updates");
                 }
@@ -137,6 +141,7 @@ impl Validator {
         self.attested = Some(round.number);
         let call = Call::AttestHead { round: round.number, inputs, root };
         if submit_housekeeping(&self.context.chain, &self.signer, call).await? {
+            note_attestation(AttestationTime::InTime);
             let count = round.included.len();
             let (number, root) = (round.number, short_hash(&root));
             tracing::info!("round {number}: attested {root} with {count} updates");
@@ -193,9 +198,17 @@ impl Validator {
         self.attested = Some(head.round);
         // What a head was computed from matters only until there is a quorum for it.
         let call = Call::AttestHead { round: head.round, inputs: Hash::default(), root: head.root };
-        submit_housekeeping(&self.context.chain, &self.signer, call).await?;
+        if submit_housekeeping(&self.context.chain, &self.signer, call).await? {
+            note_attestation(AttestationTime::Late);
+        }
         Ok(())
     }
+}
+
+fn note_attestation(time: AttestationTime) {
+    let metrics = pol_metrics::validator();
+    metrics.attestations_total.count(time);
+    metrics.last_attestation_timestamp_seconds.set_now();
 }
 
 /// Returns the reveals among the submissions to a round.
@@ -217,6 +230,19 @@ fn more_held(before: Option<&RevealSet>, held: &RevealSet) -> Option<RevealSet> 
 
 /// Computes the head after `round` from the head before it, if there is one, with its model.
 async fn compute_head(
+    context: NodeContext,
+    recipe: Recipe,
+    before: Option<(Head, GlobalModel)>,
+    round: Round,
+    submissions: Vec<(AccountId, Submission)>,
+) -> Result<ComputedHead> {
+    let started = Instant::now();
+    let head = compute_next(context, recipe, before, round, submissions).await?;
+    pol_metrics::validator().head_duration_seconds.observe_since(started);
+    Ok(head)
+}
+
+async fn compute_next(
     context: NodeContext,
     recipe: Recipe,
     before: Option<(Head, GlobalModel)>,

@@ -86,7 +86,8 @@ metrics! {
         tokens: Gauge,
         /// Round of the newest head that validators measured.
         measured_round: Gauge,
-        /// Loss of that head on held-out text, in nats per token: the median of validators by stake.
+        /// Loss of that head on held-out text, in nats per token: the median of validators by
+        /// stake.
         loss_nats: Gauge,
         /// Figures of that head between 0 and 1, from validators; NaN for parts that it lacks.
         measure_ratio: Gauges<Measure>,
@@ -116,7 +117,8 @@ metrics! {
         configured: Gauge,
         /// Round of the pulse that draws wait for or that arrived last.
         round: Gauge,
-        /// Time since the awaited pulse was due, in seconds; 0 if it has arrived or none is awaited.
+        /// Time since the awaited pulse was due, in seconds; 0 if it has arrived or none is
+        /// awaited.
         overdue_seconds: Gauge,
     }
 }

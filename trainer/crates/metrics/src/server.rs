@@ -65,7 +65,6 @@ impl Endpoint {
                  state of this machine; let a firewall or a proxy decide who may"
             );
         }
-        tracing::info!("metrics are at http://{address}/metrics");
         Ok(Self { address, task: tokio::spawn(serve(listener, readiness)) })
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Tests of the definitions, of the page that lists them, and of the files in deploy/ that use them.
+//! Tests of the definitions, of the page that lists them, and of the files in deploy/ that use
+//! them.
 
 use crate::*;
 use std::{
@@ -20,9 +21,9 @@ fn repository() -> PathBuf {
 
 /// Calls every function that makes a group part of the exposition.
 fn expose_all() {
-    (chain(), round(), head(), network(), beacon(), account());
-    (trainer(), validator(), measurement(), swarm(), disk(), beacon_relay(), observer(), data());
-    (generation_metrics(), generation_load());
+    let _facts = (chain(), round(), head(), network(), beacon(), account());
+    let _work = (trainer(), validator(), measurement(), swarm(), disk(), beacon_relay());
+    let _services = (observer(), data(), generation_metrics(), generation_load());
     describe_process("test");
 }
 
@@ -179,7 +180,8 @@ fn a_request_that_is_dropped_is_cancelled() {
     let request = GenerationRequest::begin(Operation::Embeddings, 5);
     drop(request);
     let mut request = GenerationRequest::begin(Operation::TextCompletion, 3);
-    (request.token(), request.token());
+    request.token();
+    request.token();
     request.end(RequestEnd::Timeout);
     let text = encode();
     for line in [

@@ -115,6 +115,7 @@ impl<'a> Progress<'a> {
         if received <= self.received {
             return;
         }
+        pol_metrics::swarm().received_bytes_total.add(received - self.received);
         self.received = received;
         let now = Instant::now();
         if received.saturating_sub(self.fair_received) >= self.limits.bytes_per_fair_window() {

@@ -13,6 +13,7 @@ use iroh_blobs::{
     provider::{StreamPair, events::EventSender, handle_get},
     util::RecvStream as Receive,
 };
+use pol_metrics::ServeResult;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tracing::debug;
 
@@ -41,6 +42,7 @@ impl Server {
                     let Some(incoming) = incoming else { break };
                     let Ok(slot) = slots.clone().try_acquire_owned() else {
                         debug!("refused a connection: all slots are taken");
+                        pol_metrics::swarm().refused_connections_total.inc();
                         incoming.refuse();
                         continue;
                     };
@@ -75,6 +77,7 @@ impl Server {
         };
         let peer = connection.remote_id().fmt_short();
         debug!(%peer, "connected");
+        let _connected = pol_metrics::swarm().connections.enter();
         let mut answers = JoinSet::new();
         loop {
             tokio::select! {
@@ -108,11 +111,16 @@ impl Server {
             return;
         };
         let Ok(BlobStatus::Complete { size }) = store.status(request.hash).await else {
+            pol_metrics::swarm().requests_total.count(ServeResult::NotHere);
             return debug!(hash = %request.hash, "asked for a blob that is not here");
         };
         let hash = request.hash.into();
         demand.note(hash, Instant::now());
-        match timeout(limits.transfer_timeout(size), handle_get(pair, store, request)).await {
+        let served = timeout(limits.transfer_timeout(size), handle_get(pair, store, request)).await;
+        let is_complete = matches!(served, Ok(Ok(())));
+        let result = if is_complete { ServeResult::Complete } else { ServeResult::Broken };
+        pol_metrics::swarm().requests_total.count(result);
+        match served {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!("a transfer broke off: {error:#}"),
             Err(_) => debug!("cut a transfer that took too long"),

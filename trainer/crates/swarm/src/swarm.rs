@@ -22,6 +22,7 @@ use iroh_blobs::{
     protocol::ChunkRanges,
     store::fs::FsStore,
 };
+use pol_metrics::FetchResult;
 use pol_primitives::{Hash, member::Endpoint};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tracing::debug;
@@ -86,6 +87,7 @@ impl Swarm {
     }
 
     pub(crate) async fn start_with(config: SwarmConfig, limits: Limits) -> Result<Self> {
+        pol_metrics::swarm();
         let SwarmConfig { directory, secret, bind, advertise } = config;
         let socket = open_socket(&secret, bind).await?;
         let opened = match endpoint_to_register(&socket, bind, advertise) {
@@ -245,7 +247,9 @@ impl Swarm {
             .await
             .map_err(|error| self.failed(error))?;
         if self.size(hash).await?.is_none() {
+            let started = Instant::now();
             let found = self.search(hash, max_bytes, peers, deadline).await;
+            note_search(started, &found);
             if let Err(error) = found {
                 let status = self.0.store.status(hash).await;
                 if matches!(status, Ok(BlobStatus::Partial { .. })) {
@@ -266,6 +270,21 @@ impl Swarm {
     /// Returns `true` if a connection to a peer outside `except` was made at or after `since`.
     pub fn has_reached(&self, since: Instant, except: &[[u8; 32]]) -> bool {
         self.peers().reached_since(since, except)
+    }
+
+    /// Returns `true` if the peer of this endpoint answers at it, as its key proves. A peer does
+    /// not answer itself.
+    pub async fn answers(&self, peer: &Endpoint) -> bool {
+        match self.connect(peer).await {
+            Ok(connection) => {
+                connection.close(0u32.into(), b"done");
+                true
+            }
+            Err(failure) => {
+                debug!(id = hex::encode(peer.id), %failure, "no answer");
+                false
+            }
+        }
     }
 
     /// Returns `true` if a peer asked for a blob under `label`, or received a part of it, at or
@@ -396,6 +415,18 @@ impl Swarm {
             SwarmError::DiskFull(directory.clone())
         }
     }
+}
+
+/// Records the search for a blob.
+fn note_search(started: Instant, found: &Result<()>) {
+    let metrics = pol_metrics::swarm();
+    metrics.fetch_duration_seconds.observe_since(started);
+    metrics.fetches_total.count(match found {
+        Ok(()) => FetchResult::Delivered,
+        Err(SwarmError::Unavailable { .. }) => FetchResult::Unavailable,
+        Err(SwarmError::NoTurn { .. }) => FetchResult::NoTurn,
+        Err(_) => FetchResult::Failed,
+    });
 }
 
 /// Returns the error for a blob that lost its last label while it was fetched.

@@ -760,3 +760,17 @@ fn causes_are_found_in_depth() {
     assert!(!is_disk_full(&io::Error::from(io::ErrorKind::NotFound)));
     assert!(is_io(&io::Error::from(io::ErrorKind::NotFound), &[io::ErrorKind::NotFound]));
 }
+
+#[tokio::test]
+async fn a_peer_answers_at_its_own_endpoint_under_its_own_key() {
+    let limits = Limits { connect_timeout: Duration::from_millis(500), ..Limits::default() };
+    let (alice, _alice_folder) = peer_with(1, limits).await;
+    let (bob, _bob_folder) = peer(2).await;
+    let endpoint = bob.endpoint();
+    assert!(soon(alice.answers(&endpoint)).await);
+    assert!(!soon(alice.answers(&alice.endpoint())).await, "nobody answers itself");
+    let id = *SecretKey::from_bytes(&[3; 32]).public().as_bytes();
+    assert!(!soon(alice.answers(&Endpoint { id, ..endpoint.clone() })).await);
+    bob.shutdown().await.unwrap();
+    assert!(!soon(alice.answers(&endpoint)).await);
+}

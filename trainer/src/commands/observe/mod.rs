@@ -15,6 +15,7 @@ use super::balances::RewardTotals;
 use crate::{
     context::NodeContext,
     error::{RoleError, explain},
+    monitoring::MetricsOptions,
     options::{NodeOptions, SwarmOptions},
     roles,
     state::StateFolder,
@@ -52,6 +53,8 @@ Examples:
 pub(crate) struct ObserveOptions {
     #[command(flatten)]
     node: NodeOptions,
+    #[command(flatten)]
+    metrics: MetricsOptions,
     /// Stop after this many new heads. [default: watch until interrupted]
     #[arg(long, value_name = "N")]
     rounds: Option<u32>,
@@ -78,8 +81,12 @@ pub(crate) struct ObserveOptions {
 
 /// Watches the network and prints each round.
 pub(crate) async fn run(options: ObserveOptions) -> Result<()> {
+    let mut monitoring = options.metrics.start("observer").await?;
+    pol_metrics::observer().last_head_timestamp_seconds.set_now();
     let scratch = tempfile::tempdir().context("cannot make a temporary folder for blobs")?;
     let chain = options.node.connect().await?;
+    monitoring.follow_chain(&chain, None);
+    monitoring.follow_disk(scratch.path().to_owned());
     let state = StateFolder::open(scratch.path())?;
     let context = NodeContext::start(chain, &SwarmOptions::fetch_only(), state).await?;
     let outcome = observe(&context, &options).await;
@@ -223,6 +230,10 @@ impl<'a> Observer<'a> {
     /// Records a new head. Returns `true` if it was the last and nothing is to be settled.
     fn handle_head(&mut self, head: ObservedHead) -> Result<bool> {
         self.last_head = Instant::now();
+        let metrics = pol_metrics::observer();
+        metrics.heads_total.inc();
+        metrics.loss_nats.set_known(head.loss);
+        metrics.last_head_timestamp_seconds.set_now();
         self.losses.extend(head.loss);
         if let Some(before) = &self.previous {
             let seconds = self.clock.seconds(head.head.round);
