@@ -38,7 +38,7 @@ fn receipt_seeds() -> Vec<Vec<u8>> {
         let signed = ReceiptFile::sign(receipt, [4; 32], |digest| {
             std::array::from_fn(|at| digest.get(at % 32).copied().unwrap_or_default())
         });
-        let json = ReceiptFile { disclosed, ..signed }.to_json();
+        let json = signed.disclosing(disclosed).to_json();
         json.expect("a receipt is JSON").into_bytes()
     };
     let open = Disclosure { prompt: Some(vec![5, 6]), output: Some("a text".into()) };
