@@ -25,10 +25,8 @@ unsafe extern "C" {
 /// A member computes by its network's recipe. Without an answer from a node it computes exactly.
 /// Under the native profile it takes what the processor and the environment give.
 pub fn numerics(cli: &Cli) -> Option<NumericsMode> {
-    if cli.command.is_some() {
-        return cli.numerics();
-    }
-    let recipe = async { cli.run.node.connect().await?.recipe().await };
+    let Some(node) = cli.node_of_numerics() else { return cli.numerics() };
+    let recipe = async { node.connect().await?.recipe().await };
     let recipe = async { tokio::time::timeout(CONNECT_TIMEOUT, recipe).await.ok()?.ok()? };
     // A runtime of its own: `determinism::ensure` may replace the process after this.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
@@ -55,7 +53,7 @@ pub fn run(
         errors.print(name, &error.to_string());
         _exit(1);
     }
-    log.start();
+    log.start(name, errors);
     guard_output(name, errors);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -76,7 +74,8 @@ pub fn run(
 }
 
 /// Ends the program without a panic where standard output cannot be written, which makes `println!`
-/// panic. Nothing is said if the reader has closed the pipe, as `head` does.
+/// panic. Nothing is said if the reader has closed the pipe, as `head` does. Other panics are
+/// reported in the form `errors`.
 fn guard_output(name: &str, errors: ErrorFormat) {
     let (name, report) = (name.to_owned(), panic::take_hook());
     panic::set_hook(Box::new(move |panic| {
@@ -86,6 +85,7 @@ fn guard_output(name: &str, errors: ErrorFormat) {
                 errors.print(&name, text);
                 _exit(1)
             }
+            None if errors == ErrorFormat::Json => errors.print(&name, &panic.to_string()),
             None => report(panic),
         }
     }));

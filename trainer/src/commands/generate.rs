@@ -2,14 +2,18 @@
 
 //! Generation of text with a model.
 
-use super::decoder::{AnyDecoder, DecoderOption, thread_count};
+use super::{
+    decoder::{AnyDecoder, DecoderOption, thread_count},
+    loaded_model::{LoadedModel, ModelSource},
+    receipt::{ReceiptOptions, ReceiptWriter},
+};
+use crate::options::NodeOptions;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use pol_generate::{
-    ChatTurn, Completion, Event, LanguageModel, REASONING_INSTRUCTION, Request, Sampling,
-    SearchEvent, SearchOptions, TOOL_INSTRUCTION, TextTokenizer, generate, reason,
+    Completion, Event, LanguageModel, Prompt, Request, Sampling, SearchEvent, SearchOptions,
+    generate, reason,
 };
-use pol_import::load;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write, stdin, stdout},
@@ -26,6 +30,8 @@ Examples:
   pol-trainer generate --model smollm2 --batch prompts.txt --json
       one prompt per line, all at once
   pol-trainer generate --model smollm2 --chat --reason tree --budget 600 --tools 'What is 17 * 23?'
+  pol-trainer generate --receipt receipt.json --account me 'Once upon'
+      continue a text with the model of the chain, and sign a receipt for `verify-receipt`
 
 The text goes to standard output while it is generated, speed and seed to standard error. The same \
 seed gives the same text: on every machine with AVX2 for a model without experts and mind, on the \
@@ -41,9 +47,11 @@ pub(crate) struct GenerateOptions {
     /// Text to continue, or with --chat a message to answer; - reads standard input.
     #[arg(value_name = "PROMPT", required_unless_present = "batch")]
     prompt: Option<String>,
-    /// Folder made by `model import`.
+    /// Folder made by `model import`. [default: the model at the head of the chain]
     #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeOptions,
     /// File with one prompt per line, all continued at once; - reads standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "reason"])]
     batch: Option<String>,
@@ -104,6 +112,8 @@ pub(crate) struct GenerateOptions {
     /// Decoder of the model. [default: native if it supports the model]
     #[arg(long, value_enum)]
     decoder: Option<DecoderOption>,
+    #[command(flatten)]
+    receipt: ReceiptOptions,
     /// Print the result as JSON; with --batch one object per line.
     #[arg(long)]
     json: bool,
@@ -120,21 +130,31 @@ enum Reasoning {
 
 /// Generates text as the options say.
 pub(crate) async fn run(options: GenerateOptions) -> Result<()> {
+    // Reading a large model takes long, so invalid options are reported before it.
+    let sampling = options.sampling()?;
+    ensure!(
+        (0.0..=1.0).contains(&options.sensitivity),
+        "sensitivity must be from 0 to 1, not {}",
+        options.sensitivity
+    );
+    let receipt = options.receipt.writer()?;
+    let head = match &options.model {
+        Some(_) => None,
+        None => Some(ModelSource::fetch(&options.node, None).await?),
+    };
     tokio::task::spawn_blocking(move || {
-        // Reading a large model takes long, so invalid options are reported before it.
-        let sampling = options.sampling()?;
-        ensure!(
-            (0.0..=1.0).contains(&options.sensitivity),
-            "sensitivity must be from 0 to 1, not {}",
-            options.sensitivity
-        );
-        let (decoder, text, begin) = open(&options)?;
-        match decoder {
-            AnyDecoder::Native(model) => {
-                Session { model: &*model, text: &text, begin, options: &options }.run(sampling)
+        let source = match (head, &options.model) {
+            (None, Some(folder)) => ModelSource::read(folder)?,
+            (head, _) => head.context("there is no model")?,
+        };
+        let model = &source.open(options.decoder, thread_count(options.threads)?, None)?;
+        let (options, receipt) = (&options, receipt.as_ref());
+        match &model.decoder {
+            AnyDecoder::Native(decoder) => {
+                Session { decoder: &**decoder, model, receipt, options }.run(sampling)
             }
-            AnyDecoder::Torch(model) => {
-                Session { model: &*model, text: &text, begin, options: &options }.run(sampling)
+            AnyDecoder::Torch(decoder) => {
+                Session { decoder: &**decoder, model, receipt, options }.run(sampling)
             }
         }
     })
@@ -165,22 +185,6 @@ impl GenerateOptions {
     }
 }
 
-/// Loads the model, its tokenizer and the token that begins texts.
-fn open(options: &GenerateOptions) -> Result<(AnyDecoder, TextTokenizer, Option<u32>)> {
-    let model = load(&options.model)?;
-    let json = model.tokenizer.with_context(|| {
-        format!(
-            "{} has no tokenizer; import the model again with --tokenizer FILE",
-            options.model.display()
-        )
-    })?;
-    let special = &model.report.special;
-    let text = TextTokenizer::parse(&json)?.with_ends(&special.end);
-    let threads = thread_count(options.threads)?;
-    let decoder = AnyDecoder::new(&model.spec, &model.parameters, options.decoder, threads)?;
-    Ok((decoder, text, special.begin))
-}
-
 /// Reads an argument: as it is, from the file it names, or from standard input if it is `-`.
 fn read_argument(argument: &str, names_file: bool) -> Result<String> {
     if argument == "-" {
@@ -198,10 +202,9 @@ fn read_argument(argument: &str, names_file: bool) -> Result<String> {
 
 /// One run of the command with a loaded model.
 struct Session<'a, M> {
-    model: &'a M,
-    text: &'a TextTokenizer,
-    /// Token that begins texts.
-    begin: Option<u32>,
+    decoder: &'a M,
+    model: &'a LoadedModel,
+    receipt: Option<&'a ReceiptWriter>,
     options: &'a GenerateOptions,
 }
 
@@ -230,25 +233,10 @@ impl<M: LanguageModel> Session<'_, M> {
 
     /// Returns the tokens of a prompt with its instructions.
     fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
-        let options = self.options;
-        let instructions = [
-            options.reason.is_some().then_some(REASONING_INSTRUCTION),
-            options.tools.then_some(TOOL_INSTRUCTION),
-        ];
-        let instructions: Vec<&str> = instructions.into_iter().flatten().collect();
-        if options.chat {
-            let turn = |role: &str, text: &str| ChatTurn { role: role.into(), text: text.into() };
-            let system = options.system.iter().map(|system| turn("system", system));
-            let message = std::iter::once(prompt).chain(instructions);
-            let message = turn("user", &message.collect::<Vec<_>>().join("\n"));
-            return Ok(self.text.encode_chat(&system.chain([message]).collect::<Vec<_>>())?);
-        }
-        let parts = instructions.into_iter().chain([prompt]);
-        let mut text = parts.collect::<Vec<_>>().join("\n\n");
-        if options.reason.is_some() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        Ok(self.begin.into_iter().chain(self.text.encode(&text)?).collect())
+        let GenerateOptions { chat, tools, .. } = *self.options;
+        let (system, reason) = (self.options.system.as_deref(), self.options.reason.is_some());
+        let prompt = Prompt { text: prompt, chat, system, tools, reason };
+        Ok(prompt.encode(&self.model.text, self.model.begin)?)
     }
 
     /// Continues the prompts in a file, one per line, all at once.
@@ -261,7 +249,7 @@ impl<M: LanguageModel> Session<'_, M> {
         });
         let requests = requests.collect::<Result<Vec<_>>>()?;
         let mut clock = Stopwatch::start();
-        let completions = generate(self.model, self.text, &requests, |_, _| {
+        let completions = generate(self.decoder, &self.model.text, &requests, |_, _| {
             clock.record_first_token();
             ControlFlow::Continue(())
         })?;
@@ -282,7 +270,7 @@ impl<M: LanguageModel> Session<'_, M> {
     fn continue_one(&self, prompt: &str, request: &Request) -> Result<()> {
         let (mut clock, mut failure) = (Stopwatch::start(), None);
         let requests = std::slice::from_ref(request);
-        let mut completions = generate(self.model, self.text, requests, |_, event| {
+        let mut completions = generate(self.decoder, &self.model.text, requests, |_, event| {
             clock.record_first_token();
             let printed = match event {
                 Event::Text(text) if !self.options.json => {
@@ -302,6 +290,9 @@ impl<M: LanguageModel> Session<'_, M> {
             return Err(error).context("cannot write to standard output");
         }
         let Some(completion) = completions.pop() else { bail!("no text was generated") };
+        if let Some(receipt) = self.receipt {
+            receipt.write(self.model, request, &completion)?;
+        }
         if self.options.json {
             let mut object = completion_json(prompt, request, &completion);
             object["speed"] = clock.to_json(completion.tokens);
@@ -325,7 +316,7 @@ impl<M: LanguageModel> Session<'_, M> {
             },
         };
         let mut clock = Stopwatch::start();
-        let reasoned = reason(self.model, self.text, request, &search, |event| {
+        let reasoned = reason(self.decoder, &self.model.text, request, &search, |event| {
             clock.record_first_token();
             if !options.json {
                 print_search_event(&event, reasoning);
@@ -372,17 +363,6 @@ fn print_search_event(event: &SearchEvent<'_>, reasoning: Reasoning) {
 }
 
 fn completion_json(prompt: &str, request: &Request, completion: &Completion) -> Value {
-    let calls: Vec<Value> = completion
-        .calls
-        .iter()
-        .map(|call| match &call.result {
-            Ok(result) => json!({ "asked": call.asked, "result": result }),
-            Err(error) => json!({ "asked": call.asked, "error": error.to_string() }),
-        })
-        .collect();
-    let affect = completion
-        .affect
-        .map(|affect| json!({ "valence": affect.valence(), "arousal": affect.arousal() }));
     json!({
         "prompt": prompt,
         "text": completion.text,
@@ -390,8 +370,8 @@ fn completion_json(prompt: &str, request: &Request, completion: &Completion) -> 
         "prompt_tokens": request.prompt.len(),
         "tokens": completion.tokens,
         "seed": request.sampling.seed,
-        "calls": calls,
-        "affect": affect,
+        "calls": completion.calls,
+        "affect": completion.affect,
     })
 }
 

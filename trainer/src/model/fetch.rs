@@ -16,8 +16,11 @@ use pol_primitives::{
     recipe::Recipe,
     submission::{RevealSet, Submission},
 };
+use pol_swarm::Bytes;
 use std::sync::Arc;
 
+/// Largest tokenizer, in bytes.
+const MAX_TOKENIZER_BYTES: u64 = 1 << 26;
 /// Bytes of a parameter.
 const PARAMETER_BYTES: u64 = size_of::<f32>() as u64;
 
@@ -54,6 +57,15 @@ pub async fn fetch_model(
     let bytes = context.fetch_blob(root, size * PARAMETER_BYTES, first, keep).await?;
     let parameters = parameters_from_bytes(&bytes, size as usize).map_err(RoleError::transient)?;
     Ok(GlobalModel { root: *root, parameters: Arc::new(parameters) })
+}
+
+/// Returns the file of the recipe's tokenizer, from this machine or a peer.
+///
+/// # Errors
+///
+/// Fails if no peer serves it, or if it is too large.
+pub async fn fetch_tokenizer(context: &NodeContext, recipe: &Recipe) -> Result<Bytes> {
+    context.fetch_blob(&recipe.tokenizer, MAX_TOKENIZER_BYTES, &[], "tokenizer").await
 }
 
 /// Returns the head that `round` moved or tried to move, or `None` for round zero.

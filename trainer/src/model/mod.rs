@@ -16,7 +16,9 @@ mod rewrite;
 
 pub use compute::{apply_updates, initial_model, replay_round};
 pub use excision::excised_rounds;
-pub use fetch::{fetch_model, head_before, hold_model, included_updates, revealed_updates};
+pub use fetch::{
+    fetch_model, fetch_tokenizer, head_before, hold_model, included_updates, revealed_updates,
+};
 pub use global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, payloads};
 pub use keeper::ModelKeeper;
 pub use rewrite::{rewrite_model, rewrite_plan};

@@ -27,6 +27,8 @@ mod settlement;
 mod tasks;
 pub mod trainer;
 pub mod validator;
+mod verification;
 
 pub(crate) use rewards::RewardClaimer;
+pub(crate) use verification::{Replayed, ReplayedSegment, UpdateVerifier, Verification};
 pub use runner::{BlockHandler, OverviewSender, run, shutdown_signal};

@@ -89,8 +89,8 @@ pub(super) struct ReplayMaterial {
 }
 
 impl HeldInput {
-    /// Fetches everything that the replay of `case` in `audit` of `round` needs. The trainer is
-    /// asked first: it has to serve all of it. What is on this machine already is not read, so that
+    /// Fetches everything that the replay of `case` in `audit` of `round`, or of a part of a case,
+    /// needs. The trainer is asked first: it has to serve all of it. What is on this machine already is not read, so that
     /// a further try costs little.
     pub(super) async fn fetch(
         context: &NodeContext,
@@ -154,7 +154,9 @@ impl ReplayRecords {
             ))
         };
         let lease = chain.audited_lease(round, &trainer).await?.ok_or_else(unknown)?;
-        let response = chain.audit_response(audit.id, &trainer).await?.ok_or_else(unknown)?;
+        let mut response = chain.audit_response(audit.id, &trainer).await?.ok_or_else(unknown)?;
+        let leaves = case.served_leaves();
+        response.states.retain(|state| leaves.contains(&state.leaf));
         let submissions = chain.submissions(round).await?;
         let reveal = submissions
             .into_iter()

@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod configuration;
 mod deceivers;
 mod faults;
 mod harness;
+mod index;
 mod mistakes;
+mod monitoring;
 mod process;
 mod rewrite;
 mod sources;
 mod survival;
+mod verifying;
 
 /// Text of the log of a trainer whose update is part of the model.
 const INCLUDED: &str = "the update is part of the model";

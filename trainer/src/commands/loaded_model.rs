@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Models that make texts: those of folders, and the heads of a chain.
+
+use super::decoder::{AnyDecoder, DecoderOption};
+use crate::{
+    context::NodeContext,
+    error::RoleError,
+    model::{fetch_model, fetch_tokenizer},
+    options::{NodeOptions, SwarmOptions},
+    state::StateFolder,
+};
+use anyhow::{Context, Result, bail};
+use pol_chain::Chain;
+use pol_engine::determinism::{NumericsMode, is_applied};
+use pol_generate::TextTokenizer;
+use pol_import::{SpecialTokens, load};
+use pol_primitives::{Hash, head::Head, model::ModelSpec};
+use pol_receipt::{Difference, Generator};
+use std::{path::Path, sync::Arc};
+
+/// Name and version of libtorch's decoder, as receipts name it.
+const TORCH_DECODER: &str = "pol-generate/torch/1";
+/// Profile of a decoder whose bits are the same on every machine that it runs on.
+const EXACT_PROFILE: &str = "exact";
+/// Newest rounds in which a head is searched for. Members keep the models of a few.
+const SEARCHED_ROUNDS: u32 = 64;
+/// Label of the model that is fetched.
+const MODEL_TAG: &str = "model/loaded";
+
+/// A model and its tokenizer, which no decoder has yet.
+pub(crate) struct ModelSource {
+    chain: Option<Hash>,
+    spec: ModelSpec,
+    root: Hash,
+    parameters: Arc<Vec<f32>>,
+    tokenizer: Vec<u8>,
+    special: SpecialTokens,
+}
+
+/// A model that makes texts.
+pub(crate) struct LoadedModel {
+    /// Its decoder.
+    pub(crate) decoder: AnyDecoder,
+    /// Its tokenizer.
+    pub(crate) text: TextTokenizer,
+    /// Token that begins texts.
+    pub(crate) begin: Option<u32>,
+    /// Its name in receipts.
+    pub(crate) generator: Generator,
+}
+
+impl ModelSource {
+    /// Reads the imported model in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not an imported model, or has no tokenizer.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let model = load(folder)?;
+        let tokenizer = model.tokenizer.with_context(|| {
+            format!(
+                "{} has no tokenizer; import the model again with --tokenizer FILE",
+                folder.display()
+            )
+        })?;
+        Ok(Self {
+            chain: None,
+            spec: model.spec,
+            root: model.root,
+            parameters: Arc::new(model.parameters),
+            tokenizer,
+            special: model.report.special,
+        })
+    }
+
+    /// Fetches the model at the head of a node's chain from members, or that of the recent head
+    /// with this `root`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the chain has no such head, or if no member serves its model or the tokenizer.
+    pub(crate) async fn fetch(node: &NodeOptions, root: Option<&Hash>) -> Result<Self> {
+        let scratch = tempfile::tempdir().context("cannot make a temporary folder for a model")?;
+        let chain = node.connect().await?;
+        let head = find_head(&chain, root).await?;
+        let state = StateFolder::open(scratch.path())?;
+        let context = NodeContext::start(chain, &SwarmOptions::fetch_only(), state).await?;
+        let fetched = Self::fetch_head(&context, &head).await;
+        context.swarm.clone().shutdown().await?;
+        fetched.map_err(RoleError::into_inner)
+    }
+
+    async fn fetch_head(context: &NodeContext, head: &Head) -> crate::error::Result<Self> {
+        tracing::info!("fetching the model of round {} from members", head.round);
+        let recipe = context.recipe(&head.recipe_hash).await?;
+        let model = fetch_model(context, &head.root, &recipe, &[], MODEL_TAG).await?;
+        Ok(Self {
+            chain: Some(context.chain.genesis_hash()),
+            spec: recipe.model,
+            root: head.root,
+            parameters: model.parameters,
+            tokenizer: fetch_tokenizer(context, &recipe).await?.to_vec(),
+            special: SpecialTokens::default(),
+        })
+    }
+
+    /// Returns the architecture of the model.
+    pub(crate) fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Returns the root of the model.
+    pub(crate) fn root(&self) -> Hash {
+        self.root
+    }
+
+    /// Loads the model into the chosen decoder with `threads` threads. Beside those that the
+    /// tokenizer names, the tokens `ends` end a text, or without them those of the model.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the decoder does not support the model, or if the tokenizer is damaged.
+    pub(crate) fn open(
+        self,
+        choice: Option<DecoderOption>,
+        threads: usize,
+        ends: Option<&[u32]>,
+    ) -> Result<LoadedModel> {
+        let text = TextTokenizer::parse(&self.tokenizer)?;
+        let decoder = AnyDecoder::new(&self.spec, &self.parameters, choice, threads)?;
+        let (name, profile) = match &decoder {
+            AnyDecoder::Native(_) => (super::text_model::DECODER, EXACT_PROFILE.to_owned()),
+            AnyDecoder::Torch(_) => (TORCH_DECODER, torch_profile(threads)?),
+        };
+        Ok(LoadedModel {
+            text: text.with_ends(ends.unwrap_or(&self.special.end)),
+            begin: self.special.begin,
+            generator: Generator {
+                chain: self.chain,
+                model: self.root,
+                specification: self.spec.hash(),
+                tokenizer: *blake3::hash(&self.tokenizer).as_bytes(),
+                decoder: name.to_owned(),
+                profile,
+            },
+            decoder,
+        })
+    }
+}
+
+/// Returns the profile of libtorch's decoder: it has the same bits on the same machine with the
+/// same settings.
+fn torch_profile(threads: usize) -> Result<String> {
+    let machine = pol_hardware::detect(Path::new("."))?;
+    let kernels = if is_applied(NumericsMode::Exact) { "exact" } else { "stock" };
+    Ok(format!("PyTorch 2.11, {kernels} kernels, {threads} threads, {}", machine.cpu))
+}
+
+/// Returns the head of the chain, or the recent one with this `root`.
+async fn find_head(chain: &Chain, root: Option<&Hash>) -> Result<Head> {
+    let newest = chain.overview().await?.head.context("the chain has no model yet")?;
+    let Some(root) = root else { return Ok(newest) };
+    for round in (newest.round.saturating_sub(SEARCHED_ROUNDS)..=newest.round).rev() {
+        let record = chain.round_record(round).await?;
+        if let Some(head) = record.and_then(|record| record.head).filter(|head| head.root == *root)
+        {
+            return Ok(head);
+        }
+    }
+    let root = format!("0x{}", hex::encode(root));
+    bail!(anyhow::Error::new(Difference::Model(root)).context(format!(
+        "none of the last {SEARCHED_ROUNDS} rounds of this chain has that head, and members keep \
+         the newest models only; give the folder of the model with --model"
+    )))
+}
