@@ -16,12 +16,12 @@ use super::{
     registration::{Registrar, Terms},
     trace::TraceOptions,
     train_quality::TrainQualityOptions,
+    withdrawal::WithdrawOptions,
 };
 use crate::options::{KeyOptions, NodeOptions};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use pol_chain::{Call, Chain, Signer};
-use pol_data::IngestRecord;
 use pol_primitives::data::{ManifestId, ManifestStatus, SourceKind};
 use std::path::PathBuf;
 
@@ -114,6 +114,8 @@ pub(crate) enum DataCommand {
     /// Report as a validator that a manifest cannot be read, after trying it.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportOptions),
+    /// Withdraw manifests and sources of this account, and get their deposits back.
+    Withdraw(WithdrawOptions),
     /// Follow a shard or a passage back to its source and forward to the model.
     Trace(TraceOptions),
     /// Prove that a document is in the shards of a folder, or is not.
@@ -164,6 +166,7 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Resume(options) => options.resume().await,
         DataCommand::Retire(options) => admission::retire(options).await,
         DataCommand::Report(options) => options.report().await,
+        DataCommand::Withdraw(options) => options.run().await,
         DataCommand::Trace(options) => options.run().await,
         DataCommand::Prove(options) => tokio::task::spawn_blocking(move || options.run()).await?,
         DataCommand::Verify(options) => options.run().await,
@@ -175,11 +178,11 @@ pub(crate) async fn run(command: DataCommand) -> Result<()> {
 /// Registers a source and its manifests on the chain, as far as they are not there.
 async fn register(options: RegisterOptions) -> Result<()> {
     let signer = options.key.signer()?;
-    let record = IngestRecord::read(&options.data)?;
     let terms = Terms::new(&options.address, &options.licence)?;
     let chain = options.node.connect().await?;
     let registrar = Registrar { chain: &chain, signer: &signer, held_out: true, limit: None };
-    for manifest in registrar.register(&record, &terms).await?.manifests {
+    let registration = registrar.register(&options.data, &terms, async || Ok(())).await?;
+    for manifest in registration.manifests {
         let id = manifest.id;
         println!(
             "{} manifest {id}: {} shards of {}{}",

@@ -38,7 +38,13 @@ impl EarningsBook {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(empty),
             Err(error) => Err(error).with_context(context),
             Ok(json) => {
-                let book: Self = serde_json::from_slice(&json).with_context(context)?;
+                let book: Self = serde_json::from_slice(&json).with_context(|| {
+                    format!(
+                        "{} is damaged; restore it from a copy, or move it away, which forgets how \
+                         the rewards that were claimed are split",
+                        path.display()
+                    )
+                })?;
                 Ok(if book.chain == chain { book } else { empty })
             }
         }

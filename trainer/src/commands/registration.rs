@@ -3,16 +3,23 @@
 //! Registration of ingested folders on the chain.
 //!
 //! A registration takes up to three calls: a source, a training manifest, and a held-out one. It
-//! looks for what is there before it adds anything, so that a repeated one completes it, and
-//! everything that the chain would refuse is checked before the first call.
+//! looks for what the account has before it adds anything, so that a repeated one completes it, and
+//! everything that the chain would refuse, and the data themselves, are checked before the first
+//! call. It looks again behind each call: if another process of the account registered the same at
+//! the same time, the older entry counts, and the newer one is withdrawn.
 
-use crate::display::{account_name, format_amount, short_hash};
+use super::holdings::Holdings;
+use crate::{
+    context::submit_housekeeping,
+    display::{account_name, format_amount, short_hash},
+};
 use pol_chain::{AccountId, Call, Chain, ChainError, DepositRates, Signer};
-use pol_data::{IngestRecord, ManifestSummary};
+use pol_data::{DataError, IngestRecord, ManifestSummary};
 use pol_primitives::{
     Balance, Hash, MILLION, POL,
-    data::{Manifest, ManifestId, ManifestInfo, ManifestStatus, ShortText, SourceId},
+    data::{Manifest, ManifestId, ManifestInfo, ManifestStatus, ShortText, Source, SourceId},
 };
+use std::{borrow::Cow, path::Path};
 
 /// Balance that an account needs beside deposits, to pay fees.
 const FEE_RESERVE: Balance = POL;
@@ -61,6 +68,20 @@ pub(super) enum RegistrationError {
         /// Its owner.
         owner: String,
     },
+    /// The folder is damaged.
+    #[error("{error}; nothing was registered")]
+    Damaged {
+        /// Damage.
+        error: DataError,
+        /// The chain has none of its manifests.
+        is_new: bool,
+    },
+    /// The preparation failed.
+    #[error("{0:#}; nothing was registered")]
+    Unprepared(anyhow::Error),
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] DataError),
     /// The account has too little for the deposits.
     #[error(
         "{} has {} and needs {} for deposits and fees: send it some; nothing was registered",
@@ -78,8 +99,8 @@ pub(super) enum RegistrationError {
     },
     /// The deposits would exceed the budget.
     #[error(
-        "it needs deposits of {} and the budget has {} left: raise max_deposit, or wait until \
-         deposits come back with the last consumed shards",
+        "it needs deposits of {} and the budget has {} left: raise provider.max_deposit, or wait \
+         until deposits come back with the last consumed shards",
         format_amount(*.needed),
         format_amount(*.left)
     )]
@@ -114,6 +135,20 @@ impl Terms {
                 .map_err(|_| RegistrationError::LongText(name))
         };
         Ok(Self { address: text(address, "the address")?, licence: text(licence, "the licence")? })
+    }
+
+    /// Returns the stated origin.
+    pub(super) fn address(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.address)
+    }
+
+    /// Returns the sources of an account with these terms, the oldest first.
+    pub(super) fn sources(&self, holdings: &Holdings) -> impl Iterator<Item = SourceId> {
+        let is_of = |source: &Source<AccountId>| {
+            (&source.address, &source.licence) == (&self.address, &self.licence)
+        };
+        let found = holdings.sources.iter().filter(move |(_, source)| is_of(source));
+        found.map(|(id, _)| *id)
     }
 }
 
@@ -154,31 +189,38 @@ pub(super) struct Registrar<'a> {
 }
 
 impl Registrar<'_> {
-    /// Registers what is missing of the source with these terms and of the manifests of `record`.
+    /// Registers what is missing of the source with these terms and of the manifests of the data in
+    /// `folder`. A manifest of the account with this content counts, whatever source it is of.
+    /// `prepare` is called before the first call.
     pub(super) async fn register(
         &self,
-        record: &IngestRecord,
+        folder: &Path,
         terms: &Terms,
+        prepare: impl AsyncFnOnce() -> anyhow::Result<()>,
     ) -> Result<Registration> {
+        let record = IngestRecord::read(folder)?;
         let sides = [(&record.train, false), (&record.held_out, true)];
         let wanted = |(split, held_out): &(&ManifestSummary, bool)| {
             split.shards > 0 && (self.held_out || !held_out)
         };
         let sides: Vec<_> = sides.into_iter().filter(wanted).collect();
-        let source = self.find_source(terms).await?;
-        let mut found = Vec::new();
-        for (split, held_out) in &sides {
-            found.push(match source {
-                Some(source) => self.find_manifest(source, split, *held_out).await?,
-                None => None,
-            });
-        }
+        let holdings = self.holdings().await?;
+        let found: Vec<_> =
+            sides.iter().map(|(split, held_out)| oldest(&holdings, split, *held_out)).collect();
+        // Both sides of a split have to be of the same source.
+        let source = found.iter().flatten().map(|(_, manifest)| manifest.info.source).next();
+        let source = source.or_else(|| terms.sources(&holdings).next());
         if found.iter().any(Option::is_none) {
-            check_format(self.chain, record).await?;
+            check_format(self.chain, &record).await?;
             let missing = sides.iter().zip(&found).filter(|(_, found)| found.is_none());
             let missing: Vec<_> = missing.map(|((split, _), _)| *split).collect();
-            self.check_content(record, &missing).await?;
+            self.check_content(&record, &missing).await?;
             self.check_funds(source.is_none(), &missing).await?;
+            let is_new = found.iter().all(Option::is_none);
+            check_data(folder)
+                .await
+                .map_err(|error| RegistrationError::Damaged { error, is_new })?;
+            prepare().await.map_err(RegistrationError::Unprepared)?;
         }
         let source = match source {
             Some(source) => source,
@@ -189,7 +231,7 @@ impl Registrar<'_> {
             let is_new = found.is_none();
             let (id, manifest) = match found {
                 Some(found) => found,
-                None => self.register_manifest(source, record, split, held_out).await?,
+                None => self.register_manifest(source, &record, split, held_out).await?,
             };
             let deposit = self.chain.manifest_deposit(id).await?;
             let Manifest { status, .. } = manifest;
@@ -199,10 +241,20 @@ impl Registrar<'_> {
         Ok(Registration { source, manifests })
     }
 
+    async fn holdings(&self) -> Result<Holdings> {
+        Ok(Holdings::read(self.chain, &self.signer.account()).await?)
+    }
+
     async fn register_source(&self, terms: &Terms) -> Result<SourceId> {
         let Terms { address, licence } = terms.clone();
         self.chain.submit(self.signer, Call::RegisterSource { address, licence }).await?;
-        self.find_source(terms).await?.ok_or(RegistrationError::TakenBack("source"))
+        let holdings = self.holdings().await?;
+        let mut sources = terms.sources(&holdings);
+        let source = sources.next().ok_or(RegistrationError::TakenBack("source"))?;
+        for later in sources.filter(|id| holdings.is_unused(*id)) {
+            self.withdraw(Call::WithdrawSource(later), "source", later).await;
+        }
+        Ok(source)
     }
 
     async fn register_manifest(
@@ -214,41 +266,28 @@ impl Registrar<'_> {
     ) -> Result<(ManifestId, Manifest<AccountId>)> {
         let info = manifest_info(record, split, source, held_out);
         self.chain.submit(self.signer, Call::RegisterManifest(Box::new(info))).await?;
-        let found = self.find_manifest(source, split, held_out).await?;
+        let holdings = self.holdings().await?;
+        for (later, manifest) in holdings.manifests_of(&split.content_hash, held_out).skip(1) {
+            if manifest.status == ManifestStatus::Proposed {
+                self.withdraw(Call::WithdrawManifest(later), "manifest", later).await;
+            }
+        }
+        let found = oldest(&holdings, split, held_out);
         found.ok_or(RegistrationError::TakenBack("manifest"))
     }
 
-    /// Returns the newest source of the account with these terms.
-    async fn find_source(&self, terms: &Terms) -> Result<Option<SourceId>> {
-        for id in (0..self.chain.source_count().await?).rev() {
-            if self.chain.source(id).await?.is_some_and(|source| {
-                source.owner == self.signer.account()
-                    && (source.address, source.licence)
-                        == (terms.address.clone(), terms.licence.clone())
-            }) {
-                return Ok(Some(id));
-            }
+    /// Withdraws what two processes of the account registered at the same time.
+    async fn withdraw(&self, call: Call, name: &str, id: u32) {
+        match submit_housekeeping(self.chain, self.signer, call).await {
+            Ok(true) => tracing::warn!(
+                "another process of {} registered the same: {name} {id} is withdrawn, and its \
+                 deposit is back. Use an account in one process only",
+                self.signer.ss58()
+            ),
+            // The other process was faster.
+            Ok(false) => {}
+            Err(error) => tracing::warn!("{name} {id} is there twice, and stays: {error}"),
         }
-        Ok(None)
-    }
-
-    /// Returns the newest manifest of this content from `source`.
-    async fn find_manifest(
-        &self,
-        source: SourceId,
-        split: &ManifestSummary,
-        held_out: bool,
-    ) -> Result<Option<(ManifestId, Manifest<AccountId>)>> {
-        for id in self.chain.manifests_of_source(source).await?.into_iter().rev() {
-            let manifest = self.chain.manifest(id).await?.filter(|manifest| {
-                (manifest.info.content_hash, manifest.info.held_out)
-                    == (split.content_hash, held_out)
-            });
-            if let Some(manifest) = manifest {
-                return Ok(Some((id, manifest)));
-            }
-        }
-        Ok(None)
     }
 
     /// Fails if the network has the text from elsewhere.
@@ -271,7 +310,8 @@ impl Registrar<'_> {
         }
         let Some(manifest) = taken.first().copied() else { return Ok(()) };
         let owner = self.chain.manifest(manifest).await?.map(|manifest| manifest.owner);
-        let owner = owner.map_or("another provider".into(), |owner| account_name(&owner));
+        // The chain forgets manifests that ended long ago, and no content.
+        let owner = owner.map_or("a provider of the past".into(), |owner| account_name(&owner));
         Err(RegistrationError::Taken { manifest, owner })
     }
 
@@ -290,6 +330,24 @@ impl Registrar<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns the oldest of the account's manifests with this content.
+fn oldest(
+    holdings: &Holdings,
+    split: &ManifestSummary,
+    held_out: bool,
+) -> Option<(ManifestId, Manifest<AccountId>)> {
+    let mut found = holdings.manifests_of(&split.content_hash, held_out);
+    found.next().map(|(id, manifest)| (id, manifest.clone()))
+}
+
+/// Fails if a file of the data is damaged.
+async fn check_data(folder: &Path) -> Result<(), DataError> {
+    let path = folder.to_owned();
+    let checked = tokio::task::spawn_blocking(move || pol_data::verify(&path)).await;
+    let ended = |error| DataError::InvalidRecord { path: folder.to_owned(), reason: error };
+    checked.map_err(|error| ended(error.to_string()))?.map(drop)
 }
 
 /// Fails unless data have the format of the recipe.
@@ -316,7 +374,7 @@ pub(super) async fn check_tokens(chain: &Chain, tokenizer: &Hash, shard_tokens: 
 }
 
 /// Returns the deposits of a source, if one is needed, and of manifests with so many shards.
-fn deposits(
+pub(super) fn deposits(
     rates: &DepositRates,
     needs_source: bool,
     manifests: impl Iterator<Item = u32>,
@@ -369,11 +427,26 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_source_with_the_same_terms_counts() {
+        let terms = Terms::new("https://example.org", "CC0-1.0").unwrap();
+        let Terms { address, licence } = terms.clone();
+        let of = |address: &ShortText| Source {
+            owner: [1; 32],
+            address: address.clone(),
+            licence: licence.clone(),
+        };
+        let sources = [(9, of(&address)), (2, of(&address)), (1, of(&ShortText::default()))];
+        let holdings = Holdings { sources: sources.into(), ..Holdings::default() };
+        assert_eq!(terms.sources(&holdings).collect::<Vec<_>>(), [2, 9]);
+        assert_eq!(terms.address(), "https://example.org");
+    }
+
+    #[test]
     fn errors_name_the_remedy() {
         let funds = RegistrationError::Funds { account: "5X".into(), free: POL, needed: 302 * POL };
         assert!(funds.to_string().contains("has 1 POL and needs 302 POL"), "{funds}");
         let budget = RegistrationError::Budget { needed: 201 * POL, left: 7 * POL };
-        assert!(budget.to_string().contains("raise max_deposit"), "{budget}");
+        assert!(budget.to_string().contains("raise provider.max_deposit"), "{budget}");
         let length = RegistrationError::OtherLength { made: 512, wanted: 4_096 };
         assert!(length.to_string().contains("512 tokens") && length.to_string().contains("4096"));
     }

@@ -2,11 +2,15 @@
 
 //! Taking part in the network, as a trainer or a validator.
 
-use super::membership::{join, serve_shards, start};
+use super::{
+    membership::{Place, SettingNames, join, serve_folder, start},
+    network_statements,
+};
 use crate::{
     context::{NodeContext, Policy},
-    display::short_hash,
+    display::{role_name, short_hash},
     model::PRETRAINED_TAG,
+    monitoring::MetricsOptions,
     options::{KeyOptions, NodeOptions, SwarmOptions},
     roles::{
         self,
@@ -17,13 +21,15 @@ use crate::{
 };
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
-use pol_chain::Signer;
+use pol_chain::{Chain, Signer};
+use pol_config::{ConfigFile, Settings};
 use pol_engine::parameters_to_bytes;
 use pol_primitives::{
     Hash,
     member::Role,
     recipe::{Recipe, Tier},
 };
+use serde::Serialize;
 use std::{path::PathBuf, pin::pin, time::Duration};
 
 /// Bytes of a GiB.
@@ -34,59 +40,82 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Options of a member of the network.
 #[derive(Args)]
 pub struct RunOptions {
+    /// Configuration in TOML or JSON, from which values are taken that neither an option nor an
+    /// environment variable gives; see `pol-trainer config`.
+    #[arg(long, value_name = "FILE", env = "POL_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// The configuration, once it is read.
+    #[arg(skip)]
+    pub(super) file: Option<ConfigFile>,
+    /// Values and their sources, once the configuration is read.
+    #[arg(skip)]
+    pub(super) settings: Settings,
     #[command(flatten)]
     pub(crate) node: NodeOptions,
     #[command(flatten)]
-    key: KeyOptions,
+    pub(super) key: KeyOptions,
     /// Role in the network.
     #[arg(long, value_enum, default_value = "trainer")]
-    role: RoleOption,
+    pub(super) role: RoleOption,
     /// Size of a lease. A larger tier trains on more data in a round.
     #[arg(long, value_enum, default_value = "auto")]
-    tier: TierOption,
+    pub(super) tier: TierOption,
     /// Folder of the state: blobs, optimiser moments, progress.
     /// [default: ~/.local/share/pol-trainer/CHAIN/ACCOUNT]
     #[arg(long, value_name = "DIR", env = "POL_BASE_PATH")]
-    base_path: Option<PathBuf>,
+    pub(super) base_path: Option<PathBuf>,
     /// Threads that train. [default: as many as the cores and the memory allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
+    pub(super) workers: Option<u16>,
     /// Disk space in GiB for the training states of updates that are not settled yet. If it is too
     /// small for all of them, some are kept and the others are trained again when an audit asks for
     /// them.
     #[arg(long, value_name = "GIB", default_value_t = 20.0, value_parser = parse_gib)]
-    state_budget: f64,
+    pub(super) state_budget: f64,
     #[command(flatten)]
-    swarm: SwarmOptions,
+    pub(super) swarm: SwarmOptions,
+    #[command(flatten)]
+    pub(super) metrics: MetricsOptions,
     /// Keep the payloads of all rounds. By default those of settled rounds are removed after 32
     /// rounds; `verify-head` needs a member that has them all.
     #[arg(long)]
-    archive: bool,
+    pub(super) archive: bool,
     /// Commit to work on leases and audits before they are final. If the network forks, that work
     /// is lost.
     #[arg(long)]
-    unfinalised: bool,
+    pub(super) unfinalised: bool,
     /// Folder made by `data ingest` whose shards to serve to others.
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    pub(super) data: Option<PathBuf>,
     /// Folder made by `model import` whose parameters to serve to others. If the recipe starts from
     /// an imported model, at least one member has to serve it.
     #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
 }
 
 /// Role in the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum RoleOption {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RoleOption {
     /// Leases data and trains on it.
     Trainer,
     /// Attests heads and audits updates.
     Validator,
 }
 
+impl RoleOption {
+    fn role(self) -> Role {
+        match self {
+            Self::Trainer => Role::Trainer,
+            Self::Validator => Role::Validator,
+        }
+    }
+}
+
 /// Choice of a tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TierOption {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TierOption {
     Whale,
     Miner,
     Participant,
@@ -108,6 +137,39 @@ impl TierOption {
     }
 }
 
+impl RunOptions {
+    /// Compares what the configuration states of the network with the chain.
+    pub(super) async fn check_network(
+        &self,
+        chain: &Chain,
+        machine: &pol_hardware::Machine,
+    ) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let recipe = chain.recipe().await?;
+        let role = self.role.role();
+        let tier = match role {
+            Role::Trainer => select_tier(self.tier, machine, recipe.as_ref()).ok(),
+            _ => None,
+        };
+        network_statements::compare(file, chain, recipe.as_ref(), role, tier).await
+    }
+
+    /// Returns the values that the member starts with, and their sources.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Logs what the reader of the configuration should know.
+    fn log_notes(&self) {
+        let Some(file) = &self.file else { return };
+        let name = file.config.node.node_id.as_deref().unwrap_or("this member");
+        tracing::info!("{name} takes part as {} says", file.path.display());
+        for note in &file.notes {
+            tracing::warn!("{}: {note}", file.path.display());
+        }
+    }
+}
+
 fn parse_gib(text: &str) -> Result<f64, String> {
     let size = text.parse().ok().filter(|size: &f64| size.is_finite() && *size >= 0.0);
     size.ok_or_else(|| "a size is a number of GiB, such as 20 or 0.5".into())
@@ -120,13 +182,23 @@ fn parse_gib(text: &str) -> Result<f64, String> {
 /// Fails if a person has to act: without a key, on a wrong chain, on damaged state, and so on.
 pub async fn run<S: Strategy>(options: RunOptions, strategy: S) -> Result<()> {
     let mut interrupted = pin!(roles::shutdown_signal());
+    options.log_notes();
+    let mut monitoring = options.metrics.start(role_name(options.role.role())).await?;
     let signer = options.key.signer()?;
-    let base_path = options.base_path.as_deref();
+    let place = Place {
+        node: &options.node,
+        swarm: &options.swarm,
+        base_path: options.base_path.as_deref(),
+        names: SettingNames::FLAGS,
+    };
+    let started = async { start(&signer, options.node.connect().await?, place).await };
     let (mut context, first_block) = tokio::select! {
-        started = start(&signer, &options.node, &options.swarm, base_path) => started?,
+        started = started => started?,
         () = &mut interrupted => return Ok(()),
     };
     context.policy = Policy { unfinalised: options.unfinalised, archive: options.archive };
+    monitoring.follow_chain(&context.chain, Some(signer.account()));
+    monitoring.follow_disk(context.state.path().to_owned());
     let outcome = tokio::select! {
         outcome = take_part(&context, &first_block, &signer, &options, strategy) => outcome,
         () = &mut interrupted => {
@@ -150,18 +222,15 @@ async fn take_part<S: Strategy>(
     options: &RunOptions,
     strategy: S,
 ) -> Result<()> {
+    let machine = pol_hardware::detect(context.state.path())?;
+    options.check_network(&context.chain, &machine).await?;
     if let Some(folder) = &options.data {
-        serve_shards(context, folder).await?;
+        serve_folder(context, folder).await?;
     }
     if let Some(folder) = &options.model {
         serve_model(context, folder.clone()).await?;
     }
-    let role = match options.role {
-        RoleOption::Trainer => Role::Trainer,
-        RoleOption::Validator => Role::Validator,
-    };
-    join(context, signer, role).await?;
-    let machine = pol_hardware::detect(context.state.path())?;
+    join(context, signer, options.role.role()).await?;
     let workers = options.workers.map(usize::from);
     match options.role {
         RoleOption::Trainer => {

@@ -14,13 +14,16 @@ pub enum StateError {
         source: io::Error,
     },
     /// Another process holds the folder.
-    #[error("{0} is in use by another pol-trainer; give each its own --base-path")]
+    #[error(
+        "{0} is in use by another pol-trainer; give each its own --base-path, or provider.base_path \
+         in the configuration of `data acquire`"
+    )]
     InUse(PathBuf),
     /// The folder belongs to another chain.
     #[error(
         "{path} belongs to a chain whose first block is 0x{known}, and the node's is 0x{found}. \
          If the chain was started anew, remove the folder; to keep it, name another with \
-         --base-path"
+         --base-path, or with provider.base_path in the configuration of `data acquire`"
     )]
     OtherChain {
         /// The folder.

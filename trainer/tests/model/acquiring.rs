@@ -6,8 +6,9 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output, Stdio},
 };
 
 /// Returns a text of `sentences` that no other number gives.
@@ -226,4 +227,70 @@ fn a_source_that_fails_stops_no_other() {
     let (output, outcomes) = acquire(&config, &["--only", "books"]);
     stdout(&output);
     assert_eq!((outcomes.len(), &outcomes["books"]["made"]), (1, &false.into()));
+}
+
+/// Source of the texts of the folder.
+const BOOKS: &str = "[[source]]\nname = \"books\"\nkind = \"dataset\"\nfiles = [\"texts\"]\n";
+
+/// Checks that a stream has nothing but lines of JSON.
+fn check_json_lines(stream: &[u8]) {
+    for line in String::from_utf8_lossy(stream).lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "no JSON: {line}");
+    }
+}
+
+#[test]
+fn damaged_data_are_made_anew() {
+    let (site, folder) = (site(), Folder::new("acquiring-damaged"));
+    let config = folder.configure(&site, BOOKS);
+    let (output, first) = acquire(&config, &[]);
+    stdout(&output);
+    for file in ["train/shards.u16", "tokenizer.json", "documents.zst"] {
+        let path = folder.0.join("out/books/data").join(file);
+        let good = fs::read(&path).unwrap();
+        let check = || {
+            let (output, again) = acquire(&config, &[]);
+            stdout(&output);
+            let log = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(log.contains("anew") && log.contains("damaged"), "{file}: {log}");
+            check_json_lines(&output.stderr);
+            let again = &again["books"];
+            assert_eq!((&again["made"], &again["data"]), (&true.into(), &first["books"]["data"]));
+            assert!(fs::read(&path).unwrap() == good, "{file}");
+        };
+        let mut damaged = good.clone();
+        damaged[good.len() / 2] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        check();
+        fs::remove_file(&path).unwrap();
+        check();
+    }
+    let (output, again) = acquire(&config, &[]);
+    stdout(&output);
+    assert_eq!(again["books"]["made"], false);
+}
+
+#[test]
+fn a_service_waits_for_its_node_and_says_all_in_json() {
+    let (site, folder) = (site(), Folder::new("acquiring-waiting"));
+    let config = folder.configure(&site, BOOKS);
+    // Nobody listens at this port.
+    let mut service = Command::new(env!("CARGO_BIN_EXE_pol-trainer"))
+        .args(["data", "acquire", "--config", &config, "--watch", "--json"])
+        .args(["--dev-account", "trainer-1", "--node", "ws://127.0.0.1:9"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    let away = next();
+    assert_eq!((&away["event"], &away["away"]), (&"node".into(), &true.into()));
+    let stopped = Command::new("kill").arg(service.id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    assert_eq!(next()["event"], "stopped");
+    let output = service.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("waiting for the node at ws://"));
+    check_json_lines(&output.stderr);
 }

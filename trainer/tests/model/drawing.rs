@@ -206,11 +206,11 @@ fn another_model_is_refused() {
         folder.write_model("model", seed, heads);
         let error = refusal(&["data", "acquire", "--config", &config, "--json"], 1);
         assert!(error.contains("the recipe draws text from the model 0x"), "{error}");
-        assert!(error.contains("load that one"), "{error}");
+        assert!(error.contains("name the folder of that one"), "{error}");
         let (recipe, model) = (folder.path("texts.json"), folder.path("model"));
         let arguments = ["data", "redraw", "--recipe", &recipe, "--model", &model];
         let error = refusal(&[&arguments[..], &["--document", "0"]].concat(), 1);
-        assert!(error.contains("load that one"), "{error}");
+        assert!(error.contains("name the folder of that one"), "{error}");
     }
     let error = refusal(&["data", "redraw", "--recipe", &folder.path("texts.json")], 2);
     assert!(error.contains("--against"), "{error}");
@@ -241,9 +241,9 @@ fn a_killed_drawing_goes_on() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    // The likeliest continuation of a prompt is always the same, so three are kept.
+    // The likeliest continuation of a prompt is always the same, so there are three.
     let stopped = acquire(&config).remove("texts").unwrap();
-    assert_eq!((&stopped["documents"], &stopped["ended"]), (&json!(3), &json!("budget")));
+    assert_eq!((&stopped["documents"], &stopped["ended"]), (&json!(2), &json!("budget")));
     // The texts of the run before are known to the next one.
     let ended = acquire(&configure(9)).remove("texts").unwrap();
     assert_eq!((&ended["documents"], &ended["ended"]), (&json!(3), &json!("done")), "{ended}");
@@ -341,4 +341,20 @@ fn the_switch_of_a_networks_configuration_draws_from_its_model() {
     let written = fs::read_to_string(folder.0.join("out/drawn/recipe.json")).unwrap();
     let shown = stdout(&run(&["model", "show", &folder.path("model"), "--recipe"]));
     assert_eq!(Recipe::from_json(&written).unwrap(), Recipe::from_json(&shown).unwrap());
+}
+
+#[test]
+fn the_origin_of_a_models_text_is_the_model_wherever_its_folder_is() {
+    let folder = Folder::new("drawing-origin");
+    folder.write_model("moved", 1, 4);
+    let address = |model: &str| {
+        let source = "[[source]]\nname = \"drawn\"\nkind = \"pretrained\"\n".to_owned()
+            + &format!("synthesis = {{ model = \"{model}\" }}\n");
+        let config = folder.configure("origin", &source);
+        let plan = json(&run(&["data", "acquire", "--config", &config, "--dry-run", "--json"]));
+        plan["address"].as_str().unwrap().to_owned()
+    };
+    let root = hex::encode(folder.identity("model").root);
+    assert_eq!(address("model"), format!("drawn: text of the model 0x{root}"));
+    assert_eq!(address("moved"), address("model"));
 }

@@ -54,6 +54,9 @@ fn mistakes_are_explained() {
         &[&TRAINER[..], &same_folder].concat(),
         "in use by another pol-trainer",
     );
+    // Two processes with one account.
+    let second = ["--base-path", base];
+    assert_refused(&network, &[&TRAINER[..], &second].concat(), "stop that one first");
 }
 
 /// Checks that a command fails with a message that has `expected`.

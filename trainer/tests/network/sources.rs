@@ -65,6 +65,9 @@ impl Network {
         provider.wait_for(LAST_OUTCOME, 0, 180);
         let listed = self.run(&["data", "list", "--json"]);
         assert_eq!(listed.lines().count(), events(&provider, REGISTERED).len(), "{listed}");
+        self.provide_twice(&config);
+        self.withdraw_data();
+        assert_eq!(self.run(&["data", "list", "--json"]), listed);
         let mut pages = Value::Null;
         for event in events(&provider, REGISTERED) {
             let (manifest, kind) = (event["manifest"].to_string(), event["kind"].as_str().unwrap());
@@ -74,6 +77,52 @@ impl Network {
             }
         }
         Sources { services, folder, provider, pages }
+    }
+
+    /// Has a second process of the provider's account acquire the same data into another folder. It
+    /// may not serve, and finds what is registered.
+    fn provide_twice(&self, config: &Path) {
+        let (second, text) = (self.path("second.toml"), fs::read_to_string(config).unwrap());
+        let text = text.replace("\"acquired\"", "\"second\"").replace("\"provider\"", "\"other\"");
+        fs::write(&second, &text).unwrap();
+        let acquire = ["data", "acquire", "--config", second.to_str().unwrap(), "--only", "works"];
+        let acquire = [&acquire[..], &["--dev-account", "trainer-9", "--json"]].concat();
+        let refused = String::from_utf8(self.try_run(&acquire).stderr).unwrap();
+        assert!(refused.contains("stop that one first"), "{refused}");
+        fs::write(&second, format!("{text}serve = false\n")).unwrap();
+        let lines = self.run(&acquire);
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let found: Vec<_> = lines.filter(|line| line["event"] == "registered").collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|event| event["new"] == false), "{found:?}");
+    }
+
+    /// Has another provider register data, and withdraw them.
+    fn withdraw_data(&self) {
+        let account = ["--dev-account", "trainer-8"];
+        let first = self.path("first");
+        let register = ["data", "register", "--data", first.to_str().unwrap()];
+        self.run(&[&register[..], &account].concat());
+        let listed = self.run(&["data", "list", "--json"]);
+        let listed: Vec<Value> =
+            listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let withdraw = |arguments: &[&str]| {
+            self.try_run(
+                &[&["data", "withdraw"], arguments, &account, &["--yes", "--json"]].concat(),
+            )
+        };
+        let [.., train, held_out] = listed.as_slice() else { panic!("{listed:?}") };
+        let [foreign, train, source, held_out] =
+            [&listed[0]["id"], &train["id"], &train["source"], &held_out["id"]]
+                .map(ToString::to_string);
+        let output = withdraw(&[&foreign]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("sign as its owner"));
+        let output = withdraw(&["--source", &source]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("it has the manifests"));
+        let output = withdraw(&[&train, &held_out, "--source", &source]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let withdrawn = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(withdrawn.matches("\"returned\":\"100").count(), 3, "{withdrawn}");
     }
 
     /// Writes the configuration of the acquisition, with what it needs beside it.

@@ -2,8 +2,8 @@
 
 //! Reads for providers of data: the pool, deposits, and earnings.
 
-use crate::{AccountId, Chain, ChainError};
-use codec::{Decode, Encode};
+use crate::{AccountId, Call, Chain, ChainError};
+use codec::{Compact, Decode, Encode, Output};
 use pol_primitives::{
     Balance, RoundNumber,
     data::{ManifestId, SourceId, SourceKind},
@@ -16,6 +16,9 @@ use sp_crypto_hashing::{blake2_128, twox_64};
 const LINEAGE: &str = "Lineage";
 /// Pallet of emission and rewards.
 const REWARDS: &str = "Rewards";
+
+/// Bytes of a transaction beside its call: signature, account, and extensions.
+const SIGNATURE_BYTES: u32 = 110;
 
 /// Manifest in the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Decode)]
@@ -112,6 +115,22 @@ impl Chain {
         Ok(self.storage(LINEAGE, "SourceDeposits", &hashed(&source)).await?.unwrap_or(0))
     }
 
+    /// Returns the fee of a call without a tip, as its weight is estimated.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does, and if the runtime has no such call.
+    pub async fn fee(&self, call: &Call) -> Result<Balance, ChainError> {
+        let encoded = call.encode_at(&self.client_at_best().await?)?;
+        let length = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
+        let length = length.saturating_add(SIGNATURE_BYTES);
+        // The weight in two parts and the class of the call come first.
+        let (_, _, _, fee): (Compact<u64>, Compact<u64>, u8, Balance) = self
+            .call_runtime("TransactionPaymentCallApi_query_call_info", (Encoded(encoded), length))
+            .await?;
+        Ok(fee)
+    }
+
     /// Returns what the account earned by its data in a round and has not claimed.
     ///
     /// # Errors
@@ -122,10 +141,8 @@ impl Chain {
         account: &AccountId,
         round: RoundNumber,
     ) -> Result<Option<DataEarnings>, ChainError> {
-        // Keys of rounds descend.
-        let key = [&blake2_128(account)[..], account, &(!round).to_be_bytes()].concat();
-        let earned: Option<RoundEarnings> = self.storage(REWARDS, "Earnings", &key).await?;
-        let pool: Option<RoundPool> = self.storage(REWARDS, "Pools", &hashed(&round)).await?;
+        let earned = self.earned(account, round).await?;
+        let pool = self.round_pool(round).await?;
         let Some((earned, pool)) = earned.zip(pool).filter(|(earned, _)| earned.effect > 0) else {
             return Ok(None);
         };
@@ -133,10 +150,43 @@ impl Chain {
         let amount = (pool.unsettled == 0).then(|| pool.providers.share(effect.into()));
         Ok(Some(DataEarnings { effect, amount }))
     }
+
+    /// Returns what the account earned in a round and has not claimed.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn earned(
+        &self,
+        account: &AccountId,
+        round: RoundNumber,
+    ) -> Result<Option<RoundEarnings>, ChainError> {
+        // Keys of rounds descend.
+        let key = [&blake2_128(account)[..], account, &(!round).to_be_bytes()].concat();
+        self.storage(REWARDS, "Earnings", &key).await
+    }
+
+    /// Returns the unclaimed emission of a round, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn round_pool(&self, round: RoundNumber) -> Result<Option<RoundPool>, ChainError> {
+        self.storage(REWARDS, "Pools", &hashed(&round)).await
+    }
+}
+
+/// Bytes that are encoded already.
+struct Encoded(Vec<u8>);
+
+impl Encode for Encoded {
+    fn encode_to<T: Output + ?Sized>(&self, to: &mut T) {
+        to.write(&self.0);
+    }
 }
 
 /// Returns the key of an entry of a map with the hasher `Twox64Concat`.
-fn hashed(key: &impl Encode) -> Vec<u8> {
+pub(crate) fn hashed(key: &impl Encode) -> Vec<u8> {
     let key = key.encode();
     [&twox_64(&key)[..], &key].concat()
 }

@@ -7,16 +7,24 @@ use super::{
     RAW, Stop,
     config::{Config, Kind, SourceConfig},
     display::FillDisplay,
+    refusals::{self, RefusalCount},
     state::{IngestState, Inputs, SourceState, batch_folder},
     suppliers::Supplier,
 };
 use crate::error::explain;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pol_corpus::{RawStore, pipeline::Supply};
-use pol_data::{DataError, IngestRecord};
+use pol_data::{DataError, IngestRecord, RECORD_FILE};
+use pol_primitives::Hash;
 use pol_sources::{Budget, End, FillOptions, Totals, fill, http::HttpClient};
 use serde::Serialize;
-use std::path::Path;
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 /// Collector of sources.
 pub(super) struct Collector<'a> {
@@ -27,6 +35,8 @@ pub(super) struct Collector<'a> {
     pub(super) json: bool,
     /// Bytes of text after which a source's data are full, and the next ones begin.
     pub(super) batch_bytes: Option<u64>,
+    /// Data of which all files were verified in this run: folders, and requests of their ingestion.
+    pub(super) verified: RefCell<BTreeSet<(PathBuf, Hash)>>,
 }
 
 /// Reason why a source yields no more for now.
@@ -43,6 +53,8 @@ pub(super) enum Ended {
     Full,
     /// The network has enough text of its kind.
     Held,
+    /// The budget of deposits does not cover more.
+    Spent,
     /// The operator stopped it.
     Stopped,
 }
@@ -75,6 +87,9 @@ pub(super) struct Outcome {
     bytes: u64,
     /// Things that are no documents.
     refused: u64,
+    /// Most frequent reasons of those of this run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusals: Vec<RefusalCount>,
     /// The data were made anew in this run.
     made: bool,
     /// Record of the data.
@@ -101,6 +116,7 @@ impl Outcome {
             new_documents: 0,
             bytes: 0,
             refused: 0,
+            refusals: Vec::new(),
             made: false,
             data: None,
             inputs: None,
@@ -108,6 +124,33 @@ impl Outcome {
             note: None,
             error: None,
         }
+    }
+
+    /// Fails if nothing was ever gathered from the source, with the reason. `wait` is the time
+    /// after which it may have news.
+    fn check(&self, wait: Option<Duration>) -> Result<()> {
+        if self.documents > 0 {
+            return Ok(());
+        }
+        let why = match self.ended {
+            Some(Ended::Done) => "the source has no documents for the program".to_owned(),
+            Some(Ended::Idle) => {
+                let seconds = wait.unwrap_or_default().as_secs().max(1);
+                format!(
+                    "it has nothing for now, or is busy: try again in {seconds} seconds, or go on \
+                     asking with --watch"
+                )
+            }
+            Some(Ended::Budget) => {
+                "a budget is used up before the first document: raise max_minutes, http.max_bytes, \
+                 or the number of pages"
+                    .to_owned()
+            }
+            _ => return Ok(()),
+        };
+        let refused = refusals::describe(&self.refusals);
+        let refused = if refused.is_empty() { refused } else { format!("; {refused}") };
+        bail!("nothing was gathered: {why}{refused}")
     }
 
     /// Prints the outcome: a line for people, or one of JSON.
@@ -137,11 +180,15 @@ impl Outcome {
             Some(Ended::Budget) => "; its budget is used up",
             Some(Ended::Full) => "; more follow",
             Some(Ended::Held) => "; nothing is drawn for now",
+            Some(Ended::Spent) => "; the budget of deposits is used up",
             Some(Ended::Stopped) => "; stopped",
             None => "",
         };
         if let Some(note) = &self.note {
             line += &format!("; {note}");
+        }
+        if !self.refusals.is_empty() && self.error.is_none() {
+            line += &format!("; {}", refusals::describe(&self.refusals));
         }
         println!("{line}");
         if let Some(error) = &self.error {
@@ -173,6 +220,13 @@ impl Collector<'_> {
             return self.ingest(source, supplies, &folder, state, inputs, outcome).await;
         }
         let filled = self.fill(source, supplier, &folder, &state, outcome).await;
+        if filled.is_ok() && outcome.documents == 0 && outcome.ended == Some(Ended::Done) {
+            // Nothing is lost, and the next run asks again.
+            let raw = folder.join(RAW);
+            let removed = fs::remove_dir_all(&raw);
+            removed.with_context(|| format!("cannot remove {}", raw.display()))?;
+        }
+        let filled = filled.and_then(|wait| outcome.check(wait));
         // Also what came before a failure is made use of.
         if outcome.documents > 0 && !self.stop.is_set() {
             let supplies = vec![Supply::Store(folder.join(RAW), state.offered().documents)];
@@ -183,7 +237,8 @@ impl Collector<'_> {
         filled
     }
 
-    /// Fills the store of a source.
+    /// Fills the store of a source. Returns the time after which it may have news, if it has none
+    /// now.
     async fn fill(
         &self,
         source: &SourceConfig,
@@ -191,11 +246,12 @@ impl Collector<'_> {
         folder: &Path,
         state: &SourceState,
         outcome: &mut Outcome,
-    ) -> Result<()> {
+    ) -> Result<Option<Duration>> {
         let display = FillDisplay::new(&source.name, source.max_bytes(self.config), self.json);
         let bar = display.download_bar();
         let mut documents = supplier.open(&source.name, folder, self.client.as_ref(), bar)?;
         let mut store = RawStore::create_or_open(folder.join(RAW))?;
+        display.begin(Totals::of(&store));
         let before = store.len();
         let budget = source.budget(self.config);
         let full = self.batch_bytes.filter(|_| supplier.is_divisible());
@@ -204,7 +260,8 @@ impl Collector<'_> {
         let options = FillOptions { budget: Budget { bytes, ..budget }, ..FillOptions::default() };
         let stop = self.stop.clone().wait();
         let filled = fill(documents.as_mut(), &mut store, &options, &display, stop).await;
-        display.end();
+        let (refusals, wait) = display.end();
+        outcome.refusals = refusals.listed();
         let totals = Totals::of(&store);
         (outcome.bytes, outcome.refused) = (totals.bytes, totals.refused);
         outcome.documents = store.len();
@@ -215,7 +272,31 @@ impl Collector<'_> {
         let is_full = !is_spent && end == End::Budget && is_reached(full, totals.bytes);
         outcome.is_complete = is_spent || is_full || end == End::Done;
         outcome.ended = Some(if is_full { Ended::Full } else { end.into() });
-        Ok(())
+        Ok(wait)
+    }
+
+    /// Returns the record of the data in a folder that were made before. If they are to be `kept`,
+    /// it is `None` where a file is damaged, so that they are made anew. That is looked for once in
+    /// a run, as all files are read.
+    async fn intact(&self, data: &Path, kept: bool) -> Result<Option<IngestRecord>> {
+        let record = IngestRecord::read(data).ok();
+        let Some(found) = record.as_ref().filter(|_| kept) else { return Ok(record) };
+        let mark = (data.to_owned(), found.request);
+        if self.verified.borrow().contains(&mark) {
+            return Ok(record);
+        }
+        let path = data.to_owned();
+        let task = tokio::task::spawn_blocking(move || pol_data::verify(&path));
+        let verified = tokio::select! {
+            verified = task => verified?,
+            () = self.stop.clone().wait() => return Ok(record),
+        };
+        if let Err(error) = verified {
+            tracing::warn!("making the data of {} anew: {error}", data.display());
+            return Ok(None);
+        }
+        self.verified.borrow_mut().insert(mark);
+        Ok(record)
     }
 
     /// Makes data of the `inputs` of a source that are not in sealed data, unless they are there.
@@ -235,8 +316,12 @@ impl Collector<'_> {
         let config = source.ingestion(self.config, supplies, data.clone())?;
         let mut references = self.config.references();
         references.against.extend(state.signatures(folder));
-        let before = IngestRecord::read(&data).ok();
         let open = Some(IngestState::new(&inputs, &config, &references)?);
+        let before = self.intact(&data, state.open == open).await?;
+        if self.stop.is_set() {
+            outcome.ended = Some(Ended::Stopped);
+            return Ok(());
+        }
         if state.open == open && before.is_some() {
             (outcome.data, outcome.inputs) = (before, Some(inputs));
             return Ok(());
@@ -244,8 +329,10 @@ impl Collector<'_> {
         let json = self.json;
         let task = tokio::task::spawn_blocking(move || {
             let display = Display::new(json);
+            let started = Instant::now();
             let record =
                 pol_data::ingest(&config, references.load()?, &|progress| display.show(progress));
+            pol_metrics::data().ingestion_duration_seconds.observe_since(started);
             display.end();
             record
         });
@@ -272,6 +359,10 @@ impl Collector<'_> {
                 outcome.note = Some(format!("no data yet: {error}"));
                 Ok(())
             }
+            Err(DataError::Foreign(path)) => bail!(
+                "{} has no readable {RECORD_FILE}; move it away, and it is made anew",
+                path.display()
+            ),
             Err(error) => Err(error.into()),
         }
     }

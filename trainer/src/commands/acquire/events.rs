@@ -25,6 +25,15 @@ impl Events {
         println!("{}", if self.json { object(name, fields) } else { text() });
     }
 
+    /// Tells that the operator stopped the command.
+    pub(super) fn print_stopped(self) {
+        if self.json {
+            self.print_json("stopped", json!({}));
+        } else {
+            eprintln!("stopped; the same command goes on from here");
+        }
+    }
+
     /// Prints an event for programs only.
     pub(super) fn print_json(self, name: &str, fields: Value) {
         if self.json {

@@ -5,6 +5,7 @@
 mod address;
 mod collect;
 mod config;
+mod counts;
 mod croissant;
 mod demand;
 mod display;
@@ -12,14 +13,18 @@ mod events;
 mod provider;
 mod provider_config;
 mod read;
+mod refusals;
 mod seed;
+mod serving;
 pub(super) mod state;
 mod suppliers;
 mod synthesis;
 mod watcher;
 
 use crate::{
+    monitoring::MetricsOptions,
     options::{KeyOptions, NodeOptions},
+    password::PasswordOptions,
     roles::shutdown_signal,
 };
 use anyhow::{Result, bail, ensure};
@@ -27,9 +32,15 @@ use clap::Args;
 use collect::{Collector, Ended, Outcome};
 use config::{Config, Kind, SourceConfig};
 use events::Events;
+use pol_metrics::PassEnd;
 use provider::Provider;
-use serde_json::json;
-use std::{env, path::PathBuf, time::Duration};
+use serde_json::{Map, Value, json};
+use std::{
+    cell::RefCell,
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// Folder of the documents as they came, in the folder of a source.
@@ -61,7 +72,8 @@ STACK_EXCHANGE_KEY, and MASTODON_TOKEN, never from the file.";
 #[derive(Args)]
 #[command(after_help = ACQUIRE_EXAMPLES)]
 pub(crate) struct AcquireOptions {
-    /// Configuration in TOML, or in JSON with a section data_acquisition.
+    /// Configuration in TOML, or that of a member, in TOML or JSON, with a section
+    /// data_acquisition.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Source to ask. Can be repeated. [default: all]
@@ -72,12 +84,17 @@ pub(crate) struct AcquireOptions {
     watch: bool,
     #[command(flatten)]
     node: NodeOptions,
-    /// Key file of a provider's account: register the data on the chain, and serve them.
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    metrics: MetricsOptions,
+    /// Key of a provider's account, a name or a file: register the data on the chain, and serve
+    /// them.
+    #[arg(long = "account", visible_alias = "key-file", value_name = "NAME|FILE")]
     key_file: Option<PathBuf>,
     /// The same with a development account, whose key is public: trainer-1, ….
     #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
     dev_account: Option<String>,
+    #[command(flatten)]
+    password: PasswordOptions,
     /// Print the sources in their order, and ask none.
     #[arg(long, conflicts_with = "watch")]
     dry_run: bool,
@@ -95,16 +112,25 @@ impl AcquireOptions {
         if self.dry_run {
             return plan.into_iter().try_for_each(|source| self.describe(&config, source));
         }
+        config.check_tokenizer()?;
         let (stop, events) = (Stop::listen(), Events::new(self.json));
+        let mut monitoring = self.metrics.start("provider").await?;
+        monitoring.follow_disk(config.out.clone());
+        pol_metrics::data().last_document_timestamp_seconds.set_now();
         if !self.provides(&config) {
+            monitoring.need_nothing();
             return self.collect(&config, plan, stop, None).await;
         }
         let (node, key) = (self.node(&config), self.key(&config));
-        let started = Provider::start(&config, &node, &key, events, stop.clone());
+        let started = Provider::start(&config, &node, &key, events, stop.clone(), self.watch);
         let (provider, watching) = tokio::select! {
             started = started => started?,
-            () = stop.clone().wait() => return Ok(()),
+            () = stop.clone().wait() => {
+                events.print_stopped();
+                return Ok(());
+            }
         };
+        provider.follow_chain(&mut monitoring);
         let done = tokio::select! {
             done = self.collect(&config, plan, stop, Some(&provider)) => done,
             ended = watching => {
@@ -131,7 +157,8 @@ impl AcquireOptions {
         let configured = || config.provider.as_ref().and_then(|of| of.key_file.clone());
         let environment = || env::var_os(KEY_FILE_VARIABLE).map(PathBuf::from);
         let key_file = self.key_file.clone().or_else(configured).or_else(environment);
-        KeyOptions { key_file, dev_account: self.dev_account.clone() }
+        let (dev_account, password) = (self.dev_account.clone(), self.password.clone());
+        KeyOptions { key_file, dev_account, password, ..KeyOptions::default() }
     }
 
     /// Collects sources in rounds, as long as they may have news and the operator wants it. A
@@ -153,22 +180,27 @@ impl AcquireOptions {
             stop: stop.clone(),
             json: self.json,
             batch_bytes: provider.map(Provider::batch_bytes),
+            verified: RefCell::default(),
         };
         loop {
+            if let Some(provider) = provider {
+                provider.tidy().await;
+            }
             let (count, mut pass) = (plan.len(), Pass::default());
             for source in plan {
                 if stop.is_set() {
                     break;
                 }
                 let outcome = match provider {
-                    Some(provider) => provider.provide(&collector, source).await,
+                    Some(provider) => provider.provide(&collector, source).await?,
                     None => collector.collect(source).await,
                 };
                 outcome.print(self.json)?;
+                count_pass(&outcome);
                 pass.note(source, &outcome);
             }
             if stop.is_set() {
-                eprintln!("stopped; the same command goes on from here");
+                Events::new(self.json).print_stopped();
                 return Ok(());
             }
             if !self.watch || (pass.waiting.is_empty() && provider.is_none()) {
@@ -187,11 +219,13 @@ impl AcquireOptions {
     fn describe(&self, config: &Config, source: &SourceConfig) -> Result<()> {
         let supplier = source.supplier()?.describe();
         let (max_bytes, folder) = (source.max_bytes(config), config.out.join(&source.name));
+        let terms = source.terms()?;
         if self.json {
             let line = json!({
                 "source": source.name,
                 "kind": source.kind,
                 "supplier": supplier,
+                "address": terms.address(),
                 "max_bytes": max_bytes,
                 "folder": folder,
             });
@@ -207,6 +241,17 @@ impl AcquireOptions {
         }
         Ok(())
     }
+}
+
+/// Checks the keys of the section `data_acquisition` of a member's configuration, and the types of
+/// their values.
+pub(super) fn check_keys(section: Map<String, Value>) -> Result<()> {
+    seed::parse_section(section).map(drop)
+}
+
+/// Checks that `data acquire` can start with a configuration.
+pub(super) fn check(path: &Path) -> Result<()> {
+    read::read(path).map(drop)
 }
 
 /// Sources after one pass over them.
@@ -228,7 +273,8 @@ impl<'a> Pass<'a> {
         if outcome.ended == Some(Ended::Held) {
             self.held.push(source.kind);
         }
-        if outcome.error.is_some() || matches!(outcome.ended, Some(Ended::Idle | Ended::Held)) {
+        let may_go_on = matches!(outcome.ended, Some(Ended::Idle | Ended::Held | Ended::Spent));
+        if outcome.error.is_some() || may_go_on {
             self.waiting.push(source);
         }
     }
@@ -245,6 +291,21 @@ impl<'a> Pass<'a> {
         );
         Ok(())
     }
+}
+
+/// Counts a pass over a source.
+fn count_pass(outcome: &Outcome) {
+    let end = match outcome.ended {
+        _ if outcome.error.is_some() => PassEnd::Failed,
+        Some(Ended::Done) => PassEnd::Done,
+        Some(Ended::Idle) => PassEnd::Idle,
+        Some(Ended::Budget) => PassEnd::Budget,
+        Some(Ended::Full) => PassEnd::Full,
+        Some(Ended::Held) => PassEnd::Held,
+        Some(Ended::Spent) => PassEnd::Spent,
+        Some(Ended::Stopped) | None => PassEnd::Stopped,
+    };
+    pol_metrics::data().source_passes_total.count(end);
 }
 
 /// Waits until the network runs low on text of one of these kinds.

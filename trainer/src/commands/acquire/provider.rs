@@ -5,8 +5,9 @@
 
 use super::{
     super::{
-        membership,
-        registration::{Registrar, Registration, RegistrationError, check_tokens},
+        holdings::Holdings,
+        membership::{self, SettingNames},
+        registration::{Registrar, Registration, RegistrationError, check_tokens, deposits},
     },
     Stop,
     collect::{Collector, Ended, Outcome},
@@ -14,19 +15,20 @@ use super::{
     demand::{Demand, Offer, Supply},
     events::Events,
     provider_config::ProviderConfig,
+    serving::{Server, is_store_failure},
     state::{ChainRecord, SourceState, batch_folder},
-    watcher::Watcher,
+    watcher::{Place, Watcher},
 };
 use crate::{
     context::NodeContext,
     display::format_amount,
     error::explain,
+    monitoring::{Monitoring, pol},
     options::{KeyOptions, NodeOptions},
     roles,
 };
-use anyhow::{Context, Result};
-use pol_chain::{ChainError, Signer};
-use pol_data::IngestRecord;
+use anyhow::{Context, Result, ensure};
+use pol_chain::{Chain, ChainError, Signer};
 use pol_primitives::{
     Balance,
     data::{ManifestId, ManifestStatus},
@@ -37,11 +39,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::watch, task::JoinHandle, time};
 
+/// Time without an answer at the start after which the node counts as away.
+const CONNECT_NOTICE: Duration = Duration::from_secs(5);
+/// Time between two attempts to reach a node at the start.
+const CONNECT_INTERVAL: Duration = Duration::from_secs(3);
 /// Time without a look at the chain after which the node counts as away.
 const AWAY_AFTER: Duration = Duration::from_secs(60);
 /// Number of times that a registration is tried again after the node was away.
@@ -55,8 +62,7 @@ pub(super) struct Provider<'a> {
     options: ProviderConfig,
     context: NodeContext,
     signer: Signer,
-    /// First block of the chain, in hexadecimal.
-    chain_name: String,
+    server: Server,
     events: Events,
     stop: Stop,
     supply: watch::Receiver<Option<Supply>>,
@@ -68,68 +74,78 @@ pub(super) struct Provider<'a> {
 struct ProviderState {
     offers: BTreeMap<ManifestId, Offer>,
     demand: Demand,
-    /// The deposit budget is used up.
-    is_spent: bool,
+    /// Sources whose next registration the budget of deposits does not cover.
+    spent: BTreeSet<String>,
+    /// Sources whose registered data are not all served.
+    unserved: BTreeSet<String>,
 }
 
 impl<'a> Provider<'a> {
-    /// Joins the network, and serves all data that are sealed. The task watches the chain, and ends
-    /// if a person has to act.
+    /// Joins the network, and serves all data that are registered. The task watches the chain, and
+    /// ends if a person has to act. A service `waits` for a node that is away.
     pub(super) async fn start(
         config: &'a Config,
         node: &NodeOptions,
         key: &KeyOptions,
         events: Events,
         stop: Stop,
+        waits: bool,
     ) -> Result<(Self, JoinHandle<Result<()>>)> {
         let options = config.provider.clone().unwrap_or_default();
         let signer = key.signer()?;
-        let base_path = options.base_path.as_deref();
-        let (context, first_block) =
-            membership::start(&signer, node, &options.swarm(), base_path).await?;
-        let tokenizer = fs::read(&config.tokenizer)
-            .with_context(|| format!("cannot read {}", config.tokenizer.display()))?;
-        let tokenizer = *blake3::hash(&tokenizer).as_bytes();
-        check_tokens(&context.chain, &tokenizer, config.shard_tokens).await?;
+        let chain = connect(node, events, waits).await?;
+        check_options(config, &options, &chain).await?;
+        let place = membership::Place {
+            node,
+            swarm: &options.swarm(),
+            base_path: options.base_path.as_deref(),
+            names: SettingNames::FIELDS,
+        };
+        let (context, first_block) = membership::start(&signer, chain, place).await?;
         if options.serve {
             membership::join(&context, &signer, Role::Trainer).await?;
         }
-        let chain_name = hex::encode(first_block);
         let (sender, supply) = watch::channel(None);
         fs::create_dir_all(&config.out)
             .with_context(|| format!("cannot create {}", config.out.display()))?;
+        let server = Server {
+            context: context.clone(),
+            out: config.out.clone(),
+            chain_name: hex::encode(first_block),
+            archive: options.archive,
+            events,
+        };
         let mut watcher = Watcher::new(
             context.clone(),
             signer.clone(),
             events,
             config.out.clone(),
-            &chain_name,
+            &server.chain_name,
+            if options.serve { Place::Awaited } else { Place::None },
             sender,
         )?;
         let watched = context.clone();
         let watching =
             tokio::spawn(async move { roles::run(&watched, &first_block, &mut watcher).await });
         tokio::spawn(tell_absences(supply.clone(), events));
-        let provider = Self {
-            config,
-            options,
-            context,
-            signer,
-            chain_name,
-            events,
-            stop,
-            supply,
-            state: Mutex::default(),
-        };
+        let state = Mutex::default();
+        let provider =
+            Self { config, options, context, signer, server, events, stop, supply, state };
         provider.introduce().await?;
         for source in &config.sources {
-            provider.serve_sealed(source).await?;
+            provider.remember_sealed(source).await?;
+            provider.serve_registered(source).await?;
         }
         Ok((provider, watching))
     }
 
+    /// Keeps the facts of the provider's chain and account up to date.
+    pub(super) fn follow_chain(&self, monitoring: &mut Monitoring) {
+        monitoring.follow_chain(&self.context.chain, Some(self.signer.account()));
+    }
+
     async fn introduce(&self) -> Result<()> {
-        let (account, deposits) = (self.signer.ss58(), self.deposits().await?);
+        let (account, (_, deposits)) = (self.signer.ss58(), self.holdings().await?);
         let fields = json!({ "account": account, "deposits": deposits.to_string() });
         self.events.print("provider", fields, || {
             format!("registering as {account}, with deposits of {} now", format_amount(deposits))
@@ -143,46 +159,65 @@ impl<'a> Provider<'a> {
         tokens.saturating_mul(TOKEN_BYTES)
     }
 
-    /// Draws from a source, and offers what it has to the network, as long as that runs low.
+    /// Draws from a source, and offers what it has to the network, as long as that runs low. Fails
+    /// if nothing can be served any more.
     pub(super) async fn provide(
         &self,
         collector: &Collector<'_>,
         source: &SourceConfig,
-    ) -> Outcome {
+    ) -> Result<Outcome> {
         loop {
             let mut outcome = Outcome::new(source);
-            match self.register_sealed(source).await {
-                Ok(()) if self.stop.is_set() => return outcome,
+            match self.catch_up(source).await {
+                Ok(()) if self.stop.is_set() => return Ok(outcome),
                 Ok(()) => {}
                 Err(error) => {
-                    outcome.error = Some(explain(&error));
-                    return outcome;
+                    outcome.error = Some(explain(&unless_store_failed(error)?));
+                    return Ok(outcome);
                 }
             }
-            match self.wants(source.kind).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    outcome.ended = Some(Ended::Held);
-                    return outcome;
+            match self.hindrance(source).await {
+                Ok(None) => {}
+                Ok(ended) => {
+                    outcome.ended = ended;
+                    return Ok(outcome);
                 }
                 Err(error) => {
                     outcome.error = Some(explain(&error));
-                    return outcome;
+                    return Ok(outcome);
                 }
             }
             let mut outcome = collector.collect(source).await;
             if self.is_due(&outcome)
                 && let Err(error) = self.offer(source, &mut outcome).await
             {
-                outcome.error.get_or_insert(explain(&error));
+                outcome.error.get_or_insert(explain(&unless_store_failed(error)?));
             }
             if outcome.ended != Some(Ended::Full) || outcome.error.is_some() {
-                return outcome;
+                return Ok(outcome);
             }
             if outcome.print(self.events.is_json()).is_err() {
-                return outcome;
+                return Ok(outcome);
             }
         }
+    }
+
+    /// Releases what nobody needs any more. Another look may succeed where this one fails.
+    pub(super) async fn tidy(&self) {
+        for source in self.config.sources.iter().filter(|_| self.options.serve) {
+            if let Err(error) = self.server.release_consumed(source).await {
+                tracing::warn!("{}: {}", source.name, explain(&error));
+            }
+        }
+    }
+
+    /// Serves and registers what was left of a source.
+    async fn catch_up(&self, source: &SourceConfig) -> Result<()> {
+        if self.state().unserved.contains(&source.name) {
+            self.server.serve_registered(source).await?;
+            self.state().unserved.remove(&source.name);
+        }
+        self.register_sealed(source).await
     }
 
     /// Returns `true` if the data of a source are to be offered now: they are complete, or large
@@ -204,16 +239,27 @@ impl<'a> Provider<'a> {
         let mut state = SourceState::read(&folder)?;
         state.seal(inputs);
         state.write(&folder)?;
-        self.serve(source, state.sealed.len() - 1).await?;
         self.register_sealed(source).await
     }
 
-    /// Serves the sealed data of a source, and remembers those that wait for their admission.
-    async fn serve_sealed(&self, source: &SourceConfig) -> Result<()> {
+    /// Serves the registered data of a source. Data that are damaged keep no others from it.
+    async fn serve_registered(&self, source: &SourceConfig) -> Result<()> {
+        if !self.options.serve {
+            return Ok(());
+        }
+        if let Err(error) = self.server.serve_registered(source).await {
+            let error = unless_store_failed(error)?;
+            tracing::error!("{}: not all is served: {}", source.name, explain(&error));
+            self.state().unserved.insert(source.name.clone());
+        }
+        Ok(())
+    }
+
+    /// Remembers the manifests of a source that wait for their admission.
+    async fn remember_sealed(&self, source: &SourceConfig) -> Result<()> {
         let state = SourceState::read(&self.config.out.join(&source.name))?;
-        for (number, batch) in state.sealed.iter().enumerate() {
-            self.serve(source, number).await?;
-            let record = batch.on_chain.as_ref().filter(|record| record.chain == self.chain_name);
+        for batch in &state.sealed {
+            let record = self.server.place(batch.on_chain.as_ref());
             for id in record.into_iter().flat_map(|record| &record.manifests) {
                 let manifest = self.context.chain.manifest(*id).await?;
                 if let Some(manifest) = manifest.filter(|manifest| !manifest.info.held_out) {
@@ -221,17 +267,6 @@ impl<'a> Provider<'a> {
                 }
             }
         }
-        Ok(())
-    }
-
-    async fn serve(&self, source: &SourceConfig, number: usize) -> Result<()> {
-        if !self.options.serve {
-            return Ok(());
-        }
-        let folder = batch_folder(&self.config.out.join(&source.name), number);
-        let shards = membership::serve_shards(&self.context, &folder).await?;
-        let fields = json!({ "source": source.name, "folder": folder, "shards": shards });
-        self.events.print_json("serving", fields);
         Ok(())
     }
 
@@ -249,9 +284,8 @@ impl<'a> Provider<'a> {
         let folder = self.config.out.join(&source.name);
         let mut state = SourceState::read(&folder)?;
         for number in 0..state.sealed.len() {
-            let is_there = |record: &ChainRecord| record.chain == self.chain_name;
-            let Some(batch) = state.sealed.get_mut(number) else { break };
-            if batch.on_chain.as_ref().is_some_and(is_there) {
+            let record = state.sealed.get(number).and_then(|batch| batch.on_chain.as_ref());
+            if self.server.place(record).is_some() {
                 continue;
             }
             let registered = tokio::select! {
@@ -264,11 +298,19 @@ impl<'a> Provider<'a> {
                 }
                 // To try again is of no use.
                 Err(error) if is_taken(error) => Some((None, Vec::new())),
+                Err(error) if is_new_and_damaged(error) && state.unseal(number) => {
+                    state.write(&folder)?;
+                    tracing::warn!("{}: making the data anew: {error:#}", source.name);
+                    return Ok(());
+                }
                 Err(_) => None,
             };
-            if let Some((source, manifests)) = place {
-                let chain = self.chain_name.clone();
-                batch.on_chain = Some(ChainRecord { chain, source, manifests });
+            if let Some((source, manifests)) = place
+                && let Some(batch) = state.sealed.get_mut(number)
+            {
+                let chain = self.server.chain_name.clone();
+                let released = BTreeSet::new();
+                batch.on_chain = Some(ChainRecord { chain, source, manifests, released });
                 state.write(&folder)?;
             }
             registered.map_err(|error| self.refusal(source, number, error))?;
@@ -288,23 +330,30 @@ impl<'a> Provider<'a> {
     /// Registers a batch, and waits until that is final: a fork may take back what it follows.
     async fn register(&self, source: &SourceConfig, number: usize) -> Result<Registration> {
         let folder = batch_folder(&self.config.out.join(&source.name), number);
-        let record = IngestRecord::read(&folder)?;
         let terms = source.terms()?;
         let chain = &self.context.chain;
         let (mut added, mut retries) = (BTreeSet::new(), REGISTRATION_RETRIES);
         loop {
             let limit = match self.options.max_deposit() {
-                Some(most) => Some(most.saturating_sub(self.deposits().await?)),
+                Some(most) => Some(most.saturating_sub(self.holdings().await?.1)),
                 None => None,
             };
             let held_out = self.options.held_out;
             let registrar = Registrar { chain, signer: &self.signer, held_out, limit };
-            let registration = match registrar.register(&record, &terms).await {
+            // What the chain knows must be there for peers, so it is served before.
+            let serve = async || match self.options.serve {
+                true => self.server.serve(source, number, None).await,
+                false => Ok(()),
+            };
+            let registration = match registrar.register(&folder, &terms, serve).await {
                 Err(RegistrationError::Chain(error)) if is_passing(&error) && retries > 0 => {
                     retries -= 1;
                     tracing::warn!("{error}; trying again");
                     time::sleep(chain.block_time().await?).await;
                     continue;
+                }
+                Err(RegistrationError::Unprepared(error)) => {
+                    return Err(error.context("it cannot be served"));
                 }
                 registration => registration?,
             };
@@ -331,6 +380,9 @@ impl<'a> Provider<'a> {
         for manifest in &registration.manifests {
             let (id, held_out, kind) = (manifest.id, manifest.held_out, source.kind.name());
             if !held_out {
+                if is_new(id) {
+                    pol_metrics::data().registered_shards_total.add(manifest.shards.into());
+                }
                 self.remember(id, source.kind, manifest.shards);
             }
             let waits = manifest.status == ManifestStatus::Proposed;
@@ -365,40 +417,29 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// Returns the deposits that are on hold for the data of this acquisition.
-    async fn deposits(&self) -> Result<Balance> {
-        let (chain, mut sources) = (&self.context.chain, BTreeSet::new());
-        let mut sum: Balance = 0;
-        for source in &self.config.sources {
-            let state = SourceState::read(&self.config.out.join(&source.name))?;
-            for record in state.sealed.iter().filter_map(|batch| batch.on_chain.as_ref()) {
-                if record.chain != self.chain_name {
-                    continue;
-                }
-                for manifest in &record.manifests {
-                    sum = sum.saturating_add(chain.manifest_deposit(*manifest).await?);
-                }
-                sources.extend(record.source);
-            }
-        }
-        for source in sources {
-            sum = sum.saturating_add(chain.source_deposit(source).await?);
-        }
-        Ok(sum)
+    /// Returns what the account has on the chain, and the deposits that are on hold for it.
+    async fn holdings(&self) -> Result<(Holdings, Balance), ChainError> {
+        let chain = &self.context.chain;
+        let holdings = Holdings::read(chain, &self.signer.account()).await?;
+        let deposits = holdings.deposits(chain).await?;
+        pol_metrics::data().deposits_pol.set(pol(deposits));
+        Ok((holdings, deposits))
     }
 
-    /// Returns `true` if the network runs low on text of this kind, and the budget of deposits
-    /// covers more.
-    async fn wants(&self, kind: Kind) -> Result<bool> {
+    /// Returns the reason why a source is not drawn from for now.
+    async fn hindrance(&self, source: &SourceConfig) -> Result<Option<Ended>> {
         let mut supply = self.supply.clone();
         let known = tokio::select! {
             known = supply.wait_for(Option::is_some) => known.is_ok(),
-            () = self.stop.clone().wait() => false,
+            () = self.stop.clone().wait() => return Ok(Some(Ended::Stopped)),
         };
         if !known {
-            return Ok(false);
+            return Ok(Some(Ended::Held));
         }
-        Ok(self.is_affordable().await? && self.is_low(kind))
+        if !self.is_affordable(source).await? {
+            return Ok(Some(Ended::Spent));
+        }
+        Ok((!self.is_low(source.kind)).then_some(Ended::Held))
     }
 
     /// Returns `true` if the network runs low on text of this kind, and tells when that changes.
@@ -431,33 +472,44 @@ impl<'a> Provider<'a> {
         wants
     }
 
-    /// Returns `true` if the budget of deposits covers the smallest manifest, and tells when that
-    /// changes.
-    async fn is_affordable(&self) -> Result<bool> {
+    /// Returns `true` if the budget of deposits covers the smallest manifest of a source, and tells
+    /// when that changes.
+    async fn is_affordable(&self, source: &SourceConfig) -> Result<bool> {
         let Some(most) = self.options.max_deposit() else { return Ok(true) };
-        let held = self.deposits().await?;
-        let needed = self.context.chain.deposit_rates().await?.of_manifest(1);
-        let is_spent = held.saturating_add(needed) > most;
-        let was_spent = std::mem::replace(&mut self.state().is_spent, is_spent);
-        if is_spent && !was_spent {
-            let fields = json!({ "deposits": held.to_string(), "most": most.to_string() });
+        let (holdings, held) = self.holdings().await?;
+        let rates = self.context.chain.deposit_rates().await?;
+        let needs_source = source.terms()?.sources(&holdings).next().is_none();
+        let needed = deposits(&rates, needs_source, [1].into_iter());
+        if held.saturating_add(needed) <= most {
+            self.state().spent.remove(&source.name);
+            return Ok(true);
+        }
+        if self.state().spent.insert(source.name.clone()) {
+            let fields = json!({
+                "source": source.name,
+                "deposits": held.to_string(),
+                "most": most.to_string(),
+                "needed": needed.to_string(),
+            });
             self.events.print("budget", fields, || {
                 format!(
-                    "deposits hold {} and may hold {}: nothing more is drawn until some come back",
+                    "{}: deposits hold {} and may hold {}, and {} or more are needed: nothing is \
+                     drawn until some come back, or provider.max_deposit is raised",
+                    source.name,
                     format_amount(held),
-                    format_amount(most)
+                    format_amount(most),
+                    format_amount(needed)
                 )
             });
         }
-        Ok(!is_spent)
+        Ok(false)
     }
 
     /// Waits until sources of one of these kinds are to be drawn from again.
     pub(super) async fn wait_for_demand(&self, kinds: &[Kind]) {
         loop {
             time::sleep(SUPPLY_INTERVAL).await;
-            let is_spent = self.state().is_spent;
-            if !is_spent && kinds.iter().any(|kind| self.is_low(*kind)) {
+            if kinds.iter().any(|kind| self.is_low(*kind)) {
                 return;
             }
         }
@@ -469,6 +521,71 @@ impl<'a> Provider<'a> {
         // All that is served is in the store, so an error here loses nothing.
         let _ = time::timeout(Duration::from_secs(1), swarm.shutdown()).await;
     }
+}
+
+/// Connects to a node. A service `waits` for one that is away.
+async fn connect(node: &NodeOptions, events: Events, waits: bool) -> Result<Chain> {
+    let mut is_away = false;
+    let mut tell_absence = || {
+        if !std::mem::replace(&mut is_away, true) {
+            tracing::warn!("waiting for the node at {}", node.addresses());
+            events.print_json("node", json!({ "away": true }));
+        }
+    };
+    let chain = loop {
+        let mut connecting = pin!(node.connect());
+        let connected = match time::timeout(CONNECT_NOTICE, &mut connecting).await {
+            Ok(connected) => connected,
+            Err(_) => {
+                tell_absence();
+                connecting.await
+            }
+        };
+        match connected {
+            Err(ChainError::Unreachable { reason, .. }) if waits && node.is_well_formed() => {
+                tell_absence();
+                tracing::debug!("{reason}");
+                time::sleep(CONNECT_INTERVAL).await;
+            }
+            connected => break connected?,
+        }
+    };
+    if is_away {
+        tracing::info!("the node answers");
+        events.print_json("node", json!({ "away": false }));
+    }
+    Ok(chain)
+}
+
+/// Checks that data of this configuration can be registered.
+async fn check_options(config: &Config, options: &ProviderConfig, chain: &Chain) -> Result<()> {
+    let tokenizer = fs::read(&config.tokenizer)
+        .with_context(|| format!("cannot read {}", config.tokenizer.display()))?;
+    check_tokens(chain, blake3::hash(&tokenizer).as_bytes(), config.shard_tokens).await?;
+    let needed = chain.deposit_rates().await?.of_manifest(1);
+    if let Some(most) = options.max_deposit() {
+        ensure!(
+            most >= needed,
+            "provider.max_deposit: {} never covers a manifest, which takes {} or more; raise it, \
+             or leave it out",
+            format_amount(most),
+            format_amount(needed)
+        );
+    }
+    Ok(())
+}
+
+/// Returns the error unless the store of blobs failed, which only a new start mends.
+fn unless_store_failed(error: anyhow::Error) -> Result<anyhow::Error> {
+    if is_store_failure(&error) {
+        return Err(error.context("nothing can be served; start the command again"));
+    }
+    Ok(error)
+}
+
+/// Returns `true` if data are damaged that no chain knows.
+fn is_new_and_damaged(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(RegistrationError::Damaged { is_new: true, .. }))
 }
 
 /// Returns `true` if the network has the text from elsewhere.

@@ -36,6 +36,8 @@ pub(super) struct ProviderConfig {
     pub(super) max_shards: u32,
     /// Register held-out manifests too.
     pub(super) held_out: bool,
+    /// Go on serving shards that nobody needs any more.
+    pub(super) archive: bool,
 }
 
 impl Default for ProviderConfig {
@@ -54,6 +56,7 @@ impl Default for ProviderConfig {
             min_shards: 256,
             max_shards: 4_096,
             held_out: true,
+            archive: false,
         }
     }
 }
@@ -70,6 +73,11 @@ impl ProviderConfig {
             *ahead_rounds > 0 || *ahead_shards > 0,
             "provider.ahead_rounds: with 0 and ahead_shards of 0 nothing would ever be drawn; \
              raise one of them"
+        );
+        ensure!(
+            self.max_deposit != Some(0),
+            "provider.max_deposit: with 0 nothing would ever be registered; raise it, or leave it \
+             out"
         );
         ensure!(
             (1..=MAX_SHARDS).contains(max_shards),

@@ -11,6 +11,7 @@ use pol_data::IngestConfig;
 use pol_primitives::data::{ManifestId, SourceId};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
@@ -44,14 +45,17 @@ pub(in crate::commands) struct Batch {
 }
 
 /// Place of data on a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::commands) struct ChainRecord {
     /// First block of the chain, in hexadecimal.
     pub(in crate::commands) chain: String,
     /// Source, unless the network has the text from elsewhere.
     pub(in crate::commands) source: Option<SourceId>,
-    /// Manifests.
+    /// Manifests: that of the training text, and that of the held-out text if it is registered.
     pub(in crate::commands) manifests: Vec<ManifestId>,
+    /// Those whose blobs nobody needs any more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) released: BTreeSet<ManifestId>,
 }
 
 /// Inputs of a source up to a moment.
@@ -195,6 +199,17 @@ impl SourceState {
         self.open = None;
         self.sealed.push(Batch { inputs, on_chain: None });
     }
+
+    /// Opens the data that were sealed last again, so that they are made anew. Returns `false` if
+    /// `number` is that of other data, or if a chain has them.
+    pub(super) fn unseal(&mut self, number: usize) -> bool {
+        let is_last = self.sealed.len() == number + 1;
+        let opened = self.sealed.pop_if(|batch| is_last && batch.on_chain.is_none());
+        if opened.is_some() {
+            self.open = None;
+        }
+        opened.is_some()
+    }
 }
 
 #[cfg(test)]
@@ -211,8 +226,12 @@ mod tests {
         assert_eq!(SourceState::read(folder.path()).unwrap(), state);
         state.seal(Inputs { documents: 3, bytes: 40, files: None });
         let manifests = vec![4, 5];
-        state.sealed[0].on_chain =
-            Some(ChainRecord { chain: "bb".into(), source: Some(1), manifests });
+        state.sealed[0].on_chain = Some(ChainRecord {
+            chain: "bb".into(),
+            source: Some(1),
+            manifests,
+            released: [4].into(),
+        });
         state.write(folder.path()).unwrap();
         let read = SourceState::read(folder.path()).unwrap();
         assert_eq!((&read, read.offered().documents), (&state, 3));
@@ -221,6 +240,18 @@ mod tests {
         fs::write(folder.path().join(FILE), "{").unwrap();
         let error = SourceState::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("is damaged; restore it"), "{error}");
+    }
+
+    #[test]
+    fn only_the_last_data_are_opened_again_and_only_off_the_chain() {
+        let mut state = SourceState::default();
+        assert!(!state.unseal(0));
+        (0..2).for_each(|_| state.seal(Inputs::default()));
+        assert!(!state.unseal(0) && state.unseal(1));
+        assert_eq!(state.sealed.len(), 1);
+        let chain = ChainRecord { chain: "aa".into(), ..ChainRecord::default() };
+        state.sealed[0].on_chain = Some(chain);
+        assert!(!state.unseal(0), "it is on a chain");
     }
 
     #[test]

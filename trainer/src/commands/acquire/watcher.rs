@@ -4,8 +4,12 @@
 //! its rewards.
 
 use super::{
-    super::earnings::{EarningsBook, rewards_of},
+    super::{
+        earnings::{EarningsBook, rewards_of},
+        membership::second_process,
+    },
     config::Kind,
+    counts::state_supply,
     demand::Supply,
     events::Events,
 };
@@ -15,6 +19,7 @@ use crate::{
     error::{Result, RoleError},
     roles::{BlockHandler, RewardClaimer},
 };
+use anyhow::anyhow;
 use pol_chain::{AccountId, Chain, Signer};
 use pol_primitives::{
     RoundNumber,
@@ -38,6 +43,7 @@ const UNCERTAIN_MANIFESTS: ManifestId = 16;
 /// Watcher of the chain for a provider.
 pub(super) struct Watcher {
     context: NodeContext,
+    signer: Signer,
     account: AccountId,
     claimer: RewardClaimer,
     events: Events,
@@ -52,21 +58,41 @@ pub(super) struct Watcher {
     /// Round, and the shards that those before it used on average.
     usage: Option<(RoundNumber, u32)>,
     next_look: BlockNumber,
+    /// The book has all rewards that a claim may make the chain forget.
+    is_noted: bool,
+    /// The book is on the disk as it is here.
+    is_written: bool,
+    /// Place of the account among the members, once it is this process.
+    place: Place,
+}
+
+/// Place of an account among the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The account has none, as it does not serve.
+    None,
+    /// The endpoint of this process is not final yet.
+    Awaited,
+    /// Peers ask this process.
+    Taken,
 }
 
 impl Watcher {
-    /// Creates a watcher that states the supply to `supply`. `chain` names the chain.
+    /// Creates a watcher that states the supply to `supply`. `chain` names the chain. `place` is
+    /// that of the account.
     pub(super) fn new(
         context: NodeContext,
         signer: Signer,
         events: Events,
         out: PathBuf,
         chain: &str,
+        place: Place,
         supply: watch::Sender<Option<Supply>>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             account: signer.account(),
-            claimer: RewardClaimer::new(context.clone(), signer),
+            claimer: RewardClaimer::new(context.clone(), signer.clone()),
+            signer,
             context,
             events,
             book: EarningsBook::read(&out, chain)?,
@@ -76,22 +102,50 @@ impl Watcher {
             seen: 0,
             usage: None,
             next_look: 0,
+            is_noted: false,
+            is_written: true,
+            place,
         })
     }
 
     async fn look(&mut self, overview: &Overview) -> Result<()> {
+        self.check_place().await?;
         self.find_own().await?;
         self.refresh_own().await?;
-        self.note_rewards().await?;
         let chain = self.context.chain.clone();
         let mut free = BTreeMap::new();
         for kind in SourceKind::ALL {
             let shards = chain.pool(kind).await?.iter().map(|entry| entry.free).sum();
+            state_supply(kind.into(), shards);
             free.insert(Kind::from(kind), shards);
         }
         let per_round = self.per_round(overview).await?;
         let own = self.own.iter().map(|(id, manifest)| (*id, manifest.status)).collect();
         self.supply.send_replace(Some(Supply { free, per_round, own }));
+        self.is_noted = false;
+        self.note_rewards().await?;
+        self.is_noted = true;
+        Ok(())
+    }
+
+    /// Fails if another process of the account has taken its place among the members: peers ask
+    /// that one, and do not find what this one has registered.
+    async fn check_place(&mut self) -> Result<()> {
+        if self.place == Place::None {
+            return Ok(());
+        }
+        let firm = self.context.chain.finalised_block().await?;
+        let member = self.context.chain.at(firm.hash).member(&self.account).await?;
+        let Some(endpoint) = member.and_then(|member| member.endpoint) else { return Ok(()) };
+        let own = self.context.swarm.endpoint();
+        if endpoint == own {
+            self.place = Place::Taken;
+            return Ok(());
+        }
+        // Until the own one is final, there may be that of an earlier start.
+        if self.place == Place::Taken || self.context.swarm.answers(&endpoint).await {
+            return Err(RoleError::fatal(anyhow!(second_process(&self.signer, &endpoint))));
+        }
         Ok(())
     }
 
@@ -166,7 +220,6 @@ impl Watcher {
     async fn note_rewards(&mut self) -> Result<()> {
         let chain = &self.context.chain;
         let consumed = || self.own.iter().filter(|(_, manifest)| manifest.consumed > 0);
-        let mut changed = false;
         for reward in chain.pending_rewards(&self.account).await? {
             let (round, manifests) = (reward.round, consumed().map(|(id, _)| *id));
             let Some(rewards) = rewards_of(chain, &self.account, round, manifests).await? else {
@@ -175,7 +228,7 @@ impl Watcher {
             if !self.book.note(round, &rewards) {
                 continue;
             }
-            changed = true;
+            self.is_written = false;
             for (manifest, amount) in rewards {
                 let fields =
                     json!({ "round": round, "manifest": manifest, "amount": amount.to_string() });
@@ -185,8 +238,10 @@ impl Watcher {
                 self.events.print("reward", fields, text);
             }
         }
-        if changed {
-            self.book.write(&self.out).map_err(RoleError::Fatal)?;
+        if !self.is_written {
+            // A full disk stops claims, and nothing else.
+            self.book.write(&self.out).map_err(RoleError::Transient)?;
+            self.is_written = true;
         }
         Ok(())
     }
@@ -228,10 +283,10 @@ async fn tokens_used(chain: &Chain, rounds: std::ops::Range<RoundNumber>) -> Res
 impl BlockHandler for Watcher {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         if overview.now >= self.next_look || overview.now + LOOK_INTERVAL < self.next_look {
-            self.look(overview).await?;
             self.next_look = overview.now.saturating_add(LOOK_INTERVAL);
+            self.look(overview).await?;
         }
         // Behind the look, which notes what a claim makes the chain forget.
-        self.claimer.claim_due(overview).await
+        if self.is_noted { self.claimer.claim_due(overview).await } else { Ok(()) }
     }
 }
