@@ -64,11 +64,11 @@ if [ -n "$sources" ]; then
 fi
 
 say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
-./scripts/setup.sh --no-tests
+./scripts/setup.sh --no-tests >&2
 . scripts/env.sh
 . scripts/demo-data/steps.sh
 say "building (about 25 minutes the first time on two cores, later seconds)"
-./scripts/build.sh
+./scripts/build.sh >&2
 
 work="$(mktemp -d)"
 if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$work"; fi
