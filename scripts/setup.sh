@@ -14,7 +14,7 @@ client used by the tests, into $POL_CACHE (set POL_CACHE to move it).
 Needs a Debian 12, Ubuntu 24.04 or later x86-64 machine; system packages are installed with apt (root or sudo).
 
   --no-corpus   skip the text corpus (a trainer can ingest its own)
-  --no-tests    skip what only the tests need (Node.js and @polkadot/api)
+  --no-tests    skip what only the tests need (Node.js, @polkadot/api and PostgreSQL)
   --model       fetch a pretrained model too: SmolLM2-135M-Instruct, 4-bit (Apache-2.0, 98 MB), for
                 pol-trainer model import $POL_MODEL
 USAGE
@@ -158,6 +158,8 @@ fi
 # --- JavaScript client for the tests ----------------------------------------------------------------------------------------
 if [ "$with_tests" = 1 ]; then
     have node || need_packages "the wallet client in the tests" nodejs npm
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+        need_packages "a database server for the tests of the index" postgresql
     if [ ! -d "$POL_NODE_MODULES/node_modules/@polkadot/api" ]; then
         step "fetching @polkadot/api, the client of wallets and the Apps UI (half a minute)"
         mkdir -p "$POL_NODE_MODULES"
