@@ -78,3 +78,70 @@ fn errors_of_commands_that_print_json_are_json() {
     assert!(error(&["data", "ingest", "--out", &out], 2).contains("--input <PATH>"));
     assert!(refusal(&nowhere, 1).starts_with("pol-trainer: cannot read nowhere"));
 }
+
+/// Returns the reasons of a folder's report for which inputs are no text.
+fn refusals(folder: &str) -> Vec<String> {
+    let report = fs::read(format!("{folder}/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let refusals = report["refusals"].as_array().unwrap().iter();
+    refusals
+        .map(|refusal| format!("{} {}", refusal["origin"]["location"], refusal["reason"]))
+        .collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_folder_has_beside_texts_is_told_in_the_report() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("texts")).unwrap();
+    fs::write(path("texts/a.txt"), "the zebras run in a zoo. ".repeat(99)).unwrap();
+    symlink("loop-2", path("texts/loop-1")).unwrap();
+    symlink("loop-1", path("texts/loop-2")).unwrap();
+    let make = |name: &str| {
+        let made = Command::new("mkfifo").arg(path(name)).status().unwrap();
+        assert!(made.success());
+    };
+    make("texts/pipe");
+    make("pipe");
+    let vocabulary = pol_data::MIN_VOCABULARY.to_string();
+    let usual = ["--vocabulary", &vocabulary, "--sequence", "16", "--shard-tokens", "64"];
+    let ingest = |input: &str, out: &str| {
+        let arguments = ["data", "ingest", "--input", input, "--out", out, "--held-out", "0"];
+        run(&[&arguments[..], &usual, &["--json"]].concat())
+    };
+    let made = json(&ingest(&path("texts"), &path("data")));
+    assert_eq!((&made["documents"], &made["refused"]), (&json!(1), &json!(3)));
+    let told = refusals(&path("data"));
+    assert!(told.iter().any(|reason| reason.contains("texts/pipe\" \"neither a file")), "{told:?}");
+    let loops = told.iter().filter(|reason| reason.contains("\"cannot be read: "));
+    assert_eq!(loops.count(), 2, "{told:?}");
+    // A pipe that is named is read.
+    let (pipe, text) = (path("pipe"), fs::read(path("texts/a.txt")).unwrap());
+    let writer = std::thread::spawn(move || fs::write(pipe, text).unwrap());
+    let from_pipe = json(&ingest(&path("pipe"), &path("from-pipe")));
+    writer.join().unwrap();
+    assert_eq!(from_pipe["train"], made["train"]);
+    let device = ingest("/dev/zero", &path("device"));
+    let said = String::from_utf8_lossy(&device.stderr).into_owned();
+    assert_eq!(device.status.code(), Some(1));
+    assert!(said.contains("/dev/zero is a device or socket"), "{said}");
+}
+
+#[test]
+fn folders_and_other_files_in_the_place_of_a_proof_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let here = folder.path().to_str().unwrap();
+    let error = refusal(&["data", "verify", here], 1);
+    assert!(error.contains("is a folder; name the file that `pol-trainer data prove"), "{error}");
+    fs::write(path("a.txt"), "A text.").unwrap();
+    let error = refusal(&["data", "verify", &path("a.txt")], 1);
+    assert!(error.contains("a.txt is no proof that `data prove` wrote"), "{error}");
+    let error = refusal(&["data", "prove", &path("a.txt"), "--data", here], 1);
+    assert!(error.contains("is not an ingested folder"), "{error}");
+    let error = refusal(&["data", "trace", "--data", here, "--passage", "x"], 1);
+    assert!(error.contains("is not an ingested folder"), "{error}");
+}

@@ -2,6 +2,10 @@
 
 //! Configuration of an acquisition: shared options, and the sources in the order of their kinds.
 
+mod checks;
+
+pub(super) use checks::{check_file, check_path, check_range};
+
 use super::{
     super::registration::Terms,
     croissant::CroissantConfig,
@@ -16,7 +20,7 @@ use pol_corpus::{
     filters::{CleanConfig, Cleaner, Preset},
     pipeline::{PipelineConfig, ReferenceFiles, Supply},
 };
-use pol_data::{EndOfText, IngestConfig};
+use pol_data::{EndOfText, IngestConfig, check_tokenizer};
 use pol_primitives::{
     MILLION, Ppm,
     data::{MAX_SHARD_TOKENS, SourceKind},
@@ -43,11 +47,13 @@ const UNKNOWN_LICENCE: &str = "NOASSERTION";
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     /// Folder that gets a folder for each source.
+    #[serde(default = "default_out")]
     pub(super) out: PathBuf,
     /// Page or mailbox at which sites reach who runs this.
     #[serde(default)]
     contact: Option<String>,
     /// `tokenizer.json` of the network.
+    #[serde(default = "default_tokenizer")]
     pub(super) tokenizer: PathBuf,
     /// Token that separates texts.
     #[serde(default)]
@@ -222,6 +228,14 @@ pub(super) struct SourceConfig {
     pub(super) synthesis: Option<SynthesisConfig>,
 }
 
+fn default_out() -> PathBuf {
+    "acquired".into()
+}
+
+fn default_tokenizer() -> PathBuf {
+    pol_data::TOKENIZER_FILE.into()
+}
+
 fn default_sequence() -> u16 {
     128
 }
@@ -270,6 +284,7 @@ impl Config {
         check_held_out(*held_out)?;
         ensure!(!self.sources.is_empty(), "source: there is none; add a section [[source]]");
         self.provider.as_ref().map_or(Ok(()), ProviderConfig::validate)?;
+        self.check_shared()?;
         let mut names = BTreeSet::new();
         for source in &self.sources {
             let name = &source.name;
@@ -281,7 +296,23 @@ impl Config {
             ensure!(names.insert(name), "source: two are named {name}; rename one of them");
             source.validate(self).with_context(|| format!("source {name}"))?;
         }
+        let is_client = |source: &SourceConfig| source.supplier().is_ok_and(Supplier::needs_client);
+        if self.sources.iter().any(is_client) {
+            self.client()?;
+        }
         Ok(())
+    }
+
+    /// Checks that the tokenizer can be used.
+    pub(super) fn check_tokenizer(&self) -> Result<()> {
+        check_tokenizer(&self.tokenizer, &self.end_of_text()).context("tokenizer")
+    }
+
+    fn end_of_text(&self) -> EndOfText {
+        match &self.end_of_text {
+            Some(name) => EndOfText::Named(name.clone()),
+            None => super::super::ingest::end_of_text_beside(&self.tokenizer),
+        }
     }
 
     /// Returns the chosen sources, or all, in the order of their kinds.
@@ -328,12 +359,10 @@ impl SourceConfig {
     }
 
     fn validate(&self, config: &Config) -> Result<()> {
-        let quality = self.quality_threshold.unwrap_or(config.quality_threshold);
-        let is_share = (0.0..=1.0).contains(&quality);
-        ensure!(is_share, "quality_threshold: {quality} is no quality from 0 to 1");
         self.held_out.map_or(Ok(()), check_held_out)?;
         let supplier = self.supplier()?;
         supplier.validate()?;
+        self.check_own(config, supplier)?;
         self.terms()?;
         if let Supplier::Files(_) = supplier {
             ensure!(
@@ -346,13 +375,7 @@ impl SourceConfig {
             "contact: sites must be able to reach who reads them; give the address of a page or \
              mailbox"
         );
-        let cleaning = self.cleaning(config)?;
-        ensure!(
-            self.languages.is_none() || !matches!(cleaning.preset, Preset::None | Preset::Code),
-            "languages: the rules of cleaning of this source tell none; set clean to web, books, \
-             or dialogue"
-        );
-        Cleaner::new(&cleaning)?;
+        Cleaner::new(&self.cleaning(config)?)?;
         Ok(())
     }
 
@@ -389,18 +412,22 @@ impl SourceConfig {
     /// Returns what is stated about the text on the chain.
     pub(super) fn terms(&self) -> Result<Terms> {
         let supplier = self.supplier()?;
-        let described = || format!("{}: {}", self.name, supplier.describe());
-        let address = self.address.clone().unwrap_or_else(described);
+        let address = match &self.address {
+            Some(address) => address.clone(),
+            None => format!("{}: {}", self.name, supplier.origin()?),
+        };
         let licence = self.licence.clone().or_else(|| supplier.licence());
         Ok(Terms::new(&address, licence.as_deref().unwrap_or(UNKNOWN_LICENCE))?)
     }
 
+    fn preset(&self) -> Result<Preset> {
+        self.clean.map_or_else(|| self.supplier()?.preset(), Ok)
+    }
+
     fn cleaning(&self, config: &Config) -> Result<CleanConfig> {
-        let preset = match self.clean {
-            Some(preset) => preset,
-            None => self.supplier()?.preset()?,
-        };
-        let languages = self.languages.as_ref().unwrap_or(&config.languages).clone();
+        let preset = self.preset()?;
+        let languages = self.languages.as_ref().unwrap_or(&config.languages);
+        let languages = if preset.tells_languages() { languages.clone() } else { Vec::new() };
         Ok(CleanConfig { languages, ..CleanConfig::of(preset) })
     }
 
@@ -426,10 +453,6 @@ impl SourceConfig {
         inputs: Vec<Supply>,
         out: PathBuf,
     ) -> Result<IngestConfig> {
-        let end_of_text = match &config.end_of_text {
-            Some(name) => EndOfText::Named(name.clone()),
-            None => super::super::ingest::end_of_text_beside(&config.tokenizer),
-        };
         Ok(IngestConfig {
             inputs,
             out,
@@ -445,7 +468,7 @@ impl SourceConfig {
             sequence: config.sequence,
             shard_tokens: config.shard_tokens,
             tokenizer: Some(config.tokenizer.clone()),
-            end_of_text,
+            end_of_text: config.end_of_text(),
             force: true,
             lineage: self.supplier()?.lineage()?,
         })

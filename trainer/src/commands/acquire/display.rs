@@ -2,9 +2,9 @@
 
 //! Progress of a source: a bar, or lines of JSON.
 
-use super::super::progress::progress_bar;
+use super::{super::progress::progress_bar, counts::Collected, refusals::Refusals};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use pol_sources::{Observer, Progress};
+use pol_sources::{Observer, Progress, Totals};
 use serde_json::json;
 use std::{
     sync::{Mutex, PoisonError},
@@ -22,6 +22,10 @@ pub(super) struct FillDisplay {
     bar: ProgressBar,
     /// Time of the last line.
     last: Mutex<Option<Instant>>,
+    refusals: Mutex<Refusals>,
+    collected: Collected,
+    /// Time after which the source may have news.
+    wait: Mutex<Option<Duration>>,
 }
 
 impl FillDisplay {
@@ -40,7 +44,21 @@ impl FillDisplay {
         if let Some(bytes) = max_bytes {
             bar.set_length(bytes);
         }
-        Self { name: name.to_owned(), json, bars, bar, last: Mutex::new(None) }
+        Self {
+            name: name.to_owned(),
+            json,
+            bars,
+            bar,
+            last: Mutex::default(),
+            refusals: Mutex::default(),
+            collected: Collected::default(),
+            wait: Mutex::default(),
+        }
+    }
+
+    /// Notes what the store has of earlier runs.
+    pub(super) fn begin(&self, totals: Totals) {
+        self.collected.begin(totals);
     }
 
     /// Returns a bar for downloads.
@@ -49,10 +67,14 @@ impl FillDisplay {
         self.bars.add(progress_bar(self.json, template))
     }
 
-    pub(super) fn end(&self) {
+    /// Takes the bars away. Returns the refusals, and the time after which the source may have news
+    /// if it has none now.
+    pub(super) fn end(self) -> (Refusals, Option<Duration>) {
         self.bar.finish_and_clear();
         // Bars of downloads go with it.
         let _ = self.bars.clear();
+        let wait = self.wait.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (self.refusals.into_inner().unwrap_or_else(PoisonError::into_inner), wait)
     }
 
     /// Returns `true` if it is time for a line.
@@ -70,6 +92,7 @@ impl Observer for FillDisplay {
     fn observe(&self, progress: Progress<'_>) {
         match progress {
             Progress::Written(totals) => {
+                self.collected.count(totals);
                 self.bar.set_position(totals.bytes);
                 self.bar.set_message(format!("{}: {} documents", self.name, totals.documents));
                 if self.json && self.is_due() {
@@ -83,13 +106,19 @@ impl Observer for FillDisplay {
                     eprintln!("{line}");
                 }
             }
-            Progress::Refused(refusal) => tracing::debug!(
-                source = self.name,
-                location = refusal.origin.location,
-                "refused: {}",
-                refusal.reason
-            ),
-            Progress::Committed(_) | Progress::Waiting(_) => {}
+            Progress::Refused(refusal) => {
+                tracing::debug!(
+                    source = self.name,
+                    location = refusal.origin.location,
+                    "refused: {}",
+                    refusal.reason
+                );
+                self.refusals.lock().unwrap_or_else(PoisonError::into_inner).note(refusal);
+            }
+            Progress::Waiting(time) => {
+                *self.wait.lock().unwrap_or_else(PoisonError::into_inner) = Some(time);
+            }
+            Progress::Committed(_) => {}
         }
     }
 }

@@ -2,13 +2,16 @@
 
 //! Ways to documents, as a configuration describes them.
 
+mod checks;
+
 use super::{
     super::drawing::{RecipeFiles, read_recipe, usual_recipe},
     address::{Address, urls},
+    config::check_file,
     croissant::{CroissantConfig, CroissantSource, Opener},
-    synthesis::RecipeSource,
+    synthesis::RecipeReader,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 use pol_corpus::{Tool, filters::Preset};
 use pol_data::documents::LineageRecord;
@@ -247,40 +250,6 @@ impl Supplier<'_> {
         }
     }
 
-    /// Checks the description.
-    pub(super) fn validate(self) -> Result<()> {
-        match self {
-            Self::Files(paths) => {
-                ensure!(!paths.is_empty(), "files: there is none; name files or folders");
-                let missing = paths.iter().find(|path| !path.exists());
-                if let Some(path) = missing {
-                    bail!("files: {} is not there", path.display());
-                }
-            }
-            Self::Hub(hub) => {
-                hub.spec()?;
-            }
-            Self::Croissant(croissant, text_fields) => croissant.validate(text_fields)?,
-            Self::Crawl(crawl) => ensure!(
-                !(crawl.seeds.is_empty() && crawl.sitemaps.is_empty()),
-                "crawl.seeds: there is none; name a page to begin at"
-            ),
-            Self::Feeds(feeds) => {
-                ensure!(!feeds.addresses.is_empty(), "feeds.addresses: there is none; name a feed");
-            }
-            Self::Documentation(pages) => ensure!(
-                !pages.sitemaps.is_empty(),
-                "documentation.sitemaps: there is none; name a sitemap"
-            ),
-            Self::News(news) => news.validate()?,
-            Self::Synthesis(synthesis) => {
-                synthesis.load()?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Returns the rules of cleaning that fit the text.
     pub(super) fn preset(self) -> Result<Preset> {
         Ok(match self {
@@ -341,7 +310,7 @@ impl Supplier<'_> {
             }
             Self::Synthesis(synthesis) => {
                 let files = synthesis.files();
-                return Ok(Box::new(RecipeSource::new(synthesis.load()?, files, folder)));
+                return Ok(Box::new(RecipeReader::source(synthesis.load()?, files, folder)));
             }
             _ => {}
         }
@@ -389,6 +358,20 @@ impl Supplier<'_> {
                 Box::new(Connector::new(GithubReadmes::new(endpoint, &config.query), client))
             }
         })
+    }
+
+    /// Returns the origin of the text, as it is stated on the chain: the same wherever the files
+    /// are that the description names.
+    pub(super) fn origin(self) -> Result<String> {
+        match self {
+            Self::Croissant(croissant, _) => croissant.origin(),
+            Self::Synthesis(synthesis) => {
+                let recipe = synthesis.load()?;
+                let root = recipe.model().map(|model| hex::encode(model.root));
+                Ok(root.map_or("recipe".into(), |root| format!("text of the model 0x{root}")))
+            }
+            supplier => Ok(supplier.describe()),
+        }
     }
 
     /// Returns a description for people.
@@ -516,19 +499,6 @@ impl DocumentationConfig {
 }
 
 impl NewsConfig {
-    fn validate(&self) -> Result<()> {
-        let is_known = OUTLETS.iter().any(|outlet| outlet.name == self.outlet);
-        if is_known || !self.feeds.is_empty() {
-            return Ok(());
-        }
-        let names = OUTLETS.map(|outlet| outlet.name);
-        bail!(
-            "news.outlet: {} is not known; give its feeds, or one of {}",
-            self.outlet,
-            names.join(", ")
-        )
-    }
-
     fn open(&self, visitor: Visitor) -> Result<News> {
         let known = OUTLETS.iter().find(|outlet| outlet.name == self.outlet);
         Ok(match known {
@@ -541,6 +511,11 @@ impl NewsConfig {
 impl SynthesisConfig {
     /// Returns the recipe, if the files that it needs are there.
     fn load(&self) -> Result<Recipe> {
+        for (field, path) in
+            [("synthesis.file", &self.file), ("synthesis.prompts", &self.prompts)]
+        {
+            path.as_ref().map_or(Ok(()), |path| check_file(field, path))?;
+        }
         let recipe = match (&self.file, &self.recipe, &self.model) {
             (Some(path), None, _) => read_recipe(path).context("synthesis.file")?,
             (None, Some(recipe), _) => {

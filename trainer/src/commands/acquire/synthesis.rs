@@ -9,11 +9,10 @@ use super::{
 use crate::error::explain;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use pol_corpus::RawDocuments;
-use pol_sources::{Batch, Source, SourceError, Step};
+use pol_corpus::{RawDocument, RawDocuments};
+use pol_sources::{Batch, Reader, ResumableSource, SourceError, Step};
 use pol_synthesis::{Documents, Recipe, Synthesizer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -30,11 +29,9 @@ const NAME: &str = "synthesis";
 /// File of the recipe, in the folder of a source, from which anybody makes the documents again.
 const RECIPE: &str = "recipe.json";
 
-/// Documents of a recipe, in order.
-pub(super) struct RecipeSource {
+/// Reader of the documents of a recipe, in order.
+pub(super) struct RecipeReader {
     maker: Maker,
-    /// Index of the next document.
-    next: u32,
     /// Documents of the thread that makes them, once it runs.
     made: Option<mpsc::Receiver<Result<Made>>>,
 }
@@ -48,27 +45,29 @@ struct Made {
 /// Place behind the documents that were returned.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cursor {
+pub(super) struct RecipeCursor {
     /// Digest of the recipe, in hexadecimal.
     recipe: String,
+    /// Index of the next document.
     next: u32,
 }
 
-impl RecipeSource {
+impl RecipeReader {
     /// Creates a source whose store is in `folder`.
-    pub(super) fn new(recipe: Recipe, files: RecipeFiles, folder: &Path) -> Self {
+    pub(super) fn source(
+        recipe: Recipe,
+        files: RecipeFiles,
+        folder: &Path,
+    ) -> ResumableSource<Self> {
+        let cursor = RecipeCursor { recipe: hex::encode(recipe.digest()), next: 0 };
         let maker = Maker { recipe, files, folder: folder.to_owned() };
-        Self { maker, next: 0, made: None }
-    }
-
-    fn digest(&self) -> String {
-        hex::encode(self.maker.recipe.digest())
+        ResumableSource::at(cursor, Self { maker, made: None })
     }
 
     /// Starts the thread that makes documents. A model and its calibration stay there.
-    fn start(&self) -> std::io::Result<mpsc::Receiver<Result<Made>>> {
+    fn start(&self, first: u32) -> std::io::Result<mpsc::Receiver<Result<Made>>> {
         let (sender, made) = mpsc::channel(1);
-        let (maker, first) = (self.maker.clone(), self.next);
+        let maker = self.maker.clone();
         thread::Builder::new().name(NAME.into()).spawn(move || {
             if let Err(error) = maker.make(first, &sender) {
                 let _ = sender.blocking_send(Err(error));
@@ -92,9 +91,9 @@ impl Maker {
         let (end, together) =
             (self.recipe.documents, if self.recipe.model().is_some() { TEXTS } else { TASKS });
         self.write_recipe()?;
-        let kept = self.folder.join(RAW);
+        let (recipe, kept) = (self.recipe.clone(), self.folder.join(RAW));
         let loaded = self.files.load(self.recipe, thread_count(None)?)?;
-        let mut documents = resumed(loaded.open()?, first, &kept)?;
+        let mut documents = resumed(loaded.open()?, &recipe, first, &kept)?;
         while documents.position() < end {
             let mut batch = Batch::default();
             for made in documents.by_ref().take(together) {
@@ -120,15 +119,24 @@ impl Maker {
 }
 
 /// Returns the documents from `first` on. The texts before it, which those of a model must not
-/// repeat, are in the store `kept`.
-fn resumed<'a>(synthesizer: Synthesizer<'a>, first: u32, kept: &Path) -> Result<Documents<'a>> {
+/// repeat, are in the store `kept`, which may hold later ones too.
+fn resumed<'a>(
+    synthesizer: Synthesizer<'a>,
+    recipe: &Recipe,
+    first: u32,
+    kept: &Path,
+) -> Result<Documents<'a>> {
     let documents = synthesizer.documents();
     if first == 0 {
         return Ok(documents);
     }
     let mut failure = None;
     let kept = RawDocuments::open(kept)?.map_while(|document| match document {
-        Ok(document) => Some(String::from_utf8_lossy(&document.bytes).into_owned()),
+        Ok(RawDocument { origin, bytes, .. }) => {
+            let index = recipe.index_of(&origin.location);
+            let is_before = index.is_some_and(|index| index < first);
+            is_before.then(|| String::from_utf8_lossy(&bytes).into_owned())
+        }
         Err(error) => {
             failure = Some(error);
             None
@@ -142,38 +150,31 @@ fn resumed<'a>(synthesizer: Synthesizer<'a>, first: u32, kept: &Path) -> Result<
 }
 
 #[async_trait]
-impl Source for RecipeSource {
+impl Reader for RecipeReader {
+    type Cursor = RecipeCursor;
+
     fn name(&self) -> &str {
         NAME
     }
 
-    fn resume(&mut self, cursor: Value) -> Result<(), String> {
-        let cursor: Cursor = serde_json::from_value(cursor).map_err(|error| error.to_string())?;
-        if cursor.recipe != self.digest() {
-            return Err(format!("it followed another recipe, {}", cursor.recipe));
-        }
-        self.next = cursor.next;
-        Ok(())
+    fn check(&self, cursor: &RecipeCursor, saved: &RecipeCursor) -> Result<(), String> {
+        let is_same = saved.recipe == cursor.recipe;
+        is_same.then_some(()).ok_or_else(|| format!("it followed another recipe, {}", saved.recipe))
     }
 
-    fn cursor(&self) -> Value {
-        let cursor = Cursor { recipe: self.digest(), next: self.next };
-        serde_json::to_value(cursor).unwrap_or_default()
-    }
-
-    async fn next(&mut self) -> Result<Step, SourceError> {
-        if self.next >= self.maker.recipe.documents {
+    async fn next(&mut self, cursor: &mut RecipeCursor) -> Result<Step, SourceError> {
+        if cursor.next >= self.maker.recipe.documents {
             return Ok(Step::Done);
         }
         let failed = |reason| SourceError::Service { service: NAME.to_owned(), reason };
         let made = match self.made.take() {
             Some(made) => made,
-            None => self.start().map_err(|error| failed(error.to_string()))?,
+            None => self.start(cursor.next).map_err(|error| failed(error.to_string()))?,
         };
         let received = self.made.insert(made).recv().await;
         let ended = || failed("it ended unexpectedly; run the command again".to_owned());
         let made = received.ok_or_else(ended)?.map_err(|error| failed(explain(&error)))?;
-        self.next = made.next;
+        cursor.next = made.next;
         Ok(Step::Batch(made.batch))
     }
 }

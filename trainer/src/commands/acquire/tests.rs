@@ -5,7 +5,7 @@ use super::{
     config::Kind,
     state::SourceState,
     suppliers::Supplier,
-    synthesis::RecipeSource,
+    synthesis::RecipeReader,
     *,
 };
 use pol_corpus::{RawStore, pipeline::Supply};
@@ -59,7 +59,7 @@ impl Folder {
         let mut section = section;
         section["out"] = "out".into();
         section["tokenizer"] = "tokenizer.json".into();
-        let file = json!({"network": {"name": "x"}, "data_acquisition": section});
+        let file = json!({"node": {"port": 4001}, "data_acquisition": section});
         self.read("a.json", &file.to_string())
     }
 }
@@ -97,13 +97,13 @@ fn paths_are_relative_to_the_file_and_budgets_are_in_tokens() {
     let folder = Folder::new();
     let config = folder
         .toml(&format!(
-            "max_tokens_per_source = 10\n{}max_tokens = 3\n",
+            "max_tokens_per_source = 8192\n{}max_tokens = 4096\n",
             source("dataset", "files = [\"a.txt\"]")
         ))
         .unwrap();
     assert_eq!(config.out, folder.0.path().join("out"));
     let plan = config.plan(&["a".into()]).unwrap();
-    assert_eq!(plan[0].max_bytes(&config), Some(12));
+    assert_eq!(plan[0].max_bytes(&config), Some(16_384));
     let Supplier::Files([path]) = plan[0].supplier().unwrap() else { panic!("no files") };
     assert_eq!(*path, folder.0.path().join("a.txt"));
     let error = config.plan(&["b".into()]).unwrap_err().to_string();
@@ -139,6 +139,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
         (&format!("[provider]\nmax_shards = 0\n{files}"), "provider.max_shards: 0 must be".into()),
         (&format!("[provider]\nmin_shards = 5000\n{files}"), "more than max_shards".into()),
         (&format!("[provider]\nbudget = 5\n{files}"), "unknown field `budget`".into()),
+        (&format!("[provider]\nmax_deposit = 0\n{files}"), "provider.max_deposit: with 0".into()),
         (&format!("{files}licence = \"{}\"", "x".repeat(257)), "the licence is longer".into()),
         (&files.replace("a.txt", "b.txt"), "b.txt is not there".into()),
         (&source("dataset", ""), "it has 0 of files, hub, croissant".into()),
@@ -161,7 +162,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
         (&source("synthetic", "synthesis = {}"), "give either file or recipe".into()),
         (
             &source("synthetic", "synthesis = { file = \"r\" }"),
-            "synthesis.file: cannot read".into(),
+            "r is no file; name one".into(),
         ),
         (&TASKS.replace("version = 1", "version = 9"), "version 9 of the generators".into()),
         (&format!("languages = [\"xx\"]\n{files}clean = \"books\""), "source a: ".into()),
@@ -174,6 +175,115 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
     fs::remove_file(folder.0.path().join("tokenizer.json")).unwrap();
     assert!(folder.refusal(&files).contains("tokenizer: "));
     assert!(read::read(Path::new("/nowhere/a.toml")).is_err());
+}
+
+#[test]
+fn values_out_of_their_range_are_refused_at_the_start() {
+    let folder = Folder::new();
+    let files = source("dataset", "files = [\"a.txt\"]");
+    let web = |more: &str| format!("contact = \"me@example.org\"\n{}", source("web", more));
+    let crawl = |more: &str| web(&format!("crawl = {{ seeds = [\"https://a.org\"], {more} }}"));
+    let feeds =
+        |more: &str| web(&format!("feeds = {{ addresses = [\"https://a.org/f\"], {more} }}"));
+    folder.toml(&crawl("depth = 0, max_pages = 1, revisit_days = 1")).unwrap();
+    folder.toml(&feeds("min_minutes = 1440")).unwrap();
+    for (more, reason) in [
+        (&format!("max_tokens_per_source = 4095\n{files}"), "max_tokens_per_source: 4095 is out"),
+        (&format!("{files}max_tokens = 9"), "max_tokens: 9 is out of its range, 4096 to"),
+        (&format!("quality_threshold = nan\n{files}quality_threshold = 0"), "NaN is no quality"),
+        (&format!("{files}licence = \" \""), "licence: it is empty"),
+        (&format!("{files}address = \"\""), "address: it is empty"),
+        (&format!("[http]\nhost_delay_ms = 86400001\n{files}"), "http.host_delay_ms: 86400001"),
+        (&format!("[http]\nmax_bytes = 1\n{files}"), "http.max_bytes: 1 is out of its range"),
+        (&format!("[http]\nallowed_hosts = [\"http://a\"]\n{files}"), "is no host; write one"),
+        (&format!("opt_out = \"none\"\n{files}"), "opt_out: "),
+        (&format!("opt_out = \"a.txt\"\n{files}"), "quality_model or opt_out: "),
+        (&format!("quality_model = \"a.txt\"\n{files}"), "quality_model or opt_out: "),
+        (&format!("against = [\"none\"]\n{files}"), "is no file; name one that is there"),
+        (&format!("decontaminate = [\"none\"]\n{files}"), "decontaminate: "),
+        (&web("max_documents = 0\npubmed = {}"), "max_documents: 0 is out of its range, 1 to"),
+        (&web("max_minutes = 0\npubmed = {}"), "max_minutes: 0 is out of its range"),
+        (&web("max_minutes = 999999999\npubmed = {}"), "max_minutes: 999999999"),
+        (&crawl("depth = 4000000000"), "crawl.depth: 4000000000 is out of its range, 0 to 1000"),
+        (&crawl("max_pages = 0"), "crawl.max_pages: 0"),
+        (&crawl("max_pages_per_host = 0"), "crawl.max_pages_per_host: 0"),
+        (&crawl("revisit_days = 9999999"), "crawl.revisit_days: 9999999"),
+        (&crawl("path_prefixes = [\"docs\"]"), "begins no path; write /docs"),
+        (&feeds("min_minutes = 0"), "feeds.min_minutes: 0"),
+        (&feeds("min_minutes = 1441"), "feeds.min_minutes: 1441 is out of its range, 1 to 1440"),
+        (&feeds("follow = { shorter_than = 0 }"), "write \"never\""),
+        (
+            &web("documentation = { sitemaps = [\"https://a.org/s\"], max_pages = 0 }"),
+            "max_pages: 0",
+        ),
+        (&web("hacker_news = { from = 9999999999999 }"), "hacker_news.from: 9999999999999"),
+        (&web("pubmed = { from = \"May\" }"), "no date such as 2024-05-01"),
+        (&web("arxiv = { query = \" \" }"), "arxiv.query: it has 0 bytes"),
+        (&web("github = { query = \"\" }"), "github.query: it has 0 bytes"),
+        (&web("stack_exchange = { site = \"a b\" }"), "no name of a site"),
+        (&web("mastodon = { instance = \"https://a.org\" }"), "is no host, such as"),
+        (&web("mastodon = { instance = \"a.org\", from = \"x\" }"), "mastodon.from: "),
+    ] {
+        let error = folder.refusal(more);
+        assert!(error.contains(reason), "{more}: {error}");
+    }
+}
+
+#[test]
+fn combinations_without_effect_are_refused() {
+    let folder = Folder::new();
+    let files = source("dataset", "files = [\"a.txt\"]");
+    let web = |more: &str| format!("contact = \"me@example.org\"\n{}", source("web", more));
+    let long = "x".repeat(257);
+    for (more, reason) in [
+        (&format!("languages = [\"eng\"]\n{files}"), "no source has rules of cleaning that tell"),
+        (&format!("languages = [\"eng\"]\n{files}clean = \"code\""), "no source has rules"),
+        (&format!("{files}languages = [\"eng\"]\nclean = \"none\""), "set clean to web, books"),
+        (&web("arxiv = { query = \"x\" }\ntext_fields = [\"a\"]"), "hands on texts, not tables"),
+        (&source("dataset", "hub = { id = \"a/b\" }\ntext_fields = [\"a\"]"), "hub.columns"),
+        (
+            &web("news = { outlet = \"global-voices\", licence = \"MIT\" }"),
+            "news.licence: that of global-voices is known, CC-BY-3.0",
+        ),
+        (
+            &source(
+                "dataset",
+                &format!("hub = {{ id = \"a/b\", licence = \"{long}\" }}\nlicence = \"MIT\""),
+            ),
+            "licence of the supplier: the licence is longer",
+        ),
+    ] {
+        let error = folder.refusal(more);
+        assert!(error.contains(reason), "{more}: {error}");
+    }
+    let error = folder.toml(&files).unwrap().check_tokenizer().unwrap_err();
+    assert!(format!("{error:#}").starts_with("tokenizer: "), "{error:#}");
+    // Rules that tell no language leave the shared ones to the other sources.
+    let other = files.replace("\"a\"", "\"b\"");
+    let config = format!("languages = [\"eng\"]\n{files}clean = \"books\"\n{other}");
+    folder.toml(&config).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_by_name() {
+    let folder = Folder::new();
+    let pipe = folder.0.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let files = source("dataset", "files = [\"a.txt\"]");
+    for (more, field) in [
+        (source("dataset", "files = [\"pipe\"]"), "files"),
+        (source("dataset", "files = [\"/dev/zero\"]"), "files"),
+        (source("dataset", "croissant = { file = \"pipe\" }"), "croissant.file"),
+        (source("synthetic", "synthesis = { file = \"pipe\" }"), "synthesis.file"),
+        (format!("opt_out = \"pipe\"\n{files}"), "opt_out"),
+        (format!("quality_model = \"/dev/zero\"\n{files}"), "quality_model"),
+        (format!("against = [\"pipe\"]\n{files}"), "against"),
+        (format!("decontaminate = [\"pipe\"]\n{files}"), "decontaminate"),
+    ] {
+        let error = folder.refusal(&more);
+        assert!(error.contains(&format!("{field}: ")) && error.contains("file"), "{error}");
+    }
 }
 
 #[test]
@@ -212,7 +322,7 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
             "pretrained_model": "none",
             "synthetic_generation": true,
             "quality_threshold": 0.7,
-            "max_tokens_per_source": 1000,
+            "max_tokens_per_source": 10_000,
             "source": [
                 {"name": "pages", "kind": "web", "arxiv": {"query": "x"}},
                 {"name": "drawn", "kind": "pretrained", "synthesis": {"model": "none"}},
@@ -222,7 +332,7 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
     let plan = config.plan(&[]).unwrap();
     let names: Vec<_> = plan.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["fineweb-edu", "org-name-main", "tasks"]);
-    assert_eq!(plan[0].max_bytes(&config), Some(4000));
+    assert_eq!(plan[0].max_bytes(&config), Some(40_000));
     for (section, reason) in [
         (json!({"pretrained_extraction": true}), "pretrained_extraction: no model to draw"),
         (
@@ -232,7 +342,8 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
         (json!({"enable_web_scraping": true}), "enable_web_scraping: no page to begin at"),
         (json!({"huggingface_datasets": ["x"]}), "the catalogue has no data set x"),
         (json!({"huggingface_datasets": true}), "data_acquisition"),
-        (json!({"seeds": []}), "unknown field `seeds`"),
+        (json!({"soruce": []}), "data_acquisition.soruce: there is no such key; did you mean"),
+        (json!({"http": {"delay": 1}}), "unknown field `delay`"),
     ] {
         let error = format!("{:#}", folder.json(section.clone()).unwrap_err());
         assert!(error.contains(reason), "{section}: {error}");
@@ -244,7 +355,7 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
 #[tokio::test]
 async fn a_recipe_goes_on_behind_its_cursor() {
     let folder = tempfile::tempdir().unwrap();
-    let source = |recipe| RecipeSource::new(recipe, RecipeFiles::default(), folder.path());
+    let source = |recipe| RecipeReader::source(recipe, RecipeFiles::default(), folder.path());
     let recipe = Recipe::all_tasks([7; 32], 600);
     let mut whole = source(recipe.clone());
     let mut documents = Vec::new();
@@ -273,7 +384,7 @@ async fn a_recipe_goes_on_behind_its_cursor() {
 async fn a_recipe_whose_store_is_gone_fails() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Recipe::all_tasks([7; 32], 600);
-    let mut source = RecipeSource::new(recipe, RecipeFiles::default(), folder.path());
+    let mut source = RecipeReader::source(recipe, RecipeFiles::default(), folder.path());
     let mut cursor = source.cursor();
     cursor["next"] = 256.into();
     source.resume(cursor).unwrap();
@@ -337,8 +448,14 @@ async fn what_was_offered_is_never_made_anew() {
     pol_data::ingest(&first, config.references().load().unwrap(), &|_| ()).unwrap();
     fs::copy(path("first/tokenizer.json"), path("tokenizer.json")).unwrap();
     let stop = Stop(watch::channel(false).1);
-    let collector =
-        Collector { config: &config, client: None, stop, json: true, batch_bytes: Some(1) };
+    let collector = Collector {
+        config: &config,
+        client: None,
+        stop,
+        json: true,
+        batch_bytes: Some(1),
+        verified: RefCell::default(),
+    };
     let collect = async || {
         let outcome = collector.collect(&config.sources[0]).await;
         assert_eq!(outcome.error, None);

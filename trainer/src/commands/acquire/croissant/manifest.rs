@@ -13,12 +13,11 @@ use pol_data::{
 };
 use pol_primitives::Hash;
 use pol_sources::{
-    BlockingTexts, Source, SourceError, Step, TextOrRefusal,
+    BlockingTexts, Reader, ResumableSource, SourceError, Step, TextOrRefusal,
     files::ListedFile,
     http::{DownloadError, FetchError, HttpClient},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::{
     fs,
     iter::Peekable,
@@ -79,7 +78,13 @@ impl Manifest {
             fs::create_dir_all(to.parent().unwrap_or(folder))?;
             bar.set_length(file.stated.bytes.unwrap_or(0));
             bar.set_message(name.clone());
-            let path = file.fetch(client, &to, |bytes| bar.set_position(bytes)).await?;
+            let fetched = file.fetch(client, &to, |bytes| bar.set_position(bytes)).await;
+            let path = fetched.map_err(|error| match error {
+                DownloadError::Differs(reason) => {
+                    DownloadError::Differs(format!("{name}: {reason}"))
+                }
+                error => error,
+            })?;
             if path != to {
                 fs::copy(path, to)?;
             }
@@ -136,13 +141,12 @@ impl Iterator for Joined {
     }
 }
 
-/// Texts of a manifest, as a source. Each keeps the origin that its record names.
-pub(super) struct ManifestSource {
+/// Reader of the texts of a manifest. Each keeps the origin that its record names.
+pub(super) struct ManifestReader {
     name: String,
     manifest: Manifest,
     client: Option<HttpClient>,
     folder: PathBuf,
-    cursor: Cursor,
     texts: Option<BlockingTexts>,
     bar: ProgressBar,
 }
@@ -150,7 +154,7 @@ pub(super) struct ManifestSource {
 /// Place behind the texts that were returned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cursor {
+pub(super) struct ManifestCursor {
     #[serde(with = "pol_primitives::hex_hash")]
     manifest: Hash,
     /// Number of texts.
@@ -158,25 +162,26 @@ struct Cursor {
     is_done: bool,
 }
 
-impl ManifestSource {
+impl ManifestReader {
     /// Creates the source `name`, which brings the files into `folder`.
-    pub(super) fn new(
+    pub(super) fn source(
         name: &str,
         manifest: Manifest,
         client: Option<HttpClient>,
         folder: PathBuf,
         bar: ProgressBar,
-    ) -> Self {
-        let cursor = Cursor { manifest: manifest.content_hash, texts: 0, is_done: false };
-        Self { name: name.to_owned(), manifest, client, folder, cursor, texts: None, bar }
+    ) -> ResumableSource<Self> {
+        let cursor = ManifestCursor { manifest: manifest.content_hash, texts: 0, is_done: false };
+        let name = name.to_owned();
+        ResumableSource::at(cursor, Self { name, manifest, client, folder, texts: None, bar })
     }
 
     fn error(&self, reason: &impl ToString) -> SourceError {
         SourceError::Service { service: self.name.clone(), reason: reason.to_string() }
     }
 
-    /// Opens the texts behind those that were returned.
-    async fn open(&mut self) -> Result<BlockingTexts, SourceError> {
+    /// Opens the texts behind the first `passed`.
+    async fn open(&mut self, passed: u64) -> Result<BlockingTexts, SourceError> {
         let (manifest, folder, name) =
             (self.manifest.clone(), self.folder.clone(), self.name.clone());
         let failed = move |error: DataError| SourceError::Service {
@@ -187,31 +192,25 @@ impl ManifestSource {
             let texts = manifest.texts(&folder).map_err(&failed)?;
             Ok(texts.map(move |text| Ok(TextOrRefusal::Ok(text.map_err(&failed)?))))
         };
-        BlockingTexts::open(open, self.cursor.texts).await
+        BlockingTexts::open(open, passed).await
     }
 }
 
 #[async_trait]
-impl Source for ManifestSource {
+impl Reader for ManifestReader {
+    type Cursor = ManifestCursor;
+
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn resume(&mut self, cursor: Value) -> Result<(), String> {
-        let cursor: Cursor = serde_json::from_value(cursor).map_err(|error| error.to_string())?;
-        if cursor.manifest != self.cursor.manifest {
-            return Err("it read another manifest".into());
-        }
-        self.cursor = cursor;
-        Ok(())
+    fn check(&self, cursor: &ManifestCursor, saved: &ManifestCursor) -> Result<(), String> {
+        let is_same = saved.manifest == cursor.manifest;
+        is_same.then_some(()).ok_or_else(|| "it read another manifest".into())
     }
 
-    fn cursor(&self) -> Value {
-        serde_json::to_value(&self.cursor).unwrap_or_default()
-    }
-
-    async fn next(&mut self) -> Result<Step, SourceError> {
-        if self.cursor.is_done {
+    async fn next(&mut self, cursor: &mut ManifestCursor) -> Result<Step, SourceError> {
+        if cursor.is_done {
             return Ok(Step::Done);
         }
         let texts = match self.texts.take() {
@@ -222,14 +221,14 @@ impl Source for ManifestSource {
                     Err(DownloadError::Fetch(FetchError::Budget)) => return Ok(Step::Spent),
                     fetched => fetched.map_err(|error| self.error(&error))?,
                 }
-                self.open().await?
+                self.open(cursor.texts).await?
             }
         };
         let read = texts.next_batch().await?;
         self.texts = read.rest;
-        self.cursor.texts += read.count;
+        cursor.texts += read.count;
         if self.texts.is_none() {
-            self.cursor.is_done = true;
+            cursor.is_done = true;
             // What stays takes room, and nothing else.
             let _ = fs::remove_dir_all(&self.folder);
         }

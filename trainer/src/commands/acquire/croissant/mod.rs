@@ -7,12 +7,12 @@
 
 mod manifest;
 
-use super::address::Address;
+use super::{address::Address, config::check_file};
 use crate::error::explain;
 use anyhow::{Context, Result, anyhow, ensure};
 use async_trait::async_trait;
 use indicatif::ProgressBar;
-use manifest::{Manifest, ManifestSource};
+use manifest::{Manifest, ManifestReader};
 use pol_data::documents::croissant::{ChosenFile, MAX_DESCRIPTION_BYTES, SourceDescription};
 use pol_sources::{
     Source, SourceError, Step,
@@ -88,6 +88,14 @@ impl CroissantConfig {
         self.read().ok().flatten()?.description.licence
     }
 
+    /// Returns the origin of the texts, wherever the description is on the disk.
+    pub(super) fn origin(&self) -> Result<String> {
+        Ok(match self.read()? {
+            Some(Described { description, .. }) => format!("data set {}", description.name),
+            None => self.describe(),
+        })
+    }
+
     /// Returns the name of the description, for people.
     pub(super) fn describe(&self) -> String {
         let file = self.file.as_ref().map(|file| file.display().to_string());
@@ -98,6 +106,7 @@ impl CroissantConfig {
     /// Reads the description if it is a file.
     fn read(&self) -> Result<Option<Described>> {
         let Some(path) = &self.file else { return Ok(None) };
+        check_file("croissant.file", path)?;
         let context = || format!("croissant.file: cannot read {}", path.display());
         let mut json = Vec::new();
         let most = MAX_DESCRIPTION_BYTES as u64 + 1;
@@ -196,6 +205,7 @@ impl Described {
                 };
                 // Links are followed before the comparison.
                 let (path, folder) = (find(&folder.join(location))?, find(folder)?);
+                check_file("contentUrl", &path)?;
                 path.starts_with(folder).then_some(FilePlace::Disk(path)).ok_or_else(leaves)
             }
         }
@@ -229,7 +239,7 @@ impl Opener {
         let described = config.fetch(client.as_ref()).await?;
         let (client, folder, bar) = (client.clone(), folder.join(CACHE), bar.clone());
         Ok(match Manifest::of(&described)? {
-            Some(manifest) => Box::new(ManifestSource::new(name, manifest, client, folder, bar)),
+            Some(manifest) => Box::new(ManifestReader::source(name, manifest, client, folder, bar)),
             None => {
                 let list = described.list(name, config.record_set.as_deref(), text_fields)?;
                 Box::new(FileSource::new(list, client, folder, bar))

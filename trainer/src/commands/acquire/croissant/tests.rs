@@ -194,7 +194,7 @@ fn descriptions_that_cannot_be_followed_say_why() {
     let neither = CroissantConfig::default().validate(&[]).unwrap_err().to_string();
     assert!(neither.contains("either file or address"), "{neither}");
     let missing = CroissantConfig { file: Some("nowhere".into()), ..Default::default() };
-    assert!(explain(&missing.validate(&[]).unwrap_err()).contains("cannot read nowhere"));
+    assert!(explain(&missing.validate(&[]).unwrap_err()).contains("nowhere is no file"));
     let mut description = folder.described();
     description["distribution"]["contentUrl"] = json!("lost.csv");
     assert!(folder.refusal(&description).contains("rows: cannot read "));
