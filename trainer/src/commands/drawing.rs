@@ -53,10 +53,12 @@ impl RecipeFiles {
             );
         };
         let found = identify(folder).context("model")?;
-        if found != *named {
-            let (expected, found) = (named.to_string(), found.to_string());
-            return Err(SynthesisError::OtherModel { expected, found }).context("model");
-        }
+        ensure!(
+            found == *named,
+            "model: the recipe draws text from the model {named}, and {} holds {found}; name the \
+             folder of that one",
+            folder.display()
+        );
         Ok(())
     }
 

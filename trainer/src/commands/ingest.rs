@@ -35,7 +35,7 @@ Examples:
       read a pipe; each line is a document
 
 Files are told apart by their contents: text, Markdown, HTML, JSONL, JSON, CSV, Parquet, WARC, books
-of Project Gutenberg, and gzip, Zstandard, or tar of these. Anything else is left out, and
+of Project Gutenberg, and gzip, Zstandard, tar, or zip of these. Anything else is left out, and
 report.json in the folder says why. An ingestion that is killed goes on where it stopped.";
 
 /// Rules of cleaning.
@@ -155,9 +155,9 @@ impl IngestOptions {
 
     fn config(self) -> Result<IngestConfig> {
         ensure!((0.0..=50.0).contains(&self.held_out), "--held-out is a share in percent, 0 to 50");
-        let tells_languages = !matches!(self.clean, CleanOption::None | CleanOption::Code);
+        let preset = Preset::from(self.clean);
         ensure!(
-            self.language.is_empty() || tells_languages,
+            self.language.is_empty() || preset.tells_languages(),
             "these rules do not tell languages; give --language with --clean web, books, or \
              dialogue"
         );
@@ -174,10 +174,7 @@ impl IngestOptions {
             inputs: paths.chain(stores).collect(),
             out: self.out,
             corpus: PipelineConfig {
-                clean: CleanConfig {
-                    languages: self.language,
-                    ..CleanConfig::of(self.clean.into())
-                },
+                clean: CleanConfig { languages: self.language, ..CleanConfig::of(preset) },
                 min_quality: ppm(self.min_quality),
                 repeats: self.cut_repeats.then(Default::default),
                 held_out: ppm(self.held_out),

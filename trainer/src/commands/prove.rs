@@ -6,7 +6,10 @@ use crate::{display::short_hash, options::NodeOptions};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use pol_corpus::{Documents, ReadOptions, inputs};
-use pol_data::documents::{DocumentIndex, DocumentProof, MAX_PROOF_BYTES, Presence};
+use pol_data::{
+    IngestRecord,
+    documents::{DocumentIndex, DocumentProof, MAX_PROOF_BYTES, Presence},
+};
 use pol_primitives::Hash;
 use serde_json::json;
 use std::{
@@ -103,6 +106,8 @@ fn document_hash(document: &str, number: Option<usize>) -> Result<Hash> {
 impl ProveOptions {
     /// Writes a proof.
     pub(crate) fn run(self) -> Result<()> {
+        // Another folder is told by its name.
+        IngestRecord::read(&self.data)?;
         let key = document_hash(&self.document, self.number)?;
         let proof = DocumentIndex::open(&self.data)?.prove(&key)?;
         let json = serde_json::to_string(&proof)?;
@@ -126,7 +131,8 @@ impl ProveOptions {
 impl VerifyOptions {
     /// Verifies a proof against the chain.
     pub(crate) async fn run(self) -> Result<()> {
-        let proof = DocumentProof::parse(&read(&self.proof)?)?;
+        let name = || format!("{} is no proof that `data prove` wrote", self.proof.display());
+        let proof = DocumentProof::parse(&read(&self.proof)?).with_context(name)?;
         if let Some(document) = &self.document {
             ensure!(
                 document_hash(document, self.number)? == proof.document(),
@@ -172,9 +178,15 @@ impl VerifyOptions {
 
 /// Reads a proof within its limit.
 fn read(path: &Path) -> Result<Vec<u8>> {
+    ensure!(
+        !path.is_dir(),
+        "{} is a folder; name the file that `pol-trainer data prove --out FILE` wrote",
+        path.display()
+    );
     let context = || format!("cannot read {}", path.display());
     let mut bytes = Vec::new();
     let limit = MAX_PROOF_BYTES as u64 + 1;
-    File::open(path).with_context(context)?.take(limit).read_to_end(&mut bytes)?;
+    let file = File::open(path).with_context(context)?;
+    file.take(limit).read_to_end(&mut bytes).with_context(context)?;
     Ok(bytes)
 }

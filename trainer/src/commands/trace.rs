@@ -9,7 +9,7 @@ use clap::Args;
 use pol_chain::{AccountId, Chain, format_account};
 use pol_corpus::{DocumentRecord, Place, Side, Verdict};
 use pol_data::{
-    HELD_OUT, ManifestSummary, ShardFolder, TRAIN,
+    HELD_OUT, IngestRecord, ManifestSummary, ShardFolder, TRAIN,
     documents::{DocumentIndex, DocumentQuery, search},
 };
 use pol_primitives::{
@@ -75,6 +75,10 @@ fn parse_shard_id(text: &str) -> Result<ShardId, String> {
 impl TraceOptions {
     /// Prints the lineage of a shard, a passage, or a round.
     pub(crate) async fn run(self) -> Result<()> {
+        if let Some(folder) = &self.data {
+            // Another folder is told by its name.
+            IngestRecord::read(folder)?;
+        }
         if let Some(shard) = self.shard {
             let chain = self.node.connect().await?;
             let trace = ShardTrace::read(&chain, shard).await?;
