@@ -213,7 +213,7 @@ fn a_source_that_fails_stops_no_other() {
         "[[source]]\nname = \"missing\"\nkind = \"pretrained\"\n\
          hub = { id = \"org/none\", endpoint = \"SITE\" }\n\
          [[source]]\nname = \"books\"\nkind = \"dataset\"\nfiles = [\"texts\"]\n\
-         [[source]]\nname = \"large\"\nkind = \"dataset\"\nfiles = [\"texts\"]\nmax_tokens = 9\n",
+         [[source]]\nname = \"large\"\nkind = \"dataset\"\nfiles = [\"texts\"]\nmax_tokens = 64\n",
     );
     let (output, outcomes) = acquire(&config, &[]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
