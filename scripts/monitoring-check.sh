@@ -121,7 +121,7 @@ measured beacon "$trainer" beacon sign
     --address "monitoring check" >"$out/register.log" 2>&1
 measured validator "$trainer" --role validator --dev-account alice --base-path "$work/validator" \
     --workers 1 --data "$data"
-measured trainer "$trainer" --tier mobile --dev-account trainer-1 --base-path "$work/trainer" \
+measured trainer "$trainer" --tier miner --dev-account trainer-1 --base-path "$work/trainer" \
     --workers 1 --state-budget 1
 measured observer "$trainer" observe --json
 cp "$data/tokenizer.json" "$work/tokenizer.json"
@@ -159,9 +159,10 @@ holds() { # expression that has a result once it is true
 }
 wait_until "Prometheus answers" 60 curl -sf "$prometheus_url/-/ready"
 wait_until "all ${#jobs[@]} processes are scraped" 60 holds "sum(up) == ${#jobs[@]}"
-wait_until "an update is committed" 240 holds 'pol_trainer_commitments_total > 0'
-wait_until "a model is attested" 240 holds 'sum(pol_validator_attestations_total) > 1'
-wait_until "pulses are shown" 120 holds 'pol_beacon_relay_pulses_total > 0'
+wait_until "a model is attested" 120 holds 'sum(pol_validator_attestations_total) > 0'
+wait_until "a segment is trained" 240 holds 'pol_trainer_segments_total > 0'
+wait_until "the facts of the chain are read" 60 holds \
+    'count(pol_network_members{role="trainer"} > 0) == 5'
 
 say "processes and their metrics"
 for entry in "${jobs[@]}"; do

@@ -201,7 +201,7 @@ fn note_member(member: Option<&Member<AccountId>>) {
 
 /// Returns the rewards whose amount is known.
 fn waiting_pol(rewards: &[PendingReward]) -> f64 {
-    rewards.iter().filter_map(|reward| reward.amount).map(pol).sum()
+    pol(rewards.iter().filter_map(|reward| reward.amount).fold(0, Balance::saturating_add))
 }
 
 /// Returns the number of updates of `account` under audit, and of those whose audit waits for its

@@ -91,8 +91,8 @@ metrics! {
     }
 }
 
-/// A request for text while it is answered. One that is dropped before its [end](Self::end) counts
-/// as cancelled.
+/// A request for one text while it is answered. It counts when it is dropped, and as cancelled
+/// unless another [end](Self::set_end) is set.
 ///
 /// ```
 /// use pol_metrics::{GenerationRequest, Operation, RequestEnd};
@@ -101,7 +101,8 @@ metrics! {
 /// for _ in 0..3 {
 ///     request.token();
 /// }
-/// request.end(RequestEnd::Success);
+/// request.set_end(RequestEnd::Success);
+/// drop(request);
 /// assert!(pol_metrics::encode().contains("gen_ai_server_time_to_first_token_seconds_count"));
 /// ```
 pub struct GenerationRequest {
@@ -129,6 +130,15 @@ impl GenerationRequest {
         }
     }
 
+    /// Notes tokens of the answer.
+    pub fn tokens(&mut self, count: usize) {
+        if count > 0 {
+            self.token();
+            let further = u32::try_from(count - 1).unwrap_or(u32::MAX);
+            self.output_tokens = self.output_tokens.saturating_add(further);
+        }
+    }
+
     /// Notes a token of the answer.
     pub fn token(&mut self) {
         let now = Instant::now();
@@ -142,8 +152,8 @@ impl GenerationRequest {
         self.output_tokens = self.output_tokens.saturating_add(1);
     }
 
-    /// Ends the request.
-    pub fn end(mut self, end: RequestEnd) {
+    /// Sets the end with which the request counts once it is dropped.
+    pub fn set_end(&mut self, end: RequestEnd) {
         self.end = end;
     }
 }

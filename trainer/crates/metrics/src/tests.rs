@@ -182,7 +182,8 @@ fn a_request_that_is_dropped_is_cancelled() {
     let mut request = GenerationRequest::begin(Operation::TextCompletion, 3);
     request.token();
     request.token();
-    request.end(RequestEnd::Timeout);
+    request.set_end(RequestEnd::Timeout);
+    drop(request);
     let text = encode();
     for line in [
         "gen_ai_server_request_duration_seconds_count{error_type=\"cancelled\",\
