@@ -43,7 +43,7 @@ fn a_stranger_tells_honest_updates_from_others() {
 
     let honest = Signer::from_uri("//Trainer//1").unwrap().account();
     let cheater = Signer::from_uri(CHEAT).unwrap().account();
-    let (round, segments) = runtime.block_on(within(180, drawn(&chain, cheater)));
+    let (round, segments) = runtime.block_on(within(300, drawn(&chain, cheater)));
     let (seen, unseen) = (segments[0], (0..).find(|unseen| !segments.contains(unseen)).unwrap());
     let undrawn = verify(&network, round, cheater, &format!("--segment={unseen}"));
     assert_eq!(undrawn["verdict"], "unavailable", "{undrawn:#}");
@@ -52,10 +52,10 @@ fn a_stranger_tells_honest_updates_from_others() {
     assert_eq!(found["verdict"], "mismatch", "{found:#}");
     assert!(found["reason"].as_str().unwrap().contains("ends in another state"), "{found:#}");
 
-    let (round, segments) = runtime.block_on(within(180, drawn(&chain, honest)));
+    let (round, segments) = runtime.block_on(within(300, drawn(&chain, honest)));
     let verdict = verify(&network, round, honest, "--all-segments");
     check_match(&verdict, &segments);
-    let old = runtime.block_on(within(120, settled(&chain, honest)));
+    let old = runtime.block_on(within(300, settled(&chain, honest)));
     let old = verify(&network, old, honest, "--segment=0");
     assert_eq!(old["verdict"], "unavailable", "{old:#}");
     assert!(old["reason"].as_str().unwrap().contains("outcome Valid"), "{old:#}");

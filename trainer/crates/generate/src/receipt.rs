@@ -4,11 +4,13 @@
 
 use crate::{Completion, Request, Sampling, TextTokenizer};
 use pol_receipt::{Generator, Receipt, Terms};
+use std::collections::BTreeSet;
 
 impl Request {
     /// Returns the terms of the request, as a receipt names them.
     pub fn terms(&self, text: &TextTokenizer) -> Terms {
         let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed } = self.sampling;
+        let ends: BTreeSet<u32> = text.ends().iter().copied().collect();
         Terms {
             temperature,
             top_k: top_k as u64,
@@ -20,7 +22,7 @@ impl Request {
             stream: self.stream,
             max_tokens: self.max_tokens as u64,
             stop: self.stop.clone(),
-            ends: text.ends().to_vec(),
+            ends: ends.into_iter().collect(),
             ignore_end: self.ignore_end,
             tools: self.tools,
         }
@@ -83,7 +85,7 @@ mod tests {
             reports: None,
         };
         let terms = request.terms(&BYTES);
-        assert_eq!(terms.ends, BYTES.ends());
+        assert!(terms.ends.is_sorted() && BYTES.ends().iter().all(|end| terms.ends.contains(end)));
         let again = Request::from_terms(&terms, vec![1, 2]);
         assert_eq!(format!("{again:?}"), format!("{request:?}"));
         let many = Terms { max_tokens: u64::MAX, ..terms };

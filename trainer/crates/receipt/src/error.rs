@@ -19,6 +19,9 @@ pub enum ReceiptError {
     /// The receipt has a version that this program does not know.
     #[error("receipts of version {0} are unknown to this program; take a newer one")]
     UnknownVersion(u64),
+    /// JSON does not keep the bits of a number of the terms.
+    #[error("JSON does not keep all digits of a number of this request; give it fewer digits")]
+    Digits,
     /// The account did not sign this receipt.
     #[error("the signature is not that of the receipt's account, or the receipt was changed")]
     Signature,

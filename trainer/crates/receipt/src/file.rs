@@ -106,11 +106,13 @@ impl ReceiptFile {
     ///
     /// # Errors
     ///
-    /// Fails if the file would be too large to be read again.
+    /// Fails if the file would not be read as it is: if it is too large, or if a number has more
+    /// digits than JSON keeps.
     pub fn to_json(&self) -> Result<String, ReceiptError> {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| ReceiptError::NotReceipt(error.to_string()))?;
-        if json.len() > MAX_RECEIPT_BYTES { Err(ReceiptError::TooLarge) } else { Ok(json) }
+        let read = Self::parse(json.as_bytes())?;
+        if read == *self { Ok(json) } else { Err(ReceiptError::Digits) }
     }
 
     /// Checks that the account signed the receipt.
@@ -271,17 +273,29 @@ mod tests {
         assert_eq!(large.to_json(), Err(ReceiptError::TooLarge));
     }
 
+    #[test]
+    fn numbers_that_json_does_not_keep_are_not_written() {
+        let mut receipt = receipt();
+        receipt.terms.sensitivity = 4.0776373840106047e92;
+        assert_eq!(signed(receipt.clone()).to_json(), Err(ReceiptError::Digits));
+        receipt.terms.sensitivity = f64::NAN;
+        assert!(matches!(signed(receipt).to_json(), Err(ReceiptError::NotReceipt(_))));
+    }
+
     proptest! {
         #[test]
-        fn numbers_keep_their_bits(
-            floats: [f32; 4], sensitivity: f64, seed: u64, stop: Vec<String>, ends: Vec<u32>,
+        fn numbers_of_requests_keep_their_bits(
+            millionths: [u32; 4], sensitivity in 0..=1_000_000u32, seed: u64, stop: Vec<String>,
+            ends: Vec<u32>,
         ) {
-            prop_assume!(floats.iter().all(|float| float.is_finite()) && sensitivity.is_finite());
             prop_assume!(stop.len() + ends.len() <= MAX_ENDS);
-            let [temperature, top_p, min_p, repetition_penalty] = floats;
+            let number = |millionths: u32| f64::from(millionths % 10_000_000) / 1e6;
+            let [temperature, top_p, min_p, repetition_penalty] =
+                millionths.map(|millionths| number(millionths) as f32);
             let mut receipt = receipt();
             receipt.terms = Terms {
-                temperature, top_p, min_p, repetition_penalty, sensitivity, seed, stop, ends,
+                temperature, top_p, min_p, repetition_penalty, seed, stop, ends,
+                sensitivity: number(sensitivity),
                 ..Terms::default()
             };
             let file = signed(receipt);

@@ -232,7 +232,7 @@ pub(crate) mod tests {
         assert_eq!(hex_hash::parse(PINNED), Some(digest), "{digest:02x?}");
     }
 
-    const PINNED: &str = "0x00";
+    const PINNED: &str = "224b753b12269ea351923d7e89bf28977d40db8204e28c272f8e84796ba4bc80";
 
     #[test]
     fn the_digest_binds_every_field() {
