@@ -5,9 +5,10 @@
 use crate::{
     answers::stopped,
     error::ApiError,
-    worker::{Answer, Job, Task, Worker},
+    worker::{Answer, Job, Reply, Task, Worker},
 };
 use pol_generate::{LanguageModel, Request, SearchOptions, TextTokenizer};
+use pol_metrics::{GenerationRequest, Operation};
 use serde::Serialize;
 use std::{
     io,
@@ -81,6 +82,9 @@ impl Engine {
         card: ModelCard,
         options: EngineOptions,
     ) -> io::Result<Self> {
+        // Their metrics exist from the beginning.
+        pol_metrics::generation_metrics();
+        pol_metrics::generation_load();
         let text = Arc::new(text);
         let (sender, jobs) = mpsc::channel(options.queue.max(1));
         let worker = Worker::new(model, Arc::clone(&text), jobs, options.places, options.tokens);
@@ -107,9 +111,14 @@ impl Engine {
 
     /// Asks for a text. The answers have room for every token, so that a slow reader holds up
     /// nobody.
-    pub(crate) fn generate(&self, request: Request) -> Result<mpsc::Receiver<Answer>, ApiError> {
+    pub(crate) fn generate(
+        &self,
+        operation: Operation,
+        request: Request,
+    ) -> Result<mpsc::Receiver<Answer>, ApiError> {
         let parts = request.max_tokens.min(self.card.context) + 2;
-        self.submit(Task::Generate(request), parts)
+        let measured = GenerationRequest::begin(operation, request.prompt.len());
+        self.submit(Task::Generate(request), measured, parts)
     }
 
     /// Asks for steps of reasoning and an answer.
@@ -120,18 +129,29 @@ impl Engine {
     ) -> Result<mpsc::Receiver<Answer>, ApiError> {
         // A step has at least a token, and a call of a tool several.
         let parts = 2 * search.budget + 2;
-        self.submit(Task::Reason(request, search), parts)
+        let measured = GenerationRequest::begin(Operation::TextCompletion, request.prompt.len());
+        self.submit(Task::Reason(request, search), measured, parts)
     }
 
     /// Asks for the embedding of a text.
     pub(crate) fn embed(&self, tokens: Vec<u32>) -> Result<mpsc::Receiver<Answer>, ApiError> {
-        self.submit(Task::Embed(tokens), 1)
+        let measured = GenerationRequest::begin(Operation::Embeddings, tokens.len());
+        self.submit(Task::Embed(tokens), measured, 1)
     }
 
-    fn submit(&self, task: Task, parts: usize) -> Result<mpsc::Receiver<Answer>, ApiError> {
-        let (answers, receiver) = mpsc::channel(parts);
+    fn submit(
+        &self,
+        task: Task,
+        measured: GenerationRequest,
+        parts: usize,
+    ) -> Result<mpsc::Receiver<Answer>, ApiError> {
+        let (sender, receiver) = mpsc::channel(parts);
+        let answers = Reply::new(sender, measured);
         self.jobs.try_send(Job { task, answers }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ApiError::Busy,
+            mpsc::error::TrySendError::Full(job) => {
+                job.answers.refuse();
+                ApiError::Busy
+            }
             mpsc::error::TrySendError::Closed(_) => stopped(),
         })?;
         Ok(receiver)

@@ -22,6 +22,7 @@ use pol_generate::{
     Completion, Prompt, ReasoningResult, Request, Sampling, SearchOptions, TextTokenizer,
     TokenReport, ToolCall,
 };
+use pol_metrics::Operation;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
@@ -334,7 +335,7 @@ async fn generate(
     let seed = request.sampling.seed;
     let answers = match search {
         Some(search) => engine.reason(request, search)?,
-        None => engine.generate(request)?,
+        None => engine.generate(Operation::TextCompletion, request)?,
     };
     let answering = Answering { engine, prompt_tokens: tokens, seed };
     if is_stream {

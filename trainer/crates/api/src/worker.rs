@@ -7,6 +7,7 @@ use pol_generate::{
     Request, SearchEvent, SearchOptions, SequenceInput, TextTokenizer, TokenReport, ToolCall,
     reason,
 };
+use pol_metrics::{GenerationRequest, RequestEnd};
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
@@ -28,7 +29,7 @@ pub(crate) enum Task {
 /// Work, and the receiver of its answers. A receiver that is dropped ends the work.
 pub(crate) struct Job {
     pub(crate) task: Task,
-    pub(crate) answers: Sender<Answer>,
+    pub(crate) answers: Reply,
 }
 
 /// Part of an answer.
@@ -67,6 +68,44 @@ impl Part {
 
     fn is_empty(&self) -> bool {
         self.text.is_empty() && self.reports.is_empty() && self.calls.is_empty()
+    }
+}
+
+/// The way back to one who asked, along which everything is counted for Prometheus.
+pub(crate) struct Reply {
+    answers: Sender<Answer>,
+    measured: RefCell<GenerationRequest>,
+}
+
+impl Reply {
+    pub(crate) fn new(answers: Sender<Answer>, measured: GenerationRequest) -> Self {
+        Self { answers, measured: RefCell::new(measured) }
+    }
+
+    /// Notes that the request found no place to wait in.
+    pub(crate) fn refuse(&self) {
+        self.measured.borrow_mut().set_end(RequestEnd::Overloaded);
+    }
+
+    /// Returns `true` if nobody waits for an answer any more.
+    fn is_closed(&self) -> bool {
+        self.answers.is_closed()
+    }
+
+    /// Sends a part of the answer. A receiver that is gone is noticed before the next step.
+    fn send(&self, answer: Answer) {
+        let mut measured = self.measured.borrow_mut();
+        match &answer {
+            Answer::Part(part) => measured.tokens(part.reports.len()),
+            Answer::Step(_) => {}
+            Answer::Done(_) | Answer::Embedding(_) => measured.set_end(RequestEnd::Success),
+            Answer::Reasoned(reasoned) => {
+                measured.tokens(reasoned.tokens);
+                measured.set_end(RequestEnd::Success);
+            }
+            Answer::Failed(_) => measured.set_end(RequestEnd::Other),
+        }
+        let _ = self.answers.try_send(answer);
     }
 }
 
@@ -119,10 +158,10 @@ impl<M: LanguageModel> Worker<M> {
                 let shared = Interleaved { desk: &desk, model: &model, answers: &answers };
                 let told = reason(&shared, &text, &request, &search, |event| {
                     if let SearchEvent::Step(step) = event {
-                        let _ = answers.try_send(Answer::Step(step.clone()));
+                        answers.send(Answer::Step(step.clone()));
                     }
                 });
-                let _ = answers.try_send(told.map_or_else(Answer::Failed, Answer::Reasoned));
+                answers.send(told.map_or_else(Answer::Failed, Answer::Reasoned));
             }
         }
     }
@@ -130,7 +169,7 @@ impl<M: LanguageModel> Worker<M> {
 
 /// Sequence of the batch.
 struct Seat {
-    answers: Sender<Answer>,
+    answers: Reply,
     part: Part,
     /// Most tokens that it has memory for.
     tokens: usize,
@@ -141,10 +180,10 @@ struct Desk<'a, M: LanguageModel> {
     model: &'a M,
     batch: Batch<'a, M>,
     seats: HashMap<u64, Seat>,
-    embeddings: VecDeque<(Embedding<M::Cache>, Sender<Answer>)>,
-    reasoning: VecDeque<(Request, SearchOptions, Sender<Answer>)>,
+    embeddings: VecDeque<(Embedding<M::Cache>, Reply)>,
+    reasoning: VecDeque<(Request, SearchOptions, Reply)>,
     /// Request that waits for memory.
-    held: Option<(Request, Sender<Answer>)>,
+    held: Option<(Request, Reply)>,
     jobs: Receiver<Job>,
     next: u64,
     places: usize,
@@ -189,7 +228,9 @@ impl<M: LanguageModel> Desk<'_, M> {
     }
 
     fn fill(&mut self) {
-        if let Some((request, answers)) = self.held.take() {
+        if self.taken() < self.places
+            && let Some((request, answers)) = self.held.take()
+        {
             self.seat(request, answers);
         }
         while self.held.is_none() && self.taken() < self.places {
@@ -211,13 +252,13 @@ impl<M: LanguageModel> Desk<'_, M> {
             }
             Task::Embed(tokens) => match Embedding::new(self.model, tokens) {
                 Ok(embedding) => self.embeddings.push_back((embedding, answers)),
-                Err(error) => drop(answers.try_send(Answer::Failed(error))),
+                Err(error) => answers.send(Answer::Failed(error)),
             },
         }
     }
 
     /// Adds a sequence to the batch, or holds it back while there is no memory for it.
-    fn seat(&mut self, request: Request, answers: Sender<Answer>) {
+    fn seat(&mut self, request: Request, answers: Reply) {
         let tokens = request.prompt.len().saturating_add(request.max_tokens);
         let tokens = tokens.min(self.model.context());
         let used: usize = self.seats.values().map(|seat| seat.tokens).sum();
@@ -230,7 +271,7 @@ impl<M: LanguageModel> Desk<'_, M> {
             Ok(()) => {
                 self.seats.insert(self.next, Seat { answers, part: Part::default(), tokens });
             }
-            Err(error) => drop(answers.try_send(Answer::Failed(error))),
+            Err(error) => answers.send(Answer::Failed(error)),
         }
     }
 
@@ -249,7 +290,7 @@ impl<M: LanguageModel> Desk<'_, M> {
                 let reason = error.to_string();
                 for (id, seat) in seats.drain() {
                     self.batch.remove(id);
-                    let _ = seat.answers.try_send(Answer::Failed(Error::Batch(reason.clone())));
+                    seat.answers.send(Answer::Failed(Error::Batch(reason.clone())));
                 }
                 return;
             }
@@ -257,12 +298,11 @@ impl<M: LanguageModel> Desk<'_, M> {
         for seat in seats.values_mut().filter(|seat| !seat.part.is_empty()) {
             // There is room for every token; a receiver that is gone is noticed before the next
             // step.
-            let _ = seat.answers.try_send(Answer::Part(std::mem::take(&mut seat.part)));
+            seat.answers.send(Answer::Part(std::mem::take(&mut seat.part)));
         }
         for (id, completion) in ended {
             if let Some(seat) = seats.remove(&id) {
-                let answer = completion.map_or_else(Answer::Failed, Answer::Done);
-                let _ = seat.answers.try_send(answer);
+                seat.answers.send(completion.map_or_else(Answer::Failed, Answer::Done));
             }
         }
     }
@@ -275,7 +315,7 @@ impl<M: LanguageModel> Desk<'_, M> {
             Ok(Some(values)) => Answer::Embedding(values),
             Err(error) => Answer::Failed(error),
         };
-        let _ = answers.try_send(answer);
+        answers.send(answer);
         self.embeddings.pop_front();
     }
 }
@@ -284,7 +324,7 @@ impl<M: LanguageModel> Desk<'_, M> {
 struct Interleaved<'a, 'm, M: LanguageModel> {
     desk: &'a RefCell<Desk<'m, M>>,
     model: &'a M,
-    answers: &'a Sender<Answer>,
+    answers: &'a Reply,
 }
 
 impl<M: LanguageModel> LanguageModel for Interleaved<'_, '_, M> {

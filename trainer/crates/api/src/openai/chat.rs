@@ -14,6 +14,7 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use pol_generate::{ChatTurn, Sampling, TextTokenizer};
+use pol_metrics::Operation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -259,6 +260,7 @@ struct Chats;
 
 impl Form for Chats {
     const ID: &'static str = "chatcmpl";
+    const OPERATION: Operation = Operation::Chat;
     const OBJECTS: [&'static str; 2] = ["chat.completion", "chat.completion.chunk"];
     type Choice = ChatChoice;
     type Delta = ChatDelta;

@@ -11,6 +11,7 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use pol_generate::{Sampling, TextTokenizer};
+use pol_metrics::Operation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -133,6 +134,7 @@ struct Completions;
 
 impl Form for Completions {
     const ID: &'static str = "cmpl";
+    const OPERATION: Operation = Operation::TextCompletion;
     const OBJECTS: [&'static str; 2] = ["text_completion", "text_completion"];
     type Choice = CompletionChoice;
     type Delta = CompletionChoice;

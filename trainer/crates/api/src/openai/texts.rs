@@ -15,6 +15,7 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use pol_generate::{FinishReason, Request, TextTokenizer, TokenReport};
+use pol_metrics::Operation;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::Arc,
@@ -61,6 +62,8 @@ pub(crate) struct Envelope<C> {
 pub(crate) trait Form: 'static {
     /// Start of the names of answers.
     const ID: &'static str;
+    /// Operation, as it is counted.
+    const OPERATION: Operation;
     /// Names of whole answers and of events.
     const OBJECTS: [&'static str; 2];
     /// Part of an answer.
@@ -104,7 +107,7 @@ pub(crate) struct Texts {
 impl Texts {
     /// Generates the texts and answers in the form `F`.
     pub(crate) async fn respond<F: Form>(self) -> Result<Response, ApiError> {
-        let receivers = self.submit()?;
+        let receivers = self.submit(F::OPERATION)?;
         let head = Head::new::<F>(&self.engine);
         let prompt_tokens = self.prompts.iter().map(Vec::len).sum();
         match self.stream {
@@ -127,7 +130,7 @@ impl Texts {
     }
 
     /// Asks the model for all texts.
-    fn submit(&self) -> Result<Vec<Receiver<Answer>>, ApiError> {
+    fn submit(&self, operation: Operation) -> Result<Vec<Receiver<Answer>>, ApiError> {
         let texts = self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.each));
         let context = self.engine.card().context;
         let limit = self.engine.options().max_tokens;
@@ -139,7 +142,8 @@ impl Texts {
             let max_tokens = self.max_tokens.unwrap_or(usize::MAX).min(limit);
             let max_tokens = max_tokens.min(context - prompt.len());
             let prompt = prompt.clone();
-            self.engine.generate(Request { prompt, stream, max_tokens, ..self.base.clone() })
+            let request = Request { prompt, stream, max_tokens, ..self.base.clone() };
+            self.engine.generate(operation, request)
         };
         texts.zip(0..).map(submit).collect()
     }
