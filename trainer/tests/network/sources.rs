@@ -122,7 +122,7 @@ impl Network {
         let output = withdraw(&[&train, &held_out, "--source", &source]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let withdrawn = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(withdrawn.matches("\"returned\":\"100").count(), 3, "{withdrawn}");
+        assert_eq!(withdrawn.matches("\"returned\":\"10").count(), 3, "{withdrawn}");
     }
 
     /// Writes the configuration of the acquisition, with what it needs beside it.
