@@ -51,7 +51,7 @@ fn a_source_of_which_nothing_comes_fails_with_the_reason() {
     });
     let crawl = |path: &str| format!("crawl = {{ seeds = [\"{}{path}\"] }}", site.address);
     for (path, reason) in [("/private", "robots.txt"), ("/none", "404")] {
-        // What was refused is asked for again in the next run.
+        // The next run asks again for pages that were refused.
         for _ in 0..2 {
             let (outcome, code) = folder.acquire(&crawl(path));
             let error = outcome["error"].as_str().unwrap();

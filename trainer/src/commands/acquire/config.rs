@@ -4,8 +4,6 @@
 
 mod checks;
 
-pub(super) use checks::{check_file, check_path, check_range};
-
 use super::{
     super::registration::Terms,
     croissant::CroissantConfig,

@@ -3,6 +3,7 @@
 //! `data acquire`: fills a network's data from its sources.
 
 mod address;
+mod bounds;
 mod collect;
 mod config;
 mod counts;

@@ -7,7 +7,7 @@ mod checks;
 use super::{
     super::drawing::{RecipeFiles, read_recipe, usual_recipe},
     address::{Address, urls},
-    config::check_file,
+    bounds::check_file,
     croissant::{CroissantConfig, CroissantSource, Opener},
     synthesis::RecipeReader,
 };

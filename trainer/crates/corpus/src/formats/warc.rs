@@ -133,7 +133,7 @@ impl Warc {
         }
         let is_last = bytes.len() < end + BOUNDARY.len();
         if is_last && self.source.is_damaged() {
-            // A compressed record is whole if the checksum of its member is right, which comes last.
+            // A compressed record is whole if the checksum of its member is, which comes last.
             self.source.skip(end);
             return Ok(None);
         }

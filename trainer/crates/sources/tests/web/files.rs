@@ -11,7 +11,7 @@ use pol_sources::{
     http::{HttpClient, HttpOptions, Stated},
 };
 use sha2::{Digest, Sha256};
-use std::{fs, future::pending, path::PathBuf};
+use std::{fs, future::pending, io::Write as _, path::PathBuf};
 
 const ROWS: &str =
     "{\"tale\": \"One.\", \"license\": \"CC0-1.0\"}\n{\"tale\": \"Two.\"}\n{\"x\": 1}\n";
@@ -21,10 +21,25 @@ fn stated(bytes: &[u8]) -> Stated {
     Stated { bytes: Some(bytes.len() as u64), sha256, max_bytes: 1 << 20 }
 }
 
-/// Returns an archive of texts and of something that is none of them.
+/// Texts of archives.
+const TEXTS: [(&str, &str); 3] =
+    [("a/1.txt", "First."), ("README.txt", "Read me."), ("b.md", "Second.")];
+
+fn zip() -> Vec<u8> {
+    let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
+    for (name, text) in TEXTS {
+        let (mut entry, config) = archive.new_file(name).start().unwrap();
+        let mut stored = config.wrap(&mut entry);
+        stored.write_all(text.as_bytes()).unwrap();
+        let (_, descriptor) = stored.finish().unwrap();
+        entry.finish(descriptor).unwrap();
+    }
+    archive.finish().unwrap()
+}
+
 fn archive() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
-    for (name, text) in [("a/1.txt", "First."), ("README.txt", "Read me."), ("b.md", "Second.")] {
+    for (name, text) in TEXTS {
         let mut header = tar::Header::new_ustar();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
@@ -37,6 +52,7 @@ async fn server() -> Server {
     Server::start(|got, _| match got.path.as_str() {
         "/rows.jsonl" => response("200 OK", "", ROWS),
         "/texts.tar" => response("200 OK", "", archive()),
+        "/texts.zip" => response("200 OK", "", zip()),
         "/book" => response("200 OK", "", "A text. ".repeat(400_000)),
         _ => missing(),
     })
@@ -120,10 +136,12 @@ async fn chosen_members_of_an_archive_are_read() {
     let (folder, server) = (Folder::new(), server().await);
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let members = Members::parse(&names(&["*.txt"]), &names(&["README*"])).unwrap();
-    let whole = on_the_web(&server, "/texts.tar", stated(&archive()));
-    let chosen = ListedFile { members, ..whole.clone() };
-    assert_eq!(texts(&folder.run(list(vec![chosen])).await), ["First."]);
-    assert_eq!(texts(&folder.run(list(vec![whole])).await), ["First.", "Read me.", "Second."]);
+    for (path, bytes) in [("/texts.tar", archive()), ("/texts.zip", zip())] {
+        let whole = on_the_web(&server, path, stated(&bytes));
+        let chosen = ListedFile { members: members.clone(), ..whole.clone() };
+        assert_eq!(texts(&folder.run(list(vec![chosen])).await), ["First."]);
+        assert_eq!(texts(&folder.run(list(vec![whole])).await), ["First.", "Read me.", "Second."]);
+    }
     let malformed = Members::parse(&names(&["a***"]), &[]);
     assert!(matches!(malformed, Err(SourceError::InvalidOption(_))));
 }

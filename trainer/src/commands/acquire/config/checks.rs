@@ -2,10 +2,15 @@
 
 //! Bounds of a configuration's values, and combinations of them that would have no effect.
 
-use super::{super::super::registration::Terms, Config, HttpConfig, SourceConfig, Supplier};
-use anyhow::{Context, Result, bail, ensure};
+use super::{
+    super::{
+        super::registration::Terms,
+        bounds::{check_file, check_path, check_range},
+    },
+    Config, HttpConfig, SourceConfig, Supplier,
+};
+use anyhow::{Context, Result, ensure};
 use pol_corpus::pipeline::ReferenceFiles;
-use std::{ops::RangeInclusive, path::Path};
 
 /// Most tokens, documents, and bytes of a budget.
 const MOST: u64 = 1 << 50;
@@ -15,40 +20,6 @@ const MAX_MINUTES: u64 = 366 * 24 * 60;
 const MAX_DELAY_MS: u64 = 24 * 3_600_000;
 /// Least budget of bytes of sites: that of a page.
 const MIN_HTTP_BYTES: u64 = 64 << 10;
-
-/// Fails if a number that is given is out of its range.
-pub(in super::super) fn check_range(
-    field: &str,
-    given: Option<u64>,
-    range: RangeInclusive<u64>,
-) -> Result<()> {
-    match given {
-        Some(number) if !range.contains(&number) => bail!(
-            "{field}: {number} is out of its range, {} to {}; change it, or leave it out",
-            range.start(),
-            range.end()
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// Fails if there is no file. A pipe or device would be waited for, or have no end.
-pub(in super::super) fn check_file(field: &str, path: &Path) -> Result<()> {
-    ensure!(path.is_file(), "{field}: {} is no file; name one that is there", path.display());
-    Ok(())
-}
-
-/// Fails if there is neither a file nor a folder.
-pub(in super::super) fn check_path(field: &str, path: &Path) -> Result<()> {
-    ensure!(path.exists(), "{field}: {} is not there", path.display());
-    ensure!(
-        path.is_file() || path.is_dir(),
-        "{field}: {} is neither a file nor a folder; a pipe can be read by `pol-trainer data \
-         ingest --input` only",
-        path.display()
-    );
-    Ok(())
-}
 
 impl Config {
     /// Checks the values that sources share.

@@ -7,7 +7,7 @@
 
 mod manifest;
 
-use super::{address::Address, config::check_file};
+use super::{address::Address, bounds::check_file};
 use crate::error::explain;
 use anyhow::{Context, Result, anyhow, ensure};
 use async_trait::async_trait;

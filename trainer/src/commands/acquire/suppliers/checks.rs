@@ -3,7 +3,7 @@
 //! Bounds of the values of suppliers.
 
 use super::{
-    super::config::{check_path, check_range},
+    super::bounds::{check_path, check_range},
     CrawlConfig, DocumentationConfig, FeedsConfig, MastodonConfig, NewsConfig, PubmedConfig,
     SearchConfig, StackExchangeConfig, Supplier,
 };
