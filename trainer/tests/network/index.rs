@@ -96,8 +96,7 @@ async fn check_stories(database: &str, status: &Value) {
 fn check_refusals(network: &Network, database: &str) {
     let genesis = first_block(database);
     for (first, complaint) in [([7; 32], "another chain"), (genesis, "another block 1")] {
-        let other = network.path("other.db");
-        let _ = std::fs::remove_file(&other);
+        let other = network.path(&format!("{complaint}.db"));
         let other = other.to_str().unwrap();
         index_two_blocks(other, first);
         let output = network.try_run(&["index", "--once", "--database", other]);
