@@ -58,6 +58,12 @@ stop() {
     for ((i = ${#started[@]} - 1; i >= 0; i--)); do
         kill -TERM "${started[i]}" 2>/dev/null || true
     done
+    # An observer asks the node for the totals at its end, and that may be gone.
+    for ((i = 0; i < 50; i++)); do
+        kill -0 "${started[@]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL "${started[@]}" 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$work"
 }
@@ -145,6 +151,11 @@ SOURCES
 measured provider "$trainer" data acquire --config "$work/acquire.toml" --watch \
     --dev-account trainer-2
 
+"$trainer" model import trainer/crates/import/tests/fixtures/llama.gguf --out "$work/small" \
+    >"$out/import.log" 2>&1
+api="$(free_port)"
+measured api "$trainer" serve --model "$work/small" --listen "127.0.0.1:$api"
+
 say "starting Prometheus"
 cp deploy/prometheus/prometheus.yml deploy/prometheus/rules.yml "$work/"
 sed -i 's/_interval: 15s/_interval: 2s/' "$work/prometheus.yml"
@@ -159,6 +170,8 @@ holds() { # expression that has a result once it is true
 }
 wait_until "Prometheus answers" 60 curl -sf "$prometheus_url/-/ready"
 wait_until "all ${#jobs[@]} processes are scraped" 60 holds "sum(up) == ${#jobs[@]}"
+wait_until "a text is generated" 60 curl -sf "http://127.0.0.1:$api/generate" \
+    --json '{"prompt": "a", "max_tokens": 8}'
 wait_until "a model is attested" 120 holds 'sum(pol_validator_attestations_total) > 0'
 wait_until "a segment is trained" 240 holds 'pol_trainer_segments_total > 0'
 wait_until "the facts of the chain are read" 60 holds \
