@@ -48,7 +48,8 @@ impl Network {
         binary
     }
 
-    fn node_url(&self) -> String {
+    /// Returns the RPC address of the node.
+    pub(crate) fn node_url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.rpc_port)
     }
 
@@ -102,6 +103,7 @@ impl Network {
     pub(crate) fn trainer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pol-trainer"));
         command.env("POL_NODE", self.node_url()).env("NO_COLOR", "1");
+        command.env("POL_PASSWORD", "correct horse");
         command
     }
 

@@ -247,7 +247,7 @@ fn section<T: DeserializeOwned + Default>(
         } else if !fields.contains(&key.as_str()) {
             problems.push(unknown_key(name, &key, fields));
         } else if let Err(error) = parse::<T>(Map::from_iter([(key.clone(), value.clone())])) {
-            problems.push(Problem::new(path(), error));
+            problems.push(Problem::new(path(), explain(error, &value)));
         } else {
             valid.insert(key, value);
         }
@@ -257,6 +257,14 @@ fn section<T: DeserializeOwned + Default>(
         problems.push(Problem::new(name, format!("{error}, in two spellings; remove one")));
         T::default()
     })
+}
+
+/// Returns the error of a value, which serde_json does not show if it is a number.
+fn explain(error: String, value: &Value) -> String {
+    match value {
+        Value::Number(number) if error == "invalid number" => format!("{number} does not fit here"),
+        _ => error,
+    }
 }
 
 fn parse<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, String> {
@@ -301,7 +309,7 @@ mod tests {
             (json!({"port": 1}), "port: it belongs into the section node"),
             (json!({"node": 1}), "node: it is no section"),
             (json!({"node": {"port": 0}}), "node.port: invalid value"),
-            (json!({"node": {"port": 70000}}), "node.port: invalid value"),
+            (json!({"node": {"port": 70000}}), "70000"),
             (json!({"node": {"port": "x"}}), "node.port: invalid type"),
             (
                 json!({"node": {"port": 1, "listen": "0.0.0.0:1"}}),

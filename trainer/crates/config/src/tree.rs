@@ -41,6 +41,10 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
+/// Key under which serde_json hands over a number as text, where a crate of the program asks for
+/// its feature `arbitrary_precision`.
+const NUMBER: &str = "$serde_json::private::Number";
+
 struct TreeVisitor;
 
 impl<'de> Visitor<'de> for TreeVisitor {
@@ -87,6 +91,9 @@ impl<'de> Visitor<'de> for TreeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut values = Map::new();
         while let Some(key) = access.next_key::<String>()? {
+            if key == NUMBER {
+                return number(&access.next_value::<String>()?);
+            }
             if values.contains_key(&key) {
                 return Err(A::Error::custom(format!("{key:?} stands there twice; remove one")));
             }
@@ -95,6 +102,14 @@ impl<'de> Visitor<'de> for TreeVisitor {
         }
         Ok(values.into())
     }
+}
+
+fn number<E: Error>(text: &str) -> Result<Value, E> {
+    let integer = text.parse::<i64>().map(Value::from);
+    if let Ok(integer) = integer.or_else(|_| text.parse::<u64>().map(Value::from)) {
+        return Ok(integer);
+    }
+    TreeVisitor.visit_f64(text.parse().map_err(E::custom)?)
 }
 
 #[cfg(test)]
@@ -110,6 +125,8 @@ mod tests {
         let json = parse_tree("\u{feff} {\"a\": {\"b\": [1, -2, 0.5, \"x\", true]}}").unwrap();
         assert_eq!(json, parse_tree("[a]\nb = [1, -2, 0.5, \"x\", true]\n").unwrap());
         assert_eq!(parse_tree("{\"a\": null}").unwrap()["a"], Value::Null);
+        let integers = parse_tree("{\"a\": [18446744073709551615, -9223372036854775808]}").unwrap();
+        assert_eq!(integers["a"], serde_json::json!([u64::MAX, i64::MIN]));
         assert!(parse_tree("").unwrap().is_empty());
     }
 
@@ -123,7 +140,7 @@ mod tests {
             ("a = -inf", "is not finite"),
             ("{\"a\": 1e999}", "it is no JSON"),
             ("{", "it is no JSON"),
-            ("[1]\n", "it is no TOML"),
+            ("[1, 2]", "it is no TOML"),
             ("just words", "it is no TOML"),
         ] {
             let error = refusal(text);

@@ -4,13 +4,13 @@
 
 use super::{config::Config, seed};
 use anyhow::{Context, Result};
-use std::{fs, path::Path};
+use std::path::Path;
 
-/// Reads a configuration: TOML, or JSON with a section `data_acquisition`. Paths in it are relative
-/// to its folder.
+/// Reads a configuration of its own in TOML, or that of a member with a section `data_acquisition`.
+/// Paths in it are relative to its folder.
 pub(super) fn read(path: &Path) -> Result<Config> {
     let name = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let text = pol_config::read_text(path).with_context(|| name.to_string())?;
     let checked = parse(&text).and_then(|mut config| {
         config.resolve(path.parent().unwrap_or(Path::new("")));
         config.validate()?;
@@ -19,9 +19,10 @@ pub(super) fn read(path: &Path) -> Result<Config> {
     checked.with_context(|| name.to_string())
 }
 
-/// Parses a configuration. Text that begins with a brace is JSON.
+/// Parses a configuration. Text that begins with a brace, or has the section, is that of a member.
 pub(super) fn parse(text: &str) -> Result<Config> {
-    if text.trim_start().starts_with('{') {
+    let has_section = || Some(pol_config::parse_tree(text).ok()?.contains_key(seed::SECTION));
+    if text.trim_start().starts_with('{') || has_section() == Some(true) {
         return seed::parse(text);
     }
     toml::from_str(text).context("this is no configuration of `data acquire`")

@@ -1,122 +1,103 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Section `data_acquisition` of a network's JSON configuration.
+//! Section `data_acquisition` of a member's configuration.
 
 use super::{
     config::{Config, Kind, SourceConfig},
     suppliers::{HubConfig, SynthesisConfig, known_dataset},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
+use pol_config::{DataAcquisition, field_names, unknown_key};
 use pol_primitives::Hash;
 use pol_sources::hub;
 use pol_synthesis::Recipe;
-use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::path::PathBuf;
 
 /// Name of the section.
-const SECTION: &str = "data_acquisition";
+pub(super) const SECTION: &str = "data_acquisition";
 /// Documents of the synthetic source, unless its budget is less.
 const SYNTHETIC_DOCUMENTS: u32 = 100_000;
 /// Seed of the synthetic source.
 const SYNTHETIC_SEED: Hash = [0; 32];
 
-/// Switches of the section, beside the fields that TOML has.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Switches {
-    /// Read sources of the web. If it is false, those that are named are left out.
-    enable_web_scraping: Option<bool>,
-    /// Data sets, by their names in the catalogue or on the hub.
-    huggingface_datasets: Vec<String>,
-    /// Draw text from an imported model. If it is false, sources that would are left out.
-    pretrained_extraction: Option<bool>,
-    /// Folder of that model.
-    pretrained_model: Option<PathBuf>,
-    /// Make tasks with proofs. If it is false, synthetic sources that are named are left out.
-    synthetic_generation: Option<bool>,
+/// Adds the sources that the switches ask for.
+fn apply(switches: DataAcquisition, config: &mut Config) -> Result<()> {
+    let sources = &mut config.sources;
+    for name in switches.huggingface_datasets {
+        sources.push(dataset(&name)?);
+    }
+    let follows_recipe =
+        |source: &SourceConfig, kind| source.kind == kind && source.synthesis.is_some();
+    let draws = |source: &SourceConfig| follows_recipe(source, Kind::Pretrained);
+    match switches.pretrained_extraction {
+        Some(true) if !sources.iter().any(draws) => {
+            let model = switches.pretrained_model.with_context(|| {
+                format!(
+                    "{SECTION}.pretrained_extraction: no model to draw text from; add to \
+                     {SECTION} \"pretrained_model\": \"DIR\" with a folder that `pol-trainer \
+                     model import` made"
+                )
+            })?;
+            let mut drawn = SourceConfig::new("drawn".into(), Kind::Pretrained);
+            drawn.synthesis =
+                Some(SynthesisConfig { model: Some(model), ..SynthesisConfig::default() });
+            sources.push(drawn);
+        }
+        Some(false) => sources.retain(|source| !draws(source)),
+        Some(true) | None => {}
+    }
+    match switches.enable_web_scraping {
+        Some(true) => ensure!(
+            sources.iter().any(|source| source.kind == Kind::Web),
+            "{SECTION}.enable_web_scraping: no page to begin at; add to {SECTION}.source one \
+             of kind \"web\", such as {{\"name\": \"pages\", \"kind\": \"web\", \"crawl\": \
+             {{\"seeds\": [\"https://example.org/\"]}}}}"
+        ),
+        Some(false) => sources.retain(|source| source.kind != Kind::Web),
+        None => {}
+    }
+    match switches.synthetic_generation {
+        Some(true) if !sources.iter().any(|it| follows_recipe(it, Kind::Synthetic)) => {
+            let recipe = Recipe::all_tasks(SYNTHETIC_SEED, SYNTHETIC_DOCUMENTS);
+            let mut tasks = SourceConfig::new("tasks".into(), Kind::Synthetic);
+            tasks.synthesis =
+                Some(SynthesisConfig { recipe: Some(recipe), ..SynthesisConfig::default() });
+            sources.push(tasks);
+        }
+        Some(false) => sources.retain(|source| source.kind != Kind::Synthetic),
+        Some(true) | None => {}
+    }
+    Ok(())
 }
 
-impl Switches {
-    const NAMES: [&str; 5] = [
-        "enable_web_scraping",
-        "huggingface_datasets",
-        "pretrained_extraction",
-        "pretrained_model",
-        "synthetic_generation",
-    ];
-
-    /// Takes the switches out of the section.
-    fn take(section: &mut Map<String, Value>) -> Result<Self> {
-        let switches: Map<_, _> =
-            Self::NAMES.iter().filter_map(|name| section.remove_entry(*name)).collect();
-        serde_json::from_value(switches.into()).context(SECTION)
-    }
-
-    /// Adds the sources that the switches ask for.
-    fn apply(self, config: &mut Config) -> Result<()> {
-        let sources = &mut config.sources;
-        for name in self.huggingface_datasets {
-            sources.push(dataset(&name)?);
-        }
-        let follows_recipe =
-            |source: &SourceConfig, kind| source.kind == kind && source.synthesis.is_some();
-        let draws = |source: &SourceConfig| follows_recipe(source, Kind::Pretrained);
-        match self.pretrained_extraction {
-            Some(true) if !sources.iter().any(draws) => {
-                let model = self.pretrained_model.with_context(|| {
-                    format!(
-                        "{SECTION}.pretrained_extraction: no model to draw text from; add to \
-                         {SECTION} \"pretrained_model\": \"DIR\" with a folder that `pol-trainer \
-                         model import` made"
-                    )
-                })?;
-                let mut drawn = SourceConfig::new("drawn".into(), Kind::Pretrained);
-                drawn.synthesis =
-                    Some(SynthesisConfig { model: Some(model), ..SynthesisConfig::default() });
-                sources.push(drawn);
-            }
-            Some(false) => sources.retain(|source| !draws(source)),
-            Some(true) | None => {}
-        }
-        match self.enable_web_scraping {
-            Some(true) => ensure!(
-                sources.iter().any(|source| source.kind == Kind::Web),
-                "{SECTION}.enable_web_scraping: no page to begin at; add to {SECTION}.source one \
-                 of kind \"web\", such as {{\"name\": \"pages\", \"kind\": \"web\", \"crawl\": \
-                 {{\"seeds\": [\"https://example.org/\"]}}}}"
-            ),
-            Some(false) => sources.retain(|source| source.kind != Kind::Web),
-            None => {}
-        }
-        match self.synthetic_generation {
-            Some(true) if !sources.iter().any(|it| follows_recipe(it, Kind::Synthetic)) => {
-                let recipe = Recipe::all_tasks(SYNTHETIC_SEED, SYNTHETIC_DOCUMENTS);
-                let mut tasks = SourceConfig::new("tasks".into(), Kind::Synthetic);
-                tasks.synthesis =
-                    Some(SynthesisConfig { recipe: Some(recipe), ..SynthesisConfig::default() });
-                sources.push(tasks);
-            }
-            Some(false) => sources.retain(|source| source.kind != Kind::Synthetic),
-            Some(true) | None => {}
-        }
-        Ok(())
-    }
-}
-
-/// Parses a JSON configuration. Other sections than `data_acquisition` are left alone.
+/// Parses a member's configuration. Of its other sections only the nodes are used.
 pub(super) fn parse(text: &str) -> Result<Config> {
-    let mut file: Map<String, Value> =
-        serde_json::from_str(text).context("this is no JSON object")?;
-    let section = file.remove(SECTION);
+    let file = pol_config::Config::parse(text)?;
+    let section = file.acquisition();
     let section = section.with_context(|| format!("it has no section {SECTION}; add one"))?;
-    let Value::Object(mut section) = section else {
-        anyhow::bail!("{SECTION} is no object; write {{\"out\": …, \"tokenizer\": …, …}}")
-    };
-    let switches = Switches::take(&mut section)?;
-    let mut config: Config = serde_json::from_value(section.into()).context(SECTION)?;
-    switches.apply(&mut config)?;
+    let (mut config, switches) = parse_section(section)?;
+    apply(switches, &mut config)?;
+    if let Some(provider) = &mut config.provider
+        && provider.node.is_empty()
+    {
+        let nodes = file.node.boot_nodes.unwrap_or_default();
+        provider.node = nodes.into_iter().map(String::from).collect();
+    }
     Ok(config)
+}
+
+/// Parses the section into the fields that a configuration of the command alone has too, and the
+/// switches.
+pub(super) fn parse_section(mut section: Map<String, Value>) -> Result<(Config, DataAcquisition)> {
+    let (fields, switches) = (field_names::<Config>(), field_names::<DataAcquisition>());
+    let known = [fields, switches].concat();
+    if let Some(key) = section.keys().find(|key| !known.contains(&key.as_str())) {
+        return Err(Error::msg(unknown_key(SECTION, key, &known)));
+    }
+    let switches = switches.iter().filter(|name| !fields.contains(name));
+    let switches: Map<_, _> = switches.filter_map(|name| section.remove_entry(*name)).collect();
+    let switches = serde_json::from_value(switches.into()).context(SECTION)?;
+    Ok((serde_json::from_value(section.into()).context(SECTION)?, switches))
 }
 
 /// Returns the source of a data set: one of the catalogue, or one on the hub.
