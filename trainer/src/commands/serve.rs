@@ -6,7 +6,7 @@ use super::{
     decoder::{AnyDecoder, DecoderOption, thread_count},
     loaded_model::{LoadedModel, ModelSource},
 };
-use crate::{options::NodeOptions, roles::shutdown_signal};
+use crate::{monitoring::MetricsOptions, options::NodeOptions, roles::shutdown_signal};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pol_api::{
@@ -50,6 +50,8 @@ pub(crate) struct ServeOptions {
     model: Option<PathBuf>,
     #[command(flatten)]
     node: NodeOptions,
+    #[command(flatten)]
+    metrics: MetricsOptions,
     /// Address to listen on. One that is not loopback needs --tokens.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
@@ -59,6 +61,9 @@ pub(crate) struct ServeOptions {
     /// Name of the model in requests. [default: that of its folder, or head]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Origin whose pages may use the server, such as https://example.org. Can be repeated.
+    #[arg(long, value_name = "URL")]
+    allow_origin: Vec<String>,
     /// Folder whose imported models are listed.
     #[arg(long, value_name = "DIR")]
     library: Option<PathBuf>,
@@ -101,8 +106,11 @@ pub(crate) async fn run(options: ServeOptions) -> Result<()> {
     );
     if let Some(tokens) = &options.tokens {
         // A file that cannot be read is reported now, and not to the first client.
-        TokenFile::new(tokens).list()?;
+        if TokenFile::new(tokens).list()?.is_empty() {
+            tracing::warn!("{} has no tokens yet; all requests are refused", tokens.display());
+        }
     }
+    let monitoring = options.metrics.start("api").await?;
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -113,8 +121,11 @@ pub(crate) async fn run(options: ServeOptions) -> Result<()> {
     let rate = NonZeroU32::new(options.rate).unwrap_or(NonZeroU32::MIN);
     let rate = Rate { per_second: rate, burst: rate.saturating_mul(BURST) };
     let access = Access::new(options.tokens.as_deref().map(TokenFile::new), rate);
-    let app = router(models.clone(), options.library.clone(), access).build();
+    let app = router(models.clone(), options.library.clone(), access)
+        .with_origins(options.allow_origin.clone())
+        .build();
     let limits = Limits { drain: Duration::from_secs(options.drain), ..Limits::default() };
+    monitoring.need_nothing();
     println!("http://{address}");
     tokio::select! {
         () = serve(listener, app, limits, shutdown_signal()) => {}

@@ -102,7 +102,7 @@ fn start(
 
 /// Returns a random model of 42 million parameters, with as many bits as bfloat16 has.
 fn random() -> Result<Engine, Box<dyn Error>> {
-    let spec = ModelSpec::gpt2(8_192, 512, 12, 8, 512, 2_048);
+    let spec = ModelSpec::gpt2(8_192, 512, 12, 8, 2_048, 512);
     let rounded = |value: f32| f32::from_bits(value.to_bits() & 0xffff_0000);
     let parameters: Vec<f32> =
         initial_parameters(&spec, &[1; 32]).into_iter().map(rounded).collect();

@@ -2,7 +2,9 @@
 
 //! The frame around all endpoints: versions, access, limits, errors, and the reference.
 
-use crate::{access::Access, body::MAX_BODY_BYTES, error::ApiError, reference, tokens::Scope};
+use crate::{
+    access::Access, body::MAX_BODY_BYTES, error::ApiError, origins::share, reference, tokens::Scope,
+};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request},
@@ -61,6 +63,7 @@ pub struct Peer(pub SocketAddr);
 /// ```
 pub struct Frame {
     access: Arc<Access>,
+    origins: Arc<[String]>,
     routes: OpenApiRouter,
 }
 
@@ -79,7 +82,15 @@ impl Frame {
             .components(Some(components))
             .security(Some([SecurityRequirement::new("token", [""; 0])]))
             .build();
-        Self { access: Arc::new(access), routes: OpenApiRouter::with_openapi(openapi) }
+        let routes = OpenApiRouter::with_openapi(openapi);
+        Self { access: Arc::new(access), origins: Arc::default(), routes }
+    }
+
+    /// Lets pages of these origins, such as `https://example.org`, use the server. Without this,
+    /// browsers show its answers to no page but its own.
+    #[must_use]
+    pub fn with_origins(self, origins: Vec<String>) -> Self {
+        Self { origins: origins.into(), ..self }
     }
 
     /// Adds endpoints that require `scope`, at their plain paths and below `/v1`.
@@ -121,7 +132,7 @@ impl Frame {
         let (router, mut openapi) = self.routes.split_for_parts();
         name_operations(&mut openapi);
         let page = reference::page(&openapi);
-        let openapi = Arc::new(openapi);
+        let (openapi, origins) = (Arc::new(openapi), self.origins);
         router
             .route("/openapi.json", get(move || async move { Json(&*openapi).into_response() }))
             .route(
@@ -134,6 +145,10 @@ impl Frame {
             .fallback(|| async { ApiError::NotFound })
             .method_not_allowed_fallback(|| async { ApiError::Method })
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(from_fn(move |request: Request, next: Next| {
+                let origins = Arc::clone(&origins);
+                async move { share(&origins, request, next).await }
+            }))
             .layer(from_fn(observe))
     }
 }

@@ -39,6 +39,7 @@ mod events;
 mod frame;
 mod generate;
 pub mod openai;
+mod origins;
 mod parameters;
 mod pretrained;
 mod reference;

@@ -53,16 +53,30 @@ async fn pages_of_other_sites_are_refused() {
         Origin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\n\r\n";
     let answer = server.client.send(preflight).await;
     assert!(answer.status >= 400 && !answer.head.contains("access-control"), "{answer:?}");
+    // Those that the operator named may ask.
+    let friend = String::from_utf8_lossy(preflight).replace("evil", "friend");
+    let answer = server.client.send(friend.as_bytes()).await;
+    assert_eq!(answer.status, 204);
+    let allowed = "access-control-allow-origin: https://friend.example";
+    assert!(answer.head.contains(allowed), "{}", answer.head);
+    let get = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Origin: https://friend.example\r\n\r\n";
+    let answer = server.client.send(get.as_bytes()).await;
+    assert!(answer.status == 200 && answer.head.contains(allowed), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_client_that_asks_too_often_is_told_when() {
     let served = engine(native(1), "r1", options());
     let server = Server::with(served, Limits::default(), None, Some(2)).await;
-    for _ in 0..2 {
-        assert_eq!(server.client.get("/v1/models").await.status, 200);
-    }
-    let refused = server.client.get("/v1/models").await;
+    assert_eq!(server.client.get("/v1/models").await.status, 200);
+    // On a slow machine, seconds with room for another may pass between two requests.
+    let refused = loop {
+        let answer = server.client.get("/v1/models").await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
     assert_eq!(refused.status, 429);
     assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -78,7 +78,10 @@ impl Client {
 
     /// Sends bytes as they are, and keeps the connection.
     pub(crate) async fn open(&self, bytes: &[u8]) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // Little room, so that the server notices soon who does not read.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 << 10).unwrap();
+        let mut stream = socket.connect(self.address).await.unwrap();
         // A server that refuses early may close before all is sent.
         let _ = stream.write_all(bytes).await;
         stream

@@ -55,7 +55,7 @@ pub(crate) fn tokenizer(chat: bool) -> TextTokenizer {
 
 /// Returns a random model with a context of 512.
 pub(crate) fn native(seed: u8) -> NativeModel {
-    let spec = ModelSpec::gpt2(VOCABULARY as u32, 32, 2, 4, 512, 96);
+    let spec = ModelSpec::gpt2(VOCABULARY as u32, 32, 2, 4, 96, 512);
     let flat: Vec<f32> =
         initial_parameters(&spec, &[seed; 32]).into_iter().map(|value| value * 6.0).collect();
     NativeModel::new(&spec, &flat, 1).unwrap()
@@ -156,7 +156,9 @@ impl Server {
         let burst = NonZeroU32::new(burst.unwrap_or(1_000_000)).unwrap();
         let rate = Rate { per_second: NonZeroU32::MIN, burst };
         let access = Access::new(tokens.map(TokenFile::new), rate);
-        let router = router(models.clone(), None, access).build();
+        let router = router(models.clone(), None, access)
+            .with_origins(vec!["https://friend.example".into()])
+            .build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client { address: listener.local_addr().unwrap(), token: None };
         let (stop, stopped) = oneshot::channel();
