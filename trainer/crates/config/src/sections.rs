@@ -374,7 +374,7 @@ pub struct AiTraining {
     )]
     #[schemars(example = false)]
     pub enable_extraction: Option<bool>,
-    /// The model has a layer of the mind: any of the next three.
+    /// The model has a layer of the mind: superposition, introspection, or a second pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = false)]
     pub enable_consciousness: Option<bool>,
