@@ -16,9 +16,12 @@ fn cheap() -> Cost {
     Cost::new(4, 8, 1).unwrap()
 }
 
+fn key() -> SecretKey {
+    SecretKey::from_seed(&[1; 32]).unwrap()
+}
+
 fn alice() -> Keystore {
-    let key = SecretKey::from_uri("//Alice").unwrap();
-    Keystore::encrypt(&key, PASSWORD, "Alice", cheap()).unwrap()
+    Keystore::encrypt(&key(), PASSWORD, "Alice", cheap()).unwrap()
 }
 
 /// Returns the refusal of a keystore of which one field is another.
@@ -72,8 +75,7 @@ fn wrong_and_missing_passwords_are_refused() {
     for wrong in ["", "correct horse", "correct hörse "] {
         assert_eq!(alice().decrypt(wrong).unwrap_err(), KeystoreError::WrongPassword);
     }
-    let key = SecretKey::from_uri("//Alice").unwrap();
-    let made = Keystore::encrypt(&key, "", "", cheap());
+    let made = Keystore::encrypt(&key(), "", "", cheap());
     assert_eq!(made.unwrap_err(), KeystoreError::NoPassword);
 }
 
