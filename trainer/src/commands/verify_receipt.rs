@@ -28,9 +28,9 @@ Examples:
   pol-trainer verify-receipt receipt.json --model smollm2 --prompt 'The capital of France is'
       with a model of this machine, and a prompt that the receipt does not disclose
 
-The result is MATCH or MISMATCH. The exit code is 0 for MATCH only. Texts of the native decoder are \
-the same on every machine. Those of libtorch are the same on the same machine with as many threads; \
-elsewhere they cannot be compared, which is no mismatch.";
+The result is MATCH or MISMATCH. The exit code is 0 for MATCH only. Texts of the native decoder \
+are the same on every machine. Those of libtorch are the same on the same machine with as many \
+threads; elsewhere they cannot be compared, which is no mismatch.";
 
 /// Options of `verify-receipt`.
 #[derive(Args)]

@@ -30,5 +30,5 @@ pub mod validator;
 mod verification;
 
 pub(crate) use rewards::RewardClaimer;
-pub(crate) use verification::{Replayed, ReplayedSegment, UpdateVerifier, Verification};
 pub use runner::{BlockHandler, OverviewSender, run, shutdown_signal};
+pub(crate) use verification::{Replayed, ReplayedSegment, UpdateVerifier, Verification};

@@ -90,8 +90,8 @@ pub(super) struct ReplayMaterial {
 
 impl HeldInput {
     /// Fetches everything that the replay of `case` in `audit` of `round`, or of a part of a case,
-    /// needs. The trainer is asked first: it has to serve all of it. What is on this machine already is not read, so that
-    /// a further try costs little.
+    /// needs. The trainer is asked first: it has to serve all of it. Inputs that are on this
+    /// machine already are not read, so that a further try costs little.
     pub(super) async fn fetch(
         context: &NodeContext,
         recipe: &Arc<Recipe>,

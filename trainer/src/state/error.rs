@@ -15,8 +15,8 @@ pub enum StateError {
     },
     /// Another process holds the folder.
     #[error(
-        "{0} is in use by another pol-trainer; give each its own --base-path, or provider.base_path \
-         in the configuration of `data acquire`"
+        "{0} is in use by another pol-trainer; give each its own --base-path, or \
+         provider.base_path in the configuration of `data acquire`"
     )]
     InUse(PathBuf),
     /// The folder belongs to another chain.

@@ -12,5 +12,5 @@ mod gathering;
 mod generating;
 mod importing;
 mod ingesting;
-mod serving;
 mod receipts;
+mod serving;

@@ -511,8 +511,7 @@ impl NewsConfig {
 impl SynthesisConfig {
     /// Returns the recipe, if the files that it needs are there.
     fn load(&self) -> Result<Recipe> {
-        for (field, path) in
-            [("synthesis.file", &self.file), ("synthesis.prompts", &self.prompts)]
+        for (field, path) in [("synthesis.file", &self.file), ("synthesis.prompts", &self.prompts)]
         {
             path.as_ref().map_or(Ok(()), |path| check_file(field, path))?;
         }

@@ -160,10 +160,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
         (&web("documentation = { sitemaps = [] }"), "documentation.sitemaps: ".into()),
         (&web("news = { outlet = \"x\" }"), "give its feeds, or one of global-voices".into()),
         (&source("synthetic", "synthesis = {}"), "give either file or recipe".into()),
-        (
-            &source("synthetic", "synthesis = { file = \"r\" }"),
-            "r is no file; name one".into(),
-        ),
+        (&source("synthetic", "synthesis = { file = \"r\" }"), "r is no file; name one".into()),
         (&TASKS.replace("version = 1", "version = 9"), "version 9 of the generators".into()),
         (&format!("languages = [\"xx\"]\n{files}clean = \"books\""), "source a: ".into()),
         (&format!("{files}languages = [\"eng\"]"), "set clean to web".into()),
