@@ -88,11 +88,11 @@ fn a_model_that_is_replaced_is_served() {
     let adapt = |layers: &str| {
         stdout(&model(&["adapt", &first, "--out", &folder, "--force", "--layers", layers]));
     };
-    adapt("2");
+    adapt("3");
     let served = Served::start(&["--model", &folder]);
     let request = json!({"prompt": "the an", "seed": 7, "max_tokens": 5});
     let before = served.generate(&request)["system_fingerprint"].clone();
-    adapt("3");
+    adapt("4");
     let start = Instant::now();
     while served.generate(&request)["system_fingerprint"] == before {
         assert!(start.elapsed() < SOON, "the new model is not served");
