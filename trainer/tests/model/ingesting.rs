@@ -74,7 +74,9 @@ fn errors_of_commands_that_print_json_are_json() {
     let out = MODELS.path("failed");
     let nowhere = ["data", "ingest", "--input", "nowhere", "--out", &out];
     assert!(error(&nowhere, 1).contains("cannot read nowhere"));
-    assert!(error(&["data", "acquire", "--config", "nowhere"], 1).contains("nowhere: cannot read it"));
+    assert!(
+        error(&["data", "acquire", "--config", "nowhere"], 1).contains("nowhere: cannot read it")
+    );
     assert!(error(&["data", "ingest", "--out", &out], 2).contains("--input <PATH>"));
     assert!(refusal(&nowhere, 1).starts_with("pol-trainer: cannot read nowhere"));
 }
