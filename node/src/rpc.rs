@@ -10,10 +10,12 @@
 //! | `payment_…` | fees |
 //! | `babe_…`, `grandpa_…` | block production and finality |
 
+mod address;
 pub(crate) mod json;
 mod pol;
 
 use crate::client::{FullBackend, FullClient, FullPool, FullSelectChain};
+use address::{Checked, NoncesServer, REPLACED};
 use jsonrpsee::RpcModule;
 use pol::{Pol, PolServer};
 use pol_runtime::{BlockNumber, Hash, opaque::Block};
@@ -60,7 +62,13 @@ pub(crate) fn create(
 ) -> Result<RpcModule<()>, Box<dyn Error + Send + Sync>> {
     let client = || deps.client.clone();
     let mut module = RpcModule::new(());
-    module.merge(System::new(client(), deps.pool.clone()).into_rpc())?;
+    let system = || System::<_, _, Block>::new(client(), deps.pool.clone());
+    let mut methods = system().into_rpc();
+    for name in REPLACED {
+        methods.remove_method(name);
+    }
+    module.merge(methods)?;
+    module.merge(Checked(system()).into_rpc())?;
     module.merge(TransactionPayment::new(client()).into_rpc())?;
     module.merge(
         Babe::new(

@@ -7,7 +7,7 @@
 //! addresses. Balances are strings, in the smallest unit, because they exceed the range of a
 //! JavaScript number. A value that does not exist is `null`.
 
-use super::json;
+use super::{address::Address, json};
 use crate::client::FullClient;
 use jsonrpsee::{
     core::RpcResult,
@@ -22,7 +22,7 @@ use pol_primitives::{
     recipe::Numerics,
     submission::Submission,
 };
-use pol_runtime::{AccountId, Hash, opaque::Block};
+use pol_runtime::{Hash, opaque::Block};
 use pol_runtime_api::PolApi;
 use polkadot_sdk::{
     sp_api::{ApiError, ProvideRuntimeApi},
@@ -66,11 +66,11 @@ pub(crate) trait Pol {
 
     /// Returns the open lease of an account.
     #[method(name = "pol_lease", blocking)]
-    fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+    fn lease(&self, account: Address, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the standing of an account, which its next lease starts from.
     #[method(name = "pol_standing", blocking)]
-    fn standing(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+    fn standing(&self, account: Address, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the measurements of a round's head by its validators, in millionths, with the share
     /// of the stake that reported; `null` until they are decided, or if no validator reported.
@@ -114,7 +114,7 @@ pub(crate) trait Pol {
     fn audit_response(
         &self,
         audit: AuditId,
-        trainer: AccountId,
+        trainer: Address,
         at: Option<Hash>,
     ) -> RpcResult<Value>;
 
@@ -123,14 +123,14 @@ pub(crate) trait Pol {
     fn audited_lease(
         &self,
         round: RoundNumber,
-        account: AccountId,
+        account: Address,
         at: Option<Hash>,
     ) -> RpcResult<Value>;
 
     /// Returns the rewards in escrow for an account. An amount is `null` until every update of its
     /// round is settled.
     #[method(name = "pol_rewards", blocking)]
-    fn pending_rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value>;
+    fn pending_rewards(&self, account: Address, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the totals of all rewards: `emitted + seized = paid + burned + waiting`.
     #[method(name = "pol_ledger", blocking)]
@@ -138,7 +138,7 @@ pub(crate) trait Pol {
 
     /// Returns up to 100 bonded accounts after `start`, in storage order.
     #[method(name = "pol_members", blocking)]
-    fn members(&self, start: Option<AccountId>, at: Option<Hash>) -> RpcResult<Value>;
+    fn members(&self, start: Option<Address>, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns a manifest.
     #[method(name = "pol_manifest", blocking)]
@@ -256,11 +256,11 @@ impl PolServer for Pol {
             .map(|measuring| or_null(measuring, json::pending_measurement))
     }
 
-    fn lease(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+    fn lease(&self, Address(account): Address, at: Option<Hash>) -> RpcResult<Value> {
         self.query(at, |api, at| api.lease(at, account)).map(|lease| or_null(lease, json::lease))
     }
 
-    fn standing(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+    fn standing(&self, Address(account): Address, at: Option<Hash>) -> RpcResult<Value> {
         self.query(at, |api, at| api.standing(at, account))
             .map(|standing| json::standing(&standing))
     }
@@ -313,7 +313,7 @@ impl PolServer for Pol {
     fn audit_response(
         &self,
         audit: AuditId,
-        trainer: AccountId,
+        Address(trainer): Address,
         at: Option<Hash>,
     ) -> RpcResult<Value> {
         self.query(at, |api, at| api.audit_response(at, audit, trainer))
@@ -323,14 +323,14 @@ impl PolServer for Pol {
     fn audited_lease(
         &self,
         round: RoundNumber,
-        account: AccountId,
+        Address(account): Address,
         at: Option<Hash>,
     ) -> RpcResult<Value> {
         self.query(at, |api, at| api.audited_lease(at, round, account))
             .map(|lease| or_null(lease, json::lease))
     }
 
-    fn pending_rewards(&self, account: AccountId, at: Option<Hash>) -> RpcResult<Value> {
+    fn pending_rewards(&self, Address(account): Address, at: Option<Hash>) -> RpcResult<Value> {
         self.query(at, |api, at| api.pending_rewards(at, account))
             .map(|all| all.iter().map(json::reward).collect())
     }
@@ -339,8 +339,8 @@ impl PolServer for Pol {
         self.query(at, |api, at| api.ledger(at)).map(|ledger| json::ledger(&ledger))
     }
 
-    fn members(&self, start: Option<AccountId>, at: Option<Hash>) -> RpcResult<Value> {
-        self.query(at, |api, at| api.members(at, start))
+    fn members(&self, start: Option<Address>, at: Option<Hash>) -> RpcResult<Value> {
+        self.query(at, |api, at| api.members(at, start.map(|Address(account)| account)))
             .map(|members| members.iter().map(json::member).collect())
     }
 

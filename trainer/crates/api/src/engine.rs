@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     thread,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use utoipa::ToSchema;
 
 /// Facts about a served model.
@@ -59,11 +59,16 @@ pub struct EngineOptions {
     pub max_tokens: usize,
 }
 
+/// Most prompts that are encoded at once. The tokens of a body of the largest size take a hundred
+/// times its memory meanwhile.
+const MAX_ENCODERS: usize = 4;
+
 /// Model that a thread serves. The thread ends with the last of its requests after the engine was
 /// dropped.
 pub struct Engine {
     card: ModelCard,
     text: Arc<TextTokenizer>,
+    encoders: Arc<Semaphore>,
     begin: Option<u32>,
     options: EngineOptions,
     jobs: mpsc::Sender<Job>,
@@ -89,7 +94,9 @@ impl Engine {
         let (sender, jobs) = mpsc::channel(options.queue.max(1));
         let worker = Worker::new(model, Arc::clone(&text), jobs, options.places, options.tokens);
         thread::Builder::new().name("model".into()).spawn(move || worker.run())?;
-        Ok(Self { card, text, begin, options, jobs: sender })
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let encoders = Arc::new(Semaphore::new(cores.min(MAX_ENCODERS)));
+        Ok(Self { card, text, encoders, begin, options, jobs: sender })
     }
 
     /// Returns facts about the model.
@@ -99,6 +106,10 @@ impl Engine {
 
     pub(crate) fn text(&self) -> &Arc<TextTokenizer> {
         &self.text
+    }
+
+    pub(crate) fn encoders(&self) -> &Arc<Semaphore> {
+        &self.encoders
     }
 
     pub(crate) fn begin(&self) -> Option<u32> {

@@ -43,7 +43,15 @@ impl SecretKey {
     ///
     /// Fails if `uri` is none of these.
     pub fn from_uri(uri: &str) -> Result<Self, InvalidSecret> {
-        let uri: SecretUri = uri.trim().parse().map_err(|_| InvalidSecret)?;
+        let uri = uri.trim();
+        // The library would put the public development phrase in place of a secret that is not
+        // there, as it does for paths of development keys.
+        let is_development =
+            uri.strip_prefix("//").is_some_and(|path| path.starts_with(|first: char| first != '/'));
+        if uri.is_empty() || (uri.starts_with('/') && !is_development) {
+            return Err(InvalidSecret);
+        }
+        let uri: SecretUri = uri.parse().map_err(|_| InvalidSecret)?;
         let phrase = uri.phrase.expose_secret();
         let root = match phrase.strip_prefix("0x") {
             Some(digits) => {
@@ -172,6 +180,9 @@ mod tests {
 
     #[test]
     fn errors_and_debug_keep_secrets() {
+        for nothing in ["", " ", "/soft", "///password"] {
+            assert_eq!(SecretKey::from_uri(nothing).unwrap_err(), InvalidSecret, "{nothing}");
+        }
         let error = SecretKey::from_uri("zebra zebra zebra").unwrap_err().to_string();
         assert!(!error.contains("zebra"), "{error}");
         let shown = format!("{:?}", SecretKey::from_uri("//Alice").unwrap());

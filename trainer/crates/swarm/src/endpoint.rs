@@ -52,6 +52,8 @@ pub(crate) fn endpoint_to_register(
     let bound = socket.bound_sockets().first().copied().unwrap_or(bind);
     let mut addresses = if advertise.is_empty() {
         vec![SocketAddr::new(reachable_address(bound.ip()), 0)]
+    } else if let Some(address) = advertise.iter().find(|address| is_no_machine(address.ip())) {
+        return Err(SwarmError::NoMachine(*address));
     } else {
         advertise
     };
@@ -62,6 +64,12 @@ pub(crate) fn endpoint_to_register(
     let addresses: Vec<_> = addresses.into_iter().map(Into::into).collect();
     let addresses = addresses.try_into().map_err(|_| SwarmError::TooManyAddresses(count))?;
     Ok(Endpoint { id: *socket.id().as_bytes(), addresses })
+}
+
+/// Returns `true` for an address that stands for any machine, or for many.
+fn is_no_machine(ip: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    ip.is_unspecified() || ip.is_multicast() || is_broadcast
 }
 
 /// Returns the address at which others reach a socket bound to `ip`.

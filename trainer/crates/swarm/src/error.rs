@@ -27,6 +27,9 @@ pub enum SwarmError {
         "{0} addresses are advertised, but at most {MAX_ADDRESSES} can be registered; name fewer"
     )]
     TooManyAddresses(usize),
+    /// An advertised address belongs to no machine.
+    #[error("{0} is the address of no machine; advertise one at which peers reach this machine")]
+    NoMachine(SocketAddr),
     /// The UDP port is taken.
     #[error("another process uses UDP port {0}; stop it or choose another port (0 for any)")]
     PortInUse(SocketAddr),

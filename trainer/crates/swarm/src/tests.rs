@@ -5,7 +5,7 @@
 use std::{
     future::Future,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ use crate::{
     progress::{Activity, Progress},
 };
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Larger than every blob of these tests.
 const LIMIT: u64 = 16 << 20;
 
@@ -692,6 +692,13 @@ async fn start_errors_say_why() {
         Swarm::start(SwarmConfig { advertise: vec![LOOPBACK; 5], ..config(directory.path(), 2) })
             .await;
     assert!(matches!(result, Err(SwarmError::TooManyAddresses(5))));
+    for ip in [[0, 0, 0, 0], [224, 0, 0, 1], [255, 255, 255, 255]] {
+        let advertise = vec![SocketAddr::from((ip, 1))];
+        let result = Swarm::start(SwarmConfig { advertise, ..config(directory.path(), 2) }).await;
+        assert!(
+            matches!(result, Err(SwarmError::NoMachine(address)) if address.ip() == IpAddr::from(ip))
+        );
+    }
 
     let file = directory.path().join("file");
     std::fs::write(&file, b"in the way").unwrap();

@@ -22,8 +22,8 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, record: &DocumentRecord) {
-        self.documents += u64::from(record.piece == 0);
+    fn add(&mut self, record: &DocumentRecord, is_new: bool) {
+        self.documents += u64::from(is_new);
         self.bytes += record.bytes;
     }
 }
@@ -71,8 +71,9 @@ impl CorpusReport {
         }
     }
 
-    /// Counts a document that is on `side`, or dropped.
-    pub(super) fn count(&mut self, record: &DocumentRecord, side: Option<Side>) {
+    /// Counts a document that is on `side`, or dropped. It is no new one if a piece before it
+    /// remains too.
+    pub(super) fn count(&mut self, record: &DocumentRecord, side: Option<Side>, is_new: bool) {
         self.invalid += record.invalid;
         for decision in &record.decisions {
             let counts = match decision.verdict {
@@ -87,10 +88,10 @@ impl CorpusReport {
             Some(Side::Train) => &mut self.train,
             Some(Side::HeldOut) => &mut self.held_out,
         };
-        amount.add(record);
-        self.sources.entry(record.origin.source.clone()).or_default().add(record);
+        amount.add(record, is_new);
+        self.sources.entry(record.origin.source.clone()).or_default().add(record, is_new);
         if let Some(language) = &record.language {
-            self.languages.entry(language.clone()).or_default().add(record);
+            self.languages.entry(language.clone()).or_default().add(record, is_new);
         }
         if let Some(quality) = record.quality {
             self.quality_sum += u128::from(quality) * u128::from(record.bytes);

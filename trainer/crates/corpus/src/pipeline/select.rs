@@ -144,6 +144,8 @@ impl Selection {
     ) -> Result<CorpusReport, E> {
         let mut report = CorpusReport::default();
         let mut before = 0;
+        // The document whose piece was the last one that remains.
+        let mut latest = None;
         for item in self.store.items() {
             let (id, item, text) = item?;
             let (group, record) = match item {
@@ -154,7 +156,13 @@ impl Selection {
                 }
             };
             for selected in self.select(id, group, record, text, &mut before)? {
-                report.count(&selected.record, selected.kept.as_ref().map(|(_, side)| *side));
+                let record = &selected.record;
+                let is_new = record.piece == 0 || latest.as_ref() != Some(&record.origin);
+                let side = selected.kept.as_ref().map(|(_, side)| *side);
+                report.count(record, side, is_new);
+                if side.is_some() {
+                    latest = Some(record.origin.clone());
+                }
                 each(selected, id)?;
             }
         }

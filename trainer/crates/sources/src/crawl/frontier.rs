@@ -202,12 +202,15 @@ impl Frontier {
         queue.len()
     }
 
-    /// Completes a frontier that was read: visits that a killed run had begun are queued again.
+    /// Completes a frontier that was read: visits that a killed run had begun are queued again, and
+    /// count as not begun, so that stops use up no limit.
     pub(super) fn restart(&mut self) {
         self.queued = Size::default();
         for host in self.hosts.values_mut() {
             for entry in host.active.drain(..).rev() {
                 host.queue.push_front(entry);
+                host.visits = host.visits.saturating_sub(1);
+                self.visits = self.visits.saturating_sub(1);
             }
             host.queue.iter().for_each(|entry| self.queued.add(entry));
         }
@@ -327,7 +330,7 @@ mod tests {
         restored.restart();
         frontier.restart();
         assert_eq!(restored, frontier);
-        assert_eq!(restored.queued.entries, 3);
+        assert_eq!((restored.queued.entries, restored.visits()), (3, 0));
         assert!(!restored.offer(entry("http://a/1"), &LIMITS));
         assert_eq!(restored.take(1, |_| false).unwrap().depth, 3);
     }
