@@ -695,9 +695,8 @@ async fn start_errors_say_why() {
     for ip in [[0, 0, 0, 0], [224, 0, 0, 1], [255, 255, 255, 255]] {
         let advertise = vec![SocketAddr::from((ip, 1))];
         let result = Swarm::start(SwarmConfig { advertise, ..config(directory.path(), 2) }).await;
-        assert!(
-            matches!(result, Err(SwarmError::NoMachine(address)) if address.ip() == IpAddr::from(ip))
-        );
+        let is_named = |address: SocketAddr| address.ip() == IpAddr::from(ip);
+        assert!(matches!(result, Err(SwarmError::NoMachine(address)) if is_named(address)));
     }
 
     let file = directory.path().join("file");
