@@ -22,7 +22,7 @@ use pol_primitives::{
     recipe::Numerics,
     submission::Submission,
 };
-use pol_runtime::{Hash, opaque::Block};
+use pol_runtime::{AccountId, Hash, opaque::Block};
 use pol_runtime_api::PolApi;
 use polkadot_sdk::{
     sp_api::{ApiError, ProvideRuntimeApi},
