@@ -42,15 +42,8 @@ fn members_of_archives_are_documents() {
         ("z.txt", b"Five."),
     ]);
     let items = read("a.tar", archive.clone());
-    let places: Vec<String> = items
-        .iter()
-        .map(|item| match item {
-            Ok(document) => document.origin.part.join(" > "),
-            Err(refusal) => format!("!{}", refusal.origin.part.join(" > ")),
-        })
-        .collect();
     assert_eq!(
-        places,
+        places(&items),
         [
             long.as_str(),
             "!._a.txt",

@@ -30,6 +30,17 @@ fn read(location: &str, bytes: impl Into<Vec<u8>>) -> Vec<Result<Document, Refus
     read_with(input(location, bytes), &ReadOptions::default())
 }
 
+/// Places of documents within the input, and of refusals behind an exclamation mark.
+fn places(items: &[Result<Document, Refusal>]) -> Vec<String> {
+    items
+        .iter()
+        .map(|item| match item {
+            Ok(document) => document.origin.part.join(" > "),
+            Err(refusal) => format!("!{}", refusal.origin.part.join(" > ")),
+        })
+        .collect()
+}
+
 /// Texts of documents, and reasons of refusals behind an exclamation mark.
 fn shown(items: Vec<Result<Document, Refusal>>) -> Vec<String> {
     items

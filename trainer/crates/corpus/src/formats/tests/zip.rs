@@ -40,15 +40,8 @@ fn members_are_documents() {
         ("empty", b""),
     ]);
     let items = read("a.zip", archive.clone());
-    let places: Vec<String> = items
-        .iter()
-        .map(|item| match item {
-            Ok(document) => document.origin.part.join(" > "),
-            Err(refusal) => format!("!{}", refusal.origin.part.join(" > ")),
-        })
-        .collect();
     assert_eq!(
-        places,
+        places(&items),
         [
             "a.txt",
             "!__MACOSX/._a.txt",
