@@ -169,31 +169,34 @@ impl Engine {
     }
 }
 
-/// The model that is served now. Requests finish with the model that they began with.
-#[derive(Clone)]
+/// The model that is served now, if there is one. Requests finish with the model that they began
+/// with.
+#[derive(Clone, Default)]
 pub struct Models {
-    current: Arc<RwLock<Arc<Engine>>>,
+    current: Arc<RwLock<Option<Arc<Engine>>>>,
 }
 
 impl Models {
     /// Serves `engine`.
     pub fn new(engine: Engine) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(engine))) }
+        let models = Self::default();
+        models.replace(engine);
+        models
     }
 
-    /// Returns the model that new requests get.
-    pub fn current(&self) -> Arc<Engine> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the model that new requests get, or `None` if none was loaded yet.
+    pub fn current(&self) -> Option<Arc<Engine>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves `engine` from now on. The model before is freed when its last request has ended.
     pub fn replace(&self, engine: Engine) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(engine);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(engine));
     }
 
     /// Returns the current model if it has the name `asked`, or if none is asked for.
     pub(crate) fn named(&self, asked: Option<&str>) -> Result<Arc<Engine>, ApiError> {
-        let engine = self.current();
+        let engine = self.current().ok_or(ApiError::NoModel)?;
         match asked {
             Some(asked) if asked != engine.card.name => Err(ApiError::Model {
                 asked: asked.chars().take(80).collect(),

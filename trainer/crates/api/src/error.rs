@@ -73,6 +73,12 @@ pub enum ApiError {
     /// All places are taken, and the queue is full.
     #[error("all places are taken and the queue is full; try again in a few seconds")]
     Busy,
+    /// No model is loaded yet.
+    #[error("no model is loaded yet; try again once the chain has one, see GET /v1/models")]
+    NoModel,
+    /// The request does not fit the state of this process.
+    #[error("{0}")]
+    Conflict(String),
     /// The server is at fault.
     #[error("{0}")]
     Internal(String),
@@ -110,7 +116,7 @@ type Kind = (StatusCode, &'static str, &'static str, &'static str);
 
 impl ApiError {
     /// Creates the error of a parameter that is out of range.
-    pub(crate) fn parameter(name: &'static str, detail: impl Into<String>) -> Self {
+    pub fn parameter(name: &'static str, detail: impl Into<String>) -> Self {
         Self::Invalid { parameter: Some(name), detail: detail.into() }
     }
 
@@ -161,6 +167,10 @@ impl ApiError {
                 status(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", kind)
             }
             Self::Busy => status(StatusCode::SERVICE_UNAVAILABLE, "busy", "Busy", "server_error"),
+            Self::NoModel => {
+                status(StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model", "server_error")
+            }
+            Self::Conflict(_) => status(StatusCode::CONFLICT, "conflict", "Conflict", INVALID),
             Self::Internal(_) => {
                 let title = "Internal error";
                 status(StatusCode::INTERNAL_SERVER_ERROR, "internal", title, "server_error")
@@ -208,6 +218,7 @@ impl IntoResponse for ApiError {
         let wait = match &self {
             Self::Rate(wait) => Some(wait.as_secs().max(1)),
             Self::Busy => Some(2),
+            Self::NoModel => Some(5),
             _ => None,
         };
         let headers = response.headers_mut();

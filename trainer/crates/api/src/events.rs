@@ -17,7 +17,7 @@ use std::{convert::Infallible, time::Duration};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Returns the response that sends `events` as they come.
-pub(crate) fn respond(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+pub fn respond(events: impl Stream<Item = Event> + Send + 'static) -> Response {
     let kept = stream::unfold(events.boxed(), |mut events| async move {
         match tokio::time::timeout(KEEP_ALIVE, events.next()).await {
             Ok(event) => event.map(|event| (event, events)),
@@ -28,7 +28,7 @@ pub(crate) fn respond(events: impl Stream<Item = Event> + Send + 'static) -> Res
 }
 
 /// Returns an event with `data` in JSON.
-pub(crate) fn json(data: &impl Serialize) -> Event {
+pub fn json(data: &impl Serialize) -> Event {
     // Values without maps of other keys than strings always serialize.
     Event::default().data(serde_json::to_string(data).unwrap_or_default())
 }

@@ -65,6 +65,7 @@ pub struct Frame {
     access: Arc<Access>,
     origins: Arc<[String]>,
     routes: OpenApiRouter,
+    pages: Router,
 }
 
 impl Frame {
@@ -83,7 +84,8 @@ impl Frame {
             .security(Some([SecurityRequirement::new("token", [""; 0])]))
             .build();
         let routes = OpenApiRouter::with_openapi(openapi);
-        Self { access: Arc::new(access), origins: Arc::default(), routes }
+        let pages = Router::new();
+        Self { access: Arc::new(access), origins: Arc::default(), routes, pages }
     }
 
     /// Lets pages of these origins, such as `https://example.org`, use the server. Without this,
@@ -106,6 +108,20 @@ impl Frame {
     pub fn with_versioned(self, scope: Scope, routes: OpenApiRouter) -> Self {
         let routes = self.guarded(scope, routes);
         Self { routes: self.routes.nest("/v1", routes), ..self }
+    }
+
+    /// Adds pages, which require no token and are no part of the description. What they show comes
+    /// from endpoints that do.
+    #[must_use]
+    pub fn with_pages(self, pages: Router) -> Self {
+        Self { pages: self.pages.merge(pages), ..self }
+    }
+
+    /// Adds routes that need no token and are not described, such as files that say nothing of the
+    /// network.
+    #[must_use]
+    pub fn with_public(self, routes: Router) -> Self {
+        Self { routes: self.routes.merge(routes.into()), ..self }
     }
 
     fn guarded(&self, scope: Scope, routes: OpenApiRouter) -> OpenApiRouter {
@@ -134,6 +150,7 @@ impl Frame {
         let page = reference::page(&openapi);
         let (openapi, origins) = (Arc::new(openapi), self.origins);
         router
+            .merge(self.pages)
             .route("/openapi.json", get(move || async move { Json(&*openapi).into_response() }))
             .route(
                 "/reference",

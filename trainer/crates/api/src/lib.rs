@@ -35,7 +35,7 @@ mod body;
 mod deadline;
 mod engine;
 mod error;
-mod events;
+pub mod events;
 mod frame;
 mod generate;
 pub mod openai;
@@ -63,9 +63,22 @@ use std::path::PathBuf;
 /// Returns the frame with all endpoints of `models`. Imported models in the folder `library` are
 /// listed.
 pub fn router(models: Models, library: Option<PathBuf>, access: Access) -> Frame {
-    Frame::new(access)
-        .with(Scope::Read, pretrained::routes(models.clone(), library))
-        .with(Scope::Generate, generate::routes(models.clone()))
-        .with_versioned(Scope::Read, openai::read_routes(models.clone()))
-        .with_versioned(Scope::Generate, openai::generate_routes(models))
+    Frame::new(access).with_library(models.clone(), library).with_models(models)
+}
+
+impl Frame {
+    /// Adds the endpoint that lists models: the current one of `models`, and imported ones in the
+    /// folder `library`.
+    #[must_use]
+    pub fn with_library(self, models: Models, library: Option<PathBuf>) -> Self {
+        self.with(Scope::Read, pretrained::routes(models, library))
+    }
+
+    /// Adds the endpoints that use `models`.
+    #[must_use]
+    pub fn with_models(self, models: Models) -> Self {
+        self.with(Scope::Generate, generate::routes(models.clone()))
+            .with_versioned(Scope::Read, openai::read_routes(models.clone()))
+            .with_versioned(Scope::Generate, openai::generate_routes(models))
+    }
 }

@@ -31,8 +31,8 @@ pub(crate) struct PretrainedModels {
     families: [&'static str; 4],
     /// Formats that it reads.
     formats: [&'static str; 2],
-    /// The model that is served.
-    served: ModelCard,
+    /// The model that is served, if one is loaded.
+    served: Option<ModelCard>,
     /// Imported models in the library of this server.
     imported: Vec<Imported>,
 }
@@ -83,7 +83,7 @@ async fn list(State(library): State<Library>) -> Result<Json<PretrainedModels>, 
             .map_err(|error| ApiError::Internal(format!("cannot read the library: {error}")))?,
         None => Vec::new(),
     };
-    let served = library.models.current().card().clone();
+    let served = library.models.current().map(|engine| engine.card().clone());
     Ok(Json(PretrainedModels { families: FAMILIES, formats: FORMATS, served, imported }))
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct ModelEntry {
     max_model_len: usize,
 }
 
-/// Lists the model that is served.
+/// Lists the model that is served, if one is loaded.
 #[utoipa::path(
     get,
     path = "/models",
@@ -41,10 +41,9 @@ pub(crate) struct ModelEntry {
 )]
 pub(crate) async fn list(State(models): State<Models>) -> Json<ModelList> {
     let engine = models.current();
-    let card = engine.card();
-    Json(ModelList {
-        object: "list",
-        data: vec![ModelEntry {
+    let entry = engine.map(|engine| {
+        let card = engine.card();
+        ModelEntry {
             id: card.name.clone(),
             object: "model",
             created: card.since,
@@ -52,6 +51,7 @@ pub(crate) async fn list(State(models): State<Models>) -> Json<ModelList> {
             root: card.root.clone(),
             decoder: card.decoder.clone(),
             max_model_len: card.context,
-        }],
-    })
+        }
+    });
+    Json(ModelList { object: "list", data: entry.into_iter().collect() })
 }
