@@ -3,8 +3,9 @@
 # Attacks a network on this machine in every way that docs/attacks lists, and checks the results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib/messages.sh
 
-only="" rounds=2 out="" json="" flags=() segments=0
+only="" rounds=2 out="" flags=() segments=0
 usage() {
     cat <<'USAGE'
 usage: scripts/attacks.sh [--only NAME,… | --without-audits] [--rounds N] [--out DIR] [--json]
@@ -38,28 +39,19 @@ out/logs-sites/forks.jsonl:
   scripts/attacks.sh --only parted-authorities --rounds 200 --out out
 USAGE
 }
-number() { # flag, value, smallest, largest
-    case "${2:-}" in '' | *[!0-9]*) echo "attacks: $1 takes a number" >&2; exit 2 ;; esac
-    if [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
-        echo "attacks: $1 takes a number from $3 to $4" >&2
-        exit 2
-    fi
-    echo "$2"
-}
 while [ $# -gt 0 ]; do
     case "$1" in
         --only) only="${2:?--only takes names, such as sybils,late-states}"; shift 2 ;;
         --rounds) rounds="$(number "$1" "${2:-}" 1 1000)"; shift 2 ;;
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --segments) segments="$(number "$1" "${2:-}" 0 1000000)"; shift 2 ;;
-        --json) json=1 flags+=("$1"); shift ;;
+        --json) quiet=1 flags+=("$1"); shift ;;
         --loopback | --without-audits) flags+=("$1"); shift ;;
         -h | --help) usage; exit 0 ;;
-        *) echo "attacks: unknown option '$1'" >&2; usage >&2; exit 2 ;;
+        *) usage >&2; misuse "unknown option '$1'" ;;
     esac
 done
 
-say() { [ -n "$json" ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
 ./scripts/setup.sh --no-tests
 . scripts/env.sh
 say "building (about 25 minutes the first time on two cores, later seconds)"

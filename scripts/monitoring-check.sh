@@ -3,6 +3,8 @@
 # Checks what deploy/ has for Prometheus and Grafana, with promtool and against a running network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib/messages.sh
+. scripts/lib/processes.sh
 
 live=1 bin="" out=""
 usage() {
@@ -29,16 +31,13 @@ while [ $# -gt 0 ]; do
         --bin) bin="$(cd "${2:?--bin takes a folder}" && pwd)"; shift 2 ;;
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         -h | --help) usage; exit 0 ;;
-        *) echo "monitoring-check: unknown option '$1'" >&2; usage >&2; exit 2 ;;
+        *) usage >&2; misuse "unknown option '$1'" ;;
     esac
 done
 for tool in promtool prometheus python3 curl; do
-    command -v "$tool" >/dev/null || {
-        echo "monitoring-check: $tool is missing: apt install prometheus python3 curl" >&2
-        exit 1
-    }
+    command -v "$tool" >/dev/null ||
+        fail "$tool is missing; install it with: apt-get install prometheus python3 curl"
 done
-say() { printf '==> %s\n' "$*"; }
 
 say "configuration, alerts, and their tests"
 promtool check config deploy/prometheus/prometheus.yml
@@ -52,55 +51,8 @@ trainer="$bin/pol-trainer"
 work="$(mktemp -d)"
 if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$work/out"; fi
 mkdir -p "$out"
-started=() names=() jobs=()
-stop() {
-    trap - EXIT INT TERM
-    for ((i = ${#started[@]} - 1; i >= 0; i--)); do
-        kill -TERM "${started[i]}" 2>/dev/null || true
-    done
-    # An observer asks the node for the totals at its end, and that may be gone.
-    for ((i = 0; i < 50; i++)); do
-        kill -0 "${started[@]}" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "${started[@]}" 2>/dev/null || true
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-start() { # name, command...
-    local name="$1"; shift
-    "$@" >"$out/$name.log" 2>&1 &
-    started+=($!) names+=("$name")
-}
-fail() {
-    echo "monitoring-check: $*; the logs are in $out" >&2
-    [ "$out" != "$work/out" ] || tail -n 5 "$out"/*.log >&2
-    exit 1
-}
-alive() {
-    local i
-    for i in "${!names[@]}"; do
-        kill -0 "${started[i]}" 2>/dev/null || fail "${names[i]} ended early"
-    done
-}
-wait_until() { # description, seconds, command...
-    local what="$1" left="$2"; shift 2
-    until "$@" >/dev/null 2>&1; do
-        alive
-        [ $((left -= 1)) -gt 0 ] || fail "waited in vain until $what"
-        sleep 1
-    done
-}
-free_port() {
-    python3 - <<'PORT'
-import socket
-with socket.create_server(("127.0.0.1", 0)) as server:
-    print(server.getsockname()[1])
-PORT
-}
+logs="$out" jobs=()
+stop_at_end
 job() { # name, port; notes a process that Prometheus scrapes
     jobs+=("$1 127.0.0.1:$2")
 }
@@ -120,7 +72,7 @@ job node "$node_metrics"
 data="$work/data"
 "$trainer" data ingest --input "$POL_CORPUS" --out "$data" >"$out/ingest.log" 2>&1
 "$trainer" recipe new --data "$data" --preset demo --out "$work/recipe.json" >"$out/recipe.log" 2>&1
-wait_until "the node answers" 60 "$trainer" status --json
+wait_until "the node answers" 60 node "$trainer" status --json
 measured beacon "$trainer" beacon sign
 "$trainer" recipe set --dev-account alice "$work/recipe.json" >>"$out/recipe.log" 2>&1
 "$trainer" data register --dev-account alice --data "$data" --admit dataset \
@@ -168,13 +120,14 @@ prometheus_url="http://127.0.0.1:$prometheus_port"
 holds() { # expression that has a result once it is true
     curl -sfG "$prometheus_url/api/v1/query" --data-urlencode "query=$1" | grep -q '"value"'
 }
-wait_until "Prometheus answers" 60 curl -sf "$prometheus_url/-/ready"
-wait_until "all ${#jobs[@]} processes are scraped" 60 holds "sum(up) == ${#jobs[@]}"
-wait_until "a text is generated" 60 curl -sf "http://127.0.0.1:$api/generate" \
+wait_until "Prometheus answers" 60 prometheus curl -sf "$prometheus_url/-/ready"
+wait_until "all ${#jobs[@]} processes are scraped" 60 prometheus holds "sum(up) == ${#jobs[@]}"
+wait_until "a text is generated" 60 api curl -sf "http://127.0.0.1:$api/generate" \
     --json '{"prompt": "a", "max_tokens": 8}'
-wait_until "a model is attested" 120 holds 'sum(pol_validator_attestations_total) > 0'
-wait_until "a segment is trained" 240 holds 'pol_trainer_segments_total > 0'
-wait_until "the facts of the chain are read" 60 holds \
+wait_until "a model is attested" 120 validator holds \
+    'sum(pol_validator_attestations_total) > 0'
+wait_until "a segment is trained" 240 trainer holds 'pol_trainer_segments_total > 0'
+wait_until "the facts of the chain are read" 60 observer holds \
     'count(pol_network_members{role="trainer"} > 0) == 5'
 
 say "processes and their metrics"

@@ -3,33 +3,35 @@
 # Tries the packages of scripts/package.sh on a bare system without a compiler and without a network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib/messages.sh
 
-out=dist suite=bookworm mirror="" blocks=3
+out=dist suite=bookworm mirror="" keys=() blocks=3
 while [ $# -gt 0 ]; do
     case "$1" in
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --suite) suite="${2:?--suite takes a name}"; shift 2 ;;
         --mirror) mirror="${2:?--mirror takes an address}"; shift 2 ;;
+        --keyring) keys=(--keyring "${2:?--keyring takes a file}"); shift 2 ;;
         -h | --help)
             cat <<'USAGE'
-usage: scripts/package-check.sh [--out DIR] [--suite NAME] [--mirror URL]
+usage: scripts/package-check.sh [--out DIR] [--suite NAME] [--mirror URL] [--keyring FILE]
 
 Unpacks the packages in DIR (dist) in a chroot of a minimal Debian, in a network namespace of its
 own. There it makes an encrypted key, runs a chain for some blocks, installs the Debian packages,
 and makes a key with those. It also checks the systemd units and the checksums. Needs root, and a
 network once, for the system: about two minutes.
 
-  --suite NAME   release of Debian or Ubuntu that debootstrap knows (bookworm)
-  --mirror URL   archive of that release (the one that apt uses here)
+  --suite NAME    release of Debian or Ubuntu (bookworm)
+  --mirror URL    archive of that release (the one that apt uses here)
+  --keyring FILE  keys of that archive, if this system does not have them; those of Ubuntu are in
+                  the package ubuntu-keyring of Debian 13
 USAGE
             exit 0 ;;
-        *) echo "package-check: unknown option '$1'" >&2; exit 2 ;;
+        *) misuse "unknown option '$1'" ;;
     esac
 done
 
 . scripts/env.sh
-say() { printf '==> %s\n' "$*" >&2; }
-fail() { echo "package-check: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "run it as root: it makes a chroot"
 command -v debootstrap >/dev/null || fail "debootstrap is missing; install it with: apt-get install debootstrap"
 out="$(cd "$out" && pwd)"
@@ -53,7 +55,14 @@ if [ ! -f "$base" ]; then
         mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)"
     fi
     scratch="$(mktemp -d "$POL_CACHE/.chroot.XXXXXX")"
-    debootstrap --variant=minbase "$suite" "$scratch" "$mirror" >"$scratch.log" 2>&1 ||
+    # Releases that are younger than debootstrap are made as the others.
+    script="/usr/share/debootstrap/scripts/$suite"
+    [ -e "$script" ] || case "$mirror" in
+        *ubuntu*) script="${script%/*}/gutsy" ;;
+        *) script="${script%/*}/sid" ;;
+    esac
+    debootstrap "${keys[@]}" --variant=minbase "$suite" "$scratch" "$mirror" "$script" \
+        >"$scratch.log" 2>&1 ||
         { tail -n 5 "$scratch.log" >&2; rm -rf "$scratch" "$scratch.log"; fail "debootstrap failed"; }
     tar -C "$scratch" -cf "$base.part" . && mv "$base.part" "$base"
     rm -rf "$scratch" "$scratch.log"

@@ -35,9 +35,11 @@ def crates():
     for program in PROGRAMS:
         command += ["--package", program]
     environment = {k: v for k, v in os.environ.items() if k != "RUSTC_WORKSPACE_WRAPPER"}
-    lines = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if found.returncode:
+        raise SystemExit("package-sbom: cargo does not list the crates; its reason is above")
     entry = r"(\S+) v(\S+)[^\t\n]*\t([^\n]*?)(?: \(\*\))?(?:\n|$)"
-    return sorted(set(re.findall(entry, lines)))
+    return sorted(set(re.findall(entry, found.stdout)))
 
 
 def checksums():

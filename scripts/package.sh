@@ -4,6 +4,7 @@
 # packages, a bill of materials, and checksums.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib/messages.sh
 
 bin="" out=dist compression=6
 while [ $# -gt 0 ]; do
@@ -25,13 +26,11 @@ without a compiler or a network. scripts/package-check.sh tries it on a bare sys
   --fast      compress little, for trials
 USAGE
             exit 0 ;;
-        *) echo "package: unknown option '$1'" >&2; exit 2 ;;
+        *) misuse "unknown option '$1'" ;;
     esac
 done
 
 . scripts/env.sh
-say() { printf '==> %s\n' "$*" >&2; }
-fail() { echo "package: $*" >&2; exit 1; }
 for tool in patchelf dpkg-deb strip; do
     command -v "$tool" >/dev/null || fail "$tool is missing; install it with: apt-get install patchelf dpkg binutils"
 done
