@@ -455,6 +455,7 @@ async fn measure_people(meter: &mut Meter, index: &Index) -> Result<(), IndexErr
     pages! { meter, index:
         |_| Extrinsics::All;
         |m| Extrinsics::Signer(m.account());
+        |m| Extrinsics::At(m.round() * BLOCKS + 2, 1);
         |m| Extrinsics::Hash(hash(u64::from(m.round() * BLOCKS + 2) << 20));
         |m| Movements::Account(m.account());
         |m| Balances::Account(m.account());
@@ -475,6 +476,9 @@ async fn measure_learning(meter: &mut Meter, index: &Index) -> Result<(), IndexE
         |m| Measurements::Round(m.round());
         |m| Votes::Round(m.round());
         |m| Votes::Account(m.account());
+        |m| Reveals::Update(m.round(), m.account());
+        |_| Settlements::All;
+        |m| Settlements::Update(m.round(), m.account());
         |_| Audits::All;
         |m| Audits::Audit(m.round());
         |m| Audits::Round(m.round());
@@ -501,18 +505,23 @@ async fn measure_data_and_money(meter: &mut Meter, index: &Index) -> Result<(), 
         |m| Manifests::Manifest(m.manifest());
         |m| Manifests::Source(m.manifest());
         |m| Manifests::Owner(m.account());
+        |m| Manifests::Content(hash(m.manifest().into()));
+        |m| Manifests::Documents(hash(u64::from(m.manifest()) + 1));
         |m| Derivations::Parent(m.manifest());
         |m| Derivations::Child(m.manifest());
         |_| Emissions::All;
         |m| Emissions::Round(m.round());
         |_| SettledRounds::All;
         |m| SettledRounds::Round(m.round());
+        |_| lookups::Rewards::All;
         |m| lookups::Rewards::Account(m.account());
         |m| lookups::Rewards::Round(m.round());
         |m| lookups::Rewards::AccountRound(m.account(), m.round());
         |_| Payments::All;
         |m| Payments::Account(m.account());
         |m| Payments::AccountRound(m.account(), m.round());
+        |m| Payments::Round(m.round());
+        |m| Payments::Kind(m.account(), PaymentKind::Claimed);
         |_| Penalties::All;
         |m| Penalties::Account(m.account());
         |m| Penalties::Audit(m.round());
@@ -536,6 +545,28 @@ async fn measure_reports(meter: &mut Meter, index: &Index) -> Result<(), IndexEr
     meter.measure("sums of the rewards of an account", sums).await?;
     let used = async |meter: &mut Meter| index.consumption(meter.manifest()).await.map(drop);
     meter.measure("consumption of a manifest", used).await?;
+    let each = async |meter: &mut Meter| {
+        let rounds: Vec<_> = (0..100).map(|_| SettledRounds::Round(meter.round())).collect();
+        index.first_of_each(&rounds, Order::NewestFirst, 1).await.map(drop)
+    };
+    meter.measure("a hundred settled rounds", each).await?;
+    let earnings = async |meter: &mut Meter| {
+        let round = meter.round();
+        index.earnings(round, round.saturating_add(199)).await.map(drop)
+    };
+    meter.measure("earnings of 200 rounds", earnings).await?;
+    let authors = async |meter: &mut Meter| {
+        let last = meter.rounds * BLOCKS;
+        index.authors(last.saturating_sub(10_000)).await.map(drop)
+    };
+    meter.measure("authors of 10,000 blocks", authors).await?;
+    let lost = async |meter: &mut Meter| index.penalty_sum(&meter.account()).await.map(drop);
+    meter.measure("sum of the penalties of an account", lost).await?;
+    let steps = async |meter: &mut Meter| {
+        let audits: Vec<_> = (0..100).map(|_| meter.round()).collect();
+        index.audit_step_counts(&audits).await.map(drop)
+    };
+    meter.measure("steps of a hundred audits", steps).await?;
     let balance =
         async |meter: &mut Meter| index.state::<AccountState>(&meter.account()).await.map(drop);
     meter.measure("present balance of an account", balance).await?;

@@ -82,6 +82,17 @@ pub enum IndexError {
         /// Height of the block.
         number: BlockNumber,
     },
+    /// The node has fewer blocks than the index has final ones.
+    #[error(
+        "the node is at block {node}, and block {index} is final in the index: wait until the node \
+         has caught up, or give another database if the chain was started anew"
+    )]
+    NodeBehind {
+        /// Height of the node's best block.
+        node: BlockNumber,
+        /// Height of the last block of the index.
+        index: BlockNumber,
+    },
     /// The node no longer has the state of a block.
     #[error(
         "the node no longer has the state of block {number}: follow one that keeps all states, \

@@ -5,7 +5,7 @@
 use crate::{Index, IndexError, read::read_block, store::BlockFacts};
 use futures::{StreamExt, stream};
 use pol_chain::{BlockInfo, Chain, ChainError};
-use pol_primitives::round::BlockNumber;
+use pol_primitives::{Hash, round::BlockNumber};
 use std::convert::Infallible;
 
 /// Number of blocks that are added with one transaction.
@@ -38,10 +38,26 @@ pub struct Progress {
     pub retracted: u32,
 }
 
+impl Progress {
+    /// Records the metrics of the follower.
+    fn measure(&self) {
+        let metrics = pol_metrics::index();
+        metrics.block_height.set(self.last.number.into());
+        metrics.behind_blocks.set(self.best.saturating_sub(self.last.number).into());
+        if self.added > 0 {
+            metrics.last_block_timestamp_seconds.set_now();
+        }
+        metrics.blocks_total.add(self.added.into());
+        metrics.facts_total.add(self.facts as u64);
+        metrics.retracted_blocks_total.add(self.retracted.into());
+    }
+}
+
 impl Follower {
     /// Creates a follower that writes to an index. An index has one follower.
     #[must_use]
     pub fn new(index: Index) -> Self {
+        pol_metrics::index().last_block_timestamp_seconds.set_now();
         Self { index }
     }
 
@@ -61,6 +77,8 @@ impl Follower {
         loop {
             match self.catch_up(chain, &mut notify).await {
                 Ok(()) => failures = 0,
+                // It is synchronising, or has just been started.
+                Err(error @ IndexError::NodeBehind { .. }) => tracing::warn!("{error}"),
                 // A node that was killed forgets its last blocks, and may be asked for one of them.
                 Err(IndexError::Chain(error @ ChainError::Node(_))) if failures < MAX_FAILURES => {
                     failures += 1;
@@ -77,7 +95,8 @@ impl Follower {
     /// # Errors
     ///
     /// Fails with [`IndexError::OtherChain`] or [`IndexError::OtherHistory`] if the index is of
-    /// another chain, with [`IndexError::Pruned`] if the node no longer has the state of a block,
+    /// another chain, with [`IndexError::NodeBehind`] if the node has fewer blocks than the index
+    /// has final ones, with [`IndexError::Pruned`] if the node no longer has the state of a block,
     /// and if the node cannot answer or the database fails.
     pub async fn catch_up(
         &self,
@@ -93,16 +112,19 @@ impl Follower {
             let blocks = self.read_batch(chain, last, next, best).await?;
             self.index.apply(&blocks).await?;
             let finalised = self.finalise(chain).await?;
-            let is_progress = !blocks.is_empty() || retracted > 0;
-            if let Some(last) = self.index.last_block().await?.filter(|_| is_progress) {
-                notify(&Progress {
+            if let Some(last) = self.index.last_block().await? {
+                let progress = Progress {
                     last,
                     best,
                     finalised,
                     added: u32::try_from(blocks.len()).unwrap_or(u32::MAX),
                     facts: blocks.iter().map(BlockFacts::len).sum(),
                     retracted,
-                });
+                };
+                progress.measure();
+                if progress.added > 0 || retracted > 0 {
+                    notify(&progress);
+                }
             }
             if next > best || (blocks.is_empty() && retracted == 0) {
                 return Ok(());
@@ -128,16 +150,27 @@ impl Follower {
                 break;
             }
             if finalised.is_some_and(|finalised| last.number <= finalised) {
-                // A node that has not caught up is waited for.
-                if here.is_none() {
-                    break;
-                }
-                return Err(IndexError::OtherHistory { number: last.number });
+                return Err(self.explain_missing(chain, last, here).await?);
             }
             self.index.retract(last).await?;
             retracted += 1;
         }
         Ok(retracted)
+    }
+
+    /// Returns the reason why the node does not have `last`, which is final in the index. It has the
+    /// block `here` at that height, if it has one.
+    async fn explain_missing(
+        &self,
+        chain: &Chain,
+        last: BlockInfo,
+        here: Option<Hash>,
+    ) -> Result<IndexError, IndexError> {
+        let best = chain.best_block().await?;
+        if here.is_some() || self.index.block_hash(best.number).await? != Some(best.hash) {
+            return Ok(IndexError::OtherHistory { number: best.number.min(last.number) });
+        }
+        Ok(IndexError::NodeBehind { node: best.number, index: last.number })
     }
 
     /// Reads the blocks from `next` to `best`, at most a batch of them, as far as they follow each

@@ -50,6 +50,7 @@ mod read;
 mod reports;
 mod schema;
 mod store;
+mod summaries;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -61,3 +62,4 @@ pub use lookups::Lookup;
 pub use query::{IndexedBlock, InvalidPosition, MAX_PAGE, Order, Page, Position, Range, Row};
 pub use reports::{Consumption, RewardSum, Sums, Update, Updates};
 pub use store::{BlockFacts, Index};
+pub use summaries::Earning;

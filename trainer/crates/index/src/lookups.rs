@@ -11,6 +11,7 @@ use pol_primitives::{
     Hash, RoundNumber,
     audit::AuditId,
     data::{ManifestId, SourceId},
+    round::BlockNumber,
 };
 
 /// Selection of facts by the values of some columns.
@@ -82,6 +83,8 @@ lookups! {
         Signer(signer: AccountId),
         /// With a hash.
         Hash(hash: Hash),
+        /// With an index in a block.
+        At(block: BlockNumber, number: u32),
     }
     /// Changes of balances.
     Movements of Movement {
@@ -129,6 +132,18 @@ lookups! {
         Round(round: RoundNumber),
         /// Of an account.
         Account(account: AccountId),
+    }
+    /// Reveals of updates.
+    Reveals of Reveal {
+        /// Of an update.
+        Update(round: RoundNumber, account: AccountId),
+    }
+    /// Ends of updates and leases.
+    Settlements of Settlement {
+        /// Newest of all.
+        All,
+        /// Of an update.
+        Update(round: RoundNumber, account: AccountId),
     }
     /// Shards that the model was trained on.
     Shards of ConsumedShard {
@@ -187,6 +202,10 @@ lookups! {
         Source(source: SourceId),
         /// Of the manifests of an account.
         Owner(owner: AccountId),
+        /// With a body of a hash.
+        Content(content: Hash),
+        /// With documents of a root.
+        Documents(documents: Hash),
     }
     /// Derivations of manifests.
     Derivations of DerivedFrom {
@@ -211,6 +230,8 @@ lookups! {
     }
     /// Rewards.
     Rewards of Reward {
+        /// Newest of all.
+        All,
         /// Of an account.
         Account(account: AccountId),
         /// Of a round.
@@ -226,6 +247,10 @@ lookups! {
         Account(account: AccountId),
         /// Of an account in a round.
         AccountRound(account: AccountId, round: RoundNumber),
+        /// Of a round.
+        Round(round: RoundNumber),
+        /// Of an account, by kind.
+        Kind(account: AccountId, kind: PaymentKind),
     }
     /// Penalties.
     Penalties of Penalty {

@@ -16,6 +16,9 @@ use std::{fmt, str::FromStr};
 /// Largest number of items of a page.
 pub const MAX_PAGE: u32 = 1_000;
 
+/// Number of selections of one statement.
+const SELECTIONS_AT_ONCE: usize = 50;
+
 /// Place of a fact in the history of the chain, by which pages continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -155,6 +158,21 @@ fn selected<F: Fact>() -> String {
     format!("f.block, f.item, {time}, f.{}", F::columns().join(", f."))
 }
 
+/// Returns the statement of a page, and the values of its first parameters, which begin at `first`.
+/// Those of the range follow.
+fn statement<L: Lookup>(lookup: &L, range: &Range, first: usize) -> (String, Vec<Value>) {
+    let conditions = lookup.conditions();
+    let equal = (first..).zip(&conditions);
+    let equal: String = equal.map(|(at, (column, _))| format!("f.{column} = ${at} AND ")).collect();
+    let sql = format!(
+        "SELECT {} FROM {} f WHERE {equal}{}",
+        selected::<L::Fact>(),
+        L::Fact::TABLE,
+        range.clause(first + conditions.len())
+    );
+    (sql, conditions.into_iter().map(|(_, value)| value).collect())
+}
+
 pub(crate) fn read_row<F: Fact>(reader: &mut Reader<'_>) -> Result<Row<F>, sqlx::Error> {
     let at = Position { block: Field::read(reader)?, item: Field::read(reader)? };
     Ok(Row { at, time: Field::read(reader)?, fact: F::read(reader)? })
@@ -172,18 +190,8 @@ impl Index {
         lookup: L,
         range: Range,
     ) -> Result<Page<Row<L::Fact>>, IndexError> {
-        let conditions = lookup.conditions();
-        let equal =
-            (1..).zip(&conditions).map(|(at, (column, _))| format!("f.{column} = ${at} AND "));
-        let sql = format!(
-            "SELECT {} FROM {} f WHERE {}{}",
-            selected::<L::Fact>(),
-            L::Fact::TABLE,
-            equal.collect::<String>(),
-            range.clause(conditions.len() + 1)
-        );
-        let values = conditions.into_iter().map(|(_, value)| value).chain(range.values());
-        let rows = self.select(sql, values).await?;
+        let (sql, values) = statement(&lookup, &range, 1);
+        let rows = self.select(sql, values.into_iter().chain(range.values())).await?;
         let rows: Result<Vec<_>, _> =
             rows.iter().map(|row| read_row::<L::Fact>(&mut Reader::new(row))).collect();
         Ok(range.page(rows?, |row| row.at))
@@ -197,6 +205,40 @@ impl Index {
     pub async fn newest<L: Lookup>(&self, lookup: L) -> Result<Option<Row<L::Fact>>, IndexError> {
         let range = Range { limit: 1, ..Range::default() };
         Ok(self.page(lookup, range).await?.items.into_iter().next())
+    }
+
+    /// Returns the first facts of each of several selections, at most `limit` of one, all in the
+    /// order of the chain.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
+    pub async fn first_of_each<L: Lookup>(
+        &self,
+        lookups: &[L],
+        order: Order,
+        limit: u32,
+    ) -> Result<Vec<Row<L::Fact>>, IndexError> {
+        let range = Range { order, after: None, limit };
+        let mut found = Vec::new();
+        for lookups in lookups.chunks(SELECTIONS_AT_ONCE) {
+            let (mut parts, mut all) = (Vec::new(), Vec::new());
+            for (number, lookup) in lookups.iter().enumerate() {
+                let (sql, values) = statement(lookup, &range, all.len() + 1);
+                parts.push(format!("SELECT * FROM ({sql}) AS s{number}"));
+                let [block, item, _] = range.values();
+                all.extend(values);
+                all.extend([block, item, Value::Integer(Some(range.items().into()))]);
+            }
+            for row in &self.select(parts.join(" UNION ALL "), all).await? {
+                found.push(read_row::<L::Fact>(&mut Reader::new(row))?);
+            }
+        }
+        found.sort_by(|a, b| match order {
+            Order::NewestFirst => b.at.cmp(&a.at),
+            Order::OldestFirst => a.at.cmp(&b.at),
+        });
+        Ok(found)
     }
 
     /// Returns the present state with a key.

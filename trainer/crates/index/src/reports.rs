@@ -130,7 +130,7 @@ fn read_update(row: &AnyRow) -> Result<Update, sqlx::Error> {
 }
 
 /// Returns the sum of an amount's columns.
-fn sum_of(amount: &str) -> String {
+pub(crate) fn sum_of(amount: &str) -> String {
     let sum = |part| format!("CAST(COALESCE(SUM({amount}_{part}), 0) AS BIGINT)");
     format!("{}, {}", sum("pol"), sum("units"))
 }

@@ -13,8 +13,10 @@ use std::{path::Path, time::Duration};
 use url::Url;
 
 /// Versions of the tables, oldest first. What was released never changes.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "facts", include_str!("../migrations/0001_facts.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "facts", include_str!("../migrations/0001_facts.sql")),
+    (2, "lookups", include_str!("../migrations/0002_lookups.sql")),
+];
 /// Number of connections. SQLite has one writer at a time, and readers beside it.
 const CONNECTIONS: u32 = 8;
 /// Longest wait for a connection.

@@ -7,6 +7,7 @@ mod made;
 mod pages;
 mod postgres;
 mod reports;
+mod summaries;
 
 pub(crate) use made::{Made, Visitor};
 
@@ -53,6 +54,10 @@ scenarios! {
     pages::blocks_are_listed,
     reports::an_update_is_told_from_lease_to_end,
     reports::sums_are_those_of_the_rows,
+    summaries::earnings_are_sums_of_rounds,
+    summaries::blocks_and_steps_are_counted,
+    summaries::consumption_is_counted_by_manifest,
+    summaries::several_selections_are_read_at_once,
 }
 
 #[tokio::test]
@@ -119,6 +124,19 @@ async fn every_lookup_has_an_index() {
         let plan = plan.join("; ");
         assert!(plan.contains("SEARCH f USING"), "{table} by {columns:?}: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{table} by {columns:?}: {plan}");
+    }
+}
+
+#[tokio::test]
+async fn every_summary_has_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let index = Index::open(path.to_str().unwrap()).await.unwrap();
+    for statement in crate::summaries::STATEMENTS.map(|statement| statement()) {
+        let sql = format!("EXPLAIN QUERY PLAN {statement}");
+        let plan = sqlx::query(AssertSqlSafe(sql)).fetch_all(&index.pool).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.try_get("detail").unwrap()).collect();
+        assert!(plan.iter().all(|step| !step.contains("SCAN")), "{statement}: {plan:?}");
     }
 }
 
