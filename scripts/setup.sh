@@ -14,7 +14,8 @@ client used by the tests, into $POL_CACHE (set POL_CACHE to move it).
 Needs a Debian 12, Ubuntu 24.04 or later x86-64 machine; system packages are installed with apt (root or sudo).
 
   --no-corpus   skip the text corpus (a trainer can ingest its own)
-  --no-tests    skip what only the tests need (Node.js, @polkadot/api and PostgreSQL)
+  --no-tests    skip what only the tests need (Node.js with @polkadot/api and playwright-core, Chromium, and
+                PostgreSQL)
   --model       fetch a pretrained model too: SmolLM2-135M-Instruct, 4-bit (Apache-2.0, 98 MB), for
                 pol-trainer model import $POL_MODEL
 USAGE
@@ -160,11 +161,16 @@ if [ "$with_tests" = 1 ]; then
     have node || need_packages "the wallet client in the tests" nodejs npm
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
         need_packages "a database server for the tests of the index" postgresql
-    if [ ! -d "$POL_NODE_MODULES/node_modules/@polkadot/api" ]; then
-        step "fetching @polkadot/api, the client of wallets and the Apps UI (half a minute)"
+    # POL_CHROMIUM names another browser where the system has no package of it.
+    [ -x "${POL_CHROMIUM:-/usr/bin/chromium}" ] ||
+        need_packages "a browser for the tests of the dashboard (a minute)" chromium
+    if [ ! -d "$POL_NODE_MODULES/node_modules/@polkadot/api" ] ||
+        [ ! -d "$POL_NODE_MODULES/node_modules/playwright-core" ]; then
+        step "fetching @polkadot/api, the client of wallets, and playwright-core, which drives the browser (half a minute)"
         mkdir -p "$POL_NODE_MODULES"
-        npm install --silent --no-audit --no-fund --prefix "$POL_NODE_MODULES" @polkadot/api@16.5.6 ||
-            fail "npm could not fetch @polkadot/api; check the network or npm's registry setting"
+        npm install --silent --no-audit --no-fund --prefix "$POL_NODE_MODULES" \
+            @polkadot/api@16.5.6 playwright-core@1.65.1 ||
+            fail "npm could not fetch @polkadot/api and playwright-core; check the network or npm's registry setting"
     fi
 fi
 step "set up: $(rustc --version), libtorch $POL_TORCH_VERSION in $POL_CACHE"

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elements, made without markup, so that text of strangers stays text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined),
+  );
+  return element;
+}
+
+/** Returns an element. Names of attributes that begin with `on` are listeners. */
+export function el(name, attributes = {}, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+/** Returns an element of SVG. */
+export function svg(name, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+let names = 0;
+
+/** Returns a name for an element that others refer to. */
+export function unique(prefix) {
+  names += 1;
+  return `${prefix}-${names}`;
+}
+
+/** Replaces the content of an element, and gives the focus back to what had it. */
+export function replace(parent, ...children) {
+  const active = document.activeElement;
+  const held = parent.contains(active) && active !== parent ? mark(active) : null;
+  parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null));
+  if (held === null) return;
+  const same = [...parent.querySelectorAll(held.tag)].find((one) => mark(one).text === held.text);
+  same?.focus({ preventScroll: true });
+}
+
+function mark(element) {
+  const label = element.getAttribute("aria-label") ?? element.textContent;
+  return { tag: element.tagName.toLowerCase(), text: element.id || label };
+}
+
+const announcer = () => document.getElementById("announcer");
+let announcing;
+
+/** Has screen readers say something, once nothing newer came for a moment. */
+export function announce(text) {
+  clearTimeout(announcing);
+  announcing = setTimeout(() => {
+    announcer().textContent = text;
+  }, 400);
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Machine: this process, its machine, and the training that it takes part in.
+
+import { events, get, has, post, send } from "./api.js";
+import { gauge } from "./charts.js";
+import { announce, el } from "./dom.js";
+import {
+  account,
+  badge,
+  bytes,
+  compact,
+  count,
+  decimal,
+  duration,
+  hash,
+  percent,
+  time,
+  words,
+} from "./format.js";
+import { facts, tiles } from "./page.js";
+import { localTable } from "./table.js";
+
+const NO_TRAINING = {
+  text: "This process does not train. A trainer with --api shows its progress here:",
+  command: "pol-trainer --key-file key.json --api",
+};
+/** Events that the progress shows already. */
+const QUIET = new Set(["state", "plan", "segment"]);
+/** Pauses before the events of the training are asked for again, in milliseconds. */
+const PAUSES = { first: 1_000, longest: 30_000 };
+
+export function machinePage(page) {
+  page.section({
+    title: "Process",
+    size: "wide",
+    missing: { text: "This server tells nothing about its machine." },
+    events: ["block"],
+    pause: 5_000,
+    load: (signal) => get("/machine", {}, signal),
+    show: process,
+  });
+  const training = page.section({
+    title: "Training",
+    size: "wide",
+    needs: "train",
+    missing: NO_TRAINING,
+    events: ["block"],
+    pause: 3_000,
+    load: (signal) => get("/train", {}, signal),
+    show: (train) => show(train, training),
+  });
+  story(page, training);
+  page.section({
+    title: "Metrics",
+    size: "wide",
+    missing: { text: "This server does not share its metrics." },
+    pause: 15_000,
+    load: (signal) => get("/metrics", {}, signal),
+    show: metrics,
+  });
+}
+
+function process(machine) {
+  const { memory, disk, processor, gpus } = machine;
+  const share = (part, size) => (size && part !== null ? part / size : null);
+  const used = memory.available_bytes === null ? null : memory.size_bytes - memory.available_bytes;
+  const vectors = processor.avx512 ? ", AVX-512" : processor.avx2 ? ", AVX2" : "";
+  return [
+    el(
+      "p",
+      { class: "headline" },
+      el("strong", {}, words(machine.role)),
+      " ",
+      badge(words(machine.activity.kind), "good"),
+      " ",
+      machine.activity.sentence,
+    ),
+    el(
+      "div",
+      { class: "split" },
+      el(
+        "div",
+        { class: "dials" },
+        gauge({
+          title: "Memory",
+          value: share(used, memory.size_bytes),
+          text: percent(share(used, memory.size_bytes), 0),
+          help: `${bytes(used)} used, ${bytes(memory.resident_bytes)} by this process`,
+        }),
+        disk
+          ? gauge({
+              title: "Disk",
+              value: share(disk.size_bytes - disk.free_bytes, disk.size_bytes),
+              text: percent(share(disk.size_bytes - disk.free_bytes, disk.size_bytes), 0),
+              help: `${bytes(disk.free_bytes)} free`,
+            })
+          : null,
+      ),
+      facts([
+        ["Tier", words(machine.tier)],
+        ["Account", account(machine.account)],
+        ["Processor", `${processor.name}, ${count(processor.cores)} cores${vectors}`],
+        ["Graphics", gpus.length === 0 ? "none" : gpus.join(", ")],
+        ["Threads that compute", count(machine.workers)],
+        ["Numerics", words(machine.numerics)],
+        ["Version", machine.version],
+        ["Started", time(machine.started)],
+        ["Up for", duration(machine.uptime_seconds)],
+        ["Genesis of the chain", hash(machine.genesis)],
+      ]),
+    ),
+  ];
+}
+
+function show(train, section) {
+  const act = (body) => async () => {
+    try {
+      await post("/train", body);
+      announce(`The trainer was told to ${body.action}.`);
+    } catch (failure) {
+      announce(failure.message);
+      problem.textContent = failure.message;
+    }
+    section.refresh();
+  };
+  const problem = el("p", { class: "bad", role: "alert" });
+  const button = (text, body, isOff) =>
+    el("button", { type: "button", disabled: isOff, onclick: act(body) }, text);
+  if (!train.trains) {
+    return [el("p", { class: "empty" }, train.sentence), local(train.local, button)];
+  }
+  const isIn = (...states) => states.includes(train.state);
+  return [
+    el(
+      "p",
+      { class: "headline" },
+      badge(words(train.state), isIn("running") ? "good" : "warn"),
+      " ",
+      train.sentence,
+    ),
+    progress(train.progress),
+    el(
+      "p",
+      { class: "muted" },
+      train.rounds_left === null
+        ? "Takes part until it is stopped."
+        : `${count(train.rounds_left)} more rounds.`,
+    ),
+    el(
+      "div",
+      { class: "row" },
+      button("Pause", { action: "pause" }, !isIn("running")),
+      button("Resume", { action: "resume" }, !isIn("paused")),
+      button("Join one round", { action: "join", rounds: 1 }, isIn("stopping")),
+      button("Stop after this lease", { action: "stop" }, isIn("stopping", "stopped")),
+    ),
+    problem,
+    local(train.local, button),
+  ];
+}
+
+function progress(now) {
+  if (now === null) return el("p", { class: "empty" }, "No lease is under way.");
+  return [
+    el(
+      "label",
+      { class: "progress" },
+      `Segment ${count(now.segment)} of ${count(now.segments)}, ` + percent(now.share, 0),
+      el("progress", { max: 1, value: now.share }),
+    ),
+    tiles([
+      { name: "Round", value: count(now.round), note: `${count(now.shards)} shards` },
+      { name: "Steps", value: count(now.steps), note: `of ${count(now.steps_total)}` },
+      { name: "Loss", value: decimal(now.loss), note: "nats per token" },
+      { name: "Speed", value: compact(now.tokens_per_second), note: "tokens/s" },
+    ]),
+  ];
+}
+
+function local(epoch, button) {
+  if (!epoch) return null;
+  return el(
+    "div",
+    {},
+    el("h3", {}, "Local epoch"),
+    el(
+      "label",
+      { class: "progress" },
+      `${epoch.model} → ${epoch.out}: ${words(epoch.state)}`,
+      el("progress", { max: 1, value: epoch.share }),
+    ),
+    facts([
+      ["Step", `${count(epoch.step)} of ${count(epoch.steps)}`],
+      ["Loss", decimal(epoch.loss)],
+      ["Model", hash(epoch.root)],
+      ["Error", epoch.error ?? "none"],
+    ]),
+    button("Cancel", { action: "cancel" }, epoch.state !== "running"),
+  );
+}
+
+/** Shows the events of the training as they come. */
+function story(page, training) {
+  const log = el("ol", { class: "timeline" });
+  const section = page.section({
+    title: "Events of the training",
+    needs: "train",
+    missing: NO_TRAINING,
+    size: "wide",
+    load: async () => null,
+    show: () => log,
+  });
+  const tell = (event) => {
+    training.due();
+    if (QUIET.has(event.event)) return;
+    log.prepend(
+      el(
+        "li",
+        {},
+        el(
+          "p",
+          {},
+          el("b", {}, words(event.event)),
+          " ",
+          el("span", { class: "muted small" }, time(new Date().toISOString())),
+        ),
+        el("p", {}, sentence(event)),
+      ),
+    );
+    while (log.children.length > 50) log.lastChild.remove();
+    section.due();
+  };
+  listen(page.signal, tell);
+}
+
+async function listen(signal, tell) {
+  let pause = PAUSES.first;
+  while (!signal.aborted) {
+    try {
+      if (!(await has("train"))) return;
+      const response = await send("/train/events", { accept: "text/event-stream", signal });
+      pause = PAUSES.first;
+      for await (const { data } of events(response)) if (data !== "") tell(JSON.parse(data));
+    } catch (failure) {
+      if (failure.kind === "missing" || failure.kind === "token") return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
+    pause = Math.min(pause * 2, PAUSES.longest);
+  }
+}
+
+function sentence(event) {
+  switch (event.event) {
+    case "lease":
+      return `Leased ${count(event.shards)} shards for round ${count(event.round)}.`;
+    case "commit":
+      return `Committed to the update of round ${count(event.round)}.`;
+    case "reveal":
+      return `Revealed the update of round ${count(event.round)}.`;
+    case "outcome":
+      return event.sentence;
+    case "settled":
+      return `Settled the update of round ${count(event.round)}: ${words(event.outcome)}.`;
+    case "reward":
+      return `Received ${event.amount} for round ${count(event.round)}.`;
+    case "local":
+      return `Step ${count(event.step)} of ${count(event.steps)}, ${words(event.state)}.`;
+    case "missed":
+      return `${count(event.events)} events were missed.`;
+    default:
+      return words(event.event);
+  }
+}
+
+function metrics({ metrics: all }) {
+  const rows = all.flatMap(({ name, help, values }) =>
+    values.map((entry) => ({ name, help, ...entry })),
+  );
+  const labels = (entry) =>
+    Object.entries(entry.labels ?? {})
+      .map(([key, value]) => `${key}=${value}`)
+      .join(", ");
+  const value = (entry) =>
+    entry.value !== undefined
+      ? compact(entry.value)
+      : `${compact(entry.count)} of sum ${compact(entry.sum)}`;
+  return el(
+    "details",
+    {},
+    el("summary", {}, `${count(rows.length)} values`),
+    localTable({
+      caption: "Metrics of this process",
+      rows,
+      columns: [
+        {
+          title: "Name",
+          cell: ({ name, help }) => el("span", { class: "mono", title: help }, name),
+        },
+        { title: "Labels", cell: labels },
+        { title: "Value", cell: value, number: true },
+      ],
+    }),
+  );
+}

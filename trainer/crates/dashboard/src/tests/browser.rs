@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The pages in a headless Chromium, on a made network of 10,000 rounds.
+
+use super::{
+    driver::Browser,
+    sample::{HOSTILE, Sample},
+};
+use axum::Router;
+use pol_api::{Access, Frame, Limits, Rate, Scope, TokenFile, serve};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::Path,
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use utoipa_axum::router::OpenApiRouter;
+
+const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0 };
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/browser.mjs");
+
+/// Server of the pages, and of the endpoints that a test gives it.
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start(port: u16, endpoints: Router, tokens: Option<&Path>) -> Self {
+        let many = NonZeroU32::new(10_000).unwrap();
+        let rate = Rate { per_second: many, burst: many };
+        let access = Access::new(tokens.map(TokenFile::new), rate);
+        let frame = Frame::new(access)
+            .with(Scope::Read, OpenApiRouter::from(endpoints))
+            .with_pages(crate::routes());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let limits = Limits { drain: Duration::ZERO, ..Limits::default() };
+        let stopped = async { drop(stopped.await) };
+        let task = tokio::spawn(serve(listener, frame.build(), limits, stopped));
+        Self { address, stop, task }
+    }
+
+    fn open(&self, arguments: &[&str]) -> Browser {
+        Browser::start(SCRIPT, &format!("http://{}", self.address), arguments)
+    }
+
+    /// Stops the server, and returns its port.
+    async fn end(self) -> u16 {
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
+        self.address.port()
+    }
+}
+
+/// Runs the script to its end.
+async fn run(server: &Server, arguments: &[&str]) {
+    let browser = server.open(arguments);
+    tokio::task::spawn_blocking(|| browser.end()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_ten_thousand_rounds() {
+    let server = Server::start(0, SAMPLE.routes(), None).await;
+    run(&server, &["pages", "--hostile", HOSTILE]).await;
+    run(&server, &["talk"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_explain_what_is_not_there() {
+    let server = Server::start(0, Sample { rounds: 0, behind: 0 }.routes(), None).await;
+    run(&server, &["empty"]).await;
+    server.end().await;
+    let server = Server::start(0, Router::new(), None).await;
+    run(&server, &["bare"]).await;
+    server.end().await;
+    let behind = Sample { behind: 1_482, ..SAMPLE };
+    let server = Server::start(0, behind.routes(), None).await;
+    run(&server, &["behind"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_survive_a_restart_and_ask_for_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let token = TokenFile::new(&path).add("page", &[Scope::Read]).unwrap();
+    let server = Server::start(0, SAMPLE.routes(), Some(&path)).await;
+    let mut browser = server.open(&["restart", "--token", &token]);
+    browser.wait_for("stop the server");
+    let port = server.end().await;
+    browser.go_on();
+    browser.wait_for("start the server");
+    let newer = Sample { rounds: 10_001, ..SAMPLE };
+    let server = Server::start(port, newer.routes(), Some(&path)).await;
+    browser.go_on();
+    browser.end();
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "writes pictures for the documentation; scripts/screenshots.sh runs it"]
+async fn screenshots() {
+    let folder = std::env::var("POL_SCREENSHOTS").expect("POL_SCREENSHOTS names a folder");
+    let server = Server::start(0, SAMPLE.routes(), None).await;
+    run(&server, &["screenshots", "--out", &folder]).await;
+    server.end().await;
+}

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Drives a headless Chromium through the pages of a server, and fails where one is not as it has to
+// be. usage: node browser.mjs URL MODE [--NAME VALUE]…; prints `done` at the end.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+const require = createRequire(path.join(process.env.POL_NODE_MODULES, "package.json"));
+const { chromium } = require("playwright-core");
+
+const [base, mode, ...rest] = process.argv.slice(2);
+const options = {};
+for (let at = 0; at < rest.length; at += 2) options[rest[at].replace(/^--/, "")] = rest[at + 1];
+
+/** Longest wait for anything: machines of tests are slow, and their failures are not. */
+const SOON = 60_000;
+const PAGES = ["network", "learning", "data", "economy", "audits", "talk", "machine"];
+/** Largest number of elements of a page, whatever the chain has. */
+const MOST_ELEMENTS = 4_000;
+const VIEWS = {
+  light: { viewport: { width: 1280, height: 800 }, colorScheme: "light" },
+  dark: { viewport: { width: 1280, height: 800 }, colorScheme: "dark" },
+  phone: { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true },
+};
+const executablePath = process.env.POL_CHROMIUM ?? "/usr/bin/chromium";
+assert.ok(existsSync(executablePath), `${executablePath} is missing: run scripts/setup.sh`);
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+const faults = [];
+
+/** Opens a tab that notes every error. `expected` are messages that the test provokes. */
+async function openTab(view, expected = null) {
+  const context = await browser.newContext({ reducedMotion: "reduce", ...VIEWS[view] });
+  const page = await context.newPage();
+  page.setDefaultTimeout(SOON);
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type()) && !expected?.test(message.text())) {
+      faults.push(`${page.url()}: ${message.text()}`);
+    }
+  });
+  page.on("pageerror", (error) => faults.push(`${page.url()}: ${error.stack}`));
+  return page;
+}
+
+async function visit(page, name) {
+  await page.goto(`${base}/dashboard/${name}`);
+  await settle(page);
+}
+
+/** Waits until no part of the page loads any more. */
+async function settle(page) {
+  await page.waitForSelector("main h1");
+  await page.waitForFunction(
+    () =>
+      document.querySelector("main section") &&
+      ![...document.querySelectorAll(".body .empty")].some((one) => one.textContent === "Loading…"),
+  );
+}
+
+const state = (page, name) => page.waitForSelector(`#state[data-state="${name}"]`);
+
+/** Checks what holds of every page. */
+async function check(page, name) {
+  const found = await page.evaluate(inspect);
+  assert.deepEqual(found.faults, [], name);
+  assert.ok(found.elements < MOST_ELEMENTS, `${name} has ${found.elements} elements`);
+  assert.ok(found.width <= found.room, `${name} is ${found.width} wide in ${found.room}`);
+}
+
+/** Runs in the page: looks for names, captions, and contrast that are missing. */
+function inspect() {
+  const faults = [];
+  const fault = (text, element) => faults.push(`${text}: ${element.outerHTML.slice(0, 200)}`);
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  for (const table of all("table")) {
+    if (!table.caption?.textContent) fault("no caption", table);
+    if (!table.querySelector("tbody th[scope=row]")) fault("no heads of rows", table);
+  }
+  for (const cell of all("th")) if (!cell.scope) fault("no scope", cell);
+  for (const image of all("svg[role=img]")) {
+    if (!image.querySelector("title")?.textContent) fault("no title", image);
+  }
+  for (const control of all("input, select, textarea, button")) {
+    const label = control.getAttribute("aria-label") ?? control.textContent;
+    const named = label.trim() || [...(control.labels ?? [])].some((one) => one.textContent.trim());
+    if (!named) fault("no name", control);
+  }
+  for (const text of all("[style]")) {
+    // Styles are set by scripts, as custom properties and for what follows a pointer.
+    if (!text.matches("i, .cursor")) fault("inline style", text);
+  }
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const paint = (colour, ground) => {
+    canvas.fillStyle = `rgb(${ground.join(" ")})`;
+    canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const groundOf = (element) => {
+    const chain = [];
+    for (let one = element; one; one = one.parentElement) {
+      chain.push(getComputedStyle(one).backgroundColor);
+    }
+    return chain.reverse().reduce((ground, colour) => paint(colour, ground), [255, 255, 255]);
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map((value) => {
+      const part = value / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const seen = new Set();
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || seen.has(element)) continue;
+    seen.add(element);
+    const style = getComputedStyle(element);
+    const isOff = element.closest(
+      ":disabled, .visually-hidden, .skip, noscript, title, desc, dialog, option",
+    );
+    if (isOff || !element.checkVisibility()) continue;
+    const ground = groundOf(element);
+    const isSvg = element.namespaceURI.endsWith("svg");
+    const ink = paint(isSvg ? style.fill : style.color, ground);
+    const [a, b] = [light(ink), light(ground)];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const size = parseFloat(style.fontSize);
+    const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 600);
+    if (contrast < (isLarge ? 3 : 4.5)) fault(`contrast ${contrast.toFixed(2)}`, element);
+  }
+  return {
+    faults: faults.slice(0, 10),
+    elements: document.querySelectorAll("*").length,
+    width: document.documentElement.scrollWidth,
+    room: innerWidth,
+  };
+}
+
+/** Goes through a page by the keyboard alone. */
+async function walkByKeyboard(page) {
+  await visit(page, "network");
+  await page.keyboard.press("Tab");
+  const active = () =>
+    page.evaluate(() => {
+      const style = getComputedStyle(document.activeElement);
+      const { tagName, textContent, id, className } = document.activeElement;
+      return { tag: tagName, text: textContent.trim(), id, className, outline: style.outlineStyle };
+    });
+  assert.equal((await active()).className, "skip");
+  await page.keyboard.press("Enter");
+  assert.equal((await active()).id, "main");
+  await page.reload();
+  await settle(page);
+  const stops = [];
+  for (let stop = 0; stop < 30; stop += 1) {
+    await page.keyboard.press("Tab");
+    const now = await active();
+    assert.notEqual(now.outline, "none", `no ring around ${JSON.stringify(now)}`);
+    stops.push(now.text);
+  }
+  for (const title of ["Network", "Talk", "Machine", "Token"])
+    assert.ok(stops.includes(title), title);
+  await page.focus("nav.pages a[href$=learning]");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("h1:text-is('Learning')");
+  assert.equal((await active()).text, "Learning");
+  await settle(page);
+  await page.waitForSelector(".chart svg[tabindex]");
+  await page.focus(".chart svg[tabindex]");
+  const readout = () => page.textContent(".readout");
+  const last = await readout();
+  await page.keyboard.press("ArrowLeft");
+  assert.notEqual(await readout(), last);
+  assert.match(await readout(), /round .+: Loss .+ nats per token/);
+}
+
+/** Looks at every page in every view. */
+async function lookAtPages() {
+  for (const view of Object.keys(VIEWS)) {
+    const page = await openTab(view);
+    for (const name of [...PAGES, ...deepPages()]) {
+      await visit(page, name);
+      if (view === "light")
+        for (const one of await page.$$("main details > summary")) await one.click();
+      await check(page, `${name} in ${view}`);
+    }
+    await page.context().close();
+  }
+}
+
+const deepPages = () =>
+  options.deep?.split(" ") ?? [
+    "learning?round=9990",
+    "data?manifest=3",
+    "audits?audit=9998",
+    "economy?account=5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY&round=9998",
+  ];
+
+const modes = {
+  async pages() {
+    await lookAtPages();
+    const page = await openTab("light");
+    await walkByKeyboard(page);
+    await readLongLists(page);
+    if (options.hostile) await meetHostileText(page);
+  },
+
+  async talk() {
+    const page = await openTab("light");
+    await visit(page, "talk");
+    await page.check("label:has-text('Tools') input");
+    await page.check("label:has-text('Receipt') input");
+    await page.fill("textarea", "Tell me of the river.");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".answer:has-text('seed 812')");
+    assert.match(await page.textContent(".answer .text"), /<b>the clock<\/b>/);
+    assert.ok(
+      await page.$$eval(
+        ".answer .token",
+        (tokens) => new Set(tokens.map((one) => one.className)).size > 2,
+      ),
+    );
+    assert.match(await page.textContent(".calls"), /calc: 1\/3 \+ 1\/6 = 1\/2/);
+    await page.click(".receipt summary");
+    const [file] = await Promise.all([
+      page.waitForEvent("download"),
+      page.click("text=Save receipt.json"),
+    ]);
+    assert.equal(file.suggestedFilename(), "receipt.json");
+    await page.selectOption("label:has-text('Reasoning') select", "tree");
+    await page.fill("textarea", "What is 17 * 23?");
+    await page.click("text=Send");
+    await page.waitForSelector(".tree .chosen:has-text('391')");
+    assert.equal(await page.$$eval(".tree li", (steps) => steps.length), 4);
+    await check(page, "talk with answers");
+  },
+
+  async empty() {
+    const page = await openTab("light", /404/);
+    for (const name of PAGES) {
+      await visit(page, name);
+      await check(page, name);
+    }
+    await visit(page, "learning");
+    await page.waitForSelector("text=No head has been measured yet.");
+    await visit(page, "economy");
+    await page.waitForSelector("text=Nobody has lost a bond.");
+  },
+
+  async bare() {
+    const page = await openTab("phone", /404/);
+    for (const name of PAGES) {
+      await visit(page, name);
+      await check(page, name);
+    }
+    await state(page, "none");
+    await visit(page, "network");
+    await page.waitForSelector("pre:has-text('pol-trainer serve')");
+    await visit(page, "talk");
+    await page.waitForSelector("pre:has-text('--model')");
+  },
+
+  async behind() {
+    const page = await openTab("light");
+    await visit(page, "learning");
+    await page.waitForSelector("#state:has-text('1,482 blocks behind')");
+    await page.waitForSelector("#banner:visible");
+    await check(page, "behind");
+  },
+
+  async restart() {
+    const page = await openTab("light", /401|ERR_|Failed to load resource/);
+    await page.goto(`${base}/dashboard/learning`);
+    if (options.token) {
+      await page.fill("#secret", options.token);
+      await page.keyboard.press("Enter");
+      const kept = await page.evaluate(() => JSON.stringify(localStorage));
+      assert.ok(!kept.includes("pol_"), kept);
+    }
+    await settle(page);
+    await state(page, "live");
+    const before = await page.textContent("main .tile .figure");
+    await exchange("stop the server");
+    await state(page, "reconnecting");
+    await page.waitForSelector("#banner:visible");
+    // The figures of a made network stand still until the test changes them.
+    if (!options.node) assert.equal(await page.textContent("main .tile .figure"), before);
+    await exchange("start the server");
+    await state(page, "live");
+    if (options.node) {
+      await loseNode(page);
+      return;
+    }
+    await page.waitForFunction(
+      (text) => document.querySelector("main .tile .figure").textContent !== text,
+      before,
+    );
+    await page.waitForSelector("#banner", { state: "hidden" });
+  },
+
+  async network() {
+    const page = await openTab("light");
+    for (const name of PAGES) {
+      await visit(page, name);
+      await check(page, name);
+      assert.deepEqual(await page.$$eval(".note:not([hidden])", textsOf), [], name);
+      await LOOKS[name](page);
+      await settle(page);
+      await check(page, page.url());
+    }
+    await walkByKeyboard(page);
+    await page.context().close();
+    const phone = await openTab("phone");
+    for (const name of PAGES) {
+      await visit(phone, name);
+      await check(phone, `${name} on a phone`);
+    }
+  },
+
+  async trainer() {
+    const page = await openTab("light");
+    await visit(page, "machine");
+    await page.waitForSelector("strong:text-is('trainer')");
+    await page.waitForSelector("button:text-is('Pause')");
+    await visit(page, "learning");
+    await page.waitForSelector("section:has(h2:text-is('Training on this machine')) .tile");
+    await check(page, "a trainer");
+  },
+
+  async screenshots() {
+    for (const view of Object.keys(VIEWS)) {
+      const page = await openTab(view);
+      for (const name of [...PAGES, "audits?audit=9998", deepPages().at(-1)]) {
+        await visit(page, name);
+        if (name === "talk") await converse(page);
+        await page.evaluate(() => scrollTo(0, 0));
+        const file = name.replace(/\?(\w+).*/, "-$1");
+        const clip = {
+          x: 0,
+          y: 0,
+          width: VIEWS[view].viewport.width,
+          height: view === "phone" ? 844 : 960,
+        };
+        await page.screenshot({
+          path: path.join(options.out, `${file}-${view}.png`),
+          clip,
+          fullPage: true,
+        });
+      }
+      await page.context().close();
+    }
+  },
+};
+
+const textsOf = (all) => all.map((one) => one.textContent);
+
+/** Follows a link, and waits for what it leads to. */
+async function follow(page, link, target) {
+  await page.click(link);
+  await page.waitForSelector(target);
+}
+
+/** What each page has to show of a real network, by links from one thing to the next. */
+const LOOKS = {
+  async network(page) {
+    await page.waitForSelector(".phases li");
+    assert.ok((await page.$$("section:has(h2:text-is('Members')) tbody tr")).length > 2);
+    assert.ok((await page.$$("section:has(h2:text-is('Latest blocks')) tbody tr")).length > 4);
+  },
+  async learning(page) {
+    await page.waitForSelector(".chart polyline");
+    assert.ok((await page.$$(".gauge .arc")).length > 1);
+    await follow(
+      page,
+      "section:has(h2:text-is('Rounds')) tbody th a",
+      "h2:text('Updates of round')",
+    );
+  },
+  async data(page) {
+    await page.waitForSelector("svg rect.fill");
+    await follow(page, "section:has(h2:text-is('Manifests')) tbody th a", ".lineage");
+    await page.waitForSelector(".lineage a:text('Round')");
+    await follow(page, ".lineage a:text('Source')", "h2:text('Lineage of source')");
+  },
+  async economy(page) {
+    await follow(page, "section:has(h2:text-is('Latest rewards')) a:text-is('why')", ".formula");
+    await page.waitForSelector("section:has(h2:text-is('Balance')) .tile");
+  },
+  async audits(page) {
+    // The newest audits may be under way.
+    await page.waitForSelector("tbody tr:has-text('ended')");
+    await follow(page, "tbody tr:has-text('ended') a", ".story .timeline li:nth-child(4)");
+  },
+  async talk(page) {
+    await page.selectOption("label:has-text('As') select", "text");
+    await page.click("summary:text-is('Sampling')");
+    await page.fill("label:has-text('Tokens') input", "12");
+    await page.fill("textarea", "To be, or");
+    await page.click("text=Send");
+    await page.waitForSelector(".answer:has-text('seed')");
+    assert.ok((await page.$$(".answer .token")).length > 0);
+  },
+  async machine(page) {
+    await page.waitForSelector("strong:text-is('api')");
+    await page.waitForSelector("section:has(h2:text-is('Metrics')) summary");
+  },
+};
+
+/** Has the node stopped and started, with its pages open. */
+async function loseNode(page) {
+  await page.click("nav.pages a[href$=network]");
+  await settle(page);
+  await exchange("stop the node");
+  await state(page, "away");
+  await page.waitForSelector("#banner:visible");
+  await exchange("start the node");
+  await state(page, "live");
+}
+
+async function converse(page) {
+  await page.check("label:has-text('Tools') input");
+  await page.fill("textarea", "Tell me of the river.");
+  await page.click("text=Send");
+  await page.waitForSelector(".answer:has-text('seed 812')");
+  await page.selectOption("label:has-text('Reasoning') select", "tree");
+  await page.fill("textarea", "What is 17 * 23?");
+  await page.click("text=Send");
+  await page.waitForSelector(".tree .chosen:has-text('391')");
+}
+
+/** Shows 10,000 rounds in charts, and goes through the pages of their tables. */
+async function readLongLists(page) {
+  await visit(page, "learning");
+  await page.check("text=10,000", { force: true });
+  await page.waitForSelector(".tile:has-text('Since round 1')");
+  await page.click("summary:text('Figures as a table') >> nth=0");
+  await page.waitForSelector("text=of 10,000");
+  await check(page, "10,000 rounds");
+  await visit(page, "economy");
+  const rows = () => page.textContent("section:has(h2:text-is('Rounds')) tbody");
+  const first = await rows();
+  await page.click("section:has(h2:text-is('Rounds')) >> text=Next");
+  await page.waitForSelector("section:has(h2:text-is('Rounds')) >> text=Page 2");
+  assert.notEqual(await rows(), first);
+  await page.click("section:has(h2:text-is('Rounds')) >> text=Previous");
+  await page.waitForSelector("section:has(h2:text-is('Rounds')) >> text=Page 1");
+}
+
+async function meetHostileText(page) {
+  await visit(page, "data");
+  const shown = await page.$$eval(".address", (all) => all.map((one) => one.textContent));
+  // Sources are listed newest first.
+  await visit(page, "data?source=3");
+  shown.push(...(await page.$$eval(".address", (all) => all.map((one) => one.textContent))));
+  assert.ok(shown.includes(options.hostile), shown.join("\n"));
+  assert.equal(await page.$("main img"), null);
+  assert.match(await page.title(), /POL$/);
+}
+
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** Says a line, and waits for one. */
+async function exchange(text) {
+  console.log(text);
+  await lines.next();
+}
+
+try {
+  await modes[mode]();
+  assert.deepEqual(faults, [], "errors in the console");
+  console.log("done");
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  process.exit();
+}
