@@ -10,6 +10,7 @@ use crate::{
         calibrate::{self, CalibrateOptions},
         config::{self, ConfigCommand},
         data::{self, DataCommand},
+        explain::{self, ExplainOptions},
         generate::{self, GenerateOptions},
         governance::{self, CouncilCommand},
         index::{self, IndexOptions},
@@ -22,6 +23,7 @@ use crate::{
         serve::{self, ServeOptions},
         status::{self, StatusOptions},
         tokens::{self, TokensCommand},
+        top::{self, TopOptions},
         verify::{self, VerifyUpdateOptions},
         verify_head::{self, VerifyOptions},
         verify_receipt::{self, VerifyReceiptOptions},
@@ -41,6 +43,7 @@ Examples:
   pol-trainer data ingest --input texts --out data     turn a folder of texts into shards
   pol-trainer model import org/name --out model        import a pretrained model
   pol-trainer generate --model model 'Once upon'       continue a text with it
+  pol-trainer top                                      watch the network on the terminal
   pol-trainer status --watch                           follow rounds and the model
   pol-trainer data trace 0/17                          show the source and the effect of a shard
   pol-trainer verify-head                              replay the model's history, compare hashes";
@@ -87,6 +90,10 @@ pub(crate) enum Command {
     Tokens(TokensCommand),
     /// Show the round, the model and the members.
     Status(StatusOptions),
+    /// Explain the reward of an account in a round, in numbers that add up.
+    Explain(ExplainOptions),
+    /// Watch the network on a terminal: rounds, members, learning, audits, and money.
+    Top(TopOptions),
     /// Check, show or begin a configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -141,6 +148,10 @@ impl Cli {
             errors.print("pol-trainer", &explain(&error));
             std::process::exit(1)
         }
+        if matches!(&cli.command, Some(Command::Top(options)) if options.is_interactive()) {
+            // The log would be written over what is drawn.
+            cli.log.silence();
+        }
         (cli, errors)
     }
 
@@ -189,6 +200,8 @@ impl Cli {
             Some(Command::Serve(options)) => serve::run(options).await,
             Some(Command::Tokens(command)) => tokens::run(command),
             Some(Command::Status(options)) => status::run(options).await,
+            Some(Command::Explain(options)) => explain::run(options).await,
+            Some(Command::Top(options)) => top::run(options).await,
             Some(Command::Config(command)) => config::run(command).await,
             Some(Command::Keys(command)) => keys::run(command).await,
             Some(Command::Beacon(command)) => beacon::run(command).await,
@@ -265,6 +278,7 @@ mod tests {
         for (file, reason) in [
             (nothing, "there is nothing to do"),
             ("[node]\nprot = 1\n", "did you mean node.port?"),
+            ("[node]\nlog = \"loud\"\n", "node.log: "),
             ("[data_acquisition]\nsoruce = []\n", "did you mean data_acquisition.source?"),
         ] {
             let error = explain(&read(file, &[]).map(drop).unwrap_err());

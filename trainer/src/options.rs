@@ -12,10 +12,15 @@ use clap::Args;
 use pol_chain::{AccountId, Chain, ChainError, Signer, parse_account};
 use pol_keystore::KeyFile;
 use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::ParseError, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 /// Environment variable with the secret URI of an account, used if neither a key file nor a
 /// development account is named.
 pub(crate) const KEY_VARIABLE: &str = "POL_KEY";
+/// Level of the log if none is given.
+const DEFAULT_LOG: &str = "info";
 /// Address of the node if none is given.
 const DEFAULT_NODE: &str = "ws://127.0.0.1:9944";
 
@@ -44,9 +49,14 @@ impl NodeOptions {
         }
     }
 
+    /// Returns the addresses that are tried.
+    pub(crate) fn all(&self) -> Vec<String> {
+        if self.is_given() { self.urls.clone() } else { vec![DEFAULT_NODE.to_owned()] }
+    }
+
     /// Returns the addresses that are tried, for people.
     pub(crate) fn addresses(&self) -> String {
-        if self.is_given() { self.urls.join(", ") } else { DEFAULT_NODE.to_owned() }
+        self.all().join(", ")
     }
 
     /// Returns `true` if all addresses may be those of nodes.
@@ -165,7 +175,7 @@ impl SwarmOptions {
 #[derive(Args, Clone)]
 pub struct LogOptions {
     /// Level or filter of the log, such as `info` or `pol_trainer=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "POL_LOG", global = true)]
+    #[arg(long, value_name = "FILTER", default_value = DEFAULT_LOG, env = "POL_LOG", global = true)]
     pub log: String,
     /// Log one JSON object per line. Commands with --json do so anyhow.
     #[arg(long, global = true)]
@@ -173,34 +183,67 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
-    /// Starts the log of this process: lines of JSON where its errors are JSON too.
-    pub(crate) fn start(&self, name: &str, errors: ErrorFormat) {
-        // A plain level applies to this workspace's crates. Libraries log warnings and errors only,
-        // and iroh nothing: the swarm's own errors tell what becomes of a connection.
-        let directives = if self.log.contains('=') || self.log.contains(',') {
-            self.log.clone()
-        } else {
-            let ours = ["trainer", "api", "chain", "swarm", "engine", "data"]
-                .map(|part| format!("pol_{part}={}", self.log));
-            format!("warn,iroh=off,{}", ours.join(","))
-        };
-        let filter = tracing_subscriber::EnvFilter::try_new(&directives).unwrap_or_else(|error| {
+    /// Turns the log off, that of libraries too.
+    pub(crate) fn silence(&mut self) {
+        self.log = "off".to_owned();
+    }
+
+    /// Returns the filter of the log.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is neither a level nor a list of directives.
+    pub(crate) fn filter(&self) -> Result<EnvFilter, ParseError> {
+        // An empty variable is none.
+        let log = if self.log.trim().is_empty() { DEFAULT_LOG } else { self.log.trim() };
+        // A plain level but `off` applies to this workspace's crates. Libraries log warnings and
+        // errors only, and iroh nothing: the swarm's own errors tell what becomes of a connection.
+        if log == "off" || log.contains(['=', ',']) {
+            return EnvFilter::try_new(log);
+        }
+        let ours = ["trainer", "api", "chain", "swarm", "engine", "data"]
+            .map(|part| format!("pol_{part}={log}"));
+        EnvFilter::try_new(format!("warn,iroh=off,{}", ours.join(",")))
+    }
+
+    /// Starts the log of this process: lines of JSON where its errors are JSON too. `traces` gets
+    /// the spans of the process as well.
+    pub(crate) fn start<L>(&self, name: &str, errors: ErrorFormat, traces: Option<L>)
+    where
+        L: Layer<Registry> + Send + Sync,
+    {
+        let filter = self.filter().unwrap_or_else(|error| {
             errors.print(name, &format!("--log {}: {error}; logging at info", self.log));
-            tracing_subscriber::EnvFilter::new("info")
+            EnvFilter::new(DEFAULT_LOG)
         });
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let lines = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false);
         let is_json = self.log_json || errors == ErrorFormat::Json;
-        if is_json { subscriber.json().init() } else { subscriber.init() }
+        let lines = if is_json { lines.json().boxed() } else { lines.boxed() };
+        tracing_subscriber::registry().with(traces).with(lines.with_filter(filter)).init();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_are_levels_or_directives() {
+        let filter = |log: &str| LogOptions { log: log.into(), log_json: false }.filter();
+        let level = |log: &str| filter(log).unwrap().to_string();
+        for empty in ["", " "] {
+            assert_eq!(level(empty), level("info"));
+        }
+        assert!(level("debug").contains("pol_trainer=debug"));
+        assert_eq!(level("pol_api=trace"), "pol_api=trace");
+        assert_eq!(level("off"), "off");
+        for wrong in ["loud", "pol_api=loud"] {
+            assert!(filter(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn development_accounts_have_uris() {

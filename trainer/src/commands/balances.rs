@@ -32,8 +32,7 @@ pub(crate) fn as_text<S: Serializer>(amount: &Balance, serializer: S) -> Result<
 impl RewardTotals {
     /// Reads the totals at the best block.
     pub(crate) async fn read(chain: &Chain) -> Result<Self> {
-        let Ledger { emitted, seized, paid, burned, waiting } = chain.ledger().await?;
-        Ok(Self { emitted, seized, paid, burned, waiting })
+        Ok(chain.ledger().await?.into())
     }
 
     /// Returns `true` if all that was emitted or seized was paid, was burned, or still waits.
@@ -42,6 +41,13 @@ impl RewardTotals {
         let outflow =
             self.paid.checked_add(self.burned).and_then(|sum| sum.checked_add(self.waiting));
         inflow.is_some() && inflow == outflow
+    }
+}
+
+impl From<Ledger> for RewardTotals {
+    fn from(ledger: Ledger) -> Self {
+        let Ledger { emitted, seized, paid, burned, waiting } = ledger;
+        Self { emitted, seized, paid, burned, waiting }
     }
 }
 

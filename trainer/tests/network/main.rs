@@ -4,8 +4,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod api;
 mod configuration;
+mod dashboard;
 mod deceivers;
+mod explaining;
 mod faults;
 mod harness;
 mod index;
@@ -15,6 +18,8 @@ mod process;
 mod rewrite;
 mod sources;
 mod survival;
+mod top;
+mod training;
 mod verifying;
 
 /// Text of the log of a trainer whose update is part of the model.
