@@ -17,8 +17,8 @@ use pol_primitives::{
 use pol_trainer::{Strategy, error::Result};
 use std::sync::Arc;
 
-/// One way of cheating.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One way of cheating. Those that need more than one trainer are for scenarios only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Cheat {
     /// No training and an update of zeros.
     ZeroPayload,
@@ -37,6 +37,7 @@ pub(crate) enum Cheat {
     /// Training on invented text.
     SyntheticText,
     /// Training on held-out text.
+    #[value(skip)]
     HeldOutText,
     /// First moments halved after every segment.
     InventedMoments,
@@ -59,12 +60,16 @@ pub(crate) enum Cheat {
     /// Honest work with impossible claims about it.
     FalseClaims,
     /// A validator that guesses ends.
+    #[value(skip)]
     GuessedEnds,
     /// A validator that accuses every update of another end and of false packing.
+    #[value(skip)]
     AccusedUpdates,
     /// A validator that reports the ends agreed with other liars.
+    #[value(skip)]
     AgreedEnds,
     /// A validator that finds every update packed as it should be.
+    #[value(skip)]
     UncheckedUpdates,
 }
 

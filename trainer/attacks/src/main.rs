@@ -13,6 +13,7 @@
 //! | [`monte_carlo`], [`offline`] | setups in this process: draws, training without a network |
 //! | [`network`], [`rpc`], [`observer`] | node and members as processes, and the chain's records |
 //! | [`cheating`], [`attackers`] | the released roles with one choice made otherwise |
+//! | [`cheat`] | one of them on a network that others run |
 //! | [`scripted`] | trainers that act call by call |
 //! | [`network_attacks`], [`heterogeneous`] | runs on a network of the exact, the native profile |
 //! | [`sites`] | a network of several authorities, whose links and nodes fail |
@@ -22,6 +23,7 @@
 //! `docs/glossary.md`.
 
 mod attackers;
+mod cheat;
 mod cheating;
 mod families;
 mod heterogeneous;
@@ -39,7 +41,8 @@ mod sites;
 mod tally;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use cheat::CheatOptions;
+use clap::{Parser, Subcommand};
 use pol_engine::determinism::NumericsMode;
 use pol_trainer::{error::ErrorFormat, options::LogOptions, process, roles};
 use report::Row;
@@ -64,6 +67,8 @@ Examples:
   pol-attacks --rounds 4 --out o  each attacker in four rounds; logs and attacks.json in folder o
   pol-attacks --without-audits    check that attacks succeed on a network whose audits look at
                                   nothing: at least ten have to
+  pol-attacks cheat --way noise-payload --dev-account eve --base-path eve
+                                  cheat on a network that runs already, and tell what becomes of it
 
 Each line of the table is a scenario. Attempts are updates, calls or draws; sampled are those of
 them where an audit looked at something false; detected are those that were refused or found; the
@@ -76,8 +81,10 @@ type ProgressFn = fn(&str);
 /// Attacks a network of one node, two honest trainers and three honest validators, all started and
 /// stopped here.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Families or single scenarios to try, separated by commas. [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = Filter::parse)]
     only: Vec<Filter>,
@@ -106,9 +113,17 @@ struct Options {
     log: String,
 }
 
+/// Subcommands.
+#[derive(Subcommand)]
+enum Command {
+    /// Take part in a running network of a development chain as a trainer that cheats.
+    Cheat(CheatOptions),
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     if !options.loopback
+        && options.command.is_none()
         && !options.without_audits
         && Selection::new(&options.only).needs_private_machine()
         && let Err(error) = sites::enter_private_network()
@@ -128,6 +143,9 @@ fn print_progress(text: &str) {
 }
 
 async fn run(options: Options) -> Result<()> {
+    if let Some(Command::Cheat(options)) = options.command {
+        return cheat::run(options).await;
+    }
     let scratch = tempfile::tempdir().context("a temporary folder")?;
     let out = options.out.clone().unwrap_or_else(|| scratch.path().to_owned());
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
