@@ -9,11 +9,12 @@ use super::{
 };
 use crate::{
     commands::{balances::RewardTotals, progress::progress_bar},
-    display::{format_amount, short_hash},
+    display::{account_name, format_amount, short_hash},
     metrics::format_metrics,
 };
 use anyhow::Result;
 use indicatif::ProgressBar;
+use pol_chain::parse_account;
 use pol_primitives::{metrics::ModelMetrics, submission::Outcome};
 use serde_json::json;
 
@@ -126,19 +127,26 @@ fn describe_losses(round: &RoundSummary) -> Option<String> {
     Some(format!("{:.4} → {:.4}", round.heldout_loss_before?, round.heldout_loss_after?))
 }
 
-/// Describes the outcomes of a round's updates.
+/// Describes the outcomes of a round's updates. Trainers are named where their updates did not
+/// stay.
 fn describe_audits(audits: &[AuditSummary]) -> String {
-    let mut counts: Vec<(String, usize)> = Vec::new();
+    let mut outcomes: Vec<(Outcome, Vec<String>)> = Vec::new();
     for audit in audits {
-        let outcome = format!("{:?}", audit.outcome).to_lowercase();
-        match counts.iter_mut().find(|(name, _)| *name == outcome) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((outcome, 1)),
+        let name = parse_account(&audit.trainer)
+            .map_or_else(|_| audit.trainer.clone(), |account| account_name(&account));
+        match outcomes.iter_mut().find(|(outcome, _)| *outcome == audit.outcome) {
+            Some((_, names)) => names.push(name),
+            None => outcomes.push((audit.outcome, vec![name])),
         }
     }
-    let counts: Vec<_> =
-        counts.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
-    if counts.is_empty() { "none yet".into() } else { counts.join(", ") }
+    let texts: Vec<_> = outcomes
+        .into_iter()
+        .map(|(outcome, names)| {
+            let text = format!("{} {}", names.len(), format!("{outcome:?}").to_lowercase());
+            if outcome.stays() { text } else { format!("{text} ({})", names.join(", ")) }
+        })
+        .collect();
+    if texts.is_empty() { "none yet".into() } else { texts.join(", ") }
 }
 
 /// Renders the table of all rounds and of what each member was paid.
@@ -185,4 +193,37 @@ fn end_table(summary: &Summary, unobserved: usize) -> Vec<String> {
     }
     lines.push(String::new());
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pol_primitives::submission::SubmissionRecord;
+
+    #[test]
+    fn trainers_are_named_where_their_updates_did_not_stay() {
+        let audit = |account, outcome| {
+            let record = SubmissionRecord {
+                outcome,
+                tier: pol_primitives::recipe::Tier::Miner,
+                staleness: 0,
+                index: 0,
+                payload_hash: [0; 32],
+                data_hash: [0; 32],
+                tokens: 0,
+                gain: 0,
+            };
+            AuditSummary::new(&account, &record)
+        };
+        let name = account_name(&[9; 32]);
+        assert_eq!(
+            describe_audits(&[
+                audit([7; 32], Outcome::Valid),
+                audit([9; 32], Outcome::Invalid),
+                audit([8; 32], Outcome::Valid),
+            ]),
+            format!("2 valid, 1 invalid ({name})")
+        );
+        assert_eq!(describe_audits(&[]), "none yet");
+    }
 }
