@@ -4,15 +4,20 @@
 # audit each other. Ends when the model has moved N times and the rewards for that are claimed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/lib/messages.sh
+. scripts/lib/processes.sh
 
 rounds=0 trainers=2 validators=1 out="" json=() verbose=() rpc_port=9944 import="" sources=""
+api_port=8000 attacker=""
 usage() {
     cat <<'USAGE'
 usage: scripts/demo.sh [--rounds N] [--trainers N] [--validators N] [--out DIR] [--json] [--verbose]
-                       [--import MODEL | --sources] [--rpc-port PORT]
+                       [--import MODEL | --sources] [--attacker] [--rpc-port PORT]
+                       [--api-port PORT | --no-api]
 
 Sets up what is missing, builds, and runs one pol-node and separate pol-trainer processes until the
-model has moved N times or you press Ctrl-C. It then waits until the updates of those rounds are
+model has moved N times or you press Ctrl-C. One of them serves a dashboard, whose address is
+printed at the start, and an HTTP API. The demo then waits until the updates of those rounds are
 settled and all rewards that can be claimed are claimed (at most ten minutes, or an hour with
 --import), stops everything that it started, and checks the state of the stopped chain. The exit
 code is 0 only if every requested round moved the model, all of them were settled, and all money
@@ -35,13 +40,12 @@ On a terminal a panel shows the round, each member, and the loss.
                   stand-ins serve the plays and poems in the shapes of these services. At the end a
                   sentence is followed to its page and to the models that learned from it, and a
                   proof about the page is verified. Four rounds, unless --rounds says otherwise
+  --attacker      let one more trainer cheat: eve trains nothing and sends noise. The dashboard
+                  shows how audits find it and what it loses, and the demo tells it at its end
   --rpc-port PORT port of the node's JSON-RPC (9944), for Polkadot.js Apps: ws://127.0.0.1:PORT
+  --api-port PORT port of the dashboard and the API (8000): http://127.0.0.1:PORT
+  --no-api        run without them
 USAGE
-}
-number() { # flag, value, smallest, largest
-    case "${2:-}" in '' | *[!0-9]*) echo "demo: $1 takes a number" >&2; exit 2 ;; esac
-    [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] || { echo "demo: $1 takes a number from $3 to $4" >&2; exit 2; }
-    echo "$2"
 }
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -50,20 +54,23 @@ while [ $# -gt 0 ]; do
         --validators) validators="$(number "$1" "${2:-}" 1 16)"; shift 2 ;;
         --out) out="${2:?--out takes a folder}"; shift 2 ;;
         --rpc-port) rpc_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
-        --json) json=(--json); shift ;;
+        --api-port) api_port="$(number "$1" "${2:-}" 1 65535)"; shift 2 ;;
+        --no-api) api_port=""; shift ;;
+        --attacker) attacker=eve; shift ;;
+        --json) json=(--json) quiet=1; shift ;;
         --verbose) verbose=(--verbose); shift ;;
         --sources) sources=1; shift ;;
         --import) import="${2:?--import takes a folder, a .gguf file or a name}"; shift 2 ;;
         -h | --help) usage; exit 0 ;;
-        *) echo "demo: unknown option '$1'" >&2; usage >&2; exit 2 ;;
+        *) usage >&2; misuse "unknown option '$1'" ;;
     esac
 done
 if [ -n "$sources" ]; then
-    [ -z "$import" ] || { echo "demo: --sources and --import exclude each other" >&2; exit 2; }
+    [ -z "$import" ] || misuse "--sources and --import exclude each other"
     [ "$rounds" != 0 ] || rounds=4
 fi
-
-say() { [ ${#json[@]} -gt 0 ] || printf '\033[1m==> %s\033[0m\n' "$*"; }
+need_port "$rpc_port" --rpc-port
+[ -z "$api_port" ] || need_port "$api_port" --api-port
 ./scripts/setup.sh --no-tests >&2
 . scripts/env.sh
 . scripts/demo-data/steps.sh
@@ -74,41 +81,49 @@ work="$(mktemp -d)"
 if [ -n "$out" ]; then mkdir -p "$out"; out="$(cd "$out" && pwd)"; else out="$work"; fi
 logs="$out/logs"
 mkdir -p "$logs"
-started=() names=()
-halt() {
-    [ ${#started[@]} -gt 0 ] || return 0
-    # Trainers end before the node that they talk to. Processes that do not end are killed.
-    for ((i = ${#started[@]} - 1; i >= 0; i--)); do kill -TERM "${started[i]}" 2>/dev/null || true; done
-    for ((i = 0; i < 50; i++)); do
-        kill -0 "${started[@]}" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL "${started[@]}" 2>/dev/null || true
-    wait 2>/dev/null || true
-    started=()
+stop_at_end
+
+addresses=()
+note_address() { # name, address
+    addresses+=("$1=$2")
 }
-stop() {
-    trap - EXIT INT TERM
-    halt
-    rm -rf "$work"
+# Serves the dashboard, the API, and the model at the head, which comes later.
+start_api() {
+    local address="http://127.0.0.1:$api_port" parts=()
+    # A second copy of an imported model is too much for a machine that trains it.
+    [ -z "$import" ] || parts=(--no-model)
+    start api "$trainer" serve --listen "127.0.0.1:$api_port" --index "$work/index.db" --threads 1 \
+        "${parts[@]}"
+    wait_until "the API answers" 120 api curl -sf "$address/endpoints"
+    note_address dashboard "$address/"
+    note_address "API reference" "$address/reference"
+    note_address metrics "$address/metrics"
 }
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-start() { # name, command...
-    local name="$1"; shift
-    "$@" >"$logs/$name.log" 2>&1 &
-    started+=($!) names+=("$name")
+show_addresses() {
+    local entry
+    [ -z "${quiet:-}" ] || return 0
+    say "addresses, while the network runs"
+    for entry in "${addresses[@]}"; do printf '    %-15s%s\n' "${entry%%=*}" "${entry#*=}" >&2; done
+    printf '    %-15s%s\n' terminal "$trainer top --node $POL_NODE" >&2
 }
-alive() { # fails where a process that was started is gone
-    local i
-    for i in "${!names[@]}"; do
-        kill -0 "${started[i]}" 2>/dev/null && continue
-        echo "demo: ${names[i]} ended early; the last lines of its log ($logs/${names[i]}.log) are:" >&2
-        tail -n 15 "$logs/${names[i]}.log" >&2
-        echo "demo: if the log ends without a reason, the machine ran out of memory; try fewer trainers" >&2
-        exit 1
-    done
+# Tells what became of the attacker.
+tell_attacker() {
+    local line
+    say "$attacker trained nothing and sent noise:"
+    grep '^block' "$logs/attacker.log" | while read -r line; do say "  $line"; done || true
+    grep -q 'slashed$' "$logs/attacker.log" ||
+        say "  no audit has come to an update of it; give --rounds a larger number"
+}
+# Adds the addresses, and what became of the attacker, to the summary.
+complete_summary() {
+    local lines="[]"
+    [ ! -f "$logs/attacker.log" ] || lines="$(grep '^block' "$logs/attacker.log" | jq -R . | jq -s .)"
+    printf '%s\n' "${addresses[@]}" |
+        jq -R 'split("=") | {(.[0]): (.[1:] | join("="))}' | jq -s add |
+        jq --slurpfile summary "$out/summary.json" --argjson attacker "$lines" \
+            '$summary[0] + {addresses: .} + if $attacker == [] then {} else {$attacker} end' \
+            >"$work/summary.json"
+    mv "$work/summary.json" "$out/summary.json"
 }
 
 export POL_NODE="ws://127.0.0.1:$rpc_port"
@@ -130,13 +145,11 @@ if [ -n "$sources" ]; then
 fi
 "$trainer" recipe new --data "$data" --preset "$preset" "${model[@]}" --out "$work/recipe.json"
 
-say "starting the node: watch it at https://polkadot.js.org/apps/?rpc=ws://127.0.0.1:$rpc_port"
+note_address node "$POL_NODE"
+note_address "Polkadot.js" "https://polkadot.js.org/apps/?rpc=$POL_NODE"
+say "starting the node"
 start node "$POL_BIN/pol-node" --chain dev --base-path "$work/node" --rpc-port "$rpc_port" --port 0 --no-prometheus
-for ((i = 0; i < 120; i++)); do
-    alive
-    "$trainer" status --json >"$logs/status.log" 2>&1 && break
-    sleep 0.5
-done
+wait_until "the node answers" 60 node "$trainer" status --json
 # Draws of audits wait for the pulses that this process signs.
 start beacon "$trainer" beacon sign
 "$trainer" recipe set --dev-account alice "$work/recipe.json" >"$logs/recipe.log"
@@ -167,6 +180,11 @@ for ((i = 1; i <= trainers; i++)); do
         --state-budget "$budget"
 done
 
+[ -z "$attacker" ] || start attacker "$POL_BIN/pol-attacks" cheat --way noise-payload \
+    --dev-account "$attacker" --base-path "$work/attacker"
+[ -z "$api_port" ] || start_api
+show_addresses
+
 limit=()
 [ "$rounds" = 0 ] || limit=(--rounds "$rounds" --settle "$settle")
 "$trainer" observe --log warn "${limit[@]}" --out "$out/summary.json" \
@@ -179,6 +197,8 @@ while kill -0 "$observer" 2>/dev/null; do
 done
 wait "$observer"
 [ "$rounds" = 0 ] || say "the model moved $rounds times"
+[ -z "$attacker" ] || tell_attacker
+complete_summary
 if [ -n "$sources" ]; then
     if [ ${#json[@]} -gt 0 ]; then follow_sources >"$logs/follow.log"; else follow_sources; fi
 fi
@@ -190,7 +210,8 @@ say "checking the state of the stopped chain"
 [ ${#json[@]} -gt 0 ] || cat <<'NEXT'
 
 Try next:
-  ./scripts/demo.sh                            # keep it running, and open the address above in a browser
+  ./scripts/demo.sh                            # keep it running, and open the dashboard in a browser
+  ./scripts/demo.sh --attacker                 # with a trainer that cheats
   ./scripts/demo.sh --sources                  # with data from a hub, the web, a model, and tasks
   ./scripts/setup.sh --model && . scripts/env.sh && $POL_BIN/pol-trainer model import "$POL_MODEL" --out smollm2
   ./scripts/attacks.sh --out attacks           # attack a network in every known way

@@ -2,23 +2,19 @@
 # Steps of demo.sh --sources, which sources this file: from services to data, and from a sentence to
 # the models that learned from it.
 
-# Waits until a file has as many lines with a pattern as are asked for.
-wait_for_lines() { # file, pattern, number
-    local i
-    for ((i = 0; i < 600; i++)); do
-        [ "$(grep -c "$2" "$1")" -lt "$3" ] || return 0
-        alive
-        sleep 0.5
-    done
-    echo "demo: $1 has fewer than $3 lines with $2 after five minutes" >&2
-    exit 1
+# Waits until the log of a process has as many lines with a pattern as are asked for.
+wait_for_lines() { # name, pattern, number
+    wait_until "its log has $3 lines with $2" 300 "$1" has_lines "$@"
+}
+has_lines() {
+    [ "$(grep -c "$2" "$logs/$1.log")" -ge "$3" ]
 }
 
 # Acquires data of all kinds from the services, into $work/acquired.
 acquire_sources() {
     say "starting local stand-ins of a hub, a web site with a feed, arXiv, and Stack Exchange"
     start services "$POL_BIN/pol-mock-services" --corpus "$POL_CORPUS" --port 0
-    wait_for_lines "$logs/services.log" '^serving' 1
+    wait_for_lines services '^serving' 1
     local address
     address="$(sed -n 's/^serving .* at //p' "$logs/services.log")"
     say "services: $address"
@@ -52,7 +48,7 @@ PROVIDER
     local manifests manifest kind
     manifests="$(cat "$work"/acquired/*/data/ingest.json |
         jq -s '[.[] | (.train, .held_out) | select(.shards > 0)] | length')"
-    wait_for_lines "$logs/provider.log" '"event":"registered"' "$manifests"
+    wait_for_lines provider '"event":"registered"' "$manifests"
     while read -r manifest kind; do
         "$trainer" data admit "$manifest" --kind "$kind" --dev-account alice
     done < <(registered '"\(.manifest) \(.kind)"') >"$logs/admit.log"
@@ -95,8 +91,7 @@ follow_sources() {
     # One byte of the address in the record is another.
     sed 's,http://,httq://,' "$proof" >"$work/forged.json"
     if "$trainer" data verify "$work/forged.json" --document "$page" 2>"$logs/forged.log"; then
-        echo "demo: a forged proof was accepted" >&2
-        exit 1
+        fail "a forged proof was accepted"
     fi
     say "with another byte it is refused: $(tail -n 1 "$logs/forged.log")"
     say "summary of the data"
