@@ -13,6 +13,8 @@ use std::{
 
 /// Lines and columns of the terminal.
 const SIZE: (usize, usize) = (24, 80);
+/// Longest time that the program takes to end.
+const END_LIMIT: Duration = Duration::from_secs(20);
 
 /// Program that draws on a terminal of its own, by `script` of util-linux.
 struct Display {
@@ -66,8 +68,14 @@ impl Display {
 
     /// Waits for the end, and checks that the terminal is as it was.
     fn check_end(mut self) {
+        let (path, limit) = (self.folder.join("end"), Instant::now() + END_LIMIT);
+        // Its input ends only afterwards, which would end it too.
+        while !fs::read_to_string(&path).is_ok_and(|end| end.contains("echo")) {
+            assert!(Instant::now() < limit, "it does not end\n{}", screen(&self.output()));
+            sleep(POLL_INTERVAL);
+        }
         self.child.wait().unwrap();
-        let end = fs::read_to_string(self.folder.join("end")).unwrap();
+        let end = fs::read_to_string(&path).unwrap();
         let words: Vec<_> = end.split([' ', '\n', ';']).collect();
         assert!(end.starts_with("status 0\n"), "{end}\n{}", self.output());
         assert!(words.contains(&"icanon") && words.contains(&"echo"), "{end}");
@@ -143,7 +151,7 @@ fn a_terminal_shows_the_network_and_is_restored() {
     let node = network.ready_node();
     let mut display = Display::start(&network, "keys");
     display.wait_for("live", 30);
-    display.wait_for("between two rounds", 1);
+    display.wait_for("between two rounds", 10);
     display.press("2");
     display.wait_for("10000 POL", 10);
     display.press("5");

@@ -138,10 +138,10 @@ fn finding(outcome: Outcome) -> &'static str {
         Outcome::NoShow => "was never revealed",
         Outcome::Excluded => "was left out",
         Outcome::Valid => "is valid",
-        Outcome::Invalid => "is invalid and was taken out",
-        Outcome::Withheld => "was taken out, since its trainer did not answer",
-        Outcome::Unresolved => "was taken out, since no quorum agreed",
-        Outcome::Tainted => "was taken out with one that it continued",
+        Outcome::Invalid => "is invalid, taken out",
+        Outcome::Withheld => "was not shown, taken out",
+        Outcome::Unresolved => "found no quorum, taken out",
+        Outcome::Tainted => "continued another, taken out",
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
             (
                 settled(Outcome::Invalid),
                 Tone::Bad,
-                "audit 3: the update of NAME in round 2 is invalid and was taken out",
+                "audit 3: the update of NAME in round 2 is invalid, taken out",
             ),
             (
                 ChainEvent::Seized { who: account, amount: 900 * POL, to: [1; 32] },

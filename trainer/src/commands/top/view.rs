@@ -302,7 +302,7 @@ fn waiting_text(own: &AccountFacts) -> String {
     let open = own.rewards.iter().filter(|reward| reward.amount.is_none()).count();
     match open {
         0 => format_amount(known),
-        rounds => format!("{}, and those of {rounds} open rounds", format_amount(known)),
+        rounds => format!("{}; rounds not settled: {rounds}", format_amount(known)),
     }
 }
 
