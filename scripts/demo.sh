@@ -117,7 +117,8 @@ tell_attacker() {
 # Adds the addresses, and what became of the attacker, to the summary.
 complete_summary() {
     local lines="[]"
-    [ ! -f "$logs/attacker.log" ] || lines="$(grep '^block' "$logs/attacker.log" | jq -R . | jq -s .)"
+    [ -z "$attacker" ] ||
+        lines="$(jq -R 'select(startswith("block"))' "$logs/attacker.log" | jq -s .)"
     printf '%s\n' "${addresses[@]}" |
         jq -R 'split("=") | {(.[0]): (.[1:] | join("="))}' | jq -s add |
         jq --slurpfile summary "$out/summary.json" --argjson attacker "$lines" \

@@ -111,7 +111,7 @@ try() { # programs, folder
 try "$bin" /tmp/tarball
 dpkg -i packages/*.deb >/dev/null
 try /usr/bin /tmp/deb
-ls /usr/share/man/man1/pol-trainer.1.gz /usr/share/bash-completion/completions/pol-trainer \
+ls /usr/share/man/man1/pol-trainer{,-top}.1.gz /usr/share/bash-completion/completions/pol-trainer \
     /usr/lib/systemd/system/pol-{node,trainer,validator}.service >/dev/null
 dpkg -r pol-node pol-trainer >/dev/null
 [ ! -e /usr/bin/pol-trainer ]
