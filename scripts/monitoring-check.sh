@@ -74,6 +74,7 @@ data="$work/data"
 "$trainer" recipe new --data "$data" --preset demo --out "$work/recipe.json" >"$out/recipe.log" 2>&1
 wait_until "the node answers" 60 node "$trainer" status --json
 measured beacon "$trainer" beacon sign
+measured index "$trainer" index --database "$work/index.db" --json
 "$trainer" recipe set --dev-account alice "$work/recipe.json" >>"$out/recipe.log" 2>&1
 "$trainer" data register --dev-account alice --data "$data" --admit dataset \
     --address "monitoring check" >"$out/register.log" 2>&1

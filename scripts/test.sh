@@ -38,5 +38,7 @@ if grep -q '^warning' "$log"; then
 fi
 step "documentation (about five minutes the first time)"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --quiet
+step "traces, which are a feature"
+cargo test --release --locked -p pol-traces --features otlp --quiet
 step "tests"
 cargo test --release --locked --workspace --no-fail-fast
