@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The node of the endpoints: connected as soon as it answers, and watched from then on.
+
+use crate::failure::Failure;
+use futures::StreamExt;
+use pol_chain::{BlockInfo, Chain, ChainError};
+use std::time::Duration;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+/// Longest wait for the answer to a question.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// Time without a new block after which the node is asked if it is there.
+const QUIET: Duration = Duration::from_secs(12);
+/// Pause between attempts to connect.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Node that answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// Client of the node.
+    pub(crate) chain: Chain,
+    /// Its best block.
+    pub(crate) best: BlockInfo,
+}
+
+/// Place at which the node is found while it answers.
+pub(crate) type NodeWatch = watch::Receiver<Option<Node>>;
+
+/// Asks a question of a node that answers.
+///
+/// # Errors
+///
+/// Fails if no node answers, or not in time.
+pub(crate) async fn ask<T, F>(
+    node: &NodeWatch,
+    question: impl FnOnce(Node) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, ChainError>>,
+{
+    let found = node.borrow().clone().ok_or_else(Failure::node_away)?;
+    let answer = timeout(ANSWER_TIMEOUT, question(found)).await;
+    Ok(answer.map_err(|_| Failure::node_away())??)
+}
+
+/// Connects to the first of the nodes that answers, and publishes its best block for ever.
+pub(crate) async fn watch_node(urls: Vec<String>, publish: watch::Sender<Option<Node>>) {
+    let chain = loop {
+        match Chain::connect_any(&urls).await {
+            Ok(chain) => break chain,
+            Err(error) => pause(&error).await,
+        }
+    };
+    let mut blocks = loop {
+        match chain.blocks().await {
+            Ok(blocks) => break blocks,
+            Err(error) => pause(&error).await,
+        }
+    };
+    loop {
+        let best = match timeout(QUIET, blocks.next()).await {
+            Ok(best) => best,
+            Err(_) => timeout(ANSWER_TIMEOUT, chain.best_block()).await.ok().and_then(Result::ok),
+        };
+        publish.send_replace(best.map(|best| Node { chain: chain.clone(), best }));
+    }
+}
+
+/// Waits before another attempt to reach the node.
+async fn pause(error: &ChainError) {
+    tracing::warn!(%error, "cannot follow the chain; trying again");
+    sleep(PAUSE).await;
+}
