@@ -14,6 +14,7 @@ use pol_primitives::{
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
     beacon,
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    explanation::Explanation,
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
     lineage::Retirement,
@@ -319,6 +320,10 @@ sp_api::impl_runtime_apis! {
 
         fn pending_rewards(account: AccountId) -> Vec<PendingReward> {
             Rewards::pending_rewards(account)
+        }
+
+        fn explain(account: AccountId, round: RoundNumber) -> Explanation<AccountId> {
+            Rewards::explain(account, round)
         }
 
         fn ledger() -> Ledger {

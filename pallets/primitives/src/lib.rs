@@ -27,6 +27,7 @@
 //! | [`clock`] | the clock of deadlines, which stands still while blocks are full |
 //! | [`data`] | sources, manifests and shards |
 //! | [`election`] | the choice of authorities among candidates |
+//! | [`explanation`] | explanations of rewards in numbers that add up |
 //! | [`head`] | the hash chain of the model |
 //! | [`hex_hash`] | serde format of hashes in JSON |
 //! | [`inclusion`] | the count of stake that holds the updates of a round |
@@ -84,6 +85,7 @@ pub mod beacon;
 pub mod clock;
 pub mod data;
 pub mod election;
+pub mod explanation;
 pub mod head;
 pub mod hex_hash;
 pub mod inclusion;

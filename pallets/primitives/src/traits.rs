@@ -3,8 +3,8 @@
 //! Interfaces between the pallets.
 
 use crate::{
-    Balance, Hash, Ppm, RoundNumber, beacon::Pulse, data::ShardId, prf::Prf,
-    rewards::RoundEarnings, round::BlockNumber,
+    Balance, Hash, Ppm, RoundNumber, beacon::Pulse, data::ShardId, explanation::RoundWork,
+    prf::Prf, rewards::RoundEarnings, round::BlockNumber,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -127,6 +127,12 @@ pub trait Payouts<AccountId> {
     fn burn_fine(amount: Balance);
     /// Forfeits all rewards of the account in escrow, and burns those of settled rounds.
     fn forfeit(account: &AccountId);
+}
+
+/// Work of accounts in rounds, as used by the rewards pallet to explain rewards.
+pub trait WorkRecords<AccountId> {
+    /// Returns the work of the account in a round, and what the round waits for.
+    fn work(account: &AccountId, round: RoundNumber) -> RoundWork<AccountId>;
 }
 
 /// Format of the data that can be trained on.

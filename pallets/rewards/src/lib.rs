@@ -6,7 +6,8 @@
 //! and never more than the cap in all. The treasury receives its share at once. The other shares
 //! stay in escrow until audits have settled who earned them. The learning pallet uses this pallet
 //! through [`Payouts`](pol_primitives::traits::Payouts). The pallet reads the current round through
-//! [`Rounds`](pol_primitives::traits::Rounds).
+//! [`Rounds`](pol_primitives::traits::Rounds), and the work that a reward is for through
+//! [`WorkRecords`](pol_primitives::traits::WorkRecords).
 //!
 //! # Key terms
 //!
@@ -80,7 +81,7 @@ pub mod pallet {
         Balance, RoundNumber,
         rewards::{self, EmissionSchedule, EmissionShares, RoundEarnings, RoundPool},
         round::BlockNumber,
-        traits::Rounds,
+        traits::{Rounds, WorkRecords},
     };
     use polkadot_sdk::{
         frame_support::{
@@ -121,6 +122,8 @@ pub mod pallet {
         type KeptRounds: Get<RoundNumber>;
         /// Source of the current round and of the length of the escrow.
         type Rounds: Rounds;
+        /// Work that explanations of rewards name.
+        type Work: WorkRecords<Self::AccountId>;
         /// Origin that may change the emission.
         type GovernanceOrigin: EnsureOrigin<Self::RuntimeOrigin>;
         /// Weights of the calls.

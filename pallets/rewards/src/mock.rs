@@ -5,8 +5,9 @@
 use crate as pallet_pol_rewards;
 use pol_primitives::{
     Balance, POL, RoundNumber,
+    explanation::{RoundEnd, RoundWork, UpdateSummary},
     rewards::{self, EmissionSchedule},
-    traits::Rounds,
+    traits::{Rounds, WorkRecords},
 };
 use polkadot_sdk::{
     frame_support::{
@@ -43,6 +44,8 @@ parameter_types! {
     pub static MaxEmission: Balance = rewards::MAX_EMISSION;
     pub static Round: RoundNumber = 0;
     pub static EscrowRounds: RoundNumber = INITIAL_ESCROW;
+    pub static End: Option<RoundEnd> = None;
+    pub static Update: Option<UpdateSummary> = None;
 }
 
 /// Round whose state the test sets.
@@ -60,6 +63,16 @@ impl Rounds for TestRounds {
     }
     fn escrow_rounds() -> RoundNumber {
         EscrowRounds::get()
+    }
+}
+
+/// Work that the test sets. Rounds before the one under way have ended with an update.
+impl WorkRecords<AccountId> for TestRounds {
+    fn work(_: &AccountId, round: RoundNumber) -> RoundWork<AccountId> {
+        let has_ended = round < Round::get();
+        let end = if has_ended { RoundEnd::Head(1) } else { RoundEnd::Open };
+        let end = End::get().unwrap_or(end);
+        RoundWork { end, update: Update::get(), open_seats: 0, unsettled: Vec::new() }
     }
 }
 
@@ -83,6 +96,7 @@ impl crate::Config for Test {
     type TreasuryId = TreasuryId;
     type KeptRounds = ConstU32<KEPT_ROUNDS>;
     type Rounds = TestRounds;
+    type Work = TestRounds;
     type GovernanceOrigin = frame_system::EnsureRoot<AccountId>;
     type WeightInfo = ();
 }
@@ -100,6 +114,8 @@ pub(crate) fn run_with(emission: EmissionSchedule, wealth: Balance, test: impl F
     };
     Round::set(0);
     EscrowRounds::set(INITIAL_ESCROW);
+    End::set(None);
+    Update::set(None);
     MaxEmission::set(rewards::MAX_EMISSION);
     let mut chain = TestExternalities::new(genesis.build_storage().unwrap());
     chain.execute_with(|| {

@@ -32,6 +32,7 @@ use pol_primitives::{
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
     beacon::{AwaitedPulse, BeaconConfig},
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    explanation::Explanation,
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
     lineage::Retirement,
@@ -45,7 +46,7 @@ use pol_primitives::{
 
 polkadot_sdk::sp_api::decl_runtime_apis! {
     /// State of the learning network.
-    #[api_version(3)]
+    #[api_version(4)]
     pub trait PolApi<AccountId>
     where
         AccountId: Codec,
@@ -95,6 +96,8 @@ polkadot_sdk::sp_api::decl_runtime_apis! {
         fn audited_lease(round: RoundNumber, account: AccountId) -> Option<Lease>;
         /// Returns the account's rewards in escrow, newest round first; at most 1,024.
         fn pending_rewards(account: AccountId) -> Vec<PendingReward>;
+        /// Explains the account's reward of a round in numbers that add up to what a claim pays.
+        fn explain(account: AccountId, round: RoundNumber) -> Explanation<AccountId>;
         /// Returns the totals of all rewards and fines.
         fn ledger() -> Ledger;
         /// Returns the account as a member of the network.

@@ -108,6 +108,7 @@ impl pallet_pol_rewards::Config for Runtime {
     type TreasuryId = Treasury;
     type KeptRounds = KeptRounds;
     type Rounds = ProofOfLearning;
+    type Work = ProofOfLearning;
     type GovernanceOrigin = GovernanceOrigin;
     type WeightInfo = ();
 }

@@ -12,6 +12,7 @@ use pol_primitives::{
     RoundNumber,
     audit::Case,
     data::{ShardId, ShardRecord},
+    explanation::{Explanation, RewardState, Unpaid, UpdateStatus},
     head::{Excision, Head},
     lease::Lease,
     member::UPDATE_LOCK,
@@ -57,6 +58,16 @@ fn treasury() -> AccountId {
 
 fn claim(round: RoundNumber) -> RuntimeCall {
     RewardsCall::claim { round }.into()
+}
+
+/// Returns the explanation of an account's reward of round 1, whose parts add up.
+fn explain(who: &AccountId) -> Explanation<AccountId> {
+    let explained = Rewards::explain(who.clone(), 1);
+    let Explanation { training, seats, data, .. } = &explained;
+    let parts = [training.share, seats.share, data.share];
+    let sum: Option<Balance> = parts.iter().map(|share| share.amount).sum();
+    assert_eq!(sum, explained.amount);
+    explained
 }
 
 /// Network of three validators and two trainers, and the emission of its first round.
@@ -118,6 +129,39 @@ impl PaidRound {
         assert_eq!((ledger.emitted, ledger.paid), (self.shares.total(), self.shares.treasury));
         assert_eq!(ledger.burned, 0);
         leases
+    }
+
+    /// Checks that rewards of round 1 wait for both updates.
+    fn check_unsettled(&self) {
+        let explained = explain(&self.trainers[0]);
+        assert_eq!((explained.state, explained.amount), (RewardState::Unsettled, None));
+        assert_eq!(explained.training.unpaid(), Some(Unpaid::Waiting));
+        assert_eq!(explained.training.share.pot, self.shares.trainers);
+        let waits = explained.unsettled.into_iter().map(|update| (update.trainer, update.audit));
+        let trainers = self.trainers.iter().map(|trainer| (trainer.clone(), None));
+        assert_eq!(waits.collect::<BTreeMap<_, _>>(), trainers.collect());
+    }
+
+    /// Checks the measured work behind the rewards of round 1, which are held until round 3.
+    fn check_measured(&self) {
+        let worth = self.trainers.each_ref().map(|trainer| {
+            let explained = explain(trainer);
+            assert_eq!((explained.state, explained.from), (RewardState::Escrow, 3));
+            let update = explained.training.update.unwrap();
+            assert_eq!(update.status, UpdateStatus::Settled(Outcome::Valid));
+            assert_eq!((update.tokens, update.staleness), (40_960, 0));
+            let score = u128::try_from(update.gain).unwrap();
+            let worth = explained.training.worth().unwrap();
+            assert_eq!(score * u128::from(worth), explained.training.share.weight);
+            worth
+        });
+        assert_eq!(worth[0], worth[1], "both trained on the same kind of text");
+        let validator = explain(&account(&self.network.validators[0]));
+        let seats = validator.seats;
+        assert_eq!((seats.share.weight, seats.share.weights, seats.open), (2, 6, 0));
+        assert!(seats.improved && validator.training.update.is_none());
+        let provider = explain(&account(&self.network.alice)).data.share;
+        assert!(provider.weight > 0 && provider.weight == provider.weights);
     }
 
     /// Audits and settles round 1. The first trainer's update has three times the gain of the
@@ -193,6 +237,11 @@ impl PaidRound {
                 .find(|reward| reward.round == 1)
                 .unwrap();
             assert_eq!((reward.amount, reward.from), (Some(*amount), 3));
+            let explained = explain(&account(pair));
+            assert_eq!(
+                (explained.state, explained.amount),
+                (RewardState::Claimable, Some(*amount))
+            );
         }
         let before = Balances::balance(&self.trainers[1]);
         self.network.chain.block(rewards.iter().map(|(pair, _)| (pair.clone(), claim(1))));
@@ -202,6 +251,7 @@ impl PaidRound {
         let fee = before + self.shares.trainers / 4 - Balances::balance(&self.trainers[1]);
         assert!(fee > 0 && fee < POL / 100, "{fee}");
         assert_eq!(Rewards::pool(1), None, "every share is claimed");
+        assert_eq!(explain(&self.trainers[0]).state, RewardState::Empty);
         let alice = account(&self.network.alice);
         let rewards: Vec<_> =
             Rewards::pending_rewards(alice).iter().map(|reward| reward.round).collect();
@@ -227,7 +277,9 @@ fn a_round_is_trained_audited_paid_and_recorded() {
     genesis(DEV).execute_with(|| {
         let mut round = PaidRound::new();
         let leases = round.train();
+        round.check_unsettled();
         round.audit();
+        round.check_measured();
         round.check_lineage(&leases);
         round.pass_escrow();
         round.claim_all();
@@ -317,6 +369,10 @@ impl RefutedRound {
         let trainers = emitted(1).trainers;
         assert_eq!(Rewards::pending_rewards(self.honest.clone())[0].amount, Some(trainers));
         assert_eq!(Rewards::pending_rewards(self.cheat.clone()), []);
+        let explained = explain(&self.cheat);
+        assert_eq!((explained.state, explained.amount), (RewardState::Empty, Some(0)));
+        assert_eq!(explained.training.unpaid(), Some(Unpaid::Invalid));
+        assert_eq!(explained.training.update.unwrap().penalty, Self::FINE);
     }
 
     /// Checks that the smallest bond backs one unsettled update of the honest trainer, and raises

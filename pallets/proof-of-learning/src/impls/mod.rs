@@ -15,3 +15,4 @@ mod queries;
 mod recipes;
 mod rounds;
 mod traits;
+mod work;

@@ -20,6 +20,7 @@ mod rewrites;
 mod rounds;
 mod second_draws;
 mod settlement;
+mod work;
 
 use crate::{mock::*, pallet::*};
 use pol_primitives::{audit::AuditConfig, rewards::RoundEarnings};

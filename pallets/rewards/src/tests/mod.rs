@@ -5,6 +5,7 @@
 mod claims;
 mod emission;
 mod expiry;
+mod explanations;
 mod fines;
 mod properties;
 

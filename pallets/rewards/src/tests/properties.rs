@@ -3,6 +3,7 @@
 //! The ledger is exact after any sequence of actions.
 
 use super::*;
+use pol_primitives::explanation::RewardState;
 use proptest::{prelude::*, sample::Index};
 
 #[derive(Clone, Debug)]
@@ -82,12 +83,27 @@ fn claim_all() {
 fn checked_claim(who: AccountId, round: RoundNumber) {
     let (balance, ledger) = (Balances::balance(&who), Rewards::ledger());
     let announced = Rewards::pending_rewards(who).into_iter().find(|reward| reward.round == round);
+    let explained = Rewards::explain(who, round);
     if claim(who, round).is_ok() {
         let paid = Balances::balance(&who) - balance;
         assert_eq!(announced.and_then(|reward| reward.amount), Some(paid));
+        assert_eq!((explained.state, explained.amount), (RewardState::Claimable, Some(paid)));
         assert_eq!(Rewards::ledger().paid, ledger.paid + paid);
     } else {
         assert_eq!((Balances::balance(&who), Rewards::ledger()), (balance, ledger));
+    }
+}
+
+/// Checks that every pending reward has an explanation that adds up to it.
+fn check_explanations() {
+    for who in 1..12 {
+        for reward in Rewards::pending_rewards(who) {
+            let explained = Rewards::explain(who, reward.round);
+            assert_eq!((explained.amount, explained.from), (reward.amount, reward.from));
+            let parts = [explained.training.share, explained.seats.share, explained.data.share];
+            let sum: Option<Balance> = parts.iter().map(|share| share.amount).sum();
+            assert_eq!(sum, reward.amount);
+        }
     }
 }
 
@@ -142,6 +158,7 @@ proptest! {
             for action in actions {
                 now = action.apply(now);
                 Rewards::do_try_state().unwrap();
+                check_explanations();
                 let ledger = Rewards::ledger();
                 assert_eq!(pot(), ledger.waiting);
                 assert!(ledger.emitted <= cap);
