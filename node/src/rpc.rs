@@ -11,6 +11,7 @@
 //! | `babe_…`, `grandpa_…` | block production and finality |
 
 mod address;
+mod explanation;
 pub(crate) mod json;
 mod pol;
 

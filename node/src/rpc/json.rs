@@ -16,10 +16,11 @@ use pol_primitives::{
     rewards::Ledger,
     round::{Round, RoundConfig},
     standing::Standing,
-    submission::{Outcome, Submission, SubmissionRecord, SubmissionStatus},
+    submission::{Submission, SubmissionRecord, SubmissionStatus},
 };
 use pol_runtime::AccountId;
 use polkadot_sdk::sp_core::bytes::to_hex;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -31,6 +32,19 @@ pub(crate) fn hash(hash: &Hash) -> Value {
 /// Converts a balance to a decimal string, because it exceeds the range of a JavaScript number.
 pub(crate) fn balance(balance: Balance) -> Value {
     balance.to_string().into()
+}
+
+/// Converts a variant without fields to its name in camelCase.
+pub(super) fn name(variant: impl Serialize) -> Value {
+    let Ok(Value::String(snake)) = serde_json::to_value(variant) else { return Value::Null };
+    let mut words = snake.split('_');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at_checked(1).unwrap_or_default();
+        name += &first.to_uppercase();
+        name += rest;
+    }
+    name.into()
 }
 
 /// Converts the overview of the network.
@@ -297,15 +311,7 @@ pub(crate) fn submission(
 pub(crate) fn settled((account, settled): &(AccountId, SubmissionRecord)) -> Value {
     json!({
         "account": account,
-        "outcome": match settled.outcome {
-            Outcome::NoShow => "noShow",
-            Outcome::Excluded => "excluded",
-            Outcome::Valid => "valid",
-            Outcome::Invalid => "invalid",
-            Outcome::Withheld => "withheld",
-            Outcome::Unresolved => "unresolved",
-            Outcome::Tainted => "tainted",
-        },
+        "outcome": name(settled.outcome),
         "tier": settled.tier,
         "staleness": settled.staleness,
         "index": settled.index,

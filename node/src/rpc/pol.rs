@@ -7,7 +7,7 @@
 //! addresses. Balances are strings, in the smallest unit, because they exceed the range of a
 //! JavaScript number. A value that does not exist is `null`.
 
-use super::{address::Address, json};
+use super::{address::Address, explanation::explanation, json};
 use crate::client::FullClient;
 use jsonrpsee::{
     core::RpcResult,
@@ -131,6 +131,11 @@ pub(crate) trait Pol {
     /// round is settled.
     #[method(name = "pol_rewards", blocking)]
     fn pending_rewards(&self, account: Address, at: Option<Hash>) -> RpcResult<Value>;
+
+    /// Returns the reward of an account in a round with what was measured, its weights and shares,
+    /// and what it waits for. The amounts of the parts add up to what a claim pays.
+    #[method(name = "pol_explain", blocking)]
+    fn explain(&self, account: Address, round: RoundNumber, at: Option<Hash>) -> RpcResult<Value>;
 
     /// Returns the totals of all rewards: `emitted + seized = paid + burned + waiting`.
     #[method(name = "pol_ledger", blocking)]
@@ -333,6 +338,16 @@ impl PolServer for Pol {
     fn pending_rewards(&self, Address(account): Address, at: Option<Hash>) -> RpcResult<Value> {
         self.query(at, |api, at| api.pending_rewards(at, account))
             .map(|all| all.iter().map(json::reward).collect())
+    }
+
+    fn explain(
+        &self,
+        Address(account): Address,
+        round: RoundNumber,
+        at: Option<Hash>,
+    ) -> RpcResult<Value> {
+        self.query(at, |api, at| api.explain(at, account, round))
+            .map(|explained| explanation(&explained))
     }
 
     fn ledger(&self, at: Option<Hash>) -> RpcResult<Value> {
