@@ -34,6 +34,8 @@ pub(crate) struct Node {
     /// Addresses of the node and of those that may replace it.
     pub(crate) url: String,
     pub(crate) rpc: LegacyRpcMethods<RpcConfigFor<Config>>,
+    /// Connection of `rpc`, for questions that it does not have.
+    pub(crate) connection: RpcClient,
     /// Fetches metadata at each block it is asked about and caches it by runtime version, so that
     /// upgrades are followed.
     pub(crate) client: OnlineClient<Config>,
@@ -95,7 +97,8 @@ impl Chain {
             .map_err(ChainError::node)?;
         let node = Node {
             url: urls.join(", "),
-            rpc: LegacyRpcMethods::new(connection),
+            rpc: LegacyRpcMethods::new(connection.clone()),
+            connection,
             client,
             nonce_lock: Mutex::default(),
             sent: std::sync::Mutex::default(),

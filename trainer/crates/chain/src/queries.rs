@@ -9,6 +9,7 @@ use pol_primitives::{
     audit::{Audit, AuditConfig, AuditId, AuditResponse},
     beacon::{AwaitedPulse, BeaconConfig},
     data::{Manifest, ManifestId, ShardId, ShardRecord, Source, SourceId},
+    explanation::Explanation,
     head::{Excision, IncludedUpdate, RoundRecord},
     lease::Lease,
     lineage::Retirement,
@@ -195,6 +196,19 @@ impl Chain {
         account: &AccountId,
     ) -> Result<Vec<PendingReward>, ChainError> {
         self.read("pending_rewards", account).await
+    }
+
+    /// Explains the account's reward of a round in numbers that add up to what a claim pays.
+    ///
+    /// # Errors
+    ///
+    /// Fails as every read does.
+    pub async fn explain(
+        &self,
+        account: &AccountId,
+        round: RoundNumber,
+    ) -> Result<Explanation<AccountId>, ChainError> {
+        self.read("explain", (account, round)).await
     }
 
     /// Returns the totals of emission, fines, payouts and escrow.

@@ -14,6 +14,7 @@ use pol_primitives::{
         UpdateMeasurement,
     },
     data::{ManifestInfo, ShardId, ShortText, SourceKind},
+    explanation::RewardState,
     lineage::{Activity, Derivation, Documents, Retirement, RetirementReason, ToolName},
     member::{Endpoint, Role},
     metrics::ModelMetrics,
@@ -360,6 +361,9 @@ async fn reads_of_unknown_accounts_are_empty(chain: &Chain, unknown: &Signer) {
     assert_eq!(chain.audit_response(1_000_000, &account).await.unwrap(), None);
     assert_eq!(chain.audited_lease(1_000_000, &account).await.unwrap(), None);
     assert_eq!(chain.pending_rewards(&account).await.unwrap(), Vec::new());
+    let explained = chain.explain(&account, 1_000_000).await.unwrap();
+    assert_eq!((explained.account, explained.state), (account, RewardState::Future));
+    assert_eq!((explained.amount, explained.unsettled), (None, Vec::new()));
 }
 
 async fn transfers_at_once_take_two_nonces(chain: &Chain, alice: &Signer, someone: &Signer) {
