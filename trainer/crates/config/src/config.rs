@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// Most threads of a member.
 const MAX_WORKERS: u16 = 1024;
+/// Largest size of a folder that is taken for one, in GiB.
+const MAX_GIB: f64 = 1_048_576.0;
 /// Values that are the same in every network, or that each request gives for itself.
 const FIXED: [(&str, bool, &str); 5] = [
     (
@@ -103,9 +105,32 @@ impl Config {
         let workers = node.workers.map_or(1, |workers| workers.get());
         require(workers <= MAX_WORKERS, "node.workers", "there are at most 1,024 threads");
         require(
-            node.state_budget.is_none_or(|size| size >= 0.0),
+            node.state_budget.is_none_or(|size| (0.0..=MAX_GIB).contains(&size)),
             "node.state_budget",
-            "a size is a number of GiB from 0",
+            "a size is a number of GiB from 0 to 1,048,576",
+        );
+        let chain = &self.blockchain;
+        let is_amount =
+            |amount: Option<f64>| amount.is_none_or(|amount| amount.is_finite() && amount >= 0.0);
+        require(
+            chain.block_time.is_none_or(|seconds| seconds > 0.0 && seconds.is_finite()),
+            "blockchain.block_time",
+            "a time is a number of seconds above 0",
+        );
+        require(
+            chain.consensus_threshold.is_none_or(|share| (0.0..=1.0).contains(&share)),
+            "blockchain.consensus_threshold",
+            "a share is a number from 0 to 1, such as 0.67",
+        );
+        require(
+            is_amount(chain.min_stake),
+            "blockchain.min_stake",
+            "a bond is a number of POL from 0",
+        );
+        require(
+            is_amount(chain.reward_multiplier),
+            "blockchain.reward_multiplier",
+            "a weight is a number from 0",
         );
         let extraction = self
             .data_acquisition
@@ -159,6 +184,16 @@ impl Config {
         let paths = [key_file, password_file, base_path, data, model];
         for path in paths.into_iter().flatten() {
             *path = base.join(&*path);
+        }
+        let Node { api_tokens, api_library, api_index, .. } = &mut self.node;
+        for path in [api_tokens, api_library].into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+        // The URL of a database has a colon.
+        if let Some(index) = api_index.as_mut().filter(|index| !index.contains(':'))
+            && let Some(path) = base.join(&*index).to_str()
+        {
+            *index = path.to_owned();
         }
     }
 
@@ -262,7 +297,9 @@ fn section<T: DeserializeOwned + Default>(
 /// Returns the error of a value, which serde_json does not show if it is a number.
 fn explain(error: String, value: &Value) -> String {
     match value {
-        Value::Number(number) if error == "invalid number" => format!("{number} does not fit here"),
+        Value::Number(number) if error == "invalid number" => format!(
+            "{number} is out of range here, or has a fraction where only whole numbers count"
+        ),
         _ => error,
     }
 }
@@ -318,6 +355,11 @@ mod tests {
             (json!({"node": {"account": "a", "key_file": "b"}}), "node.key_file names a key too"),
             (json!({"node": {"workers": 2000}}), "node.workers: there are at most 1,024"),
             (json!({"node": {"state_budget": -1}}), "node.state_budget: a size is a number of GiB"),
+            (json!({"node": {"state_budget": 1e300}}), "from 0 to 1,048,576"),
+            (json!({"blockchain": {"block_time": 0}}), "blockchain.block_time: a time is"),
+            (json!({"blockchain": {"quorum": 67}}), "blockchain.consensus_threshold: a share is"),
+            (json!({"blockchain": {"min_stake": -1}}), "blockchain.min_stake: a bond is"),
+            (json!({"blockchain": {"multiplier": -0.5}}), "reward_multiplier: a weight is"),
             (json!({"node": {"tier": "shark"}}), "node.tier: unknown variant `shark`"),
             (json!({"node": {"boot_nodes": ["x"]}}), "node.boot_nodes: \"x\" is no RPC address"),
             (json!({"node": {"boot_nodes": [], "bootnodes": []}}), "duplicate field `boot_nodes`"),

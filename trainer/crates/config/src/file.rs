@@ -88,6 +88,15 @@ mod tests {
         assert_eq!(file.config.node.base_path, Some(folder.path().join("state")));
         assert_eq!(file.config.node.data, Some("/data".into()));
         assert!(file.notes.is_empty());
+        let index = |index: &str| {
+            let text = format!("[node]\napi_tokens = \"t.json\"\napi_index = \"{index}\"\n");
+            fs::write(&path, text).unwrap();
+            let node = ConfigFile::read(&path).unwrap().config.node;
+            assert_eq!(node.api_tokens, Some(folder.path().join("t.json")));
+            node.api_index.unwrap()
+        };
+        assert_eq!(index("i.db"), folder.path().join("i.db").to_str().unwrap());
+        assert_eq!(index("postgres://pol@host/pol"), "postgres://pol@host/pol");
     }
 
     #[test]

@@ -139,6 +139,32 @@ pub struct Node {
     #[serde(alias = "metrics_address", skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"127.0.0.1:9616")]
     pub metrics: Option<SocketAddr>,
+    /// Address of the HTTP interface: the dashboard, the chain, and this machine. One that is not
+    /// loopback needs `api_tokens`. [default: none]
+    #[serde(alias = "api_address", alias = "http", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"127.0.0.1:8000")]
+    pub api: Option<SocketAddr>,
+    /// File of tokens, made by `pol-trainer tokens add`, which all requests over HTTP need then.
+    #[serde(alias = "tokens_file", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"tokens.json")]
+    pub api_tokens: Option<PathBuf>,
+    /// Origins whose pages may use the HTTP interface. [default: none but its own]
+    #[serde(alias = "cors_origins", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = ["https://example.org"])]
+    pub api_origins: Option<Vec<String>>,
+    /// Folder whose imported models are listed, and learn from texts that requests send.
+    #[serde(alias = "library", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"models")]
+    pub api_library: Option<PathBuf>,
+    /// Index of the chain's past that the HTTP interface reads: a file for SQLite, or the URL of a
+    /// PostgreSQL database. [default: index.db in the folder of the state]
+    #[serde(alias = "index", alias = "database", skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"index.db")]
+    pub api_index: Option<String>,
+    /// Only read the index, which `pol-trainer index` fills. [default: false]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = false)]
+    pub api_no_follow: Option<bool>,
     /// Level or filter of the log. [default: info]
     #[serde(alias = "log_level", skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"info")]

@@ -12,6 +12,7 @@
 //!   micro-batches that fit in it at a time.
 //! - [`disk_space`] and [`require_disk`]: the space on a disk, and a check before large files are
 //!   written.
+//! - [`state_space`]: the space on a disk that training states may take.
 //!
 //! The workspace's terms are explained in `docs/glossary.md`.
 //!
@@ -31,8 +32,10 @@
 
 mod error;
 mod machine;
+mod states;
 mod tier;
 
 pub use error::HardwareError;
-pub use machine::{DiskSpace, Machine, detect, disk_space, require_disk};
+pub use machine::{DiskSpace, Machine, MemoryUse, detect, disk_space, memory, require_disk};
+pub use states::state_space;
 pub use tier::{largest_fitting_tier, max_workers, memory_needed};

@@ -5,7 +5,9 @@
 use crate::HardwareError;
 use nvml_wrapper::Nvml;
 use std::{ffi::OsStr, io, path::Path};
-use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{
+    CpuRefreshKind, MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System,
+};
 
 /// File names of NVIDIA's management library. Drivers install the first one, development packages
 /// add the second.
@@ -77,6 +79,42 @@ fn gpu_names(libraries: &[&str]) -> Vec<String> {
     (0..nvml.device_count().unwrap_or(0)).filter_map(name).collect()
 }
 
+/// Memory of a machine and of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Memory that the process may use, in bytes, free or not.
+    pub size_bytes: u64,
+    /// Free memory of that, in bytes.
+    pub available_bytes: u64,
+    /// Memory that the process uses, in bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// Returns the memory of this machine and of this process as they are now.
+///
+/// # Errors
+///
+/// Fails if the operating system does not tell.
+pub fn memory() -> Result<MemoryUse, HardwareError> {
+    let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let mut system = System::new_with_specifics(refresh).map_err(|error| {
+        HardwareError::Unknown { property: "memory", source: io::Error::other(error.to_string()) }
+    })?;
+    let (size, free) = system.cgroup_limits().map_or((u64::MAX, u64::MAX), |limits| {
+        (limits.total_memory, limits.free_memory)
+    });
+    let own = sysinfo::get_current_pid().ok();
+    if let Some(own) = own {
+        let refresh = ProcessRefreshKind::nothing().with_memory();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, refresh);
+    }
+    Ok(MemoryUse {
+        size_bytes: system.total_memory().min(size),
+        available_bytes: system.available_memory().min(free),
+        resident_bytes: own.and_then(|own| system.process(own)).map(|process| process.memory()),
+    })
+}
+
 /// Space on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpace {
@@ -132,6 +170,14 @@ mod tests {
         assert!(machine.cores >= 1 && machine.memory_bytes > 64 << 20 && !machine.cpu.is_empty());
         assert!(machine.avx2 || !machine.avx512);
         assert!(detect(Path::new("relative/state")).is_ok());
+    }
+
+    #[test]
+    fn this_process_uses_a_part_of_the_memory() {
+        let memory = memory().unwrap();
+        assert!(memory.available_bytes <= memory.size_bytes, "{memory:?}");
+        let resident = memory.resident_bytes.unwrap();
+        assert!(resident > 1 << 20 && resident < memory.size_bytes, "{memory:?}");
     }
 
     #[test]

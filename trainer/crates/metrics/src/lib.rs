@@ -11,11 +11,15 @@
 //!   are facts of the chain.
 //! - [`trainer`], [`validator`], [`measurement`], [`swarm`], [`data`](fn@data), [`beacon_relay`],
 //!   [`observer`], and [`disk`] are about the work of this process.
-//! - [`GenerationRequest`] records what clients ask a model for.
-//! - [`encode`] returns the text of a scrape, and [`Endpoint`] serves it.
+//! - [`GenerationRequest`] records what clients ask a model for, and [`http`](fn@http) all requests
+//!   over HTTP.
+//! - [`index`](fn@index) is about the follower that writes an index of the past.
+//! - [`encode`] returns the text of a scrape, and [`Endpoint`] serves it. [`snapshot`](fn@snapshot)
+//!   returns the same as values.
 //!
 //! Recording takes atomic operations only. A label is an enum, so that the number of series is a
-//! constant of the program, whatever clients and peers send.
+//! constant of the program, whatever clients and peers send. Only requests over HTTP have labels
+//! that the program makes, its routes and status codes.
 //!
 //! [names]: https://prometheus.io/docs/practices/naming/
 //!
@@ -35,9 +39,12 @@ mod data;
 mod error;
 mod family;
 mod generation;
+mod http;
+mod index;
 mod process;
 mod roles;
 mod server;
+mod snapshot;
 
 pub use chain::{
     AccountFacts, BeaconFacts, Block, ChainFacts, HeadFacts, Measure, MemberRole, NetworkFacts,
@@ -53,6 +60,8 @@ pub use generation::{
     GenerationLoad, GenerationMetrics, GenerationRequest, Operation, Provider, RequestEnd,
     TokenType, generation_load, generation_metrics,
 };
+pub use http::{Http, HttpMethod, RouteHistograms, http};
+pub use index::{IndexFacts, index};
 pub use process::describe_process;
 pub use roles::{
     AnswerStage, AttestationTime, BeaconRelay, Disk, FetchResult, Measurement, Observer,
@@ -60,12 +69,17 @@ pub use roles::{
     observer, swarm, trainer, validator,
 };
 pub use server::{Endpoint, Readiness};
+pub use snapshot::{BucketSnapshot, MetricSnapshot, SeriesSnapshot, SnapshotValue, snapshot};
 
 use prometheus::TextEncoder;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Media type of what [`encode`] returns.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Target of the spans that tell how long work took. They are for traces, and the log leaves them
+/// out.
+pub const SPANS: &str = "pol_spans";
 
 /// Returns all metrics of this process in the text format of Prometheus.
 pub fn encode() -> String {
@@ -95,6 +109,8 @@ pub fn definitions() -> Vec<Definition> {
         data::Data::definitions(),
         generation::GenerationMetrics::definitions(),
         generation::GenerationLoad::definitions(),
+        http::Http::definitions(),
+        index::IndexFacts::definitions(),
         process::definitions(),
     ]
     .concat()
