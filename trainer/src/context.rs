@@ -3,6 +3,7 @@
 //! Connections and state of one process: chain client, swarm and state folder.
 
 use crate::{
+    control::Control,
     display::{format_amount, role_name, short_hash},
     error::{Result, RoleError},
     options::SwarmOptions,
@@ -42,6 +43,8 @@ pub struct NodeContext {
     pub state: Arc<StateFolder>,
     /// Choices of the member.
     pub policy: Policy,
+    /// Handle of those who watch and steer this process.
+    pub(crate) control: Control,
     /// Time until which blobs are fetched; `None` for [`FETCH_TIME`] each.
     deadline: Option<Instant>,
     members: MemberCache,
@@ -100,6 +103,7 @@ impl NodeContext {
             swarm,
             state: Arc::new(state),
             policy: Policy::default(),
+            control: Control::default(),
             deadline: None,
             members: MemberCache::default(),
         })

@@ -6,6 +6,10 @@ use crate::options::dev_uri;
 use pol_chain::{AccountId, Signer, format_account};
 use pol_primitives::{Balance, Hash, POL, member::Role};
 use std::{collections::BTreeMap, sync::LazyLock};
+use tracing_subscriber::fmt::{
+    format::Writer,
+    time::{FormatTime, SystemTime},
+};
 
 /// Development accounts that are shown by name, of each of the two numbered kinds.
 const NAMED_ACCOUNTS: u32 = 16;
@@ -45,6 +49,15 @@ pub fn format_amount(balance: Balance) -> String {
     format!("{} POL", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
+/// Returns the present time in UTC (ISO 8601), in whole seconds.
+pub(crate) fn utc_now() -> String {
+    let mut text = String::new();
+    // A text takes all that is written.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    let seconds = text.split('.').next().unwrap_or_default();
+    format!("{}Z", seconds.trim_end_matches('Z'))
+}
+
 /// Returns the name of a role as used on the command line.
 pub fn role_name(role: Role) -> &'static str {
     match role {
@@ -64,6 +77,12 @@ mod tests {
         assert_eq!(account_name(&account("//Alice")), "alice");
         assert_eq!(account_name(&account("//Trainer//2")), "trainer-2");
         assert_eq!(account_name(&[7; 32]).chars().count(), 9);
+    }
+
+    #[test]
+    fn times_are_in_whole_seconds() {
+        let now = utc_now();
+        assert_eq!((now.len(), &now[10..11], &now[19..]), (20, "T", "Z"), "{now}");
     }
 
     #[test]

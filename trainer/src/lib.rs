@@ -40,9 +40,11 @@
 //! }
 //! ```
 
+mod api;
 pub mod cli;
 pub mod commands;
 pub mod context;
+mod control;
 pub mod data;
 pub mod display;
 pub mod error;
@@ -53,9 +55,11 @@ pub mod model;
 mod monitoring;
 pub mod options;
 mod password;
+mod preset;
 pub mod process;
 pub mod roles;
 pub mod state;
 pub mod strategy;
+mod traces;
 
 pub use strategy::{HonestStrategy, Strategy};

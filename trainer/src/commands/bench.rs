@@ -6,10 +6,8 @@
 //! libtorch selects its kernels when it is loaded, so each measurement runs in a process of its
 //! own: this command again, with hidden options.
 
-use super::{
-    decoder::{AnyDecoder, thread_count},
-    preset::RecipeSizes,
-};
+use super::decoder::{AnyDecoder, thread_count};
+use crate::preset::RecipeSizes;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use pol_engine::{

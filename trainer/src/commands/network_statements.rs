@@ -21,14 +21,14 @@ use std::{path::Path, time::Duration};
 const TOLERANCE: f64 = 0.5e-9;
 
 /// Compares a configuration with the chain, before the account is bonded. Sizes of batches are
-/// those of `tier`.
+/// those of `tier`. Returns `false` if the chain has no recipe, and `ai_training` is not compared.
 pub(super) async fn compare(
     file: &ConfigFile,
     chain: &Chain,
     recipe: Option<&Recipe>,
     role: Role,
     tier: Option<Tier>,
-) -> Result<()> {
+) -> Result<bool> {
     let mut network = rules(role, chain.block_time().await?);
     match recipe {
         Some(recipe) => network.append(&mut training(recipe, tier)),
@@ -42,7 +42,7 @@ pub(super) async fn compare(
         problems.extend(other_model(recipe, folder)?);
     }
     if problems.is_empty() {
-        return Ok(());
+        return Ok(recipe.is_some());
     }
     let source = Box::new(ConfigError::Problems(problems));
     bail!(ConfigError::At { path: file.path.clone(), source })
@@ -145,7 +145,7 @@ fn family(model: &ModelSpec) -> ModelType {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::preset::Preset;
+    use crate::preset::Preset;
     use pol_data::IngestRecord;
 
     const EXAMPLE: &str = include_str!("../../../docs/examples/production_config.json");

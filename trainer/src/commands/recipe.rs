@@ -3,10 +3,13 @@
 //! Recipes: made for a folder of data, shown, and set by governance.
 
 use super::{
+    exact,
     governance::{decide, describe_decision},
-    preset::Preset,
 };
-use crate::options::{KeyOptions, NodeOptions};
+use crate::{
+    options::{KeyOptions, NodeOptions},
+    preset::{FINE_TUNING_DIVISOR, Preset},
+};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use pol_chain::{Call, Chain, Decision};
@@ -24,10 +27,6 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
-
-/// Divisor applied to the learning rate when fine-tuning: a higher rate would destroy what the
-/// imported model knows.
-const FINE_TUNING_DIVISOR: u64 = 10;
 
 const NEW_EXAMPLES: &str = "\
 Examples:
@@ -257,8 +256,8 @@ async fn show(node: &NodeOptions) -> Result<()> {
 /// Sets the recipe in a file.
 async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
     let json = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let recipe: Recipe = serde_json::from_slice(&json)
-        .with_context(|| format!("{} is not a recipe", file.display()))?;
+    let recipe: Recipe =
+        exact::parse(&json).with_context(|| format!("{} is not a recipe", file.display()))?;
     recipe.validate().with_context(|| file.display().to_string())?;
     let hash = hex::encode(recipe.hash());
     decide(node, key, Call::SetRecipe(recipe.into()), &format!("recipe 0x{hash} is set")).await
@@ -266,7 +265,7 @@ async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
 
 /// Sets the lengths of a round's phases.
 async fn set_lengths(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<()> {
-    let lengths: RoundConfig = serde_json::from_str(json).context(
+    let lengths: RoundConfig = exact::parse(json.as_bytes()).context(
         "lengths are a JSON object with join, train, reveal, hold, attest, pause and missed, in \
          blocks",
     )?;
@@ -275,7 +274,7 @@ async fn set_lengths(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result
 
 /// Sets the size and the deadlines of audits.
 async fn set_audits(node: &NodeOptions, key: &KeyOptions, json: &str) -> Result<()> {
-    let config: AuditConfig = serde_json::from_str(json).context(
+    let config: AuditConfig = exact::parse(json.as_bytes()).context(
         "audits are a JSON object with seats, more_seats, segments, probe, and mix, serve, replay, \
          open, reveal in blocks, escrow in rounds",
     )?;

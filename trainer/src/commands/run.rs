@@ -7,7 +7,9 @@ use super::{
     network_statements,
 };
 use crate::{
+    api::{ApiOptions, ApiParts, ApiServer, RunningApi},
     context::{NodeContext, Policy},
+    control::{ActivityKind, Control},
     display::{role_name, short_hash},
     model::PRETRAINED_TAG,
     monitoring::MetricsOptions,
@@ -17,9 +19,10 @@ use crate::{
         trainer::{Trainer, TrainerConfig},
         validator::Validator,
     },
+    state::StateError,
     strategy::Strategy,
 };
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use pol_chain::{Chain, Signer};
 use pol_config::{ConfigFile, Settings};
@@ -34,6 +37,8 @@ use std::{path::PathBuf, pin::pin, time::Duration};
 
 /// Bytes of a GiB.
 const GIB: f64 = (1u64 << 30) as f64;
+/// Largest size of a folder that is taken for one, in GiB.
+const MAX_GIB: f64 = 1_048_576.0;
 /// Longest wait for the swarm to close its connections.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -76,6 +81,8 @@ pub struct RunOptions {
     pub(super) swarm: SwarmOptions,
     #[command(flatten)]
     pub(super) metrics: MetricsOptions,
+    #[command(flatten)]
+    pub(super) api: ApiOptions,
     /// Keep the payloads of all rounds. By default those of settled rounds are removed after 32
     /// rounds; `verify-head` needs a member that has them all.
     #[arg(long)]
@@ -138,13 +145,14 @@ impl TierOption {
 }
 
 impl RunOptions {
-    /// Compares what the configuration states of the network with the chain.
+    /// Compares what the configuration states of the network with the chain. Returns `false` if
+    /// the chain has no recipe, and what the file states of training is not compared.
     pub(super) async fn check_network(
         &self,
         chain: &Chain,
         machine: &pol_hardware::Machine,
-    ) -> Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+    ) -> Result<bool> {
+        let Some(file) = &self.file else { return Ok(true) };
         let recipe = chain.recipe().await?;
         let role = self.role.role();
         let tier = match role {
@@ -159,6 +167,30 @@ impl RunOptions {
         &self.settings
     }
 
+    /// Returns the largest size of the training states, in bytes.
+    fn state_bytes(&self) -> u64 {
+        (self.state_budget * GIB) as u64
+    }
+
+    /// Starts to answer requests.
+    async fn start_api(
+        &self,
+        server: ApiServer,
+        context: &NodeContext,
+        signer: &Signer,
+    ) -> Result<RunningApi> {
+        let genesis = context.chain.genesis_hash();
+        context.control.describe(|facts| {
+            facts.account = Some(signer.ss58());
+            facts.genesis = Some(genesis);
+            facts.folder = Some(context.state.path().to_owned());
+        });
+        let chain = self.api.parts.chain(self.node.all(), context.state.path()).await?;
+        let trains = self.role == RoleOption::Trainer;
+        let control = context.control.clone();
+        server.start(ApiParts { control, models: None, chain, trains })
+    }
+
     /// Logs what the reader of the configuration should know.
     fn log_notes(&self) {
         let Some(file) = &self.file else { return };
@@ -171,8 +203,8 @@ impl RunOptions {
 }
 
 fn parse_gib(text: &str) -> Result<f64, String> {
-    let size = text.parse().ok().filter(|size: &f64| size.is_finite() && *size >= 0.0);
-    size.ok_or_else(|| "a size is a number of GiB, such as 20 or 0.5".into())
+    let size = text.parse().ok().filter(|size| (0.0..=MAX_GIB).contains(size));
+    size.ok_or_else(|| "a size is a number of GiB, such as 20 or 0.5, up to 1048576".into())
 }
 
 /// Takes part in the network until interrupted.
@@ -183,7 +215,13 @@ fn parse_gib(text: &str) -> Result<f64, String> {
 pub async fn run<S: Strategy>(options: RunOptions, strategy: S) -> Result<()> {
     let mut interrupted = pin!(roles::shutdown_signal());
     options.log_notes();
-    let mut monitoring = options.metrics.start(role_name(options.role.role())).await?;
+    let role = role_name(options.role.role());
+    let control = Control::new(role);
+    let server = options.api.bind().await?;
+    let mut monitoring = options.metrics.start(role).await?;
+    if server.is_some() {
+        monitoring.record(role);
+    }
     let signer = options.key.signer()?;
     let place = Place {
         node: &options.node,
@@ -197,15 +235,27 @@ pub async fn run<S: Strategy>(options: RunOptions, strategy: S) -> Result<()> {
         () = &mut interrupted => return Ok(()),
     };
     context.policy = Policy { unfinalised: options.unfinalised, archive: options.archive };
+    context.control = control.clone();
     monitoring.follow_chain(&context.chain, Some(signer.account()));
     monitoring.follow_disk(context.state.path().to_owned());
+    let api = match server {
+        Some(server) => Some(options.start_api(server, &context, &signer).await?),
+        None => None,
+    };
     let outcome = tokio::select! {
         outcome = take_part(&context, &first_block, &signer, &options, strategy) => outcome,
         () = &mut interrupted => {
             tracing::info!("stopping");
             Ok(())
         }
+        () = control.ended() => {
+            tracing::info!("all updates are settled; stopping, as a request asked for");
+            Ok(())
+        }
     };
+    if let Some(api) = api {
+        api.end().await;
+    }
     // All stored data is already safe, so an error here loses nothing.
     let shutdown = tokio::time::timeout(SHUTDOWN_TIMEOUT, context.swarm.clone().shutdown()).await;
     if let Ok(Err(error)) = shutdown {
@@ -230,6 +280,9 @@ async fn take_part<S: Strategy>(
     if let Some(folder) = &options.model {
         serve_model(context, folder.clone()).await?;
     }
+    if options.role == RoleOption::Trainer {
+        check_space(context, options.state_bytes()).await?;
+    }
     join(context, signer, options.role.role()).await?;
     let workers = options.workers.map(usize::from);
     match options.role {
@@ -239,17 +292,47 @@ async fn take_part<S: Strategy>(
             let most = |recipe| pol_hardware::max_workers(&machine, recipe, tier);
             let workers = workers.or(recipe.as_ref().map(most)).unwrap_or(machine.cores);
             tracing::info!("tier {tier:?} with {workers} worker threads");
-            let state_budget = (options.state_budget * GIB) as u64;
-            let config = TrainerConfig { tier, workers, state_budget };
+            context.control.describe(|facts| {
+                (facts.tier, facts.workers) = (Some(tier), Some(workers));
+            });
+            let config = TrainerConfig { tier, workers, state_budget: options.state_bytes() };
             let mut trainer = Trainer::new(context.clone(), signer.clone(), config, strategy);
             roles::run(context, first_block, &mut trainer).await
         }
         RoleOption::Validator => {
             let workers = workers.unwrap_or(machine.cores);
+            context.control.describe(|facts| facts.workers = Some(workers));
+            let sentence = "attests heads and audits updates";
+            context.control.note(ActivityKind::Following, None, sentence);
             let mut validator = Validator::new(context.clone(), signer.clone(), workers, strategy);
             roles::run(context, first_block, &mut validator).await
         }
     }
+}
+
+/// Compares the space for training states with the disk.
+///
+/// # Errors
+///
+/// Fails if the disk is too small for one update. A member whose updates are not settled yet takes
+/// part all the same, to serve what audits ask for.
+async fn check_space(context: &NodeContext, wanted: u64) -> Result<()> {
+    let Some(recipe) = context.chain.recipe().await? else { return Ok(()) };
+    match context.state.space(recipe.model.size()) {
+        Ok(space) if space < wanted => tracing::warn!(
+            "the disk of {} has space for {:.1} GiB of training states, not for {:.1} GiB, so that \
+             audits may ask for states that have to be trained again",
+            context.state.path().display(),
+            space as f64 / GIB,
+            wanted as f64 / GIB
+        ),
+        Ok(_) => {}
+        Err(StateError::Disk(error)) if !context.state.leases()?.is_empty() => {
+            tracing::warn!("{error}; serving what earlier updates need, and leasing nothing");
+        }
+        Err(error) => return Err(error).context("cannot train in this folder"),
+    }
+    Ok(())
 }
 
 /// Returns the chosen tier, or the largest that fits the machine.
@@ -285,7 +368,7 @@ mod tests {
     #[test]
     fn sizes_are_numbers_of_gib() {
         assert_eq!(parse_gib("0.5"), Ok(0.5));
-        for text in ["", "x", "-1", "inf", "NaN"] {
+        for text in ["", "x", "-1", "inf", "NaN", "1e300"] {
             assert!(parse_gib(text).is_err(), "{text}");
         }
     }

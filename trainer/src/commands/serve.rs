@@ -1,29 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The HTTP server of a model.
+//! The HTTP server: of a model, of the chain and its past, and of the dashboard.
 
 use super::{
     decoder::{AnyDecoder, DecoderOption, thread_count},
     loaded_model::{LoadedModel, ModelSource},
+    membership::first_block,
+    receipt::ServeReceiptOptions,
 };
-use crate::{monitoring::MetricsOptions, options::NodeOptions, roles::shutdown_signal};
-use anyhow::{Context, Result, ensure};
+use crate::{
+    api::{ApiPartOptions, ApiParts, IndexedChain},
+    control::{ActivityKind, Control},
+    keyring::user_folder,
+    monitoring::{MetricsOptions, Monitoring},
+    options::NodeOptions,
+    roles::shutdown_signal,
+};
+use anyhow::{Context, Result};
 use clap::Args;
-use pol_api::{
-    Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, TokenFile, router, serve,
-};
+use pol_api::{Engine, EngineOptions, ModelCard, Models, Notary};
 use pol_import::describe;
 use pol_primitives::{Hash, model::ModelSpec};
 use std::{
     net::SocketAddr,
-    num::NonZeroU32,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::net::TcpListener;
 
-/// Requests of one client at once, in those of a second.
-const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 /// Time between two looks at the model, which another may have replaced.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -32,7 +36,9 @@ Examples:
   pol-trainer serve --model smollm2
       serve an imported model to this machine; GET http://127.0.0.1:8000/reference describes it
   pol-trainer serve
-      serve the model at the head of a node's chain, and each newer one
+      serve the model at the head of a node's chain, each newer one, and the dashboard
+  pol-trainer serve --no-model --node ws://127.0.0.1:9944
+      serve the dashboard and the past of the chain alone
   pol-trainer serve --model smollm2 --listen 0.0.0.0:8000 --tokens tokens.json
       serve to others, who need a token (`pol-trainer tokens add`)
   curl -s localhost:8000/generate --json '{\"prompt\": \"Once upon\", \"max_tokens\": 20}'
@@ -45,9 +51,13 @@ under way.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ServeOptions {
-    /// Folder made by `model import`. [default: the model at the head of the chain]
+    /// Folder made by `model import`. The chain is shown too if --node is given. [default: the
+    /// model at the head of the chain]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Serve no model: only the chain, its past, and this machine.
+    #[arg(long, conflicts_with_all = ["model", "name", "decoder"])]
+    no_model: bool,
     #[command(flatten)]
     node: NodeOptions,
     #[command(flatten)]
@@ -55,18 +65,11 @@ pub(crate) struct ServeOptions {
     /// Address to listen on. One that is not loopback needs --tokens.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
-    /// File of tokens, which all requests need then.
-    #[arg(long, value_name = "FILE", env = "POL_TOKENS")]
-    tokens: Option<PathBuf>,
+    #[command(flatten)]
+    api: ApiPartOptions,
     /// Name of the model in requests. [default: that of its folder, or head]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Origin whose pages may use the server, such as https://example.org. Can be repeated.
-    #[arg(long, value_name = "URL")]
-    allow_origin: Vec<String>,
-    /// Folder whose imported models are listed.
-    #[arg(long, value_name = "DIR")]
-    library: Option<PathBuf>,
     /// Sequences that are generated at once.
     #[arg(long, value_name = "N", default_value_t = 8,
         value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -94,47 +97,73 @@ pub(crate) struct ServeOptions {
     /// Decoder of the model. [default: native if it supports the model]
     #[arg(long, value_enum)]
     decoder: Option<DecoderOption>,
+    #[command(flatten)]
+    receipts: ServeReceiptOptions,
+    /// Account that signs receipts, unlocked once.
+    #[arg(skip)]
+    notary: Option<Arc<dyn Notary>>,
 }
 
-/// Serves a model until the process is told to end.
-pub(crate) async fn run(options: ServeOptions) -> Result<()> {
-    ensure!(
-        options.tokens.is_some() || options.listen.ip().is_loopback(),
-        "{} can be reached by other machines, so requests need tokens; make one with `pol-trainer \
-         tokens add NAME --scope generate --file tokens.json` and pass --tokens tokens.json",
-        options.listen.ip()
-    );
-    if let Some(tokens) = &options.tokens {
-        // A file that cannot be read is reported now, and not to the first client.
-        if TokenFile::new(tokens).list()?.is_empty() {
-            tracing::warn!("{} has no tokens yet; all requests are refused", tokens.display());
-        }
-    }
-    let monitoring = options.metrics.start("api").await?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
-    let address = listener.local_addr()?;
-    let source = options.source().await?;
-    let root = source.root();
-    let models = Models::new(options.start(source).await?);
-    let rate = NonZeroU32::new(options.rate).unwrap_or(NonZeroU32::MIN);
-    let rate = Rate { per_second: rate, burst: rate.saturating_mul(BURST) };
-    let access = Access::new(options.tokens.as_deref().map(TokenFile::new), rate);
-    let app = router(models.clone(), options.library.clone(), access)
-        .with_origins(options.allow_origin.clone())
-        .build();
-    let limits = Limits { drain: Duration::from_secs(options.drain), ..Limits::default() };
-    monitoring.need_nothing();
-    println!("http://{address}");
+/// Serves until the process is told to end.
+pub(crate) async fn run(mut options: ServeOptions) -> Result<()> {
+    options.notary = options.receipts.notary()?;
+    let control = Control::new("api");
+    let drain = Duration::from_secs(options.drain);
+    let server = options.api.bind(options.listen, options.rate, drain).await?;
+    let mut monitoring = options.metrics.start("api").await?;
+    monitoring.record("api");
+    let chain = options.chain(&control, &mut monitoring).await?;
+    let (models, root) = options.models().await?;
+    control.note(ActivityKind::Serving, None, "answers requests");
+    let parts = ApiParts { control, models: models.clone(), chain, trains: false };
+    let api = server.start(parts)?;
+    println!("http://{}", api.address);
     tokio::select! {
-        () = serve(listener, app, limits, shutdown_signal()) => {}
+        () = shutdown_signal() => {}
         () = options.follow(models, root) => {}
     }
+    api.end().await;
     Ok(())
 }
 
 impl ServeOptions {
+    /// Returns the chain that is shown: that of the nodes that are given, or without a folder of a
+    /// model of the default one.
+    async fn chain(
+        &self,
+        control: &Control,
+        monitoring: &mut Monitoring,
+    ) -> Result<Option<IndexedChain>> {
+        if self.model.is_some() && !self.node.is_given() {
+            monitoring.need_nothing();
+            return Ok(None);
+        }
+        let chain = self.node.connect().await?;
+        monitoring.follow_chain(&chain, None);
+        let genesis = chain.genesis_hash();
+        control.describe(|facts| facts.genesis = Some(genesis));
+        let folder = user_folder().unwrap_or_else(std::env::temp_dir);
+        let folder = folder.join(hex::encode(&first_block(&chain).await?[..8]));
+        self.api.chain(self.node.all(), &folder).await
+    }
+
+    /// Returns the model that is served first, and its root. Without a folder it is that of the
+    /// chain, which may come later.
+    async fn models(&self) -> Result<(Option<Models>, Option<Hash>)> {
+        if self.no_model {
+            return Ok((None, None));
+        }
+        let source = match (&self.model, self.source().await) {
+            (None, Err(error)) => {
+                tracing::warn!("no model is served yet: {error:#}; looking for one");
+                return Ok((Some(Models::default()), None));
+            }
+            (_, source) => source?,
+        };
+        let root = source.root();
+        Ok((Some(Models::new(self.start(source).await?)), Some(root)))
+    }
+
     /// Reads or fetches the model.
     async fn source(&self) -> Result<ModelSource> {
         match self.model.clone() {
@@ -154,13 +183,18 @@ impl ServeOptions {
             tokens,
             max_tokens: self.max_tokens as usize,
         };
+        let notary = self.notary.clone();
         let load = move || -> Result<Engine> {
             let model = source.open(choice, threads, None)?;
             let card = card(name, &model, &spec);
-            let LoadedModel { decoder, text, begin, .. } = model;
-            Ok(match decoder {
+            let LoadedModel { decoder, text, begin, generator } = model;
+            let engine = match decoder {
                 AnyDecoder::Native(model) => Engine::start(*model, text, begin, card, engine)?,
                 AnyDecoder::Torch(model) => Engine::start(*model, text, begin, card, engine)?,
+            };
+            Ok(match notary {
+                Some(notary) => engine.with_receipts(generator, notary),
+                None => engine,
             })
         };
         tokio::task::spawn_blocking(load).await?
@@ -173,11 +207,12 @@ impl ServeOptions {
     }
 
     /// Serves each model that takes the place of the one with this root.
-    async fn follow(&self, models: Models, mut root: Hash) {
+    async fn follow(&self, models: Option<Models>, mut root: Option<Hash>) {
+        let Some(models) = models else { return std::future::pending().await };
         loop {
             tokio::time::sleep(LOOK).await;
             match self.newest().await {
-                Ok(newest) if newest == root => continue,
+                Ok(newest) if Some(newest) == root => continue,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!("cannot look for a newer model: {error:#}");
@@ -192,8 +227,8 @@ impl ServeOptions {
             };
             match replaced.await {
                 Ok(newest) => {
-                    root = newest;
-                    tracing::info!("serving the model 0x{}", hex::encode(root));
+                    root = Some(newest);
+                    tracing::info!("serving the model 0x{}", hex::encode(newest));
                 }
                 Err(error) => tracing::warn!("cannot serve the newer model: {error:#}"),
             }
@@ -227,6 +262,7 @@ fn card(name: String, model: &LoadedModel, spec: &ModelSpec) -> ModelCard {
         since: since.as_secs(),
         parameters: spec.size(),
         context: spec.context as usize,
-        chat: model.text.encode_chat(&[]).is_ok(),
+        chat: model.text.has_chat(),
+        receipts: None,
     }
 }

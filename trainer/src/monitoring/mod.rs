@@ -47,10 +47,12 @@ enum Need {
     Nothing,
 }
 
-/// Endpoint of this process and the tasks behind it, if it has one. They end when this value is
-/// dropped.
+/// Endpoint of this process, if it has one, and the tasks behind its metrics. They end when this
+/// value is dropped.
 pub(crate) struct Monitoring {
-    endpoint: Option<Endpoint>,
+    _endpoint: Option<Endpoint>,
+    /// Set if somebody may read the metrics.
+    is_read: bool,
     need: Arc<OnceLock<Need>>,
     tasks: JoinSet<()>,
 }
@@ -73,14 +75,22 @@ impl MetricsOptions {
             tracing::info!("metrics are at http://{}/metrics", started.address());
             endpoint = Some(started);
         }
-        Ok(Monitoring { endpoint, need, tasks: JoinSet::new() })
+        let is_read = endpoint.is_some();
+        Ok(Monitoring { _endpoint: endpoint, is_read, need, tasks: JoinSet::new() })
     }
 }
 
 impl Monitoring {
+    /// Records the metrics of this process, which acts in `role`, for another reader than the
+    /// endpoint for Prometheus.
+    pub(crate) fn record(&mut self, role: &str) {
+        pol_metrics::describe_process(role);
+        self.is_read = true;
+    }
+
     /// Keeps the facts of the chain up to date, and those of `account`, if there is one.
     pub(crate) fn follow_chain(&mut self, chain: &Chain, account: Option<AccountId>) {
-        if self.endpoint.is_some() {
+        if self.is_read {
             // A process follows one chain.
             let _ = self.need.set(Need::Blocks);
             self.tasks.spawn(follow(chain.clone(), FactReader::new(account)));
@@ -89,7 +99,7 @@ impl Monitoring {
 
     /// Keeps the facts of the disk up to date on which `folder` is.
     pub(crate) fn follow_disk(&mut self, folder: PathBuf) {
-        if self.endpoint.is_some() {
+        if self.is_read {
             self.tasks.spawn(watch_disk(folder));
         }
     }
@@ -196,10 +206,13 @@ mod tests {
     async fn nothing_is_served_unless_asked_for() {
         let mut off = MetricsOptions::default().start("test").await.unwrap();
         off.follow_disk("/".into());
-        assert!(off.endpoint.is_none() && off.tasks.is_empty());
+        assert!(!off.is_read && off.tasks.is_empty());
+        off.record("test");
+        off.follow_disk("/".into());
+        assert_eq!(off.tasks.len(), 1);
         let listen = Some(([127, 0, 0, 1], 0).into());
         let mut on = MetricsOptions { metrics: listen }.start("test").await.unwrap();
         on.follow_disk("/".into());
-        assert!(on.endpoint.is_some() && on.tasks.len() == 1);
+        assert!(on.is_read && on.tasks.len() == 1);
     }
 }

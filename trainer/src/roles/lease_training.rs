@@ -5,6 +5,7 @@
 use super::tasks::{Stop, compute};
 use crate::{
     context::NodeContext,
+    control::Progress,
     data::{ShardReader, lease_tag, unless_malformed},
     error::{Result, RoleError},
     model::fetch_model,
@@ -14,6 +15,7 @@ use crate::{
 use anyhow::anyhow;
 use pol_chain::AccountId;
 use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState};
+use pol_metrics::SPANS;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, submission::Reveal, trace::state_leaf};
 use std::{sync::Arc, time::Instant};
 
@@ -100,6 +102,8 @@ impl<S: Strategy> LeaseTraining<S> {
     /// Fails if asked to stop, which happens between segments.
     fn run(&self, stop: &Stop) -> Result<PackedUpdate> {
         let LeaseWork { recipe, lease, account, workers, strategy, .. } = &self.work;
+        let round = lease.due_round;
+        let _lease = tracing::info_span!(target: SPANS, "train_lease", pol.round = round).entered();
         let folder = self.folder();
         let (key, (mut journal, mut state)) = (self.key(), self.resume()?);
         let job = LeaseJob { recipe, lease, account, data: &self.data, workers: *workers };
@@ -107,6 +111,9 @@ impl<S: Strategy> LeaseTraining<S> {
         let mut tokens = 0;
         for segment in journal.segments()..recipe.segments {
             stop.check()?;
+            let _segment =
+                tracing::info_span!(target: SPANS, "train_segment", pol.segment = segment)
+                    .entered();
             let segment_started = Instant::now();
             let report = strategy.train_segment(&job, &mut state, segment)?;
             let metrics = pol_metrics::trainer();
@@ -122,7 +129,10 @@ impl<S: Strategy> LeaseTraining<S> {
             journal.speed = tokens as f64 / started.elapsed().as_secs_f64().max(f64::EPSILON);
             folder.save_state(&key, journal.segments(), &state)?;
             folder.write_journal(&journal)?;
-            folder.thin_states(self.work.state_budget)?;
+            // Others may use the disk too. Without any space, only the states that have to be kept
+            // are left.
+            let space = folder.space(recipe.model.size()).unwrap_or(0);
+            folder.thin_states(self.work.state_budget.min(space))?;
             tracing::info!(
                 "round {}: segment {}/{}, loss {:.3}, {:.0} tokens/s",
                 lease.due_round,
@@ -131,8 +141,20 @@ impl<S: Strategy> LeaseTraining<S> {
                 report.loss,
                 journal.speed
             );
+            self.note_segment(&journal);
         }
         self.pack(journal, state)
+    }
+
+    /// Reports the newest segment.
+    fn note_segment(&self, journal: &Journal) {
+        let LeaseWork { context, recipe, lease, .. } = &self.work;
+        let (shards, segments) = (lease.shards.len(), journal.segments());
+        context.control.note_segment(Progress {
+            loss: journal.losses.last().copied(),
+            tokens_per_second: Some(journal.speed),
+            ..Progress::new(lease.due_round, recipe, lease.tier, shards, segments)
+        });
     }
 
     fn key(&self) -> LeaseKey {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     context::NodeContext,
+    control::WorkEvent,
     data::{LEASES_TAG, ShardReader, lease_tag},
     display::format_amount,
     error::{Result, RoleError},
@@ -248,6 +249,8 @@ impl<S: Strategy> AuditResponder<S> {
                 // These were counted when the lease was concluded.
                 if !matches!(record.outcome, Outcome::NoShow | Outcome::Excluded) {
                     count_outcome(record.outcome);
+                    let outcome = record.outcome.into();
+                    context.control.send(WorkEvent::Settled { round, outcome });
                 }
             }
             // Any trainer may lose a part of its bond and fills it up again. One that was found to

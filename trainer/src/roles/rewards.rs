@@ -2,6 +2,7 @@
 
 use crate::{
     context::{NodeContext, submit_housekeeping},
+    control::WorkEvent,
     display::format_amount,
     error::Result,
 };
@@ -54,7 +55,9 @@ impl RewardClaimer {
         // Another process of the account may have claimed it already.
         if submit_housekeeping(chain, &self.signer, Call::Claim { round }).await? {
             pol_metrics::account().claims_total.inc();
-            tracing::info!("round {round}: claimed {}", format_amount(amount));
+            let amount = format_amount(amount);
+            tracing::info!("round {round}: claimed {amount}");
+            self.context.control.send(WorkEvent::Reward { round, amount });
         }
         Ok(())
     }

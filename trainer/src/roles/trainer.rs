@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     context::{NodeContext, payload_tag, submit_housekeeping},
+    control::{ActivityKind, PlanState, Progress, WorkEvent},
     data::{contents, lease_tag},
     display::{format_amount, short_hash},
     error::{Result, RoleError, explain},
-    state::{Journal, LeaseKey},
+    state::{Journal, LeaseKey, StateError},
     strategy::Strategy,
 };
 use pol_chain::{AccountId, Call, ChainError, Signer};
@@ -71,6 +72,8 @@ pub struct Trainer<S> {
     convicted: Arc<AtomicBool>,
     /// Set once the log says that finality lags too far for a lease.
     lagging: bool,
+    /// `true` while the disk has no space for another update.
+    crowded: bool,
     responder: RoleTask,
     measurer: RoleTask,
     head_metrics: HeadMetrics,
@@ -114,6 +117,7 @@ impl<S: Strategy> Trainer<S> {
             locked: false,
             convicted: responder.convicted(),
             lagging: false,
+            crowded: false,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
             head_metrics,
@@ -135,20 +139,24 @@ impl<S: Strategy> Trainer<S> {
         if let Some((_, record)) = &record {
             count_outcome(record.outcome);
         }
-        match record.map(|(_, record)| record.outcome) {
-            Some(Outcome::NoShow) => tracing::warn!(
-                "round {round}: the commitment was never opened; a penalty was taken"
-            ),
-            Some(Outcome::Excluded) => tracing::warn!(
-                "round {round}: the update was not included; its data returns to the pool"
-            ),
-            None if self.submission(lease).await?.is_none() => {
-                tracing::warn!("round {round}: the lease ran out; its data returns to the pool");
+        let (included, sentence) = match record.map(|(_, record)| record.outcome) {
+            Some(Outcome::NoShow) => {
+                (false, "the commitment was never opened; a penalty was taken")
             }
-            _ => tracing::info!(
-                "round {round}: the update is part of the model, and will be audited"
-            ),
+            Some(Outcome::Excluded) => {
+                (false, "the update was not included; its data returns to the pool")
+            }
+            None if self.submission(lease).await?.is_none() => {
+                (false, "the lease ran out; its data returns to the pool")
+            }
+            _ => (true, "the update is part of the model, and will be audited"),
+        };
+        if included {
+            tracing::info!("round {round}: {sentence}");
+        } else {
+            tracing::warn!("round {round}: {sentence}");
         }
+        self.context.control.note_outcome(round, included, sentence);
         self.retain_carries().await.map(drop)
     }
 
@@ -262,12 +270,29 @@ impl<S: Strategy> Trainer<S> {
     fn note_lost_place(&mut self, round: &Round) {
         if round.due >= MAX_SUBMISSIONS && self.placed.take() == Some(round.number) {
             self.training = None;
+            self.context.control.note_lost_lease();
             tracing::info!(
                 "round {}: more than {MAX_SUBMISSIONS} trainers asked for places, and others were \
                  drawn. This costs nothing, and the next round draws anew",
                 round.number
             );
         }
+    }
+
+    /// Returns `true` if the disk has space for the states of another update.
+    fn has_space(&mut self, recipe: &Recipe) -> Result<bool> {
+        let shortage = match self.context.state.space(recipe.model.size()) {
+            Ok(_) => None,
+            Err(StateError::Disk(shortage)) => Some(shortage),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(shortage) = &shortage
+            && !self.crowded
+        {
+            tracing::warn!("{shortage}; leasing nothing until then");
+        }
+        self.crowded = shortage.is_some();
+        Ok(!self.crowded)
     }
 
     /// Takes a lease.
@@ -299,13 +324,53 @@ impl<S: Strategy> Trainer<S> {
             self.placed = Some(lease.round);
             pol_metrics::trainer().leases_total.inc();
             let tokens = lease.tokens(recipe, recipe.tier(tier).inner_steps);
+            let progress = Progress::new(lease.due_round, recipe, tier, lease.shards.len(), 0);
+            self.context.control.note_lease(progress, tokens);
+            let due = match lease.due_round {
+                due if due > lease.round => format!(", due in round {due}"),
+                _ => String::new(),
+            };
             tracing::info!(
-                "round {}: leased {} shards, {tokens} tokens",
+                "round {}: leased {} shards, {tokens} tokens{due}",
                 lease.round,
                 lease.shards.len()
             );
         }
         Ok(())
+    }
+
+    /// Reports a trainer without a lease, and ends one that was asked to stop and whose updates are
+    /// all settled.
+    async fn note_idle(&self) -> Result<()> {
+        let control = &self.context.control;
+        let (state, _, sentence) = control.state().plan();
+        let kind = match state {
+            PlanState::Running => ActivityKind::Waiting,
+            PlanState::Paused => ActivityKind::Paused,
+            PlanState::Stopping => ActivityKind::Stopping,
+            PlanState::Stopped => return Ok(()),
+        };
+        control.note_no_lease(kind, &sentence);
+        // Audits still ask for the states of updates that are in the folder.
+        if state == PlanState::Stopping && self.context.state.leases()?.is_empty() {
+            let firm = self.context.chain.at(self.context.firm_block().await?.hash);
+            if firm.lease(&self.account()).await?.is_none() {
+                control.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the work on a lease.
+    fn note_work(&self, lease: &Lease, submission: Option<&Submission>) {
+        let (kind, sentence) = match submission.map(|submission| submission.status) {
+            None => (ActivityKind::Training, "trains its lease"),
+            Some(SubmissionStatus::Committed) => {
+                (ActivityKind::Committed, "has committed to its update")
+            }
+            Some(_) => (ActivityKind::Revealed, "has revealed its update"),
+        };
+        self.context.control.note(kind, Some(lease.due_round), sentence);
     }
 
     /// Gives up the lease: waits for its round to end without working for it.
@@ -401,6 +466,7 @@ impl<S: Strategy> Trainer<S> {
     async fn work_on(&mut self, overview: &Overview, recipe: &Recipe, lease: &Lease) -> Result<()> {
         let round = &overview.round;
         let submission = self.submission(lease).await?;
+        self.note_work(lease, submission.as_ref());
         if submission
             .as_ref()
             .is_some_and(|submission| submission.status != SubmissionStatus::Committed)
@@ -425,6 +491,7 @@ impl<S: Strategy> Trainer<S> {
                 pol_metrics::trainer().commitments_total.inc();
                 pol_metrics::trainer().last_commitment_timestamp_seconds.set_now();
                 tracing::info!("round {due_round}: committed");
+                self.context.control.send(WorkEvent::Commit { round: due_round });
             }
             (Some(submission), _) if submission.commitment != commitment => {
                 self.give_up(lease, "it was committed with another folder or another peer.key");
@@ -433,6 +500,7 @@ impl<S: Strategy> Trainer<S> {
                 chain.submit(&self.signer, Call::Reveal { round: due_round, reveal }).await?;
                 pol_metrics::trainer().reveals_total.inc();
                 tracing::info!("round {due_round}: revealed");
+                self.context.control.send(WorkEvent::Reveal { round: due_round });
             }
             _ => {}
         }
@@ -506,14 +574,19 @@ fn lags_too_far(best: u32, firm: u32, train: u32) -> bool {
 impl<S: Strategy> BlockHandler for Trainer<S> {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.responder.check().await?;
-        let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
+        let Some(recipe) = self.follower.recipe(overview).await? else {
+            return self.note_idle().await;
+        };
         let has_head = self.follow_head(overview).await?;
         let round = &overview.round;
         let Some(lease) = self.context.chain.lease(&self.account()).await? else {
             self.note_lost_place(round);
+            self.note_idle().await?;
             return if has_head
+                && self.context.control.may_lease()
                 && self.may_ask(overview)
                 && self.is_final_in_time(overview).await?
+                && self.has_space(&recipe)?
                 && self.may_join().await?
             {
                 self.join(overview, &recipe).await

@@ -23,6 +23,7 @@ mod synthesis;
 mod watcher;
 
 use crate::{
+    api::ApiOptions,
     monitoring::MetricsOptions,
     options::{KeyOptions, NodeOptions},
     password::PasswordOptions,
@@ -87,6 +88,8 @@ pub(crate) struct AcquireOptions {
     node: NodeOptions,
     #[command(flatten)]
     metrics: MetricsOptions,
+    #[command(flatten)]
+    api: ApiOptions,
     /// Key of a provider's account, a name or a file: register the data on the chain, and serve
     /// them.
     #[arg(long = "account", visible_alias = "key-file", value_name = "NAME|FILE")]
@@ -115,10 +118,14 @@ impl AcquireOptions {
         }
         config.check_tokenizer()?;
         let (stop, events) = (Stop::listen(), Events::new(self.json));
+        let server = self.api.bind().await?;
         let mut monitoring = self.metrics.start("provider").await?;
         monitoring.follow_disk(config.out.clone());
         pol_metrics::data().last_document_timestamp_seconds.set_now();
         if !self.provides(&config) {
+            if server.is_some() {
+                tracing::warn!("only a provider, which --account makes, has the HTTP interface");
+            }
             monitoring.need_nothing();
             return self.collect(&config, plan, stop, None).await;
         }
@@ -131,6 +138,13 @@ impl AcquireOptions {
                 return Ok(());
             }
         };
+        let api = match server {
+            Some(server) => {
+                monitoring.record("provider");
+                Some(server.start(provider.api_parts(&self.api.parts, &node).await?)?)
+            }
+            None => None,
+        };
         provider.follow_chain(&mut monitoring);
         let done = tokio::select! {
             done = self.collect(&config, plan, stop, Some(&provider)) => done,
@@ -138,6 +152,9 @@ impl AcquireOptions {
                 ended?.and_then(|()| bail!("the watch of the chain ended; run the command again"))
             }
         };
+        if let Some(api) = api {
+            api.end().await;
+        }
         provider.end().await;
         done
     }

@@ -20,7 +20,9 @@ use super::{
     watcher::{Place, Watcher},
 };
 use crate::{
+    api::{ApiPartOptions, ApiParts},
     context::NodeContext,
+    control::ActivityKind,
     display::format_amount,
     error::explain,
     monitoring::{Monitoring, pol},
@@ -142,6 +144,25 @@ impl<'a> Provider<'a> {
     /// Keeps the facts of the provider's chain and account up to date.
     pub(super) fn follow_chain(&self, monitoring: &mut Monitoring) {
         monitoring.follow_chain(&self.context.chain, Some(self.signer.account()));
+    }
+
+    /// Returns the parts of the HTTP interface.
+    pub(super) async fn api_parts(
+        &self,
+        options: &ApiPartOptions,
+        node: &NodeOptions,
+    ) -> Result<ApiParts> {
+        let (control, state) = (self.context.control.clone(), self.context.state.path());
+        let genesis = self.context.chain.genesis_hash();
+        control.describe(|facts| {
+            facts.role = "provider";
+            facts.account = Some(self.signer.ss58());
+            facts.genesis = Some(genesis);
+            facts.folder = Some(self.config.out.clone());
+        });
+        control.note(ActivityKind::Serving, None, "registers and serves data");
+        let chain = options.chain(node.all(), state).await?;
+        Ok(ApiParts { control, chain, ..ApiParts::default() })
     }
 
     async fn introduce(&self) -> Result<()> {

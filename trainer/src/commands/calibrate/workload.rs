@@ -7,7 +7,7 @@ use super::{
     report::{Distance, Row},
     synthetic_text::SyntheticText,
 };
-use crate::commands::preset::RecipeSizes;
+use crate::preset::RecipeSizes;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use pol_engine::{

@@ -3,6 +3,7 @@
 //! Options of a member from the command line, the environment, and the file.
 
 use crate::{
+    api::ApiOptions,
     commands::{
         acquire,
         run::{RoleOption, RunOptions, TierOption},
@@ -38,6 +39,9 @@ pub(crate) fn merge(
     let model = config.ai_training.pretrained_base_model.clone();
     merge.take("ai_training.pretrained_base_model", "model", &mut options.model, model.map(Some));
     merge.take("node.log", "log", &mut log.log, config.node.log.clone());
+    if let Some(filter) = &config.node.log {
+        check_filter(filter).with_context(|| path.display().to_string())?;
+    }
     merge.take("node.log_json", "log_json", &mut log.log_json, config.node.log_json);
     for (key, value) in config.statements() {
         merge.settings.note(&key, &value, Source::File);
@@ -47,6 +51,17 @@ pub(crate) fn merge(
     }
     (options.settings, options.file) = (merge.settings, file);
     Ok(())
+}
+
+/// Checks the filter of a log.
+fn check_filter(filter: &str) -> Result<()> {
+    let log = LogOptions { log: filter.to_owned(), log_json: false };
+    log.filter().map(drop).map_err(|error| {
+        anyhow!(
+            "node.log: {error}; a filter is a level such as debug, or a list such as \
+             pol_trainer=debug,pol_api=info"
+        )
+    })
 }
 
 /// Values so far, and the options that were given.
@@ -84,13 +99,25 @@ impl Merge<'_> {
         );
         let swarm = &mut options.swarm;
         self.take("node.listen", "listen", &mut swarm.listen, node.listen());
-        self.take("node.advertise", "advertise", &mut swarm.advertise, node.advertise);
+        self.take("node.advertise", "advertise", &mut swarm.advertise, node.advertise.clone());
         self.take("node.archive", "archive", &mut options.archive, node.archive);
         self.take("node.unfinalised", "unfinalised", &mut options.unfinalised, node.unfinalised);
         let metrics = &mut options.metrics.metrics;
         self.take("node.metrics", "metrics", metrics, node.metrics.map(Some));
-        self.take("node.data", "data", &mut options.data, node.data.map(Some));
+        self.take("node.data", "data", &mut options.data, node.data.clone().map(Some));
+        self.api(&mut options.api, node);
         Ok(())
+    }
+
+    /// Takes the options of the HTTP interface.
+    fn api(&mut self, options: &mut ApiOptions, node: Node) {
+        let parts = &mut options.parts;
+        self.take("node.api", "api", &mut options.api, node.api.map(Some));
+        self.take("node.api_tokens", "tokens", &mut parts.tokens, node.api_tokens.map(Some));
+        self.take("node.api_origins", "allow_origin", &mut parts.allow_origin, node.api_origins);
+        self.take("node.api_library", "library", &mut parts.library, node.api_library.map(Some));
+        self.take("node.api_index", "index", &mut parts.index, node.api_index.map(Some));
+        self.take("node.api_no_follow", "no_follow", &mut parts.no_follow, node.api_no_follow);
     }
 
     /// Takes the role, which the file need not leave open if the command line gives it.

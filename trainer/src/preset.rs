@@ -10,6 +10,10 @@ use pol_primitives::{
     recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Recipe, TierParameters},
 };
 
+/// Divisor applied to the learning rate when fine-tuning: a higher rate would destroy what the
+/// imported model knows.
+pub(crate) const FINE_TUNING_DIVISOR: u64 = 10;
+
 /// Named sizes of a model and of leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Preset {

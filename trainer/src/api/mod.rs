@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The HTTP interface of a process: endpoints of its model, of the chain and its past, of its
+//! machine and its work, and the dashboard, as far as the process has them.
+
+mod epoch;
+mod local;
+mod machine;
+mod metrics;
+mod options;
+mod parts;
+mod server;
+#[cfg(test)]
+mod tests;
+mod train;
+
+pub(crate) use options::{ApiOptions, ApiPartOptions, IndexedChain};
+pub(crate) use server::{ApiParts, ApiServer, RunningApi};

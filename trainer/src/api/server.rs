@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The server: a frame of the parts that a process has.
+
+use super::{
+    local::LocalTrainer,
+    machine, metrics,
+    options::IndexedChain,
+    parts,
+    train::{self, Training},
+};
+use crate::control::Control;
+use anyhow::Result;
+use axum::Router;
+use pol_api::{Access, Frame, Limits, Models, Scope, serve};
+use pol_chain_api::ChainState;
+use std::{fs::File, net::SocketAddr, path::PathBuf};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// A server that listens, and does not answer yet.
+pub(crate) struct ApiServer {
+    pub(super) listener: TcpListener,
+    pub(super) access: Access,
+    pub(super) origins: Vec<String>,
+    pub(super) limits: Limits,
+    pub(super) library: Option<PathBuf>,
+}
+
+/// Parts of the interface, beside those that every process has.
+#[derive(Default)]
+pub(crate) struct ApiParts {
+    /// Handle of the process.
+    pub(crate) control: Control,
+    /// Model that makes texts.
+    pub(crate) models: Option<Models>,
+    /// Chain and its past.
+    pub(crate) chain: Option<IndexedChain>,
+    /// Set if the process trains for the network.
+    pub(crate) trains: bool,
+}
+
+/// A server that answers in a task of its own, so that its failure is not that of the process.
+pub(crate) struct RunningApi {
+    /// Address of the server.
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+    local: LocalTrainer,
+    chain: Option<ChainState>,
+    _lock: Option<File>,
+}
+
+impl ApiServer {
+    /// Starts to answer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system does not tell the address.
+    pub(crate) fn start(self, parts: ApiParts) -> Result<RunningApi> {
+        let Self { listener, access, origins, limits, library } = self;
+        let ApiParts { control, models, chain, trains } = parts;
+        let address = listener.local_addr()?;
+        let local = LocalTrainer::new(library.clone(), control.clone());
+        let (closing, closed) = watch::channel(false);
+        let (chain, lock) = chain.map_or((None, None), |chain| (Some(chain.state), chain.lock));
+        let described = parts::Parts {
+            generation: models.is_some(),
+            models: models.clone().unwrap_or_default(),
+            chain: chain.is_some(),
+            trains,
+            local_training: local.is_there(),
+        };
+        tracing::info!("the HTTP interface is at http://{address}: {described}");
+        let training = Training::new(control.clone(), local.clone(), trains, closed.clone());
+        let mut frame = Frame::new(access)
+            .with_origins(origins)
+            .with_library(models.clone().unwrap_or_default(), library)
+            .with(Scope::Read, parts::routes(described))
+            .with(Scope::Read, machine::routes(control))
+            .with(Scope::Read, metrics::routes())
+            .with(Scope::Read, train::read_routes(training.clone()))
+            .with(Scope::Train, train::train_routes(training))
+            .with_pages(pol_dashboard::routes());
+        if let Some(models) = models {
+            frame = frame.with_models(models);
+        }
+        if let Some(chain) = &chain {
+            frame = frame.with(Scope::Read, pol_chain_api::routes(chain.clone()));
+        }
+        let task = tokio::spawn(answer(listener, frame.build(), limits, closed));
+        Ok(RunningApi { address, task, closing, local, chain, _lock: lock })
+    }
+}
+
+/// Answers until the server is `closed`.
+async fn answer(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut closed: watch::Receiver<bool>,
+) {
+    // It ends too if the process lets go of the server.
+    let stop = async { drop(closed.wait_for(|closed| *closed).await) };
+    serve(listener, router, limits, stop).await;
+}
+
+impl RunningApi {
+    /// Ends the server: streams of events end, and other answers under way are given.
+    pub(crate) async fn end(self) {
+        self.local.cancel();
+        let _ = self.closing.send(true);
+        if let Some(chain) = &self.chain {
+            chain.end_streams();
+        }
+        if let Err(error) = self.task.await {
+            tracing::warn!("the HTTP interface had failed: {error}");
+        }
+    }
+}
