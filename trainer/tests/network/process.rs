@@ -66,12 +66,23 @@ impl Process {
         self.wait_for(text, self.count(text), seconds);
     }
 
+    /// Waits until the process ends without an error.
+    pub(crate) fn wait_end(&mut self, seconds: u64) {
+        assert_eq!(self.wait_exit(seconds), Some(0), "{}", self.log());
+    }
+
     /// Waits until the process fails, and returns its last line.
     pub(crate) fn wait_failure(mut self, seconds: u64) -> String {
+        assert_eq!(self.wait_exit(seconds), Some(1), "{}", self.log());
+        self.log().lines().next_back().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the process ends, and returns its exit code.
+    fn wait_exit(&mut self, seconds: u64) -> Option<i32> {
         let end = Instant::now() + Duration::from_secs(seconds);
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+                return status.code();
             }
             assert!(
                 Instant::now() < end,
@@ -79,9 +90,7 @@ impl Process {
                 self.log()
             );
             sleep(POLL_INTERVAL);
-        };
-        assert_eq!(status.code(), Some(1), "{}", self.log());
-        self.log().lines().next_back().unwrap_or_default().to_owned()
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use crate::{
-    INCLUDED,
+    INCLUDED, api, dashboard, explaining,
     harness::{Network, entries, figure, has_model, head_round},
     process::Process,
+    training::{self, API},
 };
 use serde_json::Value;
 use std::{thread::sleep, time::Duration};
@@ -45,11 +46,12 @@ fn a_network_trains_one_model_and_survives_its_members() {
     for process in [&validator, &first, &second] {
         process.wait_for("claimed", 0, 60);
     }
+    explaining::check(&network);
     sources.check_order(&network, rounds);
     sources.check_consumption(&network);
     sources.check_page(&network, rounds);
 
-    let first = kill_trainer_in_audit(&network, &[&node, &validator, &second], first);
+    let mut first = kill_trainer_in_audit(&network, &[&node, &validator, &second], first);
     let (node, head) = kill_node(&network, node, &[&validator, &first, &second]);
     let validator = kill_validator_in_audit(&network, validator);
 
@@ -63,6 +65,9 @@ fn a_network_trains_one_model_and_survives_its_members() {
         check_all_valid(process);
     }
     indexing.check(&network);
+    api::check(&network);
+    let node = dashboard::check(&network, node, &first);
+    training::check(&network, &mut first, &[&second, &late, &validator, &node]);
     let members = [first, second, late, validator, sources.end(), node];
     let report = network.check_final_state(members);
     assert_eq!(report["addsUp"], true);
@@ -140,7 +145,7 @@ fn kill_trainer_in_audit(network: &Network, others: &[&Process], trainer: Proces
     let opened = trainer.count(OPENED_ENDS);
     let before = head_round(&network.status().unwrap());
     trainer.kill();
-    let trainer = network.member("trainer-1", &["--tier", "whale"]);
+    let trainer = network.member("trainer-1", &[&["--tier", "whale"][..], &API].concat());
     trainer.wait_for(OPENED_ENDS, opened, 90);
     let processes = [others, &[&trainer]].concat();
     network.wait("the head moves after a trainer was killed", 150, &processes, |status| {
