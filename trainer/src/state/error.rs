@@ -33,6 +33,9 @@ pub enum StateError {
         /// First block of the node's chain, in hexadecimal.
         found: String,
     },
+    /// The disk is too small, or cannot be asked.
+    #[error(transparent)]
+    Disk(#[from] pol_hardware::HardwareError),
     /// A file has other contents than were written.
     #[error("{path} is damaged ({reason}). Move it away to go on without it: {consequence}")]
     Damaged {

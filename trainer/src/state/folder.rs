@@ -209,6 +209,24 @@ impl StateFolder {
     /// Fails if the folder cannot be read or a state cannot be removed.
     pub fn thin_states(&self, budget: u64) -> Result<(), StateError> {
         let folder = self.states();
+        surplus(&self.state_sizes()?, budget)
+            .into_iter()
+            .try_for_each(|(lease, leaf)| remove(&folder.join(state_name(&lease, leaf))))
+    }
+
+    /// Returns the bytes that the states of leases may take on the disk, with those that are there,
+    /// for a model of `parameters` values.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk is too small for the states of one update, or if the folder cannot be read.
+    pub fn space(&self, parameters: u64) -> Result<u64, StateError> {
+        let stored = self.state_sizes()?.values().sum();
+        Ok(pol_hardware::state_space(&self.path, parameters, stored)?)
+    }
+
+    fn state_sizes(&self) -> Result<BTreeMap<StateKey, u64>, StateError> {
+        let folder = self.states();
         let mut sizes = BTreeMap::new();
         for name in names(&folder)? {
             if let Some(state) = parse_state_name(&name) {
@@ -221,9 +239,7 @@ impl StateFolder {
                 }
             }
         }
-        surplus(&sizes, budget)
-            .into_iter()
-            .try_for_each(|(lease, leaf)| remove(&folder.join(state_name(&lease, leaf))))
+        Ok(sizes)
     }
 
     /// Removes the states and the journal of `lease`.

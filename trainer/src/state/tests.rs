@@ -194,6 +194,17 @@ fn states_are_thinned_to_their_budget_the_oldest_lease_first() {
 }
 
 #[test]
+fn a_disk_without_space_for_an_update_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    assert!(state_folder.space(1).unwrap() > 0);
+    let error = state_folder.space(1 << 50).unwrap_err();
+    assert!(matches!(error, StateError::Disk(_)), "{error}");
+    let (error, path) = (error.to_string(), folder.path().to_string_lossy());
+    assert!(error.contains(&*path) && error.contains("needs 100663296.0 GiB"), "{error}");
+}
+
+#[test]
 fn evidence_is_read_as_written_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
