@@ -93,7 +93,8 @@ static FIFTH: Coalition = Coalition {
 };
 
 /// The larger one has a quarter of the stake and so four of 16 seats, the other one or two: six of
-/// them leave an update undecided, which takes those out of the model that went on from it.
+/// them leave an update undecided, which takes those out of the model that went on from it. If that
+/// befalls both updates of the first round, as in one run of ten or so, none is valid.
 static THIRD: Coalition = Coalition {
     members: [("validator-12", 34_926 * POL), ("validator-13", 9_780 * POL)],
     accomplice: "attacker-third",
@@ -218,7 +219,7 @@ impl Coalition {
         );
         let passed = resisted == rounds.len()
             && (shown > 0 && put_in == 0)
-            && (valid > 0 && bad == 0 && wronged == 0)
+            && (!outcomes.is_empty() && bad == 0 && wronged == 0)
             && is_fined;
         let (tried, held) = (rounds.len() as u64, resisted as u64);
         let slashed = losses.iter().filter(|lost| **lost > 0).count() as u64;
