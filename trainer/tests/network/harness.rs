@@ -287,7 +287,8 @@ impl Network {
     }
 }
 
-fn free_port() -> u16 {
+/// Returns a port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

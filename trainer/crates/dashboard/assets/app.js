@@ -2,7 +2,7 @@
 // The frame of all pages: navigation, the state of the connection, the theme, and the token.
 
 import { token, traffic } from "./api.js";
-import { announce, el } from "./dom.js";
+import { announce, el, go } from "./dom.js";
 import { count, renewTimes } from "./format.js";
 import { live } from "./live.js";
 import { Page } from "./page.js";
@@ -76,8 +76,7 @@ function followLinks() {
     const isPlain = !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0;
     if (!link || !isPlain || event.defaultPrevented) return;
     event.preventDefault();
-    if (link.href !== location.href) history.pushState(null, "", link.href);
-    open(false);
+    go(link.pathname + link.search);
   });
   addEventListener("popstate", () => open(false));
 }

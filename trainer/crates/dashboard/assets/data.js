@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { barChart, histogram } from "./charts.js";
-import { el } from "./dom.js";
+import { el, go } from "./dom.js";
 import { account, badge, compact, count, decimal, hash, percent, time, words } from "./format.js";
 import { outcome } from "./learning.js";
 import { CHAIN, tiles } from "./page.js";
@@ -193,7 +193,6 @@ function search(kind, name) {
     autocomplete: "off",
     spellcheck: "false",
   });
-  const go = el("a", { class: "visually-hidden", tabindex: -1, "aria-hidden": "true" });
   const form = el(
     "form",
     {
@@ -201,14 +200,12 @@ function search(kind, name) {
       role: "search",
       onsubmit: (event) => {
         event.preventDefault();
-        go.href = place(select.value, input.value.trim());
-        go.click();
+        go(place(select.value, input.value.trim()));
       },
     },
     select,
     input,
     el("button", { class: "primary" }, "Follow"),
-    go,
   );
   tell();
   return el(
@@ -218,8 +215,9 @@ function search(kind, name) {
     el(
       "p",
       { class: "about" },
-      "From a source to its shards, the rounds that trained on them, and the " +
-        "models that learned from them, and back.",
+      "From a source to its shards, the rounds that trained on them, and the models that learned " +
+        "from them, and back. The provider of the data finds the shard of a passage: ",
+      el("code", {}, "pol-trainer data trace --data DIR --passage TEXT"),
     ),
     form,
     hint,

@@ -48,6 +48,12 @@ function mark(element) {
   return { tag: element.tagName.toLowerCase(), text: element.id || label };
 }
 
+/** Opens the page at an address of the dashboard. */
+export function go(href) {
+  if (href !== location.pathname + location.search) history.pushState(null, "", href);
+  dispatchEvent(new PopStateEvent("popstate"));
+}
+
 const announcer = () => document.getElementById("announcer");
 let announcing;
 

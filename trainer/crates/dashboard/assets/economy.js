@@ -3,7 +3,7 @@
 
 import { Failure, get, history } from "./api.js";
 import { barChart, lineChart } from "./charts.js";
-import { el } from "./dom.js";
+import { el, go } from "./dom.js";
 import {
   account,
   amount,
@@ -75,7 +75,6 @@ function search(value) {
     autocomplete: "off",
     spellcheck: "false",
   });
-  const go = el("a", { class: "visually-hidden", tabindex: -1, "aria-hidden": "true" });
   const form = el(
     "form",
     {
@@ -83,13 +82,11 @@ function search(value) {
       role: "search",
       onsubmit: (event) => {
         event.preventDefault();
-        go.href = `/dashboard/economy?account=${encodeURIComponent(input.value.trim())}`;
-        go.click();
+        go(`/dashboard/economy?account=${encodeURIComponent(input.value.trim())}`);
       },
     },
     input,
     el("button", { class: "primary" }, "Show"),
-    go,
   );
   return el(
     "section",

@@ -98,6 +98,7 @@ class Live extends EventTarget {
     } catch {
       return;
     }
+    if (type === "hello") this.#learn(detail);
     if (type === "block") {
       this.#lastBlock = Date.now();
       this.#isAway = false;

@@ -194,7 +194,8 @@ fn member(number: u64) -> Value {
         "account": account(number), "role": if number < 9 { "validator" } else { "trainer" },
         "bond": stake, "stake": (number < 9).then_some(&stake), "bonded": number != 13,
         "chilled": number == 5, "absent": number == 7,
-        "endpoint": (!number.is_multiple_of(3)).then_some(endpoint), "block": number, "time": time(1_800_000),
+        "endpoint": (!number.is_multiple_of(3)).then_some(endpoint), "block": number,
+        "time": time(1_800_000),
     })
 }
 
