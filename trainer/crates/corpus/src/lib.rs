@@ -20,4 +20,4 @@ pub use formats::{
     Content, Documents, DomSmoothie, HtmlExtractor, Input, Limits, RandomAccess, ReadOptions,
     TEXT_FIELDS, documents, inputs, is_pipe,
 };
-pub use store::{RawDescription, RawDocuments, RawStore, Store, StoreReader, Stored};
+pub use store::{RawDocuments, RawHeader, RawStore, Store, StoreReader, Stored};

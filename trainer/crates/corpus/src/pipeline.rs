@@ -14,6 +14,7 @@
 //! configuration give the same documents on any machine and any number of threads.
 
 mod config;
+mod lengths;
 mod prepare;
 mod prepared;
 mod references;
@@ -33,6 +34,7 @@ use crate::{
     error::IoContext,
     filters::Cleaner,
 };
+use lengths::LengthWriter;
 use pol_primitives::Hash;
 use prepare::Preparer;
 use prepared::{Item, PreparedStore};
@@ -52,9 +54,9 @@ const SIGNED_BYTES: usize = 8 << 20;
 pub struct Progress {
     /// Stage.
     pub stage: Stage,
-    /// Bytes read so far if the inputs are read, and otherwise documents so far.
+    /// Bytes of the inputs so far if they are read, and otherwise documents so far.
     pub done: u64,
-    /// Bytes or documents in all, as far as they are known.
+    /// Bytes or documents in all.
     pub total: u64,
 }
 
@@ -183,8 +185,10 @@ impl Pipeline {
         }
         if !search.is_filled() {
             let (mut batch, mut bytes) = (Vec::new(), 0);
+            let mut lengths = LengthWriter::create(&self.folder)?;
             for item in store.items() {
                 let (id, item, text) = item?;
+                lengths.add(text.len() as u64)?;
                 if let Item::Document { group, record } = item
                     && !record.is_dropped()
                 {
@@ -199,6 +203,7 @@ impl Pipeline {
                 watch(Progress { stage: Stage::Comparing, done: id + 1, total: store.len() });
             }
             add_signed(&mut search, &mut batch)?;
+            lengths.finish()?;
         }
         search.finish()
     }

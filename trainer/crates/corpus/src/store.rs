@@ -81,43 +81,60 @@ impl Head {
 
 /// Thing that a store keeps: a description and bytes.
 pub trait Stored: Sized {
-    /// Description, an object in JSON without a field `bytes`.
-    type Description: DeserializeOwned;
+    /// Description as it is read: an object in JSON, with the number of bytes in its field `bytes`.
+    type Header: DeserializeOwned;
 
-    /// Returns the description, in the form of [`Self::Description`], and the bytes.
+    /// Returns the description, an object without a field `bytes`, and the bytes.
     fn parts(&self) -> (impl Serialize, &[u8]);
+
+    /// Returns the number of bytes that a description names.
+    fn length(header: &Self::Header) -> u64;
 
     /// Returns the thing that has this description and these bytes.
     ///
     /// # Errors
     ///
     /// Fails with the contradiction if there is no such thing.
-    fn from_parts(description: Self::Description, bytes: Vec<u8>) -> Result<Self, String>;
+    fn from_parts(header: Self::Header, bytes: Vec<u8>) -> Result<Self, String>;
+}
+
+/// Description of a raw document, as it is written.
+#[derive(Debug, Serialize)]
+struct RawDescription<'a> {
+    origin: &'a Origin,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media: Option<&'a str>,
 }
 
 /// Description of a raw document.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RawDescription<O, M> {
-    origin: O,
-    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
-    media: Option<M>,
+#[derive(Debug, Deserialize)]
+pub struct RawHeader {
+    origin: Origin,
+    #[serde(default)]
+    media: Option<String>,
+    bytes: u64,
 }
 
 impl Stored for RawDocument {
-    type Description = RawDescription<Origin, String>;
+    type Header = RawHeader;
 
     fn parts(&self) -> (impl Serialize, &[u8]) {
         (RawDescription { origin: &self.origin, media: self.media.as_deref() }, &self.bytes)
     }
 
-    fn from_parts(description: Self::Description, bytes: Vec<u8>) -> Result<Self, String> {
-        let RawDescription { origin, media } = description;
+    fn length(header: &RawHeader) -> u64 {
+        header.bytes
+    }
+
+    fn from_parts(header: RawHeader, bytes: Vec<u8>) -> Result<Self, String> {
+        let RawHeader { origin, media, .. } = header;
         Ok(Self { origin, media, bytes })
     }
 }
 
-/// Description of a thing, with the number of bytes that follow.
-#[derive(Serialize, Deserialize)]
+/// Description of a thing, with the number of bytes that follow. It is read as one object: serde
+/// would make a copy of all parts of a flattened one first.
+#[derive(Serialize)]
 struct Header<D> {
     #[serde(flatten)]
     description: D,
@@ -247,6 +264,19 @@ impl<T: Stored> Store<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.head.documents == 0
+    }
+
+    /// Returns the length of the committed segments, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a segment cannot be read.
+    pub fn stored_bytes(&self) -> Result<u64, CorpusError> {
+        (0..self.head.segment).try_fold(self.head.bytes, |sum, segment| {
+            let path = segment_path(&self.folder, segment);
+            let facts = fs::metadata(&path).io_context("read", &path)?;
+            Ok(sum.saturating_add(facts.len()))
+        })
     }
 
     /// Iterates over the committed documents, in the order of appending.
@@ -640,10 +670,10 @@ fn read_document<T: Stored>(reader: &mut Reader, path: &Path) -> Result<T, Corpu
     let mut length = [0; 4];
     reader.read_exact(&mut length).io_context("decompress", path)?;
     let header = read_bytes(reader, u64::from(u32::from_le_bytes(length)), path)?;
-    let header: Header<T::Description> =
+    let header: T::Header =
         serde_json::from_slice(&header).map_err(|error| damaged(path, &error.to_string()))?;
-    let bytes = read_bytes(reader, header.bytes, path)?;
-    T::from_parts(header.description, bytes).map_err(|reason| damaged(path, &reason))
+    let bytes = read_bytes(reader, T::length(&header), path)?;
+    T::from_parts(header, bytes).map_err(|reason| damaged(path, &reason))
 }
 
 /// Reads bytes whose number is not believed before they are there.

@@ -6,7 +6,8 @@
 //! `pipeline_bench stages FOLDER OUT` runs all but the last stage one after the other and prints a
 //! record of each. `pipeline_bench whole FOLDER OUT` runs them as a provider does, from
 //! `corpus.jsonl` to shards, and prints records of the whole, of the last stage, and of the largest
-//! resident memory.
+//! resident memory. `pipeline_bench ingest FILE OUT` does what `pol-trainer data ingest` does by
+//! default, and prints records of all stages and of the whole.
 
 use pol_corpus::{
     Content, Documents, Input, Origin, ReadOptions,
@@ -17,7 +18,14 @@ use pol_corpus::{
 };
 use pol_data::{EndOfText, IngestConfig, ingest};
 use serde_json::json;
-use std::{env, error::Error, fs, path::Path, sync::OnceLock, time::Instant};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::Path,
+    sync::{Mutex, OnceLock},
+    time::Instant,
+};
 
 /// Least quality that both programs keep.
 const MIN_QUALITY: u32 = 250_000;
@@ -29,13 +37,14 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [mode, folder, out] = arguments.as_slice() else {
-        return Err("give `stages` or `whole`, FOLDER, and OUT".into());
+        return Err("give `stages`, `whole`, or `ingest`, FOLDER or FILE, and OUT".into());
     };
     let (folder, out) = (Path::new(folder), Path::new(out));
     fs::create_dir_all(out)?;
     match mode.as_str() {
         "stages" => stages(&folder.join("corpus.jsonl"), out),
         "whole" => whole(folder, out),
+        "ingest" => ingest_file(folder, out),
         _ => Err(format!("there is no mode {mode}").into()),
     }
 }
@@ -121,6 +130,43 @@ fn whole(folder: &Path, out: &Path) -> Outcome {
     if let Some(Some(start)) = tokenise.get() {
         start.report("tokenise", kept)?;
     }
+    println!("{}", json!({ "peak_bytes": peak_bytes()? }));
+    Ok(())
+}
+
+/// Ingests a file by the defaults, and tells the time of each stage.
+fn ingest_file(file: &Path, out: &Path) -> Outcome {
+    let bytes = usize::try_from(fs::metadata(file)?.len())?;
+    let config = IngestConfig {
+        inputs: vec![Supply::Path(file.to_owned())],
+        out: out.join("data"),
+        corpus: PipelineConfig { held_out: 20_000, ..PipelineConfig::default() },
+        text_fields: Vec::new(),
+        vocabulary: 8_192,
+        sequence: 128,
+        shard_tokens: 4096,
+        tokenizer: None,
+        end_of_text: EndOfText::Known,
+        force: false,
+        lineage: None,
+    };
+    let quality = Some(QualityModel::bundled()?);
+    let whole = Start::now()?;
+    let stage = Mutex::new(("hashing".to_owned(), whole));
+    let begin = |name: String| -> Outcome {
+        let mut stage = stage.lock().map_err(|error| error.to_string())?;
+        if stage.0 != name {
+            let (ended, start) = std::mem::replace(&mut *stage, (name, Start::now()?));
+            start.report(&ended, (1, bytes))?;
+        }
+        Ok(())
+    };
+    let record = ingest(&config, References { quality, ..References::default() }, &|progress| {
+        let done = progress.done == progress.total;
+        let _ = begin(format!("{:?}{}", progress.stage, if done { ", end" } else { "" }));
+    })?;
+    begin("done".into())?;
+    whole.report("whole", (usize::try_from(record.documents)?, bytes))?;
     println!("{}", json!({ "peak_bytes": peak_bytes()? }));
     Ok(())
 }

@@ -7,13 +7,11 @@
 
 use crate::{
     tokenizer::{Tokenizer, TokenizerError},
+    word_map::WordMap,
     words::{byte_characters, spell, words},
 };
 use rayon::prelude::*;
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 use tokenizers::{Model, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
 /// Words whose tokens are remembered by each thread, at most. Beyond, they are computed again.
@@ -21,15 +19,44 @@ const MAX_WORDS: usize = 1 << 18;
 /// Longest word that is remembered, in bytes.
 const MAX_WORD_BYTES: usize = 48;
 
-/// Tokens of words. The hash is seeded at random: nobody can choose words that collide.
-type WordTokens = HashMap<Box<str>, Box<[u32]>, foldhash::fast::RandomState>;
+/// Number of tokens that are held where the word is.
+const FEW: usize = 3;
+
+/// Tokens of a word.
+enum WordTokens {
+    Few([u32; FEW], u8),
+    Many(Box<[u32]>),
+}
+
+impl WordTokens {
+    fn new(tokens: Vec<u32>) -> Self {
+        if tokens.len() > FEW {
+            return Self::Many(tokens.into());
+        }
+        let mut few = [0; FEW];
+        few[..tokens.len()].copy_from_slice(&tokens);
+        Self::Few(few, tokens.len() as u8)
+    }
+
+    fn append_to(&self, tokens: &mut Vec<u32>) {
+        match self {
+            // A copy of fixed length is faster.
+            Self::Few(few, number) => {
+                let length = tokens.len() + usize::from(*number);
+                tokens.extend_from_slice(few);
+                tokens.truncate(length);
+            }
+            Self::Many(many) => tokens.extend_from_slice(many),
+        }
+    }
+}
 
 /// Encoder of texts with one tokenizer.
 pub(crate) struct Encoder {
     /// Characters that stand for bytes in the words of the model, if it can be asked by words.
     byte_characters: Option<[char; 256]>,
     /// Words that threads remember between two batches.
-    known: Mutex<Vec<WordTokens>>,
+    known: Mutex<Vec<WordMap<WordTokens>>>,
 }
 
 impl Encoder {
@@ -60,7 +87,7 @@ impl Encoder {
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<WordTokens>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<WordMap<WordTokens>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,27 +96,24 @@ impl Encoder {
 fn encode(
     model: &ModelWrapper,
     characters: &[char; 256],
-    known: &mut WordTokens,
+    known: &mut WordMap<WordTokens>,
     text: &str,
 ) -> Result<Vec<u32>, TokenizerError> {
     let mut tokens = Vec::with_capacity(text.len() / 3);
     let mut spelled = String::new();
     for word in words(text) {
         if let Some(word_tokens) = known.get(word) {
-            tokens.extend_from_slice(word_tokens);
+            word_tokens.append_to(&mut tokens);
             continue;
         }
         spelled.clear();
-        spelled.extend(spell(word, characters));
-        let word_tokens: Box<[u32]> = model
-            .tokenize(&spelled)
-            .map_err(|error| TokenizerError::Library(error.to_string()))?
-            .into_iter()
-            .map(|token| token.id)
-            .collect();
-        tokens.extend_from_slice(&word_tokens);
-        if word.len() <= MAX_WORD_BYTES && known.len() < MAX_WORDS {
-            known.insert(word.into(), word_tokens);
+        spelled.extend(spell(word.text(), characters));
+        let found =
+            model.tokenize(&spelled).map_err(|error| TokenizerError::Library(error.to_string()))?;
+        let word_tokens = WordTokens::new(found.into_iter().map(|token| token.id).collect());
+        word_tokens.append_to(&mut tokens);
+        if word.text().len() <= MAX_WORD_BYTES && known.len() < MAX_WORDS {
+            known.insert(word, word_tokens);
         }
     }
     Ok(tokens)

@@ -23,11 +23,17 @@ use pol_primitives::{Hash, data::MAX_SHARD_TOKENS};
 use serde::Serialize;
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 use tokenise::{Tokenised, tokenise, train_tokenizer};
 
+/// Start of the names of folders in which ingestions are made.
+const WORK: &str = ".ingest-";
+/// File in such a folder that holds the path of the output, and that a run locks.
+const LOCK: &str = "lock";
+/// Longest path that is compared, in bytes.
+const MAX_PATH_BYTES: u64 = 1 << 16;
 /// Path that stands for standard input.
 const STANDARD_INPUT: &str = "-";
 
@@ -138,9 +144,9 @@ pub fn ingest(
         .update(&contents)
         .finalize()
         .to_hex();
-    let work = parent.join(format!(".ingest-{}", &name[..16]));
+    let work = parent.join(format!("{WORK}{}", &name[..16]));
     let pipeline = Pipeline::open(&work, config.corpus.clone(), references, options)?;
-    let lock = lock(&work)?;
+    let lock = lock(&work, &config.out)?;
     let request = config.digest(&pipeline.digest(), &contents, given.as_ref());
     let record = match existing_ingestion(config, &request) {
         Ok(None) => make(config, given, &pipeline, &inputs, request, &work, watch),
@@ -174,6 +180,7 @@ fn make(
     work: &Path,
     watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<IngestRecord, DataError> {
+    remove_superseded(work, &config.out)?;
     let mut selection = pipeline.run(inputs, watch)?;
     let folder = work.join("new");
     if folder.exists() {
@@ -255,17 +262,56 @@ fn refuse_own_output(config: &IngestConfig) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Keeps other processes from the folder of a run, while the file is open.
-fn lock(work: &Path) -> Result<File, DataError> {
-    let path = work.join("lock");
-    let file = File::create(&path).io_context("create", &path)?;
+/// Keeps other processes from the folder of a run, while the file is open. It names the output.
+fn lock(work: &Path, out: &Path) -> Result<File, DataError> {
+    let path = work.join(LOCK);
+    let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = options.io_context("create", &path)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            let named = file.set_len(0).and_then(|()| file.write_all(&name_of(out)));
+            named.io_context("write", &path)?;
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(DataError::InvalidOption(
             "the same ingestion is running in another process; wait for it, or stop it".into(),
         )),
         Err(TryLockError::Error(error)) => Err(error).io_context("lock", &path),
     }
+}
+
+/// Returns the bytes by which the folder of a run names its output.
+fn name_of(out: &Path) -> Vec<u8> {
+    let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    absolute.into_os_string().into_encoded_bytes()
+}
+
+/// Removes what stopped ingestions into the same output left that had other texts or options: this
+/// one takes their place.
+fn remove_superseded(work: &Path, out: &Path) -> Result<(), DataError> {
+    let parent = work.parent().unwrap_or(Path::new("."));
+    for entry in fs::read_dir(parent).io_context("list", parent)? {
+        let entry = entry.io_context("list", parent)?;
+        let folder = entry.path();
+        let is_work = entry.file_name().as_encoded_bytes().starts_with(WORK.as_bytes());
+        if !is_work || folder == work {
+            continue;
+        }
+        // One that cannot be read is not ours.
+        let Ok(lock) = File::open(folder.join(LOCK)) else { continue };
+        let mut named = Vec::new();
+        let read = (&lock).take(MAX_PATH_BYTES).read_to_end(&mut named);
+        if read.is_ok() && named == name_of(out) && lock.try_lock().is_ok() {
+            tracing::warn!(
+                "removing {}, which an ingestion of other texts or options into {} left when it \
+                 was stopped",
+                folder.display(),
+                out.display()
+            );
+            fs::remove_dir_all(&folder).io_context("remove", &folder)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what pipes hold into temporary files in `folder`, since they can be read once and an

@@ -72,6 +72,7 @@ mod shards;
 mod tokenizer;
 mod tokenizer_trainer;
 mod verify;
+mod word_map;
 mod words;
 
 pub use end_of_text::{END_OF_TEXT, EndOfText, check_tokenizer};

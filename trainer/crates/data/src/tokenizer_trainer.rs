@@ -6,10 +6,10 @@ use crate::{
     EndOfText,
     end_of_text::{END_OF_TEXT, IngestTokenizer},
     error::DataError,
+    word_map::{Word, WordMap},
     words::{byte_characters, spell, words},
 };
 use rayon::prelude::*;
-use std::collections::HashMap;
 use tokenizers::{
     AddedToken, Model,
     models::bpe::{BPE, BpeTrainer},
@@ -37,16 +37,15 @@ const MAX_WORD_BYTES: usize = 256;
 /// frequent pair is merged next, and of equally frequent pairs the one of the older tokens.
 #[derive(Default)]
 pub(crate) struct TokenizerTrainer {
-    word_counts: WordCounts<String>,
+    word_counts: WordMap<u64>,
     bytes: u64,
+    /// Counts of the last texts, which are not in the sum yet.
+    waiting: Vec<WordMap<u64>>,
 }
 
-/// Numbers of occurrences of words. The hash is seeded at random: nobody can choose words that
-/// collide.
-type WordCounts<Word> = HashMap<Word, u64, foldhash::fast::RandomState>;
-
 impl TokenizerTrainer {
-    /// Counts the words of `texts`, on all cores.
+    /// Counts the words of `texts`, on all cores. The counts of the texts before are summed up at
+    /// the same time.
     pub(crate) fn count(&mut self, texts: &[String]) {
         let within = |text: &&String| {
             let counts = self.bytes < MAX_TEXT_BYTES;
@@ -54,25 +53,15 @@ impl TokenizerTrainer {
             counts
         };
         let texts: Vec<&String> = texts.iter().take_while(within).collect();
-        let counted: Vec<WordCounts<&str>> = texts
-            .par_iter()
-            .fold(WordCounts::default, |mut counts, text| {
-                for word in words(text).filter(|word| word.len() <= MAX_WORD_BYTES) {
-                    *counts.entry(word).or_default() += 1;
-                }
-                counts
-            })
-            .collect();
-        for (word, count) in counted.into_iter().flatten() {
-            match self.word_counts.get_mut(word) {
-                Some(sum) => *sum += count,
-                None => drop(self.word_counts.insert(word.to_owned(), count)),
-            }
-        }
+        let ((), counted) = rayon::join(
+            || self.waiting.drain(..).for_each(|counts| self.word_counts.add(counts)),
+            || count_words(&texts),
+        );
+        self.waiting = counted;
     }
 
     /// Trains a tokenizer of exactly `vocabulary` entries.
-    pub(crate) fn train(self, vocabulary: u32) -> Result<IngestTokenizer, DataError> {
+    pub(crate) fn train(mut self, vocabulary: u32) -> Result<IngestTokenizer, DataError> {
         if !(MIN_VOCABULARY..=MAX_VOCABULARY).contains(&vocabulary) {
             return Err(DataError::InvalidOption(format!(
                 "a vocabulary has {MIN_VOCABULARY} entries, the bytes and {END_OF_TEXT}, to \
@@ -89,9 +78,10 @@ impl TokenizerTrainer {
             .build();
         let characters = byte_characters();
         let spelled = |word: &str| spell(word, &characters).collect::<String>();
+        self.waiting.drain(..).for_each(|counts| self.word_counts.add(counts));
         let counts = self
             .word_counts
-            .into_iter()
+            .into_words()
             .map(|(word, count)| (spelled(&word).into(), count))
             .collect();
         let mut model = BPE::default();
@@ -108,6 +98,16 @@ impl TokenizerTrainer {
         let json = tokenizer.to_string(true).map_err(training_error)?;
         IngestTokenizer::from_json(json.into_bytes(), ORIGIN, &EndOfText::Known)
     }
+}
+
+/// Counts words. A word can be in several parts of the result.
+fn count_words(texts: &[&String]) -> Vec<WordMap<u64>> {
+    let counts = texts.par_iter().fold(WordMap::<u64>::default, |mut counts, text| {
+        let is_short = |word: &Word<'_>| word.text().len() <= MAX_WORD_BYTES;
+        words(text).filter(is_short).for_each(|word| counts.count(word));
+        counts
+    });
+    counts.collect()
 }
 
 /// Description of a trained tokenizer in error messages.

@@ -5,6 +5,7 @@
 //! The tokenizer library splits with a regular expression that looks ahead, at 5 MB a second. The
 //! same rules on characters are ten times as fast, and the tests hold them against the library.
 
+use crate::word_map::Word;
 use regex_syntax::hir::{self, Hir, HirKind};
 use std::sync::LazyLock;
 
@@ -83,28 +84,41 @@ pub(crate) fn words(text: &str) -> Words<'_> {
 }
 
 impl<'a> Words<'a> {
-    /// Returns the length in bytes of the run of characters of a class that `text` starts with.
-    fn run(&self, text: &str, class: Class) -> usize {
-        text.char_indices()
-            .find(|&(_, c)| Class::of(c, self.table) != class)
-            .map_or(text.len(), |(at, _)| at)
+    /// Returns the class of the character that begins at a byte, and its length in bytes.
+    #[inline]
+    fn class_at(&self, at: usize) -> Option<(Class, usize)> {
+        let byte = *self.rest.as_bytes().get(at)?;
+        // Nearly all characters are of ASCII, which need not be decoded.
+        if byte.is_ascii() {
+            return Some((*self.table.get(usize::from(byte))?, 1));
+        }
+        let c = self.rest.get(at..)?.chars().next()?;
+        Some((Class::of(c, self.table), c.len_utf8()))
+    }
+
+    /// Returns the end of the run of characters of a class that begins at a byte.
+    #[inline]
+    fn run(&self, mut at: usize, class: Class) -> usize {
+        while let Some((found, length)) = self.class_at(at) {
+            if found != class {
+                break;
+            }
+            at += length;
+        }
+        at
     }
 
     /// Returns the length in bytes of the next word.
     fn next_length(&self) -> usize {
-        let text = self.rest;
-        let bytes = text.as_bytes();
+        let bytes = self.rest.as_bytes();
         if bytes.first() == Some(&b'\'')
             && let Some(contraction) = CONTRACTIONS.iter().find(|end| bytes.starts_with(end))
         {
             return contraction.len();
         }
-        let (lead, after) = match text.strip_prefix(' ') {
-            Some(after) => (1, after),
-            None => (0, text),
-        };
-        match after.chars().next().map(|c| Class::of(c, self.table)) {
-            Some(class) if class != Class::Space => lead + self.run(after, class),
+        let lead = usize::from(bytes.first() == Some(&b' '));
+        match self.class_at(lead) {
+            Some((class, length)) if class != Class::Space => self.run(lead + length, class),
             _ => self.space_length(),
         }
     }
@@ -112,7 +126,7 @@ impl<'a> Words<'a> {
     /// Returns the length in bytes of the white space that is a word of its own: all but the last
     /// character before a word, unless there is one only.
     fn space_length(&self) -> usize {
-        let run = self.run(self.rest, Class::Space);
+        let run = self.run(0, Class::Space);
         if run == self.rest.len() {
             return run;
         }
@@ -122,14 +136,14 @@ impl<'a> Words<'a> {
 }
 
 impl<'a> Iterator for Words<'a> {
-    type Item = &'a str;
+    type Item = Word<'a>;
 
-    fn next(&mut self) -> Option<&'a str> {
+    fn next(&mut self) -> Option<Word<'a>> {
         if self.rest.is_empty() {
             return None;
         }
-        let (word, rest) = self.rest.split_at(self.next_length());
-        self.rest = rest;
+        let word = Word::at_start(self.rest, self.next_length());
+        self.rest = &self.rest[word.text().len()..];
         Some(word)
     }
 }
@@ -185,7 +199,7 @@ mod tests {
             // Beside a letter and a number, the class decides where words end.
             for text in [format!("a{c}b"), format!("1{c}2"), format!("-{c}-")] {
                 if (c as u32).is_multiple_of(31) || (c as u32) < 0x800 {
-                    let own: Vec<_> = words(&text).collect();
+                    let own: Vec<_> = words(&text).map(|word| word.text()).collect();
                     assert_eq!(own, of_the_library(&text), "U+{:04X}", c as u32);
                 }
             }
@@ -197,7 +211,7 @@ mod tests {
         fn words_are_those_of_the_library(
             text in "(\\PC|\\s|[a-z' \n0-9]|'(s|t|re|ve|m|ll|d|S))*",
         ) {
-            let own: Vec<_> = words(&text).collect();
+            let own: Vec<_> = words(&text).map(|word| word.text()).collect();
             prop_assert_eq!(own.concat(), text.as_str());
             prop_assert_eq!(own, of_the_library(&text));
         }

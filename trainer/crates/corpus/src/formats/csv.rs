@@ -15,6 +15,10 @@ const MAX_COLUMNS: usize = 4096;
 /// Bytes that are parsed at a time.
 const CHUNK: usize = 64 << 10;
 
+/// End of the last line, which may lack one. Only a reader that is between two quotes takes it as a
+/// part of a value.
+const END_OF_LINE: &[u8] = b"\n";
+
 /// Parser of a table.
 pub(super) struct Table {
     context: Context,
@@ -26,6 +30,8 @@ pub(super) struct Table {
     chosen: Vec<usize>,
     row: u64,
     record: Record,
+    /// The last line was ended.
+    ended: bool,
 }
 
 /// Values of a row, after each other.
@@ -58,6 +64,7 @@ impl Table {
             chosen: Vec::new(),
             row: 0,
             record: Record::default(),
+            ended: false,
         }
     }
 
@@ -67,15 +74,18 @@ impl Table {
         (record.length, record.number) = (0, 0);
         record.ends.resize(MAX_COLUMNS, 0);
         let limit = self.context.limits().row;
+        let line = self.reader.line();
         loop {
             if record.bytes.len() < record.length + CHUNK {
                 record.bytes.resize(record.length + 2 * CHUNK, 0);
             }
-            if self.source.fill(1).is_empty() {
+            let is_last = self.source.fill(1).is_empty();
+            if is_last {
                 // A row that damage cut off looks like a whole one.
                 self.source.end()?;
             }
-            let input = self.source.buffered();
+            let ends_line = is_last && !std::mem::replace(&mut self.ended, true);
+            let input = if ends_line { END_OF_LINE } else { self.source.buffered() };
             let input = &input[..input.len().min(CHUNK)];
             let (result, read, written, ends) = self.reader.read_record(
                 input,
@@ -84,7 +94,14 @@ impl Table {
             );
             record.length += written;
             record.number += ends;
-            self.source.skip(read);
+            if !ends_line {
+                self.source.skip(read);
+            } else if written > 0 {
+                return Err(self.refuse(format!(
+                    "a quote in it, from line {line} on, is not closed, so that it holds the rest \
+                     of the file; add the quote that is missing"
+                )));
+            }
             match result {
                 ReadRecordResult::Record => return Ok(true),
                 ReadRecordResult::End => return Ok(false),

@@ -172,7 +172,7 @@ impl Context {
         text: String,
     ) -> Document {
         let extractor = Tool {
-            name: format!("pol-corpus/{tool}"),
+            name: ["pol-corpus/", tool].concat(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Document { origin: self.origin(parts), raw, piece: 0, extractor, invalid, text }
@@ -285,6 +285,12 @@ impl Documents {
             }
         }
         Ok(documents)
+    }
+
+    /// Returns the number of bytes that were read of the input so far. Those of Parquet files and
+    /// zip archives, which are read at any position, are not counted.
+    pub fn bytes_read(&self) -> u64 {
+        self.shared.budget.bytes_read()
     }
 
     /// Recognises the format of a member at a depth. Compression is taken off.

@@ -48,6 +48,8 @@ pub(super) struct Fields {
     text: usize,
     /// All of the text fields make a document, not the first that is there.
     all: bool,
+    /// Positions of the names that tell the licence, the address, and the number of a row.
+    labels: [Vec<usize>; 3],
 }
 
 impl Fields {
@@ -57,7 +59,19 @@ impl Fields {
         let text = names.len();
         let labels = [LICENCE_FIELDS, URL_FIELDS, ID_FIELDS].into_iter().flatten();
         names.extend(labels.map(|name| (*name).to_owned()));
-        Self { names, text, all: !named.is_empty() }
+        let mut fields = Self { names, text, all: !named.is_empty(), labels: Default::default() };
+        fields.find_labels();
+        fields
+    }
+
+    fn find_labels(&mut self) {
+        self.labels = [LICENCE_FIELDS, URL_FIELDS, ID_FIELDS].map(|labels| {
+            let position = |label: &&str| {
+                let at = self.names.iter().skip(self.text).position(|name| name == label)?;
+                Some(self.text + at)
+            };
+            labels.iter().filter_map(position).collect()
+        });
     }
 
     /// Restricts the fields to those that a table has. Returns their positions in it, or an error
@@ -88,6 +102,7 @@ impl Fields {
             (0..found.len()).filter(|at| keep(*at) && found[*at].is_some()).collect();
         self.text = kept.iter().filter(|at| **at < self.text).count();
         self.names = kept.iter().map(|at| self.names[*at].clone()).collect();
+        self.find_labels();
         Ok(kept.into_iter().filter_map(|at| found[at]).collect())
     }
 
@@ -128,14 +143,13 @@ impl Fields {
         };
         let raw = blake3::hash(text.as_bytes()).into();
         let text = encoding::normalise_line_ends(text);
-        let label = |names: &[&str]| {
-            names.iter().find_map(|name| self.label(&row, name)).map(str::to_owned)
-        };
+        let [licences, addresses, numbers] = &self.labels;
         let mut parts = vec![place];
-        parts.extend(label(URL_FIELDS).or_else(|| label(ID_FIELDS).map(|id| format!("id {id}"))));
+        let number = || Some(format!("id {}", row.label(numbers)?));
+        parts.extend(row.label(addresses).map(str::to_owned).or_else(number));
         let mut document = context.document(parts, tool, raw, row.invalid, text);
-        if let Some(licence) = label(LICENCE_FIELDS) {
-            document.origin.licence = Some(licence);
+        if let Some(licence) = row.label(licences) {
+            document.origin.licence = Some(licence.to_owned());
         }
         Event::Document(document)
     }
@@ -152,16 +166,6 @@ impl Fields {
         let first = texts.next()??;
         texts.try_fold(first, |joined, text| Some(joined + "\n\n" + &text?))
     }
-
-    /// Returns a value that tells an origin.
-    fn label<'a>(&self, row: &'a Row, name: &str) -> Option<&'a str> {
-        let at = self.names.iter().skip(self.text).position(|known| known == name)?;
-        match row.values.get(self.text + at)?.as_ref()? {
-            Value::Text(text) | Value::Scalar(text) => Some(text.as_str())
-                .filter(|text| !text.trim().is_empty() && text.len() <= MAX_LABEL_BYTES),
-            Value::Null | Value::Nested => None,
-        }
-    }
 }
 
 /// Row of a table.
@@ -176,6 +180,15 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn new(fields: &Fields) -> Self {
         Self { values: vec![None; fields.names.len()], ..Self::default() }
+    }
+
+    /// Returns the first value at these positions that tells an origin.
+    fn label(&self, positions: &[usize]) -> Option<&str> {
+        positions.iter().find_map(|at| match self.values.get(*at)?.as_ref()? {
+            Value::Text(text) | Value::Scalar(text) => Some(text.as_str())
+                .filter(|text| !text.trim().is_empty() && text.len() <= MAX_LABEL_BYTES),
+            Value::Null | Value::Nested => None,
+        })
     }
 }
 

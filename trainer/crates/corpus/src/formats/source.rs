@@ -121,6 +121,11 @@ impl Budget {
         }
     }
 
+    /// Returns the number of bytes of the input that were read.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
     /// Counts bytes of the input.
     pub(super) fn read(&self, bytes: usize) {
         self.read.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -5,11 +5,11 @@
 use super::{
     Progress, References, Stage,
     prepared::{Item, Prepared, PreparedStore},
-    supply::{Position, Supply},
+    supply::{Position, Supply, file_bytes},
 };
 use crate::{
-    CorpusError, Decision, Document, DocumentRecord, Documents, Origin, ReadOptions, Refusal,
-    Verdict,
+    CorpusError, Decision, Document, DocumentRecord, Documents, Input, Origin, ReadOptions,
+    Refusal, Verdict,
     filters::{Cleaned, Cleaner},
 };
 use pol_primitives::Ppm;
@@ -39,6 +39,8 @@ struct Batch {
     next: Position,
     /// Bytes of text.
     bytes: usize,
+    /// Bytes of the inputs that were read for it and for those before it.
+    read: u64,
 }
 
 /// First step of a run.
@@ -57,31 +59,28 @@ impl Preparer<'_> {
         store: &mut PreparedStore,
         watch: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), CorpusError> {
-        let total = supplies.iter().try_fold(0u64, |sum, supply| {
-            Ok::<_, CorpusError>(sum.saturating_add(supply.bytes()?))
-        })?;
-        let start = store.position();
+        let sizes: Vec<u64> = supplies.iter().map(Supply::bytes).collect::<Result<_, _>>()?;
+        let (total, start) = (sum(&sizes), store.position());
         let (sender, receiver) = sync_channel::<Batch>(WAITING_BATCHES);
         let (cleaned_sender, cleaned) = sync_channel(WAITING_BATCHES);
         thread::scope(|scope| {
-            let reader = scope.spawn(move || read(supplies, start, options, &sender));
+            let reader = scope.spawn(move || read(supplies, &sizes, start, options, &sender));
             let cleaner = scope.spawn(move || {
-                for Batch { things, next, bytes } in receiver {
+                for Batch { things, next, bytes, read } in receiver {
                     let things: Vec<_> =
                         things.into_par_iter().map(|thing| self.prepare(thing)).collect();
                     // The disk has failed.
-                    if cleaned_sender.send((things, next, bytes)).is_err() {
+                    if cleaned_sender.send((things, next, bytes, read)).is_err() {
                         return;
                     }
                 }
             });
-            let (mut done, mut uncommitted, mut position) = (0u64, 0, start);
-            for (things, next, bytes) in cleaned {
+            let (mut uncommitted, mut position) = (0, start);
+            for (things, next, bytes, read) in cleaned {
                 things.iter().try_for_each(|thing| store.append(thing))?;
                 position = next;
-                done += bytes as u64;
                 uncommitted += bytes;
-                watch(Progress { stage: Stage::Reading, done, total });
+                watch(Progress { stage: Stage::Reading, done: read.min(total), total });
                 if uncommitted >= COMMIT_BYTES {
                     store.commit(position, false)?;
                     uncommitted = 0;
@@ -191,40 +190,72 @@ fn group(origin: &Origin) -> Result<u64, Box<Refusal>> {
     }))
 }
 
-/// Reads the inputs from a position on, and sends what it finds.
+/// Returns the sum of sizes.
+fn sum(sizes: &[u64]) -> u64 {
+    sizes.iter().fold(0, |sum, size| sum.saturating_add(*size))
+}
+
+/// Reads the inputs from a position on, and sends what it finds. `sizes` are those of the supplies.
 fn read(
     supplies: &[Supply],
+    sizes: &[u64],
     start: Position,
     options: &ReadOptions,
     sender: &SyncSender<Batch>,
 ) -> Result<(), CorpusError> {
-    let mut batches = Batches { sender, batch: Vec::new(), bytes: 0 };
+    let mut batches = Batches { sender, batch: Vec::new(), bytes: 0, read: 0 };
     for (number, supply) in supplies.iter().enumerate().skip(start.supply) {
         let first = if number == start.supply { start.unit } else { 0 };
+        batches.read = sum(&sizes[..number]).saturating_add(supply.bytes_of(first)?);
+        let document_bytes = match supply {
+            Supply::Store(..) => supply.bytes_of(1)?,
+            _ => 0,
+        };
         for (input, unit) in supply.units(first)?.zip(first..) {
             let is_begun = number == start.supply && unit == start.unit;
-            let skipped = if is_begun { start.things } else { 0 };
-            let at = Position { supply: number, unit, things: 0 };
-            match input? {
+            let things = if is_begun { start.things } else { 0 };
+            let at = Position { supply: number, unit, things };
+            let is_wanted = match input? {
                 Err(refusal) => {
-                    if skipped == 0 && !batches.push(Err(refusal), Position { things: 1, ..at }) {
-                        return Ok(());
-                    }
+                    things > 0 || batches.push(Err(refusal), Position { things: 1, ..at })
                 }
                 Ok(input) => {
-                    for (thing, things) in Documents::open(input, options)?.zip(1u64..) {
-                        let thing = thing?;
-                        let next = Position { things, ..at };
-                        if things > skipped && !batches.push(thing, next) {
-                            return Ok(());
-                        }
-                    }
+                    let bytes = file_bytes(&input).max(document_bytes);
+                    read_unit(input, bytes, options, at, &mut batches)?
                 }
+            };
+            if !is_wanted {
+                return Ok(());
             }
         }
     }
+    batches.read = sum(sizes);
     batches.send(Position { supply: supplies.len(), unit: 0, things: 0 });
     Ok(())
+}
+
+/// Reads a unit of so many bytes from a position on. Returns `false` if nobody takes batches any
+/// more.
+fn read_unit(
+    input: Input,
+    bytes: u64,
+    options: &ReadOptions,
+    start: Position,
+    batches: &mut Batches<'_>,
+) -> Result<bool, CorpusError> {
+    let before = batches.read;
+    let mut documents = Documents::open(input, options)?;
+    let mut things = 0;
+    while let Some(thing) = documents.next() {
+        let thing = thing?;
+        things += 1;
+        batches.read = before.saturating_add(documents.bytes_read().min(bytes));
+        if things > start.things && !batches.push(thing, Position { things, ..start }) {
+            return Ok(false);
+        }
+    }
+    batches.read = before.saturating_add(bytes);
+    Ok(true)
 }
 
 /// Gathering of batches.
@@ -232,6 +263,8 @@ struct Batches<'a> {
     sender: &'a SyncSender<Batch>,
     batch: Vec<Result<Document, Refusal>>,
     bytes: usize,
+    /// Bytes of the inputs that were read.
+    read: u64,
 }
 
 impl Batches<'_> {
@@ -249,6 +282,6 @@ impl Batches<'_> {
         let things = std::mem::take(&mut self.batch);
         let bytes = std::mem::take(&mut self.bytes);
         // It fails if the other side ended with an error, which it reports itself.
-        self.sender.send(Batch { things, next, bytes }).is_ok()
+        self.sender.send(Batch { things, next, bytes, read: self.read }).is_ok()
     }
 }

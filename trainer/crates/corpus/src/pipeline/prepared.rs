@@ -16,7 +16,7 @@ use std::{fs, iter, panic::resume_unwind, path::Path, sync::mpsc::sync_channel, 
 const THINGS_AHEAD: usize = 32;
 
 /// Thing that was read, beside its text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Item {
     /// A document.
@@ -36,14 +36,39 @@ pub(super) struct Prepared {
     pub(super) text: String,
 }
 
+/// Either part of an [`Item`], as it is read.
+#[derive(Deserialize)]
+pub(super) struct PreparedHeader {
+    #[serde(default)]
+    document: Option<DocumentHeader>,
+    #[serde(default)]
+    refused: Option<Refusal>,
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct DocumentHeader {
+    group: u64,
+    record: Box<DocumentRecord>,
+}
+
 impl Stored for Prepared {
-    type Description = Item;
+    type Header = PreparedHeader;
 
     fn parts(&self) -> (impl Serialize, &[u8]) {
         (&self.item, self.text.as_bytes())
     }
 
-    fn from_parts(item: Item, bytes: Vec<u8>) -> Result<Self, String> {
+    fn length(header: &PreparedHeader) -> u64 {
+        header.bytes
+    }
+
+    fn from_parts(header: PreparedHeader, bytes: Vec<u8>) -> Result<Self, String> {
+        let item = match (header.document, header.refused) {
+            (Some(DocumentHeader { group, record }), None) => Item::Document { group, record },
+            (None, Some(refusal)) => Item::Refused(refusal),
+            _ => return Err("it describes neither a document nor a refusal".into()),
+        };
         let text = String::from_utf8(bytes).map_err(|error| error.to_string())?;
         Ok(Self { item, text })
     }

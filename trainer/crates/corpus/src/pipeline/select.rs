@@ -4,6 +4,7 @@
 
 use super::{
     CorpusReport,
+    lengths::read_lengths,
     prepared::{Item, PreparedStore},
 };
 use crate::{
@@ -51,18 +52,23 @@ impl Split {
             return Ok(Self::Nothing);
         }
         let (mut sort, mut total) = (ExternalSort::<16>::new(folder, SORT_MEMORY), 0u64);
-        for item in store.items() {
-            let (id, item, text) = item?;
-            let Item::Document { .. } = item else { continue };
-            let Some(membership) = clusters.get(id)? else { continue };
-            if membership.duplicate.is_none() {
-                let bytes = text.len() as u64;
+        let mut add = |id, bytes: u64| {
+            let membership = clusters.get(id)?;
+            if let Some(membership) = membership.filter(|found| found.duplicate.is_none()) {
                 let mut record = [0; 16];
                 record[..8].copy_from_slice(&draw(&membership.cluster).to_be_bytes());
                 record[8..].copy_from_slice(&bytes.to_be_bytes());
                 sort.push(record)?;
                 total = total.saturating_add(bytes);
             }
+            Ok::<_, CorpusError>(())
+        };
+        match read_lengths(folder, store.len())? {
+            Some(mut lengths) => (0..store.len()).try_for_each(|id| add(id, lengths.next()?))?,
+            None => store.items().try_for_each(|item| {
+                let (id, _, text) = item?;
+                add(id, text.len() as u64)
+            })?,
         }
         let clusters = Places { records: sort.finish()?, next: None };
         let held_out = HeldOut::choose(clusters, total, share)?;

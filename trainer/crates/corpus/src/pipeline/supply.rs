@@ -73,28 +73,34 @@ impl Supply {
         })
     }
 
-    /// Returns the number of bytes, as far as it is known: that of pipes and stores is not.
+    /// Returns the number of bytes of the inputs: those of files, and the compressed ones of stores.
     ///
     /// # Errors
     ///
     /// Fails if a file or folder cannot be read.
     pub fn bytes(&self) -> Result<u64, CorpusError> {
+        self.bytes_of(u64::MAX)
+    }
+
+    /// Returns the number of bytes of the first `units`. Those of stores are taken as equal.
+    pub(super) fn bytes_of(&self, units: u64) -> Result<u64, CorpusError> {
         match self {
             Self::Path(path) => {
-                let paths = std::slice::from_ref(path);
-                inputs(paths).try_fold(0u64, |sum, input| {
-                    let bytes = match input? {
-                        Ok(Input { content: Content::File(path), .. }) => {
-                            fs::metadata(&path).io_context("read", &path)?.len()
-                        }
-                        _ => 0,
-                    };
-                    Ok(sum.saturating_add(bytes))
+                let units = usize::try_from(units).unwrap_or(usize::MAX);
+                inputs(std::slice::from_ref(path)).take(units).try_fold(0u64, |sum, input| {
+                    Ok(sum.saturating_add(input?.map_or(0, |input| file_bytes(&input))))
                 })
             }
-            Self::Spool { path, .. } => Ok(fs::metadata(path).io_context("read", path)?.len()),
-            // A store counts its documents, not their bytes.
-            Self::Store(..) => Ok(0),
+            Self::Spool { path, .. } if units > 0 => {
+                Ok(fs::metadata(path).io_context("read", path)?.len())
+            }
+            Self::Spool { .. } => Ok(0),
+            Self::Store(folder, passed) => {
+                let store = RawStore::create_or_open(folder)?;
+                let units = units.min(store.len().saturating_sub(*passed));
+                let (stored, len) = (u128::from(store.stored_bytes()?), store.len().max(1));
+                Ok(u64::try_from(stored * u128::from(units) / u128::from(len)).unwrap_or(u64::MAX))
+            }
         }
     }
 
@@ -134,6 +140,15 @@ impl Supply {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the length of an input that is a file, and otherwise zero.
+pub(super) fn file_bytes(input: &Input) -> u64 {
+    match &input.content {
+        // One that is gone is told by who reads it.
+        Content::File(path) => fs::metadata(path).map_or(0, |facts| facts.len()),
+        _ => 0,
     }
 }
 

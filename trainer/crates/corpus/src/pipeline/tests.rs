@@ -209,6 +209,31 @@ fn stores_are_read_and_places_that_are_too_long_refused() {
 }
 
 #[test]
+fn progress_is_told_in_bytes_of_the_inputs_and_ends_at_all_of_them() {
+    let folder = Folder::new();
+    let raw = folder.0.path().join("raw");
+    let mut store = RawStore::create_or_open(&raw).unwrap();
+    for number in 0..20 {
+        let bytes = text(number, 100).into_bytes();
+        store.append(&RawDocument::of_text(Origin::default(), text(number, 90))).unwrap();
+        // It grows when it is unpacked.
+        let packed = zstd::bulk::compress(&bytes.repeat(2), 1).unwrap();
+        folder.write(&format!("{number:02}.txt.zst"), packed);
+    }
+    store.commit(&serde_json::Value::Null).unwrap();
+    drop(store);
+    let supplies = [folder.supplies(), vec![Supply::Store(raw, 5)]].concat();
+    let told = std::sync::Mutex::new(Vec::new());
+    let pipeline = folder.pipeline(PipelineConfig::default());
+    pipeline.run(&supplies, &|progress| told.lock().unwrap().push(progress)).unwrap();
+    let told = told.into_inner().unwrap();
+    assert!(told.iter().all(|progress| progress.done <= progress.total), "{told:?}");
+    let read = told.iter().rfind(|progress| progress.stage == Stage::Reading).unwrap();
+    let sizes: u64 = supplies.iter().map(|supply| supply.bytes().unwrap()).sum();
+    assert_eq!((read.done, read.total), (sizes, sizes));
+}
+
+#[test]
 fn other_inputs_start_anew() {
     let folder = Folder::new();
     folder.write("a.txt", text(1, 50));

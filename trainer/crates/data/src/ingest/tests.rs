@@ -266,6 +266,29 @@ fn a_given_tokenizer_may_end_texts_in_its_own_way() {
 }
 
 #[test]
+fn what_a_stopped_ingestion_left_goes_with_the_next_one_into_the_same_output() {
+    let (_folder, config) = corpus();
+    let stop = |config: &IngestConfig| {
+        let run = std::panic::AssertUnwindSafe(|| {
+            ingest(config, References::default(), &|_| panic!("killed"))
+        });
+        assert!(std::panic::catch_unwind(run).is_err());
+    };
+    let left = || {
+        let entries = fs::read_dir(config.out.parent().unwrap()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(WORK)).count()
+    };
+    stop(&config);
+    fs::write(input(&config).join("d.txt"), many_words(20_000)).unwrap();
+    stop(&IngestConfig { out: config.out.with_file_name("other"), ..config.clone() });
+    fs::write(input(&config).join("e.txt"), many_words(10_000)).unwrap();
+    assert_eq!(left(), 2);
+    run(&config).unwrap();
+    assert_eq!(left(), 1, "another output's may go on");
+}
+
+#[test]
 fn an_ingestion_may_hold_nothing_out() {
     let (_folder, mut config) = corpus();
     config.corpus.held_out = 0;
@@ -359,12 +382,13 @@ fn reasons_are_given_if_nothing_is_left() {
 #[test]
 fn one_process_works_on_an_ingestion() {
     let (folder, config) = corpus();
-    fs::create_dir(folder.path().join("work")).unwrap();
-    let held = lock(&folder.path().join("work")).unwrap();
-    let error = lock(&folder.path().join("work")).unwrap_err().to_string();
+    let (work, out) = (folder.path().join("work"), &config.out);
+    fs::create_dir(&work).unwrap();
+    let held = lock(&work, out).unwrap();
+    let error = lock(&work, out).unwrap_err().to_string();
     assert!(error.contains("another process"), "{error}");
     drop(held);
-    assert!(lock(&folder.path().join("work")).is_ok());
+    assert!(lock(&work, out).is_ok());
     run(&config).unwrap();
 }
 

@@ -88,52 +88,67 @@ pub(super) fn tokenise(
 ) -> Result<Tokenised, DataError> {
     let vocabulary = tokenizer.vocabulary();
     let side = |name| SideWriter::create(&folder.join(name), shard_tokens, vocabulary);
-    let mut writer = Writer {
+    let mut batches = Batches {
         tokenizer,
-        train: side(TRAIN)?,
-        held_out: side(HELD_OUT)?,
-        documents: DocumentWriter::create(folder)?,
+        writer: Writer {
+            end_of_text: tokenizer.end_of_text(),
+            train: side(TRAIN)?,
+            held_out: side(HELD_OUT)?,
+            documents: DocumentWriter::create(folder)?,
+        },
         batch: Vec::new(),
         bytes: 0,
+        encoded: Vec::new(),
     };
     let total = selection.things();
     watch(Progress { stage: Stage::Tokens, done: 0, total });
     let report = selection.for_each(|selected, before| {
-        if writer.add(selected)? {
+        if batches.add(selected)? {
             watch(Progress { stage: Stage::Tokens, done: before, total });
         }
         Ok::<_, DataError>(())
     })?;
     something_left(&report)?;
-    writer.flush()?;
-    let Writer { train, held_out, documents, .. } = writer;
-    Ok(Tokenised {
-        tokens: train.shards.tokens() + held_out.shards.tokens(),
-        train: train.shards.finish("training", "or hold out a smaller share")?,
-        held_out: if holds_out {
-            held_out.shards.finish("held-out", "or hold out a larger share")?
-        } else {
-            held_out.shards.close()?
+    let Writer { train, held_out, documents, .. } = batches.finish()?;
+    let tokens = train.shards.tokens() + held_out.shards.tokens();
+    // Both wait for the disk.
+    let (sides, documents) = rayon::join(
+        || {
+            let train = train.shards.finish("training", "or hold out a smaller share")?;
+            let held_out = if holds_out {
+                held_out.shards.finish("held-out", "or hold out a larger share")?
+            } else {
+                held_out.shards.close()?
+            };
+            Ok::<_, DataError>((train, held_out))
         },
-        documents: documents.finish()?,
-        report,
-    })
+        || documents.finish(),
+    );
+    let (train, held_out) = sides?;
+    Ok(Tokenised { tokens, train, held_out, documents: documents?, report })
 }
 
-/// Writer of all documents.
-struct Writer<'a> {
+/// Documents on their way to their writer.
+struct Batches<'a> {
     tokenizer: &'a IngestTokenizer,
-    train: SideWriter,
-    held_out: SideWriter,
-    documents: DocumentWriter,
+    writer: Writer,
     /// Documents that are not tokenised yet.
     batch: Vec<Selected>,
     /// Bytes of their texts.
     bytes: usize,
+    /// Documents that are not written yet.
+    encoded: Vec<Encoded>,
 }
 
-impl Writer<'_> {
-    /// Adds a document. Returns `true` if those so far were written.
+/// Document with the tokens of what is kept of it.
+struct Encoded {
+    record: DocumentRecord,
+    group: u64,
+    kept: Option<(Side, Vec<u32>)>,
+}
+
+impl Batches<'_> {
+    /// Adds a document. Returns `true` if those so far were tokenised.
     fn add(&mut self, selected: Selected) -> Result<bool, DataError> {
         self.bytes += selected.kept.as_ref().map_or(0, |(text, _)| text.len());
         self.batch.push(selected);
@@ -144,26 +159,60 @@ impl Writer<'_> {
         Ok(is_full)
     }
 
+    /// Tokenises the documents that were added, while those before them are written.
     fn flush(&mut self) -> Result<(), DataError> {
         self.bytes = 0;
-        let (mut texts, mut records) = (Vec::new(), Vec::new());
-        for Selected { record, kept, group } in self.batch.drain(..) {
-            let side = kept.map(|(text, side)| {
-                texts.push(text);
-                side
-            });
-            records.push((record, side, group));
-        }
-        let mut encoded = self.tokenizer.encode_batch(&texts)?.into_iter();
-        for (mut record, side, group) in records {
-            if let Some(side) = side {
+        let Self { tokenizer, writer, batch, encoded, .. } = self;
+        let (batch, before) = (std::mem::take(batch), std::mem::take(encoded));
+        let (written, next) = rayon::join(|| writer.write(before), || encode(tokenizer, batch));
+        written?;
+        *encoded = next?;
+        Ok(())
+    }
+
+    /// Writes all documents.
+    fn finish(mut self) -> Result<Writer, DataError> {
+        self.flush()?;
+        self.writer.write(self.encoded)?;
+        Ok(self.writer)
+    }
+}
+
+/// Tokenises documents on all cores.
+fn encode(tokenizer: &IngestTokenizer, batch: Vec<Selected>) -> Result<Vec<Encoded>, DataError> {
+    let (mut texts, mut records) = (Vec::new(), Vec::new());
+    for Selected { record, kept, group } in batch {
+        let side = kept.map(|(text, side)| {
+            texts.push(text);
+            side
+        });
+        records.push((record, side, group));
+    }
+    let mut tokens = tokenizer.encode_batch(&texts)?.into_iter();
+    let encoded = records.into_iter().map(|(record, side, group)| {
+        let kept = side.map(|side| (side, tokens.next().unwrap_or_default()));
+        Encoded { record, group, kept }
+    });
+    Ok(encoded.collect())
+}
+
+/// Writer of all documents.
+struct Writer {
+    end_of_text: u32,
+    train: SideWriter,
+    held_out: SideWriter,
+    documents: DocumentWriter,
+}
+
+impl Writer {
+    fn write(&mut self, batch: Vec<Encoded>) -> Result<(), DataError> {
+        for Encoded { mut record, group, kept } in batch {
+            if let Some((side, tokens)) = kept {
                 let writer = match side {
                     Side::Train => &mut self.train,
                     Side::HeldOut => &mut self.held_out,
                 };
-                let tokens = encoded.next().unwrap_or_default();
-                let end = self.tokenizer.end_of_text();
-                let start = writer.write(&record, group, end, &tokens)?;
+                let start = writer.write(&record, group, self.end_of_text, &tokens)?;
                 record.place = Some(Place { side, start, tokens: tokens.len() as u64 });
             }
             self.documents.add(&record)?;

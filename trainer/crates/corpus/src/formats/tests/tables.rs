@@ -127,6 +127,27 @@ fn tables_are_read_by_column() {
 }
 
 #[test]
+fn a_quote_that_is_open_at_the_end_is_damage() {
+    for (end, is_open) in [
+        ("\"Two.\nThree.\n", true),
+        ("\"", true),
+        ("\"Two.\"\"", true),
+        ("Two,\"\"\"", true),
+        ("\"Two.\"", false),
+        ("Two.\"", false),
+        ("\"Two.\"\"\"\r\n", false),
+        ("", false),
+    ] {
+        let table = format!("id,text\n1,\"One.\n\"\n2,{end}");
+        let shown = shown(read("a.csv", table));
+        let reason = "!row 2: a quote in it, from line 4 on, is not closed";
+        let is_refused = shown.iter().any(|item| item.starts_with(reason));
+        assert_eq!(is_refused, is_open, "{end:?}: {shown:?}");
+        assert!(!is_open || shown.len() == 2 && shown[1].ends_with(ONE_KEPT), "{shown:?}");
+    }
+}
+
+#[test]
 fn a_quote_that_does_not_end_is_refused() {
     let limits = Limits { row: 1_000, ..Limits::default() };
     let options = ReadOptions { limits, ..ReadOptions::default() };
