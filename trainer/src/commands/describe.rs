@@ -17,8 +17,9 @@ const DESCRIBE_EXAMPLES: &str = "\
 Examples:
   pol-trainer data describe 0 > manifest.json
       what the chain knows of manifest 0: licence, provider, parents, program, and retirement
-  pol-trainer data describe 0 --data data > manifest.json
-      with the files of the folder and their digests, as the provider";
+  pol-trainer data describe 0 --data data > data/manifest.json
+      with the files of the folder and their digests, as the provider; their names are relative to
+      the description, so it belongs into the folder";
 
 /// Media type of files that have none of their own.
 const BINARY: &str = "application/octet-stream";

@@ -15,12 +15,16 @@ use pol_corpus::{
 use pol_primitives::{Hash, MILLION, Ppm};
 use serde::Serialize;
 use std::{
+    cell::Cell,
     env,
     io::{self, BufWriter, Write},
     iter,
     path::{Path, PathBuf},
 };
 use tempfile::{NamedTempFile, TempPath};
+
+/// Fewest texts of each label. With fewer, a model tells the texts apart and not their kinds.
+const MIN_TEXTS: u64 = 50;
 
 const TRAIN_QUALITY_EXAMPLES: &str = "\
 Examples:
@@ -32,7 +36,8 @@ Examples:
   pol-trainer data train-quality --examples set/train.jsonl --test set/test.jsonl --out model
       make the model that ships with the program again
 
-The same texts and options give the same bytes on any machine. AUROC is the probability that a \
+It takes 50 good and 50 poor texts, better some thousands. The same texts and options give the same \
+bytes on any machine. AUROC is the probability that a \
 good text scores higher than a poor one. It and all shares are in millionths. Texts that are like \
 each other can be on both sides of the measurement; texts of other sources, named by --test, tell \
 more.";
@@ -58,6 +63,9 @@ pub(crate) struct TrainQualityOptions {
     /// File to write the model to.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace the file if there is one.
+    #[arg(long)]
+    force: bool,
     /// Share of the texts that the model is measured on, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 20)]
     held_out: u8,
@@ -113,6 +121,11 @@ impl TrainQualityOptions {
 
     fn train(&self) -> Result<Outcome> {
         ensure!(self.held_out <= 90, "--held-out is a share in percent, 0 to 90");
+        ensure!(
+            self.force || !self.out.exists(),
+            "{} exists; name another file, or replace it with --force",
+            self.out.display()
+        );
         let measures_share = self.test.is_empty();
         let share = if measures_share { Ppm::from(self.held_out) * (MILLION / 100) } else { 0 };
         let mut held_out = HeldOut::create()?;
@@ -130,15 +143,23 @@ impl TrainQualityOptions {
                 Err(error) => Some(Err(error)),
             });
         let files = self.examples.iter().flat_map(|path| examples_of(path));
-        let examples = texts.chain(files).filter_map(|example| match example {
-            Ok(example) if example.is_held_out(self.seed, share) => {
-                held_out.add(&example).err().map(Err)
+        let [good, poor] = [const { Cell::new(0) }; 2];
+        let examples = texts.chain(files).filter_map(|example| {
+            if let Ok(example) = &example {
+                let count = if example.good { &good } else { &poor };
+                count.set(count.get() + 1);
             }
-            example => {
-                trained += 1;
-                Some(example)
+            match example {
+                Ok(example) if example.is_held_out(self.seed, share) => {
+                    held_out.add(&example).err().map(Err)
+                }
+                example => {
+                    trained += 1;
+                    Some(example)
+                }
             }
         });
+        let examples = examples.chain(iter::once_with(|| enough(good.get(), poor.get())).flatten());
         let Self { seed, bits, passes, rate, .. } = *self;
         let bar = progress_bar(self.json, "{msg} {wide_bar} {pos} of {len}, {eta} left");
         let model = train(examples, &TrainConfig { seed, bits, passes, rate }, |progress| {
@@ -157,6 +178,12 @@ impl TrainQualityOptions {
         write(&self.out, &bytes)?;
         Ok(Outcome { model: model.hash(), bytes: bytes.len(), trained, refused, measured })
     }
+}
+
+/// Returns an error as the last example if there are too few of a label.
+fn enough(good: u64, poor: u64) -> Option<Result<Example, CorpusError>> {
+    let reason = format!("there are {good} good and {poor} poor texts; give {MIN_TEXTS} of each");
+    (good.min(poor) < MIN_TEXTS).then_some(Err(CorpusError::InvalidOption(reason)))
 }
 
 /// Iterates over the examples of a file.
@@ -269,6 +296,7 @@ mod tests {
             examples: Vec::new(),
             test: Vec::new(),
             out: folder.join("model"),
+            force: false,
             held_out: 20,
             text_field: vec!["menu".into()],
             seed: 1,
@@ -296,7 +324,10 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(files.load().unwrap().quality.unwrap().hash(), outcome.model);
+        let error = options.train().unwrap_err().to_string();
+        assert!(error.contains("replace it with --force"), "{error}");
         // The same again, and another seed.
+        let options = TrainQualityOptions { force: true, ..options };
         options.train().unwrap();
         assert_eq!(fs::read(&options.out).unwrap(), bytes);
         TrainQualityOptions { seed: 2, ..options }.train().unwrap();
@@ -328,7 +359,8 @@ mod tests {
             crate::error::explain(&error)
         };
         assert!(fails(&|o| o.held_out = 91).contains("0 to 90"));
-        assert!(fails(&|o| o.poor.clear()).contains("training needs both"));
+        assert!(fails(&|o| o.poor.clear()).contains("60 good and 0 poor texts; give 50 of each"));
+        assert!(fails(&|o| o.good[0].push("00.txt")).contains("there are 1 good and 60 poor"));
         assert!(fails(&|o| o.bits = 40).contains("bits of training is 40"));
         assert!(fails(&|o| o.good[0] = "nowhere".into()).contains("cannot read nowhere"));
         assert!(fails(&|o| o.examples = vec!["nowhere".into()]).contains("cannot open nowhere"));

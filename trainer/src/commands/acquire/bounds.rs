@@ -1,9 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Bounds of numbers, and files that have to be there.
+//! Mistakes of a configuration: numbers out of their bounds, files that are not there, and others.
 
+use crate::error::explain;
 use anyhow::{Result, bail, ensure};
 use std::{ops::RangeInclusive, path::Path};
+
+/// Mistakes of a configuration, which are told together.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    /// Adds the error of a check, once.
+    pub(super) fn check(&mut self, checked: Result<()>) {
+        if let Err(error) = checked {
+            self.require(false, || explain(&error));
+        }
+    }
+
+    /// Adds a mistake unless something is right.
+    pub(super) fn require(&mut self, is_right: bool, mistake: impl FnOnce() -> String) {
+        if is_right {
+            return;
+        }
+        let mistake = mistake();
+        if !self.0.contains(&mistake) {
+            self.0.push(mistake);
+        }
+    }
+
+    /// Adds the mistakes of a part, which is named before each.
+    pub(super) fn add(&mut self, part: &str, other: Self) {
+        self.0.extend(other.0.into_iter().map(|mistake| format!("{part}: {mistake}")));
+    }
+
+    /// Adds other mistakes.
+    pub(super) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Returns `true` if there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Fails if there is a mistake, with all of them.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.0.as_slice() {
+            [] => Ok(()),
+            [mistake] => bail!("{mistake}"),
+            mistakes => {
+                bail!("{} values have to change\n  {}", mistakes.len(), mistakes.join("\n  "))
+            }
+        }
+    }
+}
 
 /// Fails if a number that is given is out of its range.
 pub(super) fn check_range(

@@ -3,9 +3,11 @@
 //! Configuration of an acquisition: shared options, and the sources in the order of their kinds.
 
 mod checks;
+pub(super) mod keys;
 
 use super::{
     super::registration::Terms,
+    bounds::Mistakes,
     croissant::CroissantConfig,
     provider_config::ProviderConfig,
     suppliers::{
@@ -13,9 +15,9 @@ use super::{
         NewsConfig, PubmedConfig, SearchConfig, StackExchangeConfig, Supplier, SynthesisConfig,
     },
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use pol_corpus::{
-    filters::{CleanConfig, Cleaner, Preset},
+    filters::{CleanConfig, Preset},
     pipeline::{PipelineConfig, ReferenceFiles, Supply},
 };
 use pol_data::{EndOfText, IngestConfig, check_tokenizer};
@@ -265,40 +267,51 @@ impl Config {
     }
 
     /// Checks everything that can be known before the first source is asked.
+    ///
+    /// # Errors
+    ///
+    /// Fails with all that is wrong.
     pub(super) fn validate(&self) -> Result<()> {
-        let Self { sequence, shard_tokens, held_out, tokenizer, .. } = self;
-        ensure!(
-            tokenizer.is_file(),
-            "tokenizer: {} is no file; name the tokenizer.json of the network",
-            tokenizer.display()
-        );
-        ensure!(*sequence > 0, "sequence: it must be at least 1");
-        ensure!(
-            (1..=MAX_SHARD_TOKENS).contains(shard_tokens)
-                && shard_tokens % u32::from(*sequence) == 0,
-            "shard_tokens: {shard_tokens} must be a multiple of the sequence of {sequence}, and at \
-             most {MAX_SHARD_TOKENS}"
-        );
-        check_held_out(*held_out)?;
-        ensure!(!self.sources.is_empty(), "source: there is none; add a section [[source]]");
-        self.provider.as_ref().map_or(Ok(()), ProviderConfig::validate)?;
-        self.check_shared()?;
+        let Self { sequence, shard_tokens, tokenizer, .. } = self;
+        let mut mistakes = Mistakes::default();
+        mistakes.require(tokenizer.is_file(), || {
+            format!(
+                "tokenizer: {} is no file; name the tokenizer.json of the network",
+                tokenizer.display()
+            )
+        });
+        let tokens = u32::from(*sequence);
+        mistakes.require(tokens > 0, || "sequence: it must be at least 1".into());
+        let is_multiple = tokens == 0 || shard_tokens.is_multiple_of(tokens);
+        mistakes.require(is_multiple && (1..=MAX_SHARD_TOKENS).contains(shard_tokens), || {
+            format!(
+                "shard_tokens: {shard_tokens} must be a multiple of the sequence of {sequence}, \
+                 and at most {MAX_SHARD_TOKENS}"
+            )
+        });
+        mistakes.require(!self.sources.is_empty(), || {
+            "source: there is none; add a section [[source]] in TOML, or \"source\": [{…}] in JSON"
+                .into()
+        });
+        if let Some(provider) = &self.provider {
+            provider.check(&mut mistakes);
+        }
+        self.check_shared(&mut mistakes);
         let mut names = BTreeSet::new();
         for source in &self.sources {
             let name = &source.name;
-            ensure!(
-                is_plain_name(name),
-                "source: {name:?} cannot name a folder; use letters, digits, dots, hyphens, and \
-                 underscores"
-            );
-            ensure!(names.insert(name), "source: two are named {name}; rename one of them");
-            source.validate(self).with_context(|| format!("source {name}"))?;
+            mistakes.require(is_plain_name(name), || {
+                format!(
+                    "source: {name:?} cannot name a folder; use letters, digits, dots, hyphens, \
+                     and underscores"
+                )
+            });
+            mistakes.require(names.insert(name), || {
+                format!("source: two are named {name}; rename one of them")
+            });
+            mistakes.add(&format!("source {name}"), source.mistakes(self));
         }
-        let is_client = |source: &SourceConfig| source.supplier().is_ok_and(Supplier::needs_client);
-        if self.sources.iter().any(is_client) {
-            self.client()?;
-        }
-        Ok(())
+        mistakes.finish()
     }
 
     /// Checks that the tokenizer can be used.
@@ -356,25 +369,25 @@ impl SourceConfig {
         Self { name, kind, ..Self::default() }
     }
 
-    fn validate(&self, config: &Config) -> Result<()> {
-        self.held_out.map_or(Ok(()), check_held_out)?;
-        let supplier = self.supplier()?;
-        supplier.validate()?;
-        self.check_own(config, supplier)?;
-        self.terms()?;
-        if let Supplier::Files(_) = supplier {
-            ensure!(
-                self.max_documents.is_none() && self.max_minutes.is_none(),
-                "max_documents and max_minutes: files are read as a whole; name fewer of them"
-            );
+    /// Returns what is wrong with the source.
+    fn mistakes(&self, config: &Config) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        self.check_values(config, &mut mistakes);
+        let supplier = match self.supplier() {
+            Ok(supplier) => supplier,
+            Err(error) => {
+                mistakes.check(Err(error));
+                return mistakes;
+            }
+        };
+        let mut described = Mistakes::default();
+        supplier.check(&mut described);
+        if described.is_empty() {
+            // All of these follow from the description.
+            self.check_supplied(config, supplier, &mut described);
         }
-        ensure!(
-            !supplier.needs_client() || config.contact.is_some(),
-            "contact: sites must be able to reach who reads them; give the address of a page or \
-             mailbox"
-        );
-        Cleaner::new(&self.cleaning(config)?)?;
-        Ok(())
+        mistakes.append(described);
+        mistakes
     }
 
     /// Returns the way to the documents.
@@ -471,12 +484,6 @@ impl SourceConfig {
             lineage: self.supplier()?.lineage()?,
         })
     }
-}
-
-fn check_held_out(share: f64) -> Result<()> {
-    let is_share = (0.0..=0.5).contains(&share);
-    ensure!(is_share, "held_out: {share} is no share of the text from 0 to 0.5");
-    Ok(())
 }
 
 /// Returns a share in millionths.

@@ -2,8 +2,8 @@
 
 //! Section `provider`: the account that registers the data of an acquisition, and its limits.
 
+use super::bounds::Mistakes;
 use crate::options::SwarmOptions;
-use anyhow::{Result, ensure};
 use pol_primitives::{Balance, POL, data::MAX_SHARDS};
 use serde::Deserialize;
 use std::{net::SocketAddr, path::PathBuf};
@@ -67,27 +67,28 @@ impl ProviderConfig {
         self.key_file.iter_mut().chain(&mut self.base_path)
     }
 
-    pub(super) fn validate(&self) -> Result<()> {
+    /// Adds what is wrong with the values.
+    pub(super) fn check(&self, mistakes: &mut Mistakes) {
         let Self { ahead_rounds, ahead_shards, min_shards, max_shards, .. } = self;
-        ensure!(
-            *ahead_rounds > 0 || *ahead_shards > 0,
+        mistakes.require(*ahead_rounds > 0 || *ahead_shards > 0, || {
             "provider.ahead_rounds: with 0 and ahead_shards of 0 nothing would ever be drawn; \
              raise one of them"
-        );
-        ensure!(
-            self.max_deposit != Some(0),
+                .into()
+        });
+        mistakes.require(self.max_deposit != Some(0), || {
             "provider.max_deposit: with 0 nothing would ever be registered; raise it, or leave it \
              out"
-        );
-        ensure!(
-            (1..=MAX_SHARDS).contains(max_shards),
-            "provider.max_shards: {max_shards} must be at least 1 and at most {MAX_SHARDS}"
-        );
-        ensure!(
-            min_shards <= max_shards,
-            "provider.min_shards: {min_shards} is more than max_shards of {max_shards}; lower it"
-        );
-        Ok(())
+            .into()
+        });
+        mistakes.require((1..=MAX_SHARDS).contains(max_shards), || {
+            format!("provider.max_shards: {max_shards} must be at least 1 and at most {MAX_SHARDS}")
+        });
+        mistakes.require(*max_shards == 0 || min_shards <= max_shards, || {
+            format!(
+                "provider.min_shards: {min_shards} is more than max_shards of {max_shards}; lower \
+                 it"
+            )
+        });
     }
 
     /// Returns the addresses in the swarm.

@@ -2,7 +2,10 @@
 
 //! Files of configurations.
 
-use super::{config::Config, seed};
+use super::{
+    config::{Config, keys},
+    seed,
+};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -21,9 +24,10 @@ pub(super) fn read(path: &Path) -> Result<Config> {
 
 /// Parses a configuration. Text that begins with a brace, or has the section, is that of a member.
 pub(super) fn parse(text: &str) -> Result<Config> {
-    let has_section = || Some(pol_config::parse_tree(text).ok()?.contains_key(seed::SECTION));
-    if text.trim_start().starts_with('{') || has_section() == Some(true) {
+    let tree =
+        pol_config::parse_tree(text).context("this is no configuration of `data acquire`")?;
+    if text.trim_start().starts_with('{') || tree.contains_key(seed::SECTION) {
         return seed::parse(text);
     }
-    toml::from_str(text).context("this is no configuration of `data acquire`")
+    Ok(keys::parse(tree, "")?)
 }

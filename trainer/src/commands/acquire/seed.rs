@@ -3,11 +3,11 @@
 //! Section `data_acquisition` of a member's configuration.
 
 use super::{
-    config::{Config, Kind, SourceConfig},
+    config::{Config, Kind, SourceConfig, keys},
     suppliers::{HubConfig, SynthesisConfig, known_dataset},
 };
-use anyhow::{Context, Error, Result, ensure};
-use pol_config::{DataAcquisition, field_names, unknown_key};
+use anyhow::{Context, Result, ensure};
+use pol_config::{DataAcquisition, field_names};
 use pol_primitives::Hash;
 use pol_sources::hub;
 use pol_synthesis::Recipe;
@@ -90,14 +90,12 @@ pub(super) fn parse(text: &str) -> Result<Config> {
 /// switches.
 pub(super) fn parse_section(mut section: Map<String, Value>) -> Result<(Config, DataAcquisition)> {
     let (fields, switches) = (field_names::<Config>(), field_names::<DataAcquisition>());
-    let known = [fields, switches].concat();
-    if let Some(key) = section.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(Error::msg(unknown_key(SECTION, key, &known)));
-    }
-    let switches = switches.iter().filter(|name| !fields.contains(name));
-    let switches: Map<_, _> = switches.filter_map(|name| section.remove_entry(*name)).collect();
+    let switches: Vec<_> = switches.iter().copied().filter(|name| !fields.contains(name)).collect();
+    keys::check(&section, SECTION, &switches)?;
+    let switches: Map<_, _> =
+        switches.into_iter().filter_map(|name| section.remove_entry(name)).collect();
     let switches = serde_json::from_value(switches.into()).context(SECTION)?;
-    Ok((serde_json::from_value(section.into()).context(SECTION)?, switches))
+    Ok((keys::parse(section, SECTION)?, switches))
 }
 
 /// Returns the source of a data set: one of the catalogue, or one on the hub.

@@ -2,6 +2,7 @@
 
 use super::{
     super::{drawing::RecipeFiles, registration::Terms},
+    bounds::Mistakes,
     config::Kind,
     state::SourceState,
     suppliers::Supplier,
@@ -81,7 +82,9 @@ fn the_example_is_a_configuration() {
     for source in &plan {
         let supplier = source.supplier().unwrap();
         let is_missing = matches!(supplier, Supplier::Files(_));
-        assert_eq!(supplier.validate().is_err(), is_missing, "{}", source.name);
+        let mut mistakes = Mistakes::default();
+        supplier.check(&mut mistakes);
+        assert_eq!(!mistakes.is_empty(), is_missing, "{}", source.name);
         supplier.preset().unwrap();
     }
     let described: std::collections::BTreeSet<_> = plan
@@ -127,7 +130,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
     let web = |more: &str| format!("contact = \"https://example.org\"\n{}", source("web", more));
     for (more, reason) in [
         ("", "source: there is none; add a section [[source]]".to_owned()),
-        ("outt = 1", "unknown field `outt`".into()),
+        ("outt = 1", "outt: there is no such key; did you mean out?".into()),
         ("sequence = 0\nsource = []", "sequence: it must be at least 1".into()),
         ("shard_tokens = 100", "shard_tokens: 100 must be a multiple".into()),
         ("held_out = 0.7", "held_out: 0.7 is no share".into()),
@@ -138,7 +141,7 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
         (&format!("[provider]\nahead_rounds = 0\n{files}"), "provider.ahead_rounds: with 0".into()),
         (&format!("[provider]\nmax_shards = 0\n{files}"), "provider.max_shards: 0 must be".into()),
         (&format!("[provider]\nmin_shards = 5000\n{files}"), "more than max_shards".into()),
-        (&format!("[provider]\nbudget = 5\n{files}"), "unknown field `budget`".into()),
+        (&format!("[provider]\nbudget = 5\n{files}"), "provider.budget: there is no".into()),
         (&format!("[provider]\nmax_deposit = 0\n{files}"), "provider.max_deposit: with 0".into()),
         (&format!("{files}licence = \"{}\"", "x".repeat(257)), "the licence is longer".into()),
         (&files.replace("a.txt", "b.txt"), "b.txt is not there".into()),
@@ -175,6 +178,56 @@ fn configurations_are_refused_with_the_field_and_a_remedy() {
 }
 
 #[test]
+fn all_mistakes_are_told_together() {
+    let folder = Folder::new();
+    let error = folder.refusal(&format!(
+        "quality_threshold = 7\nagainst = [\"none\"]\n{}max_minutes = 0\n{}",
+        source("web", "crawl = { seeds = [], depth = 5000 }"),
+        source("dataset", "hub = { id = \"a/b\", files = [\"a***\"] }").replace("\"a\"", "\"b\""),
+    ));
+    for (line, start) in error.lines().skip(1).zip([
+        "quality_threshold: 7 is no quality",
+        "against: ",
+        "source a: max_minutes: 0 is out",
+        "source a: crawl.seeds: there is none",
+        "source a: crawl.depth: 5000 is out",
+        "source b: hub: \"a***\" is no pattern",
+    ]) {
+        assert!(line.trim_start().starts_with(start), "{error}");
+    }
+    assert!(error.contains("6 values have to change"), "{error}");
+
+    let keys = json!({
+        "sequenze": 1,
+        "held_out": "x",
+        "http": {"host_delay": 1},
+        "source": [
+            {"name": "a", "kind": "web", "crawl": {"sedes": [], "deep": 1}},
+            {"name": "b", "kind": "web", "feeds": {"addresses": ["ftp://a"]}, "max_tokens": -1},
+            {"kind": "books", "file": []},
+            5,
+        ],
+    });
+    let error = format!("{:#}", folder.json(keys).unwrap_err());
+    for line in [
+        "data_acquisition.sequenze: there is no such key; did you mean data_acquisition.sequence?",
+        "data_acquisition.held_out: invalid type: string \"x\"",
+        "data_acquisition.http.host_delay: there is no such key; did you mean",
+        "source a: crawl.sedes: there is no such key; did you mean crawl.seeds?",
+        "source a: crawl.deep: there is no such key; did you mean crawl.depth?",
+        "source b: feeds.addresses[0]: \"ftp://a\" is no address of the web",
+        "source b: max_tokens: invalid value: integer `-1`",
+        "source 3: kind: unknown variant `books`",
+        "source 3: file: there is no such key; did you mean files?",
+        "source 4: it is no table",
+    ] {
+        assert!(error.contains(&format!("\n  {line}")), "{line}: {error}");
+    }
+    let missing = folder.refusal("[[source]]\nname = \"a\"\n");
+    assert!(missing.contains("source[0]: missing field `kind`"), "{missing}");
+}
+
+#[test]
 fn values_out_of_their_range_are_refused_at_the_start() {
     let folder = Folder::new();
     let files = source("dataset", "files = [\"a.txt\"]");
@@ -187,7 +240,10 @@ fn values_out_of_their_range_are_refused_at_the_start() {
     for (more, reason) in [
         (&format!("max_tokens_per_source = 4095\n{files}"), "max_tokens_per_source: 4095 is out"),
         (&format!("{files}max_tokens = 9"), "max_tokens: 9 is out of its range, 4096 to"),
-        (&format!("quality_threshold = nan\n{files}quality_threshold = 0"), "NaN is no quality"),
+        (
+            &format!("quality_threshold = nan\n{files}quality_threshold = 0"),
+            "is not finite; give a number",
+        ),
         (&format!("{files}licence = \" \""), "licence: it is empty"),
         (&format!("{files}address = \"\""), "address: it is empty"),
         (&format!("[http]\nhost_delay_ms = 86400001\n{files}"), "http.host_delay_ms: 86400001"),
@@ -340,7 +396,7 @@ fn the_section_of_a_networks_configuration_has_the_same_sources() {
         (json!({"huggingface_datasets": ["x"]}), "the catalogue has no data set x"),
         (json!({"huggingface_datasets": true}), "data_acquisition"),
         (json!({"soruce": []}), "data_acquisition.soruce: there is no such key; did you mean"),
-        (json!({"http": {"delay": 1}}), "unknown field `delay`"),
+        (json!({"http": {"delay": 1}}), "data_acquisition.http.delay: there is no such key"),
     ] {
         let error = format!("{:#}", folder.json(section.clone()).unwrap_err());
         assert!(error.contains(reason), "{section}: {error}");

@@ -67,7 +67,8 @@ impl Guard {
             return Ok(());
         }
         if !url.port_or_known_default().is_some_and(|port| PORTS.contains(&port)) {
-            return blocked("has a port on which no web sites are served");
+            let remedy = remedy(&host.to_string());
+            return blocked(&format!("has a port on which no web sites are served; {remedy}"));
         }
         match host {
             Host::Ipv4(address) => self.check_address(url, address.into()),
@@ -81,12 +82,20 @@ impl Guard {
         if is_public(address) || url.host_str().is_some_and(|host| self.is_allowed(host)) {
             return Ok(());
         }
-        Err(Blocked(format!("{url} is at {address}, which is not on the public internet")))
+        let remedy = remedy(url.host_str().unwrap_or_default());
+        Err(Blocked(format!(
+            "{url} is at {address}, which is not on the public internet; {remedy}"
+        )))
     }
 
     fn is_allowed(&self, host: &str) -> bool {
         self.allowed_hosts.contains(host)
     }
+}
+
+/// Returns the way to reach a host of the operator's own.
+fn remedy(host: &str) -> String {
+    format!("if it is your own, add {host:?} to http.allowed_hosts")
 }
 
 /// Resolver of the client, whose answers hold public addresses only.
@@ -102,7 +111,9 @@ impl Resolve for GuardedResolver {
                 addresses.retain(|address| is_public(*address));
             }
             if addresses.is_empty() {
-                return Err(Blocked(format!("{host} has no address on the public internet")).into());
+                let remedy = remedy(&host);
+                let reason = format!("{host} has no address on the public internet; {remedy}");
+                return Err(Blocked(reason).into());
             }
             let sockets = addresses.into_iter().map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(sockets) as Addrs)

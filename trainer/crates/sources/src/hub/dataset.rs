@@ -9,6 +9,7 @@ use super::{
     HubClient, HubError, HubFile, HubId, RepoKind,
     files::{Format, Patterns, is_safe_path, list_tree},
 };
+use crate::SourceError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -59,6 +60,20 @@ impl DatasetSpec {
             files: Vec::new(),
             licence: None,
         }
+    }
+
+    /// Checks what can be known without asking the hub.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is malformed, if no column is chosen, or if a pattern of files is none.
+    pub fn validate(&self) -> Result<(), SourceError> {
+        self.id.parse::<HubId>().map_err(SourceError::InvalidOption)?;
+        if self.columns.is_empty() {
+            let reason = format!("choose a column of {}, such as text", self.id);
+            return Err(SourceError::InvalidOption(reason));
+        }
+        Patterns::parse(&self.files).map(drop).map_err(SourceError::InvalidOption)
     }
 }
 

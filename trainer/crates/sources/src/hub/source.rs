@@ -80,18 +80,15 @@ impl HubSource {
     ///
     /// # Errors
     ///
-    /// Fails if the name of the data set is malformed or no column is chosen.
+    /// Fails if the choice is [not valid](DatasetSpec::validate).
     pub fn new(
         hub: Hub,
         spec: DatasetSpec,
         transfer: Transfer,
         bar: ProgressBar,
     ) -> Result<Self, SourceError> {
+        spec.validate()?;
         let id: super::HubId = spec.id.parse().map_err(SourceError::InvalidOption)?;
-        if spec.columns.is_empty() {
-            let reason = format!("choose a column of {}, such as text", spec.id);
-            return Err(SourceError::InvalidOption(reason));
-        }
         let name = format!("hub/{}", id.name());
         let cursor = HubCursor { spec: Some(spec.clone()), ..HubCursor::default() };
         Ok(Self::at(cursor, HubReader { name, hub, spec, transfer, rows: None, bar }))

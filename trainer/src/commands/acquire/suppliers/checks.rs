@@ -3,11 +3,11 @@
 //! Bounds of the values of suppliers.
 
 use super::{
-    super::bounds::{check_path, check_range},
+    super::bounds::{Mistakes, check_path, check_range},
     CrawlConfig, DocumentationConfig, FeedsConfig, MastodonConfig, NewsConfig, PubmedConfig,
     SearchConfig, StackExchangeConfig, Supplier,
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pol_sources::{connectors::OUTLETS, feeds::Follow};
 
 /// Most pages of a crawl.
@@ -21,25 +21,33 @@ const MAX_QUERY_BYTES: usize = 1_000;
 
 impl Supplier<'_> {
     /// Checks the description.
-    pub(in super::super) fn validate(self) -> Result<()> {
+    pub(in super::super) fn check(self, mistakes: &mut Mistakes) {
         match self {
             Self::Files(paths) => {
-                ensure!(!paths.is_empty(), "files: there is none; name files or folders");
-                paths.iter().try_for_each(|path| check_path("files", path))
+                mistakes.require(!paths.is_empty(), || {
+                    "files: there is none; name files or folders".into()
+                });
+                paths.iter().for_each(|path| mistakes.check(check_path("files", path)));
             }
-            Self::Hub(hub) => hub.spec().map(drop),
-            Self::Croissant(croissant, text_fields) => croissant.validate(text_fields),
-            Self::Crawl(crawl) => crawl.validate(),
-            Self::Feeds(feeds) => feeds.validate(),
-            Self::Documentation(pages) => pages.validate(),
-            Self::News(news) => news.validate(),
-            Self::Arxiv(search) => search.validate("arxiv.query"),
-            Self::Github(search) => search.validate("github.query"),
-            Self::Pubmed(pubmed) => pubmed.validate(),
-            Self::HackerNews(news) => check_range("hacker_news.from", Some(news.from), 0..=1 << 40),
-            Self::StackExchange(site) => site.validate(),
-            Self::Mastodon(mastodon) => mastodon.validate(),
-            Self::Synthesis(synthesis) => synthesis.load().map(drop),
+            Self::Hub(hub) => {
+                mistakes.check(hub.spec().and_then(|spec| spec.validate().context("hub")));
+            }
+            Self::Croissant(croissant, text_fields) => {
+                mistakes.check(croissant.validate(text_fields));
+            }
+            Self::Crawl(crawl) => crawl.check(mistakes),
+            Self::Feeds(feeds) => feeds.check(mistakes),
+            Self::Documentation(pages) => pages.check(mistakes),
+            Self::News(news) => mistakes.check(news.validate()),
+            Self::Arxiv(search) => mistakes.check(search.validate("arxiv.query")),
+            Self::Github(search) => mistakes.check(search.validate("github.query")),
+            Self::Pubmed(pubmed) => mistakes.check(pubmed.validate()),
+            Self::HackerNews(news) => {
+                mistakes.check(check_range("hacker_news.from", Some(news.from), 0..=1 << 40));
+            }
+            Self::StackExchange(site) => mistakes.check(site.validate()),
+            Self::Mastodon(mastodon) => mastodon.check(mistakes),
+            Self::Synthesis(synthesis) => mistakes.check(synthesis.load().map(drop)),
         }
     }
 
@@ -58,37 +66,41 @@ impl Supplier<'_> {
 }
 
 impl CrawlConfig {
-    fn validate(&self) -> Result<()> {
-        ensure!(
-            !(self.seeds.is_empty() && self.sitemaps.is_empty()),
-            "crawl.seeds: there is none; name a page to begin at"
-        );
-        check_range("crawl.depth", self.depth.map(u64::from), 0..=1_000)?;
-        check_range("crawl.max_pages", self.max_pages, 1..=MAX_PAGES)?;
+    fn check(&self, mistakes: &mut Mistakes) {
+        mistakes.require(!(self.seeds.is_empty() && self.sitemaps.is_empty()), || {
+            "crawl.seeds: there is none; name a page to begin at".into()
+        });
+        mistakes.check(check_range("crawl.depth", self.depth.map(u64::from), 0..=1_000));
+        mistakes.check(check_range("crawl.max_pages", self.max_pages, 1..=MAX_PAGES));
         let per_host = self.max_pages_per_host.map(u64::from);
-        check_range("crawl.max_pages_per_host", per_host, 1..=MAX_PAGES)?;
-        check_range("crawl.revisit_days", self.revisit_days, 1..=MAX_REVISIT_DAYS)?;
-        check_prefixes("crawl.path_prefixes", &self.path_prefixes)
+        mistakes.check(check_range("crawl.max_pages_per_host", per_host, 1..=MAX_PAGES));
+        let days = check_range("crawl.revisit_days", self.revisit_days, 1..=MAX_REVISIT_DAYS);
+        mistakes.check(days);
+        check_prefixes("crawl.path_prefixes", &self.path_prefixes, mistakes);
     }
 }
 
 impl FeedsConfig {
-    fn validate(&self) -> Result<()> {
-        ensure!(!self.addresses.is_empty(), "feeds.addresses: there is none; name a feed");
-        check_range("feeds.min_minutes", self.min_minutes, 1..=MAX_FEED_MINUTES)?;
-        ensure!(
-            self.follow != Some(Follow::ShorterThan(0)),
-            "feeds.follow: no entry is shorter than 0 bytes; write \"never\""
-        );
-        Ok(())
+    fn check(&self, mistakes: &mut Mistakes) {
+        mistakes.require(!self.addresses.is_empty(), || {
+            "feeds.addresses: there is none; name a feed".into()
+        });
+        let minutes = check_range("feeds.min_minutes", self.min_minutes, 1..=MAX_FEED_MINUTES);
+        mistakes.check(minutes);
+        mistakes.require(self.follow != Some(Follow::ShorterThan(0)), || {
+            "feeds.follow: no entry is shorter than 0 bytes; write \"never\"".into()
+        });
     }
 }
 
 impl DocumentationConfig {
-    fn validate(&self) -> Result<()> {
-        ensure!(!self.sitemaps.is_empty(), "documentation.sitemaps: there is none; name a sitemap");
-        check_range("documentation.max_pages", Some(self.max_pages), 1..=MAX_PAGES)?;
-        check_prefixes("documentation.path_prefixes", &self.path_prefixes)
+    fn check(&self, mistakes: &mut Mistakes) {
+        mistakes.require(!self.sitemaps.is_empty(), || {
+            "documentation.sitemaps: there is none; name a sitemap".into()
+        });
+        let pages = check_range("documentation.max_pages", Some(self.max_pages), 1..=MAX_PAGES);
+        mistakes.check(pages);
+        check_prefixes("documentation.path_prefixes", &self.path_prefixes, mistakes);
     }
 }
 
@@ -150,24 +162,24 @@ impl StackExchangeConfig {
 }
 
 impl MastodonConfig {
-    fn validate(&self) -> Result<()> {
-        ensure!(
-            !self.instance.is_empty() && url::Host::parse(&self.instance).is_ok(),
-            "mastodon.instance: {:?} is no host, such as mastodon.social",
-            self.instance
-        );
+    fn check(&self, mistakes: &mut Mistakes) {
+        let is_host = !self.instance.is_empty() && url::Host::parse(&self.instance).is_ok();
+        mistakes.require(is_host, || {
+            format!("mastodon.instance: {:?} is no host, such as mastodon.social", self.instance)
+        });
         let is_number =
             |from: &String| !from.is_empty() && from.bytes().all(|b| b.is_ascii_digit());
-        ensure!(
-            self.from.as_ref().is_none_or(is_number),
-            "mastodon.from: it is no number of a status, in quotes"
-        );
-        Ok(())
+        mistakes.require(self.from.as_ref().is_none_or(is_number), || {
+            "mastodon.from: it is no number of a status, in quotes".into()
+        });
     }
 }
 
-/// Fails if a beginning of paths is none.
-fn check_prefixes(field: &str, prefixes: &[String]) -> Result<()> {
-    let wrong = prefixes.iter().find(|prefix| !prefix.starts_with('/'));
-    wrong.map_or(Ok(()), |prefix| bail!("{field}: {prefix:?} begins no path; write /{prefix}"))
+/// Checks beginnings of paths.
+fn check_prefixes(field: &str, prefixes: &[String], mistakes: &mut Mistakes) {
+    for prefix in prefixes {
+        mistakes.require(prefix.starts_with('/'), || {
+            format!("{field}: {prefix:?} begins no path; write /{prefix}")
+        });
+    }
 }
