@@ -6,10 +6,10 @@
 use crate::Target;
 use pol_corpus::DocumentRecord;
 use pol_data::{
-    HELD_OUT, SPLITS, ShardFolder, TRAIN, Tokenizer, body_hashes, decode_shard,
+    HELD_OUT, SPLITS, ShardFolder, TOKENIZER_FILE, TRAIN, Tokenizer, body_hashes, decode_shard,
     documents::{
         DocumentIndex, DocumentProof, DocumentQuery, DocumentWriter, INDEX_FOLDER, RECORDS_FILE,
-        croissant::SourceDescription, encode_record, parse_record,
+        Texts, croissant::SourceDescription, encode_record, parse_record,
     },
 };
 use pol_primitives::{
@@ -28,6 +28,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "document_index", run: document_index, seeds: || vec![INGESTED.files()] },
     Target { name: "croissant", run: croissant, seeds: croissant_seeds },
     Target { name: "tokenizer", run: tokenizer, seeds: tokenizer_seeds },
+    Target { name: "texts", run: texts, seeds: || vec![record_lines()] },
 ];
 
 /// Number of tokens that a shard trains on.
@@ -309,4 +310,39 @@ fn tokenizer_seeds() -> Vec<Vec<u8>> {
     ["", level]
         .map(|parts| format!(r#"{{"version":"1.0","added_tokens":[],{parts}{model}}}"#).into())
         .into()
+}
+
+/// Reads bytes as the records of a manifest whose other files are sound, and decodes their texts.
+/// None has more tokens than there are.
+fn texts(bytes: &[u8]) -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_shards(folder.path());
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(folder.path().join(name), bytes).expect("the disk can be written");
+    };
+    write(TOKENIZER_FILE, &letters());
+    write(RECORDS_FILE, &zstd::bulk::compress(bytes, 1).expect("bytes can be compressed"));
+    let mut texts = Texts::open(folder.path()).expect("the other files are sound");
+    let mut tokens = 0;
+    let is_read = texts.all(|text| {
+        let Ok((_, text)) = text else { return false };
+        tokens += text.map_or(0, |text| text.chars().filter(char::is_ascii_lowercase).count());
+        true
+    });
+    // Those of both sides, with one at the end of each.
+    assert!(tokens <= 9 * SHARD_TOKENS as usize + 2);
+    is_read
+}
+
+/// Returns the records as the file of a manifest holds them.
+fn record_lines() -> Vec<u8> {
+    let line = |record| [encode_record(record).expect("a record is short"), b"\n".into()].concat();
+    RECORDS.iter().flat_map(line).collect()
+}
+
+/// Returns a tokenizer of a letter for each token of the shards.
+fn letters() -> Vec<u8> {
+    let letters = ('a'..='z').zip(0..).map(|(letter, token)| (letter.to_string(), json!(token)));
+    let model = json!({ "type": "BPE", "vocab": Value::Object(letters.collect()), "merges": [] });
+    json!({ "version": "1.0", "added_tokens": [], "model": model }).to_string().into()
 }

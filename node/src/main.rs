@@ -11,19 +11,47 @@ mod command;
 mod rpc;
 mod service;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, iter, process::ExitCode};
+
+/// Words of the database about a folder that another process has open.
+const IN_USE: &str = "Database file is in use";
 
 fn main() -> ExitCode {
     match command::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("Error: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
+            eprintln!("Error: {}", in_words(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Returns an error with its causes, a line each, and a remedy where the SDK names none.
+fn in_words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in iter::successors(error.source(), |cause| cause.source()) {
+        text += &format!("\n  because: {cause}");
+    }
+    if text.contains(IN_USE) {
+        text += "\n  another process, such as a node that still runs, has this base path open; \
+                 stop it, or name another folder with --base-path";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polkadot_sdk::{sc_cli, sc_service, sp_blockchain};
+
+    #[test]
+    fn errors_name_their_causes_and_a_remedy() {
+        let error = |reason: &str| {
+            let backend = sp_blockchain::Error::Backend(reason.into());
+            in_words(&sc_cli::Error::Service(sc_service::Error::Client(backend)))
+        };
+        assert_eq!(error("it is full"), "Backend error: it is full");
+        let in_use = error("Database file is in use. (Resource temporarily unavailable)");
+        assert!(in_use.contains("--base-path"), "{in_use}");
     }
 }
