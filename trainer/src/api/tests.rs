@@ -39,20 +39,19 @@ impl Served {
     }
 
     /// Sends a request and returns the connection.
-    async fn send(&self, request: &str, headers: &str, body: &Value) -> TcpStream {
+    async fn send(&self, request: &str, headers: &str, body: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.api.address).await.unwrap();
-        let body = if body.is_null() { String::new() } else { body.to_string() };
         let length = body.len();
         let request = format!(
             "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         );
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(&[request.as_bytes(), body].concat()).await.unwrap();
         stream
     }
 
     /// Returns the status and the text of an answer.
-    async fn text(&self, request: &str, headers: &str, body: &Value) -> (u16, String) {
+    async fn text(&self, request: &str, headers: &str, body: &[u8]) -> (u16, String) {
         let mut answer = String::new();
         self.send(request, headers, body).await.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -61,7 +60,8 @@ impl Served {
 
     /// Returns the status and the JSON of an answer.
     async fn json(&self, request: &str, body: Value) -> (u16, Value) {
-        let (status, text) = self.text(request, "", &body).await;
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, text) = self.text(request, "", body.as_bytes()).await;
         (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}")))
     }
 
@@ -125,6 +125,11 @@ async fn requests_that_cannot_be_met_are_problems() {
     ] {
         assert_eq!(other.post(body.clone()).await.0, expected, "{body}");
     }
+    let deep = "[".repeat(100_000);
+    let long = format!(r#"{{"action": "pause", "rounds": {}}}"#, "9".repeat(400));
+    for body in [&b"\xff\xfe"[..], b"", b"{\"action\": \"pa", deep.as_bytes(), long.as_bytes()] {
+        assert_eq!(other.text("POST /train", "", body).await.0, 400);
+    }
     assert_eq!(other.json("POST /generate", json!({})).await.0, 404);
     assert_eq!(other.json("DELETE /train", Value::Null).await.0, 405);
 }
@@ -137,7 +142,7 @@ async fn tokens_need_the_scope_of_the_endpoint() {
     let (read, train) = (token(Scope::Read), token(Scope::Train));
     let options = ApiPartOptions { tokens: Some(file.clone()), ..ApiPartOptions::default() };
     let served = Served::start(&options, true).await;
-    let pause = json!({"action": "pause"});
+    let pause = json!({"action": "pause"}).to_string().into_bytes();
     for (request, token, expected) in [
         ("POST /train", &read, 403),
         ("POST /train", &train, 200),
@@ -156,7 +161,7 @@ async fn tokens_need_the_scope_of_the_endpoint() {
 #[tokio::test]
 async fn events_follow_the_state_and_end_with_the_server() {
     let served = Served::trainer().await;
-    let stream = served.send("GET /train/events", "", &Value::Null).await;
+    let stream = served.send("GET /train/events", "", b"").await;
     let mut lines = BufReader::new(stream).lines();
     let first = next_event(&mut lines).await.unwrap();
     assert_eq!((&first["event"], &first["state"]), (&json!("state"), &json!("running")));
@@ -191,7 +196,7 @@ async fn the_process_is_described() {
     for path in ["/train", "/train/events", "/machine", "/metrics", "/v1/endpoints"] {
         assert!(openapi["paths"][path].is_object(), "{path}");
     }
-    assert_eq!(served.text("GET /", "", &Value::Null).await.0, 307);
+    assert_eq!(served.text("GET /", "", b"").await.0, 307);
 }
 
 #[tokio::test]
@@ -202,7 +207,7 @@ async fn metrics_are_json_or_the_text_of_prometheus() {
     let names = metrics["metrics"].as_array().unwrap().iter().map(|metric| &metric["name"]);
     assert!(names.clone().any(|name| name == "pol_build_info"), "{metrics}");
     let accept = "Accept: text/plain;version=0.0.4;q=0.3,*/*;q=0.1\r\n";
-    let (status, text) = served.text("GET /metrics", accept, &Value::Null).await;
+    let (status, text) = served.text("GET /metrics", accept, b"").await;
     assert!(status == 200 && text.contains("# TYPE pol_build_info gauge\n"), "{text}");
     assert!(text.contains("pol_build_info{role="), "{text}");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -120,8 +120,12 @@ fn tokens_are_made_listed_and_revoked() {
 fn refusals_to_serve_are_explained() {
     let (long, none) = (MODELS.path("long"), MODELS.path("none"));
     let file = MODELS.path("no-tokens.json");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
     for (arguments, code, expected) in [
         (&["serve", "--model", &long, "--listen", "0.0.0.0:0"][..], 1, "requests need tokens"),
+        (&["serve", "--model", &long, "--listen", &taken], 1, "choose another port"),
+        (&["serve", "--model", &long, "--no-model"], 2, "cannot be used with"),
         (&["serve", "--model", &none, "--listen", "127.0.0.1:0"], 1, "is not an imported model"),
         (&["serve", "--model", &long, "--listen", "nowhere"], 2, "invalid"),
         (&["serve", "--model", &long, "--places", "0"], 2, "invalid value '0'"),
