@@ -3,6 +3,7 @@
 //! The HTTP interface of a process: endpoints of its model, of the chain and its past, of its
 //! machine and its work, and the dashboard, as far as the process has them.
 
+mod chain;
 mod epoch;
 mod local;
 mod machine;
@@ -14,5 +15,6 @@ mod server;
 mod tests;
 mod train;
 
-pub(crate) use options::{ApiOptions, ApiPartOptions, IndexedChain};
+pub(crate) use chain::IndexedChain;
+pub(crate) use options::{ApiOptions, ApiPartOptions};
 pub(crate) use server::{ApiParts, ApiServer, RunningApi};

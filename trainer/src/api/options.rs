@@ -2,14 +2,11 @@
 
 //! Options of the HTTP interface, which members and `serve` share.
 
-use super::server::ApiServer;
+use super::{chain::IndexedChain, server::ApiServer};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pol_api::{Access, Limits, Rate, TokenFile};
-use pol_chain_api::{ChainOptions, ChainState};
-use pol_index::Index;
 use std::{
-    fs::{self, File},
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -61,14 +58,6 @@ pub(crate) struct ApiPartOptions {
     /// Only read the index, which `pol-trainer index` or another process fills.
     #[arg(long)]
     pub(crate) no_follow: bool,
-}
-
-/// The chain as endpoints see it.
-pub(crate) struct IndexedChain {
-    /// State of the endpoints.
-    pub(super) state: ChainState,
-    /// Lock of an index in the default place, which one process fills.
-    pub(super) lock: Option<File>,
 }
 
 impl ApiOptions {
@@ -144,35 +133,11 @@ impl ApiPartOptions {
     ) -> Result<Option<IndexedChain>> {
         let follow = !self.no_follow;
         if let Some(address) = &self.index {
-            let index = Index::open(address).await?;
-            let state = ChainState::start(urls, index, ChainOptions { follow });
-            return Ok(Some(IndexedChain { state, lock: None }));
+            return IndexedChain::open(urls, address, follow).await.map(Some);
         }
-        match open_default(folder).await {
-            Ok((index, lock)) => {
-                if lock.is_none() {
-                    tracing::info!("another process fills the index in {}", folder.display());
-                }
-                let options = ChainOptions { follow: follow && lock.is_some() };
-                Ok(Some(IndexedChain { state: ChainState::start(urls, index, options), lock }))
-            }
-            Err(error) => {
-                tracing::warn!("the HTTP interface shows no chain: {error:#}");
-                Ok(None)
-            }
-        }
+        let opened = IndexedChain::open_in(urls, folder, follow).await;
+        Ok(opened.inspect_err(|error| tracing::warn!("no chain over HTTP: {error:#}")).ok())
     }
-}
-
-/// Opens the index in `folder`, and locks it unless another process has it.
-async fn open_default(folder: &Path) -> Result<(Index, Option<File>)> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let path = folder.join("index.db");
-    let lock_path = folder.join("index.lock");
-    let lock = File::create(&lock_path).with_context(|| lock_path.display().to_string())?;
-    let lock = lock.try_lock().is_ok().then_some(lock);
-    let address = path.to_str().context("the folder of the index has a name that is no text")?;
-    Ok((Index::open(address).await?, lock))
 }
 
 #[cfg(test)]
@@ -202,16 +167,5 @@ mod tests {
         let error = bind(&ApiPartOptions::default(), &address).await.err().unwrap();
         assert!(error.to_string().contains(&address), "{error}");
         assert!(error.to_string().contains("another port"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn one_process_fills_an_index_in_the_default_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let (_first, lock) = open_default(folder.path()).await.unwrap();
-        assert!(lock.is_some());
-        let (_second, other) = open_default(folder.path()).await.unwrap();
-        assert!(other.is_none());
-        drop(lock);
-        assert!(open_default(folder.path()).await.unwrap().1.is_some());
     }
 }

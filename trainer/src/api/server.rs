@@ -3,18 +3,16 @@
 //! The server: a frame of the parts that a process has.
 
 use super::{
+    chain::IndexedChain,
     local::LocalTrainer,
-    machine, metrics,
-    options::IndexedChain,
-    parts,
+    machine, metrics, parts,
     train::{self, Training},
 };
 use crate::control::Control;
 use anyhow::Result;
 use axum::Router;
 use pol_api::{Access, Frame, Limits, Models, Scope, serve};
-use pol_chain_api::ChainState;
-use std::{fs::File, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// A server that listens, and does not answer yet.
@@ -46,8 +44,7 @@ pub(crate) struct RunningApi {
     task: JoinHandle<()>,
     closing: watch::Sender<bool>,
     local: LocalTrainer,
-    chain: Option<ChainState>,
-    _lock: Option<File>,
+    chain: Option<IndexedChain>,
 }
 
 impl ApiServer {
@@ -62,7 +59,6 @@ impl ApiServer {
         let address = listener.local_addr()?;
         let local = LocalTrainer::new(library.clone(), control.clone());
         let (closing, closed) = watch::channel(false);
-        let (chain, lock) = chain.map_or((None, None), |chain| (Some(chain.state), chain.lock));
         let described = parts::Parts {
             generation: models.is_some(),
             models: models.clone().unwrap_or_default(),
@@ -85,10 +81,10 @@ impl ApiServer {
             frame = frame.with_models(models);
         }
         if let Some(chain) = &chain {
-            frame = frame.with(Scope::Read, pol_chain_api::routes(chain.clone()));
+            frame = frame.with(Scope::Read, pol_chain_api::routes(chain.state.clone()));
         }
         let task = tokio::spawn(answer(listener, frame.build(), limits, closed));
-        Ok(RunningApi { address, task, closing, local, chain, _lock: lock })
+        Ok(RunningApi { address, task, closing, local, chain })
     }
 }
 
@@ -110,7 +106,7 @@ impl RunningApi {
         self.local.cancel();
         let _ = self.closing.send(true);
         if let Some(chain) = &self.chain {
-            chain.end_streams();
+            chain.state.end_streams();
         }
         if let Err(error) = self.task.await {
             tracing::warn!("the HTTP interface had failed: {error}");

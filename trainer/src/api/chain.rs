@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The chain and its past, as endpoints see them.
+
+use anyhow::{Context, Result};
+use pol_chain_api::{ChainOptions, ChainState};
+use pol_index::Index;
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+/// A chain, and the index of its past.
+pub(crate) struct IndexedChain {
+    /// State of the endpoints.
+    pub(super) state: ChainState,
+    /// Lock of an index in the default place, which one process fills.
+    _lock: Option<File>,
+}
+
+impl IndexedChain {
+    /// Opens the index at `address`, and `follow`s the chain of the nodes at `urls` into it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the index cannot be opened.
+    pub(super) async fn open(urls: Vec<String>, address: &str, follow: bool) -> Result<Self> {
+        let index = Index::open(address).await?;
+        Ok(Self { state: ChainState::start(urls, index, ChainOptions { follow }), _lock: None })
+    }
+
+    /// Opens the index in `folder`, and `follow`s the chain into it unless another process does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the index cannot be opened.
+    pub(super) async fn open_in(urls: Vec<String>, folder: &Path, follow: bool) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let lock = lock(folder)?;
+        if lock.is_none() {
+            tracing::info!("another process fills the index in {}", folder.display());
+        }
+        let path = folder.join("index.db");
+        let address = path.to_str().context("the name of the folder is no text")?;
+        let chain = Self::open(urls, address, follow && lock.is_some()).await?;
+        Ok(Self { _lock: lock, ..chain })
+    }
+}
+
+/// Returns the lock of the index in `folder`, or `None` if another process has it.
+fn lock(folder: &Path) -> Result<Option<File>> {
+    let path = folder.join("index.lock");
+    let lock = File::create(&path).with_context(|| path.display().to_string())?;
+    Ok(lock.try_lock().is_ok().then_some(lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_fills_an_index_in_the_default_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path()).unwrap();
+        assert!(first.is_some() && lock(folder.path()).unwrap().is_none());
+        drop(first);
+        assert!(lock(folder.path()).unwrap().is_some());
+    }
+}
