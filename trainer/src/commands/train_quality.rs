@@ -36,8 +36,8 @@ Examples:
   pol-trainer data train-quality --examples set/train.jsonl --test set/test.jsonl --out model
       make the model that ships with the program again
 
-It takes 50 good and 50 poor texts, better some thousands. The same texts and options give the same \
-bytes on any machine. AUROC is the probability that a \
+It takes 50 good and 50 poor texts, better some thousands. The same texts and options give the \
+same bytes on any machine. AUROC is the probability that a \
 good text scores higher than a poor one. It and all shares are in millionths. Texts that are like \
 each other can be on both sides of the measurement; texts of other sources, named by --test, tell \
 more.";

@@ -73,7 +73,7 @@ impl Supply {
         })
     }
 
-    /// Returns the number of bytes of the inputs: those of files, and the compressed ones of stores.
+    /// Returns the number of bytes of the inputs: those of files, and of stores as they are packed.
     ///
     /// # Errors
     ///
