@@ -9,10 +9,11 @@
 //! [conventions]: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/
 
 use crate::{
-    Histograms, Level,
+    Histograms, Labels, Level, SPANS,
     family::{Entered, label, metrics},
 };
 use std::time::Instant;
+use tracing::field::Empty;
 
 /// Seconds of a request.
 const REQUEST_SECONDS: [f64; 14] =
@@ -92,7 +93,8 @@ metrics! {
 }
 
 /// A request for one text while it is answered. It counts when it is dropped, and as cancelled
-/// unless another [end](Self::set_end) is set.
+/// unless another [end](Self::set_end) is set. It is a span of traces too, below the span in which
+/// it begins.
 ///
 /// ```
 /// use pol_metrics::{GenerationRequest, Operation, RequestEnd};
@@ -112,6 +114,7 @@ pub struct GenerationRequest {
     tokens: Option<(Instant, Instant)>,
     output_tokens: u32,
     end: RequestEnd,
+    span: tracing::Span,
     _active: Entered,
 }
 
@@ -126,6 +129,16 @@ impl GenerationRequest {
             tokens: None,
             output_tokens: 0,
             end: RequestEnd::Cancelled,
+            span: tracing::info_span!(
+                target: SPANS,
+                "generation",
+                otel.name = name_of(operation),
+                gen_ai.operation.name = name_of(operation),
+                gen_ai.provider.name = name_of(Provider::Pol),
+                gen_ai.usage.input_tokens = input_tokens,
+                gen_ai.usage.output_tokens = Empty,
+                error.type = Empty,
+            ),
             _active: generation_load().active_requests.enter(),
         }
     }
@@ -174,5 +187,14 @@ impl Drop for GenerationRequest {
             let mean = seconds / f64::from(self.output_tokens - 1);
             metrics.server_time_per_output_token_seconds.record(labels, mean);
         }
+        self.span.record("gen_ai.usage.output_tokens", self.output_tokens);
+        if self.end != RequestEnd::Success {
+            self.span.record("error.type", name_of(self.end));
+        }
     }
+}
+
+/// Returns the value of a single label.
+fn name_of(label: impl Labels) -> &'static str {
+    label.values().first().copied().unwrap_or_default()
 }

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Environment variable with which the test writes the table anew.
@@ -23,7 +24,8 @@ fn repository() -> PathBuf {
 fn expose_all() {
     let _facts = (chain(), round(), head(), network(), beacon(), account());
     let _work = (trainer(), validator(), measurement(), swarm(), disk(), beacon_relay());
-    let _services = (observer(), data(), generation_metrics(), generation_load());
+    let _services = (observer(), data(), generation_metrics(), generation_load(), index());
+    http().request_duration_seconds.record("/health", HttpMethod::Get, 200, Duration::ZERO);
     describe_process("test");
 }
 
@@ -154,7 +156,7 @@ fn dashboards_have_names_of_their_own() {
             assert!(panel["description"].as_str().is_some_and(|text| !text.is_empty()));
         }
     }
-    assert_eq!(ids.len(), 5);
+    assert_eq!(ids.len(), 6);
 }
 
 #[test]
@@ -173,6 +175,21 @@ fn one_value_of_a_label_is_selected() {
     let text = encode();
     assert!(text.contains("pol_round_phase{phase=\"hold\"} 1\n"), "{text}");
     assert!(text.contains("pol_round_phase{phase=\"train\"} 0\n"), "{text}");
+}
+
+#[test]
+fn requests_count_by_route_method_and_status() {
+    let time = Duration::from_millis(30);
+    http().request_duration_seconds.record("/audits/{id}", HttpMethod::named("GET"), 404, time);
+    http().request_duration_seconds.record("", HttpMethod::named("BREW"), 405, time);
+    let text = encode();
+    for line in [
+        "pol_http_request_duration_seconds_bucket{method=\"GET\",route=\"/audits/{id}\",\
+         status=\"404\",le=\"0.05\"} 1\n",
+        "pol_http_request_duration_seconds_count{method=\"_OTHER\",route=\"\",status=\"405\"} 1\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
 }
 
 #[test]
