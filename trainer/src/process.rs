@@ -6,6 +6,7 @@ use crate::{
     cli::Cli,
     error::{self, ErrorFormat},
     options::LogOptions,
+    traces::Traces,
 };
 use pol_engine::determinism::{self, NumericsMode};
 use pol_primitives::recipe::Numerics;
@@ -53,7 +54,12 @@ pub fn run(
         errors.print(name, &error.to_string());
         _exit(1);
     }
-    log.start(name, errors);
+    let traces = Traces::from_env(name).unwrap_or_else(|error| {
+        errors.print(name, &error.to_string());
+        _exit(1)
+    });
+    let layer = traces.as_ref().map(|traces| traces.layer(pol_metrics::SPANS));
+    log.start(name, errors, layer);
     guard_output(name, errors);
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -66,6 +72,9 @@ pub fn run(
         });
     if let Err(error) = &outcome {
         errors.print(name, &error::explain(error));
+    }
+    if let Some(traces) = &traces {
+        traces.finish();
     }
     // A thread may still be training and would crash if an orderly exit unloaded libtorch under it.
     // Its files are consistent at any moment.

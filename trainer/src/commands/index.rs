@@ -2,7 +2,7 @@
 
 //! Following of the chain by an index of its past.
 
-use crate::{display::format_amount, options::NodeOptions};
+use crate::{display::format_amount, monitoring::MetricsOptions, options::NodeOptions};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pol_chain::Chain;
@@ -23,6 +23,8 @@ Examples:
 pub(crate) struct IndexOptions {
     #[command(flatten)]
     node: NodeOptions,
+    #[command(flatten)]
+    metrics: MetricsOptions,
     /// File of an SQLite database, which is made if it does not exist, or the URL of a PostgreSQL
     /// database, postgres://user@host/name.
     #[arg(long, value_name = "FILE|URL", env = "POL_DATABASE")]
@@ -47,8 +49,10 @@ struct Comparison {
 
 /// Follows the chain.
 pub(crate) async fn run(options: IndexOptions) -> Result<()> {
+    let mut monitoring = options.metrics.start("index").await?;
     let index = Index::open(&options.database).await?;
     let chain = options.node.connect().await?;
+    monitoring.follow_chain(&chain, None);
     let follower = Follower::new(index.clone());
     let notify = |progress: &Progress| print_progress(progress, options.json);
     if !options.once && !options.check {

@@ -23,6 +23,7 @@ use crate::{
 use anyhow::anyhow;
 use futures::future::try_join_all;
 use pol_chain::{AccountId, Call, Signer};
+use pol_metrics::SPANS;
 use pol_primitives::{
     BoundedVec, Hash, RoundNumber,
     audit::{Audit, AuditConfig, AuditId, Evidence, Stage, evidence_commitment},
@@ -34,6 +35,7 @@ use std::{
     sync::Arc,
 };
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 /// Blocks that a validator leaves to the one before it to settle a case.
 const SETTLE_TURN: BlockNumber = 2;
@@ -189,8 +191,10 @@ impl<S: Strategy> Auditor<S> {
                 let give_up = deadline.saturating_sub(reserve);
                 let window = FetchWindow { since: audit.since, give_up };
                 let job = self.replay_job(key, audit);
+                let round = audit.round;
+                let span = tracing::info_span!(target: SPANS, "audit", pol.round = round);
                 Some(AuditStep::Replay(BackgroundTask::start(
-                    job.gather_evidence(self.scheduler.clone(), window),
+                    job.gather_evidence(self.scheduler.clone(), window).instrument(span),
                 )))
             }
         })

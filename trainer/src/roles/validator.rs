@@ -23,7 +23,7 @@ use crate::{
     strategy::Strategy,
 };
 use pol_chain::{AccountId, Call, Signer};
-use pol_metrics::AttestationTime;
+use pol_metrics::{AttestationTime, SPANS};
 use pol_primitives::{
     Hash, RoundNumber,
     head::{Head, head_inputs},
@@ -33,6 +33,7 @@ use pol_primitives::{
     submission::{RevealRecord, RevealSet, Submission, SubmissionStatus},
 };
 use std::time::Instant;
+use tracing::Instrument;
 
 /// Blocks before the end of the hold phase in which a validator reports what it holds, whatever is
 /// missing.
@@ -237,7 +238,9 @@ async fn compute_head(
     submissions: Vec<(AccountId, Submission)>,
 ) -> Result<ComputedHead> {
     let started = Instant::now();
-    let head = compute_next(context, recipe, before, round, submissions).await?;
+    let span = tracing::info_span!(target: SPANS, "compute_head", pol.round = round.number);
+    let next = compute_next(context, recipe, before, round, submissions);
+    let head = next.instrument(span).await?;
     pol_metrics::validator().head_duration_seconds.observe_since(started);
     Ok(head)
 }

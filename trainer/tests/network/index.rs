@@ -95,11 +95,17 @@ async fn check_stories(database: &str, status: &Value) {
 /// Checks that indexes of other chains are refused.
 fn check_refusals(network: &Network, database: &str) {
     let genesis = first_block(database);
-    for (first, complaint) in [([7; 32], "another chain"), (genesis, "another block 1")] {
-        let other = network.path(&format!("{complaint}.db"));
+    for (first, last, complaint, mode) in [
+        ([7; 32], 1, "another chain", "--once"),
+        (genesis, 1, "another block 1", "--once"),
+        // The chain was started anew, and has fewer blocks than before.
+        (genesis, 50_000, "started anew", "--once"),
+        (genesis, 50_000, "started anew", "--check"),
+    ] {
+        let other = network.path(&format!("{complaint}{last}.db"));
         let other = other.to_str().unwrap();
-        index_two_blocks(other, first);
-        let output = network.try_run(&["index", "--once", "--database", other]);
+        index_blocks(other, first, last);
+        let output = network.try_run(&["index", mode, "--database", other]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(complaint), "{error}");
     }
@@ -110,12 +116,28 @@ async fn first_block(database: &str) -> [u8; 32] {
     Index::open(database).await.unwrap().block_hash(0).await.unwrap().unwrap()
 }
 
-/// Makes an index of two final blocks.
+/// Makes an index of final blocks, unless it is there.
 #[tokio::main(flavor = "current_thread")]
-async fn index_two_blocks(database: &str, first: [u8; 32]) {
-    let block = |number, hash, parent| BlockFacts::new(BlockInfo { number, hash }, parent, 0, None);
+async fn index_blocks(database: &str, first: [u8; 32], last: u32) {
+    let hash = |number: u32| match number {
+        0 => first,
+        number => made_hash(number),
+    };
+    let block = |number: u32| {
+        let parent = number.checked_sub(1).map_or([0; 32], hash);
+        BlockFacts::new(BlockInfo { number, hash: hash(number) }, parent, 0, None)
+    };
     let index = Index::open(database).await.unwrap();
-    index.apply(&[block(0, first, [0; 32]), block(1, [8; 32], first)]).await.unwrap();
-    index.finalise(1).await.unwrap();
+    if index.last_block().await.unwrap().is_none() {
+        index.apply(&(0..=last).map(block).collect::<Vec<_>>()).await.unwrap();
+        index.finalise(last).await.unwrap();
+    }
     index.close().await;
+}
+
+/// Returns the hash of a block that no chain has.
+fn made_hash(number: u32) -> [u8; 32] {
+    let mut hash = [8; 32];
+    hash[..4].copy_from_slice(&number.to_le_bytes());
+    hash
 }

@@ -158,8 +158,8 @@ impl Follower {
         Ok(retracted)
     }
 
-    /// Returns the reason why the node does not have `last`, which is final in the index. It has the
-    /// block `here` at that height, if it has one.
+    /// Returns the reason why the node does not have `last`, which is final in the index. `here` is
+    /// its block at that height, if it has one.
     async fn explain_missing(
         &self,
         chain: &Chain,

@@ -109,20 +109,35 @@ impl CheckOptions {
         {
             notes.push(format!("`pol-trainer data acquire` would refuse it: {error:#}"));
         }
+        let mut has_recipe = None;
         if self.network {
             let chain = self.run.node.connect().await?;
             let machine = pol_hardware::detect(Path::new("."))?;
-            self.run.check_network(&chain, &machine).await?;
+            has_recipe = Some(self.run.check_network(&chain, &machine).await?);
         }
         let path = file.path.display().to_string();
         if self.json {
-            println!("{}", json!({"file": path, "network": self.network, "notes": notes}));
+            let facts = json!({
+                "file": path, "network": self.network, "recipe": has_recipe, "notes": notes,
+            });
+            println!("{facts}");
             return Ok(());
         }
         notes.iter().for_each(|note| println!("note: {note}"));
-        let network = if self.network { ", and agrees with the network" } else { "" };
-        println!("{path} is valid{network}");
+        println!("{path} is valid{}", agreement(has_recipe));
         Ok(())
+    }
+}
+
+/// Returns what was found of the network, if the file was compared with it.
+fn agreement(has_recipe: Option<bool>) -> &'static str {
+    match has_recipe {
+        None => "",
+        Some(true) => ", and agrees with the network",
+        Some(false) => {
+            "; its section blockchain agrees with the network, which has no recipe yet, so that \
+             ai_training is not compared"
+        }
     }
 }
 
@@ -158,6 +173,14 @@ fn init(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_without_a_recipe_does_not_agree() {
+        assert_eq!(agreement(None), "");
+        assert!(agreement(Some(true)).contains("agrees with the network"));
+        let partly = agreement(Some(false));
+        assert!(partly.contains("no recipe") && !partly.contains("and agrees"), "{partly}");
+    }
 
     #[test]
     fn a_file_is_made_once_and_for_its_owner() {

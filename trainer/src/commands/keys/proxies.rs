@@ -129,7 +129,11 @@ impl RevokeOptions {
 impl ProxiesOptions {
     /// Prints the proxies of the account.
     pub(super) async fn run(self) -> Result<()> {
-        for proxy in self.node.connect().await?.proxies(&self.account).await? {
+        let proxies = self.node.connect().await?.proxies(&self.account).await?;
+        if proxies.is_empty() {
+            println!("{} has no proxies", format_account(&self.account));
+        }
+        for proxy in proxies {
             let permission = match proxy.permission {
                 Permission::Any => "all calls",
                 Permission::Learning => "rounds, audits and rewards",
