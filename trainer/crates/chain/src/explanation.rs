@@ -157,8 +157,9 @@ fn describe_unpaid(reason: Unpaid, update: &UpdateSummary) -> String {
         Unpaid::Unresolved => "was taken out, since no quorum agreed on a finding".to_owned(),
         Unpaid::Tainted => "was taken out with the one that it continued from".to_owned(),
         Unpaid::NotImproved => {
-            let loss = nats(gain.unsigned_abs().into());
-            format!("is valid, but did not improve the model: its gain is −{loss}")
+            let sign = if gain < 0 { "−" } else { "" };
+            let size = nats(gain.unsigned_abs().into());
+            format!("is valid, but did not improve the model: its gain is {sign}{size}")
         }
         Unpaid::Flagged => {
             "is valid, but its trainer is flagged: its updates improve their own text too little \
