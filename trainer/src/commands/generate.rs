@@ -85,7 +85,7 @@ pub(crate) struct GenerateOptions {
     /// Go on when the model ends its text.
     #[arg(long)]
     ignore_end: bool,
-    /// Treat the prompt as a user's message in a conversation (ChatML), and answer it.
+    /// Treat the prompt as a user's message in a conversation, and answer it.
     #[arg(long)]
     chat: bool,
     /// System message before the conversation.
@@ -235,7 +235,7 @@ impl<M: LanguageModel> Session<'_, M> {
     fn encode_prompt(&self, prompt: &str) -> Result<Vec<u32>> {
         let GenerateOptions { chat, tools, .. } = *self.options;
         let (system, reason) = (self.options.system.as_deref(), self.options.reason.is_some());
-        let prompt = Prompt { text: prompt, chat, system, tools, reason };
+        let prompt = Prompt { text: prompt, chat, system, history: &[], tools, reason };
         Ok(prompt.encode(&self.model.text, self.model.begin)?)
     }
 

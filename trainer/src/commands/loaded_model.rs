@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use pol_chain::Chain;
 use pol_engine::determinism::{NumericsMode, is_applied};
-use pol_generate::TextTokenizer;
+use pol_generate::{ChatTemplate, TextTokenizer};
 use pol_import::{SpecialTokens, load};
 use pol_primitives::{Hash, head::Head, model::ModelSpec};
 use pol_receipt::{Difference, Generator};
@@ -133,8 +133,9 @@ impl ModelSource {
             AnyDecoder::Native(_) => (super::text_model::DECODER, EXACT_PROFILE.to_owned()),
             AnyDecoder::Torch(_) => (TORCH_DECODER, torch_profile(threads)?),
         };
+        let template = chat_template(&self.special, &text);
         Ok(LoadedModel {
-            text: text.with_ends(ends.unwrap_or(&self.special.end)),
+            text: text.with_ends(ends.unwrap_or(&self.special.end)).with_template(template),
             begin: self.special.begin,
             generator: Generator {
                 chain: self.chain,
@@ -147,6 +148,20 @@ impl ModelSource {
             decoder,
         })
     }
+}
+
+/// Returns the chat template of a model, if its checkpoint came with one. Special tokens without a
+/// name have that of the tokenizer.
+fn chat_template(special: &SpecialTokens, text: &TextTokenizer) -> Option<ChatTemplate> {
+    let named = |name: &Option<String>, id: Option<u32>| {
+        name.clone().or_else(|| id.and_then(|id| text.name(id)))
+    };
+    Some(ChatTemplate {
+        source: special.template.clone()?,
+        tool_source: special.tool_template.clone(),
+        begin: named(&special.begin_name, special.begin),
+        end: named(&special.end_name, special.end.first().copied()),
+    })
 }
 
 /// Returns the profile of libtorch's decoder: it has the same bits on the same machine with the

@@ -115,7 +115,7 @@ fn verify(options: &VerifyReceiptOptions, file: &ReceiptFile, source: ModelSourc
     let given = options.prompt.as_deref().map(|prompt| {
         let (chat, tools) = (options.chat, receipt.terms.tools);
         let system = options.system.as_deref();
-        let prompt = Prompt { text: prompt, chat, system, tools, reason: false };
+        let prompt = Prompt { text: prompt, chat, system, history: &[], tools, reason: false };
         prompt.encode(&model.text, model.begin)
     });
     let request = Request::from_terms(&receipt.terms, file.prompt(given.transpose()?)?);

@@ -70,7 +70,8 @@ mod tests {
     fn the_schema_describes_each_key() {
         let schema = schema();
         assert_eq!(schema["additionalProperties"], json!(false));
-        let sections: Vec<_> = properties(&schema).map(|(name, _)| name.as_str()).collect();
+        let mut sections: Vec<_> = properties(&schema).map(|(name, _)| name.as_str()).collect();
+        sections.sort_unstable();
         assert_eq!(sections, ["ai_training", "blockchain", "data_acquisition", "node"]);
         for (name, section) in properties(&schema) {
             assert!(section["description"].is_string(), "{name}");

@@ -145,17 +145,25 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
         self.sequences.iter().map(share).collect()
     }
 
-    /// Processes these numbers of pending tokens.
+    /// Processes these numbers of pending tokens. Meanwhile other threads compute which tokens may
+    /// follow in texts of a given form.
     fn read(&mut self, shares: &[usize]) -> Result<(), Error> {
-        let inputs = self.sequences.iter_mut().zip(shares).filter(|(_, share)| **share > 0);
-        let mut inputs: Vec<_> = inputs
-            .map(|((_, sequence), share)| SequenceInput {
-                cache: &mut sequence.cache,
-                tokens: &sequence.pending[..*share],
-                prediction: &mut sequence.prediction,
-            })
-            .collect();
-        if inputs.is_empty() { Ok(()) } else { self.model.forward(&mut inputs) }
+        let (mut inputs, mut constraints) = (Vec::new(), Vec::new());
+        let sequences = self.sequences.iter_mut().zip(shares).filter(|(_, share)| **share > 0);
+        for ((_, sequence), &share) in sequences {
+            let Sequence { cache, prediction, pending, constraint, .. } = sequence;
+            constraints.extend(constraint);
+            inputs.push(SequenceInput { cache, tokens: &pending[..share], prediction });
+        }
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        rayon::in_place_scope(|scope| {
+            for constraint in constraints {
+                scope.spawn(move |_| constraint.prepare());
+            }
+            self.model.forward(&mut inputs)
+        })
     }
 }
 

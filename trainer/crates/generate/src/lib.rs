@@ -8,6 +8,8 @@
 //! | convert between text and tokens | [`TextTokenizer`], [`TextStream`] |
 //! | choose the next token | [`Sampling`], [`Sampler`] |
 //! | generate | [`generate()`] for prompts, [`Batch`] for those that come and go, [`reason()`] |
+//! | converse | [`ChatMessage`], [`ChatTemplate`] |
+//! | generate JSON | [`Constraint`] |
 //! | compare texts | [`Embedding`] |
 //! | compute on the way | [`Tool`], [`ToolCall`] |
 //!
@@ -40,6 +42,8 @@
 mod affect;
 mod batch;
 pub mod bench;
+mod chat;
+mod constraint;
 mod embedding;
 mod language_model;
 mod native;
@@ -56,6 +60,8 @@ mod torch;
 
 pub use affect::Affect;
 pub use batch::{Batch, Ended, generate};
+pub use chat::{ChatMessage, ChatTemplate, FunctionCall};
+pub use constraint::{Constraint, MAX_SCHEMA_BYTES};
 pub use embedding::Embedding;
 pub use language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput};
 pub use native::{NativeCache, NativeModel};
@@ -68,7 +74,7 @@ pub use report::TokenReport;
 pub use sampler::{Sampler, Sampling, SamplingError, entropy, log_probability};
 pub use sequence::{Completion, Event, FinishReason, Request};
 pub use stream::TextStream;
-pub use text::{ChatTurn, TextTokenizer};
+pub use text::TextTokenizer;
 pub use tools::{MAX_TOOL_INPUT_BYTES, Tool, ToolCall, ToolCallDetector, ToolError};
 pub use torch::{TorchCache, TorchModel};
 
@@ -81,6 +87,15 @@ pub enum Error {
     /// The tokenizer is of no use.
     #[error("the tokenizer cannot be used: {0}")]
     Tokenizer(String),
+    /// The template of conversations is of no use, or refuses one.
+    #[error("{0}")]
+    Chat(String),
+    /// Texts of this form cannot be generated.
+    #[error("the JSON Schema cannot be used: {0}")]
+    Schema(String),
+    /// The model cannot go on in the form of the text.
+    #[error("the text cannot be kept in its form: {0}; simplify the JSON Schema")]
+    Form(String),
     /// A control is out of range, or scores are no numbers.
     #[error(transparent)]
     Sampling(#[from] SamplingError),

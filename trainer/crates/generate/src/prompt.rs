@@ -4,12 +4,13 @@
 
 use crate::{
     Error,
+    chat::ChatMessage,
     reason::{REASONING_INSTRUCTION, TOOL_INSTRUCTION},
-    text::{ChatTurn, TextTokenizer},
+    text::TextTokenizer,
 };
 
 /// Text to continue, or message to answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Prompt<'a> {
     /// Text or message.
     pub text: &'a str,
@@ -17,6 +18,8 @@ pub struct Prompt<'a> {
     pub chat: bool,
     /// System message before the conversation.
     pub system: Option<&'a str>,
+    /// Earlier messages of the conversation.
+    pub history: &'a [ChatMessage],
     /// Set if the model is told to reason in steps.
     pub reason: bool,
     /// Set if the model is told about tools.
@@ -34,11 +37,12 @@ impl Prompt<'_> {
             [self.reason.then_some(REASONING_INSTRUCTION), self.tools.then_some(TOOL_INSTRUCTION)];
         let instructions = instructions.into_iter().flatten();
         if self.chat {
-            let turn = |role: &str, text: &str| ChatTurn { role: role.into(), text: text.into() };
-            let system = self.system.map(|system| turn("system", system));
+            let system = self.system.map(|system| ChatMessage::new("system", system));
             let message = std::iter::once(self.text).chain(instructions);
-            let message = turn("user", &message.collect::<Vec<_>>().join("\n"));
-            return text.encode_chat(&system.into_iter().chain([message]).collect::<Vec<_>>());
+            let message = ChatMessage::new("user", message.collect::<Vec<_>>().join("\n"));
+            let history = self.history.iter().cloned();
+            let messages: Vec<_> = system.into_iter().chain(history).chain([message]).collect();
+            return text.encode_chat(&messages, &[]);
         }
         let mut whole = instructions.chain([self.text]).collect::<Vec<_>>().join("\n\n");
         if self.reason && !whole.ends_with('\n') {
@@ -67,5 +71,8 @@ mod tests {
         let (first, chat) = text(Prompt { chat: true, system: Some("s"), tools: true, ..plain });
         assert_eq!(first, 258);
         assert_eq!(chat, format!("system\ns\nuser\nx\n{TOOL_INSTRUCTION}\nassistant\n"));
+        let history = [ChatMessage::new("user", "a"), ChatMessage::new("assistant", "b")];
+        let (_, chat) = text(Prompt { chat: true, history: &history, ..plain });
+        assert_eq!(chat, "user\na\nassistant\nb\nuser\nx\nassistant\n");
     }
 }

@@ -114,8 +114,8 @@ impl<P> Path<P> {
 
 /// Generates steps and an answer after the prompt of `request`.
 ///
-/// The prompt should end at the start of a line and contain [`REASONING_INSTRUCTION`]. `max_tokens`
-/// and `stop` of the request do not apply.
+/// The prompt should end at the start of a line and contain [`REASONING_INSTRUCTION`].
+/// `max_tokens`, `stop`, and `constraint` of the request do not apply.
 ///
 /// # Errors
 ///
@@ -139,7 +139,12 @@ pub fn reason<M: LanguageModel>(
         search.steps.saturating_mul(search.step_tokens.saturating_add(8)).min(search.budget);
     let mut root = Sequence::new(
         model,
-        &Request { max_tokens: longest.max(1), stop: Vec::new(), ..request.clone() },
+        &Request {
+            max_tokens: longest.max(1),
+            stop: Vec::new(),
+            constraint: None,
+            ..request.clone()
+        },
     )?;
     root.value = Some(0.0);
     // All branches share the prompt's cache.

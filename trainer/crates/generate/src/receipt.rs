@@ -43,11 +43,13 @@ impl Request {
             tools: terms.tools,
             ignore_end: terms.ignore_end,
             sensitivity: terms.sensitivity,
+            constraint: None,
             reports: None,
         }
     }
 
-    /// Returns the receipt of `generator` for a completion of this request.
+    /// Returns the receipt of `generator` for a completion of this request. A receipt has no place
+    /// for a constraint, without which the text would not be made again.
     pub fn receipt(
         &self,
         generator: Generator,
@@ -82,6 +84,7 @@ mod tests {
             tools: true,
             ignore_end: true,
             sensitivity: 0.5,
+            constraint: None,
             reports: None,
         };
         let terms = request.terms(&BYTES);

@@ -2,9 +2,9 @@
 
 //! Generation of one sequence, token by token.
 
-use crate::Affect;
 use crate::{
-    Error,
+    Affect, Error,
+    constraint::Constraint,
     language_model::{LanguageModel, Prediction, SequenceCache, SequenceInput},
     report::TokenReport,
     sampler::{Sampler, Sampling, entropy, log_probability},
@@ -27,8 +27,10 @@ pub struct Request {
     pub stream: u64,
     /// Strings before which the text ends.
     pub stop: Vec<String>,
-    /// Set if the model may call tools.
+    /// Set if the model may call tools. It may not in a text with a constraint.
     pub tools: bool,
+    /// Constraint of the text to a form.
+    pub constraint: Option<Constraint>,
     /// Set if generation continues after a token that ends a text.
     pub ignore_end: bool,
     /// Strength, 0 to 1, with which surprise changes the temperature: the sensitivity of
@@ -42,7 +44,7 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model generated a token that ends a text.
+    /// The model generated a token that ends a text, or the form of the text is complete.
     End,
     /// The text reached this stop string.
     Stop(String),
@@ -107,6 +109,7 @@ pub(super) struct Sequence<P> {
     pub(super) sampler: Sampler,
     pub(super) stream: TextStream,
     watch: Option<ToolCallDetector>,
+    pub(super) constraint: Option<Constraint>,
     ignore_end: bool,
     pub(super) text: String,
     calls: Vec<ToolCall>,
@@ -148,8 +151,10 @@ impl<P: SequenceCache> Sequence<P> {
             pending: request.prompt.clone(),
             sampler,
             stream: TextStream::new(&request.stop),
-            watch: request.tools.then(ToolCallDetector::default),
-            ignore_end: request.ignore_end,
+            // Results of tools would break the form.
+            watch: (request.tools && request.constraint.is_none()).then(ToolCallDetector::default),
+            ignore_end: request.ignore_end && request.constraint.is_none(),
+            constraint: request.constraint.clone(),
             text: String::new(),
             calls: Vec::new(),
             written: 0,
@@ -174,6 +179,7 @@ impl<P: SequenceCache> Sequence<P> {
             sampler,
             stream: self.stream.clone(),
             watch: self.watch.clone(),
+            constraint: self.constraint.clone(),
             text: self.text.clone(),
             calls: self.calls.clone(),
             last: self.last.clone(),
@@ -203,6 +209,32 @@ impl<P: SequenceCache> Sequence<P> {
         false
     }
 
+    /// Draws a token, and returns it with its report if there is one.
+    fn draw(&mut self) -> Result<(u32, Option<TokenReport>), Error> {
+        // Masks and the sampler change logits in place.
+        let is_watched = self.value.is_some() || self.affect.is_some() || self.reports.is_some();
+        let logits = is_watched.then(|| self.prediction.logits.clone());
+        if let Some(constraint) = &mut self.constraint {
+            constraint.apply(&mut self.prediction.logits)?;
+        }
+        let token = self.sampler.sample(&mut self.prediction.logits)?;
+        let Some(logits) = logits else { return Ok((token, None)) };
+        let expected = self.prediction.expected_loss.map(f64::from);
+        if let Some(value) = &mut self.value {
+            *value += expected.map_or_else(|| log_probability(&logits, token), |loss| -loss);
+        }
+        if let Some((affect, temperature, sensitivity)) = &mut self.affect {
+            affect.observe(
+                expected.unwrap_or_else(|| entropy(&logits)),
+                -log_probability(&logits, token),
+            );
+            let temperature = affect.temperature((*temperature).into(), *sensitivity);
+            self.sampler.set_temperature(temperature as f32);
+        }
+        let report = self.reports.map(|top| TokenReport::new(&logits, token, expected, top));
+        Ok((token, report))
+    }
+
     /// Draws and appends a token. All pending tokens must have been processed.
     pub(super) fn write(
         &mut self,
@@ -210,29 +242,13 @@ impl<P: SequenceCache> Sequence<P> {
         on: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.pending.clear();
-        // The sampler changes logits in place.
-        let is_watched = self.value.is_some() || self.affect.is_some() || self.reports.is_some();
-        let logits = is_watched.then(|| self.prediction.logits.clone());
-        let mut report = None;
-        let token = self.sampler.sample(&mut self.prediction.logits)?;
-        if let Some(logits) = logits {
-            let expected = self.prediction.expected_loss.map(f64::from);
-            if let Some(value) = &mut self.value {
-                *value += expected.map_or_else(|| log_probability(&logits, token), |loss| -loss);
-            }
-            if let Some((affect, temperature, sensitivity)) = &mut self.affect {
-                affect.observe(
-                    expected.unwrap_or_else(|| entropy(&logits)),
-                    -log_probability(&logits, token),
-                );
-                let temperature = affect.temperature((*temperature).into(), *sensitivity);
-                self.sampler.set_temperature(temperature as f32);
-            }
-            report = self.reports.map(|top| TokenReport::new(&logits, token, expected, top));
-        }
+        let (token, report) = self.draw()?;
         if !self.ignore_end && text.ends().contains(&token) {
             self.finish = Some(FinishReason::End);
             return self.finished(on);
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
         }
         self.sampler.accept(token);
         self.written += 1;
@@ -270,6 +286,8 @@ impl<P: SequenceCache> Sequence<P> {
             self.finish = Some(FinishReason::Cancelled);
         } else if let Some(stop) = self.stream.stopped() {
             self.finish = Some(FinishReason::Stop(stop.into()));
+        } else if self.constraint.as_ref().is_some_and(Constraint::is_complete) {
+            self.finish = Some(FinishReason::End);
         } else if self.finish.is_none() && self.written >= self.limit {
             self.finish = Some(FinishReason::Length);
         } else if self.finish.is_none() && self.room() == 0 {

@@ -2,9 +2,14 @@
 
 //! Tokenizers, as generation needs them.
 
-use crate::Error;
+use crate::{
+    Error,
+    chat::{ChatEncoder, ChatMessage, ChatTemplate},
+    constraint::{Constraint, ConstraintFactory},
+};
 use pol_data::{Tokenizer, TokenizerError};
-use std::{collections::HashMap, fs, path::Path};
+use serde_json::Value;
+use std::{collections::HashMap, fs, path::Path, sync::OnceLock};
 use tokenizers::{Decoder, DecoderWrapper};
 
 /// Common names of special tokens that end a text or a turn of a conversation.
@@ -18,23 +23,15 @@ const ENDS: [&str; 8] = [
     "<end_of_turn>",
     "<|end|>",
 ];
-/// Delimiters of the turns of a conversation in ChatML.
-const TURN: (&str, &str) = ("<|im_start|>", "<|im_end|>");
-
 /// Tokenizer of a model, with the bytes of each token.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     pieces: Vec<Vec<u8>>,
     ends: Vec<u32>,
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatTurn {
-    /// Speaker: `system`, `user`, or `assistant`.
-    pub role: String,
-    /// Text of the turn.
-    pub text: String,
+    template: Option<ChatTemplate>,
+    /// Encoder of conversations, or the reason why there is none.
+    chat: OnceLock<Result<ChatEncoder, String>>,
+    constraints: OnceLock<Result<ConstraintFactory, String>>,
 }
 
 impl TextTokenizer {
@@ -64,16 +61,18 @@ impl TextTokenizer {
         let size = vocabulary.values().max().map_or(0, |&largest| largest as usize + 1);
         let byte_level = characters_to_bytes();
         let decoder = inner.get_decoder();
+        let added = inner.get_added_tokens_decoder();
         let mut pieces = vec![Vec::new(); size];
         for (token, id) in vocabulary {
-            pieces[id as usize] = match inner.get_added_tokens_decoder().get(&id) {
+            pieces[id as usize] = match added.get(&id) {
                 Some(added) if added.special => Vec::new(),
                 Some(_) => token.into_bytes(),
                 None => piece(decoder, &byte_level, &token),
             };
         }
         let ends = ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
-        Ok(Self { tokenizer, pieces, ends })
+        let (chat, constraints) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { tokenizer, pieces, ends, template: None, chat, constraints })
     }
 
     /// Adds `tokens` to those that end a text.
@@ -81,6 +80,12 @@ impl TextTokenizer {
     pub fn with_ends(mut self, tokens: &[u32]) -> Self {
         self.ends.extend_from_slice(tokens);
         self
+    }
+
+    /// Writes conversations by `template`. Without one they are written in ChatML.
+    #[must_use]
+    pub fn with_template(self, template: Option<ChatTemplate>) -> Self {
+        Self { template, chat: OnceLock::new(), ..self }
     }
 
     /// Returns the size of the vocabulary. Every token is below it.
@@ -97,36 +102,60 @@ impl TextTokenizer {
         self.tokenizer.encode(text).map_err(unusable)
     }
 
-    /// Returns the tokens of a conversation in ChatML, up to the start of the assistant's turn.
+    /// Returns the tokens of a conversation up to the start of the assistant's turn. `tools` are
+    /// the functions that the assistant may call, as OpenAI's interface describes them.
     ///
     /// # Errors
     ///
-    /// Fails if the vocabulary has no delimiters of turns.
-    pub fn encode_chat(&self, turns: &[ChatTurn]) -> Result<Vec<u32>, Error> {
-        let delimiter = |token: &str| {
-            let missing = || {
-                refused(format!(
-                    "it has no {token}, so this model knows no chat; give it a text to continue"
-                ))
-            };
-            self.tokenizer.inner().token_to_id(token).ok_or_else(missing)
-        };
-        let (start, end) = (delimiter(TURN.0)?, delimiter(TURN.1)?);
-        let mut tokens = Vec::new();
-        for turn in turns {
-            tokens.push(start);
-            tokens.extend(self.encode(&format!("{}\n{}", turn.role, turn.text))?);
-            tokens.push(end);
-            tokens.extend(self.encode("\n")?);
+    /// Fails if the model knows no conversations, and if its template refuses this one.
+    pub fn encode_chat(
+        &self,
+        messages: &[ChatMessage],
+        tools: &[Value],
+    ) -> Result<Vec<u32>, Error> {
+        self.chat().map_err(Error::Chat)?.encode(messages, tools)
+    }
+
+    /// Returns `true` if the model knows conversations.
+    pub fn has_chat(&self) -> bool {
+        self.chat().is_ok()
+    }
+
+    fn chat(&self) -> Result<&ChatEncoder, String> {
+        let make = || ChatEncoder::new(&self.tokenizer, self.template.as_ref());
+        self.chat.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+
+    /// Returns the constraint of a text to JSON that `schema`, a JSON Schema, describes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the schema is too large, or if it has features that no constraint can keep.
+    pub fn constraint(&self, schema: &Value) -> Result<Constraint, Error> {
+        let factory = self.constraints.get_or_init(|| ConstraintFactory::new(self));
+        factory.as_ref().map_err(|reason| refused(reason.clone()))?.constraint(schema)
+    }
+
+    /// Returns the bytes of all tokens. A special one has its name behind a byte that no text has.
+    pub(crate) fn words(&self) -> Vec<Vec<u8>> {
+        let mut words = self.pieces.clone();
+        for (id, token) in self.tokenizer.inner().get_added_tokens_decoder() {
+            if let Some(word) = words.get_mut(id as usize).filter(|_| token.special) {
+                word.push(u8::MAX);
+                word.extend(token.content.into_bytes());
+            }
         }
-        tokens.push(start);
-        tokens.extend(self.encode("assistant\n")?);
-        Ok(tokens)
+        words
     }
 
     /// Returns the bytes of `token`; none for special tokens and those outside the vocabulary.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.pieces.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the name of `token` in the vocabulary.
+    pub fn name(&self, token: u32) -> Option<String> {
+        self.tokenizer.inner().id_to_token(token)
     }
 
     /// Returns the tokens that end a text.
@@ -197,7 +226,11 @@ pub(super) mod tests {
 
     /// A byte-level vocabulary: token `b` is byte `b`, then a merge, the end of text and the
     /// delimiters of turns.
-    pub(crate) static BYTES: LazyLock<TextTokenizer> = LazyLock::new(|| {
+    pub(crate) static BYTES: LazyLock<TextTokenizer> =
+        LazyLock::new(|| TextTokenizer::parse(BYTES_JSON.to_string().as_bytes()).unwrap());
+
+    /// File of that vocabulary.
+    pub(crate) static BYTES_JSON: LazyLock<Value> = LazyLock::new(|| {
         let letters: HashMap<u8, char> =
             characters_to_bytes().into_iter().map(|(letter, byte)| (byte, letter)).collect();
         let mut vocabulary: serde_json::Map<_, _> =
@@ -213,7 +246,7 @@ pub(super) mod tests {
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
             "use_regex": true,
         });
-        let json = serde_json::json!({
+        serde_json::json!({
             "version": "1.0",
             "added_tokens": [
                 special(257, "<|endoftext|>"),
@@ -223,8 +256,7 @@ pub(super) mod tests {
             "pre_tokenizer": byte_level,
             "decoder": byte_level,
             "model": { "type": "BPE", "vocab": vocabulary, "merges": ["> >"] },
-        });
-        TextTokenizer::parse(json.to_string().as_bytes()).unwrap()
+        })
     });
 
     #[test]
@@ -234,16 +266,6 @@ pub(super) mod tests {
         assert_eq!(BYTES.encode("<|im_end|>").unwrap().len(), 10);
         assert_eq!(BYTES.bytes(256), b">>");
         assert_eq!((BYTES.bytes(257), BYTES.bytes(9_999)), (&b""[..], &b""[..]));
-    }
-
-    #[test]
-    fn a_chat_has_turns() {
-        let turn = ChatTurn { role: "user".into(), text: "Hi<|im_end|>".into() };
-        let tokens = BYTES.encode_chat(&[turn]).unwrap();
-        let text: Vec<u8> = tokens.iter().flat_map(|&token| BYTES.bytes(token).to_vec()).collect();
-        assert_eq!(text, b"user\nHi<|im_end|>\nassistant\n");
-        assert_eq!(tokens.iter().filter(|&&token| token == 258).count(), 2);
-        assert_eq!(tokens.iter().filter(|&&token| token == 259).count(), 1);
     }
 
     #[test]
@@ -262,7 +284,7 @@ pub(super) mod tests {
         let text = TextTokenizer::parse(json.to_string().as_bytes()).unwrap();
         let pieces: Vec<&[u8]> = (0..4).map(|token| text.bytes(token)).collect();
         assert_eq!(pieces, [b" of".as_slice(), b"\xe2", "é".as_bytes(), b"<0xZZ>"]);
-        assert!(text.encode_chat(&[]).is_err());
+        assert!(!text.has_chat());
     }
 
     #[test]

@@ -203,11 +203,12 @@ fn add_special_tokens(special: &mut SpecialTokens, path: &Path) -> Result<(), Im
     special.end.extend(description::hf::token_ids(&generation, "eos_token_id"));
     special.end.sort_unstable();
     special.end.dedup();
-    special.template = match read("chat_template.jinja")? {
-        Some(template) => String::from_utf8(template).ok(),
-        None => object("tokenizer_config.json")?
-            .get("chat_template")
-            .and_then(|template| template.as_str().map(str::to_owned)),
+    let config = object("tokenizer_config.json")?;
+    special.begin_name = description::hf::token_name(&config, "bos_token");
+    special.end_name = description::hf::token_name(&config, "eos_token");
+    (special.template, special.tool_template) = match read("chat_template.jinja")? {
+        Some(template) => (String::from_utf8(template).ok(), None),
+        None => description::hf::chat_templates(&config),
     };
     Ok(())
 }

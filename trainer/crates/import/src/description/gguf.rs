@@ -172,7 +172,7 @@ fn special_tokens(metadata: &Metadata) -> SpecialTokens {
         Some(&Value::Integer(id)) => u32::try_from(id).ok(),
         _ => None,
     };
-    let template = match metadata.get("tokenizer.chat_template") {
+    let template = |key| match metadata.get(key) {
         Some(Value::Text(template)) => Some(template.clone()),
         _ => None,
     };
@@ -180,7 +180,13 @@ fn special_tokens(metadata: &Metadata) -> SpecialTokens {
         .into_iter()
         .filter_map(id)
         .collect();
-    SpecialTokens { begin: id("tokenizer.ggml.bos_token_id"), end, template }
+    SpecialTokens {
+        begin: id("tokenizer.ggml.bos_token_id"),
+        end,
+        template: template("tokenizer.chat_template"),
+        tool_template: template("tokenizer.chat_template.tool_use"),
+        ..SpecialTokens::default()
+    }
 }
 
 /// Metadata entries of an architecture. Their keys start with its name.

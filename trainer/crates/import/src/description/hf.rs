@@ -38,7 +38,7 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
     let special = SpecialTokens {
         begin: token_ids(&map, "bos_token_id").first().copied(),
         end: token_ids(&map, "eos_token_id"),
-        template: None,
+        ..SpecialTokens::default()
     };
     Ok(ModelDescription { spec, tensor_map, special })
 }
@@ -50,5 +50,55 @@ pub(crate) fn token_ids(map: &Map<String, Value>, key: &str) -> Vec<u32> {
         Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
         Some(value) => Vec::from_iter(id(value)),
         None => Vec::new(),
+    }
+}
+
+/// Returns the name of a special token in a `tokenizer_config.json`: a string, or the content of an
+/// object.
+pub(crate) fn token_name(config: &Map<String, Value>, key: &str) -> Option<String> {
+    let token = config.get(key)?;
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// Returns the chat template of a `tokenizer_config.json`, and the one for conversations with
+/// functions. Several templates are a list of objects with names.
+pub(crate) fn chat_templates(config: &Map<String, Value>) -> (Option<String>, Option<String>) {
+    let Some(templates) = config.get("chat_template") else { return (None, None) };
+    let named = |name: &str| {
+        let mut all = templates.as_array().into_iter().flatten();
+        let found = all.find(|template| template["name"] == name)?;
+        found["template"].as_str().map(str::to_owned)
+    };
+    match templates.as_str() {
+        Some(template) => (Some(template.to_owned()), None),
+        None => (named("default"), named("tool_use")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn templates_and_names_have_two_forms() {
+        let read = |config: Value| {
+            let Value::Object(config) = config else { panic!("{config}") };
+            (token_name(&config, "eos_token"), chat_templates(&config))
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            read(json!({"eos_token": "</s>", "chat_template": "a"})),
+            (text("</s>"), (text("a"), None))
+        );
+        let named = json!([
+            {"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}, 7,
+        ]);
+        assert_eq!(
+            read(json!({"eos_token": {"content": "<e>"}, "chat_template": named})),
+            (text("<e>"), (text("a"), text("b")))
+        );
+        assert_eq!(read(json!({"eos_token": null})), (None, (None, None)));
+        assert_eq!(read(json!({"chat_template": 7})), (None, (None, None)));
     }
 }

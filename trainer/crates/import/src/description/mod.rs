@@ -25,6 +25,15 @@ pub struct SpecialTokens {
     /// Chat template in Jinja.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// Chat template for conversations with functions, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_template: Option<String>,
+    /// Name of the token that begins texts, as templates know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_name: Option<String>,
+    /// Name of the token that ends texts, as templates know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_name: Option<String>,
 }
 
 /// Architecture, tensor names and special tokens of a model.
