@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Receipts of texts that `generate` makes.
+//! Receipts of texts that `generate` and `serve` make.
 
 use super::loaded_model::LoadedModel;
 use crate::options::KeyOptions;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use pol_api::Notary;
 use pol_chain::Signer;
 use pol_generate::{Completion, Request};
 use pol_primitives::Hash;
-use pol_receipt::{Disclosure, ReceiptFile};
-use std::{io::Write, path::PathBuf};
+use pol_receipt::{Disclosure, ReceiptFile, Signature};
+use std::{io::Write, path::PathBuf, sync::Arc};
 
 /// Options of receipts.
 #[derive(Args)]
@@ -78,5 +79,44 @@ impl ReceiptWriter {
         let json = file.to_json()?;
         pol_engine::replace_file(&self.file, |out| writeln!(out, "{json}"))
             .with_context(|| format!("cannot write the receipt {}", self.file.display()))
+    }
+}
+
+/// Options of receipts of a server.
+#[derive(Args)]
+pub(crate) struct ServeReceiptOptions {
+    /// Give receipts of texts to those who ask for them, signed by an account. `verify-receipt`
+    /// generates such a text again and compares.
+    #[arg(long)]
+    receipts: bool,
+    #[command(flatten)]
+    key: KeyOptions,
+}
+
+impl ServeReceiptOptions {
+    /// Returns the account that signs receipts, if there are any. Its key is unlocked.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no key is given.
+    pub(crate) fn notary(&self) -> Result<Option<Arc<dyn Notary>>> {
+        if !self.receipts {
+            return Ok(None);
+        }
+        let signer = self.key.signer().context("receipts are signed by an account")?;
+        Ok(Some(Arc::new(AccountNotary(signer))))
+    }
+}
+
+/// Account that signs receipts of a server.
+struct AccountNotary(Signer);
+
+impl Notary for AccountNotary {
+    fn account(&self) -> Hash {
+        self.0.key_account()
+    }
+
+    fn sign(&self, digest: &Hash) -> Signature {
+        self.0.sign_message(digest)
     }
 }

@@ -95,6 +95,7 @@ fn start(
         parameters: spec.size(),
         context: spec.context as usize,
         chat: false,
+        receipts: None,
     };
     let options = EngineOptions { places: STREAMS, queue: 64, tokens: 1 << 20, max_tokens: TOKENS };
     Ok(Engine::start(model, text, begin, card, options)?)

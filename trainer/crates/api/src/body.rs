@@ -56,7 +56,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         // The part after the colon names the field and the fault.
         let text = rejection.body_text();
         let detail = match text.split_once(": ") {
-            Some((_, fault)) => format!("the body is refused: {fault}"),
+            Some((_, fault)) => format!("the body is refused: {}", plain(fault)),
             None => text,
         };
         ApiError::Invalid { parameter: None, detail }
@@ -64,10 +64,57 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Json::from_bytes(bytes).map(|Json(value)| value).map_err(describe)
 }
 
+/// Returns a fault in words of JSON. The parser names types of the program.
+fn plain(fault: &str) -> String {
+    const WORDS: [(&str, &str); 12] = [
+        ("usize", "a whole number of 0 or more"),
+        ("u64", "a whole number of 0 or more"),
+        ("u32", "a whole number from 0 to 4294967295"),
+        ("u16", "a whole number from 0 to 65535"),
+        ("u8", "a whole number from 0 to 255"),
+        ("i64", "a whole number"),
+        ("f32", "a number"),
+        ("f64", "a number"),
+        ("a sequence", "a list"),
+        ("a map", "an object"),
+        ("a boolean", "true or false"),
+        ("internally tagged enum ", "an object with a type: "),
+    ];
+    let Some((before, expected)) = fault.split_once("expected ") else { return fault.to_owned() };
+    if expected.starts_with("struct ") {
+        let place = expected.find(" at line").map_or("", |at| &expected[at..]);
+        return format!("{before}expected an object{place}");
+    }
+    let word = WORDS.iter().find(|(name, _)| expected.starts_with(name));
+    word.map_or_else(
+        || fault.to_owned(),
+        |(name, words)| format!("{before}expected {words}{}", &expected[name.len()..]),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Value;
+
+    #[test]
+    fn faults_are_told_in_words_of_json() {
+        for (fault, words) in [
+            (
+                "top_k: invalid type: string \"x\", expected usize at line 1 column 9",
+                "top_k: invalid type: string \"x\", expected a whole number of 0 or more at line 1 \
+                 column 9",
+            ),
+            (
+                "invalid type: integer `1`, expected struct ChatRequest with 21 elements at line 1",
+                "invalid type: integer `1`, expected an object at line 1",
+            ),
+            ("expected value at line 1 column 1", "expected value at line 1 column 1"),
+            ("EOF while parsing", "EOF while parsing"),
+        ] {
+            assert_eq!(plain(fault), words);
+        }
+    }
 
     #[test]
     fn faults_are_named() {

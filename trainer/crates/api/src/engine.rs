@@ -5,10 +5,12 @@
 use crate::{
     answers::stopped,
     error::ApiError,
+    receipts::{Notary, Receipts},
     worker::{Answer, Job, Reply, Task, Worker},
 };
 use pol_generate::{LanguageModel, Request, SearchOptions, TextTokenizer};
 use pol_metrics::{GenerationRequest, Operation};
+use pol_receipt::Generator;
 use serde::Serialize;
 use std::{
     io,
@@ -34,8 +36,10 @@ pub struct ModelCard {
     pub parameters: u64,
     /// Longest sequence, in tokens.
     pub context: usize,
-    /// Set if the vocabulary has turns of conversations.
+    /// Set if the model knows conversations.
     pub chat: bool,
+    /// Public key of the account that signs receipts, if there are any.
+    pub receipts: Option<String>,
 }
 
 impl ModelCard {
@@ -71,6 +75,7 @@ pub struct Engine {
     encoders: Arc<Semaphore>,
     begin: Option<u32>,
     options: EngineOptions,
+    receipts: Option<Receipts>,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -96,7 +101,15 @@ impl Engine {
         thread::Builder::new().name("model".into()).spawn(move || worker.run())?;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let encoders = Arc::new(Semaphore::new(cores.min(MAX_ENCODERS)));
-        Ok(Self { card, text, encoders, begin, options, jobs: sender })
+        Ok(Self { card, text, encoders, begin, options, receipts: None, jobs: sender })
+    }
+
+    /// Gives receipts of the texts of `generator`, the model of this engine, to those who ask.
+    #[must_use]
+    pub fn with_receipts(mut self, generator: Generator, notary: Arc<dyn Notary>) -> Self {
+        self.card.receipts = Some(format!("0x{}", hex::encode(notary.account())));
+        self.receipts = Some(Receipts::new(generator, notary));
+        self
     }
 
     /// Returns facts about the model.
@@ -114,6 +127,12 @@ impl Engine {
 
     pub(crate) fn begin(&self) -> Option<u32> {
         self.begin
+    }
+
+    /// Returns the maker of receipts, which the parameter `parameter` asks for.
+    pub(crate) fn receipts(&self, parameter: &'static str) -> Result<&Receipts, ApiError> {
+        let remedy = "this server has no key for receipts; start it with --receipts";
+        self.receipts.as_ref().ok_or(ApiError::Unsupported { parameter, remedy })
     }
 
     pub(crate) fn options(&self) -> &EngineOptions {

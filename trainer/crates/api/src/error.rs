@@ -64,6 +64,20 @@ pub enum ApiError {
     /// The body is not declared as JSON.
     #[error("send the body with `Content-Type: application/json`")]
     MediaType,
+    /// The request is not one of HTTP/1.1.
+    #[error("the request cannot be read ({0}); send it as HTTP/1.1")]
+    Malformed(String),
+    /// The head of the request is too large.
+    #[error("the head of the request has more than {bytes} bytes or {count} headers; send less")]
+    HeadSize {
+        /// Largest size, in bytes.
+        bytes: usize,
+        /// Largest number of headers.
+        count: usize,
+    },
+    /// The head of the request did not arrive in time.
+    #[error("the head of the request did not arrive within {} s; send it faster", .0.as_secs())]
+    SlowHead(Duration),
     /// The body did not arrive in time.
     #[error("the body did not arrive within {} s; send it faster", .0.as_secs())]
     Slow(Duration),
@@ -79,6 +93,19 @@ pub enum ApiError {
     /// The request does not fit the state of this process.
     #[error("{0}")]
     Conflict(String),
+    /// The thing that the path names does not exist.
+    #[error("{0}")]
+    Missing(String),
+    /// A part of the server is not ready, or away.
+    #[error("{detail}")]
+    Unavailable {
+        /// Name of the kind of problem.
+        name: &'static str,
+        /// Description and remedy.
+        detail: String,
+        /// Time after which the client may try again.
+        retry: Duration,
+    },
     /// The server is at fault.
     #[error("{0}")]
     Internal(String),
@@ -148,7 +175,12 @@ impl ApiError {
                 let title = "Host refused";
                 status(StatusCode::MISDIRECTED_REQUEST, "host-refused", title, "permission_error")
             }
-            Self::NotFound => status(StatusCode::NOT_FOUND, "not-found", "Not found", INVALID),
+            Self::NotFound | Self::Missing(_) => {
+                status(StatusCode::NOT_FOUND, "not-found", "Not found", INVALID)
+            }
+            Self::Unavailable { name, .. } => {
+                status(StatusCode::SERVICE_UNAVAILABLE, *name, "Not available", "server_error")
+            }
             Self::Method => {
                 status(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", INVALID)
             }
@@ -158,6 +190,17 @@ impl ApiError {
             Self::MediaType => {
                 let title = "JSON required";
                 status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, INVALID)
+            }
+            Self::Malformed(_) => {
+                let title = "Malformed request";
+                status(StatusCode::BAD_REQUEST, "malformed-request", title, INVALID)
+            }
+            Self::HeadSize { .. } => {
+                let status_code = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                status(status_code, "head-too-large", "Head too large", INVALID)
+            }
+            Self::SlowHead(_) => {
+                status(StatusCode::REQUEST_TIMEOUT, "slow-head", "Head too slow", INVALID)
             }
             Self::Slow(_) => {
                 status(StatusCode::REQUEST_TIMEOUT, "slow-body", "Body too slow", INVALID)
@@ -202,6 +245,12 @@ impl From<pol_generate::Error> for ApiError {
         use pol_generate::{Error, SamplingError};
         match error {
             Error::Prompt { .. } => Self::ContextLength(error),
+            Error::Schema(_) | Error::Form(_) => {
+                Self::Invalid { parameter: Some("schema"), detail: error.to_string() }
+            }
+            Error::Chat(_) => {
+                Self::Invalid { parameter: Some("messages"), detail: error.to_string() }
+            }
             Error::Empty | Error::Tokenizer(_) | Error::Sampling(SamplingError::Control { .. }) => {
                 Self::Invalid { parameter: None, detail: error.to_string() }
             }
@@ -219,6 +268,7 @@ impl IntoResponse for ApiError {
             Self::Rate(wait) => Some(wait.as_secs().max(1)),
             Self::Busy => Some(2),
             Self::NoModel => Some(5),
+            Self::Unavailable { retry, .. } => Some(retry.as_secs().max(1)),
             _ => None,
         };
         let headers = response.headers_mut();

@@ -8,8 +8,9 @@ use crate::{
     engine::{Engine, Models},
     error::{ApiError, Problem},
     events,
-    parameters::{Parameters, Strings},
-    tokenize::encode,
+    openai::messages::Message,
+    parameters::{Parameters, Seed, Strings},
+    tokenize::{constrain, encode},
     worker::{Answer, Part},
 };
 use axum::{
@@ -19,11 +20,13 @@ use axum::{
 };
 use futures::StreamExt;
 use pol_generate::{
-    Completion, Prompt, ReasoningResult, Request, Sampling, SearchOptions, TextTokenizer,
-    TokenReport, ToolCall,
+    ChatMessage, Completion, Prompt, ReasoningResult, Request, Sampling, SearchOptions,
+    TextTokenizer, TokenReport, ToolCall,
 };
 use pol_metrics::Operation;
+use pol_receipt::ReceiptFile;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 use utoipa::ToSchema;
@@ -37,6 +40,8 @@ const DEFAULT_BUDGET: usize = 512;
 const MAX_BUDGET: usize = 4_096;
 /// Most branches and points of a tree.
 const MAX_BRANCHES: usize = 8;
+/// Most messages of a conversation.
+const MAX_MESSAGES: usize = 1_024;
 /// Sampling for which nothing is given, as of `pol-trainer generate`.
 const SAMPLING: Sampling = Sampling {
     temperature: 0.7,
@@ -55,13 +60,15 @@ pub struct GenerateRequest {
     /// Name of the model; the one that is served if it is missing.
     model: Option<String>,
     /// Text to continue, or with `chat` a message to answer.
-    prompt: String,
+    prompt: Option<String>,
+    /// Messages of a conversation, of which the last is the user's, in place of a prompt.
+    messages: Option<Vec<Message>>,
     /// Set if the prompt is a user's message in a conversation.
     #[serde(default)]
     chat: bool,
     /// System message before the conversation.
     system: Option<String>,
-    /// Largest number of tokens [default: 256].
+    /// Largest number of tokens [default: 256, if the server allows as many].
     max_tokens: Option<usize>,
     /// Divisor of the logits; 0 takes the likeliest token [default: 0.7].
     temperature: Option<f32>,
@@ -77,7 +84,8 @@ pub struct GenerateRequest {
     #[serde(default)]
     sensitivity: f64,
     /// Seed [default: a random one, which the answer names].
-    seed: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    seed: Option<Seed>,
     /// String before which the text ends, or several.
     stop: Option<Strings>,
     /// Set if generation goes on after a token that ends a text.
@@ -86,6 +94,12 @@ pub struct GenerateRequest {
     /// Set if the model may call its tools.
     #[serde(default)]
     tools: bool,
+    /// JSON Schema of the text, which is JSON then.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
+    /// Set if the answer has a receipt, from which anybody can verify that the model made the text.
+    #[serde(default)]
+    receipt: bool,
     /// Number of likely tokens beside each token.
     #[serde(default)]
     alternatives: u8,
@@ -123,7 +137,53 @@ impl GenerateRequest {
         self.request().map(drop)
     }
 
+    /// Refuses parameters that would change nothing.
+    fn refuse_idle(&self) -> Result<(), ApiError> {
+        let (reasons, is_tree) = (self.reason.is_some(), self.reason == Some(Reasoning::Tree));
+        let has_schema = self.schema.is_some();
+        let has_messages = self.messages.is_some();
+        let idle = [
+            ("prompt", self.prompt.is_some() && has_messages, "messages take its place"),
+            ("system", self.system.is_some() && has_messages, "it is the first of messages"),
+            ("system", self.system.is_some() && !self.chat, "it needs chat: true"),
+            ("budget", self.budget.is_some() && !reasons, "it needs reason"),
+            ("branches", self.branches.is_some() && !is_tree, "it needs reason: \"tree\""),
+            ("width", self.width.is_some() && !is_tree, "it needs reason: \"tree\""),
+            ("max_tokens", self.max_tokens.is_some() && reasons, "with reason, set budget"),
+            ("stop", self.stop.is_some() && reasons, "steps of reasoning end with their lines"),
+            ("alternatives", self.alternatives > 0 && reasons, "steps have no insights"),
+            ("schema", has_schema && reasons, "steps of reasoning are no JSON"),
+            ("receipt", self.receipt && reasons, "a receipt names one text, not a search"),
+            ("receipt", self.receipt && has_schema, "a receipt cannot name a schema"),
+            ("tools", self.tools && has_schema, "their results would be no part of the JSON"),
+            ("ignore_end", self.ignore_end && has_schema, "the end of the JSON is the text's"),
+        ];
+        match idle.into_iter().find(|(_, is_idle, _)| *is_idle) {
+            Some((name, _, reason)) => {
+                let detail = format!("{name} has no effect here: {reason}; or leave it out");
+                Err(ApiError::parameter(name, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that there is a prompt, or a conversation in which the user spoke last.
+    fn check_prompt(&self) -> Result<(), ApiError> {
+        let Some(messages) = &self.messages else {
+            let missing = || ApiError::parameter("prompt", "a request has a prompt, or messages");
+            return self.prompt.as_ref().map(drop).ok_or_else(missing);
+        };
+        messages.iter().try_for_each(Message::check)?;
+        if messages.len() > MAX_MESSAGES || !messages.last().is_some_and(Message::is_of_user) {
+            let detail = format!("there are 1 to {MAX_MESSAGES} messages, the last of the user");
+            return Err(ApiError::parameter("messages", detail));
+        }
+        Ok(())
+    }
+
     fn request(&self) -> Result<Request, ApiError> {
+        self.check_prompt()?;
+        self.refuse_idle()?;
         let parameters = Parameters {
             max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_TOKENS)),
             temperature: self.temperature,
@@ -174,7 +234,7 @@ pub(crate) struct Generated {
     /// Root of the model and its decoder. With prompt, parameters, and seed they fix the text.
     system_fingerprint: String,
     prompt_tokens: usize,
-    seed: u64,
+    seed: i64,
     /// Text, its end (`end`, `length`, `context`, or a stop string), calls of tools, and affect.
     #[serde(flatten)]
     #[schema(value_type = Option<Object>)]
@@ -186,6 +246,10 @@ pub(crate) struct Generated {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     reasoned: Option<ReasoningResult>,
+    /// Receipt, which `pol-trainer verify-receipt` reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    receipt: Option<ReceiptFile>,
 }
 
 /// Report of a token.
@@ -228,6 +292,8 @@ struct Answering {
     engine: Arc<Engine>,
     prompt_tokens: usize,
     seed: u64,
+    /// Request, if the answer has a receipt.
+    receipted: Option<Request>,
 }
 
 impl Answering {
@@ -237,11 +303,24 @@ impl Answering {
             model: card.name.clone(),
             system_fingerprint: card.fingerprint(),
             prompt_tokens: self.prompt_tokens,
-            seed: self.seed,
+            seed: Seed::answered(self.seed),
             completion: None,
             insights: Vec::new(),
             reasoned: None,
+            receipt: None,
         }
+    }
+
+    /// Returns the end of an answer.
+    fn completed(&self, completion: Completion) -> Result<Generated, ApiError> {
+        let receipt = match &self.receipted {
+            Some(request) => {
+                let receipts = self.engine.receipts("receipt")?;
+                Some(receipts.file(request, self.engine.text(), &completion)?)
+            }
+            None => None,
+        };
+        Ok(Generated { completion: Some(completion), receipt, ..self.generated() })
     }
 
     async fn whole(
@@ -252,7 +331,7 @@ impl Answering {
         if !reasons {
             let (completion, part) = answers::collect(answers).await?;
             let insights = insights(part.reports, self.engine.text());
-            let whole = Generated { completion: Some(completion), insights, ..self.generated() };
+            let whole = Generated { insights, ..self.completed(completion)? };
             return Ok(Json(whole).into_response());
         }
         while let Some(answer) = answers.recv().await {
@@ -280,10 +359,10 @@ impl Answering {
                 events::json(&Delta { text, insights, calls }).event("text")
             }
             Answer::Step(step) => events::json(&step).event("step"),
-            Answer::Done(completion) => {
-                let whole = Generated { completion: Some(completion), ..self.generated() };
-                events::json(&whole).event("done")
-            }
+            Answer::Done(completion) => match self.completed(completion) {
+                Ok(whole) => events::json(&whole).event("done"),
+                Err(error) => events::json(&error.problem()).event("error"),
+            },
             Answer::Reasoned(reasoned) => {
                 let whole = Generated { reasoned: Some(reasoned), ..self.generated() };
                 events::json(&whole).event("done")
@@ -314,12 +393,23 @@ async fn generate(
 ) -> Result<Response, ApiError> {
     let (request, search) = (asked.request()?, asked.search()?);
     let engine = models.named(asked.model.as_deref())?;
-    let (is_stream, begin) = (asked.stream, engine.begin());
+    let limit = engine.options().max_tokens;
+    if let Some(asked) = asked.max_tokens.filter(|&asked| asked > limit) {
+        let detail = format!("this server generates at most {limit} tokens, not {asked}");
+        return Err(ApiError::parameter("max_tokens", detail));
+    }
+    let constraint = constrain(&engine, asked.schema.clone()).await?;
+    let (is_stream, has_receipt, begin) = (asked.stream, asked.receipt, engine.begin());
     let prompts = encode(&engine, vec![asked], move |text, asked| {
+        let chat = asked.chat || asked.messages.is_some();
+        let mut history: Vec<ChatMessage> =
+            asked.messages.into_iter().flatten().map(Message::into).collect();
+        let last = history.pop().map(|message| message.content).or(asked.prompt);
         let prompt = Prompt {
-            text: &asked.prompt,
-            chat: asked.chat,
+            text: last.as_deref().unwrap_or_default(),
+            chat,
             system: asked.system.as_deref(),
+            history: &history,
             reason: asked.reason.is_some(),
             tools: asked.tools,
         };
@@ -330,14 +420,17 @@ async fn generate(
     if tokens >= context {
         return Err(pol_generate::Error::Prompt { tokens, context }.into());
     }
-    let max_tokens = request.max_tokens.min(engine.options().max_tokens);
-    let request = Request { prompt, max_tokens, ..request };
-    let seed = request.sampling.seed;
+    let max_tokens = request.max_tokens.min(limit);
+    let request = Request { prompt, max_tokens, constraint, ..request };
+    if has_receipt {
+        engine.receipts("receipt")?.check(&request, engine.text())?;
+    }
+    let (seed, receipted) = (request.sampling.seed, has_receipt.then(|| request.clone()));
     let answers = match search {
         Some(search) => engine.reason(request, search)?,
         None => engine.generate(Operation::TextCompletion, request)?,
     };
-    let answering = Answering { engine, prompt_tokens: tokens, seed };
+    let answering = Answering { engine, prompt_tokens: tokens, seed, receipted };
     if is_stream {
         Ok(answering.stream(answers))
     } else {
@@ -368,8 +461,38 @@ mod tests {
             r#"{"prompt": "x", "alternatives": 21}"#,
             r#"{"prompt": ["x"]}"#,
             r#"{}"#,
+            r#"{"messages": []}"#,
+            r#"{"messages": [{"role": "assistant", "content": "x"}]}"#,
+            r#"{"messages": [{"role": "user", "content": "x"}], "system": "s"}"#,
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parameters_without_effect_are_refused_by_name() {
+        for (more, name) in [
+            (r#""system": "s""#, "system"),
+            (r#""budget": 9"#, "budget"),
+            (r#""reason": "chain", "branches": 2"#, "branches"),
+            (r#""reason": "chain", "width": 2"#, "width"),
+            (r#""reason": "tree", "max_tokens": 2"#, "max_tokens"),
+            (r#""reason": "tree", "stop": "x""#, "stop"),
+            (r#""reason": "tree", "alternatives": 2"#, "alternatives"),
+            (r#""reason": "tree", "receipt": true"#, "receipt"),
+            (r#""reason": "tree", "schema": {}"#, "schema"),
+            (r#""receipt": true, "schema": {}"#, "receipt"),
+            (r#""tools": true, "schema": {}"#, "tools"),
+            (r#""ignore_end": true, "schema": {}"#, "ignore_end"),
+            (r#""stop": [""]"#, "stop"),
+            (r#""messages": [{"role": "user", "content": "y"}]"#, "prompt"),
+        ] {
+            let body = format!(r#"{{"prompt": "x", {more}}}"#);
+            let request = parse::<GenerateRequest>(body.as_bytes()).unwrap();
+            match request.check() {
+                Err(ApiError::Invalid { parameter, .. }) => assert_eq!(parameter, Some(name)),
+                other => panic!("{more}: {other:?}"),
+            }
         }
     }
 }

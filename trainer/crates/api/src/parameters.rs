@@ -4,7 +4,8 @@
 
 use crate::error::ApiError;
 use pol_generate::{Request, Sampling};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::Number;
 use utoipa::ToSchema;
 
 /// Most stop strings of a request.
@@ -18,7 +19,7 @@ const MAX_TOP: u8 = 20;
 
 /// One string, or several.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
 pub enum Strings {
     /// One string.
     One(String),
@@ -36,6 +37,27 @@ impl Strings {
     }
 }
 
+/// Seed of draws: a whole number of 64 bits. A negative one is that with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seed(u64);
+
+impl Seed {
+    /// Returns the number that stands for the bits of a seed in answers, and can be sent again.
+    pub(crate) fn answered(seed: u64) -> i64 {
+        seed as i64
+    }
+}
+
+impl<'de> Deserialize<'de> for Seed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = Number::deserialize(deserializer)?;
+        let signed = number.as_i64().map(|number| number as u64);
+        let seed = signed.or_else(|| number.as_u64()).map(Self);
+        let wrong = || D::Error::custom(format!("{number} is not a whole number of 64 bits"));
+        seed.ok_or_else(wrong)
+    }
+}
+
 /// Parameters as a request gives them; `None` where it gives none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parameters {
@@ -46,7 +68,7 @@ pub(crate) struct Parameters {
     pub(crate) min_p: Option<f32>,
     pub(crate) repetition_penalty: Option<f32>,
     pub(crate) sensitivity: f64,
-    pub(crate) seed: Option<i64>,
+    pub(crate) seed: Option<Seed>,
     pub(crate) stop: Vec<String>,
     pub(crate) choices: usize,
     pub(crate) top: Option<u8>,
@@ -66,9 +88,8 @@ impl Parameters {
             top_p: self.top_p.unwrap_or(default.top_p),
             min_p: self.min_p.unwrap_or(default.min_p),
             repetition_penalty: self.repetition_penalty.unwrap_or(default.repetition_penalty),
-            // All bits of a negative seed count.
             seed: match self.seed {
-                Some(seed) => seed as u64,
+                Some(Seed(seed)) => seed,
                 None => random_seed()?,
             },
         };
@@ -79,6 +100,10 @@ impl Parameters {
         }
         if self.stop.len() > MAX_STOPS || self.stop.iter().any(|s| s.len() > MAX_STOP_BYTES) {
             let detail = format!("give at most {MAX_STOPS} strings of {MAX_STOP_BYTES} bytes each");
+            return Err(ApiError::parameter("stop", detail));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            let detail = "an empty string ends no text; leave it out";
             return Err(ApiError::parameter("stop", detail));
         }
         if self.max_tokens == Some(0) {
@@ -123,9 +148,23 @@ mod tests {
         let request = given().check(default).unwrap();
         assert_eq!((request.sampling.temperature, request.reports), (0.7, None));
         assert!(request.sampling.seed <= u32::MAX.into());
-        let own = Parameters { temperature: Some(0.0), seed: Some(-1), ..given() };
+        let own = Parameters { temperature: Some(0.0), seed: Some(Seed(u64::MAX)), ..given() };
         let request = own.check(default).unwrap();
         assert_eq!((request.sampling.temperature, request.sampling.seed), (0.0, u64::MAX));
+    }
+
+    #[test]
+    fn seeds_can_be_sent_again() {
+        for (sent, seed) in [("-1", u64::MAX), ("18446744073709551615", u64::MAX), ("7", 7)] {
+            let read: Seed = serde_json::from_str(sent).unwrap();
+            assert_eq!(read, Seed(seed));
+            let answered = Seed::answered(seed).to_string();
+            assert_eq!(serde_json::from_str::<Seed>(&answered).unwrap(), read);
+        }
+        for wrong in ["1.5", "18446744073709551616", "\"7\"", "1e300"] {
+            let error = serde_json::from_str::<Seed>(wrong).unwrap_err().to_string();
+            assert!(error.contains("number"), "{error}");
+        }
     }
 
     #[test]
@@ -144,6 +183,7 @@ mod tests {
             Parameters { top: Some(21), ..given() },
             Parameters { stop: vec!["x".into(); 17], ..given() },
             Parameters { stop: vec!["x".repeat(257)], ..given() },
+            Parameters { stop: vec![String::new()], ..given() },
         ] {
             let refused = wrong.check(Sampling::default());
             assert!(matches!(refused, Err(ApiError::Invalid { .. })), "{wrong:?}");

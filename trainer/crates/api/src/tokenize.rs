@@ -1,28 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Tokens of prompts, which are computed beside the threads that serve connections.
+//! Tokens of prompts and grammars of texts, which are computed beside the threads that serve
+//! connections.
 
 use crate::{engine::Engine, error::ApiError};
-use pol_generate::{Error, TextTokenizer};
+use pol_generate::{Constraint, Error, TextTokenizer};
+use serde_json::Value;
 use std::sync::Arc;
 
-/// Returns the tokens of each prompt, by `encode`. Waits while as many others are encoded as the
-/// engine allows, which bounds the memory that texts of any length take.
+/// Returns the tokens of each prompt, by `encode`.
 pub(crate) async fn encode<P: Send + 'static>(
     engine: &Engine,
     prompts: Vec<P>,
     encode: impl Fn(&TextTokenizer, P) -> Result<Vec<u32>, Error> + Send + 'static,
 ) -> Result<Vec<Vec<u32>>, ApiError> {
+    compute(engine, move |text| prompts.into_iter().map(|prompt| encode(text, prompt)).collect())
+        .await
+}
+
+/// Returns the constraint of texts to a JSON Schema, if there is one.
+pub(crate) async fn constrain(
+    engine: &Engine,
+    schema: Option<Value>,
+) -> Result<Option<Constraint>, ApiError> {
+    let Some(schema) = schema else { return Ok(None) };
+    compute(engine, move |text| text.constraint(&schema)).await.map(Some)
+}
+
+/// Performs `work`. Waits while as many others do as the engine allows, which bounds the memory
+/// that texts of any length take.
+async fn compute<T: Send + 'static>(
+    engine: &Engine,
+    work: impl FnOnce(&TextTokenizer) -> Result<T, Error> + Send + 'static,
+) -> Result<T, ApiError> {
     let text = Arc::clone(engine.text());
     // The semaphore is never closed. A client that goes away does not stop the thread, which
     // therefore keeps the place.
     let place = Arc::clone(engine.encoders()).acquire_owned().await;
-    let all = move || {
+    let work = move || {
         let _place = place;
-        prompts.into_iter().map(|prompt| encode(&text, prompt)).collect()
+        work(&text)
     };
-    let tokens: Result<Vec<Vec<u32>>, Error> = tokio::task::spawn_blocking(all)
-        .await
-        .map_err(|error| ApiError::Internal(format!("a prompt cannot be encoded: {error}")))?;
-    Ok(tokens?)
+    let computed = tokio::task::spawn_blocking(work).await;
+    let computed = computed
+        .map_err(|error| ApiError::Internal(format!("the request cannot be read: {error}")))?;
+    Ok(computed?)
 }

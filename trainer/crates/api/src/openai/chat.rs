@@ -2,19 +2,23 @@
 
 use super::{
     completions::refuse_penalties,
-    texts::{Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text},
+    form::{ResponseFormat, refuse_receipt},
+    functions::{Call, Functions, Tool, ToolChoice},
+    messages::Message,
+    texts::{Ending, Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text},
 };
 use crate::{
     body::JsonBody,
     engine::Models,
     error::{ApiError, Problem},
-    parameters::{Parameters, Strings},
-    tokenize::encode,
+    parameters::{Parameters, Seed, Strings},
+    tokenize::{constrain, encode},
     worker::Part,
 };
 use axum::{extract::State, response::Response};
-use pol_generate::{ChatTurn, Sampling, TextTokenizer};
+use pol_generate::{ChatMessage, Request, Sampling, TextTokenizer};
 use pol_metrics::Operation;
+use pol_receipt::ReceiptFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -47,7 +51,8 @@ pub struct ChatRequest {
     /// Number of answers.
     n: Option<usize>,
     /// Seed. With the messages, the parameters, and the fingerprint it fixes the answer.
-    seed: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    seed: Option<Seed>,
     /// String before which the answer ends, or several.
     stop: Option<Strings>,
     /// Set if the answer is sent as events while it is made.
@@ -58,16 +63,20 @@ pub struct ChatRequest {
     logprobs: Option<bool>,
     /// Number of likely tokens beside each token.
     top_logprobs: Option<u8>,
-    /// Only `{"type": "text"}` is supported.
-    #[schema(value_type = Option<Object>)]
-    response_format: Option<Value>,
+    /// Form of the answer.
+    response_format: Option<ResponseFormat>,
     /// Not supported, except as 0.
     frequency_penalty: Option<f32>,
     /// Not supported, except as 0.
     presence_penalty: Option<f32>,
-    /// Not supported, except as an empty list.
-    #[schema(value_type = Option<Vec<Object>>)]
-    tools: Option<Value>,
+    /// Functions that the model may call.
+    tools: Option<Vec<Tool>>,
+    /// Choice of calls [default: `auto`].
+    tool_choice: Option<ToolChoice>,
+    /// Set if an answer may have several calls [default: true].
+    parallel_tool_calls: Option<bool>,
+    /// Set if the answer has a receipt, from which anybody can verify that the model made it.
+    pol_receipt: Option<bool>,
     /// Ignored.
     #[schema(value_type = Option<String>)]
     #[expect(dead_code, reason = "clients send it")]
@@ -79,65 +88,6 @@ pub struct ChatRequest {
     /// Ignored: nothing is stored.
     #[expect(dead_code, reason = "clients send it")]
     store: Option<bool>,
-}
-
-/// Message of a conversation.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-pub(crate) struct Message {
-    role: Role,
-    content: Content,
-}
-
-/// Speaker of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Role {
-    /// The operator.
-    System,
-    /// The operator, as newer clients call it.
-    Developer,
-    /// The user.
-    User,
-    /// The model.
-    Assistant,
-}
-
-/// Content of a message.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-enum Content {
-    /// A text.
-    Text(String),
-    /// Parts of a text.
-    Parts(Vec<ContentPart>),
-}
-
-/// Part of a message. Parts other than text are not supported.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum ContentPart {
-    /// A text.
-    Text {
-        /// The text.
-        text: String,
-    },
-}
-
-impl Message {
-    fn turn(self) -> ChatTurn {
-        let role = match self.role {
-            Role::System | Role::Developer => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        };
-        let text = match self.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => {
-                parts.into_iter().map(|ContentPart::Text { text }| text).collect::<String>()
-            }
-        };
-        ChatTurn { role: role.into(), text }
-    }
 }
 
 impl ChatRequest {
@@ -152,18 +102,9 @@ impl ChatRequest {
 
     fn parameters(&self) -> Result<Parameters, ApiError> {
         refuse_penalties(self.frequency_penalty, self.presence_penalty)?;
-        let format = self.response_format.as_ref();
-        if format.is_some_and(|format| !format.is_null() && format["type"] != "text") {
-            let remedy = "ask for the form in the messages, and check the answer";
-            return Err(ApiError::Unsupported { parameter: "response_format", remedy });
-        }
-        let tools = self.tools.as_ref();
-        if tools
-            .is_some_and(|tools| !tools.is_null() && tools.as_array().is_none_or(|t| !t.is_empty()))
-        {
-            let remedy = "POST /generate has the tools of the model";
-            return Err(ApiError::Unsupported { parameter: "tools", remedy });
-        }
+        let schema = self.schema(&self.functions()?);
+        refuse_receipt(self.pol_receipt.unwrap_or(false), schema.is_some())?;
+        self.messages.iter().try_for_each(Message::check)?;
         if self.messages.is_empty() || self.messages.len() > MAX_MESSAGES {
             let detail = format!("a conversation has 1 to {MAX_MESSAGES} messages");
             return Err(ApiError::parameter("messages", detail));
@@ -188,14 +129,30 @@ impl ChatRequest {
     }
 }
 
+impl ChatRequest {
+    /// Returns the functions that the model may call.
+    fn functions(&self) -> Result<Functions, ApiError> {
+        Functions::new(self.tools.as_deref(), self.tool_choice.as_ref())
+    }
+
+    /// Returns the JSON Schema of answers, if they have one.
+    fn schema(&self, functions: &Functions) -> Option<Value> {
+        functions.schema(self.response_format.clone().and_then(ResponseFormat::schema))
+    }
+}
+
 /// Answer to a conversation.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ChatChoice {
     index: usize,
     message: Answer,
     logprobs: Option<ChatLogprobs>,
-    /// `stop` or `length`.
+    /// `stop`, `length`, or `tool_calls`.
     finish_reason: &'static str,
+    /// Receipt, which `pol-trainer verify-receipt` reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pol_receipt: Option<ReceiptFile>,
 }
 
 /// Message of the model.
@@ -203,7 +160,10 @@ pub(crate) struct ChatChoice {
 pub(crate) struct Answer {
     #[schema(example = "assistant")]
     role: &'static str,
-    content: String,
+    content: Option<String>,
+    /// Calls of functions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call>,
 }
 
 /// Part of an answer, in an event.
@@ -213,6 +173,10 @@ pub(crate) struct ChatDelta {
     delta: Delta,
     logprobs: Option<ChatLogprobs>,
     finish_reason: Option<&'static str>,
+    /// Receipt, with the reason for the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pol_receipt: Option<ReceiptFile>,
 }
 
 /// New part of a message.
@@ -222,6 +186,8 @@ pub(crate) struct Delta {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Call>,
 }
 
 /// Probabilities of tokens.
@@ -265,28 +231,42 @@ impl Form for Chats {
     type Choice = ChatChoice;
     type Delta = ChatDelta;
 
-    fn choice(index: usize, part: Part, finish: &'static str, text: &TextTokenizer) -> ChatChoice {
+    fn choice(index: usize, part: Part, ending: Ending, text: &TextTokenizer) -> ChatChoice {
         let logprobs = probabilities(&part, text);
-        let message = Answer { role: "assistant", content: part.text };
-        ChatChoice { index, message, logprobs, finish_reason: finish }
+        let Ending { finish: finish_reason, calls, receipt: pol_receipt } = ending;
+        let (content, tool_calls) = match calls {
+            Some((before, calls)) => ((!before.is_empty()).then_some(before), calls),
+            None => (Some(part.text), Vec::new()),
+        };
+        let message = Answer { role: "assistant", content, tool_calls };
+        ChatChoice { index, message, logprobs, finish_reason, pol_receipt }
     }
 
     fn first(index: usize) -> Option<ChatDelta> {
-        let delta = Delta { role: Some("assistant"), content: Some(String::new()) };
-        Some(ChatDelta { index, delta, logprobs: None, finish_reason: None })
+        let delta =
+            Delta { role: Some("assistant"), content: Some(String::new()), ..Delta::default() };
+        Some(ChatDelta { index, delta, logprobs: None, finish_reason: None, pol_receipt: None })
     }
 
     fn delta(
         index: usize,
         part: Part,
-        finish: Option<&'static str>,
+        ending: Option<Ending>,
         _: usize,
         text: &TextTokenizer,
     ) -> ChatDelta {
         let logprobs = probabilities(&part, text);
-        let content = finish.is_none().then_some(part.text);
-        let delta = Delta { role: None, content };
-        ChatDelta { index, delta, logprobs, finish_reason: finish }
+        let delta = Delta { content: ending.is_none().then_some(part.text), ..Delta::default() };
+        let finish_reason = ending.as_ref().map(|ending| ending.finish);
+        let pol_receipt = ending.and_then(|ending| ending.receipt);
+        ChatDelta { index, delta, logprobs, finish_reason, pol_receipt }
+    }
+
+    fn calls(index: usize, calls: Vec<Call>) -> Option<ChatDelta> {
+        let calls = calls.into_iter().enumerate();
+        let tool_calls = calls.map(|(index, call)| call.at(index)).collect();
+        let delta = Delta { tool_calls, ..Delta::default() };
+        Some(ChatDelta { index, delta, logprobs: None, finish_reason: None, pol_receipt: None })
     }
 }
 
@@ -315,15 +295,22 @@ pub(crate) async fn create(
     let parameters = request.parameters()?;
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
-    let turns: Vec<ChatTurn> = request.messages.into_iter().map(Message::turn).collect();
-    let prompts = encode(&engine, vec![turns], |text, turns| text.encode_chat(&turns));
+    let functions = request.functions()?;
+    let constraint = constrain(&engine, request.schema(&functions)).await?;
+    let Functions { described, names, .. } = functions;
+    let messages: Vec<ChatMessage> = request.messages.into_iter().map(Message::into).collect();
+    let prompts =
+        encode(&engine, vec![messages], move |text, turns| text.encode_chat(&turns, &described));
     let texts = Texts {
         prompts: prompts.await?,
         engine,
         each: parameters.choices,
-        base,
+        base: Request { constraint, ..base },
         max_tokens: parameters.max_tokens,
         stream: request.stream.unwrap_or(false).then(|| request.stream_options.unwrap_or_default()),
+        functions: names,
+        parallel: request.parallel_tool_calls.unwrap_or(true),
+        receipts: request.pol_receipt.unwrap_or(false),
     };
     texts.respond::<Chats>().await
 }
@@ -338,19 +325,6 @@ mod tests {
     }
 
     #[test]
-    fn messages_have_several_forms() {
-        let request: ChatRequest = parse(
-            br#"{"messages": [{"role": "developer", "content": "Be brief."},
-                {"role": "user", "content": [{"type": "text", "text": "a"},
-                    {"type": "text", "text": "b"}], "name": "x"}]}"#,
-        )
-        .unwrap();
-        let turns: Vec<ChatTurn> = request.messages.into_iter().map(Message::turn).collect();
-        assert_eq!((turns[0].role.as_str(), turns[0].text.as_str()), ("system", "Be brief."));
-        assert_eq!((turns[1].role.as_str(), turns[1].text.as_str()), ("user", "ab"));
-    }
-
-    #[test]
     fn what_is_not_supported_is_named() {
         let with = |extra: &str| {
             let json = format!(r#"{{"messages": [{{"role": "user", "content": "x"}}], {extra}}}"#);
@@ -358,16 +332,24 @@ mod tests {
         };
         for fine in [
             r#""response_format": {"type": "text"}"#,
+            r#""response_format": {"type": "json_object"}"#,
+            r#""response_format": {"type": "json_schema", "json_schema": {"name": "n"}}"#,
             r#""tools": []"#,
-            r#""tools": null"#,
+            r#""tools": null, "tool_choice": "none""#,
+            r#""tools": [{"type": "function", "function": {"name": "f"}}],
+                "tool_choice": "required", "parallel_tool_calls": false"#,
             r#""presence_penalty": 0, "user": "u", "store": false, "metadata": {}"#,
             r#""logprobs": true, "top_logprobs": 5, "n": 4, "stop": "x", "seed": 1"#,
         ] {
             assert_eq!(with(fine), Ok(()), "{fine}");
         }
         for (wrong, name) in [
-            (r#""response_format": {"type": "json_schema"}"#, "response_format"),
+            (r#""response_format": {"type": "json_schema"}"#, "json_schema"),
+            (r#""response_format": {"type": "xml"}"#, "response_format"),
             (r#""tools": [{}]"#, "tools"),
+            (r#""tool_choice": "required""#, "tools"),
+            (r#""tool_choice": "sometimes""#, "tool_choice"),
+            (r#""pol_receipt": true, "response_format": {"type": "json_object"}"#, "pol_receipt"),
             (r#""frequency_penalty": 0.5"#, "frequency_penalty"),
             (r#""logit_bias": {}"#, "logit_bias"),
             (r#""top_logprobs": 5"#, "top_logprobs"),
@@ -378,7 +360,6 @@ mod tests {
             assert!(error.contains(name), "{wrong}: {error}");
         }
         assert!(check(r#"{"messages": []}"#).is_err());
-        assert!(check(r#"{"messages": [{"role": "tool", "content": "x"}]}"#).is_err());
         let picture = r#"{"messages": [{"role": "user", "content":
             [{"type": "image_url", "image_url": {"url": "x"}}]}]}"#;
         assert!(check(picture).is_err());

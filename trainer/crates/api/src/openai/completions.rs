@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::texts::{Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text};
+use super::{
+    form::{ResponseFormat, refuse_receipt},
+    texts::{Ending, Envelope, Form, StreamOptions, Texts, finite, log_probability, token_text},
+};
 use crate::{
     body::JsonBody,
     engine::Models,
     error::{ApiError, Problem},
-    parameters::{Parameters, Strings},
-    tokenize::encode,
+    parameters::{Parameters, Seed, Strings},
+    tokenize::{constrain, encode},
     worker::Part,
 };
 use axum::{extract::State, response::Response};
-use pol_generate::{Sampling, TextTokenizer};
+use pol_generate::{Request, Sampling, TextTokenizer};
 use pol_metrics::Operation;
+use pol_receipt::ReceiptFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,7 +47,8 @@ pub struct CompletionRequest {
     /// Number of texts for each prompt.
     n: Option<usize>,
     /// Seed. With the prompt, the parameters, and the fingerprint it fixes the text.
-    seed: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    seed: Option<Seed>,
     /// String before which a text ends, or several.
     stop: Option<Strings>,
     /// Set if the texts are sent as events while they are made.
@@ -52,6 +57,10 @@ pub struct CompletionRequest {
     stream_options: Option<StreamOptions>,
     /// Number of likely tokens beside each token, which has its probability then.
     logprobs: Option<u8>,
+    /// Form of the texts.
+    response_format: Option<ResponseFormat>,
+    /// Set if each text has a receipt, from which anybody can verify that the model made it.
+    pol_receipt: Option<bool>,
     /// Not supported, except as 0.
     frequency_penalty: Option<f32>,
     /// Not supported, except as 0.
@@ -80,6 +89,8 @@ impl CompletionRequest {
             let remedy = "put the prompt before the text yourself";
             return Err(ApiError::Unsupported { parameter: "echo", remedy });
         }
+        let has_form = self.response_format.clone().and_then(ResponseFormat::schema).is_some();
+        refuse_receipt(self.pol_receipt.unwrap_or(false), has_form)?;
         let prompts = self.prompt.clone().into_vec().len();
         Ok(Parameters {
             max_tokens: Some(self.max_tokens.unwrap_or(DEFAULT_TOKENS)),
@@ -119,6 +130,10 @@ pub(crate) struct CompletionChoice {
     logprobs: Option<CompletionLogprobs>,
     /// `stop`, `length`, or none while the text goes on.
     finish_reason: Option<&'static str>,
+    /// Receipt, which `pol-trainer verify-receipt` reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pol_receipt: Option<ReceiptFile>,
 }
 
 /// Probabilities of tokens.
@@ -139,24 +154,21 @@ impl Form for Completions {
     type Choice = CompletionChoice;
     type Delta = CompletionChoice;
 
-    fn choice(
-        index: usize,
-        part: Part,
-        finish: &'static str,
-        text: &TextTokenizer,
-    ) -> CompletionChoice {
-        Self::delta(index, part, Some(finish), 0, text)
+    fn choice(index: usize, part: Part, ending: Ending, text: &TextTokenizer) -> CompletionChoice {
+        Self::delta(index, part, Some(ending), 0, text)
     }
 
     fn delta(
         index: usize,
         part: Part,
-        finish: Option<&'static str>,
+        ending: Option<Ending>,
         offset: usize,
         text: &TextTokenizer,
     ) -> CompletionChoice {
         let logprobs = (!part.reports.is_empty()).then(|| probabilities(&part, offset, text));
-        CompletionChoice { index, text: part.text, logprobs, finish_reason: finish }
+        let finish_reason = ending.as_ref().map(|ending| ending.finish);
+        let pol_receipt = ending.and_then(|ending| ending.receipt);
+        CompletionChoice { index, text: part.text, logprobs, finish_reason, pol_receipt }
     }
 }
 
@@ -197,6 +209,8 @@ pub(crate) async fn create(
     let parameters = request.parameters()?;
     let base = parameters.check(Sampling::default())?;
     let engine = models.named(request.model.as_deref())?;
+    let schema = request.response_format.and_then(ResponseFormat::schema);
+    let constraint = constrain(&engine, schema).await?;
     let begin = engine.begin();
     let prompts = encode(&engine, request.prompt.into_vec(), move |text, prompt| {
         Ok(begin.into_iter().chain(text.encode(&prompt)?).collect())
@@ -205,9 +219,12 @@ pub(crate) async fn create(
         prompts: prompts.await?,
         engine,
         each: request.n.unwrap_or(1),
-        base,
+        base: Request { constraint, ..base },
         max_tokens: parameters.max_tokens,
         stream: request.stream.unwrap_or(false).then(|| request.stream_options.unwrap_or_default()),
+        functions: Vec::new(),
+        parallel: false,
+        receipts: request.pol_receipt.unwrap_or(false),
     };
     texts.respond::<Completions>().await
 }

@@ -6,6 +6,9 @@
 mod chat;
 mod completions;
 mod embeddings;
+mod form;
+mod functions;
+pub(crate) mod messages;
 mod models;
 mod texts;
 
@@ -16,9 +19,12 @@ pub use embeddings::EmbeddingRequest;
 use crate::engine::Models;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// Returns the endpoint that lists models.
+/// Returns the endpoints that describe models.
 pub(crate) fn read_routes(models: Models) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(models::list)).with_state(models)
+    OpenApiRouter::new()
+        .routes(routes!(models::list))
+        .routes(routes!(models::show))
+        .with_state(models)
 }
 
 /// Returns the endpoints that use the model.

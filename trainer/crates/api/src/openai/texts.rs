@@ -2,6 +2,7 @@
 
 //! Texts of completions and chats, which differ in the form of their parts.
 
+use super::functions::{Call, CallFilter, parse_calls};
 use crate::{
     answers,
     engine::Engine,
@@ -14,8 +15,9 @@ use axum::{
     response::{IntoResponse, Response, sse::Event},
 };
 use futures::{StreamExt, stream};
-use pol_generate::{FinishReason, Request, TextTokenizer, TokenReport};
+use pol_generate::{Completion, FinishReason, Request, TextTokenizer, TokenReport};
 use pol_metrics::Operation;
+use pol_receipt::ReceiptFile;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::Arc,
@@ -72,8 +74,7 @@ pub(crate) trait Form: 'static {
     type Delta: Serialize + Send;
 
     /// Returns the part of an answer for a whole text.
-    fn choice(index: usize, part: Part, finish: &'static str, text: &TextTokenizer)
-    -> Self::Choice;
+    fn choice(index: usize, part: Part, ending: Ending, text: &TextTokenizer) -> Self::Choice;
 
     /// Returns the first part of a stream, if it has one before the text.
     fn first(_index: usize) -> Option<Self::Delta> {
@@ -84,10 +85,25 @@ pub(crate) trait Form: 'static {
     fn delta(
         index: usize,
         part: Part,
-        finish: Option<&'static str>,
+        ending: Option<Ending>,
         offset: usize,
         text: &TextTokenizer,
     ) -> Self::Delta;
+
+    /// Returns the part of an event with calls of functions, if texts have them.
+    fn calls(_index: usize, _calls: Vec<Call>) -> Option<Self::Delta> {
+        None
+    }
+}
+
+/// End of a text.
+pub(crate) struct Ending {
+    /// Reason, as clients of OpenAI know it.
+    pub(crate) finish: &'static str,
+    /// Text before calls of functions, and the calls, if there are any.
+    pub(crate) calls: Option<(String, Vec<Call>)>,
+    /// Receipt, if the request asks for one.
+    pub(crate) receipt: Option<ReceiptFile>,
 }
 
 /// Texts that a request asks for.
@@ -102,39 +118,46 @@ pub(crate) struct Texts {
     pub(crate) max_tokens: Option<usize>,
     /// Set if the texts are sent while they are made.
     pub(crate) stream: Option<StreamOptions>,
+    /// Names of the functions that the model may call.
+    pub(crate) functions: Vec<String>,
+    /// Set if a text may have several calls.
+    pub(crate) parallel: bool,
+    /// Set if each text has a receipt.
+    pub(crate) receipts: bool,
 }
 
 impl Texts {
     /// Generates the texts and answers in the form `F`.
     pub(crate) async fn respond<F: Form>(self) -> Result<Response, ApiError> {
-        let receivers = self.submit(F::OPERATION)?;
+        let requests = self.requests()?;
+        let kept = if self.receipts { requests.clone() } else { Vec::new() };
+        let ask = |request| self.engine.generate(F::OPERATION, request);
+        let receivers: Vec<_> = requests.into_iter().map(ask).collect::<Result<_, _>>()?;
         let head = Head::new::<F>(&self.engine);
         let prompt_tokens = self.prompts.iter().map(Vec::len).sum();
-        match self.stream {
-            Some(options) => {
-                let prompt_tokens = options.include_usage.then_some(prompt_tokens);
-                Ok(stream_texts::<F>(self.engine, receivers, head, prompt_tokens))
-            }
-            None => {
-                let (mut choices, mut generated) = (Vec::new(), 0);
-                for (index, receiver) in receivers.into_iter().enumerate() {
-                    let (completion, part) = answers::collect(receiver).await?;
-                    generated += completion.tokens;
-                    let finish = finish_name(&completion.finish);
-                    choices.push(F::choice(index, part, finish, self.engine.text()));
-                }
-                let usage = usage(prompt_tokens, generated);
-                Ok(Json(head.envelope(F::OBJECTS[0], choices, Some(usage))).into_response())
-            }
+        let Self { engine, functions, parallel, .. } = self;
+        let finisher = Finisher { engine, functions, parallel, requests: kept };
+        if let Some(options) = self.stream {
+            let prompt_tokens = options.include_usage.then_some(prompt_tokens);
+            return Ok(stream_texts::<F>(finisher, receivers, head, prompt_tokens));
         }
+        let (mut choices, mut generated) = (Vec::new(), 0);
+        for (index, receiver) in receivers.into_iter().enumerate() {
+            let (completion, part) = answers::collect(receiver).await?;
+            generated += completion.tokens;
+            let ending = finisher.end(index, &completion)?;
+            choices.push(F::choice(index, part, ending, finisher.engine.text()));
+        }
+        let usage = usage(prompt_tokens, generated);
+        Ok(Json(head.envelope(F::OBJECTS[0], choices, Some(usage))).into_response())
     }
 
-    /// Asks the model for all texts.
-    fn submit(&self, operation: Operation) -> Result<Vec<Receiver<Answer>>, ApiError> {
+    /// Returns the requests for all texts.
+    fn requests(&self) -> Result<Vec<Request>, ApiError> {
         let texts = self.prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt, self.each));
         let context = self.engine.card().context;
         let limit = self.engine.options().max_tokens;
-        let submit = |(prompt, stream): (&Vec<u32>, u64)| {
+        let request = |(prompt, stream): (&Vec<u32>, u64)| {
             if prompt.len() >= context {
                 let tokens = prompt.len();
                 return Err(pol_generate::Error::Prompt { tokens, context }.into());
@@ -143,9 +166,39 @@ impl Texts {
             let max_tokens = max_tokens.min(context - prompt.len());
             let prompt = prompt.clone();
             let request = Request { prompt, stream, max_tokens, ..self.base.clone() };
-            self.engine.generate(operation, request)
+            if self.receipts {
+                self.engine.receipts("pol_receipt")?.check(&request, self.engine.text())?;
+            }
+            Ok(request)
         };
-        texts.zip(0..).map(submit).collect()
+        texts.zip(0..).map(request).collect()
+    }
+}
+
+/// Maker of the ends of texts.
+struct Finisher {
+    engine: Arc<Engine>,
+    functions: Vec<String>,
+    parallel: bool,
+    /// Requests of all texts, if they have receipts.
+    requests: Vec<Request>,
+}
+
+impl Finisher {
+    fn end(&self, index: usize, completion: &Completion) -> Result<Ending, ApiError> {
+        let receipt = self.requests.get(index).map(|request| {
+            let receipts = self.engine.receipts("pol_receipt")?;
+            receipts.file(request, self.engine.text(), completion)
+        });
+        let calls = (!self.functions.is_empty())
+            .then(|| parse_calls(&completion.text, &self.functions))
+            .flatten();
+        let calls = calls.map(|(before, mut calls)| {
+            calls.truncate(if self.parallel { calls.len() } else { 1 });
+            (before, calls)
+        });
+        let finish = if calls.is_some() { "tool_calls" } else { finish_name(&completion.finish) };
+        Ok(Ending { finish, calls, receipt: receipt.transpose()? })
     }
 }
 
@@ -191,67 +244,107 @@ impl Head {
 
 /// State of a stream.
 struct Streaming {
-    engine: Arc<Engine>,
+    finisher: Finisher,
     head: Head,
     /// Tokens of the prompts, if the last event has the usage.
     prompt_tokens: Option<usize>,
     generated: usize,
     /// Length of the tokens of each text so far, in characters.
     offsets: Vec<usize>,
+    /// Parts of each text that may be calls of functions, if there are any.
+    filters: Vec<CallFilter>,
     has_failed: bool,
 }
 
 fn stream_texts<F: Form>(
-    engine: Arc<Engine>,
+    finisher: Finisher,
     receivers: Vec<Receiver<Answer>>,
     head: Head,
     prompt_tokens: Option<usize>,
 ) -> Response {
-    let offsets = vec![0; receivers.len()];
-    let mut state =
-        Streaming { engine, head, prompt_tokens, generated: 0, offsets, has_failed: false };
-    let first: Vec<Event> = (0..receivers.len())
-        .filter_map(F::first)
-        .map(|delta| events::json(&state.head.envelope(F::OBJECTS[1], vec![delta], None)))
-        .collect();
+    let texts = receivers.len();
+    let filtered = if finisher.functions.is_empty() { 0 } else { texts };
+    let mut state = Streaming {
+        finisher,
+        head,
+        prompt_tokens,
+        generated: 0,
+        offsets: vec![0; texts],
+        filters: std::iter::repeat_with(CallFilter::default).take(filtered).collect(),
+        has_failed: false,
+    };
+    let first: Vec<Event> =
+        (0..texts).filter_map(F::first).map(|delta| state.event::<F>(delta)).collect();
     // `None` marks the end of all texts.
     let answers = answers::merge(receivers).map(Some).chain(stream::iter([None]));
     let rest = answers.flat_map(move |answer| {
-        let events: Vec<Event> = match answer {
-            Some((index, answer)) => state.answer::<F>(index, answer).into_iter().collect(),
+        stream::iter(match answer {
+            Some((index, answer)) => state.answer::<F>(index, answer),
             None => state.end::<F>(),
-        };
-        stream::iter(events)
+        })
     });
     events::respond(stream::iter(first).chain(rest))
 }
 
 impl Streaming {
-    fn answer<F: Form>(&mut self, index: usize, answer: Answer) -> Option<Event> {
+    fn event<F: Form>(&self, delta: F::Delta) -> Event {
+        events::json(&self.head.envelope(F::OBJECTS[1], vec![delta], None))
+    }
+
+    fn answer<F: Form>(&mut self, index: usize, answer: Answer) -> Vec<Event> {
         if self.has_failed {
-            return None;
+            return Vec::new();
         }
-        let (part, finish) = match answer {
-            Answer::Part(part) => (part, None),
+        match answer {
+            Answer::Part(part) => self.part::<F>(index, part).into_iter().collect(),
             Answer::Done(completion) => {
                 self.generated += completion.tokens;
-                (Part::default(), Some(finish_name(&completion.finish)))
+                match self.finisher.end(index, &completion) {
+                    Ok(ending) => self.ending::<F>(index, ending),
+                    Err(error) => self.fail(&error),
+                }
             }
-            Answer::Failed(error) => {
-                self.has_failed = true;
-                return Some(events::json(&ApiError::from(error).problem()));
-            }
-            Answer::Step(_) | Answer::Reasoned(_) | Answer::Embedding(_) => return None,
-        };
-        let text = self.engine.text();
+            Answer::Failed(error) => self.fail(&error.into()),
+            Answer::Step(_) | Answer::Reasoned(_) | Answer::Embedding(_) => Vec::new(),
+        }
+    }
+
+    /// Returns the event of a part, unless all of it is held back.
+    fn part<F: Form>(&mut self, index: usize, mut part: Part) -> Option<Event> {
+        if let Some(filter) = self.filters.get_mut(index) {
+            part.text = filter.push(&part.text);
+        }
+        if part.text.is_empty() && part.reports.is_empty() {
+            return None;
+        }
+        let text = self.finisher.engine.text();
         let offset = self.offsets[index];
         self.offsets[index] += part
             .reports
             .iter()
             .map(|report| token_text(text, report.token).chars().count())
             .sum::<usize>();
-        let delta = F::delta(index, part, finish, offset, text);
-        Some(events::json(&self.head.envelope(F::OBJECTS[1], vec![delta], None)))
+        Some(self.event::<F>(F::delta(index, part, None, offset, text)))
+    }
+
+    /// Returns the events at the end of a text: what was held back, or the calls that it is.
+    fn ending<F: Form>(&mut self, index: usize, mut ending: Ending) -> Vec<Event> {
+        let (text, offset) = (self.finisher.engine.text(), self.offsets[index]);
+        let calls = ending.calls.take();
+        let held = self.filters.get_mut(index).map(|filter| filter.finish(calls.is_some()));
+        let held = held.filter(|held| !held.is_empty()).map(|held| {
+            let part = Part { text: held, ..Part::default() };
+            F::delta(index, part, None, offset, text)
+        });
+        let calls = calls.and_then(|(_, calls)| F::calls(index, calls));
+        let last = F::delta(index, Part::default(), Some(ending), offset, text);
+        let deltas = held.into_iter().chain(calls).chain([last]);
+        deltas.map(|delta| self.event::<F>(delta)).collect()
+    }
+
+    fn fail(&mut self, error: &ApiError) -> Vec<Event> {
+        self.has_failed = true;
+        vec![events::json(&error.problem())]
     }
 
     fn end<F: Form>(&self) -> Vec<Event> {

@@ -16,15 +16,23 @@ use tokio::io::AsyncWriteExt;
 /// Number of damaged inputs of each kind.
 const RUNS: usize = 400;
 
-const GENERATE: [&str; 2] = [
+const GENERATE: [&str; 3] = [
+    r#"{"prompt": "x", "schema": {"type": "object", "required": ["a"]}, "receipt": false}"#,
     r#"{"prompt": "x", "max_tokens": 9, "temperature": 0.5, "seed": -1, "stop": ["\n"]}"#,
     r#"{"prompt": "x", "chat": true, "reason": "tree", "budget": 99, "branches": 2}"#,
 ];
-const COMPLETIONS: [&str; 2] = [
+const COMPLETIONS: [&str; 3] = [
+    r#"{"prompt": "a", "pol_receipt": true, "response_format": {"type": "text"}, "seed": 7}"#,
     r#"{"prompt": ["a", "b"], "n": 2, "top_p": 0.9, "logprobs": 5, "stop": "x"}"#,
     r#"{"model": "m", "prompt": "a", "stream": true, "stream_options": {}}"#,
 ];
-const CHATS: [&str; 2] = [
+const CHATS: [&str; 4] = [
+    r#"{"messages": [{"role": "user", "content": "a"}], "tool_choice": "required",
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}"#,
+    r#"{"messages": [{"role": "assistant", "tool_calls": [{"id": "c", "type": "function",
+            "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "content": "b", "tool_call_id": "c"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n"}}}"#,
     r#"{"messages": [{"role": "user", "content": "a"}], "logprobs": true}"#,
     r#"{"messages": [{"role": "system", "content": [{"type": "text", "text": "a"}]}],
         "response_format": {"type": "text"}, "tools": [], "metadata": {"a": [1, {}]}}"#,

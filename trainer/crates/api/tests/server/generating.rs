@@ -45,6 +45,22 @@ async fn a_text_has_its_insights() {
 }
 
 #[tokio::test]
+async fn a_conversation_goes_on() {
+    let server = Server::start().await;
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let one = json!({"prompt": "Hi", "chat": true, "system": "s", "seed": 1, "max_tokens": 9});
+    let same = json!({"messages": [turn("system", "s"), turn("user", "Hi")], "seed": 1,
+        "max_tokens": 9});
+    let (one, same) =
+        (server.client.post("/generate", &one).await, server.client.post("/generate", &same).await);
+    assert_eq!((one.status, one.json()), (200, same.json()));
+    let more = json!({"messages": [turn("user", "Hi"), turn("assistant", "Ho"), turn("user", "x")],
+        "seed": 1, "max_tokens": 9, "tools": true});
+    let more = server.client.post("/generate", &more).await;
+    assert_eq!(more.status, 200, "{more:?}");
+}
+
+#[tokio::test]
 async fn reasoning_is_told_step_by_step_while_others_go_on() {
     let server = Server::start().await;
     let reasoning = json!({

@@ -6,9 +6,14 @@
 
 mod access;
 mod any_bytes;
+mod any_json;
 mod client;
+mod connections;
 mod faults;
+mod forms;
+mod functions;
 mod generating;
 mod load;
 mod models;
 mod openai;
+mod receipts;

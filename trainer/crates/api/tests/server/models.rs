@@ -123,6 +123,7 @@ pub(crate) fn engine<M: LanguageModel + Send + 'static>(
         parameters: 1,
         context: model.context(),
         chat: true,
+        receipts: None,
     };
     Engine::start(model, tokenizer(true), None, card, options).unwrap()
 }

@@ -148,6 +148,7 @@ async fn a_model_without_turns_knows_no_chat() {
         parameters: 1,
         context: model.context(),
         chat: false,
+        receipts: None,
     };
     let engine = Engine::start(model, tokenizer(false), None, card, options()).unwrap();
     let server = Server::with(engine, Limits::default(), None, None).await;
