@@ -19,6 +19,41 @@ assert.equal(text, chat.choices[0].message.content);
 
 const first = await client.completions.create({ model, prompt: "Once", max_tokens: 9, seed: 2 });
 assert.ok(first.usage.completion_tokens <= 9);
+
+const schema = {
+  type: "object",
+  properties: { city: { type: "string", maxLength: 9 }, big: { type: "boolean" } },
+  required: ["city", "big"],
+  additionalProperties: false,
+};
+const formed = await client.chat.completions.create({
+  ...asked,
+  max_tokens: 200,
+  response_format: { type: "json_schema", json_schema: { name: "city", schema, strict: true } },
+});
+assert.equal(typeof JSON.parse(formed.choices[0].message.content).big, "boolean");
+
+const tools = [{ type: "function", function: { name: "visit", parameters: schema } }];
+const chosen = { type: "function", function: { name: "visit" } };
+const called = await client.chat.completions.create({
+  ...asked,
+  max_tokens: 200,
+  tools,
+  tool_choice: chosen,
+});
+const call = called.choices[0].message.tool_calls[0].function;
+assert.equal(call.name, "visit");
+assert.equal(typeof JSON.parse(call.arguments).city, "string");
+
+const part = { ...asked, stream: true, stream_options: { include_usage: true }, logprobs: true };
+let usage, tokens = 0;
+for await (const event of await client.chat.completions.create(part)) {
+  usage = event.usage ?? usage;
+  tokens += event.choices[0]?.logprobs?.content.length ?? 0;
+}
+assert.ok(usage.completion_tokens >= tokens && tokens > 0);
+assert.equal((await client.models.retrieve(model)).id, model);
+
 const vector = (await client.embeddings.create({ model, input: "one" })).data[0].embedding;
 assert.ok(Math.abs(vector.reduce((sum, value) => sum + value * value, 0) - 1) < 1e-4);
 

@@ -4,7 +4,7 @@ import json, pathlib, random, struct, sys
 
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
-vocabulary, width, layers, context = 259, 32, 2, 512
+vocabulary, width, layers, context = 259, 32, 2, 4096
 (folder / "config.json").write_text(json.dumps({
     "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": vocabulary,
     "n_embd": width, "n_layer": layers, "n_head": 4, "n_positions": context, "n_ctx": context,
