@@ -3,20 +3,20 @@
 //! The frame around all endpoints: versions, access, limits, errors, and the reference.
 
 use crate::{
-    access::Access, body::MAX_BODY_BYTES, error::ApiError, origins::share, reference, tokens::Scope,
+    access::Access, body::MAX_BODY_BYTES, error::ApiError, observe::observe, origins::share,
+    reference, tokens::Scope,
 };
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderValue, header},
     middleware::{Next, from_fn},
-    response::{Html, IntoResponse, Response},
+    response::{Html, IntoResponse},
     routing::get,
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Instant,
 };
 use utoipa::openapi::{
     Components, InfoBuilder, OpenApi, OpenApiBuilder,
@@ -24,14 +24,6 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-/// Name of a request in answers and logs.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Headers of every answer: no guess of types, no place in frames, no address to other sites.
-const FIXED: [(HeaderName, HeaderValue); 3] = [
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-];
 /// Policy of the reference: a page without scripts.
 const PAGE_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
@@ -117,13 +109,6 @@ impl Frame {
         Self { pages: self.pages.merge(pages), ..self }
     }
 
-    /// Adds routes that need no token and are not described, such as files that say nothing of the
-    /// network.
-    #[must_use]
-    pub fn with_public(self, routes: Router) -> Self {
-        Self { routes: self.routes.merge(routes.into()), ..self }
-    }
-
     fn guarded(&self, scope: Scope, routes: OpenApiRouter) -> OpenApiRouter {
         let access = Arc::clone(&self.access);
         routes.route_layer(from_fn(move |request: Request, next: Next| {
@@ -186,26 +171,4 @@ fn name_operations(openapi: &mut OpenApi) {
 fn peer(request: &Request) -> IpAddr {
     let peer = request.extensions().get::<Peer>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
-}
-
-/// Names a request, logs it, and adds the headers of every answer.
-async fn observe(request: Request, next: Next) -> Response {
-    use tracing::Instrument;
-    let mut bytes = [0; 12];
-    // Without random bytes requests have one name, which harms nobody.
-    let _ = getrandom::fill(&mut bytes);
-    let id = hex::encode(bytes);
-    let span = tracing::info_span!("request", %id, client = tracing::field::Empty);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let started = Instant::now();
-    let mut response = next.run(request).instrument(span.clone()).await;
-    let (status, milliseconds) = (response.status().as_u16(), started.elapsed().as_millis());
-    span.in_scope(|| tracing::info!("{method} {path:.80} {status} after {milliseconds} ms"));
-    let headers = response.headers_mut();
-    headers.extend(FIXED);
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    response
 }

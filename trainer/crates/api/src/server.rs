@@ -2,7 +2,7 @@
 
 //! Connections, within limits.
 
-use crate::{deadline::WriteDeadline, frame::Peer};
+use crate::{error::ApiError, frame::Peer, observe::refuse, stream::ClientStream};
 use axum::Router;
 use hyper::{
     Request,
@@ -14,8 +14,9 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -23,6 +24,10 @@ use tokio::{
 
 /// Pause after the system refused a connection, as it does without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Longest time in which a client that is refused may send the rest, which is not read.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes of that rest, without which the client may lose the answer.
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
+    // Their metrics exist from the beginning.
+    pol_metrics::http();
     let places = Arc::new(Semaphore::new(limits.connections.max(1)));
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -110,27 +117,63 @@ async fn connect(
 ) {
     // Events are small and must not wait for more.
     let _ = stream.set_nodelay(true);
-    let stream = WriteDeadline::new(TokioIo::new(stream), limits.write_timeout);
+    let _open = pol_metrics::http().connections.enter();
+    let stream = TokioIo::new(ClientStream::new(stream, limits.write_timeout));
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         router.call(request)
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_headers(limits.headers)
         .max_buf_size(limits.header_bytes.max(8 << 10))
         .serve_connection(stream, service);
-    let mut connection = pin!(connection);
     let served = tokio::select! {
         served = &mut connection => served,
         () = async { drop(closed.wait_for(|closed| *closed).await) } => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
-    if let Err(error) = served {
-        tracing::debug!("a connection ended early: {error}");
+    let Err(error) = served else { return };
+    tracing::debug!("a connection ended early: {error}");
+    let parts = connection.into_parts();
+    if let Some(problem) = find_problem(&error, parts.read_buf.is_empty(), limits) {
+        let linger = LINGER.min(limits.header_timeout);
+        let answer = explain(parts.io.into_inner().into_inner(), problem, linger);
+        let _ = tokio::time::timeout(limits.write_timeout, answer).await;
     }
+}
+
+/// Returns the reason why a request could not be read, or `None` if there was none: a client may
+/// end a connection, or leave it idle.
+fn find_problem(error: &hyper::Error, is_idle: bool, limits: Limits) -> Option<ApiError> {
+    if error.is_parse_too_large() {
+        Some(ApiError::HeadSize { bytes: limits.header_bytes, count: limits.headers })
+    } else if error.is_parse() {
+        Some(ApiError::Malformed(error.to_string()))
+    } else if error.is_timeout() && !is_idle {
+        Some(ApiError::SlowHead(limits.header_timeout))
+    } else {
+        None
+    }
+}
+
+/// Tells a client why its request was not read, and lets it send the rest for the time `linger`.
+async fn explain(mut stream: TcpStream, problem: ApiError, linger: Duration) -> io::Result<()> {
+    stream.write_all(&refuse(problem).await).await?;
+    stream.shutdown().await?;
+    // Bytes that nobody reads would make the system drop the answer on its way.
+    let rest = async {
+        let (mut rest, mut left) = ([0; 4_096], LINGER_BYTES);
+        while left > 0
+            && let Ok(count @ 1..) = stream.read(&mut rest).await
+        {
+            left = left.saturating_sub(count);
+        }
+    };
+    let _ = tokio::time::timeout(linger, rest).await;
+    Ok(())
 }

@@ -94,6 +94,19 @@ pub enum TokenError {
         /// Cause.
         source: io::Error,
     },
+    /// Other users can read or change the file.
+    #[error(
+        "other users can read or change {} (mode {mode:o}), and learn who may do what or let \
+         themselves in; run `chmod 600 {}`",
+        path.display(),
+        path.display()
+    )]
+    Exposed {
+        /// File.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file is not one of tokens.
     #[error(
         "{} is not a file of tokens: {reason}; make one with `pol-trainer tokens add`",
@@ -152,13 +165,17 @@ impl TokenFile {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read or is not one of tokens.
+    /// Fails if the file cannot be read, if other users can, or if it is not one of tokens.
     pub fn list(&self) -> Result<Arc<Vec<Token>>, TokenError> {
         let facts = match fs::metadata(&self.path) {
             Ok(facts) => facts,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(error) => return Err(self.failed("read")(error)),
         };
+        let mode = facts.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(TokenError::Exposed { path: self.path.clone(), mode });
+        }
         let version = (facts.ino(), facts.len(), facts.mtime(), facts.mtime_nsec());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.0 != Some(version) {
@@ -282,6 +299,21 @@ mod tests {
         writer.revoke("laptop").unwrap();
         assert_eq!(server.find(&first).unwrap(), None);
         assert!(server.find(&second).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.json");
+        let file = TokenFile::new(&path);
+        let secret = file.add("a", &[Scope::Read]).unwrap();
+        for mode in [0o644, 0o640, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = file.find(&secret).unwrap_err().to_string();
+            assert!(error.contains(&format!("chmod 600 {}", path.display())), "{error}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(file.find(&secret).unwrap().is_some());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{
-    client::Client,
-    models::{Server, engine, native, options},
+    client::{Client, finish},
+    models::{Endless, Server, engine, native, options},
 };
 use pol_api::{Limits, Scope, TokenFile};
 use serde_json::json;
@@ -79,4 +79,60 @@ async fn a_client_that_asks_too_often_is_told_when() {
     };
     assert_eq!(refused.status, 429);
     assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+}
+
+#[tokio::test]
+async fn guesses_slow_down_those_who_guess_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let file = TokenFile::new(&path);
+    let token = file.add("reader", &[Scope::Read]).unwrap();
+    let served = engine(native(1), "r1", options());
+    let server = Server::with(served, Limits::default(), Some(&path), Some(20)).await;
+    let with = |token: &str| Client { token: Some(token.into()), ..server.client.clone() };
+    for guess in ["", " ", "pol_", "Bearer", "\u{fc}", &"x".repeat(4_096), &token[1..]] {
+        assert_eq!(with(guess).get("/v1/models").await.status, 401, "{guess}");
+    }
+    let refused = loop {
+        let answer = with("pol_0").get("/v1/models").await;
+        if answer.status != 401 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.status, 429);
+    assert_eq!(with(&token).get("/v1/models").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_ends_with_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let file = TokenFile::new(&path);
+    let token = file.add("writer", &[Scope::Generate]).unwrap();
+    let served = engine(Endless, "r0", options());
+    let server = Server::with(served, Limits::default(), Some(&path), None).await;
+    let client = Client { token: Some(token), ..server.client.clone() };
+    let request = json!({"prompt": "x", "max_tokens": 400, "stream": true});
+    let (mut stream, first) = client.start("/v1/completions", &request).await;
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    file.revoke("writer").unwrap();
+    assert_eq!(client.post("/v1/completions", &request).await.status, 401);
+    let rest = finish(&mut stream).await;
+    assert!((rest.head + &rest.body).to_lowercase().contains("[done]"));
+}
+
+#[tokio::test]
+async fn tokens_that_others_can_read_let_nobody_in() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.json");
+    let token = TokenFile::new(&path).add("reader", &[Scope::Read]).unwrap();
+    let served = engine(native(1), "r1", options());
+    let server = Server::with(served, Limits::default(), Some(&path), None).await;
+    let client = Client { token: Some(token), ..server.client.clone() };
+    assert_eq!(client.get("/v1/models").await.status, 200);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = client.get("/v1/models").await;
+    assert_eq!(refused.status, 500);
+    assert!(refused.body.contains("chmod 600"), "{}", refused.body);
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{client::Answer, models::Server};
-use pol_api::{Limits, MAX_BODY_BYTES};
+use pol_api::MAX_BODY_BYTES;
 use serde_json::json;
-use std::time::Duration;
 
-fn assert_problem(answer: &Answer, status: u16, text: &str) {
+pub(crate) fn assert_problem(answer: &Answer, status: u16, text: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.head.contains("application/problem+json"), "{}", answer.head);
     let problem = answer.json();
@@ -49,24 +48,35 @@ async fn sizes_are_bounded() {
     // A body that only claims to be large is refused before it comes.
     let head = server.client.head("POST", "/generate", usize::MAX >> 8);
     assert_problem(&server.client.send(head.as_bytes()).await, 413, "send less");
-    let header = format!(
-        "GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n",
-        "x".repeat(64 << 10)
-    );
-    assert_eq!(server.client.send(header.as_bytes()).await.status, 431);
-    let many = "X-Many: 1\r\n".repeat(100);
-    let headers = format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
-    assert_eq!(server.client.send(headers.as_bytes()).await.status, 431);
-    assert_eq!(server.client.send(b"\x16\x03\x01 nonsense\r\n\r\n").await.status, 400);
 }
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let server = Server::start().await;
     assert_problem(&server.client.get("/nowhere").await, 404, "/openapi.json");
-    assert_problem(&server.client.get("/v1/../../etc/passwd").await, 404, "no such endpoint");
-    assert_problem(&server.client.get("/v1/%2e%2e/models").await, 404, "no such endpoint");
     assert_problem(&server.client.get("/generate").await, 405, "method");
+    for path in [
+        "/v1/../../etc/passwd",
+        "/v1/%2e%2e/models",
+        "/v1/models/..%2f..%2fetc%2fpasswd",
+        "//v1/models",
+        "/v1//models",
+        "/v1/models/",
+        "/V1/models",
+        "/v1/models%00",
+        "/v1/models;a=b",
+        "/openapi.json/../health",
+        "/%",
+        "/\u{e9}",
+    ] {
+        let answer = server.client.get(path).await;
+        assert!([400, 404].contains(&answer.status), "{path}: {answer:?}");
+        assert!(answer.head.contains("application/problem+json"), "{path}: {answer:?}");
+    }
+    // Another host in the request line counts, whatever the header says.
+    let absolute = b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\n\
+        Connection: close\r\n\r\n";
+    assert_problem(&server.client.send(absolute).await, 421, "host");
 }
 
 #[tokio::test]
@@ -88,23 +98,4 @@ async fn prompts_beyond_the_context_are_refused() {
     let near = json!({"prompt": "x".repeat(508), "max_tokens": 40, "ignore_end": true});
     let answer = server.client.post("/generate", &near).await.json();
     assert_eq!((&answer["tokens"], &answer["finish"]), (&4.into(), &"context".into()));
-}
-
-#[tokio::test]
-async fn clients_that_never_finish_asking_lose_their_place() {
-    let limits =
-        Limits { connections: 2, header_timeout: Duration::from_millis(300), ..Limits::default() };
-    let server = Server::with(
-        super::models::engine(super::models::native(1), "r", super::models::options()),
-        limits,
-        None,
-        None,
-    )
-    .await;
-    let mut idle = Vec::new();
-    for _ in 0..8 {
-        idle.push(server.client.open(b"GET /health HTTP/1.1\r\nHost:").await);
-    }
-    // Those before it are dropped in pairs.
-    assert_eq!(server.client.get("/health").await.body, "ok");
 }
