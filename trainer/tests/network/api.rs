@@ -95,8 +95,13 @@ impl Server {
         assert!(consensus["best"]["number"].as_u64() >= consensus["final"]["number"].as_u64());
         assert_eq!(consensus["stake"]["nakamoto"], 1);
         let head = consensus["head"]["root"].as_str().unwrap();
-        let found = self.get(&format!("/data-lineage?hash={head}")).await;
-        assert_eq!(found["heads"][0]["round"], consensus["head"]["round"], "{found:#}");
+        let (path, end) = (format!("/data-lineage?hash={head}"), Instant::now() + SOON);
+        // A head that has just been adopted is indexed soon.
+        while self.get(&path).await["found"].is_null() {
+            assert!(Instant::now() < end, "the index has no head {head}");
+            sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(self.get(&path).await["heads"][0]["round"], consensus["head"]["round"]);
         let rounds = self.get("/consensus/rounds").await;
         assert!(rounds["items"].as_array().unwrap().len() > 2);
         let authors = self.get("/consensus/authors").await;
