@@ -136,7 +136,7 @@ export async function history(path, most, parameters = {}, signal = null) {
   let after = null;
   do {
     const limit = Math.min(1000, most - items.length);
-    const page = await get(path, { ...parameters, order: "newest", limit, after }, signal);
+    const page = await get(path, { ...parameters, limit, after }, signal);
     items.push(...page.items);
     after = page.next;
   } while (after && items.length < most);

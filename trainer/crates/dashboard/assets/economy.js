@@ -155,6 +155,7 @@ function emission([totals, rounds]) {
 }
 
 function earners({ items, rounds }) {
+  if (rounds === null) return el("p", { class: "empty" }, "No round is settled yet.");
   const shown = items.slice(0, 10);
   const columns = SOURCES.filter((source) => items.some((item) => item[source] !== "0"));
   return [
@@ -520,6 +521,6 @@ function measured(name, value) {
   }
   if (name === "tokens") return compact(value);
   if (["score", "gain", "effect"].includes(name)) return `${decimal(value, 6)} nats per token`;
-  if (typeof value === "number") return count(value);
+  if (typeof value === "number") return Number.isInteger(value) ? count(value) : decimal(value, 6);
   return typeof value === "string" ? words(value) : shorten(JSON.stringify(value), 60, 10);
 }

@@ -148,11 +148,11 @@ function summary(consensus) {
         note: head ? `${compact(head.tokens)} tokens trained on` : "waiting for a recipe",
       },
       { name: "Free shards", value: count(consensus.free_shards), note: "to lease" },
-      { name: "Trainers", value: count(members.trainers) },
+      { name: "Trainers", value: count(members?.trainers) },
       {
         name: "Validators",
-        value: count(members.validators),
-        note: `${count(members.authorities)} authorities`,
+        value: count(members?.validators),
+        note: `${count(members?.authorities)} authorities`,
       },
     ]),
     facts([
@@ -274,7 +274,7 @@ function peers({ node, members }) {
         ]),
     node
       ? facts([
-          ["Node", `${node.version} at ${node.address}`],
+          ["Node", `${node.version} at ${node.hosts.join(", ")}`],
           ["Identity", hash(node.peer_id)],
         ])
       : null,

@@ -78,7 +78,7 @@ export function localTable(options) {
   return box;
 }
 
-/** Table of an endpoint with pages, newest first. */
+/** Table of an endpoint with pages. */
 export class PagedTable {
   /** Positions of the pages so far; the last one is shown. */
   #pages = [null];
@@ -94,7 +94,7 @@ export class PagedTable {
   async refresh() {
     const { path, parameters = {}, pageSize: size = ROWS } = this.#options;
     const after = this.#pages.at(-1);
-    const page = await get(path, { ...parameters, limit: size, after, order: "newest" });
+    const page = await get(path, { ...parameters, limit: size, after });
     // A table that has not changed is left alone, with its selection and its place.
     const content = JSON.stringify([page.items, page.next, this.#pages.length]);
     if (content === this.#last) return;

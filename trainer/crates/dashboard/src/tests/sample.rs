@@ -210,7 +210,7 @@ async fn authors(State(sample): State<Sample>) -> Json<Value> {
 
 async fn peers(State(sample): State<Sample>) -> Json<Value> {
     let node = json!({
-        "address": "ws://127.0.0.1:9944", "chain": "POL sample", "version": "0.1.0",
+        "hosts": ["127.0.0.1:9944"], "chain": "POL sample", "version": "0.1.0",
         "peer_id": "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp", "peers": 14,
         "syncing": false, "latency_ms": 1.4, "listed": null,
     });
@@ -379,7 +379,8 @@ async fn earners(State(sample): State<Sample>) -> Json<Value> {
             })
         })
         .collect();
-    let rounds = json!({"from": sample.rounds.saturating_sub(99), "to": sample.rounds});
+    let rounds = (sample.rounds > 0)
+        .then(|| json!({"from": sample.rounds.saturating_sub(99), "to": sample.rounds}));
     Json(json!({"items": items, "rounds": rounds, "as_of": sample.as_of()}))
 }
 

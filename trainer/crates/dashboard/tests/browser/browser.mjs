@@ -324,7 +324,8 @@ const modes = {
   },
 
   async trainer() {
-    const page = await openTab("light");
+    // The index of a trainer that started late may lack states of the past.
+    const page = await openTab("light", /Failed to load resource/);
     await visit(page, "machine");
     await page.waitForSelector("strong:text-is('trainer')");
     await page.waitForSelector("button:text-is('Pause')");
