@@ -238,6 +238,8 @@ const modes = {
     await page.click("text=Send");
     await page.waitForSelector(".tree .chosen:has-text('391')");
     assert.equal(await page.$$eval(".tree li", (steps) => steps.length), 4);
+    await page.waitForSelector(".answer:has(.chosen) footer:has-text('seed')");
+    assert.equal(await page.$(".answer .bad"), null);
     await check(page, "talk with answers");
   },
 
