@@ -99,7 +99,9 @@ impl Frame {
     #[must_use]
     pub fn with_versioned(self, scope: Scope, routes: OpenApiRouter) -> Self {
         let routes = self.guarded(scope, routes);
-        Self { routes: self.routes.nest("/v1", routes), ..self }
+        // A nest would replace the description of another method of the same path.
+        let nested = OpenApiRouter::new().nest("/v1", routes);
+        Self { routes: self.routes.merge(nested), ..self }
     }
 
     /// Adds pages, which require no token and are no part of the description. What they show comes
