@@ -14,13 +14,14 @@ use axum::{Json, extract::State};
 use pol_api::Problem;
 use pol_chain::ChainError;
 use pol_primitives::{
-    Balance,
+    Balance, Hash,
     head::Head,
     queries::Overview,
     round::{Phase, RoundConfig},
 };
 use serde::Serialize;
-use tokio::time::timeout;
+use std::sync::Arc;
+use tokio::{sync::Mutex, time::timeout};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -50,6 +51,14 @@ pub(crate) struct Consensus {
     stake: StakeState,
     /// Members by role, counted every 30 seconds; null before the first count.
     members: Option<RoleCounts>,
+}
+
+/// State of the endpoint.
+#[derive(Clone)]
+struct ConsensusState {
+    chain: ChainState,
+    /// Newest answer, with the block that it is of.
+    newest: Arc<Mutex<Option<(Hash, Consensus)>>>,
 }
 
 /// Identity of a chain.
@@ -181,12 +190,12 @@ struct StakeState {
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
-async fn consensus(State(state): State<ChainState>) -> Answer<Consensus> {
+async fn consensus(State(state): State<ConsensusState>) -> Answer<Consensus> {
+    let ConsensusState { chain: state, newest } = state;
     let best = state.ask(|node| async move { Ok(node.best) }).await?;
     // One request asks the node, and the others wait for its answer.
-    let mut newest = timeout(ANSWER_TIMEOUT, state.consensus().lock())
-        .await
-        .map_err(|_| Failure::node_away())?;
+    let mut newest =
+        timeout(ANSWER_TIMEOUT, newest.lock()).await.map_err(|_| Failure::node_away())?;
     let known = newest.as_ref().filter(|(hash, _)| *hash == best.hash);
     let mut answer = match known {
         Some((_, answer)) => answer.clone(),
@@ -297,6 +306,7 @@ fn nakamoto(stakes: &[Balance]) -> Option<usize> {
 
 /// Returns the endpoint.
 pub(crate) fn routes(state: ChainState) -> OpenApiRouter {
+    let state = ConsensusState { chain: state, newest: Arc::default() };
     OpenApiRouter::new().routes(routes!(consensus)).with_state(state)
 }
 

@@ -2,12 +2,12 @@
 
 //! `GET /chain-events`: what is new in the index, as server-sent events.
 //!
-//! One task reads what was added to the index and hands it to all streams. A stream that is too
-//! slow ends with a notice, so that it holds up nobody.
+//! One task reads what was added to the index and hands it to all streams.
 
 use crate::{
     audits::DrawItem,
     failure::Failure,
+    feed::{Feed, Notice},
     mind::MeasureItem,
     network::{PhaseItem, RoundItem},
     page::AsOf,
@@ -16,12 +16,9 @@ use crate::{
     state::ChainState,
     values::{Account, Digest, Time, billionths, millionths},
 };
-use axum::{
-    extract::State,
-    response::{Response, sse::Event},
-};
-use futures::stream;
-use pol_api::{ApiError, Problem, events::respond};
+use axum::{extract::State, response::Response};
+use futures::{StreamExt, stream};
+use pol_api::{Problem, events::respond};
 use pol_chain::BlockInfo;
 use pol_index::{
     Index, IndexError, IndexedBlock, Lookup, MAX_PAGE, Order, Position, Range, Row,
@@ -31,92 +28,13 @@ use pol_index::{
 use pol_primitives::submission::Outcome;
 use serde::Serialize;
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
-use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// Most streams at once.
-const STREAMS: usize = 128;
-/// Events that a stream may be behind.
-const BACKLOG: usize = 1_024;
 /// Blocks that are looked back at, and reported at once.
 const WINDOW: u32 = 64;
-/// Longest wait of a stream for the first look at the index.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time between two looks at the index, which another process may write.
 const POLL: Duration = Duration::from_secs(1);
-
-/// Event, ready to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Notice {
-    name: &'static str,
-    data: String,
-}
-
-impl Notice {
-    fn new(name: &'static str, data: &impl Serialize) -> Self {
-        // Types of this crate always serialize.
-        Self { name, data: serde_json::to_string(data).unwrap_or_default() }
-    }
-
-    fn event(&self) -> Event {
-        Event::default().event(self.name).data(&self.data)
-    }
-}
-
-/// Source of all streams. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Feed {
-    sender: broadcast::Sender<Arc<Notice>>,
-    places: Arc<Semaphore>,
-    stage: watch::Sender<Stage>,
-}
-
-/// Stage of the source of all streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// It has not seen the index yet.
-    Starting,
-    /// It reports what is new.
-    Open,
-    /// All streams end.
-    Closed,
-}
-
-impl Default for Feed {
-    fn default() -> Self {
-        Self {
-            sender: broadcast::channel(BACKLOG).0,
-            places: Arc::new(Semaphore::new(STREAMS)),
-            stage: watch::channel(Stage::Starting).0,
-        }
-    }
-}
-
-impl Feed {
-    /// Ends all streams.
-    pub(crate) fn close(&self) {
-        self.stage.send_replace(Stage::Closed);
-    }
-
-    /// Lets streams begin.
-    fn open(&self) {
-        self.stage.send_if_modified(|stage| {
-            let is_starting = *stage == Stage::Starting;
-            if is_starting {
-                *stage = Stage::Open;
-            }
-            is_starting
-        });
-    }
-
-    fn send(&self, notice: Notice) {
-        // Without streams it is dropped.
-        let _ = self.sender.send(Arc::new(notice));
-    }
-}
 
 /// Beginning of a stream.
 #[derive(Serialize)]
@@ -146,12 +64,6 @@ struct ReorganisedNotice {
 struct SkippedNotice {
     from: u32,
     to: u32,
-}
-
-/// End of a stream that was too slow.
-#[derive(Serialize)]
-struct LagNotice {
-    missed: u64,
 }
 
 /// End of an update.
@@ -207,7 +119,7 @@ impl Reported {
         }
         let mut newest = index.blocks(None, WINDOW).await?;
         newest.reverse();
-        if !self.is_started || feed.sender.receiver_count() == 0 {
+        if !self.is_started || !feed.has_streams() {
             self.blocks = newest.iter().map(|block| block.block).collect();
             self.is_started = true;
             feed.open();
@@ -315,39 +227,6 @@ impl Facts<'_> {
     }
 }
 
-/// Stream of one client.
-struct Subscription {
-    notices: broadcast::Receiver<Arc<Notice>>,
-    stage: watch::Receiver<Stage>,
-    first: Option<Event>,
-    is_over: bool,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Subscription {
-    /// Returns the next event, or `None` at the end.
-    async fn next(&mut self) -> Option<Event> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
-        if self.is_over {
-            return None;
-        }
-        let received = tokio::select! {
-            received = self.notices.recv() => received,
-            _ = self.stage.wait_for(|stage| *stage == Stage::Closed) => return None,
-        };
-        match received {
-            Ok(notice) => Some(notice.event()),
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                self.is_over = true;
-                Some(Notice::new("lag", &LagNotice { missed }).event())
-            }
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    }
-}
-
 /// Streams what is new on the chain, as server-sent events.
 ///
 /// `hello` comes first, with the last block of the index. Then come, in the order of the chain,
@@ -368,27 +247,12 @@ async fn events(
     State(state): State<ChainState>,
     _: Parameters<Everything>,
 ) -> Result<Response, Failure> {
-    let feed = state.feed();
-    let place = Arc::clone(&feed.places).try_acquire_owned();
-    let place = place.map_err(|_| Failure(ApiError::Busy))?;
-    let mut stage = feed.stage.subscribe();
-    // What comes before the first look at the index is new to nobody.
-    let opened = stage.wait_for(|stage| *stage != Stage::Starting);
-    if timeout(START_TIMEOUT, opened).await.is_err() {
-        return Err(Failure::indexing());
-    }
-    let notices = feed.sender.subscribe();
-    let hello = Hello { as_of: state.as_of().await.ok() };
-    let subscription = Subscription {
-        notices,
-        stage,
-        first: Some(Notice::new("hello", &hello).event()),
-        is_over: false,
-        _place: place,
-    };
-    Ok(respond(stream::unfold(subscription, |mut subscription| async move {
+    let subscription = state.feed().subscribe().await?;
+    let hello = Notice::new("hello", &Hello { as_of: state.as_of().await.ok() });
+    let rest = stream::unfold(subscription, |mut subscription| async move {
         subscription.next().await.map(|event| (event, subscription))
-    })))
+    });
+    Ok(respond(stream::iter([hello.event()]).chain(rest)))
 }
 
 /// Returns the endpoint.

@@ -71,7 +71,7 @@ struct ExplainedReward {
     paid: Option<Pol>,
     /// Parts by kind of work.
     parts: Vec<ExplainedPart>,
-    /// What holds the reward back.
+    /// Reasons for which the reward is held back.
     held_back: Vec<String>,
     /// Explanation in sentences.
     text: Vec<String>,

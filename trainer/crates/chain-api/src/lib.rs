@@ -46,6 +46,7 @@ mod deltas;
 mod events;
 mod explanation;
 mod failure;
+mod feed;
 mod lineage;
 mod mind;
 mod network;
@@ -55,6 +56,7 @@ mod peers;
 mod penalties;
 mod query;
 mod rewards;
+mod start;
 mod state;
 mod survey;
 #[cfg(test)]
@@ -62,7 +64,8 @@ mod tests;
 mod values;
 mod wallet;
 
-pub use state::{ChainOptions, ChainState};
+pub use start::ChainOptions;
+pub use state::ChainState;
 
 use axum::Json;
 use failure::Failure;

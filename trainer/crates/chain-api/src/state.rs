@@ -3,98 +3,53 @@
 //! State of the endpoints: a node, the index of its chain, and the tasks beside them.
 
 use crate::{
-    consensus::Consensus,
-    events::{Feed, publish},
     failure::Failure,
-    node::{self, Node, NodeWatch, watch_node},
+    feed::Feed,
+    node::{self, Node, NodeWatch},
     page::AsOf,
-    survey::{Survey, survey},
+    survey::Survey,
     values::Time,
 };
 use pol_chain::ChainError;
-use pol_index::{Follower, Index};
-use pol_primitives::Hash;
+use pol_index::Index;
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Mutex, Notify, watch},
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 /// Longest wait for the first survey.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after the follower of the chain failed.
-const FOLLOWER_PAUSE: Duration = Duration::from_secs(30);
-
-/// Options of the endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChainOptions {
-    /// `true` if this process writes the index, which has one writer. Otherwise another process
-    /// does.
-    pub follow: bool,
-}
-
-impl Default for ChainOptions {
-    fn default() -> Self {
-        Self { follow: true }
-    }
-}
 
 /// State of the endpoints. Clones share it, and its tasks end with the last one.
 #[derive(Clone)]
 pub struct ChainState {
-    shared: Arc<Shared>,
+    parts: Arc<Parts>,
 }
 
-struct Shared {
-    index: Index,
-    node: NodeWatch,
-    feed: Feed,
-    survey: watch::Receiver<Option<Arc<Survey>>>,
-    /// Newest answer about consensus, with the block that it is of.
-    consensus: Mutex<Option<(Hash, Consensus)>>,
-    _tasks: JoinSet<()>,
+/// Parts of the state.
+pub(crate) struct Parts {
+    pub(crate) index: Index,
+    pub(crate) node: NodeWatch,
+    pub(crate) feed: Feed,
+    pub(crate) survey: watch::Receiver<Option<Arc<Survey>>>,
+    pub(crate) _tasks: JoinSet<()>,
 }
 
 impl ChainState {
-    /// Starts to watch the first of the nodes that answers, and to publish what is new in the
-    /// index. It returns at once, whether a node is there or not.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside a runtime of tokio.
-    #[must_use]
-    pub fn start(nodes: Vec<String>, index: Index, options: ChainOptions) -> Self {
-        let (found, node) = watch::channel(None);
-        let (surveyed, newest) = watch::channel(None);
-        let (feed, indexed) = (Feed::default(), Arc::new(Notify::new()));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(watch_node(nodes, found));
-        tasks.spawn(survey(index.clone(), surveyed));
-        tasks.spawn(publish(index.clone(), feed.clone(), Arc::clone(&indexed)));
-        if options.follow {
-            tasks.spawn(follow(index.clone(), node.clone(), indexed));
-        }
-        let consensus = Mutex::default();
-        let shared = Shared { index, node, feed, survey: newest, consensus, _tasks: tasks };
-        Self { shared: Arc::new(shared) }
+    /// Creates a state.
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
     }
 
     /// Ends all streams of events, so that a server that stops need not wait for them.
     pub fn end_streams(&self) {
-        self.shared.feed.close();
+        self.parts.feed.close();
     }
 
     pub(crate) fn index(&self) -> &Index {
-        &self.shared.index
+        &self.parts.index
     }
 
     pub(crate) fn feed(&self) -> &Feed {
-        &self.shared.feed
-    }
-
-    pub(crate) fn consensus(&self) -> &Mutex<Option<(Hash, Consensus)>> {
-        &self.shared.consensus
+        &self.parts.feed
     }
 
     /// Asks a question of the node.
@@ -106,7 +61,7 @@ impl ChainState {
     where
         F: Future<Output = Result<T, ChainError>>,
     {
-        node::ask(&self.shared.node, question).await
+        node::ask(&self.parts.node, question).await
     }
 
     /// Returns the newest survey, and waits for the first one.
@@ -115,7 +70,7 @@ impl ChainState {
     ///
     /// Fails if there is none yet.
     pub(crate) async fn survey(&self) -> Result<Arc<Survey>, Failure> {
-        let mut newest = self.shared.survey.clone();
+        let mut newest = self.parts.survey.clone();
         let found = timeout(SURVEY_TIMEOUT, newest.wait_for(Option::is_some)).await;
         let found = found.ok().and_then(Result::ok).and_then(|survey| survey.clone());
         found.ok_or_else(Failure::indexing)
@@ -123,7 +78,7 @@ impl ChainState {
 
     /// Returns the newest survey, if there is one.
     pub(crate) fn survey_now(&self) -> Option<Arc<Survey>> {
-        self.shared.survey.borrow().clone()
+        self.parts.survey.borrow().clone()
     }
 
     /// Returns the block up to which the index knows the chain.
@@ -135,25 +90,12 @@ impl ChainState {
         let newest = self.index().blocks(None, 1).await?;
         let last = newest.first().ok_or_else(Failure::indexing)?;
         let finalised = self.index().finalised_block().await?.map(|block| block.number);
-        let best = self.shared.node.borrow().as_ref().map(|node| node.best.number);
+        let best = self.parts.node.borrow().as_ref().map(|node| node.best.number);
         Ok(AsOf {
             block: last.block.number,
             time: Time::new(last.time),
             finalised,
             behind: best.map(|best| best.saturating_sub(last.block.number)),
         })
-    }
-}
-
-/// Follows the chain into the index for ever, and tells `indexed` about each step.
-async fn follow(index: Index, mut node: NodeWatch, indexed: Arc<Notify>) {
-    loop {
-        let chain = match node.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(node)) => node.chain.clone(),
-            _ => return,
-        };
-        let Err(error) = Follower::new(index.clone()).run(&chain, |_| indexed.notify_one()).await;
-        tracing::warn!(%error, "cannot follow the chain; trying again");
-        sleep(FOLLOWER_PAUSE).await;
     }
 }

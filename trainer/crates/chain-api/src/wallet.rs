@@ -254,7 +254,7 @@ async fn wallet(
         free: Pol(balance.free),
         held: Pol(balance.held),
         frozen: Pol(balance.frozen),
-        // What is on hold counts towards the frozen part.
+        // The part on hold counts towards the frozen one.
         transferable: Pol(balance.free.saturating_sub(balance.frozen.saturating_sub(balance.held))),
         nonce,
         holds,

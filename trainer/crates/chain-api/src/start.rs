@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Start of the tasks beside the endpoints.
+
+use crate::{
+    events::publish,
+    feed::Feed,
+    node::{NodeWatch, watch_node},
+    state::{ChainState, Parts},
+    survey::survey,
+};
+use pol_index::{Follower, Index};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::sleep,
+};
+
+/// Pause after the follower of the chain failed.
+const FOLLOWER_PAUSE: Duration = Duration::from_secs(30);
+
+/// Options of the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainOptions {
+    /// `true` if this process writes the index, which has one writer. Otherwise another process
+    /// does.
+    pub follow: bool,
+}
+
+impl Default for ChainOptions {
+    fn default() -> Self {
+        Self { follow: true }
+    }
+}
+
+impl ChainState {
+    /// Starts to watch the first of the nodes that answers, and to publish what is new in the
+    /// index. It returns at once, whether a node is there or not.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a runtime of tokio.
+    #[must_use]
+    pub fn start(nodes: Vec<String>, index: Index, options: ChainOptions) -> Self {
+        let (found, node) = watch::channel(None);
+        let (surveyed, newest) = watch::channel(None);
+        let (feed, indexed) = (Feed::default(), Arc::new(Notify::new()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch_node(nodes, found));
+        tasks.spawn(survey(index.clone(), surveyed));
+        tasks.spawn(publish(index.clone(), feed.clone(), Arc::clone(&indexed)));
+        if options.follow {
+            tasks.spawn(follow(index.clone(), node.clone(), indexed));
+        }
+        Self::new(Parts { index, node, feed, survey: newest, _tasks: tasks })
+    }
+}
+
+/// Follows the chain into the index for ever, and tells `indexed` about each step.
+async fn follow(index: Index, mut node: NodeWatch, indexed: Arc<Notify>) {
+    loop {
+        let chain = match node.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(node)) => node.chain.clone(),
+            _ => return,
+        };
+        let Err(error) = Follower::new(index.clone()).run(&chain, |_| indexed.notify_one()).await;
+        tracing::warn!(%error, "cannot follow the chain; trying again");
+        sleep(FOLLOWER_PAUSE).await;
+    }
+}
