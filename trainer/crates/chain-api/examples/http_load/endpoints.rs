@@ -6,6 +6,9 @@ use crate::{Result, client::Connection};
 use serde_json::Value;
 use std::net::SocketAddr;
 
+/// Pages of rewards, of accounts and rounds that are asked for.
+const REWARD_PAGES: u32 = 10;
+
 /// Function that makes the path of a request.
 type MakePath = fn(&Facts, &mut Numbers) -> String;
 
@@ -45,9 +48,7 @@ pub(crate) const ENDPOINTS: &[(&str, MakePath)] = &[
     }),
     ("/rewards?round", |f, n| format!("/rewards?round={}", f.round(n))),
     ("/rewards/earners", |_, _| "/rewards/earners".into()),
-    ("/rewards/explanation", |f, n| {
-        format!("/rewards/explanation?account={}&round={}", f.account(n), f.round(n))
-    }),
+    ("/rewards/explanation", |f, n| format!("/rewards/explanation?{}", n.of(&f.rewards))),
     ("/rewards/rounds", |f, n| f.page("/rewards/rounds?limit=100", n)),
     ("/rewards/totals", |_, _| "/rewards/totals".into()),
     ("/rewards/totals/history", |f, n| f.page("/rewards/totals/history?limit=100", n)),
@@ -95,6 +96,8 @@ pub(crate) struct Facts {
     last_audit: u32,
     manifests: u32,
     accounts: Vec<String>,
+    /// Accounts and rounds of rewards, as parameters.
+    rewards: Vec<String>,
     roots: Vec<String>,
 }
 
@@ -109,7 +112,17 @@ impl Facts {
             Ok(serde_json::from_str(&body)?)
         };
         let rounds = get("/consensus/rounds?limit=1000").await?;
-        let rewards = get("/rewards?limit=200").await?;
+        let last_block = number(&rounds["as_of"]["block"])?;
+        let (mut accounts, mut rewards) = (Vec::new(), Vec::new());
+        for part in 0..REWARD_PAGES {
+            let block = last_block / REWARD_PAGES * part;
+            let page = get(&format!("/rewards?limit=200&order=oldest&after={block}-0")).await?;
+            accounts.extend(distinct(&page, "account"));
+            rewards.extend(list(&page).iter().filter_map(|reward| {
+                let (account, round) = (reward["account"].as_str()?, &reward["round"]);
+                Some(format!("account={account}&round={round}"))
+            }));
+        }
         let audits = get("/audits?limit=1").await?;
         let mut manifests = 0;
         // Their numbers begin at 0 and have no gaps.
@@ -121,10 +134,11 @@ impl Facts {
         }
         Ok(Self {
             last_round: number(&rounds["items"][0]["round"])?,
-            last_block: number(&rounds["as_of"]["block"])?,
+            last_block,
             last_audit: number(&audits["items"][0]["audit"])?,
             manifests,
-            accounts: distinct(&rewards, "account"),
+            accounts,
+            rewards,
             roots: distinct(&rounds, "root"),
         })
     }
