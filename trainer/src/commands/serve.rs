@@ -138,7 +138,15 @@ impl ServeOptions {
             monitoring.need_nothing();
             return Ok(None);
         }
-        let chain = self.node.connect().await?;
+        let chain = match self.node.connect().await {
+            // The model needs no node.
+            Err(error) if self.model.is_some() => {
+                tracing::warn!("no chain over HTTP: {error}");
+                monitoring.need_nothing();
+                return Ok(None);
+            }
+            chain => chain?,
+        };
         monitoring.follow_chain(&chain, None);
         let genesis = chain.genesis_hash();
         control.describe(|facts| facts.genesis = Some(genesis));
