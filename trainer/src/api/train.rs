@@ -320,7 +320,7 @@ mod tests {
             (json!({"action": "pause", "rounds": 2}), "goes with the action join"),
             (json!({"action": "join", "rounds": 0}), "from 1 to"),
             (json!({"action": "join", "rounds": 1_000_001}), "from 1 to"),
-            (json!({"action": "join", "rounds": -1}), "invalid value"),
+            (json!({"action": "join", "rounds": -1}), "invalid"),
             (json!({"action": "run"}), "unknown variant"),
             (json!({"actoin": "join"}), "unknown field"),
         ] {
