@@ -6,7 +6,7 @@ use super::{
     driver::Browser,
     sample::{HOSTILE, Sample},
 };
-use axum::Router;
+use axum::{Router, routing::get};
 use pol_api::{Access, Frame, Limits, Rate, Scope, TokenFile, serve};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -76,7 +76,8 @@ async fn pages_explain_what_is_not_there() {
     let server = Server::start(0, Sample { rounds: 0, behind: 0 }.routes(), None).await;
     run(&server, &["empty"]).await;
     server.end().await;
-    let server = Server::start(0, Router::new(), None).await;
+    let nothing = Router::new().route("/nothing", get(|| async {}));
+    let server = Server::start(0, nothing, None).await;
     run(&server, &["bare"]).await;
     server.end().await;
     let behind = Sample { behind: 1_482, ..SAMPLE };
