@@ -219,7 +219,8 @@ impl StateFolder {
     ///
     /// # Errors
     ///
-    /// Fails if the disk is too small for the states of one update, or if the folder cannot be read.
+    /// Fails if the disk is too small for the states of one update, or if the folder cannot be
+    /// read.
     pub fn space(&self, parameters: u64) -> Result<u64, StateError> {
         let stored = self.state_sizes()?.values().sum();
         Ok(pol_hardware::state_space(&self.path, parameters, stored)?)

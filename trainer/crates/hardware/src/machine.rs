@@ -100,9 +100,9 @@ pub fn memory() -> Result<MemoryUse, HardwareError> {
     let mut system = System::new_with_specifics(refresh).map_err(|error| {
         HardwareError::Unknown { property: "memory", source: io::Error::other(error.to_string()) }
     })?;
-    let (size, free) = system.cgroup_limits().map_or((u64::MAX, u64::MAX), |limits| {
-        (limits.total_memory, limits.free_memory)
-    });
+    let (size, free) = system
+        .cgroup_limits()
+        .map_or((u64::MAX, u64::MAX), |limits| (limits.total_memory, limits.free_memory));
     let own = sysinfo::get_current_pid().ok();
     if let Some(own) = own {
         let refresh = ProcessRefreshKind::nothing().with_memory();

@@ -50,8 +50,8 @@ Examples:
   pol-trainer top --once                     print one frame as plain text
   pol-trainer top --json | jq .losses        one JSON object, for scripts
 
-Keys: Tab and 1 to 6 choose a page, the arrows and PgUp, PgDn, Home, End scroll it, q ends. Colours \
-are left out if NO_COLOR is set.";
+Keys: Tab and 1 to 6 choose a page, the arrows and PgUp, PgDn, Home, End scroll it, q ends. \
+Colours are left out if NO_COLOR is set.";
 
 /// Options of `top`.
 #[derive(Args)]
