@@ -5,7 +5,7 @@
 //! [llguidance](https://github.com/guidance-ai/llguidance) turns a JSON Schema into a grammar, and
 //! walks the vocabulary as a tree to find the tokens that continue it. All its work is bounded.
 
-use crate::{Error, text::TextTokenizer};
+use crate::Error;
 use llguidance::{
     Matcher, ParserFactory,
     api::{ParserLimits, TopLevelGrammar},
@@ -55,13 +55,13 @@ pub struct Constraint {
 }
 
 impl ConstraintFactory {
-    /// Creates the factory for the vocabulary of `text`.
-    pub(crate) fn new(text: &TextTokenizer) -> Result<Self, String> {
-        let mut words = text.words();
+    /// Creates the factory for a vocabulary of `words`, of which `ends` end a text. Special tokens
+    /// have their names behind a byte that no text has.
+    pub(crate) fn new(mut words: Vec<Vec<u8>>, ends: &[u32]) -> Result<Self, String> {
         for word in words.iter_mut().filter(|word| word.len() > MAX_TOKEN_BYTES) {
             word.clear();
         }
-        let mut ends = text.ends().to_vec();
+        let mut ends = ends.to_vec();
         ends.retain(|&end| (end as usize) < words.len());
         for &end in &ends {
             // A token that ends a text is no part of one.

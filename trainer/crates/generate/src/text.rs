@@ -132,12 +132,13 @@ impl TextTokenizer {
     ///
     /// Fails if the schema is too large, or if it has features that no constraint can keep.
     pub fn constraint(&self, schema: &Value) -> Result<Constraint, Error> {
-        let factory = self.constraints.get_or_init(|| ConstraintFactory::new(self));
+        let make = || ConstraintFactory::new(self.words(), &self.ends);
+        let factory = self.constraints.get_or_init(make);
         factory.as_ref().map_err(|reason| refused(reason.clone()))?.constraint(schema)
     }
 
     /// Returns the bytes of all tokens. A special one has its name behind a byte that no text has.
-    pub(crate) fn words(&self) -> Vec<Vec<u8>> {
+    fn words(&self) -> Vec<Vec<u8>> {
         let mut words = self.pieces.clone();
         for (id, token) in self.tokenizer.inner().get_added_tokens_decoder() {
             if let Some(word) = words.get_mut(id as usize).filter(|_| token.special) {
