@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::models::Server;
+use super::models::{Server, engine, options, random};
+use pol_api::Limits;
 use serde_json::{Value, json};
+
+/// Serves a model that has room for descriptions of functions.
+async fn roomy() -> Server {
+    Server::with(engine(random(1, 2_048), "r1", options()), Limits::default(), None, None).await
+}
 
 fn tools() -> Value {
     let point = json!({
@@ -36,7 +42,7 @@ fn assert_move(call: &Value) {
 
 #[tokio::test]
 async fn a_function_is_called_where_it_has_to_be() {
-    let server = Server::start().await;
+    let server = roomy().await;
     let named = json!({"type": "function", "function": {"name": "move"}});
     let answer = server.client.post("/v1/chat/completions", &request(named.clone())).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -64,7 +70,7 @@ async fn a_function_is_called_where_it_has_to_be() {
 
 #[tokio::test]
 async fn functions_are_described_and_their_results_read() {
-    let server = Server::start().await;
+    let server = roomy().await;
     let prompt_tokens = async |request: &Value| {
         let answer = server.client.post("/v1/chat/completions", request).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -89,7 +95,7 @@ async fn functions_are_described_and_their_results_read() {
 
 #[tokio::test]
 async fn a_form_and_functions_go_together() {
-    let server = Server::start().await;
+    let server = roomy().await;
     let schema = json!({"type": "object", "properties": {"answer": {"type": "integer"}},
         "required": ["answer"], "additionalProperties": false});
     for seed in 0..4 {
@@ -114,7 +120,7 @@ async fn a_form_and_functions_go_together() {
 
 #[tokio::test]
 async fn choices_that_cannot_be_are_refused() {
-    let server = Server::start().await;
+    let server = roomy().await;
     for (more, text) in [
         (json!({"tools": [], "tool_choice": "required"}), "no function"),
         (json!({"tool_choice": {"type": "function", "function": {"name": "fly"}}}), "fly"),

@@ -55,7 +55,12 @@ pub(crate) fn tokenizer(chat: bool) -> TextTokenizer {
 
 /// Returns a random model with a context of 512.
 pub(crate) fn native(seed: u8) -> NativeModel {
-    let spec = ModelSpec::gpt2(VOCABULARY as u32, 32, 2, 4, 96, 512);
+    random(seed, 512)
+}
+
+/// Returns a random model that reads as many tokens.
+pub(crate) fn random(seed: u8, context: u32) -> NativeModel {
+    let spec = ModelSpec::gpt2(VOCABULARY as u32, 32, 2, 4, 96, context);
     let flat: Vec<f32> =
         initial_parameters(&spec, &[seed; 32]).into_iter().map(|value| value * 6.0).collect();
     NativeModel::new(&spec, &flat, 1).unwrap()
