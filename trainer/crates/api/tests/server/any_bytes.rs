@@ -10,7 +10,7 @@ use pol_api::{
     parse,
 };
 use pol_primitives::prf::Prf;
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 use tokio::io::AsyncWriteExt;
 
 /// Number of damaged inputs of each kind.
@@ -99,6 +99,7 @@ fn damaged_files_of_tokens_are_refused_or_kept() {
     let path = folder.path().join("tokens.json");
     for (is_seed, bytes) in damaged("tokens", &TOKENS) {
         fs::write(&path, &bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let file = TokenFile::new(&path);
         let Ok(tokens) = file.list() else {
             assert!(!is_seed);
