@@ -302,7 +302,8 @@ mod tests {
         assert_eq!(resolve(&[], &["127.0.0.1", "1.1.1.1", "fe80::1"]).await, Ok(vec![public]));
         for addresses in [&["127.0.0.1", "::1"][..], &[]] {
             let error = resolve(&[], addresses).await.unwrap_err();
-            assert_eq!(error, "site.test has no address on the public internet");
+            let hint = "if it is your own, add \"site.test\" to http.allowed_hosts";
+            assert_eq!(error, format!("site.test has no address on the public internet; {hint}"));
         }
         assert_eq!(resolve(&["site.test"], &["127.0.0.1"]).await.unwrap().len(), 1);
     }
