@@ -118,11 +118,7 @@ fn refusals_to_generate_are_explained() {
             1,
             "has no tokenizer; import the model again with --tokenizer FILE",
         ),
-        (
-            &["--model", &short, "--chat", "the"],
-            1,
-            "it has no <|im_start|>, so this model knows no chat",
-        ),
+        (&["--model", &short, "--chat", "the"], 1, "it knows no chat"),
         (&["--model", &short, "--batch", &empty], 1, "there is no prompt"),
         (
             &["--model", &short, "--temperature", "-1", "the"],
