@@ -11,7 +11,7 @@ mod command;
 mod rpc;
 mod service;
 
-use std::{error::Error, iter, process::ExitCode};
+use std::{error::Error, process::ExitCode};
 
 /// Words of the database about a folder that another process has open.
 const IN_USE: &str = "Database file is in use";
@@ -29,8 +29,10 @@ fn main() -> ExitCode {
 /// Returns an error with its causes, a line each, and a remedy where the SDK names none.
 fn in_words(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    for cause in iter::successors(error.source(), |cause| cause.source()) {
+    let mut next = error.source();
+    while let Some(cause) = next {
         text += &format!("\n  because: {cause}");
+        next = cause.source();
     }
     if text.contains(IN_USE) {
         text += "\n  another process, such as a node that still runs, has this base path open; \
