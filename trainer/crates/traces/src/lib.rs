@@ -2,7 +2,7 @@
 
 //! Traces of a process, sent to a collector of OpenTelemetry by [OTLP] over HTTP.
 //!
-//! [`Traces`] exports spans, and its [layer](Traces::layer) makes them of those spans of `tracing`
+//! `Traces` exports spans, and its `layer` makes them of those spans of `tracing`
 //! that have one target. Neither lines of the log nor other spans leave the process.
 //!
 //! A field `otel.name` replaces the name of a span, and `otel.kind` sets its kind, as in the crate
