@@ -378,7 +378,9 @@ const LOOKS = {
   },
   async learning(page) {
     await page.waitForSelector(".chart polyline");
-    assert.ok((await page.$$(".gauge .arc")).length > 1);
+    // A model that predicts no losses of its own has few measures, and some of them are 0.
+    const measured = await page.$$eval(".gauge .figure", textsOf);
+    assert.ok(measured.some((text) => text !== "–"), `${measured}`);
     await follow(
       page,
       "section:has(h2:text-is('Rounds')) tbody th a",
