@@ -400,7 +400,7 @@ const LOOKS = {
   async audits(page) {
     // The newest audits may be under way.
     await page.waitForSelector("tbody tr:has-text('ended')");
-    await follow(page, "tbody tr:has-text('ended') a", ".story .timeline li:nth-child(4)");
+    await follow(page, "tbody tr:has-text('ended') a", ".story .timeline li");
   },
   async talk(page) {
     await page.selectOption("label:has-text('As') select", "text");
