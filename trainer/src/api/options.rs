@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpListener;
+use url::Url;
 
 /// Requests of one client at once, in those of a second.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
@@ -86,6 +87,11 @@ impl ApiPartOptions {
         drain: Duration,
     ) -> Result<ApiServer> {
         self.check_tokens(address)?;
+        self.allow_origin.iter().try_for_each(|origin| check_origin(origin))?;
+        if let Some(library) = &self.library {
+            let is_folder = library.is_dir();
+            ensure!(is_folder, "{} is no folder of models; make it first", library.display());
+        }
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!(
                 "cannot serve the HTTP interface at {address}; choose another port, or end the \
@@ -140,6 +146,18 @@ impl ApiPartOptions {
     }
 }
 
+/// Checks an origin. Browsers name theirs in one form, and another one would match no page.
+fn check_origin(text: &str) -> Result<()> {
+    let origin = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let origin = origin.map(|url| url.origin().ascii_serialization());
+    ensure!(
+        origin.as_deref() == Some(text),
+        "{text:?} is no origin of pages; give scheme, host, and port alone, such as \
+         https://example.org"
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +176,26 @@ mod tests {
         TokenFile::new(&tokens).add("a", &[pol_api::Scope::Read]).unwrap();
         let with = ApiPartOptions { tokens: Some(tokens), ..ApiPartOptions::default() };
         assert!(bind(&with, "0.0.0.0:0").await.is_ok());
+    }
+
+    #[test]
+    fn origins_have_one_form() {
+        for origin in ["https://example.org", "http://127.0.0.1:8080"] {
+            assert!(check_origin(origin).is_ok(), "{origin}");
+        }
+        for text in
+            ["example.org", "*", "null", "", "https://example.org/", "https://a.org/b", "file://a"]
+        {
+            assert!(check_origin(text).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_library_has_to_be_there() {
+        let library = Some("/no/such/library".into());
+        let options = ApiPartOptions { library, ..ApiPartOptions::default() };
+        let error = bind(&options, "127.0.0.1:0").await.err().unwrap();
+        assert!(error.to_string().contains("/no/such/library"), "{error}");
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
     penalties::PenaltyItem,
     query::{Everything, PageQuery, Paged, Parameters},
     state::ChainState,
-    values::{Account, Pol, Time, billionths, millionths},
+    values::{Account, Pol, Time, billionths},
 };
 use axum::{
     Json,
@@ -358,7 +358,7 @@ fn story(
     Story {
         trainer: Account(trainer),
         outcome: end.and_then(|end| end.outcome),
-        score: end.map(|end| millionths(end.score)),
+        score: end.map(|end| billionths(end.score)),
         gain: end.map(|end| billionths(end.gain)),
         seats: seats.collect(),
         steps: own.map(StepItem::from).collect(),

@@ -176,7 +176,7 @@ impl UpdateItem {
             payload: reveal.as_ref().map(|reveal| Digest(reveal.payload)),
             settled: settled.is_some(),
             outcome: settled.and_then(|settlement| settlement.outcome),
-            score: settled.map(|settlement| millionths(settlement.score)),
+            score: settled.map(|settlement| billionths(settlement.score)),
             gain: settled.map(|settlement| billionths(settlement.gain)),
             staleness: settled.map(|settlement| settlement.staleness),
             slashed: Pol(slashed),

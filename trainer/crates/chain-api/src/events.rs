@@ -14,7 +14,7 @@ use crate::{
     penalties::PenaltyItem,
     query::{Everything, Parameters},
     state::ChainState,
-    values::{Account, Digest, Time, billionths, millionths},
+    values::{Account, Digest, Time, billionths},
 };
 use axum::{extract::State, response::Response};
 use futures::{StreamExt, stream};
@@ -84,7 +84,7 @@ impl From<Row<UpdateEnd>> for SettledNotice {
             round: fact.round,
             account: Account(fact.account),
             outcome: fact.outcome,
-            score: millionths(fact.score),
+            score: billionths(fact.score),
             gain: billionths(fact.gain),
             block: at.block,
             time: Time::new(time),

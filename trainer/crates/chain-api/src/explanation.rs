@@ -385,7 +385,7 @@ async fn measure_training(
     let Some(UpdateEnd { outcome, score, gain, tokens, staleness, .. }) = end else {
         return Ok((Measured::default(), "Its update improved the model".to_owned()));
     };
-    let (score, gain) = (millionths(score), billionths(gain));
+    let (score, gain) = (billionths(score), billionths(gain));
     let clause = format!(
         "Its update trained on {tokens} tokens of {shards} shards and improved the model by \
          {score} nats per token on text that nobody was assigned"

@@ -366,7 +366,8 @@ async fn authors(
 ) -> Answer<AuthorList> {
     let window = bounded("window", window, WINDOW, MAX_WINDOW)?;
     let as_of = state.as_of().await?;
-    let from = as_of.block.saturating_add(1).saturating_sub(window);
+    // The first block has neither an author nor a time.
+    let from = as_of.block.saturating_add(1).saturating_sub(window).max(1);
     let mut authors = state.index().authors(from).await?;
     authors.sort_by(|(one, a), (other, b)| b.cmp(a).then(one.cmp(other)));
     let first = state.index().blocks(Some(from.saturating_add(1)), 1).await?;

@@ -22,13 +22,19 @@ pub fn parse_tree(text: &str) -> Result<Map<String, Value>, ConfigError> {
     let (format, parsed) = if text.trim_start().starts_with('{') {
         ("JSON", serde_json::from_str(text).map_err(|error| error.to_string()))
     } else {
-        ("TOML", toml::from_str(text).map_err(|error| error.to_string()))
+        ("TOML", toml::from_str(text).map_err(|error| place_in(text, &error)))
     };
     match parsed {
         Ok(Tree(Value::Object(tree))) => Ok(tree),
         Ok(_) => Err(ConfigError::Syntax { format, reason: "there are no keys in it".into() }),
         Err(reason) => Err(ConfigError::Syntax { format, reason: reason.trim_end().into() }),
     }
+}
+
+/// Returns an error with its place. Its own form repeats the line, which may hold a secret.
+fn place_in(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 /// A value without repeated keys and without numbers that are not finite. `serde_json::Value` would
@@ -142,6 +148,7 @@ mod tests {
             ("{", "it is no JSON"),
             ("[1, 2]", "it is no TOML"),
             ("just words", "it is no TOML"),
+            ("a = 1\nkey = \"secret", "it is no TOML: line 2: "),
         ] {
             let error = refusal(text);
             assert!(error.contains(reason), "{text}: {error}");

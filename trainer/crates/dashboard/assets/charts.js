@@ -14,10 +14,10 @@ const MARGIN = { top: 12, right: 30, bottom: 38, left: 54 };
 const SERIES = 6;
 
 /** Returns at most `about` round numbers across a range. */
-export function ticks(low, high, about = 5) {
+export function ticks(low, high, about = 5, least = 0) {
   const span = high - low;
   if (!(span > 0)) return [low];
-  const power = 10 ** Math.floor(Math.log10(span / about));
+  const power = Math.max(least, 10 ** Math.floor(Math.log10(span / about)));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => span / size <= about);
   const found = [];
   for (let n = Math.ceil(low / step); n * step <= high + step * 1e-9; n += 1) found.push(n * step);
@@ -160,7 +160,7 @@ export function lineChart({ title, description, series, x, y, fromZero = false }
       x: scale(left, right, MARGIN.left, width - MARGIN.right),
       y: scale(low, high, HEIGHT - MARGIN.bottom, MARGIN.top),
     };
-    const across = ticks(left, right, Math.max(2, Math.floor(width / 110)));
+    const across = ticks(left, right, Math.max(2, Math.floor(width / 110)), x.least);
     const root = frame({
       title,
       description,
@@ -333,7 +333,7 @@ export function histogram({ title, description, bins, x, y }) {
       x: scale(first, last, MARGIN.left, width - MARGIN.right),
       y: scale(0, high, HEIGHT - MARGIN.bottom, MARGIN.top),
     };
-    const across = ticks(first, last, Math.max(2, Math.floor(width / 80)));
+    const across = ticks(first, last, Math.max(2, Math.floor(width / 80)), x.least);
     const root = frame({
       title,
       description,

@@ -147,7 +147,7 @@ function emission([totals, rounds]) {
       title: "Emission by round",
       description: "POL minted by each round, by the group that it is for.",
       series: parts.map((part) => ({ name: capital(part), points: points(part) })),
-      x: { label: "round", format: count },
+      x: { label: "round", format: count, least: 1 },
       y: { label: "POL" },
       fromZero: true,
     }),

@@ -104,7 +104,7 @@ function losses(items) {
         `Loss of the heads of rounds ${first.round} to ${last.round}, from ` +
         `${decimal(first.loss)} to ${decimal(last.loss)} nats per token.`,
       series: [{ name: "Loss", points: points("loss") }],
-      x: { label: "round", format: count },
+      x: { label: "round", format: count, least: 1 },
       y: { label: "nats per token" },
     }),
     lineChart({
@@ -117,7 +117,7 @@ function losses(items) {
         ["Introspection", "introspection"],
         ["Experts used", "utilisation"],
       ].map(([name, key]) => ({ name, points: points(key) })),
-      x: { label: "round", format: count },
+      x: { label: "round", format: count, least: 1 },
       y: { label: "0 to 1" },
       fromZero: true,
     }),

@@ -167,6 +167,8 @@ class Talk {
     const isOn = (name) => this.#controls.get(name)?.checked === true;
     const number = (name) => (value(name) === "" ? undefined : Number(value(name)));
     const isChat = value("mode") === "chat";
+    // Steps of reasoning have a budget in the place of a length.
+    const length = value("reason") === "" ? "max_tokens" : "budget";
     return {
       prompt: isChat ? undefined : text,
       messages: isChat ? [...this.#messages, { role: "user", content: text }] : undefined,
@@ -175,7 +177,7 @@ class Talk {
       receipt: isOn("receipt") && value("reason") === "" ? true : undefined,
       temperature: number("temperature"),
       top_p: number("top_p"),
-      max_tokens: number("max_tokens"),
+      [length]: number("max_tokens"),
       sensitivity: number("sensitivity"),
       seed: number("seed"),
       stream: true,

@@ -304,7 +304,7 @@ facts! {
         outcome: Option<Outcome>,
         /// Audit that decided it.
         audit: Option<AuditId>,
-        /// Score that is paid for, in millionths of a nat per token.
+        /// Score that is paid for, in billionths of a nat per token.
         score: u32,
         /// Gain on unassigned text, in billionths of a nat per token.
         gain: i32,

@@ -183,7 +183,7 @@ fn audit(draw: &mut BlockFacts, settle: &mut BlockFacts) {
             account,
             outcome: Some(outcome),
             audit: Some(AUDIT),
-            score: if is_valid { 1_500 } else { 0 },
+            score: if is_valid { 1_500_000 } else { 0 },
             gain: if is_valid { 1_500_000 } else { -2_000 },
             tokens: 8_192,
             staleness: 0,
