@@ -24,6 +24,12 @@ export function ticks(low, high, about = 5, least = 0) {
   return found;
 }
 
+/** Returns the ticks of a horizontal axis, `about` of them, with their texts. */
+function ticksAcross({ format, least }, [low, high], about) {
+  const values = ticks(low, high, Math.max(2, Math.floor(about)), least);
+  return values.map((value) => ({ value, text: (format ?? plain)(value) }));
+}
+
 /** Returns the least and the greatest of each of as many groups, so that no peak is lost. */
 export function thin(points, groups) {
   if (points.length <= groups * 2) return points;
@@ -160,14 +166,13 @@ export function lineChart({ title, description, series, x, y, fromZero = false }
       x: scale(left, right, MARGIN.left, width - MARGIN.right),
       y: scale(low, high, HEIGHT - MARGIN.bottom, MARGIN.top),
     };
-    const across = ticks(left, right, Math.max(2, Math.floor(width / 110)), x.least);
     const root = frame({
       title,
       description,
       width,
       x: { ...x, place: place.x },
       y: { ...y, place: place.y },
-      xTicks: across.map((value) => ({ value, text: (x.format ?? plain)(value) })),
+      xTicks: ticksAcross(x, [left, right], width / 110),
       yTicks: ticks(low, high),
     });
     shown.forEach(({ points }, number) => {
@@ -333,14 +338,13 @@ export function histogram({ title, description, bins, x, y }) {
       x: scale(first, last, MARGIN.left, width - MARGIN.right),
       y: scale(0, high, HEIGHT - MARGIN.bottom, MARGIN.top),
     };
-    const across = ticks(first, last, Math.max(2, Math.floor(width / 80)), x.least);
     const root = frame({
       title,
       description,
       width,
       x: { ...x, place: place.x },
       y: { ...y, place: place.y },
-      xTicks: across.map((value) => ({ value, text: (x.format ?? plain)(value) })),
+      xTicks: ticksAcross(x, [first, last], width / 80),
       yTicks: ticks(0, high),
     });
     for (const { from, to, value } of bins) {
