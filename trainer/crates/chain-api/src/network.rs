@@ -380,7 +380,7 @@ async fn authors(
         window: BlockWindow {
             from,
             to: as_of.block,
-            blocks: as_of.block.saturating_sub(from).saturating_add(1),
+            blocks: as_of.block.saturating_add(1).saturating_sub(from),
             seconds: as_of.time.milliseconds().saturating_sub(start) as f64 / 1e3,
         },
         as_of,

@@ -2,7 +2,7 @@
 
 use super::{
     client::Server,
-    made::{HEAD, TRAINER, VALIDATOR, hex, name},
+    made::{HEAD, TRAINER, VALIDATOR, block_of, hex, name},
 };
 use serde_json::json;
 
@@ -112,7 +112,13 @@ async fn blocks_and_their_authors_are_listed() {
     assert_eq!(authors["items"], json!([{"account": name(VALIDATOR), "blocks": 4}]));
     assert_eq!(authors["window"], json!({"from": 5, "to": 8, "blocks": 4, "seconds": 9.0}));
     let all = server.json("/consensus/authors").await;
-    assert_eq!((&all["items"][0]["blocks"], &all["window"]["from"]), (&json!(8), &json!(0)));
+    assert_eq!(all["items"][0]["blocks"], 8);
+    // The first block has no author and no time.
+    assert_eq!(all["window"], json!({"from": 1, "to": 8, "blocks": 8, "seconds": 21.0}));
+    let server = Server::start().await;
+    server.index.apply(&[block_of(0, 0, 0)]).await.unwrap();
+    let none = server.json("/consensus/authors").await;
+    assert_eq!((&none["items"], &none["window"]["blocks"]), (&json!([]), &json!(0)));
 }
 
 #[tokio::test]
