@@ -42,7 +42,6 @@ pub mod openai;
 mod origins;
 mod parameters;
 mod pretrained;
-mod query;
 mod receipts;
 mod reference;
 mod server;
