@@ -188,7 +188,8 @@ impl RunOptions {
         let chain = self.api.parts.chain(self.node.all(), context.state.path()).await?;
         let trains = self.role == RoleOption::Trainer;
         let control = context.control.clone();
-        server.start(ApiParts { control, models: None, chain, trains })
+        let data = self.data.clone();
+        server.start(ApiParts { control, models: None, chain, data, trains })
     }
 
     /// Logs what the reader of the configuration should know.

@@ -4,6 +4,7 @@
 
 use crate::{
     context::{NodeContext, payload_tag},
+    disk,
     error::{Result, RoleError, explain},
 };
 use anyhow::anyhow;
@@ -62,7 +63,7 @@ impl PayloadChecks {
     ///
     /// # Errors
     ///
-    /// Fails if this machine is at fault, such as with a full disk.
+    /// Fails if this machine is at fault, such as with a damaged store.
     pub(super) fn advance(
         &mut self,
         recipe: &Recipe,
@@ -156,8 +157,10 @@ impl PayloadChecks {
                     Some(Check::Running { failures }) => failures.saturating_add(1),
                     _ => 1,
                 };
-                let reason = explain(&error);
-                tracing::warn!("round {}: no payload of {name} yet: {reason}", self.round);
+                if !disk::note_failure(&error) {
+                    let reason = explain(&error);
+                    tracing::warn!("round {}: no payload of {name} yet: {reason}", self.round);
+                }
                 let pause = RETRY_PAUSE * (1 << failures.saturating_sub(1).min(4));
                 Check::Missing { failures, from: Instant::now() + pause }
             }

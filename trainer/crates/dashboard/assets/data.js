@@ -3,6 +3,7 @@
 
 import { get } from "./api.js";
 import { barChart, histogram } from "./charts.js";
+import { documentsOfShard, findDocuments } from "./documents.js";
 import { el, go } from "./dom.js";
 import { account, badge, compact, count, decimal, hash, percent, time, words } from "./format.js";
 import { outcome } from "./learning.js";
@@ -16,6 +17,8 @@ const KINDS = [
   ["source", "Source", "number, such as 1"],
   ["round", "Round", "number, such as 12"],
   ["hash", "Hash", "0x… of a manifest's content or documents, or of a model"],
+  ["document", "Document", "hash of its raw bytes or text, or part of its address or title"],
+  ["passage", "Passage", "words of the text of a document, such as a sentence"],
 ];
 
 const place = (kind, name) => `/dashboard/data?${kind}=${encodeURIComponent(name)}`;
@@ -24,8 +27,11 @@ const link = (kind, name, text = name) => el("a", { href: place(kind, name) }, S
 export function dataPage(page) {
   const asked = KINDS.find(([kind]) => page.parameters.has(kind));
   if (asked) {
-    page.add(search(asked[0], page.parameters.get(asked[0])));
-    walk(page, asked[0], page.parameters.get(asked[0]));
+    const [kind, name] = [asked[0], page.parameters.get(asked[0])];
+    page.add(search(kind, name));
+    if (kind === "document" || kind === "passage") findDocuments(page, kind, name, columns);
+    else walk(page, kind, name);
+    if (kind === "shard") documentsOfShard(page, name);
     return;
   }
   overview(page);
@@ -187,7 +193,7 @@ function search(kind, name) {
     name: "name",
     value: name,
     required: true,
-    maxlength: 80,
+    maxlength: 400,
     "aria-label": "Name",
     "aria-describedby": "search-hint",
     autocomplete: "off",
@@ -216,8 +222,7 @@ function search(kind, name) {
       "p",
       { class: "about" },
       "From a source to its shards, the rounds that trained on them, and the models that learned " +
-        "from them, and back. The provider of the data finds the shard of a passage: ",
-      el("code", {}, "pol-trainer data trace --data DIR --passage TEXT"),
+        "from them, and back. Documents and passages are found in the data of this machine.",
     ),
     form,
     hint,

@@ -162,7 +162,8 @@ impl<'a> Provider<'a> {
         });
         control.note(ActivityKind::Serving, None, "registers and serves data");
         let chain = options.chain(node.all(), state).await?;
-        Ok(ApiParts { control, chain, ..ApiParts::default() })
+        let data = Some(self.config.out.clone());
+        Ok(ApiParts { control, chain, data, ..ApiParts::default() })
     }
 
     async fn introduce(&self) -> Result<()> {
