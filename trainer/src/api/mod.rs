@@ -4,7 +4,6 @@
 //! machine and its work, and the dashboard, as far as the process has them.
 
 mod chain;
-mod documents;
 mod epoch;
 mod local;
 mod machine;

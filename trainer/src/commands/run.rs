@@ -188,8 +188,7 @@ impl RunOptions {
         let chain = self.api.parts.chain(self.node.all(), context.state.path()).await?;
         let trains = self.role == RoleOption::Trainer;
         let control = context.control.clone();
-        let data = self.data.clone();
-        server.start(ApiParts { control, models: None, chain, data, trains })
+        server.start(ApiParts { control, models: None, chain, trains })
     }
 
     /// Logs what the reader of the configuration should know.

@@ -6,25 +6,17 @@
 //! waits for the other: the state is a value that is replaced, and events that a slow reader does
 //! not take are lost for that reader alone.
 
-mod history;
 mod plan;
 mod report;
 
-pub(crate) use history::{History, SegmentFigures, UpdateFigures};
 pub(crate) use plan::{Action, PlanState};
-pub(crate) use report::{
-    Activity, ActivityKind, GradientFigures, LocalEpoch, LocalState, Progress, WorkEvent,
-};
+pub(crate) use report::{Activity, ActivityKind, LocalEpoch, LocalState, Progress, WorkEvent};
 
 use crate::display::utc_now;
 use plan::Plan;
 use pol_primitives::RoundNumber;
 use report::Facts;
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Instant};
 use tokio::sync::{broadcast, watch};
 
 /// Events that a reader may be behind.
@@ -55,7 +47,6 @@ impl WorkState {
 pub(crate) struct Control {
     state: Arc<watch::Sender<WorkState>>,
     events: broadcast::Sender<WorkEvent>,
-    history: Arc<Mutex<History>>,
     started: Instant,
     started_at: Arc<str>,
 }
@@ -68,7 +59,6 @@ impl Default for Control {
         Self {
             state: Arc::new(state),
             events: broadcast::Sender::new(EVENT_BACKLOG),
-            history: Arc::default(),
             started: Instant::now(),
             started_at: now.into(),
         }
@@ -148,19 +138,8 @@ impl Control {
 
     /// Notes a segment that was trained.
     pub(crate) fn note_segment(&self, progress: Progress) {
-        self.history().add_segment(&progress);
         self.state.send_modify(|state| state.progress = Some(progress.clone()));
         self.send(WorkEvent::Segment(progress));
-    }
-
-    /// Notes an update that was made, which moves the parameters so far.
-    pub(crate) fn note_update(&self, round: RoundNumber, movement: f64) {
-        self.history().add_update(round, movement);
-    }
-
-    /// Returns the figures of the training so far.
-    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes the end of a lease.
@@ -208,7 +187,6 @@ impl Control {
             changed
         });
         if let Some(event) = event {
-            pol_metrics::trainer().paused.set(u8::from(!self.may_lease()).into());
             self.send(event);
         }
     }

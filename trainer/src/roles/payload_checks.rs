@@ -4,7 +4,6 @@
 
 use crate::{
     context::{NodeContext, payload_tag},
-    disk,
     error::{Result, RoleError, explain},
 };
 use anyhow::anyhow;
@@ -63,7 +62,7 @@ impl PayloadChecks {
     ///
     /// # Errors
     ///
-    /// Fails if this machine is at fault, such as with a damaged store.
+    /// Fails if this machine is at fault, such as with a full disk.
     pub(super) fn advance(
         &mut self,
         recipe: &Recipe,
@@ -157,10 +156,8 @@ impl PayloadChecks {
                     Some(Check::Running { failures }) => failures.saturating_add(1),
                     _ => 1,
                 };
-                if !disk::note_failure(&error) {
-                    let reason = explain(&error);
-                    tracing::warn!("round {}: no payload of {name} yet: {reason}", self.round);
-                }
+                let reason = explain(&error);
+                tracing::warn!("round {}: no payload of {name} yet: {reason}", self.round);
                 let pause = RETRY_PAUSE * (1 << failures.saturating_sub(1).min(4));
                 Check::Missing { failures, from: Instant::now() + pause }
             }

@@ -2,10 +2,7 @@
 
 //! Reads of the chain that are repeated, since one unanswered request must not undo long work.
 
-use crate::{
-    disk,
-    error::{Result, RoleError, explain},
-};
+use crate::error::{Result, RoleError, explain};
 use std::{future::Future, time::Duration};
 
 /// Waits before a failed read is repeated: a few blocks in all.
@@ -38,9 +35,7 @@ where
     for wait in waits {
         match read().await.map_err(Into::into) {
             Err(RoleError::Transient(error)) => {
-                if !disk::note_failure(&error) {
-                    tracing::warn!("{}; reading again", explain(&error));
-                }
+                tracing::warn!("{}; reading again", explain(&error));
                 tokio::time::sleep(*wait).await;
             }
             done => return done,

@@ -8,13 +8,12 @@ use super::{
     measurer::{HeadMeasurer, HeadMetrics},
     responder::{AuditResponder, count_outcome},
     runner::{BlockHandler, OverviewSender},
-    tasks::{BackgroundTask, RoleTask, compute},
+    tasks::{BackgroundTask, RoleTask},
 };
 use crate::{
-    context::{NodeContext, submit_housekeeping},
+    context::{NodeContext, payload_tag, submit_housekeeping},
     control::{ActivityKind, PlanState, Progress, WorkEvent},
     data::{contents, lease_tag},
-    disk,
     display::{format_amount, short_hash},
     error::{Result, RoleError, explain},
     state::{Journal, LeaseKey, StateError},
@@ -75,8 +74,6 @@ pub struct Trainer<S> {
     lagging: bool,
     /// `true` while the disk has no space for another update.
     crowded: bool,
-    /// Optimiser state that was read and is sound, or was written by this process.
-    sound_carry: Option<Hash>,
     responder: RoleTask,
     measurer: RoleTask,
     head_metrics: HeadMetrics,
@@ -121,7 +118,6 @@ impl<S: Strategy> Trainer<S> {
             convicted: responder.convicted(),
             lagging: false,
             crowded: false,
-            sound_carry: None,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
             head_metrics,
@@ -296,38 +292,20 @@ impl<S: Strategy> Trainer<S> {
             tracing::warn!("{shortage}; leasing nothing until then");
         }
         self.crowded = shortage.is_some();
-        // The store of blobs may need more.
-        Ok(!self.crowded && !disk::is_full(self.context.state.path()))
-    }
-
-    /// Returns `true` if the optimiser state `carry` can be read from this folder. Another start of
-    /// the process may have written it, and a lease that starts from a damaged one is lost.
-    async fn has_carry(&mut self, carry: Hash, recipe: &Recipe) -> Result<bool> {
-        if self.sound_carry == Some(carry) && self.context.state.has_carry(&carry) {
-            return Ok(true);
-        }
-        self.sound_carry = None;
-        let (state, parameters) = (self.context.state.clone(), recipe.model.size() as usize);
-        let loaded = compute(move |_| Ok(state.load_carry(&carry, parameters).map(drop))).await?;
-        match loaded {
-            Ok(()) => self.sound_carry = Some(carry),
-            Err(error) => tracing::warn!(
-                "the optimiser state {} cannot be read from this machine ({error}); starting with \
-                 a fresh one",
-                short_hash(&carry)
-            ),
-        }
-        Ok(self.sound_carry == Some(carry))
+        Ok(!self.crowded)
     }
 
     /// Takes a lease.
     async fn join(&mut self, overview: &Overview, recipe: &Recipe) -> Result<()> {
+        let (chain, state, tier) = (&self.context.chain, &self.context.state, self.config.tier);
         // Another member may have concluded the last lease, and a rewrite of the model drops the
         // carry.
         let carry = self.retain_carries().await?;
-        let has_carry = carry == [0; 32] || self.has_carry(carry, recipe).await?;
-        let (chain, tier) = (&self.context.chain, self.config.tier);
-        if !has_carry {
+        if carry != [0; 32] && !state.has_carry(&carry) {
+            tracing::warn!(
+                "the optimiser state {} is not on this machine; starting with a fresh one",
+                short_hash(&carry)
+            );
             chain.submit(&self.signer, Call::ResetCarry).await?;
         }
         let joined = chain.submit(&self.signer, Call::JoinRound { tier }).await;
@@ -460,7 +438,7 @@ impl<S: Strategy> Trainer<S> {
             self.training = Some(training);
             return Ok(None);
         };
-        let PackedUpdate { journal, bytes } = match trained? {
+        let PackedUpdate { journal, payload } = match trained? {
             Err(RoleError::Transient(error)) => {
                 // Training it again would end the same.
                 self.give_up(lease, &format!("it cannot be trained: {}", explain(&error)));
@@ -469,7 +447,9 @@ impl<S: Strategy> Trainer<S> {
             trained => trained?,
         };
         let Some(reveal) = &journal.reveal else { return Ok(None) };
-        self.sound_carry = Some(reveal.carry_hash);
+        let bytes = payload.len();
+        self.context.swarm.add(payload.into(), &payload_tag(lease.due_round)).await?;
+        self.context.state.write_journal(&journal)?;
         tracing::info!(
             "round {}: trained {} steps at {:.0} tokens/s, loss {:.3} to {:.3}, payload {bytes} \
              bytes",
@@ -514,11 +494,7 @@ impl<S: Strategy> Trainer<S> {
                 self.context.control.send(WorkEvent::Commit { round: due_round });
             }
             (Some(submission), _) if submission.commitment != commitment => {
-                self.give_up(
-                    lease,
-                    "it was committed with another folder or another peer.key, or was trained \
-                     again under a profile that does not repeat bits",
-                );
+                self.give_up(lease, "it was committed with another folder or another peer.key");
             }
             (Some(_), Phase::Reveal) => {
                 chain.submit(&self.signer, Call::Reveal { round: due_round, reveal }).await?;
@@ -598,8 +574,6 @@ fn lags_too_far(best: u32, firm: u32, train: u32) -> bool {
 impl<S: Strategy> BlockHandler for Trainer<S> {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.responder.check().await?;
-        // Says so if there is room again.
-        disk::is_full(self.context.state.path());
         let Some(recipe) = self.follower.recipe(overview).await? else {
             return self.note_idle().await;
         };

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     context::{NodeContext, submit_housekeeping},
-    disk,
     display::short_hash,
     error::Result,
     model::{
@@ -274,8 +273,6 @@ async fn compute_next(
 impl BlockHandler for Validator {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.auditor.check().await?;
-        // Says so if there is room again.
-        disk::is_full(self.context.state.path());
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         let phase = overview.round.phase;
         // What is here can be reported even by a validator that has yet to fetch the model.

@@ -26,14 +26,7 @@ pub(super) fn replace_checked(path: &Path, mut bytes: Vec<u8>) -> Result<(), Sta
     replace(path, &bytes)
 }
 
-/// Suffix of the names of damaged files that were set aside.
-pub(super) const DAMAGED: &str = "damaged";
-
-/// Reads a checked file and parses its contents. Returns `None` if there is no file, or if it is
-/// damaged.
-///
-/// A damaged file is set aside under another name, with a warning that names the `consequence`. So
-/// it is said once, nothing reads the file again, and a person can look at what happened to it.
+/// Reads a checked file and parses its contents. Returns `None` if there is no file.
 pub(super) fn read_checked<T>(
     path: PathBuf,
     consequence: &'static str,
@@ -47,19 +40,7 @@ pub(super) fn read_checked<T>(
     let checked = bytes.split_last_chunk().filter(|(contents, sum)| checksum(contents) == **sum);
     let checked = checked.ok_or_else(|| "its checksum does not match its contents".to_owned());
     let parsed = checked.and_then(|(contents, _)| parse(contents));
-    let reason = match parsed {
-        Ok(parsed) => return Ok(Some(parsed)),
-        Err(reason) => reason,
-    };
-    let aside = path.with_added_extension(DAMAGED);
-    fs::rename(&path, &aside).map_err(|source| StateError::Io { path: path.clone(), source })?;
-    tracing::warn!(
-        "{} is damaged ({reason}) and is now {}: {consequence}. Check the disk; the file can be \
-         deleted",
-        path.display(),
-        aside.display()
-    );
-    Ok(None)
+    parsed.map(Some).map_err(|reason| StateError::Damaged { path, reason, consequence })
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {

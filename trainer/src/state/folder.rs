@@ -115,33 +115,31 @@ impl StateFolder {
         self.states().join(journal_name(lease))
     }
 
-    /// Returns the journal of `lease`, or `None` if there is none. A damaged one is set aside, with
-    /// a warning.
+    /// Returns the journal of `lease`, or `None` if there is none.
     ///
     /// # Errors
     ///
-    /// Fails if the journal can be neither read nor set aside.
+    /// Fails if the journal is damaged or cannot be read.
     pub fn journal(&self, lease: &LeaseKey) -> Result<Option<Journal>, StateError> {
         read_checked(
             self.journal_path(lease),
-            "the lease is trained from its start again, unless its update was revealed: then \
-             audits of it cannot be answered",
+            "the lease is trained from its start again, or lost where its update was revealed",
             |json| serde_json::from_slice(json).map_err(|error| error.to_string()),
         )
     }
 
-    /// Returns the leases that have a journal or a state, by ascending nonce.
+    /// Returns the leases that have a journal, by ascending nonce.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read.
     pub fn leases(&self) -> Result<Vec<LeaseKey>, StateError> {
-        let lease = |name: &String| match parse_state_name(name) {
-            Some((lease, _)) => Some(lease),
-            None => name.strip_suffix(".json")?.parse().ok(),
-        };
-        let leases: BTreeSet<LeaseKey> = names(&self.states())?.iter().filter_map(lease).collect();
-        Ok(leases.into_iter().collect())
+        let mut leases: Vec<LeaseKey> = names(&self.states())?
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+            .collect();
+        leases.sort_unstable();
+        Ok(leases)
     }
 
     /// Writes the journal of a lease.
@@ -171,48 +169,18 @@ impl StateFolder {
         state.save(&self.states().join(state_name(lease, leaf)))
     }
 
-    /// Returns the newest kept state of `lease` up to leaf `to` that is the one in `leaves`, for a
-    /// model of `parameters` values. Files that are not are removed: they are of no use, and take
-    /// space.
+    /// Loads the state at leaf `leaf` of `lease`, for a model of `parameters` values.
     ///
     /// # Errors
     ///
-    /// Fails if the folder cannot be read or a file cannot be removed.
-    pub fn newest_state(
+    /// Fails if the state is missing, damaged or of another size.
+    pub fn load_state(
         &self,
         lease: &LeaseKey,
-        leaves: &[Hash],
-        to: u16,
+        leaf: u16,
         parameters: usize,
-    ) -> Result<NewestState, StateError> {
-        let mut damaged = Vec::new();
-        for leaf in self.kept_leaves(lease)?.into_iter().rev().filter(|leaf| *leaf <= to) {
-            let Some(expected) = leaves.get(usize::from(leaf)) else { continue };
-            let path = self.states().join(state_name(lease, leaf));
-            let loaded = TrainingState::load(&path, parameters);
-            let loaded = loaded.and_then(|state| match state.leaf() == *expected {
-                true => Ok(state),
-                false => Err(EngineError::CorruptState {
-                    path: path.clone(),
-                    why: "it is not the one that was trained",
-                }),
-            });
-            match loaded {
-                Ok(state) => return Ok(NewestState { found: Some((leaf, state)), damaged }),
-                // Another thread just removed it.
-                Err(EngineError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                }
-                Err(error) => {
-                    damaged.push(match error {
-                        // It names no file.
-                        EngineError::WrongModel { .. } => format!("{}: {error}", path.display()),
-                        error => error.to_string(),
-                    });
-                    remove(&path)?;
-                }
-            }
-        }
-        Ok(NewestState { found: None, damaged })
+    ) -> Result<TrainingState, EngineError> {
+        TrainingState::load(&self.states().join(state_name(lease, leaf)), parameters)
     }
 
     /// Returns the leaves of `lease` whose states are kept, ascending.
@@ -297,7 +265,7 @@ impl StateFolder {
         state.save(&self.path.join(carry_name(&state.carry().hash())))
     }
 
-    /// Returns `true` if there is a file of the state with this carry.
+    /// Returns `true` if the state with this carry exists.
     pub fn has_carry(&self, carry: &Hash) -> bool {
         self.path.join(carry_name(carry)).exists()
     }
@@ -306,18 +274,13 @@ impl StateFolder {
     ///
     /// # Errors
     ///
-    /// Fails if the state is missing, damaged, of another size, or with another carry.
+    /// Fails if the state is missing, damaged or of another size.
     pub fn load_carry(
         &self,
         carry: &Hash,
         parameters: usize,
     ) -> Result<TrainingState, EngineError> {
-        let path = self.path.join(carry_name(carry));
-        let state = TrainingState::load(&path, parameters)?;
-        if state.carry().hash() != *carry {
-            return Err(EngineError::CorruptState { path, why: "it has another carry" });
-        }
-        Ok(state)
+        TrainingState::load(&self.path.join(carry_name(carry)), parameters)
     }
 
     /// Removes every carry that is not among `carries`.
@@ -347,16 +310,15 @@ impl StateFolder {
     }
 
     /// Returns this validator's evidence in an audit and the salt of its commitment, or `None` if
-    /// there is none. A damaged file is set aside, with a warning.
+    /// there is none.
     ///
     /// # Errors
     ///
-    /// Fails if the file can be neither read nor set aside.
+    /// Fails if the file is damaged or cannot be read.
     pub fn evidence(&self, audit: &AuditKey) -> Result<Option<(Evidence, Hash)>, StateError> {
         read_checked(
             self.audits().join(audit.to_string()),
-            "the seats of that audit are replayed again, unless this validator committed to their \
-             evidence: then they are lost",
+            "the seats of that audit are lost",
             |bytes| DecodeAll::decode_all(&mut &bytes[..]).map_err(|error| error.to_string()),
         )
     }
@@ -379,15 +341,6 @@ impl StateFolder {
         remove_where(&self.audits(), |name| name.parse().is_ok_and(|audit| over.contains(&audit)))?;
         Ok(over)
     }
-}
-
-/// Result of a search for a state.
-#[derive(Debug, PartialEq)]
-pub struct NewestState {
-    /// The state and its leaf, if there is one.
-    pub found: Option<(u16, TrainingState)>,
-    /// Newer ones that were damaged and are removed, with the kind of damage.
-    pub damaged: Vec<String>,
 }
 
 /// A lease and the leaf of one of its states.

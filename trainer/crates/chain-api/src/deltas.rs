@@ -135,7 +135,7 @@ struct DeltaItem {
 
 /// Shard that the model was trained on.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ShardItem {
+struct ShardItem {
     /// Manifest.
     #[schema(example = 3)]
     manifest: u32,

@@ -48,7 +48,6 @@ mod explanation;
 mod failure;
 mod feed;
 mod lineage;
-mod manifests;
 mod mind;
 mod network;
 mod node;

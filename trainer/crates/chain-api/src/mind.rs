@@ -6,7 +6,7 @@ use crate::{
     Answer,
     network::OfRound,
     page::{AsOf, Items},
-    query::{PageQuery, Paged},
+    query::{Everything, PageQuery, Paged, Parameters},
     state::ChainState,
     values::{Time, millionths},
 };
@@ -223,7 +223,10 @@ impl From<Row<Measurement>> for MeasureItem {
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
-async fn newest(State(state): State<ChainState>) -> Answer<Consciousness> {
+async fn newest(
+    State(state): State<ChainState>,
+    _: Parameters<Everything>,
+) -> Answer<Consciousness> {
     let as_of = state.as_of().await?;
     let latest = state.index().newest(Measurements::All).await?.map(MeasureItem::from);
     Ok(Json(Consciousness { definitions: DEFINITIONS.to_vec(), latest, as_of }))

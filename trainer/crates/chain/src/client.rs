@@ -5,7 +5,7 @@
 use crate::{ChainError, failover::Failover, queries::API, sent::SentTransactions};
 use codec::{DecodeAll, Encode};
 use futures::TryFutureExt;
-use pol_primitives::{Balance, Hash};
+use pol_primitives::Hash;
 use std::{fmt, sync::Arc, time::Duration};
 use subxt::{
     OnlineClient, OnlineClientAtBlock, SubstrateConfig,
@@ -145,17 +145,6 @@ impl Chain {
         let client = self.client_at_best().await?;
         let milliseconds = client.constants().entry(address).map_err(ChainError::node)?;
         Ok(Duration::from_millis(milliseconds))
-    }
-
-    /// Returns the part of a trainer's bond that states cost which it does not show to an audit.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the node cannot answer, or if its metadata lacks the constant.
-    pub async fn withheld_penalty(&self) -> Result<Balance, ChainError> {
-        let address = subxt::dynamic::constant::<Balance>("ProofOfLearning", "WithheldPenalty");
-        let client = self.client_at_best().await?;
-        client.constants().entry(address).map_err(ChainError::node)
     }
 
     /// Calls a function of the runtime. An answer with missing or excess bytes is an error.

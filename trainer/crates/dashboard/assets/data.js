@@ -3,7 +3,6 @@
 
 import { get } from "./api.js";
 import { barChart, histogram } from "./charts.js";
-import { documentsOfShard, findDocuments } from "./documents.js";
 import { el, go } from "./dom.js";
 import { account, badge, compact, count, decimal, hash, percent, time, words } from "./format.js";
 import { outcome } from "./learning.js";
@@ -17,8 +16,6 @@ const KINDS = [
   ["source", "Source", "number, such as 1"],
   ["round", "Round", "number, such as 12"],
   ["hash", "Hash", "0x… of a manifest's content or documents, or of a model"],
-  ["document", "Document", "hash of its raw bytes or text, or part of its address or title"],
-  ["passage", "Passage", "words of the text of a document, such as a sentence"],
 ];
 
 const place = (kind, name) => `/dashboard/data?${kind}=${encodeURIComponent(name)}`;
@@ -27,11 +24,8 @@ const link = (kind, name, text = name) => el("a", { href: place(kind, name) }, S
 export function dataPage(page) {
   const asked = KINDS.find(([kind]) => page.parameters.has(kind));
   if (asked) {
-    const [kind, name] = [asked[0], page.parameters.get(asked[0])];
-    page.add(search(kind, name));
-    if (kind === "document" || kind === "passage") findDocuments(page, kind, name, columns);
-    else walk(page, kind, name);
-    if (kind === "shard") documentsOfShard(page, name);
+    page.add(search(asked[0], page.parameters.get(asked[0])));
+    walk(page, asked[0], page.parameters.get(asked[0]));
     return;
   }
   overview(page);
@@ -193,7 +187,7 @@ function search(kind, name) {
     name: "name",
     value: name,
     required: true,
-    maxlength: 400,
+    maxlength: 80,
     "aria-label": "Name",
     "aria-describedby": "search-hint",
     autocomplete: "off",
@@ -222,7 +216,8 @@ function search(kind, name) {
       "p",
       { class: "about" },
       "From a source to its shards, the rounds that trained on them, and the models that learned " +
-        "from them, and back. Documents and passages are found in the data of this machine.",
+        "from them, and back. The provider of the data finds the shard of a passage: ",
+      el("code", {}, "pol-trainer data trace --data DIR --passage TEXT"),
     ),
     form,
     hint,

@@ -173,7 +173,6 @@ function progress(now) {
       { name: "Steps", value: count(now.steps), note: `of ${count(now.steps_total)}` },
       { name: "Loss", value: decimal(now.loss), note: "nats per token" },
       { name: "Speed", value: compact(now.tokens_per_second), note: "tokens/s" },
-      { name: "Gradient", value: decimal(now.gradient?.mean), note: "mean L2 norm" },
     ]),
   ];
 }

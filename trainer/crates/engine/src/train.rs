@@ -30,27 +30,11 @@ pub struct LeaseJob<'a> {
     pub workers: usize,
 }
 
-/// L2 norms of the gradients of some optimiser steps, over all parameters and before they are
-/// clipped.
-///
-/// A gradient is that of the step's mean objective: the loss, and the auxiliary losses of experts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct GradientNorms {
-    /// Mean of the norms.
-    pub mean: f64,
-    /// Largest norm.
-    pub largest: f64,
-    /// Number of steps whose gradient was clipped.
-    pub clipped: u16,
-}
-
 /// Result of training one segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SegmentReport {
     /// Mean training loss, in nats per token.
     pub loss: f64,
-    /// Norms of the gradients of its steps.
-    pub gradient: GradientNorms,
     /// Number of tokens read.
     pub tokens: u64,
     /// Leaf of the state after the segment.
@@ -75,17 +59,12 @@ pub fn train_segment(
         return Err(EngineError::NoSuchSegment { segment, segments });
     }
     let mut run = TrainingRun::new(job, state)?;
-    let (mut loss, mut gradient) = (0.0, GradientNorms::default());
+    let mut loss = 0.0;
     for step in 0..steps {
-        let taken = run.step(state, segment * steps + step)?;
-        loss += taken.loss;
-        gradient.mean += taken.gradient_norm / f64::from(steps);
-        gradient.largest = gradient.largest.max(taken.gradient_norm);
-        gradient.clipped += u16::from(taken.is_clipped);
+        loss += run.step(state, segment * steps + step)?;
     }
     let report = SegmentReport {
         loss: loss / f64::from(steps),
-        gradient,
         tokens: job.recipe.tokens(job.lease.tier, steps),
         leaf: state.leaf(),
     };
@@ -109,17 +88,6 @@ pub fn replay(
     let mut state = start;
     let report = train_segment(job, &mut state, segment)?;
     Ok((state, report.leaf))
-}
-
-/// Result of an optimiser step.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StepReport {
-    /// Mean loss in nats per token.
-    loss: f64,
-    /// L2 norm of the gradient, before it is clipped.
-    gradient_norm: f64,
-    /// Set if the gradient was clipped.
-    is_clipped: bool,
 }
 
 /// Model, data order and buffers that the steps of a lease share.
@@ -188,24 +156,25 @@ impl<'a> TrainingRun<'a> {
         })
     }
 
-    /// Takes one optimiser step, the lease's `step`-th from 0.
+    /// Takes one optimiser step, the lease's `step`-th from 0. Returns the mean loss in nats per
+    /// token.
     pub(crate) fn step(
         &mut self,
         state: &mut TrainingState,
         step: u16,
-    ) -> Result<StepReport, EngineError> {
+    ) -> Result<f64, EngineError> {
         let sum_of_losses = self.accumulate(&state.parameters, step)?;
         self.apply_gradient(state, step, sum_of_losses)
     }
 
     /// Applies the gradients in `gradient_sum`, whose micro-batches had losses of this
-    /// `sum_of_losses`.
+    /// `sum_of_losses`. Returns the mean loss.
     pub(crate) fn apply_gradient(
         &mut self,
         state: &mut TrainingState,
         step: u16,
         sum_of_losses: f64,
-    ) -> Result<StepReport, EngineError> {
+    ) -> Result<f64, EngineError> {
         let LeaseJob { recipe, lease, .. } = *self.job;
         let accumulation = recipe.tier(lease.tier).accumulation;
         let loss = sum_of_losses / f64::from(accumulation);
@@ -215,8 +184,7 @@ impl<'a> TrainingRun<'a> {
             return Err(EngineError::Diverged { step });
         }
         let clip = f64::from(recipe.gradient_clip) / 1e6;
-        let is_clipped = norm > clip;
-        let scale = if is_clipped { clip / norm } else { 1.0 } / f64::from(accumulation);
+        let scale = if norm > clip { clip / norm } else { 1.0 } / f64::from(accumulation);
         let rate = recipe.schedule.rate(state.steps, lease.head_tokens) as f64 / 1e9;
         state.steps = state.steps.saturating_add(1);
         let buffers = StepBuffers {
@@ -231,7 +199,7 @@ impl<'a> TrainingRun<'a> {
             buffers,
             self.job.workers,
         );
-        Ok(StepReport { loss, gradient_norm: norm, is_clipped })
+        Ok(loss)
     }
 
     /// Returns the squared norm of `gradient_sum`. One thread computes it unless micro-batches are

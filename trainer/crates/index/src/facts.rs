@@ -538,8 +538,6 @@ kinds! {
         Minted,
         /// Burned.
         Burned,
-        /// Paid for a transaction: its fee with the tip.
-        Fee,
     }
     /// Act of a validator.
     VoteKind {

@@ -162,8 +162,7 @@ impl<'a> Provider<'a> {
         });
         control.note(ActivityKind::Serving, None, "registers and serves data");
         let chain = options.chain(node.all(), state).await?;
-        let data = Some(self.config.out.clone());
-        Ok(ApiParts { control, chain, data, ..ApiParts::default() })
+        Ok(ApiParts { control, chain, ..ApiParts::default() })
     }
 
     async fn introduce(&self) -> Result<()> {

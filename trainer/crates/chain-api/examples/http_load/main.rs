@@ -15,8 +15,6 @@
 
 mod client;
 mod endpoints;
-#[path = "../../../api/examples/shared/random_model.rs"]
-mod random_model;
 mod streams;
 
 use client::Connection;
@@ -101,8 +99,7 @@ async fn start(database: &str, load: Load) -> Result<SocketAddr> {
     let most = NonZeroU32::MAX;
     let access = Access::new(None, Rate { per_second: most, burst: most });
     // No node is asked: its answers are not those of the index.
-    let options = ChainOptions { follow: false, ..ChainOptions::default() };
-    let chain = ChainState::start(Vec::new(), index, options);
+    let chain = ChainState::start(Vec::new(), index, ChainOptions { follow: false });
     let models = Models::default();
     models.replace(streams::engine(load.streams)?);
     let frame = Frame::new(access).with_models(models.clone()).with_library(models, None);

@@ -116,8 +116,7 @@ impl Preparer<'_> {
         let (mut text, mut quality) = (text.unwrap_or_default(), None);
         if !decisions.iter().any(|decision| decision.verdict == Verdict::Dropped) {
             let (score, more) = self.judge(&text);
-            quality = score;
-            decisions.extend(more);
+            (quality, decisions) = (score, [decisions, more].concat());
         }
         let mut record = DocumentRecord {
             origin,
@@ -142,8 +141,8 @@ impl Preparer<'_> {
 
     /// Returns the quality of a clean text, and the decisions on it.
     fn judge(&self, text: &str) -> (Option<Ppm>, Vec<Decision>) {
-        let decide = |rule: &'static str, is_dropped: bool, measured: u64| Decision {
-            rule: rule.into(),
+        let decide = |rule: &str, is_dropped: bool, measured: u64| Decision {
+            rule: rule.to_owned(),
             verdict: if is_dropped { Verdict::Dropped } else { Verdict::Passed },
             measured: Some(measured),
         };

@@ -19,7 +19,6 @@ pub(super) fn routes() -> Router<Sample> {
         .route("/machine", get(machine))
         .route("/train", get(train))
         .route("/train/events", get(train_events))
-        .route("/train/history", get(train_history))
         .route("/metrics", get(metrics))
         .route("/pretrained-models", get(models))
         .route("/generate", post(generate))
@@ -54,32 +53,9 @@ async fn train(State(sample): State<Sample>) -> Json<Value> {
         "progress": {
             "round": sample.rounds + 1, "segment": 5, "segments": 8, "steps": 41, "steps_total": 64,
             "share": 0.64, "loss": 3.214, "tokens_per_second": 2_143, "shards": 8,
-            "gradient": {"mean": 0.84, "largest": 1.31, "limit": 1.0, "clipped_steps": 1},
         },
         "local": null, "local_training": false,
     }))
-}
-
-/// Returns the figures of the newest rounds of 8 segments each.
-async fn train_history(State(sample): State<Sample>) -> Json<Value> {
-    let rounds = sample.rounds.saturating_sub(99).max(1)..=sample.rounds;
-    let segment = |round: u64, segment: u64| {
-        let largest = 0.6 + draw(8 * round + segment);
-        json!({
-            "round": round, "segment": segment, "segments": 8, "steps": 8, "loss": 3.2,
-            "mean": 0.6 * largest, "largest": largest, "limit": 1.0,
-            "clipped_steps": u64::from(largest > 1.0), "time": time(sample.rounds - round),
-        })
-    };
-    let segments: Vec<Value> = rounds
-        .clone()
-        .flat_map(|round| (1..=8).map(move |number| segment(round, number)))
-        .collect();
-    let update =
-        |round: u64| json!({"round": round, "movement": 1.2 + 0.2 * draw(round), "time": time(0)});
-    let updates: Vec<Value> = rounds.map(update).collect();
-    let definitions = [json!({"name": "mean", "definition": "Mean norm of the gradients."})];
-    Json(json!({"definitions": definitions, "segments": segments, "updates": updates}))
 }
 
 async fn train_events(State(sample): State<Sample>) -> Response {
@@ -105,7 +81,7 @@ async fn metrics() -> Json<Value> {
 async fn models(State(sample): State<Sample>) -> Json<Value> {
     Json(json!({"families": [], "formats": [], "imported": [], "served": {
         "name": "head", "root": hash(sample.rounds), "decoder": "pol-generate/native/1",
-        "since": time(600), "parameters": 12_582_912, "context": 512, "chat": true,
+        "since": 1_800_000_000, "parameters": 12_582_912, "context": 512, "chat": true,
         "receipts": hash(9),
     }}))
 }

@@ -13,10 +13,7 @@ use futures::{StreamExt, stream};
 use pol_api::events;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 /// Blocks of a round.
 const ROUND_BLOCKS: u64 = 30;
@@ -45,9 +42,7 @@ struct Asked {
 impl Sample {
     /// Returns its endpoints.
     pub(crate) fn routes(self) -> Router {
-        let parts = json!({
-            "generation": true, "model": true, "chain": true, "documents": true, "train": true,
-        });
+        let parts = json!({"generation": true, "model": true, "chain": true, "train": true});
         Router::new()
             .route("/endpoints", get(move || async move { Json(parts) }))
             .route("/chain-events", get(chain_events))
@@ -471,7 +466,6 @@ fn data_routes() -> Router<Sample> {
         .route("/data/manifests", get(manifests))
         .route("/data/sources", get(sources))
         .route("/data-lineage", get(lineage))
-        .route("/documents", get(documents))
 }
 
 fn manifest(number: u64) -> Value {
@@ -551,39 +545,6 @@ async fn lineage(State(sample): State<Sample>) -> Json<Value> {
         "found": "manifest", "sources": [source(3)], "manifests": [manifest(3)], "shards": uses,
         "heads": heads, "next": "12", "as_of": sample.as_of(),
     }))
-}
-
-/// Finds many documents by an address, and one by anything else.
-async fn documents(
-    State(sample): State<Sample>,
-    Query(asked): Query<HashMap<String, String>>,
-) -> Json<Value> {
-    let found = match (sample.rounds > 0, asked.contains_key("address")) {
-        (false, _) => 0..0,
-        (true, true) => 1..41,
-        (true, false) => 1..2,
-    };
-    let items: Vec<Value> = found.map(document).collect();
-    let documents = if sample.rounds > 0 { 40_213 } else { 0 };
-    Json(json!({"items": items, "documents": documents, "complete": items.len() < 40}))
-}
-
-fn document(number: u64) -> Value {
-    let dropped = number.is_multiple_of(5);
-    let address = if number == 3 {
-        HOSTILE.into()
-    } else {
-        format!("https://example.org/plays/{number}?edition=of-the-complete-works")
-    };
-    json!({
-        "source": "web/example.org", "address": address,
-        "part": (number % 3 == 0).then_some("The Tragedy of Hamlet"), "raw": hash(number),
-        "text": hash(number + 1), "piece": 0, "bytes": 20_480, "licence": "CC-BY-4.0",
-        "language": "eng", "quality": 0.83, "dropped_by": dropped.then_some("gopher.symbols"),
-        "survivor": dropped.then(|| hash(number + 2)), "tokens": (!dropped).then_some(8_000),
-        "held_out": number % 7 == 0, "content": (!dropped).then(|| hash(3)),
-        "manifest": (!dropped).then_some(3), "shards": if dropped { vec![] } else { vec![0, 1] },
-    })
 }
 
 async fn chain_events(State(sample): State<Sample>) -> Response {

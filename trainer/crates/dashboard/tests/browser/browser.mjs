@@ -198,9 +198,6 @@ const deepPages = () =>
   options.deep?.split(" ") ?? [
     "learning?round=9990",
     "data?manifest=3",
-    "data?shard=3/0",
-    "data?document=plays",
-    "data?passage=to%20be",
     "audits?audit=9998",
     "economy?account=5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY&round=9998",
   ];
@@ -211,8 +208,6 @@ const modes = {
     const page = await openTab("light");
     await walkByKeyboard(page);
     await readLongLists(page);
-    await walkFromDocument(page, "plays");
-    await readNorms(page);
     if (options.hostile) await meetHostileText(page);
   },
 
@@ -338,7 +333,6 @@ const modes = {
     await page.waitForSelector("button:text-is('Pause')");
     await visit(page, "learning");
     await page.waitForSelector("section:has(h2:text-is('Training on this machine')) .tile");
-    await readNorms(page);
     await check(page, "a trainer");
   },
 
@@ -398,7 +392,6 @@ const LOOKS = {
     await follow(page, "section:has(h2:text-is('Manifests')) tbody th a", ".lineage");
     await page.waitForSelector(".lineage a:text('Round')");
     await follow(page, ".lineage a:text('Source')", "h2:text('Lineage of source')");
-    await walkFromDocument(page, ".txt");
   },
   async economy(page) {
     await follow(page, "section:has(h2:text-is('Latest rewards')) a:text-is('why')", ".formula");
@@ -462,38 +455,6 @@ async function readLongLists(page) {
   assert.notEqual(await rows(), first);
   await page.click("section:has(h2:text-is('Rounds')) >> text=Previous");
   await page.waitForSelector("section:has(h2:text-is('Rounds')) >> text=Page 1");
-}
-
-/** Goes from a document over its manifest and a shard to a round, and back to a document. */
-async function walkFromDocument(page, address) {
-  await visit(page, "data");
-  await page.selectOption("form.search select", "document");
-  await page.fill("form.search input", address);
-  await page.keyboard.press("Enter");
-  const inShards = "tbody tr:has(td a[href*='shard=']) th a";
-  await follow(page, `section:has(h2:text('Document ')) ${inShards}`, ".lineage");
-  await check(page, "a document");
-  await follow(page, ".facts a[href*='manifest=']", "h2:text('Lineage of manifest')");
-  await follow(page, ".lineage a:text('Shard')", "h2:text('Lineage of shard')");
-  const documents = "section:has(h2:text('Documents in shard')) tbody tr";
-  await page.waitForSelector(documents);
-  await check(page, "the documents of a shard");
-  await follow(page, ".lineage a:text('Round')", "h2:text('Lineage of round')");
-  await follow(page, ".lineage a:text('Shard')", documents);
-  await follow(page, `${documents} th a`, "h2:text('Document 0x')");
-  await page.waitForSelector(".lineage a:text('Source')");
-}
-
-/** Looks at the norms of a trainer's gradients, and at their definitions. */
-async function readNorms(page) {
-  await visit(page, "learning");
-  const norms = "section:has(h2:text-is('Gradients of this trainer'))";
-  await page.waitForSelector(`${norms} .chart polyline`);
-  const figures = await page.$$eval(`${norms} .tile .figure`, textsOf);
-  assert.ok(Number(figures[0]) > 0, `${figures}`);
-  await page.click(`${norms} summary:text-is('Definitions of the norms')`);
-  await page.waitForSelector(`${norms} dt:text-is('mean')`);
-  await check(page, "norms of gradients");
 }
 
 async function meetHostileText(page) {

@@ -7,7 +7,6 @@ use crate::{DataError, HELD_OUT, ShardFolder, TOKENIZER_FILE, TRAIN, Tokenizer, 
 use pol_corpus::{DocumentRecord, MAX_PIECE_BYTES, Place, Side};
 use std::{
     fs,
-    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -84,7 +83,7 @@ fn invalid_tokenizer(path: &Path, error: &crate::TokenizerError) -> DataError {
 
 /// Returns up to `most` records of documents whose text in the shards of an ingested folder
 /// contains a passage, where all white space is alike. `watch` is called with the number of records
-/// before each, and may end the search.
+/// before each.
 ///
 /// # Errors
 ///
@@ -93,14 +92,12 @@ pub fn search(
     folder: &Path,
     passage: &str,
     most: usize,
-    mut watch: impl FnMut(u64) -> ControlFlow<()>,
+    mut watch: impl FnMut(u64),
 ) -> Result<Vec<DocumentRecord>, DataError> {
     let (passage, mut found) = (one_space(passage), Vec::new());
     for (item, number) in Texts::open(folder)?.zip(0u64..) {
         let (record, text) = item?;
-        if watch(number).is_break() {
-            break;
-        }
+        watch(number);
         if text.is_some_and(|text| one_space(&text).contains(&passage)) {
             found.push(record);
             if found.len() >= most {
