@@ -36,7 +36,7 @@ done
 . scripts/env.sh
 
 say "building"
-cargo build --release --locked -p pol-index -p pol-chain-api --examples
+./scripts/build.sh --examples
 fill="$POL_BIN/examples/load" measure="$POL_BIN/examples/http_load"
 
 server="" programs=""

@@ -2,8 +2,14 @@
 
 //! Errors of roles, by the remedy: time or a person, and the form of errors of commands.
 
+use crate::{disk, state::StateError};
 use pol_chain::ChainError;
+use pol_engine::EngineError;
 use pol_swarm::SwarmError;
+use std::{
+    io::{self, ErrorKind},
+    path::Path,
+};
 
 /// An error in one step of a role.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +37,14 @@ impl RoleError {
         Self::Fatal(error.into())
     }
 
-    /// Logs a transient error, so that the caller can go on.
+    /// Logs a transient error, so that the caller can go on. A full disk is said once.
     ///
     /// # Errors
     ///
     /// Returns the error if it is fatal.
     pub fn log_transient(self) -> Result<()> {
         match self {
+            Self::Transient(error) if note_full_disk(&error) => Ok(()),
             Self::Transient(error) => {
                 tracing::warn!("{}; trying again with the next block", explain(&error));
                 Ok(())
@@ -50,6 +57,12 @@ impl RoleError {
     pub fn is_too_large(&self) -> bool {
         let (Self::Transient(error) | Self::Fatal(error)) = self;
         matches!(error.downcast_ref(), Some(SwarmError::TooLarge { .. }))
+    }
+
+    /// Returns `true` if the disk of this machine, or a quota, left no room for a write.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let (Self::Transient(error) | Self::Fatal(error)) = self;
+        full_disk(error).is_some()
     }
 
     /// Returns the inner error, for commands that have no next block to wait for.
@@ -68,6 +81,39 @@ pub fn explain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Returns what could not be written if a full disk or an exhausted quota caused `error`.
+fn full_disk(error: &anyhow::Error) -> Option<&Path> {
+    error.chain().find_map(|cause| {
+        if let Some(SwarmError::DiskFull(path)) = cause.downcast_ref() {
+            return Some(path.as_path());
+        }
+        let state = cause.downcast_ref().and_then(|error| match error {
+            StateError::Io { path, source } => Some((path, source)),
+            _ => None,
+        });
+        let engine = || match cause.downcast_ref()? {
+            EngineError::Io { path, source } => Some((path, source)),
+            _ => None,
+        };
+        let (path, source) = state.or_else(engine)?;
+        is_full(source).then_some(path.as_path())
+    })
+}
+
+/// Returns `true` if a full disk caused `error`, which is logged once until there is room again.
+pub(crate) fn note_full_disk(error: &anyhow::Error) -> bool {
+    let path = full_disk(error);
+    if let Some(path) = path {
+        disk::note_failure(path, &explain(error));
+    }
+    path.is_some()
+}
+
+/// Returns `true` for the errors of the operating system that only more space mends.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// Form of the error that a program ends with.
@@ -102,31 +148,31 @@ impl From<ChainError> for RoleError {
 impl From<SwarmError> for RoleError {
     fn from(error: SwarmError) -> Self {
         match error {
-            // A failed store keeps failing until it is opened again.
-            SwarmError::DiskFull(_) | SwarmError::Damaged { .. } | SwarmError::Store(_) => {
-                Self::fatal(error)
-            }
+            // The store opens itself again, which fails for good if it is damaged.
+            SwarmError::Damaged { .. } | SwarmError::Corrupt { .. } => Self::fatal(error),
             _ => Self::transient(error),
         }
     }
 }
 
-// Retrying does not mend the computation or the files of this machine.
-impl From<pol_engine::EngineError> for RoleError {
-    fn from(error: pol_engine::EngineError) -> Self {
-        use pol_engine::EngineError::{Diverged, NotFinite};
-        // These come from other members' updates and data.
-        if matches!(error, NotFinite { .. } | Diverged { .. }) {
-            Self::transient(error)
-        } else {
-            Self::fatal(error)
+// Retrying mends neither the computation nor the files of this machine, but somebody may make room.
+impl From<EngineError> for RoleError {
+    fn from(error: EngineError) -> Self {
+        match &error {
+            // These come from other members' updates and data.
+            EngineError::NotFinite { .. } | EngineError::Diverged { .. } => Self::transient(error),
+            EngineError::Io { source, .. } if is_full(source) => Self::transient(error),
+            _ => Self::fatal(error),
         }
     }
 }
 
-impl From<crate::state::StateError> for RoleError {
-    fn from(error: crate::state::StateError) -> Self {
-        Self::fatal(error)
+impl From<StateError> for RoleError {
+    fn from(error: StateError) -> Self {
+        match &error {
+            StateError::Io { source, .. } if is_full(source) => Self::transient(error),
+            _ => Self::fatal(error),
+        }
     }
 }
 
@@ -148,5 +194,21 @@ mod tests {
         let error =
             anyhow::Error::new(Named(std::io::Error::other("lost"))).context("cannot go on");
         assert_eq!(explain(&error), "cannot go on: file: lost");
+    }
+
+    #[test]
+    fn causes_of_any_depth_are_found() {
+        let io = |kind| StateError::Io { path: "/a/b".into(), source: io::Error::from(kind) };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = RoleError::from(io(kind));
+            assert!(matches!(error, RoleError::Transient(_)), "{error}");
+            let error = error.into_inner().context("an update");
+            assert_eq!(full_disk(&error), Some(Path::new("/a/b")));
+        }
+        let denied = RoleError::from(io(io::ErrorKind::PermissionDenied));
+        assert!(matches!(denied, RoleError::Fatal(_)));
+        assert_eq!(full_disk(&denied.into_inner()), None);
+        let blobs = RoleError::from(pol_swarm::SwarmError::DiskFull("/c".into()));
+        assert!(matches!(&blobs, RoleError::Transient(error) if full_disk(error).is_some()));
     }
 }

@@ -46,6 +46,7 @@ pub mod commands;
 pub mod context;
 mod control;
 pub mod data;
+mod disk;
 pub mod display;
 pub mod error;
 pub mod held_out_eval;

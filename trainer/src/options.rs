@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use pol_chain::{AccountId, Chain, ChainError, Signer, parse_account};
 use pol_keystore::KeyFile;
-use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, time::Duration};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::ParseError, layer::SubscriberExt, util::SubscriberInitExt,
 };
@@ -23,6 +23,8 @@ pub(crate) const KEY_VARIABLE: &str = "POL_KEY";
 const DEFAULT_LOG: &str = "info";
 /// Address of the node if none is given.
 const DEFAULT_NODE: &str = "ws://127.0.0.1:9944";
+/// Longest wait for a node of a person who looks.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connection to a node.
 #[derive(Args, Clone)]
@@ -40,13 +42,14 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// Connects to the first of the nodes that answers.
+    /// Connects to the first of the nodes that answers. One that starts now is waited for.
     pub(crate) async fn connect(&self) -> Result<Chain, ChainError> {
-        if self.is_given() {
-            Chain::connect_any(&self.urls).await
-        } else {
-            Chain::connect(DEFAULT_NODE).await
-        }
+        Chain::connect_any(&self.all()).await
+    }
+
+    /// Connects to the first of the nodes that answers, for a person who looks.
+    pub(crate) async fn connect_soon(&self) -> Result<Chain, ChainError> {
+        Chain::connect_within(&self.all(), LOOK_TIMEOUT).await
     }
 
     /// Returns the addresses that are tried.

@@ -210,7 +210,7 @@ mod events {
             round: RoundNumber,
             /// Outcome of the update.
             outcome: Outcome,
-            /// Score that is paid for, in millionths of a nat per token.
+            /// Score that is paid for, in billionths of a nat per token.
             score: u32,
         },
         /// A validator was silent or wrong in a seat on an update that was decided.

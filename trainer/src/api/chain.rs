@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use pol_chain_api::{ChainOptions, ChainState};
-use pol_index::Index;
+use pol_index::{Index, IndexError};
 use std::{
     fs::{self, File},
     path::Path,
@@ -25,8 +25,9 @@ impl IndexedChain {
     ///
     /// Fails if the index cannot be opened.
     pub(super) async fn open(urls: Vec<String>, address: &str, follow: bool) -> Result<Self> {
-        let index = Index::open(address).await?;
-        Ok(Self { state: ChainState::start(urls, index, ChainOptions { follow }), _lock: None })
+        let index = open_index(address, follow).await?;
+        let options = ChainOptions { follow, ..ChainOptions::default() };
+        Ok(Self { state: ChainState::start(urls, index, options), _lock: None })
     }
 
     /// Opens the index in `folder`, and `follow`s the chain into it unless another process does.
@@ -42,9 +43,15 @@ impl IndexedChain {
         }
         let path = folder.join("index.db");
         let address = path.to_str().context("the name of the folder is no text")?;
-        let chain = Self::open(urls, address, follow && lock.is_some()).await?;
-        Ok(Self { _lock: lock, ..chain })
+        let index = open_index(address, follow).await?;
+        let options = ChainOptions { follow: follow && lock.is_some(), ..ChainOptions::default() };
+        Ok(Self { state: ChainState::start(urls, index, options), _lock: lock })
     }
+}
+
+/// Opens an index. One that is only read has to be there: another name is a mistake.
+async fn open_index(address: &str, follow: bool) -> Result<Index, IndexError> {
+    if follow { Index::open(address).await } else { Index::open_existing(address).await }
 }
 
 /// Returns the lock of the index in `folder`, or `None` if another process has it.
@@ -57,6 +64,19 @@ fn lock(folder: &Path) -> Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_index_that_is_only_read_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("typo.db");
+        for follow in [false, true] {
+            let opened = IndexedChain::open(Vec::new(), path.to_str().unwrap(), follow).await;
+            assert_eq!(opened.is_ok(), follow);
+            assert_eq!(path.exists(), follow);
+        }
+        let error = IndexedChain::open_in(Vec::new(), folder.path(), false).await.err().unwrap();
+        assert!(error.to_string().contains("index.db"), "{error}");
+    }
 
     #[test]
     fn one_process_fills_an_index_in_the_default_place() {

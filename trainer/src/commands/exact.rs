@@ -7,12 +7,15 @@ use pol_config::{ConfigError, field_names, unknown_key};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-/// Parses a value.
+/// Parses a value. Editors on Windows put a mark before the text, which means nothing.
 ///
 /// # Errors
 ///
 /// Fails if the JSON is none of a `T`, and with all keys in it that a `T` does not have.
 pub(super) fn parse<T: DeserializeOwned + Serialize>(json: &[u8]) -> Result<T> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let is_wide = json.starts_with(&[0xff, 0xfe]) || json.starts_with(&[0xfe, 0xff]);
+    ensure!(!is_wide, "the text is encoded as UTF-16; save it as UTF-8");
     let parsed: T = serde_json::from_slice(json)?;
     let (given, kept) = (serde_json::from_slice(json)?, serde_json::to_value(&parsed)?);
     let mut problems = Vec::new();
@@ -64,6 +67,16 @@ mod tests {
     fn recipe() -> Recipe {
         let data = IngestRecord { vocabulary: 8_192, sequence: 128, ..Default::default() };
         Preset::Demo.sizes(&data).recipe([7; 32])
+    }
+
+    #[test]
+    fn marks_of_encodings_are_understood() {
+        let text = serde_json::to_string(&recipe()).unwrap();
+        assert_eq!(parse::<Recipe>(format!("\u{feff}{text}").as_bytes()).unwrap(), recipe());
+        let wide: Vec<u8> =
+            "\u{feff}{}".encode_utf16().flat_map(|unit| unit.to_le_bytes()).collect();
+        let error = parse::<Recipe>(&wide).unwrap_err().to_string();
+        assert!(error.contains("save it as UTF-8"), "{error}");
     }
 
     #[test]

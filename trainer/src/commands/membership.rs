@@ -8,15 +8,13 @@ use crate::{
     error::{RoleError, explain},
     keyring::user_folder,
     options::{NodeOptions, SwarmOptions},
+    roles::second_process,
     state::StateFolder,
 };
 use anyhow::{Context, Result, bail, ensure};
 use pol_chain::{Chain, Signer};
 use pol_data::{IngestRecord, ShardFolder};
-use pol_primitives::{
-    Hash,
-    member::{Endpoint, Role},
-};
+use pol_primitives::{Hash, member::Role};
 use pol_swarm::SwarmError;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -161,18 +159,6 @@ async fn refuse_second(context: &NodeContext, signer: &Signer) -> Result<()> {
     Ok(())
 }
 
-/// Returns the error of a process whose account serves at the endpoint `other` too.
-pub(super) fn second_process(signer: &Signer, other: &Endpoint) -> String {
-    let addresses: Vec<_> =
-        other.addresses.iter().map(|address| SocketAddr::from(*address).to_string()).collect();
-    format!(
-        "another process of {} serves at {}; an account serves from one process only, so stop that \
-         one first, or use another account",
-        signer.ss58(),
-        addresses.join(", ")
-    )
-}
-
 /// Label of the blobs of ingested folders.
 const SERVED_TAG: &str = "served";
 
@@ -262,7 +248,6 @@ fn default_base_path(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_primitives::member::Address;
 
     #[test]
     fn addresses_of_this_machine_are_known() {
@@ -293,15 +278,5 @@ mod tests {
             let homeless = default_base_path(None, &[7; 32], &signer, names).unwrap_err();
             assert!(homeless.to_string().ends_with(base_path), "{homeless}");
         }
-    }
-
-    #[test]
-    fn the_other_process_is_named() {
-        let signer = Signer::from_uri("//Alice").unwrap();
-        let address = Address::V4([192, 0, 2, 7], 9_000);
-        let addresses = vec![address].try_into().unwrap();
-        let message = second_process(&signer, &Endpoint { id: [8; 32], addresses });
-        assert!(message.contains("serves at 192.0.2.7:9000"), "{message}");
-        assert!(message.contains(&signer.ss58()) && message.contains("stop that one"), "{message}");
     }
 }

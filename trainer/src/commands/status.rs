@@ -47,7 +47,7 @@ pub(crate) struct StatusOptions {
 
 /// Prints the status once, or with every block.
 pub(crate) async fn run(options: StatusOptions) -> Result<()> {
-    let chain = options.node.connect().await?;
+    let chain = options.node.connect_soon().await?;
     print(&chain, options.json).await?;
     if options.watch {
         let mut blocks = pin!(chain.blocks().await?);

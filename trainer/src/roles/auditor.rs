@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use futures::future::try_join_all;
-use pol_chain::{AccountId, Call, Signer};
+use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_metrics::SPANS;
 use pol_primitives::{
     BoundedVec, Hash, RoundNumber,
@@ -83,6 +83,8 @@ enum StepResult {
 /// The step that an audit waits for from this validator.
 enum AuditStep {
     Replay(BackgroundTask<Evidence>),
+    /// Writes the evidence to disk, until it is there, and commits to it.
+    Store(Evidence),
     Commit(Evidence, Hash),
     /// Checks what trainers opened, which gives the call to submit.
     Check(BackgroundTask<Call>),
@@ -149,7 +151,7 @@ impl<S: Strategy> Auditor<S> {
             Stage::Reveal
                 if holder.committed && !holder.revealed && self.strategy.reveals_audit() =>
             {
-                self.reveal_step(key, audit, deadline).map(Some)
+                self.reveal_step(key, audit, deadline)
             }
             _ => Ok(None),
         }
@@ -200,32 +202,43 @@ impl<S: Strategy> Auditor<S> {
         })
     }
 
+    /// Returns the step of an audit in its reveal stage, or `None` if the evidence is lost.
     fn reveal_step(
         &mut self,
         key: AuditKey,
         audit: &Audit<AccountId>,
         deadline: BlockNumber,
-    ) -> Result<AuditStep> {
+    ) -> Result<Option<AuditStep>> {
         if let Some(running) = self.running.remove(&key) {
-            return Ok(running);
+            return Ok(Some(running));
         }
         let (id, stored) = (key.id, self.context.state.evidence(&key)?);
-        let (evidence, salt) = stored.ok_or_else(|| {
-            RoleError::transient(anyhow!(
-                "audit {id}: the evidence is not in this folder; its seats are lost"
-            ))
-        })?;
+        let Some((evidence, salt)) = stored else {
+            let seats: Vec<_> = audit
+                .seats_of(&self.signer.account())
+                .map(|(_, case)| format_account(&case.trainer))
+                .collect();
+            tracing::warn!(
+                "round {}: the evidence that was committed to in audit {id} is not in {}; the \
+                 seats on the updates of {} are lost",
+                audit.round,
+                self.context.state.path().display(),
+                seats.join(", ")
+            );
+            self.silent.insert(key);
+            return Ok(None);
+        };
         let give_up = deadline.saturating_sub(REVEAL_RESERVE);
         let window = FetchWindow { since: audit.since, give_up };
         let (job, scheduler) = (self.replay_job(key, audit), self.scheduler.clone());
-        Ok(AuditStep::Check(BackgroundTask::start(async move {
+        Ok(Some(AuditStep::Check(BackgroundTask::start(async move {
             let bindings = job.check_bindings(&evidence, scheduler, window).await?;
             if bindings.is_empty() {
                 return Ok(Call::RevealAudit { audit: id, evidence, salt });
             }
             let bindings = BoundedVec::truncate_from(bindings);
             Ok(Call::RevealSketches { audit: id, evidence, bindings, salt })
-        })))
+        }))))
     }
 
     /// Performs a step.
@@ -245,13 +258,9 @@ impl<S: Strategy> Auditor<S> {
                 if evidence.is_empty() {
                     return Ok(StepResult::Silent);
                 }
-                let mut salt = Hash::default();
-                getrandom::fill(&mut salt).map_err(|error| {
-                    RoleError::fatal(anyhow!("the system gives no randomness: {error}"))
-                })?;
-                context.state.write_evidence(&key, &evidence, &salt)?;
-                self.commit(key, audit, &evidence, &salt).await?;
+                return self.store(key, audit, evidence).await;
             }
+            AuditStep::Store(evidence) => return self.store(key, audit, evidence).await,
             AuditStep::Commit(evidence, salt) => self.commit(key, audit, &evidence, &salt).await?,
             AuditStep::Check(mut check) => {
                 return match check.wait().await {
@@ -265,6 +274,30 @@ impl<S: Strategy> Auditor<S> {
                 try_join_all(trainers.into_iter().map(settle)).await?;
             }
         }
+        Ok(StepResult::Done)
+    }
+
+    /// Writes the evidence to disk and commits to it. What was replayed is kept in memory while the
+    /// disk is full.
+    async fn store(
+        &self,
+        key: AuditKey,
+        audit: &Audit<AccountId>,
+        evidence: Evidence,
+    ) -> Result<StepResult> {
+        let mut salt = Hash::default();
+        getrandom::fill(&mut salt).map_err(|error| {
+            RoleError::fatal(anyhow!("the system gives no randomness: {error}"))
+        })?;
+        let written = self.context.state.write_evidence(&key, &evidence, &salt);
+        match written.map_err(RoleError::from) {
+            Err(error) if error.is_disk_full() => {
+                error.log_transient()?;
+                return Ok(StepResult::Running(AuditStep::Store(evidence)));
+            }
+            written => written?,
+        }
+        self.commit(key, audit, &evidence, &salt).await?;
         Ok(StepResult::Done)
     }
 
@@ -343,7 +376,7 @@ impl<S: Strategy> Auditor<S> {
             let stage = audits.iter().find(|(open, _)| open == key).map(|(_, audit)| audit.stage);
             matches!(
                 (step, stage),
-                (AuditStep::Replay(_), Some(Stage::Replay))
+                (AuditStep::Replay(_) | AuditStep::Store(_), Some(Stage::Replay))
                     | (AuditStep::Check(_) | AuditStep::Reveal(_), Some(Stage::Reveal))
             )
         });
@@ -405,7 +438,9 @@ impl<S: Strategy> BlockHandler for Auditor<S> {
             self.advance(&audits, overview.now).await?;
         }
         let open = audits.iter().map(|(key, _)| *key).collect();
-        self.forget_ended(&open, overview.round.number).await?;
-        self.rewards.claim_due(overview).await
+        // A full disk keeps labels of blobs from being released, and no reward from being claimed.
+        let forgotten = self.forget_ended(&open, overview.round.number).await;
+        self.rewards.claim_due(overview).await?;
+        forgotten
     }
 }

@@ -2,12 +2,16 @@
 
 //! States of a trained lease, as audits ask for them.
 
-use super::tasks::{Stop, compute};
+use super::{
+    lease_training::start_of,
+    tasks::{Stop, compute},
+};
 use crate::{
     context::NodeContext,
     data::lease_tag,
-    error::{Result, RoleError, explain},
-    state::{LeaseKey, StateFolder},
+    error::{Result, RoleError},
+    model::fetch_model,
+    state::{LeaseKey, NewestState, StateFolder},
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -45,6 +49,11 @@ pub(super) fn open_segments(
     })?;
     Ok(Call::OpenSegments { audit: id, ends })
 }
+
+/// Error of states that this machine cannot show any more. Time does not mend it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct LostStates(String);
 
 /// The states of a lease: those on disk, and all others by training again.
 pub(super) struct LeaseStates<S> {
@@ -129,40 +138,69 @@ impl<S: Strategy> LeaseStates<S> {
         .await?;
         let committed = self.trace.leaves().get(usize::from(leaf)) == Some(&state.digest());
         let proof = self.trace.proof(leaf.into()).filter(|_| committed).ok_or_else(|| {
-            RoleError::transient(anyhow!(
-                "the state after {leaf} segments is not the one that was committed to, and cannot \
-                 be served"
-            ))
+            RoleError::transient(LostStates(format!(
+                "the state after {leaf} segments, trained again, is not the one that was \
+                 committed to"
+            )))
         })?;
         context.swarm.add_all(blobs, &lease_tag(&LeaseKey::of(&self.lease))).await?;
         Ok((full, StateProof { state, proof }))
     }
 
+    /// Saves the state that the lease starts from again, so that others can be trained from it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`LostStates`] if it is not what was committed to, or cannot be had, and if no
+    /// peer serves its parameters.
+    pub(super) async fn restore_start(self: &Arc<Self>, context: &NodeContext) -> Result<()> {
+        let (root, tag) = (&self.lease.base_root, lease_tag(&LeaseKey::of(&self.lease)));
+        let base = fetch_model(context, root, &self.recipe, &[], &tag).await?.parameters;
+        let this = self.clone();
+        compute(move |_| this.save_start(&base)).await
+    }
+
+    /// See [`Self::restore_start`].
+    pub(super) fn save_start(&self, base: &[f32]) -> Result<()> {
+        let start = start_of(&self.state, &self.lease, base);
+        let start = start.map_err(|reason| RoleError::transient(LostStates(reason)))?;
+        if self.trace.leaves().first() != Some(&start.leaf()) {
+            let reason = "the lease did not start from this state".to_owned();
+            return Err(RoleError::transient(LostStates(reason)));
+        }
+        Ok(self.state.save_state(&LeaseKey::of(&self.lease), 0, &start)?)
+    }
+
     /// Returns the state after `leaf` segments: loaded, or trained again from the newest kept state
     /// before it.
-    fn at(&self, leaf: u16, stop: &Stop) -> Result<TrainingState> {
-        let (key, parameters) = (LeaseKey::of(&self.lease), self.recipe.model.size() as usize);
-        let kept = self.state.kept_leaves(&key)?;
-        for from in kept.into_iter().rev().filter(|kept| *kept <= leaf) {
-            let mut state = match self.state.load_state(&key, from, parameters) {
-                Ok(state) => state,
-                // Removed a moment ago, or damaged: the state before it leads here too.
-                Err(error) => {
-                    tracing::warn!("round {}: {}", self.lease.due_round, explain(&error.into()));
-                    continue;
-                }
-            };
-            let Self { recipe, lease, account, data, workers, .. } = self;
-            let job = LeaseJob { recipe, lease, account, data, workers: *workers };
-            for segment in from..leaf {
-                stop.check()?;
-                self.strategy.train_segment(&job, &mut state, segment)?;
-            }
-            return Ok(state);
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`LostStates`] if no state is left to train from.
+    pub(super) fn at(&self, leaf: u16, stop: &Stop) -> Result<TrainingState> {
+        let Self { recipe, lease, account, data, workers, .. } = self;
+        let (key, parameters) = (LeaseKey::of(lease), recipe.model.size() as usize);
+        let NewestState { found, damaged } =
+            self.state.newest_state(&key, self.trace.leaves(), leaf, parameters)?;
+        let damaged = damaged.join("; ");
+        let Some((from, mut state)) = found else {
+            return Err(RoleError::transient(LostStates(format!(
+                "no state is left from which the one after {leaf} segments could be trained{}",
+                if damaged.is_empty() { String::new() } else { format!(" ({damaged})") }
+            ))));
+        };
+        if !damaged.is_empty() {
+            tracing::warn!(
+                "round {}: {damaged}. Such a state is of no use and was removed: the one after \
+                 {leaf} segments is trained again from that after {from}. Check the disk",
+                lease.due_round
+            );
         }
-        Err(RoleError::transient(anyhow!(
-            "no state of round {} is left that segment {leaf} could be trained from",
-            self.lease.due_round
-        )))
+        let job = LeaseJob { recipe, lease, account, data, workers: *workers };
+        for segment in from..leaf {
+            stop.check()?;
+            self.strategy.train_segment(&job, &mut state, segment)?;
+        }
+        Ok(state)
     }
 }

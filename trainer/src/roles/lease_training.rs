@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Training of one lease, from its input to the packed update.
+//!
+//! A full disk does not end the training: states that cannot be saved stay in memory, and the
+//! update waits until it can be stored.
 
 use super::tasks::{Stop, compute};
 use crate::{
-    context::NodeContext,
-    control::Progress,
+    context::{NodeContext, payload_tag},
+    control::{Control, Progress},
     data::{ShardReader, lease_tag, unless_malformed},
     error::{Result, RoleError},
     model::fetch_model,
-    state::{Journal, LeaseKey, StateFolder},
+    state::{Journal, LeaseKey, NewestState, StateFolder},
     strategy::Strategy,
 };
 use anyhow::anyhow;
@@ -17,14 +20,23 @@ use pol_chain::AccountId;
 use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState};
 use pol_metrics::SPANS;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, submission::Reveal, trace::state_leaf};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
-/// The update of a lease, ready to be published.
+/// Pause before a write is tried again that found no space.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
+/// Time between two looks at whether a pause should end early.
+const STOP_PAUSE: Duration = Duration::from_millis(100);
+
+/// The update of a lease, which is on disk and served.
 pub(super) struct PackedUpdate {
     /// Journal with the reveal of the update.
     pub(super) journal: Journal,
-    /// Encoded payload.
-    pub(super) payload: Vec<u8>,
+    /// Size of the payload, in bytes.
+    pub(super) bytes: usize,
 }
 
 /// A lease, and what its training takes.
@@ -46,16 +58,24 @@ pub(super) struct LeaseWork<S> {
 }
 
 impl<S: Strategy> LeaseWork<S> {
-    /// Fetches the input of the lease, which is kept until the update is settled, and trains what
-    /// is left of it. The inner result is an error if the lease cannot be trained.
+    /// Fetches the input of the lease, which is kept until the update is settled, trains what is
+    /// left of it, and stores the update. The inner result is an error if the lease cannot be
+    /// trained.
     ///
     /// # Errors
     ///
     /// Fails if the input cannot be had, which time may mend.
     pub(super) async fn run(self) -> Result<Result<PackedUpdate>> {
-        match self.fetch_input().await? {
-            Ok(training) => Ok(compute(move |stop| training.run(stop)).await),
-            Err(reason) => Ok(Err(RoleError::transient(anyhow!(reason)))),
+        let context = self.context.clone();
+        let training = match self.fetch_input().await? {
+            Ok(training) => training,
+            Err(reason) => return Ok(Err(RoleError::transient(anyhow!(reason)))),
+        };
+        match compute(move |stop| training.run(stop)).await {
+            Ok((journal, payload)) => store_update(&context, journal, payload).await.map(Ok),
+            // Not the lease's fault. What was saved is not trained again.
+            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -68,22 +88,94 @@ impl<S: Strategy> LeaseWork<S> {
         let Some((data, contents)) = unless_malformed(read)? else {
             return Ok(Err("nobody can train on its data"));
         };
-        let mut journal = state.journal(&key)?;
-        if journal.take_if(|journal| journal.contents != contents).is_some() {
+        if state.journal(&key)?.is_some_and(|journal| journal.contents != contents) {
             state.forget_lease(&key)?;
         }
-        if lease.carry != [0; 32] && journal.is_none() && !state.has_carry(&lease.carry) {
-            return Ok(Err("the optimiser state that it starts from is not on this machine"));
-        }
         let base = fetch_model(context, &lease.base_root, recipe, &[], &tag).await?.parameters;
-        let (data, salt_secret) = (self.strategy.data(recipe, data), state.peer_secret()?);
-        Ok(Ok(LeaseTraining { work: self, base, data, contents, salt_secret }))
+        let salt_secret = state.peer_secret()?;
+        let Self { context, recipe, lease, account, workers, state_budget, strategy } = self;
+        Ok(Ok(LeaseTraining {
+            folder: context.state,
+            control: context.control,
+            data: strategy.data(&recipe, data),
+            recipe,
+            lease,
+            account,
+            workers,
+            state_budget,
+            strategy,
+            base,
+            contents,
+            salt_secret,
+        }))
     }
 }
 
-/// The input of a lease's training.
+/// Stores the update of a lease: its payload for peers, and then the journal that names it. Waits
+/// for space on the disk, so that nothing has to be trained again.
+async fn store_update(
+    context: &NodeContext,
+    journal: Journal,
+    payload: Vec<u8>,
+) -> Result<PackedUpdate> {
+    let (bytes, payload) = (payload.len(), pol_swarm::Bytes::from(payload));
+    let store = async || -> Result<()> {
+        context.swarm.add(payload.clone(), &payload_tag(journal.round)).await?;
+        Ok(context.state.write_journal(&journal)?)
+    };
+    while let Err(error) = store().await {
+        if !error.is_disk_full() {
+            return Err(error);
+        }
+        error.log_transient()?;
+        tokio::time::sleep(FULL_PAUSE).await;
+    }
+    Ok(PackedUpdate { journal, bytes })
+}
+
+/// Returns the state that `lease` starts from: parameters `base`, and the optimiser state that an
+/// earlier lease left in `folder`.
+///
+/// # Errors
+///
+/// Fails if that optimiser state is missing or damaged, or if `base` is not what the lease names.
+pub(super) fn start_of(
+    folder: &StateFolder,
+    lease: &Lease,
+    base: &[f32],
+) -> Result<TrainingState, String> {
+    let mut state = TrainingState::fresh(base.to_vec());
+    if lease.carry != [0; 32] {
+        let carry = folder.load_carry(&lease.carry, base.len());
+        let carry = carry.map_err(|error| {
+            format!("the optimiser state that it starts from cannot be read: {error}")
+        })?;
+        state = TrainingState { parameters: state.parameters, ..carry };
+    }
+    if state.leaf() != start_leaf(lease) {
+        let folder = folder.path().display();
+        return Err(format!("the state in {folder} is not the one that it starts from"));
+    }
+    Ok(state)
+}
+
+/// Returns the leaf of the state that `lease` starts from.
+fn start_leaf(lease: &Lease) -> Hash {
+    state_leaf(&lease.base_root, &lease.carry)
+}
+
+/// A lease and the input of its training.
 struct LeaseTraining<S> {
-    work: LeaseWork<S>,
+    /// Folder of the journal and the states.
+    folder: Arc<StateFolder>,
+    /// Handle to report to.
+    control: Control,
+    recipe: Recipe,
+    lease: Lease,
+    account: AccountId,
+    workers: usize,
+    state_budget: u64,
+    strategy: S,
     /// Parameters that the lease starts from.
     base: Arc<Vec<f32>>,
     /// Data to train on.
@@ -95,17 +187,17 @@ struct LeaseTraining<S> {
 }
 
 impl<S: Strategy> LeaseTraining<S> {
-    /// Trains the remaining segments and packs the update.
+    /// Trains the remaining segments and packs the update. Returns its journal with the reveal, and
+    /// its encoded payload.
     ///
     /// # Errors
     ///
-    /// Fails if asked to stop, which happens between segments.
-    fn run(&self, stop: &Stop) -> Result<PackedUpdate> {
-        let LeaseWork { recipe, lease, account, workers, strategy, .. } = &self.work;
+    /// Fails if the lease cannot be trained, and if asked to stop, which happens between segments.
+    fn run(&self, stop: &Stop) -> Result<(Journal, Vec<u8>)> {
+        let Self { recipe, lease, account, workers, strategy, .. } = self;
         let round = lease.due_round;
         let _lease = tracing::info_span!(target: SPANS, "train_lease", pol.round = round).entered();
-        let folder = self.folder();
-        let (key, (mut journal, mut state)) = (self.key(), self.resume()?);
+        let (mut journal, mut state) = self.resume()?;
         let job = LeaseJob { recipe, lease, account, data: &self.data, workers: *workers };
         let started = Instant::now();
         let mut tokens = 0;
@@ -127,12 +219,7 @@ impl<S: Strategy> LeaseTraining<S> {
             journal.leaves.push(report.leaf);
             journal.losses.push(report.loss);
             journal.speed = tokens as f64 / started.elapsed().as_secs_f64().max(f64::EPSILON);
-            folder.save_state(&key, journal.segments(), &state)?;
-            folder.write_journal(&journal)?;
-            // Others may use the disk too. Without any space, only the states that have to be kept
-            // are left.
-            let space = folder.space(recipe.model.size()).unwrap_or(0);
-            folder.thin_states(self.work.state_budget.min(space))?;
+            self.save_if_possible(&journal, &state)?;
             tracing::info!(
                 "round {}: segment {}/{}, loss {:.3}, {:.0} tokens/s",
                 lease.due_round,
@@ -143,33 +230,57 @@ impl<S: Strategy> LeaseTraining<S> {
             );
             self.note_segment(&journal);
         }
-        self.pack(journal, state)
+        self.pack(journal, state, stop)
+    }
+
+    /// Saves the progress. If the disk is full even without the states that can be trained again,
+    /// it stays in memory.
+    fn save_if_possible(&self, journal: &Journal, state: &TrainingState) -> Result<()> {
+        let mut saved = self.save(journal, state);
+        if saved.as_ref().is_err_and(RoleError::is_disk_full) {
+            self.folder.thin_states(0)?;
+            saved = self.save(journal, state);
+        }
+        match saved {
+            Err(error) if error.is_disk_full() => return error.log_transient(),
+            saved => saved?,
+        }
+        // Others may use the disk too. Without any space, only the states that have to be kept are
+        // left.
+        let space = self.folder.space(self.recipe.model.size()).unwrap_or(0);
+        Ok(self.folder.thin_states(self.state_budget.min(space))?)
+    }
+
+    /// Saves the newest state, and then the journal that names it.
+    fn save(&self, journal: &Journal, state: &TrainingState) -> Result<()> {
+        self.folder.save_state(&journal.lease, journal.segments(), state)?;
+        Ok(self.folder.write_journal(journal)?)
     }
 
     /// Reports the newest segment.
     fn note_segment(&self, journal: &Journal) {
-        let LeaseWork { context, recipe, lease, .. } = &self.work;
-        let (shards, segments) = (lease.shards.len(), journal.segments());
-        context.control.note_segment(Progress {
+        let (lease, segments) = (&self.lease, journal.segments());
+        self.control.note_segment(Progress {
             loss: journal.losses.last().copied(),
             tokens_per_second: Some(journal.speed),
-            ..Progress::new(lease.due_round, recipe, lease.tier, shards, segments)
+            ..Progress::new(lease.due_round, &self.recipe, lease.tier, lease.shards.len(), segments)
         });
     }
 
     fn key(&self) -> LeaseKey {
-        LeaseKey::of(&self.work.lease)
-    }
-
-    fn folder(&self) -> &StateFolder {
-        &self.work.context.state
+        LeaseKey::of(&self.lease)
     }
 
     /// Packs the finished lease and adds the reveal to its journal.
-    fn pack(&self, mut journal: Journal, mut state: TrainingState) -> Result<PackedUpdate> {
-        let LeaseWork { recipe, lease, strategy, .. } = &self.work;
+    fn pack(
+        &self,
+        mut journal: Journal,
+        mut state: TrainingState,
+        stop: &Stop,
+    ) -> Result<(Journal, Vec<u8>)> {
+        let Self { recipe, lease, strategy, .. } = self;
         let payload = strategy.pack(recipe, &self.base, &mut state)?;
-        self.folder().save_carry(&state)?;
+        wait_for_space(stop, || Ok(self.folder.save_carry(&state)?))?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
         // Derived, so that a restarted process opens the same commitment. Secret until then.
         let salt = *blake3::Hasher::new_keyed(&self.salt_secret)
@@ -187,39 +298,387 @@ impl<S: Strategy> LeaseTraining<S> {
             first_leaf: trace.proof(0).ok_or_else(no_trace)?,
             salt,
         }));
-        Ok(PackedUpdate { journal, payload })
+        Ok((journal, payload))
     }
 
-    /// Returns the journal and the newest state of the lease. Without a journal, these are the
+    /// Returns the journal and the newest sound state of the lease. Without them, these are the
     /// lease's start.
     fn resume(&self) -> Result<(Journal, TrainingState)> {
-        let (lease, base, folder, key) = (&self.work.lease, &self.base, self.folder(), self.key());
-        if let Some(journal) = folder.journal(&key)? {
-            let state = folder.load_state(&key, journal.segments(), base.len())?;
-            if journal.segments() > 0 {
-                tracing::info!(
-                    "round {}: going on after segment {}",
-                    lease.due_round,
-                    journal.segments()
-                );
-            }
+        let (round, key) = (self.lease.due_round, self.key());
+        let start = Journal::new(key, round, self.contents, start_leaf(&self.lease));
+        // Whatever else is in the folder, a lease has one start.
+        let is_of_start = |known: &Journal| known.leaves.first() == start.leaves.first();
+        let known = self.folder.journal(&key)?.filter(is_of_start);
+        let mut journal = known.unwrap_or(start);
+        let to = journal.segments();
+        let NewestState { found, damaged } =
+            self.folder.newest_state(&key, &journal.leaves, to, self.base.len())?;
+        let (segments, state) = match found {
+            Some((leaf, state)) => (leaf, Some(state)),
+            None => (0, None),
+        };
+        if !damaged.is_empty() {
+            tracing::warn!(
+                "round {round}: {}. Such a state is of no use and was removed: training goes on \
+                 after segment {segments} of {}. Check the disk",
+                damaged.join("; "),
+                self.recipe.segments
+            );
+        } else if segments > 0 {
+            tracing::info!("round {round}: going on after segment {segments}");
+        }
+        if segments < to {
+            // Trained again, which gives the same update under the exact profile.
+            journal.leaves.truncate(usize::from(segments) + 1);
+            journal.losses.truncate(segments.into());
+            journal.reveal = None;
+        }
+        if let Some(state) = state {
             return Ok((journal, state));
         }
-        let mut state = TrainingState::fresh(base.to_vec());
-        if lease.carry != [0; 32] {
-            let carry = folder.load_carry(&lease.carry, base.len())?;
-            state = TrainingState { parameters: state.parameters, ..carry };
-        }
-        let expected = state_leaf(&lease.base_root, &lease.carry);
-        if state.leaf() != expected {
-            return Err(RoleError::fatal(anyhow!(
-                "the state in {} is not the one the lease starts from",
-                folder.path().display()
-            )));
-        }
-        let journal = Journal::new(key, lease.due_round, self.contents, expected);
-        folder.save_state(&key, 0, &state)?;
-        folder.write_journal(&journal)?;
+        let state = start_of(&self.folder, &self.lease, &self.base);
+        let state = state.map_err(|reason| RoleError::transient(anyhow!(reason)))?;
+        self.save(&journal, &state)?;
         Ok((journal, state))
+    }
+}
+
+/// Repeats a write until the disk has space for it.
+fn wait_for_space(stop: &Stop, write: impl Fn() -> Result<()>) -> Result<()> {
+    loop {
+        match write() {
+            Err(error) if error.is_disk_full() => error.log_transient()?,
+            done => return done,
+        }
+        let tried = Instant::now();
+        while tried.elapsed() < FULL_PAUSE {
+            stop.check()?;
+            thread::sleep(STOP_PAUSE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::lease_states::{LeaseStates, LostStates},
+        *,
+    };
+    use pol_engine::{EngineError, SegmentReport};
+    use pol_primitives::{
+        BoundedVec, MILLION,
+        data::ShardId,
+        model::ModelSpec,
+        recipe::{AdamW, Compression, LearningRateSchedule, Numerics, Tier, TierParameters},
+    };
+    use std::{
+        env, fs,
+        io::Write,
+        path::{Path, PathBuf},
+        process::Command,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+    use tempfile::TempDir;
+
+    /// Trains by arithmetic, which repeats bits without the network's kernels.
+    #[derive(Clone, Default)]
+    struct Arithmetic {
+        /// Number of segments that were trained.
+        trained: Arc<AtomicU32>,
+        /// Segment after which the disk with this file is full.
+        fills: Option<(u16, PathBuf)>,
+    }
+
+    impl Strategy for Arithmetic {
+        fn train_segment(
+            &self,
+            _job: &LeaseJob<'_>,
+            state: &mut TrainingState,
+            segment: u16,
+        ) -> Result<SegmentReport, EngineError> {
+            for (at, value) in state.parameters.iter_mut().enumerate() {
+                *value += f32::from(segment + 1) / (at + 7) as f32;
+            }
+            state.first_moment.iter_mut().for_each(|value| *value = *value * 0.5 + 1.0);
+            state.steps += 2;
+            self.trained.fetch_add(1, Ordering::Relaxed);
+            if let Some((_, path)) = self.fills.as_ref().filter(|(last, _)| *last == segment) {
+                fill(path);
+            }
+            Ok(SegmentReport { loss: 1.0, tokens: 8, leaf: state.leaf() })
+        }
+    }
+
+    /// Writes a file that takes all the room there is.
+    fn fill(path: &Path) {
+        let mut file = fs::File::create(path).unwrap();
+        for size in [1 << 16, 1 << 10, 1] {
+            let piece = vec![0; size];
+            while file.write_all(&piece).is_ok() {}
+        }
+    }
+
+    fn recipe() -> Recipe {
+        let tier = TierParameters { micro_batch: 2, accumulation: 3, inner_steps: 8, cadence: 1 };
+        Recipe {
+            model: ModelSpec::gpt2(64, 16, 2, 2, 32, 16),
+            tokenizer: [1; 32],
+            seed: [2; 32],
+            pretrained: None,
+            held_out: None,
+            rewrite: None,
+            sequence: 16,
+            shard_tokens: 128,
+            tiers: [tier; 4],
+            optimiser: AdamW { beta1: 900_000, beta2: 950_000, epsilon: 10, weight_decay: 0 },
+            schedule: LearningRateSchedule {
+                peak: 10_000_000,
+                warmup_steps: 4,
+                decay_tokens: 0,
+                floor: 100_000,
+            },
+            gradient_clip: MILLION,
+            outer_rate: MILLION,
+            compression: Compression { top_k: 512, feedback: 950_000 },
+            segments: 4,
+            numerics: Numerics::Exact,
+        }
+    }
+
+    /// A lease in a folder, after a first one whose carry it may start from.
+    struct Trial {
+        folder: Arc<StateFolder>,
+        strategy: Arithmetic,
+        lease: Lease,
+        base: Arc<Vec<f32>>,
+    }
+
+    impl Trial {
+        fn new(path: &Path, carried: bool) -> Self {
+            let folder = Arc::new(StateFolder::open(path).unwrap());
+            let base = vec![0.25; recipe().model.size() as usize];
+            let mut before = TrainingState::fresh(base.clone());
+            before.feedback[3] = 0.5;
+            before.steps = 8;
+            folder.save_carry(&before).unwrap();
+            let shard = ShardId { manifest: 0, index: 0 };
+            let lease = Lease {
+                nonce: 3,
+                tier: Tier::Whale,
+                round: 5,
+                due_round: 5,
+                seed: [5; 32],
+                base_root: before.root(),
+                head_tokens: 0,
+                recipe: recipe().hash(),
+                carry: if carried { before.carry().hash() } else { [0; 32] },
+                carry_round: 0,
+                shards: BoundedVec::truncate_from(vec![shard]),
+            };
+            Self { folder, strategy: Arithmetic::default(), lease, base: base.into() }
+        }
+
+        fn data() -> LeaseData {
+            LeaseData::new(&recipe(), vec![vec![1; 129]]).unwrap()
+        }
+
+        fn train(&self) -> Result<(Journal, Vec<u8>)> {
+            let training = LeaseTraining {
+                folder: self.folder.clone(),
+                control: Control::default(),
+                recipe: recipe(),
+                lease: self.lease.clone(),
+                account: [1; 32],
+                workers: 1,
+                state_budget: 1 << 30,
+                strategy: self.strategy.clone(),
+                base: self.base.clone(),
+                data: Self::data(),
+                contents: [9; 32],
+                salt_secret: [8; 32],
+            };
+            training.run(&Stop::default())
+        }
+
+        /// Trains in a new folder, and leaves it as a process that is killed after three segments.
+        fn interrupted(carried: bool) -> (TempDir, Self, (Journal, Vec<u8>)) {
+            let path = tempfile::tempdir().unwrap();
+            let trial = Self::new(path.path(), carried);
+            let done = trial.train().unwrap();
+            fs::remove_file(trial.state(4)).unwrap();
+            let mut journal = Journal { reveal: None, ..done.0.clone() };
+            journal.leaves.truncate(4);
+            journal.losses.truncate(3);
+            trial.folder.write_journal(&journal).unwrap();
+            trial.strategy.trained.store(0, Ordering::Relaxed);
+            (path, trial, done)
+        }
+
+        fn state(&self, leaf: u16) -> PathBuf {
+            let name = format!("states/{}-{leaf}.state", LeaseKey::of(&self.lease));
+            self.folder.path().join(name)
+        }
+
+        fn damage(&self, leaf: u16) {
+            damage(&self.state(leaf));
+        }
+
+        fn trained(&self) -> u32 {
+            self.strategy.trained.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Flips a bit in the middle of a file.
+    fn damage(path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Returns what the chain gets to see of an update.
+    fn update((journal, payload): &(Journal, Vec<u8>)) -> (Vec<Hash>, Option<Reveal>, Vec<u8>) {
+        (journal.leaves.clone(), journal.reveal.clone(), payload.clone())
+    }
+
+    #[test]
+    fn training_goes_on_from_the_newest_sound_state_to_the_same_update() {
+        for carried in [false, true] {
+            for (damaged, expected) in
+                [(&[][..], 1), (&[3], 2), (&[3, 2], 3), (&[3, 2, 1], 4), (&[3, 2, 1, 0], 4)]
+            {
+                let (_path, trial, undamaged) = Trial::interrupted(carried);
+                damaged.iter().for_each(|leaf| trial.damage(*leaf));
+                let again = trial.train().unwrap();
+                assert_eq!(trial.trained(), expected, "{damaged:?}");
+                assert_eq!(update(&again), update(&undamaged), "{damaged:?}");
+                let kept = trial.folder.kept_leaves(&again.0.lease).unwrap();
+                assert_eq!(kept, [0, 1, 2, 3, 4], "damaged states are replaced");
+            }
+            let (_path, trial, undamaged) = Trial::interrupted(carried);
+            let bytes = fs::read(trial.state(3)).unwrap();
+            fs::write(trial.state(3), &bytes[..bytes.len() / 2]).unwrap();
+            assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
+        }
+    }
+
+    #[test]
+    fn a_packed_update_with_a_damaged_state_gives_the_same_commitment() {
+        let path = tempfile::tempdir().unwrap();
+        let trial = Trial::new(path.path(), true);
+        let first = trial.train().unwrap();
+        trial.folder.write_journal(&first.0).unwrap();
+        trial.damage(4);
+        assert_eq!(update(&trial.train().unwrap()), update(&first));
+    }
+
+    #[test]
+    fn a_damaged_journal_costs_the_training_so_far_and_no_more() {
+        let (_path, trial, undamaged) = Trial::interrupted(true);
+        damage(&trial.state(0).with_file_name(format!("{}.json", undamaged.0.lease)));
+        // The start is still there, so that the optimiser state is not needed again.
+        trial.folder.retain_carries(&[]).unwrap();
+        assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
+        assert_eq!(trial.trained(), 4);
+    }
+
+    #[test]
+    fn a_lease_without_any_sound_start_is_given_up() {
+        for is_there in [true, false] {
+            let (_path, trial, _) = Trial::interrupted(true);
+            (0..=3).for_each(|leaf| trial.damage(leaf));
+            let name = format!("carry-{}.state", hex::encode(trial.lease.carry));
+            let carry = trial.folder.path().join(name);
+            if is_there {
+                damage(&carry);
+            } else {
+                fs::remove_file(carry).unwrap();
+            }
+            let error = trial.train().unwrap_err();
+            assert!(matches!(error, RoleError::Transient(_)) && !error.is_disk_full());
+            assert!(error.to_string().contains("optimiser state"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn audits_are_answered_from_what_is_sound() {
+        let path = tempfile::tempdir().unwrap();
+        let trial = Trial::new(path.path(), false);
+        let (journal, _) = trial.train().unwrap();
+        let states = LeaseStates {
+            account: [1; 32],
+            workers: 1,
+            state: trial.folder.clone(),
+            strategy: trial.strategy.clone(),
+            recipe: recipe(),
+            lease: trial.lease.clone(),
+            data: Trial::data(),
+            trace: Trace::from_leaves(journal.leaves.clone()).unwrap(),
+            _training: Arc::new(tokio::sync::Mutex::new(())).lock_owned().await,
+        };
+        let leaf = |leaf| states.at(leaf, &Stop::default()).map(|state| state.leaf());
+        trial.damage(3);
+        trial.damage(2);
+        assert_eq!(leaf(3).unwrap(), journal.leaves[3]);
+        [0, 1, 4].into_iter().for_each(|leaf| trial.damage(leaf));
+        for _ in 0..2 {
+            let RoleError::Transient(error) = leaf(3).unwrap_err() else { panic!() };
+            assert!(error.is::<LostStates>(), "{error}");
+        }
+        // The lease's parameters are all that it starts from.
+        states.save_start(&trial.base).unwrap();
+        assert_eq!(leaf(4).unwrap(), journal.leaves[4]);
+        let RoleError::Transient(error) = states.save_start(&[0.5; 5_760]).unwrap_err() else {
+            panic!()
+        };
+        assert!(error.is::<LostStates>(), "{error}");
+    }
+
+    /// Environment variable of a test that runs in a mount namespace of its own.
+    const PRIVATE: &str = "POL_TRAINER_TEST_DISK";
+
+    /// The disk is a file system in memory, which only a process of its own sees.
+    #[test]
+    fn a_full_disk_only_delays_an_update() {
+        let Some(disk) = env::var_os(PRIVATE) else {
+            let disk = tempfile::tempdir().unwrap();
+            let script = "mount -t tmpfs -o size=4m tmpfs \"$POL_TRAINER_TEST_DISK\"\n\
+                          exec \"$0\" \"$@\"";
+            let status = Command::new("unshare")
+                .args(["--map-root-user", "--mount", "sh", "-ec", script])
+                .arg(env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("roles::lease_training::tests::a_full_disk_only_delays_an_update")
+                .env(PRIVATE, disk.path())
+                .status()
+                .unwrap();
+            assert!(status.success(), "this test needs unshare(1), and mounts in namespaces");
+            return;
+        };
+        let disk = PathBuf::from(disk);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let undamaged = Trial::new(elsewhere.path(), true).train().unwrap();
+
+        let mut trial = Trial::new(&disk, true);
+        let filler = disk.join("filler");
+        trial.strategy.fills = Some((1, filler.clone()));
+        let (trained, done) = thread::scope(|scope| {
+            let training = scope.spawn(|| trial.train());
+            while trial.trained() < 4 {
+                thread::sleep(STOP_PAUSE);
+            }
+            thread::sleep(Duration::from_secs(1));
+            let trained = training.is_finished();
+            let folder = StateFolder::journal(&trial.folder, &LeaseKey::of(&trial.lease));
+            assert_eq!(folder.unwrap().unwrap().segments(), 1, "the old journal is whole");
+            fs::remove_file(&filler).unwrap();
+            (trained, training.join().unwrap().unwrap())
+        });
+        assert!(!trained, "the update cannot be stored");
+        assert_eq!(update(&done), update(&undamaged));
+        // A process that is killed now goes on from the newest state that was saved.
+        trial.strategy = Arithmetic::default();
+        assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
+        assert_eq!(trial.trained(), 3);
     }
 }

@@ -24,6 +24,7 @@ mod retries;
 mod rewards;
 mod runner;
 mod settlement;
+mod sole_process;
 mod tasks;
 pub mod trainer;
 pub mod validator;
@@ -31,4 +32,5 @@ mod verification;
 
 pub(crate) use rewards::RewardClaimer;
 pub use runner::{BlockHandler, OverviewSender, run, shutdown_signal};
+pub(crate) use sole_process::{SoleProcess, second_process};
 pub(crate) use verification::{Replayed, ReplayedSegment, UpdateVerifier, Verification};

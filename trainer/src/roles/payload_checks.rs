@@ -4,7 +4,7 @@
 
 use crate::{
     context::{NodeContext, payload_tag},
-    error::{Result, RoleError, explain},
+    error::{Result, RoleError, explain, note_full_disk},
 };
 use anyhow::anyhow;
 use pol_chain::{AccountId, format_account};
@@ -62,7 +62,7 @@ impl PayloadChecks {
     ///
     /// # Errors
     ///
-    /// Fails if this machine is at fault, such as with a full disk.
+    /// Fails if this machine is at fault, such as with a damaged store.
     pub(super) fn advance(
         &mut self,
         recipe: &Recipe,
@@ -156,8 +156,10 @@ impl PayloadChecks {
                     Some(Check::Running { failures }) => failures.saturating_add(1),
                     _ => 1,
                 };
-                let reason = explain(&error);
-                tracing::warn!("round {}: no payload of {name} yet: {reason}", self.round);
+                if !note_full_disk(&error) {
+                    let reason = explain(&error);
+                    tracing::warn!("round {}: no payload of {name} yet: {reason}", self.round);
+                }
                 let pause = RETRY_PAUSE * (1 << failures.saturating_sub(1).min(4));
                 Check::Missing { failures, from: Instant::now() + pause }
             }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     context::{NodeContext, Undelivered},
     data::{ShardReader, unless_malformed},
-    error::{Result, RoleError, explain},
+    error::{Result, RoleError, explain, note_full_disk},
     model::{fetch_model, head_before, hold_model, included_updates, payloads},
     state::AuditKey,
     strategy::Strategy,
@@ -268,7 +268,9 @@ impl<S: Strategy> ReplayJob<S> {
                 Err(RoleError::Transient(error)) => error,
                 held => return held.map(Some),
             };
-            tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
+            if !note_full_disk(&error) {
+                tracing::warn!("round {round}: cannot replay {trainer} yet: {}", explain(&error));
+            }
             if now.is_conclusive(Instant::now()) {
                 is_at_fault = self.is_fault_of(&case.trainer, &error, now.begin).await?;
             }
@@ -360,6 +362,7 @@ impl<S: Strategy> ReplayJob<S> {
             let mut shards = ShardReader::new(job.context.clone());
             match job.try_measure(&mut shards, recipe, scheduler, now.is_last).await {
                 Ok(measure) => return Ok(Some(Arc::new(measure))),
+                Err(RoleError::Transient(error)) if note_full_disk(&error) => {}
                 Err(RoleError::Transient(error)) => tracing::warn!(
                     "round {}: cannot measure updates yet: {}",
                     self.audit.round,

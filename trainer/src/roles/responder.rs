@@ -5,7 +5,7 @@
 
 use super::{
     firm_audits::FirmAudits,
-    lease_states::{LeaseStates, open_segments, parse_trace},
+    lease_states::{LeaseStates, LostStates, open_segments, parse_trace},
     rewards::RewardClaimer,
     runner::BlockHandler,
     settlement::settle,
@@ -16,7 +16,7 @@ use crate::{
     control::WorkEvent,
     data::{LEASES_TAG, ShardReader, lease_tag},
     display::format_amount,
-    error::{Result, RoleError},
+    error::{Result, RoleError, explain},
     state::{AuditKey, LeaseKey},
     strategy::Strategy,
 };
@@ -37,6 +37,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::Mutex;
 
@@ -46,6 +47,9 @@ use tokio::sync::Mutex;
 const FINALITY_WAIT: BlockNumber = 8;
 /// Blocks after which a trainer settles its own update if no validator did, and between tries.
 const SELF_SETTLE_INTERVAL: BlockNumber = 10;
+
+/// Pause before a state that could not be restored is tried again.
+const RESTORE_PAUSE: Duration = Duration::from_secs(6);
 
 /// A role that answers the audits of a trainer's updates.
 pub(super) struct AuditResponder<S> {
@@ -60,7 +64,7 @@ pub(super) struct AuditResponder<S> {
     preparing: BTreeMap<AuditKey, (Stage, BackgroundTask<Option<Call>>)>,
     /// Lock of the task that trains for a response: one at a time is enough for a machine.
     training_lock: Arc<Mutex<()>>,
-    /// Audits of updates whose training is not in this folder.
+    /// Audits of updates whose training is not in this folder, or whose states are all damaged.
     lost: BTreeSet<AuditKey>,
     /// Round in which blobs of ended leases were last searched for.
     searched: Option<RoundNumber>,
@@ -232,8 +236,15 @@ impl<S: Strategy> AuditResponder<S> {
         let chain = context.chain.at(context.firm_block().await?.hash);
         let current = chain.overview().await?.round.number;
         let open = chain.lease(&account).await?.map(|lease| LeaseKey::of(&lease));
+        let newest = context.chain.lease(&account).await?.map(|lease| LeaseKey::of(&lease));
         for key in leases.into_iter().filter(|key| open != Some(*key)) {
-            let Some(journal) = context.state.journal(&key)? else { continue };
+            let Some(journal) = context.state.journal(&key)? else {
+                // Without a journal its states are of no use, unless its training just begins.
+                if newest != Some(key) {
+                    context.state.forget_lease(&key)?;
+                }
+                continue;
+            };
             let round = journal.round;
             if round >= current
                 || chain.submissions(round).await?.iter().any(|(trainer, _)| *trainer == account)
@@ -263,8 +274,9 @@ impl<S: Strategy> AuditResponder<S> {
             {
                 context.fill_bond(&self.signer, &member).await?;
             }
-            context.swarm.release(&lease_tag(&key)).await?;
+            // First what makes room: a full disk keeps labels from being released until then.
             context.state.forget_lease(&key)?;
+            context.swarm.release(&lease_tag(&key)).await?;
         }
         Ok(())
     }
@@ -303,12 +315,7 @@ impl<S: Strategy> Response<S> {
         let key = LeaseKey::of(&lease);
         let journal = context.state.journal(&key)?.filter(|journal| journal.reveal.is_some());
         let Some(journal) = journal else {
-            tracing::error!(
-                "round {round}: the update is being audited, and its training is not in {}; a \
-                 penalty will be taken",
-                context.state.path().display()
-            );
-            return Ok(None);
+            return Ok(lose(&context, round, "its training is not there").await);
         };
         let recipe = context.recipe(&lease.recipe).await?;
         if audit.stage == Stage::Open && recipe.numerics == Numerics::Exact {
@@ -329,13 +336,59 @@ impl<S: Strategy> Response<S> {
             trace: parse_trace(journal.leaves)?,
             _training: training,
         });
-        let call = if audit.stage == Stage::Open {
-            states.open_sketches(&context, id, &case, audit.seed).await
-        } else {
-            states.serve(&context, id, &case).await
+        let respond = async || match audit.stage {
+            Stage::Open => states.open_sketches(&context, id, &case, audit.seed).await,
+            _ => states.serve(&context, id, &case).await,
         };
-        call.map(Some)
+        let mut call = respond().await;
+        if let Some(lost) = lost_states(&call) {
+            tracing::warn!("round {round}: {lost}; restoring the state that the lease starts from");
+            call = match restore_start(&states, &context).await {
+                Ok(()) => respond().await,
+                Err(error) => Err(error),
+            };
+        }
+        match lost_states(&call) {
+            Some(lost) => Ok(lose(&context, round, &lost).await),
+            None => call.map(Some),
+        }
     }
+}
+
+/// Restores the state that a lease starts from, once a peer serves its parameters and the disk has
+/// space. Whoever waits for an audit stops this with its stage.
+async fn restore_start<S: Strategy>(
+    states: &Arc<LeaseStates<S>>,
+    context: &NodeContext,
+) -> Result<()> {
+    loop {
+        match states.restore_start(context).await {
+            Err(RoleError::Transient(error)) if !error.is::<LostStates>() => {
+                tracing::debug!("not restored yet: {}", explain(&error));
+                tokio::time::sleep(RESTORE_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Returns the reason if `call` cannot be made since states are lost.
+fn lost_states(call: &Result<Call>) -> Option<String> {
+    let Err(RoleError::Transient(error)) = call else { return None };
+    Some(error.downcast_ref::<LostStates>()?.to_string())
+}
+
+/// Says once that the audit of the update for `round` cannot be answered, and what it costs.
+async fn lose(context: &NodeContext, round: RoundNumber, reason: &str) -> Option<Call> {
+    // The message matters more than the amount.
+    let penalty = context.chain.withheld_penalty().await.map(format_amount);
+    tracing::error!(
+        "round {round}: the update is being audited, and {} cannot give what the audit asks for: \
+         {reason}. A penalty of {} will be taken from the bond. Training goes on; check the disk",
+        context.state.path().display(),
+        penalty.unwrap_or_else(|_| "an unknown amount".into())
+    );
+    None
 }
 
 /// Counts the outcome of an update.
@@ -415,11 +468,12 @@ impl<S: Strategy> BlockHandler for AuditResponder<S> {
                 StepResult::Lost => drop(self.lost.insert(key)),
             }
         }
+        self.rewards.claim_due(overview).await?;
         self.conclude_settled().await?;
         if self.searched != Some(overview.round.number) {
             self.release_ended().await?;
             self.searched = Some(overview.round.number);
         }
-        self.rewards.claim_due(overview).await
+        Ok(())
     }
 }

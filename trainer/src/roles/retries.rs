@@ -2,7 +2,7 @@
 
 //! Reads of the chain that are repeated, since one unanswered request must not undo long work.
 
-use crate::error::{Result, RoleError, explain};
+use crate::error::{Result, RoleError, explain, note_full_disk};
 use std::{future::Future, time::Duration};
 
 /// Waits before a failed read is repeated: a few blocks in all.
@@ -35,7 +35,9 @@ where
     for wait in waits {
         match read().await.map_err(Into::into) {
             Err(RoleError::Transient(error)) => {
-                tracing::warn!("{}; reading again", explain(&error));
+                if !note_full_disk(&error) {
+                    tracing::warn!("{}; reading again", explain(&error));
+                }
                 tokio::time::sleep(*wait).await;
             }
             done => return done,

@@ -8,12 +8,14 @@ use super::{
     measurer::{HeadMeasurer, HeadMetrics},
     responder::{AuditResponder, count_outcome},
     runner::{BlockHandler, OverviewSender},
-    tasks::{BackgroundTask, RoleTask},
+    sole_process::SoleProcess,
+    tasks::{BackgroundTask, RoleTask, compute},
 };
 use crate::{
-    context::{NodeContext, payload_tag, submit_housekeeping},
+    context::{NodeContext, submit_housekeeping},
     control::{ActivityKind, PlanState, Progress, WorkEvent},
     data::{contents, lease_tag},
+    disk,
     display::{format_amount, short_hash},
     error::{Result, RoleError, explain},
     state::{Journal, LeaseKey, StateError},
@@ -50,6 +52,7 @@ pub struct TrainerConfig {
 pub struct Trainer<S> {
     context: NodeContext,
     signer: Signer,
+    sole: SoleProcess,
     config: TrainerConfig,
     strategy: S,
     follower: HeadFollower,
@@ -74,6 +77,8 @@ pub struct Trainer<S> {
     lagging: bool,
     /// `true` while the disk has no space for another update.
     crowded: bool,
+    /// Optimiser state that was read and is sound, or was written by this process.
+    sound_carry: Option<Hash>,
     responder: RoleTask,
     measurer: RoleTask,
     head_metrics: HeadMetrics,
@@ -103,6 +108,7 @@ impl<S: Strategy> Trainer<S> {
         pol_metrics::trainer().last_commitment_timestamp_seconds.set_now();
         Self {
             follower: HeadFollower::new(context.clone()),
+            sole: SoleProcess::new(context.clone(), signer.clone()),
             context,
             signer,
             config,
@@ -118,6 +124,7 @@ impl<S: Strategy> Trainer<S> {
             convicted: responder.convicted(),
             lagging: false,
             crowded: false,
+            sound_carry: None,
             responder: RoleTask::new(responder),
             measurer: RoleTask::new(measurer),
             head_metrics,
@@ -292,20 +299,38 @@ impl<S: Strategy> Trainer<S> {
             tracing::warn!("{shortage}; leasing nothing until then");
         }
         self.crowded = shortage.is_some();
-        Ok(!self.crowded)
+        // The store of blobs may need more.
+        Ok(!self.crowded && !disk::is_full(self.context.state.path()))
+    }
+
+    /// Returns `true` if the optimiser state `carry` can be read from this folder. Another start of
+    /// the process may have written it, and a lease that starts from a damaged one is lost.
+    async fn has_carry(&mut self, carry: Hash, recipe: &Recipe) -> Result<bool> {
+        if self.sound_carry == Some(carry) && self.context.state.has_carry(&carry) {
+            return Ok(true);
+        }
+        self.sound_carry = None;
+        let (state, parameters) = (self.context.state.clone(), recipe.model.size() as usize);
+        let loaded = compute(move |_| Ok(state.load_carry(&carry, parameters).map(drop))).await?;
+        match loaded {
+            Ok(()) => self.sound_carry = Some(carry),
+            Err(error) => tracing::warn!(
+                "the optimiser state {} cannot be read from this machine ({error}); starting with \
+                 a fresh one",
+                short_hash(&carry)
+            ),
+        }
+        Ok(self.sound_carry == Some(carry))
     }
 
     /// Takes a lease.
     async fn join(&mut self, overview: &Overview, recipe: &Recipe) -> Result<()> {
-        let (chain, state, tier) = (&self.context.chain, &self.context.state, self.config.tier);
         // Another member may have concluded the last lease, and a rewrite of the model drops the
         // carry.
         let carry = self.retain_carries().await?;
-        if carry != [0; 32] && !state.has_carry(&carry) {
-            tracing::warn!(
-                "the optimiser state {} is not on this machine; starting with a fresh one",
-                short_hash(&carry)
-            );
+        let has_carry = carry == [0; 32] || self.has_carry(carry, recipe).await?;
+        let (chain, tier) = (&self.context.chain, self.config.tier);
+        if !has_carry {
             chain.submit(&self.signer, Call::ResetCarry).await?;
         }
         let joined = chain.submit(&self.signer, Call::JoinRound { tier }).await;
@@ -438,7 +463,7 @@ impl<S: Strategy> Trainer<S> {
             self.training = Some(training);
             return Ok(None);
         };
-        let PackedUpdate { journal, payload } = match trained? {
+        let PackedUpdate { journal, bytes } = match trained? {
             Err(RoleError::Transient(error)) => {
                 // Training it again would end the same.
                 self.give_up(lease, &format!("it cannot be trained: {}", explain(&error)));
@@ -447,9 +472,7 @@ impl<S: Strategy> Trainer<S> {
             trained => trained?,
         };
         let Some(reveal) = &journal.reveal else { return Ok(None) };
-        let bytes = payload.len();
-        self.context.swarm.add(payload.into(), &payload_tag(lease.due_round)).await?;
-        self.context.state.write_journal(&journal)?;
+        self.sound_carry = Some(reveal.carry_hash);
         tracing::info!(
             "round {}: trained {} steps at {:.0} tokens/s, loss {:.3} to {:.3}, payload {bytes} \
              bytes",
@@ -494,7 +517,11 @@ impl<S: Strategy> Trainer<S> {
                 self.context.control.send(WorkEvent::Commit { round: due_round });
             }
             (Some(submission), _) if submission.commitment != commitment => {
-                self.give_up(lease, "it was committed with another folder or another peer.key");
+                self.give_up(
+                    lease,
+                    "it was committed with another folder or another peer.key, or was trained \
+                     again under a profile that does not repeat bits",
+                );
             }
             (Some(_), Phase::Reveal) => {
                 chain.submit(&self.signer, Call::Reveal { round: due_round, reveal }).await?;
@@ -574,6 +601,9 @@ fn lags_too_far(best: u32, firm: u32, train: u32) -> bool {
 impl<S: Strategy> BlockHandler for Trainer<S> {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.responder.check().await?;
+        self.sole.check(overview.height).await?;
+        // Says so if there is room again.
+        disk::is_full(self.context.state.path());
         let Some(recipe) = self.follower.recipe(overview).await? else {
             return self.note_idle().await;
         };

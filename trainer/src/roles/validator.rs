@@ -10,10 +10,12 @@ use super::{
     measurer::HeadMeasurer,
     payload_checks::PayloadChecks,
     runner::{BlockHandler, OverviewSender},
+    sole_process::SoleProcess,
     tasks::{BackgroundTask, RoleTask},
 };
 use crate::{
     context::{NodeContext, submit_housekeeping},
+    disk,
     display::short_hash,
     error::Result,
     model::{
@@ -46,6 +48,7 @@ type ComputedHead = (Hash, Hash);
 pub struct Validator {
     context: NodeContext,
     signer: Signer,
+    sole: SoleProcess,
     follower: HeadFollower,
     housekeeping: Housekeeping,
     /// Round of the newest head that this validator attested or found when it started.
@@ -80,6 +83,7 @@ impl Validator {
             computation: None,
             computed: None,
             housekeeping: Housekeeping::new(context.clone(), signer.clone()),
+            sole: SoleProcess::new(context.clone(), signer.clone()),
             context,
             signer,
             attested: None,
@@ -273,6 +277,9 @@ async fn compute_next(
 impl BlockHandler for Validator {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
         self.auditor.check().await?;
+        self.sole.check(overview.height).await?;
+        // Says so if there is room again.
+        disk::is_full(self.context.state.path());
         let Some(recipe) = self.follower.recipe(overview).await? else { return Ok(()) };
         let phase = overview.round.phase;
         // What is here can be reported even by a validator that has yet to fetch the model.

@@ -8,6 +8,7 @@ use super::error::StateError;
 use std::{
     fs,
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -26,7 +27,14 @@ pub(super) fn replace_checked(path: &Path, mut bytes: Vec<u8>) -> Result<(), Sta
     replace(path, &bytes)
 }
 
-/// Reads a checked file and parses its contents. Returns `None` if there is no file.
+/// Suffix of the names of damaged files that were set aside.
+pub(super) const DAMAGED: &str = "damaged";
+
+/// Reads a checked file and parses its contents. Returns `None` if there is no file, or if it is
+/// damaged.
+///
+/// A damaged file is set aside under another name, with a warning that names the `consequence`. So
+/// it is said once, nothing reads the file again, and a person can look at what happened to it.
 pub(super) fn read_checked<T>(
     path: PathBuf,
     consequence: &'static str,
@@ -40,7 +48,19 @@ pub(super) fn read_checked<T>(
     let checked = bytes.split_last_chunk().filter(|(contents, sum)| checksum(contents) == **sum);
     let checked = checked.ok_or_else(|| "its checksum does not match its contents".to_owned());
     let parsed = checked.and_then(|(contents, _)| parse(contents));
-    parsed.map(Some).map_err(|reason| StateError::Damaged { path, reason, consequence })
+    let reason = match parsed {
+        Ok(parsed) => return Ok(Some(parsed)),
+        Err(reason) => reason,
+    };
+    let aside = path.with_added_extension(DAMAGED);
+    fs::rename(&path, &aside).map_err(|source| StateError::Io { path: path.clone(), source })?;
+    tracing::warn!(
+        "{} is damaged ({reason}) and is now {}: {consequence}. Check the disk; the file can be \
+         deleted",
+        path.display(),
+        aside.display()
+    );
+    Ok(None)
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
@@ -76,4 +96,21 @@ pub(super) fn remove(path: &Path) -> Result<(), StateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done.map_err(|source| StateError::Io { path: path.into(), source }),
     }
+}
+
+/// Takes the rights of others to a file away, with a warning.
+pub(super) fn keep_private(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    let mode = permissions.mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    permissions.set_mode(mode & 0o700);
+    fs::set_permissions(path, permissions)?;
+    tracing::warn!(
+        "{} could be used by other users of this machine, and no longer can. Remove it if one of \
+         them may have copied it: this peer then gets a new identity",
+        path.display()
+    );
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{
     error::StateError,
-    files::{names, read_checked, remove, remove_where, replace, replace_checked},
+    files::{keep_private, names, read_checked, remove, remove_where, replace, replace_checked},
     journal::Journal,
     key::{AuditKey, LeaseKey},
 };
@@ -60,17 +60,29 @@ impl StateFolder {
     pub fn claim(&self, first_block: &Hash) -> Result<(), StateError> {
         let path = self.path.join("chain");
         let found = hex::encode(first_block);
-        match fs::read_to_string(&path) {
-            Ok(known) if known.trim() == found => Ok(()),
-            Ok(known) => Err(StateError::OtherChain {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return replace(&path, found.as_bytes());
+            }
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        let known = bytes.trim_ascii();
+        let known = known.strip_prefix(b"0x").unwrap_or(known);
+        let mut hash = [0; 32];
+        match hex::decode_to_slice(known, &mut hash) {
+            Ok(()) if hash == *first_block => Ok(()),
+            Ok(()) => Err(StateError::OtherChain {
                 path: self.path.clone(),
-                known: known.trim().into(),
+                known: hex::encode(hash),
                 found,
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&path, found.as_bytes())
-            }
-            Err(source) => Err(StateError::Io { path, source }),
+            Err(_) => Err(StateError::Damaged {
+                path,
+                reason: "not the hash of a first block, in hexadecimal".into(),
+                consequence: "the folder then belongs to the chain of the node, which has to be \
+                              the one that it was used with",
+            }),
         }
     }
 
@@ -88,11 +100,14 @@ impl StateFolder {
         let path = self.path.join("peer.key");
         let io = |source| StateError::Io { path: path.clone(), source };
         match fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map_err(|_| StateError::Damaged {
-                path: path.clone(),
-                reason: "not 32 bytes".into(),
-                consequence: "this peer gets a new identity",
-            }),
+            Ok(bytes) => {
+                keep_private(&path).map_err(io)?;
+                bytes.try_into().map_err(|_| StateError::Damaged {
+                    path: path.clone(),
+                    reason: "not 32 bytes".into(),
+                    consequence: "this peer gets a new identity",
+                })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut secret = [0u8; 32];
                 getrandom::fill(&mut secret).map_err(|error| io(io::Error::other(error)))?;
@@ -115,31 +130,33 @@ impl StateFolder {
         self.states().join(journal_name(lease))
     }
 
-    /// Returns the journal of `lease`, or `None` if there is none.
+    /// Returns the journal of `lease`, or `None` if there is none. A damaged one is set aside, with
+    /// a warning.
     ///
     /// # Errors
     ///
-    /// Fails if the journal is damaged or cannot be read.
+    /// Fails if the journal can be neither read nor set aside.
     pub fn journal(&self, lease: &LeaseKey) -> Result<Option<Journal>, StateError> {
         read_checked(
             self.journal_path(lease),
-            "the lease is trained from its start again, or lost where its update was revealed",
+            "the lease is trained from its start again, unless its update was revealed: then \
+             audits of it cannot be answered",
             |json| serde_json::from_slice(json).map_err(|error| error.to_string()),
         )
     }
 
-    /// Returns the leases that have a journal, by ascending nonce.
+    /// Returns the leases that have a journal or a state, by ascending nonce.
     ///
     /// # Errors
     ///
     /// Fails if the folder cannot be read.
     pub fn leases(&self) -> Result<Vec<LeaseKey>, StateError> {
-        let mut leases: Vec<LeaseKey> = names(&self.states())?
-            .iter()
-            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-            .collect();
-        leases.sort_unstable();
-        Ok(leases)
+        let lease = |name: &String| match parse_state_name(name) {
+            Some((lease, _)) => Some(lease),
+            None => name.strip_suffix(".json")?.parse().ok(),
+        };
+        let leases: BTreeSet<LeaseKey> = names(&self.states())?.iter().filter_map(lease).collect();
+        Ok(leases.into_iter().collect())
     }
 
     /// Writes the journal of a lease.
@@ -169,18 +186,48 @@ impl StateFolder {
         state.save(&self.states().join(state_name(lease, leaf)))
     }
 
-    /// Loads the state at leaf `leaf` of `lease`, for a model of `parameters` values.
+    /// Returns the newest kept state of `lease` up to leaf `to` that is the one in `leaves`, for a
+    /// model of `parameters` values. Files that are not are removed: they are of no use, and take
+    /// space.
     ///
     /// # Errors
     ///
-    /// Fails if the state is missing, damaged or of another size.
-    pub fn load_state(
+    /// Fails if the folder cannot be read or a file cannot be removed.
+    pub fn newest_state(
         &self,
         lease: &LeaseKey,
-        leaf: u16,
+        leaves: &[Hash],
+        to: u16,
         parameters: usize,
-    ) -> Result<TrainingState, EngineError> {
-        TrainingState::load(&self.states().join(state_name(lease, leaf)), parameters)
+    ) -> Result<NewestState, StateError> {
+        let mut damaged = Vec::new();
+        for leaf in self.kept_leaves(lease)?.into_iter().rev().filter(|leaf| *leaf <= to) {
+            let Some(expected) = leaves.get(usize::from(leaf)) else { continue };
+            let path = self.states().join(state_name(lease, leaf));
+            let loaded = TrainingState::load(&path, parameters);
+            let loaded = loaded.and_then(|state| match state.leaf() == *expected {
+                true => Ok(state),
+                false => Err(EngineError::CorruptState {
+                    path: path.clone(),
+                    why: "it is not the one that was trained",
+                }),
+            });
+            match loaded {
+                Ok(state) => return Ok(NewestState { found: Some((leaf, state)), damaged }),
+                // Another thread just removed it.
+                Err(EngineError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                }
+                Err(error) => {
+                    damaged.push(match error {
+                        // It names no file.
+                        EngineError::WrongModel { .. } => format!("{}: {error}", path.display()),
+                        error => error.to_string(),
+                    });
+                    remove(&path)?;
+                }
+            }
+        }
+        Ok(NewestState { found: None, damaged })
     }
 
     /// Returns the leaves of `lease` whose states are kept, ascending.
@@ -265,7 +312,7 @@ impl StateFolder {
         state.save(&self.path.join(carry_name(&state.carry().hash())))
     }
 
-    /// Returns `true` if the state with this carry exists.
+    /// Returns `true` if there is a file of the state with this carry.
     pub fn has_carry(&self, carry: &Hash) -> bool {
         self.path.join(carry_name(carry)).exists()
     }
@@ -274,13 +321,18 @@ impl StateFolder {
     ///
     /// # Errors
     ///
-    /// Fails if the state is missing, damaged or of another size.
+    /// Fails if the state is missing, damaged, of another size, or with another carry.
     pub fn load_carry(
         &self,
         carry: &Hash,
         parameters: usize,
     ) -> Result<TrainingState, EngineError> {
-        TrainingState::load(&self.path.join(carry_name(carry)), parameters)
+        let path = self.path.join(carry_name(carry));
+        let state = TrainingState::load(&path, parameters)?;
+        if state.carry().hash() != *carry {
+            return Err(EngineError::CorruptState { path, why: "it has another carry" });
+        }
+        Ok(state)
     }
 
     /// Removes every carry that is not among `carries`.
@@ -310,15 +362,16 @@ impl StateFolder {
     }
 
     /// Returns this validator's evidence in an audit and the salt of its commitment, or `None` if
-    /// there is none.
+    /// there is none. A damaged file is set aside, with a warning.
     ///
     /// # Errors
     ///
-    /// Fails if the file is damaged or cannot be read.
+    /// Fails if the file can be neither read nor set aside.
     pub fn evidence(&self, audit: &AuditKey) -> Result<Option<(Evidence, Hash)>, StateError> {
         read_checked(
             self.audits().join(audit.to_string()),
-            "the seats of that audit are lost",
+            "the seats of that audit are replayed again, unless this validator committed to their \
+             evidence: then they are lost",
             |bytes| DecodeAll::decode_all(&mut &bytes[..]).map_err(|error| error.to_string()),
         )
     }
@@ -341,6 +394,15 @@ impl StateFolder {
         remove_where(&self.audits(), |name| name.parse().is_ok_and(|audit| over.contains(&audit)))?;
         Ok(over)
     }
+}
+
+/// Result of a search for a state.
+#[derive(Debug, PartialEq)]
+pub struct NewestState {
+    /// The state and its leaf, if there is one.
+    pub found: Option<(u16, TrainingState)>,
+    /// Newer ones that were damaged and are removed, with the kind of damage.
+    pub damaged: Vec<String>,
 }
 
 /// A lease and the leaf of one of its states.

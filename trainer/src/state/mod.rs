@@ -17,7 +17,9 @@
 //! chain gave under that number. After a fork that gives something else, the work starts anew.
 //!
 //! Every file is replaced atomically, and a training state is on disk before the journal names it.
-//! So a process may end at any moment and go on from its folder.
+//! So a process may end at any moment and go on from its folder. A damaged journal or evidence is
+//! set aside under a name that ends with `.damaged`, a damaged state is removed, and the work goes
+//! on from what is sound.
 
 mod error;
 mod files;
@@ -28,6 +30,6 @@ mod key;
 mod tests;
 
 pub use error::StateError;
-pub use folder::StateFolder;
+pub use folder::{NewestState, StateFolder};
 pub use journal::Journal;
 pub use key::{AuditKey, InvalidKey, LeaseKey};

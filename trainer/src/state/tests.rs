@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use super::{AuditKey, Journal, LeaseKey, StateError, StateFolder};
+use super::{AuditKey, Journal, LeaseKey, NewestState, StateError, StateFolder};
 use pol_chain::AccountId;
 use pol_engine::TrainingState;
 use pol_primitives::{
@@ -108,11 +108,14 @@ fn a_journal_and_its_states_survive_until_the_lease_is_forgotten() {
     assert_eq!(state_folder.journal(&key(3)).unwrap(), Some(journal));
     assert_eq!(state_folder.leases().unwrap(), [key(3), key(12)]);
     assert_eq!(state_folder.kept_leaves(&key(3)).unwrap(), [0, 1, 2]);
-    assert_eq!(state_folder.load_state(&key(3), 2, 10).unwrap(), state(2));
+    let leaves = [0, 1, 2].map(|steps| state(steps).leaf());
+    let newest = |to| state_folder.newest_state(&key(3), &leaves, to, 10).unwrap().found;
+    assert_eq!(newest(2), Some((2, state(2))));
+    assert_eq!(newest(1), Some((1, state(1))));
     state_folder.forget_lease(&key(3)).unwrap();
     assert_eq!(state_folder.leases().unwrap(), [key(12)]);
     assert_eq!(state_folder.kept_leaves(&key(3)).unwrap(), [0u16; 0]);
-    assert!(state_folder.load_state(&key(3), 2, 10).is_err());
+    assert_eq!(newest(2), None);
 }
 
 #[test]
@@ -128,7 +131,8 @@ fn a_lease_of_another_fork_is_another_lease() {
     state_folder.write_journal(&Journal::new(theirs, 5, [9; 32], [0; 32])).unwrap();
     state_folder.forget_lease(&theirs).unwrap();
     assert_eq!(state_folder.leases().unwrap(), [ours]);
-    assert_eq!(state_folder.load_state(&ours, 0, 10).unwrap(), state(0));
+    let newest = state_folder.newest_state(&ours, &[state(0).leaf()], 0, 10).unwrap();
+    assert_eq!(newest, NewestState { found: Some((0, state(0))), damaged: vec![] });
 }
 
 #[test]
@@ -223,7 +227,8 @@ fn evidence_is_read_as_written_or_not_at_all() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[3] ^= 1;
     fs::write(&path, bytes).unwrap();
-    assert!(state_folder.evidence(&audit_key(40)).unwrap_err().to_string().contains("seats"));
+    assert_eq!(state_folder.evidence(&audit_key(40)).unwrap(), None);
+    assert!(!path.exists() && path.with_added_extension("damaged").exists());
 }
 
 #[test]
@@ -249,8 +254,14 @@ fn a_folder_belongs_to_one_chain() {
         message.contains("--base-path") && message.contains(&hex::encode([1; 32])),
         "{message}"
     );
-    fs::write(folder.path().join("chain"), [0xff, 0xfe]).unwrap();
-    assert!(state_folder.claim(&[1; 32]).is_err());
+    let path = folder.path().join("chain");
+    fs::write(&path, format!("0x{}\n", hex::encode([1; 32]))).unwrap();
+    state_folder.claim(&[1; 32]).unwrap();
+    for damaged in [&b""[..], b"0x0x", &[0xff, 0xfe]] {
+        fs::write(&path, damaged).unwrap();
+        let message = state_folder.claim(&[1; 32]).unwrap_err().to_string();
+        assert!(message.contains("chain is damaged") && message.contains("Move it"), "{message}");
+    }
 }
 
 #[test]
@@ -267,21 +278,72 @@ fn half_written_files_are_removed() {
 }
 
 #[test]
-fn damaged_files_are_named() {
+fn a_damaged_journal_is_set_aside_and_its_lease_is_known_by_its_states() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
     let path = folder.path().join(format!("states/{}.json", key(3)));
     fs::write(&path, "{").unwrap();
-    let message = state_folder.journal(&key(3)).unwrap_err().to_string();
-    assert!(message.contains(".json is damaged"), "{message}");
+    assert_eq!(state_folder.journal(&key(3)).unwrap(), None);
+    let aside = path.with_added_extension("damaged");
+    assert_eq!(fs::read_to_string(&aside).unwrap(), "{");
+    assert_eq!(state_folder.leases().unwrap(), []);
     state_folder
         .write_journal(&Journal { losses: vec![1.25], ..Journal::new(key(3), 4, [9; 32], [0; 32]) })
         .unwrap();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("1.25", "1.26")).unwrap();
-    assert!(state_folder.journal(&key(3)).unwrap_err().to_string().contains("checksum"));
+    state_folder.save_state(&key(3), 0, &state(0)).unwrap();
+    assert_eq!(state_folder.journal(&key(3)).unwrap(), None);
+    assert!(fs::read_to_string(&aside).unwrap().contains("1.26"), "the newest one is kept");
+    assert_eq!(state_folder.leases().unwrap(), [key(3)]);
+    state_folder.forget_lease(&key(3)).unwrap();
+    assert_eq!(state_folder.leases().unwrap(), []);
     fs::write(folder.path().join("peer.key"), "short").unwrap();
     assert!(state_folder.peer_secret().is_err());
+}
+
+#[test]
+fn the_newest_sound_state_is_found_and_damaged_ones_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    let leaves: Vec<_> = (0..=5).map(|steps| state(steps).leaf()).collect();
+    for leaf in 0..=5 {
+        state_folder.save_state(&key(3), leaf, &state(leaf.into())).unwrap();
+    }
+    let path = |leaf: u16| folder.path().join(format!("states/{}-{leaf}.state", key(3)));
+    // A flipped bit, a file that was cut, another model, and another state.
+    let mut bytes = fs::read(path(5)).unwrap();
+    bytes[40] ^= 1;
+    fs::write(path(5), bytes).unwrap();
+    let bytes = fs::read(path(4)).unwrap();
+    fs::write(path(4), &bytes[..50]).unwrap();
+    TrainingState::fresh(vec![0.5; 11]).save(&path(3)).unwrap();
+    fs::copy(path(1), path(2)).unwrap();
+    let NewestState { found, damaged } =
+        state_folder.newest_state(&key(3), &leaves, 5, 10).unwrap();
+    assert_eq!(found, Some((1, state(1))));
+    assert_eq!(damaged.len(), 4, "{damaged:?}");
+    for (leaf, damaged) in [5, 4, 3, 2].into_iter().zip(&damaged) {
+        assert!(damaged.contains(&*path(leaf).to_string_lossy()), "{damaged}");
+    }
+    assert_eq!(state_folder.kept_leaves(&key(3)).unwrap(), [0, 1]);
+    let again = state_folder.newest_state(&key(3), &leaves, 5, 10).unwrap();
+    assert_eq!(again.damaged, [""; 0]);
+}
+
+#[test]
+fn a_carry_is_what_its_name_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let state_folder = StateFolder::open(folder.path()).unwrap();
+    let (ours, theirs) = (state(1), state(2));
+    state_folder.save_carry(&theirs).unwrap();
+    let name = |state: &TrainingState| {
+        folder.path().join(format!("carry-{}.state", hex::encode(state.carry().hash())))
+    };
+    fs::rename(name(&theirs), name(&ours)).unwrap();
+    assert!(state_folder.has_carry(&ours.carry().hash()));
+    let error = state_folder.load_carry(&ours.carry().hash(), 10).unwrap_err();
+    assert!(error.to_string().contains("another carry"), "{error}");
 }
 
 #[test]
@@ -290,6 +352,10 @@ fn the_peer_keeps_its_identity_and_its_secret() {
     let folder = tempfile::tempdir().unwrap();
     let state_folder = StateFolder::open(folder.path()).unwrap();
     assert_eq!(state_folder.peer_secret().unwrap(), state_folder.peer_secret().unwrap());
-    let mode = fs::metadata(folder.path().join("peer.key")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o077, 0);
+    let path = folder.path().join("peer.key");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    let secret = state_folder.peer_secret().unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!((state_folder.peer_secret().unwrap(), mode()), (secret, 0o600));
 }

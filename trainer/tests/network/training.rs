@@ -102,7 +102,7 @@ impl Api {
         // Its last update may be part of the head of this round, and of none after it.
         let before = head_round(&network.status().unwrap());
         let after = network.wait("the head moves during a pause", 240, others, |status| {
-            head_round(status) > before + 2
+            head_round(status) > before + 1
         });
         let round = |round: u64| RoundNumber::try_from(round).unwrap();
         let last = round(head_round(&after));

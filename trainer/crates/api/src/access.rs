@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+/// Time between two looks at the token of a stream.
+const LOOK: Duration = Duration::from_secs(2);
 /// Number of known clients from which those without recent requests are forgotten.
 const MAX_CLIENTS: usize = 10_000;
 
@@ -60,19 +62,31 @@ impl Access {
             // take it for its own.
             return if is_local(headers, uri) { Ok("local".into()) } else { Err(ApiError::Host) };
         };
-        let found = match bearer(headers) {
-            Some(secret) => {
-                tokens.find(secret).map_err(|error| ApiError::Internal(error.to_string()))?
-            }
-            None => None,
-        };
-        let Some(token) = found else {
+        let found = bearer(headers).map_or(Ok(None), |secret| tokens.find(secret));
+        let Ok(Some(token)) = found else {
             // Guesses count for the machine that they come from.
             self.count(network(peer))?;
-            return Err(ApiError::Unauthorized);
+            return Err(found
+                .err()
+                .map_or(ApiError::Unauthorized, |error| ApiError::Internal(error.to_string())));
         };
         self.count(format!("token {}", token.name))?;
         if token.has(scope) { Ok(token.name) } else { Err(ApiError::Forbidden(scope.name())) }
+    }
+
+    /// Returns the secret by which a request was let in, if the server has tokens.
+    pub(crate) fn secret(&self, headers: &HeaderMap) -> Option<String> {
+        self.tokens.as_ref().and(bearer(headers)).map(str::to_owned)
+    }
+
+    /// Waits until a token is revoked, loses `scope`, or can no longer be looked up.
+    pub(crate) async fn revoked(&self, scope: Scope, secret: &str) {
+        while let Some(tokens) = &self.tokens {
+            match tokens.find(secret) {
+                Ok(Some(token)) if token.has(scope) => tokio::time::sleep(LOOK).await,
+                _ => return,
+            }
+        }
     }
 
     fn count(&self, client: String) -> Result<(), ApiError> {
@@ -164,6 +178,20 @@ mod tests {
         file().revoke("a").unwrap();
         let revoked = check(&format!("Bearer {secret}"), Scope::Read);
         assert!(matches!(revoked, Err(ApiError::Unauthorized)));
+    }
+
+    #[test]
+    fn a_broken_file_of_tokens_is_asked_no_more_often_than_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.json");
+        std::fs::write(&path, "{").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).unwrap();
+        let access = Access::new(Some(TokenFile::new(&path)), rate(1));
+        let headers = headers("authorization", "Bearer pol_1");
+        let check = || access.check(Scope::Read, &headers, &Uri::from_static("/"), PEER);
+        assert!(matches!(check(), Err(ApiError::Internal(_))));
+        assert!(matches!(check(), Err(ApiError::Rate(_))));
     }
 
     #[test]

@@ -261,6 +261,9 @@ impl From<pol_generate::Error> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if let Self::Internal(reason) = &self {
+            tracing::warn!("{reason}");
+        }
         let (status, ..) = self.kind();
         let body = serde_json::to_string(&self.problem()).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();

@@ -3,17 +3,25 @@
 //! The frame around all endpoints: versions, access, limits, errors, and the reference.
 
 use crate::{
-    access::Access, body::MAX_BODY_BYTES, error::ApiError, observe::observe, origins::share,
-    reference, tokens::Scope,
+    access::Access,
+    body::MAX_BODY_BYTES,
+    error::ApiError,
+    observe::observe,
+    origins::share,
+    query::{KnownParameters, check_host},
+    reference,
+    tokens::Scope,
 };
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderValue, header},
     middleware::{Next, from_fn},
-    response::{Html, IntoResponse},
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
+use futures::StreamExt;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -121,7 +129,12 @@ impl Frame {
                 match access.check(scope, headers, uri, peer) {
                     Ok(client) => {
                         tracing::Span::current().record("client", client.as_str());
-                        next.run(request).await
+                        let secret = access.secret(headers);
+                        let response = next.run(request).await;
+                        match secret.filter(|_| is_stream(&response)) {
+                            Some(secret) => end_with(response, access, scope, secret),
+                            None => response,
+                        }
                     }
                     Err(error) => error.into_response(),
                 }
@@ -135,6 +148,7 @@ impl Frame {
         let (router, mut openapi) = self.routes.split_for_parts();
         name_operations(&mut openapi);
         let page = reference::page(&openapi);
+        let known = Arc::new(KnownParameters::of(&openapi));
         let (openapi, origins) = (Arc::new(openapi), self.origins);
         router
             .merge(self.pages)
@@ -150,11 +164,32 @@ impl Frame {
             .method_not_allowed_fallback(|| async { ApiError::Method })
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(from_fn(move |request: Request, next: Next| {
+                let known = Arc::clone(&known);
+                async move {
+                    match check_host(&request).and_then(|()| known.check(&request)) {
+                        Ok(()) => next.run(request).await,
+                        Err(error) => error.into_response(),
+                    }
+                }
+            }))
+            .layer(from_fn(move |request: Request, next: Next| {
                 let origins = Arc::clone(&origins);
                 async move { share(&origins, request, next).await }
             }))
             .layer(from_fn(observe))
     }
+}
+
+/// Returns `true` for a stream of events, which may go on for ever.
+fn is_stream(response: &Response) -> bool {
+    let media = response.headers().get(header::CONTENT_TYPE);
+    media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Ends a stream soon after its token is revoked.
+fn end_with(response: Response, access: Arc<Access>, scope: Scope, secret: String) -> Response {
+    let revoked = Box::pin(async move { access.revoked(scope, &secret).await });
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(revoked)))
 }
 
 /// Names each operation after its path. The function behind it may stand for several.

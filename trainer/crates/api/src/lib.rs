@@ -42,6 +42,7 @@ pub mod openai;
 mod origins;
 mod parameters;
 mod pretrained;
+mod query;
 mod receipts;
 mod reference;
 mod server;

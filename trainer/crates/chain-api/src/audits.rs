@@ -8,7 +8,7 @@ use crate::{
     network::OfRound,
     page::{AsOf, Items},
     penalties::PenaltyItem,
-    query::{Everything, PageQuery, Paged, Parameters},
+    query::{PageQuery, Paged},
     state::ChainState,
     values::{Account, Pol, Time, billionths},
 };
@@ -260,7 +260,6 @@ fn end(kind: AuditStepKind) -> Option<&'static str> {
 async fn report(
     State(state): State<ChainState>,
     audit: Result<Path<String>, PathRejection>,
-    _: Parameters<Everything>,
 ) -> Answer<AuditReport> {
     let audit: Option<AuditId> = audit.ok().and_then(|Path(text)| text.parse().ok());
     let audit = audit.ok_or_else(|| {

@@ -5,7 +5,7 @@
 use crate::{
     Answer,
     page::{AsOf, Items},
-    query::{Everything, KeyQuery, PageQuery, Paged, Parameters},
+    query::{KeyQuery, PageQuery, Paged, Parameters},
     state::ChainState,
     survey::Survey,
     values::{Account, Digest, Time, billionths, millionths},
@@ -51,7 +51,8 @@ struct DataState {
     held_out: usize,
     /// Manifests for training by the estimate of their quality, in ten bins.
     quality: Vec<QualityBin>,
-    /// Shards that are neither leased nor consumed; null while no node answers.
+    /// Shards of admitted manifests that are neither in use nor consumed; null while no node
+    /// answers.
     #[schema(example = 960)]
     free_shards: Option<u32>,
     /// Block that the answer is of. The sums are up to 30 seconds older.
@@ -103,9 +104,12 @@ struct KindItem {
     /// Tokens of all shards.
     #[schema(example = 16_384_000)]
     tokens: u64,
-    /// Shards that the model was trained on.
+    /// Shards that the model was trained on, by updates that are settled.
     #[schema(example = 120)]
     consumed: u64,
+    /// Shards in use: of leases, and of updates that audits have not settled yet.
+    #[schema(example = 8)]
+    leased: u64,
     /// Sum of the improvements by these shards, in nats per token.
     #[schema(example = 0.0144)]
     effect: f64,
@@ -254,7 +258,8 @@ impl StageCounts {
 /// Returns the sums of the text for training of a kind.
 fn kind_item(survey: &Survey, kind: SourceKind) -> KindItem {
     let is_of = |manifest: &&ManifestState| manifest.kind == Some(kind) && !manifest.held_out;
-    let empty = KindItem { kind, manifests: 0, shards: 0, tokens: 0, consumed: 0, effect: 0.0 };
+    let empty =
+        KindItem { kind, manifests: 0, shards: 0, tokens: 0, consumed: 0, leased: 0, effect: 0.0 };
     survey.manifests.iter().filter(is_of).fold(empty, |sum, manifest| {
         let shards = u64::from(manifest.shards);
         let used = survey.consumption(manifest.manifest);
@@ -263,6 +268,7 @@ fn kind_item(survey: &Survey, kind: SourceKind) -> KindItem {
             shards: sum.shards.saturating_add(shards),
             tokens: sum.tokens.saturating_add(shards * u64::from(manifest.shard_tokens)),
             consumed: sum.consumed.saturating_add(used.shards),
+            leased: sum.leased.saturating_add(survey.leased(manifest.manifest)),
             effect: sum.effect + billionths(used.effect),
             ..sum
         }
@@ -294,7 +300,7 @@ fn quality(survey: &Survey) -> Vec<QualityBin> {
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
-async fn sums(State(state): State<ChainState>, _: Parameters<Everything>) -> Answer<DataState> {
+async fn sums(State(state): State<ChainState>) -> Answer<DataState> {
     let (as_of, survey) = (state.as_of().await?, state.survey().await?);
     let overview = state.ask(|node| async move { node.chain.overview().await }).await;
     Ok(Json(DataState {
@@ -411,9 +417,11 @@ mod tests {
             ..Survey::default()
         };
         survey.consumed.insert(2, Consumption { shards: 3, effect: 5_000_000_000 });
+        survey.leased.extend([(1, 4), (2, 1), (3, 9)]);
         let web = kind_item(&survey, SourceKind::Web);
         assert_eq!((web.manifests, web.shards, web.tokens, web.consumed), (2, 20, 2_000, 3));
         assert!((web.effect - 5.0).abs() < 1e-9);
+        assert_eq!(web.leased, 5, "text that is held out is never leased");
         assert_eq!(kind_item(&survey, SourceKind::Dataset).manifests, 0);
         let counts: Vec<_> = quality(&survey).iter().map(|bin| bin.manifests).collect();
         assert_eq!(counts, [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]);

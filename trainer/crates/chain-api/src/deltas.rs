@@ -135,7 +135,7 @@ struct DeltaItem {
 
 /// Shard that the model was trained on.
 #[derive(Debug, Serialize, ToSchema)]
-struct ShardItem {
+pub(crate) struct ShardItem {
     /// Manifest.
     #[schema(example = 3)]
     manifest: u32,

@@ -12,7 +12,6 @@ use crate::{
     network::{PhaseItem, RoundItem},
     page::AsOf,
     penalties::PenaltyItem,
-    query::{Everything, Parameters},
     state::ChainState,
     values::{Account, Digest, Time, billionths},
 };
@@ -28,7 +27,10 @@ use pol_index::{
 use pol_primitives::submission::Outcome;
 use serde::Serialize;
 use std::{collections::VecDeque, ops::RangeInclusive, sync::Arc, time::Duration};
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Blocks that are looked back at, and reported at once.
@@ -92,6 +94,12 @@ impl From<Row<UpdateEnd>> for SettledNotice {
     }
 }
 
+/// Change of whether a node answers.
+#[derive(Serialize)]
+struct NodeNotice {
+    answers: bool,
+}
+
 /// Publishes for ever what is new in the index: at once when `indexed` is notified, and otherwise
 /// within a second.
 pub(crate) async fn publish(index: Index, feed: Feed, indexed: Arc<Notify>) {
@@ -101,6 +109,18 @@ pub(crate) async fn publish(index: Index, feed: Feed, indexed: Arc<Notify>) {
             tracing::warn!(%error, "cannot read what is new in the index");
         }
         let _ = timeout(POLL, indexed.notified()).await;
+    }
+}
+
+/// Publishes for ever whether a node answers, whenever that changes.
+pub(crate) async fn publish_node<T>(mut node: watch::Receiver<Option<T>>, feed: Feed) {
+    let mut answers = node.borrow_and_update().is_some();
+    while node.changed().await.is_ok() {
+        let now = node.borrow_and_update().is_some();
+        if now != answers {
+            answers = now;
+            feed.send(Notice::new("node", &NodeNotice { answers }));
+        }
     }
 }
 
@@ -232,8 +252,9 @@ impl Facts<'_> {
 /// `hello` comes first, with the last block of the index. Then come, in the order of the chain,
 /// `block`, `phase`, `round` (a round ended), `measured` (a head was), `audit` (one was drawn),
 /// `settled` (an update ended), and `penalty`, with the fields that the lists have. `reorganised`
-/// says that the blocks after a height were taken back, `skipped` that some are not reported, and
-/// `lag` that the client was too slow: the stream ends then.
+/// says that the blocks after a height were taken back, `skipped` that some are not reported,
+/// `node` that a node begins or ceases to answer, and `lag` that the client was too slow: the
+/// stream ends then.
 #[utoipa::path(
     get,
     path = "/chain-events",
@@ -243,11 +264,8 @@ impl Facts<'_> {
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
-async fn events(
-    State(state): State<ChainState>,
-    _: Parameters<Everything>,
-) -> Result<Response, Failure> {
-    let subscription = state.feed().subscribe().await?;
+async fn events(State(state): State<ChainState>) -> Result<Response, Failure> {
+    let subscription = state.feed().subscribe(state.patience()).await?;
     let hello = Notice::new("hello", &Hello { as_of: state.as_of().await.ok() });
     let rest = stream::unfold(subscription, |mut subscription| async move {
         subscription.next().await.map(|event| (event, subscription))

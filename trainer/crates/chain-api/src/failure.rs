@@ -48,7 +48,6 @@ impl From<ApiError> for Failure {
 
 impl From<IndexError> for Failure {
     fn from(error: IndexError) -> Self {
-        tracing::warn!(%error, "the index failed");
         Self(ApiError::Internal(error.to_string()))
     }
 }

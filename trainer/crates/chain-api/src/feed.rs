@@ -16,8 +16,6 @@ use tokio::{
 const STREAMS: usize = 128;
 /// Events that a stream may be behind.
 const BACKLOG: usize = 1_024;
-/// Longest wait of a stream for the first look at the index.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Event, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,18 +94,18 @@ impl Feed {
         let _ = self.sender.send(Arc::new(notice));
     }
 
-    /// Begins a stream.
+    /// Begins a stream, once the source has seen the index.
     ///
     /// # Errors
     ///
-    /// Fails if there are too many streams, or if the source has not seen the index yet.
-    pub(crate) async fn subscribe(&self) -> Result<Subscription, Failure> {
+    /// Fails if there are too many streams, or if that takes longer than `patience`.
+    pub(crate) async fn subscribe(&self, patience: Duration) -> Result<Subscription, Failure> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Failure(ApiError::Busy))?;
         let mut stage = self.stage.subscribe();
         // All that comes before the first look at the index is new to nobody.
         let opened = stage.wait_for(|stage| *stage != Stage::Starting);
-        if timeout(START_TIMEOUT, opened).await.is_err() {
+        if timeout(patience, opened).await.is_err() {
             return Err(Failure::indexing());
         }
         let notices = self.sender.subscribe();

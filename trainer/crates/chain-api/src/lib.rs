@@ -48,6 +48,7 @@ mod explanation;
 mod failure;
 mod feed;
 mod lineage;
+mod manifests;
 mod mind;
 mod network;
 mod node;

@@ -5,12 +5,13 @@
 use crate::{
     Answer,
     data::{ManifestItem, SourceItem},
+    deltas::ShardItem,
     failure::Failure,
     network::RoundItem,
     page::AsOf,
     query::{PageQuery, Paged},
     state::ChainState,
-    values::{Account, Digest, Time, billionths},
+    values::{Digest, billionths},
 };
 use axum::{Json, extract::State};
 use pol_api::{ApiError, Problem};
@@ -140,20 +141,8 @@ struct RelatedManifest {
 /// Shard that the model was trained on.
 #[derive(Debug, Serialize, ToSchema)]
 struct UsedShard {
-    /// Manifest.
-    #[schema(example = 3)]
-    manifest: u32,
-    /// Index in the manifest.
-    #[schema(example = 17)]
-    shard: u32,
-    /// Round that included the update.
-    #[schema(example = 6)]
-    round: u32,
-    /// Trainer.
-    account: Account,
-    /// Improvement of the model on the shard, in nats per token.
-    #[schema(example = 0.00012)]
-    delta: f64,
+    #[serde(flatten)]
+    shard: ShardItem,
     /// Outcome of the update.
     #[schema(value_type = Option<String>, example = "valid")]
     outcome: Option<Outcome>,
@@ -164,11 +153,6 @@ struct UsedShard {
     audit: Option<u32>,
     /// Root of the head that learned from it.
     head: Option<Digest>,
-    /// Block that settled the update.
-    #[schema(example = 950)]
-    block: u32,
-    /// Time of that block.
-    time: Time,
 }
 
 impl Start {
@@ -182,6 +166,10 @@ impl Start {
         ];
         let mut places = places.into_iter().flatten();
         match (places.next(), places.next(), self.hash) {
+            (Some(Place::Shard(shard)), None, None) => {
+                let is_there = has_shard(state, shard).await?;
+                Ok(is_there.then_some(Place::Shard(shard)))
+            }
             (Some(place), None, None) => Ok(Some(place)),
             (None, None, Some(Digest(hash))) => find(state, hash).await,
             _ => {
@@ -190,6 +178,12 @@ impl Start {
             }
         }
     }
+}
+
+/// Returns `false` if the manifest of a shard has fewer.
+async fn has_shard(state: &ChainState, shard: ShardId) -> Result<bool, Failure> {
+    let manifest = state.index().newest(Manifests::Manifest(shard.manifest)).await?;
+    Ok(manifest.is_none_or(|manifest| shard.index < manifest.fact.shards))
 }
 
 /// Returns the place with a hash.
@@ -393,21 +387,15 @@ async fn used(
         .into_iter()
         .map(|row| ((row.fact.round, row.fact.account), row.fact))
         .collect();
-    let item = |Row { at, time, fact }: Row<ConsumedShard>| {
-        let update = (fact.round, fact.account);
-        let end = ends.get(&update);
+    let item = |row: Row<ConsumedShard>| {
+        let update = (row.fact.round, row.fact.account);
+        let (end, head) = (ends.get(&update), heads.iter().find(|head| head.round == update.0));
         UsedShard {
-            manifest: fact.manifest,
-            shard: fact.shard,
-            round: fact.round,
-            account: Account(fact.account),
-            delta: billionths(fact.delta),
             outcome: end.and_then(|end| end.outcome),
             payload: reveals.get(&update).map(|reveal| Digest(reveal.payload)),
             audit: end.and_then(|end| end.audit),
-            head: heads.iter().find(|head| head.round == fact.round).and_then(|head| head.root),
-            block: at.block,
-            time: Time::new(time),
+            head: head.and_then(|head| head.root),
+            shard: row.into(),
         }
     };
     Ok(shards.into_iter().map(item).collect())

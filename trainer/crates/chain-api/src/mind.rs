@@ -6,7 +6,7 @@ use crate::{
     Answer,
     network::OfRound,
     page::{AsOf, Items},
-    query::{Everything, PageQuery, Paged, Parameters},
+    query::{PageQuery, Paged},
     state::ChainState,
     values::{Time, millionths},
 };
@@ -223,10 +223,7 @@ impl From<Row<Measurement>> for MeasureItem {
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
-async fn newest(
-    State(state): State<ChainState>,
-    _: Parameters<Everything>,
-) -> Answer<Consciousness> {
+async fn newest(State(state): State<ChainState>) -> Answer<Consciousness> {
     let as_of = state.as_of().await?;
     let latest = state.index().newest(Measurements::All).await?.map(MeasureItem::from);
     Ok(Json(Consciousness { definitions: DEFINITIONS.to_vec(), latest, as_of }))

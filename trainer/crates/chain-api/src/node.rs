@@ -14,7 +14,7 @@ use tokio::{
 /// Longest wait for the answer to a question.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time without a new block after which the node is asked if it is there.
-const QUIET: Duration = Duration::from_secs(12);
+const QUIET: Duration = Duration::from_secs(3);
 /// Pause between attempts to connect.
 const PAUSE: Duration = Duration::from_secs(5);
 

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     network::OfRound,
     page::{AsOf, Items},
-    query::{Everything, PageQuery, Paged, Parameters, bounded},
+    query::{PageQuery, Paged, Parameters, bounded},
     state::ChainState,
     values::{Account, Integer, Pol, Time},
 };
@@ -419,7 +419,7 @@ async fn rounds(
         (status = "default", body = Problem, content_type = "application/problem+json"),
     )
 )]
-async fn totals(State(state): State<ChainState>, _: Parameters<Everything>) -> Answer<Totals> {
+async fn totals(State(state): State<ChainState>) -> Answer<Totals> {
     let as_of = state.as_of().await?;
     let newest = state.index().newest(Ledgers::All).await?;
     let totals = newest.map(TotalsItem::from).ok_or_else(|| {

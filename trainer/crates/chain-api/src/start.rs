@@ -3,7 +3,7 @@
 //! Start of the tasks beside the endpoints.
 
 use crate::{
-    events::publish,
+    events::{publish, publish_node},
     feed::Feed,
     node::{NodeWatch, watch_node},
     state::{ChainState, Parts},
@@ -26,11 +26,13 @@ pub struct ChainOptions {
     /// `true` if this process writes the index, which has one writer. Otherwise another process
     /// does.
     pub follow: bool,
+    /// Longest wait of a request for the first look at the index.
+    pub patience: Duration,
 }
 
 impl Default for ChainOptions {
     fn default() -> Self {
-        Self { follow: true }
+        Self { follow: true, patience: Duration::from_secs(5) }
     }
 }
 
@@ -50,10 +52,12 @@ impl ChainState {
         tasks.spawn(watch_node(nodes, found));
         tasks.spawn(survey(index.clone(), surveyed));
         tasks.spawn(publish(index.clone(), feed.clone(), Arc::clone(&indexed)));
+        tasks.spawn(publish_node(node.clone(), feed.clone()));
         if options.follow {
             tasks.spawn(follow(index.clone(), node.clone(), indexed));
         }
-        Self::new(Parts { index, node, feed, survey: newest, _tasks: tasks })
+        let patience = options.patience;
+        Self::new(Parts { index, node, feed, survey: newest, patience, _tasks: tasks })
     }
 }
 

@@ -15,9 +15,6 @@ use pol_index::Index;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-/// Longest wait for the first survey.
-const SURVEY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// State of the endpoints. Clones share it, and its tasks end with the last one.
 #[derive(Clone)]
 pub struct ChainState {
@@ -30,6 +27,7 @@ pub(crate) struct Parts {
     pub(crate) node: NodeWatch,
     pub(crate) feed: Feed,
     pub(crate) survey: watch::Receiver<Option<Arc<Survey>>>,
+    pub(crate) patience: Duration,
     pub(crate) _tasks: JoinSet<()>,
 }
 
@@ -52,6 +50,11 @@ impl ChainState {
         &self.parts.feed
     }
 
+    /// Returns the longest wait for the first look at the index.
+    pub(crate) fn patience(&self) -> Duration {
+        self.parts.patience
+    }
+
     /// Asks a question of the node.
     ///
     /// # Errors
@@ -71,7 +74,7 @@ impl ChainState {
     /// Fails if there is none yet.
     pub(crate) async fn survey(&self) -> Result<Arc<Survey>, Failure> {
         let mut newest = self.parts.survey.clone();
-        let found = timeout(SURVEY_TIMEOUT, newest.wait_for(Option::is_some)).await;
+        let found = timeout(self.patience(), newest.wait_for(Option::is_some)).await;
         let found = found.ok().and_then(Result::ok).and_then(|survey| survey.clone());
         found.ok_or_else(Failure::indexing)
     }

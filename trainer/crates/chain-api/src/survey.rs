@@ -26,6 +26,8 @@ pub(crate) struct Survey {
     pub(crate) manifests: Vec<ManifestState>,
     /// Consumed shards by manifest.
     pub(crate) consumed: BTreeMap<ManifestId, Consumption>,
+    /// Shards in leases and in updates that are not settled, by manifest.
+    pub(crate) leased: BTreeMap<ManifestId, u64>,
     /// Number of sources that were not withdrawn.
     pub(crate) sources: u32,
     /// Number of sources that were.
@@ -64,7 +66,14 @@ pub(crate) async fn survey(index: Index, publish: watch::Sender<Option<Arc<Surve
                 sleep(FIRST).await;
                 continue;
             }
-            Err(error) => tracing::warn!(%error, "cannot count what the index holds"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot count what the index holds");
+                // Requests wait for the first survey alone.
+                if publish.borrow().is_none() {
+                    sleep(FIRST).await;
+                    continue;
+                }
+            }
         }
         sleep(INTERVAL).await;
     }
@@ -88,6 +97,7 @@ impl Survey {
             sources: count(false),
             withdrawn_sources: count(true),
             consumed: index.consumptions().await?.into_iter().collect(),
+            leased: index.leased_shards().await?,
             roles: RoleCounts {
                 trainers: with(Role::Trainer),
                 validators: with(Role::Validator),
@@ -95,6 +105,11 @@ impl Survey {
             },
             manifests,
         })
+    }
+
+    /// Returns the shards of a manifest in leases and in updates that are not settled.
+    pub(crate) fn leased(&self, manifest: ManifestId) -> u64 {
+        self.leased.get(&manifest).copied().unwrap_or_default()
     }
 
     /// Returns the consumed shards of a manifest.

@@ -5,8 +5,8 @@
 use crate::{ChainError, failover::Failover, queries::API, sent::SentTransactions};
 use codec::{DecodeAll, Encode};
 use futures::TryFutureExt;
-use pol_primitives::Hash;
-use std::{fmt, sync::Arc, time::Duration};
+use pol_primitives::{Balance, Hash};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 use subxt::{
     OnlineClient, OnlineClientAtBlock, SubstrateConfig,
     backend::{LegacyBackend, utils::retry},
@@ -21,6 +21,8 @@ pub(crate) type Config = SubstrateConfig;
 
 /// Maximum duration of a first connection. A node that was started at the same time is found.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time after which a wait for a node is said.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Client of a node, or of one of several. Clones share one connection, which is restored whenever
 /// it breaks.
 #[derive(Clone)]
@@ -78,15 +80,33 @@ impl Chain {
     /// Fails as [`Self::connect`] does, with [`ChainError::Unreachable`] if there is no address,
     /// and with [`ChainError::OtherChain`] if a node that answers has another genesis block.
     pub async fn connect_any(urls: &[String]) -> Result<Self, ChainError> {
+        Self::connect_within(urls, CONNECT_TIMEOUT).await
+    }
+
+    /// Connects as [`Self::connect_any`] does, and waits no longer than `limit` for a node.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::connect_any`] does.
+    pub async fn connect_within(urls: &[String], limit: Duration) -> Result<Self, ChainError> {
         let unreachable = |reason: String| ChainError::Unreachable { url: urls.join(", "), reason };
         let is_address = |url: &String| url.starts_with("ws://") || url.starts_with("wss://");
         if urls.is_empty() || !urls.iter().all(is_address) {
             return Err(unreachable("an address begins with ws:// or wss://".to_owned()));
         }
+        let mut opening = pin!(Self::open(urls));
+        let patience = limit.min(SILENCE);
+        if let Ok(opened) = time::timeout(patience, &mut opening).await {
+            return opened;
+        }
+        let left = limit.saturating_sub(patience);
+        if !left.is_zero() {
+            let seconds = left.as_secs();
+            tracing::info!("no node answers at {} yet; waiting {seconds} s more", urls.join(", "));
+        }
         // Another program at the address may accept a connection and then say nothing.
-        let opened = time::timeout(CONNECT_TIMEOUT, Self::open(urls)).await;
-        let reason = || format!("no node answered within {} seconds", CONNECT_TIMEOUT.as_secs());
-        opened.map_err(|_| unreachable(reason()))?
+        let reason = || format!("no node answered within {} seconds", limit.as_secs());
+        time::timeout(left, opening).await.map_err(|_| unreachable(reason()))?
     }
 
     async fn open(urls: &[String]) -> Result<Self, ChainError> {
@@ -145,6 +165,17 @@ impl Chain {
         let client = self.client_at_best().await?;
         let milliseconds = client.constants().entry(address).map_err(ChainError::node)?;
         Ok(Duration::from_millis(milliseconds))
+    }
+
+    /// Returns the part of a trainer's bond that states cost which it does not show to an audit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the node cannot answer, or if its metadata lacks the constant.
+    pub async fn withheld_penalty(&self) -> Result<Balance, ChainError> {
+        let address = subxt::dynamic::constant::<Balance>("ProofOfLearning", "WithheldPenalty");
+        let client = self.client_at_best().await?;
+        client.constants().entry(address).map_err(ChainError::node)
     }
 
     /// Calls a function of the runtime. An answer with missing or excess bytes is an error.

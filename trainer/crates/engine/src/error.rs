@@ -130,10 +130,7 @@ pub enum EngineError {
         index: usize,
     },
     /// A state file is damaged.
-    #[error(
-        "{} is not a usable state: {why}. Delete it to start from a fresh one",
-        .path.display()
-    )]
+    #[error("{} is not a usable state: {why}", .path.display())]
     CorruptState {
         /// The file.
         path: PathBuf,

@@ -5,6 +5,7 @@
 use pol_chain::ChainError;
 use pol_primitives::round::BlockNumber;
 use sqlx::migrate::MigrateError;
+use std::path::PathBuf;
 
 /// Error of the index or of its follower.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,16 @@ pub enum IndexError {
     NotADatabase {
         /// Address, without a password.
         url: String,
+    },
+    /// The file of the database is not there, and was to be read alone.
+    #[error(
+        "there is no index at {}: give another file, or start without --no-follow, which makes \
+         and fills it",
+        path.display()
+    )]
+    Missing {
+        /// File.
+        path: PathBuf,
     },
     /// The database cannot be opened.
     #[error(

@@ -538,6 +538,8 @@ kinds! {
         Minted,
         /// Burned.
         Burned,
+        /// Paid for a transaction: its fee with the tip.
+        Fee,
     }
     /// Act of a validator.
     VoteKind {

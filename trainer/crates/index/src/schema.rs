@@ -9,13 +9,17 @@ use sqlx::{
     any::AnyPoolOptions,
     migrate::{Migration, MigrationType, Migrator},
 };
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use url::Url;
 
 /// Versions of the tables, oldest first. What was released never changes.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "facts", include_str!("../migrations/0001_facts.sql")),
     (2, "lookups", include_str!("../migrations/0002_lookups.sql")),
+    (3, "fees", include_str!("../migrations/0003_fees.sql")),
 ];
 /// Number of connections. SQLite has one writer at a time, and readers beside it.
 const CONNECTIONS: u32 = 8;
@@ -32,8 +36,21 @@ const SQLITE: &str = "sqlite";
 
 /// Connects to a database, and makes or completes its tables.
 pub(crate) async fn open(address: &str) -> Result<AnyPool, IndexError> {
-    sqlx::any::install_default_drivers();
+    connect(parse(address)?).await
+}
+
+/// Connects to a database that is there, and completes its tables.
+pub(crate) async fn open_existing(address: &str) -> Result<AnyPool, IndexError> {
     let url = parse(address)?;
+    let file = url.scheme().eq(SQLITE).then(|| path_of(&url)).flatten();
+    match file {
+        Some(path) if !path.exists() => Err(IndexError::Missing { path }),
+        _ => connect(url).await,
+    }
+}
+
+async fn connect(url: Url) -> Result<AnyPool, IndexError> {
+    sqlx::any::install_default_drivers();
     let is_sqlite = url.scheme() == SQLITE;
     let unreachable =
         |reason| IndexError::Unreachable { url: without_password(url.clone()), reason };
@@ -94,6 +111,11 @@ fn parse(address: &str) -> Result<Url, IndexError> {
     format!("sqlite://{}?mode=rwc", file.path()).parse().map_err(|_| not_a_database())
 }
 
+/// Returns the file that [`parse`] made a URL of.
+fn path_of(url: &Url) -> Option<PathBuf> {
+    Url::parse(&format!("file://{}", url.path())).ok()?.to_file_path().ok()
+}
+
 /// Returns a URL for people and logs.
 fn without_password(mut url: Url) -> String {
     if url.password().is_some() {
@@ -113,6 +135,8 @@ mod tests {
             assert_eq!(parse(address).unwrap().as_str(), "sqlite:///a%20b/index.db?mode=rwc");
         }
         assert!(parse("index#1?.db").unwrap().path().ends_with("/index%231%3F.db"));
+        let path = path_of(&parse("/a b/index#1?.db").unwrap());
+        assert_eq!(path, Some("/a b/index#1?.db".into()));
         let postgres = "postgres://user@localhost:5433/pol";
         assert_eq!(parse(postgres).unwrap().as_str(), postgres);
     }

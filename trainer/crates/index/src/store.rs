@@ -100,6 +100,15 @@ impl Index {
         Ok(Self { pool: schema::open(address).await? })
     }
 
+    /// Opens a database as [`Self::open`] does, but makes no file.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Self::open`] does, and with [`IndexError::Missing`] without the file.
+    pub async fn open_existing(address: &str) -> Result<Self, IndexError> {
+        Ok(Self { pool: schema::open_existing(address).await? })
+    }
+
     /// Closes the connections, after which an SQLite database is one file.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -9,8 +9,14 @@ use crate::{
     value::{Field, Reader, Value},
 };
 use pol_chain::AccountId;
-use pol_primitives::{Balance, RoundNumber, audit::AuditId, data::ManifestId, round::BlockNumber};
+use pol_primitives::{
+    Balance, RoundNumber,
+    audit::AuditId,
+    data::{ManifestId, ShardId},
+    round::BlockNumber,
+};
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 
 /// Statements with an index each, without those that read a whole table.
 #[cfg(test)]
@@ -155,6 +161,24 @@ impl Index {
             ))
         };
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// Returns the numbers of shards in leases whose updates are not settled, by manifest. It reads
+    /// an entry for each lease, so that it is not for pages.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the database does.
+    pub async fn leased_shards(&self) -> Result<BTreeMap<ManifestId, u64>, IndexError> {
+        let sql = "SELECT l.shards FROM leases l WHERE NOT EXISTS (SELECT 1 FROM settlements s \
+                   WHERE s.round = l.round AND s.account = l.account)";
+        let mut leased = BTreeMap::new();
+        for row in &self.select(sql.to_owned(), []).await? {
+            for shard in Vec::<ShardId>::read(&mut Reader::new(row))? {
+                *leased.entry(shard.manifest).or_default() += 1;
+            }
+        }
+        Ok(leased)
     }
 
     /// Returns the consumed shards of all manifests, as sums. It reads an entry for each shard, so

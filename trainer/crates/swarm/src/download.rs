@@ -19,6 +19,7 @@ use crate::{
     Swarm, SwarmError,
     error::{PeerFailure, is_disk_full},
     progress::Progress,
+    store::has_room,
 };
 
 /// Errors of a download.
@@ -61,7 +62,13 @@ impl Swarm {
         let sized = timeout(self.0.limits.stall_timeout, sized).await;
         let sized = sized.map_err(|_| PeerFailure::Stalled);
         match sized.and_then(|sized| sized.map_err(PeerFailure::from)) {
-            Ok((size, _)) if size <= max_bytes => Ok(source),
+            Ok((size, _)) if size <= max_bytes => match self.0.store.require_room(size) {
+                Ok(()) => Ok(source),
+                Err(full) => {
+                    source.close();
+                    Err(DownloadError::Fetch(full))
+                }
+            },
             Ok((size, _)) => {
                 source.close();
                 Err(DownloadError::Fetch(SwarmError::TooLarge { hash, size, limit: max_bytes }))
@@ -115,7 +122,8 @@ impl Swarm {
     ) -> Result<(), DownloadError> {
         let limits = &self.0.limits;
         let blob = HashAndFormat::raw(hash.into());
-        let items = self.0.store.remote().fetch(source.connection.clone(), blob).stream();
+        let store = self.0.store.get().await.map_err(DownloadError::Fetch)?;
+        let items = store.remote().fetch(source.connection.clone(), blob).stream();
         tokio::pin!(items);
         let (mut window_end, mut window_start) = (Instant::now() + limits.stall_timeout, 0);
         loop {
@@ -146,7 +154,9 @@ impl Swarm {
 
     /// Attributes an error to the own disk or to the peer.
     fn attribute(&self, error: GetError) -> DownloadError {
-        if is_disk_full(&error) {
+        // A failed store breaks transfers off, and does not say why.
+        if is_disk_full(&error) || !has_room(&self.0.directory) {
+            self.0.store.suspect();
             return DownloadError::Fetch(SwarmError::DiskFull(self.0.directory.clone()));
         }
         PeerFailure::from(error).into()

@@ -18,6 +18,15 @@ pub(crate) const SEND_WINDOW: u64 = 1024 * 1024;
 /// commits waiting blobs together.
 pub(crate) const CONCURRENT_WRITES: usize = 32;
 
+/// Bytes of the disk that blobs leave free. A store that cannot write its database fails, and
+/// serves nothing until it is opened again.
+pub(crate) const RESERVED_BYTES: u64 = 8 << 20;
+/// Bytes of the disk that have to be free for a change of labels and for a collection, which free
+/// space in turn.
+pub(crate) const CHANGE_BYTES: u64 = 1 << 20;
+/// Time between two tries to open a store that failed.
+pub(crate) const REOPEN_PAUSE: Duration = Duration::from_secs(3);
+
 /// Limits that tests shorten.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use iroh_blobs::{
     HashAndFormat,
-    api::{Store, blobs::BlobStatus},
+    api::blobs::BlobStatus,
     protocol::{ERR_LIMIT, Request},
     provider::{StreamPair, events::EventSender, handle_get},
     util::RecvStream as Receive,
@@ -20,12 +20,13 @@ use tracing::debug;
 use crate::{
     demand::Demand,
     limits::{Limits, MAX_REQUEST_BYTES},
+    store::BlobStore,
 };
 
 /// Server of the blobs in a store.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<BlobStore>,
     pub(crate) demand: Arc<Demand>,
     pub(crate) limits: Limits,
 }
@@ -106,17 +107,22 @@ impl Server {
             Ok(Err(error)) => return debug!("a request could not be read: {error:#}"),
             Err(_) => return debug!("a request did not arrive in time"),
         };
-        // A blob that loses its last label meanwhile is served to its end all the same.
-        let Ok(_pin) = store.tags().temp_tag(HashAndFormat::raw(request.hash)).await else {
-            return;
+        let open = match store.get().await {
+            Ok(open) => open,
+            Err(error) => return debug!("nothing can be served: {error}"),
         };
-        let Ok(BlobStatus::Complete { size }) = store.status(request.hash).await else {
+        // A blob that loses its last label meanwhile is served to its end all the same.
+        let pin = open.tags().temp_tag(HashAndFormat::raw(request.hash)).await;
+        let status = open.status(request.hash).await;
+        let (Ok(_pin), Ok(status)) = (pin, status) else { return store.suspect() };
+        let BlobStatus::Complete { size } = status else {
             pol_metrics::swarm().requests_total.count(ServeResult::NotHere);
             return debug!(hash = %request.hash, "asked for a blob that is not here");
         };
         let hash = request.hash.into();
         demand.note(hash, Instant::now());
-        let served = timeout(limits.transfer_timeout(size), handle_get(pair, store, request)).await;
+        let served =
+            timeout(limits.transfer_timeout(size), handle_get(pair, open.into(), request)).await;
         let is_complete = matches!(served, Ok(Ok(())));
         let result = if is_complete { ServeResult::Complete } else { ServeResult::Broken };
         pol_metrics::swarm().requests_total.count(result);

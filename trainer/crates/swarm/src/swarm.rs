@@ -20,7 +20,6 @@ use iroh_blobs::{
         blobs::{BlobStatus, EncodedItem},
     },
     protocol::ChunkRanges,
-    store::fs::FsStore,
 };
 use pol_metrics::FetchResult;
 use pol_primitives::{Hash, member::Endpoint};
@@ -35,7 +34,7 @@ use crate::{
     limits::{CONCURRENT_WRITES, Limits},
     peers::PeerMemory,
     serve::Server,
-    store::{has_room, open_store},
+    store::{BlobStore, has_room},
 };
 
 /// Configuration of a peer.
@@ -55,7 +54,8 @@ pub struct SwarmConfig {
 /// A peer: its store of blobs and its connections to other peers. Clones are handles to the same
 /// peer.
 ///
-/// The store stays locked until [`Swarm::shutdown`] or the end of the process.
+/// A store that could not write, such as on a full disk, is opened again at the next use. It stays
+/// locked until [`Swarm::shutdown`] or the end of the process.
 ///
 /// A handle fetches some blobs at a time, and its clones share these turns. Handles
 /// [with turns of their own](Swarm::with_own_turns) do not wait for each other.
@@ -66,7 +66,7 @@ pub(crate) struct SwarmInner {
     pub(crate) directory: PathBuf,
     endpoint: Endpoint,
     pub(crate) socket: iroh::Endpoint,
-    pub(crate) store: FsStore,
+    pub(crate) store: Arc<BlobStore>,
     pub(crate) limits: Limits,
     /// Task that serves others, which ends with the peer.
     serving: tokio::sync::Mutex<JoinSet<()>>,
@@ -91,7 +91,9 @@ impl Swarm {
         let SwarmConfig { directory, secret, bind, advertise } = config;
         let socket = open_socket(&secret, bind).await?;
         let opened = match endpoint_to_register(&socket, bind, advertise) {
-            Ok(endpoint) => open_store(&directory, &limits).await.map(|store| (endpoint, store)),
+            Ok(endpoint) => {
+                BlobStore::open(&directory, &limits).await.map(|store| (endpoint, Arc::new(store)))
+            }
             Err(error) => Err(error),
         };
         let (endpoint, store) = match opened {
@@ -102,7 +104,7 @@ impl Swarm {
             }
         };
         let (mut serving, demand) = (JoinSet::new(), Arc::<Demand>::default());
-        let server = Server { store: store.clone().into(), demand: demand.clone(), limits };
+        let server = Server { store: store.clone(), demand: demand.clone(), limits };
         let limits = server.limits.clone();
         serving.spawn(server.serve(socket.clone()));
         debug!(id = hex::encode(endpoint.id), addresses = ?endpoint.addresses, "serving blobs");
@@ -135,7 +137,8 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// Fails with [`SwarmError::DiskFull`] or [`SwarmError::Store`].
+    /// Fails with [`SwarmError::DiskFull`], also if the blob would leave too little of the disk
+    /// free, or [`SwarmError::Store`].
     pub async fn add(&self, bytes: Bytes, label: &str) -> Result<Hash> {
         let hash = self.insert(bytes, label).await?;
         self.commit().await?;
@@ -179,7 +182,8 @@ impl Swarm {
         let damaged =
             |reason| SwarmError::Damaged { hash, directory: self.0.directory.clone(), reason };
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        let mut items = std::pin::pin!(self.0.store.export_bao(hash, ChunkRanges::all()).stream());
+        let store = self.0.store.get().await?;
+        let mut items = std::pin::pin!(store.export_bao(hash, ChunkRanges::all()).stream());
         while let Some(item) = items.next().await {
             match item {
                 EncodedItem::Leaf(leaf) => bytes.extend_from_slice(&leaf.data),
@@ -239,9 +243,8 @@ impl Swarm {
         deadline: Instant,
     ) -> Result<()> {
         // From here on the blob cannot be collected before it has its label.
-        let _pin = self
-            .0
-            .store
+        let store = self.0.store.get().await?;
+        let _pin = store
             .tags()
             .temp_tag(HashAndFormat::raw(hash.into()))
             .await
@@ -251,7 +254,7 @@ impl Swarm {
             let found = self.search(hash, max_bytes, peers, deadline).await;
             note_search(started, &found);
             if let Err(error) = found {
-                let status = self.0.store.status(hash).await;
+                let status = store.status(hash).await;
                 if matches!(status, Ok(BlobStatus::Partial { .. })) {
                     self.attach_label(hash, label).await?;
                 }
@@ -294,7 +297,7 @@ impl Swarm {
     ///
     /// Fails with [`SwarmError::Store`].
     pub async fn is_wanted(&self, label: &str, since: Instant) -> Result<bool> {
-        let tags = self.0.store.tags().list_prefix(format!("{label}/")).await;
+        let tags = self.0.store.get().await?.tags().list_prefix(format!("{label}/")).await;
         let mut tags = std::pin::pin!(tags.map_err(|error| self.failed(error))?);
         while let Some(tag) = tags.next().await {
             let hash = tag.map_err(|error| self.store_failed(format!("{error:#}")))?.hash;
@@ -313,7 +316,7 @@ impl Swarm {
     /// Fails with [`SwarmError::Store`].
     pub async fn labels_below(&self, label: &str) -> Result<BTreeSet<String>> {
         let prefix = format!("{label}/");
-        let tags = self.0.store.tags().list_prefix(&prefix).await;
+        let tags = self.0.store.get().await?.tags().list_prefix(&prefix).await;
         let mut tags = std::pin::pin!(tags.map_err(|error| self.failed(error))?);
         let mut labels = BTreeSet::new();
         while let Some(tag) = tags.next().await {
@@ -335,12 +338,9 @@ impl Swarm {
     ///
     /// Fails with [`SwarmError::Store`].
     pub async fn release(&self, label: &str) -> Result<u64> {
-        self.0
-            .store
-            .tags()
-            .delete_prefix(format!("{label}/"))
-            .await
-            .map_err(|error| self.failed(error))
+        self.0.store.require_change()?;
+        let store = self.0.store.get().await?;
+        store.tags().delete_prefix(format!("{label}/")).await.map_err(|error| self.failed(error))
     }
 
     /// Stops serving and closes the store. Other handles then return only errors; the port is free
@@ -356,8 +356,10 @@ impl Swarm {
     }
 
     async fn insert(&self, bytes: Bytes, label: &str) -> Result<Hash> {
+        self.0.store.require_room(bytes.len() as u64)?;
+        let store = self.0.store.get().await?;
         let pin: TempTag =
-            self.0.store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
+            store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
         let hash = pin.hash().into();
         self.attach_label(hash, label).await?;
         Ok(hash)
@@ -368,17 +370,20 @@ impl Swarm {
     async fn attach_label(&self, hash: Hash, label: &str) -> Result<()> {
         let (tag, content) =
             (format!("{label}/{}", hex::encode(hash)), HashAndFormat::raw(hash.into()));
-        self.0.store.tags().set(tag, content).await.map_err(|error| self.failed(error))
+        self.0.store.require_change()?;
+        let store = self.0.store.get().await?;
+        store.tags().set(tag, content).await.map_err(|error| self.failed(error))
     }
 
     /// Commits added blobs to disk.
     async fn commit(&self) -> Result<()> {
-        self.0.store.sync_db().await.map_err(|error| self.failed(error))
+        self.0.store.get().await?.sync_db().await.map_err(|error| self.failed(error))
     }
 
     /// Returns the size of a blob, or `None` unless it is complete.
     async fn size(&self, hash: Hash) -> Result<Option<u64>> {
-        match self.0.store.status(hash).await.map_err(|error| self.failed(error))? {
+        let store = self.0.store.get().await?;
+        match store.status(hash).await.map_err(|error| self.failed(error))? {
             BlobStatus::Complete { size } => Ok(Some(size)),
             BlobStatus::Partial { .. } | BlobStatus::NotFound => Ok(None),
         }
@@ -399,6 +404,7 @@ impl Swarm {
     }
 
     fn failed(&self, error: impl Error + 'static) -> SwarmError {
+        self.0.store.suspect();
         if is_disk_full(&error) {
             return SwarmError::DiskFull(self.0.directory.clone());
         }
@@ -408,6 +414,7 @@ impl Swarm {
     /// Returns the error of a store that failed for this reason, or since the disk is full: a store
     /// that could not write stops, and does not say why.
     fn store_failed(&self, reason: String) -> SwarmError {
+        self.0.store.suspect();
         let directory = &self.0.directory;
         if has_room(directory) {
             SwarmError::Store(reason)

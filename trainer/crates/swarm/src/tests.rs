@@ -223,7 +223,10 @@ async fn too_large_is_refused_before_it_is_downloaded() {
     assert!(too_large(
         soon(b.fetch(name, 999_999, &[a.endpoint()], "kept", later())).await.unwrap_err()
     ));
-    assert!(matches!(b.0.store.status(name).await.unwrap(), BlobStatus::NotFound));
+    assert!(matches!(
+        b.0.store.get().await.unwrap().status(name).await.unwrap(),
+        BlobStatus::NotFound
+    ));
     assert!(too_large(a.get(name, 999_999).await.unwrap_err()));
     assert_eq!(
         soon(b.fetch(name, 1_000_000, &[a.endpoint()], "kept", later())).await.unwrap().len(),
@@ -480,7 +483,7 @@ async fn a_broken_transfer_is_resumed() {
     let ((a, _a), (b, _b)) = (peer(1).await, peer(2).await);
     let bytes = noise(0, 5_000_000);
     let name = a.add(bytes.clone(), "kept").await.unwrap();
-    let store = b.0.store.clone();
+    let store = b.0.store.get().await.unwrap();
     let arrived = async move {
         while store.remote().local(HashAndFormat::raw(name.into())).await.unwrap().local_bytes()
             < 2_000_000
@@ -599,7 +602,8 @@ async fn only_single_blobs_are_served() {
     let name = a.add(noise(0, 1000), "kept").await.unwrap();
     let pushed = b.add(noise(1, 1000), "kept").await.unwrap();
     let Ok(connection) = soon(b.connect(&a.endpoint())).await else { panic!("not connected") };
-    let remote = b.0.store.remote();
+    let store = b.0.store.get().await.unwrap();
+    let remote = store.remote();
 
     let push = PushRequest::new(pushed.into(), GetRequest::blob(pushed).ranges);
     soon(remote.execute_push(connection.clone(), push).complete()).await.ok();
@@ -779,4 +783,76 @@ async fn a_peer_answers_at_its_own_endpoint_under_its_own_key() {
     assert!(!soon(alice.answers(&Endpoint { id, ..endpoint.clone() })).await);
     bob.shutdown().await.unwrap();
     assert!(!soon(alice.answers(&endpoint)).await);
+}
+
+/// Environment variable of a test that runs in a mount namespace of its own.
+const PRIVATE: &str = "POL_SWARM_TEST_DISK";
+
+/// Writes a file that takes all the room there is.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [1 << 16, 1 << 10, 1] {
+        let piece = vec![0; size];
+        while std::io::Write::write_all(&mut file, &piece).is_ok() {}
+    }
+}
+
+/// The disk is a file system in memory, which only a process of its own sees.
+#[tokio::test]
+async fn a_full_disk_ends_neither_the_service_nor_the_store() {
+    let Some(disk) = std::env::var_os(PRIVATE) else {
+        let disk = TempDir::new().unwrap();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-ec"]).env(PRIVATE, disk.path());
+        let script =
+            "mount -t tmpfs -o size=24m tmpfs \"$POL_SWARM_TEST_DISK\"\nexec \"$0\" \"$@\"";
+        command.arg(script).arg(std::env::current_exe().unwrap()).args([
+            "--exact",
+            "tests::a_full_disk_ends_neither_the_service_nor_the_store",
+            "--nocapture",
+        ]);
+        let status = command.status().unwrap();
+        assert!(status.success(), "this test needs unshare(1), and mounts in namespaces: {status}");
+        return;
+    };
+    let disk = std::path::PathBuf::from(disk);
+    let swarm = Swarm::start(config(&disk, 1)).await.unwrap();
+    let (other, _other) = peer(2).await;
+    let kept = noise(1, 100_000);
+    let name = swarm.add(kept.clone(), "kept").await.unwrap();
+    let fetched =
+        async |name| soon(other.fetch(name, LIMIT, &[swarm.endpoint()], "copy", later())).await;
+    let is_full = |result: &crate::Result<Hash>| matches!(result, Err(SwarmError::DiskFull(_)));
+
+    // A blob that would fill the disk is refused before it is written.
+    assert!(is_full(&swarm.add(noise(2, 20 << 20), "large").await));
+    let big = other.add(noise(2, 20 << 20), "large").await.unwrap();
+    let held = soon(swarm.hold(big, 1 << 30, &[other.endpoint()], "large", later())).await;
+    assert!(matches!(held, Err(SwarmError::DiskFull(_))), "{held:?}");
+
+    // Others fill it to the last byte. What is here is served, and read.
+    let filler = disk.join("filler");
+    fill(&filler);
+    assert!(is_full(&swarm.add(noise(3, 100), "small").await));
+    assert!(matches!(swarm.release("kept").await, Err(SwarmError::DiskFull(_))));
+    assert_eq!(fetched(name).await.unwrap(), kept);
+
+    // Even a write that reaches the store and ends its database ends nothing else.
+    let store = swarm.0.store.get().await.unwrap();
+    for seed in 0..64 {
+        let _ = store.add_bytes(noise(seed, 10_000)).temp_tag().await;
+    }
+    assert!(store.sync_db().await.is_err(), "the database goes on, so that this tests nothing");
+    swarm.0.store.suspect();
+    std::fs::remove_file(&filler).unwrap();
+    let again = async {
+        while let Err(error) = swarm.add(noise(4, 100_000), "late").await {
+            assert!(matches!(error, SwarmError::DiskFull(_) | SwarmError::Store(_)), "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    soon(again).await;
+    assert_eq!(fetched(hash(&noise(4, 100_000))).await.unwrap(), noise(4, 100_000));
+    assert_eq!(swarm.get(name, LIMIT).await.unwrap(), Some(kept));
+    swarm.shutdown().await.unwrap();
 }

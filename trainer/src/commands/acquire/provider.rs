@@ -17,7 +17,7 @@ use super::{
     provider_config::ProviderConfig,
     serving::{Server, is_store_failure},
     state::{ChainRecord, SourceState, batch_folder},
-    watcher::{Place, Watcher},
+    watcher::Watcher,
 };
 use crate::{
     api::{ApiPartOptions, ApiParts},
@@ -123,7 +123,7 @@ impl<'a> Provider<'a> {
             events,
             config.out.clone(),
             &server.chain_name,
-            if options.serve { Place::Awaited } else { Place::None },
+            options.serve,
             sender,
         )?;
         let watched = context.clone();
@@ -162,7 +162,8 @@ impl<'a> Provider<'a> {
         });
         control.note(ActivityKind::Serving, None, "registers and serves data");
         let chain = options.chain(node.all(), state).await?;
-        Ok(ApiParts { control, chain, ..ApiParts::default() })
+        let data = Some(self.config.out.clone());
+        Ok(ApiParts { control, chain, data, ..ApiParts::default() })
     }
 
     async fn introduce(&self) -> Result<()> {

@@ -4,10 +4,7 @@
 //! its rewards.
 
 use super::{
-    super::{
-        earnings::{EarningsBook, rewards_of},
-        membership::second_process,
-    },
+    super::earnings::{EarningsBook, rewards_of},
     config::Kind,
     counts::state_supply,
     demand::Supply,
@@ -17,9 +14,8 @@ use crate::{
     context::NodeContext,
     display::format_amount,
     error::{Result, RoleError},
-    roles::{BlockHandler, RewardClaimer},
+    roles::{BlockHandler, RewardClaimer, SoleProcess},
 };
-use anyhow::anyhow;
 use pol_chain::{AccountId, Chain, Signer};
 use pol_primitives::{
     RoundNumber,
@@ -43,7 +39,6 @@ const UNCERTAIN_MANIFESTS: ManifestId = 16;
 /// Watcher of the chain for a provider.
 pub(super) struct Watcher {
     context: NodeContext,
-    signer: Signer,
     account: AccountId,
     claimer: RewardClaimer,
     events: Events,
@@ -62,37 +57,26 @@ pub(super) struct Watcher {
     is_noted: bool,
     /// The book is on the disk as it is here.
     is_written: bool,
-    /// Place of the account among the members, once it is this process.
-    place: Place,
-}
-
-/// Place of an account among the members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The account has none, as it does not serve.
-    None,
-    /// The endpoint of this process is not final yet.
-    Awaited,
-    /// Peers ask this process.
-    Taken,
+    /// Watch over the account, if it serves.
+    sole: Option<SoleProcess>,
 }
 
 impl Watcher {
-    /// Creates a watcher that states the supply to `supply`. `chain` names the chain. `place` is
-    /// that of the account.
+    /// Creates a watcher that states the supply to `supply`. `chain` names the chain. `serves` is
+    /// set if the account does.
     pub(super) fn new(
         context: NodeContext,
         signer: Signer,
         events: Events,
         out: PathBuf,
         chain: &str,
-        place: Place,
+        serves: bool,
         supply: watch::Sender<Option<Supply>>,
     ) -> anyhow::Result<Self> {
+        let sole = serves.then(|| SoleProcess::new(context.clone(), signer.clone()));
         Ok(Self {
             account: signer.account(),
-            claimer: RewardClaimer::new(context.clone(), signer.clone()),
-            signer,
+            claimer: RewardClaimer::new(context.clone(), signer),
             context,
             events,
             book: EarningsBook::read(&out, chain)?,
@@ -104,12 +88,11 @@ impl Watcher {
             next_look: 0,
             is_noted: false,
             is_written: true,
-            place,
+            sole,
         })
     }
 
     async fn look(&mut self, overview: &Overview) -> Result<()> {
-        self.check_place().await?;
         self.find_own().await?;
         self.refresh_own().await?;
         let chain = self.context.chain.clone();
@@ -125,27 +108,6 @@ impl Watcher {
         self.is_noted = false;
         self.note_rewards().await?;
         self.is_noted = true;
-        Ok(())
-    }
-
-    /// Fails if another process of the account has taken its place among the members: peers ask
-    /// that one, and do not find what this one has registered.
-    async fn check_place(&mut self) -> Result<()> {
-        if self.place == Place::None {
-            return Ok(());
-        }
-        let firm = self.context.chain.finalised_block().await?;
-        let member = self.context.chain.at(firm.hash).member(&self.account).await?;
-        let Some(endpoint) = member.and_then(|member| member.endpoint) else { return Ok(()) };
-        let own = self.context.swarm.endpoint();
-        if endpoint == own {
-            self.place = Place::Taken;
-            return Ok(());
-        }
-        // Until the own one is final, there may be that of an earlier start.
-        if self.place == Place::Taken || self.context.swarm.answers(&endpoint).await {
-            return Err(RoleError::fatal(anyhow!(second_process(&self.signer, &endpoint))));
-        }
         Ok(())
     }
 
@@ -282,6 +244,9 @@ async fn tokens_used(chain: &Chain, rounds: std::ops::Range<RoundNumber>) -> Res
 
 impl BlockHandler for Watcher {
     async fn on_block(&mut self, overview: &Overview) -> Result<()> {
+        if let Some(sole) = &mut self.sole {
+            sole.check(overview.height).await?;
+        }
         if overview.now >= self.next_look || overview.now + LOOK_INTERVAL < self.next_look {
             self.next_look = overview.now.saturating_add(LOOK_INTERVAL);
             self.look(overview).await?;

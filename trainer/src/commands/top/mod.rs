@@ -106,7 +106,7 @@ impl TopOptions {
 /// Shows the network until it is told to end, or prints it once.
 pub(crate) async fn run(options: TopOptions) -> Result<()> {
     let account = options.account()?;
-    let chain = options.node.connect().await?;
+    let chain = options.node.connect_soon().await?;
     let mut reader = FactReader::new(chain, account).await?;
     let facts = reader.read_best().await?;
     let node = options.node.addresses();

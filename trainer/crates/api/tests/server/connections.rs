@@ -55,6 +55,19 @@ async fn what_cannot_be_read_is_explained() {
 }
 
 #[tokio::test]
+async fn a_request_has_one_host() {
+    let server = Server::start().await;
+    for hosts in ["", "Host: localhost\r\nHost: localhost\r\n", "Host: a\r\nHost: b\r\n"] {
+        for path in ["/health", "/v1/models", "/nowhere"] {
+            let head = format!("GET {path} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+            assert_problem(&server.client.send(head.as_bytes()).await, 400, "headers Host");
+        }
+    }
+    let older = b"GET /health HTTP/1.0\r\n\r\n";
+    assert_eq!(server.client.send(older).await.body, "ok");
+}
+
+#[tokio::test]
 async fn a_later_request_of_a_connection_is_explained_too() {
     let server = Server::start().await;
     let mut stream = server.client.open(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

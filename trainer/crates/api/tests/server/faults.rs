@@ -80,6 +80,22 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
+async fn unknown_parameters_are_refused_by_name() {
+    let server = Server::start().await;
+    for path in ["/v1/models?limit=1", "/v1/models/tiny?x=1&limit=2", "/pretrained-models?x"] {
+        assert_problem(&server.client.get(path).await, 400, "is not known here; known: none");
+    }
+    let request = json!({"prompt": "x", "max_tokens": 2});
+    let answer = server.client.post("/generate?seed=7", &request).await;
+    assert_problem(&answer, 400, "'seed' is not known");
+    let long = format!("/v1/models?{}=1", "x".repeat(10_000));
+    let answer = server.client.get(&long).await;
+    assert!(answer.json()["detail"].as_str().unwrap().len() < 200, "{answer:?}");
+    // Pages and what watches the server may add what they like.
+    assert_eq!(server.client.get("/health?now=1").await.status, 200);
+}
+
+#[tokio::test]
 async fn prompts_beyond_the_context_are_refused() {
     let server = Server::start().await;
     let long = "x".repeat(600);

@@ -99,7 +99,8 @@ async fn start(database: &str, load: Load) -> Result<SocketAddr> {
     let most = NonZeroU32::MAX;
     let access = Access::new(None, Rate { per_second: most, burst: most });
     // No node is asked: its answers are not those of the index.
-    let chain = ChainState::start(Vec::new(), index, ChainOptions { follow: false });
+    let options = ChainOptions { follow: false, ..ChainOptions::default() };
+    let chain = ChainState::start(Vec::new(), index, options);
     let models = Models::default();
     models.replace(streams::engine(load.streams)?);
     let frame = Frame::new(access).with_models(models.clone()).with_library(models, None);

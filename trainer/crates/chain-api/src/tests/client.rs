@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// Time in which everything that a test waits for has happened.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Server of an index, without a node.
 pub(crate) struct Server {
@@ -55,7 +55,8 @@ impl Server {
         let (listener, nowhere) = (bind().await, bind().await);
         let node = format!("ws://{}", nowhere.local_addr().unwrap());
         drop(nowhere);
-        let state = ChainState::start(vec![node], index.clone(), ChainOptions { follow: false });
+        let options = ChainOptions { follow: false, patience: SOON };
+        let state = ChainState::start(vec![node], index.clone(), options);
         let many = NonZeroU32::new(1_000_000).unwrap();
         let access = Access::new(None, Rate { per_second: many, burst: many });
         let router = Frame::new(access).with(Scope::Read, routes(state.clone())).build();

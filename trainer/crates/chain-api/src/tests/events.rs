@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::{
-    client::{Events, Server},
+    client::{Events, SOON, Server},
     made::{TRAINER, block_of, blocks},
 };
+use crate::{events::publish_node, feed::Feed};
 use pol_index::facts::{Penalty, PenaltyCause, PhaseStart};
 use pol_primitives::round::Phase;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// Returns a stream of a server whose made blocks but the first are new to it.
 async fn watched() -> (Server, Events) {
@@ -78,5 +80,24 @@ async fn streams_end_when_the_server_says_so() {
     server.state.end_streams();
     while let Some((name, _)) = events.next().await {
         assert_ne!(name, "lag");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_says_when_the_node_falls_silent_and_comes_back() {
+    let feed = Feed::default();
+    feed.open();
+    let mut stream = feed.subscribe(SOON).await.unwrap();
+    let (node, watch) = watch::channel(None);
+    let publishing = tokio::spawn(publish_node(watch, feed.clone()));
+    for answers in [false, true, true, false, true] {
+        tokio::task::yield_now().await;
+        node.send_replace(answers.then_some(()));
+    }
+    drop(node);
+    publishing.await.unwrap();
+    for answers in [true, false, true] {
+        let event = format!("{:?}", stream.next().await.unwrap());
+        assert!(event.contains("node") && event.contains(&answers.to_string()), "{event}");
     }
 }

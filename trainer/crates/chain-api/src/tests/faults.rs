@@ -31,7 +31,12 @@ async fn bad_parameters_are_refused_by_name() {
         ("/data-lineage?shard=0", "MANIFEST/INDEX"),
         ("/data-lineage?hash=0x12", "64 hexadecimal digits"),
         ("/data/manifests?order=oldest", "order of its keys"),
-        ("/data?x=1", "'x' is not known here"),
+        ("/data/manifests?order=newest", "order goes with source or owner"),
+        ("/data?x=1", "'x' is not known here; known: none"),
+        ("/rewards?acount=x", "'acount' is not known here; known: account, round, limit"),
+        ("/audits/7?round=1", "'round' is not known here"),
+        ("/chain-events?after=1", "'after' is not known here"),
+        ("/rewards?round=1&round=2", "'round' is given twice"),
         ("/audits/x", "an audit is a number"),
         ("/audits/4294967296", "an audit is a number"),
     ] {

@@ -81,6 +81,8 @@ async fn lineage_is_walked_in_both_directions() {
     let shard = &manifest["shards"].as_array().unwrap()[1];
     assert_eq!((&shard["head"], &shard["outcome"]), (&json!(hex(HEAD)), &json!("valid")));
     assert_eq!((&shard["audit"], &shard["payload"]), (&json!(7), &json!(hex([0x30; 32]))));
+    let unused = server.json("/data-lineage?shard=0/9").await;
+    assert_eq!((&unused["found"], &unused["shards"]), (&json!("shard"), &json!([])));
     let one = server.json("/data-lineage?shard=0/1").await;
     assert_eq!((&one["found"], one["shards"].as_array().unwrap().len()), (&json!("shard"), 1));
     let back = server.json(&format!("/data-lineage?hash={}", hex(HEAD))).await;
@@ -95,9 +97,15 @@ async fn lineage_is_walked_in_both_directions() {
 #[tokio::test]
 async fn unknown_names_lead_nowhere() {
     let server = Server::filled().await;
-    for query in
-        ["shard=9/9", "manifest=9", "round=9", "source=9", &format!("hash={}", hex([7; 32]))]
-    {
+    for query in [
+        "shard=9/9",
+        "shard=0/10",
+        "shard=0/99999",
+        "manifest=9",
+        "round=9",
+        "source=9",
+        &format!("hash={}", hex([7; 32])),
+    ] {
         let found = server.json(&format!("/data-lineage?{query}")).await;
         assert!(found["found"].is_null(), "{query}: {found}");
         for part in ["sources", "manifests", "shards", "heads"] {

@@ -230,6 +230,13 @@ fn pay(reward: &mut BlockFacts, claim: &mut BlockFacts) {
         tip: 0,
         failure: None,
     });
+    claim.push(&Movement {
+        account: TRAINER,
+        kind: MovementKind::Fee,
+        amount: POL / 1_000,
+        other: None,
+        extrinsic: Some(3),
+    });
     let amount = 7 * POL + 2 * POL / 3 + 1;
     claim.push(&Movement {
         account: TRAINER,

@@ -38,6 +38,9 @@ async fn changes_of_a_balance_name_their_extrinsics() {
         (&extrinsic["pallet"], &extrinsic["call"], &extrinsic["fee"], &extrinsic["signer"]),
         (&json!("Rewards"), &json!("claim"), &json!("0.001"), &json!(name(TRAINER)))
     );
+    let fee = &history["items"][1];
+    assert_eq!((&fee["kind"], &fee["amount"]), (&json!("fee"), &json!("0.001")));
+    assert_eq!(&fee["extrinsic"], extrinsic);
 }
 
 #[tokio::test]

@@ -24,42 +24,15 @@ impl BlockReader {
     }
 
     fn note_balance(&mut self, event: &ChainEvent, extrinsic: Option<u32>) {
-        let movement =
-            |account, kind, amount, other| Movement { account, kind, amount, other, extrinsic };
-        let transfer = |from: AccountId, to, amount, [sent, received]: [MovementKind; 2]| {
-            [movement(from, sent, amount, Some(to)), movement(to, received, amount, Some(from))]
-        };
-        use MovementKind::{
-            Burned, Held, HeldBurned, HeldReceived, HeldSent, Minted, Received, Released, Sent,
-        };
-        let movements = match *event {
-            ChainEvent::Transferred { from, to, amount } => {
-                transfer(from, to, amount, [Sent, Received]).to_vec()
-            }
-            ChainEvent::HeldMoved { from, to, amount, .. } => {
-                transfer(from, to, amount, [HeldSent, HeldReceived]).to_vec()
-            }
-            ChainEvent::ReserveMoved { from, to, .. } => {
-                self.accounts.extend([from, to]);
-                return;
-            }
+        match *event {
+            ChainEvent::ReserveMoved { from, to, .. } => self.accounts.extend([from, to]),
             ChainEvent::BalanceChanged { who, .. } => {
                 self.accounts.insert(who);
-                return;
             }
-            ChainEvent::Minted { who, amount } => vec![movement(who, Minted, amount, None)],
-            ChainEvent::Burned { who, amount } => vec![movement(who, Burned, amount, None)],
-            ChainEvent::Held { who, amount, .. } => vec![movement(who, Held, amount, None)],
-            ChainEvent::Released { who, amount, .. } => {
-                vec![movement(who, Released, amount, None)]
-            }
-            ChainEvent::HeldBurned { who, amount, .. } => {
-                vec![movement(who, HeldBurned, amount, None)]
-            }
-            _ => return,
-        };
-        for movement in &movements {
-            self.note_movement(movement);
+            _ => {}
+        }
+        for movement in movements(event, extrinsic) {
+            self.note_movement(&movement);
         }
     }
 
@@ -185,6 +158,35 @@ impl BlockReader {
     }
 }
 
+/// Returns the changes of balances that an event tells, which the extrinsic with this index caused.
+fn movements(event: &ChainEvent, extrinsic: Option<u32>) -> Vec<Movement> {
+    use MovementKind::{
+        Burned, Fee, Held, HeldBurned, HeldReceived, HeldSent, Minted, Received, Released, Sent,
+    };
+    let movement =
+        |account, kind, amount, other| Movement { account, kind, amount, other, extrinsic };
+    let own = |account, kind, amount| vec![movement(account, kind, amount, None)];
+    let transfer = |from: AccountId, to, amount, [sent, received]: [MovementKind; 2]| {
+        vec![movement(from, sent, amount, Some(to)), movement(to, received, amount, Some(from))]
+    };
+    match *event {
+        ChainEvent::Transferred { from, to, amount } => {
+            transfer(from, to, amount, [Sent, Received])
+        }
+        ChainEvent::HeldMoved { from, to, amount, .. } => {
+            transfer(from, to, amount, [HeldSent, HeldReceived])
+        }
+        ChainEvent::Minted { who, amount } => own(who, Minted, amount),
+        ChainEvent::Burned { who, amount } => own(who, Burned, amount),
+        ChainEvent::Held { who, amount, .. } => own(who, Held, amount),
+        ChainEvent::Released { who, amount, .. } => own(who, Released, amount),
+        ChainEvent::HeldBurned { who, amount, .. } => own(who, HeldBurned, amount),
+        // It includes the tip.
+        ChainEvent::FeePaid { who, fee, .. } if fee > 0 => own(who, Fee, fee),
+        _ => Vec::new(),
+    }
+}
+
 /// Returns a weight that fits its column.
 fn narrow(weight: u128) -> u64 {
     u64::try_from(weight).unwrap_or(u64::MAX)
@@ -226,6 +228,25 @@ fn parts(
 mod tests {
     use super::*;
     use pol_primitives::rewards::Pot;
+
+    #[test]
+    fn fees_and_both_ends_of_transfers_change_balances() {
+        let who = [1; 32];
+        let fee = |fee| ChainEvent::FeePaid { who, fee, tip: 2 };
+        let paid = movements(&fee(7), Some(3));
+        let expected = Movement {
+            account: who,
+            kind: MovementKind::Fee,
+            amount: 7,
+            other: None,
+            extrinsic: Some(3),
+        };
+        assert_eq!(paid, [expected]);
+        assert_eq!(movements(&fee(0), Some(3)), []);
+        let transfer = ChainEvent::Transferred { from: who, to: [2; 32], amount: 5 };
+        let kinds: Vec<_> = movements(&transfer, None).iter().map(|one| one.kind).collect();
+        assert_eq!(kinds, [MovementKind::Sent, MovementKind::Received]);
+    }
 
     #[test]
     fn earnings_are_divided_by_kind_of_work() {

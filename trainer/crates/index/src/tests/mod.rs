@@ -11,9 +11,14 @@ mod summaries;
 
 pub(crate) use made::{Made, Visitor};
 
-use crate::{BlockFacts, Index, facts::TABLES};
+use crate::{
+    BlockFacts, Index,
+    facts::{self, TABLES},
+    lookups::Movements,
+};
 use futures::{FutureExt, future::LocalBoxFuture};
 use pol_chain::BlockInfo;
+use pol_primitives::POL;
 use sqlx::{AssertSqlSafe, Column, Row};
 
 /// Test with an empty index.
@@ -57,6 +62,7 @@ scenarios! {
     summaries::earnings_are_sums_of_rounds,
     summaries::blocks_and_steps_are_counted,
     summaries::consumption_is_counted_by_manifest,
+    summaries::leased_shards_are_those_of_updates_without_an_end,
     summaries::several_selections_are_read_at_once,
 }
 
@@ -152,6 +158,50 @@ async fn an_index_is_opened_again() {
     let index = Index::open(address).await.unwrap();
     assert_eq!(index.last_block().await.unwrap(), Some(block(1).block));
     assert_eq!(index.finalised_block().await.unwrap(), Some(block(0).block));
+}
+
+#[tokio::test]
+async fn an_index_that_is_only_read_has_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a b#c.db");
+    let address = path.to_str().unwrap();
+    let error = Index::open_existing(address).await.unwrap_err().to_string();
+    assert!(error.contains(address) && error.contains("--no-follow"), "{error}");
+    assert!(!path.exists(), "nothing is made");
+    Index::open(address).await.unwrap().close().await;
+    assert!(Index::open_existing(address).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_older_index_gains_its_fees() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let address = path.to_str().unwrap();
+    let index = Index::open(address).await.unwrap();
+    let (signer, mut first) = ([7; 32], block(0));
+    for (number, signer, fee) in [(1, Some(signer), POL - 1), (2, Some(signer), 0), (3, None, 1)] {
+        first.push(&facts::Extrinsic {
+            number,
+            hash: [1; 32],
+            signer,
+            nonce: None,
+            pallet: "System".into(),
+            call: "remark".into(),
+            fee,
+            tip: fee.min(2),
+            failure: None,
+        });
+    }
+    index.apply(&[first]).await.unwrap();
+    let forget = "DELETE FROM _sqlx_migrations WHERE version = 3";
+    sqlx::query(forget).execute(&index.pool).await.unwrap();
+    index.close().await;
+    let index = Index::open(address).await.unwrap();
+    let fees = index.page(Movements::Account(signer), crate::Range::default()).await.unwrap();
+    let fees: Vec<_> = fees.items.into_iter().map(|row| row.fact).collect();
+    let (kind, amount) = (facts::MovementKind::Fee, POL + 1);
+    let fee = facts::Movement { account: signer, kind, amount, other: None, extrinsic: Some(1) };
+    assert_eq!(fees, [fee]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::block;
 use crate::{Consumption, Earning, Index, Order, facts::*, lookups::*};
+use pol_primitives::{data::ShardId, recipe::Tier};
 
 const ACCOUNT: [u8; 32] = [5; 32];
 const OTHER: [u8; 32] = [6; 32];
@@ -84,6 +85,31 @@ pub(super) async fn consumption_is_counted_by_manifest(index: Index) {
     index.apply(&[first]).await.unwrap();
     let of = |shards, effect| Consumption { shards, effect };
     assert_eq!(index.consumptions().await.unwrap(), [(2, of(1, 3)), (7, of(2, -4))]);
+}
+
+pub(super) async fn leased_shards_are_those_of_updates_without_an_end(index: Index) {
+    assert!(index.leased_shards().await.unwrap().is_empty());
+    let mut first = block(0);
+    for (round, manifests) in [(1, [7, 7]), (2, [7, 2])] {
+        let shards = manifests.map(|manifest| ShardId { manifest, index: round }).into();
+        let tier = Tier::Miner;
+        first.push(&Lease { round, account: ACCOUNT, granted: round, tier, shards });
+    }
+    index.apply(&[first]).await.unwrap();
+    assert_eq!(index.leased_shards().await.unwrap(), [(2, 1), (7, 3)].into());
+    let mut second = block(1);
+    second.push(&Settlement {
+        round: 1,
+        account: ACCOUNT,
+        outcome: None,
+        audit: None,
+        score: 0,
+        gain: 0,
+        tokens: 0,
+        staleness: 0,
+    });
+    index.apply(&[second]).await.unwrap();
+    assert_eq!(index.leased_shards().await.unwrap(), [(2, 1), (7, 1)].into());
 }
 
 pub(super) async fn several_selections_are_read_at_once(index: Index) {

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Definitions of the operators of a training step, bit by bit.
+//!
+//! An audit recomputes training and compares bits, so every operator needs one result. This crate
+//! fixes it: the order of each sum, each fused multiply-add, and each elementary function. The
+//! definition in words is `docs/operators.md`. Training does not use it yet.
+//!
+//! [`recompute`] computes one element of an [`Op`], and is the definition. It is generic over the
+//! arithmetic, a [`Single`]:
+//!
+//! - `f32` is the processor's.
+//! - [`Soft32`] computes with integers alone, for a runtime.
+//!
+//! Both give the same bits. [`VERSION`] names the definition, and [`FINGERPRINT`] is the hash of
+//! what it gives.
+//!
+//! # Example
+//!
+//! One element of a product of two matrices, recomputed with integers:
+//!
+//! ```
+//! use pol_numerics::{Op, Product, Soft32, recompute};
+//!
+//! let product = Op::Product(Product {
+//!     rows: 1,
+//!     inner: 2,
+//!     columns: 1,
+//!     left_transposed: false,
+//!     right_transposed: false,
+//!     bias: false,
+//! });
+//! let [left, right] = [[1.5, 2.0], [4.0, 0.5]].map(|row: [f32; 2]| row.map(f32::to_bits));
+//! let inputs = [&left[..], &right[..]];
+//! assert_eq!(recompute::<Soft32>(&product, &inputs[..], 0), Ok(7f32.to_bits()));
+//! ```
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+// A referee on chain must neither panic nor overflow on hostile input.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)
+)]
+
+pub mod functions;
+
+mod constants;
+mod hard;
+mod op;
+mod real;
+mod recompute;
+mod soft;
+#[cfg(test)]
+mod tests;
+
+pub use constants::{AdamWFactors, AdamWSettings, clip_factor, rotary};
+pub use hard::fused_without_instruction;
+pub use op::{
+    AdamW, AdamWPart, Attention, AttentionPart, Broadcast, Chain, Element, Error, Function,
+    MAX_EXTENT, MAX_READS, Norm, NormKind, Op, Product, Rotation, Summand,
+};
+pub use real::{Double, Real, Single};
+pub use recompute::{CHAIN, Inputs, KEY_CHUNK, LANES, ROW_CHUNK, recompute};
+pub use soft::{Soft, Soft32, Soft64};
+
+/// Name of the definition. It changes with every change of a bit.
+pub const VERSION: &str = "pol-numerics/1";
+/// BLAKE3 hash of [`VERSION`] and of results of every operator for fixed inputs.
+pub const FINGERPRINT: [u8; 32] = [
+    0x06, 0x57, 0x8e, 0x63, 0xf5, 0x3d, 0xce, 0x28, 0x85, 0xd6, 0x9a, 0x99, 0x20, 0x08, 0xea, 0xa9,
+    0xbc, 0x49, 0x16, 0x23, 0xde, 0xee, 0x0a, 0xed, 0x71, 0x47, 0xa3, 0xb7, 0x16, 0x72, 0x1d, 0xd3,
+];
+/// The one encoding of NaN in outputs.
+pub const NAN: u32 = 0x7fc0_0000;
