@@ -89,18 +89,32 @@ impl Checkpoint {
 
     fn new(
         description: ModelDescription,
-        table: TensorTable,
+        mut table: TensorTable,
         path: &Path,
         format: &str,
         from: &str,
         tokenizer: Option<TokenizerFile>,
     ) -> Result<Self, ImportError> {
-        let ModelDescription { spec, tensor_map, special } = description;
+        let ModelDescription { spec, tensor_map, mut special } = description;
+        let unwrapped = table.rename(without_wrappers).map_err(|name| {
+            let reason = "is there twice, with and without the prefix of a wrapper".to_owned();
+            ImportError::Contradiction { name, reason }
+        })?;
         let plan = ImportPlan::new(tensor_map, &spec, from, table, path)?;
         let tokenizer = tokenizer
             .map(|(json, from)| tokenizer::check(json, &from, spec.vocabulary))
             .transpose()?;
         let mut notes = Vec::new();
+        if unwrapped > 0 {
+            notes.push(format!("prefixes of wrappers were taken off {unwrapped} names of tensors"));
+        }
+        let outside = special.remove_outside(spec.vocabulary);
+        if !outside.is_empty() {
+            notes.push(format!(
+                "the description names tokens outside the vocabulary, which are left out: \
+                 {outside:?}"
+            ));
+        }
         match &tokenizer {
             None => {
                 notes.push("it came without a tokenizer; texts cannot be encoded for it".to_owned())
@@ -173,6 +187,18 @@ impl Checkpoint {
         let tokenizer = self.tokenizer.as_deref();
         folder::write(out, force, &self.spec, tokenizer, tensors, self.report.clone())
     }
+}
+
+/// Returns the name of a tensor without the parts that wrappers of a module add: those that
+/// compile it, and those that divide its training.
+fn without_wrappers(name: &str) -> String {
+    let mut name = name;
+    while let Some(rest) = name.strip_prefix("module.") {
+        name = rest;
+    }
+    ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."]
+        .iter()
+        .fold(name.to_owned(), |name, wrapper| name.replace(wrapper, ""))
 }
 
 /// Returns the tokenizer at `path` or, without a path, the checkpoint's own.

@@ -75,6 +75,21 @@ pub enum ImportError {
         /// The description.
         from: String,
     },
+    /// A tensor has no values.
+    #[error(
+        "tensor {name} is {found:?}, without values, where {from} asks for {expected:?}; a sharded \
+         trainer saved it without gathering its parts, gather them and save it again"
+    )]
+    Empty {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<u64>,
+        /// Shape of the description.
+        expected: Vec<u64>,
+        /// The description.
+        from: String,
+    },
     /// The architecture has no place for some tensors.
     #[error(
         "the checkpoint has {} that the {family} family has no place for; it holds another \

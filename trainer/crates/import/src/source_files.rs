@@ -4,7 +4,7 @@
 
 use crate::{
     ImportError,
-    files::{DiskFile, TensorTable, gguf, safetensors},
+    files::{DiskFile, TensorTable, gguf, refuse_pointer, safetensors},
     tokenizer,
 };
 use pol_data::TOKENIZER_FILE;
@@ -34,7 +34,9 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ImportError> {
             path.display()
         )));
     }
-    fs::read(path).map_err(failed)
+    let bytes = fs::read(path).map_err(failed)?;
+    refuse_pointer(&bytes).map_err(|source| ImportError::File { path: path.to_owned(), source })?;
+    Ok(bytes)
 }
 
 /// Reads the tensors of a Hugging Face folder, from one file or several.

@@ -229,8 +229,14 @@ impl Fields<'_> {
         let scaling = self
             .get("rope.scaling.type")
             .filter(|kind| !matches!(kind, Value::Text(kind) if kind == "none"));
-        let linear =
-            self.get("rope.scale_linear").filter(|scale| !matches!(scale, Value::Float(1.0)));
+        // llama.cpp takes a factor without a type as linear, and 0 and 1 as none.
+        let is_none = |factor: &&Value| matches!(factor, Value::Float(0.0 | 1.0));
+        let named_none =
+            matches!(self.get("rope.scaling.type"), Some(Value::Text(k)) if k == "none");
+        let linear = ["rope.scaling.factor", "rope.scale_linear"]
+            .into_iter()
+            .filter_map(|key| self.get(key))
+            .find(|factor| !named_none && !is_none(factor));
         let has_frequencies = table.entries().contains_key("rope_freqs.weight");
         if scaling.or(linear).is_some() || has_frequencies {
             return Err(self.unsupported("rope scaling".into(), UNSCALED_MODEL));

@@ -221,11 +221,21 @@ fn rope(config: &HfConfig) -> Result<u32, ImportError> {
             Some(Value::Object(parameters)) => parameters,
             Some(other) => return Err(config.refuse(format!("{key} is {other}, not an object"))),
         };
-        let kind = parameters
-            .get("rope_type")
-            .or_else(|| parameters.get("type"))
-            .and_then(Value::as_str)
-            .unwrap_or("default");
+        // Either name may be there with a null, beside the other.
+        let named = ["rope_type", "type"].into_iter().filter_map(|key| parameters.get(key));
+        let kind = match named.into_iter().find(|kind| !kind.is_null()) {
+            Some(Value::String(kind)) => kind.as_str(),
+            Some(other) => {
+                return Err(config.refuse(format!("{key} has the type {other}, not a string")));
+            }
+            None if parameters.get("factor").is_some_and(|factor| !factor.is_null()) => {
+                return Err(config.unsupported(
+                    format!("rope scaling by a factor without a type ({key})"),
+                    UNSCALED_MODEL,
+                ));
+            }
+            None => "default",
+        };
         if kind != "default" {
             return Err(config
                 .unsupported(format!("rope scaling of type '{kind}' ({key})"), UNSCALED_MODEL));
@@ -243,7 +253,8 @@ fn rope(config: &HfConfig) -> Result<u32, ImportError> {
     }
     let base = theta.filter(|value| !value.is_null()).map_or(Some(10_000.0), Value::as_f64);
     base.and_then(whole_base).ok_or_else(|| {
-        config.refuse(format!("rope_theta is {theta:?}, not a whole number of at least 2"))
+        let found = theta.map_or_else(|| "missing".to_owned(), Value::to_string);
+        config.refuse(format!("rope_theta is {found}, not a whole number of at least 2"))
     })
 }
 

@@ -36,6 +36,19 @@ pub struct SpecialTokens {
     pub end_name: Option<String>,
 }
 
+impl SpecialTokens {
+    /// Removes and returns the tokens that a vocabulary of this size does not have. Small models
+    /// often keep those of the large one that their class is named after.
+    pub(crate) fn remove_outside(&mut self, vocabulary: u32) -> Vec<u32> {
+        let mut outside: Vec<u32> =
+            self.begin.take_if(|id| *id >= vocabulary).into_iter().collect();
+        outside.extend(self.end.extract_if(.., |id| *id >= vocabulary));
+        outside.sort_unstable();
+        outside.dedup();
+        outside
+    }
+}
+
 /// Architecture, tensor names and special tokens of a model.
 pub(crate) struct ModelDescription {
     pub(crate) spec: ModelSpec,

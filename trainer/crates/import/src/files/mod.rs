@@ -24,6 +24,9 @@ pub enum FileError {
     /// The system could not read it.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+    /// It is the pointer that Git has in the place of a large file.
+    #[error("is a Git LFS pointer, not the file: run `git lfs pull` in its folder")]
+    Pointer,
     /// It violates its format.
     #[error("is not a valid {format} file: {reason}")]
     Malformed {
@@ -133,6 +136,24 @@ impl fmt::Debug for TensorTable {
     }
 }
 
+/// Start of the pointer that Git has in the place of a large file.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// Fails if `bytes`, the start of a file, are those of a pointer of Git LFS.
+pub(crate) fn refuse_pointer(bytes: &[u8]) -> Result<(), FileError> {
+    if bytes.starts_with(POINTER) { Err(FileError::Pointer) } else { Ok(()) }
+}
+
+/// Fails if `file` is a pointer of Git LFS.
+fn refuse_pointer_file(file: &dyn ReadAt) -> Result<(), FileError> {
+    if file.size() < POINTER.len() as u64 {
+        return Ok(());
+    }
+    let mut start = [0; POINTER.len()];
+    file.read_at(0, &mut start)?;
+    refuse_pointer(&start)
+}
+
 /// Maximum number of bytes decoded at a time.
 const CHUNK: usize = 1 << 20;
 /// Maximum number of dimensions of a tensor.
@@ -160,6 +181,24 @@ impl TensorTable {
             self.entries.insert(name, entry);
         }
         Ok(())
+    }
+
+    /// Changes the names of tensors. Returns the number of changed ones.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a name that two tensors would have.
+    pub(crate) fn rename(&mut self, rename: impl Fn(&str) -> String) -> Result<usize, String> {
+        let mut changed = 0;
+        for (name, entry) in std::mem::take(&mut self.entries) {
+            let new = rename(&name);
+            changed += usize::from(new != name);
+            if self.entries.contains_key(&new) {
+                return Err(new);
+            }
+            self.entries.insert(new, entry);
+        }
+        Ok(changed)
     }
 
     /// Decodes the values of `entry` in row-major order.
@@ -249,9 +288,6 @@ impl TensorTable {
 fn byte_length(shape: &[u64], encoding: Encoding) -> Result<u64, String> {
     if shape.len() > MAX_DIMENSIONS {
         return Err(format!("has {} dimensions, more than {MAX_DIMENSIONS}", shape.len()));
-    }
-    if shape.contains(&0) {
-        return Err(format!("has a size of zero: {shape:?}"));
     }
     let values = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size));
     let values = values.ok_or_else(|| format!("has sizes whose product overflows: {shape:?}"))?;

@@ -7,7 +7,9 @@
 //! mapped, its header keeps one of two tensors with the same name, and its errors neither name the
 //! tensor nor tell a truncated file.
 
-use super::{Encoding, FileError, ReadAt, TensorEntry, TensorTable, byte_length};
+use super::{
+    Encoding, FileError, ReadAt, TensorEntry, TensorTable, byte_length, refuse_pointer_file,
+};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -31,6 +33,7 @@ fn malformed(reason: String) -> FileError {
 ///
 /// Fails if the file cannot be read or violates the format.
 pub fn read(file: Box<dyn ReadAt>) -> Result<TensorTable, FileError> {
+    refuse_pointer_file(&*file)?;
     let mut prefix = [0; PREFIX_BYTES as usize];
     let Some(rest) = file.size().checked_sub(PREFIX_BYTES) else {
         return Err(malformed(format!(

@@ -331,6 +331,9 @@ impl Planner<'_> {
         let (name, from) = (name.to_owned(), self.from.to_owned());
         match self.entries.get(&name) {
             None => Err(ImportError::Missing { name, expected, from }),
+            Some(entry) if entry.shape != expected && entry.is_empty() => {
+                Err(ImportError::Empty { name, found: entry.shape.clone(), expected, from })
+            }
             Some(entry) if entry.shape != expected => {
                 Err(ImportError::Shape { name, found: entry.shape.clone(), expected, from })
             }

@@ -401,12 +401,63 @@ fn configs_that_do_not_fit_are_explained() {
             json!({"rope_parameters": {"rope_theta": 10_000.5}}),
             "not a whole number",
         ),
+        (
+            "llama-biased",
+            json!({"rope_scaling": {"rope_type": null, "type": "linear", "factor": 4.0}}),
+            "rope scaling of type 'linear'",
+        ),
+        ("llama-biased", json!({"rope_scaling": {"factor": 4.0}}), "factor without a type"),
+        ("llama-biased", json!({"rope_scaling": {"type": 7}}), "the type 7, not a string"),
+        (
+            "llama-biased",
+            json!({"rope_parameters": null, "rope_theta": "1000000"}),
+            "rope_theta is \"1000000\", not a whole number",
+        ),
         ("llama-biased", json!({"sliding_window": 4096}), "sliding window"),
         ("llama-biased", json!({"quantization_config": {"bits": 4}}), "quantization_config"),
     ] {
         let text = refusal(name, changes.clone());
         assert!(text.contains(says), "{name} with {changes}: {text}");
     }
+}
+
+#[test]
+fn names_of_wrapped_modules_are_known() {
+    for wrapper in ["_orig_mod.", "module.", "module._orig_mod.", "_fsdp_wrapped_module."] {
+        let changed = ChangedFixture::new("gpt2").tensors(|tensors| {
+            *tensors = std::mem::take(tensors)
+                .into_iter()
+                .map(|(name, tensor)| (format!("{wrapper}{name}"), tensor))
+                .collect();
+        });
+        let checkpoint = Checkpoint::open(changed.folder.path(), None).unwrap();
+        assert_eq!(checkpoint.parameters().unwrap(), open("gpt2").parameters().unwrap());
+    }
+}
+
+#[test]
+fn tensors_without_values_are_explained() {
+    let text = ChangedFixture::new("gpt2")
+        .tensors(|tensors| {
+            for tensor in tensors.values_mut().filter(|tensor| tensor.dim() == 2) {
+                *tensor = Tensor::zeros([0], (Kind::Float, tch::Device::Cpu));
+            }
+        })
+        .refusal();
+    assert!(text.contains("is [0], without values") && text.contains("gather them"), "{text}");
+}
+
+#[test]
+fn special_tokens_outside_the_vocabulary_are_left_out() {
+    let ids = json!({"bos_token_id": 50_256, "eos_token_id": [3, 50_256]});
+    let changed = ChangedFixture::new("gpt2").config(ids);
+    let scratch = tempfile::tempdir().unwrap();
+    let report = Checkpoint::open(changed.folder.path(), None)
+        .unwrap()
+        .save(&scratch.path().join("model"), false, &ProgressBar::hidden())
+        .unwrap();
+    assert_eq!((report.special.begin, report.special.end.as_slice()), (None, [3].as_slice()));
+    assert!(report.notes.iter().any(|note| note.contains("[50256]")), "{:?}", report.notes);
 }
 
 #[test]

@@ -8,7 +8,9 @@ mod value;
 
 pub use value::{Metadata, Value};
 
-use super::{Encoding, FileError, ReadAt, TensorEntry, TensorTable, byte_length};
+use super::{
+    Encoding, FileError, ReadAt, TensorEntry, TensorTable, byte_length, refuse_pointer_file,
+};
 use reader::HeaderReader;
 use value::malformed;
 
@@ -34,6 +36,7 @@ const MAX_DIMENSIONS: u32 = 4;
 ///
 /// Fails if the file cannot be read, violates the format, or has an encoding that is not supported.
 pub fn read(file: Box<dyn ReadAt>) -> Result<(Metadata, TensorTable), FileError> {
+    refuse_pointer_file(&*file)?;
     let mut reader = HeaderReader::new(&*file, file.size().min(MAX_HEADER_BYTES));
     check_version(&mut reader)?;
     let tensors = reader.count("tensors", MIN_TENSOR_BYTES)?;
