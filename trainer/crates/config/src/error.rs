@@ -46,6 +46,15 @@ pub enum ConfigError {
         /// Place and reason, by the parser.
         reason: String,
     },
+    /// The text is JSON, and no object.
+    #[error(
+        "it is JSON without keys; a configuration is TOML, or a JSON object such as \
+         {{\"node\": {{}}}}"
+    )]
+    NoKeys,
+    /// The file is a folder, a pipe, or a device.
+    #[error("it is no regular file; write the configuration to one, and name that")]
+    Special,
     /// Keys that are unknown, refused, or have a wrong value. There is at least one.
     #[error("{}", list(.0))]
     Problems(Vec<Problem>),

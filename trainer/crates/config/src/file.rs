@@ -4,7 +4,7 @@
 
 use crate::{Config, ConfigError, Node};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -51,8 +51,12 @@ impl ConfigFile {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read, is larger, or is no UTF-8.
+/// Fails if the file cannot be read, is none, is larger, or is no UTF-8.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+    // A pipe would be waited for.
+    if !fs::metadata(path).map_err(ConfigError::File)?.is_file() {
+        return Err(ConfigError::Special);
+    }
     let file = File::open(path).map_err(ConfigError::File)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(ConfigError::File)?;
@@ -77,7 +81,6 @@ fn others_can_read(_: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn paths_are_relative_to_the_file() {
@@ -118,6 +121,19 @@ mod tests {
         assert!(ConfigFile::read(&path).is_ok());
         fs::remove_file(&path).unwrap();
         assert!(ConfigFile::read(&path).unwrap_err().to_string().contains("cannot read it"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn pipes_and_folders_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for path in [&pipe, folder.path(), Path::new("/dev/null")] {
+            let error = ConfigFile::read(path).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
     }
 
     #[cfg(unix)]

@@ -5,7 +5,7 @@
 use crate::ConfigError;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -19,14 +19,19 @@ use std::fmt;
 /// if a number is not finite.
 pub fn parse_tree(text: &str) -> Result<Map<String, Value>, ConfigError> {
     let text = text.trim_start_matches('\u{feff}');
-    let (format, parsed) = if text.trim_start().starts_with('{') {
+    let is_json = text.trim_start().starts_with('{');
+    let (format, parsed) = if is_json {
         ("JSON", serde_json::from_str(text).map_err(|error| error.to_string()))
     } else {
         ("TOML", toml::from_str(text).map_err(|error| place_in(text, &error)))
     };
     match parsed {
         Ok(Tree(Value::Object(tree))) => Ok(tree),
-        Ok(_) => Err(ConfigError::Syntax { format, reason: "there are no keys in it".into() }),
+        Ok(_) => Err(ConfigError::NoKeys),
+        // Whoever wrote a list in JSON did not mean TOML.
+        Err(_) if !is_json && serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            Err(ConfigError::NoKeys)
+        }
         Err(reason) => Err(ConfigError::Syntax { format, reason: reason.trim_end().into() }),
     }
 }
@@ -146,7 +151,9 @@ mod tests {
             ("a = -inf", "is not finite"),
             ("{\"a\": 1e999}", "it is no JSON"),
             ("{", "it is no JSON"),
-            ("[1, 2]", "it is no TOML"),
+            ("[]", "it is JSON without keys"),
+            (" [1, 2] ", "a JSON object such as {\"node\": {}}"),
+            ("\"node\"", "it is JSON without keys"),
             ("just words", "it is no TOML"),
             ("a = 1\nkey = \"secret", "it is no TOML: line 2: "),
         ] {
