@@ -3,7 +3,7 @@
 //! Ways of cheating: the released program's roles with one choice made otherwise.
 
 use pol_chain::AccountId;
-use pol_engine::{EngineError, LeaseData, LeaseJob, SegmentReport, TrainingState};
+use pol_engine::{EngineError, GradientNorms, LeaseData, LeaseJob, SegmentReport, TrainingState};
 use pol_primitives::{
     BoundedVec, MILLION,
     audit::{Case, Finding, UpdateMeasurement},
@@ -97,6 +97,7 @@ fn skip_segment(job: &LeaseJob<'_>, state: &mut TrainingState) -> SegmentReport 
     state.steps = state.steps.saturating_add(steps.into());
     SegmentReport {
         loss: 1.0,
+        gradient: GradientNorms::default(),
         tokens: job.recipe.tokens(job.lease.tier, steps),
         leaf: state.leaf(),
     }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! `POST /train`, `GET /train`, and `GET /train/events`: the plan of a trainer, and local epochs.
+//! `POST /train`, `GET /train`, `GET /train/events`, and `GET /train/history`: the plan of a
+//! trainer, local epochs, and the figures of the training.
 
 use super::local::LocalTrainer;
-use crate::control::{Action, Activity, Control, LocalEpoch, PlanState, Progress, WorkEvent};
+use crate::control::{
+    Action, Activity, Control, LocalEpoch, PlanState, Progress, SegmentFigures, UpdateFigures,
+    WorkEvent,
+};
 use axum::{
     Json,
     extract::State,
@@ -61,7 +65,8 @@ enum TrainAction {
     Pause,
     /// Undo a pause or a stop.
     Resume,
-    /// Take no new lease, and end the process once its lease and its audits are over.
+    /// Take no new lease, and end the process once its lease and its audits are over. Rewards that
+    /// fall due until then are claimed; later ones wait on the chain for the next start.
     Stop,
     /// End the local epoch without a new model.
     Cancel,
@@ -134,6 +139,51 @@ struct TrainStatus {
     local: Option<LocalEpoch>,
     /// Set if local epochs can be asked for.
     local_training: bool,
+}
+
+/// Definition of a figure.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+struct FigureDefinition {
+    /// Name of the figure.
+    #[schema(example = "mean")]
+    name: &'static str,
+    /// Definition.
+    definition: &'static str,
+}
+
+/// Definitions of the norms.
+const DEFINITIONS: [FigureDefinition; 5] = [
+    FigureDefinition {
+        name: "mean",
+        definition: "Mean over the optimiser steps of a segment of the L2 norm of the gradient of \
+                     the step's mean loss (and of the auxiliary losses of experts), over all \
+                     parameters, before it is clipped.",
+    },
+    FigureDefinition { name: "largest", definition: "Largest of these norms." },
+    FigureDefinition {
+        name: "limit",
+        definition: "Norm of the recipe to which longer gradients are scaled down.",
+    },
+    FigureDefinition {
+        name: "clipped_steps",
+        definition: "Number of steps of the segment whose gradient was longer than the limit.",
+    },
+    FigureDefinition {
+        name: "movement",
+        definition: "L2 norm of the change of all parameters by a lease, before the update is \
+                     compressed.",
+    },
+];
+
+/// Figures of the training since the process started.
+#[derive(Serialize, ToSchema)]
+struct TrainHistory {
+    /// Definitions of the norms. The chain knows none of them.
+    definitions: [FigureDefinition; 5],
+    /// Segments, the oldest first; at most the newest 1,000.
+    segments: Vec<SegmentFigures>,
+    /// Updates, the oldest first; at most the newest 256.
+    updates: Vec<UpdateFigures>,
 }
 
 /// Event of a stream.
@@ -237,6 +287,19 @@ async fn state(State(training): State<Training>) -> Json<TrainStatus> {
     Json(training.status())
 }
 
+/// Returns the norms of the gradients and of the updates of this trainer since it started.
+#[utoipa::path(
+    get,
+    path = "/train/history",
+    tag = "This process",
+    responses((status = 200, body = TrainHistory))
+)]
+async fn history(State(training): State<Training>) -> Json<TrainHistory> {
+    let history = training.control.history();
+    let (segments, updates) = (history.segments(), history.updates());
+    Json(TrainHistory { definitions: DEFINITIONS, segments, updates })
+}
+
 /// Sends the state, and then each event of the training as it happens.
 #[utoipa::path(
     get,
@@ -276,7 +339,11 @@ fn named(event: &StreamedEvent) -> Event {
 
 /// Returns the endpoints that read.
 pub(super) fn read_routes(training: Training) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(state)).routes(routes!(follow)).with_state(training)
+    OpenApiRouter::new()
+        .routes(routes!(state))
+        .routes(routes!(follow))
+        .routes(routes!(history))
+        .with_state(training)
 }
 
 /// Returns the endpoint that asks.

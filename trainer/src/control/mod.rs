@@ -6,17 +6,25 @@
 //! waits for the other: the state is a value that is replaced, and events that a slow reader does
 //! not take are lost for that reader alone.
 
+mod history;
 mod plan;
 mod report;
 
+pub(crate) use history::{History, SegmentFigures, UpdateFigures};
 pub(crate) use plan::{Action, PlanState};
-pub(crate) use report::{Activity, ActivityKind, LocalEpoch, LocalState, Progress, WorkEvent};
+pub(crate) use report::{
+    Activity, ActivityKind, GradientFigures, LocalEpoch, LocalState, Progress, WorkEvent,
+};
 
 use crate::display::utc_now;
 use plan::Plan;
 use pol_primitives::RoundNumber;
 use report::Facts;
-use std::{num::NonZeroU32, sync::Arc, time::Instant};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 use tokio::sync::{broadcast, watch};
 
 /// Events that a reader may be behind.
@@ -47,6 +55,7 @@ impl WorkState {
 pub(crate) struct Control {
     state: Arc<watch::Sender<WorkState>>,
     events: broadcast::Sender<WorkEvent>,
+    history: Arc<Mutex<History>>,
     started: Instant,
     started_at: Arc<str>,
 }
@@ -59,6 +68,7 @@ impl Default for Control {
         Self {
             state: Arc::new(state),
             events: broadcast::Sender::new(EVENT_BACKLOG),
+            history: Arc::default(),
             started: Instant::now(),
             started_at: now.into(),
         }
@@ -138,8 +148,19 @@ impl Control {
 
     /// Notes a segment that was trained.
     pub(crate) fn note_segment(&self, progress: Progress) {
+        self.history().add_segment(&progress);
         self.state.send_modify(|state| state.progress = Some(progress.clone()));
         self.send(WorkEvent::Segment(progress));
+    }
+
+    /// Notes an update that was made, which moves the parameters so far.
+    pub(crate) fn note_update(&self, round: RoundNumber, movement: f64) {
+        self.history().add_update(round, movement);
+    }
+
+    /// Returns the figures of the training so far.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes the end of a lease.
@@ -177,6 +198,11 @@ impl Control {
         let _ = self.events.send(event);
     }
 
+    /// Sets the metric of the plan of a trainer.
+    pub(crate) fn measure_plan(&self) {
+        pol_metrics::trainer().paused.set(u8::from(!self.may_lease()).into());
+    }
+
     fn change_plan(&self, change: impl FnOnce(&mut Plan)) {
         let mut event = None;
         self.state.send_if_modified(|state| {
@@ -187,6 +213,7 @@ impl Control {
             changed
         });
         if let Some(event) = event {
+            self.measure_plan();
             self.send(event);
         }
     }

@@ -16,7 +16,8 @@ pub(crate) enum Action {
     Pause,
     /// Undo a pause, or a stop that has not ended yet.
     Resume,
-    /// Take no new lease, and end the process once its lease and its audits are over.
+    /// Take no new lease, and end the process once its lease and its audits are over. Rewards that
+    /// fall due later wait on the chain.
     Stop,
 }
 
@@ -111,7 +112,9 @@ impl Plan {
                 "takes no lease until it is asked to join or to resume".into()
             }
             (PlanState::Stopping, _) => {
-                "takes no lease, and ends once its lease and the audits of its updates are over"
+                "takes no lease, and ends once its lease and the audits of its updates are over; \
+                 rewards that fall due until then are claimed, and later ones wait on the chain \
+                 for the next start"
                     .into()
             }
             (PlanState::Stopped, _) => "has ended".into(),
@@ -195,6 +198,7 @@ mod tests {
             (&[(Action::Join, 7)], "7 more leases"),
             (&[(Action::Pause, 0)], "until it is asked"),
             (&[(Action::Stop, 0)], "audits of its updates"),
+            (&[(Action::Stop, 0)], "rewards that fall due until then are claimed"),
         ] {
             assert!(asked(requests).sentence().contains(expected), "{requests:?}");
         }

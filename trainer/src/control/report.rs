@@ -3,8 +3,9 @@
 //! Reports of a process about its work: the present state, and events.
 
 use super::plan::{Plan, PlanState};
+use pol_engine::GradientNorms;
 use pol_primitives::{
-    Hash, RoundNumber,
+    Hash, MILLION, RoundNumber,
     recipe::{Recipe, Tier},
     submission::Outcome,
 };
@@ -52,6 +53,33 @@ pub(crate) struct Activity {
     pub(crate) sentence: String,
 }
 
+/// L2 norms of the gradients of a segment's optimiser steps, over all parameters and before they
+/// are clipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub(crate) struct GradientFigures {
+    /// Mean of the norms.
+    #[schema(example = 0.84)]
+    pub(crate) mean: f64,
+    /// Largest norm.
+    #[schema(example = 1.31)]
+    pub(crate) largest: f64,
+    /// Norm to which longer gradients are scaled down.
+    #[schema(example = 1.0)]
+    pub(crate) limit: f64,
+    /// Number of steps whose gradient was longer.
+    #[schema(example = 1)]
+    pub(crate) clipped_steps: u16,
+}
+
+impl GradientFigures {
+    /// Creates the figures of a segment that was trained by `recipe`.
+    pub(crate) fn new(norms: &GradientNorms, recipe: &Recipe) -> Self {
+        let GradientNorms { mean, largest, clipped } = *norms;
+        let limit = f64::from(recipe.gradient_clip) / f64::from(MILLION);
+        Self { mean, largest, limit, clipped_steps: clipped }
+    }
+}
+
 /// Progress of the training of a lease.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Progress {
@@ -69,6 +97,8 @@ pub(crate) struct Progress {
     pub(crate) share: f64,
     /// Training loss of the last segment, in nats per token.
     pub(crate) loss: Option<f64>,
+    /// Norms of the gradients of the last segment.
+    pub(crate) gradient: Option<GradientFigures>,
     /// Speed of the training.
     pub(crate) tokens_per_second: Option<f64>,
     /// Shards of the lease.
@@ -94,6 +124,7 @@ impl Progress {
             steps_total: steps(segments),
             share: f64::from(segment) / f64::from(segments.max(1)),
             loss: None,
+            gradient: None,
             tokens_per_second: None,
             shards,
         }

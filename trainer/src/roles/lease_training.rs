@@ -8,7 +8,7 @@
 use super::tasks::{Stop, compute};
 use crate::{
     context::{NodeContext, payload_tag},
-    control::{Control, Progress},
+    control::{Control, GradientFigures, Progress},
     data::{ShardReader, lease_tag, unless_malformed},
     error::{Result, RoleError},
     model::fetch_model,
@@ -17,7 +17,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use pol_chain::AccountId;
-use pol_engine::{LeaseData, LeaseJob, Trace, TrainingState};
+use pol_engine::{LeaseData, LeaseJob, SegmentReport, Trace, TrainingState};
 use pol_metrics::SPANS;
 use pol_primitives::{Hash, lease::Lease, recipe::Recipe, submission::Reveal, trace::state_leaf};
 use std::{
@@ -164,6 +164,12 @@ fn start_leaf(lease: &Lease) -> Hash {
     state_leaf(&lease.base_root, &lease.carry)
 }
 
+/// Returns the L2 norm of the difference of two vectors.
+fn distance(from: &[f32], to: &[f32]) -> f64 {
+    let squares = from.iter().zip(to).map(|(from, to)| f64::from(to - from).powi(2));
+    squares.sum::<f64>().sqrt()
+}
+
 /// A lease and the input of its training.
 struct LeaseTraining<S> {
     /// Folder of the journal and the states.
@@ -213,6 +219,8 @@ impl<S: Strategy> LeaseTraining<S> {
             metrics.segments_total.inc();
             metrics.tokens_total.add(report.tokens);
             metrics.loss_nats.set(report.loss);
+            metrics.gradient_norm.set(report.gradient.mean);
+            metrics.clipped_steps_total.add(report.gradient.clipped.into());
             let share = f64::from(segment + 1) / f64::from(recipe.segments);
             metrics.lease_progress_ratio.set(share);
             tokens += report.tokens;
@@ -228,7 +236,7 @@ impl<S: Strategy> LeaseTraining<S> {
                 report.loss,
                 journal.speed
             );
-            self.note_segment(&journal);
+            self.note_segment(&journal, &report);
         }
         self.pack(journal, state, stop)
     }
@@ -258,10 +266,11 @@ impl<S: Strategy> LeaseTraining<S> {
     }
 
     /// Reports the newest segment.
-    fn note_segment(&self, journal: &Journal) {
+    fn note_segment(&self, journal: &Journal, report: &SegmentReport) {
         let (lease, segments) = (&self.lease, journal.segments());
         self.control.note_segment(Progress {
-            loss: journal.losses.last().copied(),
+            loss: Some(report.loss),
+            gradient: Some(GradientFigures::new(&report.gradient, &self.recipe)),
             tokens_per_second: Some(journal.speed),
             ..Progress::new(lease.due_round, &self.recipe, lease.tier, lease.shards.len(), segments)
         });
@@ -279,6 +288,9 @@ impl<S: Strategy> LeaseTraining<S> {
         stop: &Stop,
     ) -> Result<(Journal, Vec<u8>)> {
         let Self { recipe, lease, strategy, .. } = self;
+        let movement = distance(&self.base, &state.parameters);
+        pol_metrics::trainer().update_norm.set(movement);
+        self.control.note_update(lease.due_round, movement);
         let payload = strategy.pack(recipe, &self.base, &mut state)?;
         wait_for_space(stop, || Ok(self.folder.save_carry(&state)?))?;
         let payload_hash: Hash = *blake3::hash(&payload).as_bytes();
@@ -364,7 +376,7 @@ mod tests {
         super::lease_states::{LeaseStates, LostStates},
         *,
     };
-    use pol_engine::{EngineError, SegmentReport};
+    use pol_engine::{EngineError, GradientNorms};
     use pol_primitives::{
         BoundedVec, MILLION,
         data::ShardId,
@@ -405,7 +417,8 @@ mod tests {
             if let Some((_, path)) = self.fills.as_ref().filter(|(last, _)| *last == segment) {
                 fill(path);
             }
-            Ok(SegmentReport { loss: 1.0, tokens: 8, leaf: state.leaf() })
+            let gradient = GradientNorms { mean: 0.5, largest: 1.5, clipped: 1 };
+            Ok(SegmentReport { loss: 1.0, gradient, tokens: 8, leaf: state.leaf() })
         }
     }
 
@@ -451,6 +464,7 @@ mod tests {
         strategy: Arithmetic,
         lease: Lease,
         base: Arc<Vec<f32>>,
+        control: Control,
     }
 
     impl Trial {
@@ -475,7 +489,8 @@ mod tests {
                 carry_round: 0,
                 shards: BoundedVec::truncate_from(vec![shard]),
             };
-            Self { folder, strategy: Arithmetic::default(), lease, base: base.into() }
+            let (strategy, control) = (Arithmetic::default(), Control::default());
+            Self { folder, strategy, lease, base: base.into(), control }
         }
 
         fn data() -> LeaseData {
@@ -485,7 +500,7 @@ mod tests {
         fn train(&self) -> Result<(Journal, Vec<u8>)> {
             let training = LeaseTraining {
                 folder: self.folder.clone(),
-                control: Control::default(),
+                control: self.control.clone(),
                 recipe: recipe(),
                 lease: self.lease.clone(),
                 account: [1; 32],
@@ -560,6 +575,25 @@ mod tests {
             fs::write(trial.state(3), &bytes[..bytes.len() / 2]).unwrap();
             assert_eq!(update(&trial.train().unwrap()), update(&undamaged));
         }
+    }
+
+    #[test]
+    fn norms_of_segments_and_of_the_update_are_remembered() {
+        let path = tempfile::tempdir().unwrap();
+        let trial = Trial::new(path.path(), false);
+        trial.train().unwrap();
+        let (segments, updates) = {
+            let history = trial.control.history();
+            (history.segments(), history.updates())
+        };
+        assert_eq!(segments.iter().map(|one| one.segment).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        let gradient = GradientFigures { mean: 0.5, largest: 1.5, limit: 1.0, clipped_steps: 1 };
+        assert!(segments.iter().all(|one| one.gradient == gradient && one.steps == 2));
+        // Four segments move the value at `at` by 1 + 2 + 3 + 4 over `at` and 7.
+        let squares = (0..trial.base.len()).map(|at| (10.0 / (at + 7) as f64).powi(2));
+        let expected = squares.sum::<f64>().sqrt();
+        assert_eq!((updates.len(), updates[0].round), (1, 5));
+        assert!((updates[0].movement - expected).abs() < 1e-4, "{updates:?} for {expected}");
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub use score::{MAX_PROBE_SEQUENCES, OWN_SHARDS, ScoreProbe, score};
 pub use sketch::{segment_distance, sketch_segment};
 pub use state::{TrainingState, parameters_from_bytes, parameters_to_bytes};
 pub use trace::Trace;
-pub use train::{LeaseJob, SegmentReport, replay, train_segment};
+pub use train::{GradientNorms, LeaseJob, SegmentReport, replay, train_segment};
 
 /// Fails for vectors whose length is not the model's.
 fn check_len(expected: usize, found: usize) -> Result<(), EngineError> {

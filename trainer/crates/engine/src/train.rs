@@ -30,11 +30,27 @@ pub struct LeaseJob<'a> {
     pub workers: usize,
 }
 
+/// L2 norms of the gradients of some optimiser steps, over all parameters and before they are
+/// clipped.
+///
+/// A gradient is that of the step's mean objective: the loss, and the auxiliary losses of experts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GradientNorms {
+    /// Mean of the norms.
+    pub mean: f64,
+    /// Largest norm.
+    pub largest: f64,
+    /// Number of steps whose gradient was clipped.
+    pub clipped: u16,
+}
+
 /// Result of training one segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SegmentReport {
     /// Mean training loss, in nats per token.
     pub loss: f64,
+    /// Norms of the gradients of its steps.
+    pub gradient: GradientNorms,
     /// Number of tokens read.
     pub tokens: u64,
     /// Leaf of the state after the segment.
@@ -59,12 +75,17 @@ pub fn train_segment(
         return Err(EngineError::NoSuchSegment { segment, segments });
     }
     let mut run = TrainingRun::new(job, state)?;
-    let mut loss = 0.0;
+    let (mut loss, mut gradient) = (0.0, GradientNorms::default());
     for step in 0..steps {
-        loss += run.step(state, segment * steps + step)?;
+        let taken = run.step(state, segment * steps + step)?;
+        loss += taken.loss;
+        gradient.mean += taken.gradient_norm / f64::from(steps);
+        gradient.largest = gradient.largest.max(taken.gradient_norm);
+        gradient.clipped += u16::from(taken.is_clipped);
     }
     let report = SegmentReport {
         loss: loss / f64::from(steps),
+        gradient,
         tokens: job.recipe.tokens(job.lease.tier, steps),
         leaf: state.leaf(),
     };
@@ -88,6 +109,17 @@ pub fn replay(
     let mut state = start;
     let report = train_segment(job, &mut state, segment)?;
     Ok((state, report.leaf))
+}
+
+/// Result of an optimiser step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepReport {
+    /// Mean loss in nats per token.
+    loss: f64,
+    /// L2 norm of the gradient, before it is clipped.
+    gradient_norm: f64,
+    /// Set if the gradient was clipped.
+    is_clipped: bool,
 }
 
 /// Model, data order and buffers that the steps of a lease share.
@@ -156,25 +188,24 @@ impl<'a> TrainingRun<'a> {
         })
     }
 
-    /// Takes one optimiser step, the lease's `step`-th from 0. Returns the mean loss in nats per
-    /// token.
+    /// Takes one optimiser step, the lease's `step`-th from 0.
     pub(crate) fn step(
         &mut self,
         state: &mut TrainingState,
         step: u16,
-    ) -> Result<f64, EngineError> {
+    ) -> Result<StepReport, EngineError> {
         let sum_of_losses = self.accumulate(&state.parameters, step)?;
         self.apply_gradient(state, step, sum_of_losses)
     }
 
     /// Applies the gradients in `gradient_sum`, whose micro-batches had losses of this
-    /// `sum_of_losses`. Returns the mean loss.
+    /// `sum_of_losses`.
     pub(crate) fn apply_gradient(
         &mut self,
         state: &mut TrainingState,
         step: u16,
         sum_of_losses: f64,
-    ) -> Result<f64, EngineError> {
+    ) -> Result<StepReport, EngineError> {
         let LeaseJob { recipe, lease, .. } = *self.job;
         let accumulation = recipe.tier(lease.tier).accumulation;
         let loss = sum_of_losses / f64::from(accumulation);
@@ -184,7 +215,8 @@ impl<'a> TrainingRun<'a> {
             return Err(EngineError::Diverged { step });
         }
         let clip = f64::from(recipe.gradient_clip) / 1e6;
-        let scale = if norm > clip { clip / norm } else { 1.0 } / f64::from(accumulation);
+        let is_clipped = norm > clip;
+        let scale = if is_clipped { clip / norm } else { 1.0 } / f64::from(accumulation);
         let rate = recipe.schedule.rate(state.steps, lease.head_tokens) as f64 / 1e9;
         state.steps = state.steps.saturating_add(1);
         let buffers = StepBuffers {
@@ -199,7 +231,7 @@ impl<'a> TrainingRun<'a> {
             buffers,
             self.job.workers,
         );
-        Ok(loss)
+        Ok(StepReport { loss, gradient_norm: norm, is_clipped })
     }
 
     /// Returns the squared norm of `gradient_sum`. One thread computes it unless micro-batches are

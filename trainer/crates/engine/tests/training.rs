@@ -175,6 +175,23 @@ fn the_leaf_depends_on_every_input() {
 }
 
 #[test]
+fn norms_are_those_before_clipping() {
+    let setup = PinnedSetup::new();
+    let norms = |clip: u32| {
+        let mut setup = setup.clone();
+        setup.recipe.gradient_clip = clip;
+        setup.lease.recipe = setup.recipe.hash();
+        setup.with(1, |job| train_segment(job, &mut setup.initial(), 0).unwrap().gradient)
+    };
+    let free = norms(1_000_000_000);
+    assert!(free.mean > 0.0 && free.largest >= free.mean, "{free:?}");
+    assert_eq!(free.clipped, 0);
+    let clipped = norms(1_000);
+    assert!(clipped.mean > 0.001 && clipped.largest > 0.001, "{clipped:?}");
+    assert_eq!(u32::from(clipped.clipped), u32::from(setup.recipe.steps_per_segment(Tier::Miner)));
+}
+
+#[test]
 fn workers_do_not_change_a_bit() {
     let setup = PinnedSetup::new();
     let (states, losses) = setup.train(setup.initial(), 1);

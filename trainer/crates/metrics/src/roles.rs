@@ -53,6 +53,8 @@ metrics! {
         leases_total: Counter,
         /// Leases that this process gave up, since it could not train them.
         abandoned_leases_total: Counter,
+        /// 1 while it takes no lease because it was asked to pause or to stop, and otherwise 0.
+        paused: Gauge,
         /// Segments trained.
         segments_total: Counter,
         /// Tokens trained on.
@@ -61,6 +63,12 @@ metrics! {
         segment_duration_seconds: Histogram = WORK_SECONDS,
         /// Training loss of the last segment, in nats per token.
         loss_nats: Gauge,
+        /// Mean L2 norm of the gradients of the steps of the last segment, before they are clipped.
+        gradient_norm: Gauge,
+        /// Optimiser steps whose gradient was clipped.
+        clipped_steps_total: Counter,
+        /// L2 norm of the change of the parameters by the last lease, before it is compressed.
+        update_norm: Gauge,
         /// Share of the segments of the lease that are trained.
         lease_progress_ratio: Gauge,
         /// Commitments that the chain took.
