@@ -48,6 +48,7 @@ mod control;
 pub mod data;
 mod disk;
 pub mod display;
+mod documents;
 pub mod error;
 pub mod held_out_eval;
 mod keyring;

@@ -4,6 +4,7 @@
 //! machine and its work, and the dashboard, as far as the process has them.
 
 mod chain;
+mod documents;
 mod epoch;
 mod local;
 mod machine;

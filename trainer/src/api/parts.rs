@@ -18,6 +18,8 @@ pub(super) struct Parts {
     pub(super) models: Models,
     /// Set with endpoints of the chain and its past.
     pub(super) chain: bool,
+    /// Set with records of documents on this machine.
+    pub(super) documents: bool,
     /// Set if the process trains for the network.
     pub(super) trains: bool,
     /// Set if models of the library learn from texts.
@@ -33,6 +35,8 @@ struct Endpoints {
     model: bool,
     /// Set with endpoints of the chain and its past.
     chain: bool,
+    /// Set with records of documents on this machine.
+    documents: bool,
     /// Set if `POST /train` steers a trainer of the network.
     train: bool,
     /// Set if `POST /train` lets models of the library learn from texts.
@@ -45,6 +49,7 @@ impl fmt::Display for Parts {
         for (is_there, name) in [
             (self.generation, "; texts of a model"),
             (self.chain, "; the chain and its past"),
+            (self.documents, "; documents of the data here"),
             (self.trains, "; the plan of this trainer"),
             (self.local_training, "; training of models of the library"),
         ] {
@@ -68,6 +73,7 @@ async fn endpoints(State(parts): State<Parts>) -> Json<Endpoints> {
         generation: parts.generation,
         model: parts.models.current().is_some(),
         chain: parts.chain,
+        documents: parts.documents,
         train: parts.trains,
         local_training: parts.local_training,
     })

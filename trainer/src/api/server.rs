@@ -4,6 +4,7 @@
 
 use super::{
     chain::IndexedChain,
+    documents::{self, DataSearch},
     local::LocalTrainer,
     machine, metrics, parts,
     train::{self, Training},
@@ -33,6 +34,8 @@ pub(crate) struct ApiParts {
     pub(crate) models: Option<Models>,
     /// Chain and its past.
     pub(crate) chain: Option<IndexedChain>,
+    /// Folder of ingested data, or one whose folders have such.
+    pub(crate) data: Option<PathBuf>,
     /// Set if the process trains for the network.
     pub(crate) trains: bool,
 }
@@ -55,7 +58,7 @@ impl ApiServer {
     /// Fails if the system does not tell the address.
     pub(crate) fn start(self, parts: ApiParts) -> Result<RunningApi> {
         let Self { listener, access, origins, limits, library } = self;
-        let ApiParts { control, models, chain, trains } = parts;
+        let ApiParts { control, models, chain, data, trains } = parts;
         let address = listener.local_addr()?;
         let local = LocalTrainer::new(library.clone(), control.clone());
         let (closing, closed) = watch::channel(false);
@@ -63,6 +66,7 @@ impl ApiServer {
             generation: models.is_some(),
             models: models.clone().unwrap_or_default(),
             chain: chain.is_some(),
+            documents: data.is_some(),
             trains,
             local_training: local.is_there(),
         };
@@ -82,6 +86,10 @@ impl ApiServer {
         }
         if let Some(chain) = &chain {
             frame = frame.with(Scope::Read, pol_chain_api::routes(chain.state.clone()));
+        }
+        if let Some(folder) = data {
+            let chain = chain.as_ref().map(|chain| chain.state.clone());
+            frame = frame.with(Scope::Read, documents::routes(DataSearch::new(folder, chain)));
         }
         let task = tokio::spawn(answer(listener, frame.build(), limits, closed));
         Ok(RunningApi { address, task, closing, local, chain })

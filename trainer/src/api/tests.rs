@@ -3,7 +3,7 @@
 //! The interface of a process over real sockets.
 
 use super::{ApiPartOptions, ApiParts, RunningApi};
-use crate::control::{Action, Control, LocalState, PlanState, Progress};
+use crate::control::{Action, Control, GradientFigures, LocalState, PlanState, Progress};
 use pol_api::{Scope, TokenFile};
 use pol_import::{ImportReport, ImportedModel, TokenizerReport};
 use pol_model::initial_parameters;
@@ -168,10 +168,22 @@ async fn events_follow_the_state_and_end_with_the_server() {
     served.control.ask(Action::Pause, None);
     let plan = next_event(&mut lines).await.unwrap();
     assert_eq!((&plan["event"], &plan["state"]), (&json!("plan"), &json!("paused")));
-    let progress = Progress { round: 3, loss: Some(2.5), ..Progress::default() };
+    let gradient = GradientFigures { mean: 0.75, largest: 1.5, limit: 1.0, clipped_steps: 2 };
+    let (loss, gradient) = (Some(2.5), Some(gradient));
+    let progress = Progress { round: 3, segment: 1, loss, gradient, ..Progress::default() };
     served.control.note_segment(progress);
+    served.control.note_update(3, 0.25);
     let segment = next_event(&mut lines).await.unwrap();
     assert_eq!((&segment["event"], &segment["loss"]), (&json!("segment"), &json!(2.5)));
+    assert_eq!(segment["gradient"]["mean"], 0.75);
+    let history = served.get("/train/history").await;
+    let (of_segment, of_update) = (&history["segments"][0], &history["updates"][0]);
+    assert_eq!((&of_segment["largest"], &of_segment["clipped_steps"]), (&json!(1.5), &json!(2)));
+    assert_eq!((&of_update["round"], &of_update["movement"]), (&json!(3), &json!(0.25)));
+    let defined = history["definitions"].as_array().unwrap();
+    assert!(defined.iter().all(
+        |one| one["name"] == "movement" || !of_segment[one["name"].as_str().unwrap()].is_null()
+    ));
     let (control, api) = (served.control, served.api);
     tokio::time::timeout(SOON, api.end()).await.unwrap();
     assert_eq!(next_event(&mut lines).await, None);
@@ -187,7 +199,7 @@ async fn the_process_is_described() {
     assert_eq!(machine["activity"]["kind"], "starting");
     let endpoints = served.get("/endpoints").await;
     let expected = json!({
-        "generation": false, "model": false, "chain": false, "train": true,
+        "generation": false, "model": false, "chain": false, "documents": false, "train": true,
         "local_training": false,
     });
     assert_eq!(endpoints, expected);

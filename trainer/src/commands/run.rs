@@ -188,7 +188,8 @@ impl RunOptions {
         let chain = self.api.parts.chain(self.node.all(), context.state.path()).await?;
         let trains = self.role == RoleOption::Trainer;
         let control = context.control.clone();
-        server.start(ApiParts { control, models: None, chain, trains })
+        let data = self.data.clone();
+        server.start(ApiParts { control, models: None, chain, data, trains })
     }
 
     /// Logs what the reader of the configuration should know.
@@ -295,6 +296,7 @@ async fn take_part<S: Strategy>(
             context.control.describe(|facts| {
                 (facts.tier, facts.workers) = (Some(tier), Some(workers));
             });
+            context.control.measure_plan();
             let config = TrainerConfig { tier, workers, state_budget: options.state_bytes() };
             let mut trainer = Trainer::new(context.clone(), signer.clone(), config, strategy);
             roles::run(context, first_block, &mut trainer).await

@@ -16,7 +16,7 @@ use crate::{
     options::NodeOptions,
     roles::shutdown_signal,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pol_api::{Engine, EngineOptions, ModelCard, Models, Notary};
 use pol_import::describe;
@@ -25,7 +25,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 /// Time between two looks at the model, which another may have replaced.
@@ -58,6 +58,9 @@ pub(crate) struct ServeOptions {
     /// Serve no model: only the chain, its past, and this machine.
     #[arg(long, conflicts_with_all = ["model", "name", "decoder"])]
     no_model: bool,
+    /// Folder made by `data ingest` or `data acquire`, whose documents can be looked for.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     node: NodeOptions,
     #[command(flatten)]
@@ -107,6 +110,9 @@ pub(crate) struct ServeOptions {
 /// Serves until the process is told to end.
 pub(crate) async fn run(mut options: ServeOptions) -> Result<()> {
     options.notary = options.receipts.notary()?;
+    if let Some(folder) = &options.data {
+        ensure!(folder.is_dir(), "{} is no folder of data; make it first", folder.display());
+    }
     let control = Control::new("api");
     let drain = Duration::from_secs(options.drain);
     let server = options.api.bind(options.listen, options.rate, drain).await?;
@@ -115,7 +121,8 @@ pub(crate) async fn run(mut options: ServeOptions) -> Result<()> {
     let chain = options.chain(&control, &mut monitoring).await?;
     let (models, root) = options.models().await?;
     control.note(ActivityKind::Serving, None, "answers requests");
-    let parts = ApiParts { control, models: models.clone(), chain, trains: false };
+    let (models_here, data) = (models.clone(), options.data.clone());
+    let parts = ApiParts { control, models: models_here, chain, data, trains: false };
     let api = server.start(parts)?;
     println!("http://{}", api.address);
     tokio::select! {
@@ -217,15 +224,16 @@ impl ServeOptions {
     /// Serves each model that takes the place of the one with this root.
     async fn follow(&self, models: Option<Models>, mut root: Option<Hash>) {
         let Some(models) = models else { return std::future::pending().await };
+        let mut is_lost = false;
         loop {
             tokio::time::sleep(LOOK).await;
-            match self.newest().await {
-                Ok(newest) if Some(newest) == root => continue,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!("cannot look for a newer model: {error:#}");
-                    continue;
-                }
+            let newest = self.newest().await;
+            if let Some(notice) = notice(&mut is_lost, newest.as_ref().err()) {
+                tracing::warn!("{notice}");
+            }
+            match newest {
+                Ok(newest) if Some(newest) != root => {}
+                _ => continue,
             }
             let replaced = async {
                 let source = self.source().await?;
@@ -255,6 +263,20 @@ impl ServeOptions {
     }
 }
 
+/// Returns a notice when the source of the model is lost, and when it is back.
+fn notice(is_lost: &mut bool, error: Option<&anyhow::Error>) -> Option<String> {
+    if std::mem::replace(is_lost, error.is_some()) == error.is_some() {
+        return None;
+    }
+    Some(match error {
+        Some(error) => format!(
+            "cannot look for a newer model: {error:#}; the one that is loaded stays served, and a \
+             server that starts now would have none"
+        ),
+        None => "newer models are looked for again".into(),
+    })
+}
+
 /// Returns the bytes of the keys and values of a token.
 fn token_bytes(spec: &ModelSpec) -> usize {
     let values = [spec.layers, spec.key_value_heads, spec.head_size].map(usize::from);
@@ -262,15 +284,30 @@ fn token_bytes(spec: &ModelSpec) -> usize {
 }
 
 fn card(name: String, model: &LoadedModel, spec: &ModelSpec) -> ModelCard {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     ModelCard {
         name,
-        root: hex::encode(model.generator.model),
+        root: format!("0x{}", hex::encode(model.generator.model)),
         decoder: model.generator.decoder.clone(),
-        since: since.as_secs(),
+        since: SystemTime::now().into(),
         parameters: spec.size(),
         context: spec.context as usize,
         chat: model.text.has_chat(),
         receipts: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_of_a_model_is_told_once() {
+        let error = anyhow::anyhow!("the folder is gone");
+        let mut is_lost = false;
+        assert_eq!(notice(&mut is_lost, None), None);
+        let text = notice(&mut is_lost, Some(&error)).unwrap();
+        assert!(text.contains("the folder is gone") && text.contains("stays served"), "{text}");
+        assert_eq!(notice(&mut is_lost, Some(&error)), None);
+        assert!(notice(&mut is_lost, None).is_some());
     }
 }

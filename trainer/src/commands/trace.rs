@@ -3,15 +3,16 @@
 //! `data trace`: from a shard or a passage back to its source and forward to the model, and from a
 //! round back to its shards.
 
-use crate::{display::short_hash, options::NodeOptions};
+use crate::{
+    display::short_hash,
+    documents::{documents_of_shard, parse_shard_id, shards_of, side_folder},
+    options::NodeOptions,
+};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pol_chain::{AccountId, Chain, format_account};
-use pol_corpus::{DocumentRecord, Place, Side, Verdict};
-use pol_data::{
-    HELD_OUT, IngestRecord, ManifestSummary, ShardFolder, TRAIN,
-    documents::{DocumentIndex, DocumentQuery, search},
-};
+use pol_corpus::{DocumentRecord, Side, Verdict};
+use pol_data::{IngestRecord, ShardFolder, documents::search};
 use pol_primitives::{
     RoundNumber,
     data::{Manifest, ShardId, ShardRecord, ShortText, Source},
@@ -20,6 +21,7 @@ use pol_primitives::{
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -63,15 +65,6 @@ pub(crate) struct TraceOptions {
     json: bool,
 }
 
-fn parse_shard_id(text: &str) -> Result<ShardId, String> {
-    let parts = text
-        .split_once('/')
-        .and_then(|(manifest, index)| Some((manifest.parse().ok()?, index.parse().ok()?)));
-    parts
-        .map(|(manifest, index)| ShardId { manifest, index })
-        .ok_or_else(|| "a shard is MANIFEST/INDEX, such as 0/17".into())
-}
-
 impl TraceOptions {
     /// Prints the lineage of a shard, a passage, or a round.
     pub(crate) async fn run(self) -> Result<()> {
@@ -107,6 +100,7 @@ impl TraceOptions {
             move || {
                 let found = search(&folder, &passage, MAX_DOCUMENTS, |number| {
                     bar.set_position(number);
+                    ControlFlow::Continue(())
                 });
                 bar.finish_and_clear();
                 found
@@ -195,17 +189,6 @@ fn trainer_of(record: &RoundRecord<AccountId>, shard: &ShardRecord) -> Result<St
     trainer.context("the round has no such update")
 }
 
-/// Returns the manifest of a place in a folder, and the indices of the shards there.
-fn shards_of(folder: &Path, place: Place) -> Result<(ManifestSummary, Vec<u32>)> {
-    let side = if place.side == Side::Train { TRAIN } else { HELD_OUT };
-    let shards = ShardFolder::open(&folder.join(side))?;
-    let length = u64::from(shards.shard_tokens().max(1));
-    let last = place.start.saturating_add(place.tokens).saturating_sub(1) / length;
-    let indices = place.start / length..=last;
-    let indices = indices.filter_map(|index| u32::try_from(index).ok());
-    Ok((*shards.summary(), indices.filter(|index| *index < shards.len()).collect()))
-}
-
 fn print_document(record: &DocumentRecord) {
     let origin = &record.origin;
     let part = if origin.part.is_empty() {
@@ -234,7 +217,7 @@ fn print_document(record: &DocumentRecord) {
         .decisions
         .iter()
         .filter(|decision| decision.verdict == Verdict::Changed)
-        .map(|decision| decision.rule.as_str())
+        .map(|decision| &*decision.rule)
         .collect();
     if !changed.is_empty() {
         println!("  changed by {}", changed.join(", "));
@@ -284,27 +267,14 @@ impl ShardTrace {
     /// Returns the documents of a folder whose tokens are in the shard.
     fn documents(&self, folder: &Path) -> Result<Vec<DocumentRecord>> {
         let side = if self.manifest.info.held_out { Side::HeldOut } else { Side::Train };
-        let name = if side == Side::Train { TRAIN } else { HELD_OUT };
-        let content = ShardFolder::open(&folder.join(name))?.summary().content_hash;
+        let content = ShardFolder::open(&side_folder(folder, side))?.summary().content_hash;
         ensure!(
             content == self.manifest.info.content_hash,
             "{} does not hold manifest {}; name the folder that it was registered from",
             folder.display(),
             self.id.manifest
         );
-        let length = u64::from(self.manifest.info.shard_tokens);
-        let start = u64::from(self.id.index) * length;
-        let (index, mut documents, mut token) = (DocumentIndex::open(folder)?, Vec::new(), start);
-        while token < start.saturating_add(length) {
-            let found = index.find(&DocumentQuery::Position { side, token })?;
-            // Separators are in no document.
-            token = match found.first().and_then(|record| record.place) {
-                Some(place) => place.start.saturating_add(place.tokens),
-                None => token.saturating_add(1),
-            };
-            documents.extend(found);
-        }
-        Ok(documents)
+        Ok(documents_of_shard(folder, side, self.id.index, usize::MAX)?)
     }
 
     fn json(&self, documents: &[DocumentRecord]) -> Value {
@@ -385,17 +355,4 @@ impl Consumption {
 
 fn lossy(text: &ShortText) -> String {
     String::from_utf8_lossy(text).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_have_a_manifest_and_an_index() {
-        assert_eq!(parse_shard_id("3/17"), Ok(ShardId { manifest: 3, index: 17 }));
-        for text in ["", "3", "3/", "/3", "3/x", "3/1/2", "-1/2"] {
-            assert!(parse_shard_id(text).is_err(), "{text}");
-        }
-    }
 }

@@ -7,11 +7,13 @@
 //! cargo run --release -p pol-api --example streams -- smollm2  # an imported model
 //! ```
 
-use pol_api::{Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, router, serve};
-use pol_generate::{NativeModel, TextTokenizer};
-use pol_model::initial_parameters;
-use pol_primitives::model::ModelSpec;
-use std::{error::Error, net::SocketAddr, num::NonZeroU32, path::Path, thread, time::Instant};
+#[path = "shared/random_model.rs"]
+mod random_model;
+
+use pol_api::{Access, Engine, EngineOptions, Limits, Models, Rate, router, serve};
+use pol_generate::TextTokenizer;
+use random_model::{random, start};
+use std::{error::Error, net::SocketAddr, num::NonZeroU32, path::Path, time::Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -22,6 +24,9 @@ use tokio::{
 const TOKENS: usize = 128;
 /// Streams at once.
 const STREAMS: usize = 8;
+/// Limits of the model.
+const OPTIONS: EngineOptions =
+    EngineOptions { places: STREAMS, queue: 64, tokens: 1 << 20, max_tokens: TOKENS };
 /// Measurements, of which the best counts.
 const RUNS: usize = 3;
 
@@ -29,7 +34,7 @@ const RUNS: usize = 3;
 async fn main() -> Result<(), Box<dyn Error>> {
     let engine = match std::env::args().nth(1) {
         Some(folder) => imported(Path::new(&folder))?,
-        None => random()?,
+        None => random(OPTIONS)?,
     };
     let most = NonZeroU32::MAX;
     let access = Access::new(None, Rate { per_second: most, burst: most });
@@ -78,47 +83,9 @@ async fn stream(address: SocketAddr, seed: usize) -> std::io::Result<String> {
     Ok(answer)
 }
 
-fn start(
-    spec: &ModelSpec,
-    parameters: &[f32],
-    text: TextTokenizer,
-    begin: Option<u32>,
-) -> Result<Engine, Box<dyn Error>> {
-    let threads = thread::available_parallelism()?.get();
-    let model = NativeModel::new(spec, parameters, threads)?;
-    println!("{:.0} MB of parameters, {threads} threads", model.bytes_per_token() as f64 / 1e6);
-    let card = ModelCard {
-        name: "measured".into(),
-        root: String::new(),
-        decoder: String::new(),
-        since: 0,
-        parameters: spec.size(),
-        context: spec.context as usize,
-        chat: false,
-        receipts: None,
-    };
-    let options = EngineOptions { places: STREAMS, queue: 64, tokens: 1 << 20, max_tokens: TOKENS };
-    Ok(Engine::start(model, text, begin, card, options)?)
-}
-
-/// Returns a random model of 42 million parameters, with as many bits as bfloat16 has.
-fn random() -> Result<Engine, Box<dyn Error>> {
-    let spec = ModelSpec::gpt2(8_192, 512, 12, 8, 2_048, 512);
-    let rounded = |value: f32| f32::from_bits(value.to_bits() & 0xffff_0000);
-    let parameters: Vec<f32> =
-        initial_parameters(&spec, &[1; 32]).into_iter().map(rounded).collect();
-    let tokenizer = r#"{"version":"1.0","added_tokens":[],
-        "model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}"#;
-    start(&spec, &parameters, TextTokenizer::parse(tokenizer.as_bytes())?, None)
-}
-
 fn imported(folder: &Path) -> Result<Engine, Box<dyn Error>> {
     let model = pol_import::load(folder)?;
     let tokenizer = model.tokenizer.ok_or("the model has no tokenizer")?;
-    start(
-        &model.spec,
-        &model.parameters,
-        TextTokenizer::parse(&tokenizer)?,
-        model.report.special.begin,
-    )
+    let (text, begin) = (TextTokenizer::parse(&tokenizer)?, model.report.special.begin);
+    Ok(start(&model.spec, &model.parameters, text, begin, OPTIONS)?)
 }

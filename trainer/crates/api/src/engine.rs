@@ -6,6 +6,7 @@ use crate::{
     answers::stopped,
     error::ApiError,
     receipts::{Notary, Receipts},
+    time::Time,
     worker::{Answer, Job, Reply, Task, Worker},
 };
 use pol_generate::{LanguageModel, Request, SearchOptions, TextTokenizer};
@@ -25,13 +26,13 @@ use utoipa::ToSchema;
 pub struct ModelCard {
     /// Name, as requests have it.
     pub name: String,
-    /// Root of the model: BLAKE3 of its parameters, in hexadecimal digits.
+    /// Root of the model: BLAKE3 of its parameters, in hexadecimal digits behind `0x`.
     pub root: String,
     /// Decoder, by which the bits of the predictions are known.
     #[schema(example = "pol-generate/native/1")]
     pub decoder: String,
-    /// Time from which it is served, in seconds since 1970.
-    pub since: u64,
+    /// Time from which it is served.
+    pub since: Time,
     /// Number of parameters.
     pub parameters: u64,
     /// Longest sequence, in tokens.

@@ -47,6 +47,7 @@ mod receipts;
 mod reference;
 mod server;
 mod stream;
+mod time;
 mod tokenize;
 mod tokens;
 mod worker;
@@ -60,6 +61,7 @@ pub use generate::GenerateRequest;
 pub use parameters::Strings;
 pub use receipts::Notary;
 pub use server::{Limits, serve};
+pub use time::Time;
 pub use tokens::{Scope, Token, TokenError, TokenFile};
 
 use std::path::PathBuf;

@@ -42,7 +42,7 @@ pub(crate) struct PretrainedModels {
 pub(crate) struct Imported {
     /// Name of its folder.
     name: String,
-    /// Root: BLAKE3 of the parameters.
+    /// Root: BLAKE3 of the parameters, in hexadecimal digits behind `0x`.
     root: String,
     /// Family of the checkpoint.
     family: String,
@@ -107,7 +107,7 @@ fn scan(library: &Path) -> io::Result<Vec<Imported>> {
 fn imported(name: String, context: u32, report: ImportReport) -> Imported {
     Imported {
         name,
-        root: hex::encode(report.root),
+        root: format!("0x{}", hex::encode(report.root)),
         family: report.family,
         format: report.format,
         parameters: report.parameters,
@@ -121,4 +121,15 @@ fn imported(name: String, context: u32, report: ImportReport) -> Imported {
 pub(crate) fn routes(models: Models, library: Option<PathBuf>) -> OpenApiRouter {
     let library = Library { models, folder: library.map(Into::into) };
     OpenApiRouter::new().routes(routes!(list)).with_state(library)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_begin_with_0x() {
+        let report = ImportReport { root: [0xab; 32], ..ImportReport::default() };
+        assert_eq!(imported("m".into(), 8, report).root, format!("0x{}", "ab".repeat(32)));
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) struct ModelEntry {
     id: String,
     #[schema(example = "model")]
     object: &'static str,
+    /// Time from which it is served, in seconds since 1970.
     created: u64,
     owned_by: &'static str,
     /// Root of the model.
@@ -42,7 +43,7 @@ impl From<&ModelCard> for ModelEntry {
         Self {
             id: card.name.clone(),
             object: "model",
-            created: card.since,
+            created: card.since.milliseconds() / 1_000,
             owned_by: "pol",
             root: card.root.clone(),
             decoder: card.decoder.clone(),

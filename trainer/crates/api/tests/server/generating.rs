@@ -121,5 +121,6 @@ async fn the_interface_describes_itself() {
     assert_eq!(server.client.get("/health").await.body, "ok");
     let models = server.client.get("/pretrained-models").await.json();
     assert_eq!(models["served"]["name"], "tiny");
+    assert_eq!(models["served"]["since"], "1970-01-01T00:00:07Z");
     assert!(models["families"].as_array().unwrap().len() >= 4);
 }

@@ -4,7 +4,7 @@
 
 use super::client::Client;
 use pol_api::{
-    Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, TokenFile, router, serve,
+    Access, Engine, EngineOptions, Limits, ModelCard, Models, Rate, Time, TokenFile, router, serve,
 };
 use pol_generate::{
     Error, LanguageModel, NativeModel, SequenceCache, SequenceInput, TextTokenizer,
@@ -124,7 +124,7 @@ pub(crate) fn engine<M: LanguageModel + Send + 'static>(
         name: "tiny".into(),
         root: root.into(),
         decoder: "test/1".into(),
-        since: 7,
+        since: Time::new(7_000),
         parameters: 1,
         context: model.context(),
         chat: true,

@@ -4,7 +4,7 @@ use super::{
     client::Answer,
     models::{Server, engine, native, options, tokenizer},
 };
-use pol_api::{Engine, Limits, ModelCard};
+use pol_api::{Engine, Limits, ModelCard, Time};
 use pol_generate::{LanguageModel, Request, Sampling, generate};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
@@ -144,7 +144,7 @@ async fn a_model_without_turns_knows_no_chat() {
         name: "plain".into(),
         root: "r".into(),
         decoder: "test/1".into(),
-        since: 0,
+        since: Time::new(0),
         parameters: 1,
         context: model.context(),
         chat: false,
@@ -187,6 +187,8 @@ async fn the_model_is_listed() {
     let answer = server.client.get("/v1/models").await.json();
     assert_eq!(answer["data"][0]["id"], "tiny");
     assert_eq!(answer["data"][0]["root"], "r1");
+    // Clients of OpenAI take a number here.
+    assert_eq!(answer["data"][0]["created"], 7);
     let mut request = completion("x", 1);
     request["model"] = "other".into();
     let unknown = server.client.post("/v1/completions", &request).await;

@@ -15,6 +15,8 @@
 
 mod client;
 mod endpoints;
+#[path = "../../../api/examples/shared/random_model.rs"]
+mod random_model;
 mod streams;
 
 use client::Connection;

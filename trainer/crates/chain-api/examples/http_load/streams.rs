@@ -2,18 +2,14 @@
 
 //! Streams of generated text beside the requests.
 
-use crate::Result;
-use pol_api::{Engine, EngineOptions, ModelCard};
-use pol_generate::{NativeModel, TextTokenizer};
-use pol_model::initial_parameters;
-use pol_primitives::model::ModelSpec;
+use crate::{Result, random_model::random};
+use pol_api::{Engine, EngineOptions};
 use std::{
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,33 +20,14 @@ use tokio::{
 /// Tokens of an answer.
 const TOKENS: usize = 256;
 
-/// Starts a random model of 42 million parameters, with as many bits as bfloat16 has.
+/// Starts a random model, which generates as many texts at once.
 pub(crate) fn engine(places: u32) -> Result<Engine> {
-    let spec = ModelSpec::gpt2(8_192, 512, 12, 8, 2_048, 512);
-    let rounded = |value: f32| f32::from_bits(value.to_bits() & 0xffff_0000);
-    let parameters: Vec<f32> =
-        initial_parameters(&spec, &[1; 32]).into_iter().map(rounded).collect();
-    let tokenizer = r#"{"version":"1.0","added_tokens":[],
-        "model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}"#;
-    let text = TextTokenizer::parse(tokenizer.as_bytes())?;
-    let model = NativeModel::new(&spec, &parameters, thread::available_parallelism()?.get())?;
-    let card = ModelCard {
-        name: "measured".into(),
-        root: String::new(),
-        decoder: String::new(),
-        since: 0,
-        parameters: spec.size(),
-        context: spec.context as usize,
-        chat: false,
-        receipts: None,
-    };
-    let options = EngineOptions {
+    random(EngineOptions {
         places: places.max(1) as usize,
         queue: 64,
         tokens: 1 << 20,
         max_tokens: TOKENS,
-    };
-    Ok(Engine::start(model, text, None, card, options)?)
+    })
 }
 
 /// Clients that read streams, one after the other, until this value is dropped.

@@ -7,6 +7,7 @@ use crate::{DataError, HELD_OUT, ShardFolder, TOKENIZER_FILE, TRAIN, Tokenizer, 
 use pol_corpus::{DocumentRecord, MAX_PIECE_BYTES, Place, Side};
 use std::{
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -83,7 +84,7 @@ fn invalid_tokenizer(path: &Path, error: &crate::TokenizerError) -> DataError {
 
 /// Returns up to `most` records of documents whose text in the shards of an ingested folder
 /// contains a passage, where all white space is alike. `watch` is called with the number of records
-/// before each.
+/// before each, and may end the search.
 ///
 /// # Errors
 ///
@@ -92,12 +93,14 @@ pub fn search(
     folder: &Path,
     passage: &str,
     most: usize,
-    mut watch: impl FnMut(u64),
+    mut watch: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Vec<DocumentRecord>, DataError> {
     let (passage, mut found) = (one_space(passage), Vec::new());
     for (item, number) in Texts::open(folder)?.zip(0u64..) {
         let (record, text) = item?;
-        watch(number);
+        if watch(number).is_break() {
+            break;
+        }
         if text.is_some_and(|text| one_space(&text).contains(&passage)) {
             found.push(record);
             if found.len() >= most {

@@ -11,6 +11,7 @@ use pol_corpus::{
     filters::{CleanConfig, Preset},
 };
 use pol_primitives::MILLION;
+use std::ops::ControlFlow;
 
 /// Returns a folder with three documents of different text, and a configuration for them.
 fn corpus() -> (tempfile::TempDir, IngestConfig) {
@@ -148,10 +149,13 @@ fn a_passage_is_found_in_its_document() {
     let text = fs::read_to_string(input(&config).join("b.txt")).unwrap();
     let start = text[1_000..].find(' ').unwrap() + 1_001;
     let passage = text[start..start + 80].replace(' ', "\n ");
-    let found = search(&config.out, &passage, 9, |_| ()).unwrap();
+    let found = search(&config.out, &passage, 9, |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].origin.location, "corpus/b.txt");
-    assert!(search(&config.out, "this is nowhere", 9, |_| ()).unwrap().is_empty());
+    let all = |_| ControlFlow::Continue(());
+    assert!(search(&config.out, "this is nowhere", 9, all).unwrap().is_empty());
+    let none = search(&config.out, &passage, 9, |_| ControlFlow::Break(()));
+    assert!(none.unwrap().is_empty(), "a search may end early");
 }
 
 #[test]
