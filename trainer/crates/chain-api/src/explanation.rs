@@ -17,7 +17,7 @@ use axum::{Json, extract::State};
 use pol_api::Problem;
 use pol_chain::{
     AccountId,
-    explanation::{Description, describe},
+    explanation::{Description, describe, plural},
 };
 use pol_index::{
     MAX_PAGE, Order, Range,
@@ -387,8 +387,10 @@ async fn measure_training(
     };
     let (score, gain) = (billionths(score), billionths(gain));
     let clause = format!(
-        "Its update trained on {tokens} tokens of {shards} shards and improved the model by \
-         {score} nats per token on text that nobody was assigned"
+        "Its update trained on {} of {} and improved the model by {score} nats per token on text \
+         that nobody was assigned",
+        plural(tokens, "token"),
+        plural(shards as u64, "shard")
     );
     let measured = Measured {
         gain: Some(gain),
@@ -417,7 +419,11 @@ async fn measure_seats(
     let own = seats.iter().filter(|row| row.fact.validator == account);
     let updates = own.clone().count();
     let audits: BTreeSet<_> = own.map(|row| row.fact.audit).collect();
-    let clause = format!("It had seats on {updates} updates, and was right about those that count");
+    let clause = format!(
+        "It had {} on {}, and was right about those that count",
+        if updates == 1 { "a seat" } else { "seats" },
+        plural(updates as u64, "update")
+    );
     let audits = Some(audits.into_iter().collect());
     Ok((Measured { audits, ..Measured::default() }, clause))
 }

@@ -71,7 +71,8 @@ fn nats(billionths: u128) -> String {
     format!("{} millionths of a nat per token", decimal(billionths, 1_000))
 }
 
-fn plural(count: impl Into<u128>, noun: &str) -> String {
+/// Returns a number of things, such as `1 round` and `2,000 rounds`.
+pub fn plural(count: impl Into<u128>, noun: &str) -> String {
     let count = count.into();
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
