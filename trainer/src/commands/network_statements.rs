@@ -20,6 +20,9 @@ use std::{path::Path, time::Duration};
 /// Largest difference of numbers that are the same: half a step of a learning rate.
 const TOLERANCE: f64 = 0.5e-9;
 
+/// Statements whose value depends on the tier.
+const TIERED: [&str; 1] = ["ai_training.batch_size"];
+
 /// Compares a configuration with the chain, before the account is bonded. Sizes of batches are
 /// those of `tier`. Returns `false` if the chain has no recipe, and `ai_training` is not compared.
 pub(super) async fn compare(
@@ -69,10 +72,13 @@ fn other_model(recipe: &Recipe, folder: &Path) -> Result<Option<Problem>> {
 fn differences(config: &Config, network: &Map<String, Value>) -> Vec<Problem> {
     let differ = |(key, stated): (String, Value)| {
         let actual = network.get(&key).filter(|actual| !agree(&stated, actual))?;
-        let reason = format!(
-            "the file says {stated}, the network {actual}; the network decides it for all, so \
-             write its value or remove the key"
-        );
+        let decides = if TIERED.contains(&key.as_str()) {
+            "the network decides it for each tier, so choose another tier with node.tier or --tier"
+        } else {
+            "the network decides it for all, so write its value"
+        };
+        let reason =
+            format!("the file says {stated}, the network {actual}; {decides}, or remove the key");
         Some(Problem::new(key, reason))
     };
     config.statements().into_iter().filter_map(differ).collect()
@@ -205,6 +211,8 @@ mod tests {
             let problems = differences(&Config::parse(text).unwrap(), &network);
             let [problem] = &problems[..] else { panic!("{text}: {problems:?}") };
             assert!(problem.to_string().contains(values), "{problem}");
+            let is_tiered = text.contains("batch_size");
+            assert_eq!(problem.to_string().contains("--tier"), is_tiered, "{problem}");
         }
         let agreeing = "[ai_training]\nmodel_type = \"gpt-2\"\nlr = 2e-3\n";
         assert_eq!(differences(&Config::parse(agreeing).unwrap(), &network), vec![]);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use pol_api::{Scope, TokenFile};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +65,11 @@ pub(crate) fn run(command: TokensCommand) -> Result<()> {
             println!("{}", TokenFile::new(&file.file).add(&name, &scope)?);
         }
         TokensCommand::List { json, file } => {
-            for token in TokenFile::new(&file.file).list()?.iter() {
+            let tokens = TokenFile::new(&file.file).list()?;
+            if tokens.is_empty() {
+                eprintln!("{}", no_tokens(&file.file));
+            }
+            for token in tokens.iter() {
                 let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.name()).collect();
                 if json {
                     let (name, created) = (&token.name, token.created);
@@ -78,4 +82,27 @@ pub(crate) fn run(command: TokensCommand) -> Result<()> {
         TokensCommand::Revoke { name, file } => TokenFile::new(&file.file).revoke(&name)?,
     }
     Ok(())
+}
+
+/// Returns the remedy for a file without tokens.
+fn no_tokens(file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "{file} has no tokens yet; make one with `pol-trainer tokens add NAME --scope \
+         read,generate --file {file}`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_tokens_is_explained() {
+        let text = no_tokens(Path::new("/tmp/none.json"));
+        assert!(
+            text.contains("no tokens yet") && text.ends_with("--file /tmp/none.json`"),
+            "{text}"
+        );
+    }
 }
