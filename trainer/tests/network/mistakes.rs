@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::harness::Network;
+use crate::{harness::Network, process::Process};
 use std::{fs, net::UdpSocket};
 
 /// Options of a small trainer with a development account.
@@ -57,6 +57,14 @@ fn mistakes_are_explained() {
     // Two processes with one account.
     let second = ["--base-path", base];
     assert_refused(&network, &[&TRAINER[..], &second].concat(), "stop that one first");
+    // The same, while the first one is silent: peers then ask the second one.
+    held.freeze(true);
+    let mut command = network.trainer();
+    let second = Process::start(command.args(TRAINER).args(second), network.path("second.log"));
+    second.wait_for("takes part", 0, 60);
+    held.freeze(false);
+    let end = held.wait_failure(120);
+    assert!(end.contains("stop that one first"), "{end}");
 }
 
 /// Checks that a command fails with a message that has `expected`.

@@ -37,6 +37,13 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Stops the process as a hung machine does, or lets it go on.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// Returns the log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()

@@ -135,6 +135,14 @@ fn scripts_get_a_frame_as_text_or_json() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!text.contains('\x1b'), "{text}");
+    // Each cell takes memory.
+    let mut script = Command::new("script");
+    let huge = "stty rows 60000 cols 60000; \"$POL_TRAINER\" top";
+    script.args(["--quiet", "--command", huge, "/dev/null"]).stdin(Stdio::null());
+    script.env("POL_TRAINER", env!("CARGO_BIN_EXE_pol-trainer")).env("TERM", "xterm");
+    let output = script.env("POL_NODE", network.node_url()).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("claims 60000 × 60000 cells"), "{shown}");
     // Standard output is no terminal here.
     assert!(network.run(&["top"]).contains("No audit is open."));
     let facts = network.run_json(&["top", "--json"]);

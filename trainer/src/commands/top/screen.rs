@@ -2,11 +2,14 @@
 
 //! The terminal as a full screen: its state before and after, input, and signals.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures::future::{pending, select_all};
 use ratatui::{
     DefaultTerminal, Frame,
-    crossterm::event::{self, Event},
+    crossterm::{
+        event::{self, Event},
+        terminal,
+    },
 };
 use std::{io, thread, time::Duration};
 use tokio::{
@@ -18,6 +21,8 @@ use tokio::{
 const INPUT_INTERVAL: Duration = Duration::from_millis(200);
 /// Inputs that wait to be handled.
 const WAITING_INPUTS: usize = 64;
+/// Most cells of a terminal. Each takes memory, and a terminal may claim billions.
+const MAX_CELLS: u32 = 1 << 20;
 
 /// Full screen. The terminal is as it was before once this is dropped, and before a panic of any
 /// thread is reported.
@@ -25,12 +30,14 @@ pub(super) struct Screen(DefaultTerminal);
 
 impl Screen {
     /// Takes the terminal.
-    pub(super) fn open() -> io::Result<Self> {
-        ratatui::try_init().map(Self)
+    pub(super) fn open() -> Result<Self> {
+        check_size()?;
+        Ok(ratatui::try_init().map(Self)?)
     }
 
     /// Draws a frame. Only cells that differ from the last one are written.
     pub(super) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> Result<()> {
+        check_size()?;
         self.0.draw(render)?;
         Ok(())
     }
@@ -41,6 +48,15 @@ impl Drop for Screen {
         // A terminal that is gone needs nothing.
         let _ = ratatui::try_restore();
     }
+}
+
+fn check_size() -> Result<()> {
+    let (columns, lines) = terminal::size()?;
+    ensure!(
+        u32::from(columns) * u32::from(lines) <= MAX_CELLS,
+        "the terminal claims {columns} × {lines} cells; set its size, as `stty cols 100 rows 40` does"
+    );
+    Ok(())
 }
 
 /// Reads keys and changes of the size on a thread of its own, which ends with the receiver, and
