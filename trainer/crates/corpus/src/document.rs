@@ -4,6 +4,7 @@
 
 use pol_primitives::{Hash, Ppm};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Largest piece of text, in bytes. A longer document is handed on in several pieces, so that
 /// memory does not grow with the input.
@@ -104,8 +105,10 @@ pub enum Verdict {
 /// Decision of a rule on a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Name of the rule, such as `gopher.symbols`.
-    pub rule: String,
+    /// Name of the rule, such as `gopher.hashes`. Known ones are not copied, as each record has
+    /// some dozens.
+    #[serde(deserialize_with = "crate::filters::rule_name")]
+    pub rule: Cow<'static, str>,
     /// Verdict.
     pub verdict: Verdict,
     /// Quantity that the rule measured, if it measures one: shares in millionths, or counts.

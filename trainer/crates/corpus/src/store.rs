@@ -676,9 +676,9 @@ fn read_document<T: Stored>(reader: &mut Reader, path: &Path) -> Result<T, Corpu
     T::from_parts(header, bytes).map_err(|reason| damaged(path, &reason))
 }
 
-/// Reads bytes whose number is not believed before they are there.
+/// Reads bytes whose number is not believed beyond a chunk before they are there.
 fn read_bytes(reader: &mut Reader, length: u64, path: &Path) -> Result<Vec<u8>, CorpusError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(CHUNK).min(CHUNK));
     let read = reader.take(length).read_to_end(&mut bytes).io_context("decompress", path)?;
     if read as u64 != length {
         return Err(damaged(path, "a document in it ends early"));

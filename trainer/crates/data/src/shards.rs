@@ -56,6 +56,17 @@ impl Width {
         }
     }
 
+    /// Appends tokens, which fit this width, to `bytes`.
+    fn encode(self, tokens: &[u32], bytes: &mut Vec<u8>) {
+        match self {
+            // Little-endian, so that the first bytes are those that count.
+            Self::Two => {
+                bytes.extend(tokens.iter().flat_map(|token| (*token as u16).to_le_bytes()))
+            }
+            Self::Four => bytes.extend(tokens.iter().flat_map(|token| token.to_le_bytes())),
+        }
+    }
+
     /// Returns the name of the file that holds tokens of this width.
     fn file(self) -> &'static str {
         match self {
@@ -301,10 +312,14 @@ impl ShardWriter {
 
     /// Appends tokens to the stream.
     pub(crate) fn write(&mut self, tokens: &[u32]) -> Result<(), DataError> {
-        for token in tokens {
-            // Little-endian, so that the first bytes are those that count.
-            self.pending.extend_from_slice(&token.to_le_bytes()[..self.width.bytes()]);
-            if self.pending.len() as u64 == self.width.shard_bytes(self.shard_tokens) {
+        let shard_bytes = self.width.shard_bytes(self.shard_tokens) as usize;
+        let mut rest = tokens;
+        while !rest.is_empty() {
+            let room = shard_bytes.saturating_sub(self.pending.len()) / self.width.bytes();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.width.encode(now, &mut self.pending);
+            rest = later;
+            if self.pending.len() == shard_bytes {
                 self.end_shard()?;
             }
         }

@@ -63,6 +63,7 @@ mod characters;
 mod config;
 mod language;
 mod lines;
+mod names;
 mod opt_out;
 mod page;
 mod repetition;
@@ -74,6 +75,8 @@ mod tests;
 mod words;
 
 use pol_primitives::Hash;
+
+pub(crate) use names::rule_name;
 
 pub use config::{CleanConfig, Preset, RULES_VERSION, Setting};
 pub use opt_out::{OptOutList, OptOutMatch};

@@ -51,7 +51,7 @@ impl OptOutMatch {
             Self::Url => "opt_out.url",
             Self::Hash => "opt_out.hash",
         };
-        Decision { rule: rule.to_owned(), verdict: Verdict::Dropped, measured: None }
+        Decision { rule: rule.into(), verdict: Verdict::Dropped, measured: None }
     }
 }
 

@@ -26,8 +26,8 @@ pub struct Outcome {
 impl Outcome {
     /// Returns the decision of a rule that gave this answer.
     #[must_use]
-    pub fn decision(self, rule: &str) -> Decision {
-        Decision { rule: rule.to_owned(), verdict: self.verdict, measured: self.measured }
+    pub fn decision(self, rule: &'static str) -> Decision {
+        Decision { rule: rule.into(), verdict: self.verdict, measured: self.measured }
     }
 }
 

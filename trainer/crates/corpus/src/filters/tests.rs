@@ -20,7 +20,7 @@ fn check(rule: &str, passes: (&str, u64), drops: (&str, u64)) {
     let cleaner = only(rule);
     for ((text, measured), verdict) in [(passes, Verdict::Passed), (drops, Verdict::Dropped)] {
         let cleaned = cleaner.clean(text.to_owned());
-        let expected = Decision { rule: rule.to_owned(), verdict, measured: Some(measured) };
+        let expected = Decision { rule: rule.to_owned().into(), verdict, measured: Some(measured) };
         assert_eq!(cleaned.decisions, [expected], "{text}");
         assert_eq!(cleaned.text.as_deref(), (verdict == Verdict::Passed).then_some(text));
     }
@@ -195,7 +195,7 @@ fn presets_spare_their_kind_of_text() {
 fn the_first_rule_that_drops_is_the_last_decision() {
     let cleaned = Cleaner::new(&CleanConfig::of(Preset::Web)).unwrap().clean("{".to_owned());
     let last = cleaned.decisions.last().unwrap();
-    assert_eq!((last.rule.as_str(), last.verdict), ("text.length", Verdict::Dropped));
+    assert_eq!((&*last.rule, last.verdict), ("text.length", Verdict::Dropped));
     assert_eq!(cleaned.text, None);
 }
 

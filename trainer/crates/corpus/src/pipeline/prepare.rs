@@ -116,7 +116,8 @@ impl Preparer<'_> {
         let (mut text, mut quality) = (text.unwrap_or_default(), None);
         if !decisions.iter().any(|decision| decision.verdict == Verdict::Dropped) {
             let (score, more) = self.judge(&text);
-            (quality, decisions) = (score, [decisions, more].concat());
+            quality = score;
+            decisions.extend(more);
         }
         let mut record = DocumentRecord {
             origin,
@@ -141,8 +142,8 @@ impl Preparer<'_> {
 
     /// Returns the quality of a clean text, and the decisions on it.
     fn judge(&self, text: &str) -> (Option<Ppm>, Vec<Decision>) {
-        let decide = |rule: &str, is_dropped: bool, measured: u64| Decision {
-            rule: rule.to_owned(),
+        let decide = |rule: &'static str, is_dropped: bool, measured: u64| Decision {
+            rule: rule.into(),
             verdict: if is_dropped { Verdict::Dropped } else { Verdict::Passed },
             measured: Some(measured),
         };

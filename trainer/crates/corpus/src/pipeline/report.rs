@@ -81,7 +81,7 @@ impl CorpusReport {
                 Verdict::Changed => &mut self.changed,
                 Verdict::Dropped => &mut self.dropped,
             };
-            *counts.entry(decision.rule.clone()).or_default() += 1;
+            change(counts, &decision.rule, |count| *count += 1);
         }
         let amount = match side {
             None => return,
@@ -89,9 +89,9 @@ impl CorpusReport {
             Some(Side::HeldOut) => &mut self.held_out,
         };
         amount.add(record, is_new);
-        self.sources.entry(record.origin.source.clone()).or_default().add(record, is_new);
+        change(&mut self.sources, &record.origin.source, |amount| amount.add(record, is_new));
         if let Some(language) = &record.language {
-            self.languages.entry(language.clone()).or_default().add(record, is_new);
+            change(&mut self.languages, language, |amount| amount.add(record, is_new));
         }
         if let Some(quality) = record.quality {
             self.quality_sum += u128::from(quality) * u128::from(record.bytes);
@@ -102,5 +102,13 @@ impl CorpusReport {
                 *count += 1;
             }
         }
+    }
+}
+
+/// Changes a count of many, which is nearly always there already.
+fn change<T: Default>(counts: &mut BTreeMap<String, T>, name: &str, change: impl FnOnce(&mut T)) {
+    match counts.get_mut(name) {
+        Some(count) => change(count),
+        None => change(counts.entry(name.to_owned()).or_default()),
     }
 }

@@ -154,7 +154,7 @@ pub(super) fn file_bytes(input: &Input) -> u64 {
 
 /// Returns the digest that a run's folder belongs to.
 pub(super) fn digest(pipeline: &Hash, supplies: &[Supply]) -> Result<Hash, CorpusError> {
-    let mut hasher = blake3::Hasher::new_derive_key("pol-corpus 2026 request");
+    let mut hasher = blake3::Hasher::new_derive_key("pol-corpus 2026 request 2");
     hasher.update(pipeline);
     supplies.iter().try_for_each(|supply| supply.identify(&mut hasher))?;
     Ok(*hasher.finalize().as_bytes())

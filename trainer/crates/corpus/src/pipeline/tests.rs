@@ -114,7 +114,7 @@ fn rules_are_recorded_and_drop_documents() {
     let record = &found[0].record;
     assert!(record.is_dropped() && found[0].kept.is_none() && record.place.is_none());
     let last = record.decisions.last().unwrap();
-    assert_eq!((last.verdict, report.dropped[&last.rule]), (Verdict::Dropped, 1));
+    assert_eq!((last.verdict, report.dropped[last.rule.as_ref()]), (Verdict::Dropped, 1));
 }
 
 #[test]

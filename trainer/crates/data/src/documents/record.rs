@@ -18,13 +18,21 @@ const SHOWN_CHARACTERS: usize = 80;
 ///
 /// Fails if the encoding is longer than [`MAX_RECORD_BYTES`].
 pub fn encode_record(record: &DocumentRecord) -> Result<Vec<u8>, DataError> {
-    let bytes = serde_json::to_vec(record)
+    let mut bytes = Vec::new();
+    append_record(record, &mut bytes).map(|()| bytes)
+}
+
+/// Appends the encoding of a record to `bytes`, which an error leaves with a part of it.
+pub(super) fn append_record(record: &DocumentRecord, bytes: &mut Vec<u8>) -> Result<(), DataError> {
+    let before = bytes.len();
+    serde_json::to_writer(&mut *bytes, record)
         .map_err(|error| DataError::InvalidDocument(error.to_string()))?;
-    if bytes.len() <= MAX_RECORD_BYTES {
-        return Ok(bytes);
+    let length = bytes.len() - before;
+    if length <= MAX_RECORD_BYTES {
+        return Ok(());
     }
     let location = record.origin.location.chars().take(SHOWN_CHARACTERS).collect();
-    Err(DataError::LongRecord { location, bytes: bytes.len(), most: MAX_RECORD_BYTES })
+    Err(DataError::LongRecord { location, bytes: length, most: MAX_RECORD_BYTES })
 }
 
 /// Returns the record of an encoding.

@@ -3,8 +3,8 @@
 //! Writing of records, with the tables and the tree over them.
 
 use super::{
-    INDEX_FOLDER, RECORDS_FILE, encode_record,
-    record::leaf,
+    INDEX_FOLDER, RECORDS_FILE,
+    record::{append_record, leaf},
     table::{Table, TableWriter},
     tree::TreeFile,
 };
@@ -135,19 +135,22 @@ impl DocumentWriter {
     ///
     /// Fails if the record is too long, if there are too many, and if the disk is full.
     pub fn add(&mut self, record: &DocumentRecord) -> Result<(), DataError> {
-        let encoded = encode_record(record)?;
         if self.count >= MAX_DOCUMENTS {
             return Err(DataError::TooManyDocuments);
         }
+        let start = self.frame.len();
+        if let Err(error) = append_record(record, &mut self.frame) {
+            self.frame.truncate(start);
+            return Err(error);
+        }
         let at = Locator { frame: self.offset, line: self.lines }.bytes();
-        let leaf = leaf(record.raw, &encoded);
+        let leaf = leaf(record.raw, &self.frame[start..]);
         self.raw.add(row(&[&leaf.key, &leaf.record, &at]))?;
         self.text.add(row(&[&record.text, &at]))?;
         if let Some(Place { side, start, tokens }) = record.place {
             let (start, tokens) = (start.to_be_bytes(), tokens.to_be_bytes());
             self.place.add(row(&[&[side_number(side)], &start, &tokens, &at]))?;
         }
-        self.frame.extend_from_slice(&encoded);
         self.frame.push(b'\n');
         self.count += 1;
         self.lines += 1;
