@@ -96,7 +96,7 @@ export function forgetParts() {
   parts = null;
 }
 
-/** Returns `false` if the server lacks a part: `generation`, `chain`, or `train`. */
+/** Returns `false` if the server lacks a part: `generation`, `chain`, `documents`, or `train`. */
 export async function has(part) {
   if (parts === null) {
     const asked = get("/endpoints").catch((failure) => {

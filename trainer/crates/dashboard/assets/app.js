@@ -110,19 +110,27 @@ function chooseTheme() {
 function askForToken() {
   const dialog = byId("token");
   const [input, reason] = [byId("secret"), byId("token-reason")];
+  const forget = byId("token-forget");
   const ask = (text) => {
     if (dialog.open) return;
     reason.textContent = text;
     input.value = "";
+    forget.hidden = token.get() === null;
+    // A dialog that is left by Escape keeps the choice of the time before.
+    dialog.returnValue = "";
     dialog.showModal();
   };
-  let isDeclined = false;
+  let [isDeclined, isNeeded] = [false, false];
   traffic.addEventListener("failure", ({ detail }) => {
-    if (detail.kind === "token" && !isDeclined) ask(detail.message);
+    if (detail.kind !== "token") return;
+    isNeeded = true;
+    if (!isDeclined) ask(detail.message);
   });
-  byId("token-button").addEventListener("click", () =>
-    ask(token.get() ? "A token is set for this tab." : "This server may need a token."),
-  );
+  byId("token-button").addEventListener("click", () => {
+    if (token.get()) ask("This tab has a token. Another one takes its place.");
+    else if (isNeeded) ask("This server needs a token.");
+    else ask("This server has answered without a token so far. Some of its parts may need one.");
+  });
   dialog.addEventListener("close", () => {
     if (dialog.returnValue !== "use" && dialog.returnValue !== "forget") {
       isDeclined = true;

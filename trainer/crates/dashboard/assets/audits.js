@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { el } from "./dom.js";
-import { account, amount, badge, count, decimal, time, words } from "./format.js";
+import { account, amount, badge, count, counted, decimal, time, words } from "./format.js";
 import { outcome } from "./learning.js";
 import { CHAIN, facts, tiles } from "./page.js";
 import { table } from "./table.js";
@@ -136,7 +136,7 @@ function one(told) {
     ]),
     timeline(told.steps),
     lost.length === 0 ? null : el("ul", { class: "losses" }, lost),
-    el("details", {}, el("summary", {}, `${count(told.seats.length)} seats`), seats),
+    el("details", {}, el("summary", {}, counted(told.seats.length, "seat")), seats),
   );
 }
 

@@ -13,7 +13,7 @@ const MARGIN = { top: 12, right: 30, bottom: 38, left: 54 };
 /** Number of distinguishable series. The colours are in the style sheet, as are the dashes. */
 const SERIES = 6;
 
-/** Returns at most `about` round numbers across a range. */
+/** Returns at most `about` round numbers across a range, with steps of `least` or more. */
 export function ticks(low, high, about = 5, least = 0) {
   const span = high - low;
   if (!(span > 0)) return [low];
@@ -173,7 +173,7 @@ export function lineChart({ title, description, series, x, y, fromZero = false }
       x: { ...x, place: place.x },
       y: { ...y, place: place.y },
       xTicks: ticksAcross(x, [left, right], width / 110),
-      yTicks: ticks(low, high),
+      yTicks: ticks(low, high, 5, y.least),
     });
     shown.forEach(({ points }, number) => {
       const line = thin(points, Math.floor(width / 2)).map(
@@ -345,7 +345,7 @@ export function histogram({ title, description, bins, x, y }) {
       x: { ...x, place: place.x },
       y: { ...y, place: place.y },
       xTicks: ticksAcross(x, [first, last], width / 80),
-      yTicks: ticks(0, high),
+      yTicks: ticks(0, high, 5, y.least),
     });
     for (const { from, to, value } of bins) {
       const [start, end, top] = [place.x(from), place.x(to), place.y(value)];

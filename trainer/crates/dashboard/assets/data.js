@@ -3,8 +3,21 @@
 
 import { get } from "./api.js";
 import { barChart, histogram } from "./charts.js";
+import { documentsOfShard, findDocuments } from "./documents.js";
 import { el, go } from "./dom.js";
-import { account, badge, compact, count, decimal, hash, percent, time, words } from "./format.js";
+import {
+  account,
+  badge,
+  compact,
+  count,
+  counted,
+  decimal,
+  hash,
+  noun,
+  percent,
+  time,
+  words,
+} from "./format.js";
 import { outcome } from "./learning.js";
 import { CHAIN, tiles } from "./page.js";
 import { table } from "./table.js";
@@ -16,6 +29,8 @@ const KINDS = [
   ["source", "Source", "number, such as 1"],
   ["round", "Round", "number, such as 12"],
   ["hash", "Hash", "0x… of a manifest's content or documents, or of a model"],
+  ["document", "Document", "hash of its raw bytes or text, or part of its address or title"],
+  ["passage", "Passage", "words of the text of a document, such as a sentence"],
 ];
 
 const place = (kind, name) => `/dashboard/data?${kind}=${encodeURIComponent(name)}`;
@@ -24,8 +39,11 @@ const link = (kind, name, text = name) => el("a", { href: place(kind, name) }, S
 export function dataPage(page) {
   const asked = KINDS.find(([kind]) => page.parameters.has(kind));
   if (asked) {
-    page.add(search(asked[0], page.parameters.get(asked[0])));
-    walk(page, asked[0], page.parameters.get(asked[0]));
+    const [kind, name] = [asked[0], page.parameters.get(asked[0])];
+    page.add(search(kind, name));
+    if (kind === "document" || kind === "passage") findDocuments(page, kind, name, columns);
+    else walk(page, kind, name);
+    if (kind === "shard") documentsOfShard(page, name);
     return;
   }
   overview(page);
@@ -71,7 +89,8 @@ function overview(page) {
         items: mix.map(({ kind, tokens, manifests }, number) => ({
           label: words(kind ?? "not admitted"),
           value: tokens,
-          text: `${compact(tokens)} tokens, ${count(manifests)} manifests`,
+          text:
+            `${compact(tokens)} ${noun(tokens, "token")}, ` + counted(manifests, "manifest"),
           kind: number,
         })),
         unit: "tokens",
@@ -90,14 +109,14 @@ function overview(page) {
         description: "Number of manifests in each of ten ranges of quality.",
         bins: quality.map(({ from, to, manifests }) => ({ from, to, value: manifests })),
         x: { label: "quality" },
-        y: { label: "manifests" },
+        y: { label: "manifests", format: count, least: 1 },
       }),
   });
 }
 
 function consumption({ manifests, sources, mix, held_out: heldOut, free_shards: free }) {
   const sum = (name) => mix.reduce((total, entry) => total + (entry[name] ?? 0), 0);
-  const [shards, consumed] = [sum("shards"), sum("consumed")];
+  const [shards, consumed, leased] = [sum("shards"), sum("consumed"), sum("leased")];
   const stages = Object.entries(manifests).filter(([, number]) => number > 0);
   return [
     tiles([
@@ -106,14 +125,24 @@ function consumption({ manifests, sources, mix, held_out: heldOut, free_shards: 
         value: count(consumed),
         note: `of ${count(shards)}, ${percent(consumed / (shards || 1))}`,
       },
-      { name: "Free to lease", value: count(free), note: "shards" },
+      { name: "Free to lease", value: count(free), note: noun(free, "shard") },
+      {
+        name: "Leased",
+        value: count(leased),
+        note: noun(leased, "shard"),
+        help: "Shards of leases, and of updates that audits have not settled yet",
+      },
       { name: "Tokens offered", value: compact(sum("tokens")) },
       {
         name: "Sources",
         value: count(sources.present),
         note: `${count(sources.withdrawn)} withdrawn`,
       },
-      { name: "Held out", value: count(heldOut), note: "manifests, to measure with" },
+      {
+        name: "Held out",
+        value: count(heldOut),
+        note: `${noun(heldOut, "manifest")}, to measure with`,
+      },
     ]),
     barChart({
       title: "Shards trained on, by kind",
@@ -187,7 +216,7 @@ function search(kind, name) {
     name: "name",
     value: name,
     required: true,
-    maxlength: 80,
+    maxlength: 400,
     "aria-label": "Name",
     "aria-describedby": "search-hint",
     autocomplete: "off",
@@ -216,8 +245,7 @@ function search(kind, name) {
       "p",
       { class: "about" },
       "From a source to its shards, the rounds that trained on them, and the models that learned " +
-        "from them, and back. The provider of the data finds the shard of a passage: ",
-      el("code", {}, "pol-trainer data trace --data DIR --passage TEXT"),
+        "from them, and back. Documents and passages are found in the data of this machine.",
     ),
     form,
     hint,
@@ -286,7 +314,7 @@ function columns({ sources, manifests, shards, heads }) {
       el(
         "span",
         { class: "muted small" },
-        `${words(one.kind)}, ${count(one.consumed)} of ${count(one.shards)} shards used`,
+        `${words(one.kind)}, ${count(one.consumed)} of ${counted(one.shards, "shard")} used`,
       ),
     );
   const shard = (one) =>

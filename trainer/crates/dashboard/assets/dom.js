@@ -33,15 +33,26 @@ export function unique(prefix) {
   return `${prefix}-${names}`;
 }
 
-/** Replaces the content of an element, and gives the focus back to what had it. */
+/**
+ * Replaces the content of an element, gives the focus back to what had it, and opens what was open.
+ */
 export function replace(parent, ...children) {
   const active = document.activeElement;
   const held = parent.contains(active) && active !== parent ? mark(active) : null;
+  const opened = [...parent.querySelectorAll("details[open]")].map(titleOf);
   parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null));
+  for (const details of parent.querySelectorAll("details")) {
+    if (opened.includes(titleOf(details))) details.open = true;
+  }
   if (held === null) return;
   const same = [...parent.querySelectorAll(held.tag)].find((one) => mark(one).text === held.text);
   same?.focus({ preventScroll: true });
 }
+
+/** Returns the title of an element that opens, with that of its chart or story. */
+const titleOf = (details) =>
+  (details.closest("figure, article")?.querySelector("figcaption, h3")?.textContent ?? "") +
+  (details.querySelector("summary")?.textContent ?? "");
 
 function mark(element) {
   const label = element.getAttribute("aria-label") ?? element.textContent;

@@ -11,6 +11,7 @@ import {
   capital,
   compact,
   count,
+  counted,
   decimal,
   percent,
   shorten,
@@ -399,7 +400,7 @@ function earned(wallet) {
       items: wallet.earned.map((entry, number) => ({
         label: words(entry.source),
         value: Number(entry.amount),
-        text: `${amount(entry.amount)} in ${count(entry.rewards)} rewards`,
+        text: `${amount(entry.amount)} in ${counted(entry.rewards, "reward")}`,
         kind: number,
       })),
       unit: "POL",
@@ -437,7 +438,7 @@ function earned(wallet) {
 }
 
 const product = ({ weight, weights, pool, amount: share }) =>
-  `${weight} of ${weights} weights × ${amount(pool)} = ${amount(share)}`;
+  `${weight} ÷ ${weights} × ${amount(pool)} = ${amount(share)}`;
 
 /** Returns the explanation of a reward as a sum of parts. */
 function explanation(reward) {

@@ -27,8 +27,17 @@ export const decimal = (value, digits = 3) => (known(value) ? Number(value).toFi
 export const percent = (value, digits = 1) =>
   known(value) ? `${(value * 100).toFixed(digits)} %` : NONE;
 
+/** Returns the form of a noun for a number of things. `more` is a plural that is irregular. */
+export const noun = (value, one, more = `${one}s`) => (Number(value) === 1 ? one : more);
+
+/** Returns a number of things, such as `1 round` and `2 rounds`. */
+export const counted = (value, one, more) => `${count(value)} ${noun(value, one, more)}`;
+
+/** Unit of money, behind a space at which lines do not break. */
+export const UNIT = "\u00a0POL";
+
 /** Returns an amount of money as it is given, with its unit. */
-export const amount = (value) => (value === null || value === undefined ? NONE : `${value} POL`);
+export const amount = (value) => (value === null || value === undefined ? NONE : value + UNIT);
 
 /** Returns words of a name with underscores. */
 export const words = (name) => (name ? String(name).replaceAll("_", " ") : NONE);

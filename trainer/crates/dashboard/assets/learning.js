@@ -9,6 +9,7 @@ import {
   badge,
   compact,
   count,
+  counted,
   decimal,
   duration,
   hash,
@@ -73,6 +74,21 @@ export function learningPage(page) {
     events: ["block"],
     load: (signal) => get("/metrics", {}, signal),
     show: machineFigures,
+  });
+  page.section({
+    title: "Gradients of this trainer",
+    size: "wide",
+    needs: "train",
+    missing: {
+      text:
+        "The chain records no norms of gradients: only the process that trains knows its own. A " +
+        "trainer with --api shows them here:",
+      command: "pol-trainer --key-file key.json --api",
+    },
+    pause: 5_000,
+    events: ["block"],
+    load: (signal) => get("/train/history", {}, signal),
+    show: gradients,
   });
   rounds(page);
 }
@@ -212,8 +228,82 @@ function machineFigures({ metrics }) {
     el(
       "p",
       { class: "badges" },
-      updates.map(({ labels, value }) => [outcome(labels.outcome), ` ${count(value)} updates `]),
+      updates.map(({ labels, value }) => [
+        outcome(labels.outcome),
+        ` ${counted(value, "update")} `,
+      ]),
     ),
+  ];
+}
+
+/** Shows the norms of the gradients of a trainer, and of the updates that it made. */
+function gradients({ definitions, segments, updates }) {
+  const meaning = el(
+    "details",
+    {},
+    el("summary", {}, "Definitions of the norms"),
+    el(
+      "dl",
+      { class: "definitions" },
+      definitions.map(({ name, definition }) => [
+        el("dt", {}, words(name)),
+        el("dd", {}, definition),
+      ]),
+    ),
+  );
+  if (segments.length === 0) {
+    const text = "This process has trained no segment yet. It keeps the norms until it ends.";
+    return [el("p", { class: "empty" }, text), meaning];
+  }
+  const last = segments.at(-1);
+  const clipped = segments.reduce((sum, one) => sum + one.clipped_steps, 0);
+  const steps = segments.reduce((sum, one) => sum + one.steps, 0);
+  // Segments share the way from their round to the next one.
+  const at = ({ round, segment, segments: all }) => round + (segment - 1) / Math.max(all, 1);
+  const points = (key) => segments.map((one) => [at(one), one[key]]).sort((a, b) => a[0] - b[0]);
+  return [
+    tiles([
+      { name: "Gradient", value: decimal(last.mean), note: "mean norm of the last segment" },
+      { name: "Largest", value: decimal(last.largest), note: `clipped at ${decimal(last.limit)}` },
+      {
+        name: "Clipped",
+        value: percent(clipped / (steps || 1)),
+        note: `of ${counted(steps, "step")}`,
+      },
+      {
+        name: "Last update",
+        value: decimal(updates.at(-1)?.movement),
+        note: "norm of its movement",
+      },
+    ]),
+    lineChart({
+      title: "Norm of the gradients by segment",
+      description:
+        `Mean and largest norm of the gradients of ${counted(segments.length, "segment")}, from ` +
+        `${decimal(segments[0].mean)} to ${decimal(last.mean)} in the mean.`,
+      series: [
+        { name: "Mean", points: points("mean") },
+        { name: "Largest", points: points("largest") },
+        { name: "Limit", points: points("limit") },
+      ],
+      x: {
+        label: "round",
+        format: (value) => (Number.isInteger(value) ? count(value) : decimal(value, 2)),
+        least: 1,
+      },
+      y: { label: "L2 norm" },
+      fromZero: true,
+    }),
+    lineChart({
+      title: "Norm of the movement of each update",
+      description: `Norm of the movement of ${counted(updates.length, "update")} of this trainer.`,
+      series: [{ name: "Movement", points: updates.map((one) => [one.round, one.movement]) }],
+      x: { label: "round", format: count, least: 1 },
+      y: { label: "L2 norm" },
+      fromZero: true,
+    }),
+    el("p", { class: "muted small" }, "Measured by this process since it started. Not on chain."),
+    meaning,
   ];
 }
 

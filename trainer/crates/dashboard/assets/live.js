@@ -13,8 +13,9 @@ const FAR = 100;
 const STILL = 20;
 
 /**
- * State of the connection, and the events: `block`, `phase`, `round`, `audit`, `penalty`, `state`
- * when the state changes, and `resumed` after a break.
+ * State of the connection, and the events: `block`, `phase`, `round`, `audit`, `penalty`, `node`
+ * when the node begins or ceases to answer, `state` when the state changes, and `resumed` after a
+ * break.
  *
  * States: `connecting`, `live`, `reconnecting`, `away` for a node that does not answer, `behind`
  * for an index that has much to read, `token`, and `none` for a server without a chain.
@@ -23,7 +24,10 @@ class Live extends EventTarget {
   state = "connecting";
   behind = 0;
   #stream = "connecting";
+  /** Set when an answer says that the node does not answer. */
   #isAway = false;
+  /** Set from an event that says the same, until one that takes it back. */
+  #isSilent = false;
   #lastBlock = Date.now();
   #blockSeconds = 6;
   #pause = PAUSES.first;
@@ -69,6 +73,7 @@ class Live extends EventTarget {
     });
     this.#stream = "live";
     this.#isAway = false;
+    this.#isSilent = false;
     this.#lastBlock = Date.now();
     this.#pause = PAUSES.first;
     this.#judge();
@@ -103,6 +108,7 @@ class Live extends EventTarget {
       this.#lastBlock = Date.now();
       this.#isAway = false;
     }
+    if (type === "node") this.#isAway = this.#isSilent = !detail.answers;
     this.#tell(type, detail);
     this.#judge();
   }
@@ -124,7 +130,7 @@ class Live extends EventTarget {
     if (answer?.block_seconds) {
       // Only a node that answers knows it.
       this.#blockSeconds = answer.block_seconds;
-      this.#isAway = false;
+      this.#isAway = this.#isSilent = false;
     }
     this.#judge();
   }
@@ -138,7 +144,8 @@ class Live extends EventTarget {
   #judge() {
     const still = (Date.now() - this.#lastBlock) / 1000 > this.#blockSeconds * STILL;
     let state = this.#stream;
-    if (state === "live" && (this.#isAway || still)) state = "away";
+    const isAway = this.#isAway || this.#isSilent || still;
+    if (state === "live" && isAway) state = "away";
     else if (state === "live" && this.behind > FAR) state = "behind";
     else if (state === "reconnecting" && this.#isAway) state = "away";
     if (state === this.state) return;

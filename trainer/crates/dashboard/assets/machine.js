@@ -10,9 +10,11 @@ import {
   bytes,
   compact,
   count,
+  counted,
   decimal,
   duration,
   hash,
+  noun,
   percent,
   time,
   words,
@@ -23,6 +25,14 @@ import { localTable } from "./table.js";
 const NO_TRAINING = {
   text: "This process does not train. A trainer with --api shows its progress here:",
   command: "pol-trainer --key-file key.json --api",
+};
+/** Roles whose names are not words for people. */
+const ROLES = { api: "server" };
+/** Kernels, as people read them. */
+const KERNELS = {
+  exact: "exact: the same bits on every processor",
+  stock: "libtorch's own choice",
+  native: "native: what the environment gives",
 };
 /** Events that the progress shows already. */
 const QUIET = new Set(["state", "plan", "segment"]);
@@ -64,12 +74,17 @@ function process(machine) {
   const { memory, disk, processor, gpus } = machine;
   const share = (part, size) => (size && part !== null ? part / size : null);
   const used = memory.available_bytes === null ? null : memory.size_bytes - memory.available_bytes;
+  // Only processes that compute for a network have these.
+  const trainer = [
+    machine.tier ? ["Tier", words(machine.tier)] : null,
+    machine.workers ? ["Threads", `${count(machine.workers)} that compute`] : null,
+  ].filter(Boolean);
   const vectors = processor.avx512 ? ", AVX-512" : processor.avx2 ? ", AVX2" : "";
   return [
     el(
       "p",
       { class: "headline" },
-      el("strong", {}, words(machine.role)),
+      el("strong", {}, ROLES[machine.role] ?? words(machine.role)),
       " ",
       badge(words(machine.activity.kind), "good"),
       " ",
@@ -85,28 +100,29 @@ function process(machine) {
           title: "Memory",
           value: share(used, memory.size_bytes),
           text: percent(share(used, memory.size_bytes), 0),
-          help: `${bytes(used)} used, ${bytes(memory.resident_bytes)} by this process`,
+          help:
+            `${bytes(used)} of ${bytes(memory.size_bytes)} used, ` +
+            `${bytes(memory.resident_bytes)} by this process`,
         }),
         disk
           ? gauge({
-              title: "Disk",
+              title: "Disk of the state",
               value: share(disk.size_bytes - disk.free_bytes, disk.size_bytes),
               text: percent(share(disk.size_bytes - disk.free_bytes, disk.size_bytes), 0),
-              help: `${bytes(disk.free_bytes)} free`,
+              help: `${bytes(disk.free_bytes)} of ${bytes(disk.size_bytes)} free`,
             })
           : null,
       ),
       facts([
-        ["Tier", words(machine.tier)],
-        ["Account", account(machine.account)],
-        ["Processor", `${processor.name}, ${count(processor.cores)} cores${vectors}`],
-        ["Graphics", gpus.length === 0 ? "none" : gpus.join(", ")],
-        ["Threads that compute", count(machine.workers)],
-        ["Numerics", words(machine.numerics)],
+        ...trainer,
+        ["Account", machine.account ? account(machine.account) : "none: it signs nothing"],
+        ["Processor", `${processor.name}, ${counted(processor.cores, "core")}${vectors}`],
+        ["GPUs", gpus.length === 0 ? "none" : gpus.join(", ")],
+        ["Kernels", KERNELS[machine.numerics] ?? words(machine.numerics)],
         ["Version", machine.version],
         ["Started", time(machine.started)],
         ["Up for", duration(machine.uptime_seconds)],
-        ["Genesis of the chain", hash(machine.genesis)],
+        ["Genesis of the chain", machine.genesis ? hash(machine.genesis) : "no chain"],
       ]),
     ),
   ];
@@ -144,7 +160,7 @@ function show(train, section) {
       { class: "muted" },
       train.rounds_left === null
         ? "Takes part until it is stopped."
-        : `${count(train.rounds_left)} more rounds.`,
+        : `${counted(train.rounds_left, "more round")}.`,
     ),
     el(
       "div",
@@ -169,10 +185,11 @@ function progress(now) {
       el("progress", { max: 1, value: now.share }),
     ),
     tiles([
-      { name: "Round", value: count(now.round), note: `${count(now.shards)} shards` },
+      { name: "Round", value: count(now.round), note: counted(now.shards, "shard") },
       { name: "Steps", value: count(now.steps), note: `of ${count(now.steps_total)}` },
       { name: "Loss", value: decimal(now.loss), note: "nats per token" },
       { name: "Speed", value: compact(now.tokens_per_second), note: "tokens/s" },
+      { name: "Gradient", value: decimal(now.gradient?.mean), note: "mean L2 norm" },
     ]),
   ];
 }
@@ -201,14 +218,15 @@ function local(epoch, button) {
 
 /** Shows the events of the training as they come. */
 function story(page, training) {
-  const log = el("ol", { class: "timeline" });
+  const nothing = el("p", { class: "empty" }, "Nothing has happened since this page was opened.");
+  const log = el("ol", { class: "timeline", hidden: true });
   const section = page.section({
     title: "Events of the training",
     needs: "train",
     missing: NO_TRAINING,
     size: "wide",
     load: async () => null,
-    show: () => log,
+    show: () => [nothing, log],
   });
   const tell = (event) => {
     training.due();
@@ -227,6 +245,7 @@ function story(page, training) {
         el("p", {}, sentence(event)),
       ),
     );
+    [nothing.hidden, log.hidden] = [true, false];
     while (log.children.length > 50) log.lastChild.remove();
     section.due();
   };
@@ -252,7 +271,7 @@ async function listen(signal, tell) {
 function sentence(event) {
   switch (event.event) {
     case "lease":
-      return `Leased ${count(event.shards)} shards for round ${count(event.round)}.`;
+      return `Leased ${counted(event.shards, "shard")} for round ${count(event.round)}.`;
     case "commit":
       return `Committed to the update of round ${count(event.round)}.`;
     case "reveal":
@@ -266,7 +285,7 @@ function sentence(event) {
     case "local":
       return `Step ${count(event.step)} of ${count(event.steps)}, ${words(event.state)}.`;
     case "missed":
-      return `${count(event.events)} events were missed.`;
+      return `Missed ${counted(event.events, "event")}.`;
     default:
       return words(event.event);
   }
@@ -287,7 +306,7 @@ function metrics({ metrics: all }) {
   return el(
     "details",
     {},
-    el("summary", {}, `${count(rows.length)} values`),
+    el("summary", {}, counted(rows.length, "value")),
     localTable({
       caption: "Metrics of this process",
       rows,
@@ -296,7 +315,7 @@ function metrics({ metrics: all }) {
           title: "Name",
           cell: ({ name, help }) => el("span", { class: "mono", title: help }, name),
         },
-        { title: "Labels", cell: labels },
+        { title: "Labels", cell: (entry) => labels(entry) || "none" },
         { title: "Value", cell: value, number: true },
       ],
     }),

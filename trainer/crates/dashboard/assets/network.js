@@ -10,9 +10,11 @@ import {
   badge,
   compact,
   count,
+  counted,
   decimal,
   duration,
   hash,
+  noun,
   percent,
   shorten,
   time,
@@ -111,7 +113,7 @@ function clock({ clock: round, block_seconds: seconds }) {
   const rest =
     left === null
       ? "This phase has no deadline."
-      : `At most ${duration(left * seconds)} left (${count(left)} blocks).`;
+      : `At most ${duration(left * seconds)} left (${counted(left, "block")}).`;
   return el(
     "div",
     { class: "clock" },
@@ -126,8 +128,8 @@ function clock({ clock: round, block_seconds: seconds }) {
     el(
       "p",
       {},
-      `${WORK[round.phase] ?? ""} ${rest} Of ${count(round.due)} updates that are due, ` +
-        `${count(round.committed)} are committed and ${count(round.revealed)} revealed.`,
+      `${WORK[round.phase] ?? ""} ${rest} Updates: ${count(round.due)} due, ` +
+        `${count(round.committed)} committed, ${count(round.revealed)} revealed.`,
     ),
   );
 }
@@ -143,16 +145,18 @@ function summary(consensus) {
         note: `${count(best.number - final.number)} behind`,
       },
       {
-        name: "Head",
-        value: head ? `round ${count(head.round)}` : "none yet",
-        note: head ? `${compact(head.tokens)} tokens trained on` : "waiting for a recipe",
+        name: head ? "Head of round" : "Head",
+        value: head ? count(head.round) : "none yet",
+        note: head
+          ? `${compact(head.tokens)} ${noun(head.tokens, "token")} trained on`
+          : "waiting for a recipe",
       },
       { name: "Free shards", value: count(consensus.free_shards), note: "to lease" },
       { name: "Trainers", value: count(members?.trainers) },
       {
         name: "Validators",
         value: count(members?.validators),
-        note: `${count(members?.authorities)} authorities`,
+        note: counted(members?.authorities, "authority", "authorities"),
       },
     ]),
     facts([
@@ -179,7 +183,7 @@ function stakeOf(stake, members) {
       {
         name: "Total",
         value: amount(stake.total),
-        note: `${count(stake.validators)} validators`,
+        note: counted(stake.validators, "validator"),
       },
       {
         name: "Gini coefficient",

@@ -3,6 +3,7 @@
 
 import { Failure, has } from "./api.js";
 import { el, replace, unique } from "./dom.js";
+import { UNIT } from "./format.js";
 import { live } from "./live.js";
 import { PagedTable } from "./table.js";
 
@@ -161,16 +162,23 @@ export class Page {
   }
 }
 
+/** Characters of an amount that fit a narrow tile. */
+const SHORT_AMOUNT = 8;
+
 /** Returns tiles of one figure each. A tile has a `name`, a `value`, and maybe a `note`. */
 export function tiles(items) {
+  const isMoney = (value) => typeof value === "string" && value.endsWith(UNIT);
   const figure = (value) =>
-    typeof value === "string" && value.endsWith(" POL")
-      ? [value.slice(0, -4), el("small", {}, " POL")]
-      : value;
+    isMoney(value) ? [value.slice(0, -UNIT.length), el("small", {}, UNIT)] : value;
+  // Amounts are exact, so that some are long. They stay on one line.
+  const kind = (value) => {
+    if (!isMoney(value)) return "tile";
+    return value.length - UNIT.length > SHORT_AMOUNT ? "tile money long" : "tile money";
+  };
   const tile = ({ name, value, note = null, help = null }) =>
     el(
       "div",
-      { class: "tile", title: help },
+      { class: kind(value), title: help },
       el("dt", {}, name),
       el(
         "dd",

@@ -4,7 +4,7 @@
 
 import { Failure, events, get, send } from "./api.js";
 import { announce, el } from "./dom.js";
-import { compact, count, decimal, hash, percent, time } from "./format.js";
+import { compact, count, decimal, hash, noun, percent, time } from "./format.js";
 import { facts } from "./page.js";
 import { ReasoningTree } from "./reasoning.js";
 
@@ -47,7 +47,7 @@ const card = (model) =>
     ["Root", hash(model.root)],
     ["Decoder", model.decoder],
     ["Context", `${count(model.context)} tokens`],
-    ["Served", time(new Date(model.since * 1000).toISOString())],
+    ["Served", time(model.since)],
   ]);
 
 const numberInput = (value, min, max, step) =>
@@ -313,7 +313,7 @@ class Answer {
       el(
         "span",
         { class: "muted" },
-        [`${compact(tokens)} tokens`, `end: ${ends}`, `seed ${done.seed}`, affect]
+        [`${compact(tokens)} ${noun(tokens, "token")}`, `end: ${ends}`, `seed ${done.seed}`, affect]
           .filter(Boolean)
           .join(" · "),
       ),

@@ -55,12 +55,13 @@ macro_rules! scripts {
 pub(crate) static INDEX: File = file!("index.html", "text/html; charset=utf-8");
 
 /// Files that the page loads.
-static ASSETS: [File; 19] = scripts![
+static ASSETS: [File; 20] = scripts![
     "api.js",
     "app.js",
     "audits.js",
     "charts.js",
     "data.js",
+    "documents.js",
     "dom.js",
     "economy.js",
     "format.js",

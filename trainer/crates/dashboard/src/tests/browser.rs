@@ -17,7 +17,7 @@ use std::{
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use utoipa_axum::router::OpenApiRouter;
 
-const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0 };
+const SAMPLE: Sample = Sample { rounds: 10_000, behind: 0, is_silent: false };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/browser.mjs");
 
@@ -73,7 +73,7 @@ async fn pages_show_ten_thousand_rounds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_explain_what_is_not_there() {
-    let server = Server::start(0, Sample { rounds: 0, behind: 0 }.routes(), None).await;
+    let server = Server::start(0, Sample { rounds: 0, ..SAMPLE }.routes(), None).await;
     run(&server, &["empty"]).await;
     server.end().await;
     let nothing = Router::new().route("/nothing", get(|| async {}));
@@ -83,6 +83,20 @@ async fn pages_explain_what_is_not_there() {
     let behind = Sample { behind: 1_482, ..SAMPLE };
     let server = Server::start(0, behind.routes(), None).await;
     run(&server, &["behind"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_one_of_each_in_the_singular() {
+    let server = Server::start(0, Sample { rounds: 2, ..SAMPLE }.routes(), None).await;
+    run(&server, &["young"]).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_say_at_once_that_the_node_is_silent() {
+    let server = Server::start(0, Sample { is_silent: true, ..SAMPLE }.routes(), None).await;
+    run(&server, &["silent"]).await;
     server.end().await;
 }
 

@@ -19,6 +19,7 @@ pub(super) fn routes() -> Router<Sample> {
         .route("/machine", get(machine))
         .route("/train", get(train))
         .route("/train/events", get(train_events))
+        .route("/train/history", get(train_history))
         .route("/metrics", get(metrics))
         .route("/pretrained-models", get(models))
         .route("/generate", post(generate))
@@ -28,7 +29,10 @@ async fn machine(State(sample): State<Sample>) -> Json<Value> {
     Json(json!({
         "role": "trainer", "account": account(10), "version": "0.1.0", "started": time(8_000),
         "uptime_seconds": 8_000, "genesis": hash(0), "tier": "miner",
-        "processor": {"name": "A processor", "cores": 16, "avx2": true, "avx512": true}, "gpus": [],
+        "gpus": [],
+        "processor": {
+            "name": "A processor", "cores": sample.many(16), "avx2": true, "avx512": true,
+        },
         "workers": 14,
         "memory": {
             "size_bytes": 67_000_000_000_u64, "available_bytes": 38_000_000_000_u64,
@@ -48,17 +52,45 @@ fn activity(sample: Sample) -> Value {
 
 async fn train(State(sample): State<Sample>) -> Json<Value> {
     Json(json!({
-        "trains": true, "state": "running", "rounds_left": null, "activity": activity(sample),
+        "trains": true, "state": "running",
+        "rounds_left": sample.is_young().then_some(1), "activity": activity(sample),
         "sentence": "Takes part in every round.",
         "progress": {
             "round": sample.rounds + 1, "segment": 5, "segments": 8, "steps": 41, "steps_total": 64,
-            "share": 0.64, "loss": 3.214, "tokens_per_second": 2_143, "shards": 8,
+            "share": 0.64, "loss": 3.214, "tokens_per_second": 2_143,
+            "shards": sample.many(8),
+            "gradient": {"mean": 0.84, "largest": 1.31, "limit": 1.0, "clipped_steps": 1},
         },
         "local": null, "local_training": false,
     }))
 }
 
+/// Returns the figures of the newest rounds of 8 segments each.
+async fn train_history(State(sample): State<Sample>) -> Json<Value> {
+    let rounds = sample.rounds.saturating_sub(99).max(1)..=sample.rounds;
+    let segment = |round: u64, segment: u64| {
+        let largest = 0.6 + draw(8 * round + segment);
+        json!({
+            "round": round, "segment": segment, "segments": 8, "steps": 8, "loss": 3.2,
+            "mean": 0.6 * largest, "largest": largest, "limit": 1.0,
+            "clipped_steps": u64::from(largest > 1.0), "time": time(sample.rounds - round),
+        })
+    };
+    let segments: Vec<Value> = rounds
+        .clone()
+        .flat_map(|round| (1..=8).map(move |number| segment(round, number)))
+        .collect();
+    let update =
+        |round: u64| json!({"round": round, "movement": 1.2 + 0.2 * draw(round), "time": time(0)});
+    let updates: Vec<Value> = rounds.map(update).collect();
+    let definitions = [json!({"name": "mean", "definition": "Mean norm of the gradients."})];
+    Json(json!({"definitions": definitions, "segments": segments, "updates": updates}))
+}
+
 async fn train_events(State(sample): State<Sample>) -> Response {
+    if sample.is_young() {
+        return events::respond(stream::pending());
+    }
     let happened = [
         json!({"event": "lease", "round": sample.rounds + 1, "shards": 8, "tokens": 32_768}),
         json!({"event": "commit", "round": sample.rounds}),
@@ -81,7 +113,7 @@ async fn metrics() -> Json<Value> {
 async fn models(State(sample): State<Sample>) -> Json<Value> {
     Json(json!({"families": [], "formats": [], "imported": [], "served": {
         "name": "head", "root": hash(sample.rounds), "decoder": "pol-generate/native/1",
-        "since": 1_800_000_000, "parameters": 12_582_912, "context": 512, "chat": true,
+        "since": time(600), "parameters": 12_582_912, "context": 512, "chat": true,
         "receipts": hash(9),
     }}))
 }

@@ -13,7 +13,10 @@ use futures::{StreamExt, stream};
 use pol_api::events;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 /// Blocks of a round.
 const ROUND_BLOCKS: u64 = 30;
@@ -29,6 +32,8 @@ pub(crate) struct Sample {
     pub(crate) rounds: u64,
     /// Blocks by which the index is behind.
     pub(crate) behind: u64,
+    /// Set if the node ceases to answer for some seconds.
+    pub(crate) is_silent: bool,
 }
 
 #[derive(Deserialize)]
@@ -40,9 +45,21 @@ struct Asked {
 }
 
 impl Sample {
+    /// Returns `true` for a network that has one of each thing.
+    pub(super) fn is_young(self) -> bool {
+        (1..10).contains(&self.rounds)
+    }
+
+    /// Returns a number of things: `usual`, or one of a young network.
+    pub(super) fn many(self, usual: u64) -> u64 {
+        if self.is_young() { 1 } else { usual }
+    }
+
     /// Returns its endpoints.
     pub(crate) fn routes(self) -> Router {
-        let parts = json!({"generation": true, "model": true, "chain": true, "train": true});
+        let parts = json!({
+            "generation": true, "model": true, "chain": true, "documents": true, "train": true,
+        });
         Router::new()
             .route("/endpoints", get(move || async move { Json(parts) }))
             .route("/chain-events", get(chain_events))
@@ -101,12 +118,12 @@ impl Sample {
                 "attempt": 0, "phases": phases,
             },
             "head": has_model.then_some(head), "recipe": has_model.then(|| hash(1)),
-            "free_shards": 9_312,
+            "free_shards": self.many(9_312),
             "stake": {
-                "total": "31250.125", "validators": 8, "gini": has_model.then_some(0.43),
-                "nakamoto": has_model.then_some(2),
+                "total": "31250.125000000001", "validators": self.many(8),
+                "gini": has_model.then_some(0.43), "nakamoto": has_model.then_some(2),
             },
-            "members": {"trainers": 16, "validators": 6, "authorities": 4},
+            "members": {"trainers": 16, "validators": 6, "authorities": self.many(4)},
         })
     }
 
@@ -432,7 +449,7 @@ async fn wallet(State(sample): State<Sample>, Query(asked): Query<Asked>) -> Jso
         "escrow": [{"round": sample.rounds, "amount": null, "from_round": sample.rounds + 4}],
         "earned": [
             {"source": "training", "rewards": 412, "amount": "3010.25"},
-            {"source": "seats", "rewards": 12, "amount": "30.5"},
+            {"source": "seats", "rewards": sample.many(12), "amount": "30.5"},
         ],
         "slashed": "250", "as_of": sample.as_of(),
     }))
@@ -466,6 +483,7 @@ fn data_routes() -> Router<Sample> {
         .route("/data/manifests", get(manifests))
         .route("/data/sources", get(sources))
         .route("/data-lineage", get(lineage))
+        .route("/documents", get(documents))
 }
 
 fn manifest(number: u64) -> Value {
@@ -498,13 +516,18 @@ async fn data(State(sample): State<Sample>) -> Json<Value> {
         ("synthetic", 40, 3_999),
     ];
     let mix = kinds.map(|(kind, manifests, consumed)| {
+        let (manifests, consumed) = (sample.many(manifests), sample.many(consumed));
         let shards = manifests * 256;
         json!({
             "kind": kind, "manifests": manifests, "shards": shards, "tokens": shards * 4_096,
-            "consumed": consumed, "effect": 0.0021,
+            "consumed": consumed, "leased": 12, "effect": 0.0021,
         })
     });
-    let counts = [0, 0, 1, 4, 12, 38, 77, 91, 52, 14];
+    let counts = if sample.is_young() {
+        [0, 0, 0, 0, 1, 0, 2, 2, 0, 0]
+    } else {
+        [0, 0, 1, 4, 12, 38, 77, 91, 52, 14]
+    };
     let quality: Vec<Value> = (0..10)
         .map(|bin| {
             let (from, to) = (f64::from(bin) / 10.0, f64::from(bin + 1) / 10.0);
@@ -518,8 +541,8 @@ async fn data(State(sample): State<Sample>) -> Json<Value> {
             "withdrawn": 2,
             "forgotten": 0,
         },
-        "sources": {"present": 38, "withdrawn": 2}, "mix": mix, "held_out": 9, "quality": quality,
-        "free_shards": 9_312, "as_of": sample.as_of(),
+        "sources": {"present": 38, "withdrawn": 2}, "mix": mix, "held_out": sample.many(9),
+        "quality": quality, "free_shards": sample.many(9_312), "as_of": sample.as_of(),
     }))
 }
 
@@ -547,8 +570,48 @@ async fn lineage(State(sample): State<Sample>) -> Json<Value> {
     }))
 }
 
+/// Finds many documents by an address, and one by anything else.
+async fn documents(
+    State(sample): State<Sample>,
+    Query(asked): Query<HashMap<String, String>>,
+) -> Json<Value> {
+    let found = match (sample.rounds > 0, asked.contains_key("address")) {
+        (false, _) => 0..0,
+        (true, true) => 1..41,
+        (true, false) => 1..2,
+    };
+    let items: Vec<Value> = found.map(document).collect();
+    let documents = if sample.rounds > 0 { 40_213 } else { 0 };
+    Json(json!({"items": items, "documents": documents, "complete": items.len() < 40}))
+}
+
+fn document(number: u64) -> Value {
+    let dropped = number.is_multiple_of(5);
+    let address = if number == 3 {
+        HOSTILE.into()
+    } else {
+        format!("https://example.org/plays/{number}?edition=of-the-complete-works")
+    };
+    json!({
+        "source": "web/example.org", "address": address,
+        "part": number.is_multiple_of(3).then_some("The Tragedy of Hamlet"), "raw": hash(number),
+        "text": hash(number + 1), "piece": 0, "bytes": 20_480, "licence": "CC-BY-4.0",
+        "language": "eng", "quality": 0.83, "dropped_by": dropped.then_some("gopher.symbols"),
+        "survivor": dropped.then(|| hash(number + 2)), "tokens": (!dropped).then_some(8_000),
+        "held_out": number.is_multiple_of(7), "content": (!dropped).then(|| hash(3)),
+        "manifest": (!dropped).then_some(3), "shards": if dropped { vec![] } else { vec![0, 1] },
+    })
+}
+
 async fn chain_events(State(sample): State<Sample>) -> Response {
     let hello = events::json(&json!({"as_of": sample.as_of()})).event("hello");
+    if sample.is_silent {
+        let changes = stream::iter([false, true]).then(|answers| async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            events::json(&json!({"answers": answers})).event("node")
+        });
+        return events::respond(stream::iter([hello]).chain(changes).chain(stream::pending()));
+    }
     let blocks = stream::unfold(sample.now(), |number| async move {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let block = json!({

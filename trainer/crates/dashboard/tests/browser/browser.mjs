@@ -134,6 +134,16 @@ function inspect() {
     const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 600);
     if (contrast < (isLarge ? 3 : 4.5)) fault(`contrast ${contrast.toFixed(2)}`, element);
   }
+  for (const money of all(".tile .figure:has(small)")) {
+    const { height } = money.getBoundingClientRect();
+    if (height > 1.5 * parseFloat(getComputedStyle(money).lineHeight)) fault("an amount on several lines", money);
+  }
+  const things =
+    "authorities|blocks|cores|documents|events|manifests|rewards|rounds|seats|segments|shards|" +
+    "steps|tokens|trainers|updates|validators|values";
+  const plural = new RegExp(`(?<![\\d.,/÷])1 (more )?(${things})\\b.*`);
+  const wrong = document.body.innerText.match(plural);
+  if (wrong) faults.push(`plural: ${wrong[0]}`);
   return {
     faults: faults.slice(0, 10),
     elements: document.querySelectorAll("*").length,
@@ -186,18 +196,26 @@ async function lookAtPages() {
     const page = await openTab(view);
     for (const name of [...PAGES, ...deepPages()]) {
       await visit(page, name);
-      if (view === "light")
-        for (const one of await page.$$("main details > summary")) await one.click();
+      if (view === "light") await openDetails(page);
       await check(page, `${name} in ${view}`);
     }
     await page.context().close();
   }
 }
 
+/** Opens all that is folded, at once, since figures that are new replace the old ones. */
+async function openDetails(page) {
+  const all = "main details:not([open]) > summary";
+  await page.$$eval(all, (summaries) => summaries.forEach((one) => one.click()));
+}
+
 const deepPages = () =>
   options.deep?.split(" ") ?? [
     "learning?round=9990",
     "data?manifest=3",
+    "data?shard=3/0",
+    "data?document=plays",
+    "data?passage=to%20be",
     "audits?audit=9998",
     "economy?account=5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY&round=9998",
   ];
@@ -208,6 +226,10 @@ const modes = {
     const page = await openTab("light");
     await walkByKeyboard(page);
     await readLongLists(page);
+    await visit(page, "data");
+    await page.waitForSelector(".tile:has(dt:text-is('Leased')):has-text('48')");
+    await walkFromDocument(page, "plays");
+    await readNorms(page);
     if (options.hostile) await meetHostileText(page);
   },
 
@@ -255,6 +277,35 @@ const modes = {
     await page.waitForSelector("text=Nobody has lost a bond.");
   },
 
+  async young() {
+    for (const view of ["light", "phone"]) {
+      const page = await openTab(view);
+      for (const name of [...PAGES, "learning?round=1", "data?manifest=1", "audits?audit=1"]) {
+        await visit(page, name);
+        await openDetails(page);
+        await check(page, `${name} of a young network in ${view}`);
+      }
+      await visit(page, "data");
+      const quality = "section:has(h2:text-is('Quality')) svg";
+      await page.waitForSelector(`${quality} .tick`);
+      const upright = await page.$$eval(`${quality} .tick[text-anchor=end]`, textsOf);
+      assert.deepEqual(upright, ["0", "1", "2"], "counts are whole");
+      await visit(page, "machine");
+      await page.waitForSelector("text=Nothing has happened since this page was opened.");
+      await page.context().close();
+    }
+  },
+
+  async silent() {
+    const page = await openTab("light");
+    // This page asks for nothing that needs the node.
+    await visit(page, "audits");
+    await state(page, "away");
+    await page.waitForSelector("#banner:visible");
+    await state(page, "live");
+    await page.waitForSelector("#banner", { state: "hidden" });
+  },
+
   async bare() {
     const page = await openTab("phone", /404/);
     for (const name of PAGES) {
@@ -287,6 +338,7 @@ const modes = {
     }
     await settle(page);
     await state(page, "live");
+    if (options.token) await leaveTokenDialog(page);
     const before = await page.textContent("main .tile .figure");
     await exchange("stop the server");
     await state(page, "reconnecting");
@@ -333,6 +385,7 @@ const modes = {
     await page.waitForSelector("button:text-is('Pause')");
     await visit(page, "learning");
     await page.waitForSelector("section:has(h2:text-is('Training on this machine')) .tile");
+    await readNorms(page);
     await check(page, "a trainer");
   },
 
@@ -392,6 +445,7 @@ const LOOKS = {
     await follow(page, "section:has(h2:text-is('Manifests')) tbody th a", ".lineage");
     await page.waitForSelector(".lineage a:text('Round')");
     await follow(page, ".lineage a:text('Source')", "h2:text('Lineage of source')");
+    await walkFromDocument(page, ".txt");
   },
   async economy(page) {
     await follow(page, "section:has(h2:text-is('Latest rewards')) a:text-is('why')", ".formula");
@@ -412,10 +466,31 @@ const LOOKS = {
     assert.ok((await page.$$(".answer .token")).length > 0);
   },
   async machine(page) {
-    await page.waitForSelector("strong:text-is('api')");
+    await page.waitForSelector("strong:text-is('server')");
     await page.waitForSelector("section:has(h2:text-is('Metrics')) summary");
   },
 };
+
+/** Opens the dialog for the token, and leaves it without a change. */
+async function leaveTokenDialog(page) {
+  for (const way of ["Escape", "Cancel", "Nothing"]) {
+    await page.click("#token-button");
+    await page.waitForSelector("#token[open] #token-forget:visible");
+    if (way === "Escape") {
+      await page.keyboard.press("Escape");
+    } else {
+      if (way === "Nothing") {
+        // Without a token there is nothing to use.
+        await page.click("#token button.primary");
+        assert.ok(await page.$("#token[open]"), "the dialog stays open");
+      }
+      await page.click("#token button:text-is('Cancel')");
+    }
+    await page.waitForSelector("#token", { state: "hidden" });
+    const kept = await page.evaluate(() => sessionStorage.getItem("pol-token"));
+    assert.equal(kept, options.token, way);
+  }
+}
 
 /** Has the node stopped and started, with its pages open. */
 async function loseNode(page) {
@@ -455,6 +530,42 @@ async function readLongLists(page) {
   assert.notEqual(await rows(), first);
   await page.click("section:has(h2:text-is('Rounds')) >> text=Previous");
   await page.waitForSelector("section:has(h2:text-is('Rounds')) >> text=Page 1");
+}
+
+/** Goes from a document over its manifest and a shard to a round, and back to a document. */
+async function walkFromDocument(page, address) {
+  await visit(page, "data");
+  await page.selectOption("form.search select", "document");
+  await page.fill("form.search input", address);
+  await page.keyboard.press("Enter");
+  const inShards = "tbody tr:has(td a[href*='shard=']) th a";
+  await follow(page, `section:has(h2:text('Document ')) ${inShards}`, ".lineage");
+  await check(page, "a document");
+  await follow(page, ".facts a[href*='manifest=']", "h2:text('Lineage of manifest')");
+  await follow(page, ".lineage a:text('Shard')", "h2:text('Lineage of shard')");
+  const documents = "section:has(h2:text('Documents in shard')) tbody tr";
+  await page.waitForSelector(documents);
+  await check(page, "the documents of a shard");
+  await follow(page, ".lineage a:text('Round')", "h2:text('Lineage of round')");
+  await follow(page, ".lineage a:text('Shard')", documents);
+  await follow(page, `${documents} th a`, "h2:text('Document 0x')");
+  await page.waitForSelector(".lineage a:text('Source')");
+}
+
+/** Looks at the norms of a trainer's gradients, and at their definitions. */
+async function readNorms(page) {
+  await visit(page, "learning");
+  const norms = "section:has(h2:text-is('Gradients of this trainer'))";
+  await page.waitForSelector(`${norms} .chart polyline`);
+  const figures = await page.$$eval(`${norms} .tile .figure`, textsOf);
+  assert.ok(Number(figures[0]) > 0, `${figures}`);
+  await page.click(`${norms} summary:text-is('Definitions of the norms')`);
+  await page.waitForSelector(`${norms} dt:text-is('mean'):visible`);
+  // New figures replace the old ones, and leave open what is open.
+  const drawn = await page.$(`${norms} .chart`);
+  if (options.hostile) await page.waitForFunction((one) => !one.isConnected, drawn);
+  assert.ok(await page.isVisible(`${norms} dt:text-is('mean')`));
+  await check(page, "norms of gradients");
 }
 
 async function meetHostileText(page) {
