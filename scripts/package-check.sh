@@ -32,8 +32,8 @@ USAGE
 done
 
 . scripts/env.sh
+. scripts/lib/debian.sh
 [ "$(id -u)" = 0 ] || fail "run it as root: it makes a chroot"
-command -v debootstrap >/dev/null || fail "debootstrap is missing; install it with: apt-get install debootstrap"
 out="$(cd "$out" && pwd)"
 
 say "checksums"
@@ -47,27 +47,7 @@ unlicensed = [component["name"] for component in bom["components"] if not compon
 assert not unlicensed, f"no licence is known of {unlicensed}"
 PY
 
-base="$POL_CACHE/chroot-$suite.tar"
-if [ ! -f "$base" ]; then
-    say "making a minimal $suite, once (a minute or two)"
-    if [ -z "$mirror" ]; then
-        # shellcheck disable=SC2016 # apt replaces the field.
-        mirror="$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)"
-    fi
-    scratch="$(mktemp -d "$POL_CACHE/.chroot.XXXXXX")"
-    # Releases that are younger than debootstrap are made as the others.
-    script="/usr/share/debootstrap/scripts/$suite"
-    [ -e "$script" ] || case "$mirror" in
-        *ubuntu*) script="${script%/*}/gutsy" ;;
-        *) script="${script%/*}/sid" ;;
-    esac
-    debootstrap "${keys[@]}" --variant=minbase "$suite" "$scratch" "$mirror" "$script" \
-        >"$scratch.log" 2>&1 ||
-        { tail -n 5 "$scratch.log" >&2; rm -rf "$scratch" "$scratch.log"; fail "debootstrap failed"; }
-    tar -C "$scratch" -cf "$base.part" . && mv "$base.part" "$base"
-    rm -rf "$scratch" "$scratch.log"
-fi
-
+base="$(minimal_system "$suite" "$mirror" "${keys[@]}")"
 root="$(mktemp -d "$POL_CACHE/.chroot.XXXXXX")"
 trap 'rm -rf "$root"' EXIT
 say "unpacking $suite and the packages"
