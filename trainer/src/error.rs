@@ -102,6 +102,12 @@ fn full_disk(error: &anyhow::Error) -> Option<&Path> {
     })
 }
 
+/// Returns `true` if a full disk or an exhausted quota caused `error`, in whatever step.
+pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    full_disk(error).is_some() || causes.any(is_full)
+}
+
 /// Returns `true` if a full disk caused `error`, which is logged once until there is room again.
 pub(crate) fn note_full_disk(error: &anyhow::Error) -> bool {
     let path = full_disk(error);
@@ -149,7 +155,7 @@ impl From<SwarmError> for RoleError {
     fn from(error: SwarmError) -> Self {
         match error {
             // The store opens itself again, which fails for good if it is damaged.
-            SwarmError::Damaged { .. } | SwarmError::Corrupt { .. } => Self::fatal(error),
+            SwarmError::Corrupt { .. } => Self::fatal(error),
             _ => Self::transient(error),
         }
     }
@@ -208,6 +214,12 @@ mod tests {
         let denied = RoleError::from(io(io::ErrorKind::PermissionDenied));
         assert!(matches!(denied, RoleError::Fatal(_)));
         assert_eq!(full_disk(&denied.into_inner()), None);
+        let data = pol_data::DataError::Io {
+            action: "write",
+            path: "/d".into(),
+            source: io::Error::from(io::ErrorKind::StorageFull),
+        };
+        assert!(is_disk_full(&anyhow::Error::new(data).context("a source")));
         let blobs = RoleError::from(pol_swarm::SwarmError::DiskFull("/c".into()));
         assert!(matches!(&blobs, RoleError::Transient(error) if full_disk(error).is_some()));
     }

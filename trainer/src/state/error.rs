@@ -13,6 +13,12 @@ pub enum StateError {
         /// Cause.
         source: io::Error,
     },
+    /// Something else than a folder is at its path.
+    #[error(
+        "{0} is no folder; name one, or one to make, with --base-path, or with \
+         provider.base_path in the configuration of `data acquire`"
+    )]
+    NoFolder(PathBuf),
     /// Another process holds the folder.
     #[error(
         "{0} is in use by another pol-trainer; give each its own --base-path, or \

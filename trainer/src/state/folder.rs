@@ -27,8 +27,12 @@ impl StateFolder {
     ///
     /// # Errors
     ///
-    /// Fails if another process holds the folder, or if it cannot be read or written.
+    /// Fails if `path` is no folder, if another process holds the folder, or if it cannot be read
+    /// or written.
     pub fn open(path: &Path) -> Result<Self, StateError> {
+        if path.exists() && !path.is_dir() {
+            return Err(StateError::NoFolder(path.into()));
+        }
         fs::create_dir_all(path).map_err(|source| StateError::Io { path: path.into(), source })?;
         let lock_path = path.join("lock");
         let lock = File::create(&lock_path)

@@ -72,6 +72,14 @@ fn state(steps: u64) -> TrainingState {
 }
 
 #[test]
+fn a_file_is_no_folder() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let refused = StateFolder::open(file.path()).err().unwrap();
+    assert!(matches!(&refused, StateError::NoFolder(path) if path == file.path()), "{refused}");
+    assert!(refused.to_string().contains("--base-path"), "{refused}");
+}
+
+#[test]
 fn a_folder_belongs_to_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let held = StateFolder::open(folder.path()).unwrap();

@@ -11,6 +11,7 @@ use iroh_blobs::{
     ALPN, HashAndFormat,
     api::remote::GetProgressItem,
     get::{GetError, request::get_verified_size},
+    store::mem::MemStore,
 };
 use pol_primitives::{Hash, member::Endpoint};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -109,7 +110,7 @@ impl Swarm {
         connected.await.map_err(|_| PeerFailure::Unreachable)?.map_err(PeerFailure::Connection)
     }
 
-    /// Downloads the missing parts of a blob into the store.
+    /// Downloads the missing parts of a blob into the store, or all of a damaged one.
     ///
     /// Within each [`stall_timeout`](crate::limits::Limits) the peer has to send what a slow line
     /// does. A peer that sends a byte now and then is therefore cut as a silent one is, and the
@@ -123,7 +124,10 @@ impl Swarm {
         let limits = &self.0.limits;
         let blob = HashAndFormat::raw(hash.into());
         let store = self.0.store.get().await.map_err(DownloadError::Fetch)?;
-        let items = store.remote().fetch(source.connection.clone(), blob).stream();
+        // The store takes a blob for complete, whatever became of its bytes since.
+        let anew = self.is_damaged(&hash).then(MemStore::new);
+        let target = anew.as_ref().map_or(&*store, |anew| &**anew);
+        let items = target.remote().fetch(source.connection.clone(), blob).stream();
         tokio::pin!(items);
         let (mut window_end, mut window_start) = (Instant::now() + limits.stall_timeout, 0);
         loop {
@@ -140,7 +144,10 @@ impl Swarm {
                 }
                 Ok(Some(GetProgressItem::Done(stats))) => {
                     progress.note(stats.payload_bytes_read);
-                    return Ok(());
+                    let Some(anew) = &anew else { return Ok(()) };
+                    let bytes = anew.get_bytes(hash).await;
+                    let bytes = bytes.map_err(|error| PeerFailure::Broken(error.to_string()))?;
+                    return self.mend(hash, bytes).await.map_err(DownloadError::Fetch);
                 }
                 Ok(Some(GetProgressItem::Error(error))) => return Err(self.attribute(error)),
                 Ok(None) => return Err(PeerFailure::Broken("no result".into()).into()),

@@ -68,21 +68,6 @@ pub enum SwarmError {
     /// The disk is full.
     #[error("the disk with {} is full; free some space", .0.display())]
     DiskFull(PathBuf),
-    /// A blob in the store no longer has its hash.
-    #[error(
-        "blob {} is damaged in {} ({reason}); check the disk, stop, and move the store away: the \
-         blob is fetched again",
-        hex::encode(hash),
-        directory.display()
-    )]
-    Damaged {
-        /// Hash of the blob.
-        hash: Hash,
-        /// Directory of the store.
-        directory: PathBuf,
-        /// Reason.
-        reason: String,
-    },
     /// The store failed for another reason; after a shutdown it always does.
     #[error("the blob store failed: {0}")]
     Store(String),

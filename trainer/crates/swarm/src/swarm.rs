@@ -3,7 +3,7 @@
 //! The peer and its operations.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     error::Error,
     io,
     net::SocketAddr,
@@ -24,7 +24,7 @@ use iroh_blobs::{
 use pol_metrics::FetchResult;
 use pol_primitives::{Hash, member::Endpoint};
 use tokio::{sync::Semaphore, task::JoinSet};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     Bytes, PeerFailures, Result, SwarmError,
@@ -72,6 +72,9 @@ pub(crate) struct SwarmInner {
     serving: tokio::sync::Mutex<JoinSet<()>>,
     demand: Arc<Demand>,
     peers: Mutex<PeerMemory>,
+    /// Blobs whose bytes in the store no longer have their hash. They count as missing until they
+    /// were stored anew.
+    damaged: Mutex<HashSet<Hash>>,
 }
 
 impl Swarm {
@@ -118,6 +121,7 @@ impl Swarm {
             limits,
             demand,
             peers: Mutex::default(),
+            damaged: Mutex::default(),
         };
         Ok(Self(Arc::new(inner), turns))
     }
@@ -159,7 +163,7 @@ impl Swarm {
         Ok(hashes)
     }
 
-    /// Returns `true` if the whole blob is in the store.
+    /// Returns `true` if the whole blob is in the store, and was not found damaged.
     ///
     /// # Errors
     ///
@@ -168,35 +172,38 @@ impl Swarm {
         Ok(self.size(hash).await?.is_some())
     }
 
-    /// Returns the blob if it is in the store, verified anew. No peer is asked.
+    /// Returns the blob if it is in the store, verified anew. No peer is asked. A blob that is
+    /// damaged counts as missing from then on, so that it is fetched again.
     ///
     /// # Errors
     ///
     /// Fails with [`SwarmError::TooLarge`] if the blob has more than `max_bytes`, and with
-    /// [`SwarmError::Damaged`] or [`SwarmError::Store`].
+    /// [`SwarmError::Store`].
     pub async fn get(&self, hash: Hash, max_bytes: u64) -> Result<Option<Bytes>> {
         let Some(size) = self.size(hash).await? else { return Ok(None) };
         if size > max_bytes {
             return Err(SwarmError::TooLarge { hash, size, limit: max_bytes });
         }
-        let damaged =
-            |reason| SwarmError::Damaged { hash, directory: self.0.directory.clone(), reason };
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         let store = self.0.store.get().await?;
         let mut items = std::pin::pin!(store.export_bao(hash, ChunkRanges::all()).stream());
         while let Some(item) = items.next().await {
             match item {
                 EncodedItem::Leaf(leaf) => bytes.extend_from_slice(&leaf.data),
-                // The blob was collected since its size was looked up.
-                EncodedItem::Error(error) if is_io(&error, &[io::ErrorKind::NotFound]) => {
+                EncodedItem::Error(error) => {
+                    let is_gone = is_io(&error, &[io::ErrorKind::NotFound]);
+                    // Otherwise the blob was collected since its size was looked up.
+                    if !is_gone || self.size(hash).await?.is_some() {
+                        self.note_damage(hash, &error.to_string());
+                    }
                     return Ok(None);
                 }
-                EncodedItem::Error(error) => return Err(damaged(error.to_string())),
                 EncodedItem::Size(_) | EncodedItem::Parent(_) | EncodedItem::Done => {}
             }
         }
         if bytes.len() as u64 != size {
-            return Err(damaged(format!("{} of {size} bytes are readable", bytes.len())));
+            self.note_damage(hash, &format!("{} of {size} bytes are readable", bytes.len()));
+            return Ok(None);
         }
         Ok(Some(bytes.into()))
     }
@@ -215,9 +222,14 @@ impl Swarm {
         label: &str,
         deadline: Instant,
     ) -> Result<Bytes> {
-        self.hold(hash, max_bytes, peers, label, deadline).await?;
-        let bytes = self.get(hash, max_bytes).await?;
-        bytes.ok_or_else(|| removed(hash))
+        // A blob that turns out to be damaged is fetched once more.
+        for _ in 0..2 {
+            self.hold(hash, max_bytes, peers, label, deadline).await?;
+            if let Some(bytes) = self.get(hash, max_bytes).await? {
+                return Ok(bytes);
+            }
+        }
+        Err(removed(hash))
     }
 
     /// Makes sure that the whole blob is in the store under `label`: fetches what is missing from
@@ -361,6 +373,7 @@ impl Swarm {
         let pin: TempTag =
             store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
         let hash = pin.hash().into();
+        self.damaged().remove(&hash);
         self.attach_label(hash, label).await?;
         Ok(hash)
     }
@@ -380,8 +393,40 @@ impl Swarm {
         self.0.store.get().await?.sync_db().await.map_err(|error| self.failed(error))
     }
 
-    /// Returns the size of a blob, or `None` unless it is complete.
+    /// Replaces a damaged blob.
+    pub(crate) async fn mend(&self, hash: Hash, bytes: Bytes) -> Result<()> {
+        let store = self.0.store.get().await?;
+        let _pin = store.add_bytes(bytes).temp_tag().await.map_err(|error| self.failed(error))?;
+        self.commit().await?;
+        self.damaged().remove(&hash);
+        Ok(())
+    }
+
+    /// Returns `true` if the blob was found damaged and not stored anew since.
+    pub(crate) fn is_damaged(&self, hash: &Hash) -> bool {
+        self.damaged().contains(hash)
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, HashSet<Hash>> {
+        self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_damage(&self, hash: Hash, reason: &str) {
+        if self.damaged().insert(hash) {
+            warn!(
+                "blob {} is damaged in {} ({reason}); check the disk. The blob is not served, and \
+                 is fetched again when it is needed",
+                hex::encode(hash),
+                self.0.directory.display()
+            );
+        }
+    }
+
+    /// Returns the size of a blob, or `None` unless it is complete and not known to be damaged.
     async fn size(&self, hash: Hash) -> Result<Option<u64>> {
+        if self.is_damaged(&hash) {
+            return Ok(None);
+        }
         let store = self.0.store.get().await?;
         match store.status(hash).await.map_err(|error| self.failed(error))? {
             BlobStatus::Complete { size } => Ok(Some(size)),

@@ -713,19 +713,26 @@ async fn start_errors_say_why() {
     assert!(matches!(error, SwarmError::Corrupt { .. }), "{error}");
 }
 
+/// Stores a blob, stops, and changes the file that holds it.
+async fn damaged(change: impl FnOnce(&Path)) -> (Swarm, TempDir, Hash) {
+    let (swarm, directory) = peer(1).await;
+    let name = swarm.add(noise(0, 100_000), "kept").await.unwrap();
+    swarm.shutdown().await.unwrap();
+    change(&directory.path().join("data").join(format!("{}.data", hex::encode(name))));
+    (Swarm::start(config(directory.path(), 1)).await.unwrap(), directory, name)
+}
+
+fn flip_a_bit(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[50_000] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
 #[tokio::test]
 async fn a_damaged_blob_is_not_handed_out() {
-    let (a, directory) = peer(1).await;
-    let name = a.add(noise(0, 100_000), "kept").await.unwrap();
-    a.shutdown().await.unwrap();
-    let file = directory.path().join("data").join(format!("{}.data", hex::encode(name)));
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[50_000] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
-    let a = Swarm::start(config(directory.path(), 1)).await.unwrap();
-    assert!(
-        matches!(a.get(name, LIMIT).await, Err(SwarmError::Damaged { hash, .. }) if hash == name)
-    );
+    let (a, _a, name) = damaged(flip_a_bit).await;
+    assert_eq!(a.get(name, LIMIT).await.unwrap(), None);
+    assert!(!a.has(name).await.unwrap(), "it counts as missing");
     // It is not served to others either.
     let (b, _b) = peer(2).await;
     assert_eq!(
@@ -735,10 +742,29 @@ async fn a_damaged_blob_is_not_handed_out() {
     );
     // Adding it again repairs it.
     a.add(noise(0, 100_000), "kept").await.unwrap();
+    assert!(a.has(name).await.unwrap());
     assert_eq!(
         soon(b.fetch(name, LIMIT, &[a.endpoint()], "kept", later())).await.unwrap(),
         noise(0, 100_000)
     );
+}
+
+#[tokio::test]
+async fn a_damaged_blob_is_fetched_again() {
+    let cut = |file: &Path| std::fs::write(file, noise(0, 100_000).slice(..70_000)).unwrap();
+    let remove = |file: &Path| std::fs::remove_file(file).unwrap();
+    let (b, _b) = peer(2).await;
+    b.add(noise(0, 100_000), "kept").await.unwrap();
+    let changes: [fn(&Path); 3] = [flip_a_bit, cut, remove];
+    for change in changes {
+        let (a, directory, name) = damaged(change).await;
+        let fetched = soon(a.fetch(name, LIMIT, &[b.endpoint()], "kept", later())).await;
+        assert_eq!(fetched.unwrap(), noise(0, 100_000));
+        a.shutdown().await.unwrap();
+        let a = Swarm::start(config(directory.path(), 1)).await.unwrap();
+        assert_eq!(a.get(name, LIMIT).await.unwrap(), Some(noise(0, 100_000)));
+        a.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::{
     state::{IngestState, Inputs, SourceState, batch_folder},
     suppliers::Supplier,
 };
-use crate::error::explain;
+use crate::error::{explain, is_disk_full};
 use anyhow::{Context, Result, bail, ensure};
 use pol_corpus::{RawStore, pipeline::Supply};
 use pol_data::{DataError, IngestRecord, RECORD_FILE};
@@ -104,6 +104,9 @@ pub(super) struct Outcome {
     pub(super) note: Option<String>,
     /// Error, with its remedy.
     pub(super) error: Option<String>,
+    /// The disk is full.
+    #[serde(skip)]
+    pub(super) is_disk_full: bool,
 }
 
 impl Outcome {
@@ -123,7 +126,14 @@ impl Outcome {
             is_complete: false,
             note: None,
             error: None,
+            is_disk_full: false,
         }
+    }
+
+    /// Notes an error, unless there was one before.
+    pub(super) fn fail(&mut self, error: &anyhow::Error) {
+        self.error.get_or_insert_with(|| explain(error));
+        self.is_disk_full |= is_disk_full(error);
     }
 
     /// Fails if nothing was ever gathered from the source, with the reason. `wait` is the time
@@ -203,7 +213,7 @@ impl Collector<'_> {
     pub(super) async fn collect(&self, source: &SourceConfig) -> Outcome {
         let mut outcome = Outcome::new(source);
         if let Err(error) = self.try_collect(source, &mut outcome).await {
-            outcome.error = Some(explain(&error));
+            outcome.fail(&error);
         }
         outcome
     }

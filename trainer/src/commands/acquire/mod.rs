@@ -24,6 +24,7 @@ mod watcher;
 
 use crate::{
     api::ApiOptions,
+    disk,
     monitoring::MetricsOptions,
     options::{KeyOptions, NodeOptions},
     password::PasswordOptions,
@@ -49,6 +50,8 @@ use tokio::sync::watch;
 const RAW: &str = "raw";
 /// Time after which sources are asked again that may have news.
 const WATCH_INTERVAL: Duration = Duration::from_secs(600);
+/// Time between two looks for room on a full disk.
+const ROOM_INTERVAL: Duration = Duration::from_secs(5);
 /// Environment variable with the key file of a provider's account.
 const KEY_FILE_VARIABLE: &str = "POL_KEY_FILE";
 
@@ -225,7 +228,11 @@ impl AcquireOptions {
                 return pass.result(count);
             }
             plan = pass.waiting;
+            if let Some(error) = &pass.full_disk {
+                disk::note_failure(&config.out, error);
+            }
             tokio::select! {
+                () = wait_for_room(&config.out), if pass.full_disk.is_some() => {}
                 () = tokio::time::sleep(WATCH_INTERVAL) => {}
                 () = wait_for_demand(provider, &pass.held) => {}
                 () = stop.clone().wait() => {}
@@ -281,12 +288,17 @@ struct Pass<'a> {
     failed: Vec<String>,
     /// Kinds that are not drawn from for now.
     held: Vec<Kind>,
+    /// Error of a source for which the disk has no room.
+    full_disk: Option<String>,
 }
 
 impl<'a> Pass<'a> {
     fn note(&mut self, source: &'a SourceConfig, outcome: &Outcome) {
         if outcome.error.is_some() {
             self.failed.push(source.name.clone());
+        }
+        if outcome.is_disk_full {
+            self.full_disk.clone_from(&outcome.error);
         }
         if outcome.ended == Some(Ended::Held) {
             self.held.push(source.kind);
@@ -331,6 +343,13 @@ async fn wait_for_demand(provider: Option<&Provider<'_>>, kinds: &[Kind]) {
     match provider {
         Some(provider) => provider.wait_for_demand(kinds).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the disk of a folder has room again.
+async fn wait_for_room(folder: &Path) {
+    while disk::is_full(folder) {
+        tokio::time::sleep(ROOM_INTERVAL).await;
     }
 }
 

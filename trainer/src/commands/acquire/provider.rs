@@ -194,7 +194,7 @@ impl<'a> Provider<'a> {
                 Ok(()) if self.stop.is_set() => return Ok(outcome),
                 Ok(()) => {}
                 Err(error) => {
-                    outcome.error = Some(explain(&unless_store_failed(error)?));
+                    outcome.fail(&unless_store_failed(error)?);
                     return Ok(outcome);
                 }
             }
@@ -205,7 +205,7 @@ impl<'a> Provider<'a> {
                     return Ok(outcome);
                 }
                 Err(error) => {
-                    outcome.error = Some(explain(&error));
+                    outcome.fail(&error);
                     return Ok(outcome);
                 }
             }
@@ -213,7 +213,7 @@ impl<'a> Provider<'a> {
             if self.is_due(&outcome)
                 && let Err(error) = self.offer(source, &mut outcome).await
             {
-                outcome.error.get_or_insert(explain(&unless_store_failed(error)?));
+                outcome.fail(&unless_store_failed(error)?);
             }
             if outcome.ended != Some(Ended::Full) || outcome.error.is_some() {
                 return Ok(outcome);
@@ -597,10 +597,10 @@ async fn check_options(config: &Config, options: &ProviderConfig, chain: &Chain)
     Ok(())
 }
 
-/// Returns the error unless the store of blobs failed, which only a new start mends.
+/// Returns the error unless the store of blobs failed for good.
 fn unless_store_failed(error: anyhow::Error) -> Result<anyhow::Error> {
     if is_store_failure(&error) {
-        return Err(error.context("nothing can be served; start the command again"));
+        return Err(error.context("nothing can be served"));
     }
     Ok(error)
 }

@@ -160,12 +160,10 @@ fn content_of(data: &Path, side: usize) -> Result<Option<Hash>> {
     Ok(Some(summary.content_hash))
 }
 
-/// Returns `true` if the store of blobs failed. It serves nothing until it is opened again.
+/// Returns `true` if the store of blobs failed for good. It opens itself again after other
+/// failures, such as on a full disk.
 pub(super) fn is_store_failure(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref(),
-        Some(SwarmError::DiskFull(_) | SwarmError::Store(_) | SwarmError::Damaged { .. })
-    )
+    matches!(error.downcast_ref(), Some(SwarmError::Corrupt { .. }))
 }
 
 #[cfg(test)]
@@ -188,6 +186,14 @@ mod tests {
             let found = is_over(&manifest, 4 + PROBED_ROUNDS);
             assert_eq!(found, expected, "{status:?}, {leased} leased, ended {ended:?}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_no_failure_for_good() {
+        let full = anyhow::Error::new(SwarmError::DiskFull("/a".into()));
+        assert!(!is_store_failure(&full.context("it cannot be served")));
+        let corrupt = SwarmError::Corrupt { directory: "/a".into(), reason: "torn".into() };
+        assert!(is_store_failure(&anyhow::Error::new(corrupt).context("it cannot be served")));
     }
 
     #[test]

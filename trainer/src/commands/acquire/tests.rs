@@ -533,3 +533,21 @@ async fn what_was_offered_is_never_made_anew() {
     let supplier = config.sources[0].supplier().unwrap();
     assert!(!supplier.is_divisible());
 }
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    let folder = Folder::new();
+    let config = folder.toml(&source("dataset", "files = [\"a.txt\"]")).unwrap();
+    let mut pass = Pass::default();
+    let mut note = |kind: std::io::ErrorKind| {
+        let (path, source) = (config.out.clone(), std::io::Error::from(kind));
+        let error = pol_data::DataError::Io { action: "write", path, source };
+        let mut outcome = Outcome::new(&config.sources[0]);
+        outcome.fail(&anyhow::Error::new(error).context("cannot ingest"));
+        pass.note(&config.sources[0], &outcome);
+        (pass.waiting.len(), pass.full_disk.clone())
+    };
+    assert_eq!(note(std::io::ErrorKind::PermissionDenied), (1, None));
+    let (waiting, full) = note(std::io::ErrorKind::StorageFull);
+    assert!(waiting == 2 && full.unwrap().contains("cannot ingest"));
+}
