@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs datatrove's stages on the corpus of the benchmark, and prints one JSON object for each.
 
-usage: datatrove_stages.py FOLDER OUT
+usage: datatrove_stages.py FOLDER STAGES OUT
 
-Every stage reads JSON lines and writes JSON lines, as datatrove's own examples do. Its filters are
-those that FineWeb was made with, but for the language, whose model cannot be fetched everywhere.
+Every stage reads JSON lines, and all but the last write JSON lines, as datatrove's own examples do.
+A stage reads the documents that the same stage of this project read: the corpus, or a folder of
+STAGES, where that left them. So both do their work on the same text, whatever they drop of it.
+The filters are those that FineWeb was made with, but for the language, whose model cannot be
+fetched everywhere. All run once on a few documents before, so that loading Python's modules is not
+counted.
 """
 
+import itertools
 import json
 import pathlib
 import resource
@@ -28,6 +33,8 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter
 
+# Documents on which all stages run before they are measured.
+FEW = 200
 # Bands and rows of this project's default.
 MINHASH = MinhashConfig(n_grams=5, num_buckets=21, hashes_per_bucket=6)
 
@@ -56,31 +63,18 @@ def amount(folder):
     return documents, size
 
 
-class Run:
-    """Stages, each of which reads the output of the one before it."""
-
-    def __init__(self, folder, out):
-        self.out, self.input = out, folder / "corpus"
-        self.input.mkdir(exist_ok=True)
-        link = self.input / "corpus.jsonl"
-        link.unlink(missing_ok=True)
-        link.symlink_to(folder.resolve() / "corpus.jsonl")
-
-    def stage(self, name, pipelines):
-        """Runs the pipelines of a stage, each with its number of tasks, and prints a record."""
-        documents, size = amount(self.input)
-        output = self.out / name
-        start, wall = processor_seconds(), time.monotonic()
-        for number, (steps, tasks) in enumerate(pipelines(self.input, output)):
-            logs = str(self.out / "logs" / f"{name}-{number}")
-            LocalPipelineExecutor(steps, tasks=tasks, workers=1, logging_dir=logs).run()
-        record = {
-            "stage": name, "documents": documents, "bytes": size,
-            "cpu_seconds": processor_seconds() - start,
-            "wall_seconds": time.monotonic() - wall,
-        }
-        print(json.dumps(record), flush=True)
-        self.input = output
+def run_stage(source, output, pipelines):
+    """Runs the pipelines of a stage, each with its number of tasks. Returns its record."""
+    documents, size = amount(source)
+    start, wall = processor_seconds(), time.monotonic()
+    for number, (steps, tasks) in enumerate(pipelines(source, output)):
+        logs = str(output.parent / "logs" / f"{output.name}-{number}")
+        LocalPipelineExecutor(steps, tasks=tasks, workers=1, logging_dir=logs).run()
+    return {
+        "documents": documents, "bytes": size,
+        "cpu_seconds": processor_seconds() - start,
+        "wall_seconds": time.monotonic() - wall,
+    }
 
 
 def reader(folder):
@@ -115,21 +109,45 @@ def deduplicate(source, output):
     ]
 
 
-def main():
-    folder, out = map(pathlib.Path, sys.argv[1:3])
-    run = Run(folder, out)
-    run.stage("read", lambda source, output: [([reader(source), writer(output)], 1)])
-    run.input = folder / "corpus"
-    run.stage("filter", filters)
-    run.stage("deduplicate", deduplicate)
+def stages(folder):
+    """Returns each stage: its name, that of the stage whose output it reads, and its pipelines."""
     model = str((folder / "fasttext.bin").resolve())
-    run.stage("score", lambda source, output: [([
-        reader(source), FastTextClassifierFilter(model, keep_labels=("good", 0.25),
-                                                 newline_replacement=" "), writer(output)], 1)])
-    run.stage("tokenise", lambda source, output: [([
-        reader(source), DocumentTokenizer(
-            str(output), str(folder / "tokenizer.json"), eos_token="<|endoftext|>",
-            shuffle_documents=False)], 1)])
+    tokenizer = str(folder / "tokenizer.json")
+
+    def read(source, output):
+        return [([reader(source), writer(output)], 1)]
+
+    def score(source, output):
+        quality = FastTextClassifierFilter(
+            model, keep_labels=("good", 0.25), newline_replacement=" ")
+        return [([reader(source), quality, writer(output)], 1)]
+
+    def tokenise(source, output):
+        tokens = DocumentTokenizer(
+            str(output), tokenizer, eos_token="<|endoftext|>", shuffle_documents=False)
+        return [([reader(source), tokens], 1)]
+
+    return [
+        ("read", "corpus", read), ("filter", "corpus", filters),
+        ("deduplicate", "filter", deduplicate), ("score", "deduplicate", score),
+        ("tokenise", "score", tokenise)]
+
+
+def main():
+    folder, outputs, out = map(pathlib.Path, sys.argv[1:4])
+    few = out / "few"
+    few.mkdir(parents=True)
+    with (folder / "corpus.jsonl").open() as lines:
+        (few / "few.jsonl").write_text("".join(itertools.islice(lines, FEW)))
+    corpus = out / "corpus"
+    corpus.mkdir()
+    (corpus / "corpus.jsonl").symlink_to((folder / "corpus.jsonl").resolve())
+    for name, _, pipelines in stages(folder):
+        run_stage(few, out / "warm-up" / name, pipelines)
+    for name, before, pipelines in stages(folder):
+        source = corpus if before == "corpus" else outputs / before
+        record = run_stage(source, out / "stages" / name, pipelines)
+        print(json.dumps({"stage": name, **record}), flush=True)
     peak = max(resource.getrusage(who).ru_maxrss
                for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(json.dumps({"peak_bytes": peak * 1024}))

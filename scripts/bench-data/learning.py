@@ -3,8 +3,8 @@
 
 usage: learning.py EXAMPLES OUT
 
-The corpus is the examples that the quality model was not trained on, one of four of them followed by
-a copy of an earlier one: raw.txt as one text, raw.jsonl with a document a line. held-out.jsonl has
+The corpus is the examples that the quality model was not trained on, one of four of them followed
+by a copy of an earlier one: raw.txt as one text, raw.jsonl with a document a line. held-out.jsonl has
 the good texts that it was trained on, without code.
 """
 

@@ -28,33 +28,38 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     ours, _ = read(folder / "pol-stages.jsonl")
     whole, our_peak = read(folder / "pol-whole.jsonl")
-    ours["tokenise"] = whole["tokenise"]
     theirs, their_peak = read(folder / "datatrove.jsonl")
+    different = [name for name in STAGES if theirs and any(
+        ours[name][what] != theirs[name][what] for what in ("documents", "bytes"))]
+    if different:
+        sys.exit(f"the programs read different documents in: {', '.join(different)}")
     size = whole["whole"]["bytes"]
     rows = [(name, speed(ours[name]["bytes"], ours[name]),
              speed(theirs[name]["bytes"], theirs[name]) if theirs else None) for name in STAGES]
-    # datatrove's filters read the corpus again, so its stage of reading is no part of the whole.
-    total = sum(theirs[name]["cpu_seconds"] for name in STAGES[1:]) if theirs else None
-    rows.append(("end to end", speed(size, whole["whole"]), size / 1e6 / total if total else None))
+    # The filters read the corpus again, so the stage of reading is no part of the whole.
+    sums = [sum(run[name]["cpu_seconds"] for name in STAGES[1:]) if run else None
+            for run in (ours, theirs)]
+    ours_after, theirs_after = [size / 1e6 / total if total else None for total in sums]
+    rows.append(("all but the first", ours_after, theirs_after))
+    rows.append(("all in one call", speed(size, whole["whole"]), theirs_after))
     if "--json" in sys.argv:
         print(json.dumps({
             "bytes": size,
             "megabytes_per_core_second": {
                 name: {"pol": one, "datatrove": other} for name, one, other in rows},
-            "documents_read_by_stage": {
-                name: {"pol": ours[name]["documents"],
-                       "datatrove": theirs[name]["documents"] if theirs else None}
-                for name in STAGES},
+            "documents_read_by_stage": {name: ours[name]["documents"] for name in STAGES},
+            "bytes_read_by_stage": {name: ours[name]["bytes"] for name in STAGES},
             "peak_bytes": {"pol": our_peak, "datatrove": their_peak},
         }, indent=2))
         return
     print(f"{size / 1e6:.1f} MB of text, MB a second of processor time\n")
-    print("| stage | this program | datatrove | ratio | documents read | by datatrove |")
+    print("| stage | this program | datatrove | ratio | documents read | MB of text |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, one, other in rows:
         ratio = f"{one / other:.1f}" if other else ""
-        counts = [str(run[name]["documents"]) if name in run else "" for run in (ours, theirs)]
-        print(f"| {name} | {one:.2f} | {other or 0:.2f} | {ratio} | {counts[0]} | {counts[1]} |")
+        amount = ours.get(name) or whole["whole"]
+        print(f"| {name} | {one:.2f} | {other or 0:.2f} | {ratio} | {amount['documents']} "
+              f"| {amount['bytes'] / 1e6:.1f} |")
     print(f"\nlargest resident memory: {our_peak / 1e6:.0f} MB"
           + (f", datatrove {their_peak / 1e6:.0f} MB" if their_peak else ""))
 

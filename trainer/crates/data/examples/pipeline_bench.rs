@@ -3,9 +3,9 @@
 //! Measures the stages of the pipeline on a file of JSON lines: the side of this project in
 //! `scripts/bench-data.sh`.
 //!
-//! `pipeline_bench stages FOLDER OUT` runs all but the last stage one after the other and prints a
-//! record of each. `pipeline_bench whole FOLDER OUT` runs them as a provider does, from
-//! `corpus.jsonl` to shards, and prints records of the whole, of the last stage, and of the largest
+//! `pipeline_bench stages FOLDER OUT` runs one stage after the other, from `corpus.jsonl` to
+//! shards, and prints a record of each. All but the last write JSON lines. `pipeline_bench whole
+//! FOLDER OUT` runs them as a provider does, and prints records of the whole and of the largest
 //! resident memory. `pipeline_bench ingest FILE OUT` does what `pol-trainer data ingest` does by
 //! default, and prints records of all stages and of the whole.
 
@@ -17,20 +17,21 @@ use pol_corpus::{
     quality::QualityModel,
 };
 use pol_data::{EndOfText, IngestConfig, ingest};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
 use serde_json::json;
 use std::{
     env,
     error::Error,
-    fs,
-    path::Path,
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
     sync::{Mutex, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Least quality that both programs keep.
 const MIN_QUALITY: u32 = 250_000;
-/// Clock ticks of a second in `/proc`, on every Linux.
-const TICKS: f64 = 100.0;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -42,7 +43,7 @@ fn main() -> Outcome {
     let (folder, out) = (Path::new(folder), Path::new(out));
     fs::create_dir_all(out)?;
     match mode.as_str() {
-        "stages" => stages(&folder.join("corpus.jsonl"), out),
+        "stages" => stages(folder, out),
         "whole" => whole(folder, out),
         "ingest" => ingest_file(folder, out),
         _ => Err(format!("there is no mode {mode}").into()),
@@ -56,80 +57,131 @@ fn rules() -> CleanConfig {
     CleanConfig { rules: [("language".to_owned(), off)].into(), ..CleanConfig::of(Preset::Web) }
 }
 
-/// Runs one stage after the other, each on the output of the one before it.
-fn stages(corpus: &Path, out: &Path) -> Outcome {
-    let (cleaner, model) = (Cleaner::new(&rules())?, QualityModel::bundled()?);
-    let start = Start::now()?;
-    let texts = texts_of(corpus)?.collect::<Outcome<Vec<String>>>()?;
-    start.report("read", amount_of(&texts))?;
-
-    let (start, amount) = (Start::now()?, amount_of(&texts));
-    let texts: Vec<_> = texts.into_iter().filter_map(|text| cleaner.clean(text).text).collect();
-    start.report("filter", amount)?;
-
-    let (start, amount) = (Start::now()?, amount_of(&texts));
-    let texts = deduplicate(&out.join("duplicates"), texts)?;
-    start.report("deduplicate", amount)?;
-
-    let (start, amount) = (Start::now()?, amount_of(&texts));
-    let kept = texts.iter().filter(|text| model.score(text) >= MIN_QUALITY).count();
-    start.report("score", amount)?;
-    println!("{}", json!({ "kept": kept }));
-    Ok(())
+/// Runs one stage after the other. Each reads JSON lines, those of the stage before it, and writes
+/// JSON lines into a folder of its name. Preparing its rules or model is a part of its time.
+fn stages(folder: &Path, out: &Path) -> Outcome {
+    let corpus = &folder.join("corpus.jsonl");
+    run_stage("read", corpus, out, |lines, writer| {
+        for text in lines {
+            writer.add(&text?)?;
+        }
+        Ok(())
+    })?;
+    let filtered = run_stage("filter", corpus, out, |lines, writer| {
+        let cleaner = Cleaner::new(&rules())?;
+        for text in lines {
+            if let Some(text) = cleaner.clean(text?).text {
+                writer.add(&text)?;
+            }
+        }
+        Ok(())
+    })?;
+    let single = run_stage("deduplicate", &filtered, out, |lines, writer| {
+        let folder = out.join("duplicates");
+        let mut search = Deduplicator::open(&folder, DedupConfig::default(), &[0; 32])?;
+        for (id, text) in (0..).zip(lines) {
+            search.add(Entry { id, group: id, quality: 0 }, &text?)?;
+        }
+        let mut clusters = search.finish()?;
+        for (id, text) in (0..).zip(texts_of(&filtered)?) {
+            let text = text?;
+            if clusters.get(id)?.is_some_and(|found| found.duplicate.is_none()) {
+                writer.add(&text)?;
+            }
+        }
+        Ok(())
+    })?;
+    let kept = run_stage("score", &single, out, |lines, writer| {
+        let model = QualityModel::bundled()?;
+        for text in lines {
+            let text = text?;
+            if model.score(&text) >= MIN_QUALITY {
+                writer.add(&text)?;
+            }
+        }
+        Ok(())
+    })?;
+    tokenise(&kept, &folder.join("tokenizer.json"), out)
 }
 
-fn deduplicate(folder: &Path, texts: Vec<String>) -> Outcome<Vec<String>> {
-    let mut search = Deduplicator::open(folder, DedupConfig::default(), &[0; 32])?;
-    for (id, text) in (0..).zip(&texts) {
-        search.add(Entry { id, group: id, quality: 0 }, text)?;
+/// Runs a stage on a file of JSON lines and prints its record. Returns the file that it wrote.
+fn run_stage(
+    name: &str,
+    input: &Path,
+    out: &Path,
+    stage: impl FnOnce(&mut dyn Iterator<Item = Outcome<String>>, &mut Lines) -> Outcome,
+) -> Outcome<PathBuf> {
+    let folder = out.join(name);
+    fs::create_dir_all(&folder)?;
+    let output = folder.join("documents.jsonl");
+    let (start, mut amount) = (Start::now()?, (0, 0));
+    let mut lines = texts_of(input)?.inspect(|text| {
+        amount.0 += 1;
+        amount.1 += text.as_ref().map_or(0, String::len);
+    });
+    let mut writer = Lines { file: BufWriter::new(File::create(&output)?), number: 0 };
+    stage(&mut lines, &mut writer)?;
+    writer.file.flush()?;
+    drop(lines);
+    start.report(name, amount)?;
+    Ok(output)
+}
+
+/// Writer of JSON lines.
+struct Lines {
+    file: BufWriter<File>,
+    number: u64,
+}
+
+impl Lines {
+    fn add(&mut self, text: &str) -> Outcome {
+        let id = self.number.to_string();
+        serde_json::to_writer(&mut self.file, &Line { text, id: &id })?;
+        self.file.write_all(b"\n")?;
+        self.number += 1;
+        Ok(())
     }
-    let mut clusters = search.finish()?;
-    let mut survivors = Vec::new();
-    for (id, text) in (0..).zip(texts) {
-        if clusters.get(id)?.is_some_and(|found| found.duplicate.is_none()) {
-            survivors.push(text);
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    text: &'a str,
+    id: &'a str,
+}
+
+/// Ingests the documents that the other stages kept, and prints a record of the last stage of it:
+/// from the pipeline's store, in which a text stands beside its record, to shards and records.
+fn tokenise(kept: &Path, tokenizer: &Path, out: &Path) -> Outcome {
+    let amount = amount_of(kept)?;
+    let mut config = ingestion(kept, &out.join("data"));
+    config.tokenizer = Some(tokenizer.to_owned());
+    let start = OnceLock::new();
+    let record = ingest(&config, References::default(), &|progress| {
+        if progress.stage == Stage::Tokens {
+            start.get_or_init(|| Start::now().ok());
         }
+    })?;
+    let start = start.into_inner().flatten().ok_or("the last stage did not begin")?;
+    start.report("tokenise", amount)?;
+    if usize::try_from(record.documents)? == amount.0 {
+        Ok(())
+    } else {
+        Err(format!("{} documents of {} remained", record.documents, amount.0).into())
     }
-    Ok(survivors)
 }
 
 /// Runs all stages by one call.
 fn whole(folder: &Path, out: &Path) -> Outcome {
     let corpus = folder.join("corpus.jsonl");
-    let amount = texts_of(&corpus)?.try_fold((0, 0), |(documents, bytes), text| {
-        Outcome::Ok((documents + 1, bytes + text?.len()))
-    })?;
-    let config = IngestConfig {
-        inputs: vec![Supply::Path(corpus)],
-        out: out.join("data"),
-        corpus: PipelineConfig {
-            clean: rules(),
-            min_quality: MIN_QUALITY,
-            repeats: None,
-            ..PipelineConfig::default()
-        },
-        text_fields: Vec::new(),
-        vocabulary: 0,
-        sequence: 128,
-        shard_tokens: 4096,
-        tokenizer: Some(folder.join("tokenizer.json")),
-        end_of_text: EndOfText::Known,
-        force: false,
-        lineage: None,
-    };
-    let quality = Some(QualityModel::bundled()?);
-    let tokenise = OnceLock::new();
+    let amount = amount_of(&corpus)?;
+    let mut config = ingestion(&corpus, &out.join("data"));
+    config.corpus.clean = rules();
+    config.corpus.min_quality = MIN_QUALITY;
+    config.tokenizer = Some(folder.join("tokenizer.json"));
     let start = Start::now()?;
-    let record = ingest(&config, References { quality, ..References::default() }, &|progress| {
-        if progress.stage == Stage::Tokens {
-            tokenise.get_or_init(|| Start::now().ok());
-        }
-    })?;
+    let quality = Some(QualityModel::bundled()?);
+    ingest(&config, References { quality, ..References::default() }, &|_| ())?;
     start.report("whole", amount)?;
-    let kept = (usize::try_from(record.documents)?, usize::try_from(record.bytes)?);
-    if let Some(Some(start)) = tokenise.get() {
-        start.report("tokenise", kept)?;
-    }
     println!("{}", json!({ "peak_bytes": peak_bytes()? }));
     Ok(())
 }
@@ -137,19 +189,8 @@ fn whole(folder: &Path, out: &Path) -> Outcome {
 /// Ingests a file by the defaults, and tells the time of each stage.
 fn ingest_file(file: &Path, out: &Path) -> Outcome {
     let bytes = usize::try_from(fs::metadata(file)?.len())?;
-    let config = IngestConfig {
-        inputs: vec![Supply::Path(file.to_owned())],
-        out: out.join("data"),
-        corpus: PipelineConfig { held_out: 20_000, ..PipelineConfig::default() },
-        text_fields: Vec::new(),
-        vocabulary: 8_192,
-        sequence: 128,
-        shard_tokens: 4096,
-        tokenizer: None,
-        end_of_text: EndOfText::Known,
-        force: false,
-        lineage: None,
-    };
+    let mut config = ingestion(file, &out.join("data"));
+    config.corpus.held_out = 20_000;
     let quality = Some(QualityModel::bundled()?);
     let whole = Start::now()?;
     let stage = Mutex::new(("hashing".to_owned(), whole));
@@ -171,6 +212,23 @@ fn ingest_file(file: &Path, out: &Path) -> Outcome {
     Ok(())
 }
 
+/// Returns a configuration that keeps all of a file but copies.
+fn ingestion(input: &Path, out: &Path) -> IngestConfig {
+    IngestConfig {
+        inputs: vec![Supply::Path(input.to_owned())],
+        out: out.to_owned(),
+        corpus: PipelineConfig::default(),
+        text_fields: Vec::new(),
+        vocabulary: 8_192,
+        sequence: 128,
+        shard_tokens: 4096,
+        tokenizer: None,
+        end_of_text: EndOfText::Known,
+        force: false,
+        lineage: None,
+    }
+}
+
 /// Iterates over the texts of a file.
 fn texts_of(path: &Path) -> Outcome<impl Iterator<Item = Outcome<String>>> {
     let content = Content::File(path.to_owned());
@@ -179,17 +237,19 @@ fn texts_of(path: &Path) -> Outcome<impl Iterator<Item = Outcome<String>>> {
     Ok(documents.map(|document| Ok(document?.map_err(|refusal| refusal.reason)?.text)))
 }
 
-fn amount_of(texts: &[String]) -> (usize, usize) {
-    (texts.len(), texts.iter().map(String::len).sum())
+/// Returns the number of documents of a file, and the bytes of their texts.
+fn amount_of(path: &Path) -> Outcome<(usize, usize)> {
+    texts_of(path)?
+        .try_fold((0, 0), |(documents, bytes), text| Ok((documents + 1, bytes + text?.len())))
 }
 
 /// Start of a stage: processor time and wall clock.
 #[derive(Clone, Copy)]
-struct Start(f64, Instant);
+struct Start(Duration, Instant);
 
 impl Start {
     fn now() -> Outcome<Self> {
-        Ok(Self(processor_seconds()?, Instant::now()))
+        Ok(Self(processor_time()?, Instant::now()))
     }
 
     /// Prints a record of the stage that ends now.
@@ -198,7 +258,7 @@ impl Start {
             "stage": stage,
             "documents": documents,
             "bytes": bytes,
-            "cpu_seconds": processor_seconds()? - self.0,
+            "cpu_seconds": (processor_time()? - self.0).as_secs_f64(),
             "wall_seconds": self.1.elapsed().as_secs_f64(),
         });
         println!("{record}");
@@ -206,12 +266,10 @@ impl Start {
     }
 }
 
-/// Returns the seconds of processor time that this process has taken on all its threads.
-fn processor_seconds() -> Outcome<f64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).unwrap_or(&"0").parse::<f64>();
-    Ok((ticks(11)? + ticks(12)?) / TICKS)
+/// Returns the processor time that this process has taken on all its threads, in nanoseconds and
+/// not in the hundredths of a second of `/proc`.
+fn processor_time() -> Outcome<Duration> {
+    Ok(clock_gettime(ClockId::ProcessCPUTime).try_into()?)
 }
 
 /// Returns the largest resident memory so far, in bytes.
