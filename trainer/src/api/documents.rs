@@ -444,7 +444,7 @@ pub(super) fn routes(data: DataSearch) -> OpenApiRouter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pol_corpus::{PipelineConfig, References, Supply};
+    use pol_corpus::pipeline::{PipelineConfig, References, Supply};
     use pol_data::{EndOfText, IngestConfig};
 
     /// Ingests three texts, and returns the folder above and the ingested one.
