@@ -79,7 +79,7 @@ impl<'a, M: LanguageModel> Batch<'a, M> {
     /// Fails if the prompt is empty, fills the context, or has a token outside the vocabulary, if a
     /// sampling parameter is out of range, or if memory cannot be allocated.
     pub fn add(&mut self, id: u64, request: &Request) -> Result<(), Error> {
-        self.sequences.push((id, Sequence::new(self.model, request)?));
+        self.sequences.push((id, Sequence::new(self.model, self.text, request)?));
         Ok(())
     }
 

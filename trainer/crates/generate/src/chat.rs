@@ -10,7 +10,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::{
     Environment, ErrorKind, Value as Any,
     syntax::SyntaxConfig,
-    value::{Kwargs, Serde},
+    value::{Kwargs, Serde, ValueKind},
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 use pol_data::Tokenizer;
@@ -235,6 +235,12 @@ fn environment(template: &ChatTemplate) -> Result<Environment<'static>, String> 
     environment.set_unknown_method_callback(unknown_method_callback);
     environment.set_fuel(Some(FUEL));
     environment.add_filter("tojson", to_json);
+    // Jinja2 asks for Python's methods: none cannot be iterated, texts and maps are sequences.
+    environment.add_test("iterable", |value: &Any| !value.is_none() && value.try_iter().is_ok());
+    environment.add_test("sequence", |value: &Any| {
+        let kinds = [ValueKind::Seq, ValueKind::String, ValueKind::Map];
+        value.is_undefined() || kinds.contains(&value.kind())
+    });
     environment.add_function("strftime_now", strftime_now);
     environment.add_function("raise_exception", |message: String| {
         Err::<Any, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))

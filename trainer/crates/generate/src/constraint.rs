@@ -198,6 +198,11 @@ fn explain(error: &str) -> String {
     if error.starts_with("panic") {
         return "the library for it fails".into();
     }
+    if error.contains("NoExtensionBias") {
+        let reason = "no text fits the schema: it excludes everything, as a $ref does that leads \
+                      back to itself; describe a value";
+        return reason.into();
+    }
     let line = error.replace(" without 'referencing' feature", "").replace("<non-verbose/>", "");
     let line = line.split_once(". Enable ").map_or(line.as_str(), |(reason, _)| reason);
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -302,6 +307,17 @@ mod tests {
             let made = BYTES.constraint(&schema);
             assert!(made.is_err() || value.is_string(), "{schema}");
         }
+    }
+
+    #[test]
+    fn a_schema_that_excludes_everything_is_explained() {
+        let schema = json!({"$ref": "#"});
+        let error = match BYTES.constraint(&schema) {
+            Ok(mut constraint) => constraint.apply(&mut [0.0; 260]).unwrap_err(),
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        assert!(text.contains("leads back to itself") && !text.contains("Bias"), "{text}");
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub fn reason<M: LanguageModel>(
         search.steps.saturating_mul(search.step_tokens.saturating_add(8)).min(search.budget);
     let mut root = Sequence::new(
         model,
+        text,
         &Request {
             max_tokens: longest.max(1),
             stop: Vec::new(),

@@ -130,6 +130,7 @@ pub(super) struct Sequence<P> {
 impl<P: SequenceCache> Sequence<P> {
     pub(super) fn new<M: LanguageModel<Cache = P>>(
         model: &M,
+        text: &TextTokenizer,
         request: &Request,
     ) -> Result<Self, Error> {
         let (tokens, context) = (request.prompt.len(), model.context());
@@ -144,7 +145,9 @@ impl<P: SequenceCache> Sequence<P> {
             return Err(Error::Token { token, vocabulary });
         }
         let mut sampler = Sampler::new(request.sampling, request.stream)?;
-        request.prompt.iter().for_each(|&token| sampler.accept(token));
+        // Turns of a conversation end with a token that the next turn needs too.
+        let repeatable = request.prompt.iter().filter(|token| !text.ends().contains(token));
+        repeatable.for_each(|&token| sampler.accept(token));
         Ok(Self {
             cache: model.new_cache(tokens.saturating_add(request.max_tokens).min(context))?,
             prediction: Prediction::default(),
@@ -253,7 +256,13 @@ impl<P: SequenceCache> Sequence<P> {
         self.sampler.accept(token);
         self.written += 1;
         self.pending.push(token);
-        let mut bytes = text.bytes(token);
+        let is_first = self.written == 1;
+        let mut bytes = if is_first { text.first_bytes(token) } else { text.bytes(token) };
+        if bytes.is_empty() && self.stream.stop_at(|stop| text.is_special(token, stop)) {
+            // A special token has no text, so that its name never comes as one.
+            self.finish = self.stream.stopped().map(|stop| FinishReason::Stop(stop.into()));
+            return self.finished(on);
+        }
         let called = self.watch.as_mut().and_then(|watch| watch.push(bytes));
         if let Some((_, used)) = called
             && used < bytes.len()
@@ -458,6 +467,39 @@ pub(super) mod tests {
         let long = request(&"y".repeat(190));
         assert_eq!(ends(long), ("Grüße, W".into(), FinishReason::Context, 10));
         assert_eq!(ends(Request { ignore_end: true, max_tokens: 30, ..request("x") }).2, 30);
+    }
+
+    #[test]
+    fn the_end_of_a_turn_is_no_repetition() {
+        let sampling = Sampling { temperature: 0.0, repetition_penalty: 9.0, ..Default::default() };
+        let prompt = [vec![259], BYTES.encode("x").unwrap()].concat();
+        // The end scores 9 and the runner-up 2, to which a penalised end would lose.
+        let model = Scripted { script: vec![259], seen: RefCell::default() };
+        let mut sequence =
+            Sequence::new(&model, &BYTES, &Request { prompt, sampling, ..request("x") }).unwrap();
+        sequence.prediction.logits = vec![0.0; 260];
+        sequence.prediction.logits[259] = 9.0;
+        sequence.prediction.logits[usize::from(b'y')] = 2.0;
+        sequence.write(&BYTES, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(sequence.finish, Some(FinishReason::End));
+    }
+
+    #[test]
+    fn a_special_token_can_be_a_stop_string() {
+        let script = [BYTES.encode("ab").unwrap(), vec![258], BYTES.encode("c").unwrap()].concat();
+        let model = || Scripted { script: script.clone(), seen: RefCell::default() };
+        let stop = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let ends = |request| {
+            let (done, heard) = write(&model(), request);
+            assert_eq!(done.text, heard);
+            (done.text, done.finish)
+        };
+        let stopped = ("ab".to_owned(), FinishReason::Stop("<|im_start|>".into()));
+        let request = || request("x");
+        assert_eq!(ends(Request { stop: stop(&["z", "<|im_start|>"]), ..request() }), stopped);
+        assert_eq!(ends(Request { stop: stop(&["<|im"]), ..request() }).0, "abc");
+        // What the stream withheld as the start of another stop string is text.
+        assert_eq!(ends(Request { stop: stop(&["bz", "<|im_start|>"]), ..request() }), stopped);
     }
 
     #[test]

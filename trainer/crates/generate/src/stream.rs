@@ -57,6 +57,14 @@ impl TextStream {
         String::from_utf8_lossy(&take(&mut self.pending)).into_owned()
     }
 
+    /// Ends the text at the first stop string for which `is_reached` is true. Returns `true` if
+    /// there is one.
+    pub fn stop_at(&mut self, is_reached: impl Fn(&str) -> bool) -> bool {
+        let reached = self.stops.iter().position(|stop| is_reached(stop));
+        self.stopped = self.stopped.or(reached);
+        reached.is_some()
+    }
+
     /// Returns the stop string that ended the text.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.map(|index| self.stops[index].as_str())

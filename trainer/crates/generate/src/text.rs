@@ -27,6 +27,8 @@ const ENDS: [&str; 8] = [
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     pieces: Vec<Vec<u8>>,
+    /// Set if the decoder puts a space between words.
+    joins: bool,
     ends: Vec<u32>,
     template: Option<ChatTemplate>,
     /// Encoder of conversations, or the reason why there is none.
@@ -59,20 +61,21 @@ impl TextTokenizer {
         let inner = tokenizer.inner();
         let vocabulary = inner.get_vocab(true);
         let size = vocabulary.values().max().map_or(0, |&largest| largest as usize + 1);
-        let byte_level = characters_to_bytes();
-        let decoder = inner.get_decoder();
+        let decoder = Pieces::new(inner.get_decoder());
         let added = inner.get_added_tokens_decoder();
         let mut pieces = vec![Vec::new(); size];
         for (token, id) in vocabulary {
             pieces[id as usize] = match added.get(&id) {
                 Some(added) if added.special => Vec::new(),
-                Some(_) => token.into_bytes(),
-                None => piece(decoder, &byte_level, &token),
+                // The letters of an added token are none of GPT-2's bytes.
+                Some(_) if decoder.byte_level.is_some() => token.into_bytes(),
+                _ => decoder.bytes(&token),
             };
         }
         let ends = ENDS.iter().filter_map(|end| inner.token_to_id(end)).collect();
         let (chat, constraints) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { tokenizer, pieces, ends, template: None, chat, constraints })
+        let joins = decoder.joins();
+        Ok(Self { tokenizer, pieces, joins, ends, template: None, chat, constraints })
     }
 
     /// Adds `tokens` to those that end a text.
@@ -154,6 +157,19 @@ impl TextTokenizer {
         self.pieces.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns the bytes of `token` as the first of a text, before which there is no word to keep
+    /// apart from it.
+    pub fn first_bytes(&self, token: u32) -> &[u8] {
+        let bytes = self.bytes(token);
+        if self.joins { bytes.strip_prefix(b" ").unwrap_or(bytes) } else { bytes }
+    }
+
+    /// Returns `true` if `token` is a special one with this name.
+    pub fn is_special(&self, token: u32, name: &str) -> bool {
+        let added = self.tokenizer.inner().get_added_vocabulary();
+        added.is_special_token(name) && self.tokenizer.inner().token_to_id(name) == Some(token)
+    }
+
     /// Returns the name of `token` in the vocabulary.
     pub fn name(&self, token: u32) -> Option<String> {
         self.tokenizer.inner().id_to_token(token)
@@ -173,32 +189,74 @@ fn unusable(error: TokenizerError) -> Error {
     refused(error.to_string())
 }
 
-/// Returns the bytes of a vocabulary entry. The decoder tells which of the two common encodings of
-/// bytes as characters the vocabulary uses.
-fn piece(decoder: Option<&DecoderWrapper>, byte_level: &HashMap<char, u8>, token: &str) -> Vec<u8> {
-    match decoder {
-        Some(DecoderWrapper::ByteLevel(_)) => {
-            let mut utf8 = [0; 4];
-            let bytes = |letter: char| match byte_level.get(&letter) {
-                Some(&byte) => vec![byte],
-                None => letter.encode_utf8(&mut utf8).as_bytes().to_vec(),
-            };
-            token.chars().flat_map(bytes).collect()
-        }
-        Some(decoder) => match token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')) {
-            Some(code) if code.len() == 2 && u8::from_str_radix(code, 16).is_ok() => {
-                vec![u8::from_str_radix(code, 16).unwrap_or(0)]
+/// Bytes of tokens, as a decoder makes them in the middle of a text.
+struct Pieces<'a> {
+    decoder: Option<&'a DecoderWrapper>,
+    /// Bytes that characters stand for, if the decoder is of GPT-2's kind.
+    byte_level: Option<HashMap<char, u8>>,
+    /// Lengths of the text that the decoder makes of [`ANCHOR`] before and after a token.
+    around: (usize, usize),
+}
+
+/// Entry that no decoder changes.
+const ANCHOR: &str = "a";
+
+impl<'a> Pieces<'a> {
+    fn new(decoder: Option<&'a DecoderWrapper>) -> Self {
+        let is_byte_level = match decoder {
+            Some(DecoderWrapper::ByteLevel(_)) => true,
+            Some(DecoderWrapper::Sequence(all)) => {
+                all.get_decoders().iter().any(|part| matches!(part, DecoderWrapper::ByteLevel(_)))
             }
-            // Decoders strip a space only at the very start of a text. A token before this one
-            // keeps it.
-            _ if token.contains('▁') => token.replace('▁', " ").into_bytes(),
-            _ => decoder
-                .decode(vec![token.to_owned()])
-                .unwrap_or_else(|_| token.to_owned())
-                .into_bytes(),
-        },
-        None => token.as_bytes().to_vec(),
+            _ => false,
+        };
+        let byte_level = is_byte_level.then(characters_to_bytes);
+        let mut pieces = Self { decoder, byte_level, around: (0, 0) };
+        let length = |count| pieces.decode(&vec![ANCHOR; count]).map_or(0, |text| text.len());
+        let (one, two) = (length(1), length(2));
+        pieces.around = (one, two.saturating_sub(one));
+        pieces
     }
+
+    fn decode(&self, tokens: &[&str]) -> Option<String> {
+        match self.decoder {
+            Some(decoder) => {
+                decoder.decode(tokens.iter().map(|&token| token.to_owned()).collect()).ok()
+            }
+            // As the library has it for a vocabulary of words.
+            None => Some(tokens.join(" ")),
+        }
+    }
+
+    /// Returns `true` if the decoder puts a space between words.
+    fn joins(&self) -> bool {
+        self.decode(&[ANCHOR; 2]).is_some_and(|text| text == "a a")
+    }
+
+    /// Returns the bytes of a vocabulary entry between two others: decoders treat the first and the
+    /// last of a text in their own way.
+    fn bytes(&self, token: &str) -> Vec<u8> {
+        if let Some(byte_level) = &self.byte_level {
+            let bytes = token.chars().map(|letter| byte_level.get(&letter).copied());
+            return bytes.collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec());
+        }
+        if let Some(byte) = fallback_byte(token).filter(|_| self.decoder.is_some()) {
+            return vec![byte];
+        }
+        let (before, after) = self.around;
+        let piece = self.decode(&[ANCHOR, token, ANCHOR]).and_then(|text| {
+            let end = text.len().checked_sub(after)?;
+            text.get(before..end).map(str::to_owned)
+        });
+        piece.unwrap_or_else(|| token.to_owned()).into_bytes()
+    }
+}
+
+/// Returns the byte that an entry such as `<0x0A>` stands for.
+fn fallback_byte(token: &str) -> Option<u8> {
+    let code = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    let is_code = code.len() == 2 && code.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_code.then(|| u8::from_str_radix(code, 16).ok()).flatten()
 }
 
 /// Returns the inverse of GPT-2's mapping of bytes to printable characters. Printable bytes of
@@ -286,6 +344,62 @@ pub(super) mod tests {
         let pieces: Vec<&[u8]> = (0..4).map(|token| text.bytes(token)).collect();
         assert_eq!(pieces, [b" of".as_slice(), b"\xe2", "é".as_bytes(), b"<0xZZ>"]);
         assert!(!text.has_chat());
+    }
+
+    /// Returns the bytes of the tokens, as a text.
+    fn text_of(text: &TextTokenizer, tokens: &[u32]) -> String {
+        let (first, rest) = tokens.split_first().unwrap();
+        let mut bytes = text.first_bytes(*first).to_vec();
+        rest.iter().for_each(|&token| bytes.extend_from_slice(text.bytes(token)));
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn with_decoder(model: &Value, decoder: &Value) -> TextTokenizer {
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "decoder": decoder, "model": model,
+        });
+        TextTokenizer::parse(json.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn pieces_are_those_of_the_decoder() {
+        let words = |words: &[&str]| -> Value {
+            let entries = words.iter().zip(0..).map(|(&word, id)| (word.to_owned(), id.into()));
+            Value::Object(entries.collect())
+        };
+        let plain = words(&["?", "the", "cat", "sat"]);
+        let level = serde_json::json!({"type": "WordLevel", "vocab": plain, "unk_token": "?"});
+        let text = with_decoder(&level, &Value::Null);
+        assert_eq!(text_of(&text, &[1, 2, 3]), "the cat sat");
+        let pieces = words(&["?", "play", "##ing", "game", "##s", "."]);
+        let decoder = serde_json::json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
+        let pieces = serde_json::json!({
+            "type": "WordPiece", "vocab": pieces, "unk_token": "?",
+            "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
+        });
+        let text = with_decoder(&pieces, &decoder);
+        assert_eq!(text_of(&text, &[1, 2, 3, 4, 5]), "playing games.");
+        // Words that end with a mark, as in OpenAI's first GPT.
+        let marked = words(&["lo", "w</w>", "er</w>", "?"]);
+        let decoder = serde_json::json!({"type": "BPEDecoder", "suffix": "</w>"});
+        let bpe = serde_json::json!({"type": "BPE", "vocab": marked, "merges": []});
+        let text = with_decoder(&bpe, &decoder);
+        assert_eq!(text_of(&text, &[0, 1, 0, 2]), "low loer ");
+        // Bytes that a sequence decodes after another change.
+        let bytes = words(&["Ġ", "Ã", "©"]);
+        let byte_level = serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": true,
+        });
+        let decoder = serde_json::json!({"type": "Sequence", "decoders": [byte_level]});
+        let bpe = serde_json::json!({"type": "BPE", "vocab": bytes, "merges": []});
+        assert_eq!(text_of(&with_decoder(&bpe, &decoder), &[0, 1, 2]), " é");
+        let spaced = words(&["▁a", "b", "▁c"]);
+        let decoder = serde_json::json!({
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true,
+        });
+        let bpe = serde_json::json!({"type": "BPE", "vocab": spaced, "merges": []});
+        assert_eq!(text_of(&with_decoder(&bpe, &decoder), &[1, 0, 1, 2]), "b ab c");
     }
 
     #[test]

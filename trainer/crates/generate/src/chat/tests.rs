@@ -175,5 +175,15 @@ fn what_templates_of_checkpoints_use_is_there() {
     );
     assert_eq!(write("{{ [1, 'é<'] | tojson(separators=(',', ':')) }}"), "[1,\"é<\"]");
     assert_eq!(write("{{ bos_token + eos_token }}"), "<s></s>");
+    for (value, expected) in [
+        ("none", "False False"),
+        ("1", "False False"),
+        ("'a'", "True True"),
+        ("[1]", "True True"),
+        ("{'a': 1}", "True True"),
+    ] {
+        let source = format!("{{{{ {value} is iterable }}}} {{{{ {value} is sequence }}}}");
+        assert_eq!(write(&source), expected, "{value}");
+    }
     assert_eq!(write("{{ true }} {{ none }} {{ tools is none }}"), "True None True");
 }
