@@ -15,6 +15,15 @@ gpt-j         interleaved rotary positions over part of a head, one norm a block
 llama         grouped keys and values, heads wider than the model, untied, two shards
 llama-tied    grouped keys and values, tied, bfloat16, the older spelling of rotary settings
 llama-biased  biases in attention and feed-forward parts
+mistral       a sliding window that is shorter than the text
+qwen2         biases of queries, keys, and values; a sliding window in the upper block only
+phi           one norm a block, rotation of a part of each head, biases everywhere
+phi3          queries, keys, and values in one tensor, gates and values in another
+stablelm      LayerNorm before gated parts, rotation of a part of each head
+starcoder2    LayerNorm, grouped keys and values, biases, tied
+gpt-bigcode   learned positions, and one key and value for all heads
+granite       factors of embeddings, queries, residuals, and logits; tied
+gemma         a factor of embeddings, norms around 1, tied
 """
 
 import json
@@ -23,7 +32,22 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPTJConfig, GPTNeoConfig, LlamaConfig, AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPT2Config,
+    GPTBigCodeConfig,
+    GPTJConfig,
+    GPTNeoConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    PhiConfig,
+    Qwen2Config,
+    StableLmConfig,
+    Starcoder2Config,
+)
 
 VOCABULARY, CONTEXT, LENGTH, BATCH = 61, 32, 24, 2
 
@@ -39,6 +63,8 @@ LLAMA = dict(
     rms_norm_eps=1e-6,
 )
 SPECIAL = dict(bos_token_id=0, eos_token_id=0)
+# The later families without the epsilon, whose name differs.
+BLOCKS = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"}
 FIXTURES = {
     "gpt2": GPT2Config(**GPT2, **SPECIAL),
     "dialogpt": GPT2Config(**GPT2, n_inner=40, **SPECIAL),
@@ -59,6 +85,28 @@ FIXTURES = {
         **LLAMA, rope_parameters={"rope_type": "default", "rope_theta": 100_000.0}, tie_word_embeddings=True, **SPECIAL
     ),
     "llama-biased": LlamaConfig(**LLAMA, attention_bias=True, mlp_bias=True, tie_word_embeddings=False, **SPECIAL),
+    "mistral": MistralConfig(**LLAMA, head_dim=6, sliding_window=5, **SPECIAL),
+    "qwen2": Qwen2Config(**LLAMA, use_sliding_window=True, sliding_window=7, max_window_layers=1, tie_word_embeddings=True, **SPECIAL),
+    "phi": PhiConfig(**BLOCKS, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5}, **SPECIAL),
+    "phi3": Phi3Config(**LLAMA, pad_token_id=0, **SPECIAL),
+    "stablelm": StableLmConfig(
+        **BLOCKS,
+        use_qkv_bias=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+        **SPECIAL,
+    ),
+    "starcoder2": Starcoder2Config(**BLOCKS, sliding_window=None, **SPECIAL),
+    "gpt-bigcode": GPTBigCodeConfig(**GPT2, n_inner=40, **SPECIAL),
+    "granite": GraniteConfig(
+        **LLAMA,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.3,
+        residual_multiplier=0.7,
+        logits_scaling=0.8,
+        tie_word_embeddings=True,
+        **SPECIAL,
+    ),
+    "gemma": GemmaConfig(**LLAMA, head_dim=6, **SPECIAL),
 }
 
 
@@ -69,7 +117,8 @@ def lively(model):
             noise = torch.randn(parameter.shape)
             is_norm = "ln_" in name or "norm" in name
             if is_norm and name.endswith("weight"):
-                parameter.copy_(1 + 0.2 * noise)
+                # Gemma adds the 1 itself.
+                parameter.copy_((model.config.model_type != "gemma") + 0.2 * noise)
             else:
                 parameter.copy_((0.3 if parameter.dim() == 2 else 0.1) * noise)
 

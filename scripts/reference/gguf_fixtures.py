@@ -102,17 +102,28 @@ def encodings(fixtures):
     random = np.random.default_rng(0)
     writer = gguf.GGUFWriter(fixtures / "encodings.gguf", "encodings")
     values = {}
-    for kind in [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q4_K, Type.Q5_K, Type.Q6_K]:
+    # Where the package does not encode, any bytes are a block, whose scales, here, are made reasonable.
+    scales = {
+        Type.Q4_K: (0, 2),
+        Type.Q5_K: (0, 2),
+        Type.Q6_K: (-2, 1),
+        Type.Q2_K: (-4, 2),
+        Type.Q3_K: (-2, 1),
+        Type.IQ4_NL: (0, 1),
+        Type.IQ4_XS: (0, 1),
+    }
+    encoded = [Type.TQ1_0, Type.TQ2_0, Type.MXFP4]
+    kinds = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
+    for kind in [*kinds, *scales, *encoded]:
         block, size = gguf.GGML_QUANT_SIZES[kind]
-        if kind in (Type.Q4_K, Type.Q5_K, Type.Q6_K):
-            # The package decodes these only: any bytes are a block, whose scales are made reasonable.
+        if kind in scales:
+            at, count = scales[kind]
             data = random.integers(0, 256, (2, 2 * size), dtype=np.uint8)
             scale = np.frombuffer(np.array([0.01, 0.02], np.float16).tobytes(), np.uint8)
             for start in (0, size):
-                if kind == Type.Q6_K:
-                    data[:, start + size - 2 : start + size] = scale[:2]
-                else:
-                    data[:, start : start + 4] = scale
+                data[:, start + at % size : start + at % size + 2 * count] = scale[: 2 * count]
+        elif kind in encoded:
+            data = gguf.quants.quantize(random.standard_normal((2, 512), np.float32), kind)
         else:
             data = gguf.quants.quantize(random.standard_normal((2, 64), np.float32), kind)
         if kind in (Type.F32, Type.F16):

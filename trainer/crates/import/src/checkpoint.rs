@@ -5,9 +5,9 @@ use crate::{
     description::{self, ModelDescription, SpecialTokens},
     files::TensorTable,
     folder,
-    mapping::ImportPlan,
+    mapping::{Factors, ImportPlan},
     report::{ImportReport, unused_rows_note},
-    source_files::{self, CONFIG_FILE, read_file},
+    source_files::{self, CONFIG_FILE, TOKENIZER_CONFIG_FILE, read_file},
     tokenizer,
 };
 use indicatif::ProgressBar;
@@ -95,20 +95,39 @@ impl Checkpoint {
         from: &str,
         tokenizer: Option<TokenizerFile>,
     ) -> Result<Self, ImportError> {
-        let ModelDescription { spec, tensor_map, mut special } = description;
+        let ModelDescription { mut spec, tensor_map, factors, mut special } = description;
+        let outside = special.remove_outside(spec.vocabulary);
         let unwrapped = table.rename(without_wrappers).map_err(|name| {
             let reason = "is there twice, with and without the prefix of a wrapper".to_owned();
             ImportError::Contradiction { name, reason }
         })?;
-        let plan = ImportPlan::new(tensor_map, &spec, from, table, path)?;
+        let was_tied = spec.tied;
+        let plan = ImportPlan::new(tensor_map, factors, &mut spec, from, table, path)?;
         let tokenizer = tokenizer
-            .map(|(json, from)| tokenizer::check(json, &from, spec.vocabulary))
+            .map(|(json, from)| tokenizer::check(json, &from, spec.vocabulary, special.begin))
             .transpose()?;
+        if let Some(tokenizer) = &tokenizer {
+            // A description may name a token that the tokenizer puts nowhere. Templates use it.
+            special.begin_name = special.begin_name.or_else(|| tokenizer.begin_name.clone());
+            special.begin = tokenizer.begin;
+        }
         let mut notes = Vec::new();
         if unwrapped > 0 {
             notes.push(format!("prefixes of wrappers were taken off {unwrapped} names of tensors"));
         }
-        let outside = special.remove_outside(spec.vocabulary);
+        if factors != Factors::default() {
+            notes.push(format!(
+                "factors of the {} family are part of the weights here",
+                tensor_map.family
+            ));
+        }
+        if was_tied && !spec.tied {
+            notes.push(
+                "embedding and output projection, which were one tensor, have factors of their \
+                 own and are two here"
+                    .to_owned(),
+            );
+        }
         if !outside.is_empty() {
             notes.push(format!(
                 "the description names tokens outside the vocabulary, which are left out: \
@@ -229,7 +248,7 @@ fn add_special_tokens(special: &mut SpecialTokens, path: &Path) -> Result<(), Im
     special.end.extend(description::hf::token_ids(&generation, "eos_token_id"));
     special.end.sort_unstable();
     special.end.dedup();
-    let config = object("tokenizer_config.json")?;
+    let config = object(TOKENIZER_CONFIG_FILE)?;
     special.begin_name = description::hf::token_name(&config, "bos_token");
     special.end_name = description::hf::token_name(&config, "eos_token");
     (special.template, special.tool_template) = match read("chat_template.jinja")? {

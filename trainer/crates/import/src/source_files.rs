@@ -21,6 +21,12 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 /// File of the description.
 pub(crate) const CONFIG_FILE: &str = "config.json";
+/// File of tokens that were added to a `vocab.json`.
+pub(crate) const ADDED_TOKENS_FILE: &str = "added_tokens.json";
+/// File that names special tokens by their role.
+pub(crate) const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+/// File that describes a tokenizer.
+pub(crate) const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// Maximum size of a description or a tokenizer in bytes.
 pub(crate) const MAX_TEXT_BYTES: u64 = 1 << 28;
 
@@ -121,9 +127,98 @@ pub(crate) fn read_safetensors(path: &Path) -> Result<TensorTable, ImportError> 
         .map_err(|source| ImportError::File { path: path.to_owned(), source })
 }
 
+/// Reads the GGUF file at `path`, with all parts of it if it is one of several. The metadata are
+/// those of the first part.
 pub(crate) fn read_gguf(path: &Path) -> Result<(gguf::Metadata, TensorTable), ImportError> {
+    let (metadata, mut table) = read_gguf_file(path)?;
+    let parts = integer(&metadata, SPLIT_COUNT).filter(|&parts| parts > 1);
+    let Some(parts) = parts else { return Ok((metadata, table)) };
+    let refuse = |reason: String| ImportError::Config { from: path.display().to_string(), reason };
+    let Some((name, part, _)) = split_name(path).filter(|(_, _, named)| *named == parts) else {
+        return Err(refuse(format!(
+            "it is a part of a model in {parts} files, which have names such as \
+             NAME-00001-of-{parts:05}.gguf; give it its name back"
+        )));
+    };
+    let mut first = None;
+    let mut others = Vec::new();
+    for other in 1..=parts {
+        let (fields, tensors) = if other == part {
+            (metadata.clone(), std::mem::take(&mut table))
+        } else {
+            let file = path.with_file_name(part_name(&name, other, parts));
+            if !file.is_file() {
+                return Err(refuse(format!(
+                    "it is part {part} of {parts}, and part {other} is not beside it; download {} \
+                     too",
+                    file.display()
+                )));
+            }
+            read_gguf_file(&file)?
+        };
+        let number = integer(&fields, SPLIT_NUMBER);
+        if integer(&fields, SPLIT_COUNT) != Some(parts) || number != Some(other - 1) {
+            return Err(refuse(format!(
+                "the file in the place of part {other} of {parts} is another one; download it again"
+            )));
+        }
+        if other == 1 {
+            first = Some((fields, tensors));
+        } else {
+            others.push(tensors);
+        }
+    }
+    let (metadata, mut table) = first.ok_or_else(|| refuse("it has no first part".into()))?;
+    for tensors in others {
+        table.merge(tensors).map_err(|name| ImportError::Contradiction {
+            name,
+            reason: format!("is in several parts of {}", path.display()),
+        })?;
+    }
+    let (tensors, stated) = (table.entries().len(), integer(&metadata, SPLIT_TENSORS));
+    if stated.is_some_and(|stated| stated != tensors as u64) {
+        return Err(refuse(format!(
+            "its {parts} parts have {tensors} tensors of {}; download them again",
+            stated.unwrap_or_default()
+        )));
+    }
+    Ok((metadata, table))
+}
+
+/// Number of files of a model, in the metadata of each.
+const SPLIT_COUNT: &str = "split.count";
+/// Number of a file among them, from 0 on.
+const SPLIT_NUMBER: &str = "split.no";
+/// Number of tensors in all of them.
+const SPLIT_TENSORS: &str = "split.tensors.count";
+
+fn read_gguf_file(path: &Path) -> Result<(gguf::Metadata, TensorTable), ImportError> {
     gguf::read(Box::new(open(path)?))
         .map_err(|source| ImportError::File { path: path.to_owned(), source })
+}
+
+fn integer(metadata: &gguf::Metadata, key: &str) -> Option<u64> {
+    match metadata.get(key) {
+        Some(&gguf::Value::Integer(value)) => u64::try_from(value).ok(),
+        _ => None,
+    }
+}
+
+/// Returns the name of a part of a model in several GGUF files, as llama.cpp gives it.
+pub(crate) fn part_name(name: &str, part: u64, parts: u64) -> String {
+    format!("{name}-{part:05}-of-{parts:05}.gguf")
+}
+
+/// Returns the name, the number from 1 on, and the number of parts in the name of such a file.
+pub(crate) fn split_name(path: &Path) -> Option<(String, u64, u64)> {
+    let (rest, parts) = path.file_name()?.to_str()?.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (name, part) = rest.rsplit_once('-')?;
+    let number = |digits: &str| {
+        let is_number = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.parse::<u64>().ok()).flatten()
+    };
+    let (part, parts) = (number(part)?, number(parts)?);
+    (1..=parts).contains(&part).then(|| (name.to_owned(), part, parts))
 }
 
 fn open(path: &Path) -> Result<DiskFile, ImportError> {
@@ -143,9 +238,18 @@ pub(crate) fn read_tokenizer(folder: &Path) -> Result<Option<(Vec<u8>, PathBuf)>
     }
     let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
     if vocab.is_file() && merges.is_file() {
+        let optional = |name: &str| {
+            let file = folder.join(name);
+            if file.is_file() { read_file(&file).map(Some) } else { Ok(None) }
+        };
         let json = tokenizer::from_vocab_and_merges(
-            &read_file(&vocab)?,
-            &read_file(&merges)?,
+            &tokenizer::PairFiles {
+                vocab: &read_file(&vocab)?,
+                merges: &read_file(&merges)?,
+                added: optional(ADDED_TOKENS_FILE)?.as_deref(),
+                special: optional(SPECIAL_TOKENS_FILE)?.as_deref(),
+                config: optional(TOKENIZER_CONFIG_FILE)?.as_deref(),
+            },
             &folder.display().to_string(),
         )?;
         return Ok(Some((json, vocab)));

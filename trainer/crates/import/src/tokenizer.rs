@@ -8,13 +8,15 @@ use crate::{
 };
 use pol_data::TokenizerError;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 use tokenizers::{
     AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer,
     models::bpe::{BPE, Vocab},
+    normalizers::NFC,
     pre_tokenizers::{
         byte_level::ByteLevel,
         digits::Digits,
@@ -41,13 +43,19 @@ pub struct TokenizerReport {
 pub(crate) struct ImportedTokenizer {
     pub(crate) json: Vec<u8>,
     pub(crate) report: TokenizerReport,
+    /// Token that its post-processor puts before a text.
+    pub(crate) begin: Option<u32>,
+    /// Name of the token that the description of the model says to begin texts.
+    pub(crate) begin_name: Option<String>,
 }
 
-/// Checks that `json`, a `tokenizer.json` from `from`, has only tokens below `vocabulary`.
+/// Checks that `json`, a `tokenizer.json` from `from`, has only tokens below `vocabulary`. `begin`
+/// is the token that the description of the model says to begin texts.
 pub(crate) fn check(
     json: Vec<u8>,
     from: &str,
     vocabulary: u32,
+    begin: Option<u32>,
 ) -> Result<ImportedTokenizer, ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
     let tokenizer = pol_data::Tokenizer::from_json(&json).map_err(|error| {
@@ -67,28 +75,160 @@ pub(crate) fn check(
              they belong to different models, take both from the same place"
         )));
     }
+    let begin_name = begin.and_then(|token| tokenizer.inner().id_to_token(token));
+    let begin = match first_tokens(tokenizer.inner()).as_slice() {
+        [] => None,
+        &[token] => Some(token),
+        several => {
+            return Err(refuse(format!(
+                "puts {} tokens before each text, where a model here has at most one; take another \
+                 model",
+                several.len()
+            )));
+        }
+    };
     let hash = *blake3::hash(&json).as_bytes();
-    Ok(ImportedTokenizer { json, report: TokenizerReport { from: from.to_owned(), entries, hash } })
+    let report = TokenizerReport { from: from.to_owned(), entries, hash };
+    Ok(ImportedTokenizer { json, report, begin, begin_name })
 }
 
-/// Creates the `tokenizer.json` of GPT-2's `vocab.json` and `merges.txt`.
+/// Returns the tokens that a tokenizer's post-processor puts before a text.
+fn first_tokens(tokenizer: &Tokenizer) -> Vec<u32> {
+    let ids = |text: &str, special: bool| {
+        let encoding = tokenizer.encode_fast(text, special).ok();
+        encoding.map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default()
+    };
+    for text in ["a", "0", "."] {
+        let (plain, mut whole) = (ids(text, false), ids(text, true));
+        if plain.is_empty() {
+            continue;
+        }
+        let start = whole.windows(plain.len()).position(|window| window == plain);
+        whole.truncate(start.unwrap_or(0));
+        return whole;
+    }
+    Vec::new()
+}
+
+/// Contents of the files of a byte-pair tokenizer from before `tokenizer.json`.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PairFiles<'a> {
+    /// `vocab.json`.
+    pub(crate) vocab: &'a [u8],
+    /// `merges.txt`.
+    pub(crate) merges: &'a [u8],
+    /// `added_tokens.json`: tokens that are not in the vocabulary.
+    pub(crate) added: Option<&'a [u8]>,
+    /// `special_tokens_map.json`: names of special tokens by their role.
+    pub(crate) special: Option<&'a [u8]>,
+    /// `tokenizer_config.json`.
+    pub(crate) config: Option<&'a [u8]>,
+}
+
+/// Classes of tokenizers that split words as GPT-2 does.
+const PAIR_CLASSES: [&str; 2] = ["GPT2Tokenizer", "CodeGenTokenizer"];
+
+/// Creates the `tokenizer.json` of GPT-2's `vocab.json` and `merges.txt`, and of the files that add
+/// tokens to them.
 pub(crate) fn from_vocab_and_merges(
-    vocab: &[u8],
-    merges: &[u8],
+    files: &PairFiles<'_>,
     from: &str,
 ) -> Result<Vec<u8>, ImportError> {
     let refuse = |reason: String| ImportError::Tokenizer { from: from.to_owned(), reason };
-    let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)
-        .map_err(|error| refuse(format!("has a vocab.json that cannot be read: {error}")))?;
-    let merges = std::str::from_utf8(merges)
+    let unreadable =
+        |file: &str, error| refuse(format!("has a {file} that cannot be read: {error}"));
+    let object = |file: &str, json: Option<&[u8]>| -> Result<Map<String, Json>, ImportError> {
+        let parsed = json.map_or(Ok(Map::new()), serde_json::from_slice);
+        parsed.map_err(|error| unreadable(file, error))
+    };
+    let mut vocab: HashMap<String, u32> =
+        serde_json::from_slice(files.vocab).map_err(|error| unreadable("vocab.json", error))?;
+    let merges = std::str::from_utf8(files.merges)
         .map_err(|_| refuse("has a merges.txt that is not UTF-8".into()))?;
     let merges = merges.lines().filter(|line| !line.is_empty() && !line.starts_with("#version"));
-    let special: Vec<_> = vocab
-        .contains_key(END_OF_TEXT)
-        .then(|| AddedToken::from(END_OF_TEXT, true))
-        .into_iter()
-        .collect();
-    BytePairs::new(vocab, merges, refuse)?.build(&special, WordSplit::Gpt2, None, refuse)
+    let config = object("tokenizer_config.json", files.config)?;
+    let class = config.get("tokenizer_class").and_then(Json::as_str);
+    if let Some(class) =
+        class.filter(|class| !PAIR_CLASSES.contains(&class.trim_end_matches("Fast")))
+    {
+        return Err(refuse(format!(
+            "is a {class}, whose words differ from GPT-2's; add its tokenizer.json, which \
+             AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes"
+        )));
+    }
+    let mut special: BTreeSet<String> = [END_OF_TEXT.to_owned()].into();
+    for map in [&object("special_tokens_map.json", files.special)?, &config] {
+        let roles = map.iter().filter(|(role, _)| {
+            role.ends_with("_token") || role.as_str() == "additional_special_tokens"
+        });
+        roles.for_each(|(_, names)| add_names(names, &mut special));
+    }
+    let mut added = BTreeMap::new();
+    let names: BTreeMap<String, u32> = files
+        .added
+        .map_or(Ok(BTreeMap::new()), serde_json::from_slice)
+        .map_err(|error| unreadable("added_tokens.json", error))?;
+    for (name, id) in names {
+        let is_special = special.contains(&name);
+        added.insert(id, AddedToken::from(name, is_special).normalized(false));
+    }
+    let described = config.get("added_tokens_decoder").and_then(Json::as_object);
+    for (id, token) in described.into_iter().flatten() {
+        let token = id.parse::<u32>().ok().zip(AddedToken::deserialize(token).ok());
+        let (id, token) = token.ok_or_else(|| {
+            refuse(format!("has a tokenizer_config.json whose added token {id:?} is not one"))
+        })?;
+        added.insert(id, token);
+    }
+    for name in &special {
+        if let Some(&id) = vocab.get(name) {
+            added.entry(id).or_insert_with(|| AddedToken::from(name.as_str(), true));
+        }
+    }
+    add_to_vocabulary(&mut vocab, &added).map_err(refuse)?;
+    let begin = config.get("add_bos_token").and_then(Json::as_bool).unwrap_or(false);
+    let mut begin_names = BTreeSet::new();
+    if let Some(name) = config.get("bos_token").filter(|_| begin) {
+        add_names(name, &mut begin_names);
+    }
+    let begin = begin_names.first().and_then(|name| Some((name.as_str(), *vocab.get(name)?)));
+    let space = config.get("add_prefix_space").and_then(Json::as_bool).unwrap_or(false);
+    let added: Vec<AddedToken> = added.into_values().collect();
+    BytePairs::new(vocab, merges, refuse)?.build(&added, WordSplit::Gpt2 { space }, begin, refuse)
+}
+
+/// Adds the names of special tokens in `value`: a string, an object with the string as `content`,
+/// or a list of them.
+fn add_names(value: &Json, names: &mut BTreeSet<String>) {
+    match value {
+        Json::String(name) => drop(names.insert(name.clone())),
+        Json::Object(token) => {
+            token.get("content").into_iter().for_each(|name| add_names(name, names));
+        }
+        Json::Array(tokens) => tokens.iter().for_each(|token| add_names(token, names)),
+        _ => {}
+    }
+}
+
+/// Adds tokens to a vocabulary, in which they have the numbers that `added` gives them.
+fn add_to_vocabulary(
+    vocab: &mut HashMap<String, u32>,
+    added: &BTreeMap<u32, AddedToken>,
+) -> Result<(), String> {
+    let taken: HashMap<u32, String> = vocab.iter().map(|(name, &id)| (id, name.clone())).collect();
+    for (&id, AddedToken { content, .. }) in added {
+        match (vocab.get(content), taken.get(&id)) {
+            (Some(&known), _) if known == id => {}
+            (Some(known), _) => {
+                return Err(format!("has the added token {content:?} as {id} and as {known}"));
+            }
+            (None, Some(other)) => {
+                return Err(format!("has the added token {content:?} as {id}, which is {other:?}"));
+            }
+            (None, None) => drop(vocab.insert(content.clone(), id)),
+        }
+    }
+    Ok(())
 }
 
 /// GPT-2's only special token.
@@ -132,8 +272,13 @@ pub(crate) fn from_metadata(
             return Err(refuse(format!("has the token {token:?} twice")));
         }
     }
-    let begin = match (get("add_bos_token"), get("bos_token_id")) {
-        (Some(Value::Bool(true)), Some(&Value::Integer(id))) => {
+    // As llama.cpp does where the file does not say it.
+    let begins = match get("add_bos_token") {
+        Some(Value::Bool(begins)) => *begins,
+        _ => matches!(split, WordSplit::Llama3),
+    };
+    let begin = match get("bos_token_id") {
+        Some(&Value::Integer(id)) if begins => {
             let token =
                 usize::try_from(id).ok().and_then(|id| tokens.get(id)).ok_or_else(|| {
                     refuse(format!("begins texts with token {id}, which it does not have"))
@@ -152,14 +297,17 @@ fn word_split(metadata: &Metadata) -> Result<WordSplit, String> {
     let pre = metadata.get("tokenizer.ggml.pre");
     match (pre, metadata.get("general.architecture")) {
         (Some(Value::Text(pre)), _) => match pre.as_str() {
-            "gpt-2" => Ok(WordSplit::Gpt2),
+            "gpt-2" => Ok(WordSplit::Gpt2 { space: false }),
             "smollm" | "starcoder" | "refact" | "command-r" => Ok(WordSplit::Digits),
             "llama-bpe" | "llama3" | "llama-v3" => Ok(WordSplit::Llama3),
+            "qwen2" | "deepseek-r1-qwen" => Ok(WordSplit::Qwen2),
             other => Err(format!(
                 "splits words in the way '{other}', which is not supported{PASS_TOKENIZER}"
             )),
         },
-        (None, Some(Value::Text(architecture))) if architecture == "gpt2" => Ok(WordSplit::Gpt2),
+        (None, Some(Value::Text(architecture))) if architecture == "gpt2" => {
+            Ok(WordSplit::Gpt2 { space: false })
+        }
         _ => Err(format!("does not say how it splits words (tokenizer.ggml.pre){PASS_TOKENIZER}")),
     }
 }
@@ -183,19 +331,25 @@ fn added_tokens(tokens: &[String], types: Option<&Value>) -> Result<Vec<AddedTok
 #[derive(Clone, Copy)]
 enum WordSplit {
     /// GPT-2's regular expression.
-    Gpt2,
+    Gpt2 {
+        /// Set if a space is put before a text.
+        space: bool,
+    },
     /// The same after each digit is split off.
     Digits,
     /// LLaMA 3's regular expression.
     Llama3,
+    /// The same with single digits, after composition of characters.
+    Qwen2,
 }
 
-/// LLaMA 3's words: contractions, letters after at most one other character, up to three digits,
-/// punctuation, white space.
-const LLAMA_3_WORDS: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*",
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
+/// LLaMA 3's words: contractions, letters after at most one other character, a digit or as many as
+/// `digits` has it, punctuation, white space.
+fn words(digits: &str) -> SplitPattern {
+    let letters = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}";
+    let rest = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    SplitPattern::Regex([letters, digits, rest].concat())
+}
 
 /// Vocabulary and merges of a byte-pair tokenizer.
 struct BytePairs {
@@ -250,22 +404,26 @@ impl BytePairs {
             .build()?;
         let byte_level =
             |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
+        let by_words = |digits| -> tokenizers::Result<PreTokenizerWrapper> {
+            let regex = Split::new(words(digits), SplitDelimiterBehavior::Isolated, false)?;
+            let steps = vec![regex.into(), byte_level(false)];
+            Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
+        };
         let pre_tokenizer = match split {
-            WordSplit::Gpt2 => byte_level(true),
+            WordSplit::Gpt2 { space } => {
+                PreTokenizerWrapper::ByteLevel(ByteLevel::new(space, true, true))
+            }
             WordSplit::Digits => PreTokenizerWrapper::Sequence(Sequence::new(vec![
                 Digits::new(true).into(),
                 byte_level(true),
             ])),
-            WordSplit::Llama3 => {
-                let regex = Split::new(
-                    SplitPattern::Regex(LLAMA_3_WORDS.into()),
-                    SplitDelimiterBehavior::Isolated,
-                    false,
-                )?;
-                PreTokenizerWrapper::Sequence(Sequence::new(vec![regex.into(), byte_level(false)]))
-            }
+            WordSplit::Llama3 => by_words("{1,3}")?,
+            WordSplit::Qwen2 => by_words("")?,
         };
         let mut tokenizer = Tokenizer::new(model);
+        if matches!(split, WordSplit::Qwen2) {
+            tokenizer.with_normalizer(Some(NFC))?;
+        }
         tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
         tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
         match begin {
@@ -306,7 +464,7 @@ mod tests {
 
     fn tokenizer(metadata: &Metadata) -> Tokenizer {
         let json = from_metadata(metadata, "test").unwrap().unwrap();
-        assert_eq!(check(json.clone(), "test", 6).unwrap().report.entries, 6);
+        assert_eq!(check(json.clone(), "test", 6, None).unwrap().report.entries, 6);
         Tokenizer::from_bytes(json).unwrap()
     }
 
@@ -323,16 +481,102 @@ mod tests {
         assert_eq!(tokenizer(&metadata).decode(&[4, 1, 5, 3], true).unwrap(), "abba ab");
         metadata.insert("tokenizer.ggml.pre".into(), Value::Text("llama-bpe".into()));
         assert_eq!(ids(&metadata), [0, 4, 1, 0, 5, 3]);
-        let vocab = br#"{"<|endoftext|>":0,"a":1,"b":2,"ab":3}"#;
-        let json = from_vocab_and_merges(vocab, b"#version: 0.2\na b\n", "pair").unwrap();
-        assert_eq!(
-            Tokenizer::from_bytes(json)
-                .unwrap()
-                .encode("aba<|endoftext|>", true)
-                .unwrap()
-                .get_ids(),
-            [3, 1, 0]
+        // LLaMA 3 begins texts unless the file says otherwise.
+        metadata.remove("tokenizer.ggml.add_bos_token");
+        assert_eq!(ids(&metadata), [0, 4, 1, 0, 5, 3]);
+        metadata.insert("tokenizer.ggml.add_bos_token".into(), Value::Bool(false));
+        assert_eq!(ids(&metadata), [4, 1, 0, 5, 3]);
+        metadata.insert("tokenizer.ggml.pre".into(), Value::Text("qwen2".into()));
+        assert_eq!(ids(&metadata), [4, 1, 0, 5, 3]);
+    }
+
+    const PAIR: PairFiles<'_> = PairFiles {
+        vocab: br#"{"<|endoftext|>":0,"a":1,"b":2,"ab":3}"#,
+        merges: b"#version: 0.2\na b\n",
+        added: None,
+        special: None,
+        config: None,
+    };
+
+    fn pair_ids(files: &PairFiles<'_>, text: &str) -> Vec<u32> {
+        let json = from_vocab_and_merges(files, "pair").unwrap();
+        Tokenizer::from_bytes(json).unwrap().encode(text, true).unwrap().get_ids().to_vec()
+    }
+
+    #[test]
+    fn a_vocabulary_and_merges_make_a_tokenizer_with_its_added_tokens() {
+        assert_eq!(pair_ids(&PAIR, "aba<|endoftext|>"), [3, 1, 0]);
+        // Tokens that are in neither file, in the order of nothing.
+        let files = PairFiles {
+            added: Some(br#"{"<|user|>":5,"tab":4}"#),
+            special: Some(br#"{"additional_special_tokens":["<|user|>"]}"#),
+            ..PAIR
+        };
+        assert_eq!(pair_ids(&files, "ab<|user|>tab"), [3, 5, 4]);
+        let json = from_vocab_and_merges(&files, "pair").unwrap();
+        let entries = check(json.clone(), "pair", 6, None).unwrap().report.entries;
+        assert_eq!(entries, 6);
+        let tokenizer = Tokenizer::from_bytes(json).unwrap();
+        assert_eq!(tokenizer.decode(&[3, 5, 4], true).unwrap(), "abtab");
+        // Newer checkpoints describe them in the config.
+        let config = br#"{"tokenizer_class":"GPT2TokenizerFast","added_tokens_decoder":{"4":{
+            "content":"<|x|>","single_word":false,"lstrip":true,"rstrip":false,
+            "normalized":false,"special":true}}}"#;
+        let files = PairFiles { config: Some(config), ..PAIR };
+        assert_eq!(pair_ids(&files, "ab  <|x|>a"), [3, 4, 1]);
+        let config = br#"{"add_bos_token":true,"bos_token":"<|endoftext|>"}"#;
+        let files = PairFiles { config: Some(config), ..PAIR };
+        assert_eq!(pair_ids(&files, "ab"), [0, 3]);
+    }
+
+    #[test]
+    fn files_of_other_pairs_are_refused() {
+        let refused =
+            |files: PairFiles<'_>| from_vocab_and_merges(&files, "pair").unwrap_err().to_string();
+        let text = refused(PairFiles { added: Some(br#"{"a":7}"#), ..PAIR });
+        assert!(text.contains("\"a\" as 7 and as 1"), "{text}");
+        let text = refused(PairFiles { added: Some(br#"{"c":1}"#), ..PAIR });
+        assert!(text.contains("\"c\" as 1, which is \"a\""), "{text}");
+        let text = refused(PairFiles { added: Some(b"[]"), ..PAIR });
+        assert!(text.contains("added_tokens.json that cannot be read"), "{text}");
+        let config = br#"{"tokenizer_class":"Qwen2Tokenizer"}"#;
+        let text = refused(PairFiles { config: Some(config), ..PAIR });
+        assert!(text.contains("Qwen2Tokenizer") && text.contains("tokenizer.json"), "{text}");
+        let config = br#"{"added_tokens_decoder":{"x":{}}}"#;
+        let text = refused(PairFiles { config: Some(config), ..PAIR });
+        assert!(text.contains("\"x\" is not one"), "{text}");
+    }
+
+    #[test]
+    fn only_the_post_processor_begins_a_text() {
+        let json = |processor: &str| {
+            format!(
+                r#"{{"version":"1.0","added_tokens":[{{"id":2,"content":"<s>","single_word":false,
+                "lstrip":false,"rstrip":false,"normalized":false,"special":true}}],
+                "post_processor":{processor},
+                "model":{{"type":"BPE","vocab":{{"a":0,"b":1,"<s>":2}},"merges":[]}}}}"#
+            )
+        };
+        let first = |processor: &str, begin| {
+            let checked = check(json(processor).into_bytes(), "test", 3, begin).unwrap();
+            (checked.begin, checked.begin_name)
+        };
+        assert_eq!(first("null", Some(2)), (None, Some("<s>".into())));
+        let template = |parts: &str| {
+            format!(
+                r#"{{"type":"TemplateProcessing","single":[{parts}],"pair":[],"special_tokens":
+                {{"<s>":{{"id":"<s>","ids":[2],"tokens":["<s>"]}}}}}}"#
+            )
+        };
+        let (begin, text) = (
+            r#"{"SpecialToken":{"id":"<s>","type_id":0}}"#,
+            r#"{"Sequence":{"id":"A","type_id":0}}"#,
         );
+        assert_eq!(first(&template(&format!("{begin},{text}")), None), (Some(2), None));
+        assert_eq!(first(&template(&format!("{text},{begin}")), None), (None, None));
+        let twice = json(&template(&format!("{begin},{begin},{text}"))).into_bytes();
+        let text = check(twice, "test", 3, None).unwrap_err().to_string();
+        assert!(text.contains("puts 2 tokens before each text"), "{text}");
     }
 
     #[test]
@@ -344,10 +588,10 @@ mod tests {
             result.err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert!(
-            reason(check(json, "test", 5))
+            reason(check(json, "test", 5, None))
                 .contains("has 6 entries, more than the 5 of the model's vocabulary")
         );
-        assert!(reason(check(b"{}".to_vec(), "test", 5)).contains("is not a tokenizer.json"));
+        assert!(reason(check(b"{}".to_vec(), "test", 5, None)).contains("is not a tokenizer.json"));
         let refused =
             |metadata: &Metadata| from_metadata(metadata, "test").unwrap_err().to_string();
         assert!(refused(&metadata(&TOKENS, &["a x"], &[1; 6])).contains("\"a x\""));
@@ -371,7 +615,7 @@ mod tests {
             let merges: Vec<_> = merges.iter().map(String::as_str).collect();
             let metadata = metadata(&tokens, &merges, &vec![1; tokens.len()]);
             if let Ok(Some(json)) = from_metadata(&metadata, "test") {
-                let _ = check(json, "test", 9);
+                let _ = check(json, "test", 9, None);
             }
         }
     }

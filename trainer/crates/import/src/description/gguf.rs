@@ -9,6 +9,7 @@ use crate::{
         TensorEntry, TensorTable,
         gguf::{Metadata, Value},
     },
+    mapping::Factors,
 };
 use pol_primitives::model::{Activation, Biases, Mind, ModelSpec, Norm, PositionEncoding};
 
@@ -26,9 +27,11 @@ pub(crate) fn read(
     let fields = Fields { metadata, architecture, from };
     let tensor_map = match architecture.as_str() {
         "llama" => &gguf_maps::LLAMA,
+        "qwen2" => &gguf_maps::QWEN_2,
         "gpt2" => &gguf_maps::GPT_2,
         other => {
-            let advice = "the architectures that can be imported from GGUF are llama and gpt2";
+            let advice = "the architectures that can be imported from GGUF are gpt2, llama \
+                          (Mistral too), and qwen2";
             return Err(fields.unsupported(format!("the architecture '{other}'"), advice));
         }
     };
@@ -53,7 +56,8 @@ pub(crate) fn read(
     } else {
         llama(&fields, table, sizes)?
     };
-    Ok(ModelDescription { spec, tensor_map, special: special_tokens(metadata) })
+    let (factors, special) = (Factors::default(), special_tokens(metadata));
+    Ok(ModelDescription { spec, tensor_map, factors, special })
 }
 
 /// Sizes that both architectures have.
@@ -211,13 +215,6 @@ impl Fields<'_> {
 
     /// Refuses features that the decoder does not have.
     fn refuse_unsupported(&self, table: &TensorTable) -> Result<(), ImportError> {
-        let splits = self.metadata.get("split.count");
-        if splits.is_some_and(|count| !matches!(count, Value::Integer(0 | 1))) {
-            return Err(self.unsupported(
-                "further files (split.count)".into(),
-                "join them first with gguf-split --merge",
-            ));
-        }
         for (key, feature) in
             [("expert_count", "experts"), ("attention.sliding_window", "a sliding window")]
         {

@@ -37,6 +37,9 @@ pub(super) const LLAMA: TensorMap = TensorMap {
     interleaved: true,
 };
 
+/// Tensors of Qwen2, whose pairs are half a head apart, as transformers has them.
+pub(super) const QWEN_2: TensorMap = TensorMap { family: "qwen2", interleaved: false, ..LLAMA };
+
 /// Tensors of GPT-2.
 pub(super) const GPT_2: TensorMap = TensorMap {
     family: "gpt2",

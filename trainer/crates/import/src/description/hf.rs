@@ -3,7 +3,7 @@
 //! `config.json` of a Hugging Face folder.
 
 use super::{ModelDescription, SpecialTokens, hf_config::HfConfig, hf_families, hf_maps};
-use crate::ImportError;
+use crate::{ImportError, mapping::Factors};
 use serde_json::{Map, Value};
 
 /// Reads `json`, the content of the `config.json` at `from`.
@@ -14,14 +14,31 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
             reason: format!("it is not a JSON object: {error}"),
         })?;
     let config = HfConfig { map: &map, from };
+    let mut factors = Factors::default();
     let (spec, tensor_map) = match config.text("model_type")? {
         Some("gpt2") => (hf_families::gpt2(&config)?, &hf_maps::GPT_2),
         Some("gpt_neo") => (hf_families::gpt_neo(&config)?, &hf_maps::GPT_NEO),
         Some("gptj") => (hf_families::gptj(&config)?, &hf_maps::GPT_J),
         Some("llama") => (hf_families::llama(&config)?, &hf_maps::LLAMA),
+        Some("granite") => {
+            factors = hf_families::granite_factors(&config)?;
+            (hf_families::llama(&config)?, &hf_maps::GRANITE)
+        }
+        Some("gemma") => {
+            factors = hf_families::gemma_factors(&config)?;
+            (hf_families::gemma(&config)?, &hf_maps::GEMMA)
+        }
+        Some("mistral") => (hf_families::mistral(&config)?, &hf_maps::MISTRAL),
+        Some("qwen2") => (hf_families::qwen2(&config)?, &hf_maps::QWEN_2),
+        Some("phi") => (hf_families::phi(&config)?, &hf_maps::PHI),
+        Some("phi3") => (hf_families::phi3(&config)?, &hf_maps::PHI_3),
+        Some("stablelm") => (hf_families::stablelm(&config)?, &hf_maps::STABLELM),
+        Some("starcoder2") => (hf_families::starcoder2(&config)?, &hf_maps::STARCODER_2),
+        Some("gpt_bigcode") => (hf_families::gpt_bigcode(&config)?, &hf_maps::GPT_BIGCODE),
         Some(other) => {
-            let advice = "the families that can be imported are gpt2 (DialoGPT too), gpt_neo, \
-                          gptj and llama";
+            let advice = "the families that can be imported are gemma, gpt2 (DialoGPT too), \
+                          gpt_bigcode, gpt_neo, gptj, granite, llama, mistral, phi, phi3 (Phi-4 \
+                          too), qwen2, stablelm, and starcoder2";
             return Err(config.unsupported(format!("the architecture '{other}'"), advice));
         }
         None => {
@@ -40,7 +57,7 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
         end: token_ids(&map, "eos_token_id"),
         ..SpecialTokens::default()
     };
-    Ok(ModelDescription { spec, tensor_map, special })
+    Ok(ModelDescription { spec, tensor_map, factors, special })
 }
 
 /// Returns the tokens under `key`: none, one or several.

@@ -3,8 +3,10 @@
 //! Specifications of the families from their `config.json`.
 
 use super::{UNSCALED_MODEL, hf_config::HfConfig, whole_base};
-use crate::ImportError;
-use pol_primitives::model::{Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding};
+use crate::{ImportError, mapping::Factors};
+use pol_primitives::model::{
+    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
+};
 use serde_json::Value;
 
 /// Returns the specification of a GPT-2.
@@ -73,6 +75,15 @@ fn local(config: &HfConfig, layers: u16) -> Result<Option<LocalAttention>, Impor
                 .refuse(format!("attention of type {kind} is neither \"global\" nor \"local\""))),
         };
     let kinds = listed.iter().map(is_local).collect::<Result<Vec<_>, _>>()?;
+    pattern(config, &kinds, config.size("window_size", Some(256))?)
+}
+
+/// Returns the attention of a model whose blocks are local where `kinds` has `true`.
+fn pattern(
+    config: &HfConfig,
+    kinds: &[bool],
+    window: u32,
+) -> Result<Option<LocalAttention>, ImportError> {
     if !kinds.contains(&true) {
         return Ok(None);
     }
@@ -85,7 +96,6 @@ fn local(config: &HfConfig, layers: u16) -> Result<Option<LocalAttention>, Impor
         ));
     };
     let layers = (0..period).filter(|&i| kinds[i]).fold(0, |bits, i| bits | 1 << i);
-    let window = config.size("window_size", Some(256))?;
     Ok(Some(LocalAttention { window, period: period as u8, layers }))
 }
 
@@ -161,13 +171,171 @@ pub(super) fn gptj(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 
 /// Returns the specification of a LLaMA.
 pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let rope = rope(config)?;
     if config.map.get("sliding_window").is_some_and(|window| !window.is_null()) {
         return Err(config.unsupported(
             "a sliding window (sliding_window)".into(),
             "take a model that attends to everything",
         ));
     }
+    let spec = blocks(config, None, None)?;
+    let attention = config.flag("attention_bias", false)?;
+    Ok(ModelSpec {
+        biases: Biases {
+            query_key_value: attention,
+            attention_output: attention,
+            feed_forward: config.flag("mlp_bias", false)?,
+            head: false,
+        },
+        ..spec
+    })
+}
+
+/// Returns the factors of a Granite, which is a LLaMA beside them.
+pub(super) fn granite_factors(config: &HfConfig) -> Result<Factors, ImportError> {
+    let factor = |key: &str| match config.map.get(key) {
+        None | Some(Value::Null) => Ok(1.0),
+        Some(value) => value
+            .as_f64()
+            .filter(|factor| *factor > 0.0 && factor.is_finite())
+            .ok_or_else(|| config.refuse(format!("{key} is {value}, not a factor"))),
+    };
+    let (width, heads) =
+        (config.size("hidden_size", None)?, config.size("num_attention_heads", None)?);
+    let head_size = config.size("head_dim", width.checked_div(heads))?;
+    Ok(Factors {
+        embedding: factor("embedding_multiplier")? as f32,
+        // The factor stands in the place of the square root.
+        query: (factor("attention_multiplier")? * f64::from(head_size).sqrt()) as f32,
+        residual: factor("residual_multiplier")? as f32,
+        head: (1.0 / factor("logits_scaling")?) as f32,
+        norm: 0.0,
+    })
+}
+
+/// Returns the specification of a first Gemma: a LLaMA with GELU and tied embeddings.
+pub(super) fn gemma(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    // Configs from before the activation was put right have "gelu", and mean the other form.
+    let activation = match config.text("hidden_act")? {
+        Some("gelu") => Activation::GeluTanh,
+        _ => config.activation("hidden_act", Some("gelu_pytorch_tanh"))?,
+    };
+    config.refuse_true("use_bidirectional_attention")?;
+    let tied = config.flag("tie_word_embeddings", true)?;
+    Ok(ModelSpec { activation, tied, ..llama(config)? })
+}
+
+/// Returns the factors of a first Gemma.
+pub(super) fn gemma_factors(config: &HfConfig) -> Result<Factors, ImportError> {
+    let width = config.size("hidden_size", None)?;
+    Ok(Factors { embedding: f64::from(width).sqrt() as f32, norm: 1.0, ..Factors::default() })
+}
+
+/// Returns the specification of a Mistral: a LLaMA whose blocks may all have a sliding window.
+pub(super) fn mistral(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    let spec = blocks(config, Some(8), None)?;
+    Ok(ModelSpec { local: windows(config, &spec, Some(4_096), |_| true)?, ..spec })
+}
+
+/// Returns the specification of a Qwen2: a LLaMA with biases of queries, keys, and values, whose
+/// upper blocks may have a sliding window.
+pub(super) fn qwen2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    let spec = blocks(config, Some(32), None)?;
+    let local = if config.flag("use_sliding_window", false)? {
+        let global = match config.map.get("max_window_layers") {
+            // A number of blocks, which may be 0.
+            Some(value) if !value.is_null() => value
+                .as_u64()
+                .ok_or_else(|| config.refuse(format!("max_window_layers is {value}")))?,
+            _ => 28,
+        };
+        windows(config, &spec, Some(4_096), |block| block as u64 >= global)?
+    } else {
+        None
+    };
+    let biases = Biases { query_key_value: true, ..Biases::default() };
+    Ok(ModelSpec { biases, local, ..spec })
+}
+
+/// Returns the specification of a Phi-3 or Phi-4: a LLaMA with fused projections.
+pub(super) fn phi3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    let spec = blocks(config, None, Some(1.0))?;
+    Ok(ModelSpec { local: windows(config, &spec, None, |_| true)?, ..spec })
+}
+
+/// Returns the specification of a Phi-1 or Phi-2: blocks of GPT-J with biases everywhere.
+pub(super) fn phi(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    config.refuse_true("qk_layernorm")?;
+    Ok(ModelSpec {
+        activation: config.activation("hidden_act", Some("gelu_new"))?,
+        gated: false,
+        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", 1e-5)? },
+        parallel: true,
+        biases: Biases {
+            query_key_value: true,
+            attention_output: true,
+            feed_forward: true,
+            head: true,
+        },
+        ..blocks(config, None, Some(0.5))?
+    })
+}
+
+/// Returns the specification of a StableLM: a LLaMA with LayerNorm that rotates a part of each
+/// head.
+pub(super) fn stablelm(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    config.refuse_true("qk_layernorm")?;
+    let query_key_value = config.flag("use_qkv_bias", false)?;
+    Ok(ModelSpec {
+        norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", 1e-5)? },
+        parallel: config.flag("use_parallel_residual", false)?,
+        biases: Biases { query_key_value, ..Biases::default() },
+        ..blocks(config, Some(32), Some(0.25))?
+    })
+}
+
+/// Returns the specification of a StarCoder2: rotated GPT-2 blocks that group keys and values.
+pub(super) fn starcoder2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    let spec = blocks(config, Some(2), None)?;
+    let bias = config.flag("use_bias", true)?;
+    Ok(ModelSpec {
+        activation: config.activation("hidden_act", Some("gelu_pytorch_tanh"))?,
+        gated: false,
+        norm: Norm::Layer { epsilon: config.epsilon("norm_epsilon", 1e-5)? },
+        local: windows(config, &spec, None, |_| true)?,
+        biases: Biases {
+            query_key_value: bias,
+            attention_output: bias,
+            feed_forward: bias,
+            head: false,
+        },
+        tied: config.flag("tie_word_embeddings", true)?,
+        ..spec
+    })
+}
+
+/// Returns the specification of a StarCoder or SantaCoder: a GPT-2 with one key and value for all
+/// heads.
+pub(super) fn gpt_bigcode(config: &HfConfig) -> Result<ModelSpec, ImportError> {
+    if !config.flag("multi_query", true)? {
+        return Err(config.unsupported(
+            "queries, keys, and values by turns (multi_query false)".into(),
+            "take a model with multi_query",
+        ));
+    }
+    let spec = gpt2(config)?;
+    let activation = config.activation("activation_function", Some("gelu_pytorch_tanh"))?;
+    Ok(ModelSpec { key_value_heads: 1, activation, ..spec })
+}
+
+/// Returns the parts of a LLaMA that the families after it share: `key_value_heads` is their number
+/// where the config has none, or that of all heads, and `rotated` the share of a head that is
+/// rotated, unless the family rotates whole heads. There is no bias.
+fn blocks(
+    config: &HfConfig,
+    key_value_heads: Option<u32>,
+    rotated: Option<f64>,
+) -> Result<ModelSpec, ImportError> {
+    let (base, share) = rope(config, rotated)?;
     let (width, heads) =
         (config.size("hidden_size", None)?, config.size("num_attention_heads", None)?);
     let head_size = config.size("head_dim", width.checked_div(heads))?;
@@ -177,14 +345,18 @@ pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
         )));
     }
     let head_size = config.narrow("head_dim", head_size)?;
-    let attention = config.flag("attention_bias", false)?;
+    // A null stands for all heads, as in configs from before they were grouped.
+    let default = match config.map.get("num_key_value_heads") {
+        Some(Value::Null) => heads,
+        _ => key_value_heads.unwrap_or(heads),
+    };
     Ok(ModelSpec {
         vocabulary: config.size("vocab_size", None)?,
         width,
         layers: config.narrow("num_hidden_layers", config.size("num_hidden_layers", None)?)?,
         heads: config.narrow("num_attention_heads", heads)?,
         key_value_heads: config
-            .narrow("num_key_value_heads", config.size("num_key_value_heads", Some(heads))?)?,
+            .narrow("num_key_value_heads", config.size("num_key_value_heads", Some(default))?)?,
         head_size,
         feed_forward: config.size("intermediate_size", None)?,
         context: config.size("max_position_embeddings", None)?,
@@ -192,29 +364,65 @@ pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
         gated: true,
         norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", 1e-6)? },
         positions: PositionEncoding::Rotary {
-            dimensions: head_size,
-            base: rope,
+            // Rounded down, as the reference does.
+            dimensions: (f64::from(head_size) * share) as u16,
+            base,
             interleaved: false,
         },
         local: None,
         scaled: true,
         parallel: false,
-        biases: Biases {
-            query_key_value: attention,
-            attention_output: attention,
-            feed_forward: config.flag("mlp_bias", false)?,
-            head: false,
-        },
+        biases: Biases::default(),
         tied: config.flag("tie_word_embeddings", false)?,
         experts: None,
         mind: Mind::default(),
     })
 }
 
-/// Returns the base of the rotation. Newer configs have it in `rope_parameters`, older ones in
-/// `rope_theta` and `rope_scaling`.
-fn rope(config: &HfConfig) -> Result<u32, ImportError> {
+/// Returns the sliding windows of a model: of the blocks that `layer_types` lists, or without it of
+/// those that `is_local` has. `default` is the window where the config does not say one.
+fn windows(
+    config: &HfConfig,
+    spec: &ModelSpec,
+    default: Option<u32>,
+    is_local: impl Fn(usize) -> bool,
+) -> Result<Option<LocalAttention>, ImportError> {
+    let window = match config.map.get("sliding_window") {
+        Some(Value::Null) => return Ok(None),
+        None if default.is_none() => return Ok(None),
+        _ => config.size("sliding_window", default)?,
+    };
+    // A window as long as the context hides nothing.
+    if window >= spec.context {
+        return Ok(None);
+    }
+    let layers = usize::from(spec.layers);
+    let kinds = match config.map.get("layer_types").filter(|types| !types.is_null()) {
+        None => (0..layers).map(is_local).collect::<Vec<_>>(),
+        Some(types) => {
+            let kind = |kind: &Value| match kind.as_str() {
+                Some("full_attention") => Some(false),
+                Some("sliding_attention") => Some(true),
+                _ => None,
+            };
+            let listed = types.as_array().filter(|types| types.len() == layers);
+            listed.and_then(|types| types.iter().map(kind).collect()).ok_or_else(|| {
+                config.refuse(format!(
+                    "layer_types does not say \"full_attention\" or \"sliding_attention\" of \
+                     each of the {layers} blocks"
+                ))
+            })?
+        }
+    };
+    pattern(config, &kinds, window)
+}
+
+/// Returns the base of the rotation, and the share of a head that is rotated: `rotated` where the
+/// config does not say one, or 1 if the family rotates whole heads. Newer configs have them in
+/// `rope_parameters`, older ones in `rope_theta`, `partial_rotary_factor`, and `rope_scaling`.
+fn rope(config: &HfConfig, rotated: Option<f64>) -> Result<(u32, f64), ImportError> {
     let mut theta = config.map.get("rope_theta");
+    let mut share = config.map.get("partial_rotary_factor");
     for key in ["rope_parameters", "rope_scaling"] {
         let parameters = match config.map.get(key) {
             None | Some(Value::Null) => continue,
@@ -240,22 +448,27 @@ fn rope(config: &HfConfig) -> Result<u32, ImportError> {
             return Err(config
                 .unsupported(format!("rope scaling of type '{kind}' ({key})"), UNSCALED_MODEL));
         }
-        if parameters
-            .get("partial_rotary_factor")
-            .is_some_and(|factor| factor.as_f64() != Some(1.0))
-        {
-            return Err(config.unsupported(
-                "rotation of a part of each head (partial_rotary_factor)".into(),
-                "take another model",
-            ));
-        }
+        share = parameters.get("partial_rotary_factor").or(share);
         theta = parameters.get("rope_theta").or(theta);
     }
     let base = theta.filter(|value| !value.is_null()).map_or(Some(10_000.0), Value::as_f64);
-    base.and_then(whole_base).ok_or_else(|| {
+    let base = base.and_then(whole_base).ok_or_else(|| {
         let found = theta.map_or_else(|| "missing".to_owned(), Value::to_string);
         config.refuse(format!("rope_theta is {found}, not a whole number of at least 2"))
-    })
+    })?;
+    let share = share.filter(|value| !value.is_null());
+    let factor = share.map_or(rotated.or(Some(1.0)), Value::as_f64);
+    let factor = factor.filter(|factor| *factor > 0.0 && *factor <= 1.0).ok_or_else(|| {
+        let found = share.map_or_else(|| "missing".to_owned(), Value::to_string);
+        config.refuse(format!("partial_rotary_factor is {found}, not a share of a head"))
+    })?;
+    if rotated.is_none() && factor != 1.0 {
+        return Err(config.unsupported(
+            "rotation of a part of each head (partial_rotary_factor)".into(),
+            "take another model",
+        ));
+    }
+    Ok((base, factor))
 }
 
 /// Sizes that GPT-2 and its relatives have in common.

@@ -2,7 +2,7 @@
 
 //! Tensor names of the families as transformers has them.
 
-use crate::mapping::{TensorMap, identity, transpose};
+use crate::mapping::{TensorMap, TensorRule, identity, transpose, transpose_half};
 
 /// Endings of buffers that older checkpoints store although they follow from the description, and
 /// the reason to skip them.
@@ -13,6 +13,8 @@ const MASKS: &[(&str, &str)] = &[
     (".attn.attention.masked_bias", "the value of a mask, which is computed"),
     (".attn.embed_positions", "angles of the rotation, which are computed"),
     (".rotary_emb.inv_freq", "angles of the rotation, which are computed"),
+    (".rotary_emb.cos_cached", "angles of the rotation, which are computed"),
+    (".rotary_emb.sin_cached", "angles of the rotation, which are computed"),
 ];
 
 /// Tensors of GPT-2 and DialoGPT. The canonical names and layouts are theirs.
@@ -104,6 +106,26 @@ pub(super) const GPT_J: TensorMap = TensorMap {
     interleaved: false,
 };
 
+/// Queries, keys, and values of a family whose blocks are named as those of LLaMA.
+const QUERY_KEY_VALUE: TensorRule = transpose(
+    "h.*.attn.c_attn.weight",
+    &[
+        "layers.*.self_attn.q_proj.weight",
+        "layers.*.self_attn.k_proj.weight",
+        "layers.*.self_attn.v_proj.weight",
+    ],
+);
+
+/// Their biases.
+const QUERY_KEY_VALUE_BIAS: TensorRule = identity(
+    "h.*.attn.c_attn.bias",
+    &[
+        "layers.*.self_attn.q_proj.bias",
+        "layers.*.self_attn.k_proj.bias",
+        "layers.*.self_attn.v_proj.bias",
+    ],
+);
+
 /// Tensors of LLaMA.
 pub(super) const LLAMA: TensorMap = TensorMap {
     family: "llama",
@@ -111,22 +133,8 @@ pub(super) const LLAMA: TensorMap = TensorMap {
     rules: &[
         identity("wte.weight", &["embed_tokens.weight"]),
         identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
-        transpose(
-            "h.*.attn.c_attn.weight",
-            &[
-                "layers.*.self_attn.q_proj.weight",
-                "layers.*.self_attn.k_proj.weight",
-                "layers.*.self_attn.v_proj.weight",
-            ],
-        ),
-        identity(
-            "h.*.attn.c_attn.bias",
-            &[
-                "layers.*.self_attn.q_proj.bias",
-                "layers.*.self_attn.k_proj.bias",
-                "layers.*.self_attn.v_proj.bias",
-            ],
-        ),
+        QUERY_KEY_VALUE,
+        QUERY_KEY_VALUE_BIAS,
         transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.o_proj.weight"]),
         identity("h.*.attn.c_proj.bias", &["layers.*.self_attn.o_proj.bias"]),
         identity("h.*.ln_2.weight", &["layers.*.post_attention_layernorm.weight"]),
@@ -142,4 +150,128 @@ pub(super) const LLAMA: TensorMap = TensorMap {
     head: "lm_head.weight",
     skipped: MASKS,
     interleaved: false,
+};
+
+/// Tensors of Granite.
+pub(super) const GRANITE: TensorMap = TensorMap { family: "granite", ..LLAMA };
+
+/// Tensors of the first Gemma.
+pub(super) const GEMMA: TensorMap = TensorMap { family: "gemma", ..LLAMA };
+
+/// Tensors of Mistral.
+pub(super) const MISTRAL: TensorMap = TensorMap { family: "mistral", ..LLAMA };
+
+/// Tensors of Qwen2.
+pub(super) const QWEN_2: TensorMap = TensorMap { family: "qwen2", ..LLAMA };
+
+/// Tensors of Phi-3 and Phi-4.
+pub(super) const PHI_3: TensorMap = TensorMap {
+    family: "phi3",
+    rules: &[
+        identity("wte.weight", &["embed_tokens.weight"]),
+        identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
+        transpose("h.*.attn.c_attn.weight", &["layers.*.self_attn.qkv_proj.weight"]),
+        transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.o_proj.weight"]),
+        identity("h.*.ln_2.weight", &["layers.*.post_attention_layernorm.weight"]),
+        transpose_half("h.*.mlp.c_gate.weight", &["layers.*.mlp.gate_up_proj.weight"], 0),
+        transpose_half("h.*.mlp.c_fc.weight", &["layers.*.mlp.gate_up_proj.weight"], 1),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.mlp.down_proj.weight"]),
+        identity("ln_f.weight", &["norm.weight"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    ..LLAMA
+};
+
+/// Tensors of Phi-1 and Phi-2.
+pub(super) const PHI: TensorMap = TensorMap {
+    family: "phi",
+    rules: &[
+        identity("wte.weight", &["embed_tokens.weight"]),
+        identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
+        identity("h.*.ln_1.bias", &["layers.*.input_layernorm.bias"]),
+        QUERY_KEY_VALUE,
+        QUERY_KEY_VALUE_BIAS,
+        transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.dense.weight"]),
+        identity("h.*.attn.c_proj.bias", &["layers.*.self_attn.dense.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["layers.*.mlp.fc1.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["layers.*.mlp.fc1.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.mlp.fc2.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["layers.*.mlp.fc2.bias"]),
+        identity("ln_f.weight", &["final_layernorm.weight"]),
+        identity("ln_f.bias", &["final_layernorm.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+        identity("lm_head.bias", &["lm_head.bias"]),
+    ],
+    ..LLAMA
+};
+
+/// Tensors of StableLM.
+pub(super) const STABLELM: TensorMap = TensorMap {
+    family: "stablelm",
+    rules: &[
+        identity("wte.weight", &["embed_tokens.weight"]),
+        identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
+        identity("h.*.ln_1.bias", &["layers.*.input_layernorm.bias"]),
+        QUERY_KEY_VALUE,
+        QUERY_KEY_VALUE_BIAS,
+        transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.o_proj.weight"]),
+        identity("h.*.ln_2.weight", &["layers.*.post_attention_layernorm.weight"]),
+        identity("h.*.ln_2.bias", &["layers.*.post_attention_layernorm.bias"]),
+        transpose("h.*.mlp.c_gate.weight", &["layers.*.mlp.gate_proj.weight"]),
+        transpose("h.*.mlp.c_fc.weight", &["layers.*.mlp.up_proj.weight"]),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.mlp.down_proj.weight"]),
+        identity("ln_f.weight", &["norm.weight"]),
+        identity("ln_f.bias", &["norm.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    ..LLAMA
+};
+
+/// Tensors of StarCoder2.
+pub(super) const STARCODER_2: TensorMap = TensorMap {
+    family: "starcoder2",
+    rules: &[
+        identity("wte.weight", &["embed_tokens.weight"]),
+        identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
+        identity("h.*.ln_1.bias", &["layers.*.input_layernorm.bias"]),
+        QUERY_KEY_VALUE,
+        QUERY_KEY_VALUE_BIAS,
+        transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.o_proj.weight"]),
+        identity("h.*.attn.c_proj.bias", &["layers.*.self_attn.o_proj.bias"]),
+        identity("h.*.ln_2.weight", &["layers.*.post_attention_layernorm.weight"]),
+        identity("h.*.ln_2.bias", &["layers.*.post_attention_layernorm.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["layers.*.mlp.c_fc.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["layers.*.mlp.c_fc.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.mlp.c_proj.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["layers.*.mlp.c_proj.bias"]),
+        identity("ln_f.weight", &["norm.weight"]),
+        identity("ln_f.bias", &["norm.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    ..LLAMA
+};
+
+/// Tensors of StarCoder and SantaCoder: those of GPT-2, as linear layers have them.
+pub(super) const GPT_BIGCODE: TensorMap = TensorMap {
+    family: "gpt_bigcode",
+    rules: &[
+        identity("wte.weight", &["wte.weight"]),
+        identity("wpe.weight", &["wpe.weight"]),
+        identity("h.*.ln_1.weight", &["h.*.ln_1.weight"]),
+        identity("h.*.ln_1.bias", &["h.*.ln_1.bias"]),
+        transpose("h.*.attn.c_attn.weight", &["h.*.attn.c_attn.weight"]),
+        identity("h.*.attn.c_attn.bias", &["h.*.attn.c_attn.bias"]),
+        transpose("h.*.attn.c_proj.weight", &["h.*.attn.c_proj.weight"]),
+        identity("h.*.attn.c_proj.bias", &["h.*.attn.c_proj.bias"]),
+        identity("h.*.ln_2.weight", &["h.*.ln_2.weight"]),
+        identity("h.*.ln_2.bias", &["h.*.ln_2.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["h.*.mlp.c_fc.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["h.*.mlp.c_fc.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["h.*.mlp.c_proj.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["h.*.mlp.c_proj.bias"]),
+        identity("ln_f.weight", &["ln_f.weight"]),
+        identity("ln_f.bias", &["ln_f.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    ..GPT_2
 };

@@ -9,7 +9,7 @@ mod hf_config;
 mod hf_families;
 mod hf_maps;
 
-use crate::mapping::TensorMap;
+use crate::mapping::{Factors, TensorMap};
 use pol_primitives::model::ModelSpec;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,8 @@ impl SpecialTokens {
 pub(crate) struct ModelDescription {
     pub(crate) spec: ModelSpec,
     pub(crate) tensor_map: &'static TensorMap,
+    /// Factors that the family applies while it computes.
+    pub(crate) factors: Factors,
     pub(crate) special: SpecialTokens,
 }
 

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use crate::source_files::{INDEX_FILE, WEIGHTS_FILE};
+use crate::source_files::{INDEX_FILE, WEIGHTS_FILE, part_name, split_name};
 use pol_sources::hub::{HubFile, is_plain_name};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The hub's description of a model at a revision.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct Listing {
     #[serde(rename = "siblings")]
     files: Vec<ListedFile>,
 }
 
 /// The hub's description of a file.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 pub(super) struct ListedFile {
     #[serde(rename = "rfilename")]
     pub(super) name: String,
@@ -22,7 +23,7 @@ pub(super) struct ListedFile {
 }
 
 /// The hub's description of a file in large file storage.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct LfsPointer {
     /// SHA-256 in hexadecimal.
     sha256: String,
@@ -38,32 +39,44 @@ impl Listing {
     }
 
     /// Chooses the GGUF file to fetch: `file` if it is given, or the only one of a model without
-    /// safetensors. Returns `None` if safetensors are to be fetched.
+    /// safetensors. A model in several files is one choice, by the name of its first. Returns
+    /// the files of the choice, or `None` if safetensors are to be fetched.
     ///
     /// # Errors
     ///
     /// Fails with the reason if there is no such file or no single choice.
-    pub(super) fn choose_gguf(&self, file: Option<&str>) -> Result<Option<String>, String> {
+    pub(super) fn choose_gguf(&self, file: Option<&str>) -> Result<Option<Vec<String>>, String> {
         let names = self.files.iter().map(|file| file.name.as_str());
         let ggufs: Vec<&str> =
             names.filter(|name| is_plain_name(name) && name.ends_with(".gguf")).collect();
-        match (file, ggufs.as_slice()) {
-            (Some(file), ggufs) if ggufs.contains(&file) => Ok(Some(file.to_owned())),
-            (Some(file), ggufs) => {
-                Err(format!("it has no {file}; its GGUF files are: {}", ggufs.join(", ")))
+        let is_first =
+            |name: &&str| split_name(Path::new(*name)).is_none_or(|(_, part, _)| part == 1);
+        let choices: Vec<&str> = ggufs.iter().copied().filter(is_first).collect();
+        match (file, choices.as_slice()) {
+            (Some(file), _) if ggufs.contains(&file) => Ok(Some(parts(file))),
+            (Some(file), choices) => {
+                Err(format!("it has no {file}; its GGUF files are: {}", choices.join(", ")))
             }
             (None, _) if self.has(WEIGHTS_FILE) || self.has(INDEX_FILE) => Ok(None),
-            (None, &[only]) => Ok(Some(only.to_owned())),
+            (None, &[only]) => Ok(Some(parts(only))),
             (None, []) => {
                 Err("it has neither safetensors nor GGUF files; many older models have a \
                                converted revision, try @refs/pr/1 and on, or convert it yourself \
                                and give the folder"
                     .into())
             }
-            (None, ggufs) => {
-                Err(format!("choose one of its GGUF files with --file: {}", ggufs.join(", ")))
+            (None, choices) => {
+                Err(format!("choose one of its GGUF files with --file: {}", choices.join(", ")))
             }
         }
+    }
+}
+
+/// Returns the names of all parts of the model that the GGUF file `name` belongs to.
+fn parts(name: &str) -> Vec<String> {
+    match split_name(Path::new(name)) {
+        Some((stem, _, parts)) => (1..=parts).map(|part| part_name(&stem, part, parts)).collect(),
+        None => vec![name.to_owned()],
     }
 }
 

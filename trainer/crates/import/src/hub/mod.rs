@@ -10,21 +10,29 @@ pub use pol_sources::hub::HubId;
 
 use crate::{
     ImportError,
-    source_files::{CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, parse_index, read_file},
+    source_files::{
+        ADDED_TOKENS_FILE, CONFIG_FILE, INDEX_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE,
+        WEIGHTS_FILE, parse_index, read_file,
+    },
 };
 use indicatif::ProgressBar;
 use listing::{ListedFile, Listing};
 use pol_data::TOKENIZER_FILE;
 use pol_sources::hub::{self, HubClient, HubError, RepoKind};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Files beside the weights, and `true` if a checkpoint must have them.
-const COMPANION_FILES: [(&str, bool); 7] = [
+const COMPANION_FILES: [(&str, bool); 9] = [
     (CONFIG_FILE, true),
     (TOKENIZER_FILE, false),
     ("vocab.json", false),
     ("merges.txt", false),
-    ("tokenizer_config.json", false),
+    (ADDED_TOKENS_FILE, false),
+    (SPECIAL_TOKENS_FILE, false),
+    (TOKENIZER_CONFIG_FILE, false),
     ("generation_config.json", false),
     ("chat_template.jinja", false),
 ];
@@ -62,29 +70,56 @@ impl Hub {
         let failed = |error| import_error(id, error);
         bar.set_length(0);
         let client = self.0.connect().map_err(failed)?;
-        let (commit, listing): (_, Listing) =
-            client.revision(RepoKind::Model, id, "blobs=true").map_err(failed)?;
+        let (commit, listing) = match self.cached_listing(id) {
+            Some(listing) => (id.revision().to_owned(), listing),
+            None => client.revision(RepoKind::Model, id, "blobs=true").map_err(failed)?,
+        };
         let chosen = listing
             .choose_gguf(file)
             .map_err(|reason| ImportError::Hub { id: id.to_string(), reason })?;
         let folder = self.0.folder(id, &commit);
-        fs::create_dir_all(&folder).map_err(|source| ImportError::Io {
-            action: "create",
-            path: folder.clone(),
-            source,
-        })?;
+        keep_listing(&folder, &listing)?;
         let download = Download { client, id, commit, listing, folder, bar };
-        match chosen {
-            Some(file) => {
-                download.fetch(&[&file])?;
-                Ok(download.folder.join(file))
+        match chosen.as_deref() {
+            Some(files @ [first, ..]) => {
+                download.fetch(&files.iter().map(String::as_str).collect::<Vec<_>>())?;
+                Ok(download.folder.join(first))
             }
-            None => {
+            _ => {
                 download.fetch_safetensors()?;
                 Ok(download.folder)
             }
         }
     }
+
+    /// Returns the description of the commit that `id` names, if it is in the cache. No hub has to
+    /// be asked for it again.
+    fn cached_listing(&self, id: &HubId) -> Option<Listing> {
+        let folder = id.is_pinned().then(|| self.0.folder(id, id.revision()))?;
+        serde_json::from_slice(&read_file(&folder.join(LISTING_FILE)).ok()?).ok()
+    }
+}
+
+/// File of the hub's description of a commit, beside the commit's files. None of them can have its
+/// name.
+const LISTING_FILE: &str = ".listing.json";
+
+/// Keeps the description of a commit, which never changes, in `folder`.
+fn keep_listing(folder: &Path, listing: &Listing) -> Result<(), ImportError> {
+    let path = folder.join(LISTING_FILE);
+    let failed = |action: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |source| ImportError::Io { action, path, source }
+    };
+    fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    if path.is_file() {
+        return Ok(());
+    }
+    // Whole or not at all, also if the process is killed.
+    let part = path.with_added_extension("part");
+    let json = serde_json::to_vec(listing).map_err(|error| failed("write", &part)(error.into()))?;
+    fs::write(&part, json).map_err(failed("write", &part))?;
+    fs::rename(&part, &path).map_err(failed("write", &path))
 }
 
 /// Describes a failure of the hub in an import of `id`.

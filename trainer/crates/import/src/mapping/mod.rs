@@ -40,11 +40,13 @@ pub(crate) struct TensorRule {
     sources: &'static [&'static str],
     /// Set if sources are `[outputs, inputs]` where the target is `[inputs, outputs]`.
     transposed: bool,
+    /// Half of the rows of the source that is taken, if it holds two targets.
+    half: Option<u8>,
 }
 
 /// Creates a rule that copies `sources`.
 pub(crate) const fn identity(target: &'static str, sources: &'static [&'static str]) -> TensorRule {
-    TensorRule { target, sources, transposed: false }
+    TensorRule { target, sources, transposed: false, half: None }
 }
 
 /// Creates a rule that transposes `sources`.
@@ -52,7 +54,16 @@ pub(crate) const fn transpose(
     target: &'static str,
     sources: &'static [&'static str],
 ) -> TensorRule {
-    TensorRule { target, sources, transposed: true }
+    TensorRule { target, sources, transposed: true, half: None }
+}
+
+/// Creates a rule that transposes a half of the rows of its source: the first is 0, the second 1.
+pub(crate) const fn transpose_half(
+    target: &'static str,
+    sources: &'static [&'static str],
+    half: u8,
+) -> TensorRule {
+    TensorRule { target, sources, transposed: true, half: Some(half) }
 }
 
 /// Disposition of a tensor of the checkpoint.
@@ -94,6 +105,49 @@ pub struct TensorReport {
     pub note: Option<String>,
 }
 
+/// Factors that a family applies while it computes. They go into the weights, since a
+/// specification has no place for them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Factors {
+    /// Factor of embeddings.
+    pub(crate) embedding: f32,
+    /// Factor of queries.
+    pub(crate) query: f32,
+    /// Factor of what each sublayer adds to the residual stream.
+    pub(crate) residual: f32,
+    /// Factor of the logits.
+    pub(crate) head: f32,
+    /// Addend to the weights of norms.
+    pub(crate) norm: f32,
+}
+
+impl Default for Factors {
+    /// Returns factors that change nothing.
+    fn default() -> Self {
+        Self { embedding: 1.0, query: 1.0, residual: 1.0, head: 1.0, norm: 0.0 }
+    }
+}
+
+impl Factors {
+    /// Returns the factor and the addend of a canonical tensor, whose block is replaced by `*`.
+    fn of(&self, pattern: &str) -> (f32, f32) {
+        match pattern {
+            "wte.weight" => (self.embedding, 0.0),
+            "lm_head.weight" | "lm_head.bias" => (self.head, 0.0),
+            _ if pattern.contains(".c_proj.") => (self.residual, 0.0),
+            "ln_f.weight" | "h.*.ln_1.weight" | "h.*.ln_2.weight" => (1.0, self.norm),
+            _ => (1.0, 0.0),
+        }
+    }
+}
+
+/// Multiplies `values` and adds to them, unless that changes nothing.
+fn scale(values: &mut [f32], (factor, addend): (f32, f32)) {
+    if (factor, addend) != (1.0, 0.0) {
+        values.iter_mut().for_each(|value| *value = *value * factor + addend);
+    }
+}
+
 /// Plan of an import: the sources of every canonical tensor, checked against the checkpoint.
 pub(crate) struct ImportPlan {
     steps: Vec<Step>,
@@ -108,12 +162,18 @@ struct Step {
     target: Parameter,
     sources: Vec<Source>,
     transposed: bool,
+    /// Factor and addend of the values.
+    scale: (f32, f32),
 }
 
 struct Source {
     name: String,
     /// Number of heads whose rows must be reordered from interleaved to half-split.
     heads: Option<usize>,
+    /// Half of the values that is taken, if it holds two targets.
+    half: Option<u8>,
+    /// Factor of the values, beside that of the target.
+    factor: f32,
 }
 
 /// Inputs of planning.
@@ -125,18 +185,25 @@ struct Planner<'a> {
     entries: &'a BTreeMap<String, TensorEntry>,
     /// Prefix of the checkpoint's names; empty if the family's prefix is not used.
     prefix: &'a str,
+    factors: Factors,
+    /// Set if the checkpoint has one tensor for the embedding and the output projection.
+    tied: bool,
 }
 
 impl ImportPlan {
     /// Plans the import of the tensors in `table`, which was read from `path`, as the parameters of
-    /// `spec`, which was described by `from`.
+    /// `spec`, which was described by `from`. Weights of the embedding and of the output projection
+    /// that a checkpoint shares become two tensors if their `factors` differ, in `spec` too.
     pub(crate) fn new(
         tensor_map: &TensorMap,
-        spec: &ModelSpec,
+        factors: Factors,
+        spec: &mut ModelSpec,
         from: &str,
         table: TensorTable,
         path: &Path,
     ) -> Result<Self, ImportError> {
+        let tied = spec.tied;
+        spec.tied = tied && factors.embedding == factors.head;
         spec.validate().map_err(|invalid| ImportError::Spec { from: from.to_owned(), invalid })?;
         let entries = table.entries();
         let prefix = if entries.keys().any(|name| name.starts_with(tensor_map.prefix)) {
@@ -144,7 +211,7 @@ impl ImportPlan {
         } else {
             ""
         };
-        let planner = Planner { tensor_map, spec, from, entries, prefix };
+        let planner = Planner { tensor_map, spec, from, entries, prefix, factors, tied };
         let mut reports = BTreeMap::new();
         let steps = spec
             .parameters()
@@ -152,7 +219,7 @@ impl ImportPlan {
             .map(|target| planner.step(target, &mut reports))
             .collect::<Result<_, _>>()?;
         let mut plan = Self { steps, table, path: path.to_owned(), reports: Vec::new() };
-        plan.account_for_the_rest(tensor_map, spec, from, &mut reports)?;
+        plan.account_for_the_rest(tensor_map, tied, from, &mut reports)?;
         plan.reports = reports.into_values().collect();
         Ok(plan)
     }
@@ -161,7 +228,7 @@ impl ImportPlan {
     fn account_for_the_rest(
         &self,
         tensor_map: &TensorMap,
-        spec: &ModelSpec,
+        tied: bool,
         from: &str,
         reports: &mut BTreeMap<String, TensorReport>,
     ) -> Result<(), ImportError> {
@@ -170,7 +237,7 @@ impl ImportPlan {
             if reports.contains_key(name) {
                 continue;
             }
-            let reason = if name == tensor_map.head && spec.tied {
+            let reason = if name == tensor_map.head && tied {
                 self.check_tied(name, entry, from)?;
                 Some("the same values as the embedding it is tied to")
             } else {
@@ -241,11 +308,18 @@ impl ImportPlan {
                     value: values[index],
                 });
             }
+            if let Some(half) = source.half {
+                let second = values.split_off(values.len() / 2);
+                if half == 1 {
+                    values = second;
+                }
+            }
             if let Some(heads) = source.heads {
                 let inputs =
                     if step.target.shape.len() == 1 { 1 } else { step.target.shape[0] as usize };
                 values = half_split(&values, heads, inputs);
             }
+            scale(&mut values, (source.factor * step.scale.0, step.scale.1));
             parts.push(values);
         }
         if !step.transposed {
@@ -300,9 +374,11 @@ impl Planner<'_> {
         };
         let outputs = source_outputs(self.spec, &target, rule.sources.len());
         let mut sources = Vec::new();
+        let is_embedding = pattern == "wte.weight" || (pattern == "lm_head.weight" && self.tied);
         for (i, (source, outputs)) in rule.sources.iter().zip(outputs).enumerate() {
-            let name = self.full_name(source, block);
-            let entry = self.entry(&name, source_shape(&target, outputs, rule.transposed))?;
+            let name = if is_embedding { self.embedding() } else { self.full_name(source, block) };
+            let rows = if rule.half.is_some() { outputs.saturating_mul(2) } else { outputs };
+            let entry = self.entry(&name, source_shape(&target, rows, rule.transposed))?;
             let heads = match (self.tensor_map.interleaved && rule.sources.len() == 3, i) {
                 (true, 0) => Some(self.spec.heads),
                 (true, 1) => Some(self.spec.key_value_heads),
@@ -310,13 +386,31 @@ impl Planner<'_> {
             };
             let note = heads
                 .map(|_| "rows ordered back from interleaved to half-split rotation".to_owned());
-            reports.insert(
-                name.clone(),
-                report(&name, entry, disposition, Some(target.name.clone()), note),
-            );
-            sources.push(Source { name, heads: heads.map(usize::from) });
+            let also = || format!("a part of {} too", target.name);
+            reports
+                .entry(name.clone())
+                .and_modify(|report| report.note = Some(also()))
+                .or_insert_with(|| {
+                    report(&name, entry, disposition, Some(target.name.clone()), note)
+                });
+            let is_query = rule.sources.len() == 3 && i == 0;
+            let factor = if is_query { self.factors.query } else { 1.0 };
+            sources.push(Source { name, heads: heads.map(usize::from), half: rule.half, factor });
         }
-        Ok(Step { target, sources, transposed: rule.transposed })
+        let scale = self.factors.of(&pattern);
+        Ok(Step { target, sources, transposed: rule.transposed, scale })
+    }
+
+    /// Returns the name in the checkpoint of the embedding. Of two names of one tensor, writers of
+    /// safetensors keep either.
+    fn embedding(&self) -> String {
+        let rule = self.tensor_map.rules.iter().find(|rule| rule.target == "wte.weight");
+        let source = rule.and_then(|rule| rule.sources.first()).copied().unwrap_or_default();
+        let (name, head) = (self.full_name(source, ""), self.tensor_map.head);
+        if self.tied && !self.entries.contains_key(&name) && self.entries.contains_key(head) {
+            return head.to_owned();
+        }
+        name
     }
 
     /// Returns the name in the checkpoint of a rule's source in `block`.

@@ -29,6 +29,8 @@ struct Server {
     /// File whose first response ends in the middle.
     breaks_off: Mutex<Option<&'static str>>,
     token: Option<&'static str>,
+    /// Set if the first request of each path is answered with the time to wait.
+    is_busy: bool,
     /// Server that files are redirected to; this server if `None`.
     cdn: Option<String>,
     requests: Mutex<Vec<Request>>,
@@ -94,13 +96,20 @@ impl Server {
             );
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         };
+        if self.is_busy
+            && self.requests.lock().unwrap().iter().filter(|other| other.path == path).count() == 1
+        {
+            return send("429 Too Many Requests", "Retry-After: 1\r\n", b"");
+        }
         if self
             .token
             .is_some_and(|token| header("authorization") != Some(&format!("Bearer {token}")))
         {
             return send("401 Unauthorized", "", b"");
         }
-        if path.starts_with("/api/models/org/tiny/revision/main?") {
+        if path.starts_with("/api/models/org/tiny/revision/main?")
+            || path.starts_with(&format!("/api/models/org/tiny/revision/{COMMIT}?"))
+        {
             let siblings: Vec<_> =
                 self.files.iter().map(|(name, bytes)| self.sibling(name, bytes)).collect();
             let body = serde_json::json!({"id": "org/tiny", "sha": COMMIT, "siblings": siblings})
@@ -189,6 +198,50 @@ fn a_download_that_breaks_off_is_resumed() {
     let fetched = fetch(&endpoint, cache.path(), "org/tiny", None).unwrap();
     assert_eq!(fetched.parameters().unwrap(), super::open("gpt2").parameters().unwrap());
     assert!(server.breaks_off.lock().unwrap().is_none());
+}
+
+#[test]
+fn a_busy_hub_is_waited_for() {
+    let (server, endpoint) = Server { is_busy: true, ..Server::of("gpt2") }.start();
+    let cache = tempfile::tempdir().unwrap();
+    let fetched = fetch(&endpoint, cache.path(), "org/tiny", None).unwrap();
+    assert_eq!(fetched.parameters().unwrap(), super::open("gpt2").parameters().unwrap());
+    // The listing twice. Each of two files three times, and twice where it is redirected to.
+    assert_eq!(server.requests(), 2 + 2 * (3 + 2));
+}
+
+#[test]
+fn a_cached_commit_needs_no_hub() {
+    let (server, endpoint) = Server::of("llama").start();
+    let cache = tempfile::tempdir().unwrap();
+    fetch(&endpoint, cache.path(), "org/tiny", None).unwrap();
+    let requests = server.requests();
+    let pinned = format!("org/tiny@{COMMIT}");
+    let nowhere = "http://127.0.0.1:1";
+    let fetched = fetch(nowhere, cache.path(), &pinned, None).unwrap();
+    assert_eq!(fetched.parameters().unwrap(), super::open("llama").parameters().unwrap());
+    assert_eq!(server.requests(), requests);
+    // A branch may have moved, and a file that is missing has to come from somewhere.
+    assert!(fetch(nowhere, cache.path(), "org/tiny", None).is_err());
+    let file = cache.path().join("org--tiny").join(COMMIT).join("model-00002-of-00003.safetensors");
+    fs::remove_file(&file).unwrap();
+    let text = fetch(nowhere, cache.path(), &pinned, None).err().unwrap();
+    assert!(text.contains("cannot be reached"), "{text}");
+    fetch(&endpoint, cache.path(), &pinned, None).unwrap();
+    assert!(file.is_file());
+}
+
+#[test]
+fn all_parts_of_a_gguf_model_are_fetched() {
+    let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+    let files = names.map(str::to_owned).into_iter().zip(super::gguf_parts()).collect();
+    let (_, endpoint) = Server { files, ..Server::default() }.start();
+    let expected = super::qwen2().parameters().unwrap();
+    for file in [None, Some(names[1])] {
+        let cache = tempfile::tempdir().unwrap();
+        let fetched = fetch(&endpoint, cache.path(), "org/tiny", file).unwrap();
+        assert_eq!(fetched.parameters().unwrap(), expected);
+    }
 }
 
 #[test]

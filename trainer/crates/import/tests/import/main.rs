@@ -53,7 +53,24 @@ fn distance(name: &str, spec: &ModelSpec, parameters: &[f32]) -> f64 {
 
 #[test]
 fn every_family_computes_what_the_reference_does() {
-    for name in ["gpt2", "dialogpt", "gpt-neo", "gpt-j", "llama", "llama-tied", "llama-biased"] {
+    for name in [
+        "gpt2",
+        "dialogpt",
+        "gpt-neo",
+        "gpt-j",
+        "llama",
+        "llama-tied",
+        "llama-biased",
+        "mistral",
+        "qwen2",
+        "phi",
+        "phi3",
+        "stablelm",
+        "starcoder2",
+        "gpt-bigcode",
+        "granite",
+        "gemma",
+    ] {
         let checkpoint = open(name);
         let distance = distance(name, checkpoint.spec(), &checkpoint.parameters().unwrap());
         assert!(distance < 1e-4, "{name}: logits are {distance} away");
@@ -90,6 +107,67 @@ fn specifications_are_derived() {
     let all =
         Biases { query_key_value: true, attention_output: true, feed_forward: true, head: false };
     assert_eq!(open("llama-biased").spec().biases, all);
+    let window = |window, period, layers| Some(LocalAttention { window, period, layers });
+    assert_eq!(open("mistral").spec().local, window(5, 1, 1));
+    let spec = *open("qwen2").spec();
+    assert_eq!((spec.local, spec.tied), (window(7, 2, 0b10), true));
+    assert!(spec.biases.query_key_value && !spec.biases.attention_output);
+    let spec = *open("phi").spec();
+    assert_eq!(spec.positions, rotary(2, 10_000));
+    assert!(spec.parallel && !spec.gated && spec.biases.head);
+    let spec = *open("stablelm").spec();
+    assert_eq!((spec.positions, spec.norm), (rotary(2, 10_000), Norm::Layer { epsilon: 10_000 }));
+    assert_eq!(open("starcoder2").spec().key_value_heads, 2);
+    assert_eq!(open("gpt-bigcode").spec().key_value_heads, 1);
+    // One tensor with two factors becomes two.
+    assert!(!open("gemma").spec().tied && !open("granite").spec().tied);
+}
+
+#[test]
+fn either_name_of_a_tied_tensor_is_enough() {
+    let changed = ChangedFixture::new("dialogpt").tensors(|tensors| {
+        drop(tensors.remove("transformer.wte.weight"));
+    });
+    let checkpoint = Checkpoint::open(changed.folder.path(), None).unwrap();
+    assert_eq!(checkpoint.parameters().unwrap(), open("dialogpt").parameters().unwrap());
+    // Weights of their own are not in the other's place.
+    let changed = ChangedFixture::new("llama-biased").tensors(|tensors| {
+        drop(tensors.remove("model.embed_tokens.weight"));
+    });
+    assert!(changed.refusal().contains("model.embed_tokens.weight [61, 16] is missing"));
+}
+
+#[test]
+fn buffers_of_the_rotation_are_skipped() {
+    let buffers = [
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+        "model.layers.1.self_attn.rotary_emb.cos_cached",
+        "model.layers.1.self_attn.rotary_emb.sin_cached",
+        "model.rotary_emb.inv_freq",
+    ];
+    let changed = ChangedFixture::new("llama-biased").tensors(|tensors| {
+        for buffer in buffers {
+            let buffer = (buffer.to_owned(), Tensor::ones([3], (Kind::Float, tch::Device::Cpu)));
+            tensors.extend([buffer]);
+        }
+    });
+    let checkpoint = Checkpoint::open(changed.folder.path(), None).unwrap();
+    assert_eq!(checkpoint.parameters().unwrap(), open("llama-biased").parameters().unwrap());
+}
+
+#[test]
+fn windows_that_hide_nothing_are_no_windows() {
+    let local = |name: &str, changes: Value| {
+        let changed = ChangedFixture::new(name).config(changes);
+        Checkpoint::open(changed.folder.path(), None).unwrap().spec().local
+    };
+    assert_eq!(local("mistral", json!({"sliding_window": 32})), None);
+    assert_eq!(local("mistral", json!({"sliding_window": null})), None);
+    assert_eq!(local("qwen2", json!({"use_sliding_window": false})), None);
+    // Older configs list no types of blocks.
+    let rule = json!({"layer_types": null, "max_window_layers": 0});
+    let all = Some(LocalAttention { window: 7, period: 1, layers: 1 });
+    assert_eq!(local("qwen2", rule), all);
 }
 
 #[test]
@@ -118,7 +196,8 @@ fn a_folder_is_written_and_read() {
     );
     assert_eq!(describe(&out).unwrap(), (model.spec, report.clone()));
     assert!(report.notes.is_empty(), "{:?}", report.notes);
-    assert_eq!((report.special.begin, report.special.end.as_slice()), (Some(0), [0].as_slice()));
+    // Its tokenizer puts no token before a text.
+    assert_eq!((report.special.begin, report.special.end.as_slice()), (None, [0].as_slice()));
     // libtorch's reader of safetensors reads the file too.
     let tensors: BTreeMap<_, _> =
         Tensor::read_safetensors(out.join(WEIGHTS_FILE)).unwrap().into_iter().collect();
@@ -235,7 +314,7 @@ fn encodings_are_decoded_as_their_authors_do() {
         gguf::read(Box::new(DiskFile::open(&fixture("encodings.gguf")).unwrap())).unwrap();
     let expected: BTreeMap<_, _> =
         Tensor::read_safetensors(fixture("encodings.safetensors")).unwrap().into_iter().collect();
-    assert_eq!(table.entries().len(), 11);
+    assert_eq!(table.entries().len(), 18);
     for (name, entry) in table.entries() {
         let values = table.decode(entry).unwrap();
         let expected = Vec::<f32>::try_from(expected[name].reshape([-1])).unwrap();
@@ -247,6 +326,133 @@ fn encodings_are_decoded_as_their_authors_do() {
             );
         }
     }
+}
+
+/// Metadata entry of a GGUF file: a key with the type and the bytes of its value.
+type Pair = (&'static str, u32, Vec<u8>);
+
+/// Returns a GGUF file with these metadata and tensors of float32.
+fn gguf(pairs: &[Pair], tensors: &[(String, Tensor)]) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let mut file = [b"GGUF".to_vec(), 3u32.to_le_bytes().to_vec()].concat();
+    for count in [tensors.len(), pairs.len()] {
+        file.extend((count as u64).to_le_bytes());
+    }
+    for (key, kind, value) in pairs {
+        file.extend([text(key), kind.to_le_bytes().to_vec(), value.clone()].concat());
+    }
+    let mut data: Vec<u8> = Vec::new();
+    for (name, tensor) in tensors {
+        let sizes = tensor.size();
+        file.extend([text(name), (sizes.len() as u32).to_le_bytes().to_vec()].concat());
+        file.extend(sizes.iter().rev().flat_map(|&size| (size as u64).to_le_bytes()));
+        file.extend([&[0u8; 4][..], &(data.len() as u64).to_le_bytes()[..]].concat());
+        let values = Vec::<f32>::try_from(tensor.reshape([-1])).unwrap();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        data.resize(data.len().next_multiple_of(32), 0);
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    [file, data].concat()
+}
+
+/// Returns the text of a metadata entry, with its type.
+fn text_pair(key: &'static str, text: &str) -> Pair {
+    (key, 8, [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat())
+}
+
+/// Returns the metadata and tensors of the Qwen2 fixture without its window, as llama.cpp's
+/// converter has them.
+fn qwen2_gguf() -> (Vec<Pair>, Vec<(String, Tensor)>) {
+    let mut pairs = vec![text_pair("general.architecture", "qwen2")];
+    for (key, size) in [
+        ("qwen2.block_count", 2u32),
+        ("qwen2.context_length", 32),
+        ("qwen2.embedding_length", 16),
+        ("qwen2.feed_forward_length", 24),
+        ("qwen2.attention.head_count", 4),
+        ("qwen2.attention.head_count_kv", 2),
+    ] {
+        pairs.push((key, 4, size.to_le_bytes().to_vec()));
+    }
+    for (key, value) in
+        [("qwen2.attention.layer_norm_rms_epsilon", 1e-6f32), ("qwen2.rope.freq_base", 1e4)]
+    {
+        pairs.push((key, 6, value.to_le_bytes().to_vec()));
+    }
+    let tensors = Tensor::read_safetensors(fixture("qwen2").join(WEIGHTS_FILE)).unwrap();
+    let names = [
+        ("model.layers.", "blk."),
+        ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("input_layernorm", "attn_norm"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+    ];
+    let renamed = |name: String| names.iter().fold(name, |name, (from, to)| name.replace(from, to));
+    let tensors = tensors.into_iter().map(|(name, tensor)| (renamed(name), tensor)).collect();
+    (pairs, tensors)
+}
+
+/// Returns the Qwen2 fixture without its window.
+pub(crate) fn qwen2() -> Checkpoint {
+    let changed = ChangedFixture::new("qwen2").config(json!({"use_sliding_window": false}));
+    Checkpoint::open(changed.folder.path(), None).unwrap()
+}
+
+#[test]
+fn a_qwen2_from_gguf_is_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qwen2.gguf");
+    let (pairs, tensors) = qwen2_gguf();
+    fs::write(&path, gguf(&pairs, &tensors)).unwrap();
+    let (file, expected) = (Checkpoint::open(&path, None).unwrap(), qwen2());
+    assert_eq!(file.spec(), expected.spec());
+    assert_eq!(file.parameters().unwrap(), expected.parameters().unwrap());
+}
+
+/// Returns the two parts of the Qwen2 fixture as GGUF. The second has nothing but its place and
+/// its tensors.
+pub(crate) fn gguf_parts() -> [Vec<u8>; 2] {
+    let (pairs, mut tensors) = qwen2_gguf();
+    let place = |number: u16| {
+        let total = tensors.len() as i32;
+        [
+            ("split.no", 2, number.to_le_bytes().to_vec()),
+            ("split.count", 2, 2u16.to_le_bytes().to_vec()),
+            ("split.tensors.count", 5, total.to_le_bytes().to_vec()),
+        ]
+    };
+    let (first, second) = ([pairs, place(0).to_vec()].concat(), place(1));
+    let rest = tensors.split_off(9);
+    [gguf(&first, &tensors), gguf(&second, &rest)]
+}
+
+#[test]
+fn all_parts_of_a_gguf_model_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let parts = [path("m-00001-of-00002.gguf"), path("m-00002-of-00002.gguf")];
+    let [first, second] = gguf_parts();
+    let refusal =
+        |path: &Path| Checkpoint::open(path, None).err().expect("it was accepted").to_string();
+    fs::write(&parts[1], &second).unwrap();
+    let text = refusal(&parts[1]);
+    assert!(text.contains("part 2 of 2") && text.contains("m-00001-of-00002.gguf"), "{text}");
+    fs::write(&parts[0], &first).unwrap();
+    let expected = qwen2().parameters().unwrap();
+    for part in &parts {
+        assert_eq!(Checkpoint::open(part, None).unwrap().parameters().unwrap(), expected);
+    }
+    fs::write(path("renamed.gguf"), &first).unwrap();
+    assert!(refusal(&path("renamed.gguf")).contains("give it its name back"));
+    fs::write(&parts[1], &first).unwrap();
+    assert!(refusal(&parts[0]).contains("part 2 of 2 is another one"));
 }
 
 /// A changed copy of a fixture.
@@ -343,10 +549,17 @@ fn tensors_that_do_not_fit_are_named() {
     assert!(text.contains("lm_head.weight differs from transformer.wte.weight"), "{text}");
 }
 
+/// Checks that fixtures with changes of their configs are refused with these words.
+fn are_refused(cases: &[(&str, Value, &str)]) {
+    for (name, changes, says) in cases {
+        let text = ChangedFixture::new(name).config(changes.clone()).refusal();
+        assert!(text.contains(says), "{name} with {changes}: {text}");
+    }
+}
+
 #[test]
 fn configs_that_do_not_fit_are_explained() {
-    let refusal = |name: &str, changes: Value| ChangedFixture::new(name).config(changes).refusal();
-    for (name, changes, says) in [
+    are_refused(&[
         ("gpt2", json!({"n_embd": 20}), "wte.weight is [61, 16] where"),
         ("gpt2", json!({"n_layer": 3}), "h.2.ln_1.weight [16] is missing"),
         ("gpt2", json!({"n_layer": 1}), "h.1.attn.c_attn.bias"),
@@ -386,6 +599,14 @@ fn configs_that_do_not_fit_are_explained() {
         ("llama-biased", json!({"attention_bias": false}), "k_proj.bias"),
         ("llama-biased", json!({"num_key_value_heads": 3}), "must divide the heads"),
         ("llama-biased", json!({"num_key_value_heads": 4}), "k_proj.weight is [8, 16] where"),
+        ("llama-biased", json!({"sliding_window": 4096}), "sliding window"),
+        ("llama-biased", json!({"quantization_config": {"bits": 4}}), "quantization_config"),
+    ]);
+}
+
+#[test]
+fn configs_of_unusual_rotations_are_explained() {
+    are_refused(&[
         (
             "llama-biased",
             json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}),
@@ -413,12 +634,25 @@ fn configs_that_do_not_fit_are_explained() {
             json!({"rope_parameters": null, "rope_theta": "1000000"}),
             "rope_theta is \"1000000\", not a whole number",
         ),
-        ("llama-biased", json!({"sliding_window": 4096}), "sliding window"),
-        ("llama-biased", json!({"quantization_config": {"bits": 4}}), "quantization_config"),
-    ] {
-        let text = refusal(name, changes.clone());
-        assert!(text.contains(says), "{name} with {changes}: {text}");
-    }
+    ]);
+}
+
+#[test]
+fn configs_of_later_families_are_explained() {
+    are_refused(&[
+        (
+            "llama-biased",
+            json!({"partial_rotary_factor": 0.5}),
+            "rotation of a part of each head (partial_rotary_factor)",
+        ),
+        ("phi", json!({"rope_parameters": {"partial_rotary_factor": 7}}), "not a share of a head"),
+        ("phi", json!({"qk_layernorm": true}), "qk_layernorm"),
+        ("granite", json!({"residual_multiplier": 0}), "residual_multiplier is 0, not a factor"),
+        ("phi3", json!({"intermediate_size": 20}), "gate_up_proj.weight is [48, 16] where"),
+        ("qwen2", json!({"layer_types": ["full_attention"]}), "each of the 2 blocks"),
+        ("qwen2", json!({"max_window_layers": "all"}), "max_window_layers is \"all\""),
+        ("gpt-bigcode", json!({"multi_query": false}), "multi_query false"),
+    ]);
 }
 
 #[test]
@@ -445,6 +679,40 @@ fn tensors_without_values_are_explained() {
         })
         .refusal();
     assert!(text.contains("is [0], without values") && text.contains("gather them"), "{text}");
+}
+
+#[test]
+fn only_the_tokenizer_says_what_begins_a_text() {
+    let (pairs, tensors) = qwen2_gguf();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qwen2.gguf");
+    let special = |begins: Option<bool>| {
+        let mut pairs = pairs.clone();
+        pairs.push(text_pair("tokenizer.ggml.model", "gpt2"));
+        pairs.push(text_pair("tokenizer.ggml.pre", "qwen2"));
+        let texts = |texts: &[&str]| {
+            let mut bytes =
+                [8u32.to_le_bytes().to_vec(), (texts.len() as u64).to_le_bytes().to_vec()].concat();
+            texts.iter().for_each(|text| bytes.extend(text_pair("", text).2));
+            bytes
+        };
+        pairs.push(("tokenizer.ggml.tokens", 9, texts(&["<s>", "a", "b", "ab"])));
+        pairs.push(("tokenizer.ggml.merges", 9, texts(&["a b"])));
+        pairs.push(("tokenizer.ggml.bos_token_id", 4, 0u32.to_le_bytes().to_vec()));
+        if let Some(begins) = begins {
+            pairs.push(("tokenizer.ggml.add_bos_token", 7, vec![begins.into()]));
+        }
+        fs::write(&path, gguf(&pairs, &tensors)).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let checkpoint = Checkpoint::open(&path, None).unwrap();
+        let saved = checkpoint.save(&out.path().join("m"), false, &ProgressBar::hidden());
+        let special = saved.unwrap().special;
+        (special.begin, special.begin_name)
+    };
+    let name = Some("<s>".to_owned());
+    assert_eq!(special(None), (None, name.clone()), "templates know it, texts do not begin so");
+    assert_eq!(special(Some(false)), (None, name.clone()));
+    assert_eq!(special(Some(true)), (Some(0), name));
 }
 
 #[test]

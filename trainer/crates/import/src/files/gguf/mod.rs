@@ -15,8 +15,8 @@ use reader::HeaderReader;
 use value::malformed;
 
 const MAGIC: &[u8; 4] = b"GGUF";
-/// Versions whose counts and lengths have 64 bits.
-const VERSIONS: [u32; 2] = [2, 3];
+/// Versions of the format. Counts and lengths of the first have 32 bits, and 64 since.
+const VERSIONS: [u32; 3] = [1, 2, 3];
 /// Default alignment of tensors in bytes.
 const DEFAULT_ALIGNMENT: u64 = 32;
 const ALIGNMENT_KEY: &str = "general.alignment";
@@ -24,9 +24,9 @@ const ALIGNMENT_KEY: &str = "general.alignment";
 const MAX_HEADER_BYTES: u64 = 1 << 27;
 /// Minimum number of bytes of a tensor in the list: the length of its name, number of dimensions,
 /// one size, type and offset.
-const MIN_TENSOR_BYTES: u64 = 32;
+const MIN_TENSOR_BYTES: u64 = 24;
 /// Minimum number of bytes of a metadata entry: the length of its key, a type and a byte.
-const MIN_ENTRY_BYTES: u64 = 13;
+const MIN_ENTRY_BYTES: u64 = 9;
 /// Maximum number of dimensions of a tensor.
 const MAX_DIMENSIONS: u32 = 4;
 
@@ -69,6 +69,9 @@ fn check_version(reader: &mut HeaderReader<'_>) -> Result<(), FileError> {
             "it is of version {version}; versions {VERSIONS:?} can be read"
         )));
     }
+    if version == 1 {
+        reader.read_narrow();
+    }
     Ok(())
 }
 
@@ -108,13 +111,13 @@ fn read_tensor(
     if dimensions > MAX_DIMENSIONS {
         return Err(refuse(format!("has {dimensions} dimensions, more than {MAX_DIMENSIONS}")));
     }
-    let mut shape = (0..dimensions).map(|_| reader.u64()).collect::<Result<Vec<_>, _>>()?;
+    let mut shape = (0..dimensions).map(|_| reader.length()).collect::<Result<Vec<_>, _>>()?;
     // The format lists the fastest dimension first.
     shape.reverse();
     let encoding = encoding(reader.u32()?).map_err(|kind| {
         FileError::Unsupported(format!(
             "tensor {name} is of type {kind}, which is not supported; \
-             take the file in F16, Q8_0, Q6_K, Q5_K, Q4_K, Q5_0, Q5_1, Q4_0 or Q4_1"
+             take the file in F16, Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_0, Q4_0 or IQ4_XS"
         ))
     })?;
     let bytes = byte_length(&shape, encoding).map_err(refuse)?;
@@ -140,9 +143,13 @@ fn encoding(kind: u32) -> Result<Encoding, String> {
         6 => Encoding::Q5_0,
         7 => Encoding::Q5_1,
         8 => Encoding::Q8_0,
+        10 => Encoding::Q2K,
+        11 => Encoding::Q3K,
         12 => Encoding::Q4K,
         13 => Encoding::Q5K,
         14 => Encoding::Q6K,
+        20 => Encoding::Iq4Nl,
+        23 => Encoding::Iq4Xs,
         24 => other("I8", 1),
         25 => other("I16", 2),
         26 => other("I32", 4),
@@ -150,12 +157,11 @@ fn encoding(kind: u32) -> Result<Encoding, String> {
         28 => Encoding::F64,
         30 => Encoding::Bf16,
         9 => return Err("Q8_1".into()),
-        10 => return Err("Q2_K".into()),
-        11 => return Err("Q3_K".into()),
         15 => return Err("Q8_K".into()),
-        16..=23 | 29 => return Err(format!("IQ ({kind})")),
-        34 | 35 => return Err("TQ".into()),
-        39 => return Err("MXFP4".into()),
+        34 => Encoding::Tq1_0,
+        35 => Encoding::Tq2_0,
+        39 => Encoding::Mxfp4,
+        16..=19 | 21 | 22 | 29 => return Err(format!("IQ ({kind})")),
         _ => return Err(format!("{kind}, not known")),
     })
 }

@@ -18,11 +18,18 @@ pub(super) struct HeaderReader<'a> {
     start: u64,
     /// Number of bytes of the window that are consumed.
     at: usize,
+    /// Set if counts and lengths have 32 bits.
+    is_narrow: bool,
 }
 
 impl<'a> HeaderReader<'a> {
     pub(super) fn new(file: &'a dyn ReadAt, limit: u64) -> Self {
-        Self { file, limit, window: Vec::new(), start: 0, at: 0 }
+        Self { file, limit, window: Vec::new(), start: 0, at: 0, is_narrow: false }
+    }
+
+    /// Reads counts and lengths of 32 bits from here on, as the first version has them.
+    pub(super) fn read_narrow(&mut self) {
+        self.is_narrow = true;
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -68,10 +75,15 @@ impl<'a> HeaderReader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    /// Reads a count, a length, or a size.
+    pub(super) fn length(&mut self) -> Result<u64, FileError> {
+        if self.is_narrow { self.u32().map(u64::from) } else { self.u64() }
+    }
+
     /// Reads a count of `items` of at least `min_bytes` each, which must fit in the remaining
     /// bytes.
     pub(super) fn count(&mut self, items: &str, min_bytes: u64) -> Result<u64, FileError> {
-        let count = self.u64()?;
+        let count = self.length()?;
         if count > self.remaining() / min_bytes {
             return Err(malformed(format!(
                 "it claims {count} {items}, more than the {} bytes left of it can hold",
@@ -137,6 +149,7 @@ impl<'a> HeaderReader<'a> {
             0 | 1 | 7 => 1,
             2 | 3 => 2,
             4..=6 => 4,
+            8 if self.is_narrow => 4,
             8 | 10..=12 => 8,
             9 => return Err(malformed(format!("metadata entry {key} is an array of arrays"))),
             _ => return Err(unknown_type(key, kind)),
