@@ -6,6 +6,7 @@
 //! the machine of the provider.
 
 use crate::documents::{documents_of_shard, indices, parse_shard_id, side_folder};
+use anyhow::{Context, Result, ensure};
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
@@ -345,6 +346,18 @@ fn watch(end: Instant, complete: &mut bool) -> ControlFlow<()> {
     ControlFlow::Break(())
 }
 
+/// Fails unless documents can be looked for in `folder`.
+pub(crate) fn check_data(folder: &Path) -> Result<()> {
+    let found = folders(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    ensure!(
+        !found.is_empty(),
+        "{} has no ingested data, neither itself nor in the folders of sources; name a folder that \
+         `data ingest` or `data acquire` filled",
+        folder.display()
+    );
+    Ok(())
+}
+
 /// Returns the folders with records of documents: `folder` itself, or those one and two levels
 /// below it, as `data acquire` makes them.
 fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -475,6 +488,18 @@ mod tests {
         };
         pol_data::ingest(&config, References::default(), &|_| ()).unwrap();
         (folder, out)
+    }
+
+    #[test]
+    fn folders_without_data_are_refused() {
+        let (folder, out) = ingested();
+        check_data(folder.path()).unwrap();
+        check_data(&out).unwrap();
+        let plays = folder.path().join("plays");
+        for path in [plays.join("hamlet.txt"), plays, folder.path().join("missing")] {
+            let refused = check_data(&path).unwrap_err().to_string();
+            assert!(refused.contains(&path.display().to_string()), "{refused}");
+        }
     }
 
     async fn find(folder: &Path, asked: Asked) -> Documents {

@@ -17,5 +17,6 @@ mod tests;
 mod train;
 
 pub(crate) use chain::IndexedChain;
+pub(crate) use documents::check_data;
 pub(crate) use options::{ApiOptions, ApiPartOptions};
 pub(crate) use server::{ApiParts, ApiServer, RunningApi};

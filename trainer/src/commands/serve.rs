@@ -9,14 +9,14 @@ use super::{
     receipt::ServeReceiptOptions,
 };
 use crate::{
-    api::{ApiPartOptions, ApiParts, IndexedChain},
+    api::{ApiPartOptions, ApiParts, IndexedChain, check_data},
     control::{ActivityKind, Control},
     keyring::user_folder,
     monitoring::{MetricsOptions, Monitoring},
     options::NodeOptions,
     roles::shutdown_signal,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 use pol_api::{Engine, EngineOptions, ModelCard, Models, Notary};
 use pol_import::describe;
@@ -111,7 +111,7 @@ pub(crate) struct ServeOptions {
 pub(crate) async fn run(mut options: ServeOptions) -> Result<()> {
     options.notary = options.receipts.notary()?;
     if let Some(folder) = &options.data {
-        ensure!(folder.is_dir(), "{} is no folder of data; make it first", folder.display());
+        check_data(folder)?;
     }
     let control = Control::new("api");
     let drain = Duration::from_secs(options.drain);
