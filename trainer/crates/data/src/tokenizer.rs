@@ -3,11 +3,12 @@
 //! The one wrapper around a `tokenizer.json`: text becomes tokens and nothing else.
 
 use std::panic::catch_unwind;
+use tokenizers::ModelWrapper;
 
 /// A tokenizer that treats all of a text as text.
 ///
-/// Text that spells a special token becomes ordinary tokens, and encodings are neither padded nor
-/// truncated, whatever the file asks for.
+/// Text that spells a special token becomes ordinary tokens, no merge is left out at random, and
+/// encodings are neither padded nor truncated, whatever the file asks for.
 ///
 /// # Example
 ///
@@ -49,6 +50,14 @@ impl Tokenizer {
         let mut inner = catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
             .map_err(|_| TokenizerError::Merges)?
             .map_err(|error| TokenizerError::Json(error.to_string()))?;
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && model.dropout.is_some()
+        {
+            // Merges left out at random are for training, and texts would differ between runs.
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(model);
+        }
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).map_err(library_error)?;
@@ -121,6 +130,14 @@ mod tests {
         let merges = r#"{"version":"1.0","added_tokens":[],
             "model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}}"#;
         assert!(!error(merges).to_string().is_empty());
+    }
+
+    #[test]
+    fn no_merge_is_left_out_at_random() {
+        let json = r#"{"version":"1.0","added_tokens":[],"model":{"type":"BPE","dropout":0.9,
+            "vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}"#;
+        let tokenizer = Tokenizer::from_json(json.as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode(&"ab".repeat(50)).unwrap(), [2; 50]);
     }
 
     #[test]
