@@ -13,8 +13,24 @@ use pol_model::{Layout, Weights};
 use std::{collections::BTreeMap, path::Path};
 use tch::{Device, Kind, Tensor};
 
-const FAMILIES: [&str; 7] =
-    ["gpt2", "dialogpt", "gpt-neo", "gpt-j", "llama", "llama-tied", "llama-biased"];
+const FAMILIES: [&str; 16] = [
+    "gpt2",
+    "dialogpt",
+    "gpt-neo",
+    "gpt-j",
+    "llama",
+    "llama-tied",
+    "llama-biased",
+    "mistral",
+    "qwen2",
+    "phi",
+    "phi3",
+    "stablelm",
+    "starcoder2",
+    "gpt-bigcode",
+    "granite",
+    "gemma",
+];
 
 struct Golden {
     checkpoint: Checkpoint,
