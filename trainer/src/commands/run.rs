@@ -26,6 +26,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use pol_chain::{Chain, Signer};
 use pol_config::{ConfigFile, Settings};
+use pol_data::IngestRecord;
 use pol_engine::parameters_to_bytes;
 use pol_primitives::{
     Hash,
@@ -216,6 +217,9 @@ fn parse_gib(text: &str) -> Result<f64, String> {
 pub async fn run<S: Strategy>(options: RunOptions, strategy: S) -> Result<()> {
     let mut interrupted = pin!(roles::shutdown_signal());
     options.log_notes();
+    if let Some(folder) = &options.data {
+        IngestRecord::read(folder)?;
+    }
     let role = role_name(options.role.role());
     let control = Control::new(role);
     let server = options.api.bind().await?;
