@@ -19,6 +19,8 @@ use std::{net::TcpListener, sync::Arc};
 
 /// RPC calls a minute for each connection from another machine. A member makes about a tenth.
 const RPC_CALLS_A_MINUTE: &str = "3000";
+/// Calls that one request may hold. Each may read a thousand storage items.
+const BATCH_CALLS: &str = "256";
 /// Networks whose connections are not limited.
 const THIS_MACHINE: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
@@ -78,6 +80,7 @@ impl SubstrateCli for Cli {
                 let help = "Maximum number of RPC calls a minute for each connection";
                 limit.help(help).long_help(help).default_value(RPC_CALLS_A_MINUTE)
             })
+            .mut_arg("rpc_max_batch_request_len", |most| most.default_value(BATCH_CALLS))
             .mut_arg("rpc_rate_limit_whitelisted_ips", |addresses| {
                 addresses.default_values(THIS_MACHINE)
             })

@@ -34,6 +34,7 @@ fn help_lists_commands_and_examples() {
         assert!(help.contains(part), "--help should mention {part}:\n{help}");
     }
     assert!(help.contains("[default: safe]"), "unsafe methods should be off:\n{help}");
+    assert!(help.contains("[default: 256]"), "batches of calls should be bounded:\n{help}");
     let version = run(&["--version"]);
     assert!(stdout(&version).contains(env!("CARGO_PKG_VERSION")));
 }

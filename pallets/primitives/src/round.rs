@@ -10,6 +10,10 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
+/// Longest phase of a round or stage of an audit in blocks: a week of blocks of three seconds. One
+/// member that says nothing holds the others up for so long, and a deadline stays as it began.
+pub const MAX_LENGTH: BlockNumber = 201_600;
+
 /// Height of a block.
 pub type BlockNumber = u32;
 
@@ -84,10 +88,12 @@ pub struct RoundConfig {
 }
 
 impl RoundConfig {
-    /// Returns `true` if every length is positive and the lengths are consistent.
+    /// Returns `true` if every length is positive and at most [`MAX_LENGTH`], and the lengths are
+    /// consistent.
     pub fn is_valid(&self) -> bool {
         let Self { join, train, reveal, hold, attest, pause, missed } = *self;
-        ![join, train, reveal, hold, attest, pause, missed].contains(&0) && join < train
+        let is_within = |length: &u32| (1..=MAX_LENGTH).contains(length);
+        [join, train, reveal, hold, attest, pause, missed].iter().all(is_within) && join < train
     }
 }
 

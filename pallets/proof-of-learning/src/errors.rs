@@ -34,7 +34,7 @@ mod errors {
         /// The pool has shards of another length or tokenizer. Keep those, or have the manifests
         /// withdrawn first.
         DataOfAnotherFormat,
-        /// Lengths must be positive and `join` below `train`.
+        /// Lengths must be positive, at most 201,600 blocks, and `join` below `train`.
         InvalidLengths,
         /// Only bonded trainers lease data. Bond as a trainer first, or raise a bond that penalties
         /// have used up.

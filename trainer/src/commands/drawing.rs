@@ -3,13 +3,14 @@
 //! Recipes of text, with the model and the prompts that they need.
 
 use super::text_model::{NativeTextModel, identify};
+use crate::files::{read_limited, read_text};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use pol_synthesis::{PromptSet, Recipe, Resources, SynthesisError, Synthesizer, TextModel};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+/// Largest file of prompts, in bytes.
+const MAX_PROMPTS: u64 = 1 << 28;
 
 /// Documents of the recipe of a model for which nobody wrote one.
 const DOCUMENTS: u32 = 100_000;
@@ -17,7 +18,7 @@ const DOCUMENTS: u32 = 100_000;
 /// Reads a recipe in TOML or JSON.
 pub(crate) fn read_recipe(path: &Path) -> Result<Recipe> {
     let name = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let text = read_text(path).with_context(|| format!("cannot read {name}"))?;
     let is_json = text.trim_start().starts_with('{');
     let parse = if is_json { Recipe::from_json } else { Recipe::from_toml };
     parse(&text).with_context(|| name.to_string())
@@ -68,7 +69,7 @@ impl RecipeFiles {
         let model = self.model.as_ref().map(|folder| NativeTextModel::load(folder, threads));
         let prompts = self.prompts.as_ref().map(|path| {
             let context = || format!("prompts: cannot read {}", path.display());
-            anyhow::Ok(PromptSet::parse(&fs::read(path).with_context(context)?)?)
+            anyhow::Ok(PromptSet::parse(&read_limited(path, MAX_PROMPTS).with_context(context)?)?)
         });
         Ok(LoadedRecipe { recipe, model: model.transpose()?, prompts: prompts.transpose()? })
     }

@@ -2,13 +2,19 @@
 
 //! Decisions of governance, and the council of the authorities.
 
-use crate::options::{KeyOptions, NodeOptions};
-use anyhow::{Context, Result};
+use crate::{
+    files::read_limited,
+    options::{KeyOptions, NodeOptions},
+};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use pol_chain::{Call, Decision, Motion, MotionCall, format_account};
 use pol_primitives::Hash;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+/// Largest code of a runtime, in bytes. The chain takes less.
+const MAX_RUNTIME: u64 = 1 << 24;
 
 const COUNCIL_HELP: &str = "\
 On a chain without a sudo key two thirds of the elected authorities decide. A command of governance,
@@ -206,9 +212,23 @@ fn describe_motion(hash: &Hash, motion: &Motion, call: Option<&MotionCall>) -> S
     lines.join("\n")
 }
 
+/// Returns `true` for code in WebAssembly, compressed or not.
+fn is_runtime(code: &[u8]) -> bool {
+    // The mark of compressed code is that of the crate sp-maybe-compressed-blob.
+    let marks: [&[u8]; 2] = [b"\0asm", &[82, 188, 83, 118, 70, 219, 142, 5]];
+    marks.iter().any(|mark| code.starts_with(mark))
+}
+
 /// Upgrades the runtime.
 async fn upgrade(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
-    let code = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let name = || file.display().to_string();
+    let code = read_limited(file, MAX_RUNTIME).with_context(name)?;
+    ensure!(
+        is_runtime(&code),
+        "{} is no runtime: `pol-node` is built with one, \
+        pol_runtime.compact.compressed.wasm",
+        name()
+    );
     let signer = key.signer()?;
     let decision = node.connect().await?.upgrade_runtime(&signer, code).await?;
     println!("{}", describe_decision(decision, "the runtime is upgraded"));
@@ -218,6 +238,12 @@ async fn upgrade(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runtimes_are_told_from_other_files() {
+        assert!(is_runtime(b"\0asm\x01") && is_runtime(&[82, 188, 83, 118, 70, 219, 142, 5, 0]));
+        assert!(!is_runtime(b"") && !is_runtime(b"#!/bin/sh"));
+    }
 
     #[test]
     fn hashes_are_hexadecimal() {

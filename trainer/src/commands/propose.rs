@@ -3,6 +3,7 @@
 //! Proposals of rewrites, made from measurements of a model.
 
 use super::{model_report::expert_names, progress::progress_bar};
+use crate::files::read_text;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::HumanCount;
@@ -15,7 +16,11 @@ use pol_model::{
 use pol_primitives::{model::ModelSpec, rewrite::Rewrite};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 const EXAMPLES: &str = "\
 Measures the loss on each text and the experts that its tokens go to. Each file is a domain of its \
@@ -41,7 +46,7 @@ Each proposal starts with a rewrite in braces. The first one is the most importa
       show how it would change a network's model";
 
 /// Longest part of a file that is read, in bytes.
-const MAX_TEXT_BYTES: usize = 1 << 22;
+const MAX_TEXT_BYTES: u64 = 1 << 22;
 /// Default length of a sequence, in tokens, if the model's context is not shorter.
 const DEFAULT_LENGTH: u32 = 256;
 
@@ -144,9 +149,12 @@ fn read_domains(
     })?;
     let text = TextTokenizer::parse(tokenizer)?;
     let domain = |path: &PathBuf| {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-        let start = &bytes[..bytes.len().min(MAX_TEXT_BYTES)];
-        let tokens = text.encode(&String::from_utf8_lossy(start))?;
+        let mut start = Vec::new();
+        let file = File::open(path).with_context(|| path.display().to_string())?;
+        file.take(MAX_TEXT_BYTES)
+            .read_to_end(&mut start)
+            .with_context(|| path.display().to_string())?;
+        let tokens = text.encode(&String::from_utf8_lossy(&start))?;
         ensure!(
             tokens.len() >= 2,
             "{} has no text that the model can predict; give a longer one",
@@ -179,7 +187,7 @@ fn read_losses(path: &Path) -> Result<Vec<f64>> {
     struct Round {
         heldout_loss_after: Option<f64>,
     }
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = read_text(path).with_context(|| path.display().to_string())?;
     if let Ok(summary) = serde_json::from_str::<Summary>(&text) {
         return Ok(summary
             .rounds

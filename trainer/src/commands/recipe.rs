@@ -7,6 +7,7 @@ use super::{
     governance::{decide, describe_decision},
 };
 use crate::{
+    files::{MAX_TEXT, read_limited},
     options::{KeyOptions, NodeOptions},
     preset::{FINE_TUNING_DIVISOR, Preset},
 };
@@ -255,7 +256,7 @@ async fn show(node: &NodeOptions) -> Result<()> {
 
 /// Sets the recipe in a file.
 async fn set(node: &NodeOptions, key: &KeyOptions, file: &Path) -> Result<()> {
-    let json = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let json = read_limited(file, MAX_TEXT).with_context(|| file.display().to_string())?;
     let recipe: Recipe =
         exact::parse(&json).with_context(|| format!("{} is not a recipe", file.display()))?;
     recipe.validate().with_context(|| file.display().to_string())?;

@@ -30,6 +30,12 @@ impl SoleProcess {
         Self { context, signer, is_registered: false, next_look: 0 }
     }
 
+    /// Returns `true` once peers ask this process for good. What it would promise before could be
+    /// asked of another process that started with it.
+    pub(crate) fn is_registered(&self) -> bool {
+        self.is_registered
+    }
+
     /// Looks now and then whether peers still ask this process.
     ///
     /// # Errors
@@ -42,12 +48,12 @@ impl SoleProcess {
         let chain = &self.context.chain;
         let firm = chain.finalised_block().await?;
         let member = chain.at(firm.hash).member(&self.signer.account()).await?;
-        self.next_look = height.saturating_add(LOOK_INTERVAL);
         let Some(endpoint) = member.and_then(|member| member.endpoint) else { return Ok(()) };
         let swarm = &self.context.swarm;
         let own = swarm.endpoint();
         if endpoint == own {
             self.is_registered = true;
+            self.next_look = height.saturating_add(LOOK_INTERVAL);
             return Ok(());
         }
         // A copy of the folder has the same name at another address.

@@ -613,6 +613,7 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
             self.note_lost_place(round);
             self.note_idle().await?;
             return if has_head
+                && self.sole.is_registered()
                 && self.context.control.may_lease()
                 && self.may_ask(overview)
                 && self.is_final_in_time(overview).await?

@@ -3,7 +3,10 @@
 //! Stages of an audit and their configuration.
 
 use super::{MAX_AUDITED_SEGMENTS, MAX_ESCROW_ROUNDS, MAX_PROBE_SHARDS, MAX_SEATS};
-use crate::{RoundNumber, round::BlockNumber};
+use crate::{
+    RoundNumber,
+    round::{BlockNumber, MAX_LENGTH},
+};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
@@ -75,8 +78,10 @@ impl AuditConfig {
             && self.more_seats > self.seats
             && within(self.segments, MAX_AUDITED_SEGMENTS)
             && within(self.probe, MAX_PROBE_SHARDS)
-            && ![self.serve, self.replay, self.open, self.reveal, self.escrow].contains(&0)
-            && self.escrow <= MAX_ESCROW_ROUNDS
+            && [self.serve, self.replay, self.open, self.reveal]
+                .iter()
+                .all(|length| (1..=MAX_LENGTH).contains(length))
+            && (1..=MAX_ESCROW_ROUNDS).contains(&self.escrow)
     }
 
     /// Returns the configuration with one seat more in both draws, within the limits of the

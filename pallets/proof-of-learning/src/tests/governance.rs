@@ -7,7 +7,7 @@ use pol_primitives::{
     audit::AuditConfig,
     model::ModelSpec,
     recipe::{Numerics, Recipe as Spec, Tier},
-    round::{Phase, RoundConfig},
+    round::{MAX_LENGTH, Phase, RoundConfig},
     submission::{Outcome, SubmissionStatus, TrainingClaims},
     traits::{DataFormat, Rounds},
 };
@@ -172,11 +172,13 @@ fn the_format_is_fixed_while_the_pool_has_data() {
 #[test]
 fn lengths_apply_to_later_phases() {
     in_round_one(|| {
-        let invalid = RoundConfig { join: 30, ..LENGTHS };
-        assert_noop!(
-            Learning::set_lengths(RuntimeOrigin::root(), invalid),
-            Error::<Test>::InvalidLengths
-        );
+        let endless = RoundConfig { reveal: MAX_LENGTH + 1, ..LENGTHS };
+        for invalid in [RoundConfig { join: 30, ..LENGTHS }, endless] {
+            assert_noop!(
+                Learning::set_lengths(RuntimeOrigin::root(), invalid),
+                Error::<Test>::InvalidLengths
+            );
+        }
         join(1);
         let deadline = round().deadline;
         let lengths = RoundConfig { reveal: 2, ..LENGTHS };

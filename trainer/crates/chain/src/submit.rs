@@ -482,6 +482,8 @@ pub(crate) fn dispatch_failure<'a>(
             Some([1, error @ ..]) => Some(error),
             _ => None,
         },
+        // So does handing in the code of a runtime that governance allowed, after its hash.
+        ("System", "RejectedInvalidUpgrade", refusal) => refusal.get(size_of::<Hash>()..),
         _ => None,
     }
 }

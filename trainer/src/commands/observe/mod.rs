@@ -30,6 +30,7 @@ use panel::PanelView;
 use phase_clock::PhaseClock;
 use pol_primitives::{RoundNumber, queries::Overview, round::Phase};
 use std::{
+    fs::File,
     path::PathBuf,
     pin::pin,
     time::{Duration, Instant},
@@ -56,7 +57,7 @@ pub(crate) struct ObserveOptions {
     #[command(flatten)]
     metrics: MetricsOptions,
     /// Stop after this many new heads. [default: watch until interrupted]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Write the summary to this file after every round.
     #[arg(long, value_name = "FILE")]
@@ -71,8 +72,13 @@ pub(crate) struct ObserveOptions {
     #[arg(long)]
     verbose: bool,
     /// Held-out sequences to measure each model on.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    sequences: usize,
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
+    sequences: u32,
     /// After the last round, wait at most this long until its updates are settled and all rewards
     /// that can be claimed are claimed.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -81,6 +87,14 @@ pub(crate) struct ObserveOptions {
 
 /// Watches the network and prints each round.
 pub(crate) async fn run(options: ObserveOptions) -> Result<()> {
+    if let Some(out) = &options.out {
+        // The first summary may come after many minutes.
+        File::options()
+            .create(true)
+            .append(true)
+            .open(out)
+            .with_context(|| format!("cannot write {}", out.display()))?;
+    }
     let mut monitoring = options.metrics.start("observer").await?;
     pol_metrics::observer().last_head_timestamp_seconds.set_now();
     let scratch = tempfile::tempdir().context("cannot make a temporary folder for blobs")?;
@@ -136,7 +150,7 @@ impl<'a> Observer<'a> {
     /// Watches until all rounds that were asked for are over and settled, or until interrupted.
     async fn watch(&mut self) -> Result<()> {
         let (sender, mut heads) = mpsc::unbounded_channel();
-        let sequences = self.options.sequences;
+        let sequences = self.options.sequences as usize;
         let mut measuring = tokio::spawn(measure_heads(self.context.clone(), sequences, sender));
         let mut blocks = pin!(self.context.chain.blocks().await?);
         let mut interrupted = pin!(roles::shutdown_signal());

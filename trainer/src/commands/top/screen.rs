@@ -11,7 +11,7 @@ use ratatui::{
         terminal,
     },
 };
-use std::{io, thread, time::Duration};
+use std::{thread, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -54,7 +54,8 @@ fn check_size() -> Result<()> {
     let (columns, lines) = terminal::size()?;
     ensure!(
         u32::from(columns) * u32::from(lines) <= MAX_CELLS,
-        "the terminal claims {columns} × {lines} cells; set its size, as `stty cols 100 rows 40` does"
+        "the terminal claims {columns} × {lines} cells; set its size, as `stty cols 100 rows 40` \
+         does"
     );
     Ok(())
 }

@@ -188,6 +188,7 @@ fn limits_are_checked() {
         AuditConfig { replay: 0, ..CONFIG },
         AuditConfig { open: 0, ..CONFIG },
         AuditConfig { reveal: 0, ..CONFIG },
+        AuditConfig { reveal: crate::round::MAX_LENGTH + 1, ..CONFIG },
         AuditConfig { escrow: 0, ..CONFIG },
         AuditConfig { escrow: MAX_ESCROW_ROUNDS + 1, ..CONFIG },
     ] {
