@@ -25,7 +25,7 @@ use pol_primitives::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs, io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -223,8 +223,8 @@ impl DataSearch {
         let mut known = BTreeMap::new();
         for item in items {
             let Some(content) = item.content.as_deref().and_then(hex_hash::parse) else { continue };
-            if !known.contains_key(&content) {
-                known.insert(content, chain.manifest_of_content(content).await?);
+            if let Entry::Vacant(place) = known.entry(content) {
+                place.insert(chain.manifest_of_content(content).await?);
             }
             item.manifest = known.get(&content).copied().flatten();
         }
