@@ -31,7 +31,7 @@ const OPTIONS: EngineOptions =
 const RUNS: usize = 3;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let engine = match std::env::args().nth(1) {
         Some(folder) => imported(Path::new(&folder))?,
         None => random(OPTIONS)?,
@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Returns the tokens per second of some streams at once.
-async fn speed(address: SocketAddr, streams: usize) -> Result<f64, Box<dyn Error>> {
+async fn speed(address: SocketAddr, streams: usize) -> Result<f64, Box<dyn Error + Send + Sync>> {
     let (start, mut asking) = (Instant::now(), JoinSet::new());
     for seed in 0..streams {
         asking.spawn(stream(address, seed));
@@ -83,7 +83,7 @@ async fn stream(address: SocketAddr, seed: usize) -> std::io::Result<String> {
     Ok(answer)
 }
 
-fn imported(folder: &Path) -> Result<Engine, Box<dyn Error>> {
+fn imported(folder: &Path) -> Result<Engine, Box<dyn Error + Send + Sync>> {
     let model = pol_import::load(folder)?;
     let tokenizer = model.tokenizer.ok_or("the model has no tokenizer")?;
     let (text, begin) = (TextTokenizer::parse(&tokenizer)?, model.report.special.begin);
