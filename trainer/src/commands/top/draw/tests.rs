@@ -190,11 +190,12 @@ fn a_network_without_anything_is_drawn() {
 
 #[test]
 fn the_state_of_the_connection_is_shown() {
-    let since = Instant::now() - Duration::from_secs(30);
+    // A test that is held up for some seconds shows the same.
+    let since = Instant::now() - Duration::from_secs(30 * 60);
     for (link, text) in [
         (Link::Live, " live\n"),
-        (Link::Late(since), " no new block for 30 s\n"),
-        (Link::Lost(since), " node lost 30 s ago, reconnecting\n"),
+        (Link::Late(since), " no new block for 30 min\n"),
+        (Link::Lost(since), " node lost 30 min ago, reconnecting\n"),
     ] {
         let view = View::new(NODE, &Update { link, ..Update::live(facts()) });
         let frame = frame(&view, (100, 24), &[]);
