@@ -48,7 +48,7 @@ pub(crate) fn check(network: &Network, node: Process, trainer: &Process) -> Proc
 fn serve(network: &Network, port: u16, log: &str) -> Process {
     let mut command = network.trainer();
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--index"]);
-    command.arg(network.path("index.db")).arg("--data").arg(network.path("data"));
+    command.arg(network.path("index.db"));
     let served = Process::start(&mut command, network.path(log));
     served.wait_for("http://127.0.0.1", 0, 120);
     served
