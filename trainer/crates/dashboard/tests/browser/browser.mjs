@@ -385,7 +385,6 @@ const modes = {
     await page.waitForSelector("button:text-is('Pause')");
     await visit(page, "learning");
     await page.waitForSelector("section:has(h2:text-is('Training on this machine')) .tile");
-    await readNorms(page);
     await check(page, "a trainer");
   },
 
@@ -445,7 +444,6 @@ const LOOKS = {
     await follow(page, "section:has(h2:text-is('Manifests')) tbody th a", ".lineage");
     await page.waitForSelector(".lineage a:text('Round')");
     await follow(page, ".lineage a:text('Source')", "h2:text('Lineage of source')");
-    await walkFromDocument(page, ".txt");
   },
   async economy(page) {
     await follow(page, "section:has(h2:text-is('Latest rewards')) a:text-is('why')", ".formula");
