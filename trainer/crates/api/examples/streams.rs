@@ -87,5 +87,5 @@ fn imported(folder: &Path) -> Result<Engine, Box<dyn Error + Send + Sync>> {
     let model = pol_import::load(folder)?;
     let tokenizer = model.tokenizer.ok_or("the model has no tokenizer")?;
     let (text, begin) = (TextTokenizer::parse(&tokenizer)?, model.report.special.begin);
-    Ok(start(&model.spec, &model.parameters, text, begin, OPTIONS)?)
+    start(&model.spec, &model.parameters, text, begin, OPTIONS)
 }
