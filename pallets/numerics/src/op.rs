@@ -217,7 +217,7 @@ pub struct Norm {
     pub rows: u32,
     /// Number of values in a row.
     pub width: u32,
-    /// What rows are divided by.
+    /// Quantity that rows are divided by.
     pub kind: NormKind,
     /// Encoding of the addend under the root.
     pub epsilon: u32,
@@ -227,7 +227,7 @@ pub struct Norm {
     pub bias: bool,
 }
 
-/// What a norm makes 1.
+/// Quantity that a norm makes 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
     /// The variance; the mean becomes 0.
