@@ -6,6 +6,7 @@ use super::{
 };
 use pol_api::{Limits, Scope, TokenFile};
 use serde_json::json;
+use std::path::Path;
 
 #[tokio::test]
 async fn tokens_open_what_their_scopes_allow() {
@@ -103,15 +104,21 @@ async fn guesses_slow_down_those_who_guess_alone() {
     assert_eq!(with(&token).get("/v1/models").await.status, 200);
 }
 
+/// Starts a server of texts without an end. Returns it with its tokens, which are in the file
+/// `path`, and a client that has the one of `writer`.
+async fn endless(path: &Path) -> (Server, TokenFile, Client) {
+    let file = TokenFile::new(path);
+    let token = file.add("writer", &[Scope::Generate]).unwrap();
+    let served = engine(Endless, "r0", options());
+    let server = Server::with(served, Limits::default(), Some(path), None).await;
+    let client = Client { token: Some(token), ..server.client.clone() };
+    (server, file, client)
+}
+
 #[tokio::test]
 async fn a_token_that_is_revoked_ends_with_its_streams() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
-    let file = TokenFile::new(&path);
-    let token = file.add("writer", &[Scope::Generate]).unwrap();
-    let served = engine(Endless, "r0", options());
-    let server = Server::with(served, Limits::default(), Some(&path), None).await;
-    let client = Client { token: Some(token), ..server.client.clone() };
+    let (_server, file, client) = endless(&folder.path().join("tokens.json")).await;
     let request = json!({"prompt": "x", "max_tokens": 1 << 29, "stream": true});
     let (mut stream, first) = client.start("/v1/completions", &request).await;
     assert!(first.starts_with(b"HTTP/1.1 200"));
@@ -125,12 +132,7 @@ async fn a_token_that_is_revoked_ends_with_its_streams() {
 #[tokio::test]
 async fn a_stream_goes_on_while_its_token_is_valid() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.json");
-    let file = TokenFile::new(&path);
-    let token = file.add("writer", &[Scope::Generate]).unwrap();
-    let served = engine(Endless, "r0", options());
-    let server = Server::with(served, Limits::default(), Some(&path), None).await;
-    let client = Client { token: Some(token), ..server.client.clone() };
+    let (_server, _, client) = endless(&folder.path().join("tokens.json")).await;
     let request = json!({"prompt": "x", "max_tokens": 400, "stream": true});
     let answer = client.post("/v1/completions", &request).await;
     assert!(answer.status == 200 && answer.body.contains("[DONE]"), "{answer:?}");
