@@ -41,4 +41,9 @@ RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps --
 step "traces, which are a feature"
 cargo test --release --locked -p pol-traces --features otlp --quiet
 step "tests"
-cargo test --release --locked --workspace --no-fail-fast
+if cargo test --release --locked --workspace --no-fail-fast 2>&1 | tee "$log"; then
+    exit 0
+fi
+step "what failed"
+grep -nE '^test .* FAILED$|panicked at |has overflowed|signal: |^error: ' -A 3 "$log" | tail -n 200 >&2
+exit 1
