@@ -23,8 +23,10 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
 ];
 /// Number of connections. SQLite has one writer at a time, and readers beside it.
 const CONNECTIONS: u32 = 8;
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a connection to a server.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a connection to a file, which is never away: its disk may stall for long.
+const FILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Setting of an SQLite database: readers do not wait for the writer.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL";
 /// Settings of each connection to SQLite: a commit is on disk with the next checkpoint, and 64 MiB
@@ -63,7 +65,7 @@ async fn connect(url: Url) -> Result<AnyPool, IndexError> {
     first.close().await?;
     let pool = AnyPoolOptions::new()
         .max_connections(CONNECTIONS)
-        .acquire_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(if is_sqlite { FILE_TIMEOUT } else { SERVER_TIMEOUT })
         .after_connect(move |connection, _| {
             async move {
                 if is_sqlite {

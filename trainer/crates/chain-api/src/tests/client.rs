@@ -15,8 +15,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Time in which everything that a test waits for has happened.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Time in which everything that a test waits for has happened, on a machine that stalls too.
+pub(crate) const SOON: Duration = Duration::from_secs(300);
 
 /// Server of an index, without a node.
 pub(crate) struct Server {
@@ -63,7 +63,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        tokio::spawn(serve(listener, router, Limits::default(), stopped));
+        let limits = Limits { header_timeout: SOON, write_timeout: SOON, ..Limits::default() };
+        tokio::spawn(serve(listener, router, limits, stopped));
         Self { index, state, address, _folder: folder, _stop: stop }
     }
 

@@ -14,7 +14,7 @@ use std::{
 /// User `nobody`, since the server does not run as root.
 const NOBODY: u32 = 65_534;
 /// Longest wait for the server.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// Name of the socket's file that the server makes.
 const SOCKET: &str = ".s.PGSQL.5432";
 
