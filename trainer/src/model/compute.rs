@@ -5,7 +5,7 @@
 use super::{
     excision::excised_rounds,
     fetch::{fetch_model, included_updates},
-    global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, payloads},
+    global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, round_updates},
     rewrite::{rewrite_model, rewrite_plan},
 };
 use crate::{context::NodeContext, error::Result};
@@ -47,7 +47,7 @@ pub async fn apply_updates(
 ) -> Result<GlobalModel> {
     let (recipe, parameters) = (recipe.clone(), base.parameters.clone());
     let model = tokio::task::spawn_blocking(move || {
-        let updates = payloads(updates);
+        let updates = round_updates(updates);
         let next = pol_engine::aggregate(&recipe, &parameters, &updates, &excised)?;
         Ok::<_, EngineError>(GlobalModel::new(next))
     });

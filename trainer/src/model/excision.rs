@@ -4,7 +4,7 @@
 
 use super::{
     fetch::included_updates,
-    global::{UpdateWithPayload, payloads},
+    global::{UpdateWithPayload, round_updates},
     rewrite::rewrite_plan,
 };
 use crate::{
@@ -62,7 +62,7 @@ async fn excised_round(
     included.retain(|update| !is_among(&record, update, &gone));
     let stays: Vec<bool> =
         included.iter().map(|update| !is_among(&record, update, indices)).collect();
-    let before = payloads(included);
+    let before = round_updates(included);
     let after = before
         .iter()
         .zip(stays)

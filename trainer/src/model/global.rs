@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use pol_chain::AccountId;
+use pol_engine::RoundUpdate;
 use pol_primitives::{Hash, head::IncludedUpdate, payload::Payload};
 use std::sync::Arc;
 
@@ -32,7 +33,12 @@ pub struct UpdateWithPayload {
     pub payload: Payload,
 }
 
-/// Returns the payloads of `updates` and their staleness, as aggregation takes them.
-pub fn payloads(updates: impl IntoIterator<Item = UpdateWithPayload>) -> Vec<(Payload, u8)> {
-    updates.into_iter().map(|included| (included.payload, included.update.staleness)).collect()
+/// Returns `updates` as aggregation takes them.
+pub fn round_updates(updates: impl IntoIterator<Item = UpdateWithPayload>) -> Vec<RoundUpdate> {
+    let of = |UpdateWithPayload { update, payload }| RoundUpdate {
+        payload,
+        staleness: update.staleness,
+        tokens: update.tokens,
+    };
+    updates.into_iter().map(of).collect()
 }

@@ -19,6 +19,6 @@ pub use excision::excised_rounds;
 pub use fetch::{
     fetch_model, fetch_tokenizer, head_before, hold_model, included_updates, revealed_updates,
 };
-pub use global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, payloads};
+pub use global::{GlobalModel, PRETRAINED_TAG, UpdateWithPayload, round_updates};
 pub use keeper::ModelKeeper;
 pub use rewrite::{rewrite_model, rewrite_plan};

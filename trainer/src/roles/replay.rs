@@ -11,7 +11,7 @@ use crate::{
     context::{NodeContext, Undelivered},
     data::{ShardReader, unless_malformed},
     error::{Result, RoleError, explain, note_full_disk},
-    model::{fetch_model, head_before, hold_model, included_updates, payloads},
+    model::{fetch_model, head_before, hold_model, included_updates, round_updates},
     state::AuditKey,
     strategy::Strategy,
 };
@@ -396,7 +396,7 @@ impl<S: Strategy> ReplayJob<S> {
         let replaying = scheduler.replaying.clone().lock_owned().await;
         let probe = compute(move |_| {
             let _replaying = replaying;
-            Ok(ScoreProbe::new(&recipe, &head, &payloads(included), &seed, &texts, workers)?)
+            Ok(ScoreProbe::new(&recipe, &head, &round_updates(included), &seed, &texts, workers)?)
         });
         Ok(RoundMeasure { probe: probe.await?, accounts })
     }

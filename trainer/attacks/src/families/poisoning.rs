@@ -12,7 +12,9 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use futures::FutureExt;
-use pol_engine::{ExcisedRound, LeaseJob, TrainingState, aggregate, evaluate, pack, train_segment};
+use pol_engine::{
+    ExcisedRound, LeaseJob, RoundUpdate, TrainingState, aggregate, evaluate, pack, train_segment,
+};
 use pol_primitives::{payload::Payload, recipe::Recipe, submission::Outcome};
 use pol_trainer::{
     Strategy,
@@ -81,8 +83,7 @@ const ROUNDS: u32 = 8;
 /// Rounds from an attack to its excision, as audits have it.
 const EXCISION_ROUNDS: u32 = 2;
 
-/// Payloads with their staleness.
-type Updates = Vec<(Payload, u8)>;
+type Updates = Vec<RoundUpdate>;
 
 /// Trains models under attack by a fifth of the trainers, and compares their held-out losses.
 fn poison_a_fifth(harness: &TrainingHarness) -> Result<Tally> {
@@ -130,10 +131,11 @@ fn train_under_attack(harness: &TrainingHarness, cheat: Option<Cheat>) -> Result
             let nonce = round * TRAINERS + trainer;
             state.parameters.copy_from_slice(&parameters);
             let payload = train_lease(harness, nonce, trainer as u8, state, strategy)?;
+            let update = RoundUpdate { payload, staleness: 0, tokens: 1 };
             if !is_attacker {
-                honest.push((payload.clone(), 0));
+                honest.push(update.clone());
             }
-            all.push((payload, 0));
+            all.push(update);
         }
         let excised = excised_round(recipe, round, &history);
         parameters = aggregate(recipe, &parameters, &all, excised.as_slice())?;
@@ -247,7 +249,8 @@ async fn valid_updates(
         }
         let (recipe, hash) = (&network.recipe, &update.payload_hash);
         let payload = context.fetch_payload(recipe, round, &update.account, hash).await;
-        valid.push((payload.map_err(RoleError::into_inner)?, update.staleness));
+        let payload = payload.map_err(RoleError::into_inner)?;
+        valid.push(RoundUpdate { payload, staleness: update.staleness, tokens: update.tokens });
     }
     Ok((valid, others))
 }

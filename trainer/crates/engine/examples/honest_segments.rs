@@ -16,7 +16,7 @@ mod fixture;
 
 use fixture::LeaseSetup;
 use pol_engine::{
-    TrainingState, aggregate,
+    RoundUpdate, TrainingState, aggregate,
     determinism::{self, NumericsMode},
 };
 use pol_model::initial_parameters;
@@ -120,7 +120,8 @@ fn run_fleet(fleet: u8, target: u32, count: &Counts) {
             count.leases.fetch_add(1, Ordering::Relaxed);
             let payload =
                 Payload::decode(&submitted.payload, recipe.compression.top_k, recipe.model.size());
-            updates.push((payload.expect("the payload was encoded here"), staleness));
+            let payload = payload.expect("the payload was encoded here");
+            updates.push(RoundUpdate { payload, staleness, tokens: stop.into() });
             *carried = submitted.carried;
         }
         let next = aggregate(&recipe, &heads[1], &updates, &[]).expect("honest updates");

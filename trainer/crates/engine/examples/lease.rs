@@ -5,7 +5,7 @@
 //! `cargo run --release -p pol-engine --example lease`
 
 use pol_engine::{
-    LeaseData, LeaseJob, Trace, TrainingState, aggregate,
+    LeaseData, LeaseJob, RoundUpdate, Trace, TrainingState, aggregate,
     determinism::{self, NumericsMode},
     evaluate, pack, replay, train_segment,
 };
@@ -52,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("the replay of segment 1 ends in the same bits: {}", leaf == trace.leaves()[2]);
 
     // Every validator: the next head from the round's updates.
-    let head = aggregate(&recipe, &base, &[(payload, 0)], &[])?;
+    let update = RoundUpdate { payload, staleness: 0, tokens: 1 };
+    let head = aggregate(&recipe, &base, &[update], &[])?;
     let sequences: Vec<&[u32]> = (0..data.sequences()).filter_map(|i| data.sequence(i)).collect();
     let [before, after] = [&base, &head].map(|model| evaluate(&recipe.model, model, &sequences, 2));
     println!("loss {:.3} before and {:.3} after the update", before?, after?);

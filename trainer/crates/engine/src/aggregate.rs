@@ -7,6 +7,17 @@ use pol_primitives::{
     recipe::Recipe,
 };
 
+/// Update of a round, as aggregation takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundUpdate {
+    /// Change of the parameters.
+    pub payload: Payload,
+    /// Number of rounds by which the update is late.
+    pub staleness: u8,
+    /// Number of tokens that the chain credits to the update: its work.
+    pub tokens: u64,
+}
+
 /// Earlier round that updates are taken out of.
 ///
 /// An update may be excised from a round that lost another one to an earlier head. Then
@@ -16,17 +27,17 @@ use pol_primitives::{
 pub struct ExcisedRound {
     /// Recipe of the round.
     pub recipe: Recipe,
-    /// Updates that are still part of the model, with their staleness, in account order.
-    pub before: Vec<(Payload, u8)>,
+    /// Updates that are still part of the model, in account order.
+    pub before: Vec<RoundUpdate>,
     /// Updates among them that stay; possibly none.
-    pub after: Vec<(Payload, u8)>,
+    pub after: Vec<RoundUpdate>,
     /// Rewrites of the model since that round, oldest first.
     pub rewrites: Vec<RewritePlan>,
 }
 
 impl ExcisedRound {
     /// Returns the movement of the round with these `updates`, as a vector of today's model.
-    fn movement(&self, updates: &[(Payload, u8)]) -> Result<Vec<f32>, EngineError> {
+    fn movement(&self, updates: &[RoundUpdate]) -> Result<Vec<f32>, EngineError> {
         let mut movement = movement(&self.recipe, updates)?;
         for plan in &self.rewrites {
             movement = plan.rewrite_state(&movement)?;
@@ -49,13 +60,13 @@ impl ExcisedRound {
 ///
 /// # Errors
 ///
-/// Fails for payloads of another model or recipe, and if a parameter would not stay finite. Since
-/// clipping and averaging only shrink, an update that can be aggregated alone can also be
+/// Fails for payloads of another model or recipe, and if a parameter would not stay finite. No round
+/// moves a tensor further than one update may, so an update that can be aggregated alone can also be
 /// aggregated with others: payloads can be checked one by one before inclusion.
 pub fn aggregate(
     recipe: &Recipe,
     base: &[f32],
-    updates: &[(Payload, u8)],
+    updates: &[RoundUpdate],
     excisions: &[ExcisedRound],
 ) -> Result<Vec<f32>, EngineError> {
     let mut next = movement(recipe, updates)?;
@@ -73,23 +84,27 @@ pub fn aggregate(
     Ok(next)
 }
 
-/// Returns the movement of a round, which is subtracted from the parameters:
-/// `outer_rate · mean(updates)`, from payloads with their staleness in account order. Without
-/// updates it is zero.
+/// Returns the movement of a round, which is subtracted from the parameters, from updates in account
+/// order. Without updates it is zero.
 ///
-/// Tensor by tensor, an update whose L2 norm is above the median of the round's is scaled down to
-/// the median, so that no single update prevails. The median is the lower of two middle norms, over
-/// the updates that change the tensor at all. Nor may an update exceed the norm that honest
-/// training can reach, even if it is alone in its round: parameters that an update adds and an
-/// excision takes away must not be so large that float32 loses the others.
+/// The work `uᵢ` of an update is its tokens, as a share of the most that an update of the round has.
+/// It weighs `wᵢ = 1 / (1 + staleness)`. The movement is `outer_rate · Σ wᵢ·clip(Δᵢ) / Σ wᵢ·uᵢ`:
+/// updates of the same work are averaged, and one of a tenth of the work takes a tenth of a place, so
+/// that short updates neither dilute a round nor lengthen it.
 ///
-/// An update weighs `1 / (1 + staleness)`, normalised by the sum of the weights. Norms and factors
-/// are float64; the update is summed in float32 in the given order.
+/// Tensor by tensor, an update is scaled down to `uᵢ` times the median of `norm / u`, so that neither
+/// one update nor many short ones prevail. Each update counts by its tokens in that median, over
+/// the updates that change the tensor at all, and of two middle values the lower one is taken. Nor
+/// may it exceed the norm that honest training can reach, even if an update is alone in its round:
+/// parameters that an update adds and an excision takes away must not be so large that float32 loses
+/// the others.
+///
+/// Norms and factors are float64; the update is summed in float32 in the given order.
 ///
 /// # Errors
 ///
 /// Fails for payloads of another model or recipe.
-pub fn movement(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Vec<f32>, EngineError> {
+pub fn movement(recipe: &Recipe, updates: &[RoundUpdate]) -> Result<Vec<f32>, EngineError> {
     Ok(RoundFactors::new(recipe, updates)?.movement(updates))
 }
 
@@ -103,24 +118,30 @@ pub(crate) struct RoundFactors {
 }
 
 impl RoundFactors {
-    pub(crate) fn new(recipe: &Recipe, updates: &[(Payload, u8)]) -> Result<Self, EngineError> {
+    pub(crate) fn new(recipe: &Recipe, updates: &[RoundUpdate]) -> Result<Self, EngineError> {
         let (layout, top_k) = (Layout::new(&recipe.model)?, recipe.compression.top_k);
-        for (payload, _) in updates {
-            check_payload(&layout, top_k, payload)?;
+        for update in updates {
+            check_payload(&layout, top_k, &update.payload)?;
         }
+        let work = work(updates);
         let norms: Vec<Vec<f64>> =
-            updates.iter().map(|(payload, _)| norms(&layout, payload)).collect();
+            updates.iter().map(|update| norms(&layout, &update.payload)).collect();
+        // Largest norm of an update of the most work.
         let limit = |(tensor, slot): (usize, &TensorSlot)| {
-            median(norms.iter().map(|norms| norms[tensor])).min(max_honest_norm(recipe, slot))
+            let rates = norms.iter().zip(&work).zip(updates);
+            median(rates.map(|((norms, work), update)| (norms[tensor] / work, update.tokens)))
+                .min(max_honest_norm(recipe, slot))
         };
         let limits: Vec<f64> = layout.tensors().iter().enumerate().map(limit).collect();
-        let weight = |staleness: u8| 1.0 / (1.0 + f64::from(staleness));
-        let total_weight: f64 = updates.iter().map(|&(_, staleness)| weight(staleness)).sum();
+        let weight = |update: &RoundUpdate| 1.0 / (1.0 + f64::from(update.staleness));
+        let total_weight: f64 =
+            updates.iter().zip(&work).map(|(update, work)| weight(update) * work).sum();
         let outer_rate = f64::from(recipe.outer_rate) / 1e6;
-        let factors = updates.iter().zip(&norms).map(|((_, staleness), norms)| {
-            let share = outer_rate * weight(*staleness) / total_weight;
-            let clip =
-                |(&norm, &limit): (&f64, &f64)| if norm > limit { limit / norm } else { 1.0 };
+        let factors = updates.iter().zip(&work).zip(&norms).map(|((update, work), norms)| {
+            let share = outer_rate * weight(update) / total_weight;
+            let clip = |(&norm, &limit): (&f64, &f64)| {
+                if norm > work * limit { work * limit / norm } else { 1.0 }
+            };
             norms.iter().zip(&limits).map(|pair| (share * clip(pair)) as f32).collect()
         });
         let factors = factors.collect();
@@ -128,10 +149,10 @@ impl RoundFactors {
     }
 
     /// Returns the movement by the `updates` that the factors are of.
-    pub(crate) fn movement(&self, updates: &[(Payload, u8)]) -> Vec<f32> {
+    pub(crate) fn movement(&self, updates: &[RoundUpdate]) -> Vec<f32> {
         let mut movement = vec![0f32; self.layout.len()];
-        for ((payload, _), factors) in updates.iter().zip(&self.factors) {
-            for_each_value(&self.layout, payload, |tensor, index, value| {
+        for (update, factors) in updates.iter().zip(&self.factors) {
+            for_each_value(&self.layout, &update.payload, |tensor, index, value| {
                 if let Some(movement) = movement.get_mut(index) {
                     *movement += factors[tensor] * value;
                 }
@@ -192,11 +213,28 @@ fn max_honest_norm(recipe: &Recipe, slot: &TensorSlot) -> f64 {
         * (slot.parameter.len() as f64).sqrt()
 }
 
-/// Returns the lower median of the norms above zero, or zero if there are none.
-fn median(norms: impl Iterator<Item = f64>) -> f64 {
-    let mut norms: Vec<f64> = norms.filter(|&norm| norm > 0.0).collect();
-    norms.sort_unstable_by(f64::total_cmp);
-    norms.get(norms.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
+/// Returns the tokens of each update as a share of the most that one has. A round without any tokens
+/// is one of equal work.
+fn work(updates: &[RoundUpdate]) -> Vec<f64> {
+    let most = updates.iter().map(|update| update.tokens).max().unwrap_or(0);
+    let share = |update: &RoundUpdate| {
+        if most == 0 { 1.0 } else { update.tokens as f64 / most as f64 }
+    };
+    updates.iter().map(share).collect()
+}
+
+/// Returns the lower weighted median of the values above zero, or zero if there are none. A value
+/// without any weight counts only beside others of its kind.
+fn median(values: impl Iterator<Item = (f64, u64)>) -> f64 {
+    let mut values: Vec<_> = values.filter(|&(value, _)| value > 0.0).collect();
+    values.sort_unstable_by(|(left, _), (right, _)| left.total_cmp(right));
+    let whole: u128 = values.iter().map(|&(_, weight)| u128::from(weight)).sum();
+    let mut below = 0;
+    let is_middle = |&&(_, weight): &&(f64, u64)| {
+        below += u128::from(weight);
+        2 * below >= whole
+    };
+    values.iter().find(is_middle).map_or(0.0, |&(value, _)| value)
 }
 
 /// Calls `visit` with tensor, index in the flat vector and value of every entry, in index order.
@@ -235,7 +273,12 @@ mod tests {
             .unwrap()
     }
 
-    fn excised(before: Vec<(Payload, u8)>, after: Vec<(Payload, u8)>) -> ExcisedRound {
+    /// Returns updates of equal work, from payloads with their staleness.
+    fn equal<const N: usize>(updates: [(Payload, u8); N]) -> [RoundUpdate; N] {
+        updates.map(|(payload, staleness)| RoundUpdate { payload, staleness, tokens: 8 })
+    }
+
+    fn excised(before: Vec<RoundUpdate>, after: Vec<RoundUpdate>) -> ExcisedRound {
         ExcisedRound { recipe: recipe(), before, after, rewrites: Vec::new() }
     }
 
@@ -256,28 +299,59 @@ mod tests {
         let payload = update(0.125, 1.0);
         let sent = dequantise(&payload);
         assert!(sent.contains(&0.125));
-        let next = aggregate(&recipe(), &base(), &[(payload, 3)], &[]).unwrap();
+        let next = aggregate(&recipe(), &base(), &equal([(payload, 3)]), &[]).unwrap();
         assert!(next.iter().zip(sent).all(|(&next, sent)| next == 1.0 - sent));
         assert_eq!(aggregate(&recipe(), &base(), &[], &[]).unwrap(), base());
     }
 
     #[test]
     fn stale_updates_weigh_less() {
-        let updates = [(update(0.1, 1.0), 0), (update(0.1, 1.0), 1)];
+        let updates = equal([(update(0.1, 1.0), 0), (update(0.1, 1.0), 1)]);
         let next = aggregate(&recipe(), &base(), &updates, &[]).unwrap();
-        let both = dequantise(&updates[0].0);
+        let both = dequantise(&updates[0].payload);
         assert!(next.iter().zip(both).all(|(&next, sent)| (next - (1.0 - sent)).abs() < 1e-6));
-        let opposed = [(update(0.1, 1.0), 0), (update(-0.1, 1.0), 1)];
+        let opposed = equal([(update(0.1, 1.0), 0), (update(-0.1, 1.0), 1)]);
         let next = aggregate(&recipe(), &base(), &opposed, &[]).unwrap();
-        let sent = dequantise(&opposed[0].0);
+        let sent = dequantise(&opposed[0].payload);
         assert!(
             next.iter().zip(sent).all(|(&next, sent)| (next - (1.0 - sent / 3.0)).abs() < 1e-6)
         );
     }
 
+    /// Asserts that a round of updates, given by value and tokens, moves each parameter by
+    /// `expected`, up to rounding.
+    fn assert_moves(updates: &[(f32, u64)], expected: f32) {
+        let of = |&(value, tokens): &(f32, u64)| RoundUpdate {
+            payload: update(value, 1.0),
+            staleness: 0,
+            tokens,
+        };
+        let updates: Vec<_> = updates.iter().map(of).collect();
+        let one = dequantise(&update(1.0, 1.0));
+        for (moved, one) in movement(&recipe(), &updates).unwrap().iter().zip(one) {
+            assert!((moved - expected * one).abs() < 0.01 * expected, "{moved}, {expected}");
+        }
+    }
+
+    #[test]
+    fn updates_move_the_model_by_their_work() {
+        // Twice the work moves twice as far, whoever of them is in the majority.
+        assert_moves(&[(0.1, 20), (0.05, 10)], 0.1);
+        assert_moves(&[(0.1, 20), (0.05, 10), (0.05, 10), (0.05, 10)], 0.1);
+        // One segment of twenty, in any number, neither shortens the others nor dilutes them.
+        assert_moves(&[(0.1, 20), (0.005, 1)], 0.1);
+        assert_moves(&[(0.1, 20), (0.1, 20), (0.005, 1), (0.005, 1), (0.005, 1)], 0.1);
+        // Nor is it worth more if it is as long as the whole.
+        assert_moves(&[(0.1, 20), (0.1, 1), (0.1, 1), (0.1, 1)], 0.1);
+        // Without tokens nothing moves beside others, and a round without any is of equal work.
+        assert_moves(&[(0.1, 20), (0.1, 0)], 0.1);
+        assert_moves(&[(0.1, 0), (0.1, 0)], 0.1);
+    }
+
     #[test]
     fn a_giant_is_clipped_to_the_median_of_each_tensor() {
-        let updates = [(update(0.01, 1.0), 0), (update(0.02, 1.0), 0), (update(0.01, 1e6), 0)];
+        let updates =
+            equal([(update(0.01, 1.0), 0), (update(0.02, 1.0), 0), (update(0.01, 1e6), 0)]);
         let next = aggregate(&recipe(), &base(), &updates, &[]).unwrap();
         assert!(next.iter().all(|value| (value - 1.0).abs() < 0.05));
         assert_ne!(next, base());
@@ -287,7 +361,8 @@ mod tests {
     fn a_giant_alone_is_clipped_to_the_norm_of_honest_training_and_leaves_no_trace() {
         let mut giant = update(0.02, 1.0);
         giant.chunks.iter_mut().for_each(|chunk| (chunk.low, chunk.high) = (0x7f7f, 0x7f7f));
-        let tainted = aggregate(&recipe(), &base(), &[(giant.clone(), 0)], &[]).unwrap();
+        let giant = equal([(giant, 0)]);
+        let tainted = aggregate(&recipe(), &base(), &giant, &[]).unwrap();
         for slot in Layout::new(&recipe().model).unwrap().tensors() {
             let moved: f64 =
                 tainted[slot.range()].iter().map(|&value| f64::from(value - 1.0).powi(2)).sum();
@@ -298,22 +373,27 @@ mod tests {
                 slot.parameter.name
             );
         }
-        let excised = excised(vec![(giant, 0)], Vec::new());
+        let excised = excised(giant.to_vec(), Vec::new());
         assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
     }
 
     #[test]
     fn medians_are_lower_middles_of_norms_above_zero() {
-        assert_eq!(median([0.0, 3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0].into_iter()), 1.0);
-        assert_eq!(median([0.0].into_iter()), 0.0);
+        let of = |values: &[(f64, u64)]| median(values.iter().copied());
+        assert_eq!(of(&[(0.0, 1), (3.0, 1), (1.0, 1), (2.0, 1)]), 2.0);
+        assert_eq!(of(&[(4.0, 1), (1.0, 1)]), 1.0);
+        assert_eq!(of(&[(0.0, 1)]), 0.0);
+        assert_eq!(of(&[(4.0, 20), (1.0, 10), (2.0, 9)]), 4.0);
+        assert_eq!(of(&[(4.0, 20), (1.0, 10), (2.0, 10)]), 2.0);
+        assert_eq!(of(&[(f64::INFINITY, 0), (f64::NAN, 0), (5.0, 0)]), 5.0);
     }
 
     #[test]
     fn an_excised_update_was_never_there() {
         // The one in the middle is the median: without it the largest is clipped to the smallest.
-        let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
-        let (kept, next) = ([round[0].clone(), round[2].clone()], [(update(0.005, 1.0), 0)]);
+        let round = equal([(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)]);
+        let kept = [round[0].clone(), round[2].clone()];
+        let next = equal([(update(0.005, 1.0), 0)]);
         let tainted = aggregate(&recipe(), &base(), &round, &[]).unwrap();
         let excised = excised(round.to_vec(), kept.to_vec());
         let healed = aggregate(&recipe(), &tainted, &next, &[excised]).unwrap();
@@ -324,7 +404,7 @@ mod tests {
 
     #[test]
     fn an_update_excised_after_rewrites_was_never_there() {
-        let round = [(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)];
+        let round = equal([(update(0.01, 1.0), 0), (update(0.02, 3.0), 0), (update(0.03, 2.0), 1)]);
         let kept = [round[0].clone(), round[2].clone()];
         let (mut tainted, mut clean) = (
             aggregate(&recipe(), &base(), &round, &[]).unwrap(),
@@ -364,9 +444,9 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_a_round_whose_updates_are_all_excised() {
-        let round = vec![(update(0.02, 1.0), 0), (update(-0.3, 2.0), 0)];
+        let round = equal([(update(0.02, 1.0), 0), (update(-0.3, 2.0), 0)]);
         let tainted = aggregate(&recipe(), &base(), &round, &[]).unwrap();
-        let excised = excised(round, Vec::new());
+        let excised = excised(round.to_vec(), Vec::new());
         assert_near(&aggregate(&recipe(), &tainted, &[], &[excised]).unwrap(), &base());
     }
 
@@ -388,11 +468,15 @@ mod tests {
         /// updates.
         #[test]
         fn excised_updates_were_never_there(
-            values in prop::collection::vec((-0.05f32..0.05, 0.1f32..20.0, 0u8..3, 0usize..4), 6),
+            values in prop::collection::vec(
+                (-0.05f32..0.05, 0.1f32..20.0, 0u8..3, 0usize..4, 0u64..20), 6,
+            ),
         ) {
             let updates: Vec<_> = values
                 .iter()
-                .map(|&(value, boost, staleness, _)| (update(value, boost), staleness))
+                .map(|&(value, boost, staleness, _, tokens)| {
+                    RoundUpdate { payload: update(value, boost), staleness, tokens }
+                })
                 .collect();
             let rounds = [0..3, 3..6];
             // Updates of a round that heads up to `head` leave in; 3 stands for no head.
@@ -416,7 +500,7 @@ mod tests {
                     .map(|round| excised(before(round), left(round, head)))
                     .filter(|excised| excised.before.len() > excised.after.len())
                     .collect();
-                let next = [(update(0.01, 1.0), 0)];
+                let next = equal([(update(0.01, 1.0), 0)]);
                 healed = aggregate(&recipe(), &healed, &next, &excisions).unwrap();
                 clean = aggregate(&recipe(), &clean, &next, &[]).unwrap();
             }
@@ -429,11 +513,11 @@ mod tests {
         let (payload, mut other) = (update(0.1, 1.0), recipe());
         other.compression.top_k += 1;
         assert!(matches!(
-            aggregate(&other, &base(), &[(payload.clone(), 0)], &[]),
+            aggregate(&other, &base(), &equal([(payload.clone(), 0)]), &[]),
             Err(EngineError::WrongModel { .. })
         ));
         assert!(matches!(
-            aggregate(&recipe(), &base()[1..], &[(payload.clone(), 0)], &[]),
+            aggregate(&recipe(), &base()[1..], &equal([(payload.clone(), 0)]), &[]),
             Err(EngineError::WrongModel { .. })
         ));
         let mut infinite = base();
@@ -444,7 +528,7 @@ mod tests {
         ));
         let short = Payload { chunks: Vec::new(), ..payload };
         assert!(matches!(
-            aggregate(&recipe(), &base(), &[(short, 0)], &[]),
+            aggregate(&recipe(), &base(), &equal([(short, 0)]), &[]),
             Err(EngineError::WrongModel { .. })
         ));
     }

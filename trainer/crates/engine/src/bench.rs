@@ -3,7 +3,7 @@
 //! Measurements of training speed and of audit costs on this machine.
 
 use crate::{
-    EngineError, LeaseData, LeaseJob, ScoreProbe, TrainingState,
+    EngineError, LeaseData, LeaseJob, RoundUpdate, ScoreProbe, TrainingState,
     blobs::read_blob,
     determinism::{self, NumericsMode},
     pack::{compress, pack},
@@ -175,10 +175,11 @@ pub fn measure_audit_cost(
     })?;
     let texts = [1, 2].map(|seed| RandomLease::text(recipe, config.probe.into(), seed));
     let texts: Vec<LeaseData> = texts.into_iter().collect::<Result<_, _>>()?;
-    let updates = vec![(payload, 0); SCORED_UPDATES.into()];
+    let update = RoundUpdate { payload, staleness: 0, tokens: 1 };
+    let updates = vec![update; SCORED_UPDATES.into()];
     let new_probe = || ScoreProbe::new(recipe, &lease.base, &updates, &[1; 32], &texts, workers);
     let (probe, probe_seconds) = timed(new_probe)?;
-    let score = median_seconds(|| score(&probe, &job, &updates[0].0, 0))?;
+    let score = median_seconds(|| score(&probe, &job, &updates[0].payload, 0))?;
 
     Ok(AuditCost {
         tier,

@@ -38,7 +38,7 @@
 //! `examples/lease.rs` is a complete program. Its core trains a lease and applies the update:
 //!
 //! ```no_run
-//! use pol_engine::{Trace, TrainingState, aggregate, pack, train_segment};
+//! use pol_engine::{RoundUpdate, Trace, TrainingState, aggregate, pack, train_segment};
 //! # use pol_engine::{EngineError, LeaseJob};
 //!
 //! # fn example(job: LeaseJob<'_>, base: Vec<f32>) -> Result<(), EngineError> {
@@ -49,7 +49,8 @@
 //!     trace.push(report.leaf);
 //! }
 //! let payload = pack(job.recipe, &base, &mut state)?;
-//! let head = aggregate(job.recipe, &base, &[(payload, 0)], &[])?;
+//! let update = RoundUpdate { payload, staleness: 0, tokens: 1 };
+//! let head = aggregate(job.recipe, &base, &[update], &[])?;
 //! # Ok(())
 //! # }
 //! ```
@@ -87,7 +88,7 @@ mod test_recipe;
 #[cfg(test)]
 extern crate self as pol_engine;
 
-pub use aggregate::{ExcisedRound, aggregate, movement};
+pub use aggregate::{ExcisedRound, RoundUpdate, aggregate, movement};
 pub use audit::{ReplayOutcome, audit, check_binding};
 pub use blobs::{audit_blobs, binding_blobs, state_blobs};
 pub use data::LeaseData;

@@ -16,7 +16,7 @@
 
 use crate::{
     EngineError, LeaseData, LeaseJob,
-    aggregate::RoundFactors,
+    aggregate::{RoundFactors, RoundUpdate},
     check_len,
     gradient::{for_each_gradient, mean_gradient},
 };
@@ -50,7 +50,7 @@ pub struct ScoreProbe {
 impl ScoreProbe {
     /// Draws sequences of `texts` by the audit's `seed`, and computes their gradient in the middle
     /// of the movement from `head`, the parameters that the audited round trains, by `updates`: all
-    /// that the round included, with their staleness, in account order.
+    /// that the round included, in account order.
     ///
     /// The sequences are four for each update, from 64 to [`MAX_PROBE_SEQUENCES`], spread evenly
     /// over the texts, and in these over shards, at least one of each. Without any text no update
@@ -63,7 +63,7 @@ impl ScoreProbe {
     pub fn new(
         recipe: &Recipe,
         head: &[f32],
-        updates: &[(Payload, u8)],
+        updates: &[RoundUpdate],
         seed: &Hash,
         texts: &[LeaseData],
         workers: usize,

@@ -30,10 +30,15 @@ fn trained() -> (LeaseSetup, Payload) {
     (setup, payload)
 }
 
+/// Returns an update of a whole lease.
+fn fresh(payload: Payload) -> RoundUpdate {
+    RoundUpdate { payload, staleness: 0, tokens: 4 }
+}
+
 /// Measures the update at `place` of a round of `updates`.
 fn measure_in(
     setup: &LeaseSetup,
-    updates: &[(Payload, u8)],
+    updates: &[RoundUpdate],
     place: usize,
     seed: u8,
     workers: usize,
@@ -41,12 +46,12 @@ fn measure_in(
     let texts = probe_texts(&setup.recipe);
     let probe =
         ScoreProbe::new(&setup.recipe, &setup.base, updates, &[seed; 32], &texts, workers).unwrap();
-    score(&probe, &setup.job(workers), &updates[place].0, place).unwrap()
+    score(&probe, &setup.job(workers), &updates[place].payload, place).unwrap()
 }
 
 /// Measures an update that is alone in its round.
 fn measure(setup: &LeaseSetup, payload: &Payload) -> UpdateMeasurement {
-    measure_in(setup, &[(payload.clone(), 0)], 0, 5, 2)
+    measure_in(setup, &[fresh(payload.clone())], 0, 5, 2)
 }
 
 fn flipped(payload: &Payload) -> Payload {
@@ -100,9 +105,9 @@ fn training_pays_and_its_opposite_does_not() {
 #[test]
 fn beside_honest_updates_cheats_gain_nothing() {
     let (setup, payload) = trained();
-    let mut updates = vec![(payload.clone(), 0); 3];
-    updates.extend([flipped(&payload), zero(&payload)].map(|update| (update, 0)));
-    updates.extend((0..8).map(|seed| (random(&payload, seed), 0)));
+    let mut updates = vec![fresh(payload.clone()); 3];
+    updates.extend([flipped(&payload), zero(&payload)].map(fresh));
+    updates.extend((0..8).map(|seed| fresh(random(&payload, seed))));
     let gains: Vec<i32> =
         (0..updates.len()).map(|place| measure_in(&setup, &updates, place, 5, 2).gain).collect();
     assert!(gains[0] > 0 && gains[0] == gains[1] && gains[3] < 0 && gains[4] == 0, "{gains:?}");
@@ -113,7 +118,8 @@ fn beside_honest_updates_cheats_gain_nothing() {
 #[test]
 fn figures_follow_their_definition() {
     let (setup, payload) = trained();
-    let updates = [(payload.clone(), 0), (random(&payload, 3), 1)];
+    let late = RoundUpdate { staleness: 1, ..fresh(random(&payload, 3)) };
+    let updates = [fresh(payload.clone()), late];
     let texts = probe_texts(&setup.recipe);
     let sequences = sequences(&texts);
     let whole = movement(&setup.recipe, &updates).unwrap();
@@ -142,7 +148,8 @@ fn figures_follow_their_definition() {
 #[test]
 fn bits_depend_on_the_draw_and_not_on_workers() {
     let (setup, payload) = trained();
-    let updates = [(payload.clone(), 0), (random(&payload, 3), 1)];
+    let late = RoundUpdate { staleness: 1, ..fresh(random(&payload, 3)) };
+    let updates = [fresh(payload.clone()), late];
     let honest = measure_in(&setup, &updates, 0, 5, 2);
     for workers in [0, 1, 3, 16] {
         assert_eq!(measure_in(&setup, &updates, 0, 5, workers), honest);
@@ -158,7 +165,7 @@ fn bits_depend_on_the_draw_and_not_on_workers() {
 #[test]
 fn without_text_nothing_is_gained_and_without_an_update_nothing_is_measured() {
     let (setup, payload) = trained();
-    let updates = [(payload.clone(), 0)];
+    let updates = [fresh(payload.clone())];
     let probe = ScoreProbe::new(&setup.recipe, &setup.base, &updates, &[5; 32], &[], 2).unwrap();
     let measure = score(&probe, &setup.job(2), &payload, 0).unwrap();
     assert_eq!((measure.gain, measure.score()), (0, 0));
@@ -187,4 +194,19 @@ fn half_the_work_earns_half_as_much() {
     let others = (season.scores[0] + season.scores[1] + season.scores[3]) / 3.0;
     let share = season.scores[2] / others;
     assert!((share - 0.5).abs() < 0.5 * 0.15, "{share}: {:?}", season.scores);
+}
+
+#[test]
+fn short_updates_earn_by_their_work_though_they_are_the_most() {
+    determinism::ensure(NumericsMode::Exact).expect("the exact profile");
+    let alone = Season::train(&recipe(), &[4, 4], 12);
+    let season = Season::train(&recipe(), &[4, 4, 1, 1, 1], 12);
+    for whole in &season.scores[..2] {
+        for short in &season.scores[2..] {
+            assert!(*short < 0.25 * 1.15 * whole, "{:?}", season.scores);
+        }
+    }
+    let learnt = |season: &Season| season.rounds.iter().map(|round| round.1).sum::<f64>();
+    let (alone, beside) = (learnt(&alone), learnt(&season));
+    assert!(beside > 0.9 * alone, "{beside} beside short updates, {alone} without");
 }
