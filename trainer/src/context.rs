@@ -32,6 +32,17 @@ const MEMBERS_TIME: Duration = Duration::from_secs(12);
 /// Balance that an account needs besides its bond, to pay fees.
 const FEE_RESERVE: Balance = POL;
 
+/// Result of the try to raise a bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BondRaise {
+    /// The bond is raised.
+    Done,
+    /// The balance does not cover it and some fees, or the chain refused it.
+    NotCovered,
+    /// The key is that of a proxy that may not raise the bond.
+    OwnKeyOnly,
+}
+
 /// Chain client, swarm and state folder that roles act through.
 #[derive(Clone)]
 pub struct NodeContext {
@@ -207,28 +218,38 @@ impl NodeContext {
     /// Fails if the chain cannot be reached.
     pub async fn fill_bond(&self, signer: &Signer, member: &Member<AccountId>) -> Result<()> {
         let amount = member.role.minimum_bond().saturating_sub(member.bond);
-        if amount > 0 && !self.raise_bond(signer, amount).await? {
-            tracing::warn!(
-                "the bond is below its minimum and could not be filled up; check the balance"
-            );
+        if amount > 0 {
+            match self.raise_bond(signer, amount).await? {
+                BondRaise::Done => {}
+                BondRaise::NotCovered => tracing::warn!(
+                    "the bond is below its minimum and could not be filled up; check the balance"
+                ),
+                BondRaise::OwnKeyOnly => tracing::warn!(
+                    "the bond is below its minimum; {}",
+                    own_key_advice(signer, amount)
+                ),
+            }
         }
         Ok(())
     }
 
-    /// Adds `amount` to the signer's bond. Returns `false` if its balance does not cover that and
-    /// some fees.
+    /// Adds `amount` to the signer's bond, if its key may do so.
     ///
     /// # Errors
     ///
     /// Fails if the chain cannot be reached.
-    pub async fn raise_bond(&self, signer: &Signer, amount: Balance) -> Result<bool> {
+    pub async fn raise_bond(&self, signer: &Signer, amount: Balance) -> Result<BondRaise> {
+        if !self.chain.may_make_all_calls(signer).await? {
+            return Ok(BondRaise::OwnKeyOnly);
+        }
         let free = self.chain.free_balance(&signer.account()).await?;
         let raised = free >= amount.saturating_add(FEE_RESERVE)
             && submit_housekeeping(&self.chain, signer, Call::BondExtra { amount }).await?;
-        if raised {
-            tracing::info!("raised the bond by {}", format_amount(amount));
+        if !raised {
+            return Ok(BondRaise::NotCovered);
         }
-        Ok(raised)
+        tracing::info!("raised the bond by {}", format_amount(amount));
+        Ok(BondRaise::Done)
     }
 
     /// Returns the members of the network, as they were a few blocks ago at most.
@@ -416,10 +437,30 @@ pub async fn submit_housekeeping(chain: &Chain, signer: &Signer, call: Call) -> 
     }
 }
 
+/// Says how to add `amount` to the bond of a signer whose key may not.
+pub(crate) fn own_key_advice(signer: &Signer, amount: Balance) -> String {
+    format!(
+        "the key of a proxy cannot raise it: with the key of {}, run `pol-trainer keys authorise \
+         {} --raise-bond {}`",
+        signer.ss58(),
+        format_account(&signer.key_account()),
+        amount.div_ceil(POL)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use pol_swarm::{PeerFailure, PeerFailures};
+
+    #[test]
+    fn a_proxy_is_told_who_raises_the_bond() {
+        let [account, key] = ["//Alice", "//Bob"].map(|uri| Signer::from_uri(uri).unwrap());
+        let proxy = key.clone().acting_for(account.account());
+        let advice = own_key_advice(&proxy, 8 * POL + 1);
+        assert!(advice.contains(&format!("the key of {}", account.ss58())), "{advice}");
+        assert!(advice.ends_with(&format!("authorise {} --raise-bond 9`", key.ss58())), "{advice}");
+    }
 
     #[test]
     fn only_members_that_were_asked_and_sent_nothing_are_at_fault() {

@@ -12,7 +12,7 @@ use super::{
     tasks::{BackgroundTask, RoleTask, compute},
 };
 use crate::{
-    context::{NodeContext, submit_housekeeping},
+    context::{BondRaise, NodeContext, own_key_advice, submit_housekeeping},
     control::{ActivityKind, PlanState, Progress, WorkEvent},
     data::{contents, lease_tag},
     disk,
@@ -215,16 +215,27 @@ impl<S: Strategy> Trainer<S> {
         if self.convicted.load(Ordering::Relaxed) {
             return Ok(missing == 0);
         }
-        let covers = missing == 0 || self.context.raise_bond(&self.signer, missing).await?;
+        let raise = match missing {
+            0 => BondRaise::Done,
+            missing => self.context.raise_bond(&self.signer, missing).await?,
+        };
+        let covers = raise == BondRaise::Done;
         if !covers && !std::mem::replace(&mut self.locked, true) {
+            let remedy = match raise {
+                BondRaise::OwnKeyOnly => {
+                    format!("to train meanwhile: {}", own_key_advice(&self.signer, missing))
+                }
+                _ => format!(
+                    "the balance does not cover that; send {} some POL to train meanwhile",
+                    self.signer.ss58()
+                ),
+            };
             tracing::warn!(
-                "{} of the bond of {} back updates that wait for their audits, and the balance \
-                 does not cover {} more for another one: waiting until one is settled. Send {} \
-                 some POL to train meanwhile",
+                "{} of the bond of {} back updates that wait for their audits, and another one \
+                 needs {} more: waiting until one is settled. {remedy}",
                 format_amount(member.locked),
                 format_amount(member.bond),
-                format_amount(missing),
-                self.signer.ss58()
+                format_amount(missing)
             );
         }
         self.locked = !covers;
@@ -625,13 +636,9 @@ impl<S: Strategy> BlockHandler for Trainer<S> {
                 Ok(())
             };
         };
-        if lease.due_round < round.number {
+        // Nothing can be committed to a lease of an earlier recipe.
+        if lease.due_round < round.number || lease.recipe != recipe.hash() {
             return self.conclude(&lease).await;
-        }
-        if lease.recipe != recipe.hash() {
-            // Its update cannot be committed any more.
-            self.training = None;
-            return Ok(());
         }
         if self.given_up == Some(LeaseKey::of(&lease)) || self.may_lose(overview, &lease) {
             return Ok(());

@@ -175,8 +175,10 @@ fn start_proxy(network: &Network, nodes: &str) -> Process {
     let options = ["--tier", "participant", "--node", nodes, "--proxy-for", &account];
     let refusal = network.member("charlie", &options).wait_failure(60);
     assert!(refusal.contains("keys authorise"), "{refusal}");
-    let bond = ["--dev-account", "trainer-3", "--bond", "trainer", "--fund", "10"];
-    network.run(&[&["keys", "authorise", &proxy][..], &bond].concat());
+    let authorise = ["keys", "authorise", &proxy, "--dev-account", "trainer-3"];
+    network.run(&[&authorise[..], &["--bond", "trainer", "--fund", "10"]].concat());
+    // The proxy cannot raise the bond itself.
+    network.run(&[&authorise[..], &["--raise-bond", "4000"]].concat());
     let proxies = network.run(&["keys", "proxies", &account]);
     assert!(proxies.contains(&proxy), "{proxies}");
     network.member("charlie", &options)

@@ -303,7 +303,7 @@ pub enum Permission {
     #[codec(index = 0)]
     Any,
     /// Calls of rounds and audits, claims of rewards, and what keeps a member in its role. It can
-    /// neither transfer funds, nor bond, nor unbond.
+    /// neither transfer funds nor change the bond.
     #[codec(index = 1)]
     Learning,
 }

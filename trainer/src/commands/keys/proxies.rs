@@ -10,8 +10,8 @@ use pol_primitives::{Balance, POL, member::Role};
 
 const AUTHORISE_HELP: &str = "\
 The key of the account then stays away from the machine that trains. The other key makes the calls
-of rounds, audits and rewards, and pays their fees. It can neither transfer funds, nor bond, nor
-unbond.
+of rounds, audits and rewards, and pays their fees. It can neither transfer funds nor change the
+bond. Each update locks a part of the bond until its audit, so a larger bond trains more often.
 
 Examples:
   pol-trainer keys generate hot
@@ -19,7 +19,9 @@ Examples:
   pol-trainer keys authorise ADDRESS --account main --bond trainer --fund 10
       on a machine with the key of the account: bonds it, adds the proxy, sends 10 POL for fees
   pol-trainer --account hot --proxy-for ACCOUNT
-      on the machine that trains";
+      on the machine that trains
+  pol-trainer keys authorise ADDRESS --account main --raise-bond 4000
+      on a machine with the key of the account, later: adds 4,000 POL to the bond";
 
 /// Options of `keys authorise`.
 #[derive(Args)]
@@ -34,6 +36,9 @@ pub(crate) struct AuthoriseOptions {
     /// Bond the account for this role too, if it is not bonded.
     #[arg(long, value_enum, value_name = "ROLE")]
     bond: Option<BondRole>,
+    /// Add this many POL to the bond.
+    #[arg(long, value_name = "POL", value_parser = clap::value_parser!(u32).range(1..))]
+    raise_bond: Option<u32>,
     /// Send this many POL to the key too, for its fees.
     #[arg(long, value_name = "POL", value_parser = clap::value_parser!(u32).range(1..))]
     fund: Option<u32>,
@@ -84,15 +89,8 @@ impl AuthoriseOptions {
             known.delegate == delegate && known.permission == permission && known.delay == 0
         });
         let mut calls = Vec::new();
-        if let Some(role) = self.bond
-            && chain.member(&account).await?.is_none()
-        {
-            let role = match role {
-                BondRole::Trainer => Role::Trainer,
-                BondRole::Validator => Role::Validator,
-            };
-            calls.push(Call::Bond { role, amount: role.minimum_bond() });
-        }
+        let is_member = self.bond.is_some() && chain.member(&account).await?.is_some();
+        calls.extend(bond_call(self.bond.filter(|_| !is_member), self.raise_bond));
         if !is_known {
             calls.push(Call::AddProxy { delegate, permission });
         }
@@ -105,6 +103,21 @@ impl AuthoriseOptions {
         println!("{} may act for {}", format_account(&delegate), signer.ss58());
         Ok(())
     }
+}
+
+/// Returns the call that bonds for `role` with `raise` POL more than the smallest bond, or that
+/// raises the bond of a member.
+fn bond_call(role: Option<BondRole>, raise: Option<u32>) -> Option<Call> {
+    let raise = raise.map(|raise| Balance::from(raise) * POL);
+    let Some(role) = role else {
+        return raise.map(|amount| Call::BondExtra { amount });
+    };
+    let role = match role {
+        BondRole::Trainer => Role::Trainer,
+        BondRole::Validator => Role::Validator,
+    };
+    let amount = role.minimum_bond().saturating_add(raise.unwrap_or_default());
+    Some(Call::Bond { role, amount })
 }
 
 impl RevokeOptions {
@@ -145,5 +158,20 @@ impl ProxiesOptions {
             println!("{}  {permission}{delay}", format_account(&proxy.delegate));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bond_is_made_or_raised() {
+        let minimum = Role::Trainer.minimum_bond();
+        let trainer = |amount| Some(Call::Bond { role: Role::Trainer, amount });
+        assert_eq!(bond_call(Some(BondRole::Trainer), None), trainer(minimum));
+        assert_eq!(bond_call(Some(BondRole::Trainer), Some(4)), trainer(minimum + 4 * POL));
+        assert_eq!(bond_call(None, Some(4)), Some(Call::BondExtra { amount: 4 * POL }));
+        assert_eq!(bond_call(None, None), None);
     }
 }
