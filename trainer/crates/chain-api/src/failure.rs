@@ -6,7 +6,10 @@ use axum::response::{IntoResponse, Response};
 use pol_api::ApiError;
 use pol_chain::ChainError;
 use pol_index::IndexError;
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// Time after which a client asks again for what is not there yet.
 const RETRY: Duration = Duration::from_secs(5);
@@ -29,14 +32,30 @@ impl Failure {
     }
 
     /// Creates the failure of a request before the index has what it needs.
-    pub(crate) fn indexing() -> Self {
-        Self(ApiError::Unavailable {
-            name: "indexing",
-            detail: "the index has no block yet: wait until its follower has read some, and see \
-                     the log of the server if that does not happen"
-                .into(),
-            retry: RETRY,
-        })
+    pub(crate) fn indexing(trouble: &Trouble) -> Self {
+        let detail = trouble.get().map_or_else(
+            || {
+                "the index has no block yet: wait until its follower has read some, and see the \
+                 log of the server if that does not happen"
+                    .into()
+            },
+            |trouble| format!("the index has no block yet, and its follower failed: {trouble}"),
+        );
+        Self(ApiError::Unavailable { name: "indexing", detail, retry: RETRY })
+    }
+}
+
+/// Why the follower of the chain failed last, until it adds blocks again. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(crate) fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

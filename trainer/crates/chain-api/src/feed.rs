@@ -2,7 +2,7 @@
 
 //! The source of all streams of events. It holds up nobody: a stream that is too slow ends.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Trouble};
 use axum::response::sse::Event;
 use pol_api::ApiError;
 use serde::Serialize;
@@ -106,7 +106,7 @@ impl Feed {
         // All that comes before the first look at the index is new to nobody.
         let opened = stage.wait_for(|stage| *stage != Stage::Starting);
         if timeout(patience, opened).await.is_err() {
-            return Err(Failure::indexing());
+            return Err(Failure::indexing(&Trouble::default()));
         }
         let notices = self.sender.subscribe();
         Ok(Subscription { notices, stage, is_over: false, _place: place })

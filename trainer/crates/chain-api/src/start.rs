@@ -4,6 +4,7 @@
 
 use crate::{
     events::{publish, publish_node},
+    failure::Trouble,
     feed::Feed,
     node::{NodeWatch, watch_node},
     state::{ChainState, Parts},
@@ -48,27 +49,34 @@ impl ChainState {
         let (found, node) = watch::channel(None);
         let (surveyed, newest) = watch::channel(None);
         let (feed, indexed) = (Feed::default(), Arc::new(Notify::new()));
+        let trouble = Trouble::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(watch_node(nodes, found));
         tasks.spawn(survey(index.clone(), surveyed));
         tasks.spawn(publish(index.clone(), feed.clone(), Arc::clone(&indexed)));
         tasks.spawn(publish_node(node.clone(), feed.clone()));
         if options.follow {
-            tasks.spawn(follow(index.clone(), node.clone(), indexed));
+            tasks.spawn(follow(index.clone(), node.clone(), indexed, trouble.clone()));
         }
         let patience = options.patience;
-        Self::new(Parts { index, node, feed, survey: newest, patience, _tasks: tasks })
+        Self::new(Parts { index, node, feed, trouble, survey: newest, patience, _tasks: tasks })
     }
 }
 
-/// Follows the chain into the index for ever, and tells `indexed` about each step.
-async fn follow(index: Index, mut node: NodeWatch, indexed: Arc<Notify>) {
+/// Follows the chain into the index for ever, tells `indexed` about each step, and notes in
+/// `trouble` why that fails.
+async fn follow(index: Index, mut node: NodeWatch, indexed: Arc<Notify>, trouble: Trouble) {
     loop {
         let chain = match node.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(node)) => node.chain.clone(),
             _ => return,
         };
-        let Err(error) = Follower::new(index.clone()).run(&chain, |_| indexed.notify_one()).await;
+        let step = || {
+            trouble.set(None);
+            indexed.notify_one();
+        };
+        let Err(error) = Follower::new(index.clone()).run(&chain, |_| step()).await;
+        trouble.set(Some(error.to_string()));
         tracing::warn!(%error, "cannot follow the chain; trying again");
         sleep(FOLLOWER_PAUSE).await;
     }

@@ -3,7 +3,7 @@
 //! State of the endpoints: a node, the index of its chain, and the tasks beside them.
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Trouble},
     feed::Feed,
     node::{self, Node, NodeWatch},
     page::AsOf,
@@ -26,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) index: Index,
     pub(crate) node: NodeWatch,
     pub(crate) feed: Feed,
+    pub(crate) trouble: Trouble,
     pub(crate) survey: watch::Receiver<Option<Arc<Survey>>>,
     pub(crate) patience: Duration,
     pub(crate) _tasks: JoinSet<()>,
@@ -67,6 +68,16 @@ impl ChainState {
         node::ask(&self.parts.node, question).await
     }
 
+    #[cfg(test)]
+    pub(crate) fn trouble(&self) -> &Trouble {
+        &self.parts.trouble
+    }
+
+    /// Returns the failure of a request before the index has what it needs.
+    fn indexing(&self) -> Failure {
+        Failure::indexing(&self.parts.trouble)
+    }
+
     /// Returns the newest survey, and waits for the first one.
     ///
     /// # Errors
@@ -76,7 +87,7 @@ impl ChainState {
         let mut newest = self.parts.survey.clone();
         let found = timeout(self.patience(), newest.wait_for(Option::is_some)).await;
         let found = found.ok().and_then(Result::ok).and_then(|survey| survey.clone());
-        found.ok_or_else(Failure::indexing)
+        found.ok_or_else(|| self.indexing())
     }
 
     /// Returns the newest survey, if there is one.
@@ -91,7 +102,7 @@ impl ChainState {
     /// Fails if the index has no block.
     pub(crate) async fn as_of(&self) -> Result<AsOf, Failure> {
         let newest = self.index().blocks(None, 1).await?;
-        let last = newest.first().ok_or_else(Failure::indexing)?;
+        let last = newest.first().ok_or_else(|| self.indexing())?;
         let finalised = self.index().finalised_block().await?.map(|block| block.number);
         let best = self.parts.node.borrow().as_ref().map(|node| node.best.number);
         Ok(AsOf {

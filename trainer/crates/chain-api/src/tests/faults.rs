@@ -4,6 +4,7 @@ use super::{
     client::Server,
     made::{TRAINER, name},
 };
+use pol_index::IndexError;
 
 #[tokio::test]
 async fn bad_parameters_are_refused_by_name() {
@@ -85,6 +86,17 @@ async fn an_empty_index_says_that_it_is_not_ready() {
         assert_eq!(answer.status, 503, "{path}: {answer:?}");
         assert_eq!(answer.json()["type"], "urn:pol:problem:indexing");
         assert!(answer.head.contains("retry-after: 5"), "{}", answer.head);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_index_says_why_its_follower_failed() {
+    let server = Server::start().await;
+    server.state.trouble().set(Some(IndexError::Pruned { number: 1 }.to_string()));
+    for path in ["/consensus/blocks", "/rewards"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert!(answer.detail().contains("--state-pruning archive"), "{answer:?}");
     }
 }
 
