@@ -268,7 +268,7 @@ pub mod pallet {
         /// to be committed there.
         ///
         /// - Origin: signed by a bonded trainer.
-        /// - Effect: a lease of a past round is concluded first. If all places are taken, the
+        /// - Effect: a lease that is over is concluded first. If all places are taken, the
         ///   holder of the highest [`Rank`](pol_primitives::places::Rank) makes room for a lower
         ///   one: it loses its lease and no more.
         /// - Events: [`Event::Leased`]; [`Event::PhaseEntered`] if it starts the round's clock;
@@ -349,7 +349,8 @@ pub mod pallet {
             Self::do_attest_head(who, round, inputs, root)
         }
 
-        /// Concludes `account`'s lease once the round it is due in is over.
+        /// Concludes `account`'s lease once the round it is due in is over, or its recipe was
+        /// replaced.
         ///
         /// - Origin: signed by anybody.
         /// - Effect: an included update becomes the account's carry, and its shards stay leased
@@ -370,7 +371,7 @@ pub mod pallet {
         /// for a trainer that lost its state.
         ///
         /// - Origin: signed.
-        /// - Effect: a lease of a past round is concluded first.
+        /// - Effect: a lease that is over is concluded first.
         /// - Events: [`Event::CarryReset`]; [`Event::Concluded`] for the past lease.
         /// - Errors: [`Error::AlreadyLeased`].
         #[pallet::call_index(7)]

@@ -49,12 +49,14 @@ mod storage {
     #[pallet::storage]
     pub type Leases<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Lease>;
 
-    /// Number of leases due in each round that has not opened yet. The chain counts the keys, so
-    /// the hasher is a fast one. Bounded by the longest cadence, at most 255 rounds ahead.
+    /// Number of leases due in each round that has not opened yet, but for those of an earlier
+    /// recipe. The chain counts the keys, so the hasher is a fast one. Bounded by the longest
+    /// cadence, at most 255 rounds ahead.
     #[pallet::storage]
     pub type DueLeases<T> = StorageMap<_, Twox64Concat, RoundNumber, u32, ValueQuery>;
 
-    /// Last round in which a lease of an earlier round was or is due. One value.
+    /// Last round in which a lease of an earlier round and the same recipe was or is due. One
+    /// value.
     #[pallet::storage]
     pub type LastDueRound<T> = StorageValue<_, RoundNumber, ValueQuery>;
 

@@ -93,7 +93,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Leases due in a round = leases counted for it.
+    /// Leases due in a round = leases counted for it. Those of an earlier recipe are due in none.
     fn check_leases(round: &Round) -> Check {
         let mut due = BTreeMap::<RoundNumber, u32>::new();
         let mut taken = BTreeSet::new();
@@ -118,7 +118,7 @@ impl<T: Config> Pallet<T> {
                 fresh || lease.carry_round > since || lease.round <= since,
                 "a lease continues from a carry of its model"
             );
-            if lease.due_round >= round.number {
+            if lease.due_round >= round.number && is_current {
                 let count = due.entry(lease.due_round).or_default();
                 *count = count.saturating_add(1);
             }

@@ -68,6 +68,9 @@ pub trait WeightInfo {
     fn stay() -> Weight;
     /// Returns the weight of a block that finds the network idle, with or without a round to open.
     fn open() -> Weight;
+    /// Returns the additional weight of a block that opens a round under a new recipe, after leases
+    /// that were due in the next `rounds` rounds.
+    fn forget_due_leases(rounds: u32) -> Weight;
     /// Returns the weight of a block that ends a phase.
     fn step() -> Weight;
     /// Returns the additional weight of a block that decides to include `updates` updates.
@@ -293,6 +296,10 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
         Self::cost(60, 18, 7)
     }
 
+    fn forget_due_leases(rounds: u32) -> Weight {
+        Self::times(Self::cost(5, 1, 1), rounds)
+    }
+
     fn step() -> Weight {
         // Round, lengths, head, stakes, newcomers, count, reveals, record, phases, the head of the
         // phase.
@@ -362,6 +369,9 @@ mod tests {
         ] {
             assert!(weight.all_gt(Weight::zero()) && weight.all_lt(tenth), "{weight}");
         }
+        // The longest cadence, at a change of the recipe.
+        let open = Slow::open() + Slow::forget_due_leases(u8::MAX.into());
+        assert!(open.all_lt(tenth.saturating_mul(2)), "{open}");
         // Every attestation of a phase is of a wrong root.
         let (sweep, fines) = (Slow::sweep(MAX_SWEEP), Slow::fine_roots(MAX_SWEEP));
         assert!(sweep.ref_time() < tenth.ref_time(), "{sweep}");

@@ -9,6 +9,7 @@ use crate::{
 use pol_chain::{AccountId, Call, Signer, format_account};
 use pol_primitives::{
     RoundNumber,
+    lease::Lease,
     member::Role,
     queries::Overview,
     round::{BlockNumber, Phase, Round},
@@ -24,7 +25,7 @@ pub(super) struct Housekeeping {
     signer: Signer,
     /// Round in which trainers were last searched for absent ones.
     searched: RoundNumber,
-    /// Trainers with a lease of a past round.
+    /// Trainers with a lease of a past round or recipe.
     absent: Vec<AccountId>,
     /// Other validators that had not attested in this round when its attestations were last read.
     silent: Option<(RoundNumber, BTreeSet<AccountId>)>,
@@ -102,7 +103,7 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Searches for trainers that left a lease of a past round, once per round.
+    /// Searches for trainers that left a lease of a past round or recipe, once per round.
     async fn find_absent(&mut self, overview: &Overview) -> Result<()> {
         let round = &overview.round;
         // An idle network may be waiting for the very data that absent trainers hold.
@@ -118,7 +119,10 @@ impl Housekeeping {
         let members = chain.members().await?;
         for member in members.into_iter().filter(|member| member.role == Role::Trainer) {
             let lease = chain.lease(&member.account).await?;
-            if lease.is_some_and(|lease| lease.due_round < round.number) {
+            let is_over = |lease: &Lease| {
+                lease.due_round < round.number || overview.recipe_hash != Some(lease.recipe)
+            };
+            if lease.as_ref().is_some_and(is_over) {
                 self.absent.push(member.account);
             }
         }

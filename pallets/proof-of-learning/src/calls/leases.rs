@@ -20,7 +20,7 @@ impl<T: Config> Pallet<T> {
         let round = CurrentRound::<T>::get();
         ensure!(round.is_joinable(Self::now()), Error::<T>::NotJoining);
         let lease = Leases::<T>::get(who);
-        let is_over = |lease: &Lease| lease.due_round < round.number;
+        let is_over = |lease: &Lease| Self::is_over(lease, round.number);
         ensure!(lease.as_ref().is_none_or(is_over), Error::<T>::AlreadyLeased);
         ensure!(T::Bonds::is_trainer(who), Error::<T>::NotATrainer);
         // The conclusion of a past lease may unlock its part of the bond.
@@ -128,10 +128,16 @@ impl<T: Config> Pallet<T> {
         Ok(Some(Self::conclude_lease(account, lease)).into())
     }
 
-    /// Returns the account's lease, whose round must be over.
+    /// Returns the account's lease, which must be over.
     pub(crate) fn past_lease(account: &T::AccountId) -> Result<Lease, Error<T>> {
-        let is_over = |lease: &Lease| lease.due_round < CurrentRound::<T>::get().number;
+        let is_over = |lease: &Lease| Self::is_over(lease, CurrentRound::<T>::get().number);
         Leases::<T>::get(account).filter(is_over).ok_or(Error::<T>::NothingToConclude)
+    }
+
+    /// Returns `true` if nothing can be committed to the lease in round `number` or later: its
+    /// round is over, or its recipe was replaced.
+    fn is_over(lease: &Lease, number: RoundNumber) -> bool {
+        lease.due_round < number || lease.round < RecipeSince::<T>::get()
     }
 
     /// Body of [`Pallet::reset_carry`].
@@ -147,12 +153,14 @@ impl<T: Config> Pallet<T> {
         Ok(Some(T::WeightInfo::reset_carry().saturating_add(concluded)).into())
     }
 
-    /// Concludes `account`'s lease if it has one of a round before `number`. Fails if it has a
-    /// later one.
+    /// Concludes `account`'s lease if it has one that is over in round `number`. Fails if it has
+    /// one that is not.
     fn conclude_past(account: &T::AccountId, number: RoundNumber) -> Result<Weight, Error<T>> {
         match Leases::<T>::get(account) {
             None => Ok(Weight::zero()),
-            Some(lease) if lease.due_round < number => Ok(Self::conclude_lease(account, lease)),
+            Some(lease) if Self::is_over(&lease, number) => {
+                Ok(Self::conclude_lease(account, lease))
+            }
             Some(_) => Err(Error::<T>::AlreadyLeased),
         }
     }

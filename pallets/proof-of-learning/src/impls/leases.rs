@@ -13,7 +13,7 @@ use pol_primitives::{
 use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConversion};
 
 impl<T: Config> Pallet<T> {
-    /// Concludes `account`'s `lease`, whose round is over.
+    /// Concludes `account`'s `lease`, which is over.
     pub(crate) fn conclude_lease(account: &T::AccountId, lease: Lease) -> Weight {
         let round = lease.due_round;
         let submission = Submissions::<T>::get(round, account);

@@ -17,7 +17,10 @@ use pol_primitives::{
     submission::RevealSet,
     traits::{Bonds, ShardPool},
 };
-use polkadot_sdk::frame_support::{pallet_prelude::*, traits::Randomness};
+use polkadot_sdk::{
+    frame_support::{pallet_prelude::*, traits::Randomness},
+    sp_runtime::SaturatedConversion,
+};
 
 // ---- Phases ----
 
@@ -30,8 +33,7 @@ impl<T: Config> Pallet<T> {
             Transition::Stay
                 if round.phase == Phase::Idle && round.deadline.is_none_or(|over| now >= over) =>
             {
-                Self::open(round.number, &lengths, now);
-                T::WeightInfo::open()
+                Self::open(round.number, &lengths, now)
             }
             Transition::Stay => T::WeightInfo::stay(),
             Transition::Enter(phase, deadline) => Self::change_phase(round, phase, deadline, now),
@@ -128,10 +130,10 @@ impl<T: Config> Pallet<T> {
 
 impl<T: Config> Pallet<T> {
     /// Opens round `number` if there is something to do in it.
-    fn open(number: RoundNumber, lengths: &RoundConfig, now: BlockNumber) {
+    fn open(number: RoundNumber, lengths: &RoundConfig, now: BlockNumber) -> Weight {
         Self::seed_probes();
-        Self::adopt_recipe(number);
-        let Some(recipe) = Recipe::<T>::get() else { return };
+        let weight = T::WeightInfo::open().saturating_add(Self::adopt_recipe(number));
+        let Some(recipe) = Recipe::<T>::get() else { return weight };
         let (randomness, _) = T::Randomness::random(b"pol/round");
         let seed = digest(b"pol/round-seed/1", &(randomness, number));
         let head = CurrentHead::<T>::get();
@@ -154,16 +156,31 @@ impl<T: Config> Pallet<T> {
             Self::deposit_event(Event::RoundOpened { number, seed });
             Self::enter(round);
         }
+        weight
     }
 
     /// Puts the pending recipe in force from round `number` on.
-    fn adopt_recipe(number: RoundNumber) {
-        let Some(recipe) = PendingRecipe::<T>::take() else { return };
+    fn adopt_recipe(number: RoundNumber) -> Weight {
+        let Some(recipe) = PendingRecipe::<T>::take() else { return Weight::zero() };
         Self::deposit_event(Event::RecipeAdopted { hash: recipe.hash() });
-        if Self::recipe_hash() != Some(recipe.hash()) {
-            RecipeSince::<T>::put(number);
-        }
+        let changes = Self::recipe_hash() != Some(recipe.hash());
         Self::put_in_force(&recipe);
+        if changes {
+            RecipeSince::<T>::put(number);
+            Self::forget_due_leases(number)
+        } else {
+            Weight::zero()
+        }
+    }
+
+    /// Forgets the leases due in round `number` and later ones. They ended with the recipe before,
+    /// so no round waits for them, and they take no place.
+    fn forget_due_leases(number: RoundNumber) -> Weight {
+        // Round zero has no leases.
+        let rounds = number.max(1)..LastDueRound::<T>::take().saturating_add(1);
+        let count = rounds.len().saturated_into();
+        rounds.for_each(DueLeases::<T>::remove);
+        T::WeightInfo::forget_due_leases(count)
     }
 
     /// Returns `true` if `recipe` keeps the architecture of `head`, and does not rewrite it.
@@ -205,8 +222,6 @@ impl<T: Config> Pallet<T> {
         );
         round.phase = Phase::Attest;
         round.deadline = Some(round.opened_at.saturating_add(lengths.attest));
-        // These leases ended with the recipe before, so the round does not wait for them.
-        round.due = DueLeases::<T>::take(round.number);
         true
     }
 }

@@ -293,14 +293,8 @@ fn leases_of_before_end_without_a_penalty() {
         train(&[1]);
         adopt([5; 32]);
         run(1);
-        assert_eq!(
-            (round().due, lease_of(2).due_round),
-            (1, 2),
-            "it is due in the round that trains nothing"
-        );
-        adopt([6; 32]);
+        assert_eq!((round().due, lease_of(2).due_round), (0, 2), "no round waits for it");
         let free = FreeShards::get().len();
-        run(1);
         assert_ok!(Learning::conclude(signed(9), 2));
         assert_event(Event::Concluded { account: 2, round: 2, status: None });
         assert_eq!((FreeShards::get().len(), Trainers::get(2)), (free + leased, Some(10)));
@@ -329,9 +323,47 @@ fn a_lease_ends_with_its_recipe_even_if_that_comes_back() {
         );
         let refused = Learning::commit(signed(2), 3, [0; 32], TrainingClaims::default());
         assert_noop!(refused, Error::<Test>::RecipeChanged);
-        run(LENGTHS.train);
         assert_ok!(Learning::conclude(signed(9), 2));
-        assert_eq!((round().number, Trainers::get(2)), (4, Some(10)));
+        assert_eq!((round().number, Trainers::get(2)), (3, Some(10)));
+    });
+}
+
+#[test]
+fn no_round_waits_for_leases_of_an_earlier_recipe() {
+    let mut slow = recipe();
+    slow.tiers[0].cadence = 4;
+    on_chain(Some(slow.clone()), || {
+        run(1);
+        attest_initial();
+        run(1);
+        let join_slowly = |account| Learning::join_round(signed(account), Tier::Mobile);
+        assert_ok!(join_slowly(2));
+        assert_ok!(join_slowly(3));
+        train(&[1]);
+        adopt([5; 32]);
+        set(Spec { gradient_clip: 2, ..slow.clone() });
+        run(1);
+        assert_eq!((round().number, RecipeSince::<Test>::get()), (2, 2));
+        assert_eq!((DueLeases::<Test>::iter().count(), LastDueRound::<Test>::get()), (0, 0));
+        assert_ok!(Learning::do_try_state());
+        // The owner of an old lease can take a new one, whose round counts that alone.
+        assert_ok!(join_slowly(2));
+        assert_event(Event::Concluded { account: 2, round: 4, status: None });
+        assert_eq!((lease_of(2).due_round, DueLeases::<Test>::get(5)), (5, 1));
+        for number in 2..=3 {
+            train(&[1]);
+            adopt([number; 32]);
+            run(1);
+        }
+        // The lease of trainer 3 is due in this round, which waits for the first one that joins.
+        assert_eq!((lease_of(3).due_round, round().number, round().due), (4, 4, 0));
+        assert_eq!(round().join_until, None);
+        train(&[1]);
+        adopt([6; 32]);
+        run(1);
+        assert_eq!((round().number, round().due), (5, 1));
+        assert_ok!(Learning::reset_carry(signed(3)));
+        assert!(!Leases::<Test>::contains_key(3) && Trainers::get(3) == Some(10));
     });
 }
 
