@@ -378,8 +378,8 @@ pub enum ProxyType {
     #[codec(index = 0)]
     Any,
     /// Calls of rounds and audits, claims of the principal's rewards, and what keeps a member in
-    /// its role: its endpoint, its return after it was absent, and a larger bond. The key on a
-    /// training machine then cannot transfer funds.
+    /// its role: its endpoint, and its return after it was absent. The key on a training machine
+    /// then can neither transfer funds nor put more of them at risk, as a larger bond would.
     #[codec(index = 1)]
     Learning,
 }
@@ -394,7 +394,6 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
                     | RuntimeCall::Rewards(pallet_pol_rewards::Call::claim { .. })
                     | RuntimeCall::PolStaking(
                         pallet_pol_staking::Call::unchill { .. }
-                            | pallet_pol_staking::Call::bond_extra { .. }
                             | pallet_pol_staking::Call::set_endpoint { .. }
                     )
                     | RuntimeCall::Utility(

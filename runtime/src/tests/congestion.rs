@@ -190,7 +190,7 @@ fn a_training_machine_can_keep_its_principal_in_its_role() {
     let allows = |call: RuntimeCall| learning.filter(&call);
     assert!(allows(commit()));
     assert!(allows(pallet_pol_staking::Call::unchill {}.into()));
-    assert!(allows(pallet_pol_staking::Call::bond_extra { amount: POL }.into()));
+    assert!(!allows(pallet_pol_staking::Call::bond_extra { amount: POL }.into()));
     assert!(!allows(pallet_pol_staking::Call::unbond {}.into()));
     let to = account(&pair("//Bob")).into();
     assert!(!allows(pallet_balances::Call::transfer_keep_alive { dest: to, value: POL }.into()));
