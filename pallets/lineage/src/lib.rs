@@ -118,7 +118,7 @@ pub mod pallet {
         /// Maximum share of one provider in a lease or a probe while others have data.
         #[pallet::constant]
         type ProviderShare: Get<Ppm>;
-        /// Number of consumed shards after which a manifest that did not improve the model by them
+        /// Number of measured shards after which a manifest that did not improve the model by them
         /// is paused.
         #[pallet::constant]
         type EffectWindow: Get<u32>;

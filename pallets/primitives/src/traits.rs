@@ -99,8 +99,7 @@ pub trait ShardPool<AccountId> {
     /// Marks shards as permanently consumed by the update at `index` among the round's reveals.
     ///
     /// `deltas` holds the part of the update's gain that is due to each shard, in billionths of a
-    /// nat per token.
-    /// A missing delta counts as 0.
+    /// nat per token. A missing delta counts as 0, which means that the shard was not measured.
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]);
     /// Draws up to `count` different free shards without leasing them.
     fn sample(count: u32, prf: &mut Prf) -> Vec<ShardId>;

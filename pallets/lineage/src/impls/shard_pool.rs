@@ -55,9 +55,8 @@ impl<T: Config> ShardPool<T::AccountId> for Pallet<T> {
 
     fn consume(shards: &[ShardId], round: RoundNumber, index: u8, deltas: &[i32]) {
         for (at, shard) in shards.iter().enumerate() {
-            let measured = deltas.get(at).copied();
-            let record = ShardRecord { round, index, delta: measured.unwrap_or(0) };
-            if let Err(error) = Self::consume_one(shard, record, measured.is_some()) {
+            let delta = deltas.get(at).copied().unwrap_or(0);
+            if let Err(error) = Self::consume_one(shard, ShardRecord { round, index, delta }) {
                 log::error!(target: LOG_TARGET, "cannot consume {shard:?}: {error:?}");
             }
         }

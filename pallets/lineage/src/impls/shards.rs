@@ -115,12 +115,13 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// Consumes a leased shard and stores its record. The delta counts for the effect of the
-    /// manifest if `is_measured`.
+    /// Consumes a leased shard and stores its record.
+    ///
+    /// A delta of zero does not count for the effect of the manifest. Audits measure a few shards
+    /// of each lease, and give zero to the others and to those that they could not measure.
     pub(super) fn consume_one(
         shard: &ShardId,
         shard_record: ShardRecord,
-        is_measured: bool,
     ) -> Result<(), ShardError> {
         Self::end_lease(shard, |record| {
             let (chunk, place) = ShardRecords::locate(shard.index);
@@ -128,7 +129,7 @@ impl<T: Config> Pallet<T> {
                 records.get_or_insert_default().insert(place, shard_record)
             });
             record.consumed = record.consumed.saturating_add(1);
-            let is_useless = is_measured
+            let is_useless = shard_record.delta != 0
                 && record.effect.note(shard_record.delta, T::EffectWindow::get().max(1));
             if record.consumed == record.info.shards {
                 Self::end(shard.manifest, record);

@@ -3,6 +3,7 @@
 //! Effects of shards: what providers are paid for, and pauses of manifests without one.
 
 use super::*;
+use pol_primitives::data::EffectWindow;
 
 fn shard(manifest: ManifestId, index: u32) -> ShardId {
     ShardId { manifest, index }
@@ -65,9 +66,9 @@ fn a_manifest_without_effect_is_paused() {
         assert_eq!(take_events(), [Event::ManifestPaused { manifest: id, reason }]);
         assert_eq!((status(id), Lineage::free_shards()), (ManifestStatus::Paused, 0));
         assert_ok!(Lineage::resume_manifest(Origin::root(), id));
-        // One shard with an effect is enough, and the window starts again.
-        consume(&[0; WINDOW as usize - 1]);
-        consume(&[1]);
+        // A little more improvement than harm is enough, and the window starts again.
+        consume(&[-1; WINDOW as usize - 1]);
+        consume(&[WINDOW as i32]);
         assert_eq!(status(id), ManifestStatus::Admitted);
     });
 }
@@ -77,8 +78,28 @@ fn shards_without_a_measurement_do_not_count() {
     run(|| {
         let id = manifest(SourceKind::Web, 64);
         let shards = Lineage::lease(2 * WINDOW, &mut prf(1));
-        Lineage::consume(&shards, 1, 0, &[]);
+        Lineage::consume(&shards[..WINDOW as usize], 1, 0, &[]);
+        // Audits name every shard of a lease, and measure few of them.
+        Lineage::consume(&shards[WINDOW as usize..], 2, 0, &[0; WINDOW as usize]);
         assert_eq!(status(id), ManifestStatus::Admitted);
+        assert_eq!(Lineage::manifest(id).unwrap().effect, EffectWindow::default());
+    });
+}
+
+#[test]
+fn a_window_is_complete_with_its_last_measured_shard() {
+    run(|| {
+        let id = manifest(SourceKind::Web, 4 * WINDOW + 1);
+        // Four shards in twenty, as in a lease of the network.
+        let deltas: Vec<i32> = (0..WINDOW as i32).map(|at| -i32::from(at % 5 == 0)).collect();
+        for _ in 0..4 {
+            assert_eq!(status(id), ManifestStatus::Admitted);
+            consume(&deltas);
+        }
+        assert_eq!((status(id), counts(id).2), (ManifestStatus::Admitted, 4 * WINDOW));
+        let measured = WINDOW * 4 / 5;
+        let effect = EffectWindow { shards: measured, sum: -i64::from(measured) };
+        assert_eq!(Lineage::manifest(id).unwrap().effect, effect);
     });
 }
 

@@ -95,7 +95,7 @@ fn consumption_is_recorded_and_final() {
         let mut prf = prf(1);
         let first = Lineage::lease(60, &mut prf);
         let second = Lineage::lease(3, &mut prf);
-        let deltas: Vec<i32> = (-9..51).collect();
+        let deltas: Vec<i32> = (-8..0).chain(1..53).collect();
         Lineage::consume(&first, 7, 4, &deltas);
         // A missing delta counts as zero.
         Lineage::consume(&second, 9, 0, &[i32::MIN]);
