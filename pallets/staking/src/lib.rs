@@ -185,6 +185,14 @@ pub mod pallet {
         ValueQuery,
     >;
 
+    /// Probations of authorities that were absent, by account. They outlast the candidacy, so that
+    /// nobody forgets its absences by losing the place and asking for it again.
+    ///
+    /// Hashed like [`Ledgers`], since its keys are a subset. An entry goes together with the
+    /// ledger.
+    #[pallet::storage]
+    pub type Probations<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, u32>;
+
     /// Number of authorities that elections aim at; none until governance sets it.
     #[pallet::storage]
     pub type AuthorityTarget<T: Config> = StorageValue<_, u32>;

@@ -3,8 +3,8 @@
 //! Checks of the pallet's invariants.
 
 use crate::{
-    Authored, Candidates, Config, Endpoints, HoldReason, Ledgers, Newcomers, Pallet, Sessions,
-    TotalStake, Validators,
+    Authored, Candidates, Config, Endpoints, HoldReason, Ledgers, Newcomers, Pallet, Probations,
+    Sessions, TotalStake, Validators,
 };
 use alloc::{collections::BTreeSet, vec::Vec};
 use pol_primitives::{
@@ -88,6 +88,16 @@ impl<T: Config> Pallet<T> {
                     && Ledgers::<T>::get(who).is_some_and(|ledger| ledger.may_stand())
             }),
             "a candidate is no bonded authority, or its record is impossible"
+        );
+        ensure!(
+            candidates.iter().all(|(who, candidacy)| {
+                Probations::<T>::get(who).unwrap_or(PROBATION) == candidacy.probation
+            }),
+            "a candidate's probation is not the one that its absences led to"
+        );
+        ensure!(
+            Probations::<T>::iter_keys().all(Ledgers::<T>::contains_key),
+            "a probation belongs to an account without a ledger"
         );
         let authorities = T::Sessions::authorities();
         ensure!(

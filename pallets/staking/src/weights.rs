@@ -55,7 +55,7 @@ impl WeightInfo for () {
 
     // Ledger, endpoint, account, holds; the lease and the standing of a trainer.
     fn withdraw() -> Weight {
-        weight(6, 5)
+        weight(6, 6)
     }
 
     // Ledger, endpoint, validators, total stake, round, and the ledger and endpoint of the

@@ -2,7 +2,9 @@
 
 //! Calls that open, change and close a role and its bond.
 
-use crate::{Config, Endpoints, Error, Event, HoldReason, Ledgers, Pallet, types::StakingLedger};
+use crate::{
+    Config, Endpoints, Error, Event, HoldReason, Ledgers, Pallet, Probations, types::StakingLedger,
+};
 use pol_primitives::{
     Balance,
     member::Role,
@@ -52,6 +54,7 @@ impl<T: Config> Pallet<T> {
         let reason = HoldReason::Bond.into();
         let amount = T::Currency::release(&reason, &who, ledger.bond, Precision::Exact)?;
         Endpoints::<T>::remove(&who);
+        Probations::<T>::remove(&who);
         T::Departures::note_departure(&who);
         Self::deposit_event(Event::Withdrawn { who, amount });
         Ok(())

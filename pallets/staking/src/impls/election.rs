@@ -3,8 +3,8 @@
 //! Election of the authorities of a session, and what keeps an account out of it.
 
 use crate::{
-    Authored, AuthorityTarget, Candidates, Config, Endpoints, Event, Ledgers, Pallet, Sessions,
-    types::Bar,
+    Authored, AuthorityTarget, Candidates, Config, Endpoints, Event, Ledgers, Pallet, Probations,
+    Sessions, types::Bar,
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -120,6 +120,7 @@ impl<T: Config> SessionManager<T::AccountId> for Pallet<T> {
             for (who, candidacy) in candidates.iter_mut().filter(|(who, _)| serving.contains(who)) {
                 let own = authored.get(who).copied().unwrap_or(0);
                 if let Some(factor) = candidacy.note_session(own, total, authorities) {
+                    Probations::<T>::insert(&*who, candidacy.probation);
                     Self::deposit_event(Event::Absent { who: who.clone() });
                     absent.push((who.clone(), factor));
                 }

@@ -4,8 +4,8 @@
 //! takes the place of whoever has least.
 
 use crate::{
-    Candidates, Config, Endpoints, Error, Event, Ledgers, Newcomers, Pallet, TotalStake,
-    Validators, types::StakingLedger,
+    Candidates, Config, Endpoints, Error, Event, Ledgers, Newcomers, Pallet, Probations,
+    TotalStake, Validators, types::StakingLedger,
 };
 use pol_primitives::{Balance, election::Candidacy, traits::Rounds};
 use polkadot_sdk::frame_support::{BoundedVec, dispatch::DispatchResult, ensure, traits::Get};
@@ -146,7 +146,10 @@ impl<T: Config> Pallet<T> {
             Self::deposit_event(Event::Waiting { who: lowest });
         }
         let at = candidates.partition_point(|(other, _)| other < who);
-        let listed = candidates.try_insert(at, (who.clone(), Candidacy::newcomer())).is_ok();
+        let newcomer = Candidacy::newcomer();
+        let probation = Probations::<T>::get(who).unwrap_or(newcomer.probation);
+        let candidacy = Candidacy { probation, ..newcomer };
+        let listed = candidates.try_insert(at, (who.clone(), candidacy)).is_ok();
         Candidates::<T>::put(candidates);
         listed
     }

@@ -3,7 +3,7 @@
 //! Election of the authorities, and what keeps accounts out of it.
 
 use super::*;
-use crate::{Authored, Candidates};
+use crate::{Authored, Candidates, Probations};
 use pol_primitives::election::{Candidacy, PROBATION};
 use polkadot_sdk::{
     frame_support::traits::Hooks,
@@ -223,6 +223,36 @@ fn whoever_produces_no_block_is_out_until_it_says_that_it_is_back() {
         assert_eq!(session(&[4]), [1, 2, 3, 4]);
         session(&[4]);
         assert_eq!(held(4), left - 40 * POL);
+    });
+}
+
+#[test]
+fn absences_are_not_forgotten_with_the_place_of_a_candidate() {
+    let members: Vec<_> = (1..=4).map(|who| (who, Role::Authority, 10_000 * POL)).collect();
+    with_genesis(&members, &[1, 2, 3, 4], || {
+        set_target(4);
+        assert_ok!(Staking::set_endpoint(Origin::signed(4), endpoint(1)));
+        session(&[4]);
+        assert_eq!(held(4), 9_980 * POL);
+        // Penalties take its place, and it bonds more to be a candidate again.
+        assert_eq!(Staking::slash(&4, 1_000 * POL), 1_000 * POL);
+        assert_eq!(candidates(), [1, 2, 3]);
+        sessions(2, &[]);
+        assert_ok!(Staking::bond_extra(Origin::signed(4), 1_020 * POL));
+        assert_eq!(candidates(), [1, 2, 3, 4]);
+        assert_eq!(candidacy(4).probation, 2 * PROBATION);
+        // The next absence costs twice as much.
+        assert_eq!(sessions(5, &[]), [1, 2, 3, 4]);
+        session(&[4]);
+        assert_eq!(held(4), 9_960 * POL);
+        // Only the end of the bond ends it.
+        assert_ok!(Staking::unbond(Origin::signed(4)));
+        sessions(2, &[]);
+        assert!(Probations::<Test>::contains_key(4));
+        System::set_block_number(1 + UNBONDING_PERIOD);
+        assert_ok!(Staking::withdraw(Origin::signed(4)));
+        assert!(!Probations::<Test>::contains_key(4));
+        Staking::do_try_state().unwrap();
     });
 }
 
