@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Reasons why a kernel does not run.
+
+/// Inputs that do not fit together. Outputs are untouched then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The definition has no such shape.
+    #[error(transparent)]
+    Shape(#[from] pol_numerics::Error),
+    /// A tensor does not have as many values as the shape says.
+    #[error("{tensor}: {found} values, but the shape has {expected}; pass a tensor of that size")]
+    Length {
+        /// Name of the tensor.
+        tensor: &'static str,
+        /// Number of values by the shape.
+        expected: u64,
+        /// Number of values given.
+        found: usize,
+    },
+    /// An integer is not below the size of what it points into.
+    #[error("{tensor}: entry {entry} is not below {bound}; check the tokens")]
+    Entry {
+        /// Name of the tensor of integers.
+        tensor: &'static str,
+        /// The integer.
+        entry: u32,
+        /// Number of entries.
+        bound: u32,
+    },
+    /// A tensor is given where the shape has none, or the other way round.
+    #[error("{tensor}: given, or left out, against the shape; make both agree")]
+    Presence {
+        /// Name of the tensor.
+        tensor: &'static str,
+    },
+}
+
+/// Checks the length of a tensor with the given extents, of which two and a small one fit.
+pub(crate) fn check<T>(tensor: &'static str, values: &[T], extents: &[u32]) -> Result<(), Error> {
+    let expected = extents.iter().fold(1u64, |all, &extent| all.saturating_mul(extent.into()));
+    if values.len() as u64 == expected {
+        Ok(())
+    } else {
+        Err(Error::Length { tensor, expected, found: values.len() })
+    }
+}
+
+/// Checks an optional tensor against the shape that says whether it is there.
+pub(crate) fn check_optional(
+    tensor: &'static str,
+    values: Option<&[f32]>,
+    is_expected: bool,
+    extents: &[u32],
+) -> Result<(), Error> {
+    match values {
+        Some(values) if is_expected => check(tensor, values, extents),
+        None if !is_expected => Ok(()),
+        _ => Err(Error::Presence { tensor }),
+    }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Micro-kernel of AArch64.
+
+use super::{Simd, Strip, Tile, micro_kernel};
+use std::arch::aarch64::*;
+
+/// NEON, which every AArch64 processor of a supported system has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neon(());
+
+micro_kernel!(
+    "neon", 6 rows, 4 vectors of 4,
+    vdupq_n_f32(0.0), vdupq_n_f32, vld1q_f32, vst1q_f32,
+    |a, b, c| vfmaq_f32(c, a, b)
+);
+
+impl Neon {
+    /// Returns a value if the processor has the instructions.
+    pub(crate) fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
+    }
+}
+
+impl Simd for Neon {
+    const ROWS: usize = ROWS;
+    const COLUMNS: usize = COLUMNS;
+
+    #[inline(always)]
+    fn accumulate(self, left: Strip<'_>, right: Strip<'_>, sums: &mut Tile) {
+        // SAFETY: `self` exists only after `detect` has seen that the processor has NEON.
+        unsafe { accumulate(left, right, sums) }
+    }
+}
