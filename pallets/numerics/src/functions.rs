@@ -4,6 +4,9 @@
 //!
 //! Polynomials are evaluated by Horner's rule in fused multiply-adds. Their coefficients are
 //! minimax, each rounded to binary32 before the next was fitted.
+//!
+//! Functions are always inlined and their loops are plain, so that a loop over them is compiled
+//! for the caller's instruction set, and vectorised.
 
 use crate::real::Single;
 
@@ -76,13 +79,31 @@ const LEAST_NORMAL: u32 = f32::MIN_POSITIVE.to_bits();
 /// 2^23.
 const SUBNORMAL_SCALE: u32 = 8_388_608f32.to_bits();
 
-fn horner<F: Single>(coefficients: &[u32], x: F) -> F {
-    let mut all = coefficients.iter().map(|&bits| F::from_bits(bits));
-    let first = all.next().unwrap_or(F::ZERO);
-    all.fold(first, |sum, coefficient| sum.fused(x, coefficient))
+/// Returns the polynomial of the coefficients, highest power first, by Horner's rule.
+#[inline(always)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "places below the length of an array that is not empty"
+)]
+fn horner<F: Single, const N: usize>(coefficients: &[u32; N], x: F) -> F {
+    let mut sum = F::from_bits(coefficients[0]);
+    let mut i = 1;
+    while i < N {
+        sum = sum.fused(x, F::from_bits(coefficients[i]));
+        i += 1;
+    }
+    sum
+}
+
+/// Returns the numbers of two encodings.
+#[inline(always)]
+fn pair<F: Single>([first, second]: [u32; 2]) -> (F, F) {
+    (F::from_bits(first), F::from_bits(second))
 }
 
 /// Returns `x`, or the bound that it is beyond. NaN stays.
+#[inline(always)]
 fn clamped<F: Single>(x: F, [low, high]: [u32; 2]) -> F {
     let (low, high) = (F::from_bits(low), F::from_bits(high));
     if x.is_below(low) {
@@ -94,25 +115,29 @@ fn clamped<F: Single>(x: F, [low, high]: [u32; 2]) -> F {
     }
 }
 
+#[inline(always)]
 fn is_negative<F: Single>(x: F) -> bool {
     x.is_below(F::ZERO)
 }
 
+#[inline(always)]
 fn magnitude<F: Single>(x: F) -> F {
     if is_negative(x) { x.negated() } else { x }
 }
 
 /// Returns 2 to the power `exponent`, which lies between −126 and 127.
+#[inline(always)]
 fn power_of_two<F: Single>(exponent: i32) -> F {
     F::from_bits((exponent.wrapping_add(127) as u32).wrapping_shl(23))
 }
 
 /// Returns `e^x`.
+#[inline(always)]
 pub fn exp<F: Single>(x: F) -> F {
     let x = clamped(x, EXP_BOUNDS);
     let shifted = x.fused(F::from_bits(LOG2_E), F::from_bits(ROUND));
     let whole = shifted.minus(F::from_bits(ROUND));
-    let [high, low] = LN_2.map(F::from_bits);
+    let (high, low) = pair(LN_2);
     let r = whole.fused(low, whole.fused(high, x));
     let sum = F::ONE.plus(r.times(r).fused(horner(&EXP, r), r));
     // Two factors, so that neither overflows and subnormal results are rounded once.
@@ -122,6 +147,7 @@ pub fn exp<F: Single>(x: F) -> F {
 }
 
 /// Returns the natural logarithm of `x`.
+#[inline(always)]
 pub fn log<F: Single>(x: F) -> F {
     if is_negative(x) || !(x.is_below(F::from_bits(INFINITY))) {
         // Negative numbers, infinity and NaN.
@@ -138,7 +164,7 @@ pub fn log<F: Single>(x: F) -> F {
     let f = F::from_bits((offset & 0x7f_ffff).wrapping_add(ROOT_HALF)).minus(F::ONE);
     // The integer as a number: its bits below those of ROUND.
     let whole = F::from_bits(ROUND.wrapping_add(exponent as u32)).minus(F::from_bits(ROUND));
-    let [high, low] = LN_2_EXACT.map(F::from_bits);
+    let (high, low) = pair(LN_2_EXACT);
     let square = f.times(f);
     let half = F::from_bits(HALF).negated();
     let rest = square.times(f).fused(horner(&LOG, f), square.times(half));
@@ -146,17 +172,20 @@ pub fn log<F: Single>(x: F) -> F {
 }
 
 /// Returns `1 / √x`.
+#[inline(always)]
 pub fn reciprocal_root<F: Single>(x: F) -> F {
     F::ONE.over(x.root())
 }
 
 /// Returns `e^(−|x|)`, and 1 plus that.
+#[inline(always)]
 fn decay<F: Single>(x: F) -> (F, F) {
     let e = exp(magnitude(x).negated());
     (e, F::ONE.plus(e))
 }
 
 /// Returns `σ(x)` and `1 − σ(x)`, both with full precision.
+#[inline(always)]
 fn logistic<F: Single>(x: F) -> (F, F) {
     let (e, sum) = decay(x);
     let (small, large) = (e.over(sum), F::ONE.over(sum));
@@ -164,6 +193,7 @@ fn logistic<F: Single>(x: F) -> (F, F) {
 }
 
 /// Returns `x · σ(z)`.
+#[inline(always)]
 fn gated<F: Single>(x: F, z: F) -> F {
     let (e, sum) = decay(z);
     let numerator = if is_negative(z) { x.times(e) } else { x };
@@ -171,37 +201,44 @@ fn gated<F: Single>(x: F, z: F) -> F {
 }
 
 /// Returns `σ(x) = 1 / (1 + e^(−x))`.
+#[inline(always)]
 pub fn sigmoid<F: Single>(x: F) -> F {
     logistic(x).0
 }
 
 /// Returns `x · σ(x)`.
+#[inline(always)]
 pub fn silu<F: Single>(x: F) -> F {
     gated(x, x)
 }
 
 /// Returns the derivative of [`silu`].
+#[inline(always)]
 pub fn silu_slope<F: Single>(x: F) -> F {
     let (share, rest) = logistic(x);
     share.times(x.fused(rest, F::ONE))
 }
 
 /// Returns `x · σ(z)` with `z = √(8/π) · (x + 0.044715 x³)`, which is GELU with its `tanh`.
+#[inline(always)]
 pub fn gelu_tanh<F: Single>(x: F) -> F {
-    let [linear, cubic, _] = GELU_TANH.map(F::from_bits);
+    let (linear, cubic) = pair([GELU_TANH[0], GELU_TANH[1]]);
     gated(x, x.times(x.times(x).fused(cubic, linear)))
 }
 
 /// Returns the derivative of [`gelu_tanh`].
+#[inline(always)]
 pub fn gelu_tanh_slope<F: Single>(x: F) -> F {
     let x = clamped(x, GELU_BOUNDS);
-    let [linear, cubic, slope] = GELU_TANH.map(F::from_bits);
+    let (linear, cubic) = pair([GELU_TANH[0], GELU_TANH[1]]);
+    let slope = F::from_bits(GELU_TANH[2]);
     let square = x.times(x);
     let (share, rest) = logistic(x.times(square.fused(cubic, linear)));
     share.times(x.times(square.fused(slope, linear)).fused(rest, F::ONE))
 }
 
 /// Returns `Φ(x)` of the normal distribution, and `e^(−x²/2)`.
+#[inline(always)]
 fn normal<F: Single>(x: F) -> (F, F) {
     let a = magnitude(clamped(x, GELU_BOUNDS));
     let t = F::ONE.over(a.fused(F::from_bits(QUARTER), F::ONE));
@@ -216,11 +253,13 @@ fn normal<F: Single>(x: F) -> (F, F) {
 }
 
 /// Returns `x · Φ(x)`.
+#[inline(always)]
 pub fn gelu<F: Single>(x: F) -> F {
     x.times(normal(x).0)
 }
 
 /// Returns the derivative of [`gelu`].
+#[inline(always)]
 pub fn gelu_slope<F: Single>(x: F) -> F {
     let (below, bell) = normal(x);
     clamped(x, GELU_BOUNDS).times(bell).fused(F::from_bits(INVERSE_ROOT_TAU), below)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! The processor's arithmetic.
+//! The processor's arithmetic, always inlined as [`functions`](crate::functions) are.
 
 use crate::real::{Double, Real, Single};
 #[cfg(not(feature = "std"))]
@@ -12,37 +12,37 @@ macro_rules! hardware {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
 
-            #[inline]
+            #[inline(always)]
             fn plus(self, other: Self) -> Self {
                 self + other
             }
 
-            #[inline]
+            #[inline(always)]
             fn times(self, other: Self) -> Self {
                 self * other
             }
 
-            #[inline]
+            #[inline(always)]
             fn over(self, other: Self) -> Self {
                 self / other
             }
 
-            #[inline]
+            #[inline(always)]
             fn fused(self, factor: Self, addend: Self) -> Self {
                 $fused(self, factor, addend)
             }
 
-            #[inline]
+            #[inline(always)]
             fn root(self) -> Self {
                 $root(self)
             }
 
-            #[inline]
+            #[inline(always)]
             fn negated(self) -> Self {
                 -self
             }
 
-            #[inline]
+            #[inline(always)]
             fn is_below(self, other: Self) -> bool {
                 self < other
             }
@@ -59,10 +59,12 @@ hardware!(f64, fused_f64, root_f64);
 impl Single for f32 {
     type Wide = f64;
 
+    #[inline(always)]
     fn from_bits(bits: u32) -> Self {
         Self::from_bits(bits)
     }
 
+    #[inline(always)]
     fn to_bits(self) -> u32 {
         if self.is_nan() { crate::NAN } else { self.to_bits() }
     }
@@ -93,6 +95,7 @@ impl Double for f64 {
 }
 
 #[cfg(feature = "std")]
+#[inline(always)]
 fn fused_f32(a: f32, b: f32, c: f32) -> f32 {
     a.mul_add(b, c)
 }
@@ -103,6 +106,7 @@ fn fused_f64(a: f64, b: f64, c: f64) -> f64 {
 }
 
 #[cfg(feature = "std")]
+#[inline(always)]
 fn root_f32(x: f32) -> f32 {
     x.sqrt()
 }

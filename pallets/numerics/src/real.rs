@@ -28,6 +28,7 @@ pub trait Real: Copy {
     fn is_below(self, other: Self) -> bool;
 
     /// Returns `self − other`.
+    #[inline(always)]
     fn minus(self, other: Self) -> Self {
         self.plus(other.negated())
     }
