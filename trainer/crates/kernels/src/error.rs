@@ -34,9 +34,12 @@ pub enum Error {
         /// Name of the tensor.
         tensor: &'static str,
     },
+    /// A table of angles is of another shape.
+    #[error("the table of angles has other dimensions, another base, or too few positions")]
+    Angles,
 }
 
-/// Checks the length of a tensor with the given extents, of which two and a small one fit.
+/// Checks the length of a tensor with the given extents.
 pub(crate) fn check<T>(tensor: &'static str, values: &[T], extents: &[u32]) -> Result<(), Error> {
     let expected = extents.iter().fold(1u64, |all, &extent| all.saturating_mul(extent.into()));
     if values.len() as u64 == expected {
@@ -57,5 +60,13 @@ pub(crate) fn check_optional(
         Some(values) if is_expected => check(tensor, values, extents),
         None if !is_expected => Ok(()),
         _ => Err(Error::Presence { tensor }),
+    }
+}
+
+/// Checks that integers point into something of `bound` entries.
+pub(crate) fn check_entries(tensor: &'static str, all: &[u32], bound: u32) -> Result<(), Error> {
+    match all.iter().find(|&&entry| entry >= bound) {
+        Some(&entry) => Err(Error::Entry { tensor, entry, bound }),
+        None => Ok(()),
     }
 }

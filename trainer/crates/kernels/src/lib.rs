@@ -31,16 +31,29 @@
 //! assert_eq!(out, [2.0, 3.5]);
 //! # Ok::<(), pol_kernels::Error>(())
 //! ```
+#![allow(
+    clippy::needless_range_loop,
+    reason = "functions of iterators may stay out of line, compiled for the least processor"
+)]
 
+mod adamw;
+mod element;
+mod embedding;
 mod error;
+mod loss;
+mod norm;
 mod product;
+mod rotation;
+mod rows;
 mod sets;
 mod simd;
 #[cfg(test)]
 mod tests;
 
+pub use adamw::AdamWState;
 pub use error::Error;
 pub use product::Scratch;
+pub use rotation::RotaryTable;
 pub use sets::Kernels;
 
 /// Returns `x`, or the definition's encoding of NaN.

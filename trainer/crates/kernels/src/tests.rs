@@ -2,7 +2,9 @@
 
 //! Every kernel gives the bits of the definition, on every instruction set and number of threads.
 
+mod embedding;
 mod product;
+mod rows;
 
 use crate::Kernels;
 use pol_numerics::{Op, recompute};
