@@ -37,6 +37,7 @@
 )]
 
 mod adamw;
+mod attention;
 mod element;
 mod embedding;
 mod error;
@@ -45,15 +46,17 @@ mod norm;
 mod product;
 mod rotation;
 mod rows;
+mod scratch;
 mod sets;
 mod simd;
 #[cfg(test)]
 mod tests;
 
 pub use adamw::AdamWState;
+pub use attention::{AttentionGradients, AttentionInputs, AttentionUpstream};
 pub use error::Error;
-pub use product::Scratch;
 pub use rotation::RotaryTable;
+pub use scratch::Scratch;
 pub use sets::Kernels;
 
 /// Returns `x`, or the definition's encoding of NaN.

@@ -9,8 +9,9 @@
 use crate::{
     Error, Kernels, canonical,
     error::{check, check_optional},
+    scratch::{Buffer, Scratch},
     sets::Task,
-    simd::{Simd, Strip, Tile},
+    simd::{Simd, Strip},
 };
 use pol_numerics::{Op, Product};
 use rayon::prelude::*;
@@ -23,30 +24,10 @@ const BLOCK: (usize, usize) = (8, 4);
 const PACKED: usize = 1 << 23;
 /// Terms that are transposed at a time.
 const TRANSPOSED: usize = 16;
-/// Values on a cache line.
-const LINE: usize = 16;
 
-/// Reusable memory of kernels.
-#[derive(Default)]
-pub struct Scratch {
-    left: Buffer,
-    right: Buffer,
-}
-
-/// Memory that begins at a cache line, so that no vector of a panel lies across two.
-#[derive(Default)]
-pub(crate) struct Buffer(Vec<f32>);
-
-impl Buffer {
-    /// Returns `len` values of any content.
-    pub(crate) fn get(&mut self, len: usize) -> &mut [f32] {
-        if self.0.len() < len + LINE {
-            self.0 = vec![0.0; len + LINE];
-        }
-        let start = self.0.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        &mut self.0[start..start + len]
-    }
-}
+/// Sums of a tile. No set has more.
+#[repr(align(64))]
+struct Tile([f32; 384]);
 
 /// One side of a product: vectors of terms, which lie in either order.
 #[derive(Clone, Copy)]
@@ -89,15 +70,16 @@ impl Kernels {
         if out.is_empty() {
             return Ok(());
         }
+        let [left_buffer, right_buffer, ..] = &mut scratch.buffers;
         let (tile_rows, tile_columns) = self.tile();
         let (most_rows, most_columns) = (part(tile_rows, inner), part(tile_columns, inner));
         for first_column in (0..columns).step_by(most_columns) {
             let count = most_columns.min(columns - first_column);
-            let right = self.pack(right, (first_column, count), tile_columns, &mut scratch.right);
+            let right = self.pack(right, (first_column, count), tile_columns, right_buffer);
             let bias = bias.map(|bias| &bias[first_column..first_column + count]);
             for (part, out) in out.chunks_mut(most_rows * columns).enumerate() {
                 let range = (part * most_rows, out.len() / columns);
-                let left = self.pack(left, range, tile_rows, &mut scratch.left);
+                let left = self.pack(left, range, tile_rows, left_buffer);
                 let factors = Factors { left, right, bias, inner };
                 let out = out.chunks_mut(columns).map(|row| &mut row[first_column..][..count]);
                 self.multiply(factors, out);
@@ -219,7 +201,8 @@ impl Task for Multiply<'_, '_> {
     fn run<S: Simd>(self, simd: S) {
         let (Factors { left, right, bias, inner }, mut block) = (self.factors, self.block);
         let width = block.out.first().map_or(0, |row| row.len());
-        let mut tile = Tile::ZERO;
+        let mut tile = Tile([0.0; 384]);
+        let tile = &mut tile.0[..S::ROWS * S::COLUMNS];
         for chunk in 0..inner.div_ceil(CHAIN).max(1) {
             let terms = CHAIN.min(inner - chunk * CHAIN);
             let is_last = (chunk + 1) * CHAIN >= inner;
@@ -231,9 +214,8 @@ impl Task for Multiply<'_, '_> {
                 for (tile_row, out) in block.out.chunks_mut(S::ROWS).enumerate() {
                     let at = (block.row + tile_row * S::ROWS) * inner + chunk * CHAIN * S::ROWS;
                     let left = Strip { values: &left[at..at + terms * S::ROWS], stride: S::ROWS };
-                    tile.0[..S::ROWS * S::COLUMNS].fill(0.0);
-                    simd.accumulate(left, right, &mut tile);
-                    for (out, sums) in out.iter_mut().zip(tile.0.chunks_exact(S::COLUMNS)) {
+                    simd.accumulate(left, right, tile, S::COLUMNS, true);
+                    for (out, sums) in out.iter_mut().zip(tile.chunks_exact(S::COLUMNS)) {
                         let out = &mut out[columns.clone()];
                         add(out, sums, chunk == 0);
                         if is_last {

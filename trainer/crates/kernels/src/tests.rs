@@ -2,6 +2,7 @@
 
 //! Every kernel gives the bits of the definition, on every instruction set and number of threads.
 
+mod attention;
 mod embedding;
 mod product;
 mod rows;

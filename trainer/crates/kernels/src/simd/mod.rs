@@ -24,8 +24,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
     const COLUMNS: usize;
 
     /// Extends every chain of a tile: for `k` in order,
-    /// `sums[row][column] = fma(left[k][row], right[k][column], sums[row][column])`.
-    fn accumulate(self, left: Strip<'_>, right: Strip<'_>, sums: &mut Tile);
+    /// `sums[row][column] = fma(left[k][row], right[k][column], sums[row][column])`, where rows of
+    /// sums are `stride` values apart. The shorter strip says how often. Chains begin at +0 if
+    /// they are new, whatever `sums` holds.
+    fn accumulate(
+        self,
+        left: Strip<'_>,
+        right: Strip<'_>,
+        sums: &mut [f32],
+        stride: usize,
+        is_new: bool,
+    );
 }
 
 /// Operand of a tile: a vector of rows or columns for each term.
@@ -45,13 +54,10 @@ impl Strip<'_> {
     }
 }
 
-/// Sums of a tile, row by row. No set has more than 384.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-pub(crate) struct Tile(pub(crate) [f32; 384]);
-
-impl Tile {
-    pub(crate) const ZERO: Self = Self([0.0; 384]);
+/// Panics if `sums` are too few for a tile, which no input of a kernel causes.
+#[inline(always)]
+fn check(sums: &[f32], stride: usize, rows: usize, columns: usize) {
+    assert!(sums.len() >= (rows - 1) * stride + columns, "a tile is larger than its memory");
 }
 
 /// Implements [`Simd::accumulate`] for tiles that registers hold.
@@ -66,15 +72,23 @@ macro_rules! micro_kernel {
 
         #[inline]
         #[target_feature(enable = $feature)]
-        pub(super) fn accumulate(left: Strip<'_>, right: Strip<'_>, tile: &mut Tile) {
-            let Some(tile) = tile.0.first_chunk_mut::<{ ROWS * COLUMNS }>() else { return };
+        pub(super) fn accumulate(
+            left: Strip<'_>,
+            right: Strip<'_>,
+            tile: &mut [f32],
+            stride: usize,
+            is_new: bool,
+        ) {
+            check(tile, stride, ROWS, COLUMNS);
             // Loops of constant bounds: iterators would keep the sums in memory.
             let mut sums = [[$zero; $vectors]; ROWS];
-            for row in 0..ROWS {
-                for column in 0..$vectors {
-                    // SAFETY: the vector lies within the tile's values.
-                    sums[row][column] =
-                        unsafe { $load(tile.as_ptr().add(row * COLUMNS + column * $lanes)) };
+            if !is_new {
+                for row in 0..ROWS {
+                    for column in 0..$vectors {
+                        let at = row * stride + column * $lanes;
+                        // SAFETY: the vector lies within the tile, as has been checked.
+                        sums[row][column] = unsafe { $load(tile.as_ptr().add(at)) };
+                    }
                 }
             }
             let (mut a, mut b) = (left.values.as_ptr(), right.values.as_ptr());
@@ -97,8 +111,8 @@ macro_rules! micro_kernel {
             }
             for row in 0..ROWS {
                 for column in 0..$vectors {
-                    let at = row * COLUMNS + column * $lanes;
-                    // SAFETY: the vector lies within the tile's values.
+                    let at = row * stride + column * $lanes;
+                    // SAFETY: the vector lies within the tile, as has been checked.
                     unsafe { $store(tile.as_mut_ptr().add(at), sums[row][column]) }
                 }
             }

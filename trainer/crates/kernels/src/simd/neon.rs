@@ -2,7 +2,7 @@
 
 //! Micro-kernel of AArch64.
 
-use super::{Simd, Strip, Tile, micro_kernel};
+use super::{Simd, Strip, check, micro_kernel};
 use std::arch::aarch64::*;
 
 /// NEON, which every AArch64 processor of a supported system has.
@@ -27,8 +27,15 @@ impl Simd for Neon {
     const COLUMNS: usize = COLUMNS;
 
     #[inline(always)]
-    fn accumulate(self, left: Strip<'_>, right: Strip<'_>, sums: &mut Tile) {
+    fn accumulate(
+        self,
+        left: Strip<'_>,
+        right: Strip<'_>,
+        sums: &mut [f32],
+        stride: usize,
+        is_new: bool,
+    ) {
         // SAFETY: `self` exists only after `detect` has seen that the processor has NEON.
-        unsafe { accumulate(left, right, sums) }
+        unsafe { accumulate(left, right, sums, stride, is_new) }
     }
 }

@@ -2,7 +2,7 @@
 
 //! Micro-kernel of any processor.
 
-use super::{Simd, Strip, Tile};
+use super::{Simd, Strip, check};
 use pol_numerics::fused_without_instruction;
 
 /// No instructions beyond those that the compiler may use anyway.
@@ -16,11 +16,23 @@ impl Simd for Portable {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = COLUMNS;
 
-    fn accumulate(self, left: Strip<'_>, right: Strip<'_>, sums: &mut Tile) {
+    fn accumulate(
+        self,
+        left: Strip<'_>,
+        right: Strip<'_>,
+        sums: &mut [f32],
+        stride: usize,
+        is_new: bool,
+    ) {
+        check(sums, stride, ROWS, COLUMNS);
+        for row in 0..if is_new { ROWS } else { 0 } {
+            sums[row * stride..][..COLUMNS].fill(0.0);
+        }
         for term in 0..left.vectors(ROWS).min(right.vectors(COLUMNS)) {
             let left = &left.values[term * left.stride..][..ROWS];
             let right = &right.values[term * right.stride..][..COLUMNS];
-            for (sums, &left) in sums.0.as_chunks_mut::<COLUMNS>().0.iter_mut().zip(left) {
+            for (row, &left) in left.iter().enumerate() {
+                let sums = &mut sums[row * stride..][..COLUMNS];
                 for (sum, &right) in sums.iter_mut().zip(right) {
                     *sum = fused(left, right, *sum);
                 }

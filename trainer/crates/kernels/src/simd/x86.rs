@@ -2,7 +2,7 @@
 
 //! Micro-kernels of x86-64.
 
-use super::{Simd, Strip, Tile, micro_kernel};
+use super::{Simd, Strip, check, micro_kernel};
 
 /// AVX2 with fused multiply-adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +54,16 @@ impl Simd for Avx2 {
     const COLUMNS: usize = avx2::COLUMNS;
 
     #[inline(always)]
-    fn accumulate(self, left: Strip<'_>, right: Strip<'_>, sums: &mut Tile) {
+    fn accumulate(
+        self,
+        left: Strip<'_>,
+        right: Strip<'_>,
+        sums: &mut [f32],
+        stride: usize,
+        is_new: bool,
+    ) {
         // SAFETY: `self` exists only after `detect` has seen that the processor has AVX2 and FMA.
-        unsafe { avx2::accumulate(left, right, sums) }
+        unsafe { avx2::accumulate(left, right, sums, stride, is_new) }
     }
 }
 
@@ -65,8 +72,15 @@ impl Simd for Avx512 {
     const COLUMNS: usize = avx512::COLUMNS;
 
     #[inline(always)]
-    fn accumulate(self, left: Strip<'_>, right: Strip<'_>, sums: &mut Tile) {
+    fn accumulate(
+        self,
+        left: Strip<'_>,
+        right: Strip<'_>,
+        sums: &mut [f32],
+        stride: usize,
+        is_new: bool,
+    ) {
         // SAFETY: `self` exists only after `detect` has seen that the processor has AVX-512F.
-        unsafe { avx512::accumulate(left, right, sums) }
+        unsafe { avx512::accumulate(left, right, sums, stride, is_new) }
     }
 }

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Products over a pair of blocks, and what a mask leaves of them.
+
+use crate::simd::{Simd, Strip};
+use pol_numerics::{Attention, CHAIN, KEY_CHUNK};
+
+/// Queries or keys of a block.
+pub(super) const BLOCK: usize = KEY_CHUNK as usize;
+/// Distance between vectors of a block, so that whole tiles of every set fit.
+pub(super) const STRIDE: usize = 80;
+
+/// Numbers of a pair of blocks. Those beyond [`BLOCK`] in a row or column are no pair's.
+pub(super) struct Block(pub(super) Vec<f32>);
+
+impl Default for Block {
+    fn default() -> Self {
+        Self(vec![0.0; STRIDE * STRIDE])
+    }
+}
+
+/// For each member of a block, the range of members of a chunk that it sees, or that see it.
+pub(super) struct Ranges {
+    first: [i32; BLOCK],
+    end: [i32; BLOCK],
+}
+
+impl Ranges {
+    /// Returns the first chunk of keys that a block of queries sees.
+    pub(super) fn first_chunk(shape: &Attention, block: usize) -> usize {
+        let first =
+            shape.window.map_or(0, |window| (block * BLOCK + 1).saturating_sub(window as usize));
+        first / BLOCK
+    }
+
+    /// Returns the end of the chunks of queries that see a block of keys.
+    pub(super) fn end_chunk(shape: &Attention, block: usize) -> usize {
+        let length = shape.length as usize;
+        let last = length.min((block + 1) * BLOCK) - 1;
+        let end =
+            shape.window.map_or(length, |window| length.min(last.saturating_add(window as usize)));
+        end.div_ceil(BLOCK)
+    }
+
+    /// Returns the keys that each query sees.
+    pub(super) fn of_queries(shape: &Attention, block: usize, chunk: usize) -> Self {
+        Self::new(chunk, |i| {
+            let query = block * BLOCK + i;
+            if query >= shape.length as usize {
+                return (0, 0);
+            }
+            let first =
+                shape.window.map_or(0, |window| (query + 1).saturating_sub(window as usize));
+            (first, query + 1)
+        })
+    }
+
+    /// Returns the queries that see each key.
+    pub(super) fn of_keys(shape: &Attention, block: usize, chunk: usize) -> Self {
+        let length = shape.length as usize;
+        Self::new(chunk, |i| {
+            let key = block * BLOCK + i;
+            if key >= length {
+                return (0, 0);
+            }
+            (
+                key,
+                shape
+                    .window
+                    .map_or(length, |window| length.min(key.saturating_add(window as usize))),
+            )
+        })
+    }
+
+    fn new(chunk: usize, of: impl Fn(usize) -> (usize, usize)) -> Self {
+        let (mut first, mut end) = ([0; BLOCK], [0; BLOCK]);
+        let within = |place: usize| place.saturating_sub(chunk * BLOCK).min(BLOCK) as i32;
+        for i in 0..BLOCK {
+            let range = of(i);
+            (first[i], end[i]) = (within(range.0), within(range.1));
+        }
+        Self { first, end }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(&self, member: usize) -> bool {
+        self.first[member] >= self.end[member]
+    }
+
+    #[inline(always)]
+    pub(super) fn holds(&self, member: usize, other: usize) -> bool {
+        let other = other as i32;
+        (self.first[member] <= other) & (other < self.end[member])
+    }
+
+    /// Returns the range that all of some members have in common, of those that have any.
+    #[inline(always)]
+    fn common(&self, members: std::ops::Range<usize>) -> (usize, usize) {
+        let (mut first, mut end) = (0, BLOCK as i32);
+        for member in members {
+            if !self.is_empty(member) {
+                first = first.max(self.first[member]);
+                end = end.min(self.end[member]);
+            }
+        }
+        (first as usize, end.max(first) as usize)
+    }
+}
+
+/// Computes the product of each vector of `left`, a row, with each of `right`, a column. Both are
+/// transposed blocks.
+#[inline(always)]
+pub(super) fn dot_products<S: Simd>(
+    simd: S,
+    left: &[f32],
+    right: &[f32],
+    size: usize,
+    out: &mut Block,
+) {
+    let chain = CHAIN as usize;
+    multiply(simd, left, right, size.min(chain), out);
+    let mut first = chain;
+    while first < size {
+        let mut part = Block::default();
+        let (left, right) = (&left[first * STRIDE..], &right[first * STRIDE..]);
+        multiply(simd, left, right, chain.min(size - first), &mut part);
+        for i in 0..STRIDE * BLOCK {
+            out.0[i] += part.0[i];
+        }
+        first += chain;
+    }
+}
+
+/// Computes chains of some terms of a pair of blocks.
+#[inline(always)]
+fn multiply<S: Simd>(simd: S, left: &[f32], right: &[f32], terms: usize, out: &mut Block) {
+    let (left, right) = (&left[..terms * STRIDE], &right[..terms * STRIDE]);
+    for row in (0..BLOCK).step_by(S::ROWS) {
+        for column in (0..BLOCK).step_by(S::COLUMNS) {
+            let left = Strip { values: left.get(row..).unwrap_or_default(), stride: STRIDE };
+            let right = Strip { values: right.get(column..).unwrap_or_default(), stride: STRIDE };
+            simd.accumulate(left, right, &mut out.0[row * STRIDE + column..], STRIDE, true);
+        }
+    }
+}
+
+/// Computes for each member of a block the sum of the chunk's rows in its range, weighted, from +0
+/// in order. `weights` has a row for each member of the chunk.
+#[inline(always)]
+pub(super) fn weighted_sums<S: Simd>(
+    simd: S,
+    weights: &Block,
+    rows: &[f32],
+    width: usize,
+    ranges: &Ranges,
+    out: &mut Vec<f32>,
+) {
+    out.resize(STRIDE * width, 0.0);
+    for first_member in (0..BLOCK).step_by(S::ROWS) {
+        let members = first_member..BLOCK.min(first_member + S::ROWS);
+        let (first, end) = ranges.common(members.clone());
+        // Terms that only some members have come before those of all, or after them.
+        let is_new = members.clone().all(|member| ranges.first[member] as usize >= first);
+        if !is_new {
+            out[first_member * width..members.end * width].fill(0.0);
+        }
+        for member in members.clone() {
+            let own = ranges.first[member] as usize..(ranges.end[member] as usize).min(first);
+            add(weights, rows, width, member, own, out);
+        }
+        let left = &weights.0[first * STRIDE..end * STRIDE];
+        let left = Strip { values: left.get(first_member..).unwrap_or_default(), stride: STRIDE };
+        for column in (0..width).step_by(S::COLUMNS) {
+            let right = &rows[first * width..end * width];
+            let right = Strip { values: right.get(column..).unwrap_or_default(), stride: width };
+            let out = &mut out[first_member * width + column..];
+            simd.accumulate(left, right, out, width, is_new);
+        }
+        for member in members {
+            let own = (ranges.first[member] as usize).max(end)..ranges.end[member] as usize;
+            add(weights, rows, width, member, own, out);
+        }
+    }
+}
+
+/// Extends the chains of one member by the rows of a range.
+#[inline(always)]
+fn add(
+    weights: &Block,
+    rows: &[f32],
+    width: usize,
+    member: usize,
+    range: std::ops::Range<usize>,
+    out: &mut [f32],
+) {
+    let out = &mut out[member * width..][..width];
+    for term in range {
+        let weight = weights.0[term * STRIDE + member];
+        let row = &rows[term * width..][..width];
+        for i in 0..width {
+            out[i] = weight.mul_add(row[i], out[i]);
+        }
+    }
+}
