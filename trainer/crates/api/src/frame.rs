@@ -36,6 +36,9 @@ use utoipa_axum::router::OpenApiRouter;
 const PAGE_POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
 
+/// Path that tells supervisors, which may name no host, that the server runs, and nothing else.
+const HEALTH: &str = "/health";
+
 /// Address of the client of a request, which the server adds.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -125,8 +128,8 @@ impl Frame {
             let access = Arc::clone(&access);
             async move {
                 let peer = peer(&request);
-                let (headers, uri) = (request.headers(), request.uri());
-                match access.check(scope, headers, uri, peer) {
+                let headers = request.headers();
+                match access.check(scope, headers, peer) {
                     Ok(client) => {
                         tracing::Span::current().record("client", client.as_str());
                         let secret = access.secret(headers);
@@ -149,7 +152,7 @@ impl Frame {
         name_operations(&mut openapi);
         let page = reference::page(&openapi);
         let known = Arc::new(KnownParameters::of(&openapi));
-        let (openapi, origins) = (Arc::new(openapi), self.origins);
+        let (openapi, origins, access) = (Arc::new(openapi), self.origins, self.access);
         router
             .merge(self.pages)
             .route("/openapi.json", get(move || async move { Json(&*openapi).into_response() }))
@@ -159,14 +162,21 @@ impl Frame {
                     ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page))
                 }),
             )
-            .route("/health", get(|| async { "ok" }))
+            .route(HEALTH, get(|| async { "ok" }))
             .fallback(|| async { ApiError::NotFound })
             .method_not_allowed_fallback(|| async { ApiError::Method })
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(from_fn(move |request: Request, next: Next| {
-                let known = Arc::clone(&known);
+                let (known, access) = (Arc::clone(&known), Arc::clone(&access));
                 async move {
-                    match check_host(&request).and_then(|()| known.check(&request)) {
+                    let (headers, uri) = (request.headers(), request.uri());
+                    let checked = check_host(&request)
+                        .and_then(|()| match uri.path() {
+                            HEALTH => Ok(()),
+                            _ => access.check_name(headers, uri),
+                        })
+                        .and_then(|()| known.check(&request));
+                    match checked {
                         Ok(()) => next.run(request).await,
                         Err(error) => error.into_response(),
                     }

@@ -41,8 +41,11 @@ async fn tokens_open_what_their_scopes_allow() {
 #[tokio::test]
 async fn pages_of_other_sites_are_refused() {
     let server = Server::start().await;
-    let rebound = b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
-    assert_eq!(server.client.send(rebound).await.status, 421);
+    for path in ["/v1/models", "/openapi.json", "/reference", "/unknown"] {
+        let rebound =
+            format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+        assert_eq!(server.client.send(rebound.as_bytes()).await.status, 421, "{path}");
+    }
     let body = r#"{"prompt": "x"}"#;
     let simple = format!(
         "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n\
