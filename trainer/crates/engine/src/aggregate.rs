@@ -60,9 +60,9 @@ impl ExcisedRound {
 ///
 /// # Errors
 ///
-/// Fails for payloads of another model or recipe, and if a parameter would not stay finite. No round
-/// moves a tensor further than one update may, so an update that can be aggregated alone can also be
-/// aggregated with others: payloads can be checked one by one before inclusion.
+/// Fails for payloads of another model or recipe, and if a parameter would not stay finite. No
+/// round moves a tensor further than one update may, so an update that can be aggregated alone can
+/// also be aggregated with others: payloads can be checked one by one before inclusion.
 pub fn aggregate(
     recipe: &Recipe,
     base: &[f32],
@@ -84,20 +84,20 @@ pub fn aggregate(
     Ok(next)
 }
 
-/// Returns the movement of a round, which is subtracted from the parameters, from updates in account
-/// order. Without updates it is zero.
+/// Returns the movement of a round, which is subtracted from the parameters, from updates in
+/// account order. Without updates it is zero.
 ///
-/// The work `uᵢ` of an update is its tokens, as a share of the most that an update of the round has.
-/// It weighs `wᵢ = 1 / (1 + staleness)`. The movement is `outer_rate · Σ wᵢ·clip(Δᵢ) / Σ wᵢ·uᵢ`:
-/// updates of the same work are averaged, and one of a tenth of the work takes a tenth of a place, so
-/// that short updates neither dilute a round nor lengthen it.
+/// The work `uᵢ` of an update is its tokens, as a share of the most that an update of the round
+/// has. It weighs `wᵢ = 1 / (1 + staleness)`. The movement is `outer_rate · Σ wᵢ·clip(Δᵢ) / Σ
+/// wᵢ·uᵢ`: updates of the same work are averaged, and one of a tenth of the work takes a tenth of a
+/// place, so that short updates neither dilute a round nor lengthen it.
 ///
-/// Tensor by tensor, an update is scaled down to `uᵢ` times the median of `norm / u`, so that neither
-/// one update nor many short ones prevail. Each update counts by its tokens in that median, over
-/// the updates that change the tensor at all, and of two middle values the lower one is taken. Nor
-/// may it exceed the norm that honest training can reach, even if an update is alone in its round:
-/// parameters that an update adds and an excision takes away must not be so large that float32 loses
-/// the others.
+/// Tensor by tensor, an update is scaled down to `uᵢ` times the median of `norm / u`, so that
+/// neither one update nor many short ones prevail. Each update counts by its tokens in that median,
+/// over the updates that change the tensor at all, and of two middle values the lower one is taken.
+/// Nor may it exceed the norm that honest training can reach, even if an update is alone in its
+/// round: parameters that an update adds and an excision takes away must not be so large that
+/// float32 loses the others.
 ///
 /// Norms and factors are float64; the update is summed in float32 in the given order.
 ///
@@ -213,8 +213,8 @@ fn max_honest_norm(recipe: &Recipe, slot: &TensorSlot) -> f64 {
         * (slot.parameter.len() as f64).sqrt()
 }
 
-/// Returns the tokens of each update as a share of the most that one has. A round without any tokens
-/// is one of equal work.
+/// Returns the tokens of each update as a share of the most that one has. A round without any
+/// tokens is one of equal work.
 fn work(updates: &[RoundUpdate]) -> Vec<f64> {
     let most = updates.iter().map(|update| update.tokens).max().unwrap_or(0);
     let share = |update: &RoundUpdate| {
