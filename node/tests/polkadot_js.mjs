@@ -107,8 +107,8 @@ assert.equal(await raw.send("pol_shard", [0, 0]), null);
 const books = { emitted: "0", seized: "0", paid: "0", burned: "0", waiting: "0" };
 assert.deepEqual(await raw.send("pol_ledger", []), books);
 const standing = await raw.send("pol_standing", [alice.address]);
-const { nonce, carry, flagged } = standing;
-assert.deepEqual([nonce, carry, flagged], [0, `0x${"00".repeat(32)}`, false]);
+const { nonce, carry, flagged, lapses } = standing;
+assert.deepEqual([nonce, carry, flagged, lapses], [0, `0x${"00".repeat(32)}`, false, 0]);
 const audits = await raw.send("pol_auditConfig", []);
 assert.ok(audits.moreSeats > audits.seats && audits.escrow > 0);
 

@@ -346,6 +346,7 @@ pub(crate) fn standing(standing: &Standing) -> Value {
         "carryRound": standing.carry_round,
         "valid": standing.valid,
         "advantage": standing.advantage,
+        "lapses": standing.lapses,
         "flagged": standing.is_flagged(),
     })
 }
@@ -528,6 +529,13 @@ mod tests {
         assert_eq!(answer["recipeHash"], Value::Null);
         let snake = |value: &Value| value.as_object().unwrap().keys().any(|key| key.contains('_'));
         assert!(!snake(&answer) && !snake(&answer["round"]) && !snake(&answer["head"]));
+    }
+
+    #[test]
+    fn a_standing_has_all_that_the_next_lease_starts_from() {
+        let answer = standing(&Standing { nonce: 4, lapses: -2, ..Default::default() });
+        assert_eq!((&answer["nonce"], &answer["lapses"]), (&json!(4), &json!(-2)));
+        assert_eq!(answer["flagged"], json!(false));
     }
 
     #[test]
