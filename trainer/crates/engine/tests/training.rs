@@ -203,7 +203,7 @@ fn workers_do_not_change_a_bit() {
 /// Pins the bits of a lease. A failure means that this machine or this change computes other bits
 /// than the network, so every audit would excise its updates.
 /// Returns an update of a whole lease.
-fn update(payload: Payload, staleness: u8) -> RoundUpdate {
+fn round_update(payload: Payload, staleness: u8) -> RoundUpdate {
     RoundUpdate { payload, staleness, tokens: 1 }
 }
 
@@ -219,7 +219,7 @@ fn the_bits_are_those_of_the_network() {
     let next = aggregate(
         &setup.recipe,
         &setup.initial().parameters,
-        &[update(payload.clone(), 0), update(payload, 2)],
+        &[round_update(payload.clone(), 0), round_update(payload, 2)],
         &[],
     )
     .unwrap();
@@ -313,10 +313,10 @@ fn a_lease_learns_and_its_update_carries_it_to_the_head() {
     let bytes = payload.encode();
     let payload =
         Payload::decode(&bytes, setup.recipe.compression.top_k, setup.recipe.model.size()).unwrap();
-    let head = aggregate(&setup.recipe, &base, &[update(payload.clone(), 0)], &[]).unwrap();
+    let head = aggregate(&setup.recipe, &base, &[round_update(payload.clone(), 0)], &[]).unwrap();
     let learnt = setup.held_out(&head);
     assert!(learnt < fresh - 0.1, "head {learnt}, before {fresh}");
-    assert_eq!(head, aggregate(&setup.recipe, &base, &[update(payload, 0)], &[]).unwrap());
+    assert_eq!(head, aggregate(&setup.recipe, &base, &[round_update(payload, 0)], &[]).unwrap());
 
     // The next lease starts from the head with moments and feedback of this one, and goes on
     // learning.
