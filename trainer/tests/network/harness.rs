@@ -90,7 +90,7 @@ impl Network {
     /// Starts the node and waits until it answers.
     pub(crate) fn ready_node(&self) -> Process {
         let node = self.node();
-        self.wait("the node answers", 60, &[&node], |_| true);
+        self.wait("the node answers", 240, &[&node], |_| true);
         node
     }
 
