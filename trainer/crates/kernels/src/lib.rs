@@ -32,8 +32,9 @@
 //! # Ok::<(), pol_kernels::Error>(())
 //! ```
 #![allow(
+    clippy::manual_memcpy,
     clippy::needless_range_loop,
-    reason = "functions of iterators may stay out of line, compiled for the least processor"
+    reason = "iterators and copies may stay functions of their own, for the least processor"
 )]
 
 mod adamw;

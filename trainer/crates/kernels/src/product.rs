@@ -24,6 +24,8 @@ const BLOCK: (usize, usize) = (8, 4);
 const PACKED: usize = 1 << 23;
 /// Terms that are transposed at a time.
 const TRANSPOSED: usize = 16;
+/// Vectors that are transposed together.
+const SQUARE: usize = 4;
 
 /// Sums of a tile. No set has more.
 #[repr(align(64))]
@@ -145,27 +147,71 @@ impl Task for Pack<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { side, first, width, packed } = self;
+        // Constants, so that loops over a vector are unrolled.
+        if self.width == S::COLUMNS { self.pack(S::COLUMNS) } else { self.pack(S::ROWS) }
+    }
+}
+
+impl Pack<'_, '_> {
+    #[inline(always)]
+    fn pack(self, width: usize) {
+        let Self { side, first, packed, .. } = self;
         let count = width.min(side.count - first);
         if count < width {
             packed.fill(0.0);
         }
         if !side.is_contiguous {
-            for (packed, values) in
-                packed.chunks_exact_mut(width).zip(side.values.chunks_exact(side.count))
-            {
-                packed[..count].copy_from_slice(&values[first..first + count]);
+            for term in 0..side.inner {
+                let values = &side.values[term * side.count + first..][..count];
+                let packed = &mut packed[term * width..][..width];
+                if count == width {
+                    for i in 0..width {
+                        packed[i] = values[i];
+                    }
+                } else {
+                    packed[..count].copy_from_slice(values);
+                }
             }
             return;
         }
-        for start in (0..side.inner).step_by(TRANSPOSED) {
+        let values = &side.values[first * side.inner..][..count * side.inner];
+        let mut start = 0;
+        while start < side.inner {
             let terms = TRANSPOSED.min(side.inner - start);
-            let packed = &mut packed[start * width..][..terms * width];
-            for vector in 0..count {
-                let values = &side.values[(first + vector) * side.inner + start..][..terms];
-                for (packed, &value) in packed.chunks_exact_mut(width).zip(values) {
-                    packed[vector] = value;
+            let mut vector = 0;
+            while vector < count {
+                let at = vector * side.inner + start;
+                let packed = &mut packed[start * width + vector..];
+                if terms == TRANSPOSED && vector + SQUARE <= count {
+                    transpose(&values[at..], side.inner, packed, width);
+                    vector += SQUARE;
+                } else {
+                    for term in 0..terms {
+                        packed[term * width] = values[at + term];
+                    }
+                    vector += 1;
                 }
+            }
+            start += terms;
+        }
+    }
+}
+
+/// Writes [`SQUARE`] vectors of [`TRANSPOSED`] terms term by term.
+#[inline(always)]
+fn transpose(values: &[f32], inner: usize, packed: &mut [f32], width: usize) {
+    for start in 0..TRANSPOSED / SQUARE {
+        let mut square = [[0f32; SQUARE]; SQUARE];
+        for vector in 0..SQUARE {
+            let values = &values[vector * inner + start * SQUARE..][..SQUARE];
+            for term in 0..SQUARE {
+                square[term][vector] = values[term];
+            }
+        }
+        for term in 0..SQUARE {
+            let packed = &mut packed[(start * SQUARE + term) * width..][..SQUARE];
+            for vector in 0..SQUARE {
+                packed[vector] = square[term][vector];
             }
         }
     }
@@ -211,38 +257,51 @@ impl Task for Multiply<'_, '_> {
                 let values = &right[at..at + terms * S::COLUMNS];
                 let right = Strip { values, stride: S::COLUMNS };
                 let columns = column..width.min(column + S::COLUMNS);
-                for (tile_row, out) in block.out.chunks_mut(S::ROWS).enumerate() {
-                    let at = (block.row + tile_row * S::ROWS) * inner + chunk * CHAIN * S::ROWS;
+                let bias = bias.map(|bias| &bias[block.column + column..][..columns.len()]);
+                let bias = if is_last { bias } else { None };
+                let mut row = 0;
+                while row < block.out.len() {
+                    let at = (block.row + row) * inner + chunk * CHAIN * S::ROWS;
                     let left = Strip { values: &left[at..at + terms * S::ROWS], stride: S::ROWS };
                     simd.accumulate(left, right, tile, S::COLUMNS, true);
-                    for (out, sums) in out.iter_mut().zip(tile.chunks_exact(S::COLUMNS)) {
-                        let out = &mut out[columns.clone()];
-                        add(out, sums, chunk == 0);
-                        if is_last {
-                            let first = block.column + column;
-                            finish(out, bias.map(|bias| &bias[first..]));
+                    for i in 0..S::ROWS.min(block.out.len() - row) {
+                        let out = &mut block.out[row + i][columns.clone()];
+                        let sums = &tile[i * S::COLUMNS..][..S::COLUMNS];
+                        // A constant, so that the loops are unrolled.
+                        if out.len() == S::COLUMNS {
+                            add(&mut out[..S::COLUMNS], sums, bias, chunk == 0, is_last);
+                        } else {
+                            add(out, sums, bias, chunk == 0, is_last);
                         }
                     }
+                    row += S::ROWS;
                 }
             }
         }
     }
 }
 
-/// Adds the sums of a chunk to those of the chunks before it.
+/// Adds the sums of a chunk to those of the chunks before it, and the bias. Encodes NaN at last.
 #[inline(always)]
-fn add(out: &mut [f32], sums: &[f32], is_first: bool) {
-    for (out, &sum) in out.iter_mut().zip(sums) {
+fn add(out: &mut [f32], sums: &[f32], bias: Option<&[f32]>, is_first: bool, is_last: bool) {
+    if is_first {
         // The first sum is not added to zero, which would take the sign of a zero.
-        *out = if is_first { sum } else { *out + sum };
+        for i in 0..out.len() {
+            out[i] = sums[i];
+        }
+    } else {
+        for i in 0..out.len() {
+            out[i] += sums[i];
+        }
     }
-}
-
-/// Adds the bias, and encodes NaN.
-#[inline(always)]
-fn finish(out: &mut [f32], bias: Option<&[f32]>) {
     if let Some(bias) = bias {
-        out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        for i in 0..out.len() {
+            out[i] += bias[i];
+        }
     }
-    out.iter_mut().for_each(|out| *out = canonical(*out));
+    if is_last {
+        for i in 0..out.len() {
+            out[i] = canonical(out[i]);
+        }
+    }
 }

@@ -188,13 +188,13 @@ impl Kernels {
         check_optional("weights", weights, weighted, &[outer, length])?;
         check("out", out, &[outer, inner])?;
         let (length, width) = (length as usize, inner as usize);
-        for (index, out) in out.chunks_mut(width.max(1)).enumerate() {
+        out.par_chunks_mut(width.max(1)).enumerate().for_each(|(index, out)| {
             let values = &values[index * length * width..][..length * width];
             let weights = weights.map(|weights| &weights[index * length..][..length]);
             out.par_chunks_mut(COLUMNS).enumerate().for_each(|(task, out)| {
                 self.run(Columns { values, weights, width, first: task * COLUMNS, out });
             });
-        }
+        });
         Ok(())
     }
 

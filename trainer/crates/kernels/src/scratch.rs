@@ -20,6 +20,8 @@ impl Buffer {
     /// Returns `len` values of any content.
     pub(crate) fn get(&mut self, len: usize) -> &mut [f32] {
         if self.0.len() < len + LINE {
+            // The old memory goes before the new one comes.
+            self.0 = Vec::new();
             self.0 = vec![0.0; len + LINE];
         }
         let start = self.0.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
