@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Prints the speed of products on every instruction set of this machine.
+//! Prints the speed of kernels on every instruction set of this machine.
 //!
 //! ```sh
 //! cargo run --release -p pol-kernels --example speed -- 1   # threads
 //! ```
 
-use pol_kernels::{Error, Kernels, Scratch};
-use pol_numerics::Product;
+use pol_kernels::{
+    AdamWState, AttentionGradients, AttentionInputs, AttentionUpstream, Error, Kernels, Scratch,
+};
+use pol_numerics::*;
 use std::time::Instant;
 
 /// Returns the shortest time of several runs, in seconds.
@@ -52,9 +54,95 @@ fn products(kernels: Kernels) -> Result<(), Error> {
     Ok(())
 }
 
+/// Prints the speed of attention, forward and backward, counted as the products of what is seen.
+fn attention(kernels: Kernels) -> Result<(), Error> {
+    for [length, heads, size] in [[128, 4, 32], [1_024, 12, 64], [2_048, 9, 64]] {
+        let (scale, part) = (0.125f32.to_bits(), AttentionPart::Output);
+        let shape = Attention { part, length, heads, shared: heads, size, window: None, scale };
+        let len = length as usize * heads as usize * size as usize;
+        let rows = length as usize * heads as usize;
+        let (x, along) = (values(len), vec![0.5; rows]);
+        let inputs = AttentionInputs { queries: &x, keys: &x, values: &x };
+        let (mut out, mut logarithms, mut scratch) =
+            (vec![0.0; len], vec![0.0; rows], Scratch::default());
+        let forward = shortest(|| {
+            kernels.attention(&shape, inputs, &mut out, &mut logarithms, &mut scratch)
+        })?;
+        let [mut queries, mut keys, mut values] = [0; 3].map(|_| vec![0.0; len]);
+        let upstream =
+            AttentionUpstream { gradient: &x, logarithms: &logarithms, products: &along };
+        let backward = shortest(|| {
+            let (queries, keys, values) = (&mut queries, &mut keys, &mut values);
+            let out = AttentionGradients { queries, keys, values };
+            kernels.attention_gradient(&shape, inputs, upstream, out, &mut scratch)
+        })?;
+        let pairs = f64::from(length) * f64::from(length + 1) / 2.0 * f64::from(heads);
+        let product = 2.0 * pairs * f64::from(size) / 1e9;
+        let (forward, backward) = (2.0 * product / forward, 5.0 * product / backward);
+        let name = kernels.name();
+        println!("{name:8} attention {length:5} {heads:3} {size:3} {forward:8.1} {backward:8.1}");
+    }
+    Ok(())
+}
+
+/// Prints the time of operators on rows, in nanoseconds for each value.
+fn rows(kernels: Kernels) -> Result<(), Error> {
+    let (rows, width) = (512, 768);
+    let len = rows as usize * width as usize;
+    let (x, mut out) = (values(len), vec![0.0; len]);
+    let kind = NormKind::Layer;
+    let norm = Norm { rows, width, kind, epsilon: 0, weight: false, bias: false };
+    let mut statistics = vec![0.0; rows as usize * 2];
+    let operands = [Broadcast::Each; 3];
+    let element = |function| Element { function, rows, columns: width, operands };
+    let print = |what: &str, seconds: f64| {
+        println!("{:8} {what:20} {:8.3}", kernels.name(), seconds / len as f64 * 1e9);
+    };
+    let mut sums = vec![0.0; rows as usize];
+    let squares = Summand::Squares;
+    print("squares", shortest(|| kernels.row_sums([rows, width], squares, &x, None, &mut sums))?);
+    print("statistics", shortest(|| kernels.norm_statistics(&norm, &x, &mut statistics))?);
+    print("norm", shortest(|| kernels.norm(&norm, &x, &statistics, None, None, &mut out))?);
+    let run = || kernels.norm_gradient(&norm, &x, &x, &statistics, None, &mut out);
+    print("gradient of norm", shortest(run)?);
+    let weight = &mut vec![0.0; width as usize];
+    let run = || kernels.norm_weight_gradient(&norm, &x, &x, &statistics, weight);
+    print("gradient of weight", shortest(run)?);
+    print("softmax", shortest(|| kernels.softmax([rows, width], &x, &mut out))?);
+    print("log_sum_exp", shortest(|| kernels.log_sum_exp([rows, width], &x, &mut sums))?);
+    for function in [Function::Add, Function::Silu, Function::Gelu, Function::GeluTanh] {
+        let arity = if function == Function::Add { Some(&x[..]) } else { None };
+        let run = || kernels.element(&element(function), [Some(&x), arity, None], &mut out);
+        print(&format!("{function:?}"), shortest(run)?);
+    }
+    let settings = AdamWSettings {
+        beta1: 900_000,
+        beta2: 950_000,
+        epsilon: 10,
+        weight_decay: 0,
+        rate: 1_000,
+        step: 9,
+    };
+    let factors = AdamWFactors::new::<f32>(&settings);
+    let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+    let run = || {
+        let (parameters, first, second) = (&mut out[..], &mut first[..], &mut second[..]);
+        let state = AdamWState { parameters, first, second };
+        kernels.adamw(&factors, true, state, &x, 0.5)
+    };
+    print("adamw", shortest(run)?);
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads = std::env::args().nth(1).map_or(Ok(1), |count| count.parse())?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    println!("set, direction, rows, inner extent, columns, GFLOP/s");
-    Ok(pool.install(|| Kernels::all().into_iter().try_for_each(products))?)
+    let all = |kernels| {
+        rows(kernels)?;
+        println!("set, direction, rows, inner extent, columns, GFLOP/s");
+        products(kernels)?;
+        println!("set, length, heads, size, GFLOP/s forward, and backward");
+        attention(kernels)
+    };
+    Ok(pool.install(|| Kernels::all().into_iter().try_for_each(all))?)
 }

@@ -53,18 +53,11 @@ macro_rules! row_sum {
             while first < end {
                 let count = pol_numerics::LANES.min(end - first);
                 $(let $value = &$value[first..first + count];)+
-                if count == pol_numerics::LANES {
-                    for lane in 0..pol_numerics::LANES {
-                        let $sum = sums[lane];
-                        $(let $value = $value[lane];)+
-                        sums[lane] = $next;
-                    }
-                } else {
-                    for lane in 0..count {
-                        let $sum = sums[lane];
-                        $(let $value = $value[lane];)+
-                        sums[lane] = $next;
-                    }
+                // A variable bound: as a constant, it makes scalar code of the loop.
+                for lane in 0..count {
+                    let $sum = sums[lane];
+                    $(let $value = $value[lane];)+
+                    sums[lane] = $next;
                 }
                 first += count;
             }
@@ -116,14 +109,8 @@ pub(crate) fn highest(values: &[f32]) -> f32 {
     while first < values.len() {
         let count = LANES.min(values.len() - first);
         let part = &values[first..first + count];
-        if count == LANES {
-            for lane in 0..LANES {
-                best[lane] = larger(best[lane], part[lane]);
-            }
-        } else {
-            for lane in 0..count {
-                best[lane] = larger(best[lane], part[lane]);
-            }
+        for lane in 0..count {
+            best[lane] = larger(best[lane], part[lane]);
         }
         first += count;
     }
