@@ -24,6 +24,9 @@ starcoder2    LayerNorm, grouped keys and values, biases, tied
 gpt-bigcode   learned positions, and one key and value for all heads
 granite       factors of embeddings, queries, residuals, and logits; tied
 gemma         a factor of embeddings, norms around 1, tied
+llama-3.1     rotation scaled between two wavelengths
+llama-linear  rotation scaled by one factor, in the older spelling
+llama-yarn    rotation scaled by YaRN, with its factor of queries and keys
 """
 
 import json
@@ -107,6 +110,33 @@ FIXTURES = {
         **SPECIAL,
     ),
     "gemma": GemmaConfig(**LLAMA, head_dim=6, **SPECIAL),
+    "llama-3.1": LlamaConfig(
+        **LLAMA,
+        head_dim=16,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 10_000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        **SPECIAL,
+    ),
+    "llama-linear": LlamaConfig(
+        **LLAMA, rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.5}, **SPECIAL
+    ),
+    "llama-yarn": LlamaConfig(
+        **LLAMA,
+        head_dim=16,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10_000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        **SPECIAL,
+    ),
 }
 
 
@@ -144,7 +174,9 @@ def spelt_the_older_way(path):
     config = json.loads(path.read_text())
     rotary = config.pop("rope_parameters")
     del config["head_dim"]
-    config |= {"rope_theta": rotary["rope_theta"], "rope_scaling": None, "torch_dtype": config.pop("dtype")}
+    theta, kind = rotary.pop("rope_theta"), rotary.pop("rope_type")
+    scaling = {"type": kind, **rotary} if rotary else None
+    config |= {"rope_theta": theta, "rope_scaling": scaling, "torch_dtype": config.pop("dtype")}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -161,7 +193,7 @@ def write(folder, name, config, seed):
         rewrite(folder, like_the_first_gpt2)
     elif name == "dialogpt":
         rewrite(folder, with_a_copy_of_the_head)
-    elif name == "llama-tied":
+    elif name in ("llama-tied", "llama-linear"):
         spelt_the_older_way(folder / "config.json")
     # The reference is the checkpoint as transformers reads it.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()

@@ -6,12 +6,14 @@
 //! specification hold the same parameters in the same order.
 
 mod parameters;
+mod rotation;
 mod spec;
 #[cfg(test)]
 mod tests;
 mod validation;
 
 pub use parameters::{Init, Parameter};
+pub use rotation::{RotaryScaling, Rotation, ScalingRamp};
 pub use spec::{
     Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
     Superposition,

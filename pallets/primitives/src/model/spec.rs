@@ -2,12 +2,14 @@
 
 //! Specifications of architectures.
 
+use super::{RotaryScaling, Rotation};
 use crate::{Hash, Ppm, versioned::versioned};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// The architecture of a model: a decoder of the GPT-2, GPT-Neo, GPT-J or LLaMA family.
+/// The architecture of a model: a decoder of the GPT-2, GPT-Neo, GPT-J or LLaMA family, or of one
+/// that is made of their parts.
 ///
 /// The SCALE encoding is canonical and versioned, and [`ModelSpec::hash`] names the architecture.
 /// [`ModelSpec::validate`] bounds every field. All other functions are total: they return some
@@ -55,6 +57,14 @@ pub struct ModelSpec {
     pub experts: Option<Experts>,
     /// Modules by which the model observes and corrects itself.
     pub mind: Mind,
+    /// Scaling of the rotation, by which a model reads longer texts than it was first trained on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scaling: Option<RotaryScaling>,
+}
+
+/// Returns `true` for a value that encodings leave out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 versioned!(
@@ -79,6 +89,9 @@ versioned!(
         tied: bool,
         experts: Option<Experts>,
         mind: Mind,
+    },
+    2: {
+        scaling: Option<RotaryScaling>,
     },
 );
 
@@ -375,6 +388,7 @@ impl ModelSpec {
             tied: true,
             experts: None,
             mind: Mind { superposition: None, introspection: false, second_pass: 0 },
+            scaling: None,
         }
     }
 
@@ -396,6 +410,16 @@ impl ModelSpec {
     /// Returns the width of the projection to queries, keys and values.
     pub fn query_key_value_width(&self) -> u32 {
         self.attention_width().saturating_add(self.key_value_width().saturating_mul(2))
+    }
+
+    /// Returns the rotation of queries and keys in block `index`, or `None` if they are not rotated.
+    pub fn rotation(&self, _index: u16) -> Option<Rotation> {
+        match self.positions {
+            PositionEncoding::Learned => None,
+            PositionEncoding::Rotary { dimensions, base, interleaved } => {
+                Some(Rotation { dimensions, base, interleaved, scaling: self.scaling })
+            }
+        }
     }
 
     /// Returns the window of block `index` in tokens, or `None` if its attention is global.

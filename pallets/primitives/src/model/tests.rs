@@ -116,6 +116,24 @@ fn nonsense_is_refused() {
         assert_eq!(refused(&|spec| spec.local = pattern), Some(InvalidSpec::Local));
     }
     assert_eq!(refused(&|spec| spec.local = local(1, 64, u64::MAX)), None);
+    let wavelengths = |short, long| ScalingRamp::Wavelengths { short, long };
+    let pairs = |first, last| ScalingRamp::Pairs { first, last };
+    let scaling = |factor, amplitude, ramp| Some(RotaryScaling { factor, ramp, amplitude });
+    for scaling in [
+        scaling(999_999, 1_000_000_000, ScalingRamp::All),
+        scaling(1_000_000, 99_999_999, ScalingRamp::All),
+        scaling(8_000_000, 1_000_000_000, wavelengths(0, 9)),
+        scaling(8_000_000, 1_000_000_000, wavelengths(9, 9)),
+        scaling(8_000_000, 1_000_000_000, pairs(9, 9)),
+    ] {
+        assert_eq!(refused(&|spec| spec.scaling = scaling), Some(InvalidSpec::Scaling));
+    }
+    let fits = scaling(1_000_000, 100_000_000, pairs(0, 1));
+    assert_eq!(refused(&|spec| spec.scaling = fits), None);
+    assert_eq!(
+        ModelSpec { scaling: fits, ..spec(8, 8, 1, 1, 8, 8) }.validate(),
+        Err(InvalidSpec::Scaling)
+    );
     for epsilon in [0, 10_000_001] {
         assert_eq!(
             refused(&|spec| spec.norm = Norm::Layer { epsilon }),
@@ -164,6 +182,7 @@ prop_compose! {
         local in proptest::option::of((1u32..9, 1u64..8)),
         experts in proptest::option::of((2u8..5, 1u8..3)),
         (superposition, introspection) in (proptest::option::of((2u8..5, 1u16..4)), any::<bool>()),
+        scaling in proptest::option::of((1_000_000u32.., 0u32..9, 1u32..9)),
     ) -> ModelSpec {
         let epsilon = 10_000;
         ModelSpec {
@@ -202,8 +221,34 @@ prop_compose! {
                 introspection,
                 second_pass: if introspection { layers - 1 } else { 0 },
             },
+            scaling: scaling.filter(|_| rotary).map(|(factor, first, more)| RotaryScaling {
+                factor,
+                ramp: ScalingRamp::Pairs { first, last: first + more },
+                amplitude: RotaryScaling::AMPLITUDE_UNIT,
+            }),
         }
     }
+}
+
+/// Models of earlier releases keep the encodings that name them.
+#[test]
+fn later_parts_change_no_encoding_that_exists() {
+    let spec = ModelSpec::gpt2(11, 6, 1, 3, 5, 7);
+    let scaling = RotaryScaling {
+        factor: 8_000_000,
+        ramp: ScalingRamp::All,
+        amplitude: RotaryScaling::AMPLITUDE_UNIT,
+    };
+    let scaled = ModelSpec { scaling: Some(scaling), ..llama() };
+    for (spec, version) in [(spec, 1), (llama(), 1), (scaled, 2)] {
+        assert_eq!(spec.encode()[0], version);
+        let json = serde_json::to_value(spec).unwrap();
+        assert_eq!(json.get("scaling").is_some(), version == 2);
+        assert_eq!(serde_json::from_value::<ModelSpec>(json).unwrap(), spec);
+    }
+    let sizes = [1, 11, 0, 0, 0, 6, 0, 0, 0, 1, 0, 3, 0, 3, 0, 2, 0, 5, 0, 0, 0, 7, 0, 0, 0];
+    let kinds = [0, 0, 0, 0x10, 0x27, 0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0];
+    assert_eq!(spec.encode(), [&sizes[..], &kinds[..]].concat());
 }
 
 proptest! {
@@ -282,6 +327,11 @@ proptest! {
                 introspection: flags[11],
                 second_pass: short(16),
             },
+            scaling: flags[2].then_some(RotaryScaling {
+                factor: number(0),
+                ramp: ScalingRamp::Wavelengths { short: number(4), long: number(8) },
+                amplitude: number(12),
+            }),
         };
         // A limit that any of these passes is one that its size passes.
         if spec.validate().is_ok() {

@@ -14,6 +14,8 @@ pub enum InvalidSpec {
     Heads,
     /// The rotary dimensions are odd, 0 or more than a head has, or the base is below 2.
     Rotary,
+    /// The scaling of the rotation is out of range, or there is no rotation.
+    Scaling,
     /// The pattern of local blocks is empty or longer than its period, or the window is empty.
     Local,
     /// The epsilon of the norm is 0 or greater than a hundredth.
@@ -37,6 +39,10 @@ impl core::fmt::Display for InvalidSpec {
             Self::Rotary => {
                 "rotary dimensions must be even, at least 2 and at most the size of a head, \
                  their base at least 2"
+            }
+            Self::Scaling => {
+                "scaling needs a rotation, a factor of at least 1, an amplitude of at least a \
+                 tenth, and a ramp whose start is below its end"
             }
             Self::Local => {
                 "a local window must be at least 1, its period 1 to 64, \
@@ -101,6 +107,11 @@ impl ModelSpec {
                 || base < 2)
         {
             return Err(InvalidSpec::Rotary);
+        }
+        if let Some(scaling) = self.scaling
+            && (self.positions == PositionEncoding::Learned || !scaling.is_valid())
+        {
+            return Err(InvalidSpec::Scaling);
         }
         if let Some(LocalAttention { window, period, layers }) = self.local
             && (window == 0

@@ -3,7 +3,7 @@
 //! Causal attention of every family, written out or fused.
 
 use crate::{Error, linear::Linear, rotary::RotaryTable};
-use pol_primitives::model::{ModelSpec, PositionEncoding};
+use pol_primitives::model::ModelSpec;
 use tch::{Device, Kind, Tensor};
 
 /// State that the attention of all blocks shares in one forward pass.
@@ -44,13 +44,11 @@ impl Attention {
         past: i64,
         device: Device,
     ) -> Result<Self, Error> {
-        let rotary = match spec.positions {
-            PositionEncoding::Learned => None,
-            PositionEncoding::Rotary { dimensions, base, interleaved } => {
-                let positions = past as usize..(past + length) as usize;
-                Some(RotaryTable::new(dimensions, base, interleaved, positions, device)?)
-            }
-        };
+        let positions = past as usize..(past + length) as usize;
+        let rotary = spec
+            .rotation(0)
+            .map(|rotation| RotaryTable::new(&rotation, positions, device))
+            .transpose()?;
         let group = i64::from(spec.heads / spec.key_value_heads);
         let mask = |window: Option<i64>| Mask::new(length, past, window, group, fused, device);
         let window = spec.local.map(|local| i64::from(local.window));

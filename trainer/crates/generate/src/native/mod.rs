@@ -197,12 +197,7 @@ impl NativeModel {
             spec: *spec,
             isa,
             positions: tensors.optional("wpe.weight"),
-            rates: match spec.positions {
-                PositionEncoding::Learned => RotaryRates::default(),
-                PositionEncoding::Rotary { dimensions, base, .. } => {
-                    RotaryRates::new(dimensions, base)
-                }
-            },
+            rates: spec.rotation(0).map(|rotation| RotaryRates::new(&rotation)).unwrap_or_default(),
             blocks,
             norm: Normed::new(&tensors, "ln_f")?,
             head: pool.install(|| Matrix::new(&head, tensors.optional("lm_head.bias"))),

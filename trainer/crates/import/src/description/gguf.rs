@@ -2,7 +2,7 @@
 
 //! Metadata of a GGUF file.
 
-use super::{ModelDescription, SpecialTokens, UNSCALED_MODEL, billionths, gguf_maps, whole_base};
+use super::{ModelDescription, SpecialTokens, billionths, gguf_maps, gguf_rope, whole_base};
 use crate::{
     ImportError,
     files::{
@@ -35,7 +35,7 @@ pub(crate) fn read(
             return Err(fields.unsupported(format!("the architecture '{other}'"), advice));
         }
     };
-    fields.refuse_unsupported(table)?;
+    fields.refuse_unsupported()?;
     let embedding = embedding(&fields, table)?;
     let sizes = Sizes {
         vocabulary: vocabulary(&fields, embedding)?,
@@ -142,6 +142,7 @@ fn llama(fields: &Fields, table: &TensorTable, sizes: Sizes) -> Result<ModelSpec
         tied,
         experts: None,
         mind: Mind::default(),
+        scaling: gguf_rope::scaling(fields, table, head_size, base)?,
     })
 }
 
@@ -194,27 +195,27 @@ fn special_tokens(metadata: &Metadata) -> SpecialTokens {
 }
 
 /// Metadata entries of an architecture. Their keys start with its name.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     metadata: &'a Metadata,
     architecture: &'a str,
-    from: &'a str,
+    pub(super) from: &'a str,
 }
 
 impl Fields<'_> {
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.metadata.get(&format!("{}.{key}", self.architecture))
     }
 
-    fn refuse(&self, reason: String) -> ImportError {
+    pub(super) fn refuse(&self, reason: String) -> ImportError {
         ImportError::Config { from: self.from.to_owned(), reason }
     }
 
-    fn unsupported(&self, feature: String, advice: &'static str) -> ImportError {
+    pub(super) fn unsupported(&self, feature: String, advice: &'static str) -> ImportError {
         ImportError::Unsupported { from: self.from.to_owned(), feature, advice }
     }
 
     /// Refuses features that the decoder does not have.
-    fn refuse_unsupported(&self, table: &TensorTable) -> Result<(), ImportError> {
+    fn refuse_unsupported(&self) -> Result<(), ImportError> {
         for (key, feature) in
             [("expert_count", "experts"), ("attention.sliding_window", "a sliding window")]
         {
@@ -223,25 +224,10 @@ impl Fields<'_> {
                 return Err(self.unsupported(feature, "take a model without"));
             }
         }
-        let scaling = self
-            .get("rope.scaling.type")
-            .filter(|kind| !matches!(kind, Value::Text(kind) if kind == "none"));
-        // llama.cpp takes a factor without a type as linear, and 0 and 1 as none.
-        let is_none = |factor: &&Value| matches!(factor, Value::Float(0.0 | 1.0));
-        let named_none =
-            matches!(self.get("rope.scaling.type"), Some(Value::Text(k)) if k == "none");
-        let linear = ["rope.scaling.factor", "rope.scale_linear"]
-            .into_iter()
-            .filter_map(|key| self.get(key))
-            .find(|factor| !named_none && !is_none(factor));
-        let has_frequencies = table.entries().contains_key("rope_freqs.weight");
-        if scaling.or(linear).is_some() || has_frequencies {
-            return Err(self.unsupported("rope scaling".into(), UNSCALED_MODEL));
-        }
         Ok(())
     }
 
-    fn integer(&self, key: &str) -> Result<Option<i128>, ImportError> {
+    pub(super) fn integer(&self, key: &str) -> Result<Option<i128>, ImportError> {
         match self.get(key) {
             None => Ok(None),
             Some(&Value::Integer(value)) => Ok(Some(value)),
@@ -253,7 +239,7 @@ impl Fields<'_> {
         }
     }
 
-    fn float(&self, key: &str) -> Result<Option<f64>, ImportError> {
+    pub(super) fn float(&self, key: &str) -> Result<Option<f64>, ImportError> {
         match self.get(key) {
             None => Ok(None),
             Some(&Value::Float(value)) => Ok(Some(value)),
@@ -263,7 +249,7 @@ impl Fields<'_> {
         }
     }
 
-    fn fit<T: TryFrom<i128> + PartialEq + From<u8>>(
+    pub(super) fn fit<T: TryFrom<i128> + PartialEq + From<u8>>(
         &self,
         key: &str,
         value: i128,
@@ -274,14 +260,17 @@ impl Fields<'_> {
         })
     }
 
-    fn size<T: TryFrom<i128> + PartialEq + From<u8>>(&self, key: &str) -> Result<T, ImportError> {
+    pub(super) fn size<T: TryFrom<i128> + PartialEq + From<u8>>(
+        &self,
+        key: &str,
+    ) -> Result<T, ImportError> {
         let value = self
             .integer(key)?
             .ok_or_else(|| self.refuse(format!("it does not say {}.{key}", self.architecture)))?;
         self.fit(key, value)
     }
 
-    fn epsilon(&self, key: &str) -> Result<u32, ImportError> {
+    pub(super) fn epsilon(&self, key: &str) -> Result<u32, ImportError> {
         let value = self
             .float(key)?
             .ok_or_else(|| self.refuse(format!("it does not say {}.{key}", self.architecture)))?;

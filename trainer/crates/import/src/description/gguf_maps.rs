@@ -2,6 +2,7 @@
 
 //! Tensor names of the families as llama.cpp has them.
 
+use super::gguf_rope;
 use crate::mapping::{TensorMap, identity, transpose};
 
 /// Tensors of LLaMA.
@@ -32,7 +33,7 @@ pub(super) const LLAMA: TensorMap = TensorMap {
         identity("lm_head.weight", &["output.weight"]),
     ],
     head: "output.weight",
-    skipped: &[],
+    skipped: &[(gguf_rope::DIVISORS, "divisors of the rotation, which the specification has")],
     // llama.cpp stores each pair that is rotated together side by side.
     interleaved: true,
 };

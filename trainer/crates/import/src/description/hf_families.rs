@@ -2,7 +2,10 @@
 
 //! Specifications of the families from their `config.json`.
 
-use super::{UNSCALED_MODEL, hf_config::HfConfig, whole_base};
+use super::{
+    hf_config::HfConfig,
+    hf_rope::{Rope, RopeDefaults},
+};
 use crate::{ImportError, mapping::Factors};
 use pol_primitives::model::{
     Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
@@ -335,7 +338,6 @@ fn blocks(
     key_value_heads: Option<u32>,
     rotated: Option<f64>,
 ) -> Result<ModelSpec, ImportError> {
-    let (base, share) = rope(config, rotated)?;
     let (width, heads) =
         (config.size("hidden_size", None)?, config.size("num_attention_heads", None)?);
     let head_size = config.size("head_dim", width.checked_div(heads))?;
@@ -345,6 +347,7 @@ fn blocks(
         )));
     }
     let head_size = config.narrow("head_dim", head_size)?;
+    let rope = Rope::new(config, &RopeDefaults { rotated, base: 10_000.0 }, head_size)?;
     // A null stands for all heads, as in configs from before they were grouped.
     let default = match config.map.get("num_key_value_heads") {
         Some(Value::Null) => heads,
@@ -364,9 +367,8 @@ fn blocks(
         gated: true,
         norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", 1e-6)? },
         positions: PositionEncoding::Rotary {
-            // Rounded down, as the reference does.
-            dimensions: (f64::from(head_size) * share) as u16,
-            base,
+            dimensions: rope.dimensions,
+            base: rope.base,
             interleaved: false,
         },
         local: None,
@@ -376,6 +378,7 @@ fn blocks(
         tied: config.flag("tie_word_embeddings", false)?,
         experts: None,
         mind: Mind::default(),
+        scaling: rope.scaling,
     })
 }
 
@@ -415,60 +418,6 @@ fn windows(
         }
     };
     pattern(config, &kinds, window)
-}
-
-/// Returns the base of the rotation, and the share of a head that is rotated: `rotated` where the
-/// config does not say one, or 1 if the family rotates whole heads. Newer configs have them in
-/// `rope_parameters`, older ones in `rope_theta`, `partial_rotary_factor`, and `rope_scaling`.
-fn rope(config: &HfConfig, rotated: Option<f64>) -> Result<(u32, f64), ImportError> {
-    let mut theta = config.map.get("rope_theta");
-    let mut share = config.map.get("partial_rotary_factor");
-    for key in ["rope_parameters", "rope_scaling"] {
-        let parameters = match config.map.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(parameters)) => parameters,
-            Some(other) => return Err(config.refuse(format!("{key} is {other}, not an object"))),
-        };
-        // Either name may be there with a null, beside the other.
-        let named = ["rope_type", "type"].into_iter().filter_map(|key| parameters.get(key));
-        let kind = match named.into_iter().find(|kind| !kind.is_null()) {
-            Some(Value::String(kind)) => kind.as_str(),
-            Some(other) => {
-                return Err(config.refuse(format!("{key} has the type {other}, not a string")));
-            }
-            None if parameters.get("factor").is_some_and(|factor| !factor.is_null()) => {
-                return Err(config.unsupported(
-                    format!("rope scaling by a factor without a type ({key})"),
-                    UNSCALED_MODEL,
-                ));
-            }
-            None => "default",
-        };
-        if kind != "default" {
-            return Err(config
-                .unsupported(format!("rope scaling of type '{kind}' ({key})"), UNSCALED_MODEL));
-        }
-        share = parameters.get("partial_rotary_factor").or(share);
-        theta = parameters.get("rope_theta").or(theta);
-    }
-    let base = theta.filter(|value| !value.is_null()).map_or(Some(10_000.0), Value::as_f64);
-    let base = base.and_then(whole_base).ok_or_else(|| {
-        let found = theta.map_or_else(|| "missing".to_owned(), Value::to_string);
-        config.refuse(format!("rope_theta is {found}, not a whole number of at least 2"))
-    })?;
-    let share = share.filter(|value| !value.is_null());
-    let factor = share.map_or(rotated.or(Some(1.0)), Value::as_f64);
-    let factor = factor.filter(|factor| *factor > 0.0 && *factor <= 1.0).ok_or_else(|| {
-        let found = share.map_or_else(|| "missing".to_owned(), Value::to_string);
-        config.refuse(format!("partial_rotary_factor is {found}, not a share of a head"))
-    })?;
-    if rotated.is_none() && factor != 1.0 {
-        return Err(config.unsupported(
-            "rotation of a part of each head (partial_rotary_factor)".into(),
-            "take another model",
-        ));
-    }
-    Ok((base, factor))
 }
 
 /// Sizes that GPT-2 and its relatives have in common.

@@ -4,10 +4,13 @@
 
 pub(crate) mod gguf;
 mod gguf_maps;
+mod gguf_rope;
 pub(crate) mod hf;
 mod hf_config;
 mod hf_families;
 mod hf_maps;
+mod hf_rope;
+mod scaling;
 
 use crate::mapping::{Factors, TensorMap};
 use pol_primitives::model::ModelSpec;

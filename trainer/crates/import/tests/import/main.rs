@@ -15,7 +15,8 @@ use pol_import::{
 };
 use pol_model::{Decoder, Layout, Weights};
 use pol_primitives::model::{
-    Activation, Biases, LocalAttention, ModelSpec, Norm, PositionEncoding,
+    Activation, Biases, LocalAttention, ModelSpec, Norm, PositionEncoding, RotaryScaling,
+    ScalingRamp,
 };
 use serde_json::{Value, json};
 use std::{
@@ -70,6 +71,9 @@ fn every_family_computes_what_the_reference_does() {
         "gpt-bigcode",
         "granite",
         "gemma",
+        "llama-3.1",
+        "llama-linear",
+        "llama-yarn",
     ] {
         let checkpoint = open(name);
         let distance = distance(name, checkpoint.spec(), &checkpoint.parameters().unwrap());
@@ -610,22 +614,27 @@ fn configs_of_unusual_rotations_are_explained() {
         (
             "llama-biased",
             json!({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}),
-            "rope scaling of type 'llama3'",
+            "does not say high_freq_factor",
         ),
         (
             "llama-biased",
-            json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
-            "rope scaling of type 'linear'",
+            json!({"rope_scaling": {"type": "linear", "factor": 0.5}}),
+            "factors are at least 1",
+        ),
+        (
+            "llama-biased",
+            json!({"rope_scaling": {"type": "linear", "factor": "2"}}),
+            "factor is \"2\", not a number",
+        ),
+        (
+            "llama-biased",
+            json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "factor": 2.0}}),
+            "rope scaling of type 'longrope'",
         ),
         (
             "llama-biased",
             json!({"rope_parameters": {"rope_theta": 10_000.5}}),
             "not a whole number",
-        ),
-        (
-            "llama-biased",
-            json!({"rope_scaling": {"rope_type": null, "type": "linear", "factor": 4.0}}),
-            "rope scaling of type 'linear'",
         ),
         ("llama-biased", json!({"rope_scaling": {"factor": 4.0}}), "factor without a type"),
         ("llama-biased", json!({"rope_scaling": {"type": 7}}), "the type 7, not a string"),
@@ -635,6 +644,36 @@ fn configs_of_unusual_rotations_are_explained() {
             "rope_theta is \"1000000\", not a whole number",
         ),
     ]);
+}
+
+#[test]
+fn scaled_rotations_have_several_spellings() {
+    let scaling = |changes: Value| {
+        let changed = ChangedFixture::new("llama-biased").config(changes);
+        Checkpoint::open(changed.folder.path(), None).unwrap().spec().scaling
+    };
+    let linear = |factor| {
+        let amplitude = RotaryScaling::AMPLITUDE_UNIT;
+        Some(RotaryScaling { factor, ramp: ScalingRamp::All, amplitude })
+    };
+    let both = json!({"rope_scaling": {"rope_type": null, "type": "linear", "factor": 4.0}});
+    assert_eq!(scaling(both), linear(4_000_000));
+    // Within the context it changes nothing.
+    assert_eq!(scaling(json!({"rope_scaling": {"type": "dynamic", "factor": 4.0}})), None);
+    let yarn = |more: Value| {
+        let mut yarn = json!({"type": "yarn", "factor": 2.0, "truncate": false});
+        yarn.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        scaling(json!({"rope_scaling": yarn})).unwrap()
+    };
+    assert_eq!(yarn(json!({})).amplitude, 1_069_314_718);
+    assert_eq!(yarn(json!({"attention_factor": 1.5})).amplitude, 1_500_000_000);
+    assert_eq!(yarn(json!({"mscale": 1.0, "mscale_all_dim": 1.0})).amplitude, 1_000_000_000);
+    // The context of the first training may be outside, and the factor follows from it.
+    let outside = json!({
+        "original_max_position_embeddings": 8,
+        "rope_scaling": {"type": "yarn", "factor": null},
+    });
+    assert_eq!(scaling(outside).unwrap().factor, 4_000_000);
 }
 
 #[test]
