@@ -19,6 +19,52 @@ pub struct Rotation {
     pub scaling: Option<RotaryScaling>,
 }
 
+/// Rotation of some blocks that is another one than that of the model.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+pub struct OtherRotation {
+    /// Number of blocks after which the pattern repeats; at most 64.
+    pub period: u8,
+    /// Bit mask of the pattern: block `i` has this rotation if bit `i mod period` is set.
+    pub layers: u64,
+    /// Rotation of these blocks, whose queries and keys are not rotated if it is `None`.
+    pub base: Option<RotaryBase>,
+}
+
+/// Base of a rotation, and its scaling.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+pub struct RotaryBase {
+    /// Base of the wavelengths.
+    pub base: u32,
+    /// Scaling of the rates.
+    pub scaling: Option<RotaryScaling>,
+}
+
 /// Scaling of a rotation: a pair that turned by `rate` per token turns by
 /// `(1 − share) · rate + share · rate / factor`, with a share of 0 to 1 for each pair.
 #[derive(
@@ -87,7 +133,7 @@ pub enum ScalingRamp {
     /// Positional Interpolation").
     #[codec(index = 0)]
     All,
-    /// All of pairs with a wavelength above `long`, nothing of those below `short`, and between them
+    /// All of pairs with a wavelength above `long`, nothing of those below `short`, and in between
     /// a share that is linear in the rate, as in LLaMA 3.1 (Grattafiori et al. 2024, "The Llama 3
     /// Herd of Models").
     #[codec(index = 1)]

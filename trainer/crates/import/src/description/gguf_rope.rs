@@ -4,7 +4,7 @@
 
 use super::{
     UNSCALED_MODEL,
-    gguf::Fields,
+    gguf_fields::Fields,
     scaling::{self, Yarn},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 use pol_primitives::model::RotaryScaling;
 
 /// Divisors of the rates, one for each pair of dimensions.
-pub(super) const DIVISORS: &str = "rope_freqs.weight";
+const DIVISORS: &str = "rope_freqs.weight";
 
 /// Reads the scaling of a rotation of `dimensions` with this `base`.
 pub(super) fn scaling(

@@ -15,11 +15,36 @@ pub(super) struct Rope {
     pub(super) scaling: Option<RotaryScaling>,
 }
 
-/// Usual values of a family, where its config has none.
+/// Usual values of a family, where its config has none, and the names it has for them.
 pub(super) struct RopeDefaults {
     /// Share of a head that is rotated; `None` for a family that rotates whole heads only.
     pub(super) rotated: Option<f64>,
     pub(super) base: f64,
+    /// Key of the base outside the object.
+    pub(super) base_key: &'static str,
+    /// Key of the share outside the object.
+    pub(super) share_key: &'static str,
+    /// Kind of blocks, in a family whose blocks have rotations of their own.
+    pub(super) blocks: Option<Blocks>,
+}
+
+/// Kinds of blocks with rotations of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blocks {
+    Full,
+    Sliding,
+}
+
+impl Default for RopeDefaults {
+    fn default() -> Self {
+        Self {
+            rotated: None,
+            base: 10_000.0,
+            base_key: "rope_theta",
+            share_key: "partial_rotary_factor",
+            blocks: None,
+        }
+    }
 }
 
 impl Rope {
@@ -30,23 +55,35 @@ impl Rope {
         defaults: &RopeDefaults,
         head_size: u16,
     ) -> Result<Self, ImportError> {
-        let found = match object(config, "rope_scaling")? {
+        let newer = object(config.map, "rope_parameters", config)?;
+        let newer = match (newer, defaults.blocks) {
+            (Some(newer), Some(Blocks::Full)) => object(newer, "full_attention", config)?,
+            (Some(newer), Some(Blocks::Sliding)) => object(newer, "sliding_attention", config)?,
+            (newer, _) => newer,
+        };
+        // An older config scales the rotation of full attention only.
+        let older = match defaults.blocks {
+            Some(Blocks::Sliding) => None,
+            _ => object(config.map, "rope_scaling", config)?,
+        };
+        let found = match older {
             Some(parameters) => Some(("rope_scaling", parameters)),
-            None => object(config, "rope_parameters")?.map(|map| ("rope_parameters", map)),
+            None => newer.map(|parameters| ("rope_parameters", parameters)),
         };
         // The reference takes the older object whole, and from the newer what it lacks.
-        let newer = object(config, "rope_parameters")?;
-        let own = |name: &str| {
-            let of = |map: Option<&Map<String, Value>>| present(map?.get(name)).cloned();
-            of(found.map(|(_, map)| map)).or_else(|| of(newer)).or_else(|| of(Some(config.map)))
+        let own = |name: &str, outside: &str| {
+            let of = |map: Option<&Map<String, Value>>, name| present(map?.get(name)).cloned();
+            let inside = [found.map(|(_, parameters)| parameters), newer];
+            let inside = inside.into_iter().find_map(|parameters| of(parameters, name));
+            inside.or_else(|| of(Some(config.map), outside))
         };
-        let theta = own("rope_theta");
+        let theta = own("rope_theta", defaults.base_key);
         let base = theta.as_ref().map_or(Some(defaults.base), Value::as_f64);
         let base = base.and_then(whole_base).ok_or_else(|| {
             let found = theta.map_or_else(|| "missing".to_owned(), |theta| theta.to_string());
             config.refuse(format!("rope_theta is {found}, not a whole number of at least 2"))
         })?;
-        let share = own("partial_rotary_factor");
+        let share = own("partial_rotary_factor", defaults.share_key);
         let factor = share.as_ref().map_or(defaults.rotated.or(Some(1.0)), Value::as_f64);
         let factor = factor.filter(|factor| *factor > 0.0 && *factor <= 1.0).ok_or_else(|| {
             let found = share.map_or_else(|| "missing".to_owned(), |share| share.to_string());
@@ -70,12 +107,13 @@ impl Rope {
     }
 }
 
-/// Returns the object under `key`; `None` for an empty one too.
+/// Returns the object under `key` of `map`; `None` for an empty one too.
 fn object<'a>(
-    config: &'a HfConfig,
+    map: &'a Map<String, Value>,
     key: &str,
+    config: &HfConfig,
 ) -> Result<Option<&'a Map<String, Value>>, ImportError> {
-    match config.map.get(key) {
+    match map.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(parameters)) => Ok(Some(parameters).filter(|map| !map.is_empty())),
         Some(other) => Err(config.refuse(format!("{key} is {other}, not an object"))),
