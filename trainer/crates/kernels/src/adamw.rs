@@ -2,12 +2,11 @@
 
 //! A step of AdamW in one pass over memory.
 
-use crate::{Error, Kernels, canonical, error::Error::Length, sets::Task, simd::Simd};
+use crate::{
+    Error, Kernels, canonical, error::Error::Length, rows::rows_of_task, sets::Task, simd::Simd,
+};
 use pol_numerics::AdamWFactors;
 use rayon::prelude::*;
-
-/// Parameters of a task.
-const TASK: usize = 1 << 14;
 
 /// Parameters and moments, which a step changes in place.
 pub struct AdamWState<'a> {
@@ -45,8 +44,9 @@ impl Kernels {
                 return Err(Length { tensor, expected: expected as u64, found });
             }
         }
-        let moments = first.par_chunks_mut(TASK).zip(second.par_chunks_mut(TASK));
-        let all = parameters.par_chunks_mut(TASK).zip(moments).zip(gradients.par_chunks(TASK));
+        let count = rows_of_task(1);
+        let moments = first.par_chunks_mut(count).zip(second.par_chunks_mut(count));
+        let all = parameters.par_chunks_mut(count).zip(moments).zip(gradients.par_chunks(count));
         all.for_each(|((parameters, (first, second)), gradients)| {
             let state = AdamWState { parameters, first, second };
             self.run(Step { factors, decays, state, gradients, factor });

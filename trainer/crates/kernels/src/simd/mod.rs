@@ -60,19 +60,38 @@ fn check(sums: &[f32], stride: usize, rows: usize, columns: usize) {
     assert!(sums.len() >= (rows - 1) * stride + columns, "a tile is larger than its memory");
 }
 
-/// Implements [`Simd::accumulate`] for tiles that registers hold.
+/// Implements [`Simd`] for a set of instructions, with tiles that registers hold. A value of the
+/// set must exist only where the processor has the instructions.
 macro_rules! micro_kernel {
     (
-        $feature:literal, $rows:literal rows, $vectors:literal vectors of $lanes:literal,
+        $set:ty, $feature:literal, $rows:literal rows, $vectors:literal vectors of $lanes:literal,
         $zero:expr, $splat:ident, $load:ident, $store:ident,
         |$a:ident, $b:ident, $c:ident| $fma:expr
     ) => {
-        pub(super) const ROWS: usize = $rows;
-        pub(super) const COLUMNS: usize = $vectors * $lanes;
+        const ROWS: usize = $rows;
+        const COLUMNS: usize = $vectors * $lanes;
+
+        impl Simd for $set {
+            const ROWS: usize = ROWS;
+            const COLUMNS: usize = COLUMNS;
+
+            #[inline(always)]
+            fn accumulate(
+                self,
+                left: Strip<'_>,
+                right: Strip<'_>,
+                sums: &mut [f32],
+                stride: usize,
+                is_new: bool,
+            ) {
+                // SAFETY: `self` exists only where the processor has the instructions.
+                unsafe { accumulate(left, right, sums, stride, is_new) }
+            }
+        }
 
         #[inline]
         #[target_feature(enable = $feature)]
-        pub(super) fn accumulate(
+        fn accumulate(
             left: Strip<'_>,
             right: Strip<'_>,
             tile: &mut [f32],

@@ -10,7 +10,7 @@ use std::arch::aarch64::*;
 pub(crate) struct Neon(());
 
 micro_kernel!(
-    "neon", 6 rows, 4 vectors of 4,
+    Neon, "neon", 6 rows, 4 vectors of 4,
     vdupq_n_f32(0.0), vdupq_n_f32, vld1q_f32, vst1q_f32,
     |a, b, c| vfmaq_f32(c, a, b)
 );
@@ -19,23 +19,5 @@ impl Neon {
     /// Returns a value if the processor has the instructions.
     pub(crate) fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
-    }
-}
-
-impl Simd for Neon {
-    const ROWS: usize = ROWS;
-    const COLUMNS: usize = COLUMNS;
-
-    #[inline(always)]
-    fn accumulate(
-        self,
-        left: Strip<'_>,
-        right: Strip<'_>,
-        sums: &mut [f32],
-        stride: usize,
-        is_new: bool,
-    ) {
-        // SAFETY: `self` exists only after `detect` has seen that the processor has NEON.
-        unsafe { accumulate(left, right, sums, stride, is_new) }
     }
 }

@@ -17,7 +17,7 @@ mod avx2 {
     use std::arch::x86_64::*;
 
     micro_kernel!(
-        "avx2,fma", 6 rows, 2 vectors of 8,
+        Avx2, "avx2,fma", 6 rows, 2 vectors of 8,
         _mm256_setzero_ps(), _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
         |a, b, c| _mm256_fmadd_ps(a, b, c)
     );
@@ -28,7 +28,7 @@ mod avx512 {
     use std::arch::x86_64::*;
 
     micro_kernel!(
-        "avx512f", 12 rows, 2 vectors of 16,
+        Avx512, "avx512f", 12 rows, 2 vectors of 16,
         _mm512_setzero_ps(), _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
         |a, b, c| _mm512_fmadd_ps(a, b, c)
     );
@@ -46,41 +46,5 @@ impl Avx512 {
     /// Returns a value if the processor has the instructions.
     pub(crate) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx512f").then_some(Self(()))
-    }
-}
-
-impl Simd for Avx2 {
-    const ROWS: usize = avx2::ROWS;
-    const COLUMNS: usize = avx2::COLUMNS;
-
-    #[inline(always)]
-    fn accumulate(
-        self,
-        left: Strip<'_>,
-        right: Strip<'_>,
-        sums: &mut [f32],
-        stride: usize,
-        is_new: bool,
-    ) {
-        // SAFETY: `self` exists only after `detect` has seen that the processor has AVX2 and FMA.
-        unsafe { avx2::accumulate(left, right, sums, stride, is_new) }
-    }
-}
-
-impl Simd for Avx512 {
-    const ROWS: usize = avx512::ROWS;
-    const COLUMNS: usize = avx512::COLUMNS;
-
-    #[inline(always)]
-    fn accumulate(
-        self,
-        left: Strip<'_>,
-        right: Strip<'_>,
-        sums: &mut [f32],
-        stride: usize,
-        is_new: bool,
-    ) {
-        // SAFETY: `self` exists only after `detect` has seen that the processor has AVX-512F.
-        unsafe { avx512::accumulate(left, right, sums, stride, is_new) }
     }
 }
