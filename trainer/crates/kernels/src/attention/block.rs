@@ -19,6 +19,17 @@ impl Default for Block {
     }
 }
 
+/// Returns the first key that a query sees.
+fn first_key(shape: &Attention, query: usize) -> usize {
+    shape.window.map_or(0, |window| (query + 1).saturating_sub(window as usize))
+}
+
+/// Returns the end of the queries that see a key.
+fn end_query(shape: &Attention, key: usize) -> usize {
+    let length = shape.length as usize;
+    shape.window.map_or(length, |window| length.min(key.saturating_add(window as usize)))
+}
+
 /// For each member of a block, the range of members of a chunk that it sees, or that see it.
 pub(super) struct Ranges {
     first: [i32; BLOCK],
@@ -28,18 +39,13 @@ pub(super) struct Ranges {
 impl Ranges {
     /// Returns the first chunk of keys that a block of queries sees.
     pub(super) fn first_chunk(shape: &Attention, block: usize) -> usize {
-        let first =
-            shape.window.map_or(0, |window| (block * BLOCK + 1).saturating_sub(window as usize));
-        first / BLOCK
+        first_key(shape, block * BLOCK) / BLOCK
     }
 
     /// Returns the end of the chunks of queries that see a block of keys.
     pub(super) fn end_chunk(shape: &Attention, block: usize) -> usize {
-        let length = shape.length as usize;
-        let last = length.min((block + 1) * BLOCK) - 1;
-        let end =
-            shape.window.map_or(length, |window| length.min(last.saturating_add(window as usize)));
-        end.div_ceil(BLOCK)
+        let last = (shape.length as usize).min((block + 1) * BLOCK) - 1;
+        end_query(shape, last).div_ceil(BLOCK)
     }
 
     /// Returns the keys that each query sees.
@@ -49,26 +55,18 @@ impl Ranges {
             if query >= shape.length as usize {
                 return (0, 0);
             }
-            let first =
-                shape.window.map_or(0, |window| (query + 1).saturating_sub(window as usize));
-            (first, query + 1)
+            (first_key(shape, query), query + 1)
         })
     }
 
     /// Returns the queries that see each key.
     pub(super) fn of_keys(shape: &Attention, block: usize, chunk: usize) -> Self {
-        let length = shape.length as usize;
         Self::new(chunk, |i| {
             let key = block * BLOCK + i;
-            if key >= length {
+            if key >= shape.length as usize {
                 return (0, 0);
             }
-            (
-                key,
-                shape
-                    .window
-                    .map_or(length, |window| length.min(key.saturating_add(window as usize))),
-            )
+            (key, end_query(shape, key))
         })
     }
 
