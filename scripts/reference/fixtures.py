@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the golden fixtures: tiny checkpoints of every family that can be imported, with the reference's logits.
 
-usage: "$(scripts/reference/setup.sh)" scripts/reference/fixtures.py trainer/crates/import/tests/fixtures
+usage: "$(scripts/reference/setup.sh)" scripts/reference/fixtures.py trainer/crates/import/tests/fixtures [NAME...]
 
 Every folder gets config.json and model.safetensors as transformers writes them (llama: in shards), and reference.safetensors with
 `tokens` (int64 [batch, length]) and `logits` (float32 [batch, length, vocabulary]) in float32 arithmetic. Seeded: the same versions
@@ -24,6 +24,18 @@ starcoder2    LayerNorm, grouped keys and values, biases, tied
 gpt-bigcode   learned positions, and one key and value for all heads
 granite       factors of embeddings, queries, residuals, and logits; tied
 gemma         a factor of embeddings, norms around 1, tied
+llama-3.1     rotation scaled between two wavelengths
+llama-linear  rotation scaled by one factor, in the older spelling
+llama-yarn    rotation scaled by YaRN, with its factor of queries and keys
+qwen3         norms of queries and keys in each head
+smollm3       every fourth block is not rotated; tied
+olmo2         norms behind the sublayers, norms of all queries and keys together
+gemma2        norms around the sublayers, bounds of scores and logits, windows by turns
+gemma3        norms of queries and keys too, two rotations, of which one is scaled, windows in five of six blocks
+gpt-neox      parallel sublayers with norms of their own, a part of each head rotated, heads by turns in one tensor
+falcon        parallel sublayers with one norm, one key and value for all heads, tied
+falcon-apart  norms of their own, keys and values of groups by turns with their queries, biases
+opt           ReLU, learned positions of which two stand for nothing
 """
 
 import json
@@ -34,17 +46,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
     GPTBigCodeConfig,
     GPTJConfig,
     GPTNeoConfig,
+    GPTNeoXConfig,
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    OPTConfig,
     Phi3Config,
     PhiConfig,
     Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
     StableLmConfig,
     Starcoder2Config,
 )
@@ -65,6 +85,9 @@ LLAMA = dict(
 SPECIAL = dict(bos_token_id=0, eos_token_id=0)
 # The later families without the epsilon, whose name differs.
 BLOCKS = {key: value for key, value in LLAMA.items() if key != "rms_norm_eps"}
+FALCON = dict(
+    vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=CONTEXT
+)
 FIXTURES = {
     "gpt2": GPT2Config(**GPT2, **SPECIAL),
     "dialogpt": GPT2Config(**GPT2, n_inner=40, **SPECIAL),
@@ -107,6 +130,73 @@ FIXTURES = {
         **SPECIAL,
     ),
     "gemma": GemmaConfig(**LLAMA, head_dim=6, **SPECIAL),
+    "llama-3.1": LlamaConfig(
+        **LLAMA,
+        head_dim=16,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 10_000.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        **SPECIAL,
+    ),
+    "llama-linear": LlamaConfig(
+        **LLAMA, rope_parameters={"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.5}, **SPECIAL
+    ),
+    "llama-yarn": LlamaConfig(
+        **LLAMA,
+        head_dim=16,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10_000.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        },
+        **SPECIAL,
+    ),
+    "qwen3": Qwen3Config(**LLAMA, head_dim=6, **SPECIAL),
+    "smollm3": SmolLM3Config(**{**LLAMA, "num_hidden_layers": 4}, pad_token_id=0, **SPECIAL),
+    "olmo2": Olmo2Config(**LLAMA, pad_token_id=0, **SPECIAL),
+    "gemma2": Gemma2Config(
+        **LLAMA,
+        head_dim=6,
+        query_pre_attn_scalar=9,
+        sliding_window=5,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=4.0,
+        **SPECIAL,
+    ),
+    "gemma3": Gemma3TextConfig(
+        **{**LLAMA, "num_hidden_layers": 6, "intermediate_size": 12},
+        head_dim=6,
+        query_pre_attn_scalar=9,
+        sliding_window=5,
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        },
+        **SPECIAL,
+    ),
+    "gpt-neox": GPTNeoXConfig(
+        **{key: value for key, value in BLOCKS.items() if key != "num_key_value_heads"},
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+        **SPECIAL,
+    ),
+    "opt": OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        num_hidden_layers=2,
+        ffn_dim=24,
+        max_position_embeddings=CONTEXT,
+        num_attention_heads=4,
+        pad_token_id=1,
+        **SPECIAL,
+    ),
+    "falcon": FalconConfig(**FALCON, **SPECIAL),
+    "falcon-apart": FalconConfig(**FALCON, new_decoder_architecture=True, num_kv_heads=2, bias=True, **SPECIAL),
 }
 
 
@@ -118,7 +208,7 @@ def lively(model):
             is_norm = "ln_" in name or "norm" in name
             if is_norm and name.endswith("weight"):
                 # Gemma adds the 1 itself.
-                parameter.copy_((model.config.model_type != "gemma") + 0.2 * noise)
+                parameter.copy_((not model.config.model_type.startswith("gemma")) + 0.2 * noise)
             else:
                 parameter.copy_((0.3 if parameter.dim() == 2 else 0.1) * noise)
 
@@ -144,7 +234,9 @@ def spelt_the_older_way(path):
     config = json.loads(path.read_text())
     rotary = config.pop("rope_parameters")
     del config["head_dim"]
-    config |= {"rope_theta": rotary["rope_theta"], "rope_scaling": None, "torch_dtype": config.pop("dtype")}
+    theta, kind = rotary.pop("rope_theta"), rotary.pop("rope_type")
+    scaling = {"type": kind, **rotary} if rotary else None
+    config |= {"rope_theta": theta, "rope_scaling": scaling, "torch_dtype": config.pop("dtype")}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -161,7 +253,7 @@ def write(folder, name, config, seed):
         rewrite(folder, like_the_first_gpt2)
     elif name == "dialogpt":
         rewrite(folder, with_a_copy_of_the_head)
-    elif name == "llama-tied":
+    elif name in ("llama-tied", "llama-linear"):
         spelt_the_older_way(folder / "config.json")
     # The reference is the checkpoint as transformers reads it.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
@@ -173,12 +265,13 @@ def write(folder, name, config, seed):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= FIXTURES.keys():
         sys.exit(__doc__)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     for seed, (name, config) in enumerate(FIXTURES.items()):
-        write(Path(sys.argv[1]) / name, name, config, seed)
+        if name in (sys.argv[2:] or FIXTURES):
+            write(Path(sys.argv[1]) / name, name, config, seed)
 
 
 main()

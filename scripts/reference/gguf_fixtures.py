@@ -9,6 +9,8 @@ PYTHON is any with: pip install gguf==0.19.0 safetensors
 llama.gguf          the checkpoint in llama/, converted as llama.cpp does: rows of queries and keys interleaved, names its own; with
                     a byte-pair tokenizer
 gpt2.gguf           the checkpoint in gpt2/, likewise: projections transposed, a copy of the tied head
+FAMILY.gguf         the checkpoint in FAMILY/, likewise, for each of FAMILIES: norms of Gemma with their 1, heads of GPT-NeoX apart,
+                    divisors of LLaMA 3.1's rotation as a tensor
 encodings.gguf      a tensor of each encoding, and encodings.safetensors with their values by the package's own decoder
 """
 
@@ -98,6 +100,88 @@ def gpt2(fixtures):
     finish(writer)
 
 
+FAMILIES = {
+    "llama-3.1": gguf.MODEL_ARCH.LLAMA,
+    "llama-yarn": gguf.MODEL_ARCH.LLAMA,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "smollm3": gguf.MODEL_ARCH.SMOLLM3,
+    "olmo2": gguf.MODEL_ARCH.OLMO2,
+    "gemma": gguf.MODEL_ARCH.GEMMA,
+    "gemma2": gguf.MODEL_ARCH.GEMMA2,
+    "gemma3": gguf.MODEL_ARCH.GEMMA3,
+    "gpt-neox": gguf.MODEL_ARCH.GPTNEOX,
+    "falcon": gguf.MODEL_ARCH.FALCON,
+    "falcon-apart": gguf.MODEL_ARCH.FALCON,
+}
+
+
+def divisors(rope, size):
+    """The divisors of the rates that LLaMA 3.1's scaling stands for."""
+    wavelengths = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, size, 2) / size)
+    low, high, original = rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"]
+    smooth = np.clip((original / wavelengths - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+
+
+def rotation(writer, name, config, size):
+    rope = config["rope_parameters"]
+    rope = rope.get("full_attention", rope)
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_dimension_count(int(size * rope.get("partial_rotary_factor", 1)))
+    if rope["rope_type"] in ("linear", "yarn"):
+        writer.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope["rope_type"] == "llama3":
+        writer.add_tensor("rope_freqs.weight", divisors(rope, size))
+
+
+def family(fixtures, name, arch):
+    config, tensors = json.loads((fixtures / name / "config.json").read_text()), floats(fixtures / name)
+    writer = gguf.GGUFWriter(fixtures / f"{name}.gguf", gguf.MODEL_ARCH_NAMES[arch])
+    heads = config["num_attention_heads"]
+    groups = config.get("num_key_value_heads", heads)
+    if name.startswith("falcon"):
+        groups = config["num_kv_heads"] if config["new_decoder_architecture"] else 1
+    size = config.get("head_dim") or config["hidden_size"] // heads
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config.get("intermediate_size") or 4 * config["hidden_size"])
+    writer.add_head_count(heads)
+    writer.add_vocab_size(config["vocab_size"])
+    if arch == gguf.MODEL_ARCH.GPTNEOX:
+        writer.add_parallel_residual(config["use_parallel_residual"])
+        writer.add_layer_norm_eps(config["layer_norm_eps"])
+    elif arch == gguf.MODEL_ARCH.FALCON:
+        writer.add_head_count_kv(groups)
+        writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+    else:
+        writer.add_head_count_kv(groups)
+        writer.add_key_length(size)
+        writer.add_value_length(size)
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    if name in ("gemma2", "gemma3"):
+        writer.add_sliding_window(config["sliding_window"])
+    if name == "gemma2":
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+    if arch != gguf.MODEL_ARCH.FALCON:
+        rotation(writer, name, config, size)
+    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
+    for tensor_name, tensor in sorted(tensors.items()):
+        if arch in (gguf.MODEL_ARCH.LLAMA, gguf.MODEL_ARCH.SMOLLM3) and (".q_proj." in tensor_name or ".k_proj." in tensor_name):
+            tensor = interleaved(tensor, heads if ".q_proj." in tensor_name else groups)
+        if name.startswith("gemma") and "norm" in tensor_name:
+            tensor = tensor + 1
+        if ".query_key_value." in tensor_name:
+            parts = tensor.reshape(groups, heads // groups + 2, size, -1)
+            tensor = np.concatenate([part.reshape(-1, *tensor.shape[1:]) for part in np.split(parts, [-2, -1], 1)])
+        writer.add_tensor(names.get_name(tensor_name, (".weight", ".bias")), np.ascontiguousarray(tensor))
+    finish(writer)
+
+
 def encodings(fixtures):
     random = np.random.default_rng(0)
     writer = gguf.GGUFWriter(fixtures / "encodings.gguf", "encodings")
@@ -140,6 +224,8 @@ def main():
         sys.exit(__doc__)
     for write in (llama, gpt2, encodings):
         write(Path(sys.argv[1]))
+    for name, arch in FAMILIES.items():
+        family(Path(sys.argv[1]), name, arch)
 
 
 main()

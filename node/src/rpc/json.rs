@@ -122,13 +122,18 @@ fn model(model: &ModelSpec) -> Value {
         Activation::GeluTanh => "geluTanh",
         Activation::Gelu => "gelu",
         Activation::Silu => "silu",
+        Activation::Relu => "relu",
     };
-    // The pattern has up to 64 bits, more than a JavaScript number holds exactly.
-    let local = model.local.map(|local| {
-        let layers: Vec<bool> =
-            (0..local.period.min(64)).map(|bit| local.layers >> bit & 1 == 1).collect();
-        json!({ "window": local.window, "layers": layers })
-    });
+    // A pattern has up to 64 bits, more than a JavaScript number holds exactly.
+    let pattern = |period: u8, layers: u64| -> Vec<bool> {
+        (0..period.min(64)).map(|bit| layers >> bit & 1 == 1).collect()
+    };
+    let local = model.local.map(
+        |local| json!({ "window": local.window, "layers": pattern(local.period, local.layers) }),
+    );
+    let other_rotation = model
+        .other_rotation
+        .map(|other| json!({ "layers": pattern(other.period, other.layers), "base": other.base }));
     json!({
         "vocabulary": model.vocabulary,
         "width": model.width,
@@ -166,6 +171,11 @@ fn model(model: &ModelSpec) -> Value {
             "introspection": model.mind.introspection,
             "secondPass": model.mind.second_pass,
         },
+        "scaling": model.scaling,
+        "otherRotation": other_rotation,
+        "queryKeyNorm": model.query_key_norm,
+        "norms": model.norms,
+        "caps": { "attention": model.caps.attention, "logits": model.caps.logits },
     })
 }
 

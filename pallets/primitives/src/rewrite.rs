@@ -8,7 +8,7 @@
 
 use crate::{
     Hash,
-    model::{Experts, InvalidSpec, LocalAttention, Mind, ModelSpec},
+    model::{Experts, InvalidSpec, LocalAttention, Mind, ModelSpec, OtherRotation},
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -94,7 +94,7 @@ pub enum InvalidRewrite {
     NoSuchExpert,
     /// The model has fewer blocks than are to come before the new one.
     NoSuchPlace,
-    /// The pattern of local attention would span more than 64 blocks.
+    /// The pattern of local attention or of rotations would span more than 64 blocks.
     Pattern,
     /// The new width is not greater than the present one.
     NotWider,
@@ -109,7 +109,7 @@ impl core::fmt::Display for InvalidRewrite {
             Self::NoSuchExpert => "the model has no expert of that index; indices start at 0",
             Self::NoSuchPlace => "a block can be inserted before any block or after the last",
             Self::Pattern => {
-                "a model with local attention must have at most 63 blocks, \
+                "a model with local attention or two rotations must have at most 63 blocks, \
                  unless the block is inserted at its end"
             }
             Self::NotWider => {
@@ -191,22 +191,35 @@ fn with_block(spec: &ModelSpec, at: u16) -> Result<ModelSpec, InvalidRewrite> {
     let mind = Mind { second_pass: mind.second_pass.saturating_add(runs_again.into()), ..mind };
     let local = match spec.local {
         Some(local) if at < spec.layers => {
-            // All other blocks keep their windows. The new block takes the window of the block at
-            // its index.
-            let period = u8::try_from(layers)
-                .ok()
-                .filter(|&period| period <= 64)
-                .ok_or(InvalidRewrite::Pattern)?;
-            let before = |block: u16| if block > at { block.saturating_sub(1) } else { block };
-            let bits = (0..layers).filter(|&block| spec.window(before(block)).is_some());
-            let layers =
-                bits.fold(0u64, |bits, block| bits | 1u64.checked_shl(block.into()).unwrap_or(0));
-            // A pattern that selects no block is dropped.
-            (layers > 0).then_some(LocalAttention { period, layers, ..local })
+            let pattern = pattern_with_block(layers, at, |block| spec.window(block).is_some())?;
+            pattern.map(|(period, layers)| LocalAttention { period, layers, ..local })
         }
         local => local,
     };
-    Ok(ModelSpec { layers, local, mind, ..*spec })
+    let other_rotation = match spec.other_rotation {
+        Some(other) if at < spec.layers => {
+            let pattern = pattern_with_block(layers, at, |block| spec.has_other_rotation(block))?;
+            pattern.map(|(period, layers)| OtherRotation { period, layers, ..other })
+        }
+        other => other,
+    };
+    Ok(ModelSpec { layers, local, other_rotation, mind, ..*spec })
+}
+
+/// Returns period and bits of a pattern of `layers` blocks, of which the block at `at` is new, or
+/// `None` for a pattern without blocks. All other blocks stay in the pattern if they were in it.
+/// The new block takes the place of the block at its index.
+fn pattern_with_block(
+    layers: u16,
+    at: u16,
+    was_in: impl Fn(u16) -> bool,
+) -> Result<Option<(u8, u64)>, InvalidRewrite> {
+    let period =
+        u8::try_from(layers).ok().filter(|&period| period <= 64).ok_or(InvalidRewrite::Pattern)?;
+    let before = |block: u16| if block > at { block.saturating_sub(1) } else { block };
+    let bits = (0..layers).filter(|&block| was_in(before(block)));
+    let bits = bits.fold(0u64, |bits, block| bits | 1u64.checked_shl(block.into()).unwrap_or(0));
+    Ok((bits > 0).then_some((period, bits)))
 }
 
 #[cfg(test)]

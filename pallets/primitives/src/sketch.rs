@@ -24,7 +24,7 @@
 
 use crate::{
     Hash, MILLION, Ppm,
-    model::{ModelSpec, Parameter, PositionEncoding},
+    model::{ModelSpec, Parameter},
     prf::Prf,
 };
 use alloc::vec::Vec;
@@ -109,7 +109,7 @@ pub struct ValueRun {
 
 /// Returns the runs of values of an array of the model, in canonical order.
 ///
-/// With learned positions, no output depends on the biases of the attention keys: they add the same
+/// Without a rotation, no output depends on the biases of the attention keys: they add the same
 /// number to all scores of a query, which softmax cancels. Their gradients are rounding errors,
 /// from which Adam makes steps that differ between machines. These values are damped and not left
 /// out, so that no trainer can hide overflowing values there. With rotary positions, keys are
@@ -121,8 +121,8 @@ pub fn value_runs(model: &ModelSpec) -> Vec<ValueRun> {
         .iter()
         .flat_map(|parameter| {
             let (len, group) = (parameter.len(), TensorGroup::of(parameter));
-            if model.positions == PositionEncoding::Learned
-                && parameter.name.ends_with("attn.c_attn.bias")
+            if block_of_key_biases(&parameter.name)
+                .is_some_and(|block| model.cancels_key_biases(block))
             {
                 let [queries, keys] =
                     [model.attention_width(), model.key_value_width()].map(|width| width as usize);
@@ -137,6 +137,11 @@ pub fn value_runs(model: &ModelSpec) -> Vec<ValueRun> {
         })
         .filter(|run| run.len > 0)
         .collect()
+}
+
+/// Returns the block of a tensor of the biases of queries, keys and values; `None` for others.
+fn block_of_key_biases(name: &str) -> Option<u16> {
+    name.strip_prefix("h.")?.strip_suffix(".attn.c_attn.bias")?.parse().ok()
 }
 
 /// Stream of buckets and signs for the values of one array, in canonical order. It yields one byte
@@ -298,7 +303,10 @@ impl Sketch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::tests::recipe;
+    use crate::{
+        model::{OtherRotation, PositionEncoding, QueryKeyNorm, SoftCaps},
+        recipe::tests::recipe,
+    };
     use proptest::prelude::*;
 
     /// The sketch of one part with these values, drawn by `seed`.
@@ -351,7 +359,14 @@ mod tests {
             PositionEncoding::Rotary { dimensions: 2, base: 10_000, interleaved: false };
         let rotary = ModelSpec { positions, ..shared };
         assert_eq!(damped(&rotary), [0; 0]);
-        for model in [shared, rotary] {
+        let third = OtherRotation { period: 3, layers: 0b100, base: None };
+        let unrotated = ModelSpec { other_rotation: Some(third), ..rotary };
+        assert_eq!(damped(&unrotated), [4]);
+        let normed = ModelSpec { query_key_norm: Some(QueryKeyNorm::Head), ..shared };
+        assert_eq!(damped(&normed), [0; 0]);
+        let caps = SoftCaps { attention: Some(9_000), logits: None };
+        assert_eq!(damped(&ModelSpec { caps, ..shared }), [0; 0]);
+        for model in [shared, rotary, unrotated, normed] {
             assert_eq!(
                 value_runs(&model).iter().map(|run| run.len as u64).sum::<u64>(),
                 model.size()

@@ -5,7 +5,10 @@
 use anyhow::{Context, Result};
 use indicatif::{HumanBytes, HumanCount};
 use pol_import::{Adaptation, ImportReport, TensorDisposition};
-use pol_primitives::model::{Experts, Mind, ModelSpec, Norm, PositionEncoding, Superposition};
+use pol_primitives::model::{
+    Experts, Mind, ModelSpec, Norm, NormPlacement, PositionEncoding, RotaryScaling, SoftCaps,
+    Superposition,
+};
 use serde_json::json;
 
 /// Names of added tensors that are printed before the rest is cut off.
@@ -46,10 +49,20 @@ fn print_architecture(spec: &ModelSpec, report: &ImportReport) {
         Norm::Layer { .. } => "LayerNorm",
         Norm::Rms { .. } => "RMSNorm",
     };
+    let norm = match spec.norms {
+        NormPlacement::Before => norm.to_owned(),
+        NormPlacement::After => format!("{norm} behind each sublayer"),
+        NormPlacement::Around => format!("{norm} around each sublayer"),
+        NormPlacement::Apart => format!("{norm} for each of two parallel sublayers"),
+    };
     let positions = match spec.positions {
         PositionEncoding::Learned => "learned positions".to_owned(),
         PositionEncoding::Rotary { dimensions, base, .. } => {
-            format!("rotary positions ({dimensions} dimensions, base {base})")
+            let scaled = spec.scaling.map_or(String::new(), |scaling| {
+                let unit = f64::from(RotaryScaling::FACTOR_UNIT);
+                format!(", scaled by {}", f64::from(scaling.factor) / unit)
+            });
+            format!("rotary positions ({dimensions} dimensions, base {base}{scaled})")
         }
     };
     println!(
@@ -73,8 +86,22 @@ fn print_architecture(spec: &ModelSpec, report: &ImportReport) {
     );
 }
 
-/// Prints experts and parts of the mind.
+/// Prints other rotations, norms of queries and keys, bounds, experts, and parts of the mind.
 fn print_extensions(spec: &ModelSpec, report: &ImportReport) {
+    let others = (0..spec.layers).filter(|&block| spec.has_other_rotation(block)).count();
+    match spec.other_rotation.map(|other| other.base) {
+        Some(None) => println!("  {others} blocks are not rotated"),
+        Some(Some(base)) => println!("  {others} blocks are rotated by base {}", base.base),
+        None => {}
+    }
+    if spec.query_key_norm.is_some() {
+        println!("  queries and keys are normed");
+    }
+    for (cap, what) in [(spec.caps.attention, "scores"), (spec.caps.logits, "logits")] {
+        if let Some(cap) = cap {
+            println!("  {what} are below {}", f64::from(cap) / f64::from(SoftCaps::UNIT));
+        }
+    }
     if let Some(Experts { count, active, .. }) = spec.experts {
         println!(
             "  {count} experts in each block, {active} of them active: {}",

@@ -2,7 +2,7 @@
 
 //! Parameter tensors of a model in canonical order.
 
-use super::{Experts, ModelSpec, Norm, PositionEncoding, Superposition};
+use super::{Experts, ModelSpec, Norm, NormPlacement, PositionEncoding, Superposition};
 use alloc::{format, string::String, vec::Vec};
 
 /// Initial values of a parameter tensor.
@@ -59,6 +59,9 @@ impl ModelSpec {
         let feed_forward = self.experts.map_or(expert, |Experts { count, .. }| {
             sum(&[expert, d, 1]).saturating_mul(count.into())
         });
+        let query_key_norms = self.query_key_norm_widths().map_or(0, |[queries, keys]| {
+            u64::from(queries).saturating_add(keys.into()).saturating_mul(self.norm.vectors())
+        });
         let superposition =
             self.mind.superposition.map_or(0, |Superposition { branches, rank }| {
                 let [branches, rank] = [branches.into(), rank.into()].map(|size: u64| size);
@@ -71,7 +74,8 @@ impl ModelSpec {
                 d.saturating_mul(columns)
             });
         let block = sum(&[
-            norm.saturating_mul(if self.parallel { 1 } else { 2 }),
+            norm.saturating_mul(self.norms_of_a_block()),
+            query_key_norms,
             d.saturating_mul(projected),
             when(self.biases.query_key_value, projected),
             attention.saturating_mul(d),
@@ -89,6 +93,24 @@ impl ModelSpec {
             when(self.mind.introspection, d.saturating_add(1)),
             when(self.mind.second_pass > 0, 1),
         ])
+    }
+
+    /// Returns the number of norms of the residual stream in a block.
+    pub fn norms_of_a_block(&self) -> u64 {
+        match (self.norms, self.parallel) {
+            (NormPlacement::Before, true) => 1,
+            (NormPlacement::Before | NormPlacement::After | NormPlacement::Apart, _) => 2,
+            (NormPlacement::Around, _) => 4,
+        }
+    }
+
+    /// Returns `true` if a block has a norm before its feed-forward layer alone.
+    pub fn has_second_norm(&self) -> bool {
+        match self.norms {
+            NormPlacement::Before => !self.parallel,
+            NormPlacement::After => false,
+            NormPlacement::Around | NormPlacement::Apart => true,
+        }
     }
 
     /// Returns every parameter tensor in canonical order: the order of the parameter blob whose
@@ -124,18 +146,30 @@ impl ModelSpec {
 
     /// Appends the parameters of block `index`.
     fn block_parameters(&self, index: u16, list: &mut ParameterList) {
-        let Self { width, layers, biases, .. } = *self;
+        let Self { width, layers, biases, norms, .. } = *self;
         let [attention, projected] = [self.attention_width(), self.query_key_value_width()];
         let name = |part: &str| format!("h.{index}.{part}");
-        list.norm(&name("ln_1"), self.norm, width);
+        if norms.is_before() {
+            list.norm(&name("ln_1"), self.norm, width);
+        }
         list.matrix(name("attn.c_attn.weight"), &[width, projected], 20_000);
         list.bias(biases.query_key_value, name("attn.c_attn.bias"), &[projected]);
+        if let Some([queries, keys]) = self.query_key_norm_widths() {
+            list.norm(&name("attn.q_norm"), self.norm, queries);
+            list.norm(&name("attn.k_norm"), self.norm, keys);
+        }
         list.matrix(name("attn.c_proj.weight"), &[attention, width], residual_deviation(layers));
         list.bias(biases.attention_output, name("attn.c_proj.bias"), &[width]);
-        if !self.parallel {
+        if norms.is_behind() {
+            list.norm(&name("ln_1_behind"), self.norm, width);
+        }
+        if self.has_second_norm() {
             list.norm(&name("ln_2"), self.norm, width);
         }
         self.feed_forward_parameters(index, list);
+        if norms.is_behind() {
+            list.norm(&name("ln_2_behind"), self.norm, width);
+        }
         if let Some(Superposition { branches, rank }) = self.mind.superposition {
             let [branches, rank] = [u32::from(branches), u32::from(rank)];
             let amplitudes = branches.saturating_mul(2);

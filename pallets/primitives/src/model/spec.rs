@@ -2,12 +2,16 @@
 
 //! Specifications of architectures.
 
+use super::{
+    NormPlacement, OtherRotation, QueryKeyNorm, RotaryBase, RotaryScaling, Rotation, SoftCaps,
+};
 use crate::{Hash, Ppm, versioned::versioned};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// The architecture of a model: a decoder of the GPT-2, GPT-Neo, GPT-J or LLaMA family.
+/// The architecture of a model: a decoder of the GPT-2, GPT-Neo, GPT-J or LLaMA family, or of one
+/// that is made of their parts.
 ///
 /// The SCALE encoding is canonical and versioned, and [`ModelSpec::hash`] names the architecture.
 /// [`ModelSpec::validate`] bounds every field. All other functions are total: they return some
@@ -36,7 +40,7 @@ pub struct ModelSpec {
     /// Set if feed-forward layers are `down(activation(gate(x)) · up(x))` in place of
     /// `down(activation(up(x)))` (Shazeer 2020, "GLU Variants Improve Transformer").
     pub gated: bool,
-    /// Norm before each sublayer of a block and after the last block.
+    /// Norm of each sublayer of a block and after the last block.
     pub norm: Norm,
     /// Position encoding.
     pub positions: PositionEncoding,
@@ -44,8 +48,8 @@ pub struct ModelSpec {
     pub local: Option<LocalAttention>,
     /// Set if attention scores are divided by the square root of the head size.
     pub scaled: bool,
-    /// Set if blocks are `x + attention(n(x)) + feed_forward(n(x))` with one norm, in place of one
-    /// sublayer after the other.
+    /// Set if blocks are `x + attention(n(x)) + feed_forward(n(x))`, with one norm unless `norms`
+    /// says otherwise, in place of one sublayer after the other.
     pub parallel: bool,
     /// Projections with a bias.
     pub biases: Biases,
@@ -55,6 +59,26 @@ pub struct ModelSpec {
     pub experts: Option<Experts>,
     /// Modules by which the model observes and corrects itself.
     pub mind: Mind,
+    /// Scaling of the rotation, by which a model reads longer texts than it was first trained on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scaling: Option<RotaryScaling>,
+    /// Blocks that are rotated in another way, or not at all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub other_rotation: Option<OtherRotation>,
+    /// Norm of queries and keys.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub query_key_norm: Option<QueryKeyNorm>,
+    /// Places of the norms in a block.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norms: NormPlacement,
+    /// Bounds of attention scores and logits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub caps: SoftCaps,
+}
+
+/// Returns `true` for a value that encodings leave out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 versioned!(
@@ -79,6 +103,13 @@ versioned!(
         tied: bool,
         experts: Option<Experts>,
         mind: Mind,
+    },
+    2: {
+        scaling: Option<RotaryScaling>,
+        other_rotation: Option<OtherRotation>,
+        query_key_norm: Option<QueryKeyNorm>,
+        norms: NormPlacement,
+        caps: SoftCaps,
     },
 );
 
@@ -108,6 +139,9 @@ pub enum Activation {
     /// `x · σ(x)`.
     #[codec(index = 2)]
     Silu,
+    /// `max(x, 0)`.
+    #[codec(index = 3)]
+    Relu,
 }
 
 /// A norm over the width.
@@ -375,6 +409,11 @@ impl ModelSpec {
             tied: true,
             experts: None,
             mind: Mind { superposition: None, introspection: false, second_pass: 0 },
+            scaling: None,
+            other_rotation: None,
+            query_key_norm: None,
+            norms: NormPlacement::Before,
+            caps: SoftCaps { attention: None, logits: None },
         }
     }
 
@@ -398,10 +437,55 @@ impl ModelSpec {
         self.attention_width().saturating_add(self.key_value_width().saturating_mul(2))
     }
 
+    /// Returns the rotation of most blocks, and that of the blocks of `other_rotation`; `None` if
+    /// queries and keys are not rotated.
+    pub fn rotations(&self) -> [Option<Rotation>; 2] {
+        let PositionEncoding::Rotary { dimensions, base, interleaved } = self.positions else {
+            return [None; 2];
+        };
+        let most = Rotation { dimensions, base, interleaved, scaling: self.scaling };
+        let base = self.other_rotation.and_then(|other| other.base);
+        let other = base.map(|RotaryBase { base, scaling }| Rotation { base, scaling, ..most });
+        [Some(most), other]
+    }
+
+    /// Returns `true` if block `index` is one of `other_rotation`.
+    pub fn has_other_rotation(&self, index: u16) -> bool {
+        self.other_rotation.is_some_and(|other| is_in_pattern(index, other.period, other.layers))
+    }
+
+    /// Returns the rotation of queries and keys in block `index`, or `None` if they are not
+    /// rotated.
+    pub fn rotation(&self, index: u16) -> Option<Rotation> {
+        let [most, other] = self.rotations();
+        if self.has_other_rotation(index) { other } else { most }
+    }
+
+    /// Returns the widths of the norms of queries and of keys, or `None` without such norms.
+    pub fn query_key_norm_widths(&self) -> Option<[u32; 2]> {
+        Some(match self.query_key_norm? {
+            QueryKeyNorm::Head => [self.head_size.into(); 2],
+            QueryKeyNorm::Whole => [self.attention_width(), self.key_value_width()],
+        })
+    }
+
+    /// Returns `true` if no output depends on biases of the keys of block `index`: they add the
+    /// same number to all scores of a query, which softmax cancels.
+    pub fn cancels_key_biases(&self, index: u16) -> bool {
+        self.rotation(index).is_none()
+            && self.query_key_norm.is_none()
+            && self.caps.attention.is_none()
+    }
+
     /// Returns the window of block `index` in tokens, or `None` if its attention is global.
     pub fn window(&self, index: u16) -> Option<u32> {
         let LocalAttention { window, period, layers } = self.local?;
-        let bit = index.checked_rem(period.into())?;
-        (layers.checked_shr(bit.into())? & 1 == 1).then_some(window)
+        is_in_pattern(index, period, layers).then_some(window)
     }
+}
+
+/// Returns `true` if the pattern of blocks has block `index`.
+fn is_in_pattern(index: u16, period: u8, layers: u64) -> bool {
+    let bit = index.checked_rem(period.into());
+    bit.and_then(|bit| layers.checked_shr(bit.into())).is_some_and(|bits| bits & 1 == 1)
 }

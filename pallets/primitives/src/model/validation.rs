@@ -2,7 +2,10 @@
 
 //! Validation of specifications.
 
-use super::{Experts, LocalAttention, Mind, ModelSpec, PositionEncoding, Superposition};
+use super::{
+    Experts, LocalAttention, Mind, ModelSpec, NormPlacement, OtherRotation, PositionEncoding,
+    Superposition,
+};
 use crate::MILLION;
 
 /// Error of a specification that is invalid.
@@ -14,6 +17,14 @@ pub enum InvalidSpec {
     Heads,
     /// The rotary dimensions are odd, 0 or more than a head has, or the base is below 2.
     Rotary,
+    /// The scaling of the rotation is out of range, or there is no rotation.
+    Scaling,
+    /// The other rotation or its pattern is out of range, or there is no rotation.
+    OtherRotation,
+    /// The places of norms do not fit the order of the sublayers.
+    NormPlacement,
+    /// A bound of scores or logits is out of range.
+    SoftCaps,
     /// The pattern of local blocks is empty or longer than its period, or the window is empty.
     Local,
     /// The epsilon of the norm is 0 or greater than a hundredth.
@@ -38,6 +49,19 @@ impl core::fmt::Display for InvalidSpec {
                 "rotary dimensions must be even, at least 2 and at most the size of a head, \
                  their base at least 2"
             }
+            Self::Scaling => {
+                "scaling needs a rotation, a factor of at least 1, an amplitude of at least a \
+                 tenth, and a ramp whose start is below its end"
+            }
+            Self::OtherRotation => {
+                "another rotation needs a rotation, a base of at least 2, a period of 1 to 64, and \
+                 a pattern that names a block within the period"
+            }
+            Self::NormPlacement => {
+                "parallel sublayers have norms before them, shared or apart, and only they can \
+                 have them apart"
+            }
+            Self::SoftCaps => "a bound of scores or logits must be 1 to 1,000,000",
             Self::Local => {
                 "a local window must be at least 1, its period 1 to 64, \
                  and its pattern must name a block within the period"
@@ -94,21 +118,16 @@ impl ModelSpec {
         if head_size == 0 || heads.checked_rem(key_value_heads) != Some(0) {
             return Err(InvalidSpec::Heads);
         }
-        if let PositionEncoding::Rotary { dimensions, base, .. } = self.positions
-            && (dimensions == 0
-                || !dimensions.is_multiple_of(2)
-                || dimensions > head_size
-                || base < 2)
-        {
-            return Err(InvalidSpec::Rotary);
+        self.validate_positions()?;
+        if match self.norms {
+            NormPlacement::Before => false,
+            NormPlacement::After | NormPlacement::Around => self.parallel,
+            NormPlacement::Apart => !self.parallel,
+        } {
+            return Err(InvalidSpec::NormPlacement);
         }
-        if let Some(LocalAttention { window, period, layers }) = self.local
-            && (window == 0
-                || layers == 0
-                || !(1..=64).contains(&period)
-                || layers.checked_shr(period.into()).unwrap_or(0) > 0)
-        {
-            return Err(InvalidSpec::Local);
+        if !self.caps.are_valid() {
+            return Err(InvalidSpec::SoftCaps);
         }
         if !(1..=10_000_000).contains(&self.norm.epsilon()) {
             return Err(InvalidSpec::Epsilon);
@@ -142,4 +161,40 @@ impl ModelSpec {
         }
         Ok(())
     }
+
+    /// Checks positions and windows.
+    fn validate_positions(&self) -> Result<(), InvalidSpec> {
+        let is_rotary = self.positions != PositionEncoding::Learned;
+        if let PositionEncoding::Rotary { dimensions, base, .. } = self.positions
+            && (dimensions == 0
+                || !dimensions.is_multiple_of(2)
+                || dimensions > self.head_size
+                || base < 2)
+        {
+            return Err(InvalidSpec::Rotary);
+        }
+        let other = self.other_rotation.and_then(|other| other.base);
+        let scalings = [self.scaling, other.and_then(|base| base.scaling)];
+        if scalings.iter().flatten().any(|scaling| !is_rotary || !scaling.is_valid()) {
+            return Err(InvalidSpec::Scaling);
+        }
+        if let Some(OtherRotation { period, layers, .. }) = self.other_rotation
+            && (!is_rotary
+                || !is_pattern(period, layers)
+                || other.is_some_and(|base| base.base < 2))
+        {
+            return Err(InvalidSpec::OtherRotation);
+        }
+        if let Some(LocalAttention { window, period, layers }) = self.local
+            && (window == 0 || !is_pattern(period, layers))
+        {
+            return Err(InvalidSpec::Local);
+        }
+        Ok(())
+    }
+}
+
+/// Returns `true` for a pattern that names a block within its period.
+fn is_pattern(period: u8, layers: u64) -> bool {
+    layers != 0 && (1..=64).contains(&period) && layers.checked_shr(period.into()).unwrap_or(0) == 0
 }

@@ -18,7 +18,8 @@ use pol_primitives::{
     data::ShardId,
     lease::Lease,
     model::{
-        Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
+        Activation, Biases, Experts, LocalAttention, Mind, ModelSpec, Norm, NormPlacement,
+        OtherRotation, PositionEncoding, QueryKeyNorm, RotaryScaling, ScalingRamp, SoftCaps,
         Superposition,
     },
     payload::Payload,
@@ -232,7 +233,7 @@ fn the_bits_are_those_of_the_network() {
 
 /// Returns small models of every family, one with all parts of the mind and one with experts.
 /// Together they use every operation of the decoder.
-fn families() -> [ModelSpec; 6] {
+fn families() -> [ModelSpec; 9] {
     let gpt2 = recipe().model;
     let rotary = |dimensions, interleaved| PositionEncoding::Rotary {
         dimensions,
@@ -271,6 +272,30 @@ fn families() -> [ModelSpec; 6] {
         },
         ModelSpec { mind: Mind { superposition, introspection: true, second_pass: 1 }, ..llama },
         ModelSpec { experts: Some(Experts::new(4, 2)), ..llama },
+        ModelSpec {
+            scaling: Some(RotaryScaling {
+                factor: 4_000_000,
+                ramp: ScalingRamp::Wavelengths { short: 9_000, long: 90_000 },
+                amplitude: 1_100_000_000,
+            }),
+            query_key_norm: Some(QueryKeyNorm::Head),
+            norms: NormPlacement::Around,
+            caps: SoftCaps { attention: Some(2_000), logits: Some(9_000) },
+            ..llama
+        },
+        ModelSpec {
+            other_rotation: Some(OtherRotation { period: 2, layers: 0b10, base: None }),
+            query_key_norm: Some(QueryKeyNorm::Whole),
+            norms: NormPlacement::After,
+            ..llama
+        },
+        ModelSpec {
+            activation: Activation::Relu,
+            positions: rotary(2, false),
+            parallel: true,
+            norms: NormPlacement::Apart,
+            ..gpt2
+        },
     ]
 }
 
@@ -292,7 +317,10 @@ fn every_family_has_the_bits_of_the_network() {
             "aa08304d039b8a7f",
             "a8efe4c9baf813ac",
             "f11994d80ffff9b6",
-            "82333f8182aba3d2"
+            "82333f8182aba3d2",
+            "752dec327a666ba0",
+            "f3518ec15d5a4d35",
+            "ba415fcdeded8f68"
         ]
     );
 }

@@ -13,7 +13,7 @@ use pol_model::{Layout, Weights};
 use std::{collections::BTreeMap, path::Path};
 use tch::{Device, Kind, Tensor};
 
-const FAMILIES: [&str; 16] = [
+const FAMILIES: [&str; 28] = [
     "gpt2",
     "dialogpt",
     "gpt-neo",
@@ -30,6 +30,18 @@ const FAMILIES: [&str; 16] = [
     "gpt-bigcode",
     "granite",
     "gemma",
+    "llama-3.1",
+    "llama-linear",
+    "llama-yarn",
+    "qwen3",
+    "smollm3",
+    "olmo2",
+    "gemma2",
+    "gemma3",
+    "gpt-neox",
+    "opt",
+    "falcon",
+    "falcon-apart",
 ];
 
 struct Golden {

@@ -38,10 +38,12 @@ const WORKER_VECTORS: u64 = 2;
 /// `L` is the number of values that the backward pass needs of each layer for a token:
 ///
 /// - `n·d`: inputs and outputs of the norms. `n` is 2 for a LayerNorm and 4 for an RMSNorm, which
-///   is composed of several operations, times the number of norms.
+///   is composed of several operations, times the number of norms. Norms of queries and keys have
+///   as many for their widths.
 /// - `r·q`: queries, keys and values as computed and as laid out by head (`r` is 2), and their
 ///   steps of rotation (`r` is 5 with rotary positions).
-/// - `3·h·s`: attention scores before the mask, with the mask, and after the softmax.
+/// - `3·h·s`: attention scores before the mask, with the mask, and after the softmax. A bound of
+///   scores has four more steps.
 /// - `2·a + 2·d`: the attention's output in two layouts, and the outputs of both projections.
 /// - `g·f`: the feed-forward part before and after its activation. `g` is 2, or 4 if it is gated,
 ///   for each active expert.
@@ -55,14 +57,24 @@ pub fn memory_needed(recipe: &Recipe, tier: Tier, workers: usize) -> u64 {
             .map(u64::from);
     let [attention, projected] =
         [spec.attention_width(), spec.query_key_value_width()].map(u64::from);
-    let norms = if spec.parallel { 1 } else { 2 }
-        * if matches!(spec.norm, Norm::Layer { .. }) { 2 } else { 4 };
+    let steps = if matches!(spec.norm, Norm::Layer { .. }) { 2 } else { 4 };
+    let norms = spec.norms_of_a_block() * steps;
+    let query_key_norms = match spec.query_key_norm {
+        Some(_) => steps * (attention + u64::from(spec.key_value_width())),
+        None => 0,
+    };
+    let scores = if spec.caps.attention.is_some() { 7 } else { 3 };
     let copies = if spec.positions == PositionEncoding::Learned { 2 } else { 5 };
     let active = spec.experts.map_or(1, |experts| experts.active.into());
     let inner = if spec.gated { 4 } else { 2 } * active;
     let sequence = u64::from(recipe.sequence);
     let tokens = u64::from(recipe.tier(tier).micro_batch) * sequence;
-    let layer = (norms + 2) * d + copies * projected + 3 * h * sequence + 2 * attention + inner * f;
+    let layer = (norms + 2) * d
+        + copies * projected
+        + query_key_norms
+        + scores * h * sequence
+        + 2 * attention
+        + inner * f;
     let activations = tokens.saturating_mul(l * layer + 2 * d + 3 * v);
     let parameters = recipe.model.size();
     let worker = parameters.saturating_mul(WORKER_VECTORS).saturating_add(activations);

@@ -2,8 +2,14 @@
 
 //! Causal attention of every family, written out or fused.
 
-use crate::{Error, linear::Linear, rotary::RotaryTable};
-use pol_primitives::model::{ModelSpec, PositionEncoding};
+use crate::{
+    Error,
+    layers::Block,
+    linear::{Linear, NormLayer},
+    rotary::RotaryTable,
+    soft_cap::soft_cap,
+};
+use pol_primitives::model::ModelSpec;
 use tch::{Device, Kind, Tensor};
 
 /// State that the attention of all blocks shares in one forward pass.
@@ -16,7 +22,8 @@ pub(crate) struct Attention {
     length: i64,
     /// Number of earlier tokens, whose keys and values are in a cache.
     pub(crate) past: i64,
-    rotary: Option<RotaryTable>,
+    /// Rotations of most and of other blocks.
+    rotary: [Option<RotaryTable>; 2],
     /// Masks of global and of local blocks.
     masks: [Mask; 2],
 }
@@ -44,13 +51,13 @@ impl Attention {
         past: i64,
         device: Device,
     ) -> Result<Self, Error> {
-        let rotary = match spec.positions {
-            PositionEncoding::Learned => None,
-            PositionEncoding::Rotary { dimensions, base, interleaved } => {
-                let positions = past as usize..(past + length) as usize;
-                Some(RotaryTable::new(dimensions, base, interleaved, positions, device)?)
-            }
-        };
+        let positions = past as usize..(past + length) as usize;
+        let [most, other] = spec.rotations().map(|rotation| {
+            let table = |rotation| RotaryTable::new(&rotation, positions.clone(), device);
+            rotation.map(table).transpose()
+        });
+        // The fused kernel bounds no scores.
+        let fused = fused && spec.caps.attention.is_none();
         let group = i64::from(spec.heads / spec.key_value_heads);
         let mask = |window: Option<i64>| Mask::new(length, past, window, group, fused, device);
         let window = spec.local.map(|local| i64::from(local.window));
@@ -60,27 +67,33 @@ impl Attention {
             batch,
             length,
             past,
-            rotary,
+            rotary: [most?, other?],
             masks: [mask(None)?, mask(window)?],
         })
     }
 
-    /// Computes queries, keys and values of `normed` `[batch · length, width]`, the output of a
-    /// block's first norm. Each is `[batch, heads, length, head size]`. Keys and values have fewer
-    /// heads where they are shared.
+    /// Computes queries, keys and values of block `index` from its input `x`
+    /// `[batch · length, width]`, which was normed. Each is `[batch, heads, length, head size]`.
+    /// Keys and values have fewer heads where they are shared.
     pub(crate) fn project(
         &self,
-        projection: &Linear<'_>,
-        normed: &Tensor,
+        index: u16,
+        block: &Block<'_>,
+        x: &Tensor,
     ) -> Result<[Tensor; 3], Error> {
         let [heads, shared, _] = self.heads();
-        let projected = self.by_head(&projection.apply(normed)?, heads + 2 * shared)?;
-        let [queries, keys, values] = match &self.rotary {
-            None => split_heads(&projected, [heads, shared, shared])?,
-            Some(rotary) => {
+        let projected = self.by_head(&block.query_key_value.apply(x)?, heads + 2 * shared)?;
+        let [queries, keys, values] = match (self.rotary(index), &block.query_key_norms) {
+            (None, None) => split_heads(&projected, [heads, shared, shared])?,
+            (Some(rotary), None) => {
                 let [rotated, values] = split_heads(&projected, [heads + shared, shared])?;
                 let [queries, keys] = split_heads(&rotary.rotate(&rotated)?, [heads, shared])?;
                 [queries, keys, values]
+            }
+            (rotary, Some([query_norm, key_norm])) => {
+                let [queries, keys, values] = split_heads(&projected, [heads, shared, shared])?;
+                let normed = |norm, x| rotated(rotary, self.norm_heads(norm, x)?);
+                [normed(query_norm, &queries)?, normed(key_norm, &keys)?, values]
             }
         };
         Ok([queries.f_transpose(1, 2)?, keys.f_transpose(1, 2)?, values.f_transpose(1, 2)?])
@@ -89,16 +102,32 @@ impl Attention {
     /// Computes the queries alone, as [`project`](Self::project) does.
     pub(crate) fn project_queries(
         &self,
-        projection: &Linear<'_>,
-        normed: &Tensor,
+        index: u16,
+        block: &Block<'_>,
+        x: &Tensor,
     ) -> Result<Tensor, Error> {
         let [heads, _, size] = self.heads();
+        let projection = &block.query_key_value;
         let weight = projection.weight.f_narrow(1, 0, heads * size)?;
         let bias = projection.bias.map(|bias| bias.f_narrow(0, 0, heads * size)).transpose()?;
-        let queries = Linear { weight: &weight, bias: bias.as_ref() }.apply(normed)?;
-        let queries = self.by_head(&queries, heads)?;
-        let rotated = self.rotary.as_ref().map(|rotary| rotary.rotate(&queries)).transpose()?;
-        Ok(rotated.unwrap_or(queries).f_transpose(1, 2)?)
+        let queries = Linear { weight: &weight, bias: bias.as_ref() }.apply(x)?;
+        let mut queries = self.by_head(&queries, heads)?;
+        if let Some([norm, _]) = &block.query_key_norms {
+            queries = self.norm_heads(norm, &queries)?;
+        }
+        Ok(rotated(self.rotary(index), queries)?.f_transpose(1, 2)?)
+    }
+
+    /// Returns the rotation of block `index`.
+    fn rotary(&self, index: u16) -> Option<&RotaryTable> {
+        self.rotary[usize::from(self.spec.has_other_rotation(index))].as_ref()
+    }
+
+    /// Normalises `x` `[batch, length, heads, head size]` over as many values as `norm` has
+    /// weights: a head, or all heads.
+    fn norm_heads(&self, norm: &NormLayer<'_>, x: &Tensor) -> Result<Tensor, Error> {
+        let rows = x.f_reshape([-1, norm.weight.numel() as i64])?;
+        Ok(norm.apply(self.spec.norm, &rows)?.f_view_as(x)?)
     }
 
     fn heads(&self) -> [i64; 3] {
@@ -132,10 +161,17 @@ impl Attention {
             let keys = keys.f_reshape([batch * shared, seen, size])?;
             let values = values.f_reshape([batch * shared, seen, size])?;
             let transposed = keys.f_transpose(1, 2)?;
-            let scores = match &mask.added {
+            let scores = match (self.spec.caps.attention, &mask.added) {
                 // mask + queries · keysᵀ · scale in one product.
-                Some(added) => added.f_baddbmm(&queries, &transposed, 1.0, scale)?,
-                None => queries.f_bmm(&transposed)?.f_mul_scalar(scale)?,
+                (None, Some(added)) => added.f_baddbmm(&queries, &transposed, 1.0, scale)?,
+                (None, None) => queries.f_bmm(&transposed)?.f_mul_scalar(scale)?,
+                (Some(cap), added) => {
+                    let scores = queries.f_bmm(&transposed)?.f_mul_scalar(scale)?;
+                    let bounded = soft_cap(&scores, cap)?;
+                    added
+                        .as_ref()
+                        .map_or(Ok(bounded.shallow_clone()), |added| added.f_add(&bounded))?
+                }
             };
             scores.f_softmax(-1, Kind::Float)?.f_bmm(&values)?
         } else if mask.causal && group > 1 {
@@ -164,6 +200,11 @@ fn fused_attention(
     scale: f64,
 ) -> Result<Tensor, tch::TchError> {
     Tensor::f_scaled_dot_product_attention(queries, keys, values, mask, 0.0, causal, scale, false)
+}
+
+/// Rotates `x`, if there is a rotation.
+fn rotated(rotary: Option<&RotaryTable>, x: Tensor) -> Result<Tensor, Error> {
+    rotary.map_or(Ok(x.shallow_clone()), |rotary| rotary.rotate(&x))
 }
 
 /// Splits `x` along dimension 2, the heads.

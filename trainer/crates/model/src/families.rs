@@ -4,11 +4,13 @@
 
 use crate::initial_parameters;
 use pol_primitives::model::{
-    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding, Superposition,
+    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, NormPlacement, OtherRotation,
+    PositionEncoding, QueryKeyNorm, RotaryBase, RotaryScaling, ScalingRamp, SoftCaps,
+    Superposition,
 };
 
 /// Returns the name and specification of each family, with vocabulary 13, width 8 and context 6.
-pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
+pub(crate) fn families() -> [(&'static str, ModelSpec); 13] {
     let gpt2 = ModelSpec::gpt2(13, 8, 2, 2, 12, 6);
     let rotary =
         |dimensions, interleaved| PositionEncoding::Rotary { dimensions, base: 100, interleaved };
@@ -22,6 +24,7 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
         biases: Biases::default(),
         ..gpt2
     };
+    let later = later_families(gpt2, llama);
     [
         ("gpt2", gpt2),
         (
@@ -75,6 +78,75 @@ pub(crate) fn families() -> [(&'static str, ModelSpec); 6] {
                     ..Mind::default()
                 },
                 ..llama
+            },
+        ),
+        later[0],
+        later[1],
+        later[2],
+        later[3],
+        later[4],
+        later[5],
+        later[6],
+    ]
+}
+
+/// Returns families with parts that came after the first release.
+fn later_families(gpt2: ModelSpec, llama: ModelSpec) -> [(&'static str, ModelSpec); 7] {
+    // A head of four values may be nearly zero, and its norm then turns rounding into a difference
+    // that the tests would see.
+    let epsilon = 10_000_000;
+    let llama = ModelSpec { norm: Norm::Rms { epsilon }, ..llama };
+    let gpt2 = ModelSpec { norm: Norm::Layer { epsilon }, ..gpt2 };
+    let scaling = |ramp| {
+        let (factor, amplitude) = (4_000_000, 1_100_000_000);
+        Some(RotaryScaling { factor, ramp, amplitude })
+    };
+    let other = |layers, base| Some(OtherRotation { period: 2, layers, base });
+    let short = RotaryBase { base: 10, scaling: scaling(ScalingRamp::All) };
+    let wavelengths = ScalingRamp::Wavelengths { short: 5_000, long: 90_000 };
+    let pairs = ScalingRamp::Pairs { first: 0, last: 2_000_000 };
+    let local = Some(LocalAttention { window: 3, period: 2, layers: 0b01 });
+    let (head, whole) = (Some(QueryKeyNorm::Head), Some(QueryKeyNorm::Whole));
+    [
+        ("llama-3.1", ModelSpec { scaling: scaling(wavelengths), ..llama }),
+        ("qwen3", ModelSpec { query_key_norm: head, scaling: scaling(pairs), ..llama }),
+        ("olmo2", ModelSpec { query_key_norm: whole, norms: NormPlacement::After, ..llama }),
+        (
+            "gemma2",
+            ModelSpec {
+                activation: Activation::GeluTanh,
+                norms: NormPlacement::Around,
+                caps: SoftCaps { attention: Some(2_000), logits: Some(3_000) },
+                local,
+                ..llama
+            },
+        ),
+        (
+            "gemma3",
+            ModelSpec {
+                query_key_norm: head,
+                norms: NormPlacement::Around,
+                other_rotation: other(0b01, Some(short)),
+                local,
+                tied: false,
+                ..llama
+            },
+        ),
+        ("smollm3", ModelSpec { other_rotation: other(0b10, None), ..llama }),
+        (
+            "gpt-neox",
+            ModelSpec {
+                activation: Activation::Relu,
+                positions: PositionEncoding::Rotary {
+                    dimensions: 2,
+                    base: 100,
+                    interleaved: false,
+                },
+                query_key_norm: head,
+                parallel: true,
+                norms: NormPlacement::Apart,
+                tied: false,
+                ..gpt2
             },
         ),
     ]

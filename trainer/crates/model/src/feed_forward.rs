@@ -34,5 +34,6 @@ fn activate(activation: Activation, x: &Tensor) -> Result<Tensor, Error> {
         Activation::GeluTanh => x.f_gelu("tanh")?,
         Activation::Gelu => x.f_gelu("none")?,
         Activation::Silu => x.f_silu()?,
+        Activation::Relu => x.f_relu()?,
     })
 }

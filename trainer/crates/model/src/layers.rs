@@ -15,12 +15,19 @@ use tch::Tensor;
 /// Layers of a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block<'a> {
-    pub(crate) norm1: NormLayer<'a>,
+    /// Norm before attention.
+    pub(crate) norm1: Option<NormLayer<'a>>,
     pub(crate) query_key_value: Linear<'a>,
+    /// Norms of queries and of keys.
+    pub(crate) query_key_norms: Option<[NormLayer<'a>; 2]>,
     pub(crate) out: Linear<'a>,
-    /// `None` where attention and feed-forward are parallel.
+    /// Norm of the output of attention.
+    pub(crate) behind1: Option<NormLayer<'a>>,
+    /// Norm before the feed-forward layer, unless it shares that of attention.
     pub(crate) norm2: Option<NormLayer<'a>>,
     pub(crate) feed_forward: FeedForward<'a>,
+    /// Norm of the output of the feed-forward layer.
+    pub(crate) behind2: Option<NormLayer<'a>>,
     pub(crate) superposition: Option<SuperpositionTensors<'a>>,
 }
 
@@ -35,6 +42,8 @@ pub(crate) struct Layers<'a> {
     /// Output projection, `[vocabulary, width]`; the embedding where they are tied.
     pub(crate) head: &'a Tensor,
     pub(crate) head_bias: Option<&'a Tensor>,
+    /// Bound of the logits.
+    pub(crate) cap: Option<u32>,
     /// Weight `[width]` and bias `[1]` of the introspection head.
     pub(crate) introspection: Option<(&'a Tensor, &'a Tensor)>,
     pub(crate) second_pass: Option<SecondPassTensors<'a>>,
@@ -71,6 +80,7 @@ impl<'a> Layers<'a> {
                 norm,
                 head,
                 head_bias,
+                cap: spec.caps.logits,
                 introspection,
                 second_pass,
             }),
@@ -102,23 +112,35 @@ impl<'a> TensorReader<'a, '_> {
         })
     }
 
+    fn norm_if(&mut self, present: bool) -> Result<Option<NormLayer<'a>>, Error> {
+        present.then(|| self.norm()).transpose()
+    }
+
+    fn query_key_norms(&mut self) -> Result<Option<[NormLayer<'a>; 2]>, Error> {
+        let is_present = self.spec.query_key_norm.is_some();
+        is_present.then(|| Ok([self.norm()?, self.norm()?])).transpose()
+    }
+
     fn linear(&mut self, has_bias: bool) -> Result<Linear<'a>, Error> {
         Ok(Linear { weight: self.next()?, bias: self.next_if(has_bias)? })
     }
 
     fn block(&mut self) -> Result<Block<'a>, Error> {
-        let ModelSpec { biases, gated, parallel, experts, mind, .. } = *self.spec;
+        let ModelSpec { biases, gated, norms, experts, mind, .. } = *self.spec;
         Ok(Block {
-            norm1: self.norm()?,
+            norm1: self.norm_if(norms.is_before())?,
             query_key_value: self.linear(biases.query_key_value)?,
+            query_key_norms: self.query_key_norms()?,
             out: self.linear(biases.attention_output)?,
-            norm2: if parallel { None } else { Some(self.norm()?) },
+            behind1: self.norm_if(norms.is_behind())?,
+            norm2: self.norm_if(self.spec.has_second_norm())?,
             feed_forward: FeedForward {
                 router: if experts.is_some() { Some((self.next()?, self.next()?)) } else { None },
                 gate: gated.then(|| self.linear(biases.feed_forward)).transpose()?,
                 up: self.linear(biases.feed_forward)?,
                 down: self.linear(biases.feed_forward)?,
             },
+            behind2: self.norm_if(norms.is_behind())?,
             superposition: match mind.superposition {
                 Some(_) => Some(SuperpositionTensors {
                     amplitudes: self.next()?,

@@ -57,6 +57,7 @@ mod linear;
 pub mod mind;
 mod rewrite;
 mod rotary;
+mod soft_cap;
 mod utilisation;
 mod weights;
 

@@ -159,22 +159,31 @@ pub(super) fn multiply_wide(isa: Isa, x: &[f32], panel: &[F32], out: &mut [F32])
     }
 }
 
-/// Computes the attention of one query, `softmax(scale · query · keysᵀ) · values`. All heads have
-/// `query.len()` values; `weights` is scratch memory.
+/// Scaling of attention scores.
+#[derive(Clone, Copy)]
+pub(super) struct ScoreScaling {
+    /// Factor of dot products.
+    pub(super) scale: f32,
+    /// Bound of the scaled products.
+    pub(super) cap: Option<f32>,
+}
+
+/// Computes the attention of one query, `softmax(scale · query · keysᵀ) · values`, with bounded
+/// scores if there is a bound. All heads have `query.len()` values; `weights` is scratch memory.
 pub(super) fn attend(
     isa: Isa,
     query: &[f32],
     keys: &[f32],
     values: &[f32],
-    scale: f32,
+    scaling: ScoreScaling,
     weights: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     // SAFETY: as above.
     unsafe {
         match isa {
-            Isa::Avx512 => avx512::attend(query, keys, values, scale, weights, out),
-            Isa::Avx2 => avx2::attend(query, keys, values, scale, weights, out),
+            Isa::Avx512 => avx512::attend(query, keys, values, scaling, weights, out),
+            Isa::Avx2 => avx2::attend(query, keys, values, scaling, weights, out),
         }
     }
 }
@@ -184,13 +193,16 @@ fn attend_body(
     query: &[f32],
     keys: &[f32],
     values: &[f32],
-    scale: f32,
+    scaling: ScoreScaling,
     weights: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let size = query.len();
     weights.clear();
-    weights.extend(keys.chunks_exact(size).map(|key| dot(query, key) * scale));
+    weights.extend(keys.chunks_exact(size).map(|key| dot(query, key) * scaling.scale));
+    if let Some(cap) = scaling.cap {
+        weights.iter_mut().for_each(|weight| *weight = soft_cap(*weight, cap));
+    }
     let highest = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for weight in weights.iter_mut() {
@@ -229,6 +241,7 @@ pub(super) fn activate(
 fn activate_body(activation: Activation, x: &[f32], gated: Option<&[f32]>, out: &mut [f32]) {
     match activation {
         Activation::Silu => each_of(x, out, |x| x / (1.0 + exp(-x))),
+        Activation::Relu => each_of(x, out, |x| x.max(0.0)),
         Activation::Gelu => {
             each_of(x, out, |x| 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)))
         }
@@ -241,6 +254,12 @@ fn activate_body(activation: Activation, x: &[f32], gated: Option<&[f32]>, out: 
     if let Some(gated) = gated {
         out.iter_mut().zip(gated).for_each(|(out, gated)| *out *= gated);
     }
+}
+
+/// Returns `cap · tanh(x / cap)`, the same bits everywhere.
+#[inline(always)]
+pub(super) fn soft_cap(x: f32, cap: f32) -> f32 {
+    cap * (1.0 - 2.0 / (1.0 + exp(2.0 * x / cap)))
 }
 
 #[inline(always)]
@@ -421,11 +440,11 @@ mod avx512 {
         query: &[f32],
         keys: &[f32],
         values: &[f32],
-        scale: f32,
+        scaling: ScoreScaling,
         weights: &mut Vec<f32>,
         out: &mut [f32],
     ) {
-        attend_body(query, keys, values, scale, weights, out);
+        attend_body(query, keys, values, scaling, weights, out);
     }
 
     #[target_feature(enable = "avx512f")]
@@ -587,11 +606,11 @@ mod avx2 {
         query: &[f32],
         keys: &[f32],
         values: &[f32],
-        scale: f32,
+        scaling: ScoreScaling,
         weights: &mut Vec<f32>,
         out: &mut [f32],
     ) {
-        attend_body(query, keys, values, scale, weights, out);
+        attend_body(query, keys, values, scaling, weights, out);
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -707,7 +726,13 @@ mod tests {
         }
 
         #[test]
-        fn attention_is_a_weighted_mean(size in 1usize..40, len in 1usize..20, seed: u32) {
+        fn attention_is_a_weighted_mean(
+            size in 1usize..40,
+            len in 1usize..20,
+            seed: u32,
+            cap in proptest::option::of(0.1f32..9.0),
+        ) {
+            let scaling = ScoreScaling { scale: 0.7, cap };
             let Some(isa) = Isa::detect() else { return Ok(()) };
             let value = |i: usize| {
                 let bits = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8;
@@ -717,11 +742,15 @@ mod tests {
             let (query, keys) = (part(0, size), part(100, size * len));
             let values = part(5_000, size * len);
             let mut out = vec![f32::NAN; size];
-            attend(isa, &query, &keys, &values, 0.7, &mut Vec::new(), &mut out);
+            attend(isa, &query, &keys, &values, scaling, &mut Vec::new(), &mut out);
             let dot = |key: &[f32]| -> f64 {
                 key.iter().zip(&query).map(|(a, b)| f64::from(a * b)).sum()
             };
-            let weights: Vec<f64> = keys.chunks(size).map(|key| (0.7 * dot(key)).exp()).collect();
+            let bounded = |score: f64| {
+                cap.map(f64::from).map_or(score, |cap| cap * (score / cap).tanh())
+            };
+            let weights: Vec<f64> =
+                keys.chunks(size).map(|key| bounded(0.7 * dot(key)).exp()).collect();
             let sum: f64 = weights.iter().sum();
             for (i, out) in out.iter().enumerate() {
                 let value = |at: usize| f64::from(values[at * size + i]);
@@ -734,7 +763,7 @@ mod tests {
                 && is_x86_feature_detected!("f16c");
             if narrow {
                 let mut other = vec![f32::NAN; size];
-                attend(Isa::Avx2, &query, &keys, &values, 0.7, &mut Vec::new(), &mut other);
+                attend(Isa::Avx2, &query, &keys, &values, scaling, &mut Vec::new(), &mut other);
                 prop_assert_eq!(out, other);
             }
         }

@@ -11,10 +11,10 @@ use crate::{
     Error,
     language_model::{LanguageModel, SequenceCache, SequenceInput, check},
 };
-use kernels::{Isa, activate, attend};
+use kernels::{Isa, ScoreScaling, activate, attend, soft_cap};
 use matrix::{ConcatColumns, Matrix, Scratch, Transposed, for_rows};
 use pol_model::{Layout, RotaryRates};
-use pol_primitives::model::{ModelSpec, Norm, PositionEncoding};
+use pol_primitives::model::{ModelSpec, Norm, PositionEncoding, SoftCaps};
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
 
@@ -34,8 +34,9 @@ pub struct NativeModel {
     pool: rayon::ThreadPool,
     embedding: Vec<f32>,
     positions: Vec<f32>,
-    /// Angular rates in radians per token, one for each pair of dimensions.
-    rates: RotaryRates,
+    /// Angular rates in radians per token, one for each pair of dimensions, of most blocks and of
+    /// others.
+    rates: [RotaryRates; 2],
     blocks: Vec<Block>,
     norm: Normed,
     head: Matrix,
@@ -44,10 +45,16 @@ pub struct NativeModel {
 }
 
 struct Block {
-    norm1: Normed,
+    norm1: Option<Normed>,
     query_key_value: Matrix,
+    /// Norms of queries and of keys.
+    query_key_norms: Option<[Normed; 2]>,
     out: Matrix,
+    /// Norm of the output of attention.
+    behind1: Option<Normed>,
     norm2: Option<Normed>,
+    /// Norm of the output of the feed-forward layer.
+    behind2: Option<Normed>,
     /// Outputs of the gate, if any, then those that it gates.
     up: Matrix,
     down: Matrix,
@@ -66,14 +73,20 @@ impl Block {
         } else {
             vec![name("mlp.c_fc")]
         };
+        let norm = |part: &str| Normed::new(tensors, &name(part));
+        let norm_if = |present: bool, part| present.then(|| norm(part)).transpose();
+        let query_key_norms = match spec.query_key_norm {
+            Some(_) => Some([norm("attn.q_norm")?, norm("attn.k_norm")?]),
+            None => None,
+        };
         Ok(Self {
-            norm1: Normed::new(tensors, &name("ln_1"))?,
+            norm1: norm_if(spec.norms.is_before(), "ln_1")?,
             query_key_value: tensors.matrix(&[name("attn.c_attn")], width)?,
+            query_key_norms,
             out: tensors.matrix(&[name("attn.c_proj")], heads)?,
-            norm2: match spec.parallel {
-                true => None,
-                false => Some(Normed::new(tensors, &name("ln_2"))?),
-            },
+            behind1: norm_if(spec.norms.is_behind(), "ln_1_behind")?,
+            norm2: norm_if(spec.has_second_norm(), "ln_2")?,
+            behind2: norm_if(spec.norms.is_behind(), "ln_2_behind")?,
             up: tensors.matrix(&inputs, width)?,
             down: tensors.matrix(&[name("mlp.c_proj")], spec.feed_forward as usize)?,
         })
@@ -153,7 +166,7 @@ struct Workspace {
     added: Vec<f32>,
     last: Vec<f32>,
     logits: Vec<f32>,
-    rotations: Vec<(f32, f32)>,
+    rotations: [Vec<(f32, f32)>; 2],
     scratch: Scratch,
 }
 
@@ -197,12 +210,10 @@ impl NativeModel {
             spec: *spec,
             isa,
             positions: tensors.optional("wpe.weight"),
-            rates: match spec.positions {
-                PositionEncoding::Learned => RotaryRates::default(),
-                PositionEncoding::Rotary { dimensions, base, .. } => {
-                    RotaryRates::new(dimensions, base)
-                }
-            },
+            rates: spec.rotations().map(|rotation| match rotation {
+                Some(rotation) => RotaryRates::new(&rotation),
+                None => RotaryRates::default(),
+            }),
             blocks,
             norm: Normed::new(&tensors, "ln_f")?,
             head: pool.install(|| Matrix::new(&head, tensors.optional("lm_head.bias"))),
@@ -260,24 +271,36 @@ impl NativeModel {
                 None => x.extend_from_slice(embedded),
             }
         }
-        rotations.clear();
-        rotations.extend(rows.iter().flat_map(|row| self.rates.at(row.place)));
+        for (rotations, rates) in rotations.iter_mut().zip(&self.rates) {
+            rotations.clear();
+            rotations.extend(rows.iter().flat_map(|row| rates.at(row.place)));
+        }
         projected.resize(count * spec.query_key_value_width() as usize, 0.0);
         mixed.resize(count * spec.attention_width() as usize, 0.0);
         attended.resize(count * width, 0.0);
         added.resize(count * width, 0.0);
         for (index, block) in self.blocks.iter().enumerate() {
-            block.norm1.apply(spec.norm, x, normed);
-            block.query_key_value.apply(isa, normed, projected, scratch);
+            let input = norm_or_same(block.norm1.as_ref(), spec.norm, x, normed);
+            block.query_key_value.apply(isa, input, projected, scratch);
+            if let Some(norms) = &block.query_key_norms {
+                self.norm_heads(norms, projected);
+            }
             self.store(index, rows, rotations, projected, inputs);
             self.attend(index, rows, projected, inputs, mixed);
             block.out.apply(isa, mixed, attended, scratch);
-            if let Some(norm2) = &block.norm2 {
+            norm_in_place(block.behind1.as_ref(), spec.norm, attended);
+            if !spec.parallel {
                 add(x, attended);
-                norm2.apply(spec.norm, x, normed);
-                self.feed_forward(block, normed, inner, hidden, added, scratch);
+            }
+            // Parallel sublayers read the same stream, by one norm unless each has its own.
+            let input = if spec.parallel && block.norm2.is_none() {
+                normed.as_slice()
             } else {
-                self.feed_forward(block, normed, inner, hidden, added, scratch);
+                norm_or_same(block.norm2.as_ref(), spec.norm, x, normed)
+            };
+            self.feed_forward(block, input, inner, hidden, added, scratch);
+            norm_in_place(block.behind2.as_ref(), spec.norm, added);
+            if spec.parallel {
                 add(x, attended);
             }
             add(x, added);
@@ -289,12 +312,22 @@ impl NativeModel {
         }
     }
 
+    /// Normalises queries and keys.
+    fn norm_heads(&self, [queries, keys]: &[Normed; 2], projected: &mut [f32]) {
+        let [attention, shared] =
+            [self.spec.attention_width(), self.spec.key_value_width()].map(|width| width as usize);
+        for row in projected.chunks_exact_mut(self.spec.query_key_value_width() as usize) {
+            queries.apply_in_place(self.spec.norm, &mut row[..attention]);
+            keys.apply_in_place(self.spec.norm, &mut row[attention..attention + shared]);
+        }
+    }
+
     /// Rotates queries and keys by their positions, and stores keys and values in the caches.
     fn store(
         &self,
         index: usize,
         rows: &[TokenRow],
-        rotations: &[(f32, f32)],
+        rotations: &[Vec<(f32, f32)>; 2],
         projected: &mut [f32],
         inputs: &mut [SequenceInput<'_, NativeCache>],
     ) {
@@ -304,7 +337,8 @@ impl NativeModel {
             usize::from(spec.key_value_heads),
             usize::from(spec.head_size),
         );
-        let pairs = self.rates.pairs();
+        let kind = usize::from(spec.has_other_rotation(index as u16));
+        let (pairs, rotations) = (self.rates[kind].pairs(), &rotations[kind]);
         for (at, (row, all)) in rows
             .iter()
             .zip(projected.chunks_exact_mut(spec.query_key_value_width() as usize))
@@ -348,7 +382,10 @@ impl NativeModel {
         let spec = &self.spec;
         let (heads, size) = (usize::from(spec.heads), usize::from(spec.head_size));
         let group = heads / usize::from(spec.key_value_heads);
-        let scale = if spec.scaled { 1.0 / f32::from(spec.head_size).sqrt() } else { 1.0 };
+        let scaling = ScoreScaling {
+            scale: if spec.scaled { 1.0 / f32::from(spec.head_size).sqrt() } else { 1.0 },
+            cap: spec.caps.attention.map(cap),
+        };
         let window = spec.window(index as u16).map_or(usize::MAX, |window| window as usize);
         let one = |weights: &mut Vec<f32>, (at, out): (usize, &mut [f32])| {
             let (row, head) = (&rows[at / heads], at % heads);
@@ -364,7 +401,7 @@ impl NativeModel {
                 query,
                 &kept.keys[seen.clone()],
                 &kept.values[seen],
-                scale,
+                scaling,
                 weights,
                 out,
             );
@@ -456,6 +493,9 @@ impl LanguageModel for NativeModel {
             let Workspace { last, logits, scratch, .. } = memory;
             logits.resize(inputs.len() * vocabulary, 0.0);
             self.head.apply(self.isa, last, logits, scratch);
+            if let Some(cap) = self.spec.caps.logits.map(cap) {
+                logits.iter_mut().for_each(|logit| *logit = soft_cap(*logit, cap));
+            }
         });
         for (index, input) in inputs.iter_mut().enumerate() {
             input.cache.len += input.tokens.len();
@@ -496,27 +536,58 @@ impl Normed {
         })
     }
 
-    /// The norm of each row of `x`.
+    /// Normalises each row of `x` into `out`.
     fn apply(&self, norm: Norm, x: &[f32], out: &mut Vec<f32>) {
         out.clear();
+        out.extend_from_slice(x);
+        self.apply_in_place(norm, out);
+    }
+
+    /// Normalises each row of `x`, which has as many values as there are weights.
+    fn apply_in_place(&self, norm: Norm, x: &mut [f32]) {
         let epsilon = f64::from(norm.epsilon()) / 1e9;
         let width = self.weight.len() as f64;
-        for row in x.chunks_exact(self.weight.len()) {
+        for row in x.chunks_exact_mut(self.weight.len()) {
             let mean = match norm {
                 Norm::Layer { .. } => (sum(row, |x| x) / width) as f32,
                 Norm::Rms { .. } => 0.0,
             };
             let square = sum(row, |x| f64::from(x as f32 - mean).powi(2)) / width;
             let scale = (1.0 / (square + epsilon).sqrt()) as f32;
-            let scaled =
-                row.iter().zip(&self.weight).map(|(x, weight)| (x - mean) * scale * weight);
-            if self.bias.is_empty() {
-                out.extend(scaled);
-            } else {
-                out.extend(scaled.zip(&self.bias).map(|(x, bias)| x + bias));
+            for (x, weight) in row.iter_mut().zip(&self.weight) {
+                *x = (*x - mean) * scale * weight;
             }
+            add(row, &self.bias);
         }
     }
+}
+
+/// Returns `x` normalised into `out`, or `x` itself without a norm.
+fn norm_or_same<'a>(
+    normed: Option<&Normed>,
+    norm: Norm,
+    x: &'a [f32],
+    out: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    match normed {
+        Some(normed) => {
+            normed.apply(norm, x, out);
+            out
+        }
+        None => x,
+    }
+}
+
+/// Normalises `x`, if there is a norm.
+fn norm_in_place(normed: Option<&Normed>, norm: Norm, x: &mut [f32]) {
+    if let Some(normed) = normed {
+        normed.apply_in_place(norm, x);
+    }
+}
+
+/// Converts a bound to a number.
+fn cap(thousandths: u32) -> f32 {
+    (f64::from(thousandths) / f64::from(SoftCaps::UNIT)) as f32
 }
 
 /// Eight partial sums, which a vector unit makes at once.
@@ -543,7 +614,10 @@ mod tests {
     use super::*;
     use crate::Prediction;
     use pol_model::{Decoder, Weights, initial_parameters};
-    use pol_primitives::model::{Activation, Biases, LocalAttention};
+    use pol_primitives::model::{
+        Activation, Biases, LocalAttention, NormPlacement, OtherRotation, QueryKeyNorm, RotaryBase,
+        RotaryScaling, ScalingRamp,
+    };
     use tch::Tensor;
 
     fn gpt2() -> ModelSpec {
@@ -586,7 +660,54 @@ mod tests {
             biases: Biases { query_key_value: true, feed_forward: true, ..none },
             ..llama
         };
-        vec![gpt2(), neo, gpt_j, llama, biased]
+        let mut specs = vec![gpt2(), neo, gpt_j, llama, biased];
+        specs.extend(later_specs(llama));
+        specs
+    }
+
+    /// Combinations of parts that came after the first release.
+    fn later_specs(llama: ModelSpec) -> [ModelSpec; 5] {
+        let scaling = |ramp| {
+            let (factor, amplitude) = (4_000_000, 1_100_000_000);
+            Some(RotaryScaling { factor, ramp, amplitude })
+        };
+        let other = |layers, base| Some(OtherRotation { period: 2, layers, base });
+        let local = Some(LocalAttention { window: 5, period: 2, layers: 1 });
+        let wavelengths = ScalingRamp::Wavelengths { short: 9_000, long: 900_000 };
+        let qwen3 = ModelSpec {
+            query_key_norm: Some(QueryKeyNorm::Head),
+            scaling: scaling(wavelengths),
+            ..llama
+        };
+        let olmo2 = ModelSpec {
+            query_key_norm: Some(QueryKeyNorm::Whole),
+            norms: NormPlacement::After,
+            other_rotation: other(2, None),
+            ..llama
+        };
+        let gemma2 = ModelSpec {
+            norms: NormPlacement::Around,
+            caps: SoftCaps { attention: Some(2_000), logits: Some(3_000) },
+            local,
+            ..llama
+        };
+        let base = RotaryBase { base: 100, scaling: scaling(ScalingRamp::All) };
+        let gemma3 = ModelSpec {
+            query_key_norm: Some(QueryKeyNorm::Head),
+            norms: NormPlacement::Around,
+            other_rotation: other(1, Some(base)),
+            local,
+            ..llama
+        };
+        let neox = ModelSpec {
+            activation: Activation::Relu,
+            positions: PositionEncoding::Rotary { dimensions: 2, base: 10_000, interleaved: false },
+            query_key_norm: Some(QueryKeyNorm::Head),
+            parallel: true,
+            norms: NormPlacement::Apart,
+            ..gpt2()
+        };
+        [qwen3, olmo2, gemma2, gemma3, neox]
     }
 
     /// Parameters large enough that every path through the model matters.

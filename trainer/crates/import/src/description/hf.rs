@@ -2,8 +2,9 @@
 
 //! `config.json` of a Hugging Face folder.
 
-use super::{ModelDescription, SpecialTokens, hf_config::HfConfig, hf_families, hf_maps};
+use super::{ModelDescription, SpecialTokens, hf_config::HfConfig, hf_families, hf_later, hf_maps};
 use crate::{ImportError, mapping::Factors};
+use pol_primitives::model::NormPlacement;
 use serde_json::{Map, Value};
 
 /// Reads `json`, the content of the `config.json` at `from`.
@@ -28,6 +29,24 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
             factors = hf_families::gemma_factors(&config)?;
             (hf_families::gemma(&config)?, &hf_maps::GEMMA)
         }
+        Some("gemma2") => {
+            factors = hf_later::gemma_2_factors(&config)?;
+            (hf_later::gemma_2(&config)?, &hf_maps::GEMMA_2)
+        }
+        Some("gemma3_text") => {
+            factors = hf_later::gemma_2_factors(&config)?;
+            (hf_later::gemma_3(&config)?, &hf_maps::GEMMA_3)
+        }
+        Some("falcon") => {
+            let spec = hf_later::falcon(&config)?;
+            let apart = spec.norms == NormPlacement::Apart;
+            (spec, if apart { &hf_maps::FALCON_APART } else { &hf_maps::FALCON })
+        }
+        Some("gpt_neox") => (hf_later::gpt_neox(&config)?, &hf_maps::GPT_NEOX),
+        Some("olmo2") => (hf_later::olmo_2(&config)?, &hf_maps::OLMO_2),
+        Some("opt") => (hf_later::opt(&config)?, &hf_maps::OPT),
+        Some("qwen3") => (hf_later::qwen_3(&config)?, &hf_maps::QWEN_3),
+        Some("smollm3") => (hf_later::smollm_3(&config)?, &hf_maps::SMOLLM_3),
         Some("mistral") => (hf_families::mistral(&config)?, &hf_maps::MISTRAL),
         Some("qwen2") => (hf_families::qwen2(&config)?, &hf_maps::QWEN_2),
         Some("phi") => (hf_families::phi(&config)?, &hf_maps::PHI),
@@ -36,9 +55,10 @@ pub(crate) fn read(json: &[u8], from: &str) -> Result<ModelDescription, ImportEr
         Some("starcoder2") => (hf_families::starcoder2(&config)?, &hf_maps::STARCODER_2),
         Some("gpt_bigcode") => (hf_families::gpt_bigcode(&config)?, &hf_maps::GPT_BIGCODE),
         Some(other) => {
-            let advice = "the families that can be imported are gemma, gpt2 (DialoGPT too), \
-                          gpt_bigcode, gpt_neo, gptj, granite, llama, mistral, phi, phi3 (Phi-4 \
-                          too), qwen2, stablelm, and starcoder2";
+            let advice = "the families that can be imported are falcon, gemma, gemma2, \
+                          gemma3_text, gpt2 (DialoGPT too), gpt_bigcode, gpt_neo, gpt_neox \
+                          (Pythia too), gptj, granite, llama, mistral, olmo2, opt, phi, phi3 \
+                          (Phi-4 too), qwen2, qwen3, smollm3, stablelm, and starcoder2";
             return Err(config.unsupported(format!("the architecture '{other}'"), advice));
         }
         None => {

@@ -84,6 +84,18 @@ impl HfConfig<'_> {
             .ok_or_else(|| self.refuse(format!("{key} is {value}, not a multiple of a billionth")))
     }
 
+    /// Returns a number above 0, or `None` if the key is missing.
+    pub(super) fn factor(&self, key: &str) -> Result<Option<f64>, ImportError> {
+        match self.map.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value
+                .as_f64()
+                .filter(|factor| *factor > 0.0 && factor.is_finite())
+                .map(Some)
+                .ok_or_else(|| self.refuse(format!("{key} is {value}, not a factor"))),
+        }
+    }
+
     pub(super) fn activation(
         &self,
         key: &str,
@@ -92,7 +104,7 @@ impl HfConfig<'_> {
         let name = self.text(key)?.or(default).unwrap_or_default();
         activation(name).ok_or_else(|| {
             let advice = "the activations there are: gelu_new (gelu_fast, gelu_pytorch_tanh), \
-                          gelu and silu (swish)";
+                          gelu, silu (swish), and relu";
             self.unsupported(format!("the activation '{name}'"), advice)
         })
     }
@@ -104,6 +116,7 @@ fn activation(name: &str) -> Option<Activation> {
         "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Some(Activation::GeluTanh),
         "gelu" => Some(Activation::Gelu),
         "silu" | "swish" => Some(Activation::Silu),
+        "relu" => Some(Activation::Relu),
         _ => None,
     }
 }

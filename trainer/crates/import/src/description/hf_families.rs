@@ -2,10 +2,15 @@
 
 //! Specifications of the families from their `config.json`.
 
-use super::{UNSCALED_MODEL, hf_config::HfConfig, whole_base};
+use super::{
+    hf_config::HfConfig,
+    hf_rope::{Rope, RopeDefaults},
+    patterns::{self, PatternTooLong},
+};
 use crate::{ImportError, mapping::Factors};
 use pol_primitives::model::{
-    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, PositionEncoding,
+    Activation, Biases, LocalAttention, Mind, ModelSpec, Norm, NormPlacement, PositionEncoding,
+    SoftCaps,
 };
 use serde_json::Value;
 
@@ -75,28 +80,24 @@ fn local(config: &HfConfig, layers: u16) -> Result<Option<LocalAttention>, Impor
                 .refuse(format!("attention of type {kind} is neither \"global\" nor \"local\""))),
         };
     let kinds = listed.iter().map(is_local).collect::<Result<Vec<_>, _>>()?;
-    pattern(config, &kinds, config.size("window_size", Some(256))?)
+    local_blocks(config, &kinds, config.size("window_size", Some(256))?)
 }
 
 /// Returns the attention of a model whose blocks are local where `kinds` has `true`.
-fn pattern(
+fn local_blocks(
     config: &HfConfig,
     kinds: &[bool],
     window: u32,
 ) -> Result<Option<LocalAttention>, ImportError> {
-    if !kinds.contains(&true) {
-        return Ok(None);
-    }
-    let repeats =
-        |period: &usize| kinds.iter().enumerate().all(|(i, kind)| *kind == kinds[i % period]);
-    let Some(period) = (1..=kinds.len().min(64)).find(repeats) else {
-        return Err(config.unsupported(
-            "a pattern of local blocks longer than 64".into(),
-            "take another checkpoint",
-        ));
-    };
-    let layers = (0..period).filter(|&i| kinds[i]).fold(0, |bits, i| bits | 1 << i);
-    Ok(Some(LocalAttention { window, period: period as u8, layers }))
+    let pattern = pattern(config, kinds)?;
+    Ok(pattern.map(|(period, layers)| LocalAttention { window, period, layers }))
+}
+
+/// Returns period and bits of the pattern of the blocks where `kinds` has `true`, if there are any.
+pub(super) fn pattern(config: &HfConfig, kinds: &[bool]) -> Result<Option<(u8, u64)>, ImportError> {
+    patterns::pattern(kinds).map_err(|PatternTooLong| {
+        config.unsupported("a pattern of blocks longer than 64".into(), "take another checkpoint")
+    })
 }
 
 /// Returns the kind of attention of each block. `attention_layers` lists the kinds.
@@ -177,7 +178,7 @@ pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
             "take a model that attends to everything",
         ));
     }
-    let spec = blocks(config, None, None)?;
+    let spec = blocks(config, &BlockDefaults::default())?;
     let attention = config.flag("attention_bias", false)?;
     Ok(ModelSpec {
         biases: Biases {
@@ -192,13 +193,7 @@ pub(super) fn llama(config: &HfConfig) -> Result<ModelSpec, ImportError> {
 
 /// Returns the factors of a Granite, which is a LLaMA beside them.
 pub(super) fn granite_factors(config: &HfConfig) -> Result<Factors, ImportError> {
-    let factor = |key: &str| match config.map.get(key) {
-        None | Some(Value::Null) => Ok(1.0),
-        Some(value) => value
-            .as_f64()
-            .filter(|factor| *factor > 0.0 && factor.is_finite())
-            .ok_or_else(|| config.refuse(format!("{key} is {value}, not a factor"))),
-    };
+    let factor = |key: &str| Ok::<_, ImportError>(config.factor(key)?.unwrap_or(1.0));
     let (width, heads) =
         (config.size("hidden_size", None)?, config.size("num_attention_heads", None)?);
     let head_size = config.size("head_dim", width.checked_div(heads))?;
@@ -232,33 +227,40 @@ pub(super) fn gemma_factors(config: &HfConfig) -> Result<Factors, ImportError> {
 
 /// Returns the specification of a Mistral: a LLaMA whose blocks may all have a sliding window.
 pub(super) fn mistral(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, Some(8), None)?;
+    let spec = blocks(config, &BlockDefaults::new(Some(8), None))?;
     Ok(ModelSpec { local: windows(config, &spec, Some(4_096), |_| true)?, ..spec })
 }
 
 /// Returns the specification of a Qwen2: a LLaMA with biases of queries, keys, and values, whose
 /// upper blocks may have a sliding window.
 pub(super) fn qwen2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, Some(32), None)?;
-    let local = if config.flag("use_sliding_window", false)? {
-        let global = match config.map.get("max_window_layers") {
-            // A number of blocks, which may be 0.
-            Some(value) if !value.is_null() => value
-                .as_u64()
-                .ok_or_else(|| config.refuse(format!("max_window_layers is {value}")))?,
-            _ => 28,
-        };
-        windows(config, &spec, Some(4_096), |block| block as u64 >= global)?
-    } else {
-        None
-    };
+    let spec = blocks(config, &BlockDefaults::new(Some(32), None))?;
+    let local = upper_windows(config, &spec)?;
     let biases = Biases { query_key_value: true, ..Biases::default() };
     Ok(ModelSpec { biases, local, ..spec })
 }
 
+/// Returns the sliding windows of the upper blocks of a Qwen, if it uses them.
+pub(super) fn upper_windows(
+    config: &HfConfig,
+    spec: &ModelSpec,
+) -> Result<Option<LocalAttention>, ImportError> {
+    if !config.flag("use_sliding_window", false)? {
+        return Ok(None);
+    }
+    let global = match config.map.get("max_window_layers") {
+        // A number of blocks, which may be 0.
+        Some(value) if !value.is_null() => {
+            value.as_u64().ok_or_else(|| config.refuse(format!("max_window_layers is {value}")))?
+        }
+        _ => 28,
+    };
+    windows(config, spec, Some(4_096), |block| block as u64 >= global)
+}
+
 /// Returns the specification of a Phi-3 or Phi-4: a LLaMA with fused projections.
 pub(super) fn phi3(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, None, Some(1.0))?;
+    let spec = blocks(config, &BlockDefaults::new(None, Some(1.0)))?;
     Ok(ModelSpec { local: windows(config, &spec, None, |_| true)?, ..spec })
 }
 
@@ -276,7 +278,7 @@ pub(super) fn phi(config: &HfConfig) -> Result<ModelSpec, ImportError> {
             feed_forward: true,
             head: true,
         },
-        ..blocks(config, None, Some(0.5))?
+        ..blocks(config, &BlockDefaults::new(None, Some(0.5)))?
     })
 }
 
@@ -289,13 +291,13 @@ pub(super) fn stablelm(config: &HfConfig) -> Result<ModelSpec, ImportError> {
         norm: Norm::Layer { epsilon: config.epsilon("layer_norm_eps", 1e-5)? },
         parallel: config.flag("use_parallel_residual", false)?,
         biases: Biases { query_key_value, ..Biases::default() },
-        ..blocks(config, Some(32), Some(0.25))?
+        ..blocks(config, &BlockDefaults::new(Some(32), Some(0.25)))?
     })
 }
 
 /// Returns the specification of a StarCoder2: rotated GPT-2 blocks that group keys and values.
 pub(super) fn starcoder2(config: &HfConfig) -> Result<ModelSpec, ImportError> {
-    let spec = blocks(config, Some(2), None)?;
+    let spec = blocks(config, &BlockDefaults::new(Some(2), None))?;
     let bias = config.flag("use_bias", true)?;
     Ok(ModelSpec {
         activation: config.activation("hidden_act", Some("gelu_pytorch_tanh"))?,
@@ -327,28 +329,44 @@ pub(super) fn gpt_bigcode(config: &HfConfig) -> Result<ModelSpec, ImportError> {
     Ok(ModelSpec { key_value_heads: 1, activation, ..spec })
 }
 
-/// Returns the parts of a LLaMA that the families after it share: `key_value_heads` is their number
-/// where the config has none, or that of all heads, and `rotated` the share of a head that is
-/// rotated, unless the family rotates whole heads. There is no bias.
-fn blocks(
-    config: &HfConfig,
-    key_value_heads: Option<u32>,
-    rotated: Option<f64>,
-) -> Result<ModelSpec, ImportError> {
-    let (base, share) = rope(config, rotated)?;
+/// Usual values of a family, where its config has none.
+#[derive(Default)]
+pub(super) struct BlockDefaults {
+    /// Number of heads of keys and values, or that of all heads.
+    pub(super) key_value_heads: Option<u32>,
+    /// Size of a head, or its share of the width.
+    pub(super) head_size: Option<u32>,
+    /// Rotation of heads.
+    pub(super) rope: RopeDefaults,
+}
+
+impl BlockDefaults {
+    fn new(key_value_heads: Option<u32>, rotated: Option<f64>) -> Self {
+        let rope = RopeDefaults { rotated, ..RopeDefaults::default() };
+        Self { key_value_heads, head_size: None, rope }
+    }
+}
+
+/// Returns the parts of a LLaMA that the families after it share. There is no bias.
+pub(super) fn blocks(config: &HfConfig, usual: &BlockDefaults) -> Result<ModelSpec, ImportError> {
     let (width, heads) =
         (config.size("hidden_size", None)?, config.size("num_attention_heads", None)?);
-    let head_size = config.size("head_dim", width.checked_div(heads))?;
-    if config.is_missing("head_dim") && head_size.saturating_mul(heads) != width {
+    let share = width.checked_div(heads);
+    let head_size = config.size("head_dim", usual.head_size.or(share))?;
+    if config.is_missing("head_dim")
+        && usual.head_size.is_none()
+        && head_size.saturating_mul(heads) != width
+    {
         return Err(config.refuse(format!(
             "hidden_size {width} is not a multiple of num_attention_heads {heads}"
         )));
     }
     let head_size = config.narrow("head_dim", head_size)?;
+    let rope = Rope::new(config, &usual.rope, head_size)?;
     // A null stands for all heads, as in configs from before they were grouped.
     let default = match config.map.get("num_key_value_heads") {
         Some(Value::Null) => heads,
-        _ => key_value_heads.unwrap_or(heads),
+        _ => usual.key_value_heads.unwrap_or(heads),
     };
     Ok(ModelSpec {
         vocabulary: config.size("vocab_size", None)?,
@@ -364,9 +382,8 @@ fn blocks(
         gated: true,
         norm: Norm::Rms { epsilon: config.epsilon("rms_norm_eps", 1e-6)? },
         positions: PositionEncoding::Rotary {
-            // Rounded down, as the reference does.
-            dimensions: (f64::from(head_size) * share) as u16,
-            base,
+            dimensions: rope.dimensions,
+            base: rope.base,
             interleaved: false,
         },
         local: None,
@@ -376,12 +393,17 @@ fn blocks(
         tied: config.flag("tie_word_embeddings", false)?,
         experts: None,
         mind: Mind::default(),
+        scaling: rope.scaling,
+        other_rotation: None,
+        query_key_norm: None,
+        norms: NormPlacement::Before,
+        caps: SoftCaps::default(),
     })
 }
 
 /// Returns the sliding windows of a model: of the blocks that `layer_types` lists, or without it of
 /// those that `is_local` has. `default` is the window where the config does not say one.
-fn windows(
+pub(super) fn windows(
     config: &HfConfig,
     spec: &ModelSpec,
     default: Option<u32>,
@@ -396,79 +418,32 @@ fn windows(
     if window >= spec.context {
         return Ok(None);
     }
-    let layers = usize::from(spec.layers);
-    let kinds = match config.map.get("layer_types").filter(|types| !types.is_null()) {
-        None => (0..layers).map(is_local).collect::<Vec<_>>(),
-        Some(types) => {
-            let kind = |kind: &Value| match kind.as_str() {
-                Some("full_attention") => Some(false),
-                Some("sliding_attention") => Some(true),
-                _ => None,
-            };
-            let listed = types.as_array().filter(|types| types.len() == layers);
-            listed.and_then(|types| types.iter().map(kind).collect()).ok_or_else(|| {
-                config.refuse(format!(
-                    "layer_types does not say \"full_attention\" or \"sliding_attention\" of \
-                     each of the {layers} blocks"
-                ))
-            })?
-        }
-    };
-    pattern(config, &kinds, window)
+    local_blocks(config, &sliding_blocks(config, spec.layers, is_local)?, window)
 }
 
-/// Returns the base of the rotation, and the share of a head that is rotated: `rotated` where the
-/// config does not say one, or 1 if the family rotates whole heads. Newer configs have them in
-/// `rope_parameters`, older ones in `rope_theta`, `partial_rotary_factor`, and `rope_scaling`.
-fn rope(config: &HfConfig, rotated: Option<f64>) -> Result<(u32, f64), ImportError> {
-    let mut theta = config.map.get("rope_theta");
-    let mut share = config.map.get("partial_rotary_factor");
-    for key in ["rope_parameters", "rope_scaling"] {
-        let parameters = match config.map.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(parameters)) => parameters,
-            Some(other) => return Err(config.refuse(format!("{key} is {other}, not an object"))),
-        };
-        // Either name may be there with a null, beside the other.
-        let named = ["rope_type", "type"].into_iter().filter_map(|key| parameters.get(key));
-        let kind = match named.into_iter().find(|kind| !kind.is_null()) {
-            Some(Value::String(kind)) => kind.as_str(),
-            Some(other) => {
-                return Err(config.refuse(format!("{key} has the type {other}, not a string")));
-            }
-            None if parameters.get("factor").is_some_and(|factor| !factor.is_null()) => {
-                return Err(config.unsupported(
-                    format!("rope scaling by a factor without a type ({key})"),
-                    UNSCALED_MODEL,
-                ));
-            }
-            None => "default",
-        };
-        if kind != "default" {
-            return Err(config
-                .unsupported(format!("rope scaling of type '{kind}' ({key})"), UNSCALED_MODEL));
-        }
-        share = parameters.get("partial_rotary_factor").or(share);
-        theta = parameters.get("rope_theta").or(theta);
-    }
-    let base = theta.filter(|value| !value.is_null()).map_or(Some(10_000.0), Value::as_f64);
-    let base = base.and_then(whole_base).ok_or_else(|| {
-        let found = theta.map_or_else(|| "missing".to_owned(), Value::to_string);
-        config.refuse(format!("rope_theta is {found}, not a whole number of at least 2"))
-    })?;
-    let share = share.filter(|value| !value.is_null());
-    let factor = share.map_or(rotated.or(Some(1.0)), Value::as_f64);
-    let factor = factor.filter(|factor| *factor > 0.0 && *factor <= 1.0).ok_or_else(|| {
-        let found = share.map_or_else(|| "missing".to_owned(), Value::to_string);
-        config.refuse(format!("partial_rotary_factor is {found}, not a share of a head"))
-    })?;
-    if rotated.is_none() && factor != 1.0 {
-        return Err(config.unsupported(
-            "rotation of a part of each head (partial_rotary_factor)".into(),
-            "take another model",
-        ));
-    }
-    Ok((base, factor))
+/// Returns `true` for each block that `layer_types` says to have a window, or without it for those
+/// that `is_local` has.
+pub(super) fn sliding_blocks(
+    config: &HfConfig,
+    layers: u16,
+    is_local: impl Fn(usize) -> bool,
+) -> Result<Vec<bool>, ImportError> {
+    let layers = usize::from(layers);
+    let Some(types) = config.map.get("layer_types").filter(|types| !types.is_null()) else {
+        return Ok((0..layers).map(is_local).collect());
+    };
+    let kind = |kind: &Value| match kind.as_str() {
+        Some("full_attention") => Some(false),
+        Some("sliding_attention") => Some(true),
+        _ => None,
+    };
+    let listed = types.as_array().filter(|types| types.len() == layers);
+    listed.and_then(|types| types.iter().map(kind).collect()).ok_or_else(|| {
+        config.refuse(format!(
+            "layer_types does not say \"full_attention\" or \"sliding_attention\" of each of the \
+             {layers} blocks"
+        ))
+    })
 }
 
 /// Sizes that GPT-2 and its relatives have in common.

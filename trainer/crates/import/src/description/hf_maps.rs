@@ -2,15 +2,17 @@
 
 //! Tensor names of the families as transformers has them.
 
-use crate::mapping::{TensorMap, TensorRule, identity, transpose, transpose_half};
+use crate::mapping::{
+    TensorMap, TensorRule, by_head, identity, identity_from, transpose, transpose_half,
+};
 
 /// Endings of buffers that older checkpoints store although they follow from the description, and
 /// the reason to skip them.
 const MASKS: &[(&str, &str)] = &[
     (".attn.bias", "a causal mask, which is computed"),
     (".attn.masked_bias", "the value of a mask, which is computed"),
-    (".attn.attention.bias", "a causal mask, which is computed"),
-    (".attn.attention.masked_bias", "the value of a mask, which is computed"),
+    (".attention.bias", "a causal mask, which is computed"),
+    (".attention.masked_bias", "the value of a mask, which is computed"),
     (".attn.embed_positions", "angles of the rotation, which are computed"),
     (".rotary_emb.inv_freq", "angles of the rotation, which are computed"),
     (".rotary_emb.cos_cached", "angles of the rotation, which are computed"),
@@ -40,6 +42,7 @@ pub(super) const GPT_2: TensorMap = TensorMap {
         identity("ln_f.bias", &["ln_f.bias"]),
         identity("lm_head.weight", &["lm_head.weight"]),
     ],
+    own_rules: &[],
     head: "lm_head.weight",
     skipped: MASKS,
     interleaved: false,
@@ -74,6 +77,7 @@ pub(super) const GPT_NEO: TensorMap = TensorMap {
         identity("ln_f.bias", &["ln_f.bias"]),
         identity("lm_head.weight", &["lm_head.weight"]),
     ],
+    own_rules: &[],
     head: "lm_head.weight",
     skipped: MASKS,
     interleaved: false,
@@ -101,6 +105,7 @@ pub(super) const GPT_J: TensorMap = TensorMap {
         identity("lm_head.weight", &["lm_head.weight"]),
         identity("lm_head.bias", &["lm_head.bias"]),
     ],
+    own_rules: &[],
     head: "lm_head.weight",
     skipped: MASKS,
     interleaved: false,
@@ -147,6 +152,7 @@ pub(super) const LLAMA: TensorMap = TensorMap {
         identity("ln_f.weight", &["norm.weight"]),
         identity("lm_head.weight", &["lm_head.weight"]),
     ],
+    own_rules: &[],
     head: "lm_head.weight",
     skipped: MASKS,
     interleaved: false,
@@ -163,6 +169,142 @@ pub(super) const MISTRAL: TensorMap = TensorMap { family: "mistral", ..LLAMA };
 
 /// Tensors of Qwen2.
 pub(super) const QWEN_2: TensorMap = TensorMap { family: "qwen2", ..LLAMA };
+
+/// Norms of queries.
+const QUERY_NORM: TensorRule =
+    identity("h.*.attn.q_norm.weight", &["layers.*.self_attn.q_norm.weight"]);
+
+/// Norms of keys.
+const KEY_NORM: TensorRule =
+    identity("h.*.attn.k_norm.weight", &["layers.*.self_attn.k_norm.weight"]);
+
+/// Norms of the outputs of attention.
+const BEHIND_ATTENTION: TensorRule =
+    identity("h.*.ln_1_behind.weight", &["layers.*.post_attention_layernorm.weight"]);
+
+/// Norms before feed-forward parts, where the usual name is that of another.
+const BEFORE_FEED_FORWARD: TensorRule =
+    identity("h.*.ln_2.weight", &["layers.*.pre_feedforward_layernorm.weight"]);
+
+/// Norms of the outputs of feed-forward parts.
+const BEHIND_FEED_FORWARD: TensorRule =
+    identity("h.*.ln_2_behind.weight", &["layers.*.post_feedforward_layernorm.weight"]);
+
+/// Tensors of Qwen3.
+pub(super) const QWEN_3: TensorMap =
+    TensorMap { family: "qwen3", own_rules: &[QUERY_NORM, KEY_NORM], ..LLAMA };
+
+/// Tensors of SmolLM3.
+pub(super) const SMOLLM_3: TensorMap = TensorMap { family: "smollm3", ..LLAMA };
+
+/// Tensors of OLMo 2.
+pub(super) const OLMO_2: TensorMap = TensorMap {
+    family: "olmo2",
+    own_rules: &[QUERY_NORM, KEY_NORM, BEHIND_ATTENTION, BEHIND_FEED_FORWARD],
+    ..LLAMA
+};
+
+/// Tensors of Gemma 2.
+pub(super) const GEMMA_2: TensorMap = TensorMap {
+    family: "gemma2",
+    own_rules: &[BEHIND_ATTENTION, BEFORE_FEED_FORWARD, BEHIND_FEED_FORWARD],
+    ..LLAMA
+};
+
+/// Tensors of Gemma 3.
+pub(super) const GEMMA_3: TensorMap = TensorMap {
+    family: "gemma3_text",
+    own_rules: &[QUERY_NORM, KEY_NORM, BEHIND_ATTENTION, BEFORE_FEED_FORWARD, BEHIND_FEED_FORWARD],
+    ..LLAMA
+};
+
+/// Tensors of GPT-NeoX and Pythia.
+pub(super) const GPT_NEOX: TensorMap = TensorMap {
+    family: "gpt_neox",
+    prefix: "gpt_neox.",
+    rules: &[
+        identity("wte.weight", &["embed_in.weight"]),
+        identity("h.*.ln_1.weight", &["layers.*.input_layernorm.weight"]),
+        identity("h.*.ln_1.bias", &["layers.*.input_layernorm.bias"]),
+        by_head("h.*.attn.c_attn.weight", &["layers.*.attention.query_key_value.weight"], true),
+        by_head("h.*.attn.c_attn.bias", &["layers.*.attention.query_key_value.bias"], false),
+        transpose("h.*.attn.c_proj.weight", &["layers.*.attention.dense.weight"]),
+        identity("h.*.attn.c_proj.bias", &["layers.*.attention.dense.bias"]),
+        identity("h.*.ln_2.weight", &["layers.*.post_attention_layernorm.weight"]),
+        identity("h.*.ln_2.bias", &["layers.*.post_attention_layernorm.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["layers.*.mlp.dense_h_to_4h.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["layers.*.mlp.dense_h_to_4h.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.mlp.dense_4h_to_h.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["layers.*.mlp.dense_4h_to_h.bias"]),
+        identity("ln_f.weight", &["final_layer_norm.weight"]),
+        identity("ln_f.bias", &["final_layer_norm.bias"]),
+        identity("lm_head.weight", &["embed_out.weight"]),
+    ],
+    head: "embed_out.weight",
+    ..LLAMA
+};
+
+/// Tensors of Falcon.
+pub(super) const FALCON: TensorMap = TensorMap {
+    family: "falcon",
+    prefix: "transformer.",
+    rules: &[
+        identity("wte.weight", &["word_embeddings.weight"]),
+        identity("h.*.ln_1.weight", &["h.*.input_layernorm.weight"]),
+        identity("h.*.ln_1.bias", &["h.*.input_layernorm.bias"]),
+        by_head("h.*.attn.c_attn.weight", &["h.*.self_attention.query_key_value.weight"], true),
+        by_head("h.*.attn.c_attn.bias", &["h.*.self_attention.query_key_value.bias"], false),
+        transpose("h.*.attn.c_proj.weight", &["h.*.self_attention.dense.weight"]),
+        identity("h.*.attn.c_proj.bias", &["h.*.self_attention.dense.bias"]),
+        identity("h.*.ln_2.weight", &["h.*.post_attention_layernorm.weight"]),
+        identity("h.*.ln_2.bias", &["h.*.post_attention_layernorm.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["h.*.mlp.dense_h_to_4h.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["h.*.mlp.dense_h_to_4h.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["h.*.mlp.dense_4h_to_h.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["h.*.mlp.dense_4h_to_h.bias"]),
+        identity("ln_f.weight", &["ln_f.weight"]),
+        identity("ln_f.bias", &["ln_f.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    ..LLAMA
+};
+
+/// Tensors of a Falcon with a norm for each sublayer.
+pub(super) const FALCON_APART: TensorMap = TensorMap {
+    own_rules: &[
+        identity("h.*.ln_1.weight", &["h.*.ln_attn.weight"]),
+        identity("h.*.ln_1.bias", &["h.*.ln_attn.bias"]),
+        identity("h.*.ln_2.weight", &["h.*.ln_mlp.weight"]),
+        identity("h.*.ln_2.bias", &["h.*.ln_mlp.bias"]),
+    ],
+    ..FALCON
+};
+
+/// Tensors of OPT, whose first two positions stand for nothing.
+pub(super) const OPT: TensorMap = TensorMap {
+    family: "opt",
+    prefix: "model.decoder.",
+    rules: &[
+        identity("wte.weight", &["embed_tokens.weight"]),
+        identity_from("wpe.weight", &["embed_positions.weight"], 2),
+        identity("h.*.ln_1.weight", &["layers.*.self_attn_layer_norm.weight"]),
+        identity("h.*.ln_1.bias", &["layers.*.self_attn_layer_norm.bias"]),
+        QUERY_KEY_VALUE,
+        QUERY_KEY_VALUE_BIAS,
+        transpose("h.*.attn.c_proj.weight", &["layers.*.self_attn.out_proj.weight"]),
+        identity("h.*.attn.c_proj.bias", &["layers.*.self_attn.out_proj.bias"]),
+        identity("h.*.ln_2.weight", &["layers.*.final_layer_norm.weight"]),
+        identity("h.*.ln_2.bias", &["layers.*.final_layer_norm.bias"]),
+        transpose("h.*.mlp.c_fc.weight", &["layers.*.fc1.weight"]),
+        identity("h.*.mlp.c_fc.bias", &["layers.*.fc1.bias"]),
+        transpose("h.*.mlp.c_proj.weight", &["layers.*.fc2.weight"]),
+        identity("h.*.mlp.c_proj.bias", &["layers.*.fc2.bias"]),
+        identity("ln_f.weight", &["final_layer_norm.weight"]),
+        identity("ln_f.bias", &["final_layer_norm.bias"]),
+        identity("lm_head.weight", &["lm_head.weight"]),
+    ],
+    ..LLAMA
+};
 
 /// Tensors of Phi-3 and Phi-4.
 pub(super) const PHI_3: TensorMap = TensorMap {

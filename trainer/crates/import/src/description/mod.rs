@@ -3,11 +3,18 @@
 //! Descriptions of models: `config.json` of a Hugging Face folder and metadata of a GGUF file.
 
 pub(crate) mod gguf;
+mod gguf_families;
+mod gguf_fields;
 mod gguf_maps;
+mod gguf_rope;
 pub(crate) mod hf;
 mod hf_config;
 mod hf_families;
+mod hf_later;
 mod hf_maps;
+mod hf_rope;
+mod patterns;
+mod scaling;
 
 use crate::mapping::{Factors, TensorMap};
 use pol_primitives::model::ModelSpec;

@@ -40,6 +40,20 @@ pub(super) fn half_split(values: &[f32], heads: usize, inputs: usize) -> Vec<f32
     rows.copied().collect()
 }
 
+/// Reorders rows of `groups` groups of heads, each of which has as many queries as `heads`, a key,
+/// and a value, to all queries, all keys, and all values.
+pub(super) fn separate_heads(values: &[f32], groups: usize, heads: usize) -> Vec<f32> {
+    let size = values.len() / (groups * (heads + 2));
+    let places = |kind: std::ops::Range<usize>| {
+        (0..groups).flat_map(move |group| {
+            kind.clone().map(move |place| (group * (heads + 2) + place) * size)
+        })
+    };
+    let kinds = [0..heads, heads..heads + 1, heads + 1..heads + 2];
+    let places = kinds.into_iter().flat_map(places);
+    places.flat_map(|from| &values[from..from + size]).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +67,19 @@ mod tests {
             half_split(&[0., 0., 1., 1., 2., 2., 3., 3.], 2, 2),
             [0., 0., 1., 1., 2., 2., 3., 3.]
         );
+    }
+
+    #[test]
+    fn heads_are_separated() {
+        // Two heads of one row each: query, key, and value of the first, then of the second.
+        let rows = [0., 0., 1., 1., 2., 2., 3., 3., 4., 4., 5., 5.];
+        let separated = [0., 0., 3., 3., 1., 1., 4., 4., 2., 2., 5., 5.];
+        assert_eq!(separate_heads(&rows, 2, 1), separated);
+        // Two groups of two heads: the fifth row is the first query of the second group.
+        let rows = [0., 1., 2., 3., 4., 5., 6., 7.];
+        assert_eq!(separate_heads(&rows, 2, 2), [0., 1., 4., 5., 2., 6., 3., 7.]);
+        // One group has them in order.
+        assert_eq!(separate_heads(&rows, 1, 6), rows);
     }
 
     proptest! {

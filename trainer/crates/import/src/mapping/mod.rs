@@ -8,7 +8,7 @@ use crate::{
     ImportError,
     files::{FileError, TensorEntry, TensorTable},
 };
-use layout::{half_split, write_transposed};
+use layout::{half_split, separate_heads, write_transposed};
 use pol_primitives::model::{ModelSpec, Parameter};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -24,6 +24,8 @@ pub(crate) struct TensorMap {
     pub(crate) prefix: &'static str,
     /// Rule of each canonical tensor; `*` stands for the block's number.
     pub(crate) rules: &'static [TensorRule],
+    /// Rules that a family has beside those of its relatives, or in their place.
+    pub(crate) own_rules: &'static [TensorRule],
     /// Output projection, where a checkpoint may hold a copy of tied embeddings.
     pub(crate) head: &'static str,
     /// Endings of names that are skipped, and the reasons.
@@ -40,13 +42,33 @@ pub(crate) struct TensorRule {
     sources: &'static [&'static str],
     /// Set if sources are `[outputs, inputs]` where the target is `[inputs, outputs]`.
     transposed: bool,
-    /// Half of the rows of the source that is taken, if it holds two targets.
-    half: Option<u8>,
+    /// Rows of the source that the target has.
+    rows: Rows,
+}
+
+/// Rows of a source, and their order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    /// All of them.
+    All,
+    /// The first half or the second, 0 or 1, of a source that holds two targets.
+    Half(u8),
+    /// All but so many first ones.
+    From(u8),
+    /// All of them, in another order: queries, key, and value of each group of heads by turns.
+    ByHead,
+}
+
+impl TensorMap {
+    /// Returns the rule of a canonical tensor, whose block is replaced by `*`.
+    fn rule(&self, pattern: &str) -> Option<&'static TensorRule> {
+        self.own_rules.iter().chain(self.rules).find(|rule| rule.target == pattern)
+    }
 }
 
 /// Creates a rule that copies `sources`.
 pub(crate) const fn identity(target: &'static str, sources: &'static [&'static str]) -> TensorRule {
-    TensorRule { target, sources, transposed: false, half: None }
+    TensorRule { target, sources, transposed: false, rows: Rows::All }
 }
 
 /// Creates a rule that transposes `sources`.
@@ -54,7 +76,7 @@ pub(crate) const fn transpose(
     target: &'static str,
     sources: &'static [&'static str],
 ) -> TensorRule {
-    TensorRule { target, sources, transposed: true, half: None }
+    TensorRule { target, sources, transposed: true, rows: Rows::All }
 }
 
 /// Creates a rule that transposes a half of the rows of its source: the first is 0, the second 1.
@@ -63,7 +85,26 @@ pub(crate) const fn transpose_half(
     sources: &'static [&'static str],
     half: u8,
 ) -> TensorRule {
-    TensorRule { target, sources, transposed: true, half: Some(half) }
+    TensorRule { target, sources, transposed: true, rows: Rows::Half(half) }
+}
+
+/// Creates a rule that copies its source without the first `rows` rows.
+pub(crate) const fn identity_from(
+    target: &'static str,
+    sources: &'static [&'static str],
+    rows: u8,
+) -> TensorRule {
+    TensorRule { target, sources, transposed: false, rows: Rows::From(rows) }
+}
+
+/// Creates a rule for a source with queries, key, and value of each group of heads by turns. It is
+/// transposed if it is a matrix.
+pub(crate) const fn by_head(
+    target: &'static str,
+    sources: &'static [&'static str],
+    transposed: bool,
+) -> TensorRule {
+    TensorRule { target, sources, transposed, rows: Rows::ByHead }
 }
 
 /// Disposition of a tensor of the checkpoint.
@@ -135,7 +176,11 @@ impl Factors {
             "wte.weight" => (self.embedding, 0.0),
             "lm_head.weight" | "lm_head.bias" => (self.head, 0.0),
             _ if pattern.contains(".c_proj.") => (self.residual, 0.0),
-            "ln_f.weight" | "h.*.ln_1.weight" | "h.*.ln_2.weight" => (1.0, self.norm),
+            // Where queries are normed, only a factor behind the norm has an effect.
+            "h.*.attn.q_norm.weight" => (self.query, self.query * self.norm),
+            "h.*.attn.q_norm.bias" => (self.query, 0.0),
+            "ln_f.weight" | "h.*.attn.k_norm.weight" => (1.0, self.norm),
+            _ if pattern.starts_with("h.*.ln_") && pattern.ends_with(".weight") => (1.0, self.norm),
             _ => (1.0, 0.0),
         }
     }
@@ -162,6 +207,9 @@ struct Step {
     target: Parameter,
     sources: Vec<Source>,
     transposed: bool,
+    /// Number of groups of heads, and of heads in each.
+    groups: usize,
+    group_heads: usize,
     /// Factor and addend of the values.
     scale: (f32, f32),
 }
@@ -170,8 +218,8 @@ struct Source {
     name: String,
     /// Number of heads whose rows must be reordered from interleaved to half-split.
     heads: Option<usize>,
-    /// Half of the values that is taken, if it holds two targets.
-    half: Option<u8>,
+    /// Rows that the target has.
+    rows: Rows,
     /// Factor of the values, beside that of the target.
     factor: f32,
 }
@@ -308,12 +356,16 @@ impl ImportPlan {
                     value: values[index],
                 });
             }
-            if let Some(half) = source.half {
-                let second = values.split_off(values.len() / 2);
-                if half == 1 {
-                    values = second;
+            values = match source.rows {
+                Rows::All => values,
+                Rows::Half(half) => {
+                    let second = values.split_off(values.len() / 2);
+                    if half == 1 { second } else { values }
                 }
-            }
+                // What is beyond the target comes first.
+                Rows::From(_) => values.split_off(values.len() - step.target.len()),
+                Rows::ByHead => separate_heads(&values, step.groups, step.group_heads),
+            };
             if let Some(heads) = source.heads {
                 let inputs =
                     if step.target.shape.len() == 1 { 1 } else { step.target.shape[0] as usize };
@@ -359,7 +411,7 @@ impl Planner<'_> {
         reports: &mut BTreeMap<String, TensorReport>,
     ) -> Result<Step, ImportError> {
         let (pattern, block) = block_pattern(&target.name);
-        let Some(rule) = self.tensor_map.rules.iter().find(|rule| rule.target == pattern) else {
+        let Some(rule) = self.tensor_map.rule(&pattern) else {
             return Err(ImportError::Unsupported {
                 from: self.from.to_owned(),
                 feature: format!("tensor {}", target.name),
@@ -377,8 +429,7 @@ impl Planner<'_> {
         let is_embedding = pattern == "wte.weight" || (pattern == "lm_head.weight" && self.tied);
         for (i, (source, outputs)) in rule.sources.iter().zip(outputs).enumerate() {
             let name = if is_embedding { self.embedding() } else { self.full_name(source, block) };
-            let rows = if rule.half.is_some() { outputs.saturating_mul(2) } else { outputs };
-            let entry = self.entry(&name, source_shape(&target, rows, rule.transposed))?;
+            let entry = self.entry(&name, source_shape(&target, outputs, rule))?;
             let heads = match (self.tensor_map.interleaved && rule.sources.len() == 3, i) {
                 (true, 0) => Some(self.spec.heads),
                 (true, 1) => Some(self.spec.key_value_heads),
@@ -393,18 +444,20 @@ impl Planner<'_> {
                 .or_insert_with(|| {
                     report(&name, entry, disposition, Some(target.name.clone()), note)
                 });
-            let is_query = rule.sources.len() == 3 && i == 0;
+            let is_query = rule.sources.len() == 3 && i == 0 && self.spec.query_key_norm.is_none();
             let factor = if is_query { self.factors.query } else { 1.0 };
-            sources.push(Source { name, heads: heads.map(usize::from), half: rule.half, factor });
+            sources.push(Source { name, heads: heads.map(usize::from), rows: rule.rows, factor });
         }
         let scale = self.factors.of(&pattern);
-        Ok(Step { target, sources, transposed: rule.transposed, scale })
+        let groups = usize::from(self.spec.key_value_heads);
+        let group_heads = usize::from(self.spec.heads) / groups.max(1);
+        Ok(Step { target, sources, transposed: rule.transposed, groups, group_heads, scale })
     }
 
     /// Returns the name in the checkpoint of the embedding. Of two names of one tensor, writers of
     /// safetensors keep either.
     fn embedding(&self) -> String {
-        let rule = self.tensor_map.rules.iter().find(|rule| rule.target == "wte.weight");
+        let rule = self.tensor_map.rule("wte.weight");
         let source = rule.and_then(|rule| rule.sources.first()).copied().unwrap_or_default();
         let (name, head) = (self.full_name(source, ""), self.tensor_map.head);
         if self.tied && !self.entries.contains_key(&name) && self.entries.contains_key(head) {
@@ -474,14 +527,21 @@ fn source_outputs(spec: &ModelSpec, target: &Parameter, sources: usize) -> Vec<u
     }
 }
 
-/// Returns the shape of a source of `target` with `outputs` outputs.
-fn source_shape(target: &Parameter, outputs: u64, transposed: bool) -> Vec<u64> {
+/// Returns the shape of a source of `target`, of which the target has `outputs` outputs.
+fn source_shape(target: &Parameter, outputs: u64, rule: &TensorRule) -> Vec<u64> {
     let mut shape: Vec<u64> = target.shape.iter().copied().map(u64::from).collect();
     if let Some(last) = shape.last_mut() {
         *last = outputs;
     }
-    if transposed {
+    if rule.transposed {
         shape.reverse();
+    }
+    if let Some(first) = shape.first_mut() {
+        *first = match rule.rows {
+            Rows::All | Rows::ByHead => *first,
+            Rows::Half(_) => first.saturating_mul(2),
+            Rows::From(rows) => first.saturating_add(rows.into()),
+        };
     }
     shape
 }

@@ -2,8 +2,11 @@
 
 //! Rules by which the dimensions of each tensor are filled.
 
-use super::selection::{KeptUnits, SourceIndices, first};
-use pol_primitives::model::{ModelSpec, Norm};
+use super::{
+    compatibility::is_padded,
+    selection::{KeptUnits, SourceIndices, first},
+};
+use pol_primitives::model::{ModelSpec, Norm, QueryKeyNorm};
 
 /// Value of a new index.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,7 @@ impl AxisRules<'_> {
     pub(super) fn axes(&self, part: &str) -> Vec<Axis> {
         let copies = (self.target.width / self.source.width).max(1) as usize;
         let is_repeated = self.target.width.is_multiple_of(self.source.width) && copies > 1;
-        let is_padded = self.target.width > self.source.width && !is_repeated;
+        let is_padded = is_padded(self.source, self.target);
         let channels = |new| Axis::new(self.channels.to_vec(), new);
         // Channels that a tensor writes, and channels that it reads.
         let written = || {
@@ -71,6 +74,9 @@ impl AxisRules<'_> {
         } else {
             1.0
         };
+        // Epsilon falls with the variance of the stream, so that of normed queries and keys has to
+        // fall too. Values become smaller with them, and the output makes up for it.
+        let projected = if self.source.query_key_norm.is_some() { narrowed } else { 1.0 };
         // The head, which reads the final norm, is not split.
         let last = if is_repeated { 1.0 / copies as f32 } else { 1.0 };
         let norm = |scale: f32| vec![channels(NewValue::Initial).scaled(scale)];
@@ -80,27 +86,43 @@ impl AxisRules<'_> {
         let neurons =
             |new| Axis::new(self.units.map(|units| units.neurons.clone()).unwrap_or_default(), new);
         let experts = || sizes(64, self.target.experts.map_or(0, |experts| experts.count.into()));
+        let is_whole = self.source.query_key_norm == Some(QueryKeyNorm::Whole);
         match part {
             "wte.weight" => vec![vocabulary(), written()],
             "lm_head.weight" => vec![vocabulary(), channels(NewValue::Initial)],
             "lm_head.bias" => vec![vocabulary()],
             "wpe.weight" => vec![sizes(self.source.context, self.target.context), written()],
-            "ln_1.weight" | "ln_2.weight" => norm(narrowed),
-            "ln_1.bias" | "ln_2.bias" => norm(1.0),
+            "ln_1.weight" | "ln_2.weight" | "ln_1_behind.weight" | "ln_2_behind.weight" => {
+                norm(narrowed)
+            }
+            "ln_1.bias" | "ln_2.bias" | "ln_1_behind.bias" | "ln_2_behind.bias" => norm(1.0),
             "ln_f.weight" => norm(narrowed * last),
             "ln_f.bias" => norm(last),
             "attn.c_attn.weight" => {
-                vec![read(), Axis::new(self.query_key_value(), NewValue::Initial)]
+                let columns = Axis::new(self.query_key_value(), NewValue::Initial);
+                vec![read(), columns.scaled(projected)]
             }
-            "attn.c_attn.bias" => vec![Axis::new(self.query_key_value(), NewValue::Initial)],
-            "attn.c_proj.weight" => vec![Axis::new(self.queries(), NewValue::Zero), written()],
+            "attn.c_attn.bias" => {
+                let values = Axis::new(self.query_key_value(), NewValue::Initial);
+                vec![values.scaled(projected)]
+            }
+            "attn.q_norm.weight" | "attn.q_norm.bias" if is_whole => {
+                vec![Axis::new(self.queries(), NewValue::Initial)]
+            }
+            "attn.k_norm.weight" | "attn.k_norm.bias" if is_whole => {
+                vec![Axis::new(self.head_values(1, 0).collect(), NewValue::Initial)]
+            }
+            "attn.c_proj.weight" => {
+                let rows = Axis::new(self.queries(), NewValue::Zero);
+                vec![rows.scaled(1.0 / projected), written()]
+            }
             "mlp.c_gate.weight" | "mlp.c_fc.weight" => vec![read(), neurons(NewValue::Initial)],
             "mlp.c_gate.bias" | "mlp.c_fc.bias" => vec![neurons(NewValue::Initial)],
             "mlp.c_proj.weight" => vec![neurons(NewValue::Zero), written()],
             "attn.c_proj.bias" | "mlp.c_proj.bias" => vec![written()],
             "mind.introspection.weight" => vec![channels(NewValue::Zero)],
             "mlp.router.weight" => vec![read(), experts()],
-            // Tensors of the mind, whose sizes do not change.
+            // Norms of each head and tensors of the mind, whose sizes do not change.
             _ => Vec::new(),
         }
     }

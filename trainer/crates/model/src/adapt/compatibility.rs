@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::AdaptError;
-use pol_primitives::model::{ModelSpec, Norm};
+use pol_primitives::model::{ModelSpec, Norm, QueryKeyNorm};
 
 /// Returns the norm that keeps the function of `source` at `width`: the same norm, with epsilon
 /// scaled where the variance is.
 pub fn adapted_norm(source: &ModelSpec, width: u32) -> Norm {
     let mut epsilon = source.norm.epsilon();
-    if width > source.width && !width.is_multiple_of(source.width) {
+    if is_padded(source, &ModelSpec { width, ..*source }) {
         let scaled = (u64::from(epsilon) * u64::from(source.width) + u64::from(width) / 2)
             / u64::from(width);
         epsilon = u32::try_from(scaled.max(1)).unwrap_or(epsilon);
@@ -16,6 +16,11 @@ pub fn adapted_norm(source: &ModelSpec, width: u32) -> Norm {
         Norm::Layer { .. } => Norm::Layer { epsilon },
         Norm::Rms { .. } => Norm::Rms { epsilon },
     }
+}
+
+/// Returns `true` if `target` has further channels beside those of `source`.
+pub(super) fn is_padded(source: &ModelSpec, target: &ModelSpec) -> bool {
+    target.width > source.width && !target.width.is_multiple_of(source.width)
 }
 
 /// Checks that `target` differs from `source` in sizes only.
@@ -40,10 +45,26 @@ pub(super) fn check(source: &ModelSpec, target: &ModelSpec) -> Result<(), AdaptE
         (source.activation == target.activation, "activation"),
         (source.gated == target.gated, "gating"),
         (is_layer_norm(source) == is_layer_norm(target), "norm"),
-        (source.positions == target.positions, "positions"),
+        (
+            source.positions == target.positions
+                && source.scaling == target.scaling
+                && source.other_rotation == target.other_rotation,
+            "positions",
+        ),
         (source.local == target.local, "local attention"),
         (source.scaled == target.scaled, "scaling of scores"),
         (source.parallel == target.parallel, "parallel blocks"),
+        (source.norms == target.norms, "the places of norms"),
+        (source.query_key_norm == target.query_key_norm, "norms of queries and keys"),
+        (source.caps == target.caps, "bounds of scores or logits"),
+        (
+            source.query_key_norm != Some(QueryKeyNorm::Whole) || source.heads == target.heads,
+            "heads, over which queries and keys are normed",
+        ),
+        (
+            !(source.norms.is_behind() && is_layer_norm(source) && is_padded(source, target)),
+            "width, which norms behind sublayers allow to multiply only",
+        ),
         (biases, "biases that the target does not have"),
         (keeps(target.tied, source.tied), "a head of its own that the target does not have"),
         (source.experts == target.experts, "experts"),

@@ -34,7 +34,8 @@ pub(super) fn fill(
             let old = from_row.map(|from_row| {
                 &source[(matrix * old_rows + from_row) * old_columns..][..old_columns]
             });
-            let mean = old.filter(|_| column_axis.new == NewValue::RowMean).map(mean);
+            let mean =
+                old.filter(|_| column_axis.new == NewValue::RowMean).map(|old| mean(old) * scale);
             for (column, from_column) in column_axis.from.iter().enumerate() {
                 let value = &mut values[row * columns + column];
                 match (old, from_column) {

@@ -8,7 +8,7 @@
 //! "Net2Net"):
 //!
 //! - *Layers*: new blocks are copies of the last block, with zeros as their two output projections
-//!   and their gate.
+//!   and their gate. Where norms are behind sublayers, their weights are the zeros.
 //! - *Feed-forward*: new neurons start as in a new model; their outgoing weights are zero.
 //! - *Heads*: new heads start as in a new model; their outgoing weights are zero. The number of
 //!   heads that share keys and values stays.
@@ -140,7 +140,7 @@ pub fn adapt(
             None => (slot.parameter.name.as_str(), None),
         };
         let values = &mut adapted[slot.range()];
-        if block.is_some_and(|(_, is_silent)| is_silent) && is_silenced(part) {
+        if block.is_some_and(|(_, is_silent)| is_silent) && is_silenced(target, part) {
             values.fill(0.0);
             report.zero += values.len() as u64;
             continue;
@@ -173,7 +173,13 @@ pub fn adapt(
 
 /// Returns `true` for the tensors of a silent block that are zero, so that it adds nothing to the
 /// residual stream.
-fn is_silenced(part: &str) -> bool {
+fn is_silenced(spec: &ModelSpec, part: &str) -> bool {
+    // A norm would divide by the size of zeros, so it is the norm that is silent.
+    if spec.norms.is_behind() {
+        return part.starts_with("ln_1_behind.")
+            || part.starts_with("ln_2_behind.")
+            || part == "mind.gate";
+    }
     matches!(
         part,
         "attn.c_proj.weight"

@@ -3,7 +3,9 @@
 use super::{fill::mean, *};
 use crate::families::{families, large_parameters};
 use crate::{Decoder, Weights};
-use pol_primitives::model::{Biases, Experts, Mind, Norm, Superposition};
+use pol_primitives::model::{
+    Biases, Experts, Mind, Norm, NormPlacement, QueryKeyNorm, SoftCaps, Superposition,
+};
 use tch::Tensor;
 
 const SEED: Hash = [7; 32];
@@ -41,7 +43,11 @@ fn dense_families() -> impl Iterator<Item = (&'static str, ModelSpec)> {
 fn growing_keeps_the_function() {
     for (_, spec) in dense_families() {
         let group = spec.heads / spec.key_value_heads;
-        let (key_value_heads, heads) = (spec.key_value_heads + 1, spec.heads + group);
+        let (key_value_heads, heads) = match spec.query_key_norm {
+            // Further heads would change what queries are divided by.
+            Some(QueryKeyNorm::Whole) => (spec.key_value_heads, spec.heads),
+            _ => (spec.key_value_heads + 1, spec.heads + group),
+        };
         for target in [
             ModelSpec { layers: 5, ..spec },
             ModelSpec { feed_forward: 19, ..spec },
@@ -204,7 +210,11 @@ fn new_parts_learn() {
             (&gradient[slot.range()], slot.parameter.shape.clone())
         };
         // Outputs of the new block and of new neurons.
-        assert!(of("h.2.mlp.c_proj.weight").0.iter().any(|&value| value.abs() > 1e-6), "{name}");
+        let silent = if spec.norms.is_behind() { "ln_2_behind" } else { "mlp.c_proj" };
+        assert!(
+            of(&format!("h.2.{silent}.weight")).0.iter().any(|&value| value.abs() > 1e-6),
+            "{name}"
+        );
         assert!(
             of("h.0.mlp.c_proj.weight").0[12 * 16..].iter().any(|&value| value.abs() > 1e-6),
             "{name}"
@@ -309,6 +319,19 @@ fn other_kinds_are_refused() {
         AdaptError::Kind("the size of a head")
     );
     assert!(matches!(refused(&llama, &ModelSpec { heads: 6, ..llama }), AdaptError::Kind(_)));
+    let whole = ModelSpec { query_key_norm: Some(QueryKeyNorm::Whole), ..llama };
+    let caps = SoftCaps { attention: Some(9_000), logits: None };
+    let behind = ModelSpec { norms: NormPlacement::After, ..gpt2 };
+    let wider = ModelSpec { width: 13, norm: adapted_norm(&behind, 13), ..behind };
+    for (source, target) in [
+        (llama, whole),
+        (whole, ModelSpec { heads: 6, key_value_heads: 3, ..whole }),
+        (llama, ModelSpec { caps, ..llama }),
+        (gpt2, behind),
+        (behind, wider),
+    ] {
+        assert!(matches!(refused(&source, &target), AdaptError::Kind(_)), "{target:?}");
+    }
     assert!(matches!(
         refused(&gpt2, &ModelSpec { biases: Biases::default(), ..gpt2 }),
         AdaptError::Kind(_)

@@ -177,6 +177,13 @@ impl RewritePlan {
     fn new_values(&self, slot: &TensorSlot, source: Option<&[f32]>) -> Vec<f32> {
         let part = slot.block_part().map_or("", |(_, part)| part);
         match source {
+            // Behind a sublayer, a norm of zeros keeps the function.
+            None if self.spec.norms.is_behind() && part.ends_with("_behind.weight") => Vec::new(),
+            None if self.spec.norms.is_behind() => {
+                let mut values = Vec::with_capacity(slot.parameter.len());
+                init_parameter(&slot.parameter, &self.key, &mut values);
+                values
+            }
             // Zero output projections keep the function.
             _ if part.ends_with("c_proj.weight") => Vec::new(),
             Some(biases) if part == "mlp.router.bias" => {

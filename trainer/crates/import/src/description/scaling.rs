@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Scaled rotations in the units of a specification.
+
+use pol_primitives::model::{RotaryScaling, ScalingRamp};
+use std::f64::consts::TAU;
+
+/// Unit of wavelengths in parts of a token.
+const WAVELENGTH_UNIT: f64 = RotaryScaling::WAVELENGTH_UNIT as f64;
+
+/// Returns linear scaling by `factor`, or `None` if it is out of range.
+pub(super) fn linear(factor: f64) -> Option<RotaryScaling> {
+    scaled(factor, ScalingRamp::All, 1.0)
+}
+
+/// Returns the scaling of LLaMA 3 between two wavelengths in tokens, or `None` if a number is out
+/// of range.
+pub(super) fn between_wavelengths(factor: f64, short: f64, long: f64) -> Option<RotaryScaling> {
+    let [short, long] =
+        [short, long].map(|tokens| units(tokens, WAVELENGTH_UNIT).filter(|&units| units > 0));
+    let (short, long) = (short?, long?);
+    (short < long).then(|| scaled(factor, ScalingRamp::Wavelengths { short, long }, 1.0)).flatten()
+}
+
+/// Parameters of YaRN.
+pub(super) struct Yarn {
+    pub(super) factor: f64,
+    /// Factor of queries and keys.
+    pub(super) amplitude: f64,
+    /// Turns within the original context from which a pair is kept.
+    pub(super) beta_fast: f64,
+    /// Turns within the original context up to which a pair is scaled wholly.
+    pub(super) beta_slow: f64,
+    /// Context of the first training, in tokens.
+    pub(super) original: f64,
+    /// Set if the bounds of the ramp are whole pairs.
+    pub(super) truncate: bool,
+    pub(super) dimensions: u16,
+    pub(super) base: u32,
+}
+
+impl Yarn {
+    /// Returns the usual factor of queries and keys.
+    pub(super) fn usual_amplitude(factor: f64) -> f64 {
+        if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }
+    }
+
+    /// Returns the scaling, or `None` if a number is out of range.
+    pub(super) fn scaling(&self) -> Option<RotaryScaling> {
+        let dimensions = f64::from(self.dimensions);
+        // Pair that turns so often within the original context.
+        let pair = |turns: f64| {
+            dimensions * (self.original / (turns * TAU)).ln() / (2.0 * f64::from(self.base).ln())
+        };
+        let (first, last) = (pair(self.beta_fast), pair(self.beta_slow));
+        let (first, last) =
+            if self.truncate { (first.floor(), last.ceil()) } else { (first, last) };
+        let (first, last) = (first.max(0.0), last.min(dimensions - 1.0));
+        // The reference keeps the ramp from being a step in the same way.
+        let last = if first == last { last + 0.001 } else { last };
+        let bound = |pair: f64| units(pair, f64::from(RotaryScaling::PAIR_UNIT));
+        let (first, last) = (bound(first)?, bound(last)?);
+        if first >= last {
+            return None;
+        }
+        scaled(self.factor, ScalingRamp::Pairs { first, last }, self.amplitude)
+    }
+}
+
+/// Returns the scaling of LLaMA 3 whose divisors of the rates `base^(−2i / dimensions)` are
+/// `divisors`, or `None` if there is none. The divisors are float32.
+pub(super) fn from_divisors(divisors: &[f32], base: u32) -> Option<RotaryScaling> {
+    let dimensions = 2.0 * divisors.len() as f64;
+    let rates = || (0..divisors.len()).map(|i| f64::from(base).powf(-2.0 * i as f64 / dimensions));
+    let factor = divisors.iter().copied().fold(1.0, f32::max).into();
+    // Between the wavelengths, the kept share is a line over the rate.
+    let kept: Vec<(f64, f64)> = rates()
+        .zip(divisors)
+        .map(|(rate, &divisor)| {
+            (rate / TAU, (1.0 / f64::from(divisor) - 1.0 / factor) / (1.0 - 1.0 / factor))
+        })
+        .filter(|&(_, kept)| (1e-4..1.0 - 1e-4).contains(&kept))
+        .collect();
+    let ends = (kept.first().copied(), kept.last().copied());
+    let fitted = match ends {
+        (Some((high, a)), Some((low, b))) if high > low => {
+            let slope = (a - b) / (high - low);
+            let zero = low - b / slope;
+            Some((1.0 / (zero + 1.0 / slope), 1.0 / zero))
+        }
+        _ => None,
+    };
+    // LLaMA 3.1 and later have 2,048 and 8,192, should too few pairs be between.
+    let candidates = fitted.map(|(short, long)| (short.round(), long.round())).into_iter();
+    candidates.chain([(2_048.0, 8_192.0)]).find_map(|(short, long)| {
+        let scaling = between_wavelengths(factor, short, long)?;
+        let agrees = rates().zip(divisors).all(|(rate, &divisor)| {
+            let kept = ((rate / TAU - 1.0 / long) / (1.0 / short - 1.0 / long)).clamp(0.0, 1.0);
+            let expected = 1.0 / (kept + (1.0 - kept) / factor);
+            (expected - f64::from(divisor)).abs() <= 1e-5 * expected
+        });
+        agrees.then_some(scaling)
+    })
+}
+
+fn scaled(factor: f64, ramp: ScalingRamp, amplitude: f64) -> Option<RotaryScaling> {
+    if factor < 1.0 {
+        return None;
+    }
+    Some(RotaryScaling {
+        factor: units(factor, RotaryScaling::FACTOR_UNIT.into())?,
+        ramp,
+        amplitude: units(amplitude, RotaryScaling::AMPLITUDE_UNIT.into())?,
+    })
+}
+
+/// Converts `value` to whole units, of which one has `unit`.
+fn units(value: f64, unit: f64) -> Option<u32> {
+    let units = (value * unit).round();
+    (0.0..=f64::from(u32::MAX)).contains(&units).then_some(units as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Divisors of LLaMA 3.2, as llama.cpp's converter writes them.
+    fn divisors(factor: f64, pairs: usize, base: f64) -> Vec<f32> {
+        let rate = |i: usize| base.powf(-(i as f64) / pairs as f64);
+        let divisor = |wavelength: f64| {
+            if wavelength < 2_048.0 {
+                1.0
+            } else if wavelength > 8_192.0 {
+                factor
+            } else {
+                let smooth = (8_192.0 / wavelength - 1.0) / 3.0;
+                1.0 / ((1.0 - smooth) / factor + smooth)
+            }
+        };
+        (0..pairs).map(|i| divisor(TAU / rate(i)) as f32).collect()
+    }
+
+    #[test]
+    fn divisors_lead_back_to_the_scaling() {
+        let ramp = ScalingRamp::Wavelengths { short: 2_048_000, long: 8_192_000 };
+        for (factor, pairs) in [(8.0, 64), (32.0, 32), (8.0, 8), (4.0, 4)] {
+            let expected = scaled(factor, ramp, 1.0);
+            assert_eq!(from_divisors(&divisors(factor, pairs, 5e5), 500_000), expected);
+        }
+        // Another curve is no such scaling.
+        let mut other = divisors(8.0, 32, 5e5);
+        other[16] *= 1.01;
+        assert_eq!(from_divisors(&other, 500_000), None);
+        assert_eq!(from_divisors(&[2.0, f32::NAN], 10_000), None);
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_no_scaling() {
+        assert_eq!(linear(0.5), None);
+        assert_eq!(linear(5_000.0), None);
+        assert_eq!(linear(f64::NAN), None);
+        assert_eq!(between_wavelengths(8.0, 9.0, 9.0), None);
+        assert_eq!(between_wavelengths(8.0, 9.0, f64::INFINITY), None);
+        let yarn = |original| Yarn {
+            factor: 4.0,
+            amplitude: 1.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original,
+            truncate: true,
+            dimensions: 64,
+            base: 10_000,
+        };
+        assert_eq!(yarn(0.0).scaling(), None);
+        assert!(yarn(4_096.0).scaling().is_some());
+    }
+}

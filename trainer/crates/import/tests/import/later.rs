@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Families with scaled rotations, norms in other places, and bounds.
+
+use crate::{ChangedFixture, Pair, are_refused, gguf, open, qwen2_gguf, text_pair};
+use pol_import::{Checkpoint, ImportError};
+use pol_primitives::model::{
+    LocalAttention, ModelSpec, NormPlacement, OtherRotation, PositionEncoding, QueryKeyNorm,
+    RotaryBase, RotaryScaling, ScalingRamp, SoftCaps,
+};
+use serde_json::{Value, json};
+
+/// Returns the specification of a fixture with changes of its config.
+fn changed(name: &str, changes: Value) -> ModelSpec {
+    let changed = ChangedFixture::new(name).config(changes);
+    *Checkpoint::open(changed.folder.path(), None).unwrap().spec()
+}
+
+fn linear(factor: u32) -> Option<RotaryScaling> {
+    let amplitude = RotaryScaling::AMPLITUDE_UNIT;
+    Some(RotaryScaling { factor, ramp: ScalingRamp::All, amplitude })
+}
+
+#[test]
+fn specifications_have_their_parts() {
+    let amplitude = RotaryScaling::AMPLITUDE_UNIT;
+    let ramp = ScalingRamp::Wavelengths { short: 16_000, long: 64_000 };
+    let scaling = Some(RotaryScaling { factor: 8_000_000, ramp, amplitude });
+    assert_eq!(open("llama-3.1").spec().scaling, scaling);
+    assert_eq!(open("llama-linear").spec().scaling, linear(2_500_000));
+    let ramp = ScalingRamp::Pairs { first: 0, last: 3_000_000 };
+    let scaling = Some(RotaryScaling { factor: 4_000_000, ramp, amplitude: 1_138_629_436 });
+    assert_eq!(open("llama-yarn").spec().scaling, scaling);
+
+    assert_eq!(open("qwen3").spec().query_key_norm, Some(QueryKeyNorm::Head));
+    let spec = *open("olmo2").spec();
+    assert_eq!(
+        (spec.query_key_norm, spec.norms),
+        (Some(QueryKeyNorm::Whole), NormPlacement::After)
+    );
+    let unrotated = OtherRotation { period: 4, layers: 0b1000, base: None };
+    assert_eq!(open("smollm3").spec().other_rotation, Some(unrotated));
+
+    let spec = *open("gemma2").spec();
+    assert_eq!(spec.caps, SoftCaps { attention: Some(2_000), logits: Some(4_000) });
+    assert_eq!(spec.local, Some(LocalAttention { window: 5, period: 2, layers: 0b01 }));
+    assert_eq!((spec.norms, spec.query_key_norm), (NormPlacement::Around, None));
+    let spec = *open("gemma3").spec();
+    assert_eq!(spec.caps, SoftCaps::default());
+    assert_eq!(spec.scaling, linear(8_000_000));
+    let base = Some(RotaryBase { base: 10_000, scaling: None });
+    let other = OtherRotation { period: 6, layers: 0b01_1111, base };
+    assert_eq!(spec.other_rotation, Some(other));
+    assert_eq!(spec.local, Some(LocalAttention { window: 5, period: 6, layers: 0b01_1111 }));
+
+    let spec = *open("gpt-neox").spec();
+    assert_eq!((spec.norms, spec.parallel), (NormPlacement::Apart, true));
+    let dimensions = |spec: ModelSpec| match spec.positions {
+        PositionEncoding::Rotary { dimensions, base, .. } => Some((dimensions, base)),
+        PositionEncoding::Learned => None,
+    };
+    assert_eq!(dimensions(spec), Some((2, 10_000)));
+    let falcon = *open("falcon").spec();
+    assert_eq!((falcon.norms, falcon.key_value_heads), (NormPlacement::Before, 1));
+    let falcon = *open("falcon-apart").spec();
+    assert_eq!((falcon.norms, falcon.key_value_heads), (NormPlacement::Apart, 2));
+    let spec = *open("opt").spec();
+    assert_eq!((dimensions(spec), spec.context, spec.tied), (None, 32, true));
+}
+
+#[test]
+fn scaled_rotations_have_several_spellings() {
+    let scaling = |changes: Value| changed("llama-biased", changes).scaling;
+    let both = json!({"rope_scaling": {"rope_type": null, "type": "linear", "factor": 4.0}});
+    assert_eq!(scaling(both), linear(4_000_000));
+    // Within the context it changes nothing.
+    assert_eq!(scaling(json!({"rope_scaling": {"type": "dynamic", "factor": 4.0}})), None);
+    let yarn = |more: Value| {
+        let mut yarn = json!({"type": "yarn", "factor": 2.0, "truncate": false});
+        yarn.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        scaling(json!({"rope_scaling": yarn})).unwrap()
+    };
+    assert_eq!(yarn(json!({})).amplitude, 1_069_314_718);
+    assert_eq!(yarn(json!({"attention_factor": 1.5})).amplitude, 1_500_000_000);
+    assert_eq!(yarn(json!({"mscale": 1.0, "mscale_all_dim": 1.0})).amplitude, 1_000_000_000);
+    // The context of the first training may be outside, and the factor follows from it.
+    let outside = json!({
+        "original_max_position_embeddings": 8,
+        "rope_scaling": {"type": "yarn", "factor": null},
+    });
+    assert_eq!(scaling(outside).unwrap().factor, 4_000_000);
+}
+
+#[test]
+fn later_families_have_older_spellings() {
+    let spec = *open("gemma3").spec();
+    let older = json!({
+        "layer_types": null,
+        "rope_parameters": null,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    });
+    assert_eq!(changed("gemma3", older), spec);
+    let every_third = json!({"layer_types": null, "sliding_window_pattern": 3});
+    assert_eq!(changed("gemma3", every_third).local.unwrap().layers, 0b011);
+    assert_eq!(changed("gemma2", json!({"layer_types": null})), *open("gemma2").spec());
+    let unbounded = json!({"attn_logit_softcapping": null, "final_logit_softcapping": null});
+    assert_eq!(changed("gemma2", unbounded).caps, SoftCaps::default());
+    let older = json!({
+        "rope_parameters": null,
+        "rotary_pct": 0.5,
+        "rotary_emb_base": 10_000,
+    });
+    assert_eq!(changed("gpt-neox", older), *open("gpt-neox").spec());
+    let by_turns = changed("gpt-neox", json!({"use_parallel_residual": false}));
+    assert_eq!((by_turns.parallel, by_turns.norms), (false, NormPlacement::Before));
+    let interval = json!({"no_rope_layers": null, "no_rope_layer_interval": 2});
+    let unrotated = OtherRotation { period: 2, layers: 0b10, base: None };
+    assert_eq!(changed("smollm3", interval).other_rotation, Some(unrotated));
+    let all = json!({"no_rope_layers": [1, 1, 1, 1]});
+    assert_eq!(changed("smollm3", all).other_rotation, None);
+    let windows = json!({
+        "use_sliding_window": true,
+        "sliding_window": 7,
+        "max_window_layers": 1,
+        "layer_types": null,
+    });
+    let upper = LocalAttention { window: 7, period: 2, layers: 0b10 };
+    assert_eq!(changed("qwen3", windows).local, Some(upper));
+}
+
+#[test]
+fn later_configs_that_do_not_fit_are_explained() {
+    are_refused(&[
+        ("smollm3", json!({"no_rope_layers": [1, 0]}), "0 or 1 of each of the 4 blocks"),
+        ("smollm3", json!({"no_rope_layers": [1, 0, 2, 1]}), "0 or 1 of each of the 4 blocks"),
+        ("gemma2", json!({"final_logit_softcapping": 0}), "final_logit_softcapping is 0, not a"),
+        ("gemma2", json!({"attn_logit_softcapping": 1e9}), "which bounds nothing"),
+        ("gemma2", json!({"attn_logit_softcapping": 0.5}), "a bound of scores or logits must be"),
+        ("gemma2", json!({"query_pre_attn_scalar": -1}), "query_pre_attn_scalar is -1"),
+        ("gemma3", json!({"use_bidirectional_attention": true}), "use_bidirectional_attention"),
+        ("gemma3", json!({"rope_parameters": {"full_attention": 7}}), "7, not an object"),
+        (
+            "qwen3",
+            json!({"num_hidden_layers": 3}),
+            "layers.2.input_layernorm.weight [16] is missing",
+        ),
+        ("olmo2", json!({"attention_bias": true}), "q_proj.bias"),
+        ("gpt-neox", json!({"attention_bias": false}), "query_key_value.bias"),
+        ("falcon", json!({"alibi": true}), "by distance (alibi)"),
+        ("falcon", json!({"multi_query": false}), "query_key_value.weight is [24, 16] where"),
+        ("falcon", json!({"num_attention_heads": 3}), "not a multiple of the 3 heads"),
+        ("falcon-apart", json!({"parallel_attn": false}), "parallel_attn false"),
+        ("falcon-apart", json!({"num_ln_in_parallel_attn": 1}), "input_layernorm.weight [16] is"),
+        ("opt", json!({"do_layer_norm_before": false}), "do_layer_norm_before false"),
+        ("opt", json!({"word_embed_proj_dim": 8}), "word_embed_proj_dim"),
+        ("opt", json!({"max_position_embeddings": 34}), "is [34, 16] where"),
+        ("opt", json!({"num_attention_heads": 3}), "not a multiple of the 3 heads"),
+    ]);
+}
+
+/// Opens the Qwen2 fixture as GGUF with further metadata.
+fn with_metadata(more: &[Pair]) -> Result<ModelSpec, ImportError> {
+    let (pairs, tensors) = qwen2_gguf();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qwen2.gguf");
+    std::fs::write(&path, gguf(&[&pairs[..], more].concat(), &tensors)).unwrap();
+    Checkpoint::open(&path, None).map(|checkpoint| *checkpoint.spec())
+}
+
+fn number(key: &'static str, value: f32) -> Pair {
+    (key, 6, value.to_le_bytes().to_vec())
+}
+
+#[test]
+fn scaled_rotations_in_gguf_are_read_as_llama_cpp_does() {
+    let kind = |kind: &str| text_pair("qwen2.rope.scaling.type", kind);
+    let factor = |factor| number("qwen2.rope.scaling.factor", factor);
+    let scaling = |more: &[Pair]| with_metadata(more).unwrap().scaling;
+    assert_eq!(scaling(&[kind("linear"), factor(2.5)]), linear(2_500_000));
+    // A factor without a type is linear; 0 and 1 are none.
+    assert_eq!(scaling(&[factor(4.0)]), linear(4_000_000));
+    assert_eq!(scaling(&[number("qwen2.rope.scale_linear", 4.0)]), linear(4_000_000));
+    for none in [factor(0.0), factor(1.0)] {
+        assert_eq!(scaling(&[none]), None);
+    }
+    assert_eq!(scaling(&[kind("none"), factor(4.0)]), None);
+    let amplitude = number("qwen2.rope.scaling.attn_factor", 0.5);
+    let yarn = scaling(&[kind("yarn"), factor(2.0), amplitude]).unwrap();
+    assert_eq!(yarn.amplitude, 534_657_359);
+    for (more, says) in [
+        (vec![kind("longrope"), factor(4.0)], "rope scaling of type 'longrope'"),
+        (vec![factor(0.5)], "factors are at least 1"),
+        (
+            vec![kind("yarn"), factor(2.0), number("qwen2.rope.scaling.yarn_ext_factor", 0.5)],
+            "yarn_ext_factor of 0.5",
+        ),
+        (
+            vec![("qwen2.attention.sliding_window", 4, 7u32.to_le_bytes().to_vec())],
+            "a sliding window (qwen2.attention.sliding_window)",
+        ),
+    ] {
+        let text = with_metadata(&more).unwrap_err().to_string();
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn divisors_of_another_curve_are_refused() {
+    let (pairs, tensors) = qwen2_gguf();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qwen2.gguf");
+    for (divisors, says) in [
+        (&[1.0f32, 3.0][..], "divisors other than LLaMA 3's"),
+        (&[1.0, 1.0, 1.0], "does not fit the rotation"),
+    ] {
+        let divisors = ("rope_freqs.weight".to_owned(), tch::Tensor::from_slice(divisors));
+        let mut tensors: Vec<_> =
+            tensors.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        tensors.push(divisors);
+        std::fs::write(&path, gguf(&pairs, &tensors)).unwrap();
+        let text = Checkpoint::open(&path, None).err().unwrap().to_string();
+        assert!(text.contains(says), "{text}");
+    }
+}
