@@ -3,8 +3,8 @@
 //! Interfaces between the pallets.
 
 use crate::{
-    Balance, Hash, Ppm, RoundNumber, beacon::Pulse, data::ShardId, explanation::RoundWork,
-    prf::Prf, rewards::RoundEarnings, round::BlockNumber,
+    Balance, Hash, Ppm, RoundNumber, audit::SeatTally, beacon::Pulse, data::ShardId,
+    explanation::RoundWork, prf::Prf, rewards::RoundEarnings, round::BlockNumber,
 };
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -48,9 +48,9 @@ pub trait Bonds<AccountId> {
     fn stakes() -> Vec<(AccountId, Balance)>;
     /// Adjusts a trainer's reputation to the outcome of an update.
     fn note_training(account: &AccountId, accepted: bool);
-    /// Adjusts a validator's reputation to the outcome of a seat. Returns the number of seats in a
-    /// row in which the validator was wrong.
-    fn note_seat(account: &AccountId, right: bool) -> u32;
+    /// Adjusts a validator's reputation and strikes to the results of its seats in an audit.
+    /// Returns the strikes.
+    fn note_seats(account: &AccountId, tally: &SeatTally) -> u32;
 }
 
 /// Watcher of accounts that leave, as used by the staking pallet.

@@ -73,8 +73,8 @@ pub mod pallet {
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
         audit::{
             Audit, AuditConfig, AuditId, AuditResponse, Binding, Evidence, LeafProof,
-            MAX_AUDITED_SEGMENTS, MAX_SEATS, MAX_SERVED_STATES, MAX_SKETCHED_SEGMENTS, SketchedEnd,
-            StateProof,
+            MAX_AUDITED_SEGMENTS, MAX_SEATS, MAX_SERVED_STATES, MAX_SKETCHED_SEGMENTS, SeatTally,
+            SketchedEnd, StateProof,
         },
         clock::Clock,
         head::{Head, RoundRecord},
@@ -142,12 +142,12 @@ pub mod pallet {
         /// aborting once the drawn segments are known.
         #[pallet::constant]
         type WithheldPenalty: Get<Balance>;
-        /// Amount seized from a validator that was silent or wrong in a seat, from the
-        /// [`Config::SeatStrikes`]th time in a row on.
+        /// Amount seized for each wrong finding of a validator in an audit, or for the whole audit if
+        /// it was only silent. It is seized from the [`Config::SeatStrikes`]th strike on.
         #[pallet::constant]
         type SeatPenalty: Get<Balance>;
-        /// Number of seats in a row in which a validator is silent or wrong before it loses more
-        /// than their pay.
+        /// Number of strikes ([`SeatTally::strikes_after`]) from which on a validator that fails in
+        /// an audit loses more than the pay of its seats.
         #[pallet::constant]
         type SeatStrikes: Get<u32>;
         /// Amount burned of a validator's bond for a root that contradicts the head, from the
@@ -486,8 +486,8 @@ pub mod pallet {
         /// - Effect: concludes the update's lease first if it is still open. An update that the
         ///   first draw does not acquit waits for a second one, and costs nobody anything before.
         ///   Seized bonds are burned.
-        /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`] and
-        ///   [`Event::Fined`] for each that failed; [`Event::AuditEnded`] with the last case.
+        /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`]
+        ///   for each that failed; [`Event::Fined`] for each that is fined; [`Event::AuditEnded`] with the last case.
         /// - Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
         ///   [`Error::AlreadySettled`]; [`Error::EarlierUnsettled`]; [`Error::TooManyUndrawn`].
         #[pallet::call_index(13)]

@@ -10,7 +10,7 @@ use codec::Encode;
 use core::ops::Range;
 use pol_primitives::{
     Balance, Hash, MILLION, Ppm, RoundNumber,
-    audit::{AuditConfig, TraceState},
+    audit::{AuditConfig, SeatTally, TraceState},
     beacon::Pulse,
     data::ShardId,
     lease::Lease,
@@ -260,9 +260,9 @@ impl traits::Bonds<AccountId> for Stakes {
         Trainings::mutate(|trainings| trainings.push((*account, accepted)));
     }
 
-    fn note_seat(account: &AccountId, right: bool) -> u32 {
+    fn note_seats(account: &AccountId, tally: &SeatTally) -> u32 {
         Strikes::mutate(account, |strikes| {
-            *strikes = if right { 0 } else { *strikes + 1 };
+            *strikes = tally.strikes_after(*strikes);
             *strikes
         })
     }

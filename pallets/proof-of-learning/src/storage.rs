@@ -183,6 +183,20 @@ mod storage {
     pub type Findings<T> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), SeatFinding>;
 
+    /// Results of seats on settled cases, by audit and validator. Keyed like [`AuditResponses`]. At
+    /// most one entry for each account with seats in the audit or in the draw before it, until all
+    /// cases with its seats are settled.
+    #[pallet::storage]
+    pub type SeatTallies<T: Config> = StorageDoubleMap<
+        _,
+        Twox64Concat,
+        AuditId,
+        Blake2_128Concat,
+        T::AccountId,
+        SeatTally,
+        ValueQuery,
+    >;
+
     /// Concluded leases of included updates, each until its update is settled. Keyed like
     /// [`Submissions`].
     #[pallet::storage]

@@ -413,7 +413,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Responses, commitments and findings are of open audits.
+    /// Responses, commitments, findings and tallies are of open audits.
     fn check_audit_entries() -> Check {
         for (id, account) in AuditResponses::<T>::iter_keys() {
             let audit = Audits::<T>::get(id).ok_or("states are shown in open audits")?;
@@ -439,6 +439,10 @@ impl<T: Config> Pallet<T> {
                 audit.holders.get(usize::from(place)).is_some_and(|holder| holder.revealed),
                 "findings were revealed"
             );
+        }
+        for (id, account) in SeatTallies::<T>::iter_keys() {
+            let audit = Audits::<T>::get(id).ok_or("seats are tallied in open audits")?;
+            ensure!(audit.awaits(&account), "tallied seats wait for open cases");
         }
         Ok(())
     }

@@ -237,15 +237,16 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
             shards,
         );
         // Finding, commitment; under the native profile, its sketch is compared with all others.
+        // Each account is looked for in all cases.
         let seats =
-            Self::times(Self::cost(780, 2, 2), seats).saturating_add(Self::judge_earlier(seats));
+            Self::times(Self::cost(800, 2, 2), seats).saturating_add(Self::judge_earlier(seats));
         own.saturating_add(pool).saturating_add(seats)
     }
 
     fn judge_earlier(seats: u32) -> Weight {
-        // Ledger and reputation, earnings; if it is fined: hold, two accounts, issuance,
+        // Tally, ledger and reputation, earnings; if it is fined: hold, two accounts, issuance,
         // validators, candidates, total stake, and the ledger of payouts.
-        Self::times(Self::cost(20, 12, 13), seats)
+        Self::times(Self::cost(40, 13, 14), seats)
     }
 
     fn forfeit() -> Weight {

@@ -60,7 +60,7 @@ pub struct StakingLedger {
     /// Moving average of verified contribution, from zero to one. It starts at zero and grows by
     /// settled audits only, so a new identity has no advantage.
     pub reputation: Ppm,
-    /// Number of seats in a row whose finding was wrong or missing.
+    /// Strikes for wrong and missing findings ([`strikes_after`](pol_primitives::audit::SeatTally::strikes_after)).
     pub strikes: u32,
     /// `true` if the active validator has acted since it became one. Members at genesis have.
     pub acted: bool,

@@ -4,7 +4,7 @@
 
 use super::{
     AuditConfig, MAX_AUDITED_SEGMENTS, MAX_KNOWN_LEAVES, MAX_PROBE_SHARDS, MAX_SEAT_HOLDERS,
-    MAX_SEATS, Stage, Verdict, draw_proportional_seats, draw_seats, draw_segments,
+    MAX_SEATS, SeatResult, Stage, Verdict, draw_proportional_seats, draw_seats, draw_segments,
 };
 use crate::{
     Balance, BoundedVec, ConstU32, Hash, MAX_SUBMISSIONS, RoundNumber, data::ShardId,
@@ -98,16 +98,16 @@ pub struct EarlierSeat<AccountId> {
 }
 
 impl<AccountId> EarlierSeat<AccountId> {
-    /// Returns `true` if the seat was right, `false` if it failed, and none if nobody knows.
+    /// Returns the result of the seat; none if nobody knows.
     ///
     /// The second draw replays the disputed segments and further ones. If it acquits, then whoever
     /// objected was wrong. If it convicts, then whoever objected was right, but a seat that found
     /// nothing may have been shown honest segments only.
-    pub fn was_right(&self, verdict: Verdict) -> Option<bool> {
+    pub fn result(&self, verdict: Verdict) -> Option<SeatResult> {
         match (verdict, self.opinion) {
-            (Verdict::Valid, opinion) => Some(opinion == Some(verdict)),
-            (Verdict::Invalid, None) => Some(false),
-            (Verdict::Invalid, Some(opinion)) => (opinion == verdict).then_some(true),
+            (Verdict::Valid | Verdict::Invalid, None) => Some(SeatResult::Silent),
+            (Verdict::Valid, Some(opinion)) => Some(SeatResult::new(opinion == verdict, true)),
+            (Verdict::Invalid, Some(opinion)) => (opinion == verdict).then_some(SeatResult::Right),
             (Verdict::Withheld | Verdict::Unresolved, _) => None,
         }
     }
@@ -354,6 +354,16 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
 
     fn seats_at(&self, place: u16) -> impl Iterator<Item = (u8, &Case<AccountId>)> {
         (0..).zip(&self.cases).filter(move |(_, case)| case.served && case.seats.contains(&place))
+    }
+
+    /// Returns `true` if a case that is not settled will say something about a seat of `account`,
+    /// in this draw or in the one before.
+    pub fn awaits(&self, account: &AccountId) -> bool {
+        let place = self.holder(account);
+        self.cases.iter().filter(|case| !case.settled).any(|case| {
+            place.is_some_and(|place| case.seats.contains(&place))
+                || case.earlier.iter().any(|seat| seat.account == *account)
+        })
     }
 
     /// Returns the case of `trainer`.

@@ -31,6 +31,7 @@ mod finding;
 pub mod native;
 mod response;
 mod stage;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ pub use finding::{
 };
 pub use response::{AuditResponse, LeafProof, SketchedEnd, StateProof, TraceState};
 pub use stage::{AuditConfig, Stage};
+pub use tally::{MAX_STRIKES, SeatResult, SeatTally};
 
 /// Identifier of an audit; counts up from 0.
 pub type AuditId = u32;

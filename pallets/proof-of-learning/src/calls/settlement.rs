@@ -8,7 +8,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use pol_primitives::{
     Balance, Hash, MAX_SUBMISSIONS, RoundNumber,
     audit::{
-        Audit, AuditId, AuditResponse, Case, EarlierSeat, PendingAudit, Seat, Stage,
+        Audit, AuditId, AuditResponse, Case, EarlierSeat, PendingAudit, Seat, SeatResult, Stage,
         UpdateMeasurement, Verdict, exact, native, verdict_of_draw,
     },
     head::Excision,
@@ -78,20 +78,20 @@ impl PanelDecision {
         matches!(self.verdict, Verdict::Valid | Verdict::Invalid)
     }
 
-    /// Returns the accounts with seats on a replayed update, each once, with `true` if it was
-    /// right.
+    /// Returns the accounts with seats on a replayed update, each once, with its result.
     ///
     /// Seats of an `earlier` draw are among them where the decision says something about them.
     fn judged_accounts<AccountId: Clone + Ord>(
         &self,
         panel: &Panel<AccountId>,
         earlier: &[EarlierSeat<AccountId>],
-    ) -> BTreeMap<AccountId, bool> {
+    ) -> BTreeMap<AccountId, SeatResult> {
         let earlier = earlier
             .iter()
-            .filter_map(|seat| Some((seat.account.clone(), seat.was_right(self.verdict)?)));
-        let seats =
-            panel.iter().zip(&self.right).map(|((account, _), &right)| (account.clone(), right));
+            .filter_map(|seat| Some((seat.account.clone(), seat.result(self.verdict)?)));
+        let seats = panel.iter().zip(&self.right).map(|((account, found), &right)| {
+            (account.clone(), SeatResult::new(right, found.is_some()))
+        });
         if self.is_replayed() { earlier.chain(seats).collect() } else { BTreeMap::new() }
     }
 }
@@ -152,6 +152,7 @@ impl<T: Config> Pallet<T> {
         let decision = PanelDecision::new(audit.draw, recipe.numerics, shown.as_ref(), &panel);
         let verdict = if shown.is_some() { decision.verdict } else { case.verdict_of_silence() };
         let outcome = Self::outcome(verdict, audit.draw, trainer, &lease)?;
+        let judged = decision.judged_accounts(&panel, &case.earlier);
         let mut cost = T::WeightInfo::settle(
             lease.shards.len().saturated_into(),
             panel.len().saturated_into(),
@@ -164,12 +165,12 @@ impl<T: Config> Pallet<T> {
         Self::clear_case(id, at, &mut audit, &case, &panel);
         if let Some(outcome) = outcome {
             let update = AuditedUpdate { audit: id, round, trainer, submission, opened, lease };
-            let judged = decision.judged_accounts(&panel, &case.earlier);
             Self::settle_update(&update, outcome, &decision.measure, &judged)?;
         } else {
             Self::draw_again(round, &case, &panel, decision.opinions)?;
             Self::deposit_event(Event::Undecided { audit: id, account: trainer.clone(), round });
         }
+        Self::judge_seats(id, &audit, &case, &panel);
         Self::store_audit(id, audit, &config);
         Ok(Some(cost).into())
     }
@@ -255,7 +256,7 @@ impl<T: Config> Pallet<T> {
         update: &AuditedUpdate<'_, T::AccountId>,
         outcome: Outcome,
         measure: &UpdateMeasurement,
-        judged: &BTreeMap<T::AccountId, bool>,
+        judged: &BTreeMap<T::AccountId, SeatResult>,
     ) -> DispatchResult {
         let AuditedUpdate { audit, round, trainer, .. } = *update;
         if let Some(lease) = Leases::<T>::get(trainer).filter(|lease| lease.due_round == round) {
@@ -304,16 +305,16 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Pays the validators that were right one seat each, whatever they found: one replay is one
-    /// seat, worth a fixed amount if the round improves nothing. The others get a strike, and from
-    /// the [`Config::SeatStrikes`]th in a row on a fine.
+    /// seat, worth a fixed amount if the round improves nothing. What the others did counts when
+    /// the audit is over for them ([`Pallet::judge_seats`]).
     fn reward_seats(
         update: &AuditedUpdate<'_, T::AccountId>,
-        judged: &BTreeMap<T::AccountId, bool>,
+        judged: &BTreeMap<T::AccountId, SeatResult>,
         earned: &mut Earnings<T::AccountId>,
     ) {
-        for (account, &is_right) in judged {
-            let strikes = T::Bonds::note_seat(account, is_right);
-            if is_right {
+        for (account, &result) in judged {
+            SeatTallies::<T>::mutate(update.audit, account, |tally| tally.note(result));
+            if result == SeatResult::Right {
                 let earned = earned.entry(account.clone()).or_default();
                 earned.seats = earned.seats.saturating_add(1);
                 continue;
@@ -323,8 +324,29 @@ impl<T: Config> Pallet<T> {
                 account: account.clone(),
                 trainer: update.trainer.clone(),
             });
-            if strikes >= T::SeatStrikes::get() {
-                Self::fine(update.audit, account, T::SeatPenalty::get());
+        }
+    }
+
+    /// Judges the validators with seats on the settled `case` for which no other case of the audit
+    /// is open: strikes, and fines beyond [`Config::SeatStrikes`].
+    fn judge_seats(
+        id: AuditId,
+        audit: &Audit<T::AccountId>,
+        case: &Case<T::AccountId>,
+        panel: &Panel<T::AccountId>,
+    ) {
+        let earlier = case.earlier.iter().map(|seat| &seat.account);
+        for account in panel.iter().map(|(account, _)| account).chain(earlier) {
+            if audit.awaits(account) {
+                continue;
+            }
+            // An account with several seats is found once. It has no tally if nothing was decided.
+            let Some(tally) = SeatTallies::<T>::try_get(id, account).ok() else { continue };
+            SeatTallies::<T>::remove(id, account);
+            let strikes = T::Bonds::note_seats(account, &tally);
+            let fines = tally.fines(strikes, T::SeatStrikes::get());
+            if fines > 0 {
+                Self::fine(id, account, T::SeatPenalty::get().saturating_mul(fines.into()));
             }
         }
     }

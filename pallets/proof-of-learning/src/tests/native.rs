@@ -260,7 +260,7 @@ fn a_seat_that_copies_is_not_paid() {
         assert_event(Event::SeatFailed { audit: again, account: 13, trainer: 1 });
         assert_eq!(
             (kept(1, 1).outcome, paid_seats(), Strikes::get(13)),
-            (Outcome::Valid, vec![11, 12], 1)
+            (Outcome::Valid, vec![11, 12], 2)
         );
     });
 }

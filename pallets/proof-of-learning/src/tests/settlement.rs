@@ -335,7 +335,7 @@ fn states_that_seats_of_both_draws_cannot_fetch_are_withheld() {
 }
 
 #[test]
-fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
+fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_strike_on() {
     in_round_one(|| {
         all_three();
         // 11 and 12 are a quorum. 13 is wrong, silent, wrong, wrong, then right.
@@ -383,7 +383,7 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
             let fined = Event::Fined { audit: id, account: 13, amount: 5 }.into();
             let has =
                 |event: &RuntimeEvent| System::events().iter().any(|record| record.event == *event);
-            assert_eq!((has(&failed), has(&fined)), (round < 5, round == 3 || round == 4));
+            assert_eq!((has(&failed), has(&fined)), (round < 5, (2..5).contains(&round)));
             let seats: Vec<_> = earned()
                 .into_iter()
                 .filter(|(_, earned)| earned.seats > 0)
@@ -391,10 +391,73 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_time_on() {
                 .collect();
             assert_eq!(seats, if round < 5 { vec![11, 12] } else { vec![11, 12, 13] });
         }
-        assert_eq!((Validators::get(13), Strikes::get(13)), (Some(20 - 10), 0));
-        assert_eq!(Fines::get(), [5, 5]);
+        // Two for each wrong finding and one for silence; the two clean audits take one each.
+        assert_eq!((Validators::get(13), Strikes::get(13)), (Some(20 - 15), 5));
+        assert_eq!(Fines::get(), [5; 3]);
         assert_eq!(Trainers::get(1), Some(10), "a false accuser costs the accused nothing");
     });
+}
+
+/// Takes an audit to settling while `away` does nothing.
+fn examine_without(id: u32, trainers: &[AccountId], away: AccountId) {
+    let validators = [11, 12, 13].into_iter().filter(|validator| *validator != away);
+    serve(id, trainers);
+    for validator in validators.clone() {
+        let hidden = hide(id, validator, &evidence(id, validator, HONEST));
+        assert_ok!(Learning::commit_audit(signed(validator), id, hidden));
+    }
+    run(AUDITS.replay);
+    open(id, trainers);
+    for validator in validators {
+        let evidence = evidence(id, validator, HONEST);
+        assert_ok!(Learning::reveal_audit(signed(validator), id, evidence, SALT));
+    }
+    assert_eq!(audit(id).stage, Stage::Settle);
+}
+
+#[test]
+fn an_outage_costs_one_strike_however_many_updates_it_hits() {
+    in_round_one(|| {
+        all_three();
+        let trainers = [1, 2, 3, 4];
+        for (strikes, fines) in [(1, 0), (2, 0), (3, 1)] {
+            let id = audited(&trainers);
+            examine_without(id, &trainers, 13);
+            for trainer in trainers {
+                assert_eq!(Strikes::get(13), strikes - 1, "judged when the last update is settled");
+                settle(id, trainer);
+            }
+            assert_eq!((Strikes::get(13), Fines::get().len()), (strikes, fines));
+        }
+        assert_eq!(Validators::get(13), Some(20 - 5));
+    });
+}
+
+#[test]
+fn the_order_of_settlements_changes_no_strike_and_no_fine() {
+    for order in [[1, 2, 3, 4], [4, 1, 2, 3], [2, 4, 3, 1]] {
+        in_round_one(|| {
+            all_three();
+            Strikes::insert(13, 2);
+            let id = audited(&order);
+            // It accuses three of four updates.
+            let accuse: Find = &|validator, trainer| {
+                (validator == 13 && trainer < 4)
+                    .then(|| other(NextAudit::<Test>::get() - 1, trainer))
+            };
+            examine(id, accuse);
+            order.iter().for_each(|&trainer| settle(id, trainer));
+            assert_eq!(Strikes::get(13), 1, "it was right about the only update that is decided");
+            run(1);
+            let again = NextAudit::<Test>::get() - 1;
+            examine(again, accuse);
+            for trainer in order.into_iter().filter(|trainer| *trainer < 4) {
+                assert_eq!(Fines::get().len(), 0);
+                settle(again, trainer);
+            }
+            assert_eq!((Strikes::get(13), Fines::get()), (3, vec![15]), "one fine for each lie");
+        });
+    }
 }
 
 #[test]

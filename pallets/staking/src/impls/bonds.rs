@@ -8,6 +8,7 @@ use crate::{
 use alloc::vec::Vec;
 use pol_primitives::{
     Balance, RoundNumber,
+    audit::SeatTally,
     member::{Role, move_reputation},
     traits::Bonds,
 };
@@ -123,10 +124,10 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
         });
     }
 
-    fn note_seat(account: &T::AccountId, right: bool) -> u32 {
+    fn note_seats(account: &T::AccountId, tally: &SeatTally) -> u32 {
         Ledgers::<T>::mutate_extant(account, |ledger| {
-            ledger.reputation = move_reputation(ledger.reputation, right);
-            ledger.strikes = if right { 0 } else { ledger.strikes.saturating_add(1) };
+            ledger.reputation = move_reputation(ledger.reputation, tally.strikes() == 0);
+            ledger.strikes = tally.strikes_after(ledger.strikes);
             ledger.strikes
         })
     }

@@ -15,6 +15,7 @@ use crate::{
 };
 use pol_primitives::{
     Balance, BoundedVec, MILLION, POL,
+    audit::{SeatResult, SeatTally},
     member::{Address, Endpoint, Role},
     traits::Bonds,
 };
@@ -24,6 +25,13 @@ use polkadot_sdk::frame_support::{
 };
 
 type PalletError = Error<Test>;
+
+/// Returns what an audit says of one seat.
+fn tally(right: bool) -> SeatTally {
+    let mut tally = SeatTally::default();
+    tally.note(SeatResult::new(right, true));
+    tally
+}
 
 fn endpoint(id: u8) -> Endpoint {
     let addresses =

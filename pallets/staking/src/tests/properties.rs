@@ -70,7 +70,7 @@ impl Action {
             Self::Slash(amount) => *slashed += Staking::slash(&who, amount * POL),
             Self::Seize(amount) => *seized += Staking::seize(&who, amount * POL, &POT),
             Self::Seat(right) => {
-                Staking::note_seat(&who, right);
+                Staking::note_seats(&who, &tally(right));
             }
             Self::EndPhase => AttestPhases::mutate(|phases| *phases += 1),
             Self::Act => Staking::note_active(&who),

@@ -27,13 +27,12 @@ fn verified_updates_raise_reputation_and_others_lower_it() {
 }
 
 #[test]
-fn strikes_are_counted_in_a_row() {
+fn failed_audits_are_strikes_and_clean_ones_take_them_away() {
     run(|| {
         activate(1, 5_000);
-        let strikes = [false, false, true, false, false, false, false]
-            .map(|right| Staking::note_seat(&1, right));
-        assert_eq!(strikes, [1, 2, 0, 1, 2, 3, 4]);
-        assert_eq!(Staking::note_seat(&1, true), 0);
+        let strikes = [false, false, true, false, false, true]
+            .map(|right| Staking::note_seats(&1, &tally(right)));
+        assert_eq!(strikes, [2, 4, 3, 5, 7, 6]);
         assert!(reputation(1) > 0);
     });
 }
@@ -42,11 +41,11 @@ fn strikes_are_counted_in_a_row() {
 fn reputation_ends_with_the_role() {
     run(|| {
         Staking::note_training(&1, true);
-        assert_eq!(Staking::note_seat(&1, false), 0);
+        assert_eq!(Staking::note_seats(&1, &tally(false)), 0);
         assert_eq!(Ledgers::<Test>::get(1), None);
         // A returning account starts at zero.
         activate(1, 5_000);
-        Staking::note_seat(&1, true);
+        Staking::note_seats(&1, &tally(true));
         assert_ok!(Staking::unbond(Origin::signed(1)));
         System::set_block_number(1 + UNBONDING_PERIOD);
         assert_ok!(Staking::withdraw(Origin::signed(1)));

@@ -8,8 +8,8 @@
 use pol_primitives::{
     Balance, BoundedVec, Hash, MILLION, POL, RoundNumber,
     audit::{
-        Audit, AuditConfig, Case, Finding, MAX_AUDITED_SEGMENTS, PendingAudit, Seat, Stage,
-        UpdateMeasurement, Verdict,
+        Audit, AuditConfig, Case, Finding, MAX_AUDITED_SEGMENTS, PendingAudit, Seat, SeatResult,
+        Stage, UpdateMeasurement, Verdict,
         exact::{consensus, judge, opinions, right_seats},
         verdict_of_draw,
     },
@@ -132,11 +132,11 @@ impl Validators {
 
 /// A validator with seats on an update, after settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeatResult {
+pub struct SeatRecord {
     /// Its account.
     pub account: Account,
-    /// `true` if it was right, `false` if it failed, none if nobody knows.
-    pub right: Option<bool>,
+    /// What the decision says about it; none if nobody knows.
+    pub result: Option<SeatResult>,
     /// `true` if its validator spent the compute.
     pub worked: bool,
 }
@@ -151,9 +151,9 @@ pub struct Decision {
     /// Measure that counts, where the update is valid.
     pub measure: UpdateMeasurement,
     /// Validators with seats in the last draw, each once.
-    pub panel: Vec<SeatResult>,
+    pub panel: Vec<SeatRecord>,
     /// Validators with seats in the first of two draws.
-    pub earlier: Vec<SeatResult>,
+    pub earlier: Vec<SeatRecord>,
 }
 
 /// Returns seed number `number` for `purpose` in a simulation seeded with `world`.
@@ -200,9 +200,9 @@ pub fn audit(
     let (_, _, second) = draw_once(config, digest(b"second", &seed), &again, validators, &updates);
     for ((at, decision), waited) in open.into_iter().zip(second).zip(again) {
         let mut earlier = core::mem::take(&mut decisions[at].panel);
-        let judged = decision.panel.iter().any(|seat| seat.right.is_some());
+        let judged = decision.panel.iter().any(|seat| seat.result.is_some());
         for (seat, said) in earlier.iter_mut().zip(&waited.earlier) {
-            seat.right = judged.then(|| said.was_right(decision.verdict)).flatten();
+            seat.result = judged.then(|| said.result(decision.verdict)).flatten();
         }
         decisions[at] = Decision { first: Verdict::Unresolved, earlier, ..decision };
     }
@@ -301,7 +301,7 @@ fn decide(
     };
     let judged = opened.is_some() && matches!(verdict, Verdict::Valid | Verdict::Invalid);
     let right = right_seats(opened.as_deref(), &seats);
-    let mut panel: Vec<SeatResult> = case
+    let mut panel: Vec<SeatRecord> = case
         .seats
         .iter()
         .zip(findings.iter().zip(right))
@@ -309,7 +309,8 @@ fn decide(
             let account = holder(at)?.account;
             let strategy = validators.strategy_of(account);
             let worked = case.served && spends_compute(strategy, update, finding.is_some());
-            Some(SeatResult { account, right: judged.then_some(right), worked })
+            let result = judged.then(|| SeatResult::new(right, finding.is_some()));
+            Some(SeatRecord { account, result, worked })
         })
         .collect();
     if audit.draw > 0 {
@@ -428,7 +429,12 @@ mod tests {
         for decision in decisions(&validators, SimulatedUpdate::honest(10, 500)) {
             assert_eq!((decision.first, decision.verdict), (Verdict::Valid, Verdict::Valid));
             assert_eq!((decision.measure.gain, decision.panel.len()), (500, 3));
-            assert!(decision.panel.iter().all(|seat| seat.right == Some(true) && seat.worked));
+            assert!(
+                decision
+                    .panel
+                    .iter()
+                    .all(|seat| seat.result == Some(SeatResult::Right) && seat.worked)
+            );
             assert!(decision.earlier.is_empty());
         }
     }
@@ -460,7 +466,8 @@ mod tests {
             for decision in decisions.iter().filter(|one| one.verdict == Verdict::Valid) {
                 for seat in decision.panel.iter().chain(&decision.earlier) {
                     let honest = validators.strategy_of(seat.account) == ValidatorStrategy::Honest;
-                    assert_eq!((seat.worked, seat.right), (honest, Some(honest)));
+                    let is_right = seat.result == Some(SeatResult::Right);
+                    assert_eq!((seat.worked, is_right), (honest, honest));
                 }
             }
         }
@@ -479,7 +486,7 @@ mod tests {
         let (_, _, decisions) =
             draw_once(&AuditConfig::default(), seed(1, "x", 1), &again, &validators, &silent);
         assert_eq!(decisions[0].verdict, Verdict::Invalid);
-        assert!(decisions[0].panel.iter().all(|seat| seat.right.is_none()));
+        assert!(decisions[0].panel.iter().all(|seat| seat.result.is_none()));
     }
 
     #[test]

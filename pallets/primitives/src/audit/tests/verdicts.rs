@@ -68,15 +68,16 @@ fn opinions_are_those_of_the_findings() {
 
 #[test]
 fn earlier_seats_are_judged_by_the_second_draw() {
+    use SeatResult::{Right, Silent, Wrong};
     use Verdict::{Invalid, Unresolved, Valid, Withheld};
-    let right = |verdict| {
+    let results = |verdict| {
         [Some(Valid), Some(Invalid), Some(Withheld), None]
-            .map(|opinion| EarlierSeat { account: 1u64, opinion }.was_right(verdict))
+            .map(|opinion| EarlierSeat { account: 1u64, opinion }.result(verdict))
     };
-    assert_eq!(right(Valid), [Some(true), Some(false), Some(false), Some(false)]);
-    assert_eq!(right(Invalid), [None, Some(true), None, Some(false)]);
-    assert_eq!(right(Withheld), [None; 4]);
-    assert_eq!(right(Unresolved), [None; 4]);
+    assert_eq!(results(Valid), [Some(Right), Some(Wrong), Some(Wrong), Some(Silent)]);
+    assert_eq!(results(Invalid), [None, Some(Right), None, Some(Silent)]);
+    assert_eq!(results(Withheld), [None; 4]);
+    assert_eq!(results(Unresolved), [None; 4]);
 }
 
 #[test]

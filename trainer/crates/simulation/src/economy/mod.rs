@@ -27,9 +27,9 @@ use std::collections::BTreeMap;
 pub const INVALID_PENALTY: Balance = UPDATE_LOCK;
 /// Fine for not showing what an audit asks for; the runtime's value.
 pub const WITHHELD_PENALTY: Balance = 200 * POL;
-/// Fine for each failed seat from the third in a row on; the runtime's value.
+/// Fine for a wrong finding, or for an audit with silent seats; the runtime's value.
 pub const SEAT_PENALTY: Balance = 50 * POL;
-/// Failed seats in a row from which on each is fined; the runtime's value.
+/// Strikes from which on failed audits are fined; the runtime's value.
 const SEAT_STRIKES: u32 = 3;
 
 /// Gain of an honest full lease, in billionths of a nat per token.

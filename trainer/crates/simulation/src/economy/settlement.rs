@@ -5,10 +5,10 @@
 use super::{
     INVALID_PENALTY, PROVIDER, SEAT_PENALTY, SEAT_STRIKES, WITHHELD_PENALTY, largest_round,
 };
-use crate::audits::{Account, Decision, SeatResult, SimulatedUpdate};
+use crate::audits::{Account, Decision, SimulatedUpdate};
 use pol_primitives::{
     Balance, MILLION,
-    audit::Verdict,
+    audit::{SeatResult, SeatTally, Verdict},
     data::SourceKind,
     rewards::{EmissionSchedule, Ledger, RoundEarnings, RoundPool, training_weight},
     standing::Standing,
@@ -81,6 +81,8 @@ impl Economy {
         let per_seat = EmissionSchedule::default().per_seat;
         let mut pool = RoundPool::new(&shares, per_seat, decisions.len() as u32);
         let mut earned = BTreeMap::<Account, RoundEarnings>::new();
+        // One for each draw.
+        let mut tallies: [BTreeMap<Account, SeatTally>; 2] = Default::default();
         for (&(trainer, _), decision) in updates.iter().zip(decisions) {
             self.count_seats(decision);
             if decision.verdict == Verdict::Invalid {
@@ -91,7 +93,9 @@ impl Economy {
                 self.forfeit(trainer);
             }
             let mut more = self.settle_trainer(trainer, decision);
-            more.extend(self.settle_panel(decision));
+            let [first, second] = &mut tallies;
+            let draw = if decision.earlier.is_empty() { first } else { second };
+            more.extend(settle_panel(decision, draw));
             for (account, more) in more {
                 pool.add(&more);
                 let entry = earned.entry(account).or_default();
@@ -100,6 +104,7 @@ impl Economy {
             pool.unsettled -= 1;
             pool.improved |= decision.measure.score() > 0;
         }
+        tallies.iter().for_each(|tallies| self.judge_seats(tallies));
         self.ledger.burned += pool.take_unearned();
         self.waiting.push_back((pool, earned));
         if self.waiting.len() > self.escrow_rounds {
@@ -139,20 +144,14 @@ impl Economy {
         earned
     }
 
-    /// Returns the earnings of right seats; fines those that failed too often in a row.
-    fn settle_panel(&mut self, decision: &Decision) -> Vec<(Account, RoundEarnings)> {
-        let mut earned = Vec::new();
-        for &SeatResult { account, right, .. } in decision.earlier.iter().chain(&decision.panel) {
-            let Some(right) = right else { continue };
-            let strikes = if right { 0 } else { self.account(account).strikes + 1 };
+    /// Judges the seats of a draw, and fines those that failed too often.
+    fn judge_seats(&mut self, tallies: &BTreeMap<Account, SeatTally>) {
+        for (&account, tally) in tallies {
+            let strikes = tally.strikes_after(self.account(account).strikes);
             self.account(account).strikes = strikes;
-            if right {
-                earned.push((account, RoundEarnings { seats: 1, ..Default::default() }));
-            } else if strikes >= SEAT_STRIKES {
-                self.fine(account, SEAT_PENALTY);
-            }
+            let fines = tally.fines(strikes, SEAT_STRIKES);
+            self.fine(account, SEAT_PENALTY * Balance::from(fines));
         }
-        earned
     }
 
     fn pay_oldest(&mut self) {
@@ -193,4 +192,17 @@ impl Economy {
             },
         )
     }
+}
+
+/// Returns the earnings of right seats, and notes the results of all.
+fn settle_panel(
+    decision: &Decision,
+    tallies: &mut BTreeMap<Account, SeatTally>,
+) -> Vec<(Account, RoundEarnings)> {
+    let seats = decision.earlier.iter().chain(&decision.panel);
+    let results: BTreeMap<_, _> =
+        seats.filter_map(|seat| Some((seat.account, seat.result?))).collect();
+    results.iter().for_each(|(&account, &result)| tallies.entry(account).or_default().note(result));
+    let right = results.iter().filter(|(_, result)| **result == SeatResult::Right);
+    right.map(|(&account, _)| (account, RoundEarnings { seats: 1, ..Default::default() })).collect()
 }
