@@ -142,8 +142,8 @@ pub mod pallet {
         /// aborting once the drawn segments are known.
         #[pallet::constant]
         type WithheldPenalty: Get<Balance>;
-        /// Amount seized for each wrong finding of a validator in an audit, or for the whole audit if
-        /// it was only silent. It is seized from the [`Config::SeatStrikes`]th strike on.
+        /// Amount seized for each wrong finding of a validator in an audit, or for the audit if it
+        /// was only silent. It is seized from the [`Config::SeatStrikes`]th strike on.
         #[pallet::constant]
         type SeatPenalty: Get<Balance>;
         /// Number of strikes ([`SeatTally::strikes_after`]) from which on a validator that fails in
@@ -486,8 +486,9 @@ pub mod pallet {
         /// - Effect: concludes the update's lease first if it is still open. An update that the
         ///   first draw does not acquit waits for a second one, and costs nobody anything before.
         ///   Seized bonds are burned.
-        /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`]
-        ///   for each that failed; [`Event::Fined`] for each that is fined; [`Event::AuditEnded`] with the last case.
+        /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`] for
+        ///   each that failed; [`Event::Fined`] for each that is fined; [`Event::AuditEnded`] with
+        ///   the last case.
         /// - Errors: [`Error::NoSuchAudit`]; [`Error::WrongStage`]; [`Error::NotUnderAudit`];
         ///   [`Error::AlreadySettled`]; [`Error::EarlierUnsettled`]; [`Error::TooManyUndrawn`].
         #[pallet::call_index(13)]

@@ -3,6 +3,8 @@
 //! Records of members.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+#[cfg(doc)]
+use pol_primitives::audit::SeatTally;
 use pol_primitives::{Balance, MILLION, Ppm, RoundNumber, member::Role};
 use polkadot_sdk::sp_runtime::Perbill;
 use scale_info::TypeInfo;
@@ -60,7 +62,7 @@ pub struct StakingLedger {
     /// Moving average of verified contribution, from zero to one. It starts at zero and grows by
     /// settled audits only, so a new identity has no advantage.
     pub reputation: Ppm,
-    /// Strikes for wrong and missing findings ([`strikes_after`](pol_primitives::audit::SeatTally::strikes_after)).
+    /// Strikes for audits with wrong or missing findings ([`SeatTally::strikes_after`]).
     pub strikes: u32,
     /// `true` if the active validator has acted since it became one. Members at genesis have.
     pub acted: bool,

@@ -152,10 +152,12 @@ mod tests {
         assert_eq!(clean, 0);
     }
 
+    const RESULTS: [SeatResult; 3] = [Right, Wrong, Silent];
+
     proptest! {
         #[test]
         fn the_order_of_results_decides_nothing(
-            results in prop::collection::vec(prop::sample::select(&[Right, Wrong, Silent][..]), 1..64),
+            results in prop::collection::vec(prop::sample::select(&RESULTS[..]), 1..64),
         ) {
             let back: Vec<_> = results.iter().rev().copied().collect();
             prop_assert_eq!(tally(&results), tally(&back));
