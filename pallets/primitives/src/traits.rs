@@ -48,7 +48,7 @@ pub trait Bonds<AccountId> {
     fn stakes() -> Vec<(AccountId, Balance)>;
     /// Adjusts a trainer's reputation to the outcome of an update.
     fn note_training(account: &AccountId, accepted: bool);
-    /// Adjusts a validator's reputation and strikes to the results of its seats in an audit.
+    /// Adjusts a validator's reputation and strikes to the results of its seats in a round.
     /// Returns the strikes.
     fn note_seats(account: &AccountId, tally: &SeatTally) -> u32;
 }

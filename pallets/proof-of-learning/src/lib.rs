@@ -67,7 +67,9 @@ use polkadot_sdk::frame_support::pallet_macros::import_section;
 #[allow(clippy::large_enum_variant, reason = "a call with a recipe is rare")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use crate::types::{self, PendingAudits, PendingExcisions, SeatFinding, StakedAttestation};
+    use crate::types::{
+        self, PendingAudits, PendingExcisions, SeatFinding, StakedAttestation, UndecidedAudits,
+    };
     use crate::weights::WeightInfo;
     use pol_primitives::{
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
@@ -142,12 +144,14 @@ pub mod pallet {
         /// aborting once the drawn segments are known.
         #[pallet::constant]
         type WithheldPenalty: Get<Balance>;
-        /// Amount seized for each wrong finding of a validator in an audit, or for the audit if it
-        /// was only silent. It is seized from the [`Config::SeatStrikes`]th strike on.
+        /// Amount seized for each wrong finding of a validator in a round, up to [`MAX_FINES`], and
+        /// for a round in which it was mostly silent from the [`Config::SeatStrikes`]th strike on.
+        ///
+        /// [`MAX_FINES`]: pol_primitives::audit::MAX_FINES
         #[pallet::constant]
         type SeatPenalty: Get<Balance>;
-        /// Number of strikes ([`SeatTally::strikes_after`]) from which on a validator that fails in
-        /// an audit loses more than the pay of its seats.
+        /// Number of strikes ([`SeatTally::strikes_after`]) from which on a validator that is silent
+        /// loses more than the pay of its seats.
         #[pallet::constant]
         type SeatStrikes: Get<u32>;
         /// Amount burned of a validator's bond for a root that contradicts the head, from the
@@ -484,7 +488,8 @@ pub mod pallet {
         ///
         /// - Origin: signed by anybody, in stage `Settle`.
         /// - Effect: concludes the update's lease first if it is still open. An update that the
-        ///   first draw does not acquit waits for a second one, and costs nobody anything before.
+        ///   first draw does not acquit waits for a second one, which begins when the audit ends,
+        ///   and costs nobody anything before.
         ///   Seized bonds are burned.
         /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`] for
         ///   each that failed; [`Event::Fined`] for each that is fined; [`Event::AuditEnded`] with

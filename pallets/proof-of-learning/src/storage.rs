@@ -183,14 +183,20 @@ mod storage {
     pub type Findings<T> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), SeatFinding>;
 
-    /// Results of seats on settled cases, by audit and validator. Keyed like [`AuditResponses`]. At
-    /// most one entry for each account with seats in the audit or in the draw before it, until all
-    /// cases with its seats are settled.
+    /// Updates that an open audit left undecided, in the order of their settlement. They wait for a
+    /// second draw once the audit ends, so that one audit has all of a round. The chain counts
+    /// audits.
+    #[pallet::storage]
+    pub type UndecidedUpdates<T: Config> =
+        StorageMap<_, Twox64Concat, AuditId, UndecidedAudits<T::AccountId>, ValueQuery>;
+
+    /// Results of seats on decided updates, by round and validator. Keyed like [`Submissions`]. At
+    /// most one entry for each account with seats, until nothing is left to decide about them.
     #[pallet::storage]
     pub type SeatTallies<T: Config> = StorageDoubleMap<
         _,
         Twox64Concat,
-        AuditId,
+        RoundNumber,
         Blake2_128Concat,
         T::AccountId,
         SeatTally,

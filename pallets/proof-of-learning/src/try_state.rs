@@ -347,9 +347,9 @@ impl<T: Config> Pallet<T> {
 
     /// Returns the updates that wait for a draw or a settlement, by round and encoded account.
     fn waiting_updates() -> Vec<(RoundNumber, Vec<u8>)> {
-        let undrawn = UndrawnUpdates::<T>::get()
+        let waiting = Self::undrawn_updates()
             .into_iter()
-            .map(|(update, _)| (update.round, update.trainer.encode()));
+            .map(|update| (update.round, update.trainer.encode()));
         let cases = Audits::<T>::iter_values().flat_map(|audit| {
             let round = audit.round;
             audit
@@ -358,7 +358,7 @@ impl<T: Config> Pallet<T> {
                 .filter(|case| !case.settled)
                 .map(move |case| (round, case.trainer.encode()))
         });
-        undrawn.chain(cases).collect()
+        waiting.chain(cases).collect()
     }
 }
 
@@ -413,7 +413,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Responses, commitments, findings and tallies are of open audits.
+    /// Responses, commitments and findings are of open audits, and tallies of rounds with something
+    /// to decide.
     fn check_audit_entries() -> Check {
         for (id, account) in AuditResponses::<T>::iter_keys() {
             let audit = Audits::<T>::get(id).ok_or("states are shown in open audits")?;
@@ -440,9 +441,19 @@ impl<T: Config> Pallet<T> {
                 "findings were revealed"
             );
         }
-        for (id, account) in SeatTallies::<T>::iter_keys() {
-            let audit = Audits::<T>::get(id).ok_or("seats are tallied in open audits")?;
-            ensure!(audit.awaits(&account), "tallied seats wait for open cases");
+        for (id, updates) in UndecidedUpdates::<T>::iter() {
+            let audit = Audits::<T>::get(id).ok_or("updates are undecided in open audits")?;
+            ensure!(
+                audit.draw == 0 && !updates.is_empty(),
+                "an update is undecided once, and an audit without undecided ones keeps none"
+            );
+        }
+        let open: Vec<_> = Audits::<T>::iter_values().collect();
+        let waiting = Self::undrawn_updates();
+        for (round, account) in SeatTallies::<T>::iter_keys() {
+            let awaits = open.iter().any(|audit| audit.round == round && audit.awaits(&account))
+                || waiting.iter().any(|update| update.round == round && update.awaits(&account));
+            ensure!(awaits, "tallied seats wait for a decision");
         }
         Ok(())
     }

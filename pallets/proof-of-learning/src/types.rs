@@ -49,6 +49,10 @@ pub const MAX_PENDING_EXCISIONS: u32 = (MAX_OPEN_AUDITS + 2) * MAX_SUBMISSIONS;
 pub type PendingAudits<AccountId> =
     BoundedVec<(PendingAudit<AccountId>, BlockNumber), ConstU32<MAX_PENDING_AUDITS>>;
 
+/// Updates that the first audit of a round left undecided.
+pub type UndecidedAudits<AccountId> =
+    BoundedVec<PendingAudit<AccountId>, ConstU32<MAX_SUBMISSIONS>>;
+
 /// Updates to be taken out of the model, each with the block that settled it, oldest first.
 pub type PendingExcisions = BoundedVec<(Excision, BlockNumber), ConstU32<MAX_PENDING_EXCISIONS>>;
 

@@ -62,7 +62,7 @@ pub struct StakingLedger {
     /// Moving average of verified contribution, from zero to one. It starts at zero and grows by
     /// settled audits only, so a new identity has no advantage.
     pub reputation: Ppm,
-    /// Strikes for audits with wrong or missing findings ([`SeatTally::strikes_after`]).
+    /// Strikes for rounds in which the validator was mostly silent ([`SeatTally::strikes_after`]).
     pub strikes: u32,
     /// `true` if the active validator has acted since it became one. Members at genesis have.
     pub acted: bool,

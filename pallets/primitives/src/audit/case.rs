@@ -105,12 +105,17 @@ impl<AccountId> EarlierSeat<AccountId> {
     /// nothing may have been shown honest segments only.
     pub fn result(&self, verdict: Verdict) -> Option<SeatResult> {
         match (verdict, self.opinion) {
-            (Verdict::Valid | Verdict::Invalid, None) => Some(SeatResult::Silent),
-            (Verdict::Valid, Some(opinion)) => Some(SeatResult::new(opinion == verdict, true)),
+            (Verdict::Invalid, None) => Some(SeatResult::Silent),
+            (Verdict::Valid, opinion) => Some(SeatResult::new(opinion == Some(verdict), opinion)),
             (Verdict::Invalid, Some(opinion)) => (opinion == verdict).then_some(SeatResult::Right),
             (Verdict::Withheld | Verdict::Unresolved, _) => None,
         }
     }
+}
+
+/// Returns `true` if one of the `seats` is the account's.
+fn has_seat<AccountId: PartialEq>(seats: &[EarlierSeat<AccountId>], account: &AccountId) -> bool {
+    seats.iter().any(|seat| seat.account == *account)
 }
 
 /// An update that waits for the draw of its seats.
@@ -176,6 +181,15 @@ impl<AccountId: Encode> PendingAudit<AccountId> {
             earlier: BoundedVec::truncate_from(earlier),
             ..Self::first(round, case.trainer.clone(), case.index, case.trace_segments)
         }
+    }
+
+    /// Returns `true` if `account` had a seat in the first draw, about which the second says
+    /// something.
+    pub fn awaits(&self, account: &AccountId) -> bool
+    where
+        AccountId: PartialEq,
+    {
+        has_seat(&self.earlier, account)
     }
 
     /// Draws the segments to replay, in ascending order: the disputed ones, and `count` others
@@ -362,7 +376,7 @@ impl<AccountId: Encode + Ord + Clone> Audit<AccountId> {
         let place = self.holder(account);
         self.cases.iter().filter(|case| !case.settled).any(|case| {
             place.is_some_and(|place| case.seats.contains(&place))
-                || case.earlier.iter().any(|seat| seat.account == *account)
+                || has_seat(&case.earlier, account)
         })
     }
 

@@ -43,7 +43,7 @@ pub use finding::{
 };
 pub use response::{AuditResponse, LeafProof, SketchedEnd, StateProof, TraceState};
 pub use stage::{AuditConfig, Stage};
-pub use tally::{MAX_STRIKES, SeatResult, SeatTally};
+pub use tally::{MAX_FINES, MAX_STRIKES, SeatResult, SeatTally};
 
 /// Identifier of an audit; counts up from 0.
 pub type AuditId = u32;

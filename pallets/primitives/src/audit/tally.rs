@@ -1,42 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What an audit says about the validators with seats in it.
+//! What the audits of a round say about the validators with seats in them.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-/// Largest number of strikes. A validator with a machine that works again is rid of them after as
-/// many audits, however long it was away.
+use super::Verdict;
+
+/// Largest number of strikes. A validator that works again is rid of them after as many rounds,
+/// however long it was away.
 pub const MAX_STRIKES: u32 = 8;
+/// Largest number of wrong findings of a round that are fined. A machine that breaks does not cost
+/// the whole bond before anybody notices.
+pub const MAX_FINES: u32 = 8;
 
 /// What the decision of a case says about a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeatResult {
     /// The seat found what was decided.
     Right,
-    /// The seat found something else.
+    /// The seat found that training ended elsewhere, or did not find it.
     Wrong,
-    /// The seat revealed nothing.
+    /// The seat found nothing: it revealed nothing, could not compare, or reports states as
+    /// unavailable that others had. A trainer that serves only some seats can bring that about.
     Silent,
 }
 
 impl SeatResult {
-    /// Returns the result of a seat that is right or not, and revealed something or not.
-    pub fn new(is_right: bool, is_revealed: bool) -> Self {
-        match (is_right, is_revealed) {
-            (true, _) => Self::Right,
-            (false, true) => Self::Wrong,
-            (false, false) => Self::Silent,
+    /// Returns the result of a seat that is right or not, and has this opinion.
+    pub fn new(is_right: bool, opinion: Option<Verdict>) -> Self {
+        match opinion {
+            _ if is_right => Self::Right,
+            Some(Verdict::Valid | Verdict::Invalid) => Self::Wrong,
+            Some(Verdict::Withheld | Verdict::Unresolved) | None => Self::Silent,
+        }
+    }
+
+    /// Returns the result of an account with seats in both draws of an update. A wrong finding is
+    /// not made good by a right one, since it has made others work.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Wrong, _) | (_, Self::Wrong) => Self::Wrong,
+            (Self::Right, _) | (_, Self::Right) => Self::Right,
+            (Self::Silent, Self::Silent) => Self::Silent,
         }
     }
 }
 
-/// Results of a validator's seats on the decided cases of one audit.
+/// Results of a validator's seats on the decided updates of one round.
 ///
-/// A validator is judged once for each audit. So the order in which cases are settled decides
-/// nothing, and an outage costs the same however many updates it hits. A wrong finding is a lie or
-/// the work of a broken machine, and each of them makes others work. So it weighs more than
-/// silence, and each one is fined.
+/// They are judged together. So the order in which updates are settled decides nothing, and an
+/// outage costs the same however many updates it hits. A wrong finding is a lie or the work of a
+/// broken machine, and each of them makes others work, so it is fined at once. Silence is a strike.
 #[derive(
     Clone,
     Copy,
@@ -51,16 +66,16 @@ impl SeatResult {
     TypeInfo,
 )]
 pub struct SeatTally {
-    /// Number of cases on which the validator was right.
+    /// Number of updates about which the validator was right.
     pub right: u16,
-    /// Number of cases on which its finding was wrong.
+    /// Number of updates about which its finding was wrong.
     pub wrong: u16,
-    /// Number of cases on which it revealed nothing.
+    /// Number of updates about which it revealed nothing.
     pub silent: u16,
 }
 
 impl SeatTally {
-    /// Adds the result of a seat.
+    /// Adds the result of the seats on an update.
     pub fn note(&mut self, result: SeatResult) {
         let count = match result {
             SeatResult::Right => &mut self.right,
@@ -70,28 +85,30 @@ impl SeatTally {
         *count = count.saturating_add(1);
     }
 
-    /// Returns the strikes that the audit adds: 2 for wrong findings, 1 if the validator was silent
-    /// more often than right, and otherwise none.
-    pub fn strikes(&self) -> u32 {
-        match self {
-            Self { wrong: 1.., .. } => 2,
-            Self { right, silent, .. } => (silent > right).into(),
-        }
+    /// Returns `true` if the validator was silent about more updates than it was right about.
+    pub fn is_strike(&self) -> bool {
+        self.silent > self.right
     }
 
-    /// Returns the strikes of a validator that had `before`. An audit that adds none takes one
-    /// away.
+    /// Returns `true` if the validator did what its seats are for.
+    pub fn is_good(&self) -> bool {
+        self.wrong == 0 && !self.is_strike()
+    }
+
+    /// Returns the strikes of a validator that had `before`. A tally without one takes one away.
     pub fn strikes_after(&self, before: u32) -> u32 {
-        match self.strikes() {
-            0 => before.saturating_sub(1),
-            more => before.saturating_add(more).min(MAX_STRIKES),
+        if self.is_strike() {
+            before.saturating_add(1).min(MAX_STRIKES)
+        } else {
+            before.min(MAX_STRIKES).saturating_sub(1)
         }
     }
 
-    /// Returns the number of fines for the audit, after which the validator has `strikes`: none
-    /// below `limit`, and from there one for each wrong finding, or one for silence.
+    /// Returns the number of fines for a tally after which the validator has `strikes`: one for
+    /// each wrong finding, and one for a strike from `limit` on.
     pub fn fines(&self, strikes: u32, limit: u32) -> u32 {
-        if self.strikes() == 0 || strikes < limit { 0 } else { u32::from(self.wrong).max(1) }
+        let silence = self.is_strike() && strikes >= limit;
+        u32::from(self.wrong).min(MAX_FINES).saturating_add(silence.into())
     }
 }
 
@@ -109,47 +126,47 @@ mod tests {
     }
 
     #[test]
+    fn only_findings_about_training_can_be_wrong() {
+        let results = [Some(Verdict::Valid), Some(Verdict::Invalid), Some(Verdict::Withheld), None]
+            .map(|opinion| SeatResult::new(false, opinion));
+        assert_eq!(results, [Wrong, Wrong, Silent, Silent]);
+        assert_eq!(SeatResult::new(true, Some(Verdict::Withheld)), Right);
+    }
+
+    #[test]
+    fn a_lie_is_not_made_good_by_the_truth() {
+        assert_eq!((Wrong.and(Right), Right.and(Wrong), Wrong.and(Silent)), (Wrong, Wrong, Wrong));
+        assert_eq!((Right.and(Silent), Silent.and(Right)), (Right, Right));
+        assert_eq!(Silent.and(Silent), Silent);
+    }
+
+    #[test]
     fn an_outage_costs_one_fine_at_most() {
         let away = tally(&[Silent; 64]);
-        assert_eq!((away.strikes(), away.fines(2, 3), away.fines(3, 3)), (1, 0, 1));
+        assert_eq!((away.strikes_after(2), away.fines(2, 3), away.fines(3, 3)), (3, 0, 1));
+        assert!(!away.is_good());
     }
 
     #[test]
     fn a_few_late_answers_cost_nothing() {
         let late = tally(&[Right, Silent, Right, Silent]);
-        assert_eq!((late.strikes_after(1), late.fines(8, 3)), (0, 0));
+        assert_eq!((late.strikes_after(1), late.fines(8, 3), late.is_good()), (0, 0, true));
         assert_eq!(tally(&[Right, Silent, Silent]).strikes_after(0), 1);
     }
 
     #[test]
     fn each_lie_is_fined() {
         let liar = tally(&[Right, Wrong, Wrong, Silent, Right, Wrong]);
-        assert_eq!((liar.strikes_after(0), liar.strikes_after(1)), (2, 3));
-        assert_eq!((liar.fines(2, 3), liar.fines(3, 3)), (0, 3));
-    }
-
-    #[test]
-    fn lies_in_more_than_a_third_of_the_audits_are_fined() {
-        let fines = |period: usize| {
-            let audits = (0..60).map(|audit| if audit % period == 0 { Wrong } else { Right });
-            let mut strikes = 0;
-            let fines = audits.map(|result| {
-                let tally = tally(&[result]);
-                strikes = tally.strikes_after(strikes);
-                tally.fines(strikes, 3)
-            });
-            fines.sum::<u32>()
-        };
-        assert_eq!((fines(1), fines(2), fines(3)), (59, 29, 0));
+        assert_eq!((liar.strikes_after(0), liar.fines(0, 3), liar.is_good()), (0, 3, false));
+        assert_eq!(tally(&[Wrong; 64]).fines(0, 3), MAX_FINES);
     }
 
     #[test]
     fn old_strikes_are_forgotten() {
-        let strikes = (0..100).fold(0, |strikes, _| tally(&[Wrong]).strikes_after(strikes));
-        assert_eq!(strikes, MAX_STRIKES);
-        let clean =
-            (0..MAX_STRIKES).fold(strikes, |strikes, _| tally(&[Right]).strikes_after(strikes));
-        assert_eq!(clean, 0);
+        let after = |before, result| tally(&[result]).strikes_after(before);
+        assert_eq!((0..100).fold(0, |strikes, _| after(strikes, Silent)), MAX_STRIKES);
+        assert_eq!((0..MAX_STRIKES).fold(MAX_STRIKES, |strikes, _| after(strikes, Right)), 0);
+        assert_eq!(after(1_000, Right), MAX_STRIKES - 1);
     }
 
     const RESULTS: [SeatResult; 3] = [Right, Wrong, Silent];

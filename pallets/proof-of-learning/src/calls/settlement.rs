@@ -89,10 +89,16 @@ impl PanelDecision {
         let earlier = earlier
             .iter()
             .filter_map(|seat| Some((seat.account.clone(), seat.result(self.verdict)?)));
-        let seats = panel.iter().zip(&self.right).map(|((account, found), &right)| {
-            (account.clone(), SeatResult::new(right, found.is_some()))
+        let found = self.right.iter().zip(&self.opinions);
+        let seats = panel.iter().zip(found).map(|((account, _), (&is_right, &opinion))| {
+            (account.clone(), SeatResult::new(is_right, opinion))
         });
-        if self.is_replayed() { earlier.chain(seats).collect() } else { BTreeMap::new() }
+        let mut judged = BTreeMap::new();
+        for (account, result) in earlier.chain(seats).filter(|_| self.is_replayed()) {
+            let entry = judged.entry(account).or_insert(result);
+            *entry = entry.and(result);
+        }
+        judged
     }
 }
 
@@ -167,10 +173,13 @@ impl<T: Config> Pallet<T> {
             let update = AuditedUpdate { audit: id, round, trainer, submission, opened, lease };
             Self::settle_update(&update, outcome, &decision.measure, &judged)?;
         } else {
-            Self::draw_again(round, &case, &panel, decision.opinions)?;
+            Self::note_undecided(id, round, &case, &panel, decision.opinions)?;
             Self::deposit_event(Event::Undecided { audit: id, account: trainer.clone(), round });
         }
         Self::judge_seats(id, &audit, &case, &panel);
+        if audit.cases.iter().all(|case| case.settled) {
+            Self::draw_again(id)?;
+        }
         Self::store_audit(id, audit, &config);
         Ok(Some(cost).into())
     }
@@ -208,12 +217,7 @@ impl<T: Config> Pallet<T> {
             Verdict::Invalid => Outcome::Invalid,
             Verdict::Withheld => Outcome::Withheld,
             Verdict::Unresolved if draw > 0 => Outcome::Unresolved,
-            Verdict::Unresolved => {
-                // Half of the places stay free for the updates of the next head.
-                let waiting = UndrawnUpdates::<T>::decode_len().unwrap_or(0);
-                ensure!(waiting < MAX_SUBMISSIONS as usize, Error::<T>::TooManyUndrawn);
-                return Ok(None);
-            }
+            Verdict::Unresolved => return Ok(None),
         }))
     }
 
@@ -234,8 +238,9 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Makes the update wait for a second draw.
-    fn draw_again(
+    /// Keeps the update for a second draw.
+    fn note_undecided(
+        id: AuditId,
         round: RoundNumber,
         case: &Case<T::AccountId>,
         panel: &Panel<T::AccountId>,
@@ -243,8 +248,24 @@ impl<T: Config> Pallet<T> {
     ) -> DispatchResult {
         let accounts = panel.iter().map(|(account, _)| account.clone());
         let update = PendingAudit::second(round, case, accounts.zip(opinions));
-        UndrawnUpdates::<T>::try_append((update, Self::now()))
-            .map_err(|()| DispatchError::Corruption)
+        UndecidedUpdates::<T>::try_append(id, update).map_err(|()| DispatchError::Corruption)
+    }
+
+    /// Makes the updates that the audit left undecided wait for a second draw, all in one block, so
+    /// that they are drawn together.
+    fn draw_again(id: AuditId) -> DispatchResult {
+        let updates = UndecidedUpdates::<T>::take(id);
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let mut undrawn = UndrawnUpdates::<T>::get();
+        // Half of the places stay free for the updates of the next head.
+        ensure!(undrawn.len() < MAX_SUBMISSIONS as usize, Error::<T>::TooManyUndrawn);
+        undrawn
+            .try_extend(updates.into_iter().map(|update| (update, Self::now())))
+            .map_err(|()| DispatchError::Corruption)?;
+        UndrawnUpdates::<T>::put(undrawn);
+        Ok(())
     }
 }
 
@@ -306,14 +327,14 @@ impl<T: Config> Pallet<T> {
 
     /// Pays the validators that were right one seat each, whatever they found: one replay is one
     /// seat, worth a fixed amount if the round improves nothing. What the others did counts when
-    /// the audit is over for them ([`Pallet::judge_seats`]).
+    /// the round is over for them ([`Pallet::judge_seats`]).
     fn reward_seats(
         update: &AuditedUpdate<'_, T::AccountId>,
         judged: &BTreeMap<T::AccountId, SeatResult>,
         earned: &mut Earnings<T::AccountId>,
     ) {
         for (account, &result) in judged {
-            SeatTallies::<T>::mutate(update.audit, account, |tally| tally.note(result));
+            SeatTallies::<T>::mutate(update.round, account, |tally| tally.note(result));
             if result == SeatResult::Right {
                 let earned = earned.entry(account.clone()).or_default();
                 earned.seats = earned.seats.saturating_add(1);
@@ -327,22 +348,24 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Judges the validators with seats on the settled `case` for which no other case of the audit
-    /// is open: strikes, and fines beyond [`Config::SeatStrikes`].
+    /// Judges the validators with seats on the settled `case` of whose seats nothing is left to
+    /// decide: strikes, and fines from [`Config::SeatStrikes`] on.
     fn judge_seats(
         id: AuditId,
         audit: &Audit<T::AccountId>,
         case: &Case<T::AccountId>,
         panel: &Panel<T::AccountId>,
     ) {
+        let undecided = UndecidedUpdates::<T>::get(id);
         let earlier = case.earlier.iter().map(|seat| &seat.account);
         for account in panel.iter().map(|(account, _)| account).chain(earlier) {
-            if audit.awaits(account) {
-                continue;
-            }
-            // An account with several seats is found once. It has no tally if nothing was decided.
-            let Some(tally) = SeatTallies::<T>::try_get(id, account).ok() else { continue };
-            SeatTallies::<T>::remove(id, account);
+            let is_open =
+                audit.awaits(account) || undecided.iter().any(|update| update.awaits(account));
+            // An account with several seats comes several times. It has no tally if nothing was
+            // decided.
+            let tally = SeatTallies::<T>::try_get(audit.round, account).ok();
+            let Some(tally) = tally.filter(|_| !is_open) else { continue };
+            SeatTallies::<T>::remove(audit.round, account);
             let strikes = T::Bonds::note_seats(account, &tally);
             let fines = tally.fines(strikes, T::SeatStrikes::get());
             if fines > 0 {

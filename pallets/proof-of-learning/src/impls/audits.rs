@@ -46,6 +46,12 @@ impl<T: Config> Pallet<T> {
             || UndrawnUpdates::<T>::decode_len().unwrap_or(0) > MAX_SUBMISSIONS as usize
     }
 
+    /// Returns the updates that wait for a draw, or for their audit to end before it.
+    pub(crate) fn undrawn_updates() -> Vec<PendingAudit<T::AccountId>> {
+        let undrawn = UndrawnUpdates::<T>::get().into_iter().map(|(update, _)| update);
+        undrawn.chain(UndecidedUpdates::<T>::iter_values().flatten()).collect()
+    }
+
     /// Marks the `included` ones of a round's reveals as part of the head. They wait for their
     /// seats from here on.
     pub(crate) fn include(

@@ -144,6 +144,7 @@ fn what_is_beyond_the_tolerance_costs_the_bond() {
         let finds: Finds =
             &|_, trainer| (Some(if trainer == 1 { FAR } else { NEAR }), Binding::Bound);
         look_into(id, finds);
+        settle(id, 2);
         let (again, seated) = draw_twice(id, finds);
         assert_event(Event::Settled {
             audit: again,
@@ -153,7 +154,6 @@ fn what_is_beyond_the_tolerance_costs_the_bond() {
             score: 0,
         });
         assert_eq!((Trainers::get(1), paid_seats(), Fines::get()), (Some(2), seated, vec![8]));
-        settle(id, 2);
         assert_eq!((kept(1, 2).outcome, Trainers::get(2)), (Outcome::Valid, Some(10)));
     });
 }
@@ -260,7 +260,25 @@ fn a_seat_that_copies_is_not_paid() {
         assert_event(Event::SeatFailed { audit: again, account: 13, trainer: 1 });
         assert_eq!(
             (kept(1, 1).outcome, paid_seats(), Strikes::get(13)),
-            (Outcome::Valid, vec![11, 12], 2)
+            (Outcome::Valid, vec![11, 12], 0)
+        );
+    });
+}
+
+#[test]
+fn a_seat_that_could_not_check_is_silent_and_not_wrong() {
+    natively(|| {
+        all_three();
+        let id = audited(&[1]);
+        let is_cut_off = |validator| validator == 13;
+        look_into(id, &|validator, _| {
+            let binding = if is_cut_off(validator) { Binding::Unchecked } else { Binding::Bound };
+            (Some(NEAR), binding)
+        });
+        settle(id, 1);
+        assert_eq!(
+            (kept(1, 1).outcome, paid_seats(), Strikes::get(13)),
+            (Outcome::Valid, vec![11, 12], 1)
         );
     });
 }

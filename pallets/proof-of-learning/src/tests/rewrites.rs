@@ -408,8 +408,11 @@ fn work_of(account: AccountId, round: u32) -> pol_primitives::Hash {
 fn updates_of_before_are_audited_and_taken_out_after() {
     in_round_one(|| {
         assert_eq!(audited(&[1, 2]), 0);
-        examine(0, &|_, trainer| (trainer == 1).then(|| other(0, 1)));
-        convict(0, 1, &|_, _| Some(other(1, 1)));
+        examine(0, &|_, _| Some(other(0, 1)));
+        [1, 2].into_iter().for_each(|trainer| settle(0, trainer));
+        let find: Find = &|_, trainer| (trainer == 1).then(|| other(1, 1));
+        let again = examine_again(1, find);
+        settle(again, 1);
         assert_eq!(kept(1, 1).outcome, Outcome::Invalid);
         // The round is void, so that the excision waits when the next one rewrites the model.
         set(rewritten());
@@ -423,7 +426,7 @@ fn updates_of_before_are_audited_and_taken_out_after() {
             (0, 1)
         );
         // Seats replayed by the recipe of the lease.
-        settle(0, 2);
+        settle(again, 2);
         assert_eq!(kept(1, 2).outcome, Outcome::Valid);
         run(1);
         train(&[4]);

@@ -198,6 +198,8 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
                 }
             };
             examine(id, &find);
+            settle(id, 2);
+            let strangers = Earnings::get();
             let (again, seated) = convict(id, 1, &find);
             assert_event(Event::Settled {
                 audit: again,
@@ -211,7 +213,7 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
             assert_eq!((Fines::get(), Forfeits::get()), (vec![8], vec![1]));
             assert_eq!(
                 (Trainings::get(), Earnings::get()),
-                (vec![(1, false)], vec![(1, seats_only(&seated))])
+                (vec![(2, true), (1, false)], [strangers, vec![(1, seats_only(&seated))]].concat())
             );
             assert!(
                 seated.iter().all(|validator| Strikes::get(validator) == 0),
@@ -223,9 +225,9 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
                 (Outcome::Invalid, 0, 8_192)
             );
             assert_eq!(
-                (Consumed::get().len(), Shards::free_shards()),
-                (0, SHARDS - 8),
-                "one lease is returned, one under audit"
+                (Consumed::get().len() as u32, Shards::free_shards()),
+                (8, SHARDS - 8),
+                "one lease is returned, and one consumed"
             );
             let excision = Excision { round: 1, index: 0 };
             assert_eq!(Excisions::<Test>::get().to_vec(), [(excision, System::block_number())]);
@@ -234,7 +236,6 @@ fn an_invalid_update_costs_the_bond_and_everything_in_escrow() {
                 Standing { nonce: 1, carry_round: 1, lapses: -1, ..Default::default() }
             );
             // The other update is not affected.
-            settle(id, 2);
             [id, again].into_iter().for_each(|id| assert_gone(id, 1, 1));
             assert_eq!(
                 (kept(1, 2).outcome, Trainers::get(2), Fines::get().len()),
@@ -251,10 +252,12 @@ fn no_more_than_the_bond_is_taken() {
         Trainers::insert(1, 3);
         Trainers::insert(2, 0);
         examine(id, &all(Finding::Impossible));
-        let (again, _) = convict(id, 1, &all(Finding::Impossible));
+        [1, 2].into_iter().for_each(|trainer| settle(id, trainer));
+        let again = examine_again(1, &all(Finding::Impossible));
+        settle(again, 1);
         assert_event(Event::Fined { audit: again, account: 1, amount: 3 });
         assert_eq!((Trainers::get(1), Fines::get().len()), (Some(0), 1));
-        let (again, _) = convict(id, 2, &all(Finding::Impossible));
+        settle(again, 2);
         assert_event(Event::Fined { audit: again, account: 2, amount: 0 });
         assert_eq!(Fines::get(), [3], "an empty fine is not burned");
         assert_eq!(Forfeits::get().len(), 2);
@@ -335,7 +338,7 @@ fn states_that_seats_of_both_draws_cannot_fetch_are_withheld() {
 }
 
 #[test]
-fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_strike_on() {
+fn silent_and_wrong_seats_earn_nothing_and_wrong_ones_lose() {
     in_round_one(|| {
         all_three();
         // 11 and 12 are a quorum. 13 is wrong, silent, wrong, wrong, then right.
@@ -383,7 +386,7 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_strike_on() {
             let fined = Event::Fined { audit: id, account: 13, amount: 5 }.into();
             let has =
                 |event: &RuntimeEvent| System::events().iter().any(|record| record.event == *event);
-            assert_eq!((has(&failed), has(&fined)), (round < 5, (2..5).contains(&round)));
+            assert_eq!((has(&failed), has(&fined)), (round < 5, [1, 3, 4].contains(&round)));
             let seats: Vec<_> = earned()
                 .into_iter()
                 .filter(|(_, earned)| earned.seats > 0)
@@ -391,25 +394,24 @@ fn silent_and_wrong_seats_earn_nothing_and_lose_from_the_third_strike_on() {
                 .collect();
             assert_eq!(seats, if round < 5 { vec![11, 12] } else { vec![11, 12, 13] });
         }
-        // Two for each wrong finding and one for silence; the two clean audits take one each.
-        assert_eq!((Validators::get(13), Strikes::get(13)), (Some(20 - 15), 5));
+        assert_eq!((Validators::get(13), Strikes::get(13)), (Some(20 - 15), 0));
         assert_eq!(Fines::get(), [5; 3]);
         assert_eq!(Trainers::get(1), Some(10), "a false accuser costs the accused nothing");
     });
 }
 
 /// Takes an audit to settling while `away` does nothing.
-fn examine_without(id: u32, trainers: &[AccountId], away: AccountId) {
+fn examine_without(id: u32, trainers: &[AccountId], away: AccountId, find: Find) {
     let validators = [11, 12, 13].into_iter().filter(|validator| *validator != away);
     serve(id, trainers);
     for validator in validators.clone() {
-        let hidden = hide(id, validator, &evidence(id, validator, HONEST));
+        let hidden = hide(id, validator, &evidence(id, validator, find));
         assert_ok!(Learning::commit_audit(signed(validator), id, hidden));
     }
     run(AUDITS.replay);
     open(id, trainers);
     for validator in validators {
-        let evidence = evidence(id, validator, HONEST);
+        let evidence = evidence(id, validator, find);
         assert_ok!(Learning::reveal_audit(signed(validator), id, evidence, SALT));
     }
     assert_eq!(audit(id).stage, Stage::Settle);
@@ -422,7 +424,7 @@ fn an_outage_costs_one_strike_however_many_updates_it_hits() {
         let trainers = [1, 2, 3, 4];
         for (strikes, fines) in [(1, 0), (2, 0), (3, 1)] {
             let id = audited(&trainers);
-            examine_without(id, &trainers, 13);
+            examine_without(id, &trainers, 13, HONEST);
             for trainer in trainers {
                 assert_eq!(Strikes::get(13), strikes - 1, "judged when the last update is settled");
                 settle(id, trainer);
@@ -434,6 +436,27 @@ fn an_outage_costs_one_strike_however_many_updates_it_hits() {
 }
 
 #[test]
+fn an_outage_costs_one_strike_if_others_object_meanwhile() {
+    in_round_one(|| {
+        all_three();
+        let trainers = [1, 2, 3, 4];
+        let id = audited(&trainers);
+        examine_without(id, &trainers, 13, &|validator, trainer| {
+            (validator == 12 && trainer < 4).then(|| other(id, trainer))
+        });
+        trainers.iter().for_each(|&trainer| settle(id, trainer));
+        assert_eq!(Strikes::get(13), 0, "three updates wait for a second draw");
+        run(1);
+        let again = NextAudit::<Test>::get() - 1;
+        assert_eq!(audit(again).cases.len(), 3);
+        examine_without(again, &[1, 2, 3], 13, HONEST);
+        [1, 2, 3].iter().for_each(|&trainer| settle(again, trainer));
+        assert_eq!((Strikes::get(13), Strikes::get(12)), (1, 0));
+        assert_eq!((Validators::get(13), Fines::get()), (Some(20), vec![15]), "each lie is fined");
+    });
+}
+
+#[test]
 fn the_order_of_settlements_changes_no_strike_and_no_fine() {
     for order in [[1, 2, 3, 4], [4, 1, 2, 3], [2, 4, 3, 1]] {
         in_round_one(|| {
@@ -441,21 +464,20 @@ fn the_order_of_settlements_changes_no_strike_and_no_fine() {
             Strikes::insert(13, 2);
             let id = audited(&order);
             // It accuses three of four updates.
-            let accuse: Find = &|validator, trainer| {
-                (validator == 13 && trainer < 4)
-                    .then(|| other(NextAudit::<Test>::get() - 1, trainer))
-            };
+            let accuse: Find =
+                &|validator, trainer| (validator == 13 && trainer < 4).then(|| other(id, trainer));
             examine(id, accuse);
             order.iter().for_each(|&trainer| settle(id, trainer));
-            assert_eq!(Strikes::get(13), 1, "it was right about the only update that is decided");
             run(1);
             let again = NextAudit::<Test>::get() - 1;
-            examine(again, accuse);
+            examine(again, HONEST);
             for trainer in order.into_iter().filter(|trainer| *trainer < 4) {
-                assert_eq!(Fines::get().len(), 0);
+                assert_eq!(Fines::get().len(), 0, "the round is not over");
                 settle(again, trainer);
             }
-            assert_eq!((Strikes::get(13), Fines::get()), (3, vec![15]), "one fine for each lie");
+            assert_eq!((Strikes::get(13), Fines::get()), (1, vec![15]), "one fine for each lie");
+            let paid = Earnings::get().into_iter().flat_map(|(_, earned)| earned);
+            assert_eq!(paid.filter(|(account, _)| *account == 13).count(), 1, "for the truth");
         });
     }
 }
@@ -465,7 +487,6 @@ fn a_seat_that_covers_for_a_cheat_fails() {
     in_round_one(|| {
         all_three();
         let id = audited(&[1]);
-        Strikes::insert(13, 2);
         let find: Find = &|validator, _| (validator != 13).then_some(Finding::Impossible);
         examine(id, find);
         let (again, _) = convict(id, 1, find);

@@ -126,7 +126,7 @@ impl<T: Config> Bonds<T::AccountId> for Pallet<T> {
 
     fn note_seats(account: &T::AccountId, tally: &SeatTally) -> u32 {
         Ledgers::<T>::mutate_extant(account, |ledger| {
-            ledger.reputation = move_reputation(ledger.reputation, tally.strikes() == 0);
+            ledger.reputation = move_reputation(ledger.reputation, tally.is_good());
             ledger.strikes = tally.strikes_after(ledger.strikes);
             ledger.strikes
         })

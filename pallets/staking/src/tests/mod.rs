@@ -29,7 +29,7 @@ type PalletError = Error<Test>;
 /// Returns what an audit says of one seat.
 fn tally(right: bool) -> SeatTally {
     let mut tally = SeatTally::default();
-    tally.note(SeatResult::new(right, true));
+    tally.note(if right { SeatResult::Right } else { SeatResult::Silent });
     tally
 }
 

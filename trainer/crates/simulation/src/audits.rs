@@ -304,12 +304,12 @@ fn decide(
     let mut panel: Vec<SeatRecord> = case
         .seats
         .iter()
-        .zip(findings.iter().zip(right))
-        .filter_map(|(at, (finding, right))| {
+        .zip(findings.iter().zip(right).zip(&opinions))
+        .filter_map(|(at, ((finding, right), opinion))| {
             let account = holder(at)?.account;
             let strategy = validators.strategy_of(account);
             let worked = case.served && spends_compute(strategy, update, finding.is_some());
-            let result = judged.then(|| SeatResult::new(right, finding.is_some()));
+            let result = judged.then(|| SeatResult::new(right, *opinion));
             Some(SeatRecord { account, result, worked })
         })
         .collect();

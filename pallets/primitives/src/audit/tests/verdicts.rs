@@ -74,7 +74,7 @@ fn earlier_seats_are_judged_by_the_second_draw() {
         [Some(Valid), Some(Invalid), Some(Withheld), None]
             .map(|opinion| EarlierSeat { account: 1u64, opinion }.result(verdict))
     };
-    assert_eq!(results(Valid), [Some(Right), Some(Wrong), Some(Wrong), Some(Silent)]);
+    assert_eq!(results(Valid), [Some(Right), Some(Wrong), Some(Silent), Some(Silent)]);
     assert_eq!(results(Invalid), [None, Some(Right), None, Some(Silent)]);
     assert_eq!(results(Withheld), [None; 4]);
     assert_eq!(results(Unresolved), [None; 4]);

@@ -13,7 +13,10 @@ use pol_primitives::{
     rewards::{EmissionSchedule, Ledger, RoundEarnings, RoundPool, training_weight},
     standing::Standing,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Results of seats that are judged together, by the audit that decides last and by account.
+type Tallies = BTreeMap<(u8, Account), SeatTally>;
 
 /// Totals of an account; amounts in the smallest unit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,8 +84,10 @@ impl Economy {
         let per_seat = EmissionSchedule::default().per_seat;
         let mut pool = RoundPool::new(&shares, per_seat, decisions.len() as u32);
         let mut earned = BTreeMap::<Account, RoundEarnings>::new();
-        // One for each draw.
-        let mut tallies: [BTreeMap<Account, SeatTally>; 2] = Default::default();
+        // Seats of undecided updates are judged with those of the second draw.
+        let earlier = decisions.iter().flat_map(|decision| &decision.earlier);
+        let waiting: BTreeSet<Account> = earlier.map(|seat| seat.account).collect();
+        let mut tallies = BTreeMap::new();
         for (&(trainer, _), decision) in updates.iter().zip(decisions) {
             self.count_seats(decision);
             if decision.verdict == Verdict::Invalid {
@@ -93,9 +98,7 @@ impl Economy {
                 self.forfeit(trainer);
             }
             let mut more = self.settle_trainer(trainer, decision);
-            let [first, second] = &mut tallies;
-            let draw = if decision.earlier.is_empty() { first } else { second };
-            more.extend(settle_panel(decision, draw));
+            more.extend(settle_panel(decision, &waiting, &mut tallies));
             for (account, more) in more {
                 pool.add(&more);
                 let entry = earned.entry(account).or_default();
@@ -104,7 +107,7 @@ impl Economy {
             pool.unsettled -= 1;
             pool.improved |= decision.measure.score() > 0;
         }
-        tallies.iter().for_each(|tallies| self.judge_seats(tallies));
+        self.judge_seats(&tallies);
         self.ledger.burned += pool.take_unearned();
         self.waiting.push_back((pool, earned));
         if self.waiting.len() > self.escrow_rounds {
@@ -144,9 +147,9 @@ impl Economy {
         earned
     }
 
-    /// Judges the seats of a draw, and fines those that failed too often.
-    fn judge_seats(&mut self, tallies: &BTreeMap<Account, SeatTally>) {
-        for (&account, tally) in tallies {
+    /// Judges the seats of a round, and fines those that failed too often.
+    fn judge_seats(&mut self, tallies: &Tallies) {
+        for (&(_, account), tally) in tallies {
             let strikes = tally.strikes_after(self.account(account).strikes);
             self.account(account).strikes = strikes;
             let fines = tally.fines(strikes, SEAT_STRIKES);
@@ -194,15 +197,23 @@ impl Economy {
     }
 }
 
-/// Returns the earnings of right seats, and notes the results of all.
+/// Returns the earnings of right seats, and notes the results of all. Accounts that have seats of
+/// undecided updates are `waiting`.
 fn settle_panel(
     decision: &Decision,
-    tallies: &mut BTreeMap<Account, SeatTally>,
+    waiting: &BTreeSet<Account>,
+    tallies: &mut Tallies,
 ) -> Vec<(Account, RoundEarnings)> {
     let seats = decision.earlier.iter().chain(&decision.panel);
-    let results: BTreeMap<_, _> =
-        seats.filter_map(|seat| Some((seat.account, seat.result?))).collect();
-    results.iter().for_each(|(&account, &result)| tallies.entry(account).or_default().note(result));
+    let mut results = BTreeMap::new();
+    for (account, result) in seats.filter_map(|seat| Some((seat.account, seat.result?))) {
+        let entry = results.entry(account).or_insert(result);
+        *entry = entry.and(result);
+    }
+    for (&account, &result) in &results {
+        let draw = u8::from(!decision.earlier.is_empty() || waiting.contains(&account));
+        tallies.entry((draw, account)).or_default().note(result);
+    }
     let right = results.iter().filter(|(_, result)| **result == SeatResult::Right);
     right.map(|(&account, _)| (account, RoundEarnings { seats: 1, ..Default::default() })).collect()
 }
