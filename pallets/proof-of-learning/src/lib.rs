@@ -150,8 +150,8 @@ pub mod pallet {
         /// [`MAX_FINES`]: pol_primitives::audit::MAX_FINES
         #[pallet::constant]
         type SeatPenalty: Get<Balance>;
-        /// Number of strikes ([`SeatTally::strikes_after`]) from which on a validator that is silent
-        /// loses more than the pay of its seats.
+        /// Number of strikes ([`SeatTally::strikes_after`]) from which on a silent validator loses
+        /// more than the pay of its seats.
         #[pallet::constant]
         type SeatStrikes: Get<u32>;
         /// Amount burned of a validator's bond for a root that contradicts the head, from the
