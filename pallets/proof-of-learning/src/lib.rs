@@ -67,9 +67,7 @@ use polkadot_sdk::frame_support::pallet_macros::import_section;
 #[allow(clippy::large_enum_variant, reason = "a call with a recipe is rare")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
-    use crate::types::{
-        self, PendingAudits, PendingExcisions, SeatFinding, StakedAttestation, UndecidedAudits,
-    };
+    use crate::types::{self, PendingAudits, PendingExcisions, SeatFinding, StakedAttestation};
     use crate::weights::WeightInfo;
     use pol_primitives::{
         Balance, Hash, MAX_LEASE_SHARDS, MAX_SUBMISSIONS, RoundNumber,
@@ -488,8 +486,7 @@ pub mod pallet {
         ///
         /// - Origin: signed by anybody, in stage `Settle`.
         /// - Effect: concludes the update's lease first if it is still open. An update that the
-        ///   first draw does not acquit waits for a second one, which begins when the audit ends,
-        ///   and costs nobody anything before.
+        ///   first draw does not acquit waits for a second one, and costs nobody anything before.
         ///   Seized bonds are burned.
         /// - Events: [`Event::Settled`] or [`Event::Undecided`]; [`Event::SeatFailed`] for
         ///   each that failed; [`Event::Fined`] for each that is fined; [`Event::AuditEnded`] with

@@ -183,13 +183,6 @@ mod storage {
     pub type Findings<T> =
         StorageDoubleMap<_, Twox64Concat, AuditId, Twox64Concat, (u8, u16), SeatFinding>;
 
-    /// Updates that an open audit left undecided, in the order of their settlement. They wait for a
-    /// second draw once the audit ends, so that one audit has all of a round. The chain counts
-    /// audits.
-    #[pallet::storage]
-    pub type UndecidedUpdates<T: Config> =
-        StorageMap<_, Twox64Concat, AuditId, UndecidedAudits<T::AccountId>, ValueQuery>;
-
     /// Results of seats on decided updates, by round and validator. Keyed like [`Submissions`]. At
     /// most one entry for each account with seats, until nothing is left to decide about them.
     #[pallet::storage]

@@ -347,9 +347,9 @@ impl<T: Config> Pallet<T> {
 
     /// Returns the updates that wait for a draw or a settlement, by round and encoded account.
     fn waiting_updates() -> Vec<(RoundNumber, Vec<u8>)> {
-        let waiting = Self::undrawn_updates()
+        let undrawn = UndrawnUpdates::<T>::get()
             .into_iter()
-            .map(|update| (update.round, update.trainer.encode()));
+            .map(|(update, _)| (update.round, update.trainer.encode()));
         let cases = Audits::<T>::iter_values().flat_map(|audit| {
             let round = audit.round;
             audit
@@ -358,7 +358,7 @@ impl<T: Config> Pallet<T> {
                 .filter(|case| !case.settled)
                 .map(move |case| (round, case.trainer.encode()))
         });
-        waiting.chain(cases).collect()
+        undrawn.chain(cases).collect()
     }
 }
 
@@ -441,18 +441,13 @@ impl<T: Config> Pallet<T> {
                 "findings were revealed"
             );
         }
-        for (id, updates) in UndecidedUpdates::<T>::iter() {
-            let audit = Audits::<T>::get(id).ok_or("updates are undecided in open audits")?;
-            ensure!(
-                audit.draw == 0 && !updates.is_empty(),
-                "an update is undecided once, and an audit without undecided ones keeps none"
-            );
-        }
         let open: Vec<_> = Audits::<T>::iter_values().collect();
-        let waiting = Self::undrawn_updates();
+        let undrawn = UndrawnUpdates::<T>::get();
         for (round, account) in SeatTallies::<T>::iter_keys() {
             let awaits = open.iter().any(|audit| audit.round == round && audit.awaits(&account))
-                || waiting.iter().any(|update| update.round == round && update.awaits(&account));
+                || undrawn
+                    .iter()
+                    .any(|(update, _)| update.round == round && update.awaits(&account));
             ensure!(awaits, "tallied seats wait for a decision");
         }
         Ok(())

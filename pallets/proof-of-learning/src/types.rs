@@ -34,6 +34,10 @@ pub const MAX_DUTIES: u32 = 1_024;
 /// Maximum number of duties that one account has in a block. Further ones wait for the next block.
 pub const MAX_DUTIES_PER_BLOCK: usize = 4;
 
+/// Blocks for which a second draw waits beside the mix, so that the other updates of the audit are
+/// settled meanwhile, and one audit has all that need it. Settlements of 64 updates take 11 blocks.
+pub const SECOND_DRAW_WAIT: BlockNumber = 12;
+
 /// Maximum number of updates that wait for a draw: those of one head, and as many that a first draw
 /// did not acquit.
 pub const MAX_PENDING_AUDITS: u32 = 2 * MAX_SUBMISSIONS;
@@ -48,10 +52,6 @@ pub const MAX_PENDING_EXCISIONS: u32 = (MAX_OPEN_AUDITS + 2) * MAX_SUBMISSIONS;
 /// Updates that wait for their seats to be drawn, each with the block in which it began to wait.
 pub type PendingAudits<AccountId> =
     BoundedVec<(PendingAudit<AccountId>, BlockNumber), ConstU32<MAX_PENDING_AUDITS>>;
-
-/// Updates that the first audit of a round left undecided.
-pub type UndecidedAudits<AccountId> =
-    BoundedVec<PendingAudit<AccountId>, ConstU32<MAX_SUBMISSIONS>>;
 
 /// Updates to be taken out of the model, each with the block that settled it, oldest first.
 pub type PendingExcisions = BoundedVec<(Excision, BlockNumber), ConstU32<MAX_PENDING_EXCISIONS>>;

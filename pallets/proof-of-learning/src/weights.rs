@@ -228,7 +228,7 @@ impl<Db: Get<RuntimeDbWeight>> WeightInfo for Estimates<Db> {
 
     fn settle(shards: u32, seats: u32) -> Weight {
         // Own: settings, audit, submission, lease in both places, response, history, standing,
-        // round, recipe, undecided, undrawn, excisions. The trainer: ledger, reputation, hold, two
+        // round, recipe, undrawn twice, excisions. The trainer: ledger, reputation, hold, two
         // accounts, issuance, validators, candidates, total stake. The payouts: pool, ledger.
         let own = Self::cost(440, 52, 31).saturating_add(Self::audit());
         // The pool as above, with the provider of each shard and its earnings.

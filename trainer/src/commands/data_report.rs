@@ -10,7 +10,7 @@ use super::{
     membership::first_block,
     picture::{MICRO_POL, Panel, Row, Unit, size, svg},
 };
-use crate::options::NodeOptions;
+use crate::{files::read_limited, options::NodeOptions};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pol_corpus::pipeline::{Amount, CorpusReport};
@@ -146,9 +146,8 @@ fn described(path: &Path) -> Result<DataFolder> {
 
 fn read(path: &Path) -> Result<CorpusReport> {
     let context = || format!("cannot read {}", path.display());
-    let bytes = fs::metadata(path).with_context(context)?.len();
-    ensure!(bytes <= MAX_REPORT_BYTES, "{} has {bytes} bytes: it is no report", path.display());
-    serde_json::from_slice(&fs::read(path).with_context(context)?).with_context(context)
+    let json = read_limited(path, MAX_REPORT_BYTES).with_context(context)?;
+    serde_json::from_slice(&json).with_context(context)
 }
 
 /// Sums of reports.

@@ -6,7 +6,7 @@ use super::{
     decoder::{AnyDecoder, DecoderOption, thread_count},
     loaded_model::{LoadedModel, ModelSource},
 };
-use crate::options::NodeOptions;
+use crate::{files::read_limited, options::NodeOptions};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pol_chain::format_account;
@@ -15,8 +15,6 @@ use pol_primitives::Hash;
 use pol_receipt::{Difference, MAX_RECEIPT_BYTES, Match, ReceiptFile, output_hash};
 use serde_json::json;
 use std::{
-    fs::File,
-    io::Read,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -71,10 +69,8 @@ pub(crate) async fn run(options: VerifyReceiptOptions) -> Result<()> {
 
 /// Reads a file whose account signed it.
 fn read(path: &Path) -> Result<ReceiptFile> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)
-        .and_then(|file| file.take(MAX_RECEIPT_BYTES as u64 + 1).read_to_end(&mut bytes));
-    file.with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = read_limited(path, MAX_RECEIPT_BYTES as u64 + 1)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let read = ReceiptFile::parse(&bytes).and_then(|file| file.check_signature().map(|()| file));
     read.with_context(|| path.display().to_string())
 }

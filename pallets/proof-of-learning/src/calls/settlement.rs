@@ -19,7 +19,10 @@ use pol_primitives::{
     submission::{Outcome, RevealRecord, Submission, SubmissionRecord},
     traits::{Bonds, Payouts, ShardPool},
 };
-use polkadot_sdk::{frame_support::pallet_prelude::*, sp_runtime::SaturatedConversion};
+use polkadot_sdk::{
+    frame_support::{dispatch::WithPostDispatchInfo, pallet_prelude::*},
+    sp_runtime::SaturatedConversion,
+};
 
 /// Seats on a case: account, and the finding if it was revealed.
 type Panel<AccountId> = Vec<(AccountId, Option<SeatFinding>)>;
@@ -157,13 +160,12 @@ impl<T: Config> Pallet<T> {
         let panel = Self::panel(id, at, &audit, &case);
         let decision = PanelDecision::new(audit.draw, recipe.numerics, shown.as_ref(), &panel);
         let verdict = if shown.is_some() { decision.verdict } else { case.verdict_of_silence() };
-        let outcome = Self::outcome(verdict, audit.draw, trainer, &lease)?;
+        let seats = panel.len().saturated_into();
+        let outcome = Self::outcome(verdict, audit.draw, trainer, &lease)
+            .map_err(|error| error.with_weight(T::WeightInfo::settle(0, seats)))?;
         let judged = decision.judged_accounts(&panel, &case.earlier);
-        let mut cost = T::WeightInfo::settle(
-            lease.shards.len().saturated_into(),
-            panel.len().saturated_into(),
-        )
-        .saturating_add(T::WeightInfo::judge_earlier(case.earlier.len().saturated_into()));
+        let mut cost = T::WeightInfo::settle(lease.shards.len().saturated_into(), seats)
+            .saturating_add(T::WeightInfo::judge_earlier(case.earlier.len().saturated_into()));
         if outcome == Some(Outcome::Invalid) {
             cost = cost.saturating_add(T::WeightInfo::forfeit());
         }
@@ -173,13 +175,10 @@ impl<T: Config> Pallet<T> {
             let update = AuditedUpdate { audit: id, round, trainer, submission, opened, lease };
             Self::settle_update(&update, outcome, &decision.measure, &judged)?;
         } else {
-            Self::note_undecided(id, round, &case, &panel, decision.opinions)?;
+            Self::draw_again(round, &case, &panel, decision.opinions)?;
             Self::deposit_event(Event::Undecided { audit: id, account: trainer.clone(), round });
         }
         Self::judge_seats(id, &audit, &case, &panel);
-        if audit.cases.iter().all(|case| case.settled) {
-            Self::draw_again(id)?;
-        }
         Self::store_audit(id, audit, &config);
         Ok(Some(cost).into())
     }
@@ -217,7 +216,12 @@ impl<T: Config> Pallet<T> {
             Verdict::Invalid => Outcome::Invalid,
             Verdict::Withheld => Outcome::Withheld,
             Verdict::Unresolved if draw > 0 => Outcome::Unresolved,
-            Verdict::Unresolved => return Ok(None),
+            Verdict::Unresolved => {
+                // Half of the places stay free for the updates of the next head.
+                let waiting = UndrawnUpdates::<T>::decode_len().unwrap_or(0);
+                ensure!(waiting < MAX_SUBMISSIONS as usize, Error::<T>::TooManyUndrawn);
+                return Ok(None);
+            }
         }))
     }
 
@@ -238,9 +242,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Keeps the update for a second draw.
-    fn note_undecided(
-        id: AuditId,
+    /// Makes the update wait for a second draw.
+    fn draw_again(
         round: RoundNumber,
         case: &Case<T::AccountId>,
         panel: &Panel<T::AccountId>,
@@ -248,24 +251,8 @@ impl<T: Config> Pallet<T> {
     ) -> DispatchResult {
         let accounts = panel.iter().map(|(account, _)| account.clone());
         let update = PendingAudit::second(round, case, accounts.zip(opinions));
-        UndecidedUpdates::<T>::try_append(id, update).map_err(|()| DispatchError::Corruption)
-    }
-
-    /// Makes the updates that the audit left undecided wait for a second draw, all in one block, so
-    /// that they are drawn together.
-    fn draw_again(id: AuditId) -> DispatchResult {
-        let updates = UndecidedUpdates::<T>::take(id);
-        if updates.is_empty() {
-            return Ok(());
-        }
-        let mut undrawn = UndrawnUpdates::<T>::get();
-        // Half of the places stay free for the updates of the next head.
-        ensure!(undrawn.len() < MAX_SUBMISSIONS as usize, Error::<T>::TooManyUndrawn);
-        undrawn
-            .try_extend(updates.into_iter().map(|update| (update, Self::now())))
-            .map_err(|()| DispatchError::Corruption)?;
-        UndrawnUpdates::<T>::put(undrawn);
-        Ok(())
+        UndrawnUpdates::<T>::try_append((update, Self::now()))
+            .map_err(|()| DispatchError::Corruption)
     }
 }
 
@@ -356,11 +343,13 @@ impl<T: Config> Pallet<T> {
         case: &Case<T::AccountId>,
         panel: &Panel<T::AccountId>,
     ) {
-        let undecided = UndecidedUpdates::<T>::get(id);
+        let undrawn = UndrawnUpdates::<T>::get();
+        let again = |account| {
+            undrawn.iter().any(|(update, _)| update.round == audit.round && update.awaits(account))
+        };
         let earlier = case.earlier.iter().map(|seat| &seat.account);
         for account in panel.iter().map(|(account, _)| account).chain(earlier) {
-            let is_open =
-                audit.awaits(account) || undecided.iter().any(|update| update.awaits(account));
+            let is_open = audit.awaits(account) || again(account);
             // An account with several seats comes several times. It has no tally if nothing was
             // decided.
             let tally = SeatTallies::<T>::try_get(audit.round, account).ok();

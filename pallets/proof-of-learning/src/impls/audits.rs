@@ -4,7 +4,7 @@
 
 use crate::{
     pallet::*,
-    types::{MAX_OPEN_AUDITS, PendingAudits},
+    types::{MAX_OPEN_AUDITS, PendingAudits, SECOND_DRAW_WAIT},
     weights::WeightInfo,
 };
 use alloc::vec::Vec;
@@ -46,12 +46,6 @@ impl<T: Config> Pallet<T> {
             || UndrawnUpdates::<T>::decode_len().unwrap_or(0) > MAX_SUBMISSIONS as usize
     }
 
-    /// Returns the updates that wait for a draw, or for their audit to end before it.
-    pub(crate) fn undrawn_updates() -> Vec<PendingAudit<T::AccountId>> {
-        let undrawn = UndrawnUpdates::<T>::get().into_iter().map(|(update, _)| update);
-        undrawn.chain(UndecidedUpdates::<T>::iter_values().flatten()).collect()
-    }
-
     /// Marks the `included` ones of a round's reveals as part of the head. They wait for their
     /// seats from here on.
     pub(crate) fn include(
@@ -80,22 +74,25 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Draws the audit of the updates that have waited longest, all of one round and draw, once
-    /// enough blocks have given their randomness since, and after them the beacon.
+    /// Draws the audit of the updates whose wait ends first, all of one round and draw, once enough
+    /// blocks have given their randomness since, and after them the beacon.
     pub(crate) fn draw_audit() -> Weight {
         let undrawn = UndrawnUpdates::<T>::get();
-        let Some((first, since)) = undrawn.first() else { return T::WeightInfo::draw(0) };
-        let (round, draw, since) = (first.round, first.draw, *since);
         let config = AuditSettings::<T>::get();
         let mix_end = |since: BlockNumber| since.saturating_add(config.mix);
-        let Some(source) = Self::draw_source(mix_end(since)) else {
+        let wait_end = |update: &PendingAudit<_>, since: BlockNumber| {
+            mix_end(since).saturating_add(if update.draw > 0 { SECOND_DRAW_WAIT } else { 0 })
+        };
+        let waits = undrawn.iter().map(|(update, since)| (wait_end(update, *since), update));
+        let Some((end, first)) = waits.min_by_key(|(end, _)| *end) else {
             return T::WeightInfo::draw(0);
         };
-        let is_ready = |since: BlockNumber| source.sealed_at > mix_end(since);
+        let (round, draw) = (first.round, first.draw);
+        let Some(source) = Self::draw_source(end) else { return T::WeightInfo::draw(0) };
         let (group, rest): (Vec<_>, Vec<_>) = undrawn.into_iter().partition(|(update, since)| {
-            (update.round, update.draw) == (round, draw) && is_ready(*since)
+            (update.round, update.draw) == (round, draw) && source.sealed_at > mix_end(*since)
         });
-        let is_last = !rest.iter().any(|(_, since)| is_ready(*since));
+        let is_last = !rest.iter().any(|(update, at)| source.sealed_at > wait_end(update, *at));
         if is_last && SealedMixture::<T>::take().is_some() {
             T::Beacon::release();
         }
@@ -123,17 +120,17 @@ impl<T: Config> Pallet<T> {
         T::WeightInfo::draw(cases)
     }
 
-    /// Returns the randomness for the draws in this block. Returns `None` while the oldest update
-    /// waits: until the mix ends after block `mix_end`, then until the beacon's pulse arrives or is
+    /// Returns the randomness for the draws in this block. Returns `None` while every update waits:
+    /// until block `wait_end` has passed, then until the beacon's pulse arrives or is
     /// given up.
     ///
     /// The mixture is sealed before the pulse is due, so that nobody knows the seed while a block
     /// that goes into it can still be withheld.
-    fn draw_source(mix_end: BlockNumber) -> Option<DrawSource> {
+    fn draw_source(wait_end: BlockNumber) -> Option<DrawSource> {
         let mixed = Self::mix_randomness();
         let (sealed_at, mixture) = match SealedMixture::<T>::get() {
             Some(sealed) => sealed,
-            None if Self::now() <= mix_end => return None,
+            None if Self::now() <= wait_end => return None,
             None => {
                 let sealed = (Self::now(), mixed);
                 if !T::Beacon::await_pulse() {

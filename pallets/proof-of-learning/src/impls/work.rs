@@ -121,7 +121,7 @@ impl<T: Config> Pallet<T> {
 
     /// Returns the trainers whose updates to a round wait for a draw, and the number of the draw.
     fn undrawn(round: RoundNumber) -> Vec<(T::AccountId, u8)> {
-        let waiting = Self::undrawn_updates().into_iter();
+        let waiting = UndrawnUpdates::<T>::get().into_iter().map(|(update, _)| update);
         let of_round = waiting.filter(|update| update.round == round);
         of_round.map(|update| (update.trainer, update.draw)).collect()
     }

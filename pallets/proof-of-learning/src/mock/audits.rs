@@ -3,6 +3,7 @@
 //! Audits of the tests, from their draw to their settlement.
 
 use super::*;
+use crate::types::SECOND_DRAW_WAIT;
 use alloc::collections::BTreeSet;
 use pol_primitives::{
     BoundedVec,
@@ -11,6 +12,9 @@ use pol_primitives::{
         evidence_commitment,
     },
 };
+
+/// Blocks in which an undecided update is drawn again.
+pub(crate) const AGAIN: BlockNumber = 1 + SECOND_DRAW_WAIT;
 
 pub(crate) fn audit(id: AuditId) -> Audit<AccountId> {
     Learning::audits(0).into_iter().find(|(other, _)| *other == id).unwrap().1
@@ -148,10 +152,10 @@ pub(crate) fn examine(id: AuditId, find: Find) {
     assert_eq!(audit(id).stage, Stage::Settle);
 }
 
-/// Takes the second draw of `trainer`'s update, which the next block makes, to settling. Returns
+/// Takes the second draw of `trainer`'s update, which is made in time, to settling. Returns
 /// the audit's number.
 pub(crate) fn examine_again(trainer: AccountId, find: Find) -> AuditId {
-    run(1);
+    run(AGAIN);
     let id = NextAudit::<Test>::get() - 1;
     assert_eq!((audit(id).draw, audit(id).cases[0].trainer), (1, trainer));
     examine(id, find);

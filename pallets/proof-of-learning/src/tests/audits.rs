@@ -615,7 +615,7 @@ fn no_round_opens_while_too_many_wait_for_a_draw() {
             BoundedVec::try_from((0..67).map(|round| (waiting(round), 0)).collect::<Vec<_>>())
                 .unwrap(),
         );
-        run(2);
+        run(AGAIN);
         assert_eq!((UndrawnUpdates::<Test>::get().len(), round().phase), (65, Phase::Idle));
         run(1);
         assert_eq!(

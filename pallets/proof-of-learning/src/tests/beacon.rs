@@ -74,8 +74,8 @@ fn without_a_pulse_the_draw_takes_the_mixture_with_one_seat_more() {
 /// Draws for updates of three draws, of which the last came after the mixture was sealed.
 fn draw_three(mixture: Hash) {
     let (update, since) = UndrawnUpdates::<Test>::get()[0].clone();
-    let of = |draw| PendingAudit { draw, ..update.clone() };
-    let waiting = vec![(of(0), since), (of(1), since), (of(2), since + MIX + 1)];
+    let of = |round| PendingAudit { round, ..update.clone() };
+    let waiting = vec![(of(1), since), (of(2), since), (of(3), since + MIX + 1)];
     UndrawnUpdates::<Test>::put(PendingAudits::truncate_from(waiting));
     PulseState::put(Some([7u8; 32]));
     Learning::draw_audit();
@@ -84,8 +84,8 @@ fn draw_three(mixture: Hash) {
     let randomness = digest(b"pol/pulse/1", &(mixture, [7u8; 32]));
     let seeds: Vec<Hash> = Audits::<Test>::iter_values().map(|audit| audit.seed).collect();
     assert_eq!(seeds.len(), 2);
-    for draw in [0u8, 1] {
-        assert!(seeds.contains(&digest(b"pol/audit-seed/1", &(randomness, 1u32, draw))));
+    for round in [1u32, 2] {
+        assert!(seeds.contains(&digest(b"pol/audit-seed/1", &(randomness, round, 0u8))));
     }
     assert!(!SealedMixture::<Test>::exists() && !AwaitedUntil::exists(), "released");
     assert_eq!(UndrawnUpdates::<Test>::decode_len(), Some(1), "the last waits for another pulse");

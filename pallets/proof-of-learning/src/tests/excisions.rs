@@ -12,7 +12,7 @@ use pol_primitives::{
     submission::Outcome,
     traits::ShardPool,
 };
-use polkadot_sdk::frame_support::{assert_noop, assert_ok};
+use polkadot_sdk::frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo};
 
 #[test]
 fn an_update_that_continues_from_an_invalid_one_is_tainted() {
@@ -88,8 +88,11 @@ fn an_earlier_update_is_settled_first() {
             let id = audited(&[1]);
             examine(id, HONEST);
         }
-        let refused = Learning::settle(signed(9), 1, 1);
+        let refused = weightless(Learning::settle(signed(9), 1, 1));
         assert_noop!(refused, Error::<Test>::EarlierUnsettled);
+        let paid = Learning::settle(signed(9), 1, 1).unwrap_err().post_info.actual_weight.unwrap();
+        let most = Call::<Test>::settle { audit: 1, trainer: 1 }.get_dispatch_info().call_weight;
+        assert!(paid.ref_time() < most.ref_time() / 2, "it pays for what was read");
         settle(0, 1);
         settle(1, 1);
         assert_eq!(kept(2, 1).outcome, Outcome::Valid);

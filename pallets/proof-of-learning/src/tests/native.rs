@@ -177,7 +177,7 @@ fn a_sketch_of_something_else_than_the_leaf_is_invalid() {
 fn draw_twice(id: AuditId, finds: Finds) -> (AuditId, Vec<AccountId>) {
     let mut seated = panel(id, 1);
     settle(id, 1);
-    run(1);
+    run(AGAIN);
     let again = NextAudit::<Test>::get() - 1;
     look_into(again, finds);
     seated.extend(panel(again, 1));
@@ -311,7 +311,7 @@ fn replays_of_different_things_lead_to_a_second_draw_of_the_same_segment() {
         });
         settle(id, 1);
         assert_event(Event::Undecided { audit: id, account: 1, round: 1 });
-        run(1);
+        run(AGAIN);
         let again = case(id + 1, 1).0;
         assert_eq!(again.segments.to_vec(), [first]);
         look_into(id + 1, HONESTLY);

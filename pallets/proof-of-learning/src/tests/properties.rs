@@ -183,7 +183,6 @@ fn assert_all_settled() {
         (0, 0)
     );
     assert_eq!((Findings::<Test>::iter().count(), SeatTallies::<Test>::iter().count()), (0, 0));
-    assert_eq!(UndecidedUpdates::<Test>::iter().count(), 0);
     let updates: usize = Paid::get().iter().map(|(_, _, updates)| *updates as usize).sum();
     assert_eq!(Earnings::get().len(), updates);
     for (account, locked) in Locked::iter() {

@@ -3,7 +3,7 @@
 //! Updates that the first draw does not acquit, and panels of few validators.
 
 use super::{all_three, assert_gone, earned, seats_only};
-use crate::{mock::*, pallet::*};
+use crate::{mock::*, pallet::*, types::SECOND_DRAW_WAIT};
 use pol_primitives::{
     BoundedVec,
     audit::{AuditConfig, EarlierSeat, Finding, PendingAudit, Stage, Verdict},
@@ -46,8 +46,7 @@ fn a_second_draw_decides_on_the_disputed_segments_and_fresh_ones() {
             earlier: BoundedVec::try_from(earlier).unwrap(),
             ..PendingAudit::first(1, 1, 0, 4)
         };
-        assert_eq!(UndecidedUpdates::<Test>::get(id).to_vec(), std::slice::from_ref(&waiting));
-        assert!(!UndrawnUpdates::<Test>::exists(), "it waits for the rest of the audit");
+        assert_eq!(UndrawnUpdates::<Test>::get().to_vec(), [(waiting, System::block_number())]);
         assert_eq!((Earnings::get().len(), Fines::get().len(), Trainings::get().len()), (0, 0, 0));
         assert!(VALIDATORS.iter().all(|(validator, _)| Strikes::get(validator) == 0));
         assert_eq!(Learning::submissions(1)[0].1.status, SubmissionStatus::Included);
@@ -55,10 +54,8 @@ fn a_second_draw_decides_on_the_disputed_segments_and_fresh_ones() {
         assert_noop!(weightless(Learning::settle(signed(9), id, 1)), Error::<Test>::AlreadySettled);
         settle(id, 2);
         assert_event(Event::AuditEnded { audit: id });
-        assert_eq!(UndrawnUpdates::<Test>::get().to_vec(), [(waiting, System::block_number())]);
-        assert!(!UndecidedUpdates::<Test>::contains_key(id));
 
-        run(1);
+        run(AGAIN);
         let again = id + 1;
         assert_event(Event::AuditDrawn { audit: again, round: 1, draw: 1, cases: 1 });
         let mut judged = panel(again, 1);
@@ -99,7 +96,7 @@ fn an_update_undecided_twice_is_taken_out_without_blame() {
             );
             assert_eq!(audit(id).draw, draw);
             settle(id, 1);
-            run(1);
+            run(AGAIN);
         }
         assert_event(Event::Settled {
             audit: 1,
@@ -133,7 +130,7 @@ fn a_second_draw_takes_only_known_segments_where_there_are_no_others() {
         let seat = panel(id, 1)[0];
         examine(id, &|validator, trainer| (validator == seat).then(|| other(id, trainer)));
         settle(id, 1);
-        run(1);
+        run(AGAIN);
         let second = case(id + 1, 1).0;
         assert_eq!((second.segments.to_vec(), second.served_leaves()), (vec![0, 1, 2, 3], vec![0]));
         examine(id + 1, HONEST);
@@ -169,6 +166,47 @@ fn a_second_draw_waits_for_room() {
 }
 
 #[test]
+fn one_second_draw_has_all_updates_of_its_round() {
+    in_round_one(|| {
+        all_three();
+        let id = audited(&[1, 2]);
+        examine(id, &|validator, trainer| (validator == 13).then(|| other(id, trainer)));
+        settle(id, 1);
+        run(AGAIN);
+        assert_event(Event::AuditDrawn { audit: id + 1, round: 1, draw: 1, cases: 1 });
+        settle(id, 2);
+        run(AGAIN);
+        assert_event(Event::AuditDrawn { audit: id + 2, round: 1, draw: 1, cases: 1 });
+    });
+    in_round_one(|| {
+        all_three();
+        let id = audited(&[1, 2]);
+        examine(id, &|validator, trainer| (validator == 13).then(|| other(id, trainer)));
+        settle(id, 1);
+        run(SECOND_DRAW_WAIT);
+        settle(id, 2);
+        run(1);
+        assert_event(Event::AuditDrawn { audit: id + 1, round: 1, draw: 1, cases: 2 });
+        assert!(!UndrawnUpdates::<Test>::exists());
+    });
+}
+
+#[test]
+fn first_draws_do_not_wait_behind_second_ones() {
+    in_round_one(|| {
+        all_three();
+        let id = audited(&[1]);
+        examine(id, &|validator, trainer| (validator == 13).then(|| other(id, trainer)));
+        settle(id, 1);
+        let next = audited(&[2]);
+        assert_eq!((audit(next).draw, audit(next).round), (0, 2));
+        assert_eq!(UndrawnUpdates::<Test>::get().len(), 1);
+        run(AGAIN);
+        assert_eq!((audit(next + 1).draw, audit(next + 1).round), (1, 1));
+    });
+}
+
+#[test]
 fn a_single_validator_is_a_quorum() {
     in_round_one(|| {
         VALIDATORS[1..].iter().for_each(|(account, _)| Validators::remove(account));
@@ -200,7 +238,7 @@ fn no_validator_audits_itself() {
             assert_eq!(audit(id).stage, Stage::Open, "there is no seat to wait for");
             open(id, &[11]);
             settle(id, 11);
-            run(1);
+            run(AGAIN);
         }
         assert_eq!(
             (kept(1, 11).outcome, Earnings::get()),
@@ -253,7 +291,7 @@ fn a_cheat_does_not_escape_by_falling_silent_after_the_first_draw() {
             let id = audited(&[1]);
             examine(id, &|validator, _| (validator < 11 + accusers).then_some(Finding::Impossible));
             settle(id, 1);
-            run(1 + AUDITS.serve);
+            run(AGAIN + AUDITS.serve);
             settle(id + 1, 1);
             assert_eq!((kept(1, 1).outcome, Trainers::get(1)), (outcome, Some(left)));
             assert_eq!(Earnings::get(), [(1, vec![])]);
@@ -298,7 +336,7 @@ fn a_giant_among_many_decides_no_case_and_earns_by_none() {
             seated += accused.len();
             trainers.iter().for_each(|&trainer| settle(id, trainer));
             if !accused.is_empty() {
-                run(1);
+                run(AGAIN);
                 let again = NextAudit::<Test>::get() - 1;
                 examine(again, lies);
                 accused.iter().for_each(|&trainer| settle(again, trainer));

@@ -446,7 +446,7 @@ fn an_outage_costs_one_strike_if_others_object_meanwhile() {
         });
         trainers.iter().for_each(|&trainer| settle(id, trainer));
         assert_eq!(Strikes::get(13), 0, "three updates wait for a second draw");
-        run(1);
+        run(AGAIN);
         let again = NextAudit::<Test>::get() - 1;
         assert_eq!(audit(again).cases.len(), 3);
         examine_without(again, &[1, 2, 3], 13, HONEST);
@@ -468,7 +468,7 @@ fn the_order_of_settlements_changes_no_strike_and_no_fine() {
                 &|validator, trainer| (validator == 13 && trainer < 4).then(|| other(id, trainer));
             examine(id, accuse);
             order.iter().for_each(|&trainer| settle(id, trainer));
-            run(1);
+            run(AGAIN);
             let again = NextAudit::<Test>::get() - 1;
             examine(again, HONEST);
             for trainer in order.into_iter().filter(|trainer| *trainer < 4) {

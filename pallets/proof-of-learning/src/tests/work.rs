@@ -80,7 +80,7 @@ fn updates_of_a_second_draw_are_open() {
         assert_eq!(work_of(11).open_seats, 1, "the other case is open");
         assert_eq!(work_of(1).unsettled, [open(1, 1, None), open(2, 0, Some(id))]);
         settle(id, 2);
-        run(1);
+        run(AGAIN);
         assert_eq!(work_of(1).unsettled, [open(1, 1, Some(id + 1))]);
         examine(id + 1, HONEST);
         settle(id + 1, 1);
