@@ -39,9 +39,11 @@ use tracing::Instrument;
 
 /// Blocks that a validator leaves to the one before it to settle a case.
 const SETTLE_TURN: BlockNumber = 2;
-/// Blocks after which settling a case is tried again. The trainer's earlier update may have to be
-/// settled first.
+/// Blocks after which settling a case is tried again, twice as many each time. The trainer's earlier
+/// update may have to be settled first.
 const SETTLE_RETRY: BlockNumber = 5;
+/// Most blocks between two tries to settle a case.
+const MAX_SETTLE_RETRY: BlockNumber = 40;
 /// Blocks at the end of the reveal stage that are kept for the reveal.
 const REVEAL_RESERVE: BlockNumber = 2;
 /// Divisor of the replay stage that gives the blocks kept for the commitment, and the fewest such
@@ -65,8 +67,8 @@ pub(super) struct Auditor<S> {
     silent: BTreeSet<AuditKey>,
     /// Audits with seats of this validator, and the task that fetches their models.
     model_fetches: BTreeMap<AuditKey, AbortHandle>,
-    /// Blocks at which settling a case was last tried.
-    settle_attempts: BTreeMap<(AuditId, AccountId), BlockNumber>,
+    /// Block at which settling a case was last tried, and blocks until it is tried again.
+    settle_attempts: BTreeMap<(AuditId, AccountId), (BlockNumber, BlockNumber)>,
     /// Round in which blobs of ended audits were last searched for.
     searched: Option<RoundNumber>,
 }
@@ -354,11 +356,14 @@ impl<S: Strategy> Auditor<S> {
         let mut due = Vec::new();
         for (at, case) in (0u32..).zip(&audit.cases).filter(|(_, case)| !case.settled) {
             let turn = place.and_then(|place| (at + place).checked_rem(holders)).unwrap_or(holders);
-            let attempt = self.settle_attempts.get(&(id, case.trainer));
+            let attempt = self.settle_attempts.get(&(id, case.trainer)).copied();
             if now >= audit.since.saturating_add(turn * SETTLE_TURN)
-                && attempt.is_none_or(|attempt| now >= attempt + SETTLE_RETRY)
+                && attempt.is_none_or(|(at, wait)| now >= at.saturating_add(wait))
             {
-                self.settle_attempts.insert((id, case.trainer), now);
+                // Each call that is refused has a fee.
+                let wait =
+                    attempt.map_or(SETTLE_RETRY, |(_, wait)| (2 * wait).min(MAX_SETTLE_RETRY));
+                self.settle_attempts.insert((id, case.trainer), (now, wait));
                 due.push(case.trainer);
             }
         }

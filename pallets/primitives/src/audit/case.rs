@@ -101,8 +101,8 @@ impl<AccountId> EarlierSeat<AccountId> {
     /// Returns the result of the seat; none if nobody knows.
     ///
     /// The second draw replays the disputed segments and further ones. If it acquits, then whoever
-    /// objected was wrong. If it convicts, then whoever objected was right, but a seat that found
-    /// nothing may have been shown honest segments only.
+    /// found the update invalid was wrong. If it convicts, then they were right, but a seat that
+    /// found nothing may have been shown honest segments only.
     pub fn result(&self, verdict: Verdict) -> Option<SeatResult> {
         match (verdict, self.opinion) {
             (Verdict::Invalid, None) => Some(SeatResult::Silent),
