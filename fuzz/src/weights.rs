@@ -24,13 +24,13 @@ fn read_safetensors(bytes: &[u8]) -> bool {
     safetensors::read(Box::new(bytes.to_vec())).is_ok_and(|table| decode(&table, bytes))
 }
 
-/// Decodes all values. Each takes half a byte of the file at least.
+/// Decodes all values. At most 128 take 18 bytes of the file.
 fn decode(table: &TensorTable, bytes: &[u8]) -> bool {
     let mut values = 0;
     for entry in table.entries().values() {
         values += table.decode(entry).map_or(0, |decoded| decoded.len());
     }
-    assert!(values <= 2 * bytes.len(), "{values} values");
+    assert!(values <= 8 * bytes.len(), "{values} values");
     true
 }
 

@@ -11,7 +11,9 @@ llama.gguf          the checkpoint in llama/, converted as llama.cpp does: rows 
 gpt2.gguf           the checkpoint in gpt2/, likewise: projections transposed, a copy of the tied head
 FAMILY.gguf         the checkpoint in FAMILY/, likewise, for each of FAMILIES: norms of Gemma with their 1, heads of GPT-NeoX apart,
                     divisors of LLaMA 3.1's rotation as a tensor
-encodings.gguf      a tensor of each encoding, and encodings.safetensors with their values by the package's own decoder
+encodings.gguf      a tensor of each encoding, of random blocks with usual and extreme scales; encodings-big-endian.gguf, the same in
+                    the other order of bytes, without the types that llama.cpp misreads in it; and encodings.safetensors with their values, by the package's decoders where it has one
+llama-big-endian.gguf   llama.gguf in the other order of bytes
 """
 
 import json
@@ -55,9 +57,9 @@ def finish(writer):
     writer.close()
 
 
-def llama(fixtures):
+def llama(fixtures, name="llama.gguf", endianess=gguf.GGUFEndian.LITTLE):
     config, tensors = json.loads((fixtures / "llama/config.json").read_text()), floats(fixtures / "llama")
-    writer = gguf.GGUFWriter(fixtures / "llama.gguf", "llama")
+    writer = gguf.GGUFWriter(fixtures / name, "llama", endianess=endianess)
     heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
@@ -182,40 +184,113 @@ def family(fixtures, name, arch):
     finish(writer)
 
 
+def added(name, number, block, size):
+    """Adds a type that the package does not know yet."""
+    member = int.__new__(Type, number)
+    member._name_, member._value_ = name, number
+    Type._member_map_[name] = Type._value2member_map_[number] = member
+    gguf.GGML_QUANT_SIZES[member] = (block, size)
+    return member
+
+
+Q2_0 = added("Q2_0", 42, 64, 18)
+
+# Numbers in a block as the decoders of llama.cpp read them, as a type of numpy.
+BLOCKS = {
+    Type.F32: "u4",
+    Type.F16: "u2",
+    Type.BF16: "u2",
+    Type.Q1_0: "u2,16u1",
+    Q2_0: "u2,16u1",
+    Type.Q4_0: "u2,16u1",
+    Type.Q4_1: "2u2,16u1",
+    Type.Q5_0: "u2,u4,16u1",
+    Type.Q5_1: "2u2,u4,16u1",
+    Type.Q8_0: "u2,32u1",
+    Type.Q2_K: "80u1,2u2",
+    Type.Q3_K: "108u1,u2",
+    Type.Q4_K: "2u2,140u1",
+    Type.Q5_K: "2u2,172u1",
+    Type.Q6_K: "208u1,u2",
+    Type.Q8_K: "u4,256u1,16u2",
+    Type.IQ1_S: "u2,32u1,8u2",
+    Type.IQ1_M: "48u1,4u2",
+    Type.IQ2_XXS: "u2,64u1",
+    Type.IQ2_XS: "u2,32u2,8u1",
+    Type.IQ2_S: "u2,80u1",
+    Type.IQ3_XXS: "u2,64u1,8u4",
+    Type.IQ3_S: "u2,108u1",
+    Type.IQ4_NL: "u2,16u1",
+    Type.IQ4_XS: "2u2,132u1",
+    Type.TQ1_0: "52u1,u2",
+    Type.TQ2_0: "64u1,u2",
+    Type.MXFP4: "u1,16u1",
+    Type.NVFP4: "4u1,32u1",
+}
+# The first byte and the count of the scales of half precision, where they are not the first number.
+SCALES = {
+    **{kind: (0, 2) for kind in (Type.Q4_1, Type.Q5_1, Type.Q4_K, Type.Q5_K)},
+    Type.Q2_K: (80, 2),
+    Type.Q3_K: (108, 1),
+    Type.Q6_K: (208, 1),
+    Type.TQ1_0: (52, 1),
+    Type.TQ2_0: (64, 1),
+}
+# Scales of blocks: usual, whatever the bytes are, the largest, the smallest, and none at all.
+TRIED = [0.01, None, -65504, 2**-24, np.inf, np.nan]
+
+
+def scaled(block, kind, scale):
+    """Sets the scales of a block, in the order of bytes of this machine."""
+    half = np.array(scale, np.float16).view(np.uint16)
+    if kind == Type.Q8_K:
+        block[:4] = np.frombuffer(np.float32(scale).tobytes(), np.uint8)
+    elif kind == Type.IQ1_M:
+        words = block[48:].view(np.uint16)
+        words[:] = words & 0xFFF | (half >> np.array([0, 4, 8, 12], np.uint16) & 15) << 12
+    elif kind == Type.MXFP4:
+        # Also the two exponents of subnormal numbers.
+        block[0] = {-65504: 255, 2**-24: 0, np.inf: 1}.get(scale, 120)
+    elif kind == Type.NVFP4:
+        # Also subnormal numbers, NaN, and a sign.
+        block[:4] = {-65504: (0, 1, 7, 8), 2**-24: (0x7E, 0x7F, 0x80, 0xFF)}.get(scale, 0x30)
+    else:
+        start, count = SCALES.get(kind, (0, 1))
+        block[start : start + 2 * count].view(np.uint16)[:] = half
+
+
+def decoded(data, kind):
+    """The values of blocks. Those of three types that the package does not decode are worked out."""
+    if kind == Type.Q1_0:
+        bits = np.unpackbits(data[:, 2:], axis=1, bitorder="little")
+        return np.where(bits == 1, 1, -1).astype(np.float32) * data[:, :2].view(np.float16).astype(np.float32)
+    if kind == Q2_0:
+        pairs = data[:, 2:, None] >> np.array([0, 2, 4, 6], np.uint8) & 3
+        return (pairs.reshape(len(data), 64).astype(np.float32) - 1) * data[:, :2].view(np.float16).astype(np.float32)
+    if kind == Type.Q8_K:
+        return data[:, :4].view(np.float32) * data[:, 4:260].view(np.int8).astype(np.float32)
+    return np.ascontiguousarray(gguf.quants.dequantize(data, kind), np.float32)
+
+
 def encodings(fixtures):
     random = np.random.default_rng(0)
-    writer = gguf.GGUFWriter(fixtures / "encodings.gguf", "encodings")
+    little = gguf.GGUFWriter(fixtures / "encodings.gguf", "encodings")
+    big = gguf.GGUFWriter(fixtures / "encodings-big-endian.gguf", "encodings", endianess=gguf.GGUFEndian.BIG)
     values = {}
-    # Where the package does not encode, any bytes are a block, whose scales, here, are made reasonable.
-    scales = {
-        Type.Q4_K: (0, 2),
-        Type.Q5_K: (0, 2),
-        Type.Q6_K: (-2, 1),
-        Type.Q2_K: (-4, 2),
-        Type.Q3_K: (-2, 1),
-        Type.IQ4_NL: (0, 1),
-        Type.IQ4_XS: (0, 1),
-    }
-    encoded = [Type.TQ1_0, Type.TQ2_0, Type.MXFP4]
-    kinds = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
-    for kind in [*kinds, *scales, *encoded]:
-        block, size = gguf.GGML_QUANT_SIZES[kind]
-        if kind in scales:
-            at, count = scales[kind]
-            data = random.integers(0, 256, (2, 2 * size), dtype=np.uint8)
-            scale = np.frombuffer(np.array([0.01, 0.02], np.float16).tobytes(), np.uint8)
-            for start in (0, size):
-                data[:, start + at % size : start + at % size + 2 * count] = scale[: 2 * count]
-        elif kind in encoded:
-            data = gguf.quants.quantize(random.standard_normal((2, 512), np.float32), kind)
-        else:
-            data = gguf.quants.quantize(random.standard_normal((2, 64), np.float32), kind)
-        if kind in (Type.F32, Type.F16):
-            writer.add_tensor(kind.name, data)
-        else:
-            writer.add_tensor(kind.name, data, raw_dtype=kind)
-        values[kind.name] = np.ascontiguousarray(gguf.quants.dequantize(data, kind), np.float32)
-    finish(writer)
+    for kind, block in BLOCKS.items():
+        size = np.dtype(block).itemsize
+        count = 64 if size < 8 else len(TRIED)
+        data = random.integers(0, 256, (count, size), dtype=np.uint8)
+        for row, scale in zip(data, TRIED):
+            if size >= 8 and scale is not None:
+                scaled(row, kind, scale)
+        values[kind.name] = decoded(data, kind)
+        swapped = data.view(block).byteswap().view(np.uint8)
+        little.add_tensor(kind.name, data, raw_dtype=kind)
+        if not kind.name.startswith(("IQ1", "IQ2", "IQ3")):
+            big.add_tensor(kind.name, swapped, raw_dtype=kind)
+    finish(little)
+    finish(big)
     save_file(values, fixtures / "encodings.safetensors")
 
 
@@ -224,6 +299,7 @@ def main():
         sys.exit(__doc__)
     for write in (llama, gpt2, encodings):
         write(Path(sys.argv[1]))
+    llama(Path(sys.argv[1]), "llama-big-endian.gguf", gguf.GGUFEndian.BIG)
     for name, arch in FAMILIES.items():
         family(Path(sys.argv[1]), name, arch)
 

@@ -108,6 +108,8 @@ pub struct TensorEntry {
     bytes: u64,
     /// Index of the file in the table.
     file: usize,
+    /// Set if numbers of several bytes begin with the highest one.
+    is_big_endian: bool,
 }
 
 impl TensorEntry {
@@ -219,6 +221,9 @@ impl TensorTable {
             let bytes = &mut bytes[..part.len() / block_values as usize * block_bytes as usize];
             file.read_at(offset, bytes)?;
             offset += bytes.len() as u64;
+            if entry.is_big_endian {
+                entry.encoding.swap_bytes(bytes);
+            }
             entry.encoding.decode(bytes, part).map_err(FileError::Unsupported)?;
         }
         Ok(values)

@@ -73,7 +73,7 @@ fn entry(claim: HeaderEntry, start: u64) -> Result<TensorEntry, String> {
     }
     let offset =
         start.checked_add(from).ok_or_else(|| format!("lies at {from}, beyond any file"))?;
-    Ok(TensorEntry { shape: claim.shape, encoding, offset, bytes, file: 0 })
+    Ok(TensorEntry { shape: claim.shape, encoding, offset, bytes, file: 0, is_big_endian: false })
 }
 
 fn encoding(dtype: &str) -> Option<Encoding> {

@@ -60,9 +60,11 @@ fn check_version(reader: &mut HeaderReader<'_>) -> Result<(), FileError> {
     if reader.take(4)? != MAGIC {
         return Err(malformed("it does not begin with the letters GGUF".into()));
     }
-    let version = reader.u32()?;
-    if VERSIONS.iter().any(|known| known.swap_bytes() == version) {
-        return Err(malformed("it is big-endian; convert it to little-endian".into()));
+    let mut version = reader.u32()?;
+    // Nothing else says the order of bytes.
+    if VERSIONS.contains(&version.swap_bytes()) {
+        version = version.swap_bytes();
+        reader.read_big_endian();
     }
     if !VERSIONS.contains(&version) {
         return Err(malformed(format!(
@@ -116,16 +118,23 @@ fn read_tensor(
     shape.reverse();
     let encoding = encoding(reader.u32()?).map_err(|kind| {
         FileError::Unsupported(format!(
-            "tensor {name} is of type {kind}, which is not supported; \
-             take the file in F16, Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_0, Q4_0 or IQ4_XS"
+            "tensor {name} is of type {kind}; take the file in F16, BF16, Q8_0, or another type \
+             that docs/import.md lists"
         ))
     })?;
+    let is_big_endian = reader.is_big_endian();
+    if is_big_endian && encoding.numbers().is_none() {
+        return Err(FileError::Unsupported(format!(
+            "tensor {name} is of type {encoding} in a big-endian file, which llama.cpp itself \
+             misreads; take the little-endian file"
+        )));
+    }
     let bytes = byte_length(&shape, encoding).map_err(refuse)?;
     let offset = reader.u64()?;
     if !offset.is_multiple_of(alignment) {
         return Err(refuse(format!("lies at {offset}, not at a multiple of {alignment}")));
     }
-    Ok((name, TensorEntry { shape, encoding, offset, bytes, file: 0 }))
+    Ok((name, TensorEntry { shape, encoding, offset, bytes, file: 0, is_big_endian }))
 }
 
 /// Returns the encoding of a type number.
@@ -135,33 +144,51 @@ fn read_tensor(
 /// Fails with the name of the type if it is not supported.
 fn encoding(kind: u32) -> Result<Encoding, String> {
     let other = |name, bytes| Encoding::Other { name, bytes };
+    let removed = |name| Err(format!("{name}, which llama.cpp has removed"));
     Ok(match kind {
         0 => Encoding::F32,
         1 => Encoding::F16,
         2 => Encoding::Q4_0,
         3 => Encoding::Q4_1,
+        4 => return removed("Q4_2"),
+        5 => return removed("Q4_3"),
         6 => Encoding::Q5_0,
         7 => Encoding::Q5_1,
         8 => Encoding::Q8_0,
+        9 => return Err("Q8_1, which only holds operands of products".into()),
         10 => Encoding::Q2K,
         11 => Encoding::Q3K,
         12 => Encoding::Q4K,
         13 => Encoding::Q5K,
         14 => Encoding::Q6K,
+        15 => Encoding::Q8K,
+        16 => Encoding::Iq2Xxs,
+        17 => Encoding::Iq2Xs,
+        18 => Encoding::Iq3Xxs,
+        19 => Encoding::Iq1S,
         20 => Encoding::Iq4Nl,
+        21 => Encoding::Iq3S,
+        22 => Encoding::Iq2S,
         23 => Encoding::Iq4Xs,
         24 => other("I8", 1),
         25 => other("I16", 2),
         26 => other("I32", 4),
         27 => other("I64", 8),
         28 => Encoding::F64,
+        29 => Encoding::Iq1M,
         30 => Encoding::Bf16,
-        9 => return Err("Q8_1".into()),
-        15 => return Err("Q8_K".into()),
+        31 => return removed("Q4_0_4_4"),
+        32 => return removed("Q4_0_4_8"),
+        33 => return removed("Q4_0_8_8"),
         34 => Encoding::Tq1_0,
         35 => Encoding::Tq2_0,
+        36 => return removed("IQ4_NL_4_4"),
+        37 => return removed("IQ4_NL_4_8"),
+        38 => return removed("IQ4_NL_8_8"),
         39 => Encoding::Mxfp4,
-        16..=19 | 21 | 22 | 29 => return Err(format!("IQ ({kind})")),
-        _ => return Err(format!("{kind}, not known")),
+        40 => Encoding::Nvfp4,
+        41 => Encoding::Q1_0,
+        42 => Encoding::Q2_0,
+        _ => return Err(format!("{kind}, which is not known")),
     })
 }

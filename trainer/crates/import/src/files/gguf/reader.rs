@@ -20,16 +20,35 @@ pub(super) struct HeaderReader<'a> {
     at: usize,
     /// Set if counts and lengths have 32 bits.
     is_narrow: bool,
+    /// Set if numbers begin with the highest byte.
+    is_big_endian: bool,
 }
 
 impl<'a> HeaderReader<'a> {
     pub(super) fn new(file: &'a dyn ReadAt, limit: u64) -> Self {
-        Self { file, limit, window: Vec::new(), start: 0, at: 0, is_narrow: false }
+        Self {
+            file,
+            limit,
+            window: Vec::new(),
+            start: 0,
+            at: 0,
+            is_narrow: false,
+            is_big_endian: false,
+        }
     }
 
     /// Reads counts and lengths of 32 bits from here on, as the first version has them.
     pub(super) fn read_narrow(&mut self) {
         self.is_narrow = true;
+    }
+
+    /// Reads numbers from the highest byte on, from here on.
+    pub(super) fn read_big_endian(&mut self) {
+        self.is_big_endian = true;
+    }
+
+    pub(super) fn is_big_endian(&self) -> bool {
+        self.is_big_endian
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -61,9 +80,13 @@ impl<'a> HeaderReader<'a> {
         Ok(taken)
     }
 
+    /// Returns the bytes of a number, the lowest first.
     fn array<const N: usize>(&mut self) -> Result<[u8; N], FileError> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(self.take(N)?);
+        if self.is_big_endian {
+            bytes.reverse();
+        }
         Ok(bytes)
     }
 
