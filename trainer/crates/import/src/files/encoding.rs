@@ -118,7 +118,7 @@ impl Encoding {
     /// # Errors
     ///
     /// Fails with a reason if the encoding is not one of weights.
-    pub(super) fn decode(self, bytes: &[u8], values: &mut [f32]) -> Result<(), String> {
+    pub(crate) fn decode(self, bytes: &[u8], values: &mut [f32]) -> Result<(), String> {
         match self {
             Self::F64 => scalars(bytes, values, |b| f64::from_le_bytes(b) as f32),
             Self::F32 => scalars(bytes, values, f32::from_le_bytes),
@@ -181,6 +181,45 @@ impl Encoding {
         }
         Ok(())
     }
+}
+
+impl Encoding {
+    /// Appends the bytes of whole blocks of `values`. Values are rounded to the nearest one.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the index of a value that is too large, or without one if this encoding can only
+    /// be decoded.
+    pub(crate) fn encode(self, values: &[f32], bytes: &mut Vec<u8>) -> Result<(), Option<usize>> {
+        let too_large = |is_finite: fn(f32) -> bool| {
+            values.iter().position(|&value| !is_finite(value)).map_or(Ok(()), |at| Err(Some(at)))
+        };
+        match self {
+            Self::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+            Self::F16 => {
+                too_large(|value| f16::from_f32(value).is_finite())?;
+                bytes.extend(values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
+            }
+            Self::Bf16 => {
+                too_large(|value| bf16::from_f32(value).is_finite())?;
+                bytes.extend(values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()));
+            }
+            Self::Q8_0 => {
+                too_large(|value| f16::from_f32(value / 127.0).is_finite())?;
+                values.as_chunks::<32>().0.iter().for_each(|block| q8_0(block, bytes));
+            }
+            _ => return Err(None),
+        }
+        Ok(())
+    }
+}
+
+/// Appends a block of [`Encoding::Q8_0`], as llama.cpp makes it.
+fn q8_0(values: &[f32; 32], bytes: &mut Vec<u8>) {
+    let scale = values.iter().fold(0f32, |largest, value| largest.max(value.abs())) / 127.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    bytes.extend(f16::from_f32(scale).to_le_bytes());
+    bytes.extend(values.iter().map(|value| (value * inverse).round() as i8 as u8));
 }
 
 fn scalars<const N: usize>(bytes: &[u8], values: &mut [f32], value: impl Fn([u8; N]) -> f32) {
