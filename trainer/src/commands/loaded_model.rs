@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use pol_chain::Chain;
 use pol_engine::determinism::{NumericsMode, is_applied};
 use pol_generate::{ChatTemplate, TextTokenizer};
-use pol_import::{SpecialTokens, load};
+use pol_import::{ExportSource, SpecialTokens, load};
 use pol_primitives::{Hash, head::Head, model::ModelSpec};
 use pol_receipt::{Difference, Generator};
 use std::{path::Path, sync::Arc};
@@ -113,6 +113,22 @@ impl ModelSource {
     /// Returns the root of the model.
     pub(crate) fn root(&self) -> Hash {
         self.root
+    }
+
+    /// Returns the model for an export.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the tokenizer is damaged, or does not fit the model.
+    pub(crate) fn into_export(self) -> Result<ExportSource> {
+        let mut special = self.special;
+        // A network states no tokens that end texts, so those that its tokenizer names do.
+        if special.end.is_empty() {
+            special.end = TextTokenizer::parse(&self.tokenizer)?.ends().to_vec();
+        }
+        let name = format!("model-{}", hex::encode(&self.root[..4]));
+        let (parameters, tokenizer) = (self.parameters, self.tokenizer);
+        Ok(ExportSource::new(&self.spec, parameters, self.root, tokenizer, special, &name)?)
     }
 
     /// Loads the model into the chosen decoder with `threads` threads. Beside those that the

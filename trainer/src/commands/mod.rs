@@ -19,6 +19,7 @@ mod drawing;
 mod earnings;
 mod exact;
 pub(crate) mod explain;
+mod export;
 pub(crate) mod generate;
 pub(crate) mod governance;
 mod holdings;

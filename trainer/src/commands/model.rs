@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Pretrained models: imported from other formats and families, and shown.
+//! Pretrained models: imported from other formats and families, shown, and exported.
 
 use super::{
     adapt::{self, AdaptOptions},
     drawing::usual_recipe,
+    export::{self, ExportOptions},
     model_report::{print_adaptation, print_model, print_tensors},
     progress::progress_bar,
     propose::{self, ProposeOptions},
@@ -56,6 +57,8 @@ pub(crate) enum ModelCommand {
     Import(ImportOptions),
     /// Show an imported model: its architecture, tokenizer, root and tensors.
     Show(ShowOptions),
+    /// Write a model as transformers, llama.cpp, and Ollama read it.
+    Export(ExportOptions),
     /// Make an imported model deeper, wider or smaller, or give it experts or parts of the mind.
     Adapt(AdaptOptions),
     /// Measure a model on texts, and propose rewrites that the measurements support.
@@ -109,11 +112,13 @@ pub(crate) struct ShowOptions {
 
 /// Runs a subcommand of `model`.
 pub(crate) async fn run(command: ModelCommand) -> Result<()> {
-    let work = move || match command {
-        ModelCommand::Import(options) => import(&options),
-        ModelCommand::Show(options) => show(&options),
-        ModelCommand::Adapt(options) => adapt::run(&options),
-        ModelCommand::Propose(options) => propose::run(&options),
+    let work: Box<dyn FnOnce() -> Result<()> + Send> = match command {
+        // Fetches a model first, if it is that of a chain.
+        ModelCommand::Export(options) => return export::run(options).await,
+        ModelCommand::Import(options) => Box::new(move || import(&options)),
+        ModelCommand::Show(options) => Box::new(move || show(&options)),
+        ModelCommand::Adapt(options) => Box::new(move || adapt::run(&options)),
+        ModelCommand::Propose(options) => Box::new(move || propose::run(&options)),
     };
     tokio::task::spawn_blocking(work).await?
 }

@@ -146,6 +146,32 @@ pub enum ImportError {
         .0.display()
     )]
     Exists(PathBuf),
+    /// The output of an export exists already.
+    #[error("{} exists already; choose another name, or delete it", .0.display())]
+    OutputExists(PathBuf),
+    /// No family of a format expresses a model.
+    #[error("the model has {reason}; {advice}")]
+    Inexpressible {
+        /// Parts of the model.
+        reason: String,
+        /// Remedy.
+        advice: String,
+    },
+    /// A value is too large for an encoding.
+    #[error(
+        "tensor {name} has the value {value} at index {index}, which is beyond {encoding}; export \
+         it as bf16 or f32"
+    )]
+    TooLarge {
+        /// The tensor.
+        name: String,
+        /// Index of the value.
+        index: usize,
+        /// The value.
+        value: f32,
+        /// The encoding.
+        encoding: String,
+    },
     /// The content of an imported folder has changed since it was written.
     #[error("{} is damaged: {reason}; import it again", .folder.display())]
     Damaged {

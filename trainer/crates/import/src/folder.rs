@@ -4,9 +4,10 @@
 
 use crate::{
     ImportError,
-    files::safetensors,
+    files::{TensorEntry, TensorTable, safetensors},
     report::ImportReport,
     source_files::{WEIGHTS_FILE, read_file, read_safetensors},
+    tokenizer::TokenizerReport,
 };
 use pol_data::TOKENIZER_FILE;
 use pol_model::{Layout, hash_values};
@@ -83,11 +84,7 @@ pub fn load(folder: &Path) -> Result<ImportedModel, ImportError> {
         None => None,
         Some(expected) => {
             let json = read_file(&folder.join(TOKENIZER_FILE))?;
-            if blake3::hash(&json) != expected.hash {
-                return Err(damaged(format!(
-                    "{TOKENIZER_FILE} hashes to something else than {REPORT_FILE} says"
-                )));
-            }
+            check_tokenizer(folder, &json, expected)?;
             Some(json)
         }
     };
@@ -96,9 +93,35 @@ pub fn load(folder: &Path) -> Result<ImportedModel, ImportError> {
 
 /// Reads the weights of `folder`, which must have the tensors of `layout` and no others.
 fn load_parameters(folder: &Path, layout: &Layout) -> Result<Vec<f32>, ImportError> {
+    let (table, entries) = open_layout(folder, layout)?;
+    // Allocated only now that the file is known to have as many values as the specification claims.
+    let mut parameters = Vec::with_capacity(layout.len());
+    for entry in &entries {
+        let values = table
+            .decode(entry)
+            .map_err(|source| ImportError::File { path: folder.join(WEIGHTS_FILE), source })?;
+        parameters.extend_from_slice(&values);
+    }
+    Ok(parameters)
+}
+
+/// Opens the weights of `folder`, which must have the tensors of `spec` and no others. Returns the
+/// tensors in canonical order.
+pub(crate) fn open_weights(
+    folder: &Path,
+    spec: &ModelSpec,
+) -> Result<(TensorTable, Vec<TensorEntry>), ImportError> {
     let damaged = |reason: String| ImportError::Damaged { folder: folder.to_owned(), reason };
-    let path = folder.join(WEIGHTS_FILE);
-    let table = read_safetensors(&path)?;
+    let layout = Layout::new(spec).map_err(|invalid| damaged(format!("{SPEC_FILE}: {invalid}")))?;
+    open_layout(folder, &layout)
+}
+
+fn open_layout(
+    folder: &Path,
+    layout: &Layout,
+) -> Result<(TensorTable, Vec<TensorEntry>), ImportError> {
+    let damaged = |reason: String| ImportError::Damaged { folder: folder.to_owned(), reason };
+    let table = read_safetensors(&folder.join(WEIGHTS_FILE))?;
     if table.entries().len() != layout.tensors().len() {
         let (found, expected) = (table.entries().len(), layout.tensors().len());
         return Err(damaged(format!(
@@ -118,17 +141,22 @@ fn load_parameters(folder: &Path, layout: &Layout) -> Result<Vec<f32>, ImportErr
                 entry.shape, slot.parameter.shape
             )));
         }
-        entries.push(entry);
+        entries.push(entry.clone());
     }
-    // Allocated only now that the file is known to have as many values as the specification claims.
-    let mut parameters = Vec::with_capacity(layout.len());
-    for entry in entries {
-        let values = table
-            .decode(entry)
-            .map_err(|source| ImportError::File { path: path.clone(), source })?;
-        parameters.extend_from_slice(&values);
+    Ok((table, entries))
+}
+
+/// Checks that `json` is the tokenizer that a report describes.
+pub(crate) fn check_tokenizer(
+    folder: &Path,
+    json: &[u8],
+    expected: &TokenizerReport,
+) -> Result<(), ImportError> {
+    if blake3::hash(json) == expected.hash {
+        return Ok(());
     }
-    Ok(parameters)
+    let reason = format!("{TOKENIZER_FILE} hashes to something else than {REPORT_FILE} says");
+    Err(ImportError::Damaged { folder: folder.to_owned(), reason })
 }
 
 /// Reads the specification and the report of an imported model. The weights are not read.
@@ -185,39 +213,59 @@ pub(crate) fn write(
     mut report: ImportReport,
 ) -> Result<ImportReport, ImportError> {
     check_writable(out, force)?;
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+    write_folder(out, ".import-", |folder| {
+        report.root = write_weights(&folder.join(WEIGHTS_FILE), spec, tensors)?;
+        report.parameters = spec.size();
+        write_json(&folder.join(SPEC_FILE), spec)?;
+        write_json(&folder.join(REPORT_FILE), &report)?;
+        tokenizer.map_or(Ok(()), |json| write_file(&folder.join(TOKENIZER_FILE), json))?;
+        Ok(report)
+    })
+}
+
+/// Writes the folder `out`, whole or not at all: `fill` writes its files. An existing folder is
+/// replaced.
+pub(crate) fn write_folder<T>(
+    out: &Path,
+    prefix: &str,
+    fill: impl FnOnce(&Path) -> Result<T, ImportError>,
+) -> Result<T, ImportError> {
+    let parent = create_parent(out)?;
     let folder = tempfile::Builder::new()
-        .prefix(".import-")
+        .prefix(prefix)
         .tempdir_in(parent)
         .map_err(io_error("create a folder in", parent))?;
-    report.root = write_weights(&folder.path().join(WEIGHTS_FILE), spec, tensors)?;
-    report.parameters = spec.size();
-
-    let json = |json: serde_json::Result<Vec<u8>>| {
-        json.map_err(io::Error::from).map_err(io_error("describe", out))
-    };
-    let mut files = vec![
-        (SPEC_FILE, json(serde_json::to_vec_pretty(spec))?),
-        (REPORT_FILE, json(serde_json::to_vec_pretty(&report))?),
-    ];
-    files.extend(tokenizer.map(|json| (TOKENIZER_FILE, json.to_vec())));
-    for (name, content) in files {
-        let path = folder.path().join(name);
-        File::create(&path)
-            .and_then(|mut file| file.write_all(&content).and_then(|()| file.sync_all()))
-            .map_err(io_error("write", &path))?;
-    }
+    let filled = fill(folder.path())?;
     make_readable(folder.path()).map_err(io_error("open to others", folder.path()))?;
     let written = folder.keep();
     replace(out, &written, parent).map_err(|source| {
         let _ = fs::remove_dir_all(&written);
         io_error("replace", out)(source)
     })?;
-    Ok(report)
+    Ok(filled)
+}
+
+/// Creates the folder that `out` lies in, and returns it.
+pub(crate) fn create_parent(out: &Path) -> Result<&Path, ImportError> {
+    let parent = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+    Ok(parent)
+}
+
+/// Writes a description.
+pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), ImportError> {
+    let json = serde_json::to_vec_pretty(value).map_err(io::Error::from);
+    write_file(path, &json.map_err(io_error("describe", path))?)
+}
+
+/// Writes a file through to the disk.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), ImportError> {
+    File::create(path)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .map_err(io_error("write", path))
 }
 
 /// Writes `tensors` one at a time and returns the root of the model.
@@ -261,7 +309,10 @@ fn make_readable(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImportError + use<> {
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> ImportError + use<> {
     let path: PathBuf = path.to_owned();
     move |source| ImportError::Io { action, path, source }
 }

@@ -14,6 +14,7 @@
 //! - [`load`] reads such a folder as an [`ImportedModel`]; [`describe`] reads all but its weights.
 //! - [`ImportReport`] has the disposition of every tensor.
 //! - [`ImportedModel::adapt`] creates a model of another size.
+//! - [`export()`] writes a model as other programs read it.
 //! - [`Hub`] downloads checkpoints from a hub.
 //!
 //! # Example
@@ -36,6 +37,7 @@ mod adaptation;
 mod checkpoint;
 mod description;
 mod error;
+mod export;
 pub mod files;
 mod folder;
 mod hub;
@@ -47,6 +49,7 @@ mod tokenizer;
 pub use checkpoint::Checkpoint;
 pub use description::SpecialTokens;
 pub use error::ImportError;
+pub use export::{ExportFormat, ExportReport, ExportSource, ExportType, export};
 pub use folder::{ImportedModel, REPORT_FILE, SPEC_FILE, check_writable, describe, load};
 pub use hub::{Hub, HubId};
 pub use mapping::{TensorDisposition, TensorReport};

@@ -234,10 +234,16 @@ fn add_to_vocabulary(
 /// GPT-2's only special token.
 const END_OF_TEXT: &str = "<|endoftext|>";
 
+/// Type of ordinary tokens in GGUF.
+pub(crate) const NORMAL: i64 = 1;
 /// Type of special tokens in GGUF.
-const CONTROL: i64 = 3;
+pub(crate) const CONTROL: i64 = 3;
 /// Type of added tokens in GGUF.
-const USER_DEFINED: i64 = 4;
+pub(crate) const USER_DEFINED: i64 = 4;
+/// Type of tokens in GGUF that stand for nothing.
+pub(crate) const UNUSED: i64 = 5;
+/// Kind of tokenizer in GGUF of a model that has none.
+pub(crate) const NO_TOKENIZER: &str = "none";
 
 /// Remedy for a tokenizer that cannot be converted from GGUF.
 const PASS_TOKENIZER: &str = "; pass the model's tokenizer.json with --tokenizer";
@@ -252,6 +258,7 @@ pub(crate) fn from_metadata(
     let get = |key: &str| metadata.get(&format!("tokenizer.ggml.{key}"));
     match get("model") {
         None => return Ok(None),
+        Some(Value::Text(model)) if model == NO_TOKENIZER => return Ok(None),
         Some(Value::Text(model)) if model == "gpt2" => {}
         Some(other) => {
             return Err(refuse(format!(
@@ -343,6 +350,61 @@ enum WordSplit {
     Qwen2,
 }
 
+impl WordSplit {
+    /// Splittings with a name in GGUF.
+    const NAMED: [(&str, Self); 4] = [
+        ("gpt-2", Self::Gpt2 { space: false }),
+        ("smollm", Self::Digits),
+        ("llama-bpe", Self::Llama3),
+        ("qwen2", Self::Qwen2),
+    ];
+
+    /// Returns the pre-tokenizer that splits so.
+    fn pre_tokenizer(self) -> tokenizers::Result<PreTokenizerWrapper> {
+        let byte_level =
+            |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
+        let by_words = |digits| -> tokenizers::Result<PreTokenizerWrapper> {
+            let regex = Split::new(words(digits), SplitDelimiterBehavior::Isolated, false)?;
+            let steps = vec![regex.into(), byte_level(false)];
+            Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
+        };
+        Ok(match self {
+            Self::Gpt2 { space } => {
+                PreTokenizerWrapper::ByteLevel(ByteLevel::new(space, true, true))
+            }
+            Self::Digits => PreTokenizerWrapper::Sequence(Sequence::new(vec![
+                Digits::new(true).into(),
+                byte_level(true),
+            ])),
+            Self::Llama3 => by_words("{1,3}")?,
+            Self::Qwen2 => by_words("")?,
+        })
+    }
+
+    /// Returns `true` if a word that is a token is not merged from pairs.
+    fn has_whole_words(self) -> bool {
+        matches!(self, Self::Llama3)
+    }
+}
+
+/// Returns the name in GGUF of the way in which a pre-tokenizer splits text, if it has one.
+pub(crate) fn split_name(
+    pre_tokenizer: &PreTokenizerWrapper,
+    has_whole_words: bool,
+) -> Option<&'static str> {
+    // Offsets in a text, which `trim_offsets` is about, change no token.
+    let comparable = |pre_tokenizer: &PreTokenizerWrapper| {
+        let json = serde_json::to_string(pre_tokenizer).ok()?;
+        Some(json.replace(r#""trim_offsets":false"#, r#""trim_offsets":true"#))
+    };
+    let ours = comparable(pre_tokenizer)?;
+    let is_same = |split: WordSplit| {
+        let named = split.pre_tokenizer().ok().as_ref().and_then(comparable);
+        split.has_whole_words() == has_whole_words && named.as_ref() == Some(&ours)
+    };
+    WordSplit::NAMED.into_iter().find(|(_, split)| is_same(*split)).map(|(name, _)| name)
+}
+
 /// LLaMA 3's words: contractions, letters after at most one other character, a digit or as many as
 /// `digits` has it, punctuation, white space.
 fn words(digits: &str) -> SplitPattern {
@@ -397,34 +459,15 @@ impl BytePairs {
         split: WordSplit,
         begin: Option<(&str, u32)>,
     ) -> tokenizers::Result<Vec<u8>> {
-        let whole_words = matches!(split, WordSplit::Llama3);
         let model = BPE::builder()
             .vocab_and_merges(self.vocab.into_iter().collect::<Vocab>(), self.merges)
-            .ignore_merges(whole_words)
+            .ignore_merges(split.has_whole_words())
             .build()?;
-        let byte_level =
-            |use_regex| PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, use_regex));
-        let by_words = |digits| -> tokenizers::Result<PreTokenizerWrapper> {
-            let regex = Split::new(words(digits), SplitDelimiterBehavior::Isolated, false)?;
-            let steps = vec![regex.into(), byte_level(false)];
-            Ok(PreTokenizerWrapper::Sequence(Sequence::new(steps)))
-        };
-        let pre_tokenizer = match split {
-            WordSplit::Gpt2 { space } => {
-                PreTokenizerWrapper::ByteLevel(ByteLevel::new(space, true, true))
-            }
-            WordSplit::Digits => PreTokenizerWrapper::Sequence(Sequence::new(vec![
-                Digits::new(true).into(),
-                byte_level(true),
-            ])),
-            WordSplit::Llama3 => by_words("{1,3}")?,
-            WordSplit::Qwen2 => by_words("")?,
-        };
         let mut tokenizer = Tokenizer::new(model);
         if matches!(split, WordSplit::Qwen2) {
             tokenizer.with_normalizer(Some(NFC))?;
         }
-        tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
+        tokenizer.with_pre_tokenizer(Some(split.pre_tokenizer()?));
         tokenizer.with_decoder(Some(ByteLevel::new(false, true, true)));
         match begin {
             None => tokenizer.with_post_processor(Some(ByteLevel::new(false, false, true))),

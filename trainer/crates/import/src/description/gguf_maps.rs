@@ -5,7 +5,7 @@
 use crate::mapping::{TensorMap, TensorRule, identity, transpose};
 
 /// Tensors of LLaMA.
-pub(super) const LLAMA: TensorMap = TensorMap {
+pub(crate) const LLAMA: TensorMap = TensorMap {
     family: "llama",
     prefix: "",
     rules: &[
@@ -39,7 +39,7 @@ pub(super) const LLAMA: TensorMap = TensorMap {
 };
 
 /// Tensors of Qwen2, whose pairs are half a head apart, as transformers has them.
-pub(super) const QWEN_2: TensorMap = TensorMap { family: "qwen2", interleaved: false, ..LLAMA };
+pub(crate) const QWEN_2: TensorMap = TensorMap { family: "qwen2", interleaved: false, ..LLAMA };
 
 /// Norms of queries.
 const QUERY_NORM: TensorRule = identity("h.*.attn.q_norm.weight", &["blk.*.attn_q_norm.weight"]);
@@ -56,38 +56,38 @@ const BEHIND_FEED_FORWARD: TensorRule =
     identity("h.*.ln_2_behind.weight", &["blk.*.post_ffw_norm.weight"]);
 
 /// Tensors of Qwen3.
-pub(super) const QWEN_3: TensorMap =
+pub(crate) const QWEN_3: TensorMap =
     TensorMap { family: "qwen3", own_rules: &[QUERY_NORM, KEY_NORM], ..QWEN_2 };
 
 /// Tensors of SmolLM3, whose pairs are side by side, as those of LLaMA.
-pub(super) const SMOLLM_3: TensorMap = TensorMap { family: "smollm3", ..LLAMA };
+pub(crate) const SMOLLM_3: TensorMap = TensorMap { family: "smollm3", ..LLAMA };
 
 /// Tensors of OLMo 2.
-pub(super) const OLMO_2: TensorMap = TensorMap {
+pub(crate) const OLMO_2: TensorMap = TensorMap {
     family: "olmo2",
     own_rules: &[QUERY_NORM, KEY_NORM, BEHIND_ATTENTION, BEHIND_FEED_FORWARD],
     ..QWEN_2
 };
 
 /// Tensors of the first Gemma.
-pub(super) const GEMMA: TensorMap = TensorMap { family: "gemma", ..QWEN_2 };
+pub(crate) const GEMMA: TensorMap = TensorMap { family: "gemma", ..QWEN_2 };
 
 /// Tensors of Gemma 2.
-pub(super) const GEMMA_2: TensorMap =
+pub(crate) const GEMMA_2: TensorMap =
     TensorMap { family: "gemma2", own_rules: &[BEHIND_ATTENTION, BEHIND_FEED_FORWARD], ..QWEN_2 };
 
 /// Tensors of Gemma 3.
-pub(super) const GEMMA_3: TensorMap = TensorMap {
+pub(crate) const GEMMA_3: TensorMap = TensorMap {
     family: "gemma3",
     own_rules: &[QUERY_NORM, KEY_NORM, BEHIND_ATTENTION, BEHIND_FEED_FORWARD],
     ..QWEN_2
 };
 
 /// Tensors of Falcon, whose queries, keys, and values a converter has separated.
-pub(super) const FALCON: TensorMap = TensorMap { family: "falcon", ..GPT_2 };
+pub(crate) const FALCON: TensorMap = TensorMap { family: "falcon", ..GPT_2 };
 
 /// Tensors of a Falcon with a norm for each sublayer.
-pub(super) const FALCON_APART: TensorMap = TensorMap {
+pub(crate) const FALCON_APART: TensorMap = TensorMap {
     own_rules: &[
         identity("h.*.ln_1.weight", &["blk.*.attn_norm_2.weight"]),
         identity("h.*.ln_1.bias", &["blk.*.attn_norm_2.bias"]),
@@ -98,10 +98,10 @@ pub(super) const FALCON_APART: TensorMap = TensorMap {
 };
 
 /// Tensors of GPT-NeoX, whose queries, keys, and values a converter has separated.
-pub(super) const GPT_NEOX: TensorMap = TensorMap { family: "gpt_neox", ..GPT_2 };
+pub(crate) const GPT_NEOX: TensorMap = TensorMap { family: "gpt_neox", ..GPT_2 };
 
 /// Tensors of GPT-2.
-pub(super) const GPT_2: TensorMap = TensorMap {
+pub(crate) const GPT_2: TensorMap = TensorMap {
     family: "gpt2",
     prefix: "",
     rules: &[

@@ -5,7 +5,7 @@
 pub(crate) mod gguf;
 mod gguf_families;
 mod gguf_fields;
-mod gguf_maps;
+pub(crate) mod gguf_maps;
 mod gguf_rope;
 pub(crate) mod hf;
 mod hf_config;
@@ -13,8 +13,8 @@ mod hf_families;
 mod hf_later;
 mod hf_maps;
 mod hf_rope;
-mod patterns;
-mod scaling;
+pub(crate) mod patterns;
+pub(crate) mod scaling;
 
 use crate::mapping::{Factors, TensorMap};
 use pol_primitives::model::ModelSpec;

@@ -7,15 +7,17 @@ use std::f64::consts::TAU;
 
 /// Unit of wavelengths in parts of a token.
 const WAVELENGTH_UNIT: f64 = RotaryScaling::WAVELENGTH_UNIT as f64;
+/// Unit of pairs.
+const PAIR_UNIT: u32 = RotaryScaling::PAIR_UNIT;
 
 /// Returns linear scaling by `factor`, or `None` if it is out of range.
-pub(super) fn linear(factor: f64) -> Option<RotaryScaling> {
+pub(crate) fn linear(factor: f64) -> Option<RotaryScaling> {
     scaled(factor, ScalingRamp::All, 1.0)
 }
 
 /// Returns the scaling of LLaMA 3 between two wavelengths in tokens, or `None` if a number is out
 /// of range.
-pub(super) fn between_wavelengths(factor: f64, short: f64, long: f64) -> Option<RotaryScaling> {
+pub(crate) fn between_wavelengths(factor: f64, short: f64, long: f64) -> Option<RotaryScaling> {
     let [short, long] =
         [short, long].map(|tokens| units(tokens, WAVELENGTH_UNIT).filter(|&units| units > 0));
     let (short, long) = (short?, long?);
@@ -23,30 +25,33 @@ pub(super) fn between_wavelengths(factor: f64, short: f64, long: f64) -> Option<
 }
 
 /// Parameters of YaRN.
-pub(super) struct Yarn {
-    pub(super) factor: f64,
+pub(crate) struct Yarn {
+    pub(crate) factor: f64,
     /// Factor of queries and keys.
-    pub(super) amplitude: f64,
+    pub(crate) amplitude: f64,
     /// Turns within the original context from which a pair is kept.
-    pub(super) beta_fast: f64,
+    pub(crate) beta_fast: f64,
     /// Turns within the original context up to which a pair is scaled wholly.
-    pub(super) beta_slow: f64,
+    pub(crate) beta_slow: f64,
     /// Context of the first training, in tokens.
-    pub(super) original: f64,
+    pub(crate) original: f64,
     /// Set if the bounds of the ramp are whole pairs.
-    pub(super) truncate: bool,
-    pub(super) dimensions: u16,
-    pub(super) base: u32,
+    pub(crate) truncate: bool,
+    pub(crate) dimensions: u16,
+    pub(crate) base: u32,
 }
 
 impl Yarn {
+    /// Usual bounds of the ramp in turns.
+    pub(crate) const USUAL_BETAS: (f64, f64) = (32.0, 1.0);
+
     /// Returns the usual factor of queries and keys.
-    pub(super) fn usual_amplitude(factor: f64) -> f64 {
+    pub(crate) fn usual_amplitude(factor: f64) -> f64 {
         if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }
     }
 
     /// Returns the scaling, or `None` if a number is out of range.
-    pub(super) fn scaling(&self) -> Option<RotaryScaling> {
+    pub(crate) fn scaling(&self) -> Option<RotaryScaling> {
         let dimensions = f64::from(self.dimensions);
         // Pair that turns so often within the original context.
         let pair = |turns: f64| {
@@ -58,7 +63,7 @@ impl Yarn {
         let (first, last) = (first.max(0.0), last.min(dimensions - 1.0));
         // The reference keeps the ramp from being a step in the same way.
         let last = if first == last { last + 0.001 } else { last };
-        let bound = |pair: f64| units(pair, f64::from(RotaryScaling::PAIR_UNIT));
+        let bound = |pair: f64| units(pair, f64::from(PAIR_UNIT));
         let (first, last) = (bound(first)?, bound(last)?);
         if first >= last {
             return None;
@@ -69,7 +74,7 @@ impl Yarn {
 
 /// Returns the scaling of LLaMA 3 whose divisors of the rates `base^(−2i / dimensions)` are
 /// `divisors`, or `None` if there is none. The divisors are float32.
-pub(super) fn from_divisors(divisors: &[f32], base: u32) -> Option<RotaryScaling> {
+pub(crate) fn from_divisors(divisors: &[f32], base: u32) -> Option<RotaryScaling> {
     let dimensions = 2.0 * divisors.len() as f64;
     let rates = || (0..divisors.len()).map(|i| f64::from(base).powf(-2.0 * i as f64 / dimensions));
     let factor = divisors.iter().copied().fold(1.0, f32::max).into();
@@ -103,6 +108,62 @@ pub(super) fn from_divisors(divisors: &[f32], base: u32) -> Option<RotaryScaling
     })
 }
 
+/// Returns the parameters of YaRN that lead to `scaling`, or `None` if it is not YaRN's. Of those
+/// that do, the usual ones are preferred. `context` is that of the model.
+pub(crate) fn yarn_of(
+    scaling: &RotaryScaling,
+    dimensions: u16,
+    base: u32,
+    context: u32,
+) -> Option<Yarn> {
+    let ScalingRamp::Pairs { first, last } = scaling.ramp else { return None };
+    let factor = f64::from(scaling.factor) / f64::from(RotaryScaling::FACTOR_UNIT);
+    let usual = Yarn::usual_amplitude(factor);
+    let unit = f64::from(RotaryScaling::AMPLITUDE_UNIT);
+    let is_usual = units(usual, unit) == Some(scaling.amplitude);
+    let amplitude = if is_usual { usual } else { f64::from(scaling.amplitude) / unit };
+    let quotient = (f64::from(context) / factor).round().max(1.0);
+    let yarn = |original: f64, (beta_fast, beta_slow): (f64, f64), truncate: bool| Yarn {
+        factor,
+        amplitude,
+        beta_fast,
+        beta_slow,
+        original,
+        truncate,
+        dimensions,
+        base,
+    };
+    let powers = (4..=24).map(|power| f64::from(1u32 << power));
+    let usual = [quotient].into_iter().chain(powers).map(|original| {
+        let (beta_fast, beta_slow) = Yarn::USUAL_BETAS;
+        yarn(original, (beta_fast, beta_slow), true)
+    });
+    // Turns of a pair within the original context.
+    let turns = |pair: f64| {
+        let wavelengths = f64::from(base).powf(2.0 * pair / f64::from(dimensions));
+        quotient / (TAU * wavelengths)
+    };
+    let [first, last] = [first, last].map(|pair| f64::from(pair) / f64::from(PAIR_UNIT));
+    // Whole pairs lie in the middle between those that round to others.
+    let whole = yarn(quotient, (turns(first + 0.5), turns(last - 0.5)), true);
+    let exact = yarn(quotient, (turns(first), turns(last)), false);
+    usual.chain([whole, exact]).find(|yarn| yarn.scaling().as_ref() == Some(scaling))
+}
+
+/// Returns the divisors of the rates `base^(−2i / dimensions)` that LLaMA 3's `scaling` stands for,
+/// or `None` if it is another one.
+pub(crate) fn to_divisors(scaling: &RotaryScaling, dimensions: u16, base: u32) -> Option<Vec<f32>> {
+    let ScalingRamp::Wavelengths { short, long } = scaling.ramp else { return None };
+    let [short, long] = [short, long].map(|length| f64::from(length) / WAVELENGTH_UNIT);
+    let factor = f64::from(scaling.factor) / f64::from(RotaryScaling::FACTOR_UNIT);
+    let rate = |i: u16| f64::from(base).powf(-2.0 * f64::from(i) / f64::from(dimensions)) / TAU;
+    let divisor = |i| {
+        let kept = ((rate(i) - 1.0 / long) / (1.0 / short - 1.0 / long)).clamp(0.0, 1.0);
+        (1.0 / (kept + (1.0 - kept) / factor)) as f32
+    };
+    Some((0..dimensions / 2).map(divisor).collect())
+}
+
 fn scaled(factor: f64, ramp: ScalingRamp, amplitude: f64) -> Option<RotaryScaling> {
     if factor < 1.0 {
         return None;
@@ -123,6 +184,35 @@ fn units(value: f64, unit: f64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn yarn_leads_back_to_its_parameters() {
+        let yarn = |original, betas: (f64, f64), truncate, amplitude| Yarn {
+            factor: 4.0,
+            amplitude,
+            beta_fast: betas.0,
+            beta_slow: betas.1,
+            original,
+            truncate,
+            dimensions: 128,
+            base: 1_000_000,
+        };
+        let usual = Yarn::usual_amplitude(4.0);
+        for (yarn, context) in [
+            (yarn(32_768.0, (32.0, 1.0), true, usual), 131_072),
+            (yarn(32_768.0, (32.0, 1.0), true, 1.0), 32_768),
+            (yarn(3_000.0, (16.0, 2.0), true, usual), 1_000),
+            (yarn(3_000.0, (16.0, 2.0), false, 0.5), 1_000),
+        ] {
+            let scaling = yarn.scaling().unwrap();
+            let found = yarn_of(&scaling, 128, 1_000_000, context).unwrap();
+            assert_eq!(found.scaling(), Some(scaling));
+            if yarn.original == 32_768.0 {
+                assert_eq!((found.original, found.beta_fast), (32_768.0, 32.0));
+            }
+        }
+        assert!(yarn_of(&linear(2.0).unwrap(), 128, 10_000, 64).is_none());
+    }
 
     /// Divisors of LLaMA 3.2, as llama.cpp's converter writes them.
     fn divisors(factor: f64, pairs: usize, base: f64) -> Vec<f32> {
@@ -145,7 +235,11 @@ mod tests {
         let ramp = ScalingRamp::Wavelengths { short: 2_048_000, long: 8_192_000 };
         for (factor, pairs) in [(8.0, 64), (32.0, 32), (8.0, 8), (4.0, 4)] {
             let expected = scaled(factor, ramp, 1.0);
-            assert_eq!(from_divisors(&divisors(factor, pairs, 5e5), 500_000), expected);
+            let divisors = divisors(factor, pairs, 5e5);
+            assert_eq!(from_divisors(&divisors, 500_000), expected);
+            let scaling = expected.unwrap();
+            let ours = to_divisors(&scaling, 2 * pairs as u16, 500_000).unwrap();
+            assert!(ours.iter().zip(&divisors).all(|(a, b)| (a - b).abs() <= 1e-6 * b));
         }
         // Another curve is no such scaling.
         let mut other = divisors(8.0, 32, 5e5);

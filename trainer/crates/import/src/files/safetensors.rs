@@ -139,13 +139,23 @@ impl<'de> Deserialize<'de> for Header {
 /// Returns the bytes before the values of a file of float32 tensors: the length and the header.
 /// `tensors` has names and shapes in the order of the values.
 pub fn header<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [u32])>) -> Vec<u8> {
+    let sizes = |shape: &[u32]| shape.iter().copied().map(u64::from).collect::<Vec<_>>();
+    let tensors: Vec<_> = tensors.into_iter().map(|(name, shape)| (name, sizes(shape))).collect();
+    header_of(tensors.iter().map(|(name, shape)| (*name, shape.as_slice())), Encoding::F32)
+}
+
+/// Returns the bytes before the values of a file of tensors of one encoding of scalars.
+pub(crate) fn header_of<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, &'a [u64])>,
+    encoding: Encoding,
+) -> Vec<u8> {
     let mut offset = 0u64;
     let mut json = format!(r#"{{"{METADATA_KEY}":{{"format":"pt"}}"#);
     for (name, shape) in tensors {
-        let end = offset + shape.iter().map(|&size| u64::from(size)).product::<u64>() * 4;
+        let end = offset + shape.iter().product::<u64>() * encoding.block().1;
         let name = serde_json::Value::from(name);
         json.push_str(&format!(
-            r#",{name}:{{"dtype":"F32","shape":{shape:?},"data_offsets":[{offset},{end}]}}"#
+            r#",{name}:{{"dtype":"{encoding}","shape":{shape:?},"data_offsets":[{offset},{end}]}}"#
         ));
         offset = end;
     }

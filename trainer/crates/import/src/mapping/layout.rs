@@ -2,6 +2,9 @@
 
 //! Conversions of the layout of a tensor's values.
 
+/// Side of the square tiles, such that source and target tile fit in the L1 cache.
+const TILE: usize = 32;
+
 /// Transposes `part` `[outputs, inputs]` into the columns of `into` `[inputs, columns]` from
 /// `column` on.
 pub(super) fn write_transposed(
@@ -11,8 +14,6 @@ pub(super) fn write_transposed(
     columns: usize,
     column: usize,
 ) {
-    /// Side of the square tiles, such that source and target tile fit in the L1 cache.
-    const TILE: usize = 32;
     let outputs = part.len() / inputs;
     for output in (0..outputs).step_by(TILE) {
         let up_to = (output + TILE).min(outputs);
@@ -52,6 +53,52 @@ pub(super) fn separate_heads(values: &[f32], groups: usize, heads: usize) -> Vec
     let kinds = [0..heads, heads..heads + 1, heads + 1..heads + 2];
     let places = kinds.into_iter().flat_map(places);
     places.flat_map(|from| &values[from..from + size]).copied().collect()
+}
+
+/// Returns the `outputs` columns of `values` `[inputs, columns]` from `column` on as
+/// `[outputs, inputs]`.
+pub(super) fn read_transposed(
+    values: &[f32],
+    columns: usize,
+    column: usize,
+    outputs: usize,
+) -> Vec<f32> {
+    let inputs = values.len() / columns;
+    let mut part = vec![0.0; outputs * inputs];
+    for output in (0..outputs).step_by(TILE) {
+        for input in (0..inputs).step_by(TILE) {
+            for o in output..(output + TILE).min(outputs) {
+                let up_to = (input + TILE).min(inputs);
+                for (value, i) in
+                    part[o * inputs + input..o * inputs + up_to].iter_mut().zip(input..)
+                {
+                    *value = values[i * columns + column + o];
+                }
+            }
+        }
+    }
+    part
+}
+
+/// Reverses [`half_split`].
+pub(super) fn interleave(values: &[f32], heads: usize, inputs: usize) -> Vec<f32> {
+    let size = values.len() / inputs / heads;
+    let rows = (0..heads * size).flat_map(|row| {
+        let (head, place) = (row / size, row % size);
+        let from = (head * size + place % 2 * (size / 2) + place / 2) * inputs;
+        &values[from..from + inputs]
+    });
+    rows.copied().collect()
+}
+
+/// Reverses [`separate_heads`].
+pub(super) fn join_heads(values: &[f32], groups: usize, heads: usize) -> Vec<f32> {
+    let size = values.len() / (groups * (heads + 2));
+    let places = (0..groups).flat_map(|group| {
+        let queries = group * heads..(group + 1) * heads;
+        queries.chain([groups * heads + group, groups * (heads + 1) + group])
+    });
+    places.flat_map(|place| &values[place * size..(place + 1) * size]).copied().collect()
 }
 
 #[cfg(test)]
@@ -102,6 +149,24 @@ mod tests {
                     prop_assert_eq!(into[i * columns + o], part[row * inputs + i]);
                 }
             }
+            prop_assert_eq!(&read_transposed(&into, columns, 0, first), &parts[0]);
+            prop_assert_eq!(&read_transposed(&into, columns, first, second), &parts[1]);
+        }
+
+        #[test]
+        fn orders_of_rows_are_reversed(
+            groups in 1usize..5,
+            heads in 1usize..5,
+            pairs in 1usize..4,
+            inputs in 1usize..4,
+        ) {
+            let of = |rows: usize| (0..rows * inputs).map(|i| i as f32).collect::<Vec<_>>();
+            let values = of(groups * 2 * pairs);
+            let halves = half_split(&values, groups, inputs);
+            prop_assert_eq!(&interleave(&halves, groups, inputs), &values);
+            let values = of(groups * (heads + 2) * pairs);
+            let separate = separate_heads(&values, groups, heads);
+            prop_assert_eq!(&join_heads(&separate, groups, heads), &values);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 //! Mapping of a checkpoint's tensors to canonical tensors.
 
+mod inverse;
 mod layout;
 
 use crate::{
@@ -15,6 +16,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
+
+pub(crate) use inverse::{Embeddings, ExportPlan, TensorPiece};
 
 /// Names and layouts of a family's tensors.
 pub(crate) struct TensorMap {
@@ -63,6 +66,13 @@ impl TensorMap {
     /// Returns the rule of a canonical tensor, whose block is replaced by `*`.
     fn rule(&self, pattern: &str) -> Option<&'static TensorRule> {
         self.own_rules.iter().chain(self.rules).find(|rule| rule.target == pattern)
+    }
+
+    /// Returns the full name of a rule's source in `block`. Heads have no prefix.
+    fn name(&self, source: &str, block: &str, prefix: &str) -> String {
+        let is_head = source.starts_with(self.head.trim_end_matches("weight"));
+        let prefix = if is_head { "" } else { prefix };
+        format!("{prefix}{}", source.replace('*', block))
     }
 }
 
@@ -183,6 +193,29 @@ impl Factors {
             _ if pattern.starts_with("h.*.ln_") && pattern.ends_with(".weight") => (1.0, self.norm),
             _ => (1.0, 0.0),
         }
+    }
+}
+
+impl Factors {
+    /// Returns the factor of source `index` of a rule, beside that of the whole tensor. Queries
+    /// are the first of three.
+    fn of_source(&self, spec: &ModelSpec, rule: &TensorRule, index: usize) -> f32 {
+        let is_query = rule.sources.len() == 3 && index == 0 && spec.query_key_norm.is_none();
+        if is_query { self.query } else { 1.0 }
+    }
+}
+
+/// Returns the number of heads of source `index` of a rule whose rows a family has interleaved.
+fn interleaved_heads(
+    tensor_map: &TensorMap,
+    spec: &ModelSpec,
+    rule: &TensorRule,
+    index: usize,
+) -> Option<u16> {
+    match (tensor_map.interleaved && rule.sources.len() == 3, index) {
+        (true, 0) => Some(spec.heads),
+        (true, 1) => Some(spec.key_value_heads),
+        _ => None,
     }
 }
 
@@ -430,11 +463,7 @@ impl Planner<'_> {
         for (i, (source, outputs)) in rule.sources.iter().zip(outputs).enumerate() {
             let name = if is_embedding { self.embedding() } else { self.full_name(source, block) };
             let entry = self.entry(&name, source_shape(&target, outputs, rule))?;
-            let heads = match (self.tensor_map.interleaved && rule.sources.len() == 3, i) {
-                (true, 0) => Some(self.spec.heads),
-                (true, 1) => Some(self.spec.key_value_heads),
-                _ => None,
-            };
+            let heads = interleaved_heads(self.tensor_map, self.spec, rule, i);
             let note = heads
                 .map(|_| "rows ordered back from interleaved to half-split rotation".to_owned());
             let also = || format!("a part of {} too", target.name);
@@ -444,8 +473,7 @@ impl Planner<'_> {
                 .or_insert_with(|| {
                     report(&name, entry, disposition, Some(target.name.clone()), note)
                 });
-            let is_query = rule.sources.len() == 3 && i == 0 && self.spec.query_key_norm.is_none();
-            let factor = if is_query { self.factors.query } else { 1.0 };
+            let factor = self.factors.of_source(self.spec, rule, i);
             sources.push(Source { name, heads: heads.map(usize::from), rows: rule.rows, factor });
         }
         let scale = self.factors.of(&pattern);
@@ -468,9 +496,7 @@ impl Planner<'_> {
 
     /// Returns the name in the checkpoint of a rule's source in `block`.
     fn full_name(&self, source: &str, block: &str) -> String {
-        let is_head = source.starts_with(self.tensor_map.head.trim_end_matches("weight"));
-        let prefix = if is_head { "" } else { self.prefix };
-        format!("{prefix}{}", source.replace('*', block))
+        self.tensor_map.name(source, block, self.prefix)
     }
 
     /// Returns the tensor `name` of the checkpoint, which must have the shape `expected`.

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod codebooks;
+mod encode;
 mod grids;
 
 use half::{bf16, f16};
@@ -166,7 +167,7 @@ impl Encoding {
     /// # Errors
     ///
     /// Fails with a reason if the encoding is not one of weights.
-    pub(super) fn decode(self, bytes: &[u8], values: &mut [f32]) -> Result<(), String> {
+    pub(crate) fn decode(self, bytes: &[u8], values: &mut [f32]) -> Result<(), String> {
         match self {
             Self::F64 => scalars(bytes, values, |b| f64::from_le_bytes(b) as f32),
             Self::F32 => scalars(bytes, values, f32::from_le_bytes),

@@ -5,6 +5,7 @@
 
 mod reader;
 mod value;
+pub(crate) mod writer;
 
 pub use value::{Metadata, Value};
 
