@@ -39,8 +39,8 @@ use tracing::Instrument;
 
 /// Blocks that a validator leaves to the one before it to settle a case.
 const SETTLE_TURN: BlockNumber = 2;
-/// Blocks after which settling a case is tried again, twice as many each time. The trainer's earlier
-/// update may have to be settled first.
+/// Blocks after which settling a case is tried again, twice as many each time. The trainer's
+/// earlier update may have to be settled first.
 const SETTLE_RETRY: BlockNumber = 5;
 /// Most blocks between two tries to settle a case.
 const MAX_SETTLE_RETRY: BlockNumber = 40;
