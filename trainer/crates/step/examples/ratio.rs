@@ -4,19 +4,23 @@
 //! process and in turns.
 //!
 //! ```sh
-//! cargo run --release -p pol-step --example ratio -- [ROUNDS] [NAME]
+//! cargo run --release -p pol-step --example ratio -- [ROUNDS] [NAME] [cpu|wall]
 //! ```
+//!
+//! The first table has the time that one core spends on a micro-batch forward and backward. Other
+//! processes change it little, so it is of use on a busy machine. The second table has whole steps
+//! by the clock.
 //!
 //! A step is two micro-batches of 1,024 tokens forward and backward, the clipped sum of their
 //! gradients, and AdamW. libtorch computes with its fastest kernels, fused attention, and both
 //! micro-batches as one batch where it has several threads. Under the exact profile it is slower.
 
 use pol_engine::{
+    bench::measure_throughput,
     determinism::{self, NumericsMode},
-    measure_throughput,
 };
 use pol_kernels::{AdamWState, Kernels};
-use pol_model::initial_parameters;
+use pol_model::{Decoder, Layout, Weights, initial_parameters};
 use pol_numerics::{AdamWFactors, AdamWSettings, Summand, clip_factor};
 use pol_primitives::{
     MILLION,
@@ -28,8 +32,10 @@ use pol_step::Step;
 use std::{
     env,
     error::Error,
+    fs,
     time::{Duration, Instant},
 };
+use tch::Tensor;
 
 /// Tokens of a micro-batch.
 const TOKENS: u32 = 1_024;
@@ -175,46 +181,117 @@ impl Training {
     }
 }
 
+/// Returns the seconds that this thread has spent on a core.
+fn seconds_of_thread() -> Result<f64, Box<dyn Error>> {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds: u64 = statistics.split(' ').next().unwrap_or_default().parse()?;
+    Ok(nanoseconds as f64 / 1e9)
+}
+
+/// Returns the core's seconds of the fastest of several runs.
+fn fastest(
+    runs: usize,
+    mut run: impl FnMut() -> Result<(), Box<dyn Error>>,
+) -> Result<f64, Box<dyn Error>> {
+    let mut best = f64::INFINITY;
+    for _ in 0..runs {
+        let start = seconds_of_thread()?;
+        run()?;
+        best = best.min(seconds_of_thread()? - start);
+    }
+    Ok(best)
+}
+
+/// Prints the time of a micro-batch forward and backward on one core.
+fn compare_cores(name: &str, spec: &ModelSpec, rounds: usize) -> Result<(), Box<dyn Error>> {
+    let sequences = TOKENS / spec.context;
+    let mut draw = Prf::new("pol/ratio/1", &[0; 32], &[]);
+    let count = sequences * (spec.context + 1);
+    let tokens: Vec<u32> = (0..count).map(|_| draw.below(spec.vocabulary)).collect();
+    let parameters = initial_parameters(spec, &[2; 32]);
+    let mut gradient = vec![0.0; parameters.len()];
+    let mut step = Step::new(spec, sequences, spec.context)?;
+    let weights = Weights::new(&Layout::new(spec)?, &parameters)?;
+    let decoder = Decoder::new(spec)?.with_fused_attention(true);
+    let wide: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
+    let wide = Tensor::f_from_slice(&wide)?.f_view([sequences.into(), -1])?;
+    let (mut own, mut other) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..rounds {
+        own = own.min(fastest(3, || {
+            step.gradient(&parameters, &tokens, &mut gradient)?;
+            Ok(())
+        })?);
+        other = other.min(fastest(3, || {
+            let weights = weights.share(true)?;
+            let output = decoder.forward_loss(&weights, &wide)?;
+            Ok(weights.gradient(&output.objective, &mut gradient)?)
+        })?);
+    }
+    let speed = |seconds: f64| f64::from(TOKENS) / seconds;
+    let (context, ratio) = (spec.context, other / own);
+    println!("{name:10} {context:4}: {:9.0} {:9.0} {ratio:5.2}", speed(own), speed(other));
+    Ok(())
+}
+
 fn median(values: &mut [f64]) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
+/// Prints tokens in a second of whole steps.
+fn compare_steps(
+    name: &str,
+    spec: &ModelSpec,
+    threads: usize,
+    rounds: usize,
+) -> Result<(), Box<dyn Error>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let mut training = Training::new(spec)?;
+    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let own = pool.install(|| training.speed().map_err(|error| error.to_string()))?;
+        tch::set_num_threads(threads as i32);
+        let other = measure_throughput(&recipe(*spec), Tier::ALL[0], threads, TURN)?;
+        ratios.push(own / other.tokens_per_second());
+        ours.push(own);
+        theirs.push(other.tokens_per_second());
+    }
+    let (own, other, ratio) = (median(&mut ours), median(&mut theirs), median(&mut ratios));
+    let (context, low, high) = (spec.context, ratios[0], ratios[ratios.len() - 1]);
+    println!(
+        "{name:10} {context:4} {threads:2}: {own:9.0} {other:9.0} {ratio:5.2} {low:5.2} {high:5.2}"
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     determinism::ensure(NumericsMode::Stock)?;
     let rounds = env::args().nth(1).map_or(Ok(5), |count| count.parse())?;
-    let wanted = env::args().nth(2).unwrap_or_default();
+    let [wanted, table] = [2, 3].map(|place| env::args().nth(place).unwrap_or_default());
     let cores = std::thread::available_parallelism()?.get();
-    println!("median tokens/s of {rounds} turns each, {}", Kernels::best().name());
-    println!("model, context, threads: kernels, libtorch, ratio (median, lowest, highest)");
-    for context in [128, 512] {
-        for (name, spec) in models(context) {
-            if !name.starts_with(&wanted) {
-                continue;
-            }
-            for threads in [1, cores] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-                let mut training = Training::new(&spec)?;
-                let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-                for _ in 0..rounds {
-                    // Not `install`: libtorch's turns would find a pool that spins.
-                    let own =
-                        pool.install(|| training.speed().map_err(|error| error.to_string()))?;
-                    tch::set_num_threads(threads as i32);
-                    let other = measure_throughput(&recipe(spec), Tier::ALL[0], threads, TURN)?;
-                    ratios.push(own / other.tokens_per_second());
-                    ours.push(own);
-                    theirs.push(other.tokens_per_second());
-                }
-                let (own, other) = (median(&mut ours), median(&mut theirs));
-                let ratio = median(&mut ratios);
-                let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-                println!(
-                    "{name:10} {context:4} {threads:2}: {own:9.0} {other:9.0} \
-                     {ratio:5.2} {low:5.2} {high:5.2}"
-                );
-            }
-        }
+    let each = |run: &dyn Fn(&str, &ModelSpec) -> Result<(), Box<dyn Error>>| {
+        let models = [128, 512].into_iter().flat_map(models);
+        let mut wanted = models.filter(|(name, _)| name.starts_with(&wanted));
+        wanted.try_for_each(|(name, spec)| run(name, &spec))
+    };
+    println!("{}", Kernels::best().name());
+    if table != "wall" {
+        println!("model, context: tokens in a second of a core, kernels and libtorch, ratio");
+        tch::set_num_threads(1);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+        each(&|name, spec| {
+            // In the pool's only thread, whose time is taken.
+            let run = || compare_cores(name, spec, rounds).map_err(|error| error.to_string());
+            Ok(pool.install(run)?)
+        })?;
+    }
+    if table != "cpu" {
+        println!("model, context, threads: tokens/s, ratio (median, lowest, highest of {rounds})");
+        each(&|name, spec| {
+            [1, cores].into_iter().try_for_each(|threads| {
+                compare_steps(name, spec, threads, rounds)
+            })
+        })?;
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ fn tokens_in_another_order_have_another_gradient() {
 fn tokens_beyond_the_table_are_errors() {
     let (mut out, refused) = ([0.0; 4], Error::Entry { tensor: "tokens", entry: 2, bound: 2 });
     let kernels = Kernels::best();
-    assert_eq!(kernels.embedding([2, 2, 2], &[0.0; 4], &[0, 2], false, &mut out), Err(refused));
+    assert_eq!(kernels.embedding([2, 2, 2], &[0.0; 4], &[0, 2], &mut out), Err(refused));
     let found = kernels.embedding_gradient([2, 2, 2], &[0.0; 4], &[0, 2], false, &mut out);
     assert_eq!(found, Err(refused));
 }

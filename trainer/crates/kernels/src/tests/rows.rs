@@ -3,7 +3,7 @@
 //! Sums, functions, norms, losses, rotations, and AdamW.
 
 use super::{Draw, Unaligned, VALUES, Values, bits, check, defined, defined_of, with_threads};
-use crate::{AdamWState, Error, Kernels, RotaryTable};
+use crate::{Activation, AdamWState, Error, Gated, Kernels, RotaryTable};
 use pol_numerics::*;
 
 /// Lengths around those of lanes, chunks, and tasks.
