@@ -288,9 +288,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if table != "cpu" {
         println!("model, context, threads: tokens/s, ratio (median, lowest, highest of {rounds})");
         each(&|name, spec| {
-            [1, cores].into_iter().try_for_each(|threads| {
-                compare_steps(name, spec, threads, rounds)
-            })
+            [1, cores]
+                .into_iter()
+                .try_for_each(|threads| compare_steps(name, spec, threads, rounds))
         })?;
     }
     Ok(())
